@@ -1,0 +1,26 @@
+"""Parallel text: reading it, cleaning it, taking samples of it."""
+
+from kivuko.bitext.account import report_copied, report_dropped
+from kivuko.bitext.bitext import Bitext, concatenate
+from kivuko.bitext.cleaning import clean_text
+from kivuko.bitext.lines import Line, read_lines
+from kivuko.bitext.pair import Pair
+from kivuko.bitext.sampling import hold_out, take_fraction, take_pairs
+from kivuko.bitext.sieve import Sieve
+from kivuko.bitext.tsv import read_tsv
+
+__all__ = [
+    "Bitext",
+    "Line",
+    "Pair",
+    "Sieve",
+    "clean_text",
+    "concatenate",
+    "hold_out",
+    "read_lines",
+    "read_tsv",
+    "report_copied",
+    "report_dropped",
+    "take_fraction",
+    "take_pairs",
+]

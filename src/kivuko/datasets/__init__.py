@@ -1,0 +1,1 @@
+"""Data sets: image-caption collections and the embedded emoji world."""

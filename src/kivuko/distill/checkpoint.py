@@ -1,0 +1,95 @@
+"""Checkpoints: everything that a killed run needs to go on and end with the same weights.
+
+One safetensors file holds all tensors; ``checkpoint.json`` names it, with its SHA-256, and is replaced last. So at any
+moment the folder holds one whole checkpoint or none. Nothing is pickled.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from kivuko.errors import CorruptFileError
+from kivuko.files import atomic_path, check_sha256, sha256_of, write_text
+
+_INDEX = "checkpoint.json"
+
+
+@dataclass
+class Progressed:
+    """How far a run has come: steps done, the best validation score and its step, and the scores so far."""
+
+    step: int = 0
+    best_score: float = -1.0
+    best_step: int = 0
+    history: list[tuple[int, float]] = field(default_factory=list)
+
+
+def save_checkpoint(
+    folder: Path, run: str, at: Progressed, weights: dict[str, Tensor], best: dict[str, Tensor], optimizer: torch.optim.Optimizer
+) -> None:
+    """Write a checkpoint atomically and remove the one before it.
+
+    Args:
+        folder: made if need be.
+        run: fingerprint of the run (data, recipe, seed, teacher): only the same run may go on from here.
+    """
+    tensors = {f"weights.{k}": v for k, v in weights.items()} | {f"best.{k}": v for k, v in best.items()}
+    for number, state in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{number}.{key}": value for key, value in state.items()}
+    file = folder / f"step-{at.step:08d}.safetensors"
+    with atomic_path(file) as temporary:
+        save_file({key: value.detach().cpu().contiguous().clone() for key, value in tensors.items()}, temporary)
+    index = {"format": 1, "run": run, "file": file.name, "sha256": sha256_of(file), "progressed": asdict(at)}
+    write_text(folder / _INDEX, json.dumps(index, indent=1))
+    for old in folder.glob("step-*.safetensors"):
+        if old != file:
+            old.unlink()
+
+
+def checkpoint_run(folder: Path) -> str | None:
+    """Return the fingerprint of the run that the folder's checkpoint belongs to; None if there is no checkpoint."""
+    return _index(folder)["run"] if (folder / _INDEX).is_file() else None
+
+
+def load_checkpoint(folder: Path, optimizer: torch.optim.Optimizer) -> tuple[Progressed, dict[str, Tensor], dict[str, Tensor]]:
+    """Read the folder's checkpoint into ``optimizer`` and return (progress, weights, best weights).
+
+    Raises:
+        CorruptFileError: the checkpoint does not hold what was written.
+    """
+    index = _index(folder)
+    file = folder / str(index["file"])
+    remedy = f"Delete the folder {folder} to start this training again."
+    check_sha256(file, str(index["sha256"]), remedy)
+    tensors = load_file(file)
+    state: dict[int, dict[str, Tensor]] = {}
+    parts: dict[str, dict[str, Tensor]] = {"weights": {}, "best": {}}
+    for key, value in tensors.items():
+        kind, _, name = key.partition(".")
+        if kind == "optimizer":
+            number, _, entry = name.partition(".")
+            state.setdefault(int(number), {})[entry] = value
+        else:
+            parts[kind][name] = value
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    told = index["progressed"]
+    told["history"] = [(step, score) for step, score in told["history"]]
+    return Progressed(**told), parts["weights"], parts["best"]
+
+
+def _index(folder: Path) -> dict[str, Any]:
+    path = folder / _INDEX
+    try:
+        index = json.loads(path.read_text(encoding="utf-8"))
+        if index["format"] == 1 and {"run", "file", "sha256", "progressed"} <= index.keys():
+            return dict(index)
+    except (OSError, ValueError, KeyError, TypeError) as problem:
+        raise CorruptFileError(f"{path}: corrupted. Delete the folder {folder} to start this training again.") from problem
+    raise CorruptFileError(f"{path}: not a checkpoint of this version. Delete the folder {folder} to start again.")

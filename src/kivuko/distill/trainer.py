@@ -1,0 +1,167 @@
+"""The training loop.
+
+Every step's randomness (which pairs, which subwords are hidden) is a function of the seed and the step alone, so a
+checkpoint needs no generator states and a resumed run takes the very steps that an uninterrupted one takes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from kivuko.bitext import Bitext
+from kivuko.distill.checkpoint import Progressed, checkpoint_run, load_checkpoint, save_checkpoint
+from kivuko.distill.recipe import Recipe, Schedule
+from kivuko.distill.teacher_vectors import TeacherVectors
+from kivuko.distill.validation import Validation
+from kivuko.errors import DataError, UsageError
+
+Report = Callable[[int, int, dict[str, float]], None]  # (step, steps, figures)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What training came to: the best step, its validation score, all scores, and the seconds this process took."""
+
+    best_step: int
+    best_score: float
+    history: list[tuple[int, float]]
+    seconds: float
+
+
+def distill(
+    student: Any,
+    bitext: Bitext,
+    vectors: TeacherVectors,
+    recipe: Recipe,
+    validation: Validation,
+    *,
+    seed: int = 0,
+    checkpoints: Path | None = None,
+    report: Report | None = None,
+) -> Outcome:
+    """Train ``student`` in place and leave it with the weights that scored best on the validation split.
+
+    Args:
+        student: a torch module with ``encode_tokens`` (see encoders.student).
+        bitext: training pairs; every English sentence must be in ``vectors``.
+        recipe: objectives and schedule.
+        seed: drives the order of pairs and the hidden subwords (not the student's first weights).
+        checkpoints: folder for checkpoints, one after each validation; if it holds one of this same run, training goes
+            on from there. None: none are kept.
+        report: called after each step with the loss, its parts, and pairs per second.
+
+    Raises:
+        DataError: the bitext is empty.
+        UsageError: ``checkpoints`` holds another run's checkpoint, or training diverged.
+        CorruptFileError: the checkpoint is damaged.
+    """
+    if not len(bitext):
+        raise DataError("no pairs to train on: every line of the bitext was left out, or the sample is empty.")
+    schedule, run, started = recipe.schedule, _fingerprint(student, bitext, vectors, recipe, seed), time.monotonic()
+    accelerator = Accelerator(mixed_precision=_precision())
+    optimizer = torch.optim.AdamW(
+        student.parameters(), lr=schedule.learning_rate, weight_decay=schedule.weight_decay, betas=(0.9, 0.98)
+    )
+    at, best = Progressed(), {}
+    if checkpoints and (found := checkpoint_run(checkpoints)) is not None:
+        if found != run:
+            raise UsageError(
+                f"{checkpoints}: belongs to another run (other data, recipe or seed). Delete it, or choose another --out."
+            )
+        at, weights, best = load_checkpoint(checkpoints, optimizer)
+        student.load_state_dict(weights)
+    model, optimizer = accelerator.prepare(student, optimizer)
+    objective = recipe.objective(vectors.mean)
+    texts = [pair.text for pair in bitext.pairs]
+    rows = torch.tensor([vectors.sentences[pair.english] for pair in bitext.pairs])
+
+    for step, chosen in _batches(len(texts), schedule, seed, start=at.step):
+        for group in optimizer.param_groups:
+            group["lr"] = schedule.learning_rate * _rate(step, schedule)
+        torch.manual_seed(_step_seed(seed, step))
+        model.train()
+        with accelerator.autocast():
+            value = objective(
+                model([texts[i] for i in chosen.tolist()]), vectors.batch(rows[chosen]).to(accelerator.device)
+            )
+        accelerator.backward(value.total)
+        accelerator.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        if not math.isfinite(loss := value.total.item()):
+            raise UsageError(f"training diverged at step {step} (loss {loss}). Lower learning_rate in the recipe.")
+        if report:
+            report(step, schedule.steps, {"loss": loss, **{name: part.item() for name, part in value.parts.items()}})
+        at.step = step
+        if step % schedule.validate_every == 0 or step == schedule.steps:
+            best = _validate(student, validation, at, best)
+            if checkpoints:
+                save_checkpoint(checkpoints, run, at, student.state_dict(), best, accelerator.unwrap_model(optimizer))
+    student.load_state_dict(best)
+    student.eval()
+    return Outcome(at.best_step, at.best_score, at.history, time.monotonic() - started)
+
+
+def _validate(student: nn.Module, validation: Validation, at: Progressed, best: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Score the student, note it in ``at``, and return the best weights so far."""
+    student.eval()
+    score = validation.score(student)  # type: ignore[arg-type]
+    at.history.append((at.step, score))
+    if score <= at.best_score:
+        return best
+    at.best_score, at.best_step = score, at.step
+    return {key: value.detach().clone() for key, value in student.state_dict().items()}
+
+
+def _batches(pairs: int, schedule: Schedule, seed: int, start: int) -> Iterator[tuple[int, Tensor]]:
+    """Yield (step, rows int64 [batch]) from ``start`` + 1 on: shuffled epochs end to end, each pair once an epoch."""
+    size, orders = min(schedule.batch_size, pairs), dict[int, Tensor]()
+    for step in range(start + 1, schedule.steps + 1):
+        first = (step - 1) * size
+        epochs = range(first // pairs, (first + size - 1) // pairs + 1)
+        for epoch in epochs:
+            if epoch not in orders:
+                generator = torch.Generator().manual_seed(_step_seed(seed, -1 - epoch))
+                orders = {e: o for e, o in orders.items() if e in epochs}
+                orders[epoch] = torch.randperm(pairs, generator=generator)
+        flow = torch.cat([orders[epoch] for epoch in epochs])
+        offset = first - epochs[0] * pairs
+        yield step, flow[offset : offset + size]
+
+
+def _rate(step: int, schedule: Schedule) -> float:
+    """Linear warm-up, then half a cosine down to zero; a factor of the learning rate."""
+    warm = max(1, round(schedule.warmup * schedule.steps))
+    if step <= warm:
+        return step / warm
+    return 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, schedule.steps - warm)))
+
+
+def _step_seed(seed: int, step: int) -> int:
+    return int.from_bytes(hashlib.blake2b(f"{seed}:{step}".encode(), digest_size=7).digest())
+
+
+def _precision() -> str:
+    """bfloat16 where a GPU has it; float32 on a CPU."""
+    return "bf16" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "no"
+
+
+def _fingerprint(student: nn.Module, bitext: Bitext, vectors: TeacherVectors, recipe: Recipe, seed: int) -> str:
+    """Hash all that decides the outcome, the student's first weights included."""
+    digest = hashlib.sha256(json.dumps([recipe.name, asdict(recipe.schedule), [asdict(t) for t in recipe.terms], seed]).encode())
+    for pair in bitext.pairs:
+        digest.update(f"{pair.language}\t{pair.text}\t{pair.english}\n".encode())
+    for tensor in (vectors.pooled, *student.state_dict().values()):
+        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,97 @@
+"""Image towers: what turns pictures into vectors in the teacher's space.
+
+An image tower is a ``sentence-transformers`` folder that encodes PIL images, so the library that loads a bundle also
+loads the tower, and a bundle needs no code of Kivuko's.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from kivuko.errors import ModelError
+
+Vectors = np.ndarray[tuple[int, int], np.dtype[np.float32]]
+
+PIXEL_MEAN, PIXEL_SPREAD = 0.5, 0.25
+
+
+class SmallImageTower(nn.Module):
+    """A small residual network with a linear head: 1.7 million parameters, for pictures of 64 x 64 pixels.
+
+    Args:
+        dim: width of the vectors, the text tower's.
+        size: side of the input in pixels.
+    """
+
+    def __init__(self, dim: int, size: int = 64) -> None:
+        super().__init__()
+        from transformers import ResNetConfig, ResNetModel
+
+        self.size = size
+        config = ResNetConfig(
+            embedding_size=32, hidden_sizes=[48, 96, 192], depths=[1, 2, 2], layer_type="basic", hidden_act="relu"
+        )
+        self.body = ResNetModel(config)
+        self.head = nn.Linear(config.hidden_sizes[-1], dim)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Map pixels, float [batch, 3, size, size] in 0-1, to unit vectors, float32 [batch, dim]."""
+        features = self.body((pixels - PIXEL_MEAN) / PIXEL_SPREAD).last_hidden_state.mean((2, 3))
+        return nn.functional.normalize(self.head(features).float(), dim=-1)
+
+    def to_sentence_transformer(self) -> Any:
+        """Return the same function as a ``SentenceTransformer`` that encodes PIL images."""
+        from sentence_transformers import SentenceTransformer
+        from sentence_transformers.base.modules import Dense, Normalize, Transformer
+        from sentence_transformers.sentence_transformer.modules import Pooling
+        from transformers import ViTImageProcessorPil
+
+        processor = ViTImageProcessorPil(
+            size={"height": self.size, "width": self.size}, image_mean=[PIXEL_MEAN] * 3, image_std=[PIXEL_SPREAD] * 3,
+            resample=int(Image.Resampling.BILINEAR), do_convert_rgb=True,
+        )  # fmt: skip
+        with tempfile.TemporaryDirectory() as folder:
+            self.body.save_pretrained(folder)
+            processor.save_pretrained(folder)
+            body = Transformer(folder, model_kwargs={"dtype": torch.float32})
+        dense = Dense(self.head.in_features, self.head.out_features, activation_function=nn.Identity())
+        dense.linear.load_state_dict(self.head.state_dict())
+        pooling = Pooling(self.head.in_features, pooling_mode="mean")
+        return SentenceTransformer(modules=[body, pooling, dense, Normalize()], device="cpu")
+
+
+def load_image_tower(folder: Path, dim: int) -> Any:
+    """Load an image tower from its folder, in float32 whatever it is stored in.
+
+    Raises:
+        ModelError: no such folder, it encodes no images, or its vectors are not ``dim`` wide.
+    """
+    from sentence_transformers import SentenceTransformer
+
+    if not (folder / "modules.json").is_file():
+        raise ModelError(f"{folder}: not an image tower (no modules.json in it).")
+    try:
+        tower = SentenceTransformer(str(folder), device="cpu", model_kwargs={"dtype": torch.float32})
+        modalities = tower.modalities
+    except Exception as problem:  # the loading libraries raise many kinds, all of them the folder's fault
+        reason = (str(problem).strip().splitlines() or [type(problem).__name__])[0][:200]
+        raise ModelError(f"{folder}: not an image tower that loads ({reason}).") from problem
+    if "image" not in modalities:
+        raise ModelError(f"{folder}: encodes {', '.join(map(str, modalities))}, not images.")
+    if tower.get_embedding_dimension() != dim:
+        raise ModelError(f"{folder}: its vectors are {tower.get_embedding_dimension()} wide, the teacher's {dim}.")
+    return tower.eval()
+
+
+def encode_images(model: Any, images: Sequence[Image.Image], batch_size: int = 64, progress: bool = False) -> Vectors:
+    """Encode PIL images with an image tower or a bundle: unit vectors, float32 [images, dim]."""
+    found = model.encode(list(images), batch_size=batch_size, normalize_embeddings=True, show_progress_bar=progress)
+    return cast(Vectors, np.asarray(found, dtype=np.float32))

@@ -1,0 +1,166 @@
+"""Intervals around a mean. Which one depends on what could have come out differently.
+
+- Would other **queries** change the number? ``bootstrap_interval``, over the queries of one trained model.
+- Is one model better than another **on the same queries**? ``paired_difference``: the queries' difficulty
+  cancels, so it sees differences that two overlapping intervals hide.
+- Would another **training run** change it? ``seed_interval``, over the means of several seeds. Queries
+  cannot tell: a bootstrap over queries is blind to the luck of one initialisation.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from kivuko.errors import DataError, UsageError
+from kivuko.evaluation.student_t import two_sided_t
+
+_CHUNK_DRAWS = 1_000_000  # query draws held at once: 8 MB of indices
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean and its interval, in the unit of the values.
+
+    With ``n`` = 1 nothing is known about spread: ``low`` and ``high`` equal the mean, and
+    ``degenerate`` says that this is no interval.
+    """
+
+    mean: float
+    low: float
+    high: float
+    n: int
+
+    @property
+    def degenerate(self) -> bool:
+        """True where a single value leaves the spread unknown."""
+        return self.n < 2
+
+
+def bootstrap_interval(
+    values: ArrayLike, level: float = 0.95, resamples: int = 2000, seed: int = 0
+) -> Interval:
+    """Mean over queries with a percentile bootstrap interval (Efron & Tibshirani 1993, ch. 13).
+
+    The same arguments give the same interval.
+
+    Args:
+        values: [n], one finite value per query.
+        level: in (0, 1).
+        resamples: how often the n queries are drawn anew, with replacement.
+        seed: of the draws.
+
+    Raises:
+        DataError: no value, or one that is not finite.
+        UsageError: ``level`` or ``resamples`` out of range.
+    """
+    checked = check_values(values)
+    means = resampled_means(checked[:, None], resamples, np.random.default_rng(seed))[:, 0]
+    low, high = percentiles(means, level)
+    return Interval(float(checked.mean()), low, high, len(checked))
+
+
+def paired_difference(
+    a: ArrayLike, b: ArrayLike, level: float = 0.95, resamples: int = 2000, seed: int = 0
+) -> Interval:
+    """Mean of ``a - b`` over the same queries, in the same order, with a bootstrap interval over queries.
+
+    Args:
+        a, b: [n] each, element i of both belonging to query i.
+        level, resamples, seed: as in ``bootstrap_interval``.
+
+    Raises:
+        DataError: lengths that differ, no value, or one that is not finite.
+        UsageError: ``level`` or ``resamples`` out of range.
+    """
+    return bootstrap_interval(paired_values(a, b), level, resamples, seed)
+
+
+def seed_interval(values: ArrayLike, level: float = 0.95) -> Interval:
+    """Mean over training seeds with a Student t interval: mean ± t(n - 1) · s / sqrt(n).
+
+    With three to five seeds a bootstrap would be far too narrow; the t interval assumes instead that
+    the seeds' means are about normal. It may reach outside [0, 1].
+
+    Args:
+        values: [n], one mean per seed; n = 1 gives a degenerate interval.
+        level: in (0, 1).
+
+    Raises:
+        DataError: no value, or one that is not finite.
+        UsageError: ``level`` out of range.
+    """
+    checked = check_values(values)
+    _check_level(level)
+    mean, n = float(checked.mean()), len(checked)
+    if n == 1:
+        return Interval(mean, mean, mean, 1)
+    half = two_sided_t(level, n - 1) * float(checked.std(ddof=1)) / math.sqrt(n)
+    return Interval(mean, mean - half, mean + half, n)
+
+
+def resampled_means(
+    values: NDArray[np.float64], resamples: int, rng: np.random.Generator
+) -> NDArray[np.float64]:
+    """Means of ``resamples`` bootstrap samples of the rows.
+
+    Args:
+        values: [n, k]; the k columns (measures) of a query are drawn together.
+
+    Returns:
+        [resamples, k].
+
+    Raises:
+        UsageError: ``resamples`` below 1.
+    """
+    if resamples < 1:
+        raise UsageError(f"resamples is {resamples}; it must be at least 1 (2000 is usual)")
+    n, k = values.shape
+    means = np.empty((resamples, k))
+    chunk = max(1, _CHUNK_DRAWS // n)
+    for start in range(0, resamples, chunk):
+        size = min(chunk, resamples - start)
+        drawn = rng.integers(n, size=(size, n))
+        drawn += np.arange(size)[:, None] * n
+        # How often each query was drawn serves every column with one matrix product.
+        counts = np.bincount(drawn.ravel(), minlength=size * n).reshape(size, n)  # [size, n]
+        means[start : start + size] = counts.astype(np.float64) @ values / n
+    return means
+
+
+def percentiles(replicates: NDArray[np.float64], level: float) -> tuple[float, float]:
+    """Return the central ``level`` of bootstrap replicates [resamples] as (low, high)."""
+    _check_level(level)
+    low, high = np.quantile(replicates, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def paired_values(a: ArrayLike, b: ArrayLike) -> NDArray[np.float64]:
+    """Return ``a - b`` [n]; DataError if the two cannot be paired."""
+    left, right = check_values(a), check_values(b)
+    if len(left) != len(right):
+        raise DataError(
+            f"{len(left)} values cannot be paired with {len(right)}; measure both on the same queries"
+        )
+    return left - right
+
+
+def check_values(values: ArrayLike) -> NDArray[np.float64]:
+    """Return the values as float64 [n]; DataError if there is none or one is not finite."""
+    checked = np.asarray(values, dtype=np.float64)
+    if checked.ndim != 1:
+        raise DataError(f"values have shape {list(checked.shape)}; give one value per query, [n]")
+    if not len(checked):
+        raise DataError("there is no value to average; measure at least one query")
+    if not np.isfinite(checked).all():
+        place = int(np.argmin(np.isfinite(checked)))
+        raise DataError(f"value {place} of {len(checked)} is {checked[place]}; values must be finite")
+    return checked
+
+
+def _check_level(level: float) -> None:
+    if not 0 < level < 1:
+        raise UsageError(f"level is {level}; it must lie between 0 and 1, such as 0.95")

@@ -1,0 +1,133 @@
+"""Per-query scores beside the records, as Parquet: what intervals and tests are computed from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kivuko.errors import CorruptFileError, DataError
+from kivuko.evaluation.intervals import check_values
+from kivuko.evaluation.records import Condition
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PerQueryScores:
+    """One measure of one condition, query by query.
+
+    ``values`` is float64 [queries], finite; ``query_ids`` names them in the same order.
+
+    Raises:
+        DataError: lengths that differ, no query, or a value that is not finite.
+    """
+
+    condition: Condition
+    language: str
+    subset: str
+    measure: str
+    query_ids: Sequence[str]
+    values: NDArray[np.float64]
+
+    def __post_init__(self) -> None:
+        if len(self.query_ids) != len(check_values(self.values)):
+            raise DataError(
+                f"{self.measure} in {self.language!r}: {len(self.query_ids)} query ids for "
+                f"{len(self.values)} values; give one id per value"
+            )
+
+
+def per_query_path(records_path: Path | str) -> Path:
+    """Return where the per-query scores of a records file lie: ``records.per_query.parquet``."""
+    path = Path(records_path)
+    return path.with_name(f"{path.stem}.per_query.parquet")
+
+
+def read_per_query(records_path: Path | str) -> list[PerQueryScores]:
+    """Read the per-query scores that lie beside a records file, in the order they were written.
+
+    Raises:
+        DataError: there is no such file.
+        CorruptFileError: it is not the Parquet file that was written.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    path = per_query_path(records_path)
+    if not path.is_file():
+        raise DataError(f"{path}: there are no per-query scores; run the evaluation again to write them")
+    try:
+        table = pq.read_table(path).select(list(_columns())).combine_chunks()
+        return [_scores(table.slice(*block)) for block in _blocks(table)]
+    except (pa.ArrowException, OSError, ValueError, KeyError, DataError) as problem:
+        raise CorruptFileError(
+            f"{path}: the per-query scores are damaged; run the command that wrote them again"
+        ) from problem
+
+
+def write_per_query_table(path: Path, scores: Sequence[PerQueryScores]) -> None:
+    """Write the scores as one Parquet table, a row per query, at ``path`` as it is.
+
+    Columns: language, subset, measure, those of ``Condition``, query_id, value. Not atomic by itself:
+    ``write_records`` gives it a temporary path.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    schema = pa.schema(list(_columns().items()))
+    tables = [schema.empty_table()]
+    for block in scores:
+        constant = _key(block)
+        count = len(block.values)
+        columns = {
+            name: pa.repeat(pa.scalar(value, type=schema.field(name).type), count)
+            for name, value in constant.items()
+        }
+        columns["query_id"] = pa.array(block.query_ids, type=pa.string())
+        columns["value"] = pa.array(block.values, type=pa.float64())
+        tables.append(pa.table(columns, schema=schema))
+    pq.write_table(pa.concat_tables(tables), path, compression="zstd")
+
+
+def _columns() -> dict[str, Any]:
+    import pyarrow as pa
+
+    numbers = {"bitext_size": pa.int64(), "seed": pa.int64(), "budget": pa.float64()}
+    condition = {item.name: numbers.get(item.name, pa.string()) for item in fields(Condition)}
+    text = {name: pa.string() for name in ("language", "subset", "measure")}
+    return {**text, **condition, "query_id": pa.string(), "value": pa.float64()}
+
+
+def _key(block: PerQueryScores) -> dict[str, Any]:
+    names = {"language": block.language, "subset": block.subset, "measure": block.measure}
+    return {**names, **asdict(block.condition)}
+
+
+def _blocks(table: Any) -> list[tuple[int, int]]:
+    """Split the table where any column but the last two changes: (offset, length) of each block."""
+    if not table.num_rows:
+        return []
+    changes = np.zeros(table.num_rows, dtype=np.bool_)
+    changes[0] = True
+    for name in table.column_names[:-2]:
+        codes = table[name].combine_chunks().dictionary_encode(null_encoding="encode")
+        changes[1:] |= np.diff(codes.indices.to_numpy(zero_copy_only=False)) != 0
+    starts = np.flatnonzero(changes)
+    lengths = np.diff(np.append(starts, table.num_rows))
+    return list(zip(starts.tolist(), lengths.tolist(), strict=True))
+
+
+def _scores(block: Any) -> PerQueryScores:
+    first = block.slice(0, 1).to_pylist()[0]
+    condition = Condition(**{item.name: first[item.name] for item in fields(Condition)})
+    return PerQueryScores(
+        condition=condition,
+        language=first["language"],
+        subset=first["subset"],
+        measure=first["measure"],
+        query_ids=block["query_id"].to_pylist(),
+        values=block["value"].to_numpy(),
+    )

@@ -1,0 +1,202 @@
+"""From a score matrix to measures per query, through ``ir_measures``.
+
+trec_eval keeps scores as 32-bit floats and orders equal ones by document id, so a document's name could
+win or lose a query. Here the order is settled before trec_eval sees it: documents are sorted by their
+exact scores, ties are broken against the relevant document, and trec_eval is given the ranks as scores.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from kivuko.errors import DataError, UsageError
+from kivuko.evaluation.measures import MEASURES, parse_measures
+from kivuko.evaluation.qrels import Qrels, relevance_matrix, relevant_of
+
+Run = dict[str, dict[str, float]]
+"""Query id to document id to score: the dictionary form that ``ir_measures`` accepts as a run."""
+
+PROTOCOL = {
+    "ties": "pessimistic: among equal scores every relevant document ranks below every other document; "
+    "scores are equal when they are the same number in the precision they were computed in",
+    "ranking": "the whole gallery, no cut",
+    "R@k": "recall: relevant documents among the first k, divided by the relevant documents of the query",
+    "measured by": "ir_measures, pytrec_eval provider",
+}
+"""What a record's header says about how the measures were taken."""
+
+_CHUNK_CELLS = 500_000  # a run of this many entries takes about 30 MB as dictionaries
+
+
+def rank(
+    scores: ArrayLike, query_ids: Sequence[str], document_ids: Sequence[str], depth: int | None = None
+) -> Run:
+    """Turn a score matrix into a run, best document first.
+
+    Ties are not decided here, since that needs the qrels: equal scores stay equal in the run, in the
+    gallery's order, and a tie that straddles the cut is kept whole. ``evaluate_run`` decides them.
+
+    Args:
+        scores: [queries, documents], higher is better; infinities are allowed.
+        query_ids: one id per row, unique.
+        document_ids: one id per column, unique.
+        depth: documents kept per query (more where a tie straddles the cut); None keeps all.
+
+    Raises:
+        DataError: shapes that do not fit, no query, no document, an id twice, or a NaN score.
+        UsageError: ``depth`` below 1.
+    """
+    matrix = _checked(scores, query_ids, document_ids)
+    if depth is not None and depth < 1:
+        raise UsageError(f"depth is {depth}; it must be at least 1")
+    names = np.array(document_ids, dtype=object)
+    run: Run = {}
+    for query, row in zip(query_ids, matrix, strict=True):
+        order = np.argsort(-row, kind="stable")
+        if depth is not None and depth < len(order):
+            order = order[row[order] >= row[order[depth - 1]]]
+        run[query] = dict(zip(names[order].tolist(), row[order].tolist(), strict=True))
+    return run
+
+
+def per_query(
+    scores: ArrayLike,
+    query_ids: Sequence[str],
+    document_ids: Sequence[str],
+    qrels: Qrels,
+    measures: Sequence[str] = MEASURES,
+) -> dict[str, NDArray[np.float64]]:
+    """Measure each query over the full ranking of the gallery.
+
+    Ties are broken against the relevant documents (see ``PROTOCOL``), so each value is the lower bound
+    over all ways to order them. A model that gives all n documents the same score has R@1 = 0 and, with
+    one relevant document, RR = 1 / n, whatever the documents are called and in whatever order they come.
+    (McSherry & Najork, ECIR 2008, average over the orders instead; then a model that tells nothing apart
+    still collects expected hits.)
+
+    Args:
+        scores: [queries, documents], higher is better; infinities are allowed.
+        query_ids: one id per row, unique.
+        document_ids: one id per column, unique.
+        qrels: query id to the ids of its relevant documents; each query needs one in the gallery.
+        measures: names, see ``parse_measures``.
+
+    Returns:
+        Measure name to float64 [queries], in the order of ``query_ids``; values in [0, 1].
+
+    Raises:
+        DataError: shapes that do not fit, no query, no document, an id twice, a NaN score, or a query
+            with no relevant document in the gallery.
+        UsageError: a measure that is not known.
+    """
+    parsed = parse_measures(measures)
+    matrix = _checked(scores, query_ids, document_ids)
+    columns = {document: column for column, document in enumerate(document_ids)}
+    names = np.array(document_ids, dtype=object)
+    chunk = max(1, _CHUNK_CELLS // len(names))
+    values = {name: np.empty(len(query_ids)) for name in parsed}
+    for start in range(0, len(query_ids), chunk):
+        queries = query_ids[start : start + chunk]
+        relevant = relevance_matrix(queries, columns, qrels)  # [chunk, documents]
+        order = np.lexsort((relevant, -matrix[start : start + chunk]), axis=-1)  # [chunk, documents]
+        ranked = {query: names[row].tolist() for query, row in zip(queries, order, strict=True)}
+        for name, part in _evaluate(ranked, queries, qrels, parsed).items():
+            values[name][start : start + chunk] = part
+    return values
+
+
+def evaluate_run(
+    run: Mapping[str, Mapping[str, float]],
+    qrels: Qrels,
+    query_ids: Sequence[str] | None = None,
+    measures: Sequence[str] = MEASURES,
+) -> dict[str, NDArray[np.float64]]:
+    """Measure a run, possibly cut at some depth, with the same tie handling as ``per_query``.
+
+    A query missing from the run, and a relevant document missing from a ranking, count as not found:
+    they score the measure's default, zero, and stay in the mean.
+
+    Args:
+        run: query id to document id to score, higher is better.
+        qrels: query id to the ids of its relevant documents.
+        query_ids: the queries to measure and their order; None takes every query of ``qrels``.
+        measures: names, see ``parse_measures``.
+
+    Returns:
+        Measure name to float64 [queries], in the order of ``query_ids``.
+
+    Raises:
+        DataError: no query, a query twice, a NaN score, or a query without relevant documents.
+        UsageError: a measure that is not known.
+    """
+    parsed = parse_measures(measures)
+    queries = list(qrels) if query_ids is None else list(query_ids)
+    _check_ids(queries, "query")
+    ranked = {query: _ranked(query, run.get(query, {}), relevant_of(query, qrels)) for query in queries}
+    return _evaluate(ranked, queries, qrels, parsed)
+
+
+def _ranked(query: str, scored: Mapping[str, float], relevant: Any) -> list[str]:
+    for document, score in scored.items():
+        if score != score:
+            raise DataError(
+                f"the score of query {query!r} against document {document!r} is NaN; check the run"
+            )
+    relevant = set(relevant)
+    return sorted(scored, key=lambda document: (-scored[document], document in relevant))
+
+
+def _evaluate(
+    ranked: Mapping[str, Sequence[str]], query_ids: Sequence[str], qrels: Qrels, measures: Mapping[str, Any]
+) -> dict[str, NDArray[np.float64]]:
+    """Measure rankings (best first) that are already free of ties."""
+    import ir_measures
+
+    # Ranks are whole numbers, exact in trec_eval's 32-bit scores up to 16 million documents.
+    falling = [float(-position) for position in range(max(map(len, ranked.values())))]
+    run = {query: dict(zip(documents, falling, strict=False)) for query, documents in ranked.items()}
+    judged = {query: dict.fromkeys(qrels[query], 1) for query in query_ids}
+    rows = {query: row for row, query in enumerate(query_ids)}
+    names = {measure: name for name, measure in measures.items()}
+    values = {name: np.zeros(len(rows)) for name in measures}
+    evaluator = ir_measures.pytrec_eval.evaluator(list(measures.values()), judged)
+    for metric in evaluator.iter_calc(run):
+        values[names[metric.measure]][rows[metric.query_id]] = metric.value
+    return values
+
+
+def _checked(
+    scores: ArrayLike, query_ids: Sequence[str], document_ids: Sequence[str]
+) -> NDArray[np.floating]:
+    """Return the scores as a float matrix that fits its ids and holds no NaN."""
+    matrix = np.asarray(scores)
+    if matrix.dtype.kind != "f":
+        matrix = matrix.astype(np.float64)
+    _check_ids(query_ids, "query")
+    _check_ids(document_ids, "document")
+    if matrix.shape != (len(query_ids), len(document_ids)):
+        raise DataError(
+            f"scores have shape {list(matrix.shape)}, but there are {len(query_ids)} queries and "
+            f"{len(document_ids)} documents; give one row per query and one column per document"
+        )
+    wrong = np.isnan(matrix)
+    if wrong.any():
+        row, column = np.argwhere(wrong)[0]
+        raise DataError(
+            f"the score of query {query_ids[row]!r} against document {document_ids[column]!r} is NaN "
+            f"({int(wrong.sum())} such scores); the encoder gave NaN: check its weights and its input"
+        )
+    return matrix
+
+
+def _check_ids(ids: Sequence[str], noun: str) -> None:
+    if not ids:
+        raise DataError(f"there is no {noun} to measure; give at least one")
+    if len(set(ids)) < len(ids):
+        seen: set[str] = set()
+        twice = next(name for name in ids if name in seen or seen.add(name))  # type: ignore[func-returns-value]
+        raise DataError(f"{noun} id {twice!r} occurs twice; ids must be unique")

@@ -1,0 +1,245 @@
+"""From per-query values to records: per language, per group of languages, per subset of queries.
+
+Intervals are percentile bootstraps over queries, stratified by language: each language's queries are
+drawn anew within that language, and independently of the others'. Where languages share their queries'
+targets (the same images named in each), the shared difficulty is not drawn anew together, so a group's
+interval speaks of these languages' queries and not of other images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kivuko.errors import DataError, UsageError
+from kivuko.evaluation.intervals import check_values, percentiles, resampled_means
+from kivuko.evaluation.query_scores import PerQueryScores
+from kivuko.evaluation.records import Condition, Record
+
+ALL, HEADLINE, COPIED = "all", "headline", "copied"
+PARITY = "parity"
+"""A language's MAP divided by the reference language's MAP, on the same subset; 1 is equal footing."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LanguageScores:
+    """One language's values under one condition.
+
+    ``values``: measure name to float64 [queries], as ``per_query`` returns. ``subsets``: subset name
+    ("copied", "lexical", "compositional") to bool [queries]. "all" is always there; where "copied" is
+    given (queries identical to the reference language's text), "headline" is its complement. For the
+    reference language itself, mark nothing as copied.
+
+    Raises:
+        DataError: lengths that differ, no query, no measure, a value that is not finite, or a subset
+            named "all" or "headline".
+    """
+
+    language: str
+    query_ids: Sequence[str]
+    values: Mapping[str, NDArray[np.float64]]
+    subsets: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.values:
+            raise DataError(f"{self.language!r}: no measure was taken; name at least one")
+        for name, column in self.values.items():
+            self._check_length(f"measure {name!r}", len(check_values(column)))
+        for name, mask in self.subsets.items():
+            if name in (ALL, HEADLINE):
+                raise DataError(f"{self.language!r}: subset {name!r} is derived; do not give it")
+            if np.asarray(mask).dtype != np.bool_:
+                raise DataError(f"{self.language!r}: subset {name!r} must be a mask of booleans, [queries]")
+            self._check_length(f"subset {name!r}", len(mask))
+
+    def _check_length(self, what: str, length: int) -> None:
+        if length != len(self.query_ids):
+            raise DataError(
+                f"{self.language!r}: {what} has {length} entries for {len(self.query_ids)} queries"
+            )
+
+    def masks(self) -> dict[str, NDArray[np.bool_]]:
+        """Return every subset's mask, the derived ones first."""
+        derived = {ALL: np.ones(len(self.query_ids), dtype=np.bool_)}
+        if COPIED in self.subsets:
+            derived[HEADLINE] = ~self.subsets[COPIED]
+        return {**derived, **self.subsets}
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The records, and one line for each number that could not be computed, with the reason."""
+
+    records: list[Record]
+    left_out: list[str]
+
+
+@dataclass(frozen=True, eq=False)
+class _Cell:
+    """One measure of one language or group on one subset: its value and bootstrap replicates."""
+
+    value: float
+    replicates: NDArray[np.float64]  # [resamples]
+    queries: int
+
+
+_Cells = dict[tuple[str, str, str], _Cell]  # keyed by (language, subset, measure)
+
+
+def summarise(
+    scores: Sequence[LanguageScores],
+    condition: Condition,
+    *,
+    groups: Mapping[str, Sequence[str]] | None = None,
+    reference: str = "en",
+    level: float = 0.95,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> Summary:
+    """Turn the per-query values of one condition into records.
+
+    Per language, subset and measure: the mean over queries. Per group: the mean of its languages' means,
+    each language counting once however many queries it has. "parity": MAP divided by the reference
+    language's MAP on the same subset, both bootstrapped, for every language and group but the reference.
+
+    A language's interval depends on ``seed``, the language and the subset alone, so it does not change
+    when another language is added.
+
+    Args:
+        scores: one entry per language.
+        condition: what they were measured under; copied into each record.
+        groups: group name, such as "low-resource", to its languages, all of them in ``scores``.
+        reference: language of the parity's denominator; without it in ``scores`` there is no parity.
+        level, resamples, seed: of the bootstrap, see ``bootstrap_interval``.
+
+    Raises:
+        DataError: no language, or one given twice.
+        UsageError: a group without languages, with one not in ``scores``, or named like a language.
+    """
+    groups = groups or {}
+    _check_languages([entry.language for entry in scores], groups)
+    left_out: list[str] = []
+    cells: _Cells = {}
+    for entry in scores:
+        cells |= _language_cells(entry, resamples, seed, left_out)
+    subsets = list(dict.fromkeys(name for entry in scores for name in entry.masks()))
+    measures = list(dict.fromkeys(name for entry in scores for name in entry.values))
+    for group, languages in groups.items():
+        cells |= _group_cells(cells, group, languages, subsets, measures, left_out)
+    cells |= _parity_cells(cells, reference, left_out)
+    return Summary([_record(condition, key, cell, level) for key, cell in cells.items()], left_out)
+
+
+def per_query_scores(scores: Iterable[LanguageScores], condition: Condition) -> list[PerQueryScores]:
+    """Lay out the same values for the Parquet file beside the records, empty subsets left out."""
+    return [
+        PerQueryScores(
+            condition=condition,
+            language=entry.language,
+            subset=subset,
+            measure=measure,
+            query_ids=[query for query, kept in zip(entry.query_ids, mask, strict=True) if kept],
+            values=column[mask],
+        )
+        for entry in scores
+        for subset, mask in entry.masks().items()
+        if mask.any()
+        for measure, column in entry.values.items()
+    ]
+
+
+def _language_cells(entry: LanguageScores, resamples: int, seed: int, left_out: list[str]) -> _Cells:
+    cells: _Cells = {}
+    table = np.column_stack(list(entry.values.values()))  # [queries, measures]
+    for subset, mask in entry.masks().items():
+        if not mask.any():
+            left_out.append(f"{entry.language}, {subset}: no query is in this subset")
+            continue
+        kept = table[mask]
+        rng = np.random.default_rng([seed, *f"{entry.language}/{subset}".encode()])
+        means = resampled_means(kept, resamples, rng)  # [resamples, measures]
+        for column, measure in enumerate(entry.values):
+            key = (entry.language, subset, measure)
+            cells[key] = _Cell(float(kept[:, column].mean()), means[:, column], len(kept))
+    return cells
+
+
+def _group_cells(
+    cells: _Cells,
+    group: str,
+    languages: Sequence[str],
+    subsets: Sequence[str],
+    measures: Sequence[str],
+    left_out: list[str],
+) -> _Cells:
+    made: _Cells = {}
+    for subset in subsets:
+        for measure in measures:
+            members = [cells.get((language, subset, measure)) for language in languages]
+            present = [cell for cell in members if cell is not None]
+            if len(present) < len(members):
+                # A mean over the languages that happen to have such queries is a mean over other languages.
+                missing = [
+                    language for language, cell in zip(languages, members, strict=True) if cell is None
+                ]
+                left_out.append(f"{group}, {subset}, {measure}: no value for {', '.join(missing)}")
+                continue
+            made[group, subset, measure] = _Cell(
+                float(np.mean([cell.value for cell in present])),
+                np.mean([cell.replicates for cell in present], axis=0),
+                sum(cell.queries for cell in present),
+            )
+    return made
+
+
+def _parity_cells(cells: _Cells, reference: str, left_out: list[str]) -> _Cells:
+    made: _Cells = {}
+    if not any(language == reference for language, _, _ in cells):
+        left_out.append(f"{PARITY}: the reference language {reference} was not measured")
+        return made
+    for (language, subset, measure), cell in cells.items():
+        if measure != "MAP" or language == reference:
+            continue
+        base = cells.get((reference, subset, "MAP"))
+        if base is None:
+            left_out.append(f"{language}, {subset}, {PARITY}: {reference} has no query in this subset")
+        elif not (base.replicates > 0).all():
+            left_out.append(f"{language}, {subset}, {PARITY}: the MAP of {reference} may be zero")
+        else:
+            made[language, subset, PARITY] = _Cell(
+                cell.value / base.value, cell.replicates / base.replicates, cell.queries
+            )
+    return made
+
+
+def _record(condition: Condition, key: tuple[str, str, str], cell: _Cell, level: float) -> Record:
+    language, subset, measure = key
+    low, high = percentiles(cell.replicates, level)
+    return Record(
+        **asdict(condition),
+        language=language,
+        subset=subset,
+        measure=measure,
+        value=cell.value,
+        low=low,
+        high=high,
+        queries=cell.queries,
+    )
+
+
+def _check_languages(languages: Sequence[str], groups: Mapping[str, Sequence[str]]) -> None:
+    if not languages:
+        raise DataError("there is no language to summarise; measure at least one")
+    if len(set(languages)) < len(languages):
+        twice = max(languages, key=languages.count)
+        raise DataError(f"language {twice!r} is given twice; merge its queries first")
+    for group, members in groups.items():
+        if group in languages:
+            raise UsageError(f"group {group!r} is named like a language; choose another name")
+        if not members:
+            raise UsageError(f"group {group!r} has no language; name at least one")
+        if absent := [member for member in members if member not in languages]:
+            raise UsageError(f"group {group!r} names {', '.join(absent)}, which was not measured")

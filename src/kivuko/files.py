@@ -1,0 +1,119 @@
+"""Files that are either whole or absent, and the folder where caches live.
+
+A killed process or a full disk must never leave half a file that loads: everything is written under a
+temporary name in the same folder and renamed when it is complete.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from kivuko.errors import CorruptFileError, KivukoError
+
+
+def cache_folder() -> Path:
+    """Return the cache folder: ``$KIVUKO_CACHE``, else ``$XDG_CACHE_HOME/kivuko``, else ``~/.cache/kivuko``."""
+    if named := os.environ.get("KIVUKO_CACHE"):
+        return Path(named).expanduser()
+    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(base).expanduser() / "kivuko"
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes as 64 hexadecimal digits."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+@contextlib.contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Yield a temporary path (file or folder) beside ``path`` that takes its place if the block succeeds.
+
+    If the block fails, the temporary path is removed and whatever stood at ``path`` before stays untouched.
+
+    Raises:
+        KivukoError: the disk is full, or the place cannot be written; the message names it.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(3)}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        _flush_to_disk(temporary)
+        _replace(temporary, path)
+    except BaseException as problem:
+        _remove(temporary)
+        if explained := explain_write_failure(problem, path):
+            raise explained from problem
+        raise
+
+
+def explain_write_failure(problem: BaseException, path: Path) -> KivukoError | None:
+    """Turn an operating-system write failure into one clear line; None if ``problem`` is something else.
+
+    Rust-backed writers (safetensors, tokenizers) raise plain exceptions that carry the system's words.
+    """
+    if isinstance(problem, KivukoError):
+        return None
+    number = problem.errno if isinstance(problem, OSError) else None
+    words = str(problem).lower()
+    if number in (errno.ENOSPC, errno.EDQUOT) or "no space left" in words or "quota exceeded" in words:
+        return KivukoError(f"{path}: the disk is full; nothing was written. Free some space and run again.")
+    if number in (errno.EACCES, errno.EPERM, errno.EROFS) or "permission denied" in words:
+        return KivukoError(f"{path}: cannot be written here (no permission). Choose another place.")
+    if number in (errno.ENOTDIR, errno.EEXIST):
+        return KivukoError(f"{path}: a file stands where a folder is needed. Choose another place.")
+    if number in (errno.EISDIR, errno.ENOTEMPTY):
+        return KivukoError(f"{path}: a folder stands where a file is needed. Choose another place.")
+    return None
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def check_sha256(path: Path, expected: str, remedy: str) -> None:
+    """Raise CorruptFileError naming ``path`` and ``remedy`` unless the file has the ``expected`` SHA-256."""
+    if not path.is_file():
+        raise CorruptFileError(f"{path}: missing. {remedy}")
+    if sha256_of(path) != expected:
+        raise CorruptFileError(f"{path}: corrupted (its checksum differs from what was written). {remedy}")
+
+
+def _flush_to_disk(path: Path) -> None:
+    for file in [path] if path.is_file() else path.rglob("*"):
+        if file.is_file():
+            with file.open("rb") as stream:
+                os.fsync(stream.fileno())
+
+
+def _replace(temporary: Path, path: Path) -> None:
+    """Rename; a folder cannot replace a folder that holds files, so the old one steps aside first."""
+    if temporary.is_dir() and path.is_dir():
+        aside = temporary.with_suffix(".old")
+        path.rename(aside)
+        try:
+            temporary.rename(path)
+        except OSError:
+            aside.rename(path)
+            raise
+        shutil.rmtree(aside)
+    else:
+        temporary.replace(path)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with contextlib.suppress(OSError):  # the failure that brought us here is the one to report
+            path.unlink(missing_ok=True)

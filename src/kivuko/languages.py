@@ -1,0 +1,211 @@
+"""Languages by their BCP 47 code: name, script, direction of writing, and how much data they have.
+
+Names and scripts come from ``langcodes`` (Unicode CLDR and the IANA registry), which is imported only when a
+language is asked for, so that importing this module costs nothing. The resource level comes from no library;
+it is the table ``_JOSHI_CLASSES`` below.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Literal
+
+from kivuko.errors import UsageError
+
+if TYPE_CHECKING:
+    from langcodes import Language as Tag
+
+Direction = Literal["ltr", "rtl"]
+Resource = Literal["low", "medium", "high"]
+ResourceGroup = Literal["low-resource", "high-resource"]
+
+DEFAULT_LANGUAGES = ("sw", "so", "fil", "mr", "fi", "de", "fr")
+
+UNKNOWN_SCRIPT = "Zzzz"  # ISO 15924's own code for a script nobody recorded
+
+# Joshi, Santy, Budhiraja, Bali and Choudhury, "The State and Fate of Linguistic Diversity and Inclusion in
+# the NLP World" (ACL 2020) put languages in classes 0 ("the left-behinds") to 5 ("the winners") by labelled
+# and unlabelled data. Only some of their languages are listed; every other language counts as low, which is
+# what its absence from most collections suggests.
+_JOSHI_CLASSES: dict[int, str] = {
+    0: "si",
+    1: "so qu az gu te kn ml my ne or as km ig om rw jv su cy mi sd ps ku mn ky tg",
+    2: "sw mr am ha yo wo zu xh ti tn pa ht is ga mt lo sa",
+    3: "af bn bg ceb da el et gl he id ka kk lt lv ms ro sk sl ta th uk ur uz",
+    4: "ca cs eu fa fi hr hu it ko hi nl pl pt ru sr sv tr vi",
+    5: "ar de en es fr ja zh",
+}
+# A deviation, on purpose: Joshi et al. put Tagalog in class 3. OPTICAL (arXiv 2301.12566) counts it among its
+# low-resource languages, and Kivuko follows that grouping, so Filipino and Tagalog are low here.
+_LOW_IN_THIS_PROJECT = "fil"
+
+_LEVELS: tuple[Resource, ...] = ("low", "low", "low", "medium", "high", "high")
+_RESOURCE: dict[str, Resource] = {
+    code: _LEVELS[level] for level, codes in _JOSHI_CLASSES.items() for code in codes.split()
+} | {_LOW_IN_THIS_PROJECT: "low"}
+
+# Codes of one standard variety that stand for the whole language wherever text is exchanged (FLORES writes
+# swh, zsm, npi; CLDR sw, ms, ne). langcodes can fold every such code, but its list also turns Cuzco Quechua
+# (quz) into Quechua and Guarani, Zapotec or Bikol varieties into their groups, which are different languages.
+_STANDARD_VARIETY = {
+    "swh": "sw", "zsm": "ms", "cmn": "zh", "arb": "ar", "pes": "fa", "ekk": "et", "lvs": "lv", "khk": "mn",
+    "npi": "ne", "ory": "or", "azj": "az", "uzn": "uz", "als": "sq", "plt": "mg", "ydd": "yi", "kmr": "ku",
+    "gaz": "om", "knn": "kok", "nb": "no",
+}  # fmt: skip
+
+# Scripts whose letters Unicode gives a right-to-left bidirectional class (R or AL).
+_RIGHT_TO_LEFT = {
+    "Adlm", "Arab", "Aran", "Armi", "Avst", "Chrs", "Cprt", "Elym", "Gara", "Hatr", "Hebr", "Hung", "Khar",
+    "Lydi", "Mand", "Mani", "Mend", "Merc", "Mero", "Narb", "Nbat", "Nkoo", "Orkh", "Ougr", "Palm", "Phli",
+    "Phlp", "Phnx", "Prti", "Rohg", "Samr", "Sarb", "Sogd", "Sogo", "Syrc", "Syre", "Syrj", "Syrn", "Thaa",
+    "Yezi",
+}  # fmt: skip
+
+# Registered codes that say "not one language": undetermined, multiple, no language, uncoded.
+_NO_LANGUAGE = frozenset({"und", "mul", "zxx", "mis"})
+
+
+@dataclass(frozen=True, slots=True)
+class Language:
+    """One language, as ``language`` describes it.
+
+    Attributes:
+        code: normalised BCP 47 tag, e.g. ``sw``, ``fil``, ``zh-Hant``.
+        name: name in English, e.g. ``Chinese (Traditional)``.
+        native_name: name in the language itself; the English name where CLDR has none.
+        script: ISO 15924 code of the script it is usually written in, ``Zzzz`` where nobody recorded one.
+        direction: ``rtl`` where that script runs from right to left, else ``ltr``.
+        resource: ``low``, ``medium`` or ``high``; ``low`` where the level is not known.
+    """
+
+    code: str
+    name: str
+    native_name: str
+    script: str
+    direction: Direction
+    resource: Resource
+
+
+def language(code: str) -> Language:
+    """Describe the language of a BCP 47 tag.
+
+    Deprecated and three-letter forms become the current short one (``swa`` and ``swh`` give ``sw``, ``tl``
+    gives ``fil``, ``iw`` gives ``he``); ``_`` may stand for ``-``. Languages of one group stay apart: ``quy``
+    and ``quz`` are two languages, and ``qu`` a third code.
+
+    Raises:
+        UsageError: the tag is malformed or names no known language; the message suggests close matches.
+    """
+    described = _described(code.strip())
+    if described is None:
+        raise UsageError(_unknown(code))
+    return described
+
+
+def resource_groups(codes: Iterable[str]) -> dict[ResourceGroup, tuple[str, ...]]:
+    """Split languages into ``low-resource`` and ``high-resource`` (medium and high together).
+
+    Both groups are always present, perhaps empty; codes come back normalised, once each, in the order given.
+
+    Raises:
+        UsageError: as ``language``.
+    """
+    described = list(dict.fromkeys(language(code) for code in codes))
+    return {
+        "low-resource": tuple(one.code for one in described if one.resource == "low"),
+        "high-resource": tuple(one.code for one in described if one.resource != "low"),
+    }
+
+
+@lru_cache(maxsize=1024)
+def _described(code: str) -> Language | None:
+    import langcodes
+
+    try:
+        tag = langcodes.Language.get(_standard_tag(code))
+    except ValueError:  # langcodes' errors of form are ValueErrors
+        return None
+    if not _names_a_language(tag):
+        return None
+    script = _script(tag)
+    return Language(
+        code=tag.to_tag(),
+        name=tag.display_name(),
+        native_name=tag.autonym(),
+        script=script,
+        direction="rtl" if script in _RIGHT_TO_LEFT else "ltr",
+        resource=_RESOURCE.get(tag.language or "", "low"),
+    )
+
+
+def _standard_tag(code: str) -> str:
+    import langcodes
+
+    primary, dash, rest = langcodes.standardize_tag(code).partition("-")
+    return langcodes.standardize_tag(_STANDARD_VARIETY.get(primary, primary) + dash + rest)
+
+
+def _names_a_language(tag: Tag) -> bool:
+    # Private-use codes (qaa, x-foo) are valid tags, but CLDR's name for them is "Unknown language".
+    return (
+        tag.language is not None
+        and tag.language not in _NO_LANGUAGE
+        and tag.is_valid()
+        and not tag.language_name().startswith("Unknown language")
+    )
+
+
+def _script(tag: Tag) -> str:
+    from langcodes.data_dicts import LIKELY_SUBTAGS, MACROLANGUAGES
+
+    if tag.script is not None:
+        return tag.script
+    # maximize() answers Latin for every language it knows nothing about; only listed ones are trusted.
+    primary = tag.language or ""
+    for known in (primary, MACROLANGUAGES.get(primary, "")):
+        if known in LIKELY_SUBTAGS:
+            return tag.update_dict({"language": known}).maximize().script or UNKNOWN_SCRIPT
+    return UNKNOWN_SCRIPT
+
+
+def _unknown(code: str) -> str:
+    shown = code if len(code) <= 40 else code[:40] + "…"
+    matches = _close_matches(code.strip())
+    if matches:
+        return f"unknown language code {shown!r}: did you mean {' or '.join(matches)}?"
+    return (
+        f"unknown language code {shown!r}: give a BCP 47 code such as sw (Swahili), fil (Filipino) "
+        f"or zh-Hant (Chinese in traditional script)"
+    )
+
+
+def _close_matches(text: str) -> list[str]:
+    """Codes and names like ``text``, best first, at most three: ``["sw (Swahili)"]``."""
+    import langcodes
+
+    found = [_described(text.replace("_", "-").partition("-")[0])]
+    with suppress(LookupError, UnicodeError):  # no such name; bytes the name table cannot hold
+        found.append(_described(langcodes.find(text).to_tag()))
+    if not any(found):
+        found = [_described(code) for code in _similar(text)]
+    return list(dict.fromkeys(f"{one.code} ({one.name})" for one in found if one))[:3]
+
+
+def _similar(text: str) -> list[str]:
+    """Codes of the languages CLDR knows best whose English name, or code, is spelled nearly like ``text``."""
+    import difflib
+
+    import langcodes
+    from langcodes.data_dicts import LIKELY_SUBTAGS
+
+    names = {
+        langcodes.Language.get(code).display_name().casefold(): code
+        for code in LIKELY_SUBTAGS
+        if len(code) <= 3 and code not in _NO_LANGUAGE
+    }
+    folded = text.casefold()
+    by_name = [names[name] for name in difflib.get_close_matches(folded, names, n=3, cutoff=0.75)]
+    return by_name or difflib.get_close_matches(folded, list(_RESOURCE), n=3, cutoff=0.75)

@@ -1,0 +1,20 @@
+"""Batched, masked optimal transport on torch tensors.
+
+The package knows nothing of text or images: it takes costs and marginals, and gives plans.
+
+>>> import torch
+>>> from kivuko import transport
+>>> cost = torch.tensor([[[0.0, 1.0], [1.0, 0.0]]])
+>>> plan = transport.solve(cost, regularization=0.05)
+>>> plan.coupling.round(decimals=3).tolist()
+[[[0.5, 0.0], [0.0, 0.5]]]
+>>> plan.converged.tolist()
+[True]
+"""
+
+from kivuko.transport.cost import centred_cosine_cost, cosine_cost
+from kivuko.transport.marginals import normalize, uniform
+from kivuko.transport.plan import Plan
+from kivuko.transport.solve import METHODS, solve
+
+__all__ = ["METHODS", "Plan", "centred_cosine_cost", "cosine_cost", "normalize", "solve", "uniform"]

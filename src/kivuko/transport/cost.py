@@ -1,0 +1,82 @@
+"""What it costs to move mass from one token to another."""
+
+from __future__ import annotations
+
+import torch
+
+from kivuko.errors import UsageError
+from kivuko.transport.precision import full_precision, working_dtype
+
+# Below this length a vector has no direction worth the name.
+_SHORTEST = 1e-8
+
+
+def cosine_cost(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """Return one minus the cosine similarity of every pair of vectors.
+
+    A zero vector is at cost 1 from everything, with a finite gradient.
+
+    Args:
+        x: [batch, n, dim], any floating type.
+        y: [batch, m, dim], any floating type.
+
+    Returns:
+        [batch, n, m] in [0, 2]; float64 if either input is float64, else float32, also under autocast.
+        Differentiable in both inputs.
+
+    Raises:
+        UsageError: the shapes do not fit together.
+
+    >>> cosine_cost(torch.tensor([[[1.0, 0.0]]]), torch.tensor([[[2.0, 0.0], [0.0, 1.0], [-1.0, 0.0]]]))
+    tensor([[[0., 1., 2.]]])
+    """
+    _check_pair(x, y)
+    dtype = working_dtype(x, y)
+    with full_precision(x.device):
+        similarity = _unit(x.to(dtype)) @ _unit(y.to(dtype)).transpose(1, 2)  # [batch, n, m]
+        return (1 - similarity).clamp(0, 2)  # rounding can step just outside
+
+
+def centred_cosine_cost(
+    x: torch.Tensor, y: torch.Tensor, x_mean: torch.Tensor, y_mean: torch.Tensor
+) -> torch.Tensor:
+    """Return the cosine cost of vectors taken relative to their corpus means.
+
+    Contextual embeddings are anisotropic: they share a large common component, so that raw cosines are all
+    close to one another and a plan over them is diffuse (Ethayarajh 2019). Without the mean, what tells one
+    token from another is left.
+
+    Args:
+        x: [batch, n, dim], any floating type.
+        y: [batch, m, dim], any floating type.
+        x_mean: [dim], mean of the space of ``x`` over a corpus.
+        y_mean: [dim], mean of the space of ``y`` over a corpus.
+
+    Returns:
+        [batch, n, m] in [0, 2]; the type is as in :func:`cosine_cost`.
+
+    Raises:
+        UsageError: the shapes do not fit together.
+    """
+    _check_pair(x, y)
+    for name, mean in (("x_mean", x_mean), ("y_mean", y_mean)):
+        if mean.shape != x.shape[-1:]:
+            raise UsageError(
+                f"{name} has shape {list(mean.shape)}: give one mean vector of shape [{x.shape[-1]}]"
+            )
+    dtype = working_dtype(x, y)
+    return cosine_cost(x.to(dtype) - x_mean.to(dtype), y.to(dtype) - y_mean.to(dtype))
+
+
+def _unit(vectors: torch.Tensor) -> torch.Tensor:
+    # Dividing a short vector by 1 and not by a tiny number keeps its gradient of order one.
+    length: torch.Tensor = torch.linalg.vector_norm(vectors, dim=-1, keepdim=True)
+    return vectors / length.masked_fill(length < _SHORTEST, 1.0)
+
+
+def _check_pair(x: torch.Tensor, y: torch.Tensor) -> None:
+    if x.ndim != 3 or y.ndim != 3 or x.shape[0] != y.shape[0] or x.shape[2] != y.shape[2]:
+        raise UsageError(
+            f"x has shape {list(x.shape)} and y {list(y.shape)}: give [batch, n, dim] and [batch, m, dim] "
+            "with the same batch and dim"
+        )

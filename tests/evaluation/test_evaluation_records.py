@@ -1,0 +1,226 @@
+"""Records on disk: what is written is read again, and what is damaged is refused by line."""
+
+from __future__ import annotations
+
+import errno
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kivuko.errors import CorruptFileError, DataError, KivukoError
+from kivuko.evaluation import (
+    Condition,
+    Header,
+    PerQueryScores,
+    Record,
+    per_query_path,
+    read_per_query,
+    read_records,
+    write_records,
+)
+
+CONDITION = Condition(
+    dataset="emoji", split="test", model="static", objective="transport", bitext_size=374, seed=1
+)
+RECORD = Record(
+    **vars(CONDITION), subset="all", language="sw", measure="MAP", value=0.25, low=0.2, high=0.3, queries=300
+)
+HEADER = Header(command="kivuko evaluate", protocol={"gallery": 1868, "ties": "pessimistic"}, seeds=(1, 2))
+
+
+def scores(values=(0.5, 1.0), **changes):
+    fields = {
+        "condition": CONDITION,
+        "language": "sw",
+        "subset": "all",
+        "measure": "MAP",
+        "query_ids": ["a", "😀"],
+    }
+    return PerQueryScores(**{**fields, "values": np.array(values), **changes})
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "results" / "records.jsonl"
+
+
+def test_round_trip(path):
+    attacked = replace(
+        RECORD, language="low-resource", attack="typos", budget=2 / 255, seed=None, bitext_size=None
+    )
+    write_records(path, HEADER, [RECORD, attacked])
+    assert read_records(path) == (HEADER, [RECORD, attacked])
+    first, *others = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+    assert (first["kind"], first["format"]) == ("header", 1)
+    assert {line["kind"] for line in others} == {"record"}
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_no_record_is_a_file_too(path):
+    write_records(path, HEADER, [])
+    assert read_records(path) == (HEADER, [])
+
+
+finite = st.floats(allow_nan=False, allow_infinity=False)
+
+
+@given(text=st.text(), value=finite, budget=st.none() | finite, seed=st.none() | st.integers())
+def test_any_text_and_any_finite_number_survive(tmp_path_factory, text, value, budget, seed):
+    path = tmp_path_factory.mktemp("records") / "records.jsonl"
+    text = text.encode("utf-8", "replace").decode()  # lone surrogates are not text
+    record = replace(RECORD, model=text, value=value, budget=budget, seed=seed)
+    write_records(path, HEADER, [record])
+    assert read_records(path)[1] == [record]
+
+
+def test_the_header_knows_the_versions():
+    assert {"python", "kivuko", "torch", "transformers", "sentence-transformers"} <= set(HEADER.versions)
+    assert HEADER.created.endswith("+00:00")
+
+
+@pytest.mark.parametrize(
+    "changes", [{"value": float("nan")}, {"high": float("inf")}, {"queries": 2.5}, {"seed": True}]
+)
+def test_a_record_holds_finite_numbers_of_the_right_kind(changes):
+    with pytest.raises(DataError, match=next(iter(changes))):
+        replace(RECORD, **changes)
+
+
+def test_a_header_json_cannot_hold_leaves_the_old_file(path):
+    write_records(path, HEADER, [RECORD])
+    with pytest.raises(DataError, match="header cannot be written"):
+        write_records(path, replace(HEADER, protocol={"size": float("nan")}), [])
+    assert read_records(path)[1] == [RECORD]
+
+
+def test_every_truncation_is_noticed(path):
+    write_records(path, HEADER, [RECORD, RECORD])
+    whole = path.read_bytes()
+    for length in range(len(whole)):
+        path.write_bytes(whole[:length])
+        with pytest.raises(CorruptFileError, match=rf"{path}:\d"):
+            read_records(path)
+
+
+@pytest.mark.parametrize(
+    ("line", "garbled", "place"),
+    [
+        (1, b"\xff\xfe\n", 2),
+        (1, b"{}\n", 2),
+        (1, b"[" * 100_000 + b"\n", 2),
+        (1, b'{"kind": "record", "value": NaN}\n', 2),
+        (2, b'{"kind": "record"}\n', 3),
+        (2, b"\n", 3),
+        (0, b"garbage\n", 1),
+        (0, b'{"kind": "header", "format": 1}\n', 1),
+        (0, b'{"kind": "header", "format": 1, "records": 2}\n', 1),
+    ],
+)
+def test_a_garbled_line_is_named(path, line, garbled, place):
+    write_records(path, HEADER, [RECORD, RECORD])
+    lines = path.read_bytes().splitlines(keepends=True)
+    lines[line] = garbled
+    path.write_bytes(b"".join(lines))
+    with pytest.raises(CorruptFileError, match=f"{path}:{place}:") as caught:
+        read_records(path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("change", [{"value": "0.25"}, {"value": None}, {"queries": 1.5}, {"surprise": 1}])
+def test_a_field_that_is_wrong_is_named(path, change):
+    write_records(path, HEADER, [RECORD])
+    header, record = path.read_text("utf-8").splitlines()
+    path.write_text(header + "\n" + json.dumps({**json.loads(record), **change}) + "\n", "utf-8")
+    with pytest.raises(CorruptFileError, match=rf"{path}:2: field '{next(iter(change))}'"):
+        read_records(path)
+
+
+def test_another_format_is_told_from_damage(path):
+    write_records(path, HEADER, [RECORD])
+    path.write_text(path.read_text("utf-8").replace('"format": 1', '"format": 2'), "utf-8")
+    with pytest.raises(DataError, match="format 2, but this Kivuko reads format 1"):
+        read_records(path)
+
+
+def test_missing_files_are_named(path):
+    with pytest.raises(DataError, match=str(path)):
+        read_records(path)
+    with pytest.raises(DataError, match=str(per_query_path(path))):
+        read_per_query(path)
+
+
+def test_per_query_scores_round_trip(path):
+    attacked = replace(CONDITION, attack="typos", budget=1.0, seed=None)
+    blocks = [scores(), scores((0.25, 0.0), measure="MRR"), scores(condition=attacked)]
+    write_records(path, HEADER, [RECORD], blocks)
+    assert per_query_path(path).name == "records.per_query.parquet"
+    for written, read in zip(blocks, read_per_query(path), strict=True):
+        assert (written.condition, written.measure) == (read.condition, read.measure)
+        assert list(read.query_ids) == written.query_ids
+        np.testing.assert_array_equal(read.values, written.values)
+
+
+def test_no_per_query_scores_can_be_written_and_older_ones_go(path):
+    write_records(path, HEADER, [RECORD], [])
+    assert read_per_query(path) == []
+    write_records(path, HEADER, [RECORD])
+    assert not per_query_path(path).exists()
+
+
+def test_per_query_scores_are_refused_when_they_do_not_fit():
+    with pytest.raises(DataError, match="2 query ids for 1 values"):
+        scores((1.0,))
+    with pytest.raises(DataError, match="finite"):
+        scores((1.0, float("nan")))
+
+
+def test_a_damaged_parquet_file_is_named(path):
+    write_records(path, HEADER, [RECORD], [scores()])
+    parquet = per_query_path(path)
+    whole = parquet.read_bytes()
+    for damaged in [b"", whole[:-20], b"not parquet"]:
+        parquet.write_bytes(damaged)
+        with pytest.raises(CorruptFileError, match=str(parquet)):
+            read_per_query(path)
+
+
+@pytest.mark.parametrize(
+    "problem", [KeyboardInterrupt(), RuntimeError("killed"), OSError(errno.ENOSPC, "full")]
+)
+def test_a_write_that_dies_leaves_both_old_files_and_nothing_else(path, monkeypatch, problem):
+    write_records(path, HEADER, [RECORD], [scores()])
+    before = {file: file.read_bytes() for file in path.parent.iterdir()}
+
+    def dies(temporary, blocks):
+        Path(temporary).write_bytes(b"half")
+        raise problem
+
+    monkeypatch.setattr("kivuko.evaluation.records_file.write_per_query_table", dies)
+    with pytest.raises((KeyboardInterrupt, RuntimeError, KivukoError)):
+        write_records(path, HEADER, [RECORD, RECORD], [scores()])
+    assert {file: file.read_bytes() for file in path.parent.iterdir()} == before
+
+
+def test_a_full_disk_is_one_clear_line(path, monkeypatch):
+    def full(self, *args, **kwargs):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(KivukoError, match=rf"{path}: the disk is full") as caught:
+        write_records(path, HEADER, [RECORD])
+    assert "\n" not in str(caught.value)
+    assert list(path.parent.iterdir()) == []
+
+
+def test_a_place_that_cannot_be_written_is_one_clear_line(tmp_path):
+    (tmp_path / "file").write_text("in the way", "utf-8")
+    (tmp_path / "folder").mkdir()
+    for place in [tmp_path / "file" / "records.jsonl", tmp_path / "folder"]:
+        with pytest.raises(KivukoError, match=str(place)):
+            write_records(place, HEADER, [RECORD])
+    assert sorted(found.name for found in tmp_path.iterdir()) == ["file", "folder"]
