@@ -9,3 +9,46 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0.dev0"
+
+_WHERE = {
+    "KivukoError": "kivuko.errors",
+    "read_tsv": "kivuko.bitext",
+    "Bitext": "kivuko.bitext",
+    "Pair": "kivuko.bitext",
+    "hold_out": "kivuko.bitext",
+    "emoji_world": "kivuko.datasets.emoji",
+    "shipped_image_tower": "kivuko.datasets.emoji",
+    "load_teacher": "kivuko.encoders.teacher",
+    "load_image_tower": "kivuko.encoders.image_tower",
+    "load_bundle": "kivuko.encoders.bundle",
+    "TokenBatch": "kivuko.encoders.token_batch",
+    "solve": "kivuko.transport",
+    "Plan": "kivuko.transport",
+    "load_recipe": "kivuko.distill.recipe",
+    "Job": "kivuko.distill.run",
+    "distil_to_bundle": "kivuko.distill.run",
+    "emoji_gallery": "kivuko.gallery",
+    "read_records": "kivuko.evaluation",
+}
+
+__all__ = ["__version__", *_WHERE]
+
+if TYPE_CHECKING:
+    from kivuko.bitext import Bitext, Pair, hold_out, read_tsv
+    from kivuko.datasets.emoji import emoji_world, shipped_image_tower
+    from kivuko.distill.recipe import load_recipe
+    from kivuko.distill.run import Job, distil_to_bundle
+    from kivuko.encoders.bundle import load_bundle
+    from kivuko.encoders.image_tower import load_image_tower
+    from kivuko.encoders.teacher import load_teacher
+    from kivuko.encoders.token_batch import TokenBatch
+    from kivuko.errors import KivukoError
+    from kivuko.evaluation import read_records
+    from kivuko.gallery import emoji_gallery
+    from kivuko.transport import Plan, solve
+
+
+def __getattr__(name: str) -> Any:
+    if name in _WHERE:
+        return getattr(importlib.import_module(_WHERE[name]), name)
+    raise AttributeError(f"module 'kivuko' has no attribute '{name}'")

@@ -30,9 +30,7 @@ def test_languages_and_groups_keep_order() -> None:
 
 def test_adding_joins_pairs_and_accounts() -> None:
     left = Bitext((DOG,), Counter({"empty side": 2}), {"empty side": "a.tsv:5"})
-    right = Bitext(
-        (CAT,), Counter({"empty side": 1, "too long": 1}), {"empty side": "b.tsv:2", "too long": "b.tsv:3"}
-    )
+    right = Bitext((CAT,), Counter({"empty side": 1, "too long": 1}), {"empty side": "b.tsv:2", "too long": "b.tsv:3"})
     both = left + right
     assert both.pairs == (DOG, CAT)
     assert both.dropped == {"empty side": 3, "too long": 1}

@@ -51,9 +51,7 @@ def test_all_translations_of_a_sentence_go_together() -> None:
     sample = take_fraction(made("sw", range(100), copies=3), 0.5, seed=0)
     english = [pair.english for pair in sample.pairs]
     assert {english.count(one) for one in english} == {3}
-    by_pair = [
-        p.english for p in take_fraction(made("sw", range(100), copies=3), 0.5, seed=0, group_by="pair")
-    ]
+    by_pair = [p.english for p in take_fraction(made("sw", range(100), copies=3), 0.5, seed=0, group_by="pair")]
     assert {by_pair.count(one) for one in by_pair} == {1, 2, 3}
 
 
@@ -146,9 +144,7 @@ def test_held_out_sentences_are_on_one_side_only(fraction: float, seed: int, siz
     assert train.pairs
     assert validation.pairs
     assert not {p.english for p in train} & {p.english for p in validation}
-    assert sorted(p.origin + p.text for p in (*train, *validation)) == sorted(
-        p.origin + p.text for p in bitext
-    )
+    assert sorted(p.origin + p.text for p in (*train, *validation)) == sorted(p.origin + p.text for p in bitext)
     positions = [bitext.pairs.index(pair) for pair in validation]
     assert positions == sorted(positions)
 

@@ -62,9 +62,7 @@ def test_header_among_other_columns(write: Callable[..., Path]) -> None:
     assert sides(read_tsv(path, "fr")) == [("chien", "dog")]
 
 
-@pytest.mark.parametrize(
-    "first", ["maandishi\ttext", "Kiingereza\tEnglish", "ndiyo\tyes", "source\tthe origin"]
-)
+@pytest.mark.parametrize("first", ["maandishi\ttext", "Kiingereza\tEnglish", "ndiyo\tyes", "source\tthe origin"])
 def test_a_first_sentence_is_not_taken_for_a_header(write: Callable[..., Path], first: str) -> None:
     assert sides(read_tsv(write(f"{first}\n"), "sw")) == [tuple(first.split("\t"))]
 
@@ -80,9 +78,7 @@ def test_columns_by_position_and_by_heading(write: Callable[..., Path]) -> None:
     headed = write("text\tenglish\tmine\nx\tdog\tmbwa\n")
     assert sides(read_tsv(headed, "sw", columns=("Mine", "english"))) == [("mbwa", "dog")]
     assert sides(read_tsv(headed, "sw", columns=(3, 2))) == [("mbwa", "dog")]
-    with pytest.raises(
-        DataError, match=r"f\.tsv:1: no column his in the header, which has: text, english, mine"
-    ):
+    with pytest.raises(DataError, match=r"f\.tsv:1: no column his in the header, which has: text, english, mine"):
         read_tsv(headed, "sw", columns=("his", "english"))
 
 
@@ -102,9 +98,7 @@ def test_compression_is_known_by_content(
 
 
 @pytest.mark.parametrize("compress", [gzip.compress, bz2.compress, lzma.compress])
-def test_damaged_compression_is_a_data_error(
-    write: Callable[..., Path], compress: Callable[[bytes], bytes]
-) -> None:
+def test_damaged_compression_is_a_data_error(write: Callable[..., Path], compress: Callable[[bytes], bytes]) -> None:
     whole = compress("\n".join(f"neno {i}\tword {i}" for i in range(3000)).encode())
     with pytest.raises(DataError, match=r"f\.tsv: .*(damaged|cannot be read)"):
         read_tsv(write(whole[: len(whole) // 2]), "sw")
@@ -134,9 +128,7 @@ def test_only_line_feeds_end_lines(write: Callable[..., Path]) -> None:
     assert bitext.pairs[1].origin.endswith(":2")
 
 
-_FIELD = st.text(st.characters(exclude_characters="\t\n\0", exclude_categories=["Cs"]), min_size=1).filter(
-    clean_text
-)
+_FIELD = st.text(st.characters(exclude_characters="\t\n\0", exclude_categories=["Cs"]), min_size=1).filter(clean_text)
 
 
 @given(st.lists(st.tuples(_FIELD, _FIELD), min_size=1, max_size=8))

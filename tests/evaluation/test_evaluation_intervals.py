@@ -73,9 +73,7 @@ def test_t_quantiles_equal_scipys():
     stats = pytest.importorskip("scipy.stats")
     for degrees in [1, 2, 3, 4, 5, 9, 10, 29, 200]:
         for level in [0.5, 0.9, 0.95, 0.99]:
-            assert two_sided_t(level, degrees) == pytest.approx(
-                stats.t.ppf((1 + level) / 2, degrees), rel=1e-9
-            )
+            assert two_sided_t(level, degrees) == pytest.approx(stats.t.ppf((1 + level) / 2, degrees), rel=1e-9)
 
 
 def test_seed_interval_by_hand():

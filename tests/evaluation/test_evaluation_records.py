@@ -24,9 +24,7 @@ from kivuko.evaluation import (
     write_records,
 )
 
-CONDITION = Condition(
-    dataset="emoji", split="test", model="static", objective="transport", bitext_size=374, seed=1
-)
+CONDITION = Condition(dataset="emoji", split="test", model="static", objective="transport", bitext_size=374, seed=1)
 RECORD = Record(
     **vars(CONDITION), subset="all", language="sw", measure="MAP", value=0.25, low=0.2, high=0.3, queries=300
 )
@@ -50,9 +48,7 @@ def path(tmp_path):
 
 
 def test_round_trip(path):
-    attacked = replace(
-        RECORD, language="low-resource", attack="typos", budget=2 / 255, seed=None, bitext_size=None
-    )
+    attacked = replace(RECORD, language="low-resource", attack="typos", budget=2 / 255, seed=None, bitext_size=None)
     write_records(path, HEADER, [RECORD, attacked])
     assert read_records(path) == (HEADER, [RECORD, attacked])
     first, *others = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
@@ -83,9 +79,7 @@ def test_the_header_knows_the_versions():
     assert HEADER.created.endswith("+00:00")
 
 
-@pytest.mark.parametrize(
-    "changes", [{"value": float("nan")}, {"high": float("inf")}, {"queries": 2.5}, {"seed": True}]
-)
+@pytest.mark.parametrize("changes", [{"value": float("nan")}, {"high": float("inf")}, {"queries": 2.5}, {"seed": True}])
 def test_a_record_holds_finite_numbers_of_the_right_kind(changes):
     with pytest.raises(DataError, match=next(iter(changes))):
         replace(RECORD, **changes)
@@ -189,9 +183,7 @@ def test_a_damaged_parquet_file_is_named(path):
             read_per_query(path)
 
 
-@pytest.mark.parametrize(
-    "problem", [KeyboardInterrupt(), RuntimeError("killed"), OSError(errno.ENOSPC, "full")]
-)
+@pytest.mark.parametrize("problem", [KeyboardInterrupt(), RuntimeError("killed"), OSError(errno.ENOSPC, "full")])
 def test_a_write_that_dies_leaves_both_old_files_and_nothing_else(path, monkeypatch, problem):
     write_records(path, HEADER, [RECORD], [scores()])
     before = {file: file.read_bytes() for file in path.parent.iterdir()}

@@ -58,8 +58,7 @@ def test_agrees_with_the_definitions_with_and_without_ties(data):
     relevant[:, 0] |= ~relevant.any(axis=1)
     queries, documents = ids("q", shape[0]), ids("d", shape[1])
     qrels = {
-        q: {d for d, hit in zip(documents, row, strict=True) if hit}
-        for q, row in zip(queries, relevant, strict=True)
+        q: {d for d, hit in zip(documents, row, strict=True) if hit} for q, row in zip(queries, relevant, strict=True)
     }
     measured = per_query(scores, queries, documents, qrels)
     again = evaluate_run(rank(scores, queries, documents), qrels, queries)

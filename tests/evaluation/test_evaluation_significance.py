@@ -43,9 +43,7 @@ def test_p_is_about_uniform_when_nothing_differs():
     rng = np.random.default_rng(0)
     p = [randomisation_test(rng.random(40), rng.random(40), 500, seed).p_value for seed in range(400)]
     for level in [0.05, 0.25, 0.5, 0.75]:
-        assert np.mean(np.array(p) <= level) == pytest.approx(
-            level, abs=3 * np.sqrt(level * (1 - level) / 400)
-        )
+        assert np.mean(np.array(p) <= level) == pytest.approx(level, abs=3 * np.sqrt(level * (1 - level) / 400))
 
 
 def test_a_real_effect_reaches_the_smallest_p_there_is():

@@ -15,9 +15,7 @@ def language(code, values, **subsets):
     column = np.asarray(values, dtype=float)
     masks = {name: np.asarray(mask, dtype=bool) for name, mask in subsets.items()}
     ids = [f"{code}{index}" for index in range(len(column))]
-    return LanguageScores(
-        language=code, query_ids=ids, values={"MAP": column, "R@1": column > 0.9}, subsets=masks
-    )
+    return LanguageScores(language=code, query_ids=ids, values={"MAP": column, "R@1": column > 0.9}, subsets=masks)
 
 
 def found(summary):
@@ -67,9 +65,7 @@ def test_a_language_keeps_its_interval_whatever_stands_beside_it():
 def test_subsets_and_the_headline_that_leaves_copies_out():
     fil = language("fil", [1.0, 0.2, 0.4], copied=[1, 0, 0], lexical=[1, 1, 0], compositional=[0, 0, 1])
     records = found(summarise([language("en", [1.0, 1.0], copied=[0, 0]), fil], CONDITION))
-    values = {
-        subset: records["fil", subset, "MAP"].value for subset in ["all", "headline", "copied", "lexical"]
-    }
+    values = {subset: records["fil", subset, "MAP"].value for subset in ["all", "headline", "copied", "lexical"]}
     assert values == pytest.approx({"all": 1.6 / 3, "headline": 0.3, "copied": 1.0, "lexical": 0.6})
     assert records["fil", "headline", "MAP"].queries == 2
     assert records["fil", "headline", "parity"].value == pytest.approx(0.3)

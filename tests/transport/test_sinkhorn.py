@@ -22,8 +22,7 @@ def solve(batch: Ragged, **options: float) -> Plan:
 
 def finite(plan: Plan) -> bool:
     return all(
-        bool(part.isfinite().all())
-        for part in (plan.coupling, plan.transport_cost, plan.entropy, plan.marginal_error)
+        bool(part.isfinite().all()) for part in (plan.coupling, plan.transport_cost, plan.entropy, plan.marginal_error)
     )
 
 
@@ -218,9 +217,7 @@ def test_extremely_small_regularization_stays_finite(regularization: float) -> N
     rows = batch.row_marginal.clone()
     rows[0, :2] = torch.tensor([1e-30, 0.0])
     rows = rows / rows.sum(1, keepdim=True)
-    plan = transport.solve(
-        batch.cost, rows, batch.col_marginal, **batch.masks(), regularization=regularization
-    )
+    plan = transport.solve(batch.cost, rows, batch.col_marginal, **batch.masks(), regularization=regularization)
     assert finite(plan)
     assert torch.equal(plan.converged, plan.marginal_error <= 1e-4)
 

@@ -48,9 +48,7 @@ def read_lines(path: Path) -> Iterator[Line]:
     except FileNotFoundError:
         raise DataError(f"{path}: no such file; check the path") from None
     except (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile) as error:
-        raise DataError(
-            f"{path}: compressed data damaged or cut short ({error}); fetch the file again"
-        ) from None
+        raise DataError(f"{path}: compressed data damaged or cut short ({error}); fetch the file again") from None
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error}); check the file") from None
 

@@ -6,6 +6,7 @@ moment the folder holds one whole checkpoint or none. Nothing is pickled.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -32,7 +33,12 @@ class Progressed:
 
 
 def save_checkpoint(
-    folder: Path, run: str, at: Progressed, weights: dict[str, Tensor], best: dict[str, Tensor], optimizer: torch.optim.Optimizer
+    folder: Path,
+    run: str,
+    at: Progressed,
+    weights: dict[str, Tensor],
+    best: dict[str, Tensor],
+    optimizer: torch.optim.Optimizer,
 ) -> None:
     """Write a checkpoint atomically and remove the one before it.
 
@@ -47,7 +53,7 @@ def save_checkpoint(
     with atomic_path(file) as temporary:
         save_file({key: value.detach().cpu().contiguous().clone() for key, value in tensors.items()}, temporary)
     index = {"format": 1, "run": run, "file": file.name, "sha256": sha256_of(file), "progressed": asdict(at)}
-    write_text(folder / _INDEX, json.dumps(index, indent=1))
+    write_text(folder / _INDEX, json.dumps(index | {"check": _check(index)}, indent=1))
     for old in folder.glob("step-*.safetensors"):
         if old != file:
             old.unlink()
@@ -58,7 +64,9 @@ def checkpoint_run(folder: Path) -> str | None:
     return _index(folder)["run"] if (folder / _INDEX).is_file() else None
 
 
-def load_checkpoint(folder: Path, optimizer: torch.optim.Optimizer) -> tuple[Progressed, dict[str, Tensor], dict[str, Tensor]]:
+def load_checkpoint(
+    folder: Path, optimizer: torch.optim.Optimizer
+) -> tuple[Progressed, dict[str, Tensor], dict[str, Tensor]]:
     """Read the folder's checkpoint into ``optimizer`` and return (progress, weights, best weights).
 
     Raises:
@@ -87,9 +95,18 @@ def load_checkpoint(folder: Path, optimizer: torch.optim.Optimizer) -> tuple[Pro
 def _index(folder: Path) -> dict[str, Any]:
     path = folder / _INDEX
     try:
-        index = json.loads(path.read_text(encoding="utf-8"))
-        if index["format"] == 1 and {"run", "file", "sha256", "progressed"} <= index.keys():
-            return dict(index)
+        index = dict(json.loads(path.read_text(encoding="utf-8")))
+        intact = index.pop("check") == _check(index)
     except (OSError, ValueError, KeyError, TypeError) as problem:
-        raise CorruptFileError(f"{path}: corrupted. Delete the folder {folder} to start this training again.") from problem
-    raise CorruptFileError(f"{path}: not a checkpoint of this version. Delete the folder {folder} to start again.")
+        raise CorruptFileError(
+            f"{path}: corrupted. Delete the folder {folder} to start this training again."
+        ) from problem
+    if not intact:
+        raise CorruptFileError(f"{path}: corrupted. Delete the folder {folder} to start this training again.")
+    if index["format"] != 1:
+        raise CorruptFileError(f"{path}: not a checkpoint of this version. Delete the folder {folder} to start again.")
+    return index
+
+
+def _check(index: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(index, sort_keys=True).encode()).hexdigest()

@@ -2,7 +2,8 @@
 
 Every picture is a class whose prototype is the vector of its name (the mean where it has several). Two softmax losses
 over *all* pictures, not only the batch's: image -> names, and name -> images, the latter against a memory of the last
-vector seen of each picture (Wu et al. 2018, "Unsupervised Feature Learning via Non-Parametric Instance Discrimination").
+vector seen of each picture (Wu et al. 2018, "Unsupervised Feature Learning via Non-Parametric Instance
+Discrimination").
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -68,9 +70,10 @@ def train_image_tower(
     targets = prototypes(name_vectors, image_of_name, count)
     memory = targets.clone()
 
-    tower = SmallImageTower(name_vectors.shape[1]).to(memory_format=torch.channels_last)
+    tower = SmallImageTower(name_vectors.shape[1])
+    tower.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     log_scale = nn.Parameter(torch.tensor(-math.log(settings.temperature)))
-    groups = [{"params": tower.parameters()}, {"params": [log_scale], "weight_decay": 0.0}]
+    groups: list[dict[str, Any]] = [{"params": tower.parameters()}, {"params": [log_scale], "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW(groups, lr=settings.learning_rate, weight_decay=settings.weight_decay)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, settings.learning_rate, total_steps=settings.steps, pct_start=0.1
@@ -101,7 +104,12 @@ def train_image_tower(
 
 @torch.no_grad()
 def tower_recall(
-    tower: SmallImageTower, images: Tensor, image_of_name: Tensor, name_vectors: Tensor, seed: int, source_size: int = 80
+    tower: SmallImageTower,
+    images: Tensor,
+    image_of_name: Tensor,
+    name_vectors: Tensor,
+    seed: int,
+    source_size: int = 80,
 ) -> dict[int, float]:
     """Measure R@1 and R@10 of every English name against one unseen augmented view of every picture.
 
@@ -113,7 +121,7 @@ def tower_recall(
     gallery = torch.cat([tower(part) for part in views])
     scores = F.normalize(name_vectors, dim=-1) @ gallery.T  # [names, images]
     own = scores.gather(1, image_of_name[:, None])
-    better = (scores >= own).sum(1) - 1
+    better = (~(scores < own)).sum(1) - 1  # so written, a score that is no number counts against the name too
     return {k: (better < k).float().mean().item() for k in (1, 10)}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -101,7 +102,8 @@ def parse_recipe(content: str, name: str, where: str) -> Recipe:
     schedule_table = table.get("schedule", {})
     _check_keys(schedule_table, {one.name for one in fields(Schedule)}, where, "[schedule]")
     try:
-        schedule = _checked(Schedule(**{key: _typed(key, value) for key, value in schedule_table.items()}))
+        settings: dict[str, Any] = {key: _typed(key, value) for key, value in schedule_table.items()}
+        schedule = _checked(Schedule(**settings))
         terms = tuple(_term(entry) for entry in entries)
     except (TypeError, ValueError) as problem:
         raise UsageError(f"{where}: {problem}.") from problem
@@ -130,27 +132,37 @@ def _build(term: Term, centre: Tensor) -> Objective:
             return SentenceContrastive(**options)
 
 
-def _term(entry: Mapping[str, Any]) -> Term:
-    kind = entry.get("kind")
-    if kind not in _OPTIONS:
+def _term(entry: Any) -> Term:
+    kind = entry.get("kind") if isinstance(entry, dict) else None
+    if not isinstance(kind, str) or kind not in _OPTIONS:
         raise ValueError(f"unknown objective kind {kind!r}: choose one of {', '.join(_OPTIONS)}")
     options = {key: value for key, value in entry.items() if key not in ("kind", "weight")}
     for key, value in options.items():
         if key not in _OPTIONS[kind]:
-            raise ValueError(f"objective '{kind}' has no option '{key}' (it has: {', '.join(sorted(_OPTIONS[kind])) or 'none'})")
-        if not isinstance(value, bool if key == "centred" else int | float) or (key != "centred" and value <= 0):
+            raise ValueError(
+                f"objective '{kind}' has no option '{key}' (it has: {', '.join(sorted(_OPTIONS[kind])) or 'none'})"
+            )
+        if key == "centred":
+            if not isinstance(value, bool):
+                raise ValueError(f"objective '{kind}': {key} = {value!r} is neither true nor false")
+        elif not _is_number(value, whole=key == "max_iterations") or value <= 0:
             raise ValueError(f"objective '{kind}': {key} = {value!r} is not a positive number")
     weight = entry.get("weight", 1.0)
-    if isinstance(weight, bool) or not isinstance(weight, int | float) or weight < 0:
+    if not _is_number(weight) or weight < 0:
         raise ValueError(f"objective '{kind}': weight = {weight!r} is not a number of 0 or more")
     return Term(kind, float(weight), options)
 
 
 def _typed(key: str, value: Any) -> int | float:
     whole = key in ("steps", "batch_size", "validate_every")
-    if isinstance(value, bool) or not isinstance(value, int if whole else int | float):
+    if not _is_number(value, whole):
         raise ValueError(f"[schedule] {key} = {value!r} is not a {'whole ' if whole else ''}number")
     return value if whole else float(value)
+
+
+def _is_number(value: Any, whole: bool = False) -> bool:
+    """Whether a TOML value is a finite number (``nan`` and ``inf`` are TOML too)."""
+    return not isinstance(value, bool) and isinstance(value, int if whole else int | float) and math.isfinite(value)
 
 
 def _checked(schedule: Schedule) -> Schedule:

@@ -51,7 +51,11 @@ class SentenceContrastive:
 
     def __call__(self, student: TokenBatch, teacher: TokenBatch) -> ObjectiveValue:
         """See Objective."""
-        candidates, target = torch.unique(teacher.pooled, dim=0, return_inverse=True)
-        scores = F.normalize(student.pooled, dim=-1) @ F.normalize(candidates, dim=-1).T  # [batch, distinct]
-        total = F.cross_entropy(scores / self.temperature, target)
+        target = F.normalize(teacher.pooled, dim=-1)  # [batch, dim]
+        scores = F.normalize(student.pooled, dim=-1) @ target.T / self.temperature  # [batch, batch]
+        same = target @ target.T > 1 - 1e-6
+        same.fill_diagonal_(False)
+        total = F.cross_entropy(
+            scores.masked_fill(same, float("-inf")), torch.arange(len(scores), device=scores.device)
+        )
         return ObjectiveValue(total, {"contrastive": total.detach()})

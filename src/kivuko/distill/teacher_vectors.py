@@ -48,7 +48,10 @@ class TeacherVectors:
 
 
 def teacher_vectors(
-    teacher: TextTeacher, sentences: Sequence[str], cache: Path | None = None, progress: Progress | None = None
+    teacher: TextTeacher,
+    sentences: Sequence[str],
+    cache: Path | None = None,
+    progress: Progress | None = None,
 ) -> TeacherVectors:
     """Encode the distinct sentences, or read them from the cache, where they lie by teacher and sentences.
 
@@ -56,7 +59,7 @@ def teacher_vectors(
         CorruptFileError: the cache file does not hold what was written.
     """
     distinct = list(dict.fromkeys(sentences))
-    key = hashlib.sha256(json.dumps([1, teacher.fingerprint, distinct]).encode()).hexdigest()
+    key = hashlib.sha256(json.dumps([2, teacher.fingerprint, distinct]).encode()).hexdigest()
     file = (cache or cache_folder() / "teacher") / f"{key[:24]}.safetensors"
     if not file.is_file():
         found = _encode(teacher, distinct, progress)
@@ -101,6 +104,6 @@ def _read(file: Path, sentences: dict[str, int]) -> TeacherVectors:
 def _digest(tensors: dict[str, Tensor]) -> str:
     digest = hashlib.sha256()
     for name in sorted(tensors):
-        digest.update(name.encode())
-        digest.update(memoryview(tensors[name].contiguous().view(-1).view(torch.uint8).numpy()))
+        digest.update(f"{name} {tensors[name].dtype} {list(tensors[name].shape)}".encode())
+        digest.update(tensors[name].contiguous().view(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()

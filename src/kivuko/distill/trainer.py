@@ -59,7 +59,7 @@ def distill(
         seed: drives the order of pairs and the hidden subwords (not the student's first weights).
         checkpoints: folder for checkpoints, one after each validation; if it holds one of this same run, training goes
             on from there. None: none are kept.
-        report: called after each step with the loss, its parts, and pairs per second.
+        report: called after each step with (step, steps, figures): the loss and its parts.
 
     Raises:
         DataError: the bitext is empty.
@@ -68,16 +68,21 @@ def distill(
     """
     if not len(bitext):
         raise DataError("no pairs to train on: every line of the bitext was left out, or the sample is empty.")
-    schedule, run, started = recipe.schedule, _fingerprint(student, bitext, vectors, recipe, seed), time.monotonic()
+    schedule, run, started = (
+        recipe.schedule,
+        _fingerprint(student, bitext, vectors, recipe, validation, seed),
+        time.monotonic(),
+    )
     accelerator = Accelerator(mixed_precision=_precision())
     optimizer = torch.optim.AdamW(
         student.parameters(), lr=schedule.learning_rate, weight_decay=schedule.weight_decay, betas=(0.9, 0.98)
     )
-    at, best = Progressed(), {}
+    at, best = Progressed(), dict[str, Tensor]()
     if checkpoints and (found := checkpoint_run(checkpoints)) is not None:
         if found != run:
             raise UsageError(
-                f"{checkpoints}: belongs to another run (other data, recipe or seed). Delete it, or choose another --out."
+                f"{checkpoints}: belongs to another run (other data, recipe or seed). "
+                "Delete it, or choose another --out."
             )
         at, weights, best = load_checkpoint(checkpoints, optimizer)
         student.load_state_dict(weights)
@@ -102,12 +107,16 @@ def distill(
         if not math.isfinite(loss := value.total.item()):
             raise UsageError(f"training diverged at step {step} (loss {loss}). Lower learning_rate in the recipe.")
         if report:
-            report(step, schedule.steps, {"loss": loss, **{name: part.item() for name, part in value.parts.items()}})
+            report(
+                step,
+                schedule.steps,
+                {"loss": loss, **{name: part.item() for name, part in value.parts.items()}},
+            )
         at.step = step
         if step % schedule.validate_every == 0 or step == schedule.steps:
             best = _validate(student, validation, at, best)
             if checkpoints:
-                save_checkpoint(checkpoints, run, at, student.state_dict(), best, accelerator.unwrap_model(optimizer))
+                save_checkpoint(checkpoints, run, at, student.state_dict(), best, optimizer)
     student.load_state_dict(best)
     student.eval()
     return Outcome(at.best_step, at.best_score, at.history, time.monotonic() - started)
@@ -157,11 +166,22 @@ def _precision() -> str:
     return "bf16" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "no"
 
 
-def _fingerprint(student: nn.Module, bitext: Bitext, vectors: TeacherVectors, recipe: Recipe, seed: int) -> str:
-    """Hash all that decides the outcome, the student's first weights included."""
-    digest = hashlib.sha256(json.dumps([recipe.name, asdict(recipe.schedule), [asdict(t) for t in recipe.terms], seed]).encode())
+def _fingerprint(
+    student: Any, bitext: Bitext, vectors: TeacherVectors, recipe: Recipe, validation: Validation, seed: int
+) -> str:
+    """Hash all that decides the outcome, the student's first weights and the way it cuts words included."""
+    digest = hashlib.sha256(
+        json.dumps([recipe.name, asdict(recipe.schedule), [asdict(t) for t in recipe.terms], seed]).encode()
+    )
     for pair in bitext.pairs:
-        digest.update(f"{pair.language}\t{pair.text}\t{pair.english}\n".encode())
-    for tensor in (vectors.pooled, *student.state_dict().values()):
+        subwords = " ".join(student.tokenize(pair.text))
+        digest.update(f"{pair.language}\t{pair.text}\t{pair.english}\t{subwords}\n".encode())
+    digest.update(json.dumps(validation.texts).encode())
+    for tensor in (
+        vectors.pooled,
+        validation.gallery,
+        *validation.targets.values(),
+        *student.state_dict().values(),
+    ):
         digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()

@@ -47,6 +47,6 @@ class Validation:
             pooled = torch.cat([student.encode_tokens(texts[i : i + 512]).pooled for i in range(0, len(texts), 512)])
             scores = F.normalize(pooled.float(), dim=-1).cpu() @ self.gallery.T  # [queries, sentences]
             own = scores.gather(1, self.targets[language][:, None])
-            rank = (scores >= own).sum(1).clamp(min=1)
+            rank = (~(scores < own)).sum(1)  # so written, a score that is no number counts against the student too
             means.append((1 / rank.double()).mean())
         return float(torch.stack(means).mean()) if means else 0.0

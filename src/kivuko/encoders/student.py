@@ -59,7 +59,7 @@ class StaticStudent(nn.Module):
         return self.embedding.weight.device
 
     def encode_tokens(self, texts: list[str]) -> TokenBatch:
-        """Encode texts; see TokenBatch for the shapes. A text without a known subword gets a zero sentence vector."""
+        """Encode texts; see TokenBatch for the shapes. A text without a subword gets a zero sentence vector."""
         ids = [encoding.ids for encoding in self.tokenizer.encode_batch(texts, add_special_tokens=False)]
         length = max(1, max(map(len, ids), default=1))
         padded = torch.full((len(ids), length), self._pad, dtype=torch.long)
@@ -87,7 +87,10 @@ class StaticStudent(nn.Module):
         from sentence_transformers.sentence_transformer.modules import StaticEmbedding
 
         weights = self.embedding.weight.detach().cpu().clone()
-        return [StaticEmbedding(Tokenizer.from_str(self.tokenizer.to_str()), embedding_weights=weights), Normalize()]
+        return [
+            StaticEmbedding(Tokenizer.from_str(self.tokenizer.to_str()), embedding_weights=weights),
+            Normalize(),
+        ]
 
 
 class TransformerStudent(nn.Module):
@@ -111,7 +114,8 @@ class TransformerStudent(nn.Module):
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
-        return next(self.model.parameters()).device
+        place: torch.device = next(self.model.parameters()).device
+        return place
 
     def encode_tokens(self, texts: list[str]) -> TokenBatch:
         """Encode texts; see TokenBatch for the shapes. Special tokens count in the pooled vector, not in the mask."""
@@ -121,6 +125,9 @@ class TransformerStudent(nn.Module):
         ).to(self.device)  # fmt: skip
         special = found.pop("special_tokens_mask").bool()
         attended = found["attention_mask"].bool()
+        if not attended.shape[1]:  # texts without a token, from a tokenizer that adds no special ones
+            empty = torch.zeros(len(texts), 1, self.dim, device=self.device)
+            return TokenBatch(empty, empty[..., 0].bool(), empty[:, 0])
         tokens = self.projection(self.model(**found).last_hidden_state)
         return TokenBatch(tokens, attended & ~special, masked_mean(tokens, attended))
 
@@ -182,6 +189,8 @@ def load_transformer_student(name: str | Path, dim: int) -> TransformerStudent:
         raise ModelError(f"{text}: not a Hugging Face encoder that loads ({reason}).") from problem
     if getattr(model.config, "is_encoder_decoder", False):
         model = model.get_encoder()
+    if (takes := getattr(model, "main_input_name", "input_ids")) != "input_ids":
+        raise ModelError(f"{text}: not a text encoder (it takes {takes}).")
     if not isinstance(getattr(model.config, "hidden_size", None), int):
         raise ModelError(f"{text}: not a text encoder (its configuration has no hidden size).")
     return TransformerStudent(model, tokenizer, dim, Path(text).name)

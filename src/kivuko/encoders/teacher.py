@@ -25,10 +25,11 @@ class TextTeacher:
     Its tokens are the last hidden states; its sentence vector is what the model itself returns.
     """
 
-    def __init__(self, model: Any, name: str, fingerprint: str) -> None:
+    def __init__(self, model: Any, name: str, fingerprint: str, source: str) -> None:
         self._model = model.eval().requires_grad_(False)
         self.name = name
         self.fingerprint = fingerprint
+        self.source = source  # what load_teacher takes to load it again
         self.dim = int(model.get_embedding_dimension())
 
     def to(self, device: torch.device | str) -> TextTeacher:
@@ -45,9 +46,9 @@ class TextTeacher:
         }
         ids, attended = features["input_ids"], features["attention_mask"].bool()
         out = self._model(features)
-        special = torch.tensor(sorted(self._model.tokenizer.all_special_ids), device=ids.device)
+        tokenizer = self._model.tokenizer
         # The unknown token is special to the tokenizer, but stands for a word: it is content.
-        special = special[special != (self._model.tokenizer.unk_token_id or -1)]
+        special = torch.tensor(sorted({*tokenizer.all_special_ids} - {tokenizer.unk_token_id}), device=ids.device)
         mask = attended & ~torch.isin(ids, special)
         return TokenBatch(out["token_embeddings"].float(), mask, out["sentence_embedding"].float())
 
@@ -86,7 +87,8 @@ def load_teacher(name: str | Path = DEFAULT_TEACHER) -> TextTeacher:
         _check_default(Path(model[0].model.config._name_or_path) / "model.safetensors", required=False)
     _check_tokens(model, text)
     label = "all-MiniLM-L6-v2" if is_default else folder.name
-    return TextTeacher(model, label, _fingerprint(model))
+    source_again = DEFAULT_TEACHER if is_default else str(folder.resolve()) if folder.is_dir() else text
+    return TextTeacher(model, label, _fingerprint(model), source_again)
 
 
 def _packaged_minilm() -> Path | None:
@@ -110,10 +112,12 @@ def _check_default(weights: Path, required: bool = True) -> None:
 
 def _check_tokens(model: Any, name: str) -> None:
     try:
-        out = model({k: v for k, v in model.preprocess(["a ferry"]).items()})
+        out = model(dict(model.preprocess(["a ferry"])))
         tokens, pooled = out["token_embeddings"], out["sentence_embedding"]
     except (KeyError, TypeError, AttributeError, ValueError) as problem:
-        raise ModelError(f"{name}: gives no token vectors, which a teacher must. Choose a transformer encoder.") from problem
+        raise ModelError(
+            f"{name}: gives no token vectors, which a teacher must. Choose a transformer encoder."
+        ) from problem
     if tokens.shape[-1] != pooled.shape[-1]:
         raise ModelError(
             f"{name}: its tokens are {tokens.shape[-1]} wide and its sentence vectors {pooled.shape[-1]}; "

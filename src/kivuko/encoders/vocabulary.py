@@ -5,6 +5,7 @@ Unigram language model segmentation: Kudo 2018, "Subword Regularization".
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -29,19 +30,55 @@ def train_vocabulary(texts: Iterable[str], size: int = 8000) -> Tokenizer:
     """
     tokenizer = Tokenizer(Unigram())
     tokenizer.normalizer = normalizers.Sequence(
-        [normalizers.NFKC(), normalizers.Lowercase(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Strip()]
+        [
+            normalizers.NFKC(),
+            normalizers.Lowercase(),
+            normalizers.Replace(Regex(r"\s+"), " "),
+            normalizers.Strip(),
+        ]
     )
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Punctuation("isolated"), pre_tokenizers.Metaspace()])
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Punctuation("isolated"), pre_tokenizers.Metaspace()]
+    )
     tokenizer.decoder = decoders.Metaspace()
     trainer = UnigramTrainer(
-        vocab_size=size, special_tokens=[PAD, UNKNOWN], unk_token=UNKNOWN, show_progress=False, max_piece_length=16
+        vocab_size=size,
+        special_tokens=[PAD, UNKNOWN],
+        unk_token=UNKNOWN,
+        show_progress=False,
+        max_piece_length=16,
     )
     material = list(texts)
     if not any(text.strip() for text in material):
         raise DataError("no text to learn a vocabulary from: the bitext is empty.")
     with _one_thread():
         tokenizer.train_from_iterator(material, trainer)
-    return tokenizer
+    return _in_fixed_order(tokenizer)
+
+
+def _in_fixed_order(tokenizer: Tokenizer) -> Tokenizer:
+    """Undo what the order of a hash table, another in every process, left in a trained vocabulary.
+
+    The trainer sums in that order (scores differ in their last digits), numbers equal scores by it, and hands out the
+    scores of letters that no piece was kept for, ``lowest + 0.0001 k``, by it as well.
+    """
+    state = json.loads(tokenizer.to_str())
+    pieces = [(piece, float(score)) for piece, score in state["model"]["vocab"]]
+    special, learned = pieces[:2], dict(pieces[2:])
+    lowest = min(learned.values(), default=0.0)
+
+    def is_left_over(piece: str) -> bool:
+        k = (learned[piece] - lowest) / 1e-4
+        return len(piece) == 1 and abs(k - round(k)) < 1e-3 and k < len(learned)
+
+    left_over = sorted(filter(is_left_over, learned))
+    learned |= dict(zip(left_over, sorted((learned[piece] for piece in left_over), reverse=True), strict=True))
+    rounded = sorted(
+        ((piece, round(score, 4)) for piece, score in learned.items()),
+        key=lambda entry: (-entry[1], entry[0]),
+    )
+    state["model"]["vocab"] = [*special, *rounded]
+    return Tokenizer.from_str(json.dumps(state))
 
 
 @contextmanager

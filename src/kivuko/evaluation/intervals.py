@@ -40,9 +40,7 @@ class Interval:
         return self.n < 2
 
 
-def bootstrap_interval(
-    values: ArrayLike, level: float = 0.95, resamples: int = 2000, seed: int = 0
-) -> Interval:
+def bootstrap_interval(values: ArrayLike, level: float = 0.95, resamples: int = 2000, seed: int = 0) -> Interval:
     """Mean over queries with a percentile bootstrap interval (Efron & Tibshirani 1993, ch. 13).
 
     The same arguments give the same interval.
@@ -102,9 +100,7 @@ def seed_interval(values: ArrayLike, level: float = 0.95) -> Interval:
     return Interval(mean, mean - half, mean + half, n)
 
 
-def resampled_means(
-    values: NDArray[np.float64], resamples: int, rng: np.random.Generator
-) -> NDArray[np.float64]:
+def resampled_means(values: NDArray[np.float64], resamples: int, rng: np.random.Generator) -> NDArray[np.float64]:
     """Means of ``resamples`` bootstrap samples of the rows.
 
     Args:
@@ -142,9 +138,7 @@ def paired_values(a: ArrayLike, b: ArrayLike) -> NDArray[np.float64]:
     """Return ``a - b`` [n]; DataError if the two cannot be paired."""
     left, right = check_values(a), check_values(b)
     if len(left) != len(right):
-        raise DataError(
-            f"{len(left)} values cannot be paired with {len(right)}; measure both on the same queries"
-        )
+        raise DataError(f"{len(left)} values cannot be paired with {len(right)}; measure both on the same queries")
     return left - right
 
 

@@ -83,8 +83,7 @@ def write_per_query_table(path: Path, scores: Sequence[PerQueryScores]) -> None:
         constant = _key(block)
         count = len(block.values)
         columns = {
-            name: pa.repeat(pa.scalar(value, type=schema.field(name).type), count)
-            for name, value in constant.items()
+            name: pa.repeat(pa.scalar(value, type=schema.field(name).type), count) for name, value in constant.items()
         }
         columns["query_id"] = pa.array(block.query_ids, type=pa.string())
         columns["value"] = pa.array(block.values, type=pa.float64())

@@ -87,9 +87,7 @@ def _line(kind: str, fields: dict[str, Any], **first: Any) -> str:
     try:
         return json.dumps({"kind": kind, **first, **fields}, ensure_ascii=False, allow_nan=False) + "\n"
     except (TypeError, ValueError) as problem:
-        raise DataError(
-            f"the {kind} cannot be written as JSON ({problem}); use plain finite values"
-        ) from problem
+        raise DataError(f"the {kind} cannot be written as JSON ({problem}); use plain finite values") from problem
 
 
 def _header(path: Path, line: bytes) -> tuple[Header, int]:

@@ -32,9 +32,7 @@ PROTOCOL = {
 _CHUNK_CELLS = 500_000  # a run of this many entries takes about 30 MB as dictionaries
 
 
-def rank(
-    scores: ArrayLike, query_ids: Sequence[str], document_ids: Sequence[str], depth: int | None = None
-) -> Run:
+def rank(scores: ArrayLike, query_ids: Sequence[str], document_ids: Sequence[str], depth: int | None = None) -> Run:
     """Turn a score matrix into a run, best document first.
 
     Ties are not decided here, since that needs the qrels: equal scores stay equal in the run, in the
@@ -143,9 +141,7 @@ def evaluate_run(
 def _ranked(query: str, scored: Mapping[str, float], relevant: Any) -> list[str]:
     for document, score in scored.items():
         if score != score:
-            raise DataError(
-                f"the score of query {query!r} against document {document!r} is NaN; check the run"
-            )
+            raise DataError(f"the score of query {query!r} against document {document!r} is NaN; check the run")
     relevant = set(relevant)
     return sorted(scored, key=lambda document: (-scored[document], document in relevant))
 
@@ -169,9 +165,7 @@ def _evaluate(
     return values
 
 
-def _checked(
-    scores: ArrayLike, query_ids: Sequence[str], document_ids: Sequence[str]
-) -> NDArray[np.floating]:
+def _checked(scores: ArrayLike, query_ids: Sequence[str], document_ids: Sequence[str]) -> NDArray[np.floating]:
     """Return the scores as a float matrix that fits its ids and holds no NaN."""
     matrix = np.asarray(scores)
     if matrix.dtype.kind != "f":

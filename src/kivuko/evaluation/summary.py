@@ -57,9 +57,7 @@ class LanguageScores:
 
     def _check_length(self, what: str, length: int) -> None:
         if length != len(self.query_ids):
-            raise DataError(
-                f"{self.language!r}: {what} has {length} entries for {len(self.query_ids)} queries"
-            )
+            raise DataError(f"{self.language!r}: {what} has {length} entries for {len(self.query_ids)} queries")
 
     def masks(self) -> dict[str, NDArray[np.bool_]]:
         """Return every subset's mask, the derived ones first."""
@@ -182,9 +180,7 @@ def _group_cells(
             present = [cell for cell in members if cell is not None]
             if len(present) < len(members):
                 # A mean over the languages that happen to have such queries is a mean over other languages.
-                missing = [
-                    language for language, cell in zip(languages, members, strict=True) if cell is None
-                ]
+                missing = [language for language, cell in zip(languages, members, strict=True) if cell is None]
                 left_out.append(f"{group}, {subset}, {measure}: no value for {', '.join(missing)}")
                 continue
             made[group, subset, measure] = _Cell(

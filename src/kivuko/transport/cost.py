@@ -37,9 +37,7 @@ def cosine_cost(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         return (1 - similarity).clamp(0, 2)  # rounding can step just outside
 
 
-def centred_cosine_cost(
-    x: torch.Tensor, y: torch.Tensor, x_mean: torch.Tensor, y_mean: torch.Tensor
-) -> torch.Tensor:
+def centred_cosine_cost(x: torch.Tensor, y: torch.Tensor, x_mean: torch.Tensor, y_mean: torch.Tensor) -> torch.Tensor:
     """Return the cosine cost of vectors taken relative to their corpus means.
 
     Contextual embeddings are anisotropic: they share a large common component, so that raw cosines are all
@@ -61,9 +59,7 @@ def centred_cosine_cost(
     _check_pair(x, y)
     for name, mean in (("x_mean", x_mean), ("y_mean", y_mean)):
         if mean.shape != x.shape[-1:]:
-            raise UsageError(
-                f"{name} has shape {list(mean.shape)}: give one mean vector of shape [{x.shape[-1]}]"
-            )
+            raise UsageError(f"{name} has shape {list(mean.shape)}: give one mean vector of shape [{x.shape[-1]}]")
     dtype = working_dtype(x, y)
     return cosine_cost(x.to(dtype) - x_mean.to(dtype), y.to(dtype) - y_mean.to(dtype))
 

@@ -50,16 +50,13 @@ def normalize(weights: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     """
     _check_mask(mask)
     if weights.shape != mask.shape:
-        raise UsageError(
-            f"weights have shape {list(weights.shape)} and mask {list(mask.shape)}: give the same shape"
-        )
+        raise UsageError(f"weights have shape {list(weights.shape)} and mask {list(mask.shape)}: give the same shape")
     kept = weights.to(working_dtype(weights)).masked_fill(~mask, 0.0)
     bad = ~(kept.isfinite() & (kept >= 0))
     if bad.any():
         row, position = bad.nonzero()[0].tolist()
         raise UsageError(
-            f"weights[{row}, {position}] is {kept[row, position].item():g}: "
-            "give finite weights that are not negative"
+            f"weights[{row}, {position}] is {kept[row, position].item():g}: give finite weights that are not negative"
         )
     # Dividing by the largest weight first keeps the sum from overflowing or underflowing.
     largest = _largest(kept)

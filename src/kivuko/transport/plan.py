@@ -37,9 +37,7 @@ class Plan:
     converged: torch.Tensor
 
 
-def marginal_error(
-    coupling: torch.Tensor, row_marginal: torch.Tensor, col_marginal: torch.Tensor
-) -> torch.Tensor:
+def marginal_error(coupling: torch.Tensor, row_marginal: torch.Tensor, col_marginal: torch.Tensor) -> torch.Tensor:
     """Return [batch]: the larger of the L1 violations of the row and of the column marginal."""
     rows = (coupling.sum(dim=2) - row_marginal).abs().sum(dim=1)
     cols = (coupling.sum(dim=1) - col_marginal).abs().sum(dim=1)

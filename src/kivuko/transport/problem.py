@@ -45,9 +45,7 @@ def pose(
         UsageError: a piece has the wrong shape, type or device, or holds values no problem can have.
     """
     if cost.ndim != 3 or cost.is_complex():
-        raise UsageError(
-            f"cost is {cost.dtype} of shape {list(cost.shape)}: give a real tensor of shape [batch, n, m]"
-        )
+        raise UsageError(f"cost is {cost.dtype} of shape {list(cost.shape)}: give a real tensor of shape [batch, n, m]")
     batch, n, m = cost.shape
     rows = _whole_mask("row_mask", row_mask, (batch, n), cost.device)
     cols = _whole_mask("col_mask", col_mask, (batch, m), cost.device)
@@ -61,9 +59,7 @@ def pose(
     return Problem(cost=values, row_marginal=row, col_marginal=col)
 
 
-def _whole_mask(
-    name: str, mask: torch.Tensor | None, shape: tuple[int, int], device: torch.device
-) -> torch.Tensor:
+def _whole_mask(name: str, mask: torch.Tensor | None, shape: tuple[int, int], device: torch.device) -> torch.Tensor:
     if mask is None:
         return torch.ones(shape, dtype=torch.bool, device=device)
     if mask.dtype != torch.bool:

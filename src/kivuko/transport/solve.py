@@ -19,9 +19,7 @@ from kivuko.transport.sinkhorn import sinkhorn
 class Solver(Protocol):
     """Solves checked problems. It runs without gradients and need not check its arguments."""
 
-    def __call__(
-        self, problem: Problem, *, regularization: float, tolerance: float, max_iterations: int
-    ) -> Plan: ...
+    def __call__(self, problem: Problem, *, regularization: float, tolerance: float, max_iterations: int) -> Plan: ...
 
 
 # A method is a file that holds a Solver, and its line here.

@@ -1,6 +1,14 @@
 """The emoji world: real pictures, real translations in over a hundred languages, no download from a model hub."""
 
+from pathlib import Path
+
 from kivuko.datasets.emoji.build import emoji_world
 from kivuko.datasets.emoji.world import Emoji, EmojiWorld, Query
 
-__all__ = ["Emoji", "EmojiWorld", "Query", "emoji_world"]
+
+def shipped_image_tower() -> Path:
+    """Return the folder of the image tower that comes with Kivuko."""
+    return Path(__file__).parent / "image_tower"
+
+
+__all__ = ["Emoji", "EmojiWorld", "Query", "emoji_world", "shipped_image_tower"]

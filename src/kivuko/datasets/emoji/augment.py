@@ -75,4 +75,5 @@ def _background(n: int, size: int, generator: torch.Generator) -> Tensor:
     plain, upright = (torch.rand(2, n, 1, 1, 1, generator=generator) < 0.5).float()
     ramp = torch.linspace(0, 1, size)
     ramp = upright * ramp[:, None] + (1 - upright) * ramp[None, :]  # [n, 1, size, size]
-    return first + (second - first) * (1 - plain) * ramp
+    mixed: Tensor = first + (second - first) * (1 - plain) * ramp
+    return mixed

@@ -14,7 +14,11 @@ from pathlib import Path
 from kivuko.errors import DataError
 
 FOLDERS = ("annotations", "annotationsDerived")
-KNOWN_PLACES = ("/usr/share/unicode/cldr/common", "/usr/share/unicode/cldr", "/usr/local/share/unicode/cldr/common")
+KNOWN_PLACES = (
+    "/usr/share/unicode/cldr/common",
+    "/usr/share/unicode/cldr",
+    "/usr/local/share/unicode/cldr/common",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,9 +93,13 @@ def _read_file(file: Path) -> list[tuple[str, bool, str]]:
     try:
         root = ET.parse(file).getroot()
     except ET.ParseError as problem:
-        raise DataError(f"{file}:{problem.position[0]}: not well-formed XML ({problem}). Install CLDR again.") from problem
+        raise DataError(
+            f"{file}:{problem.position[0]}: not well-formed XML ({problem}). Install CLDR again."
+        ) from problem
     except OSError as problem:
         raise DataError(f"{file}: cannot be read ({problem.strerror}).") from problem
+    except (LookupError, ValueError) as problem:  # an encoding that the parser does not know
+        raise DataError(f"{file}: not readable as XML ({problem}). Install CLDR again.") from problem
     found = []
     for element in root.iter("annotation"):
         text = " ".join((element.text or "").split())

@@ -13,11 +13,11 @@ _JOINER, _GENDER_SIGNS = "\u200d", frozenset("♀♂")
 # One representative for each set of characters that differ in gender alone.
 _SAME = {
     "👨👩🧑": "🧑", "👦👧🧒": "🧒", "👴👵🧓": "🧓", "🤴👸🫅": "🫅", "🎅🤶": "🎅", "🕺💃": "💃",
-    "🫃🫄🤰": "🫄", "👫👬👭": "👫", "🤵👰": "🤵",
+    "🫃🫄🤰": "🫄", "👫👬👭": "👫", "🤵👰": "🤵", "🚹🚺": "🚹",
 }  # fmt: skip
 _REPRESENTATIVE = {character: kept for group, kept in _SAME.items() for character in group}
 # Whole sequences that are another way to write a concept that also has a character of its own.
-_ALIASES = {"🧑🎄": "🎅", "🧑🤝🧑": "👫"}
+_ALIASES = {"🧑🎄": "🎅", "🧑🤝🧑": "👫", "": "♀"}  # nothing is left of ♀ and ♂ by themselves
 _FAMILY, _COUPLE, _KISS = "👪", "💑", "💏"
 
 

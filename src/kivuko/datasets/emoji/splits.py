@@ -13,8 +13,9 @@ SPLITS = ("train", "validation", "test")
 
 # English words that carry no meaning of their own in an emoji's name.
 STOP_WORDS = frozenset(
-    "a an and as at by for from in into is it its no not of off on or out over the to under up down with without".split()
-)
+    ("a", "an", "and", "as", "at", "by", "for", "from", "in", "into", "is", "it", "its", "no", "not", "of", "off", "on",
+     "or", "out", "over", "the", "to", "under", "up", "down", "with", "without")
+)  # fmt: skip
 
 
 def split_concepts(concepts: Iterable[str]) -> dict[str, str]:

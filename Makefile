@@ -1,0 +1,55 @@
+# make demo: set up everything and run the main job.   make test: set up everything and run the tests.
+SHELL := /bin/bash
+.DELETE_ON_ERROR:
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DEMO_OUT ?= kivuko-demo
+# What the emoji world and its pictures are made from: Debian's names, and one file of each that shows it is there.
+SYSTEM_PACKAGES := unicode-cldr-core fonts-noto-color-emoji fonts-noto-core
+
+.PHONY: help demo test lint bench system clean
+help:
+	@echo "make demo   set up, then carry an English image search into seven languages ($(DEMO_OUT)/)"
+	@echo "make test   set up, then lint, type-check and test"
+	@echo "make lint   ruff and mypy"
+	@echo "make bench  benchmarks against peers"
+
+demo: system $(VENV)/.demo
+	$(BIN)/kivuko demo --out $(DEMO_OUT)
+
+test: system lint
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: system $(VENV)/.dev
+	$(BIN)/pip install -q -c constraints.txt -e '.[bench]'
+	$(BIN)/python -m benchmarks
+
+system:
+	@PYTHON=$(PYTHON) scripts/system-packages $(SYSTEM_PACKAGES)
+
+$(VENV)/.venv-made:
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q --upgrade 'pip>=23'
+	@touch $@
+
+# torch goes first: with it in place, no other package pulls in a larger build.
+$(VENV)/.torch: $(VENV)/.venv-made constraints.txt
+	$(BIN)/python -m pip install -q $$(grep '^torch==' constraints.txt)
+	@touch $@
+
+$(VENV)/.demo: $(VENV)/.torch pyproject.toml
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[demo]'
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.demo
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[demo,dev]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache .hypothesis src/*.egg-info

@@ -1,0 +1,1 @@
+"""Benchmarks against peers: same run, same inputs, reported as ratios."""

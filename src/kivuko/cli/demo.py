@@ -1,0 +1,60 @@
+"""``kivuko demo``: the whole route on the emoji world."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+import time
+from pathlib import Path
+
+import click
+
+from kivuko.cli.options import SpacedValues, languages_option, sources_options
+
+
+@click.command("demo", cls=SpacedValues, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--out", type=click.Path(path_type=Path), default=Path("kivuko-demo"), show_default=True)
+@languages_option
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@sources_options
+def command(out: Path, languages: tuple[str, ...], seed: int, cldr: Path | None, font: Path | None) -> None:
+    """Run everything on embedded data: distil, evaluate, search, in a few minutes on two cores.
+
+    \b
+    Writes OUT/model (load it with SentenceTransformer), OUT/baseline-mse, OUT/records.jsonl and OUT/examples.png.
+    Example:
+      kivuko demo --out /tmp/demo --languages sw so
+    """
+    from kivuko.cli.data import load_world, world_table
+    from kivuko.cli.progress import TrainingWatch, bars, console
+    from kivuko.cli.progress import out as screen
+    from kivuko.distill.recipe import load_recipe
+    from kivuko.encoders.bundle import quiet, refuse_foreign_folder
+    from kivuko.encoders.teacher import load_teacher
+    from kivuko.report.tables import comparison_table, results_table
+    from kivuko.studies.demo import RECIPES, DemoFiles, run_demo
+
+    started, files = time.monotonic(), DemoFiles(out)
+    for place in (files.model, files.baseline):
+        refuse_foreign_folder(place)
+    world = load_world(languages, cldr, font)
+    screen.print(world_table(world))
+    with quiet():
+        teacher = load_teacher()
+    with bars() as progress:
+        records = run_demo(
+            world, languages, teacher, files, shlex.join(["kivuko", *sys.argv[1:]]),
+            watch=lambda name: TrainingWatch(progress, name, load_recipe(name).schedule.batch_size),
+            told=lambda line: console.print(f"[bold]·[/bold] {line}"), seed=seed,
+        )  # fmt: skip
+    for subset in ("headline", "compositional", "lexical"):
+        screen.print(results_table(records, RECIPES[0], subset))
+    screen.print(comparison_table(records))
+    sample = world.queries(languages[0], "test")[0].text
+    screen.print(f"\nDone in {time.monotonic() - started:.0f} s. Look at {files.picture}, then try:", soft_wrap=True)
+    for line in (
+        f"kivuko search {files.model} {shlex.quote(sample)}",
+        f"kivuko evaluate {files.model} --languages {' '.join(languages)}",
+        "kivuko distill --bitext sw=your-pairs.tsv --out my-model",
+    ):
+        screen.print(f"  {line}", soft_wrap=True)

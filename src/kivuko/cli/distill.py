@@ -1,0 +1,140 @@
+"""``kivuko distill``: teach a multilingual student from parallel sentences."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from kivuko.cli.options import SpacedValues, sources_options
+from kivuko.errors import UsageError
+
+if TYPE_CHECKING:
+    from kivuko.bitext import Bitext
+
+
+@click.command("distill", cls=SpacedValues, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "-b", "--bitext", "sources", multiple=True, required=True, metavar="CODE=FILE",
+    help="Tab-separated file: sentence, English. Or CODE=emoji for the emoji world's.",
+)  # fmt: skip
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the model.")
+@click.option("--recipe", default="optical", show_default=True, help="A recipe's name, or a .toml file.")
+@click.option(
+    "--teacher",
+    default="all-MiniLM-L6-v2",
+    show_default=True,
+    help="Hub id or folder of the English teacher.",
+)
+@click.option("--student", default="static", show_default=True, help="static, small, or a Hugging Face encoder.")
+@click.option("--image-tower", default="emoji", show_default=True, help="emoji, none, or the folder of an image tower.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option("--steps", type=click.IntRange(min=1), help="Steps of training.  [default: the recipe's]")
+@click.option("--vocabulary-size", type=click.IntRange(min=100), default=8000, show_default=True)
+@click.option(
+    "--validation-share", type=click.FloatRange(0, 0.5, min_open=True), default=0.05, show_default=True,
+    help="Share of the English sentences of files held out to select on.",
+)  # fmt: skip
+@sources_options
+def command(
+    sources: tuple[str, ...],
+    out: Path,
+    recipe: str,
+    teacher: str,
+    student: str,
+    image_tower: str,
+    seed: int,
+    steps: int | None,
+    vocabulary_size: int,
+    validation_share: float,
+    cldr: Path | None,
+    font: Path | None,
+) -> None:
+    """Teach a multilingual student from parallel sentences.
+
+    A killed run goes on where it was: give the same command again.
+
+    \b
+    Examples:
+      kivuko distill --bitext sw=sw.tsv so=so.tsv --out my-model
+      kivuko distill --bitext sw=emoji mr=emoji --recipe mse --out baseline
+      kivuko distill --bitext sw=sw.tsv.gz --student xlm-roberta-base --image-tower none --out text-model
+    """
+    from kivuko.cli.progress import TrainingWatch, bars
+    from kivuko.cli.progress import out as screen
+    from kivuko.distill.recipe import load_recipe
+    from kivuko.distill.run import Job, distil_to_bundle
+    from kivuko.encoders.bundle import quiet, refuse_foreign_folder
+    from kivuko.encoders.teacher import load_teacher
+    from kivuko.report.model_card import model_card
+
+    chosen = load_recipe(recipe)
+    if steps:
+        chosen = chosen.with_schedule(steps=steps)
+    refuse_foreign_folder(out)
+    training, held_out = read_bitext(sources, validation_share, seed, cldr, font)
+    with quiet():
+        english = load_teacher(teacher)
+        tower = open_image_tower(image_tower, english.dim)
+    job = Job(
+        training, held_out, chosen, student, vocabulary_size, seed,
+        distractors=tuple(dict.fromkeys(pair.english for pair in training.pairs))[:20_000],
+    )  # fmt: skip
+    with bars() as progress:
+        watch = TrainingWatch(progress, chosen.name, chosen.schedule.batch_size)
+        about, trained = distil_to_bundle(
+            job, english, tower, out, lambda about: model_card(about, (), chosen.description), watch
+        )
+    state = f"step {about.best_step} of {chosen.schedule.steps} was best" if trained else "nothing to do: made before"
+    screen.print(f"{out}: {state}, validation MRR {about.validation_score:.3f} (text to English text)")
+    if tower is not None:
+        screen.print(f'Next: kivuko evaluate {out}   or   kivuko search {out} "..."')
+
+
+def read_bitext(
+    sources: tuple[str, ...], share: float, seed: int, cldr: Path | None, font: Path | None
+) -> tuple[Bitext, Bitext]:
+    """Return (training pairs, held-out pairs) of all sources, saying what was left out of each file."""
+    from kivuko.bitext import concatenate, hold_out, read_tsv, report_copied, report_dropped
+    from kivuko.cli.data import load_world
+    from kivuko.cli.progress import console
+    from kivuko.languages import language
+
+    files: list[tuple[str, Path]] = []
+    embedded: list[str] = []
+    for source in sources:
+        code, equals, place = source.partition("=")
+        if not equals or not place:
+            raise UsageError(f"--bitext {source}: write it as CODE=FILE, for example sw=sw.tsv.")
+        code = language(code).code
+        if place == "emoji":
+            embedded.append(code)
+        else:
+            files.append((code, Path(place)))
+    training, held_out = [], []
+    for code, path in files:
+        bitext = read_tsv(path, code)
+        for note in (report_dropped(bitext), report_copied(bitext)):
+            if note:
+                console.print(f"{path}: {note}", soft_wrap=True)
+        training.append(bitext)
+    parts = []
+    if training:
+        kept, aside = hold_out(concatenate(training), share, seed)
+        parts, held_out = [kept], [aside]
+    if embedded:
+        world = load_world(tuple(embedded), cldr, font)
+        parts.append(world.bitext(embedded, "train"))
+        held_out.append(world.bitext(embedded, "validation", keywords=False))
+    return concatenate(parts), concatenate(held_out)
+
+
+def open_image_tower(name: str, dim: int) -> Any:
+    """Open the image tower that ``--image-tower`` names; None for "none"."""
+    from kivuko.datasets.emoji import shipped_image_tower
+    from kivuko.encoders.image_tower import load_image_tower
+
+    if name == "none":
+        return None
+    return load_image_tower(shipped_image_tower() if name == "emoji" else Path(name), dim)

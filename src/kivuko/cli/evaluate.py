@@ -1,0 +1,77 @@
+"""``kivuko evaluate``: measure how well a model retrieves, per language."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+
+import click
+
+from kivuko.cli.options import SpacedValues, languages_option, sources_options
+
+
+@click.command("evaluate", cls=SpacedValues, context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option("--dataset", type=click.Choice(["emoji"]), default="emoji", show_default=True)
+@languages_option
+@click.option("--split", type=click.Choice(["validation", "test"]), default="test", show_default=True)
+@click.option(
+    "--records",
+    "records_file",
+    type=click.Path(path_type=Path),
+    help="JSON Lines file.  [default: MODEL/evaluation/records.jsonl]",
+)
+@sources_options
+def command(
+    model: Path,
+    dataset: str,
+    languages: tuple[str, ...],
+    split: str,
+    records_file: Path | None,
+    cldr: Path | None,
+    font: Path | None,
+) -> None:
+    """Measure MODEL beside the English teacher (the ceiling) and random weights (the floor).
+
+    \b
+    Example:
+      kivuko evaluate kivuko-demo/model --dataset emoji --languages sw so fil mr
+    """
+    from kivuko.cli.data import load_world
+    from kivuko.cli.progress import bars, console
+    from kivuko.cli.progress import out as screen
+    from kivuko.encoders.bundle import load_bundle, quiet, read_about
+    from kivuko.encoders.teacher import DEFAULT_TEACHER, load_teacher
+    from kivuko.errors import ModelError
+    from kivuko.evaluation import write_records
+    from kivuko.gallery import emoji_gallery
+    from kivuko.report.tables import comparison_table, results_table
+    from kivuko.studies.evaluation import Results
+
+    bundle, about = load_bundle(model), read_about(model)
+    if about is None:
+        raise ModelError(f"{model}: has no kivuko.json, so its teacher is unknown. Evaluate a model made by Kivuko.")
+    if unknown := [code for code in languages if code not in about.languages]:
+        console.print(f"note: {model} was not trained on {', '.join(unknown)}.")
+    world = load_world(languages, cldr, font)
+    with quiet():
+        teacher = load_teacher(about.teacher_source or DEFAULT_TEACHER)
+    with bars() as progress:
+        task = progress.add_task("encoding pictures", total=len(world.images), figures="")
+        gallery = emoji_gallery(bundle, world, progress=lambda done, _total: progress.update(task, completed=done))
+        progress.update(task, completed=len(world.images))
+        results = Results(gallery, languages, split)
+        steps = progress.add_task("scoring", total=3, figures="")
+        results.add_teacher(teacher)
+        progress.update(steps, completed=1)
+        results.add_untrained(bundle, about.student)
+        progress.update(steps, completed=2)
+        results.add_model(bundle, model.name, about)
+        progress.update(steps, completed=3)
+    place = records_file or model / "evaluation" / "records.jsonl"
+    write_records(place, results.header(shlex.join(["kivuko", *sys.argv[1:]])), results.records, results.per_query)
+    for subset in ("headline", "compositional", "lexical"):
+        screen.print(results_table(results.records, about.recipe, subset))
+    screen.print(comparison_table(results.records))
+    screen.print(f"{len(results.records):,} records: {place}", soft_wrap=True)

@@ -1,0 +1,88 @@
+"""``kivuko``: finds the command, runs it, and turns errors into one line and exit status 2."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from typing import Any
+
+import click
+
+import kivuko
+from kivuko.errors import KivukoError
+from kivuko.files import explain_write_failure
+
+# name -> (module, one line for --help). The line stands here so that --help imports no command.
+COMMANDS = {
+    "demo": (
+        "kivuko.cli.demo",
+        "Run the whole route on the emoji world: data, distillation, figures, a picture.",
+    ),
+    "data": ("kivuko.cli.data", "Build and look at data sets."),
+    "distill": ("kivuko.cli.distill", "Teach a multilingual student from parallel sentences."),
+    "evaluate": ("kivuko.cli.evaluate", "Measure how well a model retrieves, per language."),
+    "search": ("kivuko.cli.search", "Search pictures with a sentence in any trained language."),
+    "study": ("kivuko.cli.study", "Run a research question as an experiment over seeds."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group that imports a command's module only when the command is used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """See click."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """See click."""
+        if cmd_name not in COMMANDS:
+            return None
+        return importlib.import_module(COMMANDS[cmd_name][0]).command  # type: ignore[no-any-return]
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands from the table above, without importing any."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(kivuko.__version__, prog_name="kivuko")
+def program() -> None:
+    """Carry an English image-search model into another language by optimal transport.
+
+    \b
+    Start here:
+      kivuko demo                                    everything, on embedded data
+      kivuko search kivuko-demo/model "paka mweusi"  search with what it made
+    """
+
+
+def main() -> None:
+    """Entry point. Exit status: 0 done, 1 a fault of Kivuko's, 2 something the user can mend, 130 interrupted."""
+    # Hub libraries print progress bars and try the network; a tool that runs offline should do neither unasked.
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    try:
+        program.main(standalone_mode=False)
+    except click.ClickException as problem:
+        problem.show()
+        sys.exit(2)
+    except (click.Abort, KeyboardInterrupt):
+        _fail("interrupted; what was finished is kept, and the same command goes on from there.", 130)
+    except KivukoError as problem:
+        _fail(str(problem), 2)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader left; nothing more to say
+        sys.exit(0)
+    except OSError as problem:
+        place: Any = problem.filename or "a file"
+        explained = explain_write_failure(problem, place)
+        if explained is None:
+            raise
+        _fail(str(explained), 2)
+
+
+def _fail(message: str, status: int) -> None:
+    click.echo(click.style("kivuko: ", fg="red", bold=True) + " ".join(message.split()), err=True)
+    sys.exit(status)

@@ -1,0 +1,1 @@
+"""Distillation: objectives, recipes, and the training loop."""

@@ -1,0 +1,1 @@
+"""Encoders: teachers, students, image towers, and the bundle that is saved."""

@@ -1,0 +1,172 @@
+"""The model bundle: the trained student and the image tower in one ``sentence-transformers`` folder.
+
+Text goes to the student, images to the tower, and both land in the teacher's space, so an index of images made with
+the English model stays valid. Only modules of sentence-transformers' own are saved: ``SentenceTransformer(path)``
+loads a bundle where Kivuko is not installed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import io
+import json
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import nn
+
+from kivuko.encoders.image_tower import Vectors
+from kivuko.encoders.student import Student
+from kivuko.errors import CorruptFileError, ModelError
+from kivuko.files import atomic_path
+
+_ABOUT = "kivuko.json"
+
+
+@dataclass(frozen=True)
+class About:
+    """What a bundle is: what it was made from and how. Kept in ``kivuko.json`` beside the model.
+
+    ``teacher_source``: hub id or folder that loads the teacher again. ``bitext_sizes``: training pairs per language.
+    ``run``: fingerprint of the training run. ``fertility``: subwords per word, per language.
+    """
+
+    teacher: str
+    teacher_source: str
+    student: str
+    recipe: str
+    seed: int
+    bitext_sizes: dict[str, int]
+    best_step: int = 0
+    validation_score: float = 0.0
+    run: str = ""
+    kivuko: str = ""
+    fertility: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def languages(self) -> tuple[str, ...]:
+        """The languages it was trained on."""
+        return tuple(self.bitext_sizes)
+
+
+def save_bundle(path: Path, student: Student, image_tower: Any | None, about: About, card: str) -> None:
+    """Write a bundle, whole or not at all; a bundle that stood at ``path`` is replaced.
+
+    Args:
+        image_tower: a SentenceTransformer that encodes images; None for a text-only bundle.
+        card: the model card, Markdown, written as README.md.
+
+    Raises:
+        KivukoError: the disk is full, or something that is not a bundle stands at ``path``.
+    """
+    model = assemble(student, image_tower)
+    refuse_foreign_folder(path)
+    with atomic_path(path) as temporary, quiet():
+        model.save(str(temporary), create_model_card=False)
+        (temporary / _ABOUT).write_text(json.dumps(asdict(about), indent=1, ensure_ascii=False) + "\n", "utf-8")
+        (temporary / "README.md").write_text(card, encoding="utf-8")
+
+
+def assemble(student: Student, image_tower: Any | None) -> Any:
+    """Return the SentenceTransformer that sends text to the student and images to the tower."""
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.base.modules import Router
+
+    routes = {"text": student.modules_for_bundle()}
+    if image_tower is not None:
+        routes["image"] = list(copy.deepcopy(image_tower).children())
+    router = Router(cast(Any, routes), default_route="text")
+    return SentenceTransformer(modules=[router], device="cpu", similarity_fn_name="cosine").eval()
+
+
+def refuse_foreign_folder(path: Path) -> None:
+    """Raise ModelError if ``path`` is a file, or a folder with something else than a bundle in it."""
+    if path.is_file() or (path.is_dir() and any(path.iterdir()) and not (path / _ABOUT).is_file()):
+        raise ModelError(f"{path}: exists and is not a Kivuko model; nothing was replaced. Choose another --out.")
+
+
+def load_bundle(path: Path | str) -> Any:
+    """Load a bundle (or any sentence-transformers folder that encodes text) on the CPU.
+
+    Raises:
+        ModelError: the folder is missing, is not a model, or does not load; names the folder.
+    """
+    from sentence_transformers import SentenceTransformer
+
+    path = Path(path)
+    if not path.is_dir():
+        raise ModelError(f"{path}: no such model folder. 'kivuko demo' and 'kivuko distill' make one.")
+    if not (path / "modules.json").is_file():
+        raise ModelError(f"{path}: not a model folder (no modules.json in it). Name the folder that --out wrote.")
+    try:
+        with quiet():
+            return SentenceTransformer(str(path), device="cpu").eval()
+    except Exception as problem:  # the loading libraries raise many kinds, all of them the folder's fault
+        reason = (str(problem).strip().splitlines() or [type(problem).__name__])[0][:200]
+        raise ModelError(f"{path}: does not load as a model ({reason}). Make it again.") from problem
+
+
+def read_about(path: Path | str) -> About | None:
+    """Return what a bundle says of itself; None if it is not Kivuko's.
+
+    Raises:
+        CorruptFileError: kivuko.json is there but damaged.
+    """
+    file = Path(path) / _ABOUT
+    if not file.is_file():
+        return None
+    try:
+        return About(**json.loads(file.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as problem:
+        raise CorruptFileError(f"{file}: corrupted or of another version. Make the model again.") from problem
+
+
+def encode_texts(model: Any, texts: Sequence[str]) -> Vectors:
+    """Encode texts with a bundle: unit vectors, float32 [texts, dim]."""
+    found = model.encode(list(texts), batch_size=256, normalize_embeddings=True, show_progress_bar=False)
+    return np.asarray(found, dtype=np.float32).reshape(len(texts), -1)
+
+
+def has_images(model: Any) -> bool:
+    """Tell whether a loaded model encodes images."""
+    return "image" in model.modalities
+
+
+def untrained_copy(model: Any, seed: int = 0) -> Any:
+    """Return a bundle whose text side has random weights: the floor that any training must leave behind."""
+    blank = copy.deepcopy(model)
+    route = blank[0].sub_modules["text"] if hasattr(blank[0], "sub_modules") else blank
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for module in route.modules():
+            for name, weight in module.named_parameters(recurse=False):
+                if isinstance(module, nn.LayerNorm):
+                    weight.fill_(1.0 if name == "weight" else 0.0)
+                elif name.endswith("bias"):
+                    weight.zero_()
+                else:
+                    weight.normal_(0.0, 0.05, generator=generator)
+    return blank
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Silence the loading libraries' progress bars and notes, which would break up Kivuko's own output."""
+    from transformers.utils import logging as transformers_logging
+
+    bars, level = transformers_logging.is_progress_bar_enabled(), logging.root.manager.disable
+    transformers_logging.disable_progress_bar()
+    logging.disable(logging.WARNING)
+    try:
+        with contextlib.redirect_stderr(io.StringIO()):
+            yield
+    finally:
+        logging.disable(level)
+        if bars:
+            transformers_logging.enable_progress_bar()

@@ -1,0 +1,71 @@
+"""Text-to-image retrieval in the emoji world: every query in a language, all pictures as the gallery."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kivuko.datasets.emoji import EmojiWorld
+from kivuko.evaluation.run import PROTOCOL, per_query
+from kivuko.evaluation.summary import LanguageScores
+
+EncodeTexts = Callable[[Sequence[str]], NDArray[np.float32]]
+DATASET = "emoji"
+
+
+def score_languages(
+    encode: EncodeTexts,
+    images: NDArray[np.float32],
+    world: EmojiWorld,
+    languages: Sequence[str],
+    split: str = "test",
+) -> list[LanguageScores]:
+    """Search every query of a split in all pictures.
+
+    Args:
+        encode: texts -> unit vectors, float32 [texts, dim].
+        images: unit vectors of all pictures, float32 [images, dim].
+        languages: codes, "en" for the English names.
+
+    Returns:
+        One entry per language; subsets "copied", "compositional" and "lexical" (the latter two without copied queries).
+    """
+    documents = world.image_sequences
+    found = []
+    for language in languages:
+        queries = world.queries(language, split)
+        scores = encode([query.text for query in queries]) @ images.T  # [queries, images]
+        ids = [query.id for query in queries]
+        qrels = {query.id: {documents[query.image]} for query in queries}
+        copied = np.array([query.copied for query in queries], dtype=bool)
+        compositional = np.array([query.compositional for query in queries], dtype=bool)
+        subsets = {
+            "copied": copied,
+            "compositional": compositional & ~copied,
+            "lexical": ~compositional & ~copied,
+        }
+        found.append(
+            LanguageScores(
+                language=language,
+                query_ids=ids,
+                values=per_query(scores, ids, documents, qrels),
+                subsets=subsets,
+            )
+        )
+    return found
+
+
+def protocol(world: EmojiWorld, split: str) -> dict[str, Any]:
+    """Say what the numbers mean: for the records' header."""
+    return {
+        **PROTOCOL,
+        "dataset": DATASET,
+        "split": split,
+        "task": "text to image: one query per emoji name, one relevant picture per query",
+        "gallery": f"all {len(world.images)} distinct emoji pictures of every split, on white",
+        "headline": "queries equal to the English name (copied) are left out",
+        "fingerprint": world.fingerprint,
+    }

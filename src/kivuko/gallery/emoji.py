@@ -1,0 +1,90 @@
+"""The emoji gallery: every picture of the emoji world, encoded by one image tower."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from kivuko.datasets.emoji import EmojiWorld
+from kivuko.encoders.bundle import has_images
+from kivuko.encoders.image_tower import Vectors, encode_images
+from kivuko.errors import CorruptFileError, ModelError
+from kivuko.files import atomic_path, cache_folder
+
+Progress = Callable[[int, int], None]
+_BATCH = 128
+
+
+@dataclass(frozen=True)
+class Hit:
+    """One search result: the picture's row, its emoji, its English name, and the cosine with the query."""
+
+    image: int
+    sequence: str
+    name: str
+    score: float
+
+
+@dataclass(frozen=True)
+class EmojiGallery:
+    """Pictures and their unit vectors, float32 [images, dim]."""
+
+    world: EmojiWorld
+    vectors: Vectors
+
+    def search(self, query: np.ndarray[Any, np.dtype[np.float32]], k: int = 10) -> list[Hit]:
+        """Return the ``k`` pictures nearest to a unit query vector [dim], best first, by exact search."""
+        scores = self.vectors @ query
+        best = np.argsort(-scores, kind="stable")[:k]
+        sequences, english = self.world.image_sequences, self.world.annotations["en"]
+        return [Hit(int(row), sequences[row], english[sequences[row]].name, float(scores[row])) for row in best]
+
+
+def emoji_gallery(
+    model: Any, world: EmojiWorld, *, cache: Path | None = None, progress: Progress | None = None
+) -> EmojiGallery:
+    """Encode all pictures on white with a model's image side, or read the vectors from the cache.
+
+    Raises:
+        ModelError: the model encodes no images.
+        CorruptFileError: the cached vectors are damaged.
+    """
+    if not has_images(model):
+        raise ModelError("this model encodes text only, so it cannot search pictures. Distil it with an image tower.")
+    key = hashlib.sha256(f"1:{world.fingerprint}:{_image_side(model)}".encode()).hexdigest()
+    file = (cache or cache_folder() / "gallery") / f"emoji-{key[:24]}.safetensors"
+    if not file.is_file():
+        parts = []
+        for start in range(0, len(world.images), _BATCH):
+            rows = range(start, min(start + _BATCH, len(world.images)))
+            parts.append(encode_images(model, [world.picture(row) for row in rows], batch_size=_BATCH))
+            if progress:
+                progress(rows.stop, len(world.images))
+        with atomic_path(file) as temporary:
+            save_file({"vectors": torch.from_numpy(np.concatenate(parts))}, temporary)
+    try:
+        vectors = load_file(file)["vectors"].numpy()
+    except (SafetensorError, KeyError, OSError) as problem:
+        raise CorruptFileError(f"{file}: corrupted or unreadable. Delete this file and run again.") from problem
+    lengths = np.linalg.norm(vectors, axis=1)
+    if len(vectors) != len(world.images) or not np.allclose(lengths, 1, atol=1e-3):
+        raise CorruptFileError(f"{file}: corrupted (not one unit vector per picture). Delete this file and run again.")
+    return EmojiGallery(world, vectors)
+
+
+def _image_side(model: Any) -> str:
+    """Hash the weights of a model's image route: vectors are valid for these weights only."""
+    side = model[0].sub_modules["image"] if hasattr(model[0], "sub_modules") else model
+    digest = hashlib.sha256()
+    for name, value in sorted(side.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

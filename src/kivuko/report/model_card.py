@@ -1,0 +1,100 @@
+"""The model card of a bundle, written from what the bundle says of itself and from the run's records."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from kivuko.encoders.bundle import About
+from kivuko.evaluation import PARITY, Record
+from kivuko.languages import language
+from kivuko.report.figures import index_records, plain, with_interval
+
+_LICENCES = """\
+| part | licence |
+|---|---|
+| this student's weights | yours to choose; they derive from your bitext and from the teacher's vectors |
+| all-MiniLM-L6-v2 (teacher, where it was used) | Apache-2.0 |
+| CLDR annotations (emoji bitext, where it was used) | Unicode License v3 |
+| Noto Color Emoji (pictures of the image tower's training, where it was used) | SIL Open Font License 1.1 |
+| Kivuko | Apache-2.0 |
+"""
+
+
+def model_card(about: About, records: Sequence[Record] = (), recipe_description: str = "") -> str:
+    """Return the card as Markdown with a YAML head; without records it says that nothing was measured."""
+    rows = [
+        f"| {code} | {language(code).name} | {size:,} | {about.fertility.get(code, float('nan')):.2f} |"
+        for code, size in about.bitext_sizes.items()
+    ]
+    return "\n".join(
+        [
+            _head(about),
+            f"# {about.recipe} student of {about.teacher}",
+            "",
+            "Text in the languages below and images are encoded into one space, the teacher's. Made with "
+            f"[Kivuko](https://pypi.org/project/kivuko/) {about.kivuko} from parallel sentences alone.",
+            "",
+            "```python",
+            "from PIL import Image",
+            "from sentence_transformers import SentenceTransformer",
+            "",
+            'model = SentenceTransformer("path/to/this/folder")',
+            'texts = model.encode(["paka mweusi"])',
+            'images = model.encode([Image.open("photo.jpg")])',
+            "print(model.similarity(texts, images))",
+            "```",
+            "",
+            "## Training",
+            "",
+            f"- Recipe: `{about.recipe}`" + (f" ({recipe_description})" if recipe_description else ""),
+            f"- Student: {about.student}; seed {about.seed}",
+            f"- Selected on held-out pairs: step {about.best_step}, text-to-text MRR {about.validation_score:.3f}",
+            "",
+            "| code | language | training pairs | fertility (subwords per word) |",
+            "|---|---|---|---|",
+            *rows,
+            "",
+            "## Figures",
+            "",
+            *_figures(about, records),
+            "",
+            "## Limits",
+            "",
+            "A student knows the words of its bitext. Words that never occurred there are guessed from subwords.",
+            "",
+            "## Licences",
+            "",
+            _LICENCES,
+        ]
+    )
+
+
+def _head(about: About) -> str:
+    codes = "\n".join(f"- {code}" for code in about.languages)
+    return (
+        f"---\nlanguage:\n{codes}\nlibrary_name: sentence-transformers\npipeline_tag: sentence-similarity\n"
+        "tags:\n- kivuko\n- multilingual\n- optimal-transport\n- distillation\n---\n"
+    )
+
+
+def _figures(about: About, records: Sequence[Record]) -> list[str]:
+    found = index_records(records)
+    codes = [*about.languages, "low-resource", "high-resource"]
+    if not any((about.recipe, code, "headline", "MAP") in found for code in codes):
+        return ["Not measured yet: run `kivuko evaluate` on this folder."]
+    first = next(record for record in records if record.objective == about.recipe)
+    lines = [
+        f"Text to image on `{first.dataset}`, {first.split} queries, those equal to the English name left out; "
+        "95 % bootstrap intervals over queries. Parity is MAP over the English teacher's MAP.",
+        "",
+        "| language | queries | MAP | R@1 | R@10 | parity | MAP, compositional | MAP, lexical |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for code in codes:
+        record = found.get((about.recipe, code, "headline", "MAP"))
+        if record is None:
+            continue
+        rest = [plain(found.get((about.recipe, code, "headline", m))) for m in ("R@1", "R@10", PARITY)]
+        parts = [plain(found.get((about.recipe, code, s, "MAP"))) for s in ("compositional", "lexical")]
+        lines.append(f"| {code} | {record.queries} | {with_interval(record)} | {' | '.join([*rest, *parts])} |")
+    return lines

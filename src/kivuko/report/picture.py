@@ -1,0 +1,65 @@
+"""A picture of search results: each query in its own script, with its nearest pictures beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from PIL import Image, ImageDraw
+
+from kivuko.report.lettering import Font, font_for
+
+_CELL, _GAP, _TEXT, _HEADER = 96, 10, 330, 54
+# Okabe and Ito's colors, told apart by color-blind readers; the thickness of the frame tells as well.
+_RIGHT, _INK, _FAINT, _PAPER = "#009E73", "#1b1b1b", "#6b6b6b", "#ffffff"
+
+
+@dataclass(frozen=True)
+class ResultRow:
+    """One query and its pictures, best first; ``right`` is the place of the wanted picture, None if it is not shown."""
+
+    query: str
+    language: str
+    script: str
+    english: str
+    pictures: Sequence[Image.Image]
+    right: int | None = None
+
+
+def results_picture(rows: Sequence[ResultRow], title: str, note: str = "") -> Image.Image:
+    """Draw the rows as one RGB image; the wanted picture has a thick green frame."""
+    columns = max((len(row.pictures) for row in rows), default=1)
+    width = _TEXT + columns * (_CELL + _GAP) + _GAP
+    height = _HEADER + len(rows) * (_CELL + _GAP) + (30 if note else _GAP)
+    canvas = Image.new("RGB", (width, height), _PAPER)
+    pen = ImageDraw.Draw(canvas)
+    pen.text((_GAP, 14), title, font=_fitted(pen, title, "Latn", 22, width - 2 * _GAP, bold=True), fill=_INK)
+    for number, row in enumerate(rows):
+        top = _HEADER + number * (_CELL + _GAP)
+        pen.line([(0, top - _GAP // 2), (width, top - _GAP // 2)], fill="#e4e4e4")
+        _draw_query(pen, row, top)
+        for place, picture in enumerate(row.pictures):
+            left = _TEXT + place * (_CELL + _GAP)
+            canvas.paste(
+                picture.convert("RGB").resize((_CELL - 8, _CELL - 8), Image.Resampling.LANCZOS),
+                (left + 4, top + 4),
+            )
+            if place == row.right:
+                pen.rectangle((left, top, left + _CELL - 1, top + _CELL - 1), outline=_RIGHT, width=4)
+    if note:
+        pen.text((_GAP, height - 24), note, font=font_for("Latn", 13), fill=_FAINT)
+    return canvas
+
+
+def _draw_query(pen: ImageDraw.ImageDraw, row: ResultRow, top: int) -> None:
+    room = _TEXT - 2 * _GAP
+    pen.text((_GAP, top + 4), row.language, font=font_for("Latn", 14), fill=_FAINT)
+    pen.text((_GAP, top + 26), row.query, font=_fitted(pen, row.query, row.script, 23, room, bold=True), fill=_INK)
+    pen.text((_GAP, top + 64), row.english, font=_fitted(pen, row.english, "Latn", 15, room), fill=_FAINT)
+
+
+def _fitted(pen: ImageDraw.ImageDraw, text: str, script: str, size: int, room: int, bold: bool = False) -> Font:
+    """Return the largest font up to ``size`` pixels, and at least 9, in which ``text`` fits into ``room`` pixels."""
+    while size > 9 and pen.textlength(text, font=font_for(script, size, bold)) > room:
+        size -= 1
+    return font_for(script, size, bold)

@@ -1,0 +1,1 @@
+"""Studies: the research questions, and the demo, as experiments that end in records."""

@@ -1,0 +1,139 @@
+"""The demo: the whole route on the emoji world, from sentence pairs to a searchable model with figures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from kivuko.datasets.emoji import EmojiWorld, shipped_image_tower
+from kivuko.distill.recipe import load_recipe
+from kivuko.distill.run import Job, Watch, distil_to_bundle
+from kivuko.encoders.bundle import About, encode_texts, load_bundle, quiet
+from kivuko.encoders.image_tower import load_image_tower
+from kivuko.encoders.teacher import TextTeacher
+from kivuko.evaluation import Record, write_records
+from kivuko.files import atomic_path, write_text
+from kivuko.gallery import EmojiGallery, emoji_gallery
+from kivuko.languages import language
+from kivuko.report.model_card import model_card
+from kivuko.report.picture import ResultRow, results_picture
+from kivuko.studies.evaluation import Results
+
+RECIPES = ("optical", "mse")  # the first is the model, the second what it is compared with
+# Test emoji whose names a person can check at a glance; each is asked for in another language.
+SHOWN = 7
+
+
+@dataclass(frozen=True)
+class DemoFiles:
+    """Where the demo's results lie."""
+
+    out: Path
+
+    @property
+    def model(self) -> Path:
+        """The default recipe's bundle."""
+        return self.out / "model"
+
+    @property
+    def baseline(self) -> Path:
+        """The bundle of the recipe it is compared with."""
+        return self.out / "baseline-mse"
+
+    @property
+    def records(self) -> Path:
+        """Records of both, of the teacher and of the floor."""
+        return self.out / "records.jsonl"
+
+    @property
+    def picture(self) -> Path:
+        """Example queries with their nearest pictures."""
+        return self.out / "examples.png"
+
+
+def emoji_job(world: EmojiWorld, languages: Sequence[str], recipe: str, seed: int = 0) -> Job:
+    """Return the job of distilling the emoji world's training split into ``languages``."""
+    return Job(
+        bitext=world.bitext(languages, "train"),
+        held_out=world.bitext(languages, "validation", keywords=False),
+        recipe=load_recipe(recipe),
+        seed=seed,
+        distractors=training_names(world),
+    )
+
+
+def training_names(world: EmojiWorld) -> tuple[str, ...]:
+    """Return the English names of training emoji: they make the selection's gallery as crowded as the real one."""
+    english = world.annotations["en"]
+    return tuple(dict.fromkeys(english[one.sequence].name for one in world.emoji if one.split == "train"))
+
+
+def run_demo(
+    world: EmojiWorld,
+    languages: Sequence[str],
+    teacher: TextTeacher,
+    files: DemoFiles,
+    command: str,
+    watch: Callable[[str], Watch],
+    told: Callable[[str], None],
+    seed: int = 0,
+) -> list[Record]:
+    """Distil, evaluate and draw; see DemoFiles for what is written. Finished parts of an earlier run are reused.
+
+    Args:
+        watch: recipe name -> who is told of its training.
+        told: given one line per part that begins.
+    """
+    with quiet():
+        tower = load_image_tower(shipped_image_tower(), teacher.dim)
+    places = dict(zip(RECIPES, (files.model, files.baseline), strict=True))
+    abouts: dict[str, About] = {}
+    for name, place in places.items():
+        recipe = load_recipe(name)
+        told(f"distilling with recipe '{name}' into {len(languages)} languages")
+
+        def card(about: About, description: str = recipe.description) -> str:
+            return model_card(about, (), description)
+
+        abouts[name], trained = distil_to_bundle(
+            emoji_job(world, languages, name, seed), teacher, tower, place, card, watch(name)
+        )
+        if not trained:
+            told(f"{place} is already there from an earlier run of the same job; reused")
+    told("searching all pictures with every test query")
+    model = load_bundle(files.model)
+    gallery = emoji_gallery(model, world)
+    results = Results(gallery, tuple(languages))
+    results.add_teacher(teacher)
+    results.add_untrained(model, abouts[RECIPES[0]].student)
+    for name, place in places.items():
+        results.add_model(load_bundle(place), place.name, abouts[name])
+    write_records(files.records, results.header(command), results.records, results.per_query)
+    for name, place in places.items():
+        write_text(place / "README.md", model_card(abouts[name], results.records, load_recipe(name).description))
+    with atomic_path(files.picture) as temporary:
+        examples_picture(model, gallery, languages).save(temporary, format="PNG")
+    return results.records
+
+
+def examples_picture(model: Any, gallery: EmojiGallery, languages: Sequence[str], columns: int = 7) -> Image.Image:
+    """Draw one test query per row, languages in turn, chosen by position and not by how well they do."""
+    world, rows = gallery.world, []
+    for number in range(max(SHOWN, len(languages))):
+        code = languages[number % len(languages)]
+        # A fixed stride through the test split: no example is picked for its result.
+        queries = [query for query in world.queries(code, "test") if query.compositional and not query.copied]
+        if not queries:
+            continue
+        query = queries[(37 * (number + 1)) % len(queries)]
+        hits = gallery.search(encode_texts(model, [query.text])[0], columns)
+        about = language(code)
+        right = next((place for place, hit in enumerate(hits) if hit.image == query.image), None)
+        pictures = [world.picture(hit.image) for hit in hits]
+        rows.append(ResultRow(query.text, about.name, about.script, query.english, pictures, right))
+    note = "Test queries with known words, taken at a fixed stride. Green frame: the picture that the name belongs to."
+    return results_picture(rows, "Nearest pictures for queries in languages that the teacher never saw", note)

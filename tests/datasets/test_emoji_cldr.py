@@ -1,0 +1,132 @@
+"""CLDR annotations: what is read, what is left out, and what is said when they cannot be read."""
+
+from __future__ import annotations
+
+import pytest
+
+from kivuko.datasets.emoji.cldr import (
+    Annotation,
+    annotation_files,
+    available_languages,
+    find_cldr,
+    read_annotations,
+)
+from kivuko.errors import DataError
+
+
+def overwrite(folder, body, name="sw.xml"):
+    file = folder / "annotations" / name
+    file.write_text(f'<?xml version="1.0" encoding="UTF-8" ?>\n<ldml><annotations>\n{body}\n</annotations></ldml>')
+    return file
+
+
+def test_names_and_keywords_come_from_both_files(tiny_cldr):
+    found = read_annotations(tiny_cldr, "en")
+    assert found["🐈"] == Annotation("cat", ("cat", "pet"))
+    assert found["👩‍🚒"] == Annotation("woman firefighter", ("firefighter", "woman")), "from annotationsDerived"
+
+
+def test_the_presentation_selector_is_left_out_of_the_sequence(tiny_cldr):
+    found = read_annotations(tiny_cldr, "en")
+    assert found["❤"].name == "red heart"
+    assert found["🤷\u200d♀"].name == "woman shrugging"
+    assert not any("\ufe0f" in sequence for sequence in found)
+
+
+def test_an_inherited_value_is_not_a_translation(tiny_cldr):
+    found = read_annotations(tiny_cldr, "sw")
+    assert "🎁" not in found
+    assert "↑↑↑" not in {annotation.name for annotation in found.values()}
+
+
+def test_an_inherited_list_of_keywords_is_no_keyword(own_cldr):
+    overwrite(own_cldr, '<annotation cp="🐈">↑↑↑</annotation><annotation cp="🐈" type="tts">paka</annotation>')
+    (own_cldr / "annotationsDerived" / "sw.xml").unlink()
+    assert read_annotations(own_cldr, "sw") == {"🐈": Annotation("paka", ())}
+
+
+def test_an_emoji_with_keywords_but_no_name_is_left_out(tiny_cldr):
+    assert "🔔" in read_annotations(tiny_cldr, "en")
+    assert "🔔" not in read_annotations(tiny_cldr, "sw")
+
+
+def test_white_space_is_tidied_and_empty_keywords_dropped(own_cldr):
+    overwrite(
+        own_cldr,
+        '<annotation cp="🐈"> a |  | b\n c |</annotation><annotation cp="🐈" type="tts"> p\n q </annotation>',
+    )
+    assert read_annotations(own_cldr, "sw")["🐈"] == Annotation("p q", ("a", "b c"))
+
+
+def test_a_language_may_do_without_derived_annotations(own_cldr):
+    (own_cldr / "annotationsDerived" / "sw.xml").unlink()
+    found = read_annotations(own_cldr, "sw")
+    assert found["🐈"].name == "paka"
+    assert "👩‍🚒" not in found
+
+
+def test_a_folder_is_found_by_name_by_its_parent_and_by_the_environment(tiny_cldr, tmp_path, monkeypatch):
+    assert find_cldr(tiny_cldr) == tiny_cldr
+    (tmp_path / "common").symlink_to(tiny_cldr)
+    assert find_cldr(tmp_path) == tmp_path / "common"
+    monkeypatch.setenv("KIVUKO_CLDR", str(tiny_cldr))
+    assert find_cldr() == tiny_cldr
+    assert find_cldr(tmp_path) == tmp_path / "common", "what is named goes before the environment"
+
+
+@pytest.mark.parametrize("kind", ["missing", "empty"])
+def test_a_folder_that_is_not_cldr_is_named(tmp_path, kind):
+    folder = tmp_path / "elsewhere"
+    if kind == "empty":
+        folder.mkdir()
+    with pytest.raises(DataError, match="not a CLDR folder") as caught:
+        find_cldr(folder)
+    assert str(caught.value).startswith(f"{folder}: ")
+
+
+def test_no_cldr_at_all_says_how_to_get_it(monkeypatch, tmp_path):
+    monkeypatch.setattr("kivuko.datasets.emoji.cldr.KNOWN_PLACES", (str(tmp_path),))
+    with pytest.raises(DataError, match="apt-get install unicode-cldr-core"):
+        find_cldr()
+
+
+def test_languages_are_listed_by_their_bcp_47_codes(own_cldr):
+    overwrite(own_cldr, "", "sr_Latn.xml")
+    assert available_languages(own_cldr) == ("en", "mr", "sr-Latn", "sw")
+    assert annotation_files(own_cldr, "sr-Latn") == [own_cldr / "annotations" / "sr_Latn.xml"]
+
+
+def test_a_language_without_annotations_is_named_with_what_is_near(own_cldr):
+    overwrite(own_cldr, "", "sr_Latn.xml")
+    with pytest.raises(DataError, match=r"no annotations for language 'sr-Cyrl'; near it: sr-Latn\."):
+        annotation_files(own_cldr, "sr-Cyrl")
+    with pytest.raises(DataError, match=r"annotations/xx\.xml: no annotations for language 'xx'"):
+        read_annotations(own_cldr, "xx")
+
+
+def test_malformed_xml_is_named_with_its_line(own_cldr):
+    file = overwrite(own_cldr, '<annotation cp="🐈" type="tts">paka</annotation>\n<annotation cp="🐕" type="tts">mbwa')
+    with pytest.raises(DataError, match="not well-formed XML") as caught:
+        read_annotations(own_cldr, "sw")
+    assert str(caught.value).startswith(f"{file}:5: "), "the line where the reader could not go on"
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"\x00\x01\x02", b"\xff\xfe\x00", "<?xml version='1.0'?><a>\u00e9</a>".encode("latin-1"),
+     b"<?xml version='1.0' encoding='no-such-code'?><a></a>", b"<?xml version='1.0' encoding='utf-7'?><a></a>"],
+)  # fmt: skip
+def test_bytes_that_are_no_xml_are_refused_with_the_file(own_cldr, content):
+    file = own_cldr / "annotations" / "sw.xml"
+    file.write_bytes(content)
+    with pytest.raises(DataError) as caught:
+        read_annotations(own_cldr, "sw")
+    assert str(caught.value).startswith(f"{file}:")
+
+
+def test_a_file_that_names_no_emoji_is_refused(own_cldr):
+    overwrite(own_cldr, '<annotation cp="🐈">paka</annotation>')
+    (own_cldr / "annotationsDerived" / "sw.xml").unlink()
+    with pytest.raises(DataError, match="no emoji has a name in language 'sw'"):
+        read_annotations(own_cldr, "sw")

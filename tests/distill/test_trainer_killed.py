@@ -1,0 +1,58 @@
+"""A training that is killed with SIGKILL goes on in a new process and ends with the very same weights."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).with_name("tiny_run.py")
+# Checkpoints come after steps 4, 8 and 12. Point of death -> the step with which the next process must begin.
+POINTS = {
+    "2": 1,  # before there is any checkpoint
+    "5": 5,  # right after the first
+    "7": 5,  # between two
+    "saving-8": 5,  # while the second is being written
+    "9": 9,  # right after the second
+    "12": 9,  # in the last step
+}
+
+
+def tiny_run(task, folder, points):
+    command = [sys.executable, str(SCRIPT), task, str(folder), *points]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """(folder, first step of each resumed run, how each was killed); one run, "whole", is never interrupted."""
+    folder = tmp_path_factory.mktemp("runs")
+    died = tiny_run("kill", folder, list(POINTS))
+    return folder, tiny_run("finish", folder, ["whole", *POINTS]), died
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_a_killed_run_ends_with_the_same_weights(runs, point):
+    folder, first_steps, died = runs
+    assert died[point] == signal.SIGKILL
+    assert first_steps[point] == POINTS[point]
+    whole = (folder / "whole.weights").read_bytes()
+    assert len(whole) > 1000
+    assert (folder / f"{point}.weights").read_bytes() == whole
+
+
+def test_the_uninterrupted_run_began_at_the_first_step(runs):
+    assert runs[1]["whole"] == 1
+
+
+def test_one_checkpoint_is_left_of_each_run(runs):
+    for point in POINTS:
+        assert sorted(file.name for file in (runs[0] / point).iterdir() if not file.name.endswith(".tmp")) == [
+            "checkpoint.json", "step-00000012.safetensors",
+        ]  # fmt: skip

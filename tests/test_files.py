@@ -1,0 +1,213 @@
+"""Files are whole or absent, whatever fails while they are written."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from kivuko.errors import CorruptFileError, KivukoError
+from kivuko.files import atomic_path, cache_folder, check_sha256, sha256_of, write_text
+
+ABC_SHA256 = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # FIPS 180-2, appendix B.1
+
+
+def names_in(folder):
+    return sorted(entry.name for entry in folder.iterdir())
+
+
+def fill(folder, **files):
+    folder.mkdir()
+    for name, text in files.items():
+        (folder / name).write_text(text)
+
+
+def test_a_file_appears_only_when_the_block_is_done(tmp_path):
+    target = tmp_path / "new" / "folder" / "file.txt"
+    with atomic_path(target) as temporary:
+        temporary.write_text("whole")
+        assert temporary.parent == target.parent, "a rename across file systems would not be atomic"
+        assert not target.exists()
+    assert target.read_text() == "whole"
+    assert names_in(target.parent) == ["file.txt"]
+
+
+def test_a_file_replaces_the_old_one(tmp_path):
+    target = tmp_path / "file.txt"
+    target.write_text("old")
+    with atomic_path(target) as temporary:
+        temporary.write_text("new")
+        assert target.read_text() == "old"
+    assert target.read_text() == "new"
+    assert names_in(tmp_path) == ["file.txt"]
+
+
+def test_a_folder_appears_only_when_the_block_is_done(tmp_path):
+    target = tmp_path / "world"
+    with atomic_path(target) as temporary:
+        fill(temporary, a="1", b="2")
+        assert not target.exists()
+    assert names_in(target) == ["a", "b"]
+    assert names_in(tmp_path) == ["world"]
+
+
+def test_a_folder_replaces_a_full_folder_and_keeps_nothing_of_it(tmp_path):
+    target = tmp_path / "world"
+    fill(target, old="1")
+    with atomic_path(target) as temporary:
+        fill(temporary, new="2")
+    assert names_in(target) == ["new"]
+    assert names_in(tmp_path) == ["world"]
+
+
+@pytest.mark.parametrize("problem", [RuntimeError("broken"), KeyboardInterrupt()])
+def test_a_failed_block_leaves_the_old_file_and_no_other(tmp_path, problem):
+    target = tmp_path / "file.txt"
+    target.write_text("old")
+    with pytest.raises(type(problem)) as caught, atomic_path(target) as temporary:
+        temporary.write_text("half")
+        raise problem
+    assert caught.value is problem
+    assert target.read_text() == "old"
+    assert names_in(tmp_path) == ["file.txt"]
+
+
+def test_a_failed_block_leaves_the_old_folder_and_no_other(tmp_path):
+    target = tmp_path / "world"
+    fill(target, old="1")
+    with pytest.raises(RuntimeError), atomic_path(target) as temporary:
+        fill(temporary, half="2")
+        raise RuntimeError
+    assert names_in(target) == ["old"]
+    assert names_in(tmp_path) == ["world"]
+
+
+def test_a_folder_that_cannot_be_swapped_in_leaves_the_old_one(tmp_path, monkeypatch):
+    target, real = tmp_path / "world", Path.rename
+    fill(target, old="1")
+
+    def rename(self, to):
+        if self.name.endswith(".tmp"):
+            raise OSError(errno.EIO, "Input/output error")
+        return real(self, to)
+
+    monkeypatch.setattr(Path, "rename", rename)
+    with pytest.raises(OSError, match="Input/output"), atomic_path(target) as temporary:
+        fill(temporary, new="2")
+    assert names_in(target) == ["old"]
+    assert names_in(tmp_path) == ["world"]
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (errno.ENOSPC, "disk is full"),
+        (errno.EDQUOT, "disk is full"),
+        (errno.EACCES, "no permission"),
+        (errno.EROFS, "no permission"),
+    ],
+)
+@pytest.mark.parametrize("old", ["old", None])
+def test_a_write_that_the_system_refuses_names_the_path(tmp_path, monkeypatch, number, words, old):
+    target = tmp_path / "file.txt"
+    if old:
+        target.write_text(old)
+
+    def refuse(_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    with pytest.raises(KivukoError, match=words) as caught:
+        write_text(target, "new")
+    assert str(caught.value).startswith(f"{target}: ")
+    assert "\n" not in str(caught.value)
+    assert names_in(tmp_path) == (["file.txt"] if old else [])
+    assert old is None or target.read_text() == old
+
+
+def test_a_full_disk_told_of_by_a_writer_in_rust_is_understood(tmp_path):
+    # safetensors raises its own kind of exception, with the system's words in it.
+    with pytest.raises(KivukoError, match="disk is full"), atomic_path(tmp_path / "model"):
+        raise RuntimeError('Io(Os { code: 28, kind: StorageFull, message: "No space left on device" })')
+    assert names_in(tmp_path) == []
+
+
+def test_a_file_in_the_way_of_a_folder_is_named(tmp_path):
+    (tmp_path / "taken").write_text("a file")
+    target = tmp_path / "taken" / "file.txt"
+    with pytest.raises(KivukoError, match="a file stands where a folder is needed") as caught:
+        write_text(target, "new")
+    assert str(target) in str(caught.value)
+    assert (tmp_path / "taken").read_text() == "a file"
+
+
+def test_a_folder_where_a_file_should_go_is_named_and_a_file_where_a_folder_should(tmp_path):
+    fill(tmp_path / "world", old="1")
+    with pytest.raises(KivukoError, match="a folder stands where a file is needed"):
+        write_text(tmp_path / "world", "new")
+    assert names_in(tmp_path / "world") == ["old"]
+
+    (tmp_path / "file").write_text("old")
+    with (
+        pytest.raises(KivukoError, match="a file stands where a folder is needed"),
+        atomic_path(tmp_path / "file") as made,
+    ):
+        fill(made, new="2")
+    assert (tmp_path / "file").read_text() == "old"
+    assert names_in(tmp_path) == ["file", "world"]
+
+
+def test_a_clear_error_raised_in_the_block_is_not_reworded(tmp_path):
+    problem = KivukoError("no space left, says somebody else")
+    with pytest.raises(KivukoError) as caught, atomic_path(tmp_path / "file"):
+        raise problem
+    assert caught.value is problem
+
+
+def test_a_process_killed_while_writing_leaves_the_old_content(tmp_path):
+    target = tmp_path / "file.txt"
+    target.write_text("old")
+    script = (
+        "import os, signal, sys; from pathlib import Path; from kivuko.files import atomic_path\n"
+        "with atomic_path(Path(sys.argv[1])) as temporary:\n"
+        "    temporary.write_text('half'); os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script, str(target)], check=False, timeout=60)
+    assert done.returncode == -signal.SIGKILL
+    assert target.read_text() == "old"
+
+
+def test_text_is_utf_8_and_keeps_its_line_ends(tmp_path):
+    write_text(tmp_path / "file.txt", "मांजर 🐈\n")
+    assert (tmp_path / "file.txt").read_bytes() == "मांजर 🐈\n".encode()
+
+
+def test_sha256(tmp_path):
+    file = tmp_path / "abc"
+    file.write_bytes(b"abc")
+    assert sha256_of(file) == ABC_SHA256
+    check_sha256(file, ABC_SHA256, "Do this.")
+    file.write_bytes(b"abd")
+    with pytest.raises(CorruptFileError, match=r"abc: corrupted .* Do this\."):
+        check_sha256(file, ABC_SHA256, "Do this.")
+    file.unlink()
+    with pytest.raises(CorruptFileError, match=r"abc: missing\. Do this\."):
+        check_sha256(file, ABC_SHA256, "Do this.")
+
+
+def test_the_cache_folder_heeds_the_nearest_setting(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    monkeypatch.setenv("KIVUKO_CACHE", str(tmp_path / "own"))
+    assert cache_folder() == tmp_path / "own"
+    monkeypatch.setenv("KIVUKO_CACHE", "~/mine")
+    assert cache_folder() == tmp_path / "home" / "mine"
+    monkeypatch.setenv("KIVUKO_CACHE", "")
+    assert cache_folder() == tmp_path / "xdg" / "kivuko"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    assert cache_folder() == tmp_path / "home" / ".cache" / "kivuko"
