@@ -69,9 +69,14 @@ def test_a_folder_replaces_a_full_folder_and_keeps_nothing_of_it(tmp_path):
 def test_a_failed_block_leaves_the_old_file_and_no_other(tmp_path, problem):
     target = tmp_path / "file.txt"
     target.write_text("old")
-    with pytest.raises(type(problem)) as caught, atomic_path(target) as temporary:
-        temporary.write_text("half")
-        raise problem
+
+    def fail_halfway():
+        with atomic_path(target) as temporary:
+            temporary.write_text("half")
+            raise problem
+
+    with pytest.raises(type(problem)) as caught:
+        fail_halfway()
     assert caught.value is problem
     assert target.read_text() == "old"
     assert names_in(tmp_path) == ["file.txt"]
@@ -80,9 +85,14 @@ def test_a_failed_block_leaves_the_old_file_and_no_other(tmp_path, problem):
 def test_a_failed_block_leaves_the_old_folder_and_no_other(tmp_path):
     target = tmp_path / "world"
     fill(target, old="1")
-    with pytest.raises(RuntimeError), atomic_path(target) as temporary:
-        fill(temporary, half="2")
-        raise RuntimeError
+
+    def fail_halfway():
+        with atomic_path(target) as temporary:
+            fill(temporary, half="2")
+            raise RuntimeError("broken")
+
+    with pytest.raises(RuntimeError, match="broken"):
+        fail_halfway()
     assert names_in(target) == ["old"]
     assert names_in(tmp_path) == ["world"]
 

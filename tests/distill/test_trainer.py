@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 
 import pytest
 import torch
@@ -191,12 +192,10 @@ def test_a_checkpoint_of_another_run_is_refused_and_kept(tiny_run, tmp_path, wha
 def test_a_checkpoint_of_the_same_shape_but_another_vocabulary_is_refused(tiny_run, tmp_path):
     tiny_run.go(student=tiny_run.new_student(), checkpoints=tmp_path / "run")
     student = tiny_run.new_student()
-    # The same pieces under other numbers: the same first weights then stand for other words.
-    state = student.tokenizer.to_str().replace("anakula", "\0").replace("analala", "anakula").replace("\0", "analala")
-    student.tokenizer = type(student.tokenizer).from_str(state)
-    texts = [pair.text for pair in tiny_run.bitext]
-    if [student.tokenize(text) for text in texts] == [tiny_run.student.tokenize(text) for text in texts]:
-        pytest.fail("this test needs a vocabulary that cuts words otherwise")
+    state = json.loads(student.tokenizer.to_str())
+    pieces = state["model"]["vocab"]
+    pieces[5], pieces[6] = pieces[6], pieces[5]  # the same pieces, but the first weights stand for others
+    student.tokenizer = type(student.tokenizer).from_str(json.dumps(state))
     with pytest.raises(UsageError, match="belongs to another run"):
         tiny_run.go(student=student, checkpoints=tmp_path / "run")
 

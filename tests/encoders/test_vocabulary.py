@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -16,7 +17,10 @@ TEXTS = [
     "kissa syö kalaa", "Кошка ест рыбу", "قطة تأكل السمك", "猫が魚を食べる", "a cat eats fish", "a dog eats bread",
 ]  # fmt: skip
 
-_PRINT = "import sys; from kivuko.encoders.vocabulary import train_vocabulary; print(train_vocabulary(eval(sys.argv[1]), 150).to_str())"
+_PRINT = (
+    "import json, sys; from kivuko.encoders.vocabulary import train_vocabulary\n"
+    "print(train_vocabulary(json.loads(sys.argv[1]), 150).to_str())"
+)
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +64,7 @@ def test_size_is_an_upper_bound():
 def test_the_same_texts_give_the_same_vocabulary_in_any_process(vocabulary):
     assert train_vocabulary(TEXTS * 3, size=250).to_str() == vocabulary.to_str()
     environment = os.environ | {"RAYON_NUM_THREADS": "4", "PYTHONHASHSEED": "5"}
-    command = [sys.executable, "-c", _PRINT, repr(TEXTS)]
+    command = [sys.executable, "-c", _PRINT, json.dumps(TEXTS)]
     elsewhere = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=60).stdout
     assert elsewhere.strip() == train_vocabulary(TEXTS, 150).to_str()
 

@@ -22,12 +22,12 @@ def command() -> None:
 @languages_option
 @sources_options
 @click.option("--list", "list_only", is_flag=True, help="List the languages that have annotations, and stop.")
-@click.option("--train-image-tower", is_flag=True, help="Train the image tower anew (12 minutes on two cores).")
+@click.option("--train-image-tower", is_flag=True, help="Train the image tower anew (10 minutes on two cores).")
 @click.option(
     "--out", type=click.Path(path_type=Path), default=Path("image_tower"), show_default=True,
     help="Folder for the image tower that --train-image-tower makes.",
 )  # fmt: skip
-@click.option("--steps", type=click.IntRange(min=20), help="Steps of --train-image-tower.  [default: 4500]")
+@click.option("--steps", type=click.IntRange(min=20), help="Steps of --train-image-tower.  [default: 3600]")
 def emoji(
     languages: tuple[str, ...],
     cldr: Path | None,
@@ -66,6 +66,10 @@ def emoji(
         + ", ".join(f"{name} {count:,}" for name, count in splits.items())
         + f" ({concepts} test concepts)."
     )
+    screen.print(
+        "keyw.: keywords; copies: names equal to the English one; comp., lexical: test queries less copies, by whether "
+        "training holds every English content word."
+    )
     screen.print("Left out: " + ", ".join(f"{count:,} {reason}" for reason, count in world.left_out.items()) + ".")
 
 
@@ -93,8 +97,8 @@ def world_table(world: EmojiWorld) -> object:
     from kivuko.report.tables import label
 
     table = Table(title="the emoji world", title_justify="left")
-    table.add_column("language")
-    for heading in ("names", "keywords", "copies", "train", "validation", "test", "compositional", "lexical"):
+    table.add_column("language", no_wrap=True)
+    for heading in ("names", "keyw.", "copies", "train", "valid.", "test", "comp.", "lexical"):
         table.add_column(heading, justify="right")
     drawn = {one.sequence for one in world.emoji}
     for code in world.languages:

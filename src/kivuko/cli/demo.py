@@ -16,8 +16,13 @@ from kivuko.cli.options import SpacedValues, languages_option, sources_options
 @click.option("--out", type=click.Path(path_type=Path), default=Path("kivuko-demo"), show_default=True)
 @languages_option
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option(
+    "--steps", type=click.IntRange(min=1), help="Steps of training, for a quicker look.  [default: the recipes']"
+)
 @sources_options
-def command(out: Path, languages: tuple[str, ...], seed: int, cldr: Path | None, font: Path | None) -> None:
+def command(
+    out: Path, languages: tuple[str, ...], seed: int, steps: int | None, cldr: Path | None, font: Path | None
+) -> None:
     """Run everything on embedded data: distil, evaluate, search, in a few minutes on two cores.
 
     \b
@@ -45,7 +50,7 @@ def command(out: Path, languages: tuple[str, ...], seed: int, cldr: Path | None,
         records = run_demo(
             world, languages, teacher, files, shlex.join(["kivuko", *sys.argv[1:]]),
             watch=lambda name: TrainingWatch(progress, name, load_recipe(name).schedule.batch_size),
-            told=lambda line: console.print(f"[bold]·[/bold] {line}"), seed=seed,
+            told=lambda line: console.print(f"[bold]·[/bold] {line}"), seed=seed, steps=steps,
         )  # fmt: skip
     for subset in ("headline", "compositional", "lexical"):
         screen.print(results_table(records, RECIPES[0], subset))

@@ -85,8 +85,8 @@ def low_resource(
         screen.print(f"{one.recipe}: {sum(one.means) / len(one.means):.4f}  (seeds: {_listed(one.means)})")
         screen.print(
             f"  {recipes[0]} − {one.recipe}: {one.over_seeds.mean:+.4f}, 95 % over seeds "
-            f"[{one.over_seeds.low:+.4f}, {one.over_seeds.high:+.4f}], over queries "
-            f"[{one.over_queries.low:+.4f}, {one.over_queries.high:+.4f}], p = {one.adjusted:.4f} "
+            f"[{one.over_seeds.low:+.4f}, {one.over_seeds.high:+.4f}], over concepts "
+            f"[{one.over_concepts.low:+.4f}, {one.over_concepts.high:+.4f}], p = {one.adjusted:.4f} "
             "(paired randomisation, Holm)",
             soft_wrap=True,
         )

@@ -66,9 +66,6 @@ class Trained:
 def build_student(spec: str, bitext: Bitext, vectors: TeacherVectors, recipe: Recipe, *, size: int, seed: int) -> Any:
     """Make the student that ``spec`` names; a small one gets a vocabulary from the bitext's own texts.
 
-    The static student starts at the teacher's mean token, with a little noise: the space is anisotropic, and a vector
-    that starts elsewhere first spends its steps on getting there.
-
     Raises:
         ModelError: ``spec`` names a model that does not load.
     """
@@ -79,10 +76,7 @@ def build_student(spec: str, bitext: Bitext, vectors: TeacherVectors, recipe: Re
     tokenizer = train_vocabulary((pair.text for pair in bitext.pairs), size)
     if spec == "small":
         return small_transformer(tokenizer, dim)
-    student = StaticStudent(tokenizer, dim, recipe.schedule.token_dropout)
-    with torch.no_grad():
-        student.embedding.weight.mul_(0.3).add_(vectors.mean)
-    return student
+    return StaticStudent(tokenizer, dim, recipe.schedule.token_dropout)
 
 
 def train_student(

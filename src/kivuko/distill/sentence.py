@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from kivuko.distill.objective import ObjectiveValue
 from kivuko.encoders.token_batch import TokenBatch
+from kivuko.transport.precision import full_precision
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,8 @@ class SentenceContrastive:
         """See Objective."""
         target = F.normalize(teacher.pooled, dim=-1)  # [batch, dim]
         scores = F.normalize(student.pooled, dim=-1) @ target.T / self.temperature  # [batch, batch]
-        same = target @ target.T > 1 - 1e-6
+        with full_precision(target.device):  # rounded to bfloat16, no cosine exceeds this bound
+            same = target @ target.T > 1 - 1e-6
         same.fill_diagonal_(False)
         total = F.cross_entropy(
             scores.masked_fill(same, float("-inf")), torch.arange(len(scores), device=scores.device)

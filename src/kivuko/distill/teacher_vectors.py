@@ -63,7 +63,6 @@ def teacher_vectors(
     file = (cache or cache_folder() / "teacher") / f"{key[:24]}.safetensors"
     if not file.is_file():
         found = _encode(teacher, distinct, progress)
-        file.parent.mkdir(parents=True, exist_ok=True)
         with atomic_path(file) as temporary:
             save_file(found, temporary, metadata={"sha256": _digest(found)})
     return _read(file, {text: row for row, text in enumerate(distinct)})

@@ -169,14 +169,13 @@ def _precision() -> str:
 def _fingerprint(
     student: Any, bitext: Bitext, vectors: TeacherVectors, recipe: Recipe, validation: Validation, seed: int
 ) -> str:
-    """Hash all that decides the outcome, the student's first weights and the way it cuts words included."""
+    """Hash all that decides the outcome, the student's first weights and its vocabulary included."""
     digest = hashlib.sha256(
         json.dumps([recipe.name, asdict(recipe.schedule), [asdict(t) for t in recipe.terms], seed]).encode()
     )
     for pair in bitext.pairs:
-        subwords = " ".join(student.tokenize(pair.text))
-        digest.update(f"{pair.language}\t{pair.text}\t{pair.english}\t{subwords}\n".encode())
-    digest.update(json.dumps(validation.texts).encode())
+        digest.update(f"{pair.language}\t{pair.text}\t{pair.english}\n".encode())
+    digest.update(json.dumps([validation.texts, sorted(student.tokenizer.get_vocab().items())]).encode())
     for tensor in (
         vectors.pooled,
         validation.gallery,

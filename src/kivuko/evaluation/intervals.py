@@ -9,7 +9,9 @@
 
 from __future__ import annotations
 
+import functools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -125,6 +127,44 @@ def resampled_means(values: NDArray[np.float64], resamples: int, rng: np.random.
         counts = np.bincount(drawn.ravel(), minlength=size * n).reshape(size, n)  # [size, n]
         means[start : start + size] = counts.astype(np.float64) @ values / n
     return means
+
+
+def cluster_resampled_means(
+    values: NDArray[np.float64], clusters: Sequence[str], resamples: int, seed: int
+) -> NDArray[np.float64]:
+    """Means of bootstrap samples in which queries of one cluster are drawn together.
+
+    A Poisson bootstrap (Hanley & MacGibbon 2006): in each sample a cluster counts as often as a Poisson(1) number
+    says. That number depends on ``seed``, the sample and the cluster's name alone, so the same cluster is drawn
+    alike wherever it occurs: in another language, in another subset, under another model.
+
+    Args:
+        values: [n, k]; the k columns (measures) of a query are drawn together.
+        clusters: [n] names; queries about one thing, which stand or fall together.
+
+    Returns:
+        [resamples, k]. A sample that happens to hold no query takes the plain mean.
+
+    Raises:
+        UsageError: ``resamples`` below 1.
+    """
+    if resamples < 1:
+        raise UsageError(f"resamples is {resamples}; it must be at least 1 (2000 is usual)")
+    names, member = np.unique(np.asarray(clusters, dtype=str), return_inverse=True)
+    sums = np.zeros((len(names), values.shape[1]))
+    np.add.at(sums, member, values)
+    sizes = np.bincount(member, minlength=len(names)).astype(np.float64)
+    counts = np.stack([_poisson_counts(seed, str(name), resamples) for name in names], axis=1)  # [resamples, clusters]
+    drawn = counts @ sizes  # [resamples]
+    means: NDArray[np.float64] = np.divide(
+        counts @ sums, drawn[:, None], out=np.tile(values.mean(0), (resamples, 1)), where=drawn[:, None] > 0
+    )
+    return means
+
+
+@functools.lru_cache(maxsize=4096)
+def _poisson_counts(seed: int, cluster: str, resamples: int) -> NDArray[np.float64]:
+    return np.random.default_rng([seed, *cluster.encode()]).poisson(1.0, resamples).astype(np.float64)
 
 
 def percentiles(replicates: NDArray[np.float64], level: float) -> tuple[float, float]:

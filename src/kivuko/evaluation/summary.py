@@ -1,9 +1,9 @@
 """From per-query values to records: per language, per group of languages, per subset of queries.
 
-Intervals are percentile bootstraps over queries, stratified by language: each language's queries are
-drawn anew within that language, and independently of the others'. Where languages share their queries'
-targets (the same images named in each), the shared difficulty is not drawn anew together, so a group's
-interval speaks of these languages' queries and not of other images.
+Intervals are percentile bootstraps. Where queries name their cluster (the concept that they ask for, the same
+in every language), clusters are drawn anew, in all languages together: man, woman and person shrugging, in
+Swahili and in Somali, stand or fall together, and an interval that took them for independent would be too
+narrow. Without clusters, each language's queries are drawn within that language, independently of the others'.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kivuko.errors import DataError, UsageError
-from kivuko.evaluation.intervals import check_values, percentiles, resampled_means
+from kivuko.evaluation.intervals import check_values, cluster_resampled_means, percentiles, resampled_means
 from kivuko.evaluation.query_scores import PerQueryScores
 from kivuko.evaluation.records import Condition, Record
 
@@ -29,9 +29,11 @@ class LanguageScores:
     """One language's values under one condition.
 
     ``values``: measure name to float64 [queries], as ``per_query`` returns. ``subsets``: subset name
-    ("copied", "lexical", "compositional") to bool [queries]. "all" is always there; where "copied" is
-    given (queries identical to the reference language's text), "headline" is its complement. For the
-    reference language itself, mark nothing as copied.
+    ("copied", "lexical", "compositional") to bool [queries]. ``clusters``: a name per query [queries] for what it
+    asks for, shared with other queries and languages that ask for it; None where queries are independent.
+
+    "all" is always there; where "copied" is given (queries identical to the reference language's text),
+    "headline" is its complement. For the reference language itself, mark nothing as copied.
 
     Raises:
         DataError: lengths that differ, no query, no measure, a value that is not finite, or a subset
@@ -42,10 +44,13 @@ class LanguageScores:
     query_ids: Sequence[str]
     values: Mapping[str, NDArray[np.float64]]
     subsets: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
+    clusters: Sequence[str] | None = None
 
     def __post_init__(self) -> None:
         if not self.values:
             raise DataError(f"{self.language!r}: no measure was taken; name at least one")
+        if self.clusters is not None:
+            self._check_length("clusters", len(self.clusters))
         for name, column in self.values.items():
             self._check_length(f"measure {name!r}", len(check_values(column)))
         for name, mask in self.subsets.items():
@@ -157,8 +162,12 @@ def _language_cells(entry: LanguageScores, resamples: int, seed: int, left_out: 
             left_out.append(f"{entry.language}, {subset}: no query is in this subset")
             continue
         kept = table[mask]
-        rng = np.random.default_rng([seed, *f"{entry.language}/{subset}".encode()])
-        means = resampled_means(kept, resamples, rng)  # [resamples, measures]
+        if entry.clusters is None:
+            rng = np.random.default_rng([seed, *f"{entry.language}/{subset}".encode()])
+            means = resampled_means(kept, resamples, rng)  # [resamples, measures]
+        else:
+            drawn = [name for name, wanted in zip(entry.clusters, mask, strict=True) if wanted]
+            means = cluster_resampled_means(kept, drawn, resamples, seed)
         for column, measure in enumerate(entry.values):
             key = (entry.language, subset, measure)
             cells[key] = _Cell(float(kept[:, column].mean()), means[:, column], len(kept))

@@ -18,9 +18,9 @@ def results_table(records: Sequence[Record], objective: str, subset: str = "head
     found = index_records(records)
     codes = list(dict.fromkeys(r.language for r in records if r.objective == objective and r.subset == subset))
     table = Table(title=f"{objective}: {_SUBSETS.get(subset, subset)}", title_justify="left")
-    table.add_column("language")
-    table.add_column("queries", justify="right")
-    table.add_column("MAP [95 %]", justify="right")
+    table.add_column("language", no_wrap=True)
+    table.add_column("n", justify="right")
+    table.add_column("MAP [95 %]", justify="right", no_wrap=True)
     for measure in (*(m for m in MEASURES if m != "MAP"), PARITY):
         table.add_column(measure, justify="right")
     for code in sorted(codes, key=lambda code: (code in GROUPS, codes.index(code))):

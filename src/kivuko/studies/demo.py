@@ -55,12 +55,13 @@ class DemoFiles:
         return self.out / "examples.png"
 
 
-def emoji_job(world: EmojiWorld, languages: Sequence[str], recipe: str, seed: int = 0) -> Job:
+def emoji_job(world: EmojiWorld, languages: Sequence[str], recipe: str, seed: int = 0, steps: int | None = None) -> Job:
     """Return the job of distilling the emoji world's training split into ``languages``."""
+    chosen = load_recipe(recipe)
     return Job(
         bitext=world.bitext(languages, "train"),
         held_out=world.bitext(languages, "validation", keywords=False),
-        recipe=load_recipe(recipe),
+        recipe=chosen.with_schedule(steps=steps) if steps else chosen,
         seed=seed,
         distractors=training_names(world),
     )
@@ -81,6 +82,7 @@ def run_demo(
     watch: Callable[[str], Watch],
     told: Callable[[str], None],
     seed: int = 0,
+    steps: int | None = None,
 ) -> list[Record]:
     """Distil, evaluate and draw; see DemoFiles for what is written. Finished parts of an earlier run are reused.
 
@@ -100,7 +102,7 @@ def run_demo(
             return model_card(about, (), description)
 
         abouts[name], trained = distil_to_bundle(
-            emoji_job(world, languages, name, seed), teacher, tower, place, card, watch(name)
+            emoji_job(world, languages, name, seed, steps), teacher, tower, place, card, watch(name)
         )
         if not trained:
             told(f"{place} is already there from an earlier run of the same job; reused")

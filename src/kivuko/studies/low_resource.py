@@ -19,7 +19,6 @@ from kivuko.encoders.bundle import assemble, quiet
 from kivuko.encoders.image_tower import load_image_tower
 from kivuko.encoders.teacher import TextTeacher
 from kivuko.evaluation import (
-    PerQueryScores,
     RandomisationTest,
     holm,
     paired_difference,
@@ -39,15 +38,15 @@ LOW, MEASURE, SUBSET = "low-resource", "MAP", "headline"
 class Comparison:
     """A recipe against the first, on the low-resource mean MAP of headline queries.
 
-    ``over_seeds``: the difference of each seed's mean, with a t interval. ``over_queries``: the difference per query,
-    averaged over seeds, with a bootstrap interval; ``test`` is a paired randomisation test on the same differences and
-    ``adjusted`` its p value after Holm.
+    ``over_seeds``: the difference of each seed's mean, with a t interval. ``over_concepts``: the difference per
+    concept, averaged over seeds, with a bootstrap interval. ``test``: a paired randomisation test on the same
+    differences; ``adjusted``: its p value after Holm.
     """
 
     recipe: str
     means: tuple[float, ...]
     over_seeds: Interval
-    over_queries: Interval
+    over_concepts: Interval
     test: RandomisationTest
     adjusted: float
 
@@ -83,7 +82,7 @@ def compare_recipes(
             results.add_model(assemble(trained.student, None), trained.about.student, trained.about)
     write_records(records, results.header(command), results.records, results.per_query)
     means = {name: _seed_means(results, name) for name in recipes}
-    tables = {name: _query_means(results.per_query, name, results.low_resource) for name in recipes}
+    tables = {name: _concept_scores(results, name) for name in recipes}
     first, *others = recipes
     tests = {name: randomisation_test(tables[first], tables[name]) for name in others}
     adjusted = holm({name: test.p_value for name, test in tests.items()})
@@ -107,15 +106,24 @@ def _seed_means(results: Results, recipe: str) -> tuple[float, ...]:
     )
 
 
-def _query_means(blocks: Sequence[PerQueryScores], recipe: str, languages: Sequence[str]) -> np.ndarray:
-    """Average precision of each low-resource headline query, averaged over seeds: float64 [queries]."""
-    columns = []
-    for language in languages:
-        found = [
-            block.values
-            for block in blocks
+def _concept_scores(results: Results, recipe: str) -> np.ndarray:
+    """Each concept's share of the low-resource mean MAP, averaged over seeds: float64 [concepts].
+
+    Times the number of concepts, so that the mean over concepts is the mean over languages of their MAP. Queries of one
+    concept, in whatever language, are one unit: they stand or fall together.
+    """
+    world, shares = results.gallery.world, dict[str, float]()
+    for language in results.low_resource:
+        concept_of = {query.id: query.concept for query in world.queries(language, results.split)}
+        blocks = [
+            block
+            for block in results.per_query
             if (block.condition.objective, block.language, block.subset, block.measure)
             == (recipe, language, SUBSET, MEASURE)
         ]
-        columns.append(np.mean(np.stack(found), axis=0))
-    return np.concatenate(columns)
+        mean = np.mean(np.stack([block.values for block in blocks]), axis=0)
+        for query, value in zip(blocks[0].query_ids, mean, strict=True):
+            shares[concept_of[query]] = shares.get(concept_of[query], 0.0) + value / len(mean) / len(
+                results.low_resource
+            )
+    return np.array([shares[concept] for concept in sorted(shares)]) * len(shares)

@@ -42,6 +42,7 @@ class Query:
     text: str
     english: str
     image: int
+    concept: str
     compositional: bool
     copied: bool
 
@@ -112,6 +113,7 @@ class EmojiWorld:
                     text=text,
                     english=name,
                     image=emoji.image,
+                    concept=emoji.concept,
                     compositional=is_compositional(name, self.training_words),
                     copied=language != ENGLISH and is_copied(text, name),
                 ),
