@@ -23,7 +23,8 @@ ABOUT = About(
 def record(language: str, measure: str, value: float, **changes) -> Record:
     fields = {
         "dataset": "emoji", "split": "test", "model": "model", "objective": "optical", "subset": "headline",
-        "language": language, "measure": measure, "value": value, "low": value - 0.1, "high": value + 0.1, "queries": 10,
+        "language": language, "measure": measure, "value": value, "low": value - 0.1, "high": value + 0.1,
+        "queries": 10,
     }  # fmt: skip
     return Record(**{**fields, **changes})
 

@@ -24,7 +24,8 @@ class Schedule:
     """How long and how fast: ``steps`` batches of ``batch_size`` pairs, AdamW, linear warm-up, cosine decay to 0.
 
     ``warmup`` is a share of the steps; ``validate_every`` counts steps; ``token_dropout`` is the share of subwords
-    that a static student hides from each training sentence.
+    that a static student hides from each training sentence. ``learning_rate`` is the static student's; a student of
+    another kind takes the share of it that its ``rate_factor`` says.
     """
 
     steps: int = 1500

@@ -39,10 +39,10 @@ class SentenceCosine:
 
 @dataclass(frozen=True)
 class SentenceContrastive:
-    """Each sentence must find its own translation among the batch's distinct English sentences.
+    """Each sentence must find its own translation among the English sentences of the batch.
 
     Source: InfoNCE (van den Oord et al. 2018). Rows whose teacher vectors are equal are the same English sentence in
-    several languages: they count as one target, not as wrong answers to each other.
+    several languages: they are not wrong answers to each other.
 
     Args:
         temperature: divides the cosines; below 0.1 the nearest wrong answers dominate.

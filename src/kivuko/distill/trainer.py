@@ -74,9 +74,8 @@ def distill(
         time.monotonic(),
     )
     accelerator = Accelerator(mixed_precision=_precision())
-    optimizer = torch.optim.AdamW(
-        student.parameters(), lr=schedule.learning_rate, weight_decay=schedule.weight_decay, betas=(0.9, 0.98)
-    )
+    peak = schedule.learning_rate * student.rate_factor
+    optimizer = torch.optim.AdamW(student.parameters(), lr=peak, weight_decay=schedule.weight_decay, betas=(0.9, 0.98))
     at, best = Progressed(), dict[str, Tensor]()
     if checkpoints and (found := checkpoint_run(checkpoints)) is not None:
         if found != run:
@@ -93,7 +92,7 @@ def distill(
 
     for step, chosen in _batches(len(texts), schedule, seed, start=at.step):
         for group in optimizer.param_groups:
-            group["lr"] = schedule.learning_rate * _rate(step, schedule)
+            group["lr"] = peak * _rate(step, schedule)
         torch.manual_seed(_step_seed(seed, step))
         model.train()
         with accelerator.autocast():

@@ -15,10 +15,15 @@ from kivuko.errors import ModelError
 
 
 class Student(Protocol):
-    """A trainable encoder. ``modules_for_bundle`` are the sentence-transformers modules that do the same work."""
+    """A trainable encoder.
+
+    ``rate_factor`` times the recipe's learning rate is this student's: word vectors bear a rate that would wreck a
+    pretrained transformer.
+    """
 
     name: str
     dim: int
+    rate_factor: float
 
     def encode_tokens(self, texts: list[str]) -> TokenBatch:
         """Encode texts; differentiable."""
@@ -45,6 +50,7 @@ class StaticStudent(nn.Module):
     """
 
     name = "static"
+    rate_factor = 1.0
 
     def __init__(self, tokenizer: Tokenizer, dim: int, token_dropout: float = 0.0) -> None:
         super().__init__()
@@ -101,10 +107,14 @@ class TransformerStudent(nn.Module):
         tokenizer: its tokenizer.
         dim: the teacher's width. Where the model's hidden size differs, a linear projection is added.
         max_length: longer texts are cut, in tokens.
+        rate_factor: of the recipe's learning rate; 0.01 suits pretrained weights, 0.1 random ones.
     """
 
-    def __init__(self, model: Any, tokenizer: Any, dim: int, name: str, max_length: int = 128) -> None:
+    def __init__(
+        self, model: Any, tokenizer: Any, dim: int, name: str, max_length: int = 128, rate_factor: float = 0.01
+    ) -> None:
         super().__init__()
+        self.rate_factor = rate_factor
         self.model, self.tokenizer, self.name, self.dim = model, tokenizer, name, dim
         limit = getattr(model.config, "max_position_embeddings", None) or max_length
         self.max_length = min(max_length, limit - 2 if limit > 2 else limit)  # RoBERTa's kin keep two positions back
@@ -167,7 +177,9 @@ def small_transformer(tokenizer: Tokenizer, dim: int, layers: int = 3, width: in
         vocab_size=tokenizer.get_vocab_size(), hidden_size=width, num_hidden_layers=layers, num_attention_heads=4,
         intermediate_size=2 * width, max_position_embeddings=160, pad_token_id=tokenizer.token_to_id(PAD),
     )  # fmt: skip
-    return TransformerStudent(BertModel(config, add_pooling_layer=False), wrapped, dim, "small-transformer")
+    return TransformerStudent(
+        BertModel(config, add_pooling_layer=False), wrapped, dim, "small-transformer", rate_factor=0.1
+    )
 
 
 def load_transformer_student(name: str | Path, dim: int) -> TransformerStudent:
@@ -193,6 +205,8 @@ def load_transformer_student(name: str | Path, dim: int) -> TransformerStudent:
         raise ModelError(f"{text}: not a text encoder (it takes {takes}).")
     if not isinstance(getattr(model.config, "hidden_size", None), int):
         raise ModelError(f"{text}: not a text encoder (its configuration has no hidden size).")
+    if tokenizer.pad_token is None:
+        raise ModelError(f"{text}: its tokenizer has no padding token, so it is no encoder. Choose a BERT-like model.")
     return TransformerStudent(model, tokenizer, dim, Path(text).name)
 
 

@@ -126,8 +126,10 @@ def _check_tokens(model: Any, name: str) -> None:
 
 
 def _fingerprint(model: Any) -> str:
-    """Hash the weights: caches of teacher vectors are valid for these weights only."""
-    digest = hashlib.sha256()
+    """Hash what decides the vectors, so that a cache never serves another model's: weights, modules, tokenizer."""
+    tokenizer = getattr(model.tokenizer, "backend_tokenizer", None)
+    described = [repr(model), str(model.max_seq_length), tokenizer.to_str() if tokenizer else repr(model.tokenizer)]
+    digest = hashlib.sha256("\n".join(described).encode())
     for key, value in sorted(model.state_dict().items()):
         digest.update(key.encode())
         digest.update(value.detach().contiguous().cpu().view(torch.uint8).numpy().tobytes() if value.ndim else b"")
