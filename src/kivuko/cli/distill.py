@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 @click.option("--image-tower", default="emoji", show_default=True, help="emoji, none, or the folder of an image tower.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option("--steps", type=click.IntRange(min=1), help="Steps of training.  [default: the recipe's]")
-@click.option("--vocabulary-size", type=click.IntRange(min=100), default=8000, show_default=True)
+@click.option("--vocabulary-size", type=click.IntRange(min=100), default=16000, show_default=True)
 @click.option(
     "--validation-share", type=click.FloatRange(0, 0.5, min_open=True), default=0.05, show_default=True,
     help="Share of the English sentences of files held out to select on.",

@@ -28,7 +28,7 @@ class Schedule:
     another kind takes the share of it that its ``rate_factor`` says.
     """
 
-    steps: int = 1500
+    steps: int = 800
     batch_size: int = 256
     learning_rate: float = 5e-3
     warmup: float = 0.05

@@ -49,7 +49,7 @@ class Job:
     held_out: Bitext
     recipe: Recipe
     student: str = "static"
-    vocabulary_size: int = 8000
+    vocabulary_size: int = 16000
     seed: int = 0
     distractors: tuple[str, ...] = ()
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import io
 import json
 import logging
 from collections.abc import Iterator, Sequence
@@ -164,8 +163,7 @@ def quiet() -> Iterator[None]:
     transformers_logging.disable_progress_bar()
     logging.disable(logging.WARNING)
     try:
-        with contextlib.redirect_stderr(io.StringIO()):
-            yield
+        yield
     finally:
         logging.disable(level)
         if bars:

@@ -19,7 +19,7 @@ from kivuko.errors import DataError
 PAD, UNKNOWN = "[PAD]", "[UNK]"
 
 
-def train_vocabulary(texts: Iterable[str], size: int = 8000) -> Tokenizer:
+def train_vocabulary(texts: Iterable[str], size: int = 16000) -> Tokenizer:
     """Learn a unigram vocabulary of at most ``size`` subwords from ``texts``.
 
     Text is NFKC-normalised and lower-cased; words are split at spaces and punctuation. The same texts in the same

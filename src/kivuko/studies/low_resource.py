@@ -63,6 +63,7 @@ def compare_recipes(
     command: str,
     watch: Callable[[str, int], Watch | None],
     split: str = "test",
+    steps: int | None = None,
 ) -> tuple[tuple[float, ...], list[Comparison]]:
     """Train every recipe with every seed on a ``fraction`` of the bitext, score, and write the records.
 
@@ -75,7 +76,7 @@ def compare_recipes(
     results.add_teacher(teacher)
     for seed in seeds:
         for name in recipes:
-            job = emoji_job(world, languages, name, seed)
+            job = emoji_job(world, languages, name, seed, steps)
             if fraction < 1:
                 job = replace(job, bitext=take_fraction(job.bitext, fraction, seed))
             trained = train_student(job, teacher, watch=watch(name, seed))
