@@ -67,7 +67,7 @@ def emoji(
         + f" ({concepts} test concepts)."
     )
     screen.print(
-        "keyw.: keywords; copies: names equal to the English one; comp., lexical: test queries less copies, by whether "
+        "copies: names equal to the English one; comp., lexical: test queries less copies, by whether "
         "training holds every English content word."
     )
     screen.print("Left out: " + ", ".join(f"{count:,} {reason}" for reason, count in world.left_out.items()) + ".")
@@ -92,13 +92,11 @@ def load_world(languages: tuple[str, ...], cldr: Path | None = None, font: Path 
 
 def world_table(world: EmojiWorld) -> object:
     """Return a table of names, keywords, copies and split sizes per language."""
-    from rich.table import Table
+    from kivuko.report.tables import compact_table, label
 
-    from kivuko.report.tables import label
-
-    table = Table(title="the emoji world", title_justify="left")
+    table = compact_table("the emoji world")
     table.add_column("language", no_wrap=True)
-    for heading in ("names", "keyw.", "copies", "train", "valid.", "test", "comp.", "lexical"):
+    for heading in ("names", "keywords", "copies", "train", "valid.", "test", "comp.", "lexical"):
         table.add_column(heading, justify="right")
     drawn = {one.sequence for one in world.emoji}
     for code in world.languages:

@@ -36,7 +36,7 @@ def command(
     from kivuko.distill.recipe import load_recipe
     from kivuko.encoders.bundle import quiet, refuse_foreign_folder
     from kivuko.encoders.teacher import load_teacher
-    from kivuko.report.tables import comparison_table, results_table
+    from kivuko.report.tables import ceiling_line, comparison_table, results_table
     from kivuko.studies.demo import RECIPES, DemoFiles, run_demo
 
     started, files = time.monotonic(), DemoFiles(out)
@@ -55,6 +55,8 @@ def command(
     for subset in ("headline", "compositional", "lexical"):
         screen.print(results_table(records, RECIPES[0], subset))
     screen.print(comparison_table(records))
+    if line := ceiling_line(records):
+        screen.print(line)
     sample = world.queries(languages[0], "test")[0].text
     screen.print(f"\nDone in {time.monotonic() - started:.0f} s. Look at {files.picture}, then try:", soft_wrap=True)
     for line in (

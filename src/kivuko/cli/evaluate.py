@@ -46,7 +46,7 @@ def command(
     from kivuko.errors import ModelError
     from kivuko.evaluation import write_records
     from kivuko.gallery import emoji_gallery
-    from kivuko.report.tables import comparison_table, results_table
+    from kivuko.report.tables import ceiling_line, comparison_table, results_table
     from kivuko.studies.evaluation import Results
 
     bundle, about = load_bundle(model), read_about(model)
@@ -74,4 +74,6 @@ def command(
     for subset in ("headline", "compositional", "lexical"):
         screen.print(results_table(results.records, about.recipe, subset))
     screen.print(comparison_table(results.records))
+    if line := ceiling_line(results.records):
+        screen.print(line)
     screen.print(f"{len(results.records):,} records: {place}", soft_wrap=True)

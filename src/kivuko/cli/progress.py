@@ -64,4 +64,4 @@ class TrainingWatch:
         self.progress.update(self._training, completed=step, figures=line)  # type: ignore[arg-type]
         if not console.is_terminal and (now - self._last_line > 15 or step == steps):
             self._last_line = now  # a log gets a line now and then instead of a bar
-            console.print(f"{self.label}: step {step}/{steps} · {line}")
+            console.print(f"{self.label}: step {step}/{steps} · {line}", soft_wrap=True)

@@ -17,12 +17,10 @@ def results_table(records: Sequence[Record], objective: str, subset: str = "head
     """Return one objective's figures, a row per language and group: MAP with its interval, then the other measures."""
     found = index_records(records)
     codes = list(dict.fromkeys(r.language for r in records if r.objective == objective and r.subset == subset))
-    table = Table(title=f"{objective}: {_SUBSETS.get(subset, subset)}", title_justify="left")
+    table = compact_table(f"{objective}: {_SUBSETS.get(subset, subset)}")
     table.add_column("language", no_wrap=True)
-    table.add_column("n", justify="right")
-    table.add_column("MAP [95 %]", justify="right", no_wrap=True)
-    for measure in (*(m for m in MEASURES if m != "MAP"), PARITY):
-        table.add_column(measure, justify="right")
+    for heading in ("n", "MAP [95 %]", *(m for m in MEASURES if m != "MAP"), PARITY):
+        table.add_column(heading, justify="right", no_wrap=True)
     for code in sorted(codes, key=lambda code: (code in GROUPS, codes.index(code))):
         if (record := found.get((objective, code, subset, "MAP"))) is None:
             continue
@@ -35,14 +33,29 @@ def comparison_table(records: Sequence[Record], measures: Sequence[str] = ("R@1"
     """Return all objectives side by side: the low- and high-resource means on headline queries."""
     found = index_records(records)
     objectives = list(dict.fromkeys(r.objective for r in records))
-    table = Table(title="side by side (headline queries)", title_justify="left")
-    table.add_column("objective")
+    table = compact_table("side by side: headline queries, means over low- and high-resource languages")
+    table.add_column("objective", no_wrap=True)
     for group in GROUPS:
         for measure in measures:
-            table.add_column(f"{group.split('-')[0]} {measure}", justify="right")
+            table.add_column(f"{group.split('-')[0]} {measure}", justify="right", no_wrap=True)
     for objective in objectives:
-        table.add_row(objective, *(plain(found.get((objective, g, "headline", m))) for g in GROUPS for m in measures))
+        row = (plain(found.get((objective, g, "headline", m))) for g in GROUPS for m in measures)
+        table.add_row(_ROWS.get(objective, objective), *row)
     return table
+
+
+def compact_table(title: str) -> Table:
+    """Return an empty table without a frame, so that a line of eight figures fits into 80 characters."""
+    return Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 1, 0, 0))
+
+
+def ceiling_line(records: Sequence[Record]) -> str | None:
+    """Say what the English teacher reaches on English queries, the ceiling; None if that was not measured."""
+    found = index_records(records)
+    figures = {measure: found.get(("teacher", "en", "headline", measure)) for measure in ("R@1", "R@10", "MAP")}
+    if any(record is None for record in figures.values()):
+        return None
+    return "ceiling, English names put to the teacher: " + ", ".join(f"{m} {plain(r)}" for m, r in figures.items())
 
 
 def label(code: str) -> str:
@@ -50,10 +63,14 @@ def label(code: str) -> str:
     return code if code in GROUPS else f"{code} {language(code).name}"
 
 
+_ROWS = {
+    "teacher": "teacher, asked as is",
+    "untrained": "random weights",
+}
 _SUBSETS = {
-    "headline": "all test queries less those equal to the English name",
-    "compositional": "queries whose every English content word occurs in training",
-    "lexical": "queries with an English content word that training never saw",
+    "headline": "all queries less those equal to the English name",
+    "compositional": "compositional (training holds every English content word)",
+    "lexical": "lexical (an English content word is new)",
     "copied": "queries equal to the English name",
     "all": "all test queries",
 }
