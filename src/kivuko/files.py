@@ -41,7 +41,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     Raises:
         KivukoError: the disk is full, or the place cannot be written; the message names it.
     """
-    path = Path(path)
+    path = Path(os.path.realpath(path))  # what a link points to is replaced, not the link
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(3)}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -70,9 +70,25 @@ def explain_write_failure(problem: BaseException, path: Path) -> KivukoError | N
         return KivukoError(f"{path}: cannot be written here (no permission). Choose another place.")
     if number in (errno.ENOTDIR, errno.EEXIST):
         return KivukoError(f"{path}: a file stands where a folder is needed. Choose another place.")
+    if number == errno.ENAMETOOLONG:
+        return KivukoError(f"{path}: the name is too long. Choose a shorter one.")
     if number in (errno.EISDIR, errno.ENOTEMPTY):
         return KivukoError(f"{path}: a folder stands where a file is needed. Choose another place.")
     return None
+
+
+def refuse_unwritable(path: Path) -> None:
+    """Raise KivukoError if the file ``path`` cannot be written, before the work whose outcome it is to hold."""
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, "is a folder")
+        nearest = next(parent for parent in Path(os.path.realpath(path)).parents if parent.exists())
+        if not nearest.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, "is a file")
+        if not os.access(nearest, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, "no permission")
+    except OSError as problem:
+        raise explain_write_failure(problem, path) or problem from problem
 
 
 def write_text(path: Path, text: str) -> None:

@@ -173,7 +173,8 @@ def _script(tag: Tag) -> str:
 
 def _unknown(code: str) -> str:
     shown = code if len(code) <= 40 else code[:40] + "…"
-    matches = _close_matches(code.strip())
+    # The index of names fails on NUL and its kin with an error of its own; no language's name has such characters.
+    matches = _close_matches(code.strip()) if code.strip().isprintable() else []
     if matches:
         return f"unknown language code {shown!r}: did you mean {' or '.join(matches)}?"
     return (
@@ -187,7 +188,7 @@ def _close_matches(text: str) -> list[str]:
     import langcodes
 
     found = [_described(text.replace("_", "-").partition("-")[0])]
-    with suppress(LookupError, UnicodeError):  # no such name; bytes the name table cannot hold
+    with suppress(LookupError, UnicodeError, SystemError):  # no such name; text that the name table cannot take
         found.append(_described(langcodes.find(text).to_tag()))
     if not any(found):
         found = [_described(code) for code in _similar(text)]

@@ -129,10 +129,18 @@ class TestSmallTransformer:
         torch.manual_seed(0)
         return small_transformer(train_vocabulary(TEXTS * 3, size=80), dim=20, layers=1, width=16).eval()
 
-    def test_every_attended_token_is_content(self, student):
+    def test_every_token_but_the_first_is_content(self, student):
         batch = encoded(student, TEXTS)
         assert batch.mask.sum(1).tolist() == [len(student.tokenize(text)) for text in TEXTS]
-        torch.testing.assert_close(batch.pooled, masked_mean(batch.tokens, batch.mask))
+        attended = batch.mask.clone()
+        attended[:, 0] = True
+        torch.testing.assert_close(batch.pooled, masked_mean(batch.tokens, attended))
+
+    def test_the_bundle_encodes_an_empty_text(self, student):
+        from sentence_transformers import SentenceTransformer
+
+        model = SentenceTransformer(modules=student.modules_for_bundle(), device="cpu")
+        assert model.encode([""], convert_to_tensor=True).norm(dim=-1).tolist() == pytest.approx([1.0])
 
     @pytest.mark.parametrize("texts", [[""], ["", "cat"]])
     def test_an_empty_text_has_no_tokens(self, student, texts):

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import click
 
-from kivuko.cli.options import SpacedValues, languages_option, sources_options
+from kivuko.cli.options import SEED, SpacedValues, languages_option, sources_options
 
 
 @click.command("demo", cls=SpacedValues, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--out", type=click.Path(path_type=Path), default=Path("kivuko-demo"), show_default=True)
 @languages_option
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option("--seed", type=SEED, default=0, show_default=True)
 @click.option(
     "--steps", type=click.IntRange(min=1), help="Steps of training, for a quicker look.  [default: the recipes']"
 )
@@ -36,12 +36,15 @@ def command(
     from kivuko.distill.recipe import load_recipe
     from kivuko.encoders.bundle import quiet, refuse_foreign_folder
     from kivuko.encoders.teacher import load_teacher
+    from kivuko.files import refuse_unwritable
     from kivuko.report.tables import ceiling_line, comparison_table, results_table
     from kivuko.studies.demo import RECIPES, DemoFiles, run_demo
 
     started, files = time.monotonic(), DemoFiles(out)
     for place in (files.model, files.baseline):
         refuse_foreign_folder(place)
+    for file in (files.records, files.picture):
+        refuse_unwritable(file)
     world = load_world(languages, cldr, font)
     screen.print(world_table(world))
     with quiet():
@@ -50,7 +53,7 @@ def command(
         records = run_demo(
             world, languages, teacher, files, shlex.join(["kivuko", *sys.argv[1:]]),
             watch=lambda name: TrainingWatch(progress, name, load_recipe(name).schedule.batch_size),
-            told=lambda line: console.print(f"[bold]·[/bold] {line}"), seed=seed, steps=steps,
+            told=lambda line: console.print(f"· {line}"), seed=seed, steps=steps,
         )  # fmt: skip
     for subset in ("headline", "compositional", "lexical"):
         screen.print(results_table(records, RECIPES[0], subset))

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from kivuko.cli.options import SpacedValues, sources_options
-from kivuko.errors import UsageError
+from kivuko.cli.options import SEED, Share, SpacedValues, sources_options
+from kivuko.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from kivuko.bitext import Bitext
@@ -29,11 +29,11 @@ if TYPE_CHECKING:
 )
 @click.option("--student", default="static", show_default=True, help="static, small, or a Hugging Face encoder.")
 @click.option("--image-tower", default="emoji", show_default=True, help="emoji, none, or the folder of an image tower.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option("--seed", type=SEED, default=0, show_default=True)
 @click.option("--steps", type=click.IntRange(min=1), help="Steps of training.  [default: the recipe's]")
-@click.option("--vocabulary-size", type=click.IntRange(min=100), default=16000, show_default=True)
+@click.option("--vocabulary-size", type=click.IntRange(100, 1_000_000), default=16000, show_default=True)
 @click.option(
-    "--validation-share", type=click.FloatRange(0, 0.5, min_open=True), default=0.05, show_default=True,
+    "--validation-share", type=Share(0, 0.5, min_open=True), default=0.05, show_default=True,
     help="Share of the English sentences of files held out to select on.",
 )  # fmt: skip
 @sources_options
@@ -121,7 +121,14 @@ def read_bitext(
         training.append(bitext)
     parts = []
     if training:
-        kept, aside = hold_out(concatenate(training), share, seed)
+        whole = concatenate(training)
+        if len({pair.english.casefold() for pair in whole.pairs}) < 2:
+            names = ", ".join(str(path) for _, path in files)
+            raise DataError(
+                f"{names}: a single English sentence, but one is needed to train on and another to select on; "
+                "give more bitext."
+            )
+        kept, aside = hold_out(whole, share, seed)
         parts, held_out = [kept], [aside]
     if embedded:
         world = load_world(tuple(embedded), cldr, font)

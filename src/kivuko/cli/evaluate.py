@@ -41,10 +41,11 @@ def command(
     from kivuko.cli.data import load_world
     from kivuko.cli.progress import bars, console
     from kivuko.cli.progress import out as screen
-    from kivuko.encoders.bundle import load_bundle, quiet, read_about
+    from kivuko.encoders.bundle import has_images, load_bundle, quiet, read_about
     from kivuko.encoders.teacher import DEFAULT_TEACHER, load_teacher
     from kivuko.errors import ModelError
     from kivuko.evaluation import write_records
+    from kivuko.files import refuse_unwritable
     from kivuko.gallery import emoji_gallery
     from kivuko.report.tables import ceiling_line, comparison_table, results_table
     from kivuko.studies.evaluation import Results
@@ -52,6 +53,9 @@ def command(
     bundle, about = load_bundle(model), read_about(model)
     if about is None:
         raise ModelError(f"{model}: has no kivuko.json, so its teacher is unknown. Evaluate a model made by Kivuko.")
+    if not has_images(bundle):
+        raise ModelError(f"{model}: encodes text only, so it cannot search pictures. Distil it with an image tower.")
+    refuse_unwritable(place := records_file or model / "evaluation" / "records.jsonl")
     if unknown := [code for code in languages if code not in about.languages]:
         console.print(f"note: {model} was not trained on {', '.join(unknown)}.")
     world = load_world(languages, cldr, font)
@@ -69,7 +73,6 @@ def command(
         progress.update(steps, completed=2)
         results.add_model(bundle, model.name, about)
         progress.update(steps, completed=3)
-    place = records_file or model / "evaluation" / "records.jsonl"
     write_records(place, results.header(shlex.join(["kivuko", *sys.argv[1:]])), results.records, results.per_query)
     for subset in ("headline", "compositional", "lexical"):
         screen.print(results_table(results.records, about.recipe, subset))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import sys
 from typing import Any
@@ -63,11 +64,19 @@ def main() -> None:
     # Hub libraries print progress bars and try the network; a tool that runs offline should do neither unasked.
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal without the letter, a path that is not UTF-8
     try:
         program.main(standalone_mode=False)
-    except click.ClickException as problem:
+        sys.stdout.flush()  # so that a full disk or a reader that left is noticed here
+    except click.exceptions.NoArgsIsHelpError as problem:
         problem.show()
         sys.exit(2)
+    except click.ClickException as problem:
+        named = getattr(problem, "ctx", None)
+        hint = f" '{named.command_path} --help' tells more." if named else ""
+        _fail(problem.format_message() + hint, 2)
     except (click.Abort, KeyboardInterrupt):
         _fail("interrupted; what was finished is kept, and the same command goes on from there.", 130)
     except KivukoError as problem:
@@ -76,7 +85,7 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader left; nothing more to say
         sys.exit(0)
     except OSError as problem:
-        place: Any = problem.filename or "a file"
+        place: Any = problem.filename or "the output"
         explained = explain_write_failure(problem, place)
         if explained is None:
             raise

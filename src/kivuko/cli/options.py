@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
+from kivuko.errors import UsageError
 from kivuko.languages import DEFAULT_LANGUAGES
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -43,11 +44,30 @@ class SpacedValues(click.Command):
         return super().parse_args(ctx, spelled)
 
 
+SEED = click.IntRange(0, 2**63 - 1)  # what torch takes
+
+
+class Share(click.FloatRange):
+    """A range of floats that holds no NaN, which ``FloatRange`` lets pass."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """See click."""
+        number = float(super().convert(value, param, ctx))
+        if number != number:
+            self.fail(f"{value} is not in the range {self._describe_range()}.", param, ctx)
+        return number
+
+
 def split_codes(values: tuple[str, ...]) -> tuple[str, ...]:
     """Accept ``-l sw -l so``, ``-l sw,so`` and ``-l "sw so"`` alike; check and normalise the codes."""
     from kivuko.languages import language
 
-    return tuple(dict.fromkeys(language(code).code for value in values for code in value.replace(",", " ").split()))
+    codes = tuple(dict.fromkeys(language(code).code for value in values for code in value.replace(",", " ").split()))
+    if not codes:
+        raise UsageError("--languages names none: give codes such as sw so.")
+    if "en" in codes:
+        raise UsageError("--languages en: English is the teacher's own and always there; name the other languages.")
+    return codes
 
 
 def languages_option(command: Command) -> Command:

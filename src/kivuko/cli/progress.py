@@ -18,15 +18,23 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-console = Console(stderr=True, highlight=False)
-out = Console(highlight=False)
+
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Leave it to ``main`` to end quietly, with status 0, where the reader has left (``| head``)."""
+        raise BrokenPipeError
+
+
+# What is printed holds names and texts of the user's: brackets and colons in them are no markup.
+console = _Console(stderr=True, highlight=False, markup=False, emoji=False)
+out = _Console(highlight=False, markup=False, emoji=False)
 
 
 @contextmanager
 def bars() -> Iterator[Progress]:
     """Yield a Rich progress display; where standard error is no terminal it stays silent."""
     columns = (
-        SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn(),
+        SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(bar_width=24), MofNCompleteColumn(),
         TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(), TextColumn("[dim]{task.fields[figures]}"),
     )  # fmt: skip
     with Progress(*columns, console=console, transient=False, disable=not console.is_terminal) as progress:

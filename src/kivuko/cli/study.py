@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from kivuko.cli.options import SpacedValues, languages_option, sources_options
+from kivuko.cli.options import Share, SpacedValues, languages_option, sources_options
 
 
 @click.group("study", context_settings={"help_option_names": ["-h", "--help"]})
@@ -23,7 +23,7 @@ def command() -> None:
 )  # fmt: skip
 @click.option(
     "--fraction",
-    type=click.FloatRange(0, 1, min_open=True),
+    type=Share(0, 1, min_open=True),
     default=0.2,
     show_default=True,
     help="Share of the bitext.",
@@ -64,14 +64,18 @@ def low_resource(
     from kivuko.encoders.bundle import quiet
     from kivuko.encoders.teacher import load_teacher
     from kivuko.errors import UsageError
+    from kivuko.files import refuse_unwritable
     from kivuko.languages import resource_groups
     from kivuko.studies.low_resource import compare_recipes
 
     if len(set(recipes)) < 2:
         raise UsageError("name at least two recipes: --recipe optical --recipe mse.")
     loaded = {name: load_recipe(name) for name in recipes}
+    if len({one.name for one in loaded.values()}) < len(loaded):
+        raise UsageError(f"two of {', '.join(loaded)} are recipes of one name; rename a file, so that records differ.")
     if not resource_groups(languages)["low-resource"]:
         raise UsageError("none of the languages is a low-resource one: add one, for example --languages sw so.")
+    refuse_unwritable(records)
     world = load_world(languages, cldr, font)
     with quiet():
         teacher = load_teacher()

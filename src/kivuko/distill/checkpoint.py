@@ -56,7 +56,7 @@ def save_checkpoint(
     write_text(folder / _INDEX, json.dumps(index | {"check": _check(index)}, indent=1))
     for old in folder.glob("step-*.safetensors"):
         if old != file:
-            old.unlink()
+            old.unlink(missing_ok=True)
 
 
 def checkpoint_run(folder: Path) -> str | None:

@@ -80,9 +80,11 @@ def load_recipe(name: str | Path) -> Recipe:
     if text.endswith(".toml"):
         path = Path(text)
         try:
-            content = path.read_text(encoding="utf-8")
+            content = path.read_text(encoding="utf-8-sig")
         except (OSError, UnicodeDecodeError) as problem:
             raise UsageError(f"{path}: cannot be read as a recipe ({problem}).") from problem
+        if path.stem in _RESERVED:
+            raise UsageError(f"{path}: '{path.stem}' is a row of its own in every result. Give the file another name.")
         return parse_recipe(content, path.stem, str(path))
     if text not in shipped_recipes():
         raise UsageError(f"no recipe '{text}': choose one of {', '.join(shipped_recipes())}, or name a .toml file.")
@@ -94,7 +96,7 @@ def parse_recipe(content: str, name: str, where: str) -> Recipe:
     """Read a recipe from TOML; ``where`` names it in messages. Raises UsageError as ``load_recipe`` does."""
     try:
         table = tomllib.loads(content)
-    except tomllib.TOMLDecodeError as problem:
+    except (ValueError, RecursionError) as problem:  # also numbers of 5,000 digits, endless nesting
         raise UsageError(f"{where}: not valid TOML ({problem}).") from problem
     _check_keys(table, {"description", "objective", "schedule"}, where, "the recipe")
     entries = table.get("objective", [])
@@ -108,9 +110,13 @@ def parse_recipe(content: str, name: str, where: str) -> Recipe:
         terms = tuple(_term(entry) for entry in entries)
     except (TypeError, ValueError) as problem:
         raise UsageError(f"{where}: {problem}.") from problem
+    if not any(term.weight for term in terms):
+        raise UsageError(f"{where}: every objective has weight 0, so nothing would be learned.")
     return Recipe(name, str(table.get("description", "")), terms, schedule)
 
 
+_RESERVED = ("teacher", "untrained")  # the ceiling and the floor
+_LARGEST = {"learning_rate": 1e30, "weight_decay": 1e6}  # beyond, the optimizer's own float32 scalars overflow
 _OPTIONS: Mapping[str, frozenset[str]] = {
     "transport": frozenset({"regularization", "centred", "tolerance", "max_iterations"}),
     "mse": frozenset(),
@@ -163,7 +169,9 @@ def _typed(key: str, value: Any) -> int | float:
 
 def _is_number(value: Any, whole: bool = False) -> bool:
     """Whether a TOML value is a finite number (``nan`` and ``inf`` are TOML too)."""
-    return not isinstance(value, bool) and isinstance(value, int if whole else int | float) and math.isfinite(value)
+    if isinstance(value, bool) or not isinstance(value, int if whole else int | float):
+        return False
+    return math.isfinite(value) if isinstance(value, float) else abs(value) < 2**63
 
 
 def _checked(schedule: Schedule) -> Schedule:
@@ -175,6 +183,9 @@ def _checked(schedule: Schedule) -> Schedule:
             raise ValueError(f"[schedule] {key} must be at least 0 and below 1")
     if schedule.weight_decay < 0:
         raise ValueError("[schedule] weight_decay must be 0 or more")
+    for key, largest in _LARGEST.items():
+        if getattr(schedule, key) > largest:
+            raise ValueError(f"[schedule] {key} must be at most {largest:g}")
     return schedule
 
 

@@ -6,7 +6,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -133,15 +133,25 @@ def distil_to_bundle(
         KivukoError: see ``train_student`` and ``save_bundle``.
     """
     refuse_foreign_folder(out)
-    has_tower = (out / "image_0_Transformer").is_dir()
-    about = read_about(out)
-    if about is not None and about.run == job_key(job, teacher) and has_tower == (image_tower is not None):
+    about, key = read_about(out), _bundle_key(job, teacher, image_tower)
+    if about is not None and about.run == key:
         return about, False
     checkpoints = out.with_name(f"{out.name}.training")
     trained = train_student(job, teacher, checkpoints, watch)
-    save_bundle(out, trained.student, image_tower, trained.about, card(trained.about))
+    about = replace(trained.about, run=key)
+    save_bundle(out, trained.student, image_tower, about, card(about))
     shutil.rmtree(checkpoints, ignore_errors=True)
-    return trained.about, True
+    return about, True
+
+
+def _bundle_key(job: Job, teacher: TextTeacher, image_tower: Any | None) -> str:
+    """Hash all that decides what is in a bundle: the job, and the weights of the image tower."""
+    digest = hashlib.sha256(job_key(job, teacher).encode())
+    if image_tower is not None:
+        for name, value in sorted(image_tower.state_dict().items()):
+            digest.update(name.encode())
+            digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def job_key(job: Job, teacher: TextTeacher) -> str:

@@ -12,16 +12,18 @@ import copy
 import json
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import torch
+from tokenizers import Tokenizer
 from torch import nn
 
 from kivuko.encoders.image_tower import Vectors
 from kivuko.encoders.student import Student
+from kivuko.encoders.vocabulary import UNKNOWN
 from kivuko.errors import CorruptFileError, ModelError
 from kivuko.files import atomic_path
 
@@ -64,9 +66,9 @@ def save_bundle(path: Path, student: Student, image_tower: Any | None, about: Ab
     Raises:
         KivukoError: the disk is full, or something that is not a bundle stands at ``path``.
     """
-    model = assemble(student, image_tower)
     refuse_foreign_folder(path)
     with atomic_path(path) as temporary, quiet():
+        model = assemble(student, image_tower)
         model.save(str(temporary), create_model_card=False)
         (temporary / _ABOUT).write_text(json.dumps(asdict(about), indent=1, ensure_ascii=False) + "\n", "utf-8")
         (temporary / "README.md").write_text(card, encoding="utf-8")
@@ -108,7 +110,9 @@ def load_bundle(path: Path | str) -> Any:
             return SentenceTransformer(str(path), device="cpu").eval()
     except Exception as problem:  # the loading libraries raise many kinds, all of them the folder's fault
         reason = (str(problem).strip().splitlines() or [type(problem).__name__])[0][:200]
-        raise ModelError(f"{path}: does not load as a model ({reason}). Make it again.") from problem
+        raise ModelError(
+            f"{path}: does not load as a model ({reason}). Delete the folder and make it again."
+        ) from problem
 
 
 def read_about(path: Path | str) -> About | None:
@@ -121,15 +125,42 @@ def read_about(path: Path | str) -> About | None:
     if not file.is_file():
         return None
     try:
-        return About(**json.loads(file.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as problem:
-        raise CorruptFileError(f"{file}: corrupted or of another version. Make the model again.") from problem
+        about = About(**json.loads(file.read_text(encoding="utf-8")))
+        _check_types(about)
+    except (OSError, ValueError, TypeError, RecursionError) as problem:
+        raise CorruptFileError(
+            f"{file}: corrupted or of another version. Delete the folder and make the model again."
+        ) from problem
+    return about
+
+
+def _check_types(about: About) -> None:
+    for one in fields(About):
+        value = getattr(about, one.name)
+        kind = {"str": str, "int": int, "float": (int, float)}.get(str(one.type), dict)
+        if isinstance(value, bool) or not isinstance(value, kind):  # type: ignore[arg-type]
+            raise TypeError(f"'{one.name}' is {value!r}")
+        number = int if one.name == "bitext_sizes" else (int, float)
+        if isinstance(value, dict) and not all(isinstance(entry, number) for entry in value.values()):
+            raise TypeError(f"'{one.name}' is {value!r}")
 
 
 def encode_texts(model: Any, texts: Sequence[str]) -> Vectors:
     """Encode texts with a bundle: unit vectors, float32 [texts, dim]."""
     found = model.encode(list(texts), batch_size=256, normalize_embeddings=True, show_progress_bar=False)
     return np.asarray(found, dtype=np.float32).reshape(len(texts), -1)
+
+
+def knows(model: Any, text: str) -> bool:
+    """Tell whether any part of ``text`` is in a bundle's vocabulary: of the rest its vector says nothing."""
+    first = model[0].sub_modules["text"][0] if hasattr(model[0], "sub_modules") else model[0]
+    tokenizer = getattr(first, "tokenizer", None)
+    backend = getattr(tokenizer, "backend_tokenizer", tokenizer)
+    if not isinstance(backend, Tokenizer):
+        return True
+    unknown = backend.token_to_id(getattr(tokenizer, "unk_token", None) or UNKNOWN)
+    found = backend.encode(text, add_special_tokens=False)
+    return any(number != unknown and piece.strip("▁ ") for piece, number in zip(found.tokens, found.ids, strict=True))
 
 
 def has_images(model: Any) -> bool:

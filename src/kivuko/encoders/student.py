@@ -7,11 +7,14 @@ from typing import Any, Protocol
 
 import torch
 from tokenizers import Tokenizer
+from tokenizers.processors import TemplateProcessing
 from torch import Tensor, nn
 
 from kivuko.encoders.token_batch import TokenBatch, masked_mean
-from kivuko.encoders.vocabulary import PAD
+from kivuko.encoders.vocabulary import PAD, UNKNOWN
 from kivuko.errors import ModelError
+
+BEGIN = "[CLS]"
 
 
 class Student(Protocol):
@@ -169,12 +172,18 @@ class TransformerStudent(nn.Module):
 
 
 def small_transformer(tokenizer: Tokenizer, dim: int, layers: int = 3, width: int = 256) -> TransformerStudent:
-    """Build a small BERT with random weights over a fresh vocabulary."""
+    """Build a small BERT with random weights over a fresh vocabulary.
+
+    Every text begins with a special token: a transformer cannot take a text without any token.
+    """
     from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
-    wrapped = PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token=PAD, unk_token="[UNK]")
+    own = Tokenizer.from_str(tokenizer.to_str())
+    own.add_special_tokens([BEGIN])
+    own.post_processor = TemplateProcessing(single=f"{BEGIN} $A", special_tokens=[(BEGIN, own.token_to_id(BEGIN))])
+    wrapped = PreTrainedTokenizerFast(tokenizer_object=own, pad_token=PAD, unk_token=UNKNOWN, cls_token=BEGIN)
     config = BertConfig(
-        vocab_size=tokenizer.get_vocab_size(), hidden_size=width, num_hidden_layers=layers, num_attention_heads=4,
+        vocab_size=own.get_vocab_size(), hidden_size=width, num_hidden_layers=layers, num_attention_heads=4,
         intermediate_size=2 * width, max_position_embeddings=160, pad_token_id=tokenizer.token_to_id(PAD),
     )  # fmt: skip
     return TransformerStudent(

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 
 from kivuko.datasets.emoji import EmojiWorld
 from kivuko.encoders.bundle import has_images
@@ -59,7 +59,7 @@ def emoji_gallery(
     """
     if not has_images(model):
         raise ModelError("this model encodes text only, so it cannot search pictures. Distil it with an image tower.")
-    key = hashlib.sha256(f"1:{world.fingerprint}:{_image_side(model)}".encode()).hexdigest()
+    key = hashlib.sha256(f"2:{world.fingerprint}:{_image_side(model)}".encode()).hexdigest()
     file = (cache or cache_folder() / "gallery") / f"emoji-{key[:24]}.safetensors"
     if not file.is_file():
         parts = []
@@ -69,15 +69,25 @@ def emoji_gallery(
             if progress:
                 progress(rows.stop, len(world.images))
         with atomic_path(file) as temporary:
-            save_file({"vectors": torch.from_numpy(np.concatenate(parts))}, temporary)
+            made = np.concatenate(parts)
+            save_file({"vectors": torch.from_numpy(made)}, temporary, metadata={"sha256": _digest(made)})
     try:
-        vectors = load_file(file)["vectors"].numpy()
-    except (SafetensorError, KeyError, OSError) as problem:
+        with safe_open(file, framework="pt") as stored:
+            vectors, expected = stored.get_tensor("vectors").numpy(), (stored.metadata() or {}).get("sha256")
+    except (SafetensorError, OSError, ValueError) as problem:
         raise CorruptFileError(f"{file}: corrupted or unreadable. Delete this file and run again.") from problem
+    if _digest(vectors) != expected:
+        raise CorruptFileError(
+            f"{file}: corrupted (its checksum differs from what was written). Delete this file and run again."
+        )
     lengths = np.linalg.norm(vectors, axis=1)
     if len(vectors) != len(world.images) or not np.allclose(lengths, 1, atol=1e-3):
         raise CorruptFileError(f"{file}: corrupted (not one unit vector per picture). Delete this file and run again.")
     return EmojiGallery(world, vectors)
+
+
+def _digest(vectors: Vectors) -> str:
+    return hashlib.sha256(f"{vectors.dtype} {vectors.shape}".encode() + vectors.tobytes()).hexdigest()
 
 
 def _image_side(model: Any) -> str:

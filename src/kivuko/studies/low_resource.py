@@ -14,6 +14,7 @@ import numpy as np
 
 from kivuko.bitext import take_fraction
 from kivuko.datasets.emoji import EmojiWorld, shipped_image_tower
+from kivuko.distill.recipe import load_recipe
 from kivuko.distill.run import Watch, train_student
 from kivuko.encoders.bundle import assemble, quiet
 from kivuko.encoders.image_tower import load_image_tower
@@ -82,8 +83,9 @@ def compare_recipes(
             trained = train_student(job, teacher, watch=watch(name, seed))
             results.add_model(assemble(trained.student, None), trained.about.student, trained.about)
     write_records(records, results.header(command), results.records, results.per_query)
-    means = {name: _seed_means(results, name) for name in recipes}
-    tables = {name: _concept_scores(results, name) for name in recipes}
+    objectives = {name: load_recipe(name).name for name in recipes}  # a recipe's file may lie anywhere
+    means = {name: _seed_means(results, objectives[name]) for name in recipes}
+    tables = {name: _concept_scores(results, objectives[name]) for name in recipes}
     first, *others = recipes
     tests = {name: randomisation_test(tables[first], tables[name]) for name in others}
     adjusted = holm({name: test.p_value for name, test in tests.items()})

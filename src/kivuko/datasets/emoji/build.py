@@ -113,7 +113,7 @@ def _load(place: Path) -> tuple[tuple[Emoji, ...], Pixels, Counter[str]]:
     remedy = f"Delete the folder {place} and run again."
     try:
         manifest = json.loads((place / "manifest.json").read_text(encoding="utf-8"))
-        sums = dict(manifest["sha256"])
+        sums = {name: str(manifest["sha256"][name]) for name in ("images.parquet", "emoji.json")}
     except (OSError, ValueError, KeyError, TypeError) as problem:
         raise CorruptFileError(f"{place / 'manifest.json'}: corrupted or unreadable. {remedy}") from problem
     for name, expected in sums.items():
