@@ -32,7 +32,7 @@ def model_card(about: About, records: Sequence[Record] = (), recipe_description:
             f"# {about.recipe} student of {about.teacher}",
             "",
             "Text in the languages below and images are encoded into one space, the teacher's. Made with "
-            f"[Kivuko](https://pypi.org/project/kivuko/) {about.kivuko} from parallel sentences alone.",
+            f"Kivuko {about.kivuko} from parallel sentences alone.",
             "",
             "```python",
             "from PIL import Image",
@@ -85,7 +85,7 @@ def _figures(about: About, records: Sequence[Record]) -> list[str]:
     first = next(record for record in records if record.objective == about.recipe)
     lines = [
         f"Text to image on `{first.dataset}`, {first.split} queries, those equal to the English name left out; "
-        "95 % bootstrap intervals over queries. Parity is MAP over the English teacher's MAP.",
+        "95 % bootstrap intervals over concepts. Parity is MAP over the English teacher's MAP.",
         "",
         "| language | queries | MAP | R@1 | R@10 | parity | MAP, compositional | MAP, lexical |",
         "|---|---|---|---|---|---|---|---|",
