@@ -7,12 +7,19 @@ from html import escape
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 # Before any library that reads them is imported: a test must never reach for a model hub, and several test workers
 # must not fight over the cores.
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TRANSFORMERS_OFFLINE"] = "1"
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# On a developer's machine Hypothesis looks for new counterexamples every time; in continuous integration the examples
+# are fixed, so that a change is judged by what it changed.
+settings.register_profile("ci", derandomize=True, deadline=None)
+if os.environ.get("CI"):
+    settings.load_profile("ci")
 
 # Emoji -> English name, keywords, Swahili name (None: no name), Marathi name (None: no name).
 WRITTEN_BY_PEOPLE = {
