@@ -149,9 +149,13 @@ def test_search_prints_json_and_draws(kivuko, demo, tmp_path):
 def test_evaluate_agrees_with_the_demo(kivuko, demo, tmp_path):
     """The same model measured again gives the same figures."""
     place = tmp_path / "again.jsonl"
+    card = demo[0] / "model" / "README.md"
+    before = card.read_text("utf-8")
+    card.write_text("no figures", encoding="utf-8")
     status, out, err = kivuko("evaluate", str(demo[0] / "model"), "--languages", "sw", "de", "--records", str(place))
     assert status == 0, err
     assert "Swahili" in out
+    assert card.read_text("utf-8") == before  # the card's figures are written anew
 
     def figures(path: Path) -> dict[tuple[str, str, str], float]:
         _, records = read_records(path)

@@ -66,10 +66,6 @@ def emoji(
         + ", ".join(f"{name} {count:,}" for name, count in splits.items())
         + f" ({concepts} test concepts)."
     )
-    screen.print(
-        "copies: names equal to the English one; comp., lexical: test queries less copies, by whether "
-        "training holds every English content word."
-    )
     screen.print("Left out: " + ", ".join(f"{count:,} {reason}" for reason, count in world.left_out.items()) + ".")
 
 
@@ -110,4 +106,9 @@ def world_table(world: EmojiWorld) -> object:
             sum(query.compositional for query in test), sum(not query.compositional for query in test),
         ]  # fmt: skip
         table.add_row(label(code), *(f"{cell:,}" for cell in cells))
+    table.caption = (
+        "copies: names equal to the English one; comp., lexical: test queries less copies, "
+        "by whether training holds every English word"
+    )
+    table.caption_justify = "left"
     return table

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -60,11 +61,13 @@ def command(
     screen.print(comparison_table(records))
     if line := ceiling_line(records):
         screen.print(line)
-    sample = world.queries(languages[0], "test")[0].text
+    sample = "paka mweusi" if "sw" in languages else world.queries(languages[0], "train")[0].text
+    # The hints must work as they are, also where the virtual environment is not active.
+    program = "kivuko" if shutil.which("kivuko") else shlex.quote(sys.argv[0])
     screen.print(f"\nDone in {time.monotonic() - started:.0f} s. Look at {files.picture}, then try:", soft_wrap=True)
     for line in (
-        f"kivuko search {files.model} {shlex.quote(sample)}",
-        f"kivuko evaluate {files.model} --languages {' '.join(languages)}",
-        "kivuko distill --bitext sw=your-pairs.tsv --out my-model",
+        f"{program} search {files.model} {shlex.quote(sample)}",
+        f"{program} evaluate {files.model} --languages {' '.join(languages)}",
+        f"{program} distill --bitext sw=your-pairs.tsv --out my-model",
     ):
         screen.print(f"  {line}", soft_wrap=True)

@@ -13,6 +13,8 @@ from kivuko.errors import DataError, UsageError
 if TYPE_CHECKING:
     from kivuko.bitext import Bitext
 
+_FEW_PAIRS = 1000  # per language; below it, queries fail unless their words are in the pairs
+
 
 @click.command("distill", cls=SpacedValues, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
@@ -65,7 +67,7 @@ def command(
     from kivuko.cli.progress import out as screen
     from kivuko.distill.recipe import load_recipe
     from kivuko.distill.run import Job, distil_to_bundle
-    from kivuko.encoders.bundle import quiet, refuse_foreign_folder
+    from kivuko.encoders.bundle import quiet, read_about, refuse_foreign_folder
     from kivuko.encoders.teacher import load_teacher
     from kivuko.report.model_card import model_card
 
@@ -81,6 +83,7 @@ def command(
         training, held_out, chosen, student, vocabulary_size, seed,
         distractors=tuple(dict.fromkeys(pair.english for pair in training.pairs))[:20_000],
     )  # fmt: skip
+    stood = read_about(out) is not None
     with bars() as progress:
         watch = TrainingWatch(progress, chosen.name, chosen.schedule.batch_size)
         about, trained = distil_to_bundle(
@@ -88,6 +91,11 @@ def command(
         )
     state = f"step {about.best_step} of {chosen.schedule.steps} was best" if trained else "nothing to do: made before"
     screen.print(f"{out}: {state}, validation MRR {about.validation_score:.3f} (text to English text)")
+    if trained and stood:
+        screen.print(f"{out}: the model that stood there was made otherwise; it is replaced, its evaluation with it.")
+    screen.print(f"trained on {len(training):,} pairs, selected on {len(held_out):,} held-out pairs.")
+    if len(training) < _FEW_PAIRS * len(training.languages()):
+        screen.print(f"Fewer than {_FEW_PAIRS:,} pairs per language: expect little beyond the very words they hold.")
     if tower is not None:
         screen.print(f'Next: kivuko evaluate {out}   or   kivuko search {out} "..."')
 

@@ -41,12 +41,14 @@ def command(
     from kivuko.cli.data import load_world
     from kivuko.cli.progress import bars, console
     from kivuko.cli.progress import out as screen
+    from kivuko.distill.recipe import load_recipe, shipped_recipes
     from kivuko.encoders.bundle import has_images, load_bundle, quiet, read_about
     from kivuko.encoders.teacher import DEFAULT_TEACHER, load_teacher
     from kivuko.errors import ModelError
     from kivuko.evaluation import write_records
-    from kivuko.files import refuse_unwritable
+    from kivuko.files import refuse_unwritable, write_text
     from kivuko.gallery import emoji_gallery
+    from kivuko.report.model_card import model_card
     from kivuko.report.tables import ceiling_line, comparison_table, results_table
     from kivuko.studies.evaluation import Results
 
@@ -74,6 +76,9 @@ def command(
         results.add_model(bundle, model.name, about)
         progress.update(steps, completed=3)
     write_records(place, results.header(shlex.join(["kivuko", *sys.argv[1:]])), results.records, results.per_query)
+    if split == "test":
+        chosen = load_recipe(about.recipe).description if about.recipe in shipped_recipes() else ""
+        write_text(model / "README.md", model_card(about, results.records, chosen))
     for subset in ("headline", "compositional", "lexical"):
         screen.print(results_table(results.records, about.recipe, subset))
     screen.print(comparison_table(results.records))

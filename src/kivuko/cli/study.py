@@ -54,7 +54,7 @@ def low_resource(
     """Compare recipes on a share of the bitext, over seeds, with paired tests.
 
     \b
-    Example (6 minutes on two cores):
+    Example (about 6 minutes on two cores):
       kivuko study low-resource --fraction 0.2 --seeds 5 --steps 400
     """
     from kivuko.cli.data import load_world

@@ -40,7 +40,7 @@ def model_card(about: About, records: Sequence[Record] = (), recipe_description:
             "",
             'model = SentenceTransformer("path/to/this/folder")',
             'texts = model.encode(["paka mweusi"])',
-            'images = model.encode([Image.open("photo.jpg")])',
+            'images = model.encode([Image.open("picture.png")])',
             "print(model.similarity(texts, images))",
             "```",
             "",
@@ -60,7 +60,9 @@ def model_card(about: About, records: Sequence[Record] = (), recipe_description:
             "",
             "## Limits",
             "",
-            "A student knows the words of its bitext. Words that never occurred there are guessed from subwords.",
+            "- A student knows the words of its bitext; others are guessed from subwords. English is not one of its",
+            "  languages unless the bitext held it: put English queries to the teacher.",
+            "- Where the image side is Kivuko's emoji tower, it knows emoji and no photographs.",
             "",
             "## Licences",
             "",
@@ -96,5 +98,5 @@ def _figures(about: About, records: Sequence[Record]) -> list[str]:
             continue
         rest = [plain(found.get((about.recipe, code, "headline", m))) for m in ("R@1", "R@10", PARITY)]
         parts = [plain(found.get((about.recipe, code, s, "MAP"))) for s in ("compositional", "lexical")]
-        lines.append(f"| {code} | {record.queries} | {with_interval(record)} | {' | '.join([*rest, *parts])} |")
+        lines.append(f"| {code} | {record.queries:,} | {with_interval(record)} | {' | '.join([*rest, *parts])} |")
     return lines

@@ -33,7 +33,7 @@ def comparison_table(records: Sequence[Record], measures: Sequence[str] = ("R@1"
     """Return all objectives side by side: the low- and high-resource means on headline queries."""
     found = index_records(records)
     objectives = list(dict.fromkeys(r.objective for r in records))
-    table = compact_table("side by side: headline queries, means over low- and high-resource languages")
+    table = compact_table("side by side: the same queries, low- and high-resource means")
     table.add_column("objective", no_wrap=True)
     for group in GROUPS:
         for measure in measures:
@@ -69,8 +69,8 @@ _ROWS = {
 }
 _SUBSETS = {
     "headline": "all queries less those equal to the English name",
-    "compositional": "compositional (training holds every English content word)",
-    "lexical": "lexical (an English content word is new)",
+    "compositional": "compositional (the emoji training split holds every English word)",
+    "lexical": "lexical (an English word is not in the emoji training split)",
     "copied": "queries equal to the English name",
     "all": "all test queries",
 }

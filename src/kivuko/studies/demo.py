@@ -137,5 +137,8 @@ def examples_picture(model: Any, gallery: EmojiGallery, languages: Sequence[str]
         right = next((place for place, hit in enumerate(hits) if hit.image == query.image), None)
         pictures = [world.picture(hit.image) for hit in hits]
         rows.append(ResultRow(query.text, about.name, about.script, query.english, pictures, right))
-    note = "Test queries with known words, taken at a fixed stride. Green frame: the picture that the name belongs to."
-    return results_picture(rows, "Nearest pictures for queries in languages that the teacher never saw", note)
+    note = (
+        "Test queries whose English words occur in training, at a fixed stride. "
+        f"Green frame: the wanted picture; no frame: it is not among the first {columns}."
+    )
+    return results_picture(rows, "Nearest pictures for queries in languages that the teacher was not made for", note)
