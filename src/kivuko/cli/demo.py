@@ -63,7 +63,9 @@ def command(
         screen.print(line)
     sample = "paka mweusi" if "sw" in languages else world.queries(languages[0], "train")[0].text
     # The hints must work as they are, also where the virtual environment is not active.
-    program = "kivuko" if shutil.which("kivuko") else shlex.quote(sys.argv[0])
+    called = Path(sys.argv[0])
+    on_path = shutil.which("kivuko") is not None or called.name != "kivuko"
+    program = "kivuko" if on_path else shlex.quote(str(called))
     screen.print(f"\nDone in {time.monotonic() - started:.0f} s. Look at {files.picture}, then try:", soft_wrap=True)
     for line in (
         f"{program} search {files.model} {shlex.quote(sample)}",
