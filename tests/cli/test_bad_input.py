@@ -12,7 +12,6 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from kivuko.cli.main import main
 from kivuko.distill.recipe import parse_recipe
 from kivuko.encoders.bundle import read_about
 from kivuko.errors import UsageError
@@ -30,21 +29,10 @@ def place(tmp_path_factory):
 
 
 @pytest.fixture
-def kivuko(monkeypatch, capsys, place):
+def kivuko(monkeypatch, run_here, place):
     """Run a command in this process: (exit status, standard output, standard error)."""
     monkeypatch.setenv("KIVUKO_CACHE", str(place / "cache"))
-
-    def run(*words: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["kivuko", *words])
-        status = 0
-        try:
-            main()
-        except SystemExit as stop:
-            status = int(stop.code or 0)
-        captured = capsys.readouterr()
-        return status, captured.out, captured.err
-
-    return run
+    return run_here
 
 
 @pytest.fixture

@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from kivuko.cli.main import main
 from kivuko.evaluation import read_per_query, read_records
 
 
@@ -22,21 +21,10 @@ def shared_cache(tmp_path_factory):
 
 
 @pytest.fixture
-def kivuko(monkeypatch, capsys, shared_cache):
+def kivuko(monkeypatch, run_here, shared_cache):
     """Run a command in this process: (exit status, standard output, standard error)."""
     monkeypatch.setenv("KIVUKO_CACHE", str(shared_cache))
-
-    def run(*words: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["kivuko", *words])
-        status = 0
-        try:
-            main()
-        except SystemExit as stop:
-            status = int(stop.code or 0)
-        captured = capsys.readouterr()
-        return status, captured.out, captured.err
-
-    return run
+    return run_here
 
 
 @pytest.fixture(scope="session")
