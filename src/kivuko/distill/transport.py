@@ -63,6 +63,7 @@ class TransportObjective:
             regularization=self.regularization,
             tolerance=self.tolerance,
             max_iterations=self.max_iterations,
+            allow_empty=True,
         )
         return (plan.coupling * cost).sum(), (~plan.converged).sum()
 

@@ -36,6 +36,7 @@ def pose(
     *,
     row_mask: torch.Tensor | None,
     col_mask: torch.Tensor | None,
+    allow_empty: bool = False,
 ) -> Problem:
     """Check the pieces of a batch of problems and put them together.
 
@@ -54,6 +55,13 @@ def pose(
     _check_cost(values)
 
     empty = ~(rows.any(dim=1) & cols.any(dim=1))  # [batch]
+    if not allow_empty and empty.any():
+        first = int(empty.nonzero()[0, 0])
+        side, what = ("col_mask", "column") if rows[first].any() else ("row_mask", "row")
+        raise UsageError(
+            f"{side} of problem {first} leaves no {what} (cost has shape {list(cost.shape)}): drop that problem, "
+            "or pass allow_empty=True to get a zero plan for it"
+        )
     given = (("row_marginal", row_marginal, rows), ("col_marginal", col_marginal, cols))
     row, col = (_whole_marginal(name, marginal, mask, empty, values) for name, marginal, mask in given)
     return Problem(cost=values, row_marginal=row, col_marginal=col)

@@ -2,28 +2,53 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Protocol
 
 import torch
 
 from kivuko.errors import UsageError
-from kivuko.transport.plan import Plan
+from kivuko.transport.exact import exact
+from kivuko.transport.gradient import envelope, implicit
+from kivuko.transport.greedy import greedy
+from kivuko.transport.log_sinkhorn import log_sinkhorn
+from kivuko.transport.plan import Plan, describe
 from kivuko.transport.precision import full_precision
 from kivuko.transport.problem import Problem, pose
-from kivuko.transport.sinkhorn import sinkhorn
+from kivuko.transport.proximal import proximal
+from kivuko.transport.scaling_sinkhorn import scaling_sinkhorn
+from kivuko.transport.settings import Settings, settings
+from kivuko.transport.sinkhorn import BACKENDS, sinkhorn_backend
+from kivuko.transport.solution import Solution
 
 
 class Solver(Protocol):
     """Solves checked problems. It runs without gradients and need not check its arguments."""
 
-    def __call__(self, problem: Problem, *, regularization: float, tolerance: float, max_iterations: int) -> Plan: ...
+    def __call__(self, problem: Problem, settings: Settings) -> Solution: ...
+
+
+@dataclass(frozen=True)
+class Method:
+    """A solver, and what it can do. ``entropic``: it minimises the regularised problem, and can relax marginals."""
+
+    solver: Solver
+    entropic: bool
 
 
 # A method is a file that holds a Solver, and its line here.
-METHODS: Mapping[str, Solver] = MappingProxyType({"sinkhorn": sinkhorn})
+METHODS: Mapping[str, Method] = MappingProxyType(
+    {
+        "sinkhorn": Method(scaling_sinkhorn, entropic=True),
+        "sinkhorn_log": Method(log_sinkhorn, entropic=True),
+        "proximal": Method(proximal, entropic=False),
+        "exact": Method(exact, entropic=False),
+        "greedy": Method(greedy, entropic=False),
+    }
+)
+GRADIENTS = ("none", "envelope", "implicit")
 
 
 def solve(
@@ -34,58 +59,101 @@ def solve(
     row_mask: torch.Tensor | None = None,
     col_mask: torch.Tensor | None = None,
     regularization: float = 0.05,
+    marginal_penalty: float | tuple[float | None, float | None] | None = None,
     method: str = "sinkhorn",
+    backend: str = "auto",
+    gradient: str = "none",
     tolerance: float = 1e-4,
     max_iterations: int = 1000,
+    allow_empty: bool = False,
 ) -> Plan:
-    """Solve a batch of entropic optimal-transport problems (Cuturi 2013).
+    """Solve a batch of optimal-transport problems.
 
-    For each problem, the minimum over plans P with the given marginals of
-    ``<P, cost> + regularization * sum P (log P - 1)``.
+    For each problem, the minimum over plans P with the given marginals a and b of ``<P, cost> + regularization *
+    KL(P | a b')`` (Cuturi 2013); with ``marginal_penalty`` the marginals need not hold, and their KL divergence from
+    those given is added at that weight (Chizat et al. 2018). The methods:
 
-    The problems of a batch are solved apart: the plan of one does not depend on the others. A problem with
-    no unmasked row or no unmasked column is empty; its plan is zero and counts as converged.
+    - ``sinkhorn``: the fast path for that problem. The one to use in training.
+    - ``sinkhorn_log``: the same plan by the plain log-domain iteration: slow, simple, the reference.
+    - ``proximal``: IPOT (Xie et al. 2020): the unregularised optimum by entropic proximal steps; sharp plans.
+      ``regularization`` is the weight of the first proximal step.
+    - ``exact``: the unregularised optimum by POT's network simplex on the CPU, a problem at a time.
+    - ``greedy``: no transport: the cheapest pair of unmatched positions first, one to one (DR.DECR's alignment).
+
+    The problems of a batch are solved apart: the plan of one does not depend on the others.
 
     Args:
         cost: [batch, n, m], finite wherever row and column are unmasked; anything elsewhere, NaN included.
-            float64 is computed in float64, every other type in float32. Its gradient is left alone: see
-            :class:`Plan`.
+            float64 is computed in float64, every other type in float32.
         row_marginal: [batch, n], not negative, 0 where masked. Must sum to 1 to within 0.005 (room for
             half-precision input) and is scaled to sum to 1. Zeros are allowed. None: uniform over the mask.
         col_marginal: [batch, m], likewise.
         row_mask: bool [batch, n], True where a row takes part. None: all do.
         col_mask: bool [batch, m], likewise.
         regularization: weight of the entropy term, > 0, in the unit of the cost (not relative to its size).
+        marginal_penalty: weight of the KL penalties, > 0, in the unit of the cost; a pair sets (rows, columns) apart.
+            None, also within the pair: the marginal must hold. Sinkhorn methods only.
         method: one of ``METHODS``.
+        backend: what ``sinkhorn`` runs on: "numba" (CPU), "triton" (CUDA), "torch" (any), or "auto": the fastest that
+            is installed and fits the device. The other methods have one backend.
+        gradient: "none": no field carries a gradient. "envelope": ``transport_cost`` and ``value`` do, along the
+            cost, with the plan held fixed (OPTICAL's; exact for ``value``). "implicit": so do ``coupling`` and
+            ``entropy``, through the plan, along the cost and the given marginals (Sinkhorn methods only).
         tolerance: > 0; a problem has converged when its ``marginal_error`` is at most this. In float32,
             1e-6 is about the least that can be reached.
         max_iterations: >= 1; a problem that has not converged by then says ``converged=False``.
+        allow_empty: what to do with a problem that has no unmasked row or no unmasked column. False: raise. True:
+            its plan is zero and counts as converged.
 
     Returns:
         A :class:`Plan`.
 
     Raises:
         UsageError: an argument has the wrong shape, type, device or range; a cost in an unmasked cell is not
-            finite; a marginal is negative, does not sum to 1, or puts mass on a masked position; the
-            regularization is too small next to the cost for the precision at hand.
+            finite; a marginal is negative, does not sum to 1, or puts mass on a masked position; a problem is empty;
+            the regularization is too small next to the cost for the precision at hand; the method cannot do what an
+            option asks.
+        MissingDependencyError: the method or backend needs a package that is not installed.
     """
-    if method not in METHODS:
-        raise UsageError(f"method {method!r} is unknown: choose from {', '.join(sorted(METHODS))}")
-    _check_options(regularization, tolerance, max_iterations)
+    chosen = _method(method, backend, gradient, marginal_penalty)
+    asked = settings(
+        regularization=regularization,
+        marginal_penalty=marginal_penalty,
+        tolerance=tolerance,
+        max_iterations=max_iterations,
+    )
     with torch.no_grad(), full_precision(cost.device):
-        problem = pose(cost, row_marginal, col_marginal, row_mask=row_mask, col_mask=col_mask)
-        _check_scale(problem.cost, regularization)
-        return METHODS[method](
-            problem, regularization=regularization, tolerance=tolerance, max_iterations=max_iterations
+        problem = pose(cost, row_marginal, col_marginal, row_mask=row_mask, col_mask=col_mask, allow_empty=allow_empty)
+        if chosen.entropic:
+            _check_scale(problem.cost, regularization)
+        solver = sinkhorn_backend(backend, cost.device) if method == "sinkhorn" else chosen.solver
+        solution = solver(problem, asked)
+        if gradient == "none":
+            return describe(problem, asked, solution, regularized=chosen.entropic)
+    with full_precision(cost.device):
+        if gradient == "envelope":
+            return envelope(problem, cost, asked, solution, chosen.entropic)
+        return implicit(problem, cost, (row_marginal, col_marginal), asked, solution)
+
+
+def _method(method: str, backend: str, gradient: str, marginal_penalty: object) -> Method:
+    """Return the method of that name, if it can do what is asked of it."""
+    for name, value, known in (
+        ("method", method, METHODS), ("backend", backend, ("auto", *BACKENDS)), ("gradient", gradient, GRADIENTS),
+    ):  # fmt: skip
+        if value not in known:
+            raise UsageError(f"{name} {value!r} is unknown: choose from {', '.join(sorted(known))}")
+    chosen = METHODS[method]
+    if not chosen.entropic and marginal_penalty is not None:
+        raise UsageError(f"marginal_penalty is given, but method {method!r} keeps the marginals: use method='sinkhorn'")
+    if not chosen.entropic and gradient == "implicit":
+        raise UsageError(
+            f"gradient 'implicit' is given, but a plan of method {method!r} does not change smoothly with the cost: "
+            "use 'envelope', or method='sinkhorn'"
         )
-
-
-def _check_options(regularization: float, tolerance: float, max_iterations: int) -> None:
-    for name, value in (("regularization", regularization), ("tolerance", tolerance)):
-        if not (math.isfinite(value) and value > 0):
-            raise UsageError(f"{name} is {value}: give a positive, finite number")
-    if max_iterations < 1:
-        raise UsageError(f"max_iterations is {max_iterations}: give at least 1")
+    if method != "sinkhorn" and backend != "auto":
+        raise UsageError(f"backend {backend!r} is given, but method {method!r} has no choice of backend: leave it out")
+    return chosen
 
 
 def _check_scale(cost: torch.Tensor, regularization: float) -> None:
@@ -93,7 +161,7 @@ def _check_scale(cost: torch.Tensor, regularization: float) -> None:
     if cost.numel() == 0:
         return
     finest = torch.finfo(cost.dtype).eps
-    largest = cost.abs().amax(dim=(1, 2))  # [batch]
+    largest = torch.linalg.vector_norm(cost, ord=torch.inf, dim=(1, 2))  # [batch]
     steep = largest * finest > regularization
     if steep.any():
         first = int(steep.nonzero()[0, 0])

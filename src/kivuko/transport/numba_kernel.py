@@ -1,0 +1,398 @@
+"""The compiled part of the CPU path: one transport problem at a time, kept in the processor's cache.
+
+The state of a problem is an absorbed kernel K = a b exp(F + G - cost / regularization), where F and G are the
+potentials so far, in units of the regularization, and scalings u and v near 1 on top of it: the plan is u K v. A
+scaling that leaves [e^-20, e^20] is folded into its potential and K is computed anew. What underflows in K is e^-87 or
+less, so no scaling in that range could have made it matter: nothing is lost that the log domain would keep (the
+stabilisation of Schmitzer 2019, sec. 3).
+
+Positions without mass are left out of the tile. Its rows are padded with zeros to whole vector registers; a padded
+position has marginal 1 and sum 1, so that its scaling stays 1 without a special case.
+"""
+
+# Numba compiles these functions; type checkers see neither its decorators' types nor its intrinsics.
+# mypy: disable-error-code="no-untyped-def, no-untyped-call, untyped-decorator, misc"
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+
+from kivuko.transport.numba_math import exponential, logarithm
+from kivuko.transport.numba_newton import newton_pays_after, newton_step
+from kivuko.transport.numba_options import OPTIONS
+
+_VECTOR = 16  # tile rows are padded to a multiple of this many numbers
+_FIRST, _WINDOW = 4, 4  # iterations before the contraction rate is measured, and over which it is
+_LARGEST_STEP = 1.98  # over-relaxation diverges at 2
+_STAGE = 6  # iterations at each regularization on the way down
+
+
+class Options(NamedTuple):
+    """Numbers that hold for every problem of a call."""
+
+    regularization: float
+    row_share: float
+    col_share: float
+    tolerance: float
+    max_iterations: int
+    widest: float  # spread of the cost, in units of the regularization, above which it is approached from larger ones
+
+
+class Side(NamedTuple):
+    """One side of the problem at hand: arrays over its positions that hold mass, padded."""
+
+    places: np.ndarray  # int64, where each position lies in the cost
+    marginal: np.ndarray
+    log_marginal: np.ndarray
+    potential: np.ndarray  # in units of the regularization
+    scaling: np.ndarray
+    sums: np.ndarray  # of the kernel times the other side's scaling
+
+
+@njit(**OPTIONS)
+def solve_range(cost, row, col, options, first, last, coupling, row_potential, col_potential, figures, iterations):
+    """Solve the problems ``first`` to ``last`` - 1 and write what was found into the last five arrays.
+
+    Args:
+        cost, row, col: [batch, n, m], [batch, n], [batch, m] of one type, as in ``Problem``.
+        coupling: [batch, n, m], of the cost's type.
+        row_potential, col_potential: [batch, n], [batch, m], in the unit of the cost.
+        figures: float64 [batch, 4]: transport cost, KL(plan | product of marginals), entropy, marginal error.
+        iterations: int64 [batch].
+    """
+    n, m = cost.shape[1], cost.shape[2]
+    tile = np.empty((_padded(n), _padded(m)), cost.dtype)
+    rows, cols = _side(_padded(n), cost), _side(_padded(m), cost)
+    system, right = np.empty((n, n), np.float64), np.empty(n, np.float64)  # for Newton's steps
+    for p in range(first, last):
+        coupling[p] = row_potential[p] = col_potential[p] = cost.dtype.type(0)
+        figures[p] = 0.0
+        iterations[p] = 0
+        live_rows, live_cols = _load(row[p], rows), _load(col[p], cols)
+        if live_rows == 0 or live_cols == 0:
+            continue
+        spent, error = _solve_one(cost[p], live_rows, live_cols, options, tile, rows, cols, system, right)
+        iterations[p] = spent
+        _unfold(rows, live_rows, options.regularization, row_potential[p])
+        _unfold(cols, live_cols, options.regularization, col_potential[p])
+        _finish(cost[p], live_rows, live_cols, options, tile, rows, cols, coupling[p], figures[p])
+        figures[p, 3] = error
+
+
+@njit(**OPTIONS)
+def _padded(length):
+    return (length + _VECTOR - 1) // _VECTOR * _VECTOR
+
+
+@njit(**OPTIONS)
+def _side(length, cost):
+    return Side(
+        np.empty(length, np.int64), np.empty(length, cost.dtype), np.empty(length, cost.dtype),
+        np.empty(length, cost.dtype), np.empty(length, cost.dtype), np.empty(length, cost.dtype),
+    )  # fmt: skip
+
+
+@njit(**OPTIONS)
+def _load(marginal, side):
+    """Take in the positions that hold mass; return how many there are."""
+    one = marginal.dtype.type(1)
+    live = 0
+    for i in range(marginal.shape[0]):
+        if marginal[i] > 0:
+            side.places[live] = i
+            side.marginal[live] = marginal[i]
+            live += 1
+    side.marginal[live:] = one
+    side.scaling[:] = one
+    side.sums[:] = one
+    for i in range(side.marginal.shape[0]):
+        side.log_marginal[i] = logarithm(side.marginal[i])
+        side.potential[i] = 0
+    return live
+
+
+@njit(**OPTIONS)
+def _solve_one(cost, n, m, options, tile, rows, cols, system, right):
+    """Iterate until the plan converges; return (iterations, marginal error)."""
+    stages = _stages(cost, n, m, options, rows, cols)
+    spent, error = 0, np.inf
+    for stage in range(stages, -1, -1):
+        scale = -1.0 / (options.regularization * 2.0**stage)
+        _fit_rows(cost, n, m, scale, options, tile, rows, cols)
+        most = options.max_iterations - spent
+        if stage > 0:
+            most = min(_STAGE, most // 2)
+        taken, error = _iterate(cost, n, m, scale, options, most, tile, rows, cols, system, right)
+        spent += taken
+        if stage > 0:  # half the regularization, the same potentials: twice as many units of it
+            _fold(rows, 2)
+            _fold(cols, 2)
+    return spent, error
+
+
+@njit(**OPTIONS)
+def _stages(cost, n, m, options, rows, cols):
+    """Return how often the regularization to start from is halved: 0 unless the cost spreads very wide."""
+    if options.row_share < 1.0 or options.col_share < 1.0:
+        return 0  # where marginals give way, how far depends on the regularization
+    low = high = cost[rows.places[0], cols.places[0]]
+    for i in range(n):
+        line = cost[rows.places[i]]
+        for j in range(m):
+            one = line[cols.places[j]]
+            low, high = min(low, one), max(high, one)
+    ratio = float(high - low) / (options.regularization * options.widest)
+    stages = 0
+    while ratio > 1.0 and stages < 60:
+        ratio *= 0.5
+        stages += 1
+    return stages
+
+
+@njit(**OPTIONS)
+def _fit_rows(cost, n, m, scale, options, tile, rows, cols):
+    """Fit the row potentials in the log domain, and absorb both sides' potentials into the tile."""
+    kind = tile.dtype.type
+    dense = cols.places[m - 1] == m - 1
+    factor, share = kind(scale), kind(options.row_share)
+    for i in range(n):
+        line, out = cost[rows.places[i]], tile[i]
+        if dense:
+            for j in range(m):
+                out[j] = cols.log_marginal[j] + cols.potential[j] + factor * line[j]
+        else:
+            for j in range(m):
+                out[j] = cols.log_marginal[j] + cols.potential[j] + factor * line[cols.places[j]]
+        largest = out[0]
+        for j in range(1, m):
+            largest = max(largest, out[j])
+        total = kind(0)
+        for j in range(m):
+            out[j] = exponential(out[j] - largest)
+            total += out[j]
+        rows.potential[i] = -share * (largest + logarithm(total))
+        scaling = rows.marginal[i] * exponential(largest + rows.potential[i])
+        for j in range(m):
+            out[j] *= scaling
+        out[m:] = kind(0)
+    tile[n : _padded(n)] = kind(0)
+    rows.scaling[:] = kind(1)
+    cols.scaling[:] = kind(1)
+
+
+@njit(**OPTIONS)
+def _absorb(cost, n, m, scale, tile, rows, cols):
+    """Fold the scalings into the potentials and compute the tile anew."""
+    kind = tile.dtype.type
+    _fold(rows, 1)
+    _fold(cols, 1)
+    dense = cols.places[m - 1] == m - 1
+    factor = kind(scale)
+    for i in range(n):
+        line, out = cost[rows.places[i]], tile[i]
+        own = rows.log_marginal[i] + rows.potential[i]
+        if dense:
+            for j in range(m):
+                out[j] = exponential(own + (cols.log_marginal[j] + cols.potential[j]) + factor * line[j])
+        else:
+            for j in range(m):
+                one = line[cols.places[j]]
+                out[j] = exponential(own + (cols.log_marginal[j] + cols.potential[j]) + factor * one)
+
+
+@njit(**OPTIONS)
+def _fold(side, units):
+    """Add the logarithm of the scalings to the potentials, reset them to 1, and change the unit."""
+    one = side.scaling.dtype.type(1)
+    for i in range(side.scaling.shape[0]):
+        side.potential[i] = (side.potential[i] + logarithm(side.scaling[i])) * side.scaling.dtype.type(units)
+        side.scaling[i] = one
+
+
+@njit(**OPTIONS)
+def _iterate(cost, n, m, scale, options, most, tile, rows, cols, system, right):
+    """Fit columns and rows in turn, at most ``most`` times; return (iterations, marginal error).
+
+    Once the error falls by a steady factor, every fit goes further than the marginals ask, by the step that is best
+    for that factor (successive over-relaxation: Thibault et al. 2017 for Sinkhorn; the estimate is Young's, 1954).
+    """
+    step, since, before, error = 1.0, -_FIRST, np.inf, np.inf
+    patience = newton_pays_after(n, m) if options.row_share == 1.0 and options.col_share == 1.0 else most
+    for iteration in range(1, most + 1):
+        newton = iteration > patience
+        if newton:
+            step = 1.0
+        _col_sums(tile, rows.scaling, cols.sums, n, m)
+        col_error, far = _fit(cols, options.col_share, step)
+        if far:
+            _absorb(cost, n, m, scale, tile, rows, cols)
+        _row_sums(tile, cols.scaling, rows.sums, n)
+        error = max(_error(rows, options.row_share), col_error)
+        if error <= options.tolerance or iteration == most:
+            return iteration, error
+        if newton:
+            if not newton_step(n, m, tile, rows, cols, system, right):
+                patience = most
+            _absorb(cost, n, m, scale, tile, rows, cols)
+            continue
+        since += 1
+        if since == 0:
+            before = error
+        elif since == _WINDOW:
+            step = _next_step(step, (error / before) ** (1.0 / _WINDOW))
+            since, before = -_FIRST, error
+        _, far = _fit(rows, options.row_share, step)
+        if far:
+            _absorb(cost, n, m, scale, tile, rows, cols)
+    return most, error
+
+
+@njit(**OPTIONS)
+def _next_step(step, rate):
+    """Return the step to take, given the one taken and the factor by which the error fell an iteration."""
+    if not rate < 1.0:
+        return 1.0 + 0.5 * (step - 1.0)  # it went too far: take half the extra
+    if rate <= step - 1.0:
+        return step  # as fast as this step can be: the estimate below has no solution
+    plain = (rate + step - 1.0) ** 2 / (rate * step * step)  # the rate without over-relaxation
+    if plain >= 1.0:
+        return step
+    return min(_LARGEST_STEP, max(step, 2.0 / (1.0 + np.sqrt(1.0 - plain))))
+
+
+@njit(**OPTIONS)
+def _row_sums(tile, scaling, sums, n):
+    """Set the sums of each row of the kernel times the columns' scaling."""
+    kind = tile.dtype.type
+    i = 0
+    while i < n:  # four rows at a time share the loads of the scaling; padding rows are zero
+        first, second, third, fourth = tile[i], tile[i + 1], tile[i + 2], tile[i + 3]
+        s0, s1, s2, s3 = kind(0), kind(0), kind(0), kind(0)
+        for j in range(tile.shape[1]):
+            s0 += first[j] * scaling[j]
+            s1 += second[j] * scaling[j]
+            s2 += third[j] * scaling[j]
+            s3 += fourth[j] * scaling[j]
+        sums[i], sums[i + 1], sums[i + 2], sums[i + 3] = s0, s1, s2, s3
+        i += 4
+    sums[n:] = kind(1)
+
+
+@njit(**OPTIONS)
+def _col_sums(tile, scaling, sums, n, m):
+    """Set the sums of each column of the kernel times the rows' scaling."""
+    kind = tile.dtype.type
+    sums[:m] = kind(0)
+    i = 0
+    while i < n:
+        first, second, third, fourth = tile[i], tile[i + 1], tile[i + 2], tile[i + 3]
+        u0, u1, u2, u3 = scaling[i], scaling[i + 1], scaling[i + 2], scaling[i + 3]
+        for j in range(tile.shape[1]):
+            sums[j] += (u0 * first[j] + u1 * second[j]) + (u2 * third[j] + u3 * fourth[j])
+        i += 4
+    sums[m:] = kind(1)
+
+
+@njit(**OPTIONS)
+def _fit(side, share, step):
+    """Move a side's scalings to where their sums match the marginal, times ``step`` in the logarithm.
+
+    Returns the side's marginal error after that, and whether a scaling has gone far from 1.
+    """
+    kind = side.marginal.dtype.type
+    least, most, small, large = kind(1e-13), kind(1e13), kind(2e-9), kind(5e8)
+    far = 0
+    if share == 1.0 and step == 1.0:
+        for i in range(side.marginal.shape[0]):
+            one = min(max(side.marginal[i] / side.sums[i], least), most)
+            side.scaling[i] = one
+            far |= (one < small) | (one > large)
+        return kind(0), far != 0
+    over, part, pull = kind(step), kind(share), kind(1.0 - share)
+    error = kind(0)
+    if share == 1.0:
+        for i in range(side.marginal.shape[0]):
+            gap = logarithm(side.marginal[i] / (side.sums[i] * side.scaling[i]))
+            one = min(max(side.scaling[i] * exponential(over * gap), least), most)
+            error += abs(one * side.sums[i] - side.marginal[i])
+            side.scaling[i] = one
+            far |= (one < small) | (one > large)
+        return error, far != 0
+    for i in range(side.marginal.shape[0]):
+        own = logarithm(side.scaling[i])
+        gap = part * logarithm(side.marginal[i] / side.sums[i]) - pull * side.potential[i] - own
+        one = min(max(side.scaling[i] * exponential(over * gap), least), most)
+        # What is left of the gap is what the marginal that the penalty allows lacks.
+        left = (kind(1) - over) * gap / part
+        error += abs(one * side.sums[i] * (exponential(left) - kind(1)))
+        side.scaling[i] = one
+        far |= (one < small) | (one > large)
+    return error, far != 0
+
+
+@njit(**OPTIONS)
+def _error(side, share):
+    """Return a side's marginal error."""
+    kind = side.marginal.dtype.type
+    error = kind(0)
+    if share == 1.0:
+        for i in range(side.marginal.shape[0]):
+            error += abs(side.scaling[i] * side.sums[i] - side.marginal[i])
+        return error
+    part, pull = kind(share), kind(1.0 - share)
+    for i in range(side.marginal.shape[0]):
+        own = logarithm(side.scaling[i])
+        gap = part * logarithm(side.marginal[i] / side.sums[i]) - pull * side.potential[i] - own
+        error += abs(side.scaling[i] * side.sums[i] * (exponential(gap / part) - kind(1)))
+    return error
+
+
+@njit(**OPTIONS)
+def _unfold(side, count, unit, potential):
+    """Write a side's potentials where its positions lie, in multiples of ``unit``."""
+    for i in range(count):
+        total = side.potential[i] + logarithm(side.scaling[i])
+        potential[side.places[i]] = total * side.scaling.dtype.type(unit)
+
+
+@njit(**OPTIONS)
+def _finish(cost, n, m, options, tile, rows, cols, coupling, figures):
+    """Write the coupling, and the first three figures."""
+    transport_cost = mass = along_rows = row_entropy = 0.0
+    kind = tile.dtype.type
+    dense = cols.places[m - 1] == m - 1
+    cols.sums[:] = kind(0)
+    for i in range(n):
+        line, out, own = cost[rows.places[i]], coupling[rows.places[i]], rows.scaling[i]
+        total, spent = kind(0), kind(0)
+        if dense:
+            for j in range(m):
+                one = own * tile[i, j] * cols.scaling[j]
+                out[j] = one
+                total += one
+                spent += one * line[j]
+                cols.sums[j] += one
+        else:
+            for j in range(m):
+                one = own * tile[i, j] * cols.scaling[j]
+                out[cols.places[j]] = one
+                total += one
+                spent += one * line[cols.places[j]]
+                cols.sums[j] += one
+        transport_cost += spent
+        mass += total
+        potential = rows.potential[i] + logarithm(own)
+        along_rows += total * potential
+        row_entropy += total * (potential + rows.log_marginal[i])
+    along_cols = col_entropy = 0.0
+    for j in range(m):
+        potential = cols.potential[j] + logarithm(cols.scaling[j])
+        along_cols += cols.sums[j] * potential
+        col_entropy += cols.sums[j] * (potential + cols.log_marginal[j])
+    spread = transport_cost / options.regularization
+    figures[0] = transport_cost
+    figures[1] = along_rows + along_cols - spread - mass + 1.0
+    figures[2] = spread - row_entropy - col_entropy
