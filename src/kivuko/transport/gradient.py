@@ -38,7 +38,9 @@ def implicit(
         for own, given in zip((problem.row_marginal, problem.col_marginal), marginals, strict=True)
     )
     live = Problem(_live_cost(problem, cost), row, col)
-    coupling = _Coupling.apply(live.cost, row, col, solution.coupling, settings)
+    coupling = _Coupling.apply(  # type: ignore[no-untyped-call]
+        live.cost, row, col, solution.coupling, settings
+    )
     return describe(live, settings, replace(solution, coupling=coupling, figures=None), regularized=True)
 
 
@@ -70,7 +72,7 @@ class _Coupling(torch.autograd.Function):
         return coupling.clone()
 
     @staticmethod
-    @torch.autograd.function.once_differentiable  # type: ignore[untyped-decorator]
+    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, None, None]:
         coupling, row_marginal, col_marginal = ctx.saved_tensors
         settings: Settings = ctx.settings

@@ -11,7 +11,7 @@ position has marginal 1 and sum 1, so that its scaling stays 1 without a special
 """
 
 # Numba compiles these functions; type checkers see neither its decorators' types nor its intrinsics.
-# mypy: disable-error-code="no-untyped-def, no-untyped-call, untyped-decorator, misc"
+# mypy: ignore-errors
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from kivuko.transport.numba_math import exponential, logarithm
+from kivuko.transport.numba_math import exponential, logarithm, number, ordered
 from kivuko.transport.numba_newton import newton_pays_after, newton_step
 from kivuko.transport.numba_options import OPTIONS
 
@@ -38,7 +38,7 @@ class Options(NamedTuple):
     col_share: float
     tolerance: float
     max_iterations: int
-    widest: float  # spread of the cost, in units of the regularization, above which it is approached from larger ones
+    widest: float  # largest cost, in units of the regularization, above which that is approached from larger ones
 
 
 class Side(NamedTuple):
@@ -60,12 +60,14 @@ def solve_range(cost, row, col, options, first, last, coupling, row_potential, c
         cost, row, col: [batch, n, m], [batch, n], [batch, m] of one type, as in ``Problem``.
         coupling: [batch, n, m], of the cost's type.
         row_potential, col_potential: [batch, n], [batch, m], in the unit of the cost.
-        figures: float64 [batch, 4]: transport cost, KL(plan | product of marginals), entropy, marginal error.
+        figures: float64 [batch, 5]: transport cost, KL(plan | product of marginals), entropy, marginal error, and the
+            largest absolute cost. If a cost is not finite, that one is NaN, and the problem is left unsolved.
         iterations: int64 [batch].
     """
     n, m = cost.shape[1], cost.shape[2]
     tile = np.empty((_padded(n), _padded(m)), cost.dtype)
     rows, cols = _side(_padded(n), cost), _side(_padded(m), cost)
+    buffer = np.empty((n, m), cost.dtype)
     system, right = np.empty((n, n), np.float64), np.empty(n, np.float64)  # for Newton's steps
     for p in range(first, last):
         coupling[p] = row_potential[p] = col_potential[p] = cost.dtype.type(0)
@@ -74,12 +76,48 @@ def solve_range(cost, row, col, options, first, last, coupling, row_potential, c
         live_rows, live_cols = _load(row[p], rows), _load(col[p], cols)
         if live_rows == 0 or live_cols == 0:
             continue
-        spent, error = _solve_one(cost[p], live_rows, live_cols, options, tile, rows, cols, system, right)
+        packed = rows.places[live_rows - 1] == live_rows - 1 and cols.places[live_cols - 1] == live_cols - 1
+        block = cost[p] if packed else _gather(cost[p], rows.places[:live_rows], cols.places[:live_cols], buffer)
+        figures[p, 4] = _largest(block, live_rows, live_cols)
+        if not np.isfinite(figures[p, 4]):
+            continue
+        spent, error = _solve_one(block, live_rows, live_cols, figures[p, 4], options, tile, rows, cols, system, right)
         iterations[p] = spent
         _unfold(rows, live_rows, options.regularization, row_potential[p])
         _unfold(cols, live_cols, options.regularization, col_potential[p])
-        _finish(cost[p], live_rows, live_cols, options, tile, rows, cols, coupling[p], figures[p])
+        if packed:
+            _finish(block, live_rows, live_cols, options, tile, rows, cols, coupling[p], figures[p])
+        else:
+            _finish(block, live_rows, live_cols, options, tile, rows, cols, block, figures[p])
+            _scatter(block, rows.places[:live_rows], cols.places[:live_cols], coupling[p])
         figures[p, 3] = error
+
+
+@njit(**OPTIONS)
+def _gather(cost, rows, cols, block):
+    """Copy the cells that hold mass to the corner of ``block`` and return it."""
+    for i in range(rows.shape[0]):
+        for j in range(cols.shape[0]):
+            block[i, j] = cost[rows[i], cols[j]]
+    return block
+
+
+@njit(**OPTIONS)
+def _scatter(block, rows, cols, coupling):
+    """Copy the corner of ``block`` to the cells that hold mass."""
+    for i in range(rows.shape[0]):
+        for j in range(cols.shape[0]):
+            coupling[rows[i], cols[j]] = block[i, j]
+
+
+@njit(**OPTIONS)
+def _largest(cost, n, m):
+    """Return the largest absolute cost, NaN or infinite if one is not finite."""
+    largest = ordered(cost.dtype.type(0))
+    for i in range(n):
+        for j in range(m):
+            largest = max(largest, ordered(abs(cost[i, j])))
+    return number(largest)
 
 
 @njit(**OPTIONS)
@@ -115,36 +153,31 @@ def _load(marginal, side):
 
 
 @njit(**OPTIONS)
-def _solve_one(cost, n, m, options, tile, rows, cols, system, right):
+def _solve_one(cost, n, m, largest, options, tile, rows, cols, system, right):
     """Iterate until the plan converges; return (iterations, marginal error)."""
-    stages = _stages(cost, n, m, options, rows, cols)
-    spent, error = 0, np.inf
-    for stage in range(stages, -1, -1):
-        scale = -1.0 / (options.regularization * 2.0**stage)
-        _fit_rows(cost, n, m, scale, options, tile, rows, cols)
-        most = options.max_iterations - spent
-        if stage > 0:
-            most = min(_STAGE, most // 2)
-        taken, error = _iterate(cost, n, m, scale, options, most, tile, rows, cols, system, right)
+    scale = -1.0 / options.regularization
+    spent = 0
+    for stage in range(_stages(largest, options), 0, -1):
+        larger = scale / 2.0**stage
+        _fit_rows(cost, n, m, larger, options, tile, rows, cols)
+        most = min(_STAGE, (options.max_iterations - spent) // 2)
+        taken, _ = _iterate(cost, n, m, larger, options, most, tile, rows, cols, system, right)
         spent += taken
-        if stage > 0:  # half the regularization, the same potentials: twice as many units of it
-            _fold(rows, 2)
-            _fold(cols, 2)
-    return spent, error
+        # Half the regularization, the same potentials: twice as many units of it.
+        _fold(rows, 2)
+        _fold(cols, 2)
+    _fit_rows(cost, n, m, scale, options, tile, rows, cols)
+    most = options.max_iterations - spent
+    taken, error = _iterate(cost, n, m, scale, options, most, tile, rows, cols, system, right)
+    return spent + taken, error
 
 
 @njit(**OPTIONS)
-def _stages(cost, n, m, options, rows, cols):
-    """Return how often the regularization to start from is halved: 0 unless the cost spreads very wide."""
+def _stages(largest, options):
+    """Return how often the regularization to start from is halved: 0 unless the largest cost is far above it."""
     if options.row_share < 1.0 or options.col_share < 1.0:
         return 0  # where marginals give way, how far depends on the regularization
-    low = high = cost[rows.places[0], cols.places[0]]
-    for i in range(n):
-        line = cost[rows.places[i]]
-        for j in range(m):
-            one = line[cols.places[j]]
-            low, high = min(low, one), max(high, one)
-    ratio = float(high - low) / (options.regularization * options.widest)
+    ratio = largest / (options.regularization * options.widest)
     stages = 0
     while ratio > 1.0 and stages < 60:
         ratio *= 0.5
@@ -156,29 +189,31 @@ def _stages(cost, n, m, options, rows, cols):
 def _fit_rows(cost, n, m, scale, options, tile, rows, cols):
     """Fit the row potentials in the log domain, and absorb both sides' potentials into the tile."""
     kind = tile.dtype.type
-    dense = cols.places[m - 1] == m - 1
     factor, share = kind(scale), kind(options.row_share)
+    offset = cols.sums  # free until the next sums are taken
+    for j in range(m):
+        offset[j] = cols.log_marginal[j] + cols.potential[j]
     for i in range(n):
-        line, out = cost[rows.places[i]], tile[i]
-        if dense:
-            for j in range(m):
-                out[j] = cols.log_marginal[j] + cols.potential[j] + factor * line[j]
-        else:
-            for j in range(m):
-                out[j] = cols.log_marginal[j] + cols.potential[j] + factor * line[cols.places[j]]
-        largest = out[0]
-        for j in range(1, m):
-            largest = max(largest, out[j])
+        highest = ordered(kind(-np.inf))
+        for j in range(m):
+            one = offset[j] + factor * cost[i, j]
+            tile[i, j] = one
+            highest = max(highest, ordered(one))
+        largest = number(highest)
         total = kind(0)
         for j in range(m):
-            out[j] = exponential(out[j] - largest)
-            total += out[j]
+            one = exponential(tile[i, j] - largest)
+            tile[i, j] = one
+            total += one
         rows.potential[i] = -share * (largest + logarithm(total))
         scaling = rows.marginal[i] * exponential(largest + rows.potential[i])
         for j in range(m):
-            out[j] *= scaling
-        out[m:] = kind(0)
-    tile[n : _padded(n)] = kind(0)
+            tile[i, j] *= scaling
+        for j in range(m, tile.shape[1]):
+            tile[i, j] = kind(0)
+    for i in range(n, _padded(n)):
+        for j in range(tile.shape[1]):
+            tile[i, j] = kind(0)
     rows.scaling[:] = kind(1)
     cols.scaling[:] = kind(1)
 
@@ -189,18 +224,14 @@ def _absorb(cost, n, m, scale, tile, rows, cols):
     kind = tile.dtype.type
     _fold(rows, 1)
     _fold(cols, 1)
-    dense = cols.places[m - 1] == m - 1
     factor = kind(scale)
+    offset = cols.sums  # free until the next sums are taken
+    for j in range(m):
+        offset[j] = cols.log_marginal[j] + cols.potential[j]
     for i in range(n):
-        line, out = cost[rows.places[i]], tile[i]
         own = rows.log_marginal[i] + rows.potential[i]
-        if dense:
-            for j in range(m):
-                out[j] = exponential(own + (cols.log_marginal[j] + cols.potential[j]) + factor * line[j])
-        else:
-            for j in range(m):
-                one = line[cols.places[j]]
-                out[j] = exponential(own + (cols.log_marginal[j] + cols.potential[j]) + factor * one)
+        for j in range(m):
+            tile[i, j] = exponential(own + offset[j] + factor * cost[i, j])
 
 
 @njit(**OPTIONS)
@@ -360,28 +391,18 @@ def _unfold(side, count, unit, potential):
 
 @njit(**OPTIONS)
 def _finish(cost, n, m, options, tile, rows, cols, coupling, figures):
-    """Write the coupling, and the first three figures."""
+    """Write the coupling, which may take the cost's place, and the first three figures."""
     transport_cost = mass = along_rows = row_entropy = 0.0
     kind = tile.dtype.type
-    dense = cols.places[m - 1] == m - 1
     cols.sums[:] = kind(0)
     for i in range(n):
-        line, out, own = cost[rows.places[i]], coupling[rows.places[i]], rows.scaling[i]
-        total, spent = kind(0), kind(0)
-        if dense:
-            for j in range(m):
-                one = own * tile[i, j] * cols.scaling[j]
-                out[j] = one
-                total += one
-                spent += one * line[j]
-                cols.sums[j] += one
-        else:
-            for j in range(m):
-                one = own * tile[i, j] * cols.scaling[j]
-                out[cols.places[j]] = one
-                total += one
-                spent += one * line[cols.places[j]]
-                cols.sums[j] += one
+        own, total, spent = rows.scaling[i], kind(0), kind(0)
+        for j in range(m):
+            one = own * tile[i, j] * cols.scaling[j]
+            spent += one * cost[i, j]
+            coupling[i, j] = one
+            total += one
+            cols.sums[j] += one
         transport_cost += spent
         mass += total
         potential = rows.potential[i] + logarithm(own)

@@ -1,7 +1,7 @@
 """Newton's method on the row potentials, for the problems on which fitting marginals in turn would take thousands."""
 
 # Numba compiles these functions; type checkers see neither its decorators' types nor its intrinsics.
-# mypy: disable-error-code="no-untyped-def, no-untyped-call, untyped-decorator, misc"
+# mypy: ignore-errors
 
 from __future__ import annotations
 

@@ -13,7 +13,12 @@ def _compile_options() -> dict[str, Any]:
     Sums may be taken in any order and a * b + c be fused; NaN and infinity keep their meaning. What was compiled is
     kept on disk for the next run, unless no folder for it can be written: then each run compiles anew.
     """
-    options = {"fastmath": {"reassoc", "contract", "arcp", "nsz"}, "nogil": True, "error_model": "numpy", "cache": True}
+    options: dict[str, Any] = {
+        "fastmath": {"reassoc", "contract", "arcp", "nsz"},
+        "nogil": True,
+        "error_model": "numpy",
+        "cache": True,
+    }
     try:
         njit(**options)(_nothing)
     except RuntimeError:  # "cannot cache function: no locator available"

@@ -17,7 +17,7 @@ from kivuko.transport.problem import Problem
 from kivuko.transport.settings import Settings
 from kivuko.transport.solution import Figures, Solution, empty_solution, within
 
-# The regularization is approached in stages where the cost spreads over more than this many times it.
+# The regularization is approached in stages where the largest cost is more than this many times it.
 _WIDEST = 200.0
 # Work for one more thread, in cells: less is done before the thread has woken up.
 _SHARE = 8192
@@ -39,15 +39,16 @@ def numba_sinkhorn(problem: Problem, settings: Settings) -> Solution:
     )  # fmt: skip
     inputs = [part.contiguous().numpy() for part in (problem.cost, problem.row_marginal, problem.col_marginal)]
     solution = empty_solution(problem)
-    figures = np.zeros((batch, 4))
+    figures = np.zeros((batch, 5))
     found = (solution.coupling, solution.row_potential, solution.col_potential)
     if solution.coupling.numel():
         outputs = (*(part.numpy() for part in found), figures, solution.iterations.numpy())
         _in_parts(lambda first, last: solve_range(*inputs, options, first, last, *outputs), batch, n * m)
-    cost, divergence, entropy, error = torch.from_numpy(figures).to(problem.cost.dtype).unbind(1)
+    cost, divergence, entropy, error, largest = torch.from_numpy(figures).to(problem.cost.dtype).unbind(1)
     return replace(
-        solution, marginal_error=error, converged=within(error, settings), figures=Figures(cost, entropy, divergence)
-    )
+        solution, marginal_error=error, converged=within(error, settings),
+        figures=Figures(cost, entropy, divergence), largest_cost=largest,
+    )  # fmt: skip
 
 
 def _in_parts(work: Callable[[int, int], None], batch: int, cells: int) -> None:

@@ -69,7 +69,7 @@ def describe(problem: Problem, settings: Settings, solution: Solution, *, regula
 
 def figures_of(problem: Problem, coupling: torch.Tensor) -> Figures:
     """Return what a coupling costs and how far it spreads; differentiable in both arguments."""
-    transport_cost = torch.linalg.vecdot(coupling.flatten(1), problem.cost.flatten(1))
+    transport_cost: torch.Tensor = torch.linalg.vecdot(coupling.flatten(1), problem.cost.flatten(1))
     rows, cols = coupling.sum(dim=2), coupling.sum(dim=1)
     cross = torch.xlogy(rows, problem.row_marginal).sum(1) + torch.xlogy(cols, problem.col_marginal).sum(1)
     product = problem.row_marginal.sum(1) * problem.col_marginal.sum(1)
@@ -79,7 +79,8 @@ def figures_of(problem: Problem, coupling: torch.Tensor) -> Figures:
 
 def _entropy(coupling: torch.Tensor) -> torch.Tensor:
     if not coupling.requires_grad:
-        return torch.special.entr(coupling).sum(dim=(1, 2))
+        entropy: torch.Tensor = torch.special.entr(coupling).sum(dim=(1, 2))
+        return entropy
     # Of a zero entry nothing flows back, where the derivative of x log x would be infinite.
     least = torch.finfo(coupling.dtype).tiny
     return -(coupling * coupling.clamp_min(least).log()).sum(dim=(1, 2))
@@ -89,4 +90,5 @@ def _divergence(sums: torch.Tensor, marginal: torch.Tensor) -> torch.Tensor:
     """Return [batch]: KL(sums | marginal) of one side."""
     least = torch.finfo(sums.dtype).tiny
     ratio = (sums.clamp_min(least) / marginal.clamp_min(least)).log()
-    return (torch.where(marginal > 0, sums * ratio, 0.0) - sums + marginal).sum(dim=1)
+    divergence: torch.Tensor = (torch.where(marginal > 0, sums * ratio, 0.0) - sums + marginal).sum(dim=1)
+    return divergence

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -19,7 +19,8 @@ class Problem:
     """A batch of transport problems, ready to solve. Made by :func:`pose`, which guarantees the following.
 
     Attributes:
-        cost: [batch, n, m], float32 or float64, finite, 0 where a row or column is masked, no gradient.
+        cost: [batch, n, m], float32 or float64, no gradient. Where a row or a column holds no mass it may be anything,
+            until :meth:`cleaned`; elsewhere it is finite, once ``refuse_costs`` has passed.
         row_marginal: [batch, n], of the same type, not negative; sums to 1, or to 0 in an empty problem.
         col_marginal: [batch, m], likewise; empty on both sides or on neither.
     """
@@ -27,6 +28,21 @@ class Problem:
     cost: torch.Tensor
     row_marginal: torch.Tensor
     col_marginal: torch.Tensor
+
+    def cleaned(self) -> Problem:
+        """Return the problem with a cost of 0 wherever there is no mass to be moved; itself if that is nowhere."""
+        rows, cols = self.row_marginal > 0, self.col_marginal > 0
+        if rows.all() and cols.all():
+            return self
+        dead = ~(rows[:, :, None] & cols[:, None, :])
+        return replace(self, cost=self.cost.masked_fill(dead, 0.0))
+
+    def largest_cost(self) -> torch.Tensor:
+        """Return [batch]: the largest absolute cost, NaN or infinite if one is. Of a cleaned problem."""
+        if self.cost.numel() == 0:
+            return self.cost.new_zeros(self.cost.shape[0])
+        largest: torch.Tensor = torch.linalg.vector_norm(self.cost, ord=torch.inf, dim=(1, 2))
+        return largest
 
 
 def pose(
@@ -50,10 +66,7 @@ def pose(
     batch, n, m = cost.shape
     rows = _whole_mask("row_mask", row_mask, (batch, n), cost.device)
     cols = _whole_mask("col_mask", col_mask, (batch, m), cost.device)
-    cells = rows[:, :, None] & cols[:, None, :]
-    values = cost.detach().to(working_dtype(cost)).masked_fill(~cells, 0.0)
-    _check_cost(values)
-
+    values = cost.detach().to(working_dtype(cost))
     empty = ~(rows.any(dim=1) & cols.any(dim=1))  # [batch]
     if not allow_empty and empty.any():
         first = int(empty.nonzero()[0, 0])
@@ -109,13 +122,32 @@ def _check_place(name: str, tensor: torch.Tensor, shape: tuple[int, int], device
         raise UsageError(f"{name} is on {tensor.device} and cost on {device}: move one to the other")
 
 
-def _check_cost(cost: torch.Tensor) -> None:
-    bad = ~cost.isfinite()
-    if bad.any():
-        problem, row, col = bad.nonzero()[0].tolist()
+def refuse_costs(problem: Problem, largest: torch.Tensor, regularization: float | None) -> None:
+    """Refuse costs that no solver can work with.
+
+    Args:
+        problem: its cost need not be cleaned.
+        largest: [batch], the largest absolute cost where there is mass, NaN or infinite if one is.
+        regularization: of an entropic method, else None.
+
+    Raises:
+        UsageError: a cost is not finite, or is so large next to the regularization that neighbouring floating-point
+            numbers are more than one nat apart in the log of the plan.
+    """
+    if not largest.isfinite().all():
+        cost = problem.cleaned().cost
+        first, row, col = (~cost.isfinite()).nonzero()[0].tolist()
         raise UsageError(
-            f"cost of problem {problem} is {cost[problem, row, col].item():g} at row {row}, column {col}: "
-            "give finite costs, or mask that row or column"
+            f"cost (shape {list(cost.shape)}) of problem {first} is {cost[first, row, col].item():g} at row {row}, "
+            f"column {col}: give finite costs, or mask that row or column"
+        )
+    finest = torch.finfo(largest.dtype).eps
+    if regularization is not None and (steep := largest * finest > regularization).any():
+        first = int(steep.nonzero()[0, 0])
+        raise UsageError(
+            f"regularization {regularization:g} is too small for problem {first}, whose largest cost is "
+            f"{largest[first].item():g}, in {largest.dtype}: "
+            f"give at least {largest[first].item() * finest:.2g}, scale the cost down, or pass float64"
         )
 
 

@@ -32,7 +32,7 @@ def proximal(problem: Problem, settings: Settings) -> Solution:
     counts Sinkhorn iterations over all steps.
     """
     solution = zero_solution(problem)
-    backend = sinkhorn_backend("auto", problem.cost.device)
+    sinkhorn = sinkhorn_backend("auto", problem.cost.device).solver
     index = problem.row_marginal.any(dim=1).nonzero()[:, 0]  # empty problems are solved by zero
     weight = settings.regularization
     for _ in range(_MOST_STEPS):
@@ -41,7 +41,7 @@ def proximal(problem: Problem, settings: Settings) -> Solution:
         part = Problem(*(each[index] for each in (problem.cost, problem.row_marginal, problem.col_marginal)))
         f, g = solution.row_potential[index], solution.col_potential[index]
         left = settings.max_iterations - int(solution.iterations[index].max())
-        found = backend(
+        found = sinkhorn(
             replace(part, cost=part.cost - f[:, :, None] - g[:, None, :]),
             replace(settings, regularization=weight, max_iterations=left),
         )
@@ -83,7 +83,8 @@ def _closed(problem: Problem, coupling: torch.Tensor, f: torch.Tensor, g: torch.
     paid = torch.linalg.vecdot(coupling.flatten(1), problem.cost.flatten(1))
     largest = torch.linalg.vector_norm(problem.cost, ord=torch.inf, dim=(1, 2))
     rounding = _ABSOLUTE_GAP * torch.finfo(cost.dtype).eps * largest
-    return paid - bound <= torch.maximum(_RELATIVE_GAP * paid.abs(), rounding)
+    closed: torch.Tensor = paid - bound <= torch.maximum(_RELATIVE_GAP * paid.abs(), rounding)
+    return closed
 
 
 def _finite(potential: torch.Tensor) -> torch.Tensor:

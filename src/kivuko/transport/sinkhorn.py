@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 import importlib.util
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 
@@ -14,23 +16,39 @@ from kivuko.transport.scaling_sinkhorn import scaling_sinkhorn
 from kivuko.transport.settings import Settings
 from kivuko.transport.solution import Solution
 
-Backend = Callable[[Problem, Settings], Solution]
+
+class Solver(Protocol):
+    """Solves checked problems. It runs without gradients and need not check its arguments."""
+
+    def __call__(self, problem: Problem, settings: Settings) -> Solution: ...
+
+
+@dataclass(frozen=True)
+class Backend:
+    """A solver, and whether it surveys the costs itself.
+
+    One that does takes a problem as it is posed: it ignores costs where there is no mass, does no harm with costs that
+    are not finite, and reports the largest. That spares passes over memory that take longer than the solving.
+    """
+
+    solver: Solver
+    surveys: bool = False
 
 
 def _numba() -> Backend:
     from kivuko.transport.numba_sinkhorn import numba_sinkhorn
 
-    return numba_sinkhorn
+    return Backend(numba_sinkhorn, surveys=True)
 
 
 def _triton() -> Backend:
     from kivuko.transport.triton_sinkhorn import triton_sinkhorn
 
-    return triton_sinkhorn
+    return Backend(triton_sinkhorn)
 
 
 def _torch() -> Backend:
-    return scaling_sinkhorn
+    return Backend(scaling_sinkhorn)
 
 
 # A backend's package is imported when it is first used: kivuko works without any of them.

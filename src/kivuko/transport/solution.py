@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
@@ -33,6 +33,8 @@ class Solution:
     row_potential: torch.Tensor
     col_potential: torch.Tensor
     figures: Figures | None = None
+    # [batch], the largest absolute cost, NaN or infinite if one is; of a solver that surveys the costs itself.
+    largest_cost: torch.Tensor = field(default_factory=lambda: torch.empty(0))
 
 
 def marginal_error(coupling: torch.Tensor, row_target: torch.Tensor, col_target: torch.Tensor) -> torch.Tensor:

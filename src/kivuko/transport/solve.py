@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Protocol
 
 import torch
 
@@ -16,18 +15,12 @@ from kivuko.transport.greedy import greedy
 from kivuko.transport.log_sinkhorn import log_sinkhorn
 from kivuko.transport.plan import Plan, describe
 from kivuko.transport.precision import full_precision
-from kivuko.transport.problem import Problem, pose
+from kivuko.transport.problem import Problem, pose, refuse_costs
 from kivuko.transport.proximal import proximal
 from kivuko.transport.scaling_sinkhorn import scaling_sinkhorn
 from kivuko.transport.settings import Settings, settings
-from kivuko.transport.sinkhorn import BACKENDS, sinkhorn_backend
+from kivuko.transport.sinkhorn import BACKENDS, Backend, Solver, sinkhorn_backend
 from kivuko.transport.solution import Solution
-
-
-class Solver(Protocol):
-    """Solves checked problems. It runs without gradients and need not check its arguments."""
-
-    def __call__(self, problem: Problem, settings: Settings) -> Solution: ...
 
 
 @dataclass(frozen=True)
@@ -83,7 +76,7 @@ def solve(
     The problems of a batch are solved apart: the plan of one does not depend on the others.
 
     Args:
-        cost: [batch, n, m], finite wherever row and column are unmasked; anything elsewhere, NaN included.
+        cost: [batch, n, m], finite wherever row and column hold mass; anything elsewhere, NaN included.
             float64 is computed in float64, every other type in float32.
         row_marginal: [batch, n], not negative, 0 where masked. Must sum to 1 to within 0.005 (room for
             half-precision input) and is scaled to sum to 1. Zeros are allowed. None: uniform over the mask.
@@ -109,10 +102,10 @@ def solve(
         A :class:`Plan`.
 
     Raises:
-        UsageError: an argument has the wrong shape, type, device or range; a cost in an unmasked cell is not
-            finite; a marginal is negative, does not sum to 1, or puts mass on a masked position; a problem is empty;
-            the regularization is too small next to the cost for the precision at hand; the method cannot do what an
-            option asks.
+        UsageError: an argument has the wrong shape, type, device or range; a cost is not finite where there
+            is mass to be moved; a marginal is negative, does not sum to 1, or puts mass on a masked position; a
+            problem is empty; the regularization is too small next to the cost for the precision at hand; the method
+            cannot do what an option asks.
         MissingDependencyError: the method or backend needs a package that is not installed.
     """
     chosen = _method(method, backend, gradient, marginal_penalty)
@@ -124,16 +117,24 @@ def solve(
     )
     with torch.no_grad(), full_precision(cost.device):
         problem = pose(cost, row_marginal, col_marginal, row_mask=row_mask, col_mask=col_mask, allow_empty=allow_empty)
-        if chosen.entropic:
-            _check_scale(problem.cost, regularization)
-        solver = sinkhorn_backend(backend, cost.device) if method == "sinkhorn" else chosen.solver
-        solution = solver(problem, asked)
+        backend_ = sinkhorn_backend(backend, cost.device) if method == "sinkhorn" else Backend(chosen.solver)
+        solution = _solved(problem, asked, backend_, regularization if chosen.entropic else None)
         if gradient == "none":
             return describe(problem, asked, solution, regularized=chosen.entropic)
     with full_precision(cost.device):
         if gradient == "envelope":
             return envelope(problem, cost, asked, solution, chosen.entropic)
         return implicit(problem, cost, (row_marginal, col_marginal), asked, solution)
+
+
+def _solved(problem: Problem, asked: Settings, backend: Backend, regularization: float | None) -> Solution:
+    if backend.surveys:
+        solution = backend.solver(problem, asked)
+        refuse_costs(problem, solution.largest_cost, regularization)
+        return solution
+    problem = problem.cleaned()
+    refuse_costs(problem, problem.largest_cost(), regularization)
+    return backend.solver(problem, asked)
 
 
 def _method(method: str, backend: str, gradient: str, marginal_penalty: object) -> Method:
@@ -154,19 +155,3 @@ def _method(method: str, backend: str, gradient: str, marginal_penalty: object) 
     if method != "sinkhorn" and backend != "auto":
         raise UsageError(f"backend {backend!r} is given, but method {method!r} has no choice of backend: leave it out")
     return chosen
-
-
-def _check_scale(cost: torch.Tensor, regularization: float) -> None:
-    """Refuse a log plan so steep that neighbouring floating-point numbers are more than one nat apart."""
-    if cost.numel() == 0:
-        return
-    finest = torch.finfo(cost.dtype).eps
-    largest = torch.linalg.vector_norm(cost, ord=torch.inf, dim=(1, 2))  # [batch]
-    steep = largest * finest > regularization
-    if steep.any():
-        first = int(steep.nonzero()[0, 0])
-        raise UsageError(
-            f"regularization {regularization:g} is too small for problem {first}, whose largest cost is "
-            f"{largest[first].item():g}, in {cost.dtype}: "
-            f"give at least {largest[first].item() * finest:.2g}, scale the cost down, or pass float64"
-        )

@@ -3,11 +3,15 @@
 Tested through Triton's interpreter and compiled ahead of time; not yet run on a GPU.
 """
 # ruff: noqa: N803, N806  (Triton's habit: what is fixed at compile time is in capitals)
+# Triton ships no types, and is not installed everywhere this is checked:
+# mypy: disable-error-code="import-untyped,import-not-found,no-untyped-def,untyped-decorator"
 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
+import torch
 import triton
 import triton.language as tl
 
@@ -15,7 +19,7 @@ from kivuko.transport.problem import Problem
 from kivuko.transport.scaling_sinkhorn import scaling_sinkhorn
 from kivuko.transport.settings import Settings
 from kivuko.transport.solution import Solution, within, zero_solution
-from kivuko.transport.triton_adjoint import conjugate_gradients, device_of, fits, inverse, tile
+from kivuko.transport.triton_adjoint import conjugate_gradients, device_of, fits, in_quads, inverse, tile
 
 # Where the way down of the regularization starts, as a fraction of the spread of the cost.
 _START = tl.constexpr(0.25)
@@ -42,30 +46,33 @@ def triton_sinkhorn(problem: Problem, settings: Settings) -> Solution:
       cost and are counted as such, but need only about the square root of their number where those are slow. A
       step that made the error larger is followed by a smaller one: the rounds' Sinkhorn iterations go on regardless.
 
-    Problems that fill more than ``MOST_CELLS`` cells when each side is rounded up to a power of two (32,768 in
-    float32: 128 x 256; half of that in float64) are solved by :func:`scaling_sinkhorn` instead.
+    Problems that, with each side rounded up to a power of two, have more than 32,768 cells (128 x 256; in float64
+    16,384) are solved by :func:`kivuko.transport.scaling_sinkhorn.scaling_sinkhorn` instead.
     """
-    if not fits(problem.cost):
+    if not fits(problem.cost, problem.cost.dtype):
         return scaling_sinkhorn(problem, settings)
     solution = zero_solution(problem)
     if problem.cost.numel() == 0:
         return solution
     batch, n, m = problem.cost.shape
-    rows, cols, warps = tile(problem.cost)
-    with device_of(problem.cost):
+    rows, cols, warps = tile(problem.cost, problem.cost.dtype)
+    cost = in_quads(problem.cost)
+    coupling = torch.empty_like(cost)
+    with device_of(cost):
         _sinkhorn_kernel[(batch,)](
-            problem.cost.contiguous(), problem.row_marginal.contiguous(), problem.col_marginal.contiguous(),
-            solution.coupling, solution.marginal_error, solution.iterations, n, m, settings.regularization,
+            cost, problem.row_marginal.contiguous(), problem.col_marginal.contiguous(), coupling,
+            solution.marginal_error, solution.iterations, n, m, -(m // -4), settings.regularization,
             settings.regularization / settings.row_penalty, settings.regularization / settings.col_penalty,
-            settings.tolerance, settings.max_iterations,
-            BALANCED=settings.balanced, ROWS=rows, COLS=cols, num_warps=warps,
+            settings.tolerance, settings.max_iterations, BALANCED=settings.balanced, ROWS=rows, COLS=cols,
+            num_warps=warps, enable_fp_fusion=True,
         )  # fmt: skip
-    solution.converged.copy_(within(solution.marginal_error, settings))
-    return solution
+    return replace(
+        solution, coupling=coupling[:, :, :m].contiguous(), converged=within(solution.marginal_error, settings)
+    )
 
 
 @triton.jit
-def _fit(log_plan, potential, log_mass, pull, AXIS: tl.constexpr):  # type: ignore[no-untyped-def]
+def _fit(log_plan, potential, log_mass, pull, AXIS: tl.constexpr):
     """Half an iteration in the log domain: fit the sums over AXIS. Logarithms are to base 2."""
     peak = tl.max(log_plan, axis=AXIS)
     peak = tl.where(peak > float("-inf"), peak, 0.0)
@@ -76,7 +83,7 @@ def _fit(log_plan, potential, log_mass, pull, AXIS: tl.constexpr):  # type: igno
 
 
 @triton.jit
-def _rescale(plan, potential, log_mass, pull, TINY: tl.constexpr, AXIS: tl.constexpr):  # type: ignore[no-untyped-def]
+def _rescale(plan, potential, log_mass, pull, TINY: tl.constexpr, AXIS: tl.constexpr):
     """Half an iteration on the plan itself: return it, the potential, and the step taken, 0 where sums underflow."""
     sums = tl.sum(plan, axis=AXIS)
     seen = sums > TINY
@@ -87,13 +94,13 @@ def _rescale(plan, potential, log_mass, pull, TINY: tl.constexpr, AXIS: tl.const
 
 
 @triton.jit
-def _target(mass, potential, pull):  # type: ignore[no-untyped-def]
+def _target(mass, potential, pull):
     """The marginal that belongs to a potential: the given one where ``pull`` is 0."""
     return mass * tl.exp2(tl.minimum(tl.maximum(-pull * potential, -115.0), 115.0))
 
 
 @triton.jit
-def _newton(  # type: ignore[no-untyped-def]
+def _newton(
     plan, row_target, col_target, row_pull, col_pull, error, trust, limit, BALANCED: tl.constexpr, TINY: tl.constexpr
 ):
     """Return the steps of the row and column potentials, and the iterations they took."""
@@ -113,7 +120,7 @@ def _newton(  # type: ignore[no-untyped-def]
 
 
 @triton.jit
-def _start(cost, a, b, log_a, log_b, regularization, max_iterations, BALANCED: tl.constexpr):  # type: ignore[no-untyped-def]
+def _start(cost, a, b, log_a, log_b, regularization, max_iterations, BALANCED: tl.constexpr):
     """Return the first log plan, -inf where there is no mass, and how often its regularization is to be halved."""
     live = tl.expand_dims(a > 0.0, 1) & tl.expand_dims(b > 0.0, 0)
     halvings = tl.full([], 0, tl.int32)
@@ -128,8 +135,8 @@ def _start(cost, a, b, log_a, log_b, regularization, max_iterations, BALANCED: t
 
 
 @triton.jit
-def _sinkhorn_kernel(  # type: ignore[no-untyped-def]
-    cost_ptr, row_ptr, col_ptr, plan_ptr, error_ptr, spent_ptr, n, m, regularization: tl.float64,
+def _sinkhorn_kernel(
+    cost_ptr, row_ptr, col_ptr, plan_ptr, error_ptr, spent_ptr, n, m, quads, regularization: tl.float64,
     row_pull: tl.float64, col_pull: tl.float64, tolerance: tl.float64, max_iterations,
     BALANCED: tl.constexpr, ROWS: tl.constexpr, COLS: tl.constexpr,
 ):  # fmt: skip
@@ -139,8 +146,8 @@ def _sinkhorn_kernel(  # type: ignore[no-untyped-def]
     row_pull, col_pull = tl.full([], row_pull, dtype), tl.full([], col_pull, dtype)
     problem = tl.program_id(0).to(tl.int64)
     i, j = tl.arange(0, ROWS), tl.arange(0, COLS)
-    cell = problem * n * m + tl.expand_dims(i, 1) * m + tl.expand_dims(j, 0)
-    inside = tl.expand_dims(i < n, 1) & tl.expand_dims(j < m, 0)
+    cell = (problem * n + tl.expand_dims(i, 1)) * (quads * 4) + tl.expand_dims(j, 0)
+    inside = tl.expand_dims(i < n, 1) & tl.expand_dims(j < quads * 4, 0)
     a = tl.load(row_ptr + problem * n + i, mask=i < n, other=0.0)
     b = tl.load(col_ptr + problem * m + j, mask=j < m, other=0.0)
     log_a, log_b = tl.log2(tl.where(a > 0.0, a, 1.0)), tl.log2(tl.where(b > 0.0, b, 1.0))
