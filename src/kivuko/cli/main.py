@@ -24,6 +24,7 @@ COMMANDS = {
     "distill": ("kivuko.cli.distill", "Teach a multilingual student from parallel sentences."),
     "evaluate": ("kivuko.cli.evaluate", "Measure how well a model retrieves, per language."),
     "search": ("kivuko.cli.search", "Search pictures with a sentence in any trained language."),
+    "align": ("kivuko.cli.align", "See which English word each word is carried to."),
     "study": ("kivuko.cli.study", "Run a research question as an experiment over seeds."),
 }
 

@@ -18,7 +18,7 @@ from kivuko.distill.recipe import Recipe
 from kivuko.distill.teacher_vectors import TeacherVectors, teacher_vectors
 from kivuko.distill.trainer import Outcome, distill
 from kivuko.distill.validation import Validation
-from kivuko.encoders.bundle import About, read_about, refuse_foreign_folder, save_bundle
+from kivuko.encoders.bundle import About, TokenMean, read_about, refuse_foreign_folder, save_bundle
 from kivuko.encoders.student import StaticStudent, Student, load_transformer_student, small_transformer
 from kivuko.encoders.teacher import TextTeacher
 from kivuko.encoders.vocabulary import train_vocabulary
@@ -56,11 +56,12 @@ class Job:
 
 @dataclass(frozen=True)
 class Trained:
-    """A trained student, what it is, and how training went."""
+    """A trained student, what it is, how training went, and the teacher's mean token that it was trained with."""
 
     student: Any
     about: About
     outcome: Outcome
+    token_mean: TokenMean
 
 
 def build_student(spec: str, bitext: Bitext, vectors: TeacherVectors, recipe: Recipe, *, size: int, seed: int) -> Any:
@@ -111,7 +112,7 @@ def train_student(
         best_step=outcome.best_step, validation_score=outcome.best_score, run=job_key(job, teacher),
         kivuko=kivuko.__version__, fertility=fertility(student, job.held_out),
     )  # fmt: skip
-    return Trained(student, about, outcome)
+    return Trained(student, about, outcome, TokenMean(vectors.mean, teacher.fingerprint))
 
 
 def distil_to_bundle(
@@ -139,7 +140,7 @@ def distil_to_bundle(
     checkpoints = out.with_name(f"{out.name}.training")
     trained = train_student(job, teacher, checkpoints, watch)
     about = replace(trained.about, run=key)
-    save_bundle(out, trained.student, image_tower, about, card(about))
+    save_bundle(out, trained.student, image_tower, about, card(about), trained.token_mean)
     shutil.rmtree(checkpoints, ignore_errors=True)
     return about, True
 

@@ -18,8 +18,10 @@ from typing import Any, cast
 
 import numpy as np
 import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from tokenizers import Tokenizer
-from torch import nn
+from torch import Tensor, nn
 
 from kivuko.encoders.image_tower import Vectors
 from kivuko.encoders.student import Student
@@ -28,6 +30,7 @@ from kivuko.errors import CorruptFileError, ModelError
 from kivuko.files import atomic_path
 
 _ABOUT = "kivuko.json"
+_TOKEN_MEAN = "token_mean"  # the tensor's name, and the file's
 
 
 @dataclass(frozen=True)
@@ -56,12 +59,27 @@ class About:
         return tuple(self.bitext_sizes)
 
 
-def save_bundle(path: Path, student: Student, image_tower: Any | None, about: About, card: str) -> None:
+@dataclass(frozen=True, eq=False)
+class TokenMean:
+    """The mean content token of the teacher's training sentences, float32 [dim].
+
+    Training takes it from both sides' tokens before their cosine, so whoever looks at the plans must do so too.
+    ``teacher``: fingerprint of the teacher whose mean it is.
+    """
+
+    vector: Tensor
+    teacher: str
+
+
+def save_bundle(
+    path: Path, student: Student, image_tower: Any | None, about: About, card: str, token_mean: TokenMean | None = None
+) -> None:
     """Write a bundle, whole or not at all; a bundle that stood at ``path`` is replaced.
 
     Args:
         image_tower: a SentenceTransformer that encodes images; None for a text-only bundle.
         card: the model card, Markdown, written as README.md.
+        token_mean: what training centred the tokens on.
 
     Raises:
         KivukoError: the disk is full, or something that is not a bundle stands at ``path``.
@@ -72,6 +90,10 @@ def save_bundle(path: Path, student: Student, image_tower: Any | None, about: Ab
         model.save(str(temporary), create_model_card=False)
         (temporary / _ABOUT).write_text(json.dumps(asdict(about), indent=1, ensure_ascii=False) + "\n", "utf-8")
         (temporary / "README.md").write_text(card, encoding="utf-8")
+        if token_mean is not None:
+            vector = token_mean.vector.detach().to("cpu", torch.float32).contiguous()
+            file = temporary / f"{_TOKEN_MEAN}.safetensors"
+            save_file({_TOKEN_MEAN: vector}, file, metadata={"teacher": token_mean.teacher})
 
 
 def assemble(student: Student, image_tower: Any | None) -> Any:
@@ -132,6 +154,29 @@ def read_about(path: Path | str) -> About | None:
             f"{file}: corrupted or of another version. Delete the folder and make the model again."
         ) from problem
     return about
+
+
+def read_token_mean(path: Path | str, teacher: str | None = None) -> Tensor | None:
+    """Return the mean token that a bundle was trained with, float32 [dim]; None if it does not hold one.
+
+    Args:
+        teacher: fingerprint of the teacher that the mean must be of; of another's, None is returned. None: any.
+
+    Raises:
+        CorruptFileError: the file is there but damaged.
+    """
+    file = Path(path) / f"{_TOKEN_MEAN}.safetensors"
+    if not file.is_file():
+        return None
+    try:
+        with safe_open(file, framework="pt") as stored:
+            vector: Tensor = stored.get_tensor(_TOKEN_MEAN)
+            of = (stored.metadata() or {}).get("teacher")
+        if vector.ndim != 1 or not vector.is_floating_point() or not vector.isfinite().all():
+            raise ValueError("not a vector of finite numbers")
+    except (SafetensorError, OSError, ValueError) as problem:
+        raise CorruptFileError(f"{file}: corrupted or unreadable. Make the model again.") from problem
+    return vector.float() if teacher in (None, of) else None
 
 
 def _check_types(about: About) -> None:

@@ -32,6 +32,11 @@ class TextTeacher:
         self.source = source  # what load_teacher takes to load it again
         self.dim = int(model.get_embedding_dimension())
 
+    @property
+    def model(self) -> Any:
+        """The SentenceTransformer itself."""
+        return self._model
+
     def to(self, device: torch.device | str) -> TextTeacher:
         """Move the weights to another device and return the teacher itself."""
         self._model.to(device)

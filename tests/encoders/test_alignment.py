@@ -1,0 +1,273 @@
+"""Words of two sentences aligned by the transport plan between their tokens."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import regex
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.torch import save_file
+
+from kivuko.encoders.alignment import align, row_shares
+from kivuko.encoders.bundle import About, TokenMean, load_bundle, read_token_mean, save_bundle
+from kivuko.encoders.student import StaticStudent, load_transformer_student
+from kivuko.encoders.teacher import load_teacher
+from kivuko.encoders.text_tokens import text_tokens
+from kivuko.encoders.vocabulary import train_vocabulary
+from kivuko.encoders.words import group_tokens
+from kivuko.errors import CorruptFileError, ModelError, UsageError
+from kivuko.transport import centred_cosine_cost, solve
+
+ENGLISH = "the cat eats fish"
+TEXTS = {
+    "sw": "paka anakula samaki",
+    "mr": "क्षत्रिय मांजर आनंदाश्रूंचा",
+    "am": "ጥቁር ድመት ዓሣ",
+    "ar": "قطة سوداء سمكة",
+    "th": "แมวดำกินปลา",
+}
+ABOUT = About(teacher="tiny", teacher_source="tiny", student="static", recipe="optical", seed=0, bitext_sizes={"sw": 1})
+
+
+@pytest.fixture(scope="module")
+def teacher(tiny_sentence_transformer):
+    return load_teacher(tiny_sentence_transformer)
+
+
+@pytest.fixture(scope="module")
+def mean():
+    return torch.randn(32, generator=torch.Generator().manual_seed(5))
+
+
+@pytest.fixture(scope="module")
+def static_folder(tmp_path_factory, mean, teacher):
+    """A bundle of a static student with random vectors; its words fall to several subwords each."""
+    torch.manual_seed(0)
+    vocabulary = train_vocabulary(TEXTS.values(), size=75)
+    folder = tmp_path_factory.mktemp("static") / "bundle"
+    save_bundle(folder, StaticStudent(vocabulary, 32), None, ABOUT, "card", TokenMean(mean, teacher.fingerprint))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def static(static_folder):
+    return load_bundle(static_folder)
+
+
+@pytest.mark.parametrize("language", TEXTS)
+def test_mass_of_subwords_adds_up_to_words(static, teacher, language):
+    found = align(static, teacher, TEXTS[language], ENGLISH)
+    assert len(found.source.tokens) > len(found.words)
+    for word in range(len(found.words)):
+        rows = [row for row, owner in enumerate(found.source.word_of) if owner == word]
+        np.testing.assert_allclose(found.coupling[word].sum(), len(rows) / len(found.source.tokens), atol=1e-5)
+        np.testing.assert_allclose(
+            found.coupling[word],
+            [found.token_coupling[rows][:, np.array(found.target.word_of) == e].sum() for e in range(4)],
+        )
+    assert found.english_words == ("the", "cat", "eats", "fish")
+    np.testing.assert_allclose(found.coupling.sum(0), 1 / 4, atol=1e-5)
+    assert found.converged
+    assert found.marginal_error < 1e-5
+
+
+@pytest.mark.parametrize("language", [language for language in TEXTS if language != "th"])
+def test_words_are_those_of_the_text_as_written(static, teacher, language):
+    assert align(static, teacher, TEXTS[language], ENGLISH).words == tuple(TEXTS[language].split())
+
+
+def test_a_script_without_spaces_is_cut_at_subwords_and_never_within_a_cluster(static):
+    found = text_tokens(static, TEXTS["th"], "model")
+    assert "".join(found.words) == TEXTS["th"]
+    assert len(found.words) > 1
+    clusters = regex.findall(r"\X", TEXTS["th"])
+    assert [cluster for word in found.words for cluster in regex.findall(r"\X", word)] == clusters
+
+
+def test_the_plan_is_the_one_that_training_sees(static, teacher, mean):
+    found = align(static, teacher, TEXTS["sw"], ENGLISH, regularization=0.1, centre=mean)
+    student = StaticStudent(static[0].sub_modules["text"][0].tokenizer, 32)
+    student.embedding.weight.data = static[0].sub_modules["text"][0].embedding.weight.data
+    x, y = student.encode_tokens([TEXTS["sw"]]), teacher.encode_tokens([ENGLISH])
+    cost = centred_cosine_cost(x.tokens, y.tokens, mean, mean)
+    plan = solve(cost, row_mask=x.mask, col_mask=y.mask, regularization=0.1, tolerance=1e-5)
+    seen = plan.coupling[0][x.mask[0]][:, y.mask[0]]
+    np.testing.assert_allclose(found.token_coupling, seen.detach().numpy(), atol=1e-4)
+    assert found.transport_cost == pytest.approx(plan.transport_cost.item(), abs=1e-4)
+    assert found.centred
+    assert not align(static, teacher, TEXTS["sw"], ENGLISH).centred
+
+
+def test_a_smaller_regularization_gives_a_sharper_plan(static, teacher):
+    sharp, diffuse = (align(static, teacher, TEXTS["sw"], ENGLISH, regularization=r) for r in (0.01, 1.0))
+    assert sharp.token_coupling.max() > diffuse.token_coupling.max()
+    assert sharp.transport_cost < diffuse.transport_cost
+
+
+def test_unknown_words_stay_in_their_place_without_mass(static, teacher):
+    found = align(static, teacher, "paka 日本語 samaki", ENGLISH)
+    assert "".join(found.source.unknown) == "日本語"
+    assert (found.words[0], found.words[-1]) == ("paka", "samaki")
+    lost = [number for number, word in enumerate(found.words) if word in found.source.unknown]
+    assert found.coupling[lost].sum() == 0
+    assert np.isnan(row_shares(found.coupling)[lost]).all()
+    assert found.coupling.sum() == pytest.approx(1, abs=1e-5)
+
+
+def test_a_partly_unknown_word_is_told(static):
+    found = text_tokens(static, "paka🐈 samaki", "model")
+    assert found.words == ("paka🐈", "samaki")
+    assert found.partly_unknown == ("paka🐈",)
+    assert found.unknown == ()
+
+
+def test_an_unknown_english_word_counts_as_the_teacher_counts_it(static, teacher):
+    found = align(static, teacher, TEXTS["sw"], "the zebra")
+    assert found.english_words == ("the", "zebra")
+    assert found.target.unknown == ()
+    np.testing.assert_allclose(found.coupling.sum(0), 1 / 2, atol=1e-5)
+
+
+def test_shares_add_up_to_one(static, teacher):
+    np.testing.assert_allclose(row_shares(align(static, teacher, TEXTS["mr"], ENGLISH).coupling).sum(1), 1)
+
+
+@pytest.mark.parametrize("encoder", ["tiny_bert", "tiny_xlm_roberta"])
+def test_a_transformer_bundle_gives_its_projected_tokens(encoder, teacher, request, tmp_path):
+    torch.manual_seed(0)
+    student = load_transformer_student(request.getfixturevalue(encoder), 32).eval()
+    save_bundle(tmp_path / "bundle", student, None, ABOUT, "card")
+    text = "paka anakula samaki mtoni"
+    found = align(load_bundle(tmp_path / "bundle"), teacher, text, ENGLISH)
+    with torch.no_grad():
+        batch = student.encode_tokens([text])
+    torch.testing.assert_close(found.source.vectors, batch.tokens[0][batch.mask[0]], atol=1e-5, rtol=1e-4)
+    assert found.words == tuple(text.split())
+    assert found.source.unknown == ()
+
+
+def test_a_projection_is_applied(tiny_xlm_roberta, tmp_path):
+    torch.manual_seed(0)
+    student = load_transformer_student(tiny_xlm_roberta, 20).eval()
+    save_bundle(tmp_path / "bundle", student, None, ABOUT, "card")
+    assert text_tokens(load_bundle(tmp_path / "bundle"), "paka", "model").vectors.shape[1] == 20
+
+
+def test_words_past_the_models_limit_are_unread_not_unknown(tiny_xlm_roberta, tmp_path):
+    student = load_transformer_student(tiny_xlm_roberta, 24)
+    save_bundle(tmp_path / "bundle", student, None, ABOUT, "card")
+    found = text_tokens(load_bundle(tmp_path / "bundle"), " ".join(["paka"] * 40), "model")
+    assert len(found.words) == 40
+    assert found.unread == ("paka",) * (40 - len(found.tokens))
+    assert found.unknown == ()
+
+
+def test_any_sentence_transformers_folder_will_do(tiny_sentence_transformer, teacher):
+    found = align(load_bundle(tiny_sentence_transformer), teacher, "cat fish", "cat fish")
+    np.testing.assert_allclose(row_shares(found.coupling), np.eye(2), atol=0.05)
+
+
+def test_a_model_without_token_vectors_is_refused(teacher, tmp_path):
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import BoW
+
+    bag = SentenceTransformer(modules=[BoW(vocab=["paka", "cat"])], device="cpu")
+    with pytest.raises(ModelError, match="no token vectors"):
+        align(bag, teacher, "paka", "cat")
+
+
+def test_other_widths_are_refused(teacher):
+    from sentence_transformers import SentenceTransformer
+
+    student = StaticStudent(train_vocabulary(TEXTS.values(), size=75), 16)
+    narrow = SentenceTransformer(modules=student.modules_for_bundle(), device="cpu")
+    with pytest.raises(ModelError, match=r"not of one width .* 16, .* 32"):
+        align(narrow, teacher, "paka", "cat")
+
+
+def test_a_centre_of_another_width_is_refused(static, teacher):
+    with pytest.raises(ModelError, match="mean token 7"):
+        align(static, teacher, "paka", "cat", centre=torch.zeros(7))
+
+
+def test_vectors_that_are_no_numbers_are_refused(teacher):
+    from sentence_transformers import SentenceTransformer
+
+    student = StaticStudent(train_vocabulary(TEXTS.values(), size=75), 32)
+    student.embedding.weight.data[:] = float("nan")
+    broken = SentenceTransformer(modules=student.modules_for_bundle(), device="cpu")
+    with pytest.raises(ModelError, match="NaN"):
+        align(broken, teacher, "paka", "cat")
+
+
+@pytest.mark.parametrize(("text", "english"), [("", "cat"), (" ", "cat"), ("paka", ""), ("日本", "cat")])
+def test_a_side_without_tokens_is_refused(static, teacher, text, english):
+    with pytest.raises(UsageError, match=r"empty|vocabulary"):
+        align(static, teacher, text, english)
+
+
+@pytest.mark.parametrize(
+    ("text", "tokens", "words", "of_token"),
+    [
+        ("a b", [(0, 1), (1, 2), (2, 3)], ["a", "b"], (0, 1, 1)),  # a token of the space alone
+        ("new york", [(0, 8)], ["new york"], (0,)),  # one token over two words
+        ("a ", [(0, 1), (1, 2)], ["a"], (0, 0)),
+        ("a", [(0, 0), (0, 1)], ["a"], (0, 0)),
+        ("ጥቁር፡ድመት", [(0, 3), (4, 7)], ["ጥቁር", "ድመት"], (0, 1)),  # Ethiopic word space
+        ("我iPhone手机", [(0, 1), (1, 2), (2, 7), (7, 9)], ["我", "iPhone", "手机"], (0, 1, 1, 2)),
+        ("ดำ", [(0, 1), (1, 2)], ["ดำ"], (0, 0)),  # a boundary within a cluster is none
+        ("क्षत्रिय", [(0, 2), (2, 8)], ["क्षत्रिय"], (0, 0)),
+        ("", [], [], ()),
+    ],
+)
+def test_words_from_tokens(text, tokens, words, of_token):
+    found = group_tokens(text, tokens)
+    assert [text[start:end] for start, end in found.spans] == words
+    assert found.of_token == of_token
+
+
+@given(st.text("aक्ष手แม ،", max_size=12), st.lists(st.tuples(st.integers(0, 12), st.integers(0, 4)), max_size=8))
+def test_words_never_overlap_and_every_token_has_one(text, pieces):
+    tokens = sorted((min(start, len(text)), min(start + length, len(text))) for start, length in pieces)
+    found = group_tokens(text, tokens)
+    edges = [edge for span in found.spans for edge in span]
+    assert edges == sorted(edges)
+    covered = {place for start, end in found.spans for place in range(start, end)}
+    assert {place for place, letter in enumerate(text) if not letter.isspace()} <= covered
+    if found.spans:
+        assert len(found.of_token) == len(tokens)
+        assert all(0 <= word < len(found.spans) for word in found.of_token)
+
+
+def test_a_bundle_holds_the_mean_token_of_its_teacher(static_folder, mean, teacher):
+    torch.testing.assert_close(read_token_mean(static_folder), mean)
+    torch.testing.assert_close(read_token_mean(static_folder, teacher.fingerprint), mean)
+    assert read_token_mean(static_folder, "another teacher") is None
+
+
+def test_a_bundle_without_a_mean_has_none(tiny_sentence_transformer):
+    assert read_token_mean(tiny_sentence_transformer) is None
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda file: file.write_bytes(file.read_bytes()[:20]),
+        lambda file: file.write_bytes(b""),
+        lambda file: save_file({"other": torch.zeros(3)}, file),
+        lambda file: save_file({"token_mean": torch.zeros(3, 3)}, file),
+        lambda file: save_file({"token_mean": torch.zeros(3, dtype=torch.int64)}, file),
+        lambda file: save_file({"token_mean": torch.tensor([1.0, float("nan")])}, file),
+    ],
+)
+def test_a_damaged_mean_is_one_line(tmp_path, damage):
+    file = tmp_path / "token_mean.safetensors"
+    save_file({"token_mean": torch.zeros(3)}, file, metadata={"teacher": json.dumps("x")})
+    damage(file)
+    with pytest.raises(CorruptFileError, match=r"token_mean\.safetensors: corrupted") as caught:
+        read_token_mean(tmp_path)
+    assert "\n" not in str(caught.value)
