@@ -97,3 +97,19 @@ def test_a_mean_of_the_wrong_shape_is_refused() -> None:
     x = torch.ones(1, 2, 4)
     with pytest.raises(UsageError, match=r"y_mean has shape \[1, 4\].*shape \[4\]"):
         transport.centred_cosine_cost(x, x, torch.ones(4), torch.ones(1, 4))
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e4])
+def test_squared_euclidean_agrees_with_torchs_distance(offset: float) -> None:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(3, 5, 8, generator=generator) + offset
+    y = torch.randn(3, 7, 8, generator=generator) + offset
+    expected = torch.cdist(x.double(), y.double()).square()
+    torch.testing.assert_close(transport.squared_euclidean_cost(x, y).double(), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_squared_euclidean_is_twice_the_cosine_cost_of_unit_vectors() -> None:
+    x, y = (torch.nn.functional.normalize(torch.randn(2, 4, 6, dtype=torch.float64), dim=-1) for _ in range(2))
+    torch.testing.assert_close(transport.squared_euclidean_cost(x, y), 2 * transport.cosine_cost(x, y))
+    x.requires_grad_()
+    assert torch.autograd.gradcheck(transport.squared_euclidean_cost, (x, y))

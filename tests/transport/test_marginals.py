@@ -73,3 +73,33 @@ def test_bad_weights_are_refused(weights: list[list[float]], message: str) -> No
 def test_a_mask_must_be_a_bool_matrix(mask: torch.Tensor) -> None:
     with pytest.raises(UsageError, match=r"mask is torch\..*give a torch.bool tensor"):
         transport.uniform(mask)
+
+
+def test_idf_weighs_rare_tokens_more_and_everything_something() -> None:
+    idf = transport.inverse_document_frequency([[0, 1, 1], [0, 2], [0]], 4)
+    assert idf[0] < idf[1] == idf[2] < idf[3]
+    assert idf[0] == pytest.approx(1.0)
+    ids, mask = torch.tensor([[0, 3, 99]]), torch.tensor([[True, True, False]])
+    marginal = transport.idf_marginal(ids, mask, idf)
+    assert marginal.sum().item() == pytest.approx(1.0)
+    assert marginal[0, 1] / marginal[0, 0] == pytest.approx((idf[3] / idf[0]).item())
+    assert marginal[0, 2] == 0
+
+
+def test_idf_refuses_ids_outside_the_vocabulary() -> None:
+    idf = transport.inverse_document_frequency([[0, 1]], 2)
+    with pytest.raises(UsageError, match=r"ids\[0, 1\] is 2"):
+        transport.idf_marginal(torch.tensor([[0, 2]]), torch.ones(1, 2, dtype=torch.bool), idf)
+    with pytest.raises(UsageError, match="document 1 holds token ids from 0 to 5"):
+        transport.inverse_document_frequency([[0], [0, 5]], 2)
+
+
+def test_norm_marginal_follows_length_and_carries_a_gradient() -> None:
+    tokens = torch.tensor([[[3.0, 4.0], [0.0, 5.0], [9.0, 9.0]]], dtype=torch.float64, requires_grad=True)
+    mask = torch.tensor([[True, True, False]])
+    marginal = transport.norm_marginal(tokens, mask)
+    assert marginal.tolist() == [[0.5, 0.5, 0.0]]
+    marginal[0, 0].backward()
+    assert tokens.grad is not None
+    assert tokens.grad[0, 0].abs().sum() > 0
+    assert tokens.grad[0, 2].abs().sum() == 0

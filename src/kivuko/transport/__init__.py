@@ -12,9 +12,13 @@ The package knows nothing of text or images: it takes costs and marginals, and g
 [True]
 """
 
-from kivuko.transport.cost import centred_cosine_cost, cosine_cost
-from kivuko.transport.marginals import normalize, uniform
+from kivuko.transport.cost import centred_cosine_cost, cosine_cost, squared_euclidean_cost
+from kivuko.transport.marginals import idf_marginal, inverse_document_frequency, norm_marginal, normalize, uniform
 from kivuko.transport.plan import Plan
+from kivuko.transport.sinkhorn import BACKENDS
 from kivuko.transport.solve import METHODS, solve
 
-__all__ = ["METHODS", "Plan", "centred_cosine_cost", "cosine_cost", "normalize", "solve", "uniform"]
+__all__ = [
+    "BACKENDS", "METHODS", "Plan", "centred_cosine_cost", "cosine_cost", "idf_marginal", "inverse_document_frequency",
+    "norm_marginal", "normalize", "solve", "squared_euclidean_cost", "uniform",
+]  # fmt: skip

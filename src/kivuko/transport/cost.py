@@ -64,6 +64,34 @@ def centred_cosine_cost(x: torch.Tensor, y: torch.Tensor, x_mean: torch.Tensor, 
     return cosine_cost(x.to(dtype) - x_mean.to(dtype), y.to(dtype) - y_mean.to(dtype))
 
 
+def squared_euclidean_cost(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """Return the squared distance of every pair of vectors.
+
+    Mind the unit: regularization and penalties are measured in it. On unit vectors it is twice the cosine cost.
+
+    Args:
+        x: [batch, n, dim], any floating type.
+        y: [batch, m, dim], any floating type.
+
+    Returns:
+        [batch, n, m], not negative; the type is as in :func:`cosine_cost`. Differentiable in both inputs.
+
+    Raises:
+        UsageError: the shapes do not fit together.
+
+    >>> squared_euclidean_cost(torch.tensor([[[0.0, 0.0]]]), torch.tensor([[[3.0, 4.0], [0.0, 1.0]]]))
+    tensor([[[25.,  1.]]])
+    """
+    _check_pair(x, y)
+    dtype = working_dtype(x, y)
+    with full_precision(x.device):
+        # Squares of vectors far from the origin cancel; distances do not depend on where that is.
+        origin = x.detach().to(dtype).mean(dim=1, keepdim=True) if x.shape[1] else 0.0
+        x, y = x.to(dtype) - origin, y.to(dtype) - origin
+        squares = x.square().sum(-1)[:, :, None] + y.square().sum(-1)[:, None, :]
+        return (squares - 2 * x @ y.transpose(1, 2)).clamp_min(0)  # rounding can step just below
+
+
 def _unit(vectors: torch.Tensor) -> torch.Tensor:
     # Dividing a short vector by 1 and not by a tiny number keeps its gradient of order one.
     length: torch.Tensor = torch.linalg.vector_norm(vectors, dim=-1, keepdim=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 
 from kivuko.errors import UsageError
@@ -69,6 +71,82 @@ def normalize(weights: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     scaled = kept / largest.masked_fill(largest == 0, 1.0)
     total = scaled.sum(dim=1, keepdim=True)
     return scaled / total.masked_fill(total == 0, 1.0)
+
+
+def inverse_document_frequency(documents: Iterable[Iterable[int]], vocabulary_size: int) -> torch.Tensor:
+    """Return how telling each token of a vocabulary is, from the corpus that it is used in.
+
+    ``log((1 + documents) / (1 + documents with the token)) + 1`` (Salton & Buckley 1988, smoothed), so that no token
+    weighs nothing: not the one that is everywhere (1), nor the one never seen (the most).
+
+    Args:
+        documents: token ids of each sentence, 0 to ``vocabulary_size`` - 1.
+        vocabulary_size: number of tokens.
+
+    Returns:
+        float32 [vocabulary_size].
+
+    Raises:
+        UsageError: an id is outside the vocabulary.
+
+    >>> inverse_document_frequency([[0, 1], [0, 2, 2]], 4).round(decimals=2).tolist()
+    [1.0, 1.409999966621399, 1.409999966621399, 2.0999999046325684]
+    """
+    counts, total = torch.zeros(vocabulary_size, dtype=torch.float64), 0
+    for total, document in enumerate(documents, start=1):
+        seen = torch.tensor(sorted(set(document)), dtype=torch.int64)
+        if len(seen) and not (seen[0] >= 0 and seen[-1] < vocabulary_size):
+            raise UsageError(
+                f"document {total - 1} holds token ids from {int(seen[0])} to {int(seen[-1])}: "
+                f"the vocabulary has 0 to {vocabulary_size - 1}"
+            )
+        counts[seen] += 1
+    return (((1 + total) / (1 + counts)).log() + 1).float()
+
+
+def idf_marginal(ids: torch.Tensor, mask: torch.Tensor, idf: torch.Tensor) -> torch.Tensor:
+    """Give each token mass in proportion to its inverse document frequency.
+
+    Args:
+        ids: int64 [batch, n], token ids; anything where the mask is False.
+        mask: bool [batch, n].
+        idf: [vocabulary], see :func:`inverse_document_frequency`.
+
+    Returns:
+        [batch, n], see :func:`normalize`.
+
+    Raises:
+        UsageError: the shapes differ, or an id is outside the vocabulary; see also :func:`normalize`.
+    """
+    _check_mask(mask)
+    if ids.shape != mask.shape:
+        raise UsageError(f"ids have shape {list(ids.shape)} and mask {list(mask.shape)}: give the same shape")
+    kept = ids.masked_fill(~mask, 0)
+    outside = (kept < 0) | (kept >= len(idf))
+    if outside.any():
+        row, position = outside.nonzero()[0].tolist()
+        raise UsageError(
+            f"ids[{row}, {position}] is {int(kept[row, position])}: idf holds {len(idf)} tokens, 0 to {len(idf) - 1}"
+        )
+    return normalize(idf.to(ids.device)[kept], mask)
+
+
+def norm_marginal(tokens: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """Give each token mass in proportion to the length of its vector (Yokoi et al. 2020, Word Rotator's Distance).
+
+    Args:
+        tokens: [batch, n, dim], any floating type.
+        mask: bool [batch, n].
+
+    Returns:
+        [batch, n], see :func:`normalize`; differentiable in ``tokens``.
+
+    Raises:
+        UsageError: the shapes differ, or every unmasked vector of a row is zero.
+    """
+    if tokens.ndim != 3 or tokens.shape[:2] != mask.shape:
+        raise UsageError(f"tokens have shape {list(tokens.shape)} and mask {list(mask.shape)}: give [batch, n, dim]")
+    return normalize(torch.linalg.vector_norm(tokens.to(working_dtype(tokens)), dim=-1), mask)
 
 
 def _largest(weights: torch.Tensor) -> torch.Tensor:

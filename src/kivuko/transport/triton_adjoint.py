@@ -140,8 +140,8 @@ def conjugate_gradients(plan, row_weight, per_row, per_col, right, shortfall, ra
 
 @triton.jit
 def _adjoint_kernel(
-    plan_ptr, weighted_ptr, x_ptr, y_ptr, n, m, quads, row_stiffness: tl.float64,
-    col_stiffness: tl.float64, shortfall: tl.float64, limit, BALANCED: tl.constexpr, ROWS: tl.constexpr, COLS: tl.constexpr,
+    plan_ptr, weighted_ptr, x_ptr, y_ptr, n, m, quads, row_stiffness: tl.float64, col_stiffness: tl.float64,
+    shortfall: tl.float64, limit, BALANCED: tl.constexpr, ROWS: tl.constexpr, COLS: tl.constexpr,
 ):  # fmt: skip
     problem = tl.program_id(0).to(tl.int64)
     i, j = tl.arange(0, ROWS), tl.arange(0, COLS)
