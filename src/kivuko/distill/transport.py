@@ -8,15 +8,15 @@ the default that our own measurements favour (docs/experiments.md).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from kivuko.distill.objective import ObjectiveValue
 from kivuko.encoders.token_batch import TokenBatch
-from kivuko.transport import centred_cosine_cost, cosine_cost, solve
+from kivuko.transport import TokenLists, align_lists
 
 
 @dataclass(frozen=True)
@@ -40,46 +40,36 @@ class TransportObjective:
 
     def __call__(self, student: TokenBatch, teacher: TokenBatch) -> ObjectiveValue:
         """See Objective. Adds the share of plans that did not converge to the parts."""
-        total, unconverged = student.tokens.new_zeros(()), student.tokens.new_zeros(())
-        for rows in _alike_in_length(student.mask, teacher.mask):
-            value, failed = self._chunk(_part(student, rows), _part(teacher, rows))
-            total, unconverged = total + value, unconverged + failed
+        rows, cols = student.mask.sum(1), teacher.mask.sum(1)
+        centre = None if self.centre is None else self.centre.to(student.tokens.device)
+        wanted = TokenLists(teacher.content().detach(), cols, centre)
+        total, unconverged = _AlignedCost.apply(  # type: ignore[no-untyped-call]
+            student.content(), rows, centre, wanted, self
+        )
         # An empty problem (no content token on one side) teaches nothing and must not dilute the mean.
-        filled = (student.mask.any(1) & teacher.mask.any(1)).sum().clamp(min=1)
+        filled = ((rows > 0) & (cols > 0)).sum().clamp(min=1)
         total, unconverged = total / filled, unconverged / max(1, len(student))
         return ObjectiveValue(total, {"transport": total.detach(), "unconverged": unconverged})
 
-    def _chunk(self, student: TokenBatch, teacher: TokenBatch) -> tuple[Tensor, Tensor]:
-        """Return the sum of <plan, cost> over a chunk, and how many of its plans did not converge."""
-        if self.centre is None:
-            cost = cosine_cost(student.tokens, teacher.tokens)  # [chunk, n, m]
-        else:
-            centre = self.centre.to(student.tokens.device)
-            cost = centred_cosine_cost(student.tokens, teacher.tokens, centre, centre)
-        plan = solve(
-            cost.detach(),
-            row_mask=student.mask,
-            col_mask=teacher.mask,
-            regularization=self.regularization,
-            tolerance=self.tolerance,
-            max_iterations=self.max_iterations,
-            allow_empty=True,
-        )
-        return (plan.coupling * cost).sum(), (~plan.converged).sum()
 
+class _AlignedCost(torch.autograd.Function):
+    """The sum of <plan, cosine cost> over a batch, and how many plans did not converge, as a function of the tokens."""
 
-_CHUNK = 64  # problems solved together
+    @staticmethod
+    def forward(
+        ctx: Any, tokens: Tensor, lengths: Tensor, centre: Tensor | None, wanted: TokenLists, of: TransportObjective
+    ) -> tuple[Tensor, Tensor]:
+        found = align_lists(
+            TokenLists(tokens, lengths, centre), wanted,
+            regularization=of.regularization, tolerance=of.tolerance, max_iterations=of.max_iterations,
+        )  # fmt: skip
+        ctx.save_for_backward(found.gradient.to(tokens.dtype))
+        unconverged = (~found.converged).sum().to(found.transport_cost.dtype)
+        ctx.mark_non_differentiable(unconverged)
+        return found.transport_cost.sum(), unconverged
 
-
-def _alike_in_length(first: Tensor, second: Tensor) -> Iterator[Tensor]:
-    """Yield the rows in chunks of like length: a name of three words must not be padded to a list of forty."""
-    lengths = first.sum(1) + second.sum(1)
-    yield from torch.argsort(lengths, stable=True).split(_CHUNK)
-
-
-def _part(batch: TokenBatch, rows: Tensor) -> TokenBatch:
-    """Take some rows of a batch, cut to the last position that any of them uses."""
-    mask = batch.mask[rows]
-    used = mask.any(0).nonzero()
-    length = int(used[-1]) + 1 if len(used) else 1
-    return TokenBatch(batch.tokens[rows, :length], mask[:, :length], batch.pooled[rows])
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, gradient: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+        (along_tokens,) = ctx.saved_tensors
+        return along_tokens * gradient, None, None, None, None

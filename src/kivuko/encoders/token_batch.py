@@ -15,18 +15,28 @@ class TokenBatch:
 
     Shapes: ``tokens`` float [batch, length, dim]; ``mask`` bool [batch, length], True where a token is content
     (padding and special tokens are False); ``pooled`` float [batch, dim], not necessarily of unit length.
+    ``packed``: float [content tokens, dim], ``tokens[mask]``, from an encoder that has it at hand: a gradient along it
+    need not go through the padding.
     """
 
     tokens: Tensor
     mask: Tensor
     pooled: Tensor
+    packed: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.tokens)
 
     def to(self, device: torch.device | str) -> TokenBatch:
         """Return the same batch on another device."""
-        return TokenBatch(self.tokens.to(device), self.mask.to(device), self.pooled.to(device))
+        packed = None if self.packed is None else self.packed.to(device)
+        return TokenBatch(self.tokens.to(device), self.mask.to(device), self.pooled.to(device), packed)
+
+    def content(self) -> Tensor:
+        """Return the content tokens end to end, float [content tokens, dim]; differentiable."""
+        if self.packed is not None:
+            return self.packed
+        return self.tokens.flatten(0, 1)[self.mask.flatten()]
 
 
 class Encoder(Protocol):

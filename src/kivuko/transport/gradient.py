@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -13,6 +14,7 @@ from kivuko.transport.problem import Problem
 from kivuko.transport.settings import Settings
 from kivuko.transport.solution import Solution
 
+Adjoint = Callable[[torch.Tensor, torch.Tensor, Settings], tuple[torch.Tensor, torch.Tensor]]
 Marginals = tuple[torch.Tensor | None, torch.Tensor | None]
 
 
@@ -26,20 +28,31 @@ def envelope(problem: Problem, cost: torch.Tensor, settings: Settings, solution:
 
 
 def implicit(
-    problem: Problem, cost: torch.Tensor, marginals: Marginals, settings: Settings, solution: Solution
+    problem: Problem,
+    cost: torch.Tensor,
+    marginals: Marginals,
+    settings: Settings,
+    solution: Solution,
+    *,
+    on_triton: bool = False,
 ) -> Plan:
     """Return a plan whose coupling is a differentiable function of the cost and of the given marginals.
 
     The implicit function theorem on the optimality conditions (Luise et al. 2018; Eisenberger et al. 2022): exact at
     the optimum, so solve to a small tolerance.
     """
+    solver: Adjoint = adjoint
+    if on_triton:
+        from kivuko.transport.triton_adjoint import fits, triton_adjoint
+
+        solver = triton_adjoint if fits(solution.coupling, torch.float64) else adjoint
     row, col = (
         own if given is None else _live_marginal(own, given)
         for own, given in zip((problem.row_marginal, problem.col_marginal), marginals, strict=True)
     )
     live = Problem(_live_cost(problem, cost), row, col)
     coupling = _Coupling.apply(  # type: ignore[no-untyped-call]
-        live.cost, row, col, solution.coupling, settings
+        live.cost, row, col, solution.coupling, settings, solver
     )
     return describe(live, settings, replace(solution, coupling=coupling, figures=None), regularized=True)
 
@@ -66,30 +79,34 @@ class _Coupling(torch.autograd.Function):
         col_marginal: torch.Tensor,
         coupling: torch.Tensor,
         settings: Settings,
+        adjoint: Adjoint,
     ) -> torch.Tensor:
         ctx.save_for_backward(coupling, row_marginal, col_marginal)
-        ctx.settings = settings
+        ctx.settings, ctx.adjoint = settings, adjoint
         return coupling.clone()
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, None, None]:
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         coupling, row_marginal, col_marginal = ctx.saved_tensors
         settings: Settings = ctx.settings
         weighted = coupling * gradient
-        x, y = adjoint(coupling, weighted, settings)
+        x, y = ctx.adjoint(coupling, weighted, settings)
         along_cost = (coupling * (x[:, :, None] + y[:, None, :]) - weighted) / settings.regularization
-        # Relaxed: the row sums are marginal * exp(-f / penalty), so the marginal is felt in that proportion.
-        row_scale, col_scale = (
-            1.0
-            if math.isinf(penalty)
-            else torch.where(mass > 0, sums / mass.clamp_min(torch.finfo(mass.dtype).tiny), 0)
-            for mass, sums, penalty in (
-                (row_marginal, coupling.sum(2), settings.row_penalty),
-                (col_marginal, coupling.sum(1), settings.col_penalty),
-            )
-        )
-        return along_cost, x * row_scale, y * col_scale, None, None
+        row_felt = _felt(row_marginal, coupling.sum(2), settings.row_penalty, settings.row_share)
+        col_felt = _felt(col_marginal, coupling.sum(1), settings.col_penalty, settings.col_share)
+        return along_cost, x * row_felt, y * col_felt, None, None, None
+
+
+def _felt(marginal: torch.Tensor, sums: torch.Tensor, penalty: float, share: float) -> torch.Tensor:
+    """Return by how much a side's sums follow its marginal, its total scaling u held fixed.
+
+    Where the marginal must hold, by as much. Relaxed, sums = marginal^(1 / share) * u^(-regularization / penalty).
+    """
+    if math.isinf(penalty):
+        return torch.ones_like(marginal)
+    tiny = torch.finfo(marginal.dtype).tiny
+    return torch.where(marginal > 0, sums / marginal.clamp_min(tiny), 0.0) / share
 
 
 def adjoint(coupling: torch.Tensor, weighted: torch.Tensor, settings: Settings) -> tuple[torch.Tensor, torch.Tensor]:

@@ -33,17 +33,14 @@ def numba_sinkhorn(problem: Problem, settings: Settings) -> Solution:
     step. Runs on ``torch.get_num_threads()`` threads, without Python's lock; its answer does not depend on how many.
     """
     batch, n, m = problem.cost.shape
-    options = Options(
-        settings.regularization, settings.row_share, settings.col_share, settings.tolerance,
-        settings.max_iterations, _WIDEST,
-    )  # fmt: skip
+    options = kernel_options(settings)
     inputs = [part.contiguous().numpy() for part in (problem.cost, problem.row_marginal, problem.col_marginal)]
     solution = empty_solution(problem)
     figures = np.zeros((batch, 5))
     found = (solution.coupling, solution.row_potential, solution.col_potential)
     if solution.coupling.numel():
         outputs = (*(part.numpy() for part in found), figures, solution.iterations.numpy())
-        _in_parts(lambda first, last: solve_range(*inputs, options, first, last, *outputs), batch, n * m)
+        in_parts(lambda first, last: solve_range(*inputs, options, first, last, *outputs), batch, n * m)
     cost, divergence, entropy, error, largest = torch.from_numpy(figures).to(problem.cost.dtype).unbind(1)
     return replace(
         solution, marginal_error=error, converged=within(error, settings),
@@ -51,7 +48,15 @@ def numba_sinkhorn(problem: Problem, settings: Settings) -> Solution:
     )  # fmt: skip
 
 
-def _in_parts(work: Callable[[int, int], None], batch: int, cells: int) -> None:
+def kernel_options(settings: Settings) -> Options:
+    """Return the settings in the form that the compiled functions take."""
+    return Options(
+        settings.regularization, settings.row_share, settings.col_share, settings.tolerance,
+        settings.max_iterations, _WIDEST,
+    )  # fmt: skip
+
+
+def in_parts(work: Callable[[int, int], None], batch: int, cells: int) -> None:
     """Run ``work`` over ranges that cover the batch, on as many threads as are worth waking."""
     threads = max(1, min(torch.get_num_threads(), batch * cells // _SHARE))
     if threads == 1:

@@ -58,24 +58,26 @@ _INSTALL = {"numba": "pip install 'kivuko[fast]'", "triton": "pip install triton
 
 
 def sinkhorn_backend(name: str, device: torch.device) -> Backend:
-    """Return the solver of a backend, or for "auto" of the fastest that is installed and runs on ``device``.
+    """Return the solver of a backend, or for "auto" of numba on a CPU where it is installed, else of torch.
+
+    "auto" leaves Triton's kernel aside as long as that has not run on a GPU.
 
     Raises:
         UsageError: the backend does not run on that device.
         MissingDependencyError: its package is not installed.
     """
     if name == "auto":
-        fitting = (one for one in _DEVICE if _DEVICE[one] == device.type and _installed(one))
-        return BACKENDS[next(fitting, "torch")]()
+        return BACKENDS["numba" if device.type == "cpu" and is_installed("numba") else "torch"]()
     if name in _DEVICE and device.type != _DEVICE[name]:
         raise UsageError(
             f"backend {name!r} runs on {_DEVICE[name]} and cost is on {device}: move it, or leave backend out"
         )
-    if name in _DEVICE and not _installed(name):
+    if name in _DEVICE and not is_installed(name):
         raise MissingDependencyError(f"backend {name!r} is not installed. Run: {_INSTALL[name]}")
     return BACKENDS[name]()
 
 
 @functools.cache
-def _installed(package: str) -> bool:
+def is_installed(package: str) -> bool:
+    """Tell whether a package can be imported, without importing it."""
     return importlib.util.find_spec(package) is not None

@@ -87,8 +87,9 @@ def solve(
         marginal_penalty: weight of the KL penalties, > 0, in the unit of the cost; a pair sets (rows, columns) apart.
             None, also within the pair: the marginal must hold. Sinkhorn methods only.
         method: one of ``METHODS``.
-        backend: what ``sinkhorn`` runs on: "numba" (CPU), "triton" (CUDA), "torch" (any), or "auto": the fastest that
-            is installed and fits the device. The other methods have one backend.
+        backend: what ``sinkhorn`` runs on: "numba" (CPU), "torch" (any), "triton" (CUDA; tested through Triton's
+            interpreter, not yet run on a GPU), or "auto": numba where it is installed and fits the device, else
+            torch. The other methods have one backend.
         gradient: "none": no field carries a gradient. "envelope": ``transport_cost`` and ``value`` do, along the
             cost, with the plan held fixed (OPTICAL's; exact for ``value``). "implicit": so do ``coupling`` and
             ``entropy``, through the plan, along the cost and the given marginals (Sinkhorn methods only).
@@ -124,7 +125,8 @@ def solve(
     with full_precision(cost.device):
         if gradient == "envelope":
             return envelope(problem, cost, asked, solution, chosen.entropic)
-        return implicit(problem, cost, (row_marginal, col_marginal), asked, solution)
+        given = (row_marginal, col_marginal)
+        return implicit(problem, cost, given, asked, solution, on_triton=backend == "triton")
 
 
 def _solved(problem: Problem, asked: Settings, backend: Backend, regularization: float | None) -> Solution:
