@@ -122,13 +122,14 @@ def _check_place(name: str, tensor: torch.Tensor, shape: tuple[int, int], device
         raise UsageError(f"{name} is on {tensor.device} and cost on {device}: move one to the other")
 
 
-def refuse_costs(problem: Problem, largest: torch.Tensor, regularization: float | None) -> None:
+def refuse_costs(problem: Problem, largest: torch.Tensor, regularization: float | None, first: int = 0) -> None:
     """Refuse costs that no solver can work with.
 
     Args:
         problem: its cost need not be cleaned.
         largest: [batch], the largest absolute cost where there is mass, NaN or infinite if one is.
         regularization: of an entropic method, else None.
+        first: the place in the whole batch of this one's first problem.
 
     Raises:
         UsageError: a cost is not finite, or is so large next to the regularization that neighbouring floating-point
@@ -136,18 +137,19 @@ def refuse_costs(problem: Problem, largest: torch.Tensor, regularization: float 
     """
     if not largest.isfinite().all():
         cost = problem.cleaned().cost
-        first, row, col = (~cost.isfinite()).nonzero()[0].tolist()
+        at, row, col = (~cost.isfinite()).nonzero()[0].tolist()
         raise UsageError(
-            f"cost (shape {list(cost.shape)}) of problem {first} is {cost[first, row, col].item():g} at row {row}, "
+            f"cost (problems of shape {list(cost.shape[1:])}) of problem {first + at} is "
+            f"{cost[at, row, col].item():g} at row {row}, "
             f"column {col}: give finite costs, or mask that row or column"
         )
     finest = torch.finfo(largest.dtype).eps
     if regularization is not None and (steep := largest * finest > regularization).any():
-        first = int(steep.nonzero()[0, 0])
+        at = int(steep.nonzero()[0, 0])
         raise UsageError(
-            f"regularization {regularization:g} is too small for problem {first}, whose largest cost is "
-            f"{largest[first].item():g}, in {largest.dtype}: "
-            f"give at least {largest[first].item() * finest:.2g}, scale the cost down, or pass float64"
+            f"regularization {regularization:g} is too small for problem {first + at}, whose largest cost is "
+            f"{largest[at].item():g}, in {largest.dtype}: "
+            f"give at least {largest[at].item() * finest:.2g}, scale the cost down, or pass float64"
         )
 
 

@@ -9,6 +9,7 @@ from types import MappingProxyType
 import torch
 
 from kivuko.errors import UsageError
+from kivuko.transport.chunks import solve_in_chunks
 from kivuko.transport.exact import exact
 from kivuko.transport.gradient import envelope, implicit
 from kivuko.transport.greedy import greedy
@@ -134,9 +135,7 @@ def _solved(problem: Problem, asked: Settings, backend: Backend, regularization:
         solution = backend.solver(problem, asked)
         refuse_costs(problem, solution.largest_cost, regularization)
         return solution
-    problem = problem.cleaned()
-    refuse_costs(problem, problem.largest_cost(), regularization)
-    return backend.solver(problem, asked)
+    return solve_in_chunks(problem, asked, backend.solver, regularization)
 
 
 def _method(method: str, backend: str, gradient: str, marginal_penalty: object) -> Method:
