@@ -1,5 +1,7 @@
-"""``python -m benchmarks``: run every benchmark."""
+"""``python -m benchmarks``: run every benchmark that this machine can run."""
 
-from benchmarks.transport import main
+from benchmarks.training_step import main as training_step
+from benchmarks.transport import main as transport
 
-main()
+transport()
+training_step()
