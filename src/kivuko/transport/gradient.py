@@ -123,6 +123,8 @@ def adjoint(coupling: torch.Tensor, weighted: torch.Tensor, settings: Settings) 
     Returns:
         x [batch, n] and y [batch, m]; 0 where there is no mass.
     """
+    if coupling.numel() == 0:
+        return weighted.sum(2), weighted.sum(1)
     if coupling.shape[1] > coupling.shape[2]:  # eliminate the longer side
         y, x = adjoint(coupling.transpose(1, 2), weighted.transpose(1, 2), _flipped(settings))
         return x, y

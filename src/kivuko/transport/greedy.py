@@ -32,7 +32,7 @@ def greedy(problem: Problem, settings: Settings) -> Solution:
         cell = left.argmin(dim=1)  # [batch]
         row, col = cell // m, cell % m
         open_ = turn < matches
-        solution.coupling[each[open_], row[open_], col[open_]] = (1 / matches[open_]).to(left.dtype)
+        solution.coupling[each[open_], row[open_], col[open_]] = 1 / matches[open_].to(left.dtype)
         grid = left.view(batch, n, m)
         grid[each, row, :] = torch.inf
         grid[each, :, col] = torch.inf

@@ -161,15 +161,28 @@ def _solve_one(cost, n, m, largest, options, tile, rows, cols, system, right):
         larger = scale / 2.0**stage
         _fit_rows(cost, n, m, larger, options, tile, rows, cols)
         most = min(_STAGE, (options.max_iterations - spent) // 2)
-        taken, _ = _iterate(cost, n, m, larger, options, most, tile, rows, cols, system, right)
+        taken, _ = _iterate(cost, n, m, larger, options, most, False, tile, rows, cols, system, right)
         spent += taken
         # Half the regularization, the same potentials: twice as many units of it.
         _fold(rows, 2)
         _fold(cols, 2)
     _fit_rows(cost, n, m, scale, options, tile, rows, cols)
     most = options.max_iterations - spent
-    taken, error = _iterate(cost, n, m, scale, options, most, tile, rows, cols, system, right)
-    return spent + taken, error
+    taken, error = _iterate(cost, n, m, scale, options, most, False, tile, rows, cols, system, right)
+    spent += taken
+    if not np.isfinite(error):  # never seen; were it to happen, the plain iteration is slow but sure
+        _reset(rows)
+        _reset(cols)
+        _fit_rows(cost, n, m, scale, options, tile, rows, cols)
+        taken, error = _iterate(cost, n, m, scale, options, spent, True, tile, rows, cols, system, right)
+    return spent, error
+
+
+@njit(**OPTIONS)
+def _reset(side):
+    """Go back to potentials of zero."""
+    side.potential[:] = side.potential.dtype.type(0)
+    side.scaling[:] = side.scaling.dtype.type(1)
 
 
 @njit(**OPTIONS)
@@ -244,17 +257,18 @@ def _fold(side, units):
 
 
 @njit(**OPTIONS)
-def _iterate(cost, n, m, scale, options, most, tile, rows, cols, system, right):
+def _iterate(cost, n, m, scale, options, most, careful, tile, rows, cols, system, right):
     """Fit columns and rows in turn, at most ``most`` times; return (iterations, marginal error).
 
     Once the error falls by a steady factor, every fit goes further than the marginals ask, by the step that is best
     for that factor (successive over-relaxation: Thibault et al. 2017 for Sinkhorn; the estimate is Young's, 1954).
+    What has not converged when that would have paid goes on with Newton's method. ``careful``: neither of the two.
     """
     step, since, before, error = 1.0, -_FIRST, np.inf, np.inf
-    patience = newton_pays_after(n, m) if options.row_share == 1.0 and options.col_share == 1.0 else most
+    relaxed = options.row_share < 1.0 or options.col_share < 1.0
+    patience = most if careful or relaxed else newton_pays_after(n, m)
     for iteration in range(1, most + 1):
-        newton = iteration > patience
-        if newton:
+        if iteration > patience:
             step = 1.0
         _col_sums(tile, rows.scaling, cols.sums, n, m)
         col_error, far = _fit(cols, options.col_share, step)
@@ -264,15 +278,17 @@ def _iterate(cost, n, m, scale, options, most, tile, rows, cols, system, right):
         error = max(_error(rows, options.row_share), col_error)
         if error <= options.tolerance or iteration == most:
             return iteration, error
-        if newton:
-            if not newton_step(n, m, tile, rows, cols, system, right):
-                patience = most
+        # A Newton step takes the columns for fitted. Every other fit of the rows is a plain one: rows with hardly any
+        # mass, which to Newton's matrix are noise, must not be left behind.
+        if iteration > patience and (iteration - patience) % 2 == 1 and col_error <= 0.1 * error < 1.0:
+            _col_sums(tile, rows.scaling, cols.sums, n, m)  # absorbing has used the place for something else
+            newton_step(n, m, tile, rows, cols, system, right)
             _absorb(cost, n, m, scale, tile, rows, cols)
             continue
         since += 1
         if since == 0:
             before = error
-        elif since == _WINDOW:
+        elif since == _WINDOW and not careful:
             step = _next_step(step, (error / before) ** (1.0 / _WINDOW))
             since, before = -_FIRST, error
         _, far = _fit(rows, options.row_share, step)
@@ -329,39 +345,51 @@ def _col_sums(tile, scaling, sums, n, m):
 
 @njit(**OPTIONS)
 def _fit(side, share, step):
-    """Move a side's scalings to where their sums match the marginal, times ``step`` in the logarithm.
+    """Move a side's scalings to where their sums match the marginal, and further if ``step`` is more than 1.
+
+    How much further is bounded: while a gap is wide, the rate that the step was chosen by means nothing, and full
+    over-relaxation would throw the plan back and forth.
 
     Returns the side's marginal error after that, and whether a scaling has gone far from 1.
     """
     kind = side.marginal.dtype.type
     least, most, small, large = kind(1e-13), kind(1e13), kind(2e-9), kind(5e8)
-    far = 0
+    far, error = 0, kind(0)
     if share == 1.0 and step == 1.0:
         for i in range(side.marginal.shape[0]):
             one = min(max(side.marginal[i] / side.sums[i], least), most)
+            error += abs(one * side.sums[i] - side.marginal[i])
             side.scaling[i] = one
             far |= (one < small) | (one > large)
-        return kind(0), far != 0
-    over, part, pull = kind(step), kind(share), kind(1.0 - share)
-    error = kind(0)
+        return error, far != 0
+    extra, part, pull = kind(step - 1.0), kind(share), kind(1.0 - share)
     if share == 1.0:
         for i in range(side.marginal.shape[0]):
-            gap = logarithm(side.marginal[i] / (side.sums[i] * side.scaling[i]))
-            one = min(max(side.scaling[i] * exponential(over * gap), least), most)
+            gap = logarithm(_bounded(side.marginal[i] / (side.sums[i] * side.scaling[i])))
+            further = extra * min(max(gap, kind(-1)), kind(1))
+            one = min(max(side.scaling[i] * exponential(gap + further), least), most)
             error += abs(one * side.sums[i] - side.marginal[i])
             side.scaling[i] = one
             far |= (one < small) | (one > large)
         return error, far != 0
     for i in range(side.marginal.shape[0]):
         own = logarithm(side.scaling[i])
-        gap = part * logarithm(side.marginal[i] / side.sums[i]) - pull * side.potential[i] - own
-        one = min(max(side.scaling[i] * exponential(over * gap), least), most)
+        gap = part * logarithm(_bounded(side.marginal[i] / side.sums[i])) - pull * side.potential[i] - own
+        further = extra * min(max(gap, kind(-1)), kind(1))
+        one = min(max(side.scaling[i] * exponential(gap + further), least), most)
         # What is left of the gap is what the marginal that the penalty allows lacks.
-        left = (kind(1) - over) * gap / part
-        error += abs(one * side.sums[i] * (exponential(left) - kind(1)))
+        left = gap - logarithm(one) + own
+        error += abs(one * side.sums[i] * (exponential(min(left / part, kind(80))) - kind(1)))
         side.scaling[i] = one
         far |= (one < small) | (one > large)
     return error, far != 0
+
+
+@njit(**OPTIONS)
+def _bounded(ratio):
+    """Keep a quotient, whose divisor may have underflowed to 0, where its logarithm is a number."""
+    kind = type(ratio)
+    return min(max(ratio, kind(1e-37)), kind(1e37))
 
 
 @njit(**OPTIONS)
@@ -376,8 +404,8 @@ def _error(side, share):
     part, pull = kind(share), kind(1.0 - share)
     for i in range(side.marginal.shape[0]):
         own = logarithm(side.scaling[i])
-        gap = part * logarithm(side.marginal[i] / side.sums[i]) - pull * side.potential[i] - own
-        error += abs(side.scaling[i] * side.sums[i] * (exponential(gap / part) - kind(1)))
+        gap = part * logarithm(_bounded(side.marginal[i] / side.sums[i])) - pull * side.potential[i] - own
+        error += abs(side.scaling[i] * side.sums[i] * (exponential(min(gap / part, kind(80))) - kind(1)))
     return error
 
 

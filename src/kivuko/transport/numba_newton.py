@@ -35,8 +35,7 @@ def newton_step(n, m, tile, rows, cols, system, right):
         tile: [>= n, width], the absorbed kernel; overwritten with P / sqrt(c).
         system: float64 [>= n, >= n], overwritten. right: float64 [>= n], overwritten.
 
-    Returns:
-        bool: whether the step could be computed. The tile must be computed anew in either case.
+    The tile must be computed anew afterwards. A step that is no number is not taken.
     """
     kind = tile.dtype.type
     cols.sums[:m] = np.sqrt(cols.scaling[:m] / cols.sums[:m])  # P_ij / sqrt(c_j) = u_i K_ij sqrt(v_j / sums_j)
@@ -63,13 +62,12 @@ def newton_step(n, m, tile, rows, cols, system, right):
     for i in range(n - 1):
         low, high = min(low, right[i]), max(high, right[i])
     if not np.isfinite(high - low):
-        return False
+        return
     length = high - low
     shortened = np.log1p(length) / length if length > 1e-9 else 1.0
     for i in range(n - 1):
         moved = exponential(kind(shortened * right[i]))
         rows.scaling[i] = min(max(rows.scaling[i] * moved, kind(1e-13)), kind(1e13))
-    return True
 
 
 @njit(**OPTIONS)

@@ -71,7 +71,10 @@ def figures_of(problem: Problem, coupling: torch.Tensor) -> Figures:
     """Return what a coupling costs and how far it spreads; differentiable in both arguments."""
     transport_cost: torch.Tensor = torch.linalg.vecdot(coupling.flatten(1), problem.cost.flatten(1))
     rows, cols = coupling.sum(dim=2), coupling.sum(dim=1)
-    cross = torch.xlogy(rows, problem.row_marginal).sum(1) + torch.xlogy(cols, problem.col_marginal).sum(1)
+    # Where a marginal is 0, so is the sum, and nothing flows back; xlogy's derivative there is 0 / 0.
+    least = torch.finfo(coupling.dtype).tiny
+    cross = (rows * problem.row_marginal.clamp_min(least).log()).sum(1)
+    cross = cross + (cols * problem.col_marginal.clamp_min(least).log()).sum(1)
     product = problem.row_marginal.sum(1) * problem.col_marginal.sum(1)
     entropy = _entropy(coupling)
     return Figures(transport_cost, entropy, divergence=-entropy - cross - rows.sum(1) + product)

@@ -64,14 +64,17 @@ def settings(
     if max_iterations < 1:
         raise UsageError(f"max_iterations is {max_iterations}: give at least 1")
     pair = marginal_penalty if isinstance(marginal_penalty, tuple) else (marginal_penalty, marginal_penalty)
-    if len(pair) != 2:
-        raise UsageError(f"marginal_penalty is {marginal_penalty}: give one number, or a pair (rows, columns)")
-    row, col = (math.inf if one is None else float(one) for one in pair)
-    if not (row > 0 and col > 0):
+    if len(pair) != 2 or not all(_is_penalty(one) for one in pair):
         raise UsageError(
-            f"marginal_penalty is {marginal_penalty}: give positive numbers, or None where the marginal must hold"
+            f"marginal_penalty is {marginal_penalty!r}: give a positive number, or a pair (rows, columns) of them; "
+            "None where the marginal must hold"
         )
+    row, col = (math.inf if one is None else float(one) for one in pair)
     return Settings(regularization, row, col, tolerance, max_iterations)
+
+
+def _is_penalty(value: object) -> bool:
+    return value is None or (isinstance(value, int | float) and not isinstance(value, bool) and value > 0)
 
 
 def _share(penalty: float, regularization: float) -> float:
