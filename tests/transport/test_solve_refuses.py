@@ -8,12 +8,14 @@ import pytest
 import torch
 
 from kivuko import transport
-from kivuko.errors import UsageError
+from kivuko.errors import MissingDependencyError, UsageError
+from kivuko.transport import sinkhorn as backends
 
 COST = torch.zeros(2, 2, 3)
 HALF = torch.full((2, 2), 0.5)
 THIRD = torch.full((2, 3), 1 / 3)
 FIRST_ONLY = torch.tensor([[True, True], [True, False]])
+NAN, INF = float("nan"), float("inf")
 
 
 def changed(tensor: torch.Tensor, place: tuple[int, ...], value: float) -> torch.Tensor:
@@ -22,62 +24,157 @@ def changed(tensor: torch.Tensor, place: tuple[int, ...], value: float) -> torch
     return copy
 
 
-CASES: dict[str, tuple[dict[str, Any], str]] = {
-    "method": ({"method": "magic"}, r"method 'magic' is unknown: choose from sinkhorn"),
+OPTIONS: dict[str, tuple[dict[str, Any], str]] = {
+    "method": ({"method": "magic"}, r"method 'magic' is unknown: choose from exact, greedy, .*sinkhorn_log"),
+    "backend": ({"backend": "jax"}, r"backend 'jax' is unknown: choose from auto, numba, torch, triton"),
+    "gradient": ({"gradient": "all"}, r"gradient 'all' is unknown: choose from envelope, implicit, none"),
     "no regularization": ({"regularization": 0.0}, r"regularization is 0.0: give a positive"),
     "negative regularization": ({"regularization": -1.0}, r"regularization is -1.0: give a positive"),
-    "nan regularization": ({"regularization": float("nan")}, r"regularization is nan: give a positive"),
+    "nan regularization": ({"regularization": NAN}, r"regularization is nan: give a positive"),
+    "infinite regularization": ({"regularization": INF}, r"regularization is inf: give a positive, finite"),
     "tolerance": ({"tolerance": 0.0}, r"tolerance is 0.0: give a positive"),
     "iterations": ({"max_iterations": 0}, r"max_iterations is 0: give at least 1"),
+    "penalty": ({"marginal_penalty": 0.0}, r"marginal_penalty is 0.0: give .*positive number.*None"),
+    "one penalty": ({"marginal_penalty": (None, -1.0)}, r"marginal_penalty is \(None, -1.0\): give .*positive"),
+    "nan penalty": ({"marginal_penalty": NAN}, r"marginal_penalty is nan: give .*positive"),
+    "three penalties": ({"marginal_penalty": (1.0, 1.0, 1.0)}, r"marginal_penalty is \(1.0, .*or a pair"),
+    "a list of penalties": ({"marginal_penalty": [1.0, 0.0]}, r"marginal_penalty is \[1.0, 0.0\]"),
+    "a word for a penalty": ({"marginal_penalty": "high"}, r"marginal_penalty is .*high"),
+}
+for _method in ("proximal", "exact", "greedy"):
+    OPTIONS[f"implicit {_method}"] = (
+        {"gradient": "implicit", "method": _method},
+        rf"gradient 'implicit' is given, but .*'{_method}'.*use 'envelope'",
+    )
+    OPTIONS[f"penalty {_method}"] = (
+        {"marginal_penalty": 1.0, "method": _method}, rf"marginal_penalty is given, but method '{_method}' keeps",
+    )  # fmt: skip
+for _method in ("sinkhorn_log", "proximal", "exact", "greedy"):
+    OPTIONS[f"backend {_method}"] = (
+        {"backend": "torch", "method": _method}, rf"backend 'torch' is given, but method '{_method}' has no choice",
+    )  # fmt: skip
+
+PIECES: dict[str, tuple[dict[str, Any], str]] = {
     "flat cost": ({"cost": torch.zeros(2, 3)}, r"cost is .* shape \[2, 3\]: give .*\[batch, n, m\]"),
     "complex cost": ({"cost": COST.to(torch.complex64)}, r"cost is torch.complex64"),
     "nan cost": (
-        {"cost": changed(COST, (1, 0, 2), float("nan"))},
-        r"cost of problem 1 is nan at row 0, column 2: give finite costs, or mask",
+        {"cost": changed(COST, (1, 0, 2), NAN)},
+        r"cost .*of problem 1 is nan at row 0, column 2: give finite costs, or mask",
     ),
-    "infinite cost": ({"cost": changed(COST, (0, 1, 0), float("inf"))}, r"cost of problem 0 is inf at row 1"),
-    "steep": (
-        {"cost": changed(COST, (1, 0, 0), 1e6), "regularization": 1e-3},
-        r"regularization 0.001 is too small for problem 1.*1e\+06.*pass float64",
+    "infinite cost": ({"cost": changed(COST, (0, 1, 0), INF)}, r"cost .*of problem 0 is inf at row 1, column 0"),
+    "minus infinity": ({"cost": changed(COST, (1, 1, 1), -INF)}, r"cost .*of problem 1 is -inf at row 1, column 1"),
+    "first of several": (
+        {"cost": torch.stack([COST[0], COST[0], COST[0] + NAN, COST[0] + INF])},
+        r"cost .*of problem 2 is nan at row 0, column 0",
     ),
     "row shape": ({"row_marginal": THIRD}, r"row_marginal has shape \[2, 3\]: this cost needs \[2, 2\]"),
     "col shape": ({"col_marginal": HALF}, r"col_marginal has shape \[2, 2\]: this cost needs \[2, 3\]"),
+    "one marginal for all": ({"row_marginal": HALF[0]}, r"row_marginal has shape \[2\]: this cost needs \[2, 2\]"),
     "negative": (
         {"row_marginal": torch.tensor([[0.5, 0.5], [1.5, -0.5]])},
-        r"row_marginal of problem 1 is -0.5 at position 1",
+        r"row_marginal of problem 1 is -0.5 at position 1: give finite masses that are not negative",
     ),
     "nan marginal": (
-        {"col_marginal": changed(THIRD, (0, 2), float("nan"))},
+        {"col_marginal": changed(THIRD, (0, 2), NAN)},
         r"col_marginal of problem 0 is nan at position 2",
+    ),
+    "infinite marginal": (
+        {"row_marginal": changed(HALF, (1, 0), INF)},
+        r"row_marginal of problem 1 is inf at position 0",
     ),
     "sum": (
         {"col_marginal": changed(THIRD, (1, 0), 0.5)},
         r"col_marginal of problem 1 sums to 1.16667, not 1: .*normalize",
     ),
+    "barely off": ({"row_marginal": HALF * 1.006}, r"row_marginal of problem 0 sums to 1.006, not 1"),
     "no mass": ({"row_marginal": changed(HALF, (0,), 0.0)}, r"row_marginal of problem 0 sums to 0, not 1"),
     "masked mass": (
         {"row_marginal": HALF, "row_mask": FIRST_ONLY},
         r"row_marginal of problem 1 puts mass 0.5 on masked position 1: set it to 0",
     ),
     "mask type": ({"row_mask": torch.ones(2, 2)}, r"row_mask is torch.float32: give a torch.bool"),
-    "mask shape": (
-        {"col_mask": FIRST_ONLY},
-        r"col_mask has shape \[2, 2\]: this cost needs \[2, 3\]",
+    "whole numbers for a mask": (
+        {"col_mask": torch.ones(2, 3, dtype=torch.int64)},
+        r"col_mask is torch.int64: give a torch.bool",
     ),
-    "device": ({"row_marginal": HALF.to("meta")}, r"row_marginal is on meta and cost on cpu"),
+    "mask shape": ({"col_mask": FIRST_ONLY}, r"col_mask has shape \[2, 2\]: this cost needs \[2, 3\]"),
+    "row marginal's device": ({"row_marginal": HALF.to("meta")}, r"row_marginal is on meta and cost on cpu"),
+    "col marginal's device": ({"col_marginal": THIRD.to("meta")}, r"col_marginal is on meta and cost on cpu"),
+    "mask's device": ({"row_mask": FIRST_ONLY.to("meta")}, r"row_mask is on meta and cost on cpu: move one"),
+    "no row": (
+        {"row_mask": torch.tensor([[True, True], [False, False]])},
+        r"row_mask of problem 1 leaves no row .*\[2, 2, 3\].*allow_empty=True",
+    ),
+    "no column": (
+        {"col_mask": torch.tensor([[False] * 3, [True] * 3])},
+        r"col_mask of problem 0 leaves no column .*\[2, 2, 3\].*allow_empty=True",
+    ),
+    "no rows at all": ({"cost": torch.zeros(2, 0, 3)}, r"of problem 0 leaves no row .*\[2, 0, 3\]"),
+    "no columns at all": ({"cost": torch.zeros(2, 3, 0)}, r"of problem 0 leaves no column .*\[2, 3, 0\]"),
 }
+METHODS = [{"method": name} for name in transport.METHODS] + [{"backend": "torch"}]
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_refused_in_one_line(case: str) -> None:
-    arguments, message = CASES[case]
+def refused(message: str, **arguments: Any) -> None:
     with pytest.raises(UsageError, match=message) as caught:
         transport.solve(**{"cost": COST, **arguments})
     assert "\n" not in str(caught.value)
 
 
-def test_a_mass_that_rounding_explains_is_accepted_and_made_exact() -> None:
-    off = HALF * 1.003
-    plan = transport.solve(torch.rand(2, 2, 3), off, regularization=0.5, tolerance=1e-5)
+@pytest.mark.parametrize("case", OPTIONS)
+def test_an_option_is_refused_in_one_line(case: str) -> None:
+    arguments, message = OPTIONS[case]
+    refused(message, **arguments)
+
+
+@pytest.mark.parametrize("method", METHODS, ids=lambda one: "-".join(one.values()))
+@pytest.mark.parametrize("case", PIECES)
+def test_a_bad_piece_is_refused_in_one_line_by_every_method(case: str, method: dict[str, str]) -> None:
+    arguments, message = PIECES[case]
+    refused(message, **arguments, **method)
+
+
+@pytest.mark.parametrize("method", [{"method": "sinkhorn"}, {"method": "sinkhorn_log"}, {"backend": "torch"}])
+def test_a_regularization_too_small_for_the_type_is_refused(method: dict[str, str]) -> None:
+    cost = changed(COST, (1, 0, 0), 1e6)
+    refused(
+        r"regularization 0.001 is too small for problem 1.*1e\+06.*pass float64",
+        cost=cost,
+        regularization=1e-3,
+        **method,
+    )
+    assert transport.solve(cost.double(), regularization=1e-3, **method).coupling.isfinite().all()
+    # Where there is no mass to be moved, no cost is too large.
+    mask = torch.tensor([[True, True], [False, True]])
+    assert transport.solve(cost, row_mask=mask, regularization=1e-3, **method).converged.all()
+
+
+@pytest.mark.parametrize("method", METHODS, ids=lambda one: "-".join(one.values()))
+@pytest.mark.parametrize("value", [NAN, INF, 1e30])
+def test_what_lies_in_a_masked_or_massless_cell_is_nobodys_business(value: float, method: dict[str, str]) -> None:
+    cost = changed(COST, (1, 1), value)
+    for arguments in ({"row_mask": FIRST_ONLY}, {"row_marginal": torch.tensor([[0.5, 0.5], [1.0, 0.0]])}):
+        plan = transport.solve(cost, **arguments, **method)
+        assert plan.coupling[1, 1].tolist() == [0, 0, 0]
+        for field in (plan.transport_cost, plan.value, plan.entropy, plan.marginal_error):
+            assert field.isfinite().all()
+
+
+def test_a_backend_of_another_device_is_refused() -> None:
+    refused(r"backend 'triton' runs on cuda and cost is on cpu: move it, or leave backend out", backend="triton")
+
+
+def test_a_backend_that_is_not_installed_names_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backends, "is_installed", lambda package: False)
+    with pytest.raises(
+        MissingDependencyError, match=r"backend 'numba' is not installed. Run: pip install 'kivuko\[fast\]'"
+    ):
+        transport.solve(COST, backend="numba")
+
+
+@pytest.mark.parametrize("method", METHODS, ids=lambda one: "-".join(one.values()))
+def test_a_mass_that_rounding_explains_is_accepted_and_made_exact(method: dict[str, str]) -> None:
+    cost = torch.rand(2, 2, 2, generator=torch.Generator().manual_seed(0))
+    plan = transport.solve(cost, HALF * 1.003, HALF * 0.998, regularization=0.5, tolerance=1e-5, **method)
     assert plan.converged.all()
     torch.testing.assert_close(plan.coupling.sum(2), HALF, atol=2e-5, rtol=0)

@@ -278,15 +278,18 @@ def _iterate(cost, n, m, scale, options, most, careful, tile, rows, cols, system
         error = max(_error(rows, options.row_share), col_error)
         if error <= options.tolerance or iteration == most:
             return iteration, error
-        # A Newton step takes the columns for fitted. Every other fit of the rows is a plain one: rows with hardly any
-        # mass, which to Newton's matrix are noise, must not be left behind.
-        if iteration > patience and (iteration - patience) % 2 == 1 and col_error <= 0.1 * error < 1.0:
+        # A Newton step takes the columns for fitted. After one that gained little the rows are fitted plainly: those
+        # with hardly any mass, which in Newton's matrix are noise, must not be left behind.
+        if iteration > patience and error < 0.8 * before and col_error <= 0.1 * error < 2.5:
+            before = error
             _col_sums(tile, rows.scaling, cols.sums, n, m)  # absorbing has used the place for something else
             newton_step(n, m, tile, rows, cols, system, right)
             _absorb(cost, n, m, scale, tile, rows, cols)
             continue
         since += 1
-        if since == 0:
+        if iteration >= patience:
+            before = np.inf
+        elif since == 0:
             before = error
         elif since == _WINDOW and not careful:
             step = _next_step(step, (error / before) ** (1.0 / _WINDOW))

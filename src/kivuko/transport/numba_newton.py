@@ -28,6 +28,10 @@ def newton_step(n, m, tile, rows, cols, system, right):
     With the column potentials eliminated, the dual is concave in the row potentials; its gradient is what the rows
     lack, its negative Hessian diag(r) - P diag(1 / c) P', a graph's Laplacian (Brauer et al. 2017, sec. 3). Off the
     diagonal all terms have one sign, and the diagonal is minus their sum: nothing cancels, however sharp the plan.
+    Where a plan is so sharp that it falls into parts, the parts' potentials are all but free to move against one
+    another. What is added to the diagonal, the sums' own rounding, makes such a move long where mass is missing, and
+    none where only the last digits differ, so that it cannot drown the moves that count.
+
     The step is shortened to log(1 + d) / d of itself, with d its range: the dual then cannot decrease (the bound of
     Bach 2010 for functions whose third derivative the second bounds, of which log-sum-exp is one).
 
@@ -44,8 +48,9 @@ def newton_step(n, m, tile, rows, cols, system, right):
         line, own = tile[i], rows.scaling[i]
         for j in range(tile.shape[1]):
             line[j] *= own * cols.sums[j]
+    noise = 8.0 * np.finfo(tile.dtype).eps
     for i in range(n):
-        system[i, i] = 0.0
+        system[i, i] = noise * max(rows.scaling[i] * rows.sums[i], rows.marginal[i])
         right[i] = rows.marginal[i] - rows.scaling[i] * rows.sums[i]
     for i in range(n):
         line = tile[i]
@@ -72,16 +77,8 @@ def newton_step(n, m, tile, rows, cols, system, right):
 
 @njit(**OPTIONS)
 def _solve_grounded(n, system, right):
-    """Solve for all but the last unknown, which is 0, by Cholesky's factorization, in place.
-
-    Where a plan is so sharp that it falls into parts, the parts' potentials are free to move against one another, and
-    a pivot vanishes. The floor under it makes that move very long; the damping then shortens it to some twenty nats.
-    """
+    """Solve for all but the last unknown, which is 0, by Cholesky's factorization, in place."""
     size = n - 1
-    least = 1e-12 * system[0, 0]
-    for i in range(1, size):
-        least = max(least, 1e-12 * system[i, i])
-    least = max(least, 1e-30)
     for i in range(size):
         for k in range(i + 1):
             total = system[i, k]
@@ -90,7 +87,7 @@ def _solve_grounded(n, system, right):
             if k < i:
                 system[i, k] = total / system[k, k]
             else:
-                system[i, i] = np.sqrt(max(total, least))
+                system[i, i] = np.sqrt(max(total, 1e-300))
     for i in range(size):
         total = right[i]
         for h in range(i):

@@ -35,6 +35,7 @@ def proximal(problem: Problem, settings: Settings) -> Solution:
     sinkhorn = sinkhorn_backend("auto", problem.cost.device).solver
     index = problem.row_marginal.any(dim=1).nonzero()[:, 0]  # empty problems are solved by zero
     weight = settings.regularization
+    finest = float(problem.largest_cost().max()) * torch.finfo(problem.cost.dtype).eps if len(index) else 0.0
     for _ in range(_MOST_STEPS):
         if not len(index):
             break
@@ -57,6 +58,8 @@ def proximal(problem: Problem, settings: Settings) -> Solution:
         spent = solution.iterations[index] >= settings.max_iterations
         weight /= 2
         index = index[~(optimal | spent)]
+        if weight < finest:  # the log of the plan would be rounding
+            break
     return solution
 
 

@@ -26,10 +26,15 @@ from kivuko.transport.solution import Solution
 
 @dataclass(frozen=True)
 class Method:
-    """A solver, and what it can do. ``entropic``: it minimises the regularised problem, and can relax marginals."""
+    """A solver, and what it can do.
+
+    ``entropic``: it minimises the regularised problem, and can relax marginals. ``regularized``: it has a use for the
+    regularization.
+    """
 
     solver: Solver
     entropic: bool
+    regularized: bool = True
 
 
 # A method is a file that holds a Solver, and its line here.
@@ -38,8 +43,8 @@ METHODS: Mapping[str, Method] = MappingProxyType(
         "sinkhorn": Method(scaling_sinkhorn, entropic=True),
         "sinkhorn_log": Method(log_sinkhorn, entropic=True),
         "proximal": Method(proximal, entropic=False),
-        "exact": Method(exact, entropic=False),
-        "greedy": Method(greedy, entropic=False),
+        "exact": Method(exact, entropic=False, regularized=False),
+        "greedy": Method(greedy, entropic=False, regularized=False),
     }
 )
 GRADIENTS = ("none", "envelope", "implicit")
@@ -120,7 +125,7 @@ def solve(
     with torch.no_grad(), full_precision(cost.device):
         problem = pose(cost, row_marginal, col_marginal, row_mask=row_mask, col_mask=col_mask, allow_empty=allow_empty)
         backend_ = sinkhorn_backend(backend, cost.device) if method == "sinkhorn" else Backend(chosen.solver)
-        solution = _solved(problem, asked, backend_, regularization if chosen.entropic else None)
+        solution = _solved(problem, asked, backend_, regularization if chosen.regularized else None)
         if gradient == "none":
             return describe(problem, asked, solution, regularized=chosen.entropic)
     with full_precision(cost.device):
