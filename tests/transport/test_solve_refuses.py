@@ -178,3 +178,11 @@ def test_a_mass_that_rounding_explains_is_accepted_and_made_exact(method: dict[s
     plan = transport.solve(cost, HALF * 1.003, HALF * 0.998, regularization=0.5, tolerance=1e-5, **method)
     assert plan.converged.all()
     torch.testing.assert_close(plan.coupling.sum(2), HALF, atol=2e-5, rtol=0)
+
+
+@pytest.mark.parametrize("name", ["cost", "row_marginal", "col_marginal", "row_mask", "col_mask"])
+def test_what_is_no_tensor_is_refused_by_name(name: str) -> None:
+    given = {"cost": torch.rand(1, 2, 2)}
+    given[name] = torch.ones(1, 2).tolist()
+    with pytest.raises(UsageError, match=f"{name} is a list: give a torch tensor"):
+        transport.solve(**given)

@@ -52,7 +52,7 @@ def implicit(
     )
     live = Problem(_live_cost(problem, cost), row, col)
     coupling = _Coupling.apply(  # type: ignore[no-untyped-call]
-        live.cost, row, col, solution.coupling, settings, solver
+        live.cost, row, col, solution, settings, solver
     )
     return describe(live, settings, replace(solution, coupling=coupling, figures=None), regularized=True)
 
@@ -77,13 +77,13 @@ class _Coupling(torch.autograd.Function):
         cost: torch.Tensor,
         row_marginal: torch.Tensor,
         col_marginal: torch.Tensor,
-        coupling: torch.Tensor,
+        solution: Solution,
         settings: Settings,
         adjoint: Adjoint,
     ) -> torch.Tensor:
-        ctx.save_for_backward(coupling, row_marginal, col_marginal)
+        ctx.save_for_backward(solution.coupling, row_marginal, col_marginal)
         ctx.settings, ctx.adjoint = settings, adjoint
-        return coupling.clone()
+        return solution.coupling
 
     @staticmethod
     @torch.autograd.function.once_differentiable

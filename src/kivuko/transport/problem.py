@@ -61,6 +61,11 @@ def pose(
     Raises:
         UsageError: a piece has the wrong shape, type or device, or holds values no problem can have.
     """
+    given = {"cost": cost, "row_marginal": row_marginal, "col_marginal": col_marginal, "row_mask": row_mask,
+             "col_mask": col_mask}  # fmt: skip
+    for name, part in given.items():
+        if part is not None and not isinstance(part, torch.Tensor):
+            raise UsageError(f"{name} is a {type(part).__name__}: give a torch tensor (torch.as_tensor makes one)")
     if cost.ndim != 3 or cost.is_complex():
         raise UsageError(f"cost is {cost.dtype} of shape {list(cost.shape)}: give a real tensor of shape [batch, n, m]")
     batch, n, m = cost.shape
@@ -75,8 +80,8 @@ def pose(
             f"{side} of problem {first} leaves no {what} (cost has shape {list(cost.shape)}): drop that problem, "
             "or pass allow_empty=True to get a zero plan for it"
         )
-    given = (("row_marginal", row_marginal, rows), ("col_marginal", col_marginal, cols))
-    row, col = (_whole_marginal(name, marginal, mask, empty, values) for name, marginal, mask in given)
+    sides = (("row_marginal", row_marginal, rows), ("col_marginal", col_marginal, cols))
+    row, col = (_whole_marginal(name, marginal, mask, empty, values) for name, marginal, mask in sides)
     return Problem(cost=values, row_marginal=row, col_marginal=col)
 
 

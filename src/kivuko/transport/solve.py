@@ -122,7 +122,8 @@ def solve(
         tolerance=tolerance,
         max_iterations=max_iterations,
     )
-    with torch.no_grad(), full_precision(cost.device):
+    device = getattr(cost, "device", torch.device("cpu"))  # pose says what else is wrong with it
+    with torch.no_grad(), full_precision(device):
         problem = pose(cost, row_marginal, col_marginal, row_mask=row_mask, col_mask=col_mask, allow_empty=allow_empty)
         backend_ = sinkhorn_backend(backend, cost.device) if method == "sinkhorn" else Backend(chosen.solver)
         solution = _solved(problem, asked, backend_, regularization if chosen.regularized else None)
