@@ -12,7 +12,7 @@ from kivuko.transport.sinkhorn import Solver
 from kivuko.transport.solution import Figures, Solution, zero_solution
 
 # Cells solved together. Below it, parts would cost more in calls than they spare in memory.
-_CELLS = 1 << 20
+_CELLS = 1 << 17
 # Parts of a very large batch: solvers need up to some ten times the cost of the part that they work on.
 _PARTS = 8
 _SOLVED = ("coupling", "marginal_error", "iterations", "converged", "row_potential", "col_potential")
