@@ -144,8 +144,22 @@ def _drawing(panels: Sequence[Panel], title: Sequence[str], notes: Sequence[str]
     return Drawing(math.ceil(right + 2 * _MARGIN), math.ceil(y + _GAP), boxes, lines)
 
 
-def _page_rows(framed: list[tuple[Panel, _Frame]]) -> Iterator[list[tuple[Panel, _Frame]]]:
-    """Fill rows of the page from left to right; a panel wider than the page has a row of its own."""
+def _page_rows(framed: list[tuple[Panel, _Frame]]) -> list[list[tuple[Panel, _Frame]]]:
+    """Fill rows of the page from left to right; a panel wider than the page has a row of its own.
+
+    Panels that take two rows or more are spread evenly: four are two and two, not three and one.
+    """
+    rows = list(_filled_rows(framed))
+    share = -(-len(framed) // max(1, len(rows)))
+    even = [framed[first : first + share] for first in range(0, len(framed), share)]
+    return even if len(even) == len(rows) and all(_width(row) <= _PAGE for row in even) else rows
+
+
+def _width(row: Sequence[tuple[Panel, _Frame]]) -> float:
+    return sum(one.width for _, one in row) + 2 * _MARGIN * (len(row) - 1)
+
+
+def _filled_rows(framed: list[tuple[Panel, _Frame]]) -> Iterator[list[tuple[Panel, _Frame]]]:
     row: list[tuple[Panel, _Frame]] = []
     for panel, frame in framed:
         if row and sum(one.width + 2 * _MARGIN for _, one in row) + frame.width > _PAGE:
