@@ -24,7 +24,7 @@ POINTS = {
 
 def tiny_run(task, folder, points):
     command = [sys.executable, str(SCRIPT), task, str(folder), *points]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=400)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
 

@@ -155,27 +155,25 @@ def _load(marginal, side):
 @njit(**OPTIONS)
 def _solve_one(cost, n, m, largest, options, tile, rows, cols, system, right):
     """Iterate until the plan converges; return (iterations, marginal error)."""
-    scale = -1.0 / options.regularization
-    spent = 0
-    for stage in range(_stages(largest, options), 0, -1):
-        larger = scale / 2.0**stage
-        _fit_rows(cost, n, m, larger, options, tile, rows, cols)
-        most = min(_STAGE, (options.max_iterations - spent) // 2)
-        taken, _ = _iterate(cost, n, m, larger, options, most, False, tile, rows, cols, system, right)
-        spent += taken
-        # Half the regularization, the same potentials: twice as many units of it.
-        _fold(rows, 2)
-        _fold(cols, 2)
-    _fit_rows(cost, n, m, scale, options, tile, rows, cols)
-    most = options.max_iterations - spent
-    taken, error = _iterate(cost, n, m, scale, options, most, False, tile, rows, cols, system, right)
-    spent += taken
-    if not np.isfinite(error):  # never seen; were it to happen, the plain iteration is slow but sure
-        _reset(rows)
-        _reset(cols)
+    stage, careful, spent = _stages(largest, options), False, 0
+    while True:  # one place to call each function: the compiler copies a function to wherever it is called
+        scale = -1.0 / (options.regularization * 2.0**stage)
         _fit_rows(cost, n, m, scale, options, tile, rows, cols)
-        taken, error = _iterate(cost, n, m, scale, options, spent, True, tile, rows, cols, system, right)
-    return spent, error
+        most = options.max_iterations - spent
+        if stage > 0:
+            most = min(_STAGE, most // 2)
+        taken, error = _iterate(cost, n, m, scale, options, most, careful, tile, rows, cols, system, right)
+        spent += taken
+        if stage > 0:  # half the regularization, the same potentials: twice as many units of it
+            _fold(rows, 2)
+            _fold(cols, 2)
+            stage -= 1
+        elif np.isfinite(error) or careful:
+            return spent, error
+        else:  # never seen; were it to happen, the plain iteration is slow but sure
+            _reset(rows)
+            _reset(cols)
+            careful, spent = True, 0
 
 
 @njit(**OPTIONS)
