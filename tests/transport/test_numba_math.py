@@ -7,6 +7,7 @@ import pytest
 
 numba = pytest.importorskip("numba", reason="numba is not installed: pip install 'kivuko[fast]'")
 
+from kivuko.transport import numba_math  # noqa: E402
 from kivuko.transport.numba_math import exponential, logarithm  # noqa: E402
 from kivuko.transport.numba_options import OPTIONS  # noqa: E402
 
@@ -81,3 +82,11 @@ def test_logarithm_of_powers_of_two_and_of_the_ends_of_the_range() -> None:
 def test_float64_is_accurate(compiled, reference) -> None:
     x = np.linspace(1e-3, 700, 10_001)
     np.testing.assert_allclose(compiled(x), reference(x), rtol=1e-14, atol=1e-15)
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+def test_outside_compiled_code_order_is_kept_as_well(kind: type) -> None:
+    numbers = [kind(x) for x in (-3e30, -2.5, -1e-30, 0.0, 1e-30, 1.0, 7e30)]
+    orders = [numba_math.ordered(x) for x in numbers]
+    assert orders == sorted(orders)
+    assert [numba_math.number(order) for order in orders] == numbers

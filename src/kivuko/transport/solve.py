@@ -66,20 +66,17 @@ def solve(
     max_iterations: int = 1000,
     allow_empty: bool = False,
 ) -> Plan:
-    """Solve a batch of optimal-transport problems.
+    """Solve a batch of optimal-transport problems, each by itself.
 
     For each problem, the minimum over plans P with the given marginals a and b of ``<P, cost> + regularization *
     KL(P | a b')`` (Cuturi 2013); with ``marginal_penalty`` the marginals need not hold, and their KL divergence from
     those given is added at that weight (Chizat et al. 2018). The methods:
 
-    - ``sinkhorn``: the fast path for that problem. The one to use in training.
-    - ``sinkhorn_log``: the same plan by the plain log-domain iteration: slow, simple, the reference.
+    - ``sinkhorn``: the fast path for that problem. ``sinkhorn_log``: the plain log-domain iteration, its reference.
     - ``proximal``: IPOT (Xie et al. 2020): the unregularised optimum by entropic proximal steps; sharp plans.
       ``regularization`` is the weight of the first proximal step.
     - ``exact``: the unregularised optimum by POT's network simplex on the CPU, a problem at a time.
     - ``greedy``: no transport: the cheapest pair of unmatched positions first, one to one (DR.DECR's alignment).
-
-    The problems of a batch are solved apart: the plan of one does not depend on the others.
 
     Args:
         cost: [batch, n, m], finite wherever row and column hold mass; anything elsewhere, NaN included.
