@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pytest
 
 numba = pytest.importorskip("numba", reason="numba is not installed: pip install 'kivuko[fast]'")
 
-from kivuko.transport import numba_math  # noqa: E402
+from kivuko.transport import numba_math, numba_options  # noqa: E402
 from kivuko.transport.numba_math import exponential, logarithm  # noqa: E402
 from kivuko.transport.numba_options import OPTIONS  # noqa: E402
 
@@ -90,3 +92,16 @@ def test_outside_compiled_code_order_is_kept_as_well(kind: type) -> None:
     orders = [numba_math.ordered(x) for x in numbers]
     assert orders == sorted(orders)
     assert [numba_math.number(order) for order in orders] == numbers
+
+
+def test_compiled_code_older_than_any_source_is_forgotten(tmp_path) -> None:
+    source, index = tmp_path / "numba_math.py", tmp_path / "__pycache__" / "numba_kernel.f-1.py311.nbi"
+    index.parent.mkdir()
+    for file, stamp in ((source, 100), (index, 200)):
+        file.write_bytes(b"")
+        os.utime(file, (stamp, stamp))
+    numba_options._forget_outdated(tmp_path)
+    assert index.exists()
+    os.utime(source, (300, 300))
+    numba_options._forget_outdated(tmp_path)
+    assert not index.exists()

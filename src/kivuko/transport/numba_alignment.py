@@ -8,8 +8,9 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from kivuko.transport.numba_kernel import _finish, _load, _padded, _row_sums, _side, _solve_one
+from kivuko.transport.numba_kernel import finish, row_sums, solve_one
 from kivuko.transport.numba_options import OPTIONS
+from kivuko.transport.numba_side import load, new_side, padded
 
 
 @njit(**OPTIONS)
@@ -23,12 +24,12 @@ def align_range(x, x_mean, x_starts, y, y_mean, y_starts, options, first, last, 
         figures: float64 [pairs, 2]: transport cost, marginal error.
     """
     n, m = np.max(x_starts[1:] - x_starts[:-1]), np.max(y_starts[1:] - y_starts[:-1])
-    width = _padded(x.shape[1])
-    ux, uy = np.zeros((_padded(n), width), x.dtype), np.zeros((_padded(m), width), x.dtype)
+    width = padded(x.shape[1])
+    ux, uy = np.zeros((padded(n), width), x.dtype), np.zeros((padded(m), width), x.dtype)
     lengths, unused = np.empty(n, x.dtype), np.empty(m, x.dtype)
-    cost, sums = np.empty((n, m), x.dtype), np.empty(_padded(n), x.dtype)
-    tile = np.empty((_padded(n), _padded(m)), x.dtype)
-    rows, cols = _side(_padded(n), x), _side(_padded(m), x)
+    cost, sums = np.empty((n, m), x.dtype), np.empty(padded(n), x.dtype)
+    tile = np.empty((padded(n), padded(m)), x.dtype)
+    rows, cols = new_side(padded(n), x), new_side(padded(m), x)
     system, right, told = np.empty((n, n), np.float64), np.empty(n, np.float64), np.empty(5, np.float64)
     for p in range(first, last):
         figures[p] = 0.0
@@ -40,10 +41,10 @@ def align_range(x, x_mean, x_starts, y, y_mean, y_starts, options, first, last, 
         _directions(x, x_from, size_x, x_mean, ux, lengths)
         _directions(y, y_from, size_y, y_mean, uy, unused)
         largest = _cosine_cost(ux, uy, size_x, size_y, sums, cost)
-        _load(np.full(size_x, x.dtype.type(1.0 / size_x)), rows)
-        _load(np.full(size_y, x.dtype.type(1.0 / size_y)), cols)
-        _, figures[p, 1] = _solve_one(cost, size_x, size_y, largest, options, tile, rows, cols, system, right)
-        _finish(cost, size_x, size_y, options, tile, rows, cols, cost, told)  # the plan takes the cost's place
+        load(np.full(size_x, x.dtype.type(1.0 / size_x)), rows)
+        load(np.full(size_y, x.dtype.type(1.0 / size_y)), cols)
+        _, figures[p, 1] = solve_one(cost, size_x, size_y, largest, options, tile, rows, cols, system, right)
+        finish(cost, size_x, size_y, options, tile, rows, cols, cost, told)  # the plan takes the cost's place
         figures[p, 0] = told[0]
         _pull(cost, ux, uy, size_x, size_y, lengths, gradient, x_from)
 
@@ -66,7 +67,7 @@ def _directions(vectors, first, count, mean, units, lengths):
         scale = kind(1) / length
         for k in range(dim):
             units[i, k] *= scale
-    for i in range(count, _padded(count)):
+    for i in range(count, padded(count)):
         for k in range(dim):
             units[i, k] = kind(0)
 
@@ -77,7 +78,7 @@ def _cosine_cost(ux, uy, n, m, sums, cost):
     kind = cost.dtype.type
     largest = doubt = kind(0)
     for j in range(m):
-        _row_sums(ux, uy[j], sums, n)
+        row_sums(ux, uy[j], sums, n)
         for i in range(n):
             doubt += sums[i]
             cost[i, j] = min(max(kind(1) - sums[i], kind(0)), kind(2))

@@ -23,8 +23,8 @@ from numba import njit
 from kivuko.transport.numba_math import exponential, logarithm, number, ordered
 from kivuko.transport.numba_newton import newton_pays_after, newton_step
 from kivuko.transport.numba_options import OPTIONS
+from kivuko.transport.numba_side import fit, fold, load, marginal_error, new_side, padded, reset, unfold
 
-_VECTOR = 16  # tile rows are padded to a multiple of this many numbers
 _FIRST, _WINDOW = 4, 4  # iterations before the contraction rate is measured, and over which it is
 _LARGEST_STEP = 1.98  # over-relaxation diverges at 2
 _STAGE = 6  # iterations at each regularization on the way down
@@ -41,17 +41,6 @@ class Options(NamedTuple):
     widest: float  # largest cost, in units of the regularization, above which that is approached from larger ones
 
 
-class Side(NamedTuple):
-    """One side of the problem at hand: arrays over its positions that hold mass, padded."""
-
-    places: np.ndarray  # int64, where each position lies in the cost
-    marginal: np.ndarray
-    log_marginal: np.ndarray
-    potential: np.ndarray  # in units of the regularization
-    scaling: np.ndarray
-    sums: np.ndarray  # of the kernel times the other side's scaling
-
-
 @njit(**OPTIONS)
 def solve_range(cost, row, col, options, first, last, coupling, row_potential, col_potential, figures, iterations):
     """Solve the problems ``first`` to ``last`` - 1 and write what was found into the last five arrays.
@@ -65,15 +54,15 @@ def solve_range(cost, row, col, options, first, last, coupling, row_potential, c
         iterations: int64 [batch].
     """
     n, m = cost.shape[1], cost.shape[2]
-    tile = np.empty((_padded(n), _padded(m)), cost.dtype)
-    rows, cols = _side(_padded(n), cost), _side(_padded(m), cost)
+    tile = np.empty((padded(n), padded(m)), cost.dtype)
+    rows, cols = new_side(padded(n), cost), new_side(padded(m), cost)
     buffer = np.empty((n, m), cost.dtype)
     system, right = np.empty((n, n), np.float64), np.empty(n, np.float64)  # for Newton's steps
     for p in range(first, last):
         coupling[p] = row_potential[p] = col_potential[p] = cost.dtype.type(0)
         figures[p] = 0.0
         iterations[p] = 0
-        live_rows, live_cols = _load(row[p], rows), _load(col[p], cols)
+        live_rows, live_cols = load(row[p], rows), load(col[p], cols)
         if live_rows == 0 or live_cols == 0:
             continue
         packed = rows.places[live_rows - 1] == live_rows - 1 and cols.places[live_cols - 1] == live_cols - 1
@@ -81,14 +70,14 @@ def solve_range(cost, row, col, options, first, last, coupling, row_potential, c
         figures[p, 4] = _largest(block, live_rows, live_cols)
         if not np.isfinite(figures[p, 4]):
             continue
-        spent, error = _solve_one(block, live_rows, live_cols, figures[p, 4], options, tile, rows, cols, system, right)
+        spent, error = solve_one(block, live_rows, live_cols, figures[p, 4], options, tile, rows, cols, system, right)
         iterations[p] = spent
-        _unfold(rows, live_rows, options.regularization, row_potential[p])
-        _unfold(cols, live_cols, options.regularization, col_potential[p])
+        unfold(rows, live_rows, options.regularization, row_potential[p])
+        unfold(cols, live_cols, options.regularization, col_potential[p])
         if packed:
-            _finish(block, live_rows, live_cols, options, tile, rows, cols, coupling[p], figures[p])
+            finish(block, live_rows, live_cols, options, tile, rows, cols, coupling[p], figures[p])
         else:
-            _finish(block, live_rows, live_cols, options, tile, rows, cols, block, figures[p])
+            finish(block, live_rows, live_cols, options, tile, rows, cols, block, figures[p])
             _scatter(block, rows.places[:live_rows], cols.places[:live_cols], coupling[p])
         figures[p, 3] = error
 
@@ -121,39 +110,7 @@ def _largest(cost, n, m):
 
 
 @njit(**OPTIONS)
-def _padded(length):
-    return (length + _VECTOR - 1) // _VECTOR * _VECTOR
-
-
-@njit(**OPTIONS)
-def _side(length, cost):
-    return Side(
-        np.empty(length, np.int64), np.empty(length, cost.dtype), np.empty(length, cost.dtype),
-        np.empty(length, cost.dtype), np.empty(length, cost.dtype), np.empty(length, cost.dtype),
-    )  # fmt: skip
-
-
-@njit(**OPTIONS)
-def _load(marginal, side):
-    """Take in the positions that hold mass; return how many there are."""
-    one = marginal.dtype.type(1)
-    live = 0
-    for i in range(marginal.shape[0]):
-        if marginal[i] > 0:
-            side.places[live] = i
-            side.marginal[live] = marginal[i]
-            live += 1
-    side.marginal[live:] = one
-    side.scaling[:] = one
-    side.sums[:] = one
-    for i in range(side.marginal.shape[0]):
-        side.log_marginal[i] = logarithm(side.marginal[i])
-        side.potential[i] = 0
-    return live
-
-
-@njit(**OPTIONS)
-def _solve_one(cost, n, m, largest, options, tile, rows, cols, system, right):
+def solve_one(cost, n, m, largest, options, tile, rows, cols, system, right):
     """Iterate until the plan converges; return (iterations, marginal error)."""
     stage, careful, spent = _stages(largest, options), False, 0
     while True:  # one place to call each function: the compiler copies a function to wherever it is called
@@ -165,22 +122,15 @@ def _solve_one(cost, n, m, largest, options, tile, rows, cols, system, right):
         taken, error = _iterate(cost, n, m, scale, options, most, careful, tile, rows, cols, system, right)
         spent += taken
         if stage > 0:  # half the regularization, the same potentials: twice as many units of it
-            _fold(rows, 2)
-            _fold(cols, 2)
+            fold(rows, 2)
+            fold(cols, 2)
             stage -= 1
         elif np.isfinite(error) or careful:
             return spent, error
         else:  # never seen; were it to happen, the plain iteration is slow but sure
-            _reset(rows)
-            _reset(cols)
+            reset(rows)
+            reset(cols)
             careful, spent = True, 0
-
-
-@njit(**OPTIONS)
-def _reset(side):
-    """Go back to potentials of zero."""
-    side.potential[:] = side.potential.dtype.type(0)
-    side.scaling[:] = side.scaling.dtype.type(1)
 
 
 @njit(**OPTIONS)
@@ -222,7 +172,7 @@ def _fit_rows(cost, n, m, scale, options, tile, rows, cols):
             tile[i, j] *= scaling
         for j in range(m, tile.shape[1]):
             tile[i, j] = kind(0)
-    for i in range(n, _padded(n)):
+    for i in range(n, padded(n)):
         for j in range(tile.shape[1]):
             tile[i, j] = kind(0)
     rows.scaling[:] = kind(1)
@@ -233,8 +183,8 @@ def _fit_rows(cost, n, m, scale, options, tile, rows, cols):
 def _absorb(cost, n, m, scale, tile, rows, cols):
     """Fold the scalings into the potentials and compute the tile anew."""
     kind = tile.dtype.type
-    _fold(rows, 1)
-    _fold(cols, 1)
+    fold(rows, 1)
+    fold(cols, 1)
     factor = kind(scale)
     offset = cols.sums  # free until the next sums are taken
     for j in range(m):
@@ -243,15 +193,6 @@ def _absorb(cost, n, m, scale, tile, rows, cols):
         own = rows.log_marginal[i] + rows.potential[i]
         for j in range(m):
             tile[i, j] = exponential(own + offset[j] + factor * cost[i, j])
-
-
-@njit(**OPTIONS)
-def _fold(side, units):
-    """Add the logarithm of the scalings to the potentials, reset them to 1, and change the unit."""
-    one = side.scaling.dtype.type(1)
-    for i in range(side.scaling.shape[0]):
-        side.potential[i] = (side.potential[i] + logarithm(side.scaling[i])) * side.scaling.dtype.type(units)
-        side.scaling[i] = one
 
 
 @njit(**OPTIONS)
@@ -269,11 +210,11 @@ def _iterate(cost, n, m, scale, options, most, careful, tile, rows, cols, system
         if iteration > patience:
             step = 1.0
         _col_sums(tile, rows.scaling, cols.sums, n, m)
-        col_error, far = _fit(cols, options.col_share, step)
+        col_error, far = fit(cols, options.col_share, step)
         if far:
             _absorb(cost, n, m, scale, tile, rows, cols)
-        _row_sums(tile, cols.scaling, rows.sums, n)
-        error = max(_error(rows, options.row_share), col_error)
+        row_sums(tile, cols.scaling, rows.sums, n)
+        error = max(marginal_error(rows, options.row_share), col_error)
         if error <= options.tolerance or iteration == most:
             return iteration, error
         # A Newton step takes the columns for fitted. After one that gained little the rows are fitted plainly: those
@@ -292,7 +233,7 @@ def _iterate(cost, n, m, scale, options, most, careful, tile, rows, cols, system
         elif since == _WINDOW and not careful:
             step = _next_step(step, (error / before) ** (1.0 / _WINDOW))
             since, before = -_FIRST, error
-        _, far = _fit(rows, options.row_share, step)
+        _, far = fit(rows, options.row_share, step)
         if far:
             _absorb(cost, n, m, scale, tile, rows, cols)
     return most, error
@@ -312,7 +253,7 @@ def _next_step(step, rate):
 
 
 @njit(**OPTIONS)
-def _row_sums(tile, scaling, sums, n):
+def row_sums(tile, scaling, sums, n):
     """Set the sums of each row of the kernel times the columns' scaling."""
     kind = tile.dtype.type
     i = 0
@@ -345,81 +286,7 @@ def _col_sums(tile, scaling, sums, n, m):
 
 
 @njit(**OPTIONS)
-def _fit(side, share, step):
-    """Move a side's scalings to where their sums match the marginal, and further if ``step`` is more than 1.
-
-    How much further is bounded: while a gap is wide, the rate that the step was chosen by means nothing, and full
-    over-relaxation would throw the plan back and forth.
-
-    Returns the side's marginal error after that, and whether a scaling has gone far from 1.
-    """
-    kind = side.marginal.dtype.type
-    least, most, small, large = kind(1e-13), kind(1e13), kind(2e-9), kind(5e8)
-    far, error = 0, kind(0)
-    if share == 1.0 and step == 1.0:
-        for i in range(side.marginal.shape[0]):
-            one = min(max(side.marginal[i] / side.sums[i], least), most)
-            error += abs(one * side.sums[i] - side.marginal[i])
-            side.scaling[i] = one
-            far |= (one < small) | (one > large)
-        return error, far != 0
-    extra, part, pull = kind(step - 1.0), kind(share), kind(1.0 - share)
-    if share == 1.0:
-        for i in range(side.marginal.shape[0]):
-            gap = logarithm(_bounded(side.marginal[i] / (side.sums[i] * side.scaling[i])))
-            further = extra * min(max(gap, kind(-1)), kind(1))
-            one = min(max(side.scaling[i] * exponential(gap + further), least), most)
-            error += abs(one * side.sums[i] - side.marginal[i])
-            side.scaling[i] = one
-            far |= (one < small) | (one > large)
-        return error, far != 0
-    for i in range(side.marginal.shape[0]):
-        own = logarithm(side.scaling[i])
-        gap = part * logarithm(_bounded(side.marginal[i] / side.sums[i])) - pull * side.potential[i] - own
-        further = extra * min(max(gap, kind(-1)), kind(1))
-        one = min(max(side.scaling[i] * exponential(gap + further), least), most)
-        # What is left of the gap is what the marginal that the penalty allows lacks.
-        left = gap - logarithm(one) + own
-        error += abs(one * side.sums[i] * (exponential(min(left / part, kind(80))) - kind(1)))
-        side.scaling[i] = one
-        far |= (one < small) | (one > large)
-    return error, far != 0
-
-
-@njit(**OPTIONS)
-def _bounded(ratio):
-    """Keep a quotient, whose divisor may have underflowed to 0, where its logarithm is a number."""
-    kind = type(ratio)
-    return min(max(ratio, kind(1e-37)), kind(1e37))
-
-
-@njit(**OPTIONS)
-def _error(side, share):
-    """Return a side's marginal error."""
-    kind = side.marginal.dtype.type
-    error = kind(0)
-    if share == 1.0:
-        for i in range(side.marginal.shape[0]):
-            error += abs(side.scaling[i] * side.sums[i] - side.marginal[i])
-        return error
-    part, pull = kind(share), kind(1.0 - share)
-    for i in range(side.marginal.shape[0]):
-        own = logarithm(side.scaling[i])
-        gap = part * logarithm(_bounded(side.marginal[i] / side.sums[i])) - pull * side.potential[i] - own
-        error += abs(side.scaling[i] * side.sums[i] * (exponential(min(gap / part, kind(80))) - kind(1)))
-    return error
-
-
-@njit(**OPTIONS)
-def _unfold(side, count, unit, potential):
-    """Write a side's potentials where its positions lie, in multiples of ``unit``."""
-    for i in range(count):
-        total = side.potential[i] + logarithm(side.scaling[i])
-        potential[side.places[i]] = total * side.scaling.dtype.type(unit)
-
-
-@njit(**OPTIONS)
-def _finish(cost, n, m, options, tile, rows, cols, coupling, figures):
+def finish(cost, n, m, options, tile, rows, cols, coupling, figures):
     """Write the coupling, which may take the cost's place, and the first three figures."""
     transport_cost = mass = along_rows = row_entropy = 0.0
     kind = tile.dtype.type

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from pathlib import Path
 from typing import Any
 
 from numba import njit
@@ -26,8 +28,21 @@ def _compile_options() -> dict[str, Any]:
     return options
 
 
+def _forget_outdated(folder: Path) -> None:
+    """Remove compiled code that is older than any of the sources in ``folder``.
+
+    Numba looks at the file that a function stands in, but not at those of the functions that it calls.
+    """
+    newest = max(source.stat().st_mtime for source in folder.glob("numba_*.py"))
+    for index in (folder / "__pycache__").glob("numba_*.nbi"):
+        with contextlib.suppress(OSError):  # another process was faster, or it is not ours to write
+            if index.stat().st_mtime < newest:
+                index.unlink()
+
+
 def _nothing() -> None:
     pass
 
 
+_forget_outdated(Path(__file__).parent)
 OPTIONS = _compile_options()
