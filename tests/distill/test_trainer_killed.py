@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -24,7 +25,9 @@ POINTS = {
 
 def tiny_run(task, folder, points):
     command = [sys.executable, str(SCRIPT), task, str(folder), *points]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=400)
+    # Threads of the tokenizer do not survive a fork: left on by an earlier test's environment, a child waits for ever.
+    alone = os.environ | {"TOKENIZERS_PARALLELISM": "false"}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=400, env=alone)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
 
