@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from kivuko.cli.main import main
+
+sys.path.insert(0, str(Path(__file__).parent))  # for command_checks, under any import mode
 
 
 @pytest.fixture
@@ -16,6 +19,9 @@ def run_here(monkeypatch, capsys) -> Callable[..., tuple[int, str, str]]:
 
     def run(*words: str) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["kivuko", *words])
+        # What main() sets for the process, undone after the test: no later test should inherit it.
+        monkeypatch.setenv("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+        monkeypatch.setenv("TOKENIZERS_PARALLELISM", "false")
         status = 0
         try:
             main()

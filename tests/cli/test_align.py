@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 import xml.etree.ElementTree as ElementTree
 
 import pytest
 import torch
+from command_checks import help_without_heavy_imports, refused
 from PIL import Image
 
 from kivuko.encoders.bundle import About, TokenMean, save_bundle
@@ -72,16 +71,6 @@ def align(run_here, place, monkeypatch):
         return run_here("align", str(model or place / "model"), *map(str, words))
 
     return run
-
-
-def refused(result: tuple[int, str, str], *told: str) -> None:
-    """Check for exit status 2 and exactly one line on standard error, which tells all of ``told``."""
-    status, _, err = result
-    assert status == 2, err
-    assert err.startswith("kivuko: ")
-    assert err.count("\n") == 1, err
-    for word in told:
-        assert word in err
 
 
 @pytest.mark.parametrize("text", TEXTS)
@@ -295,15 +284,7 @@ def test_a_teacher_of_another_width_is_refused(align, place):
 
 
 def test_help_has_an_example_and_imports_no_torch():
-    code = (
-        "import sys; sys.argv = ['kivuko', 'align', '--help']\n"
-        "from kivuko.cli import main\n"
-        "try: main()\n"
-        "except SystemExit: pass\n"
-        "assert not {'torch', 'numpy', 'transformers', 'rich', 'PIL'} & set(sys.modules), 'heavy import'\n"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert 'kivuko align kivuko-demo/model "paka mweusi" "black cat"' in done.stdout
+    told = help_without_heavy_imports("align")
+    assert 'kivuko align kivuko-demo/model "paka mweusi" "black cat"' in told
     for method in ("sinkhorn", "proximal", "exact", "greedy"):
-        assert method in done.stdout
+        assert method in told

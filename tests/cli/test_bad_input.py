@@ -10,6 +10,7 @@ import sys
 
 import pytest
 import torch
+from command_checks import refused
 from safetensors.torch import load_file, save_file
 
 from kivuko.distill.recipe import parse_recipe
@@ -52,16 +53,6 @@ def model(distil, place):
     status, _, err = distil(out)
     assert status == 0, err
     return out
-
-
-def refused(result: tuple[int, str, str], *told: str) -> None:
-    """Check for exit status 2 and exactly one line on standard error, which tells all of ``told``."""
-    status, _, err = result
-    assert status == 2, err
-    assert err.startswith("kivuko: ")
-    assert err.count("\n") == 1, err
-    for word in told:
-        assert word in err
 
 
 @pytest.mark.parametrize(

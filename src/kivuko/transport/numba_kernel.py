@@ -6,8 +6,7 @@ scaling that leaves [e^-20, e^20] is folded into its potential and K is computed
 less, so no scaling in that range could have made it matter: nothing is lost that the log domain would keep (the
 stabilisation of Schmitzer 2019, sec. 3).
 
-Positions without mass are left out of the tile. Its rows are padded with zeros to whole vector registers; a padded
-position has marginal 1 and sum 1, so that its scaling stays 1 without a special case.
+Positions without mass are left out of the tile; what pads it is zero.
 """
 
 # Numba compiles these functions; type checkers see neither its decorators' types nor its intrinsics.
@@ -111,7 +110,13 @@ def _largest(cost, n, m):
 
 @njit(**OPTIONS)
 def solve_one(cost, n, m, largest, options, tile, rows, cols, system, right):
-    """Iterate until the plan converges; return (iterations, marginal error)."""
+    """Iterate until the plan converges; return (iterations, marginal error).
+
+    Args:
+        cost: [>= n, >= m], of which the first n rows and m columns count, finite. largest: its largest absolute value.
+        tile: [padded n, padded m], left with the absorbed kernel. rows, cols: loaded; left with what makes it the plan.
+        system, right: float64 [>= n, >= n], [>= n], for Newton's steps.
+    """
     stage, careful, spent = _stages(largest, options), False, 0
     while True:  # one place to call each function: the compiler copies a function to wherever it is called
         scale = -1.0 / (options.regularization * 2.0**stage)

@@ -33,11 +33,13 @@ class Side(NamedTuple):
 
 @njit(**OPTIONS)
 def padded(length):
+    """Return the length of the arrays that hold ``length`` positions: a whole number of vector registers."""
     return (length + _VECTOR - 1) // _VECTOR * _VECTOR
 
 
 @njit(**OPTIONS)
 def new_side(length, cost):
+    """Return a side with room for ``length`` (padded) positions, in the type of ``cost``; to be filled by ``load``."""
     return Side(
         np.empty(length, np.int64), np.empty(length, cost.dtype), np.empty(length, cost.dtype),
         np.empty(length, cost.dtype), np.empty(length, cost.dtype), np.empty(length, cost.dtype),
