@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -52,7 +53,7 @@ def test_round_trip(path):
     write_records(path, HEADER, [RECORD, attacked])
     assert read_records(path) == (HEADER, [RECORD, attacked])
     first, *others = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
-    assert (first["kind"], first["format"]) == ("header", 1)
+    assert (first["kind"], first["format"]) == ("header", 2)
     assert {line["kind"] for line in others} == {"record"}
     assert list(path.parent.iterdir()) == [path]
 
@@ -111,8 +112,8 @@ def test_every_truncation_is_noticed(path):
         (2, b'{"kind": "record"}\n', 3),
         (2, b"\n", 3),
         (0, b"garbage\n", 1),
-        (0, b'{"kind": "header", "format": 1}\n', 1),
-        (0, b'{"kind": "header", "format": 1, "records": 2}\n', 1),
+        (0, b'{"kind": "header", "format": 2}\n', 1),
+        (0, b'{"kind": "header", "format": 2, "records": 2}\n', 1),
     ],
 )
 def test_a_garbled_line_is_named(path, line, garbled, place):
@@ -136,9 +137,23 @@ def test_a_field_that_is_wrong_is_named(path, change):
 
 def test_another_format_is_told_from_damage(path):
     write_records(path, HEADER, [RECORD])
-    path.write_text(path.read_text("utf-8").replace('"format": 1', '"format": 2'), "utf-8")
-    with pytest.raises(DataError, match="format 2, but this Kivuko reads format 1"):
+    path.write_text(path.read_text("utf-8").replace('"format": 2', '"format": 3'), "utf-8")
+    with pytest.raises(DataError, match="format 3, but this Kivuko reads formats 1 and 2"):
         read_records(path)
+
+
+def test_records_of_the_format_before_are_read_with_what_they_meant(path):
+    write_records(path, HEADER, [RECORD], [scores()])
+    header, record = (json.loads(line) for line in path.read_text("utf-8").splitlines())
+    del record["scoring"]
+    lines = [json.dumps(line) + "\n" for line in (header | {"format": 1}, record)]
+    path.write_text("".join(lines), "utf-8")
+    table = pq.read_table(per_query_path(path))
+    pq.write_table(table.drop_columns(["scoring", "cluster"]), per_query_path(path))
+    assert read_records(path)[1] == [RECORD]
+    assert RECORD.scoring == "cosine"
+    (block,) = read_per_query(path)
+    assert (block.condition, block.clusters, list(block.query_ids)) == (CONDITION, None, ["a", "😀"])
 
 
 def test_missing_files_are_named(path):
@@ -150,12 +165,15 @@ def test_missing_files_are_named(path):
 
 def test_per_query_scores_round_trip(path):
     attacked = replace(CONDITION, attack="typos", budget=1.0, seed=None)
-    blocks = [scores(), scores((0.25, 0.0), measure="MRR"), scores(condition=attacked)]
+    blocks = [
+        scores(clusters=["🐈", "😀"]), scores((0.25, 0.0), measure="MRR"), scores(condition=attacked),
+        scores(condition=replace(CONDITION, scoring="maxsim"), clusters=["x", "x"]),
+    ]  # fmt: skip
     write_records(path, HEADER, [RECORD], blocks)
     assert per_query_path(path).name == "records.per_query.parquet"
     for written, read in zip(blocks, read_per_query(path), strict=True):
         assert (written.condition, written.measure) == (read.condition, read.measure)
-        assert list(read.query_ids) == written.query_ids
+        assert (list(read.query_ids), read.clusters) == (written.query_ids, written.clusters)
         np.testing.assert_array_equal(read.values, written.values)
 
 
@@ -171,6 +189,8 @@ def test_per_query_scores_are_refused_when_they_do_not_fit():
         scores((1.0,))
     with pytest.raises(DataError, match="finite"):
         scores((1.0, float("nan")))
+    with pytest.raises(DataError, match="one cluster per value"):
+        scores(clusters=["🐈"])
 
 
 def test_a_damaged_parquet_file_is_named(path):

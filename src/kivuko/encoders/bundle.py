@@ -58,6 +58,11 @@ class About:
         """The languages it was trained on."""
         return tuple(self.bitext_sizes)
 
+    @property
+    def pairs_per_language(self) -> int:
+        """Training pairs per language, their mean rounded."""
+        return round(sum(self.bitext_sizes.values()) / max(1, len(self.bitext_sizes)))
+
 
 @dataclass(frozen=True, eq=False)
 class TokenMean:

@@ -19,7 +19,8 @@ from kivuko.evaluation.records import Condition
 class PerQueryScores:
     """One measure of one condition, query by query.
 
-    ``values`` is float64 [queries], finite; ``query_ids`` names them in the same order.
+    ``values`` is float64 [queries], finite; ``query_ids`` names them in the same order. ``clusters`` names, per query,
+    what it asks for: queries of one cluster, in whatever language, stand or fall together. None: each by itself.
 
     Raises:
         DataError: lengths that differ, no query, or a value that is not finite.
@@ -31,6 +32,7 @@ class PerQueryScores:
     measure: str
     query_ids: Sequence[str]
     values: NDArray[np.float64]
+    clusters: Sequence[str] | None = None
 
     def __post_init__(self) -> None:
         if len(self.query_ids) != len(check_values(self.values)):
@@ -38,6 +40,8 @@ class PerQueryScores:
                 f"{self.measure} in {self.language!r}: {len(self.query_ids)} query ids for "
                 f"{len(self.values)} values; give one id per value"
             )
+        if self.clusters is not None and len(self.clusters) != len(self.values):
+            raise DataError(f"{self.measure} in {self.language!r}: give one cluster per value, or none at all")
 
 
 def per_query_path(records_path: Path | str) -> Path:
@@ -60,7 +64,7 @@ def read_per_query(records_path: Path | str) -> list[PerQueryScores]:
     if not path.is_file():
         raise DataError(f"{path}: there are no per-query scores; run the evaluation again to write them")
     try:
-        table = pq.read_table(path).select(list(_columns())).combine_chunks()
+        table = _completed(pq.read_table(path)).select(list(_columns())).combine_chunks()
         return [_scores(table.slice(*block)) for block in _blocks(table)]
     except (pa.ArrowException, OSError, ValueError, KeyError, DataError) as problem:
         raise CorruptFileError(
@@ -71,7 +75,7 @@ def read_per_query(records_path: Path | str) -> list[PerQueryScores]:
 def write_per_query_table(path: Path, scores: Sequence[PerQueryScores]) -> None:
     """Write the scores as one Parquet table, a row per query, at ``path`` as it is.
 
-    Columns: language, subset, measure, those of ``Condition``, query_id, value. Not atomic by itself:
+    Columns: language, subset, measure, those of ``Condition``, query_id, cluster, value. Not atomic by itself:
     ``write_records`` gives it a temporary path.
     """
     import pyarrow as pa
@@ -86,9 +90,13 @@ def write_per_query_table(path: Path, scores: Sequence[PerQueryScores]) -> None:
             name: pa.repeat(pa.scalar(value, type=schema.field(name).type), count) for name, value in constant.items()
         }
         columns["query_id"] = pa.array(block.query_ids, type=pa.string())
+        columns["cluster"] = pa.array(block.clusters or [None] * count, type=pa.string())
         columns["value"] = pa.array(block.values, type=pa.float64())
         tables.append(pa.table(columns, schema=schema))
     pq.write_table(pa.concat_tables(tables), path, compression="zstd")
+
+
+_PER_ROW = ("query_id", "cluster", "value")  # the last columns; the others are the same all through a block
 
 
 def _columns() -> dict[str, Any]:
@@ -97,7 +105,18 @@ def _columns() -> dict[str, Any]:
     numbers = {"bitext_size": pa.int64(), "seed": pa.int64(), "budget": pa.float64()}
     condition = {item.name: numbers.get(item.name, pa.string()) for item in fields(Condition)}
     text = {name: pa.string() for name in ("language", "subset", "measure")}
-    return {**text, **condition, "query_id": pa.string(), "value": pa.float64()}
+    return {**text, **condition, "query_id": pa.string(), "cluster": pa.string(), "value": pa.float64()}
+
+
+def _completed(table: Any) -> Any:
+    """Add the columns that older files lack, with what they meant."""
+    import pyarrow as pa
+
+    for name, value in (("scoring", "cosine"), ("cluster", None)):
+        if name not in table.column_names:
+            column = pa.repeat(pa.scalar(value, type=pa.string()), table.num_rows)
+            table = table.append_column(name, column)
+    return table
 
 
 def _key(block: PerQueryScores) -> dict[str, Any]:
@@ -106,12 +125,12 @@ def _key(block: PerQueryScores) -> dict[str, Any]:
 
 
 def _blocks(table: Any) -> list[tuple[int, int]]:
-    """Split the table where any column but the last two changes: (offset, length) of each block."""
+    """Split the table where a column that is constant within a block changes: (offset, length) of each block."""
     if not table.num_rows:
         return []
     changes = np.zeros(table.num_rows, dtype=np.bool_)
     changes[0] = True
-    for name in table.column_names[:-2]:
+    for name in table.column_names[: -len(_PER_ROW)]:
         codes = table[name].combine_chunks().dictionary_encode(null_encoding="encode")
         changes[1:] |= np.diff(codes.indices.to_numpy(zero_copy_only=False)) != 0
     starts = np.flatnonzero(changes)
@@ -129,4 +148,5 @@ def _scores(block: Any) -> PerQueryScores:
         measure=first["measure"],
         query_ids=block["query_id"].to_pylist(),
         values=block["value"].to_numpy(),
+        clusters=None if block["cluster"].null_count else block["cluster"].to_pylist(),
     )

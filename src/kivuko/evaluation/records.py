@@ -19,9 +19,10 @@ _REPORTED_PACKAGES = ("kivuko", "torch", "transformers", "sentence-transformers"
 class Condition:
     """What one score matrix was measured under.
 
-    ``bitext_size`` is in sentence pairs, None for a model that saw no bitext. ``seed`` is the training
-    seed, None for an untrained model or a mean over seeds. ``attack`` and ``budget`` are None on clean
-    input; a budget is a radius on the pixel scale 0-1, or a number of edits.
+    ``bitext_size`` is in sentence pairs per language (the mean, rounded, where languages differ), None for a model
+    that saw no bitext. ``seed`` is the training seed, None for an untrained model or a mean over seeds. ``attack`` and
+    ``budget`` are None on clean input; a budget is a radius on the pixel scale 0-1, or a number of edits. ``scoring``
+    says how a query and a document are compared: the "cosine" of one vector each, or "maxsim" over several.
     """
 
     dataset: str
@@ -32,6 +33,7 @@ class Condition:
     seed: int | None = None
     attack: str | None = None
     budget: float | None = None
+    scoring: str = "cosine"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,6 +103,7 @@ RECORD_FIELDS: dict[str, FieldRule] = {
     "seed": (*_WHOLE[:2], True),
     "attack": (*_TEXT[:2], True),
     "budget": (*_NUMBER[:2], True),
+    "scoring": _TEXT,
     "measure": _TEXT,
     "value": _NUMBER,
     "low": _NUMBER,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NoReturn
@@ -13,7 +13,8 @@ from kivuko.evaluation.query_scores import PerQueryScores, per_query_path, write
 from kivuko.evaluation.records import HEADER_FIELDS, RECORD_FIELDS, FieldRule, Header, Record, wrong_field
 from kivuko.files import atomic_path
 
-FORMAT = 1
+FORMAT = 2
+_ADDED = {"scoring": "cosine"}  # what format 1 did not say, and what it meant
 _REMEDY = "the file is damaged; run the command that wrote it again"
 
 
@@ -74,8 +75,8 @@ def read_records(path: Path | str) -> tuple[Header, list[Record]]:
     *lines, rest = content.split(b"\n")
     if rest:
         lines.append(rest)
-    header, promised = _header(path, lines[0])
-    records = [_record(path, number, line) for number, line in enumerate(lines[1:], start=2)]
+    header, promised, added = _header(path, lines[0])
+    records = [_record(path, number, line, added) for number, line in enumerate(lines[1:], start=2)]
     if rest:
         _corrupt(path, len(lines), "the line is cut short")
     if len(records) != promised:
@@ -90,23 +91,24 @@ def _line(kind: str, fields: dict[str, Any], **first: Any) -> str:
         raise DataError(f"the {kind} cannot be written as JSON ({problem}); use plain finite values") from problem
 
 
-def _header(path: Path, line: bytes) -> tuple[Header, int]:
+def _header(path: Path, line: bytes) -> tuple[Header, int, Mapping[str, Any]]:
+    """Return the header, the number of records it promises, and the fields to add to each of them."""
     fields = _fields(path, 1, line, "header")
     version = fields.pop("format", None)
-    if version != FORMAT:
+    if version not in (1, FORMAT) or isinstance(version, bool):
         raise DataError(
-            f"{at(path, 1)}: records of format {version!r}, but this Kivuko reads format {FORMAT}; "
+            f"{at(path, 1)}: records of format {version!r}, but this Kivuko reads formats 1 and {FORMAT}; "
             "use the version that wrote them, or run the command again"
         )
     promised = fields.pop("records", None)
     if not isinstance(promised, int) or isinstance(promised, bool) or promised < 0:
         _corrupt(path, 1, f"field 'records' is {promised!r}; it must be a whole number")
     _check(path, 1, fields, HEADER_FIELDS)
-    return Header(**{**fields, "seeds": tuple(fields["seeds"])}), promised
+    return Header(**{**fields, "seeds": tuple(fields["seeds"])}), promised, _ADDED if version == 1 else {}
 
 
-def _record(path: Path, number: int, line: bytes) -> Record:
-    fields = _fields(path, number, line, "record")
+def _record(path: Path, number: int, line: bytes, added: Mapping[str, Any]) -> Record:
+    fields = {**added, **_fields(path, number, line, "record")}
     _check(path, number, fields, RECORD_FIELDS)
     return Record(**fields)
 

@@ -144,8 +144,9 @@ def per_query_scores(scores: Iterable[LanguageScores], condition: Condition) -> 
             language=entry.language,
             subset=subset,
             measure=measure,
-            query_ids=[query for query, kept in zip(entry.query_ids, mask, strict=True) if kept],
+            query_ids=_kept(entry.query_ids, mask),
             values=column[mask],
+            clusters=None if entry.clusters is None else _kept(entry.clusters, mask),
         )
         for entry in scores
         for subset, mask in entry.masks().items()
@@ -166,12 +167,15 @@ def _language_cells(entry: LanguageScores, resamples: int, seed: int, left_out: 
             rng = np.random.default_rng([seed, *f"{entry.language}/{subset}".encode()])
             means = resampled_means(kept, resamples, rng)  # [resamples, measures]
         else:
-            drawn = [name for name, wanted in zip(entry.clusters, mask, strict=True) if wanted]
-            means = cluster_resampled_means(kept, drawn, resamples, seed)
+            means = cluster_resampled_means(kept, _kept(entry.clusters, mask), resamples, seed)
         for column, measure in enumerate(entry.values):
             key = (entry.language, subset, measure)
             cells[key] = _Cell(float(kept[:, column].mean()), means[:, column], len(kept))
     return cells
+
+
+def _kept(names: Sequence[str], mask: NDArray[np.bool_]) -> list[str]:
+    return [name for name, wanted in zip(names, mask, strict=True) if wanted]
 
 
 def _group_cells(

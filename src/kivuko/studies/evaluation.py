@@ -54,7 +54,7 @@ class Results:
     def add_model(self, model: Any, name: str, about: About) -> None:
         """Score a trained bundle. Parity needs ``add_teacher`` first."""
         self.seeds.append(about.seed)
-        condition = self._condition(name, about.recipe, sum(about.bitext_sizes.values()), about.seed)
+        condition = self._condition(name, about.recipe, about.pairs_per_language, about.seed)
         self._add(self._score(lambda texts: encode_texts(model, texts), self.languages), condition)
 
     def add_untrained(self, model: Any, name: str) -> None:
