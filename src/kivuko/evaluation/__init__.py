@@ -3,6 +3,7 @@
 Knows arrays and ids, not models: a score matrix comes in, records go out.
 """
 
+from kivuko.evaluation.comparison import Comparison, compare, seed_means
 from kivuko.evaluation.intervals import Interval, bootstrap_interval, paired_difference, seed_interval
 from kivuko.evaluation.measures import MEASURES, parse_measures
 from kivuko.evaluation.qrels import Qrels
@@ -17,6 +18,7 @@ __all__ = [
     "MEASURES",
     "PARITY",
     "PROTOCOL",
+    "Comparison",
     "Condition",
     "Header",
     "Interval",
@@ -28,6 +30,7 @@ __all__ = [
     "Run",
     "Summary",
     "bootstrap_interval",
+    "compare",
     "evaluate_run",
     "holm",
     "paired_difference",
@@ -40,6 +43,7 @@ __all__ = [
     "read_per_query",
     "read_records",
     "seed_interval",
+    "seed_means",
     "summarise",
     "write_records",
 ]
