@@ -90,7 +90,9 @@ def write_per_query_table(path: Path, scores: Sequence[PerQueryScores]) -> None:
             name: pa.repeat(pa.scalar(value, type=schema.field(name).type), count) for name, value in constant.items()
         }
         columns["query_id"] = pa.array(block.query_ids, type=pa.string())
-        columns["cluster"] = pa.array(block.clusters or [None] * count, type=pa.string())
+        columns["cluster"] = (
+            pa.array(block.clusters, type=pa.string()) if block.clusters else pa.nulls(count, pa.string())
+        )
         columns["value"] = pa.array(block.values, type=pa.float64())
         tables.append(pa.table(columns, schema=schema))
     pq.write_table(pa.concat_tables(tables), path, compression="zstd")
