@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,10 @@ _FEW_PAIRS = 1000  # per language; below it, queries fail unless their words are
 )
 @click.option("--student", default="static", show_default=True, help="static, small, or a Hugging Face encoder.")
 @click.option("--image-tower", default="emoji", show_default=True, help="emoji, none, or the folder of an image tower.")
+@click.option(
+    "--multi-vector", type=click.Path(path_type=Path), metavar="DIR",
+    help="Also write a multi-vector encoder here: late interaction of tokens, queries to English documents.",
+)  # fmt: skip
 @click.option("--seed", type=SEED, default=0, show_default=True)
 @click.option("--steps", type=click.IntRange(min=1), help="Steps of training.  [default: the recipe's]")
 @click.option("--vocabulary-size", type=click.IntRange(100, 1_000_000), default=16000, show_default=True)
@@ -46,6 +51,7 @@ def command(
     teacher: str,
     student: str,
     image_tower: str,
+    multi_vector: Path | None,
     seed: int,
     steps: int | None,
     vocabulary_size: int,
@@ -61,13 +67,15 @@ def command(
     Examples:
       kivuko distill --bitext sw=sw.tsv so=so.tsv --out my-model
       kivuko distill --bitext sw=emoji mr=emoji --recipe mse --out baseline
+      kivuko distill --bitext sw=sw.tsv --out my-model --multi-vector my-late-interaction
       kivuko distill --bitext sw=sw.tsv.gz --student xlm-roberta-base --image-tower none --out text-model
     """
     from kivuko.cli.progress import TrainingWatch, bars
     from kivuko.cli.progress import out as screen
     from kivuko.distill.recipe import load_recipe
     from kivuko.distill.run import Job, distil_to_bundle
-    from kivuko.encoders.bundle import quiet, read_about, refuse_foreign_folder
+    from kivuko.encoders.bundle import load_bundle, quiet, read_about, refuse_foreign_folder
+    from kivuko.encoders.multi_vector import save_multi_vector
     from kivuko.encoders.teacher import load_teacher
     from kivuko.report.model_card import model_card
 
@@ -75,6 +83,7 @@ def command(
     if steps:
         chosen = chosen.with_schedule(steps=steps)
     refuse_foreign_folder(out)
+    refuse_multi_vector(multi_vector, out)
     training, held_out = read_bitext(sources, validation_share, seed, cldr, font)
     with quiet():
         english = load_teacher(teacher)
@@ -96,8 +105,25 @@ def command(
     screen.print(f"trained on {len(training):,} pairs, selected on {len(held_out):,} held-out pairs.")
     if len(training) < _FEW_PAIRS * len(training.languages()):
         screen.print(f"Fewer than {_FEW_PAIRS:,} pairs per language: expect little beyond the very words they hold.")
+    if multi_vector is not None:
+        save_multi_vector(multi_vector, load_bundle(out), english, about=about)
+        screen.print(f"{multi_vector}: multi-vector encoder, queries by {about.student}, documents by {english.name}")
     if tower is not None:
         screen.print(f'Next: kivuko evaluate {out}   or   kivuko search {out} "..."')
+
+
+def refuse_multi_vector(folder: Path | None, out: Path) -> None:
+    """Raise KivukoError if ``--multi-vector`` cannot be written there, before anything is trained."""
+    from kivuko.encoders.multi_vector import refuse_foreign_multi_vector
+
+    if folder is None:
+        return
+    place, model = Path(os.path.realpath(folder)), Path(os.path.realpath(out))
+    if place == model or place in model.parents or model in place.parents:
+        raise UsageError(f"--multi-vector {folder}: lies in --out {out}, or around it; name a folder of its own.")
+    if place == model.with_name(f"{model.name}.training"):
+        raise UsageError(f"--multi-vector {folder}: training keeps its checkpoints there; choose another folder.")
+    refuse_foreign_multi_vector(folder)
 
 
 def read_bitext(

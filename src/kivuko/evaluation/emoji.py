@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from kivuko.datasets.emoji import EmojiWorld
 from kivuko.evaluation.run import PROTOCOL, per_query
@@ -31,32 +31,40 @@ def score_languages(
         languages: codes, "en" for the English names.
 
     Returns:
-        One entry per language; subsets "copied", "compositional" and "lexical" (the latter two without copied queries).
+        One entry per language, see :func:`measure_queries`.
+    """
+    return [measure_queries(lambda texts: encode(texts) @ images.T, world, code, split) for code in languages]
+
+
+def measure_queries(
+    score: Callable[[Sequence[str]], ArrayLike], world: EmojiWorld, language: str, split: str
+) -> LanguageScores:
+    """Measure the queries of one language, each of which should find its own picture, or that picture's document.
+
+    Args:
+        score: texts -> [texts, images], higher is better, columns as in ``world.image_sequences``.
+        language: code, "en" for the English names.
+
+    Returns:
+        Subsets "copied", "compositional" and "lexical" (the latter two without copied queries); clusters: concepts.
     """
     documents = world.image_sequences
-    found = []
-    for language in languages:
-        queries = world.queries(language, split)
-        scores = encode([query.text for query in queries]) @ images.T  # [queries, images]
-        ids = [query.id for query in queries]
-        qrels = {query.id: {documents[query.image]} for query in queries}
-        copied = np.array([query.copied for query in queries], dtype=bool)
-        compositional = np.array([query.compositional for query in queries], dtype=bool)
-        subsets = {
+    queries = world.queries(language, split)
+    ids = [query.id for query in queries]
+    qrels = {query.id: {documents[query.image]} for query in queries}
+    copied = np.array([query.copied for query in queries], dtype=bool)
+    compositional = np.array([query.compositional for query in queries], dtype=bool)
+    return LanguageScores(
+        language=language,
+        query_ids=ids,
+        values=per_query(score([query.text for query in queries]), ids, documents, qrels),
+        subsets={
             "copied": copied,
             "compositional": compositional & ~copied,
             "lexical": ~compositional & ~copied,
-        }
-        found.append(
-            LanguageScores(
-                language=language,
-                query_ids=ids,
-                values=per_query(scores, ids, documents, qrels),
-                subsets=subsets,
-                clusters=[query.concept for query in queries],
-            )
-        )
-    return found
+        },
+        clusters=[query.concept for query in queries],
+    )
 
 
 def protocol(world: EmojiWorld, split: str) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
 trec_eval keeps scores as 32-bit floats and orders equal ones by document id, so a document's name could
 win or lose a query. Here the order is settled before trec_eval sees it: documents are sorted by their
-exact scores, ties are broken against the relevant document, and trec_eval is given the ranks as scores.
+exact scores, ties are broken against the relevant document, and trec_eval is given the ranks as scores. Queries whose
+relevant documents have the same ranks have the same values, so trec_eval sees each such case once.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from kivuko.errors import DataError, UsageError
 from kivuko.evaluation.measures import MEASURES, parse_measures
 from kivuko.evaluation.qrels import Qrels, relevance_matrix, relevant_of
+from kivuko.evaluation.rank_values import RankPattern, evaluate_rankings, values_of_ranks
 
 Run = dict[str, dict[str, float]]
 """Query id to document id to score: the dictionary form that ``ir_measures`` accepts as a run."""
@@ -29,7 +31,7 @@ PROTOCOL = {
 }
 """What a record's header says about how the measures were taken."""
 
-_CHUNK_CELLS = 500_000  # a run of this many entries takes about 30 MB as dictionaries
+_CHUNK_CELLS = 500_000  # of the relevance matrix made at once
 
 
 def rank(scores: ArrayLike, query_ids: Sequence[str], document_ids: Sequence[str], depth: int | None = None) -> Run:
@@ -94,17 +96,30 @@ def per_query(
     parsed = parse_measures(measures)
     matrix = _checked(scores, query_ids, document_ids)
     columns = {document: column for column, document in enumerate(document_ids)}
-    names = np.array(document_ids, dtype=object)
-    chunk = max(1, _CHUNK_CELLS // len(names))
-    values = {name: np.empty(len(query_ids)) for name in parsed}
+    chunk = max(1, _CHUNK_CELLS // len(columns))
+    patterns = []
     for start in range(0, len(query_ids), chunk):
         queries = query_ids[start : start + chunk]
         relevant = relevance_matrix(queries, columns, qrels)  # [chunk, documents]
-        order = np.lexsort((relevant, -matrix[start : start + chunk]), axis=-1)  # [chunk, documents]
-        ranked = {query: names[row].tolist() for query, row in zip(queries, order, strict=True)}
-        for name, part in _evaluate(ranked, queries, qrels, parsed).items():
-            values[name][start : start + chunk] = part
-    return values
+        patterns += [
+            RankPattern(_relevant_ranks(scores, own).tobytes(), len(set(qrels[query])), len(columns))
+            for query, scores, own in zip(queries, matrix[start : start + chunk], relevant, strict=True)
+        ]
+    values = values_of_ranks(tuple(parsed.values()), patterns)  # [queries, measures]
+    return {name: values[:, column].copy() for column, name in enumerate(parsed)}
+
+
+def _relevant_ranks(scores: NDArray[np.floating], relevant: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Return the ranks of a query's relevant documents, from 1, rising: int64 [relevant].
+
+    The i-th best of them stands after i - 1 relevant documents and after every other one that scores as high or higher.
+    """
+    own = np.sort(scores[relevant])  # rising
+    places = np.arange(len(own), 0, -1)
+    as_high = np.array([np.count_nonzero(scores >= score) for score in own], dtype=np.int64)
+    own_as_high = len(own) - np.searchsorted(own, own, side="left")
+    ranks: NDArray[np.int64] = (places + as_high - own_as_high)[::-1].copy()
+    return ranks
 
 
 def evaluate_run(
@@ -135,7 +150,7 @@ def evaluate_run(
     queries = list(qrels) if query_ids is None else list(query_ids)
     _check_ids(queries, "query")
     ranked = {query: _ranked(query, run.get(query, {}), relevant_of(query, qrels)) for query in queries}
-    return _evaluate(ranked, queries, qrels, parsed)
+    return evaluate_rankings(ranked, queries, qrels, parsed)
 
 
 def _ranked(query: str, scored: Mapping[str, float], relevant: Any) -> list[str]:
@@ -144,25 +159,6 @@ def _ranked(query: str, scored: Mapping[str, float], relevant: Any) -> list[str]
             raise DataError(f"the score of query {query!r} against document {document!r} is NaN; check the run")
     relevant = set(relevant)
     return sorted(scored, key=lambda document: (-scored[document], document in relevant))
-
-
-def _evaluate(
-    ranked: Mapping[str, Sequence[str]], query_ids: Sequence[str], qrels: Qrels, measures: Mapping[str, Any]
-) -> dict[str, NDArray[np.float64]]:
-    """Measure rankings (best first) that are already free of ties."""
-    import ir_measures
-
-    # Ranks are whole numbers, exact in trec_eval's 32-bit scores up to 16 million documents.
-    falling = [float(-position) for position in range(max(map(len, ranked.values())))]
-    run = {query: dict(zip(documents, falling, strict=False)) for query, documents in ranked.items()}
-    judged = {query: dict.fromkeys(qrels[query], 1) for query in query_ids}
-    rows = {query: row for row, query in enumerate(query_ids)}
-    names = {measure: name for name, measure in measures.items()}
-    values = {name: np.zeros(len(rows)) for name in measures}
-    evaluator = ir_measures.pytrec_eval.evaluator(list(measures.values()), judged)
-    for metric in evaluator.iter_calc(run):
-        values[names[metric.measure]][rows[metric.query_id]] = metric.value
-    return values
 
 
 def _checked(scores: ArrayLike, query_ids: Sequence[str], document_ids: Sequence[str]) -> NDArray[np.floating]:

@@ -1,0 +1,149 @@
+"""MaxSim, the score of late interaction: every query token finds its best document token.
+
+Source: Khattab and Zaharia 2020, "ColBERT", arXiv 2004.12832, equation 3. Vectors of several texts go end to end, so
+there is no padding that a mask could forget: a padded token whose similarity is set to 0 would beat every negative one
+(issue 62 of ColBERT's repository).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from kivuko.encoders.token_batch import Encoder
+from kivuko.errors import UsageError
+from kivuko.transport import TokenLists
+from kivuko.transport.precision import full_precision
+
+_BUDGET = 2**26  # numbers: 256 MB
+_MOST_TOKENS = 2**16  # query tokens whose distinct vectors are looked for together
+
+
+@torch.no_grad()
+def maxsim(queries: TokenLists, documents: TokenLists, *, average: bool = False, budget: int = _BUDGET) -> Tensor:
+    """Score every query against every document: the sum over its tokens of the highest cosine to a document's token.
+
+    The sum is what the paper has and what ``MultiVectorEncoder.similarity`` of sentence-transformers returns. The
+    ranking of one query's documents is the same with ``average``, whose scores can be compared between queries too.
+
+    Only distinct query vectors are scored: the tokens of a static student are rows of one table, and in many queries
+    the same words come again. Beside its inputs and its result the function holds a copy of the documents' vectors, one
+    of the vectors of 65,536 query tokens (or of one query, if that has more), and ``budget`` numbers (or two for each
+    of those tokens, if that is more).
+
+    Args:
+        queries, documents: vectors of any length, centred on ``mean`` where that is given; a vector of nothing but
+            zeros has cosine 0 with all. See :func:`token_lists` and :func:`encode_token_lists`.
+        average: divide by the number of query tokens; cosines, -1 to 1.
+        budget: of working memory, in numbers of 4 bytes.
+
+    Returns:
+        float32 [queries, documents], on the documents' device. A document without a token scores -inf: it ranks below
+        every other. A query without a token scores 0 with the others: it tells nothing apart.
+
+    Raises:
+        UsageError: the vectors are not of one width, or the budget is below 1.
+
+    >>> cat, dog = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 2.0]])
+    >>> maxsim(token_lists([cat, torch.cat([cat, dog])]), token_lists([cat, torch.cat([dog, -cat])])).tolist()
+    [[1.0, 0.0], [1.0, 1.0]]
+    """
+    if queries.vectors.shape[1:] != documents.vectors.shape[1:]:
+        raise UsageError(
+            f"query tokens are {list(queries.vectors.shape[1:])} wide, document tokens "
+            f"{list(documents.vectors.shape[1:])}: both must lie in one space"
+        )
+    if budget < 1:
+        raise UsageError(f"the memory budget is {budget} numbers; give at least 1")
+    device = documents.vectors.device
+    with full_precision(device):
+        targets = _unit(documents.vectors, documents.mean)
+        # Longest first: the documents that have a j-th token are then a stretch from the beginning.
+        lengths, order = documents.lengths.to(device).sort(descending=True, stable=True)
+        starts = documents.starts().to(device)[:-1][order]
+        scores = torch.zeros(len(queries.lengths), len(order), device=device)
+        places = queries.starts().tolist()
+        for first, last in _groups(queries.lengths.tolist(), _MOST_TOKENS):
+            tokens = queries.vectors[places[first] : places[last]].to(device)
+            if not len(tokens):
+                continue
+            distinct, row_of = torch.unique(tokens, dim=0, return_inverse=True)
+            sources = _unit(distinct, queries.mean)
+            offsets = torch.tensor(places[first:last], device=device) - places[first]
+            step = max(1, budget // (2 * len(sources)))
+            for place in range(0, len(order), step):
+                part = slice(place, place + step)
+                best = _best(sources, targets, starts[part], lengths[part])  # [distinct, part]
+                scores[first:last, order[part]] = F.embedding_bag(row_of, best, offsets, mode="sum")
+        scores[:, documents.lengths.to(device) == 0] = -torch.inf
+        if average:
+            scores /= queries.lengths.to(device).clamp(min=1)[:, None]
+    return scores
+
+
+def token_lists(vectors: Sequence[Tensor], mean: Tensor | None = None) -> TokenLists:
+    """Lay the token vectors of several texts or images, each float [tokens, dim], end to end.
+
+    Args:
+        vectors: at least one, as ``MultiVectorEncoder.encode_query`` returns them, or a tensor [texts, tokens, dim].
+        mean: [dim], taken from every vector before the cosine.
+    """
+    lengths = torch.tensor([len(one) for one in vectors], dtype=torch.long)
+    return TokenLists(torch.cat(list(vectors)), lengths, mean)
+
+
+@torch.no_grad()
+def encode_token_lists(
+    encoder: Encoder, texts: Sequence[str], mean: Tensor | None = None, batch_size: int = 128
+) -> TokenLists:
+    """Encode texts into their content tokens, end to end; a teacher, or a student in evaluation mode.
+
+    Args:
+        mean: see :func:`token_lists`.
+    """
+    # Texts of like length go together, which spares padding; the results are put back in order.
+    order = sorted(range(len(texts)), key=lambda row: len(texts[row]))
+    found: list[Tensor] = [torch.empty(0, encoder.dim)] * len(texts)
+    for start in range(0, len(order), batch_size):
+        rows = order[start : start + batch_size]
+        batch = encoder.encode_tokens([texts[row] for row in rows]).to("cpu")
+        for row, vectors in zip(rows, batch.content().float().split(batch.mask.sum(1).tolist()), strict=True):
+            found[row] = vectors
+    return TokenLists(torch.cat([torch.empty(0, encoder.dim), *found]), torch.tensor([*map(len, found)]).long(), mean)
+
+
+def _unit(vectors: Tensor, mean: Tensor | None) -> Tensor:
+    """Return float32 vectors of length 1 [tokens, dim], centred first."""
+    vectors = vectors.float()
+    return F.normalize(vectors if mean is None else vectors - mean.to(vectors), dim=-1)
+
+
+def _best(sources: Tensor, targets: Tensor, starts: Tensor, lengths: Tensor) -> Tensor:
+    """Return the highest cosine of each source to the tokens of each document: [sources, documents].
+
+    Document d owns ``targets[starts[d] : starts[d] + lengths[d]]``, and lengths fall. The first tokens of all documents
+    come first, then the second ones: each step is one product of matrices, and nothing is padded.
+    """
+    best = sources.new_full((len(sources), len(starts)), -torch.inf)
+    product = torch.empty_like(best).flatten()
+    for step in range(int(lengths[0])):
+        count = int((lengths > step).sum())
+        found = product[: len(sources) * count].view(len(sources), count)
+        torch.mm(sources, targets[starts[:count] + step].T, out=found)
+        torch.maximum(best[:, :count], found, out=best[:, :count])
+    return best
+
+
+def _groups(lengths: Sequence[int], most: int) -> Iterator[tuple[int, int]]:
+    """Yield (first, last) of consecutive queries with at most ``most`` tokens together; one with more stands alone."""
+    first = tokens = 0
+    for number, length in enumerate(lengths):
+        if tokens and tokens + length > most:
+            yield first, number
+            first, tokens = number, 0
+        tokens += length
+    if first < len(lengths):
+        yield first, len(lengths)

@@ -1,0 +1,91 @@
+"""``kivuko distill --multi-vector``: the encoder that it writes beside the model, and what it refuses."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from command_checks import help_without_heavy_imports, refused
+from torch.nn import functional as F
+
+from kivuko.encoders.bundle import load_bundle
+from kivuko.encoders.teacher import load_teacher
+from kivuko.encoders.text_tokens import text_tokens
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder with a small bitext, sw.tsv, and a tiny teacher; read only."""
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.base.modules import Transformer
+    from sentence_transformers.sentence_transformer.modules import Pooling
+    from transformers import BertConfig, BertModel, BertTokenizer
+
+    place = tmp_path_factory.mktemp("multi-vector")
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "cat", "house", *(f"word{n}" for n in range(40))]
+    BertTokenizer(vocab={word: number for number, word in enumerate(words)}).save_pretrained(place / "bert")
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=len(words), hidden_size=24, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32,
+        max_position_embeddings=64,
+    )  # fmt: skip
+    BertModel(config).save_pretrained(place / "bert")
+    modules = [Transformer(str(place / "bert")), Pooling(24)]
+    SentenceTransformer(modules=modules, device="cpu").save(str(place / "teacher"))
+    lines = [f"neno{number} paka\tword{number} cat\n" for number in range(40)]
+    (place / "sw.tsv").write_text("".join(lines), encoding="utf-8")
+    return place
+
+
+@pytest.fixture
+def distil(run_here, place, monkeypatch):
+    """Distil the small bitext into a folder."""
+    monkeypatch.setenv("KIVUKO_CACHE", str(place / "cache"))
+
+    def run(out: object, *words: object) -> tuple[int, str, str]:
+        return run_here(
+            "distill", "--bitext", f"sw={place / 'sw.tsv'}", "--out", str(out), "--image-tower", "none",
+            "--teacher", str(place / "teacher"), "--steps", "3", "--vocabulary-size", "200", *map(str, words),
+        )  # fmt: skip
+
+    return run
+
+
+def test_it_is_written_from_the_bundle_whether_trained_now_or_before(distil, place, tmp_path):
+    from sentence_transformers import MultiVectorEncoder
+
+    for number, told in enumerate(["was best", "made before"]):
+        status, out, err = distil(tmp_path / "m", "--multi-vector", tmp_path / f"tokens-{number}")
+        assert status == 0, err
+        assert told in " ".join(out.split())
+        assert "queries by static, documents by teacher" in " ".join(out.split())
+        encoder = MultiVectorEncoder(str(tmp_path / f"tokens-{number}"), device="cpu")
+        teacher = load_teacher(place / "teacher")
+        expected = text_tokens(load_bundle(tmp_path / "m"), "neno paka", "m").vectors
+        torch.testing.assert_close(encoder.encode_query("neno paka"), F.normalize(expected, dim=-1), atol=1e-5, rtol=0)
+        expected = teacher.encode_tokens(["the cat"]).content()
+        torch.testing.assert_close(encoder.encode_document("the cat"), F.normalize(expected, dim=-1), atol=1e-5, rtol=0)
+    card = (tmp_path / "tokens-1" / "README.md").read_text("utf-8")
+    assert "recipe `optical`, student static, seed 0" in card
+
+
+def test_without_the_option_nothing_more_is_written(distil, tmp_path):
+    status, out, err = distil(tmp_path / "m")
+    assert status == 0, err
+    assert [file.name for file in tmp_path.iterdir()] == ["m"]
+    assert "multi-vector" not in out
+
+
+def test_what_cannot_be_written_is_refused_before_training(distil, tmp_path):
+    out = tmp_path / "models" / "m"
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "thesis.tex").write_text("years")
+    for folder in (out, out / "tokens", out.parent, tmp_path / "models" / "x" / ".." / "m"):
+        refused(distil(out, "--multi-vector", folder), "--multi-vector", "name a folder of its own")
+    refused(distil(out, "--multi-vector", f"{out}.training"), "checkpoints")
+    refused(distil(out, "--multi-vector", tmp_path / "thesis"), str(tmp_path / "thesis"), "nothing was replaced")
+    assert [file.name for file in tmp_path.iterdir()] == ["thesis"]
+
+
+def test_help_says_what_it_is(run_here):
+    told = " ".join(help_without_heavy_imports("distill").split())
+    assert "--multi-vector DIR Also write a multi-vector encoder here" in told

@@ -1,0 +1,95 @@
+"""Retrieval in the emoji world, of pictures and of English documents: what is asked, what counts, how it is grouped."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from kivuko.datasets.emoji.documents import english_documents
+from kivuko.encoders.maxsim import maxsim, token_lists
+from kivuko.evaluation import emoji, emoji_documents
+from kivuko.evaluation.emoji import score_languages
+from kivuko.evaluation.emoji_documents import score_documents
+
+DIM = 64
+
+
+def vector_of(word):
+    return np.random.default_rng(list(word.casefold().encode())).standard_normal(DIM).astype(np.float32)
+
+
+def words_of(text):
+    return torch.from_numpy(np.stack([vector_of(word.strip(",:")) for word in text.split()]))
+
+
+def encode(texts):
+    """Texts as the mean of random vectors of their words, of unit length."""
+    found = np.stack([words_of(text).numpy().mean(0) for text in texts])
+    return found / np.linalg.norm(found, axis=1, keepdims=True)
+
+
+def knowing(world, language):
+    """A score that knows, of each query, the picture that it asks for."""
+    image_of = {query.text: query.image for query in world.queries(language, "test")}
+    return lambda texts: np.eye(len(world.images))[[image_of[text] for text in texts]]
+
+
+def test_who_knows_the_document_finds_it_first(tiny_world):
+    (scores,) = score_documents(knowing(tiny_world, "sw"), tiny_world, ["sw"])
+    assert scores.language == "sw"
+    assert all(
+        (values == 1).all() for name, values in scores.values.items() if name in ("R@1", "MAP", "MRR", "nDCG@10")
+    )
+    (blind,) = score_documents(lambda texts: np.zeros((len(texts), len(tiny_world.images))), tiny_world, ["sw"])
+    np.testing.assert_allclose(blind.values["MRR"], 1 / len(tiny_world.images))
+
+
+def test_queries_subsets_and_clusters_are_those_of_the_pictures(tiny_world):
+    vectors = encode(english_documents(tiny_world))
+    languages = ["en", "sw", "mr"]
+    texts = score_documents(lambda texts: encode(texts) @ vectors.T, tiny_world, languages, "validation")
+    pictures = score_languages(encode, vectors, tiny_world, languages, "validation")
+    for text, picture, language in zip(texts, pictures, languages, strict=True):
+        queries = tiny_world.queries(language, "validation")
+        assert text.language == language
+        assert list(text.query_ids) == list(picture.query_ids) == [query.id for query in queries]
+        assert list(text.clusters) == list(picture.clusters) == [query.concept for query in queries]
+        copied = np.array([query.copied for query in queries])
+        compositional = np.array([query.compositional for query in queries])
+        for scores in (text, picture):
+            assert list(scores.subsets) == ["copied", "compositional", "lexical"]
+            np.testing.assert_array_equal(scores.subsets["copied"], copied)
+            np.testing.assert_array_equal(scores.subsets["compositional"], compositional & ~copied)
+            np.testing.assert_array_equal(scores.subsets["lexical"], ~compositional & ~copied)
+        for name in text.values:
+            np.testing.assert_array_equal(text.values[name], picture.values[name])
+    assert texts[0].values["MRR"].mean() > 0.9, "English names are in their own documents"
+
+
+def test_one_vector_and_many_serve_alike(tiny_world):
+    documents = token_lists([words_of(text) for text in english_documents(tiny_world)])
+
+    def late(texts):
+        return maxsim(token_lists([words_of(text) for text in texts]), documents).numpy()
+
+    (scores,) = score_documents(late, tiny_world, ["en"], "train")
+    assert (scores.values["MAP"] > 0.99).mean() > 0.8, "each word finds itself"
+
+
+@pytest.mark.parametrize("module", [emoji, emoji_documents])
+def test_the_protocol_says_what_was_done(tiny_world, module):
+    told = module.protocol(tiny_world, "test")
+    assert told["dataset"] == module.DATASET
+    assert told["split"] == "test"
+    assert str(len(tiny_world.images)) in told["gallery"]
+    assert told["fingerprint"] == tiny_world.fingerprint
+    assert "ties" in told
+
+
+def test_the_two_tasks_are_told_apart(tiny_world):
+    assert (emoji.DATASET, emoji_documents.DATASET) == ("emoji", "emoji-text")
+    pictures, documents = emoji.protocol(tiny_world, "test"), emoji_documents.protocol(tiny_world, "test")
+    differing = {key for key in pictures if pictures[key] != documents[key]}
+    assert differing == {"dataset", "task", "gallery"}
+    assert "English" in documents["task"]
