@@ -7,8 +7,10 @@ BIN := $(VENV)/bin
 DEMO_OUT ?= kivuko-demo
 # What the emoji world and its pictures are made from: Debian's names, and one file of each that shows it is there.
 SYSTEM_PACKAGES := unicode-cldr-core fonts-noto-color-emoji fonts-noto-core
+# What the report's page is opened in by a test, which is skipped without it.
+BROWSER := chromium
 
-.PHONY: help demo test lint bench system clean
+.PHONY: help demo test lint bench system browser clean
 help:
 	@echo "make demo   set up, then carry an English image search into seven languages ($(DEMO_OUT)/)"
 	@echo "make test   set up, then lint, type-check and test"
@@ -18,7 +20,7 @@ help:
 demo: system $(VENV)/.demo
 	$(BIN)/kivuko demo --out $(DEMO_OUT)
 
-test: system lint
+test: system browser lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 lint: $(VENV)/.dev
@@ -32,6 +34,10 @@ bench: system $(VENV)/.dev
 
 system:
 	@PYTHON=$(PYTHON) scripts/system-packages $(SYSTEM_PACKAGES)
+
+browser:
+	@command -v $(BROWSER) >/dev/null || PYTHON=$(PYTHON) scripts/system-packages $(BROWSER) 2>/dev/null || \
+	  echo "$(BROWSER) is not installed and cannot be from here: the test that opens the report's page in it is skipped"
 
 $(VENV)/.venv-made:
 	$(PYTHON) -m venv $(VENV)

@@ -26,6 +26,7 @@ COMMANDS = {
     "search": ("kivuko.cli.search", "Search pictures with a sentence in any trained language."),
     "align": ("kivuko.cli.align", "See which English word each word is carried to."),
     "study": ("kivuko.cli.study", "Run a research question as an experiment over seeds."),
+    "report": ("kivuko.cli.report", "Make one self-contained HTML page of a study's records."),
 }
 
 

@@ -1,0 +1,75 @@
+"""The page: findings laid out as one self-contained HTML document."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import jinja2
+
+from kivuko.evaluation import Header, PerQueryScores, Record
+from kivuko.report.low_resource.facts import DEFINITIONS, limits, protocol_facts, recipes_told
+from kivuko.report.low_resource.figures import gap_figure, map_figures, parity_figures
+from kivuko.report.low_resource.findings import Findings, examine
+from kivuko.report.low_resource.result_tables import (
+    language_table,
+    recipe_tables,
+    significance_table,
+    subset_table,
+)
+from kivuko.report.low_resource.selection import RULE
+from kivuko.report.low_resource.table import Table
+from kivuko.report.low_resource.wording import setting_label, tied
+
+
+def low_resource_page(header: Header, records: Sequence[Record], per_query: Sequence[PerQueryScores]) -> str:
+    """Return the page about a low-resource study; the same records give the same bytes.
+
+    Args:
+        header, records, per_query: as ``read_records`` and ``read_per_query`` return them.
+
+    Raises:
+        DataError: there is nothing to report, or two records contradict each other.
+        MissingDependencyError: matplotlib is not installed.
+    """
+    return render_page(examine(header, records, per_query))
+
+
+def render_page(findings: Findings) -> str:
+    """Lay out what was found.
+
+    Raises:
+        MissingDependencyError: matplotlib is not installed.
+    """
+    recipes = recipes_told(findings)
+    page = _template().render(
+        findings=findings,
+        header=findings.study.header,
+        rule=RULE,
+        headline=setting_label(findings.headline),
+        maps=map_figures(findings),
+        parities=parity_figures(findings),
+        gap=gap_figure(findings),
+        significance=significance_table(findings.family) if findings.family.tests else None,
+        recipe_tables=recipe_tables(findings),
+        subsets=subset_table(findings),
+        languages=language_table(findings),
+        facts=protocol_facts(findings),
+        recipes=recipes,
+        recipes_are_a_table=isinstance(recipes, Table),
+        definitions=DEFINITIONS,
+        limits=limits(findings),
+    )
+    return page.encode("utf-8", "replace").decode()  # JSON can hold halves of surrogate pairs; UTF-8 cannot
+
+
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("kivuko.report"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["tied"] = tied
+    return environment.get_template("low_resource.html.j2")

@@ -1,0 +1,115 @@
+"""``kivuko report`` as a user meets it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+from command_checks import help_without_heavy_imports, refused
+
+sys.path.append(str(Path(__file__).parent.parent / "report"))  # for study_records
+from study_records import Plan, made_up, written
+
+from kivuko.evaluation import per_query_path, write_records
+from kivuko.report.low_resource import low_resource_page
+
+SMALL = Plan(languages=("sw", "fi"), seeds=(0, 1), concepts=12)
+
+
+@pytest.fixture
+def records(tmp_path):
+    return written(tmp_path / "low-resource.jsonl", SMALL)
+
+
+def test_help_has_an_example_and_imports_nothing_heavy():
+    told = help_without_heavy_imports("report")
+    assert "kivuko report low-resource.jsonl" in told.split("Example", 1)[1]
+
+
+def test_help_does_not_import_what_draws():
+    assert "report" in help_without_heavy_imports()
+
+
+def test_page_answer_and_path(run_here, records):
+    status, out, err = run_here("report", str(records))
+    assert (status, err) == (0, "")
+    page = records.with_suffix(".html")
+    assert page.read_text("utf-8") == low_resource_page(*made_up(SMALL))
+    sentence, place = out.splitlines()
+    assert sentence.startswith("Optimal transport ")
+    assert place == f"page: {page}"
+    assert sorted(path.name for path in records.parent.iterdir()) == [
+        "low-resource.html",
+        "low-resource.jsonl",
+        "low-resource.per_query.parquet",
+    ]
+
+
+def test_out_names_the_page_and_folders_are_made(run_here, records, tmp_path):
+    page = tmp_path / "new" / "folder" / "page.html"
+    status, _, err = run_here("report", str(records), "--out", str(page))
+    assert (status, err) == (0, "")
+    assert page.read_bytes().startswith(b"<!DOCTYPE html>")
+    assert not records.with_suffix(".html").exists()
+
+
+def test_the_page_never_takes_the_place_of_the_records(run_here, records):
+    before = records.read_bytes()
+    refused(run_here("report", str(records), "--out", str(records)), "place of the records")
+    refused(run_here("report", str(records), "--out", str(per_query_path(records))), "place of the records")
+    renamed = records.rename(records.with_suffix(".html"))
+    refused(run_here("report", str(renamed)), "place of the records", "--out")
+    assert renamed.read_bytes() == before
+
+
+def test_missing_records(run_here, tmp_path):
+    refused(run_here("report", str(tmp_path / "nothing.jsonl")), "nothing.jsonl", "cannot be read")
+
+
+@pytest.mark.parametrize(
+    ("damage", "told"),
+    [
+        (lambda content: content[:-1], "cut short"),
+        (lambda content: content[:-40], "not a line of JSON"),
+        (lambda content: content[: content.rindex(b"\n", 0, -1) + 1], "promises"),
+        (lambda content: content.replace(b'"value"', b'"worth"', 1), "'value' is missing"),
+        (lambda content: b"", "empty"),
+        (lambda content: b"\x00\xff" + content, ":1: not a line of JSON"),
+    ],
+)
+def test_damaged_records(run_here, records, damage, told):
+    records.write_bytes(damage(records.read_bytes()))
+    refused(run_here("report", str(records)), str(records), told)
+    assert not records.with_suffix(".html").exists()
+
+
+def test_missing_or_damaged_per_query_scores(run_here, records):
+    scores = per_query_path(records)
+    content = scores.read_bytes()
+    scores.write_bytes(content[: len(content) // 2])
+    refused(run_here("report", str(records)), scores.name, "damaged")
+    scores.unlink()
+    refused(run_here("report", str(records)), scores.name, "no per-query scores")
+
+
+def test_records_without_anything_to_report(run_here, tmp_path):
+    header, _, _ = made_up(SMALL)
+    write_records(tmp_path / "empty.jsonl", header, [], [])
+    refused(run_here("report", str(tmp_path / "empty.jsonl")), "nothing to report")
+
+
+def test_a_place_that_cannot_be_written_is_refused_before_the_records_are_read(run_here, records, tmp_path):
+    records.write_bytes(b"")  # would be complained of if it were read first
+    refused(run_here("report", str(records), "--out", str(tmp_path)), "folder")
+    refused(run_here("report", str(records), "--out", str(records / "page.html")), "file stands")
+    if os.geteuid() != 0:  # root may write anywhere
+        locked = tmp_path / "locked"
+        locked.mkdir(mode=0o500)
+        refused(run_here("report", str(records), "--out", str(locked / "page.html")), "no permission")
+
+
+def test_a_missing_matplotlib_is_one_line(run_here, records, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    refused(run_here("report", str(records)), "pip install 'kivuko[report]'")

@@ -1,0 +1,139 @@
+"""The answer is computed, and says plainly when transport does not help, also when it harms."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from study_records import QUALITY, RECIPES, Plan, made_up
+
+from kivuko.evaluation import Comparison, Interval, RandomisationTest
+from kivuko.report.low_resource import examine
+from kivuko.report.low_resource.answer import Verdict, answer, judge
+from kivuko.report.low_resource.claims import ASKED_OVER_TRANSLATION, gain_claim, translation_claim
+from kivuko.report.low_resource.family import WITHOUT, Family, PairedTest
+from kivuko.report.low_resource.findings import nearest
+from kivuko.report.low_resource.study import Setting
+
+EMOJI = Setting("emoji", "cosine")
+
+
+def outcome(first: float, second: float, p: float, roles: tuple[str, ...] = (WITHOUT,), size: int = 300) -> PairedTest:
+    """A comparison with these means and p after Holm; its intervals are of no account."""
+    difference = Interval(first - second, first - second - 0.01, first - second + 0.01, 320)
+    relative = Interval(first / second - 1, first / second - 1.1, first / second - 0.9, 320) if second else None
+    seeds = Interval(first - second, first - second - 0.001, first - second + 0.001, 5)
+    test = RandomisationTest(first - second, p, 320, 10_000)
+    comparison = Comparison("greedy", "sentence", (first, second), difference, relative, seeds, test)
+    return PairedTest(EMOJI, size, roles, comparison, p)
+
+
+@pytest.mark.parametrize(
+    ("gain", "p", "verdict"),
+    [
+        (0.10, 0.049, Verdict.HELPS),
+        (0.50, 0.001, Verdict.HELPS),
+        (float("inf"), 0.001, Verdict.HELPS),
+        (0.0999, 0.001, Verdict.HELPS_LITTLE),
+        (0.50, 0.05, Verdict.UNMEASURABLE),
+        (0.001, 1.0, Verdict.UNMEASURABLE),
+        (0.0, 1.0, Verdict.NO_HELP),
+        (-0.20, 0.05, Verdict.NO_HELP),
+        (-0.001, 0.01, Verdict.HARMS),
+    ],
+)
+def test_verdict(gain, p, verdict):
+    assert judge(gain, p) is verdict
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "p", "begins", "holds"),
+    [
+        (0.12, 0.10, 0.002, "Optimal transport helps: with 300 sentence pairs", "20.0 % more than"),
+        (0.105, 0.10, 0.002, "Optimal transport helps, but by less than the 10 % asked for:", "5.0 % more than"),
+        (0.12, 0.10, 0.3, "Optimal transport brings no measurable gain:", "20.0 % more than"),
+        (0.09, 0.10, 0.3, "Optimal transport does not help:", "10.0 % less than"),
+        (0.10, 0.10, 1.0, "Optimal transport does not help:", "exactly as much as"),
+        (0.09, 0.10, 0.0005, "Optimal transport harms:", "p < 0.001"),
+        (0.09, 0.0, 0.0005, "Optimal transport helps:", "0.090 more than"),
+    ],
+)
+def test_sentence_says_it_plainly(first, second, p, begins, holds):
+    told = answer(outcome(first, second, p), languages=4)
+    assert told.sentence.startswith(begins)
+    assert holds in told.sentence
+    assert "“greedy”" in told.sentence
+    assert "“sentence”" in told.sentence
+    assert "over 4 low-resource languages" in told.sentence
+    assert told.sentence.count(". ") == 0  # one sentence
+
+
+def test_without_a_comparison_there_is_no_answer():
+    told = answer(None, "nobody measured it")
+    assert told.verdict is Verdict.UNANSWERED
+    assert told.sentence == "These records do not say whether optimal transport helps: nobody measured it."
+
+
+def test_an_interval_over_seeds_that_includes_zero_is_pointed_out():
+    sure = outcome(0.12, 0.10, 0.001)
+    unsure = replace(sure, comparison=replace(sure.comparison, over_seeds=Interval(0.02, -0.01, 0.05, 5)))
+    once = replace(sure, comparison=replace(sure.comparison, over_seeds=Interval(0.02, 0.02, 0.02, 1)))
+    assert "includes zero" not in " ".join(answer(sure).support)
+    assert "includes zero" in " ".join(answer(unsure).support)
+    assert "One training seed only" in " ".join(answer(once).support)
+
+
+@pytest.mark.parametrize(
+    ("gain", "p", "state"),
+    [(0.11, 0.01, "met"), (0.09, 0.01, "missed"), (0.11, 0.06, "missed"), (-0.2, 0.01, "missed")],
+)
+def test_gain_bar(gain, p, state):
+    assert gain_claim(Family((outcome(0.1 * (1 + gain), 0.1, p),), ()), EMOJI, 300).state == state
+    assert gain_claim(Family((), ()), EMOJI, 300).state == "not measured"
+
+
+def test_translation_bar_must_hold_at_every_size():
+    role = ("translate-test",)
+    above = outcome(0.1 * (1.001 + ASKED_OVER_TRANSLATION), 0.1, 0.01, role, 300)
+    below = outcome(0.1 * (0.999 + ASKED_OVER_TRANSLATION), 0.1, 0.01, role, 1000)
+    assert translation_claim(Family((above,), ()), EMOJI, [300]).state == "met"
+    assert translation_claim(Family((above, below), ()), EMOJI, [300, 1000]).state == "missed"
+    assert translation_claim(Family((above,), ()), EMOJI, [300, 1000]).state == "not measured"
+    assert translation_claim(Family((below,), ()), EMOJI, [300, 1000]).state == "missed"
+    assert translation_claim(Family((), ()), EMOJI, []).state == "not measured"
+
+
+@pytest.mark.parametrize(
+    ("optical", "greedy", "verdict"),
+    [
+        (0.30, 0.29, Verdict.HELPS),
+        (0.25, 0.20, Verdict.HELPS_LITTLE),
+        (0.15, 0.14, Verdict.HARMS),
+    ],
+)
+def test_answer_follows_the_records(optical, greedy, verdict):
+    """`sentence`, the best without transport, has 0.24 in every case."""
+    quality = {**QUALITY, "optical": optical, "greedy": greedy}
+    found = examine(*made_up(Plan(quality=quality, noise=0.005)))
+    assert found.answer.verdict is verdict
+    assert found.headline_size == 300
+
+
+def test_equal_recipes_are_not_found_different():
+    found = examine(*made_up(Plan(quality={**QUALITY, "optical": 0.24, "greedy": 0.1}, noise=0.05)))
+    assert found.answer.verdict in (Verdict.UNMEASURABLE, Verdict.NO_HELP)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "size"), [((100, 300, 1000), 300), ((100, 1000), 100), ((200, 1000), 200), ((1431,), 1431), ((), None)]
+)
+def test_headline_is_at_the_size_nearest_to_300(sizes, size):
+    assert nearest(sizes, 300) == size
+
+
+def test_records_without_recipes_that_use_transport_do_not_answer():
+    unmarked = {name: {"kind": told["kind"]} for name, told in RECIPES.items()}
+    for protocol in ({}, {"recipes": unmarked}, {"recipes": "lost"}, {"recipes": {"optical": 3}}):
+        found = examine(*made_up(Plan(protocol=protocol, seeds=(0,))))
+        assert found.answer.verdict is Verdict.UNANSWERED
+        assert "with transport" in found.answer.sentence

@@ -1,0 +1,50 @@
+"""Labels of lines that end close together stay apart and in order; lengths and colors are the page's."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kivuko.evaluation import Interval
+from kivuko.report.low_resource.panels import Bar, Frame, _spread, bar_panel, line_panel
+from kivuko.report.low_resource.plot_style import VARIABLES
+from kivuko.report.low_resource.series import TRANSPORT, WITHOUT, Series
+
+
+@given(st.lists(st.floats(0, 1), max_size=7))
+def test_labels_stay_apart_in_order_and_inside(heights):
+    moved = _spread(sorted(heights), 0.1, 0.0, 1.0)
+    assert all(0 <= height <= 1 for height in moved)
+    assert all(after - before > 0.099 for before, after in itertools.pairwise(moved))
+
+
+def test_labels_far_enough_apart_are_not_moved():
+    assert _spread([0.1, 0.5, 0.9], 0.1, 0.0, 1.0) == [0.1, 0.5, 0.9]
+
+
+def interval(mean: float, n: int = 3) -> Interval:
+    return Interval(mean, mean - 0.01, mean + 0.01, n) if n > 1 else Interval(mean, mean, mean, 1)
+
+
+@pytest.mark.parametrize("sizes", [(300,), (100, 300, 1000)])
+def test_lines_are_labelled_and_colored_by_the_page(sizes):
+    series = [Series(role, {size: interval(0.2) for size in sizes}) for role in (TRANSPORT, WITHOUT)]
+    drawn = line_panel("Swahili", series, Frame(sizes, [str(size) for size in sizes], 0, 1), "a", "heard")
+    assert ">with transport<" in drawn
+    assert ">without<" in drawn
+    assert "var(--transport, #0072b2)" in drawn
+    assert not any(f": {color}" in drawn for color in VARIABLES)  # each stands behind its variable
+    assert "<style" not in drawn
+    assert "metadata" not in drawn
+    # A band over several sizes, a bar at a single one.
+    assert ("fill-opacity: 0.14" in drawn) == (len(sizes) > 1)
+
+
+def test_bars_carry_their_figures_and_hatching():
+    groups = [("Swahili", [Bar(TRANSPORT, interval(0.4)), Bar(WITHOUT, interval(0.3, n=1))])]
+    drawn = bar_panel("300 pairs", groups, 1.0, "b", "heard")
+    for told in (">0.400<", ">0.300<", ">Swahili<", "<pattern", ">300 pairs<"):
+        assert told in drawn
