@@ -1,0 +1,1 @@
+"""Machine translation into English: the baseline that translates a query and searches with the English teacher."""

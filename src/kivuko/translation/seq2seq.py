@@ -1,0 +1,104 @@
+"""Translating with a sequence-to-sequence model of ``transformers``: ours, Marian, NLLB, M2M100 and their kin."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from kivuko.errors import ModelError
+from kivuko.files import atomic_path
+from kivuko.languages import language as describe
+from kivuko.translation.marian import language_tag
+
+
+@dataclass(frozen=True)
+class Route:
+    """How a model is told to translate from one language into English.
+
+    Attributes:
+        prefix: written in front of every text.
+        source_code: the tokenizer's own name of the source language, for tokenizers that have such names.
+        first_token: number of the token that every translation must begin with; None: the model decides.
+    """
+
+    prefix: str = ""
+    source_code: str | None = None
+    first_token: int | None = None
+
+
+RouteFrom = Callable[[str], Route]  # raises ModelError for a language that the model does not know
+
+
+class Seq2SeqTranslator:
+    """A translator over any model with ``generate`` and its tokenizer.
+
+    Args:
+        route: from a BCP 47 code to the way the model is told; may raise ModelError. None: the model needs no telling.
+        batch_size: texts translated together.
+    """
+
+    def __init__(
+        self, model: Any, tokenizer: Any, name: str, route: RouteFrom | None = None, *, batch_size: int = 64
+    ) -> None:
+        self.model, self.tokenizer, self.name, self.batch_size = model.eval(), tokenizer, name, batch_size
+        self._route = route or (lambda language: Route())
+
+    def translate(self, texts: list[str], language: str) -> list[str]:
+        """Translate into English by beam search; see ``Translator``. Texts of like length are translated together."""
+        route = self._route(describe(language).code)
+        found = [""] * len(texts)
+        order = sorted((row for row, text in enumerate(texts) if text.strip()), key=lambda row: len(texts[row]))
+        for start in range(0, len(order), self.batch_size):
+            rows = order[start : start + self.batch_size]
+            for row, translation in zip(rows, self._batch([texts[row] for row in rows], route), strict=True):
+                found[row] = translation
+        return found
+
+    def save(self, path: Path) -> None:
+        """Write model and tokenizer as a folder of Hugging Face's own layout, whole or not at all.
+
+        ``load_translator`` loads it, and so do ``AutoModelForSeq2SeqLM`` and ``AutoTokenizer``.
+
+        Raises:
+            ModelError: something that is not a model stands at ``path``.
+            KivukoError: the disk is full, or the place cannot be written.
+        """
+        if path.is_file() or (path.is_dir() and any(path.iterdir()) and not (path / "config.json").is_file()):
+            raise ModelError(f"{path}: exists and is not a model folder; nothing was replaced. Choose another place.")
+        with atomic_path(path) as temporary:
+            self.model.save_pretrained(temporary)
+            self.tokenizer.save_pretrained(temporary)
+
+    @torch.no_grad()
+    def _batch(self, texts: list[str], route: Route) -> list[str]:
+        if route.source_code is not None:
+            self.tokenizer.src_lang = route.source_code
+        limit = getattr(self.model.config, "max_position_embeddings", None) or 512
+        given = self.tokenizer(
+            [route.prefix + text for text in texts], padding=True, truncation=True,
+            max_length=min(limit, self.tokenizer.model_max_length), return_tensors="pt",
+        ).to(self.model.device)  # fmt: skip
+        given.pop("token_type_ids", None)
+        forced = {} if route.first_token is None else {"forced_bos_token_id": route.first_token}
+        # A loop ("very very very ...") would run to the model's limit and hold up the whole batch.
+        most = min(self.model.generation_config.max_length or limit, 2 * given["input_ids"].shape[1] + 8)
+        written = self.model.generate(**given, **forced, max_length=most)
+        return [text.strip() for text in self.tokenizer.batch_decode(written, skip_special_tokens=True)]
+
+
+def source_routes(languages: Collection[str], tagged: bool) -> RouteFrom:
+    """Return the routes of a model trained on these languages; tagged, it wants ``>>sw<<`` in front of Swahili."""
+
+    def route(language: str) -> Route:
+        if language not in languages:
+            raise ModelError(
+                f"this translator was trained on {', '.join(languages)}, not {language}: "
+                "train one on bitext of that language."
+            )
+        return Route(prefix=f"{language_tag(language)} " if tagged else "")
+
+    return route

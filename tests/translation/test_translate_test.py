@@ -1,0 +1,70 @@
+"""Translate-test: texts in a language -> the English encoder's vectors of their translations."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from kivuko.errors import UsageError
+from kivuko.translation.translate_test import translate_test
+
+WORDS = {"paka": "cat", "mbwa": "dog", "samaki": "fish"}
+VECTORS = {"cat": [3.0, 4.0], "dog": [0.0, 2.0], "fish": [-1.0, 0.0], "": [0.0, 0.0]}
+
+
+class WordList:
+    """A translator that looks words up."""
+
+    name = "word-list"
+
+    def __init__(self):
+        self.asked = []
+
+    def translate(self, texts, language):
+        self.asked.append((list(texts), language))
+        return [WORDS.get(text, "") for text in texts]
+
+
+def encode_english(texts):
+    return np.array([VECTORS[text] for text in texts], dtype=np.float64).reshape(-1, 2)
+
+
+def test_the_vectors_are_those_of_the_translations_and_of_length_one():
+    translator = WordList()
+    found = translate_test(translator, encode_english, "sw")(["samaki", "paka", "mbwa"])
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, [[-1, 0], [0.6, 0.8], [0, 1]], rtol=1e-6)
+    assert translator.asked == [(["samaki", "paka", "mbwa"], "sw")]
+
+
+def test_an_empty_translation_stays_zero():
+    np.testing.assert_array_equal(translate_test(WordList(), encode_english, "sw")(["nini"]), [[0, 0]])
+
+
+def test_progress_is_told_after_each_batch():
+    translator, told = WordList(), []
+    encode = translate_test(
+        translator, encode_english, "sw", batch_size=2, progress=lambda done, total: told.append((done, total))
+    )
+    assert encode(["paka", "mbwa", "samaki"]).shape == (3, 2)
+    assert told == [(2, 3), (3, 3)]
+    assert [texts for texts, _ in translator.asked] == [["paka", "mbwa"], ["samaki"]]
+
+
+def test_english_is_not_translated():
+    translator = WordList()
+    np.testing.assert_allclose(translate_test(translator, encode_english, "en")(["cat"]), [[0.6, 0.8]], rtol=1e-6)
+    assert translator.asked == []
+
+
+def test_a_batch_of_nothing_is_refused():
+    with pytest.raises(UsageError, match="batch size 0"):
+        translate_test(WordList(), encode_english, "sw", batch_size=0)
+
+
+def test_a_trained_translator_finds_the_english_word(trained):
+    def letters(texts):
+        return np.array([[text.count("cat"), text.count("dog")] for text in texts], dtype=np.float32)
+
+    encode = translate_test(trained[0], letters, "sw")
+    np.testing.assert_allclose(encode(["paka nyeusi", "mbwa ndogo"]), np.eye(2), atol=1e-6)
