@@ -8,6 +8,7 @@ from kivuko.bitext.pair import Pair
 from kivuko.bitext.sampling import hold_out, take_fraction, take_pairs
 from kivuko.bitext.sieve import Sieve
 from kivuko.bitext.tsv import read_tsv
+from kivuko.bitext.words import spelling_likeness, trigrams, word_list
 
 __all__ = [
     "Bitext",
@@ -21,6 +22,9 @@ __all__ = [
     "read_tsv",
     "report_copied",
     "report_dropped",
+    "spelling_likeness",
     "take_fraction",
     "take_pairs",
+    "trigrams",
+    "word_list",
 ]

@@ -1,9 +1,8 @@
-"""Recipes: declarative files that name objectives, their weights, and the schedule."""
+"""Recipes: declarative files that name objectives, their weights, the student's start, and the schedule."""
 
 from __future__ import annotations
 
 import difflib
-import math
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -13,9 +12,8 @@ from typing import Any
 
 from torch import Tensor
 
-from kivuko.distill.objective import Objective, WeightedSum
-from kivuko.distill.sentence import SentenceContrastive, SentenceCosine, SentenceMSE
-from kivuko.distill.transport import TransportObjective
+from kivuko.distill.kinds import FLAG, KINDS, NOT_NEGATIVE, POSITIVE, Check, is_number, one_of
+from kivuko.distill.objective import WeightedSum
 from kivuko.errors import UsageError
 
 
@@ -38,6 +36,28 @@ class Schedule:
 
 
 @dataclass(frozen=True)
+class Start:
+    """What a student knows before its first step: the table ``[student]`` of a recipe (see ``distill.start``).
+
+    Attributes:
+        vectors: how the subwords of a new vocabulary start: "random"; at a mean of the teacher's vectors of English
+            words, weighted by co-occurrence ("mean") or by transport plans over the bitext ("transplant").
+        scale: of random first vectors, > 0; 1 is the student's own.
+        teacher_words: whether the teacher's own words join the vocabulary, with the teacher's vectors.
+        regularization: > 0, entropy weight of the transplant's plans, in units of their cost.
+        marginal_penalty: > 0, weight of those plans' marginals, in that unit; None: they must hold.
+        spelling: >= 0, bonus for a subword and a word that are spelt the same, in nats; 0: none.
+    """
+
+    vectors: str = "random"
+    scale: float = 1.0
+    teacher_words: bool = False
+    regularization: float = 0.5
+    marginal_penalty: float | None = None
+    spelling: float = 0.0
+
+
+@dataclass(frozen=True)
 class Term:
     """One objective of a recipe: its kind, its weight, and its options."""
 
@@ -54,10 +74,21 @@ class Recipe:
     description: str
     terms: tuple[Term, ...]
     schedule: Schedule = Schedule()
+    start: Start = Start()
+
+    @property
+    def uses_transport(self) -> bool:
+        """Whether a transport plan has a say, in an objective that counts or in the student's first vectors.
+
+        Greedy matching is none, whatever kind of objective asks for it.
+        """
+        return self.start.vectors == "transplant" or any(
+            term.weight > 0 and KINDS[term.kind].transports(term.options) for term in self.terms
+        )
 
     def objective(self, centre: Tensor) -> WeightedSum:
         """Build the weighted sum of objectives; ``centre`` [dim] is the teacher's mean content token."""
-        return WeightedSum([(term.weight, _build(term, centre)) for term in self.terms])
+        return WeightedSum([(term.weight, KINDS[term.kind].build(centre, dict(term.options))) for term in self.terms])
 
     def with_schedule(self, **changes: Any) -> Recipe:
         """Return the same recipe with some schedule entries changed."""
@@ -98,80 +129,61 @@ def parse_recipe(content: str, name: str, where: str) -> Recipe:
         table = tomllib.loads(content)
     except (ValueError, RecursionError) as problem:  # also numbers of 5,000 digits, endless nesting
         raise UsageError(f"{where}: not valid TOML ({problem}).") from problem
-    _check_keys(table, {"description", "objective", "schedule"}, where, "the recipe")
+    _check_keys(table, {"description", "objective", "schedule", "student"}, where, "the recipe")
     entries = table.get("objective", [])
     if not isinstance(entries, list) or not entries:
         raise UsageError(f"{where}: names no objective. Add at least one [[objective]] with a kind.")
     schedule_table = table.get("schedule", {})
     _check_keys(schedule_table, {one.name for one in fields(Schedule)}, where, "[schedule]")
+    start_table = table.get("student", {})
+    _check_keys(start_table, set(_START), where, "[student]")
     try:
         settings: dict[str, Any] = {key: _typed(key, value) for key, value in schedule_table.items()}
         schedule = _checked(Schedule(**settings))
+        start = _start(start_table)
         terms = tuple(_term(entry) for entry in entries)
     except (TypeError, ValueError) as problem:
         raise UsageError(f"{where}: {problem}.") from problem
     if not any(term.weight for term in terms):
         raise UsageError(f"{where}: every objective has weight 0, so nothing would be learned.")
-    return Recipe(name, str(table.get("description", "")), terms, schedule)
+    return Recipe(name, str(table.get("description", "")), terms, schedule, start)
 
 
 _RESERVED = ("teacher", "untrained")  # the ceiling and the floor
 _LARGEST = {"learning_rate": 1e30, "weight_decay": 1e6}  # beyond, the optimizer's own float32 scalars overflow
-_OPTIONS: Mapping[str, frozenset[str]] = {
-    "transport": frozenset({"regularization", "centred", "tolerance", "max_iterations"}),
-    "mse": frozenset(),
-    "cosine": frozenset(),
-    "contrastive": frozenset({"temperature"}),
+_START: Mapping[str, Check] = {
+    "vectors": one_of("random", "mean", "transplant"),
+    "scale": POSITIVE,
+    "teacher_words": FLAG,
+    "regularization": POSITIVE,
+    "marginal_penalty": POSITIVE,
+    "spelling": NOT_NEGATIVE,
 }
 
 
-def _build(term: Term, centre: Tensor) -> Objective:
-    options = dict(term.options)
-    match term.kind:
-        case "transport":
-            centred = options.pop("centred", True)
-            return TransportObjective(centre=centre if centred else None, **options)
-        case "mse":
-            return SentenceMSE()
-        case "cosine":
-            return SentenceCosine()
-        case _:
-            return SentenceContrastive(**options)
+def _start(table: Mapping[str, Any]) -> Start:
+    for key, value in table.items():
+        _START[key](f"[student] {key}", value)
+    settings: dict[str, Any] = {key: float(value) if is_number(value) else value for key, value in table.items()}
+    return Start(**settings)
 
 
 def _term(entry: Any) -> Term:
     kind = entry.get("kind") if isinstance(entry, dict) else None
-    if not isinstance(kind, str) or kind not in _OPTIONS:
-        raise ValueError(f"unknown objective kind {kind!r}: choose one of {', '.join(_OPTIONS)}")
+    if not isinstance(kind, str) or kind not in KINDS:
+        raise ValueError(f"unknown objective kind {kind!r}: choose one of {', '.join(KINDS)}")
     options = {key: value for key, value in entry.items() if key not in ("kind", "weight")}
-    for key, value in options.items():
-        if key not in _OPTIONS[kind]:
-            raise ValueError(
-                f"objective '{kind}' has no option '{key}' (it has: {', '.join(sorted(_OPTIONS[kind])) or 'none'})"
-            )
-        if key == "centred":
-            if not isinstance(value, bool):
-                raise ValueError(f"objective '{kind}': {key} = {value!r} is neither true nor false")
-        elif not _is_number(value, whole=key == "max_iterations") or value <= 0:
-            raise ValueError(f"objective '{kind}': {key} = {value!r} is not a positive number")
+    KINDS[kind].check(kind, options)
     weight = entry.get("weight", 1.0)
-    if not _is_number(weight) or weight < 0:
-        raise ValueError(f"objective '{kind}': weight = {weight!r} is not a number of 0 or more")
+    NOT_NEGATIVE(f"objective '{kind}': weight", weight)
     return Term(kind, float(weight), options)
 
 
 def _typed(key: str, value: Any) -> int | float:
     whole = key in ("steps", "batch_size", "validate_every")
-    if not _is_number(value, whole):
+    if not is_number(value, whole):
         raise ValueError(f"[schedule] {key} = {value!r} is not a {'whole ' if whole else ''}number")
     return value if whole else float(value)
-
-
-def _is_number(value: Any, whole: bool = False) -> bool:
-    """Whether a TOML value is a finite number (``nan`` and ``inf`` are TOML too)."""
-    if isinstance(value, bool) or not isinstance(value, int if whole else int | float):
-        return False
-    return math.isfinite(value) if isinstance(value, float) else abs(value) < 2**63
 
 
 def _checked(schedule: Schedule) -> Schedule:

@@ -15,11 +15,13 @@ import torch
 import kivuko
 from kivuko.bitext import Bitext
 from kivuko.distill.recipe import Recipe
-from kivuko.distill.teacher_vectors import TeacherVectors, teacher_vectors
+from kivuko.distill.resize import start_transformer, with_new_words
+from kivuko.distill.start import started_student
+from kivuko.distill.teacher_vectors import Progress, teacher_vectors
 from kivuko.distill.trainer import Outcome, distill
 from kivuko.distill.validation import Validation
 from kivuko.encoders.bundle import About, TokenMean, read_about, refuse_foreign_folder, save_bundle
-from kivuko.encoders.student import StaticStudent, Student, load_transformer_student, small_transformer
+from kivuko.encoders.student import Student, load_transformer_student, small_transformer
 from kivuko.encoders.teacher import TextTeacher
 from kivuko.encoders.vocabulary import train_vocabulary
 from kivuko.errors import DataError
@@ -64,20 +66,34 @@ class Trained:
     token_mean: TokenMean
 
 
-def build_student(spec: str, bitext: Bitext, vectors: TeacherVectors, recipe: Recipe, *, size: int, seed: int) -> Any:
+def build_student(
+    spec: str,
+    bitext: Bitext,
+    teacher: TextTeacher,
+    recipe: Recipe,
+    *,
+    size: int,
+    seed: int,
+    progress: Progress | None = None,
+) -> Any:
     """Make the student that ``spec`` names; a small one gets a vocabulary from the bitext's own texts.
+
+    How it starts is the recipe's ``[student]`` table: see ``distill.start`` and, for transformers, ``distill.resize``.
 
     Raises:
         ModelError: ``spec`` names a model that does not load.
     """
-    dim = vectors.pooled.shape[1]
     torch.manual_seed(seed)
     if spec not in ("static", "small"):
-        return load_transformer_student(spec, dim)
+        student = load_transformer_student(spec, teacher.dim)
+        return student if recipe.start.vectors == "random" else with_new_words(student, bitext, recipe.start)
     tokenizer = train_vocabulary((pair.text for pair in bitext.pairs), size)
-    if spec == "small":
-        return small_transformer(tokenizer, dim)
-    return StaticStudent(tokenizer, dim, recipe.schedule.token_dropout)
+    if spec == "static":
+        return started_student(tokenizer, bitext, teacher, recipe, progress)
+    student = small_transformer(tokenizer, teacher.dim)
+    if recipe.start.vectors != "random":
+        start_transformer(student, tokenizer, bitext, teacher, recipe.start)
+    return student
 
 
 def train_student(
@@ -99,7 +115,10 @@ def train_student(
         *job.distractors,
     ]
     vectors = teacher_vectors(teacher, sentences, progress=watch.encoded if watch else None)
-    student = build_student(job.student, job.bitext, vectors, job.recipe, size=job.vocabulary_size, seed=job.seed)
+    student = build_student(
+        job.student, job.bitext, teacher, job.recipe, size=job.vocabulary_size, seed=job.seed,
+        progress=watch.encoded if watch else None,
+    )  # fmt: skip
     validation = Validation.from_bitext(job.held_out, job.distractors, vectors)
     outcome = distill(
         student, job.bitext, vectors, job.recipe, validation,
@@ -159,7 +178,8 @@ def job_key(job: Job, teacher: TextTeacher) -> str:
     """Hash all that decides what a job makes: pairs, recipe, student, seed and the teacher's weights."""
     settings = [
         job.recipe.name, asdict(job.recipe.schedule), [asdict(term) for term in job.recipe.terms],
-        job.student, job.vocabulary_size, job.seed, job.distractors, teacher.fingerprint, kivuko.__version__,
+        asdict(job.recipe.start), job.student, job.vocabulary_size, job.seed, job.distractors, teacher.fingerprint,
+        kivuko.__version__,
     ]  # fmt: skip
     digest = hashlib.sha256(json.dumps(settings).encode())
     for pairs in (job.bitext.pairs, job.held_out.pairs):

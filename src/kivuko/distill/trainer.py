@@ -27,6 +27,7 @@ from kivuko.distill.validation import Validation
 from kivuko.errors import DataError, UsageError
 
 Report = Callable[[int, int, dict[str, float]], None]  # (step, steps, figures)
+_OWN = "objective."  # in a checkpoint, the objectives' own weights lie beside the student's
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,12 @@ def distill(
     )
     accelerator = Accelerator(mixed_precision=_precision())
     peak = schedule.learning_rate * student.rate_factor
-    optimizer = torch.optim.AdamW(student.parameters(), lr=peak, weight_decay=schedule.weight_decay, betas=(0.9, 0.98))
+    objective = recipe.objective(vectors.mean)
+    learned = objective.learned().to(accelerator.device)
+    optimizer = torch.optim.AdamW(
+        [{"params": student.parameters()}, {"params": learned.parameters(), "weight_decay": 0.0}],
+        lr=peak, weight_decay=schedule.weight_decay, betas=(0.9, 0.98),
+    )  # fmt: skip
     at, best = Progressed(), dict[str, Tensor]()
     if checkpoints and (found := checkpoint_run(checkpoints)) is not None:
         if found != run:
@@ -84,9 +90,9 @@ def distill(
                 "Delete it, or choose another --out."
             )
         at, weights, best = load_checkpoint(checkpoints, optimizer)
+        learned.load_state_dict({key: weights.pop(_OWN + key) for key in learned.state_dict()})
         student.load_state_dict(weights)
     model, optimizer = accelerator.prepare(student, optimizer)
-    objective = recipe.objective(vectors.mean)
     texts = [pair.text for pair in bitext.pairs]
     rows = torch.tensor([vectors.sentences[pair.english] for pair in bitext.pairs])
 
@@ -100,7 +106,7 @@ def distill(
                 model([texts[i] for i in chosen.tolist()]), vectors.batch(rows[chosen]).to(accelerator.device)
             )
         accelerator.backward(value.total)
-        accelerator.clip_grad_norm_(model.parameters(), 1.0)
+        accelerator.clip_grad_norm_([*model.parameters(), *learned.parameters()], 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         if not math.isfinite(loss := value.total.item()):
@@ -115,7 +121,8 @@ def distill(
         if step % schedule.validate_every == 0 or step == schedule.steps:
             best = _validate(student, validation, at, best)
             if checkpoints:
-                save_checkpoint(checkpoints, run, at, student.state_dict(), best, optimizer)
+                own = {_OWN + key: value for key, value in learned.state_dict().items()}
+                save_checkpoint(checkpoints, run, at, student.state_dict() | own, best, optimizer)
     student.load_state_dict(best)
     student.eval()
     return Outcome(at.best_step, at.best_score, at.history, time.monotonic() - started)

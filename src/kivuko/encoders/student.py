@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from tokenizers import Tokenizer
 from tokenizers.processors import TemplateProcessing
 from torch import Tensor, nn
@@ -15,6 +17,8 @@ from kivuko.encoders.vocabulary import PAD, UNKNOWN
 from kivuko.errors import ModelError
 
 BEGIN = "[CLS]"
+_NO_IDS: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
+_MOST_REMEMBERED = 1_000_000  # texts whose subwords are kept at hand: some 200 MB
 
 
 class Student(Protocol):
@@ -50,16 +54,19 @@ class StaticStudent(nn.Module):
         tokenizer: with a padding token named ``[PAD]``.
         dim: width of the vectors; the teacher's, so that no projection is needed.
         token_dropout: share of subwords that training hides from each sentence.
+        fixed: float [last subwords of the vocabulary, dim], vectors that training leaves as they are; None: all learn.
     """
 
     name = "static"
     rate_factor = 1.0
+    fixed: Tensor
 
-    def __init__(self, tokenizer: Tokenizer, dim: int, token_dropout: float = 0.0) -> None:
+    def __init__(self, tokenizer: Tokenizer, dim: int, token_dropout: float = 0.0, fixed: Tensor | None = None) -> None:
         super().__init__()
         self.tokenizer, self.dim, self.token_dropout = tokenizer, dim, token_dropout
-        self._pad = tokenizer.token_to_id(PAD) or 0
-        self.embedding = nn.Embedding(tokenizer.get_vocab_size(), dim)
+        self._known_ids: dict[str, NDArray[np.int64]] = {}
+        self.register_buffer("fixed", torch.zeros(0, dim) if fixed is None else fixed.float(), persistent=False)
+        self.embedding = nn.Embedding(tokenizer.get_vocab_size() - len(self.fixed), dim)
         nn.init.normal_(self.embedding.weight, std=dim**-0.5)
 
     @property
@@ -69,23 +76,43 @@ class StaticStudent(nn.Module):
 
     def encode_tokens(self, texts: list[str]) -> TokenBatch:
         """Encode texts; see TokenBatch for the shapes. A text without a subword gets a zero sentence vector."""
-        ids = [encoding.ids for encoding in self.tokenizer.encode_batch(texts, add_special_tokens=False)]
-        length = max(1, max(map(len, ids), default=1))
-        padded = torch.full((len(ids), length), self._pad, dtype=torch.long)
-        mask = torch.zeros(len(ids), length, dtype=torch.bool)
-        for row, one in enumerate(ids):
-            padded[row, : len(one)] = torch.tensor(one, dtype=torch.long)
-            mask[row, : len(one)] = True
+        ids = self._ids(texts)
+        lengths = torch.tensor([len(one) for one in ids], dtype=torch.long)
+        mask = torch.arange(max(1, int(lengths.max()) if len(ids) else 1)) < lengths[:, None]  # [batch, length]
+        flat = torch.from_numpy(np.concatenate([*ids, _NO_IDS]))  # [content tokens]
         if self.training and self.token_dropout > 0:
-            mask = _drop_tokens(mask, self.token_dropout)
+            kept = _drop_tokens(mask, self.token_dropout)
+            flat, mask = flat[kept[mask]], kept
         mask = mask.to(self.device)
-        packed = self.embedding(padded.to(self.device)[mask])  # [content tokens, dim]
+        packed = self._vectors(flat.to(self.device))  # [content tokens, dim]
+        counts = mask.sum(1)
+        rows = torch.repeat_interleave(torch.arange(len(ids), device=self.device), counts)
+        pooled = packed.new_zeros(len(ids), self.dim).index_add(0, rows, packed) / counts.clamp(min=1)[:, None]
         tokens = _Unpacked.apply(packed, mask)  # type: ignore[no-untyped-call]  # [batch, length, dim]
-        return TokenBatch(tokens, mask, masked_mean(tokens, mask), packed)
+        return TokenBatch(tokens, mask, pooled, packed)
 
     def forward(self, texts: list[str]) -> TokenBatch:
         """Same as ``encode_tokens``: lets training wrappers call the module."""
         return self.encode_tokens(texts)
+
+    def _ids(self, texts: list[str]) -> list[NDArray[np.int64]]:
+        """Return the subwords' numbers of each text; while it learns, the student meets the same texts many times."""
+        new = [text for text in dict.fromkeys(texts) if text not in self._known_ids]
+        encoded = self.tokenizer.encode_batch(new, add_special_tokens=False) if new else []
+        found = {text: np.asarray(one.ids, dtype=np.int64) for text, one in zip(new, encoded, strict=True)}
+        if self.training and len(self._known_ids) < _MOST_REMEMBERED:
+            self._known_ids |= found
+        return [self._known_ids[text] if text in self._known_ids else found[text] for text in texts]
+
+    def _vectors(self, ids: Tensor) -> Tensor:
+        """Look subwords up, int64 [tokens] -> [tokens, dim], among those that learn and those that are fixed."""
+        learn = self.embedding.num_embeddings
+        is_fixed = ids >= learn
+        if not is_fixed.any():
+            looked_up: Tensor = self.embedding(ids)
+            return looked_up
+        looked_up = self.embedding(ids.clamp(max=learn - 1))
+        return torch.where(is_fixed[:, None], self.fixed[(ids - learn).clamp(min=0)], looked_up)
 
     def tokenize(self, text: str) -> list[str]:
         """Return the subwords of a text."""
@@ -96,7 +123,7 @@ class StaticStudent(nn.Module):
         from sentence_transformers.base.modules import Normalize
         from sentence_transformers.sentence_transformer.modules import StaticEmbedding
 
-        weights = self.embedding.weight.detach().cpu().clone()
+        weights = torch.cat([self.embedding.weight.detach(), self.fixed]).cpu()
         return [
             StaticEmbedding(Tokenizer.from_str(self.tokenizer.to_str()), embedding_weights=weights),
             Normalize(),

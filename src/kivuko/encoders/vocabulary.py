@@ -17,6 +17,8 @@ from tokenizers.trainers import UnigramTrainer
 from kivuko.errors import DataError
 
 PAD, UNKNOWN = "[PAD]", "[UNK]"
+WORD_START = "▁"  # how a subword that begins a word begins
+_ADDED_ABOVE_RAREST = 2.0  # nats; docs/experiments.md, 11
 
 
 def train_vocabulary(texts: Iterable[str], size: int = 16000) -> Tokenizer:
@@ -54,6 +56,24 @@ def train_vocabulary(texts: Iterable[str], size: int = 16000) -> Tokenizer:
     with _one_thread():
         tokenizer.train_from_iterator(material, trainer)
     return _in_fixed_order(tokenizer)
+
+
+def add_words(tokenizer: Tokenizer, words: Iterable[str]) -> Tokenizer:
+    """Return a copy of a vocabulary of ``train_vocabulary`` with whole words added at its end.
+
+    Each is a little more probable than the rarest subword, so a text is cut as before where its words are well known,
+    and one that holds an added word, otherwise cut to pieces, keeps it whole.
+
+    Args:
+        words: lower case; what the vocabulary has already, as a word's beginning, is passed over.
+    """
+    state = json.loads(tokenizer.to_str())
+    pieces = state["model"]["vocab"]
+    known = {piece for piece, _ in pieces}
+    score = min((score for _, score in pieces[2:]), default=0.0) + _ADDED_ABOVE_RAREST
+    added = dict.fromkeys(f"{WORD_START}{word}" for word in words)
+    state["model"]["vocab"] = pieces + [[piece, score] for piece in added if piece not in known]
+    return Tokenizer.from_str(json.dumps(state))
 
 
 def _in_fixed_order(tokenizer: Tokenizer) -> Tokenizer:

@@ -10,7 +10,7 @@ from typing import Any
 from PIL import Image
 
 from kivuko.datasets.emoji import EmojiWorld, shipped_image_tower
-from kivuko.distill.recipe import load_recipe
+from kivuko.distill.recipe import Recipe, load_recipe
 from kivuko.distill.run import Job, Watch, distil_to_bundle
 from kivuko.encoders.bundle import About, encode_texts, load_bundle, quiet
 from kivuko.encoders.image_tower import load_image_tower
@@ -55,9 +55,11 @@ class DemoFiles:
         return self.out / "examples.png"
 
 
-def emoji_job(world: EmojiWorld, languages: Sequence[str], recipe: str, seed: int = 0, steps: int | None = None) -> Job:
-    """Return the job of distilling the emoji world's training split into ``languages``."""
-    chosen = load_recipe(recipe)
+def emoji_job(
+    world: EmojiWorld, languages: Sequence[str], recipe: str | Recipe, seed: int = 0, steps: int | None = None
+) -> Job:
+    """Return the job of distilling the emoji world's training split into ``languages``; ``recipe`` may be a name."""
+    chosen = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     return Job(
         bitext=world.bitext(languages, "train"),
         held_out=world.bitext(languages, "validation", keywords=False),

@@ -13,6 +13,7 @@ The package knows nothing of text or images: it takes costs and marginals, and g
 """
 
 from kivuko.transport.alignment import Alignments, TokenLists, align_lists
+from kivuko.transport.association import Association, associate
 from kivuko.transport.cost import centred_cosine_cost, cosine_cost, squared_euclidean_cost
 from kivuko.transport.marginals import idf_marginal, inverse_document_frequency, norm_marginal, normalize, uniform
 from kivuko.transport.plan import Plan
@@ -20,7 +21,8 @@ from kivuko.transport.sinkhorn import BACKENDS
 from kivuko.transport.solve import METHODS, solve
 
 __all__ = [
-    "BACKENDS", "METHODS", "Alignments", "Plan", "TokenLists", "align_lists", "centred_cosine_cost", "cosine_cost",
+    "BACKENDS", "METHODS", "Alignments", "Association", "Plan", "TokenLists", "align_lists", "associate",
+    "centred_cosine_cost", "cosine_cost",
     "idf_marginal", "inverse_document_frequency", "norm_marginal", "normalize", "solve", "squared_euclidean_cost",
     "uniform",
 ]  # fmt: skip

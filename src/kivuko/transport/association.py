@@ -1,0 +1,201 @@
+"""Which units go with which over a whole corpus: plans and counts that sharpen each other.
+
+A unit is a number: a subword, a word, anything that occurs on one side of a pair. Two units that often occur in the
+same pairs are cheap to match; the plan of each pair says how far they are matched there; the matched mass over the
+corpus says anew how cheap they are. This is expectation maximisation as in IBM Model 1 (Brown et al. 1993, "The
+Mathematics of Statistical Machine Translation"), with a transport plan in place of the posterior: mass must be spent on
+both sides, so what one pair explains is not explained again, in both directions at once. No vectors are needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from kivuko.errors import UsageError
+from kivuko.transport.solve import solve
+
+Units = Sequence[Sequence[int]]
+Affinity = Callable[[Tensor, Tensor], Tensor]
+
+_CELLS = 1 << 20  # of padded costs held at once
+_FLOOR = 1e-4  # of the strength whose logarithm is the cost: what never goes together costs about 9 nats
+
+
+@dataclass(frozen=True, eq=False)
+class Association:
+    """The mass that plans move between units, over the corpus: a sparse matrix.
+
+    Attributes:
+        rows, cols: int64 [entries], the units of each entry that occurs; no two entries are alike.
+        mass: float32 [entries], not negative. A pair of n and m units weighs sqrt(n m).
+        shape: number of units of either side.
+    """
+
+    rows: Tensor
+    cols: Tensor
+    mass: Tensor
+    shape: tuple[int, int]
+
+    def row_mass(self) -> Tensor:
+        """Return the mass of each row unit, float32 [rows]; 0 where it never occurs."""
+        return torch.zeros(self.shape[0]).index_add_(0, self.rows, self.mass)
+
+    def mean_of(self, vectors: Tensor) -> Tensor:
+        """Return for each row unit the mean of the column units' vectors, weighted by mass.
+
+        Args:
+            vectors: float [cols, dim].
+
+        Returns:
+            float32 [rows, dim]; zero for a unit that never occurs.
+        """
+        shares = self.mass / self.row_mass().clamp_min(1e-12)[self.rows]
+        mixture = torch.sparse_coo_tensor(
+            torch.stack([self.rows, self.cols]), shares, self.shape, check_invariants=False
+        )
+        means: Tensor = torch.sparse.mm(mixture, vectors.float())
+        return means
+
+    def best(self) -> dict[int, int]:
+        """Return for each row unit that occurs the column unit with which it has most in common.
+
+        That is mass over the geometric mean of both units' masses, so that a unit that occurs everywhere does not win
+        for being everywhere; of equals the lower number.
+        """
+        strength = self.mass / _geometric_mean(self.mass, self.rows, self.cols, self.shape)
+        order = torch.argsort(self.cols, stable=True)
+        order = order[torch.argsort(-strength[order], stable=True)]
+        found: dict[int, int] = {}
+        for row, col in zip(self.rows[order].tolist(), self.cols[order].tolist(), strict=True):
+            found.setdefault(row, col)
+        return found
+
+
+def associate(
+    row_units: Units,
+    col_units: Units,
+    shape: tuple[int, int],
+    *,
+    regularization: float = 0.5,
+    marginal_penalty: float | None = None,
+    rounds: int = 4,
+    affinity: Affinity | None = None,
+) -> Association:
+    """Associate the units of two sides over a corpus of pairs.
+
+    Each round solves one transport problem per pair, uniform marginals, at cost ``-log(strength) - affinity`` in nats,
+    where strength is an entry's mass over the geometric mean of its units' masses, as the round before left them.
+
+    Args:
+        row_units, col_units: the units of each pair, numbers from 0; pairs without a unit on a side are passed over.
+        shape: how many units either side has.
+        regularization: > 0, of the plans, in nats; 1 spreads mass like a posterior, less is sharper.
+        marginal_penalty: lets units stay unmatched at this price, > 0, in nats; None: all mass is moved.
+        rounds: 0 or more; 0 counts co-occurrence, every unit of a pair matched with every other alike.
+        affinity: units of entries (int64 [entries] each) -> bonus in nats, float [entries]: what is known of two units
+            beforehand, such as that they are spelt alike.
+
+    Raises:
+        UsageError: sides of different lengths, a unit outside ``shape``, or an option outside its range.
+
+    >>> found = associate([[0, 1], [0, 2]], [[0, 1], [0, 2]], (3, 3))
+    >>> found.best()
+    {0: 0, 1: 1, 2: 2}
+    """
+    if len(row_units) != len(col_units):
+        raise UsageError(f"{len(row_units)} lists of row units and {len(col_units)} of column units: give one per pair")
+    if rounds < 0:
+        raise UsageError(f"rounds is {rounds}: give 0 or more")
+    blocks = [_block(chosen, row_units, col_units, shape) for chosen in _chunks(row_units, col_units)]
+    if not blocks:
+        nothing = torch.zeros(0, dtype=torch.long)
+        return Association(nothing, nothing, torch.zeros(0), shape)
+    keys, entry = torch.cat([block.keys for block in blocks]).unique(return_inverse=True)
+    rows, cols = keys // shape[1], keys % shape[1]
+    bonus = affinity(rows, cols) if affinity else torch.zeros(len(keys))
+    entries = entry.split([len(block.keys) for block in blocks])
+    mass = torch.zeros(len(keys))
+    for block, places in zip(blocks, entries, strict=True):
+        mass.index_add_(0, places, block.cells(block.uniform()))
+    for _ in range(rounds):
+        cost = -(mass / _geometric_mean(mass, rows, cols, shape) + _FLOOR).log() - bonus
+        cost = cost - cost.min()
+        mass = torch.zeros(len(keys))
+        for block, places in zip(blocks, entries, strict=True):
+            coupling = block.solved(cost[places], regularization, marginal_penalty)
+            mass.index_add_(0, places, block.cells(coupling))
+    return Association(rows, cols, mass, shape)
+
+
+class _Block(NamedTuple):
+    """Pairs of like size, padded: masks bool [pairs, n] and [pairs, m], and which units meet in each true cell."""
+
+    row_mask: Tensor
+    col_mask: Tensor
+    keys: Tensor  # int64 [cells], row unit times the number of column units, plus column unit
+
+    @property
+    def inside(self) -> Tensor:
+        return self.row_mask[:, :, None] & self.col_mask[:, None, :]
+
+    def uniform(self) -> Tensor:
+        n, m = self.row_mask.sum(1), self.col_mask.sum(1)
+        return (1.0 / (n * m))[:, None, None].expand(self.inside.shape)
+
+    def cells(self, coupling: Tensor) -> Tensor:
+        """Return the mass in each true cell, float [cells], weighted by the size of its pair."""
+        weight = (self.row_mask.sum(1) * self.col_mask.sum(1)).float().sqrt()
+        return (coupling * weight[:, None, None])[self.inside]
+
+    def solved(self, cost: Tensor, regularization: float, marginal_penalty: float | None) -> Tensor:
+        padded = torch.zeros(self.inside.shape)
+        padded[self.inside] = cost
+        return solve(
+            padded, row_mask=self.row_mask, col_mask=self.col_mask, regularization=regularization,
+            marginal_penalty=marginal_penalty, tolerance=1e-3, max_iterations=300,
+        ).coupling  # fmt: skip
+
+
+def _chunks(row_units: Units, col_units: Units) -> list[list[int]]:
+    """Group the pairs that have units on both sides by size, so that little is padded."""
+    kept = [number for number in range(len(row_units)) if row_units[number] and col_units[number]]
+    kept.sort(key=lambda number: (len(row_units[number]), len(col_units[number]), number))
+    chunks: list[list[int]] = []
+    widest = 0
+    for number in kept:
+        widest = max(widest, len(col_units[number]))
+        if not chunks or (len(chunks[-1]) + 1) * len(row_units[number]) * widest > _CELLS:
+            chunks.append([])
+            widest = len(col_units[number])
+        chunks[-1].append(number)
+    return chunks
+
+
+def _block(chosen: list[int], row_units: Units, col_units: Units, shape: tuple[int, int]) -> _Block:
+    rows, row_mask = _padded([row_units[number] for number in chosen], shape[0], "row")
+    cols, col_mask = _padded([col_units[number] for number in chosen], shape[1], "column")
+    keys = rows[:, :, None] * shape[1] + cols[:, None, :]
+    return _Block(row_mask, col_mask, keys[row_mask[:, :, None] & col_mask[:, None, :]])
+
+
+def _padded(units: list[Sequence[int]], count: int, side: str) -> tuple[Tensor, Tensor]:
+    lengths = torch.tensor([len(one) for one in units])
+    mask = torch.arange(int(lengths.max())) < lengths[:, None]
+    flat = torch.tensor([unit for one in units for unit in one], dtype=torch.long)
+    if len(flat) and not (int(flat.min()) >= 0 and int(flat.max()) < count):
+        raise UsageError(f"{side} units run from {int(flat.min())} to {int(flat.max())}: shape allows 0 to {count - 1}")
+    padded = torch.zeros(mask.shape, dtype=torch.long)
+    padded[mask] = flat
+    return padded, mask
+
+
+def _geometric_mean(mass: Tensor, rows: Tensor, cols: Tensor, shape: tuple[int, int]) -> Tensor:
+    """Return for each entry the geometric mean of its units' masses, never 0."""
+    of_row = torch.zeros(shape[0]).index_add_(0, rows, mass)
+    of_col = torch.zeros(shape[1]).index_add_(0, cols, mass)
+    return (of_row[rows] * of_col[cols]).sqrt().clamp_min(1e-12)

@@ -1,0 +1,53 @@
+"""A tiny teacher that knows a dozen English words, and bitext in which every word of two languages is to be found."""
+
+from __future__ import annotations
+
+import itertools
+import string
+from pathlib import Path
+
+import torch
+
+from kivuko.bitext import Bitext, Pair
+
+COLOURS = {"mweusi": "black", "mwekundu": "red", "mweupe": "white"}
+NOUNS = {"paka": "cat", "mbwa": "dog", "ndege": "bird", "samaki": "fish"}
+OTHER_WORDS = ["kenya", "zebra", "The", "ab"]
+
+
+def save_teacher(folder: Path) -> Path:
+    """Save a BERT with random weights over the English words, mean-pooled, in sentence-transformers' layout."""
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.base.modules import Transformer
+    from sentence_transformers.sentence_transformer.modules import Pooling
+    from transformers import BertConfig, BertModel, BertTokenizer
+
+    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *COLOURS.values(), *NOUNS.values(), *OTHER_WORDS]
+    pieces += [
+        "##s",
+        "##" + "a",
+        *"abcdefghijklmnopqrstuvwxyz",
+        *(f"##{letter}" for letter in "bcdefghijklmnopqrstuvw"),
+    ]
+    vocabulary = {piece: number for number, piece in enumerate(dict.fromkeys(pieces))}
+    BertTokenizer(vocab=vocabulary).save_pretrained(folder / "bert")
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=len(vocabulary), hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=48,
+        max_position_embeddings=24,
+    )  # fmt: skip
+    BertModel(config).save_pretrained(folder / "bert")
+    modules = [Transformer(str(folder / "bert")), Pooling(32)]
+    SentenceTransformer(modules=modules, device="cpu").save(str(folder / "teacher"))
+    return folder / "teacher"
+
+
+def bitext() -> Bitext:
+    """All nouns in all colours but one, noun first, in a language close to Swahili."""
+    return Bitext(
+        tuple(
+            Pair("sw", f"{noun} {colour}", f"{english_colour} {english}", "test")
+            for (noun, english), (colour, english_colour) in itertools.product(NOUNS.items(), COLOURS.items())
+            if (noun, colour) != ("paka", "mwekundu")
+        )
+    )
