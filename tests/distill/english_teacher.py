@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import string
 from pathlib import Path
 
 import torch

@@ -1,8 +1,8 @@
 """Vocabulary transplant for transformers: words of the bitext join the vocabulary and start among the English ones.
 
-The plans are those of ``distill.start``. What is mixed differs: a pretrained encoder's new words start at mixtures of
-its own input vectors of English subwords; a small transformer with random weights starts at the teacher's words, brought
-to its width by principal components and to the size of its own random vectors.
+The plans are those of ``distill.start``; what is mixed differs. A pretrained encoder's new words start at mixtures of
+its own input vectors of English subwords. A small transformer with random weights starts at the teacher's words,
+brought to its width by principal components and to the size of its own random vectors.
 """
 
 from __future__ import annotations

@@ -11,7 +11,10 @@ Progress = Callable[[int, int], None]  # (done, total)
 class Translator(Protocol):
     """Something that translates into English."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """A short name for tables and records."""
+        ...
 
     def translate(self, texts: list[str], language: str) -> list[str]:
         """Translate texts into English, one translation per text, in order; an empty text gives an empty text.
