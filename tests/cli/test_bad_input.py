@@ -63,7 +63,7 @@ def model(distil, place):
         (["distill", "--bitext", "sw=x.tsv", "--out", "m", "--vocabulary-size", str(10**14)], "--vocabulary-size"),
         (["distill", "--bitext", "sw=x.tsv", "--out", "m", "--validation-share", "nan"], "--validation-share"),
         (["distill", "--out", "m"], "--bitext"),
-        (["study", "low-resource", "--fraction", "nan"], "--fraction"),
+        (["study", "low-resource", "--sizes", "nan"], "--sizes"),
         (["data", "emoji", "--languages", ""], "names none"),
         (["evaluate", "m", "--languages", "en"], "teacher's own"),
         (["search", "m"], "QUERY"),
@@ -214,12 +214,13 @@ def test_a_study_takes_recipe_files(kivuko, tmp_path):
     file, same = tmp_path / "mine.toml", tmp_path / "mse.toml"
     for one in (file, same):
         one.write_text('[[objective]]\nkind = "mse"\n')
-    words = ["study", "low-resource", "--languages", "sw", "--seeds", "2", "--steps", "2", "--fraction", "0.02"]
+    words = ["study", "low-resource", "--languages", "sw", "--seeds", "1", "--steps", "2", "--sizes", "30"]
+    words += ["--no-translation", "--workers", "1"]
     records = ["--records", str(tmp_path / "r.jsonl")]
     refused(kivuko(*words, "--recipe", "mse", "--recipe", str(same), *records), "one name")
     status, out, err = kivuko(*words, "--recipe", "mse", "--recipe", str(file), *records)
     assert status == 0, err
-    assert "mine.toml: 0." in out.replace("\n", "")
+    assert any(line.startswith("mine ") for line in out.splitlines())
 
 
 def test_damaged_caches_are_named(kivuko, model, place, tmp_path, monkeypatch):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import (
@@ -17,6 +18,9 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+
+if TYPE_CHECKING:
+    from kivuko.studies.low_resource.grid import Run
 
 
 class _Console(Console):
@@ -73,3 +77,77 @@ class TrainingWatch:
         if not console.is_terminal and (now - self._last_line > 15 or step == steps):
             self._last_line = now  # a log gets a line now and then instead of a bar
             console.print(f"{self.label}: step {step}/{steps} · {line}", soft_wrap=True)
+
+
+@contextmanager
+def study_bar() -> Iterator[StudyBar]:
+    """Yield one bar for all runs of a study; where standard error is no terminal, a line for each finished run."""
+    columns = (
+        SpinnerColumn(), BarColumn(bar_width=24), TextColumn("{task.fields[figures]}", markup=False),
+    )  # fmt: skip
+    with Progress(*columns, console=console, transient=False, disable=not console.is_terminal) as progress:
+        yield StudyBar(progress)
+
+
+@dataclass
+class StudyBar:
+    """Shows how many runs are done, how long the others may take, and which ones are running.
+
+    Runs count by their estimated cost; the time left comes from the costs and the times of those that are done.
+    """
+
+    progress: Progress
+    finished: int = 0
+    _total: int = 0
+    _task: int | None = None
+    _running: list[Run] = field(default_factory=list)
+    _cost_done: float = 0.0
+    _cost_left: float = 0.0
+    _rate: float = 1.0
+    _started: float = field(default_factory=time.monotonic)
+
+    def planned(self, finished: Sequence[Run], waiting: Sequence[Run], workers: int) -> None:
+        """See studies.low_resource.study.StudyWatch."""
+        self.finished, self._total = len(finished), len(finished) + len(waiting)
+        before, self._cost_left = sum(run.cost for run in finished), sum(run.cost for run in waiting)
+        self._rate, self._started = float(workers), time.monotonic()  # a cost is a second of one core, about
+        self._task = int(self.progress.add_task("", total=before + self._cost_left, figures=""))
+        self.progress.advance(self._task, before)  # type: ignore[arg-type]
+        if not console.is_terminal:
+            console.print(f"{self.finished} of {self._total} runs are there; {len(waiting)} to go, {workers} workers")
+
+    def began(self, run: Run) -> None:
+        """See studies.low_resource.workers.Watch."""
+        self._running.append(run)
+        self._show()
+
+    def ended(self, run: Run, seconds: float) -> None:
+        """See studies.low_resource.workers.Watch."""
+        self._running.remove(run)
+        self.finished += 1
+        self._cost_done += run.cost
+        self._cost_left -= run.cost
+        self._rate = self._cost_done / max(1e-6, time.monotonic() - self._started)
+        if self._task is not None:
+            self.progress.advance(self._task, run.cost)  # type: ignore[arg-type]
+        self._show()
+        if not console.is_terminal:
+            console.print(f"{self._count()}: {run.label}, {seconds:.0f} s · {self._left()} left", soft_wrap=True)
+
+    def ticked(self) -> None:
+        """See studies.low_resource.workers.Watch."""
+        self._show()
+
+    def _show(self) -> None:
+        names = " · ".join(run.label for run in self._running)
+        if self._task is not None:
+            line = f"{self._count()} runs · {self._left()} left · {names}"
+            self.progress.update(self._task, figures=line)  # type: ignore[arg-type]
+
+    def _count(self) -> str:
+        return f"{self.finished}/{self._total}"
+
+    def _left(self) -> str:
+        minutes, seconds = divmod(round(self._cost_left / max(1e-6, self._rate)), 60)
+        hours, minutes = divmod(minutes, 60)
+        return f"{hours}:{minutes:02}:{seconds:02}"

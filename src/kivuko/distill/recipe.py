@@ -149,7 +149,7 @@ def parse_recipe(content: str, name: str, where: str) -> Recipe:
     return Recipe(name, str(table.get("description", "")), terms, schedule, start)
 
 
-_RESERVED = ("teacher", "untrained")  # the ceiling and the floor
+_RESERVED = ("teacher", "untrained", "translate-test", "lexical")  # the ceiling, the floor, two baselines
 _LARGEST = {"learning_rate": 1e30, "weight_decay": 1e6}  # beyond, the optimizer's own float32 scalars overflow
 _START: Mapping[str, Check] = {
     "vectors": one_of("random", "mean", "transplant"),

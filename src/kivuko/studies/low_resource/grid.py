@@ -1,0 +1,193 @@
+"""The grid of a study: which objectives, on how much bitext, with which seeds; and the runs that it is made of."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from kivuko.bitext import Bitext
+from kivuko.distill.recipe import Recipe
+from kivuko.errors import UsageError
+from kivuko.languages import DEFAULT_LANGUAGES
+from kivuko.translation.settings import TranslationSettings
+
+# Without transport, then with it. What validation put clearly behind is in the larger grid (docs/experiments.md, 12).
+RECIPES = ("mse", "cosine", "contrastive", "greedy", "counted", "transport", "transplant", "optical")
+LARGER_RECIPES = (*RECIPES, "sentence", "relational", "barycentre")
+QUICK_RECIPES = ("mse", "contrastive", "optical")
+QUICK_LANGUAGES = ("sw", "mr", "fi", "de")
+
+Size = int | None  # pairs per language; None: all that there are
+SIZES: tuple[Size, ...] = (100, 300, 1000, None)
+QUICK_SIZES: tuple[Size, ...] = (100, 300)
+LARGER_SIZES: tuple[Size, ...] = (30, 100, 300, 1000, None)
+SEEDS, QUICK_SEEDS, LARGER_SEEDS = 5, 2, 10
+
+BATCH, VALIDATE_EVERY, QUICK_STEPS = 256, 50, 40
+TRANSLATION = TranslationSettings()
+QUICK_TRANSLATION = TranslationSettings(
+    vocabulary_size=2000, width=64, least_steps=20, most_steps=20, selections=1, selection_pairs=40, beams=1
+)
+_STEPS = ((100, 150), (300, 250), (1000, 350))  # up to so many pairs per language, so many steps
+_MOST_STEPS = 500
+
+TEACHER, UNTRAINED, TRANSLATE_TEST, LEXICAL = "teacher", "untrained", "translate-test", "lexical"  # also objectives
+DISTILLATION, PRETRAINED = "distillation", "pretrained"
+
+
+@dataclass(frozen=True)
+class Run:
+    """One system to make and to measure.
+
+    Attributes:
+        objective: its name in the records.
+        kind: "teacher", "untrained", "distillation", "translate-test", "lexical", or "pretrained" (a translator).
+        size: pairs per language; None where no bitext of the study is used.
+        whole: whether ``size`` is all that there is, so that nothing is sampled.
+        seed: None where nothing is random.
+        recipe: of a distillation, its schedule set.
+        translation: settings of a translator that is trained.
+        translator: name or folder of a pretrained one.
+    """
+
+    objective: str
+    kind: str
+    size: int | None = None
+    whole: bool = False
+    seed: int | None = None
+    recipe: Recipe | None = None
+    translation: TranslationSettings | None = None
+    translator: str | None = None
+
+    @property
+    def label(self) -> str:
+        """In words, for a line on the screen."""
+        size = None if self.size is None else "all pairs" if self.whole else f"{self.size:,} pairs"
+        seed = None if self.seed is None else f"seed {self.seed}"
+        return ", ".join(part for part in (self.objective, size, seed) if part)
+
+    @property
+    def cost(self) -> float:
+        """About how many seconds it takes on one core: for the order of runs and the progress bar only."""
+        pairs = self.size or 0
+        if self.recipe is not None:
+            return 6 + self.recipe.schedule.steps * (0.015 + 2.2e-5 * pairs)
+        if self.translation is not None:
+            return 30 + 0.1 * min(self.translation.most_steps, self.translation.least_steps + 0.4 * pairs)
+        return {TEACHER: 15.0, UNTRAINED: 8.0, LEXICAL: 25.0}.get(self.kind, 300.0)
+
+
+@dataclass(frozen=True)
+class Grid:
+    """What a study covers.
+
+    Attributes:
+        sizes: pairs per language, None for all.
+        steps: of every recipe at every size; None: :func:`steps_for`.
+        translation: settings of translate-test; None leaves it out.
+        translator: name or folder of a pretrained translator that takes the place of the trained ones.
+        lexical: whether the word table is among the objectives.
+    """
+
+    recipes: tuple[Recipe, ...]
+    sizes: tuple[Size, ...] = SIZES
+    seeds: tuple[int, ...] = tuple(range(SEEDS))
+    languages: tuple[str, ...] = DEFAULT_LANGUAGES
+    steps: int | None = None
+    translation: TranslationSettings | None = TRANSLATION
+    translator: str | None = None
+    lexical: bool = True
+
+    def __post_init__(self) -> None:
+        """Refuse what would make two records say different things of one condition.
+
+        Raises:
+            UsageError: two recipes of one name, or of an objective's that is no recipe; no recipe, size or seed.
+        """
+        names = [recipe.name for recipe in self.recipes]
+        for what, given in (("recipe", names), ("size", self.sizes), ("seed", self.seeds)):
+            if not given:
+                raise UsageError(f"the study has no {what}: name at least one.")
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise UsageError(f"two recipes are of one name, {twice[0]!r}: rename a file, so that records differ.")
+        if taken := [name for name in names if name in (TEACHER, UNTRAINED, TRANSLATE_TEST, LEXICAL)]:
+            raise UsageError(f"{taken[0]!r} is a row of its own in every result: give that recipe another name.")
+
+    def runs(self, bitext: Bitext) -> list[Run]:
+        """Return every run: the two references, then objective by objective, size by size, seed by seed.
+
+        Args:
+            bitext: all training pairs of the study's languages.
+
+        Raises:
+            UsageError: a size is more than a language has, or two sizes are the same here.
+        """
+        sizes = _resolved(self.sizes, bitext)
+        runs = [Run(TEACHER, TEACHER), Run(UNTRAINED, UNTRAINED)]
+        for recipe in self.recipes:
+            for size, whole in sizes:
+                steps = self.steps or steps_for(size)
+                budget = recipe.with_schedule(steps=steps, batch_size=BATCH, validate_every=VALIDATE_EVERY)
+                runs += [Run(recipe.name, DISTILLATION, size, whole, seed, budget) for seed in self.seeds]
+        cells = [(size, whole, seed) for size, whole in sizes for seed in self.seeds]
+        if self.translator is not None:
+            runs.append(Run(TRANSLATE_TEST, PRETRAINED, translator=self.translator))
+        elif self.translation is not None:
+            runs += [Run(TRANSLATE_TEST, TRANSLATE_TEST, *cell, translation=self.translation) for cell in cells]
+        if self.lexical and has_lexical():
+            runs += [Run(LEXICAL, LEXICAL, *cell) for cell in cells]
+        return runs
+
+    @property
+    def standard(self) -> bool:
+        """Whether the grid covers the standard study, with its budgets."""
+        names = {recipe.name for recipe in self.recipes}
+        covers = names >= set(RECIPES) and {*self.sizes} >= {*SIZES} and {*self.seeds} >= {*range(SEEDS)}
+        as_ever = self.languages == DEFAULT_LANGUAGES and self.steps is None and self.translator is None
+        return covers and as_ever and self.lexical and self.translation == TRANSLATION
+
+
+def quick_grid(recipes: Sequence[Recipe]) -> Grid:
+    """Return a grid that exercises everything in a minute or two and says little."""
+    return Grid(
+        tuple(recipes), QUICK_SIZES, tuple(range(QUICK_SEEDS)), QUICK_LANGUAGES,
+        steps=QUICK_STEPS, translation=QUICK_TRANSLATION,
+    )  # fmt: skip
+
+
+def larger_grid(recipes: Sequence[Recipe]) -> Grid:
+    """Return the standard grid with twice the seeds and a smaller size."""
+    return replace(Grid(tuple(recipes)), sizes=LARGER_SIZES, seeds=tuple(range(LARGER_SEEDS)))
+
+
+def steps_for(size: int) -> int:
+    """Return the steps of training, the same for all recipes, with so many pairs per language."""
+    return next((steps for most, steps in _STEPS if size <= most), _MOST_STEPS)
+
+
+def has_lexical() -> bool:
+    """Tell whether the word table is part of this installation."""
+    return importlib.util.find_spec("kivuko.translation.lexical") is not None
+
+
+def pairs_per_language(bitext: Bitext) -> int:
+    """Return the pairs per language, their mean rounded, as ``About.pairs_per_language`` has it."""
+    return round(len(bitext) / max(1, len(bitext.languages())))
+
+
+def _resolved(sizes: Sequence[Size], bitext: Bitext) -> list[tuple[int, bool]]:
+    """Return (pairs per language, whether that is all) of each size."""
+    counts = {code: len(pairs) for code, pairs in bitext.by_language().items()}
+    least = min(counts, key=lambda code: counts[code])
+    found: dict[int, Size] = {}
+    for size in sizes:
+        if size is not None and size > counts[least]:
+            raise UsageError(
+                f"--sizes {size}: {least} has {counts[least]:,} training pairs. Give a smaller size, or 'all'."
+            )
+        pairs = pairs_per_language(bitext) if size is None else size
+        if pairs in found:
+            raise UsageError(f"--sizes: {pairs} and 'all' are the same here, {pairs:,} pairs. Name one of them.")
+        found[pairs] = size
+    return [(pairs, size is None) for pairs, size in found.items()]

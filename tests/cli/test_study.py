@@ -1,0 +1,109 @@
+"""``kivuko study low-resource``: what it refuses, and what it leaves behind."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from command_checks import help_without_heavy_imports, refused
+
+from kivuko.cli.study import _means_table, _sizes
+from kivuko.evaluation import Record
+
+WORDS = ("study", "low-resource")
+
+
+def test_help_has_examples_and_imports_nothing_heavy():
+    told = help_without_heavy_imports(*WORDS)
+    assert "kivuko study low-resource --quick" in told.split("Examples", 1)[1]
+
+
+@pytest.fixture
+def no_work(monkeypatch, tmp_path):
+    """Fail if any work is begun; the records would lie in a folder of the test's own."""
+
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("work was begun")
+
+    monkeypatch.setattr("kivuko.cli.data.load_world", never)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--recipe", "nosuch"], "no recipe 'nosuch'"),
+        (["--seeds", "0"], "--seeds"),
+        (["--sizes", "100", "many"], "--sizes many"),
+        (["--sizes", "0"], "at least 1"),
+        (["--steps", "0"], "--steps"),
+        (["--workers", "0"], "--workers"),
+        (["--languages", "fi", "de"], "low-resource"),
+        (["--quick", "--larger"], "contradict"),
+        (["--translator", "x", "--no-translation"], "contradict"),
+        (["--translator", "./nosuch"], "no such model folder"),
+        (["--fraction", "0.2"], "--fraction"),
+        (["--recipe", "mse", "mse.toml"], "of one name"),
+        (["--recipe", "lexical.toml"], "another name"),
+        (["--records", "folder"], "folder stands"),
+        (["--records", "mse.toml/r.jsonl"], "file stands"),
+        (["--records", "mse.toml"], "nothing was replaced"),
+        (["--records", "other.jsonl"], "nothing was replaced"),
+        (["--records", "busy.jsonl"], "busy.jsonl.runs"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_one_line_before_the_work(run_here, no_work, words, told):
+    for name in ("mse.toml", "lexical.toml"):
+        (no_work / name).write_text('[[objective]]\nkind = "mse"\n')
+    (no_work / "folder").mkdir()
+    (no_work / "busy.jsonl.runs").write_text("")
+    (no_work / "other.jsonl").write_text(json.dumps({"kind": "header", "protocol": {"dataset": "emoji"}}) + "\n")
+    refused(run_here(*WORDS, *words), told)
+
+
+def test_a_size_larger_than_a_language_has_is_refused(run_here, tiny_cldr, few_test_concepts, tmp_path, monkeypatch):
+    monkeypatch.setattr("kivuko.cli.study._bench", lambda *_: pytest.fail("work was begun"))
+    monkeypatch.setenv("KIVUKO_CACHE", str(tmp_path / "cache"))
+    words = ("--languages", "sw", "mr", "--cldr", str(tiny_cldr), "--records", str(tmp_path / "r.jsonl"))
+    refused(run_here(*WORDS, *words, "--sizes", "5", "1000"), "--sizes 1000", "training pairs")
+
+
+def test_sizes_are_read_with_spaces_or_commas_and_once_each():
+    assert _sizes(("100", "300,all", "100")) == (100, 300, None)
+
+
+def test_the_table_has_the_mean_over_seeds_of_each_objective_and_size():
+    def record(objective, size, seed, value, split="test"):
+        return Record(
+            dataset="emoji", split=split, model="static", objective=objective, bitext_size=size, seed=seed,
+            subset="headline", language="low-resource", measure="MAP", value=value, low=value, high=value, queries=3,
+        )  # fmt: skip
+
+    records = [record("teacher", None, None, 0.1), record("mse", 100, 0, 0.2), record("mse", 100, 1, 0.4),
+               record("mse", 100, 2, 0.9, "validation")]  # fmt: skip
+    table = _means_table(records, "emoji", "cosine")
+    assert [list(column.cells) for column in table.columns] == [["teacher", "mse"], ["0.100", ""], ["", "0.300"]]
+
+
+def test_a_study_from_the_command_line_ends_in_records_a_table_and_what_is_next(
+    run_here, tiny_cldr, few_test_concepts, tmp_path
+):
+    records, optical = tmp_path / "r.jsonl", tmp_path / "optical.toml"
+    optical.write_text('[[objective]]\nkind = "transport"\nregularization = 0.1\n')
+    words = (*WORDS, "--recipe", "mse", str(optical), "--sizes", "8", "--seeds", "1", "--steps", "2",
+             "--no-translation",
+             "--languages", "sw", "mr", "--cldr", str(tiny_cldr), "--workers", "1",
+             "--records", str(records))  # fmt: skip
+    status, out, err = run_here(*words)
+    assert status == 0, err
+    assert "optical, 8 pairs, seed 0" in err
+    assert out.count("mse ") == 2
+    assert f"Next: kivuko report {records}" in out.replace("\n", " ")
+    first = records.read_text("utf-8").splitlines()[1:]
+    status, out, err = run_here(*words)
+    assert status == 0, err
+    assert "0 to go" in err
+    assert records.read_text("utf-8").splitlines()[1:] == first
+    status, out, _ = run_here("report", str(records), "--out", str(tmp_path / "page.html"))
+    assert status == 0

@@ -1,0 +1,52 @@
+"""A bench over the tiny emoji world, tiny recipes, and runs made in this process."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))  # for killed_study, under any import mode
+
+
+@pytest.fixture(scope="session")
+def bench(tiny_world):
+    """What runs share, in Swahili and Marathi."""
+    from kivuko.encoders.teacher import load_teacher
+    from kivuko.studies.low_resource.bench import make_bench
+
+    return make_bench(tiny_world, ["sw", "mr"], load_teacher())
+
+
+@pytest.fixture(scope="session")
+def yardstick(bench):
+    """The measure of all systems."""
+    from kivuko.studies.low_resource.measuring import Yardstick
+
+    return Yardstick(bench)
+
+
+@pytest.fixture
+def in_process(yardstick, monkeypatch):
+    """Make runs here instead of in workers; gives the list of those that were made."""
+    import torch
+
+    from kivuko.studies.low_resource.run_files import save_run
+    from kivuko.studies.low_resource.systems import perform
+
+    made = []
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as a worker has it, so that sums come out alike
+
+    def run_all(todo, bench, scratch, workers, watch):
+        for file in todo:
+            watch.began(file.run)
+            measured = perform(file.run, yardstick)
+            save_run(file, measured)
+            made.append(file.run.label)
+            watch.ended(file.run, measured.notes["seconds"])
+
+    monkeypatch.setattr("kivuko.studies.low_resource.study.run_all", run_all)
+    yield made
+    torch.set_num_threads(threads)

@@ -1,0 +1,84 @@
+"""A tiny study; as a script, one that is killed after its first run, or whole ones.
+
+python killed_study.py CLDR kill RECORDS        kill this process when the first run is on disk
+python killed_study.py CLDR finish RECORDS...   run each study to its end; prints how many runs each made, as JSON
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+
+
+class Watch:
+    """Counts the runs that are made; kills the process after the first one if asked."""
+
+    def __init__(self, deadly: bool = False) -> None:
+        self.deadly, self.made = deadly, []
+
+    def planned(self, finished, waiting, workers) -> None:
+        """Nothing to note."""
+
+    def began(self, run) -> None:
+        """Nothing to note."""
+
+    def ended(self, run, seconds) -> None:
+        """Note it, and die."""
+        self.made.append(run.label)
+        if self.deadly:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def ticked(self) -> None:
+        """Nothing to note."""
+
+
+MSE = '[[objective]]\nkind = "mse"\n'
+OPTICAL = '[[objective]]\nkind = "contrastive"\n[[objective]]\nkind = "transport"\nregularization = 0.1\n'
+
+
+def tiny_recipes():
+    """One recipe without transport and one with it, both from random first weights."""
+    from kivuko.distill.recipe import parse_recipe
+
+    return parse_recipe(MSE, "mse", "mse.toml"), parse_recipe(OPTICAL, "optical", "optical.toml")
+
+
+def tiny_grid(**changes):
+    """Two recipes, one size, two seeds, a few steps."""
+    from kivuko.studies.low_resource.grid import Grid
+
+    few = {
+        "recipes": tiny_recipes(), "sizes": (8,), "seeds": (0, 1),
+        "languages": ("sw", "mr"), "steps": 2, "translation": None, "lexical": False,
+    }  # fmt: skip
+    return Grid(**(few | changes))
+
+
+def tiny_bench(cldr: Path):
+    """The bench of the tests' tiny world, from its CLDR folder."""
+    from kivuko.datasets.emoji import emoji_world, splits
+    from kivuko.encoders.teacher import load_teacher
+    from kivuko.studies.low_resource.bench import make_bench
+
+    splits.TEST_CONCEPTS, splits.VALIDATION_CONCEPTS = 8, 6
+    return make_bench(emoji_world(["sw", "mr"], cldr=cldr), ["sw", "mr"], load_teacher())
+
+
+def main() -> None:
+    """See the module."""
+    from kivuko.studies.low_resource.study import Place, run_study
+
+    bench, made = tiny_bench(Path(sys.argv[1])), []
+    for records in sys.argv[3:]:
+        watch = Watch(sys.argv[2] == "kill")
+        place = Place(Path(records))
+        run_study(tiny_grid(), bench, place, command="tiny", workers=1, watch=watch, told=print)
+        made.append(len(watch.made))
+    print(json.dumps(made))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,190 @@
+"""A study from its runs to its records: complete, in order, once each, and taken up again."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from killed_study import Watch, tiny_grid, tiny_recipes
+
+from kivuko.distill.recipe import load_recipe
+from kivuko.errors import CorruptFileError, KivukoError
+from kivuko.evaluation import compare, read_per_query, read_records
+from kivuko.report.low_resource import low_resource_page
+from kivuko.studies.low_resource.encoding import encode_translations, query_texts
+from kivuko.studies.low_resource.grid import QUICK_TRANSLATION, Run
+from kivuko.studies.low_resource.measuring import SETTINGS
+from kivuko.studies.low_resource.run_files import run_files
+from kivuko.studies.low_resource.study import Place, refuse_repeats, run_study
+from kivuko.studies.low_resource.workers import run_all
+
+
+def studied(bench, records: Path, told=lambda line: None, **changes):
+    """Run a tiny study and read what it wrote."""
+    run_study(tiny_grid(**changes), bench, Place(records), command="tiny", workers=1, watch=Watch(), told=told)
+    return read_records(records)
+
+
+def test_records_are_complete_unique_and_in_the_grids_order(bench, in_process, tmp_path):
+    header, records = studied(bench, tmp_path / "r.jsonl", translation=QUICK_TRANSLATION, lexical=True)
+    refuse_repeats(records)
+    order = list(dict.fromkeys((one.objective, one.bitext_size, one.seed) for one in records))
+    trained = ("mse", "optical", "translate-test", "lexical")
+    cells = [(name, 8, seed) for name in trained for seed in (0, 1)]
+    assert order == [("teacher", None, None), ("untrained", None, None), *cells]
+    for cell in order[1:]:
+        own = [one for one in records if (one.objective, one.bitext_size, one.seed) == cell]
+        assert {(one.dataset, one.scoring) for one in own} == set(SETTINGS)
+        for setting in SETTINGS:
+            here = [one for one in own if (one.dataset, one.scoring) == setting]
+            chosen = {(o.language, o.subset, o.measure) for o in here if o.split == "validation"}
+            assert chosen == {(code, "headline", "MAP") for code in ("sw", "mr", "low-resource")}
+            test = {(o.subset, o.measure) for o in here if o.split == "test" and o.language == "low-resource"}
+            assert {("headline", name) for name in ("MAP", "R@1", "R@10", "parity")} | {("all", "MAP")} <= test
+    english = [one for one in records if one.language == "en"]
+    assert {one.objective for one in english} == {"teacher"}
+    assert header.seeds == (0, 1)
+    blocks = read_per_query(tmp_path / "r.jsonl")
+    assert {(b.condition.split, b.subset, b.measure) for b in blocks} == {("test", "headline", "MAP")}
+    assert all(block.clusters for block in blocks)
+    mean = {(b.condition, b.language): float(np.mean(b.values)) for b in blocks}
+    for one in records:
+        if (one.split, one.subset, one.measure, one.language, one.seed) == ("test", "headline", "MAP", "sw", 1):
+            found = [v for (c, code), v in mean.items() if code == "sw" and (c.objective, c.seed, c.dataset, c.scoring)
+                     == (one.objective, 1, one.dataset, one.scoring)]  # fmt: skip
+            assert found == [pytest.approx(one.value)]
+
+
+def test_the_header_tells_what_a_reviewer_asks_and_the_page_reads_it(bench, in_process, tmp_path):
+    header, records = studied(bench, tmp_path / "r.jsonl", lexical=True)
+    told = header.protocol
+    assert {"study", "standard", "datasets", "ties", "queries", "splits", "languages", "groups", "sizes", "steps",
+            "batch", "student", "selection in a run", "validation data", "seeds", "workers", "translation", "limits",
+            "recipes", "scoring", "teacher"} <= set(told)  # fmt: skip
+    assert told["standard"] is False
+    assert told["steps"] == {"8": 2}
+    assert (told["recipes"]["optical"]["transport"], told["recipes"]["mse"]["transport"]) == (True, False)
+    assert told["recipes"]["optical"]["kind"] == "distillation"
+    assert told["recipes"]["lexical"]["kind"] == "translation"
+    assert told["splits"]["test"]["queries"]["sw"] == len(bench.world.queries("sw", "test"))
+    assert "optical" in low_resource_page(header, records, read_per_query(tmp_path / "r.jsonl"))
+
+
+def test_finished_runs_are_read_damaged_ones_made_again_others_ignored(bench, in_process, tmp_path):
+    place, notes = Place(tmp_path / "r.jsonl"), []
+    first = studied(bench, place.records)[1]
+    assert len(in_process) == 6
+    assert studied(bench, place.records)[1] == first
+    assert len(in_process) == 6
+    damaged = next(place.runs.glob("optical-8-1-*.jsonl"))
+    damaged.write_bytes(damaged.read_bytes()[:-20])
+    next(place.runs.glob("mse-8-0-*.parquet")).unlink()
+    assert studied(bench, place.records, notes.append)[1] == first
+    assert in_process[6:] == ["mse, 8 pairs, seed 0", "optical, 8 pairs, seed 1"]
+    assert len(notes) == 2
+    assert damaged.name in "".join(notes)
+    other = studied(bench, place.records, steps=3)[1]
+    assert len(in_process) == 8 + 4  # the references do not depend on the steps
+    assert len(other) == len(first)
+    assert studied(bench, place.records)[1] == first
+    assert len(in_process) == 12
+
+
+def test_two_records_of_one_condition_are_noticed(bench, in_process, tmp_path):
+    records = studied(bench, tmp_path / "r.jsonl")[1]
+    with pytest.raises(CorruptFileError, match="two records"):
+        refuse_repeats([*records, records[3]])
+
+
+def test_a_recipe_that_learns_beats_one_that_does_not(bench, in_process, tmp_path):
+    hardly = tmp_path / "hardly.toml"
+    hardly.write_text('[[objective]]\nkind = "mse"\n[schedule]\nlearning_rate = 1e-9\n')
+    recipes = (tiny_recipes()[1], load_recipe(hardly))
+    _, records = studied(bench, tmp_path / "r.jsonl", recipes=recipes, sizes=(None,), seeds=(0, 1, 2), steps=60)
+    blocks = read_per_query(tmp_path / "r.jsonl")
+    for dataset, scoring in SETTINGS:
+        here = [b for b in blocks if (b.condition.dataset, b.condition.scoring) == (dataset, scoring)]
+        sides = [[b for b in here if b.condition.objective == name] for name in ("optical", "hardly")]
+        found = compare(*sides, ["sw", "mr"])
+        assert found.means[0] > 1.2 * found.means[1]
+        assert found.over_seeds.mean == pytest.approx(found.difference.mean)
+        recorded = [
+            o.value
+            for o in records
+            if (o.objective, o.dataset, o.scoring, o.split) == ("optical", dataset, scoring, "test")
+            and (o.language, o.subset, o.measure) == ("low-resource", "headline", "MAP")
+        ]
+        assert np.mean(recorded) == pytest.approx(found.means[0])
+
+
+def test_each_query_is_translated_once(bench):
+    class Echo:
+        name = "echo"
+
+        def __init__(self):
+            self.asked = []
+
+        def translate(self, texts, language):
+            self.asked += [(language, text) for text in texts]
+            return ["cat" for _ in texts]
+
+    echo, texts = Echo(), query_texts(bench, ["sw", "mr"])
+    encoded = encode_translations(echo, bench.teacher, texts, bench.mean)
+    assert len(echo.asked) == len(set(echo.asked)) == len(encoded.rows)
+    assert encoded.pooled.shape == (1, bench.teacher.dim)
+
+
+def test_a_worker_that_the_system_ends_is_one_clear_line(bench, tmp_path):
+    files = run_files([Run("untrained", "untrained")], bench, tmp_path)
+
+    class Killer(Watch):
+        def began(self, run):
+            for child in multiprocessing.active_children():
+                os.kill(child.pid, signal.SIGKILL)
+
+    with pytest.raises(KivukoError, match=r"ended a worker.*untrained.*goes on"):
+        run_all(files, bench, tmp_path, 1, Killer())
+
+
+def test_an_interrupt_ends_the_workers(bench, tmp_path):
+    class Impatient(Watch):
+        def began(self, run):
+            raise KeyboardInterrupt
+
+    before = set(multiprocessing.active_children())
+    with pytest.raises(KeyboardInterrupt):
+        run_all(run_files([Run("untrained", "untrained")], bench, tmp_path), bench, tmp_path, 1, Impatient())
+    assert set(multiprocessing.active_children()) <= before
+
+
+def test_a_killed_study_goes_on_and_ends_like_one_that_was_not(bench, in_process, tiny_cldr, tmp_path):
+    script = str(Path(__file__).with_name("killed_study.py"))
+    killed, whole = tmp_path / "killed.jsonl", tmp_path / "whole.jsonl"
+
+    def run(*words: object) -> subprocess.CompletedProcess[str]:
+        told = [sys.executable, script, str(tiny_cldr), *map(str, words)]
+        return subprocess.run(told, capture_output=True, text=True, timeout=300)
+
+    done = run("kill", killed)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert not killed.exists()
+    finished = len(list(Place(killed).runs.glob("*.jsonl")))
+    assert 1 <= finished < 6
+    done = run("finish", killed)
+    assert done.returncode == 0, done.stderr
+    made = json.loads(done.stdout.splitlines()[-1])
+    assert made == [6 - finished]
+    assert studied(bench, whole)[1] == read_records(killed)[1]
+    assert len(in_process) == 6
+    for one, other in zip(read_per_query(killed), read_per_query(whole), strict=True):
+        assert (one.condition, one.language, one.query_ids) == (other.condition, other.language, other.query_ids)
+        assert np.array_equal(one.values, other.values)
+    assert not list(Place(killed).runs.glob(".*.tmp"))
+    assert not (Place(killed).runs / "teacher").exists()
