@@ -52,7 +52,7 @@ def study_header(
         "steps": {str(run.size): grid.steps or steps_for(run.size) for run in runs if run.size is not None},
         "batch": BATCH,
         "student": "static: subword vectors, a vocabulary of at most 16,000 learned from the sample, one student for "
-        "all languages together",
+        "all languages together; the whole words of the teacher's vocabulary join it where a recipe's start says so",
         "selection in a run": f"the step, of every {VALIDATE_EVERY}th and the last, with the best mean reciprocal rank "
         "of English names on the validation split, text to text; translators by chrF of held-out names",
         "validation data": f"the names of {_concepts(bench, 'validation')} held-out concepts, in every run alike; "
@@ -140,6 +140,8 @@ def _recipes(grid: Grid, runs: Sequence[Run]) -> dict[str, dict[str, Any]]:
             "transport": recipe.uses_transport,
             "kind": "distillation",
             "learning rate": recipe.schedule.learning_rate,
+            "objectives": [{"kind": term.kind, "weight": term.weight, **term.options} for term in recipe.terms],
+            "start": asdict(recipe.start),
         }
         for recipe in grid.recipes
     }
@@ -152,7 +154,7 @@ def _recipes(grid: Grid, runs: Sequence[Run]) -> dict[str, dict[str, Any]]:
 
 _TRANSLATIONS = {
     kinds.TRANSLATE_TEST: "translate the query into English, then ask the English teacher",
-    kinds.LEXICAL: "word by word through a table counted from the bitext, then ask the English teacher",
+    kinds.LEXICAL: "word by word through a table that plans over the bitext give, then ask the English teacher",
 }
 
 
