@@ -37,14 +37,13 @@ class TeacherVectors:
     mean: Tensor
 
     def batch(self, rows: Tensor) -> TokenBatch:
-        """Return the sentences at ``rows`` int64 [batch] as a TokenBatch, padded to the longest."""
+        """Return the sentences at ``rows`` int64 [batch] as a TokenBatch, its tokens packed."""
         starts, ends = self.offsets[rows], self.offsets[rows + 1]
         lengths = ends - starts
         steps = torch.arange(max(1, int(lengths.max())) if len(rows) else 1)
         mask = steps < lengths[:, None]  # [batch, length]
-        places = (starts[:, None] + steps).clamp(max=max(0, len(self.tokens) - 1))
-        tokens = self.tokens[places].float() if len(self.tokens) else torch.zeros(*mask.shape, self.pooled.shape[1])
-        return TokenBatch(tokens * mask.unsqueeze(-1), mask, self.pooled[rows])
+        places = (starts[:, None] + steps)[mask]  # [content tokens]
+        return TokenBatch(None, mask, self.pooled[rows], self.tokens[places].float())
 
 
 def teacher_vectors(

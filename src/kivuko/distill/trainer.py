@@ -80,7 +80,7 @@ def distill(
     learned = objective.learned().to(accelerator.device)
     optimizer = torch.optim.AdamW(
         [{"params": student.parameters()}, {"params": learned.parameters(), "weight_decay": 0.0}],
-        lr=peak, weight_decay=schedule.weight_decay, betas=(0.9, 0.98),
+        lr=peak, weight_decay=schedule.weight_decay, betas=(0.9, 0.98), fused=True,
     )  # fmt: skip
     at, best = Progressed(), dict[str, Tensor]()
     if checkpoints and (found := checkpoint_run(checkpoints)) is not None:

@@ -88,8 +88,7 @@ class StaticStudent(nn.Module):
         counts = mask.sum(1)
         rows = torch.repeat_interleave(torch.arange(len(ids), device=self.device), counts)
         pooled = packed.new_zeros(len(ids), self.dim).index_add(0, rows, packed) / counts.clamp(min=1)[:, None]
-        tokens = _Unpacked.apply(packed, mask)  # type: ignore[no-untyped-call]  # [batch, length, dim]
-        return TokenBatch(tokens, mask, pooled, packed)
+        return TokenBatch(None, mask, pooled, packed)
 
     def forward(self, texts: list[str]) -> TokenBatch:
         """Same as ``encode_tokens``: lets training wrappers call the module."""
@@ -197,24 +196,6 @@ class TransformerStudent(nn.Module):
             dense.linear.load_state_dict(self.projection.state_dict())
             modules.append(dense)
         return [*modules, Normalize()]
-
-
-class _Unpacked(torch.autograd.Function):
-    """Lay content tokens [content tokens, dim] out as [batch, length, dim], zeros where the mask is False."""
-
-    @staticmethod
-    def forward(ctx: Any, packed: Tensor, mask: Tensor) -> Tensor:
-        places = mask.flatten().nonzero()[:, 0]
-        ctx.save_for_backward(places)
-        padded = packed.new_zeros(mask.numel(), packed.shape[1])
-        padded[places] = packed
-        return padded.view(*mask.shape, packed.shape[1])
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        (places,) = ctx.saved_tensors
-        return gradient.flatten(0, 1).index_select(0, places), None
 
 
 def small_transformer(tokenizer: Tokenizer, dim: int, layers: int = 3, width: int = 256) -> TransformerStudent:

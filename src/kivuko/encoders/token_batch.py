@@ -2,41 +2,67 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 
-@dataclass(frozen=True, slots=True)
 class TokenBatch:
     """The token vectors and sentence vectors of a batch of texts.
 
     Shapes: ``tokens`` float [batch, length, dim]; ``mask`` bool [batch, length], True where a token is content
     (padding and special tokens are False); ``pooled`` float [batch, dim], not necessarily of unit length.
-    ``packed``: float [content tokens, dim], ``tokens[mask]``, from an encoder that has it at hand: a gradient along it
-    need not go through the padding.
+    ``packed``: float [content tokens, dim], ``tokens[mask]``, from an encoder that has it at hand: then ``tokens`` may
+    be left out, and is laid out only when somebody asks for it. Most of a batch of ragged texts is padding.
     """
 
-    tokens: Tensor
-    mask: Tensor
-    pooled: Tensor
-    packed: Tensor | None = None
+    __slots__ = ("_tokens", "mask", "packed", "pooled")
+
+    def __init__(self, tokens: Tensor | None, mask: Tensor, pooled: Tensor, packed: Tensor | None = None) -> None:
+        if tokens is None and packed is None:
+            raise ValueError("give tokens, packed tokens, or both")
+        self._tokens, self.mask, self.pooled, self.packed = tokens, mask, pooled, packed
 
     def __len__(self) -> int:
-        return len(self.tokens)
+        return len(self.mask)
+
+    @property
+    def tokens(self) -> Tensor:
+        """Token vectors, float [batch, length, dim]; zeros where the mask is False if laid out from packed ones."""
+        if self._tokens is None:
+            self._tokens = _Unpacked.apply(self.packed, self.mask)  # type: ignore[no-untyped-call]
+        tokens: Tensor = self._tokens
+        return tokens
 
     def to(self, device: torch.device | str) -> TokenBatch:
         """Return the same batch on another device."""
-        packed = None if self.packed is None else self.packed.to(device)
-        return TokenBatch(self.tokens.to(device), self.mask.to(device), self.pooled.to(device), packed)
+        tokens, packed = (None if one is None else one.to(device) for one in (self._tokens, self.packed))
+        return TokenBatch(tokens, self.mask.to(device), self.pooled.to(device), packed)
 
     def content(self) -> Tensor:
         """Return the content tokens end to end, float [content tokens, dim]; differentiable."""
         if self.packed is not None:
             return self.packed
         return self.tokens.flatten(0, 1)[self.mask.flatten()]
+
+
+class _Unpacked(torch.autograd.Function):
+    """Lay content tokens [content tokens, dim] out as [batch, length, dim], zeros where the mask is False."""
+
+    @staticmethod
+    def forward(ctx: Any, packed: Tensor, mask: Tensor) -> Tensor:
+        places = mask.flatten().nonzero()[:, 0]
+        ctx.save_for_backward(places)
+        padded = packed.new_zeros(mask.numel(), packed.shape[1])
+        padded[places] = packed
+        return padded.view(*mask.shape, packed.shape[1])
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        (places,) = ctx.saved_tensors
+        return gradient.flatten(0, 1).index_select(0, places), None
 
 
 class Encoder(Protocol):
