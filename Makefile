@@ -10,15 +10,20 @@ SYSTEM_PACKAGES := unicode-cldr-core fonts-noto-color-emoji fonts-noto-core
 # What the report's page is opened in by a test, which is skipped without it.
 BROWSER := chromium
 
-.PHONY: help demo test lint bench system browser clean
+.PHONY: help demo study test lint bench system browser clean
 help:
 	@echo "make demo   set up, then carry an English image search into seven languages ($(DEMO_OUT)/)"
+	@echo "make study  set up, then run the low-resource study and make its page (about 40 minutes on two cores)"
 	@echo "make test   set up, then lint, type-check and test"
 	@echo "make lint   ruff and mypy"
 	@echo "make bench  benchmarks against peers"
 
 demo: system $(VENV)/.demo
 	$(BIN)/kivuko demo --out $(DEMO_OUT)
+
+study: system $(VENV)/.demo
+	$(BIN)/kivuko study low-resource --records low-resource.jsonl
+	$(BIN)/kivuko report low-resource.jsonl
 
 test: system browser lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
