@@ -13,14 +13,14 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from kivuko.encoders.alignment import align, row_shares
-from kivuko.encoders.bundle import About, TokenMean, load_bundle, read_token_mean, save_bundle
+from kivuko.encoders.bundle import About, TokenMean, centres_student, load_bundle, read_token_mean, save_bundle
 from kivuko.encoders.student import StaticStudent, load_transformer_student
 from kivuko.encoders.teacher import load_teacher
 from kivuko.encoders.text_tokens import text_tokens
 from kivuko.encoders.vocabulary import train_vocabulary
 from kivuko.encoders.words import group_tokens
 from kivuko.errors import CorruptFileError, ModelError, UsageError
-from kivuko.transport import centred_cosine_cost, solve
+from kivuko.transport import centred_cosine_cost, cosine_cost, solve
 
 ENGLISH = "the cat eats fish"
 TEXTS = {
@@ -247,6 +247,26 @@ def test_a_bundle_holds_the_mean_token_of_its_teacher(static_folder, mean, teach
     torch.testing.assert_close(read_token_mean(static_folder), mean)
     torch.testing.assert_close(read_token_mean(static_folder, teacher.fingerprint), mean)
     assert read_token_mean(static_folder, "another teacher") is None
+
+
+def test_a_bundle_says_whose_tokens_the_mean_is_taken_from(static_folder, mean, teacher, tmp_path):
+    assert centres_student(static_folder)
+    vocabulary = load_bundle(static_folder)[0].sub_modules["text"][0].tokenizer
+    only_teacher = TokenMean(mean, teacher.fingerprint, student_centred=False)
+    save_bundle(tmp_path / "m", StaticStudent(vocabulary, 32), None, ABOUT, "card", only_teacher)
+    assert not centres_student(tmp_path / "m")
+    assert centres_student(tmp_path)  # not a bundle: nothing is said
+
+
+def test_the_mean_may_be_taken_from_the_teachers_tokens_alone(static_folder, mean, teacher):
+    model, text, english = load_bundle(static_folder), "paka anakula", "cat eats"
+    found = align(model, teacher, text, english, centre=mean, student_centred=False, regularization=0.3)
+    source, target = text_tokens(model, text, "m").vectors, text_tokens(teacher.model, english, "t").vectors
+    cost = cosine_cost(source.double()[None], target.double()[None] - mean.double())
+    plan = solve(cost, regularization=0.3, tolerance=1e-6, max_iterations=10_000)
+    np.testing.assert_allclose(found.token_coupling, plan.coupling[0].numpy(), atol=1e-5)
+    both = align(model, teacher, text, english, centre=mean, regularization=0.3)
+    assert not np.allclose(both.token_coupling, found.token_coupling, atol=1e-3)
 
 
 def test_a_bundle_without_a_mean_has_none(tiny_sentence_transformer):

@@ -121,7 +121,7 @@ def _align(
     model: Path, teacher_name: str | None, text: str, english: str, regularizations: Sequence[float], options: Any
 ) -> tuple[TextTeacher, list[Alignment]]:
     from kivuko.encoders.alignment import align
-    from kivuko.encoders.bundle import load_bundle, quiet, read_about, read_token_mean
+    from kivuko.encoders.bundle import centres_student, load_bundle, quiet, read_about, read_token_mean
     from kivuko.encoders.teacher import load_teacher
 
     bundle, about = load_bundle(model), read_about(model)
@@ -137,7 +137,17 @@ def _align(
         raise ModelError(f"{problem} It is the teacher that {model} names; --teacher names another.") from problem
     centre = read_token_mean(model, teacher.fingerprint)
     return teacher, [
-        align(bundle, teacher, text, english, regularization=one, centre=centre, name=str(model), **options)
+        align(
+            bundle,
+            teacher,
+            text,
+            english,
+            regularization=one,
+            centre=centre,
+            student_centred=centres_student(model),
+            name=str(model),
+            **options,
+        )
         for one in regularizations
     ]
 

@@ -86,6 +86,16 @@ class Recipe:
             term.weight > 0 and KINDS[term.kind].transports(term.options) for term in self.terms
         )
 
+    @property
+    def centres_student(self) -> bool:
+        """Whether the teacher's mean token is taken from the student's tokens too, before they are compared.
+
+        Not where an objective on tokens says so, nor where subwords start at the teacher's words less their mean.
+        """
+        if self.start.teacher_words or self.start.vectors != "random":
+            return False
+        return not any(term.options.get("centred") == "teacher" for term in self.terms)
+
     def objective(self, centre: Tensor) -> WeightedSum:
         """Build the weighted sum of objectives; ``centre`` [dim] is the teacher's mean content token."""
         return WeightedSum([(term.weight, KINDS[term.kind].build(centre, dict(term.options))) for term in self.terms])

@@ -131,7 +131,7 @@ def train_student(
         best_step=outcome.best_step, validation_score=outcome.best_score, run=job_key(job, teacher),
         kivuko=kivuko.__version__, fertility=fertility(student, job.held_out),
     )  # fmt: skip
-    return Trained(student, about, outcome, TokenMean(vectors.mean, teacher.fingerprint))
+    return Trained(student, about, outcome, TokenMean(vectors.mean, teacher.fingerprint, job.recipe.centres_student))
 
 
 def distil_to_bundle(

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -73,6 +74,7 @@ def align(
     method: str = "sinkhorn",
     marginal_penalty: float | None = None,
     centre: Tensor | None = None,
+    student_centred: bool = True,
     name: str = "the model",
 ) -> Alignment:
     """Align the words of a text with those of its English translation by optimal transport.
@@ -81,8 +83,10 @@ def align(
         model: what :func:`kivuko.encoders.bundle.load_bundle` returns, or any SentenceTransformer with token vectors.
         teacher: the English encoder in whose space the model's vectors lie.
         regularization, method, marginal_penalty: of the plan, see :func:`kivuko.transport.solve`.
-        centre: float [dim], the teacher's mean token, taken from both sides before the cosine, see
+        centre: float [dim], the teacher's mean token, taken from the tokens before the cosine, see
             :func:`kivuko.encoders.bundle.read_token_mean`; None for the plain cosine.
+        student_centred: whether it is taken from the model's tokens too, see
+            :func:`kivuko.encoders.bundle.centres_student`.
         name: of the model, for messages.
 
     Raises:
@@ -103,7 +107,10 @@ def align(
         told = ", ".join(f"{what} {width}" for what, width in widths.items())
         raise ModelError(f"{name}: vectors are not of one width ({told}). Name the teacher that taught it.")
     x, y = source.vectors.double()[None], target.vectors.double()[None]
-    cost = cosine_cost(x, y) if centre is None else centred_cosine_cost(x, y, centre, centre)  # [1, n, m]
+    if centre is None:
+        cost = cosine_cost(x, y)  # [1, n, m]
+    else:
+        cost = centred_cosine_cost(x, y, centre if student_centred else torch.zeros_like(centre), centre)
     plan = solve(
         cost, regularization=regularization, method=method, marginal_penalty=marginal_penalty,
         tolerance=_TOLERANCE, max_iterations=_MOST_ITERATIONS,

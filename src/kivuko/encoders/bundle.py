@@ -68,12 +68,14 @@ class About:
 class TokenMean:
     """The mean content token of the teacher's training sentences, float32 [dim].
 
-    Training takes it from both sides' tokens before their cosine, so whoever looks at the plans must do so too.
-    ``teacher``: fingerprint of the teacher whose mean it is.
+    Training takes it from tokens before their cosine, so whoever looks at the plans must do so too. ``teacher``:
+    fingerprint of the teacher whose mean it is. ``student_centred``: whether it is taken from the student's tokens as
+    well as from the teacher's.
     """
 
     vector: Tensor
     teacher: str
+    student_centred: bool = True
 
 
 def save_bundle(
@@ -98,7 +100,8 @@ def save_bundle(
         if token_mean is not None:
             vector = token_mean.vector.detach().to("cpu", torch.float32).contiguous()
             file = temporary / f"{_TOKEN_MEAN}.safetensors"
-            save_file({_TOKEN_MEAN: vector}, file, metadata={"teacher": token_mean.teacher})
+            whose = "both" if token_mean.student_centred else "teacher"
+            save_file({_TOKEN_MEAN: vector}, file, metadata={"teacher": token_mean.teacher, "centred": whose})
 
 
 def assemble(student: Student, image_tower: Any | None) -> Any:
@@ -182,6 +185,22 @@ def read_token_mean(path: Path | str, teacher: str | None = None) -> Tensor | No
     except (SafetensorError, OSError, ValueError) as problem:
         raise CorruptFileError(f"{file}: corrupted or unreadable. Make the model again.") from problem
     return vector.float() if teacher in (None, of) else None
+
+
+def centres_student(path: Path | str) -> bool:
+    """Tell whether a bundle's mean token is taken from its own tokens too, see TokenMean; True if it says nothing.
+
+    Raises:
+        CorruptFileError: the file is there but damaged.
+    """
+    file = Path(path) / f"{_TOKEN_MEAN}.safetensors"
+    if not file.is_file():
+        return True
+    try:
+        with safe_open(file, framework="pt") as stored:
+            return (stored.metadata() or {}).get("centred") != "teacher"
+    except (SafetensorError, OSError, ValueError) as problem:
+        raise CorruptFileError(f"{file}: corrupted or unreadable. Make the model again.") from problem
 
 
 def _check_types(about: About) -> None:
