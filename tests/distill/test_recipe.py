@@ -179,3 +179,8 @@ def test_a_schedule_can_be_changed_without_touching_the_recipe():
     assert changed.schedule == Schedule(steps=9, batch_size=3)
     assert changed.terms == recipe.terms
     assert recipe.schedule == Schedule()
+
+
+@pytest.mark.parametrize(("name", "centres"), [("mse", True), ("optical", False), ("transport", False)])
+def test_a_recipe_says_whose_tokens_the_mean_is_taken_from(name, centres):
+    assert load_recipe(name).centres_student is centres
