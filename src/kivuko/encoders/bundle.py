@@ -173,18 +173,8 @@ def read_token_mean(path: Path | str, teacher: str | None = None) -> Tensor | No
     Raises:
         CorruptFileError: the file is there but damaged.
     """
-    file = Path(path) / f"{_TOKEN_MEAN}.safetensors"
-    if not file.is_file():
-        return None
-    try:
-        with safe_open(file, framework="pt") as stored:
-            vector: Tensor = stored.get_tensor(_TOKEN_MEAN)
-            of = (stored.metadata() or {}).get("teacher")
-        if vector.ndim != 1 or not vector.is_floating_point() or not vector.isfinite().all():
-            raise ValueError("not a vector of finite numbers")
-    except (SafetensorError, OSError, ValueError) as problem:
-        raise CorruptFileError(f"{file}: corrupted or unreadable. Make the model again.") from problem
-    return vector.float() if teacher in (None, of) else None
+    stored = _stored_mean(path)
+    return stored.vector if stored is not None and teacher in (None, stored.teacher) else None
 
 
 def centres_student(path: Path | str) -> bool:
@@ -193,14 +183,24 @@ def centres_student(path: Path | str) -> bool:
     Raises:
         CorruptFileError: the file is there but damaged.
     """
+    stored = _stored_mean(path)
+    return stored is None or stored.student_centred
+
+
+def _stored_mean(path: Path | str) -> TokenMean | None:
     file = Path(path) / f"{_TOKEN_MEAN}.safetensors"
     if not file.is_file():
-        return True
+        return None
     try:
         with safe_open(file, framework="pt") as stored:
-            return (stored.metadata() or {}).get("centred") != "teacher"
+            vector: Tensor = stored.get_tensor(_TOKEN_MEAN)
+            told = stored.metadata() or {}
+        if vector.ndim != 1 or not vector.is_floating_point() or not vector.isfinite().all():
+            raise ValueError("not a vector of finite numbers")
     except (SafetensorError, OSError, ValueError) as problem:
         raise CorruptFileError(f"{file}: corrupted or unreadable. Make the model again.") from problem
+    # Bundles made before the entry was there were trained with the mean taken from both sides.
+    return TokenMean(vector.float(), told.get("teacher", ""), student_centred=told.get("centred") != "teacher")
 
 
 def _check_types(about: About) -> None:
