@@ -1,0 +1,1 @@
+"""Attacks on the characters and words of queries, in any language."""
