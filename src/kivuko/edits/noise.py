@@ -1,0 +1,68 @@
+"""Noise: edits drawn at random, without a look at any model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from kivuko.edits.edit import Edit, Perturbed, apply_edit
+from kivuko.edits.kinds import EditKind, edit_kinds
+from kivuko.errors import UsageError
+
+_TRIES = 4  # draws of an edit that does not bring back an earlier state of the text
+
+
+def perturb(
+    text: str, language: str, kinds: Sequence[str | EditKind], edits: int, rng: np.random.Generator
+) -> Perturbed:
+    """Apply ``edits`` random edits, one after another: a kind at random, then a place, then what is done there.
+
+    An edit that would bring back the text of an earlier moment is drawn again. Where no kind applies (a text of spaces,
+    of one emoji) fewer edits are made, ``Perturbed.edits`` tells which.
+
+    Args:
+        kinds: kinds, or names of kinds and groups, see ``edit_kinds``.
+        edits: at least 0.
+
+    Raises:
+        UsageError: an unknown kind, or a number of edits below 0.
+    """
+    if edits < 0:
+        raise UsageError(f"a text cannot have {edits} edits: give 0 or more.")
+    chosen = edit_kinds(kinds)
+    made: list[Edit] = []
+    seen, now = {text}, text
+    for _ in range(edits):
+        edit = _draw(now, language, chosen, seen, rng)
+        if edit is None:
+            break
+        made.append(edit)
+        now = apply_edit(now, edit)
+        seen.add(now)
+    return Perturbed(text, now, tuple(made))
+
+
+def all_edits(text: str, language: str, kinds: Sequence[str | EditKind]) -> list[Edit]:
+    """Return every single edit of some kinds, kind by kind; of those with the same result the first."""
+    found: dict[str, Edit] = {}
+    for kind in edit_kinds(kinds):
+        for edit in kind.all(text, language):
+            found.setdefault(apply_edit(text, edit), edit)
+    return list(found.values())
+
+
+def _draw(
+    text: str, language: str, kinds: tuple[EditKind, ...], seen: set[str], rng: np.random.Generator
+) -> Edit | None:
+    left = list(kinds)
+    while left:
+        kind = left.pop(int(rng.random() * len(left)))
+        for _ in range(_TRIES):
+            edit = kind.sample(text, language, rng)
+            if edit is None:
+                break
+            if apply_edit(text, edit) not in seen:
+                return edit
+    fresh = [edit for edit in all_edits(text, language, kinds) if apply_edit(text, edit) not in seen]
+    return fresh[int(rng.random() * len(fresh))] if fresh else None

@@ -1,0 +1,107 @@
+"""Edits of whole words: run together, torn apart, left out, in another order, or said in another language."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from kivuko.bitext import Bitext, word_list
+from kivuko.edits.graphemes import is_letter
+from kivuko.edits.place_kind import Change, PlaceKind
+from kivuko.errors import DataError
+
+
+def _join(units: Sequence[str], place: int, _language: str) -> list[Change]:
+    inside = 0 < place < len(units) - 1 and units[place].isspace()
+    if not inside or units[place - 1].isspace() or units[place + 1].isspace():
+        return []
+    return [(place, place + 1, "")]
+
+
+def _split(units: Sequence[str], place: int, _language: str) -> list[Change]:
+    inside = 0 < place < len(units) and is_letter(units[place - 1]) and is_letter(units[place])
+    return [(place, place, " ")] if inside else []
+
+
+def _drop_word(units: Sequence[str], place: int, _language: str) -> list[Change]:
+    end = _end_of_word(units, place)
+    if end is None or not any(is_letter(one) for one in (*units[:place], *units[end:])):
+        return []
+    after = end
+    while after < len(units) and units[after].isspace():
+        after += 1
+    if after < len(units) or not place:
+        return [(place, after, "")]
+    while place and units[place - 1].isspace():  # the last word goes with the space before it
+        place -= 1
+    return [(place, after, "")]
+
+
+def _swap_words(units: Sequence[str], place: int, _language: str) -> list[Change]:
+    end = _end_of_word(units, place)
+    if end is None:
+        return []
+    start = end
+    while start < len(units) and units[start].isspace():
+        start += 1
+    last = _end_of_word(units, start)
+    if last is None or units[place:end] == units[start:last]:
+        return []
+    parts = (units[start:last], units[end:start], units[place:end])
+    return [(place, last, "".join(one for part in parts for one in part))]
+
+
+def _end_of_word(units: Sequence[str], place: int) -> int | None:
+    """Return where the word that begins at ``place`` ends; None if none begins there. Words stand between spaces."""
+    if place >= len(units) or units[place].isspace() or (place and not units[place - 1].isspace()):
+        return None
+    return next((n for n in range(place, len(units)) if units[n].isspace()), len(units))
+
+
+def code_switch(tables: Mapping[str, Mapping[str, str]]) -> PlaceKind:
+    """Return the kind of edit that says a word in another language.
+
+    Args:
+        tables: language code -> word, case folded -> what is said instead; see ``word_table``.
+    """
+
+    def options(units: Sequence[str], place: int, language: str) -> list[Change]:
+        end = _end_of_word(units, place)
+        if end is None:
+            return []
+        word = "".join(units[place:end])
+        other = tables.get(language, {}).get(word.casefold())
+        return [(place, end, other)] if other and other != word.casefold() else []
+
+    return PlaceKind("code-switch", "a word said in English, by the bitext", options)
+
+
+def word_table(bitext: Bitext, language: str) -> dict[str, str]:
+    """Read off a bitext which English word goes with each word of a language, by transport plans.
+
+    Raises:
+        DataError: the bitext holds no pair in that language.
+    """
+    from kivuko.transport import associate
+
+    pairs = bitext.by_language().get(language)
+    if not pairs:
+        raise DataError(f"the bitext holds no pair in '{language}', so no word of it can be said in English.")
+    ours, theirs = (
+        [word_list(text) for text in side] for side in zip(*((p.text, p.english) for p in pairs), strict=True)
+    )
+    vocabularies = [sorted({word for sentence in side for word in sentence}) for side in (ours, theirs)]
+    numbers = [{word: number for number, word in enumerate(side)} for side in vocabularies]
+    units = [
+        [[known[word] for word in sentence] for sentence in side]
+        for side, known in zip((ours, theirs), numbers, strict=True)
+    ]
+    best = associate(units[0], units[1], (len(vocabularies[0]), len(vocabularies[1]))).best()
+    return {vocabularies[0][own]: vocabularies[1][english] for own, english in best.items()}
+
+
+WORD_KINDS = (
+    PlaceKind("join", "two words run together", _join),
+    PlaceKind("split", "a word torn apart", _split),
+    PlaceKind("drop-word", "a word left out", _drop_word),
+    PlaceKind("swap-words", "two neighbouring words in the other order", _swap_words),
+)
