@@ -1,0 +1,122 @@
+"""What an attack on pixels may do: a ball around the original picture, cut by what an 8-bit picture can hold."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from kivuko.attacks.image.pixel_tower import LEVELS
+from kivuko.errors import UsageError
+
+Norm = Literal["linf", "l2"]
+LARGEST_L2 = 1000.0  # the diagonal of a colour picture of 577 x 577 pixels; no image tower sees larger ones
+_SLACK = 1e-6  # of one level: 2 / 255 * 255 must count as two whole levels, whatever the floats make of it
+
+
+@dataclass(frozen=True)
+class Threat:
+    """A ball of radius ``eps`` on the pixel scale 0-1, intersected with the cube [0, 1].
+
+    Args:
+        norm: "linf", the largest change of any value, or "l2", the Euclidean length of the change.
+        eps: the radius; for "linf" in 0-1, for "l2" in 0-1000. A radius of 0 allows the original only.
+
+    Raises:
+        UsageError: an unknown norm, or a radius out of range.
+    """
+
+    norm: Norm
+    eps: float
+
+    def __post_init__(self) -> None:
+        if self.norm not in get_args(Norm):
+            raise UsageError(f"unknown norm '{self.norm}': choose linf or l2.")
+        largest = 1.0 if self.norm == "linf" else LARGEST_L2
+        if not 0 <= self.eps <= largest:  # NaN too
+            raise UsageError(f"eps={self.eps} is no {self.norm} radius: choose one from 0 to {largest:g} (2/255, say).")
+
+    @property
+    def allows_nothing(self) -> bool:
+        """No 8-bit picture but the original lies inside: the radius is below one level."""
+        return self.eps * LEVELS + _SLACK < 1
+
+    def project(self, original: Tensor, pixels: Tensor) -> Tensor:
+        """Bring pixels [images, 3, height, width] back inside the ball and the cube.
+
+        For "linf" this is the nearest such point. For "l2" the change is shortened and then cut by the cube, which
+        can only shorten it further: inside, if not always nearest.
+        """
+        if self.norm == "linf":
+            inside = torch.minimum(torch.maximum(pixels, original - self.eps), original + self.eps)
+            return inside.clamp_(0, 1)
+        change = pixels - original
+        change *= (self.eps / _length(change).clamp_min(1e-12)).clamp_max(1)
+        return change.add_(original).clamp_(0, 1)
+
+    def ascent(self, gradient: Tensor) -> Tensor:
+        """Return the steepest direction of length 1 in this norm; zero where the gradient is."""
+        if self.norm == "linf":
+            return gradient.sign()
+        return gradient / _length(gradient).clamp_min(1e-30)
+
+    def random_start(self, original: Tensor, generator: torch.Generator) -> Tensor:
+        """Draw a point inside for every image, uniform in the ball and then cut by the cube."""
+        if self.norm == "linf":
+            change = torch.empty_like(original).uniform_(-self.eps, self.eps, generator=generator)
+        else:
+            change = torch.empty_like(original).normal_(generator=generator)
+            share = torch.empty_like(change[:, :1, :1, :1]).uniform_(generator=generator)
+            change *= self.eps * share ** (1 / original[0].numel()) / _length(change)
+        return self.project(original, change.add_(original))
+
+    def on_levels(self, original: Tensor, pixels: Tensor) -> Tensor:
+        """Round pixels to 8-bit values so that the rounded picture is still inside the ball and the cube.
+
+        For "linf" a radius counts in whole levels, rounded down. For "l2" the values furthest from their level below
+        are the ones that are rounded away from the original, for as long as the change does not grow longer.
+
+        Args:
+            original: on whole levels itself, float32 [images, 3, height, width].
+            pixels: inside the ball and the cube, or a little outside; float32, the same shape.
+        """
+        if self.norm == "linf":
+            reach = int(self.eps * LEVELS + _SLACK)
+            steps = ((pixels - original) * LEVELS).round_().clamp_(-reach, reach)
+        else:
+            steps = whole_steps((pixels - original) * LEVELS, self.eps * LEVELS)
+        # Sums of whole numbers: exact, so that a level is the same float wherever it comes from.
+        return (original * LEVELS).round_().add_(steps).clamp_(0, LEVELS).div_(LEVELS)
+
+
+def whole_steps(change: Tensor, radius: float) -> Tensor:
+    """Round a change, counted in levels, to whole ones without making it longer than it is or than the radius (L2).
+
+    Every value starts at the whole number towards zero. What length that frees is spent on the values with the
+    largest fractions, largest first, each going one further from zero. Since whole numbers are squared and summed in
+    double precision, the result is inside the radius exactly.
+
+    Args:
+        change: float [images, 3, height, width].
+        radius: in levels.
+    """
+    flat = change.reshape(len(change), -1).double()
+    length = flat.norm(dim=1, keepdim=True)
+    flat = flat * (radius / length.clamp_min(1e-12)).clamp_max(1)
+    down = flat.trunc()
+    fraction = (flat - down).abs()
+    budget = flat.square().sum(1, keepdim=True) + _SLACK - down.square().sum(1, keepdim=True)
+    order = fraction.float().argsort(dim=1, descending=True)
+    cost = (2 * down.abs() + 1) * (fraction > 0)  # (d + 1)^2 - d^2
+    affordable = cost.gather(1, order).cumsum(1) <= budget
+    up = torch.zeros_like(flat).scatter_(1, order, affordable.to(flat.dtype)) * (fraction > 0)
+    whole: Tensor = down + up * flat.sign()
+    return whole.to(change.dtype).reshape(change.shape)
+
+
+def _length(change: Tensor) -> Tensor:
+    """Euclidean length per image, [images, 1, 1, 1]."""
+    length: Tensor = change.flatten(1).norm(dim=1)
+    return length[:, None, None, None]

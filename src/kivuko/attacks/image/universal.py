@@ -1,0 +1,63 @@
+"""One perturbation for all pictures (Moosavi-Dezfooli et al. 2017, arXiv 1610.08401), by gradients over batches."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from kivuko.attacks.image.goal import ImageGoal
+from kivuko.attacks.image.losses import loss_of
+from kivuko.attacks.image.pgd import value_and_gradient
+from kivuko.attacks.image.pixel_tower import PixelTower
+from kivuko.attacks.image.result import BATCH, AttackedImages, Progress, margins_of
+from kivuko.attacks.image.threat import Threat
+from kivuko.errors import DataError
+
+
+def universal(
+    tower: PixelTower,
+    pixels: Tensor,
+    goal: ImageGoal,
+    threat: Threat,
+    *,
+    epochs: int = 10,
+    step_size: float = 0.1,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Tensor:
+    """Find one change that harms as many pictures as it can, to be tried on others with :func:`apply_universal`.
+
+    Args:
+        pixels: float32 [n, 3, h, w] in 0-1, the pictures that it is found on.
+        epochs: passes over them.
+        step_size: in radii, for signs of the gradient summed over a batch.
+
+    Returns:
+        float32 [1, 3, h, w], inside the radius.
+
+    Raises:
+        DataError: no picture to find it on.
+    """
+    if not len(pixels):
+        raise DataError("no picture to find a universal perturbation on: give at least one.")
+    loss, generator = loss_of(goal, "margin"), torch.Generator().manual_seed(seed)
+    zero = torch.zeros_like(pixels[:1])
+    change = zero.clone()
+    for epoch in range(epochs):
+        for rows in torch.randperm(len(pixels), generator=generator).split(BATCH):
+            _, gradient = value_and_gradient(tower, (pixels[rows] + change).clamp(0, 1), loss, rows)
+            change = change + step_size * threat.eps * threat.ascent(gradient.sum(0, keepdim=True))
+            # The change may be negative, so it is projected around grey, where the ball is whole.
+            change = threat.project(zero + 0.5, zero + 0.5 + change) - 0.5 if threat.eps <= 0.5 else change.clamp(-1, 1)
+        if progress:
+            progress(epoch + 1, epochs)
+    return change
+
+
+def apply_universal(
+    tower: PixelTower, pixels: Tensor, goal: ImageGoal, threat: Threat, change: Tensor
+) -> AttackedImages:
+    """Add a universal change [1, 3, h, w] to pictures, whether it harms them or not."""
+    rows = torch.arange(len(pixels))
+    changed = threat.on_levels(pixels, threat.project(pixels, pixels + change))
+    return AttackedImages(changed, margins_of(tower, changed, goal, rows), torch.ones_like(rows))
