@@ -12,6 +12,7 @@ from typing import Any
 
 from torch import Tensor
 
+from kivuko.distill.augmentation import Augmentation
 from kivuko.distill.kinds import FLAG, KINDS, NOT_NEGATIVE, POSITIVE, Check, is_number, one_of
 from kivuko.distill.objective import WeightedSum
 from kivuko.errors import UsageError
@@ -75,6 +76,7 @@ class Recipe:
     terms: tuple[Term, ...]
     schedule: Schedule = Schedule()
     start: Start = Start()
+    augmentation: Augmentation | None = None
 
     @property
     def uses_transport(self) -> bool:
@@ -139,7 +141,7 @@ def parse_recipe(content: str, name: str, where: str) -> Recipe:
         table = tomllib.loads(content)
     except (ValueError, RecursionError) as problem:  # also numbers of 5,000 digits, endless nesting
         raise UsageError(f"{where}: not valid TOML ({problem}).") from problem
-    _check_keys(table, {"description", "objective", "schedule", "student"}, where, "the recipe")
+    _check_keys(table, {"description", "objective", "schedule", "student", "augmentation"}, where, "the recipe")
     entries = table.get("objective", [])
     if not isinstance(entries, list) or not entries:
         raise UsageError(f"{where}: names no objective. Add at least one [[objective]] with a kind.")
@@ -147,16 +149,19 @@ def parse_recipe(content: str, name: str, where: str) -> Recipe:
     _check_keys(schedule_table, {one.name for one in fields(Schedule)}, where, "[schedule]")
     start_table = table.get("student", {})
     _check_keys(start_table, set(_START), where, "[student]")
+    noise_table = table.get("augmentation", {})
+    _check_keys(noise_table, {one.name for one in fields(Augmentation)}, where, "[augmentation]")
     try:
         settings: dict[str, Any] = {key: _typed(key, value) for key, value in schedule_table.items()}
         schedule = _checked(Schedule(**settings))
         start = _start(start_table)
+        augmentation = Augmentation.from_table(noise_table) if "augmentation" in table else None
         terms = tuple(_term(entry) for entry in entries)
     except (TypeError, ValueError) as problem:
         raise UsageError(f"{where}: {problem}.") from problem
     if not any(term.weight for term in terms):
         raise UsageError(f"{where}: every objective has weight 0, so nothing would be learned.")
-    return Recipe(name, str(table.get("description", "")), terms, schedule, start)
+    return Recipe(name, str(table.get("description", "")), terms, schedule, start, augmentation)
 
 
 _RESERVED = ("teacher", "untrained", "translate-test", "lexical")  # the ceiling, the floor, two baselines

@@ -87,6 +87,8 @@ def build_student(
     if spec not in ("static", "small"):
         student = load_transformer_student(spec, teacher.dim)
         return student if recipe.start.vectors == "random" else with_new_words(student, bitext, recipe.start)
+    if recipe.augmentation is not None:
+        bitext = recipe.augmentation.with_copies(bitext, seed)
     tokenizer = train_vocabulary((pair.text for pair in bitext.pairs), size)
     if spec == "static":
         return started_student(tokenizer, bitext, teacher, recipe, progress)
@@ -178,7 +180,7 @@ def job_key(job: Job, teacher: TextTeacher) -> str:
     """Hash all that decides what a job makes: pairs, recipe, student, seed and the teacher's weights."""
     settings = [
         job.recipe.name, asdict(job.recipe.schedule), [asdict(term) for term in job.recipe.terms],
-        asdict(job.recipe.start), job.student, job.vocabulary_size, job.seed, job.distractors, teacher.fingerprint,
+        asdict(job.recipe.start), asdict(job.recipe.augmentation) if job.recipe.augmentation else None, job.student, job.vocabulary_size, job.seed, job.distractors, teacher.fingerprint,
         kivuko.__version__,
     ]  # fmt: skip
     digest = hashlib.sha256(json.dumps(settings).encode())

@@ -19,11 +19,12 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from kivuko.bitext import Bitext
+from kivuko.bitext import Bitext, Pair
 from kivuko.distill.checkpoint import Progressed, checkpoint_run, load_checkpoint, save_checkpoint
 from kivuko.distill.recipe import Recipe, Schedule
 from kivuko.distill.teacher_vectors import TeacherVectors
 from kivuko.distill.validation import Validation
+from kivuko.encoders.token_batch import TokenBatch
 from kivuko.errors import DataError, UsageError
 
 Report = Callable[[int, int, dict[str, float]], None]  # (step, steps, figures)
@@ -93,18 +94,19 @@ def distill(
         learned.load_state_dict({key: weights.pop(_OWN + key) for key in learned.state_dict()})
         student.load_state_dict(weights)
     model, optimizer = accelerator.prepare(student, optimizer)
-    texts = [pair.text for pair in bitext.pairs]
+    if recipe.augmentation and hasattr(student, "remembers"):
+        student.remembers = False  # no misspelling comes twice
     rows = torch.tensor([vectors.sentences[pair.english] for pair in bitext.pairs])
 
-    for step, chosen in _batches(len(texts), schedule, seed, start=at.step):
+    for step, chosen in _batches(len(bitext), schedule, seed, start=at.step):
         for group in optimizer.param_groups:
             group["lr"] = peak * _rate(step, schedule)
         torch.manual_seed(_step_seed(seed, step))
+        target = vectors.batch(rows[chosen])
+        texts = _read_by_student([bitext.pairs[i] for i in chosen.tolist()], recipe, student, target, seed, step)
         model.train()
         with accelerator.autocast():
-            value = objective(
-                model([texts[i] for i in chosen.tolist()]), vectors.batch(rows[chosen]).to(accelerator.device)
-            )
+            value = objective(model(texts), target.to(accelerator.device))
         accelerator.backward(value.total)
         accelerator.clip_grad_norm_([*model.parameters(), *learned.parameters()], 1.0)
         optimizer.step()
@@ -126,6 +128,15 @@ def distill(
     student.load_state_dict(best)
     student.eval()
     return Outcome(at.best_step, at.best_score, at.history, time.monotonic() - started)
+
+
+def _read_by_student(
+    pairs: list[Pair], recipe: Recipe, student: Any, target: TokenBatch, seed: int, step: int
+) -> list[str]:
+    """Return the sentences of a batch, some of them misspelt where the recipe says so."""
+    if recipe.augmentation is None:
+        return [pair.text for pair in pairs]
+    return recipe.augmentation.of_batch(pairs, student, target.pooled, _step_seed(seed, step))
 
 
 def _validate(student: nn.Module, validation: Validation, at: Progressed, best: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -179,6 +190,8 @@ def _fingerprint(
     digest = hashlib.sha256(
         json.dumps([recipe.name, asdict(recipe.schedule), [asdict(t) for t in recipe.terms], seed]).encode()
     )
+    if recipe.augmentation is not None:
+        digest.update(json.dumps(asdict(recipe.augmentation)).encode())
     for pair in bitext.pairs:
         digest.update(f"{pair.language}\t{pair.text}\t{pair.english}\n".encode())
     digest.update(json.dumps([validation.texts, sorted(student.tokenizer.get_vocab().items())]).encode())

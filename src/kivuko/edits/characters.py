@@ -6,15 +6,15 @@ import unicodedata
 from collections.abc import Sequence
 from functools import cache, lru_cache
 
-from kivuko.edits.graphemes import is_letter, script_of
-from kivuko.edits.letters import data_file, letters_for
+from kivuko.edits.graphemes import graphemes, is_letter, script_of, stay_apart
+from kivuko.edits.letters import data_file, letters_for, primary_code
 from kivuko.edits.place_kind import Change, PlaceKind
 
-_REACH = 1.2  # widths of a key between the middles of neighbours
+_REACH = 1.3  # widths of a key between the middles of keys that touch
 
 
 def _insert(units: Sequence[str], place: int, language: str) -> list[Change]:
-    beside = next((one for one in (units[place - 1 : place] + units[place : place + 1]) if is_letter(one)), None)  # type: ignore[operator]
+    beside = next((one for one in (*units[place - 1 : place], *units[place : place + 1]) if is_letter(one)), None)
     return [] if beside is None else [(place, place, letter) for letter in letters_for(beside, language)]
 
 
@@ -29,6 +29,8 @@ def _swap(units: Sequence[str], place: int, _language: str) -> list[Change]:
         return []
     if not (is_letter(units[place]) and is_letter(units[place + 1])):
         return []
+    if not stay_apart(units[place + 1], units[place], ""):  # the two would be one conjunct
+        return []
     return [(place, place + 2, units[place + 1] + units[place])]
 
 
@@ -42,12 +44,7 @@ def _substitute(units: Sequence[str], place: int, language: str) -> list[Change]
 def _keyboard(units: Sequence[str], place: int, language: str) -> list[Change]:
     if place == len(units) or not is_letter(units[place]):
         return []
-    base = units[place][0]
-    keys = _neighbours(_layout(script_of(base), language.replace("_", "-").split("-")[0]))
-    upper = base != base.lower()
-    near = keys.get(base.lower(), ())
-    rest = units[place][1:]  # vowel signs stay where they are
-    return [(place, place + 1, (one.upper() if upper else one) + rest) for one in near]
+    return [(place, place + 1, slip) for slip in _slips(units[place], primary_code(language))]
 
 
 def _confusable(units: Sequence[str], place: int, _language: str) -> list[Change]:
@@ -59,6 +56,20 @@ def _confusable(units: Sequence[str], place: int, _language: str) -> list[Change
 def _alone(units: Sequence[str], place: int) -> bool:
     """Tell whether nothing but spaces would be left without the cluster at ``place``."""
     return not any(one.strip() for n, one in enumerate(units) if n != place)
+
+
+@lru_cache(maxsize=65_536)
+def _slips(cluster: str, language: str) -> tuple[str, ...]:
+    """Return a cluster with one letter or vowel sign of it struck on a neighbouring key; each is one cluster again."""
+    keys = _neighbours(_layout(script_of(cluster[0]), language))
+    found = []
+    for place, struck in enumerate(cluster):
+        upper = struck != struck.lower()
+        for key in keys.get(struck.lower(), ()):
+            slip = cluster[:place] + (key.upper() if upper else key) + cluster[place + 1 :]
+            if len(graphemes(slip)) == 1:  # ß in capitals is two; a vowel sign for a virama takes a conjunct apart
+                found.append(slip)
+    return tuple(found)
 
 
 @cache
@@ -73,21 +84,22 @@ def _layout(script: str, language: str) -> str:
 
 @cache
 def _neighbours(layout: str) -> dict[str, tuple[str, ...]]:
-    """Return the letters whose keys touch each letter's key on a layout of ``data/keyboards.json``."""
+    """Return, for a layout of ``data/keyboards.json``, the letters on the keys that touch each letter's key.
+
+    Vowel signs and other marks have keys of their own; theirs are the marks beside them. A space in the data is a key
+    that types no single character.
+    """
     told = data_file("keyboards.json")["layouts"].get(layout)
     if told is None:
         return {}
+    offsets = data_file("keyboards.json")["offsets"]  # of the rows' first keys, in widths of a key
     found: dict[str, tuple[str, ...]] = {}
     for rows in (told["rows"], told.get("shift", [])):
-        keys = [
-            (key, column + told["offsets"][row], row)
-            for row, line in enumerate(rows)
-            for column, key in enumerate(line)
-        ]
+        keys = [(key, column + offsets[row], row) for row, line in enumerate(rows) for column, key in enumerate(line)]
         for key, x, y in keys:
             near = (one for one, x2, y2 in keys if one != key and (x - x2) ** 2 + (y - y2) ** 2 < _REACH**2)
-            found[key] = tuple(one for one in near if one.isalpha() and one == one.lower())
-    return {key: near for key, near in found.items() if key.isalpha()}
+            found[key] = tuple(one for one in near if unicodedata.category(one)[0] == unicodedata.category(key)[0])
+    return {key: near for key, near in found.items() if unicodedata.category(key)[0] in "LM"}
 
 
 @lru_cache(maxsize=4096)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kivuko.edits.edit import Edit
-from kivuko.edits.graphemes import graphemes, offsets
+from kivuko.edits.edit import Edit, net_change
+from kivuko.edits.graphemes import graphemes, offsets, stay_apart
 
 Change = tuple[int, int, str]  # (first cluster, one past the last, what takes their place)
 Options = Callable[[Sequence[str], int, str], Sequence[Change]]  # (clusters, place, language) -> what may be done there
@@ -22,7 +22,9 @@ class PlaceKind:
     Attributes:
         name: as in ``Edit.kind``.
         description: half a sentence for a list.
-        options: what may be done at a place, 0 to the number of clusters; each changes the text and leaves some.
+        options: what may be done at a place, 0 to the number of clusters; each changes the text and leaves some. A
+            change after which a cluster beside it would be another one (a letter left out between a virama and a
+            consonant joins them) is passed over.
     """
 
     name: str
@@ -33,22 +35,35 @@ class PlaceKind:
         """Return every edit of this kind, from left to right; of those with the same result the first."""
         units = graphemes(text)
         starts = offsets(units)
-        found: dict[str, Edit] = {}
+        found: dict[tuple[int, int, str], Edit] = {}
         for place in range(len(units) + 1):
-            for first, last, new in self.options(units, place, language):
+            for change in self.options(units, place, language):
+                if not _keeps_neighbours(units, change):
+                    continue
+                first, last, new = change
                 edit = Edit(self.name, starts[first], starts[last], new)
-                found.setdefault(text[: edit.start] + new + text[edit.end :], edit)
-        found.pop(text, None)
+                found.setdefault(net_change(text, edit), edit)
+        found.pop((len(text), len(text), ""), None)  # no change
         return list(found.values())
 
     def sample(self, text: str, language: str, rng: np.random.Generator) -> Edit | None:
-        """Return an edit at a place drawn at random; None if no place allows one."""
+        """Return an edit at a place drawn at random, its result that of one of ``all``; None if no place allows one."""
         units = graphemes(text)
         for _ in range(_TRIES):
             place = int(rng.random() * (len(units) + 1))
             if options := self.options(units, place, language):
-                first, last, new = options[int(rng.random() * len(options))]
+                first, last, new = change = options[int(rng.random() * len(options))]
+                if not _keeps_neighbours(units, change):
+                    continue
                 start = sum(map(len, units[:first]))
                 return Edit(self.name, start, start + sum(map(len, units[first:last])), new)
         every = self.all(text, language)
         return every[int(rng.random() * len(every))] if every else None
+
+
+def _keeps_neighbours(units: Sequence[str], change: Change) -> bool:
+    first, last, new = change
+    before = units[first - 1] if first else ""
+    if not before and last == len(units):
+        return True
+    return stay_apart(before, new, units[last] if last < len(units) else "")

@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from kivuko.bitext import Bitext, word_list
-from kivuko.edits.graphemes import is_letter
+from kivuko.edits.graphemes import graphemes, is_letter
 from kivuko.edits.place_kind import Change, PlaceKind
 from kivuko.errors import DataError
+from kivuko.languages import language as describe
 
 
 def _join(units: Sequence[str], place: int, _language: str) -> list[Change]:
-    inside = 0 < place < len(units) - 1 and units[place].isspace()
-    if not inside or units[place - 1].isspace() or units[place + 1].isspace():
+    if not 0 < place < len(units) or not units[place].isspace() or units[place - 1].isspace():
         return []
-    return [(place, place + 1, "")]
+    end = next((n for n in range(place, len(units)) if not units[n].isspace()), None)
+    return [] if end is None else [(place, end, "")]
 
 
 def _split(units: Sequence[str], place: int, _language: str) -> list[Change]:
@@ -46,8 +47,9 @@ def _swap_words(units: Sequence[str], place: int, _language: str) -> list[Change
     last = _end_of_word(units, start)
     if last is None or units[place:end] == units[start:last]:
         return []
-    parts = (units[start:last], units[end:start], units[place:end])
-    return [(place, last, "".join(one for part in parts for one in part))]
+    swapped = [*units[start:last], *units[end:start], *units[place:end]]
+    new = "".join(swapped)
+    return [(place, last, new)] if graphemes(new) == swapped else []
 
 
 def _end_of_word(units: Sequence[str], place: int) -> int | None:
@@ -58,7 +60,7 @@ def _end_of_word(units: Sequence[str], place: int) -> int | None:
 
 
 def code_switch(tables: Mapping[str, Mapping[str, str]]) -> PlaceKind:
-    """Return the kind of edit that says a word in another language.
+    """Return the kind of edit that says a word in another language; punctuation around it stays.
 
     Args:
         tables: language code -> word, case folded -> what is said instead; see ``word_table``.
@@ -66,11 +68,13 @@ def code_switch(tables: Mapping[str, Mapping[str, str]]) -> PlaceKind:
 
     def options(units: Sequence[str], place: int, language: str) -> list[Change]:
         end = _end_of_word(units, place)
-        if end is None:
+        letters = [n for n in range(place, end or 0) if is_letter(units[n])]
+        if not letters:
             return []
-        word = "".join(units[place:end])
-        other = tables.get(language, {}).get(word.casefold())
-        return [(place, end, other)] if other and other != word.casefold() else []
+        first, last = letters[0], letters[-1] + 1
+        word = "".join(units[first:last]).casefold()
+        other = tables.get(language, {}).get(word, "")
+        return [(first, last, other)] if other.strip() and other.casefold() != word else []
 
     return PlaceKind("code-switch", "a word said in English, by the bitext", options)
 
@@ -78,12 +82,16 @@ def code_switch(tables: Mapping[str, Mapping[str, str]]) -> PlaceKind:
 def word_table(bitext: Bitext, language: str) -> dict[str, str]:
     """Read off a bitext which English word goes with each word of a language, by transport plans.
 
+    Returns:
+        Word -> English word, both case folded, for every word of the language's side.
+
     Raises:
+        UsageError: ``language`` is no language's code.
         DataError: the bitext holds no pair in that language.
     """
     from kivuko.transport import associate
 
-    pairs = bitext.by_language().get(language)
+    pairs = bitext.by_language().get(describe(language).code)
     if not pairs:
         raise DataError(f"the bitext holds no pair in '{language}', so no word of it can be said in English.")
     ours, theirs = (

@@ -59,6 +59,7 @@ class StaticStudent(nn.Module):
 
     name = "static"
     rate_factor = 1.0
+    remembers = True  # the subwords of training texts, which come again
     fixed: Tensor
 
     def __init__(self, tokenizer: Tokenizer, dim: int, token_dropout: float = 0.0, fixed: Tensor | None = None) -> None:
@@ -99,7 +100,7 @@ class StaticStudent(nn.Module):
         new = [text for text in dict.fromkeys(texts) if text not in self._known_ids]
         encoded = self.tokenizer.encode_batch(new, add_special_tokens=False) if new else []
         found = {text: np.asarray(one.ids, dtype=np.int64) for text, one in zip(new, encoded, strict=True)}
-        if self.training and len(self._known_ids) < _MOST_REMEMBERED:
+        if self.training and self.remembers and len(self._known_ids) < _MOST_REMEMBERED:
             self._known_ids |= found
         return [self._known_ids[text] if text in self._known_ids else found[text] for text in texts]
 

@@ -1,0 +1,174 @@
+"""Gradients of a query's score by the vectors of its subwords, for any kind of text encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from kivuko.attacks.text.goal import TextGoal
+from kivuko.encoders.student import StaticStudent
+from kivuko.errors import ModelError
+
+TEMPERATURE = 0.05  # of the softmax over the gallery
+
+
+@dataclass(frozen=True, eq=False)
+class TokenGradients:
+    """The subwords of one text and how the loss changes with their vectors.
+
+    ``ids`` int64 [tokens]; ``spans``: where each stands in the text, in code points; ``gradients`` float [tokens, dim].
+    """
+
+    ids: NDArray[np.int64]
+    spans: list[tuple[int, int]]
+    gradients: Tensor
+
+
+class GradientEncoder(Protocol):
+    """A text encoder whose insides are known.
+
+    ``vectors``: float [subwords, width], the vectors that subwords are looked up as; ``pieces``: their spelling.
+    """
+
+    vectors: Tensor
+    pieces: list[str]
+
+    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Return unit vectors, float32 [texts, dim]."""
+        ...
+
+    def gradients(self, texts: Sequence[str], goal: TextGoal, rows: Sequence[int]) -> list[TokenGradients]:
+        """Return the gradient of the loss (cross entropy of the own picture among all) by each text's subwords."""
+        ...
+
+
+def retrieval_loss(vectors: Tensor, goal: TextGoal, rows: Sequence[int]) -> Tensor:
+    """Return the summed cross entropy of the own pictures, for unit vectors [n, dim]; differentiable."""
+    gallery, own = torch.from_numpy(goal.gallery), torch.from_numpy(goal.own[list(rows)])
+    return F.cross_entropy(vectors @ gallery.T / TEMPERATURE, own, reduction="sum")
+
+
+class StaticGradients:
+    """A static student or a bundle of one: a text is the mean of its subwords' vectors.
+
+    Args:
+        tokenizer: of ``tokenizers``.
+        vectors: float [subwords, dim].
+    """
+
+    def __init__(self, tokenizer: Any, vectors: Tensor) -> None:
+        self.tokenizer, self.vectors = tokenizer, vectors.detach().float()
+        self.pieces = [tokenizer.id_to_token(n) or "" for n in range(len(vectors))]
+
+    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """See GradientEncoder."""
+        ids = [one.ids for one in self.tokenizer.encode_batch(list(texts), add_special_tokens=False)]
+        found: NDArray[np.float32] = F.normalize(self._means(ids), dim=-1).numpy()
+        return found
+
+    def gradients(self, texts: Sequence[str], goal: TextGoal, rows: Sequence[int]) -> list[TokenGradients]:
+        """See GradientEncoder: of a mean of n vectors, each gets an n-th of the gradient."""
+        encoded = self.tokenizer.encode_batch(list(texts), add_special_tokens=False)
+        means = self._means([one.ids for one in encoded]).requires_grad_()
+        with torch.enable_grad():
+            (gradient,) = torch.autograd.grad(retrieval_loss(F.normalize(means, dim=-1), goal, rows), means)
+        return [
+            TokenGradients(
+                np.array(one.ids, dtype=np.int64),
+                list(one.offsets),
+                own.expand(len(one.ids), -1) / max(1, len(one.ids)),
+            )
+            for one, own in zip(encoded, gradient, strict=True)
+        ]
+
+    def _means(self, ids: Sequence[Sequence[int]]) -> Tensor:
+        flat = torch.tensor([number for one in ids for number in one], dtype=torch.long)
+        starts = torch.tensor([0, *np.cumsum([len(one) for one in ids])[:-1]], dtype=torch.long)
+        return F.embedding_bag(flat, self.vectors, starts, mode="mean")
+
+
+class TransformerGradients:
+    """A transformer in front of the given modules, as a bundle's text route has it.
+
+    Args:
+        route: modules of ``sentence_transformers``, the first a Transformer with a fast tokenizer.
+    """
+
+    def __init__(self, route: Sequence[Any]) -> None:
+        self.route = list(route)
+        self.tokenizer = self.route[0].tokenizer
+        self._lookup = self.route[0].model.get_input_embeddings()
+        self.vectors = self._lookup.weight.detach().float()
+        self.pieces = self.tokenizer.convert_ids_to_tokens(list(range(len(self.vectors))))
+
+    @torch.no_grad()
+    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """See GradientEncoder."""
+        parts = [self._forward(self._features(texts[n : n + 128])) for n in range(0, len(texts), 128)]
+        found: NDArray[np.float32] = torch.cat(parts).numpy()
+        return found
+
+    def gradients(self, texts: Sequence[str], goal: TextGoal, rows: Sequence[int]) -> list[TokenGradients]:
+        """See GradientEncoder; special tokens are left out."""
+        told = self.tokenizer(
+            list(texts), padding=True, truncation=True, return_tensors="pt",
+            return_offsets_mapping=True, return_special_tokens_mask=True,
+        )  # fmt: skip
+        spans, special = told.pop("offset_mapping"), told.pop("special_tokens_mask").bool()
+        caught: list[Tensor] = []
+        hook = self._lookup.register_forward_hook(lambda _module, _given, out: caught.append(out))
+        try:
+            with torch.enable_grad():
+                loss = retrieval_loss(self._forward(dict(told)), goal, rows)
+                (gradient,) = torch.autograd.grad(loss, caught[0])
+        finally:
+            hook.remove()
+        content = told["attention_mask"].bool() & ~special
+        return [
+            TokenGradients(
+                told["input_ids"][n][keep].numpy(), [tuple(s) for s in spans[n][keep].tolist()], gradient[n][keep]
+            )
+            for n, keep in enumerate(content)
+        ]
+
+    def _features(self, texts: Sequence[str]) -> dict[str, Any]:
+        return dict(self.tokenizer(list(texts), padding=True, truncation=True, return_tensors="pt"))
+
+    def _forward(self, features: dict[str, Any]) -> Tensor:
+        features = {**features, "modality": "text"}
+        for module in self.route:
+            features = module(features)
+        found: Tensor = F.normalize(features["sentence_embedding"].float(), dim=-1)
+        return found
+
+
+def gradient_encoder(model: Any) -> GradientEncoder:
+    """Return what gradients are taken through: of a student in training form, or of a bundle.
+
+    Raises:
+        ModelError: the text side is neither static nor a transformer with a fast tokenizer.
+    """
+    if isinstance(model, StaticStudent):
+        return StaticGradients(model.tokenizer, torch.cat([model.embedding.weight.detach(), model.fixed]))
+    route = model.modules_for_bundle() if hasattr(model, "modules_for_bundle") else _text_route(model)
+    first = route[0]
+    if hasattr(first, "embedding") and hasattr(first, "tokenizer"):
+        return StaticGradients(first.tokenizer, first.embedding.weight)
+    if getattr(getattr(first, "tokenizer", None), "is_fast", False) and hasattr(first, "model"):
+        return TransformerGradients(route)
+    raise ModelError(
+        f"the text side begins with {type(first).__name__}: gradients can be taken through static vectors and "
+        "transformers with a fast tokenizer. Attack it with 'greedy', which only asks the model."
+    )
+
+
+def _text_route(model: Any) -> list[Any]:
+    first = model[0]
+    return [*first.sub_modules["text"], *list(model)[1:]] if hasattr(first, "sub_modules") else list(model)

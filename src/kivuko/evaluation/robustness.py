@@ -1,0 +1,173 @@
+"""How much of a system's accuracy an attack leaves: from per-query scores before it and after it.
+
+A share is always taken of means, never a mean of shares: first each side is averaged over queries, then over languages,
+each counting the same, and over seeds; then the two are divided. A query that found nothing before the attack says
+nothing about its harm, and a mean of shares would let such queries decide.
+
+Intervals are bootstraps over clusters (concepts), drawn together before and after, in all languages and seeds.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from kivuko.errors import UsageError
+from kivuko.evaluation.concept_samples import BOOTSTRAP, Bootstrap, aligned, concept_samples
+from kivuko.evaluation.intervals import Interval, percentiles
+from kivuko.evaluation.mixture import mixture
+from kivuko.evaluation.query_scores import PerQueryScores
+
+_ENOUGH = 1e-9  # a reciprocal rank of 1/10 may be stored one rounding below 1/10
+
+
+@dataclass(frozen=True)
+class Robustness:
+    """One objective under one attack at one budget.
+
+    Attributes:
+        clean, robust: the measure's mean before and after the attack, in [0, 1].
+        drop: clean - robust.
+        ratio: robust / clean, the robustness ratio: 1 where the attack takes nothing, 0 where it takes all; above 1
+            where it helps. None where clean is zero in some sample. (BEARD, arXiv 2411.09265, gives its robustness
+            ratio over several attacks instead: 1 - (clean - mean over attacks) / (clean - worst attack), which is 0 for
+            any single attack and says how far the usual attack is from the worst, not how much is left.)
+        accuracy_drop: attack success as Co-Attack's README counts it: accuracy before minus accuracy after. A query
+            that the attack repairs by chance counts against one that it breaks.
+        success_of_correct: attack success as SGA counts it (Lu et al. 2023): of the queries answered correctly before,
+            the share that fails after. None where no query is answered correctly in some sample.
+    """
+
+    clean: Interval
+    robust: Interval
+    drop: Interval
+    ratio: Interval | None
+    accuracy_drop: Interval
+    success_of_correct: Interval | None
+
+
+def robustness(
+    clean: Sequence[PerQueryScores],
+    attacked: Sequence[PerQueryScores],
+    languages: Sequence[str],
+    *,
+    correct_at: float = 1.0,
+    bootstrap: Bootstrap = BOOTSTRAP,
+) -> Robustness:
+    """Set one objective's scores after an attack against those before it.
+
+    Args:
+        clean, attacked: blocks of one measure, one per language and seed; those of other languages are ignored. The
+            attack may have been made on fewer queries: clean then counts those alone.
+        languages: the means are over these, each language counting the same.
+        correct_at: a query counts as answered correctly from this value on. With one right answer per query, 1 on MAP
+            (or R@1) means first, and 1 / k on MAP means among the first k.
+
+    Raises:
+        DataError: a language or seed is missing on one side, a block is given twice, or an attacked query has no clean
+            value.
+        UsageError: ``correct_at`` outside (0, 1].
+    """
+    if not 0 < correct_at <= 1:
+        raise UsageError(f"correct_at is {correct_at}; it must lie in (0, 1], such as 1 for the first place")
+    both = aligned([clean, attacked], languages)
+    columns = {}
+    for language, scores in both.items():
+        before, after = scores.values  # [seeds, queries] each
+        right, still = before >= correct_at - _ENOUGH, after >= correct_at - _ENOUGH
+        made = [before, after, right, still, right & ~still]
+        columns[language] = np.stack([part.astype(np.float64).mean(0) for part in made], axis=1)  # [queries, 5]
+    drawn = concept_samples(columns, {code: scores.clusters for code, scores in both.items()}, bootstrap)
+    return Robustness(
+        clean=drawn.interval(lambda m: m[..., 0]), robust=drawn.interval(lambda m: m[..., 1]),
+        drop=drawn.interval(lambda m: m[..., 0] - m[..., 1]), ratio=drawn.share(1, 0),
+        accuracy_drop=drawn.interval(lambda m: m[..., 2] - m[..., 3]), success_of_correct=drawn.share(4, 2),
+    )  # fmt: skip
+
+
+def resource_gap(
+    clean: Sequence[PerQueryScores],
+    attacked: Sequence[PerQueryScores],
+    low: Sequence[str],
+    high: Sequence[str],
+    *,
+    bootstrap: Bootstrap = BOOTSTRAP,
+) -> Interval | None:
+    """Return the robustness ratio of high-resource languages minus that of low-resource ones.
+
+    Above zero, the attack takes a larger share from the low-resource languages. None where a group finds nothing,
+    clean, in some sample.
+
+    Raises:
+        DataError: as :func:`robustness`, or a group without languages.
+    """
+    groups = []
+    for languages in (low, high):
+        both = aligned([clean, attacked], languages)
+        columns = {code: scores.values.mean(1).T for code, scores in both.items()}  # [queries, 2]
+        groups.append(concept_samples(columns, {code: scores.clusters for code, scores in both.items()}, bootstrap))
+    ratios = [group.share(1, 0) for group in groups]
+    if ratios[0] is None or ratios[1] is None:
+        return None
+    samples = [group.samples[:, 1] / group.samples[:, 0] for group in groups]
+    low_end, high_end = percentiles(samples[1] - samples[0], bootstrap.level)
+    return Interval(ratios[1].mean - ratios[0].mean, low_end, high_end, max(group.clusters for group in groups))
+
+
+def accuracy_radius_area(
+    clean: Sequence[PerQueryScores],
+    attacked: Mapping[float, Sequence[PerQueryScores]],
+    languages: Sequence[str],
+    *,
+    bootstrap: Bootstrap = BOOTSTRAP,
+) -> Interval:
+    """Return the area under the curve of accuracy against budget, as a share of the largest area possible, in [0, 1].
+
+    Trapezoids over the budgets, 0 (clean) included, divided by the largest budget: the mean of the measure over all
+    budgets up to the largest, as straight lines between those measured. 1 is a system that answers everything at every
+    budget.
+
+    Args:
+        attacked: budget (radius, edits, severity) to the blocks after the attack.
+
+    Raises:
+        DataError: as :func:`robustness`. UsageError: no budget, or one that is not above zero.
+    """
+    areas = aligned([area_scores(clean, attacked)], languages)
+    columns = {code: scores.values[0].mean(0)[:, None] for code, scores in areas.items()}  # [queries, 1]
+    drawn = concept_samples(columns, {code: scores.clusters for code, scores in areas.items()}, bootstrap)
+    return drawn.interval(lambda means: means[..., 0])
+
+
+def area_scores(
+    clean: Sequence[PerQueryScores], attacked: Mapping[float, Sequence[PerQueryScores]]
+) -> list[PerQueryScores]:
+    """Return each query's own area under its curve, as :func:`accuracy_radius_area` defines it, for ``compare``.
+
+    The conditions are the clean ones; the measure is "area of" the clean blocks' measure.
+
+    Raises:
+        DataError, UsageError: as :func:`accuracy_radius_area`.
+    """
+    budgets = sorted(attacked)
+    if not budgets or not all(np.isfinite(budget) and budget > 0 for budget in budgets):
+        raise UsageError(f"budgets are {budgets}; give at least one, each above 0 (clean counts as 0)")
+    weights = trapezoid_weights([0.0, *budgets])
+    parts = [clean, *(attacked[budget] for budget in budgets)]
+    return mixture(list(zip(weights, parts, strict=True)), f"area of {clean[0].measure}" if clean else None)
+
+
+def trapezoid_weights(places: Sequence[float]) -> list[float]:
+    """Return the weight of the value at each place, ascending, in the trapezoid rule divided by the whole width.
+
+    >>> trapezoid_weights([0, 1, 2])
+    [0.25, 0.5, 0.25]
+    """
+    weights = [0.0] * len(places)
+    for place, (left, right) in enumerate(itertools.pairwise(places)):
+        weights[place] += (right - left) / 2
+        weights[place + 1] += (right - left) / 2
+    return [weight / (places[-1] - places[0]) for weight in weights]
