@@ -9,20 +9,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kivuko.evaluation import Interval
-from kivuko.report.low_resource.panels import Bar, Frame, _spread, bar_panel, line_panel
+from kivuko.report.label_places import spread_apart
+from kivuko.report.low_resource.panels import Bar, Frame, bar_panel, line_panel
 from kivuko.report.low_resource.plot_style import VARIABLES
 from kivuko.report.low_resource.series import TRANSPORT, WITHOUT, Series
 
 
 @given(st.lists(st.floats(0, 1), max_size=7))
 def test_labels_stay_apart_in_order_and_inside(heights):
-    moved = _spread(sorted(heights), 0.1, 0.0, 1.0)
+    moved = spread_apart(sorted(heights), 0.1, 0.0, 1.0)
     assert all(0 <= height <= 1 for height in moved)
     assert all(after - before > 0.099 for before, after in itertools.pairwise(moved))
 
 
 def test_labels_far_enough_apart_are_not_moved():
-    assert _spread([0.1, 0.5, 0.9], 0.1, 0.0, 1.0) == [0.1, 0.5, 0.9]
+    assert spread_apart([0.1, 0.5, 0.9], 0.1, 0.0, 1.0) == [0.1, 0.5, 0.9]
 
 
 def interval(mean: float, n: int = 3) -> Interval:

@@ -39,7 +39,7 @@ def in_process(yardstick, monkeypatch):
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # as a worker has it, so that sums come out alike
 
-    def run_all(todo, bench, scratch, workers, watch):
+    def run_all(todo, bench, prepare, scratch, workers, watch):
         for file in todo:
             watch.began(file.run)
             measured = perform(file.run, yardstick)

@@ -89,7 +89,7 @@ def test_training_sees_nothing_of_the_test_split(bench):
 def test_a_fingerprint_changes_with_all_that_decides_and_with_nothing_else(bench, tmp_path):
     def names(**changes):
         grid = tiny_grid(**changes)
-        files = run_files(grid.runs(bench.world.bitext(["sw", "mr"], "train")), bench, tmp_path)
+        files = run_files(grid.runs(bench.world.bitext(["sw", "mr"], "train")), bench.fingerprint, tmp_path)
         return {file.path.name for file in files if file.run.objective == "optical"}
 
     optical = tiny_recipes()[1]

@@ -23,6 +23,7 @@ from kivuko.studies.low_resource.grid import QUICK_TRANSLATION, Run
 from kivuko.studies.low_resource.measuring import SETTINGS
 from kivuko.studies.low_resource.run_files import run_files
 from kivuko.studies.low_resource.study import Place, refuse_repeats, run_study
+from kivuko.studies.low_resource.systems import prepare
 from kivuko.studies.low_resource.workers import run_all
 
 
@@ -142,7 +143,7 @@ def test_each_query_is_translated_once(bench):
 
 
 def test_a_worker_that_the_system_ends_is_one_clear_line(bench, tmp_path):
-    files = run_files([Run("untrained", "untrained")], bench, tmp_path)
+    files = run_files([Run("untrained", "untrained")], bench.fingerprint, tmp_path)
 
     class Killer(Watch):
         def began(self, run):
@@ -150,7 +151,7 @@ def test_a_worker_that_the_system_ends_is_one_clear_line(bench, tmp_path):
                 os.kill(child.pid, signal.SIGKILL)
 
     with pytest.raises(KivukoError, match=r"ended a worker.*untrained.*goes on"):
-        run_all(files, bench, tmp_path, 1, Killer())
+        run_all(files, bench, prepare, tmp_path, 1, Killer())
 
 
 def test_an_interrupt_ends_the_workers(bench, tmp_path):
@@ -160,7 +161,7 @@ def test_an_interrupt_ends_the_workers(bench, tmp_path):
 
     before = set(multiprocessing.active_children())
     with pytest.raises(KeyboardInterrupt):
-        run_all(run_files([Run("untrained", "untrained")], bench, tmp_path), bench, tmp_path, 1, Impatient())
+        run_all(run_files([Run("untrained", "untrained")], bench.fingerprint, tmp_path), bench, prepare, tmp_path, 1, Impatient())
     assert set(multiprocessing.active_children()) <= before
 
 

@@ -25,6 +25,8 @@ COMMANDS = {
     "evaluate": ("kivuko.cli.evaluate", "Measure how well a model retrieves, per language."),
     "search": ("kivuko.cli.search", "Search pictures with a sentence in any trained language."),
     "align": ("kivuko.cli.align", "See which English word each word is carried to."),
+    "attack": ("kivuko.cli.attack", "See what misspellings, noise and adversaries leave of a search."),
+    "harden": ("kivuko.cli.harden", "Make an image tower robust against perturbed pixels."),
     "study": ("kivuko.cli.study", "Run a research question as an experiment over seeds."),
     "report": ("kivuko.cli.report", "Make one self-contained HTML page of a study's records."),
 }

@@ -180,7 +180,8 @@ def job_key(job: Job, teacher: TextTeacher) -> str:
     """Hash all that decides what a job makes: pairs, recipe, student, seed and the teacher's weights."""
     settings = [
         job.recipe.name, asdict(job.recipe.schedule), [asdict(term) for term in job.recipe.terms],
-        asdict(job.recipe.start), asdict(job.recipe.augmentation) if job.recipe.augmentation else None, job.student, job.vocabulary_size, job.seed, job.distractors, teacher.fingerprint,
+        asdict(job.recipe.start), asdict(job.recipe.augmentation) if job.recipe.augmentation else None,
+        job.student, job.vocabulary_size, job.seed, job.distractors, teacher.fingerprint,
         kivuko.__version__,
     ]  # fmt: skip
     digest = hashlib.sha256(json.dumps(settings).encode())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -64,8 +64,13 @@ def read_per_query(records_path: Path | str) -> list[PerQueryScores]:
     if not path.is_file():
         raise DataError(f"{path}: there are no per-query scores; run the evaluation again to write them")
     try:
-        table = _completed(pq.read_table(path)).select(list(_columns())).combine_chunks()
-        return [_scores(table.slice(*block)) for block in _blocks(table)]
+        # Read as codes: as strings, the constant columns of a study's millions of rows would take gigabytes.
+        words = [name for name, kind in _columns().items() if kind == pa.string()]
+        table = _completed(pq.read_table(path, read_dictionary=words)).select(list(_columns())).unify_dictionaries()
+        names = {column: _Names(table[column]) for column in ("query_id", "cluster")}
+        return [
+            _scores(table.slice(start, 1), table["value"], names, start, length) for start, length in _blocks(table)
+        ]
     except (pa.ArrowException, OSError, ValueError, KeyError, DataError) as problem:
         raise CorruptFileError(
             f"{path}: the per-query scores are damaged; run the command that wrote them again"
@@ -133,22 +138,50 @@ def _blocks(table: Any) -> list[tuple[int, int]]:
     changes = np.zeros(table.num_rows, dtype=np.bool_)
     changes[0] = True
     for name in table.column_names[: -len(_PER_ROW)]:
-        codes = table[name].combine_chunks().dictionary_encode(null_encoding="encode")
-        changes[1:] |= np.diff(codes.indices.to_numpy(zero_copy_only=False)) != 0
+        changes[1:] |= np.diff(_codes(table[name])[0]) != 0
     starts = np.flatnonzero(changes)
     lengths = np.diff(np.append(starts, table.num_rows))
     return list(zip(starts.tolist(), lengths.tolist(), strict=True))
 
 
-def _scores(block: Any) -> PerQueryScores:
-    first = block.slice(0, 1).to_pylist()[0]
-    condition = Condition(**{item.name: first[item.name] for item in fields(Condition)})
+def _codes(column: Any) -> tuple[NDArray[np.int64], list[Any]]:
+    """Return a number for each value, -1 for null, and the values that the numbers stand for."""
+    import pyarrow as pa
+
+    array = column.combine_chunks()
+    if not pa.types.is_dictionary(array.type):
+        array = array.dictionary_encode()
+    codes = array.indices.cast(pa.int64()).fill_null(-1).to_numpy(zero_copy_only=False)
+    return codes, array.dictionary.to_pylist()
+
+
+class _Names:
+    """A column of names. A study asks the same queries again and again: blocks with the same names share one list."""
+
+    def __init__(self, column: Any) -> None:
+        self._codes, self._words = _codes(column)
+        self._known: dict[bytes, list[str] | None] = {}
+
+    def of(self, start: int, length: int) -> list[str] | None:
+        """Return the names of these rows; None where one is null."""
+        codes = self._codes[start : start + length]
+        key = codes.tobytes()
+        if key not in self._known:
+            self._known[key] = None if (codes < 0).any() else [self._words[code] for code in codes.tolist()]
+        return self._known[key]
+
+
+def _scores(row: Any, values: Any, names: Mapping[str, _Names], start: int, length: int) -> PerQueryScores:
+    first = row.to_pylist()[0]
+    ids = names["query_id"].of(start, length)
+    if ids is None:
+        raise ValueError("a query has no id")
     return PerQueryScores(
-        condition=condition,
+        condition=Condition(**{item.name: first[item.name] for item in fields(Condition)}),
         language=first["language"],
         subset=first["subset"],
         measure=first["measure"],
-        query_ids=block["query_id"].to_pylist(),
-        values=block["value"].to_numpy(),
-        clusters=None if block["cluster"].null_count else block["cluster"].to_pylist(),
+        query_ids=ids,
+        values=values.slice(start, length).to_numpy(),
+        clusters=names["cluster"].of(start, length),
     )

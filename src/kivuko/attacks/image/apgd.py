@@ -14,6 +14,7 @@ from torch import Tensor
 
 from kivuko.attacks.image.goal import ImageGoal, broken
 from kivuko.attacks.image.losses import Loss, LossName, loss_of
+from kivuko.attacks.image.pgd import looked_at
 from kivuko.attacks.image.pixel_tower import PixelTower
 from kivuko.attacks.image.result import BATCH, AttackedImages, Progress, finished, unchanged
 from kivuko.attacks.image.threat import Threat
@@ -55,7 +56,7 @@ def apgd(
         raise UsageError(f"APGD with {steps} steps and {restarts} restarts: both must be above 0.")
     everything = torch.arange(len(pixels))
     worst = unchanged(tower, pixels, goal, everything)
-    if threat.eps == 0:
+    if threat.allows_nothing:
         return worst
     climbed = loss if callable(loss) else loss_of(goal, loss, aims)
     generator = torch.Generator().manual_seed(seed)
@@ -96,6 +97,7 @@ class _Climb:
     best_gradient: Tensor
     value: Tensor
     best_value: Tensor
+    lowest: Tensor  # margin seen so far
     step: Tensor  # step size, on the pixel scale
     rises: Tensor  # steps of this span after which the loss rose
     halved: Tensor  # whether the last checkpoint halved the step
@@ -131,36 +133,38 @@ class _Run:
     early_stop: bool
 
     def climb(self, original: Tensor, first: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the best pixels of each picture [b, 3, h, w], and the calls spent on it int64 [b]."""
+        """Return the pixels with the lowest margin seen [b, 3, h, w], and the calls spent on each int64 [b]."""
         count = len(rows)
-        value, gradient, won = self._look(first, rows)
+        value, gradient, margins = self._look(first, rows)
         found, spent = first.clone(), torch.ones(count, dtype=torch.long)
         at = _Climb(
             place=torch.arange(count), rows=rows, original=original, now=first, before=first, gradient=gradient,
-            best=first, best_gradient=gradient, value=value, best_value=value.clone(),
+            best=first, best_gradient=gradient, value=value, best_value=value.clone(), lowest=margins,
             step=torch.full((count,), 2 * self.threat.eps), rises=torch.zeros(count),
             halved=torch.zeros(count, dtype=torch.bool), best_then=value.clone(),
         )  # fmt: skip
-        self._retire(at, won, found)
+        self._retire(at, margins, spent)
         span, since = max(int(0.22 * self.steps), 1), 0
         shrink, least = max(int(0.03 * self.steps), 1), max(int(0.06 * self.steps), 1)
         for step in range(self.steps):
             if not len(at.place):
                 break
             self._move(at, _MOMENTUM if step else 1.0)
-            value, at.gradient, won = self._look(at.now, at.rows)
+            value, at.gradient, margins = self._look(at.now, at.rows)
             spent[at.place] += 1
+            lower = margins < at.lowest
+            found[at.place[lower]] = at.now[lower]
+            at.lowest = torch.minimum(margins, at.lowest)
             at.rises += value > at.value
             higher = (value > at.best_value)[:, None, None, None]
             at.best = torch.where(higher, at.now, at.best)
             at.best_gradient = torch.where(higher, at.gradient, at.best_gradient)
             at.value, at.best_value = value, torch.maximum(value, at.best_value)
-            self._retire(at, won, found)
+            self._retire(at, margins, spent)
             since += 1
             if since == span:
                 at.checkpoint(span)
                 since, span = 0, max(span - shrink, least)
-        found[at.place] = at.best
         return found, spent
 
     def _move(self, at: _Climb, momentum: float) -> None:
@@ -171,23 +175,17 @@ class _Run:
         at.before, at.now = at.now, self.threat.project(at.original, mixed)
 
     def _look(self, pixels: Tensor, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the loss, its gradient, and where the attacker has won: one pass through the tower."""
-        leaf = pixels.detach().requires_grad_()
-        with torch.enable_grad():
-            vectors = self.tower(leaf)
-            value = self.loss(vectors, rows)
-            (gradient,) = torch.autograd.grad(value.sum(), leaf)
-        with torch.no_grad():
-            won = broken(self.goal, self.goal.margins(vectors, rows)) if self.early_stop else torch.zeros(0)
-        return value.detach(), gradient, won
+        """Return the loss [b], its gradient [b, 3, h, w] and the margins [b]: one pass through the tower."""
+        value, gradient, vectors = looked_at(self.tower, pixels, self.loss, rows)
+        return value, gradient, self.goal.margins(vectors, rows)
 
     @torch.no_grad()
-    def _retire(self, at: _Climb, won: Tensor, found: Tensor) -> None:
+    def _retire(self, at: _Climb, margins: Tensor, spent: Tensor) -> None:
         """Let pictures go that the attacker has won, where winning is all that is asked and rounding keeps the win."""
-        if not self.early_stop or not won.any():
+        if not self.early_stop or not (won := broken(self.goal, margins) & (margins <= at.lowest)).any():
             return
         rounded = self.threat.on_levels(at.original[won], at.now[won])
+        spent[at.place[won]] += 1
         sure = won.clone()
         sure[won] = broken(self.goal, self.goal.margins(self.tower(rounded), at.rows[won]))
-        found[at.place[sure]] = at.now[sure]
         at.keep(~sure)

@@ -47,7 +47,7 @@ def square(
         raise UsageError(f"a Square attack with {queries} queries: give at least 1.")
     everything = torch.arange(len(pixels))
     worst = unchanged(tower, pixels, goal, everything)
-    if threat.eps == 0:
+    if threat.allows_nothing:
         return worst
     generator = torch.Generator().manual_seed(seed)
     total, done = len(everything.split(BATCH)) * queries, 0

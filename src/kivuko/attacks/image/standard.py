@@ -8,6 +8,7 @@ text with one picture perturbed) every gradient loss leads the same way, and a s
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -18,6 +19,7 @@ from kivuko.attacks.image.pixel_tower import PixelTower
 from kivuko.attacks.image.result import AttackedImages, Progress, unchanged
 from kivuko.attacks.image.square import square
 from kivuko.attacks.image.threat import Threat
+from kivuko.errors import UsageError
 
 TARGETS = 9  # candidates that targeted APGD pulls up in turn: the nearest rivals
 
@@ -62,12 +64,17 @@ def standard_curve(
     attacked again within the larger: robust accuracy never rises with the radius.
 
     Args:
-        threats: in rising order of their radii.
+        threats: of one norm, in rising order of their radii.
+
+    Raises:
+        UsageError: threats of two norms, or out of order.
     """
+    if len({threat.norm for threat in threats}) > 1 or any(a.eps > b.eps for a, b in pairwise(threats)):
+        raise UsageError("the radii of a curve must be of one norm and in rising order.")
     worst = unchanged(tower, pixels, goal, torch.arange(len(pixels)))
     curve = []
     for number, threat in enumerate(threats):
-        if threat.eps > 0:
+        if not threat.allows_nothing:
             parts = _parts(tower, goal, threat, steps, queries, seed)
             for place, part in enumerate(parts):
                 worst = _go_on(part, worst, pixels, goal)

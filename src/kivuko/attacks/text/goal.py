@@ -21,6 +21,8 @@ class TextGoal:
     Attributes:
         gallery: unit vectors, float32 [images, dim].
         own: int64 [queries], rows of the gallery.
+        instead: unit vectors that stand in the place of each query's own picture, perturbed ones say, float32
+            [queries, dim]; None: the gallery's.
 
     Raises:
         DataError: an own picture that is not in the gallery, or a gallery that is not of finite vectors.
@@ -28,6 +30,7 @@ class TextGoal:
 
     gallery: NDArray[np.float32]
     own: NDArray[np.int64]
+    instead: NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
         if not len(self.gallery) or not np.isfinite(self.gallery).all():
@@ -58,6 +61,8 @@ class TextGoal:
             part = slice(start, start + chunk)
             scores = vectors[part] @ self.gallery.T
             places = (np.arange(len(scores)), self.own[rows[part]])
+            if self.instead is not None:
+                scores[places] = (vectors[part] * self.instead[rows[part]]).sum(1)
             own = scores[places].copy()
             ranks[part] = (scores >= own[:, None]).sum(1)  # the own picture is one of them
             scores[places] = -np.inf

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
-
+from kivuko.report.header_facts import Fact, header_facts, own_limits, told_table
 from kivuko.report.low_resource.findings import Findings
 from kivuko.report.low_resource.selection import RULE
-from kivuko.report.low_resource.table import Cell, Row, RowGroup, Table, cells
+from kivuko.report.low_resource.table import Table
 from kivuko.report.low_resource.wording import count
 
 DEFINITIONS = (
@@ -37,56 +33,15 @@ DEFINITIONS = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Fact:
-    """A key of the protocol: ``text`` as prose, or as JSON where it has structure."""
-
-    key: str
-    text: str
-    structured: bool = False
-
-
 def protocol_facts(findings: Findings) -> list[Fact]:
     """Return every key of the header: command, date, seeds, versions, then the protocol's own."""
-    header = findings.study.header
-    versions = ", ".join(f"{name} {version}" for name, version in header.versions.items())
-    first = [
-        Fact("command", header.command, structured=True),
-        Fact("created", header.created),
-        Fact("seeds", ", ".join(map(str, header.seeds)) or "none"),
-        Fact("versions", versions or "not told"),
-        Fact("selection on this page", RULE),
-    ]
-    return first + [_fact(key, value) for key, value in header.protocol.items() if key != "recipes"]
-
-
-def _fact(key: str, value: Any) -> Fact:
-    if isinstance(value, list | tuple) and not any(isinstance(item, dict | list | tuple) for item in value):
-        return Fact(key, ", ".join(map(_scalar, value)) or "none")
-    if isinstance(value, dict | list | tuple):
-        return Fact(key, json.dumps(value, ensure_ascii=False, indent=2), structured=True)
-    return Fact(key, _scalar(value))
-
-
-def _scalar(value: Any) -> str:
-    return {True: "yes", False: "no", None: "none"}[value] if value is None or isinstance(value, bool) else str(value)
+    return header_facts(findings.study.header, RULE)
 
 
 def recipes_told(findings: Findings) -> Table | Fact | None:
     """Return what the header tells of the recipes, as a table; as it stands where it has another form."""
     told = findings.study.header.protocol.get("recipes")
-    if told is None:
-        return None
-    if not isinstance(told, Mapping) or not all(isinstance(entry, Mapping) for entry in told.values()):
-        return _fact("recipes", told)
-    first = ("kind", "transport", "description")
-    further = sorted({str(key) for entry in told.values() for key in entry} - set(first))
-    rows = [
-        Row(Cell(str(name), code=True), cells(*(_fact(key, entry.get(key, "")).text for key in (*first, *further))))
-        for name, entry in told.items()
-    ]
-    columns = ("recipe", *first, *further)
-    return Table("The recipes, as the header tells of them", columns, [RowGroup(rows)], words=len(columns))
+    return told_table(told, "recipes", ("kind", "transport", "description"))
 
 
 def limits(findings: Findings) -> list[str]:
@@ -113,6 +68,4 @@ def limits(findings: Findings) -> list[str]:
             "Low- and high-resource languages saw about equally much bitext here; that isolates the language, and is "
             "not how data is spread in the world."
         )
-    own = told.get("limits")
-    own = [own] if isinstance(own, str) else own if isinstance(own, list | tuple) else []
-    return [*(str(line) for line in own), *lines]
+    return [*own_limits(study.header), *lines]

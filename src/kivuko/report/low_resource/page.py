@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import jinja2
-
 from kivuko.evaluation import Header, PerQueryScores, Record
 from kivuko.report.low_resource.facts import DEFINITIONS, limits, protocol_facts, recipes_told
 from kivuko.report.low_resource.figures import gap_figure, map_figures, parity_figures
@@ -18,7 +16,8 @@ from kivuko.report.low_resource.result_tables import (
 )
 from kivuko.report.low_resource.selection import RULE
 from kivuko.report.low_resource.table import Table
-from kivuko.report.low_resource.wording import setting_label, tied
+from kivuko.report.low_resource.wording import setting_label
+from kivuko.report.rendering import render
 
 
 def low_resource_page(header: Header, records: Sequence[Record], per_query: Sequence[PerQueryScores]) -> str:
@@ -41,7 +40,8 @@ def render_page(findings: Findings) -> str:
         MissingDependencyError: matplotlib is not installed.
     """
     recipes = recipes_told(findings)
-    page = _template().render(
+    return render(
+        "low_resource.html.j2",
         findings=findings,
         header=findings.study.header,
         rule=RULE,
@@ -59,17 +59,3 @@ def render_page(findings: Findings) -> str:
         definitions=DEFINITIONS,
         limits=limits(findings),
     )
-    return page.encode("utf-8", "replace").decode()  # JSON can hold halves of surrogate pairs; UTF-8 cannot
-
-
-def _template() -> jinja2.Template:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("kivuko.report"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters["tied"] = tied
-    return environment.get_template("low_resource.html.j2")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from kivuko.evaluation import Interval
+from kivuko.report.label_places import spread_apart
 from kivuko.report.low_resource.inline_svg import drawable, inline_svg, plotting
 from kivuko.report.low_resource.plot_style import INK, QUIET, STYLES
 from kivuko.report.low_resource.series import OTHER, ROLES, Series
@@ -98,7 +99,7 @@ def _label_ends(axes: Axes, series: Sequence[Series], frame: Frame) -> None:
     unit = (frame.high - frame.low) / 174  # of the y axis, per unit of the view box
     left, right = axes.get_xlim()
     ends = sorted(((_end(one, right), one) for one in series), key=lambda pair: (pair[0][1], pair[1].role))
-    heights = _spread([y for (_, y), _ in ends], _LABEL_GAP * unit, frame.low, frame.high)
+    heights = spread_apart([y for (_, y), _ in ends], _LABEL_GAP * unit, frame.low, frame.high)
     ratio = right / left  # the axis is logarithmic: a step to the right is a power of its ratio
     for ((x, y), one), height in zip(ends, heights, strict=True):
         style = STYLES[one.role]
@@ -114,20 +115,6 @@ def _end(one: Series, right: float) -> tuple[float, float]:
         return right, one.points[None].mean
     last = max(size for size in one.points if size is not None)
     return last, one.points[last].mean
-
-
-def _spread(heights: Sequence[float], gap: float, low: float, high: float) -> list[float]:
-    """Move ascending heights apart to ``gap``, each as little as may be, staying between ``low`` and ``high``."""
-    moved = list(heights)
-    for _ in range(200):
-        for place in range(1, len(moved)):
-            short = gap - (moved[place] - moved[place - 1])
-            if short > 0:
-                moved[place - 1] -= short / 2
-                moved[place] += short / 2
-        for place, height in enumerate(moved):
-            moved[place] = min(max(height, low), high)
-    return moved
 
 
 def bar_panel(title: str, groups: Sequence[tuple[str, Sequence[Bar]]], limit: float, prefix: str, heard: str) -> str:

@@ -25,7 +25,6 @@ from kivuko.evaluation import (
     write_records,
 )
 from kivuko.files import sha256_of
-from kivuko.studies.low_resource.bench import Bench
 from kivuko.studies.low_resource.grid import Run
 from kivuko.studies.low_resource.measuring import Measured
 
@@ -56,18 +55,22 @@ def runs_folder(records: Path) -> Path:
     return records.with_name(f"{records.name}.runs")
 
 
-def run_files(runs: Sequence[Run], bench: Bench, folder: Path) -> list[RunFile]:
-    """Return the file of each run, in order."""
+def run_files(runs: Sequence[Run], fingerprint: str, folder: Path) -> list[RunFile]:
+    """Return the file of each run, in order.
+
+    Args:
+        fingerprint: of all that the runs share and are measured on.
+    """
     models = {name: _folder_digest(Path(name).expanduser()) for run in runs if (name := run.translator)}
     found = []
     for run in runs:
-        told = [_FORMAT, kivuko.__version__, bench.fingerprint, _content(run), models.get(run.translator or "")]
-        fingerprint = hashlib.sha256(json.dumps(told).encode()).hexdigest()
+        told = [_FORMAT, kivuko.__version__, fingerprint, _content(run), models.get(run.translator or "")]
+        own = hashlib.sha256(json.dumps(told).encode()).hexdigest()
         size = "none" if run.size is None else "all" if run.whole else str(run.size)
         seed = "none" if run.seed is None else str(run.seed)
         # A recipe may be called anything; the fingerprint keeps two names apart that are spelled alike here.
         name = re.sub(r"[^\w.-]", "_", run.objective)[:_LONGEST_NAME]
-        found.append(RunFile(run, folder / f"{name}-{size}-{seed}-{fingerprint[:12]}.jsonl", fingerprint))
+        found.append(RunFile(run, folder / f"{name}-{size}-{seed}-{own[:12]}.jsonl", own))
     return found
 
 

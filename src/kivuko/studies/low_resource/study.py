@@ -7,11 +7,10 @@ import shutil
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
-from kivuko.bitext import Bitext
 from kivuko.errors import CorruptFileError, UsageError
-from kivuko.evaluation import Condition, Record, per_query_path, write_records
+from kivuko.evaluation import Condition, Header, Record, per_query_path, write_records
 from kivuko.files import refuse_unwritable
 from kivuko.studies.low_resource.bench import Bench
 from kivuko.studies.low_resource.grid import Grid, Run
@@ -24,7 +23,8 @@ from kivuko.studies.low_resource.run_files import (
     run_files,
     runs_folder,
 )
-from kivuko.studies.low_resource.workers import Watch, run_all
+from kivuko.studies.low_resource.systems import prepare
+from kivuko.studies.low_resource.workers import Prepare, Watch, run_all
 
 _SCRATCH = "teacher"  # folder beside the runs: what the teacher says of each sample
 
@@ -38,9 +38,10 @@ class StudyWatch(Watch, Protocol):
 
 @dataclass(frozen=True)
 class Place:
-    """Where a study's results lie."""
+    """Where a study's results lie, and which study's they are."""
 
     records: Path
+    study: str = STUDY
 
     @property
     def runs(self) -> Path:
@@ -55,9 +56,9 @@ class Place:
         """
         for file in (self.records, per_query_path(self.records), self.runs / "a run"):
             refuse_unwritable(file)
-        if self.records.is_file() and not _is_ours(self.records):
+        if self.records.is_file() and not _is_of(self.study, self.records):
             raise UsageError(
-                f"{self.records}: exists and holds no records of a low-resource study; nothing was replaced. "
+                f"{self.records}: exists and holds no records of a {self.study} study; nothing was replaced. "
                 "Choose another --records."
             )
 
@@ -86,15 +87,38 @@ def run_study(
         KivukoError: a run failed, a worker was ended by the system, or the place cannot be written.
     """
     bitext = bench.world.bitext(bench.languages, "train")
-    files = run_files(grid.runs(bitext), bench, place.runs)
+    files = run_files(grid.runs(bitext), bench.fingerprint, place.runs)
+    outcomes = finish_runs(files, bench, prepare, place, workers=workers, watch=watch, told=told)
+    header = study_header(grid, bench, bitext, outcomes, command, workers)
+    return write_outcomes(header, outcomes, place)
+
+
+def finish_runs(
+    files: Sequence[RunFile],
+    bench: Any,
+    prepare: Prepare,
+    place: Place,
+    *,
+    workers: int,
+    watch: StudyWatch,
+    told: Callable[[str], None],
+) -> list[tuple[Run, Finished]]:
+    """Make every run that is not on disk yet, and return all of them in order. Arguments as ``run_study``."""
     names: dict[tuple[str, ...], tuple[str, ...]] = {}
     found = {file.path: _load_or_say(file, names, told) for file in files}
     todo = [file for file in files if found[file.path] is None]
     watch.planned([file.run for file in files if found[file.path]], [file.run for file in todo], workers)
     if todo:
-        run_all(todo, bench, place.runs / _SCRATCH, workers, watch)
-    outcomes = [(file.run, found[file.path] or _load(file, names)) for file in files]
-    records = _merge(grid, bench, bitext, outcomes, place, command, workers)
+        run_all(todo, bench, prepare, place.runs / _SCRATCH, workers, watch)
+    return [(file.run, found[file.path] or _load(file, names)) for file in files]
+
+
+def write_outcomes(header: Header, outcomes: Sequence[tuple[Run, Finished]], place: Place) -> list[Record]:
+    """Write the records of all runs into one file, and tidy up beside it."""
+    records = [record for _, outcome in outcomes for record in outcome.records]
+    refuse_repeats(records)
+    per_query = [block for _, outcome in outcomes for block in outcome.per_query]
+    write_records(place.records, header, records, per_query)
     shutil.rmtree(place.runs / _SCRATCH, ignore_errors=True)
     remove_leftovers(place.runs)
     return records
@@ -117,23 +141,6 @@ def _load(file: RunFile, names: dict[tuple[str, ...], tuple[str, ...]]) -> Finis
     return outcome
 
 
-def _merge(
-    grid: Grid,
-    bench: Bench,
-    bitext: Bitext,
-    outcomes: Sequence[tuple[Run, Finished]],
-    place: Place,
-    command: str,
-    workers: int,
-) -> list[Record]:
-    records = [record for _, outcome in outcomes for record in outcome.records]
-    refuse_repeats(records)
-    per_query = [block for _, outcome in outcomes for block in outcome.per_query]
-    header = study_header(grid, bench, bitext, outcomes, command, workers)
-    write_records(place.records, header, records, per_query)
-    return records
-
-
 def refuse_repeats(records: Iterable[Record]) -> None:
     """Raise CorruptFileError if two records speak of one condition, language, subset and measure."""
     key = [*(one.name for one in fields(Condition)), "language", "subset", "measure"]
@@ -145,11 +152,11 @@ def refuse_repeats(records: Iterable[Record]) -> None:
         seen.add(place)
 
 
-def _is_ours(records: Path) -> bool:
-    """Tell by the first line whether a file holds the records of such a study."""
+def _is_of(study: str, records: Path) -> bool:
+    """Tell by the first line whether a file holds the records of a study."""
     try:
         with records.open("rb") as stream:
             header = json.loads(stream.readline())
-        return bool(header["protocol"]["study"] == STUDY)
+        return bool(header["protocol"]["study"] == study)
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return False

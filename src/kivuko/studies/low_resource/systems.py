@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import replace
 
 import torch
@@ -19,9 +20,16 @@ from kivuko.studies.low_resource.bench import ENGLISH, Bench
 from kivuko.studies.low_resource.encoding import EncodedQueries, encode_queries, encode_translations, query_texts
 from kivuko.studies.low_resource.grid import Run
 from kivuko.studies.low_resource.measuring import Measured, Yardstick
+from kivuko.studies.low_resource.run_files import RunFile
 from kivuko.translation.translator import Translator
 
 Made = tuple[EncodedQueries, str, dict[str, float | int | str]]  # queries, the model's name, notes
+
+
+def prepare(bench: Bench) -> Callable[[RunFile], Measured]:
+    """Return what makes and measures the run of a file."""
+    yardstick = Yardstick(bench)
+    return lambda file: perform(file.run, yardstick)
 
 
 def perform(run: Run, yardstick: Yardstick) -> Measured:
@@ -56,7 +64,7 @@ def _made(run: Run, bench: Bench) -> Made:
         case grid.DISTILLATION:
             return _distilled(run, bench)
         case _:
-            translator, notes = _translator(run, bench)
+            translator, notes = translator_of(run, bench)
             texts = query_texts(bench, bench.languages)
             queries = encode_translations(translator, bench.teacher, texts, bench.mean)
             return queries, translator.name, notes
@@ -64,7 +72,7 @@ def _made(run: Run, bench: Bench) -> Made:
 
 def _distilled(run: Run, bench: Bench) -> Made:
     """Student tokens stay as they are in late interaction: taking the teacher's mean from them destroys them."""
-    trained = train_student(_job(run, bench), bench.teacher)
+    trained = train_student(job_of(run, bench), bench.teacher)
     queries = encode_queries(trained.student, query_texts(bench, bench.languages))
     outcome = trained.outcome
     notes: dict[str, float | int | str] = {
@@ -75,7 +83,8 @@ def _distilled(run: Run, bench: Bench) -> Made:
     return queries, trained.about.student, notes
 
 
-def _job(run: Run, bench: Bench) -> Job:
+def job_of(run: Run, bench: Bench) -> Job:
+    """Return the distillation that a run stands for."""
     assert run.recipe is not None
     job = emoji_job(bench.world, bench.languages, run.recipe, run.seed or 0)
     return replace(job, bitext=sample(run, bench))
@@ -89,7 +98,8 @@ def _untrained(bench: Bench) -> StaticStudent:
     return student.eval()
 
 
-def _translator(run: Run, bench: Bench) -> tuple[Translator, dict[str, float | int | str]]:
+def translator_of(run: Run, bench: Bench) -> tuple[Translator, dict[str, float | int | str]]:
+    """Train or load the translator of a run, and tell how that went."""
     if run.kind == grid.PRETRAINED:
         from kivuko.translation.pretrained import load_translator
 

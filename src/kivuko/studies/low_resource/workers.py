@@ -9,15 +9,15 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from kivuko.errors import KivukoError
-from kivuko.studies.low_resource.bench import Bench
 from kivuko.studies.low_resource.grid import Run
+from kivuko.studies.low_resource.measuring import Measured
 from kivuko.studies.low_resource.run_files import RunFile, save_run
 
 # One core for each worker: several threads per worker would only fight over the cores. Libraries read these names
@@ -27,6 +27,9 @@ _ONE_THREAD = {
     "RAYON_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false",
 }  # fmt: skip
 _TICK = 1.0  # seconds between two looks at the clock
+# What a worker makes of the bench when it starts: it then makes and measures one run after another. A function of a
+# module, since it goes to another process.
+Prepare = Callable[[Any], Callable[[RunFile], Measured]]
 
 
 class Watch(Protocol):
@@ -42,10 +45,12 @@ class Watch(Protocol):
         """About a second has passed."""
 
 
-def run_all(todo: Sequence[RunFile], bench: Bench, scratch: Path, workers: int, watch: Watch) -> None:
+def run_all(todo: Sequence[RunFile], bench: Any, prepare: Prepare, scratch: Path, workers: int, watch: Watch) -> None:
     """Make and save every run; what is finished stays on disk whatever happens to the others.
 
     Args:
+        bench: what every run shares; it goes to each worker.
+        prepare: see Prepare.
         scratch: folder for what the teacher says of each sample of bitext, which the objectives share.
         workers: processes, each of one thread.
 
@@ -55,7 +60,7 @@ def run_all(todo: Sequence[RunFile], bench: Bench, scratch: Path, workers: int, 
     """
     others = set(multiprocessing.active_children())
     pool = ProcessPoolExecutor(
-        min(workers, max(1, len(todo))), multiprocessing.get_context("spawn"), _begin, (bench, scratch)
+        min(workers, max(1, len(todo))), multiprocessing.get_context("spawn"), _begin, (bench, prepare, scratch)
     )
     try:
         _feed(pool, deque(sorted(todo, key=lambda one: -one.run.cost)), workers, watch)
@@ -113,15 +118,15 @@ def _starting_a_worker() -> Iterator[None]:
 
 
 # In a worker: what it was given at its start, and what it makes of it for its first run.
-_given: tuple[Bench, Path] | None = None
-_yardsticks: list[object] = []
+_given: tuple[Any, Prepare, Path] | None = None
+_performers: list[Callable[[RunFile], Measured]] = []
 
 
-def _begin(bench: Bench, scratch: Path) -> None:
+def _begin(bench: Any, prepare: Prepare, scratch: Path) -> None:
     """Prepare a worker. What can fail waits for the first run, which can say so in one line."""
     global _given
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _given = bench, scratch
+    _given = bench, prepare, scratch
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=_die_with, args=(parent.sentinel,), daemon=True).start()
@@ -137,17 +142,12 @@ def _perform(file: RunFile) -> float:
     """Make, measure and save a run in a worker; return the seconds it took."""
     import torch
 
-    from kivuko.studies.low_resource.measuring import Yardstick
-    from kivuko.studies.low_resource.systems import perform
-
     assert _given is not None
-    bench, scratch = _given
-    if not _yardsticks:
+    bench, prepare, scratch = _given
+    if not _performers:
         torch.set_num_threads(1)
         os.environ["KIVUKO_CACHE"] = str(scratch)  # samples of bitext are many, and of no use after the study
-        _yardsticks.append(Yardstick(bench))
-    yardstick = _yardsticks[0]
-    assert isinstance(yardstick, Yardstick)
-    measured = perform(file.run, yardstick)
+        _performers.append(prepare(bench))
+    measured = _performers[0](file)
     save_run(file, measured)
     return float(measured.notes["seconds"])

@@ -1,0 +1,1 @@
+"""``kivuko attack``: a model measured clean and under attacks, per language."""

@@ -1,0 +1,1 @@
+"""Does optimal-transport distillation make low-resource image search more robust? Objectives × attacks × budgets."""

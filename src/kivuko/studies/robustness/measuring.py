@@ -1,0 +1,154 @@
+"""From ranks under attack to records, per-query scores and examples."""
+
+from __future__ import annotations
+
+import io
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from kivuko.evaluation import Condition, LanguageScores, Record, per_query_scores, summarise
+from kivuko.evaluation.emoji import DATASET
+from kivuko.evaluation.examples import AttackedExample, write_examples
+from kivuko.languages import resource_groups
+from kivuko.studies.low_resource.bench import ENGLISH, unit
+from kivuko.studies.low_resource.grid import Run
+from kivuko.studies.low_resource.measuring import HEADLINE, MAP, Measured
+from kivuko.studies.low_resource.run_files import RunFile
+from kivuko.studies.robustness.attacking import Outcome, attacked
+from kivuko.studies.robustness.bench import TEST, VALIDATION, RobustnessBench
+from kivuko.studies.robustness.systems import System, make_system
+
+_EXAMPLES = 3  # kept of each attack and language
+Key = tuple[str, str | None, float | None]  # tower, attack, budget
+
+
+def prepare(bench: RobustnessBench) -> Callable[[RunFile], Measured]:
+    """Return what makes, attacks and measures the run of a file."""
+    return lambda file: perform(file, bench)
+
+
+def perform(file: RunFile, bench: RobustnessBench) -> Measured:
+    """Make the system of a run and attack it; of seed 0 some examples are written beside the run's file.
+
+    Raises:
+        KivukoError: see ``make_system``.
+    """
+    started, run = time.monotonic(), file.run
+    system = make_system(run, bench.bench)
+    made = time.monotonic()
+    gathered: dict[Key, list[Outcome]] = {}
+    for code in system.languages:
+        for outcome in attacked(system, code, bench, run.seed or 0):
+            gathered.setdefault((outcome.tower.name, outcome.attack, outcome.budget), []).append(outcome)
+    measured, examples = Measured([], []), list[AttackedExample]()
+    for key, outcomes in gathered.items():
+        condition = _condition(run, system, *key)
+        scores = [_scores(outcome) for outcome in outcomes]
+        measured.records.extend(_records(scores, condition))
+        measured.per_query.extend(
+            block
+            for block in per_query_scores([_only_map(one) for one in scores], condition)
+            if block.subset == HEADLINE
+        )
+        if run.seed in (0, None) and key[1] is not None:
+            clean = {one.language: one for one in gathered[key[0], None, None]}
+            examples += [one for outcome in outcomes for one in _examples(outcome, clean[outcome.language], condition)]
+    measured.records.extend(_validation(system, run, bench))
+    if examples:
+        write_examples(file.path, examples)
+    notes = {
+        **system.notes,
+        "making_seconds": round(made - started, 1),
+        "seconds": round(time.monotonic() - started, 1),
+    }
+    return replace(measured, notes=notes)
+
+
+def _condition(run: Run, system: System, tower: str, attack: str | None, budget: float | None) -> Condition:
+    return Condition(
+        dataset=DATASET, split=TEST, model=f"{system.name}+{tower}", objective=run.objective, bitext_size=run.size,
+        seed=run.seed, attack=attack, budget=budget,
+    )  # fmt: skip
+
+
+def _scores(outcome: Outcome) -> LanguageScores:
+    """Return the measures of one language: with one right picture per query each is a function of its rank."""
+    return _of_ranks(outcome.language, [query.id for query in outcome.queries], outcome.ranks,
+                     [query.concept for query in outcome.queries])  # fmt: skip
+
+
+def _of_ranks(language: str, ids: Sequence[str], ranks: NDArray[np.int64], concepts: Sequence[str]) -> LanguageScores:
+    values = {"R@1": (ranks <= 1).astype(np.float64), "R@10": (ranks <= 10).astype(np.float64), MAP: 1 / ranks}
+    return LanguageScores(
+        language=language, query_ids=ids, values=values, subsets={"copied": np.zeros(len(ranks), dtype=bool)},
+        clusters=concepts,
+    )  # fmt: skip
+
+
+def _only_map(scores: LanguageScores) -> LanguageScores:
+    return replace(scores, values={MAP: scores.values[MAP]})
+
+
+def _records(scores: Sequence[LanguageScores], condition: Condition) -> list[Record]:
+    codes = [one.language for one in scores]
+    groups = {} if codes == [ENGLISH] else {str(name): own for name, own in resource_groups(codes).items() if own}
+    summary = summarise(scores, condition, groups=groups, reference=ENGLISH)
+    wanted = {"R@1", "R@10", MAP}
+    return [one for one in summary.records if one.subset == HEADLINE and one.measure in wanted]
+
+
+def _validation(system: System, run: Run, bench: RobustnessBench) -> list[Record]:
+    """Return the clean MAP on the validation split, by which recipes are chosen."""
+    if system.languages == (ENGLISH,):
+        return []
+    tower, scores = bench.towers[0], []
+    for code in system.languages:
+        queries = bench.queries(code, VALIDATION)
+        vectors = system.encoder(code)([query.text for query in queries])
+        found = unit(vectors) @ tower.gallery.T
+        own = found[np.arange(len(queries)), [query.image for query in queries]]
+        ranks = (found >= own[:, None]).sum(1)
+        scores.append(_only_map(_of_ranks(code, [q.id for q in queries], ranks, [q.concept for q in queries])))
+    condition = replace(_condition(run, system, tower.name, None, None), split=VALIDATION)
+    return [record for record in _records(scores, condition) if record.measure == MAP]
+
+
+def _examples(outcome: Outcome, clean: Outcome, condition: Condition) -> list[AttackedExample]:
+    """Return a few queries that were answered well and what became of them, the best answered first."""
+    before = {query.id: int(rank) for query, rank in zip(clean.queries, clean.ranks, strict=True)}
+    shown = outcome.pixels or {}
+    rows = [
+        row
+        for row, query in enumerate(outcome.queries)
+        if (outcome.texts is None or outcome.texts[row].edits) and (not shown or query.image in shown)
+    ]
+    rows.sort(key=lambda row: (before[outcome.queries[row].id] > 3, -int(outcome.ranks[row])))
+    return [_example(outcome, row, before, condition) for row in rows[:_EXAMPLES]]
+
+
+def _example(outcome: Outcome, row: int, before: dict[str, int], condition: Condition) -> AttackedExample:
+    query, shown = outcome.queries[row], (outcome.pixels or {})
+    text = outcome.texts[row] if outcome.texts else None
+    was, now = outcome.tower.pixels.get(query.image), shown.get(query.image)
+    moved = None if was is None or now is None else np.abs(now.astype(np.float64) - was) / 255
+    return AttackedExample(
+        condition=condition, language=outcome.language, query_id=query.id, query=query.text,
+        perturbed=text.text if text else query.text, edits=text.edits if text else (),
+        image_id=query.id.split(":", 1)[1], rank_before=before[query.id], rank_after=int(outcome.ranks[row]),
+        linf=None if moved is None else float(moved.max()),
+        l2=None if moved is None else float(np.linalg.norm(moved)),
+        calls=int(outcome.calls[row]) if outcome.calls else 1,
+        image_before=None if moved is None or was is None else _png(was),
+        image_after=None if moved is None or now is None else _png(now),
+    )  # fmt: skip
+
+
+def _png(pixels: NDArray[np.uint8]) -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(pixels.transpose(1, 2, 0)).save(stream, "PNG")
+    return stream.getvalue()

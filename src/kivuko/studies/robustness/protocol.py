@@ -1,0 +1,81 @@
+"""What a reviewer asks of the robustness study: how its numbers came to be, and what they do not say."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from kivuko.bitext import Bitext
+from kivuko.evaluation import Header
+from kivuko.studies.low_resource.grid import Run
+from kivuko.studies.low_resource.protocol import study_header
+from kivuko.studies.low_resource.run_files import Finished
+from kivuko.studies.robustness.bench import RobustnessBench
+from kivuko.studies.robustness.grid import HEADLINE_SIZE, RobustnessGrid
+from kivuko.studies.robustness.plan import attack_facts
+
+STUDY = "robustness"
+_KEPT = (
+    "datasets", "ties", "ranking", "R@k", "intervals", "headline", "queries", "splits", "languages", "groups",
+    "sizes", "pairs in all", "sampling", "seeds", "steps", "batch", "student", "selection in a run",
+    "validation data", "teacher", "translation", "workers", "seconds per run",
+)  # fmt: skip
+
+
+def robustness_header(
+    grid: RobustnessGrid,
+    bench: RobustnessBench,
+    bitext: Bitext,
+    finished: Sequence[tuple[Run, Finished]],
+    command: str,
+    workers: int,
+) -> Header:
+    """Return the header of the study's records. Arguments as ``low_resource.protocol.study_header``."""
+    systems = study_header(grid.systems, bench.bench, bitext, finished, command, workers)
+    sizes = [size for size in systems.protocol["sizes"] if size is not None]
+    recipes = {name: dict(told) for name, told in systems.protocol["recipes"].items()}
+    for recipe in grid.systems.recipes:
+        recipes[recipe.name]["robust"] = recipe.augmentation is not None
+        if recipe.augmentation is not None:
+            recipes[recipe.name]["augmentation"] = asdict(recipe.augmentation)
+            counterpart = recipe.name.removesuffix("-robust")
+            if counterpart in recipes and counterpart != recipe.name:
+                recipes[recipe.name]["counterpart"] = counterpart
+    protocol: dict[str, Any] = {
+        "study": STUDY,
+        "standard": grid.standard,
+        "question": "Does optimal-transport distillation improve the robustness of multilingual CLIP against "
+        "adversarial perturbations in low-resource image retrieval?",
+        **{key: systems.protocol[key] for key in _KEPT if key in systems.protocol},
+        "headline size": HEADLINE_SIZE if HEADLINE_SIZE in sizes else max(sizes, default=None),
+        "recipes": recipes,
+        "attacks": attack_facts(grid.plan),
+        "plan": asdict(grid.plan),
+        "threat": "the query or the one right picture is changed, every other picture stays clean; pixels are those "
+        "that the tower sees (64 x 64), on whole steps of 1/255 and inside the L-inf radius",
+        "image towers": {tower.name: "ships with Kivuko" for tower in bench.towers},
+        "measures": "MAP, R@1 and R@10 over the whole gallery; with one right picture MAP is the mean reciprocal rank",
+        "noise": "one draw per query, attack, budget and seed, the same for all systems of a seed",
+        "attacked concepts": {
+            "available": len(bench.concepts), "by search and by pixels": grid.plan.attacked,
+            "by pixels with own vectors": grid.plan.own_attacked, "by HotFlip": grid.plan.hotflip_attacked,
+        },
+        "fingerprint": bench.fingerprint,
+        "limits": _limits(grid, systems.protocol["limits"]),
+    }  # fmt: skip
+    return Header(command=command, protocol=protocol, seeds=grid.systems.seeds)
+
+
+def _limits(grid: RobustnessGrid, systems: Sequence[str]) -> list[str]:
+    own = [
+        "The image tower is shared: objectives differ in their queries only, so an image attack tells how much a "
+        "query's vector leaves between the right picture and the next, not how robust an objective makes a tower.",
+        "English-crafted perturbations are the same for all systems; those crafted with own vectors are weaker "
+        f"({grid.plan.own_steps} steps) and were tried on {grid.plan.own_attacked} concepts.",
+        "Translators are asked too slowly for searches: translate-test meets noise and English-crafted pictures.",
+        "Diacritics and word edits do nothing where a query has no mark or one word; such queries count as they are.",
+        "Pictures are small and plain, and the tower was trained on noisy views of them: radii that break a photograph "
+        "model may leave it unmoved.",
+    ]
+    return [*own, *systems]

@@ -1,0 +1,314 @@
+"""The page about robustness: one file that fetches nothing, escapes everything, and tells what the records hold."""
+
+from __future__ import annotations
+
+import base64
+import io
+import itertools
+import json
+import re
+import sys
+from collections import Counter
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+from robustness_records import ATTACKS, CLEAN, HARDENED, RECIPES, Plan, examples, made_up, png, written
+
+from kivuko.cli.report import command
+from kivuko.edits.edit import Edit
+from kivuko.errors import DataError, MissingDependencyError
+from kivuko.report.robustness import examine, render_page, robustness_page
+from kivuko.report.robustness.facts import limits
+from kivuko.report.robustness.hardening import text_hardening_table, tower_table
+from kivuko.report.robustness.result_tables import gap_table, language_table, robust_table, success_table
+from kivuko.report.robustness.shown_examples import PER_ATTACK, image_examples, text_examples
+
+EVIL = "<script>alert('x')</script>\"&'$x_1$"
+VOID = {"meta", "link", "br", "img"}
+SMALL = Plan(seeds=(0, 1), attacks=("typo", "apgd-own"), concepts=40)
+TINY = replace(SMALL, attacks=("typo",), concepts=20)
+
+
+class Elements(HTMLParser):
+    """Every element of a page with its attributes, and what stands between them."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str]]] = []
+        self.text: list[str] = []
+        self.open: list[str] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag, attrs):
+        self.found.append((tag, {name: value or "" for name, value in attrs}))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.found.append((tag, {name: value or "" for name, value in attrs}))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+    def named(self, tag: str) -> list[dict[str, str]]:
+        return [attributes for name, attributes in self.found if name == tag]
+
+
+def words(page: str) -> str:
+    return " ".join("".join(Elements(page).text).replace("\u00a0", " ").split())
+
+
+def column(table, name, heading=""):
+    """The cells of a column, by the head of their row, in the groups whose heading holds the words."""
+    place = list(table.columns).index(name)
+    rows = [row for group in table.groups if heading in group.heading for row in group.rows]
+    return [(row.head.text, [row.head, *row.cells][place].text) for row in rows]
+
+
+@pytest.fixture(scope="module")
+def study():
+    return made_up()
+
+
+@pytest.fixture(scope="module")
+def found(study):
+    return examine(*study)
+
+
+@pytest.fixture(scope="module")
+def page(found) -> str:
+    return render_page(found)
+
+
+def test_same_records_same_bytes_in_any_order():
+    header, records, per_query, shown = made_up(replace(TINY, attacks=("apgd-own",)))
+    first = robustness_page(header, records, per_query, shown)
+    turned = sorted(records, key=lambda r: (r.measure, r.language, r.budget or 0, r.seed or 0))
+    assert robustness_page(header, turned, per_query, shown[::-1]) == first
+
+
+def test_nothing_is_fetched(page):
+    elements = Elements(page)
+    for tag, attributes in elements.found:
+        for name, value in attributes.items():
+            if name.split(":")[-1] in ("src", "href", "srcset", "data", "action", "poster"):
+                assert value.startswith(("#", "data:,", "data:image/png;base64,")), (tag, name, value)
+            if not name.startswith("xmlns"):
+                assert all(target.startswith("#") for target in re.findall(r"url\(\s*['\"]?([^)]*)", value)), value
+    assert not elements.named("script")
+    assert len(re.findall("https?://", page)) == len(re.findall(r'xmlns="https?://', page))
+    assert re.search(r"<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'", page)
+
+
+def test_every_id_is_unique_and_every_reference_has_its_target(page):
+    elements = Elements(page)
+    ids = Counter(attributes["id"] for _, attributes in elements.found if "id" in attributes)
+    assert max(ids.values()) == 1
+    targets = {a["href"][1:] for _, a in elements.found if a.get("href", "").startswith("#")}
+    targets |= {a["aria-labelledby"] for _, a in elements.found if "aria-labelledby" in a}
+    assert len(targets) > 10
+    assert targets <= set(ids)
+
+
+def test_it_can_be_heard(page):
+    elements = Elements(page)
+    levels = [int(tag[1]) for tag, _ in elements.found if re.fullmatch("h[1-6]", tag)]
+    assert levels.count(1) == 1
+    assert all(after <= before + 1 for before, after in itertools.pairwise(levels))
+    assert len(elements.named("caption")) == len(elements.named("table"))
+    pictures = elements.named("svg")
+    assert len(pictures) == len(ATTACKS)
+    for attributes in pictures:
+        assert attributes["role"] == "img"
+        assert "with transport: 0." in attributes["aria-label"]
+        assert " clean" in attributes["aria-label"]
+    assert all(len(attributes["alt"]) > 20 for attributes in elements.named("img"))
+    assert {a["lang"] for _, a in elements.found if "lang" in a} == {"en", "mr", "sw"}
+
+
+def test_the_answer_comes_first_and_the_protocol_is_told(page, study):
+    text = words(page)
+    header = study[0]
+    assert page.index("once clean accuracy is equal no gain in robustness is shown") < page.index("<nav")
+    for told in (header.command, header.created, "3.11.7", "0, 1, 2", "no attacked score has a part in the choice"):
+        assert told in text
+    for name, recipe in RECIPES.items():
+        assert re.search(f"{name} ?{recipe['kind']}", text)
+    for name, attack in ATTACKS.items():
+        assert f"{name} {attack['kind']} {attack['description']}" in text
+        assert f"{name}: {attack['description']}" in text  # beside its curve
+    assert "60 tests in the family" in text
+
+
+def test_tables_hold_the_means_of_the_records(study, found):
+    records = study[1]
+
+    def mean(objective, attack, language="low-resource", size=300, measure="MAP", model="static+emoji"):
+        values = [
+            r.value
+            for r in records
+            if (r.objective, r.attack, r.language, r.bitext_size, r.measure, r.split, r.model)
+            == (objective, attack, language, size, measure, "test", model)
+        ]
+        assert len(values) in (3, 6)  # seeds, budgets
+        return sum(values) / len(values)
+
+    table = dict(column(robust_table(found), "typo", "300 pairs"))
+    assert table["optical ★"] == f"{mean('optical', 'typo'):.3f}"
+    assert table["contrastive ☆"] == f"{mean('contrastive', 'typo'):.3f}"
+    overall = dict(column(robust_table(found), "all attacks", "300 pairs"))["optical ★"]
+    assert overall.startswith(f"{sum(mean('optical', attack) for attack in ATTACKS) / 4:.3f} [")
+    languages = dict(column(language_table(found), "optical, clean"))
+    assert languages["Marathi (mr)"] == f"{mean('optical', None, 'mr'):.3f}"
+    assert languages["low-resource mean"] == f"{mean('optical', None):.3f}"
+    kept = dict(column(language_table(found), "optical, share kept"))["low-resource mean"]
+    assert 0.60 < float(kept[:5]) < 0.65  # the mean of three quarters and a half
+    towers = dict(column(tower_table(found), "MAP, hardened", "Students of optical,"))
+    assert towers["clean"] == f"{mean('optical', None, model=HARDENED):.3f}"
+
+
+def test_hardened_recipe_stands_beside_its_counterpart(found):
+    table = text_hardening_table(found)
+    assert table.groups[0].heading.startswith("Hardened optical-robust against plain optical: 300 pairs")
+    recovered = [text for name, text in column(table, "recovered", "300 pairs") if name == "typo"]
+    # plain falls from 0.6 to 0.5 of itself, hardened from 0.58 to 0.75 of itself: (0.435 - 0.3) / 0.3
+    assert float(recovered[1].split()[0].lstrip("+")) == pytest.approx(45, abs=4)
+    named = {**RECIPES, "tough": {"kind": "distillation", "transport": True, "robust": True, "counterpart": "optical"}}
+    other = Plan(clean={"optical": 0.5, "tough": 0.5}, protocol={"recipes": named}, seeds=(0,), attacks=("typo",))
+    assert "Hardened tough against plain optical" in text_hardening_table(examine(*made_up(other))).groups[0].heading
+    assert tower_table(examine(*made_up(replace(TINY, towers=("static+emoji",))))) is None
+
+
+def test_gap_and_success_tables():
+    found = examine(*made_up(SMALL))
+    gaps = dict(column(gap_table(found), "all attacks", "300 pairs"))
+    assert abs(float(gaps["optical ★"].split()[0].replace("−", "-"))) < 0.03  # both groups keep the same share
+    table = success_table(found)
+    assert dict(column(table, "budget", "Against optical")) == {"typo": "2 edits", "apgd-own": "4/255"}
+    kept = dict(column(table, "kept", "Against optical"))
+    assert float(kept["typo"][:5]) == pytest.approx(0.5, abs=0.03)
+    low_only = examine(*made_up(replace(TINY, languages=("sw",))))
+    assert gap_table(low_only) is None
+
+
+def test_an_attack_on_some_queries_is_set_against_the_same_queries_clean():
+    found = examine(*made_up(replace(SMALL, attacked_concepts=10)))
+    assert any(line.startswith("typo was made on 25% of the queries") for line in limits(found))
+    kept = dict(column(language_table(found), "optical, share kept"))["low-resource mean"]
+    assert 0.60 < float(kept[:5]) < 0.65
+    tested = found.family.tests[0].comparison
+    assert tested.difference.n == 10
+
+
+def test_examples_are_shown_before_and_after(page):
+    pictures = Elements(page).named("img")
+    assert len(pictures) == 4
+    data = base64.b64decode(pictures[0]["src"].removeprefix("data:image/png;base64,"))
+    assert data == png(200)
+    assert Image.open(io.BytesIO(data)).size == (8, 8)
+    text = words(page)
+    assert "मांजर मंजर greedy, 1 edit (delete); Marathi (mr); rank 1 → 1,234; 65 calls" in text
+    assert "apgd-own, 4/255 (moved L∞ 4/255, L2 1.25); Marathi (mr): मांजर; rank 1 → 7; 65 calls" in text
+
+
+def test_examples_vary_and_are_few():
+    one = examples(SMALL)[0]
+    many = [
+        replace(one, query_id=f"{code}/{row}", language=code, rank_after=2 + row)
+        for code in ("sw", "mr")
+        for row in range(30)
+    ]
+    header, records, per_query, _ = made_up(replace(TINY, attacks=("greedy",), seeds=(0,)))
+    shown = text_examples(examine(header, records, per_query, many))
+    assert len(shown) == PER_ATTACK
+    assert [example.code for example in shown[:2]] == ["mr", "sw"]
+    assert shown[0].ranks == "1 → 31"
+    assert image_examples(examine(header, records, per_query, many)) == []
+    assert "No examples lie beside the records" in robustness_page(header, records, per_query)
+
+
+def test_what_a_user_wrote_is_inert():
+    recipes = {"optical": {"transport": True}, EVIL: {"description": EVIL, "transport": False}}
+    protocol = {
+        "recipes": recipes,
+        "attacks": {"typo": {"description": EVIL, EVIL: EVIL}},
+        EVIL: EVIL,
+        "limits": [EVIL],
+    }
+    plan = replace(TINY, clean={"optical": 0.5, EVIL: 0.4}, protocol={**protocol, "half": "\ud800"})
+    header, records, per_query, shown = made_up(plan)
+    header = replace(header, command=EVIL, versions={EVIL: EVIL}, created=EVIL)
+    strange = {"mr": EVIL, "fi": "klingon\x00\x1b"}
+    records = [replace(r, language=strange.get(r.language, r.language)) for r in records]
+    per_query = [replace(b, language=strange.get(b.language, b.language)) for b in per_query]
+    evil = replace(shown[0], language=EVIL, query=EVIL, perturbed=EVIL[1:], edits=(Edit(EVIL, 0, 1, ""),))
+    page = robustness_page(header, records, per_query, [evil, replace(shown[2], language=EVIL, query=EVIL)])
+    elements = Elements(page)
+    assert "<script" not in page
+    assert f"“{EVIL}”" in "".join(elements.text)  # shown as it was written, in the answer
+    assert not any(name.startswith("on") for _, attributes in elements.found for name in attributes)
+    page.encode()
+
+
+@pytest.mark.parametrize(
+    ("plan", "told"),
+    [
+        (replace(TINY, seeds=(0,)), "One training seed only"),
+        (replace(TINY, sizes=(300,)), "No two recipes could be brought to the same clean MAP"),
+        (replace(TINY, languages=("sw",)), "A gap needs both"),
+        (replace(TINY, languages=("fi",)), "do not say"),
+        (replace(TINY, clean={}), "no model in them was trained on bitext"),
+        (replace(TINY, splits=("test",)), "was taken by its name"),
+        (replace(TINY, splits=("validation",)), "do not say"),
+        (replace(TINY, protocol={}), "does not describe the recipes"),
+        (replace(TINY, towers=("static+emoji",)), "No second image tower was measured"),
+        (replace(TINY, clean=dict.fromkeys(CLEAN, 0.0), noise=0.0), "exactly as much as"),
+        (replace(TINY, concepts=1), "over 1 concept"),
+    ],
+)
+def test_poor_records_give_a_page_that_says_so(plan, told):
+    assert told in words(robustness_page(*made_up(plan)))
+
+
+def test_records_that_hold_no_attack_are_refused():
+    header, records, per_query, _ = made_up(TINY)
+    with pytest.raises(DataError, match="no MAP of attacked queries"):
+        robustness_page(header, [r for r in records if r.attack is None], per_query)
+
+
+def test_records_that_contradict_each_other_are_refused():
+    header, records, per_query, _ = made_up(TINY)
+    with pytest.raises(DataError, match="contradict each other"):
+        robustness_page(header, [*records, replace(records[-1], value=0.123)], per_query)
+
+
+def test_a_missing_matplotlib_is_named_with_the_command(monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(MissingDependencyError, match=r"pip install 'kivuko\[report\]'"):
+        robustness_page(*made_up(TINY))
+
+
+def test_the_command_makes_the_page_that_the_records_ask_for(tmp_path):
+    records = written(tmp_path / "robustness.jsonl", SMALL)
+    outcome = CliRunner().invoke(command, [str(records)], catch_exceptions=False)
+    assert outcome.exit_code == 0
+    page = (tmp_path / "robustness.html").read_text("utf-8")
+    assert "Kivuko, robustness study" in page
+    assert len(Elements(page).named("img")) == 4
+    assert outcome.output.splitlines()[0].startswith("Optimal transport ")
+    assert outcome.output.splitlines()[0] in words(page)
+    assert json.loads(records.read_text("utf-8").splitlines()[0])["protocol"]["study"] == "robustness"
+
+
+def test_the_page_never_takes_the_place_of_the_examples(tmp_path):
+    records = written(tmp_path / "robustness.jsonl", replace(TINY, seeds=(0,)))
+    before = (tmp_path / "robustness.examples.parquet").read_bytes()
+    outcome = CliRunner().invoke(command, [str(records), "--out", str(tmp_path / "robustness.examples.parquet")])
+    assert outcome.exit_code != 0
+    assert (tmp_path / "robustness.examples.parquet").read_bytes() == before
