@@ -78,11 +78,7 @@ def run(
     timed = len(extent.parts) * extent.rounds * len(present)
     columns = (TextColumn("{task.description:<40}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console) as progress:
-        bar = progress.add_task("strength", total=len(cells) + timed, completed=len(done))
-        for row in _strengths(todo, extent, towers, workers, make):
-            results["strength"].append(row)
-            _write(results, folder)
-            progress.advance(bar)
+        bar = progress.add_task("reading", total=len(cells) + timed, completed=len(done))
         if not results["speed"] and towers:
             setting = make(list(towers)[-1]) if make else _setting(list(towers)[-1], towers, extent.pictures)
 
@@ -90,6 +86,12 @@ def run(
                 progress.update(bar, description=what, advance=1)
 
             results["speed"] = speed(present, setting, extent, show)
+            _write(results, folder)
+        progress.update(bar, description="strength", completed=timed + len(done))
+        for row in _strengths(todo, extent, towers, workers, make):
+            results["strength"].append(row)
+            _write(results, folder)
+            progress.advance(bar)
     results["finished"] = True
     _write(results, folder)
     console.print(f"written: {folder / 'image_attacks.md'}")

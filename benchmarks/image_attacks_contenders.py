@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import importlib.util
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -16,6 +15,7 @@ from benchmarks.machine import describe_machine
 from kivuko.attacks.image import Threat, apgd, square, standard
 from kivuko.attacks.image.losses import CE_SCALE
 
+_ART = "adversarial-robustness-toolbox"
 ART_BATCH = 128  # as ours; its own 32 was no faster
 _EPS_STEP = 2.0  # radii: APGD's first step by its authors, and ours
 
@@ -92,7 +92,7 @@ class Art:
     label: str = "ART"
 
     def missing(self) -> str | None:
-        absent = [one for one in ("art", "multiprocess") if importlib.util.find_spec(one) is None]
+        absent = [one for one in (_ART, "multiprocess") if _version(one) is None]  # AutoAttack imports both
         return f"not installed: {', '.join(absent)}; run: pip install 'kivuko[bench]'" if absent else None
 
     def attack(self, part: str, setting: Setting, eps: float, budget: Budget, seed: int) -> Tensor:
@@ -137,10 +137,15 @@ class Art:
 
 def describe_with_art() -> dict[str, Any]:
     """Return what a benchmark ran on, with ART's version, None where it is not installed."""
-    described, package = describe_machine(), "adversarial-robustness-toolbox"
-    version = importlib.metadata.version(package) if Art().missing() is None else None
-    packages = {name: described["packages"][name] for name in ("torch", "numpy")}
-    return {**described, "packages": {**packages, package: version}}
+    return {**describe_machine(), "packages": {name: _version(name) for name in ("torch", "numpy", _ART)}}
+
+
+def _version(package: str) -> str | None:
+    """Return the version of an installed package; another one on PyPI is imported as ``art`` too."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 def contenders() -> tuple[Contender, ...]:

@@ -60,8 +60,8 @@ def _rules(extent: dict[str, Any]) -> Iterable[str]:
         "picture takes every step, fooled or not. From arrays in memory to pixels in the contender's own arrays."
     )
     yield (
-        f"What favours ART: batches of {ART_BATCH} (its default of 32 is slower here); more starts; its pixels need no "
-        "rounding; ours also judges the clean pictures and the rounded result. What favours us: our ensemble leaves "
+        f"What favours ART: batches of {ART_BATCH} (its own 32 is slower here); its pixels need no rounding; ours "
+        "also judges the clean pictures and the rounded result. What favours us: our ensemble leaves "
         "pictures alone once they are fooled, ART's only between its parts and starts; we pull up single rivals in "
         "turn, which ART can too, but only all of them."
     )

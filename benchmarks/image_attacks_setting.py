@@ -23,7 +23,7 @@ _PARTS = ("apgd-ce", "apgd-dlr", "square")
 
 @dataclass(frozen=True)
 class Extent:
-    """How much a run measures.
+    """How much a run measures. Five restarts are ART's default; its two APGDs then start as often as our ten do.
 
     ``pictures``, ``steps``, ``restarts`` (theirs; ours pulls up rivals instead), ``queries``: of the ensembles.
     ``deepfool``: let AutoAttack run DeepFool too, as it does by default.
@@ -51,7 +51,7 @@ EXTENTS = {
     one.name: one
     for one in (
         Extent("quick", 12, 10, 1, 15, False, 12, 5, 10, 3),
-        Extent("normal", 100, 30, 2, 60, False, 64, 15, 25, 5),
+        Extent("normal", 100, 25, 5, 50, False, 64, 12, 20, 5),
         Extent("full", 200, 100, 5, 1000, True, 128, 50, 100, 9),
     )
 }

@@ -103,16 +103,16 @@ def test_the_seed_decides(name):
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 def test_a_stronger_budget_never_gives_higher_robust_accuracy(norm, goal_kind):
     radii = [0, 1, 2, 4, 8] if norm == "linf" else [0, 10, 20, 40, 80]
-    for seed in range(2):
-        tower, pixels = tiny_tower(seed), pictures(16, seed)
+    for seed in range(1 if goal_kind is naming_goal else 2):
+        tower, pixels = tiny_tower(seed), pictures(12, seed)
         threats = [Threat(norm, radius / 255) for radius in radii]
         goal = goal_kind(tower, pixels)
-        curve = standard_curve(tower, pixels, goal, threats, steps=4, queries=10)
+        curve = standard_curve(tower, pixels, goal, threats, steps=3, queries=8)
         for threat, weaker, stronger in zip(threats[1:], curve, curve[1:], strict=False):
             assert (stronger.margins <= weaker.margins).all()
             assert_allowed(stronger, pixels, threat)
         robust = [(~broken(goal, found.margins)).sum().item() for found in curve]
-        assert robust[0] == 16
+        assert robust[0] == 12
         assert robust[-1] < robust[0]
         assert robust == sorted(robust, reverse=True)
 
@@ -189,6 +189,7 @@ def test_one_change_for_all_carries_over_to_other_pictures(norm):
     threat = Threat(norm, 0.1 if norm == "linf" else 2.0)
     change = universal(tower, seen, naming_goal(tower, seen), threat, epochs=6)
     assert change.shape == (1, 3, 16, 16)
+    assert (change.abs().max() if norm == "linf" else change.norm()) <= threat.eps + 1e-5
     goal = naming_goal(tower, unseen)
     found = apply_universal(tower, unseen, goal, threat, change)
     assert_allowed(found, unseen, threat)

@@ -61,6 +61,20 @@ def test_an_l2_change_keeps_its_length_when_it_is_rounded():
         assert ((rounded - original) * gradient >= 0).all()
 
 
+@given(threat=THREATS, seed=st.integers(0, 10**6))
+@settings(max_examples=40, deadline=None)
+def test_rounding_twice_is_rounding_once(threat, seed):
+    original = pictures(2, seed)
+    once = threat.on_levels(original, threat.random_start(original, torch.Generator().manual_seed(seed)))
+    assert torch.equal(threat.on_levels(original, once), once)
+
+
+def test_whole_steps_with_equal_fractions_round_some_up():
+    steps = whole_steps(torch.full((1, 3, 16, 16), -0.4), 100.0)
+    assert set(steps.unique().tolist()) == {0, -1}
+    assert steps.sum() == pytest.approx(-0.16 * 768, abs=10)
+
+
 def test_whole_steps_spend_what_is_left_on_the_largest_fractions():
     change = torch.tensor([0.9, -0.8, 0.3, 1.2]).reshape(1, 1, 2, 2)
     # The length squared is 2.98. Towards zero only the last is left, 1; the first is affordable, which makes 2.

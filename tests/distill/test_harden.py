@@ -101,7 +101,7 @@ def test_the_same_seed_gives_the_same_tower_bit_for_bit(tower, pictures):
     assert not same(first, other)
 
 
-class Killed(Exception):
+class KilledError(Exception):
     pass
 
 
@@ -112,9 +112,9 @@ def test_a_killed_run_goes_on_to_the_same_weights(tower, pictures, tmp_path, mon
     def watch(step, steps, figures):
         told.append((step, steps))
         if len(told) == 3:
-            raise Killed
+            raise KilledError
 
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         harden(tower, pictures, QUICK, tmp_path / "at", watch)
     resumed = harden(tower, pictures, QUICK, tmp_path / "at", watch)
     assert told == [(1, 4), (2, 4), (3, 4), (3, 4), (4, 4)]

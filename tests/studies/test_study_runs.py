@@ -161,7 +161,14 @@ def test_an_interrupt_ends_the_workers(bench, tmp_path):
 
     before = set(multiprocessing.active_children())
     with pytest.raises(KeyboardInterrupt):
-        run_all(run_files([Run("untrained", "untrained")], bench.fingerprint, tmp_path), bench, prepare, tmp_path, 1, Impatient())
+        run_all(
+            run_files([Run("untrained", "untrained")], bench.fingerprint, tmp_path),
+            bench,
+            prepare,
+            tmp_path,
+            1,
+            Impatient(),
+        )
     assert set(multiprocessing.active_children()) <= before
 
 

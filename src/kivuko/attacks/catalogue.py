@@ -115,7 +115,7 @@ def _image(name: str, needs: Needs, description: str, *more: Parameter) -> Attac
 
 
 def _joint(name: str, description: str) -> Attack:
-    more = (_NORM, _EDITS, Whole("steps", 10, 1))
+    more = (_NORM, _EDITS, Whole("steps", 10, 1), Whole("candidates", 32, 1, 100_000), _KINDS)
     return Attack(name, "joint", "gradients", "eps", (_EPS, *more), description)
 
 
@@ -144,7 +144,7 @@ def _attacks() -> Iterator[Attack]:
     )
     yield _joint("sep", "query and picture attacked apart, then put together")
     yield _joint("co-attack", "the query first, then the picture against that query (Co-Attack)")
-    yield _joint("sga", "sets of queries and of picture sizes against each other (SGA)")
+    yield _joint("sga", "the picture at several sizes against its names in all languages, then the query (SGA)")
 
 
 ATTACKS: Mapping[str, Attack] = {attack.name: attack for attack in _attacks()}

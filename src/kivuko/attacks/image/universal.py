@@ -1,4 +1,8 @@
-"""One perturbation for all pictures (Moosavi-Dezfooli et al. 2017, arXiv 1610.08401), by gradients over batches."""
+"""One perturbation for all pictures (Moosavi-Dezfooli et al. 2017, arXiv 1610.08401).
+
+By gradients over batches, with a loss that is cut off, so that pictures which are lost already pull no more and all
+effort goes to the others (Shafahi et al. 2020, "Universal Adversarial Training", arXiv 1811.11304).
+"""
 
 from __future__ import annotations
 
@@ -12,6 +16,8 @@ from kivuko.attacks.image.pixel_tower import PixelTower
 from kivuko.attacks.image.result import BATCH, AttackedImages, Progress, margins_of
 from kivuko.attacks.image.threat import Threat
 from kivuko.errors import DataError
+
+ENOUGH = 0.05  # a lead of rivals, in cosine, from which a picture is lost for good
 
 
 def universal(
@@ -40,15 +46,17 @@ def universal(
     """
     if not len(pixels):
         raise DataError("no picture to find a universal perturbation on: give at least one.")
-    loss, generator = loss_of(goal, "margin"), torch.Generator().manual_seed(seed)
-    zero = torch.zeros_like(pixels[:1])
-    change = zero.clone()
+    margin, generator = loss_of(goal, "margin"), torch.Generator().manual_seed(seed)
+
+    def loss(vectors: Tensor, rows: Tensor) -> Tensor:
+        return margin(vectors, rows).clamp_max(ENOUGH)
+
+    change = torch.zeros_like(pixels[:1])
     for epoch in range(epochs):
         for rows in torch.randperm(len(pixels), generator=generator).split(BATCH):
             _, gradient = value_and_gradient(tower, (pixels[rows] + change).clamp(0, 1), loss, rows)
             change = change + step_size * threat.eps * threat.ascent(gradient.sum(0, keepdim=True))
-            # The change may be negative, so it is projected around grey, where the ball is whole.
-            change = threat.project(zero + 0.5, zero + 0.5 + change) - 0.5 if threat.eps <= 0.5 else change.clamp(-1, 1)
+            change = threat.shorten(change)
         if progress:
             progress(epoch + 1, epochs)
     return change

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from kivuko.errors import DataError
 
 EncodeTexts = Callable[[Sequence[str]], NDArray[np.float32]]  # texts -> unit vectors [texts, dim]
-_CELLS = 8_000_000  # of the score matrix that is made at once
+_CELLS = 1_000_000  # of the score matrix that is made at once: a few passes over it stay in the cache
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +33,7 @@ class TextGoal:
     instead: NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
-        if not len(self.gallery) or not np.isfinite(self.gallery).all():
+        if self.gallery.ndim != 2 or not len(self.gallery) or not np.isfinite(self.gallery).all():
             raise DataError("the gallery is empty or holds numbers that are not finite: encode its pictures again.")
         outside = (self.own < 0) | (self.own >= len(self.gallery))
         if outside.any():
@@ -51,8 +51,13 @@ class TextGoal:
             rows: int64 [n], which query each vector is of.
 
         Raises:
-            DataError: a vector holds a number that is not finite.
+            DataError: a vector holds a number that is not finite, or is of another width than the pictures'.
         """
+        if vectors.ndim != 2 or vectors.shape[1] != self.gallery.shape[1]:
+            raise DataError(
+                f"the encoder gave vectors of shape {vectors.shape}, the pictures' have {self.gallery.shape[1]} numbers: "
+                "take both from the same model."
+            )
         if not np.isfinite(vectors).all():
             raise DataError("the encoder gave numbers that are not finite: check its weights.")
         ranks, margins = np.empty(len(rows), dtype=np.int64), np.empty(len(rows), dtype=np.float32)

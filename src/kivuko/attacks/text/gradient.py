@@ -16,7 +16,8 @@ from kivuko.attacks.text.goal import TextGoal
 from kivuko.encoders.student import StaticStudent
 from kivuko.errors import ModelError
 
-TEMPERATURE = 0.05  # of the softmax over the gallery
+TEMPERATURE = 0.1  # of the softmax over the gallery; at 0.02 and 0.3 the edits it points to harm less
+_TOGETHER = 128  # texts that go through a transformer together
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,14 +35,20 @@ class TokenGradients:
 class GradientEncoder(Protocol):
     """A text encoder whose insides are known.
 
-    ``vectors``: float [subwords, width], the vectors that subwords are looked up as; ``pieces``: their spelling.
+    ``vectors``: float [subwords, width], the vectors that subwords are looked up as; ``pieces``: their names in the
+    vocabulary; ``spellings``: what each adds to a text, "" if it stands for no text.
     """
 
     vectors: Tensor
     pieces: list[str]
+    spellings: list[str]
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Return unit vectors, float32 [texts, dim]."""
+        ...
+
+    def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
+        """Return the numbers of each text's subwords, special tokens left out."""
         ...
 
     def gradients(self, texts: Sequence[str], goal: TextGoal, rows: Sequence[int]) -> list[TokenGradients]:
@@ -61,24 +68,30 @@ class StaticGradients:
     Args:
         tokenizer: of ``tokenizers``.
         vectors: float [subwords, dim].
+        after: modules of ``sentence_transformers`` that the mean goes through.
     """
 
-    def __init__(self, tokenizer: Any, vectors: Tensor) -> None:
-        self.tokenizer, self.vectors = tokenizer, vectors.detach().float()
+    def __init__(self, tokenizer: Any, vectors: Tensor, after: Sequence[Any] = ()) -> None:
+        self.tokenizer, self.vectors, self.after = tokenizer, vectors.detach().float(), list(after)
         self.pieces = [tokenizer.id_to_token(n) or "" for n in range(len(vectors))]
+        self.spellings = _spellings(tokenizer, self.pieces)
 
+    @torch.no_grad()
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """See GradientEncoder."""
-        ids = [one.ids for one in self.tokenizer.encode_batch(list(texts), add_special_tokens=False)]
-        found: NDArray[np.float32] = F.normalize(self._means(ids), dim=-1).numpy()
+        found: NDArray[np.float32] = self._finish(self._means(self.tokenize(texts))).numpy()
         return found
+
+    def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
+        """See GradientEncoder."""
+        return [one.ids for one in self.tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)]
 
     def gradients(self, texts: Sequence[str], goal: TextGoal, rows: Sequence[int]) -> list[TokenGradients]:
         """See GradientEncoder: of a mean of n vectors, each gets an n-th of the gradient."""
         encoded = self.tokenizer.encode_batch(list(texts), add_special_tokens=False)
         means = self._means([one.ids for one in encoded]).requires_grad_()
         with torch.enable_grad():
-            (gradient,) = torch.autograd.grad(retrieval_loss(F.normalize(means, dim=-1), goal, rows), means)
+            (gradient,) = torch.autograd.grad(retrieval_loss(self._finish(means), goal, rows), means)
         return [
             TokenGradients(
                 np.array(one.ids, dtype=np.int64),
@@ -90,8 +103,14 @@ class StaticGradients:
 
     def _means(self, ids: Sequence[Sequence[int]]) -> Tensor:
         flat = torch.tensor([number for one in ids for number in one], dtype=torch.long)
-        starts = torch.tensor([0, *np.cumsum([len(one) for one in ids])[:-1]], dtype=torch.long)
+        starts = torch.tensor(np.cumsum([0, *map(len, ids)])[: len(ids)], dtype=torch.long)
         return F.embedding_bag(flat, self.vectors, starts, mode="mean")
+
+    def _finish(self, means: Tensor) -> Tensor:
+        features = {"sentence_embedding": means, "modality": "text"}
+        for module in self.after:
+            features = module(features)
+        return F.normalize(features["sentence_embedding"], dim=-1)
 
 
 class TransformerGradients:
@@ -102,28 +121,49 @@ class TransformerGradients:
     """
 
     def __init__(self, route: Sequence[Any]) -> None:
-        self.route = list(route)
+        self.route = [module.eval() for module in route]
         self.tokenizer = self.route[0].tokenizer
         self._lookup = self.route[0].model.get_input_embeddings()
         self.vectors = self._lookup.weight.detach().float()
-        self.pieces = self.tokenizer.convert_ids_to_tokens(list(range(len(self.vectors))))
+        self.pieces = [one or "" for one in self.tokenizer.convert_ids_to_tokens(list(range(len(self.vectors))))]
+        self.spellings = _spellings(self.tokenizer.backend_tokenizer, self.pieces)
 
     @torch.no_grad()
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """See GradientEncoder."""
-        parts = [self._forward(self._features(texts[n : n + 128])) for n in range(0, len(texts), 128)]
-        found: NDArray[np.float32] = torch.cat(parts).numpy()
+        if not len(texts):
+            return np.zeros((0, self.vectors.shape[1]), dtype=np.float32)
+        order = sorted(range(len(texts)), key=lambda n: len(texts[n]))  # texts of like length need little padding
+        parts = [order[n : n + _TOGETHER] for n in range(0, len(order), _TOGETHER)]
+        found = torch.cat([self._forward(self._features([texts[n] for n in part])) for part in parts])
+        back = torch.empty(len(order), dtype=torch.long)
+        back[order] = torch.arange(len(order))
+        vectors: NDArray[np.float32] = found[back].numpy()
+        return vectors
+
+    def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
+        """See GradientEncoder."""
+        found: list[list[int]] = self.tokenizer(list(texts), truncation=True, add_special_tokens=False)["input_ids"]
         return found
 
     def gradients(self, texts: Sequence[str], goal: TextGoal, rows: Sequence[int]) -> list[TokenGradients]:
         """See GradientEncoder; special tokens are left out."""
+        portions = (slice(n, n + _TOGETHER) for n in range(0, len(texts), _TOGETHER))
+        return [one for part in portions for one in self._portion(texts[part], goal, rows[part])]
+
+    def _portion(self, texts: Sequence[str], goal: TextGoal, rows: Sequence[int]) -> list[TokenGradients]:
         told = self.tokenizer(
             list(texts), padding=True, truncation=True, return_tensors="pt",
             return_offsets_mapping=True, return_special_tokens_mask=True,
         )  # fmt: skip
         spans, special = told.pop("offset_mapping"), told.pop("special_tokens_mask").bool()
         caught: list[Tensor] = []
-        hook = self._lookup.register_forward_hook(lambda _module, _given, out: caught.append(out))
+
+        def catch(_module: Any, _given: Any, out: Tensor) -> Tensor:
+            caught.append(out.detach().requires_grad_())  # the weights may be frozen
+            return caught[-1]
+
+        hook = self._lookup.register_forward_hook(catch)
         try:
             with torch.enable_grad():
                 loss = retrieval_loss(self._forward(dict(told)), goal, rows)
@@ -150,17 +190,17 @@ class TransformerGradients:
 
 
 def gradient_encoder(model: Any) -> GradientEncoder:
-    """Return what gradients are taken through: of a student in training form, or of a bundle.
+    """Return what gradients are taken through: of a student in training form, or of a bundle, as it is now.
 
     Raises:
         ModelError: the text side is neither static nor a transformer with a fast tokenizer.
     """
     if isinstance(model, StaticStudent):
-        return StaticGradients(model.tokenizer, torch.cat([model.embedding.weight.detach(), model.fixed]))
+        return StaticGradients(model.tokenizer, torch.cat([model.embedding.weight.detach(), model.fixed]).cpu())
     route = model.modules_for_bundle() if hasattr(model, "modules_for_bundle") else _text_route(model)
     first = route[0]
     if hasattr(first, "embedding") and hasattr(first, "tokenizer"):
-        return StaticGradients(first.tokenizer, first.embedding.weight)
+        return StaticGradients(first.tokenizer, first.embedding.weight, route[1:])
     if getattr(getattr(first, "tokenizer", None), "is_fast", False) and hasattr(first, "model"):
         return TransformerGradients(route)
     raise ModelError(
@@ -172,3 +212,12 @@ def gradient_encoder(model: Any) -> GradientEncoder:
 def _text_route(model: Any) -> list[Any]:
     first = model[0]
     return [*first.sub_modules["text"], *list(model)[1:]] if hasattr(first, "sub_modules") else list(model)
+
+
+def _spellings(tokenizer: Any, pieces: Sequence[str]) -> list[str]:
+    """Return what each subword adds to a text; "" for special tokens and parts of a character."""
+    special = {number for number, token in tokenizer.get_added_tokens_decoder().items() if token.special}
+    decoded = tokenizer.decode_batch([[number] for number in range(len(pieces))], skip_special_tokens=False)
+    bare = [text.removeprefix("##").replace("▁", " ").strip() for text in decoded]
+    unusable = ("\ufffd", "[UNK]", "[PAD]", "<unk>", "<pad>")
+    return ["" if n in special or any(one in text for one in unusable) else text for n, text in enumerate(bare)]

@@ -1,7 +1,12 @@
-"""Greedy search by queries: the model is asked about candidate edits and nothing is known of its insides."""
+"""Greedy search by queries: the model is asked about candidate edits and nothing is known of its insides.
+
+Candidates are drawn at random over the whole query. Spending half of them near the places that the other half found to
+be the sorest (or at those whose deletion harms most) was tried and harmed no more for the same number of calls.
+"""
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -9,7 +14,7 @@ import numpy as np
 from kivuko.attacks.text.goal import EncodeTexts, TextGoal
 from kivuko.attacks.text.result import AttackedText, Progress, UnderWay
 from kivuko.attacks.text.search import search
-from kivuko.edits import Edit, EditKind, apply_edit, edit_kinds
+from kivuko.edits import Edit, EditKind, all_edits, apply_edit, edit_kinds
 from kivuko.errors import UsageError
 
 _DRAWS = 2  # for each candidate wanted, so that doubles can be left out
@@ -29,33 +34,54 @@ def greedy_search(
 ) -> list[AttackedText]:
     """Attack queries with the worst of random edits, one after another.
 
+    What is found for a query does not depend on the other queries.
+
     Args:
         encode: texts -> unit vectors; asked in large batches, equal texts once.
         texts, languages: of each query, in the goal's order.
         kinds: of edit, see ``kivuko.edits``.
-        edits: budget per query, at least 0.
-        candidates: edits that are tried per query and round, at least 1.
+        edits: budget per query, at least 0. ``AttackedText.within`` gives the results for every smaller one.
+        candidates: edits that are tried per query and round, at least 1; all there are if fewer.
 
     Raises:
         UsageError: a budget below 0, no candidate, or an unknown kind.
     """
-    if candidates < 1:
-        raise UsageError(f"a search with {candidates} candidates: give at least 1.")
-    chosen, rng = edit_kinds(kinds), np.random.default_rng(seed)
+    check_candidates(candidates)
+    chosen = edit_kinds(kinds)
 
     def propose(states: Sequence[UnderWay], _rows: Sequence[int]) -> list[list[Edit]]:
-        return [sampled(state.text, state.language, chosen, candidates, rng) for state in states]
+        return [sampled(state.text, state.language, chosen, candidates, draws_of(state, seed)) for state in states]
 
     return search(encode, texts, languages, goal, propose, edits=edits, progress=progress)
 
 
-def sampled(text: str, language: str, kinds: tuple[EditKind, ...], count: int, rng: np.random.Generator) -> list[Edit]:
-    """Return up to ``count`` random edits of a text, no two with the same result."""
+def check_candidates(candidates: int) -> None:
+    """Raise UsageError if a search would try nothing."""
+    if candidates < 1:
+        raise UsageError(f"a search with {candidates} candidates: give at least 1.")
+
+
+def draws_of(state: UnderWay, seed: int) -> np.random.Generator:
+    """Return the source of chance for a query's round: of its own, so that queries may be attacked in any company."""
+    return np.random.default_rng([seed, zlib.crc32(state.original.encode()), len(state.edits)])
+
+
+def sampled(text: str, language: str, kinds: Sequence[EditKind], count: int, rng: np.random.Generator) -> list[Edit]:
+    """Return ``count`` random edits of a text, no two with the same result; all there are if they are fewer."""
     found: dict[str, Edit] = {}
+    open_kinds = list(kinds)
     for _ in range(_DRAWS * count):
-        edit = kinds[int(rng.random() * len(kinds))].sample(text, language, rng)
-        if edit is not None:
-            found.setdefault(apply_edit(text, edit), edit)
-            if len(found) == count:
-                break
-    return list(found.values())
+        if not open_kinds:
+            return []
+        kind = open_kinds[int(rng.random() * len(open_kinds))]
+        edit = kind.sample(text, language, rng)
+        if edit is None:
+            open_kinds.remove(kind)
+            continue
+        found.setdefault(apply_edit(text, edit), edit)
+        if len(found) == count:
+            return list(found.values())
+    rest = {apply_edit(text, edit): edit for edit in all_edits(text, language, kinds)}
+    left = [edit for result, edit in rest.items() if result not in found]
+    more = rng.permutation(len(left))[: count - len(found)].tolist()
+    return [*found.values(), *(left[n] for n in more)]

@@ -6,18 +6,19 @@ the attack within a larger one, and more edits never help the search.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from kivuko.attacks.text.goal import EncodeTexts, TextGoal
+from kivuko.attacks.text.goal import EncodeTexts, Standing, TextGoal
 from kivuko.attacks.text.result import AttackedText, Progress, UnderWay
 from kivuko.edits import Edit, apply_edit
 from kivuko.errors import UsageError
 
 # (the queries that are still under attack, their rows) -> candidate edits of each
 Candidates = Callable[[Sequence[UnderWay], Sequence[int]], list[list[Edit]]]
-_AT_ONCE = 16_384  # candidate texts that are encoded together
+Tried = list[tuple[int, Edit, str]]  # row of the query, the edit, what the query then is
+_AT_ONCE = 8_192  # candidate texts that are encoded together
 
 
 def search(
@@ -38,6 +39,7 @@ def search(
 
     Raises:
         UsageError: a budget below 0, or lists whose lengths differ.
+        DataError: the encoder gives numbers that are not finite, or vectors that do not fit the gallery.
     """
     if edits < 0:
         raise UsageError(f"an attack with {edits} edits: give 0 or more.")
@@ -45,11 +47,11 @@ def search(
         raise UsageError(f"{len(texts)} texts, {len(languages)} languages and {len(goal.own)} pictures: give one each.")
     if not texts:
         return []
-    clean = goal.standing(encode(list(texts)), np.arange(len(texts)))
+    clean = standing(encode, goal, texts, np.arange(len(texts)))
     states = [
-        UnderWay(text, text, language, badness, [rank], [], calls=0)
-        for text, language, badness, rank in zip(
-            texts, languages, clean.badness().tolist(), clean.ranks.tolist(), strict=True
+        UnderWay(text, text, language, badness, [rank], [margin])
+        for text, language, badness, rank, margin in zip(
+            texts, languages, clean.badness().tolist(), clean.ranks.tolist(), clean.margins.tolist(), strict=True
         )
     ]
     for done in range(edits):
@@ -62,29 +64,48 @@ def search(
     return [state.outcome() for state in states]
 
 
+def standing(encode: EncodeTexts, goal: TextGoal, texts: Sequence[str], rows: Sequence[int] | np.ndarray) -> Standing:
+    """Return where the own pictures stand for texts of these queries; equal texts are encoded once."""
+    place = {text: n for n, text in enumerate(dict.fromkeys(texts))}
+    vectors = encode(list(place))
+    if len(place) < len(texts):
+        vectors = vectors[[place[text] for text in texts]]
+    return goal.standing(vectors, np.asarray(rows, dtype=np.int64))
+
+
 def _round(
     encode: EncodeTexts, goal: TextGoal, states: list[UnderWay], rows: list[int], proposed: list[list[Edit]]
 ) -> None:
     """Try every candidate and let each query take its worst."""
-    tried = [
-        (row, edit, apply_edit(states[row].text, edit)) for row, own in zip(rows, proposed, strict=True) for edit in own
-    ]
-    tried = [one for one in tried if one[2].strip()]
-    best: dict[int, tuple[float, int, Edit, str]] = {}
-    for start in range(0, len(tried), _AT_ONCE):
-        part = tried[start : start + _AT_ONCE]
-        place = {text: n for n, text in enumerate(dict.fromkeys(text for _, _, text in part))}
-        vectors = encode(list(place))[[place[text] for _, _, text in part]]
-        found = goal.standing(vectors, np.array([row for row, _, _ in part]))
-        for (row, edit, text), badness, rank in zip(part, found.badness().tolist(), found.ranks.tolist(), strict=True):
-            states[row].calls += 1
-            if row not in best or badness > best[row][0]:
-                best[row] = (badness, rank, edit, text)
     for row in rows:
-        state = states[row]
-        if row not in best or best[row][0] <= state.badness:
-            state.stuck = True
-            continue
-        state.badness, rank, edit, state.text = best[row]
-        state.ranks.append(rank)
-        state.edits.append(edit)
+        states[row].calls.append(0)
+        states[row].stuck = True  # until a candidate harms
+    for tried in _portions(states, rows, proposed):
+        found = standing(encode, goal, [text for _, _, text in tried], [row for row, _, _ in tried])
+        badness = found.badness()
+        row_of = np.array([row for row, _, _ in tried])
+        order = np.lexsort((-badness, row_of))  # stable: of equals the first
+        first = np.flatnonzero(np.diff(row_of[order], prepend=-1))
+        asked = np.diff(first, append=len(order))
+        for best, calls in zip(order[first].tolist(), asked.tolist(), strict=True):
+            row, edit, text = tried[best]
+            state = states[row]
+            state.calls[-1] = calls
+            if badness[best] > state.badness:
+                state.badness, state.text, state.stuck = float(badness[best]), text, False
+                state.ranks.append(int(found.ranks[best]))
+                state.margins.append(float(found.margins[best]))
+                state.edits.append(edit)
+
+
+def _portions(states: list[UnderWay], rows: list[int], proposed: list[list[Edit]]) -> Iterator[Tried]:
+    """Yield candidates in portions that hold all candidates of a query or none; one that leaves no text is skipped."""
+    portion: Tried = []
+    for row, own in zip(rows, proposed, strict=True):
+        made = ((row, edit, apply_edit(states[row].text, edit)) for edit in own)
+        portion += [one for one in made if one[2].strip()]
+        if len(portion) >= _AT_ONCE:
+            yield portion
+            portion = []
+    if portion:
+        yield portion

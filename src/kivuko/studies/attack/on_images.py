@@ -4,30 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from kivuko.attacks.image import AttackedImages, TextToImage, Threat, apgd, apply_universal, fgsm, pgd, square
+from kivuko.attacks.image import AttackedImages, TextToImage, apgd, apply_universal, fgsm, pgd, square
 from kivuko.attacks.image import standard as standard_ensemble
 from kivuko.attacks.image import universal as universal_change
 from kivuko.attacks.image.corruptions import corrupt
-from kivuko.attacks.image.threat import Norm
 from kivuko.attacks.spec import AttackSpec
 from kivuko.datasets.emoji.world import Query
-from kivuko.studies.attack.outcome import Attacked, AttackedPictures, attacked
+from kivuko.studies.attack.outcome import Attacked, AttackedPictures, attacked, threat_of
 from kivuko.studies.attack.progress import Progress
 from kivuko.studies.attack.victim import QuerySet, Vectors, Victim, stream
 
 ENGLISH = "en"
-
-
-def threat_of(spec: AttackSpec) -> Threat:
-    """Return the ball that an attack stays in."""
-    return Threat(cast(Norm, spec.get("norm", "linf")), spec.budget)
 
 
 @dataclass(eq=False)
@@ -37,6 +31,7 @@ class ImageAttacks:
     victim: Victim
     languages: Sequence[str]
     _english: dict[AttackSpec, tuple[dict[tuple[str, int], int], AttackedImages]] = field(default_factory=dict)
+    _changes: dict[tuple[AttackSpec, str], Tensor] = field(default_factory=dict)
 
     def attack(self, spec: AttackSpec, queries: QuerySet, progress: Progress) -> Attacked:
         """Run one attack of kind "image" on the pictures that the queries of one language should find."""
@@ -95,13 +90,16 @@ class ImageAttacks:
         self, spec: AttackSpec, queries: QuerySet, rows: NDArray[np.int64], progress: Progress
     ) -> AttackedImages:
         """Find one change on the pictures of training names, so that it has seen none of those it is tried on."""
-        names = self.victim.training(ENGLISH if spec["crafted"] == "english" else queries.language)
+        source = ENGLISH if spec["crafted"] == "english" else queries.language
         tower, threat = self.victim.tower, threat_of(spec)
-        change = universal_change(
-            tower, self._pixels(names.own), self._goal(names.vectors, names.own), threat,
-            epochs=spec.number("epochs"), seed=self.victim.seed, progress=progress,
-        )  # fmt: skip
-        return apply_universal(tower, self._pixels(rows), self._goal(queries.vectors, rows), threat, change)
+        if (spec, source) not in self._changes:
+            names = self.victim.training(source)
+            self._changes[spec, source] = universal_change(
+                tower, self._pixels(names.own), self._goal(names.vectors, names.own), threat,
+                epochs=spec.number("epochs"), seed=self.victim.seed, progress=progress,
+            )  # fmt: skip
+        goal = self._goal(queries.vectors, rows)
+        return apply_universal(tower, self._pixels(rows), goal, threat, self._changes[spec, source])
 
     def _goal(self, vectors: Vectors, rows: NDArray[np.int64], targeted: bool = False) -> TextToImage:
         gallery = torch.from_numpy(self.victim.gallery)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from kivuko.attacks.image import Threat
+from kivuko.attacks.image.threat import Norm
 from kivuko.attacks.spec import AttackSpec
 from kivuko.edits import Perturbed
 from kivuko.studies.attack.victim import QuerySet, Vectors, Victim
@@ -96,6 +99,11 @@ def attacked(
             seen = victim.tower.encode(pictures.pixels[torch.from_numpy(moved)]).numpy()
             scores[moved, pictures.rows[moved]] = (seen * vectors[moved]).sum(1)
     return Attacked(spec, queries, scores, texts, pictures, calls)
+
+
+def threat_of(spec: AttackSpec) -> Threat:
+    """Return the ball that an attack's pictures stay in."""
+    return Threat(cast(Norm, spec["norm"]), spec.budget)
 
 
 def ranks_of(scores: Vectors, rows: NDArray[np.int64]) -> NDArray[np.int64]:

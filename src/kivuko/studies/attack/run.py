@@ -11,6 +11,7 @@ from kivuko.evaluation import write_records
 from kivuko.evaluation.examples import AttackedExample, write_examples
 from kivuko.files import atomic_path
 from kivuko.studies.attack.on_images import ImageAttacks
+from kivuko.studies.attack.on_pairs import attack_pairs
 from kivuko.studies.attack.on_texts import attack_texts
 from kivuko.studies.attack.outcome import Attacked, AttackedPictures
 from kivuko.studies.attack.progress import Unwatched, Watch
@@ -42,10 +43,13 @@ def run_attacks(
         outcomes = []
         for code in languages:
             watch.began(spec.text, code)
+            queries = victim.queries(code)
             if spec.attack.kind == "text":
-                outcomes.append(attack_texts(victim, spec, victim.queries(code), watch.stepped))
+                outcomes.append(attack_texts(victim, spec, queries, watch.stepped))
+            elif spec.attack.kind == "image":
+                outcomes.append(on_images.attack(spec, queries, watch.stepped))
             else:
-                outcomes.append(on_images.attack(spec, victim.queries(code), watch.stepped))
+                outcomes.append(attack_pairs(victim, spec, queries, languages, watch.stepped))
             if pictures is not None:
                 write_pictures(pictures, outcomes[-1])
             watch.ended()

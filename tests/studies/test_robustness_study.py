@@ -1,0 +1,165 @@
+"""The robustness study on the tiny world: every system attacked, resumed, and told of in one file."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from kivuko.distill.recipe import load_recipe
+from kivuko.evaluation import read_per_query, read_records
+from kivuko.evaluation.examples import read_examples
+from kivuko.studies.low_resource.grid import Grid
+from kivuko.studies.low_resource.study import Place
+from kivuko.studies.robustness.bench import make_robustness_bench
+from kivuko.studies.robustness.grid import RECIPES, RobustnessGrid, quick_grid, standard_grid
+from kivuko.studies.robustness.plan import QUICK_PLAN, STANDARD_PLAN
+from kivuko.studies.robustness.protocol import STUDY
+from kivuko.studies.robustness.study import run_robustness
+
+PLAN = replace(
+    QUICK_PLAN,
+    noise=(("typo", (1, 2)), ("code-switch", (1,))),
+    greedy_edits=2,
+    greedy_candidates=4,
+    steps=2,
+    own_steps=1,
+)
+
+
+class Watch:
+    """Counts what it is told."""
+
+    def __init__(self):
+        self.finished, self.waiting = [], []
+
+    def planned(self, finished, waiting, workers):
+        self.finished, self.waiting = list(finished), list(waiting)
+
+    def began(self, run):
+        pass
+
+    def ended(self, run, seconds):
+        pass
+
+    def ticked(self):
+        pass
+
+
+@pytest.fixture(scope="module")
+def robustness_bench(tiny_world):
+    from kivuko.encoders.teacher import load_teacher
+
+    return make_robustness_bench(tiny_world, ["sw", "mr"], load_teacher(), PLAN, words=False)
+
+
+@pytest.fixture(scope="module")
+def outcome(robustness_bench, tmp_path_factory):
+    """The records of one recipe, two sizes and one seed, and a lexical translator; made in this process."""
+    from kivuko.studies.low_resource.run_files import save_run
+    from kivuko.studies.robustness.measuring import perform
+
+    def here(todo, bench, prepare, scratch, workers, watch):
+        for file in todo:
+            save_run(file, perform(file, bench))
+
+    place = Place(tmp_path_factory.mktemp("robustness") / "r.jsonl", STUDY)
+    systems = Grid((load_recipe("mse"),), (10, 20), (0,), ("sw", "mr"), steps=3, translation=None)
+    grid, watches = RobustnessGrid(systems, PLAN), (Watch(), Watch())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("kivuko.studies.low_resource.study.run_all", here)
+        for watch in watches:
+            run_robustness(grid, robustness_bench, place, command="test", workers=1, watch=watch, told=print)
+    return place.records, watches
+
+
+def test_a_second_run_makes_nothing_again(outcome):
+    _, (first, second) = outcome
+    assert len(first.waiting) == 1 + 2 + 2  # the teacher, two students, two word tables
+    assert not second.waiting
+    assert len(second.finished) == len(first.waiting)
+
+
+def test_every_attack_and_budget_is_on_record_beside_the_clean_search(outcome):
+    header, records = read_records(outcome[0])
+    assert header.protocol["study"] == STUDY
+    seen = {(one.attack, one.budget) for one in records if one.objective == "mse" and one.model == "static+emoji"}
+    assert seen == {
+        (None, None), ("typo", 1.0), ("typo", 2.0), ("code-switch", 1.0), ("greedy", 1.0), ("greedy", 2.0),
+        ("hotflip", 1.0), ("gaussian-noise", 3.0), ("apgd-english", 2 / 255), ("apgd-english", 8 / 255),
+        ("apgd-own", 8 / 255), ("sep:edits=1", 2 / 255),
+    }  # fmt: skip
+    assert {one.attack for one in records} - {None} <= set(header.protocol["attacks"])
+    assert any(one.model == "static+emoji-robust" for one in records)
+    assert {one.split for one in records if one.attack} == {"test"}
+    assert any(one.split == "validation" and one.attack is None for one in records)
+
+
+def test_searches_and_larger_radii_never_help(outcome):
+    blocks = read_per_query(outcome[0])
+    values = {
+        (b.condition.objective, b.condition.bitext_size, b.condition.model, b.language, b.condition.attack,
+         b.condition.budget): dict(zip(b.query_ids, b.values, strict=True))
+        for b in blocks
+    }  # fmt: skip
+    compared = 0
+    for (*key, attack, budget), own in values.items():
+        if attack in ("greedy", "hotflip"):
+            before = values[(*key, attack, budget - 1) if (*key, attack, budget - 1) in values else (*key, None, None)]
+            compared += len(own)
+            assert all(value <= before[query] + 1e-12 for query, value in own.items())
+    assert compared
+
+
+def test_the_noise_is_the_same_for_all_systems_of_a_seed(outcome):
+    examples = read_examples(outcome[0])
+    drawn = {}
+    for one in examples:
+        if one.condition.attack == "typo":
+            key = (one.language, one.query_id, one.condition.budget)
+            drawn.setdefault(key, set()).add(one.perturbed)
+    assert drawn
+    assert all(len(texts) == 1 for texts in drawn.values())
+
+
+def test_examples_show_what_was_changed_inside_the_radius(outcome):
+    examples = read_examples(outcome[0])
+    moved = [one for one in examples if (one.condition.attack or "").startswith("apgd")]
+    assert moved
+    for one in moved:
+        assert one.image_before
+        assert one.image_after
+        assert one.linf <= one.condition.budget + 1e-6
+
+
+def test_the_report_page_is_made_of_these_records(outcome):
+    from kivuko.report.robustness import examine, render_page
+
+    header, records = read_records(outcome[0])
+    page = render_page(examine(header, records, read_per_query(outcome[0]), read_examples(outcome[0])))
+    assert "<html" in page
+    assert "typo" in page
+
+
+def test_the_concepts_under_attack_are_test_concepts_in_every_language(robustness_bench):
+    for code in ("sw", "mr"):
+        asked = {query.concept for query in robustness_bench.queries(code)}
+        assert set(robustness_bench.concepts) <= asked
+
+
+def test_the_fingerprint_changes_with_the_plan_and_the_pictures(robustness_bench):
+    other = replace(robustness_bench, plan=replace(PLAN, greedy_edits=1))
+    assert other.fingerprint != robustness_bench.fingerprint
+    tower = robustness_bench.towers[0]
+    moved = replace(tower, gallery=(tower.gallery + np.float32(1e-3)))
+    assert replace(robustness_bench, towers=(moved, *robustness_bench.towers[1:])).fingerprint != (
+        robustness_bench.fingerprint
+    )
+
+
+def test_grids():
+    recipes = [load_recipe(name) for name in RECIPES]
+    assert standard_grid(recipes).standard
+    assert not quick_grid(recipes).standard
+    assert not RobustnessGrid(standard_grid(recipes).systems, replace(STANDARD_PLAN, radii=(1,))).standard
