@@ -9,7 +9,7 @@ import pytest
 from command_checks import help_without_heavy_imports, refused
 from PIL import Image
 
-from kivuko.cli.main import COMMANDS, main
+from kivuko.cli.main import main
 from kivuko.evaluation import read_per_query, read_records
 from kivuko.evaluation.examples import read_examples
 
@@ -30,7 +30,6 @@ def kivuko(monkeypatch, run_here, place, tiny_cldr):
     monkeypatch.setattr("kivuko.datasets.emoji.splits.TEST_CONCEPTS", 12)
     monkeypatch.setattr("kivuko.datasets.emoji.splits.VALIDATION_CONCEPTS", 6)
     monkeypatch.setenv("COLUMNS", "160")
-    monkeypatch.setitem(COMMANDS, "attack", ("kivuko.cli.attack", ""))
     return run_here
 
 
@@ -124,6 +123,18 @@ def test_examples_tell_what_was_done(attack, tmp_path):
         assert one.calls <= 3 * 2 + 3
     noisy = [one for one in examples if one.condition.attack == "contrast"]
     assert all(one.linf > 0 and one.calls == 0 for one in noisy)
+
+
+@pytest.mark.parametrize("name", ["sep", "co-attack", "sga"])
+def test_joint_attacks_keep_to_both_budgets(attack, name):
+    _, records = attack("--attack", f"{name}:eps=2/255,edits=1,steps=2", "--queries", "3")
+    examples = read_examples(records)
+    assert len(examples) == 3
+    assert all(len(one.edits) <= 1 and one.linf <= 2 / 255 + 1e-7 for one in examples)
+    assert any(one.edits for one in examples)
+    assert any(one.linf for one in examples)
+    found = values(records, "MAP")
+    assert found[f"{name}:steps=2", 2 / 255] < found[None, None]
 
 
 def test_one_seed_gives_one_outcome_and_another_another(attack, tmp_path):
