@@ -70,6 +70,7 @@ def run(
     for label, reason in absent.items():
         console.print(f"left out: {label}: {reason}")
     results = _start(extent, towers, absent, folder, resume, console)
+    results["processes"] = 1 if make else workers  # those at work while strength was measured
     done = {(row["setting"], row["contender"], row["radius"]) for row in results["strength"]}
     # The cells that tell most come first: a run that is stopped early has something to say.
     places = [(name, radius) for name in reversed(list(towers)) for radius in reversed(RADII)]

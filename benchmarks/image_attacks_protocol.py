@@ -23,10 +23,11 @@ def protocol(results: dict[str, Any]) -> Iterable[str]:
     )
     for label, reason in results["absent"].items():
         yield f"{label} took no part: {reason}."
-    yield "\n".join(f"- {line}" for line in _rules(results["extent"]))
+    processes = "one process" if results["processes"] == 1 else f"{results['processes']} processes"
+    yield "\n".join(f"- {line}" for line in _rules(results["extent"], processes))
 
 
-def _rules(extent: dict[str, Any]) -> Iterable[str]:
+def _rules(extent: dict[str, Any], processes: str) -> Iterable[str]:
     yield (
         f"Pictures of the emoji world's test split ({extent['pictures']}, drawn at random, none left out for being "
         "wrong when clean); candidates: all English names of that split, as the teacher's unit vectors. A picture "
@@ -49,10 +50,7 @@ def _rules(extent: dict[str, Any]) -> Iterable[str]:
         "ART's radius, first step (two radii) and clipping as ours. Its pixels are judged as they are and rounded to "
         "8-bit levels inside the radius; ours are 8-bit levels already."
     )
-    yield (
-        "Cost of the ensembles: pictures through the tower, gradients back, wall-clock seconds with two processes at a "
-        "time."
-    )
+    yield (f"Cost of the ensembles: pictures through the tower, gradients back, seconds with {processes} at work.")
     yield (
         f"Speed: {extent['speed_pictures']} pictures that stand when clean, radius {SPEED_RADIUS}/255 on the hardest "
         f"tower, {extent['speed_steps']} steps and one start, or {extent['speed_queries']} squares; the contenders in "

@@ -109,12 +109,13 @@ def test_ours_is_held_against_the_peers_pixels_before_and_after_rounding():
     rows = [row("kivuko", 0.5, 0.5, "01"), row("art", 0.5, 0.25, "10")]
     assert excesses(rows) == {(HARDENED, 2): (0.0, 0.25)}
     page = report({
-        "finished": True, "strength": rows, "speed": [], "absent": {}, "date": "2026-01-01", "towers": {},
+        "finished": True, "strength": rows, "speed": [], "absent": {}, "date": "2026-01-01", "processes": 2,
         "extent": vars(EXTENTS["quick"]), "machine": benchmark.describe_with_art(),
     })  # fmt: skip
     assert "in **0 of 1** cells" in page
     assert "+25 points at worst for us, +0 at best" in page
     assert "| 1 / 1 |" in page
+    assert "seconds with 2 processes at work" in page
 
 
 def test_a_ratio_is_the_median_of_the_rounds():

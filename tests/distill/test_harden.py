@@ -71,13 +71,13 @@ def under_attack(model, pictures, anchors, eps):
 
 
 def test_it_withstands_more_and_clean_vectors_stay(tower, pictures):
-    settings = Hardening(eps=16 / 255, steps=40, batch_size=24, learning_rate=2e-3, apart=0.0)
+    settings = Hardening(eps=8 / 255, steps=16, batch_size=24, learning_rate=5e-4, apart=0.0, clean=1.0)
     hardened = harden(tower, pictures, settings)
     anchors = PixelTower(tower).encode(pictures.pixels.float() / 255)
     before, after = (under_attack(model, pictures, anchors, settings.eps) for model in (tower, hardened))
-    assert 1 - after < 0.7 * (1 - before)
-    clean = (PixelTower(hardened).encode(pictures.pixels.float() / 255) * anchors).sum(1)
-    assert clean.mean() > 0.95
+    clean = (PixelTower(hardened).encode(pictures.pixels.float() / 255) * anchors).sum(1).mean().item()
+    assert 1 - after < 0.5 * (1 - before)
+    assert clean > 0.9
     assert not hardened.training
 
 

@@ -11,7 +11,7 @@ from kivuko.errors import UsageError
 from kivuko.studies.low_resource import grid as grids
 from kivuko.studies.low_resource.grid import Grid, has_lexical, quick_grid, steps_for
 from kivuko.studies.low_resource.run_files import run_files
-from kivuko.studies.low_resource.systems import _job, sample
+from kivuko.studies.low_resource.systems import job_of, sample
 
 
 def pairs(count: int) -> Bitext:
@@ -80,7 +80,7 @@ def test_every_objective_learns_from_the_same_sample_and_seeds_differ(bench):
 
 def test_training_sees_nothing_of_the_test_split(bench):
     run = next(r for r in tiny_grid().runs(bench.world.bitext(["sw", "mr"], "train")) if r.recipe is not None)
-    job = _job(run, bench)
+    job = job_of(run, bench)
     split_of = {f"emoji:{one.sequence}": one.split for one in bench.world.emoji}
     for given, split in ((job.bitext, "train"), (job.held_out, "validation")):
         assert {split_of[pair.origin.rpartition(":")[0]] for pair in given} == {split}

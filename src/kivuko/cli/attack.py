@@ -216,11 +216,11 @@ class AttackBars:
     def __init__(self, progress: Progress, total: int) -> None:
         self._progress = progress
         self._all = progress.add_task("attacks", total=total, figures="")
-        self._one = progress.add_task("", total=None, figures="", visible=False)
+        self._one = progress.add_task("", total=1, figures="", visible=False)
 
     def began(self, attack: str, language: str) -> None:
         """See studies.attack.progress.Watch."""
-        self._progress.reset(self._one, total=None, description=f"{attack}, {language}", visible=True)
+        self._progress.reset(self._one, total=1, description=f"{attack}, {language}", visible=True)
 
     def stepped(self, done: int, total: int) -> None:
         """See studies.attack.progress.Watch."""

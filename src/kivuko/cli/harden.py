@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from kivuko.distill.harden_pictures import Pictures
     from kivuko.distill.hardened import HardeningNote
 
-_EPS, _STEPS = "8/255", 300  # of distill.harden.Hardening, which --help must not import
+_EPS, _STEPS = "8/255", 150  # of distill.harden.Hardening, which --help must not import
 _SHIFTED = 0.9  # mean cosine with the old vectors below which an old index should not be used any more
 
 

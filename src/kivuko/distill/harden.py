@@ -32,7 +32,7 @@ from kivuko.errors import ModelError, UsageError
 
 Progress = Callable[[int, int, dict[str, float]], None]  # (step, steps, figures)
 _CHECKPOINT_EVERY = 25
-_RATE, _RATE_WITHOUT_BATCH_NORM = 1e-3, 1e-5  # the latter is what FARE trains vision transformers with
+_RATE, _RATE_WITHOUT_BATCH_NORM = 2e-3, 1e-5  # the latter is what FARE trains vision transformers with
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +43,14 @@ class Hardening:
     perturbation. ``pull``: weight of the squared distance to the original vector. ``apart``: weight of the softmax
     over the pictures' original vectors, at ``temperature``; 0 leaves FARE alone. ``clean``: weight of the same loss
     on the unperturbed views. ``growing``: share of the training in which the radius grows from 0. ``learning_rate``:
-    at its highest; None: 1e-3 for networks with batch normalization, 1e-5 for others.
+    at its highest; None: 2e-3 for networks with batch normalization, 1e-5 for others.
 
     Raises:
         UsageError: a radius outside (0, 1], fewer than one step, a batch of fewer than two.
     """
 
-    eps: float = 4 / 255
-    steps: int = 300
+    eps: float = 8 / 255
+    steps: int = 150
     seed: int = 0
     batch_size: int = 128
     inner_steps: int = 1
@@ -93,7 +93,7 @@ def harden(
         progress: called after every step with (step, steps, figures).
 
     Returns:
-        A SentenceTransformer in float32 and evaluation mode.
+        A SentenceTransformer on the CPU, in float32 and evaluation mode.
 
     Raises:
         ModelError: the model encodes no images, or its loss is no longer a number.
@@ -102,7 +102,7 @@ def harden(
     settings = settings or Hardening()
     if len(pictures) < 2:
         raise UsageError(f"hardening needs at least 2 pictures, here are {len(pictures)}.")
-    model = copy.deepcopy(model).float().eval().requires_grad_(False)
+    model = copy.deepcopy(model).to("cpu").float().eval().requires_grad_(False)
     run = hardening_key(model, pictures, settings)
     training = _Training(model, pictures, settings)
     at = Progressed()

@@ -55,8 +55,8 @@ class TextGoal:
         """
         if vectors.ndim != 2 or vectors.shape[1] != self.gallery.shape[1]:
             raise DataError(
-                f"the encoder gave vectors of shape {vectors.shape}, the pictures' have {self.gallery.shape[1]} numbers: "
-                "take both from the same model."
+                f"the encoder gave vectors of shape {vectors.shape} for a gallery of {self.gallery.shape[1]} numbers a "
+                "picture: take both from the same model."
             )
         if not np.isfinite(vectors).all():
             raise DataError("the encoder gave numbers that are not finite: check its weights.")

@@ -107,10 +107,11 @@ class StaticGradients:
         return F.embedding_bag(flat, self.vectors, starts, mode="mean")
 
     def _finish(self, means: Tensor) -> Tensor:
-        features = {"sentence_embedding": means, "modality": "text"}
+        features: dict[str, Any] = {"sentence_embedding": means, "modality": "text"}
         for module in self.after:
             features = module(features)
-        return F.normalize(features["sentence_embedding"], dim=-1)
+        found: Tensor = F.normalize(features["sentence_embedding"], dim=-1)
+        return found
 
 
 class TransformerGradients:

@@ -18,6 +18,7 @@ from kivuko.edits import Edit, EditKind, all_edits, apply_edit, edit_kinds
 from kivuko.errors import UsageError
 
 _DRAWS = 2  # for each candidate wanted, so that doubles can be left out
+_ENOUGH = 0.8  # of the candidates wanted; with fewer, doubles are so many that all edits are listed and drawn from
 
 
 def greedy_search(
@@ -67,7 +68,7 @@ def draws_of(state: UnderWay, seed: int) -> np.random.Generator:
 
 
 def sampled(text: str, language: str, kinds: Sequence[EditKind], count: int, rng: np.random.Generator) -> list[Edit]:
-    """Return ``count`` random edits of a text, no two with the same result; all there are if they are fewer."""
+    """Return about ``count`` random edits of a text, no two with the same result; all there are if they are fewer."""
     found: dict[str, Edit] = {}
     open_kinds = list(kinds)
     for _ in range(_DRAWS * count):
@@ -81,6 +82,8 @@ def sampled(text: str, language: str, kinds: Sequence[EditKind], count: int, rng
         found.setdefault(apply_edit(text, edit), edit)
         if len(found) == count:
             return list(found.values())
+    if len(found) > _ENOUGH * count:
+        return list(found.values())
     rest = {apply_edit(text, edit): edit for edit in all_edits(text, language, kinds)}
     left = [edit for result, edit in rest.items() if result not in found]
     more = rng.permutation(len(left))[: count - len(found)].tolist()

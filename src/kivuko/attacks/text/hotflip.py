@@ -50,7 +50,7 @@ def hotflip(
 
     def propose(states: Sequence[UnderWay], rows: Sequence[int]) -> list[list[Edit]]:
         told = encoder.gradients([state.text for state in states], goal, rows)
-        return [flips.best(state.text, own, candidates) for state, own in zip(states, told, strict=True)]
+        return flips.best([state.text for state in states], told, candidates)
 
     return search(encoder.encode, texts, languages, goal, propose, edits=edits, progress=progress)
 

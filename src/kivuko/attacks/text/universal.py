@@ -24,8 +24,7 @@ from kivuko.errors import DataError, UsageError
 
 _KIND = "universal"
 _UNITS = 40  # characters that are left out or written otherwise: those that most queries hold
-_SIFTED_ON = 64  # queries that all patterns are tried on
-_KEPT = 24  # patterns that are then tried on all queries
+_SIFTED_ON = 64  # queries that all patterns are tried on; a quarter of the patterns on twice as many, and so on
 _AT_ONCE = 8_192  # texts that are encoded together
 
 
@@ -80,8 +79,9 @@ def universal_edit(
 ) -> list[Pattern]:
     """Find the patterns that harm the queries of one language most; one pattern per edit of the budget.
 
-    All patterns are tried on some of the queries, the worst of them on all. A smaller budget's patterns are the first
-    of a larger one's.
+    All patterns are tried on some of the queries, the worst quarter of them on twice as many, and so on up to all
+    (successive halving, Karnin et al. 2013, in steps of four). A smaller budget's patterns are the first of a larger
+    one's.
 
     Args:
         texts: queries to find them on, in the goal's order.
@@ -93,19 +93,19 @@ def universal_edit(
     """
     if edits < 0:
         raise UsageError(f"an attack with {edits} edits: give 0 or more.")
-    if len(texts) != len(goal.own):
-        raise UsageError(f"{len(texts)} texts and {len(goal.own)} pictures: give one each.")
     if not texts:
         raise DataError("no query to find a universal edit on: give at least one.")
-    everyone = np.arange(len(texts))
-    some = np.sort(np.random.default_rng(seed).permutation(everyone)[:_SIFTED_ON])
+    if len(texts) != len(goal.own):
+        raise UsageError(f"{len(texts)} texts and {len(goal.own)} pictures: give one each.")
+    order = np.random.default_rng(seed).permutation(len(texts))
     now, found = list(texts), list[Pattern]()
     for done in range(edits):
-        pool = _patterns(now, language)
-        if len(some) < len(everyone):
-            means = _mean_reciprocal_ranks(encode, now, goal, pool, some)[1:]
-            pool = [pool[n] for n in np.argsort(means, kind="stable")[:_KEPT].tolist()]
-        means = _mean_reciprocal_ranks(encode, now, goal, pool, everyone)
+        pool, tried_on = _patterns(now, language), _SIFTED_ON
+        while tried_on < len(texts):
+            means = _mean_reciprocal_ranks(encode, now, goal, pool, order[:tried_on])[1:]
+            pool = [pool[n] for n in np.argsort(means, kind="stable")[: -(-len(pool) // 4)].tolist()]
+            tried_on *= 2
+        means = _mean_reciprocal_ranks(encode, now, goal, pool, order)
         worst = int(means.argmin())
         if worst == 0:  # no pattern harms
             break

@@ -18,7 +18,7 @@ from kivuko.studies.attack.victim import QuerySet, Victim, stream
 def attack_texts(victim: Victim, spec: AttackSpec, queries: QuerySet, progress: Progress) -> Attacked:
     """Run one attack of kind "text" on the queries of one language."""
     if spec.attack.needs == "nothing":
-        kind = victim.code_switch([queries.language]) if spec.attack.name == CODE_SWITCH else spec.attack.name
+        kind = victim.code_switch(queries.language) if spec.attack.name == CODE_SWITCH else spec.attack.name
         return _noise(victim, spec, queries, [kind])
     if spec.attack.name == "universal-text":
         return _universal(victim, spec, queries, progress)

@@ -71,6 +71,7 @@ class Victim:
     seed: int = 0
     _pixels: dict[int, Tensor] = field(default_factory=dict)
     _sets: dict[tuple[str, bool], QuerySet] = field(default_factory=dict)
+    _words: dict[str, dict[str, str]] = field(default_factory=dict)
 
     def encode(self, texts: Sequence[str]) -> Vectors:
         """Encode texts: unit vectors, float32 [texts, dim]."""
@@ -111,10 +112,11 @@ class Victim:
         """Return names of training emoji, where universal attacks learn; "en": in English and the teacher's vectors."""
         return self._set(language, training=True)
 
-    def code_switch(self, languages: Sequence[str]) -> EditKind:
+    def code_switch(self, language: str) -> EditKind:
         """Return the edit that says a word in English, as the training bitext has it."""
-        bitext = self.world.bitext(languages, "train")
-        return code_switch({language: word_table(bitext, language) for language in languages})
+        if language not in self._words:
+            self._words[language] = word_table(self.world.bitext([language], "train"), language)
+        return code_switch(self._words)
 
     def _set(self, language: str, training: bool) -> QuerySet:
         if (language, training) not in self._sets:
