@@ -7,7 +7,8 @@ import json
 import pytest
 from command_checks import help_without_heavy_imports, refused
 
-from kivuko.cli.study import _means_table, _sizes
+from kivuko.cli.study import _means_table
+from kivuko.cli.study_options import read_sizes
 from kivuko.evaluation import Record
 
 WORDS = ("study", "low-resource")
@@ -70,7 +71,7 @@ def test_a_size_larger_than_a_language_has_is_refused(run_here, tiny_cldr, few_t
 
 
 def test_sizes_are_read_with_spaces_or_commas_and_once_each():
-    assert _sizes(("100", "300,all", "100")) == (100, 300, None)
+    assert read_sizes(("100", "300,all", "100")) == (100, 300, None)
 
 
 def test_the_table_has_the_mean_over_seeds_of_each_objective_and_size():

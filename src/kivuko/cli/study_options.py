@@ -77,7 +77,7 @@ def grid_changes(ctx: click.Context, options: dict[str, Any]) -> dict[str, Any]:
     if options["seeds"]:
         named["seeds"] = tuple(range(options["seeds"]))
     if options["sizes"]:
-        named["sizes"] = _sizes(options["sizes"])
+        named["sizes"] = read_sizes(options["sizes"])
     if ctx.get_parameter_source("languages") != click.core.ParameterSource.DEFAULT:
         named["languages"] = options["languages"]
     if options["no_translation"]:
@@ -107,8 +107,12 @@ def check_languages(grid: Grid) -> None:
         raise UsageError("none of the languages is a low-resource one: add one, for example --languages sw so.")
 
 
-def _sizes(given: Sequence[str]) -> tuple[Size, ...]:
-    """Read ``100 300 all``, also with commas."""
+def read_sizes(given: Sequence[str]) -> tuple[Size, ...]:
+    """Read ``100 300 all``, also with commas.
+
+    Raises:
+        UsageError: something that is neither a number nor "all".
+    """
     from kivuko.errors import UsageError
 
     words = [word for one in given for word in one.replace(",", " ").split()]
