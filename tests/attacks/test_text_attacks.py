@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from text_scene import LANGUAGES, TEXTS, small_student
 
 from kivuko.attacks.text import (
     Pattern,
@@ -19,22 +20,15 @@ from kivuko.attacks.text import (
     universal_edit,
 )
 from kivuko.encoders.bundle import assemble
-from kivuko.encoders.student import StaticStudent, small_transformer
+from kivuko.encoders.student import small_transformer
 from kivuko.encoders.vocabulary import train_vocabulary
 from kivuko.errors import DataError, ModelError, UsageError
-
-TEXTS = [
-    "paka mweusi", "mbwa mdogo", "samaki mkubwa", "ndege mwekundu", "gari la zimamoto", "nyumba kubwa", "हसरा चेहरा",
-    "लाल हृदय",
-]  # fmt: skip
-LANGUAGES = ["sw"] * 6 + ["mr"] * 2
 
 
 @pytest.fixture(scope="module")
 def student():
     """A static student whose clean queries find their own pictures."""
-    torch.manual_seed(0)
-    return StaticStudent(train_vocabulary(TEXTS, 120), 16).eval()
+    return small_student()
 
 
 @pytest.fixture(scope="module")

@@ -4,29 +4,20 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from text_scene import LANGUAGES, TEXTS, small_student
 
 from kivuko.attacks.text import Pattern, TextGoal, apply_patterns, gradient_encoder, greedy_search, universal_edit
 from kivuko.attacks.text.greedy import sampled
 from kivuko.attacks.text.universal import _mean_reciprocal_ranks, _patterns
 from kivuko.edits import all_edits, apply_edit, edit_kinds, graphemes
-from kivuko.encoders.student import StaticStudent
-from kivuko.encoders.vocabulary import train_vocabulary
 from kivuko.errors import DataError, UsageError
-
-TEXTS = [
-    "paka mweusi", "mbwa mdogo", "samaki mkubwa", "ndege mwekundu", "gari la zimamoto", "nyumba kubwa", "हसरा चेहरा",
-    "लाल हृदय",
-]  # fmt: skip
-LANGUAGES = ["sw"] * 6 + ["mr"] * 2
 
 
 @pytest.fixture(scope="module")
 def encoder():
-    torch.manual_seed(0)
-    return gradient_encoder(StaticStudent(train_vocabulary(TEXTS, 120), 16).eval())
+    return gradient_encoder(small_student())
 
 
 @pytest.fixture(scope="module")

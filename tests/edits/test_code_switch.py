@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from kivuko.bitext import Bitext, Pair
-from kivuko.edits import apply_edit, code_switch, perturb, word_table
+from kivuko.bitext import Bitext, Pair, word_table
+from kivuko.edits import apply_edit, code_switch, perturb
 from kivuko.errors import DataError, UsageError
 
 _TABLES = {"sw": {"paka": "cat", "mweusi": "black", "redio": "redio", "na": " "}, "mr": {"मांजर": "cat"}}

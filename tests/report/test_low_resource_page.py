@@ -7,9 +7,9 @@ import re
 import sys
 from collections import Counter
 from dataclasses import replace
-from html.parser import HTMLParser
 
 import pytest
+from page_elements import Elements
 from study_records import HIGH, LOW, QUALITY, RECIPES, Plan, made_up
 
 from kivuko.errors import MissingDependencyError
@@ -17,35 +17,6 @@ from kivuko.report.low_resource import low_resource_page
 from kivuko.report.low_resource.wording import tied
 
 EVIL = "<script>alert('x')</script>\"&'$x_1$"
-VOID = {"meta", "link", "br"}
-
-
-class Elements(HTMLParser):
-    """Every element of a page with its attributes, and what stands between them."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.found: list[tuple[str, dict[str, str]]] = []
-        self.text: list[str] = []
-        self.open: list[str] = []
-        self.feed(page)
-
-    def handle_starttag(self, tag, attrs):
-        self.found.append((tag, {name: value or "" for name, value in attrs}))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attrs):
-        self.found.append((tag, {name: value or "" for name, value in attrs}))
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        self.text.append(data)
-
-    def named(self, tag: str) -> list[dict[str, str]]:
-        return [attributes for name, attributes in self.found if name == tag]
 
 
 @pytest.fixture(scope="module")

@@ -10,10 +10,10 @@ import re
 import sys
 from collections import Counter
 from dataclasses import replace
-from html.parser import HTMLParser
 
 import pytest
 from click.testing import CliRunner
+from page_elements import Elements
 from PIL import Image
 from robustness_records import ATTACKS, CLEAN, HARDENED, RECIPES, Plan, examples, made_up, png, written
 
@@ -27,37 +27,8 @@ from kivuko.report.robustness.result_tables import gap_table, language_table, ro
 from kivuko.report.robustness.shown_examples import PER_ATTACK, image_examples, text_examples
 
 EVIL = "<script>alert('x')</script>\"&'$x_1$"
-VOID = {"meta", "link", "br", "img"}
 SMALL = Plan(seeds=(0, 1), attacks=("typo", "apgd-own"), concepts=40)
 TINY = replace(SMALL, attacks=("typo",), concepts=20)
-
-
-class Elements(HTMLParser):
-    """Every element of a page with its attributes, and what stands between them."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.found: list[tuple[str, dict[str, str]]] = []
-        self.text: list[str] = []
-        self.open: list[str] = []
-        self.feed(page)
-
-    def handle_starttag(self, tag, attrs):
-        self.found.append((tag, {name: value or "" for name, value in attrs}))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attrs):
-        self.found.append((tag, {name: value or "" for name, value in attrs}))
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        self.text.append(data)
-
-    def named(self, tag: str) -> list[dict[str, str]]:
-        return [attributes for name, attributes in self.found if name == tag]
 
 
 def words(page: str) -> str:

@@ -178,10 +178,8 @@ def _victim(
     model: Path, languages: tuple[str, ...], split: str, most: int | None, seed: int, cldr: Path | None,
     font: Path | None,
 ) -> Victim:  # fmt: skip
-    from kivuko.cli.data import load_world
-    from kivuko.cli.progress import bars
+    from kivuko.cli.data import load_gallery, load_world
     from kivuko.encoders.bundle import has_images, load_bundle, read_about
-    from kivuko.gallery import emoji_gallery
     from kivuko.studies.attack.victim import Victim
 
     bundle, about = load_bundle(model), read_about(model)
@@ -190,15 +188,7 @@ def _victim(
     if not has_images(bundle):
         raise ModelError(f"{model}: encodes text only, so it cannot search pictures. Distil it with an image tower.")
     world = load_world(languages, cldr, font)
-    with bars() as progress:
-        task = None
-
-        def encoded(done: int, total: int) -> None:
-            nonlocal task
-            task = progress.add_task("encoding pictures", total=total, figures="") if task is None else task
-            progress.update(task, completed=done)
-
-        gallery = emoji_gallery(bundle, world, progress=encoded)
+    gallery = load_gallery(bundle, world)
     return Victim(bundle, about, model.resolve().name, world, gallery.vectors, split, most, seed)
 
 

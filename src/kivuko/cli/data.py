@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -11,6 +11,7 @@ from kivuko.cli.options import SpacedValues, languages_option, sources_options
 
 if TYPE_CHECKING:
     from kivuko.datasets.emoji import EmojiWorld
+    from kivuko.gallery import EmojiGallery
 
 
 @click.group("data", context_settings={"help_option_names": ["-h", "--help"]})
@@ -112,3 +113,23 @@ def world_table(world: EmojiWorld) -> object:
     )
     table.caption_justify = "left"
     return table
+
+
+def load_gallery(model: Any, world: EmojiWorld) -> EmojiGallery:
+    """Encode the pictures of a world with a bundle, or read them from the cache; a bar shows if they must be encoded.
+
+    Raises:
+        KivukoError: see ``emoji_gallery``.
+    """
+    from kivuko.cli.progress import bars
+    from kivuko.gallery import emoji_gallery
+
+    with bars() as progress:
+        task = None
+
+        def encoded(done: int, total: int) -> None:
+            nonlocal task
+            task = progress.add_task("encoding pictures", total=total, figures="") if task is None else task
+            progress.update(task, completed=done)
+
+        return emoji_gallery(model, world, progress=encoded)

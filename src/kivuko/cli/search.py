@@ -46,12 +46,10 @@ def command(
     import numpy as np
 
     from kivuko.bitext import clean_text
-    from kivuko.cli.data import load_world
-    from kivuko.cli.progress import bars
+    from kivuko.cli.data import load_gallery, load_world
     from kivuko.cli.progress import out as screen
     from kivuko.encoders.bundle import encode_texts, has_images, knows, load_bundle
     from kivuko.files import refuse_unwritable
-    from kivuko.gallery import emoji_gallery
 
     try:
         " ".join(query).encode()
@@ -70,15 +68,7 @@ def command(
     if not knows(bundle, text):
         raise UsageError(f"'{text[:80]}': no part of it is in the model's vocabulary. Try other words.")
     world = load_world((), cldr, font)
-    with bars() as progress:
-        task = None
-
-        def encoded(done: int, total: int) -> None:
-            nonlocal task
-            task = progress.add_task("encoding pictures", total=total, figures="") if task is None else task
-            progress.update(task, completed=done)
-
-        gallery = emoji_gallery(bundle, world, progress=encoded)
+    gallery = load_gallery(bundle, world)
     vector = encode_texts(bundle, [text])[0]
     if not np.isfinite(vector).all():
         raise ModelError(f"{model}: gives vectors that are no numbers (NaN). Delete the folder and make it again.")

@@ -83,16 +83,7 @@ def distill(
         [{"params": student.parameters()}, {"params": learned.parameters(), "weight_decay": 0.0}],
         lr=peak, weight_decay=schedule.weight_decay, betas=(0.9, 0.98), fused=True,
     )  # fmt: skip
-    at, best = Progressed(), dict[str, Tensor]()
-    if checkpoints and (found := checkpoint_run(checkpoints)) is not None:
-        if found != run:
-            raise UsageError(
-                f"{checkpoints}: belongs to another run (other data, recipe or seed). "
-                "Delete it, or choose another --out."
-            )
-        at, weights, best = load_checkpoint(checkpoints, optimizer)
-        learned.load_state_dict({key: weights.pop(_OWN + key) for key in learned.state_dict()})
-        student.load_state_dict(weights)
+    at, best = _taken_up(checkpoints, run, student, learned, optimizer)
     model, optimizer = accelerator.prepare(student, optimizer)
     if recipe.augmentation and hasattr(student, "remembers"):
         student.remembers = False  # no misspelling comes twice
@@ -128,6 +119,22 @@ def distill(
     student.load_state_dict(best)
     student.eval()
     return Outcome(at.best_step, at.best_score, at.history, time.monotonic() - started)
+
+
+def _taken_up(
+    checkpoints: Path | None, run: str, student: nn.Module, learned: nn.Module, optimizer: torch.optim.Optimizer
+) -> tuple[Progressed, dict[str, Tensor]]:
+    """Load what a killed run left, if it left anything: how far it was, and its best weights."""
+    if checkpoints is None or (found := checkpoint_run(checkpoints)) is None:
+        return Progressed(), {}
+    if found != run:
+        raise UsageError(
+            f"{checkpoints}: belongs to another run (other data, recipe or seed). Delete it, or choose another --out."
+        )
+    at, weights, best = load_checkpoint(checkpoints, optimizer)
+    learned.load_state_dict({key: weights.pop(_OWN + key) for key in learned.state_dict()})
+    student.load_state_dict(weights)
+    return at, best
 
 
 def _read_by_student(

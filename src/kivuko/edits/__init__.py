@@ -4,7 +4,7 @@ from kivuko.edits.edit import Edit, Perturbed, apply_edit
 from kivuko.edits.graphemes import graphemes
 from kivuko.edits.kinds import EDIT_GROUPS, EDIT_KINDS, EditKind, edit_kinds
 from kivuko.edits.noise import all_edits, perturb
-from kivuko.edits.words import code_switch, word_table
+from kivuko.edits.words import code_switch
 
 __all__ = [
     "EDIT_GROUPS",
@@ -18,5 +18,4 @@ __all__ = [
     "edit_kinds",
     "graphemes",
     "perturb",
-    "word_table",
 ]

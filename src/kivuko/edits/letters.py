@@ -23,6 +23,7 @@ def letters_for(grapheme: str, language: str) -> tuple[str, ...]:
     return _letters(script_of(grapheme[0]), primary_code(language)) or _peers(grapheme[0])
 
 
+@cache
 def primary_code(language: str) -> str:
     """Return the part of a language's tag that names the language: "pt" of "pt-BR"."""
     return language.replace("_", "-").split("-")[0].lower()

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from kivuko.bitext import Bitext, word_list
 from kivuko.edits.graphemes import graphemes, is_letter
 from kivuko.edits.place_kind import Change, PlaceKind
-from kivuko.errors import DataError
-from kivuko.languages import language as describe
 
 
 def _join(units: Sequence[str], place: int, _language: str) -> list[Change]:
@@ -63,7 +60,7 @@ def code_switch(tables: Mapping[str, Mapping[str, str]]) -> PlaceKind:
     """Return the kind of edit that says a word in another language; punctuation around it stays.
 
     Args:
-        tables: language code -> word, case folded -> what is said instead; see ``word_table``.
+        tables: language code -> word, case folded -> what is said instead; see ``kivuko.bitext.word_table``.
     """
 
     def options(units: Sequence[str], place: int, language: str) -> list[Change]:
@@ -77,34 +74,6 @@ def code_switch(tables: Mapping[str, Mapping[str, str]]) -> PlaceKind:
         return [(first, last, other)] if other.strip() and other.casefold() != word else []
 
     return PlaceKind("code-switch", "a word said in English, by the bitext", options)
-
-
-def word_table(bitext: Bitext, language: str) -> dict[str, str]:
-    """Read off a bitext which English word goes with each word of a language, by transport plans.
-
-    Returns:
-        Word -> English word, both case folded, for every word of the language's side.
-
-    Raises:
-        UsageError: ``language`` is no language's code.
-        DataError: the bitext holds no pair in that language.
-    """
-    from kivuko.transport import associate
-
-    pairs = bitext.by_language().get(describe(language).code)
-    if not pairs:
-        raise DataError(f"the bitext holds no pair in '{language}', so no word of it can be said in English.")
-    ours, theirs = (
-        [word_list(text) for text in side] for side in zip(*((p.text, p.english) for p in pairs), strict=True)
-    )
-    vocabularies = [sorted({word for sentence in side for word in sentence}) for side in (ours, theirs)]
-    numbers = [{word: number for number, word in enumerate(side)} for side in vocabularies]
-    units = [
-        [[known[word] for word in sentence] for sentence in side]
-        for side, known in zip((ours, theirs), numbers, strict=True)
-    ]
-    best = associate(units[0], units[1], (len(vocabularies[0]), len(vocabularies[1]))).best()
-    return {vocabularies[0][own]: vocabularies[1][english] for own, english in best.items()}
 
 
 WORD_KINDS = (

@@ -1,6 +1,6 @@
 """The lexical baseline: word by word through a table read off the bitext; what the table lacks stays as it is.
 
-The table comes from transport plans over the bitext, one per language (``kivuko.transport.associate``). Words that it
+The table comes from transport plans over the bitext, one per language (``kivuko.bitext.word_table``). Words that it
 does not hold are handed on unchanged: many are names, or spelt as in English.
 """
 
@@ -9,10 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from kivuko.bitext import Bitext, Pair, word_list
+from kivuko.bitext import Bitext, word_list, word_table
 from kivuko.errors import DataError, ModelError
 from kivuko.languages import language as describe
-from kivuko.transport import associate
 
 
 @dataclass(frozen=True)
@@ -48,18 +47,5 @@ def train_lexical(bitext: Bitext, *, regularization: float = 0.5, rounds: int = 
     if not len(bitext):
         raise DataError("no pairs to read a word table off: the bitext is empty.")
     return LexicalTranslator(
-        {code: _table(pairs, regularization, rounds) for code, pairs in bitext.by_language().items()}
+        {code: word_table(bitext, code, regularization=regularization, rounds=rounds) for code in bitext.by_language()}
     )
-
-
-def _table(pairs: tuple[Pair, ...], regularization: float, rounds: int) -> dict[str, str]:
-    sides = [[word_list(text) for text in side] for side in zip(*((p.text, p.english) for p in pairs), strict=True)]
-    words = [sorted({word for sentence in side for word in sentence}) for side in sides]
-    numbers = [{word: number for number, word in enumerate(side)} for side in words]
-    units = [
-        [[known[word] for word in sentence] for sentence in side] for side, known in zip(sides, numbers, strict=True)
-    ]
-    found = associate(
-        units[0], units[1], (len(words[0]), len(words[1])), regularization=regularization, rounds=rounds
-    ).best()
-    return {words[0][ours]: words[1][theirs] for ours, theirs in found.items()}

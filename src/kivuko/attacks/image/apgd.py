@@ -16,7 +16,7 @@ from kivuko.attacks.image.goal import ImageGoal, broken
 from kivuko.attacks.image.losses import Loss, LossName, loss_of
 from kivuko.attacks.image.pgd import looked_at
 from kivuko.attacks.image.pixel_tower import PixelTower
-from kivuko.attacks.image.result import BATCH, AttackedImages, Progress, finished, unchanged
+from kivuko.attacks.image.result import AttackedImages, Progress, finished, rounds, unchanged
 from kivuko.attacks.image.threat import Threat
 from kivuko.errors import UsageError
 
@@ -60,18 +60,11 @@ def apgd(
         return worst
     climbed = loss if callable(loss) else loss_of(goal, loss, aims)
     generator = torch.Generator().manual_seed(seed)
-    total, done = restarts * len(everything.split(BATCH)), 0
-    for restart in range(restarts):
-        for part in everything.split(BATCH):
-            rows = part[~broken(goal, worst.margins[part])] if early_stop else part
-            done += 1
-            if len(rows):
-                first = threat.random_start(pixels[rows], generator) if start is None or restart else start[rows]
-                run = _Run(tower, goal, threat, climbed, steps, early_stop)
-                found, spent = run.climb(pixels[rows], first, rows)
-                _put(worst, finished(tower, pixels[rows], found, goal, rows, threat, spent), rows)
-            if progress:
-                progress(done, total)
+    run = _Run(tower, goal, threat, climbed, steps, early_stop)
+    for restart, rows in rounds(goal, worst, restarts, early_stop, progress):
+        first = threat.random_start(pixels[rows], generator) if start is None or restart else start[rows]
+        found, spent = run.climb(pixels[rows], first, rows)
+        _put(worst, finished(tower, pixels[rows], found, goal, rows, threat, spent), rows)
     return worst
 
 

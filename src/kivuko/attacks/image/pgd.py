@@ -8,7 +8,7 @@ from torch import Tensor
 from kivuko.attacks.image.goal import ImageGoal, broken
 from kivuko.attacks.image.losses import Loss, LossName, loss_of
 from kivuko.attacks.image.pixel_tower import PixelTower
-from kivuko.attacks.image.result import BATCH, AttackedImages, Progress, unchanged
+from kivuko.attacks.image.result import AttackedImages, Progress, rounds, unchanged
 from kivuko.attacks.image.threat import Threat
 from kivuko.errors import UsageError
 
@@ -68,16 +68,9 @@ def pgd(
         return worst
     size = threat.eps * (2.5 / steps if step_size is None else step_size)
     generator = torch.Generator().manual_seed(seed)
-    total, done = restarts * len(everything.split(BATCH)), 0
-    for _ in range(restarts):
-        for part in everything.split(BATCH):
-            rows = part[~broken(goal, worst.margins[part])] if early_stop else part
-            done += 1
-            if len(rows):
-                first = threat.random_start(pixels[rows], generator) if random_start else pixels[rows]
-                _follow(tower, goal, threat, climbed, pixels[rows], first, rows, [size] * steps, early_stop, worst)
-            if progress:
-                progress(done, total)
+    for _, rows in rounds(goal, worst, restarts, early_stop, progress):
+        first = threat.random_start(pixels[rows], generator) if random_start else pixels[rows]
+        _follow(tower, goal, threat, climbed, pixels[rows], first, rows, [size] * steps, early_stop, worst)
     return worst
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from kivuko.attacks.image.goal import ImageGoal
+from kivuko.attacks.image.goal import ImageGoal, broken
 from kivuko.attacks.image.pixel_tower import PixelTower
 from kivuko.attacks.image.threat import Threat
 
@@ -60,3 +60,20 @@ def finished(
 def unchanged(tower: PixelTower, original: Tensor, goal: ImageGoal, rows: Tensor) -> AttackedImages:
     """Return the pictures as they are."""
     return AttackedImages(original.clone(), margins_of(tower, original, goal, rows), torch.zeros_like(rows))
+
+
+def rounds(
+    goal: ImageGoal, worst: AttackedImages, restarts: int, early_stop: bool, progress: Progress | None
+) -> Iterator[tuple[int, Tensor]]:
+    """Yield (restart, rows int64 [batch]) of the pictures to attack next, batch by batch.
+
+    With ``early_stop`` pictures that ``worst`` says are lost by then are left out.
+    """
+    parts = torch.arange(len(worst.margins)).split(BATCH)
+    for restart in range(restarts):
+        for number, part in enumerate(parts):
+            rows = part[~broken(goal, worst.margins[part])] if early_stop else part
+            if len(rows):
+                yield restart, rows
+            if progress:
+                progress(restart * len(parts) + number + 1, restarts * len(parts))

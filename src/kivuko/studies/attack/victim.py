@@ -14,9 +14,10 @@ from torch import Tensor
 
 from kivuko.attacks.image import PixelTower
 from kivuko.attacks.text import GradientEncoder, TextGoal, gradient_encoder
+from kivuko.bitext import word_table
 from kivuko.datasets.emoji import EmojiWorld
 from kivuko.datasets.emoji.world import Query
-from kivuko.edits import EditKind, code_switch, word_table
+from kivuko.edits import EditKind, code_switch
 from kivuko.encoders.bundle import About, encode_texts, quiet
 from kivuko.encoders.teacher import DEFAULT_TEACHER, load_teacher
 from kivuko.errors import DataError

@@ -10,8 +10,8 @@ from functools import cached_property
 
 import numpy as np
 
+from kivuko.bitext import word_table
 from kivuko.datasets.emoji import EmojiWorld, Query
-from kivuko.edits import word_table
 from kivuko.encoders.teacher import TextTeacher
 from kivuko.studies.low_resource.bench import ENGLISH, Bench, make_bench, unit
 from kivuko.studies.robustness.pictures import TowerPictures, tower_folders, tower_pictures, work

@@ -10,7 +10,7 @@ TEXT_NOISE, TEXT_ADVERSARIAL = "text noise", "text adversarial"
 IMAGE_NOISE, IMAGE_ADVERSARIAL, JOINT = "image noise", "image adversarial", "joint"
 GREEDY, HOTFLIP, CODE_SWITCH = "greedy", "hotflip", "code-switch"
 ENGLISH_CRAFTED, OWN_CRAFTED, SEPARATE = "apgd-english", "apgd-own", "sep"
-EDITS, RADIUS, SEVERITY = "edits", "radius on the pixel scale 0-1", "severity"
+EDITS, RADIUS, SEVERITY = "edits", "radius", "severity"
 
 
 def radius(levels: int) -> float:
