@@ -9,7 +9,7 @@ from kivuko.bitext.sampling import hold_out, take_fraction, take_pairs
 from kivuko.bitext.sieve import Sieve
 from kivuko.bitext.tsv import read_tsv
 from kivuko.bitext.word_table import word_table
-from kivuko.bitext.words import spelling_likeness, trigrams, word_list
+from kivuko.bitext.words import spelling_likeness, trigrams, word_list, word_spans
 
 __all__ = [
     "Bitext",
@@ -28,5 +28,6 @@ __all__ = [
     "take_pairs",
     "trigrams",
     "word_list",
+    "word_spans",
     "word_table",
 ]

@@ -18,6 +18,15 @@ def word_list(text: str) -> list[str]:
     return found
 
 
+def word_spans(text: str) -> list[tuple[str, int, int]]:
+    """Return the words of a text with their places: (word, case folded; first character; the one after the last).
+
+    >>> word_spans("Paka, MBWA")
+    [('paka', 0, 4), ('mbwa', 6, 10)]
+    """
+    return [(found.group().casefold(), *found.span()) for found in _WORD.finditer(text)]
+
+
 def spelling_likeness(first: str, second: str) -> float:
     """Return how alike two words are spelt: Dice's coefficient over their letter trigrams, edges included; 0 to 1.
 

@@ -17,6 +17,7 @@ from kivuko.attacks.image import ImageToText, PixelTower, Threat, broken, pgd
 from kivuko.distill.harden import Hardening, hardening_key
 from kivuko.distill.harden_pictures import Pictures
 from kivuko.encoders.bundle import quiet
+from kivuko.encoders.spelling import FILE as SPELLING
 from kivuko.errors import CorruptFileError, ModelError
 from kivuko.files import atomic_path
 
@@ -91,8 +92,9 @@ def stored_like(model: Any, original: Any) -> Any:
 def save_hardened(source: Path, out: Path, model: Any, note: HardeningNote, card: str) -> None:
     """Write a hardened model, whole or not at all; a hardened model that stood at ``out`` is replaced.
 
-    Of a bundle, ``kivuko.json`` and the mean token come along; its ``run`` says that it was hardened, so that the
-    training of its student is not taken to have made this model. Records of evaluations do not come along.
+    Of a bundle, ``kivuko.json``, the mean token and the words for misspelt queries come along; its ``run`` says that it
+    was hardened, so that the training of its student is not taken to have made this model. Records of evaluations do
+    not come along.
 
     Args:
         source: folder of the original model.
@@ -102,15 +104,18 @@ def save_hardened(source: Path, out: Path, model: Any, note: HardeningNote, card
     Raises:
         KivukoError: the disk is full, or something that is not a hardened model stands at ``out``.
     """
+    from kivuko.encoders.spelling_module import without_reading
+
     refuse_not_hardened(out, source)
     with atomic_path(out) as temporary, quiet():
-        model.save(str(temporary), create_model_card=False)
+        without_reading(copy.deepcopy(model)).save(str(temporary), create_model_card=False)
         if (source / _ABOUT).is_file():
             about = json.loads((source / _ABOUT).read_text(encoding="utf-8"))
             about["run"] = f"{about['run']} hardened:{note.key[:24]}"
             (temporary / _ABOUT).write_text(json.dumps(about, indent=1, ensure_ascii=False) + "\n", "utf-8")
-        if (source / _TOKEN_MEAN).is_file():
-            shutil.copyfile(source / _TOKEN_MEAN, temporary / _TOKEN_MEAN)
+        for extra in (_TOKEN_MEAN, SPELLING):
+            if (source / extra).is_file():
+                shutil.copyfile(source / extra, temporary / extra)
         (temporary / _NOTE).write_text(json.dumps(asdict(note), indent=1) + "\n", encoding="utf-8")
         (temporary / "README.md").write_text(card, encoding="utf-8")
 

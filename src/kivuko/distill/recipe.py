@@ -48,6 +48,8 @@ class Start:
         regularization: > 0, entropy weight of the transplant's plans, in units of their cost.
         marginal_penalty: > 0, weight of those plans' marginals, in that unit; None: they must hold.
         spelling: >= 0, bonus for a subword and a word that are spelt the same, in nats; 0: none.
+        neighbours: whether, once trained, a static student reads misspelt words by the training sentences' words that
+            are spelt nearly alike (see ``encoders.spelling``).
     """
 
     vectors: str = "random"
@@ -56,6 +58,7 @@ class Start:
     regularization: float = 0.5
     marginal_penalty: float | None = None
     spelling: float = 0.0
+    neighbours: bool = False
 
 
 @dataclass(frozen=True)
@@ -173,6 +176,7 @@ _START: Mapping[str, Check] = {
     "regularization": POSITIVE,
     "marginal_penalty": POSITIVE,
     "spelling": NOT_NEGATIVE,
+    "neighbours": FLAG,
 }
 
 

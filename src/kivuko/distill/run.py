@@ -21,7 +21,8 @@ from kivuko.distill.teacher_vectors import Progress, teacher_vectors
 from kivuko.distill.trainer import Outcome, distill
 from kivuko.distill.validation import Validation
 from kivuko.encoders.bundle import About, TokenMean, read_about, refuse_foreign_folder, save_bundle
-from kivuko.encoders.student import Student, load_transformer_student, small_transformer
+from kivuko.encoders.spelling import SpellingNeighbours
+from kivuko.encoders.student import StaticStudent, Student, load_transformer_student, small_transformer
 from kivuko.encoders.teacher import TextTeacher
 from kivuko.encoders.vocabulary import train_vocabulary
 from kivuko.errors import DataError
@@ -121,11 +122,16 @@ def train_student(
         job.student, job.bitext, teacher, job.recipe, size=job.vocabulary_size, seed=job.seed,
         progress=watch.encoded if watch else None,
     )  # fmt: skip
-    validation = Validation.from_bitext(job.held_out, job.distractors, vectors)
+    noise = job.recipe.augmentation
+    # A student that learns from misspelt sentences goes on getting better at them when it no longer does at clean ones.
+    asked = job.held_out if noise is None else noise.with_copies(job.held_out, job.seed)
+    validation = Validation.from_bitext(asked, job.distractors, vectors)
     outcome = distill(
         student, job.bitext, vectors, job.recipe, validation,
         seed=job.seed, checkpoints=checkpoints, report=watch.stepped if watch else None,
     )  # fmt: skip
+    if job.recipe.start.neighbours and isinstance(student, StaticStudent):
+        student.spelling = SpellingNeighbours.from_bitext(job.bitext)
     about = About(
         teacher=teacher.name, teacher_source=teacher.source, student=student.name,
         recipe=job.recipe.name, seed=job.seed,

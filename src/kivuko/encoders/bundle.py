@@ -2,7 +2,7 @@
 
 Text goes to the student, images to the tower, and both land in the teacher's space, so an index of images made with
 the English model stays valid. Only modules of sentence-transformers' own are saved: ``SentenceTransformer(path)``
-loads a bundle where Kivuko is not installed.
+loads a bundle where Kivuko is not installed. What reads misspelt words (``spelling.json``) works where it is.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from kivuko.encoders.image_tower import Vectors
+from kivuko.encoders.spelling import SpellingNeighbours
 from kivuko.encoders.student import Student
 from kivuko.encoders.vocabulary import UNKNOWN
 from kivuko.errors import CorruptFileError, ModelError
@@ -95,6 +96,9 @@ def save_bundle(
     with atomic_path(path) as temporary, quiet():
         model = assemble(student, image_tower)
         model.save(str(temporary), create_model_card=False)
+        spelling: SpellingNeighbours | None = getattr(student, "spelling", None)
+        if spelling is not None:
+            spelling.save(temporary)
         (temporary / _ABOUT).write_text(json.dumps(asdict(about), indent=1, ensure_ascii=False) + "\n", "utf-8")
         (temporary / "README.md").write_text(card, encoding="utf-8")
         if token_mean is not None:
@@ -125,8 +129,11 @@ def refuse_foreign_folder(path: Path) -> None:
 def load_bundle(path: Path | str) -> Any:
     """Load a bundle (or any sentence-transformers folder that encodes text) on the CPU.
 
+    A bundle with ``spelling.json`` reads misspelt words by it, which a plain ``SentenceTransformer(path)`` does not.
+
     Raises:
         ModelError: the folder is missing, is not a model, or does not load; names the folder.
+        CorruptFileError: its ``spelling.json`` is damaged.
     """
     from sentence_transformers import SentenceTransformer
 
@@ -137,12 +144,17 @@ def load_bundle(path: Path | str) -> Any:
         raise ModelError(f"{path}: not a model folder (no modules.json in it). Name the folder that --out wrote.")
     try:
         with quiet():
-            return SentenceTransformer(str(path), device="cpu").eval()
+            model = SentenceTransformer(str(path), device="cpu").eval()
     except Exception as problem:  # the loading libraries raise many kinds, all of them the folder's fault
         reason = (str(problem).strip().splitlines() or [type(problem).__name__])[0][:200]
         raise ModelError(
             f"{path}: does not load as a model ({reason}). Delete the folder and make it again."
         ) from problem
+    if (spelling := SpellingNeighbours.load(path)) is not None:
+        from kivuko.encoders.spelling_module import read_misspelt
+
+        read_misspelt(model, spelling)
+    return model
 
 
 def read_about(path: Path | str) -> About | None:

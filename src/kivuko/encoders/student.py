@@ -12,6 +12,7 @@ from tokenizers import Tokenizer
 from tokenizers.processors import TemplateProcessing
 from torch import Tensor, nn
 
+from kivuko.encoders.spelling import SpellingNeighbours
 from kivuko.encoders.token_batch import TokenBatch, masked_mean
 from kivuko.encoders.vocabulary import PAD, UNKNOWN
 from kivuko.errors import ModelError
@@ -55,12 +56,16 @@ class StaticStudent(nn.Module):
         dim: width of the vectors; the teacher's, so that no projection is needed.
         token_dropout: share of subwords that training hides from each sentence.
         fixed: float [last subwords of the vocabulary, dim], vectors that training leaves as they are; None: all learn.
+
+    ``spelling``, where set, reads misspelt words outside training: then a sentence is a weighted mean, over the
+    subwords of their neighbours too, and ``pooled`` is not the mean of the tokens, which stay the text's own.
     """
 
     name = "static"
     rate_factor = 1.0
     remembers = True  # the subwords of training texts, which come again
     fixed: Tensor
+    spelling: SpellingNeighbours | None = None
 
     def __init__(self, tokenizer: Tokenizer, dim: int, token_dropout: float = 0.0, fixed: Tensor | None = None) -> None:
         super().__init__()
@@ -89,6 +94,8 @@ class StaticStudent(nn.Module):
         counts = mask.sum(1)
         rows = torch.repeat_interleave(torch.arange(len(ids), device=self.device), counts)
         pooled = packed.new_zeros(len(ids), self.dim).index_add(0, rows, packed) / counts.clamp(min=1)[:, None]
+        if self.spelling is not None and not self.training:
+            pooled = self._read(texts, pooled)
         return TokenBatch(None, mask, pooled, packed)
 
     def forward(self, texts: list[str]) -> TokenBatch:
@@ -103,6 +110,18 @@ class StaticStudent(nn.Module):
         if self.training and self.remembers and len(self._known_ids) < _MOST_REMEMBERED:
             self._known_ids |= found
         return [self._known_ids[text] if text in self._known_ids else found[text] for text in texts]
+
+    def _read(self, texts: list[str], pooled: Tensor) -> Tensor:
+        """Return sentence vectors [texts, dim] with those of misspelt texts read by their words' neighbours."""
+        assert self.spelling is not None
+        rows: list[Tensor] = []
+        for ids, weights in self.spelling.subwords(self.tokenizer, texts):
+            if weights is None:
+                rows.append(pooled[len(rows)])
+                continue
+            shares = torch.tensor(weights, device=self.device)
+            rows.append(shares @ self._vectors(torch.tensor(ids, device=self.device)) / shares.sum())
+        return torch.stack(rows) if rows else pooled
 
     def _vectors(self, ids: Tensor) -> Tensor:
         """Look subwords up, int64 [tokens] -> [tokens, dim], among those that learn and those that are fixed."""

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from kivuko.attacks.text.goal import TextGoal
+from kivuko.encoders.spelling import SpellingNeighbours
 from kivuko.encoders.student import StaticStudent
 from kivuko.errors import ModelError
 
@@ -69,17 +70,21 @@ class StaticGradients:
         tokenizer: of ``tokenizers``.
         vectors: float [subwords, dim].
         after: modules of ``sentence_transformers`` that the mean goes through.
+        spelling: by which misspelt words are read; the mean is then weighted, see ``SpellingNeighbours.subwords``.
     """
 
-    def __init__(self, tokenizer: Any, vectors: Tensor, after: Sequence[Any] = ()) -> None:
+    def __init__(
+        self, tokenizer: Any, vectors: Tensor, after: Sequence[Any] = (), spelling: SpellingNeighbours | None = None
+    ) -> None:
         self.tokenizer, self.vectors, self.after = tokenizer, vectors.detach().float(), list(after)
+        self.spelling = spelling
         self.pieces = [tokenizer.id_to_token(n) or "" for n in range(len(vectors))]
         self.spellings = _spellings(tokenizer, self.pieces)
 
     @torch.no_grad()
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """See GradientEncoder."""
-        found: NDArray[np.float32] = self._finish(self._means(self.tokenize(texts))).numpy()
+        found: NDArray[np.float32] = self._finish(self._means(self._weighed(texts))).numpy()
         return found
 
     def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
@@ -87,24 +92,40 @@ class StaticGradients:
         return [one.ids for one in self.tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)]
 
     def gradients(self, texts: Sequence[str], goal: TextGoal, rows: Sequence[int]) -> list[TokenGradients]:
-        """See GradientEncoder: of a mean of n vectors, each gets an n-th of the gradient."""
+        """See GradientEncoder: of a mean of n vectors, each gets an n-th of the gradient, or its weight's share.
+
+        Which words a misspelt one is read as is taken as given, so the gradient misses what an edit changes there.
+        """
         encoded = self.tokenizer.encode_batch(list(texts), add_special_tokens=False)
-        means = self._means([one.ids for one in encoded]).requires_grad_()
+        weighed = self._weighed(texts)
+        means = self._means(weighed).requires_grad_()
         with torch.enable_grad():
             (gradient,) = torch.autograd.grad(retrieval_loss(self._finish(means), goal, rows), means)
         return [
             TokenGradients(
                 np.array(one.ids, dtype=np.int64),
                 list(one.offsets),
-                own.expand(len(one.ids), -1) / max(1, len(one.ids)),
+                torch.tensor(shares[: len(one.ids)])[:, None] * own,
             )
-            for one, own in zip(encoded, gradient, strict=True)
+            for one, (_, shares), own in zip(encoded, weighed, gradient, strict=True)
         ]
 
-    def _means(self, ids: Sequence[Sequence[int]]) -> Tensor:
-        flat = torch.tensor([number for one in ids for number in one], dtype=torch.long)
-        starts = torch.tensor(np.cumsum([0, *map(len, ids)])[: len(ids)], dtype=torch.long)
-        return F.embedding_bag(flat, self.vectors, starts, mode="mean")
+    def _weighed(self, texts: Sequence[str]) -> list[tuple[list[int], list[float]]]:
+        """Return the subwords of each text and their shares of its vector, which add up to 1."""
+        if self.spelling is None:
+            return [(ids, [1.0 / len(ids)] * len(ids) if ids else []) for ids in self.tokenize(texts)]
+        found = []
+        for ids, weights in self.spelling.subwords(self.tokenizer, texts):
+            own = [1.0] * len(ids) if weights is None else weights
+            total = sum(own)
+            found.append((ids, [weight / total for weight in own]))
+        return found
+
+    def _means(self, weighed: Sequence[tuple[list[int], list[float]]]) -> Tensor:
+        flat = torch.tensor([number for ids, _ in weighed for number in ids], dtype=torch.long)
+        shares = torch.tensor([share for _, own in weighed for share in own], dtype=torch.float32)
+        starts = torch.tensor(np.cumsum([0, *(len(ids) for ids, _ in weighed)])[: len(weighed)], dtype=torch.long)
+        return F.embedding_bag(flat, self.vectors, starts, mode="sum", per_sample_weights=shares)
 
     def _finish(self, means: Tensor) -> Tensor:
         features: dict[str, Any] = {"sentence_embedding": means, "modality": "text"}
@@ -197,11 +218,12 @@ def gradient_encoder(model: Any) -> GradientEncoder:
         ModelError: the text side is neither static nor a transformer with a fast tokenizer.
     """
     if isinstance(model, StaticStudent):
-        return StaticGradients(model.tokenizer, torch.cat([model.embedding.weight.detach(), model.fixed]).cpu())
+        vectors = torch.cat([model.embedding.weight.detach(), model.fixed]).cpu()
+        return StaticGradients(model.tokenizer, vectors, spelling=model.spelling)
     route = model.modules_for_bundle() if hasattr(model, "modules_for_bundle") else _text_route(model)
     first = route[0]
     if hasattr(first, "embedding") and hasattr(first, "tokenizer"):
-        return StaticGradients(first.tokenizer, first.embedding.weight, route[1:])
+        return StaticGradients(first.tokenizer, first.embedding.weight, route[1:], getattr(first, "spelling", None))
     if getattr(getattr(first, "tokenizer", None), "is_fast", False) and hasattr(first, "model"):
         return TransformerGradients(route)
     raise ModelError(

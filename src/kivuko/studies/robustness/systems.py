@@ -19,7 +19,6 @@ from kivuko.studies.low_resource.systems import job_of, translator_of
 from kivuko.translation.translator import Translator
 
 _BATCH = 256
-_FOLD = 64  # a translator is asked for so many texts at a time
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,10 +89,8 @@ def _translating(translator: Translator, code: str, english: EncodeTexts) -> Enc
 
     def encode(texts: Sequence[str]) -> NDArray[np.float32]:
         distinct = list(dict.fromkeys(texts))
-        spoken: dict[str, str] = {}
-        for start in range(0, len(distinct), _FOLD):
-            part = distinct[start : start + _FOLD]
-            spoken.update(zip(part, translator.translate(part, code), strict=True))
+        # All at once: the translator puts texts of like length together, and a short one does not wait for a long one.
+        spoken = dict(zip(distinct, translator.translate(distinct, code), strict=True))
         return english([spoken[text] for text in texts])
 
     return encode

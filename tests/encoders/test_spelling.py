@@ -1,0 +1,174 @@
+"""Reading misspelt words by the training sentences' words that are spelt nearly alike."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kivuko.attacks.text import gradient_encoder
+from kivuko.bitext import Bitext, Pair
+from kivuko.encoders.bundle import About, encode_texts, load_bundle, save_bundle
+from kivuko.encoders.spelling import FILE, SpellingNeighbours
+from kivuko.encoders.spelling_module import ReadingStaticEmbedding, without_reading
+from kivuko.encoders.student import StaticStudent
+from kivuko.encoders.vocabulary import train_vocabulary
+from kivuko.errors import CorruptFileError
+
+PAIRS = (
+    *(Pair("sw", "paka mweusi", "black cat", "t"),) * 4,
+    Pair("sw", "simba na paka", "lion and cat", "t"),
+    *(Pair("fi", "musta kissa", "black cat", "t"),) * 4,
+    Pair("fi", "sauna ja pakka", "sauna and pack", "t"),
+)
+KNOWN = ["paka mweusi", "simba na paka", "musta kissa"]
+
+
+@pytest.fixture(scope="module")
+def spelling():
+    return SpellingNeighbours.from_bitext(Bitext(PAIRS))
+
+
+@pytest.fixture(scope="module")
+def vocabulary():
+    return train_vocabulary([pair.text for pair in PAIRS], size=60)
+
+
+@pytest.fixture
+def student(vocabulary, spelling):
+    torch.manual_seed(0)
+    student = StaticStudent(vocabulary, 16).eval()
+    student.spelling = spelling
+    return student
+
+
+def test_words_are_counted_by_language(spelling):
+    row = spelling.words.index("paka")
+    assert spelling.counts[:, row].tolist() == [5, 0]
+    assert spelling.languages == ("sw", "fi")
+    assert len(SpellingNeighbours.from_bitext(Bitext(PAIRS), most=2).words) == 2
+
+
+def test_shares_of_a_word_add_up_to_one_and_known_words_are_themselves(spelling):
+    known, misspelt = spelling.readings(["paka", "mwuesi"])
+    assert known == {"paka": 1.0}
+    assert sum(misspelt.values()) == pytest.approx(1.0)
+    assert misspelt["mweusi"] > 2 * misspelt["mwuesi"] > 0
+
+
+def test_the_other_words_tell_the_language(spelling):
+    swahili = spelling.readings(["pakaa", "mweusi"])[0]
+    finnish = spelling.readings(["pakaa", "musta"])[0]
+    assert swahili["paka"] > 0.7 > finnish["paka"]
+    assert finnish["pakka"] > swahili.get("pakka", 0)
+
+
+@pytest.mark.parametrize("word", ["pk", "ab", "xyzxyz", "mweusimweusi", "ng"])
+def test_short_words_and_those_like_no_other_stay_as_they_are(spelling, word):
+    assert spelling.readings([word]) == [{word: 1.0}]
+
+
+def test_fewer_edits_count_more(spelling):
+    one, two = spelling.readings(["simbaa"])[0]["simba"], spelling.readings(["simbaae"])[0]["simba"]
+    assert one > two > 0
+
+
+def test_known_texts_keep_their_vectors(student):
+    read = student.encode_tokens(KNOWN).pooled
+    student.spelling = None
+    torch.testing.assert_close(read, student.encode_tokens(KNOWN).pooled)
+
+
+def test_a_misspelt_text_comes_nearer_to_what_was_meant(student, vocabulary):
+    meant, read = student.encode_tokens(["paka mweusi", "paka mwuesi"]).pooled
+    student.spelling = None
+    plain = student.encode_tokens(["paka mwuesi"]).pooled[0]
+    cosine = torch.nn.functional.cosine_similarity
+    assert cosine(read, meant, dim=0) > cosine(plain, meant, dim=0) + 0.05
+
+
+def test_the_vector_is_the_weighted_mean_that_subwords_tells_of(student, vocabulary, spelling):
+    ((ids, weights),) = spelling.subwords(vocabulary, ["paka mwuesi"])
+    own = vocabulary.encode("paka mwuesi").ids
+    assert ids[: len(own)] == own
+    assert weights[0] == 1.0
+    assert 0 < weights[len(own) - 1] < 0.5
+    expected = torch.tensor(weights) @ student.embedding.weight[ids] / sum(weights)
+    torch.testing.assert_close(student.encode_tokens(["paka mwuesi"]).pooled[0], expected)
+
+
+def test_training_reads_what_is_written(student):
+    student.train()
+    trained = student.encode_tokens(["paka mwuesi"]).pooled
+    student.spelling = None
+    torch.testing.assert_close(trained, student.encode_tokens(["paka mwuesi"]).pooled)
+
+
+def _bundle(student, folder):
+    about = About("t", "t", "static", "optical-robust", 0, {"sw": 5, "fi": 5})
+    save_bundle(folder, student, None, about, "# A model\n")
+    return load_bundle(folder)
+
+
+def test_student_bundle_and_attacks_agree(student, tmp_path):
+    texts = [*KNOWN, "paka mwuesi", "simbba", "", "mustaa kisa!", "🦁"]
+    expected = torch.nn.functional.normalize(student.encode_tokens(texts).pooled, dim=-1).detach().numpy()
+    model = _bundle(student, tmp_path / "model")
+    for found in (
+        encode_texts(model, texts), gradient_encoder(student).encode(texts), gradient_encoder(model).encode(texts),
+    ):  # fmt: skip
+        np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_a_bundle_loads_without_kivuko_and_then_reads_what_is_written(student, tmp_path):
+    from sentence_transformers import SentenceTransformer
+
+    _bundle(student, tmp_path / "model")
+    told = "".join(file.read_text() for file in (tmp_path / "model").rglob("*.json") if file.name != "kivuko.json")
+    assert "kivuko" not in told
+    plain = SentenceTransformer(str(tmp_path / "model"), device="cpu")
+    student.spelling = None
+    expected = torch.nn.functional.normalize(student.encode_tokens(["paka mwuesi"]).pooled, dim=-1).detach().numpy()
+    np.testing.assert_allclose(plain.encode(["paka mwuesi"]), expected, atol=1e-6)
+
+
+def test_a_loaded_model_is_saved_as_it_was(student, tmp_path):
+    model = _bundle(student, tmp_path / "model")
+    assert isinstance(model[0].sub_modules["text"][0], ReadingStaticEmbedding)
+    without_reading(model).save(str(tmp_path / "again"), create_model_card=False)
+    assert "kivuko" not in "".join(file.read_text() for file in (tmp_path / "again").rglob("*.json"))
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[]", '{"counts": {}}', '{"counts": {"sw": {"paka": -1}}}',
+                                     '{"counts": {"sw": {"paka": "x"}}}', '{"counts": {"sw": ["paka"]}}'])  # fmt: skip
+def test_a_damaged_file_is_named(student, tmp_path, content):
+    _bundle(student, tmp_path / "model")
+    (tmp_path / "model" / FILE).write_text(content)
+    with pytest.raises(CorruptFileError, match=FILE):
+        load_bundle(tmp_path / "model")
+
+
+def test_the_words_survive_a_round_trip(spelling, tmp_path):
+    spelling.save(tmp_path)
+    again = SpellingNeighbours.load(tmp_path)
+    assert again.readings(["mwuesi", "paka"])[0] == pytest.approx(spelling.readings(["mwuesi", "paka"])[0])
+    assert SpellingNeighbours.load(tmp_path / "nowhere") is None
+    assert json.loads((tmp_path / FILE).read_text())["counts"]["fi"]["musta"] == 4
+
+
+@given(st.text(max_size=30))
+def test_any_text_has_a_finite_vector(text):
+    spelling = SpellingNeighbours.from_bitext(Bitext(PAIRS))
+    vocabulary = _vocabulary()
+    ((ids, weights),) = spelling.subwords(vocabulary, [text])
+    assert weights is None or (len(weights) == len(ids) and sum(weights) > 0 and min(weights) >= 0)
+
+
+def _vocabulary(known=[]):  # noqa: B006  made once
+    if not known:
+        known.append(train_vocabulary([pair.text for pair in PAIRS], size=60))
+    return known[0]
