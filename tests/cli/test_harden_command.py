@@ -10,10 +10,13 @@ import pytest
 import torch
 from command_checks import help_without_heavy_imports, refused
 from PIL import Image
+from sentence_transformers import SentenceTransformer
 
+from kivuko.bitext import Bitext, Pair
 from kivuko.distill.hardened import read_hardening
 from kivuko.encoders.bundle import About, TokenMean, encode_texts, load_bundle, read_about, read_token_mean, save_bundle
 from kivuko.encoders.image_tower import SmallImageTower, encode_images, load_image_tower
+from kivuko.encoders.spelling import SpellingNeighbours
 from kivuko.encoders.student import StaticStudent
 from kivuko.encoders.vocabulary import train_vocabulary
 from kivuko.errors import CorruptFileError
@@ -34,6 +37,7 @@ def place(tmp_path_factory):
     torch.manual_seed(0)
     tower = SmallImageTower(12, size=32).eval().to_sentence_transformer()
     student = StaticStudent(train_vocabulary(["paka mbwa nyumba", "paka", "mbwa"] * 5, size=60), 12)
+    student.spelling = SpellingNeighbours.from_bitext(Bitext((Pair("sw", "paka mbwa nyumba", "cat dog house", "t"),)))
     about = About("t", "t", "static", "optical", 0, {"sw": 3}, run="abc")
     save_bundle(place / "bundle", student, tower, about, "card", TokenMean(torch.arange(12.0), "t"))
     save_bundle(place / "text", student, None, about, "card")
@@ -66,8 +70,11 @@ def test_a_bundle_keeps_its_text_side_and_what_it_says_of_itself(harden, place, 
     assert "1 files left out" in err
     assert "mean cosine" in out
     before, after = load_bundle(place / "bundle"), load_bundle(tmp_path / "out")
-    texts = ["paka", "mbwa nyumba"]
+    texts = ["paka", "mbwa nyumba", "mbwa nymuba"]
     np.testing.assert_array_equal(encode_texts(before, texts), encode_texts(after, texts))
+    as_written = SentenceTransformer(str(tmp_path / "out"), device="cpu").encode(texts)
+    np.testing.assert_allclose(as_written[:2], encode_texts(after, texts)[:2], atol=1e-6)
+    assert np.abs(as_written[2] - encode_texts(after, texts)[2]).max() > 1e-3, "misspelt words are still read"
     picture = [Image.open(place / "pictures" / "0.png")]
     moved = np.abs(encode_images(before, picture) - encode_images(after, picture)).max()
     assert moved > 1e-4

@@ -137,16 +137,16 @@ def test_a_temperature_is_learned_if_the_recipe_says_so():
 
 def test_a_student_starts_at_random_unless_told_otherwise():
     assert parse_recipe(MSE, "mine", "mine.toml").start == Start()
-    assert Start() == Start("random", 1.0, False, 0.5, None, 0.0)
+    assert Start() == Start("random", 1.0, False, 0.5, None, 0.0, False)
 
 
 def test_a_student_with_every_entry():
     found = parse_recipe(
         MSE + '[student]\nvectors = "transplant"\nscale = 2\nteacher_words = true\nregularization = 1\n'
-        "marginal_penalty = 3\nspelling = 0",
+        "marginal_penalty = 3\nspelling = 0\nneighbours = true",
         "mine", "mine.toml",
     ).start  # fmt: skip
-    assert found == Start("transplant", 2.0, True, 1.0, 3.0, 0.0)
+    assert found == Start("transplant", 2.0, True, 1.0, 3.0, 0.0, True)
     assert {type(value) for value in (found.scale, found.regularization, found.marginal_penalty)} == {float}
 
 

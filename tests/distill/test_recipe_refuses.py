@@ -147,6 +147,7 @@ def test_a_wrong_schedule_is_named(entry, message):
         ("vectors = true", "vectors = True is none of"),
         ("scale = 0", "[student] scale = 0 is not a positive number"),
         ("scale = inf", "scale = inf is not a positive number"),
+        ("neighbours = 1", "[student] neighbours = 1 is neither true nor false"),
         ("teacher_words = 1", "[student] teacher_words = 1 is neither true nor false"),
         ("regularization = 0", "regularization = 0 is not a positive number"),
         ("marginal_penalty = -1", "marginal_penalty = -1 is not a positive number"),

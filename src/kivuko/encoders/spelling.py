@@ -12,6 +12,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +31,22 @@ _EDIT = 3.0  # nats that an edit costs
 _FREQUENCY = 0.5  # exponent of a word's frequency
 _ITSELF = 0.03  # weight of the word as it stands; a word of frequency 1 without an edit would have 1
 _SMOOTHING = 0.1  # added to counts where languages are told apart
-_TOGETHER = 256  # words that are searched for at a time
 _MOST_REMEMBERED = 200_000
 
 Subwords = tuple[list[int], list[float] | None]  # numbers, and their weights where they are not all 1
-_Near = tuple[NDArray[np.int64], NDArray[np.float64]]  # rows of the words, their distances in edits
+
+
+@dataclass(frozen=True, eq=False)
+class _Near:
+    """Words near a misspelt one.
+
+    ``rows`` [near]; ``channel`` [near]: what their edits cost, as a factor; ``spoken`` [languages]: the logarithms of
+    how probable they all are in each.
+    """
+
+    rows: NDArray[np.int64]
+    channel: NDArray[np.float64]
+    spoken: NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,14 +106,18 @@ class SpellingNeighbours:
         spoken: NDArray[np.float64] | None = None
         found = []
         for word in words:
-            rows, distances = self._near.get(word, _NOTHING) if self._may_be_misspelt(word) else _NOTHING
-            if not len(rows):
+            near = self._near[word] if self._may_be_misspelt(word) else None
+            if near is None or not len(near.rows):
                 found.append({word: 1.0})
                 continue
             spoken = self._language(words) if spoken is None else spoken
-            weights = (spoken @ self.counts[:, rows] ** _FREQUENCY) * np.exp(-_EDIT * distances)
+            weights = (spoken @ self._frequencies[:, near.rows]) * near.channel
             shares = weights / (weights.sum() + _ITSELF)
-            own = {self.words[row]: float(share) for row, share in zip(rows, shares, strict=True) if share > 1e-3}
+            own = {
+                self.words[row]: share
+                for row, share in zip(near.rows.tolist(), shares.tolist(), strict=True)
+                if share > 1e-3
+            }
             found.append({word: 1.0 - sum(own.values()), **own})
         return found
 
@@ -138,35 +154,65 @@ class SpellingNeighbours:
         from rapidfuzz.distance import OSA
         from rapidfuzz.process import cdist
 
-        new = sorted(words - self._near.keys())
+        new = sorted(word for word in words if word not in self._near)
         if len(self._near) + len(new) > _MOST_REMEMBERED:
             self._near.clear()
             new = sorted(words)
-        for start in range(0, len(new), _TOGETHER):
-            part = new[start : start + _TOGETHER]
-            distances = cdist(part, self.words, scorer=OSA.distance, score_cutoff=MOST_EDITS, dtype=np.uint8)
-            for word, own in zip(part, distances, strict=True):
-                # At least two letters must be left of a word that was changed so much.
-                rows = np.flatnonzero(own <= min(MOST_EDITS, len(word) - 2))
-                self._near[word] = rows, own[rows].astype(np.float64)
+        for word in new:
+            # Two letters at least must be left of a word that was changed so much.
+            most = min(MOST_EDITS, len(word) - 2)
+            rows = self._candidates(word, most)
+            likely = [self.words[row] for row in rows.tolist()]
+            distances = cdist([word], likely, scorer=OSA.distance, score_cutoff=most, dtype=np.uint8)[0]
+            kept = distances <= most
+            channel = np.exp(-_EDIT * distances[kept].astype(np.float64))
+            chance = self.counts[:, rows[kept]] @ channel / self.counts.sum(1).clip(min=1)
+            self._near[word] = _Near(rows[kept], channel, np.log(chance + 1e-7))
+
+    def _candidates(self, word: str, edits: int) -> NDArray[np.int64]:
+        """Return the rows of the words that may be so near: an edit changes the set of letters by two at most."""
+        lengths, letters = self._shapes
+        like = np.bitwise_count(letters ^ _letters(word)) <= 2 * edits
+        like &= np.abs(lengths - len(word)) <= edits
+        return np.flatnonzero(like)
+
+    @cached_property
+    def _frequencies(self) -> NDArray[np.float64]:
+        return np.power(self.counts, _FREQUENCY, dtype=np.float64)
+
+    @cached_property
+    def _spoken(self) -> NDArray[np.float64]:
+        """The logarithms of how probable each word is in each language, [languages, words]."""
+        smooth = self.counts.astype(np.float64) + _SMOOTHING
+        found: NDArray[np.float64] = np.log(smooth / smooth.sum(1, keepdims=True))
+        return found
+
+    @cached_property
+    def _shapes(self) -> tuple[NDArray[np.int32], NDArray[np.uint64]]:
+        return (
+            np.array([len(word) for word in self.words], dtype=np.int32),
+            np.array([_letters(word) for word in self.words], dtype=np.uint64),
+        )
 
     def _language(self, words: Sequence[str]) -> NDArray[np.float64]:
         """Return how probable each language is, [languages], by the words, misspelt ones among them."""
-        totals = self.counts.sum(1)
         found = np.zeros(len(self.languages))
         for word in words:
-            row = self._row.get(word)
-            if row is not None:
-                found += np.log((self.counts[:, row] + _SMOOTHING) / (totals + _SMOOTHING * len(self.words)))
-            elif self._may_be_misspelt(word) and len(self._near[word][0]):
-                rows, distances = self._near[word]
-                found += np.log(self.counts[:, rows] @ np.exp(-_EDIT * distances) / totals.clip(min=1) + 1e-7)
+            if (row := self._row.get(word)) is not None:
+                found += self._spoken[:, row]
+            elif (near := self._near.get(word)) is not None and len(near.rows):
+                found += near.spoken
         likely = np.exp(found - found.max())
         shares: NDArray[np.float64] = likely / likely.sum()
         return shares
 
 
-_NOTHING: _Near = (np.zeros(0, dtype=np.int64), np.zeros(0))
+def _letters(word: str) -> np.uint64:
+    """Return the set of a word's letters as bits; letters may share one."""
+    found = 0
+    for letter in word:
+        found |= 1 << (ord(letter) % 64)
+    return np.uint64(found)
 
 
 def _weighed(

@@ -62,6 +62,8 @@ def model_card(about: About, records: Sequence[Record] = (), recipe_description:
             "",
             "- A student knows the words of its bitext; others are guessed from subwords. English is not one of its",
             "  languages unless the bitext held it: put English queries to the teacher.",
+            "- If `spelling.json` lies beside this card, Kivuko reads misspelt words by it; the lines above read them",
+            "  as they are written.",
             "- Where the image side is Kivuko's emoji tower, it knows emoji and no photographs.",
             "",
             "## Licences",
