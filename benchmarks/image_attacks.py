@@ -1,7 +1,7 @@
 """Attacks on images: Kivuko against the Adversarial Robustness Toolbox, on the same towers, pictures and radii.
 
-``python -m benchmarks.image_attacks [--quick | --full] [--resume] [--hardened FOLDER]`` writes ``image_attacks.json``
-and ``image_attacks.md`` to ``benchmarks/results/``. What has been measured is written after every cell.
+``python -m benchmarks.image_attacks [--quick | --full] [--resume] [--hardened FOLDER]`` writes
+``image_attacks.json`` and ``image_attacks.md`` to ``benchmarks/results/``, anew after every cell.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from benchmarks.image_attacks_contenders import Contender, contenders, describe_with_art
 from benchmarks.image_attacks_measure import Row, speed, strength
-from benchmarks.image_attacks_setting import EXTENTS, RADII, Extent, Setting, emoji_setting, tower_folders
+from benchmarks.image_attacks_setting import EXTENTS, Extent, Setting, emoji_setting, tower_folders
 from benchmarks.image_attacks_table import report
 from benchmarks.machine import usable_cores
 from kivuko.files import sha256_of, write_text
@@ -36,14 +36,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the benchmark as the command line asks for it."""
     parser = argparse.ArgumentParser(prog="benchmarks.image_attacks", description=__doc__.splitlines()[0])
     size = parser.add_mutually_exclusive_group()
-    size.add_argument("--quick", action="store_true", help="few pictures and steps, under a minute")
+    size.add_argument("--quick", action="store_true", help="few pictures, steps and radii, about a minute")
     size.add_argument("--full", action="store_true", help="published step counts and restarts, hours")
     parser.add_argument("--resume", action="store_true", help="go on with a run that was stopped")
     parser.add_argument("--hardened", type=Path, help="folder of a hardened image tower instead of the shipped one")
+    parser.add_argument("--processes", type=int, default=min(2, usable_cores()), help="that measure strength at once")
     asked = parser.parse_args(arguments)
     torch.set_num_threads(1)
     extent = EXTENTS["quick" if asked.quick else "full" if asked.full else "normal"]
-    run(extent, tower_folders(asked.hardened), RESULTS, resume=asked.resume, workers=min(2, usable_cores()))
+    run(extent, tower_folders(asked.hardened), RESULTS, resume=asked.resume, workers=asked.processes)
 
 
 def run(
@@ -73,7 +74,7 @@ def run(
     results["processes"] = 1 if make else workers  # those at work while strength was measured
     done = {(row["setting"], row["contender"], row["radius"]) for row in results["strength"]}
     # The cells that tell most come first: a run that is stopped early has something to say.
-    places = [(name, radius) for name in reversed(list(towers)) for radius in reversed(RADII)]
+    places = [(name, radius) for name in reversed(list(towers)) for radius in reversed(extent.radii)]
     cells = [(name, one.name, radius) for name, radius in places for one in present]
     todo = [cell for cell in cells if cell not in done]
     timed = len(extent.parts) * extent.rounds * len(present)
@@ -139,8 +140,9 @@ def _start(
     """Return the results to add to: those of the run to go on with, or none yet."""
     files = {name: place / "model.safetensors" for name, place in towers.items()}
     weights = {name: sha256_of(file) for name, file in files.items() if file.is_file()}
+    size = {**asdict(extent), "radii": list(extent.radii)}  # as JSON gives it back
     fresh: dict[str, Any] = {
-        "machine": describe_with_art(), "date": time.strftime("%Y-%m-%d"), "extent": asdict(extent), "towers": weights,
+        "machine": describe_with_art(), "date": time.strftime("%Y-%m-%d"), "extent": size, "towers": weights,
         "absent": absent, "finished": False, "strength": [], "speed": [],
     }  # fmt: skip
     file = folder / "image_attacks.json"

@@ -16,7 +16,7 @@ from kivuko.attacks.image import ImageToText, PixelTower, broken
 from kivuko.datasets.emoji import emoji_world, shipped_image_tower
 
 UNDEFENDED, HARDENED = "undefended", "hardened"
-RADII = (1, 2, 4)  # of 255, L-inf
+RADII = (1, 2, 4, 8)  # of 255, L-inf; at the last one most pictures fall, so that it tells attacks apart best
 SPEED_RADIUS = 1  # small, so that few pictures fall and both sides go on with the same ones
 _PARTS = ("apgd-ce", "apgd-dlr", "square")
 
@@ -40,6 +40,7 @@ class Extent:
     speed_steps: int
     speed_queries: int
     rounds: int
+    radii: tuple[int, ...] = RADII
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -50,8 +51,8 @@ class Extent:
 EXTENTS = {
     one.name: one
     for one in (
-        Extent("quick", 12, 10, 1, 15, False, 12, 5, 10, 3),
-        Extent("normal", 100, 25, 5, 50, False, 64, 12, 20, 5),
+        Extent("quick", 12, 10, 1, 15, False, 12, 5, 10, 3, (2, 8)),
+        Extent("normal", 60, 20, 5, 40, False, 48, 10, 15, 5),
         Extent("full", 200, 100, 5, 1000, True, 128, 50, 100, 9),
     )
 }

@@ -14,7 +14,7 @@ from kivuko.attacks.text import gradient_encoder
 from kivuko.bitext import Bitext, Pair
 from kivuko.encoders.bundle import About, encode_texts, load_bundle, save_bundle
 from kivuko.encoders.spelling import FILE, SpellingNeighbours
-from kivuko.encoders.spelling_module import ReadingStaticEmbedding, without_reading
+from kivuko.encoders.spelling_module import ReadingStaticEmbedding, misspelt_words, without_reading
 from kivuko.encoders.student import StaticStudent
 from kivuko.encoders.vocabulary import train_vocabulary
 from kivuko.errors import CorruptFileError
@@ -122,6 +122,14 @@ def test_student_bundle_and_attacks_agree(student, tmp_path):
         encode_texts(model, texts), gradient_encoder(student).encode(texts), gradient_encoder(model).encode(texts),
     ):  # fmt: skip
         np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_a_model_says_what_it_read_otherwise(student, tmp_path):
+    model = _bundle(student, tmp_path / "model")
+    found = misspelt_words(model, "Paka MWUESI!")
+    assert list(found) == ["mwuesi"]
+    assert next(iter(found["mwuesi"])) == "mweusi"
+    assert misspelt_words(without_reading(model), "Paka MWUESI!") == {}
 
 
 def test_a_bundle_loads_without_kivuko_and_then_reads_what_is_written(student, tmp_path):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -49,6 +49,7 @@ def command(
     from kivuko.cli.data import load_gallery, load_world
     from kivuko.cli.progress import out as screen
     from kivuko.encoders.bundle import encode_texts, has_images, knows, load_bundle
+    from kivuko.encoders.spelling_module import misspelt_words
     from kivuko.files import refuse_unwritable
 
     try:
@@ -81,6 +82,8 @@ def command(
             click.echo(json.dumps(found, ensure_ascii=False))
     else:
         screen.print(hits_table(text, hits))
+        for word, readings in misspelt_words(bundle, text).items():
+            screen.print(f"'{word}' read as {_shares(readings)}", style="dim", soft_wrap=True, markup=False)
     if picture is not None:
         draw_hits(text, [world.picture(hit.image) for hit in hits], picture)
         if not as_json:
@@ -97,6 +100,10 @@ def hits_table(text: str, hits: Sequence[Hit]) -> Table:
     for rank, hit in enumerate(hits, start=1):
         table.add_row(str(rank), hit.sequence, hit.name, f"{hit.score:.3f}")
     return table
+
+
+def _shares(readings: Mapping[str, float]) -> str:
+    return ", ".join(f"{word} ({share:.0%})" for word, share in list(readings.items())[:3])
 
 
 def draw_hits(text: str, pictures: Sequence[Image.Image], place: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from typing import Any
 
 import torch
@@ -9,6 +10,7 @@ from sentence_transformers.sentence_transformer.modules import StaticEmbedding
 from torch import Tensor
 from torch.nn import functional as F
 
+from kivuko.bitext import word_list
 from kivuko.encoders.spelling import SpellingNeighbours
 
 
@@ -50,6 +52,18 @@ def read_misspelt(model: Any, spelling: SpellingNeighbours) -> None:
         reading = ReadingStaticEmbedding(route[0].tokenizer, embedding_weights=route[0].embedding.weight.detach())
         reading.spelling = spelling
         route[0] = reading.eval()
+
+
+def misspelt_words(model: Any, text: str) -> dict[str, dict[str, float]]:
+    """Return the words of a text that a loaded model reads otherwise than written: word -> {reading: share}, likeliest
+    first; empty for a model that reads what is written."""
+    route = model[0].sub_modules["text"] if hasattr(model[0], "sub_modules") else model
+    if not isinstance(route[0], ReadingStaticEmbedding):
+        return {}
+    words = word_list(unicodedata.normalize("NFKC", text))
+    found = zip(words, route[0].spelling.readings(words), strict=True)
+    ranked = {word: dict(sorted(own.items(), key=lambda entry: -entry[1])) for word, own in found}
+    return {word: own for word, own in ranked.items() if next(iter(own)) != word}
 
 
 def without_reading(model: Any) -> Any:
