@@ -150,6 +150,10 @@ def test_hardened_recipe_stands_beside_its_counterpart(found):
     recovered = [text for name, text in column(table, "recovered", "300 pairs") if name == "typo"]
     # plain falls from 0.6 to 0.5 of itself, hardened from 0.58 to 0.75 of itself: (0.435 - 0.3) / 0.3
     assert float(recovered[1].split()[0].lstrip("+")) == pytest.approx(45, abs=4)
+    unharmed = Plan(clean={"optical": 0.5, "optical-robust": 0.52}, kept={"optical": 0.999, "optical-robust": 0.999},
+                    seeds=(0,), attacks=("typo",))  # fmt: skip
+    shares = [text for _, text in column(text_hardening_table(examine(*made_up(unharmed))), "recovered", "300 pairs")]
+    assert set(shares) == {"–"}, "of a loss of nothing no share can be won back"
     named = {**RECIPES, "tough": {"kind": "distillation", "transport": True, "robust": True, "counterpart": "optical"}}
     other = Plan(clean={"optical": 0.5, "tough": 0.5}, protocol={"recipes": named}, seeds=(0,), attacks=("typo",))
     assert "Hardened tough against plain optical" in text_hardening_table(examine(*made_up(other))).groups[0].heading

@@ -12,6 +12,8 @@ from kivuko.report.robustness.findings import Findings
 from kivuko.report.robustness.result_tables import figure_of
 from kivuko.report.robustness.study import RobustnessStudy, Spot, System, over_seeds
 
+_LEAST_LOSS = 0.01  # of MAP; of less, a share says nothing
+
 
 def counterpart(study: RobustnessStudy, objective: str) -> str:
     """Return the recipe that a hardened one is compared with: as the header says, or its name without "robust"."""
@@ -43,7 +45,8 @@ def text_hardening_table(findings: Findings) -> Table | None:
     return Table(
         "Recipes that saw perturbed text in training, beside the same recipe without: low-resource mean MAP, means "
         "over seeds. Recovered is the share of what the attack costs the plain recipe (its clean less its attacked "
-        "MAP) that the hardened one wins back. In brackets 95 % t intervals over seeds.",
+        f"MAP) that the hardened one wins back, where it costs at least {_LEAST_LOSS} of MAP. In brackets 95 % t "
+        "intervals over seeds.",
         ("attack", "budget", "plain", "hardened", "difference [95 %]", "recovered"),
         groups,
         words=2,
@@ -64,7 +67,7 @@ def _text_rows(study: RobustnessStudy, plain: System, hardened: System) -> list[
         gained = over_seeds({seed: sides[1][seed] - sides[0][seed] for seed in shared})
         clean = study.clean_values(plain, study.blocks(plain, attack) if attack else [])
         lost = sum(clean.get(seed, 0.0) - sides[0][seed] for seed in shared) / len(shared)
-        recovered = per_cent(gained.mean / lost) if attack and gained and lost > 0 else DASH
+        recovered = per_cent(gained.mean / lost) if attack and gained and lost >= _LEAST_LOSS else DASH
         name, budget = (attack[0], budget_label(study.facts(attack[0]).unit, attack[1])) if attack else ("clean", DASH)
         told = [figure_of(over_seeds(side)) for side in sides]
         rows.append(Row(Cell(name), cells(budget, *told, signed_spread(gained, 3), recovered)))
