@@ -29,7 +29,7 @@ MOST_WORDS = 50_000  # of all languages; the search for neighbours takes time wi
 _SHORTEST = 3  # letters of a word that may be misspelt: of two letters anything can be made
 _EDIT = 3.0  # nats that an edit costs
 _FREQUENCY = 0.5  # exponent of a word's frequency
-_ITSELF = 0.03  # weight of the word as it stands; a word of frequency 1 without an edit would have 1
+_ITSELF = 0.01  # weight of the word as it stands; a word of frequency 1 without an edit would have 1
 _SMOOTHING = 0.1  # added to counts where languages are told apart
 _MOST_REMEMBERED = 200_000
 

@@ -62,7 +62,7 @@ STANDARD_PLAN = Plan()
 QUICK_PLAN = Plan(
     noise=(("typo", (1, 2)),), spoken=("typo",), greedy_edits=1, greedy_candidates=8, hotflip_edits=1,
     corruptions=(("gaussian-noise", (3,)),), radii=(2, 8), own_radii=(8,), steps=5, own_steps=3,
-    attacked=20, own_attacked=8, hotflip_attacked=8,
+    attacked=12, own_attacked=8, hotflip_attacked=8,
 )  # fmt: skip
 
 
