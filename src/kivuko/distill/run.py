@@ -126,12 +126,12 @@ def train_student(
     # A student that learns from misspelt sentences goes on getting better at them when it no longer does at clean ones.
     asked = job.held_out if noise is None else noise.with_copies(job.held_out, job.seed)
     validation = Validation.from_bitext(asked, job.distractors, vectors)
+    if job.recipe.start.neighbours and isinstance(student, StaticStudent):
+        student.spelling = SpellingNeighbours.from_bitext(job.bitext)
     outcome = distill(
         student, job.bitext, vectors, job.recipe, validation,
         seed=job.seed, checkpoints=checkpoints, report=watch.stepped if watch else None,
     )  # fmt: skip
-    if job.recipe.start.neighbours and isinstance(student, StaticStudent):
-        student.spelling = SpellingNeighbours.from_bitext(job.bitext)
     about = About(
         teacher=teacher.name, teacher_source=teacher.source, student=student.name,
         recipe=job.recipe.name, seed=job.seed,

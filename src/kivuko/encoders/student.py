@@ -57,8 +57,8 @@ class StaticStudent(nn.Module):
         token_dropout: share of subwords that training hides from each sentence.
         fixed: float [last subwords of the vocabulary, dim], vectors that training leaves as they are; None: all learn.
 
-    ``spelling``, where set, reads misspelt words outside training: then a sentence is a weighted mean, over the
-    subwords of their neighbours too, and ``pooled`` is not the mean of the tokens, which stay the text's own.
+    ``spelling``, where set, reads misspelt words: a sentence with some is then a weighted mean, over the subwords of
+    their neighbours too, and ``pooled`` is not the mean of the tokens, which stay the text's own.
     """
 
     name = "static"
@@ -94,7 +94,7 @@ class StaticStudent(nn.Module):
         counts = mask.sum(1)
         rows = torch.repeat_interleave(torch.arange(len(ids), device=self.device), counts)
         pooled = packed.new_zeros(len(ids), self.dim).index_add(0, rows, packed) / counts.clamp(min=1)[:, None]
-        if self.spelling is not None and not self.training:
+        if self.spelling is not None:
             pooled = self._read(texts, pooled)
         return TokenBatch(None, mask, pooled, packed)
 
@@ -114,14 +114,19 @@ class StaticStudent(nn.Module):
     def _read(self, texts: list[str], pooled: Tensor) -> Tensor:
         """Return sentence vectors [texts, dim] with those of misspelt texts read by their words' neighbours."""
         assert self.spelling is not None
-        rows: list[Tensor] = []
-        for ids, weights in self.spelling.subwords(self.tokenizer, texts):
-            if weights is None:
-                rows.append(pooled[len(rows)])
-                continue
-            shares = torch.tensor(weights, device=self.device)
-            rows.append(shares @ self._vectors(torch.tensor(ids, device=self.device)) / shares.sum())
-        return torch.stack(rows) if rows else pooled
+        found = self.spelling.subwords(self.tokenizer, texts)
+        misspelt = [(row, ids, weights) for row, (ids, weights) in enumerate(found) if weights is not None]
+        if not misspelt:
+            return pooled
+        # One look-up for all of them: each would bring its own gradient of the whole vocabulary.
+        ids = torch.tensor([number for _, own, _ in misspelt for number in own], device=self.device)
+        shares = torch.tensor([share for _, _, own in misspelt for share in own], device=self.device)
+        lengths = torch.tensor([len(own) for _, own, _ in misspelt], device=self.device)
+        texts_of = torch.repeat_interleave(torch.arange(len(misspelt), device=self.device), lengths)
+        sums = pooled.new_zeros(len(misspelt), self.dim).index_add(0, texts_of, shares[:, None] * self._vectors(ids))
+        totals = shares.new_zeros(len(misspelt)).index_add(0, texts_of, shares)
+        rows = torch.tensor([row for row, _, _ in misspelt], device=self.device)
+        return pooled.index_copy(0, rows, sums / totals[:, None])
 
     def _vectors(self, ids: Tensor) -> Tensor:
         """Look subwords up, int64 [tokens] -> [tokens, dim], among those that learn and those that are fixed."""
