@@ -101,11 +101,16 @@ def test_the_vector_is_the_weighted_mean_that_subwords_tells_of(student, vocabul
     torch.testing.assert_close(student.encode_tokens(["paka mwuesi"]).pooled[0], expected)
 
 
-def test_training_reads_what_is_written(student):
+def test_training_reads_misspelt_words_too_and_teaches_their_neighbours(student, vocabulary):
+    read = student.encode_tokens(["paka mwuesi", "simba"]).pooled
     student.train()
-    trained = student.encode_tokens(["paka mwuesi"]).pooled
-    student.spelling = None
-    torch.testing.assert_close(trained, student.encode_tokens(["paka mwuesi"]).pooled)
+    learned = student.encode_tokens(["paka mwuesi", "simba"]).pooled
+    torch.testing.assert_close(learned, read)
+    learned[0].sum().backward()
+    steps = student.embedding.weight.grad[:, 0]
+    meant, own = vocabulary.encode("mweusi").ids, vocabulary.encode("mwuesi").ids
+    assert (steps[meant] > 0.1).all()  # nearly all of the word's half of the mean
+    assert 0 < steps[own[-1]] < steps[meant].min()
 
 
 def _bundle(student, folder):

@@ -48,8 +48,8 @@ class Start:
         regularization: > 0, entropy weight of the transplant's plans, in units of their cost.
         marginal_penalty: > 0, weight of those plans' marginals, in that unit; None: they must hold.
         spelling: >= 0, bonus for a subword and a word that are spelt the same, in nats; 0: none.
-        neighbours: whether a static student, in training and after, reads misspelt words by the training sentences' words that
-            are spelt nearly alike (see ``encoders.spelling``).
+        neighbours: whether a static student, in training and after, reads misspelt words by the training sentences'
+            words that are spelt nearly alike (see ``encoders.spelling``).
     """
 
     vectors: str = "random"
