@@ -85,12 +85,13 @@ def encoder_of(encoder: Encoder) -> EncodeTexts:
 
 
 def _translating(translator: Translator, code: str, english: EncodeTexts) -> EncodeTexts:
-    """Translate each distinct text, then encode the English."""
+    """Translate each distinct text once, then encode the English: many queries come again, or are not changed."""
+    spoken: dict[str, str] = {}
 
     def encode(texts: Sequence[str]) -> NDArray[np.float32]:
-        distinct = list(dict.fromkeys(texts))
+        new = [text for text in dict.fromkeys(texts) if text not in spoken]
         # All at once: the translator puts texts of like length together, and a short one does not wait for a long one.
-        spoken = dict(zip(distinct, translator.translate(distinct, code), strict=True))
+        spoken.update(zip(new, translator.translate(new, code) if new else [], strict=True))
         return english([spoken[text] for text in texts])
 
     return encode
