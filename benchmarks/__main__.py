@@ -1,7 +1,11 @@
 """``python -m benchmarks``: run every benchmark that this machine can run."""
 
+from benchmarks.indexing import main as indexing
+from benchmarks.search import main as search
 from benchmarks.training_step import main as training_step
 from benchmarks.transport import main as transport
 
 transport()
 training_step()
+indexing([])
+search([])

@@ -21,6 +21,10 @@ class ModelError(KivukoError):
     """A model folder, name or weight file cannot be loaded, or does not fit what it is used with."""
 
 
+class GalleryError(KivukoError):
+    """A gallery is missing, in use, empty, or was made with another model or from other sources."""
+
+
 class CorruptFileError(KivukoError):
     """A file that Kivuko wrote (cache, checkpoint, records) no longer holds what was written."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import itertools
 import json
 import os
@@ -13,6 +14,7 @@ import pytest
 from command_checks import help_without_heavy_imports
 from PIL import Image
 
+from kivuko.cli.main import COMMANDS
 from kivuko.evaluation import read_per_query, read_records
 
 
@@ -85,6 +87,18 @@ def test_demo_leaves_a_model_records_and_a_picture(demo):
     assert "fertility" in card
     assert "kivuko search" in printed
     assert not list(out.glob("*.training"))
+
+
+def test_demo_ends_with_the_two_commands_that_open_the_page(demo):
+    """They name what the demo built, and each is a command that there is, with these options."""
+    out, printed = demo
+    index, serve = [line.split() for line in printed.rstrip().splitlines()[-2:]]
+    assert index[-6:] == ["index", f"{out}/model", "--dataset", "emoji", "--out", f"{out}/gallery"]
+    assert serve[-2:] == ["serve", f"{out}/gallery"]
+    assert any(" attack " in line and f"{out}/model" in line for line in printed.splitlines())
+    for words in (index[-6:], serve[-2:]):
+        command = importlib.import_module(COMMANDS[words[0]][0]).command
+        command.make_context(words[0], words[1:])
 
 
 def test_demo_teacher_is_the_ceiling_and_training_beats_the_floor(demo):

@@ -120,36 +120,22 @@ def _readable(text: str, name: str) -> str:
 def _align(
     model: Path, teacher_name: str | None, text: str, english: str, regularizations: Sequence[float], options: Any
 ) -> tuple[TextTeacher, list[Alignment]]:
-    from kivuko.encoders.alignment import align
-    from kivuko.encoders.bundle import centres_student, load_bundle, quiet, read_about, read_token_mean
-    from kivuko.encoders.teacher import load_teacher
+    from kivuko.encoders.aligner import load_aligner, teacher_named_by
+    from kivuko.encoders.bundle import load_bundle
 
-    bundle, about = load_bundle(model), read_about(model)
-    source = teacher_name or (about.teacher_source if about else "")
-    if not source:
-        raise UsageError(f"{model}: does not say which English teacher it belongs to. Name one: --teacher NAME.")
+    bundle = load_bundle(model)
+    if not teacher_name:
+        try:
+            teacher_named_by(model)
+        except UsageError as problem:
+            raise UsageError(f"{problem} Name one: --teacher NAME.") from problem
     try:
-        with quiet():
-            teacher = load_teacher(source)
+        aligner = load_aligner(model, bundle, teacher_name)
     except ModelError as problem:
         if teacher_name:
             raise
         raise ModelError(f"{problem} It is the teacher that {model} names; --teacher names another.") from problem
-    centre = read_token_mean(model, teacher.fingerprint)
-    return teacher, [
-        align(
-            bundle,
-            teacher,
-            text,
-            english,
-            regularization=one,
-            centre=centre,
-            student_centred=centres_student(model),
-            name=str(model),
-            **options,
-        )
-        for one in regularizations
-    ]
+    return aligner.teacher, [aligner.align(text, english, regularization=one, **options) for one in regularizations]
 
 
 def _panel(alignment: Alignment, method: str, by_token: bool) -> Panel:

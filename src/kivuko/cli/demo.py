@@ -68,8 +68,15 @@ def command(
     program = "kivuko" if on_path else shlex.quote(str(called))
     screen.print(f"\nDone in {time.monotonic() - started:.0f} s. Look at {files.picture}, then try:", soft_wrap=True)
     for line in (
-        f"{program} search {files.model} {shlex.quote(sample)}",
-        f"{program} evaluate {files.model} --languages {' '.join(languages)}",
+        f"{program} search {shlex.quote(str(files.model))} {shlex.quote(sample)}",
+        f"{program} evaluate {shlex.quote(str(files.model))} --languages {' '.join(languages)}",
+        f"{program} attack {shlex.quote(str(files.model))} --attack typo:edits=2 --languages {' '.join(languages)}",
         f"{program} distill --bitext sw=your-pairs.tsv --out my-model",
+    ):
+        screen.print(f"  {line}", soft_wrap=True)
+    screen.print("\nThe search page, on what was just built:", soft_wrap=True)
+    for line in (
+        f"{program} index {shlex.quote(str(files.model))} --dataset emoji --out {shlex.quote(str(files.gallery))}",
+        f"{program} serve {shlex.quote(str(files.gallery))}",
     ):
         screen.print(f"  {line}", soft_wrap=True)

@@ -4,93 +4,164 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from kivuko.cli.options import sources_options
-from kivuko.errors import ModelError, UsageError
+from kivuko.errors import GalleryError, KivukoError, UsageError
 
 if TYPE_CHECKING:
     from PIL import Image
     from rich.table import Table
 
-    from kivuko.gallery import Hit
+    from kivuko.gallery import EmojiHit
 
 
 @click.command("search", context_settings={"help_option_names": ["-h", "--help"]})
-@click.argument("model", type=click.Path(path_type=Path))
-@click.argument("query", nargs=-1, required=True)
+@click.argument("gallery", type=click.Path(path_type=Path))
+@click.argument("query", nargs=-1)
 @click.option("-k", "--top", type=click.IntRange(1, 100), default=10, show_default=True, help="Number of results.")
+@click.option(
+    "--where", multiple=True, metavar="CONDITION",
+    help='Only pictures of which this holds, like "licence=cc0" or "width>=800" (=, !=, <, <=, >, >=, ~ contains). '
+    "Said again: all must hold.",
+)  # fmt: skip
+@click.option("--like", type=int, metavar="ID", help="Search with a picture of the gallery instead of a QUERY.")
+@click.option("--picture", "asked_picture", type=click.Path(path_type=Path), help="Search with a picture's file.")
+@click.option("--model", type=click.Path(path_type=Path), help="Model's folder.  [default: the gallery's own]")
+@click.option("--index", "kind", default="auto", show_default=True, metavar="KIND", help="flat, hnsw, ivf or auto.")
+@click.option(
+    "--storage", default="auto", show_default=True, metavar="NUMBERS",
+    help="What the index keeps: float32, float16, int8 or auto.",
+)  # fmt: skip
 @click.option("--image", "picture", type=click.Path(path_type=Path), help="Also write the results as a picture (PNG).")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON Lines instead of a table.")
+@click.option(
+    "--preview/--no-preview", default=None, help="Show the pictures in the terminal.  [default: where it can]"
+)
 @sources_options
 def command(
-    model: Path,
+    gallery: Path,
     query: tuple[str, ...],
     top: int,
+    where: tuple[str, ...],
+    like: int | None,
+    asked_picture: Path | None,
+    model: Path | None,
+    kind: str,
+    storage: str,
     picture: Path | None,
     as_json: bool,
+    preview: bool | None,
     cldr: Path | None,
     font: Path | None,
 ) -> None:
-    """Search the emoji gallery with QUERY, in any language that MODEL was trained on.
+    """Search GALLERY with QUERY, in any language that its model was trained on.
+
+    GALLERY is what 'kivuko index' made. With a model's folder in its place, the emoji that Kivuko brings are searched.
 
     \b
     Examples:
-      kivuko search kivuko-demo/model "paka mweusi"
-      kivuko search kivuko-demo/model काळी मांजर --image out.png
+      kivuko search my.gallery "paka mweusi"
+      kivuko search my.gallery काळी मांजर --where "licence=cc0" --where "width>=800"
+      kivuko search my.gallery --like 17
+      kivuko search my.gallery --picture photo.jpg --json
+      kivuko search kivuko-demo/model "paka mweusi" --image out.png
     """
-    import json
-
-    import numpy as np
-
-    from kivuko.bitext import clean_text
-    from kivuko.cli.data import load_gallery, load_world
-    from kivuko.cli.progress import out as screen
-    from kivuko.encoders.bundle import encode_texts, has_images, knows, load_bundle
-    from kivuko.encoders.spelling_module import misspelt_words
     from kivuko.files import refuse_unwritable
 
-    try:
-        " ".join(query).encode()
-    except UnicodeEncodeError as problem:
-        raise UsageError("the query is not UTF-8 text: set the terminal to UTF-8 and write it again.") from problem
-    text = clean_text(" ".join(query))  # as the bitext was
-    if not text:
-        raise UsageError('the query is empty: write a few words, for example "paka mweusi".')
-    if picture is not None and picture.suffix.lower() not in (".png", ".jpg", ".jpeg", ".webp"):
-        raise UsageError(f"--image {picture}: end the name in .png, .jpg or .webp.")
     if picture is not None:
+        if picture.suffix.lower() not in (".png", ".jpg", ".jpeg", ".webp"):
+            raise UsageError(f"--image {picture}: end the name in .png, .jpg or .webp.")
         refuse_unwritable(picture)
+    _check_question(query, like, asked_picture)
+    if _is_gallery(gallery):
+        from kivuko.cli.search_gallery import Asked, search_gallery
+
+        asked = Asked(query, like, asked_picture, top, where)
+        search_gallery(gallery, model, asked, kind, storage, picture, as_json, preview)
+        return
+    for option, said in {
+        "--where": where, "--like": like is not None, "--picture": asked_picture, "--model": model,
+        "--index": kind != "auto", "--storage": storage != "auto",
+    }.items():  # fmt: skip
+        if said:
+            hint = f"Make one: kivuko index {gallery} --dataset emoji --out emoji.gallery"
+            raise UsageError(f"{option} is for galleries, and {gallery} is a model. {hint}")
+    _search_emoji(gallery, " ".join(query), top, picture, as_json, preview, cldr, font)
+
+
+def _check_question(query: tuple[str, ...], like: int | None, picture: Path | None) -> None:
+    """Raise UsageError unless exactly one thing is searched for, and words are words; before anything is loaded."""
+    given = [bool(query), like is not None, picture is not None]
+    how = 'a few words ("paka mweusi"), --like ID or --picture FILE.'
+    if not any(given):
+        raise UsageError(f"QUERY is missing: write {how}")
+    if sum(given) > 1:
+        raise UsageError(f"more than one thing to search for: write only {how}")
+    if query:
+        from kivuko.gallery.query import clean_query
+
+        clean_query(" ".join(query))
+
+
+def _is_gallery(path: Path) -> bool:
+    """Tell a gallery from a model.
+
+    Raises:
+        GalleryError: the path is neither.
+    """
+    if (path / "gallery.sqlite").is_file():
+        return True
+    if (path / "modules.json").is_file():
+        return False
+    if not path.exists():
+        raise GalleryError(f"{path}: no such gallery or model. 'kivuko index' makes a gallery, 'kivuko demo' a model.")
+    raise GalleryError(
+        f"{path}: neither a gallery nor a model (no gallery.sqlite and no modules.json in it). "
+        "'kivuko index MODEL photos/ --out my.gallery' makes a gallery."
+    )
+
+
+def _search_emoji(
+    model: Path, query: str, top: int, picture: Path | None, as_json: bool, preview: bool | None,
+    cldr: Path | None, font: Path | None,
+) -> None:  # fmt: skip
+    """Search the emoji world's pictures with a model that has no gallery yet."""
+    import json
+
+    from kivuko.cli.data import load_gallery, load_world
+    from kivuko.cli.preview import show_pictures
+    from kivuko.cli.progress import out as screen
+    from kivuko.encoders.bundle import has_images, load_bundle
+    from kivuko.errors import ModelError
+    from kivuko.gallery.query import clean_query, encode_queries
+
+    text = clean_query(query)
     bundle = load_bundle(model)
     if not has_images(bundle):
         raise ModelError(f"{model}: encodes text only, so it cannot search pictures. Distil it with an image tower.")
-    if not knows(bundle, text):
-        raise UsageError(f"'{text[:80]}': no part of it is in the model's vocabulary. Try other words.")
+    vector = encode_queries(bundle, [text], str(model))[0]
     world = load_world((), cldr, font)
     gallery = load_gallery(bundle, world)
-    vector = encode_texts(bundle, [text])[0]
-    if not np.isfinite(vector).all():
-        raise ModelError(f"{model}: gives vectors that are no numbers (NaN). Delete the folder and make it again.")
-    if not vector.any():
-        raise UsageError(f"'{text[:80]}': no part of it is in the model's vocabulary. Try other words.")
     hits = gallery.search(vector, top)
+    pictures = [world.picture(hit.image) for hit in hits]
     if as_json:
         for rank, hit in enumerate(hits, start=1):
             found = {"rank": rank, "emoji": hit.sequence, "name": hit.name, "score": round(hit.score, 6)}
             click.echo(json.dumps(found, ensure_ascii=False))
     else:
+        show_pictures(pictures, preview)
         screen.print(hits_table(text, hits))
-        for word, readings in misspelt_words(bundle, text).items():
-            screen.print(f"'{word}' read as {_shares(readings)}", style="dim", soft_wrap=True, markup=False)
+        print_readings(bundle, text)
     if picture is not None:
-        draw_hits(text, [world.picture(hit.image) for hit in hits], picture)
+        draw_hits(text, pictures, picture)
         if not as_json:
             screen.print(f"picture: {picture}", soft_wrap=True)
 
 
-def hits_table(text: str, hits: Sequence[Hit]) -> Table:
+def hits_table(text: str, hits: Sequence[EmojiHit]) -> Table:
     """Return the results as a table for the terminal."""
     from kivuko.report.tables import compact_table
 
@@ -102,16 +173,31 @@ def hits_table(text: str, hits: Sequence[Hit]) -> Table:
     return table
 
 
+def print_readings(model: Any, text: str) -> None:
+    """Say which words of a query the model reads otherwise than written."""
+    from kivuko.cli.progress import out as screen
+    from kivuko.encoders.spelling_module import misspelt_words
+
+    for word, readings in misspelt_words(model, text).items():
+        screen.print(f"'{word}' read as {_shares(readings)}", style="dim", soft_wrap=True, markup=False)
+
+
 def _shares(readings: Mapping[str, float]) -> str:
     return ", ".join(f"{word} ({share:.0%})" for word, share in list(readings.items())[:3])
 
 
 def draw_hits(text: str, pictures: Sequence[Image.Image], place: Path) -> None:
-    """Write the query and its pictures, best first, as one image; the name's ending says which format."""
+    """Write the query and its pictures, best first, as one image; the name's ending says which format.
+
+    Raises:
+        KivukoError: there is nothing to draw, or it cannot be written.
+    """
     from kivuko.files import atomic_path
     from kivuko.report.lettering import script_of
     from kivuko.report.picture import ResultRow, results_picture
 
+    if not pictures:
+        raise KivukoError(f"{place}: nothing was found, so there is nothing to draw. Loosen --where.")
     kind = "JPEG" if place.suffix.lower() in (".jpg", ".jpeg") else place.suffix[1:].upper()
     with atomic_path(place) as temporary:
         results_picture([ResultRow(text, "", script_of(text), "", pictures)], "").save(temporary, format=kind)

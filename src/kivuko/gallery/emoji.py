@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 
 from kivuko.datasets.emoji import EmojiWorld
 from kivuko.encoders.bundle import has_images
+from kivuko.encoders.fingerprint import image_fingerprint
 from kivuko.encoders.image_tower import Vectors, encode_images
 from kivuko.errors import CorruptFileError, ModelError
 from kivuko.files import atomic_path, cache_folder
@@ -24,7 +25,7 @@ _BATCH = 128
 
 
 @dataclass(frozen=True)
-class Hit:
+class EmojiHit:
     """One search result: the picture's row, its emoji, its English name, and the cosine with the query."""
 
     image: int
@@ -40,12 +41,12 @@ class EmojiGallery:
     world: EmojiWorld
     vectors: Vectors
 
-    def search(self, query: np.ndarray[Any, np.dtype[np.float32]], k: int = 10) -> list[Hit]:
+    def search(self, query: np.ndarray[Any, np.dtype[np.float32]], k: int = 10) -> list[EmojiHit]:
         """Return the ``k`` pictures nearest to a unit query vector [dim], best first, by exact search."""
         scores = self.vectors @ query
         best = np.argsort(-scores, kind="stable")[:k]
         sequences, english = self.world.image_sequences, self.world.annotations["en"]
-        return [Hit(int(row), sequences[row], english[sequences[row]].name, float(scores[row])) for row in best]
+        return [EmojiHit(int(row), sequences[row], english[sequences[row]].name, float(scores[row])) for row in best]
 
 
 def emoji_gallery(
@@ -59,7 +60,7 @@ def emoji_gallery(
     """
     if not has_images(model):
         raise ModelError("this model encodes text only, so it cannot search pictures. Distil it with an image tower.")
-    key = hashlib.sha256(f"2:{world.fingerprint}:{_image_side(model)}".encode()).hexdigest()
+    key = hashlib.sha256(f"2:{world.fingerprint}:{image_fingerprint(model)}".encode()).hexdigest()
     file = (cache or cache_folder() / "gallery") / f"emoji-{key[:24]}.safetensors"
     if not file.is_file():
         parts = []
@@ -88,13 +89,3 @@ def emoji_gallery(
 
 def _digest(vectors: Vectors) -> str:
     return hashlib.sha256(f"{vectors.dtype} {vectors.shape}".encode() + vectors.tobytes()).hexdigest()
-
-
-def _image_side(model: Any) -> str:
-    """Hash the weights of a model's image route: vectors are valid for these weights only."""
-    side = model[0].sub_modules["image"] if hasattr(model[0], "sub_modules") else model
-    digest = hashlib.sha256()
-    for name, value in sorted(side.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()

@@ -45,6 +45,11 @@ class DemoFiles:
         return self.out / "baseline-mse"
 
     @property
+    def gallery(self) -> Path:
+        """Where the closing lines propose to index the emoji: the demo itself makes none."""
+        return self.out / "gallery"
+
+    @property
     def records(self) -> Path:
         """Records of both, of the teacher and of the floor."""
         return self.out / "records.jsonl"

@@ -1,0 +1,109 @@
+"""Pictures in the terminal: by kitty's or iTerm2's protocol, else as half blocks where there are colors enough."""
+
+from __future__ import annotations
+
+import base64
+import io
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from kivuko.errors import UsageError
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+KITTY, ITERM, BLOCKS = "kitty", "iterm2", "blocks"
+_CELL = (10, 20)  # pixels of a character, about
+_THUMBNAIL = (14, 7)  # characters that one picture takes
+_CHUNK = 4096  # most bytes of one command of kitty's protocol
+
+
+def protocol(environment: Mapping[str, str], color_system: str | None) -> str | None:
+    """Return how a terminal shows pictures, told by its environment; None if it cannot.
+
+    Inside tmux and screen, which swallow the protocols' commands, half blocks are left.
+    """
+    program, terminal = environment.get("TERM_PROGRAM", ""), environment.get("TERM", "")
+    if not (environment.get("TMUX") or terminal.startswith(("screen", "tmux"))):
+        if environment.get("KITTY_WINDOW_ID") or terminal in ("xterm-kitty", "xterm-ghostty") or program == "ghostty":
+            return KITTY
+        if program in ("iTerm.app", "WezTerm") or environment.get("LC_TERMINAL") == "iTerm2":
+            return ITERM
+    return BLOCKS if color_system in ("truecolor", "256") else None
+
+
+def show_pictures(pictures: Sequence[Image.Image], wanted: bool | None) -> None:
+    """Show pictures side by side, best first, above the table of results.
+
+    Args:
+        wanted: True: show them, an error if the terminal cannot; None: show them if it can; False: do not.
+
+    Raises:
+        UsageError: they were asked for and the terminal cannot show them.
+    """
+    from kivuko.cli.progress import out as screen
+
+    if wanted is False or not pictures:
+        return
+    how = protocol(os.environ, screen.color_system) if screen.is_terminal else None
+    if how is None:
+        if wanted:
+            raise UsageError("--preview: this is no terminal that shows pictures. Use --image out.png instead.")
+        return
+    columns = max(1, screen.width // _THUMBNAIL[0])
+    for start in range(0, len(pictures), columns):
+        row = pictures[start : start + columns]
+        for line in rendered(contact_sheet(row, how), how, len(row) * _THUMBNAIL[0]):
+            sys.stdout.write(line)
+        labels = "".join(f"{number:^{_THUMBNAIL[0]}}" for number in range(start + 1, start + len(row) + 1))
+        sys.stdout.write(f"{labels.rstrip()}\n")
+    sys.stdout.flush()
+
+
+def contact_sheet(pictures: Sequence[Image.Image], how: str) -> Image.Image:
+    """Return pictures in one row, each fitted into its cell; in half blocks, a pixel for each half of a character."""
+    from PIL import Image, ImageOps
+
+    across, down = _THUMBNAIL
+    width, height = (across, 2 * down) if how == BLOCKS else (across * _CELL[0], down * _CELL[1])
+    gap = 1 if how == BLOCKS else 6
+    sheet = Image.new("RGB", (width * len(pictures), height), "black" if how == BLOCKS else "white")
+    for number, picture in enumerate(pictures):
+        small = ImageOps.contain(picture.convert("RGB"), (width - gap, height - gap))
+        place = number * width + (width - small.width) // 2, (height - small.height) // 2
+        sheet.paste(small, place)
+    return sheet
+
+
+def rendered(sheet: Image.Image, how: str, columns: int) -> Iterator[str]:
+    """Yield what a terminal takes to show a picture over so many columns; it ends with a line break."""
+    if how == BLOCKS:
+        yield from _half_blocks(sheet)
+        return
+    stream = io.BytesIO()
+    sheet.save(stream, format="PNG")
+    content = base64.standard_b64encode(stream.getvalue()).decode()
+    if how == ITERM:
+        size = f"size={len(stream.getvalue())};width={columns};height={_THUMBNAIL[1]}"
+        yield f"\033]1337;File=inline=1;{size}:{content}\a\n"
+        return
+    parts = [content[start : start + _CHUNK] for start in range(0, len(content), _CHUNK)]
+    for number, part in enumerate(parts):
+        more = int(number < len(parts) - 1)
+        options = f"a=T,f=100,q=2,c={columns},r={_THUMBNAIL[1]},m={more}" if number == 0 else f"m={more}"
+        yield f"\033_G{options};{part}\033\\"
+    yield "\n"
+
+
+def _half_blocks(sheet: Image.Image) -> Iterator[str]:
+    """Yield lines of upper half blocks: two pixels to a character, one as its color, one as its ground."""
+    pixels = sheet.convert("RGB").load()
+    assert pixels is not None
+    for top in range(0, sheet.height, 2):
+        cells = []
+        for x in range(sheet.width):
+            upper, lower = pixels[x, top], pixels[x, min(top + 1, sheet.height - 1)]
+            cells.append("\033[38;2;{};{};{}m\033[48;2;{};{};{}m▀".format(*upper, *lower))  # type: ignore[misc]
+        yield "".join(cells) + "\033[0m\n"

@@ -1,0 +1,262 @@
+"""The writing side of a gallery: one run towards the next generation, committed batch by batch."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import secrets
+import sqlite3
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kivuko.errors import GalleryError
+from kivuko.gallery.decoding import Decoded
+from kivuko.gallery.schema import FORMAT, SEGMENTS, create, read_meta
+from kivuko.gallery.segments import Storage, segment_path, stored, write_segment
+from kivuko.gallery.work import FilePlace, Skip, Work
+
+
+@dataclass(frozen=True)
+class Making:
+    """What a gallery is made with; it must stay the same from run to run.
+
+    ``sources``: as they describe themselves, in order. ``storage``: None takes the gallery's own; float16 if new.
+    """
+
+    fingerprint: str
+    dim: int
+    model: Path
+    sources: Sequence[Mapping[str, str]]
+    storage: Storage | None = None
+
+
+@dataclass(frozen=True)
+class _Row:
+    content: int
+    size: int
+    mtime_ns: int
+    caption: str | None
+    metadata: str
+    place: str | None
+    born: int
+    died: int | None
+
+
+class GalleryWriter:
+    """One run on a gallery; call it under the gallery's lock.
+
+    Everything since the last ``commit`` is in one transaction, so a kill at any moment leaves the last commit.
+
+    Raises:
+        GalleryError: the gallery was made with another model, storage, or from other sources.
+    """
+
+    def __init__(self, folder: Path, making: Making, first: Mapping[str, str] | None = None) -> None:
+        self.folder = folder
+        self.database = create(folder)
+        try:
+            self.database.execute("BEGIN IMMEDIATE")
+            self._begin(making, first or {})
+        except BaseException:
+            self.database.close()
+            raise
+
+    def close(self) -> None:
+        """Give up what was not committed."""
+        if self.database.in_transaction:
+            self.database.rollback()
+        with contextlib.suppress(sqlite3.DatabaseError):
+            self.database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        self.database.close()
+
+    def see(self, key: str) -> bool:
+        """Note that a source still has a key; False if it was noted before in this run."""
+        return self.database.execute("INSERT OR IGNORE INTO seen VALUES (?)", (key,)).rowcount > 0
+
+    def unchanged(self, work: Work) -> bool:
+        """Tell whether a picture is as it was when it was last decoded; what is said of it may have changed."""
+        row = self._latest(work.key)
+        return row is not None and self._alive(row) and (row.size, row.mtime_ns) == (work.size, work.mtime_ns)
+
+    def keep(self, work: Work) -> None:
+        """Take over an unchanged picture."""
+        row = self._latest(work.key)
+        assert row is not None
+        self.put(work, row.content)
+
+    def content_of(self, sha256: str) -> int | None:
+        """Return the number of the content with this hash, if it is there."""
+        found = self.database.execute("SELECT id FROM contents WHERE sha256 = ?", (sha256,)).fetchone()
+        return found[0] if found else None
+
+    def next_content(self) -> int:
+        """Return the number of the next new content; numbers are never given twice."""
+        self._contents += 1
+        return self._contents
+
+    def put(self, work: Work, content: int) -> None:
+        """Say that a key has this content now; readers of earlier generations go on seeing what it had."""
+        metadata = json.dumps(dict(work.metadata), ensure_ascii=False, sort_keys=True)
+        place = work.place.path if isinstance(work.place, FilePlace) and work.place.length is None else None
+        row = self._latest(work.key)
+        if row is not None and self._alive(row) and (row.content, row.caption, row.metadata) == (
+            content, work.caption, metadata,
+        ):  # fmt: skip
+            if (row.size, row.mtime_ns, row.place, row.died) != (work.size, work.mtime_ns, place, None):
+                self.database.execute(
+                    "UPDATE items SET size = ?, mtime_ns = ?, place = ?, died = NULL WHERE key = ? AND born = ?",
+                    (work.size, work.mtime_ns, place, work.key, row.born),
+                )
+            return
+        self.remove(work.key)
+        self.database.execute(
+            "INSERT INTO items VALUES (?, ?, ?, ?, ?, ?, ?, ?, NULL)",
+            (work.key, content, work.size, work.mtime_ns, work.caption, metadata, place, self.target),
+        )
+
+    def remove(self, key: str) -> None:
+        """Let a key die, if it lives."""
+        self.database.execute("DELETE FROM items WHERE key = ? AND born = ?", (key, self.target))
+        self.database.execute("UPDATE items SET died = ? WHERE key = ? AND died IS NULL", (self.target, key))
+
+    def skip(self, skip: Skip) -> None:
+        """Note what is left out."""
+        self.database.execute(
+            "INSERT INTO skipped VALUES (?, ?, ?, ?)", (skip.key, skip.reason, skip.detail, self.target)
+        )
+
+    def commit(self, new: Sequence[tuple[int, Decoded]], vectors: NDArray[np.float32]) -> None:
+        """Make everything so far lasting, with new contents and their unit vectors, float32 [contents, dim].
+
+        The file of vectors is whole on disk before the transaction that refers to it.
+        """
+        if new:
+            write_segment(self.folder, self._segment, stored(vectors, self.storage))
+            for row, (content, decoded) in enumerate(new):
+                self.database.execute(
+                    "INSERT INTO contents VALUES (?, ?, ?, ?, ?, ?)",
+                    (content, decoded.sha256, self._segment, row, decoded.width, decoded.height),
+                )
+                self.database.execute("INSERT INTO thumbnails VALUES (?, ?)", (content, decoded.thumbnail))
+            self._segment += 1
+            self._say(next_segment=self._segment, contents=self._contents)
+        self.database.execute("COMMIT")
+        self.database.execute("BEGIN IMMEDIATE")
+
+    def vanish(self) -> int:
+        """Let die what no source has any more; return how many keys."""
+        gone = "key NOT IN (SELECT key FROM seen)"
+        born = self.database.execute(f"DELETE FROM items WHERE born = ? AND {gone}", (self.target,)).rowcount
+        died = self.database.execute(
+            f"UPDATE items SET died = ? WHERE died IS NULL AND {gone}", (self.target,)
+        ).rowcount
+        return born + died
+
+    def living(self) -> tuple[int, int]:
+        """Return how many distinct pictures and how many keys there are now."""
+        row = self.database.execute("SELECT COUNT(DISTINCT content), COUNT(*) FROM items WHERE died IS NULL").fetchone()
+        return row[0], row[1]
+
+    def publish(self) -> int:
+        """Show readers what this run made; return the generation, the old one if nothing has changed."""
+        changed = self.database.execute(
+            "SELECT 1 FROM items WHERE born = :t OR died = :t LIMIT 1", {"t": self.target}
+        ).fetchone()
+        shown = self.target if changed or self.published == 0 else self.published
+        self.database.execute("DELETE FROM skipped WHERE generation < ?", (self.target,))
+        self.database.execute("UPDATE skipped SET generation = ?", (shown,))
+        self._say(published=shown, **self._made_of)
+        self.database.execute("COMMIT")
+        return shown
+
+    def place_segments(self, number: int, contents: Sequence[int]) -> None:
+        """Say that these contents' vectors lie in the rows of one segment, in this order; the caller commits."""
+        self.database.executemany(
+            "UPDATE contents SET segment = ?, row = ? WHERE id = ?",
+            ((number, row, content) for row, content in enumerate(contents)),
+        )
+
+    def take_segment_number(self) -> int:
+        """Return the number of a new segment."""
+        self._segment += 1
+        self._say(next_segment=self._segment)
+        return self._segment - 1
+
+    def _begin(self, making: Making, first: Mapping[str, str]) -> None:
+        meta = read_meta(self.database)
+        if not meta:
+            self._say(
+                format=FORMAT, published=0, fingerprint=making.fingerprint, dim=making.dim, model=making.model,
+                storage=making.storage or "float16", source="[]", identity=secrets.token_hex(8), next_segment=1,
+                contents=0, first_generation=1, created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            )  # fmt: skip
+            self._say(**first)
+            meta = read_meta(self.database)
+        self._refuse(meta, making)
+        self.storage: Storage = meta["storage"]  # type: ignore[assignment]
+        self.published = int(meta["published"])
+        self.target = max(self.published + 1, int(meta["first_generation"]))
+        self._segment, self._contents = int(meta["next_segment"]), int(meta["contents"])
+        self._made_of = {"source": json.dumps([dict(one) for one in making.sources]), "model": str(making.model)}
+        self.resumed = bool(self.database.execute("SELECT 1 FROM items WHERE born = ?", (self.target,)).fetchone())
+        self._clear()
+        self.database.execute("COMMIT")
+        self._delete_orphans()
+        self.database.execute("CREATE TEMP TABLE seen(key TEXT PRIMARY KEY) WITHOUT ROWID")
+        self.database.execute("BEGIN IMMEDIATE")
+
+    def _refuse(self, meta: Mapping[str, str], making: Making) -> None:
+        anew = "Choose another --out, or make it anew with --rebuild."
+        if meta["format"] != FORMAT:
+            raise GalleryError(f"{self.folder}: made by another version of Kivuko. {anew}")
+        if (meta["fingerprint"], int(meta["dim"])) != (making.fingerprint, making.dim):
+            raise GalleryError(
+                f"{self.folder}: made with another model ({meta['model']}), whose vectors do not fit. {anew}"
+            )
+        if making.storage not in (None, meta["storage"]):
+            raise GalleryError(
+                f"{self.folder}: its vectors are stored as {meta['storage']}, not {making.storage}. {anew}"
+            )
+        earlier, now = json.loads(meta["source"]), [dict(one) for one in making.sources]
+        if now[: len(earlier)] != earlier:
+            named = " ".join(one["path"] for one in earlier)
+            raise GalleryError(
+                f"{self.folder}: was made from {named}. Name the same sources in the same order (more may follow), "
+                "another --out, or --rebuild."
+            )
+
+    def _clear(self) -> None:
+        """Delete what no reader of the last generation or the one before can see, and an unfinished run's notes."""
+        self.database.execute("DELETE FROM items WHERE died < ?", (self.published,))
+        self.database.execute("DELETE FROM contents WHERE id NOT IN (SELECT content FROM items)")
+        self.database.execute("DELETE FROM thumbnails WHERE content NOT IN (SELECT id FROM contents)")
+        self.database.execute("DELETE FROM skipped WHERE generation = ?", (self.target,))
+
+    def _delete_orphans(self) -> None:
+        """Delete files of vectors that no content refers to: of a killed run, or merged into others."""
+        known = {row[0] for row in self.database.execute("SELECT DISTINCT segment FROM contents")}
+        kept = {segment_path(self.folder, number).name for number in known}
+        for file in (self.folder / SEGMENTS).iterdir():
+            if file.name not in kept:
+                file.unlink(missing_ok=True)
+
+    def _latest(self, key: str) -> _Row | None:
+        row = self.database.execute(
+            "SELECT content, size, mtime_ns, caption, metadata, place, born, died FROM items WHERE key = ? "
+            "ORDER BY born DESC LIMIT 1",
+            (key,),
+        ).fetchone()
+        return _Row(*row) if row else None
+
+    def _alive(self, row: _Row) -> bool:
+        return row.died is None
+
+    def _say(self, **entries: object) -> None:
+        self.database.executemany(
+            "INSERT OR REPLACE INTO meta VALUES (?, ?)", ((key, str(value)) for key, value in entries.items())
+        )

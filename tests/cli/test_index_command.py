@@ -1,0 +1,112 @@
+"""``kivuko index``: galleries are made and kept up to date; what cannot be is refused in one line."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import numpy as np
+import pytest
+import torch
+from command_checks import help_without_heavy_imports, refused
+from PIL import Image
+
+from kivuko.encoders.bundle import About, save_bundle
+from kivuko.encoders.image_tower import SmallImageTower
+from kivuko.encoders.student import StaticStudent
+from kivuko.encoders.vocabulary import train_vocabulary
+from kivuko.gallery.lock import writing
+from kivuko.gallery.store import GalleryStore
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    """Two bundles with unlike image towers and one of text only; read only."""
+    place = tmp_path_factory.mktemp("models")
+    student = StaticStudent(train_vocabulary(["paka mbwa nyumba", "paka", "mbwa"] * 5, size=60), 12)
+    about = About("t", "t", "static", "optical", 0, {"sw": 3}, run="abc")
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        tower = SmallImageTower(12, size=32).eval().to_sentence_transformer()
+        save_bundle(place / f"bundle{seed}", student, tower, about, "card")
+    save_bundle(place / "text", student, None, about, "card")
+    return place
+
+
+@pytest.fixture
+def photos(tmp_path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    random = np.random.default_rng(0)
+    for number in range(6):
+        Image.fromarray(random.integers(0, 256, (40, 30, 3), dtype=np.uint8)).save(folder / f"{number}.png")
+    (folder / "copy.png").write_bytes((folder / "0.png").read_bytes())
+    (folder / "cut.jpg").write_bytes(b"\xff\xd8\xff\xe0")
+    return folder
+
+
+def test_help_is_quick_and_has_examples():
+    told = help_without_heavy_imports("index")
+    assert "kivuko index kivuko-demo/model photos/ --out my.gallery" in told
+
+
+def test_a_folder_is_indexed_and_kept_up_to_date(run_here, models, photos, tmp_path):
+    out = tmp_path / "my.gallery"
+    words = ("index", str(models / "bundle0"), str(photos), "--out", str(out), "--workers", "1")
+    status, told, err = run_here(*words)
+    assert status == 0, err
+    assert "6 pictures (6 new" in told
+    assert "1 files have the same bytes" in told
+    assert "1 broken picture" in told or "1 not a picture" in told
+    assert f"kivuko index --skipped {out}" in told
+    assert f"kivuko search {out}" in told
+    assert f"kivuko serve {out}" in told
+    status, told, _ = run_here("index", "--skipped", str(out))
+    assert (status, told.split("\t")[0]) == (0, "cut.jpg")
+    (photos / "1.png").unlink()
+    status, told, err = run_here(*words, "--json", "--list-skipped", str(tmp_path / "skipped.tsv"))
+    assert status == 0, err
+    summary = json.loads(told)
+    assert (summary["pictures"], summary["new"], summary["vanished"], summary["generation"]) == (5, 0, 1, 2)
+    assert (tmp_path / "skipped.tsv").read_text().startswith("cut.jpg\t")
+    # With another model the space is another.
+    other = ("index", str(models / "bundle1"), *words[2:])
+    refused(run_here(*other), "another model", "--out", "--rebuild")
+    assert run_here(*other, "--rebuild")[0] == 0
+    assert GalleryStore.open(out).generation == 3
+
+
+def test_the_emoji_world_is_indexed(run_here, models, tiny_world, tmp_path, monkeypatch):
+    monkeypatch.setattr("kivuko.cli.data.load_world", lambda *_: tiny_world)
+    out = tmp_path / "emoji.gallery"
+    status, _, err = run_here(
+        "index", str(models / "bundle0"), "--dataset", "emoji", "--out", str(out), "--workers", "1"
+    )
+    assert status == 0, err
+    with GalleryStore.open(out) as store:
+        found = {item.key: item.caption for item in store.items(store.ids())}
+    assert len(found) == len(tiny_world.images)
+    assert found["🐈"] == "cat"
+
+
+def test_what_cannot_be_is_refused_in_one_line(run_here, models, photos, tmp_path):
+    model, out = str(models / "bundle0"), str(tmp_path / "g.gallery")
+    refused(run_here("index"), "photos/ --out my.gallery")
+    refused(run_here("index", model, str(photos)), "--out")
+    refused(run_here("index", model, "--out", out), "what to index")
+    refused(run_here("index", model, str(photos), "--dataset", "emoji", "--out", out), "--dataset")
+    refused(run_here("index", model, str(tmp_path / "gone"), "--out", out), "no such folder or file")
+    refused(run_here("index", str(tmp_path / "gone"), str(photos), "--out", out), "no such model")
+    refused(run_here("index", str(models / "text"), str(photos), "--out", out), "text only")
+    refused(run_here("index", model, str(photos), "--out", str(photos)), "not a gallery")
+    refused(run_here("index", "--skipped", str(photos)), "not a gallery")
+    (tmp_path / "g.gallery").mkdir()
+    with writing(tmp_path / "g.gallery"):
+        refused(run_here("index", model, str(photos), "--out", out), "at work")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_place_that_cannot_be_written(run_here, models, photos, tmp_path):
+    (tmp_path / "locked").mkdir(mode=0o500)
+    out = str(tmp_path / "locked" / "g.gallery")
+    refused(run_here("index", str(models / "bundle0"), str(photos), "--out", out), "cannot be written")

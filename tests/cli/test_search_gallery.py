@@ -1,0 +1,185 @@
+"""``kivuko search`` in a gallery, as a user meets it."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from command_checks import help_without_heavy_imports, refused
+from PIL import Image
+
+from kivuko.cli import preview
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "gallery"))  # for tiny_model
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder with "model", "teacher", "my.gallery", and "other", whose image side is another; read only."""
+    from tiny_model import make_all, make_model
+
+    place = make_all(tmp_path_factory.mktemp("search"))
+    make_model(place / "other", place / "teacher", tower_seed=1)
+    return place
+
+
+@pytest.fixture
+def search(run_here, place, monkeypatch):
+    """Run ``kivuko search`` on the gallery."""
+    monkeypatch.setenv("COLUMNS", "100")
+
+    def run(*words: object, gallery: object = None) -> tuple[int, str, str]:
+        return run_here("search", str(gallery or place / "my.gallery"), *map(str, words))
+
+    return run
+
+
+def found(result: tuple[int, str, str]) -> list[dict]:
+    status, out, err = result
+    assert status == 0, err
+    return [json.loads(line) for line in out.splitlines()]
+
+
+def test_help_has_examples_and_imports_little():
+    told = help_without_heavy_imports("search")
+    for example in ('kivuko search my.gallery "paka mweusi"', "--where", "--like 17", "--picture photo.jpg"):
+        assert example in told.split("Examples", 1)[1]
+
+
+def test_a_table_and_json_tell_the_same(search):
+    hits = found(search("paka", "mweusi", "--json", "-k", 5))
+    assert [hit["rank"] for hit in hits] == [1, 2, 3, 4, 5]
+    assert all(before["score"] >= after["score"] for before, after in itertools.pairwise(hits))
+    assert set(hits[0]) == {"rank", "id", "key", "caption", "score", "width", "height", "copies", "metadata"}
+    status, out, err = search("paka mweusi", "-k", 5)
+    assert (status, err) == (0, "")
+    for hit in hits:
+        line = next(line for line in out.splitlines() if hit["key"] in line)
+        assert f"{hit['score']:.3f}" in line
+        assert hit["caption"] is None or hit["caption"] in line
+    assert "\033" not in out  # no terminal: no pictures, no colors
+
+
+def test_filters(search):
+    hits = found(search("paka", "--json", "-k", 50, "--where", "licence=by", "--where", "year>=2003"))
+    assert sorted(hit["metadata"]["year"] for hit in hits) == [2003, 2006, 2009]
+    assert found(search("paka", "--json", "--where", "year>3000")) == []
+    status, out, _ = search("paka", "--where", "year>3000")
+    assert status == 0
+    assert "Nothing passes the filter." in out
+
+
+def test_more_like_this_and_search_by_a_file(search, place, tmp_path):
+    mine = found(search("--picture", place / "photos" / "05.png", "--json", "-k", 3))
+    assert mine[0]["key"].endswith("05.png")
+    like = found(search("--like", mine[0]["id"], "--json", "-k", 2))
+    assert [hit["id"] for hit in like] == [hit["id"] for hit in mine[1:]]
+    picture = tmp_path / "out.png"
+    status, out, err = search("--like", mine[0]["id"], "--image", picture)
+    assert status == 0, err
+    assert f"picture: {picture}" in out
+    with Image.open(picture) as drawn:
+        assert drawn.format == "PNG"
+        assert drawn.width > 300
+
+
+@pytest.mark.parametrize("kind", ["flat", "hnsw", "ivf"])
+@pytest.mark.parametrize("storage", ["float16", "int8"])
+def test_every_index_gives_nearly_the_same(search, place, tmp_path, kind, storage):
+    import shutil
+
+    shutil.copytree(place / "my.gallery", tmp_path / "g")
+    exact = found(search("paka", "--json"))
+    hits = found(search("paka", "--json", "--index", kind, "--storage", storage, gallery=tmp_path / "g"))
+    assert {hit["key"]: hit["score"] for hit in hits} == pytest.approx(
+        {hit["key"]: hit["score"] for hit in exact}, abs=0.05
+    )
+
+
+def test_bad_questions_get_one_line(search, place, tmp_path):
+    note = tmp_path / "note.txt"
+    note.write_text("no picture")
+    refused(search(), "QUERY is missing", "--like ID")
+    refused(search("paka", "--like", 3), "more than one")
+    refused(search("  "), "empty")
+    refused(search("ጥቁር"), "vocabulary")
+    refused(search("--like", 999), "--like 999", "no picture of that number")
+    refused(search("--picture", tmp_path / "none.png"), "none.png", "missing")
+    refused(search("--picture", note), "note.txt", "not a picture")
+    refused(search("paka", "--where", "licence"), "--where", "operators")
+    refused(search("paka", "--index", "tree"), "--index tree", "hnsw")
+    refused(search("paka", "--storage", "int4"), "--storage int4", "int8")
+    refused(search("paka", "--image", tmp_path / "x.gif"), "x.gif", ".png")
+    refused(search("paka", "--where", "year>3000", "--image", tmp_path / "x.png"), "nothing was found")
+    refused(search("paka", "--preview"), "--preview", "--image")
+    refused(search("paka", "--model", tmp_path / "none"), "none")
+    refused(search("paka", gallery=tmp_path / "none"), "no such gallery or model")
+    refused(search("paka", gallery=tmp_path), "neither a gallery nor a model")
+    refused(search("paka", "--where", "a=b", gallery=place / "model"), "--where", "kivuko index")
+    refused(search(gallery=place / "model"), "QUERY is missing")
+
+
+def test_a_model_of_another_space_is_refused(search, place):
+    refused(search("paka", "--model", place / "other"), "another image side", "index the pictures again")
+
+
+def test_a_gallery_without_anything_published_is_told(search, place, tmp_path):
+    import shutil
+    import sqlite3
+
+    shutil.copytree(place / "my.gallery", tmp_path / "g")
+    database = sqlite3.connect(tmp_path / "g" / "gallery.sqlite")
+    database.execute("UPDATE meta SET value = '0' WHERE key = 'published'")
+    database.commit()
+    database.close()
+    refused(search("paka", gallery=tmp_path / "g"), "not finished", "kivuko index")
+
+
+@pytest.mark.parametrize(
+    ("environment", "colors", "expected"),
+    [
+        ({"TERM": "xterm-kitty"}, "truecolor", "kitty"), ({"KITTY_WINDOW_ID": "1"}, None, "kitty"),
+        ({"TERM_PROGRAM": "iTerm.app"}, "truecolor", "iterm2"), ({"TERM_PROGRAM": "WezTerm"}, "256", "iterm2"),
+        ({"TERM_PROGRAM": "iTerm.app", "TMUX": "/tmp/x"}, "truecolor", "blocks"),
+        ({"TERM": "xterm-256color"}, "truecolor", "blocks"), ({"TERM": "dumb"}, None, None), ({}, "standard", None),
+    ],
+)  # fmt: skip
+def test_the_terminal_tells_how_it_shows_pictures(environment, colors, expected):
+    assert preview.protocol(environment, colors) == expected
+
+
+def test_pictures_come_in_each_protocol():
+    import base64
+    import re
+
+    pictures = [Image.new("RGB", (50, 30), color) for color in ("red", "blue")]
+    for how in ("kitty", "iterm2"):
+        sheet = preview.contact_sheet(pictures, how)
+        sent = "".join(preview.rendered(sheet, how, 28))
+        if how == "kitty":
+            parts = re.findall(r"\033_G([^;]*);([^\033]*)\033\\", sent)
+            assert parts[0][0].startswith("a=T,f=100")
+            assert [options[-1] for options, _ in parts] == ["1"] * (len(parts) - 1) + ["0"]
+            content = "".join(part for _, part in parts)
+            assert all(len(part) <= 4096 for _, part in parts)
+        else:
+            content = re.fullmatch(r"\033\]1337;File=inline=1;[^:]*:(.*)\a\n", sent)[1]
+        with Image.open(io.BytesIO(base64.b64decode(content))) as shown:
+            assert shown.size == sheet.size
+            assert shown.convert("RGB").getpixel((shown.width * 3 // 4, shown.height // 2)) == (0, 0, 255)
+    lines = list(preview.rendered(preview.contact_sheet(pictures, "blocks"), "blocks", 28))
+    assert len(lines) == 7
+    assert all(line.count("▀") == 28 for line in lines)
+    assert "38;2;255;0;0" in lines[3]
+    assert "48;2;0;0;255" in lines[3]
+
+
+def test_names_and_captions_cannot_drive_the_terminal():
+    from kivuko.cli.search_gallery import _shown
+
+    assert _shown("a\033[2Jb\n\u202ec") == "a [2Jb  c"
+    assert len(_shown("x" * 500)) == 120

@@ -1,0 +1,113 @@
+"""Worker processes answer in order; one that is killed or hangs costs at most the picture it was at."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+import pytest
+from tiny_encoder import prepare
+
+from kivuko.errors import KivukoError
+from kivuko.gallery.decoding import Decoded, Limits, Refused
+from kivuko.gallery.work import FilePlace
+from kivuko.gallery.workers import DecodingWorkers
+
+
+def deadly(picture):
+    """Stand in for a decoder that crashes on some pictures and hangs on others."""
+    if picture.width == 66:
+        os.kill(os.getpid(), signal.SIGKILL)
+    if picture.width == 67:
+        time.sleep(600)
+    return prepare(picture)
+
+
+def picky(picture):
+    """Stand in for a tower that cannot use some pictures."""
+    if picture.width == 61:
+        raise ValueError("not this one")
+    return prepare(picture)
+
+
+def always_deadly(picture):
+    os._exit(1)
+
+
+def questions(folder, numbers):
+    return [(number, FilePlace(str(folder / f"{number:04}.png"))) for number in numbers]
+
+
+@pytest.fixture
+def photos(tmp_path):
+    from tiny_encoder import picture
+
+    for number in range(30):
+        picture(number, (60 + number, 10)).save(tmp_path / f"{number:04}.png")
+    return tmp_path
+
+
+def test_answers_come_in_the_order_of_the_questions(photos):
+    asked = questions(photos, range(30))
+    asked.insert(4, ("passed through", None))
+    with DecodingWorkers(prepare, 3, Limits(), window=5) as workers:
+        found = list(workers.answers(asked))
+    assert [tag for tag, _ in found] == [tag for tag, _ in asked]
+    assert [answer.width for _, answer in found if answer] == list(range(60, 90))
+
+
+def test_no_more_than_the_window_is_decoded_ahead(photos):
+    asked = []
+
+    def watched():
+        for question in questions(photos, range(30)):
+            asked.append(question)
+            yield question
+
+    with DecodingWorkers(prepare, 1, Limits(), window=4) as workers:
+        answers = workers.answers(watched())
+        for taken in range(10):
+            next(answers)
+            assert len(asked) <= taken + 1 + 4
+
+
+def test_a_crash_and_a_hang_cost_only_their_pictures(photos):
+    with DecodingWorkers(deadly, 2, Limits(seconds=2.0), window=8) as workers:
+        found = dict(workers.answers(questions(photos, range(30))))
+    assert found[6].reason == "decoder crashed"
+    assert found[7].reason == "took too long"
+    assert all(isinstance(found[number], Decoded) for number in found if number not in (6, 7))
+
+
+def test_a_worker_killed_from_outside_costs_nothing(photos):
+    with DecodingWorkers(prepare, 2, Limits(), window=3) as workers:
+        found = []
+        for number, answer in workers.answers(questions(photos, range(30))):
+            found.append(answer)
+            if number in (5, 12):
+                os.kill(workers._workers[0].process.pid, signal.SIGKILL)
+    assert len(found) == 30
+    assert not any(isinstance(answer, Refused) for answer in found)
+
+
+def test_workers_that_always_die_end_the_run_in_one_line(photos, monkeypatch):
+    monkeypatch.setattr("kivuko.gallery.workers._DEATHS_IN_A_ROW", 3)
+    with (
+        DecodingWorkers(always_deadly, 1, Limits(), window=8) as workers,
+        pytest.raises(KivukoError, match="--workers"),
+    ):
+        list(workers.answers(questions(photos, range(30))))
+
+
+def test_bytes_go_to_the_workers_too(photos):
+    asked = [(number, (photos / f"{number:04}.png").read_bytes() + b"\0" * 300_000) for number in range(20)]
+    with DecodingWorkers(prepare, 2, Limits(), window=8) as workers:
+        assert [answer.width for _, answer in workers.answers(asked)] == list(range(60, 80))
+
+
+def test_what_the_tower_cannot_use_is_refused(photos):
+    with DecodingWorkers(picky, 1, Limits(), window=4) as workers:
+        found = dict(workers.answers(questions(photos, range(3))))
+    assert found[1] == Refused("cannot be prepared", "ValueError: not this one")
+    assert isinstance(found[2], Decoded)
