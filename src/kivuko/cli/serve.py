@@ -1,0 +1,104 @@
+"""``kivuko serve``: a web page and an API to search a gallery with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from kivuko.cli.options import Share
+
+
+@click.command("serve", context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("gallery", type=click.Path(path_type=Path))
+@click.option("--model", type=click.Path(path_type=Path), help="The model's folder.  [default: the gallery's own]")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen at.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8117, show_default=True, help="0: any that is free.")
+@click.option(
+    "--api-key", envvar="KIVUKO_API_KEY", metavar="KEY", show_envvar=True,
+    help="What every request must bring. Better set in the environment, where other users do not see it.",
+)  # fmt: skip
+@click.option(
+    "--max-upload", type=Share(min=0, min_open=True, max=1024), default=20, show_default=True, metavar="MB",
+    help="Of a picture to search by.",
+)  # fmt: skip
+@click.option(
+    "--max-pixels", type=click.IntRange(1, 178_956_970), default=50_000_000, show_default=True,
+    help="Of a picture to search by: width times height.",
+)  # fmt: skip
+@click.option(
+    "--timeout", type=Share(min=0.1, max=3600), default=30, show_default=True, metavar="SECONDS",
+    help="That a request may take.",
+)  # fmt: skip
+@click.option("--index", default="auto", show_default=True, metavar="KIND", help="flat, hnsw, ivf or auto.")
+@click.option(
+    "--storage", default="auto", show_default=True, metavar="KIND", help="Of the index: float32, float16, int8 or auto."
+)
+def command(
+    gallery: Path,
+    model: Path | None,
+    host: str,
+    port: int,
+    api_key: str | None,
+    max_upload: float,
+    max_pixels: int,
+    timeout: float,
+    index: str,
+    storage: str,
+) -> None:
+    """Serve GALLERY as a web page, and as an API for programs.
+
+    It listens on this machine only unless --host says otherwise. When 'kivuko index' has brought the gallery up to
+    date, the server goes on with its new state by itself. Ctrl-C ends it.
+
+    \b
+    Examples:
+      kivuko serve emoji.gallery
+      kivuko serve my.gallery --port 9000 --max-upload 5
+      KIVUKO_API_KEY=... kivuko serve my.gallery --host 0.0.0.0
+    """
+    import logging
+
+    from kivuko.cli.progress import bars, console
+    from kivuko.cli.progress import out as screen
+    from kivuko.errors import MissingDependencyError, UsageError
+    from kivuko.gallery.searcher import Searcher
+
+    try:
+        from kivuko.serve.server import address, listen, run
+        from kivuko.serve.settings import Settings, is_loopback
+    except ModuleNotFoundError as problem:
+        if (problem.name or "").startswith("kivuko"):
+            raise
+        raise MissingDependencyError(
+            f"serving needs the package {problem.name}. Run: pip install 'kivuko[serve]'"
+        ) from problem
+    if api_key is not None and not (api_key := api_key.strip()).isascii():
+        raise UsageError("--api-key: a request cannot carry it; write it in ASCII.")
+    settings = Settings(
+        host=host, port=port, api_key=api_key or None, max_upload=round(max_upload * 2**20), max_pixels=max_pixels,
+        timeout=timeout,
+    )  # fmt: skip
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s")
+    with listen(host, port) as listening:  # before the model is loaded, which takes a moment
+        with bars() as progress:
+            task = progress.add_task("loading", total=None, figures="")
+
+            def built(done: int, total: int) -> None:
+                progress.update(task, description="building the index", completed=done, total=total)
+
+            searcher = Searcher.open(gallery, model, index=index, storage=storage, progress=built)
+            progress.update(task, completed=1, total=1)
+        with searcher:
+            if not is_loopback(host) and settings.api_key is None:
+                console.print(
+                    f"warning: anyone who reaches {host} can search this gallery. Set --api-key, or KIVUKO_API_KEY.",
+                    style="yellow", soft_wrap=True,
+                )  # fmt: skip
+
+            def ready() -> None:
+                where = address(listening)
+                screen.print(f"{len(searcher.gallery):,} pictures at {where}", soft_wrap=True)
+                screen.print(f"API: {where}docs   end: Ctrl-C", style="dim", soft_wrap=True)
+
+            run(searcher, settings, listening, ready)

@@ -1,0 +1,6 @@
+"""The web application: a gallery searched over HTTP, and the page to do it with."""
+
+from kivuko.serve.app import create_app
+from kivuko.serve.settings import Settings
+
+__all__ = ["Settings", "create_app"]

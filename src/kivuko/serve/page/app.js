@@ -1,0 +1,249 @@
+// The page: what is asked (text, a picture, pictures like one), when, and what is shown of the answer.
+
+import * as api from "./api.js";
+import { Detail } from "./detail.js";
+import { Grid, make, titleOf } from "./grid.js";
+import { badge, understood } from "./understood.js";
+
+const RESULTS = 30;
+const PAUSE_MS = 110; // after a key, before the search
+const at = (id) => document.getElementById(id);
+
+const state = { kind: "text", q: "", id: null, title: "", file: null, edits: 0, seed: 1 };
+let limits = { max_upload: Infinity };
+let asking = null;
+let timer = 0;
+let offline = false;
+
+const detail = new Detail((hit) => begin({ kind: "like", id: hit.id, title: titleOf(hit) }));
+const open = (hit, opener) => detail.open(hit, opener, state.kind === "text" ? state.q : "");
+const grid = new Grid(at("grid"), open);
+const lost = new Grid(at("lost-grid"), open);
+
+// ---- asking -------------------------------------------------------------------------------------------------------
+
+function begin(change) {
+  Object.assign(state, change);
+  if (state.kind === "text" && at("query").value !== state.q) at("query").value = state.q;
+  if (state.kind !== "text") at("query").value = "";
+  keepAddress();
+  run();
+}
+
+async function run() {
+  clearTimeout(timer);
+  asking?.abort();
+  const own = (asking = new AbortController());
+  at("typos").hidden = state.kind !== "text";
+  if (state.kind === "text" && !state.q.trim()) {
+    welcome();
+    return;
+  }
+  const waiting = setTimeout(() => document.body.classList.add("busy"), 150);
+  try {
+    const answer = await request(own.signal);
+    if (own === asking) show(answer);
+  } catch (problem) {
+    if (own === asking && problem.name !== "AbortError" && !(problem instanceof api.Unreachable)) refuse(problem.message);
+  } finally {
+    clearTimeout(waiting);
+    if (own === asking) document.body.classList.remove("busy");
+  }
+}
+
+function request(signal) {
+  if (state.kind === "like") return api.like(state.id, RESULTS, signal);
+  if (state.kind === "image") return api.searchImage(state.file, RESULTS, signal);
+  const typos = state.edits ? { edits: state.edits, seed: state.seed } : null;
+  return api.search({ query: state.q, k: RESULTS, typos }, signal);
+}
+
+// ---- showing ------------------------------------------------------------------------------------------------------
+
+function show(answer) {
+  const typos = answer.typos ?? null;
+  const hits = typos ? typos.hits : answer.hits;
+  at("size").textContent = `${answer.pictures.toLocaleString()} pictures`;
+  at("understood").replaceChildren(...chips(answer, typos));
+  grid.show(hits);
+  at("lost").hidden = !typos?.fell_out.length;
+  lost.show(typos?.fell_out ?? []);
+  heading(typos ? `Pictures for «${typos.query}»` : "");
+  message(hits.length ? "" : typos?.error ? "Nothing of the misspelt query is known to the model." : "No picture was found.");
+  at("status").textContent = spoken(answer, typos, hits);
+}
+
+function chips(answer, typos) {
+  if (state.kind === "like") return [badge("Like", state.title, () => begin({ kind: "text", q: "" }))];
+  if (state.kind === "image") return [badge("Like your picture", state.file.name, () => begin({ kind: "text", q: "" }))];
+  return understood(answer, typos);
+}
+
+function spoken(answer, typos, hits) {
+  const what = state.kind === "text" ? `for ${typos ? typos.query : answer.query}` : "like it";
+  const language = answer.language ? ` Language: ${answer.language.name}.` : "";
+  const out = typos ? ` ${typos.fell_out.length} fell out.` : "";
+  const best = hits.length ? ` First: ${titleOf(hits[0])}.` : "";
+  return `${hits.length} pictures ${what}.${language}${best}${out}`;
+}
+
+function refuse(line) {
+  grid.show([]);
+  lost.show([]);
+  at("lost").hidden = true;
+  heading("");
+  at("understood").replaceChildren(...(state.kind === "text" ? [] : chips({}, null)));
+  message(line.charAt(0).toUpperCase() + line.slice(1));
+  at("status").textContent = line;
+}
+
+function welcome() {
+  refuse("");
+  document.body.classList.remove("busy");
+  const names = (limits.languages ?? []).map(nameOf);
+  const spoken = names.length > 1 ? `${names.slice(0, -1).join(", ")} or ${names.at(-1)}` : names[0] ?? "a language of the model";
+  at("message").replaceChildren(
+    make("p", { class: "lead" }, `Ask in ${spoken}.`),
+    make("p", { class: "quiet" }, "Or drop a picture here, to find others like it."),
+  );
+  at("message").hidden = false;
+}
+
+function nameOf(code) {
+  try { return new Intl.DisplayNames("en", { type: "language" }).of(code) ?? code; } catch { return code; }
+}
+
+function message(line) {
+  at("message").replaceChildren(...(line ? [make("p", { class: "lead", dir: "auto" }, line)] : []));
+  at("message").hidden = !line;
+}
+
+function heading(line) {
+  at("heading").textContent = line;
+  at("heading").hidden = !line;
+}
+
+// ---- the address --------------------------------------------------------------------------------------------------
+
+function keepAddress() {
+  const words = new URLSearchParams();
+  if (state.kind === "text" && state.q) words.set("q", state.q);
+  if (state.kind === "like") words.set("like", state.id);
+  if (state.kind === "text" && state.edits) { words.set("typos", state.edits); words.set("seed", state.seed); }
+  const hash = words.size ? `#${words}` : location.pathname;
+  if (hash !== location.hash) history[state.kind === "like" ? "pushState" : "replaceState"](null, "", hash);
+  document.title = state.kind === "text" && state.q ? `${state.q} · Kivuko` : "Kivuko";
+}
+
+async function readAddress() {
+  const words = new URLSearchParams(location.hash.slice(1));
+  const edits = Math.max(0, Math.min(3, Number.parseInt(words.get("typos") ?? "0", 10) || 0));
+  const seed = Math.max(0, Math.min(2 ** 31 - 1, Number.parseInt(words.get("seed") ?? "1", 10) || 0));
+  showTypos(edits);
+  const like = words.get("like");
+  if (like !== null && /^\d{1,18}$/.test(like)) {
+    let title = `picture ${like}`;
+    try { title = titleOf(await api.item(like)); } catch { /* the search will say */ }
+    begin({ kind: "like", id: like, title, edits, seed });
+  } else begin({ kind: "text", q: (words.get("q") ?? "").slice(0, 500), edits, seed });
+}
+
+// ---- what people do -----------------------------------------------------------------------------------------------
+
+function showTypos(edits) {
+  at("typos-on").checked = edits > 0;
+  at("typo-options").hidden = edits === 0;
+  if (edits) document.querySelector(`input[name=edits][value="${edits}"]`).checked = true;
+}
+
+at("query").addEventListener("input", () => {
+  clearTimeout(timer);
+  timer = setTimeout(() => begin({ kind: "text", q: at("query").value }), PAUSE_MS);
+});
+at("query").addEventListener("keydown", (event) => {
+  if (event.key === "ArrowDown") { event.preventDefault(); grid.focusFirst(); }
+  if (event.key === "Escape") { event.preventDefault(); begin({ kind: "text", q: "" }); }
+});
+at("search").addEventListener("submit", (event) => {
+  event.preventDefault();
+  if (at("query").value || state.kind === "text") begin({ kind: "text", q: at("query").value });
+});
+at("typos-on").addEventListener("change", (event) => {
+  const edits = event.target.checked ? Number(document.querySelector("input[name=edits]:checked").value) : 0;
+  showTypos(edits);
+  begin({ edits });
+});
+for (const choice of document.querySelectorAll("input[name=edits]")) {
+  choice.addEventListener("change", () => begin({ edits: Number(choice.value) }));
+}
+at("again").addEventListener("click", () => begin({ seed: (state.seed + 1) % 2 ** 31 }));
+
+function upload(file) {
+  if (!file) return;
+  begin({ kind: "image", file });
+}
+at("upload").addEventListener("click", () => at("file").click());
+at("file").addEventListener("change", () => { upload(at("file").files[0]); at("file").value = ""; });
+
+let dragged = 0;
+const carriesFile = (event) => [...(event.dataTransfer?.types ?? [])].includes("Files");
+addEventListener("dragenter", (event) => { if (carriesFile(event)) { dragged += 1; at("drop").hidden = false; } });
+addEventListener("dragleave", (event) => { if (carriesFile(event) && --dragged <= 0) { dragged = 0; at("drop").hidden = true; } });
+addEventListener("dragover", (event) => { if (carriesFile(event)) event.preventDefault(); });
+addEventListener("drop", (event) => {
+  if (!carriesFile(event)) return;
+  event.preventDefault();
+  dragged = 0;
+  at("drop").hidden = true;
+  upload(event.dataTransfer.files[0]);
+});
+addEventListener("paste", (event) => upload([...(event.clipboardData?.files ?? [])].find((file) => file.type.startsWith("image/"))));
+
+addEventListener("keydown", (event) => {
+  const typing = event.target.matches?.("input:not([type=checkbox]):not([type=radio]), textarea") || document.querySelector("dialog[open]");
+  if (event.key === "/" && !typing && !event.ctrlKey && !event.metaKey && !event.altKey) {
+    event.preventDefault();
+    at("query").focus();
+    at("query").select();
+  }
+  if (event.key === "Escape" && !typing) at("query").focus();
+});
+addEventListener("popstate", readAddress);
+
+// ---- a server that is away, a key that is asked for -----------------------------------------------------------------
+
+api.onUnreachable(async () => {
+  if (offline) return;
+  offline = true;
+  at("offline").hidden = false;
+  while (!(await api.isWell())) await new Promise((resolve) => setTimeout(resolve, 1500));
+  offline = false;
+  at("offline").hidden = true;
+  if (limits.pictures === undefined) await start();
+  else run();
+});
+setInterval(async () => { if (!offline && !document.hidden && !(await api.isWell())) api.about().catch(() => {}); }, 10_000);
+
+let entering = null;
+api.onKeyNeeded((again) => {
+  at("key-wrong").hidden = !again;
+  entering ??= new Promise((resolve) => {
+    at("key-dialog").addEventListener("cancel", (event) => event.preventDefault());
+    at("key-form").addEventListener("submit", () => {
+      api.keepKey(at("key-field").value.trim());
+      entering = null;
+      resolve();
+    }, { once: true });
+    at("key-dialog").showModal();
+  });
+  return entering;
+});
+
+async function start() {
+  try {
+    limits = await api.about();
+    at("size").textContent = `${limits.pictures.toLocaleString()} pictures`;
+  } catch { /* whoever is asked next says it */ }
+  await readAddress();
+}
+start();

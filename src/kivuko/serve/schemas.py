@@ -1,0 +1,239 @@
+"""What requests and answers look like; FastAPI makes the OpenAPI description of these."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from kivuko.gallery.hit import Hit
+from kivuko.gallery.item import Item
+from kivuko.serve.language_guess import LanguageGuess
+from kivuko.serve.query_reading import ReadQuery
+from kivuko.serve.settings import LONGEST_QUERY, MOST_QUERIES, MOST_RESULTS
+
+LARGEST_ID = 2**63 - 1
+
+Query = Annotated[
+    str, Field(min_length=1, max_length=LONGEST_QUERY, description="In any language of the model.", examples=["paka"])
+]
+Results = Annotated[int, Field(ge=1, le=MOST_RESULTS, description="How many pictures, best first.")]
+Condition = Annotated[str, Field(max_length=1000, examples=["width>=800"])]
+Where = Annotated[
+    list[Condition], Field(max_length=32, description="Conditions that all must hold, such as licence=cc0.")
+]
+
+
+class _Request(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Typos(_Request):
+    """Misspell the query before a second search."""
+
+    edits: Annotated[int, Field(ge=1, le=3, description="Letters put in, left out, exchanged or swapped.")] = 1
+    seed: Annotated[int, Field(ge=0, le=2**31 - 1, description="The same seed makes the same typos.")] = 0
+
+
+class SearchRequest(_Request):
+    """One query."""
+
+    query: Query
+    k: Results = 20
+    where: Where = []
+    typos: Typos | None = None
+
+
+class BatchRequest(_Request):
+    """Several queries."""
+
+    queries: Annotated[list[Query], Field(min_length=1, max_length=MOST_QUERIES)]
+    k: Results = 20
+    where: Where = []
+
+
+class AlignRequest(_Request):
+    """A query and an English text: given, or the caption of a picture, or the nearest picture's that has one."""
+
+    query: Query
+    id: Annotated[int, Field(ge=0, le=LARGEST_ID, description="A picture with an English caption.")] | None = None
+    english: Annotated[str, Field(min_length=1, max_length=LONGEST_QUERY)] | None = None
+
+
+class Failure(BaseModel):
+    """Why a request was refused, in one line."""
+
+    error: str
+
+
+class Picture(BaseModel):
+    """A picture of the gallery."""
+
+    id: int
+    key: str = Field(description="Where it came from: a relative path, SHARD.tar/member, or an emoji.")
+    caption: str | None
+    width: int
+    height: int
+    copies: int = Field(description="How many files have the same bytes.")
+    metadata: dict[str, str | int | float | bool | None]
+
+
+class Found(Picture):
+    """A picture that a search found."""
+
+    rank: int
+    score: float = Field(description="Cosine with the query, -1 to 1.")
+
+
+class Moved(Found):
+    """A picture found by the misspelt query, and its rank for the query as it was; null: not among the first 100."""
+
+    rank_before: int | None
+
+
+class FellOut(Found):
+    """A picture that the misspelt query no longer finds among the first k, and its rank now."""
+
+    rank_after: int | None
+
+
+class Language(BaseModel):
+    """The language that the query looks like; code ``und`` where none can be told."""
+
+    code: str
+    name: str
+    share: float = Field(description="Probability among the model's languages.")
+    basis: str = Field(description="Told by: words, script or none.")
+
+
+class Share(BaseModel):
+    """What a misspelt word may be, and how likely."""
+
+    word: str
+    share: float
+
+
+class Reading(BaseModel):
+    """A word that the model does not know as it is written, and what it was read as, likeliest first."""
+
+    word: str
+    read_as: list[Share]
+
+
+class Understood(BaseModel):
+    """A query as the model read it."""
+
+    query: str
+    language: Language
+    readings: list[Reading]
+
+
+class TypoAnswer(Understood):
+    """The same search with a misspelt query."""
+
+    edits: list[str] = Field(description="The kinds of edit made, in order.")
+    seed: int
+    hits: list[Moved]
+    fell_out: list[FellOut]
+    error: str | None = Field(description="Why the misspelt query cannot be searched at all.")
+
+
+class SearchAnswer(Understood):
+    """What a search found."""
+
+    hits: list[Found]
+    typos: TypoAnswer | None = None
+    generation: int = Field(description="State of the gallery; it grows when pictures come or go.")
+    pictures: int = Field(description="Distinct pictures in the gallery.")
+    took_ms: float
+
+
+class PicturesAnswer(BaseModel):
+    """Pictures that are like another."""
+
+    hits: list[Found]
+    generation: int
+    pictures: int
+    took_ms: float
+
+
+class BatchAnswer(BaseModel):
+    """Answers in the order of the queries."""
+
+    answers: list[SearchAnswer]
+    took_ms: float
+
+
+class AlignAnswer(BaseModel):
+    """The transport plan between the words of a query and those of an English text."""
+
+    query: str
+    english: str
+    id: int | None = Field(description="The picture whose caption it is.")
+    words: list[str]
+    english_words: list[str]
+    coupling: list[list[float]] = Field(description="Mass moved, [words, English words]; adds up to 1.")
+    shares: list[list[float | None]] = Field(description="The same, each row adding up to 1; null: a row without mass.")
+    unknown_words: list[str] = Field(description="Words of the query that the model does not know.")
+    transport_cost: float
+    converged: bool
+
+
+class Health(BaseModel):
+    """That the server is well, and whether an API key is asked for."""
+
+    status: str
+    api_key: bool
+
+
+class About(BaseModel):
+    """What is served."""
+
+    pictures: int
+    generation: int
+    captioned: bool
+    languages: list[str] = Field(description="BCP 47 codes of the model's languages.")
+    max_upload: int = Field(description="Bytes that a picture to search by may have.")
+    max_pixels: int
+
+
+def picture(item: Item) -> Picture:
+    """Describe a picture."""
+    return Picture(**_fields(item))
+
+
+def found(hits: Sequence[Hit]) -> list[Found]:
+    """Describe what was found, in order."""
+    return [Found(**_fields(hit.item), rank=rank, score=hit.score) for rank, hit in enumerate(hits, start=1)]
+
+
+def moved(hits: Sequence[Hit], before: Sequence[Hit], k: int) -> tuple[list[Moved], list[FellOut]]:
+    """Compare two rankings: the first ``k`` of the new one, and those of the old one that are not among them."""
+    rank_before = {hit.item.id: rank for rank, hit in enumerate(before, start=1)}
+    rank_after = {hit.item.id: rank for rank, hit in enumerate(hits, start=1)}
+    stayed = [Moved(**dict(one), rank_before=rank_before.get(one.id)) for one in found(hits[:k])]
+    seen = {one.id for one in stayed}
+    gone = [FellOut(**dict(one), rank_after=rank_after.get(one.id)) for one in found(before[:k]) if one.id not in seen]
+    return stayed, gone
+
+
+def understood(read: ReadQuery) -> Understood:
+    """Describe how a query was read."""
+    readings = [
+        Reading(word=word, read_as=[Share(word=near, share=share) for near, share in list(own.items())[:3]])
+        for word, own in read.readings.items()
+    ]
+    return Understood(query=read.text, language=told(read.language), readings=readings)
+
+
+def told(guess: LanguageGuess) -> Language:
+    """Describe a guessed language."""
+    return Language(code=guess.code, name=guess.name, share=guess.share, basis=guess.basis)
+
+
+def _fields(item: Item) -> dict[str, Any]:
+    return {
+        "id": item.id, "key": item.key, "caption": item.caption, "width": item.width, "height": item.height,
+        "copies": item.copies, "metadata": dict(item.metadata),
+    }  # fmt: skip

@@ -1,0 +1,39 @@
+"""What the tests of the server share: a tiny trained model, a gallery made with it, and applications over both."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))  # for tiny_gallery and served, under any import mode
+
+
+@pytest.fixture(scope="session")
+def place(tmp_path_factory) -> Path:
+    """A folder with a model and "pictures.gallery" made with it; read only."""
+    from tiny_gallery import make_gallery
+
+    return make_gallery(tmp_path_factory.mktemp("serve"))
+
+
+@pytest.fixture(scope="session")
+def searcher(place):
+    """The gallery and its model, opened."""
+    from kivuko.gallery.searcher import Searcher
+
+    with Searcher.open(place / "pictures.gallery") as searcher:
+        yield searcher
+
+
+@pytest.fixture(scope="module")
+def client(searcher):
+    """A client of the application with its usual settings, but for small uploads."""
+    from fastapi.testclient import TestClient
+
+    from kivuko.serve import Settings, create_app
+
+    app = create_app(searcher, Settings(max_upload=2**20, max_pixels=4_000_000))
+    with TestClient(app, base_url="http://127.0.0.1:8117", raise_server_exceptions=False) as client:
+        yield client

@@ -1,0 +1,41 @@
+"""The language of a query: told by words, else by script, else not at all."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from kivuko.serve.language_guess import UNKNOWN, LanguageGuesser
+
+WORDS = ("paka", "mweusi", "der", "schwarz", "radio")
+COUNTS = np.array([[5, 3, 0, 0, 4], [0, 0, 9, 3, 4]], dtype=np.float32)
+
+
+@pytest.fixture
+def guesser():
+    return LanguageGuesser(("sw", "de"), WORDS, COUNTS)
+
+
+def test_words_tell(guesser):
+    assert guesser.guess("Paka MWEUSI", {}).code == "sw"
+    found = guesser.guess("der schwarz paka", {})
+    assert (found.code, found.name, found.basis) == ("de", "German", "words")
+    assert 0.6 <= found.share <= 1
+
+
+def test_misspelt_words_tell_by_what_they_may_be(guesser):
+    assert guesser.guess("pkaa", {"pkaa": {"paka": 0.9, "pkaa": 0.1}}).code == "sw"
+
+
+def test_it_says_unknown_where_it_does_not_know(guesser):
+    assert guesser.guess("radio", {}) == UNKNOWN  # as likely in both
+    assert guesser.guess("qwerty", {}) == UNKNOWN
+    assert guesser.guess("", {}) == UNKNOWN
+    assert (UNKNOWN.code, UNKNOWN.name) == ("und", "unknown")
+
+
+def test_the_script_tells_where_one_language_alone_is_written_in_it():
+    assert LanguageGuesser(("sw", "mr")).guess("मांजर", {}).code == "mr"
+    assert LanguageGuesser(("sw", "mr", "hi")).guess("मांजर", {}) == UNKNOWN
+    assert LanguageGuesser(("sw",)).guess("paka", {}) == UNKNOWN  # Latin letters tell nothing
+    assert LanguageGuesser(()).guess("मांजर", {}) == UNKNOWN

@@ -1,0 +1,224 @@
+"""The page in a real browser: typing, opening a picture, its alignment, uploading, typos, keys, and a server away.
+
+``KIVUKO_SEARCH_SCREENSHOT=FILE`` and ``KIVUKO_SEARCH_GALLERY=GALLERY`` write the README's picture of a real gallery.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from served import served
+from tiny_gallery import HOSTILE_CAPTION, THINGS
+
+from kivuko.serve import Settings
+
+playwright = pytest.importorskip("playwright.sync_api")
+expect = playwright.expect
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
+PATIENCE_MS = 60_000
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def address(searcher):
+    with served(searcher, Settings(max_upload=2**20)) as address:
+        yield address
+
+
+@pytest.fixture
+def page(browser, address):
+    """The page, opened; afterwards: nothing was asked of anyone else, and no script or policy complained."""
+    expect.set_options(timeout=PATIENCE_MS)
+    context = browser.new_context(viewport={"width": 1200, "height": 900})
+    context.set_default_timeout(PATIENCE_MS)
+    page = context.new_page()
+    asked, complaints = [], []
+    page.on("request", lambda request: asked.append(request.url))
+    page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda problem: complaints.append(str(problem)))
+    page.goto(address)
+    yield page
+    context.close()
+    assert [url for url in asked if not url.startswith((address, "blob:", "data:"))] == []
+    assert [line for line in complaints if "Failed to load resource" not in line] == []
+
+
+def first(page):
+    return page.locator("#grid .card").first
+
+
+def search(page, words: str, name: str):
+    page.get_by_role("searchbox").fill(words)
+    expect(first(page)).to_have_attribute("aria-label", name)
+
+
+def test_a_swahili_query_finds_its_picture_and_a_click_shows_the_alignment(page):
+    page.get_by_role("searchbox").press_sequentially("tufaha", delay=20)
+    expect(first(page)).to_contain_text("the apple")
+    expect(page.locator("#language")).to_have_text("Swahili")
+    expect(page.locator("#grid .card")).to_have_count(len(THINGS))
+    expect(page.get_by_role("status")).to_contain_text("First: the apple")
+    assert page.url.endswith("#q=tufaha")
+    assert page.evaluate("document.querySelector('#grid img').naturalWidth") > 0
+    first(page).click()
+    dialog = page.get_by_role("dialog", name="the apple")
+    expect(dialog).to_be_visible()
+    table = dialog.get_by_role("table")
+    expect(table.get_by_role("columnheader")).to_have_text(["the", "apple"])
+    expect(table.get_by_role("rowheader")).to_have_text(["tufaha"])
+    assert sum(int(text or 0) for text in table.locator("tbody td").all_inner_texts()) in (99, 100, 101)
+    dialog.get_by_role("button", name="More like this").click()
+    expect(dialog).to_be_hidden()
+    expect(page.locator("#grid .card")).to_have_count(len(THINGS) - 1)
+    expect(page.locator("#understood")).to_contain_text("Like: the apple")
+    page.go_back()
+    expect(first(page)).to_contain_text("the apple")
+
+
+def test_an_address_can_be_shared(page, address):
+    page.goto(f"{address}/#q=%E0%A4%86%E0%A4%97")
+    page.reload()
+    expect(first(page)).to_contain_text("the fire")
+    expect(page.get_by_role("searchbox")).to_have_value("आग")
+    expect(page.locator("#language")).to_have_text("Marathi")
+
+
+def test_an_uploaded_picture_finds_itself(page, place, tmp_path):
+    page.locator("#file").set_input_files(place / "pictures" / "sea.png")
+    expect(first(page)).to_contain_text("the sea")
+    expect(page.locator("#understood")).to_contain_text("Like your picture: sea.png")
+    (tmp_path / "drawing.svg").write_text("<svg xmlns='http://www.w3.org/2000/svg'/>")
+    page.locator("#file").set_input_files(tmp_path / "drawing.svg")
+    expect(page.locator("#message")).to_contain_text("not a picture of a kind that is read here")
+    expect(page.locator("#grid .card")).to_have_count(0)
+
+
+def test_the_typos_switch_shows_what_they_do(page):
+    search(page, "waridi", f"1: {HOSTILE_CAPTION}, cosine 1.00")
+    page.get_by_role("switch", name="Add typos").check(force=True)
+    expect(page.locator(".chip.typo")).to_contain_text("typed as")
+    expect(page.locator("#grid .move").first).to_be_visible()
+    before = page.locator(".chip.typo b").inner_text()
+    assert before != "waridi"
+    assert "typos=1" in page.url
+    page.get_by_role("button", name="Other typos").click()
+    expect(page.locator(".chip.typo b")).not_to_have_text(before)
+    page.get_by_role("switch", name="Add typos").uncheck(force=True)
+    expect(page.locator(".chip.typo")).to_have_count(0)
+
+
+def test_captions_are_text_and_never_markup(page):
+    search(page, "waridi", f"1: {HOSTILE_CAPTION}, cosine 1.00")
+    first(page).click()
+    expect(page.locator("#detail-title")).to_have_text(HOSTILE_CAPTION)
+    assert page.locator("[onerror]").count() == 0
+    assert page.title() == "waridi · Kivuko"
+
+
+def test_it_can_be_used_without_a_mouse(page):
+    page.locator("body").press("Tab")
+    page.keyboard.press("Escape")
+    page.keyboard.press("/")
+    expect(page.get_by_role("searchbox")).to_be_focused()
+    page.keyboard.type("moto")
+    expect(first(page)).to_contain_text("the fire")
+    page.keyboard.press("ArrowDown")
+    expect(first(page)).to_be_focused()
+    page.keyboard.press("ArrowRight")
+    expect(page.locator("#grid .card").nth(1)).to_be_focused()
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("dialog", name="the fire")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    expect(first(page)).to_be_focused()
+
+
+def test_unknown_words_and_an_empty_box_are_answered_kindly(page):
+    expect(page.locator("#message")).to_contain_text("Swahili or Marathi")
+    page.get_by_role("searchbox").fill("ΩΩΩ")
+    expect(page.locator("#message")).to_contain_text("Try other words")
+    page.get_by_role("searchbox").fill("")
+    expect(page.locator("#message")).to_contain_text("drop a picture")
+
+
+def test_every_control_has_a_name(page):
+    search(page, "moto", "1: the fire, cosine 1.00")
+    nameless = page.evaluate(
+        "[...document.querySelectorAll('button, input:not([type=file]), a')].filter((one) =>"
+        " one.checkVisibility() && !(one.getAttribute('aria-label') || one.textContent.trim() || one.labels?.length))"
+        ".map((one) => one.outerHTML)"
+    )
+    assert nameless == []
+    assert page.locator("html").get_attribute("lang") == "en"
+    assert page.locator("#query").get_attribute("dir") == "auto"
+
+
+def test_nothing_overflows_a_phone(browser, address):
+    context = browser.new_context(viewport={"width": 360, "height": 740}, has_touch=True)
+    page = context.new_page()
+    page.goto(f"{address}/#q=tufaha&typos=2&seed=3")
+    expect(page.locator("#grid .card").first).to_be_visible(timeout=PATIENCE_MS)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    context.close()
+
+
+def test_a_server_that_is_away_is_said_and_forgotten_when_it_is_back(browser, searcher):
+    context = browser.new_context()
+    page = context.new_page()
+    with served(searcher) as address:
+        page.goto(address)
+        page.get_by_role("searchbox").fill("moto")
+        expect(first(page)).to_contain_text("the fire", timeout=PATIENCE_MS)
+    page.get_by_role("searchbox").fill("ndizi")
+    expect(page.locator("#offline")).to_be_visible(timeout=PATIENCE_MS)
+    with served(searcher, port=int(address.rpartition(":")[2])):
+        expect(page.locator("#offline")).to_be_hidden(timeout=PATIENCE_MS)
+        expect(first(page)).to_contain_text("the banana", timeout=PATIENCE_MS)
+        context.close()
+
+
+def test_a_locked_gallery_asks_for_its_key(browser, searcher):
+    context = browser.new_context()
+    page = context.new_page()
+    with served(searcher, Settings(api_key="sesame")) as address:
+        page.goto(address)
+        for key in ("wrong", "sesame"):
+            page.get_by_label("API key").fill(key, timeout=PATIENCE_MS)
+            page.get_by_role("button", name="Open").click()
+        page.get_by_role("searchbox").fill("moto", timeout=PATIENCE_MS)
+        expect(first(page)).to_contain_text("the fire", timeout=PATIENCE_MS)
+        expect(page.locator("#grid img").first).to_have_js_property("naturalWidth", 96, timeout=PATIENCE_MS)
+        assert page.locator("#grid img").first.get_attribute("src").startswith("blob:")
+        context.close()
+
+
+def test_the_description_of_the_api_is_drawn(page, address):
+    page.goto(f"{address}/docs")
+    expect(page.locator(".operation")).to_have_count(11)
+    page.locator("summary", has_text="/api/search/batch").click()
+    expect(page.locator(".operation[open]")).to_contain_text("queries")
+
+
+@pytest.mark.skipif("KIVUKO_SEARCH_SCREENSHOT" not in os.environ, reason="writes a file of the repository")
+def test_screenshot(browser):
+    from kivuko.gallery.searcher import Searcher
+
+    gallery, query = os.environ["KIVUKO_SEARCH_GALLERY"], os.environ.get("KIVUKO_SEARCH_QUERY", "samaki baharini")
+    with Searcher.open(Path(gallery)) as searcher, served(searcher) as address:
+        page = browser.new_page(viewport={"width": 1280, "height": 860}, device_scale_factor=1.5)
+        page.goto(f"{address}/#q={query}")
+        expect(page.locator("#grid .card").first).to_be_visible(timeout=PATIENCE_MS)
+        page.wait_for_load_state("networkidle")
+        page.screenshot(path=os.environ["KIVUKO_SEARCH_SCREENSHOT"])

@@ -1,0 +1,145 @@
+"""A gallery of painted pictures, and a model whose words point at them: small, made in a second or two."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw
+
+from kivuko.bitext import Bitext, Pair
+from kivuko.encoders.bundle import About, TokenMean, load_bundle, quiet, save_bundle
+from kivuko.encoders.image_tower import SmallImageTower, encode_images
+from kivuko.encoders.spelling import SpellingNeighbours
+from kivuko.encoders.student import StaticStudent
+from kivuko.encoders.vocabulary import train_vocabulary
+
+DIM = 24
+# Swahili, Marathi, English, color, shape.
+THINGS = (
+    ("tufaha", "सफरचंद", "apple", (200, 30, 40), "disc"),
+    ("ndizi", "केळे", "banana", (240, 210, 40), "bar"),
+    ("bahari", "समुद्र", "sea", (30, 90, 200), "half"),
+    ("mti", "झाड", "tree", (30, 130, 60), "post"),
+    ("usiku", "रात्र", "night", (15, 15, 40), "full"),
+    ("theluji", "बर्फ", "snow", (235, 240, 250), "dots"),
+    ("moto", "आग", "fire", (240, 120, 20), "wedge"),
+    ("waridi", "गुलाब", "rose", (240, 120, 170), "ring"),
+)
+HOSTILE_CAPTION = '<img src=x onerror="document.title=1"> & <b>rose</b>'
+
+
+def painted(color: tuple[int, int, int], shape: str, side: int = 96) -> Image.Image:
+    """Return a simple picture; no two things look alike."""
+    image = Image.new("RGB", (side, side), (250, 250, 250))
+    draw, m = ImageDraw.Draw(image), side // 6
+    if shape == "disc":
+        draw.ellipse((m, m, side - m, side - m), fill=color)
+    elif shape == "bar":
+        draw.rounded_rectangle((m, side // 3, side - m, 2 * side // 3), side // 6, fill=color)
+    elif shape == "half":
+        draw.rectangle((0, side // 2, side, side), fill=color)
+    elif shape == "post":
+        draw.rectangle((side * 3 // 8, m, side * 5 // 8, side), fill=color)
+    elif shape == "full":
+        draw.rectangle((0, 0, side, side), fill=color)
+    elif shape == "dots":
+        draw.rectangle((0, 0, side, side), fill=(120, 140, 170))
+        for x in range(m, side, 2 * m):
+            for y in range(m, side, 2 * m):
+                draw.ellipse((x - 5, y - 5, x + 5, y + 5), fill=color)
+    elif shape == "wedge":
+        draw.polygon(((side // 2, m), (side - m, side - m), (m, side - m)), fill=color)
+    else:
+        draw.ellipse((m, m, side - m, side - m), outline=color, width=side // 8)
+    return image
+
+
+def make_gallery(place: Path) -> Path:
+    """Write "model", "teacher", "pictures/" and "pictures.gallery" into a folder; returns it."""
+    from kivuko.encoders.teacher import load_teacher
+
+    images = [painted(color, shape) for *_, color, shape in THINGS]
+    with quiet():
+        _write_teacher(place)
+    teacher = load_teacher(place / "teacher")
+    save_model(place / "model", images, str(place / "teacher"), teacher.fingerprint)
+    folder = place / "pictures"
+    folder.mkdir()
+    lines = ["image\tcaption\tkind"]
+    for (_, _, english, *_), image in zip(THINGS, images, strict=True):
+        image.save(folder / f"{english}.png")
+        caption = HOSTILE_CAPTION if english == "rose" else "" if english == "snow" else f"the {english}"
+        lines.append(f"{english}.png\t{caption}\t{'fruit' if english in ('apple', 'banana') else 'other'}")
+    (folder / "captions.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    index(place)
+    return place
+
+
+def index(place: Path) -> None:
+    """Bring the gallery up to date with the pictures."""
+    from kivuko.gallery.encoding import TowerEncoder
+    from kivuko.gallery.indexing import IndexOptions, build_gallery
+    from kivuko.gallery.sources import open_source
+
+    build_gallery(
+        TowerEncoder(load_bundle(place / "model")), [open_source(place / "pictures" / "captions.tsv")],
+        place / "pictures.gallery", model=place / "model", options=IndexOptions(workers=1),
+    )  # fmt: skip
+
+
+def save_model(folder: Path, images: list[Image.Image], teacher: str, fingerprint: str) -> None:
+    """Save a bundle whose words have the vectors of the pictures they name."""
+    torch.manual_seed(0)
+    tower = SmallImageTower(DIM, size=32)
+    with torch.no_grad():  # batch statistics of these pictures, so that they come apart
+        pixels = torch.stack(
+            [torch.from_numpy(np.array(one.resize((32, 32)))).permute(2, 0, 1) / 255 for one in images]
+        )
+        for _ in range(20):
+            tower.train()(pixels)
+        features = tower.eval().body((pixels - 0.5) / 0.25).last_hidden_state.mean((2, 3))
+        tower.head.bias -= tower.head(features).mean(0)
+    wrapped = tower.to_sentence_transformer()
+    vectors = torch.from_numpy(np.array(encode_images(wrapped, images)))
+    texts = {"sw": [sw for sw, *_ in THINGS], "mr": [mr for _, mr, *_ in THINGS]}
+    student = StaticStudent(train_vocabulary([word for own in texts.values() for word in own], size=400), DIM)
+    words = [word for own in texts.values() for word in own]
+    parts = torch.zeros(len(words), student.tokenizer.get_vocab_size())  # a word's vector is the mean of its subwords'
+    for row, word in enumerate(words):
+        ids = student.tokenizer.encode(word, add_special_tokens=False).ids
+        parts[row].index_add_(0, torch.tensor(ids), torch.full((len(ids),), 1 / len(ids)))
+    with torch.no_grad():
+        student.embedding.weight.copy_(
+            torch.linalg.lstsq(parts, vectors.repeat(len(texts), 1), driver="gelsd").solution
+        )
+    pairs = [
+        Pair(code, word, english, "tiny")
+        for code, own in texts.items()
+        for word, (_, _, english, *_) in zip(own, THINGS, strict=True)
+    ]
+    student.spelling = SpellingNeighbours.from_bitext(Bitext(tuple(pairs)))
+    about = About("teacher", teacher, "static", "optical", 0, dict.fromkeys(texts, len(THINGS)), run="tiny")
+    save_bundle(folder, student, wrapped, about, "card", TokenMean(torch.zeros(DIM), fingerprint))
+
+
+def _write_teacher(place: Path) -> None:
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.base.modules import Transformer
+    from sentence_transformers.sentence_transformer.modules import Pooling
+    from transformers import BertConfig, BertModel, BertTokenizer
+
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", *(english for _, _, english, *_ in THINGS)]
+    folder = place / "bert"
+    BertTokenizer(vocab={word: number for number, word in enumerate(words)}).save_pretrained(folder)
+    torch.manual_seed(1)
+    config = BertConfig(
+        vocab_size=len(words), hidden_size=DIM, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32,
+        max_position_embeddings=32,
+    )  # fmt: skip
+    BertModel(config).save_pretrained(folder)
+    modules = [Transformer(str(folder)), Pooling(DIM)]
+    SentenceTransformer(modules=modules, device="cpu").save(str(place / "teacher"))
+    shutil.rmtree(folder)
