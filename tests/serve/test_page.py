@@ -217,7 +217,7 @@ def test_screenshot(browser):
 
     gallery, query = os.environ["KIVUKO_SEARCH_GALLERY"], os.environ.get("KIVUKO_SEARCH_QUERY", "samaki baharini")
     with Searcher.open(Path(gallery)) as searcher, served(searcher) as address:
-        page = browser.new_page(viewport={"width": 1280, "height": 860}, device_scale_factor=1.5)
+        page = browser.new_page(viewport={"width": 1280, "height": 860})
         page.goto(f"{address}/#q={query}")
         expect(page.locator("#grid .card").first).to_be_visible(timeout=PATIENCE_MS)
         page.wait_for_load_state("networkidle")

@@ -51,9 +51,13 @@ async function run() {
   }
 }
 
-function request(signal) {
+async function request(signal) {
   if (state.kind === "like") return api.like(state.id, RESULTS, signal);
-  if (state.kind === "image") return api.searchImage(state.file, RESULTS, signal);
+  if (state.kind === "image") {
+    const most = limits.max_upload / 2 ** 20;
+    if (state.file.size > limits.max_upload) throw new Error(`the picture is too large: at most ${most.toFixed(1)} MB`);
+    return api.searchImage(state.file, RESULTS, signal);
+  }
   const typos = state.edits ? { edits: state.edits, seed: state.seed } : null;
   return api.search({ query: state.q, k: RESULTS, typos }, signal);
 }
@@ -240,10 +244,15 @@ api.onKeyNeeded((again) => {
 });
 
 async function start() {
+  // What was typed while this script was on its way counts, and typing does not wait for what the server says of itself.
+  if (!location.hash && at("query").value) begin({ kind: "text", q: at("query").value });
+  else readAddress();
   try {
     limits = await api.about();
-    at("size").textContent = `${limits.pictures.toLocaleString()} pictures`;
-  } catch { /* whoever is asked next says it */ }
-  await readAddress();
+  } catch {
+    return; // whoever asked says it
+  }
+  at("size").textContent = `${limits.pictures.toLocaleString()} pictures`;
+  if (state.kind === "text" && !state.q.trim()) welcome();
 }
 start();
