@@ -165,6 +165,17 @@ def test_a_damaged_file_is_named(student, tmp_path, content):
         load_bundle(tmp_path / "model")
 
 
+def test_forgetting_words_changes_nothing(spelling, vocabulary, monkeypatch):
+    texts = ["paka mwuesi", "simbba", "pakaa musta", "mwuesi", "simbaa pakaa"]
+    expected = spelling.subwords(vocabulary, texts)
+    monkeypatch.setattr("kivuko.encoders.spelling._MOST_REMEMBERED", 2)
+    forgetful = SpellingNeighbours(spelling.languages, spelling.words, spelling.counts)
+    assert [forgetful.subwords(vocabulary, [text])[0] for text in texts] == expected
+    assert forgetful.subwords(vocabulary, texts) == expected
+    forgetful.subwords(vocabulary, ["simbbaz"])
+    assert len(forgetful._near) <= 2
+
+
 def test_the_words_survive_a_round_trip(spelling, tmp_path):
     spelling.save(tmp_path)
     again = SpellingNeighbours.load(tmp_path)

@@ -31,7 +31,7 @@ _EDIT = 3.0  # nats that an edit costs
 _FREQUENCY = 0.5  # exponent of a word's frequency
 _ITSELF = 0.01  # weight of the word as it stands; a word of frequency 1 without an edit would have 1
 _SMOOTHING = 0.1  # added to counts where languages are told apart
-_MOST_REMEMBERED = 200_000
+_MOST_REMEMBERED = 20_000  # unknown words whose neighbours are kept at hand: some 12 MB
 
 Subwords = tuple[list[int], list[float] | None]  # numbers, and their weights where they are not all 1
 
@@ -155,7 +155,7 @@ class SpellingNeighbours:
         from rapidfuzz.process import cdist
 
         new = sorted(word for word in words if word not in self._near)
-        if len(self._near) + len(new) > _MOST_REMEMBERED:
+        if new and len(self._near) + len(new) > _MOST_REMEMBERED:
             self._near.clear()
             new = sorted(words)
         for word in new:
