@@ -137,3 +137,17 @@ def test_a_model_of_numbers_that_are_not_finite_is_told(place, monkeypatch):
         )
         with pytest.raises(ModelError, match="NaN"):
             opened.search(["paka"], 3)
+
+
+def test_a_model_stored_in_half_precision_indexes_and_searches(place, tmp_path):
+    from kivuko.cli.index import command
+
+    load_bundle(place / "model").half().save(str(tmp_path / "half"), create_model_card=False)
+    command.main(
+        [str(tmp_path / "half"), str(place / "photos"), "--out", str(tmp_path / "half.gallery"), "--workers", "1"],
+        standalone_mode=False,
+    )
+    with Searcher.open(tmp_path / "half.gallery") as opened, Image.open(place / "photos" / "05.png") as image:
+        assert {weight.dtype for weight in opened.model.parameters()} == {torch.float32}
+        assert opened.gallery.search(opened.encode_picture(image)[None], 1)[0][0].item.key == "05.png"
+        assert opened.search(["paka"], 3)

@@ -87,7 +87,7 @@ def command(
     pictures = _pictures(images, PixelTower(before), seed, cldr, font)
     note = read_hardening(out)
     if note is not None and note.key == hardening_key(before, pictures, settings):
-        screen.print(f"{out}: nothing to do: made before")
+        screen.print(f"{out}: nothing to do: made before", soft_wrap=True)
     else:
         checkpoints = out.with_name(f"{out.name}.hardening")
         after = stored_like(_train(before, pictures, settings, checkpoints), stored)

@@ -97,7 +97,8 @@ def command(
     if list_skipped is not None:
         refuse_unwritable(list_skipped)
     sources = _sources(source, dataset, cldr, font)
-    encoder = TowerEncoder(load_bundle(model))
+    # A tower may be stored in half precision, in which its pixels are not.
+    encoder = TowerEncoder(load_bundle(model).float())
     limits = Limits(pixels=max_pixels) if max_pixels else Limits()
     options = IndexOptions(workers, storage, limits, rebuild)  # type: ignore[arg-type]
     began = time.monotonic()

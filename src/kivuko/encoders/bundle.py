@@ -144,7 +144,7 @@ def load_bundle(path: Path | str) -> Any:
         raise ModelError(f"{path}: not a model folder (no modules.json in it). Name the folder that --out wrote.")
     try:
         with quiet():
-            model = SentenceTransformer(str(path), device="cpu").float().eval()  # CPUs have no fast half precision
+            model = SentenceTransformer(str(path), device="cpu").eval()
     except Exception as problem:  # the loading libraries raise many kinds, all of them the folder's fault
         reason = (str(problem).strip().splitlines() or [type(problem).__name__])[0][:200]
         raise ModelError(

@@ -59,7 +59,7 @@ class Searcher:
 
         with GalleryStore.open(Path(gallery_path)) as store:  # the model is checked before an index is built for it
             folder = model or find_model(store.path, store.model)
-            loaded = load_bundle(folder)
+            loaded = load_bundle(folder).float()  # as it was when the gallery was made, see cli.index
             check_same_space(loaded, folder, store.fingerprint, store.path)
         return cls(loaded, Gallery.open(gallery_path, **index_options), Path(folder))
 
