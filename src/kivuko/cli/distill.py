@@ -99,9 +99,10 @@ def command(
             job, english, tower, out, lambda about: model_card(about, (), chosen.description), watch
         )
     state = f"step {about.best_step} of {chosen.schedule.steps} was best" if trained else "nothing to do: made before"
-    screen.print(f"{out}: {state}, validation MRR {about.validation_score:.3f} (text to English text)")
+    screen.print(f"{out}: {state}, validation MRR {about.validation_score:.3f} (text to English text)", soft_wrap=True)
     if trained and stood:
-        screen.print(f"{out}: the model that stood there was made otherwise; it is replaced, its evaluation with it.")
+        told = "the model that stood there was made otherwise; it is replaced, its evaluation with it."
+        screen.print(f"{out}: {told}", soft_wrap=True)
     screen.print(f"trained on {len(training):,} pairs, selected on {len(held_out):,} held-out pairs.")
     if len(training) < _FEW_PAIRS * len(training.languages()):
         screen.print(f"Fewer than {_FEW_PAIRS:,} pairs per language: expect little beyond the very words they hold.")

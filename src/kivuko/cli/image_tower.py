@@ -45,7 +45,9 @@ def make_image_tower(world: EmojiWorld, out: Path, steps: int | None) -> None:
     recalls = [tower_recall(tower, images, image_of_name, vectors, seed) for seed in _VIEW_SEEDS]
     mean = {k: sum(recall[k] for recall in recalls) / len(recalls) for k in (1, 10)}
     save_image_tower(tower, out, card(world, settings, recalls))
-    screen.print(f"{out}: English name to picture, unseen views: R@1 {mean[1]:.4f}, R@10 {mean[10]:.4f}")
+    screen.print(
+        f"{out}: English name to picture, unseen views: R@1 {mean[1]:.4f}, R@10 {mean[10]:.4f}", soft_wrap=True
+    )
 
 
 def save_image_tower(tower: SmallImageTower, out: Path, card_text: str) -> None:
