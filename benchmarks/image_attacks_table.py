@@ -9,6 +9,7 @@ from typing import Any
 
 from benchmarks.image_attacks_protocol import protocol
 from benchmarks.image_attacks_setting import HARDENED
+from benchmarks.page import page, table
 
 Row = dict[str, Any]
 OURS, THEIRS = "kivuko", "art"
@@ -32,15 +33,13 @@ class Ratio:
 def report(results: dict[str, Any]) -> str:
     """Return the Markdown page of a run, finished or not."""
     parts = [
-        "# Attacks on images: Kivuko and the Adversarial Robustness Toolbox",
-        "" if results["finished"] else "**This run is not finished.**",
         *_warning([*results["strength"], *results["speed"]]),
         *_answer(results),
         *_strength_table(results["strength"]),
         *_speed_table(results["speed"]),
         *protocol(results),
     ]
-    return "\n\n".join(part for part in parts if part) + "\n"
+    return page("Attacks on images: Kivuko and the Adversarial Robustness Toolbox", results["finished"], parts)
 
 
 def _warning(rows: Sequence[Row]) -> Iterable[str]:
@@ -157,9 +156,3 @@ def _rate(rows: Sequence[Row], what: str) -> float:
 
 def _percent(share: float) -> str:
     return f"{100 * share:.1f}"
-
-
-def table(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
-    """Return a Markdown table, first column to the left."""
-    lines = [head, ["---"] + ["---:"] * (len(head) - 1), *body]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)

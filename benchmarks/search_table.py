@@ -6,6 +6,8 @@ import statistics
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from benchmarks.page import page, table
+
 Row = dict[str, Any]
 MOST_MS, LEAST_RECALL = 5.0, 0.95
 _QUIET = 0.05
@@ -14,8 +16,6 @@ _QUIET = 0.05
 def report(results: dict[str, Any]) -> str:
     """Return the Markdown page of a run, finished or not."""
     parts = [
-        "# Search: latency, throughput, recall and memory",
-        "" if results["finished"] else "**This run is not finished.**",
         *_warning([*results["index"], *results["served"]]),
         *_answer(results["index"]),
         *_index_table(results["index"]),
@@ -23,7 +23,7 @@ def report(results: dict[str, Any]) -> str:
         *_encode_table(results["encode"]),
         *_protocol(results),
     ]
-    return "\n\n".join(part for part in parts if part) + "\n"
+    return page("Search: latency, throughput, recall and memory", results["finished"], parts)
 
 
 def _warning(rows: Sequence[Row]) -> Iterable[str]:
@@ -121,9 +121,3 @@ def _protocol(results: dict[str, Any]) -> Iterable[str]:
         "Kivuko built, or a flat one. Clients share the machine with the server; no text is asked twice."
         + ("" if results["peer"] is None else f" **It was left out: {results['peer']}**")
     )
-
-
-def table(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
-    """Return a Markdown table, first column to the left."""
-    lines = [head, ["---"] + ["---:"] * (len(head) - 1), *body]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)

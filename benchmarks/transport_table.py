@@ -6,6 +6,7 @@ import statistics
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from benchmarks.page import page, table
 from benchmarks.transport_contenders import OURS, OURS_TORCH, REFERENCE
 from benchmarks.transport_grid import KEY_BATCH, KEY_SIZE
 from benchmarks.transport_growth import PANELS, exponent, growth_curves
@@ -22,8 +23,6 @@ def report(results: dict[str, Any], chart: bool) -> str:
     """Return the Markdown page of a run, finished or not."""
     rows = results["rows"]
     parts = [
-        "# Batched entropic transport: Kivuko and its peers",
-        "" if results["finished"] else "**This run is not finished.**",
         *_warning(rows),
         *_answer(rows),
         *_key_table(rows),
@@ -33,7 +32,7 @@ def report(results: dict[str, Any], chart: bool) -> str:
         *protocol(results),
         *_full_tables(rows),
     ]
-    return "\n\n".join(part for part in parts if part) + "\n"
+    return page("Batched entropic transport: Kivuko and its peers", results["finished"], parts)
 
 
 def _warning(rows: Sequence[Row]) -> Iterable[str]:
@@ -91,7 +90,7 @@ def _key_table(rows: Sequence[Row]) -> Iterable[str]:
     for label in dict.fromkeys(row["label"] for row in key):
         shown = [_whole(found[label, *cell]) if (label, *cell) in found else "" for cell in cells]
         body.append([label, *shown])
-    yield _table(["", *(f"{kind}, {regularization:g}" for kind, regularization in cells)], body)
+    yield table(["", *(f"{kind}, {regularization:g}" for kind, regularization in cells)], body)
 
 
 def _slower(rows: Sequence[Row]) -> Iterable[str]:
@@ -108,7 +107,7 @@ def _slower(rows: Sequence[Row]) -> Iterable[str]:
         [_cell(row), row["label"], _time(row["seconds"]), f"{row['ratio']:.2f}"]
         for row in sorted(beaten, key=lambda row: row["ratio"])
     ]
-    yield _table(["cell", "peer", "its time", "its time / Kivuko's"], body)
+    yield table(["cell", "peer", "its time", "its time / Kivuko's"], body)
 
 
 def _memory_table(memory: Sequence[Row]) -> Iterable[str]:
@@ -126,7 +125,7 @@ def _memory_table(memory: Sequence[Row]) -> Iterable[str]:
     for label in dict.fromkeys(row["label"] for row in memory):
         values = [found.get((label, cell)) for cell in cells]
         body.append([label, *("not known" if value is None else f"{value:.1f}" for value in values)])
-    yield _table(["", *cells], body)
+    yield table(["", *cells], body)
 
 
 def _growth_tables(rows: Sequence[Row], chart: bool) -> Iterable[str]:
@@ -144,7 +143,7 @@ def _growth_tables(rows: Sequence[Row], chart: bool) -> Iterable[str]:
             shown = [_time(times[place]) if place in times else "-" for place in places]
             body.append([label, *shown, f"{exponent(curve):.2f}"])
         yield f"**{title}**"
-        yield _table(["", *(f"{place:g}" for place in places), "exponent"], body)
+        yield table(["", *(f"{place:g}" for place in places), "exponent"], body)
 
 
 def _full_tables(rows: Sequence[Row]) -> Iterable[str]:
@@ -167,7 +166,7 @@ def _full_tables(rows: Sequence[Row]) -> Iterable[str]:
             ratio = f"{best[cell]['ratio']:.1f}" if cell in best else "-"
             body.append([f"{cell[1]} of {size}", f"{cell[4]:g}", *shown, ratio])
         yield f"### {kind.capitalize()} costs"
-        yield _table(["", "reg.", *labels, "fastest peer / Kivuko"], body)
+        yield table(["", "reg.", *labels, "fastest peer / Kivuko"], body)
 
 
 def _valid_peers(rows: Sequence[Row]) -> list[Row]:
@@ -227,8 +226,3 @@ def _time(seconds: float) -> str:
 
 def _times(ratio: float) -> str:
     return f"{ratio:.1f}x" if ratio >= 1 else f"{ratio:.2f}x"
-
-
-def _table(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
-    lines = [head, ["---"] + ["---:"] * (len(head) - 1), *body]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)

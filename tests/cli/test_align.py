@@ -16,37 +16,21 @@ from kivuko.encoders.student import StaticStudent, load_transformer_student
 from kivuko.encoders.teacher import load_teacher
 from kivuko.encoders.vocabulary import train_vocabulary
 from kivuko.transport import METHODS
+from tiny_bert import save_bert, save_teacher
 
 TEXTS = ["paka mweusi anakula samaki", "क्षत्रिय मांजर आनंदाश्रूंचा चेहरा", "ጥቁር ድመት", "قطة سوداء"]
 ENGLISH = "the black cat eats"
 
 
-def bert(folder, width: int):
-    """Save a BERT with random weights and a vocabulary of English words."""
-    from transformers import BertConfig, BertModel, BertTokenizer
-
-    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "black", "cat", "eats", "fish", "paka", "##s"]
-    BertTokenizer(vocab={word: number for number, word in enumerate(words)}).save_pretrained(folder)
-    torch.manual_seed(0)
-    config = BertConfig(
-        vocab_size=len(words), hidden_size=width, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32,
-        max_position_embeddings=64,
-    )  # fmt: skip
-    BertModel(config).save_pretrained(folder)
-    return folder
+WORDS = ["the", "black", "cat", "eats", "fish", "paka", "##s"]
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     """A folder with a model, "model", the teacher that it names, "teacher", and a "narrow" one; read only."""
-    from sentence_transformers import SentenceTransformer
-    from sentence_transformers.base.modules import Transformer
-    from sentence_transformers.sentence_transformer.modules import Pooling
-
     place = tmp_path_factory.mktemp("align")
     for name, width in (("teacher", 24), ("narrow", 16)):
-        modules = [Transformer(str(bert(place / f"{name}-bert", width))), Pooling(width)]
-        SentenceTransformer(modules=modules, device="cpu").save(str(place / name))
+        save_teacher(place / name, WORDS, width, layers=2)
     teacher = load_teacher(place / "teacher")
     torch.manual_seed(0)
     student = StaticStudent(train_vocabulary(TEXTS, size=90), 24)
@@ -210,7 +194,7 @@ def test_a_damaged_mean_token_is_refused(align, place, tmp_path):
 
 
 def test_a_transformer_model(align, place, tmp_path):
-    student = load_transformer_student(bert(tmp_path / "bert", 16), 24)
+    student = load_transformer_student(save_bert(tmp_path / "bert", WORDS, 16, layers=2), 24)
     save_bundle(tmp_path / "model", student, None, about(str(place / "teacher")), "card")
     status, out, err = align("paka fish", ENGLISH, model=tmp_path / "model")
     assert status == 0, err

@@ -10,27 +10,14 @@ from torch.nn import functional as F
 from kivuko.encoders.bundle import load_bundle
 from kivuko.encoders.teacher import load_teacher
 from kivuko.encoders.text_tokens import text_tokens
+from tiny_bert import save_teacher
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     """A folder with a small bitext, sw.tsv, and a tiny teacher; read only."""
-    from sentence_transformers import SentenceTransformer
-    from sentence_transformers.base.modules import Transformer
-    from sentence_transformers.sentence_transformer.modules import Pooling
-    from transformers import BertConfig, BertModel, BertTokenizer
-
     place = tmp_path_factory.mktemp("multi-vector")
-    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "cat", "house", *(f"word{n}" for n in range(40))]
-    BertTokenizer(vocab={word: number for number, word in enumerate(words)}).save_pretrained(place / "bert")
-    torch.manual_seed(0)
-    config = BertConfig(
-        vocab_size=len(words), hidden_size=24, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32,
-        max_position_embeddings=64,
-    )  # fmt: skip
-    BertModel(config).save_pretrained(place / "bert")
-    modules = [Transformer(str(place / "bert")), Pooling(24)]
-    SentenceTransformer(modules=modules, device="cpu").save(str(place / "teacher"))
+    save_teacher(place / "teacher", ["the", "cat", "house", *(f"word{n}" for n in range(40))], 24)
     lines = [f"neno{number} paka\tword{number} cat\n" for number in range(40)]
     (place / "sw.tsv").write_text("".join(lines), encoding="utf-8")
     return place

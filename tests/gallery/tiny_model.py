@@ -8,29 +8,16 @@ from pathlib import Path
 import torch
 from tiny_encoder import picture
 
+from tiny_bert import save_teacher
+
 DIM = 12
 CAPTIONS = ("a black cat", "the fish", "a cat eats the fish", None)
 TEXTS = ["paka mweusi anakula samaki", "काळी मांजर", "the black cat eats fish"]
 
 
 def make_teacher(folder: Path) -> Path:
-    """Save a BERT with random weights and a few English words as a sentence-transformers folder."""
-    from sentence_transformers import SentenceTransformer
-    from sentence_transformers.base.modules import Transformer
-    from sentence_transformers.sentence_transformer.modules import Pooling
-    from transformers import BertConfig, BertModel, BertTokenizer
-
-    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "the", "black", "cat", "eats", "fish"]
-    body = folder.with_name("bert")
-    BertTokenizer(vocab={word: number for number, word in enumerate(words)}).save_pretrained(body)
-    torch.manual_seed(0)
-    config = BertConfig(
-        vocab_size=len(words), hidden_size=DIM, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16,
-        max_position_embeddings=32,
-    )  # fmt: skip
-    BertModel(config).save_pretrained(body)
-    SentenceTransformer(modules=[Transformer(str(body)), Pooling(DIM)], device="cpu").save(str(folder))
-    return folder
+    """Save a teacher that knows a few English words."""
+    return save_teacher(folder, ["a", "the", "black", "cat", "eats", "fish"], DIM)
 
 
 def make_model(folder: Path, teacher: Path, seed: int = 0, tower_seed: int = 0) -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +14,7 @@ from kivuko.encoders.image_tower import SmallImageTower, encode_images
 from kivuko.encoders.spelling import SpellingNeighbours
 from kivuko.encoders.student import StaticStudent
 from kivuko.encoders.vocabulary import train_vocabulary
+from tiny_bert import save_teacher
 
 DIM = 24
 # Swahili, Marathi, English, color, shape.
@@ -63,7 +63,8 @@ def make_gallery(place: Path) -> Path:
 
     images = [painted(color, shape) for *_, color, shape in THINGS]
     with quiet():
-        _write_teacher(place)
+        words = ["the", *(english for _, _, english, *_ in THINGS)]
+        save_teacher(place / "teacher", words, DIM, seed=1)
     teacher = load_teacher(place / "teacher")
     save_model(place / "model", images, str(place / "teacher"), teacher.fingerprint)
     folder = place / "pictures"
@@ -123,23 +124,3 @@ def save_model(folder: Path, images: list[Image.Image], teacher: str, fingerprin
     student.spelling = SpellingNeighbours.from_bitext(Bitext(tuple(pairs)))
     about = About("teacher", teacher, "static", "optical", 0, dict.fromkeys(texts, len(THINGS)), run="tiny")
     save_bundle(folder, student, wrapped, about, "card", TokenMean(torch.zeros(DIM), fingerprint))
-
-
-def _write_teacher(place: Path) -> None:
-    from sentence_transformers import SentenceTransformer
-    from sentence_transformers.base.modules import Transformer
-    from sentence_transformers.sentence_transformer.modules import Pooling
-    from transformers import BertConfig, BertModel, BertTokenizer
-
-    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", *(english for _, _, english, *_ in THINGS)]
-    folder = place / "bert"
-    BertTokenizer(vocab={word: number for number, word in enumerate(words)}).save_pretrained(folder)
-    torch.manual_seed(1)
-    config = BertConfig(
-        vocab_size=len(words), hidden_size=DIM, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32,
-        max_position_embeddings=32,
-    )  # fmt: skip
-    BertModel(config).save_pretrained(folder)
-    modules = [Transformer(str(folder)), Pooling(DIM)]
-    SentenceTransformer(modules=modules, device="cpu").save(str(place / "teacher"))
-    shutil.rmtree(folder)

@@ -72,19 +72,11 @@ def emoji(
 
 def load_world(languages: tuple[str, ...], cldr: Path | None = None, font: Path | None = None) -> EmojiWorld:
     """Build or read the emoji world, with a progress bar while pictures are drawn."""
-    from kivuko.cli.progress import bars
+    from kivuko.cli.progress import bars, late_task
     from kivuko.datasets.emoji import emoji_world
 
     with bars() as progress:
-        task = None
-
-        def drawn(done: int, total: int) -> None:
-            nonlocal task
-            if task is None:
-                task = progress.add_task("drawing emoji", total=total, figures="")
-            progress.update(task, completed=done)
-
-        return emoji_world(languages, cldr=cldr, font=font, progress=drawn)
+        return emoji_world(languages, cldr=cldr, font=font, progress=late_task(progress, "drawing emoji"))
 
 
 def world_table(world: EmojiWorld) -> object:
@@ -121,15 +113,8 @@ def load_gallery(model: Any, world: EmojiWorld) -> EmojiGallery:
     Raises:
         KivukoError: see ``emoji_gallery``.
     """
-    from kivuko.cli.progress import bars
+    from kivuko.cli.progress import bars, late_task
     from kivuko.gallery import emoji_gallery
 
     with bars() as progress:
-        task = None
-
-        def encoded(done: int, total: int) -> None:
-            nonlocal task
-            task = progress.add_task("encoding pictures", total=total, figures="") if task is None else task
-            progress.update(task, completed=done)
-
-        return emoji_gallery(model, world, progress=encoded)
+        return emoji_gallery(model, world, progress=late_task(progress, "encoding pictures"))

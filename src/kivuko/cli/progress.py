@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -14,6 +14,7 @@ from rich.progress import (
     MofNCompleteColumn,
     Progress,
     SpinnerColumn,
+    TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
@@ -43,6 +44,19 @@ def bars() -> Iterator[Progress]:
     )  # fmt: skip
     with Progress(*columns, console=console, transient=False, disable=not console.is_terminal) as progress:
         yield progress
+
+
+def late_task(progress: Progress, description: str) -> Callable[[int, int], None]:
+    """Return what takes (done, total) and shows a bar from the first time on: none where there is nothing to do."""
+    task: TaskID | None = None
+
+    def tell(done: int, total: int) -> None:
+        nonlocal task
+        if task is None:
+            task = progress.add_task(description, total=total, figures="")
+        progress.update(task, completed=done)
+
+    return tell
 
 
 @dataclass

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from PIL import Image
 from rich.table import Table
 
 from kivuko.cli.preview import show_pictures
-from kivuko.cli.progress import bars
+from kivuko.cli.progress import bars, late_task
 from kivuko.cli.progress import out as screen
 from kivuko.cli.search import draw_hits, print_readings
 from kivuko.errors import UsageError
@@ -24,7 +23,6 @@ from kivuko.gallery.gallery import Gallery
 from kivuko.gallery.hit import Hit
 from kivuko.gallery.index import choose_index
 from kivuko.gallery.query import clean_query
-from kivuko.gallery.saved_index import Progress
 from kivuko.gallery.store import GalleryStore
 from kivuko.report.tables import compact_table
 
@@ -54,7 +52,8 @@ def search_gallery(
     choose_index(0, 1, kind, storage)  # so that a wrong name is told at once
     looked_at = _read_picture(asked.picture) if asked.picture is not None else None
     searcher: Any = None
-    with _building() as progress:
+    with bars() as shown:
+        progress = late_task(shown, "building the index")
         if asked.like is not None and model is None:  # its vector is there: no model is needed
             gallery = Gallery.open(path, index=kind, storage=storage, progress=progress)
         else:
@@ -102,21 +101,6 @@ def _read_picture(path: Path) -> Image.Image:
     except RefusedPicture as problem:
         told = f"{problem.reason}: {problem.detail}" if problem.detail else problem.reason
         raise UsageError(f"--picture {path}: {told}. Name a picture's file.") from problem
-
-
-@contextmanager
-def _building() -> Iterator[Progress]:
-    """Yield what shows how far the building of an index is; nothing is shown where none is built."""
-    with bars() as progress:
-        task = None
-
-        def tell(done: int, total: int) -> None:
-            nonlocal task
-            if task is None:
-                task = progress.add_task("building the index", total=total, figures="")
-            progress.update(task, completed=done)
-
-        yield tell
 
 
 def _thumbnails(store: GalleryStore, hits: Sequence[Hit]) -> list[Image.Image]:

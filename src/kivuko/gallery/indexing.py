@@ -15,13 +15,14 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from kivuko.errors import DataError, GalleryError, KivukoError
+from kivuko.errors import DataError, KivukoError
 from kivuko.files import explain_write_failure
 from kivuko.gallery.decoding import Decoded, Limits, Refused
 from kivuko.gallery.encoding import PictureEncoder, Tensors
 from kivuko.gallery.lock import writing
 from kivuko.gallery.merging import merge_segments
-from kivuko.gallery.schema import DATABASE, open_to_read, read_meta
+from kivuko.gallery.rebuilding import fits, numbers_to_go_on_from, prepare_folder, swap
+from kivuko.gallery.schema import DATABASE
 from kivuko.gallery.segments import Storage
 from kivuko.gallery.work import FilePlace, Skip, Source, Work
 from kivuko.gallery.workers import DecodingWorkers
@@ -120,7 +121,7 @@ def build_gallery(
     described = [one.describe() for one in sources]
     making = Making(encoder.fingerprint, encoder.dim, Path(os.path.realpath(model)), described, options.storage)
     try:
-        _prepare_folder(path)
+        prepare_folder(path)
         with writing(path):
             if not options.rebuild or not (path / DATABASE).exists():
                 return _run(encoder, sources, path, making, options, watch, {})
@@ -238,61 +239,14 @@ def _rebuild(
 ) -> Summary:  # fmt: skip
     """Make the gallery anew beside the old one, then let it take the old one's place."""
     beside = path.with_name(f".{path.name}.rebuild")
-    first = _numbers_to_go_on_from(path)
-    if (beside / DATABASE).exists() and not _fits(beside, making, first):
+    first = numbers_to_go_on_from(path)
+    if (beside / DATABASE).exists() and not fits(beside, making, first):
         shutil.rmtree(beside)
     beside.mkdir(exist_ok=True)
     with writing(beside):
         summary = _run(encoder, sources, beside, making, options, watch, first)
-        aside = _aside(path)
-        path.rename(aside)
-        beside.rename(path)
-        shutil.rmtree(aside)
+        swap(beside, path)
     return replace(summary, path=path)
-
-
-def _numbers_to_go_on_from(path: Path) -> dict[str, str]:
-    """Return where generations, files and pictures are counted from, so that a reader never takes new for old."""
-    try:
-        with contextlib.closing(open_to_read(path)) as database:
-            meta = read_meta(database)
-        generation = int(meta["published"]) + 1
-        return {"first_generation": str(generation), "next_segment": meta["next_segment"], "contents": meta["contents"]}
-    except (KivukoError, KeyError, ValueError, sqlite3.DatabaseError):
-        return {}  # damaged: that is why it is made anew
-
-
-def _fits(folder: Path, making: Making, first: dict[str, str]) -> bool:
-    """Tell whether a rebuild that was stopped was one of the same."""
-    try:
-        with contextlib.closing(open_to_read(folder)) as database:
-            meta = read_meta(database)
-    except (KivukoError, sqlite3.DatabaseError):
-        return False
-    same = meta.get("fingerprint") == making.fingerprint and meta.get("storage") == (making.storage or "float16")
-    return same and meta.get("first_generation") == first.get("first_generation", "1")
-
-
-def _prepare_folder(path: Path) -> None:
-    """Make the gallery's folder; finish a swap that a kill interrupted.
-
-    Raises:
-        GalleryError: something that is not a gallery stands there.
-    """
-    if _aside(path).is_dir():
-        if path.exists():
-            shutil.rmtree(_aside(path))
-        else:
-            _aside(path).rename(path)
-    if path.exists() and not path.is_dir():
-        raise GalleryError(f"{path}: a file stands there. Choose another --out.")
-    if path.is_dir() and not (path / DATABASE).exists() and any(one.name != ".lock" for one in path.iterdir()):
-        raise GalleryError(f"{path}: exists and is not a gallery; nothing was written. Choose another --out.")
-    path.mkdir(parents=True, exist_ok=True)
-
-
-def _aside(path: Path) -> Path:
-    return path.with_name(f".{path.name}.replaced")
 
 
 def _prefixes(sources: Sequence[Source]) -> list[str]:

@@ -38,7 +38,7 @@ def readable_formats() -> tuple[str, ...]:
     try:
         import pillow_heif
     except ImportError:
-        pass
+        pass  # an extra: ``unidentified`` names it where a file needs it
     else:
         pillow_heif.register_heif_opener()
     return tuple(name for name in Image.OPEN if name not in _NOT_READ)
