@@ -220,14 +220,31 @@ def test_a_second_run_at_the_same_time_is_refused(index, photos):
 def test_nothing_to_index_leaves_the_gallery_as_it_was(index, photos, tmp_path):
     with pytest.raises(DataError, match="no picture"):
         index(FolderSource(tmp_path / "photos" / "sub2"), path=tmp_path / "e.gallery", limits=Limits(pixels=1))
-    with pytest.raises(GalleryError, match="not finished"):
-        GalleryStore.open(tmp_path / "e.gallery")
+    assert not (tmp_path / "e.gallery").exists()  # there was none before, and there is none now
     index(FolderSource(photos))
     for file in photos.rglob("*.png"):
         file.unlink()
     with pytest.raises(DataError, match="no picture"):
         index(FolderSource(photos))
     assert len(GalleryStore.open(tmp_path / "g.gallery")) == 12
+
+
+def test_what_a_first_run_has_done_stays_where_a_source_ends_in_a_fault(index, photos, tmp_path, monkeypatch):
+    monkeypatch.setattr(indexing, "COMMIT", 4)
+    monkeypatch.setattr(indexing, "BATCH", 4)
+    monkeypatch.setattr(indexing, "_WINDOW", 1)
+
+    class Faulty(FolderSource):
+        def __iter__(self):
+            yield from list(super().__iter__())[:9]
+            raise DataError("photos: damaged")
+
+    with pytest.raises(DataError, match="damaged"):
+        index(Faulty(photos))
+    assert list((tmp_path / "g.gallery" / "segments").glob("*.safetensors"))
+    summary, _ = index(FolderSource(photos))
+    assert summary.resumed
+    assert (summary.pictures, summary.new) == (12, 4)
 
 
 def test_a_foreign_folder_is_not_touched(index, photos, tmp_path):

@@ -97,6 +97,10 @@ class IndexOptions:
     rebuild: bool = False
 
 
+class _NoPictureError(DataError):
+    """The sources were read to their end, and hold no picture."""
+
+
 def build_gallery(
     encoder: PictureEncoder, sources: Sequence[Source], path: Path, *, model: Path,
     options: IndexOptions = IndexOptions(), watch: IndexWatch | None = None,
@@ -120,12 +124,17 @@ def build_gallery(
     path = Path(os.path.realpath(path))
     described = [one.describe() for one in sources]
     making = Making(encoder.fingerprint, encoder.dim, Path(os.path.realpath(model)), described, options.storage)
+    new = not path.exists()
     try:
         prepare_folder(path)
         with writing(path):
             if not options.rebuild or not (path / DATABASE).exists():
                 return _run(encoder, sources, path, making, options, watch, {})
             return _rebuild(encoder, sources, path, making, options, watch)
+    except _NoPictureError:
+        if new:  # nothing is left of a gallery that never was
+            shutil.rmtree(path, ignore_errors=True)
+        raise
     except (OSError, sqlite3.OperationalError) as problem:
         raise _explained(problem, path) from problem
 
@@ -149,7 +158,7 @@ def _run(
         if not pictures:
             reasons = ", ".join(f"{number:,} {reason}" for reason, number in run.counts.skipped.most_common(3))
             where = " ".join(one["path"] for one in making.sources)
-            raise DataError(f"{where}: no picture in it that can be read{f' ({reasons})' if reasons else ''}.")
+            raise _NoPictureError(f"{where}: no picture in it that can be read{f' ({reasons})' if reasons else ''}.")
         generation = writer.publish()
         writer.database.execute("BEGIN IMMEDIATE")
         merge_segments(writer, encoder.dim)
