@@ -86,15 +86,23 @@ class SpellingNeighbours:
         A text of known words, or of words that are like no known one, has its own subwords and no weights. Of a word
         that may be misspelt, the own subwords count less, and those of its neighbours come in.
         """
+        found = self.misspelt(tokenizer, texts)
+        plain = [unicodedata.normalize("NFKC", text) for row, text in enumerate(texts) if row not in found]
+        encoded = iter(tokenizer.encode_batch_fast(plain, add_special_tokens=False))
+        return [found[row] if row in found else (list(next(encoded).ids), None) for row in range(len(texts))]
+
+    def misspelt(self, tokenizer: Tokenizer, texts: Sequence[str]) -> dict[int, Subwords]:
+        """Return the same for those texts alone that have weights: row of the text -> its subwords and weights."""
         whole = [unicodedata.normalize("NFKC", text) for text in texts]
         spans = [word_spans(text) for text in whole]
         self._look_for({word for found in spans for word, _, _ in found if self._may_be_misspelt(word)})
-        readings = [self.readings([word for word, _, _ in found]) for found in spans]
-        near = sorted({word for text in readings for own in text if len(own) > 1 for word in own})
+        readings = [self._readings([word for word, _, _ in found]) for found in spans]
+        rows = [row for row, text in enumerate(readings) if any(len(own) > 1 for own in text)]
+        near = sorted({word for row in rows for own in readings[row] if len(own) > 1 for word in own})
         cut = [one.ids for one in tokenizer.encode_batch_fast(near, add_special_tokens=False)]
         pieces = dict(zip(near, cut, strict=True))
-        encoded = tokenizer.encode_batch(whole, add_special_tokens=False)
-        return [_weighed(*one, pieces) for one in zip(encoded, spans, readings, strict=True)]
+        encoded = tokenizer.encode_batch([whole[row] for row in rows], add_special_tokens=False)
+        return {row: _weighed(one, spans[row], readings[row], pieces) for row, one in zip(rows, encoded, strict=True)}
 
     def readings(self, words: Sequence[str]) -> list[dict[str, float]]:
         """Return what each word of a text may be: word -> share, the shares of a word adding up to 1.
@@ -103,6 +111,10 @@ class SpellingNeighbours:
             words: all words of the text, case folded, in order: they tell its language.
         """
         self._look_for({word for word in words if self._may_be_misspelt(word)})
+        return self._readings(words)
+
+    def _readings(self, words: Sequence[str]) -> list[dict[str, float]]:
+        """Return ``readings`` of words whose neighbours have been looked for."""
         spoken: NDArray[np.float64] | None = None
         found = []
         for word in words:
@@ -162,7 +174,7 @@ class SpellingNeighbours:
             # Two letters at least must be left of a word that was changed so much.
             most = min(MOST_EDITS, len(word) - 2)
             rows = self._candidates(word, most)
-            likely = [self.words[row] for row in rows.tolist()]
+            likely = self._listed[rows].tolist()
             distances = cdist([word], likely, scorer=OSA.distance, score_cutoff=most, dtype=np.uint8)[0]
             kept = distances <= most
             channel = np.exp(-_EDIT * distances[kept].astype(np.float64))
@@ -175,6 +187,10 @@ class SpellingNeighbours:
         like = np.bitwise_count(letters ^ _letters(word)) <= 2 * edits
         like &= np.abs(lengths - len(word)) <= edits
         return np.flatnonzero(like)
+
+    @cached_property
+    def _listed(self) -> NDArray[np.object_]:
+        return np.array(self.words, dtype=object)
 
     @cached_property
     def _frequencies(self) -> NDArray[np.float64]:
@@ -231,4 +247,4 @@ def _weighed(
             if near != word:
                 ids += pieces[near]
                 weights += [share] * len(pieces[near])
-    return ids, weights if misspelt else None
+    return ids, weights

@@ -105,7 +105,7 @@ class StaticStudent(nn.Module):
     def _ids(self, texts: list[str]) -> list[NDArray[np.int64]]:
         """Return the subwords' numbers of each text; while it learns, the student meets the same texts many times."""
         new = [text for text in dict.fromkeys(texts) if text not in self._known_ids]
-        encoded = self.tokenizer.encode_batch(new, add_special_tokens=False) if new else []
+        encoded = self.tokenizer.encode_batch_fast(new, add_special_tokens=False) if new else []
         found = {text: np.asarray(one.ids, dtype=np.int64) for text, one in zip(new, encoded, strict=True)}
         if self.training and self.remembers and len(self._known_ids) < _MOST_REMEMBERED:
             self._known_ids |= found
@@ -114,10 +114,10 @@ class StaticStudent(nn.Module):
     def _read(self, texts: list[str], pooled: Tensor) -> Tensor:
         """Return sentence vectors [texts, dim] with those of misspelt texts read by their words' neighbours."""
         assert self.spelling is not None
-        found = self.spelling.subwords(self.tokenizer, texts)
-        misspelt = [(row, ids, weights) for row, (ids, weights) in enumerate(found) if weights is not None]
-        if not misspelt:
+        found = self.spelling.misspelt(self.tokenizer, texts)
+        if not found:
             return pooled
+        misspelt = [(row, ids, weights or []) for row, (ids, weights) in found.items()]
         # One look-up for all of them: each would bring its own gradient of the whole vocabulary.
         ids = torch.tensor([number for _, own, _ in misspelt for number in own], device=self.device)
         shares = torch.tensor([share for _, _, own in misspelt for share in own], device=self.device)

@@ -54,9 +54,11 @@ def start_from_counts(model: Any, pairs: Numbered, seed: int) -> None:
     With vectors in which translations are alike, and value and output projections of the attention to the source that
     are the identity, the untrained model already favours the translations of the words in front of it.
     """
-    weight = model.get_input_embeddings().weight
-    found = sentence_vectors(pairs.source, pairs.target, weight.shape[0], weight.shape[1], seed)
-    weight.copy_(torch.where(found.any(1, keepdim=True), found, weight))
+    read, written = model.get_encoder().embed_tokens.weight, model.get_decoder().embed_tokens.weight
+    found = sentence_vectors(pairs.source, pairs.target, *read.shape, seed)
+    for weight in (read, written):
+        own = found[: len(weight)]
+        weight.copy_(torch.where(own.any(1, keepdim=True), own, weight))
     for layer in model.get_decoder().layers:
         for projection in (layer.encoder_attn.v_proj, layer.encoder_attn.out_proj):
             projection.weight.copy_(torch.eye(len(projection.weight)))

@@ -21,7 +21,7 @@ from kivuko.errors import DataError, UsageError
 from kivuko.translation.batches import NO_LABEL, Batch, Numbered, batches, mixed, number_pairs, to_batch
 from kivuko.translation.chrf import chrf
 from kivuko.translation.embeddings import start_from_counts
-from kivuko.translation.marian import marian_model, marian_tokenizer
+from kivuko.translation.marian import marian_model, marian_tokenizer, written_subwords
 from kivuko.translation.seq2seq import Seq2SeqTranslator, source_routes
 from kivuko.translation.settings import TranslationSettings
 
@@ -92,7 +92,8 @@ def train_translator(
     settings, started = settings or TranslationSettings(), time.monotonic()
     _check(bitext, held_out)
     tokenizer = marian_tokenizer(bitext, settings)
-    model = marian_model(tokenizer, bitext.languages(), settings, seed)
+    written = written_subwords(tokenizer, [pair.english for pair in bitext])
+    model = marian_model(tokenizer, bitext.languages(), settings, seed, written)
     pairs = number_pairs(bitext.pairs, tokenizer, settings.language_tag, settings.max_length)
     if settings.counted_start:
         start_from_counts(model, pairs, seed)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from kivuko.attacks.text import EncodeTexts, GradientEncoder, gradient_encoder
 from kivuko.distill.run import train_student
+from kivuko.encoders.teacher import TextTeacher
 from kivuko.encoders.token_batch import Encoder
 from kivuko.studies.low_resource import grid
 from kivuko.studies.low_resource.bench import ENGLISH, Bench, unit
@@ -19,6 +20,7 @@ from kivuko.studies.low_resource.systems import job_of, translator_of
 from kivuko.translation.translator import Translator
 
 _BATCH = 256
+_MOST_REMEMBERED = 300_000  # texts whose vectors are kept at hand: some 500 MB
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +63,7 @@ def make_system(run: Run, bench: Bench) -> System:
         inside = gradient_encoder(trained.student)
         return System(trained.about.student, bench.languages, lambda _code: inside.encode, inside, notes=notes)
     translator, notes = translator_of(run, bench)
-    english = encoder_of(bench.teacher)
+    english = _remembering(bench.teacher)
     return System(
         translator.name, bench.languages, lambda code: _translating(translator, code, english),
         slow=True, notes=notes,
@@ -74,6 +76,8 @@ def encoder_of(encoder: Encoder) -> EncodeTexts:
 
     @torch.no_grad()
     def encode(texts: Sequence[str]) -> NDArray[np.float32]:
+        if len(known) > _MOST_REMEMBERED:
+            known.clear()
         new = sorted({text for text in texts if text not in known}, key=lambda text: (len(text), text))
         for start in range(0, len(new), _BATCH):
             part = new[start : start + _BATCH]
@@ -82,6 +86,17 @@ def encoder_of(encoder: Encoder) -> EncodeTexts:
         return np.stack([known[text] for text in texts])
 
     return encode
+
+
+_english: dict[str, EncodeTexts] = {}  # the last teacher's encoder
+
+
+def _remembering(teacher: TextTeacher) -> EncodeTexts:
+    """Return the teacher's encoder, the same for all runs of a process: translators write many texts alike."""
+    if teacher.fingerprint not in _english:
+        _english.clear()
+        _english[teacher.fingerprint] = encoder_of(teacher)
+    return _english[teacher.fingerprint]
 
 
 def _translating(translator: Translator, code: str, english: EncodeTexts) -> EncodeTexts:
