@@ -66,6 +66,22 @@ def test_nothing_new_leaves_the_student_as_it_is(folder):
     assert len(kept.tokenizer) == len(student(folder).tokenizer)
 
 
+def test_a_script_that_the_vocabulary_never_saw_is_read_and_so_are_new_words_of_it(folder):
+    from kivuko.bitext import Bitext, Pair
+
+    words = {"მწვანე": "green", "წითელი": "red", "კატა": "cat", "თევზი": "fish"}
+    pairs = tuple(Pair("ka", word, english, "test") for word, english in words.items()) * 5
+    before = student(folder)
+    unknown = before.tokenizer.unk_token_id
+    assert unknown in before.tokenizer("კატა")["input_ids"]
+    after = with_new_words(student(folder), Bitext(pairs), PLANS)
+    for text in (*words, "წიკატი"):  # the last is none of them, but of their letters
+        assert unknown not in after.tokenizer(text)["input_ids"]
+    assert after.tokenizer("black cats")["input_ids"] == before.tokenizer("black cats")["input_ids"]
+    found = [after.encode_tokens([text]).pooled for text in ("კატა", "თევზი")]
+    assert (found[0] - found[1]).norm() > 1e-3
+
+
 def test_a_slow_tokenizer_is_refused(folder):
     class Slow:
         is_fast = False

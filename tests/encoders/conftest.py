@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from tiny_xlm_roberta import save_xlm_roberta
+
 WORDS = [
     "a",
     "ferry",
@@ -47,22 +49,7 @@ def tiny_bert(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_xlm_roberta(tmp_path_factory) -> Path:
     """An XLM-RoBERTa of width 24 with a vocabulary of whole words and letters."""
-    from transformers import XLMRobertaConfig, XLMRobertaModel, XLMRobertaTokenizer
-
-    letters = sorted({letter for word in WORDS for letter in word})
-    pieces = ["▁" + word for word in WORDS] + ["▁", *letters]
-    vocabulary = [(token, 0.0) for token in ("<s>", "<pad>", "</s>", "<unk>")]
-    vocabulary += [(piece, -2.0 if piece.startswith("▁") else -6.0) for piece in pieces]
-    vocabulary += [("<mask>", 0.0)]
-    folder = tmp_path_factory.mktemp("models") / "tiny-xlm-roberta"
-    XLMRobertaTokenizer(vocab=vocabulary).save_pretrained(folder)
-    torch.manual_seed(0)
-    config = XLMRobertaConfig(
-        vocab_size=len(vocabulary), hidden_size=24, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32,
-        max_position_embeddings=26, type_vocab_size=1, pad_token_id=1, bos_token_id=0, eos_token_id=2,
-    )  # fmt: skip
-    XLMRobertaModel(config).save_pretrained(folder)
-    return folder
+    return save_xlm_roberta(tmp_path_factory.mktemp("models") / "tiny-xlm-roberta", WORDS)
 
 
 @pytest.fixture(scope="session")

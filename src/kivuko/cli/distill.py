@@ -13,6 +13,7 @@ from kivuko.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from kivuko.bitext import Bitext
+    from kivuko.encoders.teacher import TextTeacher
 
 _FEW_PAIRS = 1000  # per language; below it, queries fail unless their words are in the pairs
 
@@ -28,10 +29,18 @@ _FEW_PAIRS = 1000  # per language; below it, queries fail unless their words are
     "--teacher",
     default="all-MiniLM-L6-v2",
     show_default=True,
-    help="Hub id or folder of the English teacher.",
+    help="Hub id or folder of the English teacher: a CLIP or SigLIP, a text encoder, a ColBERT.",
 )
+@click.option(
+    "--teacher-prompt", metavar="TEXT",
+    help="Put before every English text, as E5 wants 'query: '.  [default: the teacher's own, if it has one]",
+)  # fmt: skip
 @click.option("--student", default="static", show_default=True, help="static, small, or a Hugging Face encoder.")
-@click.option("--image-tower", default="emoji", show_default=True, help="emoji, none, or the folder of an image tower.")
+@click.option(
+    "--image-tower", metavar="NAME|FOLDER",
+    help="none, emoji, or an image tower of the teacher's space.  [default: the teacher's own; emoji with "
+    "all-MiniLM-L6-v2; else none]",
+)  # fmt: skip
 @click.option(
     "--multi-vector", type=click.Path(path_type=Path), metavar="DIR",
     help="Also write a multi-vector encoder here: late interaction of tokens, queries to English documents.",
@@ -49,8 +58,9 @@ def command(
     out: Path,
     recipe: str,
     teacher: str,
+    teacher_prompt: str | None,
     student: str,
-    image_tower: str,
+    image_tower: str | None,
     multi_vector: Path | None,
     seed: int,
     steps: int | None,
@@ -68,7 +78,7 @@ def command(
       kivuko distill --bitext sw=sw.tsv so=so.tsv --out my-model
       kivuko distill --bitext sw=emoji mr=emoji --recipe mse --out baseline
       kivuko distill --bitext sw=sw.tsv --out my-model --multi-vector my-late-interaction
-      kivuko distill --bitext sw=sw.tsv.gz --student xlm-roberta-base --image-tower none --out text-model
+      kivuko distill --bitext sw=en-sw.tmx --teacher openai/clip-vit-base-patch32 --student xlm-roberta-base --out clip
     """
     from kivuko.cli.progress import TrainingWatch, bars
     from kivuko.cli.progress import out as screen
@@ -86,8 +96,8 @@ def command(
     refuse_multi_vector(multi_vector, out)
     training, held_out = read_bitext(sources, validation_share, seed, cldr, font)
     with quiet():
-        english = load_teacher(teacher)
-        tower = open_image_tower(image_tower, english.dim)
+        english = load_teacher(teacher, teacher_prompt)
+        tower = open_image_tower(image_tower, english)
     job = Job(
         training, held_out, chosen, student, vocabulary_size, seed,
         distractors=tuple(dict.fromkeys(pair.english for pair in training.pairs))[:20_000],
@@ -172,11 +182,16 @@ def read_bitext(
     return concatenate(parts), concatenate(held_out)
 
 
-def open_image_tower(name: str, dim: int) -> Any:
-    """Open the image tower that ``--image-tower`` names; None for "none"."""
+def open_image_tower(name: str | None, teacher: TextTeacher) -> Any:
+    """Open the image tower that ``--image-tower`` names, or the teacher's own; None for a model of text only."""
     from kivuko.datasets.emoji import shipped_image_tower
     from kivuko.encoders.image_tower import load_image_tower
+    from kivuko.encoders.teacher import DEFAULT_TEACHER
 
+    if name is None and teacher.has_images:
+        name = teacher.source
+    elif name is None:
+        name = "emoji" if teacher.source == DEFAULT_TEACHER else "none"
     if name == "none":
         return None
-    return load_image_tower(shipped_image_tower() if name == "emoji" else Path(name), dim)
+    return load_image_tower(shipped_image_tower() if name == "emoji" else name, teacher.dim)

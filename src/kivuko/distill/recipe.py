@@ -13,6 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from kivuko.distill.augmentation import Augmentation
+from kivuko.distill.fine_tuning import FineTuning
 from kivuko.distill.kinds import FLAG, KINDS, NOT_NEGATIVE, POSITIVE, Check, is_number, one_of
 from kivuko.distill.objective import WeightedSum
 from kivuko.errors import UsageError
@@ -80,6 +81,7 @@ class Recipe:
     schedule: Schedule = Schedule()
     start: Start = Start()
     augmentation: Augmentation | None = None
+    fine_tuning: FineTuning = field(default_factory=FineTuning)
 
     @property
     def uses_transport(self) -> bool:
@@ -144,7 +146,9 @@ def parse_recipe(content: str, name: str, where: str) -> Recipe:
         table = tomllib.loads(content)
     except (ValueError, RecursionError) as problem:  # also numbers of 5,000 digits, endless nesting
         raise UsageError(f"{where}: not valid TOML ({problem}).") from problem
-    _check_keys(table, {"description", "objective", "schedule", "student", "augmentation"}, where, "the recipe")
+    _check_keys(
+        table, {"description", "objective", "schedule", "student", "augmentation", "fine_tuning"}, where, "the recipe"
+    )
     entries = table.get("objective", [])
     if not isinstance(entries, list) or not entries:
         raise UsageError(f"{where}: names no objective. Add at least one [[objective]] with a kind.")
@@ -154,17 +158,20 @@ def parse_recipe(content: str, name: str, where: str) -> Recipe:
     _check_keys(start_table, set(_START), where, "[student]")
     noise_table = table.get("augmentation", {})
     _check_keys(noise_table, {one.name for one in fields(Augmentation)}, where, "[augmentation]")
+    tuning_table = table.get("fine_tuning", {})
+    _check_keys(tuning_table, {one.name for one in fields(FineTuning)}, where, "[fine_tuning]")
     try:
         settings: dict[str, Any] = {key: _typed(key, value) for key, value in schedule_table.items()}
         schedule = _checked(Schedule(**settings))
         start = _start(start_table)
         augmentation = Augmentation.from_table(noise_table) if "augmentation" in table else None
+        fine_tuning = FineTuning.from_table(tuning_table)
         terms = tuple(_term(entry) for entry in entries)
     except (TypeError, ValueError) as problem:
         raise UsageError(f"{where}: {problem}.") from problem
     if not any(term.weight for term in terms):
         raise UsageError(f"{where}: every objective has weight 0, so nothing would be learned.")
-    return Recipe(name, str(table.get("description", "")), terms, schedule, start, augmentation)
+    return Recipe(name, str(table.get("description", "")), terms, schedule, start, augmentation, fine_tuning)
 
 
 _RESERVED = ("teacher", "untrained", "translate-test", "lexical")  # the ceiling, the floor, two baselines

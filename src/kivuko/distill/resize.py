@@ -20,11 +20,14 @@ from kivuko.distill.start import ROUNDS, aligned_vocabulary, alike
 from kivuko.distill.teacher_words import teacher_words
 from kivuko.encoders.student import TransformerStudent
 from kivuko.encoders.teacher import TextTeacher
+from kivuko.encoders.vocabulary import PAD, UNKNOWN, WORD_START, train_vocabulary
 from kivuko.errors import ModelError
 from kivuko.transport import associate
 from kivuko.transport.association import Affinity
 
 _MOST_WORDS = 20_000
+_MOST_SUBWORDS = 8_000  # of an unseen script
+_MOST_COUNTED = 50  # occurrences of a word that its subwords are learned from
 
 
 def with_new_words(student: TransformerStudent, bitext: Bitext, start: Start) -> TransformerStudent:
@@ -32,7 +35,8 @@ def with_new_words(student: TransformerStudent, bitext: Bitext, start: Start) ->
 
     A new word's input vector is the mean of the student's own input vectors of the English subwords that it goes with,
     weighted by transport plans (``vectors = "mean"``: by co-occurrence). Words that occur most come first, 20,000 at
-    most; words that the vocabulary holds whole stay as they are.
+    most; words that the vocabulary holds whole stay as they are. Words in letters that the vocabulary lacks, as of a
+    script that it never saw, are cut into subwords learned from the bitext, which serve unseen words of it too.
 
     Raises:
         ModelError: the student's tokenizer is not a fast one.
@@ -44,10 +48,13 @@ def with_new_words(student: TransformerStudent, bitext: Bitext, start: Start) ->
     counts = Counter(word for pair in bitext.pairs for word in word_list(pair.text))
     cut = [word for word, _ in sorted(counts.items(), key=lambda one: (-one[1], one[0]))]
     pieces = tokenizer(cut, add_special_tokens=False)["input_ids"] if cut else []
-    new = [word for word, ids in zip(cut, pieces, strict=True) if len(ids) > 1][:_MOST_WORDS]
-    if not new:
+    unread = {word for word, ids in zip(cut, pieces, strict=True) if tokenizer.unk_token_id in ids}
+    new = [word for word, ids in zip(cut, pieces, strict=True) if len(ids) > 1 and word not in unread][:_MOST_WORDS]
+    subwords = _unseen_script(tokenizer, {word: counts[word] for word in cut if word in unread})
+    if not new and not subwords:
         return student
     tokenizer.add_tokens([AddedToken(word, single_word=True, normalized=True) for word in new])
+    tokenizer.add_tokens([AddedToken(piece, normalized=True) for piece in subwords])
     student.model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
     table = student.model.get_input_embeddings().weight
     texts, english = (
@@ -66,6 +73,19 @@ def with_new_words(student: TransformerStudent, bitext: Bitext, start: Start) ->
         vectors = found.mean_of(torch.cat([known, known.mean(0).expand(len(tokenizer) - before, -1)]))[before:]
         table[before:] = torch.where(seen[:, None], vectors, known.mean(0)).to(table.dtype)
     return student
+
+
+def _unseen_script(tokenizer: Any, counts: dict[str, int]) -> list[str]:
+    """Return subwords, learned from words and their counts, all of whose letters a tokenizer does not know."""
+    if not counts:
+        return []
+    learned = train_vocabulary([word for word, count in counts.items() for _ in range(min(count, _MOST_COUNTED))],
+                               _MOST_SUBWORDS)  # fmt: skip
+    pieces = {piece.removeprefix(WORD_START) for piece in learned.get_vocab()} - {PAD, UNKNOWN, ""}
+    letters = sorted({letter for piece in pieces for letter in piece})
+    ids = tokenizer(letters, add_special_tokens=False)["input_ids"] if letters else []
+    unknown = {letter for letter, own in zip(letters, ids, strict=True) if tokenizer.unk_token_id in own}
+    return sorted(piece for piece in pieces if unknown.issuperset(piece))
 
 
 def start_transformer(

@@ -87,7 +87,11 @@ def build_student(
     torch.manual_seed(seed)
     if spec not in ("static", "small"):
         student = load_transformer_student(spec, teacher.dim)
-        return student if recipe.start.vectors == "random" else with_new_words(student, bitext, recipe.start)
+        known = len(student.tokenizer)
+        if recipe.start.vectors != "random":
+            with_new_words(student, bitext, recipe.start)
+        recipe.fine_tuning.prepare(student, new_words=len(student.tokenizer) > known)
+        return student
     if recipe.augmentation is not None:
         bitext = recipe.augmentation.with_copies(bitext, seed)
     tokenizer = train_vocabulary((pair.text for pair in bitext.pairs), size)
@@ -137,7 +141,7 @@ def train_student(
         recipe=job.recipe.name, seed=job.seed,
         bitext_sizes={code: len(pairs) for code, pairs in job.bitext.by_language().items()},
         best_step=outcome.best_step, validation_score=outcome.best_score, run=job_key(job, teacher),
-        kivuko=kivuko.__version__, fertility=fertility(student, job.held_out),
+        kivuko=kivuko.__version__, fertility=fertility(student, job.held_out), teacher_prompt=teacher.prompt or "",
     )  # fmt: skip
     return Trained(student, about, outcome, TokenMean(vectors.mean, teacher.fingerprint, job.recipe.centres_student))
 
@@ -187,6 +191,7 @@ def job_key(job: Job, teacher: TextTeacher) -> str:
     settings = [
         job.recipe.name, asdict(job.recipe.schedule), [asdict(term) for term in job.recipe.terms],
         asdict(job.recipe.start), asdict(job.recipe.augmentation) if job.recipe.augmentation else None,
+        asdict(job.recipe.fine_tuning),
         job.student, job.vocabulary_size, job.seed, job.distractors, teacher.fingerprint,
         kivuko.__version__,
     ]  # fmt: skip

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from kivuko.bitext import Bitext, Pair
 from kivuko.distill.checkpoint import Progressed, checkpoint_run, load_checkpoint, save_checkpoint
+from kivuko.distill.fine_tuning import FineTuning
 from kivuko.distill.recipe import Recipe, Schedule
 from kivuko.distill.teacher_vectors import TeacherVectors
 from kivuko.distill.validation import Validation
@@ -80,7 +81,7 @@ def distill(
     objective = recipe.objective(vectors.mean)
     learned = objective.learned().to(accelerator.device)
     optimizer = torch.optim.AdamW(
-        [{"params": student.parameters()}, {"params": learned.parameters(), "weight_decay": 0.0}],
+        [*recipe.fine_tuning.groups(student), {"params": learned.parameters(), "weight_decay": 0.0, "factor": 1.0}],
         lr=peak, weight_decay=schedule.weight_decay, betas=(0.9, 0.98), fused=True,
     )  # fmt: skip
     at, best = _taken_up(checkpoints, run, student, learned, optimizer)
@@ -91,7 +92,7 @@ def distill(
 
     for step, chosen in _batches(len(bitext), schedule, seed, start=at.step):
         for group in optimizer.param_groups:
-            group["lr"] = peak * _rate(step, schedule)
+            group["lr"] = peak * group["factor"] * _rate(step, schedule)
         torch.manual_seed(_step_seed(seed, step))
         target = vectors.batch(rows[chosen])
         texts = _read_by_student([bitext.pairs[i] for i in chosen.tolist()], recipe, student, target, seed, step)
@@ -199,6 +200,8 @@ def _fingerprint(
     )
     if recipe.augmentation is not None:
         digest.update(json.dumps(asdict(recipe.augmentation)).encode())
+    if recipe.fine_tuning != FineTuning():
+        digest.update(json.dumps(asdict(recipe.fine_tuning)).encode())
     for pair in bitext.pairs:
         digest.update(f"{pair.language}\t{pair.text}\t{pair.english}\n".encode())
     digest.update(json.dumps([validation.texts, sorted(student.tokenizer.get_vocab().items())]).encode())

@@ -64,7 +64,8 @@ def load_aligner(path: Path | str, model: Any | None = None, teacher: str | None
     """
     source = teacher or teacher_named_by(path)
     bundle = load_bundle(path) if model is None else model
+    about = read_about(path)
     with quiet():
-        loaded = load_teacher(source)
+        loaded = load_teacher(source, about.teacher_prompt or None if about and teacher is None else None)
     centre = read_token_mean(path, loaded.fingerprint)
     return Aligner(bundle, loaded, centre, centres_student(path), str(path))

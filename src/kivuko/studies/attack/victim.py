@@ -92,7 +92,9 @@ class Victim:
     def encode_english(self) -> Callable[[Sequence[str]], Vectors]:
         """The English teacher's text side."""
         with quiet():
-            return teacher_encoder(load_teacher(self.about.teacher_source or DEFAULT_TEACHER))
+            return teacher_encoder(
+                load_teacher(self.about.teacher_source or DEFAULT_TEACHER, self.about.teacher_prompt or None)
+            )
 
     def pixels(self, rows: Sequence[int]) -> Tensor:
         """Return pictures as the model sees them, float32 [n, 3, h, w]."""
