@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from kivuko.encoders.open_clip import PREFIX, load_open_clip
 from kivuko.errors import ModelError
 
 CLIP_TYPES = ("clip", "metaclip_2")  # a projection without a bias beside each tower
@@ -45,7 +46,7 @@ def is_clip(config: Any) -> bool:
 
 
 def load_clip(source: str | Path, name: str) -> ClipTowers:
-    """Load both towers of a CLIP-like model by hub id or from a folder in Hugging Face's layout.
+    """Load both towers of a CLIP-like model by hub id, from a folder in Hugging Face's layout, or from ``open_clip``.
 
     Args:
         name: for messages.
@@ -56,6 +57,8 @@ def load_clip(source: str | Path, name: str) -> ClipTowers:
     """
     from transformers import AutoModel, AutoProcessor
 
+    if str(source).startswith(PREFIX):
+        return take_apart(*load_open_clip(str(source).removeprefix(PREFIX)), name)
     model = AutoModel.from_pretrained(str(source), dtype=torch.float32)
     return take_apart(model, AutoProcessor.from_pretrained(str(source)), name)
 

@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any, Literal
 
+from kivuko.encoders.open_clip import PREFIX
+
 Kind = Literal["clip", "multi-vector", "text"]
 
 
@@ -13,8 +15,10 @@ def model_kind(source: str) -> Kind:
     """Tell a CLIP-like model and a late-interaction model from all others, which are taken for text encoders.
 
     Args:
-        source: hub id or folder, of ``transformers`` or of ``sentence-transformers``.
+        source: hub id or folder, of ``transformers`` or of ``sentence-transformers``; or ``open_clip:...``.
     """
+    if source.startswith(PREFIX):
+        return "clip"
     if _json(source, "config_sentence_transformers.json").get("model_type") in ("MultiVectorEncoder", "ColBERT"):
         return "multi-vector"
     config = _json(source, "config.json")
