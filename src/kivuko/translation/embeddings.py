@@ -55,7 +55,7 @@ def start_from_counts(model: Any, pairs: Numbered, seed: int) -> None:
     are the identity, the untrained model already favours the translations of the words in front of it.
     """
     read, written = model.get_encoder().embed_tokens.weight, model.get_decoder().embed_tokens.weight
-    found = sentence_vectors(pairs.source, pairs.target, *read.shape, seed)
+    found = sentence_vectors(pairs.source, pairs.target, read.shape[0], read.shape[1], seed)
     for weight in (read, written):
         own = found[: len(weight)]
         weight.copy_(torch.where(own.any(1, keepdim=True), own, weight))

@@ -68,7 +68,8 @@ def _written_first(vocabulary: Tokenizer, english: Sequence[str]) -> Tokenizer:
 
 def written_subwords(tokenizer: Any, english: Sequence[str]) -> int:
     """Return how many of the first subwords a decoder of these texts needs: one more than the largest number."""
-    return 1 + max(max(ids) for ids in tokenizer(list(english), truncation=True)["input_ids"])
+    ids: list[list[int]] = tokenizer(list(english), truncation=True)["input_ids"]
+    return 1 + max(max(own) for own in ids)
 
 
 def marian_model(
