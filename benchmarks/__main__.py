@@ -1,5 +1,7 @@
 """``python -m benchmarks``: run every benchmark that this machine can run."""
 
+from benchmarks.bitext import main as bitext
+from benchmarks.bitext_cleaning import main as bitext_cleaning
 from benchmarks.indexing import main as indexing
 from benchmarks.search import main as search
 from benchmarks.training_step import main as training_step
@@ -7,5 +9,7 @@ from benchmarks.transport import main as transport
 
 transport()
 training_step()
+bitext([])
+bitext_cleaning([])
 indexing([])
 search([])

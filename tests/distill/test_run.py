@@ -12,6 +12,7 @@ from kivuko.encoders.bundle import load_bundle, save_bundle
 
 
 class Teacher(WordTeacher):
+    prompt = None
     source = "words"
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from kivuko.cli.fetch import fetch
 from kivuko.cli.options import SpacedValues, languages_option, sources_options
 
 if TYPE_CHECKING:
@@ -16,7 +17,10 @@ if TYPE_CHECKING:
 
 @click.group("data", context_settings={"help_option_names": ["-h", "--help"]})
 def command() -> None:
-    """Build and look at data sets."""
+    """Build, fetch and look at data sets."""
+
+
+command.add_command(fetch)
 
 
 @command.command("emoji", cls=SpacedValues)

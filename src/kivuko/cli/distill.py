@@ -21,7 +21,8 @@ _FEW_PAIRS = 1000  # per language; below it, queries fail unless their words are
 @click.command("distill", cls=SpacedValues, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
     "-b", "--bitext", "sources", multiple=True, required=True, metavar="CODE=FILE",
-    help="Tab-separated file: sentence, English. Or CODE=emoji for the emoji world's.",
+    help="Sentences and their English: TSV, TMX, JSONL, Parquet, Moses (FILE,ENGLISH_FILE), a Hugging Face data set; "
+    "compressed or not. Or CODE=emoji for the emoji world's.",
 )  # fmt: skip
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the model.")
 @click.option("--recipe", default="optical", show_default=True, help="A recipe's name, or a .toml file.")
@@ -141,12 +142,13 @@ def read_bitext(
     sources: tuple[str, ...], share: float, seed: int, cldr: Path | None, font: Path | None
 ) -> tuple[Bitext, Bitext]:
     """Return (training pairs, held-out pairs) of all sources, saying what was left out of each file."""
-    from kivuko.bitext import concatenate, hold_out, read_tsv, report_copied, report_dropped
+    from kivuko.bitext import concatenate, hold_out, report_copied, report_dropped
+    from kivuko.bitext import read_bitext as read_file
     from kivuko.cli.data import load_world
     from kivuko.cli.progress import console
     from kivuko.languages import language
 
-    files: list[tuple[str, Path]] = []
+    files: list[tuple[str, str]] = []
     embedded: list[str] = []
     for source in sources:
         code, equals, place = source.partition("=")
@@ -156,10 +158,10 @@ def read_bitext(
         if place == "emoji":
             embedded.append(code)
         else:
-            files.append((code, Path(place)))
+            files.append((code, place))
     training, held_out = [], []
     for code, path in files:
-        bitext = read_tsv(path, code)
+        bitext = read_file(path, code)
         for note in (report_dropped(bitext), report_copied(bitext)):
             if note:
                 console.print(f"{path}: {note}", soft_wrap=True)
@@ -168,7 +170,7 @@ def read_bitext(
     if training:
         whole = concatenate(training)
         if len({pair.english.casefold() for pair in whole.pairs}) < 2:
-            names = ", ".join(str(path) for _, path in files)
+            names = ", ".join(path for _, path in files)
             raise DataError(
                 f"{names}: a single English sentence, but one is needed to train on and another to select on; "
                 "give more bitext."

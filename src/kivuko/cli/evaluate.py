@@ -8,19 +8,37 @@ from pathlib import Path
 
 import click
 
-from kivuko.cli.options import SpacedValues, languages_option, sources_options
+from kivuko.cli.options import SpacedValues, sources_options, split_codes
+from kivuko.errors import UsageError
+from kivuko.languages import DEFAULT_LANGUAGES
+
+_SPECS = (
+    "emoji; xm3600:PATH, xtd:PATH, multi30k:PATH, xflickrco:PATH, wit:PATH, flickr30k200:PATH, coco:FILE, "
+    "captions:FILE or webdataset:'SHARDS', each with ,IMAGES where the pictures lie elsewhere; ir:ID or trec:FOLDER "
+    "for texts"
+)
 
 
 @click.command("evaluate", cls=SpacedValues, context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("model", type=click.Path(path_type=Path))
-@click.option("--dataset", type=click.Choice(["emoji"]), default="emoji", show_default=True)
-@languages_option
+@click.option("--dataset", default="emoji", show_default=True, metavar="SPEC", help=_SPECS + ".")
+@click.option(
+    "-l", "--languages", multiple=True, metavar="CODES",
+    help="Language codes, such as sw so.  [default: " + ",".join(DEFAULT_LANGUAGES) + " of emoji; of others, all]",
+)  # fmt: skip
 @click.option("--split", type=click.Choice(["validation", "test"]), default="test", show_default=True)
+@click.option(
+    "--captions", type=click.Choice(["every", "first"]), default="every", show_default=True,
+    help="Which captions of a picture are queries: figures differ, and papers use either.",
+)  # fmt: skip
+@click.option("--skip-missing", is_flag=True, help="Leave out pictures that are missing or broken, and count them.")
+@click.option("--alone", is_flag=True, help="The model alone, without the English teacher and random weights.")
+@click.option("--workers", type=click.IntRange(1, 64), help="Processes that decode pictures.  [default: one a core]")
 @click.option(
     "--records",
     "records_file",
     type=click.Path(path_type=Path),
-    help="JSON Lines file.  [default: MODEL/evaluation/records.jsonl]",
+    help="JSON Lines file.  [default: in MODEL/evaluation]",
 )
 @sources_options
 def command(
@@ -28,6 +46,10 @@ def command(
     dataset: str,
     languages: tuple[str, ...],
     split: str,
+    captions: str,
+    skip_missing: bool,
+    alone: bool,
+    workers: int | None,
     records_file: Path | None,
     cldr: Path | None,
     font: Path | None,
@@ -35,53 +57,42 @@ def command(
     """Measure MODEL beside the English teacher (the ceiling) and random weights (the floor).
 
     \b
-    Example:
+    Examples:
       kivuko evaluate kivuko-demo/model --dataset emoji --languages sw so fil mr
+      kivuko evaluate my-model --dataset xm3600:data/xm3600 --languages sw fil quz
+      kivuko evaluate my-model --dataset captions:photos/captions.tsv,photos -l sw
     """
-    from kivuko.cli.data import load_world
-    from kivuko.cli.progress import bars, console
-    from kivuko.cli.progress import out as screen
-    from kivuko.distill.recipe import load_recipe, shipped_recipes
-    from kivuko.encoders.bundle import has_images, load_bundle, quiet, read_about
-    from kivuko.encoders.teacher import DEFAULT_TEACHER, load_teacher
-    from kivuko.errors import ModelError
-    from kivuko.evaluation import write_records
-    from kivuko.files import refuse_unwritable, write_text
-    from kivuko.gallery import emoji_gallery
-    from kivuko.report.model_card import model_card
-    from kivuko.report.tables import ceiling_line, comparison_table, results_table
-    from kivuko.studies.evaluation import Results
+    told = shlex.join(["kivuko", *sys.argv[1:]])
+    if dataset == "emoji":
+        from kivuko.cli.evaluate_emoji import evaluate_emoji
 
-    bundle, about = load_bundle(model), read_about(model)
-    if about is None:
-        raise ModelError(f"{model}: has no kivuko.json, so its teacher is unknown. Evaluate a model made by Kivuko.")
-    if not has_images(bundle):
-        raise ModelError(f"{model}: encodes text only, so it cannot search pictures. Distil it with an image tower.")
-    refuse_unwritable(place := records_file or model / "evaluation" / "records.jsonl")
-    if unknown := [code for code in languages if code not in about.languages]:
-        console.print(f"note: {model} was not trained on {', '.join(unknown)}.")
-    world = load_world(languages, cldr, font)
-    with quiet():
-        teacher = load_teacher(about.teacher_source or DEFAULT_TEACHER)
-    with bars() as progress:
-        task = progress.add_task("encoding pictures", total=len(world.images), figures="")
-        gallery = emoji_gallery(bundle, world, progress=lambda done, _total: progress.update(task, completed=done))
-        progress.update(task, completed=len(world.images))
-        results = Results(gallery, languages, split)
-        steps = progress.add_task("scoring", total=3, figures="")
-        results.add_teacher(teacher)
-        progress.update(steps, completed=1)
-        results.add_untrained(bundle, about.student)
-        progress.update(steps, completed=2)
-        results.add_model(bundle, model.name, about)
-        progress.update(steps, completed=3)
-    write_records(place, results.header(shlex.join(["kivuko", *sys.argv[1:]])), results.records, results.per_query)
-    if split == "test":
-        chosen = load_recipe(about.recipe).description if about.recipe in shipped_recipes() else ""
-        write_text(model / "README.md", model_card(about, results.records, chosen))
-    for subset in ("headline", "compositional", "lexical"):
-        screen.print(results_table(results.records, about.recipe, subset))
-    screen.print(comparison_table(results.records))
-    if line := ceiling_line(results.records):
-        screen.print(line)
-    screen.print(f"{len(results.records):,} records: {place}", soft_wrap=True)
+        codes = split_codes(languages or DEFAULT_LANGUAGES)
+        evaluate_emoji(model, codes, split, records_file, cldr, font, told)
+        return
+    wanted = _codes(languages)
+    kind = dataset.partition(":")[0]
+    if kind in ("ir", "trec"):
+        from kivuko.cli.evaluate_collection import evaluate_collection
+
+        evaluate_collection(model, dataset, wanted, records_file, told)
+        return
+    from kivuko.datasets.captions.spec import is_caption_spec
+
+    if not is_caption_spec(dataset):
+        raise UsageError(f"--dataset {dataset}: not a set that is known. Give one of: {_SPECS}.")
+    from kivuko.cli.evaluate_captions import Options, evaluate_captions
+
+    options = Options(
+        split=split, first_only=captions == "first", skip_missing=skip_missing, alone=alone, workers=workers
+    )
+    evaluate_captions(model, dataset, wanted, records_file, told, options)
+
+
+def _codes(values: tuple[str, ...]) -> tuple[str, ...]:
+    """Normalise codes, English among them: these sets have captions and texts in it; none if none is named."""
+    from kivuko.languages import language
+
+    codes = tuple(dict.fromkeys(language(code).code for value in values for code in value.replace(",", " ").split()))
+    if values and not codes:
+        raise UsageError("--languages names none: give codes such as sw so.")
+    return codes

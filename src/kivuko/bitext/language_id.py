@@ -1,0 +1,141 @@
+"""Whether both sides of a pair are in the language they should be in, asked of a library (lingua).
+
+The library takes 0.1 to 0.3 ms a sentence, many times what the other rules take together. So by default it is asked
+only about sentences whose words do not already tell: a sentence most of whose words were found in sentences that the
+library gave to the language, and hardly ever elsewhere, is taken to be in it. The words are learnt from the bitext itself
+while it streams by, up to a fixed number of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kivuko.bitext.known_words import KnownWords
+from kivuko.errors import MissingDependencyError
+from kivuko.languages import language as describe
+
+MIN_LETTERS = 20  # shorter sentences are not judged: names and exclamations belong to no one language
+
+# Languages that turn up uninvited in web bitext, by script; only these and the pair's own are loaded.
+_NEIGHBOURS = {
+    "Latn": ("fr", "de", "es", "pt", "id"), "Cyrl": ("ru", "uk", "bg"), "Arab": ("ar", "fa", "ur"),
+    "Deva": ("hi", "mr"), "Hani": ("ja",), "Hans": ("ja",), "Hant": ("ja",), "Jpan": ("zh",),
+}  # fmt: skip
+
+_AT_ONCE = 256  # sentences; what is learnt from them may spare the library the next
+
+_CERTAINTY = 0.25  # by how much the likeliest language must be ahead of the next for the library to name it
+
+# lingua names Norwegian's two written forms, and Tagalog where CLDR says Filipino.
+_NAMED_BY_LINGUA = {"no": "nb", "fil": "tl"}
+
+
+def missing_library() -> str | None:
+    """Return what is missing for identifying languages, with the command that mends it; None if nothing is."""
+    try:
+        import lingua  # noqa: F401
+    except ImportError:
+        return "lingua, which identifies languages, is not installed: pip install 'kivuko[data]'"
+    return None
+
+
+class LanguageJudge:
+    """Judges the languages of pairs, and learns words while it does.
+
+    Args:
+        language: BCP 47 code of the side that is not English.
+        full: whether to ask the library about every sentence that is long enough.
+
+    Attributes:
+        candidates: BCP 47 codes of the languages between which it decides.
+        asked: sentences the library was asked about so far.
+        swapped: pairs so far whose sides were each in the other's language.
+        note: what is not judged, and why; None where both sides are.
+
+    Raises:
+        MissingDependencyError: lingua is not installed.
+    """
+
+    def __init__(self, language: str, *, full: bool = False) -> None:
+        if problem := missing_library():
+            raise MissingDependencyError(f"{problem}, or leave it out with --no-language-id")
+        from lingua import LanguageDetectorBuilder
+
+        described = describe(language)
+        own, self._english = _in_lingua(described.code), _in_lingua("en")
+        neighbours = _NEIGHBOURS.get(described.script, ())
+        codes = dict.fromkeys(([described.code] if own else []) + ["en", *neighbours, *_NEIGHBOURS["Latn"]])
+        self.candidates = tuple(codes)
+        # Where no other candidate is written in the language's script, the script says all there is to say.
+        alone = described.script != "Latn" and set(neighbours) <= {described.code.split("-")[0]}
+        self._own = None if alone else own
+        self.note = None
+        if own is None and not alone:
+            self.note = f"lingua does not know {described.name}: the language of the English side alone was judged"
+        # Of 1,500 lists of emoji keywords in English (hard: no sentence, no function words), letter trigrams alone
+        # (lingua's low accuracy) name another language for 4 %, its n-grams of one to five letters for 0.1 %.
+        builder = LanguageDetectorBuilder.from_languages(*{_in_lingua(code) for code in codes})
+        self._detector = builder.with_minimum_relative_distance(_CERTAINTY).build()
+        self._words = None if full else KnownWords((self._own, self._english))
+        self.asked = self.swapped = 0
+
+    def judge(self, texts: Sequence[str], english: Sequence[str], letters: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Return which pairs have a side that is sure to be in another language than it should [pairs].
+
+        Args:
+            texts, english: cleaned sides in lower case.
+            letters: of each side [pairs, 2]; a side with fewer than ``MIN_LETTERS`` is not judged.
+        """
+        strangers = self._strangers(english, self._english, letters[:, 1])
+        if self._own is None:
+            return _flags(strangers, len(texts))
+        own = self._strangers(texts, self._own, letters[:, 0])
+        self.swapped += sum(found == self._english and strangers.get(row) == self._own for row, found in own.items())
+        return _flags(strangers | own, len(texts))
+
+    def _strangers(self, texts: Sequence[str], expected: Any, letters: NDArray[np.int64]) -> dict[int, Any]:
+        """Rows of sentences that are in another language than expected, with that language."""
+        rows = np.flatnonzero(letters >= MIN_LETTERS).tolist()
+        words = self._words
+        strangers: dict[int, Any] = {}
+        for start in range(0, len(rows), _AT_ONCE):
+            some = rows[start : start + _AT_ONCE]
+            if words is not None:
+                some = [row for row in some if not words.tell(texts[row], expected)]
+            if not some:
+                continue
+            asked = [texts[row] for row in some]
+            self.asked += len(asked)
+            found = self._detector.detect_languages_in_parallel_of(asked)
+            if words is not None:
+                words.learn(asked, found)
+            for row, language in zip(some, found, strict=True):
+                if language is not None and language != expected:
+                    strangers[row] = language
+        return strangers
+
+
+def _flags(rows: dict[int, Any], length: int) -> NDArray[np.bool_]:
+    flags = np.zeros(length, dtype=np.bool_)
+    flags[list(rows)] = True
+    return flags
+
+
+def _in_lingua(code: str) -> Any:
+    """lingua's language for a BCP 47 code, or None where it knows none, or not in that script."""
+    from lingua import IsoCode639_1, IsoCode639_3, Language
+
+    primary = code.split("-")[0]
+    if describe(code).script != describe(primary).script and primary != "zh":
+        return None
+    named = _NAMED_BY_LINGUA.get(primary, primary)
+    try:
+        if len(named) == 2:
+            return Language.from_iso_code_639_1(IsoCode639_1.from_str(named))
+        return Language.from_iso_code_639_3(IsoCode639_3.from_str(named))
+    except ValueError:
+        return None

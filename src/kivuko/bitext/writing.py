@@ -1,0 +1,101 @@
+"""Writing pairs to a file, compressed as its name says, whole or not at all."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import lzma
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+from typing import IO, Any, cast
+
+from kivuko.errors import MissingDependencyError
+from kivuko.files import atomic_path, refuse_unwritable
+
+
+class PairWriter:
+    """Writes pairs as lines of two columns, ``sentence<TAB>English``.
+
+    Attributes:
+        written: pairs so far.
+    """
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+        self.written = 0
+
+    def write(self, texts: Sequence[str], english: Sequence[str]) -> None:
+        """Write a batch of pairs, each side cleaned (``clean_text``), so that it holds neither tab nor line end."""
+        lines = "".join([f"{text}\t{other}\n" for text, other in zip(texts, english, strict=True)])
+        self._stream.write(lines.encode("utf-8"))
+        self.written += len(texts)
+
+
+class RejectedWriter:
+    """Writes what was left out as lines of four columns: reason, place, sentence, English; after a header."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+        stream.write(b"reason\tplace\ttext\tenglish\n")
+
+    def write(self, reason: str, place: str, text: str | None, english: str | None) -> None:
+        """Write one that was left out; white space in its sides becomes single spaces."""
+        cells = (reason, place, text or "", english or "")
+        line = "\t".join(" ".join(cell.split()) for cell in cells) + "\n"
+        self._stream.write(line.encode("utf-8", "backslashreplace"))
+
+
+@contextmanager
+def pair_writer(path: Path, language: str) -> Iterator[PairWriter]:
+    """Open a file for pairs under a header that names both languages; it takes its place when the block succeeds.
+
+    Args:
+        path: compressed where it ends in ``.gz``, ``.bz2``, ``.xz`` or ``.zst``. The same pairs give the same bytes.
+        language: BCP 47 code of the side that is not English.
+
+    Raises:
+        MissingDependencyError: ``.zst`` is asked for and zstandard is not installed.
+        KivukoError: the place cannot be written.
+    """
+    with text_stream(path) as stream:
+        stream.write(f"{language}\ten\n".encode())
+        yield PairWriter(stream)
+
+
+@contextmanager
+def text_stream(path: Path) -> Iterator[IO[bytes]]:
+    """Open a file for bytes that are compressed as its name says; it takes its place when the block succeeds.
+
+    Raises:
+        MissingDependencyError, KivukoError: as ``pair_writer``.
+    """
+    refuse_unwritable(path)
+    suffix = path.suffix.lower()
+    if suffix == ".zst":
+        _zstandard()
+    with atomic_path(path) as temporary, temporary.open("wb") as raw, _compressed(raw, suffix) as stream:
+        yield stream
+
+
+def _compressed(raw: IO[bytes], suffix: str) -> AbstractContextManager[IO[bytes]]:
+    """A stream that compresses into ``raw``, without a date or a name, which would change from run to run."""
+    if suffix == ".gz":
+        return cast(IO[bytes], gzip.GzipFile(filename="", mode="wb", compresslevel=6, fileobj=raw, mtime=0))
+    if suffix == ".bz2":
+        return cast(IO[bytes], bz2.BZ2File(raw, "wb"))
+    if suffix == ".xz":
+        return cast(IO[bytes], lzma.LZMAFile(raw, "wb"))
+    if suffix == ".zst":
+        return cast(IO[bytes], _zstandard().ZstdCompressor(level=6).stream_writer(raw, closefd=False))
+    return nullcontext(raw)
+
+
+def _zstandard() -> Any:
+    try:
+        import zstandard
+    except ImportError:
+        raise MissingDependencyError(
+            "writing .zst needs zstandard: pip install 'kivuko[data]', or name the file .gz"
+        ) from None
+    return zstandard

@@ -1,0 +1,101 @@
+"""Evaluation captions to look for in training text, wherever they come from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from kivuko.errors import DataError
+
+# Under these keys JSON Lines files of captions hold text: a string, a list of strings, or objects that hold some.
+_KEYS = ("caption", "captions", "text", "texts", "sentence", "sentences", "query", "raw", "english", "translation")
+
+
+def load_captions(specs: Sequence[str], language: str) -> list[str]:
+    """Return the captions of a language, and the English ones, of all evaluation sets named.
+
+    Args:
+        specs: each ``emoji`` (names of the emoji world's test split), a caption set such as ``xm3600:FOLDER``, or a
+            file: with a caption on each line (cells between tabs are captions of their own, if they are more than one
+            word), or JSON Lines with captions under ``caption``, ``text`` or the like.
+        language: BCP 47 code, normalised.
+
+    Raises:
+        KivukoError: a set or a file cannot be read, or has no caption in either language.
+    """
+    captions: list[str] = []
+    for spec in specs:
+        found = list(_captions(spec, language))
+        if not found:
+            raise DataError(f"{spec}: no caption found in it in {language} or in English; check what it holds")
+        captions += found
+    return captions
+
+
+def _captions(spec: str, language: str) -> Iterable[str]:
+    from kivuko.datasets.captions import is_caption_spec
+
+    if spec == "emoji":
+        return _emoji(language)
+    if is_caption_spec(spec) and not Path(spec).exists():
+        return _caption_set(spec, language)
+    path = Path(spec)
+    return _json_lines(path) if ".jsonl" in path.suffixes or ".ndjson" in path.suffixes else _lines(path)
+
+
+def _emoji(language: str) -> Iterator[str]:
+    from kivuko.cli.data import load_world
+
+    world = load_world((language,))
+    for code in (language, "en"):
+        for query in world.queries(code, "test"):
+            yield query.text
+
+
+def _caption_set(spec: str, language: str) -> Iterator[str]:
+    from kivuko.datasets.captions import open_caption_set
+
+    found = open_caption_set(spec, language=language)
+    primary = language.partition("-")[0]
+    for code in found.languages:
+        if code in (language, "en") or code.partition("-")[0] == primary:
+            yield from found.of(code).texts
+
+
+def _lines(path: Path) -> Iterator[str]:
+    from kivuko.bitext import read_lines
+
+    for line in read_lines(path):
+        cells = (line.text or "").split("\t")
+        for cell in cells:
+            # Beside a caption, a single word without spaces is the name of a picture or a number.
+            if cell.strip() and (len(cells) == 1 or " " in cell.strip() or not cell.isascii()):
+                yield cell.strip()
+
+
+def _json_lines(path: Path) -> Iterator[str]:
+    from kivuko.bitext import read_lines
+
+    for line in read_lines(path):
+        if not (line.text or "").strip():
+            continue
+        try:
+            content = json.loads(line.text or "")
+            yield from list(_strings(content, isinstance(content, str)))
+        except (ValueError, RecursionError):
+            raise DataError(f"{path}:{line.number}: is no JSON; give a file with an object on each line") from None
+
+
+def _strings(content: Any, wanted: bool) -> Iterator[str]:
+    """Strings under the keys that captions stand under, however deep."""
+    if isinstance(content, str):
+        if wanted and content.strip():
+            yield content
+    elif isinstance(content, list):
+        for one in content:
+            yield from _strings(one, wanted)
+    elif isinstance(content, dict):
+        for key, value in content.items():
+            yield from _strings(value, wanted or key.casefold() in _KEYS)

@@ -1,0 +1,170 @@
+"""``kivuko evaluate --dataset xm3600:PATH`` and its kin: image-caption sets, in both directions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from kivuko.datasets.captions import CaptionSet
+    from kivuko.encoders.bundle import About
+    from kivuko.evaluation import Record
+
+_QUECHUA = {"quy", "quz", "qu", "qve", "qvc"}  # of one group, and not of one language
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """How to measure: ``first_only`` takes one caption of each picture, ``alone`` leaves out ceiling and floor."""
+
+    split: str = "test"
+    first_only: bool = False
+    skip_missing: bool = False
+    alone: bool = False
+    workers: int | None = None
+
+
+def evaluate_captions(
+    model: Path, spec: str, languages: tuple[str, ...], records_file: Path | None, command: str, options: Options
+) -> None:
+    """Measure a model on a caption set, write records and print a table for each direction.
+
+    Args:
+        spec: see :func:`kivuko.datasets.captions.open_caption_set`.
+        languages: normalised codes; none: all that the set has.
+        command: the command line, for the records' header.
+
+    Raises:
+        ModelError: the model encodes text only.
+        DataError: the set is missing or malformed, or pictures of it are missing.
+        UsageError: a language that the set does not have.
+    """
+    from kivuko.cli.progress import bars, console, late_task
+    from kivuko.cli.progress import out as screen
+    from kivuko.datasets.captions import EVERY_CAPTION, FIRST_CAPTION, choose_languages, open_caption_set
+    from kivuko.encoders.bundle import has_images, load_bundle, read_about
+    from kivuko.errors import ModelError
+    from kivuko.evaluation import write_records
+    from kivuko.files import refuse_unwritable
+    from kivuko.studies.caption_evaluation import UNTOLD, CaptionResults, without_broken, without_missing
+    from kivuko.studies.picture_vectors import picture_vectors
+
+    only = languages[0] if len(languages) == 1 else None
+    caption_set = open_caption_set(spec, split=options.split, language=only)
+    chosen = choose_languages(caption_set, languages)
+    caption_set = without_missing(caption_set, options.skip_missing)
+    bundle, about = load_bundle(model), read_about(model)
+    if not has_images(bundle):
+        raise ModelError(f"{model}: encodes text only, so it cannot search pictures. Distil it with an image tower.")
+    which = FIRST_CAPTION if options.first_only else EVERY_CAPTION
+    name = f"{caption_set.name}-{caption_set.split.replace('/', '-')}-{which}.jsonl"
+    refuse_unwritable(place := records_file or model / "evaluation" / name)
+    for note in [*caption_set.notes, *_about_model(about, chosen)]:
+        console.print(f"note: {note}.", soft_wrap=True)
+    with bars() as progress:
+        found = picture_vectors(
+            bundle,
+            caption_set,
+            workers=options.workers,
+            progress=late_task(progress, "encoding pictures"),
+            reading=late_task(progress, "reading pictures"),
+        )
+        kept, vectors, digest = without_broken(caption_set, found, options.skip_missing)
+        if gone := [code for code in chosen if code not in kept.captions]:
+            console.print(f"note: no picture is left that has a caption in {', '.join(gone)}.")
+        chosen = tuple(code for code in chosen if code in kept.captions)
+        results = CaptionResults(kept, chosen, vectors, digest, which)
+        if not options.alone and (teacher := _teacher(about)) is not None:
+            results.progress = late_task(progress, "the teacher's captions")
+            results.add_teacher(teacher)
+        if not options.alone and about is not None:
+            results.progress = late_task(progress, "random weights")
+            results.add_untrained(bundle, about.student)
+        results.progress = late_task(progress, "the model's captions")
+        results.add_model(bundle, model.name, about)
+    write_records(place, results.header(command), results.records, results.per_query)
+    objective = UNTOLD if about is None else about.recipe
+    for table in tables(results.records, objective, kept):
+        screen.print(table)
+    if kept.left_out:
+        counted = ", ".join(f"{count:,} x {reason}" for reason, count in kept.left_out.items())
+        screen.print(f"Left out: {counted}. Figures with pictures left out are not those of the whole set.")
+    screen.print(f"{len(results.records):,} records: {place}", soft_wrap=True)
+
+
+def tables(records: Sequence[Record], objective: str, caption_set: CaptionSet) -> list[Any]:
+    """Return a table for each direction: a row per language and group, and rows for ceiling and floor."""
+    from kivuko.evaluation import PARITY
+    from kivuko.evaluation.captions import DIRECTIONS, TEXT_TO_IMAGE
+    from kivuko.report.figures import plain, with_interval
+    from kivuko.report.tables import GROUPS, compact_table, label
+    from kivuko.studies.evaluation import TEACHER, UNTRAINED
+
+    made = []
+    for direction in DIRECTIONS:
+        own = {
+            (record.objective, record.language, record.measure): record
+            for record in records
+            if record.dataset.endswith(direction) and record.subset == "all"
+        }
+        first, rest = (
+            ("R@1", ("R@5", "R@10", "MAP", "MRR", PARITY))
+            if direction == TEXT_TO_IMAGE
+            else ("Success@1", ("Success@5", "Success@10", "R@1", "MAP", PARITY))
+        )
+        sizes = f"{len(caption_set.pictures):,} pictures"
+        table = compact_table(f"{caption_set.name}, {caption_set.split}, {direction.replace('-', ' ')}; {sizes}")
+        table.add_column("", no_wrap=True)
+        for heading in ("n", f"{first} [95 %]", *rest):
+            table.add_column(heading, justify="right", no_wrap=True)
+        names = dict.fromkeys((one, code) for one, code, _ in own)
+        order = {objective: 0, TEACHER: 1, UNTRAINED: 2}
+        rows = sorted(names, key=lambda key: (order.get(key[0], 0), key[1] in GROUPS))
+        for one, code in rows:
+            if one != objective and code not in GROUPS and (one, code) != (TEACHER, "en"):
+                continue  # of the others, the means and the ceiling tell enough; the records hold all
+            if (record := own.get((one, code, first))) is None:
+                continue
+            shown = label(code) if one == objective else f"{_ROWS[one]}: {code}"
+            cells = (plain(own.get((one, code, measure))) for measure in rest)
+            table.add_row(shown, f"{record.queries:,}", with_interval(record), *cells)
+        made.append(table)
+    return made
+
+
+_ROWS = {"teacher": "teacher", "untrained": "random weights"}
+
+
+def _teacher(about: About | None) -> Any | None:
+    """Load the teacher of a bundle; where it is gone, say so and go on: the model is what is asked for."""
+    from kivuko.cli.progress import console
+    from kivuko.encoders.bundle import quiet
+    from kivuko.encoders.teacher import DEFAULT_TEACHER, load_teacher
+    from kivuko.errors import KivukoError
+
+    if about is None:
+        console.print("note: the model has no kivuko.json: no teacher as a ceiling, no random weights as a floor.")
+        return None
+    try:
+        with quiet():
+            return load_teacher(about.teacher_source or DEFAULT_TEACHER)
+    except KivukoError as problem:
+        console.print(f"note: no ceiling and no parity, for the teacher does not load: {problem}", soft_wrap=True)
+        return None
+
+
+def _about_model(about: About | None, codes: Sequence[str]) -> list[str]:
+    """Say which languages the model was not taught, and which it may be thought to have been."""
+    if about is None:
+        return []
+    notes = []
+    if unknown := [code for code in codes if code not in about.languages and code != "en"]:
+        notes.append(f"the model was not trained on {', '.join(unknown)}")
+    taught, asked = _QUECHUA.intersection(about.languages), _QUECHUA.intersection(codes)
+    if asked and taught and not asked & taught:
+        notes.append(
+            f"the model was taught {', '.join(sorted(taught))}, another Quechua than {', '.join(sorted(asked))}"
+        )
+    return notes

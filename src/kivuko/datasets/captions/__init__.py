@@ -1,0 +1,25 @@
+"""Image-caption sets: how each lies on disk, and what a reader of figures on it must know."""
+
+from kivuko.datasets.captions.caption_set import (
+    EVERY_CAPTION,
+    FIRST_CAPTION,
+    PROTOCOLS,
+    CaptionSet,
+    LanguageCaptions,
+    Picture,
+    choose_languages,
+)
+from kivuko.datasets.captions.spec import NAMES, is_caption_spec, open_caption_set
+
+__all__ = [
+    "EVERY_CAPTION",
+    "FIRST_CAPTION",
+    "NAMES",
+    "PROTOCOLS",
+    "CaptionSet",
+    "LanguageCaptions",
+    "Picture",
+    "choose_languages",
+    "is_caption_spec",
+    "open_caption_set",
+]

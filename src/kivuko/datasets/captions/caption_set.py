@@ -1,0 +1,134 @@
+"""An image-caption set: pictures, and per language the captions that people wrote for them."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+
+from kivuko.errors import UsageError
+
+EVERY_CAPTION, FIRST_CAPTION = "every-caption", "first-caption"
+PROTOCOLS = (EVERY_CAPTION, FIRST_CAPTION)
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """One picture: where its bytes lie.
+
+    ``id`` tells it from the others of its set. ``path``: the file, or the tar shard that holds its ``length`` bytes
+    from ``offset`` on; None where the set's folder holds no such picture. ``named``: where the set names it, and how.
+    """
+
+    id: str
+    path: Path | None
+    named: str
+    offset: int = 0
+    length: int | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class LanguageCaptions:
+    """One language's captions under one protocol; ``owners`` are rows of ``CaptionSet.pictures``, one per text."""
+
+    language: str
+    texts: tuple[str, ...]
+    owners: tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class CaptionSet:
+    """A set as it lies on disk, one split of it.
+
+    Attributes:
+        name: short name, as records have it: "xm3600".
+        split: which part of the set this is, in the set's own words.
+        pictures: in the set's order, each once.
+        captions: language (BCP 47) to picture id to its captions, at least one, in the set's order, none blank.
+        files: the files of captions that were read; their checksums tell one edition of a set from another.
+        notes: what a reader of figures on this set must know; one line each.
+        left_out: what is not in it and why, counted.
+        gallery: "set": every language searches all pictures; "language": each searches those that it has captions for.
+    """
+
+    name: str
+    split: str
+    pictures: tuple[Picture, ...]
+    captions: Mapping[str, Mapping[str, tuple[str, ...]]]
+    files: tuple[Path, ...]
+    notes: tuple[str, ...] = ()
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    gallery: Literal["set", "language"] = "set"
+
+    @property
+    def languages(self) -> tuple[str, ...]:
+        """The languages that have captions, in the set's order."""
+        return tuple(self.captions)
+
+    def of(self, language: str, protocol: str = EVERY_CAPTION) -> LanguageCaptions:
+        """Return one language's captions: all of them, or the first of each picture.
+
+        Raises:
+            UsageError: a language without captions, or no such protocol.
+        """
+        if protocol not in PROTOCOLS:
+            raise UsageError(f"protocol {protocol!r} is unknown; known are {', '.join(PROTOCOLS)}")
+        if language not in self.captions:
+            raise UsageError(f"{self.name} has no captions in {language!r}; it has {' '.join(self.languages)}")
+        texts: list[str] = []
+        owners: list[int] = []
+        own = self.captions[language]
+        for row, picture in enumerate(self.pictures):
+            found = own.get(picture.id, ())
+            kept = found[:1] if protocol == FIRST_CAPTION else found
+            texts += kept
+            owners += [row] * len(kept)
+        return LanguageCaptions(language, tuple(texts), tuple(owners))
+
+    def per_picture(self, language: str) -> float:
+        """Return the mean number of captions of the pictures that have one in this language."""
+        counts = [len(found) for found in self.captions[language].values()]
+        return sum(counts) / max(1, len(counts))
+
+    def without(self, gone: Container[str], reason: str) -> CaptionSet:
+        """Return the set without some pictures, named by id, and their captions; they are counted under ``reason``.
+
+        A language whose captions are all gone is gone too.
+        """
+        kept = tuple(picture for picture in self.pictures if picture.id not in gone)
+        if len(kept) == len(self.pictures):
+            return self
+        ids = {picture.id for picture in kept}
+        captions = {
+            language: left
+            for language, own in self.captions.items()
+            if (left := {name: texts for name, texts in own.items() if name in ids})
+        }
+        count = self.left_out.get(reason, 0) + len(self.pictures) - len(kept)
+        return replace(self, pictures=kept, captions=captions, left_out={**self.left_out, reason: count})
+
+
+def choose_languages(caption_set: CaptionSet, wanted: Sequence[str]) -> tuple[str, ...]:
+    """Return the set's codes for the languages wanted; all of the set's where none is named.
+
+    ``zh`` finds ``zh-Hans`` where the set has no other Chinese. Languages of one group are not taken for each other:
+    ``quy`` does not find ``quz``.
+
+    Raises:
+        UsageError: a language that the set does not have, or of which it has several.
+    """
+    if not wanted:
+        return caption_set.languages
+    chosen: list[str] = []
+    for code in wanted:
+        primary = code.partition("-")[0]
+        if code in caption_set.captions:
+            found = [code]
+        else:
+            found = [one for one in caption_set.languages if one.partition("-")[0] == primary]
+        if len(found) != 1:
+            has = f"{' and '.join(found)}; name one" if found else f"{' '.join(caption_set.languages)}"
+            raise UsageError(f"{caption_set.name} has no captions in {code!r}: it has {has}")
+        chosen += found
+    return tuple(dict.fromkeys(chosen))

@@ -1,0 +1,164 @@
+"""Text-to-image and image-to-text retrieval in an image-caption set, one language at a time.
+
+Text to image: every caption is a query with one relevant picture. Image to text: every picture is a query, its captions
+in the language are the relevant documents, and the documents are all captions in the language.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kivuko.datasets.captions import FIRST_CAPTION, CaptionSet, LanguageCaptions
+from kivuko.errors import DataError
+from kivuko.evaluation.measures import MEASURES
+from kivuko.evaluation.qrels import Qrels
+from kivuko.evaluation.run import PROTOCOL, per_query
+from kivuko.evaluation.summary import LanguageScores
+from kivuko.files import sha256_of
+
+TEXT_TO_IMAGE, IMAGE_TO_TEXT = "text-to-image", "image-to-text"
+DIRECTIONS = (TEXT_TO_IMAGE, IMAGE_TO_TEXT)
+SUCCESS = ("Success@1", "Success@5", "Success@10")
+MEASURES_OF: Mapping[str, tuple[str, ...]] = {TEXT_TO_IMAGE: MEASURES, IMAGE_TO_TEXT: (*SUCCESS, *MEASURES)}
+_CHUNK_CELLS = 20_000_000  # of the score matrix held at once: 80 MB
+
+
+def dataset_name(caption_set: CaptionSet, protocol: str, direction: str) -> str:
+    """Return what records call the set, as ``xm3600/every-caption/text-to-image``: what cannot be compared differs."""
+    return f"{caption_set.name}/{protocol}/{direction}"
+
+
+def score_captions(
+    caption_set: CaptionSet,
+    captions: LanguageCaptions,
+    texts: NDArray[np.float32],
+    pictures: NDArray[np.float32],
+    directions: Sequence[str] = DIRECTIONS,
+) -> dict[str, LanguageScores]:
+    """Search the captions of one language in the pictures, and the other way round.
+
+    Args:
+        captions: of ``caption_set.of``.
+        texts: unit vectors, float32 [captions, dim].
+        pictures: unit vectors, float32 [pictures of the set, dim].
+
+    Returns:
+        Direction to values. Clusters are the pictures: the captions of one picture, in every language, stand or fall
+        together.
+
+    Raises:
+        DataError: vectors whose number or width does not fit.
+    """
+    if texts.shape[0] != len(captions.texts) or pictures.shape[0] != len(caption_set.pictures):
+        raise DataError(
+            f"{len(captions.texts)} captions and {len(caption_set.pictures)} pictures, but {texts.shape[0]} and "
+            f"{pictures.shape[0]} vectors; give one each"
+        )
+    if texts.shape[1] != pictures.shape[1]:
+        raise DataError(
+            f"captions have vectors of {texts.shape[1]} numbers, pictures of {pictures.shape[1]}: they are not in one "
+            "space. Use the text and the image side of one model"
+        )
+    picture_ids = [picture.id for picture in caption_set.pictures]
+    owners = [picture_ids[row] for row in captions.owners]
+    caption_ids = _caption_ids(owners)
+    rows = sorted(set(captions.owners))  # the pictures that have a caption in this language
+    gallery = rows if caption_set.gallery == "language" else list(range(len(picture_ids)))
+    # A text that several pictures share must score the same in each place, to the last bit, or a tie is none.
+    _, first, place = np.unique(np.array(captions.texts, dtype=object), return_index=True, return_inverse=True)
+    columns = [picture_ids[row] for row in gallery]
+    found: dict[str, LanguageScores] = {}
+    for direction in directions:
+        if direction == TEXT_TO_IMAGE:
+            qrels: Qrels = {caption: {owner} for caption, owner in zip(caption_ids, owners, strict=True)}
+            values = _measured(texts, pictures[gallery], None, caption_ids, columns, qrels, direction)
+            ids, clusters = caption_ids, owners
+        else:
+            ids = clusters = [picture_ids[row] for row in rows]
+            own: dict[str, set[str]] = {}
+            for caption, owner in zip(caption_ids, owners, strict=True):
+                own.setdefault(owner, set()).add(caption)
+            values = _measured(pictures[rows], texts[first], place, ids, caption_ids, own, direction)
+        found[direction] = LanguageScores(
+            language=captions.language, query_ids=ids, values=values, clusters=list(clusters)
+        )
+    return found
+
+
+def protocol(
+    caption_set: CaptionSet,
+    languages: Sequence[str],
+    caption_protocol: str,
+    pictures_digest: str,
+) -> dict[str, Any]:
+    """Say what the numbers mean, for the records' header: JSON values.
+
+    Args:
+        pictures_digest: SHA-256 over the pictures' own, in the set's order.
+    """
+    asked = "the first caption of each picture" if caption_protocol == FIRST_CAPTION else "every caption"
+    searched = (
+        f"all {len(caption_set.pictures):,} pictures of the split"
+        if caption_set.gallery == "set"
+        else "the pictures that have a caption in the language"
+    )
+    return {
+        **PROTOCOL,
+        "dataset": caption_set.name,
+        "split": caption_set.split,
+        "captions": f"{caption_protocol}: {asked} is a query, and a document for pictures",
+        "captions per picture": {code: round(caption_set.per_picture(code), 3) for code in languages},
+        "task": {
+            TEXT_TO_IMAGE: f"one query per caption, one relevant picture; gallery: {searched}",
+            IMAGE_TO_TEXT: "one query per picture with a caption in the language; relevant: its captions; "
+            "documents: all captions in the language",
+        },
+        "Success@k": "1 where at least one relevant document is among the first k: what papers on image-text retrieval "
+        "call R@k from image to text; R@k here is the share of the picture's captions found. From text to image, with "
+        "one relevant picture, both are the same",
+        "gallery": {code: _gallery_size(caption_set, code) for code in languages},
+        "intervals": "95 % percentile bootstrap over pictures, drawn together in all languages; Poisson, 2,000 samples",
+        "languages": list(languages),
+        "files": {file.name: sha256_of(file) for file in caption_set.files},
+        "pictures": {"number": len(caption_set.pictures), "sha256": pictures_digest},
+        "left out": dict(caption_set.left_out),
+        "notes": list(caption_set.notes),
+    }
+
+
+def _gallery_size(caption_set: CaptionSet, code: str) -> int:
+    return len(caption_set.pictures) if caption_set.gallery == "set" else len(caption_set.captions[code])
+
+
+def _caption_ids(owners: Sequence[str]) -> list[str]:
+    """Name the captions: the picture's id, and which of its captions it is, from 1."""
+    seen: dict[str, int] = {}
+    ids = []
+    for owner in owners:
+        seen[owner] = seen.get(owner, 0) + 1
+        ids.append(f"{owner}#{seen[owner]}")
+    return ids
+
+
+def _measured(
+    queries: NDArray[np.float32],
+    documents: NDArray[np.float32],
+    repeated: NDArray[np.int64] | None,
+    query_ids: Sequence[str],
+    document_ids: Sequence[str],
+    qrels: Qrels,
+    direction: str,
+) -> dict[str, NDArray[np.float64]]:
+    """Measure queries in blocks of rows; ``repeated``: which row of ``documents`` each document has."""
+    step = max(1, _CHUNK_CELLS // max(1, len(document_ids)))
+    parts = []
+    for start in range(0, len(query_ids), step):
+        scores = queries[start : start + step] @ documents.T  # [block, documents]
+        if repeated is not None:
+            scores = scores[:, repeated]
+        parts.append(per_query(scores, query_ids[start : start + step], document_ids, qrels, MEASURES_OF[direction]))
+    return {name: np.concatenate([part[name] for part in parts]) for name in MEASURES_OF[direction]}

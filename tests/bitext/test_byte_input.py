@@ -1,0 +1,177 @@
+"""Files as they come: compressed in four ways, cut short, piped, with lines that never end."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import lzma
+import os
+import threading
+import tracemalloc
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kivuko.bitext import lines as lines_module
+from kivuko.bitext import read_lines
+from kivuko.bitext.byte_input import START_BYTES, ByteInput
+from kivuko.errors import DataError, UsageError
+
+zstandard = pytest.importorskip("zstandard")
+
+Compress = Callable[[bytes], bytes]
+
+
+def zstd(content: bytes) -> bytes:
+    return bytes(zstandard.ZstdCompressor().compress(content))
+
+
+COMPRESSORS = [gzip.compress, bz2.compress, lzma.compress, zstd, bytes]
+
+
+def read_all(source: ByteInput, step: int = 1000) -> bytes:
+    parts = []
+    with source.opened() as stream:
+        while part := stream.read(step):
+            parts.append(part)
+    return b"".join(parts)
+
+
+@pytest.mark.parametrize("compress", COMPRESSORS)
+def test_what_was_compressed_is_read_and_counted(tmp_path: Path, compress: Compress) -> None:
+    content = "".join(f"neno {i}\tword {i * 7919 % 1000}\n" for i in range(20_000)).encode()
+    path = tmp_path / "f"
+    path.write_bytes(compress(content))
+    source = ByteInput(path)
+    assert source.size == path.stat().st_size
+    assert source.bytes_read() == 0
+    assert source.start() == content[:START_BYTES]
+    assert read_all(source) == content
+    assert source.bytes_read() == source.size
+    assert source.as_stored == (compress is bytes)
+    assert read_all(source) == content, "a file can be read again"
+
+
+@pytest.mark.parametrize("compress", COMPRESSORS[:-1])
+def test_compressed_parts_one_after_the_other_are_one_file(tmp_path: Path, compress: Compress) -> None:
+    path = tmp_path / "f"
+    path.write_bytes(compress(b"one\n") + compress(b"two\n") + compress(b""))
+    assert [line.text for line in read_lines(path)] == ["one", "two"]
+
+
+def test_zstandard_may_begin_with_a_frame_to_skip(tmp_path: Path) -> None:
+    path = tmp_path / "f.zst"  # as pzstd writes it
+    path.write_bytes(b"\x50\x2a\x4d\x18\x04\0\0\0abcd" + zstd(b"mbwa\tdog\n"))
+    assert [line.text for line in read_lines(path)] == ["mbwa\tdog"]
+
+
+@pytest.mark.parametrize("compress", COMPRESSORS[:-1])
+@pytest.mark.parametrize("share", [0.02, 0.5, 0.98])
+def test_what_was_cut_short_is_said_after_what_is_whole(tmp_path: Path, compress: Compress, share: float) -> None:
+    # Text that does not compress well, so that a part of it can be read.
+    content = b"".join(b"%d %x\n" % (i, i**7) for i in range(25_000))
+    whole = compress(content)
+    path = tmp_path / "f"
+    path.write_bytes(whole[: max(20, int(len(whole) * share))])
+    read: list[str | None] = []
+    with pytest.raises(DataError, match=r"f: compressed data damaged or cut short \(.+\); fetch the file") as raised:
+        read.extend(line.text for line in read_lines(path))
+    assert "\n" not in str(raised.value)
+    assert read == content.decode().split("\n")[: len(read)]
+    # bzip2 and xz give out nothing of a block that is not whole.
+    assert read or share < 0.9 or compress in (bz2.compress, lzma.compress)
+
+
+@pytest.mark.parametrize("compress", COMPRESSORS[:-1])
+def test_a_small_file_may_hold_a_very_long_line(tmp_path: Path, compress: Compress) -> None:
+    path = tmp_path / "f"
+    path.write_bytes(compress(b"mbwa\tdog\n" + b"y" * (24 << 20) + b"\npaka\tcat\n"))
+    tracemalloc.start()
+    lines = [line.text for line in read_lines(path)]
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert lines == ["mbwa\tdog", None, "paka\tcat"]
+    assert peak < 12 << 20  # 8 of them for what xz looks back on
+
+
+def test_a_pipe_is_read_once_though_its_start_was_looked_at(tmp_path: Path) -> None:
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    content = gzip.compress(b"mbwa\tdog\n" * 10_000)
+    writer = threading.Thread(target=path.write_bytes, args=(content,))
+    writer.start()
+    source = ByteInput(path)
+    assert source.size is None
+    assert source.start().startswith(b"mbwa\tdog\n")
+    assert read_all(source) == b"mbwa\tdog\n" * 10_000
+    writer.join()
+    with pytest.raises(UsageError, match="pipe can be read only once"):
+        read_all(source)
+
+
+def test_standard_input_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(zstd(b"mbwa\tdog\n"))))
+    source = ByteInput(None)
+    assert source.name == "standard input"
+    assert [line.text for line in read_lines(source)] == ["mbwa\tdog"]
+    with pytest.raises(UsageError, match="standard input can be read only once; write it to a file"):
+        source.start()
+
+
+def test_names_that_no_file_has() -> None:
+    with pytest.raises(DataError, match=r"'a\\x00b': no file has a NUL in its name"):
+        ByteInput(Path("a\0b")).start()
+
+
+# Lines of every kind, read in small blocks under a low limit: the boundaries are where readers go wrong.
+_PIECES = st.sampled_from([b"\n", b"\r\n", b"\r", b"a", b"\xc3\xa9", b"\xe4\xb8\xad", b"\t", b"xyz" * 5, b"w" * 40])
+
+
+@given(st.lists(_PIECES, max_size=40), st.integers(1, 9), st.integers(4, 30))
+@settings(max_examples=300, deadline=None)
+def test_lines_do_not_depend_on_blocks(pieces: list[bytes], block: int, limit: int) -> None:
+    content = b"".join(pieces)
+    block = min(block, limit)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(lines_module, "_BLOCK", block)
+        patched.setattr(lines_module, "MAX_LINE_BYTES", limit)
+        read = [text for run in _runs(content) for text in run]
+    lines = content.split(b"\n")
+    if not lines[-1]:  # nothing after the last line's end, or nothing at all
+        lines.pop()
+    expected = [None if len(line) > limit else line.decode().removesuffix("\r") for line in lines]
+    assert read == expected
+
+
+def _runs(content: bytes) -> list[list[str | None]]:
+    runs, number = [], 1
+    for run in lines_module._whole_lines(io.BytesIO(content)):
+        texts, fault = ([None], None) if run is None else lines_module._texts(run, "f", number)
+        assert fault is None
+        runs.append(texts)
+        number += len(texts)
+    return runs
+
+
+@pytest.mark.parametrize("bad", [b"\0", b"\xff", b"\xc3"])
+@pytest.mark.parametrize("before", [0, 1, 50_000])
+def test_good_lines_come_before_the_fault_and_it_has_its_line(tmp_path: Path, bad: bytes, before: int) -> None:
+    path = tmp_path / "f"
+    path.write_bytes(b"mbwa\tdog\n" * before + b"pa" + bad + b"ka\tcat\nkuku\then\n")
+    read: list[int] = []
+    with pytest.raises(DataError, match=rf"f:{before + 1}: "):
+        read.extend(line.number for line in read_lines(path))
+    assert read == list(range(1, before + 1))
+
+
+def test_a_nul_after_a_long_line_does_not_bring_half_of_it(tmp_path: Path) -> None:
+    path = tmp_path / "f"
+    path.write_bytes(b"mbwa\n" + b"y" * (3 << 20) + b"\nkuku\n\0\n")
+    read: list[str | None] = []
+    with pytest.raises(DataError, match="f:4: a NUL byte"):
+        read.extend(line.text for line in read_lines(path))
+    assert read == ["mbwa", None, "kuku"]

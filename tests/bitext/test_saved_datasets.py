@@ -1,0 +1,199 @@
+"""Datasets saved to disk by the ``datasets`` library, folders of shards, and the hub's layout in a folder."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from kivuko.bitext import open_source, read_bitext
+from kivuko.errors import DataError, KivukoError, MissingDependencyError, UsageError
+
+TRANSLATIONS = [{"en": "dog", "sw": "mbwa"}, {"en": "cat", "sw": "paka"}, {"en": "hen", "sw": "kuku"}]
+
+
+def pairs(spec: Path | str, **options: Any) -> list[tuple[str, str]]:
+    return [(pair.text, pair.english) for pair in read_bitext(spec, "sw", **options)]
+
+
+def save(folder: Path, shards: list[list[dict[str, str]]]) -> Path:
+    """Write what ``Dataset.save_to_disk`` writes: Arrow streams, and a state that lists them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    names = [f"data-{i:05}-of-{len(shards):05}.arrow" for i in range(len(shards))]
+    for name, rows in zip(names, shards, strict=True):
+        table = pa.table({"translation": rows})
+        with pa.OSFile(str(folder / name), "wb") as sink, pa.ipc.new_stream(sink, table.schema) as writer:
+            writer.write_table(table, max_chunksize=2)
+    state = {"_data_files": [{"filename": name} for name in names], "_split": "train"}
+    (folder / "state.json").write_text(json.dumps(state))
+    (folder / "dataset_info.json").write_text("{}")
+    return folder
+
+
+def test_as_the_library_itself_saves_it(tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    features = datasets.Features({"translation": datasets.Translation(languages=["en", "sw"])})
+    saved = datasets.Dataset.from_dict({"translation": TRANSLATIONS}, features=features)
+    saved.save_to_disk(tmp_path / "one", num_shards=2)
+    datasets.DatasetDict({"train": saved, "test": saved.select([2])}).save_to_disk(tmp_path / "splits")
+    whole = [("mbwa", "dog"), ("paka", "cat"), ("kuku", "hen")]
+    assert pairs(tmp_path / "one") == whole
+    assert pairs(f"{tmp_path / 'splits'}:train") == whole
+    assert pairs(f"{tmp_path / 'splits'}:test") == [("kuku", "hen")]
+    assert pairs(tmp_path / "splits" / "test") == [("kuku", "hen")]
+
+
+def test_places_name_the_shard_and_its_row(tmp_path: Path) -> None:
+    folder = save(tmp_path / "d", [TRANSLATIONS, TRANSLATIONS[:1], TRANSLATIONS[1:]])
+    source = open_source(folder, "sw")
+    assert (source.format, source.name, source.language) == ("datasets", str(folder), "sw")
+    read = list(source)
+    assert [raw.number for raw in read] == [1, 2, 3, 4, 5, 6]
+    assert [source.place(number).removeprefix(f"{folder}/data-0000") for number in (1, 3, 4, 5, 6)] == [
+        "0-of-00003.arrow:1", "0-of-00003.arrow:3", "1-of-00003.arrow:1", "2-of-00003.arrow:1", "2-of-00003.arrow:2",
+    ]  # fmt: skip
+    assert source.bytes_read() == source.size
+
+
+def test_splits_are_never_mixed(tmp_path: Path) -> None:
+    for split in ("train", "test"):
+        save(tmp_path / split, [TRANSLATIONS])
+    (tmp_path / "dataset_dict.json").write_text(json.dumps({"splits": ["train", "test"]}))
+    with pytest.raises(UsageError, match=r"holds several splits: train, test; name one, as .*:train"):
+        open_source(tmp_path, "sw")
+    with pytest.raises(UsageError, match="has no split validation, but: train, test"):
+        open_source(f"{tmp_path}:validation", "sw")
+    with pytest.raises(UsageError, match="one dataset without splits; leave :test out"):
+        open_source(f"{tmp_path / 'train'}:test", "sw")
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        "", "[]", "{}", '{"_data_files": []}', '{"_data_files": [{"filename": "../x.arrow"}]}',
+        '{"_data_files": [{"filename": 5}]}', '{"_data_files": 7}', "[" * 100_000,
+    ],
+)  # fmt: skip
+def test_a_damaged_state(tmp_path: Path, state: str) -> None:
+    save(tmp_path, [TRANSLATIONS])
+    (tmp_path / "state.json").write_text(state)
+    with pytest.raises(DataError, match=r"state\.json: damaged .*; save the dataset again"):
+        open_source(tmp_path, "sw")
+
+
+def test_damaged_splits_and_rows_that_were_selected(tmp_path: Path) -> None:
+    save(tmp_path, [TRANSLATIONS])
+    state = json.loads((tmp_path / "state.json").read_text())
+    (tmp_path / "state.json").write_text(json.dumps(state | {"_indices_data_files": [{"filename": "i.arrow"}]}))
+    with pytest.raises(DataError, match=r"state\.json: a selection of rows; save it with flatten_indices"):
+        open_source(tmp_path, "sw")
+    (tmp_path / "dataset_dict.json").write_text('{"splits": ["../.."]}')
+    with pytest.raises(DataError, match=r"dataset_dict\.json: damaged"):
+        open_source(tmp_path, "sw")
+
+
+def test_damaged_and_missing_shards(tmp_path: Path) -> None:
+    folder = save(tmp_path, [TRANSLATIONS * 100])
+    shard = folder / "data-00000-of-00001.arrow"
+    whole = shard.read_bytes()
+    for content in (whole[: len(whole) // 2], b"\xff" * 100, b"ARROW1" + b"\0" * 50, b""):
+        shard.write_bytes(content)
+        with pytest.raises(DataError, match=r"\.arrow: damaged, or no Arrow file \(.+\); fetch or save it again"):
+            read_bitext(folder, "sw")
+    shard.unlink()
+    with pytest.raises(DataError, match=r"\.arrow: no such file"):
+        read_bitext(folder, "sw")
+
+
+def test_an_arrow_file_with_an_index(tmp_path: Path) -> None:
+    table = pa.table({"sw": ["mbwa", "paka"], "en": ["dog", "cat"]})
+    with pa.OSFile(str(tmp_path / "f.arrow"), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(table, max_chunksize=1)
+    assert pairs(tmp_path / "f.arrow") == [("mbwa", "dog"), ("paka", "cat")]
+
+
+def shards(folder: Path, names: list[str]) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, row in zip(names, TRANSLATIONS * 2, strict=False):
+        pq.write_table(pa.table({"translation": [row]}), folder / name)
+    return folder
+
+
+def test_a_folder_of_shards_in_the_order_of_their_names(tmp_path: Path) -> None:
+    folder = shards(tmp_path / "data", ["train-00000-of-00002.parquet", "train-00001-of-00002.parquet"])
+    (tmp_path / "README.md").write_text("a card")
+    (folder / "._hidden.parquet").write_bytes(b"")
+    for spec in (tmp_path, folder, f"{tmp_path}:train"):
+        assert pairs(spec) == [("mbwa", "dog"), ("paka", "cat")]
+    assert open_source(tmp_path, "sw").format == "parquet"
+    shards(folder, ["test.parquet"])
+    with pytest.raises(UsageError, match="holds several splits: test, train; name one"):
+        pairs(tmp_path)
+    assert pairs(f"{tmp_path}:test") == [("mbwa", "dog")]
+
+
+def test_shards_without_splits_and_of_json_lines(tmp_path: Path) -> None:
+    for number, row in enumerate(TRANSLATIONS):
+        (tmp_path / f"part-{number:05}.jsonl").write_text(json.dumps({"translation": row}) + "\n")
+    (tmp_path / "part-00009.jsonl").write_text("")  # a writer that had nothing to write
+    assert len(pairs(tmp_path)) == 3
+    with pytest.raises(UsageError, match="not named after splits; leave :dev out"):
+        open_source(f"{tmp_path}:dev", "sw")
+    (tmp_path / "more.tsv").write_text("ng'ombe\tcow\n")
+    with pytest.raises(DataError, match=r"files of several formats \(jsonl, tsv\); say which format"):
+        open_source(tmp_path, "sw")
+    assert pairs(tmp_path, format="tsv") == [("ng'ombe", "cow")]
+
+
+def test_folders_with_nothing_to_read(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="holds no Parquet, JSON lines"):
+        open_source(tmp_path, "sw")
+    with pytest.raises(DataError, match="holds no tmx file"):
+        open_source(tmp_path, "sw", format="tmx")
+
+
+def test_a_dataset_as_on_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    datasets = pytest.importorskip("datasets")
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    shards(tmp_path / "hub", ["train-00000-of-00001.parquet", "test-00000-of-00001.parquet"])
+    spec = f"hf:{tmp_path / 'hub'}"
+    source = open_source(spec, "sw")
+    assert (source.name, source.format, source.size) == (spec, "datasets", None)
+    assert list(source) == [(1, "mbwa", "dog", None)]
+    assert source.place(1) == f"{spec}:1"
+    assert pairs(f"{spec}:test") == [("paka", "cat")]
+    assert pairs(f"{spec}:default:train") == [("mbwa", "dog")]
+    with pytest.raises(DataError, match=r"Bad split: validation\. Available splits: \['train', 'test'\]") as raised:
+        pairs(f"{spec}:validation")
+    assert "\n" not in str(raised.value)
+    with pytest.raises(DataError, match=r"nowhere: cannot be read \(.+\); check the name and the network") as raised:
+        pairs(f"hf:{tmp_path / 'nowhere'}")
+    assert "\n" not in str(raised.value)
+
+
+def test_nothing_on_the_hub_is_unpickled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    datasets = pytest.importorskip("datasets")
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    hub = tmp_path / "hub"
+    hub.mkdir()
+    (hub / "train.pkl").write_bytes(b"cos\nsystem\n(S'touch " + str(tmp_path / "owned").encode() + b"'\ntR.")
+    with pytest.raises(KivukoError):
+        pairs(f"hf:{hub}")
+    assert not (tmp_path / "owned").exists()
+
+
+@pytest.mark.parametrize("spec", ["hf:", "hf:a:b:c:d", "hf::train", "hf:a:"])
+def test_malformed_names(spec: str) -> None:
+    pytest.importorskip("datasets")
+    with pytest.raises(UsageError, match="give hf:NAME, hf:NAME:CONFIG or hf:NAME:CONFIG:SPLIT"):
+        open_source(spec, "sw")
+
+
+def test_without_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "datasets", None)
+    with pytest.raises(MissingDependencyError, match=r"needs datasets: pip install 'kivuko\[data\]'"):
+        open_source("hf:Helsinki-NLP/opus-100:en-sw", "sw")
