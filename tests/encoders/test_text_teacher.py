@@ -40,6 +40,16 @@ def test_the_sentence_vectors_are_those_of_the_model_itself(default):
     np.testing.assert_allclose(default.encode_tokens(TEXTS).pooled.numpy(), direct, atol=1e-5)
 
 
+def test_the_fingerprint_is_the_one_that_models_and_caches_name(default):
+    assert default.fingerprint.startswith("35c9bf98")
+
+
+def test_use_does_not_change_the_fingerprint(tiny, tiny_sentence_transformer):
+    tiny.encode_tokens(TEXTS)
+    assert teacher_module._fingerprint(tiny.model, None) == tiny.fingerprint
+    assert load_teacher(tiny_sentence_transformer).fingerprint == tiny.fingerprint
+
+
 def test_the_default_knows_english(default):
     cat, kitten, car = default.encode_tokens(["a cat", "a kitten", "an automobile"]).pooled
     assert cat @ kitten > cat @ car + 0.3

@@ -165,8 +165,11 @@ def load_teacher(name: str | Path = DEFAULT_TEACHER, prompt: str | None = None) 
         _check_default(Path(model[0].model.config._name_or_path) / "model.safetensors", required=False)
     label = "all-MiniLM-L6-v2" if is_default else folder.name
     source_again = DEFAULT_TEACHER if is_default else str(folder.resolve()) if folder.is_dir() else text
-    teacher = kind(model, label, _fingerprint(model, prompt), source_again, prompt)
+    teacher = kind(model, label, "", source_again, prompt)
     _check_tokens(teacher, text)
+    # A tokenizer's description changes with its first use, which sets how it pads and cuts: hashed before, the same
+    # model would be another than the one that bundles and caches name.
+    teacher.fingerprint = _fingerprint(model, prompt)
     return teacher
 
 

@@ -1,0 +1,39 @@
+"""Whether English captions find their pictures: else teacher and image tower are of two spaces."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from kivuko.doctor.agreement import english_vectors
+from kivuko.doctor.finding import Finding
+from kivuko.doctor.patient import Patient
+from kivuko.doctor.space import sample
+from kivuko.gallery.store import GalleryStore
+
+CHECK = "captions"
+_MOST = 200
+_FEWEST = 20
+_LOST = 0.35  # mean share of the pictures that are nearer than the caption's own; luck gives 0.5
+
+
+def check_captions(patient: Patient, gallery: GalleryStore) -> Iterator[Finding]:
+    """Ask the teacher for captioned pictures by their captions, among those looked at."""
+    if patient.teacher is None or patient.teacher.dim != gallery.dim:
+        return
+    captioned = [one for one in gallery.items(sample(gallery, _MOST)) if one.caption]
+    texts = list({one.caption: one for one in captioned}.values())  # a caption of several pictures finds one of them
+    if len(texts) < _FEWEST:
+        return
+    vectors = np.stack([gallery.vector(one.id) for one in texts])
+    scores = english_vectors(patient.teacher, [str(one.caption) for one in texts]) @ vectors.T
+    nearer = float((scores > scores.diagonal()[:, None]).sum() / max(1, len(texts) * (len(texts) - 1)))
+    figures = {"captions": len(texts), "nearer": nearer}
+    told = f"{len(texts)} captions: {nearer:.0%} of the other pictures are nearer than a caption's own"
+    if nearer > _LOST:
+        what = f"{told}, luck gives 50 %: {patient.teacher.name} and the image tower are of two spaces"
+        do = "Take both from one model. If the captions are not English, this says nothing."
+        yield Finding("warning", CHECK, what, do, figures=figures)
+    else:
+        yield Finding("ok", CHECK, told, figures=figures)

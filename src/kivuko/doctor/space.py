@@ -1,0 +1,90 @@
+"""Whether a gallery's pictures lie in the space of the model that shall search them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from kivuko.doctor.finding import Finding
+from kivuko.doctor.patient import Patient
+from kivuko.encoders.bundle import has_images
+from kivuko.encoders.fingerprint import image_fingerprint
+from kivuko.encoders.image_tower import encode_images
+from kivuko.gallery.decoding import read_place
+from kivuko.gallery.picture import RefusedPicture, as_rgb, decode
+from kivuko.gallery.store import GalleryStore
+from kivuko.gallery.work import FilePlace
+
+CHECK = "gallery"
+_SAMPLE = 500  # vectors looked at
+_AGAIN = 6  # pictures encoded again
+_SAME = 0.98  # cosine with the stored vector; eight bits a number keep 0.999 and more
+_ALIKE = 0.95  # mean cosine between different pictures
+
+
+def check_space(patient: Patient, gallery: GalleryStore) -> Iterator[Finding]:
+    """Compare image sides by fingerprint, look at stored vectors, and encode a few pictures again."""
+    index = f"Index the pictures again: kivuko index {patient.folder} ... --out {gallery.path} --rebuild"
+    if not has_images(patient.model):
+        what = f"{patient.folder} encodes text only, so it cannot search pictures"
+        yield Finding("fault", CHECK, what, "Distil it with an image tower (--image-tower).")
+        return
+    if not len(gallery):
+        yield Finding("fault", CHECK, f"{gallery.path}: holds no picture", index)
+        return
+    if image_fingerprint(patient.model) != gallery.fingerprint:
+        what = (
+            f"{gallery.path}: was made by another image side (model {gallery.model}), so its vectors and the model's "
+            "do not compare: a search would find anything"
+        )
+        yield Finding("fault", CHECK, what, f"Search with the model that made it. Or: {index}")
+    else:
+        what = f"{gallery.path}: {len(gallery):,} pictures, encoded by this very image side"
+        yield Finding("ok", CHECK, what, figures={"pictures": len(gallery)})
+        yield from _again(patient, gallery, index)
+    yield from _stored(gallery, index)
+
+
+def sample(gallery: GalleryStore, most: int) -> list[int]:
+    """Return the numbers of at most ``most`` pictures, evenly spread."""
+    ids = gallery.ids()
+    return [int(ids[place * len(ids) // most]) for place in range(most)] if len(ids) > most else ids.tolist()
+
+
+def _stored(gallery: GalleryStore, index: str) -> Iterator[Finding]:
+    vectors = np.stack([gallery.vector(number) for number in sample(gallery, _SAMPLE)])
+    if not np.isfinite(vectors).all() or not vectors.any(1).all():
+        yield Finding("fault", CHECK, f"{gallery.path}: holds vectors that are no numbers, or zero", index)
+        return
+    count, total = len(vectors), vectors.sum(0)
+    alike = float((total @ total - count) / max(1, count * (count - 1)))
+    if alike > _ALIKE and count > 1:
+        what = f"{gallery.path}: different pictures have nearly the same vector (mean cosine {alike:.3f})"
+        do = "The image tower does not tell them apart: use another, or train it."
+        yield Finding("warning", CHECK, what, do, figures={"alike": alike})
+
+
+def _again(patient: Patient, gallery: GalleryStore, index: str) -> Iterator[Finding]:
+    """Encode pictures that are still where they were: the preparation of pixels has no fingerprint."""
+    cosines: list[float] = []
+    for number in sample(gallery, 10 * _AGAIN):
+        if len(cosines) == _AGAIN or (path := gallery.picture_path(number)) is None:
+            continue
+        try:
+            picture = decode(read_place(FilePlace(str(path))))
+        except (RefusedPicture, OSError):
+            continue
+        cosines.append(float(encode_images(patient.model, [as_rgb(picture)])[0] @ gallery.vector(number)))
+    if not cosines:
+        return
+    figures = {"pictures": len(cosines), "worst": min(cosines)}
+    if min(cosines) < _SAME:
+        what = (
+            f"a picture encoded again is not where the gallery has it (cosine {min(cosines):.3f}): the file changed, "
+            "or pixels are prepared otherwise now"
+        )
+        yield Finding("warning", CHECK, what, index.replace(" --rebuild", ""), figures=figures)
+    else:
+        what = f"{len(cosines)} pictures encoded again are where the gallery has them (cosine {min(cosines):.3f})"
+        yield Finding("ok", CHECK, what, figures=figures)

@@ -1,0 +1,102 @@
+"""An exported text side at work, with onnxruntime and tokenizers alone: no torch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kivuko.errors import CorruptFileError, MissingDependencyError, ModelError
+
+GRAPH, INT8_GRAPH = "model.onnx", "model.int8.onnx"
+TOKENIZER = "tokenizer.json"
+ABOUT = "export.json"
+
+
+class OnnxTextEncoder:
+    """A text side that ``kivuko export`` wrote: texts -> unit vectors.
+
+    Attributes:
+        dim: width of the vectors.
+        about: what ``export.json`` says: the source, the prompt, the longest text, how it was checked.
+    """
+
+    def __init__(self, session: Any, tokenizer: Any, about: dict[str, Any]) -> None:
+        self._session, self._tokenizer, self.about = session, tokenizer, about
+        self.dim = int(session.get_outputs()[0].shape[-1])
+
+    @classmethod
+    def open(cls, folder: Path | str, *, int8: bool = False, threads: int | None = None) -> OnnxTextEncoder:
+        """Open an exported folder.
+
+        Args:
+            int8: whether to take the quantized graph.
+            threads: of one call; None: as many as there are cores.
+
+        Raises:
+            ModelError: it is not what ``kivuko export`` writes, or holds no quantized graph.
+            CorruptFileError: a file in it is damaged.
+            MissingDependencyError: onnxruntime is not installed.
+        """
+        require_onnx("onnxruntime")
+        import onnxruntime
+        from tokenizers import Tokenizer
+
+        folder = Path(folder)
+        graph = folder / (INT8_GRAPH if int8 else GRAPH)
+        for file in (graph, folder / TOKENIZER):
+            if not file.is_file():
+                flag = " --int8" if file.name == INT8_GRAPH else ""
+                raise ModelError(f"{folder}: no {file.name} in it. 'kivuko export MODEL --onnx{flag} --out' makes one.")
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3  # errors
+        if threads:
+            options.intra_op_num_threads = threads
+        try:
+            session = onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
+        except Exception as problem:  # onnxruntime raises many kinds
+            raise _damaged(graph, problem) from problem
+        try:
+            tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
+        except Exception as problem:  # tokenizers raises a bare Exception
+            raise _damaged(folder / TOKENIZER, problem) from problem
+        return cls(session, tokenizer, _read_about(folder / ABOUT))
+
+    def encode(self, texts: Sequence[str], batch_size: int = 64) -> NDArray[np.float32]:
+        """Encode texts: unit vectors, float32 [texts, dim]; a text without a subword may get a zero vector."""
+        found = [np.zeros((0, self.dim), dtype=np.float32)]
+        for start in range(0, len(texts), batch_size):
+            encoded = self._tokenizer.encode_batch(list(texts[start : start + batch_size]))
+            features = {
+                "input_ids": np.array([one.ids for one in encoded], dtype=np.int64),
+                "attention_mask": np.array([one.attention_mask for one in encoded], dtype=np.int64),
+            }
+            found.append(self._session.run(None, features)[0])
+        return np.concatenate(found)
+
+
+def require_onnx(*modules: str) -> None:
+    """Raise MissingDependencyError unless the libraries that exporting takes are installed."""
+    import importlib.util
+
+    if missing := [one for one in modules if importlib.util.find_spec(one) is None]:
+        raise MissingDependencyError(f"ONNX needs {', '.join(missing)}: pip install 'kivuko[export]'")
+
+
+def _read_about(file: Path) -> dict[str, Any]:
+    if not file.is_file():
+        return {}
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as problem:
+        raise _damaged(file, problem) from problem
+    return found if isinstance(found, dict) else {}
+
+
+def _damaged(file: Path, problem: BaseException) -> CorruptFileError:
+    reason = (str(problem).strip().splitlines() or [type(problem).__name__])[0][:200]
+    return CorruptFileError(f"{file}: corrupted or unreadable ({reason}). Export the model again.")

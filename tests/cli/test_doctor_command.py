@@ -1,0 +1,95 @@
+"""``kivuko doctor`` as a user meets it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+from command_checks import help_without_heavy_imports, refused
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "doctor"))  # for patients, under any import mode
+
+from patients import make_gallery, make_model, make_teacher, shuffle_tokenizer, write_bitext, write_cldr
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder with a healthy model, its teacher, a gallery, CLDR's names in Swahili, and a bitext; read only."""
+    place = tmp_path_factory.mktemp("doctor-command")
+    make_teacher(place / "teacher")
+    make_model(place / "model", place / "teacher")
+    make_gallery(place / "my.gallery", place / "model")
+    write_cldr(place / "cldr")
+    write_bitext(place / "sw.tsv")
+    return place
+
+
+@pytest.fixture
+def doctor(run_here, place):
+    return lambda *words, model="model": run_here("doctor", str(place / model), *words, "--cldr", str(place / "cldr"))
+
+
+def test_a_healthy_model(doctor):
+    status, out, err = doctor()
+    assert status == 0, err
+    assert "ok      agreement sw: 100% of 80 sentences" in out
+    assert "fault" not in out
+    last = out.splitlines()[-1]
+    assert last.endswith("2 notes.")  # on protocol, as for every model of pictures
+
+
+def test_with_its_gallery(doctor, place):
+    status, out, _ = doctor("--gallery", str(place / "my.gallery"))
+    assert status == 0
+    assert "ok      gallery: " in out
+    assert "→ " in out
+
+
+def test_a_fault_ends_with_status_1_and_says_what_to_do(run_here, place, tmp_path):
+    sick = shutil.copytree(place / "model", tmp_path / "sick")
+    shuffle_tokenizer(sick)
+    status, out, err = run_here("doctor", str(sick), "--cldr", str(place / "cldr"))
+    assert status == 1
+    assert err == ""
+    lines = out.splitlines()
+    (found,) = [number for number, line in enumerate(lines) if line.startswith("fault")]
+    assert "no better than chance" in lines[found]
+    assert lines[found + 1].strip().startswith("→ A wrong tokenizer")
+    assert lines[-1].startswith(f"{sick}: 1 fault, ")
+
+
+def test_json(doctor, place):
+    status, out, _ = doctor(
+        "--json", "-l", "sw", "--bitext", f"sw={place / 'sw.tsv'}", "--teacher", str(place / "teacher")
+    )
+    assert status == 0
+    told = json.loads(out)
+    assert told["level"] == "note"
+    (agreement,) = [one for one in told["findings"] if one["check"] == "agreement"]
+    assert agreement["figures"]["R@1"] == 1.0
+    assert "sw.tsv" in agreement["what"]
+
+
+def test_a_language_without_sentences_is_a_note(run_here, place):
+    status, out, _ = run_here("doctor", str(place / "model"), "-l", "quz")
+    assert status == 0
+    assert "note    tokens quz: no sentences to try" in out
+    assert "--bitext quz=FILE" in out
+    assert "note    training quz: the model was not trained on it" in out
+
+
+def test_refusals(doctor, run_here, place, tmp_path):
+    refused(run_here("doctor", str(tmp_path / "none")), "no such model folder")
+    refused(doctor("--gallery", str(tmp_path / "none")), "no such gallery")
+    refused(doctor("--teacher", str(tmp_path / "none")), "no such model folder")
+    refused(doctor("--bitext", "sw.tsv"), "CODE=FILE")
+    refused(doctor("--bitext", f"sw={tmp_path / 'none.tsv'}"), "none.tsv")
+    refused(doctor("-l", "xx"), "unknown language code")
+    refused(doctor("-l", "so"), "so")  # no names in the folder that was given
+
+
+def test_help_has_an_example_and_is_quick():
+    assert "kivuko doctor my-model --gallery my.gallery -l sw so" in help_without_heavy_imports("doctor")

@@ -1,0 +1,128 @@
+"""Whether model, teacher and gallery share a space."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from patients import ENGLISH, levels, make_gallery, make_model, make_teacher, opened
+from PIL import Image
+
+from kivuko.doctor import Request, examine
+from kivuko.doctor.captions import check_captions
+from kivuko.doctor.space import check_space, sample
+from kivuko.doctor.widths import check_widths
+from kivuko.gallery.store import GalleryStore
+
+
+@pytest.fixture
+def store(healthy_gallery):
+    with GalleryStore.open(healthy_gallery) as opened_store:
+        yield opened_store
+
+
+def test_the_same_image_side(healthy, store):
+    found = list(check_space(healthy, store))
+    assert [one.level for one in found] == ["ok", "ok"]
+    assert found[1].figures["pictures"] == 6
+    assert found[1].figures["worst"] > 0.999
+
+
+def test_another_image_side(teacher_folder, store, tmp_path):
+    other = opened(make_model(tmp_path / "model", teacher_folder, tower_seed=1))
+    (found,) = check_space(other, store)
+    assert found.level == "fault"
+    assert "another image side" in found.what
+    assert "kivuko index" in found.do
+
+
+def test_a_model_without_images(teacher_folder, store, tmp_path):
+    text_only = opened(make_model(tmp_path / "model", teacher_folder, tower=False))
+    (found,) = check_space(text_only, store)
+    assert found.level == "fault"
+    assert "encodes text only" in found.what
+
+
+def test_pictures_that_changed(healthy_folder, tmp_path):
+    gallery = make_gallery(tmp_path / "own.gallery", healthy_folder)
+    draw = np.random.default_rng(5)
+    for file in (tmp_path / "photos").glob("*.png"):
+        Image.fromarray(draw.integers(0, 256, (40, 40, 3), dtype=np.uint8)).save(file)
+    with GalleryStore.open(gallery) as store:
+        found = list(check_space(opened(healthy_folder), store))
+    assert levels(found) == ["ok", "warning"]
+    assert "encoded again" in found[1].what
+
+
+def test_pictures_that_are_gone_are_not_missed(healthy_folder, tmp_path):
+    gallery = make_gallery(tmp_path / "own.gallery", healthy_folder)
+    shutil.rmtree(tmp_path / "photos")
+    with GalleryStore.open(gallery) as store:
+        assert levels(check_space(opened(healthy_folder), store)) == ["ok"]
+
+
+def test_a_damaged_gallery_is_a_fault(healthy_folder, healthy_gallery, tmp_path):
+    broken = shutil.copytree(healthy_gallery, tmp_path / "broken.gallery")
+    shutil.rmtree(broken / "segments")
+    found = examine(Request(healthy_folder, gallery=broken))
+    assert [one.level for one in found if one.check == "gallery"] == ["fault"]
+
+
+def test_samples_are_spread(store):
+    ids = store.ids().tolist()
+    assert sample(store, 1000) == ids
+    assert sample(store, 3) == [ids[0], ids[10], ids[20]]
+
+
+def test_one_width(healthy, store):
+    (found,) = check_widths(healthy, store)
+    assert found.level == "ok"
+    assert set(found.figures.values()) == {12}
+    assert len(found.figures) == 4
+
+
+def test_other_widths(healthy, store, tmp_path):
+    """768 under 512, in small: the teacher that is named is wider."""
+    from kivuko.encoders.teacher import load_teacher
+
+    wider = replace(healthy, teacher=load_teacher(make_teacher(tmp_path / "wide", width=16)))
+    (found,) = check_widths(wider, store)
+    assert found.level == "fault"
+    assert "text 12" in found.what
+    assert "teacher wide 16" in found.what
+    assert "projection" in found.do
+
+
+def test_captions_that_find_their_pictures(healthy, store):
+    """The pictures' vectors are set to what the teacher gives for their captions."""
+    from kivuko.doctor.agreement import english_vectors
+
+    items = store.items(store.ids())
+    vectors = english_vectors(healthy.teacher, [item.caption for item in items])
+    placed = {item.id: vector for item, vector in zip(items, vectors, strict=True)}
+
+    class Placed:
+        dim, path = store.dim, store.path
+        ids, items = staticmethod(store.ids), staticmethod(store.items)
+        vector = staticmethod(placed.__getitem__)
+
+        def __len__(self):
+            return len(placed)
+
+    (found,) = check_captions(healthy, Placed())
+    assert (found.level, found.figures) == ("ok", {"captions": 30, "nearer": 0.0})
+
+
+def test_captions_that_do_not(healthy, store):
+    (found,) = check_captions(healthy, store)
+    assert found.level == "warning"
+    assert 0.35 < found.figures["nearer"] < 0.65
+    assert "two spaces" in found.what
+
+
+def test_few_captions_say_nothing(healthy, healthy_folder, tmp_path):
+    gallery = make_gallery(tmp_path / "few.gallery", healthy_folder, captions=ENGLISH[:5])
+    with GalleryStore.open(gallery) as store:
+        assert list(check_captions(healthy, store)) == []

@@ -1,0 +1,171 @@
+"""The whole examination: a healthy model has nothing against it, and each sickness is found."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+import torch
+from patients import SENTENCES, grow_tokenizer, levels, make_model, shuffle_tokenizer, text_folder
+from safetensors.torch import load_file, save_file
+
+from kivuko.doctor import Finding, Request, examine, worst_level
+from kivuko.errors import GalleryError, ModelError
+from tiny_clip import save_clip
+
+
+@pytest.fixture
+def sick(healthy_folder, tmp_path):
+    """A copy of the healthy model, to be made sick."""
+    return shutil.copytree(healthy_folder, tmp_path / "sick")
+
+
+def of(findings, check):
+    return [one for one in findings if one.check == check]
+
+
+def examined(folder, **options):
+    return examine(Request(folder, ("sw",), (SENTENCES,), **options))
+
+
+def test_a_healthy_model_and_its_gallery(healthy_folder, healthy_gallery):
+    told = []
+    request = Request(healthy_folder, ("sw",), (SENTENCES,), gallery=healthy_gallery)
+    found = examine(request, lambda *state: told.append(state))
+    # The tower's weights are random, so captions are far from their pictures; all else is well.
+    assert [one.check for one in found if one.level in ("warning", "fault")] == ["captions"]
+    assert {"loading", "training", "weights", "vocabulary", "widths", "tokens", "vectors", "casing", "agreement",
+            "gallery"} <= {one.check for one in found if one.level == "ok"}  # fmt: skip
+    (agreement,) = of(found, "agreement")
+    assert agreement.figures["R@1"] == 1.0
+    assert agreement.figures["own"] == pytest.approx(1.0, abs=1e-5)
+    assert agreement.language == "sw"
+    assert all("\n" not in one.what + one.do for one in found)
+    assert all(one.do for one in found if one.level in ("warning", "fault"))
+    assert told[-1][1] == told[-1][2] == len(told) - 1
+
+
+def test_a_wrong_tokenizer_of_the_right_size(sick):
+    """It gives vectors, no error, and chance."""
+    shuffle_tokenizer(sick)
+    (found,) = of(examined(sick), "agreement")
+    assert found.level == "fault"
+    assert "no better than chance" in found.what
+    assert "tokenizer" in found.do
+    assert found.figures["R@1"] < 0.06
+
+
+def test_a_wrong_tokenizer_of_another_size(sick):
+    grow_tokenizer(sick, 5)
+    (found,) = of(examined(sick), "vocabulary")
+    assert found.level == "fault"
+    assert found.figures == {"entries": 87, "rows": 82}
+    assert "wrong tokenizer" in found.what
+
+
+def test_fewer_entries_than_weights(sick):
+    grow_tokenizer(sick, -3)
+    assert levels(examined(sick), "vocabulary") == ["warning"]
+
+
+def test_weights_that_are_no_numbers(sick):
+    file = text_folder(sick) / "model.safetensors"
+    weights = load_file(file)
+    weights["embedding.weight"][10, 3] = float("nan")
+    save_file(weights, file)
+    found = examined(sick)
+    (weight,) = of(found, "weights")
+    assert weight.level == "fault"
+    assert "embedding.weight" in weight.what
+    assert of(found, "vectors")[0].level == "fault"
+
+
+def test_weights_of_zeros(sick):
+    file = text_folder(sick) / "model.safetensors"
+    save_file({"embedding.weight": torch.zeros_like(load_file(file)["embedding.weight"])}, file)
+    found = examined(sick)
+    assert levels(found, "weights") == ["warning"]
+    assert of(found, "vectors")[0].level == "fault"
+    assert levels(found, "agreement") == ["fault"]
+
+
+def test_a_collapsed_model(sick):
+    file = text_folder(sick) / "model.safetensors"
+    weights = load_file(file)["embedding.weight"]
+    save_file({"embedding.weight": 50 + weights}, file)
+    assert "collapsed" in of(examined(sick), "vectors")[0].what
+    assert worst_level(examined(sick)) == "fault"
+
+
+def test_a_model_that_does_not_load_is_a_fault(sick):
+    (text_folder(sick) / "model.safetensors").write_bytes(b"no weights")
+    found = examined(sick)
+    assert [(one.level, one.check) for one in found] == [("fault", "loading")]
+    assert str(sick) in found[0].what
+
+
+def test_damaged_words_about_the_model_are_a_fault(sick):
+    (sick / "kivuko.json").write_text("{")
+    found = examined(sick)
+    assert [one.check for one in found if one.level == "fault"] == ["loading"]
+    assert "kivuko.json" in found[0].what
+
+
+def test_a_check_that_breaks_is_a_fault_and_the_others_go_on(sick, monkeypatch):
+    from kivuko.doctor import examination
+
+    def breaks(*_):
+        raise IndexError("index out of range\nin self")
+
+    monkeypatch.setattr(examination, "check_tokens", breaks)
+    found = examined(sick)
+    (broken,) = of(found, "tokens")
+    assert (broken.level, "index out of range" in broken.what, "\n" in broken.what) == ("fault", True, False)
+    assert levels(found, "agreement") == ["ok"]
+
+
+@pytest.mark.parametrize("content", [None, "empty"])
+def test_what_is_no_model_is_refused(tmp_path, content):
+    if content:
+        (tmp_path / "none").mkdir()
+    with pytest.raises(ModelError, match=r"none: (no such model|not a model) folder"):
+        examined(tmp_path / "none")
+
+
+def test_a_clip_in_the_layout_of_transformers(tmp_path):
+    folder = save_clip(tmp_path / "clip")
+    found = examined(folder, teacher=str(folder))
+    assert levels(found, "loading") == levels(found, "weights") == levels(found, "vocabulary") == ["ok"]
+    (widths,) = of(found, "widths")
+    assert set(widths.figures.values()) == {24}
+    assert {"text", "images"} < set(widths.figures)
+
+
+def test_a_late_interaction_model_is_refused(healthy_folder, tmp_path):
+    folder = shutil.copytree(healthy_folder, tmp_path / "many")
+    (folder / "config_sentence_transformers.json").write_text('{"model_type": "MultiVectorEncoder"}')
+    with pytest.raises(ModelError, match="late-interaction"):
+        examined(folder)
+
+
+def test_a_gallery_that_is_not_there_is_refused(healthy_folder, tmp_path):
+    with pytest.raises(GalleryError, match="no such gallery"):
+        examined(healthy_folder, gallery=tmp_path / "none.gallery")
+
+
+def test_a_teacher_that_is_gone(healthy_folder, teacher_folder, tmp_path):
+    teacher = shutil.copytree(teacher_folder, tmp_path / "teacher")
+    folder = make_model(tmp_path / "model", teacher)
+    shutil.rmtree(teacher)
+    found = of(examined(folder), "agreement")
+    assert [one.level for one in found] == ["warning"]
+    assert "--teacher" in found[0].do
+    assert levels(examined(folder, teacher=str(teacher_folder)), "agreement") == ["ok"]
+    with pytest.raises(ModelError, match="no such model folder"):
+        examined(folder, teacher=str(teacher))
+
+
+def test_the_worst_level():
+    found = [Finding(level, "x", "y") for level in ("note", "fault", "ok", "warning")]
+    assert worst_level(found) == "fault"
+    assert worst_level([]) == "ok"

@@ -1,0 +1,285 @@
+"""Exporting the text side of a model as ONNX, and running it without torch."""
+
+from __future__ import annotations
+
+import copy
+import json
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+import tiny_clip
+from kivuko.encoders.bundle import About, encode_texts, load_bundle, save_bundle
+from kivuko.encoders.onnx_export import Exported, agreement, export_onnx
+from kivuko.encoders.onnx_text import OnnxTextEncoder
+from kivuko.encoders.student import StaticStudent, load_transformer_student, small_transformer
+from kivuko.encoders.vocabulary import train_vocabulary
+from kivuko.errors import CorruptFileError, KivukoError, MissingDependencyError, ModelError
+
+onnx = pytest.importorskip("onnx")
+for library in ("onnxscript", "onnxruntime"):
+    pytest.importorskip(library)
+
+TEXTS = ["paka anakula samaki mtoni", "मांजर मासा खातो", "cat", "a ferry crosses the river " * 30, "ferry the a"]
+ABOUT = About("teacher", "teacher", "static", "optical", 0, {"sw": 1})
+
+
+def make_student(kind, request):
+    torch.manual_seed(0)
+    if kind == "static":
+        return StaticStudent(train_vocabulary(TEXTS * 3, size=80), 16).eval()
+    if kind == "small-transformer":
+        return small_transformer(train_vocabulary(TEXTS * 3, size=80), dim=20, layers=1, width=16).eval()
+    return load_transformer_student(request.getfixturevalue(kind), 20).eval()
+
+
+@pytest.fixture(scope="module", params=["static", "small-transformer", "tiny_bert", "tiny_xlm_roberta"])
+def exported(request, tmp_path_factory):
+    """A bundle of each kind of student, and its export: (loaded bundle, what export_onnx returned)."""
+    place = tmp_path_factory.mktemp("export")
+    save_bundle(place / "model", make_student(request.param, request), None, ABOUT, "card")
+    return load_bundle(place / "model"), export(place / "model", place / "out", TEXTS, int8=True)
+
+
+def export(folder, out, texts=(), **options) -> Exported:
+    return export_onnx(load_bundle(folder), out, texts, name=str(folder), **options)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 64])
+def test_the_graph_gives_torchs_vectors(exported, batch_size):
+    model, found = exported
+    texts = [*TEXTS, "paka " * 500, "", "🐈 zebra"]
+    vectors = OnnxTextEncoder.open(found.folder).encode(texts, batch_size)
+    assert vectors.dtype == np.float32
+    np.testing.assert_allclose(vectors, encode_texts(model, texts), atol=2e-5)
+
+
+def test_what_is_told_of_the_check(exported):
+    _, found = exported
+    assert found.float32.worst > 1 - 1e-5
+    assert found.float32.mean >= found.float32.worst
+    assert found.float32.recall == 1.0
+    assert found.float32.texts > len(TEXTS)
+    about = json.loads((found.folder / "export.json").read_text("utf-8"))
+    assert about["dim"] == found.dim == OnnxTextEncoder.open(found.folder).dim
+    assert about["files"]["model.onnx"]["worst"] == found.float32.worst
+    assert about["files"]["model.onnx"]["bytes"] == (found.folder / "model.onnx").stat().st_size
+
+
+def test_eight_bits_are_near_and_measured(exported):
+    model, found = exported
+    vectors = OnnxTextEncoder.open(found.folder, int8=True).encode(TEXTS)
+    cosines, _ = agreement(vectors, encode_texts(model, TEXTS))
+    assert 0.97 < cosines.min() < 1 - 1e-7, "quantized, and not too coarsely"
+    # Activations of a batch share a scale, so that in another batch a text's vector is a little different.
+    assert found.int8.worst <= cosines.min() + 1e-3
+    stored = onnx.load(str(found.folder / "model.int8.onnx"))
+    (table,) = [one for one in stored.graph.initializer if one.name.endswith(".rows.weight_quantized")]
+    assert table.data_type in (onnx.TensorProto.INT8, onnx.TensorProto.UINT8)
+
+
+def test_the_graph_has_named_free_axes(exported):
+    graph = onnx.load(str(exported[1].folder / "model.onnx")).graph
+    axes = {one.name: [axis.dim_param or axis.dim_value for axis in one.type.tensor_type.shape.dim]
+            for one in (*graph.input, *graph.output)}  # fmt: skip
+    assert axes == {
+        "input_ids": ["batch", "length"], "attention_mask": ["batch", "length"],
+        "sentence_embedding": ["batch", exported[1].dim],
+    }  # fmt: skip
+
+
+def test_the_example_of_the_card_runs_without_torch(exported):
+    model, found = exported
+    card = (found.folder / "README.md").read_text("utf-8")
+    example = card.split("```python\n")[1].split("```")[0]
+    blocked = "import sys\nfor name in ('torch', 'transformers', 'sentence_transformers', 'kivuko', 'onnx'):\n"
+    asked = "\nprint(encode(['paka anakula samaki mtoni', 'cat']).tolist())\n"
+    done = subprocess.run(
+        [sys.executable, "-c", f"{blocked}    sys.modules[name] = None\n{example}{asked}"],
+        capture_output=True, text=True, cwd=found.folder,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    vectors = np.array(json.loads(done.stdout.splitlines()[-1]))
+    expected = encode_texts(model, ["paka anakula samaki mtoni", "cat"])
+    assert (vectors * expected).sum(1).min() > 0.95  # the example takes the last graph, of eight bits
+
+
+def sentence_transformer(folder, place, *, pooling="mean", prompt=None, length=None, normalize=False):
+    """Save a sentence-transformers folder over an encoder, not normalized unless asked for."""
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.base.modules import Normalize, Transformer
+    from sentence_transformers.sentence_transformer.modules import Pooling
+
+    options = {"processing_kwargs": {"text": {"padding": "max_length", "max_length": length}}} if length else {}
+    modules = [Transformer(str(folder), **options)]
+    modes = pooling if isinstance(pooling, tuple) else (pooling,)
+    modules += [Pooling(modules[0].get_embedding_dimension(), pooling_mode=modes)] + [Normalize()] * normalize
+    told = {"prompts": {"query": prompt}, "default_prompt_name": "query"} if prompt else {}
+    SentenceTransformer(modules=modules, device="cpu", **told).save(str(place))
+    return place
+
+
+@pytest.mark.parametrize("pooling", ["max", "lasttoken", ("mean", "cls")])
+def test_any_pooling_of_sentence_transformers(tiny_bert, tmp_path, pooling):
+    folder = sentence_transformer(tiny_bert, tmp_path / "model", pooling=pooling)
+    found = export(folder, tmp_path / "out")
+    assert found.float32.worst > 1 - 1e-5
+    vectors = OnnxTextEncoder.open(found.folder).encode(TEXTS)
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["clip", "siglip2"])
+def test_the_text_side_of_a_clip(tmp_path, kind):
+    from kivuko.encoders.teacher import load_teacher
+
+    model = load_teacher(tiny_clip.MAKERS[kind](tmp_path / kind)).model
+    found = export_onnx(model, tmp_path / "out", ["a Ferry", "cat"], name=kind, int8=True)
+    assert found.float32.worst > 1 - 1e-5
+    assert found.int8.worst > 0.9
+
+
+def test_the_default_prompt_is_put_before_every_text(tiny_bert, tmp_path):
+    folder = sentence_transformer(tiny_bert, tmp_path / "model", prompt="the river ")
+    model = load_bundle(folder)
+    assert export(folder, tmp_path / "out").float32.worst > 1 - 1e-5
+    found = OnnxTextEncoder.open(tmp_path / "out")
+    np.testing.assert_allclose(found.encode(TEXTS), encode_texts(model, TEXTS), atol=2e-5)
+    without = model.encode(TEXTS, prompt="", normalize_embeddings=True)
+    assert np.abs(found.encode(TEXTS) - without).max() > 0.01
+    assert found.about["prompt"] == "the river "
+
+
+def test_texts_padded_to_one_length(tiny_bert, tmp_path):
+    """As SigLIP reads them: the graph then takes that length only, and the tokenizer gives it."""
+    folder = sentence_transformer(tiny_bert, tmp_path / "model", length=12)
+    assert export(folder, tmp_path / "out").float32.worst > 1 - 1e-5
+    graph = onnx.load(str(tmp_path / "out" / "model.onnx")).graph
+    assert graph.input[0].type.tensor_type.shape.dim[1].dim_value == 12
+
+
+def test_the_model_is_left_as_it_was(tiny_bert, tmp_path):
+    model = load_bundle(sentence_transformer(tiny_bert, tmp_path / "model"))
+    before = copy.deepcopy(model.state_dict())
+    export_onnx(model, tmp_path / "out", name="model")
+    after = model.state_dict()
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[key], after[key]) for key in before)
+
+
+def test_words_read_as_written(tmp_path):
+    """A bundle that reads misspelt words is exported as it reads what is written."""
+    from kivuko.bitext import Bitext, Pair
+    from kivuko.encoders.spelling import SpellingNeighbours
+
+    torch.manual_seed(0)
+    student = StaticStudent(train_vocabulary(TEXTS * 3, size=80), 16)
+    pairs = tuple(Pair("sw", text, "x", "here") for text in TEXTS)
+    student.spelling = SpellingNeighbours.from_bitext(Bitext(pairs))
+    save_bundle(tmp_path / "model", student, None, ABOUT, "card")
+    assert np.abs(encode_texts(load_bundle(tmp_path / "model"), ["samakki"])).max() > 0
+    assert export(tmp_path / "model", tmp_path / "out", ["samakki mtoni"]).float32.worst > 1 - 1e-5
+
+
+def test_a_graph_that_disagrees_is_not_written(tiny_bert, tmp_path, monkeypatch):
+    from kivuko.encoders import onnx_export
+
+    folder = sentence_transformer(tiny_bert, tmp_path / "model")
+    whole = onnx_export.exported_tokenizer
+
+    def without_special_tokens(*given):
+        tokenizer = whole(*given)
+        state = json.loads(tokenizer.to_str())
+        return type(tokenizer).from_str(json.dumps(state | {"post_processor": None}))
+
+    monkeypatch.setattr(onnx_export, "exported_tokenizer", without_special_tokens)
+    with pytest.raises(ModelError, match="does not give torch's vectors") as caught:
+        export(folder, tmp_path / "out")
+    assert "\n" not in str(caught.value)
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["model"]
+
+
+def test_an_export_is_replaced_and_nothing_else_is(tmp_path, request):
+    save_bundle(tmp_path / "model", make_student("static", request), None, ABOUT, "card")
+    export(tmp_path / "model", tmp_path / "out")
+    export(tmp_path / "model", tmp_path / "out")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "letter.txt").write_text("dear")
+    for place in (tmp_path / "mine", tmp_path / "mine" / "letter.txt", tmp_path / "model"):
+        with pytest.raises(ModelError, match="is not an exported model"):
+            export(tmp_path / "model", place)
+    assert (tmp_path / "mine" / "letter.txt").read_text() == "dear"
+
+
+def test_weights_that_are_no_numbers_are_refused(tmp_path, request):
+    student = make_student("static", request)
+    with torch.no_grad():
+        student.embedding.weight[:] = float("nan")
+    save_bundle(tmp_path / "model", student, None, ABOUT, "card")
+    with pytest.raises(ModelError, match="no numbers"):
+        export(tmp_path / "model", tmp_path / "out")
+
+
+def test_a_missing_library_names_the_extra(monkeypatch, tmp_path, request):
+    import importlib.util
+
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "onnxscript" else find(name))
+    save_bundle(tmp_path / "model", make_student("static", request), None, ABOUT, "card")
+    with pytest.raises(MissingDependencyError, match=r"onnxscript: pip install 'kivuko\[export\]'"):
+        export(tmp_path / "model", tmp_path / "out")
+
+
+class TestOpening:
+    """What an exported folder may be."""
+
+    @pytest.fixture(scope="class")
+    def whole(self, tmp_path_factory, request):
+        place = tmp_path_factory.mktemp("opening")
+        save_bundle(place / "model", make_student("static", request), None, ABOUT, "card")
+        return export(place / "model", place / "out").folder
+
+    @pytest.fixture
+    def folder(self, whole, tmp_path):
+        return shutil.copytree(whole, tmp_path / "out")
+
+    def test_another_folder(self, tmp_path):
+        with pytest.raises(ModelError, match=r"no model\.onnx in it"):
+            OnnxTextEncoder.open(tmp_path)
+
+    def test_without_the_graph_of_eight_bits(self, folder):
+        with pytest.raises(ModelError, match="--int8"):
+            OnnxTextEncoder.open(folder, int8=True)
+
+    @pytest.mark.parametrize("name", ["model.onnx", "tokenizer.json", "export.json"])
+    def test_a_damaged_file_is_named(self, folder, name):
+        (folder / name).write_bytes((folder / name).read_bytes()[:50])
+        with pytest.raises(CorruptFileError) as caught:
+            OnnxTextEncoder.open(folder)
+        assert str(caught.value).startswith(f"{folder / name}: ")
+        assert "\n" not in str(caught.value)
+
+    def test_no_texts(self, folder):
+        found = OnnxTextEncoder.open(folder)
+        assert found.encode([]).shape == (0, found.dim)
+        assert found.encode([""]).shape == (1, found.dim)
+
+
+def test_rows_agree_as_cosines():
+    here = np.array([[1, 0], [0, 1], [0, 0], [0, 0], [0.6, 0.8]], dtype=np.float32)
+    there = np.array([[1, 0], [1, 0], [0, 0], [0, 1], [0.6, 0.8]], dtype=np.float32)
+    cosines, recall = agreement(here, there)
+    assert cosines.tolist() == pytest.approx([1, 0, 1, 0, 1])
+    assert recall == pytest.approx(4 / 5)  # only the second has a nearer row than its own
+
+
+def test_what_the_exporter_cannot_follow_is_told(tiny_bert, tmp_path, monkeypatch):
+    folder = sentence_transformer(tiny_bert, tmp_path / "model")
+    monkeypatch.setattr(torch.onnx, "export", lambda *_a, **_k: (_ for _ in ()).throw(RuntimeError("odd\nthing")))
+    with pytest.raises(KivukoError, match=r"makes no ONNX graph of its text side \(odd\)") as caught:
+        export(folder, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    assert str(caught.value).startswith(str(folder))
