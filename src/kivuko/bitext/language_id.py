@@ -2,8 +2,8 @@
 
 The library takes 0.1 to 0.3 ms a sentence, many times what the other rules take together. So by default it is asked
 only about sentences whose words do not already tell: a sentence most of whose words were found in sentences that the
-library gave to the language, and hardly ever elsewhere, is taken to be in it. The words are learnt from the bitext itself
-while it streams by, up to a fixed number of them.
+library gave to the language, and hardly ever elsewhere, is taken to be in it. The words are learnt from the bitext
+itself while it streams by, up to a fixed number of them.
 """
 
 from __future__ import annotations

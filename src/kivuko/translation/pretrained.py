@@ -30,11 +30,16 @@ def load_translator(name_or_folder: str | Path) -> Seq2SeqTranslator:
     text = str(name_or_folder)
     if (text.startswith((".", "~")) or Path(text).is_absolute()) and not Path(text).expanduser().is_dir():
         raise ModelError(f"{text}: no such model folder. Name a folder or a translation model on the hub.")
-    model, tokenizer = _load(text, str(Path(text).expanduser()) if text.startswith("~") else text)
+    model, tokenizer = load_seq2seq(text, str(Path(text).expanduser()) if text.startswith("~") else text)
     return Seq2SeqTranslator(model, tokenizer, Path(text).name, _route(model, tokenizer, text))
 
 
-def _load(text: str, source: str) -> tuple[Any, Any]:
+def load_seq2seq(text: str, source: str) -> tuple[Any, Any]:
+    """Return a translation model of ``transformers`` and its tokenizer; ``text`` names it in messages.
+
+    Raises:
+        MissingDependencyError, ModelError: see ``load_translator``.
+    """
     from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
     try:

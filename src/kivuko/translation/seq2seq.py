@@ -39,12 +39,17 @@ class Seq2SeqTranslator:
     Args:
         route: from a BCP 47 code to the way the model is told; may raise ModelError. None: the model needs no telling.
         batch_size: texts translated together.
+        growth: a translation has at most so many times the subwords of the longest text of its batch (or 8 more than
+            that): a loop ("very very very ...") would run to the model's limit. Into languages that take more subwords
+            a word than the source, give more.
     """
 
     def __init__(
-        self, model: Any, tokenizer: Any, name: str, route: RouteFrom | None = None, *, batch_size: int = 64
-    ) -> None:
+        self, model: Any, tokenizer: Any, name: str, route: RouteFrom | None = None, *, batch_size: int = 64,
+        growth: float = 1.5,
+    ) -> None:  # fmt: skip
         self.model, self.tokenizer, self.name, self.batch_size = model.eval(), tokenizer, name, batch_size
+        self._growth = growth
         self._route = route or (lambda language: Route())
 
     def translate(self, texts: list[str], language: str) -> list[str]:
@@ -84,10 +89,9 @@ class Seq2SeqTranslator:
         ).to(self.model.device)  # fmt: skip
         given.pop("token_type_ids", None)
         forced = {} if route.first_token is None else {"forced_bos_token_id": route.first_token}
-        # A loop ("very very very ...") would run to the model's limit and hold up the whole batch.
         # Measured on the emoji world, a translation is at most six subwords longer than its source.
         read = given["input_ids"].shape[1]
-        most = min(self.model.generation_config.max_length or limit, read + max(8, read // 2))
+        most = min(self.model.generation_config.max_length or limit, max(read + 8, int(self._growth * read)))
         written = self.model.generate(**given, **forced, max_length=most)
         return [text.strip() for text in self.tokenizer.batch_decode(written, skip_special_tokens=True)]
 

@@ -1,0 +1,249 @@
+"""``kivuko collection``: text collections: look at one, build one from Wikipedia, translate one, measure a run."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from kivuko.cli.options import SEED
+
+if TYPE_CHECKING:
+    from kivuko.datasets.collections import Collection
+
+_HELP = {"help_option_names": ["-h", "--help"]}
+_SPEC = "ir:ID or trec:FOLDER"
+
+
+@click.group("collection", context_settings=_HELP)
+def command() -> None:
+    """Text collections: look at one, build one from Wikipedia, translate one, measure a run."""
+
+
+@command.command("show", context_settings=_HELP)
+@click.argument("spec", metavar="SPEC")
+@click.option("--documents", "read_documents", is_flag=True, help="Read all documents and check them, too.")
+def show(spec: str, read_documents: bool) -> None:
+    """Show what is in a collection: ir:ID (of ir_datasets) or trec:FOLDER.
+
+    \b
+    A folder holds, each perhaps compressed:
+      queries.sw.tsv         id<TAB>text; or .jsonl; or TREC topics (.xml, .trec, .txt); one file per language
+      documents.en.jsonl.gz  id, text, perhaps title; or .tsv; or TREC's SGML; or a folder of such files
+      qrels.txt              query iteration document grade; or qrels.test.tsv as BEIR has it: trec:FOLDER#test
+      collection.json        if the names do not say it: {"query_language": "sw", "document_language": "en"}
+
+    \b
+    Examples:
+      kivuko collection show trec:wikiclir-sw-en
+      kivuko collection show ir:clirmatrix/sw/bi139-base/en/test1
+    """
+    from kivuko.cli.progress import out as screen
+    from kivuko.datasets.collections import open_collection
+    from kivuko.evaluation.trec_measures import answerable
+    from kivuko.report.tables import compact_table
+
+    collection = open_collection(spec)
+    judgements = collection.judgements()
+    can_answer = set(answerable(judgements))
+    table = compact_table(collection.name)
+    for heading in ("queries in", "n", "with relevant documents", "not judged", "an example"):
+        table.add_column(heading, justify="left" if heading in ("queries in", "an example") else "right")
+    for code in collection.query_languages:
+        queries = collection.queries(code)
+        told = (len(queries), len(can_answer & set(queries)), len(set(queries) - set(judgements)))
+        table.add_row(code, *(f"{count:,}" for count in told), next(iter(queries.values()))[:60])
+    screen.print(table)
+    grades = Counter(grade for own in judgements.values() for grade in own.values())
+    graded = ", ".join(f"grade {grade}: {count:,}" for grade, count in sorted(grades.items(), reverse=True))
+    screen.print(f"Judgements of {len(judgements):,} queries: {graded}.")
+    count = collection.document_count()
+    known = f"{count:,} documents" if count else "Documents"
+    screen.print(f"{known} in {collection.document_language}{'' if count else ' (not counted; see --documents)'}.")
+    if read_documents:
+        screen.print(_documents_line(collection, judgements), soft_wrap=True)
+
+
+def _documents_line(collection: Collection, judgements: Any) -> str:
+    from kivuko.cli.progress import bars, late_task
+
+    relevant = {name for grades in judgements.values() for name, grade in grades.items() if grade > 0}
+    wanted, count, empty, characters = len(relevant), 0, 0, 0
+    total = collection.document_count() or 0
+    with bars() as progress:
+        tell = late_task(progress, "reading documents")
+        for document in collection.documents():
+            count += 1
+            characters += len(document.text)
+            empty += not document.whole
+            relevant.discard(document.id)
+            if count % 10_000 == 0:
+                tell(count, max(total, count))
+    mean = characters // max(1, count)
+    return (
+        f"Read {count:,} documents: {mean:,} characters on average, {empty:,} empty; "
+        f"{wanted - len(relevant):,} of {wanted:,} relevant documents are there."
+    )
+
+
+@command.command("measure", context_settings=_HELP)
+@click.argument("spec", metavar="SPEC")
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--measure", "measures", multiple=True, metavar="NAME", help="Such as nDCG@10 or P@5; may be said again.")
+def measure(spec: str, run: Path, measures: tuple[str, ...]) -> None:
+    """Measure a TREC run file (query Q0 document rank score tag) on a collection's judgements.
+
+    Figures stand in two rows: with equal scores ordered as trec_eval orders them (by document id, falling), and
+    pessimistically (relevant documents last among equals). Where they differ, ties decide.
+
+    \b
+    Example:
+      kivuko collection measure trec:wikiclir-sw-en my.run --measure nDCG@10 --measure R@100
+    """
+    from kivuko.cli.progress import console
+    from kivuko.cli.progress import out as screen
+    from kivuko.datasets.collections import open_collection
+    from kivuko.evaluation.collection import COLLECTION_MEASURES
+    from kivuko.evaluation.trec_measures import TIES, answerable, measure_run
+    from kivuko.evaluation.trec_run import read_run
+    from kivuko.report.tables import compact_table
+
+    chosen = measures or COLLECTION_MEASURES
+    judgements = open_collection(spec).judgements()
+    found = read_run(run)
+    queries = answerable(judgements)
+    table = compact_table(f"{run.name} on {spec}: {len(queries):,} queries")
+    table.add_column("equal scores", no_wrap=True)
+    for name in chosen:
+        table.add_column(name, justify="right", no_wrap=True)
+    for ties in TIES:
+        values = measure_run(found, judgements, queries, chosen, ties)
+        table.add_row(ties, *(f"{values[name].mean():.4f}" for name in chosen))
+    screen.print(table)
+    if missing := len([query for query in queries if query not in found]):
+        console.print(f"note: {missing:,} queries are not in the run; they score zero.")
+    if unknown := len(set(found) - set(judgements)):
+        console.print(f"note: {unknown:,} queries of the run have no judgement and were left out.")
+    if unanswerable := len(judgements) - len(queries):
+        console.print(f"note: {unanswerable:,} judged queries have no relevant document and were left out.")
+
+
+@command.command("wikiclir", context_settings=_HELP)
+@click.argument("dumps", type=click.Path(path_type=Path))
+@click.option("--queries", "query_language", required=True, metavar="CODE", help="Language of the queries.")
+@click.option("--documents", "document_language", default="en", show_default=True, metavar="CODE")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the collection.")
+@click.option(
+    "--words", type=click.IntRange(0), default=200, show_default=True, help="Words of a document; 0: whole articles."
+)
+@click.option("--least-words", type=click.IntRange(1), default=3, show_default=True, help="Words of a query at least.")
+@click.option("--most-queries", type=click.IntRange(1), help="A random choice of so many queries.  [default: all]")
+@click.option("--seed", type=SEED, default=0, show_default=True, help="Of that choice.")
+@click.option("--query-articles", type=click.Path(path_type=Path), help="File or folder, if its name is another.")
+@click.option("--document-articles", type=click.Path(path_type=Path), help="File or folder, if its name is another.")
+def wikiclir(
+    dumps: Path,
+    query_language: str,
+    document_language: str,
+    out: Path,
+    words: int,
+    least_words: int,
+    most_queries: int | None,
+    seed: int,
+    query_articles: Path | None,
+    document_articles: Path | None,
+) -> None:
+    """Build a WikiCLIR collection from DUMPS, a folder with the dumps of two Wikipedias.
+
+    A query is the first sentence of an article without its title's words; the article behind its language link is
+    relevant (2), and so are articles in mutual link with that one (1).
+
+    \b
+    DUMPS holds, from https://dumps.wikimedia.org, of one day:
+      swwiki-…-pages-articles.xml.bz2   or WikiExtractor's JSON, or a CirrusSearch dump; likewise enwiki
+      swwiki-…-langlinks.sql.gz         or enwiki's
+      enwiki-…-pagelinks.sql.gz         and enwiki-…-linktarget.sql.gz, since 2024
+      enwiki-…-page.sql.gz and enwiki-…-redirect.sql.gz, if the articles are JSON (XML holds redirects itself)
+
+    \b
+    Example:
+      kivuko collection wikiclir dumps/ --queries sw --documents en --out wikiclir-sw-en
+    """
+    from kivuko.cli.progress import console
+    from kivuko.cli.progress import out as screen
+    from kivuko.datasets.wikiclir import Options, build_wikiclir, find_dumps
+    from kivuko.languages import language
+
+    own, other = language(query_language).code, language(document_language).code
+    found = find_dumps(dumps, own, other, query_articles=query_articles, document_articles=document_articles)
+    options = Options(own, other, words or None, least_words, most_queries, seed)
+    with _file_bars() as watch:
+        built = build_wikiclir(found, options, out, watch)
+    for reason, count in built.left_out.most_common():
+        console.print(f"left out, {reason}: {count:,}", soft_wrap=True)
+    screen.print(
+        f"{built.queries:,} queries in {own}, {built.documents:,} documents in {other}, "
+        f"{built.mates:,} judgements of grade 2 and {built.mutual:,} of grade 1: {out}",
+        soft_wrap=True,
+    )
+    screen.print(f"Next: kivuko evaluate MODEL --dataset trec:{out}", soft_wrap=True)
+
+
+@command.command("translate", context_settings=_HELP)
+@click.argument("spec", metavar="SPEC")
+@click.option("--translator", required=True, metavar="MODEL", help="NLLB, M2M100, OPUS-MT …: a folder or hub name.")
+@click.option("--to", "target", required=True, metavar="CODE", help="Language to write.")
+@click.option("--from", "source", default="en", show_default=True, metavar="CODE", help="Language of the texts.")
+@click.option("--only", type=click.Choice(["queries", "documents"]), help="Translate this side alone; copy the other.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the new collection.")
+@click.option("--sample", type=click.IntRange(0), default=50, show_default=True, help="Of either side, to be checked.")
+@click.option("--seed", type=SEED, default=0, show_default=True, help="Of the sample.")
+def translate(
+    spec: str, translator: str, target: str, source: str, only: str | None, out: Path, sample: int, seed: int
+) -> None:
+    """Translate a collection's queries and documents by machine, as mMARCO was made; judgements stay.
+
+    What is finished is kept in OUT.parts; the same command goes on from there. OUT/sample.tsv lays translations beside
+    their originals for a person to judge.
+
+    \b
+    Example:
+      kivuko collection translate ir:msmarco-passage/dev/small --translator facebook/nllb-200-distilled-600M \\
+        --to sw --out marco-sw
+    """
+    from kivuko.cli.progress import bars, console, late_task
+    from kivuko.cli.progress import out as screen
+    from kivuko.datasets.collections import open_collection
+    from kivuko.translation.collection import Plan, translate_collection
+    from kivuko.translation.directed import load_translator_into
+
+    collection = open_collection(spec)
+    plan = Plan(source, target, only != "documents", only != "queries", sample=sample, seed=seed)
+    model = load_translator_into(translator, target)
+    with bars() as progress:
+        done = translate_collection(collection, model, plan, out, late_task(progress, "translating documents"))
+    for reason, count in done.suspicious.most_common():
+        console.print(f"looks wrong, {reason}: {count:,}", soft_wrap=True)
+    screen.print(f"{done.queries:,} queries and {done.documents:,} documents: {out}", soft_wrap=True)
+    screen.print(f"Next: let a person fill in {out / 'sample.tsv'}", soft_wrap=True)
+
+
+@contextlib.contextmanager
+def _file_bars() -> Iterator[Callable[[str, int, int], None]]:
+    """Yield what shows a bar for each file that is read; a file that is read again begins anew."""
+    from kivuko.cli.progress import bars
+
+    with bars() as progress:
+        tasks: dict[str, Any] = {}
+
+        def tell(name: str, done: int, total: int) -> None:
+            megabytes = -(-total // 1_000_000)
+            if name not in tasks:
+                tasks[name] = progress.add_task(name, total=megabytes, figures="MB")
+            progress.update(tasks[name], completed=-(-done // 1_000_000))
+
+        yield tell

@@ -1,0 +1,102 @@
+"""``kivuko evaluate --dataset ir:… | trec:…``: measure a model on a text collection."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from kivuko.evaluation import Record
+    from kivuko.studies.collection_evaluation import CollectionResults
+
+_SHOWN = ("nDCG@10", "MAP", "MRR", "R@10", "R@100")
+
+
+def evaluate_collection(
+    model: Path, spec: str, languages: tuple[str, ...], records_file: Path | None, command: str
+) -> None:
+    """Search a text collection with a model; write records, per-query scores and TREC runs; print the figures.
+
+    Args:
+        spec: ``ir:ID`` or ``trec:FOLDER``.
+        languages: of the queries; none: all that the collection has.
+        records_file: None: in MODEL/evaluation, named after the collection.
+        command: as it was typed, for the records' header.
+
+    Raises:
+        KivukoError: the collection or the model cannot be read, or do not fit.
+    """
+    from kivuko.cli.progress import bars, console, late_task
+    from kivuko.cli.progress import out as screen
+    from kivuko.datasets.collections import open_collection
+    from kivuko.evaluation import write_records
+    from kivuko.files import refuse_unwritable
+    from kivuko.studies.collection_encoders import load_encoders
+    from kivuko.studies.collection_evaluation import evaluate_collection_model
+
+    collection = open_collection(spec)
+    place = records_file or model / "evaluation" / f"{file_name(collection.name)}.jsonl"
+    refuse_unwritable(place)
+    encoders = load_encoders(model, collection.document_language)
+    for note in encoders.notes:
+        console.print(note, soft_wrap=True)
+    with bars() as progress:
+        results = evaluate_collection_model(
+            encoders, collection, languages, command, late_task(progress, "searching documents")
+        )
+    assert results.header is not None
+    write_records(place, results.header, results.records, results.per_query)
+    runs = results.write_runs(place)
+    for objective in dict.fromkeys(record.objective for record in results.records):
+        screen.print(_table(results.records, objective))
+    for line in _account(results):
+        console.print(line, soft_wrap=True)
+    screen.print(f"{len(results.records):,} records: {place}", soft_wrap=True)
+    screen.print(f"{len(runs)} TREC runs: {', '.join(str(run) for run in runs)}", soft_wrap=True)
+
+
+def file_name(name: str) -> str:
+    """Return a collection's name as a file can be called."""
+    return re.sub(r"[^\w.-]+", "-", name).strip("-.") or "collection"
+
+
+def _table(records: list[Record], objective: str) -> Table:
+    from kivuko.report.figures import plain, with_interval
+    from kivuko.report.tables import compact_table
+
+    own = [record for record in records if record.objective == objective and record.subset == "all"]
+    found = {(record.language, record.measure): record for record in own}
+    table = compact_table(f"{objective}: {own[0].dataset}")
+    table.add_column("language", no_wrap=True)
+    for heading in ("n", "nDCG@10 [95 %]", *_SHOWN[1:], "parity"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for code in dict.fromkeys(record.language for record in own):
+        first = found[code, "nDCG@10"]
+        rest = [plain(found.get((code, measure))) for measure in (*_SHOWN[1:], "parity")]
+        table.add_row(code, f"{first.queries:,}", with_interval(first), *rest)
+    return table
+
+
+def _account(results: CollectionResults) -> list[str]:
+    """Say what was left out, and where trec_eval's rule for ties gives another figure."""
+    lines = [
+        f"note: {count:,} queries in {code} have no relevant document in the qrels and were left out."
+        for code, count in results.unanswerable.items()
+        if count
+    ]
+    if results.missing:
+        lines.append(f"note: {results.missing:,} relevant documents are not in the collection and count as not found.")
+    ours = {
+        (record.objective, record.language, record.measure): record.value
+        for record in results.records
+        if record.subset == "all"
+    }
+    for objective, languages in results.trec_eval.items():
+        for code, means in languages.items():
+            if any(abs(means[name] - ours[objective, code, name]) > 5e-4 for name in _SHOWN):
+                told = ", ".join(f"{name} {means[name]:.3f}" for name in _SHOWN)
+                lines.append(f"note: with trec_eval's rule for equal scores, {objective} in {code} has {told}.")
+    return lines

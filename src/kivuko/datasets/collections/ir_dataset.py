@@ -1,0 +1,134 @@
+"""Collections of ``ir_datasets``, by id: mMARCO, CLIRMatrix, NeuCLIR, HC4 and all the others that it knows.
+
+The library fetches what it needs once, where the network and the licence allow, and keeps it in its own folder
+(``~/.ir_datasets``, or ``$IR_DATASETS_HOME``).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from kivuko.datasets.collections.collection import UNDETERMINED, Document, Judgements
+from kivuko.errors import DataError, KivukoError, MissingDependencyError, UsageError
+from kivuko.languages import language
+
+
+class IrDataset:
+    """One dataset of ``ir_datasets`` that has documents, queries and judgements. Made by ``open_ir_dataset``."""
+
+    def __init__(self, name: str, dataset: Any) -> None:
+        self.name, self._dataset = name, dataset
+
+    @property
+    def spec(self) -> str:
+        """See ``Collection``."""
+        return f"ir:{self.name}"
+
+    @property
+    def query_languages(self) -> tuple[str, ...]:
+        """See ``Collection``."""
+        return (_code(self._dataset.queries_lang()),)
+
+    @property
+    def document_language(self) -> str:
+        """See ``Collection``."""
+        return _code(self._dataset.docs_lang())
+
+    def queries(self, language: str) -> dict[str, str]:
+        """See ``Collection``. The text is the one that the library takes for the query (its ``default_text``)."""
+        if language not in self.query_languages:
+            raise UsageError(f"{self.spec}: its queries are in {', '.join(self.query_languages)}, not {language}")
+        with _one_line(self.spec):
+            return {str(query.query_id): _text(query) for query in self._dataset.queries_iter()}
+
+    def documents(self) -> Iterator[Document]:
+        """See ``Collection``. Title and text are taken apart where the library has a title."""
+        with _one_line(self.spec):
+            for document in self._dataset.docs_iter():
+                title, text = getattr(document, "title", None), getattr(document, "text", None)
+                if isinstance(title, str) and isinstance(text, str):
+                    yield Document(str(document.doc_id), text, title)
+                else:
+                    yield Document(str(document.doc_id), _text(document))
+
+    def document_count(self) -> int | None:
+        """See ``Collection``."""
+        with contextlib.suppress(Exception):  # an estimate for a bar; the documents themselves say what is wrong
+            return int(self._dataset.docs_count())
+        return None
+
+    def judgements(self) -> Judgements:
+        """See ``Collection``."""
+        found: dict[str, dict[str, int]] = {}
+        with _one_line(self.spec):
+            for qrel in self._dataset.qrels_iter():
+                found.setdefault(str(qrel.query_id), {})[str(qrel.doc_id)] = int(qrel.relevance)
+        return found
+
+    def files(self) -> tuple[Path, ...]:
+        """See ``Collection``: the library checks its files itself."""
+        return ()
+
+
+def open_ir_dataset(name: str) -> IrDataset:
+    """Open a dataset by its id, such as ``mmarco/v2/fr/dev/small`` or ``clirmatrix/sw/bi139-base/en/test1``.
+
+    Raises:
+        MissingDependencyError: ``ir_datasets`` is not installed.
+        UsageError: there is no such id; close matches are named.
+        DataError: it has no documents, queries or judgements: then it is a part of a collection only.
+    """
+    try:
+        import ir_datasets
+    except ImportError as problem:
+        raise MissingDependencyError(f"ir:{name}: needs ir_datasets. Run: pip install 'kivuko[data]'") from problem
+    dataset = None
+    with _one_line(f"ir:{name}"), contextlib.suppress(KeyError):
+        dataset = ir_datasets.load(name)
+    if dataset is None:
+        known = [one for one in ir_datasets.registry if isinstance(one, str)]
+        below = sorted(one for one in known if one.startswith(f"{name}/"))[:3]
+        close = below or difflib.get_close_matches(name, known, n=3, cutoff=0.6)
+        hint = f"did you mean {' or '.join(close)}?" if close else "https://ir-datasets.com lists them."
+        raise UsageError(f"ir:{name}: ir_datasets has no such id; {hint}")
+    for part, what in (("docs", "documents"), ("queries", "queries"), ("qrels", "judgements")):
+        if not getattr(dataset, f"has_{part}")():
+            known = [one for one in ir_datasets.registry if one.startswith(f"{name}/")]
+            hint = f"try {', '.join(sorted(known)[:3])}" if known else "choose one that has"
+            raise DataError(f"ir:{name}: has no {what}; {hint}")
+    return IrDataset(name, dataset)
+
+
+def _text(item: Any) -> str:
+    return " ".join(str(item.default_text()).split())
+
+
+def _code(stated: str | None) -> str:
+    try:
+        return language(stated or "").code
+    except UsageError:
+        return UNDETERMINED
+
+
+@contextlib.contextmanager
+def _one_line(spec: str) -> Iterator[None]:
+    """Turn what the library raises (a missing licence, no network, a damaged download) into one line."""
+    level = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    except (KivukoError, GeneratorExit, KeyboardInterrupt):
+        raise
+    except BaseException as problem:  # its own kinds, those of requests, SystemExit where a licence is declined
+        reason = (str(problem).strip().splitlines() or [type(problem).__name__])[0][:200]
+        raise DataError(
+            f"{spec}: ir_datasets cannot read it ({reason}). Check the network, or put the files where "
+            f"it wants them: https://ir-datasets.com/{spec.removeprefix('ir:').split('/')[0]}"
+        ) from problem
+    finally:
+        logging.disable(level)

@@ -1,0 +1,138 @@
+"""Which articles link to one another: mutual links of chosen articles, from link tables of any size.
+
+Links are read once, and only those from or to a chosen article are kept, on disk, in buckets by that article's id; then
+each bucket, which fits into memory, is sorted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kivuko.datasets.wikiclir.pages import PageTable
+from kivuko.datasets.wikiclir.sql_dump import SqlDump
+from kivuko.errors import DataError
+
+_BUCKETS = 64
+_BATCH = 50_000
+_OUT, _IN = 0, 1
+
+
+class LinkTargets:
+    """From a link target's number (``lt_id``) to the page that it means: int64, in a file that memory maps."""
+
+    def __init__(self, folder: Path) -> None:
+        self._file, self._size = folder / "targets.int64", 1 << 16
+        self._pages = np.memmap(self._file, dtype=np.int64, mode="w+", shape=(self._size,))
+
+    def read(self, dump: SqlDump, pages: PageTable) -> None:
+        """Read a ``linktarget`` dump; only the main namespace counts."""
+        for number, namespace, title in dump.rows("lt_id", "lt_namespace", "lt_title"):
+            if namespace == b"0" and (page := pages.resolve(title.decode("utf-8", "replace"))) is not None:
+                place = dump.whole(number)
+                if place >= self._size:
+                    self._grow(place)
+                self._pages[place] = page
+
+    def of(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the page of each target; 0 for one that no article answers to."""
+        known = (numbers >= 0) & (numbers < self._size)
+        found: NDArray[np.int64] = np.where(known, self._pages[np.where(known, numbers, 0)], 0)
+        return found
+
+    def _grow(self, place: int) -> None:
+        if place > 1 << 32:
+            raise DataError(f"link target {place} is beyond any wiki's; the linktarget dump is damaged: fetch it again")
+        self._pages.flush()
+        while self._size <= place:
+            self._size *= 2
+        with self._file.open("r+b") as file:
+            file.truncate(8 * self._size)  # zeros that take no room on the disk until they are written
+        self._pages = np.memmap(self._file, dtype=np.int64, mode="r+", shape=(self._size,))
+
+
+def read_links(dump: SqlDump, pages: PageTable, targets: LinkTargets | None) -> Iterator[NDArray[np.int64]]:
+    """Yield links between articles in blocks, int64 [links, 2]: from page, to page, redirects followed.
+
+    Args:
+        dump: of ``pagelinks``: with ``pl_target_id`` (since 2024) or ``pl_namespace`` and ``pl_title`` (before).
+        targets: from the ``linktarget`` dump, which the newer schema needs.
+
+    Raises:
+        DataError: the newer schema and no targets, or a damaged dump.
+    """
+    if dump.has("pl_title"):
+        yield from _titled_links(dump, pages)
+        return
+    if targets is None:
+        raise DataError(f"{dump.path}: names its targets by number; give the linktarget dump of the same day beside it")
+    with_namespace = dump.has("pl_from_namespace")
+    columns = ("pl_from", "pl_target_id", *(["pl_from_namespace"] if with_namespace else []))
+    for block in dump.numbers(*columns):
+        kept = block[block[:, 2] == 0] if with_namespace else block
+        found = np.stack([kept[:, 0], targets.of(kept[:, 1])], axis=1)
+        yield found[found[:, 1] > 0]
+
+
+def _titled_links(dump: SqlDump, pages: PageTable) -> Iterator[NDArray[np.int64]]:
+    with_namespace = dump.has("pl_from_namespace")
+    columns = ("pl_from", "pl_namespace", "pl_title", *(["pl_from_namespace"] if with_namespace else []))
+    found: list[tuple[int, int]] = []
+    for start, namespace, title, *own in dump.rows(*columns):
+        if namespace != b"0" or (own and own[0] != b"0"):
+            continue
+        if (page := pages.resolve(title.decode("utf-8", "replace"))) is not None:
+            found.append((dump.whole(start), page))
+        if len(found) >= _BATCH:
+            yield np.array(found, dtype=np.int64)
+            found = []
+    yield np.array(found, dtype=np.int64).reshape(-1, 2)
+
+
+class MutualLinks:
+    """Finds the articles that link to a chosen article and are linked from it.
+
+    Args:
+        chosen: int64 [articles], rising, each once.
+        folder: for the buckets.
+    """
+
+    def __init__(self, chosen: NDArray[np.int64], folder: Path) -> None:
+        self._chosen = chosen
+        # Ranges of ids with as many chosen articles each, so that all buckets together are in order.
+        places = np.linspace(0, len(chosen), _BUCKETS + 1).astype(np.int64)[1:-1]
+        self._limits = chosen[np.minimum(places, max(0, len(chosen) - 1))] if len(chosen) else chosen
+        self._files = [folder / f"links-{number:02}.int64" for number in range(_BUCKETS)]
+
+    def add(self, links: NDArray[np.int64]) -> None:
+        """Take a block of links, int64 [links, 2]: from, to."""
+        links = links[links[:, 0] != links[:, 1]]
+        for own, other, way in ((0, 1, _OUT), (1, 0, _IN)):
+            kept = links[self._is_chosen(links[:, own])]
+            rows = np.stack([kept[:, own], kept[:, other] * 2 + way], axis=1)
+            buckets = np.searchsorted(self._limits, rows[:, 0], side="right")
+            for number in np.unique(buckets):
+                with self._files[number].open("ab") as file:
+                    file.write(rows[buckets == number].tobytes())
+
+    def pairs(self) -> Iterator[NDArray[np.int64]]:
+        """Yield int64 [pairs, 2]: a chosen article, another in mutual link with it; rising over all blocks."""
+        for file in self._files:
+            if not file.is_file():
+                continue
+            rows = np.fromfile(file, dtype=np.int64).reshape(-1, 2)
+            file.unlink()
+            rows = np.unique(rows, axis=0)
+            same = (rows[1:, 0] == rows[:-1, 0]) & (rows[1:, 1] // 2 == rows[:-1, 1] // 2)
+            mutual = rows[1:][same]
+            yield np.stack([mutual[:, 0], mutual[:, 1] // 2], axis=1)
+
+    def _is_chosen(self, numbers: NDArray[np.int64]) -> NDArray[np.bool_]:
+        if not len(self._chosen):
+            return np.zeros(len(numbers), dtype=np.bool_)
+        places = np.minimum(np.searchsorted(self._chosen, numbers), len(self._chosen) - 1)
+        chosen: NDArray[np.bool_] = self._chosen[places] == numbers
+        return chosen

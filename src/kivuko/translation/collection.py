@@ -1,0 +1,286 @@
+"""Translates a collection's queries and passages by machine, as mMARCO was made from MS MARCO; resumable.
+
+Bonifacio et al. 2021, "mMARCO: A Multilingual Version of the MS MARCO Passage Ranking Dataset" (arXiv 2108.13897):
+ids and judgements stay, texts are translated, long passages sentence by sentence. Finished parts lie in a work folder
+beside the outcome; a run that was stopped goes on after the last of them and ends with the same files.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import shutil
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from kivuko.datasets.collections import UNDETERMINED, Collection, Document
+from kivuko.datasets.collections.documents_file import compressed, read_documents, write_document
+from kivuko.datasets.collections.qrels_file import write_qrels
+from kivuko.datasets.collections.queries_file import write_queries
+from kivuko.datasets.collections.sentences import sentences
+from kivuko.datasets.collections.trec_folder import ABOUT
+from kivuko.errors import CorruptFileError, DataError, ModelError, UsageError
+from kivuko.files import atomic_path, write_text
+from kivuko.languages import language as describe
+from kivuko.translation.translated_sample import Sample, write_sample
+from kivuko.translation.translator import Progress, Translator
+
+_MOST_CHARACTERS = 400  # of a piece that is translated in one go: some hundred subwords, which every model takes
+_JOURNAL = "translation.json"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is translated. ``source``: the language of the texts; ``target``: the one to write.
+
+    ``queries``, ``documents``: which sides; the other is copied as it is. ``part``: documents per finished part.
+    ``sample``: how many queries and how many documents are laid out for a person to check.
+    """
+
+    source: str
+    target: str
+    queries: bool = True
+    documents: bool = True
+    part: int = 500
+    sample: int = 50
+    seed: int = 0
+
+
+@dataclass
+class Translated:
+    """What came out. ``suspicious`` counts translations by what looks wrong with them.
+
+    They are kept, but for an empty query: its original stands in its place, as a query without a text cannot be asked.
+    """
+
+    queries: int = 0
+    documents: int = 0
+    suspicious: Counter[str] = field(default_factory=Counter)
+
+
+class _Item(NamedTuple):
+    """A text to be translated, and the way back to where it belongs."""
+
+    kind: str
+    id: str
+    text: str
+
+
+def translate_collection(
+    collection: Collection, translator: Translator, plan: Plan, out: Path, progress: Progress | None = None
+) -> Translated:
+    """Write a collection with its texts translated as a folder that ``open_folder`` reads.
+
+    The folder holds queries in both languages (so that the originals can serve as the ceiling), documents in one, the
+    judgements, ``collection.json``, and ``sample.tsv``: a random choice of translations beside their originals, and the
+    suspicious ones among all, with empty columns for a person's verdict.
+
+    Args:
+        translator: ``translate(texts, source)`` must write ``plan.target``, see ``load_translator_into``.
+        out: a new folder, or one that this function wrote. Parts that are finished lie in ``out.parts`` until all is.
+        progress: told (documents done, documents in all).
+
+    Raises:
+        UsageError: nothing is to be translated, source and target are one, or ``out`` holds something else.
+        DataError: the collection cannot be read, or parts of another translation lie beside ``out``.
+        CorruptFileError: a finished part is damaged.
+        ModelError: the translator does not know the language, or gives another number of texts than it was given.
+    """
+    source, target = describe(plan.source).code, describe(plan.target).code
+    if source == target:
+        raise UsageError(f"source and target are both {source}: name two languages.")
+    if not (plan.queries or plan.documents):
+        raise UsageError("neither queries nor documents are to be translated: name one of them.")
+    if out.is_file() or (out.is_dir() and any(out.iterdir()) and not (out / ABOUT).is_file()):
+        raise UsageError(f"{out}: exists and is no collection; nothing was replaced. Choose another --out.")
+    work = _Work(collection, translator, plan, out.with_name(f"{out.name}.parts"), source, target)
+    work.open()
+    queries = work.translated_queries()
+    total = collection.document_count() or 0
+    for done in work.translate_documents():
+        if progress is not None:
+            progress(done, max(total, done))
+    return work.finish(out, queries)
+
+
+class _Work:
+    """The work folder: its journal and its finished parts."""
+
+    def __init__(
+        self, collection: Collection, translator: Translator, plan: Plan, folder: Path, source: str, target: str
+    ) -> None:
+        self.collection, self.translator, self.plan, self.folder = collection, translator, plan, folder
+        self.source, self.target = source, target
+        self.parts: list[Path] = []
+        own = collection.query_languages
+        self.query_language = source if source in own else UNDETERMINED if own == (UNDETERMINED,) else ""
+        if plan.queries and not self.query_language:
+            raise UsageError(f"{collection.spec}: has no queries in {source}; it has {', '.join(own)}.")
+
+    def open(self) -> None:
+        """Make the folder, or see that what lies there belongs to this translation."""
+        stated = {
+            "collection": self.collection.spec, "translator": self.translator.name, "source": self.source,
+            "target": self.target, **{key: value for key, value in asdict(self.plan).items() if key != "sample"},
+            "queries_sha256": self._queries_digest(),
+        }  # fmt: skip
+        journal = self.folder / _JOURNAL
+        if journal.is_file():
+            try:
+                before = json.loads(journal.read_text(encoding="utf-8"))
+            except (OSError, ValueError) as problem:
+                raise CorruptFileError(
+                    f"{journal}: damaged ({problem}). Delete {self.folder} and start anew."
+                ) from None
+            if before != stated:
+                differs = [key for key in stated if not isinstance(before, dict) or before.get(key) != stated[key]]
+                raise DataError(
+                    f"{self.folder}: holds parts of another translation (other {', '.join(differs) or 'settings'}). "
+                    "Delete it, give the same options again, or choose another --out."
+                )
+        elif self.folder.exists() and any(self.folder.iterdir()):
+            raise DataError(f"{self.folder}: exists and holds no translation. Move it away or choose another --out.")
+        else:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            write_text(journal, json.dumps(stated, indent=1, ensure_ascii=False) + "\n")
+
+    def _queries_digest(self) -> str:
+        digest = hashlib.sha256()
+        if self.query_language:
+            for query, text in self.collection.queries(self.query_language).items():
+                digest.update(f"{query}\t{text}\n".encode())
+        return digest.hexdigest()
+
+    def translated_queries(self) -> dict[str, str]:
+        """Return the translated queries; they are kept in parts, too. None are, if they are not to be translated."""
+        if not self.plan.queries:
+            return {}
+        originals = self.collection.queries(self.query_language)
+        found: dict[str, str] = {}
+        items = [_Item("query", query, text) for query, text in originals.items()]
+        for number, start in enumerate(range(0, len(items), self.plan.part)):
+            part = items[start : start + self.plan.part]
+            path = self.folder / f"queries-{number:06}.jsonl.gz"
+            if not path.is_file():
+                translated = self._translate([item.text for item in part])
+                _write_part(path, [Document(item.id, text) for item, text in zip(part, translated, strict=True)])
+            found |= {document.id: document.text for document in _read_part(path)}
+        return found
+
+    def translate_documents(self) -> Iterator[int]:
+        """Translate all documents, part by part; yields how many are done."""
+        documents, done = self.collection.documents(), 0
+        number = 0
+        while part := list(islice(documents, self.plan.part)):
+            path = self.folder / f"documents-{number:06}.jsonl.gz"
+            if path.is_file():
+                if [document.id for document in _read_part(path)] != [document.id for document in part]:
+                    raise DataError(
+                        f"{path}: holds other documents than {self.collection.spec} has in this place; the collection "
+                        f"changed. Delete {self.folder} and start anew."
+                    )
+            else:
+                _write_part(path, self._documents(part) if self.plan.documents else part)
+            self.parts.append(path)
+            number, done = number + 1, done + len(part)
+            yield done
+
+    def _documents(self, part: Sequence[Document]) -> list[Document]:
+        texts = self._translate([text for document in part for text in (document.title, document.text)])
+        return [Document(document.id, texts[2 * place + 1], texts[2 * place]) for place, document in enumerate(part)]
+
+    def _translate(self, texts: Sequence[str]) -> list[str]:
+        """Translate texts of any length: sentence by sentence, so that no model cuts them."""
+        pieces = [list(_pieces(text)) for text in texts]
+        flat = [piece for own in pieces for piece in own]
+        given = self.translator.translate(flat, self.source) if flat else []
+        if len(given) != len(flat):
+            raise ModelError(f"{self.translator.name}: gave {len(given):,} translations of {len(flat):,} texts.")
+        translated = iter(given)
+        found = [" ".join(part for part in islice(translated, len(own)) if part) for own in pieces]
+        return [" ".join(text.split()) for text in found]
+
+    def finish(self, out: Path, queries: dict[str, str]) -> Translated:
+        """Put the parts together, look them through, and remove the work folder."""
+        if not self.parts:
+            raise DataError(f"{self.collection.spec}: has no document; nothing to translate")
+        result = Translated(queries=len(queries))
+        sample = Sample(self.plan.sample, self.plan.seed)
+        originals = self.collection.queries(self.query_language) if queries else {}
+        if queries:
+            for query, text in queries.items():
+                sample.add("query", query, originals[query], text)
+        own = self.collection.document_language
+        written = self.target if self.plan.documents else own if own != UNDETERMINED else self.source
+        with atomic_path(out) as temporary:
+            temporary.mkdir()
+            with (temporary / f"documents.{written}.jsonl.gz").open("wb") as stream:
+                for path in self.parts:  # gzip files put end to end are one gzip file
+                    with path.open("rb") as part:
+                        shutil.copyfileobj(part, stream)
+            # The originals are read once more, beside their translations: a sample needs both.
+            for original, translated in zip(self.collection.documents(), self._all_documents(), strict=True):
+                result.documents += 1
+                if self.plan.documents:
+                    sample.add("document", original.id, original.whole, translated.whole)
+            for code in self.collection.query_languages:
+                name = self.source if code == UNDETERMINED else code
+                write_queries(temporary / f"queries.{name}.tsv", self.collection.queries(code))
+            if queries:
+                # A query without a text could not be asked: where nothing came back, the original stands.
+                asked = {query: text or originals[query] for query, text in queries.items()}
+                write_queries(temporary / f"queries.{self.target}.tsv", asked)
+            judgements = {query: dict(grades) for query, grades in self.collection.judgements().items()}
+            write_qrels(temporary / "qrels.txt", judgements)
+            result.suspicious = sample.suspicious
+            write_sample(temporary / "sample.tsv", sample.rows())
+            about = self._about(result, written)
+            (temporary / ABOUT).write_text(json.dumps(about, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        shutil.rmtree(self.folder)
+        return result
+
+    def _all_documents(self) -> Iterator[Document]:
+        for path in self.parts:
+            yield from _read_part(path)
+
+    def _about(self, result: Translated, written: str) -> dict[str, Any]:
+        sides = [side for side in ("queries", "documents") if getattr(self.plan, side)]
+        return {
+            "name": f"{self.collection.name}-{self.target}", "made_by": "kivuko collection translate",
+            "collection": self.collection.spec, "translator": self.translator.name, "translated": sides,
+            "source_language": self.source, "query_language": self.target if self.plan.queries else self.source,
+            "document_language": written, "queries": result.queries, "documents": result.documents,
+            "suspicious": dict(result.suspicious),
+            "note": "translated by machine; sample.tsv is for a person to check",
+        }  # fmt: skip
+
+
+def _pieces(text: str) -> Iterator[str]:
+    """Cut a text into sentences, and a sentence that is too long for a model at white space."""
+    for sentence in sentences(" ".join(text.split())):
+        rest = sentence
+        while len(rest) > _MOST_CHARACTERS:
+            cut = rest.rfind(" ", 0, _MOST_CHARACTERS)
+            cut = cut if cut > 0 else _MOST_CHARACTERS
+            yield rest[:cut].strip()
+            rest = rest[cut:].strip()
+        if rest:
+            yield rest
+
+
+def _write_part(path: Path, documents: Sequence[Document]) -> None:
+    with atomic_path(path) as temporary, compressed(temporary) as stream:
+        for document in documents:
+            write_document(stream, document)
+
+
+def _read_part(path: Path) -> list[Document]:
+    try:
+        return list(read_documents(path))
+    except (DataError, gzip.BadGzipFile) as problem:
+        raise CorruptFileError(f"{path}: a finished part is damaged ({problem}). Delete it and run again.") from None

@@ -1,0 +1,92 @@
+"""``kivuko collection`` and ``kivuko evaluate`` on collections, as a user meets them."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+from command_checks import help_without_heavy_imports, refused
+
+from kivuko.cli.main import COMMANDS
+
+for folder in ("datasets", "studies"):
+    sys.path.insert(0, str(Path(__file__).parents[1] / folder))  # for wiki_dumps and tiny_collection
+
+
+@pytest.fixture(autouse=True)
+def _registered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(COMMANDS, "collection", ("kivuko.cli.collection", "Text collections."))
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from tiny_collection import make_model
+
+    return make_model(tmp_path_factory.mktemp("tiny"))
+
+
+def test_help_shows_examples_at_once() -> None:
+    for name in ("show", "measure", "wikiclir", "translate"):
+        assert f"kivuko collection {name} " in help_without_heavy_imports("collection", name)
+
+
+def test_show_tells_what_is_in_it(run_here, tmp_path: Path) -> None:
+    from tiny_collection import make_collection
+
+    folder = make_collection(tmp_path / "c")
+    status, out, _ = run_here("collection", "show", f"trec:{folder}", "--documents")
+    assert status == 0
+    assert "Judgements of 7 queries: grade 2: 6, grade 0: 2." in out
+    assert "Read 6 documents" in out
+    assert "6 of 6 relevant documents are there" in out
+    refused(run_here("collection", "show", "trec:nowhere"), "nowhere: no such folder")
+    refused(run_here("collection", "show", "marco"), "not a text collection")
+
+
+def test_evaluate_writes_records_and_runs_and_measure_reads_them(run_here, tmp_path: Path, model: Path) -> None:
+    from tiny_collection import make_collection
+
+    folder = make_collection(tmp_path / "c")
+    status, out, err = run_here("evaluate", str(model), "--dataset", f"trec:{folder}")
+    assert status == 0, err
+    assert "1 queries in sw have no relevant document" in err
+    place = model / "evaluation" / "c.jsonl"
+    assert place.is_file()
+    run = place.with_name("c.sw.optical.run")
+    assert run.is_file()
+    assert "optical: trec:c" in out
+    status, out, err = run_here("collection", "measure", f"trec:{folder}", str(run), "--measure", "MAP")
+    assert status == 0, err
+    assert [line.split() for line in out.splitlines() if line.split()[:1] in (["trec_eval"], ["pessimistic"])] == [
+        ["trec_eval", "1.0000"], ["pessimistic", "1.0000"],
+    ]  # fmt: skip
+    assert "1 judged queries have no relevant document" in err
+    tied = tmp_path / "tied.run"
+    tied.write_text("0 Q0 d0 1 0.5 x\n0 Q0 a 2 0.5 x\n", encoding="utf-8")
+    status, out, err = run_here("collection", "measure", f"trec:{folder}", str(tied), "--measure", "MAP")
+    assert "0.1667" in out  # d0 stands first by its name: 1 / 6
+    assert "0.0833" in out  # last among equals: 1/2 / 6
+    assert "5 queries are not in the run" in err
+    refused(run_here("collection", "measure", f"trec:{folder}", str(tied), "--measure", "MAPP"), "'MAPP' is unknown")
+
+
+def test_wikiclir_from_a_folder_of_dumps(run_here, tmp_path: Path) -> None:
+    from test_wikiclir import small
+
+    small(tmp_path)
+    words = ("collection", "wikiclir", str(tmp_path), "--queries", "sw", "--out", str(tmp_path / "out"))
+    status, out, err = run_here(*words)
+    assert status == 0, err
+    assert "4 queries in sw, 5 documents in en, 4 judgements of grade 2 and 6 of grade 1" in out
+    assert "left out, queries: no language link: 2" in err
+    refused(run_here(*words[:3], "--queries", "so", "--out", str(tmp_path / "o")), "no sowiki-")
+    refused(run_here(*words[:4], "xx", "--out", str(tmp_path / "o")), "unknown language code 'xx'")
+
+
+def test_translate_refuses_in_one_line(run_here, tmp_path: Path) -> None:
+    from tiny_collection import make_collection
+
+    folder = make_collection(tmp_path / "c")
+    words = ("collection", "translate", f"trec:{folder}", "--to", "mr", "--out", str(tmp_path / "o"))
+    refused(run_here(*words, "--translator", str(tmp_path / "none")), "no such model folder")

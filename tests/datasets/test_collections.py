@@ -1,0 +1,302 @@
+"""Collections in folders: every true format of queries, documents and judgements, by name, packed or not."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import json
+import lzma
+from pathlib import Path
+
+import pytest
+
+from kivuko.datasets.collections import Document, open_collection
+from kivuko.datasets.collections.documents_file import read_documents
+from kivuko.datasets.collections.qrels_file import read_qrels, write_qrels
+from kivuko.datasets.collections.queries_file import read_queries, write_queries
+from kivuko.errors import DataError, KivukoError, UsageError
+
+TOPICS = """
+<top>
+<num> Number: 301
+<title> International Organized Crime
+
+<desc> Description:
+Identify organizations that participate in
+international criminal activity.
+
+<narr> Narrative:
+A relevant document must name one.
+</top>
+
+<top>
+<num> Number: 302
+<title> Poliomyelitis &amp; Post-Polio
+<desc> Description:
+Is the disease under control?
+</top>
+"""
+TITLES = {"": {"301": "International Organized Crime", "302": "Poliomyelitis & Post-Polio"}}
+CLEF = """<?xml version="1.0" encoding="UTF-8"?>
+<topics>
+<top> <num>C041</num> <EN-title>Pesticides in Baby Food</EN-title> <EN-desc>Find reports.</EN-desc>
+<SW-title>Dawa za wadudu katika chakula</SW-title></top>
+<top><num>C042</num><EN-title>Haiti</EN-title><SW-title>Haiti ilivamiwa</SW-title></top>
+</topics>
+"""
+XML = """<xml><topic number="1" lang="sw"><query>paka mweusi</query><title>paka</title></topic>
+<topic number="2" lang="sw"><title>mbwa
+mkubwa</title></topic></xml>"""
+NEUCLIR = [
+    {"topic_id": "101", "topics": [
+        {"lang": "eng", "source": "original", "topic_title": "Iranian women"},
+        {"lang": "fas", "source": "google machine translation", "topic_title": "MT"},
+        {"lang": "fas", "source": "human translation", "topic_title": "زنان ایرانی"}]},
+]  # fmt: skip
+SGML = """<DOC>
+<DOCNO> FT911-3 </DOCNO>
+<PROFILE>_AN-BEOA7AAIFT</PROFILE>
+<DATE>910514
+</DATE>
+<HEADLINE>
+FT  14 MAY 91 / International Company News
+</HEADLINE>
+<TEXT>
+<P>Contigas &amp; partners</P> plan a deal.
+</TEXT>
+</DOC>
+<DOC><DOCNO>LA-1</DOCNO>
+Words without a field.
+</DOC>
+"""
+
+
+def collection(folder: Path, **files: str | bytes) -> Path:
+    """Write files, ``__`` in a name standing for a dot."""
+    folder.mkdir(exist_ok=True)
+    for name, content in files.items():
+        data = content.encode() if isinstance(content, str) else content
+        (folder / name.replace("__", ".")).write_bytes(data)
+    return folder
+
+
+def plain(folder: Path) -> Path:
+    return collection(
+        folder, queries__sw__tsv="1\tpaka mweusi\n2\tmbwa\n", documents__en__tsv="a\tA black cat\nb\tDog\tA big dog\n",
+        qrels__txt="1 0 a 2\n1 0 b 0\n2 0 b 1\n",
+    )  # fmt: skip
+
+
+def test_a_folder_by_the_names_of_its_files(tmp_path: Path) -> None:
+    found = open_collection(f"trec:{plain(tmp_path / 'c')}")
+    assert (found.name, found.query_languages, found.document_language) == ("c", ("sw",), "en")
+    assert found.queries("sw") == {"1": "paka mweusi", "2": "mbwa"}
+    assert list(found.documents()) == [Document("a", "A black cat"), Document("b", "A big dog", "Dog")]
+    assert [document.whole for document in found.documents()] == ["A black cat", "Dog A big dog"]
+    assert found.judgements() == {"1": {"a": 2, "b": 0}, "2": {"b": 1}}
+    assert {path.name for path in found.files()} == {"queries.sw.tsv", "documents.en.tsv", "qrels.txt"}
+    assert found.document_count() is None
+
+
+def test_beir_layout_with_splits(tmp_path: Path) -> None:
+    rows = [{"_id": "d1", "title": "Cat", "text": "A cat."}, {"_id": "d2", "title": "", "text": "A\u2028dog."}]
+    folder = collection(
+        tmp_path / "beir",
+        corpus__jsonl="".join(json.dumps(row) + "\n" for row in rows),
+        queries__jsonl='{"_id": "q1", "text": "black cat"}\n',
+    )
+    (folder / "qrels").mkdir()
+    (folder / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\nq1\td1\t1\n", encoding="utf-8")
+    (folder / "qrels" / "dev.tsv").write_text("query-id\tcorpus-id\tscore\nq1\td2\t1\n", encoding="utf-8")
+    with pytest.raises(DataError, match=r"several qrels: dev.tsv, test.tsv; choose with trec:.*#dev"):
+        open_collection(f"trec:{folder}")
+    found = open_collection(f"trec:{folder}#test")
+    assert found.judgements() == {"q1": {"d1": 1}}
+    assert (found.name, found.query_languages) == ("beir/test", ("und",))
+    assert list(found.documents()) == [Document("d1", "A cat.", "Cat"), Document("d2", "A\u2028dog.")]
+    with pytest.raises(UsageError, match=r"no qrels for 'train', only dev.tsv, test.tsv"):
+        open_collection(f"trec:{folder}#train")
+
+
+def test_msmarco_names_are_splits_not_languages(tmp_path: Path) -> None:
+    folder = collection(
+        tmp_path / "ms", collection__tsv="7\tText\n", queries__dev__small__tsv="1\tq\n", queries__train__tsv="2\tr\n",
+        qrels__dev__small__tsv="1\t0\t7\t1\n",
+    )  # fmt: skip
+    found = open_collection(f"trec:{folder}")
+    assert found.query_languages == ("und",)
+    assert found.queries("und") == {"1": "q"}
+
+
+def test_languages_may_be_told_beside_the_files(tmp_path: Path) -> None:
+    about = '{"query_language": "swa", "document_language": "en", "documents": 1, "name": "mine"}'
+    folder = collection(
+        tmp_path / "c", topics__xml=TOPICS, docs__trec=SGML, qrels="301 0 LA-1 1\n", collection__json=about
+    )
+    found = open_collection(f"trec:{folder}")
+    assert (found.name, found.query_languages, found.document_language, found.document_count()) == (
+        "mine", ("sw",), "en", 1,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (TOPICS, TITLES),
+        (TOPICS.replace("</top>", ""), TITLES),
+        (CLEF, {"en": {"C041": "Pesticides in Baby Food", "C042": "Haiti"},
+                "sw": {"C041": "Dawa za wadudu katika chakula", "C042": "Haiti ilivamiwa"}}),
+        (XML, {"sw": {"1": "paka", "2": "mbwa mkubwa"}}),
+        ("".join(json.dumps(row) + "\n" for row in NEUCLIR),
+         {"en": {"101": "Iranian women"}, "fa": {"101": "زنان ایرانی"}}),
+        ('{"qid": 5, "query": "a  b"}\n\n', {"": {"5": "a b"}}),
+        ("5\ta\tb\r\n", {"": {"5": "a b"}}),
+        ('<query id="9">\npaka\n</query>', {"": {"9": "paka"}}),
+    ],
+    ids=["trec", "trec-unclosed", "clef", "xml", "neuclir", "jsonl", "tsv", "query-tags"],
+)  # fmt: skip
+def test_queries_in_every_format(tmp_path: Path, content: str, expected: dict[str, dict[str, str]]) -> None:
+    path = tmp_path / "queries"
+    path.write_text(content, encoding="utf-8", newline="")
+    assert read_queries(path) == expected
+
+
+def test_sgml_documents(tmp_path: Path) -> None:
+    path = tmp_path / "ft911.gz"
+    path.write_bytes(gzip.compress(SGML.encode()))
+    title = "FT 14 MAY 91 / International Company News"
+    assert list(read_documents(path)) == [
+        Document("FT911-3", "Contigas & partners plan a deal.", title), Document("LA-1", "Words without a field."),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress, bz2.compress, lzma.compress], ids=["plain", "gz", "bz2", "xz"])
+def test_packed_by_content_whatever_the_name(tmp_path: Path, pack) -> None:  # type: ignore[no-untyped-def]
+    path = tmp_path / "documents.jsonl"
+    path.write_bytes(pack(b'{"docid": "x", "contents": "Text"}\n'))
+    assert list(read_documents(path)) == [Document("x", "Text")]
+
+
+def test_zstandard(tmp_path: Path) -> None:
+    zstandard = pytest.importorskip("zstandard")
+    packed = zstandard.ZstdCompressor().compress(b'{"docid": "x", "contents": "Text"}\n' * 1)
+    path = tmp_path / "documents.jsonl.zst"
+    path.write_bytes(packed)
+    assert list(read_documents(path)) == [Document("x", "Text")]
+    path.write_bytes(packed[:-6])
+    with pytest.raises(KivukoError, match=r"documents.jsonl.zst"):
+        list(read_documents(path))
+
+
+def test_a_folder_of_documents_is_read_in_order(tmp_path: Path) -> None:
+    (tmp_path / "docs" / "b").mkdir(parents=True)
+    (tmp_path / "docs" / "b" / "1.jsonl").write_text('{"id": "2", "text": "two"}\n', encoding="utf-8")
+    (tmp_path / "docs" / "a.sgml").write_text("<DOC><DOCNO>1</DOCNO><TEXT>one</TEXT></DOC>", encoding="utf-8")
+    assert [document.id for document in read_documents(tmp_path / "docs")] == ["1", "2"]
+
+
+def test_what_is_written_reads_back(tmp_path: Path) -> None:
+    write_queries(tmp_path / "q.tsv", {"1": "a\tb\nc", "2": "é"})
+    assert read_queries(tmp_path / "q.tsv") == {"": {"1": "a b c", "2": "é"}}
+    write_qrels(tmp_path / "qrels.txt", {"1": {"a": 2, "b": -1}})
+    assert read_qrels(tmp_path / "qrels.txt") == {"1": {"a": 2, "b": -1}}
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ("1 0 a\n", "qrels:1: 3 columns, but qrels have 4"),
+        ("1 0 a 1\n1 0 b x\n", "qrels:2: grade 'x' is no whole number"),
+        ("1 0 a 1.0\n", "grade '1.0' is no whole number"),
+        ("1 0 a 1\n1 0 a 2\n", "qrels:2: query '1' and document 'a' were given another grade"),
+        ("", "no judgement in it"),
+        ("query-id\tcorpus-id\tscore\n1\ta\n", "qrels:2: 2 columns, but qrels have 3"),
+    ],
+)
+def test_bad_judgements_are_one_line(tmp_path: Path, content: str, told: str) -> None:
+    (tmp_path / "qrels").write_text(content, encoding="utf-8")
+    with pytest.raises(DataError) as caught:
+        read_qrels(tmp_path / "qrels")
+    assert told in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ("no tab here\n", "q:1: no tab; write id<TAB>text"),
+        ("1\ta\n1\tb\n", "q:2: query id 1 occurs twice"),
+        ("1\t \n", "q:1: query 1 has no text"),
+        ("a b\tx\n", "q:1: id 'a b' holds white space"),
+        ("\tx\n", "q:1: no id"),
+        ('{"id": 1}\n', "q:1: query 1 has no text"),
+        ('{"id": 1,\n', "q:1: not a JSON object"),
+        ("<top><num>1</top>", "q:1: topic 1 has no title"),
+        ("<top><title>a</top>", "q:1: no id"),
+        ("<html></html>", "no topic in it"),
+        ("", "no query in it"),
+        (b"1\t\xe9t\xe9\n", "q:1: byte 0xE9 is not UTF-8"),
+        (b"1\ta\0\n", "q:1: a NUL byte"),
+        ("1\ta\n".encode("utf-16"), "q:1: UTF-16, not UTF-8"),
+        ('{"topic_id": "1", "topics": [{"lang": "qqq", "topic_title": "x"}]}\n', "q:1: unknown language code 'qqq'"),
+        ('{"topic_id": "1", "topics": []}\n', "q:1: 'topics' holds no topic"),
+    ],
+)
+def test_bad_queries_are_one_line(tmp_path: Path, content: str | bytes, told: str) -> None:
+    (tmp_path / "q").write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(DataError) as caught:
+        read_queries(tmp_path / "q")
+    assert told in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ('{"id": "1", "headline": "x"}\n', "d:1: no text"),
+        ('{"text": "x"}\n', "d:1: no id"),
+        ("1\n", "d:1: 1 tab-separated columns"),
+        ("<DOC><DOCNO>1</DOCNO>\nx", "d:1: this document has no </DOC>"),
+        ("<DOC>\n<TEXT>x</TEXT></DOC>", "d:1: no id"),
+        (gzip.compress(b'{"id": "1", "text": "x"}\n' * 50)[:40], "damaged or cut short"),
+    ],
+)
+def test_bad_documents_are_one_line(tmp_path: Path, content: str | bytes, told: str) -> None:
+    (tmp_path / "d").write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(DataError) as caught:
+        list(read_documents(tmp_path / "d"))
+    assert told in str(caught.value)
+
+
+def test_a_line_of_200_megabytes_is_never_held_whole(tmp_path: Path) -> None:
+    path = tmp_path / "d.jsonl.gz"
+    with gzip.open(path, "wb", compresslevel=1) as stream:
+        for _ in range(200):
+            stream.write(b"x" * (1 << 20))
+    import tracemalloc
+
+    tracemalloc.start()
+    with pytest.raises(DataError, match=r"d.jsonl.gz:1: a line over 16 MiB"):
+        list(read_documents(path))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 80 << 20
+
+
+def test_incomplete_folders_say_what_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no such folder"):
+        open_collection(f"trec:{tmp_path / 'none'}")
+    folder = plain(tmp_path / "c")
+    (folder / "documents.sw.tsv").write_text("a\tPaka\n", encoding="utf-8")
+    with pytest.raises(DataError, match=r"several documents: documents.en.tsv, documents.sw.tsv; keep one"):
+        open_collection(f"trec:{folder}")
+    for name, told in (("documents.sw.tsv", ""), ("documents.en.tsv", "no documents"), ("queries.sw.tsv", "no queries"),
+                       ("qrels.txt", "no qrels")):  # fmt: skip
+        (folder / name).unlink()
+        if told:
+            with pytest.raises(DataError, match=told):
+                open_collection(f"trec:{folder}")
+    with pytest.raises(UsageError, match="not a text collection"):
+        open_collection("msmarco")
+    collection(folder, collection__json="{")
+    with pytest.raises(DataError, match=r"collection.json: not JSON"):
+        open_collection(f"trec:{folder}")

@@ -1,0 +1,84 @@
+"""Streaming search: the same documents as a full ranking gives, ties at the cut included."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kivuko.datasets.collections import Document
+from kivuko.errors import DataError, ModelError
+from kivuko.evaluation import collection as module
+from kivuko.evaluation.collection import Asked, TopDocuments, measure_asked, search_collection
+from kivuko.evaluation.trec_measures import measure_run
+from kivuko.evaluation.trec_run import trec_order
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    seed=st.integers(0, 10**6), depth=st.integers(1, 12), levels=st.integers(1, 20), blocks=st.integers(1, 6),
+    documents=st.integers(1, 30),
+)  # fmt: skip
+def test_blocks_find_what_a_full_ranking_finds(seed: int, depth: int, levels: int, blocks: int, documents: int) -> None:
+    rng = np.random.default_rng(seed)
+    scores = (rng.integers(levels, size=(3, documents)) / 7).astype(np.float32)
+    names = [f"d{number}" for number in rng.permutation(documents)]
+    best = TopDocuments(3, depth)
+    for columns in np.array_split(np.arange(documents), blocks):
+        best.add([names[column] for column in columns], scores[:, columns])
+    found = best.run(["a", "b", "c"])
+    judgements = {query: {names[0]: 1, names[-1]: 2} for query in found}
+    for row, query in enumerate(found):
+        whole = dict(zip(names, scores[row].tolist(), strict=True))
+        expected = trec_order(whole)[:depth]
+        assert trec_order(found[query]) == expected
+        limit = whole[expected[-1]]
+        tied = sum(score == limit for name, score in whole.items() if name not in expected)
+        assert best.tied_beyond[row] == (tied if documents > depth else 0)
+    # The pessimistic figures of the cut run are not above those of the whole ranking.
+    worst = measure_run(best.pessimistic_run(list(found), judgements), judgements, ties="pessimistic")
+    everything = {query: dict(zip(names, scores[row].tolist(), strict=True)) for row, query in enumerate(found)}
+    full = measure_run(everything, judgements, ties="pessimistic")
+    assert all((worst[name] <= full[name] + 1e-6).all() for name in full)
+
+
+def test_a_model_that_tells_nothing_apart_finds_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "DEPTH", 10)
+    monkeypatch.setattr(module, "_BLOCK", 7)
+    asked = Asked("sw", ["q"], np.ones((1, 2), dtype=np.float32))
+    documents = [Document(f"d{number:02}", "same") for number in range(50)]
+    judgements = {"q": {"d49": 1}}
+    search_collection(documents, lambda texts: np.ones((len(texts), 2), np.float32), _product, [asked], judgements)
+    assert "d49" in asked.best.run(["q"])["q"]  # trec_eval's order puts the greatest id first
+    assert measure_asked(asked, judgements).values["R@100"].tolist() == [0.0]
+
+
+def _product(queries: np.ndarray, documents: np.ndarray) -> np.ndarray:
+    return queries @ documents.T
+
+
+def test_what_is_not_in_the_collection_is_counted() -> None:
+    asked = Asked("sw", ["q", "r"], np.eye(2, dtype=np.float32))
+    judgements = {"q": {"a": 1, "gone": 2, "b": 0}, "r": {"b": 1}}
+    vectors = {"first": [1.0, 0.0], "T second": [0.0, 1.0]}
+    seen = search_collection(
+        [Document("a", "first"), Document("b", "second", "T")],
+        lambda texts: np.array([vectors[text] for text in texts], np.float32), _product, [asked], judgements,
+    )  # fmt: skip
+    assert (seen.documents, seen.missing) == (2, 1)
+    values = measure_asked(asked, judgements, {"copied": np.array([True, False])}).values
+    assert values["R@1"].tolist() == [0.5, 1.0]
+    assert values["MRR"].tolist() == [1.0, 1.0]
+
+
+def test_what_cannot_be_searched_is_said() -> None:
+    asked = Asked("sw", ["q"], np.ones((1, 1), np.float32))
+    with pytest.raises(DataError, match="no document"):
+        search_collection([], lambda texts: None, _product, [asked], {})
+    with pytest.raises(ModelError, match="NaN"):
+        TopDocuments(1, 5).add(["a"], np.array([[np.nan]]))
+    twice = TopDocuments(1, 5)
+    twice.add(["a", "a"], np.array([[1.0, 2.0]]))
+    with pytest.raises(DataError, match="two documents have the id a"):
+        twice.run(["q"])

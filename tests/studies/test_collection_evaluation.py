@@ -1,0 +1,114 @@
+"""A model on a text collection: who reads what, records beside ceiling and floor, TREC runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import ir_measures
+import pytest
+from tiny_collection import WORDS, make_collection, make_model
+
+from kivuko.datasets.collections import open_collection
+from kivuko.errors import DataError, UsageError
+from kivuko.evaluation import read_per_query, read_records, write_records
+from kivuko.studies.collection_encoders import load_encoders
+from kivuko.studies.collection_evaluation import evaluate_collection_model
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_model(tmp_path_factory.mktemp("tiny"))
+
+
+def evaluated(model: Path, folder: Path, languages: tuple[str, ...] = ()):  # type: ignore[no-untyped-def]
+    collection = open_collection(f"trec:{folder}")
+    encoders = load_encoders(model, collection.document_language)
+    return evaluate_collection_model(encoders, collection, languages, "kivuko evaluate")
+
+
+def values(results) -> dict[tuple[str, str], float]:  # type: ignore[no-untyped-def]
+    return {(r.objective, r.language): r.value for r in results.records if (r.measure, r.subset) == ("MAP", "all")}
+
+
+def test_english_documents_are_the_teachers_and_queries_the_students(model: Path, tmp_path: Path) -> None:
+    results = evaluated(model, make_collection(tmp_path / "c"))
+    found = values(results)
+    assert found["optical", "sw"] == pytest.approx(1.0)
+    assert found["teacher", "en"] == pytest.approx(1.0)
+    assert found["teacher", "sw"] < 0.5  # Swahili words are all unknown to it, hence the same text: pessimistic ties
+    assert found["untrained", "sw"] < 0.9
+    assert ("optical", "en") not in found  # it never saw English
+    parity = [r for r in results.records if (r.measure, r.objective, r.language) == ("parity", "optical", "sw")]
+    assert parity[0].value == pytest.approx(1.0)
+    assert results.queries == {"sw": len(WORDS), "en": len(WORDS)}
+    assert results.unanswerable == {"sw": 1, "en": 0}
+    assert {r.dataset for r in results.records} == {"trec:c"}
+
+
+def test_records_and_runs_say_what_was_measured(model: Path, tmp_path: Path) -> None:
+    folder = make_collection(tmp_path / "c")
+    results = evaluated(model, folder)
+    place = tmp_path / "out" / "c.jsonl"
+    write_records(place, results.header, results.records, results.per_query)
+    header, records = read_records(place)
+    assert len(records) == len(results.records) == len(set(records))
+    assert len(header.protocol["files (SHA-256)"]) == 4
+    assert "read by teacher (the teacher)" in header.protocol["documents"]
+    assert header.protocol["queries left out"] == {"no relevant document in the qrels": {"sw": 1, "en": 0}}
+    assert {one.language for one in read_per_query(place)} == {"sw", "en"}
+    runs = results.write_runs(place)
+    assert sorted(path.name for path in runs) == [
+        "c.en.teacher.run", "c.sw.optical.run", "c.sw.teacher.run", "c.sw.untrained.run",
+    ]  # fmt: skip
+    qrels = [one for one in ir_measures.read_trec_qrels(str(folder / "qrels.txt")) if one.query_id != "99"]
+    for path in runs:
+        language, objective = path.name.split(".")[1:3]
+        measured = ir_measures.calc_aggregate([ir_measures.AP], qrels, ir_measures.read_trec_run(str(path)))
+        told = results.trec_eval[objective][language]["MAP"]
+        assert told == pytest.approx(measured[ir_measures.AP], abs=1e-6)
+
+
+def test_documents_in_another_language_are_the_students_own(model: Path, tmp_path: Path) -> None:
+    folder = make_collection(tmp_path / "c", english=False, documents="documents.sw.tsv")
+    (folder / "documents.sw.tsv").write_text("".join(f"d{n}\t{word}\n" for n, word in enumerate(WORDS)), "utf-8")
+    results = evaluated(model, folder)
+    assert values(results) == {("optical", "sw"): pytest.approx(1.0), ("optical", "low-resource"): pytest.approx(1.0)}
+    assert load_encoders(model, "so").notes == ("note: model was not trained on so, the documents' language.",)
+
+
+def test_any_sentence_transformers_folder_reads_both_sides(model: Path, tmp_path: Path) -> None:
+    folder = make_collection(tmp_path / "c")
+    results = evaluated(model.parent / "teacher", folder, ("en",))
+    assert values(results) == {("teacher", "en"): pytest.approx(1.0)}
+
+
+def test_a_multi_vector_encoder_scores_by_maxsim(model: Path, tmp_path: Path) -> None:
+    from kivuko.encoders.bundle import load_bundle
+    from kivuko.encoders.multi_vector import save_multi_vector
+    from kivuko.encoders.teacher import load_teacher
+
+    save_multi_vector(tmp_path / "late", load_bundle(model), load_teacher(model.parent / "teacher"))
+    results = evaluated(tmp_path / "late", make_collection(tmp_path / "c", english=False))
+    assert {record.scoring for record in results.records} == {"maxsim"}
+    assert 0.0 < values(results)["late", "sw"] <= 1.0
+
+
+def test_the_language_of_queries_may_be_told(model: Path, tmp_path: Path) -> None:
+    folder = make_collection(tmp_path / "c", english=False, documents="documents.tsv")
+    (folder / "queries.sw.tsv").rename(folder / "queries.tsv")
+    results = evaluated(model, folder, ("sw",))
+    assert values(results)["optical", "sw"] == pytest.approx(1.0)
+    assert set(values(evaluated(model, folder))) >= {("optical", "und")}
+    with pytest.raises(UsageError, match="no queries in sw, so"):
+        evaluated(model, folder, ("sw", "so"))
+
+
+def test_what_does_not_fit_is_said(model: Path, tmp_path: Path) -> None:
+    folder = make_collection(tmp_path / "c")
+    with pytest.raises(UsageError, match=r"has no queries in mr; it has en, sw"):
+        evaluated(model, folder, ("mr",))
+    (folder / "qrels.txt").write_text("x 0 d1 1\n", encoding="utf-8")
+    with pytest.raises(DataError, match="none of its 6 queries in en has a relevant document"):
+        evaluated(model, folder)
+    (folder / "qrels.txt").write_text("0 0 d1 1\n1 0 gone 1\n", encoding="utf-8")
+    assert evaluated(model, folder).missing == 1
