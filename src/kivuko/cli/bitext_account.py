@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -30,8 +31,9 @@ def print_account(account: Account, form: str, *, examples: bool) -> None:
         table.add_column("pairs", justify="right")
         table.add_column("share", justify="right")
         table.add_column("first at", overflow="fold")
+        folder = f"{Path(account.source).parent}/"  # said above, and often too long for a column
         for reason, count, first in account.by_reason():
-            table.add_row(reason, f"{count:,}", f"{count / account.seen:.2%}", first)
+            table.add_row(reason, f"{count:,}", f"{count / account.seen:.2%}", first.removeprefix(folder))
         out.print(table)
     if examples:
         for reason, _, _ in account.by_reason():
