@@ -257,7 +257,7 @@ def test_bad_queries_are_one_line(tmp_path: Path, content: str | bytes, told: st
         ("1\n", "d:1: 1 tab-separated columns"),
         ("<DOC><DOCNO>1</DOCNO>\nx", "d:1: this document has no </DOC>"),
         ("<DOC>\n<TEXT>x</TEXT></DOC>", "d:1: no id"),
-        (gzip.compress(b'{"id": "1", "text": "x"}\n' * 50)[:40], "damaged or cut short"),
+        (gzip.compress(b'{"id": "1", "text": "x"}\n' * 50, mtime=0)[:40], "damaged or cut short"),
     ],
 )
 def test_bad_documents_are_one_line(tmp_path: Path, content: str | bytes, told: str) -> None:

@@ -141,7 +141,7 @@ def _teacher(about: About | None) -> Any | None:
     """Load the teacher of a bundle; where it is gone, say so and go on: the model is what is asked for."""
     from kivuko.cli.progress import console
     from kivuko.encoders.bundle import quiet
-    from kivuko.encoders.teacher import DEFAULT_TEACHER, load_teacher
+    from kivuko.encoders.teacher import teacher_of
     from kivuko.errors import KivukoError
 
     if about is None:
@@ -149,7 +149,7 @@ def _teacher(about: About | None) -> Any | None:
         return None
     try:
         with quiet():
-            return load_teacher(about.teacher_source or DEFAULT_TEACHER)
+            return teacher_of(about)
     except KivukoError as problem:
         console.print(f"note: no ceiling and no parity, for the teacher does not load: {problem}", soft_wrap=True)
         return None

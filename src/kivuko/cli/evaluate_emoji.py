@@ -27,7 +27,7 @@ def evaluate_emoji(
     from kivuko.cli.progress import out as screen
     from kivuko.distill.recipe import load_recipe, shipped_recipes
     from kivuko.encoders.bundle import has_images, load_bundle, quiet, read_about
-    from kivuko.encoders.teacher import DEFAULT_TEACHER, load_teacher
+    from kivuko.encoders.teacher import teacher_of
     from kivuko.errors import ModelError
     from kivuko.evaluation import write_records
     from kivuko.files import refuse_unwritable, write_text
@@ -46,7 +46,7 @@ def evaluate_emoji(
         console.print(f"note: {model} was not trained on {', '.join(unknown)}.")
     world = load_world(languages, cldr, font)
     with quiet():
-        teacher = load_teacher(about.teacher_source or DEFAULT_TEACHER)
+        teacher = teacher_of(about)
     with bars() as progress:
         task = progress.add_task("encoding pictures", total=len(world.images), figures="")
         gallery = emoji_gallery(bundle, world, progress=lambda done, _total: progress.update(task, completed=done))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.nn import functional as F
@@ -15,6 +15,9 @@ from kivuko.encoders.model_kind import model_kind
 from kivuko.encoders.token_batch import TokenBatch, masked_mean
 from kivuko.errors import CorruptFileError, KivukoError, MissingDependencyError, ModelError
 from kivuko.files import sha256_of
+
+if TYPE_CHECKING:
+    from kivuko.encoders.bundle import About
 
 DEFAULT_TEACHER = "sentence-transformers/all-MiniLM-L6-v2"
 _DEFAULT_NAMES = frozenset({DEFAULT_TEACHER, "all-MiniLM-L6-v2"})
@@ -171,6 +174,15 @@ def load_teacher(name: str | Path = DEFAULT_TEACHER, prompt: str | None = None) 
     # model would be another than the one that bundles and caches name.
     teacher.fingerprint = _fingerprint(model, prompt)
     return teacher
+
+
+def teacher_of(about: About) -> TextTeacher:
+    """Load the teacher that a bundle was taught by, with its prompt; all-MiniLM-L6-v2 where the bundle names none.
+
+    Raises:
+        ModelError, MissingDependencyError, CorruptFileError: see ``load_teacher``.
+    """
+    return load_teacher(about.teacher_source or DEFAULT_TEACHER, about.teacher_prompt or None)
 
 
 def _load(source: str, name: str) -> tuple[Any, type[TextTeacher]]:

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 
 from kivuko.encoders.bundle import About, encode_texts, load_bundle, quiet, read_about, untrained_copy
 from kivuko.encoders.model_kind import model_kind
-from kivuko.encoders.teacher import DEFAULT_TEACHER, TextTeacher, load_teacher
+from kivuko.encoders.teacher import TextTeacher, teacher_of
 from kivuko.errors import ModelError
 from kivuko.studies.evaluation import TEACHER, UNTRAINED, teacher_encoder
 
@@ -76,7 +76,7 @@ def load_encoders(path: Path, document_language: str) -> Encoders:
     if about is None:
         return _foreign(bundle, path.name)
     with quiet():
-        teacher = load_teacher(about.teacher_source or DEFAULT_TEACHER)
+        teacher = teacher_of(about)
     return _kivuko(bundle, path.name, about, teacher, document_language)
 
 

@@ -19,7 +19,7 @@ from kivuko.datasets.emoji import EmojiWorld
 from kivuko.datasets.emoji.world import Query
 from kivuko.edits import EditKind, code_switch
 from kivuko.encoders.bundle import About, encode_texts, quiet
-from kivuko.encoders.teacher import DEFAULT_TEACHER, load_teacher
+from kivuko.encoders.teacher import teacher_of
 from kivuko.errors import DataError
 from kivuko.studies.evaluation import teacher_encoder
 
@@ -92,9 +92,7 @@ class Victim:
     def encode_english(self) -> Callable[[Sequence[str]], Vectors]:
         """The English teacher's text side."""
         with quiet():
-            return teacher_encoder(
-                load_teacher(self.about.teacher_source or DEFAULT_TEACHER, self.about.teacher_prompt or None)
-            )
+            return teacher_encoder(teacher_of(self.about))
 
     def pixels(self, rows: Sequence[int]) -> Tensor:
         """Return pictures as the model sees them, float32 [n, 3, h, w]."""
