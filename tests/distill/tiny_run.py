@@ -6,6 +6,7 @@ python tiny_run.py finish FOLDER POINT... end each of them; prints, as JSON, the
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -58,6 +59,9 @@ class WordTeacher:
 
     def __init__(self) -> None:
         self.encoded: list[str] = []
+
+    def accelerated(self) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext()
 
     def encode_tokens(self, texts: list[str]) -> TokenBatch:
         """Encode texts, word by word; a text's vector is the mean of its words'."""

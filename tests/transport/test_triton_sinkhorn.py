@@ -1,13 +1,14 @@
-"""The Triton backend, held against the reference through Triton's interpreter.
+"""The Triton backend, held against the reference through Triton's interpreter, and on a GPU where there is one.
 
 The interpreter is chosen when Triton is imported, by an environment variable. So the checks below run in a process of
 their own, all of them in one: ``TRITON_INTERPRET=1 python tests/transport/test_triton_sinkhorn.py`` prints how each
-fared.
+fared; without the variable they run on the GPU.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 import traceback
@@ -15,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from transport_problems import ragged
 from triton_process import in_a_process, needs_triton
@@ -26,6 +28,7 @@ from kivuko.transport.scaling_sinkhorn import scaling_sinkhorn
 from kivuko.transport.settings import Settings, settings
 from kivuko.transport.solution import Solution, marginal_error
 
+DEVICE = "cuda" if torch.cuda.is_available() and os.environ.get("TRITON_INTERPRET") != "1" else "cpu"
 TIGHT = 1e-10
 SIZES = [(3, 4), (7, 5)]
 PENALTIES = (None, 0.5, (None, 0.3), (0.3, None))
@@ -39,7 +42,11 @@ def asked(regularization: float = 0.1, penalty: Any = None, tolerance: float = T
 
 def posed(sizes: list[tuple[int, int]], dtype: torch.dtype = torch.float64, seed: int = 0) -> Problem:
     batch = ragged(sizes, seed=seed, dtype=dtype)
-    return pose(*batch.arguments(), **batch.masks())
+    return here(pose(*batch.arguments(), **batch.masks()))
+
+
+def here(problem: Problem) -> Problem:
+    return Problem(*(part.to(DEVICE) for part in (problem.cost, problem.row_marginal, problem.col_marginal)))
 
 
 def skewed(dtype: torch.dtype = torch.float64) -> Problem:
@@ -47,7 +54,7 @@ def skewed(dtype: torch.dtype = torch.float64) -> Problem:
     row = torch.tensor([[0.0, 1e-8, 0.3, 0.7 - 1e-8], [0.25, 0.25, 0.25, 0.25], [0.0, 0.0, 1.0, 0.0]])
     col = torch.tensor([[1e-3, 0.0, 0.5, 0.0, 0.499], [0.9, 0.1, 0.0, 0.0, 0.0], [0.2, 0.2, 0.2, 0.2, 0.2]])
     cost = 2 * torch.rand(3, 4, 5, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    return pose(cost.to(dtype), row.to(dtype), col.to(dtype), row_mask=None, col_mask=None)
+    return here(pose(cost.to(dtype), row.to(dtype), col.to(dtype), row_mask=None, col_mask=None))
 
 
 def solved(problem: Problem, options: Settings) -> Solution:
@@ -107,7 +114,7 @@ def check_empty_problems_are_zero_and_do_not_disturb_the_rest() -> None:
     batch = ragged([(3, 4)] * 3, dtype=torch.float32)
     row_mask, col_mask = batch.row_mask.clone(), batch.col_mask.clone()
     row_mask[0], col_mask[2] = False, False
-    problem = pose(batch.cost, None, None, row_mask=row_mask, col_mask=col_mask, allow_empty=True)
+    problem = here(pose(batch.cost, None, None, row_mask=row_mask, col_mask=col_mask, allow_empty=True))
     solution = solved(problem, asked(tolerance=1e-5))
     assert solution.converged.all()
     assert (solution.coupling[[0, 2]] == 0).all()
@@ -162,7 +169,7 @@ def check_shapes_without_cells_work() -> None:
     from kivuko.transport.triton_adjoint import triton_adjoint
 
     for shape in ((0, 3, 4), (2, 0, 4), (2, 3, 0), (2, 0, 0)):
-        cost = torch.zeros(shape)
+        cost = torch.zeros(shape, device=DEVICE)
         problem = pose(cost, None, None, row_mask=None, col_mask=None, allow_empty=True)
         solution = solved(problem, asked())
         assert solution.coupling.shape == shape
@@ -184,7 +191,8 @@ def check_adjoint_equals_the_dense_solution() -> None:
         for problem in (posed([*SIZES, (6, 8)]), posed([(9, 2)]), skewed()):
             options = asked(0.05, penalty)
             coupling = log_sinkhorn(problem, options).coupling
-            gradient = torch.randn(coupling.shape, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+            generator = torch.Generator().manual_seed(2)
+            gradient = torch.randn(coupling.shape, generator=generator, dtype=torch.float64).to(DEVICE)
             x, y = triton_adjoint(coupling, coupling * gradient, options)
             dense_x, dense_y = adjoint(coupling, coupling * gradient, options)
             rows, cols = coupling.sum(2) > 0, coupling.sum(1) > 0
@@ -205,8 +213,8 @@ def check_adjoint_equals_the_dense_solution() -> None:
 def check_adjoint_of_a_plan_in_pieces_solves_the_system() -> None:
     from kivuko.transport.triton_adjoint import triton_adjoint
 
-    plan = torch.eye(4, dtype=torch.float64)[None] / 4
-    gradient = torch.randn(1, 4, 4, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    plan = torch.eye(4, dtype=torch.float64, device=DEVICE)[None] / 4
+    gradient = torch.randn(1, 4, 4, generator=torch.Generator().manual_seed(3), dtype=torch.float64).to(DEVICE)
     x, y = triton_adjoint(plan, plan * gradient, asked())
     torch.testing.assert_close(plan * (x[:, :, None] + y[:, None, :]), plan * gradient)
 
@@ -218,7 +226,7 @@ def check_gradient_through_the_plan_equals_finite_differences() -> None:
     problem, nudge = posed([(3, 4)]), 1e-4
 
     def direction(*shape: int) -> torch.Tensor:
-        return torch.randn(*shape, generator=generator, dtype=torch.float64)
+        return torch.randn(*shape, generator=generator, dtype=torch.float64).to(DEVICE)
 
     weight = direction(3, 4)
     for penalty in (None, 0.4):
@@ -265,7 +273,16 @@ def report(names: list[str]) -> dict[str, dict[str, Any]]:
 @needs_triton
 def test_every_check_passes_through_the_interpreter(tmp_path: Path) -> None:
     # One test, not one a check: test workers that each had some of them would each run them all.
-    told = in_a_process(__file__, tmp_path, TRITON_INTERPRET="1")
+    passes(in_a_process(__file__, tmp_path, TRITON_INTERPRET="1"))
+
+
+@needs_triton
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+def test_every_check_passes_on_a_gpu(tmp_path: Path) -> None:
+    passes(in_a_process(__file__, tmp_path))
+
+
+def passes(told: dict[str, Any]) -> None:
     assert set(told) == set(CHECKS)
     failed = [f"{name}: {result['failure']}" for name, result in told.items() if result["failure"]]
     assert not failed, "\n".join(failed)

@@ -61,7 +61,8 @@ def teacher_vectors(
     key = hashlib.sha256(json.dumps([2, teacher.fingerprint, distinct]).encode()).hexdigest()
     file = (cache or cache_folder() / "teacher") / f"{key[:24]}.safetensors"
     if not file.is_file():
-        found = _encode(teacher, distinct, progress)
+        with teacher.accelerated():
+            found = _encode(teacher, distinct, progress)
         with atomic_path(file) as temporary:
             save_file(found, temporary, metadata={"sha256": _digest(found)})
     return _read(file, {text: row for row, text in enumerate(distinct)})

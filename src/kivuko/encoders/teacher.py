@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.util
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,6 +58,18 @@ class TextTeacher:
         """Move the weights to another device and return the teacher itself."""
         self._model.to(device)
         return self
+
+    @contextlib.contextmanager
+    def accelerated(self) -> Iterator[None]:
+        """Within, the weights are on the fastest device that there is (a GPU); after, where they were before."""
+        from sentence_transformers.util import get_device_name
+
+        before = self._model.device
+        self._model.to(get_device_name())
+        try:
+            yield
+        finally:
+            self._model.to(before)
 
     @torch.no_grad()
     def encode_tokens(self, texts: list[str]) -> TokenBatch:
