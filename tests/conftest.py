@@ -9,11 +9,15 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from gpu import hide_gpu
+
 # Before any library that reads them is imported: a test must never reach for a model hub, and several test workers
 # must not fight over the cores.
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TRANSFORMERS_OFFLINE"] = "1"
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+hide_gpu()
 
 # On a developer's machine Hypothesis looks for new counterexamples every time; in continuous integration the examples
 # are fixed, so that a change is judged by what it changed.

@@ -16,11 +16,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pytest
 import torch
 from transport_problems import ragged
 from triton_process import in_a_process, needs_triton
 
+from gpu import environment_with_gpu, needs_gpu
 from kivuko.transport.gradient import adjoint
 from kivuko.transport.log_sinkhorn import log_sinkhorn
 from kivuko.transport.problem import Problem, pose
@@ -277,9 +277,9 @@ def test_every_check_passes_through_the_interpreter(tmp_path: Path) -> None:
 
 
 @needs_triton
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+@needs_gpu
 def test_every_check_passes_on_a_gpu(tmp_path: Path) -> None:
-    passes(in_a_process(__file__, tmp_path))
+    passes(in_a_process(__file__, tmp_path, environment_with_gpu()))
 
 
 def passes(told: dict[str, Any]) -> None:

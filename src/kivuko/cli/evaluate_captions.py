@@ -45,6 +45,7 @@ def evaluate_captions(
     from kivuko.cli.progress import out as screen
     from kivuko.datasets.captions import EVERY_CAPTION, FIRST_CAPTION, choose_languages, open_caption_set
     from kivuko.encoders.bundle import has_images, load_bundle, read_about
+    from kivuko.encoders.device import fastest_device
     from kivuko.errors import ModelError
     from kivuko.evaluation import write_records
     from kivuko.files import refuse_unwritable
@@ -55,7 +56,7 @@ def evaluate_captions(
     caption_set = open_caption_set(spec, split=options.split, language=only)
     chosen = choose_languages(caption_set, languages)
     caption_set = without_missing(caption_set, options.skip_missing)
-    bundle, about = load_bundle(model), read_about(model)
+    bundle, about = load_bundle(model).to(fastest_device()), read_about(model)
     if not has_images(bundle):
         raise ModelError(f"{model}: encodes text only, so it cannot search pictures. Distil it with an image tower.")
     which = FIRST_CAPTION if options.first_only else EVERY_CAPTION

@@ -27,6 +27,7 @@ def evaluate_emoji(
     from kivuko.cli.progress import out as screen
     from kivuko.distill.recipe import load_recipe, shipped_recipes
     from kivuko.encoders.bundle import has_images, load_bundle, quiet, read_about
+    from kivuko.encoders.device import fastest_device
     from kivuko.encoders.teacher import teacher_of
     from kivuko.errors import ModelError
     from kivuko.evaluation import write_records
@@ -36,7 +37,7 @@ def evaluate_emoji(
     from kivuko.report.tables import ceiling_line, comparison_table, results_table
     from kivuko.studies.evaluation import Results
 
-    bundle, about = load_bundle(model), read_about(model)
+    bundle, about = load_bundle(model).to(fastest_device()), read_about(model)
     if about is None:
         raise ModelError(f"{model}: has no kivuko.json, so its teacher is unknown. Evaluate a model made by Kivuko.")
     if not has_images(bundle):

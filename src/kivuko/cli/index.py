@@ -89,6 +89,7 @@ def command(
     from kivuko.cli.progress import bars
     from kivuko.cli.progress import out as screen
     from kivuko.encoders.bundle import load_bundle
+    from kivuko.encoders.device import fastest_device
     from kivuko.files import refuse_unwritable
     from kivuko.gallery.decoding import Limits
     from kivuko.gallery.encoding import TowerEncoder
@@ -98,7 +99,7 @@ def command(
         refuse_unwritable(list_skipped)
     sources = _sources(source, dataset, cldr, font)
     # A tower may be stored in half precision, in which its pixels are not.
-    encoder = TowerEncoder(load_bundle(model).float())
+    encoder = TowerEncoder(load_bundle(model).float().to(fastest_device()))
     limits = Limits(pixels=max_pixels) if max_pixels else Limits()
     options = IndexOptions(workers, storage, limits, rebuild)  # type: ignore[arg-type]
     began = time.monotonic()

@@ -55,6 +55,9 @@ def distill(
 ) -> Outcome:
     """Train ``student`` in place and leave it with the weights that scored best on the validation split.
 
+    It trains on a GPU where there is one, in bfloat16 where that can, and is then back where it was. On a GPU the same
+    seed gives nearly the same weights, not the same bits: sums there are taken in no fixed order.
+
     Args:
         student: a torch module with ``encode_tokens`` (see encoders.student).
         bitext: training pairs; every English sentence must be in ``vectors``.
@@ -76,7 +79,7 @@ def distill(
         _fingerprint(student, bitext, vectors, recipe, validation, seed),
         time.monotonic(),
     )
-    accelerator = Accelerator(mixed_precision=_precision())
+    accelerator, home = Accelerator(mixed_precision=_precision()), next(student.parameters()).device
     peak = schedule.learning_rate * student.rate_factor
     objective = recipe.objective(vectors.mean)
     learned = objective.learned().to(accelerator.device)
@@ -117,7 +120,7 @@ def distill(
             if checkpoints:
                 own = {_OWN + key: value for key, value in learned.state_dict().items()}
                 save_checkpoint(checkpoints, run, at, student.state_dict() | own, best, optimizer)
-    student.load_state_dict(best)
+    student.to(home).load_state_dict(best)
     student.eval()
     return Outcome(at.best_step, at.best_score, at.history, time.monotonic() - started)
 

@@ -13,6 +13,7 @@ import torch
 from torch.nn import functional as F
 
 from kivuko.encoders.clip import is_clip, load_clip, take_apart
+from kivuko.encoders.device import fastest_device
 from kivuko.encoders.model_kind import model_kind
 from kivuko.encoders.token_batch import TokenBatch, masked_mean
 from kivuko.errors import CorruptFileError, KivukoError, MissingDependencyError, ModelError
@@ -62,10 +63,8 @@ class TextTeacher:
     @contextlib.contextmanager
     def accelerated(self) -> Iterator[None]:
         """Within, the weights are on the fastest device that there is (a GPU); after, where they were before."""
-        from sentence_transformers.util import get_device_name
-
         before = self._model.device
-        self._model.to(get_device_name())
+        self._model.to(fastest_device())
         try:
             yield
         finally:

@@ -106,7 +106,10 @@ class TowerEncoder:
         self._model.eval()
         with torch.inference_mode():
             for places in by_shape.values():
-                features = dict(self._constant)
+                features = {
+                    name: value.to(self._model.device) if isinstance(value, torch.Tensor) else value
+                    for name, value in self._constant.items()
+                }
                 for name in prepared[places[0]]:
                     stacked = np.concatenate([prepared[place][name] for place in places])
                     features[name] = torch.from_numpy(stacked).to(self._model.device)

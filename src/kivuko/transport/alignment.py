@@ -19,7 +19,8 @@ from kivuko.transport.settings import Settings, settings
 from kivuko.transport.sinkhorn import is_installed
 from kivuko.transport.solve import solve
 
-_CHUNK = 64  # pairs solved together where each must be padded to the longest
+# Pairs solved together, each padded to the longest: on a GPU each call costs more than the padding of many pairs.
+_CHUNK, _CHUNK_OF_A_GPU = 64, 1024
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,7 +140,8 @@ def _alike_in_length(first: torch.Tensor, second: torch.Tensor) -> Iterator[torc
     """Yield the pairs that have tokens on both sides, in chunks of like length."""
     order = torch.argsort(first + second, stable=True)
     order = order[(first[order] > 0) & (second[order] > 0)]
-    yield from itertools.chain(order.split(_CHUNK) if len(order) else ())
+    size = _CHUNK if order.device.type == "cpu" else _CHUNK_OF_A_GPU
+    yield from itertools.chain(order.split(size) if len(order) else ())
 
 
 def _places(lists: TokenLists, texts: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

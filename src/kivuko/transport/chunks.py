@@ -11,8 +11,8 @@ from kivuko.transport.settings import Settings
 from kivuko.transport.sinkhorn import Solver
 from kivuko.transport.solution import Figures, Solution, zero_solution
 
-# Cells solved together. Below it, parts would cost more in calls than they spare in memory.
-_CELLS = 1 << 17
+# Cells solved together. Below it, parts would cost more in calls than they spare in memory: a GPU's cost a millisecond.
+_CELLS, _CELLS_OF_A_GPU = 1 << 17, 1 << 24
 # Parts of a very large batch: solvers need up to some ten times the cost of the part that they work on.
 _PARTS = 8
 _SOLVED = ("coupling", "marginal_error", "iterations", "converged", "row_potential", "col_potential")
@@ -44,6 +44,7 @@ def solve_in_chunks(problem: Problem, settings: Settings, solver: Solver, regula
 
 def _parts(problem: Problem) -> Iterator[slice]:
     batch, cells = len(problem.cost), max(1, problem.cost[:1].numel())
-    size = max(_CELLS // cells, -(-batch // _PARTS), 1)
+    together = _CELLS if problem.cost.device.type == "cpu" else _CELLS_OF_A_GPU
+    size = max(together // cells, -(-batch // _PARTS), 1)
     for first in range(0, batch, size):
         yield slice(first, min(batch, first + size))

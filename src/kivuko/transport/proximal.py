@@ -32,7 +32,7 @@ def proximal(problem: Problem, settings: Settings) -> Solution:
     counts Sinkhorn iterations over all steps.
     """
     solution = zero_solution(problem)
-    sinkhorn = sinkhorn_backend("auto", problem.cost.device).solver
+    sinkhorn = sinkhorn_backend("auto", problem.cost.device, potentials=True).solver
     index = problem.row_marginal.any(dim=1).nonzero()[:, 0]  # empty problems are solved by zero
     weight = settings.regularization
     finest = float(problem.largest_cost().max()) * torch.finfo(problem.cost.dtype).eps if len(index) else 0.0

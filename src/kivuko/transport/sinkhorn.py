@@ -57,17 +57,18 @@ _DEVICE = {"numba": "cpu", "triton": "cuda"}
 _INSTALL = {"numba": "pip install 'kivuko[fast]'", "triton": "pip install triton"}
 
 
-def sinkhorn_backend(name: str, device: torch.device) -> Backend:
-    """Return the solver of a backend, or for "auto" of numba on a CPU where it is installed, else of torch.
+def sinkhorn_backend(name: str, device: torch.device, *, potentials: bool = False) -> Backend:
+    """Return the solver of a backend; for "auto" numba's on a CPU and Triton's on CUDA where installed, else torch's.
 
-    "auto" leaves Triton's kernel aside as long as that has not run on a GPU.
+    Args:
+        potentials: "auto" must choose one that returns the potentials, which Triton's does not.
 
     Raises:
         UsageError: the backend does not run on that device.
         MissingDependencyError: its package is not installed.
     """
     if name == "auto":
-        return BACKENDS["numba" if device.type == "cpu" and is_installed("numba") else "torch"]()
+        return BACKENDS[next(iter(_fit(device, potentials)), "torch")]()
     if name in _DEVICE and device.type != _DEVICE[name]:
         raise UsageError(
             f"backend {name!r} runs on {_DEVICE[name]} and cost is on {device}: move it, or leave backend out"
@@ -75,6 +76,15 @@ def sinkhorn_backend(name: str, device: torch.device) -> Backend:
     if name in _DEVICE and not is_installed(name):
         raise MissingDependencyError(f"backend {name!r} is not installed. Run: {_INSTALL[name]}")
     return BACKENDS[name]()
+
+
+def _fit(device: torch.device, potentials: bool) -> list[str]:
+    """Return the compiled backends that run on a device and are installed."""
+    return [
+        name
+        for name, place in _DEVICE.items()
+        if place == device.type and not (potentials and name == "triton") and is_installed(name)
+    ]
 
 
 @functools.cache

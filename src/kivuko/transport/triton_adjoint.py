@@ -138,7 +138,7 @@ def conjugate_gradients(plan, row_weight, per_row, per_col, right, shortfall, ra
     return x, taken
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["n", "m", "quads", "limit"])
 def _adjoint_kernel(
     plan_ptr, weighted_ptr, x_ptr, y_ptr, n, m, quads, row_stiffness: tl.float64, col_stiffness: tl.float64,
     shortfall: tl.float64, limit, BALANCED: tl.constexpr, ROWS: tl.constexpr, COLS: tl.constexpr,

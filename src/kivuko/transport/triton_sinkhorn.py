@@ -134,7 +134,8 @@ def _start(cost, a, b, log_a, log_b, regularization, max_iterations, BALANCED: t
     return tl.where(live, log_plan, float("-inf")), halvings
 
 
-@triton.jit
+# Not a kernel for each size: they are as fast without, and training would stop to compile some fifty of them.
+@triton.jit(do_not_specialize=["n", "m", "quads", "max_iterations"])
 def _sinkhorn_kernel(
     cost_ptr, row_ptr, col_ptr, plan_ptr, error_ptr, spent_ptr, n, m, quads, regularization: tl.float64,
     row_pull: tl.float64, col_pull: tl.float64, tolerance: tl.float64, max_iterations,
