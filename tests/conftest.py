@@ -7,9 +7,11 @@ from html import escape
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from hypothesis import settings
 
 from gpu import hide_gpu
+from once import shared_folder
 
 # Before any library that reads them is imported: a test must never reach for a model hub, and several test workers
 # must not fight over the cores.
@@ -84,7 +86,7 @@ TINY_TEST_CONCEPTS, TINY_VALIDATION_CONCEPTS = 8, 6
 def _nothing_of_the_user(tmp_path_factory):
     """Keep Kivuko's cache in a folder of this test run, and ignore the user's own settings."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("KIVUKO_CACHE", str(tmp_path_factory.mktemp("kivuko-cache")))
+        patch.setenv("KIVUKO_CACHE", str(shared_folder(tmp_path_factory) / "kivuko-cache"))
         for name in ("KIVUKO_CLDR", "KIVUKO_FONT", "XDG_CACHE_HOME"):
             patch.delenv(name, raising=False)
         yield
@@ -149,4 +151,5 @@ def real_world(tmp_path_factory):
     """The emoji world as it ships, from the system's CLDR and font (some seconds, once)."""
     from kivuko.datasets.emoji import emoji_world
 
-    return emoji_world(["sw", "fil", "mr"], cache=tmp_path_factory.mktemp("real-world"))
+    with FileLock(shared_folder(tmp_path_factory) / "real-world.lock"):
+        return emoji_world(["sw", "fil", "mr"])

@@ -54,7 +54,7 @@ def check_gradients_equal_the_cpus() -> None:
     for gradient, backend in itertools.product(("envelope", "implicit"), ("auto", "torch", "triton")):
         found = []
         for device in ("cpu", "cuda"):
-            leaf = cost.to(device).requires_grad_()
+            leaf = cost.detach().to(device, copy=True).requires_grad_()
             plan = solve(
                 leaf, row_mask=rows.to(device), col_mask=cols.to(device), gradient=gradient, tolerance=1e-6,
                 max_iterations=20_000, backend=backend if device == "cuda" else "auto",

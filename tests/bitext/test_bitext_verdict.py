@@ -40,6 +40,10 @@ def test_few_pairs(count: int, level: str) -> None:
     assert verdict.findings == [f"only {count} usable pairs"]
 
 
+def test_a_single_pair_is_no_plural() -> None:
+    assert judge_bitext(account(good(1))).findings == ["only 1 usable pair"]
+
+
 @pytest.mark.parametrize(
     ("bad", "level"), [(50, "usable"), (200, "with care"), (1000, "with care"), (7000, "not usable")]
 )

@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from kivuko.distill.recipe import parse_recipe
 from kivuko.encoders.bundle import read_about
 from kivuko.errors import UsageError
+from kivuko.files import cache_folder
 
 QUICK = ("--steps", "5", "--vocabulary-size", "300")
 
@@ -30,9 +31,8 @@ def place(tmp_path_factory):
 
 
 @pytest.fixture
-def kivuko(monkeypatch, run_here, place):
+def kivuko(run_here):
     """Run a command in this process: (exit status, standard output, standard error)."""
-    monkeypatch.setenv("KIVUKO_CACHE", str(place / "cache"))
     return run_here
 
 
@@ -223,23 +223,24 @@ def test_a_study_takes_recipe_files(kivuko, tmp_path):
     assert any(line.startswith("mine ") for line in out.splitlines())
 
 
-def test_damaged_caches_are_named(kivuko, model, place, tmp_path, monkeypatch):
+def test_damaged_caches_are_named(kivuko, model, real_world, tmp_path, monkeypatch):
+    # The real world is drawn; what other workers draw meanwhile may go while it is copied.
+    shutil.copytree(cache_folder() / "emoji", tmp_path / "cache" / "emoji", ignore=shutil.ignore_patterns(".*.tmp"))
+    monkeypatch.setenv("KIVUKO_CACHE", str(tmp_path / "cache"))
     assert kivuko("search", str(model), "paka", "-k", "1")[0] == 0
-    shutil.copytree(place / "cache", tmp_path / "cache")
-    monkeypatch.setenv("KIVUKO_CACHE", str(tmp_path / "cache"))  # after ``kivuko`` has set its own
     for file in (tmp_path / "cache" / "gallery").iterdir():
         content = bytearray(file.read_bytes())
         content[len(content) // 2] ^= 1
         file.write_bytes(content)
     refused(kivuko("search", str(model), "paka"), "gallery", "Delete this file")
-    world = next((tmp_path / "cache" / "emoji").glob("world-*"))
-    (world / "manifest.json").write_text('{"format": 1, "sha256": {}}')
+    for world in (tmp_path / "cache" / "emoji").glob("world-*"):
+        (world / "manifest.json").write_text('{"format": 1, "sha256": {}}')
     refused(kivuko("data", "emoji", "--languages", "sw"), "manifest.json", "Delete the folder")
 
 
-def test_a_reader_that_leaves_and_a_terminal_without_the_letters(model, place):
+def test_a_reader_that_leaves_and_a_terminal_without_the_letters(model):
     start = [sys.executable, "-c", "from kivuko.cli import main; main()"]
-    own = {**os.environ, "KIVUKO_CACHE": str(place / "cache")}
+    own = {**os.environ}
     gone, writing = os.pipe()
     os.close(gone)
     done = subprocess.run([*start, "data", "emoji", "--list"], stdout=writing, stderr=subprocess.PIPE, env=own)

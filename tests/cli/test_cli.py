@@ -16,31 +16,28 @@ from PIL import Image
 
 from kivuko.cli.main import COMMANDS
 from kivuko.evaluation import read_per_query, read_records
-
-
-@pytest.fixture(scope="session")
-def shared_cache(tmp_path_factory):
-    return tmp_path_factory.mktemp("cli-cache")
+from once import made_once
 
 
 @pytest.fixture
-def kivuko(monkeypatch, run_here, shared_cache):
+def kivuko(run_here):
     """Run a command in this process: (exit status, standard output, standard error)."""
-    monkeypatch.setenv("KIVUKO_CACHE", str(shared_cache))
     return run_here
 
 
 @pytest.fixture(scope="session")
-def demo(tmp_path_factory, shared_cache):
+def demo(tmp_path_factory):
     """One real run of the demo, in a process of its own, with few steps and two languages."""
-    out = tmp_path_factory.mktemp("demo") / "out"
-    command = [sys.executable, "-c", "from kivuko.cli import main; main()"]
-    words = ["demo", "--out", str(out), "--languages", "sw", "de", "--steps", "60"]
-    done = subprocess.run(
-        [*command, *words], capture_output=True, text=True, env={**os.environ, "KIVUKO_CACHE": str(shared_cache)}
-    )
-    assert done.returncode == 0, done.stderr
-    return out, done.stdout
+
+    def run(folder):
+        command = [sys.executable, "-c", "from kivuko.cli import main; main()"]
+        words = ["demo", "--out", str(folder / "out"), "--languages", "sw", "de", "--steps", "60"]
+        done = subprocess.run([*command, *words], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    folder, printed = made_once(tmp_path_factory, "demo", run)
+    return folder / "out", printed
 
 
 def refused(result: tuple[int, str, str], *told: str) -> None:

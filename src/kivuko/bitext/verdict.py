@@ -68,7 +68,8 @@ def _against_size(account: Account) -> list[tuple[int, str, str]]:
     kept = account.kept / account.seen if account.seen else 0.0
     if account.kept < FEW:
         grave = 2 if account.kept < TOO_FEW else 1
-        found.append((grave, f"only {account.kept:,} usable pairs", f"find more bitext: {FEW:,} pairs teach a little"))
+        pairs = "1 usable pair" if account.kept == 1 else f"{account.kept:,} usable pairs"
+        found.append((grave, f"only {pairs}", f"find more bitext: {FEW:,} pairs teach a little"))
     if account.seen and kept < _LITTLE_KEPT:
         grave = 2 if kept < _HARDLY_KEPT else 1
         found.append((grave, f"only {kept:.0%} of what was read is usable", ""))

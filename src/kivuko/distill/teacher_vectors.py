@@ -75,10 +75,11 @@ def _encode(teacher: TextTeacher, sentences: list[str], progress: Progress | Non
     pooled = torch.zeros(len(sentences), teacher.dim)
     for start in range(0, len(order), _BATCH):
         rows = order[start : start + _BATCH]
-        batch = teacher.encode_tokens([sentences[row] for row in rows]).to("cpu")
-        pooled[rows] = batch.pooled
-        for place, row in enumerate(rows):
-            tokens[row] = batch.tokens[place][batch.mask[place]].half()
+        batch = teacher.encode_tokens([sentences[row] for row in rows])
+        pooled[rows] = batch.pooled.to("cpu")
+        content = batch.content().half().to("cpu")  # from a GPU, half of what it holds and nothing of the padding
+        for row, own in zip(rows, content.split(batch.mask.sum(1).tolist()), strict=True):
+            tokens[row] = own
         if progress:
             progress(start + len(rows), len(order))
     lengths = torch.tensor([0, *(len(one) for one in tokens)])

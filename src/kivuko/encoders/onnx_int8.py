@@ -26,12 +26,19 @@ def quantize_graph(graph: Path, out: Path) -> None:
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     loaded = onnx.load(str(graph), load_external_data=False)
-    with _quiet():
-        quantize_dynamic(
-            str(graph), str(out), per_channel=True, reduce_range=True, weight_type=QuantType.QInt8,
-            nodes_to_exclude=_small_tables(loaded),
-            use_external_data_format=graph.with_name(f"{graph.name}.data").is_file(),
-        )  # fmt: skip
+    small = _small_tables(loaded)
+    # Sizes that the exporter noted down; the quantizer infers them again, and stops where an exporter's are wrong.
+    del loaded.graph.value_info[:]
+    bare = graph.with_name(f"bare-{graph.name}")  # beside the weights, which it names by their place
+    onnx.save(loaded, str(bare))
+    try:
+        with _quiet():
+            quantize_dynamic(
+                str(bare), str(out), per_channel=True, reduce_range=True, weight_type=QuantType.QInt8,
+                nodes_to_exclude=small, use_external_data_format=graph.with_name(f"{graph.name}.data").is_file(),
+            )  # fmt: skip
+    finally:
+        bare.unlink()
 
 
 def _small_tables(model: Any) -> list[str]:

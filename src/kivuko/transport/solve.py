@@ -90,9 +90,8 @@ def solve(
         marginal_penalty: weight of the KL penalties, > 0, in the unit of the cost; a pair sets (rows, columns) apart.
             None, also within the pair: the marginal must hold. Sinkhorn methods only.
         method: one of ``METHODS``.
-        backend: what ``sinkhorn`` runs on: "numba" (CPU), "torch" (any), "triton" (CUDA; tested through Triton's
-            interpreter, not yet run on a GPU), or "auto": numba where it is installed and fits the device, else
-            torch. The other methods have one backend.
+        backend: what ``sinkhorn`` runs on: "numba" (CPU), "torch" (any), "triton" (CUDA), or "auto": numba on a
+            CPU and Triton on CUDA where they are installed, else torch. The other methods have one backend.
         gradient: "none": no field carries a gradient. "envelope": ``transport_cost`` and ``value`` do, along the
             cost, with the plan held fixed (OPTICAL's; exact for ``value``). "implicit": so do ``coupling`` and
             ``entropy``, through the plan, along the cost and the given marginals (Sinkhorn methods only).

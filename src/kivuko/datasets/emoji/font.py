@@ -48,8 +48,8 @@ class EmojiFont:
     def __init__(self, path: Path) -> None:
         if not features.check("raqm"):
             raise MissingDependencyError(
-                "Pillow was built without raqm, which joins emoji sequences: run "
-                "'pip install --force-reinstall pillow'."
+                "Pillow finds no raqm, which joins emoji sequences; its wheels bring raqm but not the library that "
+                "raqm reads text with: run 'apt-get install libfribidi0'."
             )
         try:
             self._font = ImageFont.truetype(str(path), GLYPH_SIZE, layout_engine=ImageFont.Layout.RAQM)
