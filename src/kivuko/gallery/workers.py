@@ -63,6 +63,10 @@ def _serve(pipe: Connection, prepare: Prepare, limits: Limits) -> None:
     """Answer questions until the pipe closes: the whole life of a worker."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process closes the pipe
     _hush()
+    if hasattr(os, "nice"):
+        # The process that encodes comes first: its threads wait for the slowest of them at every layer, and workers
+        # that share their cores made indexing a fifth slower. They have its pauses, and all cores when it waits.
+        os.nice(10)
     torch = sys.modules.get("torch")
     if torch is not None:  # the tower's preparation brought it
         torch.set_num_threads(1)
