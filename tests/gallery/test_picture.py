@@ -142,4 +142,6 @@ def test_thumbnails_are_small_and_keep_proportions():
     small = Image.open(io.BytesIO(thumbnail(picture(1, (1000, 500)))))
     assert small.size == (256, 128)
     assert Image.open(io.BytesIO(thumbnail(picture(1, (2000, 2))))).size == (256, 1)
-    assert Image.open(io.BytesIO(thumbnail(picture(1, (30, 20))))).size == (30, 20)
+    for size in ((30, 20), (384, 300)):  # to scale what is hardly larger is not worth the time
+        assert Image.open(io.BytesIO(thumbnail(picture(1, size)))).size == size
+    assert Image.open(io.BytesIO(thumbnail(picture(1, (385, 300))))).size == (256, 199)

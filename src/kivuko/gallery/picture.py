@@ -17,6 +17,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 MOST_PIXELS = 178_956_970  # what Pillow itself refuses; a picture of 13,377 x 13,377
 MOST_BYTES = 512 << 20
 THUMBNAIL_SIDE = 256
+_LARGER_THUMBNAIL = 384  # to scale what is hardly larger took twice as long as to decode it
 _NOT_READ = frozenset(("EPS", "WMF", "BUFR", "GRIB", "HDF5", "MPEG"))  # run a program, or known by name only
 _HEIF_BRANDS = frozenset((b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"))
 _AVIF_BRANDS = frozenset((b"avif", b"avis"))
@@ -121,9 +122,9 @@ def as_rgb(image: Image.Image) -> Image.Image:
 
 
 def thumbnail(image: Image.Image, side: int = THUMBNAIL_SIDE) -> bytes:
-    """Return an RGB picture as a JPEG whose sides are at most ``side`` pixels."""
+    """Return an RGB picture as a JPEG: scaled down to ``side`` pixels at most, or as it is where it has up to 384."""
     small = image
-    if max(image.size) > side:
+    if max(image.size) > max(side, _LARGER_THUMBNAIL):
         scale = side / max(image.size)
         size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
         small = image.resize(size, Image.Resampling.BILINEAR, reducing_gap=1.5)

@@ -34,7 +34,7 @@ def picture_routes(service: SearchService) -> APIRouter:
         return pictures(service, await service.like(id, k), began)
 
     @routes.get(
-        "/{id}/thumbnail", summary="The picture, at most 256 pixels wide and high", response_class=Response,
+        "/{id}/thumbnail", summary="The picture, at most 384 pixels wide and high", response_class=Response,
         responses={
             200: {"content": {"image/jpeg": _BYTES, "image/webp": _BYTES}, "description": "The picture."},
             304: {"description": "As it was when it was asked for last."},
