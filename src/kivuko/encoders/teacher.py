@@ -60,15 +60,9 @@ class TextTeacher:
         self._model.to(device)
         return self
 
-    @contextlib.contextmanager
-    def accelerated(self) -> Iterator[None]:
+    def accelerated(self) -> contextlib.AbstractContextManager[None]:
         """Within, the weights are on the fastest device that there is (a GPU); after, where they were before."""
-        before = self._model.device
-        self._model.to(fastest_device())
-        try:
-            yield
-        finally:
-            self._model.to(before)
+        return _on_fastest_device(self._model)
 
     @torch.no_grad()
     def encode_tokens(self, texts: list[str]) -> TokenBatch:
@@ -211,6 +205,16 @@ def _load(source: str, name: str) -> tuple[Any, type[TextTeacher]]:
     if is_clip(config):  # saved by sentence-transformers, as clip-ViT-B-32 is
         return take_apart(model[0].model, model[0].processor, name).text, ClipTeacher
     return model, TextTeacher
+
+
+@contextlib.contextmanager
+def _on_fastest_device(model: Any) -> Iterator[None]:
+    before = model.device
+    model.to(fastest_device())
+    try:
+        yield
+    finally:
+        model.to(before)
 
 
 def _packaged_minilm() -> Path | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Callable, Sequence
@@ -71,6 +72,10 @@ class KnownTeacher(TextTeacher):
     def model(self) -> Any:
         """The SentenceTransformer itself, loaded if need be."""
         return self._whole().model
+
+    def accelerated(self) -> contextlib.AbstractContextManager[None]:
+        """Within, nothing is otherwise: what is known needs no device, and several workers would fight over one."""
+        return contextlib.nullcontext()
 
     def encode_tokens(self, texts: list[str]) -> TokenBatch:
         """See TextTeacher; tokens of known texts are rounded to half precision, as training has them."""
