@@ -25,6 +25,7 @@ from kivuko.files import write_text
 from kivuko.gallery.encoding import TowerEncoder
 from kivuko.gallery.indexing import IndexOptions, build_gallery
 from kivuko.gallery.sources import FolderSource
+from kivuko.gallery.workers import share_cores
 
 RESULTS = Path(__file__).parent / "results"
 BAR = 1.25
@@ -33,6 +34,7 @@ SIZE, SMALL = (320, 240), (64, 48)
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the benchmark as the command line asks for it."""
+    share_cores()  # as ``kivuko index`` does before it imports torch
     parser = argparse.ArgumentParser(prog="benchmarks.indexing", description=__doc__.splitlines()[0])
     parser.add_argument("--pictures", type=int, default=5000, help="to be timed, JPEG of 320 x 240")
     parser.add_argument("--rounds", type=int, default=3, help="of raw work and indexing in turn")

@@ -83,8 +83,9 @@ def command(
     assert out is not None
     import json
 
-    from kivuko.gallery.workers import start_fork_server
+    from kivuko.gallery.workers import share_cores, start_fork_server
 
+    share_cores()
     start_fork_server("torch", "transformers.image_processing_utils")  # imports while this process does the same
     from kivuko.cli.progress import bars
     from kivuko.cli.progress import out as screen
