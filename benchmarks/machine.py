@@ -9,13 +9,13 @@ import time
 from pathlib import Path
 from typing import Any
 
-import torch
-
 PACKAGES = ("torch", "numpy", "numba", "POT", "ott-jax", "jax", "jaxlib", "geomloss")
 
 
 def describe_machine() -> dict[str, Any]:
     """Return processor, cores, memory, system and the versions of the packages that take part."""
+    import torch  # not before a benchmark has said how its threads wait
+
     return {
         "processor": _processor(),
         "cores": usable_cores(),
