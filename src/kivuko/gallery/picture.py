@@ -17,7 +17,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 MOST_PIXELS = 178_956_970  # what Pillow itself refuses; a picture of 13,377 x 13,377
 MOST_BYTES = 512 << 20
 THUMBNAIL_SIDE = 256
-_LARGER_THUMBNAIL = 384  # to scale what is hardly larger took twice as long as to decode it
+_LARGER_THUMBNAIL = 384  # to scale what is hardly larger takes longer than to decode it
 _NOT_READ = frozenset(("EPS", "WMF", "BUFR", "GRIB", "HDF5", "MPEG"))  # run a program, or known by name only
 _HEIF_BRANDS = frozenset((b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"))
 _AVIF_BRANDS = frozenset((b"avif", b"avis"))

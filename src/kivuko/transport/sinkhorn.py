@@ -68,7 +68,9 @@ def sinkhorn_backend(name: str, device: torch.device, *, potentials: bool = Fals
         MissingDependencyError: its package is not installed.
     """
     if name == "auto":
-        return BACKENDS[next(iter(_fit(device, potentials)), "torch")]()
+        compiled = {"cpu": "numba", "cuda": "triton"}.get(device.type, "torch")
+        usable = compiled == "torch" or (is_installed(compiled) and not (potentials and compiled == "triton"))
+        return BACKENDS[compiled if usable else "torch"]()
     if name in _DEVICE and device.type != _DEVICE[name]:
         raise UsageError(
             f"backend {name!r} runs on {_DEVICE[name]} and cost is on {device}: move it, or leave backend out"
@@ -76,15 +78,6 @@ def sinkhorn_backend(name: str, device: torch.device, *, potentials: bool = Fals
     if name in _DEVICE and not is_installed(name):
         raise MissingDependencyError(f"backend {name!r} is not installed. Run: {_INSTALL[name]}")
     return BACKENDS[name]()
-
-
-def _fit(device: torch.device, potentials: bool) -> list[str]:
-    """Return the compiled backends that run on a device and are installed."""
-    return [
-        name
-        for name, place in _DEVICE.items()
-        if place == device.type and not (potentials and name == "triton") and is_installed(name)
-    ]
 
 
 @functools.cache

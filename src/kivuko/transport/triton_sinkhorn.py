@@ -134,7 +134,7 @@ def _start(cost, a, b, log_a, log_b, regularization, max_iterations, BALANCED: t
     return tl.where(live, log_plan, float("-inf")), halvings
 
 
-# Not a kernel for each size: they are as fast without, and training would stop to compile some fifty of them.
+# One kernel for all sizes that share a tile: it is as fast, and training does not stop to compile others.
 @triton.jit(do_not_specialize=["n", "m", "quads", "max_iterations"])
 def _sinkhorn_kernel(
     cost_ptr, row_ptr, col_ptr, plan_ptr, error_ptr, spent_ptr, n, m, quads, regularization: tl.float64,
