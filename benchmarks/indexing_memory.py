@@ -10,6 +10,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from benchmarks.process_tree import process_tree
+
 _ROOT = Path(__file__).parent.parent
 _EVERY = 0.25  # seconds between two looks
 
@@ -33,17 +35,8 @@ def measure_memory(photos: Path, gallery: Path, tower: Path, workers: int) -> di
 
 def _tree(root: int) -> int:
     """Return the bytes that a process and all its descendants hold now."""
-    children: dict[int, list[int]] = {}
-    for place in Path("/proc").glob("[0-9]*"):
-        try:
-            parent = int((place / "stat").read_text().rpartition(")")[2].split()[1])
-        except (OSError, ValueError, IndexError):
-            continue
-        children.setdefault(parent, []).append(int(place.name))
-    total, waiting = 0, [root]
-    while waiting:
-        number = waiting.pop()
-        waiting += children.get(number, [])
+    total = 0
+    for number in process_tree(root):
         try:
             lines = Path(f"/proc/{number}/smaps_rollup").read_text().splitlines()
         except OSError:

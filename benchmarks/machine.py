@@ -9,6 +9,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from benchmarks.process_tree import seconds_of_tree
+
 PACKAGES = ("torch", "numpy", "numba", "POT", "ott-jax", "jax", "jaxlib", "geomloss")
 
 
@@ -29,19 +31,19 @@ def describe_machine() -> dict[str, Any]:
 
 
 class Interference:
-    """How much of the machine other processes took while this one and its children were timed.
+    """How much of the machine other processes took while this one and those it started were timed.
 
     Timings are only as good as this is small: threads that wait for one another wait for the slowest.
     """
 
     def __init__(self) -> None:
-        self._busy, self._own, self._clock = _busy_seconds(), _own_seconds(), time.perf_counter()
+        self._busy, self._own, self._clock = _busy_seconds(), seconds_of_tree(os.getpid()), time.perf_counter()
 
     def share(self) -> float | None:
         """Return the share of all cores' time that others took since this was made, None where it is not known."""
         if self._busy is None or (busy := _busy_seconds()) is None:
             return None
-        others = busy - self._busy - (_own_seconds() - self._own)
+        others = busy - self._busy - (seconds_of_tree(os.getpid()) - self._own)
         return max(0.0, others) / ((time.perf_counter() - self._clock) * (os.cpu_count() or 1))
 
 
@@ -53,11 +55,6 @@ def _busy_seconds() -> float | None:
         return None
     idle, waiting = ticks[3:5]
     return (sum(ticks) - idle - waiting) / os.sysconf("SC_CLK_TCK")
-
-
-def _own_seconds() -> float:
-    times = os.times()
-    return times.user + times.system + times.children_user + times.children_system
 
 
 def usable_cores() -> int:

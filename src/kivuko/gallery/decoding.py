@@ -57,7 +57,7 @@ def decode_place(place: FilePlace | bytes, prepare: Prepare, limits: Limits) -> 
         picture = decode(content, limits.pixels)
         if max(picture.size) > _MOST_PROPORTION * min(picture.size):  # scaled by the short side, it would fill memory
             raise RefusedPicture("too narrow", f"{picture.width} x {picture.height}")
-        small = thumbnail(picture)
+        small = thumbnail(picture, content)
         tensors = prepare(picture)
     except RefusedPicture as problem:
         return Refused(problem.reason, problem.detail)

@@ -14,6 +14,8 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from kivuko.gallery.small_jpeg import without_metadata
+
 MOST_PIXELS = 178_956_970  # what Pillow itself refuses; a picture of 13,377 x 13,377
 MOST_BYTES = 512 << 20
 THUMBNAIL_SIDE = 256
@@ -121,13 +123,20 @@ def as_rgb(image: Image.Image) -> Image.Image:
     return upright.convert("RGB") if upright.mode != "RGB" else upright.copy() if upright is image else upright
 
 
-def thumbnail(image: Image.Image, side: int = THUMBNAIL_SIDE) -> bytes:
-    """Return an RGB picture as a JPEG: scaled down to ``side`` pixels at most, or as it is where it has up to 384."""
+def thumbnail(image: Image.Image, content: bytes = b"", side: int = THUMBNAIL_SIDE) -> bytes:
+    """Return an RGB picture as a JPEG without metadata: scaled down to ``side`` pixels at most, or as it is up to 384.
+
+    Args:
+        image: upright.
+        content: the bytes that it was decoded from, which serve themselves where they are a small, plain JPEG.
+    """
     small = image
     if max(image.size) > max(side, _LARGER_THUMBNAIL):
         scale = side / max(image.size)
         size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
         small = image.resize(size, Image.Resampling.BILINEAR, reducing_gap=1.5)
+    elif own := without_metadata(content):
+        return own
     stream = io.BytesIO()
     small.save(stream, format="JPEG", quality=80)
     return stream.getvalue()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
+import pickle
 import signal
 import sys
 import threading
@@ -16,11 +17,12 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import Connection
 from typing import Any, Generic, TypeVar
 
 from kivuko.errors import KivukoError
 from kivuko.gallery.decoding import Decoded, Limits, Prepare, Refused, decode_place
+from kivuko.gallery.ready import ReadyPipes
 from kivuko.gallery.work import FilePlace
 
 Tag = TypeVar("Tag")
@@ -28,6 +30,7 @@ Place = FilePlace | bytes
 _FORK_SERVER = "forkserver" in multiprocessing.get_all_start_methods()
 _AHEAD = 3  # questions that wait in a worker's pipe, so that it never waits for the next
 _TRIES = 2
+_PROTOCOL = pickle.HIGHEST_PROTOCOL  # of what is sent; ``Connection.send`` takes an older one, and longer
 _DEATHS_IN_A_ROW = 20  # without one answer between: it is not the files
 
 
@@ -81,8 +84,8 @@ def _serve(pipe: Connection, prepare: Prepare, limits: Limits) -> None:
         torch.set_num_threads(1)
     with contextlib.suppress(EOFError, OSError, KeyboardInterrupt):
         while True:
-            place = pipe.recv()
-            pipe.send(decode_place(place, prepare, limits))
+            answer = decode_place(pickle.loads(pipe.recv_bytes()), prepare, limits)
+            pipe.send_bytes(pickle.dumps(answer, _PROTOCOL))
 
 
 class DecodingWorkers(Generic[Tag]):
@@ -108,6 +111,8 @@ class DecodingWorkers(Generic[Tag]):
         self._closed = False
         self._deaths = 0
         self._wake_read, self._wake_write = multiprocessing.Pipe(duplex=False)
+        self._ready = ReadyPipes()
+        self._ready.add(self._wake_read)
         self._thread = threading.Thread(target=self._run, name="kivuko-decoding", daemon=True)
 
     def __enter__(self) -> DecodingWorkers[Tag]:
@@ -157,8 +162,10 @@ class DecodingWorkers(Generic[Tag]):
 
     def _ask(self, question: _Question) -> None:
         with self._changed:
+            handed_out = not self._waiting  # else no worker has room, and the thread wakes when one answers
             self._waiting.append(question)
-        self._wake_write.send_bytes(b"x")
+        if handed_out:
+            self._wake_write.send_bytes(b"x")
 
     def _is_answered(self, number: int | None) -> bool:
         with self._changed:
@@ -178,12 +185,11 @@ class DecodingWorkers(Generic[Tag]):
             while not self._closed:
                 self._hand_out()
                 pipes = {worker.pipe: worker for worker in self._workers}
-                for ready in wait([*pipes, self._wake_read], timeout=1.0):
+                for ready in self._ready.wait(1.0):
                     if ready is self._wake_read:
-                        while self._wake_read.poll():
-                            self._wake_read.recv_bytes()
+                        self._wake_read.recv_bytes()
                     else:
-                        self._take(pipes[ready])  # type: ignore[index]
+                        self._take(pipes[ready])
                 for worker in list(self._workers):
                     if worker.asked and time.monotonic() - worker.since > self._limits.seconds:
                         worker.asked[0].tries = _TRIES
@@ -195,22 +201,23 @@ class DecodingWorkers(Generic[Tag]):
 
     def _hand_out(self) -> None:
         with self._changed:
-            for _ in range(_AHEAD):
-                for worker in list(self._workers):
+            for most in range(1, _AHEAD + 1):  # none gets its second before each has one
+                for worker in self._workers:
+                    if not self._waiting:
+                        return
                     # Bytes could fill the pipe of a worker that waits for its answer to be read: never ahead.
-                    ahead = 1 if self._waiting and isinstance(self._waiting[0].place, bytes) else _AHEAD
-                    if self._waiting and len(worker.asked) < ahead:
+                    if len(worker.asked) < (1 if isinstance(self._waiting[0].place, bytes) else most):
                         question = self._waiting.popleft()
                         if not worker.asked:
                             worker.since = time.monotonic()
                         worker.asked.append(question)
                         # A worker that died meanwhile is found out when its pipe is read.
                         with contextlib.suppress(OSError):
-                            worker.pipe.send(question.place)
+                            worker.pipe.send_bytes(pickle.dumps(question.place, _PROTOCOL))
 
     def _take(self, worker: _Worker) -> None:
         try:
-            answer = worker.pipe.recv()
+            answer = pickle.loads(worker.pipe.recv_bytes())
         except (EOFError, OSError):
             self._replace(worker, Refused("decoder crashed", "the process that decoded it died"))
             return
@@ -223,6 +230,7 @@ class DecodingWorkers(Generic[Tag]):
     def _replace(self, worker: _Worker, verdict: Refused) -> None:
         """Start another process for one that died or hangs; what it was at is tried again, or gets the verdict."""
         self._workers.remove(worker)
+        self._ready.discard(worker.pipe)
         _stop(worker)
         self._deaths += 1
         if self._deaths > _DEATHS_IN_A_ROW:
@@ -242,9 +250,11 @@ class DecodingWorkers(Generic[Tag]):
         process = self._context.Process(target=_serve, args=(there, self._prepare, self._limits), daemon=True)
         process.start()
         there.close()
+        self._ready.add(here)
         return _Worker(process, here)
 
     def _end(self) -> None:
+        self._ready.close()
         for worker in self._workers:
             worker.pipe.close()
         for worker in self._workers:

@@ -35,6 +35,9 @@ class Making:
     storage: Storage | None = None
 
 
+_ADDED_AT_ONCE = 1000  # rows that wait in memory, where nothing but duplicates comes and so nothing is committed
+
+
 @dataclass(frozen=True)
 class _Row:
     content: int
@@ -58,6 +61,8 @@ class GalleryWriter:
 
     def __init__(self, folder: Path, making: Making, first: Mapping[str, str] | None = None) -> None:
         self.folder = folder
+        self._rows: dict[str, _Row | None] = {}  # of keys whose pictures are being decoded
+        self._added: list[tuple[object, ...]] = []  # rows of ``items`` that wait to be inserted together
         self.database = create(folder)
         try:
             self.database.execute("BEGIN IMMEDIATE")
@@ -80,14 +85,14 @@ class GalleryWriter:
 
     def unchanged(self, work: Work) -> bool:
         """Tell whether a picture is as it was when it was last decoded; what is said of it may have changed."""
-        row = self._latest(work.key)
+        row = self._rows[work.key] = self._read(work.key)
         return row is not None and self._alive(row) and (row.size, row.mtime_ns) == (work.size, work.mtime_ns)
 
     def keep(self, work: Work) -> None:
         """Take over an unchanged picture."""
         row = self._latest(work.key)
         assert row is not None
-        self.put(work, row.content)
+        self._put(work, row.content, row)
 
     def content_of(self, sha256: str) -> int | None:
         """Return the number of the content with this hash, if it is there."""
@@ -100,10 +105,12 @@ class GalleryWriter:
         return self._contents
 
     def put(self, work: Work, content: int) -> None:
-        """Say that a key has this content now; readers of earlier generations go on seeing what it had."""
+        """Say that a key has this content now, once in a run; readers of earlier generations see what it had."""
+        self._put(work, content, self._latest(work.key))
+
+    def _put(self, work: Work, content: int, row: _Row | None) -> None:
         metadata = json.dumps(dict(work.metadata), ensure_ascii=False, sort_keys=True)
         place = work.place.path if isinstance(work.place, FilePlace) and work.place.length is None else None
-        row = self._latest(work.key)
         if row is not None and self._alive(row) and (row.content, row.caption, row.metadata) == (
             content, work.caption, metadata,
         ):  # fmt: skip
@@ -113,14 +120,18 @@ class GalleryWriter:
                     (work.size, work.mtime_ns, place, work.key, row.born),
                 )
             return
-        self.remove(work.key)
-        self.database.execute(
-            "INSERT INTO items VALUES (?, ?, ?, ?, ?, ?, ?, ?, NULL)",
-            (work.key, content, work.size, work.mtime_ns, work.caption, metadata, place, self.target),
-        )
+        if row is not None:
+            self._let_die(work.key)
+        self._added.append((work.key, content, work.size, work.mtime_ns, work.caption, metadata, place, self.target))
+        if len(self._added) >= _ADDED_AT_ONCE:
+            self._add()
 
     def remove(self, key: str) -> None:
         """Let a key die, if it lives."""
+        if self._latest(key) is not None:
+            self._let_die(key)
+
+    def _let_die(self, key: str) -> None:
         self.database.execute("DELETE FROM items WHERE key = ? AND born = ?", (key, self.target))
         self.database.execute("UPDATE items SET died = ? WHERE key = ? AND died IS NULL", (self.target, key))
 
@@ -135,14 +146,19 @@ class GalleryWriter:
 
         The file of vectors is whole on disk before the transaction that refers to it.
         """
+        self._add()
         if new:
             write_segment(self.folder, self._segment, stored(vectors, self.storage))
-            for row, (content, decoded) in enumerate(new):
-                self.database.execute(
-                    "INSERT INTO contents VALUES (?, ?, ?, ?, ?, ?)",
-                    (content, decoded.sha256, self._segment, row, decoded.width, decoded.height),
-                )
-                self.database.execute("INSERT INTO thumbnails VALUES (?, ?)", (content, decoded.thumbnail))
+            self.database.executemany(
+                "INSERT INTO contents VALUES (?, ?, ?, ?, ?, ?)",
+                (
+                    (content, decoded.sha256, self._segment, row, decoded.width, decoded.height)
+                    for row, (content, decoded) in enumerate(new)
+                ),
+            )
+            self.database.executemany(
+                "INSERT INTO thumbnails VALUES (?, ?)", ((content, decoded.thumbnail) for content, decoded in new)
+            )
             self._segment += 1
             self._say(next_segment=self._segment, contents=self._contents)
         self.database.execute("COMMIT")
@@ -245,7 +261,15 @@ class GalleryWriter:
             if file.name not in kept:
                 file.unlink(missing_ok=True)
 
+    def _add(self) -> None:
+        self.database.executemany("INSERT INTO items VALUES (?, ?, ?, ?, ?, ?, ?, ?, NULL)", self._added)
+        self._added.clear()
+
     def _latest(self, key: str) -> _Row | None:
+        """Return what is known of a key, as ``unchanged`` has just read it or from the database."""
+        return self._rows.pop(key) if key in self._rows else self._read(key)
+
+    def _read(self, key: str) -> _Row | None:
         row = self.database.execute(
             "SELECT content, size, mtime_ns, caption, metadata, place, born, died FROM items WHERE key = ? "
             "ORDER BY born DESC LIMIT 1",
