@@ -68,6 +68,26 @@ def test_the_same_bytes_are_stored_once_within_and_across_runs(index, photos):
     assert by_key(store)["0000.png"].copies == 2  # the first by name stands for both
 
 
+def test_copies_are_written_as_they_come_and_not_held_for_the_next_commit(index, photos, monkeypatch):
+    from kivuko.gallery import writer
+
+    monkeypatch.setattr(writer, "_ADDED_AT_ONCE", 2)
+    waiting = []
+    put = writer.GalleryWriter.put
+
+    def watched(self, work, content):
+        put(self, work, content)
+        waiting.append(len(self._added))
+
+    monkeypatch.setattr(writer.GalleryWriter, "put", watched)
+    for number in range(9):
+        shutil.copy(photos / "0001.png", photos / f"copy{number}.png")
+    summary, store = index(FolderSource(photos))
+    assert max(waiting) == 1
+    assert (summary.pictures, summary.files) == (12, 21)
+    assert by_key(store)["0001.png"].copies == 10
+
+
 def test_unchanged_files_are_not_decoded_again(index, photos):
     index(FolderSource(photos))
     for file in photos.rglob("*.png"):  # other bytes, but size and time say: the same
