@@ -6,6 +6,8 @@ what to do next. The command line prints that line and exits with status 2.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -40,3 +42,28 @@ class UsageError(KivukoError):
 def at(path: Path | str, line: int | None = None) -> str:
     """Format a place as ``path`` or ``path:line`` (lines count from 1), as compilers do."""
     return f"{path}" if line is None else f"{path}:{line}"
+
+
+def first_line(problem: BaseException) -> str:
+    """Return what an error says, its first line, 200 characters at most; its kind where it says nothing."""
+    return (str(problem).strip().splitlines() or [type(problem).__name__])[0][:200]
+
+
+@contextmanager
+def blamed(told: Callable[[str], KivukoError]) -> Iterator[None]:
+    """Turn whatever a library raises within into one error; Kivuko's own pass, and so do Ctrl-C and the like.
+
+    For a call that loads or tries what a user named: libraries raise many kinds, all of them the fault of what was
+    named. Those written in Rust may panic, which Python sees as no ``Exception``.
+
+    Args:
+        told: makes the error of the reason, see ``first_line``.
+    """
+    try:
+        yield
+    except KivukoError:
+        raise
+    except BaseException as problem:
+        if isinstance(problem, Exception) or type(problem).__name__ == "PanicException":
+            raise told(first_line(problem)) from problem
+        raise

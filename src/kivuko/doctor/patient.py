@@ -11,7 +11,7 @@ from kivuko.encoders.bundle import About, load_bundle, quiet, read_about
 from kivuko.encoders.clip import load_clip
 from kivuko.encoders.model_kind import model_kind
 from kivuko.encoders.teacher import TextTeacher, load_teacher
-from kivuko.errors import KivukoError, ModelError
+from kivuko.errors import ModelError, blamed
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,13 +56,8 @@ def _both_sides(folder: Path) -> Any:
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.base.modules import Router
 
-    try:
+    with blamed(lambda reason: ModelError(f"{folder}: does not load as a model ({reason}). Fetch it again.")):
         towers = load_clip(folder, str(folder))
-    except KivukoError:
-        raise
-    except Exception as problem:  # the loading libraries raise many kinds, all of them the folder's fault
-        reason = (str(problem).strip().splitlines() or [type(problem).__name__])[0][:200]
-        raise ModelError(f"{folder}: does not load as a model ({reason}). Fetch it again.") from problem
     routes: Any = {"text": list(towers.text.children()), "image": list(towers.image.children())}
     router = Router(routes, default_route="text")
     return SentenceTransformer(modules=[router], device="cpu", similarity_fn_name="cosine").eval()

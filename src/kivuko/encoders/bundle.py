@@ -24,10 +24,11 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from kivuko.encoders.image_tower import Vectors
+from kivuko.encoders.probe import PROBES
 from kivuko.encoders.spelling import SpellingNeighbours
 from kivuko.encoders.student import Student
 from kivuko.encoders.vocabulary import UNKNOWN
-from kivuko.errors import CorruptFileError, ModelError
+from kivuko.errors import CorruptFileError, ModelError, blamed
 from kivuko.files import atomic_path
 
 _ABOUT = "kivuko.json"
@@ -144,14 +145,11 @@ def load_bundle(path: Path | str) -> Any:
         raise ModelError(f"{path}: no such model folder. 'kivuko demo' and 'kivuko distill' make one.")
     if not (path / "modules.json").is_file():
         raise ModelError(f"{path}: not a model folder (no modules.json in it). Name the folder that --out wrote.")
-    try:
-        with quiet():
-            model = SentenceTransformer(str(path), device="cpu").eval()
-    except Exception as problem:  # the loading libraries raise many kinds, all of them the folder's fault
-        reason = (str(problem).strip().splitlines() or [type(problem).__name__])[0][:200]
-        raise ModelError(
-            f"{path}: does not load as a model ({reason}). Delete the folder and make it again."
-        ) from problem
+    unusable = f"{path}: does not load as a model"
+    with blamed(lambda reason: ModelError(f"{unusable} ({reason}). Delete the folder and make it again.")), quiet():
+        model = SentenceTransformer(str(path), device="cpu").eval()
+        if "text" in model.modalities:
+            model.encode(list(PROBES), show_progress_bar=False)  # what is damaged may load, and break when it is used
     if (spelling := SpellingNeighbours.load(path)) is not None:
         from kivuko.encoders.spelling_module import read_misspelt
 

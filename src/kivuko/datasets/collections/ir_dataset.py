@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from kivuko.datasets.collections.collection import UNDETERMINED, Document, Judgements
-from kivuko.errors import DataError, KivukoError, MissingDependencyError, UsageError
+from kivuko.errors import DataError, KivukoError, MissingDependencyError, UsageError, first_line
 from kivuko.languages import language
 
 
@@ -125,7 +125,7 @@ def _one_line(spec: str) -> Iterator[None]:
     except (KivukoError, GeneratorExit, KeyboardInterrupt):
         raise
     except BaseException as problem:  # its own kinds, those of requests, SystemExit where a licence is declined
-        reason = (str(problem).strip().splitlines() or [type(problem).__name__])[0][:200]
+        reason = first_line(problem)
         raise DataError(
             f"{spec}: ir_datasets cannot read it ({reason}). Check the network, or put the files where "
             f"it wants them: https://ir-datasets.com/{spec.removeprefix('ir:').split('/')[0]}"

@@ -1,0 +1,43 @@
+"""Errors of libraries become one of Kivuko's; what is no error of theirs passes."""
+
+from __future__ import annotations
+
+import pytest
+
+from kivuko.errors import DataError, ModelError, blamed, first_line
+
+
+class PanicException(BaseException):
+    """Stand in for a panic in a library written in Rust."""
+
+
+def told(reason):
+    return ModelError(f"here: {reason}.")
+
+
+@pytest.mark.parametrize(
+    ("problem", "expected"),
+    [
+        (ValueError("bad\nand more"), "here: bad."),
+        (RuntimeError(), "here: RuntimeError."),
+        (PanicException("index out of bounds"), "here: index out of bounds."),
+        (OSError("x" * 999), f"here: {'x' * 200}."),
+    ],
+    ids=["lines", "silent", "panic", "long"],
+)
+def test_what_a_library_raises_is_blamed_on_what_was_named(problem, expected):
+    with pytest.raises(ModelError) as found, blamed(told):
+        raise problem
+    assert str(found.value) == expected
+    assert found.value.__cause__ is problem
+
+
+@pytest.mark.parametrize("problem", [DataError("own"), KeyboardInterrupt(), SystemExit(3), GeneratorExit()])
+def test_own_errors_and_the_users_signals_pass(problem):
+    with pytest.raises(type(problem)) as found, blamed(told):
+        raise problem
+    assert found.value is problem
+
+
+def test_the_first_line_is_of_the_words():
+    assert first_line(ValueError("\n  one\ntwo")) == "one"
