@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from kivuko.evaluation import Record
     from kivuko.studies.collection_evaluation import CollectionResults
 
+_LARGE = 1 << 30  # bytes in the cache that a user should know of
 _SHOWN = ("nDCG@10", "MAP", "MRR", "R@10", "R@100")
 
 
@@ -89,6 +90,12 @@ def _account(results: CollectionResults) -> list[str]:
     ]
     if results.missing:
         lines.append(f"note: {results.missing:,} relevant documents are not in the collection and count as not found.")
+    if results.remembered is not None:
+        where = results.remembered.folder.parent
+        if results.remembered.taken:
+            lines.append(f"note: vectors of {results.remembered.taken:,} documents were taken from {where}.")
+        if (size := results.remembered.bytes()) > _LARGE:
+            lines.append(f"note: {where} holds {size / 2**30:.1f} GiB of vectors of documents; delete it to free them.")
     ours = {
         (record.objective, record.language, record.measure): record.value
         for record in results.records

@@ -1,9 +1,12 @@
-"""What tells the space of one model's pictures from that of another's."""
+"""What tells the vectors of one model from those of another."""
 
 from __future__ import annotations
 
 import hashlib
+from pathlib import Path
 from typing import Any
+
+from kivuko.files import sha256_of
 
 
 def image_fingerprint(model: Any) -> str:
@@ -19,4 +22,14 @@ def image_fingerprint(model: Any) -> str:
     for name, value in sorted(side.state_dict().items()):
         digest.update(name.encode())
         digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def folder_fingerprint(folder: Path) -> str:
+    """Hash all files that a model's vectors may depend on, 64 hexadecimal digits: all but its card and evaluations."""
+    digest = hashlib.sha256()
+    for file in sorted(folder.rglob("*")):
+        name = file.relative_to(folder).as_posix()
+        if file.is_file() and name != "README.md" and not name.startswith(("evaluation/", ".")):
+            digest.update(f"{name} {sha256_of(file)}\n".encode())
     return digest.hexdigest()

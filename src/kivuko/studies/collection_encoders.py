@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from kivuko.encoders.bundle import About, encode_texts, load_bundle, quiet, read_about, untrained_copy
+from kivuko.encoders.fingerprint import folder_fingerprint
 from kivuko.encoders.model_kind import model_kind
 from kivuko.encoders.teacher import TextTeacher, teacher_of
 from kivuko.errors import ModelError, blamed
@@ -37,7 +38,8 @@ class Encoders:
     """What a collection is searched with: one reader of documents, and the systems whose queries are compared to it.
 
     ``documents_by``: who reads the documents, for the protocol. ``longest``: tokens of a text that are read, None
-    where that is not told. ``scoring``: "cosine" or "maxsim".
+    where that is not told. ``scoring``: "cosine" or "maxsim". ``space``: what tells its vectors of documents from those
+    of others; None for what is too large to be remembered, a list of vectors for each document.
     """
 
     encode_documents: Encode
@@ -45,6 +47,7 @@ class Encoders:
     documents_by: str
     scoring: str = "cosine"
     longest: int | None = None
+    space: str | None = None
     notes: tuple[str, ...] = ()
 
     def score(self, queries: Any, documents: Any) -> ArrayLike:
@@ -74,20 +77,21 @@ def load_encoders(path: Path, document_language: str) -> Encoders:
     if "text" not in getattr(bundle, "modalities", ("text",)):
         raise ModelError(f"{path}: encodes no text, so it cannot search a text collection. Name another model.")
     if about is None:
-        return _foreign(bundle, path.name)
+        return _foreign(bundle, path)
     with quiet():
         teacher = teacher_of(about)
-    return _kivuko(bundle, path.name, about, teacher, document_language)
+    return _kivuko(bundle, path, about, teacher, document_language)
 
 
-def _kivuko(bundle: Any, name: str, about: About, teacher: TextTeacher, document_language: str) -> Encoders:
+def _kivuko(bundle: Any, path: Path, about: About, teacher: TextTeacher, document_language: str) -> Encoders:
+    name = path.name
     student = System(name, about.recipe, lambda texts: encode_texts(bundle, texts), about.languages, about)
     if document_language not in (ENGLISH, "und"):
         known = document_language in about.languages
         note = f"note: {name} was not trained on {document_language}, the documents' language."
         return Encoders(
             lambda texts: encode_texts(bundle, texts), (student,), f"{name} (the model itself)",
-            longest=_longest(bundle), notes=() if known else (note,),
+            longest=_longest(bundle), space=folder_fingerprint(path), notes=() if known else (note,),
         )  # fmt: skip
     blank = untrained_copy(bundle)
     systems = (
@@ -101,6 +105,7 @@ def _kivuko(bundle: Any, name: str, about: About, teacher: TextTeacher, document
         systems,
         f"{teacher.name} (the teacher)",
         longest=_longest(teacher.model),
+        space=f"{teacher.fingerprint} {getattr(teacher.model, 'prompts', None)}",
         notes=notes,
     )
 
@@ -113,13 +118,16 @@ def _teacher_documents(teacher: TextTeacher) -> Encode:
     return teacher_encoder(teacher)
 
 
-def _foreign(model: Any, name: str) -> Encoders:
+def _foreign(model: Any, path: Path) -> Encoders:
     def encode(texts: list[str]) -> Any:
         options = {"batch_size": 64, "normalize_embeddings": True, "show_progress_bar": False}
         return np.asarray(model.encode_query(texts, **options), dtype=np.float32).reshape(len(texts), -1)
 
-    system = System(name, name, encode)
-    return Encoders(_documents_with_prompt(model), (system,), f"{name} (the model itself)", longest=_longest(model))
+    system = System(path.name, path.name, encode)
+    return Encoders(
+        _documents_with_prompt(model), (system,), f"{path.name} (the model itself)", longest=_longest(model),
+        space=folder_fingerprint(path),
+    )  # fmt: skip
 
 
 def _documents_with_prompt(model: Any) -> Encode:

@@ -28,6 +28,7 @@ from kivuko.evaluation.trec_run import write_run
 from kivuko.files import sha256_of
 from kivuko.languages import resource_groups
 from kivuko.studies.collection_encoders import ENGLISH, Encoders, System
+from kivuko.studies.document_vectors import DocumentVectors
 from kivuko.studies.evaluation import TEACHER
 
 Progress = Callable[[int, int], None]  # (documents done, documents in all, 0 if unknown)
@@ -39,7 +40,8 @@ class CollectionResults:
 
     ``queries``: how many were measured, per language. ``unanswerable``: queries left out, per language, since no
     document was judged relevant. ``missing``: relevant documents that the collection does not hold. ``trec_eval``:
-    system to language to measure to the mean under trec_eval's own rule for equal scores.
+    system to language to measure to the mean under trec_eval's own rule for equal scores. ``remembered``: the vectors
+    of documents on disk, None where none are kept.
     """
 
     records: list[Record] = field(default_factory=list)
@@ -51,6 +53,7 @@ class CollectionResults:
     documents: int = 0
     runs: dict[tuple[str, str], Asked] = field(default_factory=dict)
     trec_eval: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)
+    remembered: DocumentVectors | None = None
 
     def write_runs(self, records: Path) -> list[Path]:
         """Write a TREC run for each system and language beside the records file; return their paths."""
@@ -89,8 +92,9 @@ def evaluate_collection_model(
     asked = _encode_queries(encoders, queries, results)
     total = collection.document_count() or 0
     used = {query for texts in queries.values() for query in texts}
+    read = results.remembered = DocumentVectors(encoders.encode_documents, encoders.space) if encoders.space else None
     seen = search_collection(
-        collection.documents(), encoders.encode_documents, encoders.score, [one for _, one in asked],
+        collection.documents(), read or encoders.encode_documents, encoders.score, [one for _, one in asked],
         {query: grades for query, grades in judgements.items() if query in used},
         (lambda done: progress(done, max(total, done))) if progress else None,
     )  # fmt: skip
