@@ -3,32 +3,17 @@
 from __future__ import annotations
 
 import pytest
-import torch
+from tiny_nllb import save_nllb
 
 from kivuko.errors import ModelError
 from kivuko.translation.directed import load_translator_into
 
 CODES = ["swh_Latn", "som_Latn", "mar_Deva", "eng_Latn"]
-PIECES = ["▁", *"abcdefghijklmnop", "▁paka", "▁cat"]
 
 
 @pytest.fixture(scope="module")
 def nllb(tmp_path_factory):
-    """A random model in NLLB's layout."""
-    from transformers import M2M100Config, M2M100ForConditionalGeneration, NllbTokenizer
-
-    vocabulary = {piece: n for n, piece in enumerate(["<s>", "<pad>", "</s>", "<unk>", *PIECES])}
-    tokenizer = NllbTokenizer(vocab=vocabulary, merges=[], additional_special_tokens=CODES)
-    torch.manual_seed(0)
-    config = M2M100Config(
-        vocab_size=len(tokenizer), d_model=16, encoder_layers=1, decoder_layers=1, encoder_attention_heads=2,
-        decoder_attention_heads=2, encoder_ffn_dim=16, decoder_ffn_dim=16, max_position_embeddings=32,
-        pad_token_id=1, bos_token_id=0, eos_token_id=2, decoder_start_token_id=2,
-    )  # fmt: skip
-    place = tmp_path_factory.mktemp("hub") / "nllb"
-    M2M100ForConditionalGeneration(config).save_pretrained(place)
-    tokenizer.save_pretrained(place)
-    return place
+    return save_nllb(tmp_path_factory.mktemp("hub") / "nllb", CODES)
 
 
 @pytest.mark.parametrize(("target", "code"), [("sw", "swh_Latn"), ("mr", "mar_Deva")])

@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from tokenizers import Tokenizer
 from torch import Tensor
 
+from kivuko.encoders.text_route import is_static, text_route
 from kivuko.encoders.vocabulary import UNKNOWN
 from kivuko.encoders.words import Span, group_tokens
 from kivuko.errors import ModelError
@@ -63,26 +63,12 @@ def text_tokens(model: Any, text: str, name: str, keep_unknown: bool = False) ->
         ModelError: the model gives no token vectors, does not tell where in the text a token comes from, or gives
             vectors that are no numbers.
     """
-    route = _text_route(model)
-    found = _static_tokens(route[0], text) if _is_static(route[0]) else _contextual_tokens(route[0], text, name)
+    route = text_route(model)
+    found = _static_tokens(route[0], text) if is_static(route[0]) else _contextual_tokens(route[0], text, name)
     found = replace(found, vectors=_projected(found.vectors, route[1:]))
     if not found.vectors.isfinite().all():
         raise ModelError(f"{name}: gives vectors that are no numbers (NaN). Make the model again.")
     return _grouped(text, found, keep_unknown)
-
-
-def _text_route(model: Any) -> list[Any]:
-    router = model[0]
-    if not hasattr(router, "sub_modules"):
-        return list(model)
-    routes = router.sub_modules
-    name = next((name for name in ("text", router.default_route) if name in routes), next(iter(routes)))
-    return [*routes[name], *list(model)[1:]]
-
-
-def _is_static(module: Any) -> bool:
-    embedding = getattr(module, "embedding", None)
-    return isinstance(getattr(module, "tokenizer", None), Tokenizer) and isinstance(embedding, torch.nn.EmbeddingBag)
 
 
 def _static_tokens(module: Any, text: str) -> _Found:
