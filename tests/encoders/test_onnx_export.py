@@ -82,6 +82,23 @@ def test_eight_bits_are_near_and_measured(exported):
     assert table.data_type in (onnx.TensorProto.INT8, onnx.TensorProto.UINT8)
 
 
+def test_wrong_sizes_that_an_exporter_noted_down_do_not_stop_eight_bits(exported, tmp_path):
+    from kivuko.encoders.onnx_int8 import quantize_graph
+
+    _, found = exported
+    graph = onnx.load(str(found.folder / "model.onnx"))
+    wrong = [
+        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [7, 7, 7, 7])
+        for node in graph.graph.node
+        for name in node.output
+    ]
+    del graph.graph.value_info[:]
+    graph.graph.value_info.extend(wrong)
+    onnx.save(graph, str(tmp_path / "model.onnx"))
+    quantize_graph(tmp_path / "model.onnx", tmp_path / "small.onnx")
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["model.onnx", "small.onnx"]
+
+
 def test_the_graph_has_named_free_axes(exported):
     graph = onnx.load(str(exported[1].folder / "model.onnx")).graph
     axes = {one.name: [axis.dim_param or axis.dim_value for axis in one.type.tensor_type.shape.dim]

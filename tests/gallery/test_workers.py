@@ -6,6 +6,7 @@ import os
 import signal
 import time
 
+import numpy as np
 import pytest
 from tiny_encoder import prepare
 
@@ -29,6 +30,11 @@ def picky(picture):
     if picture.width == 61:
         raise ValueError("not this one")
     return prepare(picture)
+
+
+def niceness(picture):
+    """Say how far the process gives way."""
+    return {"nice": np.array([[os.nice(0)]])}
 
 
 def always_deadly(picture):
@@ -111,3 +117,27 @@ def test_what_the_tower_cannot_use_is_refused(photos):
         found = dict(workers.answers(questions(photos, range(3))))
     assert found[1] == Refused("cannot be prepared", "ValueError: not this one")
     assert isinstance(found[2], Decoded)
+
+
+def test_decoding_gives_way_to_the_process_that_encodes(photos):
+    with DecodingWorkers(niceness, 1, Limits(), window=4) as workers:
+        found = dict(workers.answers(questions(photos, range(1))))
+    assert found[0].tensors["nice"].item() == min(19, os.nice(0) + 10)
+
+
+def test_what_is_asked_while_workers_are_idle_is_handed_out_at_once(photos):
+    def now_and_then():
+        for question in questions(photos, range(6)):
+            yield question
+            time.sleep(0.05)  # the workers have nothing left, and the thread that feeds them sleeps
+
+    with DecodingWorkers(prepare, 2, Limits(), window=2) as workers:
+        wait = workers._ready.wait
+
+        def woken(seconds):
+            found = wait(20.0)
+            assert found or not workers._waiting, "asked, and nobody woke the thread that hands out"
+            return found
+
+        workers._ready.wait = woken
+        assert len(list(workers.answers(now_and_then()))) == 6
