@@ -7,9 +7,11 @@ from hypothesis import HealthCheck, Phase, given, settings
 from served import served
 
 from kivuko.serve import Settings
+from kivuko.serve.server import _LONGEST_HEAD
 
 schemathesis = pytest.importorskip("schemathesis")
 
+import requests  # noqa: E402
 from schemathesis.checks import not_a_server_error  # noqa: E402
 from schemathesis.specs.openapi.checks import (  # noqa: E402
     content_type_conformance,
@@ -32,6 +34,13 @@ def described(searcher):
         yield schemathesis.openapi.from_url(f"{address}/openapi.json")
 
 
+def _head(case):
+    """Return how many bytes a request's line and headers have, about."""
+    told = case.as_transport_kwargs()
+    prepared = requests.Request(told["method"], told["url"], told.get("headers"), params=told.get("params")).prepare()
+    return len(prepared.url) + sum(len(name) + len(value) + 4 for name, value in prepared.headers.items())
+
+
 def test_every_operation_is_tried(described):
     paths = described.raw_schema["paths"]
     assert set(OPERATIONS) == {(path, method.upper()) for path, own in paths.items() for method in own}
@@ -49,7 +58,14 @@ def test_the_server_stands_whatever_the_description_allows_or_forbids(described,
         database=None, suppress_health_check=list(HealthCheck),
     )  # fmt: skip
     def tried(case):
-        case.validate_response(case.call(timeout=60), checks=CHECKS)
+        try:
+            response = case.call(timeout=60)
+        except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError):
+            # The server answers as soon as a head is too long, and hangs up; what is still sent is met by a reset,
+            # which may overtake the answer.
+            assert _head(case) > _LONGEST_HEAD
+            return
+        case.validate_response(response, checks=CHECKS)
 
     try:
         tried()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from kivuko.bitext import Bitext, Pair
+from kivuko.encoders.word_counts import FILE, WordCounts
 from kivuko.serve.language_guess import UNKNOWN, LanguageGuesser
 
 WORDS = ("paka", "mweusi", "der", "schwarz", "radio")
@@ -39,3 +41,16 @@ def test_the_script_tells_where_one_language_alone_is_written_in_it():
     assert LanguageGuesser(("sw", "mr", "hi")).guess("मांजर", {}) == UNKNOWN
     assert LanguageGuesser(("sw",)).guess("paka", {}) == UNKNOWN  # Latin letters tell nothing
     assert LanguageGuesser(()).guess("मांजर", {}) == UNKNOWN
+
+
+class _Model(list):
+    """Stand in for a loaded model whose text side reads nothing misspelt."""
+
+
+def test_a_models_own_words_tell_english_too_and_damage_is_passed_over(tmp_path):
+    WordCounts.from_bitext(Bitext((Pair("sw", "paka mweusi", "black cat", "1"),))).save(tmp_path / FILE)
+    found = LanguageGuesser.of(_Model([object()]), tmp_path)
+    assert [found.guess(text, {}).code for text in ("paka", "a black cat", "qwerty")] == ["sw", "en", "und"]
+    assert found.codes == ("sw",)
+    (tmp_path / FILE).write_text("{")
+    assert LanguageGuesser.of(_Model([object()]), tmp_path).guess("paka", {}) == UNKNOWN

@@ -70,7 +70,7 @@ def test_a_swahili_query_finds_its_picture_and_a_click_shows_the_alignment(page)
     expect(page.locator("#grid .card")).to_have_count(len(THINGS))
     expect(page.get_by_role("status")).to_contain_text("First: the apple")
     assert page.url.endswith("#q=tufaha")
-    assert page.evaluate("document.querySelector('#grid img').naturalWidth") > 0
+    page.wait_for_function("document.querySelector('#grid img').naturalWidth > 0")  # it may come after its card
     first(page).click()
     dialog = page.get_by_role("dialog", name="the apple")
     expect(dialog).to_be_visible()

@@ -18,6 +18,7 @@ from kivuko.distill.harden import Hardening, hardening_key
 from kivuko.distill.harden_pictures import Pictures
 from kivuko.encoders.bundle import quiet
 from kivuko.encoders.spelling import FILE as SPELLING
+from kivuko.encoders.word_counts import FILE as WORDS
 from kivuko.errors import CorruptFileError, ModelError
 from kivuko.files import atomic_path
 
@@ -113,7 +114,7 @@ def save_hardened(source: Path, out: Path, model: Any, note: HardeningNote, card
             about = json.loads((source / _ABOUT).read_text(encoding="utf-8"))
             about["run"] = f"{about['run']} hardened:{note.key[:24]}"
             (temporary / _ABOUT).write_text(json.dumps(about, indent=1, ensure_ascii=False) + "\n", "utf-8")
-        for extra in (_TOKEN_MEAN, SPELLING):
+        for extra in (_TOKEN_MEAN, SPELLING, WORDS):
             if (source / extra).is_file():
                 shutil.copyfile(source / extra, temporary / extra)
         (temporary / _NOTE).write_text(json.dumps(asdict(note), indent=1) + "\n", encoding="utf-8")

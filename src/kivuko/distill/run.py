@@ -25,6 +25,7 @@ from kivuko.encoders.spelling import SpellingNeighbours
 from kivuko.encoders.student import StaticStudent, Student, load_transformer_student, small_transformer
 from kivuko.encoders.teacher import TextTeacher
 from kivuko.encoders.vocabulary import train_vocabulary
+from kivuko.encoders.word_counts import WordCounts
 from kivuko.errors import DataError
 
 CardWriter = Callable[[About], str]
@@ -171,7 +172,8 @@ def distil_to_bundle(
     checkpoints = out.with_name(f"{out.name}.training")
     trained = train_student(job, teacher, checkpoints, watch)
     about = replace(trained.about, run=key)
-    save_bundle(out, trained.student, image_tower, about, card(about), trained.token_mean)
+    words = WordCounts.from_bitext(job.bitext)
+    save_bundle(out, trained.student, image_tower, about, card(about), trained.token_mean, words)
     shutil.rmtree(checkpoints, ignore_errors=True)
     return about, True
 

@@ -28,6 +28,8 @@ from kivuko.encoders.probe import PROBES
 from kivuko.encoders.spelling import SpellingNeighbours
 from kivuko.encoders.student import Student
 from kivuko.encoders.vocabulary import UNKNOWN
+from kivuko.encoders.word_counts import FILE as WORDS
+from kivuko.encoders.word_counts import WordCounts
 from kivuko.errors import CorruptFileError, ModelError, blamed
 from kivuko.files import atomic_path
 
@@ -83,7 +85,13 @@ class TokenMean:
 
 
 def save_bundle(
-    path: Path, student: Student, image_tower: Any | None, about: About, card: str, token_mean: TokenMean | None = None
+    path: Path,
+    student: Student,
+    image_tower: Any | None,
+    about: About,
+    card: str,
+    token_mean: TokenMean | None = None,
+    words: WordCounts | None = None,
 ) -> None:
     """Write a bundle, whole or not at all; a bundle that stood at ``path`` is replaced.
 
@@ -91,6 +99,7 @@ def save_bundle(
         image_tower: a SentenceTransformer that encodes images; None for a text-only bundle.
         card: the model card, Markdown, written as README.md.
         token_mean: what training centred the tokens on.
+        words: of the training sentences, by which the language of a query is told.
 
     Raises:
         KivukoError: the disk is full, or something that is not a bundle stands at ``path``.
@@ -102,6 +111,8 @@ def save_bundle(
         spelling: SpellingNeighbours | None = getattr(student, "spelling", None)
         if spelling is not None:
             spelling.save(temporary)
+        if words is not None:
+            words.save(temporary / WORDS)
         (temporary / _ABOUT).write_text(json.dumps(asdict(about), indent=1, ensure_ascii=False) + "\n", "utf-8")
         (temporary / "README.md").write_text(card, encoding="utf-8")
         if token_mean is not None:

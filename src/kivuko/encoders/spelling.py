@@ -7,9 +7,7 @@ the text is in it guesses from the other words. Why and how much: docs/experimen
 
 from __future__ import annotations
 
-import json
 import unicodedata
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -20,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from kivuko.bitext import Bitext, word_list, word_spans
-from kivuko.errors import CorruptFileError
+from kivuko.bitext import Bitext, word_spans
+from kivuko.encoders.word_counts import WordCounts
 
 FILE = "spelling.json"
 MOST_EDITS = 2  # letters put in, left out, exchanged, or swapped with their neighbour
@@ -71,14 +69,8 @@ class SpellingNeighbours:
     @classmethod
     def from_bitext(cls, bitext: Bitext, most: int = MOST_WORDS) -> SpellingNeighbours:
         """Count the words of a bitext's own sentences; of more than ``most`` the rarest are left out."""
-        counted = {
-            code: Counter(word for pair in pairs for word in word_list(unicodedata.normalize("NFKC", pair.text)))
-            for code, pairs in bitext.by_language().items()
-        }
-        total: Counter[str] = sum(counted.values(), Counter())
-        words = sorted(total, key=lambda word: (-total[word], word))[:most]
-        counts = np.array([[own[word] for word in words] for own in counted.values()], dtype=np.float32)
-        return cls(tuple(counted), tuple(words), counts.reshape(len(counted), len(words)))
+        found = WordCounts.from_bitext(bitext, most, english=False)
+        return cls(found.languages, found.words, found.counts)
 
     def subwords(self, tokenizer: Tokenizer, texts: Sequence[str]) -> list[Subwords]:
         """Return the subwords that the vector of each text is a weighted mean of.
@@ -135,9 +127,7 @@ class SpellingNeighbours:
 
     def save(self, folder: Path) -> None:
         """Write the words into a model's folder."""
-        rows = [{w: int(n) for w, n in zip(self.words, own, strict=True) if n} for own in self.counts]
-        content = json.dumps({"counts": dict(zip(self.languages, rows, strict=True))}, ensure_ascii=False)
-        (folder / FILE).write_text(content + "\n", encoding="utf-8")
+        WordCounts(self.languages, self.words, self.counts).save(folder / FILE)
 
     @classmethod
     def load(cls, folder: Path | str) -> SpellingNeighbours | None:
@@ -146,18 +136,8 @@ class SpellingNeighbours:
         Raises:
             CorruptFileError: the file is there but damaged.
         """
-        file = Path(folder) / FILE
-        if not file.is_file():
-            return None
-        try:
-            counted: dict[str, dict[str, int]] = json.loads(file.read_text(encoding="utf-8"))["counts"]
-            words = tuple(dict.fromkeys(word for own in counted.values() for word in own))
-            counts = np.array([[own.get(word, 0) for word in words] for own in counted.values()], dtype=np.float32)
-            if not counts.size or not np.isfinite(counts).all() or (counts < 0).any():
-                raise ValueError("not counts of words")
-        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError) as problem:
-            raise CorruptFileError(f"{file}: corrupted or of another version. Make the model again.") from problem
-        return cls(tuple(counted), words, counts)
+        found = WordCounts.load(Path(folder) / FILE)
+        return None if found is None else cls(found.languages, found.words, found.counts)
 
     def _may_be_misspelt(self, word: str) -> bool:
         return len(word) >= _SHORTEST and word not in self._row

@@ -1,10 +1,12 @@
-"""Which of a model's languages a query looks like: by its words where the model knows them, else by its script."""
+"""Which of a model's languages, or English, a query looks like: by words that the model knows, else by its script."""
 
 from __future__ import annotations
 
+import contextlib
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,8 @@ from numpy.typing import NDArray
 
 from kivuko.bitext import word_list
 from kivuko.encoders.bundle import read_about
+from kivuko.encoders.word_counts import ENGLISH, WordCounts
+from kivuko.encoders.word_counts import FILE as WORDS
 from kivuko.errors import KivukoError
 from kivuko.languages import language
 from kivuko.report.lettering import script_of
@@ -64,21 +68,23 @@ class LanguageGuesser:
 
     @property
     def codes(self) -> tuple[str, ...]:
-        """BCP 47 codes of the languages."""
-        return tuple(one.code for one in self._languages)
+        """BCP 47 codes of the languages that the model was taught; English it has from its teacher."""
+        return tuple(one.code for one in self._languages if one.code != ENGLISH)
 
     @classmethod
-    def of(cls, model: Any, folder: Any) -> LanguageGuesser:
+    def of(cls, model: Any, folder: Path | str) -> LanguageGuesser:
         """Make one of a loaded model and its folder, with whatever they tell."""
         route = model[0].sub_modules["text"] if hasattr(model[0], "sub_modules") else model
-        spelling = getattr(route[0], "spelling", None)
+        with contextlib.suppress(KivukoError):  # what a model says of itself is not needed to search with it
+            if (words := WordCounts.load(Path(folder) / WORDS)) is not None:
+                return cls(words.languages, words.words, words.counts)
+        spelling = getattr(route[0], "spelling", None)  # of a model from before there was such a file
         if spelling is not None:
             return cls(spelling.languages, spelling.words, spelling.counts)
-        try:
+        with contextlib.suppress(KivukoError):
             about = read_about(folder)
             return cls(about.languages if about else ())
-        except KivukoError:  # what a model says of itself is not needed to search with it
-            return cls(())
+        return cls(())
 
     def guess(self, text: str, readings: Mapping[str, Mapping[str, float]]) -> LanguageGuess:
         """Guess the language of a text.

@@ -117,8 +117,14 @@ function nameOf(code) {
   try { return new Intl.DisplayNames("en", { type: "language" }).of(code) ?? code; } catch { return code; }
 }
 
+// A query quoted in a line of ours may run from right to left, and must not turn the line around.
+function isolated(line) {
+  const found = /^([^']*')(.*)(': .*)$/s.exec(line);
+  return found ? [found[1], make("bdi", {}, found[2]), found[3]] : [line];
+}
+
 function message(line) {
-  at("message").replaceChildren(...(line ? [make("p", { class: "lead", dir: "auto" }, line)] : []));
+  at("message").replaceChildren(...(line ? [make("p", { class: "lead" }, ...isolated(line))] : []));
   at("message").hidden = !line;
 }
 
