@@ -201,6 +201,20 @@ def test_hostile_files_are_skipped_counted_and_listed(index, photos):
     ]
 
 
+def test_names_that_are_no_utf8_are_indexed_and_found_again(index, photos):
+    name = os.fsdecode(b"caf\xe9.png")
+    try:
+        shutil.copy(photos / "0001.png", photos / name)
+    except OSError:
+        pytest.skip("this file system takes no such names")
+    picture(77).save(photos / name)
+    summary, store = index(FolderSource(photos))
+    item = by_key(store)["caf\\xe9.png"]
+    assert store.picture_path(item.id) == photos / name
+    again, _ = index(FolderSource(photos))
+    assert (again.unchanged, again.new, again.generation) == (summary.files, 0, summary.generation)
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
 def test_files_without_permission(index, photos):
     (photos / "0001.png").chmod(0)

@@ -141,3 +141,16 @@ def test_what_is_asked_while_workers_are_idle_is_handed_out_at_once(photos):
 
         workers._ready.wait = woken
         assert len(list(workers.answers(now_and_then()))) == 6
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="only Linux tells")  # noqa: PTH110
+def test_the_fork_server_does_not_hear_ctrl_c_while_it_imports():
+    from multiprocessing import forkserver
+
+    from kivuko.gallery.workers import start_fork_server
+
+    start_fork_server()
+    with open(f"/proc/{forkserver._forkserver._forkserver_pid}/status") as status:  # noqa: PTH123
+        (blocked,) = [line.split()[1] for line in status if line.startswith("SigBlk")]
+    assert int(blocked, 16) & 1 << signal.SIGINT - 1
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())

@@ -7,6 +7,7 @@ towards the next one and publishes it with its last transaction.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from pathlib import Path
 
@@ -87,6 +88,15 @@ def open_to_read(folder: Path) -> sqlite3.Connection:
 def read_meta(database: sqlite3.Connection) -> dict[str, str]:
     """Return what the gallery says of itself."""
     return dict(database.execute("SELECT key, value FROM meta"))
+
+
+def storable_path(path: str) -> str | bytes:
+    """Return a path as SQLite can hold it: as text, or as its bytes where those are not UTF-8; see ``os.fsdecode``."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return os.fsencode(path)
+    return path
 
 
 def damaged(folder: Path, problem: object) -> CorruptFileError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -135,7 +136,8 @@ class GalleryStore:
         if not self._has(id):
             return None
         rows = self._all(f"SELECT place FROM items WHERE content = :id AND {VISIBLE} ORDER BY key", id=int(id))
-        return next((Path(place) for (place,) in rows if place and Path(place).is_file()), None)
+        places = (Path(os.fsdecode(place)) for (place,) in rows if place)
+        return next((place for place in places if place.is_file()), None)
 
     def select(self, where: Any) -> NDArray[np.int64]:
         """Return the ids of the pictures that pass a filter (see gallery.filter), ascending, int64 [pictures].

@@ -65,10 +65,17 @@ def start_fork_server(*modules: str) -> None:
     runs already, nothing happens. Where there is no such thing, workers are started afresh.
     """
     if _FORK_SERVER:
-        from multiprocessing import forkserver
+        from multiprocessing import forkserver, resource_tracker
 
         multiprocessing.get_context("forkserver").set_forkserver_preload(["kivuko.gallery.decoding", *modules])
-        forkserver.ensure_running()
+        resource_tracker.ensure_running()  # it would unblock what is blocked here
+        # Ctrl-C goes to all processes of a terminal. The fork server inherits that it is blocked, else it would say so
+        # at length while it imports; here it arrives a moment later.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            forkserver.ensure_running()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _serve(pipe: Connection, prepare: Prepare, limits: Limits) -> None:

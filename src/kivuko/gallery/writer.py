@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from kivuko.errors import GalleryError
 from kivuko.gallery.decoding import Decoded
-from kivuko.gallery.schema import FORMAT, SEGMENTS, create, read_meta
+from kivuko.gallery.schema import FORMAT, SEGMENTS, create, read_meta, storable_path
 from kivuko.gallery.segments import Storage, segment_path, stored, write_segment
 from kivuko.gallery.work import FilePlace, Skip, Work
 
@@ -45,7 +45,7 @@ class _Row:
     mtime_ns: int
     caption: str | None
     metadata: str
-    place: str | None
+    place: str | bytes | None
     born: int
     died: int | None
 
@@ -110,7 +110,9 @@ class GalleryWriter:
 
     def _put(self, work: Work, content: int, row: _Row | None) -> None:
         metadata = json.dumps(dict(work.metadata), ensure_ascii=False, sort_keys=True)
-        place = work.place.path if isinstance(work.place, FilePlace) and work.place.length is None else None
+        place: str | bytes | None = None
+        if isinstance(work.place, FilePlace) and work.place.length is None:
+            place = storable_path(work.place.path)
         if row is not None and self._alive(row) and (row.content, row.caption, row.metadata) == (
             content, work.caption, metadata,
         ):  # fmt: skip
