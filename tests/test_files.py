@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from kivuko.errors import CorruptFileError, KivukoError
-from kivuko.files import atomic_path, cache_folder, check_sha256, sha256_of, write_text
+from kivuko.files import atomic_path, cache_folder, check_sha256, refuse_unwritable, sha256_of, write_text
 
 ABC_SHA256 = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # FIPS 180-2, appendix B.1
 
@@ -170,6 +170,35 @@ def test_a_folder_where_a_file_should_go_is_named_and_a_file_where_a_folder_shou
         fill(made, new="2")
     assert (tmp_path / "file").read_text() == "old"
     assert names_in(tmp_path) == ["file", "world"]
+
+
+@pytest.mark.parametrize("write", [refuse_unwritable, lambda path: write_text(path, "new")])
+@pytest.mark.parametrize("linked", [False, True])
+def test_a_pipe_is_no_file_and_stays_what_it_is(tmp_path, write, linked):
+    pipe = path = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    if linked:
+        path = tmp_path / "link"
+        path.symlink_to(pipe)
+    with pytest.raises(KivukoError, match="is a device or a pipe") as caught:
+        write(path)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert pipe.is_fifo()
+    assert names_in(tmp_path) == (["link", "pipe"] if linked else ["pipe"])
+
+
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="needs a folder in which no file can be made")
+@pytest.mark.parametrize("write", [refuse_unwritable, lambda path: write_text(path, "new")])
+@pytest.mark.parametrize("place", ["/proc/new.tsv", "/proc/new/folder/new.tsv"])
+def test_a_folder_that_takes_no_files_is_told(write, place):
+    with pytest.raises(KivukoError, match=r"(no file can be made|no permission)") as caught:
+        write(Path(place))
+    assert str(caught.value).startswith(f"{place}: ")
+
+
+def test_a_missing_input_within_the_block_is_not_taken_for_the_output(tmp_path):
+    with pytest.raises(FileNotFoundError, match="input"), atomic_path(tmp_path / "file"):
+        (tmp_path / "input").read_text()
 
 
 def test_a_clear_error_raised_in_the_block_is_not_reworded(tmp_path):

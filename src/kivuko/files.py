@@ -12,6 +12,8 @@ import hashlib
 import os
 import secrets
 import shutil
+import stat
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -39,8 +41,9 @@ def atomic_path(path: Path) -> Iterator[Path]:
     If the block fails, the temporary path is removed and whatever stood at ``path`` before stays untouched.
 
     Raises:
-        KivukoError: the disk is full, or the place cannot be written; the message names it.
+        KivukoError: the disk is full, or the place cannot be written or is no file; the message names it.
     """
+    _refuse_device(path)
     path = Path(os.path.realpath(path))  # what a link points to is replaced, not the link
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(3)}.tmp")
     try:
@@ -50,6 +53,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
         _replace(temporary, path)
     except BaseException as problem:
         _remove(temporary)
+        if isinstance(problem, FileNotFoundError) and str(problem.filename) in map(str, (temporary, *path.parents)):
+            raise _no_files_kept(path) from problem
         if explained := explain_write_failure(problem, path):
             raise explained from problem
         raise
@@ -79,6 +84,7 @@ def explain_write_failure(problem: BaseException, path: Path) -> KivukoError | N
 
 def refuse_unwritable(path: Path) -> None:
     """Raise KivukoError if the file ``path`` cannot be written, before the work whose outcome it is to hold."""
+    _refuse_device(path)
     try:
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, "is a folder")
@@ -87,6 +93,10 @@ def refuse_unwritable(path: Path) -> None:
             raise NotADirectoryError(errno.ENOTDIR, "is a file")
         if not os.access(nearest, os.W_OK | os.X_OK):
             raise PermissionError(errno.EACCES, "no permission")
+        with tempfile.TemporaryFile(dir=nearest):  # folders such as /proc permit it and then hold none
+            pass
+    except FileNotFoundError as problem:
+        raise _no_files_kept(path) from problem
     except OSError as problem:
         raise explain_write_failure(problem, path) or problem from problem
 
@@ -103,6 +113,20 @@ def check_sha256(path: Path, expected: str, remedy: str) -> None:
         raise CorruptFileError(f"{path}: missing. {remedy}")
     if sha256_of(path) != expected:
         raise CorruptFileError(f"{path}: corrupted (its checksum differs from what was written). {remedy}")
+
+
+def _refuse_device(path: Path) -> None:
+    """Raise KivukoError if ``path``, or what it links to, is neither file nor folder: renaming would put it away."""
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError):  # not there yet, or said when it is written
+        return
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        raise KivukoError(f"{path}: is a device or a pipe, which cannot be written whole or not at all; name a file.")
+
+
+def _no_files_kept(path: Path) -> KivukoError:
+    return KivukoError(f"{path}: cannot be written here (no file can be made in this folder). Choose another place.")
 
 
 def _flush_to_disk(path: Path) -> None:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import importlib
 import io
 import os
+import signal
 import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import click
@@ -36,6 +39,9 @@ COMMANDS = {
     "study": ("kivuko.cli.study", "Run a research question as an experiment over seeds."),
     "report": ("kivuko.cli.report", "Make one self-contained HTML page of a study's records."),
 }
+
+# Commands that keep what they have finished and go on from there when they are given again.
+_GOING_ON = [["demo"], ["distill"], ["harden"], ["index"], ["study"], ["data", "fetch"], ["collection", "translate"]]
 
 
 class LazyGroup(click.Group):
@@ -70,7 +76,10 @@ def program() -> None:
 
 
 def main() -> None:
-    """Entry point. Exit status: 0 done, 1 a fault of Kivuko's, 2 something the user can mend, 130 interrupted."""
+    """Entry point. Exit status: 0 done, 1 a fault of Kivuko's, 2 something the user can mend, 130 interrupted.
+
+    Ended by SIGTERM, it removes what is half-written, as on Ctrl-C, and exits with 143.
+    """
     # Hub libraries print progress bars and try the network; a tool that runs offline should do neither unasked.
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
@@ -78,7 +87,8 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal without the letter, a path that is not UTF-8
     try:
-        program.main(standalone_mode=False)
+        with _sigterm_unwinds():
+            program.main(standalone_mode=False)
         sys.stdout.flush()  # so that a full disk or a reader that left is noticed here
     except click.exceptions.NoArgsIsHelpError as problem:
         problem.show()
@@ -88,7 +98,7 @@ def main() -> None:
         hint = f" '{named.command_path} --help' tells more." if named else ""
         _fail(problem.format_message() + hint, 2)
     except (click.Abort, KeyboardInterrupt):
-        _fail("interrupted; what was finished is kept, and the same command goes on from there.", 130)
+        _fail(_interrupted(sys.argv[1:]), 130)
     except KivukoError as problem:
         _fail(str(problem), 2)
     except BrokenPipeError:
@@ -100,6 +110,36 @@ def main() -> None:
         if explained is None:
             raise
         _fail(str(explained), 2)
+
+
+@contextmanager
+def _sigterm_unwinds() -> Iterator[None]:
+    """Make SIGTERM raise SystemExit, so that temporary files are removed; what else heeds it stays as it is."""
+    if signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+    process = os.getpid()
+
+    def unwind(number: int, _frame: object) -> None:
+        if os.getpid() == process:
+            raise SystemExit(128 + number)
+        signal.signal(number, signal.SIG_DFL)  # a child that was forked: the files are its parent's
+        os.kill(os.getpid(), number)
+
+    signal.signal(signal.SIGTERM, unwind)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _interrupted(words: Sequence[str]) -> str:
+    """Say what an interrupted command has left; ``words`` are those after ``kivuko``."""
+    # What is evaluated on texts has its documents' vectors kept.
+    on_texts = any(word.removeprefix("--dataset=").startswith(("ir:", "trec:")) for word in words)
+    if any(list(words[: len(name)]) == name for name in _GOING_ON) or (words[:1] == ["evaluate"] and on_texts):
+        return "interrupted; what was finished is kept, and the same command goes on from there."
+    return "interrupted; what was not finished was not written."
 
 
 def _fail(message: str, status: int) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import difflib
 import logging
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -125,6 +126,8 @@ def _one_line(spec: str) -> Iterator[None]:
     except (KivukoError, GeneratorExit, KeyboardInterrupt):
         raise
     except BaseException as problem:  # its own kinds, those of requests, SystemExit where a licence is declined
+        if isinstance(problem, SystemExit) and problem.code == 128 + signal.SIGTERM:
+            raise  # the user ended it
         reason = first_line(problem)
         raise DataError(
             f"{spec}: ir_datasets cannot read it ({reason}). Check the network, or put the files where "
