@@ -13,12 +13,16 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
     SpinnerColumn,
+    Task,
     TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.table import Column
+from rich.text import Text
 
 if TYPE_CHECKING:
     from kivuko.studies.low_resource.grid import Run
@@ -35,15 +39,30 @@ console = _Console(stderr=True, highlight=False, markup=False, emoji=False)
 out = _Console(highlight=False, markup=False, emoji=False)
 
 
+_WIDE = 110  # columns of a terminal
+_SEEN = 0.0005  # what is less is shown as 0.000
+
+
 @contextmanager
 def bars() -> Iterator[Progress]:
     """Yield a Rich progress display; where standard error is no terminal it stays silent."""
+    whole = Column(no_wrap=True)  # what a narrow terminal has no room for is cut off the figures at the end
     columns = (
-        SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(bar_width=24), MofNCompleteColumn(),
-        TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(), TextColumn("[dim]{task.fields[figures]}"),
+        SpinnerColumn(table_column=whole.copy()), TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=24 if console.width >= _WIDE else 12, table_column=whole.copy()),
+        MofNCompleteColumn(table_column=whole.copy()), TimeElapsedColumn(table_column=whole.copy()),
+        TextColumn("left"), TimeRemainingColumn(table_column=whole.copy()), FiguresColumn(),
     )  # fmt: skip
     with Progress(*columns, console=console, transient=False, disable=not console.is_terminal) as progress:
         yield progress
+
+
+class FiguresColumn(ProgressColumn):
+    """What a task says of itself, in one line that is cut where there is no room."""
+
+    def render(self, task: Task) -> Text:
+        """See ProgressColumn."""
+        return Text(str(task.fields.get("figures", "")), style="dim", no_wrap=True, overflow="ellipsis")
 
 
 def late_task(progress: Progress, description: str) -> Callable[[int, int], None]:
@@ -82,11 +101,15 @@ class TrainingWatch:
         """See distill.run.Watch."""
         now = time.monotonic()
         if self._training is None:
+            if step > 1:
+                console.print(f"{self.label}: going on from step {step - 1:,}", soft_wrap=True)
             self._training = int(self.progress.add_task(f"{self.label}: training", total=steps, figures=""))
             self._started, self._first = now, step - 1
-        speed = (step - self._first) * self.batch_size / max(1e-6, now - self._started)
-        shown = " ".join(f"{name} {value:.3f}" for name, value in figures.items())
-        line = f"{shown} · {speed:,.0f} pairs/s"
+        told = {name: value for name, value in figures.items() if name != "unconverged" or value >= _SEEN}
+        line = " ".join(f"{name} {value:.3f}" for name, value in told.items())
+        if now - self._started > 1:  # sooner, it would be the speed of nothing
+            speed = (step - self._first) * self.batch_size / (now - self._started)
+            line = f"{line} · {speed:,.0f} pairs/s"
         self.progress.update(self._training, completed=step, figures=line)  # type: ignore[arg-type]
         if not console.is_terminal and (now - self._last_line > 15 or step == steps):
             self._last_line = now  # a log gets a line now and then instead of a bar
