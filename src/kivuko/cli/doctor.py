@@ -45,13 +45,15 @@ def command(
 ) -> None:
     """Examine MODEL: its tokenizer in each language, its agreement with its teacher, and a gallery it shall search.
 
-    MODEL is a folder of Kivuko's, of sentence-transformers, or an encoder (CLIP too) of transformers. Each finding is
-    ok, a note, a warning or a fault, with what to do about it. Exit status 1 if there is a fault.
+    MODEL is a folder of Kivuko's, of sentence-transformers, or an encoder (CLIP too) of transformers; or the id of one
+    on the hub. Each finding is ok, a note, a warning or a fault, with what to do about it. Exit status 1 if there is a
+    fault.
 
     \b
     Examples:
       kivuko doctor kivuko-demo/model
       kivuko doctor my-model --gallery my.gallery -l sw so
+      kivuko doctor xlm-roberta-base -l sw --bitext sw=sw.tsv.gz
       kivuko doctor clip-model --teacher clip-model --bitext sw=sw.tsv.gz --json
     """
     import json
@@ -61,7 +63,9 @@ def command(
     from kivuko.cli.progress import out as screen
     from kivuko.doctor import Request, examine, worst_level
     from kivuko.encoders.bundle import quiet
+    from kivuko.encoders.hub import local_folder
 
+    asked, model = model, local_folder(str(model))
     sentences, silent = _sentences(model, languages, bitexts, cldr)
     codes = tuple(dict.fromkeys([*languages, *(one.language for one in sentences)]))
     named = tuple(one.origin for one in sentences if one.origin != "emoji names")
@@ -75,14 +79,14 @@ def command(
     found = [*found, *silent]
     worst = worst_level(found)
     if as_json:
-        told = {"model": str(model), "level": worst, "findings": [asdict(one) for one in found]}
+        told = {"model": str(asked), "level": worst, "findings": [asdict(one) for one in found]}
         click.echo(json.dumps(told, ensure_ascii=False))
     else:
         for one in found:
             _show(one)
         counts = [(level, sum(one.level == level for one in found)) for level in ("fault", "warning", "note")]
         summary = ", ".join(f"{count} {level}{'s' if count > 1 else ''}" for level, count in counts if count)
-        screen.print(f"{model}: {summary or 'nothing to say against it'}.", soft_wrap=True)
+        screen.print(f"{asked}: {summary or 'nothing to say against it'}.", soft_wrap=True)
     if worst == "fault":
         sys.stdout.flush()
         sys.exit(1)

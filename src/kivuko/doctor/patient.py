@@ -78,5 +78,10 @@ def names_of(model: Any, *also: str) -> str:
     first = model[0].sub_modules if hasattr(model[0], "sub_modules") else {"": [model[0]]}
     configs = [getattr(getattr(route[0], "model", None), "config", None) for route in first.values()]
     # Of a path only its last part: a family's name further up is that of a user or a project.
-    told = [Path(str(getattr(config, "_name_or_path", ""))).name for config in configs if config is not None]
+    told = [called(Path(str(getattr(config, "_name_or_path", "")))) for config in configs if config is not None]
     return json.dumps([*also, *told]).lower()
+
+
+def called(folder: Path) -> str:
+    """Return what a model's folder is called; of one in the hub's cache, the model's id with -- in it."""
+    return folder.parent.parent.name if folder.parent.name == "snapshots" else folder.name

@@ -9,7 +9,7 @@ from typing import Any
 import regex
 
 from kivuko.doctor.finding import Finding
-from kivuko.doctor.patient import Patient, names_of
+from kivuko.doctor.patient import Patient, called, names_of
 from kivuko.encoders.onnx_tokenizer import fixed_length
 from kivuko.encoders.teacher import default_prompt
 from kivuko.encoders.text_route import backend_tokenizer, text_route
@@ -26,7 +26,7 @@ def check_prompts(patient: Patient) -> Iterator[Finding]:
     """Look at the model, if it is not Kivuko's (whose students learn without a prefix), and at its teacher."""
     sides = []
     if patient.about is None and "text" in patient.model.modalities:
-        sides.append(("the model", patient.model, default_prompt(patient.model), patient.folder.absolute().name))
+        sides.append(("the model", patient.model, default_prompt(patient.model), called(patient.folder.absolute())))
     if (teacher := patient.teacher) is not None:
         sides.append(
             (

@@ -12,6 +12,7 @@ from tokenizers import Tokenizer
 from tokenizers.processors import TemplateProcessing
 from torch import Tensor, nn
 
+from kivuko.encoders.hub import require_hub
 from kivuko.encoders.lora import merged
 from kivuko.encoders.model_kind import is_sentence_transformer
 from kivuko.encoders.spelling import SpellingNeighbours
@@ -260,6 +261,7 @@ def load_transformer_student(name: str | Path, dim: int) -> Any:
     text = str(name)
     if (text.startswith((".", "~")) or Path(text).is_absolute()) and not Path(text).expanduser().is_dir():
         raise ModelError(f"{text}: no such model folder. Name a folder or a model on the hub.")
+    require_hub(text)
     with blamed(lambda reason: ModelError(f"{text}: not a Hugging Face encoder that loads ({reason}).")):
         if is_sentence_transformer(text):
             return load_sentence_student(text, dim)

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from kivuko.encoders.clip import is_clip, load_clip, take_apart
 from kivuko.encoders.device import fastest_device
+from kivuko.encoders.hub import require_hub
 from kivuko.encoders.model_kind import model_kind
 from kivuko.encoders.probe import PROBES
 from kivuko.encoders.token_batch import TokenBatch, masked_mean
@@ -162,6 +163,8 @@ def load_teacher(name: str | Path = DEFAULT_TEACHER, prompt: str | None = None) 
         source = folder if folder.is_dir() else Path(text)
     if is_default and source.is_dir():
         _check_default(source / "model.safetensors")
+    if not is_default:
+        require_hub(text)
     with blamed(lambda reason: _unusable(text, reason, is_default)):
         model, kind = _load(str(source), text)
     if is_default and not source.is_dir():

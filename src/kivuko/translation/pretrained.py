@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from kivuko.encoders.bundle import quiet
+from kivuko.encoders.hub import require_hub
 from kivuko.errors import MissingDependencyError, ModelError, UsageError, first_line
 from kivuko.languages import language as describe
 from kivuko.translation.language_codes import ModelLanguages
@@ -42,6 +43,7 @@ def load_seq2seq(text: str, source: str) -> tuple[Any, Any]:
     """
     from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
+    require_hub(source)
     try:
         with quiet():
             tokenizer = AutoTokenizer.from_pretrained(source)
