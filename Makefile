@@ -13,7 +13,7 @@ BROWSER := chromium
 .PHONY: help demo study test lint bench system browser clean
 help:
 	@echo "make demo   set up, then carry an English image search into seven languages ($(DEMO_OUT)/)"
-	@echo "make study  set up, then run the low-resource study and make its page (about 40 minutes on two cores)"
+	@echo "make study  set up, then run the low-resource study and make its page (about 45 minutes on two cores)"
 	@echo "make test   set up, then lint, type-check and test"
 	@echo "make lint   ruff and mypy"
 	@echo "make bench  benchmarks against peers"

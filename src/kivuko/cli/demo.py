@@ -48,6 +48,8 @@ def command(
         refuse_unwritable(file)
     world = load_world(languages, cldr, font)
     screen.print(world_table(world))
+    if steps is None:
+        console.print("· two to three minutes on two idle cores")
     with quiet():
         teacher = load_teacher()
     with bars() as progress:
@@ -57,7 +59,7 @@ def command(
             told=lambda line: console.print(f"· {line}"), seed=seed, steps=steps,
         )  # fmt: skip
     for subset in ("headline", "compositional", "lexical"):
-        screen.print(results_table(records, RECIPES[0], subset))
+        screen.print(results_table(records, RECIPES[0], subset), "")
     screen.print(comparison_table(records))
     if line := ceiling_line(records):
         screen.print(line)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from kivuko.encoders.teacher import TextTeacher
 
 _FEW_PAIRS = 1000  # per language; below it, queries fail unless their words are in the pairs
+_FEW_HELD_OUT = 50  # below which selection is a matter of chance
 
 
 @click.command("distill", cls=SpacedValues, context_settings={"help_option_names": ["-h", "--help"]})
@@ -115,6 +116,9 @@ def command(
         told = "the model that stood there was made otherwise; it is replaced, its evaluation with it."
         screen.print(f"{out}: {told}", soft_wrap=True)
     screen.print(f"trained on {len(training):,} pairs, selected on {len(held_out):,} held-out pairs.")
+    if len(held_out) < _FEW_HELD_OUT:
+        told = "so few hardly tell one step from another; give more pairs, or a larger --validation-share."
+        screen.print(f"note: {len(held_out):,} held out: {told}", soft_wrap=True)
     if len(training) < _FEW_PAIRS * len(training.languages()):
         screen.print(f"Fewer than {_FEW_PAIRS:,} pairs per language: expect little beyond the very words they hold.")
     if multi_vector is not None:
