@@ -67,6 +67,7 @@ def test_every_word_is_in_the_table(align, text):
     assert max(map(len, out.splitlines()[: 1 + len(text.split())])) <= 84  # marks of direction have no width
     assert "regularization 0.02: transport cost" in out
     assert "a row adds up to 100" in out
+    assert "Unrelated words get a share, too; a word weighs by its subwords." in out
     assert "plain cosine" not in out
     assert "vocabulary" not in out
 
@@ -122,6 +123,7 @@ def test_pictures_of_several_plans(align, tmp_path):
     words = ["".join(text.itertext()) for text in ElementTree.parse(tmp_path / "one.svg").iter() if "text" in text.tag]
     for word in (*TEXTS[1].split(), *ENGLISH.split(), TEXTS[1], ENGLISH):
         assert word in words
+    assert any(line.startswith("Unrelated words") for line in words)
     assert sorted(file.name for file in tmp_path.iterdir()) == ["one.png", "one.svg", "two.PNG"]
 
 
@@ -231,7 +233,7 @@ def test_what_distill_makes_can_be_aligned(run_here, place, tmp_path, monkeypatc
         (["\udcff", "cat"], "UTF-8"),
         (["日本語", "cat"], "vocabulary"),
         (["paka"], "ENGLISH"),
-        (["paka", "cat", "fish"], "extra argument"),
+        (["paka", "cat", "fish"], "Got unexpected extra argument (fish). 'kivuko align --help' tells more."),
         (["paka", "cat", "--image", "x.gif"], ".png or .svg"),
         (["paka", "cat", "--image", "x"], ".png or .svg"),
         (["paka", "cat", "--method", "nosuch"], "sinkhorn"),

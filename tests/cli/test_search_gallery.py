@@ -54,7 +54,8 @@ def test_a_table_and_json_tell_the_same(search):
     hits = found(search("paka", "mweusi", "--json", "-k", 5))
     assert [hit["rank"] for hit in hits] == [1, 2, 3, 4, 5]
     assert all(before["score"] >= after["score"] for before, after in itertools.pairwise(hits))
-    assert set(hits[0]) == {"rank", "id", "key", "caption", "score", "width", "height", "copies", "metadata"}
+    said = {"rank", "id", "key", "caption", "score", "width", "height", "copies", "metadata", "unknown_words"}
+    assert set(hits[0]) == said
     status, out, err = search("paka mweusi", "-k", 5)
     assert (status, err) == (0, "")
     for hit in hits:
@@ -73,6 +74,27 @@ def test_filters(search):
     assert "Nothing passes the filter." in out
 
 
+def test_unknown_words_are_named_not_dropped(search, place):
+    for gallery in (place / "my.gallery", place / "model"):
+        if gallery.name == "my.gallery":
+            assert found(search("paka, ጥቁር, ድመት?", "--json", "-k", 1))[0]["unknown_words"] == ["ጥቁር", "ድመት"]
+            assert found(search("paka, mweusi?", "--json", "-k", 1))[0]["unknown_words"] == []
+        assert "Not in the model's vocabulary: ጥቁር, ድመት\n" in search("paka, ጥቁር, ድመት ጥቁር", gallery=gallery)[1]
+        assert "vocabulary" not in search("paka mweusi", gallery=gallery)[1]
+
+
+def test_fields_that_no_picture_has_are_told_before_the_model_is_loaded(search, monkeypatch):
+    assert found(search("paka", "--json", "-k", 1, "--where", "foo!=bar", "--where", "foo="))  # nothing has it
+    monkeypatch.setattr("kivuko.gallery.searcher.load_bundle", None)
+    told = "no picture has a field 'foo'; there are: key, caption, width, height, licence, year."
+    refused(search("paka", "--where", "licence=by", "--where", "foo=bar"), "--where 'foo=bar'", told)
+
+
+def test_a_preview_that_cannot_be_is_refused_before_anything_is_opened(search, monkeypatch):
+    monkeypatch.setattr("kivuko.cli.search._is_gallery", None)
+    refused(search("paka", "--preview"), "--preview", "--image")
+
+
 def test_more_like_this_and_search_by_a_file(search, place, tmp_path):
     mine = found(search("--picture", place / "photos" / "05.png", "--json", "-k", 3))
     assert mine[0]["key"].endswith("05.png")
@@ -85,6 +107,9 @@ def test_more_like_this_and_search_by_a_file(search, place, tmp_path):
     with Image.open(picture) as drawn:
         assert drawn.format == "PNG"
         assert drawn.width > 300
+        below = drawn.convert("L").crop((330, 10 + 96, drawn.width, drawn.height))
+        assert drawn.height == 10 + 96 + 30 + 10 + 10  # no room for a title that there is not
+        assert below.getextrema()[0] < 100  # a caption
 
 
 @pytest.mark.parametrize("kind", ["flat", "hnsw", "ivf"])
@@ -115,7 +140,6 @@ def test_bad_questions_get_one_line(search, place, tmp_path):
     refused(search("paka", "--storage", "int4"), "--storage int4", "int8")
     refused(search("paka", "--image", tmp_path / "x.gif"), "x.gif", ".png")
     refused(search("paka", "--where", "year>3000", "--image", tmp_path / "x.png"), "nothing was found")
-    refused(search("paka", "--preview"), "--preview", "--image")
     refused(search("paka", "--model", tmp_path / "none"), "none")
     refused(search("paka", gallery=tmp_path / "none"), "no such gallery or model")
     refused(search("paka", gallery=tmp_path), "neither a gallery nor a model")

@@ -89,3 +89,13 @@ def test_picture_frames_the_right_result():
 
     assert greens(results_picture([row], "title")) > 500
     assert greens(results_picture([plain], "title")) == 0
+
+
+def test_captions_stand_below_pictures_and_stay_in_their_width():
+    pictures = [Image.new("RGB", (50, 50), "white")] * 2
+    row = ResultRow("paka", "", "Latn", "", pictures, captions=("", "an extraordinarily-long-single-word " * 9))
+    drawn = results_picture([row], "").convert("L")
+    assert drawn.height == results_picture([row], "title").height - 44
+    under = [drawn.crop((330 + place * 106, 106, 330 + place * 106 + 96, drawn.height)) for place in range(2)]
+    assert [one.getextrema()[0] < 100 for one in under] == [False, True]
+    assert drawn.crop((330 + 106 + 96, 0, drawn.width, drawn.height)).getextrema() == (255, 255)

@@ -47,6 +47,16 @@ def test_a_query_is_cleaned_as_the_bitext_was(client):
     assert len(answer["hits"]) == len(THINGS)
 
 
+def test_unknown_words_are_named(client):
+    answer = client.post("/api/search", json={"query": "tufaha, 猫! moto Ω", "k": 1}).json()
+    assert answer["unknown_words"] == ["猫", "Ω"]
+    assert client.get("/api/search", params={"q": "tufaha moto"}).json()["unknown_words"] == []
+    asked = {"query": "tufaha Ω", "k": 1, "typos": {"edits": 1, "seed": 1}}
+    assert client.post("/api/search", json=asked).json()["typos"]["unknown_words"] == ["Ω"]
+    told = client.get("/openapi.json").json()["components"]["schemas"]["SearchAnswer"]["properties"]
+    assert "knows no part" in told["unknown_words"]["description"]
+
+
 def test_misspelt_words_are_read_and_said_so(client):
     answer = client.post("/api/search", json={"query": "tufahha", "k": 1}).json()
     assert answer["hits"][0]["key"] == "apple.png"
@@ -107,6 +117,7 @@ def test_thumbnails_are_pictures_and_are_not_sent_twice(client):
     answer = client.get("/api/items/1/thumbnail")
     assert answer.headers["content-type"] in ("image/jpeg", "image/webp")
     assert len(answer.content) > 100
+    assert "256 pixels" in client.get("/openapi.json").json()["paths"]["/api/items/{id}/thumbnail"]["get"]["summary"]
     again = client.get("/api/items/1/thumbnail", headers={"If-None-Match": answer.headers["etag"]})
     assert (again.status_code, again.content) == (304, b"")
 

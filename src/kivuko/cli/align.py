@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _UNREGULARIZED = ("exact", "greedy")  # methods that have no use for --regularization
 _CAPTION = "Each row: where the word's mass goes, in per cent; a row adds up to 100."
+_CAUTION = "Unrelated words get a share, too; a word weighs by its subwords."
 
 
 @click.command("align", context_settings={"help_option_names": ["-h", "--help"]})
@@ -93,10 +94,10 @@ def command(
         if not one.converged:
             console.print(f"warning: {panel.title}: {_warning(one, method)}", soft_wrap=True)
     if not as_json:
-        for note in (_CAPTION, *notes):
+        for note in (_CAPTION, _CAUTION, *notes):
             screen.print(note, soft_wrap=True)
     if picture is not None:
-        _draw(panels, (text, english), (_CAPTION, *notes), picture)
+        _draw(panels, (text, english), (_CAPTION, _CAUTION, *notes), picture)
         if not as_json:
             screen.print(f"picture: {picture}", soft_wrap=True)
         lacking = ", ".join(scripts_without_font(f"{text} {english}"))

@@ -95,8 +95,9 @@ def main() -> None:
         sys.exit(2)
     except click.ClickException as problem:
         named = getattr(problem, "ctx", None)
-        hint = f" '{named.command_path} --help' tells more." if named else ""
-        _fail(problem.format_message() + hint, 2)
+        said = problem.format_message()
+        said += "" if said.endswith((".", "?", "!")) else "."  # as click's messages mostly, but not always, do
+        _fail(said + (f" '{named.command_path} --help' tells more." if named else ""), 2)
     except (click.Abort, KeyboardInterrupt):
         _fail(_interrupted(sys.argv[1:]), 130)
     except KivukoError as problem:

@@ -34,6 +34,16 @@ def protocol(environment: Mapping[str, str], color_system: str | None) -> str | 
     return BLOCKS if color_system in ("truecolor", "256") else None
 
 
+def way_to_show(wanted: bool | None) -> str | None:
+    """Return how this terminal shows pictures, None if it cannot; ``wanted`` and errors as of ``show_pictures``."""
+    from kivuko.cli.progress import out as screen
+
+    how = protocol(os.environ, screen.color_system) if screen.is_terminal else None
+    if how is None and wanted:
+        raise UsageError("--preview: this is no terminal that shows pictures. Use --image out.png instead.")
+    return how
+
+
 def show_pictures(pictures: Sequence[Image.Image], wanted: bool | None) -> None:
     """Show pictures side by side, best first, above the table of results.
 
@@ -45,12 +55,7 @@ def show_pictures(pictures: Sequence[Image.Image], wanted: bool | None) -> None:
     """
     from kivuko.cli.progress import out as screen
 
-    if wanted is False or not pictures:
-        return
-    how = protocol(os.environ, screen.color_system) if screen.is_terminal else None
-    if how is None:
-        if wanted:
-            raise UsageError("--preview: this is no terminal that shows pictures. Use --image out.png instead.")
+    if wanted is False or not pictures or (how := way_to_show(wanted)) is None:
         return
     columns = max(1, screen.width // _THUMBNAIL[0])
     for start in range(0, len(pictures), columns):

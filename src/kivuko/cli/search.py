@@ -75,8 +75,13 @@ def command(
         if picture.suffix.lower() not in (".png", ".jpg", ".jpeg", ".webp"):
             raise UsageError(f"--image {picture}: end the name in .png, .jpg or .webp.")
         refuse_unwritable(picture)
+    if preview and not as_json:
+        from kivuko.cli.preview import way_to_show
+
+        way_to_show(preview)
     _check_question(query, like, asked_picture)
     if _is_gallery(gallery):
+        _check_conditions(gallery, where)  # before the model is loaded, which takes longest
         from kivuko.cli.search_gallery import Asked, search_gallery
 
         asked = Asked(query, like, asked_picture, top, where)
@@ -101,7 +106,7 @@ def _check_question(query: tuple[str, ...], like: int | None, picture: Path | No
     if sum(given) > 1:
         raise UsageError(f"more than one thing to search for: write only {how}")
     if query:
-        from kivuko.gallery.query import clean_query
+        from kivuko.gallery.query_text import clean_query
 
         clean_query(" ".join(query))
 
@@ -124,6 +129,17 @@ def _is_gallery(path: Path) -> bool:
     )
 
 
+def _check_conditions(gallery: Path, where: tuple[str, ...]) -> None:
+    """Raise UsageError if a condition is none, or asks for a field that no picture has."""
+    from kivuko.gallery.filter import parse_filter, refuse_unknown_fields
+
+    if conditions := parse_filter(where):
+        from kivuko.gallery.store import GalleryStore
+
+        with GalleryStore.open(gallery) as store:
+            refuse_unknown_fields(conditions, store)
+
+
 def _search_emoji(
     model: Path, query: str, top: int, picture: Path | None, as_json: bool, preview: bool | None,
     cldr: Path | None, font: Path | None,
@@ -136,7 +152,8 @@ def _search_emoji(
     from kivuko.cli.progress import out as screen
     from kivuko.encoders.bundle import has_images, load_bundle
     from kivuko.errors import ModelError
-    from kivuko.gallery.query import clean_query, encode_queries
+    from kivuko.gallery.query import encode_queries, unheard_words
+    from kivuko.gallery.query_text import clean_query
 
     text = clean_query(query)
     bundle = load_bundle(model)
@@ -147,16 +164,20 @@ def _search_emoji(
     gallery = load_gallery(bundle, world)
     hits = gallery.search(vector, top)
     pictures = [world.picture(hit.image) for hit in hits]
+    unknown = unheard_words(bundle, text)
     if as_json:
         for rank, hit in enumerate(hits, start=1):
-            found = {"rank": rank, "emoji": hit.sequence, "name": hit.name, "score": round(hit.score, 6)}
+            found = {
+                "rank": rank, "emoji": hit.sequence, "name": hit.name, "score": round(hit.score, 6),
+                "unknown_words": unknown,
+            }  # fmt: skip
             click.echo(json.dumps(found, ensure_ascii=False))
     else:
         show_pictures(pictures, preview)
         screen.print(hits_table(text, hits))
-        print_readings(bundle, text)
+        print_readings(bundle, text, unknown)
     if picture is not None:
-        draw_hits(text, pictures, picture)
+        draw_hits(text, pictures, [hit.name for hit in hits], picture)
         if not as_json:
             screen.print(f"picture: {picture}", soft_wrap=True)
 
@@ -173,21 +194,24 @@ def hits_table(text: str, hits: Sequence[EmojiHit]) -> Table:
     return table
 
 
-def print_readings(model: Any, text: str) -> None:
-    """Say which words of a query the model reads otherwise than written."""
+def print_readings(model: Any, text: str, unknown: Sequence[str]) -> None:
+    """Say which words of a query the model reads otherwise than written, and which are unknown to it."""
     from kivuko.cli.progress import out as screen
     from kivuko.encoders.spelling_module import misspelt_words
 
     for word, readings in misspelt_words(model, text).items():
         screen.print(f"'{word}' read as {_shares(readings)}", style="dim", soft_wrap=True, markup=False)
+    if unknown:
+        told = f"Not in the model's vocabulary: {', '.join(unknown)}"
+        screen.print(told, soft_wrap=True, markup=False, highlight=False)
 
 
 def _shares(readings: Mapping[str, float]) -> str:
     return ", ".join(f"{word} ({share:.0%})" for word, share in list(readings.items())[:3])
 
 
-def draw_hits(text: str, pictures: Sequence[Image.Image], place: Path) -> None:
-    """Write the query and its pictures, best first, as one image; the name's ending says which format.
+def draw_hits(text: str, pictures: Sequence[Image.Image], captions: Sequence[str], place: Path) -> None:
+    """Write the query and its pictures, best first and captioned, as one image; the name's ending says which format.
 
     Raises:
         KivukoError: there is nothing to draw, or it cannot be written.
@@ -200,4 +224,5 @@ def draw_hits(text: str, pictures: Sequence[Image.Image], place: Path) -> None:
         raise KivukoError(f"{place}: nothing was found, so there is nothing to draw. Loosen --where.")
     kind = "JPEG" if place.suffix.lower() in (".jpg", ".jpeg") else place.suffix[1:].upper()
     with atomic_path(place) as temporary:
-        results_picture([ResultRow(text, "", script_of(text), "", pictures)], "").save(temporary, format=kind)
+        row = ResultRow(text, "", script_of(text), "", pictures, captions=captions)
+        results_picture([row], "").save(temporary, format=kind)

@@ -22,7 +22,7 @@ from kivuko.gallery.filter import parse_filter
 from kivuko.gallery.gallery import Gallery
 from kivuko.gallery.hit import Hit
 from kivuko.gallery.index import choose_index
-from kivuko.gallery.query import clean_query
+from kivuko.gallery.query_text import clean_query
 from kivuko.gallery.store import GalleryStore
 from kivuko.report.tables import compact_table
 
@@ -61,6 +61,7 @@ def search_gallery(
 
             searcher = Searcher.open(path, model, index=kind, storage=storage, progress=progress)
             gallery = searcher.gallery
+    unknown: tuple[str, ...] = ()
     with gallery:
         if asked.like is not None:
             title = f"like {asked.like}"
@@ -74,19 +75,20 @@ def search_gallery(
         else:
             title = text
             hits = searcher.search([text], asked.top, where)[0]
+            unknown = searcher.unknown_words(text)
         pictures = _thumbnails(gallery.store, hits) if drawing or not as_json else []
         if as_json:
             for rank, hit in enumerate(hits, start=1):
-                click.echo(json.dumps(_as_json(rank, hit), ensure_ascii=False))
+                click.echo(json.dumps(_as_json(rank, hit) | {"unknown_words": unknown}, ensure_ascii=False))
         else:
             show_pictures(pictures, preview)
             screen.print(_table(title, hits))
             if not hits:
                 screen.print("Nothing passes the filter." if where else "Nothing was found.")
             if text:
-                print_readings(searcher.model, text)
+                print_readings(searcher.model, text, unknown)
         if drawing is not None:
-            draw_hits(title, pictures, drawing)
+            draw_hits(title, pictures, [_shown(hit.item.caption or hit.item.key) for hit in hits], drawing)
             if not as_json:
                 screen.print(f"picture: {drawing}", soft_wrap=True)
 

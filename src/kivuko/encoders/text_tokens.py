@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kivuko.encoders.text_route import is_static, text_route
+from kivuko.encoders.text_route import backend_tokenizer, is_static, text_route
 from kivuko.encoders.vocabulary import UNKNOWN
 from kivuko.encoders.words import Span, group_tokens
 from kivuko.errors import ModelError
@@ -69,6 +69,27 @@ def text_tokens(model: Any, text: str, name: str, keep_unknown: bool = False) ->
     if not found.vectors.isfinite().all():
         raise ModelError(f"{name}: gives vectors that are no numbers (NaN). Make the model again.")
     return _grouped(text, found, keep_unknown)
+
+
+def unknown_words(model: Any, text: str) -> tuple[str, ...]:
+    """Return the words of which no part is in a loaded model's vocabulary, each once, as ``text_tokens`` tells them.
+
+    The model itself is not run. Empty for a model that hides its tokenizer.
+    """
+    tokenizer = backend_tokenizer(model)
+    if tokenizer is None:
+        return ()
+    marker = getattr(getattr(text_route(model)[0], "tokenizer", None), "unk_token", None)
+    numbers = {tokenizer.token_to_id(name) for name in (marker or UNKNOWN, "<unk>")}
+    encoding = tokenizer.encode(text, add_special_tokens=False)
+    found = _Found(
+        pieces=list(encoding.tokens),
+        offsets=list(encoding.offsets),
+        unknown=[number in numbers for number in encoding.ids],
+        vectors=torch.empty(len(encoding.ids), 0),
+        is_cut=bool(encoding.overflowing),
+    )
+    return tuple(dict.fromkeys(_grouped(text, found, keep_unknown=False).unknown))
 
 
 def _static_tokens(module: Any, text: str) -> _Found:

@@ -10,12 +10,17 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from kivuko.errors import UsageError
+
+if TYPE_CHECKING:
+    from kivuko.gallery.store import GalleryStore
 
 OPERATORS = ("=", "!=", "<", "<=", ">", ">=", "~")
 COLUMNS = {"key": "items.key", "caption": "items.caption", "width": "contents.width", "height": "contents.height"}
 MOST_CONDITIONS, _LONGEST = 32, 1000
+_SHOWN = 30  # fields that a message names
 _NUMBERS = ("width", "height")
 _CONDITION = re.compile(r"(?P<key>[^=!<>~]*)(?P<operator>!=|<=|>=|==|=|<|>|~)(?P<value>.*)", re.DOTALL)
 _HOW = 'Write it like "licence=cc0" or "width>=800"; the operators are =, !=, <, <=, >, >= and ~ (contains).'
@@ -71,6 +76,20 @@ def parse_filter(texts: Sequence[str]) -> Filter:
     if len(texts) > MOST_CONDITIONS:
         raise UsageError(f"--where: {len(texts)} conditions are too many; {MOST_CONDITIONS} are the most.")
     return Filter(tuple(_parsed(text) for text in texts))
+
+
+def refuse_unknown_fields(where: Filter, store: GalleryStore) -> None:
+    """Raise UsageError if a condition asks for a value of a field that no picture of a gallery has."""
+    for condition in where.conditions:
+        absent_passes = condition.operator == "!=" or not condition.value
+        if absent_passes or condition.key in COLUMNS:
+            continue
+        if not len(store.select(Filter((Condition(condition.key, "!=", ""),)))):
+            known = "".join(letter if letter.isprintable() else " " for letter in ", ".join(store.fields()[:_SHOWN]))
+            raise UsageError(
+                f"--where {str(condition)[:80]!r}: no picture has a field '{condition.key[:40]}'; there are: "
+                f"{', '.join((*COLUMNS, known) if known else COLUMNS)}."
+            )
 
 
 def _parsed(text: str) -> Condition:

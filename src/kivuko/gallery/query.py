@@ -1,4 +1,4 @@
-"""From what a person typed to a vector that a gallery can be searched with."""
+"""From a cleaned query to a vector that a gallery can be searched with."""
 
 from __future__ import annotations
 
@@ -6,31 +6,20 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import regex
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from kivuko.bitext import clean_text
+from kivuko.bitext import word_list
 from kivuko.encoders.bundle import encode_texts, knows
 from kivuko.encoders.image_tower import Vectors
+from kivuko.encoders.spelling_module import misspelt_words
+from kivuko.encoders.text_tokens import unknown_words
 from kivuko.errors import ModelError, UsageError
 
 _FEW = 64  # texts of one batch
-
-
-def clean_query(text: str) -> str:
-    """Return a query as training sentences were cleaned.
-
-    Raises:
-        UsageError: it is empty, or no UTF-8 text.
-    """
-    try:
-        text.encode()
-    except UnicodeEncodeError as problem:
-        raise UsageError("the query is not UTF-8 text: set the terminal to UTF-8 and write it again.") from problem
-    if not (cleaned := clean_text(text)):
-        raise UsageError('the query is empty: write a few words, for example "paka mweusi".')
-    return cleaned
+_EDGES = regex.compile(r"(?<!\S)\p{P}+|\p{P}+(?!\S)")  # punctuation where a word begins or ends
 
 
 def encode_queries(model: Any, texts: Sequence[str], name: str = "the model") -> Vectors:
@@ -53,6 +42,18 @@ def encode_queries(model: Any, texts: Sequence[str], name: str = "the model") ->
         if not vector.any():
             raise _unknown(text)
     return vectors
+
+
+def unheard_words(model: Any, text: str) -> tuple[str, ...]:
+    """Return the words of a cleaned query that its vector says nothing of: no part of them is known.
+
+    Punctuation around words does not count. A word that is read as a known one is heard, see ``misspelt_words``.
+    """
+    unknown = unknown_words(model, _EDGES.sub(" ", text))
+    if not unknown:
+        return ()
+    read = misspelt_words(model, text)
+    return tuple(word for word in unknown if not read.keys() & set(word_list(word)))
 
 
 def _encoded(model: Any, texts: Sequence[str]) -> Vectors:

@@ -16,7 +16,8 @@ from kivuko.gallery.filter import Filter
 from kivuko.gallery.gallery import Gallery
 from kivuko.gallery.hit import Hit
 from kivuko.gallery.picture import as_rgb
-from kivuko.gallery.query import clean_query, encode_queries
+from kivuko.gallery.query import encode_queries, unheard_words
+from kivuko.gallery.query_text import clean_query
 
 if TYPE_CHECKING:
     import numpy as np
@@ -89,6 +90,10 @@ class Searcher:
     def readings(self, text: str) -> dict[str, dict[str, float]]:
         """Return the words that the model reads otherwise than written: word -> {reading: share}, likeliest first."""
         return misspelt_words(self.model, clean_query(text))
+
+    def unknown_words(self, text: str) -> tuple[str, ...]:
+        """Return the words of which the model knows no part, as written: the text's vector says nothing of them."""
+        return unheard_words(self.model, clean_query(text))
 
     def alignment(self, text: str, english: str) -> Alignment:
         """Align a text with its English translation, as training did; the teacher is loaded when first needed.

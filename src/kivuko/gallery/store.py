@@ -157,6 +157,14 @@ class GalleryStore:
         """Tell whether any visible picture has a caption."""
         return bool(self._all(f"SELECT 1 FROM items WHERE caption IS NOT NULL AND {VISIBLE} LIMIT 1"))
 
+    def fields(self) -> list[str]:
+        """Return the names that have a value in some visible picture's metadata, sorted; it reads all of them."""
+        rows = self._all(
+            f"SELECT DISTINCT json_each.key FROM items, json_each(items.metadata) "
+            f"WHERE COALESCE(json_each.value, '') != '' AND {VISIBLE}"
+        )
+        return sorted(name for (name,) in rows)
+
     def skipped(self) -> list[tuple[str, str, str]]:
         """Return (key, reason, detail) of what the run that made this generation left out, by key."""
         return self._all("SELECT key, reason, detail FROM skipped WHERE generation = :g ORDER BY key, reason")

@@ -15,6 +15,7 @@ from kivuko.serve.settings import MOST_RESULTS
 
 _Id = Annotated[int, Path(ge=0, le=schemas.LARGEST_ID, description="The gallery's number of the picture.")]
 _NOT_FOUND: dict[int | str, dict[str, object]] = {404: {"model": schemas.Failure, "description": "No such picture."}}
+_THUMBNAIL = "The picture, at most 256 pixels a side, or as large as it is if it has at most 384"
 _BYTES = {"schema": {"type": "string", "format": "binary"}}
 
 
@@ -34,7 +35,7 @@ def picture_routes(service: SearchService) -> APIRouter:
         return pictures(service, await service.like(id, k), began)
 
     @routes.get(
-        "/{id}/thumbnail", summary="The picture, at most 384 pixels wide and high", response_class=Response,
+        "/{id}/thumbnail", summary=_THUMBNAIL, response_class=Response,
         responses={
             200: {"content": {"image/jpeg": _BYTES, "image/webp": _BYTES}, "description": "The picture."},
             304: {"description": "As it was when it was asked for last."},

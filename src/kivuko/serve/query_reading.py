@@ -21,12 +21,14 @@ class ReadQuery:
         text: as cleaned.
         vector: unit vector, float32 [dim].
         readings: misspelt word -> what it was read as -> share, likeliest first.
+        unknown: words of which no part is known.
     """
 
     text: str
     vector: NDArray[np.float32]
     language: LanguageGuess
     readings: Mapping[str, Mapping[str, float]]
+    unknown: tuple[str, ...] = ()
 
 
 Outcome = ReadQuery | KivukoError
@@ -47,7 +49,7 @@ def query_reader(searcher: Any, guesser: LanguageGuesser) -> Read:
         found: list[Outcome] = []
         for text, vector in zip(texts, vectors, strict=True):
             readings = searcher.readings(text)
-            found.append(ReadQuery(text, vector, guesser.guess(text, readings), readings))
+            found.append(ReadQuery(text, vector, guesser.guess(text, readings), readings, searcher.unknown_words(text)))
         return found
 
     return read

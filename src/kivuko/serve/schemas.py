@@ -127,6 +127,7 @@ class Understood(BaseModel):
     query: str
     language: Language
     readings: list[Reading]
+    unknown_words: list[str] = Field(description="Words of which the model knows no part; they played no role.")
 
 
 class TypoAnswer(Understood):
@@ -224,7 +225,9 @@ def understood(read: ReadQuery) -> Understood:
         Reading(word=word, read_as=[Share(word=near, share=share) for near, share in list(own.items())[:3]])
         for word, own in read.readings.items()
     ]
-    return Understood(query=read.text, language=told(read.language), readings=readings)
+    return Understood(
+        query=read.text, language=told(read.language), readings=readings, unknown_words=list(read.unknown)
+    )
 
 
 def told(guess: LanguageGuess) -> Language:

@@ -143,8 +143,9 @@ async def _with_typos(
     except UsageError as problem:  # nothing of the misspelt query is known: that is what typos can do
         lost = schemas.moved([], before, asked.k)[1]
         return schemas.TypoAnswer(
-            query=perturbed.text, language=schemas.told(read.language), readings=[], edits=kinds,
-            seed=asked.typos.seed, hits=[], fell_out=lost, error=str(problem),
+            query=perturbed.text, language=schemas.told(read.language), readings=[],
+            unknown_words=perturbed.text.split(), edits=kinds, seed=asked.typos.seed,
+            hits=[], fell_out=lost, error=str(problem),
         )  # fmt: skip
     stayed, lost = schemas.moved(after, before, asked.k)
     return schemas.TypoAnswer(

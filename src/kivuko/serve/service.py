@@ -16,7 +16,7 @@ from kivuko.errors import KivukoError, UsageError
 from kivuko.gallery.filter import Filter, parse_filter
 from kivuko.gallery.hit import Hit
 from kivuko.gallery.item import Item
-from kivuko.gallery.query import clean_query
+from kivuko.gallery.query_text import clean_query
 from kivuko.serve.failure import refuse
 from kivuko.serve.language_guess import LanguageGuesser
 from kivuko.serve.metrics import Metrics
