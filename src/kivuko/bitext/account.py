@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from kivuko.bitext.bitext import Bitext
+from kivuko.wording import counted
 
 
 def report_dropped(bitext: Bitext) -> str | None:
@@ -16,7 +17,7 @@ def report_dropped(bitext: Bitext) -> str | None:
         return None
     reasons = sorted(bitext.dropped.items(), key=lambda item: (-item[1], item[0]))
     parts = [_reason(bitext, reason, count) for reason, count in reasons if count]
-    return f"{left_out:,} of {_counted(len(bitext) + left_out, 'line')} left out: {', '.join(parts)}"
+    return f"{left_out:,} of {counted(len(bitext) + left_out, 'line')} left out: {', '.join(parts)}"
 
 
 def report_copied(bitext: Bitext) -> str | None:
@@ -25,14 +26,10 @@ def report_copied(bitext: Bitext) -> str | None:
     if not copied:
         return None
     parts = [f"{count:,} in {language}" for language, count in copied.most_common()]
-    total = _counted(len(bitext), "pair")
+    total = counted(len(bitext), "pair")
     return f"{copied.total():,} of {total} with the same text on both sides: {', '.join(parts)}"
 
 
 def _reason(bitext: Bitext, reason: str, count: int) -> str:
     first = bitext.first_dropped.get(reason)
     return f"{count:,} {reason}" + (f" (first at {first})" if first else "")
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from kivuko.wording import counted
+
 
 def evaluate_emoji(
     model: Path,
@@ -69,4 +71,4 @@ def evaluate_emoji(
     screen.print(comparison_table(results.records))
     if line := ceiling_line(results.records):
         screen.print(line)
-    screen.print(f"{len(results.records):,} records: {place}", soft_wrap=True)
+    screen.print(f"{counted(len(results.records), 'record')}: {place}", soft_wrap=True)
