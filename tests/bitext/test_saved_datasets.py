@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -184,6 +185,24 @@ def test_nothing_on_the_hub_is_unpickled(tmp_path: Path, monkeypatch: pytest.Mon
     with pytest.raises(KivukoError):
         pairs(f"hf:{hub}")
     assert not (tmp_path / "owned").exists()
+
+
+def test_tries_to_reach_the_hub_are_not_told_one_by_one(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    datasets = pytest.importorskip("datasets")
+    logger = logging.getLogger("huggingface_hub")
+    monkeypatch.setattr(logger, "level", logging.WARNING)
+
+    def unreachable(*_: object) -> None:
+        logging.getLogger("huggingface_hub.utils._http").warning("Retrying in 1s [Retry 1/5].")
+        raise ConnectionError("Couldn't reach 'nobody/none' on the Hub")
+
+    monkeypatch.setattr(datasets, "load_dataset_builder", unreachable)
+    with pytest.raises(DataError, match=r"hf:nobody/none: cannot be read \(Couldn't reach"):
+        pairs("hf:nobody/none")
+    assert not caplog.records
+    assert logger.level == logging.WARNING
 
 
 @pytest.mark.parametrize("spec", ["hf:", "hf:a:b:c:d", "hf::train", "hf:a:"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -85,6 +86,17 @@ def test_check_of_the_first_pairs(run_here, bitext: Path) -> None:
     assert (told["read"], told["verdict"]) == (150, "with care")
 
 
+def test_findings_stand_below_the_verdict(run_here, bitext: Path) -> None:
+    out = run_here("bitext", "check", str(bitext), *PLAIN, "--first", "150")[1]
+    assert "VERDICT: with care.\n  - only 150 usable pairs" in out
+
+
+def test_outputs_that_are_no_files_are_refused(run_here, bitext: Path, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    refused(run_here("bitext", "clean", str(bitext), *PLAIN, "--out", str(tmp_path / "pipe")), "pipe", "name a file")
+    assert (tmp_path / "pipe").is_fifo()
+
+
 def test_check_finds_captions_of_several_files(run_here, bitext: Path, tmp_path: Path) -> None:
     one = write(tmp_path / "captions.txt", [spelt(10_003, ENGLISH).upper() + ".", "A black cat"])
     two = tmp_path / "captions.jsonl"
@@ -126,6 +138,7 @@ def test_clean_writes_what_passes_and_what_does_not(run_here, bitext: Path, tmp_
     assert rows[0] == ["reason", "place", "text", "english"]
     assert len(cleaned) + len(rows) - 1 == 1204
     assert not cleaned.dropped
+    assert ["missing column", f"{bitext}:1204", "peke yake", ""] in rows, "a sentence that is left out is not lost"
     reasons = {row[0] for row in rows[1:]}
     assert reasons == {
         "duplicate", "blank line", "boilerplate: web furniture", "missing column", "in evaluation captions"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from kivuko.bitext.arrow_pairs import pairs_in_batch, sides_in_schema
@@ -76,7 +78,8 @@ class HubSource:
     def _stream(self) -> Any:
         import datasets
 
-        builder = datasets.load_dataset_builder(self._dataset, self._config)
+        with _without_retries():
+            builder = datasets.load_dataset_builder(self._dataset, self._config)
         kind = type(builder).__module__.split(".")
         if "packaged_modules" not in kind or kind[-1] not in _KINDS:
             raise DataError(
@@ -87,6 +90,18 @@ class HubSource:
                 f"{self.name}: has no split {self._split}, but: {', '.join(builder.info.splits)}; name one of them"
             )
         return builder.as_streaming_dataset(split=self._split).with_format("arrow")
+
+
+@contextmanager
+def _without_retries() -> Iterator[None]:
+    """Keep the hub's library from telling each try where there is no network: one line says it in the end."""
+    logger = logging.getLogger("huggingface_hub")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _parts(spec: str) -> tuple[str, str | None, str]:

@@ -91,11 +91,11 @@ def _pair(number: int, line: str, sides: Sides) -> RawPair:
     try:
         record = _decode(line)
     except (ValueError, RecursionError):
-        return RawPair(number, None, None, NOT_JSON)
+        return RawPair(number, line, None, NOT_JSON)
     try:
         text, english = _value(record, sides.text), _value(record, sides.english)
     except (KeyError, TypeError):
-        return RawPair(number, None, None, MISSING_COLUMN)
+        return RawPair(number, line, None, MISSING_COLUMN)
     if type(text) is not str or type(english) is not str:
         return RawPair(number, None, None, EMPTY_SIDE if text is None or english is None else NOT_TEXT)
     # Only an escape can bring in half of a surrogate pair.

@@ -29,7 +29,7 @@ class RawPair(NamedTuple):
 
     Attributes:
         number: of the line, row or unit, counted from 1 over all files of the source; ``PairSource.place`` names it.
-        text: the side in the language; None where there is none.
+        text: the side in the language; None where there is none. The whole line where sides cannot be told apart.
         english: the English side; None where there is none.
         reason: why there is no pair here; None: there is one, and both sides are strings, perhaps empty.
     """

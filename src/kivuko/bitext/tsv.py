@@ -87,4 +87,4 @@ def _pairs(texts: Iterator[str | None], where: Columns, first: int) -> Iterator[
         elif len(cells) == 1 and not line.strip():
             yield RawPair(number, None, None, BLANK_LINE)
         else:
-            yield RawPair(number, None, None, MISSING_COLUMN)
+            yield RawPair(number, line, None, MISSING_COLUMN)

@@ -6,6 +6,8 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kivuko.wording import counted
+
 if TYPE_CHECKING:
     from kivuko.bitext.leak import LeakReport
     from kivuko.bitext.sifting_account import Account
@@ -68,7 +70,7 @@ def print_leaks(leaks: LeakReport) -> None:
     ways = ", ".join(f"{count:,} {kind}" for kind, count in leaks.found.items())
     out.print(
         f"evaluation captions: {leaks.total:,} of {leaks.captions:,} found ({leaks.share:.1%}), in {leaks.pairs:,} of "
-        f"{leaks.looked:,} pairs: {ways}.",
+        f"{counted(leaks.looked, 'pair')}: {ways}.",
         soft_wrap=True,
     )
     for one in leaks.examples:
@@ -79,7 +81,7 @@ def print_verdict(verdict: Verdict, account: Account, spec: str) -> None:
     """Print the verdict, what speaks against the text, and what to do next."""
     from kivuko.cli.progress import out
 
-    out.print(f"VERDICT: {verdict.level}" + (":" if verdict.findings else "."))
+    out.print(f"VERDICT: {verdict.level}.")
     for finding in verdict.findings:
         out.print(f"  - {finding}", soft_wrap=True)
     for one in verdict.advice:
