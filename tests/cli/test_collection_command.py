@@ -39,7 +39,7 @@ def test_show_tells_what_is_in_it(run_here, tmp_path: Path) -> None:
     assert status == 0
     assert "Judgements of 7 queries: grade 2: 6, grade 0: 2." in out
     assert "Read 6 documents" in out
-    assert "6 of 6 relevant documents are there" in out
+    assert "6 of 6 relevant documents found" in out
     refused(run_here("collection", "show", "trec:nowhere"), "nowhere: no such folder")
     refused(run_here("collection", "show", "marco"), "not a text collection")
 
@@ -50,7 +50,7 @@ def test_evaluate_writes_records_and_runs_and_measure_reads_them(run_here, tmp_p
     folder = make_collection(tmp_path / "c")
     status, out, err = run_here("evaluate", str(model), "--dataset", f"trec:{folder}")
     assert status == 0, err
-    assert "1 queries in sw have no relevant document" in err
+    assert "left out for want of a relevant document in the qrels: 1 query in sw" in err
     place = model / "evaluation" / "c.jsonl"
     assert place.is_file()
     run = place.with_name("c.sw.optical.run")
@@ -61,14 +61,38 @@ def test_evaluate_writes_records_and_runs_and_measure_reads_them(run_here, tmp_p
     assert [line.split() for line in out.splitlines() if line.split()[:1] in (["trec_eval"], ["pessimistic"])] == [
         ["trec_eval", "1.0000"], ["pessimistic", "1.0000"],
     ]  # fmt: skip
-    assert "1 judged queries have no relevant document" in err
+    assert "left out, judged but without a relevant document: 1 query" in err
     tied = tmp_path / "tied.run"
     tied.write_text("0 Q0 d0 1 0.5 x\n0 Q0 a 2 0.5 x\n", encoding="utf-8")
     status, out, err = run_here("collection", "measure", f"trec:{folder}", str(tied), "--measure", "MAP")
     assert "0.1667" in out  # d0 stands first by its name: 1 / 6
     assert "0.0833" in out  # last among equals: 1/2 / 6
-    assert "5 queries are not in the run" in err
+    assert "not in the run, so that the score is zero: 5 queries" in err
     refused(run_here("collection", "measure", f"trec:{folder}", str(tied), "--measure", "MAPP"), "'MAPP' is unknown")
+
+
+def test_documents_that_are_none_or_there_twice_are_told(run_here, tmp_path: Path, model: Path) -> None:
+    from tiny_collection import make_collection
+
+    folder = make_collection(tmp_path / "c")
+    spec, documents = f"trec:{folder}", folder / "documents.en.tsv"
+    documents.write_text(documents.read_text("utf-8") + "d3\tanother\n", encoding="utf-8")
+    assert run_here("collection", "show", spec)[0] == 0
+    for words in (("collection", "show", spec, "--documents"), ("evaluate", str(model), "--dataset", spec)):
+        refused(run_here(*words), f"{spec}: two documents have the id d3")
+    documents.write_text("", encoding="utf-8")
+    for words in (("collection", "show", spec, "--documents"), ("evaluate", "no-model", "--dataset", spec)):
+        refused(run_here(*words), f"{spec} has no document")
+
+
+def test_judgements_without_a_relevant_document_name_the_collection(run_here, tmp_path: Path) -> None:
+    from tiny_collection import make_collection
+
+    folder = make_collection(tmp_path / "c")
+    (folder / "qrels.txt").write_text("0 0 d0 0\n1 0 d1 0\n", encoding="utf-8")
+    (tmp_path / "my.run").write_text("0 Q0 d0 1 0.5 x\n", encoding="utf-8")
+    result = run_here("collection", "measure", f"trec:{folder}", str(tmp_path / "my.run"))
+    refused(result, f"trec:{folder}: no query has a relevant document in the qrels")
 
 
 def test_wikiclir_from_a_folder_of_dumps(run_here, tmp_path: Path) -> None:

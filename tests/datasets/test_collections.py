@@ -202,12 +202,24 @@ def test_what_is_written_reads_back(tmp_path: Path) -> None:
     assert read_qrels(tmp_path / "qrels.txt") == {"1": {"a": 2, "b": -1}}
 
 
+@pytest.mark.parametrize("name", ["id", "ID", "qid", "query-id", "docid"])
+def test_a_line_of_headings_is_no_data(tmp_path: Path, name: str) -> None:
+    (tmp_path / "q").write_text(f"{name}\ttext\n1\tpaka\nid\tmbwa\n", encoding="utf-8")
+    assert read_queries(tmp_path / "q") == {"": {"1": "paka", "id": "mbwa"}}
+    (tmp_path / "d").write_text(f"{name}\ttitle\ttext\n1\tcat\ta cat\n", encoding="utf-8")
+    assert list(read_documents(tmp_path / "d")) == [Document("1", "a cat", "cat")]
+    (tmp_path / "q").write_text(f"{name}\ttext\n", encoding="utf-8")
+    with pytest.raises(DataError, match="no query in it"):
+        read_queries(tmp_path / "q")
+
+
 @pytest.mark.parametrize(
     ("content", "told"),
     [
         ("1 0 a\n", "qrels:1: 3 columns, but qrels have 4"),
         ("1 0 a 1\n1 0 b x\n", "qrels:2: grade 'x' is no whole number"),
         ("1 0 a 1.0\n", "grade '1.0' is no whole number"),
+        ("1 0 a 10000\n1 0 b 10001\n", "qrels:2: grade 10001 is over 10,000"),
         ("1 0 a 1\n1 0 a 2\n", "qrels:2: query '1' and document 'a' were given another grade"),
         ("", "no judgement in it"),
         ("query-id\tcorpus-id\tscore\n1\ta\n", "qrels:2: 2 columns, but qrels have 3"),

@@ -156,10 +156,19 @@ def test_evaluate_run_refuses_nan_and_unjudged_queries():
         evaluate_run({"q": {"a": 1.0}}, {"q": {"a"}}, ["q", "unjudged"])
 
 
-@pytest.mark.parametrize("names", [[], ["foo"], ["MAP", "AP"], ["MAP", "MAP"], ["ERR@10"], ["R@"]])
+@pytest.mark.parametrize("names", [[], ["foo"], ["MAP", "AP"], ["MAP", "MAP"], ["ERR@10"], ["R@"], ["R"], ["P@1.5"]])
 def test_measures_that_cannot_be_taken(names):
     with pytest.raises(UsageError):
         parse_measures(names)
+
+
+@pytest.mark.parametrize(
+    "name", ["P@0", "nDCG@0", "R@0", "AP@0", "P@1000001", "P@99999999999999999999", "P@True", "P(rel=0)@5"]
+)
+def test_a_cutoff_or_level_out_of_range_is_refused(name):
+    """trec_eval would end the process on some of them."""
+    with pytest.raises(UsageError, match="give a whole number from 1 to 1,000,000"):
+        parse_measures([name])
 
 
 def test_any_measure_of_ir_measures_can_be_asked_for():

@@ -144,6 +144,7 @@ def test_ir_measures_reads_our_run_files(tmp_path: Path) -> None:
         ("q Q0 d 1 0.5\n", "a.run:1: 5 columns, but a run has 6"),
         ("q Q0 d 1 0.5 x\nq Q0 e 2 high x\n", "a.run:2: score 'high' is no number"),
         ("q Q0 d 1 nan x\n", "score 'nan' is no number"),
+        ("q Q0 d 1 1_0 x\n", "a.run:1: score '1_0' is no number"),
         ("q Q0 d 1 2 x\nq Q0 d 2 1 x\n", "a.run:2: document d stands twice under query q"),
         (b"q Q0 \xff 1 1 x\n", "byte 0xFF is not UTF-8"),
         (b"\x1f\x8b\x08\x00\x00\x00", "damaged or cut short"),

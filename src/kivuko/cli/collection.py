@@ -11,8 +11,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kivuko.cli.options import SEED
+from kivuko.errors import DataError
+from kivuko.wording import counted
 
 if TYPE_CHECKING:
+    from array import array
+
     from kivuko.datasets.collections import Collection
 
 _HELP = {"help_option_names": ["-h", "--help"]}
@@ -60,17 +64,24 @@ def show(spec: str, read_documents: bool) -> None:
     screen.print(table)
     grades = Counter(grade for own in judgements.values() for grade in own.values())
     graded = ", ".join(f"grade {grade}: {count:,}" for grade, count in sorted(grades.items(), reverse=True))
-    screen.print(f"Judgements of {len(judgements):,} queries: {graded}.")
+    screen.print(f"Judgements of {_queries(len(judgements))}: {graded}.")
     count = collection.document_count()
-    known = f"{count:,} documents" if count else "Documents"
+    known = counted(count, "document") if count else "Documents"
     screen.print(f"{known} in {collection.document_language}{'' if count else ' (not counted; see --documents)'}.")
     if read_documents:
         screen.print(_documents_line(collection, judgements), soft_wrap=True)
 
 
+def _queries(count: int) -> str:
+    return counted(count, "query", "queries")
+
+
 def _documents_line(collection: Collection, judgements: Any) -> str:
+    from array import array
+
     from kivuko.cli.progress import bars, late_task
 
+    hashes = array("q")  # 8 bytes of each id: there may be millions
     relevant = {name for grades in judgements.values() for name, grade in grades.items() if grade > 0}
     wanted, count, empty, characters = len(relevant), 0, 0, 0
     total = collection.document_count() or 0
@@ -78,16 +89,37 @@ def _documents_line(collection: Collection, judgements: Any) -> str:
         tell = late_task(progress, "reading documents")
         for document in collection.documents():
             count += 1
+            hashes.append(hash(document.id))
             characters += len(document.text)
             empty += not document.whole
             relevant.discard(document.id)
             if count % 10_000 == 0:
                 tell(count, max(total, count))
-    mean = characters // max(1, count)
+    if not count:
+        raise DataError(f"{collection.spec} has no document; give at least one.")
+    _refuse_twice(collection, hashes)
+    mean = characters // count
     return (
-        f"Read {count:,} documents: {mean:,} characters on average, {empty:,} empty; "
-        f"{wanted - len(relevant):,} of {wanted:,} relevant documents are there."
+        f"Read {counted(count, 'document')}: {mean:,} characters on average, {empty:,} empty; "
+        f"{wanted - len(relevant):,} of {counted(wanted, 'relevant document')} found."
     )
+
+
+def _refuse_twice(collection: Collection, hashes: array[int]) -> None:
+    """Raise DataError if two documents have one id, told by hashes; which one it is takes a second reading."""
+    import numpy as np
+
+    values, times = np.unique(np.frombuffer(hashes, dtype=np.int64), return_counts=True)
+    doubtful = set(values[times > 1].tolist())
+    if not doubtful:
+        return
+    seen: set[str] = set()
+    for document in collection.documents():
+        if hash(document.id) in doubtful:
+            if document.id in seen:
+                told = f"two documents have the id {document.id}; ids must be unique in a collection"
+                raise DataError(f"{collection.spec}: {told}.")
+            seen.add(document.id)
 
 
 @command.command("measure", context_settings=_HELP)
@@ -116,7 +148,9 @@ def measure(spec: str, run: Path, measures: tuple[str, ...]) -> None:
     judgements = open_collection(spec).judgements()
     found = read_run(run)
     queries = answerable(judgements)
-    table = compact_table(f"{run.name} on {spec}: {len(queries):,} queries")
+    if not queries:
+        raise DataError(f"{spec}: no query has a relevant document in the qrels, a grade above 0; nothing to measure.")
+    table = compact_table(f"{run.name} on {spec}: {_queries(len(queries))}")
     table.add_column("equal scores", no_wrap=True)
     for name in chosen:
         table.add_column(name, justify="right", no_wrap=True)
@@ -125,11 +159,11 @@ def measure(spec: str, run: Path, measures: tuple[str, ...]) -> None:
         table.add_row(ties, *(f"{values[name].mean():.4f}" for name in chosen))
     screen.print(table)
     if missing := len([query for query in queries if query not in found]):
-        console.print(f"note: {missing:,} queries are not in the run; they score zero.")
+        console.print(f"note: not in the run, so that the score is zero: {_queries(missing)}.")
     if unknown := len(set(found) - set(judgements)):
-        console.print(f"note: {unknown:,} queries of the run have no judgement and were left out.")
+        console.print(f"note: left out, in the run but not judged: {_queries(unknown)}.")
     if unanswerable := len(judgements) - len(queries):
-        console.print(f"note: {unanswerable:,} judged queries have no relevant document and were left out.")
+        console.print(f"note: left out, judged but without a relevant document: {_queries(unanswerable)}.")
 
 
 @command.command("wikiclir", context_settings=_HELP)
@@ -186,8 +220,8 @@ def wikiclir(
     for reason, count in built.left_out.most_common():
         console.print(f"left out, {reason}: {count:,}", soft_wrap=True)
     screen.print(
-        f"{built.queries:,} queries in {own}, {built.documents:,} documents in {other}, "
-        f"{built.mates:,} judgements of grade 2 and {built.mutual:,} of grade 1: {out}",
+        f"{_queries(built.queries)} in {own}, {counted(built.documents, 'document')} in {other}, "
+        f"{counted(built.mates, 'judgement')} of grade 2 and {built.mutual:,} of grade 1: {out}",
         soft_wrap=True,
     )
     screen.print(f"Next: kivuko evaluate MODEL --dataset trec:{out}", soft_wrap=True)
@@ -228,7 +262,7 @@ def translate(
         done = translate_collection(collection, model, plan, out, late_task(progress, "translating documents"))
     for reason, count in done.suspicious.most_common():
         console.print(f"looks wrong, {reason}: {count:,}", soft_wrap=True)
-    screen.print(f"{done.queries:,} queries and {done.documents:,} documents: {out}", soft_wrap=True)
+    screen.print(f"{_queries(done.queries)} and {counted(done.documents, 'document')}: {out}", soft_wrap=True)
     screen.print(f"Next: let a person fill in {out / 'sample.tsv'}", soft_wrap=True)
 
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
+from kivuko.wording import counted
+
 if TYPE_CHECKING:
     from kivuko.evaluation import Record
     from kivuko.studies.collection_evaluation import CollectionResults
@@ -33,6 +35,7 @@ def evaluate_collection(
     from kivuko.cli.progress import bars, console, late_task
     from kivuko.cli.progress import out as screen
     from kivuko.datasets.collections import open_collection
+    from kivuko.errors import DataError
     from kivuko.evaluation import write_records
     from kivuko.files import refuse_unwritable
     from kivuko.studies.collection_encoders import load_encoders
@@ -41,6 +44,8 @@ def evaluate_collection(
     collection = open_collection(spec)
     place = records_file or model / "evaluation" / f"{file_name(collection.name)}.jsonl"
     refuse_unwritable(place)
+    if next(iter(collection.documents()), None) is None:  # before the models are loaded
+        raise DataError(f"{collection.spec} has no document; give at least one.")
     encoders = load_encoders(model, collection.document_language)
     for note in encoders.notes:
         console.print(note, soft_wrap=True)
@@ -55,8 +60,8 @@ def evaluate_collection(
         screen.print(_table(results.records, objective))
     for line in _account(results):
         console.print(line, soft_wrap=True)
-    screen.print(f"{len(results.records):,} records: {place}", soft_wrap=True)
-    screen.print(f"{len(runs)} TREC runs: {', '.join(str(run) for run in runs)}", soft_wrap=True)
+    screen.print(f"{counted(len(results.records), 'record')}: {place}", soft_wrap=True)
+    screen.print(f"{counted(len(runs), 'TREC run')}: {', '.join(str(run) for run in runs)}", soft_wrap=True)
 
 
 def file_name(name: str) -> str:
@@ -84,16 +89,17 @@ def _table(records: list[Record], objective: str) -> Table:
 def _account(results: CollectionResults) -> list[str]:
     """Say what was left out, and where trec_eval's rule for ties gives another figure."""
     lines = [
-        f"note: {count:,} queries in {code} have no relevant document in the qrels and were left out."
+        f"note: left out for want of a relevant document in the qrels: {counted(count, 'query', 'queries')} in {code}."
         for code, count in results.unanswerable.items()
         if count
     ]
     if results.missing:
-        lines.append(f"note: {results.missing:,} relevant documents are not in the collection and count as not found.")
+        gone = counted(results.missing, "relevant document")
+        lines.append(f"note: not in the collection, and counted as not found: {gone}.")
     if results.remembered is not None:
         where = results.remembered.folder.parent
         if results.remembered.taken:
-            lines.append(f"note: vectors of {results.remembered.taken:,} documents were taken from {where}.")
+            lines.append(f"note: vectors of {counted(results.remembered.taken, 'document')} were taken from {where}.")
         if (size := results.remembered.bytes()) > _LARGE:
             lines.append(f"note: {where} holds {size / 2**30:.1f} GiB of vectors of documents; delete it to free them.")
     ours = {

@@ -55,6 +55,7 @@ class TopDocuments:
 
     def __init__(self, queries: int, depth: int) -> None:
         self.depth = depth
+        self.collection = ""  # its name, for messages
         self.scores = np.empty((queries, 0), dtype=np.float32)
         self.ids = np.empty((queries, 0), dtype=object)
         # How many documents beyond the cut score exactly as the last one that was kept.
@@ -104,7 +105,8 @@ class TopDocuments:
             found[query] = dict(zip(ids, scores, strict=True))
             if len(found[query]) < len(ids):
                 twice = next(name for name in ids if ids.count(name) > 1)
-                raise DataError(f"two documents have the id {twice}; ids must be unique in a collection")
+                told = f"two documents have the id {twice}; ids must be unique in a collection"
+                raise DataError(f"{self.collection}: {told}" if self.collection else told)
         return found
 
     def pessimistic_run(self, query_ids: Sequence[str], judgements: Judgements) -> Run:
@@ -136,6 +138,7 @@ def search_collection(
     asked: Sequence[Asked],
     judgements: Judgements,
     progress: Callable[[int], None] | None = None,
+    name: str = "the collection",
 ) -> Seen:
     """Compare all queries with all documents; each document is encoded once, for all systems and languages.
 
@@ -146,6 +149,7 @@ def search_collection(
         score: (encoded queries, encoded documents) -> [queries, documents], higher is better.
         asked: its ``best`` are filled.
         progress: told how many documents are done.
+        name: of the collection, for messages, here and where ``asked`` is measured.
 
     Raises:
         DataError: the collection has no document.
@@ -154,6 +158,8 @@ def search_collection(
     relevant = {name for grades in judgements.values() for name, grade in grades.items() if grade > 0}
     wanted = len(relevant)
     seen = Seen()
+    for one in asked:
+        one.best.collection = name
     for block in _blocks(iter(documents)):
         ids = [document.id for document in block]
         encoded = encode([document.whole for document in block])
@@ -164,7 +170,7 @@ def search_collection(
         if progress is not None:
             progress(seen.documents)
     if not seen.documents:
-        raise DataError("the collection has no document; give at least one")
+        raise DataError(f"{name} has no document; give at least one")
     seen.missing = min(wanted, len(relevant))
     return seen
 

@@ -51,7 +51,7 @@ def read_run(path: Path) -> Run:
             score = float(cells[4])
         except ValueError:
             score = math.nan
-        if math.isnan(score):
+        if math.isnan(score) or "_" in cells[4]:  # Python's own way of writing 10 as 1_0
             raise DataError(f"{at(path, number)}: score {cells[4][:40]!r} is no number")
         if document in run.setdefault(query, {}):
             raise DataError(f"{at(path, number)}: document {document[:60]} stands twice under query {query[:60]}")

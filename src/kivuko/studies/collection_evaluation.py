@@ -96,7 +96,7 @@ def evaluate_collection_model(
     seen = search_collection(
         collection.documents(), read or encoders.encode_documents, encoders.score, [one for _, one in asked],
         {query: grades for query, grades in judgements.items() if query in used},
-        (lambda done: progress(done, max(total, done))) if progress else None,
+        (lambda done: progress(done, max(total, done))) if progress else None, collection.spec,
     )  # fmt: skip
     results.documents, results.missing = seen.documents, seen.missing
     _summarise(results, encoders, collection, judgements, queries, asked)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO, cast
 
 from kivuko.datasets.collections.collection import Document
-from kivuko.datasets.collections.fields import DOCUMENT_TEXT, ID, TITLE, field, identifier
+from kivuko.datasets.collections.fields import DOCUMENT_TEXT, ID, TITLE, field, identifier, is_heading
 from kivuko.datasets.collections.sgml_documents import sgml_documents
 from kivuko.datasets.collections.text_lines import json_lines, text_lines
 from kivuko.errors import DataError, at
@@ -20,8 +20,9 @@ def read_documents(path: Path) -> Iterator[Document]:
     """Yield the documents of a file, or of all files in a folder and its folders in the order of their names.
 
     What a file holds is told by its first character: ``{`` JSON lines with an id, ``text`` (or ``contents``, ``body``,
-    ``passage`` …) and perhaps ``title``; ``<`` TREC's SGML; anything else ``id<TAB>text`` or ``id<TAB>title<TAB>text``.
-    A document may be empty; it is still one that a search can find.
+    ``passage`` …) and perhaps ``title``; ``<`` TREC's SGML; anything else ``id<TAB>text`` or ``id<TAB>title<TAB>text``,
+    perhaps under a heading that begins with ``id`` or another of its names. A document may be empty; it is still one
+    that a search can find.
 
     Raises:
         DataError: a file cannot be read, or a document has no id or no text field; the message names ``path:line``.
@@ -68,7 +69,7 @@ def _json_documents(path: Path) -> Iterator[Document]:
 
 def _tab_documents(path: Path) -> Iterator[Document]:
     for number, line in text_lines(path):
-        if not line.strip():
+        if not line.strip() or (number == 1 and is_heading(line)):
             continue
         cells = line.split("\t")
         if not 2 <= len(cells) <= 3:

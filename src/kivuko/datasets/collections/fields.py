@@ -27,6 +27,11 @@ def encodable(text: str) -> str:
     return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
 
 
+def is_heading(line: str) -> bool:
+    """Tell whether the first line of a tab-separated file names its columns: its first cell is a name of the id."""
+    return line.partition("\t")[0].strip().lower().replace("-", "_") in ID
+
+
 def identifier(text: str | None, place: str) -> str:
     """Return an id as it stands in a file.
 

@@ -10,6 +10,7 @@ from kivuko.errors import DataError, at
 from kivuko.files import atomic_path
 
 _GRADE = re.compile(r"[+-]?[0-9]{1,9}")
+_HIGHEST = 10_000  # trec_eval's memory and time grow with the highest grade: seconds at ten millions
 _HEADING = re.compile(r"query[-_ ]?id", re.IGNORECASE)
 
 
@@ -23,8 +24,8 @@ def read_qrels(path: Path) -> dict[str, dict[str, int]]:
         Query id to document id to grade, in the order of the file.
 
     Raises:
-        DataError: the file cannot be read or is empty, a line has other columns or no whole number as its grade, or
-            one pair of query and document has two grades; the message names ``path:line``.
+        DataError: the file cannot be read or is empty, a line has other columns, no whole number as its grade or one
+            over 10,000, or one pair of query and document has two grades; the message names ``path:line``.
     """
     found: dict[str, dict[str, int]] = {}
     columns = 4
@@ -44,6 +45,8 @@ def read_qrels(path: Path) -> dict[str, dict[str, int]]:
         query, document, grade = cells[0], cells[-2], cells[-1]
         if not _GRADE.fullmatch(grade):
             raise DataError(f"{at(path, number)}: grade {grade[:40]!r} is no whole number; write 0, 1, 2 …")
+        if int(grade) > _HIGHEST:
+            raise DataError(f"{at(path, number)}: grade {grade} is over {_HIGHEST:,}; write 0, 1, 2 …")
         if found.setdefault(query, {}).setdefault(document, int(grade)) != int(grade):
             raise DataError(
                 f"{at(path, number)}: query {query[:40]!r} and document {document[:40]!r} were given another grade "

@@ -7,7 +7,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from kivuko.datasets.collections.fields import ID, QUERY_TEXT, field, identifier
+from kivuko.datasets.collections.fields import ID, QUERY_TEXT, field, identifier, is_heading
 from kivuko.datasets.collections.text_lines import json_lines, text_lines
 from kivuko.datasets.collections.topics import read_topics
 from kivuko.errors import DataError, UsageError, at
@@ -21,7 +21,7 @@ Queries = dict[str, dict[str, str]]
 def read_queries(path: Path) -> Queries:
     """Read queries; what a file holds is told by its first character.
 
-    - ``id<TAB>text`` on each line, UTF-8.
+    - ``id<TAB>text`` on each line, UTF-8, perhaps under a heading that begins with ``id`` or another of its names.
     - JSON lines with an id (``id``, ``_id``, ``qid``, ``topic_id`` …) and ``text``, ``query``, ``title`` …; a list
       ``topics`` with a language each, as HC4 and NeuCLIR have it, gives one set of queries per language: the titles
       that people wrote, where some were made by machine.
@@ -55,7 +55,7 @@ def write_queries(path: Path, queries: Mapping[str, str]) -> None:
 
 def _tab_queries(path: Path) -> Iterator[tuple[str, str, str, str]]:
     for number, line in text_lines(path):
-        if not line.strip():
+        if not line.strip() or (number == 1 and is_heading(line)):
             continue
         query, tab, text = line.partition("\t")
         if not tab:
