@@ -137,7 +137,7 @@ def test_missing_pictures_are_refused_or_counted(evaluate, place, tmp_path):
     assert not file.exists()
     status, out, err = evaluate("--dataset", spec, "-l", "sw", "--skip-missing", "--alone", "--records", file)
     assert status == 0, err
-    assert "1 x picture: missing" in out
+    assert "1 x picture: missing. Figures with pictures left out are not those of the whole set." in out
     header, _ = read_records(file)
     assert header.protocol["left out"] == {"picture: missing": 1}
     assert header.protocol["pictures"]["number"] == 2
@@ -152,6 +152,25 @@ def test_a_captions_file_whose_language_is_named(evaluate, tmp_path):
     status, _, err = evaluate(*words, "-l", "sw")
     assert status == 0, err
     assert {one.language for one in read_records(records)[1]} == {"sw", "low-resource"}
+
+
+def test_sets_of_ones_own_have_records_of_their_own(evaluate, place, tmp_path):
+    model = shutil.copytree(place / "model", tmp_path / "model")
+    rows = [("image", "caption", "split"), ("a.jpg", "paka", "test"), ("b.jpg", "mbwa", "train")]
+    for file in ("one/captions.tsv", "two/captions.tsv", "two/b.v1.csv"):
+        scene.write_pictures((tmp_path / file).parent, ["a.jpg"])
+        status, out, err = evaluate(
+            "--dataset", f"captions:{scene.write_table(tmp_path / file, rows)}", "--alone", "-l", "sw", model=model
+        )
+        assert status == 0, err
+        assert "1 picture\n" in out or "1 picture " in out
+        assert "Left out: 1 x line of another split." in out
+        assert "whole set" not in out, "the split is whole"
+    assert sorted(file.name for file in (model / "evaluation").glob("*.jsonl")) == [
+        "captions-one-captions-test-every-caption.jsonl",
+        "captions-two-b.v1-test-every-caption.jsonl",
+        "captions-two-captions-test-every-caption.jsonl",
+    ]
 
 
 def test_what_cannot_be_measured_is_one_line(evaluate, place, tmp_path):

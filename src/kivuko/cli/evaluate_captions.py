@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kivuko.wording import counted
+
 if TYPE_CHECKING:
     from kivuko.datasets.captions import CaptionSet
     from kivuko.encoders.bundle import About
@@ -60,8 +62,7 @@ def evaluate_captions(
     if not has_images(bundle):
         raise ModelError(f"{model}: encodes text only, so it cannot search pictures. Distil it with an image tower.")
     which = FIRST_CAPTION if options.first_only else EVERY_CAPTION
-    name = f"{caption_set.name}-{caption_set.split.replace('/', '-')}-{which}.jsonl"
-    refuse_unwritable(place := records_file or model / "evaluation" / name)
+    refuse_unwritable(place := records_file or model / "evaluation" / _records_name(spec, caption_set, which))
     for note in [*caption_set.notes, *_about_model(about, chosen)]:
         console.print(f"note: {note}.", soft_wrap=True)
     with bars() as progress:
@@ -90,9 +91,25 @@ def evaluate_captions(
     for table in tables(results.records, objective, kept):
         screen.print(table)
     if kept.left_out:
-        counted = ", ".join(f"{count:,} x {reason}" for reason, count in kept.left_out.items())
-        screen.print(f"Left out: {counted}. Figures with pictures left out are not those of the whole set.")
-    screen.print(f"{len(results.records):,} records: {place}", soft_wrap=True)
+        told = "Left out: " + ", ".join(f"{count:,} x {reason}" for reason, count in kept.left_out.items()) + "."
+        if any(reason.startswith("picture: ") for reason in kept.left_out):
+            told += " Figures with pictures left out are not those of the whole set."
+        screen.print(told, soft_wrap=True)
+    screen.print(f"{counted(len(results.records), 'record')}: {place}", soft_wrap=True)
+
+
+def _records_name(spec: str, caption_set: CaptionSet, which: str) -> str:
+    """Return the records' file; sets of one's own are told apart by their file or folder and the folder it is in."""
+    from kivuko.bitext.byte_input import plain_name
+    from kivuko.cli.evaluate_collection import file_name
+    from kivuko.datasets.captions.spec import is_own_set, path_of
+
+    named = [caption_set.name, caption_set.split.replace("/", "-"), which]
+    if is_own_set(spec):
+        path = path_of(spec).absolute()
+        stem = path.name if path.is_dir() else Path(plain_name(path.name)).stem
+        named.insert(1, file_name(f"{path.parent.name}-{stem}"))
+    return "-".join(named) + ".jsonl"
 
 
 def tables(records: Sequence[Record], objective: str, caption_set: CaptionSet) -> list[Any]:
@@ -115,7 +132,7 @@ def tables(records: Sequence[Record], objective: str, caption_set: CaptionSet) -
             if direction == TEXT_TO_IMAGE
             else ("Success@1", ("Success@5", "Success@10", "R@1", "MAP", PARITY))
         )
-        sizes = f"{len(caption_set.pictures):,} pictures"
+        sizes = counted(len(caption_set.pictures), "picture")
         table = compact_table(f"{caption_set.name}, {caption_set.split}, {direction.replace('-', ' ')}; {sizes}")
         table.add_column("", no_wrap=True)
         for heading in ("n", f"{first} [95 %]", *rest):

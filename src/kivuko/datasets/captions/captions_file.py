@@ -99,7 +99,8 @@ def _table(file: Path, delimiter: str) -> Iterator[tuple[str, Mapping[str, Any]]
             if not headings:
                 headings = [cell.strip().lower() for cell in cells]
                 if not any(name in headings for name in _IMAGE):
-                    if delimiter != "\t" or len(cells) not in (2, 3):
+                    names = any(name in headings for name in (*_CAPTION, *_LANGUAGE))
+                    if delimiter != "\t" or len(cells) not in (2, 3) or names:
                         raise DataError(f"{place}: no column named image; name the columns: image, caption, language")
                     headings = ["image", "caption", "language"][: len(cells)]
                     yield place, dict(zip(headings, cells, strict=True))

@@ -24,12 +24,23 @@ _READERS: Mapping[str, tuple[str, str, tuple[str, ...]]] = {
     "webdataset": ("webdataset", "read_webdataset", ("test",)),
 }
 NAMES = tuple(_READERS)
+_OWN = frozenset(("coco", "captions", "webdataset"))
 _WITH_PARTS = frozenset(("multi30k",))
 
 
 def is_caption_spec(spec: str) -> bool:
     """Tell whether a spec names a caption set."""
     return spec.partition(":")[0] in _READERS
+
+
+def is_own_set(spec: str) -> bool:
+    """Tell whether a spec names a file or shards of anybody's making, of which there are many under one name."""
+    return spec.partition(":")[0] in _OWN
+
+
+def path_of(spec: str) -> Path:
+    """Return the file or folder that a spec names, without its pictures; perhaps with ``*`` in it."""
+    return _split(spec.partition(":")[2])[0]
 
 
 def open_caption_set(spec: str, *, split: str = "test", language: str | None = None) -> CaptionSet:
