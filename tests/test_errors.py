@@ -18,12 +18,13 @@ def told(reason):
 @pytest.mark.parametrize(
     ("problem", "expected"),
     [
-        (ValueError("bad\nand more"), "here: bad."),
+        (ValueError("is bad\nand more"), "here: is bad."),
+        (KeyError("types"), "here: KeyError: 'types'."),
         (RuntimeError(), "here: RuntimeError."),
         (PanicException("index out of bounds"), "here: index out of bounds."),
-        (OSError("x" * 999), f"here: {'x' * 200}."),
+        (OSError("too " + "x" * 999), f"here: too {'x' * 196}."),
     ],
-    ids=["lines", "silent", "panic", "long"],
+    ids=["lines", "bare word", "silent", "panic", "long"],
 )
 def test_what_a_library_raises_is_blamed_on_what_was_named(problem, expected):
     with pytest.raises(ModelError) as found, blamed(told):
@@ -40,4 +41,4 @@ def test_own_errors_and_the_users_signals_pass(problem):
 
 
 def test_the_first_line_is_of_the_words():
-    assert first_line(ValueError("\n  one\ntwo")) == "one"
+    assert first_line(ValueError("\n  one line\ntwo")) == "one line"

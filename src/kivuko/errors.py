@@ -45,8 +45,14 @@ def at(path: Path | str, line: int | None = None) -> str:
 
 
 def first_line(problem: BaseException) -> str:
-    """Return what an error says, its first line, 200 characters at most; its kind where it says nothing."""
-    return (str(problem).strip().splitlines() or [type(problem).__name__])[0][:200]
+    """Return what an error says, its first line, 200 characters at most; its kind where that is a bare word or nothing.
+
+    >>> first_line(KeyError("types")), first_line(ValueError("no header\\nat all"))
+    ("KeyError: 'types'", 'no header')
+    """
+    said = (str(problem).strip().splitlines() or [""])[0][:200]
+    kind = type(problem).__name__
+    return said if " " in said else f"{kind}: {said}" if said else kind
 
 
 @contextmanager
