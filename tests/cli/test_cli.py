@@ -217,3 +217,10 @@ def test_full_disk_is_one_line_and_leaves_nothing(kivuko, tmp_path, monkeypatch)
     refused(kivuko("distill", *words), "disk is full")
     assert not out.exists()
     assert not list(tmp_path.rglob("*.tmp"))
+
+
+def test_the_languages_of_the_emoji_world_are_named(kivuko):
+    status, out, err = kivuko("data", "emoji", "--list")
+    assert (status, err) == (0, "")
+    assert "sw Swahili" in out
+    assert "root" not in out

@@ -53,9 +53,13 @@ def emoji(
     from kivuko.cli.progress import out as screen
 
     if list_only:
-        from kivuko.datasets.emoji.cldr import available_languages, find_cldr
+        from rich.columns import Columns
 
-        screen.print(" ".join(available_languages(find_cldr(cldr))), soft_wrap=True)
+        from kivuko.datasets.emoji.cldr import available_languages, find_cldr
+        from kivuko.report.tables import label
+
+        codes = [code for code in available_languages(find_cldr(cldr)) if code != "root"]  # what all languages share
+        screen.print(Columns([label(code) for code in codes], column_first=True))
         return
     world = load_world(languages, cldr, font)
     if train_image_tower:
