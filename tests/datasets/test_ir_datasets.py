@@ -96,3 +96,18 @@ def test_without_the_network_it_is_one_line() -> None:
     # CLIRMatrix learns from its site which files it has.
     with pytest.raises(DataError, match=r"ir_datasets cannot read it \(no route to host\). Check the network"):
         open_collection("ir:clirmatrix/sw/bi139-base/en/test2")
+
+
+@pytest.mark.usefixtures("registered")
+@pytest.mark.parametrize(("status", "kind"), [(143, SystemExit), (1, DataError)])
+def test_ending_the_command_is_no_fault_of_the_library(
+    monkeypatch: pytest.MonkeyPatch, status: int, kind: type[BaseException]
+) -> None:
+    """SIGTERM raises SystemExit in the command line; the library does so where a licence is declined."""
+
+    def leave(_name: str) -> None:
+        raise SystemExit(status)
+
+    monkeypatch.setattr(ir_datasets, "load", leave)
+    with pytest.raises(kind):
+        open_collection(f"ir:{NAME}/dev")

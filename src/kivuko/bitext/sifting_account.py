@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from kivuko.bitext.statistics import Gathering, Statistics
+from kivuko.wording import counted
 
 EXAMPLES = 3  # that are kept of each reason
 
@@ -78,6 +79,6 @@ def report_account(account: Account) -> str:
 
     For example ``sw.tsv: 3,388 of 3,400 pairs kept; left out: 9 duplicate (first at sw.tsv:17), ...``.
     """
-    line = f"{account.source}: {account.kept:,} of {account.seen:,} pairs kept"
+    line = f"{account.source}: {account.kept:,} of {counted(account.seen, 'pair')} kept"
     parts = [f"{count:,} {reason} (first at {first})" for reason, count, first in account.by_reason()]
     return f"{line}; left out: {', '.join(parts)}" if parts else line

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from kivuko.datasets.captions.caption_set import CaptionSet, Picture
 from kivuko.errors import DataError, UsageError
 from kivuko.languages import language
+from kivuko.wording import counted
 
 # What sets write, where that is no BCP 47 code.
 _OWN_CODES = {"jp": "ja", "cn": "zh", "en-us": "en", "eng": "en"}
@@ -68,7 +69,9 @@ class Gathering:
         if not self.pictures:
             raise DataError(f"{place}: names no picture of the split {split!r}; check the path and --split")
         if not self.captions:
-            raise DataError(f"{place}: holds no caption for its {len(self.pictures):,} pictures; check the path")
+            raise DataError(
+                f"{place}: holds no caption for its {counted(len(self.pictures), 'picture')}; check the path"
+            )
         return CaptionSet(
             name=name,
             split=split,

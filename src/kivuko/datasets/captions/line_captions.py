@@ -10,6 +10,7 @@ from kivuko.datasets.captions.gathering import Gathering
 from kivuko.datasets.captions.picture_folder import PictureFolder
 from kivuko.datasets.collections.text_lines import text_lines
 from kivuko.errors import DataError, at
+from kivuko.wording import counted
 
 _LONGEST = 16_384  # letters of one line; a longer one is no caption
 
@@ -53,8 +54,8 @@ def add_lines(gathered: Gathering, file: Path, code: str, pictures: Sequence[str
     lines = _lines(file, len(pictures))
     if len(lines) != len(pictures):
         raise DataError(
-            f"{file}: has {len(lines):,} lines, but {names.name} names {len(pictures):,} pictures; line n must be the "
-            "caption of picture n. Fetch both files again"
+            f"{file}: has {counted(len(lines), 'line')}, but {names.name} names {counted(len(pictures), 'picture')}; "
+            "line n must be the caption of picture n. Fetch both files again"
         )
     for number, (picture, text) in enumerate(zip(pictures, lines, strict=True), start=1):
         gathered.add_captions(picture, code, [text], at(file, number))
