@@ -78,12 +78,34 @@ def test_a_swahili_query_finds_its_picture_and_a_click_shows_the_alignment(page)
     expect(table.get_by_role("columnheader")).to_have_text(["the", "apple"])
     expect(table.get_by_role("rowheader")).to_have_text(["tufaha"])
     assert sum(int(text or 0) for text in table.locator("tbody td").all_inner_texts()) in (99, 100, 101)
+    expect(page.locator("#alignment-note")).to_contain_text("Unrelated words get a share, too")
     dialog.get_by_role("button", name="More like this").click()
     expect(dialog).to_be_hidden()
     expect(page.locator("#grid .card")).to_have_count(len(THINGS) - 1)
     expect(page.locator("#understood")).to_contain_text("Like: the apple")
+    expect(page.locator("#understood img")).to_have_js_property("naturalWidth", 96)
     page.go_back()
     expect(first(page)).to_contain_text("the apple")
+
+
+def test_more_like_this_begins_at_its_first_picture_and_back_ends_where_one_was(page):
+    page.set_viewport_size({"width": 400, "height": 500})
+    search(page, "tufaha", "1: the apple, cosine 1.00")
+    last = page.locator("#grid .card").last
+    name = last.get_attribute("aria-label")
+    last.click()
+    page.get_by_role("button", name="More like this").click()
+    expect(page.locator("#understood")).to_contain_text("Like:")
+    expect(first(page)).to_be_focused()
+    assert page.evaluate("scrollY") == 0
+    page.go_back()
+    expect(page.locator("#grid .card").last).to_be_focused()
+    expect(page.locator("#grid .card").last).to_have_attribute("aria-label", name)
+    assert page.evaluate("scrollY") > 0
+    page.keyboard.press("Escape")  # from anywhere
+    expect(page.locator("#grid .card")).to_have_count(0)
+    expect(page.get_by_role("searchbox")).to_be_focused()
+    assert page.evaluate("scrollY") == 0
 
 
 def test_an_address_can_be_shared(page, address):
@@ -98,6 +120,8 @@ def test_an_uploaded_picture_finds_itself(page, place, tmp_path):
     page.locator("#file").set_input_files(place / "pictures" / "sea.png")
     expect(first(page)).to_contain_text("the sea")
     expect(page.locator("#understood")).to_contain_text("Like your picture: sea.png")
+    expect(page.locator("#understood img")).to_have_js_property("naturalWidth", 96)
+    expect(first(page)).to_be_focused()
     (tmp_path / "drawing.svg").write_text("<svg xmlns='http://www.w3.org/2000/svg'/>")
     page.locator("#file").set_input_files(tmp_path / "drawing.svg")
     expect(page.locator("#message")).to_contain_text("not a picture of a kind that is read here")
@@ -116,6 +140,49 @@ def test_the_typos_switch_shows_what_they_do(page):
     expect(page.locator(".chip.typo b")).not_to_have_text(before)
     page.get_by_role("switch", name="Add typos").uncheck(force=True)
     expect(page.locator(".chip.typo")).to_have_count(0)
+
+
+def test_ranks_and_alignment_of_a_misspelt_search_are_those_of_its_query(page, address):
+    page.goto(f"{address}/#q=moto+bahari&typos=2&seed=3")
+    page.reload()
+    typed = page.locator(".chip.typo b").inner_text()
+    kept = {"moto", "bahari"} & set(typed.split())
+    assert page.locator(".chip.typo .changed").all_inner_texts() == [one for one in typed.split() if one not in kept]
+    page.locator("#grid .card", has_text="the").first.click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog.locator("#detail-facts")).to_contain_text(f"Misspelt query{typed}")
+    expect(dialog.get_by_role("rowheader")).to_have_text(typed.split())
+    page.keyboard.press("Escape")
+    page.get_by_role("switch", name="Add typos").uncheck(force=True)
+    expect(page.locator(".chip.typo")).to_have_count(0)
+    page.locator("#grid .card", has_text="the").first.click()
+    expect(dialog.locator("#detail-facts")).to_contain_text("Querymoto bahari")
+    expect(dialog.get_by_role("rowheader")).to_have_text(["moto", "bahari"])
+
+
+def test_pictures_that_fell_out_keep_the_query_that_found_them(page):
+    moved = {"rank": 1, "score": 0.5, "id": 1, "key": "a", "caption": "the sea", "width": 9, "height": 9, "copies": 1}
+    moved["metadata"] = {}
+    read = {"language": {"code": "und", "name": "unknown", "share": 0, "basis": "none"}, "readings": []}
+    typos = {"query": "tufaaha", "unknown_words": [], "edits": [], "seed": 1, "error": None, **read}
+    typos |= {"hits": [moved | {"rank_before": None}], "fell_out": [moved | {"id": 2, "rank_after": None}]}
+    answer = {"query": "tufaha", "unknown_words": [], "hits": [], "typos": typos, "generation": 1, "pictures": 2}
+    page.route("**/api/search", lambda route: route.fulfill(json=answer | {"took_ms": 1, **read}))
+    page.get_by_role("searchbox").fill("tufaha")
+    page.locator("#lost-grid .card").click()
+    expect(page.locator("#detail-facts")).to_contain_text("QuerytufahaRank1Rank with typosbeyond 100")
+    page.keyboard.press("Escape")
+    page.locator("#grid .card").click()
+    expect(page.locator("#detail-facts")).to_contain_text("Misspelt querytufaaha")
+    expect(page.locator("#language")).to_have_count(0)
+
+
+def test_words_that_are_not_known_are_named(page):
+    page.get_by_role("searchbox").fill("tufaha Ω")
+    expect(page.locator(".chip.unknown")).to_have_text("not known: Ω")
+    expect(page.get_by_role("status")).to_contain_text("Not known: Ω.")
+    page.get_by_role("searchbox").fill("tufaha")
+    expect(page.locator(".chip.unknown")).to_have_count(0)
 
 
 def test_captions_are_text_and_never_markup(page):
@@ -147,6 +214,7 @@ def test_it_can_be_used_without_a_mouse(page):
 
 def test_unknown_words_and_an_empty_box_are_answered_kindly(page):
     expect(page.locator("#message")).to_contain_text("Swahili or Marathi")
+    expect(page.get_by_role("searchbox")).to_have_attribute("placeholder", "Search in Swahili or Marathi")
     page.get_by_role("searchbox").fill("ΩΩΩ")
     expect(page.locator("#message")).to_contain_text("Try other words")
     page.get_by_role("searchbox").fill("")
@@ -172,6 +240,28 @@ def test_nothing_overflows_a_phone(browser, address):
     expect(page.locator("#grid .card").first).to_be_visible(timeout=PATIENCE_MS)
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
     context.close()
+
+
+def test_the_typos_switch_stays_where_it_is_and_chips_break_between_words(browser, address):
+    for width in (390, 1200):
+        context = browser.new_context(viewport={"width": width, "height": 844})
+        page = context.new_page()
+        page.goto(address)
+        expect(page.locator("#message")).to_be_visible(timeout=PATIENCE_MS)
+        switch = page.locator(".track")
+        before = switch.bounding_box()
+        query = " ".join(swahili for swahili, *_ in THINGS)
+        page.get_by_role("searchbox").fill(query)
+        expect(first(page)).to_be_visible(timeout=PATIENCE_MS)
+        page.get_by_role("switch", name="Add typos").check(force=True)
+        chip = page.locator(".chip.typo")
+        expect(chip).to_be_visible(timeout=PATIENCE_MS)
+        assert switch.bounding_box() == before
+        assert page.evaluate("parseFloat(getComputedStyle(document.querySelector('.chip.typo')).borderRadius)") <= 20
+        label = "(() => { const range = document.createRange(); range.selectNode(document.querySelector('.chip.typo')"
+        label += ".firstChild); return range.getClientRects().length; })()"
+        assert page.evaluate(label) == 1  # "typed as" stands in one line
+        context.close()
 
 
 def test_a_server_that_is_away_is_said_and_forgotten_when_it_is_back(browser, searcher):
@@ -218,7 +308,10 @@ def test_screenshot(browser):
     gallery, query = os.environ["KIVUKO_SEARCH_GALLERY"], os.environ.get("KIVUKO_SEARCH_QUERY", "samaki baharini")
     with Searcher.open(Path(gallery)) as searcher, served(searcher) as address:
         page = browser.new_page(viewport={"width": 1280, "height": 860})
-        page.goto(f"{address}/#q={query}")
-        expect(page.locator("#grid .card").first).to_be_visible(timeout=PATIENCE_MS)
+        page.goto(f"{address}/#q=moto")  # so that the time shown is not that of the model's first words
+        expect(first(page)).to_be_visible(timeout=PATIENCE_MS)
+        page.get_by_role("searchbox").fill(query)
+        expect(page).to_have_title(f"{query} · Kivuko", timeout=PATIENCE_MS)
+        page.wait_for_timeout(500)
         page.wait_for_load_state("networkidle")
         page.screenshot(path=os.environ["KIVUKO_SEARCH_SCREENSHOT"])

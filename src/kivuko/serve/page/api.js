@@ -70,6 +70,13 @@ export async function isWell() {
   }
 }
 
+// A file of the user's own, shown from where it is.
+export function showFile(image, file) {
+  const url = URL.createObjectURL(file);
+  for (const end of ["load", "error"]) image.addEventListener(end, () => URL.revokeObjectURL(url), { once: true });
+  image.src = url;
+}
+
 // An <img> cannot send a key, so with one the bytes are fetched and shown from memory.
 export async function showThumbnail(image, id) {
   const path = `/api/items/${id}/thumbnail`;

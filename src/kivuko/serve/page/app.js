@@ -3,7 +3,7 @@
 import * as api from "./api.js";
 import { Detail } from "./detail.js";
 import { Grid, make, titleOf } from "./grid.js";
-import { badge, understood } from "./understood.js";
+import { badge, isTold, understood } from "./understood.js";
 
 const RESULTS = 30;
 const PAUSE_MS = 110; // after a key, before the search
@@ -14,16 +14,24 @@ let limits = { max_upload: Infinity };
 let asking = null;
 let timer = 0;
 let offline = false;
+let landing = null; // where the next answer is entered: a picture's number, FIRST, or null to leave the focus where it is
+const FIRST = "first";
+history.scrollRestoration = "manual"; // what is scrolled to is not there yet when the browser would
 
-const detail = new Detail((hit) => begin({ kind: "like", id: hit.id, title: titleOf(hit) }));
-const open = (hit, opener) => detail.open(hit, opener, state.kind === "text" ? state.q : "");
-const grid = new Grid(at("grid"), open);
-const lost = new Grid(at("lost-grid"), open);
+const detail = new Detail((hit) => {
+  history.replaceState({ picked: hit.id }, ""); // so that going back ends on the picture that one left from
+  begin({ kind: "like", id: hit.id, title: titleOf(hit) }, FIRST);
+});
+// The queries that the ranks and cosines of both grids belong to; null: a picture was asked with.
+const asked = { grid: null, lost: null };
+const grid = new Grid(at("grid"), (hit, opener) => detail.open(hit, opener, asked.grid));
+const lost = new Grid(at("lost-grid"), (hit, opener) => detail.open(hit, opener, asked.lost));
 
 // ---- asking -------------------------------------------------------------------------------------------------------
 
-function begin(change) {
+function begin(change, where = null) {
   Object.assign(state, change);
+  landing = where;
   if (state.kind === "text" && at("query").value !== state.q) at("query").value = state.q;
   if (state.kind !== "text") at("query").value = "";
   keepAddress();
@@ -67,6 +75,8 @@ async function request(signal) {
 function show(answer) {
   const typos = answer.typos ?? null;
   const hits = typos ? typos.hits : answer.hits;
+  asked.grid = state.kind === "text" ? { text: (typos ?? answer).query, misspelt: typos !== null } : null;
+  asked.lost = { text: answer.query, misspelt: false };
   at("size").textContent = `${answer.pictures.toLocaleString()} pictures`;
   at("understood").replaceChildren(...chips(answer, typos));
   grid.show(hits);
@@ -75,20 +85,44 @@ function show(answer) {
   heading(typos ? `Pictures for «${typos.query}»` : "");
   message(hits.length ? "" : typos?.error ? "Nothing of the misspelt query is known to the model." : "No picture was found.");
   at("status").textContent = spoken(answer, typos, hits);
+  land();
+}
+
+// A new question is entered at its first answer; without any, at the box.
+function land() {
+  if (landing === null) return;
+  const picked = landing === FIRST ? null : grid.cardOf(landing);
+  landing = null;
+  scrollTo(0, 0);
+  if (picked) picked.focus();
+  else if (!grid.focusFirst()) at("query").focus();
 }
 
 function chips(answer, typos) {
-  if (state.kind === "like") return [badge("Like", state.title, () => begin({ kind: "text", q: "" }))];
-  if (state.kind === "image") return [badge("Like your picture", state.file.name, () => begin({ kind: "text", q: "" }))];
-  return understood(answer, typos);
+  if (state.kind === "text") return understood(answer, typos);
+  const image = make("img", { alt: "", width: 32, height: 32 });
+  image.addEventListener("error", () => image.remove());
+  if (state.kind === "like") {
+    api.showThumbnail(image, state.id);
+    return [badge("Like", state.title, image, clear)];
+  }
+  api.showFile(image, state.file);
+  return [badge("Like your picture", state.file.name, image, clear)];
+}
+
+function clear() {
+  begin({ kind: "text", q: "" });
+  at("query").focus();
 }
 
 function spoken(answer, typos, hits) {
   const what = state.kind === "text" ? `for ${typos ? typos.query : answer.query}` : "like it";
-  const language = answer.language ? ` Language: ${answer.language.name}.` : "";
+  const language = isTold(answer.language) ? ` Language: ${answer.language.name}.` : "";
+  const unknown = (typos ?? answer).unknown_words ?? [];
+  const missed = unknown.length ? ` Not known: ${unknown.join(", ")}.` : "";
   const out = typos ? ` ${typos.fell_out.length} fell out.` : "";
   const best = hits.length ? ` First: ${titleOf(hits[0])}.` : "";
-  return `${hits.length} pictures ${what}.${language}${best}${out}`;
+  return `${hits.length} pictures ${what}.${language}${missed}${best}${out}`;
 }
 
 function refuse(line) {
@@ -99,18 +133,26 @@ function refuse(line) {
   at("understood").replaceChildren(...(state.kind === "text" ? [] : chips({}, null)));
   message(line.charAt(0).toUpperCase() + line.slice(1));
   at("status").textContent = line;
+  land();
 }
 
 function welcome() {
   refuse("");
   document.body.classList.remove("busy");
-  const names = (limits.languages ?? []).map(nameOf);
+  const names = languageNames();
   const spoken = names.length > 1 ? `${names.slice(0, -1).join(", ")} or ${names.at(-1)}` : names[0] ?? "a language of the model";
   at("message").replaceChildren(
     make("p", { class: "lead" }, `Ask in ${spoken}.`),
     make("p", { class: "quiet" }, "Or drop a picture here, to find others like it."),
   );
   at("message").hidden = false;
+}
+
+const languageNames = () => (limits.languages ?? []).map(nameOf);
+
+function hint() {
+  const names = languageNames();
+  if (names.length) at("query").placeholder = `Search in ${names.length > 2 ? `${names[0]}, ${names[1]} …` : names.join(" or ")}`;
 }
 
 function nameOf(code) {
@@ -145,7 +187,7 @@ function keepAddress() {
   document.title = state.kind === "text" && state.q ? `${state.q} · Kivuko` : "Kivuko";
 }
 
-async function readAddress() {
+async function readAddress(where = null) {
   const words = new URLSearchParams(location.hash.slice(1));
   const edits = Math.max(0, Math.min(3, Number.parseInt(words.get("typos") ?? "0", 10) || 0));
   const seed = Math.max(0, Math.min(2 ** 31 - 1, Number.parseInt(words.get("seed") ?? "1", 10) || 0));
@@ -154,8 +196,8 @@ async function readAddress() {
   if (like !== null && /^\d{1,18}$/.test(like)) {
     let title = `picture ${like}`;
     try { title = titleOf(await api.item(like)); } catch { /* the search will say */ }
-    begin({ kind: "like", id: like, title, edits, seed });
-  } else begin({ kind: "text", q: (words.get("q") ?? "").slice(0, 500), edits, seed });
+    begin({ kind: "like", id: like, title, edits, seed }, where);
+  } else begin({ kind: "text", q: (words.get("q") ?? "").slice(0, 500), edits, seed }, where);
 }
 
 // ---- what people do -----------------------------------------------------------------------------------------------
@@ -172,10 +214,10 @@ at("query").addEventListener("input", () => {
 });
 at("query").addEventListener("keydown", (event) => {
   if (event.key === "ArrowDown") { event.preventDefault(); grid.focusFirst(); }
-  if (event.key === "Escape") { event.preventDefault(); begin({ kind: "text", q: "" }); }
 });
 at("search").addEventListener("submit", (event) => {
   event.preventDefault();
+  scrollTo(0, 0);
   if (at("query").value || state.kind === "text") begin({ kind: "text", q: at("query").value });
 });
 at("typos-on").addEventListener("change", (event) => {
@@ -190,7 +232,7 @@ at("again").addEventListener("click", () => begin({ seed: (state.seed + 1) % 2 *
 
 function upload(file) {
   if (!file) return;
-  begin({ kind: "image", file });
+  begin({ kind: "image", file }, FIRST);
 }
 at("upload").addEventListener("click", () => at("file").click());
 at("file").addEventListener("change", () => { upload(at("file").files[0]); at("file").value = ""; });
@@ -210,15 +252,16 @@ addEventListener("drop", (event) => {
 addEventListener("paste", (event) => upload([...(event.clipboardData?.files ?? [])].find((file) => file.type.startsWith("image/"))));
 
 addEventListener("keydown", (event) => {
-  const typing = event.target.matches?.("input:not([type=checkbox]):not([type=radio]), textarea") || document.querySelector("dialog[open]");
+  if (document.querySelector("dialog[open]")) return; // it closes itself
+  const typing = event.target.matches?.("input:not([type=checkbox]):not([type=radio]), textarea");
   if (event.key === "/" && !typing && !event.ctrlKey && !event.metaKey && !event.altKey) {
     event.preventDefault();
     at("query").focus();
     at("query").select();
   }
-  if (event.key === "Escape" && !typing) at("query").focus();
+  if (event.key === "Escape" && !event.isComposing) { event.preventDefault(); clear(); }
 });
-addEventListener("popstate", readAddress);
+addEventListener("popstate", (event) => readAddress(event.state?.picked ?? FIRST));
 
 // ---- a server that is away, a key that is asked for -----------------------------------------------------------------
 
@@ -259,6 +302,7 @@ async function start() {
     return; // whoever asked says it
   }
   at("size").textContent = `${limits.pictures.toLocaleString()} pictures`;
+  hint();
   if (state.kind === "text" && !state.q.trim()) welcome();
 }
 start();

@@ -23,7 +23,8 @@ export class Detail {
     });
   }
 
-  open(hit, opener, query) {
+  // asked: the query that rank and cosine belong to, as {text, misspelt}; null where a picture was asked with.
+  open(hit, opener, asked) {
     this.hit = hit;
     this.opener = opener;
     at("detail-title").textContent = titleOf(hit);
@@ -32,14 +33,17 @@ export class Detail {
     picture.removeAttribute("src");
     picture.alt = titleOf(hit);
     api.showThumbnail(picture, hit.id);
-    const facts = [["Rank", hit.rank], ["Cosine", hit.score?.toFixed(3)], ["Size", `${hit.width} × ${hit.height}`]];
+    const facts = [["Rank", hit.rank]];
+    if ("rank_before" in hit) facts.push(["Rank without typos", hit.rank_before ?? "beyond 100"]);
+    if ("rank_after" in hit) facts.push(["Rank with typos", hit.rank_after ?? "beyond 100"]);
+    facts.push(["Cosine", hit.score?.toFixed(3)], ["Size", `${hit.width} × ${hit.height}`]);
     if (hit.copies > 1) facts.push(["Copies", hit.copies]);
     facts.push(...Object.entries(hit.metadata).slice(0, 20));
     at("detail-facts").replaceChildren(
-      ...facts.filter(([, value]) => value !== undefined && value !== null)
-        .map(([name, value]) => make("div", {}, make("dt", { dir: "auto" }, name), make("dd", { dir: "auto" }, String(value)))),
+      ...(asked ? [fact(asked.misspelt ? "Misspelt query" : "Query", asked.text, "whole")] : []),
+      ...facts.filter(([, value]) => value !== undefined && value !== null).map(([name, value]) => fact(name, value)),
     );
-    this.#align(hit, query);
+    this.#align(hit, asked?.text);
     this.dialog.showModal();
     at("detail-title").focus();
   }
@@ -64,8 +68,12 @@ export class Detail {
   }
 }
 
+function fact(name, value, kind = null) {
+  return make("div", { class: kind }, make("dt", { dir: "auto" }, name), make("dd", { dir: "auto" }, String(value)));
+}
+
 function note(plan) {
-  const told = ["Each row says where a word of the query is carried, in per cent."];
+  const told = ["Each row says where a word is carried, in per cent. Unrelated words get a share, too; a word weighs by its subwords."];
   if (plan.unknown_words.length) told.push(`Not known to the model: ${plan.unknown_words.join(", ")}.`);
   if (!plan.converged) told.push("The plan has not converged.");
   return told.join(" ");

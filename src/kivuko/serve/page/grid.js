@@ -68,7 +68,12 @@ export class Grid {
 
   get cards() { return [...this.list.querySelectorAll(".card")]; }
 
-  focusFirst() { this.cards[0]?.focus(); }
+  cardOf(id) { return this.list.querySelector(`.card[data-id="${Number(id)}"]`); }
+
+  focusFirst() {
+    this.cards[0]?.focus({ preventScroll: true });
+    return this.cards.length > 0;
+  }
 
   #rove(card) {
     for (const other of this.cards) other.setAttribute("tabindex", other === card ? "0" : "-1");
