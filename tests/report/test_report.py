@@ -12,7 +12,7 @@ from kivuko.report.figures import index_records, with_interval
 from kivuko.report.lettering import font_for, script_of
 from kivuko.report.model_card import model_card
 from kivuko.report.picture import ResultRow, results_picture
-from kivuko.report.tables import comparison_table, results_table
+from kivuko.report.tables import comparison_table, no_better_line, results_table
 
 ABOUT = About(
     teacher="all-MiniLM-L6-v2", teacher_source="x", student="static", recipe="optical", seed=3,
@@ -41,6 +41,15 @@ def shown(table) -> str:
 def test_attacked_records_never_stand_for_clean_ones():
     attacked = record("sw", "MAP", 0.9, attack="typo", budget=2.0)
     assert index_records([RECORDS[0], attacked])["optical", "sw", "headline", "MAP"].value == 0.4
+
+
+def test_a_model_that_finds_no_more_than_its_teacher_is_told():
+    teacher = [record("sw", "MAP", 0.4, objective="teacher"), record("so", "MAP", 0.1, objective="teacher")]
+    own = [record("sw", "MAP", 0.35), record("so", "MAP", 0.3), record("low-resource", "MAP", 0.1)]
+    others = [record("so", "MAP", 0.0, subset="all"), record("so", "MAP", 0.0, attack="typo", budget=1.0)]
+    assert "(MAP): sw 0.350 against 0.400. It needs more pairs" in no_better_line([*teacher, *own, *others], "optical")
+    assert no_better_line([*teacher[1:], *own], "optical") is None
+    assert no_better_line(own, "optical") is None
 
 
 def test_missing_figure_is_a_dash():

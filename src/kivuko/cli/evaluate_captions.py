@@ -51,6 +51,7 @@ def evaluate_captions(
     from kivuko.errors import ModelError
     from kivuko.evaluation import write_records
     from kivuko.files import refuse_unwritable
+    from kivuko.report.tables import no_better_line
     from kivuko.studies.caption_evaluation import UNTOLD, CaptionResults, without_broken, without_missing
     from kivuko.studies.picture_vectors import picture_vectors
 
@@ -90,6 +91,8 @@ def evaluate_captions(
     objective = UNTOLD if about is None else about.recipe
     for table in tables(results.records, objective, kept):
         screen.print(table)
+    if line := no_better_line(results.records, objective):
+        screen.print(line, soft_wrap=True)
     if kept.left_out:
         told = "Left out: " + ", ".join(f"{count:,} x {reason}" for reason, count in kept.left_out.items()) + "."
         if any(reason.startswith("picture: ") for reason in kept.left_out):

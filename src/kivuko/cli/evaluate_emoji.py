@@ -36,7 +36,7 @@ def evaluate_emoji(
     from kivuko.files import refuse_unwritable, write_text
     from kivuko.gallery import emoji_gallery
     from kivuko.report.model_card import model_card
-    from kivuko.report.tables import ceiling_line, comparison_table, results_table
+    from kivuko.report.tables import ceiling_line, comparison_table, no_better_line, results_table
     from kivuko.studies.evaluation import Results
 
     bundle, about = load_bundle(model).to(fastest_device()), read_about(model)
@@ -71,4 +71,6 @@ def evaluate_emoji(
     screen.print(comparison_table(results.records))
     if line := ceiling_line(results.records):
         screen.print(line)
+    if line := no_better_line(results.records, about.recipe):
+        screen.print(line, soft_wrap=True)
     screen.print(f"{counted(len(results.records), 'record')}: {place}", soft_wrap=True)

@@ -58,6 +58,30 @@ def ceiling_line(records: Sequence[Record]) -> str | None:
     return "ceiling, English names put to the teacher: " + ", ".join(f"{m} {plain(r)}" for m, r in figures.items())
 
 
+def no_better_line(records: Sequence[Record], objective: str) -> str | None:
+    """Name the languages in which a model finds no more than its English teacher, asked as it is; None if in none."""
+    own, asked = (
+        {
+            one.language: one.value
+            for one in sorted(records, key=lambda record: record.subset)  # headline, where there is one, over all
+            if (one.objective, one.measure, one.attack) == (whose, "MAP", None) and one.subset in ("headline", "all")
+            and one.language not in GROUPS and not one.dataset.endswith("image-to-text")
+        }
+        for whose in (objective, "teacher")
+    )  # fmt: skip
+    no_better = [
+        f"{code} {value:.3f} against {asked[code]:.3f}"
+        for code, value in own.items()
+        if code in asked and value <= asked[code]
+    ]
+    if not no_better:
+        return None
+    return (
+        "note: no better than the English teacher, asked in the language as it is (MAP): "
+        f"{', '.join(no_better)}. It needs more pairs, or pairs more like the queries."
+    )
+
+
 def label(code: str) -> str:
     """Return ``sw Swahili`` for a language code, and a group's name as it is."""
     return code if code in GROUPS else f"{code} {language(code).name}"
