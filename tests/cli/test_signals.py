@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-MAIN = "from kivuko.cli import main; main()"
+# A shell that starts a program in the background lets it ignore Ctrl-C, and whatever it starts in turn.
+MAIN = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from kivuko.cli import main; main()"
 PAIRS = 20_000  # enough for something to be written before the end is seen
 
 
