@@ -253,7 +253,7 @@ def _fingerprint(model: Any, prompt: str | None) -> str:
     described = [repr(model), str(model.max_seq_length), tokenizer.to_str() if tokenizer else repr(model.tokenizer)]
     if used := default_prompt(model) if prompt is None else prompt:
         described.append(f"prompt {used}")
-    digest = hashlib.sha256("\n".join(described).encode())
+    digest = hashlib.sha256("\n".join(described).encode("utf-8", "surrogatepass"))  # JSON may hold half of a pair
     for key, value in sorted(model.state_dict().items()):
         digest.update(key.encode())
         digest.update(value.detach().contiguous().cpu().view(torch.uint8).numpy().tobytes() if value.ndim else b"")
