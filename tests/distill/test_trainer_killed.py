@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 SCRIPT = Path(__file__).with_name("tiny_run.py")
@@ -45,9 +46,11 @@ def test_a_killed_run_ends_with_the_same_weights(runs, point):
     folder, first_steps, died = runs
     assert died[point] == signal.SIGKILL
     assert first_steps[point] == POINTS[point]
-    whole = (folder / "whole.weights").read_bytes()
-    assert len(whole) > 1000
-    assert (folder / f"{point}.weights").read_bytes() == whole
+    whole = np.fromfile(folder / "whole.weights", dtype=np.float32)
+    assert len(whole) > 250
+    # Nearly always the same bits. Where an array happens to lie otherwise in memory, the math library may add up
+    # in another order; a checkpoint that lacks anything gives weights that are off in their second or third digit.
+    np.testing.assert_allclose(np.fromfile(folder / f"{point}.weights", dtype=np.float32), whole, rtol=1e-4, atol=1e-6)
 
 
 def test_the_uninterrupted_run_began_at_the_first_step(runs):
