@@ -101,9 +101,9 @@ def clean_once(file: Path, mode: str, captions: Path | None) -> dict[str, Any]:
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0), key=lambda core: core)})
     from kivuko.bitext import open_source
+    from kivuko.bitext.cleaning import sift
     from kivuko.bitext.leak import LeakCheck
     from kivuko.bitext.rules import Rules
-    from kivuko.bitext.sift import sift
 
     check = LeakCheck(captions.read_text("utf-8").splitlines()) if captions else None
     rules = Rules(language_id=mode)  # type: ignore[arg-type]
@@ -176,7 +176,7 @@ def report(results: dict[str, Any]) -> str:
 def _vocabularies() -> list[list[str]]:
     """Words of emoji names and keywords in Swahili and in English, as Unicode's CLDR has them."""
     from kivuko.bitext import word_list
-    from kivuko.datasets.emoji.cldr import find_cldr, read_annotations
+    from kivuko.datasets.emoji.sources import find_cldr, read_annotations
 
     folder = find_cldr()
     found = []

@@ -7,8 +7,8 @@ from typing import Any
 
 from benchmarks.image_attacks_contenders import ART_BATCH
 from benchmarks.image_attacks_setting import SPEED_RADIUS
-from kivuko.attacks.image.losses import CE_SCALE
-from kivuko.attacks.image.standard import TARGETS
+from kivuko.perturbations.image.goal import CE_SCALE
+from kivuko.perturbations.image.standard import TARGETS
 
 
 def protocol(results: dict[str, Any]) -> Iterable[str]:

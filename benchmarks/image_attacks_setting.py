@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from kivuko.attacks.image import ImageToText, PixelTower, broken
 from kivuko.datasets.emoji import emoji_world, shipped_image_tower
+from kivuko.perturbations.image import ImageToText, PixelTower, broken
 
 UNDEFENDED, HARDENED = "undefended", "hardened"
 RADII = (1, 2, 4, 8)  # of 255, L-inf; at the last one most pictures fall, so that it tells attacks apart best

@@ -22,10 +22,10 @@ from benchmarks.indexing_pictures import write_pictures
 from benchmarks.indexing_setting import RawWork, default_tower, load_tower, raw_work
 from benchmarks.machine import Interference, describe_machine, usable_cores
 from kivuko.files import write_text
-from kivuko.gallery.encoding import TowerEncoder
-from kivuko.gallery.indexing import IndexOptions, build_gallery
-from kivuko.gallery.sources import FolderSource
-from kivuko.gallery.workers import share_cores
+from kivuko.search.building import IndexOptions, build_gallery
+from kivuko.search.decoding import share_cores
+from kivuko.search.encoding import TowerEncoder
+from kivuko.search.sources import FolderSource
 
 RESULTS = Path(__file__).parent / "results"
 BAR = 1.25

@@ -47,9 +47,9 @@ def _tree(root: int) -> int:
 
 def main() -> None:
     """Index a folder as ``kivuko index`` does."""
-    from kivuko.gallery.encoding import TowerEncoder
-    from kivuko.gallery.indexing import IndexOptions, build_gallery
-    from kivuko.gallery.sources import FolderSource
+    from kivuko.search.building import IndexOptions, build_gallery
+    from kivuko.search.encoding import TowerEncoder
+    from kivuko.search.sources import FolderSource
 
     parser = argparse.ArgumentParser()
     for name in ("photos", "gallery", "tower"):

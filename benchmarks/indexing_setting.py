@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from kivuko.gallery.encoding import Tensors, TowerEncoder
-from kivuko.gallery.indexing import BATCH
-from kivuko.gallery.workers import start_fork_server
+from kivuko.search.building import BATCH
+from kivuko.search.decoding import start_fork_server
+from kivuko.search.encoding import Tensors, TowerEncoder
 
 _CHUNK = 16
 
@@ -28,7 +28,7 @@ def default_tower() -> Path:
 
 def load_tower(folder: Path) -> Any:
     """Load an image tower from its folder, or a bundle."""
-    from kivuko.encoders.bundle import load_bundle
+    from kivuko.encoders.model import load_bundle
 
     return load_bundle(folder).float()  # the one that Kivuko brings rests in half precision
 

@@ -24,9 +24,9 @@ from benchmarks.search_measure import exact_neighbours, measure_index, timed_cli
 from benchmarks.search_served import measure_served, missing_peer
 from benchmarks.search_table import report
 from benchmarks.search_vectors import Corpus, load_corpus
-from kivuko.encoders.bundle import encode_texts
+from kivuko.encoders.model import encode_texts
 from kivuko.files import write_text
-from kivuko.gallery.index import IndexPlan, choose_index
+from kivuko.search.index import IndexPlan, choose_index
 
 RESULTS = Path(__file__).parent / "results"
 CLIENTS = (1, 8, 32)

@@ -13,9 +13,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.machine import Interference
-from kivuko.gallery import faiss_index
-from kivuko.gallery.flat_index import FlatIndex
-from kivuko.gallery.index import IndexPlan, new_index
+from kivuko.search import faiss_index
+from kivuko.search.index import FlatIndex, IndexPlan, new_index
 
 K = 10
 _BATCH = 16_384

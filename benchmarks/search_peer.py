@@ -19,7 +19,7 @@ def application(gallery: Path, model: Path) -> Any:
     from flask import Flask
     from sentence_transformers import SentenceTransformer
 
-    from kivuko.gallery.store import GalleryStore
+    from kivuko.search.store import GalleryStore
 
     encoder = SentenceTransformer(str(model), device="cpu")
     with GalleryStore.open(gallery) as store:
@@ -37,7 +37,7 @@ def application(gallery: Path, model: Path) -> Any:
 
 def _search_as_wide(index: Any) -> None:
     """Let the index look as far as Kivuko's does: otherwise it would be quicker by finding less."""
-    from kivuko.gallery import faiss_index
+    from kivuko.search import faiss_index
 
     if isinstance(index, faiss.IndexIVF):
         index.nprobe = faiss_index._PROBES

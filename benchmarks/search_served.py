@@ -22,11 +22,11 @@ from PIL import Image
 
 from benchmarks.search_measure import K, Row, timed_clients
 from benchmarks.search_vectors import Corpus
-from kivuko.encoders.fingerprint import image_fingerprint
-from kivuko.gallery.decoding import Decoded
-from kivuko.gallery.gallery import Gallery
-from kivuko.gallery.work import Work
-from kivuko.gallery.writer import GalleryWriter, Making
+from kivuko.encoders.loading import image_fingerprint
+from kivuko.search.decoding import Decoded
+from kivuko.search.gallery import Gallery
+from kivuko.search.items import Work
+from kivuko.search.writer import GalleryWriter, Making
 
 _STARTS_WITHIN = 1800.0  # seconds; the peer reads a million items, and an index may be built
 KIVUKO, PEER = "kivuko serve", "Flask + FAISS"

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kivuko.datasets.emoji import emoji_world
-from kivuko.encoders.bundle import encode_texts, load_bundle
+from kivuko.encoders.model import encode_texts, load_bundle
 from kivuko.files import atomic_path, cache_folder, sha256_of
 from kivuko.languages import DEFAULT_LANGUAGES
 

@@ -12,15 +12,14 @@ import time
 from pathlib import Path
 
 from kivuko.datasets.emoji import emoji_world
-from kivuko.distill.recipe import load_recipe
-from kivuko.distill.run import Job, build_student
-from kivuko.distill.teacher_vectors import TeacherVectors, teacher_vectors
-from kivuko.distill.trainer import distill
-from kivuko.distill.validation import Validation
 from kivuko.encoders.teacher import load_teacher
 from kivuko.files import write_text
 from kivuko.languages import DEFAULT_LANGUAGES
 from kivuko.studies.demo import emoji_job
+from kivuko.training.distill import Job, build_student
+from kivuko.training.loop import Validation, distill
+from kivuko.training.recipe import load_recipe
+from kivuko.training.teacher_vectors import TeacherVectors, teacher_vectors
 
 RESULTS = Path(__file__).parent / "results"
 ROUNDS, STEPS, WARM = 7, 60, 10

@@ -27,8 +27,7 @@ from typing import Any
 import torch
 
 from kivuko.transport import cosine_cost, solve
-from kivuko.transport.problem import pose
-from kivuko.transport.settings import settings
+from kivuko.transport.problem import pose, settings
 
 RESULTS = Path(__file__).parent / "results"
 BATCHES = (64, 256, 1024, 4096)
@@ -129,7 +128,7 @@ def ten_iterations(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
     """Return the potentials, the plan, and the worst row error after ten iterations; kernel is -cost / regularization.
 
-    The iterations of :func:`kivuko.transport.log_sinkhorn.log_sinkhorn`.
+    The iterations of :func:`kivuko.transport.reference.log_sinkhorn`.
     """
     f = g.new_zeros(log_a.shape)
     for _ in range(10):

@@ -131,8 +131,8 @@ def own_cldr(tmp_path) -> Path:
 @pytest.fixture
 def few_test_concepts(monkeypatch):
     """Let a few dozen emoji fill all three splits."""
-    monkeypatch.setattr("kivuko.datasets.emoji.splits.TEST_CONCEPTS", TINY_TEST_CONCEPTS)
-    monkeypatch.setattr("kivuko.datasets.emoji.splits.VALIDATION_CONCEPTS", TINY_VALIDATION_CONCEPTS)
+    monkeypatch.setattr("kivuko.datasets.emoji.world.TEST_CONCEPTS", TINY_TEST_CONCEPTS)
+    monkeypatch.setattr("kivuko.datasets.emoji.world.VALIDATION_CONCEPTS", TINY_VALIDATION_CONCEPTS)
 
 
 @pytest.fixture(scope="session")
@@ -141,8 +141,8 @@ def tiny_world(tiny_cldr, tmp_path_factory):
     from kivuko.datasets.emoji import emoji_world
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("kivuko.datasets.emoji.splits.TEST_CONCEPTS", TINY_TEST_CONCEPTS)
-        patch.setattr("kivuko.datasets.emoji.splits.VALIDATION_CONCEPTS", TINY_VALIDATION_CONCEPTS)
+        patch.setattr("kivuko.datasets.emoji.world.TEST_CONCEPTS", TINY_TEST_CONCEPTS)
+        patch.setattr("kivuko.datasets.emoji.world.VALIDATION_CONCEPTS", TINY_VALIDATION_CONCEPTS)
         return emoji_world(["sw", "mr"], cldr=tiny_cldr, cache=tmp_path_factory.mktemp("tiny-world"))
 
 

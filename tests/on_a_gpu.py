@@ -85,7 +85,7 @@ def learned(names: Sequence[str]) -> dict[str, float]:
     """Return the validation score that each recipe comes to in a small run."""
     from tiny_run import TinyRun
 
-    from kivuko.distill.recipe import load_recipe
+    from kivuko.training.recipe import load_recipe
 
     scores = {}
     with tempfile.TemporaryDirectory() as cache:
@@ -124,7 +124,7 @@ def check_a_clip_encodes_the_same() -> None:
 
     import tiny_clip
     from kivuko.encoders.teacher import load_teacher
-    from kivuko.gallery.encoding import TowerEncoder
+    from kivuko.search.encoding import TowerEncoder
 
     pictures = [Image.new("RGB", (40 + n, 30), (50 * n, 90, 200 - 40 * n)) for n in range(4)]
     with tempfile.TemporaryDirectory() as place:

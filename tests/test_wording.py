@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kivuko.wording import counted
+from kivuko.text import counted
 
 
 @pytest.mark.parametrize(

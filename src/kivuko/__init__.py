@@ -20,14 +20,14 @@ _WHERE = {
     "shipped_image_tower": "kivuko.datasets.emoji",
     "load_teacher": "kivuko.encoders.teacher",
     "load_image_tower": "kivuko.encoders.image_tower",
-    "load_bundle": "kivuko.encoders.bundle",
+    "load_bundle": "kivuko.encoders.model",
     "TokenBatch": "kivuko.encoders.token_batch",
     "solve": "kivuko.transport",
     "Plan": "kivuko.transport",
-    "load_recipe": "kivuko.distill.recipe",
-    "Job": "kivuko.distill.run",
-    "distil_to_bundle": "kivuko.distill.run",
-    "emoji_gallery": "kivuko.gallery",
+    "load_recipe": "kivuko.training.recipe",
+    "Job": "kivuko.training.distill",
+    "distil_to_bundle": "kivuko.training.distill",
+    "emoji_gallery": "kivuko.search",
     "read_records": "kivuko.evaluation",
 }
 
@@ -36,15 +36,15 @@ __all__ = ["__version__", *_WHERE]
 if TYPE_CHECKING:
     from kivuko.bitext import Bitext, Pair, hold_out, read_tsv
     from kivuko.datasets.emoji import emoji_world, shipped_image_tower
-    from kivuko.distill.recipe import load_recipe
-    from kivuko.distill.run import Job, distil_to_bundle
-    from kivuko.encoders.bundle import load_bundle
     from kivuko.encoders.image_tower import load_image_tower
+    from kivuko.encoders.model import load_bundle
     from kivuko.encoders.teacher import load_teacher
     from kivuko.encoders.token_batch import TokenBatch
     from kivuko.errors import KivukoError
     from kivuko.evaluation import read_records
-    from kivuko.gallery import emoji_gallery
+    from kivuko.search import emoji_gallery
+    from kivuko.training.distill import Job, distil_to_bundle
+    from kivuko.training.recipe import load_recipe
     from kivuko.transport import Plan, solve
 
 

@@ -15,9 +15,9 @@ from benchmarks.image_attacks_measure import counted
 from benchmarks.image_attacks_setting import EXTENTS, HARDENED, RADII, UNDEFENDED, Extent, Setting
 from benchmarks.image_attacks_table import excesses, ratios, report
 
-from kivuko.attacks.image import ImageToText, PixelTower
-from kivuko.attacks.image.losses import CE_SCALE
 from kivuko.encoders.image_tower import SmallImageTower
+from kivuko.perturbations.image import ImageToText, PixelTower
+from kivuko.perturbations.image.goal import CE_SCALE
 
 TOWERS = {UNDEFENDED: Path("shipped"), HARDENED: Path("robust")}  # names only: the test makes its own
 TINY = Extent("tiny", 3, 2, 1, 2, False, 2, 2, 2, 2)

@@ -7,7 +7,7 @@ import pytest
 from benchmarks.search_measure import exact_neighbours, measure_index, timed_clients
 from benchmarks.search_table import report
 
-from kivuko.gallery.index import IndexPlan
+from kivuko.search.index import IndexPlan
 
 
 def unit(count: int, seed: int) -> np.ndarray:

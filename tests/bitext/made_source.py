@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 
 class MadePair(NamedTuple):
-    """As ``kivuko.bitext.raw_pair.RawPair``."""
+    """As ``kivuko.bitext.pairs.RawPair``."""
 
     number: int
     text: str | None

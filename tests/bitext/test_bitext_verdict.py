@@ -5,12 +5,10 @@ from __future__ import annotations
 import pytest
 from made_source import MadeSource
 
+from kivuko.bitext.cleaning import sift
 from kivuko.bitext.leak import LeakReport
 from kivuko.bitext.rules import Rules
-from kivuko.bitext.sift import sift
-from kivuko.bitext.sifting_account import Account
-from kivuko.bitext.statistics import Gathering
-from kivuko.bitext.verdict import judge_bitext
+from kivuko.bitext.verdict import Account, Gathering, judge_bitext
 
 NUMERALS = ["sifuri", "moja", "mbili", "tatu", "nne", "tano", "sita", "saba", "nane", "tisa"]
 ENGLISH = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]

@@ -9,9 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kivuko.bitext.bloom_filter import BloomFilter, mixed
-from kivuko.bitext.count_sketch import CountMinSketch
-from kivuko.bitext.duplicates import Duplicates, sentence_keys
+from kivuko.bitext.duplicates import BloomFilter, CountMinSketch, Duplicates, mixed, sentence_keys
 
 
 def keys(*numbers: int) -> np.ndarray:

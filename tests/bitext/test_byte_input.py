@@ -16,10 +16,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kivuko.bitext import lines as lines_module
+from kivuko import streams as lines_module
 from kivuko.bitext import read_lines
-from kivuko.bitext.byte_input import START_BYTES, ByteInput
 from kivuko.errors import DataError, UsageError
+from kivuko.streams import START_BYTES, ByteInput
 
 zstandard = pytest.importorskip("zstandard")
 

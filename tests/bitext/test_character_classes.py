@@ -8,9 +8,20 @@ import regex
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kivuko.bitext.characters import CLASSES, LATIN, RUN, character_table, has_run, is_script, read_characters
-from kivuko.bitext.length import length_ratios, weighted_lengths
-from kivuko.bitext.script import letter_counts, own_kinds, script_shares
+from kivuko.bitext.characters import (
+    CLASSES,
+    LATIN,
+    RUN,
+    character_table,
+    has_run,
+    is_script,
+    length_ratios,
+    letter_counts,
+    own_kinds,
+    read_characters,
+    script_shares,
+    weighted_lengths,
+)
 
 
 @settings(deadline=None, max_examples=100)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kivuko.bitext import clean_text
-from kivuko.bitext.cleaning import _INVISIBLE
+from kivuko.text import _INVISIBLE
 
 
 def long_way(text: str) -> str:

@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 from made_source import MadeSource
 
-from kivuko.bitext.known_words import KnownWords
-from kivuko.bitext.language_id import LanguageJudge, missing_library
+from kivuko.bitext.cleaning import sift
+from kivuko.bitext.language_id import KnownWords, LanguageJudge, missing_library
 from kivuko.bitext.rules import Rules
-from kivuko.bitext.sift import sift
 from kivuko.errors import MissingDependencyError
 
 needs_lingua = pytest.mark.skipif(missing_library() is not None, reason="lingua is not installed")

@@ -9,10 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kivuko.bitext.leak import NEAR, RUN, SAME, LeakCheck
-from kivuko.bitext.shingles import hash_edged_bigrams, hash_runs, hash_sentences, hash_words
-from kivuko.bitext.words import word_list
+from kivuko.bitext.leak import NEAR, RUN, SAME, LeakCheck, hash_edged_bigrams, hash_runs, hash_sentences, hash_words
 from kivuko.errors import UsageError
+from kivuko.text import word_list
 
 CAPTIONS = [
     "Two young children are playing football on a muddy field behind the school",

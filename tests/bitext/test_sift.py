@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from made_source import MadeSource
 
 from kivuko.bitext import Pair, clean_text
+from kivuko.bitext.cleaning import BATCH, sift
 from kivuko.bitext.leak import LeakCheck
 from kivuko.bitext.rules import Rules
-from kivuko.bitext.sift import BATCH, sift
-from kivuko.bitext.sifting_account import EXAMPLES, report_account
+from kivuko.bitext.verdict import EXAMPLES, report_account
 
 RULES = Rules(language_id="off", expected_pairs=1000)
 GOOD = ("Paka mweusi amelala juu ya meza", "The black cat sleeps on the table")
@@ -191,7 +191,7 @@ def test_an_empty_source_has_an_account() -> None:
 
 
 def test_memory_does_not_grow_with_the_source(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kivuko.bitext.sift.BATCH", 256)
+    monkeypatch.setattr("kivuko.bitext.cleaning.BATCH", 256)
 
     def many(count: int) -> Iterator[tuple[str, str]]:
         for number in range(count):

@@ -8,8 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_source import MadeSource
 
-from kivuko.bitext.temperature import quotas, tempered_shares
-from kivuko.bitext.tempered_sample import RankCounts, Selection, count_ranks, sampled
+from kivuko.bitext.sampling import RankCounts, Selection, count_ranks, quotas, sampled, tempered_shares
 from kivuko.errors import UsageError
 
 COUNTS = {"de": 1_000_000, "sw": 10_000, "so": 100}

@@ -5,9 +5,8 @@ from __future__ import annotations
 import pytest
 from made_source import MadeSource
 
-from kivuko.bitext.boilerplate import _LINES, _PHRASES
-from kivuko.bitext.rules import Rules
-from kivuko.bitext.sift import sift
+from kivuko.bitext.cleaning import sift
+from kivuko.bitext.rules import _LINES, _PHRASES, Rules
 
 RULES = Rules(language_id="off", min_script_share=0, max_length_ratio=None, expected_pairs=1000)
 

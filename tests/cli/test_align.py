@@ -11,7 +11,7 @@ import torch
 from command_checks import help_without_heavy_imports, refused
 from PIL import Image
 
-from kivuko.encoders.bundle import About, TokenMean, save_bundle
+from kivuko.encoders.model import About, TokenMean, save_bundle
 from kivuko.encoders.student import StaticStudent, load_transformer_student
 from kivuko.encoders.teacher import load_teacher
 from kivuko.encoders.vocabulary import train_vocabulary
@@ -128,7 +128,7 @@ def test_pictures_of_several_plans(align, tmp_path):
 
 
 def test_a_script_without_a_font_is_told(align, tmp_path, monkeypatch):
-    monkeypatch.setattr("kivuko.report.text_line.has_font", lambda script: script != "Ethi")
+    monkeypatch.setattr("kivuko.report.result_image.has_font", lambda script: script != "Ethi")
     assert "no font here has the letters of Ethi" in align(TEXTS[2], ENGLISH, "--image", tmp_path / "x.png")[2]
     assert align(TEXTS[0], ENGLISH, "--image", tmp_path / "x.png")[2] == ""
     assert align(TEXTS[2], ENGLISH, "--image", tmp_path / "x.svg")[2] == ""

@@ -11,7 +11,7 @@ from PIL import Image
 
 from kivuko.cli.main import main
 from kivuko.evaluation import read_per_query, read_records
-from kivuko.evaluation.examples import read_examples
+from kivuko.evaluation.robustness import read_examples
 
 SCORES = ("R@1", "MAP")
 
@@ -27,8 +27,8 @@ def kivuko(monkeypatch, run_here, place, tiny_cldr):
     """Run a command in this process on the tiny world: (exit status, standard output, standard error)."""
     monkeypatch.setenv("KIVUKO_CACHE", str(place / "cache"))
     monkeypatch.setenv("KIVUKO_CLDR", str(tiny_cldr))
-    monkeypatch.setattr("kivuko.datasets.emoji.splits.TEST_CONCEPTS", 12)
-    monkeypatch.setattr("kivuko.datasets.emoji.splits.VALIDATION_CONCEPTS", 6)
+    monkeypatch.setattr("kivuko.datasets.emoji.world.TEST_CONCEPTS", 12)
+    monkeypatch.setattr("kivuko.datasets.emoji.world.VALIDATION_CONCEPTS", 6)
     monkeypatch.setenv("COLUMNS", "160")
     return run_here
 
@@ -233,7 +233,7 @@ def test_wrong_options_are_one_line_before_any_work(kivuko, monkeypatch, words, 
     def never(*_: object, **__: object) -> None:
         raise AssertionError("pictures were encoded")
 
-    monkeypatch.setattr("kivuko.gallery.emoji_gallery", never)
+    monkeypatch.setattr("kivuko.search.emoji_gallery", never)
     refused(kivuko("attack", "no-such-model", *words), *told)
 
 

@@ -13,10 +13,10 @@ import torch
 from command_checks import refused
 from safetensors.torch import load_file, save_file
 
-from kivuko.distill.recipe import parse_recipe
-from kivuko.encoders.bundle import read_about
+from kivuko.encoders.model import read_about
 from kivuko.errors import UsageError
 from kivuko.files import cache_folder
+from kivuko.training.recipe import parse_recipe
 
 QUICK = ("--steps", "5", "--vocabulary-size", "300")
 

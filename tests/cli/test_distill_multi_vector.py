@@ -7,9 +7,9 @@ import torch
 from command_checks import help_without_heavy_imports, refused
 from torch.nn import functional as F
 
-from kivuko.encoders.bundle import load_bundle
+from kivuko.encoders.alignment import text_tokens
+from kivuko.encoders.model import load_bundle
 from kivuko.encoders.teacher import load_teacher
-from kivuko.encoders.text_tokens import text_tokens
 from tiny_bert import save_teacher
 
 

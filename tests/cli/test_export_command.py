@@ -9,7 +9,7 @@ import pytest
 import torch
 from command_checks import help_without_heavy_imports, refused
 
-from kivuko.encoders.bundle import About, encode_texts, load_bundle, save_bundle
+from kivuko.encoders.model import About, encode_texts, load_bundle, save_bundle
 from kivuko.encoders.student import StaticStudent
 from kivuko.encoders.vocabulary import train_vocabulary
 

@@ -13,13 +13,13 @@ from PIL import Image
 from sentence_transformers import SentenceTransformer
 
 from kivuko.bitext import Bitext, Pair
-from kivuko.distill.hardened import read_hardening
-from kivuko.encoders.bundle import About, TokenMean, encode_texts, load_bundle, read_about, read_token_mean, save_bundle
 from kivuko.encoders.image_tower import SmallImageTower, encode_images, load_image_tower
+from kivuko.encoders.model import About, TokenMean, encode_texts, load_bundle, read_about, read_token_mean, save_bundle
 from kivuko.encoders.spelling import SpellingNeighbours
 from kivuko.encoders.student import StaticStudent
 from kivuko.encoders.vocabulary import train_vocabulary
 from kivuko.errors import CorruptFileError
+from kivuko.training.harden import read_hardening
 
 QUICK = ("--steps", "2", "--batch-size", "4", "--eps", "16/255")
 

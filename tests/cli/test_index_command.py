@@ -11,12 +11,12 @@ import torch
 from command_checks import help_without_heavy_imports, refused
 from PIL import Image
 
-from kivuko.encoders.bundle import About, save_bundle
 from kivuko.encoders.image_tower import SmallImageTower
+from kivuko.encoders.model import About, save_bundle
 from kivuko.encoders.student import StaticStudent
 from kivuko.encoders.vocabulary import train_vocabulary
-from kivuko.gallery.lock import writing
-from kivuko.gallery.store import GalleryStore
+from kivuko.search.store import GalleryStore
+from kivuko.search.writer import writing
 
 
 @pytest.fixture(scope="module")

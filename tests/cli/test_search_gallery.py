@@ -85,7 +85,7 @@ def test_unknown_words_are_named_not_dropped(search, place):
 
 def test_fields_that_no_picture_has_are_told_before_the_model_is_loaded(search, monkeypatch):
     assert found(search("paka", "--json", "-k", 1, "--where", "foo!=bar", "--where", "foo="))  # nothing has it
-    monkeypatch.setattr("kivuko.gallery.searcher.load_bundle", None)
+    monkeypatch.setattr("kivuko.search.searcher.load_bundle", None)
     told = "no picture has a field 'foo'; there are: key, caption, width, height, licence, year."
     refused(search("paka", "--where", "licence=by", "--where", "foo=bar"), "--where 'foo=bar'", told)
 

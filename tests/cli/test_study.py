@@ -7,8 +7,8 @@ import json
 import pytest
 from command_checks import help_without_heavy_imports, refused
 
+from kivuko.cli.options import read_sizes
 from kivuko.cli.study import _means_table
-from kivuko.cli.study_options import read_sizes
 from kivuko.evaluation import Record
 
 WORDS = ("study", "low-resource")

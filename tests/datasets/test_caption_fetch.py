@@ -14,10 +14,17 @@ import pytest
 
 import caption_scene as scene
 from kivuko.datasets.captions import open_caption_set
-from kivuko.datasets.captions.download import download
-from kivuko.datasets.captions.fetch import CHECKSUMS, fetch, read_checksums
-from kivuko.datasets.captions.sources import SETS, RemoteFile, RemoteSet, remote_set
-from kivuko.datasets.captions.unpack import unpack
+from kivuko.datasets.captions.download import (
+    CHECKSUMS,
+    SETS,
+    RemoteFile,
+    RemoteSet,
+    download,
+    fetch,
+    read_checksums,
+    remote_set,
+    unpack,
+)
 from kivuko.errors import DataError, UsageError
 
 

@@ -11,9 +11,7 @@ from pathlib import Path
 import pytest
 
 from kivuko.datasets.collections import Document, open_collection
-from kivuko.datasets.collections.documents_file import read_documents
-from kivuko.datasets.collections.qrels_file import read_qrels, write_qrels
-from kivuko.datasets.collections.queries_file import read_queries, write_queries
+from kivuko.datasets.collections.files import read_documents, read_qrels, read_queries, write_qrels, write_queries
 from kivuko.errors import DataError, KivukoError, UsageError
 
 TOPICS = """

@@ -11,9 +11,7 @@ import wiki_dumps as dumps
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kivuko.datasets.collections.documents_file import read_documents
-from kivuko.datasets.collections.qrels_file import read_qrels
-from kivuko.datasets.collections.queries_file import read_queries
+from kivuko.datasets.collections.files import read_documents, read_qrels, read_queries
 from kivuko.datasets.wikiclir.articles import read_articles
 from kivuko.errors import KivukoError
 

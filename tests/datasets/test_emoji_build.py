@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from kivuko.datasets.emoji import emoji_world
-from kivuko.datasets.emoji.font import EmojiFont, find_font
+from kivuko.datasets.emoji.sources import EmojiFont, find_font
 from kivuko.errors import CorruptFileError, DataError, KivukoError
 
 pytestmark = pytest.mark.usefixtures("few_test_concepts")
@@ -37,8 +37,8 @@ def built(tiny_cldr, tiny_world, tmp_path_factory):
     """A cache folder that holds the tiny world; to be copied, not changed."""
     cache = tmp_path_factory.mktemp("built")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("kivuko.datasets.emoji.splits.TEST_CONCEPTS", 8)
-        patch.setattr("kivuko.datasets.emoji.splits.VALIDATION_CONCEPTS", 6)
+        patch.setattr("kivuko.datasets.emoji.world.TEST_CONCEPTS", 8)
+        patch.setattr("kivuko.datasets.emoji.world.VALIDATION_CONCEPTS", 6)
         emoji_world(["sw", "mr"], cldr=tiny_cldr, cache=cache)
     return cache
 
@@ -72,7 +72,7 @@ def test_annotations_come_from_the_cache_too(tiny_cldr, cache, monkeypatch):
     def read(*_):
         raise AssertionError("XML was read again")
 
-    monkeypatch.setattr("kivuko.datasets.emoji.build.read_annotations", read)
+    monkeypatch.setattr("kivuko.datasets.emoji.world.read_annotations", read)
     assert emoji_world(["sw"], cldr=tiny_cldr, cache=cache).annotations["sw"]["🐈"].name == "paka"
 
 
@@ -189,7 +189,7 @@ def test_a_failed_build_leaves_nothing(tiny_cldr, tmp_path, monkeypatch):
     def fail(*_, **__):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("kivuko.datasets.emoji.build.pq.write_table", fail)
+    monkeypatch.setattr("kivuko.datasets.emoji.world.pq.write_table", fail)
     with pytest.raises(KivukoError, match="disk is full"):
         emoji_world(["sw"], cldr=tiny_cldr, cache=tmp_path)
     assert list(tmp_path.iterdir()) == []
@@ -197,7 +197,7 @@ def test_a_failed_build_leaves_nothing(tiny_cldr, tmp_path, monkeypatch):
 
 def test_a_killed_build_leaves_nothing_that_loads(tiny_cldr, tmp_path, renders):
     script = (
-        "import os, signal, sys; from pathlib import Path; import kivuko.datasets.emoji.build as build\n"
+        "import os, signal, sys; from pathlib import Path; import kivuko.datasets.emoji.world as build\n"
         "def killed(*_):\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
         "build.sha256_of = lambda file, real=build.sha256_of: killed() if file.name == 'emoji.json' else real(file)\n"

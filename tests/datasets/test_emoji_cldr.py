@@ -4,13 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kivuko.datasets.emoji.cldr import (
-    Annotation,
-    annotation_files,
-    available_languages,
-    find_cldr,
-    read_annotations,
-)
+from kivuko.datasets.emoji.sources import Annotation, annotation_files, available_languages, find_cldr, read_annotations
 from kivuko.errors import DataError
 
 
@@ -85,7 +79,7 @@ def test_a_folder_that_is_not_cldr_is_named(tmp_path, kind):
 
 
 def test_no_cldr_at_all_says_how_to_get_it(monkeypatch, tmp_path):
-    monkeypatch.setattr("kivuko.datasets.emoji.cldr.KNOWN_PLACES", (str(tmp_path),))
+    monkeypatch.setattr("kivuko.datasets.emoji.sources.CLDR_PLACES", (str(tmp_path),))
     with pytest.raises(DataError, match="apt-get install unicode-cldr-core"):
         find_cldr()
 

@@ -8,9 +8,9 @@ from collections import defaultdict
 
 import pytest
 
-from kivuko.datasets.emoji import concepts
-from kivuko.datasets.emoji.cldr import find_cldr, read_annotations
-from kivuko.datasets.emoji.concepts import concept_of, has_skin_tone
+from kivuko.datasets.emoji import world as concepts
+from kivuko.datasets.emoji.sources import find_cldr, read_annotations
+from kivuko.datasets.emoji.world import concept_of, has_skin_tone
 
 GENDERED = re.compile(r"\b(wo)?(man|men|person|people)\b")
 

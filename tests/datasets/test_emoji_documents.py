@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kivuko.datasets.emoji.documents import english_documents
+from kivuko.datasets.emoji.world import english_documents
 
 
 def test_a_document_holds_names_then_keywords_each_once(tiny_world):

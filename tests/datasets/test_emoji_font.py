@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import ImageFont
 
-from kivuko.datasets.emoji.font import HEIGHT, WIDTH, EmojiFont, find_font
+from kivuko.datasets.emoji.sources import HEIGHT, WIDTH, EmojiFont, find_font
 from kivuko.errors import DataError, MissingDependencyError
 
 
@@ -58,7 +58,7 @@ def test_a_missing_font_is_named(tmp_path, monkeypatch):
     with pytest.raises(DataError, match=r"other\.ttf: no such font file"):
         find_font()
     monkeypatch.delenv("KIVUKO_FONT")
-    monkeypatch.setattr("kivuko.datasets.emoji.font.KNOWN_PLACES", (str(tmp_path / "gone.ttf"),))
+    monkeypatch.setattr("kivuko.datasets.emoji.sources.FONT_PLACES", (str(tmp_path / "gone.ttf"),))
     with pytest.raises(DataError, match="apt-get install fonts-noto-color-emoji"):
         find_font()
 
@@ -87,6 +87,6 @@ def test_a_font_that_draws_no_emoji_is_refused_by_name(text_font):
 
 
 def test_a_pillow_that_cannot_join_sequences_is_refused(monkeypatch):
-    monkeypatch.setattr("kivuko.datasets.emoji.font.features.check", lambda _: False)
+    monkeypatch.setattr("kivuko.datasets.emoji.sources.features.check", lambda _: False)
     with pytest.raises(MissingDependencyError, match="raqm"):
         EmojiFont(find_font())

@@ -5,9 +5,8 @@ from __future__ import annotations
 import doctest
 from collections import Counter, defaultdict
 
-from kivuko.datasets.emoji import splits
-from kivuko.datasets.emoji.concepts import concept_of
-from kivuko.datasets.emoji.splits import content_words, is_compositional, is_copied, split_concepts
+from kivuko.datasets.emoji import world as splits
+from kivuko.datasets.emoji.world import concept_of, content_words, is_compositional, is_copied, split_concepts
 
 
 def test_the_split_of_known_concepts_never_changes(monkeypatch):

@@ -11,8 +11,8 @@ import wiki_dumps as dumps
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kivuko.datasets.wikiclir import sql_dump as module
-from kivuko.datasets.wikiclir.sql_dump import SqlDump
+from kivuko.datasets.wikiclir import dumps as module
+from kivuko.datasets.wikiclir.dumps import SqlDump
 from kivuko.errors import DataError, KivukoError
 
 ROWS = [

@@ -13,7 +13,7 @@ from tokenizers import Tokenizer, normalizers, pre_tokenizers
 from tokenizers.models import WordLevel
 
 from kivuko.bitext import Pair
-from kivuko.doctor.sentences import Sentences
+from kivuko.doctor.finding import Sentences
 from tiny_bert import save_teacher
 
 DIM = 12
@@ -49,7 +49,7 @@ def word_tokenizer(words: list[str]) -> Tokenizer:
 def make_model(
     folder: Path, teacher_folder: Path, *, tower: bool = True, tower_seed: int = 0, pairs: int = 5000
 ) -> Path:
-    from kivuko.encoders.bundle import About, TokenMean, save_bundle
+    from kivuko.encoders.model import About, TokenMean, save_bundle
     from kivuko.encoders.student import StaticStudent
     from kivuko.encoders.teacher import load_teacher
 
@@ -75,10 +75,10 @@ def image_tower(dim: int, seed: int = 0):
 
 def make_gallery(folder: Path, model: Path, captions=tuple(ENGLISH[:30])) -> Path:
     """Index one noisy picture for each caption."""
-    from kivuko.encoders.bundle import load_bundle
-    from kivuko.gallery.encoding import TowerEncoder
-    from kivuko.gallery.indexing import IndexOptions, build_gallery
-    from kivuko.gallery.sources import open_source
+    from kivuko.encoders.model import load_bundle
+    from kivuko.search.building import IndexOptions, build_gallery
+    from kivuko.search.encoding import TowerEncoder
+    from kivuko.search.sources import open_source
 
     photos = folder.with_name("photos")
     photos.mkdir(exist_ok=True)
@@ -96,7 +96,7 @@ def make_gallery(folder: Path, model: Path, captions=tuple(ENGLISH[:30])) -> Pat
 
 
 def opened(folder: Path, teacher: Path | None = None):
-    from kivuko.doctor.patient import open_patient
+    from kivuko.doctor.finding import open_patient
     from kivuko.encoders.teacher import load_teacher
 
     return replace(open_patient(folder), teacher=load_teacher(teacher) if teacher else None)

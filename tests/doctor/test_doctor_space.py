@@ -14,7 +14,7 @@ from kivuko.doctor import Request, examine
 from kivuko.doctor.captions import check_captions
 from kivuko.doctor.space import check_space, sample
 from kivuko.doctor.widths import check_widths
-from kivuko.gallery.store import GalleryStore
+from kivuko.search.store import GalleryStore
 
 
 @pytest.fixture

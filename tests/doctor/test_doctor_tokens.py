@@ -8,8 +8,7 @@ import pytest
 from patients import PAIRS, SENTENCES, SWAHILI, opened
 
 from kivuko.bitext import Pair
-from kivuko.doctor.patient import Patient
-from kivuko.doctor.sentences import Sentences
+from kivuko.doctor.finding import Patient, Sentences
 from kivuko.doctor.subwords import count_cuts
 from kivuko.doctor.tokens import check_tokens
 from kivuko.encoders.student import StaticStudent

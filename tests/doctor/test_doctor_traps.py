@@ -13,14 +13,13 @@ from kivuko.bitext import Pair
 from kivuko.doctor.agreement import check_agreement
 from kivuko.doctor.casing import check_casing
 from kivuko.doctor.codes import check_codes
-from kivuko.doctor.patient import open_patient
+from kivuko.doctor.finding import Sentences, open_patient
 from kivuko.doctor.prompts import check_prompts
 from kivuko.doctor.protocol import check_protocol
-from kivuko.doctor.sentences import Sentences
 from kivuko.doctor.training import check_training
+from kivuko.encoders.model import backend_tokenizer, text_route
 from kivuko.encoders.student import StaticStudent
 from kivuko.encoders.teacher import load_teacher
-from kivuko.encoders.text_route import backend_tokenizer, text_route
 from tiny_clip import save_siglip2
 
 

@@ -12,13 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from kivuko.encoders.alignment import align, row_shares
-from kivuko.encoders.bundle import About, TokenMean, centres_student, load_bundle, read_token_mean, save_bundle
+from kivuko.encoders.alignment import align, group_tokens, row_shares, text_tokens
+from kivuko.encoders.model import About, TokenMean, centres_student, load_bundle, read_token_mean, save_bundle
 from kivuko.encoders.student import StaticStudent, load_transformer_student
 from kivuko.encoders.teacher import load_teacher
-from kivuko.encoders.text_tokens import text_tokens
 from kivuko.encoders.vocabulary import train_vocabulary
-from kivuko.encoders.words import group_tokens
 from kivuko.errors import CorruptFileError, ModelError, UsageError
 from kivuko.transport import centred_cosine_cost, cosine_cost, solve
 

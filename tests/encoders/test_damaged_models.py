@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, pre_tokenizers
 from tokenizers.models import WordLevel
 
-from kivuko.encoders.bundle import About, load_bundle, save_bundle
+from kivuko.encoders.model import About, load_bundle, save_bundle
 from kivuko.encoders.student import StaticStudent
 from kivuko.encoders.teacher import load_teacher
 from kivuko.errors import KivukoError, ModelError

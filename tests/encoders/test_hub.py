@@ -6,8 +6,8 @@ import huggingface_hub
 import pytest
 from huggingface_hub.errors import HfHubHTTPError
 
-from kivuko.encoders import hub
-from kivuko.encoders.hub import local_folder, require_hub
+from kivuko.encoders import loading as hub
+from kivuko.encoders.loading import local_folder, require_hub
 from kivuko.encoders.student import load_transformer_student
 from kivuko.encoders.teacher import load_teacher
 from kivuko.errors import ModelError

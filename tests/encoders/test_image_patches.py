@@ -9,10 +9,10 @@ from PIL import Image
 from torch import nn
 from torch.nn import functional as F
 
-from kivuko.encoders.bundle import assemble
 from kivuko.encoders.image_patches import encode_image_cells
 from kivuko.encoders.image_tower import SmallImageTower, encode_images, load_image_tower
 from kivuko.encoders.maxsim import maxsim, token_lists
+from kivuko.encoders.model import assemble
 from kivuko.encoders.student import StaticStudent
 from kivuko.encoders.vocabulary import train_vocabulary
 from kivuko.errors import ModelError, UsageError

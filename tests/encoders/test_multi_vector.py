@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from kivuko.encoders.bundle import About, load_bundle, save_bundle
 from kivuko.encoders.maxsim import encode_token_lists, maxsim, token_lists
+from kivuko.encoders.model import About, load_bundle, save_bundle
 from kivuko.encoders.multi_vector import assemble_multi_vector, save_multi_vector
 from kivuko.encoders.student import StaticStudent, load_transformer_student, small_transformer
 from kivuko.encoders.teacher import load_teacher

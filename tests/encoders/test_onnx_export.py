@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import tiny_clip
-from kivuko.encoders.bundle import About, encode_texts, load_bundle, save_bundle
+from kivuko.encoders.model import About, encode_texts, load_bundle, save_bundle
 from kivuko.encoders.onnx_export import Exported, agreement, export_onnx
 from kivuko.encoders.onnx_text import OnnxTextEncoder
 from kivuko.encoders.student import StaticStudent, load_transformer_student, small_transformer
@@ -83,7 +83,7 @@ def test_eight_bits_are_near_and_measured(exported):
 
 
 def test_wrong_sizes_that_an_exporter_noted_down_do_not_stop_eight_bits(exported, tmp_path):
-    from kivuko.encoders.onnx_int8 import quantize_graph
+    from kivuko.encoders.onnx_export import quantize_graph
 
     _, found = exported
     graph = onnx.load(str(found.folder / "model.onnx"))

@@ -7,9 +7,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from kivuko.encoders.bundle import assemble, encode_texts
-from kivuko.encoders.sentence_student import SentenceStudent
-from kivuko.encoders.student import load_transformer_student
+from kivuko.encoders.model import assemble, encode_texts
+from kivuko.encoders.student import SentenceStudent, load_transformer_student
 from kivuko.errors import ModelError
 
 TEXTS = ["paka anakula samaki", "cat"]

@@ -10,14 +10,19 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kivuko.attacks.text import gradient_encoder
 from kivuko.bitext import Bitext, Pair
-from kivuko.encoders.bundle import About, encode_texts, load_bundle, save_bundle
-from kivuko.encoders.spelling import FILE, SpellingNeighbours
-from kivuko.encoders.spelling_module import ReadingStaticEmbedding, misspelt_words, without_reading
+from kivuko.encoders.model import About, encode_texts, load_bundle, save_bundle
+from kivuko.encoders.spelling import (
+    SPELLING_FILE,
+    ReadingStaticEmbedding,
+    SpellingNeighbours,
+    misspelt_words,
+    without_reading,
+)
 from kivuko.encoders.student import StaticStudent
 from kivuko.encoders.vocabulary import train_vocabulary
 from kivuko.errors import CorruptFileError
+from kivuko.perturbations.text import gradient_encoder
 
 PAIRS = (
     *(Pair("sw", "paka mweusi", "black cat", "t"),) * 4,
@@ -160,8 +165,8 @@ def test_a_loaded_model_is_saved_as_it_was(student, tmp_path):
                                      '{"counts": {"sw": {"paka": "x"}}}', '{"counts": {"sw": ["paka"]}}'])  # fmt: skip
 def test_a_damaged_file_is_named(student, tmp_path, content):
     _bundle(student, tmp_path / "model")
-    (tmp_path / "model" / FILE).write_text(content)
-    with pytest.raises(CorruptFileError, match=FILE):
+    (tmp_path / "model" / SPELLING_FILE).write_text(content)
+    with pytest.raises(CorruptFileError, match=SPELLING_FILE):
         load_bundle(tmp_path / "model")
 
 
@@ -181,7 +186,7 @@ def test_the_words_survive_a_round_trip(spelling, tmp_path):
     again = SpellingNeighbours.load(tmp_path)
     assert again.readings(["mwuesi", "paka"])[0] == pytest.approx(spelling.readings(["mwuesi", "paka"])[0])
     assert SpellingNeighbours.load(tmp_path / "nowhere") is None
-    assert json.loads((tmp_path / FILE).read_text())["counts"]["fi"]["musta"] == 4
+    assert json.loads((tmp_path / SPELLING_FILE).read_text())["counts"]["fi"]["musta"] == 4
 
 
 @given(st.text(max_size=30))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from kivuko.bitext import Bitext, Pair
-from kivuko.encoders.word_counts import FILE, WordCounts
+from kivuko.encoders.spelling import WORDS_FILE, WordCounts
 from kivuko.errors import CorruptFileError
 
 PAIRS = (
@@ -41,8 +41,8 @@ def test_the_rarest_are_left_out():
 
 
 def test_they_survive_a_round_trip(counted, tmp_path):
-    counted.save(tmp_path / FILE)
-    found = WordCounts.load(tmp_path / FILE)
+    counted.save(tmp_path / WORDS_FILE)
+    found = WordCounts.load(tmp_path / WORDS_FILE)
     order = [found.words.index(word) for word in counted.words]
     assert found.languages == counted.languages
     np.testing.assert_array_equal(found.counts[:, order], counted.counts)
@@ -50,6 +50,6 @@ def test_they_survive_a_round_trip(counted, tmp_path):
 
 
 def test_damage_is_named(tmp_path):
-    (tmp_path / FILE).write_text('{"counts": {"sw": 3}}')
-    with pytest.raises(CorruptFileError, match=FILE):
-        WordCounts.load(tmp_path / FILE)
+    (tmp_path / WORDS_FILE).write_text('{"counts": {"sw": 3}}')
+    with pytest.raises(CorruptFileError, match=WORDS_FILE):
+        WordCounts.load(tmp_path / WORDS_FILE)

@@ -11,8 +11,7 @@ from kivuko.datasets.collections import Document
 from kivuko.errors import DataError, ModelError
 from kivuko.evaluation import collection as module
 from kivuko.evaluation.collection import Asked, TopDocuments, measure_asked, search_collection
-from kivuko.evaluation.trec_measures import measure_run
-from kivuko.evaluation.trec_run import trec_order
+from kivuko.evaluation.run import measure_run, trec_order
 
 
 @settings(max_examples=80, deadline=None)

@@ -11,14 +11,7 @@ import pytest
 from kivuko.datasets.captions import EVERY_CAPTION, FIRST_CAPTION, CaptionSet, Picture
 from kivuko.errors import DataError, UsageError
 from kivuko.evaluation import captions as module
-from kivuko.evaluation.captions import (
-    IMAGE_TO_TEXT,
-    MEASURES_OF,
-    TEXT_TO_IMAGE,
-    dataset_name,
-    protocol,
-    score_captions,
-)
+from kivuko.evaluation.captions import IMAGE_TO_TEXT, MEASURES_OF, TEXT_TO_IMAGE, dataset_name, protocol, score_captions
 
 
 def make_set(captions, gallery="set", files=()):

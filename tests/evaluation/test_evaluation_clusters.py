@@ -7,7 +7,7 @@ import pytest
 
 from kivuko.errors import DataError, UsageError
 from kivuko.evaluation import Condition, LanguageScores, summarise
-from kivuko.evaluation.intervals import cluster_resampled_means, percentiles
+from kivuko.evaluation.statistics import cluster_resampled_means, percentiles
 
 CONDITION = Condition(dataset="emoji", split="test", model="static", objective="transport", seed=1)
 

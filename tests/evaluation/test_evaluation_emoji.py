@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from kivuko.datasets.emoji.documents import english_documents
+from kivuko.datasets.emoji.world import english_documents
 from kivuko.encoders.maxsim import maxsim, token_lists
 from kivuko.evaluation import emoji, emoji_documents
 from kivuko.evaluation.emoji import score_languages

@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 
 from kivuko.errors import DataError, UsageError
 from kivuko.evaluation import bootstrap_interval, paired_difference, seed_interval
-from kivuko.evaluation.intervals import percentiles, resampled_means
-from kivuko.evaluation.student_t import two_sided_t
+from kivuko.evaluation.statistics import percentiles, resampled_means, two_sided_t
 
 
 def test_the_same_arguments_give_the_same_interval():
@@ -47,7 +46,7 @@ def test_is_as_wide_as_the_normal_approximation_where_that_holds():
 
 
 def test_resampling_in_chunks_draws_n_of_n(monkeypatch):
-    monkeypatch.setattr("kivuko.evaluation.intervals._CHUNK_DRAWS", 12)
+    monkeypatch.setattr("kivuko.evaluation.statistics._CHUNK_DRAWS", 12)
     values = np.column_stack([np.ones(5), np.eye(5)[0]])
     means = resampled_means(values, 7, np.random.default_rng(0))
     assert means.shape == (7, 2)

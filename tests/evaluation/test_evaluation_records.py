@@ -212,7 +212,7 @@ def test_a_write_that_dies_leaves_both_old_files_and_nothing_else(path, monkeypa
         Path(temporary).write_bytes(b"half")
         raise problem
 
-    monkeypatch.setattr("kivuko.evaluation.records_file.write_per_query_table", dies)
+    monkeypatch.setattr("kivuko.evaluation.records.write_per_query_table", dies)
     with pytest.raises((KeyboardInterrupt, RuntimeError, KivukoError)):
         write_records(path, HEADER, [RECORD, RECORD], [scores()])
     assert {file: file.read_bytes() for file in path.parent.iterdir()} == before

@@ -67,7 +67,7 @@ def test_equal_systems_have_p_one():
 
 
 def test_trials_in_chunks_are_all_counted(monkeypatch):
-    monkeypatch.setattr("kivuko.evaluation.significance._CHUNK_CELLS", 10)
+    monkeypatch.setattr("kivuko.evaluation.statistics._CHUNK_CELLS", 10)
     assert randomisation_test([1.0], [0.0], trials=25).p_value == 1
 
 

@@ -9,17 +9,15 @@ from hypothesis import strategies as st
 
 from kivuko.errors import DataError, UsageError
 from kivuko.evaluation import Condition, PerQueryScores
-from kivuko.evaluation.concept_samples import Bootstrap
-from kivuko.evaluation.mixture import mean_of, mixture, on_queries_of
-from kivuko.evaluation.ratio_comparison import compare_ratios
+from kivuko.evaluation.comparison import Bootstrap, compare_ratios, mean_of, mixture, on_queries_of
 from kivuko.evaluation.robustness import (
     accuracy_radius_area,
     area_scores,
     resource_gap,
     robustness,
+    robustness_records,
     trapezoid_weights,
 )
-from kivuko.evaluation.robustness_records import robustness_records
 
 FEW = Bootstrap(resamples=200)
 LANGUAGES = {"sw": 40, "mr": 20, "fi": 30}

@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from kivuko.edits.edit import Edit
 from kivuko.errors import CorruptFileError, DataError
 from kivuko.evaluation import Condition
-from kivuko.evaluation.examples import AttackedExample, examples_path, read_examples, write_examples
+from kivuko.evaluation.robustness import AttackedExample, examples_path, read_examples, write_examples
+from kivuko.perturbations.edits import Edit
 
 
 def png(color):

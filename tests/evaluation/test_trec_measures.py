@@ -13,8 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kivuko.errors import DataError, KivukoError, UsageError
-from kivuko.evaluation.trec_measures import answerable, measure_run
-from kivuko.evaluation.trec_run import read_run, trec_order, write_run
+from kivuko.evaluation.run import answerable, measure_run, read_run, trec_order, write_run
 
 NAMES = ("MAP", "MRR", "nDCG@10", "nDCG", "R@1", "R@5", "R@100", "P@5", "Success@3", "Bpref")
 

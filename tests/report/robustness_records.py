@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from kivuko.edits.edit import Edit
 from kivuko.evaluation import Condition, Header, PerQueryScores, Record, write_records
-from kivuko.evaluation.examples import AttackedExample, write_examples
+from kivuko.evaluation.robustness import AttackedExample, write_examples
+from kivuko.perturbations.edits import Edit
 
 LOW, HIGH = ("sw", "mr"), ("fi",)
 RECIPES = {

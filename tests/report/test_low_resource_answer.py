@@ -9,9 +9,15 @@ from study_records import QUALITY, RECIPES, Plan, made_up
 
 from kivuko.evaluation import Comparison, Interval, RandomisationTest
 from kivuko.report.low_resource import examine
-from kivuko.report.low_resource.answer import Verdict, answer, judge
-from kivuko.report.low_resource.claims import ASKED_OVER_TRANSLATION, gain_claim, translation_claim
-from kivuko.report.low_resource.family import WITHOUT, Family, PairedTest
+from kivuko.report.low_resource.answer import (
+    ASKED_OVER_TRANSLATION,
+    Verdict,
+    answer,
+    gain_claim,
+    judge,
+    translation_claim,
+)
+from kivuko.report.low_resource.comparisons import WITHOUT, Family, PairedTest
 from kivuko.report.low_resource.findings import nearest
 from kivuko.report.low_resource.study import Setting
 

@@ -10,8 +10,7 @@ from study_records import QUALITY, Plan, made_up
 from kivuko.errors import DataError
 from kivuko.evaluation import holm
 from kivuko.report.low_resource import examine
-from kivuko.report.low_resource.family import WITHOUT
-from kivuko.report.low_resource.selection import choose
+from kivuko.report.low_resource.comparisons import WITHOUT, choose
 from kivuko.report.low_resource.study import LOW, Setting, Spot, Study
 
 EMOJI = Setting("emoji", "cosine")

@@ -14,7 +14,7 @@ from study_records import HIGH, LOW, QUALITY, RECIPES, Plan, made_up
 
 from kivuko.errors import MissingDependencyError
 from kivuko.report.low_resource import low_resource_page
-from kivuko.report.low_resource.wording import tied
+from kivuko.report.rendering import tied
 
 EVIL = "<script>alert('x')</script>\"&'$x_1$"
 

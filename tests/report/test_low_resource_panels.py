@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kivuko.evaluation import Interval
-from kivuko.report.label_places import spread_apart
-from kivuko.report.low_resource.panels import Bar, Frame, bar_panel, line_panel
+from kivuko.report.heat_map import spread_apart
+from kivuko.report.low_resource.figures import Bar, Frame, bar_panel, line_panel
 from kivuko.report.low_resource.plot_style import VARIABLES
 from kivuko.report.low_resource.series import TRANSPORT, WITHOUT, Series
 

@@ -6,13 +6,12 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from kivuko.encoders.bundle import About
+from kivuko.encoders.model import About
 from kivuko.evaluation import Record
-from kivuko.report.figures import index_records, with_interval
-from kivuko.report.lettering import font_for, script_of
+from kivuko.evaluation.tables import comparison_table, no_better_line, results_table
+from kivuko.report.heat_map import index_records, with_interval
 from kivuko.report.model_card import model_card
-from kivuko.report.picture import ResultRow, results_picture
-from kivuko.report.tables import comparison_table, no_better_line, results_table
+from kivuko.report.result_image import ResultRow, font_for, results_picture, script_of
 
 ABOUT = About(
     teacher="all-MiniLM-L6-v2", teacher_source="x", student="static", recipe="optical", seed=3,

@@ -12,9 +12,8 @@ from kivuko.evaluation import Comparison, Interval, RandomisationTest
 from kivuko.evaluation.matched import Matched
 from kivuko.report.robustness import examine
 from kivuko.report.robustness.answer import Headline, Verdict, answer, judge
-from kivuko.report.robustness.attacks import attack_facts, budget_label
-from kivuko.report.robustness.choice import EVERYTHING
-from kivuko.report.robustness.family import MATCHED, RATIO, RAW, RobustnessTest
+from kivuko.report.robustness.comparisons import EVERYTHING, MATCHED, RATIO, RAW, RobustnessTest
+from kivuko.report.robustness.study import attack_facts, budget_label
 
 QUICK = {"towers": ("static+emoji",), "seeds": (0, 1), "attacks": ("typo", "apgd-own"), "concepts": 40}
 

@@ -18,13 +18,13 @@ from PIL import Image
 from robustness_records import ATTACKS, CLEAN, HARDENED, RECIPES, Plan, examples, made_up, png, written
 
 from kivuko.cli.report import command
-from kivuko.edits.edit import Edit
 from kivuko.errors import DataError, MissingDependencyError
+from kivuko.perturbations.edits import Edit
 from kivuko.report.robustness import examine, render_page, robustness_page
-from kivuko.report.robustness.facts import limits
+from kivuko.report.robustness.figures import PER_ATTACK, image_examples, text_examples
+from kivuko.report.robustness.findings import limits
 from kivuko.report.robustness.hardening import text_hardening_table, tower_table
-from kivuko.report.robustness.result_tables import gap_table, language_table, robust_table, success_table
-from kivuko.report.robustness.shown_examples import PER_ATTACK, image_examples, text_examples
+from kivuko.report.robustness.tables import gap_table, language_table, robust_table, success_table
 
 EVIL = "<script>alert('x')</script>\"&'$x_1$"
 SMALL = Plan(seeds=(0, 1), attacks=("typo", "apgd-own"), concepts=40)

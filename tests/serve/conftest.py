@@ -21,7 +21,7 @@ def place(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def searcher(place):
     """The gallery and its model, opened."""
-    from kivuko.gallery.searcher import Searcher
+    from kivuko.search.searcher import Searcher
 
     with Searcher.open(place / "pictures.gallery") as searcher:
         yield searcher

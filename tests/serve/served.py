@@ -11,7 +11,7 @@ from typing import Any
 import uvicorn
 
 from kivuko.serve import Settings, create_app
-from kivuko.serve.server import address, listen
+from kivuko.serve.app import address, listen
 
 PATIENCE_S = 60
 

@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from served import served
 
 from kivuko.serve import Settings
-from kivuko.serve.server import _LONGEST_HEAD
+from kivuko.serve.app import _LONGEST_HEAD
 
 schemathesis = pytest.importorskip("schemathesis")
 

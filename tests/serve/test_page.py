@@ -303,7 +303,7 @@ def test_the_description_of_the_api_is_drawn(page, address):
 
 @pytest.mark.skipif("KIVUKO_SEARCH_SCREENSHOT" not in os.environ, reason="writes a file of the repository")
 def test_screenshot(browser):
-    from kivuko.gallery.searcher import Searcher
+    from kivuko.search.searcher import Searcher
 
     gallery, query = os.environ["KIVUKO_SEARCH_GALLERY"], os.environ.get("KIVUKO_SEARCH_QUERY", "samaki baharini")
     with Searcher.open(Path(gallery)) as searcher, served(searcher) as address:

@@ -9,9 +9,7 @@ import numpy as np
 import pytest
 
 from kivuko.errors import UsageError
-from kivuko.serve.language_guess import UNKNOWN
-from kivuko.serve.query_batches import QueryBatches
-from kivuko.serve.query_reading import ReadQuery, query_reader
+from kivuko.serve.queries import UNKNOWN, QueryBatches, ReadQuery, query_reader
 
 
 class Reader:
@@ -124,7 +122,7 @@ def test_who_leaves_takes_no_one_along():
 
 
 def test_a_batch_with_an_unknown_query_is_read_one_by_one(searcher):
-    from kivuko.serve.language_guess import LanguageGuesser
+    from kivuko.serve.queries import LanguageGuesser
 
     read = query_reader(searcher, LanguageGuesser.of(searcher.model, searcher.folder))
     moto, unknown, mti = read(["moto", "ΩΩΩ", "mti"])

@@ -9,7 +9,7 @@ import time
 from fastapi.testclient import TestClient
 from tiny_gallery import THINGS, index, painted
 
-from kivuko.gallery.searcher import Searcher
+from kivuko.search.searcher import Searcher
 from kivuko.serve import Settings, create_app
 
 

@@ -9,8 +9,8 @@ import torch
 from PIL import Image, ImageDraw
 
 from kivuko.bitext import Bitext, Pair
-from kivuko.encoders.bundle import About, TokenMean, load_bundle, quiet, save_bundle
 from kivuko.encoders.image_tower import SmallImageTower, encode_images
+from kivuko.encoders.model import About, TokenMean, load_bundle, quiet, save_bundle
 from kivuko.encoders.spelling import SpellingNeighbours
 from kivuko.encoders.student import StaticStudent
 from kivuko.encoders.vocabulary import train_vocabulary
@@ -81,9 +81,9 @@ def make_gallery(place: Path) -> Path:
 
 def index(place: Path) -> None:
     """Bring the gallery up to date with the pictures."""
-    from kivuko.gallery.encoding import TowerEncoder
-    from kivuko.gallery.indexing import IndexOptions, build_gallery
-    from kivuko.gallery.sources import open_source
+    from kivuko.search.building import IndexOptions, build_gallery
+    from kivuko.search.encoding import TowerEncoder
+    from kivuko.search.sources import open_source
 
     build_gallery(
         TowerEncoder(load_bundle(place / "model")), [open_source(place / "pictures" / "captions.tsv")],

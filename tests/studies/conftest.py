@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).parent))  # for killed_study, under any im
 def bench(tiny_world):
     """What runs share, in Swahili and Marathi."""
     from kivuko.encoders.teacher import load_teacher
-    from kivuko.studies.low_resource.bench import make_bench
+    from kivuko.studies.low_resource.inputs import make_bench
 
     return make_bench(tiny_world, ["sw", "mr"], load_teacher())
 
@@ -22,7 +22,7 @@ def bench(tiny_world):
 @pytest.fixture(scope="session")
 def yardstick(bench):
     """The measure of all systems."""
-    from kivuko.studies.low_resource.measuring import Yardstick
+    from kivuko.studies.low_resource.inputs import Yardstick
 
     return Yardstick(bench)
 
@@ -32,7 +32,7 @@ def in_process(yardstick, monkeypatch):
     """Make runs here instead of in workers; gives the list of those that were made."""
     import torch
 
-    from kivuko.studies.low_resource.run_files import save_run
+    from kivuko.studies.low_resource.runs import save_run
     from kivuko.studies.low_resource.systems import perform
 
     made = []

@@ -41,7 +41,7 @@ OPTICAL = '[[objective]]\nkind = "contrastive"\n[[objective]]\nkind = "transport
 
 def tiny_recipes():
     """One recipe without transport and one with it, both from random first weights."""
-    from kivuko.distill.recipe import parse_recipe
+    from kivuko.training.recipe import parse_recipe
 
     return parse_recipe(MSE, "mse", "mse.toml"), parse_recipe(OPTICAL, "optical", "optical.toml")
 
@@ -59,9 +59,10 @@ def tiny_grid(**changes):
 
 def tiny_bench(cldr: Path):
     """The bench of the tests' tiny world, from its CLDR folder."""
-    from kivuko.datasets.emoji import emoji_world, splits
+    from kivuko.datasets.emoji import emoji_world
+    from kivuko.datasets.emoji import world as splits
     from kivuko.encoders.teacher import load_teacher
-    from kivuko.studies.low_resource.bench import make_bench
+    from kivuko.studies.low_resource.inputs import make_bench
 
     splits.TEST_CONCEPTS, splits.VALIDATION_CONCEPTS = 8, 6
     return make_bench(emoji_world(["sw", "mr"], cldr=cldr), ["sw", "mr"], load_teacher())

@@ -8,14 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from kivuko.attacks.catalogue import ATTACKS
-from kivuko.attacks.spec import parse_attack, parse_attacks
-from kivuko.encoders.bundle import About
+from kivuko.encoders.model import About
 from kivuko.errors import DataError
-from kivuko.evaluation.robustness_records import ACCURACY_DROP, RATIO, SUCCESS_OF_CORRECT
-from kivuko.studies.attack.results import AREA, CALLS, GAP, SUBSET, TARGET_FIRST
-from kivuko.studies.attack.run import run_attacks
-from kivuko.studies.attack.victim import Victim, some_of
+from kivuko.evaluation.attack.results import AREA, CALLS, GAP, SUBSET, TARGET_FIRST
+from kivuko.evaluation.attack.runner import run_attacks
+from kivuko.evaluation.attack.victim import Victim, some_of
+from kivuko.evaluation.robustness import ACCURACY_DROP, RATIO, SUCCESS_OF_CORRECT
+from kivuko.perturbations.spec import ATTACKS, parse_attack, parse_attacks
 
 LANGUAGES = ("sw", "mr")
 CHEAP = {"steps": 2, "queries": 3, "candidates": 4, "epochs": 10}
@@ -25,11 +24,11 @@ CHEAP = {"steps": 2, "queries": 3, "candidates": 4, "epochs": 10}
 def parts(tiny_world):
     """A bundle whose names point past their pictures, but still nearer to them than to others, and the gallery."""
     from kivuko.datasets.emoji import shipped_image_tower
-    from kivuko.encoders.bundle import assemble
     from kivuko.encoders.image_tower import load_image_tower
+    from kivuko.encoders.model import assemble
     from kivuko.encoders.student import StaticStudent
     from kivuko.encoders.vocabulary import train_vocabulary
-    from kivuko.gallery import emoji_gallery
+    from kivuko.search import emoji_gallery
 
     named = [(own.name, one) for code in LANGUAGES for one, own in tiny_world.annotations[code].items()]
     student = StaticStudent(train_vocabulary([name for name, _ in named], 400), 384)
@@ -139,7 +138,7 @@ def test_a_targeted_attack_brings_another_picture_first(victim):
 
 def test_pictures_crafted_with_english_are_made_once_for_all_languages(victim, monkeypatch):
     made = []
-    from kivuko.studies.attack import on_images
+    from kivuko.evaluation.attack import runner as on_images
 
     monkeypatch.setattr(on_images, "pgd", lambda *given, **named: (made.append(1), pgd(*given, **named))[1])
     pgd = on_images.fgsm.__globals__["pgd"]
@@ -186,7 +185,7 @@ def test_shares_areas_and_the_gap_are_recorded(victim):
 
 def test_the_gap_is_what_the_groups_keep(victim, monkeypatch):
     monkeypatch.setattr(
-        "kivuko.studies.attack.results.resource_groups",
+        "kivuko.evaluation.attack.results.resource_groups",
         lambda codes: {"low-resource": ("sw",), "high-resource": ("mr",)},
     )
     spec = parse_attack("typo:edits=2")

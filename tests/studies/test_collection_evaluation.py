@@ -11,8 +11,7 @@ from tiny_collection import WORDS, make_collection, make_model
 from kivuko.datasets.collections import open_collection
 from kivuko.errors import DataError, UsageError
 from kivuko.evaluation import read_per_query, read_records, write_records
-from kivuko.studies.collection_encoders import load_encoders
-from kivuko.studies.collection_evaluation import evaluate_collection_model
+from kivuko.evaluation.collection_task import evaluate_collection_model, load_encoders
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +82,7 @@ def test_any_sentence_transformers_folder_reads_both_sides(model: Path, tmp_path
 
 
 def test_a_multi_vector_encoder_scores_by_maxsim(model: Path, tmp_path: Path) -> None:
-    from kivuko.encoders.bundle import load_bundle
+    from kivuko.encoders.model import load_bundle
     from kivuko.encoders.multi_vector import save_multi_vector
     from kivuko.encoders.teacher import load_teacher
 

@@ -10,11 +10,10 @@ import pytest
 from tiny_collection import make_collection, make_model
 
 from kivuko.datasets.collections import open_collection
-from kivuko.encoders.fingerprint import folder_fingerprint
-from kivuko.studies import document_vectors
-from kivuko.studies.collection_encoders import load_encoders
-from kivuko.studies.collection_evaluation import evaluate_collection_model
-from kivuko.studies.document_vectors import DocumentVectors
+from kivuko.encoders.loading import folder_fingerprint
+from kivuko.evaluation import vectors as document_vectors
+from kivuko.evaluation.collection_task import evaluate_collection_model, load_encoders
+from kivuko.evaluation.vectors import DocumentVectors
 
 TEXTS = [f"document {number}" for number in range(300)]
 

@@ -11,9 +11,9 @@ import pytest
 import caption_scene as scene
 from kivuko.datasets.captions import open_caption_set
 from kivuko.errors import DataError
-from kivuko.gallery.decoding import Limits, decode_place
-from kivuko.studies.caption_evaluation import without_broken, without_missing
-from kivuko.studies.picture_vectors import VectorCache, encode_pictures
+from kivuko.evaluation.caption_task import without_broken, without_missing
+from kivuko.evaluation.vectors import VectorCache, encode_pictures
+from kivuko.search.decoding import Limits, decode_place
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "gallery"))  # for tiny_encoder
 

@@ -7,16 +7,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from kivuko.distill.recipe import load_recipe
 from kivuko.evaluation import read_per_query, read_records
-from kivuko.evaluation.examples import read_examples
+from kivuko.evaluation.robustness import read_examples
 from kivuko.studies.low_resource.grid import Grid
 from kivuko.studies.low_resource.study import Place
-from kivuko.studies.robustness.bench import make_robustness_bench
-from kivuko.studies.robustness.grid import RECIPES, RobustnessGrid, quick_grid, standard_grid
-from kivuko.studies.robustness.plan import QUICK_PLAN, STANDARD_PLAN
+from kivuko.studies.robustness.grid import QUICK_PLAN, RECIPES, STANDARD_PLAN, RobustnessGrid, quick_grid, standard_grid
+from kivuko.studies.robustness.inputs import make_robustness_bench
 from kivuko.studies.robustness.protocol import STUDY
 from kivuko.studies.robustness.study import run_robustness
+from kivuko.training.recipe import load_recipe
 
 PLAN = replace(
     QUICK_PLAN,
@@ -57,7 +56,7 @@ def robustness_bench(tiny_world):
 @pytest.fixture(scope="module")
 def outcome(robustness_bench, tmp_path_factory):
     """The records of one recipe, two sizes and one seed, and a lexical translator; made in this process."""
-    from kivuko.studies.low_resource.run_files import save_run
+    from kivuko.studies.low_resource.runs import save_run
     from kivuko.studies.robustness.measuring import perform
 
     def here(todo, bench, prepare, scratch, workers, watch):

@@ -6,12 +6,12 @@ import pytest
 from killed_study import tiny_grid, tiny_recipes
 
 from kivuko.bitext import Bitext, Pair
-from kivuko.distill.recipe import load_recipe
 from kivuko.errors import UsageError
 from kivuko.studies.low_resource import grid as grids
 from kivuko.studies.low_resource.grid import Grid, has_lexical, quick_grid, steps_for
-from kivuko.studies.low_resource.run_files import run_files
+from kivuko.studies.low_resource.runs import run_files
 from kivuko.studies.low_resource.systems import job_of, sample
+from kivuko.training.recipe import load_recipe
 
 
 def pairs(count: int) -> Bitext:

@@ -14,17 +14,15 @@ import numpy as np
 import pytest
 from killed_study import Watch, tiny_grid, tiny_recipes
 
-from kivuko.distill.recipe import load_recipe
 from kivuko.errors import CorruptFileError, KivukoError
 from kivuko.evaluation import compare, read_per_query, read_records
 from kivuko.report.low_resource import low_resource_page
-from kivuko.studies.low_resource.encoding import encode_translations, query_texts
 from kivuko.studies.low_resource.grid import QUICK_TRANSLATION, Run
-from kivuko.studies.low_resource.measuring import SETTINGS
-from kivuko.studies.low_resource.run_files import run_files
+from kivuko.studies.low_resource.inputs import SETTINGS, encode_translations, query_texts
+from kivuko.studies.low_resource.runs import run_all, run_files
 from kivuko.studies.low_resource.study import Place, refuse_repeats, run_study
 from kivuko.studies.low_resource.systems import prepare
-from kivuko.studies.low_resource.workers import run_all
+from kivuko.training.recipe import load_recipe
 
 
 def studied(bench, records: Path, told=lambda line: None, **changes):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from kivuko.encoders.bundle import About, quiet, save_bundle
+from kivuko.encoders.model import About, quiet, save_bundle
 from kivuko.encoders.student import StaticStudent
 from kivuko.encoders.vocabulary import train_vocabulary
 from tiny_bert import save_teacher

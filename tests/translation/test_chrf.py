@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kivuko.translation.chrf import chrf
+from kivuko.translation.translator import chrf
 
 
 def test_equal_texts_score_one_and_strangers_zero():

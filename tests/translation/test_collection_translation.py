@@ -10,8 +10,7 @@ import pytest
 
 from kivuko.datasets.collections import open_collection
 from kivuko.errors import CorruptFileError, DataError, ModelError, UsageError
-from kivuko.translation.collection import Plan, translate_collection
-from kivuko.translation.translated_sample import suspicion
+from kivuko.translation.collection import Plan, suspicion, translate_collection
 
 WORDS = {"black": "mweusi", "cat": "paka", "dog": "mbwa", "big": "mkubwa", "the": ""}
 

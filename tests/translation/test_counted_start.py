@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from kivuko.translation.batches import number_pairs
-from kivuko.translation.embeddings import sentence_vectors, start_from_counts
-from kivuko.translation.marian import marian_model, marian_tokenizer
+from kivuko.translation.marian import marian_model, marian_tokenizer, number_pairs, sentence_vectors, start_from_counts
 
 # Words 0 to 5 of one side are words 10 to 15 of the other, in other combinations every time.
 SOURCES = [[a, b] for a in range(6) for b in range(6) if a != b]

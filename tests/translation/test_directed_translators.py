@@ -6,7 +6,7 @@ import pytest
 from tiny_nllb import save_nllb
 
 from kivuko.errors import ModelError
-from kivuko.translation.directed import load_translator_into
+from kivuko.translation.pretrained import load_translator_into
 
 CODES = ["swh_Latn", "som_Latn", "mar_Deva", "eng_Latn"]
 

@@ -6,7 +6,7 @@ import pytest
 
 from kivuko.bitext import Bitext, Pair
 from kivuko.errors import DataError, ModelError
-from kivuko.translation.lexical import train_lexical
+from kivuko.translation.word_table import train_lexical
 
 NOUNS = {"paka": "cat", "mbwa": "dog", "ndege": "bird", "samaki": "fish"}
 COLOURS = {"mweusi": "black", "mwekundu": "red", "mweupe": "white"}

@@ -10,8 +10,7 @@ import pytest
 from tiny_nllb import save_nllb
 
 from kivuko.errors import MissingDependencyError, ModelError
-from kivuko.translation.language_codes import ModelLanguages
-from kivuko.translation.pretrained import _route, load_translator
+from kivuko.translation.pretrained import ModelLanguages, _route, load_translator
 from kivuko.translation.seq2seq import Route
 
 SEVEN = {

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from kivuko.errors import UsageError
-from kivuko.translation.translate_test import translate_test
+from kivuko.translation.translator import translate_test
 
 WORDS = {"paka": "cat", "mbwa": "dog", "samaki": "fish"}
 VECTORS = {"cat": [3.0, 4.0], "dog": [0.0, 2.0], "fish": [-1.0, 0.0], "": [0.0, 0.0]}

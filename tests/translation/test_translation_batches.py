@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from kivuko.translation.batches import NO_LABEL, Numbered, batches, number_pairs, to_batch
-from kivuko.translation.marian import marian_tokenizer
+from kivuko.translation.marian import NO_LABEL, Numbered, batches, marian_tokenizer, number_pairs, to_batch
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,7 @@ import torch
 
 from kivuko.bitext import Bitext, Pair
 from kivuko.errors import DataError, ModelError, UsageError
-from kivuko.translation.batches import NO_LABEL, number_pairs, to_batch
-from kivuko.translation.marian import marian_model, marian_tokenizer
+from kivuko.translation.marian import NO_LABEL, marian_model, marian_tokenizer, number_pairs, to_batch
 from kivuko.translation.pretrained import load_translator
 from kivuko.translation.settings import TranslationSettings
 from kivuko.translation.training import _cross_entropy, _Judge, _rate, train_translator

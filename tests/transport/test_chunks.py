@@ -10,7 +10,7 @@ from transport_problems import ragged
 
 from kivuko import transport
 from kivuko.errors import UsageError
-from kivuko.transport import chunks
+from kivuko.transport import solve as chunks
 
 WAYS = [{"method": name} for name in transport.METHODS] + [{"backend": "torch"}]
 FIELDS = ("coupling", "transport_cost", "value", "entropy", "marginal_error", "iterations", "converged")

@@ -9,9 +9,8 @@ import pytest
 
 numba = pytest.importorskip("numba", reason="numba is not installed: pip install 'kivuko[fast]'")
 
-from kivuko.transport import numba_math, numba_options  # noqa: E402
-from kivuko.transport.numba_math import exponential, logarithm  # noqa: E402
-from kivuko.transport.numba_options import OPTIONS  # noqa: E402
+from kivuko.transport import numba_math  # noqa: E402
+from kivuko.transport.numba_math import OPTIONS, exponential, logarithm  # noqa: E402
 
 COMPILED = {**OPTIONS, "cache": False}
 
@@ -100,8 +99,8 @@ def test_compiled_code_older_than_any_source_is_forgotten(tmp_path) -> None:
     for file, stamp in ((source, 100), (index, 200)):
         file.write_bytes(b"")
         os.utime(file, (stamp, stamp))
-    numba_options._forget_outdated(tmp_path)
+    numba_math._forget_outdated(tmp_path)
     assert index.exists()
     os.utime(source, (300, 300))
-    numba_options._forget_outdated(tmp_path)
+    numba_math._forget_outdated(tmp_path)
     assert not index.exists()

@@ -22,7 +22,8 @@ INTEGERS = ("n", "m", "quads", "max_iterations", "limit")
 
 def compiled_sizes() -> dict[str, list[int]]:
     """Compile for an H100; return the bytes of machine code and of spilled registers a thread."""
-    from kivuko.transport import triton_adjoint, triton_sinkhorn
+    from kivuko.transport import triton_sinkhorn
+    from kivuko.transport import triton_sinkhorn as triton_adjoint
 
     kernels = {"_sinkhorn_kernel": triton_sinkhorn, "_adjoint_kernel": triton_adjoint}
     return {
@@ -37,7 +38,7 @@ def compiled(kernel: Any, rows: int, cols: int, kind: str) -> list[int]:
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
-    from kivuko.transport.triton_adjoint import tile
+    from kivuko.transport.triton_sinkhorn import tile
 
     fixed = {"BALANCED": True, "ROWS": rows, "COLS": cols}
     signature = dict.fromkeys(kernel.arg_names, "fp64") | dict.fromkeys(fixed, "constexpr")

@@ -22,11 +22,9 @@ from triton_process import in_a_process, needs_triton
 
 from gpu import environment_with_gpu, needs_gpu
 from kivuko.transport.gradient import adjoint
-from kivuko.transport.log_sinkhorn import log_sinkhorn
-from kivuko.transport.problem import Problem, pose
-from kivuko.transport.scaling_sinkhorn import scaling_sinkhorn
-from kivuko.transport.settings import Settings, settings
-from kivuko.transport.solution import Solution, marginal_error
+from kivuko.transport.problem import Problem, Settings, Solution, marginal_error, pose, settings
+from kivuko.transport.reference import log_sinkhorn
+from kivuko.transport.sinkhorn import scaling_sinkhorn
 
 DEVICE = "cuda" if torch.cuda.is_available() and os.environ.get("TRITON_INTERPRET") != "1" else "cpu"
 TIGHT = 1e-10
@@ -166,7 +164,7 @@ def check_views_are_read_by_their_strides() -> None:
 
 
 def check_shapes_without_cells_work() -> None:
-    from kivuko.transport.triton_adjoint import triton_adjoint
+    from kivuko.transport.triton_sinkhorn import triton_adjoint
 
     for shape in ((0, 3, 4), (2, 0, 4), (2, 3, 0), (2, 0, 0)):
         cost = torch.zeros(shape, device=DEVICE)
@@ -185,7 +183,7 @@ def check_what_is_too_large_goes_to_torch() -> None:
 
 
 def check_adjoint_equals_the_dense_solution() -> None:
-    from kivuko.transport.triton_adjoint import triton_adjoint
+    from kivuko.transport.triton_sinkhorn import triton_adjoint
 
     for penalty in (None, 0.5, (None, 0.3)):
         for problem in (posed([*SIZES, (6, 8)]), posed([(9, 2)]), skewed()):
@@ -211,7 +209,7 @@ def check_adjoint_equals_the_dense_solution() -> None:
 
 
 def check_adjoint_of_a_plan_in_pieces_solves_the_system() -> None:
-    from kivuko.transport.triton_adjoint import triton_adjoint
+    from kivuko.transport.triton_sinkhorn import triton_adjoint
 
     plan = torch.eye(4, dtype=torch.float64, device=DEVICE)[None] / 4
     gradient = torch.randn(1, 4, 4, generator=torch.Generator().manual_seed(3), dtype=torch.float64).to(DEVICE)
@@ -220,7 +218,7 @@ def check_adjoint_of_a_plan_in_pieces_solves_the_system() -> None:
 
 
 def check_gradient_through_the_plan_equals_finite_differences() -> None:
-    from kivuko.transport.triton_adjoint import triton_adjoint
+    from kivuko.transport.triton_sinkhorn import triton_adjoint
 
     generator = torch.Generator().manual_seed(4)
     problem, nudge = posed([(3, 4)]), 1e-4

@@ -1,17 +1,10 @@
 """Parallel text: reading it, cleaning it, taking samples of it."""
 
-from kivuko.bitext.account import report_copied, report_dropped
-from kivuko.bitext.bitext import Bitext, concatenate
-from kivuko.bitext.cleaning import clean_text
-from kivuko.bitext.lines import Line, read_lines
-from kivuko.bitext.pair import Pair
-from kivuko.bitext.raw_pair import RawPair
+from kivuko.bitext.pairs import Bitext, Pair, PairSource, RawPair, Sieve, concatenate, report_copied, report_dropped
 from kivuko.bitext.reading import open_source, read_bitext, read_tsv
-from kivuko.bitext.sampling import hold_out, take_fraction, take_pairs
-from kivuko.bitext.sieve import Sieve
-from kivuko.bitext.source import PairSource
-from kivuko.bitext.word_table import word_table
-from kivuko.bitext.words import spelling_likeness, trigrams, word_list, word_spans
+from kivuko.bitext.sampling import hold_out, take_fraction, take_pairs, word_table
+from kivuko.streams import Line, read_lines
+from kivuko.text import clean_text, spelling_likeness, trigrams, word_list, word_spans
 
 __all__ = [
     "Bitext",

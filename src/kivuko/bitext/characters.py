@@ -13,6 +13,8 @@ import numpy as np
 import regex
 from numpy.typing import NDArray
 
+from kivuko.bitext.duplicates import Keys, mixed
+
 OTHER, SPACE, DIGIT, LATIN, OWN, OWN_SYLLABLE, OWN_IDEOGRAPH, FOREIGN, BROKEN, SIGN = range(10)
 CLASSES = 10  # SIGN: what addresses and markup cannot do without
 
@@ -141,3 +143,134 @@ def has_pair(characters: Characters, first: NDArray[np.bool_], second: NDArray[n
 def code_points(text: str) -> NDArray[np.uint32]:
     """Return the code points of a text, uint32 [characters]; lone surrogates are let through."""
     return np.frombuffer(bytearray(text.encode("utf-32-le", "surrogatepass")), dtype="<u4")
+
+
+# English takes about three letters and spaces where Chinese takes one ideograph, and about two for a kana, a Hangul
+# block or an Ethiopic sign; every other script counts letter by letter, vowel signs included.
+_WEIGHTS = np.ones(CLASSES)
+_WEIGHTS[OWN_IDEOGRAPH] = 3.0
+_WEIGHTS[OWN_SYLLABLE] = 2.0
+
+
+def weighted_lengths(classes: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return lengths in letters of an alphabet.
+
+    Args:
+        classes: [sentences, CLASSES], from ``read_characters``.
+    """
+    lengths: NDArray[np.float64] = classes @ _WEIGHTS
+    return lengths
+
+
+def length_ratios(
+    text: NDArray[np.float64], english: NDArray[np.float64], allowance: float = 0.0
+) -> NDArray[np.float64]:
+    """Return the language's length over the English one [sentences], ``allowance`` added to both; never NaN."""
+    return (text + allowance) / np.maximum(english + allowance, 1.0)
+
+
+LETTERS = (LATIN, OWN, OWN_SYLLABLE, OWN_IDEOGRAPH, FOREIGN)
+
+
+def letter_counts(classes: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return how many letters, with their marks, each sentence has [sentences].
+
+    Args:
+        classes: [sentences, CLASSES], from ``read_characters``.
+    """
+    counts: NDArray[np.int64] = classes[:, list(LETTERS)].sum(axis=1)
+    return counts
+
+
+def own_kinds(scripts: Sequence[str]) -> tuple[int, ...]:
+    """Return the classes of characters that are letters of ``scripts`` (ISO 15924 codes)."""
+    latin = any("Latn" in unicode_scripts(script) for script in scripts)
+    return (OWN, OWN_SYLLABLE, OWN_IDEOGRAPH) + ((LATIN,) if latin else ())
+
+
+def script_shares(classes: NDArray[np.int64], kinds: Sequence[int]) -> NDArray[np.float64]:
+    """Return the share of each sentence's letters that are of ``kinds`` [sentences]; 1 where it has no letter.
+
+    Args:
+        classes: [sentences, CLASSES], from ``read_characters``.
+        kinds: from ``own_kinds``.
+    """
+    letters = letter_counts(classes)
+    own = classes[:, list(kinds)].sum(axis=1)
+    return np.where(letters == 0, 1.0, own / np.maximum(letters, 1))
+
+
+# Keys of the words of sentences, to count how many are different and how many two sides share.
+#
+# A key is the sum of a fixed random number for each letter, upper and lower case alike, so words of the same letters in
+# another order share one. That is close enough to tell copies and repetitions, and takes two passes over the letters.
+
+_IN_WORD = np.zeros(CLASSES, dtype=np.bool_)
+_IN_WORD[[DIGIT, LATIN, OWN, OWN_SYLLABLE, OWN_IDEOGRAPH, FOREIGN]] = True
+_ROW_BITS = 24  # of a number that holds a row and the upper bits of a key
+
+
+@dataclass(frozen=True, eq=False)
+class WordKeys:
+    """The words of a batch of sentences.
+
+    Attributes:
+        keys: uint64 [words].
+        rows: int64 [words]: the sentence each stands in, ascending.
+        numbers: int64 [sentences]: words of each.
+    """
+
+    keys: Keys
+    rows: NDArray[np.int64]
+    numbers: NDArray[np.int64]
+
+
+def find_words(characters: Characters) -> WordKeys:
+    """Find the words: runs of letters, marks and digits."""
+    within = np.zeros(len(characters.points) + 1, dtype=np.bool_)
+    within[1:] = _IN_WORD[characters.kinds]
+    edges = np.flatnonzero(within[1:] != within[:-1])  # every sentence ends in a line end, so ends come in time
+    starts, ends = edges[::2], edges[1::2]
+    numbers = _numbers()[characters.points]
+    with np.errstate(over="ignore"):
+        sums = np.cumsum(numbers)
+        keys = mixed(sums[ends - 1] - sums[starts] + numbers[starts])
+    numbers_of_words = np.diff(np.searchsorted(starts, characters.ends), prepend=0)
+    return WordKeys(keys, np.repeat(np.arange(len(numbers_of_words)), numbers_of_words), numbers_of_words)
+
+
+def word_keys(words: Sequence[str]) -> Keys:
+    """Return the keys of single words [words]."""
+    return find_words(read_characters(words, character_table(("Latn",)))).keys
+
+
+def count_different(sides: tuple[WordKeys, WordKeys]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Return how many different words each side of each pair has, and how many of them both have: three of [pairs]."""
+    different = [_each_once(_with_rows(side)) for side in sides]
+    length = len(sides[0].numbers)
+    together = np.sort(np.concatenate(different))
+    shared = together[1:][together[1:] == together[:-1]]
+    first, second, both = (np.bincount(_rows(some), minlength=length) for some in (*different, shared))
+    return first, second, both
+
+
+def _with_rows(words: WordKeys) -> Keys:
+    upper = words.rows.astype(np.uint64) << np.uint64(64 - _ROW_BITS)
+    return upper | (words.keys >> np.uint64(_ROW_BITS))
+
+
+def _each_once(keys: Keys) -> Keys:
+    keys.sort()  # np.unique takes several times as long
+    once: Keys = keys[np.concatenate((keys[:1] == keys[:1], keys[1:] != keys[:-1]))]
+    return once
+
+
+def _rows(combined: Keys) -> NDArray[np.int64]:
+    return (combined >> np.uint64(64 - _ROW_BITS)).astype(np.int64)
+
+
+@functools.cache
+def _numbers() -> Keys:
+    """A number for each code point, the same for its upper and lower case [TABLE_SIZE]."""
+    folded = np.array([ord(chr(point).casefold()[0]) for point in range(TABLE_SIZE)], dtype=np.uint64)
+    return mixed(folded + np.uint64(1))

@@ -2,22 +2,160 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
-from kivuko.bitext.account import report_dropped
-from kivuko.bitext.bitext import Bitext
-from kivuko.bitext.byte_input import ByteInput
-from kivuko.bitext.folder import folder_source
-from kivuko.bitext.hub import PREFIX as HUB_PREFIX
-from kivuko.bitext.hub import HubSource
-from kivuko.bitext.moses import MosesSource, moses_files
-from kivuko.bitext.raw_pair import BLANK_LINE, MISSING_COLUMN
-from kivuko.bitext.sieve import Sieve
-from kivuko.bitext.single_file import FORMATS, Columns, file_source
-from kivuko.bitext.source import PairSource
-from kivuko.bitext.tsv import TsvSource
+from kivuko.bitext.arrow import MAGIC as PARQUET_MAGIC
+from kivuko.bitext.arrow import PREFIX as HUB_PREFIX
+from kivuko.bitext.arrow import ArrowSource, HubSource, ParquetSource, saved_files, saved_splits
+from kivuko.bitext.formats import JsonlSource, MosesSource, TsvSource, moses_files
+from kivuko.bitext.pairs import BLANK_LINE, MISSING_COLUMN, Bitext, JoinedSource, PairSource, Sieve, report_dropped
+from kivuko.bitext.tmx import TmxSource
 from kivuko.errors import DataError, UsageError
 from kivuko.languages import language as describe
+from kivuko.streams import ByteInput, plain_name
+
+FORMATS = ("tsv", "moses", "tmx", "jsonl", "parquet", "datasets")
+
+Columns = tuple[int, int] | tuple[str, str]
+
+_BY_SUFFIX = {
+    ".tsv": "tsv", ".txt": "tsv", ".tab": "tsv", ".csv": "tsv", ".tmx": "tmx", ".jsonl": "jsonl", ".ndjson": "jsonl",
+    ".json": "jsonl", ".parquet": "parquet", ".arrow": "datasets",
+}  # fmt: skip
+
+
+def file_source(source: ByteInput, language: str, format: str | None, columns: Columns | None) -> PairSource:
+    """Open one file.
+
+    Args:
+        source: the file.
+        language: normalised BCP 47 code.
+        format: one of ``FORMATS`` but ``moses``, which takes two files; None: told by the name, else by the content.
+        columns: see the sources.
+
+    Raises:
+        DataError: the file cannot be read, where its content must tell the format; or it is a zip archive.
+        UsageError: ``columns`` that make no sense, or for a format that has none.
+    """
+    kind = format or (format_by_name(source.path) if source.path else None) or _format_by_content(source)
+    if kind == "tmx":
+        if columns is not None:
+            raise UsageError(f"{source.name}: TMX has no columns; leave them out, languages are told by xml:lang")
+        return TmxSource(source, language)
+    if kind == "jsonl":
+        return JsonlSource(source, language, columns)
+    if kind == "parquet":
+        return ParquetSource(source, language, columns)
+    if kind == "datasets":
+        if source.path is None:
+            raise UsageError(f"{source.name}: a saved dataset is a folder; give its path, or hf:NAME")
+        return ArrowSource(source.path, language, columns)
+    return TsvSource(source, language, columns)
+
+
+def format_by_name(path: Path) -> str | None:
+    """Return the format that a file's name tells, whatever it is compressed with; None where it tells none."""
+    name = plain_name(path.name).lower()
+    return _BY_SUFFIX.get(Path(name).suffix)
+
+
+def _format_by_content(source: ByteInput) -> str:
+    start = source.start()
+    if start.startswith(PARQUET_MAGIC):
+        return "parquet"
+    if start.startswith(b"ARROW1"):
+        return "datasets"
+    if start.startswith(b"PK\x03\x04"):
+        raise DataError(
+            f"{source.name}: a zip archive; unpack it and give what is in it, for Moses as FILE,ENGLISH_FILE"
+        )
+    # UTF-16 is told apart by the readers; here its NULs are only in the way.
+    text = start.lstrip(b"\xef\xbb\xbf\xff\xfe").replace(b"\0", b"").lstrip()
+    if text.startswith((b"<?xml", b"<!DOCTYPE", b"<tmx")):
+        return "tmx"
+    return "jsonl" if text.startswith((b"{", b"[{")) else "tsv"
+
+
+# As the hub names the files of a split: train.parquet, train-00000-of-00002.parquet.
+_SPLIT = re.compile(r"(train|validation|valid|val|dev|test)(?:[-_.]\d+(?:-of-\d+)?)?(?:\.|$)")
+_SAME_SPLIT = {"valid": "validation", "val": "validation", "dev": "validation"}
+
+
+def folder_source(
+    folder: Path, language: str, *, split: str | None = None, format: str | None = None, columns: Columns | None = None
+) -> PairSource:
+    """Open a folder.
+
+    Args:
+        folder: what ``Dataset.save_to_disk`` or ``DatasetDict.save_to_disk`` wrote; or files of one format, in the
+            order of their names, here or in a folder ``data`` as the hub has it.
+        language: normalised BCP 47 code.
+        split: which split, where there are several.
+        format: which files to read; None: there must be one kind only.
+        columns: see the sources.
+
+    Raises:
+        DataError: there is no such file, or there are files of several formats.
+        UsageError: there are several splits and none of them is named, or not one that is there.
+    """
+    if format in (None, "datasets") and (splits := saved_splits(folder)) is not None:
+        return folder_source(folder / _chosen(folder, splits, split), language, columns=columns)
+    if format in (None, "datasets") and (saved := saved_files(folder)) is not None:
+        if split is not None:
+            raise UsageError(f"{folder}: is one dataset without splits; leave :{split} out")
+        return JoinedSource(str(folder), [ArrowSource(path, language, columns) for path in saved])
+    shards = _shards(folder, format)
+    by_split: dict[str, list[Path]] = {}
+    for path in shards:
+        found = _SPLIT.match(path.name.lower())
+        name = found[1] if found else ""
+        by_split.setdefault(_SAME_SPLIT.get(name, name), []).append(path)
+    if len(by_split) > 1 or split is not None:
+        shards = by_split[_chosen(folder, sorted(by_split), split)]
+    return JoinedSource(str(folder), [file_source(ByteInput(path), language, format, columns) for path in shards])
+
+
+def _chosen(folder: Path, splits: list[str], split: str | None) -> str:
+    for name in splits:
+        if split is not None and name and _SAME_SPLIT.get(split, split) == _SAME_SPLIT.get(name, name):
+            return name
+    if split is None and len(splits) == 1:
+        return splits[0]
+    named = [name for name in splits if name]
+    if not named:
+        raise UsageError(f"{folder}: its files are not named after splits; leave :{split} out")
+    said = f"has no split {split}, but" if split is not None else "holds several splits"
+    raise UsageError(
+        f"{folder}: {said}: {', '.join(name or '(none)' for name in splits)}; name one, as {folder}:{named[0]}"
+    )
+
+
+def _shards(folder: Path, format: str | None) -> list[Path]:
+    for place in (folder, folder / "data"):
+        try:
+            listed = sorted(one for one in place.iterdir() if not one.name.startswith((".", "_")) and one.is_file())
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise DataError(f"{place}: cannot be read ({error.strerror or error}); check the folder") from None
+        kinds = {path: kind for path in listed if (kind := format_by_name(path)) and path.name not in _NO_SHARDS}
+        different = sorted(set(kinds.values()))
+        if format is not None:
+            kinds = {path: kind for path, kind in kinds.items() if kind == format}
+        elif len(different) > 1:
+            raise DataError(
+                f"{folder}: holds files of several formats ({', '.join(different)}); say which format to read"
+            )
+        # A writer that had nothing to say leaves an empty shard.
+        if full := [path for path in kinds if path.stat().st_size]:
+            return full
+    wanted = f"{format} file" if format else "Parquet, JSON lines, TSV, TMX or Arrow file, nor a saved dataset,"
+    raise DataError(f"{folder}: holds no {wanted} to read; give the folder that does, or a file")
+
+
+_NO_SHARDS = frozenset({"dataset_info.json", "dataset_infos.json", "state.json", "dataset_dict.json", "README.txt"})
+
 
 STANDARD_INPUT_SPEC = "-"
 

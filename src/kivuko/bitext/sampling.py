@@ -10,12 +10,24 @@ A sample holds pairs only; the account of dropped lines stays with the bitext th
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
-from typing import Literal
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Literal
 
-from kivuko.bitext.bitext import Bitext
-from kivuko.bitext.pair import Pair
-from kivuko.errors import UsageError
+import numpy as np
+from numpy.typing import NDArray
+
+from kivuko.bitext.cleaning import sift
+from kivuko.bitext.duplicates import mixed, sentence_keys
+from kivuko.bitext.pairs import Bitext, Pair
+from kivuko.bitext.rules import Rules
+from kivuko.errors import DataError, UsageError
+from kivuko.languages import language as describe
+from kivuko.text import word_list
+
+if TYPE_CHECKING:
+    from kivuko.bitext.pairs import PairSource
+
 
 GroupBy = Literal["english", "pair"]
 
@@ -135,3 +147,194 @@ def _joined(pair: Pair) -> str:
 
 def _selected(pairs: Iterable[Pair], chosen: Iterable[bool]) -> Bitext:
     return Bitext(tuple(pair for pair, taken in zip(pairs, chosen, strict=True) if taken))
+
+
+# How many pairs of each language to take when some languages have far more than others.
+#
+# Source: sampling with temperature, as in Arivazhagan et al., "Massively Multilingual Neural Machine Translation in the
+# Wild" (arXiv 1907.05019): a language with n pairs gets a share in proportion to n to the power of 1/T. T = 1 keeps the
+# proportions, T = 5 is usual, a very high T takes as many of each. XLM-R's exponent (alpha 0.3) is 1/T.
+
+DEFAULT_TEMPERATURE = 5.0
+
+
+def tempered_shares(counts: Mapping[str, int], temperature: float) -> dict[str, float]:
+    """Return each language's share of the sample; they add up to 1.
+
+    Args:
+        counts: pairs per language; languages without any get 0.
+        temperature: at least 1.
+
+    Raises:
+        UsageError: ``temperature`` is below 1, or no language has a pair.
+    """
+    if not temperature >= 1:
+        raise UsageError(f"temperature {temperature}: give at least 1 (1 keeps the proportions, 5 is usual)")
+    most = max(counts.values(), default=0)
+    if most < 1:
+        raise UsageError("there is no pair to take a sample of")
+    powers = {code: (count / most) ** (1 / temperature) if count else 0.0 for code, count in counts.items()}
+    total = math.fsum(powers.values())
+    return {code: power / total for code, power in powers.items()}
+
+
+def quotas(counts: Mapping[str, int], total: int, temperature: float) -> dict[str, int]:
+    """Return how many pairs of each language to take, without taking any twice.
+
+    What a language cannot fill goes to the others, in proportion to their shares. The numbers add up to ``total``, or
+    to all there are if they are fewer.
+
+    Raises:
+        UsageError: as ``tempered_shares``, or ``total`` is below 1.
+    """
+    if total < 1:
+        raise UsageError(f"{total} pairs: give at least 1")
+    shares = tempered_shares(counts, temperature)
+    if total >= sum(counts.values()):
+        return dict(counts)
+    full: dict[str, int] = {}
+    while True:
+        open_shares = {code: share for code, share in shares.items() if code not in full and share > 0}
+        left, weight = total - sum(full.values()), math.fsum(open_shares.values())
+        over = {code: counts[code] for code, share in open_shares.items() if left * share / weight >= counts[code]}
+        if not over:
+            break
+        full |= over
+    exact = {code: left * share / weight for code, share in open_shares.items()}
+    taken = {code: math.floor(number) for code, number in exact.items()}
+    # Largest remainders get what rounding left over; ties by code, so that the choice repeats.
+    rest = sorted(exact, key=lambda code: (taken[code] - exact[code], code))
+    for code in rest[: left - sum(taken.values())]:
+        taken[code] += 1
+    return {code: full.get(code, taken.get(code, 0)) for code in counts}
+
+
+# Taking so many pairs of a language out of a stream: exactly, always the same ones, and in bounded memory.
+#
+# The stream is read twice. Each pair has a rank, a hash of the seed and its English sentence. The first reading counts
+# how many pairs lie in each of 65,536 equal intervals of ranks; from that follows up to which rank pairs are taken, and
+# how many of the last interval, so that the second reading takes exactly as many as it should. A smaller sample lies
+# within a larger one of the same seed, and languages with the same English sentences get the same ones, as far as their
+# numbers go.
+
+_TEMPERED_SAMPLE_BITS = 16
+
+# A sample is taken of what is there: only what cannot be written or read again is left out.
+_ANYTHING = Rules(
+    keep_copied=True, max_length_ratio=None, min_script_share=0, boilerplate=False, duplicates=False, language_id="off"
+)
+
+Watch = Callable[[int], None]  # is told how many pairs were read so far
+
+
+def _unwatched(_: int) -> None:
+    pass
+
+
+class RankCounts:
+    """The first reading: counts pairs by rank.
+
+    Args:
+        seed: any integer; chooses the sample.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+        self.counts = np.zeros(1 << _TEMPERED_SAMPLE_BITS, dtype=np.int64)
+
+    @property
+    def pairs(self) -> int:
+        """Pairs counted so far."""
+        return int(self.counts.sum())
+
+    def add(self, english: Sequence[str]) -> None:
+        """Count a batch of pairs by their English sides."""
+        self.counts += np.bincount(_intervals(english, self.seed), minlength=len(self.counts))
+
+
+class Selection:
+    """The second reading: tells which pairs to take.
+
+    Args:
+        ranks: of the whole first reading.
+        quota: how many to take, 0 to ``ranks.pairs``.
+    """
+
+    def __init__(self, ranks: RankCounts, quota: int) -> None:
+        self._seed = ranks.seed
+        below = np.concatenate(([0], np.cumsum(ranks.counts)))
+        self._last = int(np.searchsorted(below, quota, side="right")) - 1  # all intervals before it are taken whole
+        self._left = quota - int(below[self._last])
+
+    def take(self, english: Sequence[str]) -> NDArray[np.bool_]:
+        """Return which of the next batch of pairs to take [pairs]."""
+        intervals = _intervals(english, self._seed)
+        taken = intervals < self._last
+        edge = np.flatnonzero(intervals == self._last)[: self._left]
+        taken[edge] = True
+        self._left -= len(edge)
+        return taken
+
+
+def count_ranks(source: PairSource, seed: int, watch: Watch = _unwatched) -> RankCounts:
+    """Read a source for the first time."""
+    ranks = RankCounts(seed)
+    sifting = sift(source, _ANYTHING)
+    for _, _, english in sifting.batches():
+        ranks.add(english)
+        watch(sifting.account.seen)
+    return ranks
+
+
+def sampled(
+    source: PairSource, ranks: RankCounts, quota: int, watch: Watch = _unwatched
+) -> Iterator[tuple[list[str], list[str]]]:
+    """Read a source for the second time, and yield the texts and English sides that are taken, in batches.
+
+    Args:
+        source: the same as at the first reading, opened anew.
+        ranks: from ``count_ranks``.
+        quota: how many pairs to take, at most ``ranks.pairs``.
+    """
+    selection = Selection(ranks, quota)
+    sifting = sift(source, _ANYTHING)
+    for _, texts, english in sifting.batches():
+        rows = np.flatnonzero(selection.take(english)).tolist()
+        yield [texts[row] for row in rows], [english[row] for row in rows]
+        watch(sifting.account.seen)
+
+
+def _intervals(english: Sequence[str], seed: int) -> NDArray[np.int64]:
+    salt = mixed(np.array([seed % (1 << 64)], dtype=np.uint64))
+    keys = mixed(sentence_keys([sentence.casefold() for sentence in english]) ^ salt)
+    return (keys >> np.uint64(64 - _TEMPERED_SAMPLE_BITS)).astype(np.int64)
+
+
+def word_table(bitext: Bitext, language: str, *, regularization: float = 0.5, rounds: int = 4) -> dict[str, str]:
+    """Return for each word of a language the English word that it has most in common with.
+
+    Args:
+        regularization, rounds: of the plans, see ``kivuko.transport.associate``.
+
+    Returns:
+        Word -> English word, both case folded, for every word of the language's side.
+
+    Raises:
+        UsageError: ``language`` is no language's code.
+        DataError: the bitext holds no pair in that language.
+    """
+    from kivuko.transport import associate
+
+    pairs = bitext.by_language().get(describe(language).code)
+    if not pairs:
+        raise DataError(f"the bitext holds no pair in '{language}', so there are no words to go with English ones.")
+    sides = [[word_list(text) for text in side] for side in zip(*((p.text, p.english) for p in pairs), strict=True)]
+    words = [sorted({word for sentence in side for word in sentence}) for side in sides]
+    numbers = [{word: number for number, word in enumerate(side)} for side in words]
+    units = [
+        [[known[word] for word in sentence] for sentence in side] for side, known in zip(sides, numbers, strict=True)
+    ]
+    found = associate(
+        units[0], units[1], (len(words[0]), len(words[1])), regularization=regularization, rounds=rounds
+    ).best()
+    return {words[0][own]: words[1][english] for own, english in found.items()}

@@ -2,15 +2,210 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import html.entities
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import product
+from xml.parsers import expat
 
-from kivuko.bitext.byte_input import ByteInput
-from kivuko.bitext.raw_pair import MISSING_LANGUAGE, TOO_LONG, TOO_MANY_VARIANTS, RawPair
-from kivuko.bitext.tags import code_of, fits
-from kivuko.bitext.tmx_units import Unit, read_units
+from kivuko.bitext.formats import code_of, fits
+from kivuko.bitext.pairs import MAX_SIDE_BYTES, MISSING_LANGUAGE, TOO_LONG, TOO_MANY_VARIANTS, RawPair
 from kivuko.errors import DataError, at
+from kivuko.streams import ByteInput, ByteStream, utf8_blocks
+
+# The translation units of a TMX document, parsed as it streams by.
+#
+# Source: TMX 1.4b (LISA OSCAR, 2005). Expat parses; nothing outside the file is ever read, and a document that declares
+# entities is refused, so neither external entities nor exponential ones can do harm.
+
+MAX_VARIANTS = 32  # of one unit, in the languages wanted
+
+_BLOCK = 1 << 16
+_LONGEST_TOKEN = 4 << 20  # bytes of one tag, comment or attribute, which Expat holds whole
+_CODES = frozenset({"bpt", "ept", "it", "ph", "ut"})  # what is in them is formatting, not text
+_LINE_BREAKS = frozenset({"lb", "pb"})  # types of formatting that part words
+
+
+@dataclass
+class Unit:
+    """One translation unit.
+
+    Attributes:
+        line: where it begins, counted from 1.
+        variants: (language tag, text) of each of its variants in a wanted language; text is None where the unit's
+            texts are longer than ``MAX_SIDE_BYTES`` together.
+        overflowed: whether there were more than ``MAX_VARIANTS``.
+    """
+
+    line: int
+    variants: list[tuple[str, str | None]] = field(default_factory=list)
+    overflowed: bool = False
+
+
+def read_units(
+    stream: ByteStream, name: str, wanted: Callable[[str], bool], passed_over: Callable[[str], None]
+) -> Iterator[Unit]:
+    """Yield the units of a document.
+
+    Args:
+        stream: the bytes, in whatever encoding they declare.
+        name: for messages.
+        wanted: whether variants with a language tag are to be kept.
+        passed_over: is told the language tag of each variant that is not.
+
+    Raises:
+        DataError: it is not well-formed, no TMX, declares entities, or holds a tag of over 4 MiB.
+    """
+    # Whatever the document declares, its bytes come as UTF-8.
+    parser = expat.ParserCreate("utf-8")
+    parser.buffer_text = True
+    handler = _Handler(parser, name, wanted, passed_over)
+    fed = 0
+    try:
+        for block in utf8_blocks(stream, name, _BLOCK, lambda: parser.CurrentLineNumber):
+            fed += len(block)
+            parser.Parse(block, False)
+            yield from handler.taken()
+            handler.limit()
+            if fed - max(0, parser.CurrentByteIndex) > _LONGEST_TOKEN:
+                raise DataError(
+                    f"{at(name, parser.CurrentLineNumber)}: a tag or comment of over {_LONGEST_TOKEN >> 20} MiB begins "
+                    f"here; probably its end is missing: mend it"
+                )
+        parser.Parse(b"", True)
+    except expat.ExpatError as error:
+        yield from handler.taken()
+        raise _malformed(error, name) from None
+    yield from handler.taken()
+
+
+class _Handler:
+    """Collects units from Expat's events. Text is appended by Expat itself, where and while it counts."""
+
+    def __init__(
+        self, parser: expat.XMLParserType, name: str, wanted: Callable[[str], bool], passed_over: Callable[[str], None]
+    ) -> None:
+        self._parser, self._name, self._wanted, self._passed_over = parser, name, wanted, passed_over
+        self._units: list[Unit] = []
+        self._unit: Unit | None = None
+        self._tag: str | None = None  # of a wanted variant
+        self._parts: list[str] | None = None  # of the segment that is open
+        self._length = 0  # characters of the unit so far, without the open segment
+        self._within_code = 0  # how many elements deep
+        parser.StartElementHandler = self._root
+        parser.EndElementHandler = self._end
+        parser.EntityDeclHandler = self._entity_declared
+        parser.SkippedEntityHandler = self._entity_skipped
+
+    def taken(self) -> list[Unit]:
+        """Return the units that ended since this was last asked."""
+        units, self._units = self._units, []
+        return units
+
+    def limit(self) -> None:
+        """Let go of the text of an open segment that is too long; to be called after every block."""
+        if self._parts is not None and (length := sum(map(len, self._parts))) > MAX_SIDE_BYTES:
+            self._length += length
+            self._parts.clear()
+
+    def _root(self, name: str, attributes: dict[str, str]) -> None:
+        if _local(name).lower() != "tmx":
+            raise DataError(
+                f"{at(self._name, self._parser.CurrentLineNumber)}: the document is <{name[:40]}>, not <tmx>; "
+                f"give a TMX file"
+            )
+        self._parser.StartElementHandler = self._start
+
+    def _start(self, name: str, attributes: dict[str, str]) -> None:
+        if ":" in name:
+            name = _local(name)
+        if self._parts is not None:
+            self._start_within_segment(self._parts, name, attributes)
+        elif name == "seg":
+            if self._tag is not None:
+                self._parts, self._within_code = [], 0
+                self._parser.CharacterDataHandler = self._parts.append
+        elif name == "tuv":
+            tag = attributes.get("xml:lang") or attributes.get("lang") or ""
+            self._tag = tag if self._unit is not None and self._wanted(tag) else None
+            if self._tag is None:
+                self._passed_over(tag)
+        elif name == "tu":
+            self._unit, self._length = Unit(self._parser.CurrentLineNumber), 0
+
+    def _end(self, name: str) -> None:
+        if ":" in name:
+            name = _local(name)
+        if self._parts is not None:
+            if name == "seg":
+                self._end_segment(self._parts)
+            elif self._within_code:
+                self._within_code -= 1
+                if not self._within_code:
+                    self._parser.CharacterDataHandler = self._parts.append
+        elif name == "tuv":
+            self._tag = None
+        elif name == "tu" and self._unit is not None:
+            self._units.append(self._unit)
+            self._unit = None
+
+    def _start_within_segment(self, parts: list[str], name: str, attributes: dict[str, str]) -> None:
+        if self._within_code or name in _CODES:
+            self._within_code += 1
+            self._parser.CharacterDataHandler = None
+            if attributes.get("type") in _LINE_BREAKS:
+                parts.append(" ")
+
+    def _end_segment(self, parts: list[str]) -> None:
+        self._parser.CharacterDataHandler = None
+        unit, self._parts = self._unit, None
+        if unit is None or self._tag is None:
+            return
+        text = "".join(parts)
+        self._length += len(text)
+        if len(unit.variants) >= MAX_VARIANTS:
+            unit.overflowed = True
+        else:
+            unit.variants.append((self._tag, text if self._length <= MAX_SIDE_BYTES else None))
+
+    def _entity_declared(self, entity: str, *_: object) -> None:
+        raise DataError(
+            f"{at(self._name, self._parser.CurrentLineNumber)}: declares the entity {entity[:40]!r}, and entities are "
+            f"not expanded here for safety; take <!ENTITY ...> out of the file's head"
+        )
+
+    def _entity_skipped(self, entity: str, is_parameter: bool) -> None:
+        # An entity of a document type that is not read: HTML's own are meant.
+        known = html.entities.html5.get(f"{entity};")
+        if known is not None and not is_parameter:
+            if self._parts is not None and not self._within_code:
+                self._parts.append(known)
+        elif not is_parameter:
+            raise DataError(
+                f"{at(self._name, self._parser.CurrentLineNumber)}: unknown entity &{entity[:40]};; write the "
+                f"character it stands for"
+            )
+
+
+def _local(name: str) -> str:
+    return name.rpartition(":")[2] if ":" in name else name
+
+
+def _malformed(error: expat.ExpatError, name: str) -> DataError:
+    words = expat.ErrorString(error.code) or "not well-formed"
+    cut_short = error.code in (expat.errors.codes[expat.errors.XML_ERROR_NO_ELEMENTS],) or words.startswith("unclosed")
+    if cut_short:
+        remedy = "the file is empty or cut short: fetch it again"
+    elif error.code == expat.errors.codes[expat.errors.XML_ERROR_INVALID_TOKEN]:
+        remedy = (
+            "there is a character that XML does not allow, or bytes in another encoding than the one declared: mend "
+            "that line, or try xmllint --recover"
+        )
+    else:
+        remedy = "mend that line, or try xmllint --recover"
+    return DataError(f"{at(name, error.lineno)}: not well-formed XML ({words}, column {error.offset + 1}); {remedy}")
+
 
 _LISTED = 12  # other languages that a message names
 

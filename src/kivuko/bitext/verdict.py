@@ -2,12 +2,204 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
-from kivuko.bitext import reasons
+import numpy as np
+from numpy.typing import NDArray
+
+from kivuko.bitext import pairs as reasons
 from kivuko.bitext.leak import LeakReport
-from kivuko.bitext.sifting_account import Account
+from kivuko.text import counted
+
+_RATIO_BINS = 400  # of the logarithm of the length ratio, from 1/20 to 20
+_WIDEST = float(np.log(20))
+
+
+@dataclass(frozen=True)
+class SideStatistics:
+    """Lengths of one side of the kept pairs, in characters: mean, median, 95th percentile and longest; and words."""
+
+    characters: int
+    words: int
+    mean: float
+    median: int
+    percentile_95: int
+    longest: int
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Figures about the kept pairs.
+
+    Attributes:
+        pairs: how many.
+        text, english: of each side.
+        length_ratio: 5th percentile, median and 95th percentile of the language's length over the English one, both
+            weighted by script (``kivuko.bitext.characters``); to 1.5 %.
+        copied: pairs whose sides say the same in the same words.
+        script_share: of the letters of the language's side, those that are of its script; 1 where there are none.
+    """
+
+    pairs: int
+    text: SideStatistics
+    english: SideStatistics
+    length_ratio: tuple[float, float, float]
+    copied: int
+    script_share: float
+
+
+class Gathering:
+    """Adds up what ``Statistics`` are computed from.
+
+    Args:
+        max_characters: of one side; at least 1.
+    """
+
+    def __init__(self, max_characters: int) -> None:
+        self._lengths = np.zeros((2, max_characters + 1), dtype=np.int64)
+        self._words = np.zeros(2, dtype=np.int64)
+        self._ratios = np.zeros(_RATIO_BINS, dtype=np.int64)
+        self._copied = 0
+        self._letters = np.zeros(2, dtype=np.int64)  # of the script, all
+
+    def add(
+        self,
+        lengths: NDArray[np.int64],
+        words: NDArray[np.int64],
+        ratios: NDArray[np.float64],
+        copied: NDArray[np.bool_],
+        letters: NDArray[np.int64],
+    ) -> None:
+        """Add a batch of kept pairs.
+
+        Args:
+            lengths, words: of both sides [2, pairs].
+            ratios: of weighted lengths, over 0 [pairs].
+            copied: [pairs].
+            letters: of the language's side: those of its script, and all [2, pairs].
+        """
+        for side, counts in enumerate(self._lengths):
+            counts += np.bincount(lengths[side], minlength=len(counts))
+        self._words += words.sum(axis=1)
+        place = (np.log(ratios) / _WIDEST + 1) / 2 * _RATIO_BINS
+        self._ratios += np.bincount(np.clip(place, 0, _RATIO_BINS - 1).astype(np.int64), minlength=_RATIO_BINS)
+        self._copied += int(copied.sum())
+        self._letters += letters.sum(axis=1)
+
+    def statistics(self) -> Statistics:
+        """Return the figures as they stand."""
+        sides = [_side(counts, int(words)) for counts, words in zip(self._lengths, self._words, strict=True)]
+        middles = np.exp(((np.arange(_RATIO_BINS) + 0.5) / _RATIO_BINS * 2 - 1) * _WIDEST)
+        low, median, high = (round(float(middles[_percentile(self._ratios, share)]), 2) for share in (0.05, 0.5, 0.95))
+        own, letters = self._letters.tolist()
+        return Statistics(
+            pairs=int(self._lengths[0].sum()),
+            text=sides[0],
+            english=sides[1],
+            length_ratio=(low, median, high),
+            copied=self._copied,
+            script_share=own / letters if letters else 1.0,
+        )
+
+
+def _side(counts: NDArray[np.int64], words: int) -> SideStatistics:
+    pairs = int(counts.sum())
+    characters = int(counts @ np.arange(len(counts)))
+    present = np.flatnonzero(counts)
+    return SideStatistics(
+        characters=characters,
+        words=words,
+        mean=characters / pairs if pairs else 0.0,
+        median=_percentile(counts, 0.5),
+        percentile_95=_percentile(counts, 0.95),
+        longest=int(present[-1]) if len(present) else 0,
+    )
+
+
+def _percentile(counts: NDArray[np.int64], share: float) -> int:
+    """The lowest bin at or below which ``share`` of all lie; 0 where there are none."""
+    total = int(counts.sum())
+    if not total:
+        return 0
+    return int(np.searchsorted(np.cumsum(counts), share * total))
+
+
+EXAMPLES = 3  # that are kept of each reason
+
+
+class Example(NamedTuple):
+    """A pair that was left out: where it stands, and its sides, cleaned."""
+
+    place: str
+    text: str
+    english: str
+
+
+@dataclass
+class Account:
+    """The account of a cleaning, up to date after every batch of pairs.
+
+    Attributes:
+        source: the name of what was read.
+        language: BCP 47 code of the side that is not English.
+        seen: lines, rows or units read so far.
+        kept: pairs kept so far.
+        dropped: reason -> how many were left out for it.
+        first: reason -> the first of them, as ``path:number``.
+        examples: reason -> the first ``EXAMPLES`` of them that had two sides.
+        asked: sentences whose language the library was asked for.
+        swapped: pairs whose sides were each in the other's language.
+        notes: what was not looked at, and why; what may be less exact than promised.
+    """
+
+    source: str
+    language: str
+    gathering: Gathering = field(repr=False)
+    seen: int = 0
+    kept: int = 0
+    dropped: Counter[str] = field(default_factory=Counter)
+    first: dict[str, str] = field(default_factory=dict)
+    examples: dict[str, list[Example]] = field(default_factory=dict)
+    asked: int = 0
+    swapped: int = 0
+    notes: list[str] = field(default_factory=list)
+
+    def statistics(self) -> Statistics:
+        """Return figures about the pairs kept so far."""
+        return self.gathering.statistics()
+
+    def share(self, *reasons: str) -> float:
+        """Return the share, 0 to 1, of all that was read that was left out for these reasons."""
+        return sum(self.dropped[reason] for reason in reasons) / self.seen if self.seen else 0.0
+
+    def drop(self, reason: str, place: str, text: str | None = None, english: str | None = None) -> None:
+        """Count one that is left out."""
+        self.dropped[reason] += 1
+        self.first.setdefault(reason, place)
+        if text and english:
+            examples = self.examples.setdefault(reason, [])
+            if len(examples) < EXAMPLES:
+                examples.append(Example(place, text, english))
+
+    def by_reason(self) -> list[tuple[str, int, str]]:
+        """Return reason, count and first place of what was left out, the commonest reason first."""
+        return [
+            (reason, count, self.first.get(reason, ""))
+            for reason, count in sorted(self.dropped.items(), key=lambda item: (-item[1], item[0]))
+        ]
+
+
+def report_account(account: Account) -> str:
+    """Say in one line what was kept, and what was left out and why.
+
+    For example ``sw.tsv: 3,388 of 3,400 pairs kept; left out: 9 duplicate (first at sw.tsv:17), ...``.
+    """
+    line = f"{account.source}: {account.kept:,} of {counted(account.seen, 'pair')} kept"
+    parts = [f"{count:,} {reason} (first at {first})" for reason, count, first in account.by_reason()]
+    return f"{line}; left out: {', '.join(parts)}" if parts else line
+
 
 Level = Literal["usable", "with care", "not usable"]
 _LEVELS: tuple[Level, ...] = ("usable", "with care", "not usable")

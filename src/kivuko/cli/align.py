@@ -12,9 +12,8 @@ from kivuko.cli.options import Share
 from kivuko.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
-    from kivuko.encoders.alignment import Alignment
+    from kivuko.encoders.alignment import Alignment, TextTokens
     from kivuko.encoders.teacher import TextTeacher
-    from kivuko.encoders.text_tokens import TextTokens
     from kivuko.report.heat_map import Panel
 
 _UNREGULARIZED = ("exact", "greedy")  # methods that have no use for --regularization
@@ -69,7 +68,7 @@ def command(
     from kivuko.cli.progress import out as screen
     from kivuko.files import refuse_unwritable
     from kivuko.report.heat_map_table import heat_map_table
-    from kivuko.report.text_line import scripts_without_font
+    from kivuko.report.result_image import scripts_without_font
     from kivuko.transport import METHODS
 
     text, english = _readable(text, "TEXT"), _readable(english, "ENGLISH")
@@ -121,8 +120,8 @@ def _readable(text: str, name: str) -> str:
 def _align(
     model: Path, teacher_name: str | None, text: str, english: str, regularizations: Sequence[float], options: Any
 ) -> tuple[TextTeacher, list[Alignment]]:
-    from kivuko.encoders.aligner import load_aligner, teacher_named_by
-    from kivuko.encoders.bundle import load_bundle
+    from kivuko.encoders.alignment import load_aligner, teacher_named_by
+    from kivuko.encoders.model import load_bundle
 
     bundle = load_bundle(model)
     if not teacher_name:
@@ -222,7 +221,7 @@ def _draw(panels: Sequence[Panel], title: Sequence[str], notes: Sequence[str], p
     """Write the panels as one picture; the name's ending says which format."""
     from kivuko.files import atomic_path, write_text
     from kivuko.report.heat_map import heat_map_picture, heat_map_svg
-    from kivuko.report.text_line import shortened
+    from kivuko.report.result_image import shortened
 
     title = [shortened(line, 90) for line in title]
     if place.suffix.lower() == ".svg":

@@ -18,9 +18,8 @@ if TYPE_CHECKING:
     from rich.progress import Progress
     from rich.table import Table
 
-    from kivuko.attacks.catalogue import Attack
-    from kivuko.attacks.spec import AttackSpec
-    from kivuko.studies.attack.victim import Victim
+    from kivuko.evaluation.attack.victim import Victim
+    from kivuko.perturbations.spec import Attack, AttackSpec
 
 _OPTIONS = ("-a", "--attack")
 
@@ -44,7 +43,7 @@ class SpacedAttacks(SpacedValues):
 
 def _is_attack(word: str) -> bool:
     """Tell an attack, perhaps misspelt, from a model's folder: there is a colon in it, or it is an attack's name."""
-    from kivuko.attacks.catalogue import ATTACKS
+    from kivuko.perturbations.spec import ATTACKS
 
     return word in ATTACKS or (":" in word and "/" not in word.partition(":")[0])
 
@@ -124,9 +123,9 @@ def command(
     if unknown := [code for code in languages if code not in victim.about.languages]:
         console.print(f"note: {model} was not trained on {', '.join(unknown)}.")
 
-    from kivuko.evaluation.examples import examples_path
-    from kivuko.studies.attack.run import run_attacks, write_results
-    from kivuko.studies.attack.tables import LEGEND, attack_table, overview_table
+    from kivuko.evaluation.attack.results import LEGEND, attack_table, overview_table
+    from kivuko.evaluation.attack.runner import run_attacks, write_results
+    from kivuko.evaluation.robustness import examples_path
 
     with _watched(len(specs) * len(languages)) as watch:
         results = run_attacks(victim, languages, specs, pictures=pictures, watch=watch)
@@ -143,7 +142,7 @@ def command(
 
 def _crafted(texts: Sequence[str], crafted: str | None) -> list[AttackSpec]:
     """Read the attacks, those on pictures as many times as ``--crafted`` wants them."""
-    from kivuko.attacks.spec import parse_attacks
+    from kivuko.perturbations.spec import parse_attacks
 
     specs = parse_attacks(texts)
     if crafted is None:
@@ -160,7 +159,7 @@ def _crafted(texts: Sequence[str], crafted: str | None) -> list[AttackSpec]:
 def _refuse_places(records: Path, examples: Path | None, pictures: Path | None) -> None:
     """Refuse places that cannot be written, before the work whose outcome they are to hold."""
     from kivuko.evaluation import per_query_path
-    from kivuko.evaluation.examples import examples_path
+    from kivuko.evaluation.robustness import examples_path
     from kivuko.files import refuse_unwritable
 
     files = [records, per_query_path(records), examples or examples_path(records)]
@@ -179,8 +178,8 @@ def _victim(
     font: Path | None,
 ) -> Victim:  # fmt: skip
     from kivuko.cli.data import load_gallery, load_world
-    from kivuko.encoders.bundle import has_images, load_bundle, read_about
-    from kivuko.studies.attack.victim import Victim
+    from kivuko.encoders.model import has_images, load_bundle, read_about
+    from kivuko.evaluation.attack.victim import Victim
 
     bundle, about = load_bundle(model), read_about(model)
     if about is None:
@@ -223,8 +222,8 @@ class AttackBars:
 
 def catalogue_table() -> Table:
     """Return all attacks with their parameters and defaults."""
-    from kivuko.attacks.catalogue import ATTACKS
-    from kivuko.report.tables import compact_table
+    from kivuko.evaluation.tables import compact_table
+    from kivuko.perturbations.spec import ATTACKS
 
     table = compact_table("attacks: name:parameter=value,...  (in brackets: default)")
     for heading in ("attack", "kind", "needs"):

@@ -6,13 +6,11 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kivuko.wording import counted
+from kivuko.text import counted
 
 if TYPE_CHECKING:
     from kivuko.bitext.leak import LeakReport
-    from kivuko.bitext.sifting_account import Account
-    from kivuko.bitext.statistics import SideStatistics
-    from kivuko.bitext.verdict import Verdict
+    from kivuko.bitext.verdict import Account, SideStatistics, Verdict
 
 _SHOWN = 90  # characters of a sentence
 

@@ -11,8 +11,7 @@ from kivuko.cli.bitext_options import SpacedCaptions, asked, bitext_options, ope
 
 if TYPE_CHECKING:
     from kivuko.bitext.leak import LeakReport
-    from kivuko.bitext.sifting_account import Account
-    from kivuko.bitext.verdict import Verdict
+    from kivuko.bitext.verdict import Account, Verdict
 
 
 @click.command("check", cls=SpacedCaptions)
@@ -33,15 +32,15 @@ def check(examples: bool, as_json: bool, **options: Any) -> None:
     import json
 
     from kivuko.cli.bitext_account import print_account, print_leaks, print_statistics, print_verdict
-    from kivuko.cli.bitext_bar import reading_bar
     from kivuko.cli.bitext_captions import load_captions
+    from kivuko.cli.progress import reading_bar
 
     wanted = asked(options)
     rules, said = rules_for(wanted)
     source = open_bitext(wanted)
 
+    from kivuko.bitext.cleaning import sift
     from kivuko.bitext.leak import LeakCheck
-    from kivuko.bitext.sift import sift
     from kivuko.bitext.verdict import judge_bitext
 
     captions = LeakCheck(load_captions(wanted.against, wanted.language)) if wanted.against else None

@@ -10,7 +10,7 @@ import click
 
 from kivuko.cli.bitext_options import SpacedCaptions, asked, bitext_options, open_bitext, refuse_overwriting, rules_for
 from kivuko.errors import DataError
-from kivuko.wording import counted
+from kivuko.text import counted
 
 
 @click.command("clean", cls=SpacedCaptions)
@@ -35,13 +35,13 @@ def clean(out: Path, rejected: Path | None, **options: Any) -> None:
       kivuko bitext clean sw.tsv.gz -l sw --against emoji --out sw.clean.tsv --rejected sw.rejected.tsv
       zcat sw.tsv.gz | kivuko bitext clean - -l sw --out sw.clean.tsv.zst
     """
+    from kivuko.bitext.cleaning import sift
     from kivuko.bitext.leak import LeakCheck
-    from kivuko.bitext.sift import sift
     from kivuko.bitext.writing import RejectedWriter, pair_writer, text_stream
     from kivuko.cli.bitext_account import print_account
-    from kivuko.cli.bitext_bar import reading_bar
     from kivuko.cli.bitext_captions import load_captions
     from kivuko.cli.progress import out as screen
+    from kivuko.cli.progress import reading_bar
 
     wanted = asked(options)
     refuse_overwriting([wanted.spec], [out] if rejected is None else [out, rejected])

@@ -13,9 +13,8 @@ import click
 from kivuko.errors import UsageError
 
 if TYPE_CHECKING:
-    from kivuko.bitext.raw_pair import RawPair
+    from kivuko.bitext.pairs import PairSource, RawPair
     from kivuko.bitext.rules import Rules
-    from kivuko.bitext.source import PairSource
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 

@@ -10,7 +10,7 @@ import click
 from kivuko.cli.bitext_options import other_language, refuse_overwriting
 from kivuko.cli.options import SEED
 from kivuko.errors import UsageError
-from kivuko.wording import counted
+from kivuko.text import counted
 
 
 @click.command("sample")
@@ -37,11 +37,10 @@ def sample(bitext: tuple[str, ...], pairs: int, temperature: float, seed: int, o
       kivuko bitext sample sw=sw.tsv.gz so=so.tsv.gz --pairs 200000 --temperature 5 --out sampled
     """
     from kivuko.bitext import open_source
-    from kivuko.bitext.temperature import quotas, tempered_shares
-    from kivuko.bitext.tempered_sample import count_ranks, sampled
+    from kivuko.bitext.sampling import count_ranks, quotas, sampled, tempered_shares
     from kivuko.bitext.writing import pair_writer
-    from kivuko.cli.bitext_bar import reading_bar
     from kivuko.cli.progress import out as screen
+    from kivuko.cli.progress import reading_bar
 
     specs = _specs(bitext)
     ranks = {}

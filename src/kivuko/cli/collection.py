@@ -12,7 +12,7 @@ import click
 
 from kivuko.cli.options import SEED
 from kivuko.errors import DataError
-from kivuko.wording import counted
+from kivuko.text import counted
 
 if TYPE_CHECKING:
     from array import array
@@ -48,8 +48,8 @@ def show(spec: str, read_documents: bool) -> None:
     """
     from kivuko.cli.progress import out as screen
     from kivuko.datasets.collections import open_collection
-    from kivuko.evaluation.trec_measures import answerable
-    from kivuko.report.tables import compact_table
+    from kivuko.evaluation.run import answerable
+    from kivuko.evaluation.tables import compact_table
 
     collection = open_collection(spec)
     judgements = collection.judgements()
@@ -140,9 +140,8 @@ def measure(spec: str, run: Path, measures: tuple[str, ...]) -> None:
     from kivuko.cli.progress import out as screen
     from kivuko.datasets.collections import open_collection
     from kivuko.evaluation.collection import COLLECTION_MEASURES
-    from kivuko.evaluation.trec_measures import TIES, answerable, measure_run
-    from kivuko.evaluation.trec_run import read_run
-    from kivuko.report.tables import compact_table
+    from kivuko.evaluation.run import TIES, answerable, measure_run, read_run
+    from kivuko.evaluation.tables import compact_table
 
     chosen = measures or COLLECTION_MEASURES
     judgements = open_collection(spec).judgements()
@@ -253,7 +252,7 @@ def translate(
     from kivuko.cli.progress import out as screen
     from kivuko.datasets.collections import open_collection
     from kivuko.translation.collection import Plan, translate_collection
-    from kivuko.translation.directed import load_translator_into
+    from kivuko.translation.pretrained import load_translator_into
 
     collection = open_collection(spec)
     plan = Plan(source, target, only != "documents", only != "queries", sample=sample, seed=seed)

@@ -12,7 +12,7 @@ from kivuko.cli.options import SpacedValues, languages_option, sources_options
 
 if TYPE_CHECKING:
     from kivuko.datasets.emoji import EmojiWorld
-    from kivuko.gallery import EmojiGallery
+    from kivuko.search import EmojiGallery
 
 
 @click.group("data", context_settings={"help_option_names": ["-h", "--help"]})
@@ -55,8 +55,8 @@ def emoji(
     if list_only:
         from rich.columns import Columns
 
-        from kivuko.datasets.emoji.cldr import available_languages, find_cldr
-        from kivuko.report.tables import label
+        from kivuko.datasets.emoji.sources import available_languages, find_cldr
+        from kivuko.evaluation.tables import label
 
         codes = [code for code in available_languages(find_cldr(cldr)) if code != "root"]  # what all languages share
         screen.print(Columns([label(code) for code in codes], column_first=True))
@@ -89,7 +89,7 @@ def load_world(languages: tuple[str, ...], cldr: Path | None = None, font: Path 
 
 def world_table(world: EmojiWorld) -> object:
     """Return a table of names, keywords, copies and split sizes per language."""
-    from kivuko.report.tables import compact_table, label
+    from kivuko.evaluation.tables import compact_table, label
 
     table = compact_table("the emoji world")
     table.add_column("language", no_wrap=True)
@@ -122,7 +122,7 @@ def load_gallery(model: Any, world: EmojiWorld) -> EmojiGallery:
         KivukoError: see ``emoji_gallery``.
     """
     from kivuko.cli.progress import bars, late_task
-    from kivuko.gallery import emoji_gallery
+    from kivuko.search import emoji_gallery
 
     with bars() as progress:
         return emoji_gallery(model, world, progress=late_task(progress, "encoding pictures"))

@@ -34,12 +34,12 @@ def command(
     from kivuko.cli.data import load_world, world_table
     from kivuko.cli.progress import TrainingWatch, bars, console
     from kivuko.cli.progress import out as screen
-    from kivuko.distill.recipe import load_recipe
-    from kivuko.encoders.bundle import quiet, refuse_foreign_folder
+    from kivuko.encoders.model import quiet, refuse_foreign_folder
     from kivuko.encoders.teacher import load_teacher
+    from kivuko.evaluation.tables import ceiling_line, comparison_table, results_table
     from kivuko.files import refuse_unwritable
-    from kivuko.report.tables import ceiling_line, comparison_table, results_table
     from kivuko.studies.demo import RECIPES, DemoFiles, run_demo
+    from kivuko.training.recipe import load_recipe
 
     started, files = time.monotonic(), DemoFiles(out)
     for place in (files.model, files.baseline):

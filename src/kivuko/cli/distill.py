@@ -84,12 +84,12 @@ def command(
     """
     from kivuko.cli.progress import TrainingWatch, bars
     from kivuko.cli.progress import out as screen
-    from kivuko.distill.recipe import load_recipe
-    from kivuko.distill.run import Job, distil_to_bundle
-    from kivuko.encoders.bundle import load_bundle, quiet, read_about, refuse_foreign_folder
+    from kivuko.encoders.model import load_bundle, quiet, read_about, refuse_foreign_folder
     from kivuko.encoders.multi_vector import save_multi_vector
     from kivuko.encoders.teacher import load_teacher
     from kivuko.report.model_card import model_card
+    from kivuko.training.distill import Job, distil_to_bundle
+    from kivuko.training.recipe import load_recipe
 
     chosen = load_recipe(recipe)
     if steps:

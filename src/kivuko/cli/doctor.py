@@ -62,8 +62,8 @@ def command(
     from kivuko.cli.progress import bars
     from kivuko.cli.progress import out as screen
     from kivuko.doctor import Request, examine, worst_level
-    from kivuko.encoders.bundle import quiet
-    from kivuko.encoders.hub import local_folder
+    from kivuko.encoders.loading import local_folder
+    from kivuko.encoders.model import quiet
 
     asked, model = model, local_folder(str(model))
     sentences, silent = _sentences(model, languages, bitexts, cldr)
@@ -97,7 +97,7 @@ def _sentences(
 ) -> tuple[list[Sentences], list[Finding]]:
     """Return the sentences of each language to be tried, and notes on those without any."""
     from kivuko.doctor import Finding, bitext_sentences, emoji_sentences
-    from kivuko.encoders.bundle import read_about
+    from kivuko.encoders.model import read_about
     from kivuko.errors import CorruptFileError
 
     found = []

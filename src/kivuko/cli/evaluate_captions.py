@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kivuko.wording import counted
+from kivuko.text import counted
 
 if TYPE_CHECKING:
     from kivuko.datasets.captions import CaptionSet
-    from kivuko.encoders.bundle import About
+    from kivuko.encoders.model import About
     from kivuko.evaluation import Record
 
 _QUECHUA = {"quy", "quz", "qu", "qve", "qvc"}  # of one group, and not of one language
@@ -46,14 +46,14 @@ def evaluate_captions(
     from kivuko.cli.progress import bars, console, late_task
     from kivuko.cli.progress import out as screen
     from kivuko.datasets.captions import EVERY_CAPTION, FIRST_CAPTION, choose_languages, open_caption_set
-    from kivuko.encoders.bundle import has_images, load_bundle, read_about
-    from kivuko.encoders.device import fastest_device
+    from kivuko.encoders.loading import fastest_device
+    from kivuko.encoders.model import has_images, load_bundle, read_about
     from kivuko.errors import ModelError
     from kivuko.evaluation import write_records
+    from kivuko.evaluation.caption_task import UNTOLD, CaptionResults, without_broken, without_missing
+    from kivuko.evaluation.tables import no_better_line
+    from kivuko.evaluation.vectors import picture_vectors
     from kivuko.files import refuse_unwritable
-    from kivuko.report.tables import no_better_line
-    from kivuko.studies.caption_evaluation import UNTOLD, CaptionResults, without_broken, without_missing
-    from kivuko.studies.picture_vectors import picture_vectors
 
     only = languages[0] if len(languages) == 1 else None
     caption_set = open_caption_set(spec, split=options.split, language=only)
@@ -103,9 +103,9 @@ def evaluate_captions(
 
 def _records_name(spec: str, caption_set: CaptionSet, which: str) -> str:
     """Return the records' file; sets of one's own are told apart by their file or folder and the folder it is in."""
-    from kivuko.bitext.byte_input import plain_name
     from kivuko.cli.evaluate_collection import file_name
     from kivuko.datasets.captions.spec import is_own_set, path_of
+    from kivuko.streams import plain_name
 
     named = [caption_set.name, caption_set.split.replace("/", "-"), which]
     if is_own_set(spec):
@@ -119,9 +119,9 @@ def tables(records: Sequence[Record], objective: str, caption_set: CaptionSet) -
     """Return a table for each direction: a row per language and group, and rows for ceiling and floor."""
     from kivuko.evaluation import PARITY
     from kivuko.evaluation.captions import DIRECTIONS, TEXT_TO_IMAGE
-    from kivuko.report.figures import plain, with_interval
-    from kivuko.report.tables import GROUPS, compact_table, label
-    from kivuko.studies.evaluation import TEACHER, UNTRAINED
+    from kivuko.evaluation.emoji_task import TEACHER, UNTRAINED
+    from kivuko.evaluation.tables import GROUPS, compact_table, label
+    from kivuko.report.heat_map import plain, with_interval
 
     made = []
     for direction in DIRECTIONS:
@@ -161,7 +161,7 @@ _ROWS = {"teacher": "teacher", "untrained": "random weights"}
 def _teacher(about: About | None) -> Any | None:
     """Load the teacher of a bundle; where it is gone, say so and go on: the model is what is asked for."""
     from kivuko.cli.progress import console
-    from kivuko.encoders.bundle import quiet
+    from kivuko.encoders.model import quiet
     from kivuko.encoders.teacher import teacher_of
     from kivuko.errors import KivukoError
 

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from kivuko.wording import counted
+from kivuko.text import counted
 
 if TYPE_CHECKING:
     from kivuko.evaluation import Record
-    from kivuko.studies.collection_evaluation import CollectionResults
+    from kivuko.evaluation.collection_task import CollectionResults
 
 _LARGE = 1 << 30  # bytes in the cache that a user should know of
 _SHOWN = ("nDCG@10", "MAP", "MRR", "R@10", "R@100")
@@ -37,9 +37,8 @@ def evaluate_collection(
     from kivuko.datasets.collections import open_collection
     from kivuko.errors import DataError
     from kivuko.evaluation import write_records
+    from kivuko.evaluation.collection_task import evaluate_collection_model, load_encoders
     from kivuko.files import refuse_unwritable
-    from kivuko.studies.collection_encoders import load_encoders
-    from kivuko.studies.collection_evaluation import evaluate_collection_model
 
     collection = open_collection(spec)
     place = records_file or model / "evaluation" / f"{file_name(collection.name)}.jsonl"
@@ -70,8 +69,8 @@ def file_name(name: str) -> str:
 
 
 def _table(records: list[Record], objective: str) -> Table:
-    from kivuko.report.figures import plain, with_interval
-    from kivuko.report.tables import compact_table
+    from kivuko.evaluation.tables import compact_table
+    from kivuko.report.heat_map import plain, with_interval
 
     own = [record for record in records if record.objective == objective and record.subset == "all"]
     found = {(record.language, record.measure): record for record in own}

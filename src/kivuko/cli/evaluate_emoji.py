@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from kivuko.wording import counted
+from kivuko.text import counted
 
 
 def evaluate_emoji(
@@ -27,17 +27,17 @@ def evaluate_emoji(
     from kivuko.cli.data import load_world
     from kivuko.cli.progress import bars, console
     from kivuko.cli.progress import out as screen
-    from kivuko.distill.recipe import load_recipe, shipped_recipes
-    from kivuko.encoders.bundle import has_images, load_bundle, quiet, read_about
-    from kivuko.encoders.device import fastest_device
+    from kivuko.encoders.loading import fastest_device
+    from kivuko.encoders.model import has_images, load_bundle, quiet, read_about
     from kivuko.encoders.teacher import teacher_of
     from kivuko.errors import ModelError
     from kivuko.evaluation import write_records
+    from kivuko.evaluation.emoji_task import Results
+    from kivuko.evaluation.tables import ceiling_line, comparison_table, no_better_line, results_table
     from kivuko.files import refuse_unwritable, write_text
-    from kivuko.gallery import emoji_gallery
     from kivuko.report.model_card import model_card
-    from kivuko.report.tables import ceiling_line, comparison_table, no_better_line, results_table
-    from kivuko.studies.evaluation import Results
+    from kivuko.search import emoji_gallery
+    from kivuko.training.recipe import load_recipe, shipped_recipes
 
     bundle, about = load_bundle(model).to(fastest_device()), read_about(model)
     if about is None:

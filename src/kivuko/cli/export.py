@@ -47,8 +47,8 @@ def command(model: Path, onnx: bool, int8: bool, out: Path, as_json: bool, cldr:
     from kivuko.encoders.onnx_text import require_onnx
 
     require_onnx("onnx", "onnxscript", "onnxruntime")
-    from kivuko.encoders.bundle import load_bundle, quiet, read_about
-    from kivuko.encoders.model_kind import model_kind
+    from kivuko.encoders.loading import model_kind
+    from kivuko.encoders.model import load_bundle, quiet, read_about
     from kivuko.encoders.onnx_export import STEPS, export_onnx, refuse_foreign_export
     from kivuko.files import refuse_unwritable
 
@@ -88,7 +88,7 @@ def command(model: Path, onnx: bool, int8: bool, out: Path, as_json: bool, cldr:
 
 def _texts(languages: tuple[str, ...], cldr: Path | None) -> list[str]:
     """Return emoji names in a model's languages to check the graph on; fewer, or none, where CLDR is not at hand."""
-    from kivuko.datasets.emoji.cldr import find_cldr, read_annotations
+    from kivuko.datasets.emoji.sources import find_cldr, read_annotations
 
     found: list[str] = []
     try:

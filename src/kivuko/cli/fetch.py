@@ -24,9 +24,8 @@ def fetch(name: str, out: Path | None, no_pictures: bool, checksums: Path | None
     """
     from kivuko.cli.progress import bars, late_task
     from kivuko.cli.progress import out as screen
-    from kivuko.datasets.captions.fetch import CHECKSUMS
-    from kivuko.datasets.captions.fetch import fetch as fetch_set
-    from kivuko.datasets.captions.sources import remote_set
+    from kivuko.datasets.captions.download import CHECKSUMS, remote_set
+    from kivuko.datasets.captions.download import fetch as fetch_set
 
     remote = remote_set(name)
     folder = out or Path("data") / name

@@ -11,10 +11,9 @@ from kivuko.cli.options import SEED, sources_options
 from kivuko.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
-    from kivuko.attacks.image import PixelTower
-    from kivuko.distill.harden import Hardening
-    from kivuko.distill.harden_pictures import Pictures
-    from kivuko.distill.hardened import HardeningNote
+    from kivuko.perturbations.image import PixelTower
+    from kivuko.training.harden import Hardening, HardeningNote
+    from kivuko.training.harden_images import Pictures
 
 _EPS, _STEPS = "8/255", 150  # of distill.harden.Hardening, which --help must not import
 _SHIFTED = 0.9  # mean cosine with the old vectors below which an old index should not be used any more
@@ -64,18 +63,19 @@ def command(
     """
     import shutil
 
-    from kivuko.attacks.image import PixelTower
     from kivuko.cli.progress import out as screen
     from kivuko.datasets.emoji import shipped_image_tower
-    from kivuko.distill.harden import Hardening, hardening_key
-    from kivuko.distill.hardened import (
+    from kivuko.encoders.model import has_images, load_bundle, read_about
+    from kivuko.perturbations.image import PixelTower
+    from kivuko.training.harden import (
+        Hardening,
         describe_hardening,
+        hardening_key,
         read_hardening,
         refuse_not_hardened,
         save_hardened,
         stored_like,
     )
-    from kivuko.encoders.bundle import has_images, load_bundle, read_about
 
     settings = Hardening(_radius(eps), steps, seed, batch_size, learning_rate=learning_rate)
     source = shipped_image_tower() if str(model) == "emoji" and not model.exists() else model
@@ -103,7 +103,7 @@ def _radius(text: str) -> float:
     """Read a radius such as 8/255 or 0.03."""
     from fractions import Fraction
 
-    from kivuko.attacks.parameters import Number, read_value
+    from kivuko.perturbations.spec import Number, read_value
 
     radii = Number("eps", Fraction(8, 255), 0, 1, "a radius above 0, up to 1, such as 8/255")
     radius = read_value(radii, text, "harden")
@@ -116,7 +116,7 @@ def _pictures(images: str, tower: PixelTower, seed: int, cldr: Path | None, font
     """Take the pictures of ``--images``, saying what was left out of a folder."""
     from kivuko.cli.data import load_world
     from kivuko.cli.progress import console
-    from kivuko.distill.harden_pictures import emoji_pictures, folder_pictures
+    from kivuko.training.harden_images import emoji_pictures, folder_pictures
 
     if images == "emoji":
         return emoji_pictures(load_world((), cldr, font), tower)
@@ -133,7 +133,7 @@ def _pictures(images: str, tower: PixelTower, seed: int, cldr: Path | None, font
 def _train(before: Any, pictures: Pictures, settings: Hardening, checkpoints: Path) -> Any:
     """Harden with a progress bar; a log gets a line now and then instead."""
     from kivuko.cli.progress import bars, console
-    from kivuko.distill.harden import harden
+    from kivuko.training.harden import harden
 
     with bars() as progress:
         task = progress.add_task("hardening", total=settings.steps, figures="")

@@ -13,12 +13,12 @@ from kivuko.cli.progress import bars, console
 from kivuko.cli.progress import out as screen
 from kivuko.datasets.emoji import EmojiWorld
 from kivuko.datasets.emoji.augment import Augmentation
-from kivuko.distill.image_tower import TowerTraining, tower_recall, train_image_tower
-from kivuko.encoders.bundle import quiet
 from kivuko.encoders.image_tower import SmallImageTower
+from kivuko.encoders.model import quiet
 from kivuko.encoders.teacher import load_teacher
 from kivuko.errors import ModelError
 from kivuko.files import atomic_path
+from kivuko.training.image_tower import TowerTraining, tower_recall, train_image_tower
 
 _VIEW_SEEDS = (10_001, 10_002, 10_003)  # of the unseen views that the card reports on
 

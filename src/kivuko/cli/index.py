@@ -15,8 +15,8 @@ from kivuko.errors import UsageError
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-    from kivuko.gallery.indexing import Counts, Summary
-    from kivuko.gallery.work import Source
+    from kivuko.search.building import Counts, Summary
+    from kivuko.search.items import Source
 
 
 @click.command("index", context_settings={"help_option_names": ["-h", "--help"]})
@@ -83,18 +83,18 @@ def command(
     assert out is not None
     import json
 
-    from kivuko.gallery.workers import share_cores, start_fork_server
+    from kivuko.search.decoding import share_cores, start_fork_server
 
     share_cores()
     start_fork_server("torch", "transformers.image_processing_utils")  # imports while this process does the same
     from kivuko.cli.progress import bars
     from kivuko.cli.progress import out as screen
-    from kivuko.encoders.bundle import load_bundle
-    from kivuko.encoders.device import fastest_device
+    from kivuko.encoders.loading import fastest_device
+    from kivuko.encoders.model import load_bundle
     from kivuko.files import refuse_unwritable
-    from kivuko.gallery.decoding import Limits
-    from kivuko.gallery.encoding import TowerEncoder
-    from kivuko.gallery.indexing import IndexOptions, build_gallery
+    from kivuko.search.building import IndexOptions, build_gallery
+    from kivuko.search.decoding import Limits
+    from kivuko.search.encoding import TowerEncoder
 
     if list_skipped is not None:
         refuse_unwritable(list_skipped)
@@ -129,7 +129,7 @@ def _check_usage(model: Path | None, source: tuple[Path, ...], out: Path | None,
 
 
 def _sources(paths: tuple[Path, ...], dataset: str | None, cldr: Path | None, font: Path | None) -> list[Source]:
-    from kivuko.gallery.sources import EmojiSource, open_source
+    from kivuko.search.sources import EmojiSource, open_source
 
     if dataset:
         from kivuko.cli.data import load_world
@@ -143,7 +143,7 @@ def _list_skipped(gallery: Path, file: Path | None, as_json: bool) -> None:
     import json
 
     from kivuko.files import write_text
-    from kivuko.gallery.store import GalleryStore
+    from kivuko.search.store import GalleryStore
 
     with GalleryStore.open(gallery) as store:
         rows = store.skipped()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.progress import (
     BarColumn,
+    DownloadColumn,
     MofNCompleteColumn,
     Progress,
     ProgressColumn,
@@ -25,6 +26,7 @@ from rich.table import Column
 from rich.text import Text
 
 if TYPE_CHECKING:
+    from kivuko.bitext.pairs import PairSource
     from kivuko.studies.low_resource.grid import Run
 
 
@@ -188,3 +190,36 @@ class StudyBar:
         minutes, seconds = divmod(round(self._cost_left / max(1e-6, self._rate)), 60)
         hours, minutes = divmod(minutes, 60)
         return f"{hours}:{minutes:02}:{seconds:02}"
+
+
+@contextmanager
+def reading_bar(source: PairSource, label: str) -> Iterator[ReadingBar]:
+    """Yield a bar for one reading of a source; where standard error is no terminal, a line now and then."""
+    columns = (
+        SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(bar_width=24), DownloadColumn(),
+        TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(), TextColumn("[dim]{task.fields[figures]}"),
+    )  # fmt: skip
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        yield ReadingBar(source, label, progress, progress.add_task(label, total=source.size, figures=""))
+
+
+@dataclass
+class ReadingBar:
+    """Shows how far a reading is."""
+
+    source: PairSource
+    label: str
+    progress: Progress
+    task: TaskID
+    _began: float = field(default_factory=time.monotonic)
+    _line: float = field(default_factory=time.monotonic)
+
+    def show(self, pairs: int) -> None:
+        """Show that so many pairs were read."""
+        now = time.monotonic()
+        figures = f"{pairs:,} pairs · {pairs / max(1e-6, now - self._began):,.0f} pairs/s"
+        if console.is_terminal:
+            self.progress.update(self.task, completed=self.source.bytes_read(), figures=figures)
+        elif now - self._line > 15:
+            self._line = now
+            console.print(f"{self.label}: {figures}", soft_wrap=True)

@@ -27,7 +27,7 @@ def command(records: Path, out: Path | None) -> None:
     """
     from kivuko.errors import UsageError
     from kivuko.evaluation import per_query_path, read_records
-    from kivuko.evaluation.examples import examples_path
+    from kivuko.evaluation.robustness import examples_path
     from kivuko.files import refuse_unwritable, write_text
     from kivuko.report.low_resource.inline_svg import check_plotting
 
@@ -54,7 +54,7 @@ def _low_resource(path: Path, header: Header, records: Sequence[Record]) -> tupl
 
 def _robustness(path: Path, header: Header, records: Sequence[Record]) -> tuple[str, str]:
     from kivuko.evaluation import read_per_query
-    from kivuko.evaluation.examples import read_examples
+    from kivuko.evaluation.robustness import read_examples
     from kivuko.report.robustness import examine, render_page
 
     findings = examine(header, records, read_per_query(path), read_examples(path))

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from PIL import Image
     from rich.table import Table
 
-    from kivuko.gallery import EmojiHit
+    from kivuko.search import EmojiHit
 
 
 @click.command("search", context_settings={"help_option_names": ["-h", "--help"]})
@@ -106,7 +106,7 @@ def _check_question(query: tuple[str, ...], like: int | None, picture: Path | No
     if sum(given) > 1:
         raise UsageError(f"more than one thing to search for: write only {how}")
     if query:
-        from kivuko.gallery.query_text import clean_query
+        from kivuko.search.query import clean_query
 
         clean_query(" ".join(query))
 
@@ -131,10 +131,10 @@ def _is_gallery(path: Path) -> bool:
 
 def _check_conditions(gallery: Path, where: tuple[str, ...]) -> None:
     """Raise UsageError if a condition is none, or asks for a field that no picture has."""
-    from kivuko.gallery.filter import parse_filter, refuse_unknown_fields
+    from kivuko.search.filter import parse_filter, refuse_unknown_fields
 
     if conditions := parse_filter(where):
-        from kivuko.gallery.store import GalleryStore
+        from kivuko.search.store import GalleryStore
 
         with GalleryStore.open(gallery) as store:
             refuse_unknown_fields(conditions, store)
@@ -150,10 +150,9 @@ def _search_emoji(
     from kivuko.cli.data import load_gallery, load_world
     from kivuko.cli.preview import show_pictures
     from kivuko.cli.progress import out as screen
-    from kivuko.encoders.bundle import has_images, load_bundle
+    from kivuko.encoders.model import has_images, load_bundle
     from kivuko.errors import ModelError
-    from kivuko.gallery.query import encode_queries, unheard_words
-    from kivuko.gallery.query_text import clean_query
+    from kivuko.search.query import clean_query, encode_queries, unheard_words
 
     text = clean_query(query)
     bundle = load_bundle(model)
@@ -184,7 +183,7 @@ def _search_emoji(
 
 def hits_table(text: str, hits: Sequence[EmojiHit]) -> Table:
     """Return the results as a table for the terminal."""
-    from kivuko.report.tables import compact_table
+    from kivuko.evaluation.tables import compact_table
 
     table = compact_table(text)
     for heading in ("", "emoji", "English name", "cosine"):
@@ -197,7 +196,7 @@ def hits_table(text: str, hits: Sequence[EmojiHit]) -> Table:
 def print_readings(model: Any, text: str, unknown: Sequence[str]) -> None:
     """Say which words of a query the model reads otherwise than written, and which are unknown to it."""
     from kivuko.cli.progress import out as screen
-    from kivuko.encoders.spelling_module import misspelt_words
+    from kivuko.encoders.spelling import misspelt_words
 
     for word, readings in misspelt_words(model, text).items():
         screen.print(f"'{word}' read as {_shares(readings)}", style="dim", soft_wrap=True, markup=False)
@@ -217,8 +216,7 @@ def draw_hits(text: str, pictures: Sequence[Image.Image], captions: Sequence[str
         KivukoError: there is nothing to draw, or it cannot be written.
     """
     from kivuko.files import atomic_path
-    from kivuko.report.lettering import script_of
-    from kivuko.report.picture import ResultRow, results_picture
+    from kivuko.report.result_image import ResultRow, results_picture, script_of
 
     if not pictures:
         raise KivukoError(f"{place}: nothing was found, so there is nothing to draw. Loosen --where.")

@@ -18,13 +18,13 @@ from kivuko.cli.progress import bars, late_task
 from kivuko.cli.progress import out as screen
 from kivuko.cli.search import draw_hits, print_readings
 from kivuko.errors import UsageError
-from kivuko.gallery.filter import parse_filter
-from kivuko.gallery.gallery import Gallery
-from kivuko.gallery.hit import Hit
-from kivuko.gallery.index import choose_index
-from kivuko.gallery.query_text import clean_query
-from kivuko.gallery.store import GalleryStore
-from kivuko.report.tables import compact_table
+from kivuko.evaluation.tables import compact_table
+from kivuko.search.filter import parse_filter
+from kivuko.search.gallery import Gallery
+from kivuko.search.index import choose_index
+from kivuko.search.items import Hit
+from kivuko.search.query import clean_query
+from kivuko.search.store import GalleryStore
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def search_gallery(
         if asked.like is not None and model is None:  # its vector is there: no model is needed
             gallery = Gallery.open(path, index=kind, storage=storage, progress=progress)
         else:
-            from kivuko.gallery.searcher import Searcher
+            from kivuko.search.searcher import Searcher
 
             searcher = Searcher.open(path, model, index=kind, storage=storage, progress=progress)
             gallery = searcher.gallery
@@ -94,9 +94,9 @@ def search_gallery(
 
 
 def _read_picture(path: Path) -> Image.Image:
-    from kivuko.gallery.decoding import read_place
-    from kivuko.gallery.picture import RefusedPicture, decode
-    from kivuko.gallery.work import FilePlace
+    from kivuko.search.decoding import read_place
+    from kivuko.search.images import RefusedPicture, decode
+    from kivuko.search.items import FilePlace
 
     try:
         return decode(read_place(FilePlace(str(path))))

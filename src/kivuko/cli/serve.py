@@ -62,10 +62,10 @@ def command(
     from kivuko.cli.progress import bars, console
     from kivuko.cli.progress import out as screen
     from kivuko.errors import MissingDependencyError, UsageError
-    from kivuko.gallery.searcher import Searcher
+    from kivuko.search.searcher import Searcher
 
     try:
-        from kivuko.serve.server import address, listen, run
+        from kivuko.serve.app import address, listen, run
         from kivuko.serve.settings import Settings, is_loopback
     except ModuleNotFoundError as problem:
         if (problem.name or "").startswith("kivuko"):

@@ -12,13 +12,21 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kivuko.cli import study_robustness
-from kivuko.cli.options import languages_option, sources_options
-from kivuko.cli.study_options import Listed, check_languages, check_options, cores, grid_changes, study_options
+from kivuko.cli.options import (
+    Listed,
+    check_languages,
+    check_options,
+    cores,
+    grid_changes,
+    languages_option,
+    sources_options,
+    study_options,
+)
 
 if TYPE_CHECKING:
     from kivuko.evaluation import Record
-    from kivuko.studies.low_resource.bench import Bench
     from kivuko.studies.low_resource.grid import Grid
+    from kivuko.studies.low_resource.inputs import Bench
 
 
 @click.group("study", context_settings={"help_option_names": ["-h", "--help"]})
@@ -79,8 +87,8 @@ def low_resource(ctx: click.Context, /, records: Path, workers: int | None, **op
 
 def _grid(ctx: click.Context, options: dict[str, Any]) -> Grid:
     """Return what is to be studied: a standard, quick or larger grid, with what was named put in its place."""
-    from kivuko.distill.recipe import load_recipe
     from kivuko.studies.low_resource import grid as grids
+    from kivuko.training.recipe import load_recipe
 
     check_options(options)
     quick, larger = options["quick"], options["larger"]
@@ -94,9 +102,9 @@ def _grid(ctx: click.Context, options: dict[str, Any]) -> Grid:
 
 def _bench(world: Any, grid: Grid) -> Bench:
     from kivuko.cli.progress import bars
-    from kivuko.encoders.bundle import quiet
+    from kivuko.encoders.model import quiet
     from kivuko.encoders.teacher import load_teacher
-    from kivuko.studies.low_resource.bench import asks_for_words, make_bench
+    from kivuko.studies.low_resource.inputs import asks_for_words, make_bench
 
     with quiet():
         teacher = load_teacher()
@@ -110,7 +118,7 @@ def _bench(world: Any, grid: Grid) -> Bench:
 
 def _means_table(records: Sequence[Record], dataset: str, scoring: str) -> Any:
     """Return the low-resource mean test MAP over seeds, an objective per row and a size per column."""
-    from kivuko.report.tables import compact_table
+    from kivuko.evaluation.tables import compact_table
 
     found: dict[tuple[str, int | None], list[float]] = {}
     for one in records:

@@ -11,13 +11,21 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from kivuko.cli.options import languages_option, sources_options
-from kivuko.cli.study_options import Listed, check_languages, check_options, cores, grid_changes, study_options
+from kivuko.cli.options import (
+    Listed,
+    check_languages,
+    check_options,
+    cores,
+    grid_changes,
+    languages_option,
+    sources_options,
+    study_options,
+)
 
 if TYPE_CHECKING:
     from kivuko.evaluation import Record
-    from kivuko.studies.robustness.bench import RobustnessBench
     from kivuko.studies.robustness.grid import RobustnessGrid
+    from kivuko.studies.robustness.inputs import RobustnessBench
 
 
 @click.command("robustness", cls=Listed, context_settings={"help_option_names": ["-h", "--help"]})
@@ -70,8 +78,8 @@ def command(ctx: click.Context, /, records: Path, workers: int | None, **options
 
 
 def _grid(ctx: click.Context, options: dict[str, Any]) -> RobustnessGrid:
-    from kivuko.distill.recipe import load_recipe
     from kivuko.studies.robustness import grid as grids
+    from kivuko.training.recipe import load_recipe
 
     check_options(options)
     quick = options["quick"]
@@ -88,10 +96,10 @@ def _grid(ctx: click.Context, options: dict[str, Any]) -> RobustnessGrid:
 
 def _bench(world: Any, grid: RobustnessGrid) -> RobustnessBench:
     from kivuko.cli.progress import bars
-    from kivuko.encoders.bundle import quiet
+    from kivuko.encoders.model import quiet
     from kivuko.encoders.teacher import load_teacher
-    from kivuko.studies.low_resource.bench import asks_for_words
-    from kivuko.studies.robustness.bench import make_robustness_bench
+    from kivuko.studies.low_resource.inputs import asks_for_words
+    from kivuko.studies.robustness.inputs import make_robustness_bench
 
     with quiet():
         teacher = load_teacher()
@@ -107,7 +115,7 @@ def _bench(world: Any, grid: RobustnessGrid) -> RobustnessBench:
 
 def _table(records: Sequence[Record], grid: RobustnessGrid) -> Any:
     """Return low-resource mean MAP at the largest bitext, an objective per row, clean and under a few attacks."""
-    from kivuko.report.tables import compact_table
+    from kivuko.evaluation.tables import compact_table
 
     shown = _shown(records)
     largest = max((one.bitext_size for one in records if one.bitext_size is not None), default=None)

@@ -1,8 +1,7 @@
 """What is wrong with a model, its tokenizer or its gallery, and what to do about it. One check per file."""
 
 from kivuko.doctor.examination import Request, examine
-from kivuko.doctor.finding import LEVELS, Finding, worst_level
-from kivuko.doctor.sentences import Sentences, bitext_sentences, emoji_sentences
+from kivuko.doctor.finding import LEVELS, Finding, Sentences, bitext_sentences, emoji_sentences, worst_level
 
 __all__ = [
     "LEVELS",

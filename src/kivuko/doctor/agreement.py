@@ -6,11 +6,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from kivuko.doctor.finding import Finding
-from kivuko.doctor.patient import Patient
-from kivuko.doctor.sentences import Sentences
-from kivuko.encoders.bundle import encode_texts
+from kivuko.doctor.finding import Finding, Patient, Sentences
 from kivuko.encoders.image_tower import Vectors
+from kivuko.encoders.model import encode_texts
 from kivuko.encoders.teacher import TextTeacher
 
 CHECK = "agreement"

@@ -7,10 +7,9 @@ from collections.abc import Iterator
 import numpy as np
 
 from kivuko.doctor.agreement import english_vectors
-from kivuko.doctor.finding import Finding
-from kivuko.doctor.patient import Patient
+from kivuko.doctor.finding import Finding, Patient
 from kivuko.doctor.space import sample
-from kivuko.gallery.store import GalleryStore
+from kivuko.search.store import GalleryStore
 
 CHECK = "captions"
 _MOST = 200

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from kivuko.doctor.finding import Finding
-from kivuko.doctor.patient import Patient
+from kivuko.doctor.finding import Finding, Patient
 
 CHECK = "languages"
 _QUECHUA = {"qu": "all of Quechua", "quy": "Ayacucho Quechua", "quz": "Cuzco Quechua"}

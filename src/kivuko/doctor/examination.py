@@ -12,11 +12,9 @@ from kivuko.doctor.agreement import check_agreement
 from kivuko.doctor.captions import check_captions
 from kivuko.doctor.casing import check_casing
 from kivuko.doctor.codes import check_codes
-from kivuko.doctor.finding import Finding
-from kivuko.doctor.patient import Patient, open_patient, require_folder
+from kivuko.doctor.finding import Finding, Patient, Sentences, open_patient, require_folder
 from kivuko.doctor.prompts import check_prompts
 from kivuko.doctor.protocol import check_protocol
-from kivuko.doctor.sentences import Sentences
 from kivuko.doctor.space import check_space
 from kivuko.doctor.tokens import check_tokens
 from kivuko.doctor.training import check_training
@@ -24,10 +22,10 @@ from kivuko.doctor.vectors import check_vectors
 from kivuko.doctor.vocabulary import check_vocabulary
 from kivuko.doctor.weights import check_weights
 from kivuko.doctor.widths import check_widths
-from kivuko.encoders.bundle import quiet
+from kivuko.encoders.model import quiet
 from kivuko.encoders.teacher import TextTeacher, load_teacher
 from kivuko.errors import CorruptFileError, KivukoError
-from kivuko.gallery.store import GalleryStore
+from kivuko.search.store import GalleryStore
 
 Tell = Callable[[str, int, int], None]  # name of the check, checks done, all checks
 

@@ -8,11 +8,10 @@ from typing import Any
 
 import regex
 
-from kivuko.doctor.finding import Finding
-from kivuko.doctor.patient import Patient, called, names_of
-from kivuko.encoders.onnx_tokenizer import fixed_length
+from kivuko.doctor.finding import Finding, Patient, called, names_of
+from kivuko.encoders.model import backend_tokenizer, text_route
+from kivuko.encoders.onnx_export import fixed_length
 from kivuko.encoders.teacher import default_prompt
-from kivuko.encoders.text_route import backend_tokenizer, text_route
 
 CHECK = "prompts"
 # Families that were trained with a prefix before every text, and the one for queries.

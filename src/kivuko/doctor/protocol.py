@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from kivuko.doctor.finding import Finding
-from kivuko.doctor.patient import Patient
-from kivuko.encoders.bundle import has_images
+from kivuko.doctor.finding import Finding, Patient
+from kivuko.encoders.model import has_images
 
 CHECK = "protocol"
 

@@ -6,15 +6,14 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from kivuko.doctor.finding import Finding
-from kivuko.doctor.patient import Patient
-from kivuko.encoders.bundle import has_images
-from kivuko.encoders.fingerprint import image_fingerprint
+from kivuko.doctor.finding import Finding, Patient
 from kivuko.encoders.image_tower import encode_images
-from kivuko.gallery.decoding import read_place
-from kivuko.gallery.picture import RefusedPicture, as_rgb, decode
-from kivuko.gallery.store import GalleryStore
-from kivuko.gallery.work import FilePlace
+from kivuko.encoders.loading import image_fingerprint
+from kivuko.encoders.model import has_images
+from kivuko.search.decoding import read_place
+from kivuko.search.images import RefusedPicture, as_rgb, decode
+from kivuko.search.items import FilePlace
+from kivuko.search.store import GalleryStore
 
 CHECK = "gallery"
 _SAMPLE = 500  # vectors looked at

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import asdict
 
-from kivuko.doctor.finding import Finding, Level
-from kivuko.doctor.patient import Patient
-from kivuko.doctor.sentences import Sentences
+from kivuko.doctor.finding import Finding, Level, Patient, Sentences
 from kivuko.doctor.subwords import Cuts, count_cuts
 from kivuko.languages import language
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from kivuko.doctor.finding import Finding
-from kivuko.doctor.patient import Patient
-from kivuko.encoders.bundle import read_token_mean
+from kivuko.doctor.finding import Finding, Patient
+from kivuko.encoders.model import read_token_mean
 
 CHECK = "training"
 _FEW = 1_000  # pairs of a language below which a student knows little beyond their words

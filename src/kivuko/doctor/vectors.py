@@ -6,10 +6,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from kivuko.doctor.finding import Finding
-from kivuko.doctor.patient import Patient
-from kivuko.doctor.sentences import Sentences
-from kivuko.encoders.bundle import encode_texts
+from kivuko.doctor.finding import Finding, Patient, Sentences
+from kivuko.encoders.model import encode_texts
 
 CHECK = "vectors"
 _EACH = 60  # sentences of each language

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from kivuko.doctor.finding import Finding
-from kivuko.doctor.patient import Patient
+from kivuko.doctor.finding import Finding, Patient
 
 CHECK = "weights"
 

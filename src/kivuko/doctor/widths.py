@@ -6,11 +6,10 @@ from collections.abc import Iterator
 
 from PIL import Image
 
-from kivuko.doctor.finding import Finding
-from kivuko.doctor.patient import Patient
-from kivuko.encoders.bundle import encode_texts, has_images
+from kivuko.doctor.finding import Finding, Patient
 from kivuko.encoders.image_tower import encode_images
-from kivuko.gallery.store import GalleryStore
+from kivuko.encoders.model import encode_texts, has_images
+from kivuko.search.store import GalleryStore
 
 CHECK = "widths"
 _DO = (

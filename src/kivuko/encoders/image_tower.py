@@ -17,7 +17,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from kivuko.encoders.clip import is_clip, load_clip, take_apart
-from kivuko.encoders.model_kind import model_kind
+from kivuko.encoders.loading import model_kind
 from kivuko.errors import ModelError, blamed
 
 Vectors = np.ndarray[tuple[int, int], np.dtype[np.float32]]

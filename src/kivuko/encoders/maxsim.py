@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from kivuko.encoders.token_batch import Encoder
 from kivuko.errors import UsageError
 from kivuko.transport import TokenLists
-from kivuko.transport.precision import full_precision
+from kivuko.transport.marginals import full_precision
 
 _BUDGET = 2**26  # numbers: 256 MB
 _MOST_TOKENS = 2**16  # query tokens whose distinct vectors are looked for together

@@ -21,7 +21,7 @@ from tokenizers.processors import TemplateProcessing
 from torch import Tensor, nn
 
 import kivuko
-from kivuko.encoders.bundle import About, quiet
+from kivuko.encoders.model import About, quiet
 from kivuko.encoders.student import BEGIN
 from kivuko.encoders.teacher import TextTeacher
 from kivuko.encoders.vocabulary import PAD, UNKNOWN
@@ -78,12 +78,12 @@ def assemble_multi_vector(
     """Return the ``MultiVectorEncoder``: ``encode_query`` by the model's tokens, ``encode_document`` by the teacher's.
 
     A mean must be of the scale of the tokens that it is taken from. The teacher's mean token
-    (:func:`kivuko.encoders.bundle.read_token_mean`) fits its own tokens, but a student that has learned mostly from
+    (:func:`kivuko.encoders.model.read_token_mean`) fits its own tokens, but a student that has learned mostly from
     sentence vectors, whose length says nothing, may have tokens shorter than that mean: taken from them, it leaves
     hardly anything but itself.
 
     Args:
-        model: a student, or what :func:`kivuko.encoders.bundle.load_bundle` returns. A query that is longer than 1,024
+        model: a student, or what :func:`kivuko.encoders.model.load_bundle` returns. A query that is longer than 1,024
             tokens is cut where the student is static.
         teacher: the English encoder in whose space the model's tokens lie.
         query_mean, document_mean: float [dim], taken from the tokens of that side before they are brought to unit

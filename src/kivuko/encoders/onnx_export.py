@@ -2,26 +2,145 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Callable, Sequence
+import logging
+import math
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tokenizers import Tokenizer, normalizers
 
 import kivuko
-from kivuko.encoders.bundle import encode_texts
 from kivuko.encoders.image_tower import Vectors
-from kivuko.encoders.onnx_graph import write_graph
-from kivuko.encoders.onnx_int8 import quantize_graph
-from kivuko.encoders.onnx_text import ABOUT, GRAPH, INT8_GRAPH, TOKENIZER, OnnxTextEncoder, require_onnx
-from kivuko.encoders.onnx_tokenizer import exported_tokenizer, fixed_length
-from kivuko.encoders.spelling_module import without_reading
+from kivuko.encoders.model import backend_tokenizer, encode_texts, is_static, text_route
+from kivuko.encoders.onnx_text import (
+    ABOUT,
+    GRAPH,
+    INT8_GRAPH,
+    ROWS,
+    TOKENIZER,
+    OnnxTextEncoder,
+    require_onnx,
+    write_graph,
+)
+from kivuko.encoders.spelling import without_reading
 from kivuko.encoders.teacher import default_prompt
-from kivuko.encoders.text_route import text_route
+from kivuko.encoders.vocabulary import PAD
 from kivuko.errors import ModelError
 from kivuko.files import atomic_path, sha256_of
+
+
+def quantize_graph(graph: Path, out: Path) -> None:
+    """Write a quantized copy of a graph: matrices by column, the table of subwords by row, all else as it is.
+
+    Activations are quantized while it runs, so no sentences are needed to calibrate it. Matrices use seven of the eight
+    bits: processors without VNNI overflow with all of them, and what is measured here should hold there.
+
+    Args:
+        graph: what ``write_graph`` wrote, whose table comes with a factor for each row.
+    """
+    import onnx
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    loaded = onnx.load(str(graph), load_external_data=False)
+    small = _small_tables(loaded)
+    # Sizes that the exporter noted down; the quantizer infers them again, and stops where an exporter's are wrong.
+    del loaded.graph.value_info[:]
+    bare = graph.with_name(f"bare-{graph.name}")  # beside the weights, which it names by their place
+    onnx.save(loaded, str(bare))
+    try:
+        with _quiet():
+            quantize_dynamic(
+                str(bare), str(out), per_channel=True, reduce_range=True, weight_type=QuantType.QInt8,
+                nodes_to_exclude=small, use_external_data_format=graph.with_name(f"{graph.name}.data").is_file(),
+            )  # fmt: skip
+    finally:
+        bare.unlink()
+
+
+def _small_tables(model: Any) -> list[str]:
+    """Return the names of the look-ups in all tables but that of subwords, or but the largest where none is marked.
+
+    Those of positions and of the rows' factors are small, and what eight bits lose there is lost for every text.
+    """
+    sizes = {one.name: math.prod(one.dims) for one in model.graph.initializer}
+    gathers = {node.name: node.input[0] for node in model.graph.node if node.op_type == "Gather"}
+    subwords = {table for table in gathers.values() if table.endswith(f".{ROWS}.weight")}
+    if not subwords:
+        subwords = {max(gathers.values(), key=lambda table: sizes.get(table, 0), default="")}
+    return [name for name, table in gathers.items() if table not in subwords]
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    level = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(level)
+
+
+def exported_tokenizer(model: Any, name: str, prompt: str | None = None) -> Tokenizer:
+    """Return a copy of a model's tokenizer that also cuts, pads, adds special tokens and the prompt by itself.
+
+    ``encode_batch(texts)`` then gives ``ids`` and ``attention_mask`` of one length for all texts. An empty text gets
+    no prompt.
+
+    Args:
+        model: a ``SentenceTransformer``.
+        name: of the model, for messages.
+        prompt: put before every text, such as E5's "query: ".
+
+    Raises:
+        ModelError: the model has no tokenizer of the library ``tokenizers``.
+    """
+    backend = backend_tokenizer(model)
+    if backend is None:
+        raise ModelError(f"{name}: its tokenizer is not one of the library 'tokenizers', so it cannot be exported.")
+    first = text_route(model)[0]
+    state = json.loads(backend.to_str())
+    if is_static(first):
+        state["post_processor"] = None  # sentence-transformers asks for no special tokens there
+    own = Tokenizer.from_str(json.dumps(state))
+    if prompt:
+        before = normalizers.Prepend(prompt)
+        own.normalizer = normalizers.Sequence([before, own.normalizer] if own.normalizer is not None else [before])
+    if is_static(first):
+        _pad(own, own.token_to_id(PAD) or 0, PAD, "right", None)
+        return own
+    wrapped = first.tokenizer
+    if wrapped.pad_token_id is None:
+        raise ModelError(f"{name}: its tokenizer has no padding token, so texts of two lengths make no batch.")
+    if longest := _asked(first).get("max_length") or first.max_seq_length:
+        own.enable_truncation(int(longest), direction=wrapped.truncation_side)
+    _pad(own, wrapped.pad_token_id, wrapped.pad_token, wrapped.padding_side, fixed_length(model))
+    return own
+
+
+def fixed_length(model: Any) -> int | None:
+    """Return the length to which a model pads every text, as SigLIP does; None if it pads to the longest."""
+    first = text_route(model)[0]
+    asked = _asked(first)
+    return int(asked.get("max_length") or first.max_seq_length) if asked.get("padding") == "max_length" else None
+
+
+def _asked(first: Any) -> dict[str, Any]:
+    """Return what a model's first module asks of its tokenizer beyond the usual."""
+    found: dict[str, Any] = getattr(first, "processing_kwargs", {}).get("text", {})
+    return found
+
+
+def _pad(tokenizer: Tokenizer, number: int, token: str, side: str, length: int | None) -> None:
+    tokenizer.enable_padding(direction=side, pad_id=number, pad_token=token, length=length)
+
 
 TOLERANCE = 1e-3  # of 1 - cosine between what the graph gives and what torch gives
 STEPS = ("graph", "check", "int8", "check of int8")  # what ``tell`` is told of

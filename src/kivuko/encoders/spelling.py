@@ -7,7 +7,9 @@ the text is in it guesses from the other words. Why and how much: docs/experimen
 
 from __future__ import annotations
 
+import json
 import unicodedata
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -15,13 +17,81 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from sentence_transformers.sentence_transformer.modules import StaticEmbedding
 from tokenizers import Tokenizer
+from torch import Tensor
+from torch.nn import functional as F
 
-from kivuko.bitext import Bitext, word_spans
-from kivuko.encoders.word_counts import WordCounts
+from kivuko.bitext import Bitext, word_list, word_spans
+from kivuko.errors import CorruptFileError
 
-FILE = "spelling.json"
+WORDS_FILE = "words.json"
+MOST_COUNTED_WORDS = 30_000  # of all languages
+ENGLISH = "en"
+
+
+@dataclass(frozen=True, eq=False)
+class WordCounts:
+    """Words and where they stand.
+
+    Attributes:
+        languages: BCP 47 codes.
+        words: case folded.
+        counts: float32 [languages, words], times that a word stands in the sentences of a language.
+    """
+
+    languages: tuple[str, ...]
+    words: tuple[str, ...]
+    counts: NDArray[np.float32]
+
+    @classmethod
+    def from_bitext(cls, bitext: Bitext, most: int = MOST_COUNTED_WORDS, *, english: bool = True) -> WordCounts:
+        """Count the words of a bitext; of more than ``most`` the rarest are left out.
+
+        Args:
+            english: count the English sides too.
+        """
+        sentences = {code: [pair.text for pair in pairs] for code, pairs in bitext.by_language().items()}
+        if english:
+            sentences[ENGLISH] = list(dict.fromkeys(pair.english for pair in bitext.pairs))
+        counted = {
+            code: Counter(word for text in texts for word in word_list(unicodedata.normalize("NFKC", text)))
+            for code, texts in sentences.items()
+        }
+        total: Counter[str] = sum(counted.values(), Counter())
+        words = sorted(total, key=lambda word: (-total[word], word))[:most]
+        counts = np.array([[own[word] for word in words] for own in counted.values()], dtype=np.float32)
+        return cls(tuple(counted), tuple(words), counts.reshape(len(counted), len(words)))
+
+    def save(self, file: Path) -> None:
+        """Write them as JSON."""
+        rows = [{w: int(n) for w, n in zip(self.words, own, strict=True) if n} for own in self.counts]
+        content = json.dumps({"counts": dict(zip(self.languages, rows, strict=True))}, ensure_ascii=False)
+        file.write_text(content + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, file: Path) -> WordCounts | None:
+        """Read them; None if there is no such file.
+
+        Raises:
+            CorruptFileError: the file is there but damaged.
+        """
+        if not file.is_file():
+            return None
+        try:
+            counted: dict[str, dict[str, int]] = json.loads(file.read_text(encoding="utf-8"))["counts"]
+            words = tuple(dict.fromkeys(word for own in counted.values() for word in own))
+            counts = np.array([[own.get(word, 0) for word in words] for own in counted.values()], dtype=np.float32)
+            if not counts.size or not np.isfinite(counts).all() or (counts < 0).any():
+                raise ValueError("not counts of words")
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError) as problem:
+            raise CorruptFileError(f"{file}: corrupted or of another version. Make the model again.") from problem
+        return cls(tuple(counted), words, counts)
+
+
+SPELLING_FILE = "spelling.json"
 MOST_EDITS = 2  # letters put in, left out, exchanged, or swapped with their neighbour
 MOST_WORDS = 50_000  # of all languages; the search for neighbours takes time with their number
 _SHORTEST = 3  # letters of a word that may be misspelt: of two letters anything can be made
@@ -127,7 +197,7 @@ class SpellingNeighbours:
 
     def save(self, folder: Path) -> None:
         """Write the words into a model's folder."""
-        WordCounts(self.languages, self.words, self.counts).save(folder / FILE)
+        WordCounts(self.languages, self.words, self.counts).save(folder / SPELLING_FILE)
 
     @classmethod
     def load(cls, folder: Path | str) -> SpellingNeighbours | None:
@@ -136,7 +206,7 @@ class SpellingNeighbours:
         Raises:
             CorruptFileError: the file is there but damaged.
         """
-        found = WordCounts.load(Path(folder) / FILE)
+        found = WordCounts.load(Path(folder) / SPELLING_FILE)
         return None if found is None else cls(found.languages, found.words, found.counts)
 
     def _may_be_misspelt(self, word: str) -> bool:
@@ -228,3 +298,63 @@ def _weighed(
                 ids += pieces[near]
                 weights += [share] * len(pieces[near])
     return ids, weights
+
+
+class ReadingStaticEmbedding(StaticEmbedding):
+    """A StaticEmbedding whose sentences are weighted means, see ``SpellingNeighbours.subwords``.
+
+    It is never saved: a bundle holds the plain module, and the words beside it.
+    """
+
+    spelling: SpellingNeighbours
+
+    def preprocess(self, inputs: list[str], prompt: str | None = None, **_: Any) -> dict[str, Tensor]:
+        """Return numbers, offsets and weights of the subwords of all texts, one after the other."""
+        texts = self._prepend_prompt(inputs, prompt) if prompt else inputs
+        found = self.spelling.subwords(self.tokenizer, texts)
+        shares = [weights if weights is not None else [1.0] * len(ids) for ids, weights in found]
+        lengths = torch.tensor([0, *(len(ids) for ids, _ in found)], dtype=torch.long)
+        return {
+            "input_ids": torch.tensor([number for ids, _ in found for number in ids], dtype=torch.long),
+            "offsets": lengths.cumsum(0)[:-1],
+            "weights": torch.tensor([share for own in shares for share in own], dtype=torch.float32),
+        }
+
+    def forward(self, features: dict[str, Tensor], **_: Any) -> dict[str, Tensor]:
+        """Add ``sentence_embedding`` [texts, dim]."""
+        ids, offsets, vectors = features["input_ids"], features["offsets"], self.embedding.weight
+        weights = features["weights"].to(vectors.dtype)
+        sums = F.embedding_bag(ids, vectors, offsets, mode="sum", per_sample_weights=weights)
+        ends = torch.cat([offsets[1:], offsets.new_tensor([len(ids)])])
+        running = torch.cat([weights.new_zeros(1), weights.cumsum(0)])
+        features["sentence_embedding"] = sums / (running[ends] - running[offsets]).clamp(min=1e-6)[:, None]
+        return features
+
+
+def read_misspelt(model: Any, spelling: SpellingNeighbours) -> None:
+    """Let a loaded model read misspelt words; a model whose text side is not static stays as it is."""
+    route = model[0].sub_modules["text"] if hasattr(model[0], "sub_modules") else model
+    if type(route[0]) is StaticEmbedding:
+        reading = ReadingStaticEmbedding(route[0].tokenizer, embedding_weights=route[0].embedding.weight.detach())
+        reading.spelling = spelling
+        route[0] = reading.eval()
+
+
+def misspelt_words(model: Any, text: str) -> dict[str, dict[str, float]]:
+    """Return the words of a text that a loaded model reads otherwise than written: word -> {reading: share}, likeliest
+    first; empty for a model that reads what is written."""
+    route = model[0].sub_modules["text"] if hasattr(model[0], "sub_modules") else model
+    if not isinstance(route[0], ReadingStaticEmbedding):
+        return {}
+    words = word_list(unicodedata.normalize("NFKC", text))
+    found = zip(words, route[0].spelling.readings(words), strict=True)
+    ranked = {word: dict(sorted(own.items(), key=lambda entry: -entry[1])) for word, own in found}
+    return {word: own for word, own in ranked.items() if next(iter(own)) != word}
+
+
+def without_reading(model: Any) -> Any:
+    """Undo ``read_misspelt``, before a model is saved; returns the model."""
+    route = model[0].sub_modules["text"] if hasattr(model[0], "sub_modules") else model
+    if isinstance(route[0], ReadingStaticEmbedding):
+        route[0] = StaticEmbedding(route[0].tokenizer, embedding_weights=route[0].embedding.weight.detach())
+    return model

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,13 +13,43 @@ from tokenizers import Tokenizer
 from tokenizers.processors import TemplateProcessing
 from torch import Tensor, nn
 
-from kivuko.encoders.hub import require_hub
-from kivuko.encoders.lora import merged
-from kivuko.encoders.model_kind import is_sentence_transformer
+from kivuko.encoders.loading import is_sentence_transformer, require_hub
 from kivuko.encoders.spelling import SpellingNeighbours
+from kivuko.encoders.teacher import special_ids
 from kivuko.encoders.token_batch import TokenBatch, masked_mean
 from kivuko.encoders.vocabulary import PAD, UNKNOWN
-from kivuko.errors import ModelError, blamed
+from kivuko.errors import MissingDependencyError, ModelError, blamed
+
+# Low-rank adapters: a pretrained encoder learns a small matrix beside each of its linear layers, and nothing else.
+#
+# Hu et al. 2021, "LoRA: Low-Rank Adaptation of Large Language Models" (arXiv 2106.09685), by the library ``peft``.
+
+
+def add_lora(model: Any, rank: int, *, train_embeddings: bool = False) -> Any:
+    """Return a ``transformers`` encoder with adapters of ``rank`` on all its linear layers, its own weights frozen.
+
+    The adapters change nothing before the first step. Their scale is 1 whatever the rank.
+
+    Args:
+        train_embeddings: whether the input vectors learn too, as they must where words were added to the vocabulary.
+
+    Raises:
+        MissingDependencyError: ``peft`` is not installed.
+    """
+    try:
+        from peft import LoraConfig, get_peft_model
+    except ImportError as problem:
+        raise MissingDependencyError("lora_rank needs peft. Run: pip install 'kivuko[lora]'") from problem
+    adapted = get_peft_model(model, LoraConfig(r=rank, lora_alpha=rank, target_modules="all-linear", bias="none"))
+    if train_embeddings:
+        adapted.get_input_embeddings().weight.requires_grad_(True)
+    return adapted
+
+
+def merged(model: Any) -> Any:
+    """Return a copy of an encoder with its adapters added to its weights; an encoder without any as it is."""
+    return copy.deepcopy(model).merge_and_unload() if hasattr(model, "merge_and_unload") else model
+
 
 BEGIN = "[CLS]"
 _NO_IDS: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
@@ -256,8 +287,6 @@ def load_transformer_student(name: str | Path, dim: int) -> Any:
     """
     from transformers import AutoModel, AutoTokenizer
 
-    from kivuko.encoders.sentence_student import load_sentence_student
-
     text = str(name)
     if (text.startswith((".", "~")) or Path(text).is_absolute()) and not Path(text).expanduser().is_dir():
         raise ModelError(f"{text}: no such model folder. Name a folder or a model on the hub.")
@@ -282,3 +311,111 @@ def _drop_tokens(mask: Tensor, share: float) -> Tensor:
     """Hide a share of True positions at random, but never the whole of a row."""
     kept = mask & (torch.rand(mask.shape) >= share)
     return torch.where(kept.any(1, keepdim=True), kept, mask)
+
+
+class SentenceStudent(nn.Module):
+    """A text model of ``sentence-transformers``, pooled as it pools; projected if its width is not the teacher's.
+
+    Args:
+        modules: the library's own, in order: a Transformer, a Pooling, any number of Dense and Normalize.
+        dim: the teacher's width.
+        rate_factor: of the recipe's learning rate.
+
+    Its tokens go through what the sentence vector goes through after pooling.
+    """
+
+    def __init__(self, modules: list[Any], dim: int, name: str, rate_factor: float = 0.01) -> None:
+        super().__init__()
+        from sentence_transformers.base.modules import Dense, Normalize
+
+        self.rate_factor, self.name, self.dim = rate_factor, name, dim
+        self.route = nn.ModuleList(modules)
+        self._after = [place for place, one in enumerate(modules) if isinstance(one, Dense | Normalize)]
+        width = next(int(w) for one in reversed(modules) if (w := _width(one)) is not None)
+        self.projection = nn.Linear(width, dim) if width != dim else nn.Identity()
+
+    @property
+    def model(self) -> Any:
+        """The encoder of ``transformers`` inside."""
+        encoder: Any = self.route[0]
+        return encoder.model
+
+    @model.setter
+    def model(self, value: Any) -> None:
+        encoder: Any = self.route[0]
+        encoder.model = value
+
+    @property
+    def tokenizer(self) -> Any:
+        """Its tokenizer."""
+        encoder: Any = self.route[0]
+        return encoder.tokenizer
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        place: torch.device = next(self.model.parameters()).device
+        return place
+
+    def encode_tokens(self, texts: list[str]) -> TokenBatch:
+        """Encode texts; see TokenBatch for the shapes. Special tokens are not in the mask."""
+        encoder: Any = self.route[0]
+        features = {
+            key: value.to(self.device) if isinstance(value, Tensor) else value
+            for key, value in encoder.preprocess(texts).items()
+        }
+        ids, attended = features["input_ids"], features["attention_mask"].bool()
+        for module in self.route:
+            features = module(features)
+        tokens = features["token_embeddings"]
+        for place in self._after:
+            tokens = self.route[place]({"sentence_embedding": tokens})["sentence_embedding"]
+        special = torch.tensor(sorted(special_ids(self.tokenizer)), device=ids.device)
+        pooled = self.projection(features["sentence_embedding"])
+        return TokenBatch(self.projection(tokens), attended & ~torch.isin(ids, special), pooled)
+
+    def forward(self, texts: list[str]) -> TokenBatch:
+        """Same as ``encode_tokens``: lets training wrappers call the module."""
+        return self.encode_tokens(texts)
+
+    def tokenize(self, text: str) -> list[str]:
+        """Return the subwords of a text, special tokens left out."""
+        return list(self.tokenizer.tokenize(text))
+
+    def modules_for_bundle(self) -> list[nn.Module]:
+        """Return the model's own modules, Dense where there is a projection, and Normalize."""
+        from sentence_transformers.base.modules import Dense, Normalize
+
+        modules = [copy.deepcopy(one) for one in self.route]
+        encoder: Any = modules[0]
+        encoder.model = merged(encoder.model)
+        if isinstance(self.projection, nn.Linear):
+            dense = Dense(self.projection.in_features, self.dim, activation_function=nn.Identity())
+            dense.linear.load_state_dict(self.projection.state_dict())
+            modules.append(dense)
+        return [*modules, Normalize()]
+
+
+def load_sentence_student(folder: str | Path, dim: int) -> SentenceStudent:
+    """Load a model of ``sentence-transformers``, by hub id or from a folder, as a student.
+
+    Raises:
+        ModelError: it encodes no text token by token, or has modules that a student cannot learn through.
+        Exception: whatever the loading library raises where it does not load.
+    """
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.base.modules import Dense, Normalize, Transformer
+    from sentence_transformers.sentence_transformer.modules import Pooling
+
+    model = SentenceTransformer(str(folder), device="cpu", model_kwargs={"dtype": torch.float32})
+    modules = list(model)
+    if not isinstance(modules[0], Transformer) or modules[0].tokenizer is None:
+        raise ModelError(f"{folder}: its text goes to {type(modules[0]).__name__}; a student must be a transformer.")
+    if strange := [type(one).__name__ for one in modules[1:] if not isinstance(one, Pooling | Dense | Normalize)]:
+        raise ModelError(f"{folder}: has a module {strange[0]}, which Kivuko cannot train through.")
+    return SentenceStudent(modules, dim, Path(folder).name)
+
+
+def _width(module: Any) -> int | None:
+    found = getattr(module, "get_embedding_dimension", None)
+    return int(found()) if callable(found) else None

@@ -13,16 +13,13 @@ import torch
 from torch.nn import functional as F
 
 from kivuko.encoders.clip import is_clip, load_clip, take_apart
-from kivuko.encoders.device import fastest_device
-from kivuko.encoders.hub import require_hub
-from kivuko.encoders.model_kind import model_kind
-from kivuko.encoders.probe import PROBES
+from kivuko.encoders.loading import PROBES, fastest_device, model_kind, require_hub
 from kivuko.encoders.token_batch import TokenBatch, masked_mean
 from kivuko.errors import CorruptFileError, KivukoError, MissingDependencyError, ModelError, blamed
 from kivuko.files import sha256_of
 
 if TYPE_CHECKING:
-    from kivuko.encoders.bundle import About
+    from kivuko.encoders.model import About
 
 DEFAULT_TEACHER = "sentence-transformers/all-MiniLM-L6-v2"
 _DEFAULT_NAMES = frozenset({DEFAULT_TEACHER, "all-MiniLM-L6-v2"})

@@ -4,14 +4,27 @@ Knows arrays and ids, not models: a score matrix comes in, records go out.
 """
 
 from kivuko.evaluation.comparison import Comparison, compare, seed_means
-from kivuko.evaluation.intervals import Interval, bootstrap_interval, paired_difference, seed_interval
-from kivuko.evaluation.measures import MEASURES, parse_measures
-from kivuko.evaluation.qrels import Qrels
-from kivuko.evaluation.query_scores import PerQueryScores, per_query_path, read_per_query
-from kivuko.evaluation.records import Condition, Header, Record
-from kivuko.evaluation.records_file import read_records, write_records
+from kivuko.evaluation.measures import MEASURES, Qrels, parse_measures
+from kivuko.evaluation.records import (
+    Condition,
+    Header,
+    PerQueryScores,
+    Record,
+    per_query_path,
+    read_per_query,
+    read_records,
+    write_records,
+)
 from kivuko.evaluation.run import PROTOCOL, Run, evaluate_run, per_query, rank
-from kivuko.evaluation.significance import RandomisationTest, holm, randomisation_test
+from kivuko.evaluation.statistics import (
+    Interval,
+    RandomisationTest,
+    bootstrap_interval,
+    holm,
+    paired_difference,
+    randomisation_test,
+    seed_interval,
+)
 from kivuko.evaluation.summary import PARITY, LanguageScores, Summary, per_query_scores, summarise
 
 __all__ = [

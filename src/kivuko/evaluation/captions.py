@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 
 from kivuko.datasets.captions import FIRST_CAPTION, CaptionSet, LanguageCaptions
 from kivuko.errors import DataError
-from kivuko.evaluation.measures import MEASURES
-from kivuko.evaluation.qrels import Qrels
+from kivuko.evaluation.measures import MEASURES, Qrels
 from kivuko.evaluation.run import PROTOCOL, per_query
 from kivuko.evaluation.summary import LanguageScores
 from kivuko.files import sha256_of

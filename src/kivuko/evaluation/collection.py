@@ -13,9 +13,8 @@ from numpy.typing import ArrayLike, NDArray
 from kivuko.datasets.collections import Document, Judgements
 from kivuko.errors import DataError, ModelError
 from kivuko.evaluation.measures import MEASURES
-from kivuko.evaluation.run import Run
+from kivuko.evaluation.run import TIES, Run, measure_run
 from kivuko.evaluation.summary import LanguageScores
-from kivuko.evaluation.trec_measures import TIES, measure_run
 
 DEPTH = 1000
 """Documents kept per query: TREC's custom."""

@@ -1,7 +1,7 @@
 """Text-to-text retrieval across languages in the emoji world: queries in a language, English documents of all pictures.
 
 The queries, their subsets and their clusters are those of :mod:`kivuko.evaluation.emoji`; a document is what people
-call a picture in English, see :func:`kivuko.datasets.emoji.documents.english_documents`.
+call a picture in English, see :func:`kivuko.datasets.emoji.world.english_documents`.
 """
 
 from __future__ import annotations

@@ -27,9 +27,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from kivuko.errors import DataError, UsageError
-from kivuko.evaluation.comparison import Comparison, compare, seed_means
-from kivuko.evaluation.mixture import mixture, on_queries_of
-from kivuko.evaluation.query_scores import PerQueryScores
+from kivuko.evaluation.comparison import Comparison, compare, mixture, on_queries_of, seed_means
+from kivuko.evaluation.records import PerQueryScores
 
 
 @dataclass(frozen=True, eq=False)

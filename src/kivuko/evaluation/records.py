@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import math
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from importlib import metadata
-from typing import Any
+from pathlib import Path
+from typing import Any, NoReturn
 
-from kivuko.errors import DataError
+import numpy as np
+from numpy.typing import NDArray
+
+from kivuko.errors import CorruptFileError, DataError, KivukoError, at
+from kivuko.evaluation.statistics import check_values
+from kivuko.files import atomic_path
 
 _REPORTED_PACKAGES = ("kivuko", "torch", "transformers", "sentence-transformers", "ir_measures", "numpy")
 
@@ -135,3 +142,298 @@ def wrong_field(fields: Mapping[str, Any], rules: Mapping[str, FieldRule]) -> st
     if unknown := set(fields) - set(rules):
         return f"field {min(unknown)!r} is not known"
     return None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PerQueryScores:
+    """One measure of one condition, query by query.
+
+    ``values`` is float64 [queries], finite; ``query_ids`` names them in the same order. ``clusters`` names, per query,
+    what it asks for: queries of one cluster, in whatever language, stand or fall together. None: each by itself.
+
+    Raises:
+        DataError: lengths that differ, no query, or a value that is not finite.
+    """
+
+    condition: Condition
+    language: str
+    subset: str
+    measure: str
+    query_ids: Sequence[str]
+    values: NDArray[np.float64]
+    clusters: Sequence[str] | None = None
+
+    def __post_init__(self) -> None:
+        if len(self.query_ids) != len(check_values(self.values)):
+            raise DataError(
+                f"{self.measure} in {self.language!r}: {len(self.query_ids)} query ids for "
+                f"{len(self.values)} values; give one id per value"
+            )
+        if self.clusters is not None and len(self.clusters) != len(self.values):
+            raise DataError(f"{self.measure} in {self.language!r}: give one cluster per value, or none at all")
+
+
+def per_query_path(records_path: Path | str) -> Path:
+    """Return where the per-query scores of a records file lie: ``records.per_query.parquet``."""
+    path = Path(records_path)
+    return path.with_name(f"{path.stem}.per_query.parquet")
+
+
+def read_per_query(records_path: Path | str) -> list[PerQueryScores]:
+    """Read the per-query scores that lie beside a records file, in the order they were written.
+
+    Raises:
+        DataError: there is no such file.
+        CorruptFileError: it is not the Parquet file that was written.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    path = per_query_path(records_path)
+    if not path.is_file():
+        raise DataError(f"{path}: there are no per-query scores; run the evaluation again to write them")
+    try:
+        # Read as codes: as strings, the constant columns of a study's millions of rows would take gigabytes.
+        words = [name for name, kind in _columns().items() if kind == pa.string()]
+        table = _completed(pq.read_table(path, read_dictionary=words)).select(list(_columns())).unify_dictionaries()
+        names = {column: _Names(table[column]) for column in ("query_id", "cluster")}
+        return [
+            _scores(table.slice(start, 1), table["value"], names, start, length) for start, length in _blocks(table)
+        ]
+    except (pa.ArrowException, OSError, ValueError, KeyError, DataError) as problem:
+        raise CorruptFileError(
+            f"{path}: the per-query scores are damaged; run the command that wrote them again"
+        ) from problem
+
+
+def write_per_query_table(path: Path, scores: Sequence[PerQueryScores]) -> None:
+    """Write the scores as one Parquet table, a row per query, at ``path`` as it is.
+
+    Columns: language, subset, measure, those of ``Condition``, query_id, cluster, value. Not atomic by itself:
+    ``write_records`` gives it a temporary path.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    schema = pa.schema(list(_columns().items()))
+    tables = [schema.empty_table()]
+    for block in scores:
+        constant = _key(block)
+        count = len(block.values)
+        columns = {
+            name: pa.repeat(pa.scalar(value, type=schema.field(name).type), count) for name, value in constant.items()
+        }
+        columns["query_id"] = pa.array(block.query_ids, type=pa.string())
+        columns["cluster"] = (
+            pa.array(block.clusters, type=pa.string()) if block.clusters else pa.nulls(count, pa.string())
+        )
+        columns["value"] = pa.array(block.values, type=pa.float64())
+        tables.append(pa.table(columns, schema=schema))
+    pq.write_table(pa.concat_tables(tables), path, compression="zstd")
+
+
+_PER_ROW = ("query_id", "cluster", "value")  # the last columns; the others are the same all through a block
+
+
+def _columns() -> dict[str, Any]:
+    import pyarrow as pa
+
+    numbers = {"bitext_size": pa.int64(), "seed": pa.int64(), "budget": pa.float64()}
+    condition = {item.name: numbers.get(item.name, pa.string()) for item in fields(Condition)}
+    text = {name: pa.string() for name in ("language", "subset", "measure")}
+    return {**text, **condition, "query_id": pa.string(), "cluster": pa.string(), "value": pa.float64()}
+
+
+def _completed(table: Any) -> Any:
+    """Add the columns that older files lack, with what they meant."""
+    import pyarrow as pa
+
+    for name, value in (("scoring", "cosine"), ("cluster", None)):
+        if name not in table.column_names:
+            column = pa.repeat(pa.scalar(value, type=pa.string()), table.num_rows)
+            table = table.append_column(name, column)
+    return table
+
+
+def _key(block: PerQueryScores) -> dict[str, Any]:
+    names = {"language": block.language, "subset": block.subset, "measure": block.measure}
+    return {**names, **asdict(block.condition)}
+
+
+def _blocks(table: Any) -> list[tuple[int, int]]:
+    """Split the table where a column that is constant within a block changes: (offset, length) of each block."""
+    if not table.num_rows:
+        return []
+    changes = np.zeros(table.num_rows, dtype=np.bool_)
+    changes[0] = True
+    for name in table.column_names[: -len(_PER_ROW)]:
+        changes[1:] |= np.diff(_codes(table[name])[0]) != 0
+    starts = np.flatnonzero(changes)
+    lengths = np.diff(np.append(starts, table.num_rows))
+    return list(zip(starts.tolist(), lengths.tolist(), strict=True))
+
+
+def _codes(column: Any) -> tuple[NDArray[np.int64], list[Any]]:
+    """Return a number for each value, -1 for null, and the values that the numbers stand for."""
+    import pyarrow as pa
+
+    array = column.combine_chunks()
+    if not pa.types.is_dictionary(array.type):
+        array = array.dictionary_encode()
+    codes = array.indices.cast(pa.int64()).fill_null(-1).to_numpy(zero_copy_only=False)
+    return codes, array.dictionary.to_pylist()
+
+
+class _Names:
+    """A column of names. A study asks the same queries again and again: blocks with the same names share one list."""
+
+    def __init__(self, column: Any) -> None:
+        self._codes, self._words = _codes(column)
+        self._known: dict[bytes, list[str] | None] = {}
+
+    def of(self, start: int, length: int) -> list[str] | None:
+        """Return the names of these rows; None where one is null."""
+        codes = self._codes[start : start + length]
+        key = codes.tobytes()
+        if key not in self._known:
+            self._known[key] = None if (codes < 0).any() else [self._words[code] for code in codes.tolist()]
+        return self._known[key]
+
+
+def _scores(row: Any, values: Any, names: Mapping[str, _Names], start: int, length: int) -> PerQueryScores:
+    first = row.to_pylist()[0]
+    ids = names["query_id"].of(start, length)
+    if ids is None:
+        raise ValueError("a query has no id")
+    return PerQueryScores(
+        condition=Condition(**{item.name: first[item.name] for item in fields(Condition)}),
+        language=first["language"],
+        subset=first["subset"],
+        measure=first["measure"],
+        query_ids=ids,
+        values=values.slice(start, length).to_numpy(),
+        clusters=names["cluster"].of(start, length),
+    )
+
+
+FORMAT = 2
+_ADDED = {"scoring": "cosine"}  # what format 1 did not say, and what it meant
+_REMEDY = "the file is damaged; run the command that wrote it again"
+
+
+def write_records(
+    path: Path | str,
+    header: Header,
+    records: Sequence[Record],
+    per_query: Sequence[PerQueryScores] | None = None,
+) -> None:
+    """Write a records file and, beside it, the per-query scores it summarises.
+
+    Both are written under temporary names, flushed to disk and renamed: a killed run leaves what was
+    there before, never half a file. The header line counts the records, so a file cut between two lines
+    is noticed too. Without ``per_query`` an older per-query file beside ``path`` is removed, since its
+    scores would belong to other records.
+
+    Args:
+        path: ``results/records.jsonl``; its per-query scores go to ``results/records.per_query.parquet``.
+
+    Raises:
+        DataError: a header field that JSON cannot hold.
+        KivukoError: the disk is full or the place cannot be written; the message names it.
+    """
+    path = Path(path)
+    lines = [_line("header", asdict(header), format=FORMAT, records=len(records))]
+    lines += [_line("record", asdict(record)) for record in records]
+    scores_path = per_query_path(path)
+    try:
+        with atomic_path(path) as temporary:
+            temporary.write_text("".join(lines), encoding="utf-8", newline="\n")
+            # Nested, so that neither file takes its place before both are complete.
+            if per_query is not None:
+                with atomic_path(scores_path) as temporary_scores:
+                    write_per_query_table(temporary_scores, per_query)
+        if per_query is None:
+            scores_path.unlink(missing_ok=True)
+    except OSError as problem:
+        reason = problem.strerror or problem
+        raise KivukoError(f"{path}: cannot be written ({reason}). Choose another place.") from problem
+
+
+def read_records(path: Path | str) -> tuple[Header, list[Record]]:
+    """Read a records file.
+
+    Raises:
+        DataError: there is no such file, or it was written in a format this version does not know.
+        CorruptFileError: a line is cut, garbled or missing; the message names ``path:line``.
+    """
+    path = Path(path)
+    try:
+        content = path.read_bytes()
+    except OSError as problem:
+        reason = problem.strerror or problem
+        raise DataError(f"{path}: records cannot be read ({reason}). Check the path.") from problem
+    if not content:
+        _corrupt(path, 1, "the file is empty")
+    # Only b"\n" ends a line: str.splitlines would also break at separators inside JSON strings.
+    *lines, rest = content.split(b"\n")
+    if rest:
+        lines.append(rest)
+    header, promised, added = _header(path, lines[0])
+    records = [_record(path, number, line, added) for number, line in enumerate(lines[1:], start=2)]
+    if rest:
+        _corrupt(path, len(lines), "the line is cut short")
+    if len(records) != promised:
+        _corrupt(path, len(lines), f"the header promises {promised} records, the file holds {len(records)}")
+    return header, records
+
+
+def _line(kind: str, fields: dict[str, Any], **first: Any) -> str:
+    try:
+        return json.dumps({"kind": kind, **first, **fields}, ensure_ascii=False, allow_nan=False) + "\n"
+    except (TypeError, ValueError) as problem:
+        raise DataError(f"the {kind} cannot be written as JSON ({problem}); use plain finite values") from problem
+
+
+def _header(path: Path, line: bytes) -> tuple[Header, int, Mapping[str, Any]]:
+    """Return the header, the number of records it promises, and the fields to add to each of them."""
+    fields = _fields(path, 1, line, "header")
+    version = fields.pop("format", None)
+    if version not in (1, FORMAT) or isinstance(version, bool):
+        raise DataError(
+            f"{at(path, 1)}: records of format {version!r}, but this Kivuko reads formats 1 and {FORMAT}; "
+            "use the version that wrote them, or run the command again"
+        )
+    promised = fields.pop("records", None)
+    if not isinstance(promised, int) or isinstance(promised, bool) or promised < 0:
+        _corrupt(path, 1, f"field 'records' is {promised!r}; it must be a whole number")
+    _check(path, 1, fields, HEADER_FIELDS)
+    return Header(**{**fields, "seeds": tuple(fields["seeds"])}), promised, _ADDED if version == 1 else {}
+
+
+def _record(path: Path, number: int, line: bytes, added: Mapping[str, Any]) -> Record:
+    fields = {**added, **_fields(path, number, line, "record")}
+    _check(path, number, fields, RECORD_FIELDS)
+    return Record(**fields)
+
+
+def _fields(path: Path, number: int, line: bytes, kind: str) -> dict[str, Any]:
+    try:
+        fields = json.loads(line.decode("utf-8"), parse_constant=_refuse_constant)
+    except (ValueError, RecursionError):  # UnicodeDecodeError and JSONDecodeError are ValueErrors
+        _corrupt(path, number, "not a line of JSON")
+    if not isinstance(fields, dict) or fields.pop("kind", None) != kind:
+        _corrupt(path, number, f"not a {kind} line")
+    return fields
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _check(path: Path, number: int, fields: dict[str, Any], rules: dict[str, FieldRule]) -> None:
+    if problem := wrong_field(fields, rules):
+        _corrupt(path, number, problem)
+
+
+def _corrupt(path: Path, number: int, problem: str) -> NoReturn:
+    raise CorruptFileError(f"{at(path, number)}: {problem}; {_REMEDY}")

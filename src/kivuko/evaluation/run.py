@@ -8,16 +8,28 @@ relevant documents have the same ranks have the same values, so trec_eval sees e
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from kivuko.errors import DataError, UsageError
-from kivuko.evaluation.measures import MEASURES, parse_measures
-from kivuko.evaluation.qrels import Qrels, relevance_matrix, relevant_of
-from kivuko.evaluation.rank_values import RankPattern, evaluate_rankings, values_of_ranks
+from kivuko.datasets.collections import Judgements
+from kivuko.datasets.collections.streams import text_lines
+from kivuko.errors import DataError, UsageError, at
+from kivuko.evaluation.measures import (
+    MEASURES,
+    Qrels,
+    RankPattern,
+    evaluate_rankings,
+    parse_measures,
+    relevance_matrix,
+    relevant_of,
+    values_of_ranks,
+)
+from kivuko.files import atomic_path
 
 Run = dict[str, dict[str, float]]
 """Query id to document id to score: the dictionary form that ``ir_measures`` accepts as a run."""
@@ -190,3 +202,156 @@ def _check_ids(ids: Sequence[str], noun: str) -> None:
         seen: set[str] = set()
         twice = next(name for name in ids if name in seen or seen.add(name))  # type: ignore[func-returns-value]
         raise DataError(f"{noun} id {twice!r} occurs twice; ids must be unique")
+
+
+def trec_order(scored: Mapping[str, float]) -> list[str]:
+    """Return the documents of one query in the order in which trec_eval reads them.
+
+    By score, as a 32-bit float, falling; equal scores by document id, falling. The ranks that stand in a run's file
+    count for nothing.
+    """
+    with np.errstate(over="ignore"):
+        single = np.fromiter(scored.values(), np.float64, len(scored)).astype(np.float32)
+    scores = dict(zip(scored, single.tolist(), strict=True))
+    # Code points sort as their UTF-8 bytes do, which is what trec_eval compares.
+    return sorted(sorted(scored, reverse=True), key=lambda document: -scores[document])
+
+
+def read_run(path: Path) -> Run:
+    """Read a run: ``query Q0 document rank score tag`` in columns of white space.
+
+    Returns:
+        Query id to document id to score, in the order of the file.
+
+    Raises:
+        DataError: the file cannot be read or is empty, a line has other columns, a score is no number, or a document
+            stands twice under one query; the message names ``path:line``.
+    """
+    run: Run = {}
+    for number, line in text_lines(path):
+        cells = line.split()
+        if not cells:
+            continue
+        if len(cells) != 6:
+            raise DataError(
+                f"{at(path, number)}: {len(cells)} columns, but a run has 6: query Q0 document rank score tag"
+            )
+        query, document = cells[0], cells[2]
+        try:
+            score = float(cells[4])
+        except ValueError:
+            score = math.nan
+        if math.isnan(score) or "_" in cells[4]:  # Python's own way of writing 10 as 1_0
+            raise DataError(f"{at(path, number)}: score {cells[4][:40]!r} is no number")
+        if document in run.setdefault(query, {}):
+            raise DataError(f"{at(path, number)}: document {document[:60]} stands twice under query {query[:60]}")
+        run[query][document] = score
+    if not run:
+        raise DataError(f"{path}: no line in it; a run has lines of: query Q0 document rank score tag")
+    return run
+
+
+def write_run(
+    path: Path, run: Mapping[str, Mapping[str, float]], tag: str, queries: Sequence[str] | None = None
+) -> None:
+    """Write a run, best document first, in trec_eval's own order, whole or not at all. Scores read back exactly.
+
+    Args:
+        tag: the run's name, the last column; white space in it becomes ``-``.
+        queries: which, and their order; None takes all of the run.
+
+    Raises:
+        UsageError: an id is empty or holds white space, which the columns cannot carry.
+        KivukoError: the disk is full or the place cannot be written.
+    """
+    named = "-".join(tag.split()) or "run"
+    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as stream:
+        for query in run if queries is None else queries:
+            scored = run.get(query, {})
+            for name in (query, *scored):
+                if len(name.split()) != 1:
+                    raise UsageError(f"id {name[:40]!r} is empty or holds white space; a run's columns cannot carry it")
+            for rank, document in enumerate(trec_order(scored), start=1):
+                stream.write(f"{query} Q0 {document} {rank} {float(scored[document])!r} {named}\n")
+
+
+# Measures of a run with graded judgements, under either rule for equal scores.
+#
+# Kivuko settles the order itself and hands trec_eval ranks, so both rules go the same way; under ``trec_eval`` the
+# values are those that trec_eval gives for the run as it is (held against it in the tests).
+
+Ties = Literal["trec_eval", "pessimistic"]
+
+TIES: dict[Ties, str] = {
+    "trec_eval": "equal scores, as 32-bit floats, are ordered by document id, falling, as trec_eval and ir_measures do",
+    "pessimistic": "among equal scores, documents of lower grade stand first: the lower bound over all orders",
+}
+"""What each rule does, for headers and tables."""
+
+
+def measure_run(
+    run: Mapping[str, Mapping[str, float]],
+    judgements: Judgements,
+    query_ids: Sequence[str] | None = None,
+    measures: Sequence[str] = MEASURES,
+    ties: Ties = "trec_eval",
+) -> dict[str, NDArray[np.float64]]:
+    """Measure each query of a run.
+
+    Grades above 0 are relevant; nDCG takes the grade as the gain, as trec_eval does. A query that is missing from the
+    run scores zero and stays in the mean, as under ``trec_eval -c`` and in ``ir_measures``; so does one whose judged
+    documents are all irrelevant, unless ``query_ids`` leaves it out (see ``answerable``).
+
+    Args:
+        run: query id to document id to score, higher is better; perhaps cut at some depth.
+        judgements: query id to document id to grade.
+        query_ids: the queries to measure and their order; None takes every judged one.
+        measures: names, see ``parse_measures``.
+        ties: the rule for equal scores, see ``TIES``.
+
+    Returns:
+        Measure name to float64 [queries], in the order of ``query_ids``.
+
+    Raises:
+        DataError: no query, one that nobody judged, or a NaN score.
+        UsageError: a measure that is not known.
+    """
+    import ir_measures
+
+    parsed = parse_measures(measures)
+    queries = list(judgements) if query_ids is None else list(query_ids)
+    if not queries:
+        raise DataError("there is no query to measure; give at least one")
+    for query in queries:
+        if query not in judgements:
+            raise DataError(f"query {query!r} has no judgement; leave it out or judge it")
+        for document, score in run.get(query, {}).items():
+            if score != score:
+                raise DataError(f"the score of query {query!r} against document {document!r} is NaN; check the run")
+    ranked = {query: _ordered(run.get(query, {}), judgements[query], ties) for query in queries}
+    # Ranks are whole numbers, exact in trec_eval's 32-bit scores up to 16 million documents.
+    as_ranks = {
+        query: {document: float(-place) for place, document in enumerate(documents)}
+        for query, documents in ranked.items()
+        if documents
+    }
+    values = {name: np.zeros(len(queries)) for name in parsed}
+    if as_ranks:
+        rows = {query: row for row, query in enumerate(queries)}
+        names = {measure: name for name, measure in parsed.items()}
+        judged = {query: dict(judgements[query]) for query in queries}
+        evaluator = ir_measures.pytrec_eval.evaluator(list(parsed.values()), judged)
+        for metric in evaluator.iter_calc(as_ranks):
+            values[names[metric.measure]][rows[metric.query_id]] = metric.value
+    return values
+
+
+def answerable(judgements: Judgements) -> list[str]:
+    """Return the queries that have a relevant document: of the others, no measure says anything."""
+    return [query for query, grades in judgements.items() if any(grade > 0 for grade in grades.values())]
+
+
+def _ordered(scored: Mapping[str, float], grades: Mapping[str, int], ties: Ties) -> list[str]:
+    if ties == "trec_eval":
+        return trec_order(scored)
+    return sorted(scored, key=lambda document: (-scored[document], grades.get(document, 0)))

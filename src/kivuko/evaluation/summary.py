@@ -15,9 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kivuko.errors import DataError, UsageError
-from kivuko.evaluation.intervals import check_values, cluster_resampled_means, percentiles, resampled_means
-from kivuko.evaluation.query_scores import PerQueryScores
-from kivuko.evaluation.records import Condition, Record
+from kivuko.evaluation.records import Condition, PerQueryScores, Record
+from kivuko.evaluation.statistics import check_values, cluster_resampled_means, percentiles, resampled_means
 
 ALL, HEADLINE, COPIED = "all", "headline", "copied"
 PARITY = "parity"

@@ -3,17 +3,203 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
+from xml.sax.saxutils import escape, quoteattr
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from kivuko.errors import UsageError
-from kivuko.report.color_scale import hex_color, ink_on, scale_color
-from kivuko.report.drawing import Box, Drawing, Line, to_picture, to_svg
-from kivuko.report.text_line import line_width, shortened
+from kivuko.evaluation import Record
+from kivuko.report.result_image import draw_line, is_right_to_left, line_width, shortened
+
+# Larger pictures cost minutes and hundreds of megabytes to draw, and many viewers do not open them.
+_MOST_PIXELS = 64_000_000
+_ISOLATE, _END_ISOLATE = "\u2067", "\u2069"  # right-to-left isolate, pop directional isolate (UAX 9)
+_NOT_IN_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_FONTS = (
+    "'Noto Sans', 'Noto Sans Devanagari', 'Noto Sans Arabic', 'Noto Sans Ethiopic', 'Noto Sans Thai', "
+    "'Noto Sans CJK SC', system-ui, 'Segoe UI', 'Nirmala UI', 'Kohinoor Devanagari', 'Geeza Pro', Kefa, Nyala, "
+    "sans-serif"
+)
+
+
+@dataclass(frozen=True)
+class Box:
+    """A filled rectangle; ``tip`` is what a viewer of the SVG shows under the pointer."""
+
+    left: float
+    top: float
+    width: float
+    height: float
+    fill: str
+    tip: str = ""
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of text whose baseline is at ``y``.
+
+    ``x`` is where it begins, ends or has its middle, as ``anchor`` says: "start" (left), "end" (right) or "middle".
+    ``rising``: turned by 45 degrees about (x, y), counter-clockwise; the anchor is then "start".
+    """
+
+    x: float
+    y: float
+    text: str
+    size: int
+    fill: str
+    anchor: str = "start"
+    bold: bool = False
+    rising: bool = False
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """Boxes first, then lines over them; lengths in pixels of a screen at 96 to the inch."""
+
+    width: float
+    height: float
+    boxes: Sequence[Box]
+    lines: Sequence[Line]
+    paper: str = "#ffffff"
+
+
+def to_picture(drawing: Drawing, scale: int = 2) -> Image.Image:
+    """Draw it as an RGB image of ``scale`` times its size, or of once its size if it is large.
+
+    Raises:
+        UsageError: it is too large for a picture.
+    """
+    width, height = round(drawing.width), round(drawing.height)
+    scale = scale if width * height * scale * scale <= _MOST_PIXELS else 1
+    if width * height * scale * scale > _MOST_PIXELS:
+        raise UsageError(f"a picture of {width} x {height} pixels is too large: give a shorter text, or write SVG.")
+    canvas = Image.new("RGB", (width * scale, height * scale), drawing.paper)
+    pen = ImageDraw.Draw(canvas)
+    for box in drawing.boxes:
+        left, top = round(box.left * scale), round(box.top * scale)
+        right, bottom = round((box.left + box.width) * scale), round((box.top + box.height) * scale)
+        pen.rectangle((left, top, right - 1, bottom - 1), fill=box.fill)
+    for line in drawing.lines:
+        if line.rising:
+            _draw_rising(canvas, line, scale)
+        else:
+            back = {"start": 0.0, "middle": 0.5, "end": 1.0}[line.anchor]
+            start = line.x * scale - back * line_width(line.text, line.size * scale, line.bold)
+            draw_line(pen, (start, line.y * scale), line.text, line.size * scale, line.fill, line.bold)
+    return canvas
+
+
+def _draw_rising(canvas: Image.Image, line: Line, scale: int) -> None:
+    """Draw a line on a square stencil of its own, its start in the middle; turn the stencil and lay it on."""
+    size = line.size * scale
+    half = round(line_width(line.text, size, line.bold)) + 2 * size
+    stencil = Image.new("L", (2 * half, 2 * half), 0)
+    draw_line(ImageDraw.Draw(stencil), (half, half), line.text, size, "white", line.bold)
+    turned = stencil.rotate(45, resample=Image.Resampling.BICUBIC)
+    place = (round(line.x * scale) - half, round(line.y * scale) - half)
+    canvas.paste(Image.new("RGB", turned.size, line.fill), place, turned)
+
+
+def to_svg(drawing: Drawing, title: str, description: str) -> str:
+    """Write it as a standalone SVG document: text stays text, nothing is fetched from anywhere.
+
+    Args:
+        title, description: for those who hear the picture and do not see it.
+    """
+    width, height = _number(drawing.width), _number(drawing.height)
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}" '
+        f'role="img" aria-labelledby="title description" font-family={quoteattr(_FONTS)}>',
+        f'<title id="title">{_text(title)}</title>',
+        f'<desc id="description">{_text(description)}</desc>',
+        f'<rect width="{width}" height="{height}" fill="{drawing.paper}"/>',
+        *map(_box_element, drawing.boxes),
+        *map(_line_element, drawing.lines),
+        "</svg>",
+    ]
+    return "\n".join(parts) + "\n"
+
+
+def _box_element(box: Box) -> str:
+    rectangle = (
+        f'<rect x="{_number(box.left)}" y="{_number(box.top)}" width="{_number(box.width)}" '
+        f'height="{_number(box.height)}" fill="{box.fill}"'
+    )
+    return f"{rectangle}><title>{_text(box.tip)}</title></rect>" if box.tip else f"{rectangle}/>"
+
+
+def _line_element(line: Line) -> str:
+    settings = f'x="{_number(line.x)}" y="{_number(line.y)}" font-size="{line.size}" fill="{line.fill}"'
+    if line.anchor != "start":
+        settings += f' text-anchor="{line.anchor}"'
+    if line.bold:
+        settings += ' font-weight="bold"'
+    if line.rising:
+        settings += f' transform="rotate(-45 {_number(line.x)} {_number(line.y)})"'
+    # The isolate characters, not the attribute direction="rtl": that one also swaps the ends that text-anchor means,
+    # and not every viewer knows it.
+    text = f"{_ISOLATE}{line.text}{_END_ISOLATE}" if is_right_to_left(line.text) else line.text
+    return f"<text {settings}>{_text(text)}</text>"
+
+
+def _text(text: str) -> str:
+    """Escape for XML 1.0; characters that it has no place for become U+FFFD."""
+    return escape(_NOT_IN_XML.sub("\ufffd", text))
+
+
+def _number(value: float) -> str:
+    return f"{value:.1f}".removesuffix(".0")
+
+
+Color = tuple[int, int, int]
+
+# Blues of OKLCH hue 240-262 at lightness 0.975, 0.844, 0.713, 0.582, 0.451, 0.32: equal steps for the eye. What tells
+# them apart is lightness alone, so they stay in order for every kind of color vision and in grey print.
+_ANCHORS: tuple[Color, ...] = (
+    (0xF1, 0xF8, 0xFD), (0xAD, 0xD1, 0xED), (0x6C, 0xA9, 0xDD), (0x37, 0x7E, 0xC5), (0x21, 0x54, 0x99),
+    (0x1A, 0x31, 0x5E),
+)  # fmt: skip
+_SHADES = "░▒▓█"
+
+
+def scale_color(value: float) -> Color:
+    """Return the color of a share in [0, 1] (clipped to it) as red, green and blue in 0-255."""
+    place = min(max(value, 0.0), 1.0) * (len(_ANCHORS) - 1)
+    step = min(int(place), len(_ANCHORS) - 2)
+    low, high = list(pairwise(_ANCHORS))[step]
+    red, green, blue = (round(a + (b - a) * (place - step)) for a, b in zip(low, high, strict=True))
+    return red, green, blue
+
+
+def ink_on(background: Color) -> Color:
+    """Return white or black, whichever is easier to read on ``background``: contrast at least 4.5 (WCAG 2.2, AA)."""
+    light = luminance(background)
+    return (255, 255, 255) if 1.05 / (light + 0.05) > (light + 0.05) / 0.05 else (0, 0, 0)
+
+
+def luminance(color: Color) -> float:
+    """Return the relative luminance of a color, in [0, 1], as WCAG 2.2 defines it."""
+    parts = [part / 255 for part in color]
+    red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def hex_color(color: Color) -> str:
+    """Write a color as ``#rrggbb``."""
+    return "#{:02x}{:02x}{:02x}".format(*color)
+
+
+def shade(value: float) -> str:
+    """Return a block character for a share in [0, 1], for where there is no color: the fuller, the larger."""
+    rounded = round(max(value, 0.0), 2)  # as the number beside it, so that equal numbers look alike
+    return _SHADES[min(int(rounded * len(_SHADES)), len(_SHADES) - 1)]
+
 
 _INK, _FAINT, _NO_MASS = "#1b1b1b", "#5f5f5f", "#eeeeee"
 _LABEL, _FIGURE, _TITLE, _NOTE = 16, 14, 17, 13  # sizes of lettering
@@ -195,3 +381,35 @@ def _panel_marks(panel: Panel, frame: _Frame, x: float, y: float, top: float) ->
     end = top + len(panel.rows) * _ROW_HEIGHT + _NOTE + _GAP / 2
     lines += [Line(x, end + _LINE_HEIGHT * place, note, _NOTE, _FAINT) for place, note in enumerate(panel.notes)]
     return boxes, lines
+
+
+Key = tuple[str, str, str, str]  # objective, language, subset, measure
+
+
+def index_records(records: Iterable[Record]) -> dict[Key, Record]:
+    """Return the clean (unattacked) records by (objective, language, subset, measure); later ones win."""
+    return {(r.objective, r.language, r.subset, r.measure): r for r in records if r.attack is None}
+
+
+def with_interval(record: Record | None) -> str:
+    """Write ``0.412 [0.380, 0.447]``; a dash where there is no record."""
+    return "–" if record is None else f"{record.value:.3f} [{record.low:.3f}, {record.high:.3f}]"
+
+
+def plain(record: Record | None) -> str:
+    """Write ``0.412``; a dash where there is no record."""
+    return "–" if record is None else f"{record.value:.3f}"
+
+
+def spread_apart(heights: Sequence[float], gap: float, low: float, high: float) -> list[float]:
+    """Move ascending heights apart to ``gap``, each as little as may be, staying between ``low`` and ``high``."""
+    moved = list(heights)
+    for _ in range(200):
+        for place in range(1, len(moved)):
+            short = gap - (moved[place] - moved[place - 1])
+            if short > 0:
+                moved[place - 1] -= short / 2
+                moved[place] += short / 2
+        for place, height in enumerate(moved):
+            moved[place] = min(max(height, low), high)
+    return moved

@@ -10,10 +10,9 @@ from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
-from kivuko.report.color_scale import hex_color, ink_on, scale_color, shade
-from kivuko.report.heat_map import Panel, per_cent
-from kivuko.report.tables import compact_table
-from kivuko.report.text_line import is_right_to_left, shortened
+from kivuko.evaluation.tables import compact_table
+from kivuko.report.heat_map import Panel, hex_color, ink_on, per_cent, scale_color, shade
+from kivuko.report.result_image import is_right_to_left, shortened
 
 # A terminal that reorders right-to-left text would take the figures of the row along; these marks hold them back.
 _LEFT_TO_RIGHT_MARK = "\u200e"

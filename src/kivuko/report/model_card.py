@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from kivuko.encoders.bundle import About
+from kivuko.encoders.model import About
 from kivuko.evaluation import PARITY, Record
 from kivuko.languages import language
-from kivuko.report.figures import index_records, plain, with_interval
+from kivuko.report.heat_map import index_records, plain, with_interval
 
 _LICENCES = """\
 | part | licence |

@@ -2,29 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import contextlib
+import errno
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from importlib.resources import files
 from typing import Any
 
-from fastapi import FastAPI, Response
+import uvicorn
+from fastapi import APIRouter, FastAPI, Response
+from starlette.requests import Request
 
 import kivuko
+from kivuko.errors import UsageError
 from kivuko.serve import schemas
-from kivuko.serve.failure import answer_failures
-from kivuko.serve.guard import Guard
-from kivuko.serve.limits import BodyLimit, Gate, TimeLimit
-from kivuko.serve.metrics import Measured, Metrics
-from kivuko.serve.page_routes import page_routes
-from kivuko.serve.picture_routes import picture_routes
-from kivuko.serve.search_routes import REFUSALS, search_routes
-from kivuko.serve.service import SearchService
+from kivuko.serve.guard import BodyLimit, Gate, Guard, TimeLimit, answer_failures
+from kivuko.serve.routes import REFUSALS, picture_routes, search_routes
+from kivuko.serve.service import Measured, Metrics, SearchService
 from kivuko.serve.settings import Settings
+
+_KINDS = {
+    "html": "text/html; charset=utf-8", "js": "text/javascript; charset=utf-8", "css": "text/css; charset=utf-8",
+    "svg": "image/svg+xml",
+}  # fmt: skip
+_AT = {"/": "index.html", "/docs": "docs.html", "/favicon.ico": "icon.svg"}
+
+
+def page_routes() -> APIRouter:
+    """Return one route for each file; none of them is part of the API."""
+    routes = APIRouter(include_in_schema=False)
+    folder = files("kivuko.serve") / "page"
+    found = {file.name: file.read_bytes() for file in folder.iterdir() if file.name.rpartition(".")[2] in _KINDS}
+    for path, name in (_AT | {f"/page/{name}": name for name in found}).items():
+        routes.add_api_route(path, _answers(found[name], _KINDS[name.rpartition(".")[2]]), methods=["GET", "HEAD"])
+    return routes
+
+
+def _answers(content: bytes, kind: str) -> Callable[[Request], Awaitable[Response]]:
+    async def answer(_: Request) -> Response:
+        # Asked for anew each time, so that page and server are always of one version.
+        return Response(content, media_type=kind, headers={"Cache-Control": "no-cache"})
+
+    return answer
+
 
 _DESCRIPTION = "Search pictures with words of any language that the model was trained on, or with a picture."
 
 
 def create_app(searcher: Any, settings: Settings | None = None) -> FastAPI:
-    """Return the web application over an opened :class:`kivuko.gallery.Searcher`, which stays the caller's to close."""
+    """Return the web application over an opened :class:`kivuko.search.Searcher`, which stays the caller's to close."""
     settings = settings or Settings()
     metrics = Metrics()
     service = SearchService(searcher, settings, metrics)
@@ -76,3 +103,62 @@ def _add_state_routes(app: FastAPI, service: SearchService) -> None:
     )  # fmt: skip
     async def metrics() -> Response:
         return Response(service.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+_KEEP_ALIVE_S, _LAST_REQUESTS_S = 15, 5
+_LONGEST_HEAD = 32 * 1024  # bytes of a request's line and headers
+_MOST_CONNECTIONS = 1024
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Return a socket that listens; port 0 takes a free one.
+
+    Raises:
+        UsageError: the port is taken or not allowed, or the host is no address of this machine.
+    """
+    try:
+        family, kind, protocol, _, place = socket.getaddrinfo(
+            host.strip("[]"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listening = socket.socket(family, kind, protocol)
+        try:
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listening.bind(place)
+            listening.listen(_MOST_CONNECTIONS)
+        except OSError:
+            listening.close()
+            raise
+    except (OSError, UnicodeError) as problem:
+        number = getattr(problem, "errno", None)
+        if number == errno.EADDRINUSE:
+            raise UsageError(f"--port {port}: is taken by another program. Choose another, or 0 for any.") from problem
+        if number in (errno.EACCES, errno.EPERM):
+            raise UsageError(f"--port {port}: needs more rights than you have. Choose one above 1023.") from problem
+        raise UsageError(f"--host {host}: is no address of this machine. Try 127.0.0.1.") from problem
+    return listening
+
+
+def address(listening: socket.socket) -> str:
+    """Return where a browser on this machine finds a listening socket."""
+    host, port = listening.getsockname()[:2]
+    if host in ("0.0.0.0", "::"):
+        host = "127.0.0.1"
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}/"
+
+
+def run(searcher: Any, settings: Settings, listening: socket.socket, ready: Callable[[], None]) -> None:
+    """Serve until interrupted; ``ready`` is called once requests are answered."""
+    config = uvicorn.Config(
+        create_app(searcher, settings), log_level="warning", access_log=False, server_header=False,
+        timeout_keep_alive=_KEEP_ALIVE_S, timeout_graceful_shutdown=_LAST_REQUESTS_S,
+        limit_concurrency=_MOST_CONNECTIONS, h11_max_incomplete_event_size=_LONGEST_HEAD, http="h11", ws="none",
+        lifespan="on",
+    )  # fmt: skip
+
+    class Server(uvicorn.Server):
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets)
+            ready()
+
+    with contextlib.suppress(KeyboardInterrupt):  # how a server is ended
+        Server(config).run(sockets=[listening])

@@ -7,10 +7,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from kivuko.gallery.hit import Hit
-from kivuko.gallery.item import Item
-from kivuko.serve.language_guess import LanguageGuess
-from kivuko.serve.query_reading import ReadQuery
+from kivuko.search.items import Hit, Item
+from kivuko.serve.queries import LanguageGuess, ReadQuery
 from kivuko.serve.settings import LONGEST_QUERY, MOST_QUERIES, MOST_RESULTS
 
 LARGEST_ID = 2**63 - 1

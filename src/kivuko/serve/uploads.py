@@ -10,8 +10,8 @@ from PIL import Image, UnidentifiedImageError
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
-from kivuko.gallery.picture import RefusedPicture, decode, readable_formats
-from kivuko.serve.failure import refuse
+from kivuko.search.images import RefusedPicture, decode, readable_formats
+from kivuko.serve.guard import refuse
 
 # What people's pictures come in. Pillow reads dozens of others, whose decoders nobody needs to reach over a network.
 _FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "HEIF")

@@ -10,18 +10,18 @@ from typing import Any
 from PIL import Image
 
 from kivuko.datasets.emoji import EmojiWorld, shipped_image_tower
-from kivuko.distill.recipe import Recipe, load_recipe
-from kivuko.distill.run import Job, Watch, distil_to_bundle
-from kivuko.encoders.bundle import About, encode_texts, load_bundle, quiet
 from kivuko.encoders.image_tower import load_image_tower
+from kivuko.encoders.model import About, encode_texts, load_bundle, quiet
 from kivuko.encoders.teacher import TextTeacher
 from kivuko.evaluation import Record, write_records
+from kivuko.evaluation.emoji_task import Results
 from kivuko.files import atomic_path, write_text
-from kivuko.gallery import EmojiGallery, emoji_gallery
 from kivuko.languages import language
 from kivuko.report.model_card import model_card
-from kivuko.report.picture import ResultRow, results_picture
-from kivuko.studies.evaluation import Results
+from kivuko.report.result_image import ResultRow, results_picture
+from kivuko.search import EmojiGallery, emoji_gallery
+from kivuko.training.distill import Job, Watch, distil_to_bundle
+from kivuko.training.recipe import Recipe, load_recipe
 
 RECIPES = ("optical", "mse")  # the first is the model, the second what it is compared with
 # Test emoji whose names a person can check at a glance; each is asked for in another language.

@@ -2,19 +2,82 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import re
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from kivuko.encoders.bundle import quiet
-from kivuko.encoders.hub import require_hub
+from kivuko.encoders.loading import require_hub
+from kivuko.encoders.model import quiet
 from kivuko.errors import MissingDependencyError, ModelError, UsageError, first_line
 from kivuko.languages import language as describe
-from kivuko.translation.language_codes import ModelLanguages
 from kivuko.translation.marian import language_tag
 from kivuko.translation.seq2seq import Route, RouteFrom, Seq2SeqTranslator, source_routes
+
+# The names that multilingual translation models give to languages, found by BCP 47 code.
+#
+# NLLB writes ``swh_Latn``, M2M100 ``__sw__`` (and calls it ``sw``), mBART-50 ``sw_KE``.
+
+_NLLB, _MBART = re.compile(r"[a-z]{3}_[A-Z][a-z]{3}"), re.compile(r"[a-z]{2}_[A-Z]{2}")
+_M2M = re.compile(r"__([a-z]{2,3})__")
+
+
+@dataclass(frozen=True)
+class ModelLanguage:
+    """A language as one model has it: its ``token``, and the ``code`` that its tokenizer calls it by."""
+
+    token: str
+    code: str
+
+
+class ModelLanguages:
+    """The languages among a tokenizer's special tokens; false where there are none.
+
+    >>> known = ModelLanguages(["swh_Latn", "tgl_Latn", "eng_Latn", "</s>"])
+    >>> known.find("sw").code, known.find("fil").code, known.find("mr")
+    ('swh_Latn', 'tgl_Latn', None)
+    """
+
+    def __init__(self, special_tokens: Iterable[str]) -> None:
+        self._by_key: dict[tuple[str, str], ModelLanguage] = {}
+        for token in special_tokens:
+            if code := _code(token):
+                try:
+                    key = _key(code)
+                except UsageError:  # a code of the model's own that no registry has: nobody can ask for it
+                    continue
+                self._by_key.setdefault(key, ModelLanguage(token, code))
+
+    def __len__(self) -> int:
+        return len(self._by_key)
+
+    def find(self, code: str) -> ModelLanguage | None:
+        """Return the language of a BCP 47 code: in its usual script, or in the only one that the model has.
+
+        Raises:
+            UsageError: there is no such language at all.
+        """
+        key = _key(code)
+        if key in self._by_key:
+            return self._by_key[key]
+        same = [found for (primary, _), found in self._by_key.items() if primary == key[0]]
+        return same[0] if len(same) == 1 and "-" not in code else None
+
+
+def _code(token: str) -> str | None:
+    if inner := _M2M.fullmatch(token):
+        return inner[1]
+    return token if _NLLB.fullmatch(token) or _MBART.fullmatch(token) else None
+
+
+def _key(code: str) -> tuple[str, str]:
+    """Language and script: ("sw", "Latn") for sw, swh_Latn and sw_KE."""
+    described = describe(code.replace("_", "-"))
+    return described.code.split("-")[0], described.script
+
 
 _ENGLISH_TAGS = (">>eng<<", ">>en<<")  # OPUS-MT: which language to write
 _MADLAD_ENGLISH = "<2en>"
@@ -122,3 +185,70 @@ def _single(code: str | None) -> str | None:
         return None
     # Groups of languages have codes of three letters, as small languages have; only what is sure is checked.
     return found if len(found) == 2 or found == "fil" else None
+
+
+def load_translator_into(name_or_folder: str | Path, target: str) -> Seq2SeqTranslator:
+    """Load a model that translates into ``target``: OPUS-MT (Marian), NLLB, M2M100, mBART-50 or MADLAD-400.
+
+    ``translate(texts, language)`` of what is returned takes the language of the texts, and writes ``target``.
+
+    Args:
+        target: BCP 47 code of the language to write.
+
+    Raises:
+        ModelError: there is no such model, it does not load, or nothing says that it writes that language.
+        MissingDependencyError: its tokenizer needs a package that is not installed.
+        UsageError: there is no such language.
+    """
+    code, text = describe(target).code, str(name_or_folder)
+    if (text.startswith((".", "~")) or Path(text).is_absolute()) and not Path(text).expanduser().is_dir():
+        raise ModelError(f"{text}: no such model folder. Name a folder or a translation model on the hub.")
+    model, tokenizer = load_seq2seq(text, str(Path(text).expanduser()) if text.startswith("~") else text)
+    return Seq2SeqTranslator(model, tokenizer, Path(text).name, _route_into(tokenizer, text, code), growth=2.0)
+
+
+def _route_into(tokenizer: Any, name: str, target: str) -> RouteFrom:
+    """Find out how the model is told what to write."""
+    special = [*tokenizer.get_added_vocab(), *tokenizer.all_special_tokens]
+    if codes := ModelLanguages(special):
+        return _with_code(codes, tokenizer, name, target)
+    vocabulary = tokenizer.get_vocab()
+    madlad = f"<2{target.split('-')[0]}>"
+    if madlad in vocabulary:
+        return lambda language: Route(prefix=f"{madlad} ")
+    tags = {token.strip("><"): token for token in vocabulary if token.startswith(">>") and token.endswith("<<")}
+    for tag, token in tags.items():
+        if _same(tag, target):
+            return lambda language: Route(prefix=f"{token} ")
+    if not tags and _same(str(getattr(tokenizer, "target_lang", "") or ""), target):
+        return lambda language: Route()
+    writes = getattr(tokenizer, "target_lang", None) or ", ".join(sorted(tags)[:5]) or "a language it does not name"
+    raise ModelError(f"{name}: writes {writes}, not {describe(target).name} ({target}). Choose another model.")
+
+
+def _with_code(codes: ModelLanguages, tokenizer: Any, name: str, target: str) -> RouteFrom:
+    written = codes.find(target)
+    if written is None:
+        raise ModelError(
+            f"{name}: has no code for {describe(target).name} ({target}) among its {len(codes)} languages. "
+            "Choose another model."
+        )
+    first = tokenizer.convert_tokens_to_ids(written.token)
+
+    def route(language: str) -> Route:
+        read = codes.find(language)
+        if read is None:
+            raise ModelError(
+                f"{name}: has no code for {describe(language).name} ({language}), which is to be translated."
+            )
+        return Route(source_code=read.code, first_token=first)
+
+    return route
+
+
+def _same(code: str, target: str) -> bool:
+    """Tell whether a model's own code (``swh``, ``sw``) is the target language."""
+    try:
+        return describe(code.replace("_", "-")).code == target
+    except UsageError:  # a tag of the model's own that is no language's code
+        return False

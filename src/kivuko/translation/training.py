@@ -18,12 +18,22 @@ from torch.nn import functional as F
 
 from kivuko.bitext import Bitext
 from kivuko.errors import DataError, UsageError
-from kivuko.translation.batches import NO_LABEL, Batch, Numbered, batches, mixed, number_pairs, to_batch
-from kivuko.translation.chrf import chrf
-from kivuko.translation.embeddings import start_from_counts
-from kivuko.translation.marian import marian_model, marian_tokenizer, written_subwords
+from kivuko.translation.marian import (
+    NO_LABEL,
+    Batch,
+    Numbered,
+    batches,
+    marian_model,
+    marian_tokenizer,
+    mixed,
+    number_pairs,
+    start_from_counts,
+    to_batch,
+    written_subwords,
+)
 from kivuko.translation.seq2seq import Seq2SeqTranslator, source_routes
 from kivuko.translation.settings import TranslationSettings
+from kivuko.translation.translator import chrf
 
 Report = Callable[[int, int, dict[str, float]], None]  # (step, steps, figures)
 

@@ -16,7 +16,7 @@ from kivuko.transport.alignment import Alignments, TokenLists, align_lists
 from kivuko.transport.association import Association, associate
 from kivuko.transport.cost import centred_cosine_cost, cosine_cost, squared_euclidean_cost
 from kivuko.transport.marginals import idf_marginal, inverse_document_frequency, norm_marginal, normalize, uniform
-from kivuko.transport.plan import Plan
+from kivuko.transport.problem import Plan
 from kivuko.transport.sinkhorn import BACKENDS
 from kivuko.transport.solve import METHODS, solve
 

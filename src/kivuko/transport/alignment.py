@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import torch
 
 from kivuko.errors import UsageError
-from kivuko.transport.precision import full_precision, working_dtype
-from kivuko.transport.settings import Settings, settings
+from kivuko.transport.marginals import full_precision, working_dtype
+from kivuko.transport.problem import Settings, settings
 from kivuko.transport.sinkhorn import is_installed
 from kivuko.transport.solve import solve
 
@@ -83,8 +83,7 @@ def align_lists(
 
 
 def _compiled(x: TokenLists, y: TokenLists, asked: Settings) -> Alignments:
-    from kivuko.transport.numba_alignment import align_range
-    from kivuko.transport.numba_sinkhorn import in_parts, kernel_options
+    from kivuko.transport.numba_sinkhorn import align_range, in_parts, kernel_options
 
     dtype = working_dtype(x.vectors, y.vectors)
     arrays = [

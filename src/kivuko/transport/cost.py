@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from kivuko.errors import UsageError
-from kivuko.transport.precision import full_precision, working_dtype
+from kivuko.transport.marginals import full_precision, working_dtype
 
 # Below this length a vector has no direction worth the name.
 _SHORTEST = 1e-8

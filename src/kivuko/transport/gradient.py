@@ -9,10 +9,7 @@ from typing import Any
 
 import torch
 
-from kivuko.transport.plan import Plan, describe
-from kivuko.transport.problem import Problem
-from kivuko.transport.settings import Settings
-from kivuko.transport.solution import Solution
+from kivuko.transport.problem import Plan, Problem, Settings, Solution, describe
 
 Adjoint = Callable[[torch.Tensor, torch.Tensor, Settings], tuple[torch.Tensor, torch.Tensor]]
 Marginals = tuple[torch.Tensor | None, torch.Tensor | None]
@@ -43,7 +40,7 @@ def implicit(
     """
     solver: Adjoint = adjoint
     if on_triton:
-        from kivuko.transport.triton_adjoint import fits, triton_adjoint
+        from kivuko.transport.triton_sinkhorn import fits, triton_adjoint
 
         solver = triton_adjoint if fits(solution.coupling, torch.float64) else adjoint
     row, col = (

@@ -5,16 +5,20 @@ after the usual reduction by powers of two, so a loop over them runs on whole ve
 library's: it is for accuracy, not for speed.
 """
 
+from __future__ import annotations
+
+import contextlib
+import math
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import njit, types
+from numba.extending import intrinsic, overload, register_jitable
+
 # Numba compiles these functions; type checkers see neither its decorators' types nor its intrinsics.
 # mypy: ignore-errors
 
-from __future__ import annotations
-
-import math
-
-import numpy as np
-from numba import types
-from numba.extending import intrinsic, overload, register_jitable
 
 _INLINE: dict[str, bool] = {"forceinline": True}
 
@@ -147,3 +151,189 @@ def _as_bits(typing_context, x):
         return builder.bitcast(arguments[0], context.get_value_type(signature.return_type))
 
     return _BITS[x](x), generate
+
+
+def _compile_options() -> dict[str, Any]:
+    """Return the options of every compiled function.
+
+    Sums may be taken in any order and a * b + c be fused; NaN and infinity keep their meaning. What was compiled is
+    kept on disk for the next run, unless no folder for it can be written: then each run compiles anew.
+    """
+    options: dict[str, Any] = {
+        "fastmath": {"reassoc", "contract", "arcp", "nsz"},
+        "nogil": True,
+        "error_model": "numpy",
+        "cache": True,
+    }
+    try:
+        njit(**options)(_nothing)
+    except RuntimeError:  # "cannot cache function: no locator available"
+        options["cache"] = False
+    return options
+
+
+def _forget_outdated(folder: Path) -> None:
+    """Remove compiled code that is older than any of the sources in ``folder``.
+
+    Numba looks at the file that a function stands in, but not at those of the functions that it calls.
+    """
+    newest = max(source.stat().st_mtime for source in folder.glob("numba_*.py"))
+    for index in (folder / "__pycache__").glob("numba_*.nbi"):
+        with contextlib.suppress(OSError):  # another process was faster, or it is not ours to write
+            if index.stat().st_mtime < newest:
+                index.unlink()
+
+
+def _nothing() -> None:
+    pass
+
+
+_forget_outdated(Path(__file__).parent)
+OPTIONS = _compile_options()
+
+
+# One side of the problem that the compiled path has at hand: its marginal, potentials and scalings.
+#
+# Arrays over the positions that hold mass, padded to whole vector registers. A padded position has marginal 1 and sum
+# 1, so that its scaling stays 1 without a special case.
+
+# Numba compiles these functions; type checkers see neither its decorators' types nor its intrinsics.
+# mypy: ignore-errors
+
+
+_VECTOR = 16  # sides are padded to a multiple of this many numbers
+
+
+class Side(NamedTuple):
+    """One side of the problem at hand: arrays over its positions that hold mass, padded."""
+
+    places: np.ndarray  # int64, where each position lies in the cost
+    marginal: np.ndarray
+    log_marginal: np.ndarray
+    potential: np.ndarray  # in units of the regularization
+    scaling: np.ndarray
+    sums: np.ndarray  # of the kernel times the other side's scaling
+
+
+@njit(**OPTIONS)
+def padded(length):
+    """Return the length of the arrays that hold ``length`` positions: a whole number of vector registers."""
+    return (length + _VECTOR - 1) // _VECTOR * _VECTOR
+
+
+@njit(**OPTIONS)
+def new_side(length, cost):
+    """Return a side with room for ``length`` (padded) positions, in the type of ``cost``; to be filled by ``load``."""
+    return Side(
+        np.empty(length, np.int64), np.empty(length, cost.dtype), np.empty(length, cost.dtype),
+        np.empty(length, cost.dtype), np.empty(length, cost.dtype), np.empty(length, cost.dtype),
+    )  # fmt: skip
+
+
+@njit(**OPTIONS)
+def load(marginal, side):
+    """Take in the positions that hold mass; return how many there are."""
+    one = marginal.dtype.type(1)
+    live = 0
+    for i in range(marginal.shape[0]):
+        if marginal[i] > 0:
+            side.places[live] = i
+            side.marginal[live] = marginal[i]
+            live += 1
+    side.marginal[live:] = one
+    side.scaling[:] = one
+    side.sums[:] = one
+    for i in range(side.marginal.shape[0]):
+        side.log_marginal[i] = logarithm(side.marginal[i])
+        side.potential[i] = 0
+    return live
+
+
+@njit(**OPTIONS)
+def fold(side, units):
+    """Add the logarithm of the scalings to the potentials, reset them to 1, and change the unit."""
+    one = side.scaling.dtype.type(1)
+    for i in range(side.scaling.shape[0]):
+        side.potential[i] = (side.potential[i] + logarithm(side.scaling[i])) * side.scaling.dtype.type(units)
+        side.scaling[i] = one
+
+
+@njit(**OPTIONS)
+def reset(side):
+    """Go back to potentials of zero."""
+    side.potential[:] = side.potential.dtype.type(0)
+    side.scaling[:] = side.scaling.dtype.type(1)
+
+
+@njit(**OPTIONS)
+def fit(side, share, step):
+    """Move a side's scalings to where their sums match the marginal, and further if ``step`` is more than 1.
+
+    How much further is bounded: while a gap is wide, the rate that the step was chosen by means nothing, and full
+    over-relaxation would throw the plan back and forth.
+
+    Returns the side's marginal error after that, and whether a scaling has gone far from 1.
+    """
+    kind = side.marginal.dtype.type
+    least, most, small, large = kind(1e-13), kind(1e13), kind(2e-9), kind(5e8)
+    far, error = 0, kind(0)
+    if share == 1.0 and step == 1.0:
+        for i in range(side.marginal.shape[0]):
+            one = min(max(side.marginal[i] / side.sums[i], least), most)
+            error += abs(one * side.sums[i] - side.marginal[i])
+            side.scaling[i] = one
+            far |= (one < small) | (one > large)
+        return error, far != 0
+    extra, part, pull = kind(step - 1.0), kind(share), kind(1.0 - share)
+    if share == 1.0:
+        for i in range(side.marginal.shape[0]):
+            gap = logarithm(_bounded(side.marginal[i] / (side.sums[i] * side.scaling[i])))
+            further = extra * min(max(gap, kind(-1)), kind(1))
+            one = min(max(side.scaling[i] * exponential(gap + further), least), most)
+            error += abs(one * side.sums[i] - side.marginal[i])
+            side.scaling[i] = one
+            far |= (one < small) | (one > large)
+        return error, far != 0
+    for i in range(side.marginal.shape[0]):
+        own = logarithm(side.scaling[i])
+        gap = part * logarithm(_bounded(side.marginal[i] / side.sums[i])) - pull * side.potential[i] - own
+        further = extra * min(max(gap, kind(-1)), kind(1))
+        one = min(max(side.scaling[i] * exponential(gap + further), least), most)
+        # What is left of the gap is what the marginal that the penalty allows lacks.
+        left = gap - logarithm(one) + own
+        error += abs(one * side.sums[i] * (exponential(min(left / part, kind(80))) - kind(1)))
+        side.scaling[i] = one
+        far |= (one < small) | (one > large)
+    return error, far != 0
+
+
+@njit(**OPTIONS)
+def _bounded(ratio):
+    """Keep a quotient, whose divisor may have underflowed to 0, where its logarithm is a number."""
+    kind = type(ratio)
+    return min(max(ratio, kind(1e-37)), kind(1e37))
+
+
+@njit(**OPTIONS)
+def marginal_error(side, share):
+    """Return a side's marginal error."""
+    kind = side.marginal.dtype.type
+    error = kind(0)
+    if share == 1.0:
+        for i in range(side.marginal.shape[0]):
+            error += abs(side.scaling[i] * side.sums[i] - side.marginal[i])
+        return error
+    part, pull = kind(share), kind(1.0 - share)
+    for i in range(side.marginal.shape[0]):
+        own = logarithm(side.scaling[i])
+        gap = part * logarithm(_bounded(side.marginal[i] / side.sums[i])) - pull * side.potential[i] - own
+        error += abs(side.scaling[i] * side.sums[i] * (exponential(min(gap / part, kind(80))) - kind(1)))
+    return error
+
+
+@njit(**OPTIONS)
+def unfold(side, count, unit, potential):
+    """Write a side's potentials where its positions lie, in multiples of ``unit``."""
+    for i in range(count):
+        total = side.potential[i] + logarithm(side.scaling[i])
+        potential[side.places[i]] = total * side.scaling.dtype.type(unit)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import math
+from dataclasses import dataclass, field, replace
 
 import torch
 
 from kivuko.errors import UsageError
-from kivuko.transport.marginals import uniform
-from kivuko.transport.precision import working_dtype
+from kivuko.transport.marginals import uniform, working_dtype
 
 # How far from 1 a given marginal may sum. Entries rounded to bfloat16 can be off by 1 part in 256.
 _MASS_TOLERANCE = 5e-3
@@ -173,3 +173,237 @@ def _check_entries(name: str, mass: torch.Tensor, mask: torch.Tensor) -> None:
             f"{name} of problem {problem} puts mass {mass[problem, position].item():g} on masked position "
             f"{position}: set it to 0, or build the marginal with kivuko.transport.normalize"
         )
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to solve a batch of problems. Made by :func:`settings`, which checks the ranges.
+
+    Attributes:
+        regularization: weight of the entropy term, > 0, in the unit of the cost.
+        row_penalty: weight of the row marginal's KL penalty, > 0, in the unit of the cost; infinite: the marginal
+            must hold.
+        col_penalty: likewise for columns.
+        tolerance: > 0, the marginal error at which a problem counts as solved.
+        max_iterations: >= 1.
+    """
+
+    regularization: float
+    row_penalty: float
+    col_penalty: float
+    tolerance: float
+    max_iterations: int
+
+    @property
+    def balanced(self) -> bool:
+        """Whether both marginals must hold."""
+        return math.isinf(self.row_penalty) and math.isinf(self.col_penalty)
+
+    @property
+    def row_share(self) -> float:
+        """The share penalty / (penalty + regularization) of a full step that rows take; 1 if their marginal must hold.
+
+        See Chizat et al. 2018 (Scaling algorithms for unbalanced transport problems), table 1.
+        """
+        return _share(self.row_penalty, self.regularization)
+
+    @property
+    def col_share(self) -> float:
+        """Likewise for columns."""
+        return _share(self.col_penalty, self.regularization)
+
+
+def settings(
+    *,
+    regularization: float,
+    marginal_penalty: float | tuple[float | None, float | None] | None,
+    tolerance: float,
+    max_iterations: int,
+) -> Settings:
+    """Check the options of :func:`kivuko.transport.solve` and put them together.
+
+    Raises:
+        UsageError: an option is outside its range.
+    """
+    for name, value in (("regularization", regularization), ("tolerance", tolerance)):
+        if not (math.isfinite(value) and value > 0):
+            raise UsageError(f"{name} is {value}: give a positive, finite number")
+    if max_iterations < 1:
+        raise UsageError(f"max_iterations is {max_iterations}: give at least 1")
+    pair = marginal_penalty if isinstance(marginal_penalty, tuple) else (marginal_penalty, marginal_penalty)
+    if len(pair) != 2 or not all(_is_penalty(one) for one in pair):
+        raise UsageError(
+            f"marginal_penalty is {marginal_penalty!r}: give a positive number, or a pair (rows, columns) of them; "
+            "None where the marginal must hold"
+        )
+    row, col = (math.inf if one is None else float(one) for one in pair)
+    return Settings(regularization, row, col, tolerance, max_iterations)
+
+
+def _is_penalty(value: object) -> bool:
+    return value is None or (isinstance(value, int | float) and not isinstance(value, bool) and value > 0)
+
+
+def _share(penalty: float, regularization: float) -> float:
+    return 1.0 if math.isinf(penalty) else penalty / (penalty + regularization)
+
+
+@dataclass(frozen=True, eq=False)
+class Figures:
+    """What a solver has worked out about its couplings on the way; each [batch], in the cost's type."""
+
+    transport_cost: torch.Tensor
+    entropy: torch.Tensor
+    divergence: torch.Tensor  # KL(coupling | product of the marginals)
+
+
+@dataclass(frozen=True, eq=False)
+class Solution:
+    """The couplings a solver found, without gradients. :class:`kivuko.transport.Plan` says what each field is."""
+
+    coupling: torch.Tensor  # [batch, n, m]
+    marginal_error: torch.Tensor  # [batch]
+    iterations: torch.Tensor  # int64 [batch]
+    converged: torch.Tensor  # bool [batch]
+    # Dual variables of the rows [batch, n] and the columns [batch, m], in the unit of the cost, 0 where there is no
+    # mass: coupling = a b exp((f + g - cost) / regularization). All zero from a method that has none.
+    row_potential: torch.Tensor
+    col_potential: torch.Tensor
+    figures: Figures | None = None
+    # [batch], the largest absolute cost, NaN or infinite if one is; of a solver that surveys the costs itself.
+    largest_cost: torch.Tensor = field(default_factory=lambda: torch.empty(0))
+
+
+def marginal_error(coupling: torch.Tensor, row_target: torch.Tensor, col_target: torch.Tensor) -> torch.Tensor:
+    """Return [batch]: the larger of the L1 distances of the row sums and of the column sums from their targets."""
+    rows = (coupling.sum(dim=2) - row_target).abs().sum(dim=1)
+    cols = (coupling.sum(dim=1) - col_target).abs().sum(dim=1)
+    return torch.maximum(rows, cols)
+
+
+def target(marginal: torch.Tensor, potential: torch.Tensor, penalty: float) -> torch.Tensor:
+    """Return the marginal that a plan with this potential must have at the optimum.
+
+    With a KL penalty that is ``marginal * exp(-potential / penalty)`` (first-order condition, Chizat et al. 2018);
+    without one the marginal itself.
+
+    Args:
+        marginal: [..., n], one side's marginal.
+        potential: [..., n], that side's dual variable, in the unit of the cost.
+        penalty: weight of the KL penalty, in the unit of the cost, or infinite.
+    """
+    if math.isinf(penalty):
+        return marginal
+    return marginal * (-potential / penalty).clamp(-80.0, 80.0).exp()
+
+
+def zero_solution(problem: Problem) -> Solution:
+    """Return the solution that moves nothing: where solvers start, and right for empty problems."""
+    solution = empty_solution(problem)
+    for part in (solution.coupling, solution.iterations, solution.row_potential, solution.col_potential):
+        part.zero_()
+    return solution
+
+
+def empty_solution(problem: Problem) -> Solution:
+    """Return a solution whose coupling, iterations and potentials are still to be written."""
+    cost = problem.cost
+    batch = cost.shape[0]
+    return Solution(
+        coupling=torch.empty_like(cost, memory_format=torch.contiguous_format),
+        marginal_error=cost.new_zeros(batch),
+        iterations=torch.empty(batch, dtype=torch.int64, device=cost.device),
+        converged=torch.ones(batch, dtype=torch.bool, device=cost.device),
+        row_potential=torch.empty_like(problem.row_marginal, memory_format=torch.contiguous_format),
+        col_potential=torch.empty_like(problem.col_marginal, memory_format=torch.contiguous_format),
+    )
+
+
+def within(error: torch.Tensor, settings: Settings) -> torch.Tensor:
+    """Return bool [batch]: whether the error is within the tolerance; never for NaN."""
+    return error <= settings.tolerance
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """Couplings of a batch of problems, and how well each was solved.
+
+    Which fields carry a gradient, and of what, is the ``gradient`` option of :func:`kivuko.transport.solve`.
+
+    Attributes:
+        coupling: [batch, n, m], mass moved from row to column; not negative, exactly 0 where a row or a column is
+            masked or holds no mass. At most 1 unless a marginal is relaxed.
+        transport_cost: [batch], <coupling, cost>, in the unit of the cost. Without the entropy term.
+        value: [batch], what the method minimises, at this coupling, in the unit of the cost. Exact, proximal and
+            greedy: the transport cost. Sinkhorn: ``<P, cost> + regularization * KL(P | a b')`` plus, where a marginal
+            is relaxed, its penalty times ``KL(P's marginal | marginal)``; KL(p | q) = sum p log(p / q) - p + q.
+        entropy: [batch], - sum P log P in nats; in [0, log(n m)] for a plan of mass 1.
+        marginal_error: [batch], the larger of the L1 distances of the row sums and of the column sums from the
+            marginals asked for: the mass in the wrong place, in [0, 2] for a plan of mass 1. Where a marginal is
+            relaxed, the distance is from the marginal that is optimal given the potentials.
+        iterations: int64 [batch], how many iterations that problem was given.
+        converged: bool [batch], whether ``marginal_error`` is within the tolerance asked for (and, for the proximal
+            method, the duality gap is closed). Always True for an empty problem, whose coupling is zero.
+    """
+
+    coupling: torch.Tensor
+    transport_cost: torch.Tensor
+    value: torch.Tensor
+    entropy: torch.Tensor
+    marginal_error: torch.Tensor
+    iterations: torch.Tensor
+    converged: torch.Tensor
+
+
+def describe(problem: Problem, settings: Settings, solution: Solution, *, regularized: bool) -> Plan:
+    """Make a :class:`Plan` of what a solver found; differentiable in the coupling and the problem's cost."""
+    coupling = solution.coupling
+    figures = solution.figures or figures_of(problem, coupling)
+    value = figures.transport_cost
+    if regularized:
+        value = value + settings.regularization * figures.divergence
+        for marginal, sums, penalty in (
+            (problem.row_marginal, 2, settings.row_penalty),
+            (problem.col_marginal, 1, settings.col_penalty),
+        ):
+            if not math.isinf(penalty):
+                value = value + penalty * _divergence(coupling.sum(dim=sums), marginal)
+    return Plan(
+        coupling=coupling,
+        transport_cost=figures.transport_cost,
+        value=value,
+        entropy=figures.entropy,
+        marginal_error=solution.marginal_error,
+        iterations=solution.iterations,
+        converged=solution.converged,
+    )
+
+
+def figures_of(problem: Problem, coupling: torch.Tensor) -> Figures:
+    """Return what a coupling costs and how far it spreads; differentiable in both arguments."""
+    transport_cost: torch.Tensor = torch.linalg.vecdot(coupling.flatten(1), problem.cost.flatten(1))
+    rows, cols = coupling.sum(dim=2), coupling.sum(dim=1)
+    # Where a marginal is 0, so is the sum, and nothing flows back; xlogy's derivative there is 0 / 0.
+    least = torch.finfo(coupling.dtype).tiny
+    cross = (rows * problem.row_marginal.clamp_min(least).log()).sum(1)
+    cross = cross + (cols * problem.col_marginal.clamp_min(least).log()).sum(1)
+    product = problem.row_marginal.sum(1) * problem.col_marginal.sum(1)
+    entropy = _entropy(coupling)
+    return Figures(transport_cost, entropy, divergence=-entropy - cross - rows.sum(1) + product)
+
+
+def _entropy(coupling: torch.Tensor) -> torch.Tensor:
+    if not coupling.requires_grad:
+        entropy: torch.Tensor = torch.special.entr(coupling).sum(dim=(1, 2))
+        return entropy
+    # Of a zero entry nothing flows back, where the derivative of x log x would be infinite.
+    least = torch.finfo(coupling.dtype).tiny
+    return -(coupling * coupling.clamp_min(least).log()).sum(dim=(1, 2))
+
+
+def _divergence(sums: torch.Tensor, marginal: torch.Tensor) -> torch.Tensor:
+    """Return [batch]: KL(sums | marginal) of one side."""
+    least = torch.finfo(sums.dtype).tiny
+    ratio = (sums.clamp_min(least) / marginal.clamp_min(least)).log()
+    divergence: torch.Tensor = (torch.where(marginal > 0, sums * ratio, 0.0) - sums + marginal).sum(dim=1)
+    return divergence

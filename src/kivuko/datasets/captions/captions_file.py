@@ -13,11 +13,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from kivuko.datasets.captions.caption_set import CaptionSet, Picture
-from kivuko.datasets.captions.gathering import Gathering, as_texts, code_of
+from kivuko.datasets.captions.caption_set import CaptionSet, Gathering, Picture, Request, as_texts, code_of
 from kivuko.datasets.captions.picture_folder import PictureFolder
-from kivuko.datasets.captions.request import Request
-from kivuko.datasets.collections.text_lines import json_lines, text_lines
+from kivuko.datasets.collections.streams import json_lines, text_lines
 from kivuko.errors import DataError, UsageError, at
 
 NAME = "captions"

@@ -12,11 +12,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from kivuko.datasets.captions.caption_set import CaptionSet, Picture
-from kivuko.datasets.captions.gathering import Gathering, as_texts, code_of
+from kivuko.datasets.captions.caption_set import CaptionSet, Gathering, Picture, Request, as_texts, code_of
 from kivuko.datasets.captions.json_file import read_json
 from kivuko.datasets.captions.picture_folder import PictureFolder
-from kivuko.datasets.captions.request import Request
 from kivuko.errors import DataError
 
 NAME = "coco"

@@ -6,13 +6,21 @@ import contextlib
 import http.client
 import json
 import os
+import re
+import shutil
+import tarfile
+import tempfile
 import urllib.error
 import urllib.request
+import zipfile
+import zlib
 from collections.abc import Callable, Mapping
-from pathlib import Path
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
 from typing import Any
 
-from kivuko.errors import DataError, KivukoError
+from kivuko.datasets.collections.streams import text_lines
+from kivuko.errors import DataError, KivukoError, UsageError, at
 from kivuko.files import explain_write_failure, sha256_of, write_text
 
 Progress = Callable[[int, int | None], None]  # bytes so far, bytes in all (None: the server does not say)
@@ -120,3 +128,250 @@ def _read(about: Path) -> dict[str, Any]:
         found = json.loads(about.read_text(encoding="utf-8"))
         return found if isinstance(found, dict) else {}
     return {}
+
+
+def unpack(archive: Path, folder: Path) -> int:
+    """Unpack a ``.zip``, ``.tgz`` or ``.tar.gz`` into ``folder``, which may exist; return how many files it holds.
+
+    Files are unpacked beside the folder first and moved into it when all are there. Absolute paths, paths that lead
+    out of the folder, links and devices are refused.
+
+    Raises:
+        DataError: the archive is damaged, or holds what is refused.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".unpacking-") as name:
+            place = Path(name)
+            if zipfile.is_zipfile(archive):
+                _unzip(archive, place)
+            else:
+                with tarfile.open(archive, "r:*") as tar:
+                    tar.extractall(place, filter="data")
+            return _move(place, folder)
+    except (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, NotImplementedError, RuntimeError) as problem:
+        raise DataError(f"{archive}: cannot be unpacked ({problem}). Delete it and fetch it again.") from problem
+
+
+def _unzip(archive: Path, place: Path) -> None:
+    with zipfile.ZipFile(archive) as packed:
+        for name in packed.namelist():
+            path = PurePosixPath(name.replace("\\", "/"))
+            if path.is_absolute() or ".." in path.parts or (path.parts and ":" in path.parts[0]):
+                raise DataError(f"{archive}: holds {name!r}, which leads out of its folder; it was not unpacked")
+        packed.extractall(place)
+
+
+def _move(place: Path, folder: Path) -> int:
+    count = 0
+    for path in sorted(place.rglob("*")):
+        if path.is_file():
+            target = folder / path.relative_to(place)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.move(path, target)
+            count += 1
+    return count
+
+
+_XTD = "https://raw.githubusercontent.com/adobe-research/Cross-lingual-Test-Dataset-XTD10/main"
+_IGLUE = "https://raw.githubusercontent.com/e-bug/iglue/main/datasets"
+_MULTI30K = "https://raw.githubusercontent.com/multi30k/dataset/master/data/task1"
+
+
+@dataclass(frozen=True)
+class RemoteFile:
+    """One file of a set.
+
+    ``place``: where it goes, relative to the set's folder; an archive is unpacked into the folder ``into`` and then
+    removed. ``pictures``: gigabytes that the user may have already.
+    """
+
+    url: str
+    place: str
+    into: str | None = None
+    pictures: bool = False
+
+
+@dataclass(frozen=True)
+class RemoteSet:
+    """What a set consists of; ``also``: what must be got elsewhere, in a sentence."""
+
+    files: tuple[RemoteFile, ...]
+    licence: str
+    also: str = ""
+
+
+def _xtd() -> tuple[RemoteFile, ...]:
+    folders = {"XTD10": "es it ko pl ru tr zh", "MIC": "en de fr", "STAIR": "jp"}
+    captions = [
+        RemoteFile(f"{_XTD}/{folder}/test_1kcaptions_{code}.txt", f"{folder}/test_1kcaptions_{code}.txt")
+        for folder, codes in folders.items()
+        for code in codes.split()
+    ]
+    return (RemoteFile(f"{_XTD}/XTD10/test_image_names.txt", "XTD10/test_image_names.txt"), *captions)
+
+
+def _multi30k() -> tuple[RemoteFile, ...]:
+    part = "test_2016_flickr"
+    captions = [
+        RemoteFile(f"{_MULTI30K}/raw/{part}.{c}.gz", f"data/task1/raw/{part}.{c}.gz") for c in ["en", "de", "fr", "cs"]
+    ]
+    names = f"image_splits/{part}.txt"
+    return (RemoteFile(f"{_MULTI30K}/{names}", f"data/task1/{names}"), *captions)
+
+
+SETS: Mapping[str, RemoteSet] = {
+    "xm3600": RemoteSet(
+        files=(
+            RemoteFile("https://google.github.io/crossmodal-3600/web-data/captions.zip", "captions.zip", into="."),
+            RemoteFile(
+                "https://open-images-dataset.s3.amazonaws.com/crossmodal-3600/images.tgz",
+                "images.tgz",
+                into="images",
+                pictures=True,
+            ),
+        ),
+        licence="CC BY 4.0 (captions); the pictures' own licences are in image_attributions.csv of the set's page",
+    ),
+    "xtd": RemoteSet(
+        files=_xtd(),
+        licence="Adobe's research licence, see the repository's LICENSE.md",
+        also="the pictures are MSCOCO's of 2014 (train and val), from cocodataset.org",
+    ),
+    "xflickrco": RemoteSet(
+        files=tuple(
+            RemoteFile(f"{_IGLUE}/xFlickrCO/annotations/{code}/test.jsonl", f"annotations/{code}/test.jsonl")
+            for code in ["de", "en", "es", "id", "ja", "ru", "tr", "zh"]
+        ),
+        licence="see IGLUE's repository",
+        also="the pictures are Flickr30k's and MSCOCO's val2014",
+    ),
+    "wit": RemoteSet(
+        files=tuple(
+            RemoteFile(f"{_IGLUE}/wit/annotations/test_{code}.jsonl", f"annotations/test_{code}.jsonl")
+            for code in ["ar", "bg", "da", "el", "en", "et", "id", "ja", "ko", "tr", "vi"]
+        ),
+        licence="CC BY-SA 3.0",
+        also="the pictures are Wikimedia Commons', at the address that each line gives",
+    ),
+    "multi30k": RemoteSet(
+        files=_multi30k(),
+        licence="see Multi30k's repository",
+        also="the pictures are Flickr30k's, which its authors give on request",
+    ),
+}
+
+
+def remote_set(name: str) -> RemoteSet:
+    """Return what is known of a set that may be fetched.
+
+    Raises:
+        UsageError: it is not one of them.
+    """
+    if name not in SETS:
+        raise UsageError(f"{name} cannot be fetched; these can: {', '.join(SETS)}. Others: name their local copy")
+    return SETS[name]
+
+
+# Fetching a caption set where the network allows: resumable, with a list of checksums.
+#
+# Publishers of these sets give no checksums. So the first fetch writes what it got to ``SHA256SUMS`` in the set's
+# folder, in the form of ``sha256sum``, and every later fetch must get the same; a list of your own (``--checksums``) is
+# held against it from the first.
+
+CHECKSUMS = "SHA256SUMS"
+_LINE = re.compile(r"([0-9a-fA-F]{64}) [ *](.+)")
+Watch = Callable[[str, int, int | None], None]
+"""Told the file's name, its bytes so far, and in all (None: not known)."""
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """What a run did: names of the files that it fetched, of those that were there, and every checksum."""
+
+    fetched: tuple[str, ...]
+    kept: tuple[str, ...]
+    checksums: Mapping[str, str]
+
+
+def fetch(
+    remote: RemoteSet,
+    folder: Path,
+    *,
+    pictures: bool = True,
+    checksums: Path | None = None,
+    watch: Watch | None = None,
+) -> Fetched:
+    """Fetch a set's files into a folder and unpack its archives.
+
+    Files listed in ``folder/SHA256SUMS`` with their marks of being done are not fetched again. A killed run goes on
+    where it was.
+
+    Args:
+        pictures: also the archives of pictures, which are gigabytes.
+        checksums: a list in the form of ``sha256sum``: files that it names must have those.
+        watch: told how far each file is.
+
+    Raises:
+        DataError: a file cannot be fetched, or is not the one that was listed.
+    """
+    known = read_checksums(folder / CHECKSUMS) if (folder / CHECKSUMS).is_file() else {}
+    required = known if checksums is None else {**known, **read_checksums(checksums)}
+    fetched: list[str] = []
+    kept: list[str] = []
+    for one in remote.files:
+        if one.pictures and not pictures:
+            continue
+        if _is_done(one, folder, known, required):
+            kept.append(one.place)
+            continue
+        known[one.place] = _fetch_one(one, folder, required.get(one.place), watch)
+        _write_checksums(folder / CHECKSUMS, known)
+        fetched.append(one.place)
+    return Fetched(tuple(fetched), tuple(kept), known)
+
+
+def read_checksums(path: Path) -> dict[str, str]:
+    """Read a list as ``sha256sum`` writes it: name to 64 hexadecimal digits.
+
+    Raises:
+        DataError: it cannot be read, or a line is of another form.
+    """
+    found: dict[str, str] = {}
+    for number, line in text_lines(path):
+        if not line.strip() or line.startswith("#"):
+            continue
+        if (match := _LINE.fullmatch(line.rstrip())) is None:
+            raise DataError(f"{at(path, number)}: not a line of sha256sum: 64 hexadecimal digits, two blanks, a name")
+        found[match[2].removeprefix("./")] = match[1].lower()
+    return found
+
+
+def _is_done(one: RemoteFile, folder: Path, known: Mapping[str, str], required: Mapping[str, str]) -> bool:
+    """Tell whether a file is there as it was fetched; an archive is removed once it is unpacked."""
+    if one.place not in known or known[one.place] != required.get(one.place):
+        return False
+    place = folder / one.place
+    if one.into is not None:
+        return (folder / _mark(one)).is_file() and (folder / one.into).is_dir()
+    return place.is_file() and check_or_note_sha256(place, None) == known[one.place]
+
+
+def _fetch_one(one: RemoteFile, folder: Path, expected: str | None, watch: Watch | None) -> str:
+    place = folder / one.place
+    if not place.is_file():  # or a run was killed before it was unpacked or listed
+        download(one.url, place, None if watch is None else lambda done, total: watch(one.place, done, total))
+    found = check_or_note_sha256(place, expected)
+    if one.into is not None:
+        count = unpack(place, folder / one.into)
+        write_text(folder / _mark(one), f"{found}  {one.place}: {count} files\n")
+        place.unlink()
+    return found
+
+
+def _mark(one: RemoteFile) -> str:
+    return f".{one.place}.unpacked"
+
+
+def _write_checksums(path: Path, known: Mapping[str, str]) -> None:
+    write_text(path, "".join(f"{digest}  {name}\n" for name, digest in sorted(known.items())))

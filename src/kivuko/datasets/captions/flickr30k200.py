@@ -6,11 +6,9 @@ Visheratin, "NLLB-CLIP" (arXiv 2309.01859). On disk: ``filenames.txt`` and a fil
 
 from __future__ import annotations
 
-from kivuko.datasets.captions.caption_set import CaptionSet
-from kivuko.datasets.captions.gathering import Gathering, code_of
+from kivuko.datasets.captions.caption_set import CaptionSet, Gathering, Request, code_of
 from kivuko.datasets.captions.line_captions import add_lines, add_pictures, read_names
 from kivuko.datasets.captions.picture_folder import PictureFolder
-from kivuko.datasets.captions.request import Request
 from kivuko.datasets.captions.xtd import FLORES_FILE, TRANSLATED
 from kivuko.errors import DataError
 

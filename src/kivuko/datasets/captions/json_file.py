@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from kivuko.datasets.collections.byte_stream import byte_stream
+from kivuko.datasets.collections.streams import byte_stream
 from kivuko.errors import DataError, at
 
 MAX_BYTES = 2 << 30  # COCO's largest file of captions has 90 MB; in memory, ten times a file's size

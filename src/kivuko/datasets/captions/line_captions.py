@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from kivuko.datasets.captions.caption_set import Picture
-from kivuko.datasets.captions.gathering import Gathering
+from kivuko.datasets.captions.caption_set import Gathering, Picture
 from kivuko.datasets.captions.picture_folder import PictureFolder
-from kivuko.datasets.collections.text_lines import text_lines
+from kivuko.datasets.collections.streams import text_lines
 from kivuko.errors import DataError, at
-from kivuko.wording import counted
+from kivuko.text import counted
 
 _LONGEST = 16_384  # letters of one line; a longer one is no caption
 

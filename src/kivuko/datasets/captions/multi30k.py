@@ -11,12 +11,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from kivuko.datasets.captions.caption_set import CaptionSet
+from kivuko.datasets.captions.caption_set import CaptionSet, Gathering, Request, code_of
 from kivuko.datasets.captions.flickr30k200 import BELOW as FLICKR_BELOW
-from kivuko.datasets.captions.gathering import Gathering, code_of
 from kivuko.datasets.captions.line_captions import add_lines, add_pictures, read_names
 from kivuko.datasets.captions.picture_folder import PictureFolder
-from kivuko.datasets.captions.request import Request
 from kivuko.datasets.captions.xtd import BELOW as COCO_BELOW
 from kivuko.errors import DataError, UsageError
 

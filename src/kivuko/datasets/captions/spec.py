@@ -7,8 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import cast
 
-from kivuko.datasets.captions.caption_set import CaptionSet
-from kivuko.datasets.captions.request import Request
+from kivuko.datasets.captions.caption_set import CaptionSet, Request
 from kivuko.errors import DataError, UsageError
 
 # name -> (module, reader, splits that it knows)

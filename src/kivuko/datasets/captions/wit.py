@@ -13,11 +13,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from kivuko.datasets.captions.caption_set import CaptionSet, Picture
-from kivuko.datasets.captions.gathering import Gathering, code_of
+from kivuko.datasets.captions.caption_set import CaptionSet, Gathering, Picture, Request, code_of
 from kivuko.datasets.captions.picture_folder import PictureFolder, endings
-from kivuko.datasets.captions.request import Request
-from kivuko.datasets.collections.text_lines import json_lines, text_lines
+from kivuko.datasets.collections.streams import json_lines, text_lines
 from kivuko.errors import DataError, at
 
 NAME = "wit"

@@ -8,13 +8,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from kivuko.datasets.captions.caption_set import CaptionSet, Picture
+from kivuko.datasets.captions.caption_set import CaptionSet, Gathering, Picture, Request, as_texts, code_of
 from kivuko.datasets.captions.flickr30k200 import BELOW as FLICKR_BELOW
-from kivuko.datasets.captions.gathering import Gathering, as_texts, code_of
 from kivuko.datasets.captions.picture_folder import PictureFolder
-from kivuko.datasets.captions.request import Request
 from kivuko.datasets.captions.xtd import BELOW as COCO_BELOW
-from kivuko.datasets.collections.text_lines import json_lines
+from kivuko.datasets.collections.streams import json_lines
 from kivuko.errors import DataError, at
 
 NAME = "xflickrco"

@@ -9,11 +9,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from kivuko.datasets.captions.caption_set import CaptionSet, Picture
-from kivuko.datasets.captions.gathering import Gathering, code_of
+from kivuko.datasets.captions.caption_set import CaptionSet, Gathering, Picture, Request, code_of
 from kivuko.datasets.captions.picture_folder import PictureFolder
-from kivuko.datasets.captions.request import Request
-from kivuko.datasets.collections.text_lines import json_lines
+from kivuko.datasets.collections.streams import json_lines
 from kivuko.errors import DataError, at
 
 NAME = "xm3600"

@@ -11,11 +11,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from kivuko.datasets.captions.caption_set import CaptionSet
-from kivuko.datasets.captions.gathering import Gathering, code_of
+from kivuko.datasets.captions.caption_set import CaptionSet, Gathering, Request, code_of
 from kivuko.datasets.captions.line_captions import add_lines, add_pictures, read_names
 from kivuko.datasets.captions.picture_folder import PictureFolder
-from kivuko.datasets.captions.request import Request
 from kivuko.errors import DataError
 
 NAME = "xtd"

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
+
+import regex
+
+from kivuko.errors import DataError
 
 UNDETERMINED = "und"
 """BCP 47's code for a language that nobody has told."""
@@ -68,3 +72,98 @@ class Collection(Protocol):
     def files(self) -> tuple[Path, ...]:
         """Return the files that it is read from, for their checksums; none where a library keeps them."""
         ...
+
+
+ID = ("id", "_id", "docid", "doc_id", "docno", "pid", "document_id", "query_id", "qid", "topic_id", "number")
+TITLE = ("title", "headline")
+DOCUMENT_TEXT = ("text", "contents", "body", "passage", "abstract", "content")
+QUERY_TEXT = ("text", "query", "question", "title", "topic_title", "contents")
+
+
+def field(row: Mapping[str, Any], names: Sequence[str]) -> str | None:
+    """Return the first of these fields that is there, as text; None where none is, or it is neither text nor number."""
+    for name in names:
+        value = row.get(name)
+        if isinstance(value, str) or (isinstance(value, int) and not isinstance(value, bool)):
+            return encodable(str(value))
+    return None
+
+
+def encodable(text: str) -> str:
+    """Return a text that UTF-8 can hold: JSON may name half a surrogate pair, which stands for no character."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
+
+
+def is_heading(line: str) -> bool:
+    """Tell whether the first line of a tab-separated file names its columns: its first cell is a name of the id."""
+    return line.partition("\t")[0].strip().lower().replace("-", "_") in ID
+
+
+def identifier(text: str | None, place: str) -> str:
+    """Return an id as it stands in a file.
+
+    Raises:
+        DataError: there is none, or it holds white space, which TREC's columns could not carry.
+    """
+    cleaned = (text or "").strip()
+    if not cleaned:
+        raise DataError(f"{place}: no id; give each text one, in a field such as {', '.join(ID[:3])}")
+    if len(cleaned.split()) > 1:
+        raise DataError(f"{place}: id {cleaned[:40]!r} holds white space, which TREC's files cannot carry; take it out")
+    return cleaned
+
+
+# Latin, Arabic, Devanagari, Burmese, Khmer, Ethiopic, Armenian, Tibetan and the full-width marks of East Asia.
+_END = regex.compile(r"[.!?…‽؟۔।॥၊။។៕።፧፨։༎。！？｡]+[\"'”’»)\]）」』】]*")
+_FULL_WIDTH = frozenset("。！？｡")  # no space follows these
+_INITIAL = regex.compile(r"(?:^|[\s(\[“\"'«])(?:\p{Lu}\p{M}*|(?:\p{L}\p{M}*\.)+\p{L}\p{M}*)\.$")
+_ABBREVIATION = regex.compile(r"(?:^|[\s(\[])\p{L}{1,4}\.$")
+_BRACKET_SPAN = 400  # characters; a bracket that was opened before them was never closed
+_BEGINS_SENTENCE = regex.compile(r"[\s]+[\"'“‘«(\[]*(?:[\p{Lu}\p{Lt}\p{Lo}\p{N}]|[¿¡])")
+
+
+def sentences(text: str) -> Iterator[str]:
+    """Yield the sentences of a text in order; together they hold all its words.
+
+    A full stop ends a sentence where white space follows and then a capital letter, a digit, or a letter of a script
+    without capitals; but not after an initial ("J. Nyerere"), letters with dots ("U.S. Army"), a short word
+    with a capital or before a digit ("St. John", "Na. 5"), or inside brackets.
+
+    >>> list(sentences("Dr. J. K. Nyerere (b. 1922. Butiama) led Tanzania. He was a teacher."))
+    ['Dr. J. K. Nyerere (b. 1922. Butiama) led Tanzania.', 'He was a teacher.']
+    >>> list(sentences("काली बिल्ली। लाल सेब।"))
+    ['काली बिल्ली।', 'लाल सेब।']
+    """
+    start = 0
+    for end in _END.finditer(text):
+        if end.end() < len(text) and not _ends(text, start, end):
+            continue
+        if sentence := text[start : end.end()].strip():
+            yield sentence
+        start = end.end()
+    if rest := text[start:].strip():
+        yield rest
+
+
+def first_sentence(text: str) -> str:
+    """Return the first sentence of a text; empty where there is none."""
+    return next(sentences(text), "")
+
+
+def _ends(text: str, start: int, end: regex.Match[str]) -> bool:
+    before = text[max(start, end.end() - _BRACKET_SPAN) : end.end()]
+    if before.count("(") > before.count(")") or before.count("（") > before.count("）"):
+        return False
+    if end.group()[0] in _FULL_WIDTH:
+        return True
+    if not _BEGINS_SENTENCE.match(text, end.end()):
+        return False
+    if end.group() != ".":
+        return True
+    tail = before[-24:]
+    if _INITIAL.search(tail):
+        return False
+    follows = text[end.end() :].lstrip()[:1]
+    # "Na. 5", "St. John": a short word with a full stop that begins with a capital or stands before a digit.
+    short = _ABBREVIATION.search(tail)
+    return not (short and (follows.isdigit() or short.group().strip(" ([")[0].isupper()))

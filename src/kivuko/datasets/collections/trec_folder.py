@@ -9,9 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from kivuko.datasets.collections.collection import UNDETERMINED, Document, Judgements
-from kivuko.datasets.collections.documents_file import read_documents
-from kivuko.datasets.collections.qrels_file import read_qrels
-from kivuko.datasets.collections.queries_file import read_queries
+from kivuko.datasets.collections.files import read_documents, read_qrels, read_queries
 from kivuko.errors import DataError, UsageError
 from kivuko.languages import language
 

@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-from kivuko.datasets.emoji.build import emoji_world
-from kivuko.datasets.emoji.world import Emoji, EmojiWorld, Query
+from kivuko.datasets.emoji.world import Emoji, EmojiWorld, Query, emoji_world
 
 
 def shipped_image_tower() -> Path:

@@ -2,19 +2,81 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
+import json
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import regex
 from PIL import Image
 
 from kivuko.bitext import Bitext, Pair
-from kivuko.datasets.emoji.cldr import Annotation
-from kivuko.datasets.emoji.font import Pixels
-from kivuko.datasets.emoji.splits import SPLITS, content_words, is_compositional, is_copied
-from kivuko.errors import UsageError
+from kivuko.datasets.emoji.sources import (
+    Annotation,
+    EmojiFont,
+    Pixels,
+    annotation_files,
+    find_cldr,
+    find_font,
+    read_annotations,
+)
+from kivuko.errors import CorruptFileError, UsageError
+from kivuko.files import atomic_path, cache_folder, check_sha256, sha256_of, write_text
+
+TEST_CONCEPTS = 320
+VALIDATION_CONCEPTS = 160
+SPLITS = ("train", "validation", "test")
+
+# English words that carry no meaning of their own in an emoji's name.
+STOP_WORDS = frozenset(
+    ("a", "an", "and", "as", "at", "by", "for", "from", "in", "into", "is", "it", "its", "no", "not", "of", "off", "on",
+     "or", "out", "over", "the", "to", "under", "up", "down", "with", "without")
+)  # fmt: skip
+
+
+def split_concepts(concepts: Iterable[str]) -> dict[str, str]:
+    """Assign each concept to "train", "validation" or "test".
+
+    The order is that of a hash of the concept itself, so it depends neither on the machine nor on the language,
+    and an emoji added by a later Unicode version moves few of the others.
+    """
+    order = sorted(set(concepts), key=lambda concept: hashlib.sha256(b"kivuko:" + concept.encode()).digest())
+    bounds = (TEST_CONCEPTS, TEST_CONCEPTS + VALIDATION_CONCEPTS)
+    return {
+        concept: "test" if rank < bounds[0] else "validation" if rank < bounds[1] else "train"
+        for rank, concept in enumerate(order)
+    }
+
+
+def content_words(text: str) -> frozenset[str]:
+    """Return the lower-cased words of an English text less its stop words.
+
+    >>> sorted(content_words("flag: Bosnia & Herzegovina"))
+    ['bosnia', 'flag', 'herzegovina']
+    """
+    words = regex.findall(r"[\p{L}\p{N}]+(?:[’'.-][\p{L}\p{N}]+)*", text.casefold())
+    return frozenset(word for word in words if word not in STOP_WORDS)
+
+
+def is_copied(name: str, english: str) -> bool:
+    """Tell whether a translation is the English name again (case and spaces aside): such a query proves nothing."""
+    return " ".join(name.casefold().split()) == " ".join(english.casefold().split())
+
+
+def is_compositional(english: str, known_words: frozenset[str]) -> bool:
+    """Tell whether every content word of an English name occurs among the words seen in training.
+
+    A name without content words (none exists today) counts as compositional.
+    """
+    return content_words(english) <= known_words
+
 
 ENGLISH = "en"
 
@@ -153,3 +215,204 @@ class EmojiWorld:
                 raise UsageError(
                     f"language '{language}' is not in this emoji world ({', '.join(self.languages)}): build it with it."
                 )
+
+
+def english_documents(world: EmojiWorld) -> list[str]:
+    """Return, for each picture, the English names and keywords of the emoji that share it [images].
+
+    Names come first, then keywords, with commas between, each once whatever its case; the ids of the documents are
+    ``world.image_sequences``, as those of the pictures are.
+
+    >>> english_documents(world)[world.image_sequences.index("🐈")]  # doctest: +SKIP
+    'cat, pet'
+    """
+    english = world.annotations[ENGLISH]
+    names: list[list[str]] = [[] for _ in world.images]
+    keywords: list[list[str]] = [[] for _ in world.images]
+    for emoji in world.emoji:
+        annotation = english[emoji.sequence]
+        names[emoji.image].append(annotation.name)
+        keywords[emoji.image] += annotation.keywords
+    return [", ".join(_once([*called, *about])) for called, about in zip(names, keywords, strict=True)]
+
+
+def _once(texts: list[str]) -> list[str]:
+    """Return the texts in their order, the first of those that differ in case only."""
+    first: dict[str, str] = {}
+    for text in texts:
+        first.setdefault(text.casefold(), text)
+    return list(first.values())
+
+
+# Which emoji are the same concept: gender, age-and-gender and role variants belong together.
+#
+# "man shrugging", "woman shrugging" and "person shrugging" are one concept. If one of them were trained on and
+# another tested, the test would measure memory. Everything here reads the code points, never the names, so it
+# holds in every language.
+
+SKIN_TONES = frozenset(map(chr, range(0x1F3FB, 0x1F400)))
+_JOINER, _GENDER_SIGNS = "\u200d", frozenset("♀♂")
+
+# One representative for each set of characters that differ in gender alone.
+_SAME = {
+    "👨👩🧑": "🧑", "👦👧🧒": "🧒", "👴👵🧓": "🧓", "🤴👸🫅": "🫅", "🎅🤶": "🎅", "🕺💃": "💃",
+    "🫃🫄🤰": "🫄", "👫👬👭": "👫", "🤵👰": "🤵", "🚹🚺": "🚹",
+}  # fmt: skip
+_REPRESENTATIVE = {character: kept for group, kept in _SAME.items() for character in group}
+# Whole sequences that are another way to write a concept that also has a character of its own.
+_ALIASES = {"🧑🎄": "🎅", "🧑🤝🧑": "👫", "": "♀"}  # nothing is left of ♀ and ♂ by themselves
+_FAMILY, _COUPLE, _KISS = "👪", "💑", "💏"
+
+
+def has_skin_tone(sequence: str) -> bool:
+    """Tell whether the sequence carries a skin-tone modifier (the modifiers themselves included)."""
+    return any(character in SKIN_TONES for character in sequence)
+
+
+def concept_of(sequence: str) -> str:
+    """Return the concept that an emoji sequence belongs to, itself written as an emoji.
+
+    >>> concept_of("🤷‍♀") == concept_of("🤷‍♂") == concept_of("🤷")
+    True
+    >>> concept_of("👩‍🚒") == concept_of("🧑‍🚒") != concept_of("🚒")
+    True
+    """
+    parts = [
+        "".join(_REPRESENTATIVE.get(character, character) for character in part)
+        for part in sequence.replace("\ufe0f", "").split(_JOINER)
+        if part not in _GENDER_SIGNS
+    ]
+    people = [part for part in parts if part in ("🧑", "🧒")]
+    if len(people) >= 2 and "🤝" not in parts:
+        if "💋" in parts:
+            return _KISS
+        return _COUPLE if "❤" in parts else _FAMILY
+    joined = "".join(parts)
+    return _ALIASES.get(joined, joined)
+
+
+FORMAT = 1  # raise it when what is cached, or how it is drawn or split, changes
+Progress = Callable[[int, int], None]  # (done, total)
+
+
+def emoji_world(
+    languages: Sequence[str],
+    *,
+    cldr: Path | None = None,
+    font: Path | None = None,
+    cache: Path | None = None,
+    progress: Progress | None = None,
+) -> EmojiWorld:
+    """Return the emoji world with these languages, from the cache if its sources have not changed.
+
+    Args:
+        languages: CLDR codes such as "sw"; English is always there.
+        cldr: folder that holds ``annotations/``; default: ``$KIVUKO_CLDR`` or the system's.
+        font: NotoColorEmoji.ttf; default: ``$KIVUKO_FONT`` or the system's.
+        cache: folder for the cache; default: Kivuko's.
+        progress: called with (done, total) while pictures are drawn.
+
+    Raises:
+        DataError: no CLDR folder, no font, or a language without annotations.
+        CorruptFileError: the cache does not hold what was written into it.
+    """
+    folder, font_file = find_cldr(cldr), find_font(font)
+    codes = [ENGLISH, *(code for code in dict.fromkeys(languages) if code != ENGLISH)]
+    for code in codes:
+        annotation_files(folder, code)  # a language without annotations fails before anything is built
+    cache = cache or cache_folder() / "emoji"
+
+    fingerprint = _fingerprint([font_file, *annotation_files(folder, ENGLISH)])
+    place = cache / f"world-{fingerprint[:16]}"
+    if not place.is_dir():
+        _build(place, read_annotations(folder, ENGLISH), font_file, progress)
+    emoji, images, left_out = _load(place)
+    annotations = {code: _annotations(cache, folder, code) for code in codes}
+    return EmojiWorld(emoji, images, annotations, left_out, fingerprint)
+
+
+def _fingerprint(files: Iterable[Path]) -> str:
+    """Hash the contents of the sources, so that an updated font or CLDR is never served from an old cache."""
+    return hashlib.sha256("\n".join([str(FORMAT), *map(sha256_of, files)]).encode()).hexdigest()
+
+
+def _build(place: Path, english: dict[str, Annotation], font_file: Path, progress: Progress | None) -> None:
+    font, left_out = EmojiFont(font_file), Counter[str]()
+    row_of: dict[bytes, int] = {}
+    pictures: list[Pixels] = []
+    rows: dict[str, int] = {}
+    for done, sequence in enumerate(english, start=1):
+        if progress and (done % 50 == 0 or done == len(english)):
+            progress(done, len(english))
+        if has_skin_tone(sequence):
+            left_out["skin-tone variant"] += 1
+            continue
+        if sequence.isascii():
+            left_out["plain text character"] += 1  # the font holds * and # only as parts of keycaps
+            continue
+        pixels = font.render(sequence)
+        if pixels is None:
+            left_out["not drawn as one glyph by the font"] += 1
+            continue
+        row = row_of.setdefault(pixels.tobytes(), len(pictures))
+        if row == len(pictures):
+            pictures.append(pixels)
+        rows[sequence] = row
+    emoji = _with_splits(rows)
+    with atomic_path(place) as temporary:
+        temporary.mkdir()
+        table = pa.table({"png": pa.array([_to_png(pixels) for pixels in pictures], pa.binary())})
+        pq.write_table(table, temporary / "images.parquet", compression="none")
+        listing = {"emoji": [asdict(one) for one in emoji], "left_out": dict(left_out)}
+        (temporary / "emoji.json").write_text(json.dumps(listing, ensure_ascii=False), encoding="utf-8")
+        sums = {name: sha256_of(temporary / name) for name in ("images.parquet", "emoji.json")}
+        (temporary / "manifest.json").write_text(json.dumps({"format": FORMAT, "sha256": sums}), encoding="utf-8")
+
+
+def _with_splits(rows: dict[str, int]) -> list[Emoji]:
+    """Give each emoji its concept and split; emoji that share a picture share the first one's concept."""
+    by_picture: dict[int, str] = {}
+    concepts = {seq: by_picture.setdefault(row, concept_of(seq)) for seq, row in rows.items()}
+    splits = split_concepts(concepts.values())
+    return [Emoji(seq, concepts[seq], splits[concepts[seq]], row) for seq, row in rows.items()]
+
+
+def _load(place: Path) -> tuple[tuple[Emoji, ...], Pixels, Counter[str]]:
+    remedy = f"Delete the folder {place} and run again."
+    try:
+        manifest = json.loads((place / "manifest.json").read_text(encoding="utf-8"))
+        sums = {name: str(manifest["sha256"][name]) for name in ("images.parquet", "emoji.json")}
+    except (OSError, ValueError, KeyError, TypeError) as problem:
+        raise CorruptFileError(f"{place / 'manifest.json'}: corrupted or unreadable. {remedy}") from problem
+    for name, expected in sums.items():
+        check_sha256(place / name, expected, remedy)
+    listing = json.loads((place / "emoji.json").read_text(encoding="utf-8"))
+    column = pq.read_table(place / "images.parquet").column("png")
+    images = np.stack([np.asarray(Image.open(io.BytesIO(png.as_py()))) for png in column])
+    return tuple(Emoji(**one) for one in listing["emoji"]), images, Counter(listing["left_out"])
+
+
+def _annotations(cache: Path, folder: Path, language: str) -> dict[str, Annotation]:
+    """Read one language from the cache, or from CLDR's XML (twenty times slower), which then fills the cache."""
+    fingerprint = _fingerprint(annotation_files(folder, language))
+    file = cache / f"annotations-{language}-{fingerprint[:16]}.json"
+    if not file.is_file():
+        found = read_annotations(folder, language)
+        body = json.dumps({seq: [a.name, *a.keywords] for seq, a in found.items()}, ensure_ascii=False)
+        write_text(file, hashlib.sha256(body.encode()).hexdigest() + "\n" + body)
+        return found
+    try:
+        expected, _, body = file.read_text(encoding="utf-8").partition("\n")
+    except (OSError, ValueError):
+        expected, body = "", "unreadable"
+    if hashlib.sha256(body.encode()).hexdigest() != expected:
+        raise CorruptFileError(
+            f"{file}: corrupted (its checksum differs from what was written). Delete this file and run again."
+        )
+    return {seq: Annotation(name, tuple(words)) for seq, (name, *words) in json.loads(body).items()}
+
+
+def _to_png(pixels: Pixels) -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, format="PNG", compress_level=1)
+    return stream.getvalue()

@@ -25,14 +25,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kivuko.datasets.collections.collection import Document
-from kivuko.datasets.collections.documents_file import compressed, write_document
+from kivuko.datasets.collections.files import compressed, write_document
 from kivuko.datasets.collections.trec_folder import ABOUT
-from kivuko.datasets.wikiclir.article_text import document_text, query_length, query_text
-from kivuko.datasets.wikiclir.articles import read_articles
-from kivuko.datasets.wikiclir.dumps import WikiDumps, wiki_code
-from kivuko.datasets.wikiclir.links import LinkTargets, MutualLinks, read_links
-from kivuko.datasets.wikiclir.pages import PageTable, open_database, title_key
-from kivuko.datasets.wikiclir.sql_dump import SqlDump
+from kivuko.datasets.wikiclir.articles import document_text, query_length, query_text, read_articles
+from kivuko.datasets.wikiclir.dumps import SqlDump, WikiDumps, wiki_code
+from kivuko.datasets.wikiclir.links import LinkTargets, MutualLinks, PageTable, open_database, read_links, title_key
 from kivuko.errors import DataError, KivukoError, UsageError
 from kivuko.files import atomic_path
 from kivuko.languages import language as describe

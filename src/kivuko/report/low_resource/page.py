@@ -5,19 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from kivuko.evaluation import Header, PerQueryScores, Record
-from kivuko.report.low_resource.facts import DEFINITIONS, limits, protocol_facts, recipes_told
+from kivuko.report.low_resource.comparisons import RULE
 from kivuko.report.low_resource.figures import gap_figure, map_figures, parity_figures
-from kivuko.report.low_resource.findings import Findings, examine
-from kivuko.report.low_resource.result_tables import (
-    language_table,
-    recipe_tables,
-    significance_table,
-    subset_table,
-)
-from kivuko.report.low_resource.selection import RULE
-from kivuko.report.low_resource.table import Table
-from kivuko.report.low_resource.wording import setting_label
-from kivuko.report.rendering import render
+from kivuko.report.low_resource.findings import DEFINITIONS, Findings, examine, limits, protocol_facts, recipes_told
+from kivuko.report.low_resource.tables import language_table, recipe_tables, significance_table, subset_table
+from kivuko.report.rendering import Table, render, setting_label
 
 
 def low_resource_page(header: Header, records: Sequence[Record], per_query: Sequence[PerQueryScores]) -> str:

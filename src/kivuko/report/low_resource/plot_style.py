@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from kivuko.report.low_resource.recipes import LEXICAL, MSE, TEACHER, TRANSLATE_TEST
 from kivuko.report.low_resource.series import OTHER, TRANSPORT, WITHOUT
+from kivuko.report.low_resource.study import LEXICAL, MSE, TEACHER, TRANSLATE_TEST
 
 INK, QUIET, RULE = "#1b1b1a", "#5f5f5e", "#d9d9d8"
 FONT = "DejaVu Sans"  # ships with matplotlib, so the layout is the same on every machine

@@ -6,10 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from kivuko.evaluation import Interval
+from kivuko.report.low_resource.comparisons import Choice
 from kivuko.report.low_resource.findings import Findings
-from kivuko.report.low_resource.recipes import LEXICAL, MSE, TEACHER, TRANSLATE_TEST
-from kivuko.report.low_resource.selection import Choice
-from kivuko.report.low_resource.study import Setting, Spot
+from kivuko.report.low_resource.study import LEXICAL, MSE, TEACHER, TRANSLATE_TEST, Setting, Spot
 
 TRANSPORT, WITHOUT, OTHER = "transport", "without", "other"
 ROLES = {

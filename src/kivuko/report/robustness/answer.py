@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from enum import Enum
 
 from kivuko.evaluation import Interval
-from kivuko.report.low_resource.wording import count, figure, per_cent, probability, signed
-from kivuko.report.robustness.family import MATCHED, RATIO, RobustnessTest
+from kivuko.report.rendering import count, figure, per_cent, probability, signed
+from kivuko.report.robustness.comparisons import MATCHED, RATIO, RobustnessTest
 
 
 class Verdict(Enum):

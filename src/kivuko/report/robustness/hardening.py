@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from kivuko.report.low_resource.number_tables import size_heading
-from kivuko.report.low_resource.table import Cell, Row, RowGroup, Table, cells
-from kivuko.report.low_resource.wording import DASH, per_cent, signed_spread
-from kivuko.report.robustness.attacks import OF_IMAGES, budget_label
+from kivuko.report.low_resource.tables import size_heading
+from kivuko.report.rendering import DASH, Cell, Row, RowGroup, Table, cells, per_cent, signed_spread
 from kivuko.report.robustness.findings import Findings
-from kivuko.report.robustness.result_tables import figure_of
-from kivuko.report.robustness.study import RobustnessStudy, Spot, System, over_seeds
+from kivuko.report.robustness.study import OF_IMAGES, RobustnessStudy, Spot, System, budget_label, over_seeds
+from kivuko.report.robustness.tables import figure_of
 
 _LEAST_LOSS = 0.01  # of MAP; of less, a share says nothing
 

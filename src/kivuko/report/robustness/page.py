@@ -5,16 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from kivuko.evaluation import Header, PerQueryScores, Record
-from kivuko.evaluation.examples import AttackedExample
-from kivuko.report.header_facts import header_facts, told_table
-from kivuko.report.low_resource.table import Table
-from kivuko.report.rendering import render
-from kivuko.report.robustness.choice import RULE
-from kivuko.report.robustness.curves import curve_figures
-from kivuko.report.robustness.facts import DEFINITIONS, limits
-from kivuko.report.robustness.findings import Findings, examine
+from kivuko.evaluation.robustness import AttackedExample
+from kivuko.report.rendering import Table, header_facts, render, told_table
+from kivuko.report.robustness.comparisons import RULE
+from kivuko.report.robustness.figures import PER_ATTACK, curve_figures, image_examples, text_examples
+from kivuko.report.robustness.findings import DEFINITIONS, Findings, examine, limits
 from kivuko.report.robustness.hardening import text_hardening_table, tower_table
-from kivuko.report.robustness.result_tables import (
+from kivuko.report.robustness.tables import (
     gap_table,
     language_table,
     matched_table,
@@ -22,7 +19,6 @@ from kivuko.report.robustness.result_tables import (
     significance_table,
     success_table,
 )
-from kivuko.report.robustness.shown_examples import PER_ATTACK, image_examples, text_examples
 
 
 def robustness_page(

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from kivuko.bitext import Bitext
-from kivuko.distill.recipe import Recipe
 from kivuko.errors import UsageError
 from kivuko.languages import DEFAULT_LANGUAGES
+from kivuko.training.recipe import Recipe
 from kivuko.translation.settings import TranslationSettings
 
 # Without transport, then with it. What validation put clearly behind is in the larger grid (docs/experiments.md, 12).
@@ -168,7 +168,7 @@ def steps_for(size: int) -> int:
 
 def has_lexical() -> bool:
     """Tell whether the word table is part of this installation."""
-    return importlib.util.find_spec("kivuko.translation.lexical") is not None
+    return importlib.util.find_spec("kivuko.translation.word_table") is not None
 
 
 def pairs_per_language(bitext: Bitext) -> int:

@@ -12,10 +12,9 @@ from kivuko.evaluation import emoji as pictures
 from kivuko.evaluation import emoji_documents as documents
 from kivuko.languages import language, resource_groups
 from kivuko.studies.low_resource import grid as kinds
-from kivuko.studies.low_resource.bench import SPLITS, Bench
 from kivuko.studies.low_resource.grid import BATCH, VALIDATE_EVERY, Grid, Run, steps_for
-from kivuko.studies.low_resource.measuring import SETTINGS
-from kivuko.studies.low_resource.run_files import Finished
+from kivuko.studies.low_resource.inputs import SETTINGS, SPLITS, Bench
+from kivuko.studies.low_resource.runs import Finished
 
 STUDY = "low-resource"
 _FLAT = ("ties", "ranking", "R@k", "measured by", "intervals", "headline")

@@ -12,19 +12,21 @@ from typing import Any, Protocol
 from kivuko.errors import CorruptFileError, UsageError
 from kivuko.evaluation import Condition, Header, Record, per_query_path, write_records
 from kivuko.files import refuse_unwritable
-from kivuko.studies.low_resource.bench import Bench
 from kivuko.studies.low_resource.grid import Grid, Run
+from kivuko.studies.low_resource.inputs import Bench
 from kivuko.studies.low_resource.protocol import STUDY, study_header
-from kivuko.studies.low_resource.run_files import (
+from kivuko.studies.low_resource.runs import (
     Finished,
+    Prepare,
     RunFile,
+    Watch,
     load_run,
     remove_leftovers,
+    run_all,
     run_files,
     runs_folder,
 )
 from kivuko.studies.low_resource.systems import prepare
-from kivuko.studies.low_resource.workers import Prepare, Watch, run_all
 
 _SCRATCH = "teacher"  # folder beside the runs: what the teacher says of each sample
 

@@ -9,18 +9,25 @@ from dataclasses import replace
 import torch
 
 from kivuko.bitext import Bitext, take_pairs
-from kivuko.distill.run import Job, train_student
-from kivuko.encoders.bundle import quiet
+from kivuko.encoders.model import quiet
 from kivuko.encoders.student import StaticStudent
 from kivuko.encoders.vocabulary import train_vocabulary
 from kivuko.evaluation import Condition
 from kivuko.studies.demo import emoji_job
 from kivuko.studies.low_resource import grid
-from kivuko.studies.low_resource.bench import ENGLISH, Bench
-from kivuko.studies.low_resource.encoding import EncodedQueries, encode_queries, encode_translations, query_texts
 from kivuko.studies.low_resource.grid import Run
-from kivuko.studies.low_resource.measuring import Measured, Yardstick
-from kivuko.studies.low_resource.run_files import RunFile
+from kivuko.studies.low_resource.inputs import (
+    ENGLISH,
+    Bench,
+    EncodedQueries,
+    Measured,
+    Yardstick,
+    encode_queries,
+    encode_translations,
+    query_texts,
+)
+from kivuko.studies.low_resource.runs import RunFile
+from kivuko.training.distill import Job, train_student
 from kivuko.translation.translator import Translator
 
 Made = tuple[EncodedQueries, str, dict[str, float | int | str]]  # queries, the model's name, notes
@@ -105,7 +112,7 @@ def translator_of(run: Run, bench: Bench) -> tuple[Translator, dict[str, float |
 
         return load_translator(run.translator or ""), {}
     if run.kind == grid.LEXICAL:
-        from kivuko.translation.lexical import train_lexical
+        from kivuko.translation.word_table import train_lexical
 
         return train_lexical(sample(run, bench)), {}
     from kivuko.translation.training import train_translator

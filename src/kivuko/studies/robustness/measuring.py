@@ -13,15 +13,13 @@ from PIL import Image
 
 from kivuko.evaluation import Condition, LanguageScores, Record, per_query_scores, summarise
 from kivuko.evaluation.emoji import DATASET
-from kivuko.evaluation.examples import AttackedExample, write_examples
+from kivuko.evaluation.robustness import AttackedExample, write_examples
 from kivuko.languages import resource_groups
-from kivuko.studies.low_resource.bench import ENGLISH, unit
 from kivuko.studies.low_resource.grid import Run
-from kivuko.studies.low_resource.measuring import HEADLINE, MAP, Measured
-from kivuko.studies.low_resource.run_files import RunFile
-from kivuko.studies.robustness.attacking import Outcome, attacked
-from kivuko.studies.robustness.bench import TEST, VALIDATION, RobustnessBench
-from kivuko.studies.robustness.systems import System, make_system
+from kivuko.studies.low_resource.inputs import ENGLISH, HEADLINE, MAP, Measured, unit
+from kivuko.studies.low_resource.runs import RunFile
+from kivuko.studies.robustness.inputs import TEST, VALIDATION, RobustnessBench
+from kivuko.studies.robustness.systems import Outcome, System, attacked, make_system
 
 _EXAMPLES = 3  # kept of each attack and language
 Key = tuple[str, str | None, float | None]  # tower, attack, budget

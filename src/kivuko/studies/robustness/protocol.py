@@ -10,10 +10,9 @@ from kivuko.bitext import Bitext
 from kivuko.evaluation import Header
 from kivuko.studies.low_resource.grid import Run
 from kivuko.studies.low_resource.protocol import study_header
-from kivuko.studies.low_resource.run_files import Finished
-from kivuko.studies.robustness.bench import RobustnessBench
-from kivuko.studies.robustness.grid import HEADLINE_SIZE, RobustnessGrid
-from kivuko.studies.robustness.plan import attack_facts
+from kivuko.studies.low_resource.runs import Finished
+from kivuko.studies.robustness.grid import HEADLINE_SIZE, RobustnessGrid, attack_facts
+from kivuko.studies.robustness.inputs import RobustnessBench
 
 STUDY = "robustness"
 _KEPT = (

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from kivuko.evaluation import Record
-from kivuko.evaluation.examples import AttackedExample, examples_path, read_examples, write_examples
-from kivuko.studies.low_resource.run_files import RunFile, run_files
+from kivuko.evaluation.robustness import AttackedExample, examples_path, read_examples, write_examples
+from kivuko.studies.low_resource.runs import RunFile, run_files
 from kivuko.studies.low_resource.study import Place, StudyWatch, finish_runs, write_outcomes
-from kivuko.studies.robustness.bench import RobustnessBench
 from kivuko.studies.robustness.grid import RobustnessGrid
+from kivuko.studies.robustness.inputs import RobustnessBench
 from kivuko.studies.robustness.measuring import prepare
 from kivuko.studies.robustness.protocol import robustness_header
 

@@ -1,1 +1,0 @@
-"""Perturbations of texts and images with explicit budgets, and what they do to a search."""

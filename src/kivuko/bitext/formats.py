@@ -1,0 +1,454 @@
+"""Bitext from tab-separated files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
+from itertools import chain, zip_longest
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from kivuko.bitext.pairs import (
+    BLANK_LINE,
+    BROKEN_TEXT,
+    EMPTY_SIDE,
+    MISSING_COLUMN,
+    NOT_JSON,
+    NOT_TEXT,
+    TOO_LONG,
+    RawPair,
+)
+from kivuko.errors import DataError, UsageError, at
+from kivuko.languages import language as describe
+from kivuko.streams import COMPRESSED, ByteInput, plain_name, read_texts
+
+# (language's side, English side) pairs of headings that are in use for bitext.
+_HEADINGS = (("text", "english"), ("source", "target"), ("non_english", "english"))
+_ENGLISH_CODES = ("en", "eng", "english")
+
+
+class Columns(NamedTuple):
+    """Where the two sides stand, counted from 0."""
+
+    text: int
+    english: int
+
+
+def check_columns(columns: tuple[int, int] | tuple[str, str]) -> None:
+    """Raise ``UsageError`` unless two different positions (from 1) or two different headings are given."""
+    if len(columns) != 2 or len({type(column) for column in columns}) != 1 or columns[0] == columns[1]:
+        raise UsageError(f"columns {columns!r}: give two different positions or two different headings")
+    if any(isinstance(column, int) and column < 1 for column in columns):
+        raise UsageError(f"columns {columns!r}: positions count from 1")
+
+
+def columns_in_header(cells: Sequence[str], language: str, place: str) -> Columns | None:
+    """Find the two sides in a table's first row, or return None where that row is not a header.
+
+    A header names ``text`` and ``english``, ``source`` and ``target``, ``non_english`` and ``english``, or
+    the language's own code and ``en``, in any order and among other columns.
+
+    Raises:
+        DataError: the row has ``en`` and codes of other languages, but not the code of ``language``.
+    """
+    names = [cell.strip().casefold() for cell in cells]
+    for text_heading, english_heading in _HEADINGS:
+        if text_heading in names and english_heading in names:
+            return Columns(names.index(text_heading), names.index(english_heading))
+    english = next((names.index(code) for code in _ENGLISH_CODES if code in names), None)
+    if english is None:
+        return None
+    codes = [None if index == english else _code(name) for index, name in enumerate(names)]
+    if language in codes:
+        return Columns(codes.index(language), english)
+    others = [code for code in codes if code is not None]
+    if others and names[english] != "english":
+        raise DataError(
+            f"{place}: the header names {', '.join(others)} and {names[english]}, not {language}; "
+            f"give the language the file is in, or take the header away"
+        )
+    return None
+
+
+def named_columns(cells: Sequence[str], columns: tuple[str, str], place: str) -> Columns:
+    """Find two headings in a table's first row, whatever their case.
+
+    Raises:
+        DataError: the row lacks one of them; the message lists what it has.
+    """
+    names = [cell.strip().casefold() for cell in cells]
+    wanted = [column.strip().casefold() for column in columns]
+    missing = [column for column, name in zip(columns, wanted, strict=True) if name not in names]
+    if missing:
+        has = ", ".join(cell.strip()[:40] for cell in cells[:10])
+        raise DataError(f"{place}: no column {' nor '.join(missing)} in the header, which has: {has}")
+    return Columns(names.index(wanted[0]), names.index(wanted[1]))
+
+
+def _code(name: str) -> str | None:
+    # Only what has the form of a code is looked up: a cell may hold anything.
+    if not name.replace("-", "").replace("_", "").isalnum() or len(name) > 12:
+        return None
+    try:
+        return describe(name).code
+    except UsageError:
+        return None
+
+
+_NOTHING = "\0"  # no line holds a NUL
+
+
+class TsvSource:
+    """The lines of a tab-separated UTF-8 file; see ``PairSource``.
+
+    Quotes mean nothing: a sentence may begin with one.
+
+    Args:
+        source: the file, compressed or not.
+        language: normalised BCP 47 code.
+        columns: where the language and English stand: two positions counted from 1, or two headings of the first
+            row. By default a first row that names columns decides (``sw`` and ``en``, ``text`` and ``english``,
+            ``source`` and ``target``, ``non_english`` and ``english``), else 1 and 2.
+
+    Attributes:
+        needed: how many columns a line must have, known after the first line was read.
+
+    Raises:
+        UsageError: ``columns`` that make no sense.
+    """
+
+    format = "tsv"
+
+    def __init__(
+        self, source: ByteInput, language: str, columns: tuple[int, int] | tuple[str, str] | None = None
+    ) -> None:
+        if columns is not None:
+            check_columns(columns)
+        self.name, self.language, self.size = source.name, language, source.size
+        self.needed = 2
+        self._source, self._columns = source, columns
+
+    def __iter__(self) -> Iterator[RawPair]:
+        texts = read_texts(self._source)
+        first = next(texts, _NOTHING)
+        if first is _NOTHING:
+            raise DataError(f"{self.name}: is empty; give a file with one pair of sentences per line")
+        where, is_header = self._layout((first or "").split("\t"))
+        self.needed = max(where) + 1
+        if is_header:
+            return _pairs(texts, where, 2)
+        return _pairs(chain([first], texts), where, 1)
+
+    def place(self, number: int) -> str:
+        return at(self.name, number)
+
+    def bytes_read(self) -> int:
+        return self._source.bytes_read()
+
+    def _layout(self, cells: list[str]) -> tuple[Columns, bool]:
+        """Where the two sides stand, and whether the first line is a header."""
+        text, english = self._columns or (None, None)
+        place = at(self.name, 1)
+        if isinstance(text, str) and isinstance(english, str):
+            return named_columns(cells, (text, english), place), True
+        header = columns_in_header(cells, self.language, place)
+        if isinstance(text, int) and isinstance(english, int):
+            return Columns(text - 1, english - 1), header is not None
+        return header or Columns(0, 1), header is not None
+
+
+def _pairs(texts: Iterator[str | None], where: Columns, first: int) -> Iterator[RawPair]:
+    text, english = where
+    needed = max(where) + 1
+    new = tuple.__new__  # a third faster than RawPair's own, which checks nothing either
+    for number, line in enumerate(texts, start=first):
+        if line is None:
+            yield RawPair(number, None, None, TOO_LONG)
+            continue
+        cells = line.split("\t")
+        if len(cells) >= needed:
+            yield new(RawPair, (number, cells[text], cells[english], None))
+        elif len(cells) == 1 and not line.strip():
+            yield RawPair(number, None, None, BLANK_LINE)
+        else:
+            yield RawPair(number, line, None, MISSING_COLUMN)
+
+
+TRANSLATION = "translation"  # OPUS on the Hugging Face hub: {"translation": {"en": ..., "sw": ...}}
+
+FieldPath = tuple[str, ...]  # the names that lead to a field
+
+
+class Sides(NamedTuple):
+    """The names that lead to the two sides: of a column, or of a struct and a field in it."""
+
+    text: FieldPath
+    english: FieldPath
+
+
+def sides_of(
+    fields: Mapping[str, Sequence[str]],
+    language: str,
+    columns: tuple[int, int] | tuple[str, str] | None,
+    place: str,
+) -> Sides:
+    """Find the sides among the fields of a record.
+
+    Args:
+        fields: name -> the names of the fields in it, none where it is no struct; in the order of the record.
+        language: normalised BCP 47 code.
+        columns: two positions from 1, or two names; ``translation.sw`` is the field ``sw`` in ``translation``.
+        place: for messages.
+
+    Raises:
+        DataError: the record lacks them; the message lists what it has.
+    """
+    paths = _paths(fields)
+    if columns is None:
+        return _found(fields, language, place)
+    text, english = columns
+    if isinstance(text, str) and isinstance(english, str):
+        where = named_columns(list(paths), (text, english), place)
+        return Sides(list(paths.values())[where.text], list(paths.values())[where.english])
+    if isinstance(text, str) or isinstance(english, str):
+        raise UsageError(f"columns {columns!r}: give two positions or two headings")
+    names = list(fields)
+    if max(text, english) > len(names):
+        raise DataError(f"{place}: there are {len(names)} columns, not {max(text, english)}: {_listed(names)}")
+    return Sides((names[text - 1],), (names[english - 1],))
+
+
+def _found(fields: Mapping[str, Sequence[str]], language: str, place: str) -> Sides:
+    names = list(fields)
+    if where := columns_in_header(names, language, place):
+        return Sides((names[where.text],), (names[where.english],))
+    for name in (*(name for name in names if name.casefold() == TRANSLATION), *names):
+        inner = list(fields[name])
+        if inner and (where := columns_in_header(inner, language, f"{place}: {name}")):
+            return Sides((name, inner[where.text]), (name, inner[where.english]))
+    raise DataError(
+        f"{place}: no columns for {language} and en, but: {_listed(list(_paths(fields)))}; name two of them as columns"
+    )
+
+
+def _paths(fields: Mapping[str, Sequence[str]]) -> dict[str, FieldPath]:
+    paths: dict[str, FieldPath] = {}
+    for name, inner in fields.items():
+        for path in ((name, one) for one in inner) if inner else [(name,)]:
+            paths.setdefault(".".join(path), path)
+    return paths
+
+
+def _listed(names: Sequence[str]) -> str:
+    listed = ", ".join(name.strip()[:40] for name in names[:10])
+    return (listed + (", ..." if len(names) > 10 else "")) or "none"
+
+
+_decode = json.JSONDecoder().decode
+
+
+class JsonlSource:
+    """The lines of a JSON lines file; see ``PairSource``.
+
+    Args:
+        source: the file, compressed or not, UTF-8.
+        language: normalised BCP 47 code.
+        columns: the keys of the language and of English; ``translation.sw`` is the key ``sw`` in the object
+            ``translation``. By default the keys of the first object decide, as headings do in a table (``TsvSource``),
+            or those in its ``translation``.
+
+    Raises:
+        UsageError: ``columns`` that make no sense.
+    """
+
+    format = "jsonl"
+
+    def __init__(
+        self, source: ByteInput, language: str, columns: tuple[int, int] | tuple[str, str] | None = None
+    ) -> None:
+        if columns is not None:
+            check_columns(columns)
+            if any(isinstance(column, int) for column in columns):
+                raise UsageError(f"columns {columns!r}: JSON objects have no positions; give two keys")
+        self.name, self.language, self.size = source.name, language, source.size
+        self._source, self._columns = source, columns
+
+    def __iter__(self) -> Iterator[RawPair]:
+        sides: Sides | None = None
+        number = 0
+        for number, line in enumerate(read_texts(self._source), start=1):
+            if line is None:
+                yield RawPair(number, None, None, TOO_LONG)
+            elif not line or line.isspace():
+                yield RawPair(number, None, None, BLANK_LINE)
+            else:
+                if sides is None:
+                    sides = self._sides(line, at(self.name, number))
+                yield _pair(number, line, sides)
+        if not number:
+            raise DataError(f"{self.name}: is empty; give a file with one JSON object per line")
+
+    def place(self, number: int) -> str:
+        return at(self.name, number)
+
+    def bytes_read(self) -> int:
+        return self._source.bytes_read()
+
+    def _sides(self, line: str, place: str) -> Sides:
+        try:
+            record = _decode(line)
+        except (ValueError, RecursionError) as error:
+            hint = "; it is one JSON array: write its objects on lines with jq -c '.[]'" if line[0] == "[" else ""
+            raise DataError(
+                f"{place}: not a JSON object{hint or f' ({_words(error)}); give one object per line'}"
+            ) from None
+        if not isinstance(record, dict):
+            kind = "an array" if isinstance(record, list) else "a value"
+            raise DataError(f"{place}: {kind}, not an object; write one object with its keys per line")
+        fields = {key: list(value) if isinstance(value, dict) else [] for key, value in record.items()}
+        return sides_of(fields, self.language, self._columns, place)
+
+
+def _pair(number: int, line: str, sides: Sides) -> RawPair:
+    try:
+        record = _decode(line)
+    except (ValueError, RecursionError):
+        return RawPair(number, line, None, NOT_JSON)
+    try:
+        text, english = _value(record, sides.text), _value(record, sides.english)
+    except (KeyError, TypeError):
+        return RawPair(number, line, None, MISSING_COLUMN)
+    if type(text) is not str or type(english) is not str:
+        return RawPair(number, None, None, EMPTY_SIDE if text is None or english is None else NOT_TEXT)
+    # Only an escape can bring in half of a surrogate pair.
+    if "\\u" in line and not (_whole(text) and _whole(english)):
+        return RawPair(number, None, None, BROKEN_TEXT)
+    return RawPair(number, text, english)
+
+
+def _value(record: Any, path: FieldPath) -> Any:
+    for name in path:
+        record = record[name]
+    return record
+
+
+def _whole(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _words(error: Exception) -> str:
+    return str(error).partition("\n")[0][:120]
+
+
+_LONGEST = 35  # characters of a tag; a file may have anything where it stands
+
+
+@lru_cache(maxsize=4096)
+def code_of(tag: str) -> str | None:
+    """Return the normalised BCP 47 code of a tag such as ``EN-US`` or ``swh_Latn``; None where it is none."""
+    tag = tag.strip()
+    if not tag or len(tag) > _LONGEST or not tag.replace("-", "").replace("_", "").isalnum():
+        return None
+    try:
+        return describe(tag).code
+    except UsageError:
+        return None
+
+
+def fitting(wanted: str, codes: Sequence[str | None]) -> int | None:
+    """Return which of the codes is the wanted language's: the same, else the first that is more or less special.
+
+    ``pt`` fits ``pt-BR`` and the other way round; ``pt-BR`` does not fit ``pt-PT``.
+    """
+    if wanted in codes:
+        return codes.index(wanted)
+    return next((index for index, code in enumerate(codes) if fits(wanted, code)), None)
+
+
+def fits(wanted: str, code: str | None) -> bool:
+    """Tell whether a code is the wanted one, or one of both is the other with more subtags."""
+    if code is None:
+        return False
+    ours, theirs = wanted.split("-"), code.split("-")
+    shared = min(len(ours), len(theirs))
+    return ours[:shared] == theirs[:shared]
+
+
+class MosesSource:
+    """Two files with a sentence per line, the same number in both; see ``PairSource``.
+
+    Args:
+        text, english: the files, each compressed or not.
+        language: normalised BCP 47 code.
+    """
+
+    format = "moses"
+
+    def __init__(self, text: ByteInput, english: ByteInput, language: str) -> None:
+        self.name, self.language = f"{text.name},{english.name}", language
+        self.size = text.size + english.size if text.size is not None and english.size is not None else None
+        self._text, self._english = text, english
+
+    def __iter__(self) -> Iterator[RawPair]:
+        new = tuple.__new__
+        number = 0
+        ended = object()
+        for text, english in zip_longest(read_texts(self._text), read_texts(self._english), fillvalue=ended):
+            number += 1
+            if text is ended or english is ended:
+                raise self._uneven(number, self._text if text is ended else self._english)
+            if text is None or english is None:
+                yield RawPair(number, None, None, TOO_LONG)
+            elif text or english:
+                yield new(RawPair, (number, text, english, None))
+            else:
+                yield RawPair(number, None, None, BLANK_LINE)
+        if not number:
+            raise DataError(f"{self.name}: both are empty; give two files with one sentence per line")
+
+    def place(self, number: int) -> str:
+        return at(self._text.name, number)
+
+    def bytes_read(self) -> int:
+        return self._text.bytes_read() + self._english.bytes_read()
+
+    def _uneven(self, number: int, shorter: ByteInput) -> DataError:
+        longer = self._english if shorter is self._text else self._text
+        return DataError(
+            f"{at(shorter.name, number)}: ends before this line while {longer.name} goes on, so their lines do not "
+            f"translate one another; fetch both files of the same release again"
+        )
+
+
+def moses_files(prefix: Path, language: str) -> tuple[Path, Path] | None:
+    """Find the two files that begin like ``corpus.en-sw``: (``corpus.en-sw.sw``, ``corpus.en-sw.en``), or compressed.
+
+    Returns:
+        The language's file and English's; None where no file begins so.
+
+    Raises:
+        DataError: there are such files, but not for both sides.
+    """
+    try:
+        names = sorted(one.name for one in prefix.parent.iterdir() if one.name.startswith(f"{prefix.name}."))
+    except (OSError, ValueError):
+        return None
+    # An uncompressed file comes before its compressed copy.
+    names.sort(key=lambda name: name.lower().endswith(COMPRESSED))
+    tags = {name: plain_name(name)[len(prefix.name) + 1 :] for name in names}
+    sides = {name: code for name, tag in tags.items() if (code := code_of(tag)) is not None}
+    if not sides:
+        return None
+    found = [fitting(wanted, list(sides.values())) for wanted in (language, "en")]
+    if None in found:
+        raise DataError(
+            f"{prefix}: there is {', '.join(list(sides)[:10])}, but no {prefix.name}."
+            f"{language if found[0] is None else 'en'}; give both files of the pair, as FILE,ENGLISH_FILE"
+        )
+    text, english = (prefix.with_name(list(sides)[index or 0]) for index in found)
+    return text, english

@@ -1,0 +1,292 @@
+"""One sentence and its English translation."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
+from kivuko.streams import MAX_LINE_BYTES
+from kivuko.text import clean_text, counted
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A sentence in some language together with its English translation.
+
+    Attributes:
+        language: BCP 47 code of ``text``.
+        text: the sentence in ``language``.
+        english: its English translation.
+        origin: where it was read, e.g. ``file.tsv:12``, or the id of a dataset.
+    """
+
+    language: str
+    text: str
+    english: str
+    origin: str
+
+
+@dataclass(frozen=True)
+class Bitext:
+    """Pairs of sentences, and the account of the lines that gave none.
+
+    Attributes:
+        pairs: the pairs, in the order read.
+        dropped: reason -> number of lines left out for it.
+        first_dropped: reason -> the first such line, as ``path:line``.
+    """
+
+    pairs: tuple[Pair, ...]
+    dropped: Counter[str] = field(default_factory=Counter)
+    first_dropped: dict[str, str] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __iter__(self) -> Iterator[Pair]:
+        return iter(self.pairs)
+
+    def __add__(self, other: Bitext) -> Bitext:
+        if not isinstance(other, Bitext):
+            return NotImplemented
+        return concatenate([self, other])
+
+    def languages(self) -> tuple[str, ...]:
+        """The languages present, in order of first appearance."""
+        return tuple(dict.fromkeys(pair.language for pair in self.pairs))
+
+    def by_language(self) -> dict[str, tuple[Pair, ...]]:
+        """The pairs of each language, in the order of ``languages()``; order within a language is kept."""
+        groups: dict[str, list[Pair]] = {}
+        for pair in self.pairs:
+            groups.setdefault(pair.language, []).append(pair)
+        return {language: tuple(pairs) for language, pairs in groups.items()}
+
+    def copied(self) -> Counter[str]:
+        """Per language, how many pairs have the same text on both sides: untranslated names, copies.
+
+        A query that equals its English translation proves nothing about crossing languages; count it apart.
+        """
+        return Counter(pair.language for pair in self.pairs if pair.text == pair.english)
+
+
+def concatenate(bitexts: Iterable[Bitext]) -> Bitext:
+    """Join bitexts in order; dropped lines add up, and the earliest first line of each reason is kept.
+
+    Pairs that two of them share stay twice.
+    """
+    pairs: list[Pair] = []
+    dropped: Counter[str] = Counter()
+    first_dropped: dict[str, str] = {}
+    for bitext in bitexts:
+        pairs.extend(bitext.pairs)
+        dropped.update(bitext.dropped)
+        first_dropped = bitext.first_dropped | first_dropped
+    return Bitext(tuple(pairs), dropped, first_dropped)
+
+
+def report_dropped(bitext: Bitext) -> str | None:
+    """Say how many lines were left out and why, the commonest reason first; None where none was.
+
+    For example ``12 of 3,400 lines left out: 9 empty side (first at f.tsv:17), 3 missing column (first at
+    f.tsv:20)``. Lines are those that were read: pairs and dropped lines together.
+    """
+    left_out = bitext.dropped.total()
+    if not left_out:
+        return None
+    reasons = sorted(bitext.dropped.items(), key=lambda item: (-item[1], item[0]))
+    parts = [_reason(bitext, reason, count) for reason, count in reasons if count]
+    return f"{left_out:,} of {counted(len(bitext) + left_out, 'line')} left out: {', '.join(parts)}"
+
+
+def report_copied(bitext: Bitext) -> str | None:
+    """Say how many pairs have the same text on both sides, per language; None where none has."""
+    copied = bitext.copied()
+    if not copied:
+        return None
+    parts = [f"{count:,} in {language}" for language, count in copied.most_common()]
+    total = counted(len(bitext), "pair")
+    return f"{copied.total():,} of {total} with the same text on both sides: {', '.join(parts)}"
+
+
+def _reason(bitext: Bitext, reason: str, count: int) -> str:
+    first = bitext.first_dropped.get(reason)
+    return f"{count:,} {reason}" + (f" (first at {first})" if first else "")
+
+
+MAX_CHARACTERS = 4_000  # of one side, after cleaning; longer "sentences" are documents or broken lines
+
+EMPTY_SIDE = "empty side"
+TOO_LONG = "too long"
+DUPLICATE = "duplicate"
+COPIED = "copied"
+
+
+class Sieve:
+    """Collects the pairs of one source in one language and keeps account of what it leaves out.
+
+    Args:
+        language: normalised BCP 47 code of the sentences.
+        keep_copied: whether to keep pairs with the same text on both sides.
+    """
+
+    def __init__(self, language: str, *, keep_copied: bool = True) -> None:
+        self._language = language
+        self._keep_copied = keep_copied
+        self._pairs: dict[tuple[str, str], Pair] = {}
+        self._dropped: Counter[str] = Counter()
+        self._first_dropped: dict[str, str] = {}
+
+    def add(self, text: str, english: str, origin: str) -> None:
+        """Clean both sides and keep the pair, or count why not."""
+        text, english = clean_text(text), clean_text(english)
+        reason = self._reason_against(text, english)
+        if reason is not None:
+            self.drop(reason, origin)
+        else:
+            self._pairs[text, english] = Pair(self._language, text, english, origin)
+
+    def drop(self, reason: str, origin: str) -> None:
+        """Count a line that gives no pair."""
+        self._dropped[reason] += 1
+        self._first_dropped.setdefault(reason, origin)
+
+    def bitext(self) -> Bitext:
+        """What was kept so far, and the account of the rest."""
+        return Bitext(tuple(self._pairs.values()), self._dropped.copy(), self._first_dropped.copy())
+
+    def _reason_against(self, text: str, english: str) -> str | None:
+        if not text or not english:
+            return EMPTY_SIDE
+        if max(len(text), len(english)) > MAX_CHARACTERS:
+            return TOO_LONG
+        if (text, english) in self._pairs:
+            return DUPLICATE
+        if text == english and not self._keep_copied:
+            return COPIED
+        return None
+
+
+# Why a reader gives no pair for a line, row or unit; beside ``EMPTY_SIDE``, for null in a table, and ``TOO_LONG``, for
+# what is over ``MAX_SIDE_BYTES`` and never held in memory.
+BLANK_LINE = "blank line"
+MISSING_COLUMN = "missing column"  # of a line or a record
+MISSING_LANGUAGE = "missing language"  # of a translation unit
+NOT_JSON = "not JSON"
+NOT_TEXT = "not text"  # a number or a list where a sentence should be
+BROKEN_TEXT = "broken characters"  # not UTF-8, or half a surrogate pair
+TOO_MANY_VARIANTS = "too many variants"  # of one translation unit
+
+__all__ = [
+    "BLANK_LINE", "BROKEN_TEXT", "EMPTY_SIDE", "MAX_SIDE_BYTES", "MISSING_COLUMN", "MISSING_LANGUAGE", "NOT_JSON",
+    "NOT_TEXT", "TOO_LONG", "TOO_MANY_VARIANTS", "RawPair",
+]  # fmt: skip
+
+MAX_SIDE_BYTES = MAX_LINE_BYTES  # of a line, or of a side of a unit
+
+
+class RawPair(NamedTuple):
+    """One pair as a reader finds it, or the place of one that it does not find.
+
+    Attributes:
+        number: of the line, row or unit, counted from 1 over all files of the source; ``PairSource.place`` names it.
+        text: the side in the language; None where there is none. The whole line where sides cannot be told apart.
+        english: the English side; None where there is none.
+        reason: why there is no pair here; None: there is one, and both sides are strings, perhaps empty.
+    """
+
+    number: int
+    text: str | None
+    english: str | None
+    reason: str | None = None
+
+
+class PairSource(Protocol):
+    """Parallel text in one language and English, read from its start to its end in bounded memory.
+
+    Each ``iter`` begins anew, except that standard input can be read once only. Iterating raises ``DataError`` where
+    the file cannot be read, is damaged, or is not what its format asks for; the pairs before that place come first.
+
+    Attributes:
+        name: the path as it was given, or ``standard input``.
+        language: normalised BCP 47 code of the side that is not English.
+        format: ``tsv``, ``moses``, ``tmx``, ``jsonl``, ``parquet`` or ``datasets``.
+        size: bytes of the file or files as they are stored, None where that is not known.
+    """
+
+    name: str
+    language: str
+    format: str
+    size: int | None
+
+    def __iter__(self) -> Iterator[RawPair]:
+        """Yield what stands there, one after the other; lines that give no pair come too, with the reason."""
+        ...
+
+    def place(self, number: int) -> str:
+        """Return where something read so far stands: ``path:number``, counted within its file."""
+        ...
+
+    def bytes_read(self) -> int:
+        """Return how many of the ``size`` bytes were read so far, decompressed or not."""
+        ...
+
+
+class JoinedSource:
+    """The shards of one bitext; see ``PairSource``. Numbers go on from shard to shard, places name the shard.
+
+    Args:
+        name: of the whole.
+        shards: at least one, all in one language and format.
+    """
+
+    def __init__(self, name: str, shards: Sequence[PairSource]) -> None:
+        self.name, self.language, self.format = name, shards[0].language, shards[0].format
+        sizes = [shard.size for shard in shards]
+        self.size: int | None = None if None in sizes else sum(size for size in sizes if size is not None)
+        self._shards = shards
+        self._before = [0]  # numbers given before each of the shards read so far
+
+    def __iter__(self) -> Iterator[RawPair]:
+        new = tuple.__new__
+        self._before = [0]
+        before = 0
+        for shard in self._shards:
+            number = 0
+            for number, text, english, reason in shard:
+                yield new(RawPair, (before + number, text, english, reason))
+            before += number
+            self._before.append(before)
+
+    def place(self, number: int) -> str:
+        # The last shard that begins before the number: shards without a line begin where the next one does.
+        index = min(bisect_right(self._before, number - 1), len(self._shards)) - 1
+        return self._shards[index].place(number - self._before[index])
+
+    def bytes_read(self) -> int:
+        return sum(shard.bytes_read() for shard in self._shards)
+
+
+BROKEN_CHARACTERS = "broken characters"
+UNTRANSLATED_COPY = "untranslated copy"
+WEB_ADDRESS = "boilerplate: web address"
+MARKUP = "boilerplate: markup"
+NO_WORDS = "boilerplate: no words"
+REPETITION = "boilerplate: repetition"
+WEB_FURNITURE = "boilerplate: web furniture"
+WRONG_SCRIPT = "wrong script"
+LENGTH_RATIO = "length ratio"
+ONE_SIDE_TOO_OFTEN = "one side too often"
+WRONG_LANGUAGE = "wrong language"
+IN_CAPTIONS = "in evaluation captions"
+
+# A pair counts under the first reason that applies.
+ORDER = (
+    EMPTY_SIDE, TOO_LONG, BROKEN_CHARACTERS, UNTRANSLATED_COPY, WEB_ADDRESS, MARKUP, NO_WORDS, REPETITION,
+    WEB_FURNITURE, WRONG_SCRIPT, LENGTH_RATIO, DUPLICATE, ONE_SIDE_TOO_OFTEN, WRONG_LANGUAGE, IN_CAPTIONS,
+)  # fmt: skip
+CODES = {reason: code for code, reason in enumerate(ORDER, start=1)}  # 0 is no reason: keep
+KEPT = 0

@@ -1,0 +1,151 @@
+"""Where models run: on a GPU where there is one."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from kivuko.encoders.open_clip import PREFIX
+from kivuko.errors import ModelError, blamed, first_line
+from kivuko.files import sha256_of
+
+
+def fastest_device() -> str:
+    """Return torch's name of the device on which encoding is fastest here: "cuda:0", "mps", ..., or "cpu"."""
+    from sentence_transformers.util import get_device_name
+
+    return str(get_device_name())
+
+
+# Words that a vocabulary may have, and characters that it has not; of unlike lengths, so that one is padded.
+PROBES = ("a ferry, kivuko, 𐤀 zzqxw", "a")
+
+
+_SECONDS = 10.0  # for the one question whether the hub answers
+_FILES = ("*.json", "*.txt", "*.model", "*.safetensors", "*.tiktoken")  # not the same weights for other libraries
+_PICKLED = "pytorch_model*.bin"  # where there are no others
+
+
+def require_hub(name: str) -> None:
+    """Do nothing if a model is at hand, or the hub answers, whatever it says of the model.
+
+    The loading libraries ask for each of a dozen files several times before they give up.
+
+    Args:
+        name: folder or hub id.
+
+    Raises:
+        ModelError: it is no folder, nothing of it is in the hub's cache, and the hub cannot be reached.
+    """
+    from huggingface_hub import HfApi, constants
+    from huggingface_hub.errors import HfHubHTTPError
+
+    if Path(name).expanduser().is_dir() or ":" in name or constants.HF_HUB_OFFLINE or _is_cached(name):
+        return
+    try:
+        HfApi().model_info(name, timeout=_SECONDS)
+    except (HfHubHTTPError, ValueError):
+        return  # it answers; or this is no id, which the loading library tells
+    except Exception as problem:  # of whatever library carries it
+        raise ModelError(
+            f"{name}: no such folder here, and huggingface.co cannot be reached ({first_line(problem)}). "
+            "Fetch the model where there is a network, and name its folder."
+        ) from problem
+
+
+def local_folder(name: str) -> Path:
+    """Return the folder of a model: as named, or in the hub's cache, into which it is fetched if need be.
+
+    Raises:
+        ModelError: neither a folder nor to be had from the hub.
+    """
+    folder = Path(name)
+    if folder.exists() or folder.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
+        return folder
+    from huggingface_hub import snapshot_download
+
+    require_hub(name)
+    with blamed(lambda reason: ModelError(f"{name}: no such folder, and not to be had from the hub ({reason}).")):
+        found = Path(snapshot_download(name, allow_patterns=list(_FILES)))
+        if not any(found.glob("*.safetensors")):
+            found = Path(snapshot_download(name, allow_patterns=[*_FILES, _PICKLED]))
+    return found
+
+
+def _is_cached(name: str) -> bool:
+    from huggingface_hub import try_to_load_from_cache
+
+    try:
+        return any(isinstance(try_to_load_from_cache(name, file), str) for file in ("config.json", "modules.json"))
+    except ValueError:  # no id
+        return True
+
+
+Kind = Literal["clip", "multi-vector", "text"]
+
+
+def model_kind(source: str) -> Kind:
+    """Tell a CLIP-like model and a late-interaction model from all others, which are taken for text encoders.
+
+    Args:
+        source: hub id or folder, of ``transformers`` or of ``sentence-transformers``; or ``open_clip:...``.
+    """
+    if source.startswith(PREFIX):
+        return "clip"
+    if _json(source, "config_sentence_transformers.json").get("model_type") in ("MultiVectorEncoder", "ColBERT"):
+        return "multi-vector"
+    config = _json(source, "config.json")
+    if "HF_ColBERT" in (config.get("architectures") or []):
+        return "multi-vector"
+    if "text_config" in config and "vision_config" in config:
+        return "clip"
+    return "text"
+
+
+def is_sentence_transformer(source: str) -> bool:
+    """Tell whether a hub id or folder was saved by ``sentence-transformers``, so that it says how it pools."""
+    return bool(_read(source, "modules.json"))
+
+
+def _json(source: str, name: str) -> dict[str, Any]:
+    found = _read(source, name)
+    return found if isinstance(found, dict) else {}
+
+
+def _read(source: str, name: str) -> Any:
+    """Return a configuration file of a model; None where it has none that can be read: the loading library judges."""
+    from sentence_transformers.util import load_file_path
+
+    try:
+        path = load_file_path(source, name)
+        return json.loads(Path(path).read_text(encoding="utf-8")) if path else None
+    except (OSError, ValueError, RecursionError):
+        return None
+
+
+def image_fingerprint(model: Any) -> str:
+    """Hash the weights of a model's image route, 64 hexadecimal digits: picture vectors are valid for these only.
+
+    Args:
+        model: a bundle (a ``SentenceTransformer`` whose router has an image route) or an image tower.
+    """
+    import torch
+
+    side = model[0].sub_modules["image"] if hasattr(model[0], "sub_modules") else model
+    digest = hashlib.sha256()
+    for name, value in sorted(side.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def folder_fingerprint(folder: Path) -> str:
+    """Hash all files that a model's vectors may depend on, 64 hexadecimal digits: all but its card and evaluations."""
+    digest = hashlib.sha256()
+    for file in sorted(folder.rglob("*")):
+        name = file.relative_to(folder).as_posix()
+        if file.is_file() and name != "README.md" and not name.startswith(("evaluation/", ".")):
+            digest.update(f"{name} {sha256_of(file)}\n".encode())
+    return digest.hexdigest()

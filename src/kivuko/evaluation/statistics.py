@@ -1,0 +1,315 @@
+"""Intervals around a mean. Which one depends on what could have come out differently.
+
+- Would other **queries** change the number? ``bootstrap_interval``, over the queries of one trained model.
+- Is one model better than another **on the same queries**? ``paired_difference``: the queries' difficulty
+  cancels, so it sees differences that two overlapping intervals hide.
+- Would another **training run** change it? ``seed_interval``, over the means of several seeds. Queries
+  cannot tell: a bootstrap over queries is blind to the luck of one initialisation.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from kivuko.errors import DataError, UsageError
+
+
+def two_sided_t(level: float, degrees: int) -> float:
+    """Return t such that a Student variable lies within [-t, t] with probability ``level``.
+
+    Args:
+        level: in (0, 1).
+        degrees: degrees of freedom, at least 1.
+
+    Bisection on the closed form for whole degrees of freedom (Abramowitz & Stegun 1964, 26.7.3-26.7.4).
+    """
+    # With t = sqrt(degrees) tan(angle) the probability rises with the angle, which has a finite range.
+    low, high = 0.0, math.pi / 2
+    for _ in range(100):
+        middle = (low + high) / 2
+        if _probability_within(middle, degrees) < level:
+            low = middle
+        else:
+            high = middle
+    return math.sqrt(degrees) * math.tan(low)
+
+
+def _probability_within(angle: float, degrees: int) -> float:
+    """P(-t <= T <= t) for t = sqrt(degrees) tan(angle)."""
+    sine, cosine = math.sin(angle), math.cos(angle)
+    odd = degrees % 2
+    term = cosine if odd else 1.0
+    total = 0.0
+    for index in range(2 + odd, degrees + 1, 2):
+        total += term
+        term *= cosine * cosine * (index - 1) / index
+    return (angle + sine * total) * 2 / math.pi if odd else sine * total
+
+
+_CHUNK_DRAWS = 1_000_000  # query draws held at once: 8 MB of indices
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean and its interval, in the unit of the values.
+
+    With ``n`` = 1 nothing is known about spread: ``low`` and ``high`` equal the mean, and
+    ``degenerate`` says that this is no interval.
+    """
+
+    mean: float
+    low: float
+    high: float
+    n: int
+
+    @property
+    def degenerate(self) -> bool:
+        """True where a single value leaves the spread unknown."""
+        return self.n < 2
+
+
+def bootstrap_interval(values: ArrayLike, level: float = 0.95, resamples: int = 2000, seed: int = 0) -> Interval:
+    """Mean over queries with a percentile bootstrap interval (Efron & Tibshirani 1993, ch. 13).
+
+    The same arguments give the same interval.
+
+    Args:
+        values: [n], one finite value per query.
+        level: in (0, 1).
+        resamples: how often the n queries are drawn anew, with replacement.
+        seed: of the draws.
+
+    Raises:
+        DataError: no value, or one that is not finite.
+        UsageError: ``level`` or ``resamples`` out of range.
+    """
+    checked = check_values(values)
+    means = resampled_means(checked[:, None], resamples, np.random.default_rng(seed))[:, 0]
+    low, high = percentiles(means, level)
+    return Interval(float(checked.mean()), low, high, len(checked))
+
+
+def paired_difference(
+    a: ArrayLike, b: ArrayLike, level: float = 0.95, resamples: int = 2000, seed: int = 0
+) -> Interval:
+    """Mean of ``a - b`` over the same queries, in the same order, with a bootstrap interval over queries.
+
+    Args:
+        a, b: [n] each, element i of both belonging to query i.
+        level, resamples, seed: as in ``bootstrap_interval``.
+
+    Raises:
+        DataError: lengths that differ, no value, or one that is not finite.
+        UsageError: ``level`` or ``resamples`` out of range.
+    """
+    return bootstrap_interval(paired_values(a, b), level, resamples, seed)
+
+
+def seed_interval(values: ArrayLike, level: float = 0.95) -> Interval:
+    """Mean over training seeds with a Student t interval: mean ± t(n - 1) · s / sqrt(n).
+
+    With three to five seeds a bootstrap would be far too narrow; the t interval assumes instead that
+    the seeds' means are about normal. It may reach outside [0, 1].
+
+    Args:
+        values: [n], one mean per seed; n = 1 gives a degenerate interval.
+        level: in (0, 1).
+
+    Raises:
+        DataError: no value, or one that is not finite.
+        UsageError: ``level`` out of range.
+    """
+    checked = check_values(values)
+    _check_level(level)
+    mean, n = float(checked.mean()), len(checked)
+    if n == 1:
+        return Interval(mean, mean, mean, 1)
+    half = two_sided_t(level, n - 1) * float(checked.std(ddof=1)) / math.sqrt(n)
+    return Interval(mean, mean - half, mean + half, n)
+
+
+def resampled_means(values: NDArray[np.float64], resamples: int, rng: np.random.Generator) -> NDArray[np.float64]:
+    """Means of ``resamples`` bootstrap samples of the rows.
+
+    Args:
+        values: [n, k]; the k columns (measures) of a query are drawn together.
+
+    Returns:
+        [resamples, k].
+
+    Raises:
+        UsageError: ``resamples`` below 1.
+    """
+    if resamples < 1:
+        raise UsageError(f"resamples is {resamples}; it must be at least 1 (2000 is usual)")
+    n, k = values.shape
+    means = np.empty((resamples, k))
+    chunk = max(1, _CHUNK_DRAWS // n)
+    for start in range(0, resamples, chunk):
+        size = min(chunk, resamples - start)
+        drawn = rng.integers(n, size=(size, n))
+        drawn += np.arange(size)[:, None] * n
+        # How often each query was drawn serves every column with one matrix product.
+        counts = np.bincount(drawn.ravel(), minlength=size * n).reshape(size, n)  # [size, n]
+        means[start : start + size] = counts.astype(np.float64) @ values / n
+    return means
+
+
+def cluster_resampled_means(
+    values: NDArray[np.float64], clusters: Sequence[str], resamples: int, seed: int
+) -> NDArray[np.float64]:
+    """Means of bootstrap samples in which queries of one cluster are drawn together.
+
+    A Poisson bootstrap (Hanley & MacGibbon 2006): in each sample a cluster counts as often as a Poisson(1) number
+    says. That number depends on ``seed``, the sample and the cluster's name alone, so the same cluster is drawn
+    alike wherever it occurs: in another language, in another subset, under another model.
+
+    Args:
+        values: [n, k]; the k columns (measures) of a query are drawn together.
+        clusters: [n] names; queries about one thing, which stand or fall together.
+
+    Returns:
+        [resamples, k]. A sample that happens to hold no query takes the plain mean.
+
+    Raises:
+        UsageError: ``resamples`` below 1.
+    """
+    if resamples < 1:
+        raise UsageError(f"resamples is {resamples}; it must be at least 1 (2000 is usual)")
+    names, member = np.unique(np.asarray(clusters, dtype=str), return_inverse=True)
+    sums = np.zeros((len(names), values.shape[1]))
+    np.add.at(sums, member, values)
+    sizes = np.bincount(member, minlength=len(names)).astype(np.float64)
+    counts = np.stack([_poisson_counts(seed, str(name), resamples) for name in names], axis=1)  # [resamples, clusters]
+    drawn = counts @ sizes  # [resamples]
+    means: NDArray[np.float64] = np.divide(
+        counts @ sums, drawn[:, None], out=np.tile(values.mean(0), (resamples, 1)), where=drawn[:, None] > 0
+    )
+    return means
+
+
+@functools.lru_cache(maxsize=4096)
+def _poisson_counts(seed: int, cluster: str, resamples: int) -> NDArray[np.float64]:
+    return np.random.default_rng([seed, *cluster.encode()]).poisson(1.0, resamples).astype(np.float64)
+
+
+def percentiles(replicates: NDArray[np.float64], level: float) -> tuple[float, float]:
+    """Return the central ``level`` of bootstrap replicates [resamples] as (low, high)."""
+    _check_level(level)
+    low, high = np.quantile(replicates, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def paired_values(a: ArrayLike, b: ArrayLike) -> NDArray[np.float64]:
+    """Return ``a - b`` [n]; DataError if the two cannot be paired."""
+    left, right = check_values(a), check_values(b)
+    if len(left) != len(right):
+        raise DataError(f"{len(left)} values cannot be paired with {len(right)}; measure both on the same queries")
+    return left - right
+
+
+def check_values(values: ArrayLike) -> NDArray[np.float64]:
+    """Return the values as float64 [n]; DataError if there is none or one is not finite."""
+    checked = np.asarray(values, dtype=np.float64)
+    if checked.ndim != 1:
+        raise DataError(f"values have shape {list(checked.shape)}; give one value per query, [n]")
+    if not len(checked):
+        raise DataError("there is no value to average; measure at least one query")
+    if not np.isfinite(checked).all():
+        place = int(np.argmin(np.isfinite(checked)))
+        raise DataError(f"value {place} of {len(checked)} is {checked[place]}; values must be finite")
+    return checked
+
+
+def _check_level(level: float) -> None:
+    if not 0 < level < 1:
+        raise UsageError(f"level is {level}; it must lie between 0 and 1, such as 0.95")
+
+
+_CHUNK_CELLS = 1_000_000
+
+
+@dataclass(frozen=True)
+class RandomisationTest:
+    """``difference``: the mean of a - b; ``p_value`` in (0, 1]; ``n`` queries; ``trials`` sign flips."""
+
+    difference: float
+    p_value: float
+    n: int
+    trials: int
+
+
+def randomisation_test(a: ArrayLike, b: ArrayLike, trials: int = 10_000, seed: int = 0) -> RandomisationTest:
+    """Two-sided paired randomisation test (Fisher's sign flips) on the mean difference over queries.
+
+    If the two systems were the same, either value of a query could have come from either; so each
+    difference may change its sign. ``p = (1 + count) / (1 + trials)``, where ``count`` trials had a mean
+    at least as far from zero as the observed one; the ones added count the observed labelling itself and
+    keep p valid and above zero. The smallest p possible is 1 / (1 + trials).
+
+    Smucker, Allan & Carterette, "A comparison of statistical significance tests for information
+    retrieval evaluation", CIKM 2007.
+
+    Args:
+        a, b: [n] each, finite, element i of both belonging to query i.
+        trials: random sign assignments, at least 1.
+        seed: of the signs; the same arguments give the same p.
+
+    Raises:
+        DataError: lengths that differ, no value, or one that is not finite.
+        UsageError: ``trials`` below 1.
+    """
+    if trials < 1:
+        raise UsageError(f"trials is {trials}; it must be at least 1 (10000 is usual)")
+    differences = paired_values(a, b)
+    total = float(differences.sum())
+    flippable = differences[differences != 0]  # a zero stays zero under either sign
+    if not len(flippable):
+        return RandomisationTest(0.0, 1.0, len(differences), trials)
+    # Sums that are equal on paper differ by rounding; without slack such ties would be lost.
+    threshold = abs(total) - 1e-12 * float(np.abs(flippable).sum())
+    rng = np.random.default_rng(seed)
+    chunk = max(1, _CHUNK_CELLS // len(flippable))
+    count = 0
+    for start in range(0, trials, chunk):
+        size = min(chunk, trials - start)
+        kept = rng.integers(2, size=(size, len(flippable)), dtype=np.int8).astype(np.float64)
+        sums = 2 * (kept @ flippable) - flippable.sum()  # [size]
+        count += int((np.abs(sums) >= threshold).sum())
+    return RandomisationTest(total / len(differences), (1 + count) / (1 + trials), len(differences), trials)
+
+
+def holm(p_values: Mapping[str, float]) -> dict[str, float]:
+    """Adjust a family of p-values so that the chance of any false finding in it stays below the level.
+
+    Reject where the adjusted value is at most the level (0.05). Step-down: the k-th smallest of m is
+    multiplied by m - k + 1, capped at 1, and never below a smaller one's.
+
+    Holm, "A simple sequentially rejective multiple test procedure", Scandinavian Journal of Statistics
+    6, 1979.
+
+    Args:
+        p_values: what was asked to its p-value in [0, 1]. The family is every question asked together,
+            including those whose answer disappoints.
+
+    Returns:
+        The same keys, in the same order, to adjusted p-values in [0, 1]; empty for an empty family.
+
+    Raises:
+        DataError: a p-value outside [0, 1].
+    """
+    for question, p in p_values.items():
+        if not 0 <= p <= 1:
+            raise DataError(f"the p-value of {question!r} is {p}; it must lie in [0, 1]")
+    adjusted: dict[str, float] = {}
+    floor = 0.0
+    for position, (question, p) in enumerate(sorted(p_values.items(), key=lambda item: item[1])):
+        floor = max(floor, min(1.0, (len(p_values) - position) * p))
+        adjusted[question] = floor
+    return {question: adjusted[question] for question in p_values}

@@ -1,0 +1,299 @@
+"""Vectors of a collection's documents, remembered by their texts and by what reads them.
+
+A collection of millions takes hours to read, and is read again for each model that is compared on it, mostly by the
+same teacher. A run that was killed goes on from the last block that it wrote.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kivuko.datasets.captions import CaptionSet, Picture
+from kivuko.errors import KivukoError
+from kivuko.files import atomic_path, cache_folder
+from kivuko.search.decoding import Decoded, DecodingWorkers, Limits, Refused, decode_place, read_place
+from kivuko.search.encoding import PictureEncoder, ProcessorPreparation, TowerEncoder
+from kivuko.search.images import RefusedPicture
+from kivuko.search.items import FilePlace
+
+_LEFT_FREE = 2 << 30  # bytes of disk that are not filled with what can be made again
+_FEW = 256  # so few documents are read sooner than a user would wonder at a file
+
+
+class DocumentVectors:
+    """A reader of documents that remembers what it gave; every block of texts has a file of its own.
+
+    A file that does not hold what was written is passed over and written anew. Where the disk is nearly full, or the
+    cache cannot be written, nothing more is remembered.
+
+    Args:
+        encode: texts -> float32 [texts, dim].
+        space: what tells vectors of this reader from those of others.
+    """
+
+    def __init__(self, encode: Callable[[list[str]], Any], space: str) -> None:
+        self.folder: Path = cache_folder() / "document-vectors" / hashlib.sha256(space.encode()).hexdigest()[:32]
+        self.taken = 0
+        self._encode = encode
+        self._writable = True
+
+    def __call__(self, texts: list[str]) -> NDArray[np.float32]:
+        """Return the vectors of a block of texts, float32 [texts, dim]."""
+        if len(texts) < _FEW:
+            return np.asarray(self._encode(texts), dtype=np.float32)
+        name = _digest(texts)
+        path = self.folder / name[:2] / f"{name}.safetensors"
+        found = _read(path, len(texts))
+        if found is not None:
+            self.taken += len(texts)
+            return found
+        vectors = np.ascontiguousarray(self._encode(texts), dtype=np.float32)
+        self._write(path, vectors)
+        return vectors
+
+    def bytes(self) -> int:
+        """Return how much disk the remembered vectors take."""
+        return sum(file.stat().st_size for file in self.folder.rglob("*.safetensors"))
+
+    def _write(self, path: Path, vectors: NDArray[np.float32]) -> None:
+        from safetensors.numpy import save_file
+
+        if not self._writable or not np.isfinite(vectors).all():
+            return
+        self._writable = False
+        with suppress(KivukoError, OSError):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if shutil.disk_usage(path.parent).free > _LEFT_FREE + vectors.nbytes:
+                with atomic_path(path) as temporary:
+                    save_file({"vectors": vectors}, temporary, metadata={"sha256": _checksum(vectors)})
+                self._writable = True
+
+
+def _digest(texts: list[str]) -> str:
+    digest = hashlib.sha256()
+    for text in texts:
+        content = text.encode("utf-8", "surrogatepass")
+        digest.update(len(content).to_bytes(8, "big"))
+        digest.update(content)
+    return digest.hexdigest()
+
+
+def _read(path: Path, rows: int) -> NDArray[np.float32] | None:
+    from safetensors import SafetensorError, safe_open
+
+    if not path.is_file():
+        return None
+    try:
+        with safe_open(path, framework="numpy") as stored:
+            vectors: NDArray[np.float32] = stored.get_tensor("vectors")
+            written = (stored.metadata() or {}).get("sha256")
+    except (SafetensorError, OSError, ValueError):
+        return None
+    return vectors if vectors.shape[:1] == (rows,) and written == _checksum(vectors) else None
+
+
+def _checksum(vectors: NDArray[np.float32]) -> str:
+    return hashlib.sha256(vectors.tobytes()).hexdigest()
+
+
+_BATCH, _COMMIT, _WINDOW = 64, 2048, 96
+_IN_PROCESS = 32  # so few pictures are decoded sooner than worker processes start
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, eq=False)
+class PictureVectors:
+    """What came of the pictures of a set.
+
+    ``vectors``: unit, float32 [pictures, dim]; rows of refused pictures are zero. ``sha256``: of each picture's bytes,
+    None where refused. ``refused``: row to reason. ``encoded``: how many were encoded now, the others being remembered.
+    """
+
+    vectors: NDArray[np.float32]
+    sha256: tuple[str | None, ...]
+    refused: dict[int, Refused] = field(default_factory=dict)
+    encoded: int = 0
+
+    def digest(self) -> str:
+        """Return one SHA-256 over those of the pictures that were read, in their order."""
+        read = (f"{one}\n" for one in self.sha256 if one is not None)
+        return hashlib.sha256("".join(read).encode()).hexdigest()
+
+
+def picture_vectors(
+    model: Any,
+    caption_set: CaptionSet,
+    *,
+    workers: int | None = None,
+    progress: Progress | None = None,
+    reading: Progress | None = None,
+) -> PictureVectors:
+    """Encode the pictures of a set with a model's image side, or take them from the cache.
+
+    Args:
+        model: a bundle or an image tower.
+        workers: processes that decode; None: one for each core, at most 8.
+        progress: told how many pictures are done, of how many.
+        reading: told the same while they are read, to know them by their content.
+
+    Raises:
+        ModelError: the model encodes no images, or gives no numbers.
+    """
+    return encode_pictures(TowerEncoder(model), caption_set, workers=workers, progress=progress, reading=reading)
+
+
+def encode_pictures(
+    encoder: PictureEncoder,
+    caption_set: CaptionSet,
+    *,
+    workers: int | None = None,
+    progress: Progress | None = None,
+    reading: Progress | None = None,
+) -> PictureVectors:
+    """Do the same with whatever makes vectors of prepared pictures."""
+    pictures = caption_set.pictures
+    sha256, refused = _hashed(pictures, reading)
+    known = VectorCache(encoder)
+    waiting: dict[str, Picture] = {}  # content to the first picture that has it
+    for picture, content in zip(pictures, sha256, strict=True):
+        if content is not None and content not in known.vectors:
+            waiting.setdefault(content, picture)
+    told, total = len(pictures) - len(waiting), len(pictures)
+    unusable: dict[str, Refused] = {}
+    batch: list[tuple[str, Decoded]] = []
+
+    def encode() -> None:
+        for (content, _), vector in zip(batch, encoder.encode([one.tensors for _, one in batch]), strict=True):
+            known.add(content, vector)
+        batch.clear()
+
+    for content, answer in _decoded(waiting, encoder, workers):
+        if isinstance(answer, Refused):
+            unusable[content] = answer
+        else:
+            batch.append((content, answer))
+        if len(batch) == _BATCH:
+            encode()
+        told += 1
+        if progress is not None:
+            progress(told, total)
+    if batch:
+        encode()
+    known.save()
+    vectors = np.zeros((len(pictures), encoder.dim), dtype=np.float32)
+    for row, content in enumerate(sha256):
+        if content in unusable:
+            refused[row] = unusable[content]
+        elif content is not None:
+            vectors[row] = known.vectors[content]
+    kept = tuple(None if row in refused else content for row, content in enumerate(sha256))
+    return PictureVectors(vectors, kept, refused, len(waiting) - len(unusable))
+
+
+class VectorCache:
+    """Vectors by the SHA-256 of a picture's bytes, one file for each image side and its preparation.
+
+    A file that does not hold what was written is passed over and written anew.
+    """
+
+    def __init__(self, encoder: PictureEncoder) -> None:
+        self.path = cache_folder() / "picture-vectors" / f"{_space(encoder)[:32]}.safetensors"
+        self._dim = encoder.dim
+        self.vectors: dict[str, NDArray[np.float32]] = self._read()
+        self._new = 0
+
+    def add(self, content: str, vector: NDArray[np.float32]) -> None:
+        """Remember one; every so many are written, so that a killed run does not begin again."""
+        self.vectors[content] = vector.copy()
+        self._new += 1
+        if self._new >= _COMMIT:
+            self.save()
+
+    def save(self) -> None:
+        """Write the file, if anything is new; where the cache cannot be written, the vectors are not remembered."""
+        if not self._new:
+            return
+        from safetensors.numpy import save_file
+
+        merged = {**self._read(), **self.vectors}  # another process may have written meanwhile
+        digests = np.frombuffer(b"".join(bytes.fromhex(one) for one in merged), dtype=np.uint8).reshape(-1, 32)
+        vectors = np.stack(list(merged.values()))
+        with suppress(KivukoError, OSError), atomic_path(self.path) as temporary:
+            tensors = {"digests": digests.copy(), "vectors": vectors}
+            save_file(tensors, temporary, metadata={"sha256": _picture_vectors_checksum(digests, vectors)})
+        self._new = 0
+
+    def _read(self) -> dict[str, NDArray[np.float32]]:
+        from safetensors import SafetensorError, safe_open
+
+        if not self.path.is_file():
+            return {}
+        try:
+            with safe_open(self.path, framework="numpy") as stored:
+                digests, vectors = stored.get_tensor("digests"), stored.get_tensor("vectors")
+                written = (stored.metadata() or {}).get("sha256")
+        except (SafetensorError, OSError, ValueError):
+            return {}
+        if written != _picture_vectors_checksum(digests, vectors) or vectors.shape != (len(digests), self._dim):
+            return {}
+        return {bytes(one).hex(): vector for one, vector in zip(digests, vectors, strict=True)}
+
+
+def _picture_vectors_checksum(digests: NDArray[np.uint8], vectors: NDArray[np.float32]) -> str:
+    return hashlib.sha256(digests.tobytes() + vectors.tobytes()).hexdigest()
+
+
+def _space(encoder: PictureEncoder) -> str:
+    """Name the image side's weights and how it prepares pictures: either changes the vectors."""
+    prepare = encoder.prepare
+    told = ""
+    if isinstance(prepare, ProcessorPreparation):
+        told = str(getattr(prepare.processor, "to_json_string", lambda: "")())
+    return hashlib.sha256(f"{encoder.fingerprint}\n{told}".encode()).hexdigest()
+
+
+def _place(picture: Picture) -> FilePlace | None:
+    return None if picture.path is None else FilePlace(str(picture.path), picture.offset, picture.length)
+
+
+def _hashed(pictures: Sequence[Picture], reading: Progress | None) -> tuple[list[str | None], dict[int, Refused]]:
+    found: list[str | None] = []
+    refused: dict[int, Refused] = {}
+    for row, picture in enumerate(pictures):
+        place = _place(picture)
+        try:
+            if place is None:
+                raise RefusedPicture("missing")
+            found.append(hashlib.sha256(read_place(place)).hexdigest())
+        except RefusedPicture as problem:
+            refused[row] = Refused(problem.reason, problem.detail)
+            found.append(None)
+        if reading is not None:
+            reading(row + 1, len(pictures))
+    return found, refused
+
+
+def _decoded(
+    waiting: dict[str, Picture], encoder: PictureEncoder, workers: int | None
+) -> Iterator[tuple[str, Decoded | Refused]]:
+    limits = Limits()
+    places = [(content, place) for content, picture in waiting.items() if (place := _place(picture)) is not None]
+    if len(places) <= _IN_PROCESS and workers is None:
+        for content, place in places:
+            yield content, decode_place(place, encoder.prepare, limits)
+        return
+    count = workers or max(1, min(8, os.cpu_count() or 1))
+    with DecodingWorkers[str](encoder.prepare, count, limits, _WINDOW) as processes:
+        for content, answer in processes.answers(iter(places)):
+            assert answer is not None  # each question has a place
+            yield content, answer

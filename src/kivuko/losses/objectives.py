@@ -1,0 +1,462 @@
+"""What an objective is, how a recipe's objectives add up, and how tokens are laid out for those that compare them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from kivuko.encoders.token_batch import TokenBatch
+from kivuko.transport import Plan, TokenLists, align_lists, cosine_cost, normalize, solve, squared_euclidean_cost
+from kivuko.transport.marginals import full_precision, working_dtype
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectiveValue:
+    """A scalar to minimise, and its named parts for the eye (each a scalar, before weighting)."""
+
+    total: Tensor
+    parts: dict[str, Tensor]
+
+
+class Objective(Protocol):
+    """Maps a student's and a teacher's view of the same sentences to a scalar.
+
+    One that has weights of its own to learn is a torch module: the trainer then learns and keeps them.
+    """
+
+    def __call__(self, student: TokenBatch, teacher: TokenBatch) -> ObjectiveValue:
+        """Compare row i of ``student`` with row i of ``teacher``; the teacher carries no gradient."""
+        ...
+
+
+@dataclass(frozen=True)
+class WeightedSum:
+    """The sum of objectives, each times its weight."""
+
+    terms: Sequence[tuple[float, Objective]]
+
+    def __call__(self, student: TokenBatch, teacher: TokenBatch) -> ObjectiveValue:
+        """See Objective."""
+        values = [(weight, objective(student, teacher)) for weight, objective in self.terms]
+        parts: dict[str, Tensor] = {}
+        for place, (_, value) in enumerate(values, start=1):  # no part hides another of its name
+            parts |= {f"{name}_{place}" if name in parts else name: part for name, part in value.parts.items()}
+        total = sum((weight * value.total for weight, value in values), student.pooled.new_zeros(()))
+        return ObjectiveValue(total, parts)
+
+    def learned(self) -> nn.ModuleDict:
+        """Return the objectives that have weights of their own, by their place in the sum; most sums have none."""
+        places = enumerate(objective for _, objective in self.terms)
+        return nn.ModuleDict({str(place): one for place, one in places if isinstance(one, nn.Module)})
+
+
+def centred_tokens(
+    student: TokenBatch, teacher: TokenBatch, centre: Tensor | None, student_centred: bool
+) -> tuple[Tensor, Tensor]:
+    """Return the student's tokens [batch, n, dim] and the teacher's [batch, m, dim], without the common part.
+
+    Args:
+        centre: [dim], taken from every token of the teacher's; None: from none.
+        student_centred: whether it is taken from the student's tokens as well.
+
+    Returns:
+        Both zero where masked, whatever the padding holds; float64 if a side is, else float32. Only the student's
+        carry a gradient.
+    """
+    dtype = working_dtype(student.tokens, teacher.tokens)
+    mine, theirs = student.tokens.to(dtype), teacher.tokens.detach().to(dtype)
+    if centre is not None:
+        theirs = theirs - centre.to(theirs)
+        mine = mine - centre.to(mine) if student_centred else mine
+    return _zero_where_masked(mine, student.mask), _zero_where_masked(theirs, teacher.mask)
+
+
+def filled_rows(student: TokenBatch, teacher: TokenBatch) -> Tensor:
+    """Count the sentences that have content tokens on both sides; 1 if there are none.
+
+    An empty problem teaches nothing and must not dilute a mean.
+    """
+    return (student.mask.any(1) & teacher.mask.any(1)).sum().clamp(min=1)
+
+
+def _zero_where_masked(tokens: Tensor, mask: Tensor) -> Tensor:
+    return torch.where(mask[:, :, None], tokens, 0.0)
+
+
+# Mean squared error between sentence vectors.
+#
+# Source: Multilingual-CLIP (Carlsson et al. 2022), after Reimers & Gurevych 2020, "Making Monolingual Sentence
+# Embeddings Multilingual Using Knowledge Distillation" (arXiv 2004.09813).
+
+
+@dataclass(frozen=True)
+class SentenceMSE:
+    """Mean squared error between pooled vectors, times the width.
+
+    The mean over the width is taken as a sum, so that weights and learning rates mean the same for teachers of any
+    width.
+    """
+
+    def __call__(self, student: TokenBatch, teacher: TokenBatch) -> ObjectiveValue:
+        """See Objective."""
+        total = (student.pooled - teacher.pooled).square().sum(-1).mean()
+        return ObjectiveValue(total, {"mse": total.detach()})
+
+
+# Cosine distance between sentence vectors.
+#
+# Source: the cosine embedding loss by which DistilBERT's hidden states follow their teacher's (Sanh et al. 2019,
+# arXiv 1910.01108), here of pooled vectors. Search ranks by cosines, so a vector's length is left free.
+
+
+@dataclass(frozen=True)
+class SentenceCosine:
+    """One minus the cosine of pooled vectors, averaged over the batch; 0 to 2."""
+
+    def __call__(self, student: TokenBatch, teacher: TokenBatch) -> ObjectiveValue:
+        """See Objective."""
+        total = (1 - F.cosine_similarity(student.pooled, teacher.pooled, dim=-1)).mean()
+        return ObjectiveValue(total, {"cosine": total.detach()})
+
+
+# Each sentence must find its own translation among the English sentences of the batch.
+#
+# Source: InfoNCE (van den Oord et al. 2018, arXiv 1807.03748); the learned temperature is CLIP's (Radford et al. 2021,
+# arXiv 2103.00020, section 2.5).
+
+LEAST_LEARNED, LARGEST_LEARNED = 0.01, 1.0  # CLIP never scales a cosine by more than 100
+
+
+@dataclass(frozen=True)
+class SentenceContrastive:
+    """Cross-entropy of each sentence's choice among the batch's English sentences, in nats.
+
+    Rows whose teacher vectors are equal are the same English sentence in several languages: they are not wrong
+    answers to each other.
+
+    Args:
+        temperature: divides the cosines; below 0.1 the nearest wrong answers dominate.
+    """
+
+    temperature: float = 0.05
+
+    def __call__(self, student: TokenBatch, teacher: TokenBatch) -> ObjectiveValue:
+        """See Objective."""
+        total = _cross_entropy(student, teacher, self.temperature)
+        return ObjectiveValue(total, {"contrastive": total.detach()})
+
+
+class LearnedContrastive(nn.Module):
+    """The same, with a temperature that training chooses; its logarithm is what is learned.
+
+    Args:
+        temperature: the first one, 0.01 to 1; it never leaves that range.
+    """
+
+    def __init__(self, temperature: float = 0.05) -> None:
+        super().__init__()
+        self.log_scale = nn.Parameter(torch.tensor(-math.log(temperature)))
+
+    def forward(self, student: TokenBatch, teacher: TokenBatch) -> ObjectiveValue:
+        """See Objective. Adds the temperature to the parts."""
+        with torch.no_grad():  # clamped inside the graph, a scale past the bound would have no gradient back
+            self.log_scale.clamp_(-math.log(LARGEST_LEARNED), -math.log(LEAST_LEARNED))
+        temperature = (-self.log_scale).exp()
+        total = _cross_entropy(student, teacher, temperature)
+        return ObjectiveValue(total, {"contrastive": total.detach(), "temperature": temperature.detach()})
+
+
+def same_sentences(directions: Tensor) -> Tensor:
+    """Return bool [batch, batch]: whether two unit vectors [batch, dim] are one; a row is not the same as itself."""
+    with full_precision(directions.device):  # rounded to bfloat16, no cosine exceeds this bound
+        same = directions @ directions.T > 1 - 1e-6
+    return same.fill_diagonal_(False)
+
+
+def _cross_entropy(student: TokenBatch, teacher: TokenBatch, temperature: float | Tensor) -> Tensor:
+    target = F.normalize(teacher.pooled, dim=-1)  # [batch, dim]
+    scores = F.normalize(student.pooled, dim=-1) @ target.T / temperature  # [batch, batch]
+    scores = scores.masked_fill(same_sentences(target), float("-inf"))
+    return F.cross_entropy(scores, torch.arange(len(scores), device=scores.device))
+
+
+# Relational distillation: sentences must relate to each other as their English translations do.
+#
+# Source: Passalis & Tefas 2018 ("Learning Deep Representations with Probabilistic Knowledge Transfer", arXiv
+# 1803.10837), whose conditional probabilities are here softmaxes of cosines at a temperature, as in SEED (Fang et al.
+# 2021, arXiv 2101.04731). Of Park et al. 2019 ("Relational Knowledge Distillation") and Tung & Mori 2019
+# ("Similarity-Preserving Knowledge Distillation") it keeps the idea, not the squared difference of the two similarity
+# matrices: nearly all pairs of a batch are unrelated, all at about one cosine, and their squares would drown the few
+# near pairs, which are what search is about.
+
+
+@dataclass(frozen=True)
+class RelationalObjective:
+    """Mean over the batch of KL(teacher | student), in nats, between how a sentence's likeness spreads over others.
+
+    The likeness of two sentences is the cosine of their pooled vectors, both in the student's space or both in the
+    teacher's. So the value does not change when the student's space is rotated: alone it does not bring the student
+    into the teacher's space, and a recipe must add a sentence-level objective as an anchor. A sentence itself, and
+    the same English sentence in other languages, take no part: they would draw nearly all of the likeness.
+
+    Args:
+        temperature: divides the cosines; the lower, the more only the nearest neighbours count.
+    """
+
+    temperature: float = 0.05
+
+    def __call__(self, student: TokenBatch, teacher: TokenBatch) -> ObjectiveValue:
+        """See Objective."""
+        dtype = working_dtype(student.pooled, teacher.pooled)
+        with full_precision(student.pooled.device):
+            target = F.normalize(teacher.pooled.detach().to(dtype), dim=-1)  # [batch, dim]
+            hidden = same_sentences(target).fill_diagonal_(True)  # [batch, batch]
+            wanted = self._log_likeness(target, hidden)
+            found = self._log_likeness(F.normalize(student.pooled.to(dtype), dim=-1), hidden)
+            divergence = (wanted.exp() * (wanted - found)).masked_fill(hidden, 0.0).sum(1)  # [batch]
+        total = divergence.mean()
+        return ObjectiveValue(total, {"relational": total.detach()})
+
+    def _log_likeness(self, directions: Tensor, hidden: Tensor) -> Tensor:
+        scores = (directions @ directions.T) / self.temperature
+        # Not minus infinity: of a row that is hidden as a whole, log_softmax would be NaN.
+        return scores.masked_fill(hidden, -1e9).log_softmax(1)
+
+
+# Token-level mean squared error along a transport plan.
+#
+# Source: the barycentric projection of a plan (Courty et al. 2017, "Optimal Transport for Domain Adaptation", equation
+# 14): each student token is held against the mean of the teacher's tokens, weighted by the student token's row of the
+# plan. Where the transport objective turns tokens, this one also sets their lengths.
+
+_CHUNK = 64  # sentences whose plans are solved together
+
+
+@dataclass(frozen=True)
+class BarycentreObjective:
+    """Mean over the batch, and over a sentence's tokens, of the squared distance from the plan's barycentre.
+
+    The square is summed over the width, as in SentenceMSE. The plan (cosine cost, uniform marginals) is held fixed.
+
+    Args:
+        regularization: entropy weight of the plan, in units of the cost (0-2). The more diffuse the plan, the nearer
+            all barycentres are to the sentence's mean.
+        centre: float [dim], the teacher's corpus mean; None: tokens as they are.
+        student_centred: True: the plan is made of centred tokens on both sides, and the squares, which do not change
+            when both sides are moved, are those of the tokens as they are. False: the centre is taken from the
+            teacher's tokens only, and the student learns those.
+        tolerance, max_iterations: of the solver; training needs no exact plan.
+    """
+
+    regularization: float = 0.05
+    centre: Tensor | None = None
+    student_centred: bool = True
+    tolerance: float = 1e-3
+    max_iterations: int = 100
+
+    def __call__(self, student: TokenBatch, teacher: TokenBatch) -> ObjectiveValue:
+        """See Objective. Adds the share of plans that did not converge to the parts."""
+        error, converged = error_along_plans(
+            student, teacher, self.centre, self.student_centred,
+            regularization=self.regularization, tolerance=self.tolerance, max_iterations=self.max_iterations,
+        )  # fmt: skip
+        total = error / filled_rows(student, teacher)
+        unconverged = (~converged).to(total.dtype).sum() / max(1, len(student))
+        return ObjectiveValue(total, {"barycentre": total.detach(), "unconverged": unconverged})
+
+
+def error_along_plans(
+    student: TokenBatch, teacher: TokenBatch, centre: Tensor | None, student_centred: bool, **how: Any
+) -> tuple[Tensor, Tensor]:
+    """Return how far the student's tokens are from their barycentres, and bool [batch]: whether the plan converged.
+
+    The first is a sum over all content tokens: the squared distance from the barycentre of the token's row of the
+    plan, times the mass of that row. A row without mass counts for nothing. The gradient goes along the content
+    tokens, not through the padding. ``how``: options of ``transport.solve`` for the plans.
+    """
+    content = student.content()  # [content tokens, dim]
+    wanted = torch.zeros_like(content, dtype=working_dtype(content, teacher.tokens))
+    mass = wanted[:, 0].clone()  # [content tokens]
+    converged = torch.ones(len(student), dtype=torch.bool, device=mass.device)
+    places = student.mask.flatten().cumsum(0).view_as(student.mask) - 1  # of a token among the content tokens
+    for rows in _alike_in_length(student.mask.sum(1), teacher.mask.sum(1)):
+        mine, theirs = _trimmed(student, rows), _trimmed(teacher, rows)
+        plan, barycentres = _barycentres(mine, theirs, centre, student_centred, how)
+        at = places[rows, : mine.mask.shape[1]][mine.mask]
+        wanted[at], mass[at] = barycentres[mine.mask], plan.coupling.sum(2)[mine.mask]
+        converged[rows] = plan.converged
+    return ((content - wanted).square().sum(-1) * mass).sum(), converged
+
+
+@torch.no_grad()
+def _barycentres(
+    student: TokenBatch, teacher: TokenBatch, centre: Tensor | None, student_centred: bool, how: dict[str, Any]
+) -> tuple[Plan, Tensor]:
+    mine, theirs = centred_tokens(student, teacher, centre, student_centred)
+    plan = solve(cosine_cost(mine, theirs), row_mask=student.mask, col_mask=teacher.mask, **how)
+    mass = plan.coupling.sum(2, keepdim=True)
+    with full_precision(theirs.device):
+        found = plan.coupling @ theirs / mass.masked_fill(mass == 0, 1.0)  # [chunk, n, dim]
+    # Taken from both sides, the centre served the plan; the student learns the tokens as they are.
+    return plan, found if centre is None or not student_centred else found + centre.to(found)
+
+
+def _alike_in_length(first: Tensor, second: Tensor) -> Iterator[Tensor]:
+    """Yield the rows that have tokens on both sides, in chunks of like length: one long list must not pad them all."""
+    order = torch.argsort(first + second, stable=True)
+    order = order[(first[order] > 0) & (second[order] > 0)]
+    yield from order.split(_CHUNK) if len(order) else ()
+
+
+def _trimmed(batch: TokenBatch, rows: Tensor) -> TokenBatch:
+    mask = batch.mask[rows]
+    length = int(mask.any(0).nonzero().max()) + 1
+    return TokenBatch(batch.tokens[rows, :length], mask[:, :length], batch.pooled[rows])
+
+
+# Token-level distillation along a greedy one-to-one matching: what transport is measured against.
+#
+# Source: DR.DECR (Li et al. 2022, "Learning Cross-Lingual IR from an English Retriever", arXiv 2112.08185): the nearest
+# pair of unmatched tokens is matched first, by cosine distance and without gradient, until one side is used up; the
+# loss is the mean squared error of the matched pairs.
+
+
+@dataclass(frozen=True)
+class GreedyObjective:
+    """Mean over the batch, and over a sentence's matched pairs, of the squared distance between matched tokens.
+
+    The square is summed over the width, as in SentenceMSE. Unmatched tokens of the longer side learn nothing here.
+
+    Args:
+        centre: float [dim], the teacher's corpus mean; None: tokens as they are.
+        student_centred: True: tokens are matched centred on both sides, and the squares, which do not change when
+            both sides are moved, are those of the tokens as they are. False: the centre is taken from the teacher's
+            tokens only, and the student learns those.
+    """
+
+    centre: Tensor | None = None
+    student_centred: bool = True
+
+    def __call__(self, student: TokenBatch, teacher: TokenBatch) -> ObjectiveValue:
+        """See Objective."""
+        # Each row of a matching holds one match or none, so its barycentre is the match.
+        error, _ = error_along_plans(student, teacher, self.centre, self.student_centred, method="greedy")
+        total = error / filled_rows(student, teacher)
+        return ObjectiveValue(total, {"greedy": total.detach()})
+
+
+# The transport objective: match a sentence's tokens with its translation's along an optimal plan.
+#
+# Source: OPTICAL (Huang, Yu, Allan 2023, arXiv 2301.12566): the cost of aligning student tokens with teacher tokens
+# is their cosine distance, the alignment is the optimal-transport plan, the loss is the Frobenius inner product of
+# plan and cost. What the paper's abstract does not fix (marginals, centring, solver settings) is an option here, with
+# the default that our own measurements favour (docs/experiments.md).
+
+COSTS = {"cosine": cosine_cost, "squared_euclidean": squared_euclidean_cost}
+MARGINALS = ("uniform", "norm", "teacher_norm")
+
+
+@dataclass(frozen=True)
+class TransportObjective:
+    """Mean over the batch of <plan, cost>; the plan is held fixed, the cost carries the gradient.
+
+    That is the gradient of the regularised transport value itself (envelope theorem).
+
+    Args:
+        regularization: entropy weight of the plan, in units of the cost. A diffuse plan pulls every token to the
+            sentence's mean; a sharp one holds each word to account for its own meaning.
+        centre: float [dim], the teacher's corpus mean, subtracted before the cost; None: nothing is. Token vectors
+            of pretrained encoders share a large common part that hides their meaning.
+        student_centred: whether the centre is subtracted from the student's tokens too. If it is much longer than
+            they are, that makes them all alike; False lets the student live in the centred space.
+        marginal_penalty: weight of the marginals, in units of the cost; None: they must hold. Where they need not,
+            about exp(-c / (2 penalty)) of the mass moves whose way costs c; ``mass`` among the parts is the total.
+        method: of ``transport.solve``.
+        marginals: "uniform"; "norm": a token's mass is the length of its vector, less the centre, without gradient
+            (Yokoi et al. 2020, "Word Rotator's Distance"; of centred vectors, the length tells how much a word says,
+            Oyama et al. 2023); "teacher_norm": the teacher's so, the student's uniform.
+        cost: "cosine" (0-2), or "squared_euclidean", in the teacher's squared units: mind the regularization.
+        tolerance, max_iterations: of the solver; training needs no exact plan.
+    """
+
+    regularization: float = 0.05
+    centre: Tensor | None = None
+    student_centred: bool = True
+    marginal_penalty: float | None = None
+    method: str = "sinkhorn"
+    marginals: str = "uniform"
+    cost: str = "cosine"
+    tolerance: float = 1e-3
+    max_iterations: int = 100
+
+    def __call__(self, student: TokenBatch, teacher: TokenBatch) -> ObjectiveValue:
+        """See Objective. Adds the share of plans that did not converge to the parts (greedy: nothing to converge)."""
+        asked = (self.marginal_penalty, self.method, self.marginals, self.cost)
+        if asked == (None, "sinkhorn", "uniform", "cosine"):
+            return self._of_lists(student, teacher)
+        return self._of_padded(student, teacher)
+
+    def _of_lists(self, student: TokenBatch, teacher: TokenBatch) -> ObjectiveValue:
+        """The one problem that has a path without padding, several times as fast."""
+        rows, cols = student.mask.sum(1), teacher.mask.sum(1)
+        centre = None if self.centre is None else self.centre.to(student.tokens.device)
+        wanted = TokenLists(teacher.content().detach(), cols, centre)
+        total, unconverged = _AlignedCost.apply(  # type: ignore[no-untyped-call]
+            student.content(), rows, centre if self.student_centred else None, wanted, self
+        )
+        total, unconverged = total / filled_rows(student, teacher), unconverged / max(1, len(student))
+        return ObjectiveValue(total, {"transport": total.detach(), "unconverged": unconverged})
+
+    def _of_padded(self, student: TokenBatch, teacher: TokenBatch) -> ObjectiveValue:
+        mine, theirs = centred_tokens(student, teacher, self.centre, self.student_centred)
+        plan = solve(
+            COSTS[self.cost](mine, theirs),
+            _mass(mine, student.mask) if self.marginals == "norm" else None,
+            _mass(theirs, teacher.mask) if self.marginals != "uniform" else None,
+            row_mask=student.mask, col_mask=teacher.mask, regularization=self.regularization,
+            marginal_penalty=self.marginal_penalty, method=self.method, gradient="envelope", tolerance=self.tolerance,
+            max_iterations=self.max_iterations, allow_empty=True,
+        )  # fmt: skip
+        filled = filled_rows(student, teacher)
+        total = plan.transport_cost.sum() / filled
+        parts = {"transport": total.detach()}
+        if self.method != "greedy":
+            parts["unconverged"] = (~plan.converged).to(total.dtype).sum() / max(1, len(student))
+        if self.marginal_penalty is not None:
+            parts["mass"] = plan.coupling.sum() / filled
+        return ObjectiveValue(total, parts)
+
+
+def _mass(tokens: Tensor, mask: Tensor) -> Tensor:
+    """Return the marginal [batch, n] in proportion to the lengths of the tokens."""
+    # Where all of a sentence's vectors are zero they share its mass.
+    return normalize(torch.linalg.vector_norm(tokens.detach(), dim=-1).clamp_min(1e-8), mask)
+
+
+class _AlignedCost(torch.autograd.Function):
+    """The sum of <plan, cosine cost> over a batch, and how many plans did not converge, as a function of the tokens."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, tokens: Tensor, lengths: Tensor, centre: Tensor | None, wanted: TokenLists, of: TransportObjective
+    ) -> tuple[Tensor, Tensor]:
+        found = align_lists(
+            TokenLists(tokens, lengths, centre), wanted,
+            regularization=of.regularization, tolerance=of.tolerance, max_iterations=of.max_iterations,
+        )  # fmt: skip
+        ctx.save_for_backward(found.gradient.to(tokens.dtype))
+        unconverged = (~found.converged).sum().to(found.transport_cost.dtype)
+        ctx.mark_non_differentiable(unconverged)
+        return found.transport_cost.sum(), unconverged
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, gradient: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+        (along_tokens,) = ctx.saved_tensors
+        return along_tokens * gradient, None, None, None, None

@@ -1,0 +1,314 @@
+"""What an attack on images works against: whether a text finds its picture, or a picture its text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal, Protocol, get_args
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from kivuko.errors import UsageError
+from kivuko.perturbations.image.images import Threat
+from kivuko.perturbations.image.pixel_tower import PixelTower
+
+
+class ImageGoal(Protocol):
+    """What is to go wrong for each attacked image; ``rows`` says which of them the vectors belong to.
+
+    ``targeted``: the attacker wants the labelled candidate to win, where else it wants it to lose.
+    ``one_score``: a single cosine decides, so every loss pushes the same way and the cheapest will do.
+    """
+
+    @property
+    def targeted(self) -> bool: ...
+
+    @property
+    def one_score(self) -> bool: ...
+
+    def __len__(self) -> int:
+        """How many images are attacked."""
+        ...
+
+    def margins(self, vectors: Tensor, rows: Tensor) -> Tensor:
+        """What the attacker pushes down, float [batch]; see :func:`broken`. Differentiable in the vectors."""
+        ...
+
+    def logits(self, vectors: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the cosines with every candidate, float [batch, candidates], and the labelled ones, int64 [batch]."""
+        ...
+
+
+def broken(goal: ImageGoal, margins: Tensor) -> Tensor:
+    """Where the attacker has what it wants, bool: a tie counts against the picture, and against a targeted attacker."""
+    return margins < 0 if goal.targeted else margins <= 0
+
+
+@dataclass(frozen=True)
+class TextToImage:
+    """Search: each image is perturbed alone and looked for by its query among all other pictures, which stay clean.
+
+    Candidate 0 is the image itself, the others are the other pictures.
+
+    Args:
+        queries: unit vectors float32 [images, dim], one query for each attacked image. Of a targeted goal: the query
+            that the image should come first for.
+        gallery: unit vectors of the clean pictures, float32 [pictures, dim].
+        own: row in the gallery of each attacked image, int64 [images].
+        targeted: make the image come first, where else it should not.
+    """
+
+    queries: Tensor
+    gallery: Tensor
+    own: Tensor
+    targeted: bool = False
+    one_score = True
+
+    def __post_init__(self) -> None:
+        if len(self.queries) != len(self.own):
+            raise UsageError(f"{len(self.queries)} queries for {len(self.own)} images: there must be one for each.")
+        if len(self.gallery) < 2:
+            raise UsageError("a gallery of one picture: search cannot fail there. Give at least two pictures.")
+        _check_rows(self.own, len(self.gallery), "pictures")
+
+    def __len__(self) -> int:
+        return len(self.own)
+
+    @cached_property
+    def best_rival(self) -> Tensor:
+        """Cosine of each query with the best other picture, float32 [images]."""
+        best = self.queries.new_empty(len(self.own))
+        for rows in torch.arange(len(self.own), device=self.own.device).split(1024):
+            scores = self.queries[rows] @ self.gallery.T
+            best[rows] = scores.scatter_(1, self.own[rows, None], -torch.inf).amax(1)
+        return best
+
+    def margins(self, vectors: Tensor, rows: Tensor) -> Tensor:
+        """Lead of the image over the best other picture, negated if targeted."""
+        lead = self._cosine(vectors, rows) - self.best_rival[rows]
+        return -lead if self.targeted else lead
+
+    def logits(self, vectors: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """See ImageGoal."""
+        scores = self.queries[rows] @ self.gallery.T
+        scores = scores.scatter(1, self.own[rows, None], scores[:, :1])  # the first picture takes the own one's place
+        scores = torch.cat([self._cosine(vectors, rows)[:, None], scores[:, 1:]], dim=1)
+        return scores, torch.zeros_like(rows)
+
+    def _cosine(self, vectors: Tensor, rows: Tensor) -> Tensor:
+        return (vectors * self.queries[rows]).sum(1)
+
+
+@dataclass(frozen=True)
+class ImageToText:
+    """Classification: which of the texts is nearest to the image.
+
+    Args:
+        texts: unit vectors float32 [candidates, dim], no text twice.
+        labels: the right text of each attacked image, int64 [images]. Of a targeted goal: the wanted one.
+        targeted: make that text win, where else it should lose.
+    """
+
+    texts: Tensor
+    labels: Tensor
+    targeted: bool = False
+    one_score = False
+
+    def __post_init__(self) -> None:
+        if len(self.texts) < 2:
+            raise UsageError("one candidate text: an image cannot be mistaken there. Give at least two texts.")
+        _check_rows(self.labels, len(self.texts), "texts")
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def margins(self, vectors: Tensor, rows: Tensor) -> Tensor:
+        """Lead of the labelled text over the best other one, negated if targeted."""
+        lead = lead_of(*self.logits(vectors, rows))
+        return -lead if self.targeted else lead
+
+    def logits(self, vectors: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """See ImageGoal."""
+        return vectors @ self.texts.T, self.labels[rows]
+
+
+@dataclass(frozen=True)
+class Away:
+    """No labels: move each image's vector away from an anchor, its clean vector, say; targeted: towards it.
+
+    On unit vectors the cosine falls as the squared distance grows, which is the loss of FARE (Schlarmann et al. 2024).
+    At the anchor itself the gradient is zero: start at random.
+
+    Args:
+        anchors: unit vectors, float32 [images, dim].
+        cosine: the image counts as broken below this cosine (targeted: above it). By default it never does.
+    """
+
+    anchors: Tensor
+    targeted: bool = False
+    cosine: float | None = None
+    one_score = True
+
+    def __len__(self) -> int:
+        return len(self.anchors)
+
+    def margins(self, vectors: Tensor, rows: Tensor) -> Tensor:
+        """Cosine with the anchor above the limit, negated if targeted."""
+        limit = (2.0 if self.targeted else -2.0) if self.cosine is None else self.cosine
+        lead = (vectors * self.anchors[rows]).sum(1) - limit
+        return -lead if self.targeted else lead
+
+    def logits(self, vectors: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """See ImageGoal; the anchor is the one candidate."""
+        return (vectors * self.anchors[rows]).sum(1, keepdim=True), torch.zeros_like(rows)
+
+
+def lead_of(scores: Tensor, labels: Tensor) -> Tensor:
+    """Lead of the labelled candidate over the best other one, [batch], from scores [batch, candidates]."""
+    others = scores.scatter(1, labels[:, None], -torch.inf)
+    return scores.gather(1, labels[:, None])[:, 0] - others.amax(1)
+
+
+def ranks(goal: ImageGoal, vectors: Tensor, rows: Tensor) -> Tensor:
+    """Rank of the labelled candidate, int64 [batch], from 1; ties count against it."""
+    scores, labels = goal.logits(vectors, rows)
+    return (scores >= scores.gather(1, labels[:, None])).sum(1)
+
+
+def _check_rows(rows: Tensor, length: int, what: str) -> None:
+    outside = rows[(rows < 0) | (rows >= length)]
+    if len(outside):
+        raise UsageError(f"an image's own is number {int(outside[0])}, but there are {length} {what}.")
+
+
+Progress = Callable[[int, int], None]  # (steps done, steps)
+BATCH = 128  # pictures that go through the tower together
+
+
+@dataclass(frozen=True, eq=False)
+class AttackedImages:
+    """Perturbed pictures, on whole levels of an 8-bit image and inside the radius.
+
+    Attributes:
+        pixels: float32 [n, 3, h, w].
+        margins: float32 [n], of these very pixels; see ``ImageGoal``.
+        calls: int64 [n], how often the tower was asked about each picture.
+    """
+
+    pixels: Tensor
+    margins: Tensor
+    calls: Tensor
+
+    def worse_of(self, other: AttackedImages) -> AttackedImages:
+        """Return for each picture the perturbation with the lower margin; the calls of both are spent."""
+        better = other.margins < self.margins
+        pixels = torch.where(better[:, None, None, None], other.pixels, self.pixels)
+        return AttackedImages(
+            pixels.contiguous(memory_format=torch.channels_last),
+            torch.minimum(self.margins, other.margins),
+            self.calls + other.calls,
+        )
+
+
+@torch.no_grad()
+def margins_of(tower: PixelTower, pixels: Tensor, goal: ImageGoal, rows: Tensor) -> Tensor:
+    """Return the margins of pixels [n, 3, h, w], in batches."""
+    parts = zip(pixels.split(BATCH), rows.split(BATCH), strict=True)
+    return torch.cat([goal.margins(tower(part), own) for part, own in parts]) if len(rows) else torch.zeros(0)
+
+
+def finished(
+    tower: PixelTower, original: Tensor, pixels: Tensor, goal: ImageGoal, rows: Tensor, threat: Threat, calls: Tensor
+) -> AttackedImages:
+    """Round to levels and take the margins of what is left; where rounding undid all harm the original stays."""
+    rounded = threat.on_levels(original, pixels)
+    found = AttackedImages(rounded, margins_of(tower, rounded, goal, rows), calls + 1)
+    return unchanged(tower, original, goal, rows).worse_of(found)
+
+
+def unchanged(tower: PixelTower, original: Tensor, goal: ImageGoal, rows: Tensor) -> AttackedImages:
+    """Return the pictures as they are."""
+    return AttackedImages(original.clone(), margins_of(tower, original, goal, rows), torch.zeros_like(rows))
+
+
+def rounds(
+    goal: ImageGoal, worst: AttackedImages, restarts: int, early_stop: bool, progress: Progress | None
+) -> Iterator[tuple[int, Tensor]]:
+    """Yield (restart, rows int64 [batch]) of the pictures to attack next, batch by batch.
+
+    With ``early_stop`` pictures that ``worst`` says are lost by then are left out.
+    """
+    parts = torch.arange(len(worst.margins)).split(BATCH)
+    for restart in range(restarts):
+        for number, part in enumerate(parts):
+            rows = part[~broken(goal, worst.margins[part])] if early_stop else part
+            if len(rows):
+                yield restart, rows
+            if progress:
+                progress(restart * len(parts) + number + 1, restarts * len(parts))
+
+
+Loss = Callable[[Tensor, Tensor], Tensor]  # (unit vectors [batch, dim], rows int64 [batch]) -> float [batch]
+LossName = Literal["margin", "ce", "dlr", "targeted-dlr"]
+LOSSES: tuple[str, ...] = get_args(LossName)
+
+# Cosines lie in [-1, 1]. Times 20, a lead of 0.3 is worth 6 nats, so the softmax neither goes flat over thousands of
+# candidates nor rounds to 0 and 1; at the 100 of CLIP it is 30 nats, and float32 has lost the gradient.
+CE_SCALE = 20.0
+
+
+def loss_of(goal: ImageGoal, name: LossName, aims: Tensor | None = None) -> Loss:
+    """Return the loss of a name against a goal.
+
+    - "margin": the lead of the labelled candidate over the best other one, negated.
+    - "ce": cross entropy of the cosines times 20.
+    - "dlr": the lead over the difference of the largest and third largest score, negated, which does not change with
+      the scale of the scores (Croce & Hein 2020, equation 6).
+    - "targeted-dlr": the lead over one candidate, divided by the difference of the largest and the mean of the third
+      and fourth largest score, negated (equation 7).
+
+    With three candidates or fewer there is nothing to divide by: then both are leads. Against a targeted goal the
+    signs are the other way round, and "targeted-dlr" is "dlr". Where one score decides every loss is the margin.
+
+    Args:
+        aims: of "targeted-dlr", the candidate to pull up for each image of the goal, int64 [images].
+
+    Raises:
+        UsageError: an unknown loss, or "targeted-dlr" without aims.
+    """
+    if name not in LOSSES:
+        raise UsageError(f"unknown loss '{name}': choose one of {', '.join(LOSSES)}.")
+    if name == "margin" or goal.one_score:
+        return lambda vectors, rows: -goal.margins(vectors, rows)
+    if name == "targeted-dlr" and aims is None and not goal.targeted:
+        raise UsageError("targeted-dlr needs the candidates to pull up: give aims, or choose dlr.")
+    sign = -1 if goal.targeted else 1
+
+    def cross_entropy(vectors: Tensor, rows: Tensor) -> Tensor:
+        scores, labels = goal.logits(vectors, rows)
+        return sign * F.cross_entropy(scores * CE_SCALE, labels, reduction="none")
+
+    def ratio(vectors: Tensor, rows: Tensor) -> Tensor:
+        scores, labels = goal.logits(vectors, rows)
+        return -sign * lead_of(scores, labels) / _spread(scores, mean=False)
+
+    def aimed_ratio(vectors: Tensor, rows: Tensor) -> Tensor:
+        assert aims is not None
+        scores, labels = goal.logits(vectors, rows)
+        lead = scores.gather(1, labels[:, None]) - scores.gather(1, aims[rows, None])
+        return -lead[:, 0] / _spread(scores, mean=True)
+
+    if name == "ce":
+        return cross_entropy
+    return ratio if name == "dlr" or goal.targeted else aimed_ratio
+
+
+def _spread(scores: Tensor, mean: bool) -> Tensor | float:
+    """Return what DLR divides by: how far the best score is above the third, or above the mean of the next two."""
+    if scores.shape[1] <= 3:
+        return 1.0
+    top = scores.topk(4, dim=1).values
+    return (top[:, 0] - (top[:, 2:].mean(1) if mean else top[:, 2])).clamp_min(1e-12)

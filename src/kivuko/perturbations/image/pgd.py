@@ -1,0 +1,126 @@
+"""FGSM (Goodfellow et al. 2015) and projected gradient descent (Madry et al. 2018)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from kivuko.errors import UsageError
+from kivuko.perturbations.image.goal import (
+    AttackedImages,
+    ImageGoal,
+    Loss,
+    LossName,
+    Progress,
+    broken,
+    loss_of,
+    rounds,
+    unchanged,
+)
+from kivuko.perturbations.image.images import Threat
+from kivuko.perturbations.image.pixel_tower import PixelTower
+
+
+def fgsm(
+    tower: PixelTower,
+    pixels: Tensor,
+    goal: ImageGoal,
+    threat: Threat,
+    *,
+    loss: LossName | Loss = "ce",
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> AttackedImages:
+    """Take one step as long as the radius along the gradient at the picture; see :func:`pgd`."""
+    return pgd(
+        tower, pixels, goal, threat, steps=1, step_size=1.0, random_start=False, loss=loss, seed=seed, progress=progress
+    )  # fmt: skip
+
+
+def pgd(
+    tower: PixelTower,
+    pixels: Tensor,
+    goal: ImageGoal,
+    threat: Threat,
+    *,
+    steps: int = 10,
+    step_size: float | None = None,
+    restarts: int = 1,
+    random_start: bool = True,
+    loss: LossName | Loss = "ce",
+    early_stop: bool = True,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> AttackedImages:
+    """Follow the gradient's direction in steps of one size, back into the ball after each.
+
+    The model looks at the 8-bit picture nearest to where the attack is, and the gradient is taken there, so that what
+    it was seen to get wrong is what can be saved. Of all that it saw, the original too, the lowest margin is kept.
+
+    Args:
+        pixels: float32 [n, 3, h, w] in 0-1 on whole levels; row i is attacked picture i of the goal.
+        step_size: in radii; 2.5 over the number of steps by default, so that the far side can be reached.
+        restarts: how many times to begin, with ``random_start`` each time at another point.
+        loss: a name of ``losses.LOSSES``, or a function of unit vectors and rows.
+        early_stop: leave a picture alone once the attacker has won; otherwise push on, so that it falls deeper.
+
+    Raises:
+        UsageError: a number of steps or restarts below 1, an unknown loss.
+    """
+    if steps < 1 or restarts < 1:
+        raise UsageError(f"PGD with {steps} steps and {restarts} restarts: both must be above 0.")
+    climbed = loss if callable(loss) else loss_of(goal, loss)
+    everything = torch.arange(len(pixels))
+    worst = unchanged(tower, pixels, goal, everything)
+    if threat.allows_nothing:
+        return worst
+    size = threat.eps * (2.5 / steps if step_size is None else step_size)
+    generator = torch.Generator().manual_seed(seed)
+    for _, rows in rounds(goal, worst, restarts, early_stop, progress):
+        first = threat.random_start(pixels[rows], generator) if random_start else pixels[rows]
+        _follow(tower, goal, threat, climbed, pixels[rows], first, rows, [size] * steps, early_stop, worst)
+    return worst
+
+
+def _follow(
+    tower: PixelTower, goal: ImageGoal, threat: Threat, loss: Loss, original: Tensor, now: Tensor, rows: Tensor,
+    sizes: list[float], early_stop: bool, worst: AttackedImages,
+) -> None:  # fmt: skip
+    """Take steps of the given sizes with one batch, and put what is worse into ``worst``."""
+    for size in sizes:
+        seen = threat.on_levels(original, now)
+        _, gradient, vectors = looked_at(tower, seen, loss, rows)
+        won = _note(worst, goal, seen, vectors, rows)
+        if early_stop and won.any():
+            original, now, gradient, rows = original[~won], now[~won], gradient[~won], rows[~won]
+        if not len(rows):
+            return
+        now = threat.project(original, now + size * threat.ascent(gradient))
+    seen = threat.on_levels(original, now)
+    with torch.no_grad():
+        _note(worst, goal, seen, tower(seen), rows)
+
+
+def _note(worst: AttackedImages, goal: ImageGoal, seen: Tensor, vectors: Tensor, rows: Tensor) -> Tensor:
+    """Keep the pictures that are worse than what was found before; return where the attacker has won, [batch]."""
+    margins = goal.margins(vectors, rows)
+    worse = margins < worst.margins[rows]
+    worst.pixels[rows[worse]], worst.margins[rows[worse]] = seen[worse], margins[worse]
+    worst.calls[rows] += 1
+    return broken(goal, margins)
+
+
+def value_and_gradient(tower: PixelTower, pixels: Tensor, loss: Loss, rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the loss of pixels [b, 3, h, w], float [b], and its gradient by them."""
+    value, gradient, _ = looked_at(tower, pixels, loss, rows)
+    return value, gradient
+
+
+def looked_at(tower: PixelTower, pixels: Tensor, loss: Loss, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the loss [b], its gradient by the pixels [b, 3, h, w], and the unit vectors [b, dim]: one pass."""
+    leaf = pixels.detach().requires_grad_()
+    with torch.enable_grad():
+        vectors = tower(leaf)
+        value = loss(vectors, rows)
+        (gradient,) = torch.autograd.grad(value.sum(), leaf)
+    return value.detach(), gradient, vectors.detach()

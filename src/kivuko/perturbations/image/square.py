@@ -1,0 +1,125 @@
+"""Square attack: random squares, kept where they help; no gradients.
+
+Andriushchenko et al. 2020, "Square Attack: a query-efficient black-box adversarial attack via random search" (arXiv
+1912.00049). For L-inf as published: stripes at first, then squares of plus or minus the radius in each channel. For L2
+simplified: the square gets a random direction and the whole change is scaled back to the radius.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from kivuko.errors import UsageError
+from kivuko.perturbations.image.goal import (
+    BATCH,
+    AttackedImages,
+    ImageGoal,
+    Progress,
+    broken,
+    finished,
+    margins_of,
+    unchanged,
+)
+from kivuko.perturbations.image.images import Threat
+from kivuko.perturbations.image.pixel_tower import PixelTower
+
+_SHARE = 0.8  # of the picture that the first squares cover
+_HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)  # of 10,000 queries: when the share is halved
+
+
+def square(
+    tower: PixelTower,
+    pixels: Tensor,
+    goal: ImageGoal,
+    threat: Threat,
+    *,
+    queries: int = 1000,
+    early_stop: bool = True,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> AttackedImages:
+    """Attack pictures by random search over squares.
+
+    Args:
+        pixels: float32 [n, 3, h, w] in 0-1 on whole levels; row i is attacked picture i of the goal.
+        queries: times that the tower is asked about each picture.
+        early_stop: leave a picture alone once the attacker has won.
+
+    Raises:
+        UsageError: fewer than one query.
+    """
+    if queries < 1:
+        raise UsageError(f"a Square attack with {queries} queries: give at least 1.")
+    everything = torch.arange(len(pixels))
+    worst = unchanged(tower, pixels, goal, everything)
+    if threat.allows_nothing:
+        return worst
+    generator = torch.Generator().manual_seed(seed)
+    total, done = len(everything.split(BATCH)) * queries, 0
+    found, spent = pixels.clone(), torch.zeros(len(pixels), dtype=torch.long)
+    for part in everything.split(BATCH):
+        rows = part[~broken(goal, worst.margins[part])] if early_stop else part
+        now = _stripes(pixels[rows], threat, generator)
+        margins = margins_of(tower, now, goal, rows)
+        spent[rows] += 1
+        found[rows] = now
+        for query in range(1, queries):
+            if early_stop and (won := broken(goal, margins)).any():
+                rows, now, margins = rows[~won], now[~won], margins[~won]
+            if not len(rows):
+                break
+            tried = _with_square(now, pixels[rows], threat, _side(query, queries, pixels.shape[-2:]), generator)
+            new = margins_of(tower, tried, goal, rows)
+            spent[rows] += 1
+            better = new < margins
+            now = torch.where(better[:, None, None, None], tried, now)
+            margins = torch.minimum(new, margins)
+            found[rows[better]] = tried[better]
+            done += 1
+            if progress:
+                progress(done, total)
+    return worst.worse_of(finished(tower, pixels, found, goal, everything, threat, spent))
+
+
+def _stripes(original: Tensor, threat: Threat, generator: torch.Generator) -> Tensor:
+    """Change each column of each channel by plus or minus the radius."""
+    n, channels, _, width = original.shape
+    signs = _signs((n, channels, 1, width), generator)
+    return _within(original, signs.expand_as(original), threat)
+
+
+def _with_square(now: Tensor, original: Tensor, threat: Threat, side: int, generator: torch.Generator) -> Tensor:
+    """Put one square of a new change in each picture, at a place of its own."""
+    n, channels, height, width = now.shape
+    top = torch.randint(height - side + 1, (n, 1), generator=generator)
+    left = torch.randint(width - side + 1, (n, 1), generator=generator)
+    in_rows = (torch.arange(height) >= top) & (torch.arange(height) < top + side)  # [n, height]
+    in_columns = (torch.arange(width) >= left) & (torch.arange(width) < left + side)
+    inside = in_rows[:, None, :, None] & in_columns[:, None, None, :]  # [n, 1, height, width]
+    signs = _signs((n, channels, 1, 1), generator)
+    if threat.norm == "linf":
+        tried = torch.where(inside, original + signs * threat.eps, now).clamp(0, 1)
+        return tried.contiguous(memory_format=torch.channels_last)
+    bump = threat.eps / (side * channels**0.5)
+    return threat.project(original, torch.where(inside, now + signs * bump, now)).contiguous(
+        memory_format=torch.channels_last
+    )
+
+
+def _within(original: Tensor, change: Tensor, threat: Threat) -> Tensor:
+    scale = threat.eps if threat.norm == "linf" else threat.eps / change[0].numel() ** 0.5
+    return threat.project(original, original + scale * change).contiguous(memory_format=torch.channels_last)
+
+
+def _side(query: int, queries: int, size: torch.Size) -> int:
+    """Return the side of the squares after so many of the queries; the published schedule, scaled to the budget."""
+    at = query / queries * 10_000
+    area = _SHARE * size[0] * size[1] / float(2 ** sum(at > when for when in _HALVINGS))
+    return min(max(round(math.sqrt(area)), 1), int(min(size)))
+
+
+def _signs(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    return torch.randint(2, shape, generator=generator) * 2.0 - 1

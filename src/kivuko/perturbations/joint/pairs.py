@@ -1,0 +1,157 @@
+"""A query and its picture, attacked together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from kivuko.perturbations import EditKind
+from kivuko.perturbations.image import AttackedImages, PixelTower, TextToImage, Threat, pgd
+from kivuko.perturbations.image.goal import Progress
+from kivuko.perturbations.text import AttackedText, EncodeTexts, TextGoal
+from kivuko.perturbations.text.greedy import greedy_search
+
+
+@dataclass(frozen=True, eq=False)
+class Pairs:
+    """Queries, each with the picture that it should find, in a gallery of clean pictures.
+
+    Attributes:
+        texts, languages: of each query [n].
+        own: int64 [n], rows of the gallery.
+        pixels: float32 [n, 3, h, w] in 0-1 on whole levels, the own pictures.
+        gallery: unit vectors of all clean pictures, float32 [images, dim].
+        companions: other texts that should find the same picture, in whatever language [n lists]; a set-level attack
+            works against them too.
+    """
+
+    texts: Sequence[str]
+    languages: Sequence[str]
+    own: NDArray[np.int64]
+    pixels: Tensor
+    gallery: NDArray[np.float32]
+    companions: Sequence[Sequence[str]] = ()
+
+
+@dataclass(frozen=True)
+class TextSide:
+    """How queries may be edited: ``edits`` of ``kinds`` each, the worst of ``candidates`` tried per round."""
+
+    edits: int = 1
+    kinds: tuple[str | EditKind, ...] = ("typo",)
+    candidates: int = 32
+    seed: int = 0
+
+    def attack(
+        self, encode: EncodeTexts, pairs: Pairs, instead: NDArray[np.float32] | None = None
+    ) -> list[AttackedText]:
+        """Edit the queries against the clean pictures, or against vectors ``instead`` of the own ones [n, dim]."""
+        goal = TextGoal(pairs.gallery, pairs.own, instead)
+        return greedy_search(
+            encode, pairs.texts, pairs.languages, goal,
+            kinds=self.kinds, edits=self.edits, candidates=self.candidates, seed=self.seed,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class AttackedPairs:
+    """What an attack on pairs came to.
+
+    Attributes:
+        texts: of each pair; their own ranks are those that the text side saw.
+        images: of each pair.
+        ranks_before, ranks_after: int64 [n], of the right picture, from 1, ties against it; after: edited query and
+            perturbed picture together, all other pictures clean.
+        calls: int64 [n], queries of the text side and passes of the image side.
+    """
+
+    texts: list[AttackedText]
+    images: AttackedImages
+    ranks_before: NDArray[np.int64]
+    ranks_after: NDArray[np.int64]
+    calls: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+
+
+def goal_of(pairs: Pairs, vectors: NDArray[np.float32]) -> TextToImage:
+    """Return the goal of the image side against queries of these unit vectors, float32 [n, dim]."""
+    return TextToImage(torch.from_numpy(vectors), torch.from_numpy(pairs.gallery), torch.from_numpy(pairs.own))
+
+
+def together(
+    encode: EncodeTexts, tower: PixelTower, pairs: Pairs, texts: list[AttackedText], images: AttackedImages
+) -> AttackedPairs:
+    """Search with the edited queries among clean pictures and each query's perturbed one."""
+    rows = np.arange(len(pairs.texts))
+    clean = TextGoal(pairs.gallery, pairs.own).standing(encode(list(pairs.texts)), rows)
+    perturbed = tower.encode(images.pixels).cpu().numpy()
+    attacked = replace(TextGoal(pairs.gallery, pairs.own), instead=perturbed)
+    after = attacked.standing(encode([one.perturbed.text for one in texts]), rows)
+    calls = np.array([one.calls for one in texts], dtype=np.int64) + images.calls.cpu().numpy()
+    return AttackedPairs(texts, images, clean.ranks, after.ranks, calls)
+
+
+def separate(
+    encode: EncodeTexts,
+    tower: PixelTower,
+    pairs: Pairs,
+    threat: Threat,
+    text_side: TextSide,
+    *,
+    steps: int = 10,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> AttackedPairs:
+    """Edit the query against the clean picture, and perturb the picture against the clean query.
+
+    Args:
+        encode: queries -> unit vectors; asked only, so any system will do.
+        threat: ball of the picture. text_side: budget of the query.
+        steps: of PGD.
+    """
+    texts = text_side.attack(encode, pairs)
+    goal = goal_of(pairs, encode(list(pairs.texts)))
+    images = pgd(tower, pairs.pixels, goal, threat, steps=steps, early_stop=False, seed=seed, progress=progress)
+    return together(encode, tower, pairs, texts, images)
+
+
+# Co-Attack: the picture is perturbed against the query as it was edited (Zhang et al. 2022, arXiv 2206.09391).
+#
+# Their scheme for separate encoders: first the text leaves the clean picture; then the picture leaves both its own
+# clean vector and the edited text. Edits are those of ``kivuko.perturbations``, so any language will do; distances are
+# cosines instead of the divergences that they take of softmaxed embeddings, since cosines are what a search ranks by.
+
+
+def co_attack(
+    encode: EncodeTexts,
+    tower: PixelTower,
+    pairs: Pairs,
+    threat: Threat,
+    text_side: TextSide,
+    *,
+    steps: int = 10,
+    weight: float = 3.0,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> AttackedPairs:
+    """Edit the query first, then perturb the picture away from the edited query and from itself.
+
+    Args:
+        weight: of the edited query against the clean picture. Arguments else as ``separate``.
+    """
+    texts = text_side.attack(encode, pairs)
+    edited = torch.from_numpy(encode([one.perturbed.text for one in texts]))
+    clean = tower.encode(pairs.pixels)
+
+    def apart(vectors: Tensor, rows: Tensor) -> Tensor:
+        return -(vectors * clean[rows]).sum(1) - weight * (vectors * edited[rows]).sum(1)
+
+    goal = goal_of(pairs, edited.numpy())
+    images = pgd(
+        tower, pairs.pixels, goal, threat, steps=steps, loss=apart, early_stop=False, seed=seed, progress=progress
+    )  # fmt: skip
+    return together(encode, tower, pairs, texts, images)

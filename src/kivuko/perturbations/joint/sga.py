@@ -1,0 +1,92 @@
+"""SGA: sets against sets (Lu et al. 2023, "Set-level Guidance Attack", arXiv 2307.14061).
+
+A perturbation that is made against one query and one size of the picture knows too little to hold against others. So
+the query is edited, the picture is perturbed at several sizes at once against all texts that should find it (the edited
+query and its companions, in whatever language), and the query is edited again, now against the perturbed picture.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from kivuko.perturbations.image import AttackedImages, PixelTower, Threat
+from kivuko.perturbations.image.goal import BATCH, Progress, margins_of, unchanged
+from kivuko.perturbations.joint.pairs import AttackedPairs, Pairs, TextSide, goal_of, together
+from kivuko.perturbations.text import EncodeTexts
+
+SCALES = (0.5, 0.75, 1.25, 1.5)  # beside the picture's own size
+
+
+def set_level(
+    encode: EncodeTexts,
+    tower: PixelTower,
+    pairs: Pairs,
+    threat: Threat,
+    text_side: TextSide,
+    *,
+    steps: int = 10,
+    scales: Sequence[float] = SCALES,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> AttackedPairs:
+    """Attack query and picture as sets. Arguments as ``separate``; ``scales``: sizes of the picture besides its own."""
+    first = text_side.attack(encode, pairs)
+    against = _mean_texts(encode, pairs, [one.perturbed.text for one in first])
+    goal = goal_of(pairs, encode([one.perturbed.text for one in first]))
+    rows = torch.arange(len(pairs.texts))
+    parts = []
+    for number, part in enumerate(rows.split(BATCH)):
+        pixels = pairs.pixels[part]
+        parts.append(_climb(tower, pixels, against[part], threat, steps, scales, seed + number))
+        if progress:
+            progress(number + 1, len(rows.split(BATCH)))
+    pixels = torch.cat(parts) if parts else pairs.pixels
+    calls = torch.full((len(rows),), steps * (1 + len(scales)) + 1)
+    made = AttackedImages(pixels, margins_of(tower, pixels, goal, rows), calls)
+    images = unchanged(tower, pairs.pixels, goal, rows).worse_of(made)
+    again = text_side.attack(encode, pairs, instead=tower.encode(images.pixels).cpu().numpy())
+    return together(encode, tower, pairs, again, images)
+
+
+def _mean_texts(encode: EncodeTexts, pairs: Pairs, edited: Sequence[str]) -> Tensor:
+    """Return for each picture the mean vector of the texts that should find it, float32 [n, dim].
+
+    The mean cosine to a set of texts is the cosine to their mean, up to its length.
+    """
+    companions = pairs.companions or [()] * len(edited)
+    sets = [[text, *others] for text, others in zip(edited, companions, strict=True)]
+    vectors = encode([text for one in sets for text in one])
+    ends = np.cumsum([len(one) for one in sets])
+    return torch.from_numpy(np.stack([part.mean(0) for part in np.split(vectors, ends[:-1])]))
+
+
+def _climb(
+    tower: PixelTower, original: Tensor, against: Tensor, threat: Threat, steps: int, scales: Sequence[float], seed: int
+) -> Tensor:
+    """Move pictures [b, 3, h, w] away from texts [b, dim] at all sizes at once; the result lies on whole levels."""
+    if threat.eps == 0:
+        return original
+    now = threat.random_start(original, torch.Generator().manual_seed(seed))
+    for _ in range(steps):
+        leaf = now.detach().requires_grad_()
+        with torch.enable_grad():
+            cosines = sum((tower(view) * against).sum() for view in _views(leaf, scales))
+            (gradient,) = torch.autograd.grad(-torch.as_tensor(cosines), leaf)
+        now = threat.project(original, now + 1.25 / steps * threat.eps * 2 * threat.ascent(gradient))
+    return threat.on_levels(original, now)
+
+
+def _views(pixels: Tensor, scales: Sequence[float]) -> list[Tensor]:
+    """Return pictures as they are and as they look after having been smaller or larger."""
+    size = pixels.shape[-2:]
+    views = [pixels]
+    for scale in scales:
+        other = [max(1, round(scale * side)) for side in size]
+        resized = F.interpolate(pixels, size=other, mode="bilinear", align_corners=False)
+        views.append(F.interpolate(resized, size=size, mode="bilinear", align_corners=False))
+    return views

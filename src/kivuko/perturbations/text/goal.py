@@ -1,0 +1,260 @@
+"""What an attack on a query works against: the rank of the picture that the query should find."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kivuko.errors import DataError, UsageError
+from kivuko.perturbations import Edit, Perturbed, apply_edit
+
+EncodeTexts = Callable[[Sequence[str]], NDArray[np.float32]]  # texts -> unit vectors [texts, dim]
+_CELLS = 1_000_000  # of the score matrix that is made at once: a few passes over it stay in the cache
+
+
+@dataclass(frozen=True, eq=False)
+class TextGoal:
+    """A gallery, and which picture each query should find.
+
+    Attributes:
+        gallery: unit vectors, float32 [images, dim].
+        own: int64 [queries], rows of the gallery.
+        instead: unit vectors that stand in the place of each query's own picture, perturbed ones say, float32
+            [queries, dim]; None: the gallery's.
+
+    Raises:
+        DataError: an own picture that is not in the gallery, or a gallery that is not of finite vectors.
+    """
+
+    gallery: NDArray[np.float32]
+    own: NDArray[np.int64]
+    instead: NDArray[np.float32] | None = None
+
+    def __post_init__(self) -> None:
+        if self.gallery.ndim != 2 or not len(self.gallery) or not np.isfinite(self.gallery).all():
+            raise DataError("the gallery is empty or holds numbers that are not finite: encode its pictures again.")
+        outside = (self.own < 0) | (self.own >= len(self.gallery))
+        if outside.any():
+            query = int(np.flatnonzero(outside)[0])
+            raise DataError(
+                f"query {query} should find picture {int(self.own[query])}, but the gallery has {len(self.gallery)}: "
+                "give the gallery that the queries belong to."
+            )
+
+    def standing(self, vectors: NDArray[np.float32], rows: NDArray[np.int64]) -> Standing:
+        """Return where the own pictures stand for queries of these vectors.
+
+        Args:
+            vectors: unit vectors, float32 [n, dim].
+            rows: int64 [n], which query each vector is of.
+
+        Raises:
+            DataError: a vector holds a number that is not finite, or is of another width than the pictures'.
+        """
+        if vectors.ndim != 2 or vectors.shape[1] != self.gallery.shape[1]:
+            raise DataError(
+                f"the encoder gave vectors of shape {vectors.shape} for a gallery of {self.gallery.shape[1]} numbers a "
+                "picture: take both from the same model."
+            )
+        if not np.isfinite(vectors).all():
+            raise DataError("the encoder gave numbers that are not finite: check its weights.")
+        ranks, margins = np.empty(len(rows), dtype=np.int64), np.empty(len(rows), dtype=np.float32)
+        chunk = max(1, _CELLS // len(self.gallery))
+        for start in range(0, len(rows), chunk):
+            part = slice(start, start + chunk)
+            scores = vectors[part] @ self.gallery.T
+            places = (np.arange(len(scores)), self.own[rows[part]])
+            if self.instead is not None:
+                scores[places] = (vectors[part] * self.instead[rows[part]]).sum(1)
+            own = scores[places].copy()
+            ranks[part] = (scores >= own[:, None]).sum(1)  # the own picture is one of them
+            scores[places] = -np.inf
+            margins[part] = own - scores.max(1)
+        return Standing(ranks, margins)
+
+
+@dataclass(frozen=True, eq=False)
+class Standing:
+    """``ranks``: int64 [n], from 1, ties against the own picture; ``margins``: own score less the best other."""
+
+    ranks: NDArray[np.int64]
+    margins: NDArray[np.float32]
+
+    def badness(self) -> NDArray[np.float64]:
+        """Return what an attack raises, float64 [n]: the rank, and among equal ranks the lower margin."""
+        found: NDArray[np.float64] = self.ranks - np.clip(self.margins, -2, 2).astype(np.float64) / 8
+        return found
+
+
+Progress = Callable[[int, int], None]  # (rounds done, rounds)
+
+
+@dataclass(frozen=True, slots=True)
+class AttackedText:
+    """A query under attack, after each of its edits.
+
+    Attributes:
+        perturbed: the text before and after all edits.
+        ranks: of the right picture, from 1, before the first edit and after each: never falling.
+        margins: score of the right picture less the best other's, before the first edit and after each.
+        calls_per_round: how often the model was asked about this query in each round; the clean query is not counted.
+            There is one round more than edits where the last found none that harms.
+    """
+
+    perturbed: Perturbed
+    ranks: tuple[int, ...]
+    margins: tuple[float, ...]
+    calls_per_round: tuple[int, ...]
+
+    @property
+    def rank_before(self) -> int:
+        """Rank of the right picture for the clean query."""
+        return self.ranks[0]
+
+    @property
+    def rank_after(self) -> int:
+        """Rank after all edits."""
+        return self.ranks[-1]
+
+    @property
+    def calls(self) -> int:
+        """How often the model was asked about this query."""
+        return sum(self.calls_per_round)
+
+    def within(self, budget: int) -> AttackedText:
+        """Return what the attack with a smaller budget comes to: this one stopped after ``budget`` edits."""
+        edits = self.perturbed.edits[:budget]
+        text = self.perturbed.original
+        for edit in edits:
+            text = apply_edit(text, edit)
+        kept = len(edits) + 1
+        return AttackedText(
+            Perturbed(self.perturbed.original, text, edits),
+            self.ranks[:kept],
+            self.margins[:kept],
+            self.calls_per_round[:budget],
+        )
+
+
+@dataclass(slots=True)
+class UnderWay:
+    """The state of one query in a search that adds edit after edit; ``stuck`` once a round found nothing."""
+
+    original: str
+    text: str
+    language: str
+    badness: float
+    ranks: list[int]
+    margins: list[float]
+    edits: list[Edit] = field(default_factory=list)
+    calls: list[int] = field(default_factory=list)  # of each round
+    stuck: bool = False
+
+    def outcome(self) -> AttackedText:
+        """Return what it has come to."""
+        perturbed = Perturbed(self.original, self.text, tuple(self.edits))
+        return AttackedText(perturbed, tuple(self.ranks), tuple(self.margins), tuple(self.calls))
+
+
+# A search that adds edit after edit to queries: each round takes the candidate that harms most, if any harms at all.
+#
+# Because a round only ever adds an edit that makes the rank worse, the attack within a smaller budget is the beginning
+# of the attack within a larger one, and more edits never help the search.
+
+# (the queries that are still under attack, their rows) -> candidate edits of each
+Candidates = Callable[[Sequence[UnderWay], Sequence[int]], list[list[Edit]]]
+Tried = list[tuple[int, Edit, str]]  # row of the query, the edit, what the query then is
+_AT_ONCE = 8_192  # candidate texts that are encoded together
+
+
+def search(
+    encode: EncodeTexts,
+    texts: Sequence[str],
+    languages: Sequence[str],
+    goal: TextGoal,
+    candidates: Candidates,
+    *,
+    edits: int,
+    progress: Progress | None = None,
+) -> list[AttackedText]:
+    """Attack every query with up to ``edits`` rounds.
+
+    Args:
+        texts, languages: of each query, in the goal's order.
+        candidates: proposes edits; see Candidates.
+
+    Raises:
+        UsageError: a budget below 0, or lists whose lengths differ.
+        DataError: the encoder gives numbers that are not finite, or vectors that do not fit the gallery.
+    """
+    if edits < 0:
+        raise UsageError(f"an attack with {edits} edits: give 0 or more.")
+    if not len(texts) == len(languages) == len(goal.own):
+        raise UsageError(f"{len(texts)} texts, {len(languages)} languages and {len(goal.own)} pictures: give one each.")
+    if not texts:
+        return []
+    clean = standing(encode, goal, texts, np.arange(len(texts)))
+    states = [
+        UnderWay(text, text, language, badness, [rank], [margin])
+        for text, language, badness, rank, margin in zip(
+            texts, languages, clean.badness().tolist(), clean.ranks.tolist(), clean.margins.tolist(), strict=True
+        )
+    ]
+    for done in range(edits):
+        rows = [row for row, state in enumerate(states) if not state.stuck]
+        if not rows:
+            break
+        _round(encode, goal, states, rows, candidates([states[row] for row in rows], rows))
+        if progress:
+            progress(done + 1, edits)
+    return [state.outcome() for state in states]
+
+
+def standing(encode: EncodeTexts, goal: TextGoal, texts: Sequence[str], rows: Sequence[int] | np.ndarray) -> Standing:
+    """Return where the own pictures stand for texts of these queries; equal texts are encoded once."""
+    place = {text: n for n, text in enumerate(dict.fromkeys(texts))}
+    vectors = encode(list(place))
+    if len(place) < len(texts):
+        vectors = vectors[[place[text] for text in texts]]
+    return goal.standing(vectors, np.asarray(rows, dtype=np.int64))
+
+
+def _round(
+    encode: EncodeTexts, goal: TextGoal, states: list[UnderWay], rows: list[int], proposed: list[list[Edit]]
+) -> None:
+    """Try every candidate and let each query take its worst."""
+    for row in rows:
+        states[row].calls.append(0)
+        states[row].stuck = True  # until a candidate harms
+    for tried in _portions(states, rows, proposed):
+        found = standing(encode, goal, [text for _, _, text in tried], [row for row, _, _ in tried])
+        badness = found.badness()
+        row_of = np.array([row for row, _, _ in tried])
+        order = np.lexsort((-badness, row_of))  # stable: of equals the first
+        first = np.flatnonzero(np.diff(row_of[order], prepend=-1))
+        asked = np.diff(first, append=len(order))
+        for best, calls in zip(order[first].tolist(), asked.tolist(), strict=True):
+            row, edit, text = tried[best]
+            state = states[row]
+            state.calls[-1] = calls
+            if badness[best] > state.badness:
+                state.badness, state.text, state.stuck = float(badness[best]), text, False
+                state.ranks.append(int(found.ranks[best]))
+                state.margins.append(float(found.margins[best]))
+                state.edits.append(edit)
+
+
+def _portions(states: list[UnderWay], rows: list[int], proposed: list[list[Edit]]) -> Iterator[Tried]:
+    """Yield candidates in portions that hold all candidates of a query or none; one that leaves no text is skipped."""
+    portion: Tried = []
+    for row, own in zip(rows, proposed, strict=True):
+        made = ((row, edit, apply_edit(states[row].text, edit)) for edit in own)
+        portion += [one for one in made if one[2].strip()]
+        if len(portion) >= _AT_ONCE:
+            yield portion
+            portion = []
+    if portion:
+        yield portion

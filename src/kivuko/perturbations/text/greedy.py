@@ -1,0 +1,88 @@
+"""Greedy search by queries: the model is asked about candidate edits and nothing is known of its insides.
+
+Candidates are drawn at random over the whole query. Spending half of them near the places that the other half found to
+be the sorest (or at those whose deletion harms most) was tried and harmed no more for the same number of calls.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+
+import numpy as np
+
+from kivuko.errors import UsageError
+from kivuko.perturbations import Edit, EditKind, all_edits, apply_edit, edit_kinds
+from kivuko.perturbations.text.goal import AttackedText, EncodeTexts, Progress, TextGoal, UnderWay, search
+
+_DRAWS = 2  # for each candidate wanted, so that doubles can be left out
+_ENOUGH = 0.8  # of the candidates wanted; with fewer, doubles are so many that all edits are listed and drawn from
+
+
+def greedy_search(
+    encode: EncodeTexts,
+    texts: Sequence[str],
+    languages: Sequence[str],
+    goal: TextGoal,
+    *,
+    kinds: Sequence[str | EditKind] = ("typo",),
+    edits: int = 1,
+    candidates: int = 64,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> list[AttackedText]:
+    """Attack queries with the worst of random edits, one after another.
+
+    What is found for a query does not depend on the other queries.
+
+    Args:
+        encode: texts -> unit vectors; asked in large batches, equal texts once.
+        texts, languages: of each query, in the goal's order.
+        kinds: of edit, see ``kivuko.perturbations``.
+        edits: budget per query, at least 0. ``AttackedText.within`` gives the results for every smaller one.
+        candidates: edits that are tried per query and round, at least 1; all there are if fewer.
+
+    Raises:
+        UsageError: a budget below 0, no candidate, or an unknown kind.
+    """
+    check_candidates(candidates)
+    chosen = edit_kinds(kinds)
+
+    def propose(states: Sequence[UnderWay], _rows: Sequence[int]) -> list[list[Edit]]:
+        return [sampled(state.text, state.language, chosen, candidates, draws_of(state, seed)) for state in states]
+
+    return search(encode, texts, languages, goal, propose, edits=edits, progress=progress)
+
+
+def check_candidates(candidates: int) -> None:
+    """Raise UsageError if a search would try nothing."""
+    if candidates < 1:
+        raise UsageError(f"a search with {candidates} candidates: give at least 1.")
+
+
+def draws_of(state: UnderWay, seed: int) -> np.random.Generator:
+    """Return the source of chance for a query's round: of its own, so that queries may be attacked in any company."""
+    return np.random.default_rng([seed, zlib.crc32(state.original.encode()), len(state.edits)])
+
+
+def sampled(text: str, language: str, kinds: Sequence[EditKind], count: int, rng: np.random.Generator) -> list[Edit]:
+    """Return about ``count`` random edits of a text, no two with the same result; all there are if they are fewer."""
+    found: dict[str, Edit] = {}
+    open_kinds = list(kinds)
+    for _ in range(_DRAWS * count):
+        if not open_kinds:
+            return []
+        kind = open_kinds[int(rng.random() * len(open_kinds))]
+        edit = kind.sample(text, language, rng)
+        if edit is None:
+            open_kinds.remove(kind)
+            continue
+        found.setdefault(apply_edit(text, edit), edit)
+        if len(found) == count:
+            return list(found.values())
+    if len(found) > _ENOUGH * count:
+        return list(found.values())
+    rest = {apply_edit(text, edit): edit for edit in all_edits(text, language, kinds)}
+    left = [edit for result, edit in rest.items() if result not in found]
+    more = rng.permutation(len(left))[: count - len(found)].tolist()
+    return [*found.values(), *(left[n] for n in more)]

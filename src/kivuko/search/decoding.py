@@ -1,0 +1,422 @@
+"""What a worker process does with one picture: read, hash, decode, make the thumbnail, prepare it for the tower."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import multiprocessing
+import os
+import pickle
+import selectors
+import signal
+import stat
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from kivuko.errors import KivukoError
+from kivuko.search.images import MOST_BYTES, MOST_PIXELS, RefusedPicture, decode, identify, thumbnail
+from kivuko.search.items import FilePlace
+
+Prepare = Callable[[Image.Image], dict[str, NDArray[Any]]]
+_MOST_PROPORTION = 200  # of the long side to the short
+_IDENTIFIED_FIRST = 1 << 20  # smaller files are read whole at once
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a file may ask for: ``pixels`` after decoding, ``bytes`` on disk, ``seconds`` of a worker's time."""
+
+    pixels: int = MOST_PIXELS
+    bytes: int = MOST_BYTES
+    seconds: float = 300.0
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A picture ready for the tower: ``tensors`` are its input, each with a leading axis of 1."""
+
+    sha256: str
+    width: int
+    height: int
+    thumbnail: bytes
+    tensors: dict[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A picture that is left out, and why."""
+
+    reason: str
+    detail: str = ""
+
+
+def decode_place(place: FilePlace | bytes, prepare: Prepare, limits: Limits) -> Decoded | Refused:
+    """Do all the work on one picture that needs no model."""
+    try:
+        content = place if isinstance(place, bytes) else read_place(place, limits.bytes)
+        picture = decode(content, limits.pixels)
+        if max(picture.size) > _MOST_PROPORTION * min(picture.size):  # scaled by the short side, it would fill memory
+            raise RefusedPicture("too narrow", f"{picture.width} x {picture.height}")
+        small = thumbnail(picture, content)
+        tensors = prepare(picture)
+    except RefusedPicture as problem:
+        return Refused(problem.reason, problem.detail)
+    except MemoryError:
+        return Refused("too many pixels", "not enough memory to decode it")
+    except Exception as problem:  # a tower's own preparation may refuse what it cannot use
+        return Refused("cannot be prepared", f"{type(problem).__name__}: {problem}"[:300])
+    return Decoded(hashlib.sha256(content).hexdigest(), *picture.size, small, tensors)
+
+
+def read_place(place: FilePlace, most_bytes: int = MOST_BYTES) -> bytes:
+    """Read a regular file or a part of one; a pipe or a device put in its place meanwhile is not waited for.
+
+    Raises:
+        RefusedPicture: it cannot be read, is no regular file, is too large, or is no picture by its first bytes.
+    """
+    try:
+        number = os.open(place.path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+        with open(number, "rb") as stream:  # noqa: PTH123
+            state = os.fstat(number)
+            if not stat.S_ISREG(state.st_mode):
+                raise RefusedPicture("not a regular file")
+            length = state.st_size if place.length is None else place.length
+            if length > most_bytes:
+                raise RefusedPicture("too large a file", f"{length:,} bytes, most {most_bytes:,}")
+            if place.length is None and length > _IDENTIFIED_FIRST:
+                identify(stream)
+            stream.seek(place.offset)
+            content = stream.read(length)
+    except FileNotFoundError as problem:
+        raise RefusedPicture("missing", "gone since it was listed") from problem
+    except PermissionError as problem:
+        raise RefusedPicture("cannot be read", "no permission") from problem
+    except (OSError, ValueError) as problem:
+        raise RefusedPicture("cannot be read", str(getattr(problem, "strerror", None) or problem)) from problem
+    if len(content) < length:
+        raise RefusedPicture("broken picture", "the file ends before it should")
+    return content
+
+
+def as_png(picture: Image.Image) -> bytes:
+    """Return a picture that was drawn, not read, as bytes, without loss."""
+    stream = io.BytesIO()
+    picture.save(stream, format="PNG", compress_level=1)
+    return stream.getvalue()
+
+
+def raw_pixels(picture: Image.Image) -> dict[str, NDArray[Any]]:
+    """Prepare for a tower whose own preparation cannot be done in a worker: the pixels, uint8 [1, height, width, 3]."""
+    return {"pixels": np.asarray(picture)[None]}
+
+
+class ReadyPipes:
+    """A set of pipes to wait for.
+
+    ``multiprocessing.connection.wait`` registers every pipe anew in each call, which took as long as reading an
+    answer; here they stay registered, where the system has something to register them with.
+    """
+
+    def __init__(self) -> None:
+        self._selector = selectors.DefaultSelector() if os.name != "nt" else None  # there, pipes are no sockets
+        self._pipes: list[Connection] = []
+
+    def add(self, pipe: Connection) -> None:
+        """Wait for this pipe too."""
+        self._pipes.append(pipe)
+        if self._selector is not None:
+            self._selector.register(pipe, selectors.EVENT_READ)
+
+    def discard(self, pipe: Connection) -> None:
+        """Wait for this pipe no longer; call it before the pipe is closed."""
+        with contextlib.suppress(ValueError):
+            self._pipes.remove(pipe)
+            if self._selector is not None:
+                self._selector.unregister(pipe)
+
+    def wait(self, seconds: float) -> list[Connection]:
+        """Return the pipes that can be read or whose other end is closed, none after so many seconds."""
+        if self._selector is None:
+            return [pipe for pipe in wait(self._pipes, timeout=seconds) if isinstance(pipe, Connection)]
+        return [key.fileobj for key, _ in self._selector.select(seconds)]  # type: ignore[misc]
+
+    def close(self) -> None:
+        """Let go of what the system holds."""
+        if self._selector is not None:
+            self._selector.close()
+
+
+# Processes that decode pictures, answers in the order of the questions, and no file that can bring a run down.
+#
+# The standard library's process pool gives up when one of its processes dies, and does not say on what. Here each
+# process has its own pipe: whatever it was at when it died is tried once more, then left out by name.
+
+Tag = TypeVar("Tag")
+Place = FilePlace | bytes
+_FORK_SERVER = "forkserver" in multiprocessing.get_all_start_methods()
+_AHEAD = 3  # questions that wait in a worker's pipe, so that it never waits for the next
+_TRIES = 2
+_PROTOCOL = pickle.HIGHEST_PROTOCOL  # of what is sent; ``Connection.send`` takes an older one, and longer
+_DEATHS_IN_A_ROW = 20  # without one answer between: it is not the files
+
+
+@dataclass
+class _Question:
+    number: int
+    place: Place
+    tries: int = 0
+
+
+@dataclass
+class _Worker:
+    process: Any
+    pipe: Connection
+    asked: deque[_Question] = field(default_factory=deque)
+    since: float = field(default_factory=time.monotonic)
+
+
+def share_cores() -> None:
+    """Let the threads of this process sleep while they wait for each other, unless the user says otherwise.
+
+    Spinning, they take the cores from the workers that decode: indexing took a tenth longer. It is read when torch is
+    imported, so this must come before.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
+def start_fork_server(*modules: str) -> None:
+    """Start the process that workers are forked from, without waiting for it to import ``modules``.
+
+    A fork of a process with threads may hang; the fork server has none, and imports what is needed once for all. If it
+    runs already, nothing happens. Where there is no such thing, workers are started afresh.
+    """
+    if _FORK_SERVER:
+        from multiprocessing import forkserver, resource_tracker
+
+        multiprocessing.get_context("forkserver").set_forkserver_preload(["kivuko.search.decoding", *modules])
+        resource_tracker.ensure_running()  # it would unblock what is blocked here
+        # Ctrl-C goes to all processes of a terminal. The fork server inherits that it is blocked, else it would say so
+        # at length while it imports; here it arrives a moment later.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            forkserver.ensure_running()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _serve(pipe: Connection, prepare: Prepare, limits: Limits) -> None:
+    """Answer questions until the pipe closes: the whole life of a worker."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process closes the pipe
+    _hush()
+    if hasattr(os, "nice"):
+        # The process that encodes comes first: its threads wait for the slowest of them at every layer, and workers
+        # that share their cores made indexing a fifth slower. They have its pauses, and all cores when it waits.
+        os.nice(10)
+    torch = sys.modules.get("torch")
+    if torch is not None:  # the tower's preparation brought it
+        torch.set_num_threads(1)
+    with contextlib.suppress(EOFError, OSError, KeyboardInterrupt):
+        while True:
+            answer = decode_place(pickle.loads(pipe.recv_bytes()), prepare, limits)
+            pipe.send_bytes(pickle.dumps(answer, _PROTOCOL))
+
+
+class DecodingWorkers(Generic[Tag]):
+    """Worker processes for ``decode_place``; a context manager.
+
+    Args:
+        prepare: the tower's own preparation; it travels to the workers.
+        workers: how many processes, at least 1.
+        limits: what a file may ask for.
+        window: pictures that may be decoded ahead of the one whose turn it is: the bound on memory.
+    """
+
+    def __init__(self, prepare: Prepare, workers: int, limits: Limits, window: int) -> None:
+        start_fork_server(getattr(prepare, "preload", __name__))
+        self._context: Any = multiprocessing.get_context("forkserver" if _FORK_SERVER else "spawn")
+        self._prepare, self._limits, self._window = prepare, limits, window
+        self._count = workers
+        self._workers: list[_Worker] = []
+        self._waiting: deque[_Question] = deque()
+        self._answers: dict[int, Decoded | Refused] = {}
+        self._changed = threading.Condition()
+        self._failure: BaseException | None = None
+        self._closed = False
+        self._deaths = 0
+        self._wake_read, self._wake_write = multiprocessing.Pipe(duplex=False)
+        self._ready = ReadyPipes()
+        self._ready.add(self._wake_read)
+        self._thread = threading.Thread(target=self._run, name="kivuko-decoding", daemon=True)
+
+    def __enter__(self) -> DecodingWorkers[Tag]:
+        try:
+            for _ in range(self._count):
+                self._workers.append(self._started())
+        except BaseException:
+            self._end()
+            raise
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self._changed:
+            self._closed = True
+        self._wake_write.send_bytes(b"x")
+        self._thread.join()
+        self._end()
+
+    def answers(self, questions: Iterable[tuple[Tag, Place | None]]) -> Iterator[tuple[Tag, Decoded | Refused | None]]:
+        """Yield (tag, answer) in the order of the questions; a place that is None is passed through, with None.
+
+        Raises:
+            KivukoError: the workers die without any answer.
+        """
+        order: deque[tuple[Tag, int | None]] = deque()
+        number, ahead = 0, 0
+        for tag, place in questions:
+            if place is None:
+                order.append((tag, None))
+            else:
+                order.append((tag, number))
+                self._ask(_Question(number, place))
+                number, ahead = number + 1, ahead + 1
+            while order and (
+                order[0][1] is None
+                or ahead >= self._window
+                or len(order) >= 8 * self._window
+                or self._is_answered(order[0][1])
+            ):
+                tag, asked = order.popleft()
+                ahead -= asked is not None
+                yield tag, None if asked is None else self._answer(asked)
+        while order:
+            tag, asked = order.popleft()
+            yield tag, None if asked is None else self._answer(asked)
+
+    def _ask(self, question: _Question) -> None:
+        with self._changed:
+            handed_out = not self._waiting  # else no worker has room, and the thread wakes when one answers
+            self._waiting.append(question)
+        if handed_out:
+            self._wake_write.send_bytes(b"x")
+
+    def _is_answered(self, number: int | None) -> bool:
+        with self._changed:
+            return number in self._answers
+
+    def _answer(self, number: int) -> Decoded | Refused:
+        with self._changed:
+            while number not in self._answers:
+                if self._failure is not None:
+                    raise self._failure
+                self._changed.wait()
+            return self._answers.pop(number)
+
+    def _run(self) -> None:
+        """Hand out questions and take in answers, in a thread: a forward pass must not keep the workers waiting."""
+        try:
+            while not self._closed:
+                self._hand_out()
+                pipes = {worker.pipe: worker for worker in self._workers}
+                for ready in self._ready.wait(1.0):
+                    if ready is self._wake_read:
+                        self._wake_read.recv_bytes()
+                    else:
+                        self._take(pipes[ready])
+                for worker in list(self._workers):
+                    if worker.asked and time.monotonic() - worker.since > self._limits.seconds:
+                        worker.asked[0].tries = _TRIES
+                        self._replace(worker, Refused("took too long", f"more than {self._limits.seconds:.0f} s"))
+        except BaseException as problem:
+            with self._changed:
+                self._failure = problem
+                self._changed.notify_all()
+
+    def _hand_out(self) -> None:
+        with self._changed:
+            for most in range(1, _AHEAD + 1):  # none gets its second before each has one
+                for worker in self._workers:
+                    if not self._waiting:
+                        return
+                    # Bytes could fill the pipe of a worker that waits for its answer to be read: never ahead.
+                    if len(worker.asked) < (1 if isinstance(self._waiting[0].place, bytes) else most):
+                        question = self._waiting.popleft()
+                        if not worker.asked:
+                            worker.since = time.monotonic()
+                        worker.asked.append(question)
+                        # A worker that died meanwhile is found out when its pipe is read.
+                        with contextlib.suppress(OSError):
+                            worker.pipe.send_bytes(pickle.dumps(question.place, _PROTOCOL))
+
+    def _take(self, worker: _Worker) -> None:
+        try:
+            answer = pickle.loads(worker.pipe.recv_bytes())
+        except (EOFError, OSError):
+            self._replace(worker, Refused("decoder crashed", "the process that decoded it died"))
+            return
+        self._deaths = 0
+        worker.since = time.monotonic()
+        with self._changed:
+            self._answers[worker.asked.popleft().number] = answer
+            self._changed.notify_all()
+
+    def _replace(self, worker: _Worker, verdict: Refused) -> None:
+        """Start another process for one that died or hangs; what it was at is tried again, or gets the verdict."""
+        self._workers.remove(worker)
+        self._ready.discard(worker.pipe)
+        _stop(worker)
+        self._deaths += 1
+        if self._deaths > _DEATHS_IN_A_ROW:
+            raise KivukoError("the processes that decode pictures die at once: is memory short? Try --workers 1.")
+        left = list(worker.asked)
+        with self._changed:
+            if left:
+                left[0].tries += 1
+                if left[0].tries >= _TRIES:
+                    self._answers[left.pop(0).number] = verdict
+            self._waiting.extendleft(reversed(left))
+            self._changed.notify_all()
+        self._workers.append(self._started())
+
+    def _started(self) -> _Worker:
+        here, there = self._context.Pipe()
+        process = self._context.Process(target=_serve, args=(there, self._prepare, self._limits), daemon=True)
+        process.start()
+        there.close()
+        self._ready.add(here)
+        return _Worker(process, here)
+
+    def _end(self) -> None:
+        self._ready.close()
+        for worker in self._workers:
+            worker.pipe.close()
+        for worker in self._workers:
+            worker.process.join(timeout=0.5)
+            _stop(worker)
+        self._workers.clear()
+        self._wake_read.close()
+        self._wake_write.close()
+
+
+def _hush() -> None:
+    """Let what C libraries print of broken files go nowhere: what is wrong with a file is told by name at the end."""
+    with contextlib.suppress(OSError), open(os.devnull, "wb") as nowhere:  # noqa: PTH123
+        os.dup2(nowhere.fileno(), 2)
+
+
+def _stop(worker: _Worker) -> None:
+    with contextlib.suppress(OSError):
+        worker.pipe.close()
+    worker.process.kill()
+    worker.process.join()

@@ -1,0 +1,306 @@
+"""Search with FAISS: exact, HNSW (a graph) or IVF (cells), in float32, float16 or int8."""
+
+from __future__ import annotations
+
+import errno
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kivuko.errors import CorruptFileError, MissingDependencyError
+from kivuko.files import atomic_path
+from kivuko.search.index import KINDS, STORAGES, Ids, Vectors, checked_addition, checked_queries, ranked
+
+# Chosen by measurement on vectors of real sentences, see docs/search.md.
+_CELLS_PER_ROOT = 4  # IVF: cells, in square roots of the number of vectors
+_PROBES = 128  # IVF: cells that a query looks into
+_NEIGHBOURS, _BUILD_WIDTH, _SEARCH_WIDTH = 32, 80, 256  # HNSW: M, efConstruction, efSearch
+POINTS_PER_CELL = 64  # IVF: how many vectors of a cell its training should see
+_ROUNDS = 10  # of k-means
+_MARGIN = 0.05  # int8: of the range seen in training, added at both ends
+_GRAPH_SHARE = 0.1  # HNSW: where fewer pass a filter, walking the graph finds too few of them
+_FEW = 4096  # so few vectors are compared one by one rather than by way of the graph or the cells
+
+
+class FaissIndex:
+    """A FAISS index over ids of one's own.
+
+    Args:
+        dim: width of the vectors.
+        kind: "flat", "hnsw" or "ivf".
+        storage: "float32", "float16" or "int8" (8 bits a number, scaled per dimension).
+        expected: how many vectors it will hold, about; sets the number of IVF's cells.
+
+    Removing from HNSW marks only: the vectors keep their room until the index is built again.
+
+    Raises:
+        MissingDependencyError: faiss is not installed.
+    """
+
+    def __init__(self, dim: int, kind: str = "flat", storage: str = "float32", expected: int = 0) -> None:
+        if kind not in KINDS or storage not in STORAGES:
+            raise ValueError(f"kind {kind!r} in {storage!r}: choose from {KINDS} and {STORAGES}")
+        self.dim, self.kind, self.storage = dim, kind, storage
+        self._expected = expected
+        self._index: Any = None if kind == "ivf" else _empty(dim, kind, storage, 0)
+        self._alive: Ids = np.empty(0, dtype=np.int64)  # ascending
+        self._dead = 0
+
+    def __len__(self) -> int:
+        return len(self._alive)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that the vectors, the structure around them and the ids take."""
+        if self._index is None:
+            return 0
+        numbers = {"float32": 4, "float16": 2, "int8": 1}[self.storage] * self.dim * int(self._index.ntotal)
+        found = numbers + 8 * int(self._index.ntotal) + self._alive.nbytes
+        if self.kind == "ivf":
+            found += 4 * self.dim * int(self._index.nlist)
+        if self.kind == "hnsw":
+            found += 4 * int(self._inner().hnsw.neighbors.size())
+        return found
+
+    @property
+    def dead(self) -> int:
+        """How many vectors were removed but keep their room."""
+        return self._dead
+
+    @property
+    def trained(self) -> bool:
+        """Whether vectors can be added without looking at them first."""
+        return self._index is not None and bool(self._index.is_trained)
+
+    def ids(self) -> Ids:
+        """See Index."""
+        return self._alive
+
+    def train(self, sample: Vectors) -> None:
+        """Learn cells and scales from a sample, float32 [n, dim]; without it, the first ``add`` does so.
+
+        ``POINTS_PER_CELL`` vectors for each of ``cells(expected)`` cells are enough.
+        """
+        sample = np.ascontiguousarray(sample, dtype=np.float32)
+        if self._index is None:
+            count = min(cells(max(self._expected, len(sample))), max(1, len(sample)))
+            self._index = _empty(self.dim, self.kind, self.storage, count)
+        if not self._index.is_trained:
+            self._index.train(sample)
+
+    def add(self, ids: Ids, vectors: Vectors) -> None:
+        """See Index."""
+        ids, vectors = checked_addition(ids, vectors, self.dim, self._alive)
+        if not len(ids):
+            return
+        if not self.trained:
+            self.train(vectors)
+        self._index.add_with_ids(vectors, ids)
+        self._alive = np.union1d(self._alive, ids)
+
+    def remove(self, ids: Ids) -> int:
+        """See Index."""
+        gone = np.intersect1d(self._alive, np.asarray(ids, dtype=np.int64))
+        if not len(gone):
+            return 0
+        if self.kind == "hnsw":  # a graph cannot lose a node: it is led through, but never returned
+            faiss = _faiss()
+            known = faiss.vector_to_array(self._index.id_map)
+            known[np.isin(known, gone)] = -1
+            faiss.copy_array_to_vector(known, self._index.id_map)
+            self._dead += len(gone)
+        else:
+            self._index.remove_ids(gone)
+        self._alive = np.setdiff1d(self._alive, gone, assume_unique=True)
+        return len(gone)
+
+    def search(self, queries: Vectors, k: int, among: Ids | None = None) -> tuple[Vectors, Ids]:
+        """See Index. ``k`` nearest are returned wherever there are as many, however few pass ``among``."""
+        queries = checked_queries(queries, k, self.dim)
+        passing = self._alive if among is None else np.intersect1d(self._alive, np.asarray(among, dtype=np.int64))
+        wanted = min(k, len(passing))
+        scores = np.full((len(queries), k), -np.inf, dtype=np.float32)
+        found = np.full((len(queries), k), -1, dtype=np.int64)
+        if wanted and len(queries):
+            some = None if len(passing) == len(self._alive) and not self._dead else passing
+            share = len(passing) / len(self._alive)
+            scores[:, :wanted], found[:, :wanted] = self._find(queries, wanted, some, share)
+            lacking = (found[:, :wanted] < 0).any(1)
+            if lacking.any():
+                again = np.ascontiguousarray(queries[lacking])
+                scores[lacking, :wanted], found[lacking, :wanted] = self._compare_all(again, wanted, some)
+        return ranked(scores, found)
+
+    def _find(self, queries: Vectors, k: int, some: Ids | None, share: float) -> tuple[Vectors, Ids]:
+        """Search by the structure, or one by one where few pass, which is then as quick and exact."""
+        faiss = _faiss()
+        if self.kind == "flat" or share * len(self._alive) <= _FEW or (self.kind == "hnsw" and share < _GRAPH_SHARE):
+            return self._compare_all(queries, k, some)
+        selector = None if some is None else _selector(some)
+        if self.kind == "ivf":
+            # Of the cells looked into only a share passes, so that the more are looked into.
+            probes = min(int(self._index.nlist), round(max(_PROBES, k / 4) / share))
+            options = faiss.SearchParametersIVF(sel=selector, nprobe=probes)
+        else:
+            options = faiss.SearchParametersHNSW(sel=selector, efSearch=round(max(_SEARCH_WIDTH, 2 * k) / share))
+        found: tuple[Vectors, Ids] = self._index.search(queries, k, params=options)
+        return found
+
+    def _compare_all(self, queries: Vectors, k: int, some: Ids | None) -> tuple[Vectors, Ids]:
+        """Compare with every vector that passes: exact, up to what the storage rounds off."""
+        faiss = _faiss()
+        if self.kind == "hnsw":  # its vectors go by row there
+            known = faiss.vector_to_array(self._index.id_map)
+            rows = None if some is None else _selector(np.flatnonzero(np.isin(known, some)))
+            vectors = faiss.downcast_index(self._inner().storage)
+            scores, places = vectors.search(queries, k, params=faiss.SearchParameters(sel=rows))
+            return scores, np.where(places < 0, -1, known[places])
+        selector = None if some is None else _selector(some)
+        if self.kind == "ivf":
+            options = faiss.SearchParametersIVF(sel=selector, nprobe=int(self._index.nlist))
+        else:
+            options = faiss.SearchParameters(sel=selector)
+        found: tuple[Vectors, Ids] = self._index.search(queries, k, params=options)
+        return found
+
+    def _inner(self) -> Any:
+        """Return HNSW's own index, without the map of ids around it."""
+        return _faiss().downcast_index(self._index.index)
+
+    def save(self, path: Path) -> None:
+        """See Index."""
+        faiss = _faiss()
+        if self._index is None:
+            raise ValueError("an index that was never trained cannot be saved")
+        with atomic_path(path) as temporary:
+            try:
+                faiss.write_index(self._index, str(temporary))
+            except RuntimeError as problem:  # FAISS tells the system's words only
+                number = errno.ENOSPC if "space" in str(problem) else errno.EACCES
+                raise OSError(number, str(problem), str(path)) from problem
+
+    @classmethod
+    def load(cls, path: Path, *, mapped: bool = False) -> FaissIndex:
+        """Read it from a file.
+
+        Args:
+            mapped: leave vectors on the disk and let the system read what is needed; such an index cannot be changed.
+
+        Raises:
+            CorruptFileError: the file is missing or damaged. FAISS checks little: see ``saved_index`` for a checksum.
+        """
+        faiss = _faiss()
+        try:
+            with path.open("rb") as stream:
+                in_cells = stream.read(2) == b"Iw"
+            mapping = faiss.IO_FLAG_MMAP if in_cells else faiss.IO_FLAG_MMAP_IFC
+            stored = faiss.read_index(str(path), mapping | faiss.IO_FLAG_READ_ONLY if mapped else 0)
+            kind, storage = _described(stored)
+        except (RuntimeError, OSError, ValueError, KeyError, AttributeError) as problem:
+            raise CorruptFileError(f"{path}: not an index that loads. Delete this file and run again.") from problem
+        made = cls(int(stored.d), kind, storage, expected=int(stored.ntotal))
+        made._index = stored
+        if mapped and kind == "ivf":  # else each search starts 32 threads that read ahead
+            faiss.downcast_InvertedLists(stored.invlists).prefetch_nthread = 0
+        known = _ids_of(stored, kind)
+        made._alive = np.sort(known[known >= 0])
+        made._dead = len(known) - len(made._alive)
+        return made
+
+
+def cells(count: int) -> int:
+    """Return the number of IVF's cells for so many vectors."""
+    return max(1, min(round(_CELLS_PER_ROOT * math.sqrt(count)), count // 39))
+
+
+def _faiss() -> Any:
+    try:
+        import faiss
+    except ImportError as problem:
+        raise MissingDependencyError(
+            "this index needs faiss, which is not installed. Run: pip install 'kivuko[scale]'"
+        ) from problem
+    return faiss
+
+
+def _empty(dim: int, kind: str, storage: str, count: int) -> Any:
+    faiss = _faiss()
+    metric = faiss.METRIC_INNER_PRODUCT
+    quantizer = {"float16": faiss.ScalarQuantizer.QT_fp16, "int8": faiss.ScalarQuantizer.QT_8bit}.get(storage)
+    if kind == "ivf":
+        coarse = faiss.IndexFlatIP(dim)
+        if quantizer is None:
+            made = faiss.IndexIVFFlat(coarse, dim, count, metric)
+        else:
+            made = faiss.IndexIVFScalarQuantizer(coarse, dim, count, quantizer, metric)
+        made.own_fields = True
+        coarse.this.disown()
+        _widen(made)
+        made.cp.niter, made.cp.max_points_per_centroid, made.cp.spherical = _ROUNDS, POINTS_PER_CELL, True
+        return made
+    if kind == "hnsw":
+        made = (
+            faiss.IndexHNSWFlat(dim, _NEIGHBOURS, metric)
+            if quantizer is None
+            else faiss.IndexHNSWSQ(dim, quantizer, _NEIGHBOURS, metric)
+        )
+        made.hnsw.efConstruction = _BUILD_WIDTH
+        _widen(faiss.downcast_index(made.storage))
+    else:
+        made = faiss.IndexFlatIP(dim) if quantizer is None else faiss.IndexScalarQuantizer(dim, quantizer, metric)
+        _widen(made)
+    with_ids = faiss.IndexIDMap(made)
+    with_ids.own_fields = True
+    made.this.disown()
+    return with_ids
+
+
+def _widen(index: Any) -> None:
+    """Let 8 bits reach beyond the least and largest number of the training sample: others may go further."""
+    if (quantizer := getattr(index, "sq", None)) is not None:
+        quantizer.rangestat_arg = _MARGIN
+
+
+def _selector(ids: Ids) -> Any:
+    """Return FAISS's test of whether an id is among some, one bit for each possible id."""
+    marks = np.zeros(int(ids[-1]) + 1 if len(ids) else 1, dtype=bool)
+    marks[ids] = True
+    return _faiss().IDSelectorBitmap(np.packbits(marks, bitorder="little"))
+
+
+def _described(stored: Any) -> tuple[str, str]:
+    """Return kind and storage of an index that was read; ValueError if it is none of ours."""
+    faiss = _faiss()
+    if stored.metric_type != faiss.METRIC_INNER_PRODUCT:
+        raise ValueError("another metric")
+    if isinstance(stored, faiss.IndexIVF):
+        return "ivf", _storage(stored)
+    if not isinstance(stored, faiss.IndexIDMap):
+        raise ValueError("no ids")
+    inner = faiss.downcast_index(stored.index)
+    if isinstance(inner, faiss.IndexHNSW):
+        return "hnsw", _storage(faiss.downcast_index(inner.storage))
+    return "flat", _storage(inner)
+
+
+def _storage(inner: Any) -> str:
+    quantizer = getattr(inner, "sq", None)
+    if quantizer is None:
+        return "float32"
+    return {_faiss().ScalarQuantizer.QT_fp16: "float16", _faiss().ScalarQuantizer.QT_8bit: "int8"}[quantizer.qtype]
+
+
+def _ids_of(stored: Any, kind: str) -> Ids:
+    """Return the ids of an index that was read, in its own order; -1 where one was removed."""
+    faiss = _faiss()
+    if kind != "ivf":
+        found: Ids = faiss.vector_to_array(stored.id_map)
+        return found
+    lists, parts = stored.invlists, []
+    for cell in range(int(stored.nlist)):
+        size = lists.list_size(cell)
+        if size:
+            parts.append(faiss.rev_swig_ptr(lists.get_ids(cell), size).astype(np.int64))  # a copy
+    return np.concatenate(parts) if parts else np.empty(0, dtype=np.int64)

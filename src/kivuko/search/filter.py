@@ -1,0 +1,170 @@
+"""Filters on what is known of a picture: ``licence=cc0``, ``width>=800``, ``caption~river``.
+
+A filter becomes SQL in which every word of the user's is a bound parameter; what is not a column is looked up in the
+item's metadata by ``json_extract`` on a bound path.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from kivuko.errors import UsageError
+
+if TYPE_CHECKING:
+    from kivuko.search.store import GalleryStore
+
+OPERATORS = ("=", "!=", "<", "<=", ">", ">=", "~")
+COLUMNS = {"key": "items.key", "caption": "items.caption", "width": "contents.width", "height": "contents.height"}
+MOST_CONDITIONS, _LONGEST = 32, 1000
+_SHOWN = 30  # fields that a message names
+_NUMBERS = ("width", "height")
+_CONDITION = re.compile(r"(?P<key>[^=!<>~]*)(?P<operator>!=|<=|>=|==|=|<|>|~)(?P<value>.*)", re.DOTALL)
+_HOW = 'Write it like "licence=cc0" or "width>=800"; the operators are =, !=, <, <=, >, >= and ~ (contains).'
+Bound = str | float
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One condition: ``key`` is a column (key, caption, width, height) or a name in the metadata.
+
+    ``value`` is as written. With ``=`` and ``!=``, an empty value stands for none at all; ``true`` and ``false`` also
+    match the truth values of JSON. ``<`` and its kin compare as numbers if the value is one, and then only what is a
+    number (or reads as one) passes; else they compare as text, which is right for dates as 2026-05-31. ``~`` ignores
+    case. What has no value under the key passes ``!=`` only.
+    """
+
+    key: str
+    operator: str
+    value: str
+
+    def __str__(self) -> str:
+        return f"{self.key}{self.operator}{self.value}"
+
+
+@dataclass(frozen=True)
+class Filter:
+    """Conditions that all must hold; without any, everything passes."""
+
+    conditions: tuple[Condition, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.conditions)
+
+    def sql(self) -> tuple[str, list[Bound]]:
+        """Return an SQL expression over the tables ``items`` and ``contents``, and the values of its parameters.
+
+        Its places are ``?``, so that it can stand in a larger statement; the values belong there in this order.
+        """
+        parts, bound = ["1"], list[Bound]()
+        for condition in self.conditions:
+            part, own = _compiled(condition)
+            parts.append(f"({part})")
+            bound += own
+        return " AND ".join(parts), bound
+
+
+def parse_filter(texts: Sequence[str]) -> Filter:
+    """Read conditions like ``licence=cc0``; all of them must hold.
+
+    Raises:
+        UsageError: one of them is no condition, or compares a number with something that is none.
+    """
+    if len(texts) > MOST_CONDITIONS:
+        raise UsageError(f"--where: {len(texts)} conditions are too many; {MOST_CONDITIONS} are the most.")
+    return Filter(tuple(_parsed(text) for text in texts))
+
+
+def refuse_unknown_fields(where: Filter, store: GalleryStore) -> None:
+    """Raise UsageError if a condition asks for a value of a field that no picture of a gallery has."""
+    for condition in where.conditions:
+        absent_passes = condition.operator == "!=" or not condition.value
+        if absent_passes or condition.key in COLUMNS:
+            continue
+        if not len(store.select(Filter((Condition(condition.key, "!=", ""),)))):
+            known = "".join(letter if letter.isprintable() else " " for letter in ", ".join(store.fields()[:_SHOWN]))
+            raise UsageError(
+                f"--where {str(condition)[:80]!r}: no picture has a field '{condition.key[:40]}'; there are: "
+                f"{', '.join((*COLUMNS, known) if known else COLUMNS)}."
+            )
+
+
+def _parsed(text: str) -> Condition:
+    shown = repr(text[:80])
+    if len(text) > _LONGEST:
+        raise UsageError(f"--where {shown}...: longer than {_LONGEST} letters. Shorten it.")
+    try:
+        text.encode()
+    except UnicodeEncodeError as problem:
+        raise UsageError(f"--where {shown}: not UTF-8 text. Write it again.") from problem
+    match = _CONDITION.fullmatch(text)
+    if match is None:
+        raise UsageError(f"--where {shown}: no condition. {_HOW}")
+    key, operator, value = match["key"].strip(), match["operator"].replace("==", "="), match["value"].strip()
+    if not key:
+        raise UsageError(f"--where {shown}: no key before '{operator}'. {_HOW}")
+    if any(letter in '"\\' or ord(letter) < 32 for letter in key):  # what the path of json_extract cannot hold
+        raise UsageError(f"--where {shown}: a key holds no quotes, backslashes or control characters.")
+    if not value and operator not in ("=", "!="):
+        raise UsageError(f"--where {shown}: no value after '{operator}'. {_HOW}")
+    if key in _NUMBERS and operator != "~" and value and _number(value) is None:
+        raise UsageError(f'--where {shown}: {key} is a number of pixels. Write it like "{key}>=800".')
+    return Condition(key, operator, value)
+
+
+def _compiled(condition: Condition) -> tuple[str, list[Bound]]:
+    """Return one condition's SQL and the values of its parameters."""
+    if condition.key in COLUMNS:
+        known, path = COLUMNS[condition.key], list[Bound]()
+    else:
+        known, path = "json_extract(items.metadata, ?)", [f'$."{condition.key}"']
+    if condition.operator in ("=", "!="):
+        part, bound = _equal(known, path, condition)
+        return (part, bound) if condition.operator == "=" else (f"NOT ({part})", bound)
+    if condition.operator == "~":
+        return _contains(known, path, condition.value)
+    number = _number(condition.value)
+    if number is None:
+        return f"typeof({known}) = 'text' AND {known} {condition.operator} ?", [*path, *path, condition.value]
+    # Beside a REAL, SQLite takes a text that reads as a number for one; any other text is more than infinity.
+    part = f"{known} {condition.operator} CAST(? AS REAL) AND {known} <= CAST(? AS REAL)"
+    return part, [*path, number, *path, math.inf]
+
+
+def _equal(known: str, path: list[Bound], condition: Condition) -> tuple[str, list[Bound]]:
+    """Return an expression that is 0 or 1, never NULL."""
+    value = condition.value
+    if not value:
+        return f"COALESCE({known}, '') = ''", path
+    parts, bound = [f"COALESCE(CAST({known} AS TEXT) = ?, 0)"], [*path, value]
+    if (number := _number(value)) is not None:
+        parts.append(f"COALESCE({known} = CAST(? AS REAL), 0)")
+        bound += [*path, number]
+    if path and value.lower() in ("true", "false"):
+        parts.append("COALESCE(json_type(items.metadata, ?) = ?, 0)")
+        bound += [*path, value.lower()]
+    return " OR ".join(parts), bound
+
+
+def _contains(known: str, path: list[Bound], value: str) -> tuple[str, list[Bound]]:
+    """SQLite's own ``lower`` knows a to z only, so other letters are looked for small, capital and with a capital."""
+    parts, bound = [f"instr(lower({known}), ?) > 0"], [*path, _lower_ascii(value)]
+    for written in dict.fromkeys((value.lower(), value.upper(), value.capitalize())):
+        if not written.isascii():
+            parts.append(f"instr({known}, ?) > 0")
+            bound += [*path, written]
+    return " OR ".join(parts), bound
+
+
+def _lower_ascii(text: str) -> str:
+    return "".join(letter.lower() if letter.isascii() else letter for letter in text)
+
+
+def _number(text: str) -> float | None:
+    if not re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", text, re.ASCII):
+        return None
+    found = float(text)
+    return found if math.isfinite(found) else None

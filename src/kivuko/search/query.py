@@ -1,0 +1,87 @@
+"""From a cleaned query to a vector that a gallery can be searched with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import regex
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from kivuko.bitext import clean_text, word_list
+from kivuko.encoders.alignment import unknown_words
+from kivuko.encoders.image_tower import Vectors
+from kivuko.encoders.model import encode_texts, knows
+from kivuko.encoders.spelling import misspelt_words
+from kivuko.errors import ModelError, UsageError
+
+_FEW = 64  # texts of one batch
+_EDGES = regex.compile(r"(?<!\S)\p{P}+|\p{P}+(?!\S)")  # punctuation where a word begins or ends
+
+
+def encode_queries(model: Any, texts: Sequence[str], name: str = "the model") -> Vectors:
+    """Encode cleaned queries with a loaded model: unit vectors, float32 [queries, dim].
+
+    Args:
+        name: of the model, for messages.
+
+    Raises:
+        UsageError: no part of a query is in the model's vocabulary.
+        ModelError: the model gives numbers that are not finite.
+    """
+    for text in texts:
+        if not knows(model, text):
+            raise _unknown(text)
+    vectors = _encoded(model, texts) if texts else np.empty((0, 0), dtype=np.float32)
+    if not np.isfinite(vectors).all():
+        raise ModelError(f"{name}: gives vectors that are no numbers (NaN). Delete the folder and make it again.")
+    for text, vector in zip(texts, vectors, strict=True):
+        if not vector.any():
+            raise _unknown(text)
+    return vectors
+
+
+def unheard_words(model: Any, text: str) -> tuple[str, ...]:
+    """Return the words of a cleaned query that its vector says nothing of: no part of them is known.
+
+    Punctuation around words does not count. A word that is read as a known one is heard, see ``misspelt_words``.
+    """
+    unknown = unknown_words(model, _EDGES.sub(" ", text))
+    if not unknown:
+        return ()
+    read = misspelt_words(model, text)
+    return tuple(word for word in unknown if not read.keys() & set(word_list(word)))
+
+
+def _encoded(model: Any, texts: Sequence[str]) -> Vectors:
+    """Do what ``encode_texts`` does, for few texts without its preparations, which take longer than they do."""
+    plain = getattr(model, "default_prompt_name", None) is None and getattr(model, "truncate_dim", None) is None
+    if not plain or len(texts) > _FEW:
+        return encode_texts(model, texts)
+    with torch.inference_mode():
+        features = model.preprocess(list(texts))
+        features = {name: one.to(model.device) if isinstance(one, Tensor) else one for name, one in features.items()}
+        vectors: Vectors = F.normalize(model(features)["sentence_embedding"].float(), dim=-1).cpu().numpy()
+    return vectors
+
+
+def _unknown(text: str) -> UsageError:
+    return UsageError(f"'{text[:80]}': no part of it is in the model's vocabulary. Try other words.")
+
+
+def clean_query(text: str) -> str:
+    """Return a query as training sentences were cleaned.
+
+    Raises:
+        UsageError: it is empty, or no UTF-8 text.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError as problem:
+        raise UsageError("the query is not UTF-8 text: set the terminal to UTF-8 and write it again.") from problem
+    if not (cleaned := clean_text(text)):
+        raise UsageError('the query is empty: write a few words, for example "paka mweusi".')
+    return cleaned

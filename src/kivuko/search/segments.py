@@ -1,0 +1,193 @@
+"""Files of vectors: each holds those of one committed batch, is whole or absent, and never changes."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from kivuko.errors import CorruptFileError, GalleryError
+from kivuko.files import atomic_path
+
+# How a gallery lies on disk: one SQLite file that alone says what is in it, and files of vectors that it refers to.
+#
+# ``NAME.gallery/gallery.sqlite`` tells generations apart: a row of ``items`` is visible in generation g if
+# ``born <= g`` and it has not ``died`` by then. Readers see the generation that ``meta`` calls published; a run works
+# towards the next one and publishes it with its last transaction.
+
+FORMAT = "1"
+DATABASE = "gallery.sqlite"
+SEGMENTS = "segments"
+VISIBLE = "born <= :g AND (died IS NULL OR died > :g)"
+
+_TABLES = """
+CREATE TABLE IF NOT EXISTS meta(key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS contents(
+    id INTEGER PRIMARY KEY, sha256 TEXT NOT NULL UNIQUE, segment INTEGER NOT NULL, row INTEGER NOT NULL,
+    width INTEGER NOT NULL, height INTEGER NOT NULL
+);
+CREATE INDEX IF NOT EXISTS contents_by_segment ON contents(segment, row);
+CREATE TABLE IF NOT EXISTS thumbnails(content INTEGER PRIMARY KEY, picture BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS items(
+    key TEXT NOT NULL, content INTEGER NOT NULL, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, caption TEXT,
+    metadata TEXT NOT NULL, place TEXT, born INTEGER NOT NULL, died INTEGER, PRIMARY KEY(key, born)
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS items_by_content ON items(content, born, died);
+CREATE TABLE IF NOT EXISTS skipped(
+    key TEXT NOT NULL, reason TEXT NOT NULL, detail TEXT NOT NULL, generation INTEGER NOT NULL
+);
+"""
+
+
+def create(folder: Path) -> sqlite3.Connection:
+    """Open a gallery's database for writing, made if need be.
+
+    Raises:
+        CorruptFileError: the file is there and is no database.
+    """
+    (folder / SEGMENTS).mkdir(parents=True, exist_ok=True)
+    database = sqlite3.connect(folder / DATABASE, isolation_level=None, timeout=60)
+    try:
+        database.execute("PRAGMA journal_mode = WAL")
+        database.execute("PRAGMA synchronous = NORMAL")  # a power cut may lose the last batch, never tear it
+        database.execute("PRAGMA temp_store = FILE")  # so that memory does not grow with the folder
+        database.executescript(_TABLES)
+    except sqlite3.DatabaseError as problem:
+        database.close()
+        if isinstance(problem, sqlite3.OperationalError):
+            raise  # full, read-only: the caller tells
+        raise damaged(folder, problem) from problem
+    return database
+
+
+def open_to_read(folder: Path) -> sqlite3.Connection:
+    """Open a gallery's database for reading only, in whatever thread uses it.
+
+    Raises:
+        GalleryError: no gallery there.
+        CorruptFileError: damaged.
+    """
+    file = folder / DATABASE
+    if not file.is_file():
+        what = "not a gallery (no gallery.sqlite in it)" if folder.is_dir() else "no such gallery"
+        raise GalleryError(f"{folder}: {what}. 'kivuko index MODEL photos/ --out my.gallery' makes one.")
+    address = file.absolute().as_uri()
+    problem: sqlite3.DatabaseError | None = None
+    for mode in ("mode=ro", "mode=ro&immutable=1"):  # the second where the folder cannot be written, as on a DVD
+        database = sqlite3.connect(f"{address}?{mode}", uri=True, timeout=60, check_same_thread=False)
+        try:
+            database.execute("SELECT value FROM meta LIMIT 1").fetchone()
+            return database
+        except sqlite3.DatabaseError as found:
+            database.close()
+            problem = problem or found
+            if not isinstance(found, sqlite3.OperationalError):
+                break
+    assert problem is not None
+    raise damaged(folder, problem) from problem
+
+
+def read_meta(database: sqlite3.Connection) -> dict[str, str]:
+    """Return what the gallery says of itself."""
+    return dict(database.execute("SELECT key, value FROM meta"))
+
+
+def storable_path(path: str) -> str | bytes:
+    """Return a path as SQLite can hold it: as text, or as its bytes where those are not UTF-8; see ``os.fsdecode``."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return os.fsencode(path)
+    return path
+
+
+def damaged(folder: Path, problem: object) -> CorruptFileError:
+    """Return the error to raise where a gallery's files do not hold what was written."""
+    return CorruptFileError(
+        f"{folder}: damaged ({problem}). Make it again: 'kivuko index ... --out {folder} --rebuild'."
+    )
+
+
+Storage = Literal["float16", "float32", "int8"]
+STORAGES: tuple[Storage, ...] = ("float16", "float32", "int8")
+
+
+def segment_path(folder: Path, number: int) -> Path:
+    """Return where a gallery keeps one segment."""
+    return folder / SEGMENTS / f"{number:06}.safetensors"
+
+
+def stored(vectors: NDArray[np.float32], storage: Storage) -> dict[str, NDArray[Any]]:
+    """Return unit vectors [n, dim] as they rest on disk; ``int8`` has one scale per vector."""
+    if storage != "int8":
+        return {"vectors": vectors.astype(storage)}
+    scales = np.abs(vectors).max(axis=1, keepdims=True) / 127
+    scales[scales == 0] = 1
+    return {"vectors": np.rint(vectors / scales).astype(np.int8), "scales": scales[:, 0].astype(np.float32)}
+
+
+def write_segment(folder: Path, number: int, parts: dict[str, NDArray[Any]]) -> None:
+    """Write one segment, whole or not at all; what ``stored`` returned, or rows of it.
+
+    Raises:
+        KivukoError: the disk is full or cannot be written.
+    """
+    with atomic_path(segment_path(folder, number)) as temporary:
+        save_file({name: np.ascontiguousarray(part) for name, part in parts.items()}, temporary)
+
+
+class Segment:
+    """One file of vectors, memory-mapped.
+
+    Raises:
+        FileNotFoundError: it is not there (any more).
+        CorruptFileError: it is damaged.
+    """
+
+    def __init__(self, folder: Path, number: int, dim: int) -> None:
+        self._folder, self._file = folder, segment_path(folder, number)
+        if not self._file.is_file():
+            raise FileNotFoundError(self._file)
+        try:
+            self._stored = cast(Any, safe_open(self._file, framework="np"))
+            self._parts = {name: self._stored.get_slice(name) for name in self._stored.keys()}  # noqa: SIM118
+            shape = self._parts["vectors"].get_shape()
+        except (SafetensorError, OSError, KeyError, ValueError) as problem:
+            raise damaged(folder, f"{self._file.name}: {problem}") from problem
+        if len(shape) != 2 or shape[1] != dim:
+            raise damaged(folder, f"{self._file.name}: vectors of shape {shape}, not {dim} wide")
+        self.rows: int = shape[0]
+
+    def raw(self, rows: NDArray[np.int64] | Sequence[int]) -> dict[str, NDArray[Any]]:
+        """Return some rows as they are stored.
+
+        Raises:
+            CorruptFileError: there are fewer.
+        """
+        wanted = np.asarray(rows, dtype=np.int64)
+        first, last = int(wanted.min()), int(wanted.max())
+        if last >= self.rows:
+            raise damaged(self._folder, f"{self._file.name}: {self.rows} vectors, row {last} is missing")
+        return {name: part[first : last + 1][wanted - first] for name, part in self._parts.items()}
+
+    def unit(self, rows: NDArray[np.int64] | Sequence[int]) -> NDArray[np.float32]:
+        """Return some rows as unit vectors, float32 [rows, dim].
+
+        Raises:
+            CorruptFileError: there are fewer, or they are no unit vectors.
+        """
+        parts = self.raw(rows)
+        vectors = parts["vectors"].astype(np.float32)
+        if "scales" in parts:
+            vectors *= parts["scales"].astype(np.float32)[:, None]
+        lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+        if not np.allclose(lengths, 1, atol=0.05):
+            raise damaged(self._folder, f"{self._file.name}: not unit vectors")
+        return cast(NDArray[np.float32], vectors / lengths)

@@ -1,0 +1,263 @@
+"""The reading side of a gallery: one published generation of it, as it was when it was opened."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kivuko.errors import CorruptFileError, GalleryError
+from kivuko.search.items import Item
+from kivuko.search.segments import FORMAT, VISIBLE, Segment, damaged, open_to_read, read_meta, segment_path
+
+_AT_ONCE = 500  # numbers bound to one statement
+Found = TypeVar("Found")
+
+
+class GalleryStore:
+    """What is in a gallery: pictures, what is said of them, and their vectors. Safe to use from several threads.
+
+    A run that indexes meanwhile changes nothing here; ``newer`` tells that it has published a later generation.
+
+    Attributes:
+        path: the gallery's folder.
+        generation: the number of the generation it shows.
+        fingerprint: of the image side of the model that made the vectors, see ``image_fingerprint``.
+        dim: width of the vectors.
+        model: the folder of that model when the gallery was made.
+    """
+
+    def __init__(self, path: Path, meta: dict[str, str]) -> None:
+        self.path, self.meta = path, meta
+        self.generation, self.dim = int(meta["published"]), int(meta["dim"])
+        self.fingerprint, self.model = meta["fingerprint"], Path(meta["model"])
+        self._identity = meta["identity"]
+        self._here = threading.local()
+        self._lock = threading.Lock()
+        self._connections: list[sqlite3.Connection] = []
+        self._segments: dict[int, Segment] = {}
+        self._ids: NDArray[np.int64] | None = None
+
+    @classmethod
+    def open(cls, path: Path | str) -> GalleryStore:
+        """Open the last published generation.
+
+        Raises:
+            GalleryError: no gallery there, nothing published yet, or of a later version of Kivuko.
+            CorruptFileError: damaged.
+        """
+        path = Path(path)
+        database = open_to_read(path)
+        try:
+            meta = read_meta(database)
+            if meta.get("format") != FORMAT:
+                raise GalleryError(f"{path}: made by another version of Kivuko. Make it again with --rebuild.")
+            if int(meta["published"]) == 0:
+                raise GalleryError(f"{path}: not finished yet. Let 'kivuko index' end, or give its command again.")
+            store = cls(path, meta)
+            store._ids = store._visible(database)
+            for (number,) in database.execute("SELECT DISTINCT segment FROM contents"):
+                if not segment_path(path, number).is_file():
+                    raise damaged(path, f"{segment_path(path, number).name} is missing")
+        except (sqlite3.DatabaseError, KeyError, ValueError) as problem:
+            raise damaged(path, problem) from problem
+        finally:
+            database.close()
+        return store
+
+    def __len__(self) -> int:
+        return len(self.ids())
+
+    def ids(self) -> NDArray[np.int64]:
+        """Return the visible pictures' numbers, ascending, int64 [pictures]."""
+        assert self._ids is not None
+        return self._ids
+
+    def vectors(self, batch: int = 65536) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
+        """Yield all (ids int64 [n], unit vectors float32 [n, dim]), ids ascending, n at most ``batch``.
+
+        Raises:
+            CorruptFileError: a file of vectors is missing or damaged.
+        """
+        for start in range(0, len(self.ids()), batch):
+            ids = self.ids()[start : start + batch]
+            yield ids, self._vectors_of(ids)
+
+    def vector(self, id: int) -> NDArray[np.float32]:
+        """Return one picture's unit vector, float32 [dim].
+
+        Raises:
+            KeyError: no such picture is visible.
+            CorruptFileError: its file is missing or damaged.
+        """
+        if not self._has(id):
+            raise KeyError(id)
+        found: NDArray[np.float32] = self._vectors_of(np.array([id], dtype=np.int64))[0]
+        return found
+
+    def items(self, ids: Sequence[int] | NDArray[np.int64]) -> list[Item]:
+        """Return pictures in the order of their ids; what is not visible is left out."""
+        wanted = [int(id) for id in ids]
+        found: dict[int, Item] = {}
+        for start in range(0, len(wanted), _AT_ONCE):
+            marks = ",".join(map(str, wanted[start : start + _AT_ONCE]))  # whole numbers, made so above
+            # With MIN, SQLite takes the other columns from the row that has the smallest key.
+            rows = self._all(
+                f"SELECT content, MIN(key), caption, metadata, COUNT(*), width, height "
+                f"FROM items JOIN contents ON contents.id = content "
+                f"WHERE content IN ({marks}) AND {VISIBLE} GROUP BY content"
+            )
+            lacking = ",".join(str(row[0]) for row in rows if row[2] is None and row[4] > 1)
+            others = self._all(
+                f"SELECT content, caption, MIN(key) FROM items WHERE content IN ({lacking}) AND caption IS NOT NULL "
+                f"AND {VISIBLE} GROUP BY content"
+            )
+            captions = {row[0]: row[1] for row in others}
+            for content, key, caption, metadata, copies, width, height in rows:
+                said = caption if caption is not None else captions.get(content)
+                found[content] = Item(content, key, said, width, height, json.loads(metadata), copies)
+        return [found[id] for id in wanted if id in found]
+
+    def thumbnail(self, id: int) -> bytes | None:
+        """Return a small JPEG or WebP of the picture; None if it is not visible."""
+        rows = self._all("SELECT picture FROM thumbnails WHERE content = :id", id=int(id)) if self._has(id) else []
+        return rows[0][0] if rows else None
+
+    def picture_path(self, id: int) -> Path | None:
+        """Return the file that the picture came from, if it came from a file of its own that is still there."""
+        if not self._has(id):
+            return None
+        rows = self._all(f"SELECT place FROM items WHERE content = :id AND {VISIBLE} ORDER BY key", id=int(id))
+        places = (Path(os.fsdecode(place)) for (place,) in rows if place)
+        return next((place for place in places if place.is_file()), None)
+
+    def select(self, where: Any) -> NDArray[np.int64]:
+        """Return the ids of the pictures that pass a filter (see gallery.filter), ascending, int64 [pictures].
+
+        ``where.sql()`` gives a condition on the columns of ``items`` and ``contents``, and the values of its places.
+        """
+        condition, bound = where.sql()
+        visible = VISIBLE.replace(":g", str(self.generation))  # the filter's own parameters go by place, not by name
+        rows = self._fetch(
+            f"SELECT DISTINCT content FROM items JOIN contents ON contents.id = content "
+            f"WHERE {visible} AND ({condition}) ORDER BY content",
+            bound,
+        )
+        return np.fromiter((row[0] for row in rows), dtype=np.int64, count=len(rows))
+
+    def captioned(self) -> bool:
+        """Tell whether any visible picture has a caption."""
+        return bool(self._all(f"SELECT 1 FROM items WHERE caption IS NOT NULL AND {VISIBLE} LIMIT 1"))
+
+    def fields(self) -> list[str]:
+        """Return the names that have a value in some visible picture's metadata, sorted; it reads all of them."""
+        rows = self._all(
+            f"SELECT DISTINCT json_each.key FROM items, json_each(items.metadata) "
+            f"WHERE COALESCE(json_each.value, '') != '' AND {VISIBLE}"
+        )
+        return sorted(name for (name,) in rows)
+
+    def skipped(self) -> list[tuple[str, str, str]]:
+        """Return (key, reason, detail) of what the run that made this generation left out, by key."""
+        return self._all("SELECT key, reason, detail FROM skipped WHERE generation = :g ORDER BY key, reason")
+
+    def newer(self) -> bool:
+        """Tell whether a later generation was published, or the gallery was made anew."""
+        try:
+            database = open_to_read(self.path)
+        except (GalleryError, CorruptFileError):
+            return False  # being replaced at this very moment
+        try:
+            meta = read_meta(database)
+        finally:
+            database.close()
+        return meta.get("identity") != self._identity or int(meta.get("published", 0)) > self.generation
+
+    def close(self) -> None:
+        """Let go of the files; the store is of no use after it."""
+        with self._lock:
+            for database in self._connections:
+                database.close()
+            self._connections.clear()
+            self._segments.clear()
+        self._here = threading.local()
+
+    def __enter__(self) -> GalleryStore:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _has(self, id: int) -> bool:
+        place = int(np.searchsorted(self.ids(), id))
+        return place < len(self.ids()) and int(self.ids()[place]) == id
+
+    def _visible(self, database: sqlite3.Connection) -> NDArray[np.int64]:
+        rows = database.execute(
+            f"SELECT DISTINCT content FROM items WHERE {VISIBLE} ORDER BY content", {"g": self.generation}
+        )
+        return np.fromiter((row[0] for row in rows), dtype=np.int64)
+
+    def _vectors_of(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Read vectors of ascending ids; once more if their files were merged into another meanwhile."""
+        return self._twice(lambda: self._read_vectors(ids))
+
+    def _read_vectors(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
+        rows = self._all(
+            "SELECT id, segment, row FROM contents WHERE id BETWEEN :first AND :last ORDER BY id",
+            first=int(ids[0]), last=int(ids[-1]),
+        )  # fmt: skip
+        places = np.array(rows, dtype=np.int64).reshape(-1, 3)
+        if len(places) != len(ids):
+            places = places[np.isin(places[:, 0], ids)]
+        if len(places) != len(ids):
+            raise damaged(self.path, "pictures without vectors; or a generation long past: open the gallery again")
+        found = np.empty((len(ids), self.dim), dtype=np.float32)
+        for segment in np.unique(places[:, 1]):
+            own = np.flatnonzero(places[:, 1] == segment)
+            found[own] = self._segment(int(segment)).unit(places[own, 2])
+        return found
+
+    def _segment(self, number: int) -> Segment:
+        with self._lock:
+            if number not in self._segments:
+                self._segments[number] = Segment(self.path, number, self.dim)
+            return self._segments[number]
+
+    def _twice(self, read: Callable[[], Found]) -> Found:
+        try:
+            return read()
+        except FileNotFoundError:
+            try:
+                return read()
+            except FileNotFoundError as problem:
+                raise damaged(self.path, f"{problem} is missing") from problem
+
+    def _all(self, statement: str, **bound: Any) -> list[Any]:
+        return self._fetch(statement, {"g": self.generation, **bound})
+
+    def _fetch(self, statement: str, bound: Any) -> list[Any]:
+        try:
+            return self._database().execute(statement, bound).fetchall()
+        except sqlite3.DatabaseError as problem:
+            raise damaged(self.path, problem) from problem
+
+    def _database(self) -> sqlite3.Connection:
+        """Return this thread's own connection."""
+        database: sqlite3.Connection | None = getattr(self._here, "database", None)
+        if database is None:
+            database = open_to_read(self.path)
+            if read_meta(database).get("identity") != self._identity:
+                database.close()
+                raise GalleryError(f"{self.path}: was made anew meanwhile. Open it again.")
+            self._here.database = database
+            with self._lock:
+                self._connections.append(database)
+        return database

@@ -1,0 +1,436 @@
+"""The writing side of a gallery: one run towards the next generation, committed batch by batch."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import shutil
+import sqlite3
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kivuko.errors import GalleryError, KivukoError
+from kivuko.search.decoding import Decoded
+from kivuko.search.items import FilePlace, Skip, Work
+from kivuko.search.segments import (
+    DATABASE,
+    FORMAT,
+    SEGMENTS,
+    Segment,
+    Storage,
+    create,
+    open_to_read,
+    read_meta,
+    segment_path,
+    storable_path,
+    stored,
+    write_segment,
+)
+
+
+@dataclass(frozen=True)
+class Making:
+    """What a gallery is made with; it must stay the same from run to run.
+
+    ``sources``: as they describe themselves, in order. ``storage``: None takes the gallery's own; float16 if new.
+    """
+
+    fingerprint: str
+    dim: int
+    model: Path
+    sources: Sequence[Mapping[str, str]]
+    storage: Storage | None = None
+
+
+_ADDED_AT_ONCE = 1000  # rows that wait in memory, where nothing but duplicates comes and so nothing is committed
+
+
+@dataclass(frozen=True)
+class _Row:
+    content: int
+    size: int
+    mtime_ns: int
+    caption: str | None
+    metadata: str
+    place: str | bytes | None
+    born: int
+    died: int | None
+
+
+class GalleryWriter:
+    """One run on a gallery; call it under the gallery's lock.
+
+    Everything since the last ``commit`` is in one transaction, so a kill at any moment leaves the last commit.
+
+    Raises:
+        GalleryError: the gallery was made with another model, storage, or from other sources.
+    """
+
+    def __init__(self, folder: Path, making: Making, first: Mapping[str, str] | None = None) -> None:
+        self.folder = folder
+        self._rows: dict[str, _Row | None] = {}  # of keys whose pictures are being decoded
+        self._added: list[tuple[object, ...]] = []  # rows of ``items`` that wait to be inserted together
+        self.database = create(folder)
+        try:
+            self.database.execute("BEGIN IMMEDIATE")
+            self._begin(making, first or {})
+        except BaseException:
+            self.database.close()
+            raise
+
+    def close(self) -> None:
+        """Give up what was not committed."""
+        if self.database.in_transaction:
+            self.database.rollback()
+        with contextlib.suppress(sqlite3.DatabaseError):
+            self.database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        self.database.close()
+
+    def see(self, key: str) -> bool:
+        """Note that a source still has a key; False if it was noted before in this run."""
+        return self.database.execute("INSERT OR IGNORE INTO seen VALUES (?)", (key,)).rowcount > 0
+
+    def unchanged(self, work: Work) -> bool:
+        """Tell whether a picture is as it was when it was last decoded; what is said of it may have changed."""
+        row = self._rows[work.key] = self._read(work.key)
+        return row is not None and self._alive(row) and (row.size, row.mtime_ns) == (work.size, work.mtime_ns)
+
+    def keep(self, work: Work) -> None:
+        """Take over an unchanged picture."""
+        row = self._latest(work.key)
+        assert row is not None
+        self._put(work, row.content, row)
+
+    def content_of(self, sha256: str) -> int | None:
+        """Return the number of the content with this hash, if it is there."""
+        found = self.database.execute("SELECT id FROM contents WHERE sha256 = ?", (sha256,)).fetchone()
+        return found[0] if found else None
+
+    def next_content(self) -> int:
+        """Return the number of the next new content; numbers are never given twice."""
+        self._contents += 1
+        return self._contents
+
+    def put(self, work: Work, content: int) -> None:
+        """Say that a key has this content now, once in a run; readers of earlier generations see what it had."""
+        self._put(work, content, self._latest(work.key))
+
+    def _put(self, work: Work, content: int, row: _Row | None) -> None:
+        metadata = json.dumps(dict(work.metadata), ensure_ascii=False, sort_keys=True)
+        place: str | bytes | None = None
+        if isinstance(work.place, FilePlace) and work.place.length is None:
+            place = storable_path(work.place.path)
+        if row is not None and self._alive(row) and (row.content, row.caption, row.metadata) == (
+            content, work.caption, metadata,
+        ):  # fmt: skip
+            if (row.size, row.mtime_ns, row.place, row.died) != (work.size, work.mtime_ns, place, None):
+                self.database.execute(
+                    "UPDATE items SET size = ?, mtime_ns = ?, place = ?, died = NULL WHERE key = ? AND born = ?",
+                    (work.size, work.mtime_ns, place, work.key, row.born),
+                )
+            return
+        if row is not None:
+            self._let_die(work.key)
+        self._added.append((work.key, content, work.size, work.mtime_ns, work.caption, metadata, place, self.target))
+        if len(self._added) >= _ADDED_AT_ONCE:
+            self._add()
+
+    def remove(self, key: str) -> None:
+        """Let a key die, if it lives."""
+        if self._latest(key) is not None:
+            self._let_die(key)
+
+    def _let_die(self, key: str) -> None:
+        self.database.execute("DELETE FROM items WHERE key = ? AND born = ?", (key, self.target))
+        self.database.execute("UPDATE items SET died = ? WHERE key = ? AND died IS NULL", (self.target, key))
+
+    def skip(self, skip: Skip) -> None:
+        """Note what is left out."""
+        self.database.execute(
+            "INSERT INTO skipped VALUES (?, ?, ?, ?)", (skip.key, skip.reason, skip.detail, self.target)
+        )
+
+    def commit(self, new: Sequence[tuple[int, Decoded]], vectors: NDArray[np.float32]) -> None:
+        """Make everything so far lasting, with new contents and their unit vectors, float32 [contents, dim].
+
+        The file of vectors is whole on disk before the transaction that refers to it.
+        """
+        self._add()
+        if new:
+            write_segment(self.folder, self._segment, stored(vectors, self.storage))
+            self.database.executemany(
+                "INSERT INTO contents VALUES (?, ?, ?, ?, ?, ?)",
+                (
+                    (content, decoded.sha256, self._segment, row, decoded.width, decoded.height)
+                    for row, (content, decoded) in enumerate(new)
+                ),
+            )
+            self.database.executemany(
+                "INSERT INTO thumbnails VALUES (?, ?)", ((content, decoded.thumbnail) for content, decoded in new)
+            )
+            self._segment += 1
+            self._say(next_segment=self._segment, contents=self._contents)
+        self.database.execute("COMMIT")
+        self.database.execute("BEGIN IMMEDIATE")
+
+    def vanish(self) -> int:
+        """Let die what no source has any more; return how many keys."""
+        gone = "key NOT IN (SELECT key FROM seen)"
+        born = self.database.execute(f"DELETE FROM items WHERE born = ? AND {gone}", (self.target,)).rowcount
+        died = self.database.execute(
+            f"UPDATE items SET died = ? WHERE died IS NULL AND {gone}", (self.target,)
+        ).rowcount
+        return born + died
+
+    def living(self) -> tuple[int, int]:
+        """Return how many distinct pictures and how many keys there are now."""
+        row = self.database.execute("SELECT COUNT(DISTINCT content), COUNT(*) FROM items WHERE died IS NULL").fetchone()
+        return row[0], row[1]
+
+    def publish(self) -> int:
+        """Show readers what this run made; return the generation, the old one if nothing has changed."""
+        changed = self.database.execute(
+            "SELECT 1 FROM items WHERE born = :t OR died = :t LIMIT 1", {"t": self.target}
+        ).fetchone()
+        shown = self.target if changed or self.published == 0 else self.published
+        self.database.execute("DELETE FROM skipped WHERE generation < ?", (self.target,))
+        self.database.execute("UPDATE skipped SET generation = ?", (shown,))
+        self._say(published=shown, **self._made_of)
+        self.database.execute("COMMIT")
+        return shown
+
+    def place_segments(self, number: int, contents: Sequence[int]) -> None:
+        """Say that these contents' vectors lie in the rows of one segment, in this order; the caller commits."""
+        self.database.executemany(
+            "UPDATE contents SET segment = ?, row = ? WHERE id = ?",
+            ((number, row, content) for row, content in enumerate(contents)),
+        )
+
+    def take_segment_number(self) -> int:
+        """Return the number of a new segment."""
+        self._segment += 1
+        self._say(next_segment=self._segment)
+        return self._segment - 1
+
+    def _begin(self, making: Making, first: Mapping[str, str]) -> None:
+        meta = read_meta(self.database)
+        if not meta:
+            self._say(
+                format=FORMAT, published=0, fingerprint=making.fingerprint, dim=making.dim, model=making.model,
+                storage=making.storage or "float16", source="[]", identity=secrets.token_hex(8), next_segment=1,
+                contents=0, first_generation=1, created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            )  # fmt: skip
+            self._say(**first)
+            meta = read_meta(self.database)
+        self._refuse(meta, making)
+        self.storage: Storage = meta["storage"]  # type: ignore[assignment]
+        self.published = int(meta["published"])
+        self.target = max(self.published + 1, int(meta["first_generation"]))
+        self._segment, self._contents = int(meta["next_segment"]), int(meta["contents"])
+        self._made_of = {"source": json.dumps([dict(one) for one in making.sources]), "model": str(making.model)}
+        self.resumed = bool(self.database.execute("SELECT 1 FROM items WHERE born = ?", (self.target,)).fetchone())
+        self._clear()
+        self.database.execute("COMMIT")
+        self._delete_orphans()
+        self.database.execute("CREATE TEMP TABLE seen(key TEXT PRIMARY KEY) WITHOUT ROWID")
+        self.database.execute("BEGIN IMMEDIATE")
+
+    def _refuse(self, meta: Mapping[str, str], making: Making) -> None:
+        anew = "Choose another --out, or make it anew with --rebuild."
+        if meta["format"] != FORMAT:
+            raise GalleryError(f"{self.folder}: made by another version of Kivuko. {anew}")
+        if (meta["fingerprint"], int(meta["dim"])) != (making.fingerprint, making.dim):
+            raise GalleryError(
+                f"{self.folder}: made with another model ({meta['model']}), whose vectors do not fit. {anew}"
+            )
+        if making.storage not in (None, meta["storage"]):
+            raise GalleryError(
+                f"{self.folder}: its vectors are stored as {meta['storage']}, not {making.storage}. {anew}"
+            )
+        earlier, now = json.loads(meta["source"]), [dict(one) for one in making.sources]
+        if now[: len(earlier)] != earlier:
+            named = " ".join(one["path"] for one in earlier)
+            raise GalleryError(
+                f"{self.folder}: was made from {named}. Name the same sources in the same order (more may follow), "
+                "another --out, or --rebuild."
+            )
+
+    def _clear(self) -> None:
+        """Delete what no reader of the last generation or the one before can see, and an unfinished run's notes."""
+        self.database.execute("DELETE FROM items WHERE died < ?", (self.published,))
+        self.database.execute("DELETE FROM contents WHERE id NOT IN (SELECT content FROM items)")
+        self.database.execute("DELETE FROM thumbnails WHERE content NOT IN (SELECT id FROM contents)")
+        self.database.execute("DELETE FROM skipped WHERE generation = ?", (self.target,))
+
+    def _delete_orphans(self) -> None:
+        """Delete files of vectors that no content refers to: of a killed run, or merged into others."""
+        known = {row[0] for row in self.database.execute("SELECT DISTINCT segment FROM contents")}
+        kept = {segment_path(self.folder, number).name for number in known}
+        for file in (self.folder / SEGMENTS).iterdir():
+            if file.name not in kept:
+                file.unlink(missing_ok=True)
+
+    def _add(self) -> None:
+        self.database.executemany("INSERT INTO items VALUES (?, ?, ?, ?, ?, ?, ?, ?, NULL)", self._added)
+        self._added.clear()
+
+    def _latest(self, key: str) -> _Row | None:
+        """Return what is known of a key, as ``unchanged`` has just read it or from the database."""
+        return self._rows.pop(key) if key in self._rows else self._read(key)
+
+    def _read(self, key: str) -> _Row | None:
+        row = self.database.execute(
+            "SELECT content, size, mtime_ns, caption, metadata, place, born, died FROM items WHERE key = ? "
+            "ORDER BY born DESC LIMIT 1",
+            (key,),
+        ).fetchone()
+        return _Row(*row) if row else None
+
+    def _alive(self, row: _Row) -> bool:
+        return row.died is None
+
+    def _say(self, **entries: object) -> None:
+        self.database.executemany(
+            "INSERT OR REPLACE INTO meta VALUES (?, ?)", ((key, str(value)) for key, value in entries.items())
+        )
+
+
+LOCK = ".lock"
+
+
+@contextlib.contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """Hold a gallery's lock.
+
+    Raises:
+        GalleryError: another process holds it.
+    """
+    number = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        if not _taken(number):
+            raise GalleryError(f"{folder}: another 'kivuko index' is at work on it. Wait until it ends.")
+        yield
+    finally:
+        os.close(number)
+
+
+def _taken(number: int) -> bool:
+    try:
+        if os.name == "nt":  # pragma: no cover
+            import msvcrt
+
+            msvcrt.locking(number, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined, unused-ignore]
+        else:
+            import fcntl
+
+            fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+MOST_SMALL = 64
+ROWS = 16_384  # of a merged segment: what is held in memory at once
+_SMALL = ROWS // 2
+
+
+def merge_segments(writer: GalleryWriter, dim: int, most_small: int = MOST_SMALL) -> int:
+    """Merge small segments if there are more than ``most_small``; return how many were merged.
+
+    Each new file is whole before the transaction that refers to it. The old ones stay until the next run begins, for
+    readers that have looked up a place in them.
+    """
+    small = [
+        number
+        for number, rows in writer.database.execute("SELECT segment, COUNT(*) FROM contents GROUP BY segment")
+        if rows < _SMALL
+    ]
+    if len(small) <= most_small:
+        return 0
+    for contents, parts in _filled(writer, dim, small):
+        number = writer.take_segment_number()
+        write_segment(writer.folder, number, parts)
+        writer.place_segments(number, contents)
+        writer.commit([], np.empty((0, dim), dtype=np.float32))
+    return len(small)
+
+
+def _filled(writer: GalleryWriter, dim: int, small: list[int]) -> Iterator[tuple[list[int], dict[str, NDArray[Any]]]]:
+    """Yield (contents, their rows as stored) for each new segment."""
+    contents: list[int] = []
+    parts: list[dict[str, NDArray[Any]]] = []
+    for number in small:
+        rows = writer.database.execute(
+            "SELECT id, row FROM contents WHERE segment = ? ORDER BY row", (number,)
+        ).fetchall()
+        contents += [content for content, _ in rows]
+        parts.append(Segment(writer.folder, number, dim).raw([row for _, row in rows]))
+        if len(contents) >= _SMALL:
+            yield contents, _joined(parts)
+            contents, parts = [], []
+    if contents:
+        yield contents, _joined(parts)
+
+
+def _joined(parts: list[dict[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def numbers_to_go_on_from(path: Path) -> dict[str, str]:
+    """Return where generations, files and pictures are counted from, so that a reader never takes new for old."""
+    try:
+        with contextlib.closing(open_to_read(path)) as database:
+            meta = read_meta(database)
+        generation = int(meta["published"]) + 1
+        return {"first_generation": str(generation), "next_segment": meta["next_segment"], "contents": meta["contents"]}
+    except (KivukoError, KeyError, ValueError, sqlite3.DatabaseError):
+        return {}  # damaged: that is why it is made anew
+
+
+def fits(folder: Path, making: Making, first: dict[str, str]) -> bool:
+    """Tell whether a rebuild that was stopped was one of the same."""
+    try:
+        with contextlib.closing(open_to_read(folder)) as database:
+            meta = read_meta(database)
+    except (KivukoError, sqlite3.DatabaseError):
+        return False
+    same = meta.get("fingerprint") == making.fingerprint and meta.get("storage") == (making.storage or "float16")
+    return same and meta.get("first_generation") == first.get("first_generation", "1")
+
+
+def swap(new: Path, path: Path) -> None:
+    """Let a gallery take another's place; ``prepare_folder`` ends what a kill interrupts."""
+    aside = _aside(path)
+    path.rename(aside)
+    new.rename(path)
+    shutil.rmtree(aside)
+
+
+def prepare_folder(path: Path) -> None:
+    """Make the gallery's folder; finish a swap that a kill interrupted.
+
+    Raises:
+        GalleryError: something that is not a gallery stands there.
+    """
+    if _aside(path).is_dir():
+        if path.exists():
+            shutil.rmtree(_aside(path))
+        else:
+            _aside(path).rename(path)
+    if path.exists() and not path.is_dir():
+        raise GalleryError(f"{path}: a file stands there. Choose another --out.")
+    if path.is_dir() and not (path / DATABASE).exists() and any(one.name != ".lock" for one in path.iterdir()):
+        raise GalleryError(f"{path}: exists and is not a gallery; nothing was written. Choose another --out.")
+    path.mkdir(parents=True, exist_ok=True)
+
+
+def _aside(path: Path) -> Path:
+    return path.with_name(f".{path.name}.replaced")

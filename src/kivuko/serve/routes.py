@@ -1,0 +1,200 @@
+"""Routes that search: by text, by several texts, by a picture; and the alignment of a query."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Query, Request, Response
+
+from kivuko.encoders.alignment import row_shares
+from kivuko.errors import UsageError
+from kivuko.search.items import Hit
+from kivuko.serve import schemas
+from kivuko.serve.queries import ReadQuery
+from kivuko.serve.service import SearchService, deepest
+from kivuko.serve.settings import LONGEST_QUERY, MOST_RESULTS
+from kivuko.serve.uploads import read_upload
+
+REFUSALS: dict[int | str, dict[str, object]] = {
+    status: {"model": schemas.Failure, "description": description}
+    for status, description in (
+        (400, "The body cannot be read."),
+        (401, "An API key is needed."),
+        (408, "The upload took too long."),
+        (413, "The body is too large."),
+        (421, "Not a name that this server answers to."),
+        (422, "The request is not valid, or its words are unknown; the line says which."),
+        (503, "Busy, or not done in time: try again."),
+    )
+}
+_UPLOAD = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["image"],
+                    "properties": {"image": {"type": "string", "format": "binary"}},
+                }
+            }
+        },
+    }
+}
+
+_K = Annotated[int, Query(ge=1, le=MOST_RESULTS, description="How many pictures, best first.")]
+_Where = Annotated[list[schemas.Condition], Query(max_length=32, description="Conditions, such as width>=800.")]
+
+
+def search_routes(service: SearchService) -> APIRouter:
+    """Return the routes, answered by a service."""
+    routes = APIRouter(prefix="/api", tags=["search"], responses=REFUSALS)
+
+    @routes.post("/search", summary="Search by a text in any language of the model")
+    async def search(asked: schemas.SearchRequest) -> schemas.SearchAnswer:
+        began = time.perf_counter()
+        depth = deepest(asked.k) if asked.typos else asked.k
+        read, hits = await service.search(asked.query, depth, asked.where)
+        typos = await _with_typos(service, read, hits, asked) if asked.typos else None
+        return _answer(service, read, hits[: asked.k], began, typos)
+
+    @routes.get("/search", summary="The same, with everything in the address")
+    async def search_by_address(
+        q: Annotated[str, Query(min_length=1, max_length=LONGEST_QUERY, description="The query.")],
+        k: _K = 20,
+        where: _Where = [],  # noqa: B006  (FastAPI copies it)
+    ) -> schemas.SearchAnswer:
+        began = time.perf_counter()
+        read, hits = await service.search(q, k, where)
+        return _answer(service, read, hits, began)
+
+    @routes.post("/search/batch", summary="Search by several texts at once")
+    async def search_batch(asked: schemas.BatchRequest) -> schemas.BatchAnswer:
+        began = time.perf_counter()
+        found = await service.search_all(asked.queries, asked.k, asked.where)
+        answers = [_answer(service, read, hits, began) for read, hits in found]
+        return schemas.BatchAnswer(answers=answers, took_ms=_since(began))
+
+    @routes.post(
+        "/search/image", summary="Search by a picture", openapi_extra=_UPLOAD,
+        responses={415: {"model": schemas.Failure, "description": "Not a raster picture, or not a form."}},
+    )  # fmt: skip
+    async def search_image(
+        request: Request,
+        k: _K = 20,
+        where: _Where = [],  # noqa: B006
+    ) -> schemas.PicturesAnswer:
+        began = time.perf_counter()
+        content = await read_upload(request, service.settings.max_upload)
+        return pictures(service, await service.search_picture(content, k, where), began)
+
+    @routes.post(
+        "/align", summary="See which English word each word of a query is carried to",
+        responses={404: {"model": schemas.Failure, "description": "No such picture."}},
+    )  # fmt: skip
+    async def align(asked: schemas.AlignRequest) -> schemas.AlignAnswer:
+        if asked.id is not None and asked.english is not None:
+            raise UsageError("send either id or english, not both.")
+        plan, english, id = await service.align(asked.query, asked.english, asked.id)
+        shares = row_shares(plan.coupling)
+        return schemas.AlignAnswer(
+            query=asked.query,
+            english=english,
+            id=id,
+            words=list(plan.words),
+            english_words=list(plan.english_words),
+            coupling=plan.coupling.tolist(),
+            shares=[[None if one != one else one for one in row] for row in shares.tolist()],
+            unknown_words=list(plan.source.unknown),
+            transport_cost=plan.transport_cost,
+            converged=plan.converged,
+        )
+
+    return routes
+
+
+def pictures(service: SearchService, hits: list[Hit], began: float) -> schemas.PicturesAnswer:
+    """Describe pictures that are like another."""
+    store = service.searcher.gallery.store
+    return schemas.PicturesAnswer(
+        hits=schemas.found(hits), generation=store.generation, pictures=len(store), took_ms=_since(began)
+    )
+
+
+def _answer(
+    service: SearchService, read: ReadQuery, hits: list[Hit], began: float, typos: schemas.TypoAnswer | None = None
+) -> schemas.SearchAnswer:
+    store = service.searcher.gallery.store
+    return schemas.SearchAnswer(
+        **dict(schemas.understood(read)), hits=schemas.found(hits), typos=typos, generation=store.generation,
+        pictures=len(store), took_ms=_since(began),
+    )  # fmt: skip
+
+
+async def _with_typos(
+    service: SearchService, read: ReadQuery, before: list[Hit], asked: schemas.SearchRequest
+) -> schemas.TypoAnswer:
+    assert asked.typos is not None
+    perturbed = await service.misspelt(read, asked.typos.edits, asked.typos.seed)
+    kinds = [edit.kind for edit in perturbed.edits]
+    try:
+        again, after = await service.search(perturbed.text, deepest(asked.k), asked.where)
+    except UsageError as problem:  # nothing of the misspelt query is known: that is what typos can do
+        lost = schemas.moved([], before, asked.k)[1]
+        return schemas.TypoAnswer(
+            query=perturbed.text, language=schemas.told(read.language), readings=[],
+            unknown_words=perturbed.text.split(), edits=kinds, seed=asked.typos.seed,
+            hits=[], fell_out=lost, error=str(problem),
+        )  # fmt: skip
+    stayed, lost = schemas.moved(after, before, asked.k)
+    return schemas.TypoAnswer(
+        **dict(schemas.understood(again)), edits=kinds, seed=asked.typos.seed, hits=stayed, fell_out=lost, error=None
+    )
+
+
+def _since(began: float) -> float:
+    return round((time.perf_counter() - began) * 1000, 2)
+
+
+_Id = Annotated[int, Path(ge=0, le=schemas.LARGEST_ID, description="The gallery's number of the picture.")]
+_NOT_FOUND: dict[int | str, dict[str, object]] = {404: {"model": schemas.Failure, "description": "No such picture."}}
+_THUMBNAIL = "The picture, at most 256 pixels a side, or as large as it is if it has at most 384"
+_BYTES = {"schema": {"type": "string", "format": "binary"}}
+
+
+def picture_routes(service: SearchService) -> APIRouter:
+    """Return the routes, answered by a service."""
+    routes = APIRouter(prefix="/api/items", tags=["pictures"], responses=REFUSALS | _NOT_FOUND)
+
+    @routes.get("/{id}", summary="What is known of a picture")
+    async def item(id: _Id) -> schemas.Picture:
+        return schemas.picture(await service.item(id))
+
+    @routes.get("/{id}/like", summary="Pictures like this one")
+    async def like(
+        id: _Id, k: Annotated[int, Query(ge=1, le=MOST_RESULTS)] = 20
+    ) -> schemas.PicturesAnswer:  # fmt: skip
+        began = time.perf_counter()
+        return pictures(service, await service.like(id, k), began)
+
+    @routes.get(
+        "/{id}/thumbnail", summary=_THUMBNAIL, response_class=Response,
+        responses={
+            200: {"content": {"image/jpeg": _BYTES, "image/webp": _BYTES}, "description": "The picture."},
+            304: {"description": "As it was when it was asked for last."},
+        },
+    )  # fmt: skip
+    async def thumbnail(id: _Id, request: Request) -> Response:
+        content = await service.thumbnail(id)
+        headers = {
+            "Cache-Control": "private, max-age=300",
+            "ETag": f'"{hashlib.blake2b(content, digest_size=12).hexdigest()}"',
+        }
+        if headers["ETag"] in request.headers.get("if-none-match", ""):
+            return Response(status_code=304, headers=headers)
+        kind = "image/webp" if content[:4] == b"RIFF" else "image/jpeg"
+        return Response(content, media_type=kind, headers=headers)
+
+    return routes

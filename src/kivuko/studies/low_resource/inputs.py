@@ -1,0 +1,393 @@
+"""What all runs of a study share: queries, pictures, documents, and the teacher's vectors of every known text."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from kivuko.bitext import word_list
+from kivuko.datasets.emoji import EmojiWorld, shipped_image_tower
+from kivuko.datasets.emoji.world import english_documents
+from kivuko.encoders.image_tower import load_image_tower
+from kivuko.encoders.maxsim import maxsim
+from kivuko.encoders.model import quiet
+from kivuko.encoders.teacher import TextTeacher, load_teacher
+from kivuko.encoders.token_batch import Encoder, TokenBatch
+from kivuko.errors import ModelError
+from kivuko.evaluation import Condition, LanguageScores, PerQueryScores, Record, per_query_scores, summarise
+from kivuko.evaluation import emoji as pictures
+from kivuko.evaluation import emoji_documents as documents
+from kivuko.evaluation.emoji import measure_queries
+from kivuko.languages import resource_groups
+from kivuko.search import emoji_gallery
+from kivuko.studies.demo import emoji_job
+from kivuko.training.initialization import whole_words
+from kivuko.training.recipe import Recipe
+from kivuko.training.teacher_vectors import TeacherVectors, teacher_vectors
+from kivuko.translation.translator import Translator
+from kivuko.transport import TokenLists
+
+SPLITS = ("validation", "test")
+ENGLISH = "en"
+
+
+@dataclass(frozen=True, eq=False)
+class KnownTexts:
+    """The teacher's vectors of texts, as arrays, which go to another process more safely than tensors do.
+
+    ``tokens`` float16 [total, dim], ``offsets`` int64 [texts + 1], ``pooled`` float32 [texts, dim]; see TeacherVectors.
+    """
+
+    texts: tuple[str, ...]
+    tokens: NDArray[np.float16]
+    offsets: NDArray[np.int64]
+    pooled: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, found: TeacherVectors) -> KnownTexts:
+        """Take the vectors out of their tensors."""
+        return cls(tuple(found.sentences), found.tokens.numpy(), found.offsets.numpy(), found.pooled.numpy())
+
+    def vectors(self, mean: NDArray[np.float32]) -> TeacherVectors:
+        """Put them back into tensors."""
+        rows = {text: row for row, text in enumerate(self.texts)}
+        return TeacherVectors(rows, *(torch.from_numpy(a) for a in (self.tokens, self.offsets, self.pooled, mean)))
+
+
+class KnownTeacher(TextTeacher):
+    """A teacher that has its vectors of known texts at hand, and loads its weights for the first other text.
+
+    Most runs ask for known texts only, and loading takes longer than they do.
+    """
+
+    def __init__(self, name: str, source: str, fingerprint: str, known: Sequence[TeacherVectors]) -> None:
+        self.name, self.source, self.fingerprint = name, source, fingerprint
+        self.dim = known[0].pooled.shape[1]
+        self._known = known
+        self._loaded: TextTeacher | None = None
+
+    @property
+    def model(self) -> Any:
+        """The SentenceTransformer itself, loaded if need be."""
+        return self._whole().model
+
+    def accelerated(self) -> contextlib.AbstractContextManager[None]:
+        """Within, nothing is otherwise: what is known needs no device, and several workers would fight over one."""
+        return contextlib.nullcontext()
+
+    def encode_tokens(self, texts: list[str]) -> TokenBatch:
+        """See TextTeacher; tokens of known texts are rounded to half precision, as training has them."""
+        for known in self._known:
+            rows = known.sentences
+            if all(text in rows for text in texts):
+                return known.batch(torch.tensor([rows[text] for text in texts]))
+        return self._whole().encode_tokens(texts)
+
+    def _whole(self) -> TextTeacher:
+        if self._loaded is None:
+            with quiet():
+                found = load_teacher(self.source)
+            if found.fingerprint != self.fingerprint:
+                raise ModelError(f"{self.source}: the teacher has changed since the study began. Run it again.")
+            self._loaded = found
+        return self._loaded
+
+
+@dataclass(frozen=True, eq=False)
+class Bench:
+    """What every run is measured on, and made from. It goes to each worker process, so it holds plain arrays.
+
+    Attributes:
+        world: the emoji world, without its pixels.
+        pictures: unit vectors of all pictures, float32 [images, dim].
+        documents: the distinct English documents; ``document_rows`` int64 [images] says which one is a picture's.
+        known: every English text that a run may ask the teacher for, translations aside; ``words``: those of the
+            teacher's own vocabulary, where a recipe asks for them.
+        mean: float32 [dim], the teacher's mean content token over the English side of training and validation.
+    """
+
+    world: EmojiWorld
+    languages: tuple[str, ...]
+    pictures: NDArray[np.float32]
+    documents: KnownTexts
+    document_rows: NDArray[np.int64]
+    known: KnownTexts
+    mean: NDArray[np.float32]
+    teacher_name: str
+    teacher_source: str
+    teacher_fingerprint: str
+    words: KnownTexts | None = None
+
+    @cached_property
+    def teacher(self) -> KnownTeacher:
+        """The English teacher."""
+        known = [one.vectors(self.mean) for one in (self.known, self.words) if one is not None]
+        return KnownTeacher(self.teacher_name, self.teacher_source, self.teacher_fingerprint, known)
+
+    @cached_property
+    def document_tokens(self) -> TokenLists:
+        """The documents' tokens, one document per picture, centred on the teacher's mean token."""
+        starts, ends = self.documents.offsets[self.document_rows], self.documents.offsets[self.document_rows + 1]
+        parts = [self.documents.tokens[start:end] for start, end in zip(starts, ends, strict=True)]
+        tokens = torch.from_numpy(np.concatenate(parts)).float()
+        return TokenLists(tokens, torch.from_numpy(ends - starts), torch.from_numpy(self.mean))
+
+    @cached_property
+    def document_vectors(self) -> NDArray[np.float32]:
+        """The documents' unit vectors, float32 [images, dim]."""
+        return unit(self.documents.pooled[self.document_rows])
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A hash of all this: texts, splits, pictures and the teacher."""
+        emoji = [(one.sequence, one.concept, one.split, one.image) for one in self.world.emoji]
+        annotations = {
+            code: [(sequence, own.name, own.keywords) for sequence, own in self.world.annotations[code].items()]
+            for code in (ENGLISH, *self.languages)
+        }
+        told = [self.world.fingerprint, emoji, annotations, self.languages, self.teacher_fingerprint]
+        digest = hashlib.sha256(json.dumps(told).encode())
+        for array in (self.pictures, self.documents.pooled, self.mean):
+            digest.update(np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()
+
+
+def make_bench(
+    world: EmojiWorld,
+    languages: Sequence[str],
+    teacher: TextTeacher,
+    *,
+    words: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> Bench:
+    """Encode pictures, documents and sentences, or read them from the cache.
+
+    Args:
+        words: whether recipes ask for the words of the teacher's vocabulary, see :func:`asks_for_words`.
+        progress: told (done, total) while the teacher encodes.
+
+    Raises:
+        KivukoError: see ``load_image_tower``, ``emoji_gallery`` and ``teacher_vectors``.
+    """
+    with quiet():
+        tower = load_image_tower(shipped_image_tower(), teacher.dim)
+    job = emoji_job(world, languages, "mse")
+    learned = dict.fromkeys(
+        [*(pair.english for pair in (*job.bitext.pairs, *job.held_out.pairs)), *job.distractors],
+    )
+    queries = [query.text for split in SPLITS for code in (ENGLISH, *languages) for query in world.queries(code, split)]
+    spoken = sorted({word for pair in job.bitext.pairs for word in word_list(pair.english)})
+    known = teacher_vectors(teacher, [*learned, *queries, *spoken], progress=progress)
+    own = teacher_vectors(teacher, whole_words(teacher.model.tokenizer), progress=progress) if words else None
+    documents = english_documents(world)
+    found = teacher_vectors(teacher, documents, progress=progress)
+    return Bench(
+        world=replace(world, images=np.zeros((len(world.images), 0, 0, 4), dtype=np.uint8)),
+        languages=tuple(languages),
+        pictures=emoji_gallery(tower, world).vectors,
+        documents=KnownTexts.of(found),
+        document_rows=np.array([found.sentences[text] for text in documents], dtype=np.int64),
+        known=KnownTexts.of(known),
+        mean=known.tokens[: int(known.offsets[len(learned)])].float().mean(0).numpy(),
+        teacher_name=teacher.name, teacher_source=teacher.source, teacher_fingerprint=teacher.fingerprint,
+        words=None if own is None else KnownTexts.of(own),
+    )  # fmt: skip
+
+
+def asks_for_words(recipes: Sequence[Recipe]) -> bool:
+    """Tell whether a recipe starts from the words of the teacher's vocabulary."""
+    return any(recipe.start.teacher_words or recipe.start.vectors != "random" for recipe in recipes)
+
+
+def unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return vectors [n, dim] at length 1; zeros stay zeros."""
+    found: NDArray[np.float32] = vectors / np.linalg.norm(vectors, axis=1, keepdims=True).clip(min=1e-12)
+    return found
+
+
+Texts = Mapping[str, Sequence[str]]  # language to distinct texts
+_BATCH = 128
+
+
+@dataclass(frozen=True, eq=False)
+class EncodedQueries:
+    """``rows``: (language, text) to its row; ``pooled``: unit vectors, float32 [rows, dim]; ``tokens``: per row."""
+
+    rows: Mapping[tuple[str, str], int]
+    pooled: NDArray[np.float32]
+    tokens: TokenLists
+
+
+def query_texts(bench: Bench, languages: Sequence[str]) -> dict[str, list[str]]:
+    """Return the distinct queries of both splits in each language."""
+    return {
+        code: list(dict.fromkeys(query.text for split in SPLITS for query in bench.world.queries(code, split)))
+        for code in languages
+    }
+
+
+def encode_queries(encoder: Encoder, texts: Texts, mean: NDArray[np.float32] | None = None) -> EncodedQueries:
+    """Encode queries as they are.
+
+    Args:
+        encoder: a student in evaluation mode, or the teacher.
+        mean: taken from every token before it is compared; None: tokens as they are.
+    """
+    return _encoded(encoder, {(code, text): text for code, own in texts.items() for text in own}, mean)
+
+
+def encode_translations(
+    translator: Translator, encoder: Encoder, texts: Texts, mean: NDArray[np.float32]
+) -> EncodedQueries:
+    """Translate each query once and encode the English with the teacher.
+
+    Raises:
+        ModelError: the translator does not know a language.
+    """
+    english = {
+        (code, text): translation
+        for code, own in texts.items()
+        for text, translation in zip(own, translator.translate(list(own), code), strict=True)
+    }
+    return _encoded(encoder, english, mean)
+
+
+def _encoded(
+    encoder: Encoder, spoken: Mapping[tuple[str, str], str], mean: NDArray[np.float32] | None
+) -> EncodedQueries:
+    """Encode what stands for each query; equal texts once."""
+    row_of = {text: row for row, text in enumerate(dict.fromkeys(spoken.values()))}
+    pooled, vectors = _encode(encoder, list(row_of))
+    lengths = torch.tensor([len(one) for one in vectors], dtype=torch.long)
+    tokens = TokenLists(torch.cat(vectors), lengths, None if mean is None else torch.from_numpy(mean))
+    return EncodedQueries({query: row_of[text] for query, text in spoken.items()}, unit(pooled.numpy()), tokens)
+
+
+@torch.no_grad()
+def _encode(encoder: Encoder, texts: list[str]) -> tuple[Tensor, list[Tensor]]:
+    """Return sentence vectors float32 [texts, dim] and each text's content tokens, from one pass."""
+    # Texts of like length go together, which spares padding; the results are put back in order.
+    order = sorted(range(len(texts)), key=lambda row: len(texts[row]))
+    pooled, found = torch.zeros(len(texts), encoder.dim), [torch.empty(0, encoder.dim)] * len(texts)
+    for start in range(0, len(order), _BATCH):
+        rows = order[start : start + _BATCH]
+        batch = encoder.encode_tokens([texts[row] for row in rows]).to("cpu")
+        pooled[rows] = batch.pooled.float()
+        for row, vectors in zip(rows, batch.content().float().split(batch.mask.sum(1).tolist()), strict=True):
+            found[row] = vectors
+    return pooled, found
+
+
+SETTINGS = ((pictures.DATASET, "cosine"), (documents.DATASET, "cosine"), (documents.DATASET, "maxsim"))
+VALIDATION, TEST = "validation", "test"
+MAP, HEADLINE = "MAP", "headline"
+MEASURES = ("R@1", "R@10", MAP)
+SUBSETS = ("all", HEADLINE, "compositional", "lexical")
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What one run comes to: its records, its per-query scores, and what is worth telling of how it was made."""
+
+    records: list[Record]
+    per_query: list[PerQueryScores]
+    notes: dict[str, float | int | str] = field(default_factory=dict)
+
+
+class Yardstick:
+    """Measures systems on one bench. The teacher's English figures, the parity's denominators, are taken once."""
+
+    def __init__(self, bench: Bench) -> None:
+        self.bench = bench
+        self._english: dict[tuple[str, str], LanguageScores] = {}
+
+    def measure(self, queries: EncodedQueries, condition: Condition, with_english: bool = False) -> Measured:
+        """Measure a system on both splits in every setting.
+
+        Args:
+            condition: its data set, split and scoring are set here.
+            with_english: the teacher itself, whose English queries are measured and recorded too.
+        """
+        measured = Measured([], [])
+        codes = [ENGLISH, *self.bench.languages] if with_english else list(self.bench.languages)
+        for dataset, scoring in SETTINGS:
+            scores = _scores(self.bench, queries, dataset, scoring)  # [rows, images]
+            for split in (VALIDATION, TEST):
+                at = replace(condition, dataset=dataset, scoring=scoring, split=split)
+                found = [_in_language(self.bench, queries, scores, code, split) for code in codes]
+                if split == VALIDATION:
+                    measured.records.extend(self._choice_records(found, at))
+                    continue
+                english = found[0] if with_english else self._reference(dataset, scoring)
+                measured.records.extend(self._records(english, found[int(with_english) :], at, with_english))
+                measured.per_query.extend(_headline_map(found, at))
+        return measured
+
+    def _choice_records(self, scores: Sequence[LanguageScores], condition: Condition) -> list[Record]:
+        """What recipes are chosen by, and nothing else: MAP of headline queries."""
+        summary = summarise([_map_only(one) for one in scores], condition, groups=self._groups(), reference=ENGLISH)
+        return [record for record in summary.records if (record.subset, record.measure) == (HEADLINE, MAP)]
+
+    def _records(
+        self, english: LanguageScores, scores: Sequence[LanguageScores], condition: Condition, keep_english: bool
+    ) -> list[Record]:
+        """MAP in every subset of queries; the other measures and parity on the headline queries alone."""
+        summary = summarise([english, *scores], condition, groups=self._groups(), reference=ENGLISH)
+        return [
+            record
+            for record in summary.records
+            if record.subset in SUBSETS
+            and (record.subset == HEADLINE or record.measure == MAP)
+            and (keep_english or record.language != ENGLISH)
+        ]
+
+    def _groups(self) -> dict[str, tuple[str, ...]]:
+        return {str(name): codes for name, codes in resource_groups(self.bench.languages).items() if codes}
+
+    def _reference(self, dataset: str, scoring: str) -> LanguageScores:
+        if not self._english:
+            texts = query_texts(self.bench, [ENGLISH])
+            queries = encode_queries(self.bench.teacher, texts, self.bench.mean)
+            for setting in SETTINGS:
+                scores = _scores(self.bench, queries, *setting)
+                self._english[setting] = _in_language(self.bench, queries, scores, ENGLISH, TEST)
+        return self._english[dataset, scoring]
+
+
+def _scores(bench: Bench, queries: EncodedQueries, dataset: str, scoring: str) -> NDArray[np.float32]:
+    """Score every query against every picture, or its document: float32 [rows, images], higher is better."""
+    found: NDArray[np.float32]
+    if scoring == "maxsim":
+        found = maxsim(queries.tokens, bench.document_tokens).numpy()
+    else:
+        found = queries.pooled @ (bench.pictures if dataset == pictures.DATASET else bench.document_vectors).T
+    return found
+
+
+def _in_language(
+    bench: Bench, queries: EncodedQueries, scores: NDArray[np.float32], code: str, split: str
+) -> LanguageScores:
+    found = measure_queries(
+        lambda texts: scores[[queries.rows[code, text] for text in texts]], bench.world, code, split
+    )
+    return replace(found, values={measure: found.values[measure] for measure in MEASURES})
+
+
+def _map_only(scores: LanguageScores) -> LanguageScores:
+    """Return MAP alone, with the one subset that makes headline queries."""
+    return replace(scores, values={MAP: scores.values[MAP]}, subsets={"copied": scores.subsets["copied"]})
+
+
+def _headline_map(scores: Sequence[LanguageScores], condition: Condition) -> list[PerQueryScores]:
+    blocks = per_query_scores([_map_only(one) for one in scores], condition)
+    return [block for block in blocks if block.subset == HEADLINE]

@@ -1,0 +1,82 @@
+"""Numbers with their nouns, as messages and tables tell them."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+import regex
+
+
+def counted(number: int, noun: str, nouns: str = "") -> str:
+    """Return a number and its noun; ``nouns`` is the plural where it is not the noun with an s.
+
+    >>> counted(1, "query", "queries"), counted(2000, "pair")
+    ('1 query', '2,000 pairs')
+    """
+    return f"{number:,} {noun if number == 1 else nouns or f'{noun}s'}"
+
+
+# Control characters and format characters that no reader sees and no spelling needs: soft hyphen,
+# left-to-right and other direction marks, word joiner and invisible operators, byte order mark, annotations.
+# Joiners (U+200C, U+200D), variation selectors and emoji tags stay: Marathi, Persian and emoji need them.
+_INVISIBLE = re.compile(
+    "[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\u00ad\u061c\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]"
+)
+# The zero-width space separates words in Khmer, Burmese and Thai, so it counts as space, not as nothing.
+_ZERO_WIDTH_SPACE = "\u200b"
+
+
+def clean_text(text: str) -> str:
+    """Return ``text`` in Unicode NFC, without invisible characters, each run of white space one space.
+
+    Line separators of any kind inside ``text`` (U+0085, U+2028, vertical tab) are white space like any other.
+    Cleaning twice changes nothing more.
+    """
+    # Most sentences hold nothing to clean, and to see that takes a quarter of the time that cleaning does: everything
+    # invisible, and all white space but the space, is what Python calls not printable.
+    if text.isprintable():
+        if "  " in text or text != text.strip():
+            text = " ".join(text.split())
+    else:
+        text = " ".join(_INVISIBLE.sub("", text.replace(_ZERO_WIDTH_SPACE, " ")).split())
+    return text if text.isascii() else unicodedata.normalize("NFC", text)
+
+
+# Letters with their marks (Marathi's vowel signs are marks) and numbers; apostrophes, dots and hyphens within a word.
+_WORD = regex.compile(r"[\p{L}\p{N}][\p{L}\p{M}\p{N}]*(?:[’'.-][\p{L}\p{N}][\p{L}\p{M}\p{N}]*)*")
+
+
+def word_list(text: str) -> list[str]:
+    """Return the words of a text, case folded, in order, punctuation left out.
+
+    >>> word_list("Flag: Guinea-Bissau, paka mweusi")
+    ['flag', 'guinea-bissau', 'paka', 'mweusi']
+    """
+    found: list[str] = _WORD.findall(text.casefold())
+    return found
+
+
+def word_spans(text: str) -> list[tuple[str, int, int]]:
+    """Return the words of a text with their places: (word, case folded; first character; the one after the last).
+
+    >>> word_spans("Paka, MBWA")
+    [('paka', 0, 4), ('mbwa', 6, 10)]
+    """
+    return [(found.group().casefold(), *found.span()) for found in _WORD.finditer(text)]
+
+
+def spelling_likeness(first: str, second: str) -> float:
+    """Return how alike two words are spelt: Dice's coefficient over their letter trigrams, edges included; 0 to 1.
+
+    >>> spelling_likeness("kompyuta", "computer") < spelling_likeness("kamera", "camera")
+    True
+    """
+    ours, theirs = trigrams(first), trigrams(second)
+    return 2 * len(ours & theirs) / (len(ours) + len(theirs))
+
+
+def trigrams(word: str) -> frozenset[str]:
+    """Return the letter trigrams of a word with its edges marked."""
+    marked = f"<{word}>"
+    return frozenset(marked[place : place + 3] for place in range(max(1, len(marked) - 2)))

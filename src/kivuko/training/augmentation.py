@@ -1,0 +1,111 @@
+"""Misspelt training sentences: the student reads the perturbed sentence, the teacher the clean English one.
+
+What a student must do with a misspelt query is what it does with the query as it should be, and the teacher's vector of
+the translation says what that is. With ``worst_of`` above 1 the perturbation is adversarial: of several draws the one
+that takes the student's vector farthest from the teacher's is learned from, as LEAF does for English CLIP (arXiv
+2506.03355).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from kivuko.bitext import Bitext, Pair
+from kivuko.errors import KivukoError
+from kivuko.perturbations import edit_kinds, perturb
+from kivuko.training.kinds import is_number
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """The table ``[augmentation]`` of a recipe.
+
+    Attributes:
+        kinds: kinds of edit or groups of them, see ``kivuko.perturbations``.
+        edits: at most so many edits per sentence, at least 1; how many is drawn.
+        share: of the sentences of a batch that are perturbed, above 0 and at most 1.
+        worst_of: draws of which the worst is taken, at least 1.
+        copies: misspelt copies of each training sentence from which, beside the sentence, the vocabulary and the first
+            vectors of its subwords are learned; 0 or more.
+    """
+
+    kinds: tuple[str, ...] = ("typo",)
+    edits: int = 1
+    share: float = 0.5
+    worst_of: int = 1
+    copies: int = 0
+
+    def __post_init__(self) -> None:
+        for name, least in (("edits", 1), ("worst_of", 1), ("copies", 0)):
+            if not is_number(getattr(self, name), whole=True) or getattr(self, name) < least:
+                raise ValueError(f"[augmentation] {name} must be a whole number of at least {least}")
+        if not is_number(self.share) or not 0 < self.share <= 1:
+            raise ValueError("[augmentation] share must be above 0 and at most 1")
+        if not isinstance(self.kinds, tuple) or not all(isinstance(kind, str) for kind in self.kinds):
+            raise ValueError("[augmentation] kinds must be a list of names")
+        try:
+            edit_kinds(self.kinds)
+        except KivukoError as problem:
+            raise ValueError(f"[augmentation] {str(problem).removesuffix('.')}") from problem
+
+    @classmethod
+    def from_table(cls, table: Mapping[str, Any]) -> Augmentation:
+        """Read the table of a recipe.
+
+        Raises:
+            ValueError: an entry has a value that it cannot have.
+        """
+        settings = dict(table)
+        if isinstance(settings.get("kinds"), list):
+            settings["kinds"] = tuple(settings["kinds"])
+        return cls(**settings)
+
+    def of_batch(self, pairs: Sequence[Pair], student: Any, targets: Tensor, seed: int) -> list[str]:
+        """Return what the student reads of a batch: its sentences, a share of them perturbed.
+
+        Args:
+            student: asked, without gradients, only if ``worst_of`` is above 1.
+            targets: float [batch, dim], the teacher's sentence vectors.
+            seed: all randomness comes from it.
+        """
+        rng = np.random.default_rng(seed)
+        texts = [pair.text for pair in pairs]
+        chosen = np.flatnonzero(rng.random(len(pairs)) < self.share).tolist()
+        draws = [self._drawn([pairs[row] for row in chosen], rng) for _ in range(self.worst_of)]
+        if len(draws) > 1 and chosen:
+            draws = [_farthest(draws, student, targets[chosen])]
+        for row, text in zip(chosen, draws[0], strict=True):
+            texts[row] = text
+        return texts
+
+    def with_copies(self, bitext: Bitext, seed: int) -> Bitext:
+        """Return a bitext with ``copies`` misspelt copies of every pair after it."""
+        rng = np.random.default_rng(seed)
+        pairs = list(bitext.pairs)
+        for _ in range(self.copies):
+            texts = self._drawn(bitext.pairs, rng)
+            pairs += [replace(pair, text=text) for pair, text in zip(bitext.pairs, texts, strict=True)]
+        return Bitext(tuple(pairs))
+
+    def _drawn(self, pairs: Sequence[Pair], rng: np.random.Generator) -> list[str]:
+        edits = rng.integers(1, self.edits + 1, size=len(pairs)).tolist()
+        return [perturb(p.text, p.language, self.kinds, n, rng).text for p, n in zip(pairs, edits, strict=True)]
+
+
+@torch.no_grad()
+def _farthest(draws: Sequence[Sequence[str]], student: Any, targets: Tensor) -> list[str]:
+    """Return of each sentence's draws the one whose vector has the lowest cosine to its target [sentences, dim]."""
+    flat = [text for draw in draws for text in draw]
+    learning = student.training
+    student.eval()
+    vectors = student.encode_tokens(flat).pooled.view(len(draws), len(targets), -1)
+    student.train(learning)
+    worst = F.cosine_similarity(vectors, targets.to(vectors.device), dim=-1).argmin(0).tolist()
+    return [draws[draw][row] for row, draw in enumerate(worst)]

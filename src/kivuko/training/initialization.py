@@ -1,0 +1,296 @@
+"""What a static student knows before its first step: its vocabulary and the first vectors of its subwords.
+
+Vocabulary transplant: a new language's subword starts at the mean of the English words that it goes with, weighted by
+transport plans over the bitext (``kivuko.transport.associate``; no vector of the new language is needed), and words of
+the teacher's own vocabulary keep the teacher's vectors. Relatives: WECHSEL (Minixhofer et al. 2022) and FOCUS (Dobler &
+de Melo 2023) start new subwords at mixtures of old ones, found by static embeddings trained on monolingual text.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import regex
+import torch
+from tokenizers import AddedToken, Tokenizer
+from torch import Tensor
+from torch.nn import functional as F
+
+from kivuko.bitext import Bitext, trigrams, word_list
+from kivuko.encoders.student import StaticStudent, TransformerStudent
+from kivuko.encoders.teacher import TextTeacher
+from kivuko.encoders.vocabulary import PAD, UNKNOWN, WORD_START, add_words, train_vocabulary
+from kivuko.errors import ModelError
+from kivuko.training.recipe import Recipe, Start
+from kivuko.training.teacher_vectors import Progress, teacher_vectors
+from kivuko.transport import Association, associate
+from kivuko.transport.association import Affinity
+
+# The words that a teacher knows by heart: those that are one token of its vocabulary, each encoded by itself.
+#
+# A word of another language that is spelt like an English one (a name, a loan) may be it. And the vector of a word by
+# itself, relative to the mean of all, is what a bag of words should add up: measured on English names in the emoji
+# world, a sentence's mean of such vectors finds its picture nearly as well as the sentence itself (docs/experiments.md,
+# 11).
+
+_WORD = regex.compile(r"\p{Latin}{3,}")
+_known: dict[str, TeacherWords] = {}
+_MOST = 50_000  # of the vocabularies of many languages only so many words are kept, the first ones
+
+
+@dataclass(frozen=True, eq=False)
+class TeacherWords:
+    """Words, and their unit vectors less the mean of all: float32 [words, dim]. ``mean``: float32 [dim]."""
+
+    words: list[str]
+    vectors: Tensor
+    mean: Tensor
+
+
+def teacher_words(teacher: TextTeacher, progress: Progress | None = None) -> TeacherWords:
+    """Encode the whole words of a teacher's vocabulary (some twenty seconds, once; then from the cache).
+
+    Raises:
+        ModelError: its tokenizer holds no lower-case words in Latin letters that are one token each.
+    """
+    if (known := _known.get(teacher.fingerprint)) is not None:
+        return known
+    words = whole_words(teacher.model.tokenizer)
+    if not words:
+        raise ModelError(f"{teacher.name}: no token of its vocabulary is a whole word; set teacher_words = false.")
+    vectors = unit_vectors(teacher, words, progress)
+    mean = vectors.mean(0)
+    _known.clear()  # one teacher's at a time: they take some thirty megabytes
+    return _known.setdefault(teacher.fingerprint, TeacherWords(words, vectors - mean, mean))
+
+
+def unit_vectors(teacher: TextTeacher, words: Sequence[str], progress: Progress | None = None) -> Tensor:
+    """Return the teacher's unit vector of each word by itself, float32 [words, dim]."""
+    found = teacher_vectors(teacher, words, progress=progress)
+    return F.normalize(found.pooled[[found.sentences[word] for word in words]], dim=-1)
+
+
+def whole_words(tokenizer: object) -> list[str]:
+    """Return the lower-case words in Latin letters, three or more, that a tokenizer takes as one token; sorted."""
+    decode, size = tokenizer.decode, len(tokenizer)  # type: ignore[attr-defined, arg-type]
+    spelled = {decode([number]).strip(): number for number in range(size)}
+    likely = [text for text in spelled if _WORD.fullmatch(text) and text == text.lower()]
+    if not likely:
+        return []
+    ids = tokenizer(likely, add_special_tokens=False)["input_ids"]  # type: ignore[operator]
+    return sorted([text for text, found in zip(likely, ids, strict=True) if len(found) == 1][:_MOST])
+
+
+ROUNDS = 4  # of plans and counts; more changed nothing measurable
+_SHORTEST = 3  # letters of a subword whose spelling says something
+
+
+@dataclass(frozen=True, eq=False)
+class AlignedVocabulary:
+    """Which subwords go with which English words over a bitext, and those words' vectors, float32 [words, dim]."""
+
+    words: list[str]
+    vectors: Tensor
+    association: Association
+
+    def starting_vectors(self, count: int) -> Tensor:
+        """Return the first vectors of the first ``count`` subwords, float32 [count, dim]; zero for the never seen."""
+        return self.association.mean_of(self.vectors)[:count]
+
+
+def started_student(
+    tokenizer: Tokenizer, bitext: Bitext, teacher: TextTeacher, recipe: Recipe, progress: Progress | None = None
+) -> StaticStudent:
+    """Build a static student over a fresh vocabulary as the recipe's ``[student]`` table says.
+
+    Random first vectors are drawn by torch's generator as it stands.
+
+    Raises:
+        ModelError: see ``teacher_words``.
+    """
+    start, dim, pieces = recipe.start, teacher.dim, tokenizer.get_vocab_size()
+    own = torch.empty(pieces, dim).normal_(std=start.scale * dim**-0.5)
+    learned = fixed = torch.zeros(0, dim)
+    if start.teacher_words or start.vectors != "random":
+        known = teacher_words(teacher, progress)
+        if start.teacher_words:
+            tokenizer, learned, fixed = _joined(tokenizer, [pair.text for pair in bitext.pairs], known)
+        if start.vectors != "random":
+            own = aligned_vocabulary(tokenizer, bitext, teacher, start, known.mean).starting_vectors(pieces)
+    student = StaticStudent(tokenizer, dim, recipe.schedule.token_dropout, fixed)
+    with torch.no_grad():
+        student.embedding.weight.copy_(torch.cat([own, learned]))
+    return student
+
+
+def aligned_vocabulary(
+    tokenizer: Tokenizer, bitext: Bitext, teacher: TextTeacher, start: Start, mean: Tensor
+) -> AlignedVocabulary:
+    """Associate the subwords of a bitext's texts with the words of its English side.
+
+    Args:
+        start: its plans; ``vectors = "mean"`` counts co-occurrence instead, without a plan.
+        mean: float [dim], taken from the English words' unit vectors.
+    """
+    english = [word_list(pair.english) for pair in bitext.pairs]
+    words = sorted({word for sentence in english for word in sentence})
+    number = {word: place for place, word in enumerate(words)}
+    encoded = tokenizer.encode_batch([pair.text for pair in bitext.pairs], add_special_tokens=False)
+    association = associate(
+        [one.ids for one in encoded], [[number[word] for word in sentence] for sentence in english],
+        (tokenizer.get_vocab_size(), len(words)),
+        regularization=start.regularization, marginal_penalty=start.marginal_penalty,
+        rounds=ROUNDS if start.vectors == "transplant" else 0,
+        affinity=alike(_pieces(tokenizer), words, start.spelling),
+    )  # fmt: skip
+    return AlignedVocabulary(words, unit_vectors(teacher, words) - mean, association)
+
+
+def alike(pieces: Sequence[str], words: Sequence[str], weight: float) -> Affinity | None:
+    """Return a bonus in nats for pieces and words that are spelt alike, ``weight`` for the same; None for weight 0.
+
+    See ``kivuko.bitext.spelling_likeness``; pieces of fewer than three letters get none.
+    """
+    if not weight:
+        return None
+    ours = [trigrams(piece) if len(piece) >= _SHORTEST else frozenset[str]() for piece in _bare(pieces)]
+    theirs = [trigrams(word) for word in words]
+
+    def bonus(rows: Tensor, cols: Tensor) -> Tensor:
+        pairs = ((ours[row], theirs[col]) for row, col in zip(rows.tolist(), cols.tolist(), strict=True))
+        return torch.tensor([2.0 * weight * len(a & b) / (len(a) + len(b)) for a, b in pairs])
+
+    return bonus
+
+
+def _bare(pieces: Iterable[str]) -> list[str]:
+    return [piece.removeprefix(WORD_START) for piece in pieces]
+
+
+def _pieces(tokenizer: Tokenizer) -> list[str]:
+    return [tokenizer.id_to_token(number) or "" for number in range(tokenizer.get_vocab_size())]
+
+
+def _joined(tokenizer: Tokenizer, texts: Sequence[str], known: TeacherWords) -> tuple[Tokenizer, Tensor, Tensor]:
+    """Add the teacher's words to a vocabulary: (vocabulary, vectors of those in the texts, vectors of the others).
+
+    Words that the texts use learn further, so they stand first; the others stay as they are.
+    """
+    pieces = tokenizer.get_vocab_size()
+    encoded = add_words(tokenizer, known.words).encode_batch(list(texts), add_special_tokens=False)
+    used = {token[len(WORD_START) :] for one in encoded for n, token in zip(one.ids, one.tokens, strict=True)
+            if n >= pieces}  # fmt: skip
+    joined = add_words(tokenizer, sorted(known.words, key=lambda word: (word not in used, word)))
+    added = _bare(_pieces(joined)[pieces:])
+    row = {word: place for place, word in enumerate(known.words)}
+    vectors = known.vectors[[row[word] for word in added]]
+    return joined, vectors[: len(used)], vectors[len(used) :]
+
+
+# Vocabulary transplant for transformers: words of the bitext join the vocabulary and start among the English ones.
+#
+# The plans are those of ``distill.start``; what is mixed differs. A pretrained encoder's new words start at mixtures of
+# its own input vectors of English subwords. A small transformer with random weights starts at the teacher's words,
+# brought to its width by principal components and to the size of its own random vectors.
+
+_MOST_WORDS = 20_000
+_MOST_SUBWORDS = 8_000  # of an unseen script
+_MOST_COUNTED = 50  # occurrences of a word that its subwords are learned from
+
+
+def with_new_words(student: TransformerStudent, bitext: Bitext, start: Start) -> TransformerStudent:
+    """Add the bitext's words that a pretrained student cuts to pieces to its vocabulary, and start their vectors.
+
+    A new word's input vector is the mean of the student's own input vectors of the English subwords that it goes with,
+    weighted by transport plans (``vectors = "mean"``: by co-occurrence). Words that occur most come first, 20,000 at
+    most; words that the vocabulary holds whole stay as they are. Words in letters that the vocabulary lacks, as of a
+    script that it never saw, are cut into subwords learned from the bitext, which serve unseen words of it too.
+
+    Raises:
+        ModelError: the student's tokenizer is not a fast one.
+    """
+    tokenizer = student.tokenizer
+    if not getattr(tokenizer, "is_fast", False):
+        raise ModelError(f"{student.name}: its tokenizer takes no new words (it is not a fast one).")
+    before = len(tokenizer)
+    counts = Counter(word for pair in bitext.pairs for word in word_list(pair.text))
+    cut = [word for word, _ in sorted(counts.items(), key=lambda one: (-one[1], one[0]))]
+    pieces = tokenizer(cut, add_special_tokens=False)["input_ids"] if cut else []
+    unread = {word for word, ids in zip(cut, pieces, strict=True) if tokenizer.unk_token_id in ids}
+    new = [word for word, ids in zip(cut, pieces, strict=True) if len(ids) > 1 and word not in unread][:_MOST_WORDS]
+    subwords = _unseen_script(tokenizer, {word: counts[word] for word in cut if word in unread})
+    if not new and not subwords:
+        return student
+    tokenizer.add_tokens([AddedToken(word, single_word=True, normalized=True) for word in new])
+    tokenizer.add_tokens([AddedToken(piece, normalized=True) for piece in subwords])
+    student.model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+    table = student.model.get_input_embeddings().weight
+    texts, english = (
+        tokenizer(side, add_special_tokens=False)["input_ids"]
+        for side in ([pair.text for pair in bitext.pairs], [pair.english for pair in bitext.pairs])
+    )
+    found = associate(
+        texts, english, (len(tokenizer), len(tokenizer)),
+        regularization=start.regularization, marginal_penalty=start.marginal_penalty,
+        rounds=ROUNDS if start.vectors == "transplant" else 0, affinity=_spelling(tokenizer, start.spelling),
+    )  # fmt: skip
+    with torch.no_grad():
+        seen = found.row_mass()[before:] > 0
+        known = table[:before].detach().float()
+        # New words are mixtures of what the student knew: English sides may hold new words too, of no use to them.
+        vectors = found.mean_of(torch.cat([known, known.mean(0).expand(len(tokenizer) - before, -1)]))[before:]
+        table[before:] = torch.where(seen[:, None], vectors, known.mean(0)).to(table.dtype)
+    return student
+
+
+def _unseen_script(tokenizer: Any, counts: dict[str, int]) -> list[str]:
+    """Return subwords, learned from words and their counts, all of whose letters a tokenizer does not know."""
+    if not counts:
+        return []
+    learned = train_vocabulary([word for word, count in counts.items() for _ in range(min(count, _MOST_COUNTED))],
+                               _MOST_SUBWORDS)  # fmt: skip
+    pieces = {piece.removeprefix(WORD_START) for piece in learned.get_vocab()} - {PAD, UNKNOWN, ""}
+    letters = sorted({letter for piece in pieces for letter in piece})
+    ids = tokenizer(letters, add_special_tokens=False)["input_ids"] if letters else []
+    unknown = {letter for letter, own in zip(letters, ids, strict=True) if tokenizer.unk_token_id in own}
+    return sorted(piece for piece in pieces if unknown.issuperset(piece))
+
+
+def start_transformer(
+    student: TransformerStudent, tokenizer: Tokenizer, bitext: Bitext, teacher: TextTeacher, start: Start
+) -> None:
+    """Start the input vectors of a small transformer over a fresh vocabulary at the teacher's words, in place.
+
+    Args:
+        tokenizer: the fresh vocabulary; its numbers are the student's first ones.
+
+    Raises:
+        ModelError: see ``teacher_words``.
+    """
+    pieces = tokenizer.get_vocab_size()
+    mean = teacher_words(teacher).mean
+    vectors = aligned_vocabulary(tokenizer, bitext, teacher, start, mean).starting_vectors(pieces)
+    table = student.model.get_input_embeddings().weight
+    with torch.no_grad():
+        seen = vectors.norm(dim=1) > 0
+        narrowed = _principal(vectors[seen], table.shape[1])
+        size = table[:pieces].norm(dim=1).mean() / narrowed.norm(dim=1).mean().clamp_min(1e-12)
+        table[: len(seen)][seen] = (narrowed * size).to(table.dtype)
+
+
+def _principal(vectors: Tensor, width: int) -> Tensor:
+    """Return vectors [n, dim] along their ``width`` first principal directions, zeros where there are fewer."""
+    rank = min(width, *vectors.shape)
+    _, _, directions = torch.linalg.svd(vectors, full_matrices=False)
+    kept = vectors @ directions[:rank].T
+    return torch.nn.functional.pad(kept, (0, width - rank))
+
+
+def _spelling(tokenizer: Any, weight: float) -> Affinity | None:
+    if not weight:
+        return None
+    spelled = [text.strip("▁Ġ# ") for text in tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))]
+    return alike(spelled, spelled, weight)

@@ -1,0 +1,158 @@
+"""The kinds of objectives that a recipe can name: the options of each, what these may be, and how it is built."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+from torch import Tensor
+
+from kivuko.losses.objectives import (
+    COSTS,
+    LARGEST_LEARNED,
+    LEAST_LEARNED,
+    MARGINALS,
+    BarycentreObjective,
+    GreedyObjective,
+    LearnedContrastive,
+    Objective,
+    RelationalObjective,
+    SentenceContrastive,
+    SentenceCosine,
+    SentenceMSE,
+    TransportObjective,
+)
+from kivuko.transport import METHODS
+
+Options = Mapping[str, Any]
+
+
+def is_number(value: Any, whole: bool = False) -> bool:
+    """Whether a TOML value is a finite number (``nan`` and ``inf`` are TOML too)."""
+    if isinstance(value, bool) or not isinstance(value, int if whole else int | float):
+        return False
+    return math.isfinite(value) if isinstance(value, float) else abs(value) < 2**63
+
+
+@dataclass(frozen=True)
+class Check:
+    """What an entry of a recipe may be; ``complaint`` says of any other value what it is not."""
+
+    accepts: Callable[[Any], bool]
+    complaint: str
+
+    def __call__(self, entry: str, value: Any) -> None:
+        """Raise a ValueError that names the entry, unless the value is one it may have."""
+        if not self.accepts(value):
+            raise ValueError(f"{entry} = {value!r} {self.complaint}")
+
+
+def one_of(*values: str | bool) -> Check:
+    """Only these values; 1 is not ``true``."""
+    names = ", ".join(str(value).lower() if isinstance(value, bool) else value for value in values)
+    return Check(lambda value: any(type(value) is type(one) and value == one for one in values), f"is none of: {names}")
+
+
+POSITIVE = Check(lambda value: is_number(value) and value > 0, "is not a positive number")
+COUNT = Check(lambda value: is_number(value, whole=True) and value > 0, "is not a positive whole number")
+NOT_NEGATIVE = Check(lambda value: is_number(value) and value >= 0, "is not a number of 0 or more")
+FLAG = Check(lambda value: isinstance(value, bool), "is neither true nor false")
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of objective.
+
+    ``build`` makes one from the teacher's mean content token [dim] and the recipe's options; ``options`` says what
+    each may be; ``conflict`` returns why options do not go together, None if they do; ``transports`` whether the
+    options ask for a transport plan.
+    """
+
+    build: Callable[[Tensor, dict[str, Any]], Objective]
+    options: Mapping[str, Check] = field(default_factory=dict)
+    conflict: Callable[[Options], str | None] = lambda options: None
+    transports: Callable[[Options], bool] = lambda options: False
+
+    def check(self, name: str, options: Options) -> None:
+        """Raise a ValueError that names the first option that this kind, called ``name``, does not have or take."""
+        for key, value in options.items():
+            if key not in self.options:
+                known = ", ".join(sorted(self.options)) or "none"
+                raise ValueError(f"objective '{name}' has no option '{key}' (it has: {known})")
+            self.options[key](f"objective '{name}': {key}", value)
+        if conflict := self.conflict(options):
+            raise ValueError(f"objective '{name}': {conflict}")
+
+
+# ``true`` and ``false`` are "both" and "none".
+CENTRED = one_of("both", "teacher", "none", True, False)
+_SOLVER = {"regularization": POSITIVE, "centred": CENTRED, "tolerance": POSITIVE, "max_iterations": COUNT}
+
+
+def _centring(centre: Tensor, options: dict[str, Any], default: str) -> dict[str, Any]:
+    """Return the options of an objective on tokens, with ``centred`` in that objective's own words."""
+    centred = options.pop("centred", default)
+    return options | {
+        "centre": None if centred in ("none", False) else centre,
+        "student_centred": centred != "teacher",
+    }
+
+
+def _contrastive(options: dict[str, Any]) -> Objective:
+    return LearnedContrastive(**options) if options.pop("learned", False) else SentenceContrastive(**options)
+
+
+def _transport_conflict(options: Options) -> str | None:
+    method = METHODS[options.get("method", "sinkhorn")]
+    if "marginal_penalty" in options and not method.entropic:
+        return f"marginal_penalty needs a Sinkhorn method, and method '{options['method']}' keeps the marginals"
+    if "regularization" in options and not method.regularized:
+        return f"regularization means nothing to method '{options['method']}'"
+    if "marginals" in options and options.get("method") == "greedy":
+        return "marginals mean nothing to method 'greedy'"
+    return None
+
+
+def _contrastive_conflict(options: Options) -> str | None:
+    temperature = options.get("temperature", LARGEST_LEARNED)
+    if options.get("learned") and not LEAST_LEARNED <= temperature <= LARGEST_LEARNED:
+        return f"a learned temperature starts at {LEAST_LEARNED} to {LARGEST_LEARNED}, not at {temperature}"
+    return None
+
+
+# A kind of objective is a file that holds it, and its line here.
+KINDS: Mapping[str, Kind] = MappingProxyType(
+    {
+        "transport": Kind(
+            lambda centre, options: TransportObjective(**_centring(centre, options, "both")),
+            _SOLVER
+            | {
+                "marginal_penalty": POSITIVE,
+                "method": one_of(*METHODS),
+                "marginals": one_of(*MARGINALS),
+                "cost": one_of(*COSTS),
+            },
+            conflict=_transport_conflict,
+            transports=lambda options: options.get("method") != "greedy",
+        ),
+        "mse": Kind(lambda centre, options: SentenceMSE()),
+        "cosine": Kind(lambda centre, options: SentenceCosine()),
+        "contrastive": Kind(
+            lambda centre, options: _contrastive(options),
+            {"temperature": POSITIVE, "learned": FLAG},
+            conflict=_contrastive_conflict,
+        ),
+        "greedy": Kind(
+            lambda centre, options: GreedyObjective(**_centring(centre, options, "none")), {"centred": CENTRED}
+        ),
+        "barycentre": Kind(
+            lambda centre, options: BarycentreObjective(**_centring(centre, options, "both")),
+            _SOLVER,
+            transports=lambda options: True,
+        ),
+        "relational": Kind(lambda centre, options: RelationalObjective(**options), {"temperature": POSITIVE}),
+    }
+)

@@ -1,0 +1,309 @@
+"""Recipes: declarative files that name objectives, their weights, the student's start, and the schedule."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from kivuko.encoders.student import add_lora
+from kivuko.errors import ModelError, UsageError
+from kivuko.losses.objectives import WeightedSum
+from kivuko.training.augmentation import Augmentation
+from kivuko.training.kinds import FLAG, KINDS, NOT_NEGATIVE, POSITIVE, Check, is_number, one_of
+
+_LAYER = re.compile(r"\.(?:layer|layers|block|blocks|h)\.(\d+)\.")
+_EMBEDDING = re.compile(r"embed|wte|shared")
+
+
+@dataclass(frozen=True)
+class FineTuning:
+    """Settings for students that are pretrained transformers; students of other kinds have no use for them.
+
+    Attributes:
+        lora_rank: of low-rank adapters, which then are all that learns, with the projection to the teacher's width and,
+            where words were added to the vocabulary, the input vectors; 0: all weights learn.
+        layer_decay: above 0, at most 1: each layer's learning rate is this times that of the layer above it, the input
+            vectors' that of the lowest layer once more (Howard and Ruder 2018, arXiv 1801.06146, section 3.2).
+        gradient_checkpointing: whether activations are computed again on the way back: less memory, more time.
+    """
+
+    lora_rank: int = 0
+    layer_decay: float = 1.0
+    gradient_checkpointing: bool = False
+
+    def __post_init__(self) -> None:
+        if not is_number(self.lora_rank, whole=True) or self.lora_rank < 0:
+            raise ValueError("[fine_tuning] lora_rank must be a whole number of at least 0")
+        if not is_number(self.layer_decay) or not 0 < self.layer_decay <= 1:
+            raise ValueError("[fine_tuning] layer_decay must be above 0 and at most 1")
+        if not isinstance(self.gradient_checkpointing, bool):
+            raise ValueError("[fine_tuning] gradient_checkpointing must be true or false")
+
+    @classmethod
+    def from_table(cls, table: Mapping[str, Any]) -> FineTuning:
+        """Read the table of a recipe; ValueError for a value that an entry cannot have."""
+        return cls(**table)
+
+    def prepare(self, student: Any, *, new_words: bool) -> None:
+        """Give a student its adapters and let it save memory, in place.
+
+        Args:
+            student: with a ``model`` of ``transformers``.
+            new_words: whether words were added to its vocabulary.
+
+        Raises:
+            MissingDependencyError: adapters are asked for, and ``peft`` is not installed.
+            ModelError: the model cannot recompute its activations.
+        """
+        if self.lora_rank:
+            student.model = add_lora(student.model, self.lora_rank, train_embeddings=new_words)
+        if self.gradient_checkpointing:
+            try:
+                student.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+            except ValueError as problem:
+                raise ModelError(f"{student.name}: cannot recompute its activations; set "
+                                 "gradient_checkpointing = false.") from problem  # fmt: skip
+
+    def groups(self, student: nn.Module) -> list[dict[str, Any]]:
+        """Return the optimizer's groups of what learns: ``params``, and ``factor`` of the student's learning rate."""
+        learning = [(name, one) for name, one in student.named_parameters() if one.requires_grad]
+        if self.layer_decay == 1:
+            return [{"params": [one for _, one in learning], "factor": 1.0}]
+        layers = 1 + max((int(found[1]) for name, _ in learning if (found := _LAYER.search(name))), default=-1)
+        depths: dict[int, list[nn.Parameter]] = {}
+        for name, one in learning:
+            depths.setdefault(_depth(name, layers), []).append(one)
+        return [{"params": depths[d], "factor": self.layer_decay**d} for d in sorted(depths)]
+
+
+def _depth(name: str, layers: int) -> int:
+    """Return how many layers lie above a parameter: 0 for what comes after the last one."""
+    if found := _LAYER.search(name):
+        return layers - 1 - int(found[1])
+    return layers if _EMBEDDING.search(name) else 0
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long and how fast: ``steps`` batches of ``batch_size`` pairs, AdamW, linear warm-up, cosine decay to 0.
+
+    ``warmup`` is a share of the steps; ``validate_every`` counts steps; ``token_dropout`` is the share of subwords
+    that a static student hides from each training sentence. ``learning_rate`` is the static student's; a student of
+    another kind takes the share of it that its ``rate_factor`` says.
+    """
+
+    steps: int = 800
+    batch_size: int = 256
+    learning_rate: float = 5e-3
+    warmup: float = 0.05
+    weight_decay: float = 0.0
+    token_dropout: float = 0.0
+    validate_every: int = 100
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a student knows before its first step: the table ``[student]`` of a recipe (see ``distill.start``).
+
+    Attributes:
+        vectors: how the subwords of a new vocabulary start: "random"; at a mean of the teacher's vectors of English
+            words, weighted by co-occurrence ("mean") or by transport plans over the bitext ("transplant").
+        scale: of random first vectors, > 0; 1 is the student's own.
+        teacher_words: whether the teacher's own words join the vocabulary, with the teacher's vectors.
+        regularization: > 0, entropy weight of the transplant's plans, in units of their cost.
+        marginal_penalty: > 0, weight of those plans' marginals, in that unit; None: they must hold.
+        spelling: >= 0, bonus for a subword and a word that are spelt the same, in nats; 0: none.
+        neighbours: whether a static student, in training and after, reads misspelt words by the training sentences'
+            words that are spelt nearly alike (see ``encoders.spelling``).
+    """
+
+    vectors: str = "random"
+    scale: float = 1.0
+    teacher_words: bool = False
+    regularization: float = 0.5
+    marginal_penalty: float | None = None
+    spelling: float = 0.0
+    neighbours: bool = False
+
+
+@dataclass(frozen=True)
+class Term:
+    """One objective of a recipe: its kind, its weight, and its options."""
+
+    kind: str
+    weight: float = 1.0
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A named way to distil. ``objective`` builds what the trainer minimises."""
+
+    name: str
+    description: str
+    terms: tuple[Term, ...]
+    schedule: Schedule = Schedule()
+    start: Start = Start()
+    augmentation: Augmentation | None = None
+    fine_tuning: FineTuning = field(default_factory=FineTuning)
+
+    @property
+    def uses_transport(self) -> bool:
+        """Whether a transport plan has a say, in an objective that counts or in the student's first vectors.
+
+        Greedy matching is none, whatever kind of objective asks for it.
+        """
+        return self.start.vectors == "transplant" or any(
+            term.weight > 0 and KINDS[term.kind].transports(term.options) for term in self.terms
+        )
+
+    @property
+    def centres_student(self) -> bool:
+        """Whether the teacher's mean token is taken from the student's tokens too, before they are compared.
+
+        Not where an objective on tokens says so, nor where subwords start at the teacher's words less their mean.
+        """
+        if self.start.teacher_words or self.start.vectors != "random":
+            return False
+        return not any(term.options.get("centred") == "teacher" for term in self.terms)
+
+    def objective(self, centre: Tensor) -> WeightedSum:
+        """Build the weighted sum of objectives; ``centre`` [dim] is the teacher's mean content token."""
+        return WeightedSum([(term.weight, KINDS[term.kind].build(centre, dict(term.options))) for term in self.terms])
+
+    def with_schedule(self, **changes: Any) -> Recipe:
+        """Return the same recipe with some schedule entries changed."""
+        return replace(self, schedule=replace(self.schedule, **changes))
+
+
+def shipped_recipes() -> tuple[str, ...]:
+    """Return the names of the recipes that come with Kivuko, sorted."""
+    folder = resources.files("kivuko.training") / "recipes"
+    return tuple(sorted(Path(entry.name).stem for entry in folder.iterdir() if entry.name.endswith(".toml")))
+
+
+def load_recipe(name: str | Path) -> Recipe:
+    """Load a recipe by name (``optical``, ``mse``, ...) or from a TOML file.
+
+    Raises:
+        UsageError: there is none of that name, or the file is not a recipe; names the file and the entry.
+    """
+    text = str(name)
+    if text.endswith(".toml"):
+        path = Path(text)
+        try:
+            content = path.read_text(encoding="utf-8-sig")
+        except (OSError, UnicodeDecodeError) as problem:
+            raise UsageError(f"{path}: cannot be read as a recipe ({problem}).") from problem
+        if path.stem in _RESERVED:
+            raise UsageError(f"{path}: '{path.stem}' is a row of its own in every result. Give the file another name.")
+        return parse_recipe(content, path.stem, str(path))
+    if text not in shipped_recipes():
+        raise UsageError(f"no recipe '{text}': choose one of {', '.join(shipped_recipes())}, or name a .toml file.")
+    file = resources.files("kivuko.training") / "recipes" / f"{text}.toml"
+    return parse_recipe(file.read_text(encoding="utf-8"), text, f"recipe '{text}'")
+
+
+def parse_recipe(content: str, name: str, where: str) -> Recipe:
+    """Read a recipe from TOML; ``where`` names it in messages. Raises UsageError as ``load_recipe`` does."""
+    try:
+        table = tomllib.loads(content)
+    except (ValueError, RecursionError) as problem:  # also numbers of 5,000 digits, endless nesting
+        raise UsageError(f"{where}: not valid TOML ({problem}).") from problem
+    _check_keys(
+        table, {"description", "objective", "schedule", "student", "augmentation", "fine_tuning"}, where, "the recipe"
+    )
+    entries = table.get("objective", [])
+    if not isinstance(entries, list) or not entries:
+        raise UsageError(f"{where}: names no objective. Add at least one [[objective]] with a kind.")
+    schedule_table = table.get("schedule", {})
+    _check_keys(schedule_table, {one.name for one in fields(Schedule)}, where, "[schedule]")
+    start_table = table.get("student", {})
+    _check_keys(start_table, set(_START), where, "[student]")
+    noise_table = table.get("augmentation", {})
+    _check_keys(noise_table, {one.name for one in fields(Augmentation)}, where, "[augmentation]")
+    tuning_table = table.get("fine_tuning", {})
+    _check_keys(tuning_table, {one.name for one in fields(FineTuning)}, where, "[fine_tuning]")
+    try:
+        settings: dict[str, Any] = {key: _typed(key, value) for key, value in schedule_table.items()}
+        schedule = _checked(Schedule(**settings))
+        start = _start(start_table)
+        augmentation = Augmentation.from_table(noise_table) if "augmentation" in table else None
+        fine_tuning = FineTuning.from_table(tuning_table)
+        terms = tuple(_term(entry) for entry in entries)
+    except (TypeError, ValueError) as problem:
+        raise UsageError(f"{where}: {problem}.") from problem
+    if not any(term.weight for term in terms):
+        raise UsageError(f"{where}: every objective has weight 0, so nothing would be learned.")
+    return Recipe(name, str(table.get("description", "")), terms, schedule, start, augmentation, fine_tuning)
+
+
+_RESERVED = ("teacher", "untrained", "translate-test", "lexical")  # the ceiling, the floor, two baselines
+_LARGEST = {"learning_rate": 1e30, "weight_decay": 1e6}  # beyond, the optimizer's own float32 scalars overflow
+_START: Mapping[str, Check] = {
+    "vectors": one_of("random", "mean", "transplant"),
+    "scale": POSITIVE,
+    "teacher_words": FLAG,
+    "regularization": POSITIVE,
+    "marginal_penalty": POSITIVE,
+    "spelling": NOT_NEGATIVE,
+    "neighbours": FLAG,
+}
+
+
+def _start(table: Mapping[str, Any]) -> Start:
+    for key, value in table.items():
+        _START[key](f"[student] {key}", value)
+    settings: dict[str, Any] = {key: float(value) if is_number(value) else value for key, value in table.items()}
+    return Start(**settings)
+
+
+def _term(entry: Any) -> Term:
+    kind = entry.get("kind") if isinstance(entry, dict) else None
+    if not isinstance(kind, str) or kind not in KINDS:
+        raise ValueError(f"unknown objective kind {kind!r}: choose one of {', '.join(KINDS)}")
+    options = {key: value for key, value in entry.items() if key not in ("kind", "weight")}
+    KINDS[kind].check(kind, options)
+    weight = entry.get("weight", 1.0)
+    NOT_NEGATIVE(f"objective '{kind}': weight", weight)
+    return Term(kind, float(weight), options)
+
+
+def _typed(key: str, value: Any) -> int | float:
+    whole = key in ("steps", "batch_size", "validate_every")
+    if not is_number(value, whole):
+        raise ValueError(f"[schedule] {key} = {value!r} is not a {'whole ' if whole else ''}number")
+    return value if whole else float(value)
+
+
+def _checked(schedule: Schedule) -> Schedule:
+    for key in ("steps", "batch_size", "validate_every", "learning_rate"):
+        if getattr(schedule, key) <= 0:
+            raise ValueError(f"[schedule] {key} must be above 0")
+    for key in ("warmup", "token_dropout"):
+        if not 0 <= getattr(schedule, key) < 1:
+            raise ValueError(f"[schedule] {key} must be at least 0 and below 1")
+    if schedule.weight_decay < 0:
+        raise ValueError("[schedule] weight_decay must be 0 or more")
+    for key, largest in _LARGEST.items():
+        if getattr(schedule, key) > largest:
+            raise ValueError(f"[schedule] {key} must be at most {largest:g}")
+    return schedule
+
+
+def _check_keys(table: Any, known: set[str], where: str, what: str) -> None:
+    if not isinstance(table, dict):
+        raise UsageError(f"{where}: {what} must be a table.")
+    for key in table:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, 1)
+            hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(sorted(known))}."
+            raise UsageError(f"{where}: {what} has no entry '{key}'; {hint}")

@@ -1,0 +1,51 @@
+"""The lexical baseline: word by word through a table read off the bitext; what the table lacks stays as it is.
+
+The table comes from transport plans over the bitext, one per language (``kivuko.bitext.sampling``). Words that it
+does not hold are handed on unchanged: many are names, or spelt as in English.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from kivuko.bitext import Bitext, word_list, word_table
+from kivuko.errors import DataError, ModelError
+from kivuko.languages import language as describe
+
+
+@dataclass(frozen=True)
+class LexicalTranslator:
+    """Translates word by word. ``tables``: language code -> word -> English word, all case folded."""
+
+    tables: Mapping[str, Mapping[str, str]]
+    name: str = "lexical"
+
+    def translate(self, texts: list[str], language: str) -> list[str]:
+        """See ``Translator``. The order of words stays; a word that the table lacks stays as it is.
+
+        Raises:
+            ModelError: the bitext held no such language.
+        """
+        table = self.tables.get(describe(language).code)
+        if table is None:
+            raise ModelError(
+                f"the word table has no language {language!r} (it has {', '.join(self.tables)}): give bitext for it."
+            )
+        return [" ".join(table.get(word, word) for word in word_list(text)) for text in texts]
+
+
+def train_lexical(bitext: Bitext, *, regularization: float = 0.5, rounds: int = 4) -> LexicalTranslator:
+    """Read a word table per language off a bitext: for each word the English word that it has most in common with.
+
+    Args:
+        regularization, rounds: of the plans, see ``kivuko.transport.associate``.
+
+    Raises:
+        DataError: the bitext is empty.
+    """
+    if not len(bitext):
+        raise DataError("no pairs to read a word table off: the bitext is empty.")
+    return LexicalTranslator(
+        {code: word_table(bitext, code, regularization=regularization, rounds=rounds) for code in bitext.by_language()}
+    )

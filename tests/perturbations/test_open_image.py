@@ -1,0 +1,196 @@
+"""Picture files of every odd kind: a defined RGB picture, or one line that names the file."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from kivuko.errors import DataError, KivukoError
+from kivuko.perturbations.image.images import LONGEST_SIDE, open_image
+
+RED, BLUE, WHITE = (255, 0, 0), (0, 0, 255), (255, 255, 255)
+
+
+def saved(folder, name: str, image: Image.Image, **options: object):
+    path = folder / name
+    image.save(path, **options)
+    return path
+
+
+def near(found: Image.Image, color: tuple[int, int, int], at: tuple[int, int] = (0, 0), within: int = 3) -> bool:
+    assert found.mode == "RGB"
+    return all(abs(a - b) <= within for a, b in zip(found.getpixel(at), color, strict=True))
+
+
+def png_of_size(path, width: int, height: int):
+    """Write a PNG that claims a size, with no pixels in it."""
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", b"") + chunk(b"IEND", b""))
+    return path
+
+
+def refused(path, *told: str) -> None:
+    with pytest.raises(KivukoError) as problem:
+        open_image(path)
+    message = str(problem.value)
+    assert "\n" not in message
+    for word in (str(path), *told):
+        assert word in message
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.gif", "a.webp", "a.bmp", "a.tiff", "a.ppm"])
+def test_plain_pictures(tmp_path, name):
+    found = open_image(saved(tmp_path, name, Image.new("RGB", (7, 5), RED)))
+    assert found.size == (7, 5)
+    assert near(found, RED)
+
+
+def test_a_single_pixel(tmp_path):
+    found = open_image(saved(tmp_path, "dot.png", Image.new("RGB", (1, 1), BLUE)))
+    assert (found.size, found.getpixel((0, 0))) == ((1, 1), BLUE)
+
+
+@pytest.mark.parametrize("size", [(10_000, 10_000), (20_000, 20_000), (2**31 - 1, 2**31 - 1)])
+def test_a_huge_picture_is_refused_before_it_is_decoded(tmp_path, size):
+    refused(png_of_size(tmp_path / "huge.png", *size), "million pixels", "Reduce it")
+
+
+def test_a_large_picture_is_reduced(tmp_path):
+    wide = Image.new("RGB", (4000, 40), BLUE)
+    for name in ("wide.png", "wide.jpg"):
+        found = open_image(saved(tmp_path, name, wide))
+        assert found.size == (LONGEST_SIDE, 10)
+        assert near(found, BLUE)
+    line = open_image(saved(tmp_path, "line.png", Image.new("L", (9000, 1))))
+    assert line.size == (LONGEST_SIDE, 1)
+
+
+def test_cmyk_becomes_rgb(tmp_path):
+    for name in ("inks.jpg", "inks.tiff"):
+        assert near(open_image(saved(tmp_path, name, Image.new("CMYK", (8, 8), (0, 255, 255, 0)))), RED)
+
+
+def test_a_palette_with_transparency_lies_on_white(tmp_path):
+    image = Image.new("P", (4, 4), 1)
+    image.putpalette([*RED, *BLUE])
+    image.putpixel((0, 0), 0)
+    found = open_image(saved(tmp_path, "clear.png", image, transparency=0))
+    assert found.getpixel((0, 0)) == WHITE
+    assert found.getpixel((1, 1)) == BLUE
+
+
+@pytest.mark.parametrize(("mode", "value"), [("RGBA", (255, 0, 0, 0)), ("LA", (0, 0))])
+def test_what_is_transparent_lies_on_white(tmp_path, mode, value):
+    assert open_image(saved(tmp_path, "clear.png", Image.new(mode, (3, 3), value))).getpixel((1, 1)) == WHITE
+
+
+def test_half_transparent_is_half_white(tmp_path):
+    found = open_image(saved(tmp_path, "half.png", Image.new("RGBA", (3, 3), (*BLUE, 128))))
+    assert near(found, (127, 127, 255))
+
+
+def test_a_plain_picture_with_one_colour_declared_transparent(tmp_path):
+    image = Image.new("RGB", (2, 1), RED)
+    image.putpixel((1, 0), BLUE)
+    found = open_image(saved(tmp_path, "key.png", image, transparency=RED))
+    assert [found.getpixel((x, 0)) for x in (0, 1)] == [WHITE, BLUE]
+
+
+@pytest.mark.parametrize("name", ["deep.png", "deep.tiff"])
+def test_16_bits_become_8(tmp_path, name):
+    levels = np.array([[0, 257, 128 * 257, 65_535]], dtype=np.uint16)
+    found = open_image(saved(tmp_path, name, Image.fromarray(levels)))
+    assert np.asarray(found)[0, :, 0].tolist() == [0, 1, 128, 255]
+
+
+def test_numbers_from_0_to_1_and_no_others(tmp_path):
+    found = open_image(saved(tmp_path, "f.tiff", Image.fromarray(np.array([[0, 0.2, 1]], dtype=np.float32))))
+    assert np.asarray(found)[0, :, 0].tolist() == [0, 51, 255]
+    for number, value in enumerate((-1, 3.5, np.nan)):
+        wild = Image.fromarray(np.array([[0, value]], dtype=np.float32))
+        refused(saved(tmp_path, f"{number}.tiff", wild), "from 0 to 1")
+    refused(saved(tmp_path, "i.tiff", Image.fromarray(np.array([[0, 70_000]], dtype=np.int32))), "16-bit")
+
+
+@pytest.mark.parametrize("name", ["a.gif", "a.webp", "a.png", "a.tiff"])
+def test_of_an_animation_the_first_frame(tmp_path, name):
+    rest = [Image.new("RGB", (6, 6), BLUE), Image.new("RGB", (6, 6), WHITE)]
+    lossless = {"lossless": True} if name.endswith("webp") else {}
+    path = saved(tmp_path, name, Image.new("RGB", (6, 6), RED), save_all=True, append_images=rest, **lossless)
+    with Image.open(path) as file:
+        assert file.n_frames == 3
+    assert near(open_image(path), RED)
+
+
+def test_a_camera_held_upright(tmp_path):
+    image = Image.new("RGB", (40, 20), RED)
+    image.paste(BLUE, (0, 0, 20, 20))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned clockwise
+    found = open_image(saved(tmp_path, "upright.jpg", image, exif=exif))
+    assert found.size == (20, 40)
+    assert near(found, BLUE, at=(10, 5), within=12)
+
+
+@pytest.mark.parametrize("name", ["cut.png", "cut.jpg", "cut.webp", "cut.gif", "cut.bmp", "cut.tiff"])
+@pytest.mark.parametrize("share", [0.02, 0.3, 0.6])
+def test_a_file_cut_short_is_refused(tmp_path, name, share):
+    noise = np.random.default_rng(0).integers(0, 256, (60, 60, 3), dtype=np.uint8)
+    path = saved(tmp_path, name, Image.fromarray(noise))
+    path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
+    refused(path)
+
+
+def test_flipped_bytes_never_leave_anything_but_a_picture_or_a_line(tmp_path):
+    noise = np.random.default_rng(1).integers(0, 256, (12, 12, 3), dtype=np.uint8)
+    rng = np.random.default_rng(2)
+    refusals = []
+    for name in ("a.png", "a.jpg", "a.gif", "a.webp", "a.tiff", "a.bmp"):
+        whole = saved(tmp_path, name, Image.fromarray(noise)).read_bytes()
+        for _ in range(40):
+            content = bytearray(whole)
+            for place in rng.integers(0, len(whole), 3):
+                content[place] ^= int(rng.integers(1, 256))
+            path = tmp_path / f"broken-{name}"
+            path.write_bytes(content)
+            try:
+                assert open_image(path).mode == "RGB"
+            except DataError as problem:
+                refusals.append(str(problem))
+    assert len(refusals) > 40
+    assert not any("\n" in message for message in refusals)
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"", "empty"),
+        (b"paka", "not a picture"),
+        (b"\x89PNG\r\n\x1a\n", "read"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "not a picture"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n", "not a picture"),
+    ],
+)
+def test_what_is_no_picture(tmp_path, content, told):
+    path = tmp_path / "a.png"
+    path.write_bytes(content)
+    refused(path, told)
+
+
+def test_the_name_does_not_matter(tmp_path):
+    path = saved(tmp_path, "a.png", Image.new("RGB", (3, 3), RED)).rename(tmp_path / "a.txt")
+    assert near(open_image(path), RED)
+
+
+def test_places_without_a_file(tmp_path):
+    refused(tmp_path / "none.png", "No such file")
+    refused(tmp_path, "directory")
+    refused("a\0b.png", "null")

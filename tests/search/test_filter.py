@@ -1,0 +1,135 @@
+"""Filters, against what they should mean and against hostile words."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kivuko.errors import UsageError
+from kivuko.search.filter import MOST_CONDITIONS, OPERATORS, Condition, Filter, parse_filter
+
+ROWS = {
+    1: ("a/cat.jpg", "A black cat", 800, 600, {"licence": "cc0", "year": 2019, "rating": 4.5, "public": True}),
+    2: ("a/dog.jpg", "Ein Äffchen", 400, 300, {"licence": "by", "year": "2021", "taken": "2021-05-01"}),
+    3: ("b/fish.png", None, 1200, 900, {"licence": "", "year": "unknown", "public": False, "größe": 3}),
+    4: ("b/मांजर.png", "काळी मांजर", 801, 10, {"licence": None, "taken": "2019-12-31", "a.b": "dotted", "two words": 1}),
+}
+
+
+@pytest.fixture(scope="module")
+def database():
+    made = sqlite3.connect(":memory:")
+    made.execute("CREATE TABLE contents(id INTEGER PRIMARY KEY, width INT, height INT)")
+    made.execute("CREATE TABLE items(key TEXT, content INT, caption TEXT, metadata TEXT)")
+    for number, (key, caption, width, height, metadata) in ROWS.items():
+        made.execute("INSERT INTO contents VALUES (?, ?, ?)", (number, width, height))
+        stored = json.dumps(metadata, ensure_ascii=False)
+        made.execute("INSERT INTO items VALUES (?, ?, ?, ?)", (key, number, caption, stored))
+    return made
+
+
+def passing(database, *texts: str) -> list[int]:
+    condition, bound = parse_filter(texts).sql()
+    rows = database.execute(
+        f"SELECT content FROM items JOIN contents ON contents.id = content WHERE {condition} ORDER BY 1", bound
+    )
+    return [row[0] for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("licence=cc0", [1]), ("licence==cc0", [1]), (" licence = cc0 ", [1]), ("licence!=cc0", [2, 3, 4]),
+        ("licence=", [3, 4]), ("licence!=", [1, 2]), ("none=", [1, 2, 3, 4]), ("none=x", []), ("none!=x", [1, 2, 3, 4]),
+        ("year=2019", [1]), ("year=2021", [2]), ("year=2021.0", [2]), ("year>=2019", [1, 2]), ("year>2019", [2]),
+        ("year<3000", [1, 2]), ("rating>4", [1]), ("rating<=4.5", [1]), ("rating=4.50", [1]), ("rating<-1e9", []),
+        ("public=true", [1]), ("public=false", [3]), ("public!=true", [2, 3, 4]),
+        ("width>=800", [1, 3, 4]), ("width<800", [2]), ("height=10", [4]), ("width!=800", [2, 3, 4]),
+        ("key~a/", [1, 2]), ("key=b/fish.png", [3]), ("caption~CAT", [1]), ("caption~äffchen", [2]),
+        ("caption~मांजर", [4]), ("caption=", [3]), ("taken>=2020-01-01", [2]), ("taken<2020-01-01", [4]),
+        ("größe=3", [3]), ("a.b=dotted", [4]), ("two words=1", [4]), ("caption~%", []), ("caption~_", []),
+        ("licence~C", [1]), ("year~20", [1, 2]),
+    ],
+)  # fmt: skip
+def test_what_passes(database, text, expected):
+    assert passing(database, text) == expected
+
+
+def test_all_conditions_must_hold(database):
+    assert passing(database, "width>=800", "licence!=cc0") == [3, 4]
+    assert passing(database, "width>=800", "licence!=cc0", "caption!=") == [4]
+    assert passing(database) == [1, 2, 3, 4]
+    assert not Filter()
+    assert parse_filter(["a=b"])
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("licence", "no condition"), ("", "no condition"), ("=cc0", "no key"), ("  >3", "no key"),
+        ("year>", "no value"), ("caption~ ", "no value"), ("width=wide", "number of pixels"),
+        ("height<ten", "number of pixels"), ('a"b=1', "quotes"), ("a\\b=1", "quotes"), ("a\0b=1", "control"),
+        ("x=" + "y" * 2000, "longer than"), ("x=\ud800", "UTF-8"),
+    ],
+)  # fmt: skip
+def test_what_is_no_condition_is_told_in_one_line(text, told):
+    with pytest.raises(UsageError, match=told) as caught:
+        parse_filter([text])
+    assert "\n" not in str(caught.value)
+    assert "--where" in str(caught.value)
+
+
+def test_too_many_conditions_are_refused():
+    with pytest.raises(UsageError, match="too many"):
+        parse_filter(["a=b"] * (MOST_CONDITIONS + 1))
+
+
+words = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=12).map(str.strip).filter(bool)
+keys = words.filter(lambda word: not set(word) & set('=!<>~"\\'))
+values = words.filter(lambda word: not word.startswith("="))
+
+
+@given(keys, st.sampled_from(OPERATORS), values)
+def test_a_condition_is_read_as_it_is_written(key, operator, value):
+    if key in ("width", "height"):
+        return
+    assert parse_filter([f"{key}{operator}{value}"]) == Filter((Condition(key, operator, value),))
+    assert parse_filter([str(Condition(key, operator, value))]).conditions[0].value == value
+
+
+@settings(max_examples=200)
+@given(keys, st.sampled_from(OPERATORS), values | st.sampled_from(["'", "' OR 1=1 --", "); DROP TABLE items; --", "?"]))
+def test_no_word_of_the_users_becomes_sql(database, key, operator, value):
+    if key in ("width", "height"):
+        return
+    condition, bound = parse_filter([f"{key}{operator}{value}"]).sql()
+    assert condition.count("?") == len(bound)
+    assert "DROP" not in condition
+    assert "OR 1=1" not in condition
+    expected = [1, 2, 3, 4] if operator == "!=" else []
+    if key not in ("key", "caption", "licence", "year", "rating", "public", "taken", "größe", "a.b"):
+        assert passing(database, f"{key}{operator}{value}") == expected
+
+
+@settings(max_examples=100)
+@given(keys, st.text(st.characters(exclude_categories=["Cs"]), max_size=10), st.integers(-(10**6), 10**6))
+def test_stored_values_are_found_under_any_key(key, text, number):
+    if key in ("key", "caption", "width", "height"):
+        return
+    made = sqlite3.connect(":memory:")
+    made.execute("CREATE TABLE contents(id INTEGER PRIMARY KEY, width INT, height INT)")
+    made.execute("CREATE TABLE items(key TEXT, content INT, caption TEXT, metadata TEXT)")
+    made.execute("INSERT INTO contents VALUES (1, 1, 1)")
+    for stored, query in ((number, f"{key}={number}"), (number, f"{key}>={number}"), (number, f"{key}<{number + 1}")):
+        made.execute("DELETE FROM items")
+        made.execute("INSERT INTO items VALUES ('k', 1, NULL, ?)", (json.dumps({key: stored}, ensure_ascii=False),))
+        assert passing(made, query) == [1]
+    if text and text == text.strip() and not text.startswith("=") and "\0" not in text:
+        made.execute("DELETE FROM items")
+        made.execute("INSERT INTO items VALUES ('k', 1, NULL, ?)", (json.dumps({key: text}, ensure_ascii=False),))
+        assert passing(made, f"{key}={text}") == [1]
+        assert passing(made, f"{key}~{text}") == [1]

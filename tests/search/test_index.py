@@ -1,0 +1,243 @@
+"""Indexes of every kind against brute force."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kivuko.errors import CorruptFileError, DataError, MissingDependencyError, UsageError
+from kivuko.search.faiss_index import FaissIndex
+from kivuko.search.index import FlatIndex, IndexPlan, choose_index, new_index
+
+DIM = 16
+# What the storage rounds off a cosine, at most.
+ROUNDED = {"float32": 1e-6, "float16": 2e-3, "int8": 3e-2}
+MADE: dict[str, Callable[[], FlatIndex | FaissIndex]] = {
+    "numpy float32": lambda: FlatIndex(DIM, "float32"),
+    "numpy float16": lambda: FlatIndex(DIM, "float16"),
+    **{
+        f"faiss {kind} {storage}": lambda kind=kind, storage=storage: FaissIndex(DIM, kind, storage)
+        for kind in ("flat", "hnsw", "ivf")
+        for storage in ("float32", "float16", "int8")
+    },
+}
+
+
+def unit(count: int, seed: int = 0) -> np.ndarray:
+    vectors = np.random.default_rng(seed).normal(size=(count, DIM)).astype(np.float32)
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def brute_force(held: dict[int, np.ndarray], query: np.ndarray, k: int) -> list[tuple[int, float]]:
+    scored = [(number, float(vector.astype(np.float64) @ query.astype(np.float64))) for number, vector in held.items()]
+    return sorted(scored, key=lambda pair: (-pair[1], pair[0]))[:k]
+
+
+@pytest.fixture(params=MADE)
+def made(request):
+    return MADE[request.param]()
+
+
+def rounded(index) -> float:
+    return ROUNDED[index.storage]
+
+
+def test_each_vector_finds_itself_under_its_id(made):
+    ids = np.arange(300, dtype=np.int64)[::-1] * 7 + 3
+    made.add(ids, unit(300))
+    scores, found = made.search(unit(300), 1)
+    assert len(made) == 300
+    assert (found[:, 0] == ids).mean() > 0.98  # rounding to 8 bits may mistake a near neighbour
+    assert np.abs(scores[:, 0] - 1).max() < rounded(made) * 2
+    assert made.ids().tolist() == sorted(ids.tolist())
+
+
+def test_results_are_those_of_brute_force_after_adding_and_removing(made):
+    vectors = unit(500, 1)
+    held = dict(enumerate(vectors))
+    made.add(np.arange(400), vectors[:400])
+    gone = np.arange(0, 400, 3)
+    assert made.remove(np.append(gone, 9999)) == len(gone)
+    made.add(np.arange(400, 500), vectors[400:])
+    made.add(np.array([0]), vectors[:1])  # an id that was removed may come back
+    held = {number: vector for number, vector in held.items() if number == 0 or number not in set(gone.tolist())}
+    assert len(made) == len(held)
+    queries = unit(20, 2)
+    scores, ids = made.search(queries, 10)
+    assert set(ids.ravel().tolist()) <= set(held)
+    hits = 0
+    for query, own_scores, own_ids in zip(queries, scores, ids, strict=True):
+        expected = brute_force(held, query, 10)
+        hits += len({number for number, _ in expected} & set(own_ids.tolist()))
+        for number, score in zip(own_ids.tolist(), own_scores.tolist(), strict=True):
+            assert score == pytest.approx(float(held[number] @ query), abs=rounded(made))
+        assert (np.diff(own_scores) <= 0).all()
+    assert hits / 200 >= (0.9 if made.storage == "int8" else 0.97)
+
+
+@pytest.mark.parametrize("passing", [0, 1, 5, 60, 390])
+def test_a_filter_never_costs_results(made, passing):
+    vectors = unit(400, 3)
+    made.add(np.arange(400) * 2, vectors)
+    among = np.sort(np.random.default_rng(passing).permutation(400)[:passing]) * 2
+    scores, ids = made.search(unit(4, 4), 10, np.append(among, 100_001))  # one that is not in the index
+    least = min(10, passing)
+    assert ((ids >= 0).sum(1) == least).all()
+    assert np.isin(ids[ids >= 0], among).all()
+    assert (ids[:, least:] == -1).all()
+    assert np.isneginf(scores[:, least:]).all()
+
+
+def test_a_filter_is_exact_where_few_pass_also_beyond_the_cells_looked_into(monkeypatch):
+    monkeypatch.setattr("kivuko.search.faiss_index._FEW", 10)  # so that graph and cells are really used
+    vectors, queries = unit(3000, 5), unit(10, 6)
+    among = np.arange(0, 3000, 150)
+    exact = FlatIndex(DIM)
+    exact.add(np.arange(3000), vectors)
+    wanted = exact.search(queries, 15, among)[1]
+    for kind in ("hnsw", "ivf"):
+        index = FaissIndex(DIM, kind, "float32")
+        index.add(np.arange(3000), vectors)
+        assert (index.search(queries, 15, among)[1] == wanted).mean() > 0.95
+        assert (index.search(queries, 15, among)[1] >= 0).all()
+
+
+def test_more_is_asked_for_than_there_is(made):
+    made.add(np.arange(50), unit(50))
+    scores, ids = made.search(unit(2), 60)
+    assert sorted(ids[0, :50].tolist()) == list(range(50))
+    assert (ids[:, 50:] == -1).all()
+    assert np.isneginf(scores[:, 50:]).all()
+
+
+def test_an_empty_index_finds_nothing(made):
+    scores, ids = made.search(unit(2), 3)
+    assert (ids == -1).all()
+    assert np.isneginf(scores).all()
+    made.add(np.arange(40), unit(40))
+    assert made.remove(np.arange(40)) == 40
+    assert len(made) == 0
+    assert (made.search(unit(2), 3)[1] == -1).all()
+
+
+def test_saving_keeps_everything(made, tmp_path):
+    made.add(np.arange(200) * 3, unit(200))
+    made.remove(np.array([3, 6]))
+    before = made.search(unit(5, 7), 8)
+    made.save(tmp_path / "index")
+    read = type(made).load(tmp_path / "index")
+    assert (read.kind, read.storage, len(read)) == (made.kind, made.storage, 198)
+    for one, other in zip(before, read.search(unit(5, 7), 8), strict=True):
+        assert np.array_equal(one, other)
+    read.remove(np.array([9]))
+    read.add(np.array([3, 1000]), unit(2, 8))
+    assert len(read) == 199
+
+
+@pytest.mark.parametrize("kind", ["flat", "hnsw", "ivf"])
+@pytest.mark.parametrize("storage", ["float32", "float16", "int8"])
+def test_an_index_mapped_from_disk_gives_the_same(kind, storage, tmp_path):
+    index = FaissIndex(DIM, kind, storage)
+    index.add(np.arange(200) * 3, unit(200))
+    index.save(tmp_path / "index")
+    mapped = FaissIndex.load(tmp_path / "index", mapped=True)
+    for among in (None, np.arange(0, 600, 9)):
+        one, other = index.search(unit(5, 7), 8, among), mapped.search(unit(5, 7), 8, among)
+        assert np.array_equal(one[0], other[0])
+        assert np.array_equal(one[1], other[1])
+
+
+@pytest.mark.parametrize("kind", [FlatIndex, FaissIndex])
+@pytest.mark.parametrize("content", [None, b"", b"IwFlnonsense" * 9, b"x" * 200])
+def test_what_is_no_index_is_refused(kind, content, tmp_path):
+    if content is not None:
+        (tmp_path / "index").write_bytes(content)
+    with pytest.raises(CorruptFileError, match="not an index"):
+        kind.load(tmp_path / "index")
+
+
+def test_bad_additions_and_queries_are_refused_and_change_nothing(made):
+    made.add(np.arange(30), unit(30))
+    broken = unit(1)
+    broken[0, 3] = np.nan
+    for ids, vectors, error in (
+        ([40, 40], unit(2), ValueError), ([5], unit(1), ValueError), ([-1], unit(1), ValueError),
+        ([50], unit(2), ValueError), ([50], unit(1)[:, :8], ValueError), ([50], broken, DataError),
+    ):  # fmt: skip
+        with pytest.raises(error):
+            made.add(np.array(ids), vectors)
+    assert made.ids().tolist() == list(range(30))
+    with pytest.raises(ValueError, match="width"):
+        made.search(unit(1)[:, :8], 3)
+    with pytest.raises(ValueError, match="at least 1"):
+        made.search(unit(1), 0)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    steps=st.lists(
+        st.tuples(st.booleans(), st.lists(st.integers(0, 30), max_size=12, unique=True)), min_size=1, max_size=6
+    ),
+    k=st.integers(1, 12),
+    among=st.none() | st.lists(st.integers(0, 35), unique=True),
+)
+def test_exact_search_is_brute_force_with_ties_by_id(steps, k, among):
+    """Few distinct vectors, so that ties abound."""
+    pool = unit(4, 9)
+    index, held = FlatIndex(DIM), dict[int, np.ndarray]()
+    for adds, numbers in steps:
+        if adds:
+            new = [number for number in numbers if number not in held]
+            index.add(np.array(new, dtype=np.int64), pool[[number % 4 for number in new]].reshape(-1, DIM))
+            held |= {number: pool[number % 4] for number in new}
+        else:
+            assert index.remove(np.array(numbers, dtype=np.int64)) == len(held.keys() & set(numbers))
+            held = {number: vector for number, vector in held.items() if number not in numbers}
+    left = held if among is None else {number: vector for number, vector in held.items() if number in among}
+    query = unit(1, 10)
+    _, ids = index.search(query, k, None if among is None else np.array(among, dtype=np.int64))
+    expected = [number for number, _ in brute_force(left, query[0], k)]
+    assert ids[0].tolist() == expected + [-1] * (k - len(expected))
+
+
+def test_exact_scores_do_not_depend_on_company(monkeypatch):
+    """Alone or in a batch, in one block or in many: the same bits; and ties across blocks go by id."""
+    vectors, queries = np.concatenate([unit(100), unit(100)]), unit(9, 11)
+    index = FlatIndex(DIM)
+    index.add(np.arange(200)[::-1].copy(), vectors)
+    whole = index.search(queries, 20)
+    monkeypatch.setattr("kivuko.search.index._BLOCK", 7)
+    monkeypatch.setattr("kivuko.search.index._QUERIES", 2)
+    parts = index.search(queries, 20)
+    alone = [index.search(query[None], 20) for query in queries]
+    for place in (0, 1):
+        assert np.array_equal(whole[place], parts[place])
+        assert np.array_equal(whole[place], np.concatenate([one[place] for one in alone]))
+    assert (whole[1][:, 1::2] - whole[1][:, ::2] == 100).all()  # each vector is there twice, 100 ids apart
+
+
+def test_the_index_is_chosen_by_size_and_can_be_named():
+    assert choose_index(2_000, 384) == IndexPlan("flat", "float32")
+    assert choose_index(1_000_000, 384) == IndexPlan("hnsw", "float16")
+    assert choose_index(1_000_000, 384, "flat").storage == "float16"
+    assert choose_index(10, 384, "hnsw", "int8") == IndexPlan("hnsw", "int8")
+    for options in ({"kind": "tree"}, {"storage": "int4"}):
+        with pytest.raises(UsageError, match="Choose from auto"):
+            choose_index(10, 384, **options)
+
+
+def test_without_faiss_exact_search_works_and_the_rest_names_the_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    index = new_index(IndexPlan("flat", "float32"), DIM, 10)
+    index.add(np.arange(3), unit(3))
+    assert index.search(unit(3), 1)[1].ravel().tolist() == [0, 1, 2]
+    with pytest.raises(MissingDependencyError, match=r"pip install 'kivuko\[scale\]'"):
+        new_index(IndexPlan("hnsw", "float32"), DIM, 10)
+    unready = new_index(IndexPlan("ivf", "float16"), DIM, 10)
+    with pytest.raises(MissingDependencyError, match="scale"):
+        unready.add(np.arange(3), unit(3))

@@ -1,0 +1,138 @@
+"""A run of indexing that is killed with SIGKILL goes on, and ends as if nothing had happened.
+
+``KIVUKO_KILLS=20`` kills at twenty random moments instead of four.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from tiny_encoder import picture, write_pictures
+
+from kivuko.search.store import GalleryStore
+
+SCRIPT = Path(__file__).with_name("killed_indexing.py")
+KILLS = int(os.environ.get("KIVUKO_KILLS", "4"))
+PICTURES = 120
+
+
+def start(folder, gallery):
+    process = subprocess.Popen(
+        [sys.executable, str(SCRIPT), str(folder), str(gallery)], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout.readline() == "ready\n"
+    return process
+
+
+def finish(folder, gallery):
+    process = start(folder, gallery)
+    assert process.communicate(timeout=120)[0] == "done\n"
+    assert process.returncode == 0
+
+
+def contents(gallery):
+    """Everything that a search can see: items, thumbnails, what was skipped, and vectors to the bit."""
+    with GalleryStore.open(gallery) as store:
+        ids, vectors = next(store.vectors())
+        items = store.items(ids)
+        seen = {item.key: (item, store.thumbnail(item.id), vectors[row].tobytes()) for row, item in enumerate(items)}
+        return seen, store.skipped(), store.generation
+
+
+def committed(gallery):
+    """How many pictures are committed, published or not; and that each has its vector."""
+    if not (gallery / "gallery.sqlite").exists():
+        return 0
+    database = sqlite3.connect(gallery / "gallery.sqlite")
+    try:
+        if not database.execute("SELECT name FROM sqlite_master WHERE name = 'skipped'").fetchone():
+            return 0
+        for (segment,) in database.execute("SELECT DISTINCT segment FROM contents"):
+            assert (gallery / "segments" / f"{segment:06}.safetensors").is_file()
+        lost = "SELECT COUNT(*) FROM items WHERE content NOT IN (SELECT id FROM contents)"
+        assert database.execute(lost).fetchone() == (0,)
+        return database.execute("SELECT COUNT(*) FROM contents").fetchone()[0]
+    finally:
+        database.close()
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """Pictures, a gallery of some of them, and the gallery that an uninterrupted run makes of it."""
+    place = tmp_path_factory.mktemp("killed")
+    photos = write_pictures(place / "photos", range(1, 40))
+    finish(photos, place / "before.gallery")
+    write_pictures(photos, range(40, PICTURES))
+    for number in range(1, 10):
+        picture(number + 1000).save(photos / f"{number:04}.png")
+    shutil.copy(photos / "0041.png", photos / "copy.png")
+    (photos / "0043.png").write_bytes(b"broken")
+    (photos / "0011.png").unlink()
+    shutil.copytree(place / "before.gallery", place / "whole.gallery")
+    began = time.monotonic()
+    finish(photos, place / "whole.gallery")
+    return place, time.monotonic() - began
+
+
+@pytest.mark.parametrize("seed", range(KILLS))
+def test_a_killed_run_goes_on_and_readers_see_the_last_good_state(place, seed, tmp_path):
+    folder, whole_time = place
+    gallery = tmp_path / "g.gallery"
+    shutil.copytree(folder / "before.gallery", gallery)
+    before = contents(gallery)
+    chance = random.Random(seed)
+    killed_midway = 0
+    for _ in range(3):  # the same run, killed up to three times
+        process = start(folder / "photos", gallery)
+        aim, deadline = chance.randint(0, 10), time.monotonic() + chance.uniform(0.2, 1.0) * whole_time
+        first = committed(gallery)
+        while time.monotonic() < deadline and committed(gallery) <= first + 8 * aim and process.poll() is None:
+            time.sleep(chance.uniform(0, 0.004))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        process.stdout.close()
+        committed(gallery)
+        with GalleryStore.open(gallery) as store:
+            generation = store.generation
+        if generation == before[2]:
+            killed_midway += 1
+            assert contents(gallery) == before
+    finish(folder / "photos", gallery)
+    assert contents(gallery) == contents(folder / "whole.gallery")
+    assert len(list((gallery / "segments").iterdir())) <= 64
+
+
+def test_a_reader_is_served_while_a_run_is_at_work(place, tmp_path):
+    folder, _ = place
+    gallery = tmp_path / "g.gallery"
+    shutil.copytree(folder / "before.gallery", gallery)
+    before = contents(gallery)
+    with GalleryStore.open(gallery) as reader:
+        process = start(folder / "photos", gallery)
+        try:
+            looks = 0
+            while process.poll() is None:
+                ids, vectors = next(reader.vectors())
+                items = reader.items(ids)
+                seen = {
+                    item.key: (item, reader.thumbnail(item.id), vectors[n].tobytes()) for n, item in enumerate(items)
+                }
+                assert seen == before[0]
+                looks += 1
+            assert process.returncode == 0
+            assert looks > 1
+        finally:
+            process.kill()
+            process.wait()
+            process.stdout.close()
+        assert reader.newer()
+    assert contents(gallery)[2] == before[2] + 1

@@ -1,0 +1,153 @@
+"""A model with its gallery: they must belong together, and a picture finds itself."""
+
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from tiny_model import make_all, make_model
+
+from kivuko.encoders.alignment import align
+from kivuko.encoders.model import encode_texts, load_bundle, read_token_mean
+from kivuko.encoders.teacher import load_teacher
+from kivuko.errors import GalleryError, ModelError, UsageError
+from kivuko.search.filter import parse_filter
+from kivuko.search.searcher import Searcher
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder with "model", "teacher", "photos" and "my.gallery"; read only."""
+    return make_all(tmp_path_factory.mktemp("searcher"))
+
+
+@pytest.fixture(scope="module")
+def searcher(place):
+    with Searcher.open(place / "my.gallery") as opened:
+        yield opened
+
+
+def test_words_find_the_pictures_whose_vectors_are_nearest(searcher):
+    query = encode_texts(searcher.model, ["paka mweusi"])[0]
+    ids, vectors = next(searcher.gallery.store.vectors())
+    order = np.argsort(-(vectors @ query), kind="stable")
+    hits, again = searcher.search(["paka  mweusi\u200b", "paka mweusi"], 5)
+    assert [hit.item.id for hit in hits] == ids[order[:5]].tolist()
+    assert [hit.score for hit in hits] == pytest.approx((vectors @ query)[order[:5]].tolist(), abs=1e-5)
+    assert hits == again  # cleaned as the bitext was
+    assert searcher.search([], 5) == []
+    assert all(
+        hit.item.metadata["licence"] == "by" for hit in searcher.search(["paka"], 9, parse_filter(["licence=by"]))[0]
+    )
+
+
+def test_few_texts_are_encoded_as_many_are(searcher, monkeypatch):
+    texts = ["paka", "mweusi anakula", "काळी मांजर", "paka anakula samaki"]
+    few = searcher.encode(texts)
+    monkeypatch.setattr("kivuko.search.query._FEW", 0)
+    np.testing.assert_allclose(few, searcher.encode(texts), atol=1e-6)
+
+
+def test_a_picture_finds_itself_also_turned_by_its_camera_and_with_transparency(searcher, place):
+    file = place / "photos" / "05.png"
+    with Image.open(file) as image:
+        hit = searcher.gallery.search(searcher.encode_picture(image)[None], 1)[0][0]
+        assert hit.item.key.endswith("05.png")
+        assert hit.score == pytest.approx(1, abs=1e-3)  # float16 at rest
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        turned = image.convert("RGB").rotate(90, expand=True)
+        turned.info["exif"] = exif.tobytes()
+        turned.getexif()[0x0112] = 6
+        assert searcher.gallery.search(searcher.encode_picture(turned)[None], 1)[0][0].item.id == hit.item.id
+        assert searcher.encode_picture(image.convert("RGBA")) == pytest.approx(searcher.encode_picture(image), abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"), [("", "empty"), (" \u200b ", "empty"), ("\ud800", "UTF-8"), ("ጥቁር", "vocabulary")]
+)
+def test_what_says_nothing_is_refused(searcher, text, told):
+    with pytest.raises(UsageError, match=told):
+        searcher.search(["paka", text], 3)
+
+
+def test_alignment_is_that_of_training(searcher, place):
+    """The model's own teacher, its mean token taken from both sides."""
+    teacher = load_teacher(place / "teacher")
+    centre = read_token_mean(place / "model", teacher.fingerprint)
+    assert centre is not None
+    expected = align(load_bundle(place / "model"), teacher, "paka mweusi", "black cat", centre=centre)
+    found = searcher.alignment(" paka mweusi ", "black cat")
+    assert found.centred
+    assert found.words == ("paka", "mweusi")
+    np.testing.assert_allclose(found.coupling, expected.coupling, atol=1e-7)
+    with pytest.raises(UsageError, match="empty"):
+        searcher.alignment("paka", " ")
+    assert searcher.readings("paka") == {}  # this model reads what is written
+
+
+def test_another_image_side_is_refused_and_another_text_side_is_not(place, tmp_path):
+    make_model(tmp_path / "other-tower", place / "teacher", tower_seed=1)
+    with pytest.raises(ModelError, match="another image side"):
+        Searcher.open(place / "my.gallery", tmp_path / "other-tower")
+    make_model(tmp_path / "other-words", place / "teacher", seed=1)
+    with Searcher.open(place / "my.gallery", tmp_path / "other-words") as opened:
+        assert opened.search(["paka"], 3)
+
+
+def test_gallery_and_model_may_move_together(place, tmp_path):
+    shutil.copytree(place, tmp_path / "moved")
+    (tmp_path / "moved" / "model").rename(tmp_path / "moved" / "elsewhere")
+    shutil.copytree(place / "my.gallery", tmp_path / "alone" / "my.gallery")
+    with Searcher.open(tmp_path / "moved" / "my.gallery") as opened:  # still where it was
+        assert opened.folder == place / "model"
+    for folder in ("moved", "alone"):
+        store = tmp_path / folder / "my.gallery"
+        _forget_the_place(store)
+        with pytest.raises(ModelError, match="no longer at"):
+            Searcher.open(store)
+    (tmp_path / "moved" / "elsewhere").rename(tmp_path / "moved" / "model")
+    with Searcher.open(tmp_path / "moved" / "my.gallery") as opened:
+        assert opened.folder == tmp_path / "moved" / "model"
+
+
+def _forget_the_place(gallery) -> None:
+    import sqlite3
+
+    database = sqlite3.connect(gallery / "gallery.sqlite")
+    database.execute("UPDATE meta SET value = '/nowhere/model' WHERE key = 'model'")
+    database.commit()
+    database.close()
+
+
+def test_what_is_no_gallery_is_told(tmp_path, place):
+    with pytest.raises(GalleryError, match="no such gallery"):
+        Searcher.open(tmp_path / "none")
+    with pytest.raises(GalleryError, match="not a gallery"):
+        Searcher.open(place / "model")
+
+
+def test_a_model_of_numbers_that_are_not_finite_is_told(place, monkeypatch):
+    with Searcher.open(place / "my.gallery") as opened:
+        monkeypatch.setattr(
+            "kivuko.search.query._encoded", lambda _m, texts: torch.full((len(texts), 12), torch.nan).numpy()
+        )
+        with pytest.raises(ModelError, match="NaN"):
+            opened.search(["paka"], 3)
+
+
+def test_a_model_stored_in_half_precision_indexes_and_searches(place, tmp_path):
+    from kivuko.cli.index import command
+
+    load_bundle(place / "model").half().save(str(tmp_path / "half"), create_model_card=False)
+    command.main(
+        [str(tmp_path / "half"), str(place / "photos"), "--out", str(tmp_path / "half.gallery"), "--workers", "1"],
+        standalone_mode=False,
+    )
+    with Searcher.open(tmp_path / "half.gallery") as opened, Image.open(place / "photos" / "05.png") as image:
+        assert {weight.dtype for weight in opened.model.parameters()} == {torch.float32}
+        assert opened.gallery.search(opened.encode_picture(image)[None], 1)[0][0].item.key == "05.png"
+        assert opened.search(["paka"], 3)

@@ -1,0 +1,196 @@
+"""Sources walk what they are given in one order, tell what they leave out, and survive loops, pipes and odd lines."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import tarfile
+
+import pytest
+from tiny_encoder import write_pictures
+
+from kivuko.errors import DataError, UsageError
+from kivuko.search import sources as folder_module
+from kivuko.search.sources import CaptionsSource, EmojiSource, FolderSource, ShardSource, Skip, Work, open_source
+
+
+def keys(source):
+    return [one.key for one in source if isinstance(one, Work)]
+
+
+def skips(source):
+    return {one.key: one.reason for one in source if isinstance(one, Skip)}
+
+
+def test_a_folder_is_walked_by_name_without_hidden_files_and_galleries(tmp_path):
+    write_pictures(tmp_path, range(1, 6))
+    write_pictures(tmp_path / ".hidden", range(1))
+    write_pictures(tmp_path / "x.gallery", range(1))
+    (tmp_path / "x.gallery" / "gallery.sqlite").touch()
+    (tmp_path / ".dot.png").touch()
+    assert keys(FolderSource(tmp_path)) == ["0001.png", "0002.png", "0003.png", "0005.png", "sub1/0004.png"]
+    assert FolderSource(tmp_path).count() == 7  # for a bar, the gallery's own files do not matter
+
+
+def test_names_sorted_on_disk_come_in_the_same_order(tmp_path, monkeypatch):
+    write_pictures(tmp_path, range(25))
+    (tmp_path / "é.png").write_bytes(b"x")
+    in_memory = keys(FolderSource(tmp_path))
+    monkeypatch.setattr(folder_module, "_IN_MEMORY", 4)
+    assert keys(FolderSource(tmp_path)) == in_memory
+
+
+def test_links_pipes_and_devices(tmp_path):
+    inside, outside = tmp_path / "in", tmp_path / "out"
+    write_pictures(inside, range(1, 3))
+    write_pictures(outside, range(5, 7))
+    (inside / "loop").symlink_to(inside)
+    (inside / "away").symlink_to(outside)
+    (inside / "linked.png").symlink_to(outside / "0005.png")
+    (inside / "nowhere.png").symlink_to(tmp_path / "gone")
+    (inside / "self.png").symlink_to(inside / "self.png")
+    (inside / "device.png").symlink_to("/dev/zero")
+    os.mkfifo(inside / "pipe.png")
+    source = FolderSource(inside)
+    assert keys(source) == ["0001.png", "0002.png", "linked.png"]
+    assert skips(source) == {
+        "loop": "link to a folder", "away": "link to a folder", "nowhere.png": "broken link", "self.png": "broken link",
+        "pipe.png": "not a regular file", "device.png": "not a regular file",
+    }  # fmt: skip
+
+
+@pytest.fixture
+def deep(tmp_path):
+    """A folder nested deeper than Python calls; gone afterwards, for nor can Python delete it."""
+    folder = tmp_path / "deep"
+    folder.mkdir()
+    place = os.open(folder, os.O_RDONLY)
+    for _ in range(1500):  # step by step: the whole path is soon longer than one call may name
+        os.mkdir("d", dir_fd=place)
+        deeper = os.open("d", os.O_RDONLY, dir_fd=place)
+        os.close(place)
+        place = deeper
+    os.close(place)
+    yield folder
+    subprocess.run(["rm", "-rf", str(folder)], check=True)
+
+
+def test_folders_nested_deeper_than_python_calls(deep):
+    write_pictures(deep, range(1, 2))
+    assert keys(FolderSource(deep)) == ["0001.png"]
+    assert FolderSource(deep).count() == 1
+
+
+def test_names_that_are_no_utf8(tmp_path):
+    with open(os.path.join(os.fsencode(tmp_path), b"caf\xe9.png"), "wb") as stream:  # noqa: PTH118, PTH123
+        stream.write(b"x")
+    (found,) = FolderSource(tmp_path)
+    assert found.key == "caf\\xe9.png"
+    assert os.path.exists(found.place.path)  # noqa: PTH110
+
+
+def test_tsv_without_and_with_names(tmp_path):
+    write_pictures(tmp_path, range(1, 4))
+    (tmp_path / "plain.tsv").write_text("0001.png\ta  red cat\n0002.png\t\n./0003.png\tdog\tcc0\nno.png\tx\n\n")
+    source = CaptionsSource(tmp_path / "plain.tsv")
+    assert [(one.key, one.caption) for one in source if isinstance(one, Work)] == [
+        ("0001.png", "a red cat"), ("0002.png", None), ("0003.png", "dog"),
+    ]  # fmt: skip
+    assert skips(source) == {"no.png": "missing"}
+    (tmp_path / "named.tsv").write_text("file\ttext\tyear\n0001.png\tpaka\t1998\n")
+    (work,) = CaptionsSource(tmp_path / "named.tsv")
+    assert (work.caption, work.metadata) == ("paka", {"year": 1998})
+
+
+def test_csv_with_metadata(tmp_path):
+    write_pictures(tmp_path, range(1, 3))
+    (tmp_path / "c.csv").write_text('image,caption,year,zip,score\n0001.png,"a, b",1998,01234,0.5\n0002.png,c,,,\n')
+    first, second = CaptionsSource(tmp_path / "c.csv")
+    assert (first.caption, first.metadata) == ("a, b", {"year": 1998, "zip": "01234", "score": 0.5})
+    assert second.metadata["year"] == ""
+    (tmp_path / "bad.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(DataError, match="no column named image"):
+        CaptionsSource(tmp_path / "bad.csv")
+
+
+def test_jsonl_with_lines_that_are_not_understood(tmp_path):
+    write_pictures(tmp_path, range(1, 2))
+    rows = [
+        json.dumps({"image": "0001.png", "caption": "paka", "tags": ["a", "b"], "ok": True, "n": None, "x": 2**70}),
+        "{broken", "[1]", json.dumps({"caption": "no picture"}), json.dumps({"image": "a\0b"}), "[" * 100_000,
+        json.dumps({"image": "x" * 5000}),
+    ]  # fmt: skip
+    (tmp_path / "c.jsonl").write_text("\n".join(rows))
+    source = CaptionsSource(tmp_path / "c.jsonl")
+    (work,) = (one for one in source if isinstance(one, Work))
+    assert work.metadata == {"tags": '["a", "b"]', "ok": True, "n": None, "x": str(2**70)}
+    assert sorted(skips(source).values()) == ["cannot be read", *["line not understood"] * 5]
+
+
+def shard(path, members):
+    with tarfile.open(path, "w") as out:
+        for name, content in members:
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            out.addfile(info, io.BytesIO(content))
+    return path
+
+
+def test_shards_join_members_by_their_basename(tmp_path):
+    one, two = (write_pictures(tmp_path, range(n, n + 1)) / f"000{n}.png" for n in (1, 2))
+    path = shard(tmp_path / "a.tar", [
+        ("x/1.png", one.read_bytes()), ("x/1.txt", b"a  cat"), ("x/1.json", b'{"year": 1998, "caption": "no"}'),
+        ("x/2.seg.png", two.read_bytes()), ("x/2.json", b'{"caption": "dog"}'), ("x/3.txt", b"alone"),
+        ("../../4.png", one.read_bytes()), ("5.png", b""), ("5.json", b"{broken"),
+    ])  # fmt: skip
+    found = list(ShardSource(path))
+    works = {work.key: work for work in found if isinstance(work, Work)}
+    assert list(works) == ["a.tar/x/1.png", "a.tar/x/2.seg.png", "a.tar/4.png", "a.tar/5.png"]
+    assert (works["a.tar/x/1.png"].caption, works["a.tar/x/1.png"].metadata) == ("a cat", {"year": 1998})
+    assert works["a.tar/x/2.seg.png"].caption == "dog"
+    place = works["a.tar/x/2.seg.png"].place
+    assert path.read_bytes()[place.offset : place.offset + place.length] == two.read_bytes()
+    assert skips(found) == {"a.tar/x/3.txt": "sample without a picture"}
+
+
+def test_links_and_devices_in_a_shard_are_left_out(tmp_path):
+    with tarfile.open(tmp_path / "a.tar", "w") as out:
+        for name, kind in (("1.png", tarfile.SYMTYPE), ("2.png", tarfile.CHRTYPE), ("3.png", tarfile.FIFOTYPE)):
+            info = tarfile.TarInfo(name)
+            info.type, info.linkname = kind, "/etc/passwd"
+            out.addfile(info)
+    found = list(ShardSource(tmp_path / "a.tar"))
+    assert all(isinstance(one, Skip) for one in found)
+    assert {one.reason for one in found} == {"not a regular file", "sample without a picture"}
+
+
+def test_a_shard_cut_short_gives_what_it_has(tmp_path):
+    one = write_pictures(tmp_path, range(1, 2)) / "0001.png"
+    path = shard(tmp_path / "a.tar", [("1.png", one.read_bytes()), ("2.png", one.read_bytes() * 20)])
+    path.write_bytes(path.read_bytes()[:1700])
+    found = list(ShardSource(path))
+    assert found[0].key == "a.tar/1.png"
+    (tmp_path / "no.tar").write_bytes(b"nothing" * 1000)
+    assert skips(ShardSource(tmp_path / "no.tar")) == {"no.tar": "damaged shard"}
+
+
+def test_the_emoji_world_gives_each_picture_once(tiny_world):
+    works = list(EmojiSource(tiny_world))
+    assert len(works) == len(tiny_world.images)
+    cat = next(one for one in works if one.key == "🐈")
+    assert (cat.caption, cat.metadata["keywords"]) == ("cat", "cat, pet")
+    assert cat.place.startswith(b"\x89PNG")
+
+
+def test_what_a_path_names(tmp_path):
+    with pytest.raises(DataError, match="no such"):
+        open_source(tmp_path / "gone")
+    (tmp_path / "a.tar.gz").touch()
+    with pytest.raises(UsageError, match="unpack"):
+        open_source(tmp_path / "a.tar.gz")
+    (tmp_path / "a.doc").touch()
+    with pytest.raises(UsageError, match="folder of pictures"):
+        open_source(tmp_path / "a.doc")
+    assert isinstance(open_source(tmp_path), FolderSource)

@@ -1,0 +1,141 @@
+"""LoRA, rates by layer, and activations that are computed again: pretrained students."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+from english_teacher import COLOURS, bitext, save_teacher
+from torch.nn import functional as F
+
+from kivuko.encoders.model import assemble, encode_texts
+from kivuko.encoders.student import StaticStudent, load_transformer_student
+from kivuko.encoders.vocabulary import train_vocabulary
+from kivuko.errors import UsageError
+from kivuko.training.recipe import FineTuning, load_recipe, parse_recipe
+
+TEXTS = [*COLOURS][:3]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return save_teacher(tmp_path_factory.mktemp("teacher")) / ".." / "bert"
+
+
+def student(folder, dim=20, **settings):
+    torch.manual_seed(0)
+    found = load_transformer_student(folder, dim)
+    FineTuning(**settings).prepare(found, new_words=False)
+    return found
+
+
+def step(own):
+    """Let a student learn one thing."""
+    own.train()
+    optimizer = torch.optim.SGD([{"params": g["params"]} for g in FineTuning().groups(own)], lr=0.5)
+    own.encode_tokens(TEXTS).pooled.square().sum().backward()
+    optimizer.step()
+    return own.eval()
+
+
+class TestLora:
+    """Low-rank adapters."""
+
+    @pytest.fixture(autouse=True)
+    def _installed(self):
+        pytest.importorskip("peft")
+
+    @torch.no_grad()
+    def test_before_the_first_step_nothing_has_changed(self, folder):
+        plain, adapted = student(folder).eval(), student(folder, lora_rank=4).eval()
+        torch.testing.assert_close(adapted.encode_tokens(TEXTS).pooled, plain.encode_tokens(TEXTS).pooled)
+
+    def test_adapters_and_the_projection_learn_and_nothing_else(self, folder):
+        adapted = student(folder, lora_rank=2)
+        learning = {name for name, one in adapted.named_parameters() if one.requires_grad}
+        assert {"projection.weight", "projection.bias"} < learning
+        assert all("lora_" in name or name.startswith("projection") for name in learning)
+        before = {name: one.detach().clone() for name, one in adapted.named_parameters()}
+        step(adapted)
+        changed = {name for name, one in adapted.named_parameters() if not torch.equal(one, before[name])}
+        assert changed <= learning
+        assert any("lora_" in name for name in changed)
+        groups = FineTuning(lora_rank=2).groups(adapted)
+        assert sum(len(group["params"]) for group in groups) == len(learning)
+
+    def test_the_bundle_holds_the_adapters_merged_and_needs_no_peft(self, folder, tmp_path):
+        adapted = step(student(folder, lora_rank=4))
+        model = assemble(adapted, None)
+        with torch.no_grad():
+            own = F.normalize(adapted.encode_tokens(TEXTS).pooled, dim=-1)
+        torch.testing.assert_close(torch.from_numpy(encode_texts(model, TEXTS)), own, atol=1e-5, rtol=0)
+        assert not any("lora" in name for name in model.state_dict())
+        assert any("lora" in name for name in adapted.state_dict()), "the student itself goes on learning"
+
+    def test_new_words_learn_too(self, folder):
+        from kivuko.training.initialization import with_new_words
+        from kivuko.training.recipe import Start
+
+        own = with_new_words(load_transformer_student(folder, 20), bitext(), Start(vectors="mean"))
+        FineTuning(lora_rank=2).prepare(own, new_words=True)
+        assert own.model.get_input_embeddings().weight.requires_grad
+
+
+def test_the_lower_a_layer_the_lower_its_rate(folder):
+    own = student(folder)
+    names = {id(one): name for name, one in own.named_parameters()}
+    factors = {
+        names[id(p)]: group["factor"] for group in FineTuning(layer_decay=0.5).groups(own) for p in group["params"]
+    }
+    assert set(factors) == set(names.values())
+    layers = own.model.config.num_hidden_layers
+    assert factors["projection.weight"] == 1.0
+    for name, factor in factors.items():
+        if ".layer." in name:
+            assert factor == 0.5 ** (layers - 1 - int(name.split(".layer.")[1].split(".")[0]))
+        elif "embeddings" in name:
+            assert factor == 0.5**layers
+
+
+def test_without_decay_all_is_one_group(folder):
+    (group,) = FineTuning().groups(student(folder))
+    assert group["factor"] == 1.0
+    static = StaticStudent(train_vocabulary(TEXTS * 3, 60), 8)
+    assert [len(group["params"]) for group in FineTuning(layer_decay=0.5).groups(static)] == [1]
+
+
+def test_computing_activations_again_changes_no_gradient(folder):
+    gradients = []
+    for again in (False, True):
+        own = student(folder, gradient_checkpointing=again).eval()  # no dropout, so that both are comparable
+        if again:
+            own.model.train()
+            for module in own.modules():
+                if isinstance(module, torch.nn.Dropout):
+                    module.p = 0.0
+        own.encode_tokens(TEXTS).pooled.square().sum().backward()
+        gradients.append(own.model.get_input_embeddings().weight.grad.clone())
+    torch.testing.assert_close(*gradients)
+
+
+def test_a_recipe_names_it_and_training_is_another_run(tmp_path):
+    content = (
+        '[[objective]]\nkind = "mse"\n[fine_tuning]\nlora_rank = 8\nlayer_decay = 0.9\ngradient_checkpointing = true'
+    )
+    assert parse_recipe(content, "mine", "mine.toml").fine_tuning == FineTuning(8, 0.9, True)
+    assert load_recipe("optical").fine_tuning == FineTuning()
+    assert dataclasses.replace(load_recipe("mse"), fine_tuning=FineTuning(8)) != load_recipe("mse")
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("lora_rank = -1", "lora_rank must be a whole number"), ("lora_rank = 1.5", "lora_rank must be a whole number"),
+        ("layer_decay = 0", "layer_decay must be above 0"), ("layer_decay = 1.1", "layer_decay must be above 0"),
+        ("gradient_checkpointing = 1", "must be true or false"), ("lora = 8", "did you mean 'lora_rank'"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_is_refused(line, told):
+    with pytest.raises(UsageError, match=told):
+        parse_recipe(f'[[objective]]\nkind = "mse"\n[fine_tuning]\n{line}', "mine", "mine.toml")

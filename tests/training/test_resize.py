@@ -1,0 +1,109 @@
+"""Vocabulary transplant for transformers: new words join, and start where their English is."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from english_teacher import COLOURS, NOUNS, bitext, save_teacher
+from torch.nn import functional as F
+
+from kivuko.encoders.model import assemble, encode_texts
+from kivuko.encoders.student import load_transformer_student, small_transformer
+from kivuko.encoders.teacher import load_teacher
+from kivuko.encoders.vocabulary import add_words, train_vocabulary
+from kivuko.errors import ModelError
+from kivuko.training.initialization import start_transformer, teacher_words, unit_vectors, with_new_words
+from kivuko.training.recipe import Start
+
+WORDS = {**COLOURS, **NOUNS}
+PLANS = Start(vectors="transplant", regularization=0.3)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return save_teacher(tmp_path_factory.mktemp("teacher"))
+
+
+def student(folder):
+    torch.manual_seed(0)
+    return load_transformer_student(folder / ".." / "bert", 32)
+
+
+def test_new_words_start_at_the_vectors_of_their_english(folder):
+    resized = with_new_words(student(folder), bitext(), PLANS)
+    table = resized.model.get_input_embeddings().weight.detach()
+    number = resized.tokenizer.convert_tokens_to_ids
+    for word, english in WORDS.items():
+        assert resized.tokenize(word) == [word]
+        assert F.cosine_similarity(table[number(word)], table[number(english)], dim=0) > 0.9
+    counted = with_new_words(student(folder), bitext(), Start(vectors="mean"))
+    other = counted.model.get_input_embeddings().weight.detach()
+    assert F.cosine_similarity(other[number("paka")], other[number("cat")], dim=0) < 0.9
+
+
+def test_what_the_student_knew_stays(folder):
+    before, after = student(folder), with_new_words(student(folder), bitext(), PLANS)
+    known = len(before.tokenizer)
+    torch.testing.assert_close(
+        after.model.get_input_embeddings().weight[:known], before.model.get_input_embeddings().weight
+    )
+    assert before.tokenizer("black cats")["input_ids"] == after.tokenizer("black cats")["input_ids"]
+
+
+def test_a_resized_student_makes_a_bundle_that_encodes_alike(folder):
+    resized = with_new_words(student(folder), bitext(), PLANS).eval()
+    texts = ["paka mwekundu", "samaki"]
+    with torch.no_grad():
+        own = F.normalize(resized.encode_tokens(texts).pooled, dim=-1)
+    torch.testing.assert_close(torch.from_numpy(encode_texts(assemble(resized, None), texts)), own, atol=1e-5, rtol=0)
+
+
+def test_nothing_new_leaves_the_student_as_it_is(folder):
+    from kivuko.bitext import Bitext, Pair
+
+    kept = with_new_words(student(folder), Bitext((Pair("sw", "cat", "cat", "test"),)), PLANS)
+    assert len(kept.tokenizer) == len(student(folder).tokenizer)
+
+
+def test_a_script_that_the_vocabulary_never_saw_is_read_and_so_are_new_words_of_it(folder):
+    from kivuko.bitext import Bitext, Pair
+
+    words = {"მწვანე": "green", "წითელი": "red", "კატა": "cat", "თევზი": "fish"}
+    pairs = tuple(Pair("ka", word, english, "test") for word, english in words.items()) * 5
+    before = student(folder)
+    unknown = before.tokenizer.unk_token_id
+    assert unknown in before.tokenizer("კატა")["input_ids"]
+    after = with_new_words(student(folder), Bitext(pairs), PLANS)
+    for text in (*words, "წიკატი"):  # the last is none of them, but of their letters
+        assert unknown not in after.tokenizer(text)["input_ids"]
+    assert after.tokenizer("black cats")["input_ids"] == before.tokenizer("black cats")["input_ids"]
+    found = [after.encode_tokens([text]).pooled for text in ("კატა", "თევზი")]
+    assert (found[0] - found[1]).norm() > 1e-3
+
+
+def test_a_slow_tokenizer_is_refused(folder):
+    class Slow:
+        is_fast = False
+
+    slow = student(folder)
+    slow.tokenizer = Slow()
+    with pytest.raises(ModelError, match="takes no new words"):
+        with_new_words(slow, bitext(), PLANS)
+
+
+def test_a_small_transformer_starts_among_the_teachers_words(folder):
+    teacher = load_teacher(folder)
+    vocabulary = add_words(train_vocabulary([pair.text for pair in bitext()], 60), WORDS)
+    torch.manual_seed(0)
+    small = small_transformer(vocabulary, 32, layers=1, width=16)
+    table = small.model.get_input_embeddings().weight.detach()
+    size = table.norm(dim=1).mean()
+    start_transformer(small, vocabulary, bitext(), teacher, PLANS)
+    ours = table[[vocabulary.token_to_id(f"▁{word}") for word in WORDS]]
+    theirs = unit_vectors(teacher, list(WORDS.values())) - teacher_words(teacher).mean
+    # Principal components keep the geometry: who is near whom is as among the English words.
+    torch.testing.assert_close(
+        F.normalize(ours, dim=1) @ F.normalize(ours, dim=1).T,
+        F.normalize(theirs, dim=1) @ F.normalize(theirs, dim=1).T, atol=0.15, rtol=0,
+    )  # fmt: skip
+    assert ours.norm(dim=1).mean() == pytest.approx(float(size), rel=0.3)

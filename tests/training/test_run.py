@@ -1,0 +1,61 @@
+"""From a job to a trained student: what the recipe's tables make of it."""
+
+from __future__ import annotations
+
+import pytest
+from tiny_run import RECIPE, TinyRun, WordTeacher
+
+from kivuko.encoders.model import load_bundle, save_bundle
+from kivuko.training import distill as running
+from kivuko.training.distill import Job, train_student
+from kivuko.training.recipe import parse_recipe
+
+
+class Teacher(WordTeacher):
+    prompt = None
+    source = "words"
+
+
+@pytest.fixture
+def train(tmp_path, monkeypatch):
+    """Train on the tiny bitext with a recipe's further tables; also says how many queries selected the step."""
+    monkeypatch.setenv("KIVUKO_CACHE", str(tmp_path / "cache"))
+    tiny, asked = TinyRun(tmp_path / "teacher"), []
+    original = running.Validation.from_bitext
+
+    def counting(held_out, *rest):
+        asked.append([pair.text for pair in held_out.pairs])
+        return original(held_out, *rest)
+
+    monkeypatch.setattr(running.Validation, "from_bitext", counting)
+
+    def run(tables: str = ""):
+        recipe = parse_recipe(RECIPE + tables, "tiny", "tiny.toml")
+        return train_student(Job(tiny.bitext, tiny.held_out, recipe, vocabulary_size=120), Teacher()), asked[-1]
+
+    return run
+
+
+def test_neighbours_come_from_the_training_sentences_alone(train, tmp_path):
+    trained, _ = train("[student]\nneighbours = true\n")
+    spelling = trained.student.spelling
+    assert spelling is not None
+    assert {"paka", "anakula", "kissa"} <= set(spelling.words)
+    assert spelling.languages == ("sw", "fi")
+    save_bundle(tmp_path / "model", trained.student, None, trained.about, "card")
+    assert load_bundle(tmp_path / "model")[0].sub_modules["text"][0].spelling.words
+
+
+def test_without_the_entry_nothing_reads_misspelt_words(train, tmp_path):
+    trained, asked = train()
+    assert trained.student.spelling is None
+    assert len(asked) == 8
+    save_bundle(tmp_path / "model", trained.student, None, trained.about, "card")
+    assert not (tmp_path / "model" / "spelling.json").exists()
+
+
+def test_a_student_that_learns_misspelt_is_selected_on_misspelt_too(train):
+    _, asked = train('[augmentation]\nkinds = ["typo"]\ncopies = 2\n')
+    clean, misspelt = asked[:8], asked[8:]
+    assert len(misspelt) == 16
+    assert set(misspelt) - set(clean)

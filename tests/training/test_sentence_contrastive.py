@@ -1,0 +1,155 @@
+"""The contrastive objective, at a given and at a learned temperature."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from token_batches import E1, E2, assert_same_gradient, drawn, finite_differences, gradient, pooled
+
+from kivuko.losses.objectives import LearnedContrastive, SentenceContrastive
+from kivuko.training.recipe import parse_recipe
+
+
+def test_by_hand():
+    # Each student vector has cosine 1 with its own and 0 with the other: log(1 + exp(-1 / temperature)).
+    value = SentenceContrastive(temperature=0.5)(pooled([2.0, 0.0], [0.0, 3.0]), pooled([5.0, 0.0], E2))
+    assert value.total.item() == pytest.approx(math.log(1 + math.exp(-2)))
+    swapped = SentenceContrastive(temperature=0.5)(pooled(E2, E1), pooled(E1, E2))
+    assert swapped.total.item() == pytest.approx(math.log(1 + math.exp(2)))
+
+
+def test_one_english_sentence_in_several_languages_is_one_target():
+    # Rows 0 and 1 translate the same sentence. Were they wrong answers to each other, the loss would be log 2.
+    value = SentenceContrastive(temperature=0.5)(pooled(E1, E1), pooled(E1, E1))
+    assert value.total.item() == 0
+    alone = SentenceContrastive(temperature=0.5)(pooled(E1, E2), pooled(E1, E2)).total.item()
+    assert SentenceContrastive(temperature=0.5)(pooled(E1, E1, E2), pooled(E1, E1, E2)).total.item() < 1.5 * alone
+
+
+def test_equal_sentences_are_known_under_autocast():
+    torch.manual_seed(0)
+    one = torch.randn(384).tolist()
+    with torch.autocast("cpu", torch.bfloat16):
+        assert SentenceContrastive()(pooled(one, one), pooled(one, one)).total.item() == 0
+
+
+def test_one_sentence_alone_is_nothing_and_has_no_nan():
+    student = pooled(E1)
+    student.pooled.requires_grad_()
+    value = SentenceContrastive()(student, pooled(E2))
+    value.total.backward()
+    assert value.total.item() == 0
+    assert student.pooled.grad.abs().max() == 0
+
+
+def test_the_gradient_is_that_of_the_value():
+    student, teacher = drawn([3, 1, 2], dim=4), drawn([2, 2, 4], dim=4, seed=1)
+    objective = SentenceContrastive(temperature=0.3)
+    expected = finite_differences(objective, student, teacher)
+    assert_same_gradient(gradient(objective, student, teacher), expected)
+
+
+def test_a_learned_temperature_starts_as_the_given_one():
+    student, teacher = drawn([3, 1, 2]), drawn([2, 2, 4], seed=1)
+    learned = LearnedContrastive(temperature=0.2)(student, teacher)
+    assert learned.total.item() == pytest.approx(SentenceContrastive(temperature=0.2)(student, teacher).total.item())
+    assert learned.parts["temperature"].item() == pytest.approx(0.2)
+    assert not any(part.requires_grad for part in learned.parts.values())
+
+
+def test_the_gradient_along_the_temperature_is_that_of_the_value():
+    student, teacher = drawn([3, 1, 2]), drawn([2, 2, 4], seed=1)
+    objective = LearnedContrastive(temperature=0.2)
+    objective(student, teacher).total.backward()
+    step = 1e-4
+    ends = [SentenceContrastive(0.2 * math.exp(-sign * step))(student, teacher).total.item() for sign in (1, -1)]
+    assert objective.log_scale.grad.item() == pytest.approx((ends[0] - ends[1]) / (2 * step), rel=1e-3)
+
+
+@pytest.mark.parametrize(("beyond", "least"), [(9.0, 0.01), (-3.0, 1.0)])
+def test_the_scale_stays_between_1_and_100_and_finds_back(beyond, least):
+    objective = LearnedContrastive()
+    with torch.no_grad():
+        objective.log_scale.fill_(beyond)
+    # The answers are wrong at the sharp end and right at the dull one: both losses pull the scale back inside.
+    student = pooled(E2, E1) if beyond > 0 else pooled(E1, E2)
+    value = objective(student, pooled(E1, E2))
+    value.total.backward()
+    assert value.parts["temperature"].item() == pytest.approx(least)
+    assert objective.log_scale.grad.item() * beyond > 0
+
+
+RECIPE = """
+[[objective]]
+kind = "mse"
+weight = 0.1
+
+[[objective]]
+kind = "contrastive"
+temperature = 0.2
+learned = true
+
+[schedule]
+steps = 12
+batch_size = 7
+learning_rate = 0.05
+weight_decay = 0.5
+validate_every = 4
+"""
+
+
+@pytest.fixture
+def recipe():
+    return parse_recipe(RECIPE, "learned", "learned.toml")
+
+
+def go(run, recipe, student, **changes):
+    """Train, and return the temperatures on the way and what training came to."""
+    temperatures, then = {}, changes.pop("then", lambda step: None)
+
+    def report(step, steps, figures):
+        temperatures[step] = figures["temperature"]
+        then(step)
+
+    return temperatures, run.go(recipe=recipe, student=student, report=report, **changes)
+
+
+def test_training_moves_the_temperature_with_the_optimizer(tiny_run, recipe):
+    temperatures, _ = go(tiny_run, recipe, tiny_run.new_student())
+    assert temperatures[1] == pytest.approx(0.2)
+    # AdamW's first step is the sign of the gradient times the rate; this one is not decayed. Nearly all answers
+    # are wrong at first, so the temperature rises.
+    assert temperatures[2] == pytest.approx(0.2 * math.exp(0.05), rel=1e-4)
+    assert len(set(temperatures.values())) == 12
+
+
+def interrupt(at):
+    def then(step):
+        if step == at:
+            raise KeyboardInterrupt
+
+    return then
+
+
+def test_a_resumed_run_goes_on_with_the_temperature_it_had(tiny_run, recipe, tmp_path):
+    students = [tiny_run.new_student(), tiny_run.new_student()]
+    whole, outcome = go(tiny_run, recipe, students[0])
+    with pytest.raises(KeyboardInterrupt):
+        go(tiny_run, recipe, tiny_run.new_student(), checkpoints=tmp_path / "run", then=interrupt(10))
+    rest, resumed = go(tiny_run, recipe, students[1], checkpoints=tmp_path / "run")
+    assert rest == {step: whole[step] for step in range(9, 13)}
+    assert dataclasses.replace(resumed, seconds=0) == dataclasses.replace(outcome, seconds=0)
+    one, other = (student.state_dict() for student in students)
+    assert all(torch.equal(one[key], other[key]) for key in one)
+
+
+def test_the_temperature_is_kept_with_the_weights_and_not_with_the_best_ones(tiny_run, recipe, tmp_path):
+    go(tiny_run, recipe, tiny_run.new_student(), checkpoints=tmp_path / "run")
+    index = json.loads((tmp_path / "run" / "checkpoint.json").read_text())
+    kept = load_file(tmp_path / "run" / index["file"])
+    assert [key for key in kept if "log_scale" in key] == ["weights.objective.1.log_scale"]

@@ -1,0 +1,20 @@
+"""Sentence-level mean squared error."""
+
+from __future__ import annotations
+
+import pytest
+from token_batches import assert_same_gradient, drawn, finite_differences, gradient, pooled
+
+from kivuko.losses.objectives import SentenceMSE
+
+
+def test_by_hand():
+    value = SentenceMSE()(pooled([1.0, 2.0], [0.0, 0.0]), pooled([0.0, 0.0], [3.0, 4.0]))
+    assert value.total.item() == pytest.approx((5 + 25) / 2)
+    assert value.parts["mse"].item() == pytest.approx(15)
+
+
+def test_the_gradient_is_that_of_the_value():
+    student, teacher = drawn([3, 1, 2], dim=4), drawn([2, 2, 4], dim=4, seed=1)
+    expected = finite_differences(SentenceMSE(), student, teacher)
+    assert_same_gradient(gradient(SentenceMSE(), student, teacher), expected)

@@ -1,0 +1,123 @@
+"""Training the image tower: a few pictures and a few steps show whether it learns at all."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from kivuko.training.image_tower import TowerTraining, prototypes, reduced, tower_recall, train_image_tower
+
+PICTURES = 12
+
+
+@pytest.fixture(scope="module")
+def images(tiny_world):
+    return torch.from_numpy(tiny_world.images[:PICTURES].copy())
+
+
+@pytest.fixture(scope="module")
+def names():
+    """Two names for the first picture, one for each other: vectors [13, 16] and the picture of each."""
+    vectors = torch.randn(PICTURES + 1, 16, generator=torch.Generator().manual_seed(0))
+    return vectors, torch.tensor([0, *range(PICTURES)])
+
+
+class Told(torch.nn.Module):
+    """A tower that gives the pictures, in order, the vectors it was told."""
+
+    size = 8
+
+    def __init__(self, vectors):
+        super().__init__()
+        self.vectors = vectors
+
+    def forward(self, pixels):
+        assert pixels.shape[1:] == (3, 8, 8)
+        return self.vectors[: len(pixels)]
+
+
+def test_prototypes_by_hand():
+    names = torch.tensor([[3.0, 0.0], [0.0, 4.0], [0.0, -2.0]])
+    found = prototypes(names, torch.tensor([0, 0, 1]), 2)
+    torch.testing.assert_close(found, torch.tensor([[0.5**0.5, 0.5**0.5], [0.0, -1.0]]))
+
+
+def test_prototypes_of_pictures_without_names_are_no_nan():
+    assert prototypes(torch.ones(1, 2), torch.tensor([1]), 3).isfinite().all()
+
+
+def test_reduced_keeps_colors_and_the_transparent_ground():
+    images = torch.zeros(1, 128, 136, 4, dtype=torch.uint8)
+    images[:, 32:96, 36:100] = torch.tensor([255, 0, 0, 255], dtype=torch.uint8)
+    found = reduced(images, 34)
+    assert found.shape == (1, 4, 34, 34)
+    torch.testing.assert_close(found[0, :, 17, 17], torch.tensor([1.0, 0.0, 0.0, 1.0]))
+    assert found[0, :, 0].abs().max() == 0
+    assert found.mean() == pytest.approx(2 / 4 * (64 * 64) / (136 * 136), rel=0.02)
+
+
+def test_recall_by_hand(images):
+    names = torch.eye(PICTURES)
+    own = torch.arange(PICTURES)
+    assert tower_recall(Told(torch.eye(PICTURES)), images, own, names, seed=0) == {1: 1.0, 10: 1.0}
+    assert tower_recall(Told(torch.eye(PICTURES).roll(1, 0)), images, own, names, seed=0)[1] == 0
+    half = torch.eye(PICTURES)
+    half[:6] = half[:6].roll(1, 0)
+    assert tower_recall(Told(half), images, own, names, seed=0)[1] == pytest.approx(0.5)
+
+
+def test_a_tie_counts_against_the_name(images):
+    names, own = torch.eye(PICTURES), torch.arange(PICTURES)
+    alike = torch.ones(PICTURES, PICTURES) / PICTURES**0.5
+    assert tower_recall(Told(alike), images, own, names, seed=0) == {1: 0.0, 10: 0.0}
+    pairs = torch.eye(PICTURES)
+    pairs[1] = pairs[0]  # pictures 0 and 1 are one to the tower
+    assert tower_recall(Told(pairs), images, own, names, seed=0)[1] == pytest.approx((PICTURES - 2) / PICTURES)
+
+
+def test_vectors_that_are_no_numbers_find_nothing(images):
+    nothing = torch.full((PICTURES, PICTURES), float("nan"))
+    assert tower_recall(Told(nothing), images, torch.arange(PICTURES), torch.eye(PICTURES), seed=0) == {1: 0.0, 10: 0.0}
+
+
+def test_several_names_of_a_picture_all_count(images):
+    names = torch.eye(PICTURES)[[0, 1, 2]]
+    found = tower_recall(Told(torch.eye(PICTURES)), images, torch.tensor([0, 1, 1]), names, seed=0)
+    assert found[1] == pytest.approx(2 / 3)
+
+
+def test_it_learns_to_find_pictures_by_their_names(images, names):
+    vectors, own = names
+    told = []
+    settings = TowerTraining(steps=40, batch_size=12, seed=1)
+    tower = train_image_tower(images, own, vectors, settings, lambda *at: told.append(at))
+    assert not tower.training
+    found = tower_recall(tower, images, own, vectors, seed=99)
+    assert found[1] > 0.5, "chance is 1 in 12"
+    assert [at[:2] for at in told] == [(step, 40) for step in range(1, 41)]
+    losses = [figures["loss"] for *_, figures in told]
+    assert sum(losses[-5:]) < 0.6 * sum(losses[:5])
+    assert told[0][2]["scale"] == pytest.approx(40)
+
+
+def test_the_same_seed_gives_the_same_tower_bit_for_bit(images, names):
+    vectors, own = names
+
+    def trained(seed, noise):
+        torch.manual_seed(noise)
+        return train_image_tower(images, own, vectors, TowerTraining(steps=2, batch_size=5, seed=seed)).state_dict()
+
+    first, second, other = trained(0, 1), trained(0, 2), trained(1, 1)
+    assert all(torch.equal(first[key], second[key]) for key in first)
+    assert not all(torch.equal(first[key], other[key]) for key in first)
+
+
+def test_its_vectors_are_of_the_names_width_and_of_length_one(images, names):
+    vectors, own = names
+    tower = train_image_tower(images, own, vectors, TowerTraining(steps=1, batch_size=4))
+    with torch.no_grad():
+        found = tower(torch.rand(2, 3, tower.size, tower.size))
+    assert found.shape == (2, 16)
+    torch.testing.assert_close(found.norm(dim=-1), torch.ones(2))
+    assert F.cosine_similarity(found[:1], found[1:]).item() < 1
