@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO_OUT ?= kivuko-demo
-# What the emoji world and its pictures are made from, and what Pillow's wheels join emoji sequences with: Debian's names.
+# What the emoji world and its images are made from, and what Pillow's wheels join emoji sequences with: Debian's names.
 SYSTEM_PACKAGES := unicode-cldr-core fonts-noto-color-emoji fonts-noto-core libfribidi0
 # What the report's page is opened in by a test, which is skipped without it.
 BROWSER := chromium

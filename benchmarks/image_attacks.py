@@ -1,4 +1,4 @@
-"""Attacks on images: Kivuko against the Adversarial Robustness Toolbox, on the same towers, pictures and radii.
+"""Attacks on images: Kivuko against the Adversarial Robustness Toolbox, on the same towers, images and radii.
 
 ``python -m benchmarks.image_attacks [--quick | --full] [--resume] [--hardened FOLDER]`` writes
 ``image_attacks.json`` and ``image_attacks.md`` to ``benchmarks/results/``, anew after every cell.
@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the benchmark as the command line asks for it."""
     parser = argparse.ArgumentParser(prog="benchmarks.image_attacks", description=__doc__.splitlines()[0])
     size = parser.add_mutually_exclusive_group()
-    size.add_argument("--quick", action="store_true", help="few pictures, steps and radii, about a minute")
+    size.add_argument("--quick", action="store_true", help="few images, steps and radii, about a minute")
     size.add_argument("--full", action="store_true", help="published step counts and restarts, hours")
     parser.add_argument("--resume", action="store_true", help="go on with a run that was stopped")
     parser.add_argument("--hardened", type=Path, help="folder of a hardened image tower instead of the shipped one")
@@ -82,7 +82,7 @@ def run(
     with Progress(*columns, console=console) as progress:
         bar = progress.add_task("reading", total=len(cells) + timed, completed=len(done))
         if not results["speed"] and towers:
-            setting = make(list(towers)[-1]) if make else _setting(list(towers)[-1], towers, extent.pictures)
+            setting = make(list(towers)[-1]) if make else _setting(list(towers)[-1], towers, extent.images)
 
             def show(what: str) -> None:
                 progress.update(bar, description=what, advance=1)
@@ -106,7 +106,7 @@ def _strengths(
     """Measure all cells, side by side where there are workers and settings that they can make themselves."""
     if make is not None or workers < 2:
         for cell in cells:
-            setting = make(cell[0]) if make else _setting(cell[0], towers, extent.pictures)
+            setting = make(cell[0]) if make else _setting(cell[0], towers, extent.images)
             yield strength(_contender(cell[1]), setting, cell[2], extent)
         return
     context = multiprocessing.get_context("spawn")
@@ -117,17 +117,17 @@ def _strengths(
 
 
 def _strength_here(cell: Cell, extent: Extent, towers: dict[str, Path]) -> Row:
-    return strength(_contender(cell[1]), _setting(cell[0], towers, extent.pictures), cell[2], extent)
+    return strength(_contender(cell[1]), _setting(cell[0], towers, extent.images), cell[2], extent)
 
 
 _SETTINGS: dict[tuple[str, int], Setting] = {}
 
 
-def _setting(name: str, towers: Mapping[str, Path], pictures: int) -> Setting:
+def _setting(name: str, towers: Mapping[str, Path], images: int) -> Setting:
     """Return a setting of the emoji world; each process makes it once."""
-    if (name, pictures) not in _SETTINGS:
-        _SETTINGS[name, pictures] = emoji_setting(name, towers[name], pictures)
-    return _SETTINGS[name, pictures]
+    if (name, images) not in _SETTINGS:
+        _SETTINGS[name, images] = emoji_setting(name, towers[name], images)
+    return _SETTINGS[name, images]
 
 
 def _contender(name: str) -> Contender:

@@ -22,7 +22,7 @@ _EPS_STEP = 2.0  # radii: APGD's first step by its authors, and ours
 
 @dataclass(frozen=True)
 class Budget:
-    """How long an attack goes on. ``every_step``: also with pictures that it has already fooled, where it can."""
+    """How long an attack goes on. ``every_step``: also with images that it has already fooled, where it can."""
 
     steps: int
     restarts: int
@@ -45,13 +45,13 @@ class Contender(Protocol):
         ...
 
     def attack(self, part: str, setting: Setting, eps: float, budget: Budget, seed: int) -> Tensor:
-        """Return perturbed pixels, float32 [pictures, 3, h, w], as the library gives them."""
+        """Return perturbed pixels, float32 [images, 3, h, w], as the library gives them."""
         ...
 
 
 @dataclass(frozen=True)
 class Kivuko:
-    """Our own attacks. They return 8-bit pictures."""
+    """Our own attacks. They return 8-bit images."""
 
     name: str = "kivuko"
     label: str = "Kivuko"
@@ -80,13 +80,13 @@ class Scores(nn.Module):
         self.names = setting.goal.texts.T.contiguous()
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Map float [pictures, 3, h, w] to logits [pictures, names]."""
+        """Map float [images, 3, h, w] to logits [images, names]."""
         return CE_SCALE * (self.tower(pixels) @ self.names)
 
 
 @dataclass(frozen=True)
 class Art:
-    """AutoAttack, AutoProjectedGradientDescent and SquareAttack of ART; what they return is no 8-bit picture."""
+    """AutoAttack, AutoProjectedGradientDescent and SquareAttack of ART; what they return is no 8-bit image."""
 
     name: str = "art"
     label: str = "ART"

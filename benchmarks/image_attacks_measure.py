@@ -21,7 +21,7 @@ Row = dict[str, Any]
 
 @dataclass
 class Passes:
-    """Pictures that went through the tower, and gradients that came back."""
+    """Images that went through the tower, and gradients that came back."""
 
     forward: int = 0
     backward: int = 0
@@ -48,7 +48,7 @@ def counted(setting: Setting) -> Iterator[Passes]:
 
 
 def strength(contender: Contender, setting: Setting, radius: int, extent: Extent, seed: int = 0) -> Row:
-    """Attack all pictures with an ensemble; return which still stand, as pixels are returned and on 8-bit levels."""
+    """Attack all images with an ensemble; return which still stand, as pixels are returned and on 8-bit levels."""
     eps = radius / LEVELS
     budget = Budget(extent.steps, extent.restarts, extent.queries, extent.deepfool)
     others, started = Interference(), time.perf_counter()
@@ -69,11 +69,11 @@ def strength(contender: Contender, setting: Setting, radius: int, extent: Extent
 def speed(
     taking_part: Sequence[Contender], setting: Setting, extent: Extent, show: Callable[[str], None] = lambda _: None
 ) -> list[Row]:
-    """Time single attacks of all contenders in turn, round by round, on pictures that stand when clean.
+    """Time single attacks of all contenders in turn, round by round, on images that stand when clean.
 
-    Every picture takes every step, fooled or not, as far as the library allows it. In each round another begins.
+    Every image takes every step, fooled or not, as far as the library allows it. In each round another begins.
     """
-    clean = setting.standing(setting.pixels).nonzero()[: extent.speed_pictures, 0]
+    clean = setting.standing(setting.pixels).nonzero()[: extent.speed_images, 0]
     few, eps = setting.some(clean), SPEED_RADIUS / LEVELS
     budget = Budget(extent.speed_steps, 1, extent.speed_queries, every_step=True)
     warm_up = Budget(1, 1, 1, every_step=True)
@@ -98,7 +98,7 @@ def _timed(contender: Contender, part: str, setting: Setting, eps: float, budget
     rounded = Threat("linf", eps).on_levels(setting.pixels, found)
     return {
         "setting": setting.name, "contender": contender.name, "label": contender.label, "part": part, "round": number,
-        "pictures": len(few), "tries": len(few) * tries,
+        "images": len(few), "tries": len(few) * tries,
         "seconds": seconds, "processor": processor, "forward": passes.forward, "backward": passes.backward,
         "rounded": _share(setting.standing(rounded)), "others": others.share(),
     }  # fmt: skip

@@ -1,4 +1,4 @@
-"""The protocol of the benchmark of image attacks in words: what ran where, with which budgets, and who it favours."""
+"""The protocol of the benchmark of image attacks in words: what ran where, with which budgets, and who it favors."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from kivuko.perturbations.image.standard import TARGETS
 
 
 def protocol(results: dict[str, Any]) -> Iterable[str]:
-    """Say what ran where, with which budgets, and who is favoured by what."""
+    """Say what ran where, with which budgets, and who is favored by what."""
     machine = results["machine"]
     yield "## Protocol"
     yield (
@@ -29,8 +29,8 @@ def protocol(results: dict[str, Any]) -> Iterable[str]:
 
 def _rules(extent: dict[str, Any], processes: str) -> Iterable[str]:
     yield (
-        f"Pictures of the emoji world's test split ({extent['pictures']}, drawn at random, none left out for being "
-        "wrong when clean); candidates: all English names of that split, as the teacher's unit vectors. A picture "
+        f"Images of the emoji world's test split ({extent['images']}, drawn at random, none left out for being "
+        "wrong when clean); candidates: all English names of that split, as the teacher's unit vectors. An image "
         "stands while its own name is strictly nearest; the same code judges both contenders."
     )
     yield (
@@ -50,16 +50,16 @@ def _rules(extent: dict[str, Any], processes: str) -> Iterable[str]:
         "ART's radius, first step (two radii) and clipping as ours. Its pixels are judged as they are and rounded to "
         "8-bit levels inside the radius; ours are 8-bit levels already."
     )
-    yield (f"Cost of the ensembles: pictures through the tower, gradients back, seconds with {processes} at work.")
+    yield (f"Cost of the ensembles: images through the tower, gradients back, seconds with {processes} at work.")
     yield (
-        f"Speed: {extent['speed_pictures']} pictures that stand when clean, radius {SPEED_RADIUS}/255 on the hardest "
+        f"Speed: {extent['speed_images']} images that stand when clean, radius {SPEED_RADIUS}/255 on the hardest "
         f"tower, {extent['speed_steps']} steps and one start, or {extent['speed_queries']} squares; the contenders in "
         f"turn in one process, {extent['rounds']} rounds, another first in each, after one short call each. Every "
-        "picture takes every step, fooled or not. From arrays in memory to pixels in the contender's own arrays."
+        "image takes every step, fooled or not. From arrays in memory to pixels in the contender's own arrays."
     )
     yield (
-        f"What favours ART: batches of {ART_BATCH} (its own 32 is slower here); its pixels need no rounding; ours "
-        "also judges the clean pictures and the rounded result. What favours us: our ensemble leaves "
-        "pictures alone once they are fooled, ART's only between its parts and starts; we pull up single rivals in "
+        f"What favors ART: batches of {ART_BATCH} (its own 32 is slower here); its pixels need no rounding; ours "
+        "also judges the clean images and the rounded result. What favors us: our ensemble leaves "
+        "images alone once they are fooled, ART's only between its parts and starts; we pull up single rivals in "
         "turn, which ART can too, but only all of them."
     )

@@ -1,4 +1,4 @@
-"""What the benchmark of image attacks is about: two image towers, pictures of the test split, and how much is run."""
+"""What the benchmark of image attacks is about: two image towers, images of the test split, and how much is run."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from kivuko.datasets.emoji import emoji_world, shipped_image_tower
 from kivuko.perturbations.image import ImageToText, PixelTower, broken
 
 UNDEFENDED, HARDENED = "undefended", "hardened"
-RADII = (1, 2, 4, 8)  # of 255, L-inf; at the last one most pictures fall, so that it tells attacks apart best
-SPEED_RADIUS = 1  # small, so that few pictures fall and both sides go on with the same ones
+RADII = (1, 2, 4, 8)  # of 255, L-inf; at the last one most images fall, so that it tells attacks apart best
+SPEED_RADIUS = 1  # small, so that few images fall and both sides go on with the same ones
 _PARTS = ("apgd-ce", "apgd-dlr", "square")
 
 
@@ -25,18 +25,18 @@ _PARTS = ("apgd-ce", "apgd-dlr", "square")
 class Extent:
     """How much a run measures. Five restarts are ART's default; its two APGDs then start as often as our ten do.
 
-    ``pictures``, ``steps``, ``restarts`` (theirs; ours pulls up rivals instead), ``queries``: of the ensembles.
+    ``images``, ``steps``, ``restarts`` (theirs; ours pulls up rivals instead), ``queries``: of the ensembles.
     ``deepfool``: let AutoAttack run DeepFool too, as it does by default.
-    ``speed_pictures``, ``speed_steps``, ``speed_queries``, ``rounds``: of the single attacks that are timed in turn.
+    ``speed_images``, ``speed_steps``, ``speed_queries``, ``rounds``: of the single attacks that are timed in turn.
     """
 
     name: str
-    pictures: int
+    images: int
     steps: int
     restarts: int
     queries: int
     deepfool: bool
-    speed_pictures: int
+    speed_images: int
     speed_steps: int
     speed_queries: int
     rounds: int
@@ -60,11 +60,11 @@ EXTENTS = {
 
 @dataclass(frozen=True, eq=False)
 class Setting:
-    """One tower and what is attacked there: pictures, seen as questions of which English name is nearest.
+    """One tower and what is attacked there: images, seen as questions of which English name is nearest.
 
     Attributes:
-        pixels: float32 [pictures, 3, height, width] on whole levels.
-        goal: the names as unit vectors, and the right one of each picture.
+        pixels: float32 [images, 3, height, width] on whole levels.
+        goal: the names as unit vectors, and the right one of each image.
     """
 
     name: str
@@ -73,15 +73,15 @@ class Setting:
     goal: ImageToText
 
     def margins(self, pixels: Tensor) -> Tensor:
-        """Return the lead of the right name for pixels [pictures, 3, h, w]: one judge for all contenders."""
+        """Return the lead of the right name for pixels [images, 3, h, w]: one judge for all contenders."""
         return self.goal.margins(self.tower.encode(pixels), torch.arange(len(self.goal)))
 
     def standing(self, pixels: Tensor) -> Tensor:
-        """Return which pictures still find their name, bool [pictures]; a tie counts against the picture."""
+        """Return which images still find their name, bool [images]; a tie counts against the image."""
         return ~broken(self.goal, self.margins(pixels))
 
     def some(self, which: Tensor) -> Setting:
-        """Return the same setting with some of the pictures, int64 or bool."""
+        """Return the same setting with some of the images, int64 or bool."""
         return Setting(self.name, self.tower, self.pixels[which], ImageToText(self.goal.texts, self.goal.labels[which]))
 
 
@@ -94,7 +94,7 @@ def tower_folders(hardened: Path | None = None) -> Mapping[str, Path]:
 
 @lru_cache(maxsize=1)
 def questions() -> tuple[list[str], list[int], Tensor]:
-    """Return the English names of the test split, no name and no picture twice, their pictures' rows and vectors."""
+    """Return the English names of the test split, no name and no image twice, their images' rows and vectors."""
     from kivuko.encoders.teacher import load_teacher
 
     names: dict[str, int] = {}
@@ -106,13 +106,13 @@ def questions() -> tuple[list[str], list[int], Tensor]:
     return texts, list(names.values()), F.normalize(torch.cat(batches), dim=-1)
 
 
-def emoji_setting(name: str, folder: Path, pictures: int, seed: int = 0) -> Setting:
-    """Return a tower and some pictures of the test split, drawn by the seed; all its names are candidates."""
+def emoji_setting(name: str, folder: Path, images: int, seed: int = 0) -> Setting:
+    """Return a tower and some images of the test split, drawn by the seed; all its names are candidates."""
     from kivuko.encoders.image_tower import load_image_tower
 
     world = emoji_world(["sw"])
     _, rows, vectors = questions()
-    chosen = np.sort(np.random.default_rng(seed).permutation(len(rows))[:pictures])
+    chosen = np.sort(np.random.default_rng(seed).permutation(len(rows))[:images])
     tower = PixelTower(load_image_tower(folder, vectors.shape[1]))
-    pixels = tower.pixels([world.picture(rows[number]) for number in chosen])
+    pixels = tower.pixels([world.image(rows[number]) for number in chosen])
     return Setting(name, tower, pixels, ImageToText(vectors, torch.from_numpy(chosen)))

@@ -117,7 +117,7 @@ def _speed_table(rows: Sequence[Row]) -> Iterable[str]:
     if not rows:
         return
     yield "## Speed: single attacks in turn, at the same steps, restarts and queries"
-    head = ["attack", "contender", "pictures/s", "tries/s", "tower passes/s", "passes a try", "robust, %",
+    head = ["attack", "contender", "images/s", "tries/s", "tower passes/s", "passes a try", "robust, %",
             "ratio, processor time", "ratio, wall clock"]  # fmt: skip
     body = []
     for part, label in dict.fromkeys((row["part"], row["label"]) for row in rows):
@@ -125,14 +125,14 @@ def _speed_table(rows: Sequence[Row]) -> Iterable[str]:
         tries, passes = _sum(here, "tries"), _sum(here, "forward")
         own = here[0]["contender"] == OURS
         body.append([
-            _NAMES[part], label, f"{_rate(here, 'pictures'):.1f}", f"{_rate(here, 'tries'):.0f}",
+            _NAMES[part], label, f"{_rate(here, 'images'):.1f}", f"{_rate(here, 'tries'):.0f}",
             f"{_rate(here, 'forward'):.0f}", f"{passes / tries:.2f}",
             _percent(statistics.mean(row["rounded"] for row in here)),
             str(ratios(rows, part) or "") if own else "", str(ratios(rows, part, by="seconds") or "") if own else "",
         ])  # fmt: skip
     yield table(head, body)
     yield (
-        "A try is one step of one picture, or one square. Rates are per second of processor time, medians of the "
+        "A try is one step of one image, or one square. Rates are per second of processor time, medians of the "
         "rounds; ratios are those of tries, median (least-most) over rounds."
     )
 

@@ -1,6 +1,6 @@
 """Indexing: how much longer it takes than decoding and the forward pass back to back, and whether memory grows.
 
-``python -m benchmarks.indexing [--pictures 5000] [--memory 10000 100000] [--model FOLDER]`` writes ``indexing.json``
+``python -m benchmarks.indexing [--images 5000] [--memory 10000 100000] [--model FOLDER]`` writes ``indexing.json``
 and ``indexing.md`` to ``benchmarks/results/``.
 """
 
@@ -17,8 +17,8 @@ from typing import Any
 
 from rich.console import Console
 
+from benchmarks.indexing_images import write_images
 from benchmarks.indexing_memory import measure_memory
-from benchmarks.indexing_pictures import write_pictures
 from benchmarks.indexing_setting import RawWork, default_tower, load_tower, raw_work
 from benchmarks.machine import Interference, describe_machine, usable_cores
 from kivuko.files import write_text
@@ -36,29 +36,29 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the benchmark as the command line asks for it."""
     share_cores()  # as ``kivuko index`` does before it imports torch
     parser = argparse.ArgumentParser(prog="benchmarks.indexing", description=__doc__.splitlines()[0])
-    parser.add_argument("--pictures", type=int, default=5000, help="to be timed, JPEG of 320 x 240")
+    parser.add_argument("--images", type=int, default=5000, help="to be timed, JPEG of 320 x 240")
     parser.add_argument("--rounds", type=int, default=3, help="of raw work and indexing in turn")
     parser.add_argument("--memory", type=int, nargs="*", default=[10_000, 100_000], help="sizes; none: leave it out")
     parser.add_argument("--workers", type=int, default=usable_cores())
-    parser.add_argument("--model", type=Path, default=default_tower(), help="bundle or image tower")
+    parser.add_argument("--model", type=Path, default=default_tower(), help="model or image tower")
     parser.add_argument("--out", type=Path, default=RESULTS)
     asked = parser.parse_args(arguments)
-    run(asked.pictures, asked.rounds, asked.memory, asked.workers, asked.model, asked.out)
+    run(asked.images, asked.rounds, asked.memory, asked.workers, asked.model, asked.out)
 
 
 def run(
-    pictures: int, rounds: int, memory: Sequence[int], workers: int, model: Path, folder: Path,
+    images: int, rounds: int, memory: Sequence[int], workers: int, model: Path, folder: Path,
     console: Console | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Measure, write the results, and return them as they stand in ``indexing.json``."""
     console = console or Console(stderr=True)
     results: dict[str, Any] = {
-        "machine": describe_machine(), "date": time.strftime("%Y-%m-%d"), "pictures": pictures, "size": list(SIZE),
+        "machine": describe_machine(), "date": time.strftime("%Y-%m-%d"), "images": images, "size": list(SIZE),
         "workers": workers, "speed": [], "memory": [],
     }  # fmt: skip
     with tempfile.TemporaryDirectory() as place:
         photos = Path(place) / "photos"
-        write_pictures(photos, pictures, SIZE)
+        write_images(photos, images, SIZE)
         files = sorted(str(file) for file in photos.rglob("*.jpg"))
         encoder = TowerEncoder(load_tower(model))
         with raw_work(encoder, workers, files[0]) as raw:
@@ -69,10 +69,10 @@ def run(
                 console.print(f"round {number + 1} of {rounds}: {_ratio(results['speed'][-1]):.2f}")
         for count in memory:
             own = Path(place) / f"memory-{count}"
-            write_pictures(own, count, SMALL)
+            write_images(own, count, SMALL)
             found = measure_memory(own, Path(place) / f"memory-{count}.gallery", model, workers)
-            results["memory"].append({"pictures": count, **found})
-            console.print(f"{count:,} pictures: peak {found['peak_mib']} MiB")
+            results["memory"].append({"images": count, **found})
+            console.print(f"{count:,} images: peak {found['peak_mib']} MiB")
     folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / "indexing.json", json.dumps(results, indent=1) + "\n")
     write_text(folder / "indexing.md", report(results))
@@ -91,8 +91,8 @@ def _round(
         encoder, [FolderSource(photos)], gallery, model=model, options=IndexOptions(workers=workers)
     )
     seconds = time.perf_counter() - began
-    if summary.pictures != len(files):
-        raise RuntimeError(f"{summary.pictures} pictures indexed of {len(files)}")
+    if summary.images != len(files):
+        raise RuntimeError(f"{summary.images} images indexed of {len(files)}")
     return {"decoding": cost.decoding, "forward": cost.forward, "indexing": seconds, "interference": watch.share()}
 
 
@@ -102,7 +102,7 @@ def _ratio(row: dict[str, Any]) -> float:
 
 def report(results: dict[str, Any]) -> str:
     """Return the results as Markdown."""
-    rows, count = results["speed"], results["pictures"]
+    rows, count = results["speed"], results["images"]
     lines = [
         "# Indexing", "",
         f"`python -m benchmarks.indexing`, {results['date']}, {results['machine']['processor']}, "
@@ -127,8 +127,8 @@ def report(results: dict[str, Any]) -> str:
         ]
         lines += ["sends pixels to the process that encodes, and writes; forking its processes counts."]
     if results["memory"]:
-        lines += ["", "## Peak memory", "", "| pictures | MiB, process tree |", "|---|---|"]
-        lines += [f"| {row['pictures']:,} | {row['peak_mib'] or '?'} |" for row in results["memory"]]
+        lines += ["", "## Peak memory", "", "| images | MiB, process tree |", "|---|---|"]
+        lines += [f"| {row['images']:,} | {row['peak_mib'] or '?'} |" for row in results["memory"]]
     return "\n".join(lines) + "\n"
 
 

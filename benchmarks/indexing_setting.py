@@ -1,4 +1,4 @@
-"""The tower that pictures are indexed with, and what its raw work costs: decoding, then the forward pass."""
+"""The tower that images are indexed with, and what its raw work costs: decoding, then the forward pass."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ def default_tower() -> Path:
 
 
 def load_tower(folder: Path) -> Any:
-    """Load an image tower from its folder, or a bundle."""
-    from kivuko.encoders.model import load_bundle
+    """Load an image tower from its folder, or a model."""
+    from kivuko.encoders.model import load_encoder
 
-    return load_bundle(folder).float()  # the one that Kivuko brings rests in half precision
+    return load_encoder(folder).float()  # the one that Kivuko brings rests in half precision
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class RawWork:
 
 @contextmanager
 def raw_work(encoder: TowerEncoder, workers: int, warm: str) -> Iterator[RawWork]:
-    """Yield the raw work with its processes at the ready, each warmed on one picture."""
+    """Yield the raw work with its processes at the ready, each warmed on one image."""
     start_fork_server(getattr(encoder.prepare, "preload", "torch"))  # so that neither imports in its time
     context = multiprocessing.get_context("forkserver")
     with context.Pool(workers, initializer=_start, initargs=(encoder.prepare,)) as pool:

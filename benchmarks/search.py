@@ -20,7 +20,7 @@ import numpy as np
 from rich.console import Console
 
 from benchmarks.machine import describe_machine
-from benchmarks.search_measure import exact_neighbours, measure_index, timed_clients
+from benchmarks.search_measure import exact_neighbors, measure_index, timed_clients
 from benchmarks.search_served import measure_served, missing_peer
 from benchmarks.search_table import report
 from benchmarks.search_vectors import Corpus, load_corpus
@@ -74,7 +74,7 @@ def run(
     with tempfile.TemporaryDirectory() as place:
         for count in sizes:
             vectors = corpus.vectors(count)
-            exact = exact_neighbours(vectors, asked)
+            exact = exact_neighbors(vectors, asked)
             file = Path(place) / "vectors.npy"
             np.save(file, vectors)
             own = choose_index(count, vectors.shape[1])

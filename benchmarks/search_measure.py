@@ -38,7 +38,7 @@ def measure_index(
         return pool.apply(_measure, (vectors, queries, exact, plan, tuple(clients), seconds, tuple(widths)))
 
 
-def exact_neighbours(vectors: np.ndarray, queries: np.ndarray) -> np.ndarray:
+def exact_neighbors(vectors: np.ndarray, queries: np.ndarray) -> np.ndarray:
     """Return the ids of the nearest by exact float32 search, int64 [queries, K]."""
     best = np.full((len(queries), K), -np.inf, dtype=np.float32)
     ids = np.full((len(queries), K), -1, dtype=np.int64)

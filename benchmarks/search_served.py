@@ -26,18 +26,18 @@ from kivuko.encoders.loading import image_fingerprint
 from kivuko.search.decoding import Decoded
 from kivuko.search.gallery import Gallery
 from kivuko.search.items import Work
-from kivuko.search.writer import GalleryWriter, Making
+from kivuko.search.writer import GalleryWriter, IndexSpec
 
 _STARTS_WITHIN = 1800.0  # seconds; the peer reads a million items, and an index may be built
 KIVUKO, PEER = "kivuko serve", "Flask + FAISS"
 
 
 def make_gallery(corpus: Corpus, count: int, folder: Path) -> float:
-    """Write a gallery whose pictures are sentences: real vectors and captions, one thumbnail; returns build seconds."""
+    """Write a gallery whose images are sentences: real vectors and captions, one thumbnail; returns build seconds."""
     stream = io.BytesIO()
     Image.new("RGB", (32, 32), "white").save(stream, format="JPEG")
     vectors, texts = corpus.vectors(count), corpus.sentences(count, "gallery")
-    making = Making(image_fingerprint(corpus.model), vectors.shape[1], corpus.folder.absolute(), [])
+    making = IndexSpec(image_fingerprint(corpus.model), vectors.shape[1], corpus.folder.absolute(), [])
     writer = GalleryWriter(folder, making)
     for start in range(0, count, 20_000):
         new = []

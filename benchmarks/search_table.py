@@ -65,7 +65,7 @@ def _index_table(rows: Sequence[Row]) -> Iterable[str]:
 def _served_table(rows: Sequence[Row]) -> Iterable[str]:
     if not rows:
         return
-    yield "## End to end on loopback: a text in, pictures out"
+    yield "## End to end on loopback: a text in, images out"
     found = {(row["server"], row["vectors"], row["clients"]): row for row in rows}
     servers = list(dict.fromkeys(row["server"] for row in rows))
     head = [

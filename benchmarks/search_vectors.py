@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kivuko.datasets.emoji import emoji_world
-from kivuko.encoders.model import encode_texts, load_bundle
+from kivuko.encoders.model import encode_texts, load_encoder
 from kivuko.files import atomic_path, cache_folder, sha256_of
 from kivuko.languages import DEFAULT_LANGUAGES
 
@@ -74,4 +74,4 @@ def load_corpus(folder: Path) -> Corpus:
         for text in (annotation.name, *annotation.keywords)
         if text
     }
-    return Corpus(folder, load_bundle(folder), tuple(sorted(texts)))
+    return Corpus(folder, load_encoder(folder), tuple(sorted(texts)))

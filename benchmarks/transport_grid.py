@@ -28,7 +28,7 @@ class Cell:
     def key(self) -> bool:
         """Whether it is one of those that the answer is read from, and so measured more often."""
         return (
-            self.kind in ("centred", "random")
+            self.kind in ("centered", "random")
             and (self.batch, (self.n, self.m)) == (KEY_BATCH, KEY_SIZE)
             and self.regularization in KEY_REGULARIZATIONS
         )
@@ -65,8 +65,8 @@ class Extent:
 
 def extent(name: str) -> Extent:
     """Return the extent of that name: "quick" (under two minutes), "normal" (about fifteen) or "full" (hours)."""
-    key = Cell("centred", KEY_BATCH, *KEY_SIZE, 0.1)
-    large = Cell("centred", 1024, 128, 128, 0.1)
+    key = Cell("centered", KEY_BATCH, *KEY_SIZE, 0.1)
+    large = Cell("centered", 1024, 128, 128, 0.1)
     if name == "quick":
         return Extent(_in_order(_quick()), 0.5, 1.0, ())
     if name == "normal":
@@ -75,34 +75,34 @@ def extent(name: str) -> Extent:
 
 
 def _quick() -> Iterator[Cell]:
-    for kind in ("centred", "random"):
+    for kind in ("centered", "random"):
         for regularization in KEY_REGULARIZATIONS:
             yield Cell(kind, KEY_BATCH, *KEY_SIZE, regularization)
-    yield Cell("centred", 16, 8, 8, 0.05)
+    yield Cell("centered", 16, 8, 8, 0.05)
     yield Cell("ragged", KEY_BATCH, 0, 0, 0.05)
 
 
 def _normal() -> Iterator[Cell]:
     """Yield the rows and columns of the grid that cross at the key cell, its corners, and the other kinds."""
     for regularization in REGULARIZATIONS:
-        for kind in ("centred", "cosine", "random"):
+        for kind in ("centered", "cosine", "random"):
             yield Cell(kind, KEY_BATCH, *KEY_SIZE, regularization)
         for batch in (KEY_BATCH, 4096):
             yield Cell("ragged", batch, 0, 0, regularization)
     for regularization in KEY_REGULARIZATIONS:
         for batch in BATCHES:
-            yield Cell("centred", batch, *KEY_SIZE, regularization)
+            yield Cell("centered", batch, *KEY_SIZE, regularization)
         for size in SIZES:
-            yield Cell("centred", KEY_BATCH, *size, regularization)
+            yield Cell("centered", KEY_BATCH, *size, regularization)
     for batch, size in itertools.product((16, 4096), ((8, 8), (128, 128))):
-        yield Cell("centred", batch, *size, GROWTH_REGULARIZATION)
+        yield Cell("centered", batch, *size, GROWTH_REGULARIZATION)
     for size in SIZES:
         yield Cell("random", KEY_BATCH, *size, GROWTH_REGULARIZATION)
 
 
 def _everything() -> Iterator[Cell]:
     for batch, size, regularization in itertools.product(BATCHES, SIZES, REGULARIZATIONS):
-        yield Cell("centred", batch, *size, regularization)
+        yield Cell("centered", batch, *size, regularization)
         yield Cell("ragged", batch, 0, 0, regularization)
 
 

@@ -16,7 +16,7 @@ PANELS = {
     "batch": f"problems of {KEY_SIZE[0]}x{KEY_SIZE[1]}, by batch",
     "size": f"{KEY_BATCH} problems, by cells n x m",
 }
-_COLOURS = (
+_COLORS = (
     "#000000", "#888888", "#bbbbbb", "#d95f02", "#e6ab02", "#1f78b4", "#6a3d9a", "#33a02c", "#a6d854", "#66c2a5",
     "#b2df8a", "#e7298a",
 )  # fmt: skip
@@ -24,13 +24,17 @@ _WIDTH, _HEIGHT, _LEFT, _TOP, _LEGEND = 420, 340, 60, 40, 210
 
 
 def growth_curves(rows: Sequence[Row], panel: str) -> dict[str, Curve]:
-    """Return for each contender's label its points (batch or n m, seconds) on the centred costs, in order.
+    """Return for each contender's label its points (batch or n m, seconds) on the centered costs, in order.
 
     Where it stopped short of the tolerance its time says nothing, and there is no point.
     """
     curves: dict[str, Curve] = {}
     for row in rows:
-        if row["kind"] != "centred" or row["regularization"] != GROWTH_REGULARIZATION or row["within_tolerance"] != 1.0:
+        if (
+            row["kind"] != "centered"
+            or row["regularization"] != GROWTH_REGULARIZATION
+            or row["within_tolerance"] != 1.0
+        ):
             continue
         if panel == "batch" and (row["n"], row["m"]) == KEY_SIZE:
             curves.setdefault(row["label"], []).append((row["batch"], row["seconds"]))
@@ -51,18 +55,18 @@ def growth_chart(rows: Sequence[Row]) -> str | None:
     if not all(panels.values()):
         return None
     labels = list(dict.fromkeys(label for curves in panels.values() for label in curves))
-    colours = {label: _COLOURS[place % len(_COLOURS)] for place, label in enumerate(labels)}
+    colors = {label: _COLORS[place % len(_COLORS)] for place, label in enumerate(labels)}
     seconds = [y for curves in panels.values() for curve in curves.values() for _, y in curve]
     height = (math.floor(math.log10(min(seconds))), math.ceil(math.log10(max(seconds))))
     parts = [
-        _panel(curves, colours, height, PANELS[name], place * _WIDTH)
+        _panel(curves, colors, height, PANELS[name], place * _WIDTH)
         for place, (name, curves) in enumerate(panels.items())
     ]
     for place, label in enumerate(labels):
         y = _TOP + 14 + 20 * place
         x = 2 * _WIDTH + 12
         parts.append(
-            f'<line x1="{x}" y1="{y - 4}" x2="{x + 24}" y2="{y - 4}" stroke="{colours[label]}" stroke-width="2"/>'
+            f'<line x1="{x}" y1="{y - 4}" x2="{x + 24}" y2="{y - 4}" stroke="{colors[label]}" stroke-width="2"/>'
         )
         parts.append(f'<text x="{x + 30}" y="{y}">{escape(label.replace("*", ""))}</text>')
     total = 2 * _WIDTH + _LEGEND
@@ -73,7 +77,7 @@ def growth_chart(rows: Sequence[Row]) -> str | None:
     )
 
 
-def _panel(curves: dict[str, Curve], colours: dict[str, str], height: tuple[int, int], title: str, left: int) -> str:
+def _panel(curves: dict[str, Curve], colors: dict[str, str], height: tuple[int, int], title: str, left: int) -> str:
     """Return one panel's axes, titles and lines."""
     places = sorted({x for curve in curves.values() for x, _ in curve})
     low, high = math.log(places[0]), math.log(places[-1])
@@ -95,7 +99,7 @@ def _panel(curves: dict[str, Curve], colours: dict[str, str], height: tuple[int,
     for label, curve in curves.items():
         points = " ".join(f"{at_x(x):.1f},{at_y(y):.1f}" for x, y in curve)
         width = 3 if label.startswith("**") else 1.5
-        parts.append(f'<polyline points="{points}" fill="none" stroke="{colours[label]}" stroke-width="{width}"/>')
+        parts.append(f'<polyline points="{points}" fill="none" stroke="{colors[label]}" stroke-width="{width}"/>')
     return "".join(parts)
 
 

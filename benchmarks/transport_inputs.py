@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import torch
 
 KINDS = {
-    "centred": "cosine costs of token vectors taken relative to their mean, as the optical recipe trains with",
+    "centered": "cosine costs of token vectors taken relative to their mean, as the optical recipe trains with",
     "cosine": "cosine costs of raw token vectors",
     "random": "costs drawn uniformly from [0, 1]",
-    "ragged": "centred cosine costs, each problem of the token counts of one sentence pair",
+    "ragged": "centered cosine costs, each problem of the token counts of one sentence pair",
 }
 LANGUAGE = "sw"  # the other side of the sentence pairs that ragged lengths are taken from
 SEED = 0

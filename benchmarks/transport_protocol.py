@@ -45,7 +45,7 @@ def _rules(results: dict[str, Any]) -> Iterable[str]:
     yield (
         f"A contender whose call is predicted to take over {results['budget']:g} s is left out of a cell (over "
         f"{results['key_budget']:g} s: of a key cell). The "
-        "prediction is scaled in proportion from a smaller batch, so it errs in favour of those that wait for the "
+        "prediction is scaled in proportion from a smaller batch, so it errs in favor of those that wait for the "
         "hardest problem."
     )
     yield "Costs: " + "; ".join(f"**{kind}**: {meaning}" for kind, meaning in KINDS.items()) + "."
@@ -55,7 +55,7 @@ def _rules(results: dict[str, Any]) -> Iterable[str]:
         "a Swahili text (fresh vocabulary) by the tokens of its English."
     )
     yield (
-        "What favours us: every problem of ours stops by itself, while POT, GeomLoss and OTT under vmap go on until "
+        "What favors us: every problem of ours stops by itself, while POT, GeomLoss and OTT under vmap go on until "
         "the hardest of the batch is done (OTT under lax.map stops each by itself, too). Kivuko accelerates its "
         "iteration and OTT does so only where momentum is named. In ragged batches ours takes masks and the peers get "
         "padding with zero mass, which all of them survive; POT is tried with a call per exact shape as well, OTT is "
@@ -63,7 +63,7 @@ def _rules(results: dict[str, Any]) -> Iterable[str]:
         "threshold does not see: it is marked where that breaks the tolerance."
     )
     yield (
-        "What favours the peers: their settings were chosen with the answer known, cell by cell; compiling is free; "
+        "What favors the peers: their settings were chosen with the answer known, cell by cell; compiling is free; "
         "OTT returns nothing but the plan; ours checks its input in every call and returns cost, value, entropy and "
         "error of each problem as well."
     )

@@ -71,7 +71,7 @@ def make_dumps(folder: Path, size: int) -> None:
 
 
 def _linked(article: int, place: int, size: int) -> int:
-    """Return a target: two neighbours, with whom the links are mutual, and others who do not link back."""
+    """Return a target: two neighbors, with whom the links are mutual, and others who do not link back."""
     near = article + (1, -1)[place] if place < 2 else article * 31 + place * 7919
     return (near - 1) % size + 1
 

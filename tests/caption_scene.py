@@ -19,15 +19,15 @@ FLICKR = ("1007129816.jpg", "1009434119.jpg", "101362133.jpg")
 
 
 def jpeg(number: int) -> bytes:
-    """Return the bytes of a picture unlike those of other numbers."""
+    """Return the bytes of an image unlike those of other numbers."""
     cells = np.random.default_rng(number).integers(0, 256, (4, 4, 3), dtype=np.uint8)
     stream = io.BytesIO()
     Image.fromarray(cells).resize((24, 16), Image.Resampling.NEAREST).save(stream, format="JPEG")
     return stream.getvalue()
 
 
-def write_pictures(folder: Path, names: tuple[str, ...] | list[str]) -> Path:
-    """Write one picture for each name."""
+def write_images(folder: Path, names: tuple[str, ...] | list[str]) -> Path:
+    """Write one image for each name."""
     for number, name in enumerate(names):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(jpeg(number))
@@ -66,7 +66,7 @@ def xm3600_row(key: str, locale: str, **captions: list[str]) -> dict:
 
 
 def write_xm3600(folder: Path) -> Path:
-    """Three pictures; two captions each in English and Swahili, one in Bengali, one or two in Maori, Cuzco Quechua."""
+    """Three images; two captions each in English and Swahili, one in Bengali, one or two in Maori, Cuzco Quechua."""
     rows = [
         xm3600_row(
             "0002b8f2ed1d4af3", "quz",
@@ -85,20 +85,20 @@ def write_xm3600(folder: Path) -> Path:
         ),
     ]  # fmt: skip
     write_json_lines(folder / "captions.jsonl", rows)
-    write_pictures(folder / "images", [f"{row['image/key']}.jpg" for row in rows])
+    write_images(folder / "images", [f"{row['image/key']}.jpg" for row in rows])
     return folder
 
 
 def write_xtd(folder: Path) -> Path:
-    """The repository's three folders, with the pictures of COCO beside them."""
+    """The repository's three folders, with the images of COCO beside them."""
     write_lines(folder / "XTD10" / "test_image_names.txt", COCO)
     write_lines(folder / "XTD10" / "test_1kcaptions_es.txt", ["un gato", "un perro", "un pez"])
     write_lines(folder / "XTD10" / "test_1kcaptions_zh.txt", ["一只猫", "一只狗", "一条鱼"])
     write_lines(folder / "MIC" / "test_1kcaptions_de.txt", ["eine Katze", "ein Hund", "ein Fisch"])
     write_lines(folder / "MIC" / "test_1kcaptions_en.txt", ["a cat", "a dog", "a fish"])
     write_lines(folder / "STAIR" / "test_1kcaptions_jp.txt", ["猫", "犬", "魚"])
-    write_pictures(folder / "images", [name for name in COCO if "train" in name])
-    write_pictures(folder / "val2014", [name for name in COCO if "val" in name])
+    write_images(folder / "images", [name for name in COCO if "train" in name])
+    write_images(folder / "val2014", [name for name in COCO if "val" in name])
     return folder
 
 
@@ -110,12 +110,12 @@ def write_flickr30k200(folder: Path) -> Path:
     write_lines(folder / "zho_Hant.txt", ["貓", "狗", "魚"])
     write_lines(folder / "quy_Latn.txt", ["michi", "allqu", "challwa"])
     write_lines(folder / "eng_captions.txt", ["a cat", "a dog", "a fish"])
-    write_pictures(folder / "images", FLICKR)
+    write_images(folder / "images", FLICKR)
     return folder
 
 
 def write_multi30k(folder: Path) -> Path:
-    """Both tasks of the repository, as far as its tests go; Flickr30k's pictures lie beside."""
+    """Both tasks of the repository, as far as its tests go; Flickr30k's images lie beside."""
     task1, task2 = folder / "data" / "task1", folder / "data" / "task2"
     write_lines(task1 / "image_splits" / "test_2016_flickr.txt", FLICKR)
     write_lines(task1 / "raw" / "test_2016_flickr.en.gz", ["a cat", "a dog", "a fish"])
@@ -128,8 +128,8 @@ def write_multi30k(folder: Path) -> Path:
     for number in range(1, 6):
         for code in ("en", "de"):
             write_lines(task2 / "raw" / f"test_2016.{number}.{code}.gz", [f"{code} {number} {n}" for n in range(3)])
-    write_pictures(folder / "flickr30k_images", FLICKR)
-    write_pictures(folder / "train2014", COCO)
+    write_images(folder / "flickr30k_images", FLICKR)
+    write_images(folder / "train2014", COCO)
     return folder
 
 
@@ -143,8 +143,8 @@ def write_xflickrco(folder: Path) -> Path:
             for text, one, name in zip(texts, ids, names, strict=True)
         ]
         write_json_lines(folder / "annotations" / code / "test.jsonl", rows)
-    write_pictures(folder / "flickr30k_images", names[:2])
-    write_pictures(folder / "val2014", names[2:])
+    write_images(folder / "flickr30k_images", names[:2])
+    write_images(folder / "val2014", names[2:])
     return folder
 
 
@@ -163,7 +163,7 @@ def wit_row(number: int, code: str, name: str, caption: str) -> dict:
 
 
 def write_wit(folder: Path) -> Path:
-    """IGLUE's two files; one picture has two captions in Bulgarian, and one is in both languages."""
+    """IGLUE's two files; one image has two captions in Bulgarian, and one is in both languages."""
     bulgarian = [
         wit_row(37, "bg", "Karviná-ORP.png", "Административно деление"),
         wit_row(49, "bg", "MinisterMVR.jpg", "Михаил Миков"),
@@ -175,7 +175,7 @@ def write_wit(folder: Path) -> Path:
     ]
     write_json_lines(folder / "annotations" / "test_bg.jsonl", bulgarian)
     write_json_lines(folder / "annotations" / "test_da.jsonl", danish)
-    write_pictures(folder / "images", ["Karviná-ORP.png", "wit-test_49.jpg", "Bispen_1.jpg"])
+    write_images(folder / "images", ["Karviná-ORP.png", "wit-test_49.jpg", "Bispen_1.jpg"])
     return folder
 
 
@@ -188,30 +188,30 @@ def write_wit_tsv(folder: Path) -> Path:
         ("sw", "https://sw.wikipedia.org/wiki/Mbwa", f"{base}/2/22/Mbwa.jpg", "Mbwa", "", "image/jpeg"),
     ]
     write_lines(folder / "wit_v1.test.all-00000-of-00005.tsv.gz", ["\t".join(row) for row in (headings, *rows)])
-    write_pictures(folder / "images", ["Paka.jpg"])
+    write_images(folder / "images", ["Paka.jpg"])
     return folder
 
 
-def write_coco(file: Path, texts_per_picture: int = 2) -> Path:
-    """COCO's own way: images, annotations, licences and info."""
+def write_coco(file: Path, texts_per_image: int = 2) -> Path:
+    """COCO's own way: images, annotations, licenses and info."""
     images = [
         {"license": 5, "file_name": name, "height": 16, "width": 24, "id": 10 + number}
         for number, name in enumerate(COCO)
     ]
     annotations = [
         {"image_id": 10 + number, "id": 100 * number + one, "caption": f"caption {one} of {number}\n"}
-        for one in range(texts_per_picture)
+        for one in range(texts_per_image)
         for number in range(len(COCO))
     ]
     info = {"description": "COCO 2014 Dataset", "year": 2014}
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps({"info": info, "images": images, "licenses": [], "annotations": annotations}), "utf-8")
-    write_pictures(file.parent / "images", COCO)
+    write_images(file.parent / "images", COCO)
     return file
 
 
 def write_karpathy(file: Path) -> Path:
-    """Karpathy's dataset_coco.json: one picture each of test, val and restval."""
+    """Karpathy's dataset_coco.json: one image each of test, val and restval."""
     images = [
         {
             "filepath": "val2014" if "val" in name else "train2014",
@@ -229,13 +229,13 @@ def write_karpathy(file: Path) -> Path:
     ]
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps({"images": images, "dataset": "coco"}), "utf-8")
-    write_pictures(file.parent / "train2014", COCO[:2])
-    write_pictures(file.parent / "val2014", COCO[2:])
+    write_images(file.parent / "train2014", COCO[:2])
+    write_images(file.parent / "val2014", COCO[2:])
     return file
 
 
 def write_table(file: Path, rows: list[tuple[str, ...]]) -> Path:
-    """Write a TSV or CSV; its pictures lie beside it."""
+    """Write a TSV or CSV; its images lie beside it."""
     with file.open("w", encoding="utf-8", newline="") as stream:
         csv.writer(stream, delimiter="\t" if ".tsv" in file.name else ",").writerows(rows)
     return file

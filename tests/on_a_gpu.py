@@ -126,7 +126,7 @@ def check_a_clip_encodes_the_same() -> None:
     from kivuko.encoders.teacher import load_teacher
     from kivuko.search.encoding import TowerEncoder
 
-    pictures = [Image.new("RGB", (40 + n, 30), (50 * n, 90, 200 - 40 * n)) for n in range(4)]
+    images = [Image.new("RGB", (40 + n, 30), (50 * n, 90, 200 - 40 * n)) for n in range(4)]
     with tempfile.TemporaryDirectory() as place:
         for kind, make in tiny_clip.MAKERS.items():
             teacher = load_teacher(make(Path(place) / kind))
@@ -142,7 +142,7 @@ def check_a_clip_encodes_the_same() -> None:
             from kivuko.encoders.image_tower import load_image_tower
 
             tower = TowerEncoder(load_image_tower(Path(place) / "clip", tiny_clip.DIM).to(device))
-            towers.append(tower.encode([tower.prepare(one) for one in pictures]))
+            towers.append(tower.encode([tower.prepare(one) for one in images]))
         np.testing.assert_allclose(towers[1], towers[0], atol=1e-4)
 
 

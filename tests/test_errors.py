@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kivuko.errors import DataError, ModelError, blamed, first_line
+from kivuko.errors import DataError, ModelError, first_line, wrap_errors
 
 
 class PanicException(BaseException):
@@ -27,7 +27,7 @@ def told(reason):
     ids=["lines", "bare word", "silent", "panic", "long"],
 )
 def test_what_a_library_raises_is_blamed_on_what_was_named(problem, expected):
-    with pytest.raises(ModelError) as found, blamed(told):
+    with pytest.raises(ModelError) as found, wrap_errors(told):
         raise problem
     assert str(found.value) == expected
     assert found.value.__cause__ is problem
@@ -35,7 +35,7 @@ def test_what_a_library_raises_is_blamed_on_what_was_named(problem, expected):
 
 @pytest.mark.parametrize("problem", [DataError("own"), KeyboardInterrupt(), SystemExit(3), GeneratorExit()])
 def test_own_errors_and_the_users_signals_pass(problem):
-    with pytest.raises(type(problem)) as found, blamed(told):
+    with pytest.raises(type(problem)) as found, wrap_errors(told):
         raise problem
     assert found.value is problem
 

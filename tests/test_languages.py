@@ -18,7 +18,7 @@ def test_swahili_in_full() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given_code", "normalised"),
+    ("given_code", "normalized"),
     [
         ("swa", "sw"), ("swh", "sw"), ("swh_Latn", "sw"), ("SW", "sw"), (" sw\n", "sw"),
         ("tl", "fil"), ("tgl", "fil"), ("fil", "fil"), ("iw", "he"), ("cmn", "zh"), ("zsm", "ms"),
@@ -26,9 +26,9 @@ def test_swahili_in_full() -> None:
         ("quy", "quy"), ("quz", "quz"), ("qu", "qu"), ("quz-PE", "quz-PE"), ("nb", "no"), ("nn", "nn"),
     ],
 )  # fmt: skip
-def test_codes_are_normalised(given_code: str, normalised: str) -> None:
-    assert language(given_code).code == normalised
-    assert language(normalised).code == normalised
+def test_codes_are_normalized(given_code: str, normalized: str) -> None:
+    assert language(given_code).code == normalized
+    assert language(normalized).code == normalized
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kivuko.text import counted
+from kivuko.text import pluralize
 
 
 @pytest.mark.parametrize(
@@ -18,4 +18,4 @@ from kivuko.text import counted
     ],
 )
 def test_counted(number: int, words: tuple[str, ...], told: str) -> None:
-    assert counted(number, *words) == told
+    assert pluralize(number, *words) == told

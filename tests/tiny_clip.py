@@ -55,7 +55,7 @@ def save_siglip(folder: Path, *, seed: int = 0) -> Path:
 
 
 def save_siglip2(folder: Path, *, seed: int = 0) -> Path:
-    """Save a SigLIP 2 of vectors [32] that reads pictures at their own shape (NaFlex)."""
+    """Save a SigLIP 2 of vectors [32] that reads images at their own shape (NaFlex)."""
     from transformers import (
         Siglip2Config,
         Siglip2ImageProcessorPil,

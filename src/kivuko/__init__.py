@@ -20,13 +20,13 @@ _WHERE = {
     "shipped_image_tower": "kivuko.datasets.emoji",
     "load_teacher": "kivuko.encoders.teacher",
     "load_image_tower": "kivuko.encoders.image_tower",
-    "load_bundle": "kivuko.encoders.model",
+    "load_encoder": "kivuko.encoders.model",
     "TokenBatch": "kivuko.encoders.token_batch",
     "solve": "kivuko.transport",
     "Plan": "kivuko.transport",
     "load_recipe": "kivuko.training.recipe",
     "Job": "kivuko.training.distill",
-    "distil_to_bundle": "kivuko.training.distill",
+    "distill_to_folder": "kivuko.training.distill",
     "emoji_gallery": "kivuko.search",
     "read_records": "kivuko.evaluation",
 }
@@ -37,13 +37,13 @@ if TYPE_CHECKING:
     from kivuko.bitext import Bitext, Pair, hold_out, read_tsv
     from kivuko.datasets.emoji import emoji_world, shipped_image_tower
     from kivuko.encoders.image_tower import load_image_tower
-    from kivuko.encoders.model import load_bundle
+    from kivuko.encoders.model import load_encoder
     from kivuko.encoders.teacher import load_teacher
     from kivuko.encoders.token_batch import TokenBatch
     from kivuko.errors import KivukoError
     from kivuko.evaluation import read_records
     from kivuko.search import emoji_gallery
-    from kivuko.training.distill import Job, distil_to_bundle
+    from kivuko.training.distill import Job, distill_to_folder
     from kivuko.training.recipe import load_recipe
     from kivuko.transport import Plan, solve
 

@@ -56,7 +56,7 @@ def first_line(problem: BaseException) -> str:
 
 
 @contextmanager
-def blamed(told: Callable[[str], KivukoError]) -> Iterator[None]:
+def wrap_errors(told: Callable[[str], KivukoError]) -> Iterator[None]:
     """Turn whatever a library raises within into one error; Kivuko's own pass, and so do Ctrl-C and the like.
 
     For a call that loads or tries what a user named: libraries raise many kinds, all of them the fault of what was

@@ -27,8 +27,8 @@ DEFAULT_LANGUAGES = ("sw", "so", "fil", "mr", "fi", "de", "fr")
 UNKNOWN_SCRIPT = "Zzzz"  # ISO 15924's own code for a script nobody recorded
 
 # Joshi, Santy, Budhiraja, Bali and Choudhury, "The State and Fate of Linguistic Diversity and Inclusion in
-# the NLP World" (ACL 2020) put languages in classes 0 ("the left-behinds") to 5 ("the winners") by labelled
-# and unlabelled data. Only some of their languages are listed; every other language counts as low, which is
+# the NLP World" (ACL 2020) put languages in classes 0 ("the left-behinds") to 5 ("the winners") by labeled
+# and unlabeled data. Only some of their languages are listed; every other language counts as low, which is
 # what its absence from most collections suggests.
 _JOSHI_CLASSES: dict[int, str] = {
     0: "si",
@@ -73,7 +73,7 @@ class Language:
     """One language, as ``language`` describes it.
 
     Attributes:
-        code: normalised BCP 47 tag, e.g. ``sw``, ``fil``, ``zh-Hant``.
+        code: normalized BCP 47 tag, e.g. ``sw``, ``fil``, ``zh-Hant``.
         name: name in English, e.g. ``Chinese (Traditional)``.
         native_name: name in the language itself; the English name where CLDR has none.
         script: ISO 15924 code of the script it is usually written in, ``Zzzz`` where nobody recorded one.
@@ -108,7 +108,7 @@ def language(code: str) -> Language:
 def resource_groups(codes: Iterable[str]) -> dict[ResourceGroup, tuple[str, ...]]:
     """Split languages into ``low-resource`` and ``high-resource`` (medium and high together).
 
-    Both groups are always present, perhaps empty; codes come back normalised, once each, in the order given.
+    Both groups are always present, perhaps empty; codes come back normalized, once each, in the order given.
 
     Raises:
         UsageError: as ``language``.

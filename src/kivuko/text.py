@@ -8,10 +8,10 @@ import unicodedata
 import regex
 
 
-def counted(number: int, noun: str, nouns: str = "") -> str:
+def pluralize(number: int, noun: str, nouns: str = "") -> str:
     """Return a number and its noun; ``nouns`` is the plural where it is not the noun with an s.
 
-    >>> counted(1, "query", "queries"), counted(2000, "pair")
+    >>> pluralize(1, "query", "queries"), pluralize(2000, "pair")
     ('1 query', '2,000 pairs')
     """
     return f"{number:,} {noun if number == 1 else nouns or f'{noun}s'}"
@@ -67,7 +67,7 @@ def word_spans(text: str) -> list[tuple[str, int, int]]:
 
 
 def spelling_likeness(first: str, second: str) -> float:
-    """Return how alike two words are spelt: Dice's coefficient over their letter trigrams, edges included; 0 to 1.
+    """Return how alike two words are spelled: Dice's coefficient over their letter trigrams, edges included; 0 to 1.
 
     >>> spelling_likeness("kompyuta", "computer") < spelling_likeness("kamera", "camera")
     True

@@ -25,7 +25,7 @@ TINY = Extent("tiny", 3, 2, 1, 2, False, 2, 2, 2, 2)
 
 @dataclass(frozen=True)
 class Idle:
-    """Stands in for the peer: gives the pictures back as they are, between two levels."""
+    """Stands in for the peer: gives the images back as they are, between two levels."""
 
     name: str = "art"
     label: str = "Idle"
@@ -99,7 +99,7 @@ def row(contender, rounded, raw, standing="11"):
 
 def timed(contender, number, processor, part="square"):
     return {
-        "setting": HARDENED, "contender": contender, "label": contender, "part": part, "round": number, "pictures": 2,
+        "setting": HARDENED, "contender": contender, "label": contender, "part": part, "round": number, "images": 2,
         "tries": 4, "seconds": 3 * processor, "processor": processor, "forward": 6, "backward": 0, "rounded": 1.0,
         "others": 0.9,
     }  # fmt: skip
@@ -142,7 +142,7 @@ def test_the_peer_sees_the_scores_that_we_attack(setting):
     torch.testing.assert_close(Scores(setting)(setting.pixels), CE_SCALE * scores)
 
 
-def test_the_peer_stays_inside_the_radius_and_clean_pictures_fall_to_it(setting):
+def test_the_peer_stays_inside_the_radius_and_clean_images_fall_to_it(setting):
     pytest.importorskip("art")
     found = Art().attack("apgd-ce", setting, 8 / 255, Budget(steps=5, restarts=1, queries=3), seed=0)
     assert (found - setting.pixels).abs().max() <= 8 / 255 + 1e-5

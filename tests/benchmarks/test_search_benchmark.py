@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from benchmarks.search_measure import exact_neighbours, measure_index, timed_clients
+from benchmarks.search_measure import exact_neighbors, measure_index, timed_clients
 from benchmarks.search_table import report
 
 from kivuko.search.index import IndexPlan
@@ -15,10 +15,10 @@ def unit(count: int, seed: int) -> np.ndarray:
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
-def test_exact_neighbours_are_those_of_the_whole_matrix():
+def test_exact_neighbors_are_those_of_the_whole_matrix():
     vectors, queries = unit(300, 0), unit(5, 1)
     expected = np.argsort(-(queries @ vectors.T), axis=1)[:, :10]
-    assert exact_neighbours(vectors, queries).tolist() == expected.tolist()
+    assert exact_neighbors(vectors, queries).tolist() == expected.tolist()
 
 
 def test_every_client_asks_and_errors_are_counted():
@@ -39,7 +39,7 @@ def test_every_client_asks_and_errors_are_counted():
 def test_an_index_is_measured_and_the_page_tells_whether_the_bar_is_met(tmp_path):
     vectors, queries = unit(400, 0), unit(6, 1)
     np.save(tmp_path / "v.npy", vectors)
-    exact = exact_neighbours(vectors, queries)
+    exact = exact_neighbors(vectors, queries)
     rows = measure_index(tmp_path / "v.npy", queries, exact, IndexPlan("flat", "float32"), (1, 2), 0.02, [])
     assert [row["clients"] for row in rows] == [1, 2]
     assert all(row["recall"] == 1 for row in rows)

@@ -17,7 +17,7 @@ from kivuko.transport import solve
 
 PACKAGES = {"pot": "ot", "ott": "ott", "geomloss": "geomloss", "kivuko": "kivuko"}
 CELL = Cell("random", 2, 4, 4, 0.1)
-TINY = Extent((CELL, replace(CELL, kind="centred")), 10.0, 10.0, ())
+TINY = Extent((CELL, replace(CELL, kind="centered")), 10.0, 10.0, ())
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ def test_every_contender_of_every_cell_is_recorded(results_folder):
     results = json.loads((results_folder / "transport.json").read_text(encoding="utf-8"))
     assert results["finished"]
     assert {(row["contender"], row["kind"]) for row in results["rows"]} == {
-        (name, kind) for name in ("kivuko", "pot_log") for kind in ("random", "centred")
+        (name, kind) for name in ("kivuko", "pot_log") for kind in ("random", "centered")
     }
     for row in results["rows"]:
         assert 0 < row["seconds_min"] <= row["seconds"] <= row["seconds_max"]
@@ -99,7 +99,7 @@ def test_what_would_take_too_long_is_left_out_and_says_why(tmp_path, bank):
 def test_growth_is_drawn_once_there_are_two_points_each_way():
     key, reached = {"n": 32, "m": 64}, {"within_tolerance": 1.0}
     rows = [
-        {"kind": "centred", "regularization": 0.05, "seconds": batch / 1e3, "label": "a & b", "batch": batch}
+        {"kind": "centered", "regularization": 0.05, "seconds": batch / 1e3, "label": "a & b", "batch": batch}
         | size
         | reached
         for batch, size in ((16, key), (256, key), (256, {"n": 8, "m": 8}))

@@ -111,7 +111,7 @@ def test_pairs_take_the_same_sentences_in_each_language() -> None:
     assert len(sample["sw"]) == 40
 
 
-def test_choice_does_not_depend_on_hash_randomisation() -> None:
+def test_choice_does_not_depend_on_hash_randomization() -> None:
     script = (
         "from kivuko.bitext import *;"
         "b = Bitext(tuple(Pair('sw', f't{i}', f'e{i}', 'x') for i in range(200)));"

@@ -14,12 +14,12 @@ NUMERALS = ["sifuri", "moja", "mbili", "tatu", "nne", "tano", "sita", "saba", "n
 ENGLISH = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
 
 
-def spelt(number: int, words: list[str]) -> str:
+def spelled(number: int, words: list[str]) -> str:
     return " ".join(words[int(digit)] for digit in str(number))
 
 
 def good(count: int) -> list[tuple[str, str]]:
-    return [(spelt(number, NUMERALS), spelt(number, ENGLISH)) for number in range(10_000, 10_000 + count)]
+    return [(spelled(number, NUMERALS), spelled(number, ENGLISH)) for number in range(10_000, 10_000 + count)]
 
 
 def account(rows: list[tuple[str, str]], **rules: object) -> Account:

@@ -82,7 +82,7 @@ def test_an_empty_name() -> None:
         open_source("", "sw")
 
 
-def test_languages_are_checked_and_normalised(tmp_path: Path) -> None:
+def test_languages_are_checked_and_normalized(tmp_path: Path) -> None:
     (tmp_path / "f.tsv").write_bytes(TSV)
     assert open_source(tmp_path / "f.tsv", "swh").language == "sw"
     with pytest.raises(UsageError, match="did you mean sw"):

@@ -52,7 +52,7 @@ def reason_against(text: str, english: str, language: str = "sw", rules: Rules =
         ("Haki zote zimehifadhiwa", "© 2019 Paka. All rights reserved.", "boilerplate: web furniture"),
         ("Черный кот", "The black cat", "wrong script"),
         ("Paka mweusi", "Черный кот", "wrong script"),
-        ("Paka", "The black cat that sat on the mat of our neighbour has gone", "length ratio"),
+        ("Paka", "The black cat that sat on the mat of our neighbor has gone", "length ratio"),
     ],
 )
 def test_every_reason_has_its_pair(text: str, english: str, reason: str | None) -> None:

@@ -11,7 +11,7 @@ import torch
 from command_checks import help_without_heavy_imports, refused
 from PIL import Image
 
-from kivuko.encoders.model import About, TokenMean, save_bundle
+from kivuko.encoders.model import About, TokenMean, save_encoder
 from kivuko.encoders.student import StaticStudent, load_transformer_student
 from kivuko.encoders.teacher import load_teacher
 from kivuko.encoders.vocabulary import train_vocabulary
@@ -35,7 +35,7 @@ def place(tmp_path_factory):
     torch.manual_seed(0)
     student = StaticStudent(train_vocabulary(TEXTS, size=90), 24)
     mean = TokenMean(torch.randn(24), teacher.fingerprint)
-    save_bundle(place / "model", student, None, about(teacher.source), "card", mean)
+    save_encoder(place / "model", student, None, about(teacher.source), "card", mean)
     return place
 
 
@@ -78,7 +78,7 @@ def test_json_is_one_object(align):
     told = json.loads(out)
     assert told["words"] == TEXTS[0].split()
     assert told["english_words"] == ENGLISH.split()
-    assert told["centred"] is True
+    assert told["centered"] is True
     assert told["teacher"] == "teacher"
     assert told["method"] == "sinkhorn"
     assert [plan["regularization"] for plan in told["plans"]] == [0.02, 0.5]
@@ -110,12 +110,12 @@ def test_tokens_are_shown_with_a_dot_where_a_word_goes_on(align):
     assert "".join(row.strip("·_") for row in rows) == "mweusisamaki"
 
 
-def test_pictures_of_several_plans(align, tmp_path):
+def test_images_of_several_plans(align, tmp_path):
     for name in ("one.png", "two.PNG", "one.svg"):
         plans = ("--regularization", "0.02", "--regularization", "0.3")[: 2 if name.startswith("one") else 4]
         status, out, err = align(TEXTS[1], ENGLISH, "--image", tmp_path / name, *plans)
         assert status == 0, err
-        assert f"picture: {tmp_path / name}" in out
+        assert f"image: {tmp_path / name}" in out
         assert sum(line.startswith("regularization ") for line in out.splitlines()) == len(plans) / 2
     with Image.open(tmp_path / "one.png") as one, Image.open(tmp_path / "two.PNG") as two:
         assert one.format == two.format == "PNG"
@@ -186,7 +186,7 @@ def test_a_model_without_a_mean_token_says_so(align, place, tmp_path):
     status, out, _ = align(TEXTS[0], ENGLISH, model=tmp_path / "old")
     assert status == 0
     assert "does not hold the mean token of teacher: the cost is the plain cosine" in out
-    assert json.loads(align(TEXTS[0], ENGLISH, "--json", model=tmp_path / "old")[1])["centred"] is False
+    assert json.loads(align(TEXTS[0], ENGLISH, "--json", model=tmp_path / "old")[1])["centered"] is False
 
 
 def test_a_damaged_mean_token_is_refused(align, place, tmp_path):
@@ -197,7 +197,7 @@ def test_a_damaged_mean_token_is_refused(align, place, tmp_path):
 
 def test_a_transformer_model(align, place, tmp_path):
     student = load_transformer_student(save_bert(tmp_path / "bert", WORDS, 16, layers=2), 24)
-    save_bundle(tmp_path / "model", student, None, about(str(place / "teacher")), "card")
+    save_encoder(tmp_path / "model", student, None, about(str(place / "teacher")), "card")
     status, out, err = align("paka fish", ENGLISH, model=tmp_path / "model")
     assert status == 0, err
     assert "paka" in out
@@ -221,7 +221,7 @@ def test_what_distill_makes_can_be_aligned(run_here, place, tmp_path, monkeypatc
     assert status == 0, err
     status, out, err = run_here("align", str(tmp_path / "m"), "neno paka", "the cat", "--json")
     assert status == 0, err
-    assert json.loads(out)["centred"] is True
+    assert json.loads(out)["centered"] is True
 
 
 @pytest.mark.parametrize(

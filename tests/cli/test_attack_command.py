@@ -146,9 +146,9 @@ def test_one_seed_gives_one_outcome_and_another_another(attack, tmp_path):
     assert first != other
 
 
-def test_perturbed_pictures_are_saved(attack, tmp_path):
-    attack("--attack", "pgd:eps=4/255,steps=3", "--pictures", str(tmp_path / "pictures"), "--queries", "3")
-    files = sorted((tmp_path / "pictures").rglob("*.png"))
+def test_perturbed_images_are_saved(attack, tmp_path):
+    attack("--attack", "pgd:eps=4/255,steps=3", "--images", str(tmp_path / "images"), "--queries", "3")
+    files = sorted((tmp_path / "images").rglob("*.png"))
     assert len(files) == 3
     assert all(Image.open(file).size == (64, 64) and Image.open(file).mode == "RGB" for file in files)
 
@@ -170,7 +170,7 @@ def test_the_validation_split(attack):
     assert {one.split for one in read_records(records)[1]} == {"validation"}
 
 
-def test_pictures_crafted_in_english_are_tried_in_the_language(attack):
+def test_images_crafted_in_english_are_tried_in_the_language(attack):
     _, records = attack("--attack", "pgd:eps=8/255,steps=10", "--crafted", "both")
     found = values(records, "MAP")
     own = found["pgd", 8 / 255]
@@ -231,7 +231,7 @@ def test_help_has_examples_and_comes_at_once():
 )
 def test_wrong_options_are_one_line_before_any_work(kivuko, monkeypatch, words, told):
     def never(*_: object, **__: object) -> None:
-        raise AssertionError("pictures were encoded")
+        raise AssertionError("images were encoded")
 
     monkeypatch.setattr("kivuko.search.emoji_gallery", never)
     refused(kivuko("attack", "no-such-model", *words), *told)
@@ -253,7 +253,7 @@ def test_places_that_cannot_be_written_are_refused_before_the_work(kivuko, model
     (tmp_path / "file").write_text("x")
     refused(kivuko(*start, "--records", str(tmp_path)), str(tmp_path))
     refused(kivuko(*start, "--records", str(tmp_path / "r.jsonl"), "--examples", str(tmp_path)), str(tmp_path))
-    refused(kivuko(*start, "--records", str(tmp_path / "r.jsonl"), "--pictures", str(tmp_path / "file")), "file")
+    refused(kivuko(*start, "--records", str(tmp_path / "r.jsonl"), "--images", str(tmp_path / "file")), "file")
 
 
 def test_what_stood_there_before_stays_when_an_attack_is_refused(kivuko, model, tmp_path):

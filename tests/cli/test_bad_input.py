@@ -37,8 +37,8 @@ def kivuko(run_here):
 
 
 @pytest.fixture
-def distil(kivuko, place):
-    """Distil the small bitext into a folder."""
+def distill(kivuko, place):
+    """Distill the small bitext into a folder."""
 
     def run(out: object, *words: str, bitext: str = "") -> tuple[int, str, str]:
         return kivuko("distill", "--bitext", bitext or f"sw={place / 'sw.tsv'}", "--out", str(out), *QUICK, *words)
@@ -47,10 +47,10 @@ def distil(kivuko, place):
 
 
 @pytest.fixture
-def model(distil, place):
+def model(distill, place):
     """A model trained on the small bitext, text and images; read only."""
     out = place / "model"
-    status, _, err = distil(out)
+    status, _, err = distill(out)
     assert status == 0, err
     return out
 
@@ -77,16 +77,16 @@ def test_a_wrong_option_is_one_line(kivuko, words, told):
     refused(kivuko(*words), told)
 
 
-def test_a_single_english_sentence_names_the_file(distil, tmp_path):
+def test_a_single_english_sentence_names_the_file(distill, tmp_path):
     (tmp_path / "one.tsv").write_text("paka\tcat\nnyau\tCat\n", encoding="utf-8")
-    refused(distil(tmp_path / "m", bitext=f"sw={tmp_path / 'one.tsv'}"), "one.tsv", "more bitext")
+    refused(distill(tmp_path / "m", bitext=f"sw={tmp_path / 'one.tsv'}"), "one.tsv", "more bitext")
 
 
-def test_brackets_and_colons_of_the_users_are_no_markup(kivuko, distil, model, tmp_path):
+def test_brackets_and_colons_of_the_users_are_no_markup(kivuko, distill, model, tmp_path):
     folder = tmp_path / "a["
     folder.mkdir()
     (folder / "b].tsv").write_text("paka\tcat\nmbwa\tdog\nhakuna safu\n", encoding="utf-8")
-    status, out, err = distil(tmp_path / "m[red]", bitext=f"sw={folder}/b].tsv")
+    status, out, err = distill(tmp_path / "m[red]", bitext=f"sw={folder}/b].tsv")
     assert status == 0, err
     assert "a[/b].tsv: 1 of 3 lines left out" in err
     assert "m[red]" in out
@@ -95,13 +95,13 @@ def test_brackets_and_colons_of_the_users_are_no_markup(kivuko, distil, model, t
     assert "[/b] paka :cat:" in " ".join(out.split())
 
 
-def test_a_link_is_written_through(distil, tmp_path):
+def test_a_link_is_written_through(distill, tmp_path):
     real, link, dangling = tmp_path / "real", tmp_path / "link", tmp_path / "dangling"
     real.mkdir()
     link.symlink_to(real)
     dangling.symlink_to(tmp_path / "elsewhere")
     for place in (link, dangling):
-        status, _, err = distil(place)
+        status, _, err = distill(place)
         assert status == 0, err
         assert place.is_symlink()
     assert (real / "modules.json").is_file()
@@ -110,7 +110,7 @@ def test_a_link_is_written_through(distil, tmp_path):
     assert names == ["dangling", "elsewhere", "link", "real"]
 
 
-def test_another_image_tower_is_another_model(distil, model, tmp_path):
+def test_another_image_tower_is_another_model(distill, model, tmp_path):
     tower = tmp_path / "tower"
     from kivuko.datasets.emoji import shipped_image_tower
 
@@ -119,8 +119,8 @@ def test_another_image_tower_is_another_model(distil, model, tmp_path):
     save_file({name: -value for name, value in load_file(weights).items()}, weights)
     out = tmp_path / "m"
     shutil.copytree(model, out)
-    assert "made before" in distil(out)[1]
-    status, printed, err = distil(out, "--image-tower", str(tower))
+    assert "made before" in distill(out)[1]
+    status, printed, err = distill(out, "--image-tower", str(tower))
     assert status == 0, err
     assert "made before" not in printed
 
@@ -131,22 +131,22 @@ def test_a_query_without_a_known_word_is_refused(kivuko, model):
     assert kivuko("search", str(model), "日本語 paka", "-k", "1")[0] == 0
 
 
-def test_a_small_student_tells_known_words_too(kivuko, distil, tmp_path):
-    status, _, err = distil(tmp_path / "m", "--student", "small")
+def test_a_small_student_tells_known_words_too(kivuko, distill, tmp_path):
+    status, _, err = distill(tmp_path / "m", "--student", "small")
     assert status == 0, err
     assert "MISSING" not in err
     refused(kivuko("search", str(tmp_path / "m"), "日本語"), "vocabulary")
     assert kivuko("search", str(tmp_path / "m"), "paka", "-k", "1")[0] == 0
 
 
-def test_a_text_model_is_named_when_asked_for_pictures(kivuko, distil, tmp_path):
+def test_a_text_model_is_named_when_asked_for_images(kivuko, distill, tmp_path):
     out = tmp_path / "text"
-    assert distil(out, "--image-tower", "none")[0] == 0
+    assert distill(out, "--image-tower", "none")[0] == 0
     refused(kivuko("search", str(out), "paka"), str(out), "text only")
     refused(kivuko("evaluate", str(out)), str(out), "text only")
 
 
-def test_damaged_models_are_named(kivuko, distil, model, tmp_path):
+def test_damaged_models_are_named(kivuko, distill, model, tmp_path):
     broken = tmp_path / "broken"
     shutil.copytree(model, broken)
     weights = next((broken / "text_0_StaticEmbedding").rglob("model.safetensors"))
@@ -199,15 +199,15 @@ def test_recipes_beyond_all_bounds_are_refused(content):
         parse_recipe(content, "mine", "mine.toml")
 
 
-def test_a_recipe_may_not_take_the_name_of_a_row(distil, tmp_path):
+def test_a_recipe_may_not_take_the_name_of_a_row(distill, tmp_path):
     file = tmp_path / "teacher.toml"
     file.write_text('[[objective]]\nkind = "mse"\n')
-    refused(distil(tmp_path / "m", "--recipe", str(file)), "teacher.toml", "another name")
+    refused(distill(tmp_path / "m", "--recipe", str(file)), "teacher.toml", "another name")
 
 
-def test_a_recipe_with_a_byte_order_mark_is_read(distil, tmp_path):
+def test_a_recipe_with_a_byte_order_mark_is_read(distill, tmp_path):
     (tmp_path / "mine.toml").write_bytes(b'\xef\xbb\xbf[[objective]]\nkind = "mse"\n')
-    assert distil(tmp_path / "m", "--recipe", str(tmp_path / "mine.toml"))[0] == 0
+    assert distill(tmp_path / "m", "--recipe", str(tmp_path / "mine.toml"))[0] == 0
 
 
 def test_a_study_takes_recipe_files(kivuko, tmp_path):

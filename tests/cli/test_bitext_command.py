@@ -18,12 +18,12 @@ NUMERALS = ["sifuri", "moja", "mbili", "tatu", "nne", "tano", "sita", "saba", "n
 ENGLISH = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
 
 
-def spelt(number: int, words: list[str]) -> str:
+def spelled(number: int, words: list[str]) -> str:
     return " ".join(words[int(digit)] for digit in str(number))
 
 
 def lines(count: int, start: int = 10_000) -> list[str]:
-    return [f"{spelt(number, NUMERALS)}\t{spelt(number, ENGLISH)}" for number in range(start, start + count)]
+    return [f"{spelled(number, NUMERALS)}\t{spelled(number, ENGLISH)}" for number in range(start, start + count)]
 
 
 def write(path: Path, content: list[str]) -> Path:
@@ -98,10 +98,10 @@ def test_outputs_that_are_no_files_are_refused(run_here, bitext: Path, tmp_path:
 
 
 def test_check_finds_captions_of_several_files(run_here, bitext: Path, tmp_path: Path) -> None:
-    one = write(tmp_path / "captions.txt", [spelt(10_003, ENGLISH).upper() + ".", "A black cat"])
+    one = write(tmp_path / "captions.txt", [spelled(10_003, ENGLISH).upper() + ".", "A black cat"])
     two = tmp_path / "captions.jsonl"
     two.write_text(
-        json.dumps({"image/key": "moja mbili", "sw": {"caption": [spelt(10_004, NUMERALS)]}}) + "\n"
+        json.dumps({"image/key": "moja mbili", "sw": {"caption": [spelled(10_004, NUMERALS)]}}) + "\n"
         + json.dumps({"text": "nothing of this is in it"}) + "\n\n"
     )  # fmt: skip
     words = ("bitext", "check", str(bitext), *PLAIN, "--against", str(one), str(two))
@@ -127,13 +127,13 @@ def test_check_against_the_emoji_world(run_here, tmp_path: Path, tiny_world, mon
 
 def test_clean_writes_what_passes_and_what_does_not(run_here, bitext: Path, tmp_path: Path) -> None:
     out, rejected = tmp_path / "out/sw.tsv.gz", tmp_path / "rejected.tsv"
-    caption = write(tmp_path / "captions.txt", [spelt(10_003, ENGLISH)])
+    caption = write(tmp_path / "captions.txt", [spelled(10_003, ENGLISH)])
     words = ("bitext", "clean", str(bitext), *PLAIN, "--out", str(out), "--rejected", str(rejected))
     status, told, err = run_here(*words, "--against", str(caption))
     assert (status, err) == (0, "")
     cleaned = read_tsv(out, "sw")
     assert "dropped" not in printed(told)
-    assert spelt(10_003, ENGLISH) not in {pair.english for pair in cleaned}
+    assert spelled(10_003, ENGLISH) not in {pair.english for pair in cleaned}
     rows = [line.split("\t") for line in rejected.read_text("utf-8").splitlines()]
     assert rows[0] == ["reason", "place", "text", "english"]
     assert len(cleaned) + len(rows) - 1 == 1204
@@ -195,7 +195,7 @@ def test_columns_are_named(run_here, tmp_path: Path) -> None:
     file = write(tmp_path / "sw.tsv", swapped)
     out = tmp_path / "o.tsv"
     assert run_here("bitext", "clean", str(file), *PLAIN, "--columns", "2,1", "--out", str(out))[0] == 0
-    assert read_tsv(out, "sw").pairs[0].english == spelt(10_000, ENGLISH)
+    assert read_tsv(out, "sw").pairs[0].english == spelled(10_000, ENGLISH)
 
 
 def test_sample_by_temperature(run_here, tmp_path: Path) -> None:

@@ -66,7 +66,7 @@ def test_every_help_has_an_example(kivuko, command):
     assert "kivuko " + " ".join(command) in out.split("Example", 1)[1]
 
 
-def test_demo_leaves_a_model_records_and_a_picture(demo):
+def test_demo_leaves_a_model_records_and_a_image(demo):
     out, printed = demo
     header, records = read_records(out / "records.jsonl")
     assert header.command.endswith("--steps 60")
@@ -74,8 +74,8 @@ def test_demo_leaves_a_model_records_and_a_picture(demo):
     assert {"R@1", "R@5", "R@10", "MAP", "MRR", "nDCG@10", "parity"} <= {record.measure for record in records}
     assert all(record.low <= record.value <= record.high for record in records)
     assert read_per_query(out / "records.jsonl")
-    with Image.open(out / "examples.png") as picture:
-        assert picture.width > 600
+    with Image.open(out / "examples.png") as image:
+        assert image.width > 600
     card = (out / "model" / "README.md").read_text("utf-8")
     figure = next(
         r for r in records if (r.objective, r.language, r.subset, r.measure) == ("optical", "sw", "headline", "MAP")
@@ -108,7 +108,7 @@ def test_demo_teacher_is_the_ceiling_and_training_beats_the_floor(demo):
     )
 
 
-def test_bundle_loads_with_sentence_transformers_alone(demo, tmp_path):
+def test_model_loads_with_sentence_transformers_alone(demo, tmp_path):
     """In a fresh process in which kivuko cannot be imported."""
     code = (
         "import sys; sys.modules['kivuko'] = None\n"
@@ -126,15 +126,15 @@ def test_bundle_loads_with_sentence_transformers_alone(demo, tmp_path):
 
 
 def test_search_prints_json_and_draws(kivuko, demo, tmp_path):
-    picture = tmp_path / "out.png"
+    image = tmp_path / "out.png"
     status, out, _ = kivuko(
-        "search", str(demo[0] / "model"), "paka", "mweusi", "--json", "-k", "5", "--image", str(picture)
+        "search", str(demo[0] / "model"), "paka", "mweusi", "--json", "-k", "5", "--image", str(image)
     )
     assert status == 0
     hits = [json.loads(line) for line in out.splitlines()]
     assert [hit["rank"] for hit in hits] == [1, 2, 3, 4, 5]
     assert all(before["score"] >= after["score"] for before, after in itertools.pairwise(hits))
-    with Image.open(picture) as drawn:
+    with Image.open(image) as drawn:
         assert drawn.format == "PNG"
 
 

@@ -1,4 +1,4 @@
-"""The whole route with an engineer's own models: a CLIP, an XLM-R, a file of pairs; then bundle, gallery, search."""
+"""The whole route with an engineer's own models: a CLIP, an XLM-R, a file of pairs; then model, gallery, search."""
 
 from __future__ import annotations
 
@@ -38,23 +38,23 @@ def distilled(run_here, place, out, *more):
 
 
 @pytest.fixture
-def bundle(run_here, place):
-    status, _, err = distilled(run_here, place, place / "bundle")
+def model(run_here, place):
+    status, _, err = distilled(run_here, place, place / "model")
     assert status == 0, err
-    return place / "bundle"
+    return place / "model"
 
 
-def test_from_clip_and_bitext_to_a_search(run_here, place, bundle):
+def test_from_clip_and_bitext_to_a_search(run_here, place, model):
     gallery = place / "photos.gallery"
-    status, told, err = run_here("index", str(bundle), str(place / "photos"), "--out", str(gallery), "--workers", "1")
+    status, told, err = run_here("index", str(model), str(place / "photos"), "--out", str(gallery), "--workers", "1")
     assert status == 0, err
-    assert "4 pictures" in told
+    assert "4 images" in told
     status, told, err = run_here("search", str(gallery), "paka mtoni", "--json")
     assert status == 0, err
     assert {json.loads(line)["key"] for line in told.splitlines()} == {f"{number}.png" for number in range(4)}
 
 
-def test_the_bundle_loads_where_kivuko_is_not_and_its_pictures_are_clips_own(place, bundle):
+def test_the_model_loads_where_kivuko_is_not_and_its_images_are_clips_own(place, model):
     program = f"""
 import sys
 sys.modules["kivuko"] = None  # whoever imports it fails
@@ -62,12 +62,12 @@ from sentence_transformers import SentenceTransformer
 from transformers import AutoModel, AutoProcessor
 from PIL import Image
 import numpy as np, torch
-pictures = [Image.open(r"{place}/photos/%d.png" % number) for number in range(4)]
-model = SentenceTransformer(r"{bundle}", device="cpu")
+images = [Image.open(r"{place}/photos/%d.png" % number) for number in range(4)]
+model = SentenceTransformer(r"{model}", device="cpu")
 clip, processor = AutoModel.from_pretrained(r"{place}/clip"), AutoProcessor.from_pretrained(r"{place}/clip")
 with torch.no_grad():
-    own = clip.eval().get_image_features(**processor(images=pictures, return_tensors="pt")).pooler_output
-print(float(np.abs(model.encode(pictures) - own.numpy()).max()), *model.encode(["paka mtoni"]).shape)
+    own = clip.eval().get_image_features(**processor(images=images, return_tensors="pt")).pooler_output
+print(float(np.abs(model.encode(images) - own.numpy()).max()), *model.encode(["paka mtoni"]).shape)
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=200)
     assert done.returncode == 0, done.stderr[-2000:]

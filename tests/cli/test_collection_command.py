@@ -37,7 +37,7 @@ def test_show_tells_what_is_in_it(run_here, tmp_path: Path) -> None:
     folder = make_collection(tmp_path / "c")
     status, out, _ = run_here("collection", "show", f"trec:{folder}", "--documents")
     assert status == 0
-    assert "Judgements of 7 queries: grade 2: 6, grade 0: 2." in out
+    assert "Judgments of 7 queries: grade 2: 6, grade 0: 2." in out
     assert "Read 6 documents" in out
     assert "6 of 6 relevant documents found" in out
     refused(run_here("collection", "show", "trec:nowhere"), "nowhere: no such folder")
@@ -85,7 +85,7 @@ def test_documents_that_are_none_or_there_twice_are_told(run_here, tmp_path: Pat
         refused(run_here(*words), f"{spec} has no document")
 
 
-def test_judgements_without_a_relevant_document_name_the_collection(run_here, tmp_path: Path) -> None:
+def test_judgments_without_a_relevant_document_name_the_collection(run_here, tmp_path: Path) -> None:
     from tiny_collection import make_collection
 
     folder = make_collection(tmp_path / "c")
@@ -102,7 +102,7 @@ def test_wikiclir_from_a_folder_of_dumps(run_here, tmp_path: Path) -> None:
     words = ("collection", "wikiclir", str(tmp_path), "--queries", "sw", "--out", str(tmp_path / "out"))
     status, out, err = run_here(*words)
     assert status == 0, err
-    assert "4 queries in sw, 5 documents in en, 4 judgements of grade 2 and 6 of grade 1" in out
+    assert "4 queries in sw, 5 documents in en, 4 judgments of grade 2 and 6 of grade 1" in out
     assert "left out, queries: no language link: 2" in err
     refused(run_here(*words[:3], "--queries", "so", "--out", str(tmp_path / "o")), "no sowiki-")
     refused(run_here(*words[:4], "xx", "--out", str(tmp_path / "o")), "unknown language code 'xx'")

@@ -8,7 +8,7 @@ from command_checks import help_without_heavy_imports, refused
 from torch.nn import functional as F
 
 from kivuko.encoders.alignment import text_tokens
-from kivuko.encoders.model import load_bundle
+from kivuko.encoders.model import load_encoder
 from kivuko.encoders.teacher import load_teacher
 from tiny_bert import save_teacher
 
@@ -24,8 +24,8 @@ def place(tmp_path_factory):
 
 
 @pytest.fixture
-def distil(run_here, place, monkeypatch):
-    """Distil the small bitext into a folder."""
+def distill(run_here, place, monkeypatch):
+    """Distill the small bitext into a folder."""
     monkeypatch.setenv("KIVUKO_CACHE", str(place / "cache"))
 
     def run(out: object, *words: object) -> tuple[int, str, str]:
@@ -37,17 +37,17 @@ def distil(run_here, place, monkeypatch):
     return run
 
 
-def test_it_is_written_from_the_bundle_whether_trained_now_or_before(distil, place, tmp_path):
+def test_it_is_written_from_the_model_whether_trained_now_or_before(distill, place, tmp_path):
     from sentence_transformers import MultiVectorEncoder
 
     for number, told in enumerate(["was best", "made before"]):
-        status, out, err = distil(tmp_path / "m", "--multi-vector", tmp_path / f"tokens-{number}")
+        status, out, err = distill(tmp_path / "m", "--multi-vector", tmp_path / f"tokens-{number}")
         assert status == 0, err
         assert told in " ".join(out.split())
         assert "queries by static, documents by teacher" in " ".join(out.split())
         encoder = MultiVectorEncoder(str(tmp_path / f"tokens-{number}"), device="cpu")
         teacher = load_teacher(place / "teacher")
-        expected = text_tokens(load_bundle(tmp_path / "m"), "neno paka", "m").vectors
+        expected = text_tokens(load_encoder(tmp_path / "m"), "neno paka", "m").vectors
         torch.testing.assert_close(encoder.encode_query("neno paka"), F.normalize(expected, dim=-1), atol=1e-5, rtol=0)
         expected = teacher.encode_tokens(["the cat"]).content()
         torch.testing.assert_close(encoder.encode_document("the cat"), F.normalize(expected, dim=-1), atol=1e-5, rtol=0)
@@ -55,21 +55,21 @@ def test_it_is_written_from_the_bundle_whether_trained_now_or_before(distil, pla
     assert "recipe `optical`, student static, seed 0" in card
 
 
-def test_without_the_option_nothing_more_is_written(distil, tmp_path):
-    status, out, err = distil(tmp_path / "m")
+def test_without_the_option_nothing_more_is_written(distill, tmp_path):
+    status, out, err = distill(tmp_path / "m")
     assert status == 0, err
     assert [file.name for file in tmp_path.iterdir()] == ["m"]
     assert "multi-vector" not in out
 
 
-def test_what_cannot_be_written_is_refused_before_training(distil, tmp_path):
+def test_what_cannot_be_written_is_refused_before_training(distill, tmp_path):
     out = tmp_path / "models" / "m"
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "thesis.tex").write_text("years")
     for folder in (out, out / "tokens", out.parent, tmp_path / "models" / "x" / ".." / "m"):
-        refused(distil(out, "--multi-vector", folder), "--multi-vector", "name a folder of its own")
-    refused(distil(out, "--multi-vector", f"{out}.training"), "checkpoints")
-    refused(distil(out, "--multi-vector", tmp_path / "thesis"), str(tmp_path / "thesis"), "nothing was replaced")
+        refused(distill(out, "--multi-vector", folder), "--multi-vector", "name a folder of its own")
+    refused(distill(out, "--multi-vector", f"{out}.training"), "checkpoints")
+    refused(distill(out, "--multi-vector", tmp_path / "thesis"), str(tmp_path / "thesis"), "nothing was replaced")
     assert [file.name for file in tmp_path.iterdir()] == ["thesis"]
 
 

@@ -38,7 +38,7 @@ def test_a_healthy_model(doctor):
     assert "ok      agreement sw: 100% of 80 sentences" in out
     assert "fault" not in out
     last = out.splitlines()[-1]
-    assert last.endswith("2 notes.")  # on protocol, as for every model of pictures
+    assert last.endswith("2 notes.")  # on protocol, as for every model of images
 
 
 def test_with_its_gallery(doctor, place):

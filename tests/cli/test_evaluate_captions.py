@@ -59,7 +59,7 @@ def test_both_directions_beside_ceiling_and_floor(evaluate, place, tmp_path):
         "xm3600/every-caption/image-to-text",
     }
     forth = measured(records, objective="optical", measure="R@1", language="sw", subset="all")
-    assert {one.queries for one in forth} == {6, 3}, "six captions, three pictures"
+    assert {one.queries for one in forth} == {6, 3}, "six captions, three images"
     ceiling = measured(records, objective="teacher", language="en", measure="MAP")
     assert [one.queries for one in ceiling] == [6, 3]
     parity = measured(records, objective="optical", language="sw", measure="parity", dataset=forth[0].dataset)
@@ -67,9 +67,9 @@ def test_both_directions_beside_ceiling_and_floor(evaluate, place, tmp_path):
     assert parity[0].value == pytest.approx(own[0].value / ceiling[0].value)
     assert measured(records, language="low-resource", measure="MAP", objective="optical")
     assert header.protocol["languages"] == ["sw", "quz"]
-    assert header.protocol["captions per picture"] == {"sw": 2.0, "quz": 2.0}
+    assert header.protocol["captions per image"] == {"sw": 2.0, "quz": 2.0}
     assert set(header.protocol["files"]) == {"captions.jsonl"}
-    assert header.protocol["pictures"]["number"] == 3
+    assert header.protocol["images"]["number"] == 3
     assert header.command.startswith("kivuko evaluate")
     queries = [one for one in read_per_query(file) if one.language == "sw" and one.measure == "R@1"]
     assert {len(one.values) for one in queries} == {3, 6}
@@ -129,22 +129,22 @@ def test_a_teacher_that_is_gone_is_said_and_the_model_measured(evaluate, place, 
     assert {one.objective for one in read_records(file)[1]} == {"optical", "untrained"}
 
 
-def test_missing_pictures_are_refused_or_counted(evaluate, place, tmp_path):
+def test_missing_images_are_refused_or_counted(evaluate, place, tmp_path):
     shutil.copytree(place / "xm", tmp_path / "xm")
     (tmp_path / "xm" / "images" / "00161a9ab9e5a3c1.jpg").unlink()
     spec, file = f"xm3600:{tmp_path / 'xm'}", tmp_path / "records.jsonl"
-    refused(evaluate("--dataset", spec, "--records", file), "1 of its 3 pictures", "captions.jsonl:2", "--skip-missing")
+    refused(evaluate("--dataset", spec, "--records", file), "1 of its 3 images", "captions.jsonl:2", "--skip-missing")
     assert not file.exists()
     status, out, err = evaluate("--dataset", spec, "-l", "sw", "--skip-missing", "--alone", "--records", file)
     assert status == 0, err
-    assert "1 x picture: missing. Figures with pictures left out are not those of the whole set." in out
+    assert "1 x image: missing. Figures with images left out are not those of the whole set." in out
     header, _ = read_records(file)
-    assert header.protocol["left out"] == {"picture: missing": 1}
-    assert header.protocol["pictures"]["number"] == 2
+    assert header.protocol["left out"] == {"image: missing": 1}
+    assert header.protocol["images"]["number"] == 2
 
 
 def test_a_captions_file_whose_language_is_named(evaluate, tmp_path):
-    scene.write_pictures(tmp_path / "photos", ["a.jpg", "b.jpg"])
+    scene.write_images(tmp_path / "photos", ["a.jpg", "b.jpg"])
     file = scene.write_table(tmp_path / "c.tsv", [("image", "caption"), ("a.jpg", "paka"), ("b.jpg", "samaki")])
     records = tmp_path / "records.jsonl"
     words = ("--dataset", f"captions:{file},{tmp_path / 'photos'}", "--alone", "--records", records)
@@ -158,12 +158,12 @@ def test_sets_of_ones_own_have_records_of_their_own(evaluate, place, tmp_path):
     model = shutil.copytree(place / "model", tmp_path / "model")
     rows = [("image", "caption", "split"), ("a.jpg", "paka", "test"), ("b.jpg", "mbwa", "train")]
     for file in ("one/captions.tsv", "two/captions.tsv", "two/b.v1.csv"):
-        scene.write_pictures((tmp_path / file).parent, ["a.jpg"])
+        scene.write_images((tmp_path / file).parent, ["a.jpg"])
         status, out, err = evaluate(
             "--dataset", f"captions:{scene.write_table(tmp_path / file, rows)}", "--alone", "-l", "sw", model=model
         )
         assert status == 0, err
-        assert "1 picture\n" in out or "1 picture " in out
+        assert "1 image\n" in out or "1 image " in out
         assert "Left out: 1 x line of another split." in out
         assert "whole set" not in out, "the split is whole"
     assert sorted(file.name for file in (model / "evaluation").glob("*.jsonl")) == [

@@ -9,7 +9,7 @@ import pytest
 import torch
 from command_checks import help_without_heavy_imports, refused
 
-from kivuko.encoders.model import About, encode_texts, load_bundle, save_bundle
+from kivuko.encoders.model import About, encode_texts, load_encoder, save_encoder
 from kivuko.encoders.student import StaticStudent
 from kivuko.encoders.vocabulary import train_vocabulary
 
@@ -19,11 +19,11 @@ for library in ("onnx", "onnxscript", "onnxruntime"):
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    """A bundle that knows a few words of Swahili; read only."""
+    """A model that knows a few words of Swahili; read only."""
     folder = tmp_path_factory.mktemp("exported") / "model"
     torch.manual_seed(0)
     student = StaticStudent(train_vocabulary(["paka mweusi anakula samaki", "mbwa mwekundu"] * 4, size=70), 16)
-    save_bundle(folder, student, None, About("t", "t", "static", "optical", 0, {"sw": 2}), "card")
+    save_encoder(folder, student, None, About("t", "t", "static", "optical", 0, {"sw": 2}), "card")
     return folder
 
 
@@ -53,7 +53,7 @@ def test_json_and_the_names_of_emoji_that_it_is_checked_on(run_here, model, tmp_
     assert told["float32"]["worst"] > 0.9999
     assert told["float32"]["texts"] > 40  # the texts that are always tried are fewer
     vectors = OnnxTextEncoder.open(tmp_path / "one").encode(["paka mweusi"])
-    np.testing.assert_allclose(vectors, encode_texts(load_bundle(model), ["paka mweusi"]), atol=2e-5)
+    np.testing.assert_allclose(vectors, encode_texts(load_encoder(model), ["paka mweusi"]), atol=2e-5)
 
 
 def test_a_warning_where_eight_bits_move_vectors_far(run_here, model, tmp_path, monkeypatch):
@@ -75,15 +75,15 @@ def test_refusals(run_here, model, tmp_path):
 
 @pytest.fixture(scope="module")
 def tower(tmp_path_factory):
-    """A model of pictures alone."""
+    """A model of images alone."""
     from kivuko.encoders.image_tower import SmallImageTower
 
-    folder = tmp_path_factory.mktemp("pictures") / "tower"
+    folder = tmp_path_factory.mktemp("images") / "tower"
     SmallImageTower(8, size=32).eval().to_sentence_transformer().save(str(folder))
     return folder
 
 
-def test_a_model_of_pictures_alone_is_refused(run_here, tower, tmp_path):
+def test_a_model_of_images_alone_is_refused(run_here, tower, tmp_path):
     refused(run_here("export", str(tower), "--onnx", "--out", str(tmp_path / "out")), "encodes no text")
 
 

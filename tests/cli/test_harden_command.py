@@ -1,4 +1,4 @@
-"""``kivuko harden``: bundles and image towers are hardened on a folder of pictures; what cannot be is refused."""
+"""``kivuko harden``: models and image towers are hardened on a folder of images; what cannot be is refused."""
 
 from __future__ import annotations
 
@@ -14,8 +14,16 @@ from sentence_transformers import SentenceTransformer
 
 from kivuko.bitext import Bitext, Pair
 from kivuko.encoders.image_tower import SmallImageTower, encode_images, load_image_tower
-from kivuko.encoders.model import About, TokenMean, encode_texts, load_bundle, read_about, read_token_mean, save_bundle
-from kivuko.encoders.spelling import SpellingNeighbours
+from kivuko.encoders.model import (
+    About,
+    TokenMean,
+    encode_texts,
+    load_encoder,
+    read_about,
+    read_token_mean,
+    save_encoder,
+)
+from kivuko.encoders.spelling import SpellingNeighbors
 from kivuko.encoders.student import StaticStudent
 from kivuko.encoders.vocabulary import train_vocabulary
 from kivuko.errors import CorruptFileError
@@ -26,33 +34,33 @@ QUICK = ("--steps", "2", "--batch-size", "4", "--eps", "16/255")
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """A folder with pictures, a tower in half precision, a bundle and a bundle of text only; read only."""
+    """A folder with images, a tower in half precision, a model and a model of text only; read only."""
     place = tmp_path_factory.mktemp("harden")
     random = np.random.default_rng(0)
-    (place / "pictures").mkdir()
+    (place / "images").mkdir()
     for number in range(8):
         blocks = random.integers(0, 256, (4, 4, 3), dtype=np.uint8).repeat(8, 0).repeat(8, 1)
-        Image.fromarray(blocks).save(place / "pictures" / f"{number}.png")
-    (place / "pictures" / "cut.jpg").write_bytes(b"\xff\xd8\xff\xe0")
+        Image.fromarray(blocks).save(place / "images" / f"{number}.png")
+    (place / "images" / "cut.jpg").write_bytes(b"\xff\xd8\xff\xe0")
     torch.manual_seed(0)
     tower = SmallImageTower(12, size=32).eval().to_sentence_transformer()
     student = StaticStudent(train_vocabulary(["paka mbwa nyumba", "paka", "mbwa"] * 5, size=60), 12)
-    student.spelling = SpellingNeighbours.from_bitext(Bitext((Pair("sw", "paka mbwa nyumba", "cat dog house", "t"),)))
+    student.spelling = SpellingNeighbors.from_bitext(Bitext((Pair("sw", "paka mbwa nyumba", "cat dog house", "t"),)))
     about = About("t", "t", "static", "optical", 0, {"sw": 3}, run="abc")
-    save_bundle(place / "bundle", student, tower, about, "card", TokenMean(torch.arange(12.0), "t"))
-    save_bundle(place / "text", student, None, about, "card")
+    save_encoder(place / "model", student, tower, about, "card", TokenMean(torch.arange(12.0), "t"))
+    save_encoder(place / "text", student, None, about, "card")
     tower.half().save(str(place / "tower"), create_model_card=False)
     return place
 
 
 @pytest.fixture
 def harden(run_here, place, monkeypatch, tmp_path):
-    """Harden a model of the place's on its pictures."""
+    """Harden a model of the place's on its images."""
     monkeypatch.setenv("KIVUKO_CACHE", str(tmp_path / "cache"))
 
     def run(model: object, out: object, *words: object) -> tuple[int, str, str]:
         return run_here(
-            "harden", str(model), "--out", str(out), "--images", str(place / "pictures"), *QUICK, *map(str, words)
+            "harden", str(model), "--out", str(out), "--images", str(place / "images"), *QUICK, *map(str, words)
         )
 
     return run
@@ -63,41 +71,41 @@ def test_help_is_quick_and_has_examples():
     assert "kivuko harden kivuko-demo/model --out hardened" in told
 
 
-def test_a_bundle_keeps_its_text_side_and_what_it_says_of_itself(harden, place, tmp_path):
-    status, out, err = harden(place / "bundle", tmp_path / "out")
+def test_a_model_keeps_its_text_side_and_what_it_says_of_itself(harden, place, tmp_path):
+    status, out, err = harden(place / "model", tmp_path / "out")
     assert status == 0, err
     assert "cut.jpg" in err
     assert "1 files left out" in err
     assert "mean cosine" in out
-    before, after = load_bundle(place / "bundle"), load_bundle(tmp_path / "out")
+    before, after = load_encoder(place / "model"), load_encoder(tmp_path / "out")
     texts = ["paka", "mbwa nyumba", "mbwa nymuba"]
     np.testing.assert_array_equal(encode_texts(before, texts), encode_texts(after, texts))
     as_written = SentenceTransformer(str(tmp_path / "out"), device="cpu").encode(texts)
     np.testing.assert_allclose(as_written[:2], encode_texts(after, texts)[:2], atol=1e-6)
-    assert np.abs(as_written[2] - encode_texts(after, texts)[2]).max() > 1e-3, "misspelt words are still read"
-    picture = [Image.open(place / "pictures" / "0.png")]
-    moved = np.abs(encode_images(before, picture) - encode_images(after, picture)).max()
+    assert np.abs(as_written[2] - encode_texts(after, texts)[2]).max() > 1e-3, "misspelled words are still read"
+    image = [Image.open(place / "images" / "0.png")]
+    moved = np.abs(encode_images(before, image) - encode_images(after, image)).max()
     assert moved > 1e-4
     about = read_about(tmp_path / "out")
     assert about is not None
     assert about.recipe == "optical"
-    assert about.run.startswith("abc hardened:"), "distilling again must not take it for the bundle it made"
+    assert about.run.startswith("abc hardened:"), "distilling again must not take it for the model it made"
     torch.testing.assert_close(read_token_mean(tmp_path / "out"), torch.arange(12.0))
     card = (tmp_path / "out" / "README.md").read_text("utf-8")
     assert "radius 16/255" in card
     assert "library_name: sentence-transformers" in card
     note = read_hardening(tmp_path / "out")
     assert note is not None
-    assert note.pictures == note.attacked == 8
+    assert note.images == note.attacked == 8
     assert note.settings["eps"] == pytest.approx(16 / 255)
-    assert read_hardening(place / "bundle") is None
+    assert read_hardening(place / "model") is None
     assert sorted(entry.name for entry in tmp_path.iterdir() if entry.name != "cache") == ["out"]
 
 
 def test_a_tower_stays_a_tower_in_the_precision_it_had(harden, place, tmp_path):
     status, _, err = harden(place / "tower", tmp_path / "out")
     assert status == 0, err
-    stored = load_bundle(tmp_path / "out")
+    stored = load_encoder(tmp_path / "out")
     assert {parameter.dtype for parameter in stored.parameters()} == {torch.float16}
     assert json.loads((tmp_path / "out" / "config.json").read_text())["dtype"] == "float16"
     assert load_image_tower(tmp_path / "out", 12).get_embedding_dimension() == 12
@@ -119,13 +127,13 @@ def test_a_radius_that_is_none_is_refused(harden, place, tmp_path, eps):
 def test_what_cannot_be_hardened_is_refused(harden, place, tmp_path):
     refused(harden(place / "text", tmp_path / "out"), str(place / "text"), "encodes text only")
     refused(harden(tmp_path / "none", tmp_path / "out"), "no such model folder")
-    refused(harden(place / "tower", tmp_path / "out", "--images", tmp_path / "none"), "no such folder of pictures")
+    refused(harden(place / "tower", tmp_path / "out", "--images", tmp_path / "none"), "no such folder of images")
 
 
 def test_what_stands_at_out_is_not_replaced(harden, place, tmp_path):
     shutil.copytree(place / "tower", tmp_path / "mine")
     refused(harden(tmp_path / "mine", tmp_path / "mine"), "which stays as it is")
-    refused(harden(place / "bundle", tmp_path / "mine"), "not a hardened model")
+    refused(harden(place / "model", tmp_path / "mine"), "not a hardened model")
     (tmp_path / "file").write_text("mine")
     refused(harden(place / "tower", tmp_path / "file"), "not a hardened model")
     assert (tmp_path / "file").read_text() == "mine"

@@ -12,7 +12,7 @@ from command_checks import help_without_heavy_imports, refused
 from PIL import Image
 
 from kivuko.encoders.image_tower import SmallImageTower
-from kivuko.encoders.model import About, save_bundle
+from kivuko.encoders.model import About, save_encoder
 from kivuko.encoders.student import StaticStudent
 from kivuko.encoders.vocabulary import train_vocabulary
 from kivuko.search.store import GalleryStore
@@ -21,15 +21,15 @@ from kivuko.search.writer import writing
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
-    """Two bundles with unlike image towers and one of text only; read only."""
+    """Two models with unlike image towers and one of text only; read only."""
     place = tmp_path_factory.mktemp("models")
     student = StaticStudent(train_vocabulary(["paka mbwa nyumba", "paka", "mbwa"] * 5, size=60), 12)
     about = About("t", "t", "static", "optical", 0, {"sw": 3}, run="abc")
     for seed in (0, 1):
         torch.manual_seed(seed)
         tower = SmallImageTower(12, size=32).eval().to_sentence_transformer()
-        save_bundle(place / f"bundle{seed}", student, tower, about, "card")
-    save_bundle(place / "text", student, None, about, "card")
+        save_encoder(place / f"model{seed}", student, tower, about, "card")
+    save_encoder(place / "text", student, None, about, "card")
     return place
 
 
@@ -52,12 +52,12 @@ def test_help_is_quick_and_has_examples():
 
 def test_a_folder_is_indexed_and_kept_up_to_date(run_here, models, photos, tmp_path):
     out = tmp_path / "my.gallery"
-    words = ("index", str(models / "bundle0"), str(photos), "--out", str(out), "--workers", "1")
+    words = ("index", str(models / "model0"), str(photos), "--out", str(out), "--workers", "1")
     status, told, err = run_here(*words)
     assert status == 0, err
-    assert "6 pictures (6 new" in told
+    assert "6 images (6 new" in told
     assert "1 files have the same bytes" in told
-    assert "1 broken picture" in told or "1 not a picture" in told
+    assert "1 broken image" in told or "1 not an image" in told
     assert f"kivuko index --skipped {out}" in told
     assert f"kivuko search {out}" in told
     assert f"kivuko serve {out}" in told
@@ -67,10 +67,10 @@ def test_a_folder_is_indexed_and_kept_up_to_date(run_here, models, photos, tmp_p
     status, told, err = run_here(*words, "--json", "--list-skipped", str(tmp_path / "skipped.tsv"))
     assert status == 0, err
     summary = json.loads(told)
-    assert (summary["pictures"], summary["new"], summary["vanished"], summary["generation"]) == (5, 0, 1, 2)
+    assert (summary["images"], summary["new"], summary["vanished"], summary["generation"]) == (5, 0, 1, 2)
     assert (tmp_path / "skipped.tsv").read_text().startswith("cut.jpg\t")
     # With another model the space is another.
-    other = ("index", str(models / "bundle1"), *words[2:])
+    other = ("index", str(models / "model1"), *words[2:])
     refused(run_here(*other), "another model", "--out", "--rebuild")
     assert run_here(*other, "--rebuild")[0] == 0
     assert GalleryStore.open(out).generation == 3
@@ -80,7 +80,7 @@ def test_the_emoji_world_is_indexed(run_here, models, tiny_world, tmp_path, monk
     monkeypatch.setattr("kivuko.cli.data.load_world", lambda *_: tiny_world)
     out = tmp_path / "emoji.gallery"
     status, _, err = run_here(
-        "index", str(models / "bundle0"), "--dataset", "emoji", "--out", str(out), "--workers", "1"
+        "index", str(models / "model0"), "--dataset", "emoji", "--out", str(out), "--workers", "1"
     )
     assert status == 0, err
     with GalleryStore.open(out) as store:
@@ -90,7 +90,7 @@ def test_the_emoji_world_is_indexed(run_here, models, tiny_world, tmp_path, monk
 
 
 def test_what_cannot_be_is_refused_in_one_line(run_here, models, photos, tmp_path):
-    model, out = str(models / "bundle0"), str(tmp_path / "g.gallery")
+    model, out = str(models / "model0"), str(tmp_path / "g.gallery")
     refused(run_here("index"), "photos/ --out my.gallery")
     refused(run_here("index", model, str(photos)), "--out")
     refused(run_here("index", model, "--out", out), "what to index")
@@ -109,4 +109,4 @@ def test_what_cannot_be_is_refused_in_one_line(run_here, models, photos, tmp_pat
 def test_a_place_that_cannot_be_written(run_here, models, photos, tmp_path):
     (tmp_path / "locked").mkdir(mode=0o500)
     out = str(tmp_path / "locked" / "g.gallery")
-    refused(run_here("index", str(models / "bundle0"), str(photos), "--out", out), "cannot be written")
+    refused(run_here("index", str(models / "model0"), str(photos), "--out", out), "cannot be written")

@@ -46,7 +46,7 @@ def found(result: tuple[int, str, str]) -> list[dict]:
 
 def test_help_has_examples_and_imports_little():
     told = help_without_heavy_imports("search")
-    for example in ('kivuko search my.gallery "paka mweusi"', "--where", "--like 17", "--picture photo.jpg"):
+    for example in ('kivuko search my.gallery "paka mweusi"', "--where", "--like 17", "--image photo.jpg"):
         assert example in told.split("Examples", 1)[1]
 
 
@@ -62,11 +62,11 @@ def test_a_table_and_json_tell_the_same(search):
         line = next(line for line in out.splitlines() if hit["key"] in line)
         assert f"{hit['score']:.3f}" in line
         assert hit["caption"] is None or hit["caption"] in line
-    assert "\033" not in out  # no terminal: no pictures, no colors
+    assert "\033" not in out  # no terminal: no images, no colors
 
 
 def test_filters(search):
-    hits = found(search("paka", "--json", "-k", 50, "--where", "licence=by", "--where", "year>=2003"))
+    hits = found(search("paka", "--json", "-k", 50, "--where", "license=by", "--where", "year>=2003"))
     assert sorted(hit["metadata"]["year"] for hit in hits) == [2003, 2006, 2009]
     assert found(search("paka", "--json", "--where", "year>3000")) == []
     status, out, _ = search("paka", "--where", "year>3000")
@@ -83,11 +83,11 @@ def test_unknown_words_are_named_not_dropped(search, place):
         assert "vocabulary" not in search("paka mweusi", gallery=gallery)[1]
 
 
-def test_fields_that_no_picture_has_are_told_before_the_model_is_loaded(search, monkeypatch):
+def test_fields_that_no_image_has_are_told_before_the_model_is_loaded(search, monkeypatch):
     assert found(search("paka", "--json", "-k", 1, "--where", "foo!=bar", "--where", "foo="))  # nothing has it
-    monkeypatch.setattr("kivuko.search.searcher.load_bundle", None)
-    told = "no picture has a field 'foo'; there are: key, caption, width, height, licence, year."
-    refused(search("paka", "--where", "licence=by", "--where", "foo=bar"), "--where 'foo=bar'", told)
+    monkeypatch.setattr("kivuko.search.searcher.load_encoder", None)
+    told = "no image has a field 'foo'; there are: key, caption, width, height, license, year."
+    refused(search("paka", "--where", "license=by", "--where", "foo=bar"), "--where 'foo=bar'", told)
 
 
 def test_a_preview_that_cannot_be_is_refused_before_anything_is_opened(search, monkeypatch):
@@ -96,15 +96,15 @@ def test_a_preview_that_cannot_be_is_refused_before_anything_is_opened(search, m
 
 
 def test_more_like_this_and_search_by_a_file(search, place, tmp_path):
-    mine = found(search("--picture", place / "photos" / "05.png", "--json", "-k", 3))
+    mine = found(search("--image", place / "photos" / "05.png", "--json", "-k", 3))
     assert mine[0]["key"].endswith("05.png")
     like = found(search("--like", mine[0]["id"], "--json", "-k", 2))
     assert [hit["id"] for hit in like] == [hit["id"] for hit in mine[1:]]
-    picture = tmp_path / "out.png"
-    status, out, err = search("--like", mine[0]["id"], "--image", picture)
+    image = tmp_path / "out.png"
+    status, out, err = search("--like", mine[0]["id"], "--image", image)
     assert status == 0, err
-    assert f"picture: {picture}" in out
-    with Image.open(picture) as drawn:
+    assert f"image: {image}" in out
+    with Image.open(image) as drawn:
         assert drawn.format == "PNG"
         assert drawn.width > 300
         below = drawn.convert("L").crop((330, 10 + 96, drawn.width, drawn.height))
@@ -127,15 +127,15 @@ def test_every_index_gives_nearly_the_same(search, place, tmp_path, kind, storag
 
 def test_bad_questions_get_one_line(search, place, tmp_path):
     note = tmp_path / "note.txt"
-    note.write_text("no picture")
+    note.write_text("no image")
     refused(search(), "QUERY is missing", "--like ID")
     refused(search("paka", "--like", 3), "more than one")
     refused(search("  "), "empty")
     refused(search("ጥቁር"), "vocabulary")
-    refused(search("--like", 999), "--like 999", "no picture of that number")
-    refused(search("--picture", tmp_path / "none.png"), "none.png", "missing")
-    refused(search("--picture", note), "note.txt", "not a picture")
-    refused(search("paka", "--where", "licence"), "--where", "operators")
+    refused(search("--like", 999), "--like 999", "no image of that number")
+    refused(search("--image", tmp_path / "none.png"), "none.png", "missing")
+    refused(search("--image", note), "note.txt", "not an image")
+    refused(search("paka", "--where", "license"), "--where", "operators")
     refused(search("paka", "--index", "tree"), "--index tree", "hnsw")
     refused(search("paka", "--storage", "int4"), "--storage int4", "int8")
     refused(search("paka", "--image", tmp_path / "x.gif"), "x.gif", ".png")
@@ -148,7 +148,7 @@ def test_bad_questions_get_one_line(search, place, tmp_path):
 
 
 def test_a_model_of_another_space_is_refused(search, place):
-    refused(search("paka", "--model", place / "other"), "another image side", "index the pictures again")
+    refused(search("paka", "--model", place / "other"), "another image side", "index the images again")
 
 
 def test_a_gallery_without_anything_published_is_told(search, place, tmp_path):
@@ -172,17 +172,17 @@ def test_a_gallery_without_anything_published_is_told(search, place, tmp_path):
         ({"TERM": "xterm-256color"}, "truecolor", "blocks"), ({"TERM": "dumb"}, None, None), ({}, "standard", None),
     ],
 )  # fmt: skip
-def test_the_terminal_tells_how_it_shows_pictures(environment, colors, expected):
+def test_the_terminal_tells_how_it_shows_images(environment, colors, expected):
     assert preview.protocol(environment, colors) == expected
 
 
-def test_pictures_come_in_each_protocol():
+def test_images_come_in_each_protocol():
     import base64
     import re
 
-    pictures = [Image.new("RGB", (50, 30), color) for color in ("red", "blue")]
+    images = [Image.new("RGB", (50, 30), color) for color in ("red", "blue")]
     for how in ("kitty", "iterm2"):
-        sheet = preview.contact_sheet(pictures, how)
+        sheet = preview.contact_sheet(images, how)
         sent = "".join(preview.rendered(sheet, how, 28))
         if how == "kitty":
             parts = re.findall(r"\033_G([^;]*);([^\033]*)\033\\", sent)
@@ -195,7 +195,7 @@ def test_pictures_come_in_each_protocol():
         with Image.open(io.BytesIO(base64.b64decode(content))) as shown:
             assert shown.size == sheet.size
             assert shown.convert("RGB").getpixel((shown.width * 3 // 4, shown.height // 2)) == (0, 0, 255)
-    lines = list(preview.rendered(preview.contact_sheet(pictures, "blocks"), "blocks", 28))
+    lines = list(preview.rendered(preview.contact_sheet(images, "blocks"), "blocks", 28))
     assert len(lines) == 7
     assert all(line.count("▀") == 28 for line in lines)
     assert "38;2;255;0;0" in lines[3]

@@ -21,7 +21,7 @@ from tiny_gallery import make_gallery
 
 @pytest.fixture(scope="module")
 def gallery(tmp_path_factory) -> Path:
-    return make_gallery(tmp_path_factory.mktemp("serve-command")) / "pictures.gallery"
+    return make_gallery(tmp_path_factory.mktemp("serve-command")) / "images.gallery"
 
 
 def test_help_is_quick_and_has_examples():
@@ -39,7 +39,7 @@ def test_it_serves_says_where_and_ends_quietly_when_interrupted(gallery):
     )  # fmt: skip
     try:
         assert server.stdout is not None
-        found = re.fullmatch(r"8 pictures at (http://127\.0\.0\.1:\d+/)\n", server.stdout.readline())
+        found = re.fullmatch(r"8 images at (http://127\.0\.0\.1:\d+/)\n", server.stdout.readline())
         assert found, server.communicate(timeout=60)
         asked = urllib.request.Request(f"{found[1]}api/search?q=moto&k=1", headers={"X-API-Key": "sesame"})
         with urllib.request.urlopen(asked, timeout=60) as answer:

@@ -104,7 +104,7 @@ def xm3600(server, tmp_path):
     """The set of two archives on the server, with the places that the real one has."""
     server.files["captions.zip"], server.files["images.tgz"] = packed(tmp_path)
     real = remote_set("xm3600").files
-    files = tuple(RemoteFile(server.url(one.place), one.place, one.into, one.pictures) for one in real)
+    files = tuple(RemoteFile(server.url(one.place), one.place, one.into, one.images) for one in real)
     return RemoteSet(files, "CC BY 4.0")
 
 
@@ -113,7 +113,7 @@ def test_a_fetched_set_is_read_as_it_lies(server, xm3600, tmp_path):
     done = fetch(xm3600, tmp_path / "xm", watch=lambda *figures: told.append(figures))
     assert done.fetched == ("captions.zip", "images.tgz")
     found = open_caption_set(f"xm3600:{tmp_path / 'xm'}")
-    assert all(picture.path is not None for picture in found.pictures)
+    assert all(image.path is not None for image in found.images)
     assert told[-1] == ("images.tgz", len(server.files["images.tgz"]), len(server.files["images.tgz"]))
     digests = {name: hashlib.sha256(content).hexdigest() for name, content in server.files.items()}
     assert read_checksums(tmp_path / "xm" / CHECKSUMS) == digests
@@ -128,8 +128,8 @@ def test_what_is_there_is_not_fetched_again(server, xm3600, tmp_path):
     assert server.asked == []
 
 
-def test_captions_without_pictures(server, xm3600, tmp_path):
-    assert fetch(xm3600, tmp_path / "xm", pictures=False).fetched == ("captions.zip",)
+def test_captions_without_images(server, xm3600, tmp_path):
+    assert fetch(xm3600, tmp_path / "xm", images=False).fetched == ("captions.zip",)
     assert [name for name, _ in server.asked] == ["captions.zip"]
 
 
@@ -219,7 +219,7 @@ def test_lists_of_another_form(tmp_path):
 
 def test_every_set_says_where_it_lies():
     for name, one in SETS.items():
-        assert one.licence
+        assert one.license
         places = [file.place for file in one.files]
         assert len(set(places)) == len(places)
         assert all(file.url.startswith("https://") for file in one.files), name

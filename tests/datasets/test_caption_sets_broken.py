@@ -70,10 +70,10 @@ def test_a_line_of_200_mb_is_refused_without_being_held(tmp_path):
     refused(f"xtd:{tmp_path}", "test_1kcaptions_es.txt:1", "16 MiB")
 
 
-def test_lines_that_do_not_fit_the_pictures(tmp_path):
+def test_lines_that_do_not_fit_the_images(tmp_path):
     scene.write_xtd(tmp_path)
     scene.write_lines(tmp_path / "MIC" / "test_1kcaptions_de.txt", ["eine Katze", "ein Hund"])
-    refused(f"xtd:{tmp_path}", "test_1kcaptions_de.txt", "2 lines", "3 pictures")
+    refused(f"xtd:{tmp_path}", "test_1kcaptions_de.txt", "2 lines", "3 images")
     scene.write_lines(tmp_path / "MIC" / "test_1kcaptions_de.txt", ["eine Katze", "ein Hund", ""])
     assert open_caption_set(f"xtd:{tmp_path}").left_out == {"blank caption": 1}, "a blank caption is still a line"
 
@@ -92,7 +92,7 @@ def test_a_gzip_that_was_cut(tmp_path):
         ("{}", "COCO's"),
         ("[3]", "'image'"),
         ('{"images": [{"file_name": "a.jpg"}], "annotations": []}', "'id'"),
-        ('{"images": [{"file_name": "a.jpg", "id": 1}], "annotations": [{"image_id": 2}]}', "picture 2"),
+        ('{"images": [{"file_name": "a.jpg", "id": 1}], "annotations": [{"image_id": 2}]}', "image 2"),
         ('{"images": [{"file_name": "a.jpg", "id": 1}], "annotations": [{"image_id": 1}]}', "no text"),
         ('{"images": [{"filename": "a.jpg", "split": "test"}]}', "'sentences'"),
         ('{"images": [{"filename": "a.jpg", "split": "train", "sentences": []}]}', "--split"),
@@ -108,9 +108,9 @@ def test_json_that_is_no_captions(tmp_path, content, told):
 
 
 def test_tables_that_lack_a_column_or_a_cell(tmp_path):
-    file = scene.write_table(tmp_path / "c.csv", [("picture", "caption"), ("a.jpg", "paka")])
+    file = scene.write_table(tmp_path / "c.csv", [("image", "caption"), ("a.jpg", "paka")])
     refused(f"captions:{file}", "c.csv:1", "image", language="sw")
-    for headings in [("picture", "caption", "language"), ("picture", "caption"), ("picture", "words", "lang")]:
+    for headings in [("image", "caption", "language"), ("image", "caption"), ("image", "words", "lang")]:
         table = scene.write_table(tmp_path / "c.tsv", [headings, ("a.jpg", "paka", "sw")[: len(headings)]])
         refused(f"captions:{table}", "c.tsv:1", "no column named image", language="sw")
     scene.write_table(file, [("image", "sentences"), ("a.jpg", "paka")])
@@ -118,7 +118,7 @@ def test_tables_that_lack_a_column_or_a_cell(tmp_path):
     scene.write_table(file, [("image", "caption"), ("a.jpg", "paka"), ("b.jpg",)])
     refused(f"captions:{file}", "c.csv:3", "no caption", language="sw")
     scene.write_table(file, [("image", "caption"), ("", "paka")])
-    refused(f"captions:{file}", "c.csv:2", "names no picture", language="sw")
+    refused(f"captions:{file}", "c.csv:2", "names no image", language="sw")
     refused(f"captions:{scene.write_lines(tmp_path / 'c.xls', ['a'])}", "c.xls", kind=UsageError)
 
 
@@ -221,7 +221,7 @@ def _reads_or_says_why(spec, language):
         captions = found.of(code)
         assert captions.texts
         assert all(text.strip() for text in captions.texts)
-        json.dumps([picture.id for picture in found.pictures], ensure_ascii=False).encode("utf-8")
+        json.dumps([image.id for image in found.images], ensure_ascii=False).encode("utf-8")
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -250,4 +250,4 @@ def test_no_bytes_whatever_crash_a_reader(valid, which, content):
 
 def test_what_is_valid_is_read(valid):
     for spec, _ in valid:
-        assert open_caption_set(spec, language="sw").pictures
+        assert open_caption_set(spec, language="sw").images

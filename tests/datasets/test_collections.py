@@ -1,4 +1,4 @@
-"""Collections in folders: every true format of queries, documents and judgements, by name, packed or not."""
+"""Collections in folders: every true format of queries, documents and judgments, by name, packed or not."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_a_folder_by_the_names_of_its_files(tmp_path: Path) -> None:
     assert found.queries("sw") == {"1": "paka mweusi", "2": "mbwa"}
     assert list(found.documents()) == [Document("a", "A black cat"), Document("b", "A big dog", "Dog")]
     assert [document.whole for document in found.documents()] == ["A black cat", "Dog A big dog"]
-    assert found.judgements() == {"1": {"a": 2, "b": 0}, "2": {"b": 1}}
+    assert found.judgments() == {"1": {"a": 2, "b": 0}, "2": {"b": 1}}
     assert {path.name for path in found.files()} == {"queries.sw.tsv", "documents.en.tsv", "qrels.txt"}
     assert found.document_count() is None
 
@@ -109,7 +109,7 @@ def test_beir_layout_with_splits(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"several qrels: dev.tsv, test.tsv; choose with trec:.*#dev"):
         open_collection(f"trec:{folder}")
     found = open_collection(f"trec:{folder}#test")
-    assert found.judgements() == {"q1": {"d1": 1}}
+    assert found.judgments() == {"q1": {"d1": 1}}
     assert (found.name, found.query_languages) == ("beir/test", ("und",))
     assert list(found.documents()) == [Document("d1", "A cat.", "Cat"), Document("d2", "A\u2028dog.")]
     with pytest.raises(UsageError, match=r"no qrels for 'train', only dev.tsv, test.tsv"):
@@ -219,11 +219,11 @@ def test_a_line_of_headings_is_no_data(tmp_path: Path, name: str) -> None:
         ("1 0 a 1.0\n", "grade '1.0' is no whole number"),
         ("1 0 a 10000\n1 0 b 10001\n", "qrels:2: grade 10001 is over 10,000"),
         ("1 0 a 1\n1 0 a 2\n", "qrels:2: query '1' and document 'a' were given another grade"),
-        ("", "no judgement in it"),
+        ("", "no judgment in it"),
         ("query-id\tcorpus-id\tscore\n1\ta\n", "qrels:2: 2 columns, but qrels have 3"),
     ],
 )
-def test_bad_judgements_are_one_line(tmp_path: Path, content: str, told: str) -> None:
+def test_bad_judgments_are_one_line(tmp_path: Path, content: str, told: str) -> None:
     (tmp_path / "qrels").write_text(content, encoding="utf-8")
     with pytest.raises(DataError) as caught:
         read_qrels(tmp_path / "qrels")

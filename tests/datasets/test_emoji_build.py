@@ -120,7 +120,7 @@ def test_progress_ends_with_all_done(tiny_cldr, tmp_path):
     assert told[-1] == (total, total)
 
 
-def test_pictures_survive_the_cache_unchanged(tiny_world):
+def test_images_survive_the_cache_unchanged(tiny_world):
     drawn = EmojiFont(find_font()).render("🍎")
     assert np.array_equal(tiny_world.images[tiny_world.image_sequences.index("🍎")], drawn)
 
@@ -205,7 +205,7 @@ def test_a_killed_build_leaves_nothing_that_loads(tiny_cldr, tmp_path, renders):
     )
     command = [sys.executable, "-c", script, str(tiny_cldr), str(tmp_path)]
     assert subprocess.run(command, check=False, timeout=60).returncode == -signal.SIGKILL
-    assert list(tmp_path.rglob("images.parquet")), "it was killed after the pictures had been written"
+    assert list(tmp_path.rglob("images.parquet")), "it was killed after the images had been written"
     assert not list(tmp_path.glob("world-*"))
     world = emoji_world(["sw"], cldr=tiny_cldr, cache=tmp_path)
     assert len(renders) > 30

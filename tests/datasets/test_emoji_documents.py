@@ -1,4 +1,4 @@
-"""The English documents of the emoji world: one per picture."""
+"""The English documents of the emoji world: one per image."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_emoji_that_are_drawn_alike_share_a_document(tiny_world):
     assert "🇧🇻" not in told
 
 
-def test_every_picture_of_the_real_world_has_words(real_world):
+def test_every_image_of_the_real_world_has_words(real_world):
     documents = english_documents(real_world)
     assert len(documents) == len(real_world.images)
     assert all(document.strip() for document in documents)

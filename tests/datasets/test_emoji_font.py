@@ -1,4 +1,4 @@
-"""Pictures from the color emoji font, and what is said of files that are none."""
+"""Images from the color emoji font, and what is said of files that are none."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_an_emoji_is_drawn_in_color_on_nothing(font):
     assert (pixels[..., 3] == 0).mean() > 0.1, "the ground around it is transparent"
 
 
-def test_joined_sequences_and_flags_are_one_picture_of_their_own(font):
+def test_joined_sequences_and_flags_are_one_image_of_their_own(font):
     firefighter, person, engine = font.render("🧑‍🚒"), font.render("🧑"), font.render("🚒")
     assert firefighter is not None
     assert not np.array_equal(firefighter, person)
@@ -42,12 +42,12 @@ def test_joined_sequences_and_flags_are_one_picture_of_their_own(font):
 
 
 @pytest.mark.parametrize("sequence", ["🐈🐟", "🐈\u200d🐟", "🧑‍🚒🧑"])
-def test_several_glyphs_side_by_side_are_no_picture(font, sequence):
+def test_several_glyphs_side_by_side_are_no_image(font, sequence):
     assert font.render(sequence) is None
 
 
 @pytest.mark.parametrize("sequence", ["∑", "म", "\U0010fffe", "\U000e0fff"])
-def test_what_the_font_does_not_know_is_no_picture(font, sequence):
+def test_what_the_font_does_not_know_is_no_image(font, sequence):
     assert font.render(sequence) is None
 
 

@@ -43,12 +43,12 @@ def test_sizes(few_test_concepts):
 
 
 def test_the_real_world_has_300_test_concepts_and_none_on_two_sides(real_world):
-    sides, pictures = defaultdict(set), defaultdict(set)
+    sides, images = defaultdict(set), defaultdict(set)
     for emoji in real_world.emoji:
         sides[concept_of(emoji.sequence)].add(emoji.split)
-        pictures[emoji.image].add(emoji.split)
+        images[emoji.image].add(emoji.split)
     assert {concept for concept, found in sides.items() if len(found) > 1} == set()
-    assert {row for row, found in pictures.items() if len(found) > 1} == set(), "emoji that are drawn alike"
+    assert {row for row, found in images.items() if len(found) > 1} == set(), "emoji that are drawn alike"
     counts = Counter(next(iter(found)) for found in sides.values())
     assert counts["test"] >= 300
     assert counts["validation"] >= 100

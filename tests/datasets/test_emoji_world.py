@@ -1,4 +1,4 @@
-"""The emoji world as data: pairs, queries, names and pictures."""
+"""The emoji world as data: pairs, queries, names and images."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ def all_queries(world, language):
     return {query.id: query for split in ("train", "validation", "test") for query in world.queries(language, split)}
 
 
-def test_every_split_has_emoji_and_each_emoji_a_picture(tiny_world):
+def test_every_split_has_emoji_and_each_emoji_a_image(tiny_world):
     for split in ("train", "validation", "test"):
         assert sequences(tiny_world, split)
     assert {emoji.image for emoji in tiny_world.emoji} == set(range(len(tiny_world.images)))
     assert tiny_world.images.shape[1:] == (128, 136, 4)
 
 
-def test_what_has_no_picture_is_counted_by_reason(tiny_world):
+def test_what_has_no_image_is_counted_by_reason(tiny_world):
     assert tiny_world.left_out == Counter(
         {"skin-tone variant": 2, "plain text character": 1, "not drawn as one glyph by the font": 2}
     )
     assert len(tiny_world.emoji) + tiny_world.left_out.total() == len(tiny_world.annotations["en"])
 
 
-def test_emoji_that_are_drawn_alike_share_picture_and_concept(tiny_world):
+def test_emoji_that_are_drawn_alike_share_image_and_concept(tiny_world):
     norway, bouvet, kenya = (next(e for e in tiny_world.emoji if e.sequence == flag) for flag in ("🇳🇴", "🇧🇻", "🇰🇪"))
     assert norway.image == bouvet.image != kenya.image
     assert norway.concept == bouvet.concept != kenya.concept
@@ -100,12 +100,12 @@ def test_a_query_is_compositional_if_training_knows_all_its_words(tiny_world):
     assert {query.compositional for query in held_out} == {True, False}
 
 
-def test_emoji_that_share_picture_and_name_make_one_query(tiny_world):
+def test_emoji_that_share_image_and_name_make_one_query(tiny_world):
     assert {"sw:🇳🇴", "sw:🇧🇻"} & all_queries(tiny_world, "sw").keys() == {"sw:🇳🇴"}, "one name for both in Swahili"
     assert {"mr:🇳🇴", "mr:🇧🇻"} <= all_queries(tiny_world, "mr").keys(), "two names in Marathi"
 
 
-def test_english_names_and_ids_follow_the_pictures(tiny_world):
+def test_english_names_and_ids_follow_the_images(tiny_world):
     names, rows = tiny_world.english_names()
     assert len(names) == len(rows) == len(tiny_world.emoji)
     ids = tiny_world.image_sequences
@@ -114,9 +114,9 @@ def test_english_names_and_ids_follow_the_pictures(tiny_world):
     assert ids[rows[names.index("flag: Bouvet Island")]] == "🇳🇴", "the first that is drawn so"
 
 
-def test_a_picture_is_square_on_its_background(tiny_world):
+def test_a_image_is_square_on_its_background(tiny_world):
     row = tiny_world.image_sequences.index("🍎")
-    white, blue = (np.asarray(tiny_world.picture(row, color)) for color in ("white", "blue"))
+    white, blue = (np.asarray(tiny_world.image(row, color)) for color in ("white", "blue"))
     assert white.shape == blue.shape == (136, 136, 3)
     assert tuple(white[0, 0]) == (255, 255, 255)
     assert tuple(blue[0, 0]) == (0, 0, 255)

@@ -54,7 +54,7 @@ def test_a_registered_dataset_is_a_collection(registered: Path) -> None:
     assert (found.query_languages, found.document_language) == (("sw",), "en")
     assert found.queries("sw") == {"1": "paka mweusi"}
     assert list(found.documents()) == [Document("d1", "A black cat"), Document("d2", "A big dog")]
-    assert found.judgements() == {"1": {"d1": 2, "d2": 0}}
+    assert found.judgments() == {"1": {"d1": 2, "d2": 0}}
     assert found.files() == ()
     with pytest.raises(UsageError, match="its queries are in sw, not so"):
         found.queries("so")
@@ -103,7 +103,7 @@ def test_without_the_network_it_is_one_line() -> None:
 def test_ending_the_command_is_no_fault_of_the_library(
     monkeypatch: pytest.MonkeyPatch, status: int, kind: type[BaseException]
 ) -> None:
-    """SIGTERM raises SystemExit in the command line; the library does so where a licence is declined."""
+    """SIGTERM raises SystemExit in the command line; the library does so where a license is declined."""
 
     def leave(_name: str) -> None:
         raise SystemExit(status)

@@ -91,10 +91,10 @@ def write_tables(folder: Path, older: bool = False, separate_pages: bool = False
 
 
 def built(folder: Path) -> tuple[dict[str, str], dict[str, dict[str, int]], dict[str, str]]:
-    """Return queries, judgements and documents of a collection."""
+    """Return queries, judgments and documents of a collection."""
     collection = open_collection(f"trec:{folder}")
     documents = {document.id: document.whole for document in collection.documents()}
-    judged = {query: dict(grades) for query, grades in collection.judgements().items()}
+    judged = {query: dict(grades) for query, grades in collection.judgments().items()}
     return collection.queries("sw"), judged, documents
 
 

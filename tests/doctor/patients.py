@@ -49,7 +49,7 @@ def word_tokenizer(words: list[str]) -> Tokenizer:
 def make_model(
     folder: Path, teacher_folder: Path, *, tower: bool = True, tower_seed: int = 0, pairs: int = 5000
 ) -> Path:
-    from kivuko.encoders.model import About, TokenMean, save_bundle
+    from kivuko.encoders.model import About, TokenMean, save_encoder
     from kivuko.encoders.student import StaticStudent
     from kivuko.encoders.teacher import load_teacher
 
@@ -59,7 +59,7 @@ def make_model(
         student.embedding.weight[2:] = teacher.encode_tokens(ENGLISH).pooled
     about = About(teacher.name, str(teacher_folder), "static", "optical", 0, {"sw": pairs}, fertility={"sw": 1.0})
     mean = TokenMean(torch.zeros(teacher.dim), teacher.fingerprint)
-    save_bundle(folder, student, image_tower(teacher.dim, tower_seed) if tower else None, about, "card", mean)
+    save_encoder(folder, student, image_tower(teacher.dim, tower_seed) if tower else None, about, "card", mean)
     return folder
 
 
@@ -74,8 +74,8 @@ def image_tower(dim: int, seed: int = 0):
 
 
 def make_gallery(folder: Path, model: Path, captions=tuple(ENGLISH[:30])) -> Path:
-    """Index one noisy picture for each caption."""
-    from kivuko.encoders.model import load_bundle
+    """Index one noisy image for each caption."""
+    from kivuko.encoders.model import load_encoder
     from kivuko.search.building import IndexOptions, build_gallery
     from kivuko.search.encoding import TowerEncoder
     from kivuko.search.sources import open_source
@@ -90,7 +90,7 @@ def make_gallery(folder: Path, model: Path, captions=tuple(ENGLISH[:30])) -> Pat
         lines.append(json.dumps({"image": f"{number:02}.png", "caption": caption}))
     (photos / "captions.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
     source = open_source(photos / "captions.jsonl")
-    encoder = TowerEncoder(load_bundle(model))
+    encoder = TowerEncoder(load_encoder(model))
     build_gallery(encoder, [source], folder, model=model.absolute(), options=IndexOptions(workers=1))
     return folder
 
@@ -103,7 +103,7 @@ def opened(folder: Path, teacher: Path | None = None):
 
 
 def text_folder(folder: Path) -> Path:
-    """Return where a bundle keeps its static text module."""
+    """Return where a model keeps its static text module."""
     return next(folder.rglob("tokenizer.json")).parent
 
 

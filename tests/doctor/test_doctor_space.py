@@ -26,7 +26,7 @@ def store(healthy_gallery):
 def test_the_same_image_side(healthy, store):
     found = list(check_space(healthy, store))
     assert [one.level for one in found] == ["ok", "ok"]
-    assert found[1].figures["pictures"] == 6
+    assert found[1].figures["images"] == 6
     assert found[1].figures["worst"] > 0.999
 
 
@@ -45,7 +45,7 @@ def test_a_model_without_images(teacher_folder, store, tmp_path):
     assert "encodes text only" in found.what
 
 
-def test_pictures_that_changed(healthy_folder, tmp_path):
+def test_images_that_changed(healthy_folder, tmp_path):
     gallery = make_gallery(tmp_path / "own.gallery", healthy_folder)
     draw = np.random.default_rng(5)
     for file in (tmp_path / "photos").glob("*.png"):
@@ -56,7 +56,7 @@ def test_pictures_that_changed(healthy_folder, tmp_path):
     assert "encoded again" in found[1].what
 
 
-def test_pictures_that_are_gone_are_not_missed(healthy_folder, tmp_path):
+def test_images_that_are_gone_are_not_missed(healthy_folder, tmp_path):
     gallery = make_gallery(tmp_path / "own.gallery", healthy_folder)
     shutil.rmtree(tmp_path / "photos")
     with GalleryStore.open(gallery) as store:
@@ -95,8 +95,8 @@ def test_other_widths(healthy, store, tmp_path):
     assert "projection" in found.do
 
 
-def test_captions_that_find_their_pictures(healthy, store):
-    """The pictures' vectors are set to what the teacher gives for their captions."""
+def test_captions_that_find_their_images(healthy, store):
+    """The images' vectors are set to what the teacher gives for their captions."""
     from kivuko.doctor.agreement import english_vectors
 
     items = store.items(store.ids())

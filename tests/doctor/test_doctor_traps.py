@@ -103,7 +103,7 @@ class TestCasing:
         torch.manual_seed(0)
         cased = word_tokenizer([*SWAHILI, *(word.upper() for word in SWAHILI)])
         cased.normalizer = None
-        modules = StaticStudent(cased, DIM).modules_for_bundle()
+        modules = StaticStudent(cased, DIM).modules_to_save()
         patient = replace(healthy, model=SentenceTransformer(modules=modules, device="cpu"))
         (found,) = check_casing(patient, [SENTENCES])
         assert found.level == "warning"
@@ -115,7 +115,7 @@ class TestCasing:
 
 
 class TestTraining:
-    """What the bundle says of itself."""
+    """What the model says of itself."""
 
     def test_languages_and_amounts(self, teacher_folder, tmp_path):
         patient = open_patient(make_model(tmp_path / "model", teacher_folder, tower=False, pairs=300))
@@ -157,7 +157,7 @@ class TestAgreement:
 class TestProtocol:
     """Notes on measuring."""
 
-    def test_pictures(self, healthy):
+    def test_images(self, healthy):
         assert levels(check_protocol(healthy, [])) == ["note", "note"]
         assert levels(check_protocol(healthy, ["my/mscoco.sw.tsv"])) == ["warning", "note"]
 

@@ -32,7 +32,7 @@ def test_a_healthy_model_and_its_gallery(healthy_folder, healthy_gallery):
     told = []
     request = Request(healthy_folder, ("sw",), (SENTENCES,), gallery=healthy_gallery)
     found = examine(request, lambda *state: told.append(state))
-    # The tower's weights are random, so captions are far from their pictures; all else is well.
+    # The tower's weights are random, so captions are far from their images; all else is well.
     assert [one.check for one in found if one.level in ("warning", "fault")] == ["captions"]
     assert {"loading", "training", "weights", "vocabulary", "widths", "tokens", "vectors", "casing", "agreement",
             "gallery"} <= {one.check for one in found if one.level == "ok"}  # fmt: skip

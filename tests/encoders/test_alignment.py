@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from kivuko.encoders.alignment import align, group_tokens, row_shares, text_tokens
-from kivuko.encoders.model import About, TokenMean, centres_student, load_bundle, read_token_mean, save_bundle
+from kivuko.encoders.model import About, TokenMean, centers_student, load_encoder, read_token_mean, save_encoder
 from kivuko.encoders.student import StaticStudent, load_transformer_student
 from kivuko.encoders.teacher import load_teacher
 from kivuko.encoders.vocabulary import train_vocabulary
 from kivuko.errors import CorruptFileError, ModelError, UsageError
-from kivuko.transport import centred_cosine_cost, cosine_cost, solve
+from kivuko.transport import centered_cosine_cost, cosine_cost, solve
 
 ENGLISH = "the cat eats fish"
 TEXTS = {
@@ -43,17 +43,17 @@ def mean():
 
 @pytest.fixture(scope="module")
 def static_folder(tmp_path_factory, mean, teacher):
-    """A bundle of a static student with random vectors; its words fall to several subwords each."""
+    """A model of a static student with random vectors; its words fall to several subwords each."""
     torch.manual_seed(0)
     vocabulary = train_vocabulary(TEXTS.values(), size=75)
-    folder = tmp_path_factory.mktemp("static") / "bundle"
-    save_bundle(folder, StaticStudent(vocabulary, 32), None, ABOUT, "card", TokenMean(mean, teacher.fingerprint))
+    folder = tmp_path_factory.mktemp("static") / "model"
+    save_encoder(folder, StaticStudent(vocabulary, 32), None, ABOUT, "card", TokenMean(mean, teacher.fingerprint))
     return folder
 
 
 @pytest.fixture(scope="module")
 def static(static_folder):
-    return load_bundle(static_folder)
+    return load_encoder(static_folder)
 
 
 @pytest.mark.parametrize("language", TEXTS)
@@ -87,17 +87,17 @@ def test_a_script_without_spaces_is_cut_at_subwords_and_never_within_a_cluster(s
 
 
 def test_the_plan_is_the_one_that_training_sees(static, teacher, mean):
-    found = align(static, teacher, TEXTS["sw"], ENGLISH, regularization=0.1, centre=mean)
+    found = align(static, teacher, TEXTS["sw"], ENGLISH, regularization=0.1, center=mean)
     student = StaticStudent(static[0].sub_modules["text"][0].tokenizer, 32)
     student.embedding.weight.data = static[0].sub_modules["text"][0].embedding.weight.data
     x, y = student.encode_tokens([TEXTS["sw"]]), teacher.encode_tokens([ENGLISH])
-    cost = centred_cosine_cost(x.tokens, y.tokens, mean, mean)
+    cost = centered_cosine_cost(x.tokens, y.tokens, mean, mean)
     plan = solve(cost, row_mask=x.mask, col_mask=y.mask, regularization=0.1, tolerance=1e-5)
     seen = plan.coupling[0][x.mask[0]][:, y.mask[0]]
     np.testing.assert_allclose(found.token_coupling, seen.detach().numpy(), atol=1e-4)
     assert found.transport_cost == pytest.approx(plan.transport_cost.item(), abs=1e-4)
-    assert found.centred
-    assert not align(static, teacher, TEXTS["sw"], ENGLISH).centred
+    assert found.centered
+    assert not align(static, teacher, TEXTS["sw"], ENGLISH).centered
 
 
 def test_a_smaller_regularization_gives_a_sharper_plan(static, teacher):
@@ -135,12 +135,12 @@ def test_shares_add_up_to_one(static, teacher):
 
 
 @pytest.mark.parametrize("encoder", ["tiny_bert", "tiny_xlm_roberta"])
-def test_a_transformer_bundle_gives_its_projected_tokens(encoder, teacher, request, tmp_path):
+def test_a_transformer_model_gives_its_projected_tokens(encoder, teacher, request, tmp_path):
     torch.manual_seed(0)
     student = load_transformer_student(request.getfixturevalue(encoder), 32).eval()
-    save_bundle(tmp_path / "bundle", student, None, ABOUT, "card")
+    save_encoder(tmp_path / "model", student, None, ABOUT, "card")
     text = "paka anakula samaki mtoni"
-    found = align(load_bundle(tmp_path / "bundle"), teacher, text, ENGLISH)
+    found = align(load_encoder(tmp_path / "model"), teacher, text, ENGLISH)
     with torch.no_grad():
         batch = student.encode_tokens([text])
     torch.testing.assert_close(found.source.vectors, batch.tokens[0][batch.mask[0]], atol=1e-5, rtol=1e-4)
@@ -151,21 +151,21 @@ def test_a_transformer_bundle_gives_its_projected_tokens(encoder, teacher, reque
 def test_a_projection_is_applied(tiny_xlm_roberta, tmp_path):
     torch.manual_seed(0)
     student = load_transformer_student(tiny_xlm_roberta, 20).eval()
-    save_bundle(tmp_path / "bundle", student, None, ABOUT, "card")
-    assert text_tokens(load_bundle(tmp_path / "bundle"), "paka", "model").vectors.shape[1] == 20
+    save_encoder(tmp_path / "model", student, None, ABOUT, "card")
+    assert text_tokens(load_encoder(tmp_path / "model"), "paka", "model").vectors.shape[1] == 20
 
 
 def test_words_past_the_models_limit_are_unread_not_unknown(tiny_xlm_roberta, tmp_path):
     student = load_transformer_student(tiny_xlm_roberta, 24)
-    save_bundle(tmp_path / "bundle", student, None, ABOUT, "card")
-    found = text_tokens(load_bundle(tmp_path / "bundle"), " ".join(["paka"] * 40), "model")
+    save_encoder(tmp_path / "model", student, None, ABOUT, "card")
+    found = text_tokens(load_encoder(tmp_path / "model"), " ".join(["paka"] * 40), "model")
     assert len(found.words) == 40
     assert found.unread == ("paka",) * (40 - len(found.tokens))
     assert found.unknown == ()
 
 
 def test_any_sentence_transformers_folder_will_do(tiny_sentence_transformer, teacher):
-    found = align(load_bundle(tiny_sentence_transformer), teacher, "cat fish", "cat fish")
+    found = align(load_encoder(tiny_sentence_transformer), teacher, "cat fish", "cat fish")
     np.testing.assert_allclose(row_shares(found.coupling), np.eye(2), atol=0.05)
 
 
@@ -182,14 +182,14 @@ def test_other_widths_are_refused(teacher):
     from sentence_transformers import SentenceTransformer
 
     student = StaticStudent(train_vocabulary(TEXTS.values(), size=75), 16)
-    narrow = SentenceTransformer(modules=student.modules_for_bundle(), device="cpu")
+    narrow = SentenceTransformer(modules=student.modules_to_save(), device="cpu")
     with pytest.raises(ModelError, match=r"not of one width .* 16, .* 32"):
         align(narrow, teacher, "paka", "cat")
 
 
-def test_a_centre_of_another_width_is_refused(static, teacher):
+def test_a_center_of_another_width_is_refused(static, teacher):
     with pytest.raises(ModelError, match="mean token 7"):
-        align(static, teacher, "paka", "cat", centre=torch.zeros(7))
+        align(static, teacher, "paka", "cat", center=torch.zeros(7))
 
 
 def test_vectors_that_are_no_numbers_are_refused(teacher):
@@ -197,7 +197,7 @@ def test_vectors_that_are_no_numbers_are_refused(teacher):
 
     student = StaticStudent(train_vocabulary(TEXTS.values(), size=75), 32)
     student.embedding.weight.data[:] = float("nan")
-    broken = SentenceTransformer(modules=student.modules_for_bundle(), device="cpu")
+    broken = SentenceTransformer(modules=student.modules_to_save(), device="cpu")
     with pytest.raises(ModelError, match="NaN"):
         align(broken, teacher, "paka", "cat")
 
@@ -241,33 +241,33 @@ def test_words_never_overlap_and_every_token_has_one(text, pieces):
         assert all(0 <= word < len(found.spans) for word in found.of_token)
 
 
-def test_a_bundle_holds_the_mean_token_of_its_teacher(static_folder, mean, teacher):
+def test_a_model_holds_the_mean_token_of_its_teacher(static_folder, mean, teacher):
     torch.testing.assert_close(read_token_mean(static_folder), mean)
     torch.testing.assert_close(read_token_mean(static_folder, teacher.fingerprint), mean)
     assert read_token_mean(static_folder, "another teacher") is None
 
 
-def test_a_bundle_says_whose_tokens_the_mean_is_taken_from(static_folder, mean, teacher, tmp_path):
-    assert centres_student(static_folder)
-    vocabulary = load_bundle(static_folder)[0].sub_modules["text"][0].tokenizer
-    only_teacher = TokenMean(mean, teacher.fingerprint, student_centred=False)
-    save_bundle(tmp_path / "m", StaticStudent(vocabulary, 32), None, ABOUT, "card", only_teacher)
-    assert not centres_student(tmp_path / "m")
-    assert centres_student(tmp_path)  # not a bundle: nothing is said
+def test_a_model_says_whose_tokens_the_mean_is_taken_from(static_folder, mean, teacher, tmp_path):
+    assert centers_student(static_folder)
+    vocabulary = load_encoder(static_folder)[0].sub_modules["text"][0].tokenizer
+    only_teacher = TokenMean(mean, teacher.fingerprint, student_centered=False)
+    save_encoder(tmp_path / "m", StaticStudent(vocabulary, 32), None, ABOUT, "card", only_teacher)
+    assert not centers_student(tmp_path / "m")
+    assert centers_student(tmp_path)  # not a model: nothing is said
 
 
 def test_the_mean_may_be_taken_from_the_teachers_tokens_alone(static_folder, mean, teacher):
-    model, text, english = load_bundle(static_folder), "paka anakula", "cat eats"
-    found = align(model, teacher, text, english, centre=mean, student_centred=False, regularization=0.3)
+    model, text, english = load_encoder(static_folder), "paka anakula", "cat eats"
+    found = align(model, teacher, text, english, center=mean, student_centered=False, regularization=0.3)
     source, target = text_tokens(model, text, "m").vectors, text_tokens(teacher.model, english, "t").vectors
     cost = cosine_cost(source.double()[None], target.double()[None] - mean.double())
     plan = solve(cost, regularization=0.3, tolerance=1e-6, max_iterations=10_000)
     np.testing.assert_allclose(found.token_coupling, plan.coupling[0].numpy(), atol=1e-5)
-    both = align(model, teacher, text, english, centre=mean, regularization=0.3)
+    both = align(model, teacher, text, english, center=mean, regularization=0.3)
     assert not np.allclose(both.token_coupling, found.token_coupling, atol=1e-3)
 
 
-def test_a_bundle_without_a_mean_has_none(tiny_sentence_transformer):
+def test_a_model_without_a_mean_has_none(tiny_sentence_transformer):
     assert read_token_mean(tiny_sentence_transformer) is None
 
 

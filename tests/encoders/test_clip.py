@@ -28,7 +28,7 @@ def saved(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def pictures():
+def images():
     random = np.random.default_rng(0)
     sizes = ((40, 60), (32, 32), (90, 31))
     return [Image.fromarray(random.integers(0, 256, (*size, 3), dtype=np.uint8)) for size in sizes]
@@ -91,23 +91,23 @@ def test_case_is_folded_as_in_training(saved, kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_image_vectors_are_the_models_own(saved, kind, pictures, tmp_path):
+def test_image_vectors_are_the_models_own(saved, kind, images, tmp_path):
     from sentence_transformers import SentenceTransformer
 
     tower = load_clip(saved(kind), kind).image
     model, processor = AutoModel.from_pretrained(saved(kind)).eval(), AutoProcessor.from_pretrained(saved(kind))
     with torch.no_grad():
-        expected = model.get_image_features(**processor(images=pictures, return_tensors="pt")).pooler_output.numpy()
-    np.testing.assert_allclose(tower.encode(pictures), expected, atol=1e-5)
+        expected = model.get_image_features(**processor(images=images, return_tensors="pt")).pooler_output.numpy()
+    np.testing.assert_allclose(tower.encode(images), expected, atol=1e-5)
     tower.save(str(tmp_path / "tower"))
     again = SentenceTransformer(str(tmp_path / "tower"), device="cpu")
-    np.testing.assert_allclose(again.encode(pictures), expected, atol=1e-5)
+    np.testing.assert_allclose(again.encode(images), expected, atol=1e-5)
     assert np.abs(expected[0] - expected[1]).max() > 1e-4
     text_side = sum(one.numel() for one in model.text_model.parameters())
     assert sum(one.numel() for one in tower.parameters()) <= sum(p.numel() for p in model.parameters()) - text_side
 
 
-def test_a_clip_saved_by_sentence_transformers_is_a_teacher_and_an_image_tower(saved, pictures, tmp_path):
+def test_a_clip_saved_by_sentence_transformers_is_a_teacher_and_an_image_tower(saved, images, tmp_path):
     from sentence_transformers import SentenceTransformer
 
     SentenceTransformer(str(saved("clip")), device="cpu").save(str(tmp_path / "st"))
@@ -115,7 +115,7 @@ def test_a_clip_saved_by_sentence_transformers_is_a_teacher_and_an_image_tower(s
     torch.testing.assert_close(again.encode_tokens(tiny_clip.TEXTS).pooled, plain.encode_tokens(tiny_clip.TEXTS).pooled)
     tower = load_image_tower(tmp_path / "st", tiny_clip.DIM)
     np.testing.assert_allclose(
-        tower.encode(pictures), load_image_tower(saved("clip"), tiny_clip.DIM).encode(pictures), atol=1e-6
+        tower.encode(images), load_image_tower(saved("clip"), tiny_clip.DIM).encode(images), atol=1e-6
     )
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, pre_tokenizers
 from tokenizers.models import WordLevel
 
-from kivuko.encoders.model import About, load_bundle, save_bundle
+from kivuko.encoders.model import About, load_encoder, save_encoder
 from kivuko.encoders.student import StaticStudent
 from kivuko.encoders.teacher import load_teacher
 from kivuko.errors import KivukoError, ModelError
@@ -24,12 +24,12 @@ JUNK = st.sampled_from([None, -1, 0, "", "x", [], {}, [[]], {"type": "Sequence"}
 
 
 @pytest.fixture(scope="module")
-def bundle(tmp_path_factory):
+def model(tmp_path_factory):
     tokenizer = Tokenizer(WordLevel({"[PAD]": 0, "[UNK]": 1, "paka": 2}, "[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     torch.manual_seed(0)
-    folder = tmp_path_factory.mktemp("bundle") / "model"
-    save_bundle(folder, StaticStudent(tokenizer, 4), None, About("t", "t", "static", "optical", 0, {"sw": 5}), "card")
+    folder = tmp_path_factory.mktemp("model") / "model"
+    save_encoder(folder, StaticStudent(tokenizer, 4), None, About("t", "t", "static", "optical", 0, {"sw": 5}), "card")
     return folder
 
 
@@ -39,9 +39,9 @@ def teacher(tmp_path_factory):
 
 
 def use(folder):
-    """Load a model and encode two texts, as whoever searches or distils does."""
+    """Load a model and encode two texts, as whoever searches or distills does."""
     if (folder / "kivuko.json").is_file():
-        load_bundle(folder).encode(["paka", "ndege mweusi"])
+        load_encoder(folder).encode(["paka", "ndege mweusi"])
     else:
         load_teacher(folder).encode_tokens(["a cat", "sky"])
 
@@ -56,10 +56,10 @@ def damaged(folder, place, name, change):
     return place
 
 
-def test_a_vocabulary_without_the_unknown_token_is_named(bundle, tmp_path):
-    copy = damaged(bundle, tmp_path / "copy", "tokenizer.json", lambda told: told["model"]["vocab"].pop("[UNK]"))
+def test_a_vocabulary_without_the_unknown_token_is_named(model, tmp_path):
+    copy = damaged(model, tmp_path / "copy", "tokenizer.json", lambda told: told["model"]["vocab"].pop("[UNK]"))
     with pytest.raises(ModelError, match=r"copy: does not load as a model \(.*UNK.*make it again"):
-        load_bundle(copy)
+        load_encoder(copy)
 
 
 def test_a_padding_token_beyond_the_table_is_named(teacher, tmp_path):
@@ -68,7 +68,7 @@ def test_a_padding_token_beyond_the_table_is_named(teacher, tmp_path):
         load_teacher(copy)
 
 
-@pytest.mark.parametrize("kind", ["bundle", "teacher"])
+@pytest.mark.parametrize("kind", ["model", "teacher"])
 @settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_whatever_is_damaged_no_other_error_comes(kind, request, tmp_path_factory, data):

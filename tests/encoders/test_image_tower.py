@@ -14,22 +14,22 @@ from kivuko.errors import ModelError
 
 
 @pytest.fixture(scope="module")
-def pictures():
+def images():
     random = np.random.default_rng(0)
     return [Image.fromarray(random.integers(0, 256, (32, 32, 3), dtype=np.uint8)) for _ in range(5)]
 
 
-def as_pixels(pictures):
-    return torch.from_numpy(np.stack([np.asarray(one) for one in pictures])).permute(0, 3, 1, 2).float() / 255
+def as_pixels(images):
+    return torch.from_numpy(np.stack([np.asarray(one) for one in images])).permute(0, 3, 1, 2).float() / 255
 
 
-def test_forward_gives_unit_vectors(tiny_image_tower, pictures):
+def test_forward_gives_unit_vectors(tiny_image_tower, images):
     with torch.no_grad():
-        vectors = tiny_image_tower(as_pixels(pictures))
+        vectors = tiny_image_tower(as_pixels(images))
     assert vectors.shape == (5, 12)
     assert vectors.dtype == torch.float32
     torch.testing.assert_close(vectors.norm(dim=-1), torch.ones(5))
-    assert (vectors[0] - vectors[1]).abs().max() > 1e-3, "it looks at the picture"
+    assert (vectors[0] - vectors[1]).abs().max() > 1e-3, "it looks at the image"
 
 
 def test_the_size_of_the_shipped_design():
@@ -38,39 +38,39 @@ def test_the_size_of_the_shipped_design():
     assert 1.5e6 < sum(parameter.numel() for parameter in SmallImageTower(384).parameters()) < 1.9e6
 
 
-def test_the_saved_tower_gives_the_same_vectors(tiny_image_tower, image_tower_folder, pictures):
+def test_the_saved_tower_gives_the_same_vectors(tiny_image_tower, image_tower_folder, images):
     loaded = load_image_tower(image_tower_folder, 12)
-    found = encode_images(loaded, pictures, batch_size=2)
+    found = encode_images(loaded, images, batch_size=2)
     assert found.shape == (5, 12)
     assert found.dtype == np.float32
     with torch.no_grad():
-        expected = tiny_image_tower(as_pixels(pictures)).numpy()
+        expected = tiny_image_tower(as_pixels(images)).numpy()
     np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
-def test_pictures_of_other_sizes_and_kinds_are_taken(image_tower_folder, pictures):
+def test_images_of_other_sizes_and_kinds_are_taken(image_tower_folder, images):
     loaded = load_image_tower(image_tower_folder, 12)
     kinds = [
-        pictures[0].resize((70, 50)),
-        pictures[0].convert("L"),
-        pictures[0].convert("RGBA"),
-        pictures[0].convert("P"),
+        images[0].resize((70, 50)),
+        images[0].convert("L"),
+        images[0].convert("RGBA"),
+        images[0].convert("P"),
     ]
     found = encode_images(loaded, kinds)
     np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, atol=1e-5)
-    np.testing.assert_allclose(found[2], encode_images(loaded, pictures[:1])[0], atol=1e-4)
+    np.testing.assert_allclose(found[2], encode_images(loaded, images[:1])[0], atol=1e-4)
 
 
-def test_a_tower_stored_in_half_precision_works_in_single(tiny_image_tower, tmp_path, pictures):
+def test_a_tower_stored_in_half_precision_works_in_single(tiny_image_tower, tmp_path, images):
     model = tiny_image_tower.to_sentence_transformer()
-    expected = encode_images(model, pictures)
+    expected = encode_images(model, images)
     model.half().save(str(tmp_path / "half"))
     loaded = load_image_tower(tmp_path / "half", 12)
     assert {parameter.dtype for parameter in loaded.parameters()} == {torch.float32}
-    np.testing.assert_allclose(encode_images(loaded, pictures), expected, atol=0.02)
+    np.testing.assert_allclose(encode_images(loaded, images), expected, atol=0.02)
 
 
-def test_no_pictures_is_not_an_error(image_tower_folder):
+def test_no_images_is_not_an_error(image_tower_folder):
     assert len(encode_images(load_image_tower(image_tower_folder, 12), [])) == 0
 
 

@@ -106,7 +106,7 @@ def test_a_vector_of_zeros_is_like_nothing():
     assert maxsim(token_lists([torch.zeros(1, 2)]), token_lists([-torch.eye(2)])).tolist() == [[0]]
 
 
-def test_each_side_is_centred_on_its_own_mean():
+def test_each_side_is_centered_on_its_own_mean():
     queries, documents = random_texts(4, [2, 3]), random_texts(5, [4, 1])
     first, second = torch.randn(6), torch.randn(6)
     found = maxsim(token_lists(queries, first), token_lists(documents, second))

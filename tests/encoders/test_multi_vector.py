@@ -11,7 +11,7 @@ import torch
 from torch.nn import functional as F
 
 from kivuko.encoders.maxsim import encode_token_lists, maxsim, token_lists
-from kivuko.encoders.model import About, load_bundle, save_bundle
+from kivuko.encoders.model import About, load_encoder, save_encoder
 from kivuko.encoders.multi_vector import assemble_multi_vector, save_multi_vector
 from kivuko.encoders.student import StaticStudent, load_transformer_student, small_transformer
 from kivuko.encoders.teacher import load_teacher
@@ -54,7 +54,7 @@ def load(folder):
 
 
 def own_tokens(encoder, texts, mean=None):
-    """The content tokens of each text, one text at a time, centred and of unit length."""
+    """The content tokens of each text, one text at a time, centered and of unit length."""
     found = []
     for text in texts:
         with torch.no_grad():
@@ -69,9 +69,9 @@ def same(found, expected):
         torch.testing.assert_close(one, other, atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("centred", [(), ("queries", "documents"), ("queries",), ("documents",)])
-def test_it_gives_the_tokens_of_student_and_teacher(student, teacher, mean, centred, tmp_path):
-    first, second = mean if "queries" in centred else None, 2 * mean if "documents" in centred else None
+@pytest.mark.parametrize("centered", [(), ("queries", "documents"), ("queries",), ("documents",)])
+def test_it_gives_the_tokens_of_student_and_teacher(student, teacher, mean, centered, tmp_path):
+    first, second = mean if "queries" in centered else None, 2 * mean if "documents" in centered else None
     save_multi_vector(tmp_path / "encoder", student, teacher, query_mean=first, document_mean=second)
     encoder = load(tmp_path / "encoder")
     queries, documents = encoder.encode_query(TEXTS), encoder.encode_document(ENGLISH)
@@ -88,17 +88,17 @@ def test_it_gives_the_tokens_of_student_and_teacher(student, teacher, mean, cent
     torch.testing.assert_close(maxsim(token_lists(queries), token_lists(documents)), expected, atol=1e-4, rtol=0)
 
 
-def test_a_finished_bundle_gives_the_same_as_its_student(student, teacher, mean, tmp_path):
-    save_bundle(tmp_path / "bundle", student, None, ABOUT, "card")
-    save_multi_vector(tmp_path / "encoder", load_bundle(tmp_path / "bundle"), teacher, query_mean=mean, about=ABOUT)
+def test_a_finished_model_gives_the_same_as_its_student(student, teacher, mean, tmp_path):
+    save_encoder(tmp_path / "model", student, None, ABOUT, "card")
+    save_multi_vector(tmp_path / "encoder", load_encoder(tmp_path / "model"), teacher, query_mean=mean, about=ABOUT)
     same(load(tmp_path / "encoder").encode_query(TEXTS), own_tokens(student, TEXTS, mean))
 
 
-def test_a_bundle_with_images_has_its_text_side_taken(teacher, tiny_image_tower, tmp_path):
+def test_a_model_with_images_has_its_text_side_taken(teacher, tiny_image_tower, tmp_path):
     student = StaticStudent(train_vocabulary(TEXTS * 3, size=80), 12).eval()
-    save_bundle(tmp_path / "bundle", student, tiny_image_tower.to_sentence_transformer(), ABOUT, "card")
+    save_encoder(tmp_path / "model", student, tiny_image_tower.to_sentence_transformer(), ABOUT, "card")
     with pytest.raises(ModelError, match="the model's tokens 12, those of tiny-teacher 32"):
-        save_multi_vector(tmp_path / "encoder", load_bundle(tmp_path / "bundle"), teacher)
+        save_multi_vector(tmp_path / "encoder", load_encoder(tmp_path / "model"), teacher)
     assert not (tmp_path / "encoder").exists()
 
 
@@ -117,17 +117,17 @@ def test_it_loads_without_kivuko_and_as_the_card_says(teacher, mean, tmp_path):
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("tensor([[")
     told = json.loads((folder / "kivuko-multi-vector.json").read_text("utf-8"))
-    assert (told["teacher"], told["centred"]) == ("tiny-teacher", ["queries", "documents"])
+    assert (told["teacher"], told["centered"]) == ("tiny-teacher", ["queries", "documents"])
     assert "taken from those of queries and documents first" in card
 
 
 def test_model_and_teacher_stay_as_they_are(teacher, tmp_path, tiny_xlm_roberta):
     student = load_transformer_student(tiny_xlm_roberta, 32).eval()
-    save_bundle(tmp_path / "bundle", student, None, ABOUT, "card")
-    bundle = load_bundle(tmp_path / "bundle")
-    before = bundle.encode(TEXTS), teacher.model.encode(ENGLISH)
-    assemble_multi_vector(bundle, teacher)
-    assert (bundle.encode(TEXTS) == before[0]).all()
+    save_encoder(tmp_path / "model", student, None, ABOUT, "card")
+    model = load_encoder(tmp_path / "model")
+    before = model.encode(TEXTS), teacher.model.encode(ENGLISH)
+    assemble_multi_vector(model, teacher)
+    assert (model.encode(TEXTS) == before[0]).all()
     assert (teacher.model.encode(ENGLISH) == before[1]).all()
 
 
@@ -145,8 +145,8 @@ def test_what_is_not_ours_is_not_replaced(teacher, tmp_path):
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thesis.tex").write_text("years")
     (tmp_path / "file").write_text("years")
-    save_bundle(tmp_path / "bundle", student, None, ABOUT, "card")
-    for name in ("full", "file", "bundle"):
+    save_encoder(tmp_path / "model", student, None, ABOUT, "card")
+    for name in ("full", "file", "model"):
         with pytest.raises(ModelError, match="no multi-vector encoder of Kivuko's; nothing was replaced") as caught:
             save_multi_vector(tmp_path / name, student, teacher)
         assert "\n" not in str(caught.value)
@@ -173,4 +173,4 @@ def test_a_mean_of_another_width_and_models_without_tokens_are_refused(teacher, 
     with pytest.raises(ModelError, match="those of tiny-teacher 32, the document mean 5"):
         assemble_multi_vector(student, teacher, document_mean=torch.zeros(5))
     with pytest.raises(ModelError, match="gives no token vectors"):
-        assemble_multi_vector(load_bundle(image_tower_folder), teacher)
+        assemble_multi_vector(load_encoder(image_tower_folder), teacher)

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import tiny_clip
-from kivuko.encoders.model import About, encode_texts, load_bundle, save_bundle
+from kivuko.encoders.model import About, encode_texts, load_encoder, save_encoder
 from kivuko.encoders.onnx_export import Exported, agreement, export_onnx
 from kivuko.encoders.onnx_text import OnnxTextEncoder
 from kivuko.encoders.student import StaticStudent, load_transformer_student, small_transformer
@@ -39,14 +39,14 @@ def make_student(kind, request):
 
 @pytest.fixture(scope="module", params=["static", "small-transformer", "tiny_bert", "tiny_xlm_roberta"])
 def exported(request, tmp_path_factory):
-    """A bundle of each kind of student, and its export: (loaded bundle, what export_onnx returned)."""
+    """A model of each kind of student, and its export: (loaded model, what export_onnx returned)."""
     place = tmp_path_factory.mktemp("export")
-    save_bundle(place / "model", make_student(request.param, request), None, ABOUT, "card")
-    return load_bundle(place / "model"), export(place / "model", place / "out", TEXTS, int8=True)
+    save_encoder(place / "model", make_student(request.param, request), None, ABOUT, "card")
+    return load_encoder(place / "model"), export(place / "model", place / "out", TEXTS, int8=True)
 
 
 def export(folder, out, texts=(), **options) -> Exported:
-    return export_onnx(load_bundle(folder), out, texts, name=str(folder), **options)
+    return export_onnx(load_encoder(folder), out, texts, name=str(folder), **options)
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 64])
@@ -161,7 +161,7 @@ def test_the_text_side_of_a_clip(tmp_path, kind):
 
 def test_the_default_prompt_is_put_before_every_text(tiny_bert, tmp_path):
     folder = sentence_transformer(tiny_bert, tmp_path / "model", prompt="the river ")
-    model = load_bundle(folder)
+    model = load_encoder(folder)
     assert export(folder, tmp_path / "out").float32.worst > 1 - 1e-5
     found = OnnxTextEncoder.open(tmp_path / "out")
     np.testing.assert_allclose(found.encode(TEXTS), encode_texts(model, TEXTS), atol=2e-5)
@@ -179,7 +179,7 @@ def test_texts_padded_to_one_length(tiny_bert, tmp_path):
 
 
 def test_the_model_is_left_as_it_was(tiny_bert, tmp_path):
-    model = load_bundle(sentence_transformer(tiny_bert, tmp_path / "model"))
+    model = load_encoder(sentence_transformer(tiny_bert, tmp_path / "model"))
     before = copy.deepcopy(model.state_dict())
     export_onnx(model, tmp_path / "out", name="model")
     after = model.state_dict()
@@ -188,16 +188,16 @@ def test_the_model_is_left_as_it_was(tiny_bert, tmp_path):
 
 
 def test_words_read_as_written(tmp_path):
-    """A bundle that reads misspelt words is exported as it reads what is written."""
+    """A model that reads misspelled words is exported as it reads what is written."""
     from kivuko.bitext import Bitext, Pair
-    from kivuko.encoders.spelling import SpellingNeighbours
+    from kivuko.encoders.spelling import SpellingNeighbors
 
     torch.manual_seed(0)
     student = StaticStudent(train_vocabulary(TEXTS * 3, size=80), 16)
     pairs = tuple(Pair("sw", text, "x", "here") for text in TEXTS)
-    student.spelling = SpellingNeighbours.from_bitext(Bitext(pairs))
-    save_bundle(tmp_path / "model", student, None, ABOUT, "card")
-    assert np.abs(encode_texts(load_bundle(tmp_path / "model"), ["samakki"])).max() > 0
+    student.spelling = SpellingNeighbors.from_bitext(Bitext(pairs))
+    save_encoder(tmp_path / "model", student, None, ABOUT, "card")
+    assert np.abs(encode_texts(load_encoder(tmp_path / "model"), ["samakki"])).max() > 0
     assert export(tmp_path / "model", tmp_path / "out", ["samakki mtoni"]).float32.worst > 1 - 1e-5
 
 
@@ -220,7 +220,7 @@ def test_a_graph_that_disagrees_is_not_written(tiny_bert, tmp_path, monkeypatch)
 
 
 def test_an_export_is_replaced_and_nothing_else_is(tmp_path, request):
-    save_bundle(tmp_path / "model", make_student("static", request), None, ABOUT, "card")
+    save_encoder(tmp_path / "model", make_student("static", request), None, ABOUT, "card")
     export(tmp_path / "model", tmp_path / "out")
     export(tmp_path / "model", tmp_path / "out")
     (tmp_path / "mine").mkdir()
@@ -235,7 +235,7 @@ def test_weights_that_are_no_numbers_are_refused(tmp_path, request):
     student = make_student("static", request)
     with torch.no_grad():
         student.embedding.weight[:] = float("nan")
-    save_bundle(tmp_path / "model", student, None, ABOUT, "card")
+    save_encoder(tmp_path / "model", student, None, ABOUT, "card")
     with pytest.raises(ModelError, match="no numbers"):
         export(tmp_path / "model", tmp_path / "out")
 
@@ -245,7 +245,7 @@ def test_a_missing_library_names_the_extra(monkeypatch, tmp_path, request):
 
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "onnxscript" else find(name))
-    save_bundle(tmp_path / "model", make_student("static", request), None, ABOUT, "card")
+    save_encoder(tmp_path / "model", make_student("static", request), None, ABOUT, "card")
     with pytest.raises(MissingDependencyError, match=r"onnxscript: pip install 'kivuko\[export\]'"):
         export(tmp_path / "model", tmp_path / "out")
 
@@ -256,7 +256,7 @@ class TestOpening:
     @pytest.fixture(scope="class")
     def whole(self, tmp_path_factory, request):
         place = tmp_path_factory.mktemp("opening")
-        save_bundle(place / "model", make_student("static", request), None, ABOUT, "card")
+        save_encoder(place / "model", make_student("static", request), None, ABOUT, "card")
         return export(place / "model", place / "out").folder
 
     @pytest.fixture

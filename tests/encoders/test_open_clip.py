@@ -1,7 +1,7 @@
 """Weights in open_clip's layout, turned into a CLIP of transformers, held against a reference that reads that layout.
 
 The reference is written from the published architecture with torch's own attention, for open_clip itself needs a
-torchvision that is not to be had for every torch. Held against open_clip 3.3 itself, once, texts and pictures agreed to
+torchvision that is not to be had for every torch. Held against open_clip 3.3 itself, once, texts and images agreed to
 1e-6.
 """
 
@@ -75,7 +75,7 @@ class Vision(nn.Module):
         self.proj = nn.Parameter(torch.randn(SEEN, DIM))
 
     def forward(self, pixels):
-        """[pictures, 3, side, side] -> [pictures, dim]."""
+        """[images, 3, side, side] -> [images, dim]."""
         x = self.conv1(pixels).flatten(2).transpose(1, 2)
         x = torch.cat([self.class_embedding.expand(len(x), 1, -1), x], 1) + self.positional_embedding
         return self.ln_post(self.transformer(self.ln_pre(x))[:, 0]) @ self.proj
@@ -111,7 +111,7 @@ def both(request):
 
 
 @torch.no_grad()
-def test_texts_and_pictures_are_the_references(both):
+def test_texts_and_images_are_the_references(both):
     reference, clip = both
     ids = torch.tensor([[1, 5, 6, END, 0, 0], [1, 7, END, 0, 0, 0], [1, 8, 9, 10, 11, END]])
     found = clip.get_text_features(input_ids=ids).pooler_output

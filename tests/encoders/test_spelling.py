@@ -1,4 +1,4 @@
-"""Reading misspelt words by the training sentences' words that are spelt nearly alike."""
+"""Reading misspelled words by the training sentences' words that are spelled nearly alike."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kivuko.bitext import Bitext, Pair
-from kivuko.encoders.model import About, encode_texts, load_bundle, save_bundle
+from kivuko.encoders.model import About, encode_texts, load_encoder, save_encoder
 from kivuko.encoders.spelling import (
     SPELLING_FILE,
     ReadingStaticEmbedding,
-    SpellingNeighbours,
-    misspelt_words,
+    SpellingNeighbors,
+    misspelled_words,
     without_reading,
 )
 from kivuko.encoders.student import StaticStudent
@@ -35,7 +35,7 @@ KNOWN = ["paka mweusi", "simba na paka", "musta kissa"]
 
 @pytest.fixture(scope="module")
 def spelling():
-    return SpellingNeighbours.from_bitext(Bitext(PAIRS))
+    return SpellingNeighbors.from_bitext(Bitext(PAIRS))
 
 
 @pytest.fixture(scope="module")
@@ -55,14 +55,14 @@ def test_words_are_counted_by_language(spelling):
     row = spelling.words.index("paka")
     assert spelling.counts[:, row].tolist() == [5, 0]
     assert spelling.languages == ("sw", "fi")
-    assert len(SpellingNeighbours.from_bitext(Bitext(PAIRS), most=2).words) == 2
+    assert len(SpellingNeighbors.from_bitext(Bitext(PAIRS), most=2).words) == 2
 
 
 def test_shares_of_a_word_add_up_to_one_and_known_words_are_themselves(spelling):
-    known, misspelt = spelling.readings(["paka", "mwuesi"])
+    known, misspelled = spelling.readings(["paka", "mwuesi"])
     assert known == {"paka": 1.0}
-    assert sum(misspelt.values()) == pytest.approx(1.0)
-    assert misspelt["mweusi"] > 2 * misspelt["mwuesi"] > 0
+    assert sum(misspelled.values()) == pytest.approx(1.0)
+    assert misspelled["mweusi"] > 2 * misspelled["mwuesi"] > 0
 
 
 def test_the_other_words_tell_the_language(spelling):
@@ -88,7 +88,7 @@ def test_known_texts_keep_their_vectors(student):
     torch.testing.assert_close(read, student.encode_tokens(KNOWN).pooled)
 
 
-def test_a_misspelt_text_comes_nearer_to_what_was_meant(student, vocabulary):
+def test_a_misspelled_text_comes_nearer_to_what_was_meant(student, vocabulary):
     meant, read = student.encode_tokens(["paka mweusi", "paka mwuesi"]).pooled
     student.spelling = None
     plain = student.encode_tokens(["paka mwuesi"]).pooled[0]
@@ -106,7 +106,7 @@ def test_the_vector_is_the_weighted_mean_that_subwords_tells_of(student, vocabul
     torch.testing.assert_close(student.encode_tokens(["paka mwuesi"]).pooled[0], expected)
 
 
-def test_training_reads_misspelt_words_too_and_teaches_their_neighbours(student, vocabulary):
+def test_training_reads_misspelled_words_too_and_teaches_their_neighbors(student, vocabulary):
     read = student.encode_tokens(["paka mwuesi", "simba"]).pooled
     student.train()
     learned = student.encode_tokens(["paka mwuesi", "simba"]).pooled
@@ -118,16 +118,16 @@ def test_training_reads_misspelt_words_too_and_teaches_their_neighbours(student,
     assert 0 < steps[own[-1]] < steps[meant].min()
 
 
-def _bundle(student, folder):
+def _model(student, folder):
     about = About("t", "t", "static", "optical-robust", 0, {"sw": 5, "fi": 5})
-    save_bundle(folder, student, None, about, "# A model\n")
-    return load_bundle(folder)
+    save_encoder(folder, student, None, about, "# A model\n")
+    return load_encoder(folder)
 
 
-def test_student_bundle_and_attacks_agree(student, tmp_path):
+def test_student_model_and_attacks_agree(student, tmp_path):
     texts = [*KNOWN, "paka mwuesi", "simbba", "", "mustaa kisa!", "🦁"]
     expected = torch.nn.functional.normalize(student.encode_tokens(texts).pooled, dim=-1).detach().numpy()
-    model = _bundle(student, tmp_path / "model")
+    model = _model(student, tmp_path / "model")
     for found in (
         encode_texts(model, texts), gradient_encoder(student).encode(texts), gradient_encoder(model).encode(texts),
     ):  # fmt: skip
@@ -135,17 +135,17 @@ def test_student_bundle_and_attacks_agree(student, tmp_path):
 
 
 def test_a_model_says_what_it_read_otherwise(student, tmp_path):
-    model = _bundle(student, tmp_path / "model")
-    found = misspelt_words(model, "Paka MWUESI!")
+    model = _model(student, tmp_path / "model")
+    found = misspelled_words(model, "Paka MWUESI!")
     assert list(found) == ["mwuesi"]
     assert next(iter(found["mwuesi"])) == "mweusi"
-    assert misspelt_words(without_reading(model), "Paka MWUESI!") == {}
+    assert misspelled_words(without_reading(model), "Paka MWUESI!") == {}
 
 
-def test_a_bundle_loads_without_kivuko_and_then_reads_what_is_written(student, tmp_path):
+def test_a_model_loads_without_kivuko_and_then_reads_what_is_written(student, tmp_path):
     from sentence_transformers import SentenceTransformer
 
-    _bundle(student, tmp_path / "model")
+    _model(student, tmp_path / "model")
     told = "".join(file.read_text() for file in (tmp_path / "model").rglob("*.json") if file.name != "kivuko.json")
     assert "kivuko" not in told
     plain = SentenceTransformer(str(tmp_path / "model"), device="cpu")
@@ -155,7 +155,7 @@ def test_a_bundle_loads_without_kivuko_and_then_reads_what_is_written(student, t
 
 
 def test_a_loaded_model_is_saved_as_it_was(student, tmp_path):
-    model = _bundle(student, tmp_path / "model")
+    model = _model(student, tmp_path / "model")
     assert isinstance(model[0].sub_modules["text"][0], ReadingStaticEmbedding)
     without_reading(model).save(str(tmp_path / "again"), create_model_card=False)
     assert "kivuko" not in "".join(file.read_text() for file in (tmp_path / "again").rglob("*.json"))
@@ -164,17 +164,17 @@ def test_a_loaded_model_is_saved_as_it_was(student, tmp_path):
 @pytest.mark.parametrize("content", ["", "{}", "[]", '{"counts": {}}', '{"counts": {"sw": {"paka": -1}}}',
                                      '{"counts": {"sw": {"paka": "x"}}}', '{"counts": {"sw": ["paka"]}}'])  # fmt: skip
 def test_a_damaged_file_is_named(student, tmp_path, content):
-    _bundle(student, tmp_path / "model")
+    _model(student, tmp_path / "model")
     (tmp_path / "model" / SPELLING_FILE).write_text(content)
     with pytest.raises(CorruptFileError, match=SPELLING_FILE):
-        load_bundle(tmp_path / "model")
+        load_encoder(tmp_path / "model")
 
 
 def test_forgetting_words_changes_nothing(spelling, vocabulary, monkeypatch):
     texts = ["paka mwuesi", "simbba", "pakaa musta", "mwuesi", "simbaa pakaa"]
     expected = spelling.subwords(vocabulary, texts)
     monkeypatch.setattr("kivuko.encoders.spelling._MOST_REMEMBERED", 2)
-    forgetful = SpellingNeighbours(spelling.languages, spelling.words, spelling.counts)
+    forgetful = SpellingNeighbors(spelling.languages, spelling.words, spelling.counts)
     assert [forgetful.subwords(vocabulary, [text])[0] for text in texts] == expected
     assert forgetful.subwords(vocabulary, texts) == expected
     forgetful.subwords(vocabulary, ["simbbaz"])
@@ -183,15 +183,15 @@ def test_forgetting_words_changes_nothing(spelling, vocabulary, monkeypatch):
 
 def test_the_words_survive_a_round_trip(spelling, tmp_path):
     spelling.save(tmp_path)
-    again = SpellingNeighbours.load(tmp_path)
+    again = SpellingNeighbors.load(tmp_path)
     assert again.readings(["mwuesi", "paka"])[0] == pytest.approx(spelling.readings(["mwuesi", "paka"])[0])
-    assert SpellingNeighbours.load(tmp_path / "nowhere") is None
+    assert SpellingNeighbors.load(tmp_path / "nowhere") is None
     assert json.loads((tmp_path / SPELLING_FILE).read_text())["counts"]["fi"]["musta"] == 4
 
 
 @given(st.text(max_size=30))
 def test_any_text_has_a_finite_vector(text):
-    spelling = SpellingNeighbours.from_bitext(Bitext(PAIRS))
+    spelling = SpellingNeighbors.from_bitext(Bitext(PAIRS))
     vocabulary = _vocabulary()
     ((ids, weights),) = spelling.subwords(vocabulary, [text])
     assert weights is None or (len(weights) == len(ids) and sum(weights) > 0 and min(weights) >= 0)

@@ -41,7 +41,7 @@ def test_the_sentence_vector_is_the_mean_of_its_subwords(student, vocabulary):
     torch.testing.assert_close(student(TEXTS[:1]).pooled[0], expected)
 
 
-def test_a_text_does_not_depend_on_its_neighbours(student):
+def test_a_text_does_not_depend_on_its_neighbors(student):
     torch.testing.assert_close(student.encode_tokens(TEXTS).pooled[1], student.encode_tokens([TEXTS[1]]).pooled[0])
 
 
@@ -103,11 +103,11 @@ def test_tokenize_gives_the_subwords(student):
     assert "".join(student.tokenize("paka mbwa")).replace("▁", " ").strip() == "paka mbwa"
 
 
-def test_the_modules_of_the_bundle_give_the_same_unit_vectors(student, tmp_path):
+def test_the_modules_of_the_model_give_the_same_unit_vectors(student, tmp_path):
     from sentence_transformers import SentenceTransformer
 
-    SentenceTransformer(modules=student.modules_for_bundle(), device="cpu").save(str(tmp_path / "bundle"))
-    loaded = SentenceTransformer(str(tmp_path / "bundle"), device="cpu")
+    SentenceTransformer(modules=student.modules_to_save(), device="cpu").save(str(tmp_path / "model"))
+    loaded = SentenceTransformer(str(tmp_path / "model"), device="cpu")
     with torch.no_grad():
         expected = F.normalize(student.encode_tokens(TEXTS).pooled, dim=-1)
     found = loaded.encode(TEXTS, convert_to_tensor=True)
@@ -115,8 +115,8 @@ def test_the_modules_of_the_bundle_give_the_same_unit_vectors(student, tmp_path)
     assert found[:3].norm(dim=-1).allclose(torch.ones(3), atol=1e-5)
 
 
-def test_the_bundle_does_not_change_when_the_student_learns_on(student):
-    module = student.modules_for_bundle()[0]
+def test_the_model_does_not_change_when_the_student_learns_on(student):
+    module = student.modules_to_save()[0]
     before = module.embedding.weight.detach().clone()
     with torch.no_grad():
         student.embedding.weight.zero_()

@@ -95,14 +95,14 @@ def test_a_long_text_is_cut_and_not_refused(student):
 
 
 @pytest.mark.parametrize("dim", [20, "same"])
-def test_the_modules_of_the_bundle_give_the_same_unit_vectors(folder, dim, tmp_path):
+def test_the_modules_of_the_model_give_the_same_unit_vectors(folder, dim, tmp_path):
     from sentence_transformers import SentenceTransformer
 
     width = json.loads((folder / "config.json").read_text())["hidden_size"]
     torch.manual_seed(0)
     student = load_transformer_student(folder, width if dim == "same" else dim).eval()
-    SentenceTransformer(modules=student.modules_for_bundle(), device="cpu").save(str(tmp_path / "bundle"))
-    loaded = SentenceTransformer(str(tmp_path / "bundle"), device="cpu")
+    SentenceTransformer(modules=student.modules_to_save(), device="cpu").save(str(tmp_path / "model"))
+    loaded = SentenceTransformer(str(tmp_path / "model"), device="cpu")
     texts = [*TEXTS, "paka samaki " * 40]  # the last is longer than the encoder takes
     found = loaded.encode(texts, convert_to_tensor=True)
     torch.testing.assert_close(found, F.normalize(encoded(student, texts).pooled, dim=-1), atol=1e-5, rtol=0)
@@ -136,10 +136,10 @@ class TestSmallTransformer:
         attended[:, 0] = True
         torch.testing.assert_close(batch.pooled, masked_mean(batch.tokens, attended))
 
-    def test_the_bundle_encodes_an_empty_text(self, student):
+    def test_the_model_encodes_an_empty_text(self, student):
         from sentence_transformers import SentenceTransformer
 
-        model = SentenceTransformer(modules=student.modules_for_bundle(), device="cpu")
+        model = SentenceTransformer(modules=student.modules_to_save(), device="cpu")
         assert model.encode([""], convert_to_tensor=True).norm(dim=-1).tolist() == pytest.approx([1.0])
 
     @pytest.mark.parametrize("texts", [[""], ["", "cat"]])
@@ -149,11 +149,11 @@ class TestSmallTransformer:
         assert batch.pooled.shape == (len(texts), 20)
         assert batch.pooled.isfinite().all()
 
-    def test_the_modules_of_the_bundle_give_the_same_unit_vectors(self, student, tmp_path):
+    def test_the_modules_of_the_model_give_the_same_unit_vectors(self, student, tmp_path):
         from sentence_transformers import SentenceTransformer
 
-        SentenceTransformer(modules=student.modules_for_bundle(), device="cpu").save(str(tmp_path / "bundle"))
-        found = SentenceTransformer(str(tmp_path / "bundle"), device="cpu").encode(TEXTS, convert_to_tensor=True)
+        SentenceTransformer(modules=student.modules_to_save(), device="cpu").save(str(tmp_path / "model"))
+        found = SentenceTransformer(str(tmp_path / "model"), device="cpu").encode(TEXTS, convert_to_tensor=True)
         torch.testing.assert_close(found, F.normalize(encoded(student, TEXTS).pooled, dim=-1), atol=1e-5, rtol=0)
 
 

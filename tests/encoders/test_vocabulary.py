@@ -39,7 +39,7 @@ def test_common_words_are_cut_into_fewer_pieces_than_letters(vocabulary):
     assert len(vocabulary.encode("anakula", add_special_tokens=False).ids) <= 4
 
 
-def test_texts_are_normalised(vocabulary):
+def test_texts_are_normalized(vocabulary):
     plain = vocabulary.encode("paka mkate", add_special_tokens=False).ids
     for variant in ("PAKA Mkate", "  paka \n\t mkate ", "ｐａｋａ mkate"):
         assert vocabulary.encode(variant, add_special_tokens=False).ids == plain
@@ -71,11 +71,11 @@ def test_the_same_texts_give_the_same_vocabulary_in_any_process(vocabulary):
 
 @pytest.mark.parametrize("before", [None, "true"])
 def test_the_users_thread_setting_is_put_back(monkeypatch, before):
-    monkeypatch.delenv("TOKENIZERS_PARALLELISM", raising=False)
+    monkeypatch.delenv("TOKENIZERS_PARALLELIZM", raising=False)
     if before:
-        monkeypatch.setenv("TOKENIZERS_PARALLELISM", before)
+        monkeypatch.setenv("TOKENIZERS_PARALLELIZM", before)
     train_vocabulary(["paka"])
-    assert os.environ.get("TOKENIZERS_PARALLELISM") == before
+    assert os.environ.get("TOKENIZERS_PARALLELIZM") == before
 
 
 @pytest.mark.parametrize("texts", [[], [""], [" ", "\n"]])

@@ -27,7 +27,7 @@ def test_blocks_find_what_a_full_ranking_finds(seed: int, depth: int, levels: in
     for columns in np.array_split(np.arange(documents), blocks):
         best.add([names[column] for column in columns], scores[:, columns])
     found = best.run(["a", "b", "c"])
-    judgements = {query: {names[0]: 1, names[-1]: 2} for query in found}
+    judgments = {query: {names[0]: 1, names[-1]: 2} for query in found}
     for row, query in enumerate(found):
         whole = dict(zip(names, scores[row].tolist(), strict=True))
         expected = trec_order(whole)[:depth]
@@ -36,9 +36,9 @@ def test_blocks_find_what_a_full_ranking_finds(seed: int, depth: int, levels: in
         tied = sum(score == limit for name, score in whole.items() if name not in expected)
         assert best.tied_beyond[row] == (tied if documents > depth else 0)
     # The pessimistic figures of the cut run are not above those of the whole ranking.
-    worst = measure_run(best.pessimistic_run(list(found), judgements), judgements, ties="pessimistic")
+    worst = measure_run(best.pessimistic_run(list(found), judgments), judgments, ties="pessimistic")
     everything = {query: dict(zip(names, scores[row].tolist(), strict=True)) for row, query in enumerate(found)}
-    full = measure_run(everything, judgements, ties="pessimistic")
+    full = measure_run(everything, judgments, ties="pessimistic")
     assert all((worst[name] <= full[name] + 1e-6).all() for name in full)
 
 
@@ -47,10 +47,10 @@ def test_a_model_that_tells_nothing_apart_finds_nothing(monkeypatch: pytest.Monk
     monkeypatch.setattr(module, "_BLOCK", 7)
     asked = Asked("sw", ["q"], np.ones((1, 2), dtype=np.float32))
     documents = [Document(f"d{number:02}", "same") for number in range(50)]
-    judgements = {"q": {"d49": 1}}
-    search_collection(documents, lambda texts: np.ones((len(texts), 2), np.float32), _product, [asked], judgements)
+    judgments = {"q": {"d49": 1}}
+    search_collection(documents, lambda texts: np.ones((len(texts), 2), np.float32), _product, [asked], judgments)
     assert "d49" in asked.best.run(["q"])["q"]  # trec_eval's order puts the greatest id first
-    assert measure_asked(asked, judgements).values["R@100"].tolist() == [0.0]
+    assert measure_asked(asked, judgments).values["R@100"].tolist() == [0.0]
 
 
 def _product(queries: np.ndarray, documents: np.ndarray) -> np.ndarray:
@@ -59,14 +59,14 @@ def _product(queries: np.ndarray, documents: np.ndarray) -> np.ndarray:
 
 def test_what_is_not_in_the_collection_is_counted() -> None:
     asked = Asked("sw", ["q", "r"], np.eye(2, dtype=np.float32))
-    judgements = {"q": {"a": 1, "gone": 2, "b": 0}, "r": {"b": 1}}
+    judgments = {"q": {"a": 1, "gone": 2, "b": 0}, "r": {"b": 1}}
     vectors = {"first": [1.0, 0.0], "T second": [0.0, 1.0]}
     seen = search_collection(
         [Document("a", "first"), Document("b", "second", "T")],
-        lambda texts: np.array([vectors[text] for text in texts], np.float32), _product, [asked], judgements,
+        lambda texts: np.array([vectors[text] for text in texts], np.float32), _product, [asked], judgments,
     )  # fmt: skip
     assert (seen.documents, seen.missing) == (2, 1)
-    values = measure_asked(asked, judgements, {"copied": np.array([True, False])}).values
+    values = measure_asked(asked, judgments, {"copied": np.array([True, False])}).values
     assert values["R@1"].tolist() == [0.5, 1.0]
     assert values["MRR"].tolist() == [1.0, 1.0]
 

@@ -8,19 +8,19 @@ import ir_measures
 import numpy as np
 import pytest
 
-from kivuko.datasets.captions import EVERY_CAPTION, FIRST_CAPTION, CaptionSet, Picture
+from kivuko.datasets.captions import EVERY_CAPTION, FIRST_CAPTION, CaptionSet, Image
 from kivuko.errors import DataError, UsageError
 from kivuko.evaluation import captions as module
 from kivuko.evaluation.captions import IMAGE_TO_TEXT, MEASURES_OF, TEXT_TO_IMAGE, dataset_name, protocol, score_captions
 
 
 def make_set(captions, gallery="set", files=()):
-    """A set of pictures p0, p1, ...: captions by language, one list per picture."""
+    """A set of images p0, p1, ...: captions by language, one list per image."""
     count = max(len(own) for own in captions.values())
     return CaptionSet(
         name="xm3600",
         split="test",
-        pictures=tuple(Picture(f"p{n}", Path(f"p{n}.jpg"), f"p{n}") for n in range(count)),
+        images=tuple(Image(f"p{n}", Path(f"p{n}.jpg"), f"p{n}") for n in range(count)),
         captions={
             code: {f"p{n}": tuple(texts) for n, texts in enumerate(own) if texts} for code, own in captions.items()
         },
@@ -37,10 +37,10 @@ def unit(rows):
 
 def test_text_to_image_and_back_by_hand():
     found = make_set({"sw": [["a", "b"], ["c"], ["d", "e", "f"]]})
-    pictures = unit(np.eye(3))
+    images = unit(np.eye(3))
     # a finds p0; b finds p1 first, then p0; c finds p1; d, e find p2; f finds p0, then p2.
     texts = unit([[1, 0, 0], [0.6, 0.8, 0], [0, 1, 0], [0, 0, 1], [0.1, 0, 1], [0.8, 0, 0.6]])
-    scores = score_captions(found, found.of("sw"), texts, pictures)
+    scores = score_captions(found, found.of("sw"), texts, images)
     forth, back = scores[TEXT_TO_IMAGE], scores[IMAGE_TO_TEXT]
     assert list(forth.query_ids) == ["p0#1", "p0#2", "p1#1", "p2#1", "p2#2", "p2#3"]
     np.testing.assert_allclose(forth.values["R@1"], [1, 0, 1, 1, 1, 0])
@@ -61,9 +61,9 @@ def test_measures_are_those_of_ir_measures(direction, monkeypatch):
     own = [[f"{n} {one}" for one in range(random.integers(1, 4))] for n in range(12)]
     found = make_set({"sw": own})
     asked = found.of("sw")
-    texts, pictures = unit(random.normal(size=(len(asked.texts), 5))), unit(random.normal(size=(12, 5)))
-    scores = score_captions(found, asked, texts, pictures, [direction])[direction]
-    matrix = (texts @ pictures.T).astype(np.float64)
+    texts, images = unit(random.normal(size=(len(asked.texts), 5))), unit(random.normal(size=(12, 5)))
+    scores = score_captions(found, asked, texts, images, [direction])[direction]
+    matrix = (texts @ images.T).astype(np.float64)
     captions = [f"p{row}#{sum(o == row for o in asked.owners[: n + 1])}" for n, row in enumerate(asked.owners)]
     names = [f"p{n}" for n in range(12)]
     owners = {caption: f"p{row}" for caption, row in zip(captions, asked.owners, strict=True)}
@@ -91,25 +91,25 @@ def test_the_first_caption_alone_is_another_protocol():
         found.of("sw", "second-caption")
 
 
-def test_captions_that_two_pictures_share_are_ties_and_count_against_the_model():
+def test_captions_that_two_images_share_are_ties_and_count_against_the_model():
     found = make_set({"sw": [["ramani"], ["ramani"], ["paka"]]})
     random = np.random.default_rng(0)
     shared = random.normal(size=37)
     texts = unit([shared, shared + 1e-7 * random.normal(size=37), random.normal(size=37)])  # as batches may differ
-    pictures = unit([shared, shared + 0.1, random.normal(size=37)])
-    back = score_captions(found, found.of("sw"), texts, pictures)[IMAGE_TO_TEXT]
+    images = unit([shared, shared + 0.1, random.normal(size=37)])
+    back = score_captions(found, found.of("sw"), texts, images)[IMAGE_TO_TEXT]
     np.testing.assert_allclose(back.values["Success@1"][:2], [0, 0])
     np.testing.assert_allclose(back.values["MRR"][:2], [0.5, 0.5])
 
 
-def test_pictures_without_a_caption_in_the_language_stay_in_the_gallery_unless_the_set_says_otherwise():
+def test_images_without_a_caption_in_the_language_stay_in_the_gallery_unless_the_set_says_otherwise():
     captions = {"sw": [["a"], [], ["c"]], "da": [["x"], ["y"], ["z"]]}
-    pictures, texts = unit([[1, 0], [0.9, 0.1], [0, 1]]), unit([[0.9, 0.1], [0, 1]])
+    images, texts = unit([[1, 0], [0.9, 0.1], [0, 1]]), unit([[0.9, 0.1], [0, 1]])
     whole, own = make_set(captions), make_set(captions, gallery="language")
     np.testing.assert_allclose(
-        score_captions(whole, whole.of("sw"), texts, pictures)[TEXT_TO_IMAGE].values["R@1"], [0, 1]
+        score_captions(whole, whole.of("sw"), texts, images)[TEXT_TO_IMAGE].values["R@1"], [0, 1]
     )
-    scores = score_captions(own, own.of("sw"), texts, pictures)
+    scores = score_captions(own, own.of("sw"), texts, images)
     np.testing.assert_allclose(scores[TEXT_TO_IMAGE].values["R@1"], [1, 1])
     assert list(scores[IMAGE_TO_TEXT].query_ids) == ["p0", "p2"]
 
@@ -129,9 +129,9 @@ def test_the_protocol_says_what_was_done(tmp_path):
     found = make_set(captions, files=(tmp_path / "captions.jsonl",))
     told = protocol(found, ["sw", "da"], FIRST_CAPTION, "digest")
     assert told["captions"].startswith("first-caption")
-    assert told["captions per picture"] == {"sw": 1.0, "da": 1.333}
+    assert told["captions per image"] == {"sw": 1.0, "da": 1.333}
     assert told["gallery"] == {"sw": 3, "da": 3}
-    assert told["pictures"] == {"number": 3, "sha256": "digest"}
+    assert told["images"] == {"number": 3, "sha256": "digest"}
     assert told["files"] == {"captions.jsonl": "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"}
     assert told["notes"] == ["a note"]
     assert "Success@k" in told

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from kivuko.errors import DataError, UsageError
-from kivuko.evaluation import Condition, LanguageScores, summarise
+from kivuko.evaluation import Condition, LanguageScores, summarize
 from kivuko.evaluation.statistics import cluster_resampled_means, percentiles
 
 CONDITION = Condition(dataset="emoji", split="test", model="static", objective="transport", seed=1)
@@ -59,7 +59,7 @@ def test_languages_that_share_concepts_do_not_halve_a_groups_interval():
         )
 
     def width(clusters: list[str] | None, language: str) -> float:
-        found = summarise([entry("sw", clusters), entry("so", clusters)], CONDITION, groups={"low": ["sw", "so"]})
+        found = summarize([entry("sw", clusters), entry("so", clusters)], CONDITION, groups={"low": ["sw", "so"]})
         record = next(r for r in found.records if (r.language, r.subset) == (language, "all"))
         return record.high - record.low
 

@@ -1,4 +1,4 @@
-"""Retrieval in the emoji world, of pictures and of English documents: what is asked, what counts, how it is grouped."""
+"""Retrieval in the emoji world, of images and of English documents: what is asked, what counts, how it is grouped."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def encode(texts):
 
 
 def knowing(world, language):
-    """A score that knows, of each query, the picture that it asks for."""
+    """A score that knows, of each query, the image that it asks for."""
     image_of = {query.text: query.image for query in world.queries(language, "test")}
     return lambda texts: np.eye(len(world.images))[[image_of[text] for text in texts]]
 
@@ -45,25 +45,25 @@ def test_who_knows_the_document_finds_it_first(tiny_world):
     np.testing.assert_allclose(blind.values["MRR"], 1 / len(tiny_world.images))
 
 
-def test_queries_subsets_and_clusters_are_those_of_the_pictures(tiny_world):
+def test_queries_subsets_and_clusters_are_those_of_the_images(tiny_world):
     vectors = encode(english_documents(tiny_world))
     languages = ["en", "sw", "mr"]
     texts = score_documents(lambda texts: encode(texts) @ vectors.T, tiny_world, languages, "validation")
-    pictures = score_languages(encode, vectors, tiny_world, languages, "validation")
-    for text, picture, language in zip(texts, pictures, languages, strict=True):
+    images = score_languages(encode, vectors, tiny_world, languages, "validation")
+    for text, image, language in zip(texts, images, languages, strict=True):
         queries = tiny_world.queries(language, "validation")
         assert text.language == language
-        assert list(text.query_ids) == list(picture.query_ids) == [query.id for query in queries]
-        assert list(text.clusters) == list(picture.clusters) == [query.concept for query in queries]
+        assert list(text.query_ids) == list(image.query_ids) == [query.id for query in queries]
+        assert list(text.clusters) == list(image.clusters) == [query.concept for query in queries]
         copied = np.array([query.copied for query in queries])
         compositional = np.array([query.compositional for query in queries])
-        for scores in (text, picture):
+        for scores in (text, image):
             assert list(scores.subsets) == ["copied", "compositional", "lexical"]
             np.testing.assert_array_equal(scores.subsets["copied"], copied)
             np.testing.assert_array_equal(scores.subsets["compositional"], compositional & ~copied)
             np.testing.assert_array_equal(scores.subsets["lexical"], ~compositional & ~copied)
         for name in text.values:
-            np.testing.assert_array_equal(text.values[name], picture.values[name])
+            np.testing.assert_array_equal(text.values[name], image.values[name])
     assert texts[0].values["MRR"].mean() > 0.9, "English names are in their own documents"
 
 
@@ -89,7 +89,7 @@ def test_the_protocol_says_what_was_done(tiny_world, module):
 
 def test_the_two_tasks_are_told_apart(tiny_world):
     assert (emoji.DATASET, emoji_documents.DATASET) == ("emoji", "emoji-text")
-    pictures, documents = emoji.protocol(tiny_world, "test"), emoji_documents.protocol(tiny_world, "test")
-    differing = {key for key in pictures if pictures[key] != documents[key]}
+    images, documents = emoji.protocol(tiny_world, "test"), emoji_documents.protocol(tiny_world, "test")
+    differing = {key for key in images if images[key] != documents[key]}
     assert differing == {"dataset", "task", "gallery"}
     assert "English" in documents["task"]

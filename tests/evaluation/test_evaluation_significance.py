@@ -1,4 +1,4 @@
-"""The randomisation test against exact enumeration; Holm against a worked example."""
+"""The randomization test against exact enumeration; Holm against a worked example."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kivuko.errors import DataError, UsageError
-from kivuko.evaluation import holm, randomisation_test
+from kivuko.evaluation import holm, randomization_test
 
 
 def exact_p(differences):
@@ -33,7 +33,7 @@ def exact_p(differences):
     ],
 )
 def test_approaches_exact_enumeration(differences):
-    result = randomisation_test(differences, np.zeros(len(differences)), trials=20_000)
+    result = randomization_test(differences, np.zeros(len(differences)), trials=20_000)
     assert result.p_value == pytest.approx(exact_p(differences), abs=0.015)
     assert result.difference == pytest.approx(np.mean(differences))
     assert result.n == len(differences)
@@ -41,7 +41,7 @@ def test_approaches_exact_enumeration(differences):
 
 def test_p_is_about_uniform_when_nothing_differs():
     rng = np.random.default_rng(0)
-    p = [randomisation_test(rng.random(40), rng.random(40), 500, seed).p_value for seed in range(400)]
+    p = [randomization_test(rng.random(40), rng.random(40), 500, seed).p_value for seed in range(400)]
     for level in [0.05, 0.25, 0.5, 0.75]:
         assert np.mean(np.array(p) <= level) == pytest.approx(level, abs=3 * np.sqrt(level * (1 - level) / 400))
 
@@ -49,26 +49,26 @@ def test_p_is_about_uniform_when_nothing_differs():
 def test_a_real_effect_reaches_the_smallest_p_there_is():
     rng = np.random.default_rng(0)
     b = rng.random(200)
-    result = randomisation_test(b + 0.2 + 0.1 * rng.standard_normal(200), b, trials=999)
+    result = randomization_test(b + 0.2 + 0.1 * rng.standard_normal(200), b, trials=999)
     assert result.p_value == 1 / 1000
 
 
 @given(st.lists(st.floats(-1, 1), min_size=1, max_size=20), st.integers(0, 5))
 def test_is_symmetric_deterministic_and_valid(differences, seed):
     zeros = np.zeros(len(differences))
-    one = randomisation_test(differences, zeros, 99, seed)
-    assert one == randomisation_test(differences, zeros, 99, seed)
-    assert one.p_value == randomisation_test(zeros, differences, 99, seed).p_value
+    one = randomization_test(differences, zeros, 99, seed)
+    assert one == randomization_test(differences, zeros, 99, seed)
+    assert one.p_value == randomization_test(zeros, differences, 99, seed).p_value
     assert 1 / 100 <= one.p_value <= 1
 
 
 def test_equal_systems_have_p_one():
-    assert randomisation_test([0.5, 0.2], [0.5, 0.2]).p_value == 1
+    assert randomization_test([0.5, 0.2], [0.5, 0.2]).p_value == 1
 
 
 def test_trials_in_chunks_are_all_counted(monkeypatch):
     monkeypatch.setattr("kivuko.evaluation.statistics._CHUNK_CELLS", 10)
-    assert randomisation_test([1.0], [0.0], trials=25).p_value == 1
+    assert randomization_test([1.0], [0.0], trials=25).p_value == 1
 
 
 def test_holm_by_hand():
@@ -93,6 +93,6 @@ def test_bad_arguments():
     with pytest.raises(DataError, match="'a' is nan"):
         holm({"a": float("nan")})
     with pytest.raises(DataError, match="paired"):
-        randomisation_test([1.0], [1.0, 2.0])
+        randomization_test([1.0], [1.0, 2.0])
     with pytest.raises(UsageError, match="trials"):
-        randomisation_test([1.0], [0.0], trials=0)
+        randomization_test([1.0], [0.0], trials=0)

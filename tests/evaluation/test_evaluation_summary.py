@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from kivuko.errors import DataError, UsageError
-from kivuko.evaluation import Condition, LanguageScores, bootstrap_interval, per_query_scores, summarise
+from kivuko.evaluation import Condition, LanguageScores, bootstrap_interval, per_query_scores, summarize
 
 CONDITION = Condition(dataset="emoji", split="test", model="static", objective="transport", seed=1)
 
@@ -24,7 +24,7 @@ def found(summary):
 
 def test_language_group_and_parity_values():
     scores = [language("en", [0.8, 0.8]), language("sw", [0.2, 0.4]), language("so", [0.1, 0.1, 0.1, 0.1])]
-    summary = summarise(scores, CONDITION, groups={"low-resource": ["sw", "so"]})
+    summary = summarize(scores, CONDITION, groups={"low-resource": ["sw", "so"]})
     records = found(summary)
     assert records["sw", "all", "MAP"].value == pytest.approx(0.3)
     group = records["low-resource", "all", "MAP"]
@@ -45,7 +45,7 @@ def test_intervals_bracket_and_match_the_plain_bootstrap():
         language("sw", rng.random(300)),
         language("so", rng.random(300)),
     ]
-    records = found(summarise(scores, CONDITION, groups={"low-resource": ["sw", "so"]}))
+    records = found(summarize(scores, CONDITION, groups={"low-resource": ["sw", "so"]}))
     for record in records.values():
         assert record.low <= record.value <= record.high
     one, group = records["sw", "all", "MAP"], records["low-resource", "all", "MAP"]
@@ -57,14 +57,14 @@ def test_intervals_bracket_and_match_the_plain_bootstrap():
 
 def test_a_language_keeps_its_interval_whatever_stands_beside_it():
     values = np.random.default_rng(0).random(50)
-    alone = found(summarise([language("sw", values)], CONDITION))
-    beside = found(summarise([language("de", [0.5]), language("sw", values)], CONDITION))
+    alone = found(summarize([language("sw", values)], CONDITION))
+    beside = found(summarize([language("de", [0.5]), language("sw", values)], CONDITION))
     assert alone["sw", "all", "MAP"] == beside["sw", "all", "MAP"]
 
 
 def test_subsets_and_the_headline_that_leaves_copies_out():
     fil = language("fil", [1.0, 0.2, 0.4], copied=[1, 0, 0], lexical=[1, 1, 0], compositional=[0, 0, 1])
-    records = found(summarise([language("en", [1.0, 1.0], copied=[0, 0]), fil], CONDITION))
+    records = found(summarize([language("en", [1.0, 1.0], copied=[0, 0]), fil], CONDITION))
     values = {subset: records["fil", subset, "MAP"].value for subset in ["all", "headline", "copied", "lexical"]}
     assert values == pytest.approx({"all": 1.6 / 3, "headline": 0.3, "copied": 1.0, "lexical": 0.6})
     assert records["fil", "headline", "MAP"].queries == 2
@@ -74,7 +74,7 @@ def test_subsets_and_the_headline_that_leaves_copies_out():
 def test_what_cannot_be_computed_is_listed_not_dropped():
     sw = language("sw", [0.5, 0.5], copied=[0, 0])
     fil = language("fil", [0.5, 0.5], copied=[1, 0])
-    summary = summarise([sw, fil], CONDITION, groups={"low-resource": ["sw", "fil"]})
+    summary = summarize([sw, fil], CONDITION, groups={"low-resource": ["sw", "fil"]})
     records = found(summary)
     assert ("sw", "copied", "MAP") not in records
     assert ("low-resource", "copied", "MAP") not in records
@@ -84,7 +84,7 @@ def test_what_cannot_be_computed_is_listed_not_dropped():
 
 
 def test_no_parity_over_an_english_map_that_may_be_zero():
-    summary = summarise([language("en", [0.0, 0.5]), language("sw", [0.5, 0.5])], CONDITION)
+    summary = summarize([language("en", [0.0, 0.5]), language("sw", [0.5, 0.5])], CONDITION)
     assert ("sw", "all", "parity") not in found(summary)
     assert any("may be zero" in line for line in summary.left_out)
 
@@ -99,12 +99,12 @@ def test_per_query_scores_hold_every_subset():
 
 def test_what_is_refused():
     with pytest.raises(DataError, match="no language"):
-        summarise([], CONDITION)
+        summarize([], CONDITION)
     with pytest.raises(DataError, match="'sw' is given twice"):
-        summarise([language("sw", [1]), language("sw", [1])], CONDITION)
+        summarize([language("sw", [1]), language("sw", [1])], CONDITION)
     for groups in [{"low-resource": []}, {"low-resource": ["so"]}, {"sw": ["sw"]}]:
         with pytest.raises(UsageError, match="group"):
-            summarise([language("sw", [1])], CONDITION, groups=groups)
+            summarize([language("sw", [1])], CONDITION, groups=groups)
     for subsets in [{"all": [1]}, {"copied": [1, 0]}]:
         with pytest.raises(DataError):
             language("sw", [1], **subsets)

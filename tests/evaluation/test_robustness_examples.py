@@ -33,7 +33,7 @@ TEXT = AttackedExample(
     edits=(Edit("delete", 0, 2, "म"), Edit("swap", 2, 4, "रज")),
     image_id="1f408", rank_before=1, rank_after=17, calls=128,
 )  # fmt: skip
-PICTURE = replace(
+IMAGE = replace(
     TEXT, condition=replace(TEXT.condition, attack="apgd-own", budget=2 / 255), perturbed=TEXT.query, edits=(),
     linf=2 / 255, l2=0.7, seconds=0.25, image_before=png("red"), image_after=png("blue"),
 )  # fmt: skip
@@ -41,10 +41,8 @@ PICTURE = replace(
 
 def test_examples_come_back_as_they_were(tmp_path):
     records = tmp_path / "robustness.jsonl"
-    assert (
-        write_examples(records, [TEXT, PICTURE]) == examples_path(records) == tmp_path / "robustness.examples.parquet"
-    )
-    assert read_examples(records) == [TEXT, PICTURE]
+    assert write_examples(records, [TEXT, IMAGE]) == examples_path(records) == tmp_path / "robustness.examples.parquet"
+    assert read_examples(records) == [TEXT, IMAGE]
     table = pq.read_table(examples_path(records))
     assert table["reciprocal_rank_after"].to_pylist() == [1 / 17, 1 / 17]
     assert table["edits"][0].as_py().startswith('[{"kind": "delete", "start": 0, "end": 2, "replacement": "म"}')
@@ -108,13 +106,13 @@ def damaged(column, value):
         damaged("edits", '[{"kind": "delete", "start": "a", "end": 2, "replacement": "म"}]'),
         damaged("edits", "3"),
         damaged("perturbed", "something else"),
-        damaged("image_before", b"not a picture"),
+        damaged("image_before", b"not an image"),
         damaged("language", None),
     ],
 )
 def test_damage_is_noticed(tmp_path, damage):
     records = tmp_path / "r.jsonl"
-    write_examples(records, [TEXT, PICTURE])
+    write_examples(records, [TEXT, IMAGE])
     damage(examples_path(records))
     with pytest.raises(CorruptFileError, match=r"r.examples.parquet: the attacked examples are damaged"):
         read_examples(records)
@@ -129,6 +127,6 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
 
     monkeypatch.setattr("pyarrow.parquet.write_table", full)
     with pytest.raises(Exception, match="disk is full"):
-        write_examples(records, [PICTURE])
+        write_examples(records, [IMAGE])
     assert read_examples(records) == [TEXT]
     assert [file.name for file in tmp_path.iterdir()] == ["r.examples.parquet"]

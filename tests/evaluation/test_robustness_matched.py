@@ -85,7 +85,7 @@ def test_the_mixture_stands_exactly_at_the_target(strong, share):
     assert 0 <= found.weight <= 1
 
 
-def test_of_several_sizes_the_neighbours_of_the_target_are_mixed():
+def test_of_several_sizes_the_neighbors_of_the_target_are_mixed():
     better = [point("better", size, clean, clean / 2) for size, clean in ((100, 0.1), (300, 0.3), (1400, 0.5))]
     found = matched(better, [point("worse", 1400, 0.2, 0.1)], CODES, 1400)
     assert found.sizes == (100, 300)

@@ -18,11 +18,11 @@ from kivuko.evaluation.run import answerable, measure_run, read_run, trec_order,
 NAMES = ("MAP", "MRR", "nDCG@10", "nDCG", "R@1", "R@5", "R@100", "P@5", "Success@3", "Bpref")
 
 
-def reference(run: dict, judgements: dict, measures: tuple[str, ...]) -> dict[str, dict[str, float]]:
+def reference(run: dict, judgments: dict, measures: tuple[str, ...]) -> dict[str, dict[str, float]]:
     """What ir_measures itself says: measure to query to value."""
     named = {"MAP": "AP", "MRR": "RR"}
     parsed = {ir_measures.parse_measure(named.get(name, name)): name for name in measures}
-    qrels = [ir_measures.Qrel(q, d, grade) for q, grades in judgements.items() for d, grade in grades.items()]
+    qrels = [ir_measures.Qrel(q, d, grade) for q, grades in judgments.items() for d, grade in grades.items()]
     scored = [ir_measures.ScoredDoc(q, d, score) for q, own in run.items() for d, score in own.items()]
     found: dict[str, dict[str, float]] = {name: {} for name in measures}
     for metric in ir_measures.iter_calc(list(parsed), qrels, scored):
@@ -31,62 +31,62 @@ def reference(run: dict, judgements: dict, measures: tuple[str, ...]) -> dict[st
 
 
 def made_up(seed: int, levels: int) -> tuple[dict, dict]:
-    """A run with many ties (``levels`` different scores) and judgements with grades from -1 to 3."""
+    """A run with many ties (``levels`` different scores) and judgments with grades from -1 to 3."""
     draw = random.Random(seed)
     names = [f"d{number}" for number in range(60)] + ["é", "Z9", "a-b", "10", "9", "中文", "😀"]
-    run, judgements = {}, {}
+    run, judgments = {}, {}
     for number in range(12):
         query = f"q{number}"
-        judgements[query] = {name: draw.choice([-1, 0, 0, 1, 1, 2, 3]) for name in draw.sample(names, 20)}
+        judgments[query] = {name: draw.choice([-1, 0, 0, 1, 1, 2, 3]) for name in draw.sample(names, 20)}
         run[query] = {name: draw.randrange(levels) / 7 for name in draw.sample(names, 40)}
     del run["q3"]  # asked, and nothing came back
     run["extra"] = {"d1": 1.0}  # never judged
-    judgements["q4"] = dict.fromkeys(judgements["q4"], 0)
-    return run, judgements
+    judgments["q4"] = dict.fromkeys(judgments["q4"], 0)
+    return run, judgments
 
 
 @pytest.mark.parametrize("levels", [1, 2, 5, 1000])
 @pytest.mark.parametrize("seed", range(5))
 def test_agreement_to_a_millionth_with_ties(seed: int, levels: int) -> None:
-    run, judgements = made_up(seed, levels)
-    ours = measure_run(run, judgements, measures=NAMES)
-    theirs = reference(run, judgements, NAMES)
+    run, judgments = made_up(seed, levels)
+    ours = measure_run(run, judgments, measures=NAMES)
+    theirs = reference(run, judgments, NAMES)
     for name in NAMES:
-        for row, query in enumerate(judgements):
+        for row, query in enumerate(judgments):
             assert ours[name][row] == pytest.approx(theirs[name].get(query, 0.0), abs=1e-6), (name, query)
 
 
 def test_means_are_those_of_ir_measures() -> None:
-    run, judgements = made_up(7, 3)
-    qrels = [ir_measures.Qrel(q, d, grade) for q, grades in judgements.items() for d, grade in grades.items()]
+    run, judgments = made_up(7, 3)
+    qrels = [ir_measures.Qrel(q, d, grade) for q, grades in judgments.items() for d, grade in grades.items()]
     scored = [ir_measures.ScoredDoc(q, d, score) for q, own in run.items() for d, score in own.items()]
     theirs = ir_measures.calc_aggregate([ir_measures.AP, ir_measures.nDCG @ 10], qrels, scored)
-    ours = measure_run(run, judgements, measures=("MAP", "nDCG@10"))
+    ours = measure_run(run, judgments, measures=("MAP", "nDCG@10"))
     assert ours["MAP"].mean() == pytest.approx(theirs[ir_measures.AP], abs=1e-6)
     assert ours["nDCG@10"].mean() == pytest.approx(theirs[ir_measures.nDCG @ 10], abs=1e-6)
 
 
 def test_scores_that_differ_beyond_32_bits_are_ties_to_trec_eval() -> None:
     run = {"q": {"a": 1.0 + 1e-12, "b": 1.0}}
-    judgements = {"q": {"a": 1}}
-    theirs = reference(run, judgements, ("MRR",))["MRR"]["q"]
+    judgments = {"q": {"a": 1}}
+    theirs = reference(run, judgments, ("MRR",))["MRR"]["q"]
     assert theirs == 0.5  # b stands first: its name is the greater one
-    assert measure_run(run, judgements, measures=("MRR",))["MRR"].tolist() == [0.5]
-    assert measure_run(run, judgements, measures=("MRR",), ties="pessimistic")["MRR"].tolist() == [1.0]
+    assert measure_run(run, judgments, measures=("MRR",))["MRR"].tolist() == [0.5]
+    assert measure_run(run, judgments, measures=("MRR",), ties="pessimistic")["MRR"].tolist() == [1.0]
 
 
 def test_both_rules_by_hand() -> None:
     # Ranking b (grade 0) | c, a tied (grades 2, 1) | d (not judged); e is relevant and not found.
     run = {"q": {"a": 0.5, "b": 0.9, "c": 0.5, "d": 0.1}}
-    judgements = {"q": {"a": 1, "b": 0, "c": 2, "e": 1}}
+    judgments = {"q": {"a": 1, "b": 0, "c": 2, "e": 1}}
     names = ("MAP", "MRR", "nDCG@10", "R@5")
-    trec = measure_run(run, judgements, measures=names)
+    trec = measure_run(run, judgments, measures=names)
     ideal = 2 + 1 / math.log2(3) + 1 / math.log2(4)
     assert trec["MAP"][0] == pytest.approx((1 / 2 + 2 / 3) / 3)
     assert trec["MRR"][0] == pytest.approx(1 / 2)
     assert trec["R@5"][0] == pytest.approx(2 / 3)
     assert trec["nDCG@10"][0] == pytest.approx((2 / math.log2(3) + 1 / math.log2(4)) / ideal)  # c, a
-    worst = measure_run(run, judgements, measures=names, ties="pessimistic")
+    worst = measure_run(run, judgments, measures=names, ties="pessimistic")
     assert worst["nDCG@10"][0] == pytest.approx((1 / math.log2(3) + 2 / math.log2(4)) / ideal)  # a, c
     assert worst["MAP"][0] == trec["MAP"][0]
 
@@ -94,26 +94,26 @@ def test_both_rules_by_hand() -> None:
 @settings(max_examples=60, deadline=None)
 @given(seed=st.integers(0, 10**6), levels=st.integers(1, 6))
 def test_pessimistic_is_a_lower_bound(seed: int, levels: int) -> None:
-    run, judgements = made_up(seed, levels)
+    run, judgments = made_up(seed, levels)
     names = ("MAP", "MRR", "nDCG@10", "R@5")
     trec, worst = (
-        measure_run(run, judgements, measures=names),
-        measure_run(run, judgements, measures=names, ties="pessimistic"),
+        measure_run(run, judgments, measures=names),
+        measure_run(run, judgments, measures=names, ties="pessimistic"),
     )
     for name in names:
         assert (worst[name] <= trec[name] + 1e-6).all()
 
 
 def test_queries_that_cannot_be_answered_are_named() -> None:
-    judgements = {"a": {"x": 0}, "b": {"x": 1, "y": -1}, "c": {}}
-    assert answerable(judgements) == ["b"]
-    assert measure_run({}, judgements, ["b"], ("MAP",))["MAP"].tolist() == [0.0]
-    with pytest.raises(DataError, match="'z' has no judgement"):
-        measure_run({}, judgements, ["z"])
+    judgments = {"a": {"x": 0}, "b": {"x": 1, "y": -1}, "c": {}}
+    assert answerable(judgments) == ["b"]
+    assert measure_run({}, judgments, ["b"], ("MAP",))["MAP"].tolist() == [0.0]
+    with pytest.raises(DataError, match="'z' has no judgment"):
+        measure_run({}, judgments, ["z"])
     with pytest.raises(DataError, match="no query"):
         measure_run({}, {})
     with pytest.raises(DataError, match="NaN"):
-        measure_run({"b": {"x": math.nan}}, judgements, ["b"])
+        measure_run({"b": {"x": math.nan}}, judgments, ["b"])
 
 
 def test_a_run_reads_back_as_it_was_written(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Small towers, pictures and goals that the tests of image attacks share."""
+"""Small towers, images and goals that the tests of image attacks share."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SIDE, DIM = 16, 12
 
 @cache
 def tiny_tower(seed: int = 0) -> PixelTower:
-    """A tower with random weights for pictures of 16 x 16 pixels, its batch statistics away from their first values."""
+    """A tower with random weights for images of 16 x 16 pixels, its batch statistics away from their first values."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         tower = SmallImageTower(DIM, size=SIDE)
@@ -31,21 +31,21 @@ def tiny_tower(seed: int = 0) -> PixelTower:
         return PixelTower(tower.eval().to_sentence_transformer())
 
 
-def pictures(count: int, seed: int = 0) -> torch.Tensor:
-    """Random pictures with black, white and anything between, on whole levels."""
+def images(count: int, seed: int = 0) -> torch.Tensor:
+    """Random images with black, white and anything between, on whole levels."""
     drawn = torch.rand(count, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(seed))
     return on_levels((drawn * 1.5 - 0.25).clamp(0, 1))
 
 
 def search_goal(tower: PixelTower, pixels: torch.Tensor, targeted: bool = False) -> TextToImage:
-    """Queries near the pictures' own vectors; of a targeted goal, between theirs and the next picture's."""
+    """Queries near the images' own vectors; of a targeted goal, between theirs and the next image's."""
     vectors, rows = tower.encode(pixels), torch.arange(len(pixels))
     between = F.normalize(vectors + 1.2 * vectors.roll(-1, 0), dim=-1)
     return TextToImage(between if targeted else _near(vectors), vectors, rows, targeted)
 
 
 def naming_goal(tower: PixelTower, pixels: torch.Tensor, targeted: bool = False) -> ImageToText:
-    """Texts near the pictures' own vectors; of a targeted goal the next picture's is wanted."""
+    """Texts near the images' own vectors; of a targeted goal the next image's is wanted."""
     labels = torch.arange(len(pixels))
     return ImageToText(_near(tower.encode(pixels)), labels.roll(-1) if targeted else labels, targeted)
 

@@ -1,4 +1,4 @@
-"""Noise on pictures: on levels, seeded, nothing at severity 0, and worse the more severe."""
+"""Noise on images: on levels, seeded, nothing at severity 0, and worse the more severe."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ def random_pixels(count: int, height: int, width: int, seed: int = 0) -> torch.T
 
 
 @pytest.fixture(scope="module")
-def pictures(tiny_world):
-    """Real pictures as the shipped tower sees them, with the tower."""
+def images(tiny_world):
+    """Real images as the shipped tower sees them, with the tower."""
     from kivuko.datasets.emoji import shipped_image_tower
     from kivuko.encoders.image_tower import load_image_tower
 
     tower = PixelTower(load_image_tower(shipped_image_tower(), 384))
-    return tower, tower.pixels([tiny_world.picture(row) for row in range(24)])
+    return tower, tower.pixels([tiny_world.image(row) for row in range(24)])
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -40,8 +40,8 @@ def test_severity_0_changes_nothing_and_the_original_is_left_alone(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_damage_grows_with_severity(name, pictures):
-    tower, pixels = pictures
+def test_damage_grows_with_severity(name, images):
+    tower, pixels = images
     clean = tower.encode(pixels)
     changes, cosines = [0.0], [1.0]
     for severity in range(1, SEVERITIES + 1):
@@ -56,7 +56,7 @@ def test_damage_grows_with_severity(name, pictures):
 
 @settings(max_examples=40, deadline=None)
 @given(st.sampled_from(NAMES), st.integers(0, 5), st.integers(1, 20), st.integers(1, 20), st.integers(0, 2**40))
-def test_the_result_is_an_8_bit_picture(name, severity, height, width, seed):
+def test_the_result_is_an_8_bit_image(name, severity, height, width, seed):
     found = corrupt(random_pixels(2, height, width), name, severity, seed)
     assert found.shape == (2, 3, height, width)
     assert found.dtype == torch.float32
@@ -82,7 +82,7 @@ def test_the_patch_grows_around_where_it_was():
     assert shares == pytest.approx([0.015, 0.03, 0.06, 0.1, 0.16], abs=0.01)
 
 
-def test_no_pictures_is_no_trouble():
+def test_no_images_is_no_trouble():
     assert corrupt(torch.zeros(0, 3, 8, 8), "jpeg", 2).shape == (0, 3, 8, 8)
 
 

@@ -74,7 +74,7 @@ def test_letters_of_a_script_without_an_alphabet_are_near_ones_of_that_script(te
 
 
 @pytest.mark.parametrize(
-    ("text", "language", "neighbours"),
+    ("text", "language", "neighbors"),
     [
         ("s", "sw", "wedazx"),
         ("q", "sw", "wa"),
@@ -91,10 +91,10 @@ def test_letters_of_a_script_without_an_alphabet_are_near_ones_of_that_script(te
         ("日", "ja", ""),
     ],
 )
-def test_keys_beside_a_key(text, language, neighbours):
+def test_keys_beside_a_key(text, language, neighbors):
     found = results("keyboard", text, language)
     assert len(found) == len(set(found))
-    assert set(found) == set(neighbours)
+    assert set(found) == set(neighbors)
 
 
 def test_a_slip_of_the_finger_hits_a_consonant_or_a_vowel_sign_and_leaves_one_cluster():

@@ -6,7 +6,7 @@ from functools import partial
 
 import pytest
 import torch
-from attacked_images import assert_allowed, naming_goal, pictures, search_goal, tiny_tower
+from attacked_images import assert_allowed, images, naming_goal, search_goal, tiny_tower
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -55,7 +55,7 @@ def test_inside_the_radius_and_honest_about_it(name, norm, goal_kind):
     @given(eps=RADII[norm], seed=st.integers(0, 100), tower_seed=st.integers(0, 2), targeted=st.booleans())
     @settings(max_examples=3, deadline=None)
     def check(eps, seed, tower_seed, targeted):
-        tower, pixels, threat = tiny_tower(tower_seed), pictures(5, seed), Threat(norm, eps)
+        tower, pixels, threat = tiny_tower(tower_seed), images(5, seed), Threat(norm, eps)
         before, goal = pixels.clone(), goal_kind(tower, pixels, targeted)
         found = ATTACKS[name](tower, pixels, goal, threat, seed=seed)
         assert torch.equal(pixels, before), "the originals are left alone"
@@ -71,14 +71,14 @@ def test_inside_the_radius_and_honest_about_it(name, norm, goal_kind):
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 @pytest.mark.parametrize("name", ATTACKS)
 def test_a_budget_of_0_changes_nothing(name, norm):
-    tower, pixels = tiny_tower(), pictures(4)
+    tower, pixels = tiny_tower(), images(4)
     found = ATTACKS[name](tower, pixels, naming_goal(tower, pixels), Threat(norm, 0.0))
     assert torch.equal(found.pixels, pixels)
 
 
 @pytest.mark.parametrize("name", ATTACKS)
-def test_no_picture_is_not_an_error(name):
-    tower, pixels = tiny_tower(), pictures(3)
+def test_no_image_is_not_an_error(name):
+    tower, pixels = tiny_tower(), images(3)
     goal = search_goal(tower, pixels)
     none = type(goal)(goal.queries[:0], goal.gallery, goal.own[:0])
     if name == "universal":
@@ -90,7 +90,7 @@ def test_no_picture_is_not_an_error(name):
 
 @pytest.mark.parametrize("name", [name for name in ATTACKS if name != "fgsm"])
 def test_the_seed_decides(name):
-    tower, pixels = tiny_tower(), pictures(6)
+    tower, pixels = tiny_tower(), images(6)
     goal, threat = naming_goal(tower, pixels), Threat("linf", 1 / 255)
     one, again, other = (ATTACKS[name](tower, pixels, goal, threat, seed=seed) for seed in (1, 1, 2))
     assert torch.equal(one.pixels, again.pixels)
@@ -104,7 +104,7 @@ def test_the_seed_decides(name):
 def test_a_stronger_budget_never_gives_higher_robust_accuracy(norm, goal_kind):
     radii = [0, 1, 2, 4, 8] if norm == "linf" else [0, 10, 20, 40, 80]
     for seed in range(1 if goal_kind is naming_goal else 2):
-        tower, pixels = tiny_tower(seed), pictures(12, seed)
+        tower, pixels = tiny_tower(seed), images(12, seed)
         threats = [Threat(norm, radius / 255) for radius in radii]
         goal = goal_kind(tower, pixels)
         curve = standard_curve(tower, pixels, goal, threats, steps=3, queries=8)
@@ -118,7 +118,7 @@ def test_a_stronger_budget_never_gives_higher_robust_accuracy(norm, goal_kind):
 
 
 def test_radii_out_of_order_or_of_two_norms_are_refused():
-    tower, pixels = tiny_tower(), pictures(2)
+    tower, pixels = tiny_tower(), images(2)
     goal = naming_goal(tower, pixels)
     for threats in ([Threat("linf", 0.2), Threat("linf", 0.1)], [Threat("linf", 0.1), Threat("l2", 1.0)]):
         with pytest.raises(UsageError, match="rising"):
@@ -128,7 +128,7 @@ def test_radii_out_of_order_or_of_two_norms_are_refused():
 @pytest.mark.parametrize("goal_kind", [search_goal, naming_goal])
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 def test_more_effort_goes_deeper(norm, goal_kind):
-    tower, pixels = tiny_tower(), pictures(24)
+    tower, pixels = tiny_tower(), images(24)
     goal, threat = goal_kind(tower, pixels), Threat(norm, 4 / 255 if norm == "linf" else 0.3)
     clean = goal.margins(tower.encode(pixels), torch.arange(24))
     options = {"loss": "margin", "early_stop": False}
@@ -148,7 +148,7 @@ def test_more_effort_goes_deeper(norm, goal_kind):
 @pytest.mark.parametrize("goal_kind", [search_goal, naming_goal])
 @pytest.mark.parametrize("attack", [partial(apgd, steps=20), partial(pgd, steps=20), partial(square, queries=200)])
 def test_targeted_attacks_get_what_they_want(attack, goal_kind):
-    tower, pixels = tiny_tower(), pictures(6)
+    tower, pixels = tiny_tower(), images(6)
     goal = goal_kind(tower, pixels, targeted=True)
     assert not broken(goal, goal.margins(tower.encode(pixels), torch.arange(6))).any()
     found = attack(tower, pixels, goal, Threat("linf", 0.5))
@@ -156,8 +156,8 @@ def test_targeted_attacks_get_what_they_want(attack, goal_kind):
 
 
 @pytest.mark.parametrize("name", ["pgd", "apgd", "square"])
-def test_where_only_success_counts_broken_pictures_are_left_alone(name):
-    tower, pixels = tiny_tower(), pictures(12)
+def test_where_only_success_counts_broken_images_are_left_alone(name):
+    tower, pixels = tiny_tower(), images(12)
     goal, threat = naming_goal(tower, pixels), Threat("linf", 24 / 255)
     short = ATTACKS[name](tower, pixels, goal, threat)
     deep = ATTACKS[name](tower, pixels, goal, threat, early_stop=False)
@@ -165,8 +165,8 @@ def test_where_only_success_counts_broken_pictures_are_left_alone(name):
     assert deep.margins.mean() < short.margins.mean()
 
 
-def test_pictures_that_are_wrong_already_cost_nothing_in_the_ensemble():
-    tower, pixels = tiny_tower(), pictures(6)
+def test_images_that_are_wrong_already_cost_nothing_in_the_ensemble():
+    tower, pixels = tiny_tower(), images(6)
     goal = naming_goal(tower, pixels)
     wrong = type(goal)(goal.texts, goal.labels.roll(1))
     found = standard(tower, pixels, wrong, Threat("linf", 4 / 255), steps=3, queries=3)
@@ -174,8 +174,8 @@ def test_pictures_that_are_wrong_already_cost_nothing_in_the_ensemble():
     assert found.calls.sum() == 0
 
 
-def test_pictures_are_pushed_away_from_their_vectors_without_labels():
-    tower, pixels = tiny_tower(), pictures(8)
+def test_images_are_pushed_away_from_their_vectors_without_labels():
+    tower, pixels = tiny_tower(), images(8)
     vectors = tower.encode(pixels)
     found = pgd(tower, pixels, Away(vectors), Threat("linf", 4 / 255), steps=5)
     drift = 1 - (tower.encode(found.pixels) * vectors).sum(1)
@@ -184,8 +184,8 @@ def test_pictures_are_pushed_away_from_their_vectors_without_labels():
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])
-def test_one_change_for_all_carries_over_to_other_pictures(norm):
-    tower, seen, unseen = tiny_tower(), pictures(40, 0), pictures(40, 1)
+def test_one_change_for_all_carries_over_to_other_images(norm):
+    tower, seen, unseen = tiny_tower(), images(40, 0), images(40, 1)
     threat = Threat(norm, 0.1 if norm == "linf" else 2.0)
     change = universal(tower, seen, naming_goal(tower, seen), threat, epochs=6)
     assert change.shape == (1, 3, 16, 16)
@@ -199,7 +199,7 @@ def test_one_change_for_all_carries_over_to_other_pictures(norm):
 
 @pytest.mark.parametrize("attack", [partial(pgd, steps=0), partial(apgd, restarts=0), partial(square, queries=0)])
 def test_attacks_of_no_length_are_refused(attack):
-    tower, pixels = tiny_tower(), pictures(2)
+    tower, pixels = tiny_tower(), images(2)
     with pytest.raises(UsageError, match="0"):
         attack(tower, pixels, naming_goal(tower, pixels), Threat("linf", 0.1))
 
@@ -211,7 +211,7 @@ def test_the_shipped_tower_has_no_masked_gradients(tiny_world):
     from kivuko.perturbations.image import PixelTower
 
     tower = PixelTower(load_image_tower(shipped_image_tower(), 384))
-    pixels = tower.pixels([tiny_world.picture(row) for row in range(12)])
+    pixels = tower.pixels([tiny_world.image(row) for row in range(12)])
     goal = naming_goal(tower, pixels)
     found = apgd(tower, pixels, goal, Threat("linf", 24 / 255), steps=20)
     assert broken(goal, found.margins).float().mean() > 0.9

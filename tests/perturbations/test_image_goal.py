@@ -24,9 +24,9 @@ def test_search_margin_and_rank(targeted):
     assert scores.shape == (4, 9)
     found = ranks(goal, perturbed[rows], rows)
     for place, row in enumerate(rows):
-        pictures = gallery.clone()
-        pictures[own[row]] = perturbed[row]
-        expected = pictures @ queries[row]
+        images = gallery.clone()
+        images[own[row]] = perturbed[row]
+        expected = images @ queries[row]
         lead = expected[own[row]] - torch.cat([expected[: own[row]], expected[own[row] + 1 :]]).max()
         assert margins[place] == pytest.approx(float(-lead if targeted else lead), abs=1e-6)
         assert sorted(scores[place].tolist()) == pytest.approx(sorted(expected.tolist()), abs=1e-6)
@@ -45,7 +45,7 @@ def test_naming_margin(targeted):
         assert margins[row] == pytest.approx(float(-lead if targeted else lead), abs=1e-6)
 
 
-def test_a_tie_counts_against_the_picture_and_against_a_targeted_attacker():
+def test_a_tie_counts_against_the_image_and_against_a_targeted_attacker():
     texts = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
     even = torch.tensor([[0.5**0.5, 0.5**0.5]])
     for targeted in (False, True):
@@ -61,8 +61,8 @@ def test_away_is_the_cosine_and_never_broken_unless_a_limit_is_set():
     goal = Away(anchors, cosine=0.5)
     assert not broken(goal, goal.margins(anchors, rows)).any()
     assert broken(goal, goal.margins(-anchors, rows)).all()
-    towards = Away(anchors, targeted=True, cosine=0.5)
-    assert broken(towards, towards.margins(anchors, rows)).all()
+    toward = Away(anchors, targeted=True, cosine=0.5)
+    assert broken(toward, toward.margins(anchors, rows)).all()
 
 
 def test_dlr_does_not_change_with_the_scale():
@@ -118,9 +118,9 @@ def test_bad_goals_and_losses_are_refused():
         loss_of(goal, "targeted-dlr")
     with pytest.raises(UsageError, match="2 queries for 1 images"):
         TextToImage(unit(2, 0), unit(5, 1), torch.tensor([0]))
-    with pytest.raises(UsageError, match="5 pictures"):
+    with pytest.raises(UsageError, match="5 images"):
         TextToImage(unit(1, 0), unit(5, 1), torch.tensor([5]))
     with pytest.raises(UsageError, match="at least two texts"):
         ImageToText(unit(1, 0), torch.tensor([0]))
-    with pytest.raises(UsageError, match="at least two pictures"):
+    with pytest.raises(UsageError, match="at least two images"):
         TextToImage(unit(1, 0), unit(1, 1), torch.tensor([0]))

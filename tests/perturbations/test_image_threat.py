@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from attacked_images import assert_allowed, pictures
+from attacked_images import assert_allowed, images
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -23,7 +23,7 @@ THREATS = st.one_of(
 @given(threat=THREATS, seed=st.integers(0, 10**6), reach=st.floats(0, 3))
 @settings(max_examples=80, deadline=None)
 def test_projected_and_rounded_pixels_are_inside(threat, seed, reach):
-    original = pictures(3, seed)
+    original = images(3, seed)
     wild = original + reach * torch.randn(original.shape, generator=torch.Generator().manual_seed(seed))
     inside = threat.project(original, wild)
     assert inside.min() >= 0
@@ -37,7 +37,7 @@ def test_projected_and_rounded_pixels_are_inside(threat, seed, reach):
 @given(threat=THREATS, seed=st.integers(0, 10**6))
 @settings(max_examples=40, deadline=None)
 def test_rounding_holds_pixels_that_are_a_little_outside(threat, seed):
-    original = pictures(2, seed)
+    original = images(2, seed)
     start = threat.random_start(original, torch.Generator().manual_seed(seed))
     assert_allowed(threat.on_levels(original, original + 1.01 * (start - original)), original, threat)
 
@@ -45,7 +45,7 @@ def test_rounding_holds_pixels_that_are_a_little_outside(threat, seed):
 @given(threat=THREATS, seed=st.integers(0, 10**6))
 @settings(max_examples=40, deadline=None)
 def test_an_image_that_was_not_changed_stays_itself(threat, seed):
-    original = pictures(2, seed)
+    original = images(2, seed)
     assert torch.equal(threat.on_levels(original, original), original)
     assert torch.equal(threat.project(original, original), original)
 
@@ -64,7 +64,7 @@ def test_an_l2_change_keeps_its_length_when_it_is_rounded():
 @given(threat=THREATS, seed=st.integers(0, 10**6))
 @settings(max_examples=40, deadline=None)
 def test_rounding_twice_is_rounding_once(threat, seed):
-    original = pictures(2, seed)
+    original = images(2, seed)
     once = threat.on_levels(original, threat.random_start(original, torch.Generator().manual_seed(seed)))
     assert torch.equal(threat.on_levels(original, once), once)
 

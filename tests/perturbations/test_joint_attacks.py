@@ -1,25 +1,25 @@
-"""Query and picture attacked together."""
+"""Query and image attacked together."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 import torch
-from attacked_images import assert_allowed, pictures, tiny_tower
+from attacked_images import assert_allowed, images, tiny_tower
 from torch.nn import functional as F
 
 from kivuko.perturbations.image import Threat
-from kivuko.perturbations.joint import Pairs, TextSide, co_attack, separate, set_level
+from kivuko.perturbations.joint import Pairs, TextSide, co_attack, separate, sga
 from kivuko.perturbations.text import AttackedText, TextGoal
 
 TEXTS = ["paka mweusi", "mbwa mdogo", "gari la zimamoto", "uso wenye machozi", "moyo mwekundu", "nyumba kubwa"]
-SCHEMES = {"sep": separate, "co-attack": co_attack, "sga": set_level}
+SCHEMES = {"sep": separate, "co-attack": co_attack, "sga": sga}
 
 
 @pytest.fixture(scope="module")
 def scene():
-    """Six queries near their pictures: a misspelling moves a query's vector, and no two texts have the same one."""
-    tower, pixels = tiny_tower(), pictures(6)
+    """Six queries near their images: a misspelling moves a query's vector, and no two texts have the same one."""
+    tower, pixels = tiny_tower(), images(6)
     gallery = tower.encode(pixels)
 
     def encode(texts):
@@ -68,9 +68,9 @@ def test_the_same_seed_gives_the_same_attack(scene, name):
     assert [x.perturbed for x in one.texts] == [x.perturbed for x in other.texts]
 
 
-def test_the_goal_takes_perturbed_pictures_in_the_place_of_the_own_ones():
+def test_the_goal_takes_perturbed_images_in_the_place_of_the_own_ones():
     gallery = np.eye(3, dtype=np.float32)
     own, query = np.array([0]), np.array([[1.0, 0.0, 0.0]], dtype=np.float32)
     assert TextGoal(gallery, own).standing(query, np.array([0])).ranks.tolist() == [1]
     moved = TextGoal(gallery, own, instead=np.array([[0.0, 0.0, 1.0]], dtype=np.float32))
-    assert moved.standing(query, np.array([0])).ranks.tolist() == [3]  # a tie with both others, against the picture
+    assert moved.standing(query, np.array([0])).ranks.tolist() == [3]  # a tie with both others, against the image

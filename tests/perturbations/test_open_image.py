@@ -1,4 +1,4 @@
-"""Picture files of every odd kind: a defined RGB picture, or one line that names the file."""
+"""Image files of every odd kind: a defined RGB image, or one line that names the file."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def refused(path, *told: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.gif", "a.webp", "a.bmp", "a.tiff", "a.ppm"])
-def test_plain_pictures(tmp_path, name):
+def test_plain_images(tmp_path, name):
     found = open_image(saved(tmp_path, name, Image.new("RGB", (7, 5), RED)))
     assert found.size == (7, 5)
     assert near(found, RED)
@@ -59,11 +59,11 @@ def test_a_single_pixel(tmp_path):
 
 
 @pytest.mark.parametrize("size", [(10_000, 10_000), (20_000, 20_000), (2**31 - 1, 2**31 - 1)])
-def test_a_huge_picture_is_refused_before_it_is_decoded(tmp_path, size):
+def test_a_huge_image_is_refused_before_it_is_decoded(tmp_path, size):
     refused(png_of_size(tmp_path / "huge.png", *size), "million pixels", "Reduce it")
 
 
-def test_a_large_picture_is_reduced(tmp_path):
+def test_a_large_image_is_reduced(tmp_path):
     wide = Image.new("RGB", (4000, 40), BLUE)
     for name in ("wide.png", "wide.jpg"):
         found = open_image(saved(tmp_path, name, wide))
@@ -97,7 +97,7 @@ def test_half_transparent_is_half_white(tmp_path):
     assert near(found, (127, 127, 255))
 
 
-def test_a_plain_picture_with_one_colour_declared_transparent(tmp_path):
+def test_a_plain_image_with_one_color_declared_transparent(tmp_path):
     image = Image.new("RGB", (2, 1), RED)
     image.putpixel((1, 0), BLUE)
     found = open_image(saved(tmp_path, "key.png", image, transparency=RED))
@@ -149,7 +149,7 @@ def test_a_file_cut_short_is_refused(tmp_path, name, share):
     refused(path)
 
 
-def test_flipped_bytes_never_leave_anything_but_a_picture_or_a_line(tmp_path):
+def test_flipped_bytes_never_leave_anything_but_a_image_or_a_line(tmp_path):
     noise = np.random.default_rng(1).integers(0, 256, (12, 12, 3), dtype=np.uint8)
     rng = np.random.default_rng(2)
     refusals = []
@@ -173,13 +173,13 @@ def test_flipped_bytes_never_leave_anything_but_a_picture_or_a_line(tmp_path):
     ("content", "told"),
     [
         (b"", "empty"),
-        (b"paka", "not a picture"),
+        (b"paka", "not an image"),
         (b"\x89PNG\r\n\x1a\n", "read"),
-        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "not a picture"),
-        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n", "not a picture"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "not an image"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n", "not an image"),
     ],
 )
-def test_what_is_no_picture(tmp_path, content, told):
+def test_what_is_no_image(tmp_path, content, told):
     path = tmp_path / "a.png"
     path.write_bytes(content)
     refused(path, told)

@@ -27,7 +27,7 @@ from kivuko.perturbations.text import (
 
 @pytest.fixture(scope="module")
 def student():
-    """A static student whose clean queries find their own pictures."""
+    """A static student whose clean queries find their own images."""
     return small_student()
 
 
@@ -96,7 +96,7 @@ def test_bad_input_says_what_is_wrong(encoder, goal):
         greedy_search(encoder.encode, TEXTS[:1], LANGUAGES, goal)
     with pytest.raises(UsageError, match="typo"):
         greedy_search(encoder.encode, TEXTS, LANGUAGES, goal, kinds=["typos"])
-    with pytest.raises(DataError, match="picture 9"):
+    with pytest.raises(DataError, match="image 9"):
         TextGoal(np.eye(3, dtype=np.float32), np.array([9]))
     with pytest.raises(DataError, match="not finite"):
         TextGoal(np.full((2, 3), np.nan, dtype=np.float32), np.array([0]))
@@ -106,7 +106,7 @@ def test_bad_input_says_what_is_wrong(encoder, goal):
         gradient_encoder([torch.nn.Linear(2, 2)])
 
 
-def test_ties_count_against_the_own_picture():
+def test_ties_count_against_the_own_image():
     goal = TextGoal(np.array([[1, 0], [1, 0], [0, 1]], dtype=np.float32), np.array([0]))
     assert goal.standing(np.array([[1, 0]], dtype=np.float32), np.array([0])).ranks.tolist() == [2]
 
@@ -144,7 +144,7 @@ def test_gradients_agree_with_differences(kind, student):
         assert (losses[0] - losses[1]).item() / 2 == pytest.approx(expected, rel=0.05, abs=1e-5)
 
 
-def test_a_bundle_is_attacked_as_the_student_is(student, encoder):
+def test_a_model_is_attacked_as_the_student_is(student, encoder):
     again = gradient_encoder(assemble(student, None))
     np.testing.assert_allclose(again.encode(TEXTS), encoder.encode(TEXTS), atol=1e-6)
 

@@ -92,7 +92,7 @@ def test_no_text_gives_no_vector(encoder):
     assert len(encoder.encode([])) == 0
 
 
-def test_a_text_without_subwords_does_no_harm_to_its_neighbours(static):
+def test_a_text_without_subwords_does_no_harm_to_its_neighbors(static):
     vectors = static.encode(["", "paka mweusi", ""])
     np.testing.assert_array_equal(vectors[[0, 2]], 0)
     np.testing.assert_allclose(vectors[1], static.encode(["paka mweusi"])[0], atol=1e-6)
@@ -110,14 +110,14 @@ def test_modules_behind_static_vectors_count(static):
     assert all(own.gradients.shape == (len(own.ids), 24) for own in told)
 
 
-def test_a_transformer_student_is_attacked_as_its_bundle_is():
+def test_a_transformer_student_is_attacked_as_its_model_is():
     torch.manual_seed(3)
     student = small_transformer(train_vocabulary(TEXTS, 150), 24, layers=1, width=32).eval()
     assert isinstance(student, TransformerStudent)
-    bundle = assemble(student, None)
-    expected = encode_texts(bundle, TEXTS)
+    model = assemble(student, None)
+    expected = encode_texts(model, TEXTS)
     np.testing.assert_allclose(gradient_encoder(student).encode(TEXTS), expected, atol=1e-5)
-    np.testing.assert_allclose(gradient_encoder(bundle).encode(TEXTS), expected, atol=1e-5)
+    np.testing.assert_allclose(gradient_encoder(model).encode(TEXTS), expected, atol=1e-5)
 
 
 def told_of(gradients: np.ndarray, ids: list[int]) -> TokenGradients:

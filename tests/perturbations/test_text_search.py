@@ -84,7 +84,7 @@ def test_portions_do_not_change_the_result(encoder, goal, monkeypatch):
 
 
 def test_an_edit_that_helps_the_search_is_not_taken():
-    """Every edit leads to the own picture, only the clean text is further away."""
+    """Every edit leads to the own image, only the clean text is further away."""
     goal = TextGoal(np.eye(2, dtype=np.float32), np.array([0]))
 
     def encode(texts):
@@ -99,14 +99,14 @@ def test_of_equal_ranks_the_lower_margin_is_worse():
     found = goal.standing(np.array([[1, 0], [0.9, 0.44], [0.6, 0.8]], dtype=np.float32), np.zeros(3, dtype=np.int64))
     assert found.ranks.tolist() == [1, 1, 2]
     assert found.margins.tolist() == pytest.approx([1, 0.46, -0.2], abs=1e-6)
-    assert found.badness().argsort().tolist() == [0, 1, 2]
+    assert found.attack_loss().argsort().tolist() == [0, 1, 2]
 
 
-def test_a_gallery_of_one_picture_leaves_nothing_to_harm():
+def test_a_gallery_of_one_image_leaves_nothing_to_harm():
     goal = TextGoal(np.array([[1.0, 0.0]], dtype=np.float32), np.array([0]))
     found = goal.standing(np.array([[0.6, 0.8]], dtype=np.float32), np.array([0]))
     assert found.ranks.tolist() == [1]
-    assert np.isfinite(found.badness()).all()
+    assert np.isfinite(found.attack_loss()).all()
 
 
 def test_vectors_of_another_width_are_refused(goal):

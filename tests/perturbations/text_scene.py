@@ -1,4 +1,4 @@
-"""Queries in two scripts and a student under which each finds its own picture, for the tests of text attacks."""
+"""Queries in two scripts and a student under which each finds its own image, for the tests of text attacks."""
 
 from __future__ import annotations
 

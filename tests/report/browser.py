@@ -34,17 +34,17 @@ class Visit:
 
 
 def visit(
-    page: Path, profile: Path, *, width: int, questions: dict[str, str], dark: bool = False, pictures: bool = False
+    page: Path, profile: Path, *, width: int, questions: dict[str, str], dark: bool = False, images: bool = False
 ) -> Visit:
     """Open a file as a screen of ``width`` pixels would; ask JavaScript questions; note requests and complaints."""
     browser = _Browser(profile)
     try:
-        return _look(browser, page, width, questions, dark, pictures)
+        return _look(browser, page, width, questions, dark, images)
     finally:
         browser.close()
 
 
-def _look(browser: _Browser, page: Path, width: int, questions: dict[str, str], dark: bool, pictures: bool) -> Visit:
+def _look(browser: _Browser, page: Path, width: int, questions: dict[str, str], dark: bool, images: bool) -> Visit:
     target = browser.ask("Target.createTarget", url="about:blank")["targetId"]
     session = browser.ask("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
     for domain in ("Page", "Network", "Log", "Runtime"):
@@ -59,7 +59,7 @@ def _look(browser: _Browser, page: Path, width: int, questions: dict[str, str], 
     for name, expression in questions.items():
         answer = browser.ask("Runtime.evaluate", session, expression=expression, returnByValue=True)
         seen.answers[name] = answer["result"].get("value")
-    if pictures:
+    if images:
         shot = browser.ask("Page.captureScreenshot", session, captureBeyondViewport=True)
         seen.screenshot = base64.b64decode(shot["data"])
         seen.pdf = base64.b64decode(browser.ask("Page.printToPDF", session, preferCSSPageSize=True)["data"])

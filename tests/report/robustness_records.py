@@ -97,7 +97,7 @@ def written(path: Path, plan: Plan = Plan()) -> Path:
 
 
 def png(shade: int) -> bytes:
-    """A small picture in one grey."""
+    """A small image in one gray."""
     buffer = io.BytesIO()
     Image.new("RGB", (8, 8), (shade, shade, shade)).save(buffer, "PNG")
     return buffer.getvalue()
@@ -113,13 +113,13 @@ def examples(plan: Plan) -> list[AttackedExample]:
         condition=at, language="mr", query_id="mr/cat", query="मांजर", perturbed="मंजर",
         edits=(Edit("delete", 0, 2, "म"),), image_id="cat", rank_before=1, rank_after=1234, calls=65,
     )  # fmt: skip
-    picture = replace(
+    image = replace(
         text, condition=replace(at, attack="apgd-own", budget=4 / 255), perturbed="मांजर", edits=(), linf=4 / 255,
         l2=1.25, image_before=png(200), image_after=png(100), rank_after=7,
     )  # fmt: skip
     swahili = {"language": "sw", "query_id": "sw/dog", "query": "mbwa"}
     second = replace(text, **swahili, perturbed="bwa", edits=(Edit("delete", 0, 1, ""),), rank_after=3)
-    return [text, second, picture, replace(picture, **swahili, perturbed="mbwa")]
+    return [text, second, image, replace(image, **swahili, perturbed="mbwa")]
 
 
 def _attack(records: list[Record], per_query: list[PerQueryScores], plan: Plan, at: Condition, quality: float) -> None:

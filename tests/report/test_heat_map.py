@@ -1,4 +1,4 @@
-"""Heat maps as pictures, as SVG and in the terminal."""
+"""Heat maps as images, as SVG and in the terminal."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from kivuko.report.heat_map import (
     Drawing,
     Line,
     Panel,
-    heat_map_picture,
+    heat_map_image,
     heat_map_svg,
     hex_color,
     ink_on,
     luminance,
     scale_color,
     shade,
-    to_picture,
+    to_image,
 )
 from kivuko.report.heat_map_table import heat_map_table
 from kivuko.report.result_image import draw_line, font_for, is_right_to_left, line_width, script_runs, shortened
@@ -50,9 +50,9 @@ def texts(svg: str) -> list[str]:
     return ["".join(one.itertext()).translate(isolates) for one in ElementTree.fromstring(svg).iter(f"{SVG}text")]
 
 
-def ink(picture: Image.Image) -> tuple[int, int, int, int] | None:
+def ink(image: Image.Image) -> tuple[int, int, int, int] | None:
     """Bounding box of what is not paper."""
-    return ImageChops.difference(picture, Image.new("RGB", picture.size, "white")).getbbox()
+    return ImageChops.difference(image, Image.new("RGB", image.size, "white")).getbbox()
 
 
 def lightness(color) -> float:
@@ -134,10 +134,10 @@ def test_words_are_cut_between_clusters(limit, cut):
     assert shortened("क्षत्रिय", limit) == cut
 
 
-def test_a_picture_has_every_cell_in_its_color():
+def test_a_image_has_every_cell_in_its_color():
     one = panel(rows=WORDS.values())
-    picture = heat_map_picture([one], ["paka", "cat"], ["note"])
-    colors = {color for _, color in picture.getcolors(1 << 22)}
+    image = heat_map_image([one], ["paka", "cat"], ["note"])
+    colors = {color for _, color in image.getcolors(1 << 22)}
     assert {scale_color(value) for value in one.values.flat} <= colors
     assert scale_color(0.123) not in colors
 
@@ -145,7 +145,7 @@ def test_a_picture_has_every_cell_in_its_color():
 def test_a_row_without_mass_is_grey_and_says_so():
     values = np.array([[0.4, 0.6], [np.nan, np.nan]])
     one = Panel("t", ["paka", "日本"], ["black", "cat"], values)
-    assert (0xEE, 0xEE, 0xEE) in {color for _, color in heat_map_picture([one]).getcolors(1 << 22)}
+    assert (0xEE, 0xEE, 0xEE) in {color for _, color in heat_map_image([one]).getcolors(1 << 22)}
     assert texts(heat_map_svg([one])).count("–") == 2
     assert [line.split()[-2:] for line in printed(heat_map_table(one, 80, in_color=False))][2] == ["–", "–"]
 
@@ -155,40 +155,40 @@ def test_a_row_without_mass_is_grey_and_says_so():
 )
 @pytest.mark.parametrize("rows", [["a"], ["قطة", "आनंदाश्रूंचा" * 4]])
 def test_nothing_is_cut_at_the_edges(rows, columns):
-    picture = heat_map_picture([panel(rows, columns, notes=["a note " * 12])] * 2, ["title " * 15], ["note"])
-    left, top, right, bottom = ink(picture)
+    image = heat_map_image([panel(rows, columns, notes=["a note " * 12])] * 2, ["title " * 15], ["note"])
+    left, top, right, bottom = ink(image)
     assert left > 20
     assert top > 20
-    assert right < picture.width - 20
-    assert bottom < picture.height - 10
+    assert right < image.width - 20
+    assert bottom < image.height - 10
 
 
 def test_slanted_words_do_not_touch_each_other_or_the_cells():
     lines = [Line(60 + 46 * place, 200, "kilichofunguliwa", 16, "black", rising=True) for place in range(3)]
-    picture = np.asarray(to_picture(Drawing(400, 220, [], lines), scale=1).convert("L")) < 128
-    assert not picture[205:].any()
+    image = np.asarray(to_image(Drawing(400, 220, [], lines), scale=1).convert("L")) < 128
+    assert not image[205:].any()
     # Along the slant, between two words, runs a line without ink.
-    offsets = [x + y for y, x in zip(*np.nonzero(picture), strict=True)]
+    offsets = [x + y for y, x in zip(*np.nonzero(image), strict=True)]
     filled = np.bincount(offsets, minlength=620)
     gaps = [run for run in np.split(filled, np.nonzero(np.diff(filled > 0))[0] + 1) if not run.any()]
     assert len(gaps) == 4
 
 
 def test_panels_stand_side_by_side_and_then_below():
-    one, two, many = (heat_map_picture([panel()] * count) for count in (1, 2, 12))
+    one, two, many = (heat_map_image([panel()] * count) for count in (1, 2, 12))
     assert two.width > 1.6 * one.width
     assert two.height == one.height
     assert many.width < 2 * 1500
     assert many.height > 2 * one.height
 
 
-def test_a_large_picture_shrinks_and_a_huge_one_is_refused(monkeypatch):
-    whole = heat_map_picture([panel()])
+def test_a_large_image_shrinks_and_a_huge_one_is_refused(monkeypatch):
+    whole = heat_map_image([panel()])
     monkeypatch.setattr("kivuko.report.heat_map._MOST_PIXELS", whole.width * whole.height - 1)
-    assert heat_map_picture([panel()]).width == whole.width // 2
+    assert heat_map_image([panel()]).width == whole.width // 2
     monkeypatch.setattr("kivuko.report.heat_map._MOST_PIXELS", whole.width * whole.height // 4 - 1)
     with pytest.raises(UsageError, match=r"too large: .*SVG"):
-        heat_map_picture([panel()])
+        heat_map_image([panel()])
 
 
 def test_values_must_fit_the_words():

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from study_records import QUALITY, RECIPES, Plan, made_up
 
-from kivuko.evaluation import Comparison, Interval, RandomisationTest
+from kivuko.evaluation import Comparison, Interval, RandomizationTest
 from kivuko.report.low_resource import examine
 from kivuko.report.low_resource.answer import (
     ASKED_OVER_TRANSLATION,
@@ -29,7 +29,7 @@ def outcome(first: float, second: float, p: float, roles: tuple[str, ...] = (WIT
     difference = Interval(first - second, first - second - 0.01, first - second + 0.01, 320)
     relative = Interval(first / second - 1, first / second - 1.1, first / second - 0.9, 320) if second else None
     seeds = Interval(first - second, first - second - 0.001, first - second + 0.001, 5)
-    test = RandomisationTest(first - second, p, 320, 10_000)
+    test = RandomizationTest(first - second, p, 320, 10_000)
     comparison = Comparison("greedy", "sentence", (first, second), difference, relative, seeds, test)
     return PairedTest(EMOJI, size, roles, comparison, p)
 

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.skipif(chromium() is None, reason="no Chromium here: ap
 QUESTIONS = {
     "overflow": "document.documentElement.scrollWidth - document.documentElement.clientWidth",
     "width": "document.documentElement.clientWidth",
-    "pictures": "[...document.querySelectorAll('svg')].filter(e => e.getBoundingClientRect().width > 250).length",
+    "images": "[...document.querySelectorAll('svg')].filter(e => e.getBoundingClientRect().width > 250).length",
     "wide tables": "[...document.querySelectorAll('.box')].filter(e => e.scrollWidth > e.clientWidth).length",
     "paper": "getComputedStyle(document.body).backgroundColor",
     "ink in plots": "getComputedStyle([...document.querySelectorAll('svg text')]"
@@ -36,7 +36,7 @@ def test_phone(page, tmp_path, dark):
     assert seen.requests == [page.as_uri()]
     assert seen.answers["width"] == 360
     assert seen.answers["overflow"] <= 0
-    assert seen.answers["pictures"] == 4 + 2 + 1
+    assert seen.answers["images"] == 4 + 2 + 1
     assert seen.answers["wide tables"] > 0  # they scroll in their own box
     assert seen.answers["mode"] == "CSS1Compat"
     light, ink = "rgb(255, 255, 255)", "rgb(27, 27, 26)"

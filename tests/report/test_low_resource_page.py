@@ -82,9 +82,9 @@ def test_it_can_be_heard(page):
     assert levels.count(1) == 1
     assert all(after <= before + 1 for before, after in itertools.pairwise(levels))
     assert len(elements.named("caption")) == len(elements.named("table"))
-    pictures = elements.named("svg")
-    assert len(pictures) == 2 * 5 + 2 * 2 + 2  # languages and groups; sizes; settings
-    for attributes in pictures:
+    images = elements.named("svg")
+    assert len(images) == 2 * 5 + 2 * 2 + 2  # languages and groups; sizes; settings
+    for attributes in images:
         assert attributes["role"] == "img"
         assert len(attributes["aria-label"]) > 60
         assert "viewBox".lower() in attributes

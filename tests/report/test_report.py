@@ -1,4 +1,4 @@
-"""Cards, tables and pictures are functions of records."""
+"""Cards, tables and images are functions of records."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from kivuko.evaluation import Record
 from kivuko.evaluation.tables import comparison_table, no_better_line, results_table
 from kivuko.report.heat_map import index_records, with_interval
 from kivuko.report.model_card import model_card
-from kivuko.report.result_image import ResultRow, font_for, results_picture, script_of
+from kivuko.report.result_image import ResultRow, font_for, results_image, script_of
 
 ABOUT = About(
     teacher="all-MiniLM-L6-v2", teacher_source="x", student="static", recipe="optical", seed=3,
@@ -86,24 +86,24 @@ def test_script_and_its_font(text, script):
     assert bytes(font.getmask(text[0])) != bytes(font.getmask("\U0010ffff"))
 
 
-def test_picture_frames_the_right_result():
-    pictures = [Image.new("RGB", (136, 136), color) for color in ("red", "blue")]
-    row = ResultRow("काळी मांजर", "Marathi", "Deva", "black cat", pictures, right=1)
-    plain = ResultRow("काळी मांजर", "Marathi", "Deva", "black cat", pictures, right=None)
+def test_image_frames_the_right_result():
+    images = [Image.new("RGB", (136, 136), color) for color in ("red", "blue")]
+    row = ResultRow("काळी मांजर", "Marathi", "Deva", "black cat", images, right=1)
+    plain = ResultRow("काळी मांजर", "Marathi", "Deva", "black cat", images, right=None)
     green = (0, 158, 115)
 
     def greens(image: Image.Image) -> int:
         return sum(count for count, color in image.getcolors(1 << 20) if color == green)
 
-    assert greens(results_picture([row], "title")) > 500
-    assert greens(results_picture([plain], "title")) == 0
+    assert greens(results_image([row], "title")) > 500
+    assert greens(results_image([plain], "title")) == 0
 
 
-def test_captions_stand_below_pictures_and_stay_in_their_width():
-    pictures = [Image.new("RGB", (50, 50), "white")] * 2
-    row = ResultRow("paka", "", "Latn", "", pictures, captions=("", "an extraordinarily-long-single-word " * 9))
-    drawn = results_picture([row], "").convert("L")
-    assert drawn.height == results_picture([row], "title").height - 44
+def test_captions_stand_below_images_and_stay_in_their_width():
+    images = [Image.new("RGB", (50, 50), "white")] * 2
+    row = ResultRow("paka", "", "Latn", "", images, captions=("", "an extraordinarily-long-single-word " * 9))
+    drawn = results_image([row], "").convert("L")
+    assert drawn.height == results_image([row], "title").height - 44
     under = [drawn.crop((330 + place * 106, 106, 330 + place * 106 + 96, drawn.height)) for place in range(2)]
     assert [one.getextrema()[0] < 100 for one in under] == [False, True]
     assert drawn.crop((330 + 106 + 96, 0, drawn.width, drawn.height)).getextrema() == (255, 255)

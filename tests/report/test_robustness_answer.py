@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from robustness_records import CLEAN, KEPT, Plan, made_up
 
-from kivuko.evaluation import Comparison, Interval, RandomisationTest
+from kivuko.evaluation import Comparison, Interval, RandomizationTest
 from kivuko.evaluation.matched import Matched
 from kivuko.report.robustness import examine
 from kivuko.report.robustness.answer import Headline, Verdict, answer, judge
@@ -24,7 +24,7 @@ def outcome(difference=0.02, p=0.001, kind=RAW, scope=EVERYTHING, seeds=2):
         difference=Interval(difference, difference - 0.01, difference + 0.01, 320),
         relative=Interval(difference / 0.2, difference / 0.2 - 0.05, difference / 0.2 + 0.05, 320),
         over_seeds=Interval(difference, difference - 0.001, difference + 0.001, seeds),
-        test=RandomisationTest(difference, p, 320, 10_000),
+        test=RandomizationTest(difference, p, 320, 10_000),
     )  # fmt: skip
     matching = Matched(comparison, 0.31, "contrastive", (300, 1400), 0.4) if kind == MATCHED else None
     return RobustnessTest(300, scope, kind, comparison, p, matching)

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.skipif(chromium() is None, reason="no Chromium here: ap
 QUESTIONS = {
     "overflow": "document.documentElement.scrollWidth - document.documentElement.clientWidth",
     "panels": "[...document.querySelectorAll('svg')].filter(e => e.getBoundingClientRect().width > 250).length",
-    "pictures": "[...document.querySelectorAll('img')].filter(e => e.complete && e.naturalWidth == 8).length",
+    "images": "[...document.querySelectorAll('img')].filter(e => e.complete && e.naturalWidth == 8).length",
     "paper": "getComputedStyle(document.body).backgroundColor",
     "mode": "document.compatMode",
 }
@@ -28,6 +28,6 @@ def test_phone(tmp_path, dark):
     assert [request for request in seen.requests if not request.startswith("data:")] == [page.as_uri()]
     assert seen.answers["overflow"] <= 0
     assert seen.answers["panels"] == 2
-    assert seen.answers["pictures"] == 4
+    assert seen.answers["images"] == 4
     assert seen.answers["mode"] == "CSS1Compat"
     assert (seen.answers["paper"] == "rgb(255, 255, 255)") == (not dark)

@@ -93,9 +93,9 @@ def test_it_can_be_heard(page):
     assert levels.count(1) == 1
     assert all(after <= before + 1 for before, after in itertools.pairwise(levels))
     assert len(elements.named("caption")) == len(elements.named("table"))
-    pictures = elements.named("svg")
-    assert len(pictures) == len(ATTACKS)
-    for attributes in pictures:
+    images = elements.named("svg")
+    assert len(images) == len(ATTACKS)
+    for attributes in images:
         assert attributes["role"] == "img"
         assert "with transport: 0." in attributes["aria-label"]
         assert " clean" in attributes["aria-label"]
@@ -182,9 +182,9 @@ def test_an_attack_on_some_queries_is_set_against_the_same_queries_clean():
 
 
 def test_examples_are_shown_before_and_after(page):
-    pictures = Elements(page).named("img")
-    assert len(pictures) == 4
-    data = base64.b64decode(pictures[0]["src"].removeprefix("data:image/png;base64,"))
+    images = Elements(page).named("img")
+    assert len(images) == 4
+    data = base64.b64decode(images[0]["src"].removeprefix("data:image/png;base64,"))
     assert data == png(200)
     assert Image.open(io.BytesIO(data)).size == (8, 8)
     text = words(page)

@@ -13,10 +13,10 @@ from kivuko.errors import UsageError
 from kivuko.search.filter import MOST_CONDITIONS, OPERATORS, Condition, Filter, parse_filter
 
 ROWS = {
-    1: ("a/cat.jpg", "A black cat", 800, 600, {"licence": "cc0", "year": 2019, "rating": 4.5, "public": True}),
-    2: ("a/dog.jpg", "Ein Äffchen", 400, 300, {"licence": "by", "year": "2021", "taken": "2021-05-01"}),
-    3: ("b/fish.png", None, 1200, 900, {"licence": "", "year": "unknown", "public": False, "größe": 3}),
-    4: ("b/मांजर.png", "काळी मांजर", 801, 10, {"licence": None, "taken": "2019-12-31", "a.b": "dotted", "two words": 1}),
+    1: ("a/cat.jpg", "A black cat", 800, 600, {"license": "cc0", "year": 2019, "rating": 4.5, "public": True}),
+    2: ("a/dog.jpg", "Ein Äffchen", 400, 300, {"license": "by", "year": "2021", "taken": "2021-05-01"}),
+    3: ("b/fish.png", None, 1200, 900, {"license": "", "year": "unknown", "public": False, "größe": 3}),
+    4: ("b/मांजर.png", "काळी मांजर", 801, 10, {"license": None, "taken": "2019-12-31", "a.b": "dotted", "two words": 1}),
 }
 
 
@@ -43,8 +43,8 @@ def passing(database, *texts: str) -> list[int]:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("licence=cc0", [1]), ("licence==cc0", [1]), (" licence = cc0 ", [1]), ("licence!=cc0", [2, 3, 4]),
-        ("licence=", [3, 4]), ("licence!=", [1, 2]), ("none=", [1, 2, 3, 4]), ("none=x", []), ("none!=x", [1, 2, 3, 4]),
+        ("license=cc0", [1]), ("license==cc0", [1]), (" license = cc0 ", [1]), ("license!=cc0", [2, 3, 4]),
+        ("license=", [3, 4]), ("license!=", [1, 2]), ("none=", [1, 2, 3, 4]), ("none=x", []), ("none!=x", [1, 2, 3, 4]),
         ("year=2019", [1]), ("year=2021", [2]), ("year=2021.0", [2]), ("year>=2019", [1, 2]), ("year>2019", [2]),
         ("year<3000", [1, 2]), ("rating>4", [1]), ("rating<=4.5", [1]), ("rating=4.50", [1]), ("rating<-1e9", []),
         ("public=true", [1]), ("public=false", [3]), ("public!=true", [2, 3, 4]),
@@ -52,7 +52,7 @@ def passing(database, *texts: str) -> list[int]:
         ("key~a/", [1, 2]), ("key=b/fish.png", [3]), ("caption~CAT", [1]), ("caption~äffchen", [2]),
         ("caption~मांजर", [4]), ("caption=", [3]), ("taken>=2020-01-01", [2]), ("taken<2020-01-01", [4]),
         ("größe=3", [3]), ("a.b=dotted", [4]), ("two words=1", [4]), ("caption~%", []), ("caption~_", []),
-        ("licence~C", [1]), ("year~20", [1, 2]),
+        ("license~C", [1]), ("year~20", [1, 2]),
     ],
 )  # fmt: skip
 def test_what_passes(database, text, expected):
@@ -60,8 +60,8 @@ def test_what_passes(database, text, expected):
 
 
 def test_all_conditions_must_hold(database):
-    assert passing(database, "width>=800", "licence!=cc0") == [3, 4]
-    assert passing(database, "width>=800", "licence!=cc0", "caption!=") == [4]
+    assert passing(database, "width>=800", "license!=cc0") == [3, 4]
+    assert passing(database, "width>=800", "license!=cc0", "caption!=") == [4]
     assert passing(database) == [1, 2, 3, 4]
     assert not Filter()
     assert parse_filter(["a=b"])
@@ -70,7 +70,7 @@ def test_all_conditions_must_hold(database):
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("licence", "no condition"), ("", "no condition"), ("=cc0", "no key"), ("  >3", "no key"),
+        ("license", "no condition"), ("", "no condition"), ("=cc0", "no key"), ("  >3", "no key"),
         ("year>", "no value"), ("caption~ ", "no value"), ("width=wide", "number of pixels"),
         ("height<ten", "number of pixels"), ('a"b=1', "quotes"), ("a\\b=1", "quotes"), ("a\0b=1", "control"),
         ("x=" + "y" * 2000, "longer than"), ("x=\ud800", "UTF-8"),
@@ -111,7 +111,7 @@ def test_no_word_of_the_users_becomes_sql(database, key, operator, value):
     assert "DROP" not in condition
     assert "OR 1=1" not in condition
     expected = [1, 2, 3, 4] if operator == "!=" else []
-    if key not in ("key", "caption", "licence", "year", "rating", "public", "taken", "größe", "a.b"):
+    if key not in ("key", "caption", "license", "year", "rating", "public", "taken", "größe", "a.b"):
         assert passing(database, f"{key}{operator}{value}") == expected
 
 

@@ -7,7 +7,7 @@ import threading
 
 import numpy as np
 import pytest
-from tiny_encoder import DIM, TinyEncoder, write_pictures
+from tiny_encoder import DIM, TinyEncoder, write_images
 
 from kivuko.errors import ModelError, UsageError
 from kivuko.search import index as saved_index
@@ -18,12 +18,12 @@ from kivuko.search.index import choose_index
 
 @pytest.fixture
 def photos(tmp_path):
-    return write_pictures(tmp_path / "photos", range(30))
+    return write_images(tmp_path / "photos", range(30))
 
 
 @pytest.fixture
 def made(index, photos):
-    """A gallery of 30 pictures: (its path, its store)."""
+    """A gallery of 30 images: (its path, its store)."""
     from kivuko.search.sources import FolderSource
 
     _, store = index(FolderSource(photos))
@@ -130,7 +130,7 @@ def test_a_new_generation_brings_the_index_up_to_date(index, photos, monkeypatch
     gallery = Gallery.open(store.path, index="ivf", storage="float32")
     assert not gallery.refresh()
     (photos / "0001.png").unlink()
-    write_pictures(photos, range(40, 44))
+    write_images(photos, range(40, 44))
     _, later = index(FolderSource(photos))
     built = []
     monkeypatch.setattr(saved_index, "build_index", lambda *_: built.append(1))
@@ -187,7 +187,7 @@ def test_threads_search_while_another_refreshes(index, photos):
     for thread in threads:
         thread.start()
     for number in range(50, 53):
-        write_pictures(photos, range(number, number + 1))
+        write_images(photos, range(number, number + 1))
         index(FolderSource(photos))
         assert gallery.refresh()
     stop.set()

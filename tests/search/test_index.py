@@ -52,7 +52,7 @@ def test_each_vector_finds_itself_under_its_id(made):
     made.add(ids, unit(300))
     scores, found = made.search(unit(300), 1)
     assert len(made) == 300
-    assert (found[:, 0] == ids).mean() > 0.98  # rounding to 8 bits may mistake a near neighbour
+    assert (found[:, 0] == ids).mean() > 0.98  # rounding to 8 bits may mistake a near neighbor
     assert np.abs(scores[:, 0] - 1).max() < rounded(made) * 2
     assert made.ids().tolist() == sorted(ids.tolist())
 

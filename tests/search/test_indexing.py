@@ -10,7 +10,7 @@ import sqlite3
 import numpy as np
 import pytest
 from PIL import Image
-from tiny_encoder import DIM, TinyEncoder, picture, prepare, write_pictures
+from tiny_encoder import DIM, TinyEncoder, image, prepare, write_images
 
 from kivuko.errors import CorruptFileError, DataError, GalleryError, KivukoError
 from kivuko.search import building as indexing
@@ -28,12 +28,12 @@ def by_key(store):
 
 @pytest.fixture
 def photos(tmp_path):
-    return write_pictures(tmp_path / "photos", range(1, 13))
+    return write_images(tmp_path / "photos", range(1, 13))
 
 
 def test_what_is_stored_is_what_the_encoder_gives(index, photos):
     summary, store = index(FolderSource(photos), storage="float32")
-    assert (summary.generation, summary.pictures, summary.files, summary.new) == (1, 12, 12, 12)
+    assert (summary.generation, summary.images, summary.files, summary.new) == (1, 12, 12, 12)
     keys = sorted(by_key(store))
     order = [item.key for item in store.items(store.ids())]
     prepared = [prepare(Image.open(photos / key).convert("RGB")) for key in order]
@@ -43,7 +43,7 @@ def test_what_is_stored_is_what_the_encoder_gives(index, photos):
     np.testing.assert_array_equal(store.vector(int(ids[5])), vectors[5])
     item = store.items([ids[0]])[0]
     assert (item.width, item.height, item.caption, item.copies) == (24, 16, None, 1)
-    assert Image.open(store.picture_path(item.id)).size == (24, 16)
+    assert Image.open(store.image_path(item.id)).size == (24, 16)
     assert store.thumbnail(item.id).startswith(b"\xff\xd8")
     assert "sub0/0012.png" in keys
 
@@ -60,12 +60,12 @@ def test_smaller_storage_stays_close(index, photos, tmp_path, storage, tolerance
 def test_the_same_bytes_are_stored_once_within_and_across_runs(index, photos):
     shutil.copy(photos / "0001.png", photos / "copy.png")
     summary, store = index(FolderSource(photos))
-    assert (summary.pictures, summary.files, summary.duplicates) == (12, 13, 1)
+    assert (summary.images, summary.files, summary.duplicates) == (12, 13, 1)
     assert by_key(store)["0001.png"].copies == 2
     shutil.copy(photos / "0002.png", photos / "0000.png")
     encoder = TinyEncoder()
     summary, store = index(FolderSource(photos), encoder=encoder)
-    assert (summary.pictures, summary.files, summary.new, encoder.batches) == (12, 14, 0, [])
+    assert (summary.images, summary.files, summary.new, encoder.batches) == (12, 14, 0, [])
     assert by_key(store)["0000.png"].copies == 2  # the first by name stands for both
 
 
@@ -85,7 +85,7 @@ def test_copies_are_written_as_they_come_and_not_held_for_the_next_commit(index,
         shutil.copy(photos / "0001.png", photos / f"copy{number}.png")
     summary, store = index(FolderSource(photos))
     assert max(waiting) == 1
-    assert (summary.pictures, summary.files) == (12, 21)
+    assert (summary.images, summary.files) == (12, 21)
     assert by_key(store)["0001.png"].copies == 10
 
 
@@ -102,9 +102,9 @@ def test_unchanged_files_are_not_decoded_again(index, photos):
 def test_changed_new_and_vanished_files(index, photos):
     _, first = index(FolderSource(photos))
     earlier = by_key(first)
-    picture(99).save(photos / "0001.png")
+    image(99).save(photos / "0001.png")
     (photos / "0002.png").unlink()
-    picture(98).save(photos / "new.png")
+    image(98).save(photos / "new.png")
     (photos / "0003.png").write_bytes(b"broken now")
     summary, second = index(FolderSource(photos))
     assert (summary.generation, summary.new, summary.vanished, summary.unchanged) == (2, 2, 1, 9)
@@ -112,7 +112,7 @@ def test_changed_new_and_vanished_files(index, photos):
     assert sorted(earlier.keys() - now.keys()) == ["0002.png", "0003.png"]
     assert now["0001.png"].id != earlier["0001.png"].id
     assert now["0005.png"] == earlier["0005.png"]
-    assert second.skipped() == [("0003.png", "not a picture", "")]
+    assert second.skipped() == [("0003.png", "not an image", "")]
     # Who has the generation before open still sees all of it.
     assert first.newer()
     assert not second.newer()
@@ -133,15 +133,15 @@ def test_what_died_is_deleted_in_the_run_after_next(index, photos):
     (photos / "0001.png").unlink()
     index(FolderSource(photos))
     assert contents() == 12
-    picture(50).save(photos / "50.png")
+    image(50).save(photos / "50.png")
     index(FolderSource(photos))
     assert contents() == 13
-    picture(51).save(photos / "51.png")
+    image(51).save(photos / "51.png")
     index(FolderSource(photos))
     assert contents() == 13
 
 
-def test_a_picture_that_comes_back_is_not_encoded_again(index, photos):
+def test_a_image_that_comes_back_is_not_encoded_again(index, photos):
     _, first = index(FolderSource(photos))
     kept = (photos / "0001.png").read_bytes()
     (photos / "0001.png").unlink()
@@ -156,13 +156,13 @@ def test_captions_and_metadata_follow_their_file_without_decoding(index, photos)
     file = photos / "c.jsonl"
 
     def write(year):
-        rows = [{"image": f"000{n}.png", "caption": f"picture {n}", "year": year} for n in (1, 2)]
+        rows = [{"image": f"000{n}.png", "caption": f"image {n}", "year": year} for n in (1, 2)]
         file.write_text("\n".join(json.dumps(row) for row in [*rows, {"image": "gone.png"}, rows[0]]))
 
     write(1998)
     summary, first = index(CaptionsSource(file))
     assert summary.skipped == {"missing": 1, "named twice": 1}
-    assert (by_key(first)["0001.png"].caption, first.captioned()) == ("picture 1", True)
+    assert (by_key(first)["0001.png"].caption, first.captioned()) == ("image 1", True)
     write(2001)
     summary, second = index(CaptionsSource(file))
     assert (summary.generation, summary.unchanged, summary.new) == (2, 2, 0)
@@ -179,17 +179,17 @@ def test_a_copy_without_a_caption_takes_that_of_another(index, photos):
 
 def test_hostile_files_are_skipped_counted_and_listed(index, photos):
     (photos / "empty.png").touch()
-    (photos / "text.jpg").write_text("not a picture")
+    (photos / "text.jpg").write_text("not an image")
     whole = (photos / "0001.png").read_bytes()
     (photos / "cut.png").write_bytes(whole[: len(whole) // 2])
-    picture(1, (300, 300)).save(photos / "large.png")
-    picture(1, (900, 2)).save(photos / "narrow.png")
-    (photos / "wrong.txt").write_bytes((photos / "0002.png").read_bytes()[:-1] + b"?")  # a picture all the same
+    image(1, (300, 300)).save(photos / "large.png")
+    image(1, (900, 2)).save(photos / "narrow.png")
+    (photos / "wrong.txt").write_bytes((photos / "0002.png").read_bytes()[:-1] + b"?")  # an image all the same
     os.mkfifo(photos / "pipe.png")
     summary, store = index(FolderSource(photos), limits=Limits(pixels=50_000, bytes=100_000))
-    assert summary.pictures == 13
+    assert summary.images == 13
     assert summary.skipped == {
-        "empty file": 1, "not a picture": 1, "broken picture": 1, "too many pixels": 1, "not a regular file": 1,
+        "empty file": 1, "not an image": 1, "broken image": 1, "too many pixels": 1, "not a regular file": 1,
         "too narrow": 1,
     }  # fmt: skip
     assert [row[0] for row in store.skipped()] == [
@@ -208,10 +208,10 @@ def test_names_that_are_no_utf8_are_indexed_and_found_again(index, photos):
         shutil.copy(photos / "0001.png", photos / name)
     except OSError:
         pytest.skip("this file system takes no such names")
-    picture(77).save(photos / name)
+    image(77).save(photos / name)
     summary, store = index(FolderSource(photos))
     item = by_key(store)["caf\\xe9.png"]
-    assert store.picture_path(item.id) == photos / name
+    assert store.image_path(item.id) == photos / name
     again, _ = index(FolderSource(photos))
     assert (again.unchanged, again.new, again.generation) == (summary.files, 0, summary.generation)
 
@@ -223,8 +223,8 @@ def test_files_without_permission(index, photos):
 
 
 def test_several_sources_keep_their_keys_apart_and_may_grow(index, photos, tmp_path):
-    more = write_pictures(tmp_path / "more", range(1, 3))
-    picture(77).save(more / "0001.png")
+    more = write_images(tmp_path / "more", range(1, 3))
+    image(77).save(more / "0001.png")
     index(FolderSource(photos))
     summary, store = index(FolderSource(photos), FolderSource(more))
     assert (summary.new, summary.unchanged, summary.files) == (1, 12, 14)
@@ -253,13 +253,13 @@ def test_a_second_run_at_the_same_time_is_refused(index, photos):
 
 
 def test_nothing_to_index_leaves_the_gallery_as_it_was(index, photos, tmp_path):
-    with pytest.raises(DataError, match="no picture"):
+    with pytest.raises(DataError, match="no image"):
         index(FolderSource(tmp_path / "photos" / "sub2"), path=tmp_path / "e.gallery", limits=Limits(pixels=1))
     assert not (tmp_path / "e.gallery").exists()  # there was none before, and there is none now
     index(FolderSource(photos))
     for file in photos.rglob("*.png"):
         file.unlink()
-    with pytest.raises(DataError, match="no picture"):
+    with pytest.raises(DataError, match="no image"):
         index(FolderSource(photos))
     assert len(GalleryStore.open(tmp_path / "g.gallery")) == 12
 
@@ -279,7 +279,7 @@ def test_what_a_first_run_has_done_stays_where_a_source_ends_in_a_fault(index, p
     assert list((tmp_path / "g.gallery" / "segments").glob("*.safetensors"))
     summary, _ = index(FolderSource(photos))
     assert summary.resumed
-    assert (summary.pictures, summary.new) == (12, 4)
+    assert (summary.images, summary.new) == (12, 4)
 
 
 def test_a_foreign_folder_is_not_touched(index, photos, tmp_path):
@@ -349,7 +349,7 @@ def test_damage_is_told(index, photos, tmp_path):
     with pytest.raises(CorruptFileError, match="--rebuild"):
         GalleryStore.open(store.path)
     summary, _ = index(FolderSource(photos), rebuild=True)
-    assert summary.pictures == 12
+    assert summary.images == 12
     for wrong in (tmp_path / "gone.gallery", photos):
         with pytest.raises(GalleryError, match="kivuko index"):
             GalleryStore.open(wrong)

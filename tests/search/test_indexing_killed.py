@@ -16,13 +16,13 @@ import time
 from pathlib import Path
 
 import pytest
-from tiny_encoder import picture, write_pictures
+from tiny_encoder import image, write_images
 
 from kivuko.search.store import GalleryStore
 
 SCRIPT = Path(__file__).with_name("killed_indexing.py")
 KILLS = int(os.environ.get("KIVUKO_KILLS", "4"))
-PICTURES = 120
+IMAGES = 120
 
 
 def start(folder, gallery):
@@ -49,7 +49,7 @@ def contents(gallery):
 
 
 def committed(gallery):
-    """How many pictures are committed, published or not; and that each has its vector."""
+    """How many images are committed, published or not; and that each has its vector."""
     if not (gallery / "gallery.sqlite").exists():
         return 0
     database = sqlite3.connect(gallery / "gallery.sqlite")
@@ -67,13 +67,13 @@ def committed(gallery):
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """Pictures, a gallery of some of them, and the gallery that an uninterrupted run makes of it."""
+    """Images, a gallery of some of them, and the gallery that an uninterrupted run makes of it."""
     place = tmp_path_factory.mktemp("killed")
-    photos = write_pictures(place / "photos", range(1, 40))
+    photos = write_images(place / "photos", range(1, 40))
     finish(photos, place / "before.gallery")
-    write_pictures(photos, range(40, PICTURES))
+    write_images(photos, range(40, IMAGES))
     for number in range(1, 10):
-        picture(number + 1000).save(photos / f"{number:04}.png")
+        image(number + 1000).save(photos / f"{number:04}.png")
     shutil.copy(photos / "0041.png", photos / "copy.png")
     (photos / "0043.png").write_bytes(b"broken")
     (photos / "0011.png").unlink()

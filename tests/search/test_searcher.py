@@ -1,4 +1,4 @@
-"""A model with its gallery: they must belong together, and a picture finds itself."""
+"""A model with its gallery: they must belong together, and an image finds itself."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from PIL import Image
 from tiny_model import make_all, make_model
 
 from kivuko.encoders.alignment import align
-from kivuko.encoders.model import encode_texts, load_bundle, read_token_mean
+from kivuko.encoders.model import encode_texts, load_encoder, read_token_mean
 from kivuko.encoders.teacher import load_teacher
 from kivuko.errors import GalleryError, ModelError, UsageError
 from kivuko.search.filter import parse_filter
@@ -30,7 +30,7 @@ def searcher(place):
         yield opened
 
 
-def test_words_find_the_pictures_whose_vectors_are_nearest(searcher):
+def test_words_find_the_images_whose_vectors_are_nearest(searcher):
     query = encode_texts(searcher.model, ["paka mweusi"])[0]
     ids, vectors = next(searcher.gallery.store.vectors())
     order = np.argsort(-(vectors @ query), kind="stable")
@@ -40,7 +40,7 @@ def test_words_find_the_pictures_whose_vectors_are_nearest(searcher):
     assert hits == again  # cleaned as the bitext was
     assert searcher.search([], 5) == []
     assert all(
-        hit.item.metadata["licence"] == "by" for hit in searcher.search(["paka"], 9, parse_filter(["licence=by"]))[0]
+        hit.item.metadata["license"] == "by" for hit in searcher.search(["paka"], 9, parse_filter(["license=by"]))[0]
     )
 
 
@@ -51,10 +51,10 @@ def test_few_texts_are_encoded_as_many_are(searcher, monkeypatch):
     np.testing.assert_allclose(few, searcher.encode(texts), atol=1e-6)
 
 
-def test_a_picture_finds_itself_also_turned_by_its_camera_and_with_transparency(searcher, place):
+def test_a_image_finds_itself_also_turned_by_its_camera_and_with_transparency(searcher, place):
     file = place / "photos" / "05.png"
     with Image.open(file) as image:
-        hit = searcher.gallery.search(searcher.encode_picture(image)[None], 1)[0][0]
+        hit = searcher.gallery.search(searcher.encode_image(image)[None], 1)[0][0]
         assert hit.item.key.endswith("05.png")
         assert hit.score == pytest.approx(1, abs=1e-3)  # float16 at rest
         exif = Image.Exif()
@@ -62,8 +62,8 @@ def test_a_picture_finds_itself_also_turned_by_its_camera_and_with_transparency(
         turned = image.convert("RGB").rotate(90, expand=True)
         turned.info["exif"] = exif.tobytes()
         turned.getexif()[0x0112] = 6
-        assert searcher.gallery.search(searcher.encode_picture(turned)[None], 1)[0][0].item.id == hit.item.id
-        assert searcher.encode_picture(image.convert("RGBA")) == pytest.approx(searcher.encode_picture(image), abs=1e-5)
+        assert searcher.gallery.search(searcher.encode_image(turned)[None], 1)[0][0].item.id == hit.item.id
+        assert searcher.encode_image(image.convert("RGBA")) == pytest.approx(searcher.encode_image(image), abs=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -77,11 +77,11 @@ def test_what_says_nothing_is_refused(searcher, text, told):
 def test_alignment_is_that_of_training(searcher, place):
     """The model's own teacher, its mean token taken from both sides."""
     teacher = load_teacher(place / "teacher")
-    centre = read_token_mean(place / "model", teacher.fingerprint)
-    assert centre is not None
-    expected = align(load_bundle(place / "model"), teacher, "paka mweusi", "black cat", centre=centre)
+    center = read_token_mean(place / "model", teacher.fingerprint)
+    assert center is not None
+    expected = align(load_encoder(place / "model"), teacher, "paka mweusi", "black cat", center=center)
     found = searcher.alignment(" paka mweusi ", "black cat")
-    assert found.centred
+    assert found.centered
     assert found.words == ("paka", "mweusi")
     np.testing.assert_allclose(found.coupling, expected.coupling, atol=1e-7)
     with pytest.raises(UsageError, match="empty"):
@@ -142,12 +142,12 @@ def test_a_model_of_numbers_that_are_not_finite_is_told(place, monkeypatch):
 def test_a_model_stored_in_half_precision_indexes_and_searches(place, tmp_path):
     from kivuko.cli.index import command
 
-    load_bundle(place / "model").half().save(str(tmp_path / "half"), create_model_card=False)
+    load_encoder(place / "model").half().save(str(tmp_path / "half"), create_model_card=False)
     command.main(
         [str(tmp_path / "half"), str(place / "photos"), "--out", str(tmp_path / "half.gallery"), "--workers", "1"],
         standalone_mode=False,
     )
     with Searcher.open(tmp_path / "half.gallery") as opened, Image.open(place / "photos" / "05.png") as image:
         assert {weight.dtype for weight in opened.model.parameters()} == {torch.float32}
-        assert opened.gallery.search(opened.encode_picture(image)[None], 1)[0][0].item.key == "05.png"
+        assert opened.gallery.search(opened.encode_image(image)[None], 1)[0][0].item.key == "05.png"
         assert opened.search(["paka"], 3)

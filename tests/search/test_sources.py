@@ -9,7 +9,7 @@ import subprocess
 import tarfile
 
 import pytest
-from tiny_encoder import write_pictures
+from tiny_encoder import write_images
 
 from kivuko.errors import DataError, UsageError
 from kivuko.search import sources as folder_module
@@ -25,9 +25,9 @@ def skips(source):
 
 
 def test_a_folder_is_walked_by_name_without_hidden_files_and_galleries(tmp_path):
-    write_pictures(tmp_path, range(1, 6))
-    write_pictures(tmp_path / ".hidden", range(1))
-    write_pictures(tmp_path / "x.gallery", range(1))
+    write_images(tmp_path, range(1, 6))
+    write_images(tmp_path / ".hidden", range(1))
+    write_images(tmp_path / "x.gallery", range(1))
     (tmp_path / "x.gallery" / "gallery.sqlite").touch()
     (tmp_path / ".dot.png").touch()
     assert keys(FolderSource(tmp_path)) == ["0001.png", "0002.png", "0003.png", "0005.png", "sub1/0004.png"]
@@ -35,7 +35,7 @@ def test_a_folder_is_walked_by_name_without_hidden_files_and_galleries(tmp_path)
 
 
 def test_names_sorted_on_disk_come_in_the_same_order(tmp_path, monkeypatch):
-    write_pictures(tmp_path, range(25))
+    write_images(tmp_path, range(25))
     (tmp_path / "é.png").write_bytes(b"x")
     in_memory = keys(FolderSource(tmp_path))
     monkeypatch.setattr(folder_module, "_IN_MEMORY", 4)
@@ -44,8 +44,8 @@ def test_names_sorted_on_disk_come_in_the_same_order(tmp_path, monkeypatch):
 
 def test_links_pipes_and_devices(tmp_path):
     inside, outside = tmp_path / "in", tmp_path / "out"
-    write_pictures(inside, range(1, 3))
-    write_pictures(outside, range(5, 7))
+    write_images(inside, range(1, 3))
+    write_images(outside, range(5, 7))
     (inside / "loop").symlink_to(inside)
     (inside / "away").symlink_to(outside)
     (inside / "linked.png").symlink_to(outside / "0005.png")
@@ -63,7 +63,7 @@ def test_links_pipes_and_devices(tmp_path):
 
 @pytest.fixture
 def deep(tmp_path):
-    """A folder nested deeper than Python calls; gone afterwards, for nor can Python delete it."""
+    """A folder nested deeper than Python calls; gone afterward, for nor can Python delete it."""
     folder = tmp_path / "deep"
     folder.mkdir()
     place = os.open(folder, os.O_RDONLY)
@@ -78,7 +78,7 @@ def deep(tmp_path):
 
 
 def test_folders_nested_deeper_than_python_calls(deep):
-    write_pictures(deep, range(1, 2))
+    write_images(deep, range(1, 2))
     assert keys(FolderSource(deep)) == ["0001.png"]
     assert FolderSource(deep).count() == 1
 
@@ -92,7 +92,7 @@ def test_names_that_are_no_utf8(tmp_path):
 
 
 def test_tsv_without_and_with_names(tmp_path):
-    write_pictures(tmp_path, range(1, 4))
+    write_images(tmp_path, range(1, 4))
     (tmp_path / "plain.tsv").write_text("0001.png\ta  red cat\n0002.png\t\n./0003.png\tdog\tcc0\nno.png\tx\n\n")
     source = CaptionsSource(tmp_path / "plain.tsv")
     assert [(one.key, one.caption) for one in source if isinstance(one, Work)] == [
@@ -105,7 +105,7 @@ def test_tsv_without_and_with_names(tmp_path):
 
 
 def test_csv_with_metadata(tmp_path):
-    write_pictures(tmp_path, range(1, 3))
+    write_images(tmp_path, range(1, 3))
     (tmp_path / "c.csv").write_text('image,caption,year,zip,score\n0001.png,"a, b",1998,01234,0.5\n0002.png,c,,,\n')
     first, second = CaptionsSource(tmp_path / "c.csv")
     assert (first.caption, first.metadata) == ("a, b", {"year": 1998, "zip": "01234", "score": 0.5})
@@ -116,10 +116,10 @@ def test_csv_with_metadata(tmp_path):
 
 
 def test_jsonl_with_lines_that_are_not_understood(tmp_path):
-    write_pictures(tmp_path, range(1, 2))
+    write_images(tmp_path, range(1, 2))
     rows = [
         json.dumps({"image": "0001.png", "caption": "paka", "tags": ["a", "b"], "ok": True, "n": None, "x": 2**70}),
-        "{broken", "[1]", json.dumps({"caption": "no picture"}), json.dumps({"image": "a\0b"}), "[" * 100_000,
+        "{broken", "[1]", json.dumps({"caption": "no image"}), json.dumps({"image": "a\0b"}), "[" * 100_000,
         json.dumps({"image": "x" * 5000}),
     ]  # fmt: skip
     (tmp_path / "c.jsonl").write_text("\n".join(rows))
@@ -139,7 +139,7 @@ def shard(path, members):
 
 
 def test_shards_join_members_by_their_basename(tmp_path):
-    one, two = (write_pictures(tmp_path, range(n, n + 1)) / f"000{n}.png" for n in (1, 2))
+    one, two = (write_images(tmp_path, range(n, n + 1)) / f"000{n}.png" for n in (1, 2))
     path = shard(tmp_path / "a.tar", [
         ("x/1.png", one.read_bytes()), ("x/1.txt", b"a  cat"), ("x/1.json", b'{"year": 1998, "caption": "no"}'),
         ("x/2.seg.png", two.read_bytes()), ("x/2.json", b'{"caption": "dog"}'), ("x/3.txt", b"alone"),
@@ -152,7 +152,7 @@ def test_shards_join_members_by_their_basename(tmp_path):
     assert works["a.tar/x/2.seg.png"].caption == "dog"
     place = works["a.tar/x/2.seg.png"].place
     assert path.read_bytes()[place.offset : place.offset + place.length] == two.read_bytes()
-    assert skips(found) == {"a.tar/x/3.txt": "sample without a picture"}
+    assert skips(found) == {"a.tar/x/3.txt": "sample without an image"}
 
 
 def test_links_and_devices_in_a_shard_are_left_out(tmp_path):
@@ -163,11 +163,11 @@ def test_links_and_devices_in_a_shard_are_left_out(tmp_path):
             out.addfile(info)
     found = list(ShardSource(tmp_path / "a.tar"))
     assert all(isinstance(one, Skip) for one in found)
-    assert {one.reason for one in found} == {"not a regular file", "sample without a picture"}
+    assert {one.reason for one in found} == {"not a regular file", "sample without an image"}
 
 
 def test_a_shard_cut_short_gives_what_it_has(tmp_path):
-    one = write_pictures(tmp_path, range(1, 2)) / "0001.png"
+    one = write_images(tmp_path, range(1, 2)) / "0001.png"
     path = shard(tmp_path / "a.tar", [("1.png", one.read_bytes()), ("2.png", one.read_bytes() * 20)])
     path.write_bytes(path.read_bytes()[:1700])
     found = list(ShardSource(path))
@@ -176,7 +176,7 @@ def test_a_shard_cut_short_gives_what_it_has(tmp_path):
     assert skips(ShardSource(tmp_path / "no.tar")) == {"no.tar": "damaged shard"}
 
 
-def test_the_emoji_world_gives_each_picture_once(tiny_world):
+def test_the_emoji_world_gives_each_image_once(tiny_world):
     works = list(EmojiSource(tiny_world))
     assert len(works) == len(tiny_world.images)
     cat = next(one for one in works if one.key == "🐈")
@@ -191,6 +191,6 @@ def test_what_a_path_names(tmp_path):
     with pytest.raises(UsageError, match="unpack"):
         open_source(tmp_path / "a.tar.gz")
     (tmp_path / "a.doc").touch()
-    with pytest.raises(UsageError, match="folder of pictures"):
+    with pytest.raises(UsageError, match="folder of images"):
         open_source(tmp_path / "a.doc")
     assert isinstance(open_source(tmp_path), FolderSource)

@@ -1,4 +1,4 @@
-"""Worker processes answer in order; one that is killed or hangs costs at most the picture it was at."""
+"""Worker processes answer in order; one that is killed or hangs costs at most the image it was at."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ from kivuko.search.decoding import Decoded, DecodingWorkers, Limits, Refused
 from kivuko.search.items import FilePlace
 
 
-def deadly(picture):
-    """Stand in for a decoder that crashes on some pictures and hangs on others."""
-    if picture.width == 66:
+def deadly(image):
+    """Stand in for a decoder that crashes on some images and hangs on others."""
+    if image.width == 66:
         os.kill(os.getpid(), signal.SIGKILL)
-    if picture.width == 67:
+    if image.width == 67:
         time.sleep(600)
-    return prepare(picture)
+    return prepare(image)
 
 
-def picky(picture):
-    """Stand in for a tower that cannot use some pictures."""
-    if picture.width == 61:
+def picky(image):
+    """Stand in for a tower that cannot use some images."""
+    if image.width == 61:
         raise ValueError("not this one")
-    return prepare(picture)
+    return prepare(image)
 
 
-def niceness(picture):
+def niceness(image):
     """Say how far the process gives way."""
     return {"nice": np.array([[os.nice(0)]])}
 
 
-def always_deadly(picture):
+def always_deadly(image):
     os._exit(1)
 
 
@@ -46,10 +46,10 @@ def questions(folder, numbers):
 
 @pytest.fixture
 def photos(tmp_path):
-    from tiny_encoder import picture
+    from tiny_encoder import image
 
     for number in range(30):
-        picture(number, (60 + number, 10)).save(tmp_path / f"{number:04}.png")
+        image(number, (60 + number, 10)).save(tmp_path / f"{number:04}.png")
     return tmp_path
 
 
@@ -77,7 +77,7 @@ def test_no_more_than_the_window_is_decoded_ahead(photos):
             assert len(asked) <= taken + 1 + 4
 
 
-def test_a_crash_and_a_hang_cost_only_their_pictures(photos):
+def test_a_crash_and_a_hang_cost_only_their_images(photos):
     with DecodingWorkers(deadly, 2, Limits(seconds=2.0), window=8) as workers:
         found = dict(workers.answers(questions(photos, range(30))))
     assert found[6].reason == "decoder crashed"

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import torch
-from tiny_encoder import picture
+from tiny_encoder import image
 
 from tiny_bert import save_teacher
 
@@ -21,9 +21,9 @@ def make_teacher(folder: Path) -> Path:
 
 
 def make_model(folder: Path, teacher: Path, seed: int = 0, tower_seed: int = 0) -> Path:
-    """Save a bundle with random words and a random image tower."""
+    """Save a model with random words and a random image tower."""
     from kivuko.encoders.image_tower import SmallImageTower
-    from kivuko.encoders.model import About, TokenMean, save_bundle
+    from kivuko.encoders.model import About, TokenMean, save_encoder
     from kivuko.encoders.student import StaticStudent
     from kivuko.encoders.teacher import load_teacher
     from kivuko.encoders.vocabulary import train_vocabulary
@@ -37,13 +37,13 @@ def make_model(folder: Path, teacher: Path, seed: int = 0, tower_seed: int = 0) 
     student = StaticStudent(train_vocabulary(TEXTS, size=90), DIM)
     about = About("teacher", loaded.source, "static", "optical", seed, {"sw": 1})
     mean = TokenMean(torch.randn(DIM), loaded.fingerprint)
-    save_bundle(folder, student, tower.eval().to_sentence_transformer(), about, "card", mean)
+    save_encoder(folder, student, tower.eval().to_sentence_transformer(), about, "card", mean)
     return folder
 
 
 def make_gallery(folder: Path, model: Path, count: int = 12) -> Path:
-    """Index ``count`` pictures with captions, a licence and a year each."""
-    from kivuko.encoders.model import load_bundle
+    """Index ``count`` images with captions, a license and a year each."""
+    from kivuko.encoders.model import load_encoder
     from kivuko.search.building import IndexOptions, build_gallery
     from kivuko.search.encoding import TowerEncoder
     from kivuko.search.sources import open_source
@@ -52,13 +52,13 @@ def make_gallery(folder: Path, model: Path, count: int = 12) -> Path:
     photos.mkdir(exist_ok=True)
     lines = []
     for number in range(count):
-        picture(number, (24 + number, 16)).save(photos / f"{number:02}.png")
-        told = {"image": f"{number:02}.png", "licence": "cc0" if number % 3 else "by", "year": 2000 + number}
+        image(number, (24 + number, 16)).save(photos / f"{number:02}.png")
+        told = {"image": f"{number:02}.png", "license": "cc0" if number % 3 else "by", "year": 2000 + number}
         if (caption := CAPTIONS[number % len(CAPTIONS)]) is not None:
             told["caption"] = caption
         lines.append(json.dumps(told))
     (photos / "captions.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    encoder = TowerEncoder(load_bundle(model))
+    encoder = TowerEncoder(load_encoder(model))
     source = open_source(photos / "captions.jsonl")
     build_gallery(encoder, [source], folder, model=model.absolute(), options=IndexOptions(workers=1))
     return folder

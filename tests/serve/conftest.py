@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).parent))  # for tiny_gallery and served, u
 
 @pytest.fixture(scope="session")
 def place(tmp_path_factory) -> Path:
-    """A folder with a model and "pictures.gallery" made with it; read only."""
+    """A folder with a model and "images.gallery" made with it; read only."""
     from tiny_gallery import make_gallery
 
     return make_gallery(tmp_path_factory.mktemp("serve"))
@@ -23,7 +23,7 @@ def searcher(place):
     """The gallery and its model, opened."""
     from kivuko.search.searcher import Searcher
 
-    with Searcher.open(place / "pictures.gallery") as searcher:
+    with Searcher.open(place / "images.gallery") as searcher:
         yield searcher
 
 

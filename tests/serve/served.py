@@ -18,7 +18,7 @@ PATIENCE_S = 60
 
 @contextlib.contextmanager
 def served(searcher: Any, settings: Settings | None = None, port: int = 0) -> Iterator[str]:
-    """Yield the address of a running server, without a slash at its end; it is stopped afterwards."""
+    """Yield the address of a running server, without a slash at its end; it is stopped afterward."""
     app = create_app(searcher, settings)
     listening: socket.socket = listen("127.0.0.1", port)
     config = uvicorn.Config(

@@ -48,10 +48,10 @@ def test_it_answers_to_its_own_names(client, host):
 
 
 def test_a_server_that_listens_elsewhere_answers_to_any_name(searcher):
-    with TestClient(create_app(searcher, Settings(host="0.0.0.0")), base_url="http://pictures.example") as client:
+    with TestClient(create_app(searcher, Settings(host="0.0.0.0")), base_url="http://images.example") as client:
         assert client.get("/health").status_code == 200
     assert [is_loopback(host) for host in ("127.0.0.1", "::1", "[::1]", "localhost", "127.9.9.9")] == [True] * 5
-    assert [is_loopback(host) for host in ("0.0.0.0", "::", "192.168.1.4", "pictures.example")] == [False] * 4
+    assert [is_loopback(host) for host in ("0.0.0.0", "::", "192.168.1.4", "images.example")] == [False] * 4
 
 
 @pytest.fixture(scope="module")

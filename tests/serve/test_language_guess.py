@@ -25,7 +25,7 @@ def test_words_tell(guesser):
     assert 0.6 <= found.share <= 1
 
 
-def test_misspelt_words_tell_by_what_they_may_be(guesser):
+def test_misspelled_words_tell_by_what_they_may_be(guesser):
     assert guesser.guess("pkaa", {"pkaa": {"paka": 0.9, "pkaa": 0.1}}).code == "sw"
 
 
@@ -44,7 +44,7 @@ def test_the_script_tells_where_one_language_alone_is_written_in_it():
 
 
 class _Model(list):
-    """Stand in for a loaded model whose text side reads nothing misspelt."""
+    """Stand in for a loaded model whose text side reads nothing misspelled."""
 
 
 def test_a_models_own_words_tell_english_too_and_damage_is_passed_over(tmp_path):

@@ -72,7 +72,7 @@ def still_well(address):
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_hostile_pictures_are_refused_and_cost_little(client, name):
+def test_hostile_images_are_refused_and_cost_little(client, name):
     content, status = HOSTILE[name]
     tracemalloc.start()
     try:
@@ -91,7 +91,7 @@ def test_hostile_pictures_are_refused_and_cost_little(client, name):
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"])
-def test_usual_pictures_are_read(client, kind):
+def test_usual_images_are_read(client, kind):
     image = painted(*THINGS[5][3:])
     answer = client.post(
         "/api/search/image?k=1", files={"image": ("x", saved(image, kind), "application/octet-stream")}
@@ -99,7 +99,7 @@ def test_usual_pictures_are_read(client, kind):
     assert answer.json()["hits"][0]["key"] == "snow.png"
 
 
-def test_forms_that_hold_no_picture_are_refused(client):
+def test_forms_that_hold_no_image_are_refused(client):
     for sent, status in (
         ({"json": {"image": "x"}}, 415),
         ({"files": {"other": ("x.png", b"x", "image/png")}}, 422),

@@ -1,6 +1,6 @@
-"""The page in a real browser: typing, opening a picture, its alignment, uploading, typos, keys, and a server away.
+"""The page in a real browser: typing, opening an image, its alignment, uploading, typos, keys, and a server away.
 
-``KIVUKO_SEARCH_SCREENSHOT=FILE`` and ``KIVUKO_SEARCH_GALLERY=GALLERY`` write the README's picture of a real gallery.
+``KIVUKO_SEARCH_SCREENSHOT=FILE`` and ``KIVUKO_SEARCH_GALLERY=GALLERY`` write the README's image of a real gallery.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def address(searcher):
 
 @pytest.fixture
 def page(browser, address):
-    """The page, opened; afterwards: nothing was asked of anyone else, and no script or policy complained."""
+    """The page, opened; afterward: nothing was asked of anyone else, and no script or policy complained."""
     expect.set_options(timeout=PATIENCE_MS)
     context = browser.new_context(viewport={"width": 1200, "height": 900})
     context.set_default_timeout(PATIENCE_MS)
@@ -63,7 +63,7 @@ def search(page, words: str, name: str):
     expect(first(page)).to_have_attribute("aria-label", name)
 
 
-def test_a_swahili_query_finds_its_picture_and_a_click_shows_the_alignment(page):
+def test_a_swahili_query_finds_its_image_and_a_click_shows_the_alignment(page):
     page.get_by_role("searchbox").press_sequentially("tufaha", delay=20)
     expect(first(page)).to_contain_text("the apple")
     expect(page.locator("#language")).to_have_text("Swahili")
@@ -88,7 +88,7 @@ def test_a_swahili_query_finds_its_picture_and_a_click_shows_the_alignment(page)
     expect(first(page)).to_contain_text("the apple")
 
 
-def test_more_like_this_begins_at_its_first_picture_and_back_ends_where_one_was(page):
+def test_more_like_this_begins_at_its_first_image_and_back_ends_where_one_was(page):
     page.set_viewport_size({"width": 400, "height": 500})
     search(page, "tufaha", "1: the apple, cosine 1.00")
     last = page.locator("#grid .card").last
@@ -116,15 +116,15 @@ def test_an_address_can_be_shared(page, address):
     expect(page.locator("#language")).to_have_text("Marathi")
 
 
-def test_an_uploaded_picture_finds_itself(page, place, tmp_path):
-    page.locator("#file").set_input_files(place / "pictures" / "sea.png")
+def test_an_uploaded_image_finds_itself(page, place, tmp_path):
+    page.locator("#file").set_input_files(place / "images" / "sea.png")
     expect(first(page)).to_contain_text("the sea")
-    expect(page.locator("#understood")).to_contain_text("Like your picture: sea.png")
+    expect(page.locator("#understood")).to_contain_text("Like your image: sea.png")
     expect(page.locator("#understood img")).to_have_js_property("naturalWidth", 96)
     expect(first(page)).to_be_focused()
     (tmp_path / "drawing.svg").write_text("<svg xmlns='http://www.w3.org/2000/svg'/>")
     page.locator("#file").set_input_files(tmp_path / "drawing.svg")
-    expect(page.locator("#message")).to_contain_text("not a picture of a kind that is read here")
+    expect(page.locator("#message")).to_contain_text("not an image of a kind that is read here")
     expect(page.locator("#grid .card")).to_have_count(0)
 
 
@@ -142,7 +142,7 @@ def test_the_typos_switch_shows_what_they_do(page):
     expect(page.locator(".chip.typo")).to_have_count(0)
 
 
-def test_ranks_and_alignment_of_a_misspelt_search_are_those_of_its_query(page, address):
+def test_ranks_and_alignment_of_a_misspelled_search_are_those_of_its_query(page, address):
     page.goto(f"{address}/#q=moto+bahari&typos=2&seed=3")
     page.reload()
     typed = page.locator(".chip.typo b").inner_text()
@@ -150,7 +150,7 @@ def test_ranks_and_alignment_of_a_misspelt_search_are_those_of_its_query(page, a
     assert page.locator(".chip.typo .changed").all_inner_texts() == [one for one in typed.split() if one not in kept]
     page.locator("#grid .card", has_text="the").first.click()
     dialog = page.get_by_role("dialog")
-    expect(dialog.locator("#detail-facts")).to_contain_text(f"Misspelt query{typed}")
+    expect(dialog.locator("#detail-facts")).to_contain_text(f"Misspelled query{typed}")
     expect(dialog.get_by_role("rowheader")).to_have_text(typed.split())
     page.keyboard.press("Escape")
     page.get_by_role("switch", name="Add typos").uncheck(force=True)
@@ -160,20 +160,20 @@ def test_ranks_and_alignment_of_a_misspelt_search_are_those_of_its_query(page, a
     expect(dialog.get_by_role("rowheader")).to_have_text(["moto", "bahari"])
 
 
-def test_pictures_that_fell_out_keep_the_query_that_found_them(page):
+def test_images_that_fell_out_keep_the_query_that_found_them(page):
     moved = {"rank": 1, "score": 0.5, "id": 1, "key": "a", "caption": "the sea", "width": 9, "height": 9, "copies": 1}
     moved["metadata"] = {}
     read = {"language": {"code": "und", "name": "unknown", "share": 0, "basis": "none"}, "readings": []}
     typos = {"query": "tufaaha", "unknown_words": [], "edits": [], "seed": 1, "error": None, **read}
     typos |= {"hits": [moved | {"rank_before": None}], "fell_out": [moved | {"id": 2, "rank_after": None}]}
-    answer = {"query": "tufaha", "unknown_words": [], "hits": [], "typos": typos, "generation": 1, "pictures": 2}
+    answer = {"query": "tufaha", "unknown_words": [], "hits": [], "typos": typos, "generation": 1, "images": 2}
     page.route("**/api/search", lambda route: route.fulfill(json=answer | {"took_ms": 1, **read}))
     page.get_by_role("searchbox").fill("tufaha")
     page.locator("#lost-grid .card").click()
     expect(page.locator("#detail-facts")).to_contain_text("QuerytufahaRank1Rank with typosbeyond 100")
     page.keyboard.press("Escape")
     page.locator("#grid .card").click()
-    expect(page.locator("#detail-facts")).to_contain_text("Misspelt querytufaaha")
+    expect(page.locator("#detail-facts")).to_contain_text("Misspelled querytufaaha")
     expect(page.locator("#language")).to_have_count(0)
 
 
@@ -218,7 +218,7 @@ def test_unknown_words_and_an_empty_box_are_answered_kindly(page):
     page.get_by_role("searchbox").fill("ΩΩΩ")
     expect(page.locator("#message")).to_contain_text("Try other words")
     page.get_by_role("searchbox").fill("")
-    expect(page.locator("#message")).to_contain_text("drop a picture")
+    expect(page.locator("#message")).to_contain_text("drop an image")
 
 
 def test_every_control_has_a_name(page):

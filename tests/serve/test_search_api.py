@@ -1,4 +1,4 @@
-"""Searching over HTTP: by text, by several texts, by a picture; and what is refused."""
+"""Searching over HTTP: by text, by several texts, by an image; and what is refused."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def png(color, shape) -> bytes:
 
 
 @pytest.mark.parametrize("thing", THINGS, ids=[english for _, _, english, *_ in THINGS])
-def test_words_of_both_languages_find_their_picture_first(client, thing):
+def test_words_of_both_languages_find_their_image_first(client, thing):
     swahili, marathi, english, *_ = thing
     for query, name in ((swahili, "Swahili"), (marathi, "Marathi")):
         answer = client.post("/api/search", json={"query": query, "k": 3}).json()
@@ -57,7 +57,7 @@ def test_unknown_words_are_named(client):
     assert "knows no part" in told["unknown_words"]["description"]
 
 
-def test_misspelt_words_are_read_and_said_so(client):
+def test_misspelled_words_are_read_and_said_so(client):
     answer = client.post("/api/search", json={"query": "tufahha", "k": 1}).json()
     assert answer["hits"][0]["key"] == "apple.png"
     (reading,) = answer["readings"]
@@ -66,7 +66,7 @@ def test_misspelt_words_are_read_and_said_so(client):
     assert answer["language"]["code"] == "sw"
 
 
-def test_typos_show_how_pictures_move(client):
+def test_typos_show_how_images_move(client):
     asked = {"query": "usiku", "k": 3, "typos": {"edits": 2, "seed": 11}}
     answer, again = (client.post("/api/search", json=asked).json() for _ in range(2))
     typos = answer["typos"]
@@ -87,7 +87,7 @@ def test_typos_show_how_pictures_move(client):
     assert len(others) > 1
 
 
-def test_a_picture_finds_itself(client):
+def test_a_image_finds_itself(client):
     *_, color, shape = THINGS[2]
     files = {"image": ("any.name", png(color, shape), "image/png")}
     answer = client.post("/api/search/image", params={"k": 2}, files=files)
@@ -98,7 +98,7 @@ def test_a_picture_finds_itself(client):
     assert hits[0]["score"] == pytest.approx(1, abs=1e-3)
 
 
-def test_a_picture_of_the_gallery_and_its_like(client, searcher):
+def test_a_image_of_the_gallery_and_its_like(client, searcher):
     hit = client.post("/api/search", json={"query": "ndizi", "k": 1}).json()["hits"][0]
     item = client.get(f"/api/items/{hit['id']}").json()
     assert (item["key"], item["caption"], item["metadata"]) == ("banana.png", "the banana", {"kind": "fruit"})
@@ -113,7 +113,7 @@ def test_a_picture_of_the_gallery_and_its_like(client, searcher):
     assert [one["score"] for one in near] == pytest.approx(cosines, abs=1e-3)
 
 
-def test_thumbnails_are_pictures_and_are_not_sent_twice(client):
+def test_thumbnails_are_images_and_are_not_sent_twice(client):
     answer = client.get("/api/items/1/thumbnail")
     assert answer.headers["content-type"] in ("image/jpeg", "image/webp")
     assert len(answer.content) > 100
@@ -141,7 +141,7 @@ def test_alignment_refuses_what_it_cannot_do(client):
     assert snow["caption"] is None
     for body, status, told in (
         ({"query": "moto", "id": snow["id"]}, 422, "no caption"),
-        ({"query": "moto", "id": 999_999}, 404, "no picture"),
+        ({"query": "moto", "id": 999_999}, 404, "no image"),
         ({"query": "moto", "id": 1, "english": "fire"}, 422, "either id or english"),
     ):
         answer = client.post("/api/align", json=body)

@@ -21,7 +21,7 @@ def figures(client) -> dict[str, float]:
 def test_about_and_health(client):
     assert client.get("/health").json() == {"status": "ok", "api_key": False}
     about = client.get("/api/about").json()
-    assert (about["pictures"], about["captioned"], about["languages"]) == (len(THINGS), True, ["sw", "mr"])
+    assert (about["images"], about["captioned"], about["languages"]) == (len(THINGS), True, ["sw", "mr"])
 
 
 def test_metrics_count_by_route_and_status_and_never_by_what_was_sent(searcher):
@@ -37,7 +37,7 @@ def test_metrics_count_by_route_and_status_and_never_by_what_was_sent(searcher):
         assert found['kivuko_query_lookups_total{found="no"}'] == 1
         assert found['kivuko_query_lookups_total{found="yes"}'] == 1
         assert found["kivuko_encode_batch_queries_count"] == 1
-        assert found["kivuko_gallery_pictures"] == len(THINGS)
+        assert found["kivuko_gallery_images"] == len(THINGS)
         assert "secret-path" not in client.get("/metrics").text
 
 
@@ -58,22 +58,22 @@ def test_the_description_is_complete(client):
 
 
 def test_a_new_state_of_the_gallery_is_served_without_a_restart(place, tmp_path):
-    for name in ("pictures", "model"):
+    for name in ("images", "model"):
         shutil.copytree(place / name, tmp_path / name)
     index(tmp_path)
     with (
-        Searcher.open(tmp_path / "pictures.gallery", tmp_path / "model") as searcher,
+        Searcher.open(tmp_path / "images.gallery", tmp_path / "model") as searcher,
         TestClient(create_app(searcher, Settings(refresh_seconds=0.05)), base_url="http://localhost") as client,
     ):
-        assert client.get("/api/search?q=moto").json()["pictures"] == len(THINGS)
-        painted((90, 60, 30), "ring").save(tmp_path / "pictures" / "nest.png")
-        with (tmp_path / "pictures" / "captions.tsv").open("a", encoding="utf-8") as captions:
+        assert client.get("/api/search?q=moto").json()["images"] == len(THINGS)
+        painted((90, 60, 30), "ring").save(tmp_path / "images" / "nest.png")
+        with (tmp_path / "images" / "captions.tsv").open("a", encoding="utf-8") as captions:
             captions.write("nest.png\tthe nest\tother\n")
         index(tmp_path)
         end = time.monotonic() + 60
-        while client.get("/api/search?q=moto").json()["pictures"] == len(THINGS) and time.monotonic() < end:
+        while client.get("/api/search?q=moto").json()["images"] == len(THINGS) and time.monotonic() < end:
             time.sleep(0.05)
         answer = client.get("/api/search?q=moto&where=key=nest.png").json()
         assert [hit["key"] for hit in answer["hits"]] == ["nest.png"]
         assert answer["generation"] > 1
-        assert figures(client)["kivuko_gallery_pictures"] == len(THINGS) + 1
+        assert figures(client)["kivuko_gallery_images"] == len(THINGS) + 1

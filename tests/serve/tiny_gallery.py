@@ -1,4 +1,4 @@
-"""A gallery of painted pictures, and a model whose words point at them: small, made in a second or two."""
+"""A gallery of painted images, and a model whose words point at them: small, made in a second or two."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from PIL import Image, ImageDraw
 
 from kivuko.bitext import Bitext, Pair
 from kivuko.encoders.image_tower import SmallImageTower, encode_images
-from kivuko.encoders.model import About, TokenMean, load_bundle, quiet, save_bundle
-from kivuko.encoders.spelling import SpellingNeighbours
+from kivuko.encoders.model import About, TokenMean, load_encoder, quiet, save_encoder
+from kivuko.encoders.spelling import SpellingNeighbors
 from kivuko.encoders.student import StaticStudent
 from kivuko.encoders.vocabulary import train_vocabulary
 from tiny_bert import save_teacher
@@ -32,7 +32,7 @@ HOSTILE_CAPTION = '<img src=x onerror="document.title=1"> & <b>rose</b>'
 
 
 def painted(color: tuple[int, int, int], shape: str, side: int = 96) -> Image.Image:
-    """Return a simple picture; no two things look alike."""
+    """Return a simple image; no two things look alike."""
     image = Image.new("RGB", (side, side), (250, 250, 250))
     draw, m = ImageDraw.Draw(image), side // 6
     if shape == "disc":
@@ -58,7 +58,7 @@ def painted(color: tuple[int, int, int], shape: str, side: int = 96) -> Image.Im
 
 
 def make_gallery(place: Path) -> Path:
-    """Write "model", "teacher", "pictures/" and "pictures.gallery" into a folder; returns it."""
+    """Write "model", "teacher", "images/" and "images.gallery" into a folder; returns it."""
     from kivuko.encoders.teacher import load_teacher
 
     images = [painted(color, shape) for *_, color, shape in THINGS]
@@ -67,7 +67,7 @@ def make_gallery(place: Path) -> Path:
         save_teacher(place / "teacher", words, DIM, seed=1)
     teacher = load_teacher(place / "teacher")
     save_model(place / "model", images, str(place / "teacher"), teacher.fingerprint)
-    folder = place / "pictures"
+    folder = place / "images"
     folder.mkdir()
     lines = ["image\tcaption\tkind"]
     for (_, _, english, *_), image in zip(THINGS, images, strict=True):
@@ -80,22 +80,22 @@ def make_gallery(place: Path) -> Path:
 
 
 def index(place: Path) -> None:
-    """Bring the gallery up to date with the pictures."""
+    """Bring the gallery up to date with the images."""
     from kivuko.search.building import IndexOptions, build_gallery
     from kivuko.search.encoding import TowerEncoder
     from kivuko.search.sources import open_source
 
     build_gallery(
-        TowerEncoder(load_bundle(place / "model")), [open_source(place / "pictures" / "captions.tsv")],
-        place / "pictures.gallery", model=place / "model", options=IndexOptions(workers=1),
+        TowerEncoder(load_encoder(place / "model")), [open_source(place / "images" / "captions.tsv")],
+        place / "images.gallery", model=place / "model", options=IndexOptions(workers=1),
     )  # fmt: skip
 
 
 def save_model(folder: Path, images: list[Image.Image], teacher: str, fingerprint: str) -> None:
-    """Save a bundle whose words have the vectors of the pictures they name."""
+    """Save a model whose words have the vectors of the images they name."""
     torch.manual_seed(0)
     tower = SmallImageTower(DIM, size=32)
-    with torch.no_grad():  # batch statistics of these pictures, so that they come apart
+    with torch.no_grad():  # batch statistics of these images, so that they come apart
         pixels = torch.stack(
             [torch.from_numpy(np.array(one.resize((32, 32)))).permute(2, 0, 1) / 255 for one in images]
         )
@@ -121,6 +121,6 @@ def save_model(folder: Path, images: list[Image.Image], teacher: str, fingerprin
         for code, own in texts.items()
         for word, (_, _, english, *_) in zip(own, THINGS, strict=True)
     ]
-    student.spelling = SpellingNeighbours.from_bitext(Bitext(tuple(pairs)))
+    student.spelling = SpellingNeighbors.from_bitext(Bitext(tuple(pairs)))
     about = About("teacher", teacher, "static", "optical", 0, dict.fromkeys(texts, len(THINGS)), run="tiny")
-    save_bundle(folder, student, wrapped, about, "card", TokenMean(torch.zeros(DIM), fingerprint))
+    save_encoder(folder, student, wrapped, about, "card", TokenMean(torch.zeros(DIM), fingerprint))

@@ -22,9 +22,9 @@ def bench(tiny_world):
 @pytest.fixture(scope="session")
 def yardstick(bench):
     """The measure of all systems."""
-    from kivuko.studies.low_resource.inputs import Yardstick
+    from kivuko.studies.low_resource.inputs import Evaluator
 
-    return Yardstick(bench)
+    return Evaluator(bench)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Every attack of the catalogue on a tiny world: budgets, what is left unchanged, and what the records say."""
+"""Every attack of the catalog on a tiny world: budgets, what is left unchanged, and what the records say."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CHEAP = {"steps": 2, "queries": 3, "candidates": 4, "epochs": 10}
 
 @pytest.fixture(scope="module")
 def parts(tiny_world):
-    """A bundle whose names point past their pictures, but still nearer to them than to others, and the gallery."""
+    """A model whose names point past their images, but still nearer to them than to others, and the gallery."""
     from kivuko.datasets.emoji import shipped_image_tower
     from kivuko.encoders.image_tower import load_image_tower
     from kivuko.encoders.model import assemble
@@ -32,8 +32,8 @@ def parts(tiny_world):
 
     named = [(own.name, one) for code in LANGUAGES for one, own in tiny_world.annotations[code].items()]
     student = StaticStudent(train_vocabulary([name for name, _ in named], 400), 384)
-    bundle = assemble(student, load_image_tower(shipped_image_tower(), 384))
-    gallery = emoji_gallery(bundle, tiny_world).vectors
+    model = assemble(student, load_image_tower(shipped_image_tower(), 384))
+    gallery = emoji_gallery(model, tiny_world).vectors
     image = {one.sequence: one.image for one in tiny_world.emoji}
     told = [(name, image[one]) for name, one in named if one in image]
     means = torch.zeros(len(told), student.embedding.num_embeddings)  # names as means of their subwords
@@ -49,10 +49,10 @@ def parts(tiny_world):
 
 @pytest.fixture
 def victim(parts, tiny_world):
-    """The bundle under attack; its teacher knows nothing of English but is one."""
-    bundle, gallery = parts
+    """The model under attack; its teacher knows nothing of English but is one."""
+    model, gallery = parts
     about = About("teacher", "", "static", "optical", 0, {"sw": 40, "mr": 40})
-    found = Victim(bundle, about, "model", tiny_world, gallery)
+    found = Victim(model, about, "model", tiny_world, gallery)
 
     def english(texts):
         made = np.stack([np.random.default_rng([*text.encode()]).normal(size=384) for text in texts])
@@ -125,7 +125,7 @@ def test_what_is_measured_is_what_the_ranks_say(victim):
     assert all(one.rank_after > one.rank_before and one.image_before != one.image_after for one in shown)
 
 
-def test_a_targeted_attack_brings_another_picture_first(victim):
+def test_a_targeted_attack_brings_another_image_first(victim):
     weak, strong = cheap("pgd:targeted=true,eps=1/255"), cheap("pgd:targeted=true,eps=1", steps=40)
     results = run_attacks(victim, ["sw"], [weak, strong])
     aimed = [value(results, TARGET_FIRST, spec=spec) for spec in (weak, strong)]
@@ -133,10 +133,10 @@ def test_a_targeted_attack_brings_another_picture_first(victim):
     assert aimed[0] < aimed[1]
     lost = value(results, "R@1") - value(results, "R@1", spec=strong)
     assert lost > 0
-    assert value(results, "R@1", spec=strong) + aimed[1] <= 1  # one picture comes first
+    assert value(results, "R@1", spec=strong) + aimed[1] <= 1  # one image comes first
 
 
-def test_pictures_crafted_with_english_are_made_once_for_all_languages(victim, monkeypatch):
+def test_images_crafted_with_english_are_made_once_for_all_languages(victim, monkeypatch):
     made = []
     from kivuko.evaluation.attack import runner as on_images
 
@@ -151,7 +151,7 @@ def test_pictures_crafted_with_english_are_made_once_for_all_languages(victim, m
     assert all(len(changes) == 1 for changes in moved.values())
 
 
-def test_noise_on_a_picture_or_a_query_is_the_same_whatever_else_is_measured(victim, parts, tiny_world):
+def test_noise_on_a_image_or_a_query_is_the_same_whatever_else_is_measured(victim, parts, tiny_world):
     specs = parse_attacks(["gaussian-noise:severity=3", "occlusion:severity=2", "typo:edits=1|2"])
     everything = {
         (one.query_id, one.condition.attack, one.condition.budget): (one.perturbed, one.l2)
@@ -221,8 +221,8 @@ def test_a_language_without_queries_is_named(victim, monkeypatch):
         run_attacks(victim, ["sw"], [parse_attack("typo")])
 
 
-def test_pictures_of_a_text_attack_are_not_written(victim, tmp_path):
-    results = run_attacks(victim, ["sw"], [parse_attack("typo"), parse_attack("blur")], pictures=tmp_path / "p")
+def test_images_of_a_text_attack_are_not_written(victim, tmp_path):
+    results = run_attacks(victim, ["sw"], [parse_attack("typo"), parse_attack("blur")], images=tmp_path / "p")
     files = list((tmp_path / "p").rglob("*.png"))
     assert {file.parent.parent.name for file in files} == {"blur severity=3"}
     assert len(files) == len(victim.queries("sw")) == len(results.examples) // 2

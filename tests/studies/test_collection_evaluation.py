@@ -82,11 +82,11 @@ def test_any_sentence_transformers_folder_reads_both_sides(model: Path, tmp_path
 
 
 def test_a_multi_vector_encoder_scores_by_maxsim(model: Path, tmp_path: Path) -> None:
-    from kivuko.encoders.model import load_bundle
+    from kivuko.encoders.model import load_encoder
     from kivuko.encoders.multi_vector import save_multi_vector
     from kivuko.encoders.teacher import load_teacher
 
-    save_multi_vector(tmp_path / "late", load_bundle(model), load_teacher(model.parent / "teacher"))
+    save_multi_vector(tmp_path / "late", load_encoder(model), load_teacher(model.parent / "teacher"))
     results = evaluated(tmp_path / "late", make_collection(tmp_path / "c", english=False))
     assert {record.scoring for record in results.records} == {"maxsim"}
     assert 0.0 < values(results)["late", "sw"] <= 1.0

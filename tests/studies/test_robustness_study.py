@@ -147,7 +147,7 @@ def test_the_concepts_under_attack_are_test_concepts_in_every_language(robustnes
         assert set(robustness_bench.concepts) <= asked
 
 
-def test_the_fingerprint_changes_with_the_plan_and_the_pictures(robustness_bench):
+def test_the_fingerprint_changes_with_the_plan_and_the_images(robustness_bench):
     other = replace(robustness_bench, plan=replace(PLAN, greedy_edits=1))
     assert other.fingerprint != robustness_bench.fingerprint
     tower = robustness_bench.towers[0]

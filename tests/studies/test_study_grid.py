@@ -69,27 +69,27 @@ def test_standard_is_what_covers_the_standard_study_with_its_budgets():
         assert not Grid(**({"recipes": standard} | change)).standard
 
 
-def test_every_objective_learns_from_the_same_sample_and_seeds_differ(bench):
+def test_every_objective_learns_from_the_same_sample_and_seeds_differ(inputs):
     grid = tiny_grid(translation=grids.QUICK_TRANSLATION, lexical=True)
-    runs = [run for run in grid.runs(bench.world.bitext(["sw", "mr"], "train")) if run.seed is not None]
-    by_seed = {seed: {sample(run, bench).pairs for run in runs if run.seed == seed} for seed in (0, 1)}
+    runs = [run for run in grid.runs(inputs.world.bitext(["sw", "mr"], "train")) if run.seed is not None]
+    by_seed = {seed: {sample(run, inputs).pairs for run in runs if run.seed == seed} for seed in (0, 1)}
     assert len(by_seed[0]) == len(by_seed[1]) == 1
     assert by_seed[0] != by_seed[1]
     assert {len(own) for own in Bitext(next(iter(by_seed[0]))).by_language().values()} == {8}
 
 
-def test_training_sees_nothing_of_the_test_split(bench):
-    run = next(r for r in tiny_grid().runs(bench.world.bitext(["sw", "mr"], "train")) if r.recipe is not None)
-    job = job_of(run, bench)
-    split_of = {f"emoji:{one.sequence}": one.split for one in bench.world.emoji}
+def test_training_sees_nothing_of_the_test_split(inputs):
+    run = next(r for r in tiny_grid().runs(inputs.world.bitext(["sw", "mr"], "train")) if r.recipe is not None)
+    job = job_of(run, inputs)
+    split_of = {f"emoji:{one.sequence}": one.split for one in inputs.world.emoji}
     for given, split in ((job.bitext, "train"), (job.held_out, "validation")):
         assert {split_of[pair.origin.rpartition(":")[0]] for pair in given} == {split}
 
 
-def test_a_fingerprint_changes_with_all_that_decides_and_with_nothing_else(bench, tmp_path):
+def test_a_fingerprint_changes_with_all_that_decides_and_with_nothing_else(inputs, tmp_path):
     def names(**changes):
         grid = tiny_grid(**changes)
-        files = run_files(grid.runs(bench.world.bitext(["sw", "mr"], "train")), bench.fingerprint, tmp_path)
+        files = run_files(grid.runs(inputs.world.bitext(["sw", "mr"], "train")), inputs.fingerprint, tmp_path)
         return {file.path.name for file in files if file.run.objective == "optical"}
 
     optical = tiny_recipes()[1]

@@ -1,4 +1,4 @@
-"""A text collection of single words, and a model that has learnt its Swahili words from its teacher's English."""
+"""A text collection of single words, and a model that has learned its Swahili words from its teacher's English."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from kivuko.encoders.model import About, quiet, save_bundle
+from kivuko.encoders.model import About, quiet, save_encoder
 from kivuko.encoders.student import StaticStudent
 from kivuko.encoders.vocabulary import train_vocabulary
 from tiny_bert import save_teacher
@@ -31,12 +31,12 @@ def make_model(place: Path) -> Path:
         with torch.no_grad():
             student.embedding.weight.copy_(torch.linalg.lstsq(parts, wanted, driver="gelsd").solution)
         about = About("teacher", str(place / "teacher"), "static", "optical", 0, {"sw": len(WORDS)}, run="tiny")
-        save_bundle(place / "model", student, None, about, "card")
+        save_encoder(place / "model", student, None, about, "card")
     return place / "model"
 
 
 def make_collection(folder: Path, english: bool = True, documents: str = "documents.en.tsv") -> Path:
-    """Write queries (Swahili words), documents (English words) and judgements; one query has no relevant document."""
+    """Write queries (Swahili words), documents (English words) and judgments; one query has no relevant document."""
     folder.mkdir(parents=True)
     swahili = [f"{number}\t{word}\n" for number, word in enumerate(WORDS)] + ["99\tbahari\n"]
     (folder / "queries.sw.tsv").write_text("".join(swahili), encoding="utf-8")

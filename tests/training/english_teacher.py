@@ -9,7 +9,7 @@ import torch
 
 from kivuko.bitext import Bitext, Pair
 
-COLOURS = {"mweusi": "black", "mwekundu": "red", "mweupe": "white"}
+COLORS = {"mweusi": "black", "mwekundu": "red", "mweupe": "white"}
 NOUNS = {"paka": "cat", "mbwa": "dog", "ndege": "bird", "samaki": "fish"}
 OTHER_WORDS = ["kenya", "zebra", "The", "ab"]
 
@@ -21,7 +21,7 @@ def save_teacher(folder: Path) -> Path:
     from sentence_transformers.sentence_transformer.modules import Pooling
     from transformers import BertConfig, BertModel, BertTokenizer
 
-    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *COLOURS.values(), *NOUNS.values(), *OTHER_WORDS]
+    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *COLORS.values(), *NOUNS.values(), *OTHER_WORDS]
     pieces += [
         "##s",
         "##" + "a",
@@ -42,11 +42,11 @@ def save_teacher(folder: Path) -> Path:
 
 
 def bitext() -> Bitext:
-    """All nouns in all colours but one, noun first, in a language close to Swahili."""
+    """All nouns in all colors but one, noun first, in a language close to Swahili."""
     return Bitext(
         tuple(
-            Pair("sw", f"{noun} {colour}", f"{english_colour} {english}", "test")
-            for (noun, english), (colour, english_colour) in itertools.product(NOUNS.items(), COLOURS.items())
-            if (noun, colour) != ("paka", "mwekundu")
+            Pair("sw", f"{noun} {color}", f"{english_color} {english}", "test")
+            for (noun, english), (color, english_color) in itertools.product(NOUNS.items(), COLORS.items())
+            if (noun, color) != ("paka", "mwekundu")
         )
     )

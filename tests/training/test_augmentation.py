@@ -1,4 +1,4 @@
-"""Misspelt training sentences: what the student reads, and that the teacher reads what is written."""
+"""Misspelled training sentences: what the student reads, and that the teacher reads what is written."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def cosines(run, texts):
         return torch.cosine_similarity(run.student.encode_tokens(texts).pooled, targets)
 
 
-def test_all_or_a_share_of_the_sentences_are_misspelt(tiny_run):
+def test_all_or_a_share_of_the_sentences_are_misspelled(tiny_run):
     count = len(tiny_run.bitext)
     assert len(changed(tiny_run, read(tiny_run, Augmentation(share=1.0)))) == count
     shares = [len(changed(tiny_run, read(tiny_run, Augmentation(share=0.3), seed))) / count for seed in range(40)]
@@ -136,7 +136,7 @@ def test_a_checkpoint_of_other_noise_is_refused(tiny_run, tmp_path, other):
         tiny_run.go(student=tiny_run.new_student(), recipe=recipe, checkpoints=tmp_path / "run")
 
 
-def test_a_recipe_says_what_is_misspelt():
+def test_a_recipe_says_what_is_misspelled():
     table = '[augmentation]\nkinds = ["swap", "delete"]\nedits = 3\nshare = 1\nworst_of = 4\ncopies = 2'
     found = parse_recipe(MSE + table, "mine", "mine.toml").augmentation
     assert found == Augmentation(("swap", "delete"), 3, 1, 4, 2)
@@ -145,11 +145,11 @@ def test_a_recipe_says_what_is_misspelt():
 
 
 @pytest.mark.parametrize("name", ["optical", "contrastive"])
-def test_the_robust_recipes_differ_from_theirs_in_noise_and_neighbours_alone(name):
+def test_the_robust_recipes_differ_from_theirs_in_noise_and_neighbors_alone(name):
     plain, robust = load_recipe(name), load_recipe(f"{name}-robust")
     assert robust.augmentation is not None
     assert (robust.terms, robust.schedule) == (plain.terms, plain.schedule)
-    assert robust.start == dataclasses.replace(plain.start, neighbours=True)
+    assert robust.start == dataclasses.replace(plain.start, neighbors=True)
     assert load_recipe("optical-robust").augmentation == load_recipe("contrastive-robust").augmentation
 
 

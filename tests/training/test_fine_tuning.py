@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 import torch
-from english_teacher import COLOURS, bitext, save_teacher
+from english_teacher import COLORS, bitext, save_teacher
 from torch.nn import functional as F
 
 from kivuko.encoders.model import assemble, encode_texts
@@ -15,7 +15,7 @@ from kivuko.encoders.vocabulary import train_vocabulary
 from kivuko.errors import UsageError
 from kivuko.training.recipe import FineTuning, load_recipe, parse_recipe
 
-TEXTS = [*COLOURS][:3]
+TEXTS = [*COLORS][:3]
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +64,7 @@ class TestLora:
         groups = FineTuning(lora_rank=2).groups(adapted)
         assert sum(len(group["params"]) for group in groups) == len(learning)
 
-    def test_the_bundle_holds_the_adapters_merged_and_needs_no_peft(self, folder, tmp_path):
+    def test_the_model_holds_the_adapters_merged_and_needs_no_peft(self, folder, tmp_path):
         adapted = step(student(folder, lora_rank=4))
         model = assemble(adapted, None)
         with torch.no_grad():

@@ -9,13 +9,13 @@ from token_batches import E1, E2, assert_same_gradient, drawn, finite_difference
 from kivuko.encoders.token_batch import TokenBatch
 from kivuko.losses.objectives import GreedyObjective
 
-CENTRE = torch.tensor([0.5, -1.0, 2.0, 0.0, 1.0, -0.5], dtype=torch.float64)
+CENTER = torch.tensor([0.5, -1.0, 2.0, 0.0, 1.0, -0.5], dtype=torch.float64)
 CENTRINGS = [
     pytest.param(None, True, id="none"),
-    pytest.param(CENTRE, True, id="both"),
-    pytest.param(CENTRE, False, id="teacher"),
+    pytest.param(CENTER, True, id="both"),
+    pytest.param(CENTER, False, id="teacher"),
 ]
-every_centring = pytest.mark.parametrize(("centre", "student_centred"), CENTRINGS)
+every_centering = pytest.mark.parametrize(("center", "student_centered"), CENTRINGS)
 
 
 @pytest.fixture
@@ -23,10 +23,10 @@ def batches():
     return drawn([3, 1, 4]), drawn([2, 3, 4], seed=1)
 
 
-def by_search(student, teacher, centre, student_centred):
+def by_search(student, teacher, center, student_centered):
     """The error of one pair of sentences, [n, dim] and [m, dim]: a match at a time."""
-    theirs = teacher - (0 if centre is None else centre)
-    mine = student - (centre if centre is not None and student_centred else 0)
+    theirs = teacher - (0 if center is None else center)
+    mine = student - (center if center is not None and student_centered else 0)
     nearness = torch.nn.functional.cosine_similarity(mine[:, None], theirs[None], dim=2)
     free = {(i, j) for i in range(len(mine)) for j in range(len(theirs))}
     errors = []
@@ -37,11 +37,11 @@ def by_search(student, teacher, centre, student_centred):
     return sum(errors) / len(errors)
 
 
-@every_centring
-def test_against_a_search(batches, centre, student_centred):
+@every_centering
+def test_against_a_search(batches, center, student_centered):
     student, teacher = batches
-    expected = [by_search(row_of(student, row), row_of(teacher, row), centre, student_centred) for row in range(3)]
-    value = GreedyObjective(centre, student_centred)(student, teacher)
+    expected = [by_search(row_of(student, row), row_of(teacher, row), center, student_centered) for row in range(3)]
+    value = GreedyObjective(center, student_centered)(student, teacher)
     assert value.total.item() == pytest.approx(sum(expected) / 3)
     assert {name: part.item() for name, part in value.parts.items()} == {"greedy": value.total.item()}
 
@@ -60,15 +60,15 @@ def test_what_is_not_matched_learns_nothing():
     assert moved[0, 2].tolist() == [0.0, -4.0]
 
 
-@every_centring
-def test_the_gradient_is_that_of_the_value(batches, centre, student_centred):
-    objective = GreedyObjective(centre, student_centred)
+@every_centering
+def test_the_gradient_is_that_of_the_value(batches, center, student_centered):
+    objective = GreedyObjective(center, student_centered)
     assert_same_gradient(gradient(objective, *batches), finite_differences(objective, *batches))
 
 
-@every_centring
-def test_padding_changes_nothing_whatever_it_holds(batches, centre, student_centred):
-    objective = GreedyObjective(centre, student_centred)
+@every_centering
+def test_padding_changes_nothing_whatever_it_holds(batches, center, student_centered):
+    objective = GreedyObjective(center, student_centered)
     longer = (drawn([3, 1, 4], longest=7, junk=torch.nan), drawn([2, 3, 4], seed=1, longest=6, junk=torch.nan))
     torch.testing.assert_close(objective(*longer).total, objective(*batches).total)
     found = gradient(objective, *longer)

@@ -1,4 +1,4 @@
-"""Hardening: towers withstand more afterwards, their clean vectors stay, and nothing else of a model changes."""
+"""Hardening: towers withstand more afterward, their clean vectors stay, and nothing else of a model changes."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from kivuko.encoders.image_tower import SmallImageTower
 from kivuko.errors import ModelError, UsageError
 from kivuko.perturbations.image import Away, PixelTower, Threat, pgd
 from kivuko.training.harden import Hardening, _Training, harden
-from kivuko.training.harden_images import PlainPictures
+from kivuko.training.harden_images import PlainImages
 
 QUICK = Hardening(eps=16 / 255, steps=4, batch_size=8, learning_rate=1e-3)
 
 
 @pytest.fixture(scope="module")
-def pictures():
-    """Two dozen pictures of coloured blocks, 32 x 32 pixels."""
+def images():
+    """Two dozen images of colored blocks, 32 x 32 pixels."""
     generator = torch.Generator().manual_seed(0)
     blocks = torch.randint(0, 256, (24, 3, 4, 4), generator=generator, dtype=torch.uint8)
-    return PlainPictures(blocks.repeat_interleave(8, 2).repeat_interleave(8, 3))
+    return PlainImages(blocks.repeat_interleave(8, 2).repeat_interleave(8, 3))
 
 
 @pytest.fixture(scope="module")
-def tower(pictures):
-    """A small tower whose batch statistics are those of the pictures."""
+def tower(images):
+    """A small tower whose batch statistics are those of the images."""
     torch.manual_seed(0)
     network = SmallImageTower(12, size=32)
     with torch.no_grad():
         for _ in range(20):
-            network.train()(pictures.pixels.float() / 255)
+            network.train()(images.pixels.float() / 255)
     return network.eval().to_sentence_transformer().eval()
 
 
@@ -63,27 +63,27 @@ def same(one, other):
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
-def under_attack(model, pictures, anchors, eps):
-    """Mean cosine of attacked pictures with where they should be."""
-    pixels = pictures.pixels.float() / 255
+def under_attack(model, images, anchors, eps):
+    """Mean cosine of attacked images with where they should be."""
+    pixels = images.pixels.float() / 255
     found = pgd(PixelTower(model), pixels, Away(anchors), Threat("linf", eps), steps=8, early_stop=False)
     return (PixelTower(model).encode(found.pixels) * anchors).sum(1).mean().item()
 
 
-def test_it_withstands_more_and_clean_vectors_stay(tower, pictures):
+def test_it_withstands_more_and_clean_vectors_stay(tower, images):
     settings = Hardening(eps=8 / 255, steps=16, batch_size=24, learning_rate=5e-4, apart=0.0, clean=1.0)
-    hardened = harden(tower, pictures, settings)
-    anchors = PixelTower(tower).encode(pictures.pixels.float() / 255)
-    before, after = (under_attack(model, pictures, anchors, settings.eps) for model in (tower, hardened))
-    clean = (PixelTower(hardened).encode(pictures.pixels.float() / 255) * anchors).sum(1).mean().item()
+    hardened = harden(tower, images, settings)
+    anchors = PixelTower(tower).encode(images.pixels.float() / 255)
+    before, after = (under_attack(model, images, anchors, settings.eps) for model in (tower, hardened))
+    clean = (PixelTower(hardened).encode(images.pixels.float() / 255) * anchors).sum(1).mean().item()
     assert 1 - after < 0.5 * (1 - before)
     assert clean > 0.9
     assert not hardened.training
 
 
-def test_the_original_and_the_batch_statistics_stay(tower, pictures):
+def test_the_original_and_the_batch_statistics_stay(tower, images):
     before = weights(tower)
-    hardened = weights(harden(tower, pictures, QUICK))
+    hardened = weights(harden(tower, images, QUICK))
     assert same(weights(tower), before)
     statistics = [name for name in before if "running" in name or "num_batches" in name]
     assert len(statistics) > 10
@@ -91,10 +91,10 @@ def test_the_original_and_the_batch_statistics_stay(tower, pictures):
     assert not same(hardened, before)
 
 
-def test_the_same_seed_gives_the_same_tower_bit_for_bit(tower, pictures):
+def test_the_same_seed_gives_the_same_tower_bit_for_bit(tower, images):
     def hardened(seed, noise):
         torch.manual_seed(noise)
-        return weights(harden(tower, pictures, Hardening(eps=QUICK.eps, steps=2, batch_size=8, seed=seed)))
+        return weights(harden(tower, images, Hardening(eps=QUICK.eps, steps=2, batch_size=8, seed=seed)))
 
     first, second, other = hardened(0, 1), hardened(0, 2), hardened(2**63 - 1, 1)
     assert same(first, second)
@@ -105,7 +105,7 @@ class KilledError(Exception):
     pass
 
 
-def test_a_killed_run_goes_on_to_the_same_weights(tower, pictures, tmp_path, monkeypatch):
+def test_a_killed_run_goes_on_to_the_same_weights(tower, images, tmp_path, monkeypatch):
     monkeypatch.setattr("kivuko.training.harden._CHECKPOINT_EVERY", 2)
     told = []
 
@@ -115,25 +115,25 @@ def test_a_killed_run_goes_on_to_the_same_weights(tower, pictures, tmp_path, mon
             raise KilledError
 
     with pytest.raises(KilledError):
-        harden(tower, pictures, QUICK, tmp_path / "at", watch)
-    resumed = harden(tower, pictures, QUICK, tmp_path / "at", watch)
+        harden(tower, images, QUICK, tmp_path / "at", watch)
+    resumed = harden(tower, images, QUICK, tmp_path / "at", watch)
     assert told == [(1, 4), (2, 4), (3, 4), (3, 4), (4, 4)]
-    assert same(weights(resumed), weights(harden(tower, pictures, QUICK)))
+    assert same(weights(resumed), weights(harden(tower, images, QUICK)))
 
 
-def test_the_state_of_another_job_is_not_gone_on_from(tower, pictures, tmp_path, monkeypatch):
+def test_the_state_of_another_job_is_not_gone_on_from(tower, images, tmp_path, monkeypatch):
     monkeypatch.setattr("kivuko.training.harden._CHECKPOINT_EVERY", 1)
-    harden(tower, pictures, QUICK, tmp_path / "at")
+    harden(tower, images, QUICK, tmp_path / "at")
     other = Hardening(eps=QUICK.eps, steps=2, batch_size=8, seed=5)
     steps = []
-    harden(tower, pictures, other, tmp_path / "at", lambda step, *_: steps.append(step))
+    harden(tower, images, other, tmp_path / "at", lambda step, *_: steps.append(step))
     assert steps == [1, 2]
 
 
 @pytest.mark.parametrize("inner_steps", [1, 3])
-def test_perturbations_stay_inside_and_raise_the_loss(tower, pictures, inner_steps):
-    training = _Training(copy.deepcopy(tower), pictures, Hardening(inner_steps=inner_steps))
-    views = pictures.pixels[:8].float() / 255
+def test_perturbations_stay_inside_and_raise_the_loss(tower, images, inner_steps):
+    training = _Training(copy.deepcopy(tower), images, Hardening(inner_steps=inner_steps))
+    views = images.pixels[:8].float() / 255
     rows, threat = torch.arange(8), Threat("linf", 8 / 255)
     seen = training._worst(views, training.anchors[:8], rows, threat, torch.Generator().manual_seed(0))
     assert (seen - views).abs().max() <= 8 / 255 + 1e-6
@@ -146,16 +146,16 @@ def test_perturbations_stay_inside_and_raise_the_loss(tower, pictures, inner_ste
     assert worst > clean
 
 
-def test_a_clip_is_hardened_and_its_text_tower_stays(clip, pictures):
+def test_a_clip_is_hardened_and_its_text_tower_stays(clip, images):
     before = weights(clip)
-    hardened = weights(harden(clip, pictures, Hardening(eps=8 / 255, steps=2, batch_size=8)))
+    hardened = weights(harden(clip, images, Hardening(eps=8 / 255, steps=2, batch_size=8)))
     moved = {name for name in before if not torch.equal(before[name], hardened[name])}
     assert any("vision_model" in name for name in moved)
     assert not any("text" in name or "logit_scale" in name for name in moved)
     assert all((before[name] - hardened[name]).abs().max() < 1e-3 for name in moved), "a rate for pretrained towers"
 
 
-def test_modules_that_texts_go_through_too_stay(clip, tower, pictures):
+def test_modules_that_texts_go_through_too_stay(clip, tower, images):
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.base.modules import Dense, Router
 
@@ -163,18 +163,18 @@ def test_modules_that_texts_go_through_too_stay(clip, tower, pictures):
     router = Router({"text": [copy.deepcopy(clip[0])], "image": list(copy.deepcopy(tower))}, default_route="text")
     model = SentenceTransformer(modules=[router, shared], device="cpu").eval()
     before = weights(model)
-    hardened = weights(harden(model, pictures, QUICK))
+    hardened = weights(harden(model, images, QUICK))
     moved = {name for name in before if not torch.equal(before[name], hardened[name])}
     assert moved
     assert all(name.startswith("0.sub_modules.image.") for name in moved)
 
 
-def test_the_radius_grows_and_figures_are_told(tower, pictures, monkeypatch):
+def test_the_radius_grows_and_figures_are_told(tower, images, monkeypatch):
     radii, told = [], []
     worst = _Training._worst
     monkeypatch.setattr(_Training, "_worst", lambda *at: radii.append(at[4].eps) or worst(*at))
     settings = Hardening(eps=0.04, steps=4, batch_size=8, growing=0.5, clean=1.0, apart=0.0)
-    harden(tower, pictures, settings, progress=lambda *at: told.append(at))
+    harden(tower, images, settings, progress=lambda *at: told.append(at))
     assert radii == pytest.approx([0.02, 0.04, 0.04, 0.04])
     assert [at[:2] for at in told] == [(1, 4), (2, 4), (3, 4), (4, 4)]
     assert set(told[0][2]) == {"loss", "cosine"}
@@ -187,19 +187,19 @@ def test_a_radius_that_is_none_is_refused(eps):
 
 
 @pytest.mark.parametrize("wrong", [{"steps": 0}, {"inner_steps": 0}, {"batch_size": 1}])
-def test_too_few_steps_or_pictures_are_refused(wrong):
+def test_too_few_steps_or_images_are_refused(wrong):
     with pytest.raises(UsageError, match="above 0"):
         Hardening(**wrong)
 
 
-def test_one_picture_is_too_few(tower, pictures):
-    with pytest.raises(UsageError, match="at least 2 pictures"):
-        harden(tower, PlainPictures(pictures.pixels[:1]), QUICK)
+def test_one_image_is_too_few(tower, images):
+    with pytest.raises(UsageError, match="at least 2 images"):
+        harden(tower, PlainImages(images.pixels[:1]), QUICK)
 
 
-def test_a_loss_that_is_no_number_stops_it(tower, pictures):
+def test_a_loss_that_is_no_number_stops_it(tower, images):
     broken = copy.deepcopy(tower)
     with torch.no_grad():
         next(broken.parameters()).fill_(float("nan"))
     with pytest.raises(ModelError, match="no number"):
-        harden(broken, pictures, QUICK)
+        harden(broken, images, QUICK)

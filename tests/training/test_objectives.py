@@ -7,7 +7,7 @@ import torch
 from token_batches import E1, E2, drawn, gradient, pooled, sentences
 
 from kivuko.losses.objectives import (
-    BarycentreObjective,
+    BarycenterObjective,
     GreedyObjective,
     LearnedContrastive,
     RelationalObjective,
@@ -20,7 +20,7 @@ from kivuko.losses.objectives import (
 
 EVERY = [
     SentenceMSE(), SentenceCosine(), SentenceContrastive(), LearnedContrastive(), RelationalObjective(),
-    TransportObjective(), TransportObjective(marginal_penalty=1.0), GreedyObjective(), BarycentreObjective(),
+    TransportObjective(), TransportObjective(marginal_penalty=1.0), GreedyObjective(), BarycenterObjective(),
 ]  # fmt: skip
 every_objective = pytest.mark.parametrize("objective", EVERY, ids=lambda one: type(one).__name__)
 

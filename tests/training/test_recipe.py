@@ -7,7 +7,7 @@ import torch
 
 from kivuko.encoders.token_batch import TokenBatch
 from kivuko.losses.objectives import (
-    BarycentreObjective,
+    BarycenterObjective,
     GreedyObjective,
     LearnedContrastive,
     RelationalObjective,
@@ -18,12 +18,12 @@ from kivuko.losses.objectives import (
 )
 from kivuko.training.recipe import Schedule, Start, load_recipe, parse_recipe, shipped_recipes
 
-CENTRE = torch.tensor([0.5, 0.25])
+CENTER = torch.tensor([0.5, 0.25])
 MSE = '[[objective]]\nkind = "mse"\n'
 
 
 def test_the_shipped_recipes_are_there():
-    expected = {"optical", "mse", "sentence", "cosine", "contrastive", "relational", "greedy", "barycentre"}
+    expected = {"optical", "mse", "sentence", "cosine", "contrastive", "relational", "greedy", "barycenter"}
     assert expected <= set(shipped_recipes())
     assert list(shipped_recipes()) == sorted(shipped_recipes())
 
@@ -35,7 +35,7 @@ def test_every_shipped_recipe_loads_and_computes(name):
     assert recipe.description
     tokens = torch.randn(3, 2, 2)
     batch = TokenBatch(tokens, torch.ones(3, 2, dtype=torch.bool), tokens.mean(1))
-    value = recipe.objective(CENTRE)(batch, TokenBatch(tokens.flip(0), batch.mask, batch.pooled.flip(0)))
+    value = recipe.objective(CENTER)(batch, TokenBatch(tokens.flip(0), batch.mask, batch.pooled.flip(0)))
     assert value.total.isfinite()
     assert value.parts
     assert "\n" not in recipe.description
@@ -66,50 +66,50 @@ def test_only_relational_alone_leaves_the_student_in_a_space_of_its_own(tiny_run
 def test_a_recipe_from_a_file(tmp_path):
     file = tmp_path / "mine.toml"
     file.write_text(
-        'description = "d"\n[[objective]]\nkind = "transport"\nweight = 2\nregularization = 0.1\ncentred = false\n'
+        'description = "d"\n[[objective]]\nkind = "transport"\nweight = 2\nregularization = 0.1\ncentered = false\n'
         'tolerance = 1e-2\nmax_iterations = 7\n[[objective]]\nkind = "contrastive"\ntemperature = 0.2\n'
         "[schedule]\nsteps = 5\nlearning_rate = 1\nwarmup = 0\n"
     )
     recipe = load_recipe(file)
     assert (recipe.name, recipe.description) == ("mine", "d")
     assert recipe.schedule == Schedule(steps=5, learning_rate=1.0, warmup=0.0)
-    (first_weight, transport), (second_weight, contrastive) = recipe.objective(CENTRE).terms
+    (first_weight, transport), (second_weight, contrastive) = recipe.objective(CENTER).terms
     assert (first_weight, second_weight) == (2, 1)
-    assert transport == TransportObjective(regularization=0.1, centre=None, tolerance=0.01, max_iterations=7)
+    assert transport == TransportObjective(regularization=0.1, center=None, tolerance=0.01, max_iterations=7)
     assert contrastive == SentenceContrastive(temperature=0.2)
 
 
-def test_transport_is_centred_unless_told_otherwise():
-    ((_, transport),) = parse_recipe('[[objective]]\nkind = "transport"', "mine", "mine.toml").objective(CENTRE).terms
-    assert transport.centre is CENTRE
+def test_transport_is_centered_unless_told_otherwise():
+    ((_, transport),) = parse_recipe('[[objective]]\nkind = "transport"', "mine", "mine.toml").objective(CENTER).terms
+    assert transport.center is CENTER
 
 
 def test_objectives_without_options():
-    terms = parse_recipe(MSE + '[[objective]]\nkind = "cosine"', "mine", "mine.toml").objective(CENTRE).terms
+    terms = parse_recipe(MSE + '[[objective]]\nkind = "cosine"', "mine", "mine.toml").objective(CENTER).terms
     assert [type(objective) for _, objective in terms] == [SentenceMSE, SentenceCosine]
 
 
 def built(entry):
     """The one objective of a recipe that has this entry."""
-    ((_, objective),) = parse_recipe(f"[[objective]]\n{entry}", "mine", "mine.toml").objective(CENTRE).terms
+    ((_, objective),) = parse_recipe(f"[[objective]]\n{entry}", "mine", "mine.toml").objective(CENTER).terms
     return objective
 
 
 @pytest.mark.parametrize(
     ("kind", "made", "default"),
     [
-        ("transport", TransportObjective, (CENTRE, True)),
-        ("barycentre", BarycentreObjective, (CENTRE, True)),
+        ("transport", TransportObjective, (CENTER, True)),
+        ("barycenter", BarycenterObjective, (CENTER, True)),
         ("greedy", GreedyObjective, (None, True)),
     ],
 )
-def test_what_is_centred(kind, made, default):
+def test_what_is_centered(kind, made, default):
     found = {}
-    for centred in ("", "true", "false", '"both"', '"teacher"', '"none"'):
-        objective = built(f'kind = "{kind}"' + (f"\ncentred = {centred}" if centred else ""))
+    for centered in ("", "true", "false", '"both"', '"teacher"', '"none"'):
+        objective = built(f'kind = "{kind}"' + (f"\ncentered = {centered}" if centered else ""))
         assert type(objective) is made
-        found[centred] = (objective.centre, objective.student_centred)
-    both, teacher, none = (CENTRE, True), (CENTRE, False), (None, True)
+        found[centered] = (objective.center, objective.student_centered)
+    both, teacher, none = (CENTER, True), (CENTER, False), (None, True)
     assert found == {
         "": default, "true": both, '"both"': both, "false": none, '"none"': none, '"teacher"': teacher,
     }  # fmt: skip
@@ -117,7 +117,7 @@ def test_what_is_centred(kind, made, default):
 
 def test_transport_with_every_option():
     found = built(
-        'kind = "transport"\ncentred = false\nmarginal_penalty = 2\nmethod = "sinkhorn_log"\nmarginals = "norm"\n'
+        'kind = "transport"\ncentered = false\nmarginal_penalty = 2\nmethod = "sinkhorn_log"\nmarginals = "norm"\n'
         'cost = "squared_euclidean"'
     )
     assert found == TransportObjective(
@@ -125,10 +125,10 @@ def test_transport_with_every_option():
     )
 
 
-def test_relational_and_barycentre_with_their_options():
+def test_relational_and_barycenter_with_their_options():
     assert built('kind = "relational"\ntemperature = 0.2') == RelationalObjective(0.2)
-    found = built('kind = "barycentre"\ncentred = false\nregularization = 0.2\ntolerance = 0.1\nmax_iterations = 3')
-    assert found == BarycentreObjective(regularization=0.2, tolerance=0.1, max_iterations=3)
+    found = built('kind = "barycenter"\ncentered = false\nregularization = 0.2\ntolerance = 0.1\nmax_iterations = 3')
+    assert found == BarycenterObjective(regularization=0.2, tolerance=0.1, max_iterations=3)
 
 
 def test_a_temperature_is_learned_if_the_recipe_says_so():
@@ -146,7 +146,7 @@ def test_a_student_starts_at_random_unless_told_otherwise():
 def test_a_student_with_every_entry():
     found = parse_recipe(
         MSE + '[student]\nvectors = "transplant"\nscale = 2\nteacher_words = true\nregularization = 1\n'
-        "marginal_penalty = 3\nspelling = 0\nneighbours = true",
+        "marginal_penalty = 3\nspelling = 0\nneighbors = true",
         "mine", "mine.toml",
     ).start  # fmt: skip
     assert found == Start("transplant", 2.0, True, 1.0, 3.0, 0.0, True)
@@ -161,7 +161,7 @@ def test_a_student_with_every_entry():
         ('[[objective]]\nkind = "transport"\nmethod = "exact"\n', True),
         ('[[objective]]\nkind = "transport"\nmethod = "greedy"\n', False),
         (MSE + '[[objective]]\nkind = "transport"\nweight = 0\n', False),
-        (MSE + '[[objective]]\nkind = "barycentre"\nweight = 0.1\n', True),
+        (MSE + '[[objective]]\nkind = "barycenter"\nweight = 0.1\n', True),
         ('[[objective]]\nkind = "greedy"\n', False),
         (MSE + '[student]\nvectors = "transplant"\n', True),
         (MSE + '[student]\nvectors = "mean"\n', False),
@@ -172,7 +172,7 @@ def test_whether_a_recipe_uses_transport(content, uses):
 
 
 def test_which_shipped_recipes_use_transport():
-    assert {"optical", "barycentre"} <= {name for name in shipped_recipes() if load_recipe(name).uses_transport}
+    assert {"optical", "barycenter"} <= {name for name in shipped_recipes() if load_recipe(name).uses_transport}
     assert not any(load_recipe(name).uses_transport for name in ("mse", "sentence", "cosine", "relational", "greedy"))
 
 
@@ -184,6 +184,6 @@ def test_a_schedule_can_be_changed_without_touching_the_recipe():
     assert recipe.schedule == Schedule()
 
 
-@pytest.mark.parametrize(("name", "centres"), [("mse", True), ("optical", False), ("transport", False)])
-def test_a_recipe_says_whose_tokens_the_mean_is_taken_from(name, centres):
-    assert load_recipe(name).centres_student is centres
+@pytest.mark.parametrize(("name", "centers"), [("mse", True), ("optical", False), ("transport", False)])
+def test_a_recipe_says_whose_tokens_the_mean_is_taken_from(name, centers):
+    assert load_recipe(name).centers_student is centers

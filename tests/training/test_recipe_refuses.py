@@ -65,7 +65,7 @@ def test_a_recipe_without_objectives_is_refused(content):
         ("student = 3\n" + MSE, "[student] must be a table"),
     ],
 )
-def test_a_misspelt_entry_names_the_nearest(content, message):
+def test_a_misspelled_entry_names_the_nearest(content, message):
     assert message in refused(content)
 
 
@@ -85,8 +85,8 @@ def test_a_misspelt_entry_names_the_nearest(content, message):
         ('kind = "transport"\nregularization = -0.1', "regularization = -0.1 is not a positive number"),
         ('kind = "transport"\nregularization = "0.1"', "regularization = '0.1' is not a positive number"),
         ('kind = "transport"\nmax_iterations = 2.5', "max_iterations = 2.5 is not a positive"),
-        ('kind = "transport"\ncentred = 1', "centred = 1 is none of: both, teacher, none, true, false"),
-        ('kind = "transport"\ncentred = "student"', "centred = 'student' is none of: both, teacher, none"),
+        ('kind = "transport"\ncentered = 1', "centered = 1 is none of: both, teacher, none, true, false"),
+        ('kind = "transport"\ncentered = "student"', "centered = 'student' is none of: both, teacher, none"),
         ('kind = "transport"\nmarginal_penalty = 0', "marginal_penalty = 0 is not a positive number"),
         ('kind = "transport"\nmethod = "simplex"', "method = 'simplex' is none of: sinkhorn, "),
         ('kind = "transport"\nmarginals = "idf"', "marginals = 'idf' is none of: uniform, norm, teacher_norm"),
@@ -102,8 +102,8 @@ def test_a_misspelt_entry_names_the_nearest(content, message):
             'kind = "contrastive"\nlearned = true\ntemperature = 0.001',
             "a learned temperature starts at 0.01 to 1.0, not at 0.001",
         ),
-        ('kind = "greedy"\nregularization = 1', "objective 'greedy' has no option 'regularization' (it has: centred)"),
-        ('kind = "barycentre"\nmethod = "exact"', "objective 'barycentre' has no option 'method'"),
+        ('kind = "greedy"\nregularization = 1', "objective 'greedy' has no option 'regularization' (it has: centered)"),
+        ('kind = "barycenter"\nmethod = "exact"', "objective 'barycenter' has no option 'method'"),
         ('kind = "relational"\ntemperature = -1', "temperature = -1 is not a positive number"),
         ('kind = "mse"\nweight = -1', "weight = -1 is not a number of 0 or more"),
         ('kind = "mse"\nweight = nan', "weight = nan is not a number of 0 or more"),
@@ -147,7 +147,7 @@ def test_a_wrong_schedule_is_named(entry, message):
         ("vectors = true", "vectors = True is none of"),
         ("scale = 0", "[student] scale = 0 is not a positive number"),
         ("scale = inf", "scale = inf is not a positive number"),
-        ("neighbours = 1", "[student] neighbours = 1 is neither true nor false"),
+        ("neighbors = 1", "[student] neighbors = 1 is neither true nor false"),
         ("teacher_words = 1", "[student] teacher_words = 1 is neither true nor false"),
         ("regularization = 0", "regularization = 0 is not a positive number"),
         ("marginal_penalty = -1", "marginal_penalty = -1 is not a positive number"),

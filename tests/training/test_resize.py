@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from english_teacher import COLOURS, NOUNS, bitext, save_teacher
+from english_teacher import COLORS, NOUNS, bitext, save_teacher
 from torch.nn import functional as F
 
 from kivuko.encoders.model import assemble, encode_texts
@@ -15,7 +15,7 @@ from kivuko.errors import ModelError
 from kivuko.training.initialization import start_transformer, teacher_words, unit_vectors, with_new_words
 from kivuko.training.recipe import Start
 
-WORDS = {**COLOURS, **NOUNS}
+WORDS = {**COLORS, **NOUNS}
 PLANS = Start(vectors="transplant", regularization=0.3)
 
 
@@ -50,7 +50,7 @@ def test_what_the_student_knew_stays(folder):
     assert before.tokenizer("black cats")["input_ids"] == after.tokenizer("black cats")["input_ids"]
 
 
-def test_a_resized_student_makes_a_bundle_that_encodes_alike(folder):
+def test_a_resized_student_makes_a_model_that_encodes_alike(folder):
     resized = with_new_words(student(folder), bitext(), PLANS).eval()
     texts = ["paka mwekundu", "samaki"]
     with torch.no_grad():

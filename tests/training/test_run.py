@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from tiny_run import RECIPE, TinyRun, WordTeacher
 
-from kivuko.encoders.model import load_bundle, save_bundle
+from kivuko.encoders.model import load_encoder, save_encoder
 from kivuko.training import distill as running
 from kivuko.training.distill import Job, train_student
 from kivuko.training.recipe import parse_recipe
@@ -36,26 +36,26 @@ def train(tmp_path, monkeypatch):
     return run
 
 
-def test_neighbours_come_from_the_training_sentences_alone(train, tmp_path):
-    trained, _ = train("[student]\nneighbours = true\n")
+def test_neighbors_come_from_the_training_sentences_alone(train, tmp_path):
+    trained, _ = train("[student]\nneighbors = true\n")
     spelling = trained.student.spelling
     assert spelling is not None
     assert {"paka", "anakula", "kissa"} <= set(spelling.words)
     assert spelling.languages == ("sw", "fi")
-    save_bundle(tmp_path / "model", trained.student, None, trained.about, "card")
-    assert load_bundle(tmp_path / "model")[0].sub_modules["text"][0].spelling.words
+    save_encoder(tmp_path / "model", trained.student, None, trained.about, "card")
+    assert load_encoder(tmp_path / "model")[0].sub_modules["text"][0].spelling.words
 
 
-def test_without_the_entry_nothing_reads_misspelt_words(train, tmp_path):
+def test_without_the_entry_nothing_reads_misspelled_words(train, tmp_path):
     trained, asked = train()
     assert trained.student.spelling is None
     assert len(asked) == 8
-    save_bundle(tmp_path / "model", trained.student, None, trained.about, "card")
+    save_encoder(tmp_path / "model", trained.student, None, trained.about, "card")
     assert not (tmp_path / "model" / "spelling.json").exists()
 
 
-def test_a_student_that_learns_misspelt_is_selected_on_misspelt_too(train):
+def test_a_student_that_learns_misspelled_is_selected_on_misspelled_too(train):
     _, asked = train('[augmentation]\nkinds = ["typo"]\ncopies = 2\n')
-    clean, misspelt = asked[:8], asked[8:]
-    assert len(misspelt) == 16
-    assert set(misspelt) - set(clean)
+    clean, misspelled = asked[:8], asked[8:]
+    assert len(misspelled) == 16
+    assert set(misspelled) - set(clean)

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from english_teacher import COLOURS, NOUNS, bitext, save_teacher
+from english_teacher import COLORS, NOUNS, bitext, save_teacher
 from torch.nn import functional as F
 
 from kivuko.bitext import Bitext, Pair
@@ -17,7 +17,7 @@ from kivuko.errors import ModelError
 from kivuko.training.initialization import started_student, teacher_words, unit_vectors, whole_words
 from kivuko.training.recipe import Start, load_recipe
 
-WORDS = {**COLOURS, **NOUNS}
+WORDS = {**COLORS, **NOUNS}
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def started(vocabulary, teacher, bitext_=None, **start):
     return started_student(vocabulary, bitext_ or bitext(), teacher, recipe).eval()
 
 
-def centred(teacher, words):
+def centered(teacher, words):
     return unit_vectors(teacher, words) - teacher_words(teacher).mean
 
 
@@ -50,7 +50,7 @@ def test_whole_words_are_lower_case_latin_and_one_token_each(teacher):
     assert whole_words(teacher.model.tokenizer) == sorted([*WORDS.values(), "kenya", "zebra"])
 
 
-def test_teacher_words_are_centred_on_their_mean_and_read_again_from_the_cache(teacher):
+def test_teacher_words_are_centered_on_their_mean_and_read_again_from_the_cache(teacher):
     known = teacher_words(teacher)
     assert known.vectors.mean(0).abs().max() < 1e-6
     torch.testing.assert_close(known.vectors + known.mean, unit_vectors(teacher, known.words))
@@ -60,9 +60,9 @@ def test_teacher_words_are_centred_on_their_mean_and_read_again_from_the_cache(t
 def test_a_transplanted_word_starts_at_the_word_it_translates(teacher, vocabulary):
     student = started(vocabulary, teacher, vectors="transplant", regularization=0.3)
     for word, english in WORDS.items():
-        nearest = max(WORDS.values(), key=lambda other: cosine(student, word, centred(teacher, [other])[0]))
+        nearest = max(WORDS.values(), key=lambda other: cosine(student, word, centered(teacher, [other])[0]))
         assert nearest == english
-        assert cosine(student, word, centred(teacher, [english])[0]) > 0.95
+        assert cosine(student, word, centered(teacher, [english])[0]) > 0.95
 
 
 def test_counting_alone_starts_further_off(teacher, vocabulary):
@@ -70,19 +70,19 @@ def test_counting_alone_starts_further_off(teacher, vocabulary):
     counted = started(vocabulary, teacher, vectors="mean")
 
     def mean(student):
-        return sum(cosine(student, w, centred(teacher, [e])[0]) for w, e in WORDS.items()) / len(WORDS)
+        return sum(cosine(student, w, centered(teacher, [e])[0]) for w, e in WORDS.items()) / len(WORDS)
 
     assert mean(planned) > mean(counted) + 0.1
 
 
-def test_the_teachers_words_keep_its_vectors_in_the_bundle_too(teacher, vocabulary):
+def test_the_teachers_words_keep_its_vectors_in_the_model_too(teacher, vocabulary):
     student = started(vocabulary, teacher, teacher_words=True)
     model = assemble(student, None)
     for word in ("kenya", "zebra", "cat"):  # in no text of the bitext
         assert student.tokenize(word) == [f"▁{word}"]
-        assert cosine(student, word, centred(teacher, [word])[0]) > 1 - 1e-5
+        assert cosine(student, word, centered(teacher, [word])[0]) > 1 - 1e-5
         torch.testing.assert_close(
-            torch.from_numpy(encode_texts(model, [word])[0]), F.normalize(centred(teacher, [word])[0], dim=0)
+            torch.from_numpy(encode_texts(model, [word])[0]), F.normalize(centered(teacher, [word])[0], dim=0)
         )
 
 
@@ -115,7 +115,7 @@ def test_spelling_settles_what_counts_leave_open(teacher):
     open_, settled = (
         started(vocabulary, teacher, lone, vectors="transplant", spelling=weight) for weight in (0.0, 5.0)
     )
-    kenya, zebra = centred(teacher, ["kenya", "zebra"])
+    kenya, zebra = centered(teacher, ["kenya", "zebra"])
     assert cosine(open_, "kenyaa", kenya) == pytest.approx(cosine(open_, "kenyaa", zebra), abs=0.2)
     assert cosine(settled, "kenyaa", kenya) > 0.95 > 0.5 > cosine(settled, "kenyaa", zebra)
 

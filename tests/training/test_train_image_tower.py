@@ -1,4 +1,4 @@
-"""Training the image tower: a few pictures and a few steps show whether it learns at all."""
+"""Training the image tower: a few images and a few steps show whether it learns at all."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from torch.nn import functional as F
 
 from kivuko.training.image_tower import TowerTraining, prototypes, reduced, tower_recall, train_image_tower
 
-PICTURES = 12
+IMAGES = 12
 
 
 @pytest.fixture(scope="module")
 def images(tiny_world):
-    return torch.from_numpy(tiny_world.images[:PICTURES].copy())
+    return torch.from_numpy(tiny_world.images[:IMAGES].copy())
 
 
 @pytest.fixture(scope="module")
 def names():
-    """Two names for the first picture, one for each other: vectors [13, 16] and the picture of each."""
-    vectors = torch.randn(PICTURES + 1, 16, generator=torch.Generator().manual_seed(0))
-    return vectors, torch.tensor([0, *range(PICTURES)])
+    """Two names for the first image, one for each other: vectors [13, 16] and the image of each."""
+    vectors = torch.randn(IMAGES + 1, 16, generator=torch.Generator().manual_seed(0))
+    return vectors, torch.tensor([0, *range(IMAGES)])
 
 
 class Told(torch.nn.Module):
-    """A tower that gives the pictures, in order, the vectors it was told."""
+    """A tower that gives the images, in order, the vectors it was told."""
 
     size = 8
 
@@ -43,7 +43,7 @@ def test_prototypes_by_hand():
     torch.testing.assert_close(found, torch.tensor([[0.5**0.5, 0.5**0.5], [0.0, -1.0]]))
 
 
-def test_prototypes_of_pictures_without_names_are_no_nan():
+def test_prototypes_of_images_without_names_are_no_nan():
     assert prototypes(torch.ones(1, 2), torch.tensor([1]), 3).isfinite().all()
 
 
@@ -58,36 +58,36 @@ def test_reduced_keeps_colors_and_the_transparent_ground():
 
 
 def test_recall_by_hand(images):
-    names = torch.eye(PICTURES)
-    own = torch.arange(PICTURES)
-    assert tower_recall(Told(torch.eye(PICTURES)), images, own, names, seed=0) == {1: 1.0, 10: 1.0}
-    assert tower_recall(Told(torch.eye(PICTURES).roll(1, 0)), images, own, names, seed=0)[1] == 0
-    half = torch.eye(PICTURES)
+    names = torch.eye(IMAGES)
+    own = torch.arange(IMAGES)
+    assert tower_recall(Told(torch.eye(IMAGES)), images, own, names, seed=0) == {1: 1.0, 10: 1.0}
+    assert tower_recall(Told(torch.eye(IMAGES).roll(1, 0)), images, own, names, seed=0)[1] == 0
+    half = torch.eye(IMAGES)
     half[:6] = half[:6].roll(1, 0)
     assert tower_recall(Told(half), images, own, names, seed=0)[1] == pytest.approx(0.5)
 
 
 def test_a_tie_counts_against_the_name(images):
-    names, own = torch.eye(PICTURES), torch.arange(PICTURES)
-    alike = torch.ones(PICTURES, PICTURES) / PICTURES**0.5
+    names, own = torch.eye(IMAGES), torch.arange(IMAGES)
+    alike = torch.ones(IMAGES, IMAGES) / IMAGES**0.5
     assert tower_recall(Told(alike), images, own, names, seed=0) == {1: 0.0, 10: 0.0}
-    pairs = torch.eye(PICTURES)
-    pairs[1] = pairs[0]  # pictures 0 and 1 are one to the tower
-    assert tower_recall(Told(pairs), images, own, names, seed=0)[1] == pytest.approx((PICTURES - 2) / PICTURES)
+    pairs = torch.eye(IMAGES)
+    pairs[1] = pairs[0]  # images 0 and 1 are one to the tower
+    assert tower_recall(Told(pairs), images, own, names, seed=0)[1] == pytest.approx((IMAGES - 2) / IMAGES)
 
 
 def test_vectors_that_are_no_numbers_find_nothing(images):
-    nothing = torch.full((PICTURES, PICTURES), float("nan"))
-    assert tower_recall(Told(nothing), images, torch.arange(PICTURES), torch.eye(PICTURES), seed=0) == {1: 0.0, 10: 0.0}
+    nothing = torch.full((IMAGES, IMAGES), float("nan"))
+    assert tower_recall(Told(nothing), images, torch.arange(IMAGES), torch.eye(IMAGES), seed=0) == {1: 0.0, 10: 0.0}
 
 
-def test_several_names_of_a_picture_all_count(images):
-    names = torch.eye(PICTURES)[[0, 1, 2]]
-    found = tower_recall(Told(torch.eye(PICTURES)), images, torch.tensor([0, 1, 1]), names, seed=0)
+def test_several_names_of_a_image_all_count(images):
+    names = torch.eye(IMAGES)[[0, 1, 2]]
+    found = tower_recall(Told(torch.eye(IMAGES)), images, torch.tensor([0, 1, 1]), names, seed=0)
     assert found[1] == pytest.approx(2 / 3)
 
 
-def test_it_learns_to_find_pictures_by_their_names(images, names):
+def test_it_learns_to_find_images_by_their_names(images, names):
     vectors, own = names
     told = []
     settings = TowerTraining(steps=40, batch_size=12, seed=1)

@@ -43,10 +43,10 @@ def test_a_diffuse_plan_pairs_everything_with_everything():
     assert value.total.item() == pytest.approx(0.5, abs=0.01)
 
 
-def test_the_centre_is_taken_from_both_sides():
-    centre = torch.tensor([10.0, 10.0])
+def test_the_center_is_taken_from_both_sides():
+    center = torch.tensor([10.0, 10.0])
     student, teacher = sentences([[11.0, 10.0]]), sentences([[11.0, 10.0], [10.0, 11.0]])
-    assert TransportObjective(centre=centre)(student, teacher).total.item() == pytest.approx(0.5, abs=1e-3)
+    assert TransportObjective(center=center)(student, teacher).total.item() == pytest.approx(0.5, abs=1e-3)
     assert TransportObjective()(student, teacher).total.item() < 0.01, "without it all tokens look alike"
 
 
@@ -121,13 +121,13 @@ def test_plans_that_do_not_converge_are_counted():
     assert objective(batch, other).parts["unconverged"].item() == pytest.approx(3 / 4)
 
 
-CENTRE = torch.tensor([0.5, -1.0, 2.0, 0.0, 1.0, -0.5], dtype=torch.float64)
+CENTER = torch.tensor([0.5, -1.0, 2.0, 0.0, 1.0, -0.5], dtype=torch.float64)
 EVERY_OPTION = [
     {},
-    {"centre": CENTRE},
-    {"centre": CENTRE, "student_centred": False},
+    {"center": CENTER},
+    {"center": CENTER, "student_centered": False},
     {"marginals": "norm"},
-    {"marginals": "teacher_norm", "centre": CENTRE, "student_centred": False},
+    {"marginals": "teacher_norm", "center": CENTER, "student_centered": False},
     {"cost": "squared_euclidean", "regularization": 2.0},
     {"marginal_penalty": 0.5},
     {"method": "sinkhorn_log"},
@@ -136,7 +136,7 @@ EVERY_OPTION = [
     {"method": "greedy"},
 ]
 NAMES = [
-    ", ".join(f"{key}={value}" for key, value in one.items() if key != "centre") or "plain" for one in EVERY_OPTION
+    ", ".join(f"{key}={value}" for key, value in one.items() if key != "center") or "plain" for one in EVERY_OPTION
 ]
 
 
@@ -151,9 +151,9 @@ def batches():
 
 def by_pot(student, teacher, options):
     """<plan, cost> of POT's plan of one pair of sentences, [n, dim] and [m, dim], float64."""
-    centre = options.get("centre", torch.zeros_like(CENTRE))
-    theirs = teacher - centre
-    mine = student - centre if options.get("student_centred", True) else student
+    center = options.get("center", torch.zeros_like(CENTER))
+    theirs = teacher - center
+    mine = student - center if options.get("student_centered", True) else student
     metric = {"cosine": "cosine", "squared_euclidean": "sqeuclidean"}[options.get("cost", "cosine")]
     cost = ot.dist(mine.numpy(), theirs.numpy(), metric=metric)
 
@@ -250,10 +250,10 @@ def test_elsewhere_it_is_that_of_the_cost_under_the_fixed_plan(batches, options)
     assert_same_gradient(found, expected)
 
 
-@pytest.mark.parametrize("centred", [True, False])
-def test_the_fast_path_and_the_padded_one_agree(batches, centred):
-    for centre in (None, CENTRE):
-        objective = objective_with({"centre": centre, "student_centred": centred})
+@pytest.mark.parametrize("centered", [True, False])
+def test_the_fast_path_and_the_padded_one_agree(batches, centered):
+    for center in (None, CENTER):
+        objective = objective_with({"center": center, "student_centered": centered})
         padded = dataclasses.replace(objective, method="sinkhorn_log")
         torch.testing.assert_close(objective(*batches).total, padded(*batches).total)
         torch.testing.assert_close(gradient(objective, *batches), gradient(padded, *batches))
@@ -265,12 +265,12 @@ def test_the_plain_problem_takes_the_fast_path(batches, options, monkeypatch):
     objective_with(options)(*batches)
 
 
-def test_a_centre_of_the_teachers_own_lets_short_student_tokens_tell_words_apart():
+def test_a_center_of_the_teachers_own_lets_short_student_tokens_tell_words_apart():
     # The teacher's words share a long common part. A student of unit vectors less that part is one direction only.
-    centre = torch.tensor([10.0, 10.0])
+    center = torch.tensor([10.0, 10.0])
     student, teacher = sentences([E1, E2]), sentences([[11.0, 10.0], [10.0, 11.0]])
-    both = TransportObjective(centre=centre)(student, teacher)
-    own = TransportObjective(centre=centre, student_centred=False)(student, teacher)
+    both = TransportObjective(center=center)(student, teacher)
+    own = TransportObjective(center=center, student_centered=False)(student, teacher)
     assert own.total.item() == pytest.approx(0, abs=1e-3)
     assert both.total.item() > 1
 

@@ -114,7 +114,7 @@ class TinyRun:
         return StaticStudent(vocabulary, WordTeacher.dim, token_dropout=0.2)
 
     def go(self, **changes):
-        """Distil; ``changes`` replace single arguments."""
+        """Distill; ``changes`` replace single arguments."""
         whole = {
             "student": self.student, "bitext": self.bitext, "vectors": self.vectors, "recipe": self.recipe,
             "validation": self.validation,

@@ -51,7 +51,7 @@ def plan(**changes: object) -> Plan:
     return Plan("en", "sw", **{"part": 3, "sample": 2, **changes})  # type: ignore[arg-type]
 
 
-def test_texts_are_translated_and_judgements_stay(source: Path, tmp_path: Path) -> None:
+def test_texts_are_translated_and_judgments_stay(source: Path, tmp_path: Path) -> None:
     collection, told = open_collection(f"trec:{source}"), []
     translator = WordByWord()
     done = translate_collection(collection, translator, plan(), tmp_path / "sw", lambda *at: told.append(at))
@@ -63,7 +63,7 @@ def test_texts_are_translated_and_judgements_stay(source: Path, tmp_path: Path) 
     assert list(documents) == [*(f"d{number}" for number in range(7)), "empty"]
     assert documents["d1"].text == "mweusi paka mkubwa mbwa number 1."
     assert (documents["d1"].title, documents["d2"].title, documents["empty"].text) == ("mbwa", "", "")
-    assert found.judgements() == collection.judgements()
+    assert found.judgments() == collection.judgments()
     assert (done.queries, done.documents) == (3, 8)
     assert told[-1] == (8, 8)
     assert all(len(piece) <= 400 for call in translator.calls for piece in call)

@@ -9,16 +9,16 @@ from kivuko.errors import DataError, ModelError
 from kivuko.translation.word_table import train_lexical
 
 NOUNS = {"paka": "cat", "mbwa": "dog", "ndege": "bird", "samaki": "fish"}
-COLOURS = {"mweusi": "black", "mwekundu": "red", "mweupe": "white"}
+COLORS = {"mweusi": "black", "mwekundu": "red", "mweupe": "white"}
 
 
 @pytest.fixture(scope="module")
 def table():
     pairs = [
-        Pair("sw", f"{noun} {colour}", f"{english} {animal}", "test")
+        Pair("sw", f"{noun} {color}", f"{english} {animal}", "test")
         for noun, animal in NOUNS.items()
-        for colour, english in COLOURS.items()
-        if (noun, colour) != ("paka", "mwekundu")
+        for color, english in COLORS.items()
+        if (noun, color) != ("paka", "mwekundu")
     ]
     return train_lexical(Bitext((*pairs, Pair("fi", "kissa", "cat", "test"))))
 

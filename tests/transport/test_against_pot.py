@@ -27,7 +27,7 @@ RANGE = 2.0
 
 
 def optima(batch: Ragged) -> list[float]:
-    """The unregularised optimum of each problem, for its masses scaled to agree to the last bit."""
+    """The unregularized optimum of each problem, for its masses scaled to agree to the last bit."""
     found = []
     for i in range(len(batch.sizes)):
         row, col, cost = (part.double().numpy() for part in batch.single(i))

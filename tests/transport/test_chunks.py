@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 
 import pytest
 import torch
@@ -10,7 +11,6 @@ from transport_problems import ragged
 
 from kivuko import transport
 from kivuko.errors import UsageError
-from kivuko.transport import solve as chunks
 
 WAYS = [{"method": name} for name in transport.METHODS] + [{"backend": "torch"}]
 FIELDS = ("coupling", "transport_cost", "value", "entropy", "marginal_error", "iterations", "converged")
@@ -20,7 +20,7 @@ SIZES = [(1 + i % 4, 5 - i % 5) for i in range(21)]
 @pytest.fixture
 def few_cells(monkeypatch):
     """A function that lets a part hold few cells."""
-    return lambda: monkeypatch.setattr(chunks, "_CELLS", 40)
+    return lambda: monkeypatch.setattr(sys.modules["kivuko.transport.solve"], "_CELLS", 40)
 
 
 @pytest.mark.parametrize("way", WAYS, ids=lambda one: "-".join(one.values()))

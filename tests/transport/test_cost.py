@@ -65,7 +65,7 @@ def test_computes_in_float32_or_better(given_: torch.dtype, expected: torch.dtyp
     x, y = vectors(1, 3, 16).to(given_), vectors(1, 2, 16, seed=1).to(given_)
     mean = torch.zeros(16, dtype=given_)
     wide = transport.cosine_cost(x.double(), y.double()).to(expected)
-    for cost in (transport.cosine_cost(x, y), transport.centred_cosine_cost(x, y, mean, mean)):
+    for cost in (transport.cosine_cost(x, y), transport.centered_cosine_cost(x, y, mean, mean)):
         assert cost.dtype == expected
         torch.testing.assert_close(cost, wide, atol=1e-6, rtol=0)
 
@@ -77,11 +77,11 @@ def test_autocast_does_not_lower_the_precision() -> None:
     assert torch.equal(cost, transport.cosine_cost(x, y))
 
 
-def test_centring_takes_each_side_relative_to_its_own_mean() -> None:
+def test_centering_takes_each_side_relative_to_its_own_mean() -> None:
     x, y = vectors(2, 3, 8), vectors(2, 4, 8, seed=1)
     x_mean, y_mean = 5 * vectors(8, seed=2), 7 * vectors(8, seed=3)
-    centred = transport.centred_cosine_cost(x + x_mean, y + y_mean, x_mean, y_mean)
-    torch.testing.assert_close(centred, transport.cosine_cost(x, y), atol=1e-5, rtol=0)
+    centered = transport.centered_cosine_cost(x + x_mean, y + y_mean, x_mean, y_mean)
+    torch.testing.assert_close(centered, transport.cosine_cost(x, y), atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def test_shapes_that_do_not_fit_are_refused(x: tuple[int, ...], y: tuple[int, ..
 def test_a_mean_of_the_wrong_shape_is_refused() -> None:
     x = torch.ones(1, 2, 4)
     with pytest.raises(UsageError, match=r"y_mean has shape \[1, 4\].*shape \[4\]"):
-        transport.centred_cosine_cost(x, x, torch.ones(4), torch.ones(1, 4))
+        transport.centered_cosine_cost(x, x, torch.ones(4), torch.ones(1, 4))
 
 
 @pytest.mark.parametrize("offset", [0.0, 1e4])

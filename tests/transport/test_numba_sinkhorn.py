@@ -31,7 +31,7 @@ def same(one, other) -> bool:
 
 @pytest.fixture
 def threads():
-    """A function that sets how many threads torch may use; put back afterwards."""
+    """A function that sets how many threads torch may use; put back afterward."""
     before = torch.get_num_threads()
     yield torch.set_num_threads
     torch.set_num_threads(before)

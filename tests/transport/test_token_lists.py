@@ -20,8 +20,8 @@ def lists(
     for side in (0, 1):
         lengths = torch.tensor([pair[side] for pair in LENGTHS])
         vectors = torch.randn(int(lengths.sum()), 24, generator=generator, dtype=torch.float64).to(dtype)
-        centre = torch.randn(24, generator=generator, dtype=torch.float64).to(dtype) if mean else None
-        sides.append(transport.TokenLists(vectors, lengths, centre))
+        center = torch.randn(24, generator=generator, dtype=torch.float64).to(dtype) if mean else None
+        sides.append(transport.TokenLists(vectors, lengths, center))
     return sides[0], sides[1]
 
 
@@ -38,7 +38,7 @@ def by_autograd(x: transport.TokenLists, y: transport.TokenLists, regularization
         if x.mean is None or y.mean is None:
             cost = transport.cosine_cost(own, other)
         else:
-            cost = transport.centred_cosine_cost(own, other, x.mean, y.mean)
+            cost = transport.centered_cosine_cost(own, other, x.mean, y.mean)
         plan = transport.solve(
             cost, regularization=regularization, method="sinkhorn_log", gradient="envelope", tolerance=1e-11,
             max_iterations=100_000,

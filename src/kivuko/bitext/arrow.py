@@ -140,7 +140,7 @@ class ArrowSource:
 
     Args:
         path: a file in Arrow's stream or file format.
-        language: normalised BCP 47 code.
+        language: normalized BCP 47 code.
         columns: as in ``ParquetSource``.
 
     Raises:
@@ -256,7 +256,7 @@ class ParquetSource:
     Args:
         source: the file. One that is compressed from outside, or standard input, is unpacked to a temporary file
             first, since Parquet is read from its end.
-        language: normalised BCP 47 code.
+        language: normalized BCP 47 code.
         columns: two positions from 1, or two headings; ``translation.sw`` is the field ``sw`` of the struct
             ``translation``. By default the headings decide, as in a table (``TsvSource``), or the fields of a struct.
 
@@ -348,7 +348,7 @@ class HubSource:
     Args:
         spec: ``hf:NAME``, ``hf:NAME:CONFIG``, ``hf:NAME:SPLIT`` or ``hf:NAME:CONFIG:SPLIT``; the split is ``train``
             unless it is named.
-        language: normalised BCP 47 code.
+        language: normalized BCP 47 code.
         columns: as in ``ParquetSource``.
 
     Raises:

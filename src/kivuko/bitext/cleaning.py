@@ -49,7 +49,7 @@ _REPETITIVE_WORDS = 9  # of so many and more, a third must be different
 
 @dataclass
 class Judged:
-    """A batch after judgement.
+    """A batch after judgment.
 
     Attributes:
         texts, english: both sides, cleaned.

@@ -106,7 +106,7 @@ class TsvSource:
 
     Args:
         source: the file, compressed or not.
-        language: normalised BCP 47 code.
+        language: normalized BCP 47 code.
         columns: where the language and English stand: two positions counted from 1, or two headings of the first
             row. By default a first row that names columns decides (``sw`` and ``en``, ``text`` and ``english``,
             ``source`` and ``target``, ``non_english`` and ``english``), else 1 and 2.
@@ -197,7 +197,7 @@ def sides_of(
 
     Args:
         fields: name -> the names of the fields in it, none where it is no struct; in the order of the record.
-        language: normalised BCP 47 code.
+        language: normalized BCP 47 code.
         columns: two positions from 1, or two names; ``translation.sw`` is the field ``sw`` in ``translation``.
         place: for messages.
 
@@ -253,7 +253,7 @@ class JsonlSource:
 
     Args:
         source: the file, compressed or not, UTF-8.
-        language: normalised BCP 47 code.
+        language: normalized BCP 47 code.
         columns: the keys of the language and of English; ``translation.sw`` is the key ``sw`` in the object
             ``translation``. By default the keys of the first object decide, as headings do in a table (``TsvSource``),
             or those in its ``translation``.
@@ -350,7 +350,7 @@ _LONGEST = 35  # characters of a tag; a file may have anything where it stands
 
 @lru_cache(maxsize=4096)
 def code_of(tag: str) -> str | None:
-    """Return the normalised BCP 47 code of a tag such as ``EN-US`` or ``swh_Latn``; None where it is none."""
+    """Return the normalized BCP 47 code of a tag such as ``EN-US`` or ``swh_Latn``; None where it is none."""
     tag = tag.strip()
     if not tag or len(tag) > _LONGEST or not tag.replace("-", "").replace("_", "").isalnum():
         return None
@@ -384,7 +384,7 @@ class MosesSource:
 
     Args:
         text, english: the files, each compressed or not.
-        language: normalised BCP 47 code.
+        language: normalized BCP 47 code.
     """
 
     format = "moses"

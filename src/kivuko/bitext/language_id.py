@@ -2,7 +2,7 @@
 
 The library takes 0.1 to 0.3 ms a sentence, many times what the other rules take together. So by default it is asked
 only about sentences whose words do not already tell: a sentence most of whose words were found in sentences that the
-library gave to the language, and hardly ever elsewhere, is taken to be in it. The words are learnt from the bitext
+library gave to the language, and hardly ever elsewhere, is taken to be in it. The words are learned from the bitext
 itself while it streams by, up to a fixed number of them.
 """
 
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from kivuko.errors import MissingDependencyError
 from kivuko.languages import language as describe
 
-_MAX_WORDS = 100_000  # that are counted; later ones are not learnt
+_MAX_WORDS = 100_000  # that are counted; later ones are not learned
 _SEEN = 3  # times before a word tells
 _ELSEWHERE = 4  # times rarer it must be in sentences of other languages
 _SHARE = 0.5  # of a sentence's words that must be known
@@ -74,12 +74,12 @@ class KnownWords:
 MIN_LETTERS = 20  # shorter sentences are not judged: names and exclamations belong to no one language
 
 # Languages that turn up uninvited in web bitext, by script; only these and the pair's own are loaded.
-_NEIGHBOURS = {
+_NEIGHBORS = {
     "Latn": ("fr", "de", "es", "pt", "id"), "Cyrl": ("ru", "uk", "bg"), "Arab": ("ar", "fa", "ur"),
     "Deva": ("hi", "mr"), "Hani": ("ja",), "Hans": ("ja",), "Hant": ("ja",), "Jpan": ("zh",),
 }  # fmt: skip
 
-_AT_ONCE = 256  # sentences; what is learnt from them may spare the library the next
+_AT_ONCE = 256  # sentences; what is learned from them may spare the library the next
 
 _CERTAINTY = 0.25  # by how much the likeliest language must be ahead of the next for the library to name it
 
@@ -120,11 +120,11 @@ class LanguageJudge:
 
         described = describe(language)
         own, self._english = _in_lingua(described.code), _in_lingua("en")
-        neighbours = _NEIGHBOURS.get(described.script, ())
-        codes = dict.fromkeys(([described.code] if own else []) + ["en", *neighbours, *_NEIGHBOURS["Latn"]])
+        neighbors = _NEIGHBORS.get(described.script, ())
+        codes = dict.fromkeys(([described.code] if own else []) + ["en", *neighbors, *_NEIGHBORS["Latn"]])
         self.candidates = tuple(codes)
         # Where no other candidate is written in the language's script, the script says all there is to say.
-        alone = described.script != "Latn" and set(neighbours) <= {described.code.split("-")[0]}
+        alone = described.script != "Latn" and set(neighbors) <= {described.code.split("-")[0]}
         self._own = None if alone else own
         self.note = None
         if own is None and not alone:

@@ -1,6 +1,6 @@
 """Whether training text holds the captions that a model is going to be evaluated on.
 
-800 of XTD's 1,000 pictures, for one, are in MSCOCO's training set, so their captions may well be in bitext made of it.
+800 of XTD's 1,000 images, for one, are in MSCOCO's training set, so their captions may well be in bitext made of it.
 Both sides of a pair are held against captions of any language, in three ways, the surest first:
 
 - the same words in the same order, whatever case and punctuation;
@@ -169,7 +169,7 @@ def hash_sentences(hashes: WordHashes) -> Keys:
 
 
 def hash_edged_bigrams(hashes: WordHashes) -> tuple[Keys, NDArray[np.int64]]:
-    """Return hashes of each two neighbouring words, edges of the sentence being words too, and their sentences.
+    """Return hashes of each two neighboring words, edges of the sentence being words too, and their sentences.
 
     A sentence of n words has n + 1 of them, in order; one without words has none.
     """
@@ -333,7 +333,7 @@ class LeakCheck:
         from rapidfuzz import fuzz
 
         shingles, rows = hash_edged_bigrams(hashes)
-        # Most sentences share few neighbouring words with any caption; signatures are made of the others alone.
+        # Most sentences share few neighboring words with any caption; signatures are made of the others alone.
         shared = np.bincount(rows, weights=self._bigrams.may_hold(shingles), minlength=len(side))
         able = (shared >= _SHARED_BIGRAMS * (hashes.counts + 1)) & (hashes.counts >= _NEAR_WORDS)
         chosen = able[rows]

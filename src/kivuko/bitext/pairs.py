@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from kivuko.streams import MAX_LINE_BYTES
-from kivuko.text import clean_text, counted
+from kivuko.text import clean_text, pluralize
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +99,7 @@ def report_dropped(bitext: Bitext) -> str | None:
         return None
     reasons = sorted(bitext.dropped.items(), key=lambda item: (-item[1], item[0]))
     parts = [_reason(bitext, reason, count) for reason, count in reasons if count]
-    return f"{left_out:,} of {counted(len(bitext) + left_out, 'line')} left out: {', '.join(parts)}"
+    return f"{left_out:,} of {pluralize(len(bitext) + left_out, 'line')} left out: {', '.join(parts)}"
 
 
 def report_copied(bitext: Bitext) -> str | None:
@@ -108,7 +108,7 @@ def report_copied(bitext: Bitext) -> str | None:
     if not copied:
         return None
     parts = [f"{count:,} in {language}" for language, count in copied.most_common()]
-    total = counted(len(bitext), "pair")
+    total = pluralize(len(bitext), "pair")
     return f"{copied.total():,} of {total} with the same text on both sides: {', '.join(parts)}"
 
 
@@ -129,7 +129,7 @@ class Sieve:
     """Collects the pairs of one source in one language and keeps account of what it leaves out.
 
     Args:
-        language: normalised BCP 47 code of the sentences.
+        language: normalized BCP 47 code of the sentences.
         keep_copied: whether to keep pairs with the same text on both sides.
     """
 
@@ -212,7 +212,7 @@ class PairSource(Protocol):
 
     Attributes:
         name: the path as it was given, or ``standard input``.
-        language: normalised BCP 47 code of the side that is not English.
+        language: normalized BCP 47 code of the side that is not English.
         format: ``tsv``, ``moses``, ``tmx``, ``jsonl``, ``parquet`` or ``datasets``.
         size: bytes of the file or files as they are stored, None where that is not known.
     """

@@ -30,7 +30,7 @@ def file_source(source: ByteInput, language: str, format: str | None, columns: C
 
     Args:
         source: the file.
-        language: normalised BCP 47 code.
+        language: normalized BCP 47 code.
         format: one of ``FORMATS`` but ``moses``, which takes two files; None: told by the name, else by the content.
         columns: see the sources.
 
@@ -90,7 +90,7 @@ def folder_source(
     Args:
         folder: what ``Dataset.save_to_disk`` or ``DatasetDict.save_to_disk`` wrote; or files of one format, in the
             order of their names, here or in a folder ``data`` as the hub has it.
-        language: normalised BCP 47 code.
+        language: normalized BCP 47 code.
         split: which split, where there are several.
         format: which files to read; None: there must be one kind only.
         columns: see the sources.

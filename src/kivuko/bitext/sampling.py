@@ -2,7 +2,7 @@
 
 Each group of pairs (by default all translations of one English sentence) gets a number from 0 to 1 out of a
 hash of the seed and the group itself. What is taken therefore does not depend on the order of the file, on
-Python's hash randomisation, or on the other languages present.
+Python's hash randomization, or on the other languages present.
 
 A sample holds pairs only; the account of dropped lines stays with the bitext that was read.
 """

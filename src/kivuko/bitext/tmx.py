@@ -219,7 +219,7 @@ class TmxSource:
 
     Args:
         source: the file, compressed or not, in the encoding that it declares.
-        language: normalised BCP 47 code.
+        language: normalized BCP 47 code.
     """
 
     format = "tmx"

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from kivuko.bitext import pairs as reasons
 from kivuko.bitext.leak import LeakReport
-from kivuko.text import counted
+from kivuko.text import pluralize
 
 _RATIO_BINS = 400  # of the logarithm of the length ratio, from 1/20 to 20
 _WIDEST = float(np.log(20))
@@ -196,7 +196,7 @@ def report_account(account: Account) -> str:
 
     For example ``sw.tsv: 3,388 of 3,400 pairs kept; left out: 9 duplicate (first at sw.tsv:17), ...``.
     """
-    line = f"{account.source}: {account.kept:,} of {counted(account.seen, 'pair')} kept"
+    line = f"{account.source}: {account.kept:,} of {pluralize(account.seen, 'pair')} kept"
     parts = [f"{count:,} {reason} (first at {first})" for reason, count, first in account.by_reason()]
     return f"{line}; left out: {', '.join(parts)}" if parts else line
 
@@ -295,7 +295,7 @@ def _against_figures(account: Account) -> list[tuple[int, str, str]]:
         found.append((1, text, "see whether the sides belong together"))
     if figures.english.percentile_95 > _LONG:
         text = f"5 % of the English sentences are over {figures.english.percentile_95:,} characters long"
-        found.append((1, text, "a CLIP text tower reads 77 tokens: the rest of a long sentence is not learnt from"))
+        found.append((1, text, "a CLIP text tower reads 77 tokens: the rest of a long sentence is not learned from"))
     return found
 
 

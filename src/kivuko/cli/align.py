@@ -38,7 +38,7 @@ _CAUTION = "Unrelated words get a share, too; a word weighs by its subwords."
     "--marginal-penalty", type=Share(min=0, min_open=True, max=1e6), metavar="X",
     help="Let words give or take less mass than their share, at this price (unbalanced transport).",
 )  # fmt: skip
-@click.option("--image", "picture", type=click.Path(path_type=Path), help="Also write a picture (.png or .svg).")
+@click.option("--image", "image", type=click.Path(path_type=Path), help="Also write an image (.png or .svg).")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of tables.")
 @click.option("--tokens", "by_token", is_flag=True, help="Show subwords, not words.")
 def command(
@@ -49,7 +49,7 @@ def command(
     regularizations: tuple[float, ...],
     method: str,
     marginal_penalty: float | None,
-    picture: Path | None,
+    image: Path | None,
     as_json: bool,
     by_token: bool,
 ) -> None:
@@ -74,10 +74,10 @@ def command(
     text, english = _readable(text, "TEXT"), _readable(english, "ENGLISH")
     if method not in METHODS:
         raise UsageError(f"--method {method}: there is none of that name. Choose from {', '.join(METHODS)}.")
-    if picture is not None:
-        if picture.suffix.lower() not in (".png", ".svg"):
-            raise UsageError(f"--image {picture}: end the name in .png or .svg.")
-        refuse_unwritable(picture)
+    if image is not None:
+        if image.suffix.lower() not in (".png", ".svg"):
+            raise UsageError(f"--image {image}: end the name in .png or .svg.")
+        refuse_unwritable(image)
     options = {"method": method, "marginal_penalty": marginal_penalty}
     distinct = tuple(dict.fromkeys(regularizations))[: 1 if method in _UNREGULARIZED else None]
     teacher, alignments = _align(model, teacher_name, text, english, distinct, options)
@@ -95,12 +95,12 @@ def command(
     if not as_json:
         for note in (_CAPTION, _CAUTION, *notes):
             screen.print(note, soft_wrap=True)
-    if picture is not None:
-        _draw(panels, (text, english), (_CAPTION, _CAUTION, *notes), picture)
+    if image is not None:
+        _draw(panels, (text, english), (_CAPTION, _CAUTION, *notes), image)
         if not as_json:
-            screen.print(f"picture: {picture}", soft_wrap=True)
+            screen.print(f"image: {image}", soft_wrap=True)
         lacking = ", ".join(scripts_without_font(f"{text} {english}"))
-        if lacking and picture.suffix.lower() == ".png":
+        if lacking and image.suffix.lower() == ".png":
             hint = "Install Noto's (Debian: fonts-noto-core, fonts-noto-cjk), or write .svg."
             console.print(f"warning: no font here has the letters of {lacking}. {hint}", soft_wrap=True)
 
@@ -121,16 +121,16 @@ def _align(
     model: Path, teacher_name: str | None, text: str, english: str, regularizations: Sequence[float], options: Any
 ) -> tuple[TextTeacher, list[Alignment]]:
     from kivuko.encoders.alignment import load_aligner, teacher_named_by
-    from kivuko.encoders.model import load_bundle
+    from kivuko.encoders.model import load_encoder
 
-    bundle = load_bundle(model)
+    loaded = load_encoder(model)
     if not teacher_name:
         try:
             teacher_named_by(model)
         except UsageError as problem:
             raise UsageError(f"{problem} Name one: --teacher NAME.") from problem
     try:
-        aligner = load_aligner(model, bundle, teacher_name)
+        aligner = load_aligner(model, loaded, teacher_name)
     except ModelError as problem:
         if teacher_name:
             raise
@@ -182,7 +182,7 @@ def _iterations(alignment: Alignment) -> str:
 
 
 def _notes(alignment: Alignment, teacher: str) -> Iterator[str]:
-    if not alignment.centred:
+    if not alignment.centered:
         yield f"The model does not hold the mean token of {teacher}: the cost is the plain cosine, the plan less sharp."
     for side, whose in ((alignment.source, "model"), (alignment.target, "teacher")):
         if side.unknown:
@@ -197,7 +197,7 @@ def _json(asked: dict[str, Any], alignments: Sequence[Alignment], by_token: bool
     import json
 
     first = alignments[0]
-    told: dict[str, Any] = {**asked, "centred": first.centred}
+    told: dict[str, Any] = {**asked, "centered": first.centered}
     for name, side in (("", first.source), ("english_", first.target)):
         told[f"{name}words"] = side.words
         told |= {f"{name}{key}_words": getattr(side, key) for key in ("unknown", "partly_unknown", "unread")}
@@ -218,9 +218,9 @@ def _json(asked: dict[str, Any], alignments: Sequence[Alignment], by_token: bool
 
 
 def _draw(panels: Sequence[Panel], title: Sequence[str], notes: Sequence[str], place: Path) -> None:
-    """Write the panels as one picture; the name's ending says which format."""
+    """Write the panels as one image; the name's ending says which format."""
     from kivuko.files import atomic_path, write_text
-    from kivuko.report.heat_map import heat_map_picture, heat_map_svg
+    from kivuko.report.heat_map import heat_map_image, heat_map_svg
     from kivuko.report.result_image import shortened
 
     title = [shortened(line, 90) for line in title]
@@ -228,4 +228,4 @@ def _draw(panels: Sequence[Panel], title: Sequence[str], notes: Sequence[str], p
         write_text(place, heat_map_svg(panels, title, notes))
         return
     with atomic_path(place) as temporary:
-        heat_map_picture(panels, title, notes).save(temporary, format="PNG")
+        heat_map_image(panels, title, notes).save(temporary, format="PNG")

@@ -1,4 +1,4 @@
-"""``kivuko attack``: measure how a model stands up to attacks on queries and pictures, per language."""
+"""``kivuko attack``: measure how a model stands up to attacks on queries and images, per language."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class SpacedAttacks(SpacedValues):
 
 
 def _is_attack(word: str) -> bool:
-    """Tell an attack, perhaps misspelt, from a model's folder: there is a colon in it, or it is an attack's name."""
+    """Tell an attack, perhaps misspelled, from a model's folder: there is a colon in it, or it is an attack's name."""
     from kivuko.perturbations.spec import ATTACKS
 
     return word in ATTACKS or (":" in word and "/" not in word.partition(":")[0])
@@ -62,7 +62,7 @@ def _is_attack(word: str) -> bool:
 @click.option(
     "--crafted",
     type=click.Choice(["own", "english", "both"]),
-    help="Perturb pictures against the query itself, or against its English name in the teacher's eyes, and see "
+    help="Perturb images against the query itself, or against its English name in the teacher's eyes, and see "
     "whether that harms the search in the other languages.  [default: as each attack says, else own]",
 )
 @click.option("--seed", type=SEED, default=0, show_default=True, help="Of everything that attacks draw.")
@@ -76,7 +76,7 @@ def _is_attack(word: str) -> bool:
     type=click.Path(path_type=Path),
     help="Parquet file: what was changed for each query, ranks before and after.  [default: beside the records]",
 )
-@click.option("--pictures", type=click.Path(path_type=Path), help="Folder for the perturbed pictures, as PNG files.")
+@click.option("--images", type=click.Path(path_type=Path), help="Folder for the perturbed images, as PNG files.")
 @sources_options
 def command(
     model: Path | None,
@@ -90,11 +90,11 @@ def command(
     seed: int,
     records_file: Path | None,
     examples_file: Path | None,
-    pictures: Path | None,
+    images: Path | None,
     cldr: Path | None,
     font: Path | None,
 ) -> None:
-    """Measure MODEL clean and under attacks on its queries and on the pictures it searches.
+    """Measure MODEL clean and under attacks on its queries and on the images it searches.
 
     An attack is a name with parameters. Several values with bars between them (in quotes, for the shell) are tried
     one after another; eps is a radius on the pixel scale from 0 to 1.
@@ -110,7 +110,7 @@ def command(
     from kivuko.cli.progress import out as screen
 
     if list_only:
-        screen.print(catalogue_table())
+        screen.print(catalog_table())
         return
     if model is None:
         raise click.UsageError("Missing argument 'MODEL'.", click.get_current_context())
@@ -118,7 +118,7 @@ def command(
         raise click.UsageError("Missing option '--attack'.", click.get_current_context())
     specs = _crafted(attacks, crafted)
     records = records_file or model / "evaluation" / "attacks.jsonl"
-    _refuse_places(records, examples_file, pictures)
+    _refuse_places(records, examples_file, images)
     victim = _victim(model, languages, split, most, seed, cldr, font)
     if unknown := [code for code in languages if code not in victim.about.languages]:
         console.print(f"note: {model} was not trained on {', '.join(unknown)}.")
@@ -128,7 +128,7 @@ def command(
     from kivuko.evaluation.robustness import examples_path
 
     with _watched(len(specs) * len(languages)) as watch:
-        results = run_attacks(victim, languages, specs, pictures=pictures, watch=watch)
+        results = run_attacks(victim, languages, specs, images=images, watch=watch)
     write_results(results, shlex.join(["kivuko", *sys.argv[1:]]), records, examples_file)
     for spec in specs:
         screen.print(attack_table(results.records, spec))
@@ -141,7 +141,7 @@ def command(
 
 
 def _crafted(texts: Sequence[str], crafted: str | None) -> list[AttackSpec]:
-    """Read the attacks, those on pictures as many times as ``--crafted`` wants them."""
+    """Read the attacks, those on images as many times as ``--crafted`` wants them."""
     from kivuko.perturbations.spec import parse_attacks
 
     specs = parse_attacks(texts)
@@ -156,7 +156,7 @@ def _crafted(texts: Sequence[str], crafted: str | None) -> list[AttackSpec]:
     return list(dict.fromkeys(found))
 
 
-def _refuse_places(records: Path, examples: Path | None, pictures: Path | None) -> None:
+def _refuse_places(records: Path, examples: Path | None, images: Path | None) -> None:
     """Refuse places that cannot be written, before the work whose outcome they are to hold."""
     from kivuko.evaluation import per_query_path
     from kivuko.evaluation.robustness import examples_path
@@ -167,10 +167,10 @@ def _refuse_places(records: Path, examples: Path | None, pictures: Path | None) 
         refuse_unwritable(file)
     if len({file.resolve() for file in files}) < len(files):
         raise UsageError(f"--examples {examples}: the records lie there. Choose another name.")
-    if pictures is not None:
-        if pictures.is_file():
-            raise UsageError(f"--pictures {pictures}: is a file. Name a folder.")
-        refuse_unwritable(pictures / "any.png")
+    if images is not None:
+        if images.is_file():
+            raise UsageError(f"--images {images}: is a file. Name a folder.")
+        refuse_unwritable(images / "any.png")
 
 
 def _victim(
@@ -178,17 +178,17 @@ def _victim(
     font: Path | None,
 ) -> Victim:  # fmt: skip
     from kivuko.cli.data import load_gallery, load_world
-    from kivuko.encoders.model import has_images, load_bundle, read_about
+    from kivuko.encoders.model import has_images, load_encoder, read_about
     from kivuko.evaluation.attack.victim import Victim
 
-    bundle, about = load_bundle(model), read_about(model)
+    loaded, about = load_encoder(model), read_about(model)
     if about is None:
         raise ModelError(f"{model}: has no kivuko.json, so its teacher is unknown. Attack a model made by Kivuko.")
-    if not has_images(bundle):
-        raise ModelError(f"{model}: encodes text only, so it cannot search pictures. Distil it with an image tower.")
+    if not has_images(loaded):
+        raise ModelError(f"{model}: encodes text only, so it cannot search images. Distill it with an image tower.")
     world = load_world(languages, cldr, font)
-    gallery = load_gallery(bundle, world)
-    return Victim(bundle, about, model.resolve().name, world, gallery.vectors, split, most, seed)
+    gallery = load_gallery(loaded, world)
+    return Victim(loaded, about, model.resolve().name, world, gallery.vectors, split, most, seed)
 
 
 @contextmanager
@@ -220,7 +220,7 @@ class AttackBars:
         self._progress.advance(self._all)
 
 
-def catalogue_table() -> Table:
+def catalog_table() -> Table:
     """Return all attacks with their parameters and defaults."""
     from kivuko.evaluation.tables import compact_table
     from kivuko.perturbations.spec import ATTACKS

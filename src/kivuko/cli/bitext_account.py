@@ -6,7 +6,7 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kivuko.text import counted
+from kivuko.text import pluralize
 
 if TYPE_CHECKING:
     from kivuko.bitext.leak import LeakReport
@@ -68,7 +68,7 @@ def print_leaks(leaks: LeakReport) -> None:
     ways = ", ".join(f"{count:,} {kind}" for kind, count in leaks.found.items())
     out.print(
         f"evaluation captions: {leaks.total:,} of {leaks.captions:,} found ({leaks.share:.1%}), in {leaks.pairs:,} of "
-        f"{counted(leaks.looked, 'pair')}: {ways}.",
+        f"{pluralize(leaks.looked, 'pair')}: {ways}.",
         soft_wrap=True,
     )
     for one in leaks.examples:

@@ -20,7 +20,7 @@ def load_captions(specs: Sequence[str], language: str) -> list[str]:
         specs: each ``emoji`` (names of the emoji world's test split), a caption set such as ``xm3600:FOLDER``, or a
             file: with a caption on each line (cells between tabs are captions of their own, if they are more than one
             word), or JSON Lines with captions under ``caption``, ``text`` or the like.
-        language: BCP 47 code, normalised.
+        language: BCP 47 code, normalized.
 
     Raises:
         KivukoError: a set or a file cannot be read, or has no caption in either language.
@@ -70,7 +70,7 @@ def _lines(path: Path) -> Iterator[str]:
     for line in read_lines(path):
         cells = (line.text or "").split("\t")
         for cell in cells:
-            # Beside a caption, a single word without spaces is the name of a picture or a number.
+            # Beside a caption, a single word without spaces is the name of an image or a number.
             if cell.strip() and (len(cells) == 1 or " " in cell.strip() or not cell.isascii()):
                 yield cell.strip()
 

@@ -10,7 +10,7 @@ import click
 
 from kivuko.cli.bitext_options import SpacedCaptions, asked, bitext_options, open_bitext, refuse_overwriting, rules_for
 from kivuko.errors import DataError
-from kivuko.text import counted
+from kivuko.text import pluralize
 
 
 @click.command("clean", cls=SpacedCaptions)
@@ -65,9 +65,9 @@ def clean(out: Path, rejected: Path | None, **options: Any) -> None:
     if captions is not None:
         leaks = captions.report()
         line = (
-            f"evaluation captions: {leaks.total:,} of {leaks.captions:,} were in {counted(leaks.pairs, 'pair')}, now "
+            f"evaluation captions: {leaks.total:,} of {leaks.captions:,} were in {pluralize(leaks.pairs, 'pair')}, now "
             "left out."
         )
         screen.print(line, soft_wrap=True)
-    screen.print(f"{out}: {counted(writer.written, 'pair')}.", soft_wrap=True)
+    screen.print(f"{out}: {pluralize(writer.written, 'pair')}.", soft_wrap=True)
     screen.print(f"Next: kivuko distill --bitext {wanted.language}={out} --out my-model", soft_wrap=True)

@@ -111,7 +111,7 @@ def asked(options: dict[str, Any]) -> Asked:
 
 
 def other_language(code: str) -> str:
-    """Return the normalised code of a language that is not English.
+    """Return the normalized code of a language that is not English.
 
     Raises:
         UsageError: unknown, or English.

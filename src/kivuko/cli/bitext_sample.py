@@ -10,7 +10,7 @@ import click
 from kivuko.cli.bitext_options import other_language, refuse_overwriting
 from kivuko.cli.options import SEED
 from kivuko.errors import UsageError
-from kivuko.text import counted
+from kivuko.text import pluralize
 
 
 @click.command("sample")
@@ -61,11 +61,11 @@ def sample(bitext: tuple[str, ...], pairs: int, temperature: float, seed: int, o
     for code in specs:
         told = written.get(code, "nothing taken")
         screen.print(
-            f"{code}: {taken[code]:,} of {counted(counts[code], 'pair')} ({shares[code]:.1%} by temperature): {told}",
+            f"{code}: {taken[code]:,} of {pluralize(counts[code], 'pair')} ({shares[code]:.1%} by temperature): {told}",
             soft_wrap=True,
         )
     if sum(taken.values()) < pairs:
-        screen.print(f"note: there are only {counted(sum(taken.values()), 'pair')}; all were taken.", soft_wrap=True)
+        screen.print(f"note: there are only {pluralize(sum(taken.values()), 'pair')}; all were taken.", soft_wrap=True)
     named = " ".join(shlex.quote(f"{code}={place}") for code, place in written.items())
     screen.print(f"Next: kivuko distill --bitext {named} --out my-model", soft_wrap=True)
 

@@ -12,7 +12,7 @@ import click
 
 from kivuko.cli.options import SEED
 from kivuko.errors import DataError
-from kivuko.text import counted
+from kivuko.text import pluralize
 
 if TYPE_CHECKING:
     from array import array
@@ -52,37 +52,37 @@ def show(spec: str, read_documents: bool) -> None:
     from kivuko.evaluation.tables import compact_table
 
     collection = open_collection(spec)
-    judgements = collection.judgements()
-    can_answer = set(answerable(judgements))
+    judgments = collection.judgments()
+    can_answer = set(answerable(judgments))
     table = compact_table(collection.name)
     for heading in ("queries in", "n", "with relevant documents", "not judged", "an example"):
         table.add_column(heading, justify="left" if heading in ("queries in", "an example") else "right")
     for code in collection.query_languages:
         queries = collection.queries(code)
-        told = (len(queries), len(can_answer & set(queries)), len(set(queries) - set(judgements)))
+        told = (len(queries), len(can_answer & set(queries)), len(set(queries) - set(judgments)))
         table.add_row(code, *(f"{count:,}" for count in told), next(iter(queries.values()))[:60])
     screen.print(table)
-    grades = Counter(grade for own in judgements.values() for grade in own.values())
+    grades = Counter(grade for own in judgments.values() for grade in own.values())
     graded = ", ".join(f"grade {grade}: {count:,}" for grade, count in sorted(grades.items(), reverse=True))
-    screen.print(f"Judgements of {_queries(len(judgements))}: {graded}.")
+    screen.print(f"Judgments of {_queries(len(judgments))}: {graded}.")
     count = collection.document_count()
-    known = counted(count, "document") if count else "Documents"
+    known = pluralize(count, "document") if count else "Documents"
     screen.print(f"{known} in {collection.document_language}{'' if count else ' (not counted; see --documents)'}.")
     if read_documents:
-        screen.print(_documents_line(collection, judgements), soft_wrap=True)
+        screen.print(_documents_line(collection, judgments), soft_wrap=True)
 
 
 def _queries(count: int) -> str:
-    return counted(count, "query", "queries")
+    return pluralize(count, "query", "queries")
 
 
-def _documents_line(collection: Collection, judgements: Any) -> str:
+def _documents_line(collection: Collection, judgments: Any) -> str:
     from array import array
 
     from kivuko.cli.progress import bars, late_task
 
     hashes = array("q")  # 8 bytes of each id: there may be millions
-    relevant = {name for grades in judgements.values() for name, grade in grades.items() if grade > 0}
+    relevant = {name for grades in judgments.values() for name, grade in grades.items() if grade > 0}
     wanted, count, empty, characters = len(relevant), 0, 0, 0
     total = collection.document_count() or 0
     with bars() as progress:
@@ -100,8 +100,8 @@ def _documents_line(collection: Collection, judgements: Any) -> str:
     _refuse_twice(collection, hashes)
     mean = characters // count
     return (
-        f"Read {counted(count, 'document')}: {mean:,} characters on average, {empty:,} empty; "
-        f"{wanted - len(relevant):,} of {counted(wanted, 'relevant document')} found."
+        f"Read {pluralize(count, 'document')}: {mean:,} characters on average, {empty:,} empty; "
+        f"{wanted - len(relevant):,} of {pluralize(wanted, 'relevant document')} found."
     )
 
 
@@ -127,7 +127,7 @@ def _refuse_twice(collection: Collection, hashes: array[int]) -> None:
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--measure", "measures", multiple=True, metavar="NAME", help="Such as nDCG@10 or P@5; may be said again.")
 def measure(spec: str, run: Path, measures: tuple[str, ...]) -> None:
-    """Measure a TREC run file (query Q0 document rank score tag) on a collection's judgements.
+    """Measure a TREC run file (query Q0 document rank score tag) on a collection's judgments.
 
     Figures stand in two rows: with equal scores ordered as trec_eval orders them (by document id, falling), and
     pessimistically (relevant documents last among equals). Where they differ, ties decide.
@@ -144,9 +144,9 @@ def measure(spec: str, run: Path, measures: tuple[str, ...]) -> None:
     from kivuko.evaluation.tables import compact_table
 
     chosen = measures or COLLECTION_MEASURES
-    judgements = open_collection(spec).judgements()
+    judgments = open_collection(spec).judgments()
     found = read_run(run)
-    queries = answerable(judgements)
+    queries = answerable(judgments)
     if not queries:
         raise DataError(f"{spec}: no query has a relevant document in the qrels, a grade above 0; nothing to measure.")
     table = compact_table(f"{run.name} on {spec}: {_queries(len(queries))}")
@@ -154,14 +154,14 @@ def measure(spec: str, run: Path, measures: tuple[str, ...]) -> None:
     for name in chosen:
         table.add_column(name, justify="right", no_wrap=True)
     for ties in TIES:
-        values = measure_run(found, judgements, queries, chosen, ties)
+        values = measure_run(found, judgments, queries, chosen, ties)
         table.add_row(ties, *(f"{values[name].mean():.4f}" for name in chosen))
     screen.print(table)
     if missing := len([query for query in queries if query not in found]):
         console.print(f"note: not in the run, so that the score is zero: {_queries(missing)}.")
-    if unknown := len(set(found) - set(judgements)):
+    if unknown := len(set(found) - set(judgments)):
         console.print(f"note: left out, in the run but not judged: {_queries(unknown)}.")
-    if unanswerable := len(judgements) - len(queries):
+    if unanswerable := len(judgments) - len(queries):
         console.print(f"note: left out, judged but without a relevant document: {_queries(unanswerable)}.")
 
 
@@ -219,8 +219,8 @@ def wikiclir(
     for reason, count in built.left_out.most_common():
         console.print(f"left out, {reason}: {count:,}", soft_wrap=True)
     screen.print(
-        f"{_queries(built.queries)} in {own}, {counted(built.documents, 'document')} in {other}, "
-        f"{counted(built.mates, 'judgement')} of grade 2 and {built.mutual:,} of grade 1: {out}",
+        f"{_queries(built.queries)} in {own}, {pluralize(built.documents, 'document')} in {other}, "
+        f"{pluralize(built.mates, 'judgment')} of grade 2 and {built.mutual:,} of grade 1: {out}",
         soft_wrap=True,
     )
     screen.print(f"Next: kivuko evaluate MODEL --dataset trec:{out}", soft_wrap=True)
@@ -238,7 +238,7 @@ def wikiclir(
 def translate(
     spec: str, translator: str, target: str, source: str, only: str | None, out: Path, sample: int, seed: int
 ) -> None:
-    """Translate a collection's queries and documents by machine, as mMARCO was made; judgements stay.
+    """Translate a collection's queries and documents by machine, as mMARCO was made; judgments stay.
 
     What is finished is kept in OUT.parts; the same command goes on from there. OUT/sample.tsv lays translations beside
     their originals for a person to judge.
@@ -261,7 +261,7 @@ def translate(
         done = translate_collection(collection, model, plan, out, late_task(progress, "translating documents"))
     for reason, count in done.suspicious.most_common():
         console.print(f"looks wrong, {reason}: {count:,}", soft_wrap=True)
-    screen.print(f"{_queries(done.queries)} and {counted(done.documents, 'document')}: {out}", soft_wrap=True)
+    screen.print(f"{_queries(done.queries)} and {pluralize(done.documents, 'document')}: {out}", soft_wrap=True)
     screen.print(f"Next: let a person fill in {out / 'sample.tsv'}", soft_wrap=True)
 
 

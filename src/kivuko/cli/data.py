@@ -71,7 +71,7 @@ def emoji(
     splits = {name: sum(one.split == name for one in world.emoji) for name in ("train", "validation", "test")}
     concepts = len({one.concept for one in world.emoji if one.split == "test"})
     screen.print(
-        f"{len(world.emoji):,} emoji, {len(world.images):,} distinct pictures; "
+        f"{len(world.emoji):,} emoji, {len(world.images):,} distinct images; "
         + ", ".join(f"{name} {count:,}" for name, count in splits.items())
         + f" ({concepts} test concepts)."
     )
@@ -79,7 +79,7 @@ def emoji(
 
 
 def load_world(languages: tuple[str, ...], cldr: Path | None = None, font: Path | None = None) -> EmojiWorld:
-    """Build or read the emoji world, with a progress bar while pictures are drawn."""
+    """Build or read the emoji world, with a progress bar while images are drawn."""
     from kivuko.cli.progress import bars, late_task
     from kivuko.datasets.emoji import emoji_world
 
@@ -116,7 +116,7 @@ def world_table(world: EmojiWorld) -> object:
 
 
 def load_gallery(model: Any, world: EmojiWorld) -> EmojiGallery:
-    """Encode the pictures of a world with a bundle, or read them from the cache; a bar shows if they must be encoded.
+    """Encode the images of a world with a model, or read them from the cache; a bar shows if they must be encoded.
 
     Raises:
         KivukoError: see ``emoji_gallery``.
@@ -125,4 +125,4 @@ def load_gallery(model: Any, world: EmojiWorld) -> EmojiGallery:
     from kivuko.search import emoji_gallery
 
     with bars() as progress:
-        return emoji_gallery(model, world, progress=late_task(progress, "encoding pictures"))
+        return emoji_gallery(model, world, progress=late_task(progress, "encoding images"))

@@ -24,7 +24,7 @@ from kivuko.cli.options import SEED, SpacedValues, languages_option, sources_opt
 def command(
     out: Path, languages: tuple[str, ...], seed: int, steps: int | None, cldr: Path | None, font: Path | None
 ) -> None:
-    """Run everything on embedded data: distil, evaluate, search, in a few minutes on two cores.
+    """Run everything on embedded data: distill, evaluate, search, in a few minutes on two cores.
 
     \b
     Writes OUT/model (load it with SentenceTransformer), OUT/baseline-mse, OUT/records.jsonl and OUT/examples.png.
@@ -44,7 +44,7 @@ def command(
     started, files = time.monotonic(), DemoFiles(out)
     for place in (files.model, files.baseline):
         refuse_foreign_folder(place)
-    for file in (files.records, files.picture):
+    for file in (files.records, files.image):
         refuse_unwritable(file)
     world = load_world(languages, cldr, font)
     screen.print(world_table(world))
@@ -68,7 +68,7 @@ def command(
     called = Path(sys.argv[0])
     on_path = shutil.which("kivuko") is not None or called.name != "kivuko"
     program = "kivuko" if on_path else shlex.quote(str(called))
-    screen.print(f"\nDone in {time.monotonic() - started:.0f} s. Look at {files.picture}, then try:", soft_wrap=True)
+    screen.print(f"\nDone in {time.monotonic() - started:.0f} s. Look at {files.image}, then try:", soft_wrap=True)
     for line in (
         f"{program} search {shlex.quote(str(files.model))} {shlex.quote(sample)}",
         f"{program} evaluate {shlex.quote(str(files.model))} --languages {' '.join(languages)}",

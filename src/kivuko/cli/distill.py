@@ -84,11 +84,11 @@ def command(
     """
     from kivuko.cli.progress import TrainingWatch, bars
     from kivuko.cli.progress import out as screen
-    from kivuko.encoders.model import load_bundle, quiet, read_about, refuse_foreign_folder
+    from kivuko.encoders.model import load_encoder, quiet, read_about, refuse_foreign_folder
     from kivuko.encoders.multi_vector import save_multi_vector
     from kivuko.encoders.teacher import load_teacher
     from kivuko.report.model_card import model_card
-    from kivuko.training.distill import Job, distil_to_bundle
+    from kivuko.training.distill import Job, distill_to_folder
     from kivuko.training.recipe import load_recipe
 
     chosen = load_recipe(recipe)
@@ -107,7 +107,7 @@ def command(
     stood = read_about(out) is not None
     with bars() as progress:
         watch = TrainingWatch(progress, chosen.name, chosen.schedule.batch_size)
-        about, trained = distil_to_bundle(
+        about, trained = distill_to_folder(
             job, english, tower, out, lambda about: model_card(about, (), chosen.description), watch
         )
     state = f"step {about.best_step} of {chosen.schedule.steps} was best" if trained else "nothing to do: made before"
@@ -122,7 +122,7 @@ def command(
     if len(training) < _FEW_PAIRS * len(training.languages()):
         screen.print(f"Fewer than {_FEW_PAIRS:,} pairs per language: expect little beyond the very words they hold.")
     if multi_vector is not None:
-        save_multi_vector(multi_vector, load_bundle(out), english, about=about)
+        save_multi_vector(multi_vector, load_encoder(out), english, about=about)
         screen.print(f"{multi_vector}: multi-vector encoder, queries by {about.student}, documents by {english.name}")
     if tower is not None:
         screen.print(f'Next: kivuko evaluate {out}   or   kivuko search {out} "..."')

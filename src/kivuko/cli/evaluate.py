@@ -14,7 +14,7 @@ from kivuko.languages import DEFAULT_LANGUAGES
 
 _SPECS = (
     "emoji; xm3600:PATH, xtd:PATH, multi30k:PATH, xflickrco:PATH, wit:PATH, flickr30k200:PATH, coco:FILE, "
-    "captions:FILE or webdataset:'SHARDS', each with ,IMAGES where the pictures lie elsewhere; ir:ID or trec:FOLDER "
+    "captions:FILE or webdataset:'SHARDS', each with ,IMAGES where the images lie elsewhere; ir:ID or trec:FOLDER "
     "for texts"
 )
 
@@ -29,11 +29,11 @@ _SPECS = (
 @click.option("--split", type=click.Choice(["validation", "test"]), default="test", show_default=True)
 @click.option(
     "--captions", type=click.Choice(["every", "first"]), default="every", show_default=True,
-    help="Which captions of a picture are queries: figures differ, and papers use either.",
+    help="Which captions of an image are queries: figures differ, and papers use either.",
 )  # fmt: skip
-@click.option("--skip-missing", is_flag=True, help="Leave out pictures that are missing or broken, and count them.")
+@click.option("--skip-missing", is_flag=True, help="Leave out images that are missing or broken, and count them.")
 @click.option("--alone", is_flag=True, help="The model alone, without the English teacher and random weights.")
-@click.option("--workers", type=click.IntRange(1, 64), help="Processes that decode pictures.  [default: one a core]")
+@click.option("--workers", type=click.IntRange(1, 64), help="Processes that decode images.  [default: one a core]")
 @click.option(
     "--records",
     "records_file",
@@ -89,7 +89,7 @@ def command(
 
 
 def _codes(values: tuple[str, ...]) -> tuple[str, ...]:
-    """Normalise codes, English among them: these sets have captions and texts in it; none if none is named."""
+    """Normalize codes, English among them: these sets have captions and texts in it; none if none is named."""
     from kivuko.languages import language
 
     codes = tuple(dict.fromkeys(language(code).code for value in values for code in value.replace(",", " ").split()))

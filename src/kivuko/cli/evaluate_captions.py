@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kivuko.text import counted
+from kivuko.text import pluralize
 
 if TYPE_CHECKING:
     from kivuko.datasets.captions import CaptionSet
@@ -19,7 +19,7 @@ _QUECHUA = {"quy", "quz", "qu", "qve", "qvc"}  # of one group, and not of one la
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """How to measure: ``first_only`` takes one caption of each picture, ``alone`` leaves out ceiling and floor."""
+    """How to measure: ``first_only`` takes one caption of each image, ``alone`` leaves out ceiling and floor."""
 
     split: str = "test"
     first_only: bool = False
@@ -35,48 +35,48 @@ def evaluate_captions(
 
     Args:
         spec: see :func:`kivuko.datasets.captions.open_caption_set`.
-        languages: normalised codes; none: all that the set has.
+        languages: normalized codes; none: all that the set has.
         command: the command line, for the records' header.
 
     Raises:
         ModelError: the model encodes text only.
-        DataError: the set is missing or malformed, or pictures of it are missing.
+        DataError: the set is missing or malformed, or images of it are missing.
         UsageError: a language that the set does not have.
     """
     from kivuko.cli.progress import bars, console, late_task
     from kivuko.cli.progress import out as screen
     from kivuko.datasets.captions import EVERY_CAPTION, FIRST_CAPTION, choose_languages, open_caption_set
     from kivuko.encoders.loading import fastest_device
-    from kivuko.encoders.model import has_images, load_bundle, read_about
+    from kivuko.encoders.model import has_images, load_encoder, read_about
     from kivuko.errors import ModelError
     from kivuko.evaluation import write_records
     from kivuko.evaluation.caption_task import UNTOLD, CaptionResults, without_broken, without_missing
     from kivuko.evaluation.tables import no_better_line
-    from kivuko.evaluation.vectors import picture_vectors
+    from kivuko.evaluation.vectors import image_vectors
     from kivuko.files import refuse_unwritable
 
     only = languages[0] if len(languages) == 1 else None
     caption_set = open_caption_set(spec, split=options.split, language=only)
     chosen = choose_languages(caption_set, languages)
     caption_set = without_missing(caption_set, options.skip_missing)
-    bundle, about = load_bundle(model).to(fastest_device()), read_about(model)
-    if not has_images(bundle):
-        raise ModelError(f"{model}: encodes text only, so it cannot search pictures. Distil it with an image tower.")
+    loaded, about = load_encoder(model).to(fastest_device()), read_about(model)
+    if not has_images(loaded):
+        raise ModelError(f"{model}: encodes text only, so it cannot search images. Distill it with an image tower.")
     which = FIRST_CAPTION if options.first_only else EVERY_CAPTION
     refuse_unwritable(place := records_file or model / "evaluation" / _records_name(spec, caption_set, which))
     for note in [*caption_set.notes, *_about_model(about, chosen)]:
         console.print(f"note: {note}.", soft_wrap=True)
     with bars() as progress:
-        found = picture_vectors(
-            bundle,
+        found = image_vectors(
+            loaded,
             caption_set,
             workers=options.workers,
-            progress=late_task(progress, "encoding pictures"),
-            reading=late_task(progress, "reading pictures"),
+            progress=late_task(progress, "encoding images"),
+            reading=late_task(progress, "reading images"),
         )
         kept, vectors, digest = without_broken(caption_set, found, options.skip_missing)
         if gone := [code for code in chosen if code not in kept.captions]:
-            console.print(f"note: no picture is left that has a caption in {', '.join(gone)}.")
+            console.print(f"note: no image is left that has a caption in {', '.join(gone)}.")
         chosen = tuple(code for code in chosen if code in kept.captions)
         results = CaptionResults(kept, chosen, vectors, digest, which)
         if not options.alone and (teacher := _teacher(about)) is not None:
@@ -84,9 +84,9 @@ def evaluate_captions(
             results.add_teacher(teacher)
         if not options.alone and about is not None:
             results.progress = late_task(progress, "random weights")
-            results.add_untrained(bundle, about.student)
+            results.add_untrained(loaded, about.student)
         results.progress = late_task(progress, "the model's captions")
-        results.add_model(bundle, model.name, about)
+        results.add_model(loaded, model.name, about)
     write_records(place, results.header(command), results.records, results.per_query)
     objective = UNTOLD if about is None else about.recipe
     for table in tables(results.records, objective, kept):
@@ -95,10 +95,10 @@ def evaluate_captions(
         screen.print(line, soft_wrap=True)
     if kept.left_out:
         told = "Left out: " + ", ".join(f"{count:,} x {reason}" for reason, count in kept.left_out.items()) + "."
-        if any(reason.startswith("picture: ") for reason in kept.left_out):
-            told += " Figures with pictures left out are not those of the whole set."
+        if any(reason.startswith("image: ") for reason in kept.left_out):
+            told += " Figures with images left out are not those of the whole set."
         screen.print(told, soft_wrap=True)
-    screen.print(f"{counted(len(results.records), 'record')}: {place}", soft_wrap=True)
+    screen.print(f"{pluralize(len(results.records), 'record')}: {place}", soft_wrap=True)
 
 
 def _records_name(spec: str, caption_set: CaptionSet, which: str) -> str:
@@ -135,7 +135,7 @@ def tables(records: Sequence[Record], objective: str, caption_set: CaptionSet) -
             if direction == TEXT_TO_IMAGE
             else ("Success@1", ("Success@5", "Success@10", "R@1", "MAP", PARITY))
         )
-        sizes = counted(len(caption_set.pictures), "picture")
+        sizes = pluralize(len(caption_set.images), "image")
         table = compact_table(f"{caption_set.name}, {caption_set.split}, {direction.replace('-', ' ')}; {sizes}")
         table.add_column("", no_wrap=True)
         for heading in ("n", f"{first} [95 %]", *rest):
@@ -159,7 +159,7 @@ _ROWS = {"teacher": "teacher", "untrained": "random weights"}
 
 
 def _teacher(about: About | None) -> Any | None:
-    """Load the teacher of a bundle; where it is gone, say so and go on: the model is what is asked for."""
+    """Load the teacher of a model; where it is gone, say so and go on: the model is what is asked for."""
     from kivuko.cli.progress import console
     from kivuko.encoders.model import quiet
     from kivuko.encoders.teacher import teacher_of

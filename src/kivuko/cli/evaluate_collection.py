@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from kivuko.text import counted
+from kivuko.text import pluralize
 
 if TYPE_CHECKING:
     from kivuko.evaluation import Record
@@ -59,8 +59,8 @@ def evaluate_collection(
         screen.print(_table(results.records, objective))
     for line in _account(results):
         console.print(line, soft_wrap=True)
-    screen.print(f"{counted(len(results.records), 'record')}: {place}", soft_wrap=True)
-    screen.print(f"{counted(len(runs), 'TREC run')}: {', '.join(str(run) for run in runs)}", soft_wrap=True)
+    screen.print(f"{pluralize(len(results.records), 'record')}: {place}", soft_wrap=True)
+    screen.print(f"{pluralize(len(runs), 'TREC run')}: {', '.join(str(run) for run in runs)}", soft_wrap=True)
 
 
 def file_name(name: str) -> str:
@@ -88,17 +88,17 @@ def _table(records: list[Record], objective: str) -> Table:
 def _account(results: CollectionResults) -> list[str]:
     """Say what was left out, and where trec_eval's rule for ties gives another figure."""
     lines = [
-        f"note: left out for want of a relevant document in the qrels: {counted(count, 'query', 'queries')} in {code}."
+        f"note: left out for want of a relevant document in the qrels: {pluralize(count, 'query', 'queries')} in {code}."
         for code, count in results.unanswerable.items()
         if count
     ]
     if results.missing:
-        gone = counted(results.missing, "relevant document")
+        gone = pluralize(results.missing, "relevant document")
         lines.append(f"note: not in the collection, and counted as not found: {gone}.")
     if results.remembered is not None:
         where = results.remembered.folder.parent
         if results.remembered.taken:
-            lines.append(f"note: vectors of {counted(results.remembered.taken, 'document')} were taken from {where}.")
+            lines.append(f"note: vectors of {pluralize(results.remembered.taken, 'document')} were taken from {where}.")
         if (size := results.remembered.bytes()) > _LARGE:
             lines.append(f"note: {where} holds {size / 2**30:.1f} GiB of vectors of documents; delete it to free them.")
     ours = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from kivuko.text import counted
+from kivuko.text import pluralize
 
 
 def evaluate_emoji(
@@ -16,7 +16,7 @@ def evaluate_emoji(
     font: Path | None,
     command: str,
 ) -> None:
-    """Measure a bundle on the emoji world, write records and the model card, print tables.
+    """Measure a loaded on the emoji world, write records and the model card, print tables.
 
     Args:
         command: the command line, for the records' header.
@@ -28,7 +28,7 @@ def evaluate_emoji(
     from kivuko.cli.progress import bars, console
     from kivuko.cli.progress import out as screen
     from kivuko.encoders.loading import fastest_device
-    from kivuko.encoders.model import has_images, load_bundle, quiet, read_about
+    from kivuko.encoders.model import has_images, load_encoder, quiet, read_about
     from kivuko.encoders.teacher import teacher_of
     from kivuko.errors import ModelError
     from kivuko.evaluation import write_records
@@ -39,11 +39,11 @@ def evaluate_emoji(
     from kivuko.search import emoji_gallery
     from kivuko.training.recipe import load_recipe, shipped_recipes
 
-    bundle, about = load_bundle(model).to(fastest_device()), read_about(model)
+    loaded, about = load_encoder(model).to(fastest_device()), read_about(model)
     if about is None:
         raise ModelError(f"{model}: has no kivuko.json, so its teacher is unknown. Evaluate a model made by Kivuko.")
-    if not has_images(bundle):
-        raise ModelError(f"{model}: encodes text only, so it cannot search pictures. Distil it with an image tower.")
+    if not has_images(loaded):
+        raise ModelError(f"{model}: encodes text only, so it cannot search images. Distill it with an image tower.")
     refuse_unwritable(place := records_file or model / "evaluation" / "records.jsonl")
     if unknown := [code for code in languages if code not in about.languages]:
         console.print(f"note: {model} was not trained on {', '.join(unknown)}.")
@@ -51,16 +51,16 @@ def evaluate_emoji(
     with quiet():
         teacher = teacher_of(about)
     with bars() as progress:
-        task = progress.add_task("encoding pictures", total=len(world.images), figures="")
-        gallery = emoji_gallery(bundle, world, progress=lambda done, _total: progress.update(task, completed=done))
+        task = progress.add_task("encoding images", total=len(world.images), figures="")
+        gallery = emoji_gallery(loaded, world, progress=lambda done, _total: progress.update(task, completed=done))
         progress.update(task, completed=len(world.images))
         results = Results(gallery, languages, split)
         steps = progress.add_task("scoring", total=3, figures="")
         results.add_teacher(teacher)
         progress.update(steps, completed=1)
-        results.add_untrained(bundle, about.student)
+        results.add_untrained(loaded, about.student)
         progress.update(steps, completed=2)
-        results.add_model(bundle, model.name, about)
+        results.add_model(loaded, model.name, about)
         progress.update(steps, completed=3)
     write_records(place, results.header(command), results.records, results.per_query)
     if split == "test":
@@ -73,4 +73,4 @@ def evaluate_emoji(
         screen.print(line)
     if line := no_better_line(results.records, about.recipe):
         screen.print(line, soft_wrap=True)
-    screen.print(f"{counted(len(results.records), 'record')}: {place}", soft_wrap=True)
+    screen.print(f"{pluralize(len(results.records), 'record')}: {place}", soft_wrap=True)

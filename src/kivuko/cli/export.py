@@ -48,7 +48,7 @@ def command(model: Path, onnx: bool, int8: bool, out: Path, as_json: bool, cldr:
 
     require_onnx("onnx", "onnxscript", "onnxruntime")
     from kivuko.encoders.loading import model_kind
-    from kivuko.encoders.model import load_bundle, quiet, read_about
+    from kivuko.encoders.model import load_encoder, quiet, read_about
     from kivuko.encoders.onnx_export import STEPS, export_onnx, refuse_foreign_export
     from kivuko.files import refuse_unwritable
 
@@ -66,7 +66,7 @@ def command(model: Path, onnx: bool, int8: bool, out: Path, as_json: bool, cldr:
             if not console.is_terminal:
                 console.print(f"{out}: {step}", soft_wrap=True)
 
-        loaded = load_bundle(model)
+        loaded = load_encoder(model)
         if "text" not in loaded.modalities:
             raise UsageError(f"{model}: encodes no text, so there is no text side to export.")
         with quiet():

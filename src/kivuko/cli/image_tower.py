@@ -45,9 +45,7 @@ def make_image_tower(world: EmojiWorld, out: Path, steps: int | None) -> None:
     recalls = [tower_recall(tower, images, image_of_name, vectors, seed) for seed in _VIEW_SEEDS]
     mean = {k: sum(recall[k] for recall in recalls) / len(recalls) for k in (1, 10)}
     save_image_tower(tower, out, card(world, settings, recalls))
-    screen.print(
-        f"{out}: English name to picture, unseen views: R@1 {mean[1]:.4f}, R@10 {mean[10]:.4f}", soft_wrap=True
-    )
+    screen.print(f"{out}: English name to image, unseen views: R@1 {mean[1]:.4f}, R@10 {mean[10]:.4f}", soft_wrap=True)
 
 
 def save_image_tower(tower: SmallImageTower, out: Path, card_text: str) -> None:
@@ -65,25 +63,25 @@ def card(world: EmojiWorld, settings: TowerTraining, recalls: list[dict[int, flo
         [
             "# Image tower of the emoji world",
             "",
-            "A small residual network (64 x 64 pixels, 1.6 million parameters) that puts pictures of emoji where",
+            "A small residual network (64 x 64 pixels, 1.6 million parameters) that puts images of emoji where",
             "all-MiniLM-L6-v2 puts their English names. It knows emoji and nothing else: it is the image side of",
             "Kivuko's demonstration, not a general image encoder.",
             "",
             "Made by `kivuko data emoji --train-image-tower` with Kivuko "
             f"{kivuko.__version__} and torch {torch.__version__}:",
             "",
-            f"- pictures: {len(world.images):,} distinct emoji of Noto Color Emoji (SIL Open Font License 1.1);",
+            f"- images: {len(world.images):,} distinct emoji of Noto Color Emoji (SIL Open Font License 1.1);",
             f"  names: CLDR (Unicode License v3); sources' fingerprint `{world.fingerprint[:16]}`",
             f"- settings: `{json.dumps(asdict(settings))}`",
             f"- views: `{json.dumps(asdict(Augmentation()))}`",
             "",
-            "English name to picture, one unseen view of every picture as the gallery, ties against the name:",
+            "English name to image, one unseen view of every image as the gallery, ties against the name:",
             "",
             "| seed of the views | R@1 | R@10 |",
             "|---|---|---|",
             *rows,
             "",
-            "Weights are stored in half precision and loaded in single. Licence: Apache-2.0.",
+            "Weights are stored in half precision and loaded in single. License: Apache-2.0.",
             "",
         ]
     )

@@ -1,4 +1,4 @@
-"""``kivuko index``: make a gallery of pictures that can be searched, or bring it up to date."""
+"""``kivuko index``: make a gallery of images that can be searched, or bring it up to date."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     "--storage", type=click.Choice(["float16", "float32", "int8"]),
     help="How vectors rest on disk.  [default: as the gallery has it; float16 for a new one]",
 )  # fmt: skip
-@click.option("--max-pixels", type=click.IntRange(min=1), help="Skip larger pictures.  [default: 178956970]")
+@click.option("--max-pixels", type=click.IntRange(min=1), help="Skip larger images.  [default: 178956970]")
 @click.option("--rebuild", is_flag=True, help="Make the gallery anew; the old one serves until the new one is whole.")
 @click.option(
     "--list-skipped", type=click.Path(path_type=Path), metavar="FILE", help="Write what was skipped, and why."
@@ -61,10 +61,10 @@ def command(
     cldr: Path | None,
     font: Path | None,
 ) -> None:
-    """Index the pictures in each SOURCE with MODEL, for search in any language that MODEL was trained on.
+    """Index the images in each SOURCE with MODEL, for search in any language that MODEL was trained on.
 
-    A SOURCE is a folder of pictures, a captions file (.tsv, .csv or .jsonl, a line per picture), or a webdataset shard
-    (.tar). Give the same command again after pictures came, changed or went, or after a run was stopped: what is known
+    A SOURCE is a folder of images, a captions file (.tsv, .csv or .jsonl, a line per image), or a webdataset shard
+    (.tar). Give the same command again after images came, changed or went, or after a run was stopped: what is known
     is not decoded again.
 
     \b
@@ -90,7 +90,7 @@ def command(
     from kivuko.cli.progress import bars
     from kivuko.cli.progress import out as screen
     from kivuko.encoders.loading import fastest_device
-    from kivuko.encoders.model import load_bundle
+    from kivuko.encoders.model import load_encoder
     from kivuko.files import refuse_unwritable
     from kivuko.search.building import IndexOptions, build_gallery
     from kivuko.search.decoding import Limits
@@ -100,7 +100,7 @@ def command(
         refuse_unwritable(list_skipped)
     sources = _sources(source, dataset, cldr, font)
     # A tower may be stored in half precision, in which its pixels are not.
-    encoder = TowerEncoder(load_bundle(model).float().to(fastest_device()))
+    encoder = TowerEncoder(load_encoder(model).float().to(fastest_device()))
     limits = Limits(pixels=max_pixels) if max_pixels else Limits()
     options = IndexOptions(workers, storage, limits, rebuild)  # type: ignore[arg-type]
     began = time.monotonic()
@@ -161,7 +161,7 @@ def _list_skipped(gallery: Path, file: Path | None, as_json: bool) -> None:
 
 def _as_json(summary: Summary) -> dict[str, object]:
     return {
-        "generation": summary.generation, "pictures": summary.pictures, "files": summary.files,
+        "generation": summary.generation, "images": summary.images, "files": summary.files,
         "duplicates": summary.duplicates, "new": summary.new, "unchanged": summary.unchanged,
         "vanished": summary.vanished, "skipped": summary.skipped, "resumed": summary.resumed,
     }  # fmt: skip
@@ -169,7 +169,7 @@ def _as_json(summary: Summary) -> dict[str, object]:
 
 def _closing_lines(summary: Summary, gallery: Path, listed: Path | None) -> list[str]:
     did = [f"{summary.new:,} new", f"{summary.unchanged:,} files as before", f"{summary.vanished:,} gone"]
-    lines = [f"{gallery}: {summary.pictures:,} pictures ({', '.join(did)})."]
+    lines = [f"{gallery}: {summary.images:,} images ({', '.join(did)})."]
     if summary.resumed:
         lines[0] += " Went on from a run that was stopped."
     if summary.duplicates:

@@ -21,7 +21,7 @@ from kivuko.files import explain_write_failure
 COMMANDS = {
     "demo": (
         "kivuko.cli.demo",
-        "Run the whole route on the emoji world: data, distillation, figures, a picture.",
+        "Run the whole route on the emoji world: data, distillation, figures, an image.",
     ),
     "data": ("kivuko.cli.data", "Build and look at data sets."),
     "bitext": ("kivuko.cli.bitext", "Check, clean and sample parallel sentences."),
@@ -30,8 +30,8 @@ COMMANDS = {
     "export": ("kivuko.cli.export", "Write a model's text side for ONNX Runtime."),
     "collection": ("kivuko.cli.collection", "Build and look at cross-lingual text collections."),
     "evaluate": ("kivuko.cli.evaluate", "Measure how well a model retrieves, per language."),
-    "index": ("kivuko.cli.index", "Make a gallery of pictures, or bring it up to date."),
-    "search": ("kivuko.cli.search", "Search pictures with a sentence in any trained language."),
+    "index": ("kivuko.cli.index", "Make a gallery of images, or bring it up to date."),
+    "search": ("kivuko.cli.search", "Search images with a sentence in any trained language."),
     "serve": ("kivuko.cli.serve", "Search a gallery on a web page, or over HTTP."),
     "align": ("kivuko.cli.align", "See which English word each word is carried to."),
     "attack": ("kivuko.cli.attack", "See what misspellings, noise and adversaries leave of a search."),
@@ -82,7 +82,7 @@ def main() -> None:
     """
     # Hub libraries print progress bars and try the network; a tool that runs offline should do neither unasked.
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    os.environ.setdefault("TOKENIZERS_PARALLELIZM", "true")
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal without the letter, a path that is not UTF-8

@@ -64,7 +64,7 @@ class Share(click.FloatRange):
 
 
 def split_codes(values: tuple[str, ...]) -> tuple[str, ...]:
-    """Accept ``-l sw -l so``, ``-l sw,so`` and ``-l "sw so"`` alike; check and normalise the codes."""
+    """Accept ``-l sw -l so``, ``-l sw,so`` and ``-l "sw so"`` alike; check and normalize the codes."""
     from kivuko.languages import language
 
     codes = tuple(dict.fromkeys(language(code).code for value in values for code in value.replace(",", " ").split()))

@@ -1,4 +1,4 @@
-"""Pictures in the terminal: by kitty's or iTerm2's protocol, else as half blocks where there are colors enough."""
+"""Images in the terminal: by kitty's or iTerm2's protocol, else as half blocks where there are colors enough."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 KITTY, ITERM, BLOCKS = "kitty", "iterm2", "blocks"
 _CELL = (10, 20)  # pixels of a character, about
-_THUMBNAIL = (14, 7)  # characters that one picture takes
+_THUMBNAIL = (14, 7)  # characters that one image takes
 _CHUNK = 4096  # most bytes of one command of kitty's protocol
 
 
 def protocol(environment: Mapping[str, str], color_system: str | None) -> str | None:
-    """Return how a terminal shows pictures, told by its environment; None if it cannot.
+    """Return how a terminal shows images, told by its environment; None if it cannot.
 
     Inside tmux and screen, which swallow the protocols' commands, half blocks are left.
     """
@@ -35,17 +35,17 @@ def protocol(environment: Mapping[str, str], color_system: str | None) -> str | 
 
 
 def way_to_show(wanted: bool | None) -> str | None:
-    """Return how this terminal shows pictures, None if it cannot; ``wanted`` and errors as of ``show_pictures``."""
+    """Return how this terminal shows images, None if it cannot; ``wanted`` and errors as of ``show_images``."""
     from kivuko.cli.progress import out as screen
 
     how = protocol(os.environ, screen.color_system) if screen.is_terminal else None
     if how is None and wanted:
-        raise UsageError("--preview: this is no terminal that shows pictures. Use --image out.png instead.")
+        raise UsageError("--preview: this is no terminal that shows images. Use --image out.png instead.")
     return how
 
 
-def show_pictures(pictures: Sequence[Image.Image], wanted: bool | None) -> None:
-    """Show pictures side by side, best first, above the table of results.
+def show_images(images: Sequence[Image.Image], wanted: bool | None) -> None:
+    """Show images side by side, best first, above the table of results.
 
     Args:
         wanted: True: show them, an error if the terminal cannot; None: show them if it can; False: do not.
@@ -55,11 +55,11 @@ def show_pictures(pictures: Sequence[Image.Image], wanted: bool | None) -> None:
     """
     from kivuko.cli.progress import out as screen
 
-    if wanted is False or not pictures or (how := way_to_show(wanted)) is None:
+    if wanted is False or not images or (how := way_to_show(wanted)) is None:
         return
     columns = max(1, screen.width // _THUMBNAIL[0])
-    for start in range(0, len(pictures), columns):
-        row = pictures[start : start + columns]
+    for start in range(0, len(images), columns):
+        row = images[start : start + columns]
         for line in rendered(contact_sheet(row, how), how, len(row) * _THUMBNAIL[0]):
             sys.stdout.write(line)
         labels = "".join(f"{number:^{_THUMBNAIL[0]}}" for number in range(start + 1, start + len(row) + 1))
@@ -67,23 +67,23 @@ def show_pictures(pictures: Sequence[Image.Image], wanted: bool | None) -> None:
     sys.stdout.flush()
 
 
-def contact_sheet(pictures: Sequence[Image.Image], how: str) -> Image.Image:
-    """Return pictures in one row, each fitted into its cell; in half blocks, a pixel for each half of a character."""
+def contact_sheet(images: Sequence[Image.Image], how: str) -> Image.Image:
+    """Return images in one row, each fitted into its cell; in half blocks, a pixel for each half of a character."""
     from PIL import Image, ImageOps
 
     across, down = _THUMBNAIL
     width, height = (across, 2 * down) if how == BLOCKS else (across * _CELL[0], down * _CELL[1])
     gap = 1 if how == BLOCKS else 6
-    sheet = Image.new("RGB", (width * len(pictures), height), "black" if how == BLOCKS else "white")
-    for number, picture in enumerate(pictures):
-        small = ImageOps.contain(picture.convert("RGB"), (width - gap, height - gap))
+    sheet = Image.new("RGB", (width * len(images), height), "black" if how == BLOCKS else "white")
+    for number, image in enumerate(images):
+        small = ImageOps.contain(image.convert("RGB"), (width - gap, height - gap))
         place = number * width + (width - small.width) // 2, (height - small.height) // 2
         sheet.paste(small, place)
     return sheet
 
 
 def rendered(sheet: Image.Image, how: str, columns: int) -> Iterator[str]:
-    """Yield what a terminal takes to show a picture over so many columns; it ends with a line break."""
+    """Yield what a terminal takes to show an image over so many columns; it ends with a line break."""
     if how == BLOCKS:
         yield from _half_blocks(sheet)
         return

@@ -1,4 +1,4 @@
-"""``kivuko search``: search pictures with a sentence in any trained language."""
+"""``kivuko search``: search images with a sentence in any trained language."""
 
 from __future__ import annotations
 
@@ -24,22 +24,20 @@ if TYPE_CHECKING:
 @click.option("-k", "--top", type=click.IntRange(1, 100), default=10, show_default=True, help="Number of results.")
 @click.option(
     "--where", multiple=True, metavar="CONDITION",
-    help='Only pictures of which this holds, like "licence=cc0" or "width>=800" (=, !=, <, <=, >, >=, ~ contains). '
+    help='Only images of which this holds, like "license=cc0" or "width>=800" (=, !=, <, <=, >, >=, ~ contains). '
     "Said again: all must hold.",
 )  # fmt: skip
-@click.option("--like", type=int, metavar="ID", help="Search with a picture of the gallery instead of a QUERY.")
-@click.option("--picture", "asked_picture", type=click.Path(path_type=Path), help="Search with a picture's file.")
+@click.option("--like", type=int, metavar="ID", help="Search with an image of the gallery instead of a QUERY.")
+@click.option("--image", "asked_image", type=click.Path(path_type=Path), help="Search with an image's file.")
 @click.option("--model", type=click.Path(path_type=Path), help="Model's folder.  [default: the gallery's own]")
 @click.option("--index", "kind", default="auto", show_default=True, metavar="KIND", help="flat, hnsw, ivf or auto.")
 @click.option(
     "--storage", default="auto", show_default=True, metavar="NUMBERS",
     help="What the index keeps: float32, float16, int8 or auto.",
 )  # fmt: skip
-@click.option("--image", "picture", type=click.Path(path_type=Path), help="Also write the results as a picture (PNG).")
+@click.option("--image", "image", type=click.Path(path_type=Path), help="Also write the results as an image (PNG).")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON Lines instead of a table.")
-@click.option(
-    "--preview/--no-preview", default=None, help="Show the pictures in the terminal.  [default: where it can]"
-)
+@click.option("--preview/--no-preview", default=None, help="Show the images in the terminal.  [default: where it can]")
 @sources_options
 def command(
     gallery: Path,
@@ -47,11 +45,11 @@ def command(
     top: int,
     where: tuple[str, ...],
     like: int | None,
-    asked_picture: Path | None,
+    asked_image: Path | None,
     model: Path | None,
     kind: str,
     storage: str,
-    picture: Path | None,
+    image: Path | None,
     as_json: bool,
     preview: bool | None,
     cldr: Path | None,
@@ -64,43 +62,43 @@ def command(
     \b
     Examples:
       kivuko search my.gallery "paka mweusi"
-      kivuko search my.gallery काळी मांजर --where "licence=cc0" --where "width>=800"
+      kivuko search my.gallery काळी मांजर --where "license=cc0" --where "width>=800"
       kivuko search my.gallery --like 17
-      kivuko search my.gallery --picture photo.jpg --json
+      kivuko search my.gallery --image photo.jpg --json
       kivuko search kivuko-demo/model "paka mweusi" --image out.png
     """
     from kivuko.files import refuse_unwritable
 
-    if picture is not None:
-        if picture.suffix.lower() not in (".png", ".jpg", ".jpeg", ".webp"):
-            raise UsageError(f"--image {picture}: end the name in .png, .jpg or .webp.")
-        refuse_unwritable(picture)
+    if image is not None:
+        if image.suffix.lower() not in (".png", ".jpg", ".jpeg", ".webp"):
+            raise UsageError(f"--image {image}: end the name in .png, .jpg or .webp.")
+        refuse_unwritable(image)
     if preview and not as_json:
         from kivuko.cli.preview import way_to_show
 
         way_to_show(preview)
-    _check_question(query, like, asked_picture)
+    _check_question(query, like, asked_image)
     if _is_gallery(gallery):
         _check_conditions(gallery, where)  # before the model is loaded, which takes longest
         from kivuko.cli.search_gallery import Asked, search_gallery
 
-        asked = Asked(query, like, asked_picture, top, where)
-        search_gallery(gallery, model, asked, kind, storage, picture, as_json, preview)
+        asked = Asked(query, like, asked_image, top, where)
+        search_gallery(gallery, model, asked, kind, storage, image, as_json, preview)
         return
     for option, said in {
-        "--where": where, "--like": like is not None, "--picture": asked_picture, "--model": model,
+        "--where": where, "--like": like is not None, "--image": asked_image, "--model": model,
         "--index": kind != "auto", "--storage": storage != "auto",
     }.items():  # fmt: skip
         if said:
             hint = f"Make one: kivuko index {gallery} --dataset emoji --out emoji.gallery"
             raise UsageError(f"{option} is for galleries, and {gallery} is a model. {hint}")
-    _search_emoji(gallery, " ".join(query), top, picture, as_json, preview, cldr, font)
+    _search_emoji(gallery, " ".join(query), top, image, as_json, preview, cldr, font)
 
 
-def _check_question(query: tuple[str, ...], like: int | None, picture: Path | None) -> None:
+def _check_question(query: tuple[str, ...], like: int | None, image: Path | None) -> None:
     """Raise UsageError unless exactly one thing is searched for, and words are words; before anything is loaded."""
-    given = [bool(query), like is not None, picture is not None]
-    how = 'a few words ("paka mweusi"), --like ID or --picture FILE.'
+    given = [bool(query), like is not None, image is not None]
+    how = 'a few words ("paka mweusi"), --like ID or --image FILE.'
     if not any(given):
         raise UsageError(f"QUERY is missing: write {how}")
     if sum(given) > 1:
@@ -130,7 +128,7 @@ def _is_gallery(path: Path) -> bool:
 
 
 def _check_conditions(gallery: Path, where: tuple[str, ...]) -> None:
-    """Raise UsageError if a condition is none, or asks for a field that no picture has."""
+    """Raise UsageError if a condition is none, or asks for a field that no image has."""
     from kivuko.search.filter import parse_filter, refuse_unknown_fields
 
     if conditions := parse_filter(where):
@@ -141,29 +139,29 @@ def _check_conditions(gallery: Path, where: tuple[str, ...]) -> None:
 
 
 def _search_emoji(
-    model: Path, query: str, top: int, picture: Path | None, as_json: bool, preview: bool | None,
+    model: Path, query: str, top: int, image: Path | None, as_json: bool, preview: bool | None,
     cldr: Path | None, font: Path | None,
 ) -> None:  # fmt: skip
-    """Search the emoji world's pictures with a model that has no gallery yet."""
+    """Search the emoji world's images with a model that has no gallery yet."""
     import json
 
     from kivuko.cli.data import load_gallery, load_world
-    from kivuko.cli.preview import show_pictures
+    from kivuko.cli.preview import show_images
     from kivuko.cli.progress import out as screen
-    from kivuko.encoders.model import has_images, load_bundle
+    from kivuko.encoders.model import has_images, load_encoder
     from kivuko.errors import ModelError
     from kivuko.search.query import clean_query, encode_queries, unheard_words
 
     text = clean_query(query)
-    bundle = load_bundle(model)
-    if not has_images(bundle):
-        raise ModelError(f"{model}: encodes text only, so it cannot search pictures. Distil it with an image tower.")
-    vector = encode_queries(bundle, [text], str(model))[0]
+    loaded = load_encoder(model)
+    if not has_images(loaded):
+        raise ModelError(f"{model}: encodes text only, so it cannot search images. Distill it with an image tower.")
+    vector = encode_queries(loaded, [text], str(model))[0]
     world = load_world((), cldr, font)
-    gallery = load_gallery(bundle, world)
+    gallery = load_gallery(loaded, world)
     hits = gallery.search(vector, top)
-    pictures = [world.picture(hit.image) for hit in hits]
-    unknown = unheard_words(bundle, text)
+    images = [world.image(hit.image) for hit in hits]
+    unknown = unheard_words(loaded, text)
     if as_json:
         for rank, hit in enumerate(hits, start=1):
             found = {
@@ -172,13 +170,13 @@ def _search_emoji(
             }  # fmt: skip
             click.echo(json.dumps(found, ensure_ascii=False))
     else:
-        show_pictures(pictures, preview)
+        show_images(images, preview)
         screen.print(hits_table(text, hits))
-        print_readings(bundle, text, unknown)
-    if picture is not None:
-        draw_hits(text, pictures, [hit.name for hit in hits], picture)
+        print_readings(loaded, text, unknown)
+    if image is not None:
+        draw_hits(text, images, [hit.name for hit in hits], image)
         if not as_json:
-            screen.print(f"picture: {picture}", soft_wrap=True)
+            screen.print(f"image: {image}", soft_wrap=True)
 
 
 def hits_table(text: str, hits: Sequence[EmojiHit]) -> Table:
@@ -196,9 +194,9 @@ def hits_table(text: str, hits: Sequence[EmojiHit]) -> Table:
 def print_readings(model: Any, text: str, unknown: Sequence[str]) -> None:
     """Say which words of a query the model reads otherwise than written, and which are unknown to it."""
     from kivuko.cli.progress import out as screen
-    from kivuko.encoders.spelling import misspelt_words
+    from kivuko.encoders.spelling import misspelled_words
 
-    for word, readings in misspelt_words(model, text).items():
+    for word, readings in misspelled_words(model, text).items():
         screen.print(f"'{word}' read as {_shares(readings)}", style="dim", soft_wrap=True, markup=False)
     if unknown:
         told = f"Not in the model's vocabulary: {', '.join(unknown)}"
@@ -209,18 +207,18 @@ def _shares(readings: Mapping[str, float]) -> str:
     return ", ".join(f"{word} ({share:.0%})" for word, share in list(readings.items())[:3])
 
 
-def draw_hits(text: str, pictures: Sequence[Image.Image], captions: Sequence[str], place: Path) -> None:
-    """Write the query and its pictures, best first and captioned, as one image; the name's ending says which format.
+def draw_hits(text: str, images: Sequence[Image.Image], captions: Sequence[str], place: Path) -> None:
+    """Write the query and its images, best first and captioned, as one image; the name's ending says which format.
 
     Raises:
         KivukoError: there is nothing to draw, or it cannot be written.
     """
     from kivuko.files import atomic_path
-    from kivuko.report.result_image import ResultRow, results_picture, script_of
+    from kivuko.report.result_image import ResultRow, results_image, script_of
 
-    if not pictures:
+    if not images:
         raise KivukoError(f"{place}: nothing was found, so there is nothing to draw. Loosen --where.")
     kind = "JPEG" if place.suffix.lower() in (".jpg", ".jpeg") else place.suffix[1:].upper()
     with atomic_path(place) as temporary:
-        row = ResultRow(text, "", script_of(text), "", pictures, captions=captions)
-        results_picture([row], "").save(temporary, format=kind)
+        row = ResultRow(text, "", script_of(text), "", images, captions=captions)
+        results_image([row], "").save(temporary, format=kind)

@@ -1,4 +1,4 @@
-"""``kivuko search`` in a gallery: with words, with one of its pictures, or with a picture's file."""
+"""``kivuko search`` in a gallery: with words, with one of its images, or with an image's file."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import click
 from PIL import Image
 from rich.table import Table
 
-from kivuko.cli.preview import show_pictures
+from kivuko.cli.preview import show_images
 from kivuko.cli.progress import bars, late_task
 from kivuko.cli.progress import out as screen
 from kivuko.cli.search import draw_hits, print_readings
@@ -29,11 +29,11 @@ from kivuko.search.store import GalleryStore
 
 @dataclass(frozen=True)
 class Asked:
-    """What is searched for: ``query`` words, ``like`` a picture of the gallery, or a ``picture`` in a file."""
+    """What is searched for: ``query`` words, ``like`` an image of the gallery, or an ``image`` in a file."""
 
     query: tuple[str, ...]
     like: int | None
-    picture: Path | None
+    image: Path | None
     top: int
     where: tuple[str, ...]
 
@@ -50,7 +50,7 @@ def search_gallery(
     text = clean_query(" ".join(asked.query)) if asked.query else ""
     where = parse_filter(asked.where)
     choose_index(0, 1, kind, storage)  # so that a wrong name is told at once
-    looked_at = _read_picture(asked.picture) if asked.picture is not None else None
+    looked_at = _read_image(asked.image) if asked.image is not None else None
     searcher: Any = None
     with bars() as shown:
         progress = late_task(shown, "building the index")
@@ -68,45 +68,45 @@ def search_gallery(
             try:
                 hits = gallery.like(asked.like, asked.top, where)
             except KeyError as problem:
-                raise UsageError(f"--like {asked.like}: {path} has no picture of that number.") from problem
+                raise UsageError(f"--like {asked.like}: {path} has no image of that number.") from problem
         elif looked_at is not None:
-            title = f"like {asked.picture}"
-            hits = gallery.search(searcher.encode_picture(looked_at)[None], asked.top, where)[0]
+            title = f"like {asked.image}"
+            hits = gallery.search(searcher.encode_image(looked_at)[None], asked.top, where)[0]
         else:
             title = text
             hits = searcher.search([text], asked.top, where)[0]
             unknown = searcher.unknown_words(text)
-        pictures = _thumbnails(gallery.store, hits) if drawing or not as_json else []
+        images = _thumbnails(gallery.store, hits) if drawing or not as_json else []
         if as_json:
             for rank, hit in enumerate(hits, start=1):
                 click.echo(json.dumps(_as_json(rank, hit) | {"unknown_words": unknown}, ensure_ascii=False))
         else:
-            show_pictures(pictures, preview)
+            show_images(images, preview)
             screen.print(_table(title, hits))
             if not hits:
                 screen.print("Nothing passes the filter." if where else "Nothing was found.")
             if text:
                 print_readings(searcher.model, text, unknown)
         if drawing is not None:
-            draw_hits(title, pictures, [_shown(hit.item.caption or hit.item.key) for hit in hits], drawing)
+            draw_hits(title, images, [_shown(hit.item.caption or hit.item.key) for hit in hits], drawing)
             if not as_json:
-                screen.print(f"picture: {drawing}", soft_wrap=True)
+                screen.print(f"image: {drawing}", soft_wrap=True)
 
 
-def _read_picture(path: Path) -> Image.Image:
+def _read_image(path: Path) -> Image.Image:
     from kivuko.search.decoding import read_place
-    from kivuko.search.images import RefusedPicture, decode
+    from kivuko.search.images import RefusedImage, decode
     from kivuko.search.items import FilePlace
 
     try:
         return decode(read_place(FilePlace(str(path))))
-    except RefusedPicture as problem:
+    except RefusedImage as problem:
         told = f"{problem.reason}: {problem.detail}" if problem.detail else problem.reason
-        raise UsageError(f"--picture {path}: {told}. Name a picture's file.") from problem
+        raise UsageError(f"--image {path}: {told}. Name an image's file.") from problem
 
 
 def _thumbnails(store: GalleryStore, hits: Sequence[Hit]) -> list[Image.Image]:
-    """Return small pictures of the hits; a grey one where there is none."""
+    """Return small images of the hits; a gray one where there is none."""
     found = []
     for hit in hits:
         content = store.thumbnail(hit.item.id)
@@ -131,7 +131,7 @@ def _table(title: str, hits: Sequence[Hit]) -> Table:
     captioned = any(hit.item.caption for hit in hits)
     table.add_column("", justify="right")
     table.add_column("id", justify="right")
-    table.add_column("picture", overflow="fold")
+    table.add_column("image", overflow="fold")
     if captioned:
         table.add_column("caption", overflow="fold")
     table.add_column("cosine", justify="right")

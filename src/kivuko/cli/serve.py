@@ -20,11 +20,11 @@ from kivuko.cli.options import Share
 )  # fmt: skip
 @click.option(
     "--max-upload", type=Share(min=0, min_open=True, max=1024), default=20, show_default=True, metavar="MB",
-    help="Of a picture to search by.",
+    help="Of an image to search by.",
 )  # fmt: skip
 @click.option(
     "--max-pixels", type=click.IntRange(1, 178_956_970), default=50_000_000, show_default=True,
-    help="Of a picture to search by: width times height.",
+    help="Of an image to search by: width times height.",
 )  # fmt: skip
 @click.option(
     "--timeout", type=Share(min=0.1, max=3600), default=30, show_default=True, metavar="SECONDS",
@@ -98,7 +98,7 @@ def command(
 
             def ready() -> None:
                 where = address(listening)
-                screen.print(f"{len(searcher.gallery):,} pictures at {where}", soft_wrap=True)
+                screen.print(f"{len(searcher.gallery):,} images at {where}", soft_wrap=True)
                 screen.print(f"API: {where}docs   end: Ctrl-C", style="dim", soft_wrap=True)
 
             run(searcher, settings, listening, ready)

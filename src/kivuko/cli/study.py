@@ -26,7 +26,7 @@ from kivuko.cli.options import (
 if TYPE_CHECKING:
     from kivuko.evaluation import Record
     from kivuko.studies.low_resource.grid import Grid
-    from kivuko.studies.low_resource.inputs import Bench
+    from kivuko.studies.low_resource.inputs import StudyInputs
 
 
 @click.group("study", context_settings={"help_option_names": ["-h", "--help"]})
@@ -100,7 +100,7 @@ def _grid(ctx: click.Context, options: dict[str, Any]) -> Grid:
     return grid
 
 
-def _bench(world: Any, grid: Grid) -> Bench:
+def _bench(world: Any, grid: Grid) -> StudyInputs:
     from kivuko.cli.progress import bars
     from kivuko.encoders.model import quiet
     from kivuko.encoders.teacher import load_teacher

@@ -25,7 +25,7 @@ from kivuko.cli.options import (
 if TYPE_CHECKING:
     from kivuko.evaluation import Record
     from kivuko.studies.robustness.grid import RobustnessGrid
-    from kivuko.studies.robustness.inputs import RobustnessBench
+    from kivuko.studies.robustness.inputs import RobustnessInputs
 
 
 @click.command("robustness", cls=Listed, context_settings={"help_option_names": ["-h", "--help"]})
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 def command(ctx: click.Context, /, records: Path, workers: int | None, **options: Any) -> None:
     """Does transport make low-resource image search more robust? Objectives × attacks × budgets × seeds.
 
-    Every system is trained, then attacked: random misspellings, searches for the worst ones, noise on the pictures,
+    Every system is trained, then attacked: random misspellings, searches for the worst ones, noise on the images,
     perturbed pixels, and both together. Every finished system is kept in RECORDS.runs; a study that was stopped goes on
     with the same command.
 
@@ -94,7 +94,7 @@ def _grid(ctx: click.Context, options: dict[str, Any]) -> RobustnessGrid:
     return grid
 
 
-def _bench(world: Any, grid: RobustnessGrid) -> RobustnessBench:
+def _bench(world: Any, grid: RobustnessGrid) -> RobustnessInputs:
     from kivuko.cli.progress import bars
     from kivuko.encoders.model import quiet
     from kivuko.encoders.teacher import load_teacher
@@ -105,11 +105,11 @@ def _bench(world: Any, grid: RobustnessGrid) -> RobustnessBench:
         teacher = load_teacher()
     with bars() as progress:
         sentences = progress.add_task("teacher", total=None, figures="sentences")
-        pictures = progress.add_task("attacking pictures", total=None, figures="")
+        images = progress.add_task("attacking images", total=None, figures="")
         return make_robustness_bench(
             world, grid.systems.languages, teacher, grid.plan, words=asks_for_words(grid.systems.recipes),
             encoded=lambda done, total: progress.update(sentences, completed=done, total=total),
-            attacked=lambda done, total: progress.update(pictures, completed=done, total=total),
+            attacked=lambda done, total: progress.update(images, completed=done, total=total),
         )  # fmt: skip
 
 

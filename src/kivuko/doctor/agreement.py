@@ -41,7 +41,7 @@ def check_agreement(patient: Patient, sentences: Sentences) -> Iterator[Finding]
     others = float((scores.sum() - right.sum()) / max(1, len(pairs) * (len(pairs) - 1)))
     recall = hits / len(pairs)
     figures = {"sentences": len(pairs), "R@1": recall, "own": float(right.mean()), "others": others}
-    seen = f"{sentences.origin}, some of which it may have learnt from" if patient.about else sentences.origin
+    seen = f"{sentences.origin}, some of which it may have learned from" if patient.about else sentences.origin
     told = (
         f"{recall:.0%} of {len(pairs)} sentences find their English translation first "
         f"(cosine {figures['own']:.2f}, with others {others:.2f}; {seen})"

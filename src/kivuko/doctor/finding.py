@@ -14,9 +14,9 @@ from kivuko.datasets.emoji.sources import find_cldr, read_annotations
 from kivuko.datasets.emoji.world import has_skin_tone
 from kivuko.encoders.clip import load_clip
 from kivuko.encoders.loading import model_kind
-from kivuko.encoders.model import About, load_bundle, quiet, read_about
+from kivuko.encoders.model import About, load_encoder, quiet, read_about
 from kivuko.encoders.teacher import TextTeacher, load_teacher
-from kivuko.errors import DataError, ModelError, blamed
+from kivuko.errors import DataError, ModelError, wrap_errors
 
 Level = Literal["ok", "note", "warning", "fault"]
 LEVELS: tuple[Level, ...] = ("ok", "note", "warning", "fault")  # from good to bad
@@ -78,7 +78,7 @@ def open_patient(folder: Path) -> Patient:
         CorruptFileError: a file that Kivuko wrote into it is damaged.
     """
     if (folder / "modules.json").is_file():
-        return Patient(folder, load_bundle(folder).float(), read_about(folder))
+        return Patient(folder, load_encoder(folder).float(), read_about(folder))
     with quiet():
         if model_kind(str(folder)) == "clip":
             return Patient(folder, _both_sides(folder), None)
@@ -86,11 +86,11 @@ def open_patient(folder: Path) -> Patient:
 
 
 def _both_sides(folder: Path) -> Any:
-    """Load a CLIP-like model as a bundle is laid out: text and images through a router."""
+    """Load a CLIP-like model as a model is laid out: text and images through a router."""
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.base.modules import Router
 
-    with blamed(lambda reason: ModelError(f"{folder}: does not load as a model ({reason}). Fetch it again.")):
+    with wrap_errors(lambda reason: ModelError(f"{folder}: does not load as a model ({reason}). Fetch it again.")):
         towers = load_clip(folder, str(folder))
     routes: Any = {"text": list(towers.text.children()), "image": list(towers.image.children())}
     router = Router(routes, default_route="text")

@@ -1,4 +1,4 @@
-"""Whether a gallery's pictures lie in the space of the model that shall search them."""
+"""Whether a gallery's images lie in the space of the model that shall search them."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from kivuko.encoders.image_tower import encode_images
 from kivuko.encoders.loading import image_fingerprint
 from kivuko.encoders.model import has_images
 from kivuko.search.decoding import read_place
-from kivuko.search.images import RefusedPicture, as_rgb, decode
+from kivuko.search.images import RefusedImage, as_rgb, decode
 from kivuko.search.items import FilePlace
 from kivuko.search.store import GalleryStore
 
 CHECK = "gallery"
 _SAMPLE = 500  # vectors looked at
-_AGAIN = 6  # pictures encoded again
+_AGAIN = 6  # images encoded again
 _SAME = 0.98  # cosine with the stored vector; eight bits a number keep 0.999 and more
-_ALIKE = 0.95  # mean cosine between different pictures
+_ALIKE = 0.95  # mean cosine between different images
 
 
 def check_space(patient: Patient, gallery: GalleryStore) -> Iterator[Finding]:
-    """Compare image sides by fingerprint, look at stored vectors, and encode a few pictures again."""
-    index = f"Index the pictures again: kivuko index {patient.folder} ... --out {gallery.path} --rebuild"
+    """Compare image sides by fingerprint, look at stored vectors, and encode a few images again."""
+    index = f"Index the images again: kivuko index {patient.folder} ... --out {gallery.path} --rebuild"
     if not has_images(patient.model):
-        what = f"{patient.folder} encodes text only, so it cannot search pictures"
-        yield Finding("fault", CHECK, what, "Distil it with an image tower (--image-tower).")
+        what = f"{patient.folder} encodes text only, so it cannot search images"
+        yield Finding("fault", CHECK, what, "Distill it with an image tower (--image-tower).")
         return
     if not len(gallery):
-        yield Finding("fault", CHECK, f"{gallery.path}: holds no picture", index)
+        yield Finding("fault", CHECK, f"{gallery.path}: holds no image", index)
         return
     if image_fingerprint(patient.model) != gallery.fingerprint:
         what = (
@@ -39,14 +39,14 @@ def check_space(patient: Patient, gallery: GalleryStore) -> Iterator[Finding]:
         )
         yield Finding("fault", CHECK, what, f"Search with the model that made it. Or: {index}")
     else:
-        what = f"{gallery.path}: {len(gallery):,} pictures, encoded by this very image side"
-        yield Finding("ok", CHECK, what, figures={"pictures": len(gallery)})
+        what = f"{gallery.path}: {len(gallery):,} images, encoded by this very image side"
+        yield Finding("ok", CHECK, what, figures={"images": len(gallery)})
         yield from _again(patient, gallery, index)
     yield from _stored(gallery, index)
 
 
 def sample(gallery: GalleryStore, most: int) -> list[int]:
-    """Return the numbers of at most ``most`` pictures, evenly spread."""
+    """Return the numbers of at most ``most`` images, evenly spread."""
     ids = gallery.ids()
     return [int(ids[place * len(ids) // most]) for place in range(most)] if len(ids) > most else ids.tolist()
 
@@ -59,31 +59,31 @@ def _stored(gallery: GalleryStore, index: str) -> Iterator[Finding]:
     count, total = len(vectors), vectors.sum(0)
     alike = float((total @ total - count) / max(1, count * (count - 1)))
     if alike > _ALIKE and count > 1:
-        what = f"{gallery.path}: different pictures have nearly the same vector (mean cosine {alike:.3f})"
+        what = f"{gallery.path}: different images have nearly the same vector (mean cosine {alike:.3f})"
         do = "The image tower does not tell them apart: use another, or train it."
         yield Finding("warning", CHECK, what, do, figures={"alike": alike})
 
 
 def _again(patient: Patient, gallery: GalleryStore, index: str) -> Iterator[Finding]:
-    """Encode pictures that are still where they were: the preparation of pixels has no fingerprint."""
+    """Encode images that are still where they were: the preparation of pixels has no fingerprint."""
     cosines: list[float] = []
     for number in sample(gallery, 10 * _AGAIN):
-        if len(cosines) == _AGAIN or (path := gallery.picture_path(number)) is None:
+        if len(cosines) == _AGAIN or (path := gallery.image_path(number)) is None:
             continue
         try:
-            picture = decode(read_place(FilePlace(str(path))))
-        except (RefusedPicture, OSError):
+            image = decode(read_place(FilePlace(str(path))))
+        except (RefusedImage, OSError):
             continue
-        cosines.append(float(encode_images(patient.model, [as_rgb(picture)])[0] @ gallery.vector(number)))
+        cosines.append(float(encode_images(patient.model, [as_rgb(image)])[0] @ gallery.vector(number)))
     if not cosines:
         return
-    figures = {"pictures": len(cosines), "worst": min(cosines)}
+    figures = {"images": len(cosines), "worst": min(cosines)}
     if min(cosines) < _SAME:
         what = (
-            f"a picture encoded again is not where the gallery has it (cosine {min(cosines):.3f}): the file changed, "
+            f"an image encoded again is not where the gallery has it (cosine {min(cosines):.3f}): the file changed, "
             "or pixels are prepared otherwise now"
         )
         yield Finding("warning", CHECK, what, index.replace(" --rebuild", ""), figures=figures)
     else:
-        what = f"{len(cosines)} pictures encoded again are where the gallery has them (cosine {min(cosines):.3f})"
+        what = f"{len(cosines)} images encoded again are where the gallery has them (cosine {min(cosines):.3f})"
         yield Finding("ok", CHECK, what, figures=figures)

@@ -1,4 +1,4 @@
-"""How a tokenizer cuts the sentences of a language: counts, no judgement."""
+"""How a tokenizer cuts the sentences of a language: counts, no judgment."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ _FEW = 1_000  # pairs of a language below which a student knows little beyond th
 
 
 def check_training(patient: Patient, languages: Sequence[str]) -> Iterator[Finding]:
-    """Compare languages, amounts and teacher with what the bundle was made from."""
+    """Compare languages, amounts and teacher with what the model was made from."""
     about = patient.about
     if about is None:
         yield Finding("note", CHECK, "not made by Kivuko, so it does not say what it was trained on")

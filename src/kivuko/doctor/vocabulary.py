@@ -11,7 +11,7 @@ from kivuko.encoders.model import backend_tokenizer, input_table, is_static, tex
 CHECK = "vocabulary"
 _SPARE = 1_000  # rows that a network's table may have more than its tokenizer entries: tables are rounded up
 _LEGACY = ("clip", "clip_text_model")  # whose published configurations name other special tokens than they use
-_DO = "Take tokenizer and weights from one place; a bundle: make it again."
+_DO = "Take tokenizer and weights from one place; a model: make it again."
 
 
 def check_vocabulary(patient: Patient) -> Iterator[Finding]:

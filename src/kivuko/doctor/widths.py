@@ -13,18 +13,18 @@ from kivuko.search.store import GalleryStore
 
 CHECK = "widths"
 _DO = (
-    "Distil a student for this teacher: 'kivuko distill --teacher ... --image-tower ...' puts a projection to the "
+    "Distill a student for this teacher: 'kivuko distill --teacher ... --image-tower ...' puts a projection to the "
     "teacher's width on it."
 )
 
 
 def check_widths(patient: Patient, gallery: GalleryStore | None) -> Iterator[Finding]:
-    """Encode a text and a picture, and compare how wide the vectors are, with the teacher's and the gallery's too."""
+    """Encode a text and an image, and compare how wide the vectors are, with the teacher's and the gallery's too."""
     widths = {}
     if "text" in patient.model.modalities:
         widths["text"] = encode_texts(patient.model, ["paka"]).shape[1]
     if has_images(patient.model):
-        widths["images"] = encode_images(patient.model, [Image.new("RGB", (64, 64), "grey")]).shape[1]
+        widths["images"] = encode_images(patient.model, [Image.new("RGB", (64, 64), "gray")]).shape[1]
     if patient.teacher is not None:
         widths[f"teacher {patient.teacher.name}"] = patient.teacher.dim
     if gallery is not None:

@@ -1,1 +1,1 @@
-"""Encoders: teachers, students, image towers, and the bundle that is saved."""
+"""Encoders: teachers, students, image towers, and the model that is saved."""

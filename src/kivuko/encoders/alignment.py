@@ -17,9 +17,9 @@ from torch import Tensor
 
 from kivuko.encoders.model import (
     backend_tokenizer,
-    centres_student,
+    centers_student,
     is_static,
-    load_bundle,
+    load_encoder,
     quiet,
     read_about,
     read_token_mean,
@@ -28,7 +28,7 @@ from kivuko.encoders.model import (
 from kivuko.encoders.teacher import TextTeacher, load_teacher
 from kivuko.encoders.vocabulary import UNKNOWN
 from kivuko.errors import ModelError, UsageError
-from kivuko.transport import centred_cosine_cost, cosine_cost, solve
+from kivuko.transport import centered_cosine_cost, cosine_cost, solve
 
 Span = tuple[int, int]  # where a stretch of text begins and ends, in characters
 
@@ -136,7 +136,7 @@ def text_tokens(model: Any, text: str, name: str, keep_unknown: bool = False) ->
     """Return the tokens of a text as a loaded model (of sentence-transformers) sees them.
 
     Args:
-        model: what ``load_bundle`` returns, or any SentenceTransformer that encodes text with token vectors: subword
+        model: what ``load_encoder`` returns, or any SentenceTransformer that encodes text with token vectors: subword
             vectors without a network (StaticEmbedding), or a transformer, whose last hidden states they are. Where the
             model projects its sentence vector, the tokens go through the same projection.
         name: of the model, for messages.
@@ -273,7 +273,7 @@ class Alignment:
         token_coupling: float64 [tokens, English tokens], mass moved; sums to 1 unless marginals are relaxed.
         regularization: as asked for, in units of the cost (0-2).
         transport_cost, marginal_error, iterations, converged: see :class:`kivuko.transport.Plan`.
-        centred: whether the cost is of vectors relative to the teacher's mean token, as in training.
+        centered: whether the cost is of vectors relative to the teacher's mean token, as in training.
     """
 
     source: TextTokens
@@ -284,7 +284,7 @@ class Alignment:
     marginal_error: float
     iterations: int
     converged: bool
-    centred: bool
+    centered: bool
 
     @property
     def words(self) -> tuple[str, ...]:
@@ -312,20 +312,20 @@ def align(
     regularization: float = 0.02,
     method: str = "sinkhorn",
     marginal_penalty: float | None = None,
-    centre: Tensor | None = None,
-    student_centred: bool = True,
+    center: Tensor | None = None,
+    student_centered: bool = True,
     name: str = "the model",
 ) -> Alignment:
     """Align the words of a text with those of its English translation by optimal transport.
 
     Args:
-        model: what :func:`kivuko.encoders.model.load_bundle` returns, or any SentenceTransformer with token vectors.
+        model: what :func:`kivuko.encoders.model.load_encoder` returns, or any SentenceTransformer with token vectors.
         teacher: the English encoder in whose space the model's vectors lie.
         regularization, method, marginal_penalty: of the plan, see :func:`kivuko.transport.solve`.
-        centre: float [dim], the teacher's mean token, taken from the tokens before the cosine, see
+        center: float [dim], the teacher's mean token, taken from the tokens before the cosine, see
             :func:`kivuko.encoders.model.read_token_mean`; None for the plain cosine.
-        student_centred: whether it is taken from the model's tokens too, see
-            :func:`kivuko.encoders.model.centres_student`.
+        student_centered: whether it is taken from the model's tokens too, see
+            :func:`kivuko.encoders.model.centers_student`.
         name: of the model, for messages.
 
     Raises:
@@ -340,16 +340,16 @@ def align(
         if not side.tokens:
             raise UsageError(f"'{what[:80]}': no part of it is in the {whose}'s vocabulary. Try other words.")
     widths = {"its tokens": source.vectors.shape[1], f"those of {teacher.name}": target.vectors.shape[1]}
-    if centre is not None:
-        widths["the mean token"] = len(centre)
+    if center is not None:
+        widths["the mean token"] = len(center)
     if len(set(widths.values())) > 1:
         told = ", ".join(f"{what} {width}" for what, width in widths.items())
         raise ModelError(f"{name}: vectors are not of one width ({told}). Name the teacher that taught it.")
     x, y = source.vectors.double()[None], target.vectors.double()[None]
-    if centre is None:
+    if center is None:
         cost = cosine_cost(x, y)  # [1, n, m]
     else:
-        cost = centred_cosine_cost(x, y, centre if student_centred else torch.zeros_like(centre), centre)
+        cost = centered_cosine_cost(x, y, center if student_centered else torch.zeros_like(center), center)
     plan = solve(
         cost, regularization=regularization, method=method, marginal_penalty=marginal_penalty,
         tolerance=_TOLERANCE, max_iterations=_MOST_ITERATIONS,
@@ -357,7 +357,7 @@ def align(
     return Alignment(
         source, target, plan.coupling[0].double().cpu().numpy(), regularization,
         transport_cost=float(plan.transport_cost[0]), marginal_error=float(plan.marginal_error[0]),
-        iterations=int(plan.iterations[0]), converged=bool(plan.converged[0]), centred=centre is not None,
+        iterations=int(plan.iterations[0]), converged=bool(plan.converged[0]), centered=center is not None,
     )  # fmt: skip
 
 
@@ -381,24 +381,24 @@ def _members(side: TextTokens) -> Matrix:
 
 @dataclass(frozen=True, eq=False)
 class Aligner:
-    """Solves the transport problem that training solved: the same teacher, mean token and centring.
+    """Solves the transport problem that training solved: the same teacher, mean token and centering.
 
     Attributes:
-        centre: float [dim], the mean token; None where the model does not hold this teacher's.
-        student_centred: whether it is taken from the model's tokens too.
+        center: float [dim], the mean token; None where the model does not hold this teacher's.
+        student_centered: whether it is taken from the model's tokens too.
         name: of the model, for messages.
     """
 
     model: Any
     teacher: TextTeacher
-    centre: Tensor | None
-    student_centred: bool
+    center: Tensor | None
+    student_centered: bool
     name: str
 
     def align(self, text: str, english: str, **options: Any) -> Alignment:
         """Align a text with its English translation; options and errors as of ``kivuko.encoders.alignment.align``."""
         return align(
-            self.model, self.teacher, text, english, centre=self.centre, student_centred=self.student_centred,
+            self.model, self.teacher, text, english, center=self.center, student_centered=self.student_centered,
             name=self.name, **options,
         )  # fmt: skip
 
@@ -428,9 +428,9 @@ def load_aligner(path: Path | str, model: Any | None = None, teacher: str | None
         ModelError, MissingDependencyError, CorruptFileError: the model or its teacher does not load.
     """
     source = teacher or teacher_named_by(path)
-    bundle = load_bundle(path) if model is None else model
+    encoder = load_encoder(path) if model is None else model
     about = read_about(path)
     with quiet():
         loaded = load_teacher(source, about.teacher_prompt or None if about and teacher is None else None)
-    centre = read_token_mean(path, loaded.fingerprint)
-    return Aligner(bundle, loaded, centre, centres_student(path), str(path))
+    center = read_token_mean(path, loaded.fingerprint)
+    return Aligner(encoder, loaded, center, centers_student(path), str(path))

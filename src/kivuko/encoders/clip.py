@@ -1,4 +1,4 @@
-"""CLIP and its kin, taken apart: the text tower as a teacher, the image tower as the image route of bundles.
+"""CLIP and its kin, taken apart: the text tower as a teacher, the image tower as the image route of models.
 
 Both parts are made of sentence-transformers' own modules, so they are saved and loaded like any other model of that
 library, and what carries an image tower loads where Kivuko is not installed. Supported are models of ``transformers``

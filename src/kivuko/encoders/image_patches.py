@@ -1,6 +1,6 @@
 """Several vectors of one image: the cells of an image tower's feature map, in the space of its vectors.
 
-For late interaction between the tokens of a text and the parts of a picture, see :mod:`kivuko.encoders.maxsim`. Where a
+For late interaction between the tokens of a text and the parts of an image, see :mod:`kivuko.encoders.maxsim`. Where a
 tower averages its cells and projects the average linearly, projecting each cell first changes nothing but the order, so
 the mean of the cells before normalization is the tower's vector before normalization. Where it reads a token of its own
 (ViT, CLIP), the cells go through what that token goes through: they lie in its space, but nothing trained them to mean
@@ -29,12 +29,12 @@ def encode_image_cells(
     """Encode PIL images into one vector per cell of the feature map.
 
     Args:
-        tower: what :func:`kivuko.encoders.image_tower.load_image_tower` returns, or a bundle with images.
-        grid: cells per side after averaging neighbours; it must divide the sides of the map. None: the map itself.
+        tower: what :func:`kivuko.encoders.image_tower.load_image_tower` returns, or a model with images.
+        grid: cells per side after averaging neighbors; it must divide the sides of the map. None: the map itself.
         normalize: bring each vector to unit length.
 
     Returns:
-        float32 [images, cells, dim], on the tower's device; a cell's neighbour in its row follows it.
+        float32 [images, cells, dim], on the tower's device; a cell's neighbor in its row follows it.
 
     Raises:
         ModelError: the tower has no cells whose vectors lie in the space of its own.
@@ -132,7 +132,7 @@ def _sides(cells: int, pixels: Tensor) -> tuple[int, int]:
 
 
 def _averaged(cells: Tensor, sides: tuple[int, int], grid: int) -> Tensor:
-    """Average neighbouring cells [images, cells, dim] down to [images, grid * grid, dim]."""
+    """Average neighboring cells [images, cells, dim] down to [images, grid * grid, dim]."""
     rows, columns = sides
     if grid < 1 or rows % grid or columns % grid:
         raise UsageError(f"a grid of {grid} does not divide a feature map of {rows} x {columns} cells.")

@@ -1,7 +1,7 @@
-"""Image towers: what turns pictures into vectors in the teacher's space.
+"""Image towers: what turns images into vectors in the teacher's space.
 
-An image tower is a ``sentence-transformers`` folder that encodes PIL images, so the library that loads a bundle also
-loads the tower, and a bundle needs no code of Kivuko's.
+An image tower is a ``sentence-transformers`` folder that encodes PIL images, so the library that loads a model also
+loads the tower, and a model needs no code of Kivuko's.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from kivuko.encoders.clip import is_clip, load_clip, take_apart
 from kivuko.encoders.loading import model_kind
-from kivuko.errors import ModelError, blamed
+from kivuko.errors import ModelError, wrap_errors
 
 Vectors = np.ndarray[tuple[int, int], np.dtype[np.float32]]
 
@@ -26,7 +26,7 @@ PIXEL_MEAN, PIXEL_SPREAD = 0.5, 0.25
 
 
 class SmallImageTower(nn.Module):
-    """A small residual network with a linear head: 1.7 million parameters, for pictures of 64 x 64 pixels.
+    """A small residual network with a linear head: 1.7 million parameters, for images of 64 x 64 pixels.
 
     Args:
         dim: width of the vectors, the text tower's.
@@ -89,7 +89,7 @@ def load_image_tower(source: str | Path, dim: int) -> Any:
     folder = Path(source)
     if not (is_model := (folder / "modules.json").is_file()) and model_kind(str(source)) != "clip":
         raise ModelError(f"{source}: not an image tower (no modules.json in it, and no CLIP).")
-    with blamed(lambda reason: ModelError(f"{source}: not an image tower that loads ({reason}).")):
+    with wrap_errors(lambda reason: ModelError(f"{source}: not an image tower that loads ({reason}).")):
         if is_model:
             tower = SentenceTransformer(str(folder), device="cpu", model_kwargs={"dtype": torch.float32})
             if is_clip(getattr(getattr(tower[0], "model", None), "config", None)):
@@ -105,6 +105,6 @@ def load_image_tower(source: str | Path, dim: int) -> Any:
 
 
 def encode_images(model: Any, images: Sequence[Image.Image], batch_size: int = 64, progress: bool = False) -> Vectors:
-    """Encode PIL images with an image tower or a bundle: unit vectors, float32 [images, dim]."""
+    """Encode PIL images with an image tower or a model: unit vectors, float32 [images, dim]."""
     found = model.encode(list(images), batch_size=batch_size, normalize_embeddings=True, show_progress_bar=progress)
     return cast(Vectors, np.asarray(found, dtype=np.float32))

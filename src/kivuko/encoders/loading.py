@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from kivuko.encoders.open_clip import PREFIX
-from kivuko.errors import ModelError, blamed, first_line
+from kivuko.errors import ModelError, first_line, wrap_errors
 from kivuko.files import sha256_of
 
 
@@ -67,7 +67,7 @@ def local_folder(name: str) -> Path:
     from huggingface_hub import snapshot_download
 
     require_hub(name)
-    with blamed(lambda reason: ModelError(f"{name}: no such folder, and not to be had from the hub ({reason}).")):
+    with wrap_errors(lambda reason: ModelError(f"{name}: no such folder, and not to be had from the hub ({reason}).")):
         found = Path(snapshot_download(name, allow_patterns=list(_FILES)))
         if not any(found.glob("*.safetensors")):
             found = Path(snapshot_download(name, allow_patterns=[*_FILES, _PICKLED]))
@@ -126,10 +126,10 @@ def _read(source: str, name: str) -> Any:
 
 
 def image_fingerprint(model: Any) -> str:
-    """Hash the weights of a model's image route, 64 hexadecimal digits: picture vectors are valid for these only.
+    """Hash the weights of a model's image route, 64 hexadecimal digits: image vectors are valid for these only.
 
     Args:
-        model: a bundle (a ``SentenceTransformer`` whose router has an image route) or an image tower.
+        model: a model (a ``SentenceTransformer`` whose router has an image route) or an image tower.
     """
     import torch
 

@@ -35,7 +35,7 @@ def maxsim(queries: TokenLists, documents: TokenLists, *, average: bool = False,
     of those tokens, if that is more).
 
     Args:
-        queries, documents: vectors of any length, centred on ``mean`` where that is given; a vector of nothing but
+        queries, documents: vectors of any length, centered on ``mean`` where that is given; a vector of nothing but
             zeros has cosine 0 with all. See :func:`token_lists` and :func:`encode_token_lists`.
         average: divide by the number of query tokens; cosines, -1 to 1.
         budget: of working memory, in numbers of 4 bytes.
@@ -116,7 +116,7 @@ def encode_token_lists(
 
 
 def _unit(vectors: Tensor, mean: Tensor | None) -> Tensor:
-    """Return float32 vectors of length 1 [tokens, dim], centred first."""
+    """Return float32 vectors of length 1 [tokens, dim], centered first."""
     vectors = vectors.float()
     return F.normalize(vectors if mean is None else vectors - mean.to(vectors), dim=-1)
 

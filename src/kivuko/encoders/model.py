@@ -1,8 +1,8 @@
-"""The model bundle: the trained student and the image tower in one ``sentence-transformers`` folder.
+"""The model: the trained student and the image tower in one ``sentence-transformers`` folder.
 
 Text goes to the student, images to the tower, and both land in the teacher's space, so an index of images made with
 the English model stays valid. Only modules of sentence-transformers' own are saved: ``SentenceTransformer(path)``
-loads a bundle where Kivuko is not installed. What reads misspelt words (``spelling.json``) works where it is.
+loads a model where Kivuko is not installed. What reads misspelled words (``spelling.json``) works where it is.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from torch import Tensor, nn
 from kivuko.encoders.image_tower import Vectors
 from kivuko.encoders.loading import PROBES
 from kivuko.encoders.spelling import WORDS_FILE as WORDS
-from kivuko.encoders.spelling import SpellingNeighbours, WordCounts
+from kivuko.encoders.spelling import SpellingNeighbors, WordCounts
 from kivuko.encoders.student import Student
 from kivuko.encoders.vocabulary import UNKNOWN
-from kivuko.errors import CorruptFileError, ModelError, blamed
+from kivuko.errors import CorruptFileError, ModelError, wrap_errors
 from kivuko.files import atomic_path
 
 _ABOUT = "kivuko.json"
@@ -38,7 +38,7 @@ _TOKEN_MEAN = "token_mean"  # the tensor's name, and the file's
 
 @dataclass(frozen=True)
 class About:
-    """What a bundle is: what it was made from and how. Kept in ``kivuko.json`` beside the model.
+    """What a model is: what it was made from and how. Kept in ``kivuko.json`` beside the model.
 
     ``teacher_source``: hub id or folder that loads the teacher again; ``teacher_prompt``: what is put before its
     texts. ``bitext_sizes``: training pairs per language.
@@ -74,16 +74,16 @@ class TokenMean:
     """The mean content token of the teacher's training sentences, float32 [dim].
 
     Training takes it from tokens before their cosine, so whoever looks at the plans must do so too. ``teacher``:
-    fingerprint of the teacher whose mean it is. ``student_centred``: whether it is taken from the student's tokens as
+    fingerprint of the teacher whose mean it is. ``student_centered``: whether it is taken from the student's tokens as
     well as from the teacher's.
     """
 
     vector: Tensor
     teacher: str
-    student_centred: bool = True
+    student_centered: bool = True
 
 
-def save_bundle(
+def save_encoder(
     path: Path,
     student: Student,
     image_tower: Any | None,
@@ -92,22 +92,22 @@ def save_bundle(
     token_mean: TokenMean | None = None,
     words: WordCounts | None = None,
 ) -> None:
-    """Write a bundle, whole or not at all; a bundle that stood at ``path`` is replaced.
+    """Write a model, whole or not at all; a model that stood at ``path`` is replaced.
 
     Args:
-        image_tower: a SentenceTransformer that encodes images; None for a text-only bundle.
+        image_tower: a SentenceTransformer that encodes images; None for a text-only model.
         card: the model card, Markdown, written as README.md.
-        token_mean: what training centred the tokens on.
+        token_mean: what training centered the tokens on.
         words: of the training sentences, by which the language of a query is told.
 
     Raises:
-        KivukoError: the disk is full, or something that is not a bundle stands at ``path``.
+        KivukoError: the disk is full, or something that is not a model stands at ``path``.
     """
     refuse_foreign_folder(path)
     with atomic_path(path) as temporary, quiet():
         model = assemble(student, image_tower)
         model.save(str(temporary), create_model_card=False)
-        spelling: SpellingNeighbours | None = getattr(student, "spelling", None)
+        spelling: SpellingNeighbors | None = getattr(student, "spelling", None)
         if spelling is not None:
             spelling.save(temporary)
         if words is not None:
@@ -117,8 +117,8 @@ def save_bundle(
         if token_mean is not None:
             vector = token_mean.vector.detach().to("cpu", torch.float32).contiguous()
             file = temporary / f"{_TOKEN_MEAN}.safetensors"
-            whose = "both" if token_mean.student_centred else "teacher"
-            save_file({_TOKEN_MEAN: vector}, file, metadata={"teacher": token_mean.teacher, "centred": whose})
+            whose = "both" if token_mean.student_centered else "teacher"
+            save_file({_TOKEN_MEAN: vector}, file, metadata={"teacher": token_mean.teacher, "centered": whose})
 
 
 def assemble(student: Student, image_tower: Any | None) -> Any:
@@ -126,7 +126,7 @@ def assemble(student: Student, image_tower: Any | None) -> Any:
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.base.modules import Router
 
-    routes = {"text": student.modules_for_bundle()}
+    routes = {"text": student.modules_to_save()}
     if image_tower is not None:
         routes["image"] = list(copy.deepcopy(image_tower).children())
     router = Router(cast(Any, routes), default_route="text")
@@ -134,15 +134,15 @@ def assemble(student: Student, image_tower: Any | None) -> Any:
 
 
 def refuse_foreign_folder(path: Path) -> None:
-    """Raise ModelError if ``path`` is a file, or a folder with something else than a bundle in it."""
+    """Raise ModelError if ``path`` is a file, or a folder with something else than a model in it."""
     if path.is_file() or (path.is_dir() and any(path.iterdir()) and not (path / _ABOUT).is_file()):
         raise ModelError(f"{path}: exists and is not a Kivuko model; nothing was replaced. Choose another --out.")
 
 
-def load_bundle(path: Path | str) -> Any:
-    """Load a bundle (or any sentence-transformers folder that encodes text) on the CPU.
+def load_encoder(path: Path | str) -> Any:
+    """Load a model (or any sentence-transformers folder that encodes text) on the CPU.
 
-    A bundle with ``spelling.json`` reads misspelt words by it, which a plain ``SentenceTransformer(path)`` does not.
+    A model with ``spelling.json`` reads misspelled words by it, which a plain ``SentenceTransformer(path)`` does not.
 
     Raises:
         ModelError: the folder is missing, is not a model, or does not load; names the folder.
@@ -156,19 +156,22 @@ def load_bundle(path: Path | str) -> Any:
     if not (path / "modules.json").is_file():
         raise ModelError(f"{path}: not a model folder (no modules.json in it). Name the folder that --out wrote.")
     unusable = f"{path}: does not load as a model"
-    with blamed(lambda reason: ModelError(f"{unusable} ({reason}). Delete the folder and make it again.")), quiet():
+    with (
+        wrap_errors(lambda reason: ModelError(f"{unusable} ({reason}). Delete the folder and make it again.")),
+        quiet(),
+    ):
         model = SentenceTransformer(str(path), device="cpu").eval()
         if "text" in model.modalities:
             model.encode(list(PROBES), show_progress_bar=False)  # what is damaged may load, and break when it is used
-    if (spelling := SpellingNeighbours.load(path)) is not None:
-        from kivuko.encoders.spelling import read_misspelt
+    if (spelling := SpellingNeighbors.load(path)) is not None:
+        from kivuko.encoders.spelling import read_misspelled
 
-        read_misspelt(model, spelling)
+        read_misspelled(model, spelling)
     return model
 
 
 def read_about(path: Path | str) -> About | None:
-    """Return what a bundle says of itself; None if it is not Kivuko's.
+    """Return what a model says of itself; None if it is not Kivuko's.
 
     Raises:
         CorruptFileError: kivuko.json is there but damaged.
@@ -187,7 +190,7 @@ def read_about(path: Path | str) -> About | None:
 
 
 def read_token_mean(path: Path | str, teacher: str | None = None) -> Tensor | None:
-    """Return the mean token that a bundle was trained with, float32 [dim]; None if it does not hold one.
+    """Return the mean token that a model was trained with, float32 [dim]; None if it does not hold one.
 
     Args:
         teacher: fingerprint of the teacher that the mean must be of; of another's, None is returned. None: any.
@@ -199,14 +202,14 @@ def read_token_mean(path: Path | str, teacher: str | None = None) -> Tensor | No
     return stored.vector if stored is not None and teacher in (None, stored.teacher) else None
 
 
-def centres_student(path: Path | str) -> bool:
-    """Tell whether a bundle's mean token is taken from its own tokens too, see TokenMean; True if it says nothing.
+def centers_student(path: Path | str) -> bool:
+    """Tell whether a model's mean token is taken from its own tokens too, see TokenMean; True if it says nothing.
 
     Raises:
         CorruptFileError: the file is there but damaged.
     """
     stored = _stored_mean(path)
-    return stored is None or stored.student_centred
+    return stored is None or stored.student_centered
 
 
 def _stored_mean(path: Path | str) -> TokenMean | None:
@@ -221,8 +224,9 @@ def _stored_mean(path: Path | str) -> TokenMean | None:
             raise ValueError("not a vector of finite numbers")
     except (SafetensorError, OSError, ValueError) as problem:
         raise CorruptFileError(f"{file}: corrupted or unreadable. Make the model again.") from problem
-    # Bundles made before the entry was there were trained with the mean taken from both sides.
-    return TokenMean(vector.float(), told.get("teacher", ""), student_centred=told.get("centred") != "teacher")
+    # Models made before the entry was there were trained with the mean taken from both sides.
+    side = told.get("centered") or told.get("centred")  # the spelling of earlier versions
+    return TokenMean(vector.float(), told.get("teacher", ""), student_centered=side != "teacher")
 
 
 def _check_types(about: About) -> None:
@@ -237,13 +241,13 @@ def _check_types(about: About) -> None:
 
 
 def encode_texts(model: Any, texts: Sequence[str]) -> Vectors:
-    """Encode texts with a bundle: unit vectors, float32 [texts, dim]."""
+    """Encode texts with a model: unit vectors, float32 [texts, dim]."""
     found = model.encode(list(texts), batch_size=256, normalize_embeddings=True, show_progress_bar=False)
     return np.asarray(found, dtype=np.float32).reshape(len(texts), -1)
 
 
 def knows(model: Any, text: str) -> bool:
-    """Tell whether any part of ``text`` is in a bundle's vocabulary: of the rest its vector says nothing."""
+    """Tell whether any part of ``text`` is in a model's vocabulary: of the rest its vector says nothing."""
     first = model[0].sub_modules["text"][0] if hasattr(model[0], "sub_modules") else model[0]
     tokenizer = getattr(first, "tokenizer", None)
     backend = getattr(tokenizer, "backend_tokenizer", tokenizer)
@@ -260,7 +264,7 @@ def has_images(model: Any) -> bool:
 
 
 def untrained_copy(model: Any, seed: int = 0) -> Any:
-    """Return a bundle whose text side has random weights: the floor that any training must leave behind."""
+    """Return a model whose text side has random weights: the floor that any training must leave behind."""
     blank = copy.deepcopy(model)
     route = blank[0].sub_modules["text"] if hasattr(blank[0], "sub_modules") else blank
     generator = torch.Generator().manual_seed(seed)

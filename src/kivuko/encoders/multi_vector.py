@@ -46,22 +46,22 @@ def save_multi_vector(
 
     Args:
         model, teacher, query_mean, document_mean: see :func:`assemble_multi_vector`.
-        about: what the model's bundle says of itself, for the model card.
+        about: what the model's model says of itself, for the model card.
 
     Raises:
         ModelError: see :func:`assemble_multi_vector` and :func:`refuse_foreign_multi_vector`.
         KivukoError: the disk is full.
     """
     refuse_foreign_multi_vector(path)
-    centred = [side for side, mean in (("queries", query_mean), ("documents", document_mean)) if mean is not None]
-    told = {"teacher": teacher.name, "teacher_source": teacher.source, "centred": centred}
+    centered = [side for side, mean in (("queries", query_mean), ("documents", document_mean)) if mean is not None]
+    told = {"teacher": teacher.name, "teacher_source": teacher.source, "centered": centered}
     with quiet():
         encoder = assemble_multi_vector(model, teacher, query_mean=query_mean, document_mean=document_mean)
         with atomic_path(path) as temporary:
             encoder.save(str(temporary), create_model_card=False)
             text = json.dumps({**told, "kivuko": kivuko.__version__}, indent=1, ensure_ascii=False)
             (temporary / _ABOUT).write_text(text + "\n", encoding="utf-8")
-            (temporary / "README.md").write_text(_card(teacher, centred, about), encoding="utf-8")
+            (temporary / "README.md").write_text(_card(teacher, centered, about), encoding="utf-8")
 
 
 def refuse_foreign_multi_vector(path: Path) -> None:
@@ -83,7 +83,7 @@ def assemble_multi_vector(
     hardly anything but itself.
 
     Args:
-        model: a student, or what :func:`kivuko.encoders.model.load_bundle` returns. A query that is longer than 1,024
+        model: a student, or what :func:`kivuko.encoders.model.load_encoder` returns. A query that is longer than 1,024
             tokens is cut where the student is static.
         teacher: the English encoder in whose space the model's tokens lie.
         query_mean, document_mean: float [dim], taken from the tokens of that side before they are brought to unit
@@ -151,8 +151,8 @@ def _query_modules(model: Any) -> list[Any]:
 
 
 def _text_route(model: Any) -> list[Any]:
-    if hasattr(model, "modules_for_bundle"):
-        return list(model.modules_for_bundle())
+    if hasattr(model, "modules_to_save"):
+        return list(model.modules_to_save())
     router = model[0]
     if not hasattr(router, "sub_modules"):
         return list(model)
@@ -208,10 +208,10 @@ def _embedding_table(tokenizer: Tokenizer, weights: Tensor) -> Any:
         return Transformer(folder, max_seq_length=longest + 1)
 
 
-def _card(teacher: TextTeacher, centred: Sequence[str], about: About | None) -> str:
+def _card(teacher: TextTeacher, centered: Sequence[str], about: About | None) -> str:
     languages = ", ".join(about.languages) if about else "the languages of its bitext"
     made = f"recipe `{about.recipe}`, student {about.student}, seed {about.seed}" if about else "not told"
-    shift = f" (a mean token is taken from those of {' and '.join(centred)} first)" if centred else ""
+    shift = f" (a mean token is taken from those of {' and '.join(centered)} first)" if centered else ""
     codes = "".join(f"\n- {code}" for code in about.languages) if about else ""
     return f"""\
 ---{f"{chr(10)}language:{codes}" if codes else ""}

@@ -163,7 +163,7 @@ _ALWAYS = (
 class Agreement:
     """How near the vectors of an exported graph are to torch's, as cosines.
 
-    ``worst_text``: the text of the lowest one. ``recall``: share of the texts whose nearest neighbour among torch's
+    ``worst_text``: the text of the lowest one. ``recall``: share of the texts whose nearest neighbor among torch's
     vectors of all texts is their own vector. ``bytes``, ``sha256``: of the graph's file.
     """
 
@@ -199,10 +199,10 @@ def export_onnx(
 
     What was written is read again, run, and held against torch: on ``texts`` and on a few that are hard to get right.
     The graph takes ``input_ids`` and ``attention_mask``, int64 [batch, length], and gives ``sentence_embedding``, unit
-    vectors, float32 [batch, dim]. The words that a bundle reads misspelt ones by are left out.
+    vectors, float32 [batch, dim]. The words that a model reads misspelled ones by are left out.
 
     Args:
-        model: what ``load_bundle`` returns, in float32 on the CPU.
+        model: what ``load_encoder`` returns, in float32 on the CPU.
         texts: in the model's languages.
         name: of the model, for messages.
         tell: is told each of ``STEPS`` when it begins.
@@ -341,6 +341,6 @@ Cosine with torch's vectors, over {next(iter(about["files"].values()))["texts"]:
 |---|---|---|---|
 {chr(10).join(rows)}
 
-{told}Made with Kivuko {about["versions"]["kivuko"]}. Misspelt words are read as written: what a bundle's
+{told}Made with Kivuko {about["versions"]["kivuko"]}. Misspelled words are read as written: what a model's
 `spelling.json` adds is not in a graph.
 """

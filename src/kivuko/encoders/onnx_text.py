@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from kivuko.encoders.loading import PROBES
 from kivuko.encoders.model import is_static, text_route
-from kivuko.errors import CorruptFileError, MissingDependencyError, ModelError, blamed, first_line
+from kivuko.errors import CorruptFileError, MissingDependencyError, ModelError, first_line, wrap_errors
 
 GRAPH, INT8_GRAPH = "model.onnx", "model.int8.onnx"
 TOKENIZER = "tokenizer.json"
@@ -65,9 +65,9 @@ class OnnxTextEncoder:
         options.log_severity_level = 3  # errors
         if threads:
             options.intra_op_num_threads = threads
-        with blamed(lambda reason: _damaged(graph, reason)):
+        with wrap_errors(lambda reason: _damaged(graph, reason)):
             session = onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
-        with blamed(lambda reason: _damaged(folder / TOKENIZER, reason)):
+        with wrap_errors(lambda reason: _damaged(folder / TOKENIZER, reason)):
             tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
             tokenizer.encode_batch(list(PROBES))
         return cls(session, tokenizer, _read_about(folder / ABOUT))
@@ -207,7 +207,7 @@ class _StaticMean(nn.Module):
 
 @contextlib.contextmanager
 def _by_row(route: list[Any]) -> Iterator[list[nn.Module]]:
-    """Yield a text side's modules with its table scaled by row; the model's own table is put back afterwards."""
+    """Yield a text side's modules with its table scaled by row; the model's own table is put back afterward."""
     first, *rest = route
     if is_static(first):
         yield [_StaticMean(first.embedding.weight), *rest]

@@ -35,7 +35,7 @@ _VISION = {
     "visual.class_embedding": "vision_model.embeddings.class_embedding",
     "visual.positional_embedding": "vision_model.embeddings.position_embedding.weight",
     "visual.conv1.weight": "vision_model.embeddings.patch_embedding.weight",
-    "visual.ln_pre.weight": "vision_model.pre_layrnorm.weight",  # spelt so in transformers
+    "visual.ln_pre.weight": "vision_model.pre_layrnorm.weight",  # spelled so in transformers
     "visual.ln_pre.bias": "vision_model.pre_layrnorm.bias",
     "visual.ln_post.weight": "vision_model.post_layernorm.weight",
     "visual.ln_post.bias": "vision_model.post_layernorm.bias",
@@ -57,7 +57,7 @@ def load_open_clip(spec: str) -> tuple[Any, Any]:
 
     Args:
         spec: ``MODEL/PRETRAINED`` as that library names them (``ViT-B-16/datacomp_xl_s13b_b90k``), a hub id of its
-            (``hf-hub:ORGANISATION/NAME``), or a folder with ``open_clip_config.json``.
+            (``hf-hub:ORGANIZATION/NAME``), or a folder with ``open_clip_config.json``.
 
     Raises:
         MissingDependencyError: ``open_clip`` is not installed.

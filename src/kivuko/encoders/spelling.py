@@ -1,7 +1,7 @@
-"""What a misspelt word may have meant: the words of the training sentences that are spelt nearly like it.
+"""What a misspelled word may have meant: the words of the training sentences that are spelled nearly like it.
 
 A noisy channel, as in Kernighan, Church and Gale 1990 ("A Spelling Correction Program Based on a Noisy Channel Model"),
-that does not decide: the misspelt word's vector becomes a mean over what it may be, itself among it. Which language
+that does not decide: the misspelled word's vector becomes a mean over what it may be, itself among it. Which language
 the text is in it guesses from the other words. Why and how much: docs/experiments.md, 20.
 """
 
@@ -92,21 +92,21 @@ class WordCounts:
 
 
 SPELLING_FILE = "spelling.json"
-MOST_EDITS = 2  # letters put in, left out, exchanged, or swapped with their neighbour
-MOST_WORDS = 50_000  # of all languages; the search for neighbours takes time with their number
-_SHORTEST = 3  # letters of a word that may be misspelt: of two letters anything can be made
+MOST_EDITS = 2  # letters put in, left out, exchanged, or swapped with their neighbor
+MOST_WORDS = 50_000  # of all languages; the search for neighbors takes time with their number
+_SHORTEST = 3  # letters of a word that may be misspelled: of two letters anything can be made
 _EDIT = 3.0  # nats that an edit costs
 _FREQUENCY = 0.5  # exponent of a word's frequency
 _ITSELF = 0.01  # weight of the word as it stands; a word of frequency 1 without an edit would have 1
 _SMOOTHING = 0.1  # added to counts where languages are told apart
-_MOST_REMEMBERED = 20_000  # unknown words whose neighbours are kept at hand: some 12 MB
+_MOST_REMEMBERED = 20_000  # unknown words whose neighbors are kept at hand: some 12 MB
 
 Subwords = tuple[list[int], list[float] | None]  # numbers, and their weights where they are not all 1
 
 
 @dataclass(frozen=True, eq=False)
 class _Near:
-    """Words near a misspelt one.
+    """Words near a misspelled one.
 
     ``rows`` [near]; ``channel`` [near]: what their edits cost, as a factor; ``spoken`` [languages]: the logarithms of
     how probable they all are in each.
@@ -118,8 +118,8 @@ class _Near:
 
 
 @dataclass(frozen=True, eq=False)
-class SpellingNeighbours:
-    """The words of a bitext, by which misspelt ones are read.
+class SpellingNeighbors:
+    """The words of a bitext, by which misspelled ones are read.
 
     Attributes:
         languages: BCP 47 codes.
@@ -137,7 +137,7 @@ class SpellingNeighbours:
         object.__setattr__(self, "_row", {word: row for row, word in enumerate(self.words)})
 
     @classmethod
-    def from_bitext(cls, bitext: Bitext, most: int = MOST_WORDS) -> SpellingNeighbours:
+    def from_bitext(cls, bitext: Bitext, most: int = MOST_WORDS) -> SpellingNeighbors:
         """Count the words of a bitext's own sentences; of more than ``most`` the rarest are left out."""
         found = WordCounts.from_bitext(bitext, most, english=False)
         return cls(found.languages, found.words, found.counts)
@@ -146,18 +146,18 @@ class SpellingNeighbours:
         """Return the subwords that the vector of each text is a weighted mean of.
 
         A text of known words, or of words that are like no known one, has its own subwords and no weights. Of a word
-        that may be misspelt, the own subwords count less, and those of its neighbours come in.
+        that may be misspelled, the own subwords count less, and those of its neighbors come in.
         """
-        found = self.misspelt(tokenizer, texts)
+        found = self.misspelled(tokenizer, texts)
         plain = [unicodedata.normalize("NFKC", text) for row, text in enumerate(texts) if row not in found]
         encoded = iter(tokenizer.encode_batch_fast(plain, add_special_tokens=False))
         return [found[row] if row in found else (list(next(encoded).ids), None) for row in range(len(texts))]
 
-    def misspelt(self, tokenizer: Tokenizer, texts: Sequence[str]) -> dict[int, Subwords]:
+    def misspelled(self, tokenizer: Tokenizer, texts: Sequence[str]) -> dict[int, Subwords]:
         """Return the same for those texts alone that have weights: row of the text -> its subwords and weights."""
         whole = [unicodedata.normalize("NFKC", text) for text in texts]
         spans = [word_spans(text) for text in whole]
-        self._look_for({word for found in spans for word, _, _ in found if self._may_be_misspelt(word)})
+        self._look_for({word for found in spans for word, _, _ in found if self._may_be_misspelled(word)})
         readings = [self._readings([word for word, _, _ in found]) for found in spans]
         rows = [row for row, text in enumerate(readings) if any(len(own) > 1 for own in text)]
         near = sorted({word for row in rows for own in readings[row] if len(own) > 1 for word in own})
@@ -172,15 +172,15 @@ class SpellingNeighbours:
         Args:
             words: all words of the text, case folded, in order: they tell its language.
         """
-        self._look_for({word for word in words if self._may_be_misspelt(word)})
+        self._look_for({word for word in words if self._may_be_misspelled(word)})
         return self._readings(words)
 
     def _readings(self, words: Sequence[str]) -> list[dict[str, float]]:
-        """Return ``readings`` of words whose neighbours have been looked for."""
+        """Return ``readings`` of words whose neighbors have been looked for."""
         spoken: NDArray[np.float64] | None = None
         found = []
         for word in words:
-            near = self._near[word] if self._may_be_misspelt(word) else None
+            near = self._near[word] if self._may_be_misspelled(word) else None
             if near is None or not len(near.rows):
                 found.append({word: 1.0})
                 continue
@@ -200,7 +200,7 @@ class SpellingNeighbours:
         WordCounts(self.languages, self.words, self.counts).save(folder / SPELLING_FILE)
 
     @classmethod
-    def load(cls, folder: Path | str) -> SpellingNeighbours | None:
+    def load(cls, folder: Path | str) -> SpellingNeighbors | None:
         """Read the words of a model; None if it has none.
 
         Raises:
@@ -209,7 +209,7 @@ class SpellingNeighbours:
         found = WordCounts.load(Path(folder) / SPELLING_FILE)
         return None if found is None else cls(found.languages, found.words, found.counts)
 
-    def _may_be_misspelt(self, word: str) -> bool:
+    def _may_be_misspelled(self, word: str) -> bool:
         return len(word) >= _SHORTEST and word not in self._row
 
     def _look_for(self, words: set[str]) -> None:
@@ -261,7 +261,7 @@ class SpellingNeighbours:
         )
 
     def _language(self, words: Sequence[str]) -> NDArray[np.float64]:
-        """Return how probable each language is, [languages], by the words, misspelt ones among them."""
+        """Return how probable each language is, [languages], by the words, misspelled ones among them."""
         found = np.zeros(len(self.languages))
         for word in words:
             if (row := self._row.get(word)) is not None:
@@ -288,8 +288,8 @@ def _weighed(
     pieces: Mapping[str, list[int]],
 ) -> Subwords:
     ids, weights = list(encoded.ids), [1.0] * len(encoded.ids)
-    misspelt = [(*span, own) for span, own in zip(spans, readings, strict=True) if len(own) > 1]
-    for word, start, end, own in misspelt:
+    misspelled = [(*span, own) for span, own in zip(spans, readings, strict=True) if len(own) > 1]
+    for word, start, end, own in misspelled:
         for place, (first, last) in enumerate(encoded.offsets):
             if first < end and last > start:
                 weights[place] = own[word]
@@ -301,12 +301,12 @@ def _weighed(
 
 
 class ReadingStaticEmbedding(StaticEmbedding):
-    """A StaticEmbedding whose sentences are weighted means, see ``SpellingNeighbours.subwords``.
+    """A StaticEmbedding whose sentences are weighted means, see ``SpellingNeighbors.subwords``.
 
-    It is never saved: a bundle holds the plain module, and the words beside it.
+    It is never saved: a model holds the plain module, and the words beside it.
     """
 
-    spelling: SpellingNeighbours
+    spelling: SpellingNeighbors
 
     def preprocess(self, inputs: list[str], prompt: str | None = None, **_: Any) -> dict[str, Tensor]:
         """Return numbers, offsets and weights of the subwords of all texts, one after the other."""
@@ -331,8 +331,8 @@ class ReadingStaticEmbedding(StaticEmbedding):
         return features
 
 
-def read_misspelt(model: Any, spelling: SpellingNeighbours) -> None:
-    """Let a loaded model read misspelt words; a model whose text side is not static stays as it is."""
+def read_misspelled(model: Any, spelling: SpellingNeighbors) -> None:
+    """Let a loaded model read misspelled words; a model whose text side is not static stays as it is."""
     route = model[0].sub_modules["text"] if hasattr(model[0], "sub_modules") else model
     if type(route[0]) is StaticEmbedding:
         reading = ReadingStaticEmbedding(route[0].tokenizer, embedding_weights=route[0].embedding.weight.detach())
@@ -340,7 +340,7 @@ def read_misspelt(model: Any, spelling: SpellingNeighbours) -> None:
         route[0] = reading.eval()
 
 
-def misspelt_words(model: Any, text: str) -> dict[str, dict[str, float]]:
+def misspelled_words(model: Any, text: str) -> dict[str, dict[str, float]]:
     """Return the words of a text that a loaded model reads otherwise than written: word -> {reading: share}, likeliest
     first; empty for a model that reads what is written."""
     route = model[0].sub_modules["text"] if hasattr(model[0], "sub_modules") else model
@@ -353,7 +353,7 @@ def misspelt_words(model: Any, text: str) -> dict[str, dict[str, float]]:
 
 
 def without_reading(model: Any) -> Any:
-    """Undo ``read_misspelt``, before a model is saved; returns the model."""
+    """Undo ``read_misspelled``, before a model is saved; returns the model."""
     route = model[0].sub_modules["text"] if hasattr(model[0], "sub_modules") else model
     if isinstance(route[0], ReadingStaticEmbedding):
         route[0] = StaticEmbedding(route[0].tokenizer, embedding_weights=route[0].embedding.weight.detach())

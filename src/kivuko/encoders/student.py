@@ -14,11 +14,11 @@ from tokenizers.processors import TemplateProcessing
 from torch import Tensor, nn
 
 from kivuko.encoders.loading import is_sentence_transformer, require_hub
-from kivuko.encoders.spelling import SpellingNeighbours
+from kivuko.encoders.spelling import SpellingNeighbors
 from kivuko.encoders.teacher import special_ids
 from kivuko.encoders.token_batch import TokenBatch, masked_mean
 from kivuko.encoders.vocabulary import PAD, UNKNOWN
-from kivuko.errors import MissingDependencyError, ModelError, blamed
+from kivuko.errors import MissingDependencyError, ModelError, wrap_errors
 
 # Low-rank adapters: a pretrained encoder learns a small matrix beside each of its linear layers, and nothing else.
 #
@@ -71,7 +71,7 @@ class Student(Protocol):
         """Encode texts; differentiable."""
         ...
 
-    def modules_for_bundle(self) -> list[nn.Module]:
+    def modules_to_save(self) -> list[nn.Module]:
         """Return sentence-transformers modules, in order, that turn text into the unit sentence vector."""
         ...
 
@@ -91,15 +91,15 @@ class StaticStudent(nn.Module):
         token_dropout: share of subwords that training hides from each sentence.
         fixed: float [last subwords of the vocabulary, dim], vectors that training leaves as they are; None: all learn.
 
-    ``spelling``, where set, reads misspelt words: a sentence with some is then a weighted mean, over the subwords of
-    their neighbours too, and ``pooled`` is not the mean of the tokens, which stay the text's own.
+    ``spelling``, where set, reads misspelled words: a sentence with some is then a weighted mean, over the subwords of
+    their neighbors too, and ``pooled`` is not the mean of the tokens, which stay the text's own.
     """
 
     name = "static"
     rate_factor = 1.0
     remembers = True  # the subwords of training texts, which come again
     fixed: Tensor
-    spelling: SpellingNeighbours | None = None
+    spelling: SpellingNeighbors | None = None
 
     def __init__(self, tokenizer: Tokenizer, dim: int, token_dropout: float = 0.0, fixed: Tensor | None = None) -> None:
         super().__init__()
@@ -146,20 +146,20 @@ class StaticStudent(nn.Module):
         return [self._known_ids[text] if text in self._known_ids else found[text] for text in texts]
 
     def _read(self, texts: list[str], pooled: Tensor) -> Tensor:
-        """Return sentence vectors [texts, dim] with those of misspelt texts read by their words' neighbours."""
+        """Return sentence vectors [texts, dim] with those of misspelled texts read by their words' neighbors."""
         assert self.spelling is not None
-        found = self.spelling.misspelt(self.tokenizer, texts)
+        found = self.spelling.misspelled(self.tokenizer, texts)
         if not found:
             return pooled
-        misspelt = [(row, ids, weights or []) for row, (ids, weights) in found.items()]
+        misspelled = [(row, ids, weights or []) for row, (ids, weights) in found.items()]
         # One look-up for all of them: each would bring its own gradient of the whole vocabulary.
-        ids = torch.tensor([number for _, own, _ in misspelt for number in own], device=self.device)
-        shares = torch.tensor([share for _, _, own in misspelt for share in own], device=self.device)
-        lengths = torch.tensor([len(own) for _, own, _ in misspelt], device=self.device)
-        texts_of = torch.repeat_interleave(torch.arange(len(misspelt), device=self.device), lengths)
-        sums = pooled.new_zeros(len(misspelt), self.dim).index_add(0, texts_of, shares[:, None] * self._vectors(ids))
-        totals = shares.new_zeros(len(misspelt)).index_add(0, texts_of, shares)
-        rows = torch.tensor([row for row, _, _ in misspelt], device=self.device)
+        ids = torch.tensor([number for _, own, _ in misspelled for number in own], device=self.device)
+        shares = torch.tensor([share for _, _, own in misspelled for share in own], device=self.device)
+        lengths = torch.tensor([len(own) for _, own, _ in misspelled], device=self.device)
+        texts_of = torch.repeat_interleave(torch.arange(len(misspelled), device=self.device), lengths)
+        sums = pooled.new_zeros(len(misspelled), self.dim).index_add(0, texts_of, shares[:, None] * self._vectors(ids))
+        totals = shares.new_zeros(len(misspelled)).index_add(0, texts_of, shares)
+        rows = torch.tensor([row for row, _, _ in misspelled], device=self.device)
         return pooled.index_copy(0, rows, sums / totals[:, None])
 
     def _vectors(self, ids: Tensor) -> Tensor:
@@ -176,7 +176,7 @@ class StaticStudent(nn.Module):
         """Return the subwords of a text."""
         return list(self.tokenizer.encode(text, add_special_tokens=False).tokens)
 
-    def modules_for_bundle(self) -> list[nn.Module]:
+    def modules_to_save(self) -> list[nn.Module]:
         """Return a StaticEmbedding with these vectors and a Normalize: both are sentence-transformers' own."""
         from sentence_transformers.base.modules import Normalize
         from sentence_transformers.sentence_transformer.modules import StaticEmbedding
@@ -238,7 +238,7 @@ class TransformerStudent(nn.Module):
         """Return the subwords of a text, special tokens left out."""
         return list(self.tokenizer.tokenize(text))
 
-    def modules_for_bundle(self) -> list[nn.Module]:
+    def modules_to_save(self) -> list[nn.Module]:
         """Return Transformer, mean Pooling, Dense where there is a projection, and Normalize."""
         import tempfile
 
@@ -291,7 +291,7 @@ def load_transformer_student(name: str | Path, dim: int) -> Any:
     if (text.startswith((".", "~")) or Path(text).is_absolute()) and not Path(text).expanduser().is_dir():
         raise ModelError(f"{text}: no such model folder. Name a folder or a model on the hub.")
     require_hub(text)
-    with blamed(lambda reason: ModelError(f"{text}: not a Hugging Face encoder that loads ({reason}).")):
+    with wrap_errors(lambda reason: ModelError(f"{text}: not a Hugging Face encoder that loads ({reason}).")):
         if is_sentence_transformer(text):
             return load_sentence_student(text, dim)
         tokenizer = AutoTokenizer.from_pretrained(text)
@@ -382,7 +382,7 @@ class SentenceStudent(nn.Module):
         """Return the subwords of a text, special tokens left out."""
         return list(self.tokenizer.tokenize(text))
 
-    def modules_for_bundle(self) -> list[nn.Module]:
+    def modules_to_save(self) -> list[nn.Module]:
         """Return the model's own modules, Dense where there is a projection, and Normalize."""
         from sentence_transformers.base.modules import Dense, Normalize
 

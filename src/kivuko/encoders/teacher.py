@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from kivuko.encoders.clip import is_clip, load_clip, take_apart
 from kivuko.encoders.loading import PROBES, fastest_device, model_kind, require_hub
 from kivuko.encoders.token_batch import TokenBatch, masked_mean
-from kivuko.errors import CorruptFileError, KivukoError, MissingDependencyError, ModelError, blamed
+from kivuko.errors import CorruptFileError, KivukoError, MissingDependencyError, ModelError, wrap_errors
 from kivuko.files import sha256_of
 
 if TYPE_CHECKING:
@@ -162,23 +162,25 @@ def load_teacher(name: str | Path = DEFAULT_TEACHER, prompt: str | None = None) 
         _check_default(source / "model.safetensors")
     if not is_default:
         require_hub(text)
-    with blamed(lambda reason: _unusable(text, reason, is_default)):
+    with wrap_errors(lambda reason: _unusable(text, reason, is_default)):
         model, kind = _load(str(source), text)
     if is_default and not source.is_dir():
         _check_default(Path(model[0].model.config._name_or_path) / "model.safetensors", required=False)
     label = "all-MiniLM-L6-v2" if is_default else folder.name
     source_again = DEFAULT_TEACHER if is_default else str(folder.resolve()) if folder.is_dir() else text
-    with blamed(lambda reason: ModelError(f"{text}: loads, but breaks when it is used ({reason}). Fetch it again.")):
+    with wrap_errors(
+        lambda reason: ModelError(f"{text}: loads, but breaks when it is used ({reason}). Fetch it again.")
+    ):
         teacher = kind(model, label, "", source_again, prompt)
         _check_tokens(teacher, text)
     # A tokenizer's description changes with its first use, which sets how it pads and cuts: hashed before, the same
-    # model would be another than the one that bundles and caches name.
+    # model would be another than the one that models and caches name.
     teacher.fingerprint = _fingerprint(model, prompt)
     return teacher
 
 
 def teacher_of(about: About) -> TextTeacher:
-    """Load the teacher that a bundle was taught by, with its prompt; all-MiniLM-L6-v2 where the bundle names none.
+    """Load the teacher that a model was taught by, with its prompt; all-MiniLM-L6-v2 where the model names none.
 
     Raises:
         ModelError, MissingDependencyError, CorruptFileError: see ``load_teacher``.

@@ -24,7 +24,7 @@ _ADDED_ABOVE_RAREST = 2.0  # nats; docs/experiments.md, 11
 def train_vocabulary(texts: Iterable[str], size: int = 16000) -> Tokenizer:
     """Learn a unigram vocabulary of at most ``size`` subwords from ``texts``.
 
-    Text is NFKC-normalised and lower-cased; words are split at spaces and punctuation. The same texts in the same
+    Text is NFKC-normalized and lower-cased; words are split at spaces and punctuation. The same texts in the same
     order give the same vocabulary: training runs on one thread because floating-point sums over threads differ.
 
     Raises:
@@ -103,12 +103,12 @@ def _in_fixed_order(tokenizer: Tokenizer) -> Tokenizer:
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    before = os.environ.get("TOKENIZERS_PARALLELISM")
-    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    before = os.environ.get("TOKENIZERS_PARALLELIZM")
+    os.environ["TOKENIZERS_PARALLELIZM"] = "false"
     try:
         yield
     finally:
         if before is None:
-            del os.environ["TOKENIZERS_PARALLELISM"]
+            del os.environ["TOKENIZERS_PARALLELIZM"]
         else:
-            os.environ["TOKENIZERS_PARALLELISM"] = before
+            os.environ["TOKENIZERS_PARALLELIZM"] = before

@@ -18,14 +18,14 @@ from kivuko.evaluation.records import (
 from kivuko.evaluation.run import PROTOCOL, Run, evaluate_run, per_query, rank
 from kivuko.evaluation.statistics import (
     Interval,
-    RandomisationTest,
+    RandomizationTest,
     bootstrap_interval,
     holm,
     paired_difference,
-    randomisation_test,
+    randomization_test,
     seed_interval,
 )
-from kivuko.evaluation.summary import PARITY, LanguageScores, Summary, per_query_scores, summarise
+from kivuko.evaluation.summary import PARITY, LanguageScores, Summary, per_query_scores, summarize
 
 __all__ = [
     "MEASURES",
@@ -38,7 +38,7 @@ __all__ = [
     "LanguageScores",
     "PerQueryScores",
     "Qrels",
-    "RandomisationTest",
+    "RandomizationTest",
     "Record",
     "Run",
     "Summary",
@@ -51,12 +51,12 @@ __all__ = [
     "per_query",
     "per_query_path",
     "per_query_scores",
-    "randomisation_test",
+    "randomization_test",
     "rank",
     "read_per_query",
     "read_records",
     "seed_interval",
     "seed_means",
-    "summarise",
+    "summarize",
     "write_records",
 ]

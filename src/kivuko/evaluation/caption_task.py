@@ -21,11 +21,11 @@ from kivuko.evaluation import (
     PerQueryScores,
     Record,
     per_query_scores,
-    summarise,
+    summarize,
 )
 from kivuko.evaluation.captions import DIRECTIONS, dataset_name, protocol, score_captions
 from kivuko.evaluation.emoji_task import ENGLISH, TEACHER, UNTRAINED, teacher_encoder
-from kivuko.evaluation.vectors import PictureVectors
+from kivuko.evaluation.vectors import ImageVectors
 from kivuko.languages import resource_groups
 from kivuko.search.decoding import Refused
 
@@ -37,24 +37,24 @@ Progress = Callable[[int, int], None]
 
 
 def without_missing(caption_set: CaptionSet, skip_missing: bool) -> CaptionSet:
-    """Return the set without the pictures that are not where it lies: known before any is encoded.
+    """Return the set without the images that are not where it lies: known before any is encoded.
 
     Raises:
         DataError: some are missing, and ``skip_missing`` is not set; or all are.
     """
-    refused = {row: Refused("missing") for row, one in enumerate(caption_set.pictures) if one.path is None}
+    refused = {row: Refused("missing") for row, one in enumerate(caption_set.images) if one.path is None}
     return _without(caption_set, refused, skip_missing)
 
 
 def without_broken(
-    caption_set: CaptionSet, found: PictureVectors, skip_missing: bool
+    caption_set: CaptionSet, found: ImageVectors, skip_missing: bool
 ) -> tuple[CaptionSet, NDArray[np.float32], str]:
-    """Return the set without the pictures that could not be read or decoded, the others' vectors and their digest.
+    """Return the set without the images that could not be read or decoded, the others' vectors and their digest.
 
     Raises:
         DataError: there are such, and ``skip_missing`` is not set; or there are no others.
     """
-    kept = [row for row in range(len(caption_set.pictures)) if row not in found.refused]
+    kept = [row for row in range(len(caption_set.images)) if row not in found.refused]
     left = _without(caption_set, found.refused, skip_missing)
     return left, found.vectors[kept], found.digest()
 
@@ -63,24 +63,24 @@ def _without(caption_set: CaptionSet, refused: Mapping[int, Refused], skip_missi
     if not refused:
         return caption_set
     row = min(refused)
-    why, total = refused[row], len(caption_set.pictures)
-    told = f"{caption_set.pictures[row].named}: {why.reason}{f' ({why.detail})' if why.detail else ''}"
+    why, total = refused[row], len(caption_set.images)
+    told = f"{caption_set.images[row].named}: {why.reason}{f' ({why.detail})' if why.detail else ''}"
     if len(refused) == total:
         raise DataError(
-            f"{caption_set.name}: none of its {total:,} pictures can be read; the first: {told}. Name the folder that "
+            f"{caption_set.name}: none of its {total:,} images can be read; the first: {told}. Name the folder that "
             "holds them after a comma: PATH,IMAGES"
         )
     if not skip_missing:
         raise DataError(
-            f"{caption_set.name}: {len(refused):,} of its {total:,} pictures cannot be read; the first: {told}. Name "
+            f"{caption_set.name}: {len(refused):,} of its {total:,} images cannot be read; the first: {told}. Name "
             "their folder after a comma (PATH,IMAGES), or leave them out with --skip-missing"
         )
-    reasons = {caption_set.pictures[number].id: one.reason for number, one in refused.items()}
+    reasons = {caption_set.images[number].id: one.reason for number, one in refused.items()}
     for reason in sorted(set(reasons.values())):
         gone = frozenset(name for name, one in reasons.items() if one == reason)
-        caption_set = caption_set.without(gone, f"picture: {reason}")
+        caption_set = caption_set.without(gone, f"image: {reason}")
     if not caption_set.captions:
-        raise DataError(f"{caption_set.name}: no caption is left, for the pictures that have one cannot be read")
+        raise DataError(f"{caption_set.name}: no caption is left, for the images that have one cannot be read")
     return caption_set
 
 
@@ -88,7 +88,7 @@ def _without(caption_set: CaptionSet, refused: Mapping[int, Refused], skip_missi
 class CaptionResults:
     """Records and per-query scores gathered so far, on one set.
 
-    ``vectors``: unit vectors of its pictures, float32 [pictures, dim]. ``digest``: SHA-256 over the pictures.
+    ``vectors``: unit vectors of its images, float32 [images, dim]. ``digest``: SHA-256 over the images.
     """
 
     caption_set: CaptionSet
@@ -177,7 +177,7 @@ class CaptionResults:
                 for name, codes in resource_groups(code for code in self.languages if code != ENGLISH).items()
                 if codes and measured.issuperset(codes)
             }
-            summary = summarise([*reference, *found], condition, groups=groups, reference=_REFERENCE)
+            summary = summarize([*reference, *found], condition, groups=groups, reference=_REFERENCE)
             self.records += [record for record in summary.records if not _is_own_reference(record)]
             self.per_query += per_query_scores(found, condition)
 

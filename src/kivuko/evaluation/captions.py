@@ -1,6 +1,6 @@
 """Text-to-image and image-to-text retrieval in an image-caption set, one language at a time.
 
-Text to image: every caption is a query with one relevant picture. Image to text: every picture is a query, its captions
+Text to image: every caption is a query with one relevant image. Image to text: every image is a query, its captions
 in the language are the relevant documents, and the documents are all captions in the language.
 """
 
@@ -35,53 +35,53 @@ def score_captions(
     caption_set: CaptionSet,
     captions: LanguageCaptions,
     texts: NDArray[np.float32],
-    pictures: NDArray[np.float32],
+    images: NDArray[np.float32],
     directions: Sequence[str] = DIRECTIONS,
 ) -> dict[str, LanguageScores]:
-    """Search the captions of one language in the pictures, and the other way round.
+    """Search the captions of one language in the images, and the other way round.
 
     Args:
         captions: of ``caption_set.of``.
         texts: unit vectors, float32 [captions, dim].
-        pictures: unit vectors, float32 [pictures of the set, dim].
+        images: unit vectors, float32 [images of the set, dim].
 
     Returns:
-        Direction to values. Clusters are the pictures: the captions of one picture, in every language, stand or fall
+        Direction to values. Clusters are the images: the captions of one image, in every language, stand or fall
         together.
 
     Raises:
         DataError: vectors whose number or width does not fit.
     """
-    if texts.shape[0] != len(captions.texts) or pictures.shape[0] != len(caption_set.pictures):
+    if texts.shape[0] != len(captions.texts) or images.shape[0] != len(caption_set.images):
         raise DataError(
-            f"{len(captions.texts)} captions and {len(caption_set.pictures)} pictures, but {texts.shape[0]} and "
-            f"{pictures.shape[0]} vectors; give one each"
+            f"{len(captions.texts)} captions and {len(caption_set.images)} images, but {texts.shape[0]} and "
+            f"{images.shape[0]} vectors; give one each"
         )
-    if texts.shape[1] != pictures.shape[1]:
+    if texts.shape[1] != images.shape[1]:
         raise DataError(
-            f"captions have vectors of {texts.shape[1]} numbers, pictures of {pictures.shape[1]}: they are not in one "
+            f"captions have vectors of {texts.shape[1]} numbers, images of {images.shape[1]}: they are not in one "
             "space. Use the text and the image side of one model"
         )
-    picture_ids = [picture.id for picture in caption_set.pictures]
-    owners = [picture_ids[row] for row in captions.owners]
+    image_ids = [image.id for image in caption_set.images]
+    owners = [image_ids[row] for row in captions.owners]
     caption_ids = _caption_ids(owners)
-    rows = sorted(set(captions.owners))  # the pictures that have a caption in this language
-    gallery = rows if caption_set.gallery == "language" else list(range(len(picture_ids)))
-    # A text that several pictures share must score the same in each place, to the last bit, or a tie is none.
+    rows = sorted(set(captions.owners))  # the images that have a caption in this language
+    gallery = rows if caption_set.gallery == "language" else list(range(len(image_ids)))
+    # A text that several images share must score the same in each place, to the last bit, or a tie is none.
     _, first, place = np.unique(np.array(captions.texts, dtype=object), return_index=True, return_inverse=True)
-    columns = [picture_ids[row] for row in gallery]
+    columns = [image_ids[row] for row in gallery]
     found: dict[str, LanguageScores] = {}
     for direction in directions:
         if direction == TEXT_TO_IMAGE:
             qrels: Qrels = {caption: {owner} for caption, owner in zip(caption_ids, owners, strict=True)}
-            values = _measured(texts, pictures[gallery], None, caption_ids, columns, qrels, direction)
+            values = _measured(texts, images[gallery], None, caption_ids, columns, qrels, direction)
             ids, clusters = caption_ids, owners
         else:
-            ids = clusters = [picture_ids[row] for row in rows]
+            ids = clusters = [image_ids[row] for row in rows]
             own: dict[str, set[str]] = {}
             for caption, owner in zip(caption_ids, owners, strict=True):
                 own.setdefault(owner, set()).add(caption)
-            values = _measured(pictures[rows], texts[first], place, ids, caption_ids, own, direction)
+            values = _measured(images[rows], texts[first], place, ids, caption_ids, own, direction)
         found[direction] = LanguageScores(
             language=captions.language, query_ids=ids, values=values, clusters=list(clusters)
         )
@@ -92,49 +92,49 @@ def protocol(
     caption_set: CaptionSet,
     languages: Sequence[str],
     caption_protocol: str,
-    pictures_digest: str,
+    images_digest: str,
 ) -> dict[str, Any]:
     """Say what the numbers mean, for the records' header: JSON values.
 
     Args:
-        pictures_digest: SHA-256 over the pictures' own, in the set's order.
+        images_digest: SHA-256 over the images' own, in the set's order.
     """
-    asked = "the first caption of each picture" if caption_protocol == FIRST_CAPTION else "every caption"
+    asked = "the first caption of each image" if caption_protocol == FIRST_CAPTION else "every caption"
     searched = (
-        f"all {len(caption_set.pictures):,} pictures of the split"
+        f"all {len(caption_set.images):,} images of the split"
         if caption_set.gallery == "set"
-        else "the pictures that have a caption in the language"
+        else "the images that have a caption in the language"
     )
     return {
         **PROTOCOL,
         "dataset": caption_set.name,
         "split": caption_set.split,
-        "captions": f"{caption_protocol}: {asked} is a query, and a document for pictures",
-        "captions per picture": {code: round(caption_set.per_picture(code), 3) for code in languages},
+        "captions": f"{caption_protocol}: {asked} is a query, and a document for images",
+        "captions per image": {code: round(caption_set.per_image(code), 3) for code in languages},
         "task": {
-            TEXT_TO_IMAGE: f"one query per caption, one relevant picture; gallery: {searched}",
-            IMAGE_TO_TEXT: "one query per picture with a caption in the language; relevant: its captions; "
+            TEXT_TO_IMAGE: f"one query per caption, one relevant image; gallery: {searched}",
+            IMAGE_TO_TEXT: "one query per image with a caption in the language; relevant: its captions; "
             "documents: all captions in the language",
         },
         "Success@k": "1 where at least one relevant document is among the first k: what papers on image-text retrieval "
-        "call R@k from image to text; R@k here is the share of the picture's captions found. From text to image, with "
-        "one relevant picture, both are the same",
+        "call R@k from image to text; R@k here is the share of the image's captions found. From text to image, with "
+        "one relevant image, both are the same",
         "gallery": {code: _gallery_size(caption_set, code) for code in languages},
-        "intervals": "95 % percentile bootstrap over pictures, drawn together in all languages; Poisson, 2,000 samples",
+        "intervals": "95 % percentile bootstrap over images, drawn together in all languages; Poisson, 2,000 samples",
         "languages": list(languages),
         "files": {file.name: sha256_of(file) for file in caption_set.files},
-        "pictures": {"number": len(caption_set.pictures), "sha256": pictures_digest},
+        "images": {"number": len(caption_set.images), "sha256": images_digest},
         "left out": dict(caption_set.left_out),
         "notes": list(caption_set.notes),
     }
 
 
 def _gallery_size(caption_set: CaptionSet, code: str) -> int:
-    return len(caption_set.pictures) if caption_set.gallery == "set" else len(caption_set.captions[code])
+    return len(caption_set.images) if caption_set.gallery == "set" else len(caption_set.captions[code])
 
 
 def _caption_ids(owners: Sequence[str]) -> list[str]:
-    """Name the captions: the picture's id, and which of its captions it is, from 1."""
+    """Name the captions: the image's id, and which of its captions it is, from 1."""
     seen: dict[str, int] = {}
     ids = []
     for owner in owners:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from kivuko.datasets.collections import Document, Judgements
+from kivuko.datasets.collections import Document, Judgments
 from kivuko.errors import DataError, ModelError
 from kivuko.evaluation.measures import MEASURES
 from kivuko.evaluation.run import TIES, Run, measure_run
@@ -108,13 +108,13 @@ class TopDocuments:
                 raise DataError(f"{self.collection}: {told}" if self.collection else told)
         return found
 
-    def pessimistic_run(self, query_ids: Sequence[str], judgements: Judgements) -> Run:
+    def pessimistic_run(self, query_ids: Sequence[str], judgments: Judgments) -> Run:
         """Return what was found if, where a tie goes through the cut, irrelevant documents had been kept instead."""
         found = self.run(query_ids)
         for query, beyond, scores in zip(query_ids, self.tied_beyond.tolist(), self.scores, strict=True):
             if not beyond:
                 continue
-            limit, scored, grades = float(scores.min()), found[query], judgements.get(query, {})
+            limit, scored, grades = float(scores.min()), found[query], judgments.get(query, {})
             tied = [name for name, score in scored.items() if score == limit and grades.get(name, 0) > 0]
             for place, name in enumerate(sorted(tied, key=lambda name: -grades[name])[:beyond]):
                 del scored[name]
@@ -135,7 +135,7 @@ def search_collection(
     encode: Callable[[list[str]], Any],
     score: Callable[[Any, Any], ArrayLike],
     asked: Sequence[Asked],
-    judgements: Judgements,
+    judgments: Judgments,
     progress: Callable[[int], None] | None = None,
     name: str = "the collection",
 ) -> Seen:
@@ -154,7 +154,7 @@ def search_collection(
         DataError: the collection has no document.
         ModelError: the model gives NaN.
     """
-    relevant = {name for grades in judgements.values() for name, grade in grades.items() if grade > 0}
+    relevant = {name for grades in judgments.values() for name, grade in grades.items() if grade > 0}
     wanted = len(relevant)
     seen = Seen()
     for one in asked:
@@ -175,16 +175,16 @@ def search_collection(
 
 
 def measure_asked(
-    asked: Asked, judgements: Judgements, subsets: Mapping[str, NDArray[np.bool_]] | None = None
+    asked: Asked, judgments: Judgments, subsets: Mapping[str, NDArray[np.bool_]] | None = None
 ) -> LanguageScores:
     """Measure what was found, ties resolved against the relevant documents.
 
     Args:
-        judgements: of every query in ``asked``, each with a relevant document.
+        judgments: of every query in ``asked``, each with a relevant document.
         subsets: name to bool [queries], such as "copied".
     """
-    run = asked.best.pessimistic_run(asked.query_ids, judgements)
-    values = measure_run(run, judgements, asked.query_ids, COLLECTION_MEASURES, ties="pessimistic")
+    run = asked.best.pessimistic_run(asked.query_ids, judgments)
+    values = measure_run(run, judgments, asked.query_ids, COLLECTION_MEASURES, ties="pessimistic")
     return LanguageScores(
         language=asked.language, query_ids=list(asked.query_ids), values=values, subsets=dict(subsets or {})
     )

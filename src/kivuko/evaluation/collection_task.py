@@ -10,16 +10,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from kivuko.datasets.collections import UNDETERMINED, Collection, Judgements
+from kivuko.datasets.collections import UNDETERMINED, Collection, Judgments
 from kivuko.encoders.loading import folder_fingerprint, model_kind
-from kivuko.encoders.model import About, encode_texts, load_bundle, quiet, read_about, untrained_copy
+from kivuko.encoders.model import About, encode_texts, load_encoder, quiet, read_about, untrained_copy
 from kivuko.encoders.teacher import TextTeacher, teacher_of
-from kivuko.errors import DataError, ModelError, UsageError, blamed
+from kivuko.errors import DataError, ModelError, UsageError, wrap_errors
 from kivuko.evaluation.collection import COLLECTION_MEASURES, DEPTH, PROTOCOL, Asked, measure_asked, search_collection
 from kivuko.evaluation.emoji_task import TEACHER, UNTRAINED, teacher_encoder
 from kivuko.evaluation.records import Condition, Header, PerQueryScores, Record
 from kivuko.evaluation.run import TIES, answerable, measure_run, write_run
-from kivuko.evaluation.summary import LanguageScores, per_query_scores, summarise
+from kivuko.evaluation.summary import LanguageScores, per_query_scores, summarize
 from kivuko.evaluation.vectors import DocumentVectors
 from kivuko.files import sha256_of
 from kivuko.languages import resource_groups
@@ -80,27 +80,27 @@ def load_encoders(path: Path, document_language: str) -> Encoders:
     """
     if (path / "modules.json").is_file() and model_kind(str(path)) == "multi-vector":
         return _multi_vector(path)
-    bundle, about = load_bundle(path), read_about(path)
-    if "text" not in getattr(bundle, "modalities", ("text",)):
+    model, about = load_encoder(path), read_about(path)
+    if "text" not in getattr(model, "modalities", ("text",)):
         raise ModelError(f"{path}: encodes no text, so it cannot search a text collection. Name another model.")
     if about is None:
-        return _foreign(bundle, path)
+        return _foreign(model, path)
     with quiet():
         teacher = teacher_of(about)
-    return _kivuko(bundle, path, about, teacher, document_language)
+    return _kivuko(model, path, about, teacher, document_language)
 
 
-def _kivuko(bundle: Any, path: Path, about: About, teacher: TextTeacher, document_language: str) -> Encoders:
+def _kivuko(model: Any, path: Path, about: About, teacher: TextTeacher, document_language: str) -> Encoders:
     name = path.name
-    student = System(name, about.recipe, lambda texts: encode_texts(bundle, texts), about.languages, about)
+    student = System(name, about.recipe, lambda texts: encode_texts(model, texts), about.languages, about)
     if document_language not in (ENGLISH, "und"):
         known = document_language in about.languages
         note = f"note: {name} was not trained on {document_language}, the documents' language."
         return Encoders(
-            lambda texts: encode_texts(bundle, texts), (student,), f"{name} (the model itself)",
-            longest=_longest(bundle), space=folder_fingerprint(path), notes=() if known else (note,),
+            lambda texts: encode_texts(model, texts), (student,), f"{name} (the model itself)",
+            longest=_longest(model), space=folder_fingerprint(path), notes=() if known else (note,),
         )  # fmt: skip
-    blank = untrained_copy(bundle)
+    blank = untrained_copy(model)
     systems = (
         System(teacher.name, TEACHER, teacher_encoder(teacher)),
         System(about.student, UNTRAINED, lambda texts: encode_texts(blank, texts), about.languages),
@@ -151,7 +151,7 @@ def _multi_vector(path: Path) -> Encoders:
     from kivuko.encoders.maxsim import token_lists
 
     unusable = f"{path}: does not load as a multi-vector encoder"
-    with blamed(lambda reason: ModelError(f"{unusable} ({reason}). Make it again.")), quiet():
+    with wrap_errors(lambda reason: ModelError(f"{unusable} ({reason}). Make it again.")), quiet():
         model = MultiVectorEncoder(str(path), device="cpu").eval()
     options = {"batch_size": 64, "show_progress_bar": False}
 
@@ -220,8 +220,8 @@ def evaluate_collection_model(
         DataError: no query has a relevant document, or a part of the collection cannot be read.
         ModelError: the model gives NaN.
     """
-    judgements = collection.judgements()
-    asked_about = _queries(collection, judgements, languages)
+    judgments = collection.judgments()
+    asked_about = _queries(collection, judgments, languages)
     results = CollectionResults(unanswerable={code: left for code, (_, left) in asked_about.items()})
     queries = {code: texts for code, (texts, _) in asked_about.items()}
     results.queries = {code: len(texts) for code, texts in queries.items()}
@@ -231,17 +231,17 @@ def evaluate_collection_model(
     read = results.remembered = DocumentVectors(encoders.encode_documents, encoders.space) if encoders.space else None
     seen = search_collection(
         collection.documents(), read or encoders.encode_documents, encoders.score, [one for _, one in asked],
-        {query: grades for query, grades in judgements.items() if query in used},
+        {query: grades for query, grades in judgments.items() if query in used},
         (lambda done: progress(done, max(total, done))) if progress else None, collection.spec,
     )  # fmt: skip
     results.documents, results.missing = seen.documents, seen.missing
-    _summarise(results, encoders, collection, judgements, queries, asked)
+    _summarize(results, encoders, collection, judgments, queries, asked)
     results.header = _header(results, encoders, collection, command)
     return results
 
 
 def _queries(
-    collection: Collection, judgements: Judgements, languages: tuple[str, ...]
+    collection: Collection, judgments: Judgments, languages: tuple[str, ...]
 ) -> dict[str, tuple[dict[str, str], int]]:
     """Return, per language, the queries that have a relevant document and how many have none."""
     there = collection.query_languages
@@ -254,7 +254,7 @@ def _queries(
         raise UsageError(f"{collection.spec}: has no queries in {', '.join(absent)}; it has {told}.")
     else:
         wanted = tuple(dict.fromkeys((*languages, *(code for code in there if code == ENGLISH))))
-    can_answer = set(answerable(judgements))
+    can_answer = set(answerable(judgments))
     found: dict[str, tuple[dict[str, str], int]] = {}
     for code in wanted:
         own = collection.queries(code if code in there else UNDETERMINED)
@@ -284,11 +284,11 @@ def _encode_queries(
     return asked
 
 
-def _summarise(
+def _summarize(
     results: CollectionResults,
     encoders: Encoders,
     collection: Collection,
-    judgements: Judgements,
+    judgments: Judgments,
     queries: Mapping[str, dict[str, str]],
     asked: list[tuple[System, Asked]],
 ) -> None:
@@ -298,8 +298,8 @@ def _summarise(
         for owner, one in asked:
             if owner is not system:
                 continue
-            scores.append(measure_asked(one, judgements, _copied(one, queries)))
-            means = measure_run(one.best.run(one.query_ids), judgements, one.query_ids, COLLECTION_MEASURES)
+            scores.append(measure_asked(one, judgments, _copied(one, queries)))
+            means = measure_run(one.best.run(one.query_ids), judgments, one.query_ids, COLLECTION_MEASURES)
             results.trec_eval.setdefault(system.objective, {})[one.language] = {
                 name: float(values.mean()) for name, values in means.items()
             }
@@ -311,7 +311,7 @@ def _summarise(
         codes = tuple(one.language for one in scores if one.language not in (ENGLISH, UNDETERMINED))
         groups = {str(name): members for name, members in resource_groups(codes).items() if members}
         lent = [english] if english is not None and all(one.language != ENGLISH for one in scores) else []
-        summary = summarise([*lent, *scores], condition, groups=groups, reference=ENGLISH)
+        summary = summarize([*lent, *scores], condition, groups=groups, reference=ENGLISH)
         own = {one.language for one in scores} | set(groups)
         results.records += [record for record in summary.records if record.language in own]
         results.per_query += per_query_scores(scores, condition)

@@ -16,11 +16,11 @@ from kivuko.errors import DataError
 from kivuko.evaluation.records import PerQueryScores
 from kivuko.evaluation.statistics import (
     Interval,
-    RandomisationTest,
+    RandomizationTest,
     cluster_resampled_means,
     paired_difference,
     percentiles,
-    randomisation_test,
+    randomization_test,
     resampled_means,
     seed_interval,
 )
@@ -35,7 +35,7 @@ class Comparison:
     ``difference``: first - second, with a bootstrap interval over clusters. ``relative``: first / second - 1, likewise;
     None where second's mean is zero in some sample. ``over_seeds``: the difference of each seed's means, with a t
     interval; where an objective has no seed its one value stands beside each seed of the other. ``test``: a paired
-    randomisation test over clusters on the same difference.
+    randomization test over clusters on the same difference.
     """
 
     first: str
@@ -44,7 +44,7 @@ class Comparison:
     difference: Interval
     relative: Interval | None
     over_seeds: Interval
-    test: RandomisationTest
+    test: RandomizationTest
 
 
 def compare(first: Sequence[PerQueryScores], second: Sequence[PerQueryScores], languages: Sequence[str]) -> Comparison:
@@ -66,7 +66,7 @@ def compare(first: Sequence[PerQueryScores], second: Sequence[PerQueryScores], l
     return Comparison(
         names[0], names[1], (float(a.mean()), float(b.mean())),
         difference=paired_difference(a, b), relative=_relative(a, b),
-        over_seeds=seed_interval(_seed_differences(tables[0], tables[1], names)), test=randomisation_test(a, b),
+        over_seeds=seed_interval(_seed_differences(tables[0], tables[1], names)), test=randomization_test(a, b),
     )  # fmt: skip
 
 
@@ -421,7 +421,7 @@ def _cluster_sums(columns: dict[str, Floats], clusters: dict[str, Sequence[str]]
     return sums
 
 
-def _test(sums: Floats, trials: int, seed: int) -> RandomisationTest:
+def _test(sums: Floats, trials: int, seed: int) -> RandomizationTest:
     observed = _difference(sums.sum(0)[None])[0]
     swaps = sums[:, [2, 3, 0, 1]] - sums
     rng = np.random.default_rng(seed)
@@ -431,7 +431,7 @@ def _test(sums: Floats, trials: int, seed: int) -> RandomisationTest:
         swapped = rng.integers(2, size=(size, len(sums)), dtype=np.int8).astype(np.float64)
         # Sums that are equal on paper differ by rounding; without slack such ties would be lost.
         count += int((np.abs(_difference(sums.sum(0) + swapped @ swaps)) >= abs(observed) - 1e-12).sum())
-    return RandomisationTest(float(observed), (1 + count) / (1 + trials), len(sums), trials)
+    return RandomizationTest(float(observed), (1 + count) / (1 + trials), len(sums), trials)
 
 
 def _difference(means: Floats) -> NDArray[np.float64]:

@@ -1,4 +1,4 @@
-"""Text-to-image retrieval in the emoji world: every query in a language, all pictures as the gallery."""
+"""Text-to-image retrieval in the emoji world: every query in a language, all images as the gallery."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ def score_languages(
     languages: Sequence[str],
     split: str = "test",
 ) -> list[LanguageScores]:
-    """Search every query of a split in all pictures.
+    """Search every query of a split in all images.
 
     Args:
         encode: texts -> unit vectors, float32 [texts, dim].
-        images: unit vectors of all pictures, float32 [images, dim].
+        images: unit vectors of all images, float32 [images, dim].
         languages: codes, "en" for the English names.
 
     Returns:
@@ -39,7 +39,7 @@ def score_languages(
 def measure_queries(
     score: Callable[[Sequence[str]], ArrayLike], world: EmojiWorld, language: str, split: str
 ) -> LanguageScores:
-    """Measure the queries of one language, each of which should find its own picture, or that picture's document.
+    """Measure the queries of one language, each of which should find its own image, or that image's document.
 
     Args:
         score: texts -> [texts, images], higher is better, columns as in ``world.image_sequences``.
@@ -73,8 +73,8 @@ def protocol(world: EmojiWorld, split: str) -> dict[str, Any]:
         **PROTOCOL,
         "dataset": DATASET,
         "split": split,
-        "task": "text to image: one query per emoji name, one relevant picture per query",
-        "gallery": f"all {len(world.images)} distinct emoji pictures of every split, on white",
+        "task": "text to image: one query per emoji name, one relevant image per query",
+        "gallery": f"all {len(world.images)} distinct emoji images of every split, on white",
         "intervals": "95 % percentile bootstrap over concepts, drawn together in all languages; Poisson, 2,000 samples",
         "headline": "queries equal to the English name (copied) are left out",
         "fingerprint": world.fingerprint,

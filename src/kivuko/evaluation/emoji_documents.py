@@ -1,7 +1,7 @@
-"""Text-to-text retrieval across languages in the emoji world: queries in a language, English documents of all pictures.
+"""Text-to-text retrieval across languages in the emoji world: queries in a language, English documents of all images.
 
 The queries, their subsets and their clusters are those of :mod:`kivuko.evaluation.emoji`; a document is what people
-call a picture in English, see :func:`kivuko.datasets.emoji.world.english_documents`.
+call an image in English, see :func:`kivuko.datasets.emoji.world.english_documents`.
 """
 
 from __future__ import annotations
@@ -42,6 +42,6 @@ def protocol(world: EmojiWorld, split: str) -> dict[str, Any]:
         **emoji.protocol(world, split),
         "dataset": DATASET,
         "task": "text to English text: one query per emoji name, one relevant document per query",
-        "gallery": f"{len(world.images)} documents, one for each distinct emoji picture of every split: the English "
+        "gallery": f"{len(world.images)} documents, one for each distinct emoji image of every split: the English "
         "names and keywords of the emoji that are drawn so",
     }

@@ -1,4 +1,4 @@
-"""Evaluating a bundle on the emoji world, beside its ceiling (the English teacher) and its floor (no training)."""
+"""Evaluating a model on the emoji world, beside its ceiling (the English teacher) and its floor (no training)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from kivuko.encoders.model import About, encode_texts, untrained_copy
 from kivuko.encoders.teacher import TextTeacher
-from kivuko.evaluation import Condition, Header, LanguageScores, PerQueryScores, Record, per_query_scores, summarise
+from kivuko.evaluation import Condition, Header, LanguageScores, PerQueryScores, Record, per_query_scores, summarize
 from kivuko.evaluation.emoji import DATASET, protocol, score_languages
 from kivuko.languages import resource_groups
 from kivuko.search import EmojiGallery
@@ -44,13 +44,13 @@ class Results:
         self._add(scores, self._condition(teacher.name, TEACHER), keep_english=True)
 
     def add_model(self, model: Any, name: str, about: About) -> None:
-        """Score a trained bundle. Parity needs ``add_teacher`` first."""
+        """Score a trained model. Parity needs ``add_teacher`` first."""
         self.seeds.append(about.seed)
         condition = self._condition(name, about.recipe, about.pairs_per_language, about.seed)
         self._add(self._score(lambda texts: encode_texts(model, texts), self.languages), condition)
 
     def add_untrained(self, model: Any, name: str) -> None:
-        """Score the same bundle with random weights on its text side: the floor."""
+        """Score the same model with random weights on its text side: the floor."""
         blank = untrained_copy(model)
         scores = self._score(lambda texts: encode_texts(blank, texts), self.languages)
         self._add(scores, self._condition(name, UNTRAINED))
@@ -71,10 +71,10 @@ class Results:
         return score_languages(encode, self.gallery.vectors, self.gallery.world, list(codes), self.split)
 
     def _add(self, scores: list[LanguageScores], condition: Condition, keep_english: bool = False) -> None:
-        """Summarise; the teacher's English scores lend the parity its denominator and are recorded once."""
+        """Summarize; the teacher's English scores lend the parity its denominator and are recorded once."""
         reference = [self._english] if self._english is not None and not keep_english else []
         groups = {str(name): codes for name, codes in resource_groups(self.languages).items() if codes}
-        summary = summarise([*reference, *scores], condition, groups=groups, reference=ENGLISH)
+        summary = summarize([*reference, *scores], condition, groups=groups, reference=ENGLISH)
         self.records += [record for record in summary.records if keep_english or record.language != ENGLISH]
         self.per_query += per_query_scores(scores, condition)
 

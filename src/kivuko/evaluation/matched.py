@@ -125,7 +125,7 @@ def _at(side: Sequence[Stand], size: int) -> Stand:
 
 
 def _bracket(side: Sequence[Stand], target: float) -> tuple[Stand, Stand] | None:
-    """Return the neighbours, by clean mean, that hold the target between them."""
+    """Return the neighbors, by clean mean, that hold the target between them."""
     return next(((a, b) for a, b in itertools.pairwise(side) if a[0] <= target <= b[0] and a[0] < b[0]), None)
 
 

@@ -80,7 +80,7 @@ def relevance_matrix(
     Args:
         query_ids: the rows.
         columns: document id to its column, covering 0 .. documents - 1.
-        qrels: the judgements; queries beyond ``query_ids`` are ignored.
+        qrels: the judgments; queries beyond ``query_ids`` are ignored.
 
     Returns:
         bool [queries, documents], at least one True per row.

@@ -327,7 +327,7 @@ def write_records(
     records: Sequence[Record],
     per_query: Sequence[PerQueryScores] | None = None,
 ) -> None:
-    """Write a records file and, beside it, the per-query scores it summarises.
+    """Write a records file and, beside it, the per-query scores it summarizes.
 
     Both are written under temporary names, flushed to disk and renamed: a killed run leaves what was
     there before, never half a file. The header line counts the records, so a file cut between two lines

@@ -242,12 +242,12 @@ class AttackedExample:
         condition: what it was measured under; its ``attack`` and ``budget`` name the attack.
         query: the text as it was; ``perturbed``: as the attack left it, the same where only the image was attacked.
         edits: in order, each against the text before it.
-        image_id: of the right picture.
-        linf, l2: how far the picture was really moved, on the pixel scale 0-1; None where it was not attacked.
-        rank_before, rank_after: of the right picture, from 1.
+        image_id: of the right image.
+        linf, l2: how far the image was really moved, on the pixel scale 0-1; None where it was not attacked.
+        rank_before, rank_after: of the right image, from 1.
         calls: how many times the attack asked the model.
         seconds: that it took, where measured.
-        image_before, image_after: the picture as PNG files; kept for a few examples only.
+        image_before, image_after: the image as PNG files; kept for a few examples only.
 
     Raises:
         DataError: a rank below 1, a negative or not finite number, bytes that are not a PNG file, or edits that do not
@@ -278,7 +278,7 @@ class AttackedExample:
             if value is not None and not (math.isfinite(value) and value >= 0):
                 raise DataError(f"{where}: {name} is {value}; it must be a finite number, not below 0")
         if any(image is not None and not image.startswith(_PNG) for image in (self.image_before, self.image_after)):
-            raise DataError(f"{where}: a picture is not a PNG file; write it as PNG")
+            raise DataError(f"{where}: an image is not a PNG file; write it as PNG")
         if self.edits and functools.reduce(apply_edit, self.edits, self.query) != self.perturbed:
             raise DataError(f"{where}: the edits do not lead from the query to the perturbed text; keep them in order")
 

@@ -16,7 +16,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from kivuko.datasets.collections import Judgements
+from kivuko.datasets.collections import Judgments
 from kivuko.datasets.collections.streams import text_lines
 from kivuko.errors import DataError, UsageError, at
 from kivuko.evaluation.measures import (
@@ -275,7 +275,7 @@ def write_run(
                 stream.write(f"{query} Q0 {document} {rank} {float(scored[document])!r} {named}\n")
 
 
-# Measures of a run with graded judgements, under either rule for equal scores.
+# Measures of a run with graded judgments, under either rule for equal scores.
 #
 # Kivuko settles the order itself and hands trec_eval ranks, so both rules go the same way; under ``trec_eval`` the
 # values are those that trec_eval gives for the run as it is (held against it in the tests).
@@ -291,7 +291,7 @@ TIES: dict[Ties, str] = {
 
 def measure_run(
     run: Mapping[str, Mapping[str, float]],
-    judgements: Judgements,
+    judgments: Judgments,
     query_ids: Sequence[str] | None = None,
     measures: Sequence[str] = MEASURES,
     ties: Ties = "trec_eval",
@@ -304,7 +304,7 @@ def measure_run(
 
     Args:
         run: query id to document id to score, higher is better; perhaps cut at some depth.
-        judgements: query id to document id to grade.
+        judgments: query id to document id to grade.
         query_ids: the queries to measure and their order; None takes every judged one.
         measures: names, see ``parse_measures``.
         ties: the rule for equal scores, see ``TIES``.
@@ -319,16 +319,16 @@ def measure_run(
     import ir_measures
 
     parsed = parse_measures(measures)
-    queries = list(judgements) if query_ids is None else list(query_ids)
+    queries = list(judgments) if query_ids is None else list(query_ids)
     if not queries:
         raise DataError("there is no query to measure; give at least one")
     for query in queries:
-        if query not in judgements:
-            raise DataError(f"query {query!r} has no judgement; leave it out or judge it")
+        if query not in judgments:
+            raise DataError(f"query {query!r} has no judgment; leave it out or judge it")
         for document, score in run.get(query, {}).items():
             if score != score:
                 raise DataError(f"the score of query {query!r} against document {document!r} is NaN; check the run")
-    ranked = {query: _ordered(run.get(query, {}), judgements[query], ties) for query in queries}
+    ranked = {query: _ordered(run.get(query, {}), judgments[query], ties) for query in queries}
     # Ranks are whole numbers, exact in trec_eval's 32-bit scores up to 16 million documents.
     as_ranks = {
         query: {document: float(-place) for place, document in enumerate(documents)}
@@ -339,16 +339,16 @@ def measure_run(
     if as_ranks:
         rows = {query: row for row, query in enumerate(queries)}
         names = {measure: name for name, measure in parsed.items()}
-        judged = {query: dict(judgements[query]) for query in queries}
+        judged = {query: dict(judgments[query]) for query in queries}
         evaluator = ir_measures.pytrec_eval.evaluator(list(parsed.values()), judged)
         for metric in evaluator.iter_calc(as_ranks):
             values[names[metric.measure]][rows[metric.query_id]] = metric.value
     return values
 
 
-def answerable(judgements: Judgements) -> list[str]:
+def answerable(judgments: Judgments) -> list[str]:
     """Return the queries that have a relevant document: of the others, no measure says anything."""
-    return [query for query, grades in judgements.items() if any(grade > 0 for grade in grades.values())]
+    return [query for query, grades in judgments.items() if any(grade > 0 for grade in grades.values())]
 
 
 def _ordered(scored: Mapping[str, float], grades: Mapping[str, int], ties: Ties) -> list[str]:

@@ -4,7 +4,7 @@
 - Is one model better than another **on the same queries**? ``paired_difference``: the queries' difficulty
   cancels, so it sees differences that two overlapping intervals hide.
 - Would another **training run** change it? ``seed_interval``, over the means of several seeds. Queries
-  cannot tell: a bootstrap over queries is blind to the luck of one initialisation.
+  cannot tell: a bootstrap over queries is blind to the luck of one initialization.
 """
 
 from __future__ import annotations
@@ -236,7 +236,7 @@ _CHUNK_CELLS = 1_000_000
 
 
 @dataclass(frozen=True)
-class RandomisationTest:
+class RandomizationTest:
     """``difference``: the mean of a - b; ``p_value`` in (0, 1]; ``n`` queries; ``trials`` sign flips."""
 
     difference: float
@@ -245,8 +245,8 @@ class RandomisationTest:
     trials: int
 
 
-def randomisation_test(a: ArrayLike, b: ArrayLike, trials: int = 10_000, seed: int = 0) -> RandomisationTest:
-    """Two-sided paired randomisation test (Fisher's sign flips) on the mean difference over queries.
+def randomization_test(a: ArrayLike, b: ArrayLike, trials: int = 10_000, seed: int = 0) -> RandomizationTest:
+    """Two-sided paired randomization test (Fisher's sign flips) on the mean difference over queries.
 
     If the two systems were the same, either value of a query could have come from either; so each
     difference may change its sign. ``p = (1 + count) / (1 + trials)``, where ``count`` trials had a mean
@@ -271,7 +271,7 @@ def randomisation_test(a: ArrayLike, b: ArrayLike, trials: int = 10_000, seed: i
     total = float(differences.sum())
     flippable = differences[differences != 0]  # a zero stays zero under either sign
     if not len(flippable):
-        return RandomisationTest(0.0, 1.0, len(differences), trials)
+        return RandomizationTest(0.0, 1.0, len(differences), trials)
     # Sums that are equal on paper differ by rounding; without slack such ties would be lost.
     threshold = abs(total) - 1e-12 * float(np.abs(flippable).sum())
     rng = np.random.default_rng(seed)
@@ -282,7 +282,7 @@ def randomisation_test(a: ArrayLike, b: ArrayLike, trials: int = 10_000, seed: i
         kept = rng.integers(2, size=(size, len(flippable)), dtype=np.int8).astype(np.float64)
         sums = 2 * (kept @ flippable) - flippable.sum()  # [size]
         count += int((np.abs(sums) >= threshold).sum())
-    return RandomisationTest(total / len(differences), (1 + count) / (1 + trials), len(differences), trials)
+    return RandomizationTest(total / len(differences), (1 + count) / (1 + trials), len(differences), trials)
 
 
 def holm(p_values: Mapping[str, float]) -> dict[str, float]:

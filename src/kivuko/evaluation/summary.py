@@ -91,7 +91,7 @@ class _Cell:
 _Cells = dict[tuple[str, str, str], _Cell]  # keyed by (language, subset, measure)
 
 
-def summarise(
+def summarize(
     scores: Sequence[LanguageScores],
     condition: Condition,
     *,
@@ -240,7 +240,7 @@ def _record(condition: Condition, key: tuple[str, str, str], cell: _Cell, level:
 
 def _check_languages(languages: Sequence[str], groups: Mapping[str, Sequence[str]]) -> None:
     if not languages:
-        raise DataError("there is no language to summarise; measure at least one")
+        raise DataError("there is no language to summarize; measure at least one")
     if len(set(languages)) < len(languages):
         twice = max(languages, key=languages.count)
         raise DataError(f"language {twice!r} is given twice; merge its queries first")

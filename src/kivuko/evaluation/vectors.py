@@ -18,12 +18,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kivuko.datasets.captions import CaptionSet, Picture
+from kivuko.datasets.captions import CaptionSet, Image
 from kivuko.errors import KivukoError
 from kivuko.files import atomic_path, cache_folder
 from kivuko.search.decoding import Decoded, DecodingWorkers, Limits, Refused, decode_place, read_place
-from kivuko.search.encoding import PictureEncoder, ProcessorPreparation, TowerEncoder
-from kivuko.search.images import RefusedPicture
+from kivuko.search.encoding import ImageEncoder, ProcessorPreparation, TowerEncoder
+from kivuko.search.images import RefusedImage
 from kivuko.search.items import FilePlace
 
 _LEFT_FREE = 2 << 30  # bytes of disk that are not filled with what can be made again
@@ -107,15 +107,15 @@ def _checksum(vectors: NDArray[np.float32]) -> str:
 
 
 _BATCH, _COMMIT, _WINDOW = 64, 2048, 96
-_IN_PROCESS = 32  # so few pictures are decoded sooner than worker processes start
+_IN_PROCESS = 32  # so few images are decoded sooner than worker processes start
 Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, eq=False)
-class PictureVectors:
-    """What came of the pictures of a set.
+class ImageVectors:
+    """What came of the images of a set.
 
-    ``vectors``: unit, float32 [pictures, dim]; rows of refused pictures are zero. ``sha256``: of each picture's bytes,
+    ``vectors``: unit, float32 [images, dim]; rows of refused images are zero. ``sha256``: of each image's bytes,
     None where refused. ``refused``: row to reason. ``encoded``: how many were encoded now, the others being remembered.
     """
 
@@ -125,50 +125,50 @@ class PictureVectors:
     encoded: int = 0
 
     def digest(self) -> str:
-        """Return one SHA-256 over those of the pictures that were read, in their order."""
+        """Return one SHA-256 over those of the images that were read, in their order."""
         read = (f"{one}\n" for one in self.sha256 if one is not None)
         return hashlib.sha256("".join(read).encode()).hexdigest()
 
 
-def picture_vectors(
+def image_vectors(
     model: Any,
     caption_set: CaptionSet,
     *,
     workers: int | None = None,
     progress: Progress | None = None,
     reading: Progress | None = None,
-) -> PictureVectors:
-    """Encode the pictures of a set with a model's image side, or take them from the cache.
+) -> ImageVectors:
+    """Encode the images of a set with a model's image side, or take them from the cache.
 
     Args:
-        model: a bundle or an image tower.
+        model: a model or an image tower.
         workers: processes that decode; None: one for each core, at most 8.
-        progress: told how many pictures are done, of how many.
+        progress: told how many images are done, of how many.
         reading: told the same while they are read, to know them by their content.
 
     Raises:
         ModelError: the model encodes no images, or gives no numbers.
     """
-    return encode_pictures(TowerEncoder(model), caption_set, workers=workers, progress=progress, reading=reading)
+    return encode_images(TowerEncoder(model), caption_set, workers=workers, progress=progress, reading=reading)
 
 
-def encode_pictures(
-    encoder: PictureEncoder,
+def encode_images(
+    encoder: ImageEncoder,
     caption_set: CaptionSet,
     *,
     workers: int | None = None,
     progress: Progress | None = None,
     reading: Progress | None = None,
-) -> PictureVectors:
-    """Do the same with whatever makes vectors of prepared pictures."""
-    pictures = caption_set.pictures
-    sha256, refused = _hashed(pictures, reading)
+) -> ImageVectors:
+    """Do the same with whatever makes vectors of prepared images."""
+    images = caption_set.images
+    sha256, refused = _hashed(images, reading)
     known = VectorCache(encoder)
-    waiting: dict[str, Picture] = {}  # content to the first picture that has it
-    for picture, content in zip(pictures, sha256, strict=True):
+    waiting: dict[str, Image] = {}  # content to the first image that has it
+    for image, content in zip(images, sha256, strict=True):
         if content is not None and content not in known.vectors:
-            waiting.setdefault(content, picture)
-    told, total = len(pictures) - len(waiting), len(pictures)
+            waiting.setdefault(content, image)
+    told, total = len(images) - len(waiting), len(images)
     unusable: dict[str, Refused] = {}
     batch: list[tuple[str, Decoded]] = []
 
@@ -190,24 +190,24 @@ def encode_pictures(
     if batch:
         encode()
     known.save()
-    vectors = np.zeros((len(pictures), encoder.dim), dtype=np.float32)
+    vectors = np.zeros((len(images), encoder.dim), dtype=np.float32)
     for row, content in enumerate(sha256):
         if content in unusable:
             refused[row] = unusable[content]
         elif content is not None:
             vectors[row] = known.vectors[content]
     kept = tuple(None if row in refused else content for row, content in enumerate(sha256))
-    return PictureVectors(vectors, kept, refused, len(waiting) - len(unusable))
+    return ImageVectors(vectors, kept, refused, len(waiting) - len(unusable))
 
 
 class VectorCache:
-    """Vectors by the SHA-256 of a picture's bytes, one file for each image side and its preparation.
+    """Vectors by the SHA-256 of an image's bytes, one file for each image side and its preparation.
 
     A file that does not hold what was written is passed over and written anew.
     """
 
-    def __init__(self, encoder: PictureEncoder) -> None:
-        self.path = cache_folder() / "picture-vectors" / f"{_space(encoder)[:32]}.safetensors"
+    def __init__(self, encoder: ImageEncoder) -> None:
+        self.path = cache_folder() / "image-vectors" / f"{_space(encoder)[:32]}.safetensors"
         self._dim = encoder.dim
         self.vectors: dict[str, NDArray[np.float32]] = self._read()
         self._new = 0
@@ -230,7 +230,7 @@ class VectorCache:
         vectors = np.stack(list(merged.values()))
         with suppress(KivukoError, OSError), atomic_path(self.path) as temporary:
             tensors = {"digests": digests.copy(), "vectors": vectors}
-            save_file(tensors, temporary, metadata={"sha256": _picture_vectors_checksum(digests, vectors)})
+            save_file(tensors, temporary, metadata={"sha256": _image_vectors_checksum(digests, vectors)})
         self._new = 0
 
     def _read(self) -> dict[str, NDArray[np.float32]]:
@@ -244,17 +244,17 @@ class VectorCache:
                 written = (stored.metadata() or {}).get("sha256")
         except (SafetensorError, OSError, ValueError):
             return {}
-        if written != _picture_vectors_checksum(digests, vectors) or vectors.shape != (len(digests), self._dim):
+        if written != _image_vectors_checksum(digests, vectors) or vectors.shape != (len(digests), self._dim):
             return {}
         return {bytes(one).hex(): vector for one, vector in zip(digests, vectors, strict=True)}
 
 
-def _picture_vectors_checksum(digests: NDArray[np.uint8], vectors: NDArray[np.float32]) -> str:
+def _image_vectors_checksum(digests: NDArray[np.uint8], vectors: NDArray[np.float32]) -> str:
     return hashlib.sha256(digests.tobytes() + vectors.tobytes()).hexdigest()
 
 
-def _space(encoder: PictureEncoder) -> str:
-    """Name the image side's weights and how it prepares pictures: either changes the vectors."""
+def _space(encoder: ImageEncoder) -> str:
+    """Name the image side's weights and how it prepares images: either changes the vectors."""
     prepare = encoder.prepare
     told = ""
     if isinstance(prepare, ProcessorPreparation):
@@ -262,32 +262,32 @@ def _space(encoder: PictureEncoder) -> str:
     return hashlib.sha256(f"{encoder.fingerprint}\n{told}".encode()).hexdigest()
 
 
-def _place(picture: Picture) -> FilePlace | None:
-    return None if picture.path is None else FilePlace(str(picture.path), picture.offset, picture.length)
+def _place(image: Image) -> FilePlace | None:
+    return None if image.path is None else FilePlace(str(image.path), image.offset, image.length)
 
 
-def _hashed(pictures: Sequence[Picture], reading: Progress | None) -> tuple[list[str | None], dict[int, Refused]]:
+def _hashed(images: Sequence[Image], reading: Progress | None) -> tuple[list[str | None], dict[int, Refused]]:
     found: list[str | None] = []
     refused: dict[int, Refused] = {}
-    for row, picture in enumerate(pictures):
-        place = _place(picture)
+    for row, image in enumerate(images):
+        place = _place(image)
         try:
             if place is None:
-                raise RefusedPicture("missing")
+                raise RefusedImage("missing")
             found.append(hashlib.sha256(read_place(place)).hexdigest())
-        except RefusedPicture as problem:
+        except RefusedImage as problem:
             refused[row] = Refused(problem.reason, problem.detail)
             found.append(None)
         if reading is not None:
-            reading(row + 1, len(pictures))
+            reading(row + 1, len(images))
     return found, refused
 
 
 def _decoded(
-    waiting: dict[str, Picture], encoder: PictureEncoder, workers: int | None
+    waiting: dict[str, Image], encoder: ImageEncoder, workers: int | None
 ) -> Iterator[tuple[str, Decoded | Refused]]:
     limits = Limits()
-    places = [(content, place) for content, picture in waiting.items() if (place := _place(picture)) is not None]
+    places = [(content, place) for content, image in waiting.items() if (place := _place(image)) is not None]
     if len(places) <= _IN_PROCESS and workers is None:
         for content, place in places:
             yield content, decode_place(place, encoder.prepare, limits)

@@ -18,7 +18,7 @@ from kivuko.transport.marginals import full_precision, working_dtype
 
 @dataclass(frozen=True, slots=True)
 class ObjectiveValue:
-    """A scalar to minimise, and its named parts for the eye (each a scalar, before weighting)."""
+    """A scalar to minimize, and its named parts for the eye (each a scalar, before weighting)."""
 
     total: Tensor
     parts: dict[str, Tensor]
@@ -56,14 +56,14 @@ class WeightedSum:
         return nn.ModuleDict({str(place): one for place, one in places if isinstance(one, nn.Module)})
 
 
-def centred_tokens(
-    student: TokenBatch, teacher: TokenBatch, centre: Tensor | None, student_centred: bool
+def centered_tokens(
+    student: TokenBatch, teacher: TokenBatch, center: Tensor | None, student_centered: bool
 ) -> tuple[Tensor, Tensor]:
     """Return the student's tokens [batch, n, dim] and the teacher's [batch, m, dim], without the common part.
 
     Args:
-        centre: [dim], taken from every token of the teacher's; None: from none.
-        student_centred: whether it is taken from the student's tokens as well.
+        center: [dim], taken from every token of the teacher's; None: from none.
+        student_centered: whether it is taken from the student's tokens as well.
 
     Returns:
         Both zero where masked, whatever the padding holds; float64 if a side is, else float32. Only the student's
@@ -71,9 +71,9 @@ def centred_tokens(
     """
     dtype = working_dtype(student.tokens, teacher.tokens)
     mine, theirs = student.tokens.to(dtype), teacher.tokens.detach().to(dtype)
-    if centre is not None:
-        theirs = theirs - centre.to(theirs)
-        mine = mine - centre.to(mine) if student_centred else mine
+    if center is not None:
+        theirs = theirs - center.to(theirs)
+        mine = mine - center.to(mine) if student_centered else mine
     return _zero_where_masked(mine, student.mask), _zero_where_masked(theirs, teacher.mask)
 
 
@@ -206,7 +206,7 @@ class RelationalObjective:
     the same English sentence in other languages, take no part: they would draw nearly all of the likeness.
 
     Args:
-        temperature: divides the cosines; the lower, the more only the nearest neighbours count.
+        temperature: divides the cosines; the lower, the more only the nearest neighbors count.
     """
 
     temperature: float = 0.05
@@ -239,44 +239,44 @@ _CHUNK = 64  # sentences whose plans are solved together
 
 
 @dataclass(frozen=True)
-class BarycentreObjective:
-    """Mean over the batch, and over a sentence's tokens, of the squared distance from the plan's barycentre.
+class BarycenterObjective:
+    """Mean over the batch, and over a sentence's tokens, of the squared distance from the plan's barycenter.
 
     The square is summed over the width, as in SentenceMSE. The plan (cosine cost, uniform marginals) is held fixed.
 
     Args:
         regularization: entropy weight of the plan, in units of the cost (0-2). The more diffuse the plan, the nearer
-            all barycentres are to the sentence's mean.
-        centre: float [dim], the teacher's corpus mean; None: tokens as they are.
-        student_centred: True: the plan is made of centred tokens on both sides, and the squares, which do not change
-            when both sides are moved, are those of the tokens as they are. False: the centre is taken from the
+            all barycenters are to the sentence's mean.
+        center: float [dim], the teacher's corpus mean; None: tokens as they are.
+        student_centered: True: the plan is made of centered tokens on both sides, and the squares, which do not change
+            when both sides are moved, are those of the tokens as they are. False: the center is taken from the
             teacher's tokens only, and the student learns those.
         tolerance, max_iterations: of the solver; training needs no exact plan.
     """
 
     regularization: float = 0.05
-    centre: Tensor | None = None
-    student_centred: bool = True
+    center: Tensor | None = None
+    student_centered: bool = True
     tolerance: float = 1e-3
     max_iterations: int = 100
 
     def __call__(self, student: TokenBatch, teacher: TokenBatch) -> ObjectiveValue:
         """See Objective. Adds the share of plans that did not converge to the parts."""
         error, converged = error_along_plans(
-            student, teacher, self.centre, self.student_centred,
+            student, teacher, self.center, self.student_centered,
             regularization=self.regularization, tolerance=self.tolerance, max_iterations=self.max_iterations,
         )  # fmt: skip
         total = error / filled_rows(student, teacher)
         unconverged = (~converged).to(total.dtype).sum() / max(1, len(student))
-        return ObjectiveValue(total, {"barycentre": total.detach(), "unconverged": unconverged})
+        return ObjectiveValue(total, {"barycenter": total.detach(), "unconverged": unconverged})
 
 
 def error_along_plans(
-    student: TokenBatch, teacher: TokenBatch, centre: Tensor | None, student_centred: bool, **how: Any
+    student: TokenBatch, teacher: TokenBatch, center: Tensor | None, student_centered: bool, **how: Any
 ) -> tuple[Tensor, Tensor]:
-    """Return how far the student's tokens are from their barycentres, and bool [batch]: whether the plan converged.
+    """Return how far the student's tokens are from their barycenters, and bool [batch]: whether the plan converged.
 
-    The first is a sum over all content tokens: the squared distance from the barycentre of the token's row of the
+    The first is a sum over all content tokens: the squared distance from the barycenter of the token's row of the
     plan, times the mass of that row. A row without mass counts for nothing. The gradient goes along the content
     tokens, not through the padding. ``how``: options of ``transport.solve`` for the plans.
     """
@@ -287,24 +287,24 @@ def error_along_plans(
     places = student.mask.flatten().cumsum(0).view_as(student.mask) - 1  # of a token among the content tokens
     for rows in _alike_in_length(student.mask.sum(1), teacher.mask.sum(1)):
         mine, theirs = _trimmed(student, rows), _trimmed(teacher, rows)
-        plan, barycentres = _barycentres(mine, theirs, centre, student_centred, how)
+        plan, barycenters = _barycenters(mine, theirs, center, student_centered, how)
         at = places[rows, : mine.mask.shape[1]][mine.mask]
-        wanted[at], mass[at] = barycentres[mine.mask], plan.coupling.sum(2)[mine.mask]
+        wanted[at], mass[at] = barycenters[mine.mask], plan.coupling.sum(2)[mine.mask]
         converged[rows] = plan.converged
     return ((content - wanted).square().sum(-1) * mass).sum(), converged
 
 
 @torch.no_grad()
-def _barycentres(
-    student: TokenBatch, teacher: TokenBatch, centre: Tensor | None, student_centred: bool, how: dict[str, Any]
+def _barycenters(
+    student: TokenBatch, teacher: TokenBatch, center: Tensor | None, student_centered: bool, how: dict[str, Any]
 ) -> tuple[Plan, Tensor]:
-    mine, theirs = centred_tokens(student, teacher, centre, student_centred)
+    mine, theirs = centered_tokens(student, teacher, center, student_centered)
     plan = solve(cosine_cost(mine, theirs), row_mask=student.mask, col_mask=teacher.mask, **how)
     mass = plan.coupling.sum(2, keepdim=True)
     with full_precision(theirs.device):
         found = plan.coupling @ theirs / mass.masked_fill(mass == 0, 1.0)  # [chunk, n, dim]
-    # Taken from both sides, the centre served the plan; the student learns the tokens as they are.
-    return plan, found if centre is None or not student_centred else found + centre.to(found)
+    # Taken from both sides, the center served the plan; the student learns the tokens as they are.
+    return plan, found if center is None or not student_centered else found + center.to(found)
 
 
 def _alike_in_length(first: Tensor, second: Tensor) -> Iterator[Tensor]:
@@ -334,19 +334,19 @@ class GreedyObjective:
     The square is summed over the width, as in SentenceMSE. Unmatched tokens of the longer side learn nothing here.
 
     Args:
-        centre: float [dim], the teacher's corpus mean; None: tokens as they are.
-        student_centred: True: tokens are matched centred on both sides, and the squares, which do not change when
-            both sides are moved, are those of the tokens as they are. False: the centre is taken from the teacher's
+        center: float [dim], the teacher's corpus mean; None: tokens as they are.
+        student_centered: True: tokens are matched centered on both sides, and the squares, which do not change when
+            both sides are moved, are those of the tokens as they are. False: the center is taken from the teacher's
             tokens only, and the student learns those.
     """
 
-    centre: Tensor | None = None
-    student_centred: bool = True
+    center: Tensor | None = None
+    student_centered: bool = True
 
     def __call__(self, student: TokenBatch, teacher: TokenBatch) -> ObjectiveValue:
         """See Objective."""
-        # Each row of a matching holds one match or none, so its barycentre is the match.
-        error, _ = error_along_plans(student, teacher, self.centre, self.student_centred, method="greedy")
+        # Each row of a matching holds one match or none, so its barycenter is the match.
+        error, _ = error_along_plans(student, teacher, self.center, self.student_centered, method="greedy")
         total = error / filled_rows(student, teacher)
         return ObjectiveValue(total, {"greedy": total.detach()})
 
@@ -355,8 +355,8 @@ class GreedyObjective:
 #
 # Source: OPTICAL (Huang, Yu, Allan 2023, arXiv 2301.12566): the cost of aligning student tokens with teacher tokens
 # is their cosine distance, the alignment is the optimal-transport plan, the loss is the Frobenius inner product of
-# plan and cost. What the paper's abstract does not fix (marginals, centring, solver settings) is an option here, with
-# the default that our own measurements favour (docs/experiments.md).
+# plan and cost. What the paper's abstract does not fix (marginals, centering, solver settings) is an option here, with
+# the default that our own measurements favor (docs/experiments.md).
 
 COSTS = {"cosine": cosine_cost, "squared_euclidean": squared_euclidean_cost}
 MARGINALS = ("uniform", "norm", "teacher_norm")
@@ -366,28 +366,28 @@ MARGINALS = ("uniform", "norm", "teacher_norm")
 class TransportObjective:
     """Mean over the batch of <plan, cost>; the plan is held fixed, the cost carries the gradient.
 
-    That is the gradient of the regularised transport value itself (envelope theorem).
+    That is the gradient of the regularized transport value itself (envelope theorem).
 
     Args:
         regularization: entropy weight of the plan, in units of the cost. A diffuse plan pulls every token to the
             sentence's mean; a sharp one holds each word to account for its own meaning.
-        centre: float [dim], the teacher's corpus mean, subtracted before the cost; None: nothing is. Token vectors
+        center: float [dim], the teacher's corpus mean, subtracted before the cost; None: nothing is. Token vectors
             of pretrained encoders share a large common part that hides their meaning.
-        student_centred: whether the centre is subtracted from the student's tokens too. If it is much longer than
-            they are, that makes them all alike; False lets the student live in the centred space.
+        student_centered: whether the center is subtracted from the student's tokens too. If it is much longer than
+            they are, that makes them all alike; False lets the student live in the centered space.
         marginal_penalty: weight of the marginals, in units of the cost; None: they must hold. Where they need not,
             about exp(-c / (2 penalty)) of the mass moves whose way costs c; ``mass`` among the parts is the total.
         method: of ``transport.solve``.
-        marginals: "uniform"; "norm": a token's mass is the length of its vector, less the centre, without gradient
-            (Yokoi et al. 2020, "Word Rotator's Distance"; of centred vectors, the length tells how much a word says,
+        marginals: "uniform"; "norm": a token's mass is the length of its vector, less the center, without gradient
+            (Yokoi et al. 2020, "Word Rotator's Distance"; of centered vectors, the length tells how much a word says,
             Oyama et al. 2023); "teacher_norm": the teacher's so, the student's uniform.
         cost: "cosine" (0-2), or "squared_euclidean", in the teacher's squared units: mind the regularization.
         tolerance, max_iterations: of the solver; training needs no exact plan.
     """
 
     regularization: float = 0.05
-    centre: Tensor | None = None
-    student_centred: bool = True
+    center: Tensor | None = None
+    student_centered: bool = True
     marginal_penalty: float | None = None
     method: str = "sinkhorn"
     marginals: str = "uniform"
@@ -405,16 +405,16 @@ class TransportObjective:
     def _of_lists(self, student: TokenBatch, teacher: TokenBatch) -> ObjectiveValue:
         """The one problem that has a path without padding, several times as fast."""
         rows, cols = student.mask.sum(1), teacher.mask.sum(1)
-        centre = None if self.centre is None else self.centre.to(student.tokens.device)
-        wanted = TokenLists(teacher.content().detach(), cols, centre)
+        center = None if self.center is None else self.center.to(student.tokens.device)
+        wanted = TokenLists(teacher.content().detach(), cols, center)
         total, unconverged = _AlignedCost.apply(  # type: ignore[no-untyped-call]
-            student.content(), rows, centre if self.student_centred else None, wanted, self
+            student.content(), rows, center if self.student_centered else None, wanted, self
         )
         total, unconverged = total / filled_rows(student, teacher), unconverged / max(1, len(student))
         return ObjectiveValue(total, {"transport": total.detach(), "unconverged": unconverged})
 
     def _of_padded(self, student: TokenBatch, teacher: TokenBatch) -> ObjectiveValue:
-        mine, theirs = centred_tokens(student, teacher, self.centre, self.student_centred)
+        mine, theirs = centered_tokens(student, teacher, self.center, self.student_centered)
         plan = solve(
             COSTS[self.cost](mine, theirs),
             _mass(mine, student.mask) if self.marginals == "norm" else None,
@@ -444,10 +444,10 @@ class _AlignedCost(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, tokens: Tensor, lengths: Tensor, centre: Tensor | None, wanted: TokenLists, of: TransportObjective
+        ctx: Any, tokens: Tensor, lengths: Tensor, center: Tensor | None, wanted: TokenLists, of: TransportObjective
     ) -> tuple[Tensor, Tensor]:
         found = align_lists(
-            TokenLists(tokens, lengths, centre), wanted,
+            TokenLists(tokens, lengths, center), wanted,
             regularization=of.regularization, tolerance=of.tolerance, max_iterations=of.max_iterations,
         )  # fmt: skip
         ctx.save_for_backward(found.gradient.to(tokens.dtype))

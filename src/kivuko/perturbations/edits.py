@@ -108,7 +108,7 @@ class PlaceKind:
         found: dict[tuple[int, int, str], Edit] = {}
         for place in range(len(units) + 1):
             for change in self.options(units, place, language):
-                if not _keeps_neighbours(units, change):
+                if not _keeps_neighbors(units, change):
                     continue
                 first, last, new = change
                 edit = Edit(self.name, starts[first], starts[last], new)
@@ -123,7 +123,7 @@ class PlaceKind:
             place = int(rng.random() * (len(units) + 1))
             if options := self.options(units, place, language):
                 first, last, new = change = options[int(rng.random() * len(options))]
-                if not _keeps_neighbours(units, change):
+                if not _keeps_neighbors(units, change):
                     continue
                 start = sum(map(len, units[:first]))
                 return Edit(self.name, start, start + sum(map(len, units[first:last])), new)
@@ -131,7 +131,7 @@ class PlaceKind:
         return every[int(rng.random() * len(every))] if every else None
 
 
-def _keeps_neighbours(units: Sequence[str], change: Change) -> bool:
+def _keeps_neighbors(units: Sequence[str], change: Change) -> bool:
     first, last, new = change
     before = units[first - 1] if first else ""
     if not before and last == len(units):
@@ -189,8 +189,8 @@ def _alone(units: Sequence[str], place: int) -> bool:
 
 @lru_cache(maxsize=65_536)
 def _slips(cluster: str, language: str) -> tuple[str, ...]:
-    """Return a cluster with one letter or vowel sign of it struck on a neighbouring key; each is one cluster again."""
-    keys = _neighbours(_layout(script_of(cluster[0]), language))
+    """Return a cluster with one letter or vowel sign of it struck on a neighboring key; each is one cluster again."""
+    keys = _neighbors(_layout(script_of(cluster[0]), language))
     found = []
     for place, struck in enumerate(cluster):
         upper = struck != struck.lower()
@@ -212,7 +212,7 @@ def _layout(script: str, language: str) -> str:
 
 
 @cache
-def _neighbours(layout: str) -> dict[str, tuple[str, ...]]:
+def _neighbors(layout: str) -> dict[str, tuple[str, ...]]:
     """Return, for a layout of ``data/keyboards.json``, the letters on the keys that touch each letter's key.
 
     Vowel signs and other marks have keys of their own; theirs are the marks beside them. A space in the data is a key
@@ -250,9 +250,9 @@ def _lookalikes(character: str) -> tuple[str, ...]:
 CHARACTER_KINDS = (
     PlaceKind("insert", "a letter too many", _insert),
     PlaceKind("delete", "a letter missing", _delete),
-    PlaceKind("swap", "two neighbouring letters in the wrong order", _swap),
+    PlaceKind("swap", "two neighboring letters in the wrong order", _swap),
     PlaceKind("substitute", "a wrong letter", _substitute),
-    PlaceKind("keyboard", "the letter of a neighbouring key on the language's keyboard", _keyboard),
+    PlaceKind("keyboard", "the letter of a neighboring key on the language's keyboard", _keyboard),
     PlaceKind("confusable", "a letter of another script that looks the same", _confusable),
 )
 
@@ -396,7 +396,7 @@ WORD_KINDS = (
     PlaceKind("join", "two words run together", _join),
     PlaceKind("split", "a word torn apart", _split),
     PlaceKind("drop-word", "a word left out", _drop_word),
-    PlaceKind("swap-words", "two neighbouring words in the other order", _swap_words),
+    PlaceKind("swap-words", "two neighboring words in the other order", _swap_words),
 )
 
 

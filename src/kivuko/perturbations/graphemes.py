@@ -46,7 +46,7 @@ def stay_apart(before: str, new: str, after: str) -> bool:
 
 @lru_cache(maxsize=65_536)
 def is_letter(grapheme: str) -> bool:
-    """Tell whether a cluster begins with a letter or a digit: only those are misspelt. Keycaps such as 1️⃣ are not."""
+    """Tell whether a cluster begins with a letter or a digit: only those are misspelled. Keycaps such as 1️⃣ are not."""
     emoji = "\ufe0f" in grapheme or "\u20e3" in grapheme
     return unicodedata.category(grapheme[0])[0] in "LN" and not emoji
 

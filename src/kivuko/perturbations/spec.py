@@ -194,7 +194,7 @@ def shown(text: str) -> str:
     return repr(text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…")
 
 
-# The catalogue of attacks: what each is called, what it changes, what it must know of the model, what it takes.
+# The catalog of attacks: what each is called, what it changes, what it must know of the model, what it takes.
 #
 # Nothing here runs an attack, and torch is not imported; ``kivuko.evaluation.attack`` runs them.
 
@@ -211,7 +211,7 @@ class Attack:
     """One kind of attack.
 
     Attributes:
-        kind: what it changes: the query, the picture, or both.
+        kind: what it changes: the query, the image, or both.
         needs: what it must have of the model: "nothing" (noise), answers to "queries", or "gradients".
         budget: name of the parameter that limits it. In records it stands apart from the name.
         parameters: all of them, the budget first.
@@ -272,7 +272,7 @@ _NOISES = {
     "gaussian-noise": "normal noise on every pixel",
     "blur": "Gaussian blur",
     "jpeg": "JPEG at low quality",
-    "occlusion": "a grey patch over part of the picture",
+    "occlusion": "a gray patch over part of the image",
     "contrast": "contrast taken away",
 }
 _EDITS = Whole("edits", 1, 0, 100)
@@ -322,19 +322,17 @@ def _attacks() -> Iterator[Attack]:
     yield _image("apgd", "gradients", "the same, its step size set by itself", many, _RESTARTS, _LOSS, _EARLY_STOP)
     yield _image("square", "queries", "random squares, kept where they harm", asked, _EARLY_STOP)
     yield _image("standard", "gradients", "the ensemble of APGD and Square; stops at success", many, asked)
-    yield _image(
-        "universal", "gradients", "one change for all pictures, found on training names", Whole("epochs", 10, 1)
-    )
-    yield _joint("sep", "query and picture attacked apart, then put together")
-    yield _joint("co-attack", "the query first, then the picture against that query (Co-Attack)")
-    yield _joint("sga", "the picture at several sizes against its names in all languages, then the query (SGA)")
+    yield _image("universal", "gradients", "one change for all images, found on training names", Whole("epochs", 10, 1))
+    yield _joint("sep", "query and image attacked apart, then put together")
+    yield _joint("co-attack", "the query first, then the image against that query (Co-Attack)")
+    yield _joint("sga", "the image at several sizes against its names in all languages, then the query (SGA)")
 
 
 ATTACKS: Mapping[str, Attack] = {attack.name: attack for attack in _attacks()}
 
 
 def attack_named(name: str) -> Attack:
-    """Return an attack of the catalogue.
+    """Return an attack of the catalog.
 
     Raises:
         UsageError: there is none of that name; the nearest is named.
@@ -350,7 +348,7 @@ MOST_ATTACKS = 1000  # that one sweep may stand for
 
 @dataclass(frozen=True)
 class AttackSpec:
-    """An attack and a value for each of its parameters, in the catalogue's order."""
+    """An attack and a value for each of its parameters, in the catalog's order."""
 
     attack: Attack
     values: tuple[Value, ...]

@@ -1,4 +1,4 @@
-"""Heat maps of shares between words, side by side, as a picture or as SVG."""
+"""Heat maps of shares between words, side by side, as an image or as SVG."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from kivuko.errors import UsageError
 from kivuko.evaluation import Record
 from kivuko.report.result_image import draw_line, is_right_to_left, line_width, shortened
 
-# Larger pictures cost minutes and hundreds of megabytes to draw, and many viewers do not open them.
+# Larger images cost minutes and hundreds of megabytes to draw, and many viewers do not open them.
 _MOST_PIXELS = 64_000_000
 _ISOLATE, _END_ISOLATE = "\u2067", "\u2069"  # right-to-left isolate, pop directional isolate (UAX 9)
 _NOT_IN_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -69,16 +69,16 @@ class Drawing:
     paper: str = "#ffffff"
 
 
-def to_picture(drawing: Drawing, scale: int = 2) -> Image.Image:
+def to_image(drawing: Drawing, scale: int = 2) -> Image.Image:
     """Draw it as an RGB image of ``scale`` times its size, or of once its size if it is large.
 
     Raises:
-        UsageError: it is too large for a picture.
+        UsageError: it is too large for an image.
     """
     width, height = round(drawing.width), round(drawing.height)
     scale = scale if width * height * scale * scale <= _MOST_PIXELS else 1
     if width * height * scale * scale > _MOST_PIXELS:
-        raise UsageError(f"a picture of {width} x {height} pixels is too large: give a shorter text, or write SVG.")
+        raise UsageError(f"an image of {width} x {height} pixels is too large: give a shorter text, or write SVG.")
     canvas = Image.new("RGB", (width * scale, height * scale), drawing.paper)
     pen = ImageDraw.Draw(canvas)
     for box in drawing.boxes:
@@ -110,7 +110,7 @@ def to_svg(drawing: Drawing, title: str, description: str) -> str:
     """Write it as a standalone SVG document: text stays text, nothing is fetched from anywhere.
 
     Args:
-        title, description: for those who hear the picture and do not see it.
+        title, description: for those who hear the image and do not see it.
     """
     width, height = _number(drawing.width), _number(drawing.height)
     parts = [
@@ -160,7 +160,7 @@ def _number(value: float) -> str:
 Color = tuple[int, int, int]
 
 # Blues of OKLCH hue 240-262 at lightness 0.975, 0.844, 0.713, 0.582, 0.451, 0.32: equal steps for the eye. What tells
-# them apart is lightness alone, so they stay in order for every kind of color vision and in grey print.
+# them apart is lightness alone, so they stay in order for every kind of color vision and in gray print.
 _ANCHORS: tuple[Color, ...] = (
     (0xF1, 0xF8, 0xFD), (0xAD, 0xD1, 0xED), (0x6C, 0xA9, 0xDD), (0x37, 0x7E, 0xC5), (0x21, 0x54, 0x99),
     (0x1A, 0x31, 0x5E),
@@ -235,7 +235,7 @@ class Panel:
             )
 
 
-def heat_map_picture(
+def heat_map_image(
     panels: Sequence[Panel], title: Sequence[str] = (), notes: Sequence[str] = (), scale: int = 2
 ) -> Image.Image:
     """Draw panels side by side, as many to a row as fit, as an RGB image.
@@ -246,9 +246,9 @@ def heat_map_picture(
         scale: pixels of the image per pixel of the layout.
 
     Raises:
-        UsageError: the picture would be too large; words and values of a panel do not fit together.
+        UsageError: the image would be too large; words and values of a panel do not fit together.
     """
-    return to_picture(_drawing(panels, title, notes), scale)
+    return to_image(_drawing(panels, title, notes), scale)
 
 
 def heat_map_svg(panels: Sequence[Panel], title: Sequence[str] = (), notes: Sequence[str] = ()) -> str:

@@ -1,4 +1,4 @@
-"""The model card of a bundle, written from what the bundle says of itself and from the run's records."""
+"""The model card of a model, written from what the model says of itself and from the run's records."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from kivuko.languages import language
 from kivuko.report.heat_map import index_records, plain, with_interval
 
 _LICENCES = """\
-| part | licence |
+| part | license |
 |---|---|
 | this student's weights | yours to choose; they derive from your bitext and from the teacher's vectors |
 | all-MiniLM-L6-v2 (teacher, where it was used) | Apache-2.0 |
 | CLDR annotations (emoji bitext, where it was used) | Unicode License v3 |
-| Noto Color Emoji (pictures of the image tower's training, where it was used) | SIL Open Font License 1.1 |
+| Noto Color Emoji (images of the image tower's training, where it was used) | SIL Open Font License 1.1 |
 | Kivuko | Apache-2.0 |
 """
 
@@ -40,7 +40,7 @@ def model_card(about: About, records: Sequence[Record] = (), recipe_description:
             "",
             'model = SentenceTransformer("path/to/this/folder")',
             'texts = model.encode(["paka mweusi"])',
-            'images = model.encode([Image.open("picture.png")])',
+            'images = model.encode([Image.open("image.png")])',
             "print(model.similarity(texts, images))",
             "```",
             "",
@@ -62,11 +62,11 @@ def model_card(about: About, records: Sequence[Record] = (), recipe_description:
             "",
             "- A student knows the words of its bitext; others are guessed from subwords. English is not one of its",
             "  languages unless the bitext held it: put English queries to the teacher.",
-            "- If `spelling.json` lies beside this card, Kivuko reads misspelt words by it; the lines above read them",
+            "- If `spelling.json` lies beside this card, Kivuko reads misspelled words by it; the lines above do",
             "  as they are written.",
             "- Where the image side is Kivuko's emoji tower, it knows emoji and no photographs.",
             "",
-            "## Licences",
+            "## Licenses",
             "",
             _LICENCES,
         ]

@@ -1,4 +1,4 @@
-"""A picture of search results: each query in its own script, with its nearest pictures beside it."""
+"""An image of search results: each query in its own script, with its nearest images beside it."""
 
 from __future__ import annotations
 
@@ -85,23 +85,23 @@ _RIGHT, _INK, _FAINT, _PAPER = "#009E73", "#1b1b1b", "#6b6b6b", "#ffffff"
 
 @dataclass(frozen=True)
 class ResultRow:
-    """One query and its pictures, best first, with what is written below them.
+    """One query and its images, best first, with what is written below them.
 
-    ``right`` is the place of the wanted picture, None if it is not shown.
+    ``right`` is the place of the wanted image, None if it is not shown.
     """
 
     query: str
     language: str
     script: str
     english: str
-    pictures: Sequence[Image.Image]
+    images: Sequence[Image.Image]
     right: int | None = None
     captions: Sequence[str] = ()
 
 
-def results_picture(rows: Sequence[ResultRow], title: str, note: str = "") -> Image.Image:
-    """Draw the rows as one RGB image; the wanted picture has a thick green frame. An empty title takes no room."""
-    columns = max((len(row.pictures) for row in rows), default=1)
+def results_image(rows: Sequence[ResultRow], title: str, note: str = "") -> Image.Image:
+    """Draw the rows as one RGB image; the wanted image has a thick green frame. An empty title takes no room."""
+    columns = max((len(row.images) for row in rows), default=1)
     width = _TEXT + columns * (_CELL + _GAP) + _GAP
     header = _HEADER if title else _GAP
     below = _CAPTION_LINE * _CAPTION_LINES if any(row.captions for row in rows) else 0
@@ -115,10 +115,10 @@ def results_picture(rows: Sequence[ResultRow], title: str, note: str = "") -> Im
         if title or number:
             pen.line([(0, top - _GAP // 2), (width, top - _GAP // 2)], fill="#e4e4e4")
         _draw_query(pen, row, top)
-        for place, picture in enumerate(row.pictures):
+        for place, image in enumerate(row.images):
             left = _TEXT + place * (_CELL + _GAP)
             canvas.paste(
-                picture.convert("RGB").resize((_CELL - 8, _CELL - 8), Image.Resampling.LANCZOS),
+                image.convert("RGB").resize((_CELL - 8, _CELL - 8), Image.Resampling.LANCZOS),
                 (left + 4, top + 4),
             )
             if place == row.right:
@@ -138,7 +138,7 @@ def _draw_query(pen: ImageDraw.ImageDraw, row: ResultRow, top: int) -> None:
 
 
 def _draw_caption(pen: ImageDraw.ImageDraw, caption: str, left: int, top: int) -> None:
-    """Write a caption into the width of a cell, centred, in as many lines as there is room for."""
+    """Write a caption into the width of a cell, centered, in as many lines as there is room for."""
     font, room = font_for(script_of(caption), _CAPTION), _CELL
     words, lines = caption.split(), list[str]()
     while words and len(lines) < _CAPTION_LINES:

@@ -1,6 +1,6 @@
-"""Galleries: pictures, their vectors and their search.
+"""Galleries: images, their vectors and their search.
 
-Names load when they are first used: the worker processes that decode pictures import this package and need no torch.
+Names load when they are first used: the worker processes that decode images import this package and need no torch.
 """
 
 from __future__ import annotations

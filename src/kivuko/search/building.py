@@ -1,4 +1,4 @@
-"""Indexing: from sources of pictures to a gallery, in one pass that may be killed at any moment and goes on."""
+"""Indexing: from sources of images to a gallery, in one pass that may be killed at any moment and goes on."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from numpy.typing import NDArray
 from kivuko.errors import DataError, KivukoError
 from kivuko.files import explain_write_failure
 from kivuko.search.decoding import Decoded, DecodingWorkers, Limits, Refused
-from kivuko.search.encoding import PictureEncoder, Tensors
+from kivuko.search.encoding import ImageEncoder, Tensors
 from kivuko.search.items import FilePlace, Skip, Source, Work
 from kivuko.search.segments import DATABASE, Storage
 from kivuko.search.writer import (
     GalleryWriter,
-    Making,
+    IndexSpec,
     fits,
     merge_segments,
     numbers_to_go_on_from,
@@ -32,14 +32,14 @@ from kivuko.search.writer import (
     writing,
 )
 
-BATCH = 64  # pictures of one forward pass
-COMMIT = 4 * BATCH  # new pictures of one transaction: whole batches, so that they are the same after a resume
-_WINDOW = 96  # pictures decoded ahead
+BATCH = 64  # images of one forward pass
+COMMIT = 4 * BATCH  # new images of one transaction: whole batches, so that they are the same after a resume
+_WINDOW = 96  # images decoded ahead
 
 
 @dataclass
 class Counts:
-    """How far a run is: ``seen`` files, of which ``new`` pictures were encoded, ``unchanged`` not decoded again."""
+    """How far a run is: ``seen`` files, of which ``new`` images were encoded, ``unchanged`` not decoded again."""
 
     seen: int = 0
     new: int = 0
@@ -52,13 +52,13 @@ class Counts:
 class Summary:
     """What a gallery holds after a run, and what the run did.
 
-    ``pictures``: distinct ones; ``files``: keys, so that ``files - pictures`` are duplicates. ``generation``: as it was
+    ``images``: distinct ones; ``files``: keys, so that ``files - images`` are duplicates. ``generation``: as it was
     if nothing has changed. ``resumed``: whether the run went on from one that was stopped.
     """
 
     path: Path
     generation: int
-    pictures: int
+    images: int
     files: int
     new: int
     unchanged: int
@@ -69,7 +69,7 @@ class Summary:
     @property
     def duplicates(self) -> int:
         """How many files have the bytes of another."""
-        return self.files - self.pictures
+        return self.files - self.images
 
 
 class IndexWatch(Protocol):
@@ -101,15 +101,15 @@ class IndexOptions:
     rebuild: bool = False
 
 
-class _NoPictureError(DataError):
-    """The sources were read to their end, and hold no picture."""
+class _NoImageError(DataError):
+    """The sources were read to their end, and hold no image."""
 
 
 def build_gallery(
-    encoder: PictureEncoder, sources: Sequence[Source], path: Path, *, model: Path,
+    encoder: ImageEncoder, sources: Sequence[Source], path: Path, *, model: Path,
     options: IndexOptions = IndexOptions(), watch: IndexWatch | None = None,
 ) -> Summary:  # fmt: skip
-    """Make a gallery of the pictures in ``sources``, or bring it up to date.
+    """Make a gallery of the images in ``sources``, or bring it up to date.
 
     What was committed before a kill is kept, and the gallery ends as that of an uninterrupted run. Readers see the
     generation before until the run has ended.
@@ -122,12 +122,12 @@ def build_gallery(
 
     Raises:
         GalleryError: the gallery is in use, or was made with another model or from other sources.
-        DataError: no picture in the sources; the gallery stays as it was.
+        DataError: no image in the sources; the gallery stays as it was.
         KivukoError: the disk is full or cannot be written.
     """
     path = Path(os.path.realpath(path))
     described = [one.describe() for one in sources]
-    making = Making(encoder.fingerprint, encoder.dim, Path(os.path.realpath(model)), described, options.storage)
+    making = IndexSpec(encoder.fingerprint, encoder.dim, Path(os.path.realpath(model)), described, options.storage)
     new = not path.exists()
     try:
         prepare_folder(path)
@@ -135,7 +135,7 @@ def build_gallery(
             if not options.rebuild or not (path / DATABASE).exists():
                 return _run(encoder, sources, path, making, options, watch, {})
             return _rebuild(encoder, sources, path, making, options, watch)
-    except _NoPictureError:
+    except _NoImageError:
         if new:  # nothing is left of a gallery that never was
             shutil.rmtree(path, ignore_errors=True)
         raise
@@ -144,7 +144,7 @@ def build_gallery(
 
 
 def _run(
-    encoder: PictureEncoder, sources: Sequence[Source], path: Path, making: Making, options: IndexOptions,
+    encoder: ImageEncoder, sources: Sequence[Source], path: Path, making: IndexSpec, options: IndexOptions,
     watch: IndexWatch | None, first: dict[str, str],
 ) -> Summary:  # fmt: skip
     with contextlib.closing(GalleryWriter(path, making, first)) as writer:
@@ -158,17 +158,17 @@ def _run(
                 run.take(found, answer)
         run.flush()
         run.counts.vanished = writer.vanish()
-        pictures, files = writer.living()
-        if not pictures:
+        images, files = writer.living()
+        if not images:
             reasons = ", ".join(f"{number:,} {reason}" for reason, number in run.counts.skipped.most_common(3))
             where = " ".join(one["path"] for one in making.sources)
-            raise _NoPictureError(f"{where}: no picture in it that can be read{f' ({reasons})' if reasons else ''}.")
+            raise _NoImageError(f"{where}: no image in it that can be read{f' ({reasons})' if reasons else ''}.")
         generation = writer.publish()
         writer.database.execute("BEGIN IMMEDIATE")
         merge_segments(writer, encoder.dim)
         counts = run.counts
         return Summary(
-            path, generation, pictures, files, counts.new, counts.unchanged, counts.vanished, dict(counts.skipped),
+            path, generation, images, files, counts.new, counts.unchanged, counts.vanished, dict(counts.skipped),
             writer.resumed,
         )  # fmt: skip
 
@@ -176,7 +176,7 @@ def _run(
 class _Run:
     """The bookkeeping of one run: what is decoded becomes batches, batches become commits."""
 
-    def __init__(self, encoder: PictureEncoder, writer: GalleryWriter, watch: IndexWatch | None) -> None:
+    def __init__(self, encoder: ImageEncoder, writer: GalleryWriter, watch: IndexWatch | None) -> None:
         self.counts = Counts()
         self._encoder, self._writer, self._watch = encoder, writer, watch
         self._new: list[tuple[int, Decoded]] = []  # not committed yet
@@ -247,7 +247,7 @@ class _Run:
 
 
 def _rebuild(
-    encoder: PictureEncoder, sources: Sequence[Source], path: Path, making: Making, options: IndexOptions,
+    encoder: ImageEncoder, sources: Sequence[Source], path: Path, making: IndexSpec, options: IndexOptions,
     watch: IndexWatch | None,
 ) -> Summary:  # fmt: skip
     """Make the gallery anew beside the old one, then let it take the old one's place."""

@@ -1,4 +1,4 @@
-"""What a source says of a picture beside its caption, brought to values that a filter can compare."""
+"""What a source says of an image beside its caption, brought to values that a filter can compare."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from kivuko.errors import DataError
 from kivuko.search.items import FilePlace, Skip, Value, Work
 
 _LONGEST = 20_000  # letters of one value
-_MOST = 200  # values of one picture
+_MOST = 200  # values of one image
 _WHOLE = re.compile(r"0|-?[1-9][0-9]{0,14}")
 _DECIMAL = re.compile(r"-?(0|[1-9][0-9]{0,14})\.[0-9]{1,17}([eE][-+]?[0-9]{1,3})?")
 
@@ -62,17 +62,17 @@ _LONGEST_LINE = 1 << 20
 
 
 class CaptionsSource:
-    """Pictures named in a file; paths are relative to its folder.
+    """Images named in a file; paths are relative to its folder.
 
     ``.tsv``: ``path<TAB>caption``, or with a first line of column names. ``.csv``: with a first line of names.
-    ``.jsonl``: one object a line. The picture stands under ``image`` (or path, file, filename, file_name, filepath,
+    ``.jsonl``: one object a line. The image stands under ``image`` (or path, file, filename, file_name, filepath,
     image_path), its caption under ``caption`` (or text, title, description); everything else is metadata.
 
     Args:
         path: the file.
 
     Raises:
-        DataError: no column for the picture.
+        DataError: no column for the image.
     """
 
     def __init__(self, path: Path) -> None:
@@ -97,7 +97,7 @@ class CaptionsSource:
                 continue
             named = next((row[name] for name in _IMAGE_NAMES if row.get(name)), None)
             if not isinstance(named, str) or "\0" in named:
-                yield Skip(f"{self.path.name}:{line}", "line not understood", "it names no picture")
+                yield Skip(f"{self.path.name}:{line}", "line not understood", "it names no image")
                 continue
             caption = next((row[name] for name in _CAPTION_NAMES if row.get(name)), None)
             known = {*_IMAGE_NAMES, *_CAPTION_NAMES}
@@ -143,7 +143,7 @@ class CaptionsSource:
                 yield lines.line_num, row
 
     def _read_columns(self) -> tuple[list[str], int]:
-        """Return the names of the columns and the line on which the pictures begin."""
+        """Return the names of the columns and the line on which the images begin."""
         with self.path.open(encoding="utf-8-sig", errors="replace", newline="") as stream:
             try:
                 first = [cell.strip().lower() for cell in next(self._reader(stream), [])]
@@ -181,10 +181,10 @@ def _json_rows(stream: Any) -> Iterator[tuple[int, dict[str, Any] | None]]:
 # Webdataset shards: a tar file in which members that share a basename are one sample.
 #
 # Format: https://github.com/webdataset/webdataset, "The WebDataset Format". ``000001.jpg``, ``000001.txt`` and
-# ``000001.json``, one after the other, are a picture, its caption and its metadata.
+# ``000001.json``, one after the other, are an image, its caption and its metadata.
 
 _CAPTIONS = ("txt", "caption")
-_PICTURES = frozenset(
+_IMAGES = frozenset(
     ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "ppm", "pgm", "jp2", "avif", "heic", "heif", "img")
 )
 _MOST_TEXT = 1 << 20
@@ -227,26 +227,26 @@ class ShardSource:
             yield Skip(self.path.name, "damaged shard", f"{problem}; what came before it is kept")
 
     def _sample(self, shard: tarfile.TarFile, members: list[tarfile.TarInfo], modified: int) -> Iterator[Work | Skip]:
-        pictures, caption, metadata = list[tarfile.TarInfo](), None, {}
+        images, caption, metadata = list[tarfile.TarInfo](), None, {}
         for member in members:
             ending = member.name.rpartition("/")[2].partition(".")[2].lower()
             last = ending.rpartition(".")[2]
             if not member.isreg() or member.issparse():
-                if last in _PICTURES:
+                if last in _IMAGES:
                     yield Skip(self._key(member), "not a regular file")
             elif last in _CAPTIONS:
                 text = _read(shard, member)
                 caption = clean_caption(text.decode("utf-8", "replace")) if text is not None else caption
             elif last == "json":
                 metadata = _metadata(_read(shard, member))
-            elif last in _PICTURES:
-                pictures.append(member)
-        if members and not pictures:
-            yield Skip(self._key(members[0]), "sample without a picture")
+            elif last in _IMAGES:
+                images.append(member)
+        if members and not images:
+            yield Skip(self._key(members[0]), "sample without an image")
         if caption is None:
             caption = clean_caption(metadata.get("caption"))
         rest = clean_metadata({name: value for name, value in metadata.items() if name != "caption"})
-        for member in pictures:
+        for member in images:
             place = FilePlace(str(self.path), member.offset_data, member.size)
             yield Work(self._key(member), place, member.size, modified, caption, rest)
 

@@ -1,4 +1,4 @@
-"""What a worker process does with one picture: read, hash, decode, make the thumbnail, prepare it for the tower."""
+"""What a worker process does with one image: read, hash, decode, make the thumbnail, prepare it for the tower."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from kivuko.errors import KivukoError
-from kivuko.search.images import MOST_BYTES, MOST_PIXELS, RefusedPicture, decode, identify, thumbnail
+from kivuko.search.images import MOST_BYTES, MOST_PIXELS, RefusedImage, decode, identify, thumbnail
 from kivuko.search.items import FilePlace
 
 Prepare = Callable[[Image.Image], dict[str, NDArray[Any]]]
@@ -44,7 +44,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Decoded:
-    """A picture ready for the tower: ``tensors`` are its input, each with a leading axis of 1."""
+    """An image ready for the tower: ``tensors`` are its input, each with a leading axis of 1."""
 
     sha256: str
     width: int
@@ -55,70 +55,70 @@ class Decoded:
 
 @dataclass(frozen=True)
 class Refused:
-    """A picture that is left out, and why."""
+    """An image that is left out, and why."""
 
     reason: str
     detail: str = ""
 
 
 def decode_place(place: FilePlace | bytes, prepare: Prepare, limits: Limits) -> Decoded | Refused:
-    """Do all the work on one picture that needs no model."""
+    """Do all the work on one image that needs no model."""
     try:
         content = place if isinstance(place, bytes) else read_place(place, limits.bytes)
-        picture = decode(content, limits.pixels)
-        if max(picture.size) > _MOST_PROPORTION * min(picture.size):  # scaled by the short side, it would fill memory
-            raise RefusedPicture("too narrow", f"{picture.width} x {picture.height}")
-        small = thumbnail(picture, content)
-        tensors = prepare(picture)
-    except RefusedPicture as problem:
+        image = decode(content, limits.pixels)
+        if max(image.size) > _MOST_PROPORTION * min(image.size):  # scaled by the short side, it would fill memory
+            raise RefusedImage("too narrow", f"{image.width} x {image.height}")
+        small = thumbnail(image, content)
+        tensors = prepare(image)
+    except RefusedImage as problem:
         return Refused(problem.reason, problem.detail)
     except MemoryError:
         return Refused("too many pixels", "not enough memory to decode it")
     except Exception as problem:  # a tower's own preparation may refuse what it cannot use
         return Refused("cannot be prepared", f"{type(problem).__name__}: {problem}"[:300])
-    return Decoded(hashlib.sha256(content).hexdigest(), *picture.size, small, tensors)
+    return Decoded(hashlib.sha256(content).hexdigest(), *image.size, small, tensors)
 
 
 def read_place(place: FilePlace, most_bytes: int = MOST_BYTES) -> bytes:
     """Read a regular file or a part of one; a pipe or a device put in its place meanwhile is not waited for.
 
     Raises:
-        RefusedPicture: it cannot be read, is no regular file, is too large, or is no picture by its first bytes.
+        RefusedImage: it cannot be read, is no regular file, is too large, or is no image by its first bytes.
     """
     try:
         number = os.open(place.path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
         with open(number, "rb") as stream:  # noqa: PTH123
             state = os.fstat(number)
             if not stat.S_ISREG(state.st_mode):
-                raise RefusedPicture("not a regular file")
+                raise RefusedImage("not a regular file")
             length = state.st_size if place.length is None else place.length
             if length > most_bytes:
-                raise RefusedPicture("too large a file", f"{length:,} bytes, most {most_bytes:,}")
+                raise RefusedImage("too large a file", f"{length:,} bytes, most {most_bytes:,}")
             if place.length is None and length > _IDENTIFIED_FIRST:
                 identify(stream)
             stream.seek(place.offset)
             content = stream.read(length)
     except FileNotFoundError as problem:
-        raise RefusedPicture("missing", "gone since it was listed") from problem
+        raise RefusedImage("missing", "gone since it was listed") from problem
     except PermissionError as problem:
-        raise RefusedPicture("cannot be read", "no permission") from problem
+        raise RefusedImage("cannot be read", "no permission") from problem
     except (OSError, ValueError) as problem:
-        raise RefusedPicture("cannot be read", str(getattr(problem, "strerror", None) or problem)) from problem
+        raise RefusedImage("cannot be read", str(getattr(problem, "strerror", None) or problem)) from problem
     if len(content) < length:
-        raise RefusedPicture("broken picture", "the file ends before it should")
+        raise RefusedImage("broken image", "the file ends before it should")
     return content
 
 
-def as_png(picture: Image.Image) -> bytes:
-    """Return a picture that was drawn, not read, as bytes, without loss."""
+def as_png(image: Image.Image) -> bytes:
+    """Return an image that was drawn, not read, as bytes, without loss."""
     stream = io.BytesIO()
-    picture.save(stream, format="PNG", compress_level=1)
+    image.save(stream, format="PNG", compress_level=1)
     return stream.getvalue()
 
 
-def raw_pixels(picture: Image.Image) -> dict[str, NDArray[Any]]:
+def raw_pixels(image: Image.Image) -> dict[str, NDArray[Any]]:
     """Prepare for a tower whose own preparation cannot be done in a worker: the pixels, uint8 [1, height, width, 3]."""
-    return {"pixels": np.asarray(picture)[None]}
+    return {"pixels": np.asarray(image)[None]}
 
 
 class ReadyPipes:
@@ -157,7 +157,7 @@ class ReadyPipes:
             self._selector.close()
 
 
-# Processes that decode pictures, answers in the order of the questions, and no file that can bring a run down.
+# Processes that decode images, answers in the order of the questions, and no file that can bring a run down.
 #
 # The standard library's process pool gives up when one of its processes dies, and does not say on what. Here each
 # process has its own pipe: whatever it was at when it died is tried once more, then left out by name.
@@ -239,7 +239,7 @@ class DecodingWorkers(Generic[Tag]):
         prepare: the tower's own preparation; it travels to the workers.
         workers: how many processes, at least 1.
         limits: what a file may ask for.
-        window: pictures that may be decoded ahead of the one whose turn it is: the bound on memory.
+        window: images that may be decoded ahead of the one whose turn it is: the bound on memory.
     """
 
     def __init__(self, prepare: Prepare, workers: int, limits: Limits, window: int) -> None:
@@ -378,7 +378,7 @@ class DecodingWorkers(Generic[Tag]):
         _stop(worker)
         self._deaths += 1
         if self._deaths > _DEATHS_IN_A_ROW:
-            raise KivukoError("the processes that decode pictures die at once: is memory short? Try --workers 1.")
+            raise KivukoError("the processes that decode images die at once: is memory short? Try --workers 1.")
         left = list(worker.asked)
         with self._changed:
             if left:

@@ -1,4 +1,4 @@
-"""The emoji gallery: every picture of the emoji world, encoded by one image tower."""
+"""The emoji gallery: every image of the emoji world, encoded by one image tower."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _BATCH = 128
 
 @dataclass(frozen=True)
 class EmojiHit:
-    """One search result: the picture's row, its emoji, its English name, and the cosine with the query."""
+    """One search result: the image's row, its emoji, its English name, and the cosine with the query."""
 
     image: int
     sequence: str
@@ -36,13 +36,13 @@ class EmojiHit:
 
 @dataclass(frozen=True)
 class EmojiGallery:
-    """Pictures and their unit vectors, float32 [images, dim]."""
+    """Images and their unit vectors, float32 [images, dim]."""
 
     world: EmojiWorld
     vectors: Vectors
 
     def search(self, query: np.ndarray[Any, np.dtype[np.float32]], k: int = 10) -> list[EmojiHit]:
-        """Return the ``k`` pictures nearest to a unit query vector [dim], best first, by exact search."""
+        """Return the ``k`` images nearest to a unit query vector [dim], best first, by exact search."""
         scores = self.vectors @ query
         best = np.argsort(-scores, kind="stable")[:k]
         sequences, english = self.world.image_sequences, self.world.annotations["en"]
@@ -52,21 +52,21 @@ class EmojiGallery:
 def emoji_gallery(
     model: Any, world: EmojiWorld, *, cache: Path | None = None, progress: Progress | None = None
 ) -> EmojiGallery:
-    """Encode all pictures on white with a model's image side, or read the vectors from the cache.
+    """Encode all images on white with a model's image side, or read the vectors from the cache.
 
     Raises:
         ModelError: the model encodes no images.
         CorruptFileError: the cached vectors are damaged.
     """
     if not has_images(model):
-        raise ModelError("this model encodes text only, so it cannot search pictures. Distil it with an image tower.")
+        raise ModelError("this model encodes text only, so it cannot search images. Distill it with an image tower.")
     key = hashlib.sha256(f"2:{world.fingerprint}:{image_fingerprint(model)}".encode()).hexdigest()
     file = (cache or cache_folder() / "gallery") / f"emoji-{key[:24]}.safetensors"
     if not file.is_file():
         parts = []
         for start in range(0, len(world.images), _BATCH):
             rows = range(start, min(start + _BATCH, len(world.images)))
-            parts.append(encode_images(model, [world.picture(row) for row in rows], batch_size=_BATCH))
+            parts.append(encode_images(model, [world.image(row) for row in rows], batch_size=_BATCH))
             if progress:
                 progress(rows.stop, len(world.images))
         with atomic_path(file) as temporary:
@@ -83,7 +83,7 @@ def emoji_gallery(
         )
     lengths = np.linalg.norm(vectors, axis=1)
     if len(vectors) != len(world.images) or not np.allclose(lengths, 1, atol=1e-3):
-        raise CorruptFileError(f"{file}: corrupted (not one unit vector per picture). Delete this file and run again.")
+        raise CorruptFileError(f"{file}: corrupted (not one unit vector per image). Delete this file and run again.")
     return EmojiGallery(world, vectors)
 
 

@@ -1,4 +1,4 @@
-"""The model's side of indexing: its preparation of pictures, which workers do, and its forward pass."""
+"""The model's side of indexing: its preparation of images, which workers do, and its forward pass."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from kivuko.search.decoding import Prepare, raw_pixels
 Tensors = dict[str, NDArray[Any]]
 
 
-class PictureEncoder(Protocol):
-    """What makes vectors of prepared pictures."""
+class ImageEncoder(Protocol):
+    """What makes vectors of prepared images."""
 
     @property
     def fingerprint(self) -> str:
@@ -31,17 +31,17 @@ class PictureEncoder(Protocol):
 
     @property
     def prepare(self) -> Prepare:
-        """Turn an RGB picture into the tower's input, each array with a leading axis of 1; travels to the workers."""
+        """Turn an RGB image into the tower's input, each array with a leading axis of 1; travels to the workers."""
         ...
 
     def encode(self, prepared: Sequence[Tensors]) -> NDArray[np.float32]:
-        """Return the unit vectors of one batch of prepared pictures, float32 [pictures, dim]."""
+        """Return the unit vectors of one batch of prepared images, float32 [images, dim]."""
         ...
 
 
 @dataclass(frozen=True)
 class ProcessorPreparation:
-    """Prepare pictures with a tower's own image processor, as numpy arrays."""
+    """Prepare images with a tower's own image processor, as numpy arrays."""
 
     processor: Any
 
@@ -50,8 +50,8 @@ class ProcessorPreparation:
         """Name the module to import once for all workers."""
         return type(self.processor).__module__
 
-    def __call__(self, picture: Image.Image) -> Tensors:
-        found = self.processor(images=[picture], return_tensors="np")
+    def __call__(self, image: Image.Image) -> Tensors:
+        found = self.processor(images=[image], return_tensors="np")
         return {name: np.ascontiguousarray(value) for name, value in found.items()}
 
 
@@ -59,7 +59,7 @@ class TowerEncoder:
     """A loaded model's image side.
 
     Args:
-        model: a bundle or an image tower.
+        model: a model or an image tower.
 
     Raises:
         ModelError: it encodes no images.
@@ -70,17 +70,15 @@ class TowerEncoder:
         from kivuko.encoders.model import has_images
 
         if not has_images(model):
-            raise ModelError(
-                "this model encodes text only, so it cannot index pictures. Distil it with an image tower."
-            )
+            raise ModelError("this model encodes text only, so it cannot index images. Distill it with an image tower.")
         self._model = model
         self.fingerprint = image_fingerprint(model)
         self.dim = int(model.get_embedding_dimension())
-        self._constant: dict[str, Any] = {}  # what the tower's preparation adds for any picture
+        self._constant: dict[str, Any] = {}  # what the tower's preparation adds for any image
         self.prepare: Prepare = self._preparation()
 
     def encode(self, prepared: Sequence[Tensors]) -> NDArray[np.float32]:
-        """See PictureEncoder.
+        """See ImageEncoder.
 
         Raises:
             ModelError: vectors that are no numbers.
@@ -90,8 +88,8 @@ class TowerEncoder:
         else:
             from kivuko.encoders.image_tower import encode_images
 
-            pictures = [Image.fromarray(one["pixels"][0]) for one in prepared]
-            vectors = encode_images(self._model, pictures, batch_size=len(pictures))
+            images = [Image.fromarray(one["pixels"][0]) for one in prepared]
+            vectors = encode_images(self._model, images, batch_size=len(images))
         if not np.isfinite(vectors).all() or not np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-3):
             raise ModelError("the model gives vectors that are no numbers (NaN) or zero. Make the model again.")
         return vectors
@@ -118,21 +116,21 @@ class TowerEncoder:
         return found
 
     def _preparation(self) -> Prepare:
-        """Return the tower's own preparation if a processor alone does it, which two unlike pictures tell."""
+        """Return the tower's own preparation if a processor alone does it, which two unlike images tell."""
         import torch
 
         side = self._model[0].sub_modules["image"] if hasattr(self._model[0], "sub_modules") else self._model
         processor = getattr(side[0], "processor", None)
-        processor = getattr(processor, "image_processor", processor)  # of a CLIP, the part that is for pictures
+        processor = getattr(processor, "image_processor", processor)  # of a CLIP, the part that is for images
         if processor is None:
             return raw_pixels
         candidate = ProcessorPreparation(processor)
         random = np.random.default_rng(0)
         for size in ((40, 60, 3), (90, 50, 3)):
-            picture = Image.fromarray(random.integers(0, 256, size, dtype=np.uint8))
+            image = Image.fromarray(random.integers(0, 256, size, dtype=np.uint8))
             try:
-                own, expected = candidate(picture), dict(self._model.preprocess([picture]))
-            except Exception:  # it takes more than pictures; the model itself knows what
+                own, expected = candidate(image), dict(self._model.preprocess([image]))
+            except Exception:  # it takes more than images; the model itself knows what
                 return raw_pixels
             tensors = {name: value.numpy() for name, value in expected.items() if isinstance(value, torch.Tensor)}
             if own.keys() != tensors.keys() or not all(np.array_equal(own[name], tensors[name]) for name in own):

@@ -16,7 +16,7 @@ from kivuko.search.index import KINDS, STORAGES, Ids, Vectors, checked_addition,
 # Chosen by measurement on vectors of real sentences, see docs/search.md.
 _CELLS_PER_ROOT = 4  # IVF: cells, in square roots of the number of vectors
 _PROBES = 128  # IVF: cells that a query looks into
-_NEIGHBOURS, _BUILD_WIDTH, _SEARCH_WIDTH = 32, 80, 256  # HNSW: M, efConstruction, efSearch
+_NEIGHBORS, _BUILD_WIDTH, _SEARCH_WIDTH = 32, 80, 256  # HNSW: M, efConstruction, efSearch
 POINTS_PER_CELL = 64  # IVF: how many vectors of a cell its training should see
 _ROUNDS = 10  # of k-means
 _MARGIN = 0.05  # int8: of the range seen in training, added at both ends
@@ -242,9 +242,9 @@ def _empty(dim: int, kind: str, storage: str, count: int) -> Any:
         return made
     if kind == "hnsw":
         made = (
-            faiss.IndexHNSWFlat(dim, _NEIGHBOURS, metric)
+            faiss.IndexHNSWFlat(dim, _NEIGHBORS, metric)
             if quantizer is None
-            else faiss.IndexHNSWSQ(dim, quantizer, _NEIGHBOURS, metric)
+            else faiss.IndexHNSWSQ(dim, quantizer, _NEIGHBORS, metric)
         )
         made.hnsw.efConstruction = _BUILD_WIDTH
         _widen(faiss.downcast_index(made.storage))

@@ -1,4 +1,4 @@
-"""Filters on what is known of a picture: ``licence=cc0``, ``width>=800``, ``caption~river``.
+"""Filters on what is known of an image: ``license=cc0``, ``width>=800``, ``caption~river``.
 
 A filter becomes SQL in which every word of the user's is a bound parameter; what is not a column is looked up in the
 item's metadata by ``json_extract`` on a bound path.
@@ -23,7 +23,7 @@ MOST_CONDITIONS, _LONGEST = 32, 1000
 _SHOWN = 30  # fields that a message names
 _NUMBERS = ("width", "height")
 _CONDITION = re.compile(r"(?P<key>[^=!<>~]*)(?P<operator>!=|<=|>=|==|=|<|>|~)(?P<value>.*)", re.DOTALL)
-_HOW = 'Write it like "licence=cc0" or "width>=800"; the operators are =, !=, <, <=, >, >= and ~ (contains).'
+_HOW = 'Write it like "license=cc0" or "width>=800"; the operators are =, !=, <, <=, >, >= and ~ (contains).'
 Bound = str | float
 
 
@@ -68,7 +68,7 @@ class Filter:
 
 
 def parse_filter(texts: Sequence[str]) -> Filter:
-    """Read conditions like ``licence=cc0``; all of them must hold.
+    """Read conditions like ``license=cc0``; all of them must hold.
 
     Raises:
         UsageError: one of them is no condition, or compares a number with something that is none.
@@ -79,7 +79,7 @@ def parse_filter(texts: Sequence[str]) -> Filter:
 
 
 def refuse_unknown_fields(where: Filter, store: GalleryStore) -> None:
-    """Raise UsageError if a condition asks for a value of a field that no picture of a gallery has."""
+    """Raise UsageError if a condition asks for a value of a field that no image of a gallery has."""
     for condition in where.conditions:
         absent_passes = condition.operator == "!=" or not condition.value
         if absent_passes or condition.key in COLUMNS:
@@ -87,7 +87,7 @@ def refuse_unknown_fields(where: Filter, store: GalleryStore) -> None:
         if not len(store.select(Filter((Condition(condition.key, "!=", ""),)))):
             known = "".join(letter if letter.isprintable() else " " for letter in ", ".join(store.fields()[:_SHOWN]))
             raise UsageError(
-                f"--where {str(condition)[:80]!r}: no picture has a field '{condition.key[:40]}'; there are: "
+                f"--where {str(condition)[:80]!r}: no image has a field '{condition.key[:40]}'; there are: "
                 f"{', '.join((*COLUMNS, known) if known else COLUMNS)}."
             )
 

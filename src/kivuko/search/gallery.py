@@ -73,15 +73,15 @@ class Gallery:
         return len(self._view.index)
 
     def search(self, queries: Vectors, k: int = 10, where: Filter | None = None) -> list[list[Hit]]:
-        """Return for each query the ``k`` nearest pictures that pass the filter, best first; equal ones by id.
+        """Return for each query the ``k`` nearest images that pass the filter, best first; equal ones by id.
 
-        Fewer are returned only where fewer pass. With an exact index the result is exact; with another, a picture may
+        Fewer are returned only where fewer pass. With an exact index the result is exact; with another, an image may
         be missed (see docs/search.md), but a filter never costs results.
 
         Args:
             queries: unit vectors, float32 [queries, dim].
             k: at least 1.
-            where: see :func:`kivuko.search.filter.parse_filter`; None: all pictures.
+            where: see :func:`kivuko.search.filter.parse_filter`; None: all images.
 
         Raises:
             ModelError: the queries are not of the gallery's width.
@@ -91,10 +91,10 @@ class Gallery:
             return _search(view, np.asarray(queries, dtype=np.float32), k, where)
 
     def like(self, id: int, k: int = 10, where: Filter | None = None) -> list[Hit]:
-        """Return the ``k`` pictures nearest to one of the gallery's, without itself.
+        """Return the ``k`` images nearest to one of the gallery's, without itself.
 
         Raises:
-            KeyError: no such picture is visible.
+            KeyError: no such image is visible.
         """
         with self._in_use() as view:
             hits = _search(view, view.store.vector(id)[None], k + 1, where)[0]
@@ -158,7 +158,7 @@ def _search(view: _View, queries: Vectors, k: int, where: Filter | None) -> list
     scores, ids = view.index.search(queries, k, among)
     items = {item.id: item for item in view.store.items([int(id) for id in np.unique(ids[ids >= 0])])}
     if len(items) < len(np.unique(ids[ids >= 0])):
-        raise GalleryError(f"{view.store.path}: the index holds pictures that the gallery does not. Open it again.")
+        raise GalleryError(f"{view.store.path}: the index holds images that the gallery does not. Open it again.")
     return [
         [Hit(items[int(id)], float(score)) for id, score in zip(*row, strict=True) if id >= 0]
         for row in zip(ids, scores, strict=True)

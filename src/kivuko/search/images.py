@@ -1,4 +1,4 @@
-"""From the bytes of a file that anyone may have made to an upright RGB picture, or to a reason why not.
+"""From the bytes of a file that anyone may have made to an upright RGB image, or to a reason why not.
 
 Nothing is decoded before its size is known from its header, formats are told by content and never by name, and what
 runs another program (EPS runs Ghostscript) is not read.
@@ -18,15 +18,15 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 _START, _END_OF_IMAGE = b"\xff\xd8", 0xD9
 _MOST_BYTES = 32 << 10  # about twice what a thumbnail of 384 x 384 has
 _FRAME, _SCAN, _JFIF, _ADOBE = 0xC0, 0xDA, 0xE0, 0xEE
-_KEPT = frozenset((0xDB, _FRAME, 0xC4, _SCAN, 0xDD, _ADOBE))  # tables, restart interval, how colours are coded
-_METADATA = frozenset((*range(0xE0, 0xF0), 0xFE)) - {0xE1, _ADOBE}  # 0xE1, EXIF and XMP, may turn the picture
+_KEPT = frozenset((0xDB, _FRAME, 0xC4, _SCAN, 0xDD, _ADOBE))  # tables, restart interval, how colors are coded
+_METADATA = frozenset((*range(0xE0, 0xF0), 0xFE)) - {0xE1, _ADOBE}  # 0xE1, EXIF and XMP, may turn the image
 _MARKER_IN_SCAN = re.compile(rb"\xff[^\x00\xd0-\xd7]")
 
 
 def without_metadata(content: bytes) -> bytes | None:
     """Return a JPEG that has been decoded without its metadata, comments, and whatever follows its end.
 
-    None: it is no small, baseline JPEG with one scan, in grey or in three colours; or it has EXIF or XMP, which may
+    None: it is no small, baseline JPEG with one scan, in gray or in three colors; or it has EXIF or XMP, which may
     say that it lies on its side.
     """
     if len(content) > _MOST_BYTES or not content.startswith(_START):
@@ -37,7 +37,7 @@ def without_metadata(content: bytes) -> bytes | None:
         after = place + 2 + int.from_bytes(content[place + 2 : place + 4], "big")
         if marker == _FRAME and content[place + 9 : place + 10] not in (b"\x01", b"\x03"):
             return None
-        if marker in _KEPT or (marker == _JFIF and after - place == 18):  # a longer one has a picture in it
+        if marker in _KEPT or (marker == _JFIF and after - place == 18):  # a longer one has an image in it
             parts.append(content[place:after])
         elif marker not in _METADATA:
             return None
@@ -50,7 +50,7 @@ def without_metadata(content: bytes) -> bytes | None:
     return None
 
 
-MOST_PIXELS = 178_956_970  # what Pillow itself refuses; a picture of 13,377 x 13,377
+MOST_PIXELS = 178_956_970  # what Pillow itself refuses; an image of 13,377 x 13,377
 MOST_BYTES = 512 << 20
 THUMBNAIL_SIDE = 256
 _LARGER_THUMBNAIL = 384  # to scale what is hardly larger takes longer than to decode it
@@ -60,8 +60,8 @@ _AVIF_BRANDS = frozenset((b"avif", b"avis"))
 _TURNS = 0x0112  # EXIF's orientation
 
 
-class RefusedPicture(Exception):  # noqa: N818  (an outcome, not a fault of the program)
-    """A file is no picture that can be indexed: ``reason`` is one of a few, ``detail`` says more."""
+class RefusedImage(Exception):  # noqa: N818  (an outcome, not a fault of the program)
+    """A file is no image that can be indexed: ``reason`` is one of a few, ``detail`` says more."""
 
     def __init__(self, reason: str, detail: str = "") -> None:
         super().__init__(reason, detail)
@@ -85,38 +85,38 @@ def decode(content: bytes, most_pixels: int = MOST_PIXELS) -> Image.Image:
     """Decode the bytes of a file: its first frame, upright, in RGB, what is transparent on white.
 
     Raises:
-        RefusedPicture: it is no picture, a broken one, or one of more than ``most_pixels`` pixels.
+        RefusedImage: it is no image, a broken one, or one of more than ``most_pixels`` pixels.
     """
     if not content:
-        raise RefusedPicture("empty file")
+        raise RefusedImage("empty file")
     formats = readable_formats()
-    Image.MAX_IMAGE_PIXELS = most_pixels  # for the pictures inside a picture, as in ICO, whose size comes later
+    Image.MAX_IMAGE_PIXELS = most_pixels  # for the images inside an image, as in ICO, whose size comes later
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(io.BytesIO(content), formats=formats) as image:
                 if image.width * image.height > most_pixels:
-                    raise RefusedPicture("too many pixels", f"{image.width} x {image.height}, most {most_pixels}")
+                    raise RefusedImage("too many pixels", f"{image.width} x {image.height}, most {most_pixels}")
                 image.load()
                 return as_rgb(image)
-    except RefusedPicture:
+    except RefusedImage:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as problem:
-        raise RefusedPicture("too many pixels", str(problem)) from problem
+        raise RefusedImage("too many pixels", str(problem)) from problem
     except UnidentifiedImageError as problem:
         raise unidentified(content) from problem
     except MemoryError as problem:
-        raise RefusedPicture("too many pixels", "not enough memory to decode it") from problem
+        raise RefusedImage("too many pixels", "not enough memory to decode it") from problem
     except Exception as problem:  # decoders raise whatever a broken file leads them to
-        raise RefusedPicture("broken picture", f"{type(problem).__name__}: {problem}") from problem
+        raise RefusedImage("broken image", f"{type(problem).__name__}: {problem}") from problem
 
 
 def identify(stream: BinaryIO) -> None:
-    """Read no more than the header, so that a film of gigabytes is told from a picture at once.
+    """Read no more than the header, so that a film of gigabytes is told from an image at once.
 
     Raises:
-        RefusedPicture: not the start of a picture.
+        RefusedImage: not the start of an image.
     """
     start = stream.read(16)
     stream.seek(0)
@@ -127,26 +127,26 @@ def identify(stream: BinaryIO) -> None:
     except UnidentifiedImageError as problem:
         raise unidentified(start) from problem
     except Exception as problem:
-        raise RefusedPicture("broken picture", f"{type(problem).__name__}: {problem}") from problem
+        raise RefusedImage("broken image", f"{type(problem).__name__}: {problem}") from problem
     stream.seek(0)
 
 
-def unidentified(content: bytes) -> RefusedPicture:
-    """Say why the start of a file is that of no picture, with the remedy where there is one."""
+def unidentified(content: bytes) -> RefusedImage:
+    """Say why the start of a file is that of no image, with the remedy where there is one."""
     brand = _brand(content)
     if brand in _HEIF_BRANDS:
-        return RefusedPicture("HEIC", "run pip install 'kivuko[heic]' to read it")
+        return RefusedImage("HEIC", "run pip install 'kivuko[heic]' to read it")
     if brand in _AVIF_BRANDS:
-        return RefusedPicture("AVIF", "run pip install 'pillow>=11.3' to read it")
-    return RefusedPicture("not a picture")
+        return RefusedImage("AVIF", "run pip install 'pillow>=11.3' to read it")
+    return RefusedImage("not an image")
 
 
 def as_rgb(image: Image.Image) -> Image.Image:
-    """Return a decoded picture upright and in RGB; transparent parts are white, 16 bits become 8."""
+    """Return a decoded image upright and in RGB; transparent parts are white, 16 bits become 8."""
     try:
         turned = image.getexif().get(_TURNS, 1) != 1
         upright = ImageOps.exif_transpose(image) if turned else image
-    except Exception:  # a broken EXIF block does not break the picture
+    except Exception:  # a broken EXIF block does not break the image
         upright = image
     if upright.mode.startswith("I") or upright.mode == "F":
         upright = _eight_bits(upright)
@@ -158,7 +158,7 @@ def as_rgb(image: Image.Image) -> Image.Image:
 
 
 def thumbnail(image: Image.Image, content: bytes = b"", side: int = THUMBNAIL_SIDE) -> bytes:
-    """Return an RGB picture as a JPEG without metadata: scaled down to ``side`` pixels at most, or as it is up to 384.
+    """Return an RGB image as a JPEG without metadata: scaled down to ``side`` pixels at most, or as it is up to 384.
 
     Args:
         image: upright.

@@ -1,4 +1,4 @@
-"""What finds the nearest pictures: the protocol of indexes, and the choice of one."""
+"""What finds the nearest images: the protocol of indexes, and the choice of one."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def checked_addition(ids: Ids, vectors: Vectors, dim: int, present: Ids) -> tupl
     if len(ids) and (ids.min() < 0 or len(np.unique(ids)) < len(ids) or np.isin(ids, present).any()):
         raise ValueError("ids must be distinct, new and at least 0")
     if not np.isfinite(vectors).all():
-        raise DataError("a vector holds numbers that are not finite: encode the pictures again.")
+        raise DataError("a vector holds numbers that are not finite: encode the images again.")
     return ids, vectors
 
 
@@ -347,7 +347,7 @@ def index_file(store: GalleryStore) -> Path:
 
 
 def build_index(store: GalleryStore, plan: IndexPlan, tell: Progress) -> Index:
-    """Build an index from a gallery's vectors, in batches; IVF's cells are learnt from an even sample."""
+    """Build an index from a gallery's vectors, in batches; IVF's cells are learned from an even sample."""
     total = len(store)
     index = new_index(plan, store.dim, total)
     if plan.kind == "ivf" or plan.storage == "int8":
@@ -379,11 +379,11 @@ def _train(index: FaissIndex, store: GalleryStore, tell: Progress) -> None:
 def _updated(store: GalleryStore, plan: IndexPlan, tell: Progress) -> tuple[Index, int] | None:
     """Return the last generation's index brought up to date, if there is one of the same plan and little has changed.
 
-    With it goes the number of vectors that its cells were learnt on.
+    With it goes the number of vectors that its cells were learned on.
     """
     if plan.kind == "flat":
         return None
-    # Of older ones nothing is taken: an id may stand for another picture since.
+    # Of older ones nothing is taken: an id may stand for another image since.
     earlier = store.generation - 1
     saved = _checked(store.path / FOLDER / f"{earlier}.faiss", store, earlier)
     if saved is None or saved.plan != plan or not 0.5 <= saved.trained_on / max(1, len(store)) <= 2:
@@ -448,7 +448,7 @@ def _checked(file: Path, store: GalleryStore, generation: int) -> _Saved | None:
 
 
 def _built_from(store: GalleryStore, generation: int) -> dict[str, Any]:
-    """Say of which gallery, model and generation; a picture's id always stands for the same vector within them."""
+    """Say of which gallery, model and generation; an image's id always stands for the same vector within them."""
     return {
         "gallery": store.meta["identity"], "fingerprint": store.fingerprint, "dim": store.dim, "generation": generation,
     }  # fmt: skip

@@ -1,4 +1,4 @@
-"""One picture of a gallery, as a search shows it."""
+"""One image of a gallery, as a search shows it."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ Value = str | int | float | bool | None
 
 @dataclass(frozen=True)
 class Item:
-    """A distinct picture: several files with the same bytes are one.
+    """A distinct image: several files with the same bytes are one.
 
     Args:
-        id: the gallery's own number of the picture; it keeps it for as long as the picture stays in the gallery.
+        id: the gallery's own number of the image; it keeps it for as long as the image stays in the gallery.
         key: where it comes from: the path relative to the folder (with ``/``), ``SHARD.tar/member``, or the emoji. Of
             several copies the first by name.
         caption: what the source says of it; of several copies, the first that has one.
@@ -34,7 +34,7 @@ class Item:
 
 @dataclass(frozen=True)
 class Hit:
-    """A picture of the gallery and its cosine with the query (-1 to 1)."""
+    """An image of the gallery and its cosine with the query (-1 to 1)."""
 
     item: Item
     score: float
@@ -51,7 +51,7 @@ class FilePlace:
 
 @dataclass(frozen=True)
 class Work:
-    """One picture to index: unchanged while key, ``size`` and ``mtime_ns`` are, so it is not decoded again.
+    """One image to index: unchanged while key, ``size`` and ``mtime_ns`` are, so it is not decoded again.
 
     ``place``: where its bytes lie, or the bytes themselves.
     """
@@ -74,7 +74,7 @@ class Skip:
 
 
 class Source(Protocol):
-    """Where pictures come from. It is walked anew in every run, in the same order, and never held whole in memory."""
+    """Where images come from. It is walked anew in every run, in the same order, and never held whole in memory."""
 
     def describe(self) -> Mapping[str, str]:
         """Return what tells this source from others and finds it again: ``kind`` and ``path``."""

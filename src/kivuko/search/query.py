@@ -15,7 +15,7 @@ from kivuko.bitext import clean_text, word_list
 from kivuko.encoders.alignment import unknown_words
 from kivuko.encoders.image_tower import Vectors
 from kivuko.encoders.model import encode_texts, knows
-from kivuko.encoders.spelling import misspelt_words
+from kivuko.encoders.spelling import misspelled_words
 from kivuko.errors import ModelError, UsageError
 
 _FEW = 64  # texts of one batch
@@ -47,12 +47,12 @@ def encode_queries(model: Any, texts: Sequence[str], name: str = "the model") ->
 def unheard_words(model: Any, text: str) -> tuple[str, ...]:
     """Return the words of a cleaned query that its vector says nothing of: no part of them is known.
 
-    Punctuation around words does not count. A word that is read as a known one is heard, see ``misspelt_words``.
+    Punctuation around words does not count. A word that is read as a known one is heard, see ``misspelled_words``.
     """
     unknown = unknown_words(model, _EDGES.sub(" ", text))
     if not unknown:
         return ()
-    read = misspelt_words(model, text)
+    read = misspelled_words(model, text)
     return tuple(word for word in unknown if not read.keys() & set(word_list(word)))
 
 

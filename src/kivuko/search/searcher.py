@@ -1,4 +1,4 @@
-"""A model and a gallery that belong together: search with words or with a picture."""
+"""A model and a gallery that belong together: search with words or with an image."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from kivuko.encoders.image_tower import Vectors, encode_images
 from kivuko.encoders.loading import image_fingerprint
-from kivuko.encoders.model import has_images, load_bundle
-from kivuko.encoders.spelling import misspelt_words
+from kivuko.encoders.model import has_images, load_encoder
+from kivuko.encoders.spelling import misspelled_words
 from kivuko.errors import ModelError
 from kivuko.search.filter import Filter
 from kivuko.search.gallery import Gallery
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 
 
 class Searcher:
-    """A loaded model with a gallery whose pictures were encoded by the same image side.
+    """A loaded model with a gallery whose images were encoded by the same image side.
 
     Attributes:
-        model: see :func:`kivuko.encoders.model.load_bundle`.
+        model: see :func:`kivuko.encoders.model.load_encoder`.
         gallery: what is searched.
         folder: the model's.
     """
@@ -50,7 +50,7 @@ class Searcher:
             index_options: see :meth:`Gallery.open`.
 
         Raises:
-            ModelError: the model is missing, does not load, encodes no pictures, or its image side is not the one that
+            ModelError: the model is missing, does not load, encodes no images, or its image side is not the one that
                 made the gallery.
             KivukoError: see :meth:`Gallery.open`.
         """
@@ -58,7 +58,7 @@ class Searcher:
 
         with GalleryStore.open(Path(gallery_path)) as store:  # the model is checked before an index is built for it
             folder = model or find_model(store.path, store.model)
-            loaded = load_bundle(folder).float()  # as it was when the gallery was made, see cli.index
+            loaded = load_encoder(folder).float()  # as it was when the gallery was made, see cli.index
             check_same_space(loaded, folder, store.fingerprint, store.path)
         return cls(loaded, Gallery.open(gallery_path, **index_options), Path(folder))
 
@@ -70,24 +70,24 @@ class Searcher:
         """
         return encode_queries(self.model, [clean_query(text) for text in texts], str(self.folder))
 
-    def encode_picture(self, image: Image.Image) -> NDArray[np.float32]:
-        """Encode a picture as those of the gallery were (upright, on white): a unit vector, float32 [dim].
+    def encode_image(self, image: Image.Image) -> NDArray[np.float32]:
+        """Encode an image as those of the gallery were (upright, on white): a unit vector, float32 [dim].
 
         Raises:
             ModelError: the model gives no vector for it.
         """
         vector: NDArray[np.float32] = encode_images(self.model, [as_rgb(image)])[0]
         if not vector.any() or vector.dot(vector) != vector.dot(vector):
-            raise ModelError(f"{self.folder}: gives no vector for this picture. Make the model again.")
+            raise ModelError(f"{self.folder}: gives no vector for this image. Make the model again.")
         return vector
 
     def search(self, texts: Sequence[str], k: int = 10, where: Filter | None = None) -> list[list[Hit]]:
-        """Return for each text the ``k`` nearest pictures, see :meth:`Gallery.search` and :meth:`encode`."""
+        """Return for each text the ``k`` nearest images, see :meth:`Gallery.search` and :meth:`encode`."""
         return self.gallery.search(self.encode(texts), k, where) if texts else []
 
     def readings(self, text: str) -> dict[str, dict[str, float]]:
         """Return the words that the model reads otherwise than written: word -> {reading: share}, likeliest first."""
-        return misspelt_words(self.model, clean_query(text))
+        return misspelled_words(self.model, clean_query(text))
 
     def unknown_words(self, text: str) -> tuple[str, ...]:
         """Return the words of which the model knows no part, as written: the text's vector says nothing of them."""
@@ -135,11 +135,11 @@ def find_model(gallery: Path, recorded: Path) -> Path:
 
 
 def check_same_space(model: Any, folder: Path, fingerprint: str, gallery: Path) -> None:
-    """Raise ModelError unless a model's pictures lie in the space of a gallery's."""
+    """Raise ModelError unless a model's images lie in the space of a gallery's."""
     if not has_images(model):
-        raise ModelError(f"{folder}: encodes text only, so it cannot search pictures. Distil it with an image tower.")
+        raise ModelError(f"{folder}: encodes text only, so it cannot search images. Distill it with an image tower.")
     if image_fingerprint(model) != fingerprint:
         raise ModelError(
             f"{gallery}: was made by another image side than that of {folder}, so their vectors do not compare. "
-            "Search with the model that made it, or index the pictures again with this one."
+            "Search with the model that made it, or index the images again with this one."
         )

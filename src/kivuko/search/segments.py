@@ -20,7 +20,7 @@ from kivuko.files import atomic_path
 #
 # ``NAME.gallery/gallery.sqlite`` tells generations apart: a row of ``items`` is visible in generation g if
 # ``born <= g`` and it has not ``died`` by then. Readers see the generation that ``meta`` calls published; a run works
-# towards the next one and publishes it with its last transaction.
+# toward the next one and publishes it with its last transaction.
 
 FORMAT = "1"
 DATABASE = "gallery.sqlite"
@@ -34,7 +34,7 @@ CREATE TABLE IF NOT EXISTS contents(
     width INTEGER NOT NULL, height INTEGER NOT NULL
 );
 CREATE INDEX IF NOT EXISTS contents_by_segment ON contents(segment, row);
-CREATE TABLE IF NOT EXISTS thumbnails(content INTEGER PRIMARY KEY, picture BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS thumbnails(content INTEGER PRIMARY KEY, image BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS items(
     key TEXT NOT NULL, content INTEGER NOT NULL, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, caption TEXT,
     metadata TEXT NOT NULL, place TEXT, born INTEGER NOT NULL, died INTEGER, PRIMARY KEY(key, born)

@@ -1,4 +1,4 @@
-"""Sources of pictures: folders, captions files, webdataset shards, the emoji world."""
+"""Sources of images: folders, captions files, webdataset shards, the emoji world."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _IN_MEMORY = 20_000  # names of one folder; more of them wait on disk to be sort
 
 
 class FolderSource:
-    """All regular files below a folder, whatever their names end in; their content tells which are pictures.
+    """All regular files below a folder, whatever their names end in; their content tells which are images.
 
     Hidden files are passed over, and so are galleries. Links to files are followed, links to folders are not: no loop,
     and nothing from outside.
@@ -138,7 +138,7 @@ def _spill(spilled: sqlite3.Connection, names: list[bytes]) -> None:
 
 
 class EmojiSource:
-    """The pictures of an emoji world; key: the emoji, caption: its English name, metadata: keywords and split.
+    """The images of an emoji world; key: the emoji, caption: its English name, metadata: keywords and split.
 
     Args:
         world: the emoji world, as :func:`kivuko.datasets.emoji.emoji_world` builds it.
@@ -162,7 +162,7 @@ class EmojiSource:
         for row, sequence in enumerate(self._world.image_sequences):
             said = english[sequence]
             metadata = {"keywords": ", ".join(said.keywords), "split": split[sequence]}
-            yield Work(sequence, as_png(self._world.picture(row)), row, drawn, said.name, metadata)
+            yield Work(sequence, as_png(self._world.image(row)), row, drawn, said.name, metadata)
 
 
 __all__ = ["CaptionsSource", "EmojiSource", "FolderSource", "ShardSource", "Skip", "Source", "Work", "open_source"]
@@ -191,5 +191,5 @@ def open_source(path: Path) -> Source:
     if path.name.lower().endswith((".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")):
         raise UsageError(f"{path}: a compressed shard cannot be read in any order; unpack it to .tar first.")
     raise UsageError(
-        f"{path}: what is it? Name a folder of pictures, a captions file (.tsv, .csv, .jsonl) or a shard (.tar)."
+        f"{path}: what is it? Name a folder of images, a captions file (.tsv, .csv, .jsonl) or a shard (.tar)."
     )

@@ -22,7 +22,7 @@ Found = TypeVar("Found")
 
 
 class GalleryStore:
-    """What is in a gallery: pictures, what is said of them, and their vectors. Safe to use from several threads.
+    """What is in a gallery: images, what is said of them, and their vectors. Safe to use from several threads.
 
     A run that indexes meanwhile changes nothing here; ``newer`` tells that it has published a later generation.
 
@@ -76,7 +76,7 @@ class GalleryStore:
         return len(self.ids())
 
     def ids(self) -> NDArray[np.int64]:
-        """Return the visible pictures' numbers, ascending, int64 [pictures]."""
+        """Return the visible images' numbers, ascending, int64 [images]."""
         assert self._ids is not None
         return self._ids
 
@@ -91,10 +91,10 @@ class GalleryStore:
             yield ids, self._vectors_of(ids)
 
     def vector(self, id: int) -> NDArray[np.float32]:
-        """Return one picture's unit vector, float32 [dim].
+        """Return one image's unit vector, float32 [dim].
 
         Raises:
-            KeyError: no such picture is visible.
+            KeyError: no such image is visible.
             CorruptFileError: its file is missing or damaged.
         """
         if not self._has(id):
@@ -103,7 +103,7 @@ class GalleryStore:
         return found
 
     def items(self, ids: Sequence[int] | NDArray[np.int64]) -> list[Item]:
-        """Return pictures in the order of their ids; what is not visible is left out."""
+        """Return images in the order of their ids; what is not visible is left out."""
         wanted = [int(id) for id in ids]
         found: dict[int, Item] = {}
         for start in range(0, len(wanted), _AT_ONCE):
@@ -126,12 +126,12 @@ class GalleryStore:
         return [found[id] for id in wanted if id in found]
 
     def thumbnail(self, id: int) -> bytes | None:
-        """Return a small JPEG or WebP of the picture; None if it is not visible."""
-        rows = self._all("SELECT picture FROM thumbnails WHERE content = :id", id=int(id)) if self._has(id) else []
+        """Return a small JPEG or WebP of the image; None if it is not visible."""
+        rows = self._all("SELECT image FROM thumbnails WHERE content = :id", id=int(id)) if self._has(id) else []
         return rows[0][0] if rows else None
 
-    def picture_path(self, id: int) -> Path | None:
-        """Return the file that the picture came from, if it came from a file of its own that is still there."""
+    def image_path(self, id: int) -> Path | None:
+        """Return the file that the image came from, if it came from a file of its own that is still there."""
         if not self._has(id):
             return None
         rows = self._all(f"SELECT place FROM items WHERE content = :id AND {VISIBLE} ORDER BY key", id=int(id))
@@ -139,7 +139,7 @@ class GalleryStore:
         return next((place for place in places if place.is_file()), None)
 
     def select(self, where: Any) -> NDArray[np.int64]:
-        """Return the ids of the pictures that pass a filter (see gallery.filter), ascending, int64 [pictures].
+        """Return the ids of the images that pass a filter (see gallery.filter), ascending, int64 [images].
 
         ``where.sql()`` gives a condition on the columns of ``items`` and ``contents``, and the values of its places.
         """
@@ -153,11 +153,11 @@ class GalleryStore:
         return np.fromiter((row[0] for row in rows), dtype=np.int64, count=len(rows))
 
     def captioned(self) -> bool:
-        """Tell whether any visible picture has a caption."""
+        """Tell whether any visible image has a caption."""
         return bool(self._all(f"SELECT 1 FROM items WHERE caption IS NOT NULL AND {VISIBLE} LIMIT 1"))
 
     def fields(self) -> list[str]:
-        """Return the names that have a value in some visible picture's metadata, sorted; it reads all of them."""
+        """Return the names that have a value in some visible image's metadata, sorted; it reads all of them."""
         rows = self._all(
             f"SELECT DISTINCT json_each.key FROM items, json_each(items.metadata) "
             f"WHERE COALESCE(json_each.value, '') != '' AND {VISIBLE}"
@@ -218,7 +218,7 @@ class GalleryStore:
         if len(places) != len(ids):
             places = places[np.isin(places[:, 0], ids)]
         if len(places) != len(ids):
-            raise damaged(self.path, "pictures without vectors; or a generation long past: open the gallery again")
+            raise damaged(self.path, "images without vectors; or a generation long past: open the gallery again")
         found = np.empty((len(ids), self.dim), dtype=np.float32)
         for segment in np.unique(places[:, 1]):
             own = np.flatnonzero(places[:, 1] == segment)

@@ -1,4 +1,4 @@
-"""The writing side of a gallery: one run towards the next generation, committed batch by batch."""
+"""The writing side of a gallery: one run toward the next generation, committed batch by batch."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from kivuko.search.segments import (
 
 
 @dataclass(frozen=True)
-class Making:
+class IndexSpec:
     """What a gallery is made with; it must stay the same from run to run.
 
     ``sources``: as they describe themselves, in order. ``storage``: None takes the gallery's own; float16 if new.
@@ -74,9 +74,9 @@ class GalleryWriter:
         GalleryError: the gallery was made with another model, storage, or from other sources.
     """
 
-    def __init__(self, folder: Path, making: Making, first: Mapping[str, str] | None = None) -> None:
+    def __init__(self, folder: Path, making: IndexSpec, first: Mapping[str, str] | None = None) -> None:
         self.folder = folder
-        self._rows: dict[str, _Row | None] = {}  # of keys whose pictures are being decoded
+        self._rows: dict[str, _Row | None] = {}  # of keys whose images are being decoded
         self._added: list[tuple[object, ...]] = []  # rows of ``items`` that wait to be inserted together
         self.database = create(folder)
         try:
@@ -99,12 +99,12 @@ class GalleryWriter:
         return self.database.execute("INSERT OR IGNORE INTO seen VALUES (?)", (key,)).rowcount > 0
 
     def unchanged(self, work: Work) -> bool:
-        """Tell whether a picture is as it was when it was last decoded; what is said of it may have changed."""
+        """Tell whether an image is as it was when it was last decoded; what is said of it may have changed."""
         row = self._rows[work.key] = self._read(work.key)
         return row is not None and self._alive(row) and (row.size, row.mtime_ns) == (work.size, work.mtime_ns)
 
     def keep(self, work: Work) -> None:
-        """Take over an unchanged picture."""
+        """Take over an unchanged image."""
         row = self._latest(work.key)
         assert row is not None
         self._put(work, row.content, row)
@@ -191,7 +191,7 @@ class GalleryWriter:
         return born + died
 
     def living(self) -> tuple[int, int]:
-        """Return how many distinct pictures and how many keys there are now."""
+        """Return how many distinct images and how many keys there are now."""
         row = self.database.execute("SELECT COUNT(DISTINCT content), COUNT(*) FROM items WHERE died IS NULL").fetchone()
         return row[0], row[1]
 
@@ -220,7 +220,7 @@ class GalleryWriter:
         self._say(next_segment=self._segment)
         return self._segment - 1
 
-    def _begin(self, making: Making, first: Mapping[str, str]) -> None:
+    def _begin(self, making: IndexSpec, first: Mapping[str, str]) -> None:
         meta = read_meta(self.database)
         if not meta:
             self._say(
@@ -243,7 +243,7 @@ class GalleryWriter:
         self.database.execute("CREATE TEMP TABLE seen(key TEXT PRIMARY KEY) WITHOUT ROWID")
         self.database.execute("BEGIN IMMEDIATE")
 
-    def _refuse(self, meta: Mapping[str, str], making: Making) -> None:
+    def _refuse(self, meta: Mapping[str, str], making: IndexSpec) -> None:
         anew = "Choose another --out, or make it anew with --rebuild."
         if meta["format"] != FORMAT:
             raise GalleryError(f"{self.folder}: made by another version of Kivuko. {anew}")
@@ -385,7 +385,7 @@ def _joined(parts: list[dict[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
 
 
 def numbers_to_go_on_from(path: Path) -> dict[str, str]:
-    """Return where generations, files and pictures are counted from, so that a reader never takes new for old."""
+    """Return where generations, files and images are counted from, so that a reader never takes new for old."""
     try:
         with contextlib.closing(open_to_read(path)) as database:
             meta = read_meta(database)
@@ -395,7 +395,7 @@ def numbers_to_go_on_from(path: Path) -> dict[str, str]:
         return {}  # damaged: that is why it is made anew
 
 
-def fits(folder: Path, making: Making, first: dict[str, str]) -> bool:
+def fits(folder: Path, making: IndexSpec, first: dict[str, str]) -> bool:
     """Tell whether a rebuild that was stopped was one of the same."""
     try:
         with contextlib.closing(open_to_read(folder)) as database:

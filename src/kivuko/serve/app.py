@@ -18,7 +18,7 @@ import kivuko
 from kivuko.errors import UsageError
 from kivuko.serve import schemas
 from kivuko.serve.guard import BodyLimit, Gate, Guard, TimeLimit, answer_failures
-from kivuko.serve.routes import REFUSALS, picture_routes, search_routes
+from kivuko.serve.routes import REFUSALS, image_routes, search_routes
 from kivuko.serve.service import Measured, Metrics, SearchService
 from kivuko.serve.settings import Settings
 
@@ -47,7 +47,7 @@ def _answers(content: bytes, kind: str) -> Callable[[Request], Awaitable[Respons
     return answer
 
 
-_DESCRIPTION = "Search pictures with words of any language that the model was trained on, or with a picture."
+_DESCRIPTION = "Search images with words of any language that the model was trained on, or with an image."
 
 
 def create_app(searcher: Any, settings: Settings | None = None) -> FastAPI:
@@ -69,7 +69,7 @@ def create_app(searcher: Any, settings: Settings | None = None) -> FastAPI:
         redoc_url=None, redirect_slashes=False,
     )  # fmt: skip
     app.include_router(search_routes(service))
-    app.include_router(picture_routes(service))
+    app.include_router(image_routes(service))
     _add_state_routes(app, service)
     app.include_router(page_routes())
     answer_failures(app)
@@ -93,7 +93,7 @@ def _add_state_routes(app: FastAPI, service: SearchService) -> None:
     async def about() -> schemas.About:
         store = service.searcher.gallery.store
         return schemas.About(
-            pictures=len(store), generation=store.generation, captioned=await service.captioned(),
+            images=len(store), generation=store.generation, captioned=await service.captioned(),
             languages=list(languages), max_upload=settings.max_upload, max_pixels=settings.max_pixels,
         )  # fmt: skip
 

@@ -151,7 +151,7 @@ def _without_port(host: str) -> str:
 
 
 UPLOAD_PATH = "/api/search/image"
-_MULTIPART_FRAME = 16 * 1024  # bytes around the picture: boundaries and part headers
+_MULTIPART_FRAME = 16 * 1024  # bytes around the image: boundaries and part headers
 _MOST_DISCARDED, _DISCARD_S = 256 * 2**20, 10.0
 
 
@@ -252,7 +252,7 @@ class BodyLimit:
 
     def _told(self, path: str) -> str:
         if path == UPLOAD_PATH:
-            return f"the upload is too large: at most {self._upload / 2**20:g} MB. Send a smaller picture."
+            return f"the upload is too large: at most {self._upload / 2**20:g} MB. Send a smaller image."
         return f"the request is too large: at most {LARGEST_JSON // 1024} KB."
 
 

@@ -23,7 +23,7 @@ from kivuko.errors import KivukoError, UsageError
 from kivuko.languages import language
 from kivuko.report.result_image import script_of
 
-_SMOOTHING = 0.1  # added to counts, as where misspelt words are read
+_SMOOTHING = 0.1  # added to counts, as where misspelled words are read
 _SURE = 0.6  # share of the likeliest language below which none is named
 _UNSAID = ("Latn", "Zzzz")  # scripts that tell nothing: most languages are written in Latin letters
 
@@ -93,7 +93,7 @@ class LanguageGuesser:
         """Guess the language of a text.
 
         Args:
-            readings: its misspelt words and what they may be, as ``misspelt_words`` tells.
+            readings: its misspelled words and what they may be, as ``misspelled_words`` tells.
         """
         words = word_list(unicodedata.normalize("NFKC", text))
         evidence = [(near, share) for word in words for near, share in readings.get(word, {word: 1.0}).items()]
@@ -123,7 +123,7 @@ class ReadQuery:
     Attributes:
         text: as cleaned.
         vector: unit vector, float32 [dim].
-        readings: misspelt word -> what it was read as -> share, likeliest first.
+        readings: misspelled word -> what it was read as -> share, likeliest first.
         unknown: words of which no part is known.
     """
 

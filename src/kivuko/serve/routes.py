@@ -1,4 +1,4 @@
-"""Routes that search: by text, by several texts, by a picture; and the alignment of a query."""
+"""Routes that search: by text, by several texts, by an image; and the alignment of a query."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _UPLOAD = {
     }
 }
 
-_K = Annotated[int, Query(ge=1, le=MOST_RESULTS, description="How many pictures, best first.")]
+_K = Annotated[int, Query(ge=1, le=MOST_RESULTS, description="How many images, best first.")]
 _Where = Annotated[list[schemas.Condition], Query(max_length=32, description="Conditions, such as width>=800.")]
 
 
@@ -78,21 +78,21 @@ def search_routes(service: SearchService) -> APIRouter:
         return schemas.BatchAnswer(answers=answers, took_ms=_since(began))
 
     @routes.post(
-        "/search/image", summary="Search by a picture", openapi_extra=_UPLOAD,
-        responses={415: {"model": schemas.Failure, "description": "Not a raster picture, or not a form."}},
+        "/search/image", summary="Search by an image", openapi_extra=_UPLOAD,
+        responses={415: {"model": schemas.Failure, "description": "Not a raster image, or not a form."}},
     )  # fmt: skip
     async def search_image(
         request: Request,
         k: _K = 20,
         where: _Where = [],  # noqa: B006
-    ) -> schemas.PicturesAnswer:
+    ) -> schemas.ImagesAnswer:
         began = time.perf_counter()
         content = await read_upload(request, service.settings.max_upload)
-        return pictures(service, await service.search_picture(content, k, where), began)
+        return images(service, await service.search_image(content, k, where), began)
 
     @routes.post(
         "/align", summary="See which English word each word of a query is carried to",
-        responses={404: {"model": schemas.Failure, "description": "No such picture."}},
+        responses={404: {"model": schemas.Failure, "description": "No such image."}},
     )  # fmt: skip
     async def align(asked: schemas.AlignRequest) -> schemas.AlignAnswer:
         if asked.id is not None and asked.english is not None:
@@ -115,11 +115,11 @@ def search_routes(service: SearchService) -> APIRouter:
     return routes
 
 
-def pictures(service: SearchService, hits: list[Hit], began: float) -> schemas.PicturesAnswer:
-    """Describe pictures that are like another."""
+def images(service: SearchService, hits: list[Hit], began: float) -> schemas.ImagesAnswer:
+    """Describe images that are like another."""
     store = service.searcher.gallery.store
-    return schemas.PicturesAnswer(
-        hits=schemas.found(hits), generation=store.generation, pictures=len(store), took_ms=_since(began)
+    return schemas.ImagesAnswer(
+        hits=schemas.found(hits), generation=store.generation, images=len(store), took_ms=_since(began)
     )
 
 
@@ -129,7 +129,7 @@ def _answer(
     store = service.searcher.gallery.store
     return schemas.SearchAnswer(
         **dict(schemas.understood(read)), hits=schemas.found(hits), typos=typos, generation=store.generation,
-        pictures=len(store), took_ms=_since(began),
+        images=len(store), took_ms=_since(began),
     )  # fmt: skip
 
 
@@ -137,11 +137,11 @@ async def _with_typos(
     service: SearchService, read: ReadQuery, before: list[Hit], asked: schemas.SearchRequest
 ) -> schemas.TypoAnswer:
     assert asked.typos is not None
-    perturbed = await service.misspelt(read, asked.typos.edits, asked.typos.seed)
+    perturbed = await service.misspelled(read, asked.typos.edits, asked.typos.seed)
     kinds = [edit.kind for edit in perturbed.edits]
     try:
         again, after = await service.search(perturbed.text, deepest(asked.k), asked.where)
-    except UsageError as problem:  # nothing of the misspelt query is known: that is what typos can do
+    except UsageError as problem:  # nothing of the misspelled query is known: that is what typos can do
         lost = schemas.moved([], before, asked.k)[1]
         return schemas.TypoAnswer(
             query=perturbed.text, language=schemas.told(read.language), readings=[],
@@ -158,31 +158,31 @@ def _since(began: float) -> float:
     return round((time.perf_counter() - began) * 1000, 2)
 
 
-_Id = Annotated[int, Path(ge=0, le=schemas.LARGEST_ID, description="The gallery's number of the picture.")]
-_NOT_FOUND: dict[int | str, dict[str, object]] = {404: {"model": schemas.Failure, "description": "No such picture."}}
-_THUMBNAIL = "The picture, at most 256 pixels a side, or as large as it is if it has at most 384"
+_Id = Annotated[int, Path(ge=0, le=schemas.LARGEST_ID, description="The gallery's number of the image.")]
+_NOT_FOUND: dict[int | str, dict[str, object]] = {404: {"model": schemas.Failure, "description": "No such image."}}
+_THUMBNAIL = "The image, at most 256 pixels a side, or as large as it is if it has at most 384"
 _BYTES = {"schema": {"type": "string", "format": "binary"}}
 
 
-def picture_routes(service: SearchService) -> APIRouter:
+def image_routes(service: SearchService) -> APIRouter:
     """Return the routes, answered by a service."""
-    routes = APIRouter(prefix="/api/items", tags=["pictures"], responses=REFUSALS | _NOT_FOUND)
+    routes = APIRouter(prefix="/api/items", tags=["images"], responses=REFUSALS | _NOT_FOUND)
 
-    @routes.get("/{id}", summary="What is known of a picture")
-    async def item(id: _Id) -> schemas.Picture:
-        return schemas.picture(await service.item(id))
+    @routes.get("/{id}", summary="What is known of an image")
+    async def item(id: _Id) -> schemas.Image:
+        return schemas.image(await service.item(id))
 
-    @routes.get("/{id}/like", summary="Pictures like this one")
+    @routes.get("/{id}/like", summary="Images like this one")
     async def like(
         id: _Id, k: Annotated[int, Query(ge=1, le=MOST_RESULTS)] = 20
-    ) -> schemas.PicturesAnswer:  # fmt: skip
+    ) -> schemas.ImagesAnswer:  # fmt: skip
         began = time.perf_counter()
-        return pictures(service, await service.like(id, k), began)
+        return images(service, await service.like(id, k), began)
 
     @routes.get(
         "/{id}/thumbnail", summary=_THUMBNAIL, response_class=Response,
         responses={
-            200: {"content": {"image/jpeg": _BYTES, "image/webp": _BYTES}, "description": "The picture."},
+            200: {"content": {"image/jpeg": _BYTES, "image/webp": _BYTES}, "description": "The image."},
             304: {"description": "As it was when it was asked for last."},
         },
     )  # fmt: skip

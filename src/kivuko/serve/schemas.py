@@ -16,10 +16,10 @@ LARGEST_ID = 2**63 - 1
 Query = Annotated[
     str, Field(min_length=1, max_length=LONGEST_QUERY, description="In any language of the model.", examples=["paka"])
 ]
-Results = Annotated[int, Field(ge=1, le=MOST_RESULTS, description="How many pictures, best first.")]
+Results = Annotated[int, Field(ge=1, le=MOST_RESULTS, description="How many images, best first.")]
 Condition = Annotated[str, Field(max_length=1000, examples=["width>=800"])]
 Where = Annotated[
-    list[Condition], Field(max_length=32, description="Conditions that all must hold, such as licence=cc0.")
+    list[Condition], Field(max_length=32, description="Conditions that all must hold, such as license=cc0.")
 ]
 
 
@@ -52,10 +52,10 @@ class BatchRequest(_Request):
 
 
 class AlignRequest(_Request):
-    """A query and an English text: given, or the caption of a picture, or the nearest picture's that has one."""
+    """A query and an English text: given, or the caption of an image, or the nearest image's that has one."""
 
     query: Query
-    id: Annotated[int, Field(ge=0, le=LARGEST_ID, description="A picture with an English caption.")] | None = None
+    id: Annotated[int, Field(ge=0, le=LARGEST_ID, description="An image with an English caption.")] | None = None
     english: Annotated[str, Field(min_length=1, max_length=LONGEST_QUERY)] | None = None
 
 
@@ -65,8 +65,8 @@ class Failure(BaseModel):
     error: str
 
 
-class Picture(BaseModel):
-    """A picture of the gallery."""
+class Image(BaseModel):
+    """An image of the gallery."""
 
     id: int
     key: str = Field(description="Where it came from: a relative path, SHARD.tar/member, or an emoji.")
@@ -77,21 +77,21 @@ class Picture(BaseModel):
     metadata: dict[str, str | int | float | bool | None]
 
 
-class Found(Picture):
-    """A picture that a search found."""
+class Found(Image):
+    """An image that a search found."""
 
     rank: int
     score: float = Field(description="Cosine with the query, -1 to 1.")
 
 
 class Moved(Found):
-    """A picture found by the misspelt query, and its rank for the query as it was; null: not among the first 100."""
+    """An image found by the misspelled query, and its rank for the query as it was; null: not among the first 100."""
 
     rank_before: int | None
 
 
 class FellOut(Found):
-    """A picture that the misspelt query no longer finds among the first k, and its rank now."""
+    """An image that the misspelled query no longer finds among the first k, and its rank now."""
 
     rank_after: int | None
 
@@ -106,7 +106,7 @@ class Language(BaseModel):
 
 
 class Share(BaseModel):
-    """What a misspelt word may be, and how likely."""
+    """What a misspelled word may be, and how likely."""
 
     word: str
     share: float
@@ -129,13 +129,13 @@ class Understood(BaseModel):
 
 
 class TypoAnswer(Understood):
-    """The same search with a misspelt query."""
+    """The same search with a misspelled query."""
 
     edits: list[str] = Field(description="The kinds of edit made, in order.")
     seed: int
     hits: list[Moved]
     fell_out: list[FellOut]
-    error: str | None = Field(description="Why the misspelt query cannot be searched at all.")
+    error: str | None = Field(description="Why the misspelled query cannot be searched at all.")
 
 
 class SearchAnswer(Understood):
@@ -143,17 +143,17 @@ class SearchAnswer(Understood):
 
     hits: list[Found]
     typos: TypoAnswer | None = None
-    generation: int = Field(description="State of the gallery; it grows when pictures come or go.")
-    pictures: int = Field(description="Distinct pictures in the gallery.")
+    generation: int = Field(description="State of the gallery; it grows when images come or go.")
+    images: int = Field(description="Distinct images in the gallery.")
     took_ms: float
 
 
-class PicturesAnswer(BaseModel):
-    """Pictures that are like another."""
+class ImagesAnswer(BaseModel):
+    """Images that are like another."""
 
     hits: list[Found]
     generation: int
-    pictures: int
+    images: int
     took_ms: float
 
 
@@ -169,7 +169,7 @@ class AlignAnswer(BaseModel):
 
     query: str
     english: str
-    id: int | None = Field(description="The picture whose caption it is.")
+    id: int | None = Field(description="The image whose caption it is.")
     words: list[str]
     english_words: list[str]
     coupling: list[list[float]] = Field(description="Mass moved, [words, English words]; adds up to 1.")
@@ -189,17 +189,17 @@ class Health(BaseModel):
 class About(BaseModel):
     """What is served."""
 
-    pictures: int
+    images: int
     generation: int
     captioned: bool
     languages: list[str] = Field(description="BCP 47 codes of the model's languages.")
-    max_upload: int = Field(description="Bytes that a picture to search by may have.")
+    max_upload: int = Field(description="Bytes that an image to search by may have.")
     max_pixels: int
 
 
-def picture(item: Item) -> Picture:
-    """Describe a picture."""
-    return Picture(**_fields(item))
+def image(item: Item) -> Image:
+    """Describe an image."""
+    return Image(**_fields(item))
 
 
 def found(hits: Sequence[Hit]) -> list[Found]:

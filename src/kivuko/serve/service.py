@@ -48,7 +48,7 @@ class Metrics:
         self.batches = Histogram(
             "kivuko_encode_batch_queries", "Queries encoded in one pass.", buckets=_SIZES, registry=self.registry
         )
-        self.pictures = Gauge("kivuko_gallery_pictures", "Distinct pictures in the gallery.", registry=self.registry)
+        self.images = Gauge("kivuko_gallery_images", "Distinct images in the gallery.", registry=self.registry)
         self.generation = Gauge("kivuko_gallery_generation", "State of the gallery.", registry=self.registry)
 
     def looked_up(self, found: bool) -> None:
@@ -90,7 +90,7 @@ class Measured:
 
 
 _LOG = logging.getLogger("kivuko.serve")
-_NO_PICTURE = "no picture of that number is in the gallery."
+_NO_IMAGE = "no image of that number is in the gallery."
 Result = TypeVar("Result")
 
 
@@ -109,7 +109,7 @@ class SearchService:
             on_batch=metrics.batches.observe, on_lookup=metrics.looked_up,
         )  # fmt: skip
         self._searching = ThreadPoolExecutor(2, "kivuko-search")
-        self._decoding = ThreadPoolExecutor(2, "kivuko-picture")  # each may hold a picture of max_pixels
+        self._decoding = ThreadPoolExecutor(2, "kivuko-image")  # each may hold an image of max_pixels
         self._aligning = ThreadPoolExecutor(1, "kivuko-align")
         self._watch: asyncio.Task[None] | None = None
         self._show_size()
@@ -128,7 +128,7 @@ class SearchService:
             threads.shutdown(wait=False, cancel_futures=True)
 
     async def search(self, text: str, k: int, where: Sequence[str] = ()) -> tuple[ReadQuery, list[Hit]]:
-        """Return a query as it was read, and the ``k`` pictures nearest to it.
+        """Return a query as it was read, and the ``k`` images nearest to it.
 
         Raises:
             UsageError: it is empty or unknown, or a condition is none.
@@ -145,61 +145,61 @@ class SearchService:
         hits = await self._run(self._searching, self.searcher.gallery.search, vectors, k, passing)
         return list(zip(reads, hits, strict=True))
 
-    async def misspelt(self, read: ReadQuery, edits: int, seed: int) -> Perturbed:
+    async def misspelled(self, read: ReadQuery, edits: int, seed: int) -> Perturbed:
         """Return a query with random typos; a seed makes the same ones each time."""
         rng = np.random.default_rng(seed)
         return await self._run(self._searching, perturb, read.text, read.language.code, ("typo",), edits, rng)
 
-    async def search_picture(self, content: bytes, k: int, where: Sequence[str] = ()) -> list[Hit]:
-        """Return the pictures nearest to an uploaded one; its errors are those of ``decode_upload``."""
+    async def search_image(self, content: bytes, k: int, where: Sequence[str] = ()) -> list[Hit]:
+        """Return the images nearest to an uploaded one; its errors are those of ``decode_upload``."""
         passing = _filter(where)
 
         def look() -> list[Hit]:
             image = decode_upload(content, self.settings.max_pixels)
-            vector = self.searcher.encode_picture(image)
+            vector = self.searcher.encode_image(image)
             hits: list[Hit] = self.searcher.gallery.search(vector[None], k, passing)[0]
             return hits
 
         return await self._run(self._decoding, look)
 
     async def like(self, id: int, k: int) -> list[Hit]:
-        """Return the pictures nearest to one of the gallery's. Raises HTTPException 404 without it."""
+        """Return the images nearest to one of the gallery's. Raises HTTPException 404 without it."""
         try:
             return await self._run(self._searching, self.searcher.gallery.like, id, k)
         except KeyError as problem:
-            raise refuse(404, _NO_PICTURE) from problem
+            raise refuse(404, _NO_IMAGE) from problem
 
     async def item(self, id: int) -> Item:
-        """Return a picture's description. Raises HTTPException 404 without it."""
+        """Return an image's description. Raises HTTPException 404 without it."""
         items: list[Item] = await self._run(self._searching, self.searcher.gallery.store.items, [id])
         if not items:
-            raise refuse(404, _NO_PICTURE)
+            raise refuse(404, _NO_IMAGE)
         return items[0]
 
     async def thumbnail(self, id: int) -> bytes:
-        """Return a picture's thumbnail, JPEG or WebP. Raises HTTPException 404 without it."""
+        """Return an image's thumbnail, JPEG or WebP. Raises HTTPException 404 without it."""
         found: bytes | None = await self._run(self._searching, self.searcher.gallery.store.thumbnail, id)
         if found is None:
-            raise refuse(404, _NO_PICTURE)
+            raise refuse(404, _NO_IMAGE)
         return found
 
     async def captioned(self) -> bool:
-        """Tell whether any picture has a caption."""
+        """Tell whether any image has a caption."""
         return bool(await self._run(self._searching, self.searcher.gallery.store.captioned))
 
     async def align(self, query: str, english: str | None, id: int | None) -> tuple[Alignment, str, int | None]:
-        """Return the plan between a query and an English text, that text, and the picture whose caption it is."""
+        """Return the plan between a query and an English text, that text, and the image whose caption it is."""
         if english is None:
             item = await self.item(id) if id is not None else await self._nearest_captioned(query)
             if item.caption is None:
-                raise refuse(422, "this picture has no caption to align the query with; send an English text.")
+                raise refuse(422, "this image has no caption to align the query with; send an English text.")
             english, id = item.caption, item.id
         return await self._run(self._aligning, self.searcher.alignment, query, english), english, id
 
     async def _nearest_captioned(self, query: str) -> Item:
         _, hits = await self.search(query, 1, ["caption!="])
         if not hits:
-            raise refuse(422, "no picture of this gallery has a caption; send an English text.")
+            raise refuse(422, "no image of this gallery has a caption; send an English text.")
         return hits[0].item
 
     async def _run(self, threads: ThreadPoolExecutor, work: Callable[..., Result], *arguments: Any) -> Result:
@@ -212,7 +212,7 @@ class SearchService:
             try:
                 if await self._run(self._aligning, self.searcher.gallery.refresh):
                     self._show_size()
-                    _LOG.warning("the gallery has changed: %d pictures now", len(self.searcher.gallery.store))
+                    _LOG.warning("the gallery has changed: %d images now", len(self.searcher.gallery.store))
                 said = ""
             except KivukoError as problem:  # what is open goes on being served
                 if str(problem) != said:
@@ -222,7 +222,7 @@ class SearchService:
 
     def _show_size(self) -> None:
         store = self.searcher.gallery.store
-        self.metrics.pictures.set(len(store))
+        self.metrics.images.set(len(store))
         self.metrics.generation.set(store.generation)
 
 

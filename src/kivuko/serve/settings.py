@@ -21,8 +21,8 @@ class Settings:
     Attributes:
         host, port: where it listens.
         api_key: what a request must bring along; None: nothing.
-        max_upload: bytes of a request that brings a picture.
-        max_pixels: width times height of such a picture.
+        max_upload: bytes of a request that brings an image.
+        max_pixels: width times height of such an image.
         timeout: seconds that a request may take, its upload included.
         max_requests: requests in progress; one more is told to come back.
         remembered: encoded queries kept at hand, about 2 KB each.

@@ -1,4 +1,4 @@
-"""Pictures that come with a request: taken out of the form in memory, and decoded only after their header was read."""
+"""Images that come with a request: taken out of the form in memory, and decoded only after their header was read."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from PIL import Image, UnidentifiedImageError
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
-from kivuko.search.images import RefusedPicture, decode, readable_formats
+from kivuko.search.images import RefusedImage, decode, readable_formats
 from kivuko.serve.guard import refuse
 
-# What people's pictures come in. Pillow reads dozens of others, whose decoders nobody needs to reach over a network.
+# What people's images come in. Pillow reads dozens of others, whose decoders nobody needs to reach over a network.
 _FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "HEIF")
 _MOST_PROPORTION = 200  # of the long side to the short, as in indexing
 
@@ -23,11 +23,11 @@ async def read_upload(request: Request, most_bytes: int) -> bytes:
 
     Raises:
         HTTPException: 415 if the request is no form, 422 without such a field, 400 if the form is broken, 413 if the
-            picture is too large.
+            image is too large.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "multipart/form-data":
-        raise refuse(415, "send the picture as multipart/form-data in a field named image.")
+        raise refuse(415, "send the image as multipart/form-data in a field named image.")
     parser = MultiPartParser(request.headers, request.stream(), max_files=1, max_fields=8, max_part_size=4096)
     parser.spool_max_size = most_bytes + 1  # kept in memory: the request's body is limited already
     try:
@@ -37,20 +37,20 @@ async def read_upload(request: Request, most_bytes: int) -> bytes:
     try:
         field = form.get("image")
         if not isinstance(field, UploadFile):
-            raise refuse(422, "image: send a picture in a field of this name, with a file name.")
+            raise refuse(422, "image: send an image in a field of this name, with a file name.")
         content = await field.read()
     finally:
         await form.close()
     if len(content) > most_bytes:
-        raise refuse(413, f"the upload is too large: at most {most_bytes / 2**20:g} MB. Send a smaller picture.")
+        raise refuse(413, f"the upload is too large: at most {most_bytes / 2**20:g} MB. Send a smaller image.")
     return content
 
 
 def decode_upload(content: bytes, most_pixels: int) -> Image.Image:
-    """Return the picture in an upload: first frame, upright, RGB. For a thread: it takes a moment.
+    """Return the image in an upload: first frame, upright, RGB. For a thread: it takes a moment.
 
     Raises:
-        HTTPException: 415 if it is no raster picture, 422 if it is broken, or has too many pixels.
+        HTTPException: 415 if it is no raster image, 422 if it is broken, or has too many pixels.
     """
     if not content:
         raise refuse(422, "image: the file is empty.")
@@ -61,8 +61,8 @@ def decode_upload(content: bytes, most_pixels: int) -> Image.Image:
         raise refuse(422, f"image: {width} x {height} pixels are too narrow to be searched by.")
     try:
         return decode(content, most_pixels)
-    except RefusedPicture as problem:
-        raise refuse(422, f"image: {problem.reason}. Send another picture.") from problem
+    except RefusedImage as problem:
+        raise refuse(422, f"image: {problem.reason}. Send another image.") from problem
 
 
 def _size(content: bytes) -> tuple[int, int]:
@@ -75,8 +75,8 @@ def _size(content: bytes) -> tuple[int, int]:
                 return image.size
     except UnidentifiedImageError as problem:
         shown = ", ".join(name for name in formats if name != "MPO")
-        raise refuse(415, f"image: not a picture of a kind that is read here ({shown}).") from problem
+        raise refuse(415, f"image: not an image of a kind that is read here ({shown}).") from problem
     except Image.DecompressionBombError as problem:
         raise refuse(422, "image: too many pixels. Scale it down.") from problem
     except Exception as problem:  # what a broken header leads Pillow to
-        raise refuse(422, "image: the picture is broken, or what it holds beside pixels is too large.") from problem
+        raise refuse(422, "image: the image is broken, or what it holds beside pixels is too large.") from problem

@@ -11,16 +11,16 @@ from PIL import Image
 
 from kivuko.datasets.emoji import EmojiWorld, shipped_image_tower
 from kivuko.encoders.image_tower import load_image_tower
-from kivuko.encoders.model import About, encode_texts, load_bundle, quiet
+from kivuko.encoders.model import About, encode_texts, load_encoder, quiet
 from kivuko.encoders.teacher import TextTeacher
 from kivuko.evaluation import Record, write_records
 from kivuko.evaluation.emoji_task import Results
 from kivuko.files import atomic_path, write_text
 from kivuko.languages import language
 from kivuko.report.model_card import model_card
-from kivuko.report.result_image import ResultRow, results_picture
+from kivuko.report.result_image import ResultRow, results_image
 from kivuko.search import EmojiGallery, emoji_gallery
-from kivuko.training.distill import Job, Watch, distil_to_bundle
+from kivuko.training.distill import Job, Watch, distill_to_folder
 from kivuko.training.recipe import Recipe, load_recipe
 
 RECIPES = ("optical", "mse")  # the first is the model, the second what it is compared with
@@ -36,12 +36,12 @@ class DemoFiles:
 
     @property
     def model(self) -> Path:
-        """The default recipe's bundle."""
+        """The default recipe's model."""
         return self.out / "model"
 
     @property
     def baseline(self) -> Path:
-        """The bundle of the recipe it is compared with."""
+        """The model of the recipe it is compared with."""
         return self.out / "baseline-mse"
 
     @property
@@ -55,8 +55,8 @@ class DemoFiles:
         return self.out / "records.jsonl"
 
     @property
-    def picture(self) -> Path:
-        """Example queries with their nearest pictures."""
+    def image(self) -> Path:
+        """Example queries with their nearest images."""
         return self.out / "examples.png"
 
 
@@ -91,7 +91,7 @@ def run_demo(
     seed: int = 0,
     steps: int | None = None,
 ) -> list[Record]:
-    """Distil, evaluate and draw; see DemoFiles for what is written. Finished parts of an earlier run are reused.
+    """Distill, evaluate and draw; see DemoFiles for what is written. Finished parts of an earlier run are reused.
 
     Args:
         watch: recipe name -> who is told of its training.
@@ -108,28 +108,28 @@ def run_demo(
         def card(about: About, description: str = recipe.description) -> str:
             return model_card(about, (), description)
 
-        abouts[name], trained = distil_to_bundle(
+        abouts[name], trained = distill_to_folder(
             emoji_job(world, languages, name, seed, steps), teacher, tower, place, card, watch(name)
         )
         if not trained:
             told(f"{place} is already there from an earlier run of the same job; reused")
-    told("searching all pictures with every test query")
-    model = load_bundle(files.model)
+    told("searching all images with every test query")
+    model = load_encoder(files.model)
     gallery = emoji_gallery(model, world)
     results = Results(gallery, tuple(languages))
     results.add_teacher(teacher)
     results.add_untrained(model, abouts[RECIPES[0]].student)
     for name, place in places.items():
-        results.add_model(load_bundle(place), place.name, abouts[name])
+        results.add_model(load_encoder(place), place.name, abouts[name])
     write_records(files.records, results.header(command), results.records, results.per_query)
     for name, place in places.items():
         write_text(place / "README.md", model_card(abouts[name], results.records, load_recipe(name).description))
-    with atomic_path(files.picture) as temporary:
-        examples_picture(model, gallery, languages).save(temporary, format="PNG")
+    with atomic_path(files.image) as temporary:
+        examples_image(model, gallery, languages).save(temporary, format="PNG")
     return results.records
 
 
-def examples_picture(model: Any, gallery: EmojiGallery, languages: Sequence[str], columns: int = 7) -> Image.Image:
+def examples_image(model: Any, gallery: EmojiGallery, languages: Sequence[str], columns: int = 7) -> Image.Image:
     """Draw one test query per row, languages in turn, chosen by position and not by how well they do."""
     world, rows = gallery.world, []
     for number in range(max(SHOWN, len(languages))):
@@ -142,10 +142,10 @@ def examples_picture(model: Any, gallery: EmojiGallery, languages: Sequence[str]
         hits = gallery.search(encode_texts(model, [query.text])[0], columns)
         about = language(code)
         right = next((place for place, hit in enumerate(hits) if hit.image == query.image), None)
-        pictures = [world.picture(hit.image) for hit in hits]
-        rows.append(ResultRow(query.text, about.name, about.script, query.english, pictures, right))
+        images = [world.image(hit.image) for hit in hits]
+        rows.append(ResultRow(query.text, about.name, about.script, query.english, images, right))
     note = (
         "Test queries whose English words occur in training, at a fixed stride. "
-        f"Green frame: the wanted picture; no frame: it is not among the first {columns}."
+        f"Green frame: the wanted image; no frame: it is not among the first {columns}."
     )
-    return results_picture(rows, "Nearest pictures for queries in languages that the teacher was not made for", note)
+    return results_image(rows, "Nearest images for queries in languages that the teacher was not made for", note)

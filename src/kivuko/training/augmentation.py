@@ -1,9 +1,9 @@
-"""Misspelt training sentences: the student reads the perturbed sentence, the teacher the clean English one.
+"""Misspelled training sentences: the student reads the perturbed sentence, the teacher the clean English one.
 
-What a student must do with a misspelt query is what it does with the query as it should be, and the teacher's vector of
-the translation says what that is. With ``worst_of`` above 1 the perturbation is adversarial: of several draws the one
-that takes the student's vector farthest from the teacher's is learned from, as LEAF does for English CLIP (arXiv
-2506.03355).
+What a student must do with a misspelled query is what it does with the query as it should be, and the teacher's
+vector of the translation says what that is. With ``worst_of`` above 1 the perturbation is adversarial: of several
+draws the one that takes the student's vector farthest from the teacher's is learned from, as LEAF does for English
+CLIP (arXiv 2506.03355).
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ class Augmentation:
         edits: at most so many edits per sentence, at least 1; how many is drawn.
         share: of the sentences of a batch that are perturbed, above 0 and at most 1.
         worst_of: draws of which the worst is taken, at least 1.
-        copies: misspelt copies of each training sentence from which, beside the sentence, the vocabulary and the first
-            vectors of its subwords are learned; 0 or more.
+        copies: misspelled copies of each training sentence from which, beside the sentence, the vocabulary and the
+            first vectors of its subwords are learned; 0 or more.
     """
 
     kinds: tuple[str, ...] = ("typo",)
@@ -86,7 +86,7 @@ class Augmentation:
         return texts
 
     def with_copies(self, bitext: Bitext, seed: int) -> Bitext:
-        """Return a bitext with ``copies`` misspelt copies of every pair after it."""
+        """Return a bitext with ``copies`` misspelled copies of every pair after it."""
         rng = np.random.default_rng(seed)
         pairs = list(bitext.pairs)
         for _ in range(self.copies):

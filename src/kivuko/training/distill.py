@@ -1,4 +1,4 @@
-"""One distillation from start to finish: bitext and teacher in, model bundle out."""
+"""One distillation from start to finish: bitext and teacher in, model out."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ import torch
 
 import kivuko
 from kivuko.bitext import Bitext
-from kivuko.encoders.model import About, TokenMean, read_about, refuse_foreign_folder, save_bundle
-from kivuko.encoders.spelling import SpellingNeighbours, WordCounts
+from kivuko.encoders.model import About, TokenMean, read_about, refuse_foreign_folder, save_encoder
+from kivuko.encoders.spelling import SpellingNeighbors, WordCounts
 from kivuko.encoders.student import StaticStudent, Student, load_transformer_student, small_transformer
 from kivuko.encoders.teacher import TextTeacher
 from kivuko.encoders.vocabulary import train_vocabulary
@@ -40,7 +40,7 @@ class Watch(Protocol):
 
 @dataclass(frozen=True)
 class Job:
-    """What to distil. ``student`` is "static", "small", or the name or folder of a Hugging Face encoder.
+    """What to distill. ``student`` is "static", "small", or the name or folder of a Hugging Face encoder.
 
     ``held_out`` pairs select the best step and are never trained on. ``distractors`` are English sentences that make
     that selection harder.
@@ -125,11 +125,11 @@ def train_student(
         progress=watch.encoded if watch else None,
     )  # fmt: skip
     noise = job.recipe.augmentation
-    # A student that learns from misspelt sentences goes on getting better at them when it no longer does at clean ones.
+    # A student that learns from misspelled sentences still improves on them when it no longer does on clean ones.
     asked = job.held_out if noise is None else noise.with_copies(job.held_out, job.seed)
     validation = Validation.from_bitext(asked, job.distractors, vectors)
-    if job.recipe.start.neighbours and isinstance(student, StaticStudent):
-        student.spelling = SpellingNeighbours.from_bitext(job.bitext)
+    if job.recipe.start.neighbors and isinstance(student, StaticStudent):
+        student.spelling = SpellingNeighbors.from_bitext(job.bitext)
     outcome = distill(
         student, job.bitext, vectors, job.recipe, validation,
         seed=job.seed, checkpoints=checkpoints, report=watch.stepped if watch else None,
@@ -141,10 +141,10 @@ def train_student(
         best_step=outcome.best_step, validation_score=outcome.best_score, run=job_key(job, teacher),
         kivuko=kivuko.__version__, fertility=fertility(student, job.held_out), teacher_prompt=teacher.prompt or "",
     )  # fmt: skip
-    return Trained(student, about, outcome, TokenMean(vectors.mean, teacher.fingerprint, job.recipe.centres_student))
+    return Trained(student, about, outcome, TokenMean(vectors.mean, teacher.fingerprint, job.recipe.centers_student))
 
 
-def distil_to_bundle(
+def distill_to_folder(
     job: Job,
     teacher: TextTeacher,
     image_tower: Any | None,
@@ -152,31 +152,31 @@ def distil_to_bundle(
     card: CardWriter,
     watch: Watch | None = None,
 ) -> tuple[About, bool]:
-    """Train and save a bundle at ``out``; go on from ``OUT.training`` if an earlier run of the same job was killed.
+    """Train and save a model at ``out``; go on from ``OUT.training`` if an earlier run of the same job was killed.
 
     If ``out`` already holds the outcome of the very same job, it stays as it is.
 
     Returns:
-        What the bundle is, and whether it was trained now.
+        What the model is, and whether it was trained now.
 
     Raises:
-        KivukoError: see ``train_student`` and ``save_bundle``.
+        KivukoError: see ``train_student`` and ``save_encoder``.
     """
     refuse_foreign_folder(out)
-    about, key = read_about(out), _bundle_key(job, teacher, image_tower)
+    about, key = read_about(out), _model_key(job, teacher, image_tower)
     if about is not None and about.run == key:
         return about, False
     checkpoints = out.with_name(f"{out.name}.training")
     trained = train_student(job, teacher, checkpoints, watch)
     about = replace(trained.about, run=key)
     words = WordCounts.from_bitext(job.bitext)
-    save_bundle(out, trained.student, image_tower, about, card(about), trained.token_mean, words)
+    save_encoder(out, trained.student, image_tower, about, card(about), trained.token_mean, words)
     shutil.rmtree(checkpoints, ignore_errors=True)
     return about, True
 
 
-def _bundle_key(job: Job, teacher: TextTeacher, image_tower: Any | None) -> str:
-    """Hash all that decides what is in a bundle: the job, and the weights of the image tower."""
+def _model_key(job: Job, teacher: TextTeacher, image_tower: Any | None) -> str:
+    """Hash all that decides what is in a model: the job, and the weights of the image tower."""
     digest = hashlib.sha256(job_key(job, teacher).encode())
     if image_tower is not None:
         for name, value in sorted(image_tower.state_dict().items()):

@@ -1,9 +1,9 @@
 """Hardening an image tower against small changes of pixels, without labels and without moving its vectors.
 
 FARE (Schlarmann et al. 2024, "Robust CLIP: Unsupervised Adversarial Fine-Tuning of Vision Embeddings for Robust Large
-Vision-Language Models", arXiv 2402.12336): the picture, perturbed as badly as the radius allows, is pulled to where
-the original tower puts it clean. Two things are added here. A softmax over the original vectors of all pictures keeps
-pictures apart: each picture's own vector is its class, so that no text is needed. And the worst perturbation is sought
+Vision-Language Models", arXiv 2402.12336): the image, perturbed as badly as the radius allows, is pulled to where
+the original tower puts it clean. Two things are added here. A softmax over the original vectors of all images keeps
+images apart: each image's own vector is its class, so that no text is needed. And the worst perturbation is sought
 with few long steps from a random start (Wong et al. 2020, "Fast is better than free: Revisiting adversarial training",
 arXiv 2001.03994), its radius growing over the first part of the training.
 """
@@ -34,7 +34,7 @@ from kivuko.files import atomic_path
 from kivuko.perturbations.image import ImageToText, PixelTower, Threat, broken, pgd
 from kivuko.perturbations.image.pixel_tower import FrozenRoute, image_route, run_route
 from kivuko.training.checkpoint import Progressed, checkpoint_run, load_checkpoint, save_checkpoint
-from kivuko.training.harden_images import Pictures
+from kivuko.training.harden_images import Images
 
 Progress = Callable[[int, int, dict[str, float]], None]  # (step, steps, figures)
 _CHECKPOINT_EVERY = 25
@@ -47,7 +47,7 @@ class Hardening:
 
     ``eps``: radius (L-inf, pixel scale 0-1) that is trained against. ``inner_steps``: gradients spent on each worst
     perturbation. ``pull``: weight of the squared distance to the original vector. ``apart``: weight of the softmax
-    over the pictures' original vectors, at ``temperature``; 0 leaves FARE alone. ``clean``: weight of the same loss
+    over the images' original vectors, at ``temperature``; 0 leaves FARE alone. ``clean``: weight of the same loss
     on the unperturbed views. ``growing``: share of the training in which the radius grows from 0. ``learning_rate``:
     at its highest; None: 2e-3 for networks with batch normalization, 1e-5 for others.
 
@@ -75,14 +75,14 @@ class Hardening:
             )
         if self.steps < 1 or self.inner_steps < 1 or self.batch_size < 2:
             raise UsageError(
-                f"hardening with {self.steps} steps of {self.batch_size} pictures, {self.inner_steps} inner steps: "
+                f"hardening with {self.steps} steps of {self.batch_size} images, {self.inner_steps} inner steps: "
                 "both kinds of steps must be above 0 and batches hold at least 2."
             )
 
 
 def harden(
     model: Any,
-    pictures: Pictures,
+    images: Images,
     settings: Hardening | None = None,
     checkpoints: Path | None = None,
     progress: Progress | None = None,
@@ -92,8 +92,8 @@ def harden(
     Nothing but the weights of the image side changes, and of those none that texts go through as well.
 
     Args:
-        model: an image tower or a bundle, as a SentenceTransformer.
-        pictures: what it is trained on; they need no names.
+        model: an image tower or a model, as a SentenceTransformer.
+        images: what it is trained on; they need no names.
         checkpoints: a folder to keep the state in; a killed run of the same job goes on from there, to the same
             weights.
         progress: called after every step with (step, steps, figures).
@@ -103,14 +103,14 @@ def harden(
 
     Raises:
         ModelError: the model encodes no images, or its loss is no longer a number.
-        UsageError: fewer than two pictures.
+        UsageError: fewer than two images.
     """
     settings = settings or Hardening()
-    if len(pictures) < 2:
-        raise UsageError(f"hardening needs at least 2 pictures, here are {len(pictures)}.")
+    if len(images) < 2:
+        raise UsageError(f"hardening needs at least 2 images, here are {len(images)}.")
     model = copy.deepcopy(model).to("cpu").float().eval().requires_grad_(False)
-    run = hardening_key(model, pictures, settings)
-    training = _Training(model, pictures, settings)
+    run = hardening_key(model, images, settings)
+    training = _Training(model, images, settings)
     at = Progressed()
     if checkpoints is not None and checkpoint_run(checkpoints) == run:
         at, weights, _ = load_checkpoint(checkpoints, training.optimizer)
@@ -126,9 +126,9 @@ def harden(
     return model.requires_grad_(True)
 
 
-def hardening_key(model: Any, pictures: Pictures, settings: Hardening) -> str:
-    """Hash all that decides the outcome: the image side's weights, the pictures, the settings."""
-    digest = hashlib.sha256(f"1:{pictures.fingerprint}:{json.dumps(asdict(settings))}".encode())
+def hardening_key(model: Any, images: Images, settings: Hardening) -> str:
+    """Hash all that decides the outcome: the image side's weights, the images, the settings."""
+    digest = hashlib.sha256(f"1:{images.fingerprint}:{json.dumps(asdict(settings))}".encode())
     for module in image_route(model):
         for name, value in sorted(module.state_dict().items()):
             digest.update(name.encode())
@@ -137,14 +137,14 @@ def hardening_key(model: Any, pictures: Pictures, settings: Hardening) -> str:
 
 
 class _Training:
-    """One hardening: the live route of ``model``, the frozen original, and what is wanted of each picture."""
+    """One hardening: the live route of ``model``, the frozen original, and what is wanted of each image."""
 
-    def __init__(self, model: Any, pictures: Pictures, settings: Hardening) -> None:
-        self.settings, self.pictures = settings, pictures
+    def __init__(self, model: Any, images: Images, settings: Hardening) -> None:
+        self.settings, self.images = settings, images
         self.original = PixelTower(model)
-        self.anchors = torch.cat([self.original.encode(part) for part in pictures.clean_batches()])  # [pictures, dim]
+        self.anchors = torch.cat([self.original.encode(part) for part in images.clean_batches()])  # [images, dim]
         # Evaluation mode throughout: batch statistics and dropout stay what they will be in use, so that what is
-        # attacked is what is trained, and the clean vectors do not drift with the statistics of perturbed pictures.
+        # attacked is what is trained, and the clean vectors do not drift with the statistics of perturbed images.
         self.route = nn.ModuleList(image_route(model)).eval()
         self.route.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.folds = any(isinstance(module, nn.BatchNorm2d) for module in self.route.modules())
@@ -156,8 +156,8 @@ class _Training:
         """Take step ``number``, counted from 0; all randomness comes from it and the seed."""
         settings, done = self.settings, number / self.settings.steps
         generator = _generator(settings.seed, number)
-        rows = torch.randperm(len(self.pictures), generator=generator)[: settings.batch_size]
-        views = self.pictures.views(rows, generator).contiguous(memory_format=torch.channels_last)
+        rows = torch.randperm(len(self.images), generator=generator)[: settings.batch_size]
+        views = self.images.views(rows, generator).contiguous(memory_format=torch.channels_last)
         wanted = self.original.encode(views)
         threat = Threat("linf", settings.eps * min(1.0, (number + 1) / max(1.0, settings.growing * settings.steps)))
         seen = self._worst(views, wanted, rows, threat, generator)
@@ -181,7 +181,7 @@ class _Training:
     def _worst(self, views: Tensor, wanted: Tensor, rows: Tensor, threat: Threat, generator: torch.Generator) -> Tensor:
         """Look for the perturbation of each view [b, 3, h, w] that raises its loss most.
 
-        Not the package's PGD: that keeps the worst 8-bit picture of all that it saw, for two more passes through the
+        Not the package's PGD: that keeps the worst 8-bit image of all that it saw, for two more passes through the
         tower than the one or two that are spent here; in training any bad perturbation will do.
         """
         # A copy with its batch normalization folded is faster to differentiate; without any, the copy is not worth it.
@@ -200,7 +200,7 @@ class _Training:
         """Squared distance of unit vectors [b, dim] to where they should be, and their softmax loss: float [b]."""
         losses: Tensor = self.settings.pull * (vectors - wanted).square().sum(1)
         if self.settings.apart:
-            scores = vectors @ self.anchors.T / self.settings.temperature  # [b, pictures]
+            scores = vectors @ self.anchors.T / self.settings.temperature  # [b, images]
             losses = losses + self.settings.apart * F.cross_entropy(scores, rows, reduction="none")
         return losses
 
@@ -232,7 +232,7 @@ def _schedule(done: float, rising: float = 0.05) -> float:
 
 
 _NOTE, _ABOUT, _TOKEN_MEAN = "hardening.json", "kivuko.json", "token_mean.safetensors"
-_ATTACKED = 128  # pictures that the note's own figures under attack are measured on
+_ATTACKED = 128  # images that the note's own figures under attack are measured on
 _ATTACK_STEPS = 10
 
 
@@ -240,15 +240,15 @@ _ATTACK_STEPS = 10
 class HardeningNote:
     """What was done and what came of it, kept in ``hardening.json`` beside the model.
 
-    ``images``: "emoji" or the folder; ``pictures``: how many. ``clean_cosine`` and ``lowest_clean_cosine``: mean and
-    least cosine of a clean picture's vector with its old one. ``kept_before`` and ``kept_after``: share of ``attacked``
-    pictures that, perturbed alone within ``eps`` by PGD with 10 steps, are still nearest to their own old vector
-    among those of all pictures. ``key``: of the job, see ``hardening_key``.
+    ``source``: "emoji" or the folder; ``images``: how many. ``clean_cosine`` and ``lowest_clean_cosine``: mean and
+    least cosine of a clean image's vector with its old one. ``kept_before`` and ``kept_after``: share of ``attacked``
+    images that, perturbed alone within ``eps`` by PGD with 10 steps, are still nearest to their own old vector
+    among those of all images. ``key``: of the job, see ``hardening_key``.
     """
 
     settings: dict[str, float | int | None]
-    images: str
-    pictures: int
+    source: str
+    images: int
     clean_cosine: float
     lowest_clean_cosine: float
     attacked: int
@@ -259,30 +259,30 @@ class HardeningNote:
 
 
 def describe_hardening(
-    before: Any, after: Any, pictures: Pictures, settings: Hardening, images: str
+    before: Any, after: Any, images: Images, settings: Hardening, source: str
 ) -> HardeningNote:  # fmt: skip
-    """Measure what hardening did, on the very pictures it was done with.
+    """Measure what hardening did, on the very images it was done with.
 
     Args:
         before: the original model, float32.
         after: the hardened one, with weights as they will be stored.
-        images: name of the pictures, for the note.
+        source: name of the images, for the note.
     """
     old, new = PixelTower(before), PixelTower(after)
-    anchors = torch.cat([old.encode(part) for part in pictures.clean_batches()])
-    cosines = torch.cat([new.encode(part) for part in pictures.clean_batches()]).mul_(anchors).sum(1)
+    anchors = torch.cat([old.encode(part) for part in images.clean_batches()])
+    cosines = torch.cat([new.encode(part) for part in images.clean_batches()]).mul_(anchors).sum(1)
     generator = torch.Generator().manual_seed(settings.seed)
-    rows = torch.randperm(len(pictures), generator=generator)[:_ATTACKED]
-    kept = [_kept(tower, pictures, rows, anchors, settings) for tower in (old, new)]
+    rows = torch.randperm(len(images), generator=generator)[:_ATTACKED]
+    kept = [_kept(tower, images, rows, anchors, settings) for tower in (old, new)]
     return HardeningNote(
-        settings=asdict(settings), images=images, pictures=len(pictures), clean_cosine=round(cosines.mean().item(), 4),
+        settings=asdict(settings), source=source, images=len(images), clean_cosine=round(cosines.mean().item(), 4),
         lowest_clean_cosine=round(cosines.min().item(), 4), attacked=len(rows), kept_before=round(kept[0], 4),
-        kept_after=round(kept[1], 4), key=hardening_key(before, pictures, settings), kivuko=kivuko.__version__,
+        kept_after=round(kept[1], 4), key=hardening_key(before, images, settings), kivuko=kivuko.__version__,
     )  # fmt: skip
 
 
-def _kept(tower: PixelTower, pictures: Pictures, rows: Tensor, anchors: Tensor, settings: Hardening) -> float:
-    pixels = torch.cat(list(pictures.clean_batches()))[rows]
+def _kept(tower: PixelTower, images: Images, rows: Tensor, anchors: Tensor, settings: Hardening) -> float:
+    pixels = torch.cat(list(images.clean_batches()))[rows]
     goal = ImageToText(anchors, rows)
     found = pgd(tower, pixels, goal, Threat("linf", settings.eps), steps=_ATTACK_STEPS, seed=settings.seed)
     return (~broken(goal, found.margins)).float().mean().item()
@@ -302,9 +302,9 @@ def stored_like(model: Any, original: Any) -> Any:
 def save_hardened(source: Path, out: Path, model: Any, note: HardeningNote, card: str) -> None:
     """Write a hardened model, whole or not at all; a hardened model that stood at ``out`` is replaced.
 
-    Of a bundle, ``kivuko.json``, the mean token and the words for misspelt queries come along; its ``run`` says that it
-    was hardened, so that the training of its student is not taken to have made this model. Records of evaluations do
-    not come along.
+    Of a model, ``kivuko.json``, the mean token and the words for misspelled queries come along; its ``run`` says that
+    it was hardened, so that the training of its student is not taken to have made this model. Records of evaluations
+    do not come along.
 
     Args:
         source: folder of the original model.

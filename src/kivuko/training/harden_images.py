@@ -1,4 +1,4 @@
-"""The pictures that an image tower is hardened on: those of the emoji world, or any in a folder. No names needed."""
+"""The images that an image tower is hardened on: those of the emoji world, or any in a folder. No names needed."""
 
 from __future__ import annotations
 
@@ -20,46 +20,46 @@ from kivuko.errors import DataError
 from kivuko.perturbations.image import PixelTower
 from kivuko.perturbations.image.images import open_image
 
-# Half of the views stray from the gallery's pictures, and less than in the tower's own training: what must hold
+# Half of the views stray from the gallery's images, and less than in the tower's own training: what must hold
 # against perturbations is the gallery.
 EMOJI_VIEWS = Augmentation(
     rotation=8.0, scale=(0.85, 1.05), shift=0.05, contrast=0.15, brightness=0.1, noise=0.02
 )  # fmt: skip
-_CLOSEST = 0.8  # smallest part of the side that a view of a folder's picture shows
+_CLOSEST = 0.8  # smallest part of the side that a view of a folder's image shows
 _ENDINGS = frozenset(
     (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".jp2", ".avif", ".ico")
 )  # fmt: skip
-_MOST_BYTES = 2 << 30  # of a folder's pictures at once in memory
+_MOST_BYTES = 2 << 30  # of a folder's images at once in memory
 _BATCH = 128
 
 
-class Pictures(Protocol):
-    """Pictures as pixels, and random views of them."""
+class Images(Protocol):
+    """Images as pixels, and random views of them."""
 
     @property
     def fingerprint(self) -> str:
-        """What tells these pictures and their views from others."""
+        """What tells these images and their views from others."""
         ...
 
     def __len__(self) -> int: ...
 
     def clean_batches(self) -> Iterator[Tensor]:
-        """Yield all pictures as they are in batches, float32 [b, 3, h, w] in 0-1 on whole levels."""
+        """Yield all images as they are in batches, float32 [b, 3, h, w] in 0-1 on whole levels."""
         ...
 
     def views(self, rows: Tensor, generator: torch.Generator) -> Tensor:
-        """Draw one view of each of these pictures, float32 [b, 3, h, w] in 0-1: half of them as they are."""
+        """Draw one view of each of these images, float32 [b, 3, h, w] in 0-1: half of them as they are."""
         ...
 
 
 @dataclass(frozen=True, eq=False)
-class PlainPictures:
-    """Pictures of any kind; a view is the picture, or a random part of it enlarged to the whole.
+class PlainImages:
+    """Images of any kind; a view is the image, or a random part of it enlarged to the whole.
 
     Args:
-        pixels: uint8 [pictures, 3, h, w], as the tower sees them.
-        left_out: for each file of the folder that is no picture, one line that says which and why.
-        beyond: pictures of the folder that were not read, for there were more than memory holds.
+        pixels: uint8 [images, 3, h, w], as the tower sees them.
+        left_out: for each file of the folder that is no image, one line that says which and why.
+        beyond: images of the folder that were not read, for there were more than memory holds.
     """
 
     pixels: Tensor
@@ -74,12 +74,12 @@ class PlainPictures:
         return len(self.pixels)
 
     def clean_batches(self) -> Iterator[Tensor]:
-        """See Pictures."""
+        """See Images."""
         for part in self.pixels.split(_BATCH):
             yield part.float() / 255
 
     def views(self, rows: Tensor, generator: torch.Generator) -> Tensor:
-        """See Pictures."""
+        """See Images."""
         found = self.pixels[rows].float() / 255
         half = len(rows) // 2
         zoom, shift_x, shift_y = torch.rand(3, half, generator=generator)
@@ -93,58 +93,56 @@ class PlainPictures:
 
 
 @dataclass(frozen=True, eq=False)
-class EmojiPictures:
-    """The emoji world's pictures on white, as in the gallery; a view is that, or an augmented one.
+class EmojiImages:
+    """The emoji world's images on white, as in the gallery; a view is that, or an augmented one.
 
     Args:
         white: what the gallery shows.
-        drawn: premultiplied RGBA, float32 [pictures, 4, s, s], of the same pictures.
+        drawn: premultiplied RGBA, float32 [images, 4, s, s], of the same images.
     """
 
-    white: PlainPictures
+    white: PlainImages
     drawn: Tensor
 
     @property
     def fingerprint(self) -> str:
-        """See Pictures."""
+        """See Images."""
         return f"emoji:{EMOJI_VIEWS}:{self.white.fingerprint}:{self.drawn.shape[-1]}"
 
     def __len__(self) -> int:
         return len(self.white)
 
     def clean_batches(self) -> Iterator[Tensor]:
-        """See Pictures."""
+        """See Images."""
         return self.white.clean_batches()
 
     def views(self, rows: Tensor, generator: torch.Generator) -> Tensor:
-        """See Pictures."""
+        """See Images."""
         half, side = len(rows) // 2, self.white.pixels.shape[-1]
         strayed = augment(self.drawn[rows[:half]], side, generator, EMOJI_VIEWS)
         return torch.cat([strayed, self.white.pixels[rows[half:]].float() / 255])
 
 
-def emoji_pictures(world: EmojiWorld, tower: PixelTower, rows: Sequence[int] | None = None) -> EmojiPictures:
-    """Take pictures of the emoji world, all by default, as a tower sees them (square pictures, as of every CLIP)."""
+def emoji_images(world: EmojiWorld, tower: PixelTower, rows: Sequence[int] | None = None) -> EmojiImages:
+    """Take images of the emoji world, all by default, as a tower sees them (square images, as of every CLIP)."""
     rows = range(len(world.images)) if rows is None else rows
-    white = _as_seen([world.picture(row) for row in rows], tower)
+    white = _as_seen([world.image(row) for row in rows], tower)
     # A quarter larger than the views, so that turning and shrinking them does not alias.
     side = min(max(world.images.shape[1:3]), round(1.25 * white.shape[-1]))
     images = premultiplied(torch.from_numpy(world.images[np.asarray(rows)]))
-    return EmojiPictures(
-        PlainPictures(white), F.interpolate(images, size=(side, side), mode="bilinear", antialias=True)
-    )
+    return EmojiImages(PlainImages(white), F.interpolate(images, size=(side, side), mode="bilinear", antialias=True))
 
 
-def folder_pictures(folder: Path, tower: PixelTower, seed: int = 0) -> PlainPictures:
-    """Read the pictures in a folder and its subfolders, in the order of their paths, as a tower sees them.
+def folder_images(folder: Path, tower: PixelTower, seed: int = 0) -> PlainImages:
+    """Read the images in a folder and its subfolders, in the order of their paths, as a tower sees them.
 
-    If more than 2 GiB of pixels would have to be held in memory, a random part of the pictures is taken.
+    If more than 2 GiB of pixels would have to be held in memory, a random part of the images is taken.
 
     Raises:
-        DataError: no such folder, or fewer than two pictures in it that can be read.
+        DataError: no such folder, or fewer than two images in it that can be read.
     """
     if not folder.is_dir():
-        raise DataError(f"{folder}: no such folder of pictures.")
+        raise DataError(f"{folder}: no such folder of images.")
     files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in _ENDINGS and file.is_file())
     chosen, beyond = _that_fit(files, tower, seed)
     parts, left_out = [], []
@@ -158,8 +156,8 @@ def folder_pictures(folder: Path, tower: PixelTower, seed: int = 0) -> PlainPict
         if batch:
             parts.append(_as_seen(batch, tower))
     if sum(map(len, parts)) < 2:
-        raise DataError(f"{folder}: fewer than two pictures that can be read ({len(left_out)} cannot). Give more.")
-    return PlainPictures(torch.cat(parts), tuple(left_out), beyond)
+        raise DataError(f"{folder}: fewer than two images that can be read ({len(left_out)} cannot). Give more.")
+    return PlainImages(torch.cat(parts), tuple(left_out), beyond)
 
 
 def _that_fit(files: list[Path], tower: PixelTower, seed: int) -> tuple[list[Path], int]:
@@ -172,9 +170,9 @@ def _that_fit(files: list[Path], tower: PixelTower, seed: int) -> tuple[list[Pat
     return [files[row] for row in sorted(rows)], len(files) - most
 
 
-def _as_seen(pictures: Sequence[Image.Image], tower: PixelTower) -> Tensor:
-    """Return pictures as the tower's network sees them, uint8 [pictures, 3, h, w]."""
-    parts = [tower.pixels(pictures[start : start + _BATCH]) for start in range(0, len(pictures), _BATCH)]
+def _as_seen(images: Sequence[Image.Image], tower: PixelTower) -> Tensor:
+    """Return images as the tower's network sees them, uint8 [images, 3, h, w]."""
+    parts = [tower.pixels(images[start : start + _BATCH]) for start in range(0, len(images), _BATCH)]
     return (torch.cat(parts) * 255).round().to(torch.uint8).contiguous()
 
 

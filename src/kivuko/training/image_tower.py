@@ -1,9 +1,9 @@
-"""Training a small image tower against a frozen text tower, from pictures and their English names.
+"""Training a small image tower against a frozen text tower, from images and their English names.
 
-Every picture is a class whose prototype is the vector of its name (the mean where it has several). Two softmax losses
-over *all* pictures, not only the batch's: image -> names, and name -> images, the latter against a memory of the last
-vector seen of each picture (Wu et al. 2018, "Unsupervised Feature Learning via Non-Parametric Instance
-Discrimination"), and a pull of each picture towards its own name.
+Every image is a class whose prototype is the vector of its name (the mean where it has several). Two softmax losses
+over *all* images, not only the batch's: image -> names, and name -> images, the latter against a memory of the last
+vector seen of each image (Wu et al. 2018, "Unsupervised Feature Learning via Non-Parametric Instance
+Discrimination"), and a pull of each image toward its own name.
 """
 
 from __future__ import annotations
@@ -33,18 +33,18 @@ class TowerTraining:
     weight_decay: float = 0.02
     temperature: float = 1 / 40  # at the start; it is learned
     pull: float = 4.0  # weight of one minus the cosine with the own name
-    source_size: int = 80  # pictures are reduced to this once, so that views of 64 pixels are cut without aliasing
+    source_size: int = 80  # images are reduced to this once, so that views of 64 pixels are cut without aliasing
     seed: int = 0
 
 
 def prototypes(name_vectors: Tensor, image_of_name: Tensor, images: int) -> Tensor:
-    """Average the unit name vectors [names, dim] of each picture: unit vectors [images, dim]."""
+    """Average the unit name vectors [names, dim] of each image: unit vectors [images, dim]."""
     sums = torch.zeros(images, name_vectors.shape[1]).index_add_(0, image_of_name, F.normalize(name_vectors, dim=-1))
     return F.normalize(sums, dim=-1)
 
 
 def reduced(images: Tensor, side: int) -> Tensor:
-    """Premultiply RGBA pictures, uint8 [n, h, w, 4], and reduce them: float [n, 4, side, side]."""
+    """Premultiply RGBA images, uint8 [n, h, w, 4], and reduce them: float [n, 4, side, side]."""
     return F.interpolate(premultiplied(images), size=(side, side), mode="bilinear", antialias=True)
 
 
@@ -55,11 +55,11 @@ def train_image_tower(
     settings: TowerTraining | None = None,
     progress: Progress | None = None,
 ) -> SmallImageTower:
-    """Train a tower so that each picture lies where its names do.
+    """Train a tower so that each image lies where its names do.
 
     Args:
         images: RGBA, uint8 [images, h, w, 4].
-        image_of_name: int64 [names], the picture that each name belongs to.
+        image_of_name: int64 [names], the image that each name belongs to.
         name_vectors: float [names, dim], from the frozen text tower.
         settings: see TowerTraining.
         progress: called after every step with (step, steps, figures).
@@ -67,7 +67,7 @@ def train_image_tower(
     settings = settings or TowerTraining()
     torch.manual_seed(settings.seed)
     generator = torch.Generator().manual_seed(settings.seed)
-    pictures, count = reduced(images, settings.source_size), len(images)
+    reduced_images, count = reduced(images, settings.source_size), len(images)
     targets = prototypes(name_vectors, image_of_name, count)
     memory = targets.clone()
 
@@ -84,7 +84,7 @@ def train_image_tower(
         if len(order) < settings.batch_size:
             order = torch.cat([order, *(torch.randperm(count, generator=generator) for _ in range(2))])
         rows, order = order[: settings.batch_size].unique(), order[settings.batch_size :]
-        views = augment(pictures[rows], tower.size, generator).contiguous(memory_format=torch.channels_last)
+        views = augment(reduced_images[rows], tower.size, generator).contiguous(memory_format=torch.channels_last)
         with torch.autocast("cpu", torch.bfloat16, enabled=_fast_bfloat16()):
             vectors = tower(views)
         scale = log_scale.exp().clamp(max=100)
@@ -92,7 +92,7 @@ def train_image_tower(
         to_names = F.cross_entropy(scale * vectors @ targets.T, rows)
         to_images = F.cross_entropy(scale * targets[rows] @ gallery.T, rows)
         # The softmax terms are content once the right name wins; a query from another language lands near a name, not
-        # on it, so pictures must lie close to their names and not only closer than the rest.
+        # on it, so images must lie close to their names and not only closer than the rest.
         apart = (1 - (vectors * targets[rows]).sum(1)).mean()
         loss = (to_names + to_images) / 2 + settings.pull * apart
         optimizer.zero_grad(set_to_none=True)
@@ -115,13 +115,13 @@ def tower_recall(
     seed: int,
     source_size: int = 80,
 ) -> dict[int, float]:
-    """Measure R@1 and R@10 of every English name against one unseen augmented view of every picture.
+    """Measure R@1 and R@10 of every English name against one unseen augmented view of every image.
 
     A tie counts against the name. Arguments as in ``train_image_tower``; ``seed`` draws the views.
     """
     generator = torch.Generator().manual_seed(seed)
-    pictures = reduced(images, source_size)
-    views = [augment(part, tower.size, generator) for part in pictures.split(256)]
+    reduced_images = reduced(images, source_size)
+    views = [augment(part, tower.size, generator) for part in reduced_images.split(256)]
     gallery = torch.cat([tower(part) for part in views])
     scores = F.normalize(name_vectors, dim=-1) @ gallery.T  # [names, images]
     own = scores.gather(1, image_of_name[:, None])

@@ -31,9 +31,9 @@ from kivuko.transport.association import Affinity
 
 # The words that a teacher knows by heart: those that are one token of its vocabulary, each encoded by itself.
 #
-# A word of another language that is spelt like an English one (a name, a loan) may be it. And the vector of a word by
+# A word of another language that is spelled like an English one (a name, a loan) may be it. And the vector of a word by
 # itself, relative to the mean of all, is what a bag of words should add up: measured on English names in the emoji
-# world, a sentence's mean of such vectors finds its picture nearly as well as the sentence itself (docs/experiments.md,
+# world, a sentence's mean of such vectors finds its image nearly as well as the sentence itself (docs/experiments.md,
 # 11).
 
 _WORD = regex.compile(r"\p{Latin}{3,}")
@@ -150,7 +150,7 @@ def aligned_vocabulary(
 
 
 def alike(pieces: Sequence[str], words: Sequence[str], weight: float) -> Affinity | None:
-    """Return a bonus in nats for pieces and words that are spelt alike, ``weight`` for the same; None for weight 0.
+    """Return a bonus in nats for pieces and words that are spelled alike, ``weight`` for the same; None for weight 0.
 
     See ``kivuko.bitext.spelling_likeness``; pieces of fewer than three letters get none.
     """

@@ -15,7 +15,7 @@ from kivuko.losses.objectives import (
     LARGEST_LEARNED,
     LEAST_LEARNED,
     MARGINALS,
-    BarycentreObjective,
+    BarycenterObjective,
     GreedyObjective,
     LearnedContrastive,
     Objective,
@@ -88,16 +88,16 @@ class Kind:
 
 
 # ``true`` and ``false`` are "both" and "none".
-CENTRED = one_of("both", "teacher", "none", True, False)
-_SOLVER = {"regularization": POSITIVE, "centred": CENTRED, "tolerance": POSITIVE, "max_iterations": COUNT}
+CENTERED = one_of("both", "teacher", "none", True, False)
+_SOLVER = {"regularization": POSITIVE, "centered": CENTERED, "tolerance": POSITIVE, "max_iterations": COUNT}
 
 
-def _centring(centre: Tensor, options: dict[str, Any], default: str) -> dict[str, Any]:
-    """Return the options of an objective on tokens, with ``centred`` in that objective's own words."""
-    centred = options.pop("centred", default)
+def _centering(center: Tensor, options: dict[str, Any], default: str) -> dict[str, Any]:
+    """Return the options of an objective on tokens, with ``centered`` in that objective's own words."""
+    centered = options.pop("centered", default)
     return options | {
-        "centre": None if centred in ("none", False) else centre,
-        "student_centred": centred != "teacher",
+        "center": None if centered in ("none", False) else center,
+        "student_centered": centered != "teacher",
     }
 
 
@@ -127,7 +127,7 @@ def _contrastive_conflict(options: Options) -> str | None:
 KINDS: Mapping[str, Kind] = MappingProxyType(
     {
         "transport": Kind(
-            lambda centre, options: TransportObjective(**_centring(centre, options, "both")),
+            lambda center, options: TransportObjective(**_centering(center, options, "both")),
             _SOLVER
             | {
                 "marginal_penalty": POSITIVE,
@@ -138,21 +138,21 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
             conflict=_transport_conflict,
             transports=lambda options: options.get("method") != "greedy",
         ),
-        "mse": Kind(lambda centre, options: SentenceMSE()),
-        "cosine": Kind(lambda centre, options: SentenceCosine()),
+        "mse": Kind(lambda center, options: SentenceMSE()),
+        "cosine": Kind(lambda center, options: SentenceCosine()),
         "contrastive": Kind(
-            lambda centre, options: _contrastive(options),
+            lambda center, options: _contrastive(options),
             {"temperature": POSITIVE, "learned": FLAG},
             conflict=_contrastive_conflict,
         ),
         "greedy": Kind(
-            lambda centre, options: GreedyObjective(**_centring(centre, options, "none")), {"centred": CENTRED}
+            lambda center, options: GreedyObjective(**_centering(center, options, "none")), {"centered": CENTERED}
         ),
-        "barycentre": Kind(
-            lambda centre, options: BarycentreObjective(**_centring(centre, options, "both")),
+        "barycenter": Kind(
+            lambda center, options: BarycenterObjective(**_centering(center, options, "both")),
             _SOLVER,
             transports=lambda options: True,
         ),
-        "relational": Kind(lambda centre, options: RelationalObjective(**options), {"temperature": POSITIVE}),
+        "relational": Kind(lambda center, options: RelationalObjective(**options), {"temperature": POSITIVE}),
     }
 )

@@ -183,7 +183,7 @@ def _taken_up(
 def _read_by_student(
     pairs: list[Pair], recipe: Recipe, student: Any, target: TokenBatch, seed: int, step: int
 ) -> list[str]:
-    """Return the sentences of a batch, some of them misspelt where the recipe says so."""
+    """Return the sentences of a batch, some of them misspelled where the recipe says so."""
     if recipe.augmentation is None:
         return [pair.text for pair in pairs]
     return recipe.augmentation.of_batch(pairs, student, target.pooled, _step_seed(seed, step))

@@ -120,9 +120,9 @@ class Start:
         teacher_words: whether the teacher's own words join the vocabulary, with the teacher's vectors.
         regularization: > 0, entropy weight of the transplant's plans, in units of their cost.
         marginal_penalty: > 0, weight of those plans' marginals, in that unit; None: they must hold.
-        spelling: >= 0, bonus for a subword and a word that are spelt the same, in nats; 0: none.
-        neighbours: whether a static student, in training and after, reads misspelt words by the training sentences'
-            words that are spelt nearly alike (see ``encoders.spelling``).
+        spelling: >= 0, bonus for a subword and a word that are spelled the same, in nats; 0: none.
+        neighbors: whether a static student, in training and after, reads misspelled words by the training sentences'
+            words that are spelled nearly alike (see ``encoders.spelling``).
     """
 
     vectors: str = "random"
@@ -131,7 +131,7 @@ class Start:
     regularization: float = 0.5
     marginal_penalty: float | None = None
     spelling: float = 0.0
-    neighbours: bool = False
+    neighbors: bool = False
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,7 @@ class Term:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A named way to distil. ``objective`` builds what the trainer minimises."""
+    """A named way to distill. ``objective`` builds what the trainer minimizes."""
 
     name: str
     description: str
@@ -166,18 +166,18 @@ class Recipe:
         )
 
     @property
-    def centres_student(self) -> bool:
+    def centers_student(self) -> bool:
         """Whether the teacher's mean token is taken from the student's tokens too, before they are compared.
 
         Not where an objective on tokens says so, nor where subwords start at the teacher's words less their mean.
         """
         if self.start.teacher_words or self.start.vectors != "random":
             return False
-        return not any(term.options.get("centred") == "teacher" for term in self.terms)
+        return not any(term.options.get("centered") == "teacher" for term in self.terms)
 
-    def objective(self, centre: Tensor) -> WeightedSum:
-        """Build the weighted sum of objectives; ``centre`` [dim] is the teacher's mean content token."""
-        return WeightedSum([(term.weight, KINDS[term.kind].build(centre, dict(term.options))) for term in self.terms])
+    def objective(self, center: Tensor) -> WeightedSum:
+        """Build the weighted sum of objectives; ``center`` [dim] is the teacher's mean content token."""
+        return WeightedSum([(term.weight, KINDS[term.kind].build(center, dict(term.options))) for term in self.terms])
 
     def with_schedule(self, **changes: Any) -> Recipe:
         """Return the same recipe with some schedule entries changed."""
@@ -255,7 +255,7 @@ _START: Mapping[str, Check] = {
     "regularization": POSITIVE,
     "marginal_penalty": POSITIVE,
     "spelling": NOT_NEGATIVE,
-    "neighbours": FLAG,
+    "neighbors": FLAG,
 }
 
 

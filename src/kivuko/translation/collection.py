@@ -1,7 +1,7 @@
 """Translates a collection's queries and passages by machine, as mMARCO was made from MS MARCO; resumable.
 
 Bonifacio et al. 2021, "mMARCO: A Multilingual Version of the MS MARCO Passage Ranking Dataset" (arXiv 2108.13897):
-ids and judgements stay, texts are translated, long passages sentence by sentence. Finished parts lie in a work folder
+ids and judgments stay, texts are translated, long passages sentence by sentence. Finished parts lie in a work folder
 beside the outcome; a run that was stopped goes on after the last of them and ends with the same files.
 """
 
@@ -160,7 +160,7 @@ def translate_collection(
     """Write a collection with its texts translated as a folder that ``open_folder`` reads.
 
     The folder holds queries in both languages (so that the originals can serve as the ceiling), documents in one, the
-    judgements, ``collection.json``, and ``sample.tsv``: a random choice of translations beside their originals, and the
+    judgments, ``collection.json``, and ``sample.tsv``: a random choice of translations beside their originals, and the
     suspicious ones among all, with empty columns for a person's verdict.
 
     Args:
@@ -318,8 +318,8 @@ class _Work:
                 # A query without a text could not be asked: where nothing came back, the original stands.
                 asked = {query: text or originals[query] for query, text in queries.items()}
                 write_queries(temporary / f"queries.{self.target}.tsv", asked)
-            judgements = {query: dict(grades) for query, grades in self.collection.judgements().items()}
-            write_qrels(temporary / "qrels.txt", judgements)
+            judgments = {query: dict(grades) for query, grades in self.collection.judgments().items()}
+            write_qrels(temporary / "qrels.txt", judgments)
             result.suspicious = sample.suspicious
             write_sample(temporary / "sample.tsv", sample.rows())
             about = self._about(result, written)

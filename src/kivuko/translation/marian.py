@@ -257,7 +257,7 @@ def sentence_vectors(
 
     Args:
         sources, targets: the two sides of every pair, as subword numbers.
-        seed: of the randomised decomposition.
+        seed: of the randomized decomposition.
     """
     column = {english: place for place, english in enumerate(dict.fromkeys(map(tuple, targets)))}
     columns = min(len(column), _MOST_SENTENCES)
@@ -281,7 +281,7 @@ def start_from_counts(model: Any, pairs: Numbered, seed: int) -> None:
     """Give the subwords of ``pairs`` their ``sentence_vectors``, and let the decoder pass on what it attends to.
 
     With vectors in which translations are alike, and value and output projections of the attention to the source that
-    are the identity, the untrained model already favours the translations of the words in front of it.
+    are the identity, the untrained model already favors the translations of the words in front of it.
     """
     read, written = model.get_encoder().embed_tokens.weight, model.get_decoder().embed_tokens.weight
     found = sentence_vectors(pairs.source, pairs.target, read.shape[0], read.shape[1], seed)

@@ -178,7 +178,7 @@ def _one_way(tokenizer: Any, vocabulary: Collection[str], name: str) -> RouteFro
 
 
 def _single(code: str | None) -> str | None:
-    """Normalise a code that names one language; None for a group such as ``mul`` or ``bnt``, or none at all."""
+    """Normalize a code that names one language; None for a group such as ``mul`` or ``bnt``, or none at all."""
     try:
         found = describe(code or "").code.split("-")[0]
     except UsageError:

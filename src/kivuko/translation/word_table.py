@@ -1,7 +1,7 @@
 """The lexical baseline: word by word through a table read off the bitext; what the table lacks stays as it is.
 
 The table comes from transport plans over the bitext, one per language (``kivuko.bitext.sampling``). Words that it
-does not hold are handed on unchanged: many are names, or spelt as in English.
+does not hold are handed on unchanged: many are names, or spelled as in English.
 """
 
 from __future__ import annotations

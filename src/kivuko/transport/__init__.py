@@ -14,7 +14,7 @@ The package knows nothing of text or images: it takes costs and marginals, and g
 
 from kivuko.transport.alignment import Alignments, TokenLists, align_lists
 from kivuko.transport.association import Association, associate
-from kivuko.transport.cost import centred_cosine_cost, cosine_cost, squared_euclidean_cost
+from kivuko.transport.cost import centered_cosine_cost, cosine_cost, squared_euclidean_cost
 from kivuko.transport.marginals import idf_marginal, inverse_document_frequency, norm_marginal, normalize, uniform
 from kivuko.transport.problem import Plan
 from kivuko.transport.sinkhorn import BACKENDS
@@ -22,7 +22,7 @@ from kivuko.transport.solve import METHODS, solve
 
 __all__ = [
     "BACKENDS", "METHODS", "Alignments", "Association", "Plan", "TokenLists", "align_lists", "associate",
-    "centred_cosine_cost", "cosine_cost",
+    "centered_cosine_cost", "cosine_cost",
     "idf_marginal", "inverse_document_frequency", "norm_marginal", "normalize", "solve", "squared_euclidean_cost",
     "uniform",
 ]  # fmt: skip

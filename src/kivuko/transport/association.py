@@ -2,7 +2,7 @@
 
 A unit is a number: a subword, a word, anything that occurs on one side of a pair. Two units that often occur in the
 same pairs are cheap to match; the plan of each pair says how far they are matched there; the matched mass over the
-corpus says anew how cheap they are. This is expectation maximisation as in IBM Model 1 (Brown et al. 1993, "The
+corpus says anew how cheap they are. This is expectation maximization as in IBM Model 1 (Brown et al. 1993, "The
 Mathematics of Statistical Machine Translation"), with a transport plan in place of the posterior: mass must be spent on
 both sides, so what one pair explains is not explained again, in both directions at once. No vectors are needed.
 """
@@ -98,7 +98,7 @@ def associate(
         marginal_penalty: lets units stay unmatched at this price, > 0, in nats; None: all mass is moved.
         rounds: 0 or more; 0 counts co-occurrence, every unit of a pair matched with every other alike.
         affinity: units of entries (int64 [entries] each) -> bonus in nats, float [entries]: what is known of two units
-            beforehand, such as that they are spelt alike.
+            beforehand, such as that they are spelled alike.
 
     Raises:
         UsageError: sides of different lengths, a unit outside ``shape``, or an option outside its range.

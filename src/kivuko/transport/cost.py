@@ -37,7 +37,7 @@ def cosine_cost(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         return (1 - similarity).clamp(0, 2)  # rounding can step just outside
 
 
-def centred_cosine_cost(x: torch.Tensor, y: torch.Tensor, x_mean: torch.Tensor, y_mean: torch.Tensor) -> torch.Tensor:
+def centered_cosine_cost(x: torch.Tensor, y: torch.Tensor, x_mean: torch.Tensor, y_mean: torch.Tensor) -> torch.Tensor:
     """Return the cosine cost of vectors taken relative to their corpus means.
 
     Contextual embeddings are anisotropic: they share a large common component, so that raw cosines are all

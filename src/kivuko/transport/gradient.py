@@ -107,7 +107,7 @@ def _felt(marginal: torch.Tensor, sums: torch.Tensor, penalty: float, share: flo
 
 
 def adjoint(coupling: torch.Tensor, weighted: torch.Tensor, settings: Settings) -> tuple[torch.Tensor, torch.Tensor]:
-    """Solve the linearised optimality conditions, transposed, for each problem.
+    """Solve the linearized optimality conditions, transposed, for each problem.
 
     With r and c the plan's row and column sums, and k = 1 + regularization / penalty (1 where a marginal must hold):
     ``k_r r x + P y = weighted's row sums``, ``P' x + k_c c y = weighted's column sums``. Where both marginals must

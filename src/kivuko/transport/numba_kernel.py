@@ -63,7 +63,7 @@ def newton_step(n, m, tile, rows, cols, system, right):
         tile: [>= n, width], the absorbed kernel; overwritten with P / sqrt(c).
         system: float64 [>= n, >= n], overwritten. right: float64 [>= n], overwritten.
 
-    The tile must be computed anew afterwards. A step that is no number is not taken.
+    The tile must be computed anew afterward. A step that is no number is not taken.
     """
     kind = tile.dtype.type
     cols.sums[:m] = np.sqrt(cols.scaling[:m] / cols.sums[:m])  # P_ij / sqrt(c_j) = u_i K_ij sqrt(v_j / sums_j)

@@ -137,7 +137,7 @@ def refuse_costs(problem: Problem, largest: torch.Tensor, regularization: float 
         first: the place in the whole batch of this one's first problem.
 
     Raises:
-        UsageError: a cost is not finite, or is so large next to the regularization that neighbouring floating-point
+        UsageError: a cost is not finite, or is so large next to the regularization that neighboring floating-point
             numbers are more than one nat apart in the log of the plan.
     """
     if not largest.isfinite().all():
@@ -334,7 +334,7 @@ class Plan:
         coupling: [batch, n, m], mass moved from row to column; not negative, exactly 0 where a row or a column is
             masked or holds no mass. At most 1 unless a marginal is relaxed.
         transport_cost: [batch], <coupling, cost>, in the unit of the cost. Without the entropy term.
-        value: [batch], what the method minimises, at this coupling, in the unit of the cost. Exact, proximal and
+        value: [batch], what the method minimizes, at this coupling, in the unit of the cost. Exact, proximal and
             greedy: the transport cost. Sinkhorn: ``<P, cost> + regularization * KL(P | a b')`` plus, where a marginal
             is relaxed, its penalty times ``KL(P's marginal | marginal)``; KL(p | q) = sum p log(p / q) - p + q.
         entropy: [batch], - sum P log P in nats; in [0, log(n m)] for a plan of mass 1.

@@ -96,7 +96,7 @@ def greedy(problem: Problem, settings: Settings) -> Solution:
 
 
 def exact(problem: Problem, settings: Settings) -> Solution:
-    """Solve the unregularised problem, one at a time, on the CPU in float64 (Bonneel et al. 2011, through POT).
+    """Solve the unregularized problem, one at a time, on the CPU in float64 (Bonneel et al. 2011, through POT).
 
     The plan is a vertex: at most n + m - 1 entries are not zero. Where several plans are optimal it is one of them.
     ``iterations`` is 1; a problem that needs more than ``max_iterations`` pivots or 100,000, whichever is more, counts
@@ -139,7 +139,7 @@ _MOST_STEPS = 40
 
 
 def proximal(problem: Problem, settings: Settings) -> Solution:
-    """Minimise ``<P, cost>`` by steps ``P <- argmin <P, cost> + weight KL(P | previous P)`` (IPOT, Xie et al. 2020).
+    """Minimize ``<P, cost>`` by steps ``P <- argmin <P, cost> + weight KL(P | previous P)`` (IPOT, Xie et al. 2020).
 
     Every step is an entropic problem on the cost reduced by the potentials so far, solved by the fast Sinkhorn path.
     (With one iteration a step, as in the paper, the marginals stay far from met.) The first weight is

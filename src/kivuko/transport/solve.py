@@ -70,7 +70,7 @@ def _parts(problem: Problem) -> Iterator[slice]:
 class Method:
     """A solver, and what it can do.
 
-    ``entropic``: it minimises the regularised problem, and can relax marginals. ``regularized``: it has a use for the
+    ``entropic``: it minimizes the regularized problem, and can relax marginals. ``regularized``: it has a use for the
     regularization.
     """
 
@@ -115,9 +115,9 @@ def solve(
     those given is added at that weight (Chizat et al. 2018). The methods:
 
     - ``sinkhorn``: the fast path for that problem. ``sinkhorn_log``: the plain log-domain iteration, its reference.
-    - ``proximal``: IPOT (Xie et al. 2020): the unregularised optimum by entropic proximal steps; sharp plans.
+    - ``proximal``: IPOT (Xie et al. 2020): the unregularized optimum by entropic proximal steps; sharp plans.
       ``regularization`` is the weight of the first proximal step.
-    - ``exact``: the unregularised optimum by POT's network simplex on the CPU, a problem at a time.
+    - ``exact``: the unregularized optimum by POT's network simplex on the CPU, a problem at a time.
     - ``greedy``: no transport: the cheapest pair of unmatched positions first, one to one (DR.DECR's alignment).
 
     Args:

@@ -37,7 +37,7 @@ _RESIDUAL = 1e-13
 def triton_adjoint(
     coupling: torch.Tensor, weighted: torch.Tensor, settings: Settings
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Solve the linearised optimality conditions, transposed, for each problem; in one kernel.
+    """Solve the linearized optimality conditions, transposed, for each problem; in one kernel.
 
     The system is that of :func:`kivuko.transport.gradient.adjoint`. One side is eliminated; the rest, symmetric and
     positive semidefinite, is solved by conjugate gradients preconditioned with its diagonal, problem by problem, in

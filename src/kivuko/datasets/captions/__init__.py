@@ -5,8 +5,8 @@ from kivuko.datasets.captions.caption_set import (
     FIRST_CAPTION,
     PROTOCOLS,
     CaptionSet,
+    Image,
     LanguageCaptions,
-    Picture,
     choose_languages,
 )
 from kivuko.datasets.captions.spec import NAMES, is_caption_spec, open_caption_set
@@ -17,8 +17,8 @@ __all__ = [
     "NAMES",
     "PROTOCOLS",
     "CaptionSet",
+    "Image",
     "LanguageCaptions",
-    "Picture",
     "choose_languages",
     "is_caption_spec",
     "open_caption_set",

@@ -1,4 +1,4 @@
-"""An image-caption set: pictures, and per language the captions that people wrote for them."""
+"""An image-caption set: images, and per language the captions that people wrote for them."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from typing import Any, Literal
 
 from kivuko.errors import DataError, UsageError
 from kivuko.languages import language
-from kivuko.text import counted
+from kivuko.text import pluralize
 
 EVERY_CAPTION, FIRST_CAPTION = "every-caption", "first-caption"
 PROTOCOLS = (EVERY_CAPTION, FIRST_CAPTION)
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
-    """One picture: where its bytes lie.
+class Image:
+    """One image: where its bytes lie.
 
     ``id`` tells it from the others of its set. ``path``: the file, or the tar shard that holds its ``length`` bytes
-    from ``offset`` on; None where the set's folder holds no such picture. ``named``: where the set names it, and how.
+    from ``offset`` on; None where the set's folder holds no such image. ``named``: where the set names it, and how.
     """
 
     id: str
@@ -33,7 +33,7 @@ class Picture:
 
 @dataclass(frozen=True, eq=False)
 class LanguageCaptions:
-    """One language's captions under one protocol; ``owners`` are rows of ``CaptionSet.pictures``, one per text."""
+    """One language's captions under one protocol; ``owners`` are rows of ``CaptionSet.images``, one per text."""
 
     language: str
     texts: tuple[str, ...]
@@ -47,17 +47,17 @@ class CaptionSet:
     Attributes:
         name: short name, as records have it: "xm3600".
         split: which part of the set this is, in the set's own words.
-        pictures: in the set's order, each once.
-        captions: language (BCP 47) to picture id to its captions, at least one, in the set's order, none blank.
+        images: in the set's order, each once.
+        captions: language (BCP 47) to image id to its captions, at least one, in the set's order, none blank.
         files: the files of captions that were read; their checksums tell one edition of a set from another.
         notes: what a reader of figures on this set must know; one line each.
         left_out: what is not in it and why, counted.
-        gallery: "set": every language searches all pictures; "language": each searches those that it has captions for.
+        gallery: "set": every language searches all images; "language": each searches those that it has captions for.
     """
 
     name: str
     split: str
-    pictures: tuple[Picture, ...]
+    images: tuple[Image, ...]
     captions: Mapping[str, Mapping[str, tuple[str, ...]]]
     files: tuple[Path, ...]
     notes: tuple[str, ...] = ()
@@ -70,7 +70,7 @@ class CaptionSet:
         return tuple(self.captions)
 
     def of(self, language: str, protocol: str = EVERY_CAPTION) -> LanguageCaptions:
-        """Return one language's captions: all of them, or the first of each picture.
+        """Return one language's captions: all of them, or the first of each image.
 
         Raises:
             UsageError: a language without captions, or no such protocol.
@@ -82,34 +82,34 @@ class CaptionSet:
         texts: list[str] = []
         owners: list[int] = []
         own = self.captions[language]
-        for row, picture in enumerate(self.pictures):
-            found = own.get(picture.id, ())
+        for row, image in enumerate(self.images):
+            found = own.get(image.id, ())
             kept = found[:1] if protocol == FIRST_CAPTION else found
             texts += kept
             owners += [row] * len(kept)
         return LanguageCaptions(language, tuple(texts), tuple(owners))
 
-    def per_picture(self, language: str) -> float:
-        """Return the mean number of captions of the pictures that have one in this language."""
+    def per_image(self, language: str) -> float:
+        """Return the mean number of captions of the images that have one in this language."""
         counts = [len(found) for found in self.captions[language].values()]
         return sum(counts) / max(1, len(counts))
 
     def without(self, gone: Container[str], reason: str) -> CaptionSet:
-        """Return the set without some pictures, named by id, and their captions; they are counted under ``reason``.
+        """Return the set without some images, named by id, and their captions; they are counted under ``reason``.
 
         A language whose captions are all gone is gone too.
         """
-        kept = tuple(picture for picture in self.pictures if picture.id not in gone)
-        if len(kept) == len(self.pictures):
+        kept = tuple(image for image in self.images if image.id not in gone)
+        if len(kept) == len(self.images):
             return self
-        ids = {picture.id for picture in kept}
+        ids = {image.id for image in kept}
         captions = {
             language: left
             for language, own in self.captions.items()
             if (left := {name: texts for name, texts in own.items() if name in ids})
         }
-        count = self.left_out.get(reason, 0) + len(self.pictures) - len(kept)
-        return replace(self, pictures=kept, captions=captions, left_out={**self.left_out, reason: count})
+        count = self.left_out.get(reason, 0) + len(self.images) - len(kept)
+        return replace(self, images=kept, captions=captions, left_out={**self.left_out, reason: count})
 
 
 def choose_languages(caption_set: CaptionSet, wanted: Sequence[str]) -> tuple[str, ...]:
@@ -144,29 +144,29 @@ BLANK = "blank caption"
 
 @dataclass
 class Gathering:
-    """Pictures and captions gathered so far."""
+    """Images and captions gathered so far."""
 
-    pictures: dict[str, Picture] = field(default_factory=dict)
+    images: dict[str, Image] = field(default_factory=dict)
     captions: dict[str, dict[str, list[str]]] = field(default_factory=dict)
     files: dict[Path, None] = field(default_factory=dict)
     left_out: Counter[str] = field(default_factory=Counter)
 
-    def add_picture(self, picture: Picture) -> None:
-        """Take in a picture; one known already stays as it is.
+    def add_image(self, image: Image) -> None:
+        """Take in an image; one known already stays as it is.
 
         Raises:
             DataError: its name is no text that can be written again.
         """
-        if not _writable(picture.id):
-            shown = picture.named.encode("utf-8", "backslashreplace").decode()
-            raise DataError(f"{shown}: the picture's name is no text (half of a surrogate pair); name it in UTF-8")
-        self.pictures.setdefault(picture.id, picture)
+        if not _writable(image.id):
+            shown = image.named.encode("utf-8", "backslashreplace").decode()
+            raise DataError(f"{shown}: the image's name is no text (half of a surrogate pair); name it in UTF-8")
+        self.images.setdefault(image.id, image)
 
-    def add_captions(self, picture: str, code: str, texts: Iterable[Any], place: str) -> None:
-        """Take in one picture's captions in one language; blank ones are counted.
+    def add_captions(self, image: str, code: str, texts: Iterable[Any], place: str) -> None:
+        """Take in one image's captions in one language; blank ones are counted.
 
         Args:
-            picture: id of a picture taken in before.
+            image: id of an image taken in before.
             code: as ``code_of`` returns it.
             place: where they stand, for what goes wrong.
 
@@ -175,10 +175,10 @@ class Gathering:
         """
         for text in texts:
             if not isinstance(text, str):
-                raise DataError(f"{place}: a caption of {picture!r} in {code} is no text but {_shown(text)}")
+                raise DataError(f"{place}: a caption of {image!r} in {code} is no text but {_shown(text)}")
             clean = " ".join(text.encode("utf-8", "replace").decode("utf-8").split())
             if clean:
-                self.captions.setdefault(code, {}).setdefault(picture, []).append(clean)
+                self.captions.setdefault(code, {}).setdefault(image, []).append(clean)
             else:
                 self.left_out[BLANK] += 1
 
@@ -188,20 +188,18 @@ class Gathering:
         """Return the set.
 
         Raises:
-            DataError: no picture, or no caption.
+            DataError: no image, or no caption.
         """
-        if not self.pictures:
-            raise DataError(f"{place}: names no picture of the split {split!r}; check the path and --split")
+        if not self.images:
+            raise DataError(f"{place}: names no image of the split {split!r}; check the path and --split")
         if not self.captions:
-            raise DataError(
-                f"{place}: holds no caption for its {counted(len(self.pictures), 'picture')}; check the path"
-            )
+            raise DataError(f"{place}: holds no caption for its {pluralize(len(self.images), 'image')}; check the path")
         return CaptionSet(
             name=name,
             split=split,
-            pictures=tuple(self.pictures.values()),
+            images=tuple(self.images.values()),
             captions={
-                code: {picture: tuple(texts) for picture, texts in own.items()} for code, own in self.captions.items()
+                code: {image: tuple(texts) for image, texts in own.items()} for code, own in self.captions.items()
             },
             files=tuple(self.files),
             notes=tuple(notes),
@@ -248,7 +246,7 @@ def _shown(value: Any) -> str:
 class Request:
     """One set to read.
 
-    ``path``: the set's folder or file. ``images``: where its pictures lie, if not there. ``part``: one of several that
+    ``path``: the set's folder or file. ``images``: where its images lie, if not there. ``part``: one of several that
     a set has, such as Multi30k's ``test_2017_flickr``. ``split``: "test" or "validation". ``language``: code of the
     captions where the files do not say.
     """

@@ -1,8 +1,8 @@
-"""A folder of pictures and a file of your own that says what is on them: TSV, CSV or JSON lines.
+"""A folder of images and a file of your own that says what is on them: TSV, CSV or JSON lines.
 
-The picture stands under ``image`` (or path, file, filename, file_name, filepath, image_path), its caption under
+The image stands under ``image`` (or path, file, filename, file_name, filepath, image_path), its caption under
 ``caption`` (or text, sentence), its language under ``language`` (or lang, locale), and, where there are several, its
-split under ``split``. A picture may have several lines. In JSON lines a caption may also be a list, or an object of
+split under ``split``. An image may have several lines. In JSON lines a caption may also be a list, or an object of
 languages: ``{"image": "a.jpg", "caption": {"sw": ["paka mweusi"], "en": "a black cat"}}``.
 """
 
@@ -13,8 +13,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from kivuko.datasets.captions.caption_set import CaptionSet, Gathering, Picture, Request, as_texts, code_of
-from kivuko.datasets.captions.picture_folder import PictureFolder
+from kivuko.datasets.captions.caption_set import CaptionSet, Gathering, Image, Request, as_texts, code_of
+from kivuko.datasets.captions.image_folder import ImageFolder
 from kivuko.datasets.collections.streams import json_lines, text_lines
 from kivuko.errors import DataError, UsageError, at
 
@@ -27,18 +27,18 @@ _LONGEST = 1 << 20
 
 
 def read_captions_file(request: Request) -> CaptionSet:
-    """Read a file of captions; pictures are found from its folder, or from IMAGES.
+    """Read a file of captions; images are found from its folder, or from IMAGES.
 
     Where the file has a column ``split``, only lines of the split asked for count.
 
     Raises:
-        DataError: no such file, no column for picture or caption, or a line that lacks them.
+        DataError: no such file, no column for image or caption, or a line that lacks them.
         UsageError: the file does not say the language, and the request neither.
     """
     file = request.path
     if not file.is_file():
         raise DataError(f"{file}: no such file; name a .tsv, .csv or .jsonl of captions")
-    folder = PictureFolder(request.images or file.parent)
+    folder = ImageFolder(request.images or file.parent)
     gathered = Gathering(files={file: None})
     codes: dict[str, str] = {}
 
@@ -57,11 +57,11 @@ def read_captions_file(request: Request) -> CaptionSet:
             continue
         name = _first(row, _IMAGE)
         if not isinstance(name, str) or not name.strip():
-            raise DataError(f"{place}: names no picture; it stands under 'image'")
+            raise DataError(f"{place}: names no image; it stands under 'image'")
         if (told := _first(row, _CAPTION)) is None:
             raise DataError(f"{place}: has no caption; it stands under 'caption'")
-        if name not in gathered.pictures:
-            gathered.add_picture(Picture(name, folder.find(name), f"{name} ({place})"))
+        if name not in gathered.images:
+            gathered.add_image(Image(name, folder.find(name), f"{name} ({place})"))
         by_language = told.items() if isinstance(told, dict) else [(_first(row, _LANGUAGE), told)]
         for written, texts in by_language:
             gathered.add_captions(name, code(written, place), as_texts(texts), place)

@@ -1,4 +1,4 @@
-"""Captions in the ways of MSCOCO: its own files, Karpathy's splits, and lists of pictures with their captions.
+"""Captions in the ways of MSCOCO: its own files, Karpathy's splits, and lists of images with their captions.
 
 Lin et al., "Microsoft COCO" (ECCV 2014); Karpathy and Fei-Fei (CVPR 2015). On disk one JSON file:
 
@@ -12,9 +12,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from kivuko.datasets.captions.caption_set import CaptionSet, Gathering, Picture, Request, as_texts, code_of
+from kivuko.datasets.captions.caption_set import CaptionSet, Gathering, Image, Request, as_texts, code_of
+from kivuko.datasets.captions.image_folder import ImageFolder
 from kivuko.datasets.captions.json_file import read_json
-from kivuko.datasets.captions.picture_folder import PictureFolder
 from kivuko.errors import DataError
 
 NAME = "coco"
@@ -31,7 +31,7 @@ def read_coco(request: Request) -> CaptionSet:
     file = request.path
     if not file.is_file():
         raise DataError(f"{file}: no such file; name the JSON file of captions")
-    folder = PictureFolder(request.images or file.parent)
+    folder = ImageFolder(request.images or file.parent)
     code = code_of(request.language or "en", str(file))
     found = read_json(file)
     gathered = Gathering(files={file: None})
@@ -47,41 +47,41 @@ def read_coco(request: Request) -> CaptionSet:
     else:
         _add_karpathy(gathered, images, _SPLITS[request.split], folder, code, str(file))
     gathered_set = gathered.finish(NAME, split, file)
-    per_picture = gathered_set.per_picture(code)
+    per_image = gathered_set.per_image(code)
     note = (
-        f"{per_picture:.1f} captions per picture: five against one moves text-to-image figures by about 20 points; "
+        f"{per_image:.1f} captions per image: five against one moves text-to-image figures by about 20 points; "
         "say which, and the size of the gallery"
     )
     return gathered.finish(NAME, split, file, [note])
 
 
-def _add_list(gathered: Gathering, rows: list[Any], folder: PictureFolder, code: str, file: str) -> None:
+def _add_list(gathered: Gathering, rows: list[Any], folder: ImageFolder, code: str, file: str) -> None:
     for number, row in enumerate(rows):
         place = f"{file}, entry {number}"
         name = _text(row, "image", place)
-        gathered.add_picture(_picture(name, name, folder, place))
+        gathered.add_image(_image(name, name, folder, place))
         gathered.add_captions(name, code, as_texts(row.get("caption")), place)
 
 
 def _add_annotations(
-    gathered: Gathering, images: list[Any], annotations: list[Any], folder: PictureFolder, code: str, file: str
+    gathered: Gathering, images: list[Any], annotations: list[Any], folder: ImageFolder, code: str, file: str
 ) -> None:
     ids: dict[str, str] = {}
     for number, row in enumerate(images):
         place = f"{file}, images entry {number}"
         name = _text(row, "file_name", place)
         ids[_key(row, "id", place)] = name
-        gathered.add_picture(_picture(name, name, folder, place))
+        gathered.add_image(_image(name, name, folder, place))
     for number, row in enumerate(annotations):
         place = f"{file}, annotations entry {number}"
         key = _key(row, "image_id", place)
         if key not in ids:
-            raise DataError(f"{place}: a caption of picture {key}, which 'images' does not have; fetch the file again")
+            raise DataError(f"{place}: a caption of image {key}, which 'images' does not have; fetch the file again")
         gathered.add_captions(ids[key], code, [row.get("caption")], place)
 
 
 def _add_karpathy(
-    gathered: Gathering, images: list[Any], split: str, folder: PictureFolder, code: str, file: str
+    gathered: Gathering, images: list[Any], split: str, folder: ImageFolder, code: str, file: str
 ) -> None:
     for number, row in enumerate(images):
         place = f"{file}, images entry {number}"
@@ -93,12 +93,12 @@ def _add_karpathy(
             raise DataError(f"{place}: no list of 'sentences'; {_KINDS} are read")
         below = row.get("filepath")
         path = f"{below}/{name}" if isinstance(below, str) and below else name
-        gathered.add_picture(_picture(name, path, folder, place))
+        gathered.add_image(_image(name, path, folder, place))
         gathered.add_captions(name, code, [one.get("raw") for one in sentences], place)
 
 
-def _picture(key: str, path: str, folder: PictureFolder, place: str) -> Picture:
-    return Picture(key, folder.find(path, f"images/{path}"), f"{path} ({place})")
+def _image(key: str, path: str, folder: ImageFolder, place: str) -> Image:
+    return Image(key, folder.find(path, f"images/{path}"), f"{path} ({place})")
 
 
 def _text(row: Any, name: str, place: str) -> str:

@@ -183,13 +183,13 @@ class RemoteFile:
     """One file of a set.
 
     ``place``: where it goes, relative to the set's folder; an archive is unpacked into the folder ``into`` and then
-    removed. ``pictures``: gigabytes that the user may have already.
+    removed. ``images``: gigabytes that the user may have already.
     """
 
     url: str
     place: str
     into: str | None = None
-    pictures: bool = False
+    images: bool = False
 
 
 @dataclass(frozen=True)
@@ -197,7 +197,7 @@ class RemoteSet:
     """What a set consists of; ``also``: what must be got elsewhere, in a sentence."""
 
     files: tuple[RemoteFile, ...]
-    licence: str
+    license: str
     also: str = ""
 
 
@@ -228,36 +228,36 @@ SETS: Mapping[str, RemoteSet] = {
                 "https://open-images-dataset.s3.amazonaws.com/crossmodal-3600/images.tgz",
                 "images.tgz",
                 into="images",
-                pictures=True,
+                images=True,
             ),
         ),
-        licence="CC BY 4.0 (captions); the pictures' own licences are in image_attributions.csv of the set's page",
+        license="CC BY 4.0 (captions); the images' own licenses are in image_attributions.csv of the set's page",
     ),
     "xtd": RemoteSet(
         files=_xtd(),
-        licence="Adobe's research licence, see the repository's LICENSE.md",
-        also="the pictures are MSCOCO's of 2014 (train and val), from cocodataset.org",
+        license="Adobe's research license, see the repository's LICENSE.md",
+        also="the images are MSCOCO's of 2014 (train and val), from cocodataset.org",
     ),
     "xflickrco": RemoteSet(
         files=tuple(
             RemoteFile(f"{_IGLUE}/xFlickrCO/annotations/{code}/test.jsonl", f"annotations/{code}/test.jsonl")
             for code in ["de", "en", "es", "id", "ja", "ru", "tr", "zh"]
         ),
-        licence="see IGLUE's repository",
-        also="the pictures are Flickr30k's and MSCOCO's val2014",
+        license="see IGLUE's repository",
+        also="the images are Flickr30k's and MSCOCO's val2014",
     ),
     "wit": RemoteSet(
         files=tuple(
             RemoteFile(f"{_IGLUE}/wit/annotations/test_{code}.jsonl", f"annotations/test_{code}.jsonl")
             for code in ["ar", "bg", "da", "el", "en", "et", "id", "ja", "ko", "tr", "vi"]
         ),
-        licence="CC BY-SA 3.0",
-        also="the pictures are Wikimedia Commons', at the address that each line gives",
+        license="CC BY-SA 3.0",
+        also="the images are Wikimedia Commons', at the address that each line gives",
     ),
     "multi30k": RemoteSet(
         files=_multi30k(),
-        licence="see Multi30k's repository",
-        also="the pictures are Flickr30k's, which its authors give on request",
+        license="see Multi30k's repository",
+        also="the images are Flickr30k's, which its authors give on request",
     ),
 }
 
@@ -298,7 +298,7 @@ def fetch(
     remote: RemoteSet,
     folder: Path,
     *,
-    pictures: bool = True,
+    images: bool = True,
     checksums: Path | None = None,
     watch: Watch | None = None,
 ) -> Fetched:
@@ -308,7 +308,7 @@ def fetch(
     where it was.
 
     Args:
-        pictures: also the archives of pictures, which are gigabytes.
+        images: also the archives of images, which are gigabytes.
         checksums: a list in the form of ``sha256sum``: files that it names must have those.
         watch: told how far each file is.
 
@@ -320,7 +320,7 @@ def fetch(
     fetched: list[str] = []
     kept: list[str] = []
     for one in remote.files:
-        if one.pictures and not pictures:
+        if one.images and not images:
             continue
         if _is_done(one, folder, known, required):
             kept.append(one.place)

@@ -1,8 +1,8 @@
-"""Multi30k: Flickr30k's pictures with captions in English, German, French and Czech.
+"""Multi30k: Flickr30k's images with captions in English, German, French and Czech.
 
 Elliott, Frank, Sima'an and Specia, "Multi30K: Multilingual English-German Image Descriptions" (2016). On disk, as the
 repository has it: ``data/task1/raw/PART.LANGUAGE.gz`` and ``data/task1/image_splits/PART.txt``: one caption per
-picture, English and its translations; ``data/task2/raw/PART.N.LANGUAGE.gz``: five captions per picture, N from 1 to 5,
+image, English and its translations; ``data/task2/raw/PART.N.LANGUAGE.gz``: five captions per image, N from 1 to 5,
 that people wrote independently in English and in German.
 """
 
@@ -13,8 +13,8 @@ from pathlib import Path
 
 from kivuko.datasets.captions.caption_set import CaptionSet, Gathering, Request, code_of
 from kivuko.datasets.captions.flickr30k200 import BELOW as FLICKR_BELOW
-from kivuko.datasets.captions.line_captions import add_lines, add_pictures, read_names
-from kivuko.datasets.captions.picture_folder import PictureFolder
+from kivuko.datasets.captions.image_folder import ImageFolder
+from kivuko.datasets.captions.line_captions import add_images, add_lines, read_names
 from kivuko.datasets.captions.xtd import BELOW as COCO_BELOW
 from kivuko.errors import DataError, UsageError
 
@@ -26,11 +26,11 @@ _FILE = re.compile(r"(?P<part>[a-z0-9_]+)\.(?:(?P<number>[1-5])\.)?(?P<language>
 def read_multi30k(request: Request) -> CaptionSet:
     """Read one part: ``test_2016_flickr`` or ``val`` by the split, or the part that is asked for by name.
 
-    ``task2`` is the part of five independent captions per picture, test or validation by the split.
+    ``task2`` is the part of five independent captions per image, test or validation by the split.
 
     Raises:
         UsageError: no such part.
-        DataError: no captions of it, or files whose lines do not fit the list of pictures.
+        DataError: no captions of it, or files whose lines do not fit the list of images.
     """
     default = "test_2016_flickr" if request.split == "test" else "val"
     part = request.part or default
@@ -51,16 +51,16 @@ def read_multi30k(request: Request) -> CaptionSet:
         raise DataError(f"{raw}: no captions named {part}.en.gz or so; name the folder of multi30k's repository")
     names = _names(splits, part)
     gathered = Gathering()
-    folder = PictureFolder(request.images or request.path)
-    pictures = add_pictures(gathered, names, read_names(names, _name), folder, [*FLICKR_BELOW, *COCO_BELOW])
+    folder = ImageFolder(request.images or request.path)
+    images = add_images(gathered, names, read_names(names, _name), folder, [*FLICKR_BELOW, *COCO_BELOW])
     for _, file, written in files:
-        add_lines(gathered, file, code_of(written, str(file)), pictures, names)
+        add_lines(gathered, file, code_of(written, str(file)), images, names)
     split = part if task == "task1" else f"task2/{part}"
-    return gathered.finish(NAME, split, request.path, _notes(task, part, pictures))
+    return gathered.finish(NAME, split, request.path, _notes(task, part, images))
 
 
 def _folders(root: Path, task: str) -> tuple[Path, Path]:
-    """Return the folder of captions and the one of the lists of pictures."""
+    """Return the folder of captions and the one of the lists of images."""
     for base in (root / "data" / task, root / task, root):
         if (base / "raw").is_dir():
             splits = base / "image_splits"
@@ -75,22 +75,22 @@ def _names(splits: Path, part: str) -> Path:
         if (file := splits / name).is_file():
             return file
     raise DataError(
-        f"{splits / part}.txt: missing; it names the picture of each caption. It is in multi30k's image_splits"
+        f"{splits / part}.txt: missing; it names the image of each caption. It is in multi30k's image_splits"
     )
 
 
 def _name(line: str) -> str:
-    """Return the picture's name: the COCO part writes ``NAME.jpg#CAPTION``."""
+    """Return the image's name: the COCO part writes ``NAME.jpg#CAPTION``."""
     return line.strip().partition("#")[0]
 
 
-def _notes(task: str, part: str, pictures: list[str]) -> list[str]:
+def _notes(task: str, part: str, images: list[str]) -> list[str]:
     told = (
-        "five captions per picture: text-to-image figures are about 20 points from those with one"
+        "five captions per image: text-to-image figures are about 20 points from those with one"
         if task == "task2"
-        else "one caption per picture, translated from the English: figures are not comparable with sets that have five"
+        else "one caption per image, translated from the English: figures are not comparable with sets that have five"
     )
-    training = sum(name.startswith("COCO_train") for name in pictures)
-    leak = f"{training:,} of the {len(pictures):,} pictures are of MSCOCO's training set"
+    training = sum(name.startswith("COCO_train") for name in images)
+    leak = f"{training:,} of the {len(images):,} images are of MSCOCO's training set"
     own = {"val": ["this is Multi30k's validation part, not its test"]}.get(part, [])
     return [told, *([leak] if training else []), *own]

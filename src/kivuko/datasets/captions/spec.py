@@ -38,7 +38,7 @@ def is_own_set(spec: str) -> bool:
 
 
 def path_of(spec: str) -> Path:
-    """Return the file or folder that a spec names, without its pictures; perhaps with ``*`` in it."""
+    """Return the file or folder that a spec names, without its images; perhaps with ``*`` in it."""
     return _split(spec.partition(":")[2])[0]
 
 
@@ -46,7 +46,7 @@ def open_caption_set(spec: str, *, split: str = "test", language: str | None = N
     """Read the caption set that a spec names.
 
     Args:
-        spec: ``NAME:PATH``, with ``,IMAGES`` where the pictures lie elsewhere, and ``@PART`` for a part of Multi30k.
+        spec: ``NAME:PATH``, with ``,IMAGES`` where the images lie elsewhere, and ``@PART`` for a part of Multi30k.
         split: "test" or "validation", where the set has both.
         language: code of the captions, where the files do not say it.
 
@@ -75,7 +75,7 @@ def open_caption_set(spec: str, *, split: str = "test", language: str | None = N
 
 
 def _split(rest: str) -> tuple[Path, Path | None]:
-    """Part the path from the folder of pictures; a path that exists as it stands has no such folder."""
+    """Part the path from the folder of images; a path that exists as it stands has no such folder."""
     before, comma, after = rest.rpartition(",")
     if not comma or _exists(rest) or not before or not after:
         return Path(rest).expanduser(), None

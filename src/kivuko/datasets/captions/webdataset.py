@@ -1,4 +1,4 @@
-"""Webdataset shards as a caption set: pictures and captions in tar files, read where they lie.
+"""Webdataset shards as a caption set: images and captions in tar files, read where they lie.
 
 ``NAME.jpg`` with ``NAME.txt`` (a caption a line), ``NAME.sw.txt`` for a language, or ``NAME.json`` with ``caption`` or
 ``captions`` (a text, a list, or an object of languages) and, where it says so, ``language``.
@@ -15,14 +15,14 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from kivuko.datasets.captions.caption_set import CaptionSet, Gathering, Picture, Request, as_texts, code_of
+from kivuko.datasets.captions.caption_set import CaptionSet, Gathering, Image, Request, as_texts, code_of
 from kivuko.errors import DataError, UsageError
 
 # The samples of webdataset shards: members of a tar file that share a name up to its first dot.
 #
 # Format: https://github.com/webdataset/webdataset, "The WebDataset Format".
 
-_PICTURES = frozenset(("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "ppm", "avif", "heic", "img"))
+_IMAGES = frozenset(("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "ppm", "avif", "heic", "img"))
 _TEXTS = frozenset(("txt", "caption", "json"))
 _MOST_TEXT = 1 << 20
 _RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
@@ -31,7 +31,7 @@ _MOST_SHARDS = 100_000
 
 @dataclass(frozen=True)
 class Sample:
-    """One sample: where its picture lies in the shard, and its texts by the rest of their names ("txt", "sw.txt")."""
+    """One sample: where its image lies in the shard, and its texts by the rest of their names ("txt", "sw.txt")."""
 
     key: str
     shard: Path
@@ -72,7 +72,7 @@ def _matching(pattern: Path) -> list[Path]:
 
 
 def samples(shard: Path) -> Iterator[Sample | str]:
-    """Yield the samples of one shard; of one without a picture, its key alone.
+    """Yield the samples of one shard; of one without an image, its key alone.
 
     Raises:
         DataError: no tar file, a damaged or a compressed one.
@@ -101,18 +101,18 @@ def samples(shard: Path) -> Iterator[Sample | str]:
 
 def _sample(archive: tarfile.TarFile, shard: Path, base: str, members: list[tarfile.TarInfo]) -> Sample | str:
     key = base.removeprefix("/").encode("utf-8", "backslashreplace").decode()  # names in a tar file are bytes
-    picture: tarfile.TarInfo | None = None
+    image: tarfile.TarInfo | None = None
     texts: dict[str, bytes] = {}
     for member in members:
         rest = member.name.rpartition("/")[2].partition(".")[2].lower()
         kind = rest.rpartition(".")[2]
-        if kind in _PICTURES:
-            picture = picture or member
+        if kind in _IMAGES:
+            image = image or member
         elif kind in _TEXTS and member.size <= _MOST_TEXT and (stream := archive.extractfile(member)) is not None:
             texts[rest] = stream.read()
-    if picture is None:
+    if image is None:
         return key
-    return Sample(key, shard, picture.offset_data, picture.size, texts)
+    return Sample(key, shard, image.offset_data, image.size, texts)
 
 
 def _ranges(pattern: str) -> list[str]:
@@ -143,7 +143,7 @@ NAME = "webdataset"
 def read_webdataset(request: Request) -> CaptionSet:
     """Read all shards that PATH names; it may hold ``*`` and ``{000..012}``.
 
-    Samples without a picture, and those without a caption, are left out and counted.
+    Samples without an image, and those without a caption, are left out and counted.
 
     Raises:
         DataError: no shard, or a damaged one, or no caption in them.
@@ -155,11 +155,11 @@ def read_webdataset(request: Request) -> CaptionSet:
         gathered.files[shard] = None
         for sample in samples(shard):
             if isinstance(sample, str):
-                gathered.left_out["sample without a picture"] += 1
+                gathered.left_out["sample without an image"] += 1
                 continue
             place = f"{shard}, sample {sample.key}"
             key = f"{shard.name}/{sample.key}"
-            if key in gathered.pictures:  # shards of one name in several folders
+            if key in gathered.images:  # shards of one name in several folders
                 key = f"{shard}/{sample.key}"
             told = False
             for written, texts in _captions(sample, place):
@@ -171,7 +171,7 @@ def read_webdataset(request: Request) -> CaptionSet:
                 gathered.add_captions(key, code, texts, place)
                 told |= gathered.left_out.total() - before < len(texts)
             if told:
-                gathered.add_picture(Picture(key, sample.shard, place, sample.offset, sample.length))
+                gathered.add_image(Image(key, sample.shard, place, sample.offset, sample.length))
             else:
                 gathered.left_out["sample without a caption"] += 1
     return gathered.finish(NAME, "all", Path(request.path))

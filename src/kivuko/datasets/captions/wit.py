@@ -1,8 +1,8 @@
-"""WIT: pictures of Wikipedia with the descriptions that stand below them, as IGLUE tests on or as Google publishes it.
+"""WIT: images of Wikipedia with the descriptions that stand below them, as IGLUE tests on or as Google publishes it.
 
 Srinivasan et al., "WIT: Wikipedia-based Image Text Dataset" (SIGIR 2021); Bugliarello et al., "IGLUE" (ICML 2022). On
 disk: IGLUE's ``annotations/test_LANGUAGE.jsonl``, or ``wit_v1.test.*.tsv.gz`` with a line of headings; both have
-``language``, ``image_url`` and ``caption_reference_description``. WIT publishes no files of pictures: IMAGES is the
+``language``, ``image_url`` and ``caption_reference_description``. WIT publishes no files of images: IMAGES is the
 folder that they were fetched to, each named by the last part of its address or, for IGLUE, by ``wit_ix``.
 """
 
@@ -13,16 +13,16 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from kivuko.datasets.captions.caption_set import CaptionSet, Gathering, Picture, Request, code_of
-from kivuko.datasets.captions.picture_folder import PictureFolder, endings
+from kivuko.datasets.captions.caption_set import CaptionSet, Gathering, Image, Request, code_of
+from kivuko.datasets.captions.image_folder import ImageFolder, endings
 from kivuko.datasets.collections.streams import json_lines, text_lines
 from kivuko.errors import DataError, at
 
 NAME = "wit"
 _CAPTION = "caption_reference_description"
 NOTES = (
-    "each language searches the pictures of its own articles: galleries differ in size and kind between languages",
-    "captions are Wikipedia's: many are names that a picture does not show, and some fit several pictures",
+    "each language searches the images of its own articles: galleries differ in size and kind between languages",
+    "captions are Wikipedia's: many are names that an image does not show, and some fit several images",
 )
 
 
@@ -34,7 +34,7 @@ def read_wit(request: Request) -> CaptionSet:
     """
     gathered = Gathering()
     root = request.path if request.path.is_dir() else request.path.parent
-    folder = PictureFolder(request.images or root)
+    folder = ImageFolder(request.images or root)
     codes: dict[str, str] = {}
     for file in _files(request):
         gathered.files[file] = None
@@ -43,18 +43,16 @@ def read_wit(request: Request) -> CaptionSet:
             if not isinstance(url, str) or not url or not isinstance(written, str) or not written:
                 raise DataError(f"{place}: no 'image_url' and 'language'; is this a file of WIT?")
             code = codes.get(written) or codes.setdefault(written, code_of(written, place))
-            if url not in gathered.pictures:
-                gathered.add_picture(
-                    Picture(url, folder.find(*_names(url, row)), f"{unquote(_last(url))[:120]} ({place})")
-                )
+            if url not in gathered.images:
+                gathered.add_image(Image(url, folder.find(*_names(url, row)), f"{unquote(_last(url))[:120]} ({place})"))
             gathered.add_captions(url, code, [row.get(_CAPTION) or ""], place)
-    return _own_pictures(gathered).finish(NAME, request.split, request.path, NOTES, gallery="language")
+    return _own_images(gathered).finish(NAME, request.split, request.path, NOTES, gallery="language")
 
 
-def _own_pictures(gathered: Gathering) -> Gathering:
-    """Leave out the pictures without any description; no language would search them."""
-    told = {picture for own in gathered.captions.values() for picture in own}
-    gathered.pictures = {name: picture for name, picture in gathered.pictures.items() if name in told}
+def _own_images(gathered: Gathering) -> Gathering:
+    """Leave out the images without any description; no language would search them."""
+    told = {image for own in gathered.captions.values() for image in own}
+    gathered.images = {name: image for name, image in gathered.images.items() if name in told}
     return gathered
 
 
@@ -83,7 +81,7 @@ def _rows(file: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
 
 
 def _names(url: str, row: Mapping[str, Any]) -> list[str]:
-    """Return what the picture's file may be called, the surest first."""
+    """Return what the image's file may be called, the surest first."""
     found = [*endings(str(row["wit_ix"]))] if row.get("wit_ix") else []
     last = _last(url)
     return [*found, unquote(last), last, unquote(last).replace(" ", "_")]

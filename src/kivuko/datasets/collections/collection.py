@@ -1,4 +1,4 @@
-"""A text collection: queries, documents and judgements, as TREC has them."""
+"""A text collection: queries, documents and judgments, as TREC has them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from kivuko.errors import DataError
 UNDETERMINED = "und"
 """BCP 47's code for a language that nobody has told."""
 
-Judgements = Mapping[str, Mapping[str, int]]
+Judgments = Mapping[str, Mapping[str, int]]
 """Query id to document id to grade: qrels as trec_eval reads them; grades above 0 are relevant."""
 
 
@@ -65,7 +65,7 @@ class Collection(Protocol):
         """Return how many documents there are, where that is known without reading them; for a progress bar."""
         ...
 
-    def judgements(self) -> Judgements:
+    def judgments(self) -> Judgments:
         """Return the grades of judged documents."""
         ...
 

@@ -177,7 +177,7 @@ _HEADING = re.compile(r"query[-_ ]?id", re.IGNORECASE)
 
 
 def read_qrels(path: Path) -> dict[str, dict[str, int]]:
-    """Read judgements: ``query iteration document grade`` in columns of white space, ``iteration`` being ignored.
+    """Read judgments: ``query iteration document grade`` in columns of white space, ``iteration`` being ignored.
 
     A first line ``query-id corpus-id score`` announces three columns instead. Grades are whole numbers; those above 0
     mean relevant. A line that is said twice counts once.
@@ -215,12 +215,12 @@ def read_qrels(path: Path) -> dict[str, dict[str, int]]:
                 "before; keep one"
             )
     if not found:
-        raise DataError(f"{path}: no judgement in it; give lines of: query iteration document grade")
+        raise DataError(f"{path}: no judgment in it; give lines of: query iteration document grade")
     return found
 
 
-def write_qrels(path: Path, judgements: dict[str, dict[str, int]]) -> None:
-    """Write judgements in TREC's four columns, whole or not at all."""
+def write_qrels(path: Path, judgments: dict[str, dict[str, int]]) -> None:
+    """Write judgments in TREC's four columns, whole or not at all."""
     with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as stream:
-        for query, grades in judgements.items():
+        for query, grades in judgments.items():
             stream.writelines(f"{query} 0 {document} {grade}\n" for document, grade in grades.items())

@@ -1,6 +1,6 @@
 """Collections of ``ir_datasets``, by id: mMARCO, CLIRMatrix, NeuCLIR, HC4 and all the others that it knows.
 
-The library fetches what it needs once, where the network and the licence allow, and keeps it in its own folder
+The library fetches what it needs once, where the network and the license allow, and keeps it in its own folder
 (``~/.ir_datasets``, or ``$IR_DATASETS_HOME``).
 """
 
@@ -14,13 +14,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from kivuko.datasets.collections.collection import UNDETERMINED, Document, Judgements
+from kivuko.datasets.collections.collection import UNDETERMINED, Document, Judgments
 from kivuko.errors import DataError, KivukoError, MissingDependencyError, UsageError, first_line
 from kivuko.languages import language
 
 
 class IrDataset:
-    """One dataset of ``ir_datasets`` that has documents, queries and judgements. Made by ``open_ir_dataset``."""
+    """One dataset of ``ir_datasets`` that has documents, queries and judgments. Made by ``open_ir_dataset``."""
 
     def __init__(self, name: str, dataset: Any) -> None:
         self.name, self._dataset = name, dataset
@@ -63,7 +63,7 @@ class IrDataset:
             return int(self._dataset.docs_count())
         return None
 
-    def judgements(self) -> Judgements:
+    def judgments(self) -> Judgments:
         """See ``Collection``."""
         found: dict[str, dict[str, int]] = {}
         with _one_line(self.spec):
@@ -82,7 +82,7 @@ def open_ir_dataset(name: str) -> IrDataset:
     Raises:
         MissingDependencyError: ``ir_datasets`` is not installed.
         UsageError: there is no such id; close matches are named.
-        DataError: it has no documents, queries or judgements: then it is a part of a collection only.
+        DataError: it has no documents, queries or judgments: then it is a part of a collection only.
     """
     try:
         import ir_datasets
@@ -97,7 +97,7 @@ def open_ir_dataset(name: str) -> IrDataset:
         close = below or difflib.get_close_matches(name, known, n=3, cutoff=0.6)
         hint = f"did you mean {' or '.join(close)}?" if close else "https://ir-datasets.com lists them."
         raise UsageError(f"ir:{name}: ir_datasets has no such id; {hint}")
-    for part, what in (("docs", "documents"), ("queries", "queries"), ("qrels", "judgements")):
+    for part, what in (("docs", "documents"), ("queries", "queries"), ("qrels", "judgments")):
         if not getattr(dataset, f"has_{part}")():
             known = [one for one in ir_datasets.registry if one.startswith(f"{name}/")]
             hint = f"try {', '.join(sorted(known)[:3])}" if known else "choose one that has"
@@ -118,14 +118,14 @@ def _code(stated: str | None) -> str:
 
 @contextlib.contextmanager
 def _one_line(spec: str) -> Iterator[None]:
-    """Turn what the library raises (a missing licence, no network, a damaged download) into one line."""
+    """Turn what the library raises (a missing license, no network, a damaged download) into one line."""
     level = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
         yield
     except (KivukoError, GeneratorExit, KeyboardInterrupt):
         raise
-    except BaseException as problem:  # its own kinds, those of requests, SystemExit where a licence is declined
+    except BaseException as problem:  # its own kinds, those of requests, SystemExit where a license is declined
         if isinstance(problem, SystemExit) and problem.code == 128 + signal.SIGTERM:
             raise  # the user ended it
         reason = first_line(problem)

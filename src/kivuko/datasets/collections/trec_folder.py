@@ -1,4 +1,4 @@
-"""A collection in a folder: files of queries, documents and judgements, told by their names."""
+"""A collection in a folder: files of queries, documents and judgments, told by their names."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from kivuko.datasets.collections.collection import UNDETERMINED, Document, Judgements
+from kivuko.datasets.collections.collection import UNDETERMINED, Document, Judgments
 from kivuko.datasets.collections.files import read_documents, read_qrels, read_queries
 from kivuko.errors import DataError, UsageError
 from kivuko.languages import language
@@ -34,7 +34,7 @@ class _Part:
 class TrecFolder:
     """A collection whose files lie in one folder. Made by ``open_folder``.
 
-    ``split``: which judgements, where there are several (and which queries, where they come by split too).
+    ``split``: which judgments, where there are several (and which queries, where they come by split too).
     """
 
     folder: Path
@@ -79,7 +79,7 @@ class TrecFolder:
         count = self._about.get("documents")
         return count if isinstance(count, int) and not isinstance(count, bool) and count > 0 else None
 
-    def judgements(self) -> Judgements:
+    def judgments(self) -> Judgments:
         """See ``Collection``."""
         return read_qrels(self._qrels.path)
 

@@ -1,4 +1,4 @@
-"""The emoji world: real pictures, real translations in over a hundred languages, no download from a model hub."""
+"""The emoji world: real images, real translations in over a hundred languages, no download from a model hub."""
 
 from pathlib import Path
 

@@ -28,7 +28,7 @@ class Augmentation:
 
 
 def premultiplied(images: Tensor) -> Tensor:
-    """Turn RGBA pictures, uint8 [n, h, w, 4], into float32 [n, 4, s, s] in 0-1, s = max(h, w), color times alpha.
+    """Turn RGBA images, uint8 [n, h, w, 4], into float32 [n, 4, s, s] in 0-1, s = max(h, w), color times alpha.
 
     Colors multiplied by alpha can be interpolated without dark fringes.
     """
@@ -40,7 +40,7 @@ def premultiplied(images: Tensor) -> Tensor:
 
 
 def augment(images: Tensor, size: int, generator: torch.Generator, how: Augmentation | None = None) -> Tensor:
-    """Draw one random view of each picture.
+    """Draw one random view of each image.
 
     Args:
         images: premultiplied RGBA, float [n, 4, s, s] in 0-1.

@@ -1,4 +1,4 @@
-"""The emoji world: pictures, their names and keywords in many languages, and a split by concept."""
+"""The emoji world: images, their names and keywords in many languages, and a split by concept."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ ENGLISH = "en"
 
 @dataclass(frozen=True, slots=True)
 class Emoji:
-    """One emoji: its code points, its concept and split, and the row of its picture in the gallery."""
+    """One emoji: its code points, its concept and split, and the row of its image in the gallery."""
 
     sequence: str
     concept: str
@@ -93,7 +93,7 @@ class Emoji:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """One emoji's name in one language, which should find its picture.
+    """One emoji's name in one language, which should find its image.
 
     ``compositional``: every English content word of its name occurs in training; otherwise the query is *lexical*.
     ``copied``: the name is the English name again.
@@ -111,10 +111,10 @@ class Query:
 
 @dataclass(frozen=True)
 class EmojiWorld:
-    """Emoji that the font draws, each picture once, with annotations per language.
+    """Emoji that the font draws, each image once, with annotations per language.
 
     ``images``: uint8 RGBA [images, 128, 136, 4]; emoji that the font draws alike (the flags of Norway and Bouvet
-    Island, say) share one. ``left_out`` counts, by reason, the sequences of CLDR that have no picture here.
+    Island, say) share one. ``left_out`` counts, by reason, the sequences of CLDR that have no image here.
     """
 
     emoji: tuple[Emoji, ...]
@@ -158,7 +158,7 @@ class EmojiWorld:
     def queries(self, language: str, split: str) -> list[Query]:
         """Return the names of one split's emoji in one language ("en" for the English names) as queries.
 
-        Emoji that share a picture and a name there make one query.
+        Emoji that share an image and a name there make one query.
         """
         self._check([language], split)
         own, english = self.annotations[language], self.annotations[ENGLISH]
@@ -183,20 +183,20 @@ class EmojiWorld:
         return list(found.values())
 
     def english_names(self) -> tuple[list[str], np.ndarray[tuple[int], np.dtype[np.int64]]]:
-        """Return every emoji's English name and, for each, its picture's row [emoji]."""
+        """Return every emoji's English name and, for each, its image's row [emoji]."""
         names = [self.annotations[ENGLISH][emoji.sequence].name for emoji in self.emoji]
         return names, np.array([emoji.image for emoji in self.emoji], dtype=np.int64)
 
     @cached_property
     def image_sequences(self) -> list[str]:
-        """For each picture the first emoji sequence that is drawn so [images]; it serves as the picture's id."""
+        """For each image the first emoji sequence that is drawn so [images]; it serves as the image's id."""
         first: dict[int, str] = {}
         for emoji in self.emoji:
             first.setdefault(emoji.image, emoji.sequence)
         return [first[row] for row in range(len(self.images))]
 
-    def picture(self, row: int, background: str = "white") -> Image.Image:
-        """Return one picture as RGB on a plain background, 136 x 136 pixels."""
+    def image(self, row: int, background: str = "white") -> Image.Image:
+        """Return one image as RGB on a plain background, 136 x 136 pixels."""
         drawn = Image.fromarray(self.images[row])
         side = max(drawn.size)
         canvas = Image.new("RGB", (side, side), background)
@@ -218,10 +218,10 @@ class EmojiWorld:
 
 
 def english_documents(world: EmojiWorld) -> list[str]:
-    """Return, for each picture, the English names and keywords of the emoji that share it [images].
+    """Return, for each image, the English names and keywords of the emoji that share it [images].
 
     Names come first, then keywords, with commas between, each once whatever its case; the ids of the documents are
-    ``world.image_sequences``, as those of the pictures are.
+    ``world.image_sequences``, as those of the images are.
 
     >>> english_documents(world)[world.image_sequences.index("🐈")]  # doctest: +SKIP
     'cat, pet'
@@ -310,7 +310,7 @@ def emoji_world(
         cldr: folder that holds ``annotations/``; default: ``$KIVUKO_CLDR`` or the system's.
         font: NotoColorEmoji.ttf; default: ``$KIVUKO_FONT`` or the system's.
         cache: folder for the cache; default: Kivuko's.
-        progress: called with (done, total) while pictures are drawn.
+        progress: called with (done, total) while images are drawn.
 
     Raises:
         DataError: no CLDR folder, no font, or a language without annotations.
@@ -339,7 +339,7 @@ def _fingerprint(files: Iterable[Path]) -> str:
 def _build(place: Path, english: dict[str, Annotation], font_file: Path, progress: Progress | None) -> None:
     font, left_out = EmojiFont(font_file), Counter[str]()
     row_of: dict[bytes, int] = {}
-    pictures: list[Pixels] = []
+    images: list[Pixels] = []
     rows: dict[str, int] = {}
     for done, sequence in enumerate(english, start=1):
         if progress and (done % 50 == 0 or done == len(english)):
@@ -354,14 +354,14 @@ def _build(place: Path, english: dict[str, Annotation], font_file: Path, progres
         if pixels is None:
             left_out["not drawn as one glyph by the font"] += 1
             continue
-        row = row_of.setdefault(pixels.tobytes(), len(pictures))
-        if row == len(pictures):
-            pictures.append(pixels)
+        row = row_of.setdefault(pixels.tobytes(), len(images))
+        if row == len(images):
+            images.append(pixels)
         rows[sequence] = row
     emoji = _with_splits(rows)
     with atomic_path(place) as temporary:
         temporary.mkdir()
-        table = pa.table({"png": pa.array([_to_png(pixels) for pixels in pictures], pa.binary())})
+        table = pa.table({"png": pa.array([_to_png(pixels) for pixels in images], pa.binary())})
         pq.write_table(table, temporary / "images.parquet", compression="none")
         listing = {"emoji": [asdict(one) for one in emoji], "left_out": dict(left_out)}
         (temporary / "emoji.json").write_text(json.dumps(listing, ensure_ascii=False), encoding="utf-8")
@@ -370,9 +370,9 @@ def _build(place: Path, english: dict[str, Annotation], font_file: Path, progres
 
 
 def _with_splits(rows: dict[str, int]) -> list[Emoji]:
-    """Give each emoji its concept and split; emoji that share a picture share the first one's concept."""
-    by_picture: dict[int, str] = {}
-    concepts = {seq: by_picture.setdefault(row, concept_of(seq)) for seq, row in rows.items()}
+    """Give each emoji its concept and split; emoji that share an image share the first one's concept."""
+    by_image: dict[int, str] = {}
+    concepts = {seq: by_image.setdefault(row, concept_of(seq)) for seq, row in rows.items()}
     splits = split_concepts(concepts.values())
     return [Emoji(seq, concepts[seq], splits[concepts[seq]], row) for seq, row in rows.items()]
 

@@ -236,7 +236,7 @@ class _Build:
         return found
 
     def _write_qrels(self, mutual: MutualLinks, documents: NDArray[np.int64]) -> None:
-        """Write the judgements, by mate, and the queries whose mate is among the documents, by id."""
+        """Write the judgments, by mate, and the queries whose mate is among the documents, by id."""
         self.database.execute("CREATE INDEX query_of_mate ON query (mate, id)")
         with (self.out / "qrels.txt").open("w", encoding="ascii", newline="\n") as stream:
             for mate in np.setdiff1d(self._asked_mates(), documents, assume_unique=True).tolist():
@@ -275,12 +275,12 @@ class _Build:
             "queries": built.queries, "documents": built.documents,
             "grades": {str(MATE): "the article behind the language link",
                        str(MUTUAL): "an article that links to it and is linked from it"},
-            "judgements": {str(MATE): built.mates, str(MUTUAL): built.mutual},
+            "judgments": {str(MATE): built.mates, str(MUTUAL): built.mutual},
             "options": {"words": options.words, "least_words": options.least_words,
                         "most_queries": options.most_queries, "seed": options.seed},
             "left_out": dict(built.left_out),
             "sources": {part: {"file": path.name, "bytes": _size(path)} for part, path in self.dumps.files().items()},
-            "licence": "text of Wikipedia, CC BY-SA 4.0",
+            "license": "text of Wikipedia, CC BY-SA 4.0",
         }  # fmt: skip
         text = json.dumps(about, indent=1, ensure_ascii=False)
         (self.out / ABOUT).write_text(text + "\n", encoding="utf-8")

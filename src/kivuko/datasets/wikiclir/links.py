@@ -78,7 +78,7 @@ class PageTable:
 
 
 def open_database(path: Path) -> sqlite3.Connection:
-    """Open a database that is thrown away afterwards: nothing is kept safe from a crash, memory stays small."""
+    """Open a database that is thrown away afterward: nothing is kept safe from a crash, memory stays small."""
     database = sqlite3.connect(path)
     for setting in ("journal_mode = OFF", "synchronous = OFF", "cache_size = -32768", "temp_store = FILE"):
         database.execute(f"PRAGMA {setting}")

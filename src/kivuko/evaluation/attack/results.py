@@ -14,7 +14,7 @@ from PIL import Image
 from rich.table import Table
 from torch import Tensor
 
-from kivuko.evaluation import Condition, Header, LanguageScores, PerQueryScores, Record, per_query, summarise
+from kivuko.evaluation import Condition, Header, LanguageScores, PerQueryScores, Record, per_query, summarize
 from kivuko.evaluation import per_query_scores as laid_out
 from kivuko.evaluation.attack.victim import QuerySet, Vectors, Victim
 from kivuko.evaluation.emoji import DATASET, protocol
@@ -37,13 +37,13 @@ from kivuko.perturbations.spec import AttackSpec
 
 
 @dataclass(frozen=True, eq=False)
-class AttackedPictures:
-    """Perturbed pictures, one for each query.
+class PerturbedImages:
+    """Perturbed images, one for each query.
 
     Attributes:
-        rows: which picture was perturbed, int64 [n]: the right one, or of a targeted attack the one that is to win.
+        rows: which image was perturbed, int64 [n]: the right one, or of a targeted attack the one that is to win.
         original, pixels: before and after, float32 [n, 3, h, w] in 0-1.
-        targeted: whether that picture should win, where else it should lose.
+        targeted: whether that image should win, where else it should lose.
     """
 
     rows: NDArray[np.int64]
@@ -52,12 +52,12 @@ class AttackedPictures:
     targeted: bool = False
 
     def linf(self) -> list[float]:
-        """Largest change of any value, per picture."""
+        """Largest change of any value, per image."""
         found: list[float] = (self.pixels - self.original).abs().flatten(1).amax(1).tolist()
         return found
 
     def l2(self) -> list[float]:
-        """Length of the change, per picture."""
+        """Length of the change, per image."""
         found: list[float] = (self.pixels - self.original).flatten(1).norm(dim=1).tolist()
         return found
 
@@ -67,9 +67,9 @@ class Attacked:
     """One language's queries under one attack.
 
     Attributes:
-        scores: cosines of the perturbed queries with all pictures, the perturbed one in its place, float32 [n, images].
+        scores: cosines of the perturbed queries with all images, the perturbed one in its place, float32 [n, images].
         texts: the queries before and after.
-        pictures: None where none was touched.
+        images: None where none was touched.
         calls: how often the model was asked, int64 [n].
     """
 
@@ -77,22 +77,22 @@ class Attacked:
     queries: QuerySet
     scores: Vectors
     texts: Sequence[Perturbed]
-    pictures: AttackedPictures | None
+    images: PerturbedImages | None
     calls: NDArray[np.int64]
 
     def ranks_before(self) -> NDArray[np.int64]:
-        """Rank of the right picture, from 1; ties count against it."""
+        """Rank of the right image, from 1; ties count against it."""
         return ranks_of(self.queries.scores, self.queries.own)
 
     def ranks_after(self) -> NDArray[np.int64]:
-        """Rank of the right picture after the attack."""
+        """Rank of the right image after the attack."""
         return ranks_of(self.scores, self.queries.own)
 
     def target_first(self) -> NDArray[np.float64] | None:
-        """Where a targeted attack brought its picture to the first place; None if the attack is not targeted."""
-        if self.pictures is None or not self.pictures.targeted:
+        """Where a targeted attack brought its image to the first place; None if the attack is not targeted."""
+        if self.images is None or not self.images.targeted:
             return None
-        found: NDArray[np.float64] = (ranks_of(self.scores, self.pictures.rows) == 1).astype(np.float64)
+        found: NDArray[np.float64] = (ranks_of(self.scores, self.images.rows) == 1).astype(np.float64)
         return found
 
 
@@ -102,7 +102,7 @@ def attacked(
     queries: QuerySet,
     calls: NDArray[np.int64],
     texts: Sequence[Perturbed] | None = None,
-    pictures: AttackedPictures | None = None,
+    images: PerturbedImages | None = None,
 ) -> Attacked:
     """Score what an attack made; what it left as it was keeps its clean scores to the last bit."""
     texts = [Perturbed(text, text) for text in queries.texts] if texts is None else texts
@@ -111,21 +111,21 @@ def attacked(
     if edited:
         vectors[edited] = victim.encode([texts[n].text for n in edited])
         scores[edited] = vectors[edited] @ victim.gallery.T
-    if pictures is not None:
-        moved = (pictures.pixels != pictures.original).flatten(1).any(1).numpy().nonzero()[0]
+    if images is not None:
+        moved = (images.pixels != images.original).flatten(1).any(1).numpy().nonzero()[0]
         if len(moved):
-            seen = victim.tower.encode(pictures.pixels[torch.from_numpy(moved)]).numpy()
-            scores[moved, pictures.rows[moved]] = (seen * vectors[moved]).sum(1)
-    return Attacked(spec, queries, scores, texts, pictures, calls)
+            seen = victim.tower.encode(images.pixels[torch.from_numpy(moved)]).numpy()
+            scores[moved, images.rows[moved]] = (seen * vectors[moved]).sum(1)
+    return Attacked(spec, queries, scores, texts, images, calls)
 
 
 def threat_of(spec: AttackSpec) -> Threat:
-    """Return the ball that an attack's pictures stay in."""
+    """Return the ball that an attack's images stay in."""
     return Threat(cast(Norm, spec["norm"]), spec.budget)
 
 
 def ranks_of(scores: Vectors, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Rank of one picture for each query, from 1, int64 [n], from scores [n, images]; ties count against it."""
+    """Rank of one image for each query, from 1, int64 [n], from scores [n, images]; ties count against it."""
     found: NDArray[np.int64] = (scores >= scores[np.arange(len(rows)), rows][:, None]).sum(1)
     return found
 
@@ -134,7 +134,7 @@ CALLS, TARGET_FIRST = "calls", "target_first"
 AREA, GAP = "area of MAP", "robustness gap"
 SUBSET = "headline"  # what shares and areas are taken of: queries that are no copies of English
 LOW, HIGH = "low-resource", "high-resource"
-_PICTURES_KEPT = 2  # examples per attack and language that carry their pictures
+_IMAGES_KEPT = 2  # examples per attack and language that carry their images
 
 
 @dataclass(eq=False)
@@ -205,7 +205,7 @@ class Results:
             "attacks": {spec.label: _told(spec) for spec in self.specs},
             "attacked": "all queries" if victim.most is None
             else f"up to {victim.most} queries of each language that are no copies of English, drawn by concept",
-            "perturbed pictures": "of each query one picture is perturbed, all others in the gallery stay clean",
+            "perturbed images": "of each query one image is perturbed, all others in the gallery stay clean",
             "attack seed": victim.seed,
         }  # fmt: skip
         return Header(command=command, protocol=told, seeds=sorted({victim.about.seed, victim.seed}))
@@ -223,7 +223,7 @@ class Results:
         )  # fmt: skip
 
     def _add(self, scores: Sequence[LanguageScores], condition: Condition) -> None:
-        self.records += summarise(scores, condition, groups=self.groups).records
+        self.records += summarize(scores, condition, groups=self.groups).records
         self.per_query += laid_out(scores, condition)
 
     def _blocks(self, condition: Condition) -> list[PerQueryScores]:
@@ -252,7 +252,7 @@ class Results:
 
 
 def png(pixels: Tensor) -> bytes:
-    """Return one picture, float [3, h, w] in 0-1, as a PNG file."""
+    """Return one image, float [3, h, w] in 0-1, as a PNG file."""
     levels = (pixels * 255).round().byte().permute(1, 2, 0).contiguous().numpy()
     file = io.BytesIO()
     Image.fromarray(levels).save(file, "PNG")
@@ -261,19 +261,19 @@ def png(pixels: Tensor) -> bytes:
 
 def _examples(one: Attacked, condition: Condition, documents: Sequence[str]) -> Iterator[AttackedExample]:
     before, after = one.ranks_before().tolist(), one.ranks_after().tolist()
-    pictures, kept = one.pictures, 0
-    linf, l2 = (pictures.linf(), pictures.l2()) if pictures else ([], [])
+    images, kept = one.images, 0
+    linf, l2 = (images.linf(), images.l2()) if images else ([], [])
     for n, query in enumerate(one.queries.queries):
         text, shown = one.texts[n], False
-        if pictures is not None and after[n] > before[n] and kept < _PICTURES_KEPT:
+        if images is not None and after[n] > before[n] and kept < _IMAGES_KEPT:
             shown, kept = True, kept + 1
         yield AttackedExample(
             condition=condition, language=query.language, query_id=query.id, query=query.text,
             perturbed=text.text, edits=text.edits, image_id=documents[query.image],
-            linf=linf[n] if pictures else None, l2=l2[n] if pictures else None,
+            linf=linf[n] if images else None, l2=l2[n] if images else None,
             rank_before=before[n], rank_after=after[n], calls=int(one.calls[n]),
-            image_before=png(pictures.original[n]) if pictures and shown else None,
-            image_after=png(pictures.pixels[n]) if pictures and shown else None,
+            image_before=png(images.original[n]) if images and shown else None,
+            image_after=png(images.pixels[n]) if images and shown else None,
         )  # fmt: skip
 
 
@@ -307,7 +307,7 @@ LEGEND = (
     "Queries equal to the English name are left out. lost: clean less attacked R@1 (attack success as a drop in "
     "accuracy); broken: of the queries answered first before, the share that is not after (attack success on correct "
     "queries); kept: MAP after over MAP before (robustness ratio); calls: how often the model was asked, per query; "
-    "aimed: share of queries for which the chosen picture came first; gap: what is kept in high-resource languages "
+    "aimed: share of queries for which the chosen image came first; gap: what is kept in high-resource languages "
     "less what is kept in low-resource ones; area: mean MAP over all budgets up to the largest."
 )
 

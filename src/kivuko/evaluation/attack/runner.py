@@ -15,7 +15,7 @@ from torch import Tensor
 
 from kivuko.datasets.emoji.world import Query
 from kivuko.evaluation import write_records
-from kivuko.evaluation.attack.results import Attacked, AttackedPictures, Results, attacked, png, threat_of
+from kivuko.evaluation.attack.results import Attacked, PerturbedImages, Results, attacked, png, threat_of
 from kivuko.evaluation.attack.victim import QuerySet, Vectors, Victim, stream
 from kivuko.evaluation.robustness import AttackedExample, write_examples
 from kivuko.files import atomic_path
@@ -24,7 +24,7 @@ from kivuko.perturbations.image import AttackedImages, TextToImage, apgd, apply_
 from kivuko.perturbations.image import standard as standard_ensemble
 from kivuko.perturbations.image import universal as universal_change
 from kivuko.perturbations.image.corruptions import corrupt
-from kivuko.perturbations.joint import AttackedPairs, Pairs, TextSide, co_attack, separate, set_level
+from kivuko.perturbations.joint import AttackedPairs, Pairs, TextSide, co_attack, separate, sga
 from kivuko.perturbations.spec import CODE_SWITCH, AttackSpec
 from kivuko.perturbations.text import (
     AttackedText,
@@ -72,7 +72,7 @@ ENGLISH = "en"
 
 @dataclass(eq=False)
 class ImageAttacks:
-    """Attacks on one victim's pictures; what is crafted with English is crafted once and tried in every language."""
+    """Attacks on one victim's images; what is crafted with English is crafted once and tried in every language."""
 
     victim: Victim
     languages: Sequence[str]
@@ -80,7 +80,7 @@ class ImageAttacks:
     _changes: dict[tuple[AttackSpec, str], Tensor] = field(default_factory=dict)
 
     def attack(self, spec: AttackSpec, queries: QuerySet, progress: Progress) -> Attacked:
-        """Run one attack of kind "image" on the pictures that the queries of one language should find."""
+        """Run one attack of kind "image" on the images that the queries of one language should find."""
         if spec.attack.needs == "nothing":
             return self._noise(spec, queries)
         rows = self._rows(spec, queries.queries)
@@ -90,23 +90,23 @@ class ImageAttacks:
             found = self._from_english(spec, queries, progress)
         else:
             found = self._adversarial(spec, queries.vectors, rows, progress)
-        pictures = AttackedPictures(rows, self._pixels(rows), found.pixels, bool(spec.get("targeted", False)))
-        return attacked(self.victim, spec, queries, found.calls.numpy(), pictures=pictures)
+        images = PerturbedImages(rows, self._pixels(rows), found.pixels, bool(spec.get("targeted", False)))
+        return attacked(self.victim, spec, queries, found.calls.numpy(), images=images)
 
     def _noise(self, spec: AttackSpec, queries: QuerySet) -> Attacked:
-        """Give each picture its own noise, the same for every query, language and number of queries."""
+        """Give each image its own noise, the same for every query, language and number of queries."""
         original, severity = self._pixels(queries.own), spec.number("severity")
         made = [
             corrupt(original[n : n + 1], spec.attack.name, severity, int(stream(self.victim.seed, row).integers(2**62)))
             for n, row in enumerate(queries.own.tolist())
         ]
-        pictures = AttackedPictures(queries.own, original, torch.cat(made))
-        return attacked(self.victim, spec, queries, np.zeros(len(queries), dtype=np.int64), pictures=pictures)
+        images = PerturbedImages(queries.own, original, torch.cat(made))
+        return attacked(self.victim, spec, queries, np.zeros(len(queries), dtype=np.int64), images=images)
 
     def _adversarial(
         self, spec: AttackSpec, vectors: Vectors, rows: NDArray[np.int64], progress: Progress
     ) -> AttackedImages:
-        """Perturb pictures ``rows`` against queries of the given vectors, float32 [n, dim]."""
+        """Perturb images ``rows`` against queries of the given vectors, float32 [n, dim]."""
         goal = self._goal(vectors, rows, targeted=bool(spec.get("targeted", False)))
         run = {"fgsm": fgsm, "pgd": pgd, "apgd": apgd, "square": square, "standard": standard_ensemble}
         wanted: dict[str, Any] = {
@@ -120,7 +120,7 @@ class ImageAttacks:
         return found
 
     def _from_english(self, spec: AttackSpec, queries: QuerySet, progress: Progress) -> AttackedImages:
-        """Return pictures that were perturbed against the English name, whoever the query is."""
+        """Return images that were perturbed against the English name, whoever the query is."""
         if spec not in self._english:
             everyone = [query for code in self.languages for query in self.victim.queries(code).queries]
             distinct = {(query.english, query.image): query for query in everyone}
@@ -135,7 +135,7 @@ class ImageAttacks:
     def _universal(
         self, spec: AttackSpec, queries: QuerySet, rows: NDArray[np.int64], progress: Progress
     ) -> AttackedImages:
-        """Find one change on the pictures of training names, so that it has seen none of those it is tried on."""
+        """Find one change on the images of training names, so that it has seen none of those it is tried on."""
         source = ENGLISH if spec["crafted"] == "english" else queries.language
         tower, threat = self.victim.tower, threat_of(spec)
         if (spec, source) not in self._changes:
@@ -152,7 +152,7 @@ class ImageAttacks:
         return TextToImage(torch.from_numpy(vectors), gallery, torch.from_numpy(rows), targeted)
 
     def _rows(self, spec: AttackSpec, queries: Sequence[Query]) -> NDArray[np.int64]:
-        """Return which picture is perturbed for each query: its own, or if targeted one drawn from the others."""
+        """Return which image is perturbed for each query: its own, or if targeted one drawn from the others."""
         own = np.array([query.image for query in queries], dtype=np.int64)
         if not spec.get("targeted", False):
             return own
@@ -166,7 +166,7 @@ class ImageAttacks:
         return self.victim.pixels(rows.tolist())
 
 
-_SCHEMES = {"sep": separate, "co-attack": co_attack, "sga": set_level}
+_SCHEMES = {"sep": separate, "co-attack": co_attack, "sga": sga}
 
 
 def attack_pairs(
@@ -175,7 +175,7 @@ def attack_pairs(
     """Run one attack of kind "joint" on the queries of one language.
 
     Args:
-        languages: all that are measured: of these, "sga" takes the other names of a picture.
+        languages: all that are measured: of these, "sga" takes the other names of an image.
     """
     pixels = victim.pixels(queries.own.tolist())
     others = _other_names(victim, queries, languages) if spec.attack.name == "sga" else ()
@@ -188,12 +188,12 @@ def attack_pairs(
         victim.encode, victim.tower, pairs, threat_of(spec), side,
         steps=spec.number("steps"), seed=victim.seed, progress=progress,
     )  # fmt: skip
-    pictures = AttackedPictures(queries.own, pixels, found.images.pixels)
-    return attacked(victim, spec, queries, found.calls, [one.perturbed for one in found.texts], pictures)
+    images = PerturbedImages(queries.own, pixels, found.images.pixels)
+    return attacked(victim, spec, queries, found.calls, [one.perturbed for one in found.texts], images)
 
 
 def _other_names(victim: Victim, queries: QuerySet, languages: Sequence[str]) -> list[list[str]]:
-    """Return for each query what its picture is called in the other languages."""
+    """Return for each query what its image is called in the other languages."""
     names: dict[int, list[str]] = {}
     for code in languages:
         if code != queries.language:
@@ -257,13 +257,13 @@ def run_attacks(
     languages: Sequence[str],
     specs: Sequence[AttackSpec],
     *,
-    pictures: Path | None = None,
+    images: Path | None = None,
     watch: Watch | None = None,
 ) -> Results:
     """Measure the queries of some languages clean and under each attack.
 
     Args:
-        pictures: a folder that perturbed pictures are written to; see :func:`write_pictures`.
+        images: a folder that perturbed images are written to; see :func:`write_images`.
 
     Raises:
         ModelError: an attack needs gradients that this kind of text encoder cannot give.
@@ -283,8 +283,8 @@ def run_attacks(
                 outcomes.append(on_images.attack(spec, queries, watch.stepped))
             else:
                 outcomes.append(attack_pairs(victim, spec, queries, languages, watch.stepped))
-            if pictures is not None:
-                write_pictures(pictures, outcomes[-1])
+            if images is not None:
+                write_images(images, outcomes[-1])
             watch.ended()
         results.add_attacked(outcomes)
     results.add_areas()
@@ -306,20 +306,20 @@ def _write_examples_at(place: Path, examples: Sequence[AttackedExample]) -> None
         write_examples(Path(folder) / place.stem, examples).replace(place)
 
 
-def write_pictures(folder: Path, outcome: Attacked) -> None:
-    """Write the perturbed pictures of one language under one attack as PNG files.
+def write_images(folder: Path, outcome: Attacked) -> None:
+    """Write the perturbed images of one language under one attack as PNG files.
 
     They lie in ``folder/ATTACK/LANGUAGE/``, named by the code points of the emoji that is asked for (1f408.png).
     """
-    if outcome.pictures is None:
+    if outcome.images is None:
         return
     place = folder / outcome.spec.text.replace("/", "-").replace(":", " ") / outcome.queries.language
     with atomic_path(place) as temporary:
         temporary.mkdir()
-        _write_each(temporary, outcome.pictures, [query.id for query in outcome.queries.queries])
+        _write_each(temporary, outcome.images, [query.id for query in outcome.queries.queries])
 
 
-def _write_each(folder: Path, pictures: AttackedPictures, ids: Sequence[str]) -> None:
-    for name, pixels in zip(ids, pictures.pixels, strict=True):
+def _write_each(folder: Path, images: PerturbedImages, ids: Sequence[str]) -> None:
+    for name, pixels in zip(ids, images.pixels, strict=True):
         stem = "-".join(f"{ord(one):x}" for one in name.partition(":")[2])
         (folder / f"{stem}.png").write_bytes(png(pixels))

@@ -33,8 +33,8 @@ class QuerySet:
 
     Attributes:
         vectors: unit vectors, float32 [n, dim].
-        own: rows of the right pictures, int64 [n].
-        scores: cosines with all clean pictures, float32 [n, images].
+        own: rows of the right images, int64 [n].
+        scores: cosines with all clean images, float32 [n, images].
     """
 
     language: str
@@ -57,12 +57,12 @@ class Victim:
     """A model with the gallery that it searches.
 
     Attributes:
-        gallery: unit vectors of all pictures, float32 [images, dim].
+        gallery: unit vectors of all images, float32 [images, dim].
         most: attack this many queries of each language, drawn by concept; None: all.
         seed: of everything that is drawn.
     """
 
-    bundle: Any
+    model: Any
     about: About
     name: str
     world: EmojiWorld
@@ -76,17 +76,17 @@ class Victim:
 
     def encode(self, texts: Sequence[str]) -> Vectors:
         """Encode texts: unit vectors, float32 [texts, dim]."""
-        return encode_texts(self.bundle, texts)
+        return encode_texts(self.model, texts)
 
     @cached_property
     def tower(self) -> PixelTower:
         """The image side, from pixels on."""
-        return PixelTower(self.bundle)
+        return PixelTower(self.model)
 
     @cached_property
     def gradients(self) -> GradientEncoder:
         """The text side, with gradients."""
-        return gradient_encoder(self.bundle)
+        return gradient_encoder(self.model)
 
     @cached_property
     def encode_english(self) -> Callable[[Sequence[str]], Vectors]:
@@ -95,10 +95,10 @@ class Victim:
             return teacher_encoder(teacher_of(self.about))
 
     def pixels(self, rows: Sequence[int]) -> Tensor:
-        """Return pictures as the model sees them, float32 [n, 3, h, w]."""
+        """Return images as the model sees them, float32 [n, 3, h, w]."""
         for row in dict.fromkeys(rows):
             if row not in self._pixels:
-                self._pixels[row] = self.tower.pixels([self.world.picture(row)])[0]
+                self._pixels[row] = self.tower.pixels([self.world.image(row)])[0]
         return torch.stack([self._pixels[row] for row in rows]).contiguous(memory_format=torch.channels_last)
 
     def goal(self, queries: QuerySet) -> TextGoal:

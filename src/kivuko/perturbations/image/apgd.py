@@ -1,7 +1,7 @@
 """APGD: projected gradient ascent that sets its own step size.
 
 Croce & Hein 2020, "Reliable Evaluation of Adversarial Robustness with an Ensemble of Diverse Parameter-free Attacks"
-(arXiv 2003.01690), algorithm 1: momentum; at checkpoints the step is halved for pictures whose loss has stalled, which
+(arXiv 2003.01690), algorithm 1: momentum; at checkpoints the step is halved for images whose loss has stalled, which
 then go on from their best pixels.
 """
 
@@ -48,15 +48,15 @@ def apgd(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> AttackedImages:
-    """Attack pictures with APGD.
+    """Attack images with APGD.
 
     Args:
-        pixels: float32 [n, 3, h, w] in 0-1 on whole levels; row i is attacked picture i of the goal.
-        steps: gradients per picture and restart.
+        pixels: float32 [n, 3, h, w] in 0-1 on whole levels; row i is attacked image i of the goal.
+        steps: gradients per image and restart.
         loss: a name of ``losses.LOSSES``, or a function of unit vectors and rows.
         aims: int64 [n], see ``loss_of``.
         start: pixels to begin at, inside the ball; None: random.
-        early_stop: leave a picture alone once the attacker has won; otherwise push on, so that it falls deeper.
+        early_stop: leave an image alone once the attacker has won; otherwise push on, so that it falls deeper.
 
     Raises:
         UsageError: a number of steps or restarts below 1.
@@ -87,7 +87,7 @@ def _put(worst: AttackedImages, found: AttackedImages, rows: Tensor) -> None:
 
 @dataclass
 class _Climb:
-    """Where each picture of a batch is; every field has a row per picture that is still attacked."""
+    """Where each image of a batch is; every field has a row per image that is still attacked."""
 
     place: Tensor  # int64, its number in the batch
     rows: Tensor  # int64, its number in the goal
@@ -106,7 +106,7 @@ class _Climb:
     best_then: Tensor  # best value at the last checkpoint
 
     def keep(self, which: Tensor) -> None:
-        """Forget the other pictures."""
+        """Forget the other images."""
         for name, value in list(vars(self).items()):
             setattr(self, name, value[which])
 
@@ -183,7 +183,7 @@ class _Run:
 
     @torch.no_grad()
     def _retire(self, at: _Climb, margins: Tensor, spent: Tensor) -> None:
-        """Let pictures go that the attacker has won, where winning is all that is asked and rounding keeps the win."""
+        """Let images go that the attacker has won, where winning is all that is asked and rounding keeps the win."""
         if not self.early_stop or not (won := broken(self.goal, margins) & (margins <= at.lowest)).any():
             return
         rounded = self.threat.on_levels(at.original[won], at.now[won])

@@ -1,7 +1,7 @@
-"""Noise on pictures that asks no model: five kinds, each at five severities.
+"""Noise on images that asks no model: five kinds, each at five severities.
 
 In the spirit of ImageNet-C (Hendrycks & Dietterich 2019, "Benchmarking Neural Network Robustness to Common Corruptions
-and Perturbations", arXiv 1903.12261), with strengths chosen for small pictures. Lengths are shares of the shorter side,
+and Perturbations", arXiv 1903.12261), with strengths chosen for small images. Lengths are shares of the shorter side,
 so that a severity means the same at every size.
 """
 
@@ -24,12 +24,12 @@ SEVERITIES = 5
 _DEVIATION = (0.05, 0.1, 0.14, 0.19, 0.25)  # of Gaussian noise, on the pixel scale
 _BLUR = (0.011, 0.017, 0.023, 0.03, 0.04)  # deviation of the Gaussian, in shorter sides
 _QUALITY = (20, 10, 6, 3, 1)  # of JPEG
-_COVERED = (0.015, 0.03, 0.06, 0.1, 0.16)  # share of the area under a grey patch
+_COVERED = (0.015, 0.03, 0.06, 0.1, 0.16)  # share of the area under a gray patch
 _CONTRAST = (0.6, 0.45, 0.36, 0.28, 0.2)  # of the original contrast
 
 
 def corrupt(pixels: Tensor, name: str, severity: int, seed: int = 0) -> Tensor:
-    """Return corrupted pictures, float32 [n, 3, h, w] on whole levels of 8-bit pictures in 0-1.
+    """Return corrupted images, float32 [n, 3, h, w] on whole levels of 8-bit images in 0-1.
 
     What is random (the noise, where the patch lies) is the same at every severity, only stronger: for one seed, a patch
     grows around where it was.
@@ -37,7 +37,7 @@ def corrupt(pixels: Tensor, name: str, severity: int, seed: int = 0) -> Tensor:
     Args:
         pixels: float32 [n, 3, h, w] in 0-1.
         name: one of ``CORRUPTIONS``.
-        severity: 0 (the pictures as they are) to 5.
+        severity: 0 (the images as they are) to 5.
 
     Raises:
         UsageError: an unknown corruption, or a severity that is none of 0 to 5.
@@ -58,7 +58,7 @@ def _gaussian_noise(pixels: Tensor, strength: int, generator: torch.Generator) -
 
 
 def _blur(pixels: Tensor, strength: int, _generator: torch.Generator) -> Tensor:
-    """Convolve rows, then columns; what lies outside has the colour of the edge."""
+    """Convolve rows, then columns; what lies outside has the color of the edge."""
     deviation = _BLUR[strength] * min(pixels.shape[2:])
     reach = max(1, round(3 * deviation))
     kernel = torch.exp(-torch.arange(-reach, reach + 1).float().square() / (2 * deviation**2))
@@ -70,15 +70,15 @@ def _blur(pixels: Tensor, strength: int, _generator: torch.Generator) -> Tensor:
 def _jpeg(pixels: Tensor, strength: int, _generator: torch.Generator) -> Tensor:
     levels = (pixels * LEVELS).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
     read = []
-    for picture in levels:
+    for image in levels:
         file = io.BytesIO()
-        Image.fromarray(np.ascontiguousarray(picture)).save(file, "JPEG", quality=_QUALITY[strength])
+        Image.fromarray(np.ascontiguousarray(image)).save(file, "JPEG", quality=_QUALITY[strength])
         read.append(np.asarray(Image.open(file)))
     return torch.from_numpy(np.stack(read)).permute(0, 3, 1, 2).float() / LEVELS
 
 
 def _occlusion(pixels: Tensor, strength: int, generator: torch.Generator) -> Tensor:
-    """Lay a grey patch of the picture's own proportions somewhere on it."""
+    """Lay a gray patch of the image's own proportions somewhere on it."""
     height, width = pixels.shape[2:]
     share = _COVERED[strength] ** 0.5
     place = torch.rand(len(pixels), 2, generator=generator)
@@ -93,7 +93,7 @@ def _occlusion(pixels: Tensor, strength: int, generator: torch.Generator) -> Ten
 
 
 def _contrast(pixels: Tensor, strength: int, _generator: torch.Generator) -> Tensor:
-    """Draw all values towards the picture's mean."""
+    """Draw all values toward the image's mean."""
     mean = pixels.mean(dim=(1, 2, 3), keepdim=True)
     return mean + _CONTRAST[strength] * (pixels - mean)
 

@@ -1,4 +1,4 @@
-"""What an attack on images works against: whether a text finds its picture, or a picture its text."""
+"""What an attack on images works against: whether a text finds its image, or an image its text."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from kivuko.perturbations.image.pixel_tower import PixelTower
 class ImageGoal(Protocol):
     """What is to go wrong for each attacked image; ``rows`` says which of them the vectors belong to.
 
-    ``targeted``: the attacker wants the labelled candidate to win, where else it wants it to lose.
+    ``targeted``: the attacker wants the labeled candidate to win, where else it wants it to lose.
     ``one_score``: a single cosine decides, so every loss pushes the same way and the cheapest will do.
     """
 
@@ -38,25 +38,25 @@ class ImageGoal(Protocol):
         ...
 
     def logits(self, vectors: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the cosines with every candidate, float [batch, candidates], and the labelled ones, int64 [batch]."""
+        """Return the cosines with every candidate, float [batch, candidates], and the labeled ones, int64 [batch]."""
         ...
 
 
 def broken(goal: ImageGoal, margins: Tensor) -> Tensor:
-    """Where the attacker has what it wants, bool: a tie counts against the picture, and against a targeted attacker."""
+    """Where the attacker has what it wants, bool: a tie counts against the image, and against a targeted attacker."""
     return margins < 0 if goal.targeted else margins <= 0
 
 
 @dataclass(frozen=True)
 class TextToImage:
-    """Search: each image is perturbed alone and looked for by its query among all other pictures, which stay clean.
+    """Search: each image is perturbed alone and looked for by its query among all other images, which stay clean.
 
-    Candidate 0 is the image itself, the others are the other pictures.
+    Candidate 0 is the image itself, the others are the other images.
 
     Args:
         queries: unit vectors float32 [images, dim], one query for each attacked image. Of a targeted goal: the query
             that the image should come first for.
-        gallery: unit vectors of the clean pictures, float32 [pictures, dim].
+        gallery: unit vectors of the clean images, float32 [images, dim].
         own: row in the gallery of each attacked image, int64 [images].
         targeted: make the image come first, where else it should not.
     """
@@ -71,15 +71,15 @@ class TextToImage:
         if len(self.queries) != len(self.own):
             raise UsageError(f"{len(self.queries)} queries for {len(self.own)} images: there must be one for each.")
         if len(self.gallery) < 2:
-            raise UsageError("a gallery of one picture: search cannot fail there. Give at least two pictures.")
-        _check_rows(self.own, len(self.gallery), "pictures")
+            raise UsageError("a gallery of one image: search cannot fail there. Give at least two images.")
+        _check_rows(self.own, len(self.gallery), "images")
 
     def __len__(self) -> int:
         return len(self.own)
 
     @cached_property
     def best_rival(self) -> Tensor:
-        """Cosine of each query with the best other picture, float32 [images]."""
+        """Cosine of each query with the best other image, float32 [images]."""
         best = self.queries.new_empty(len(self.own))
         for rows in torch.arange(len(self.own), device=self.own.device).split(1024):
             scores = self.queries[rows] @ self.gallery.T
@@ -87,14 +87,14 @@ class TextToImage:
         return best
 
     def margins(self, vectors: Tensor, rows: Tensor) -> Tensor:
-        """Lead of the image over the best other picture, negated if targeted."""
+        """Lead of the image over the best other image, negated if targeted."""
         lead = self._cosine(vectors, rows) - self.best_rival[rows]
         return -lead if self.targeted else lead
 
     def logits(self, vectors: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
         """See ImageGoal."""
         scores = self.queries[rows] @ self.gallery.T
-        scores = scores.scatter(1, self.own[rows, None], scores[:, :1])  # the first picture takes the own one's place
+        scores = scores.scatter(1, self.own[rows, None], scores[:, :1])  # the first image takes the own one's place
         scores = torch.cat([self._cosine(vectors, rows)[:, None], scores[:, 1:]], dim=1)
         return scores, torch.zeros_like(rows)
 
@@ -126,7 +126,7 @@ class ImageToText:
         return len(self.labels)
 
     def margins(self, vectors: Tensor, rows: Tensor) -> Tensor:
-        """Lead of the labelled text over the best other one, negated if targeted."""
+        """Lead of the labeled text over the best other one, negated if targeted."""
         lead = lead_of(*self.logits(vectors, rows))
         return -lead if self.targeted else lead
 
@@ -137,7 +137,7 @@ class ImageToText:
 
 @dataclass(frozen=True)
 class Away:
-    """No labels: move each image's vector away from an anchor, its clean vector, say; targeted: towards it.
+    """No labels: move each image's vector away from an anchor, its clean vector, say; targeted: toward it.
 
     On unit vectors the cosine falls as the squared distance grows, which is the loss of FARE (Schlarmann et al. 2024).
     At the anchor itself the gradient is zero: start at random.
@@ -167,13 +167,13 @@ class Away:
 
 
 def lead_of(scores: Tensor, labels: Tensor) -> Tensor:
-    """Lead of the labelled candidate over the best other one, [batch], from scores [batch, candidates]."""
+    """Lead of the labeled candidate over the best other one, [batch], from scores [batch, candidates]."""
     others = scores.scatter(1, labels[:, None], -torch.inf)
     return scores.gather(1, labels[:, None])[:, 0] - others.amax(1)
 
 
 def ranks(goal: ImageGoal, vectors: Tensor, rows: Tensor) -> Tensor:
-    """Rank of the labelled candidate, int64 [batch], from 1; ties count against it."""
+    """Rank of the labeled candidate, int64 [batch], from 1; ties count against it."""
     scores, labels = goal.logits(vectors, rows)
     return (scores >= scores.gather(1, labels[:, None])).sum(1)
 
@@ -185,17 +185,17 @@ def _check_rows(rows: Tensor, length: int, what: str) -> None:
 
 
 Progress = Callable[[int, int], None]  # (steps done, steps)
-BATCH = 128  # pictures that go through the tower together
+BATCH = 128  # images that go through the tower together
 
 
 @dataclass(frozen=True, eq=False)
 class AttackedImages:
-    """Perturbed pictures, on whole levels of an 8-bit image and inside the radius.
+    """Perturbed images, on whole levels of an 8-bit image and inside the radius.
 
     Attributes:
         pixels: float32 [n, 3, h, w].
         margins: float32 [n], of these very pixels; see ``ImageGoal``.
-        calls: int64 [n], how often the tower was asked about each picture.
+        calls: int64 [n], how often the tower was asked about each image.
     """
 
     pixels: Tensor
@@ -203,7 +203,7 @@ class AttackedImages:
     calls: Tensor
 
     def worse_of(self, other: AttackedImages) -> AttackedImages:
-        """Return for each picture the perturbation with the lower margin; the calls of both are spent."""
+        """Return for each image the perturbation with the lower margin; the calls of both are spent."""
         better = other.margins < self.margins
         pixels = torch.where(better[:, None, None, None], other.pixels, self.pixels)
         return AttackedImages(
@@ -230,16 +230,16 @@ def finished(
 
 
 def unchanged(tower: PixelTower, original: Tensor, goal: ImageGoal, rows: Tensor) -> AttackedImages:
-    """Return the pictures as they are."""
+    """Return the images as they are."""
     return AttackedImages(original.clone(), margins_of(tower, original, goal, rows), torch.zeros_like(rows))
 
 
 def rounds(
     goal: ImageGoal, worst: AttackedImages, restarts: int, early_stop: bool, progress: Progress | None
 ) -> Iterator[tuple[int, Tensor]]:
-    """Yield (restart, rows int64 [batch]) of the pictures to attack next, batch by batch.
+    """Yield (restart, rows int64 [batch]) of the images to attack next, batch by batch.
 
-    With ``early_stop`` pictures that ``worst`` says are lost by then are left out.
+    With ``early_stop`` images that ``worst`` says are lost by then are left out.
     """
     parts = torch.arange(len(worst.margins)).split(BATCH)
     for restart in range(restarts):
@@ -263,7 +263,7 @@ CE_SCALE = 20.0
 def loss_of(goal: ImageGoal, name: LossName, aims: Tensor | None = None) -> Loss:
     """Return the loss of a name against a goal.
 
-    - "margin": the lead of the labelled candidate over the best other one, negated.
+    - "margin": the lead of the labeled candidate over the best other one, negated.
     - "ce": cross entropy of the cosines times 20.
     - "dlr": the lead over the difference of the largest and third largest score, negated, which does not change with
       the scale of the scores (Croce & Hein 2020, equation 6).

@@ -1,4 +1,4 @@
-"""Pictures from files of any origin: one RGB picture, or one clear line that says why not."""
+"""Images from files of any origin: one RGB image, or one clear line that says why not."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from kivuko.errors import DataError, UsageError
 from kivuko.perturbations.image.pixel_tower import LEVELS
 
 MOST_PIXELS = 64_000_000  # that are decoded at all: some 250 MB
-LONGEST_SIDE = 1024  # that is kept; no image tower sees more, and a folder of pictures has to fit in memory
-# Decoders for pictures made of pixels. Others (EPS, say) would run a program on the file.
+LONGEST_SIDE = 1024  # that is kept; no image tower sees more, and a folder of images has to fit in memory
+# Decoders for images made of pixels. Others (EPS, say) would run a program on the file.
 _FORMATS = ("PNG", "JPEG", "MPO", "GIF", "WEBP", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF", "ICO")
 _SIXTEEN_BIT = ("I;16", "I;16L", "I;16B", "I;16N", "I")
 _WHITE = (255, 255, 255, 255)
 
 
 def open_image(path: Path | str) -> Image.Image:
-    """Read a picture as 8-bit RGB, its longer side at most ``LONGEST_SIDE`` pixels (a larger one is reduced).
+    """Read an image as 8-bit RGB, its longer side at most ``LONGEST_SIDE`` pixels (a larger one is reduced).
 
     What is not plain RGB becomes it: what is transparent lies on white; of an animation the first frame is taken; 16
-    bits become 8; CMYK, grey and palettes are converted; a camera's rotation (EXIF) is carried out.
+    bits become 8; CMYK, gray and palettes are converted; a camera's rotation (EXIF) is carried out.
 
     Args:
         path: PNG, JPEG, GIF, WebP, BMP, TIFF, PPM, JPEG 2000, AVIF or ICO, told by its content, not by its name.
 
     Raises:
-        DataError: no such file, not a picture, cut short, damaged, or of more than ``MOST_PIXELS`` pixels.
+        DataError: no such file, not an image, cut short, damaged, or of more than ``MOST_PIXELS`` pixels.
     """
     path = Path(path)
     try:
@@ -51,15 +51,15 @@ def open_image(path: Path | str) -> Image.Image:
     except Image.DecompressionBombError as problem:
         raise DataError(f"{path}: {_TOO_LARGE}") from problem
     except UnidentifiedImageError as problem:
-        raise DataError(f"{path}: not a picture that can be read. Give PNG, JPEG, GIF, WebP, BMP or TIFF.") from problem
+        raise DataError(f"{path}: not an image that can be read. Give PNG, JPEG, GIF, WebP, BMP or TIFF.") from problem
     except Exception as problem:  # decoders raise many kinds, all of them the file's fault
         reason = getattr(problem, "strerror", None) or str(problem).strip() or type(problem).__name__
         raise DataError(
-            f"{path}: the picture cannot be read ({reason.splitlines()[0][:150]}). Take it out, or copy it again."
+            f"{path}: the image cannot be read ({reason.splitlines()[0][:150]}). Take it out, or copy it again."
         ) from problem
 
 
-_TOO_LARGE = f"the picture has more than {MOST_PIXELS // 1_000_000} million pixels. Reduce it first."
+_TOO_LARGE = f"the image has more than {MOST_PIXELS // 1_000_000} million pixels. Reduce it first."
 
 
 def _decoders() -> list[str]:
@@ -85,7 +85,7 @@ def _rgb(image: Image.Image) -> Image.Image:
 
 
 def _from_levels(levels: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> Image.Image:
-    """Make a grey picture of levels [height, width] in 0-255."""
+    """Make a gray image of levels [height, width] in 0-255."""
     if not (levels >= 0).all() or not (levels <= 255).all():  # NaN too
         raise ValueError("its values are neither 16-bit levels nor numbers from 0 to 1")
     return Image.fromarray(levels.round().astype(np.uint8)).convert("RGB")
@@ -97,7 +97,7 @@ def _reduced(image: Image.Image) -> Image.Image:
 
 
 Norm = Literal["linf", "l2"]
-LARGEST_L2 = 1000.0  # the diagonal of a colour picture of 577 x 577 pixels; no image tower sees larger ones
+LARGEST_L2 = 1000.0  # the diagonal of a color image of 577 x 577 pixels; no image tower sees larger ones
 _TIE, _BISECTIONS = 0.02, 12
 _SLACK = 1e-6  # of one level: 2 / 255 * 255 must count as two whole levels, whatever the floats make of it
 
@@ -126,7 +126,7 @@ class Threat:
 
     @property
     def allows_nothing(self) -> bool:
-        """No 8-bit picture but the original lies inside: the radius is below one level."""
+        """No 8-bit image but the original lies inside: the radius is below one level."""
         return self.eps * LEVELS + _SLACK < 1
 
     def project(self, original: Tensor, pixels: Tensor) -> Tensor:
@@ -160,7 +160,7 @@ class Threat:
         return self.project(original, change.add_(original))
 
     def on_levels(self, original: Tensor, pixels: Tensor) -> Tensor:
-        """Round pixels to 8-bit values so that the rounded picture is still inside the ball and the cube.
+        """Round pixels to 8-bit values so that the rounded image is still inside the ball and the cube.
 
         For "linf" a radius counts in whole levels, rounded down. For "l2" the values furthest from their level below
         are the ones that are rounded away from the original, for as long as the change does not grow longer.
@@ -181,7 +181,7 @@ class Threat:
 def whole_steps(change: Tensor, radius: float) -> Tensor:
     """Round a change, counted in levels, to whole ones without making it longer than it is or than the radius (L2).
 
-    Every value starts at the whole number towards zero. What length that frees is spent on the values with the
+    Every value starts at the whole number toward zero. What length that frees is spent on the values with the
     largest fractions, each going one further from zero: a threshold for the fraction is found by bisection, which
     costs a fifth of sorting them. The result is inside exactly, since its whole numbers are squared and summed in
     double precision; where that were too long, the first rounding, which is shorter, would stand.

@@ -31,7 +31,7 @@ def fgsm(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> AttackedImages:
-    """Take one step as long as the radius along the gradient at the picture; see :func:`pgd`."""
+    """Take one step as long as the radius along the gradient at the image; see :func:`pgd`."""
     return pgd(
         tower, pixels, goal, threat, steps=1, step_size=1.0, random_start=False, loss=loss, seed=seed, progress=progress
     )  # fmt: skip
@@ -54,15 +54,15 @@ def pgd(
 ) -> AttackedImages:
     """Follow the gradient's direction in steps of one size, back into the ball after each.
 
-    The model looks at the 8-bit picture nearest to where the attack is, and the gradient is taken there, so that what
+    The model looks at the 8-bit image nearest to where the attack is, and the gradient is taken there, so that what
     it was seen to get wrong is what can be saved. Of all that it saw, the original too, the lowest margin is kept.
 
     Args:
-        pixels: float32 [n, 3, h, w] in 0-1 on whole levels; row i is attacked picture i of the goal.
+        pixels: float32 [n, 3, h, w] in 0-1 on whole levels; row i is attacked image i of the goal.
         step_size: in radii; 2.5 over the number of steps by default, so that the far side can be reached.
         restarts: how many times to begin, with ``random_start`` each time at another point.
         loss: a name of ``losses.LOSSES``, or a function of unit vectors and rows.
-        early_stop: leave a picture alone once the attacker has won; otherwise push on, so that it falls deeper.
+        early_stop: leave an image alone once the attacker has won; otherwise push on, so that it falls deeper.
 
     Raises:
         UsageError: a number of steps or restarts below 1, an unknown loss.
@@ -102,7 +102,7 @@ def _follow(
 
 
 def _note(worst: AttackedImages, goal: ImageGoal, seen: Tensor, vectors: Tensor, rows: Tensor) -> Tensor:
-    """Keep the pictures that are worse than what was found before; return where the attacker has won, [batch]."""
+    """Keep the images that are worse than what was found before; return where the attacker has won, [batch]."""
     margins = goal.margins(vectors, rows)
     worse = margins < worst.margins[rows]
     worst.pixels[rows[worse]], worst.margins[rows[worse]] = seen[worse], margins[worse]

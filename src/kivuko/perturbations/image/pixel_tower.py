@@ -26,7 +26,7 @@ class PixelTower:
     convolutions before it.
 
     Args:
-        model: an image tower or a bundle, as a SentenceTransformer.
+        model: an image tower or a model, as a SentenceTransformer.
 
     Raises:
         ModelError: the model encodes no images, or its preprocessing is not a normalization of fixed-size pixels.
@@ -40,7 +40,7 @@ class PixelTower:
         self.device = next(self.network.parameters()).device
 
     def pixels(self, images: Sequence[Image.Image]) -> Tensor:
-        """Resize pictures as the model does: float32 [images, 3, height, width], whole steps of 1/255."""
+        """Resize images as the model does: float32 [images, 3, height, width], whole steps of 1/255."""
         found = self._preprocess(list(images))["pixel_values"].float().cpu()
         pixels: Tensor = on_levels((found * self.spread + self.mean).clamp(0, 1))
         return pixels.contiguous(memory_format=torch.channels_last)

@@ -26,7 +26,7 @@ from kivuko.perturbations.image.goal import (
 from kivuko.perturbations.image.images import Threat
 from kivuko.perturbations.image.pixel_tower import PixelTower
 
-_SHARE = 0.8  # of the picture that the first squares cover
+_SHARE = 0.8  # of the image that the first squares cover
 _HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)  # of 10,000 queries: when the share is halved
 
 
@@ -41,12 +41,12 @@ def square(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> AttackedImages:
-    """Attack pictures by random search over squares.
+    """Attack images by random search over squares.
 
     Args:
-        pixels: float32 [n, 3, h, w] in 0-1 on whole levels; row i is attacked picture i of the goal.
-        queries: times that the tower is asked about each picture.
-        early_stop: leave a picture alone once the attacker has won.
+        pixels: float32 [n, 3, h, w] in 0-1 on whole levels; row i is attacked image i of the goal.
+        queries: times that the tower is asked about each image.
+        early_stop: leave an image alone once the attacker has won.
 
     Raises:
         UsageError: fewer than one query.
@@ -92,7 +92,7 @@ def _stripes(original: Tensor, threat: Threat, generator: torch.Generator) -> Te
 
 
 def _with_square(now: Tensor, original: Tensor, threat: Threat, side: int, generator: torch.Generator) -> Tensor:
-    """Put one square of a new change in each picture, at a place of its own."""
+    """Put one square of a new change in each image, at a place of its own."""
     n, channels, height, width = now.shape
     top = torch.randint(height - side + 1, (n, 1), generator=generator)
     left = torch.randint(width - side + 1, (n, 1), generator=generator)

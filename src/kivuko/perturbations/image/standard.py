@@ -2,7 +2,7 @@
 
 In the manner of AutoAttack (Croce & Hein 2020): APGD on cross entropy, targeted APGD on the difference of logits ratio,
 and Square, which needs no gradients and so also finds what masked gradients hide. Where one score decides (search by
-text with one picture perturbed) every gradient loss leads the same way, and a second run of APGD takes their place.
+text with one image perturbed) every gradient loss leads the same way, and a second run of APGD takes their place.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ def standard(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> AttackedImages:
-    """Attack pictures with the ensemble; each keeps the worst that any part found.
+    """Attack images with the ensemble; each keeps the worst that any part found.
 
     Args:
-        pixels: float32 [n, 3, h, w] in 0-1 on whole levels; row i is attacked picture i of the goal.
+        pixels: float32 [n, 3, h, w] in 0-1 on whole levels; row i is attacked image i of the goal.
         steps: of APGD, in each of its runs.
         queries: of Square.
     """
@@ -57,9 +57,9 @@ def standard_curve(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> list[AttackedImages]:
-    """Attack pictures within several radii of one norm, the smallest first.
+    """Attack images within several radii of one norm, the smallest first.
 
-    What breaks a picture within a smaller radius breaks it within a larger one too, so only what is left standing is
+    What breaks an image within a smaller radius breaks it within a larger one too, so only what is left standing is
     attacked again within the larger: robust accuracy never rises with the radius.
 
     Args:
@@ -105,7 +105,7 @@ def _parts(tower: PixelTower, goal: ImageGoal, threat: Threat, steps: int, queri
 def _at_rivals(
     tower: PixelTower, pixels: Tensor, goal: ImageGoal, threat: Threat, steps: int, seed: int
 ) -> AttackedImages:
-    """Pull up the nearest rivals of the right candidate one after another; broken pictures are left alone."""
+    """Pull up the nearest rivals of the right candidate one after another; broken images are left alone."""
     rows = torch.arange(len(pixels))
     scores, labels = goal.logits(tower.encode(pixels), rows)
     rivals = scores.scatter(1, labels[:, None], -2.0).topk(min(TARGETS, scores.shape[1] - 1), dim=1).indices
@@ -123,7 +123,7 @@ def _at_rivals(
 
 
 def _go_on(part: Part, worst: AttackedImages, pixels: Tensor, goal: ImageGoal) -> AttackedImages:
-    """Run one part of the ensemble on the pictures that still stand."""
+    """Run one part of the ensemble on the images that still stand."""
     left = (~broken(goal, worst.margins)).nonzero()[:, 0]
     return _merged(worst, part(pixels[left], Some(goal, left)), left) if len(left) else worst
 
@@ -137,7 +137,7 @@ def _merged(worst: AttackedImages, found: AttackedImages, rows: Tensor) -> Attac
 
 
 class Some:
-    """A goal's rows ``which``, int64 [m], as a goal of m pictures."""
+    """A goal's rows ``which``, int64 [m], as a goal of m images."""
 
     def __init__(self, goal: ImageGoal, which: Tensor) -> None:
         self.goal, self.which = goal, which

@@ -1,6 +1,6 @@
-"""One perturbation for all pictures (Moosavi-Dezfooli et al. 2017, arXiv 1610.08401).
+"""One perturbation for all images (Moosavi-Dezfooli et al. 2017, arXiv 1610.08401).
 
-By gradients over batches, with a loss that is cut off, so that pictures which are lost already pull no more and all
+By gradients over batches, with a loss that is cut off, so that images which are lost already pull no more and all
 effort goes to the others (Shafahi et al. 2020, "Universal Adversarial Training", arXiv 1811.11304).
 """
 
@@ -15,7 +15,7 @@ from kivuko.perturbations.image.images import Threat
 from kivuko.perturbations.image.pgd import value_and_gradient
 from kivuko.perturbations.image.pixel_tower import PixelTower
 
-ENOUGH = 0.05  # a lead of rivals, in cosine, from which a picture is lost for good
+ENOUGH = 0.05  # a lead of rivals, in cosine, from which an image is lost for good
 
 
 def universal(
@@ -29,10 +29,10 @@ def universal(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Tensor:
-    """Find one change that harms as many pictures as it can, to be tried on others with :func:`apply_universal`.
+    """Find one change that harms as many images as it can, to be tried on others with :func:`apply_universal`.
 
     Args:
-        pixels: float32 [n, 3, h, w] in 0-1, the pictures that it is found on.
+        pixels: float32 [n, 3, h, w] in 0-1, the images that it is found on.
         epochs: passes over them.
         step_size: in radii, for signs of the gradient summed over a batch.
 
@@ -40,10 +40,10 @@ def universal(
         float32 [1, 3, h, w], inside the radius.
 
     Raises:
-        DataError: no picture to find it on.
+        DataError: no image to find it on.
     """
     if not len(pixels):
-        raise DataError("no picture to find a universal perturbation on: give at least one.")
+        raise DataError("no image to find a universal perturbation on: give at least one.")
     margin, generator = loss_of(goal, "margin"), torch.Generator().manual_seed(seed)
 
     def loss(vectors: Tensor, rows: Tensor) -> Tensor:
@@ -63,7 +63,7 @@ def universal(
 def apply_universal(
     tower: PixelTower, pixels: Tensor, goal: ImageGoal, threat: Threat, change: Tensor
 ) -> AttackedImages:
-    """Add a universal change [1, 3, h, w] to pictures, whether it harms them or not."""
+    """Add a universal change [1, 3, h, w] to images, whether it harms them or not."""
     rows = torch.arange(len(pixels))
     changed = threat.on_levels(pixels, threat.project(pixels, pixels + change))
     return AttackedImages(changed, margins_of(tower, changed, goal, rows), torch.ones_like(rows))

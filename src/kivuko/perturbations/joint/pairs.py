@@ -1,4 +1,4 @@
-"""A query and its picture, attacked together."""
+"""A query and its image, attacked together."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from kivuko.perturbations.text.greedy import greedy_search
 
 @dataclass(frozen=True, eq=False)
 class Pairs:
-    """Queries, each with the picture that it should find, in a gallery of clean pictures.
+    """Queries, each with the image that it should find, in a gallery of clean images.
 
     Attributes:
         texts, languages: of each query [n].
         own: int64 [n], rows of the gallery.
-        pixels: float32 [n, 3, h, w] in 0-1 on whole levels, the own pictures.
-        gallery: unit vectors of all clean pictures, float32 [images, dim].
-        companions: other texts that should find the same picture, in whatever language [n lists]; a set-level attack
+        pixels: float32 [n, 3, h, w] in 0-1 on whole levels, the own images.
+        gallery: unit vectors of all clean images, float32 [images, dim].
+        companions: other texts that should find the same image, in whatever language [n lists]; a set-level attack
             works against them too.
     """
 
@@ -50,7 +50,7 @@ class TextSide:
     def attack(
         self, encode: EncodeTexts, pairs: Pairs, instead: NDArray[np.float32] | None = None
     ) -> list[AttackedText]:
-        """Edit the queries against the clean pictures, or against vectors ``instead`` of the own ones [n, dim]."""
+        """Edit the queries against the clean images, or against vectors ``instead`` of the own ones [n, dim]."""
         goal = TextGoal(pairs.gallery, pairs.own, instead)
         return greedy_search(
             encode, pairs.texts, pairs.languages, goal,
@@ -65,8 +65,8 @@ class AttackedPairs:
     Attributes:
         texts: of each pair; their own ranks are those that the text side saw.
         images: of each pair.
-        ranks_before, ranks_after: int64 [n], of the right picture, from 1, ties against it; after: edited query and
-            perturbed picture together, all other pictures clean.
+        ranks_before, ranks_after: int64 [n], of the right image, from 1, ties against it; after: edited query and
+            perturbed image together, all other images clean.
         calls: int64 [n], queries of the text side and passes of the image side.
     """
 
@@ -85,7 +85,7 @@ def goal_of(pairs: Pairs, vectors: NDArray[np.float32]) -> TextToImage:
 def together(
     encode: EncodeTexts, tower: PixelTower, pairs: Pairs, texts: list[AttackedText], images: AttackedImages
 ) -> AttackedPairs:
-    """Search with the edited queries among clean pictures and each query's perturbed one."""
+    """Search with the edited queries among clean images and each query's perturbed one."""
     rows = np.arange(len(pairs.texts))
     clean = TextGoal(pairs.gallery, pairs.own).standing(encode(list(pairs.texts)), rows)
     perturbed = tower.encode(images.pixels).cpu().numpy()
@@ -106,11 +106,11 @@ def separate(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> AttackedPairs:
-    """Edit the query against the clean picture, and perturb the picture against the clean query.
+    """Edit the query against the clean image, and perturb the image against the clean query.
 
     Args:
         encode: queries -> unit vectors; asked only, so any system will do.
-        threat: ball of the picture. text_side: budget of the query.
+        threat: ball of the image. text_side: budget of the query.
         steps: of PGD.
     """
     texts = text_side.attack(encode, pairs)
@@ -119,9 +119,9 @@ def separate(
     return together(encode, tower, pairs, texts, images)
 
 
-# Co-Attack: the picture is perturbed against the query as it was edited (Zhang et al. 2022, arXiv 2206.09391).
+# Co-Attack: the image is perturbed against the query as it was edited (Zhang et al. 2022, arXiv 2206.09391).
 #
-# Their scheme for separate encoders: first the text leaves the clean picture; then the picture leaves both its own
+# Their scheme for separate encoders: first the text leaves the clean image; then the image leaves both its own
 # clean vector and the edited text. Edits are those of ``kivuko.perturbations``, so any language will do; distances are
 # cosines instead of the divergences that they take of softmaxed embeddings, since cosines are what a search ranks by.
 
@@ -138,10 +138,10 @@ def co_attack(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> AttackedPairs:
-    """Edit the query first, then perturb the picture away from the edited query and from itself.
+    """Edit the query first, then perturb the image away from the edited query and from itself.
 
     Args:
-        weight: of the edited query against the clean picture. Arguments else as ``separate``.
+        weight: of the edited query against the clean image. Arguments else as ``separate``.
     """
     texts = text_side.attack(encode, pairs)
     edited = torch.from_numpy(encode([one.perturbed.text for one in texts]))

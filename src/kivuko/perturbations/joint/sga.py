@@ -1,8 +1,8 @@
 """SGA: sets against sets (Lu et al. 2023, "Set-level Guidance Attack", arXiv 2307.14061).
 
-A perturbation that is made against one query and one size of the picture knows too little to hold against others. So
-the query is edited, the picture is perturbed at several sizes at once against all texts that should find it (the edited
-query and its companions, in whatever language), and the query is edited again, now against the perturbed picture.
+A perturbation that is made against one query and one size of the image knows too little to hold against others. So
+the query is edited, the image is perturbed at several sizes at once against all texts that should find it (the edited
+query and its companions, in whatever language), and the query is edited again, now against the perturbed image.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from kivuko.perturbations.image.goal import BATCH, Progress, margins_of, unchang
 from kivuko.perturbations.joint.pairs import AttackedPairs, Pairs, TextSide, goal_of, together
 from kivuko.perturbations.text import EncodeTexts
 
-SCALES = (0.5, 0.75, 1.25, 1.5)  # beside the picture's own size
+SCALES = (0.5, 0.75, 1.25, 1.5)  # beside the image's own size
 
 
-def set_level(
+def sga(
     encode: EncodeTexts,
     tower: PixelTower,
     pairs: Pairs,
@@ -34,7 +34,7 @@ def set_level(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> AttackedPairs:
-    """Attack query and picture as sets. Arguments as ``separate``; ``scales``: sizes of the picture besides its own."""
+    """Attack query and image as sets. Arguments as ``separate``; ``scales``: sizes of the image besides its own."""
     first = text_side.attack(encode, pairs)
     against = _mean_texts(encode, pairs, [one.perturbed.text for one in first])
     goal = goal_of(pairs, encode([one.perturbed.text for one in first]))
@@ -54,7 +54,7 @@ def set_level(
 
 
 def _mean_texts(encode: EncodeTexts, pairs: Pairs, edited: Sequence[str]) -> Tensor:
-    """Return for each picture the mean vector of the texts that should find it, float32 [n, dim].
+    """Return for each image the mean vector of the texts that should find it, float32 [n, dim].
 
     The mean cosine to a set of texts is the cosine to their mean, up to its length.
     """
@@ -68,7 +68,7 @@ def _mean_texts(encode: EncodeTexts, pairs: Pairs, edited: Sequence[str]) -> Ten
 def _climb(
     tower: PixelTower, original: Tensor, against: Tensor, threat: Threat, steps: int, scales: Sequence[float], seed: int
 ) -> Tensor:
-    """Move pictures [b, 3, h, w] away from texts [b, dim] at all sizes at once; the result lies on whole levels."""
+    """Move images [b, 3, h, w] away from texts [b, dim] at all sizes at once; the result lies on whole levels."""
     if threat.eps == 0:
         return original
     now = threat.random_start(original, torch.Generator().manual_seed(seed))
@@ -82,7 +82,7 @@ def _climb(
 
 
 def _views(pixels: Tensor, scales: Sequence[float]) -> list[Tensor]:
-    """Return pictures as they are and as they look after having been smaller or larger."""
+    """Return images as they are and as they look after having been smaller or larger."""
     size = pixels.shape[-2:]
     views = [pixels]
     for scale in scales:

@@ -1,4 +1,4 @@
-"""What an attack on a query works against: the rank of the picture that the query should find."""
+"""What an attack on a query works against: the rank of the image that the query should find."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ _CELLS = 1_000_000  # of the score matrix that is made at once: a few passes ove
 
 @dataclass(frozen=True, eq=False)
 class TextGoal:
-    """A gallery, and which picture each query should find.
+    """A gallery, and which image each query should find.
 
     Attributes:
         gallery: unit vectors, float32 [images, dim].
         own: int64 [queries], rows of the gallery.
-        instead: unit vectors that stand in the place of each query's own picture, perturbed ones say, float32
+        instead: unit vectors that stand in the place of each query's own image, perturbed ones say, float32
             [queries, dim]; None: the gallery's.
 
     Raises:
-        DataError: an own picture that is not in the gallery, or a gallery that is not of finite vectors.
+        DataError: an own image that is not in the gallery, or a gallery that is not of finite vectors.
     """
 
     gallery: NDArray[np.float32]
@@ -35,29 +35,29 @@ class TextGoal:
 
     def __post_init__(self) -> None:
         if self.gallery.ndim != 2 or not len(self.gallery) or not np.isfinite(self.gallery).all():
-            raise DataError("the gallery is empty or holds numbers that are not finite: encode its pictures again.")
+            raise DataError("the gallery is empty or holds numbers that are not finite: encode its images again.")
         outside = (self.own < 0) | (self.own >= len(self.gallery))
         if outside.any():
             query = int(np.flatnonzero(outside)[0])
             raise DataError(
-                f"query {query} should find picture {int(self.own[query])}, but the gallery has {len(self.gallery)}: "
+                f"query {query} should find image {int(self.own[query])}, but the gallery has {len(self.gallery)}: "
                 "give the gallery that the queries belong to."
             )
 
-    def standing(self, vectors: NDArray[np.float32], rows: NDArray[np.int64]) -> Standing:
-        """Return where the own pictures stand for queries of these vectors.
+    def standing(self, vectors: NDArray[np.float32], rows: NDArray[np.int64]) -> RankState:
+        """Return where the own images stand for queries of these vectors.
 
         Args:
             vectors: unit vectors, float32 [n, dim].
             rows: int64 [n], which query each vector is of.
 
         Raises:
-            DataError: a vector holds a number that is not finite, or is of another width than the pictures'.
+            DataError: a vector holds a number that is not finite, or is of another width than the images'.
         """
         if vectors.ndim != 2 or vectors.shape[1] != self.gallery.shape[1]:
             raise DataError(
                 f"the encoder gave vectors of shape {vectors.shape} for a gallery of {self.gallery.shape[1]} numbers a "
-                "picture: take both from the same model."
+                "image: take both from the same model."
             )
         if not np.isfinite(vectors).all():
             raise DataError("the encoder gave numbers that are not finite: check its weights.")
@@ -70,20 +70,20 @@ class TextGoal:
             if self.instead is not None:
                 scores[places] = (vectors[part] * self.instead[rows[part]]).sum(1)
             own = scores[places].copy()
-            ranks[part] = (scores >= own[:, None]).sum(1)  # the own picture is one of them
+            ranks[part] = (scores >= own[:, None]).sum(1)  # the own image is one of them
             scores[places] = -np.inf
             margins[part] = own - scores.max(1)
-        return Standing(ranks, margins)
+        return RankState(ranks, margins)
 
 
 @dataclass(frozen=True, eq=False)
-class Standing:
-    """``ranks``: int64 [n], from 1, ties against the own picture; ``margins``: own score less the best other."""
+class RankState:
+    """``ranks``: int64 [n], from 1, ties against the own image; ``margins``: own score less the best other."""
 
     ranks: NDArray[np.int64]
     margins: NDArray[np.float32]
 
-    def badness(self) -> NDArray[np.float64]:
+    def attack_loss(self) -> NDArray[np.float64]:
         """Return what an attack raises, float64 [n]: the rank, and among equal ranks the lower margin."""
         found: NDArray[np.float64] = self.ranks - np.clip(self.margins, -2, 2).astype(np.float64) / 8
         return found
@@ -98,8 +98,8 @@ class AttackedText:
 
     Attributes:
         perturbed: the text before and after all edits.
-        ranks: of the right picture, from 1, before the first edit and after each: never falling.
-        margins: score of the right picture less the best other's, before the first edit and after each.
+        ranks: of the right image, from 1, before the first edit and after each: never falling.
+        margins: score of the right image less the best other's, before the first edit and after each.
         calls_per_round: how often the model was asked about this query in each round; the clean query is not counted.
             There is one round more than edits where the last found none that harms.
     """
@@ -111,7 +111,7 @@ class AttackedText:
 
     @property
     def rank_before(self) -> int:
-        """Rank of the right picture for the clean query."""
+        """Rank of the right image for the clean query."""
         return self.ranks[0]
 
     @property
@@ -140,13 +140,13 @@ class AttackedText:
 
 
 @dataclass(slots=True)
-class UnderWay:
+class AttackState:
     """The state of one query in a search that adds edit after edit; ``stuck`` once a round found nothing."""
 
     original: str
     text: str
     language: str
-    badness: float
+    attack_loss: float
     ranks: list[int]
     margins: list[float]
     edits: list[Edit] = field(default_factory=list)
@@ -165,7 +165,7 @@ class UnderWay:
 # of the attack within a larger one, and more edits never help the search.
 
 # (the queries that are still under attack, their rows) -> candidate edits of each
-Candidates = Callable[[Sequence[UnderWay], Sequence[int]], list[list[Edit]]]
+Candidates = Callable[[Sequence[AttackState], Sequence[int]], list[list[Edit]]]
 Tried = list[tuple[int, Edit, str]]  # row of the query, the edit, what the query then is
 _AT_ONCE = 8_192  # candidate texts that are encoded together
 
@@ -193,14 +193,14 @@ def search(
     if edits < 0:
         raise UsageError(f"an attack with {edits} edits: give 0 or more.")
     if not len(texts) == len(languages) == len(goal.own):
-        raise UsageError(f"{len(texts)} texts, {len(languages)} languages and {len(goal.own)} pictures: give one each.")
+        raise UsageError(f"{len(texts)} texts, {len(languages)} languages and {len(goal.own)} images: give one each.")
     if not texts:
         return []
     clean = standing(encode, goal, texts, np.arange(len(texts)))
     states = [
-        UnderWay(text, text, language, badness, [rank], [margin])
-        for text, language, badness, rank, margin in zip(
-            texts, languages, clean.badness().tolist(), clean.ranks.tolist(), clean.margins.tolist(), strict=True
+        AttackState(text, text, language, attack_loss, [rank], [margin])
+        for text, language, attack_loss, rank, margin in zip(
+            texts, languages, clean.attack_loss().tolist(), clean.ranks.tolist(), clean.margins.tolist(), strict=True
         )
     ]
     for done in range(edits):
@@ -213,8 +213,8 @@ def search(
     return [state.outcome() for state in states]
 
 
-def standing(encode: EncodeTexts, goal: TextGoal, texts: Sequence[str], rows: Sequence[int] | np.ndarray) -> Standing:
-    """Return where the own pictures stand for texts of these queries; equal texts are encoded once."""
+def standing(encode: EncodeTexts, goal: TextGoal, texts: Sequence[str], rows: Sequence[int] | np.ndarray) -> RankState:
+    """Return where the own images stand for texts of these queries; equal texts are encoded once."""
     place = {text: n for n, text in enumerate(dict.fromkeys(texts))}
     vectors = encode(list(place))
     if len(place) < len(texts):
@@ -223,7 +223,7 @@ def standing(encode: EncodeTexts, goal: TextGoal, texts: Sequence[str], rows: Se
 
 
 def _round(
-    encode: EncodeTexts, goal: TextGoal, states: list[UnderWay], rows: list[int], proposed: list[list[Edit]]
+    encode: EncodeTexts, goal: TextGoal, states: list[AttackState], rows: list[int], proposed: list[list[Edit]]
 ) -> None:
     """Try every candidate and let each query take its worst."""
     for row in rows:
@@ -231,23 +231,23 @@ def _round(
         states[row].stuck = True  # until a candidate harms
     for tried in _portions(states, rows, proposed):
         found = standing(encode, goal, [text for _, _, text in tried], [row for row, _, _ in tried])
-        badness = found.badness()
+        attack_loss = found.attack_loss()
         row_of = np.array([row for row, _, _ in tried])
-        order = np.lexsort((-badness, row_of))  # stable: of equals the first
+        order = np.lexsort((-attack_loss, row_of))  # stable: of equals the first
         first = np.flatnonzero(np.diff(row_of[order], prepend=-1))
         asked = np.diff(first, append=len(order))
         for best, calls in zip(order[first].tolist(), asked.tolist(), strict=True):
             row, edit, text = tried[best]
             state = states[row]
             state.calls[-1] = calls
-            if badness[best] > state.badness:
-                state.badness, state.text, state.stuck = float(badness[best]), text, False
+            if attack_loss[best] > state.attack_loss:
+                state.attack_loss, state.text, state.stuck = float(attack_loss[best]), text, False
                 state.ranks.append(int(found.ranks[best]))
                 state.margins.append(float(found.margins[best]))
                 state.edits.append(edit)
 
 
-def _portions(states: list[UnderWay], rows: list[int], proposed: list[list[Edit]]) -> Iterator[Tried]:
+def _portions(states: list[AttackState], rows: list[int], proposed: list[list[Edit]]) -> Iterator[Tried]:
     """Yield candidates in portions that hold all candidates of a query or none; one that leaves no text is skipped."""
     portion: Tried = []
     for row, own in zip(rows, proposed, strict=True):

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from kivuko.encoders.spelling import SpellingNeighbours
+from kivuko.encoders.spelling import SpellingNeighbors
 from kivuko.encoders.student import StaticStudent
 from kivuko.errors import ModelError
 from kivuko.perturbations.text.goal import TextGoal
@@ -53,28 +53,28 @@ class GradientEncoder(Protocol):
         ...
 
     def gradients(self, texts: Sequence[str], goal: TextGoal, rows: Sequence[int]) -> list[TokenGradients]:
-        """Return the gradient of the loss (cross entropy of the own picture among all) by each text's subwords."""
+        """Return the gradient of the loss (cross entropy of the own image among all) by each text's subwords."""
         ...
 
 
 def retrieval_loss(vectors: Tensor, goal: TextGoal, rows: Sequence[int]) -> Tensor:
-    """Return the summed cross entropy of the own pictures, for unit vectors [n, dim]; differentiable."""
+    """Return the summed cross entropy of the own images, for unit vectors [n, dim]; differentiable."""
     gallery, own = torch.from_numpy(goal.gallery), torch.from_numpy(goal.own[list(rows)])
     return F.cross_entropy(vectors @ gallery.T / TEMPERATURE, own, reduction="sum")
 
 
 class StaticGradients:
-    """A static student or a bundle of one: a text is the mean of its subwords' vectors.
+    """A static student or a model of one: a text is the mean of its subwords' vectors.
 
     Args:
         tokenizer: of ``tokenizers``.
         vectors: float [subwords, dim].
         after: modules of ``sentence_transformers`` that the mean goes through.
-        spelling: by which misspelt words are read; the mean is then weighted, see ``SpellingNeighbours.subwords``.
+        spelling: by which misspelled words are read; the mean is then weighted, see ``SpellingNeighbors.subwords``.
     """
 
     def __init__(
-        self, tokenizer: Any, vectors: Tensor, after: Sequence[Any] = (), spelling: SpellingNeighbours | None = None
+        self, tokenizer: Any, vectors: Tensor, after: Sequence[Any] = (), spelling: SpellingNeighbors | None = None
     ) -> None:
         self.tokenizer, self.vectors, self.after = tokenizer, vectors.detach().float(), list(after)
         self.spelling = spelling
@@ -94,7 +94,7 @@ class StaticGradients:
     def gradients(self, texts: Sequence[str], goal: TextGoal, rows: Sequence[int]) -> list[TokenGradients]:
         """See GradientEncoder: of a mean of n vectors, each gets an n-th of the gradient, or its weight's share.
 
-        Which words a misspelt one is read as is taken as given, so the gradient misses what an edit changes there.
+        Which words a misspelled one is read as is taken as given, so the gradient misses what an edit changes there.
         """
         encoded = self.tokenizer.encode_batch(list(texts), add_special_tokens=False)
         weighed = self._weighed(texts)
@@ -136,7 +136,7 @@ class StaticGradients:
 
 
 class TransformerGradients:
-    """A transformer in front of the given modules, as a bundle's text route has it.
+    """A transformer in front of the given modules, as a model's text route has it.
 
     Args:
         route: modules of ``sentence_transformers``, the first a Transformer with a fast tokenizer.
@@ -212,7 +212,7 @@ class TransformerGradients:
 
 
 def gradient_encoder(model: Any) -> GradientEncoder:
-    """Return what gradients are taken through: of a student in training form, or of a bundle, as it is now.
+    """Return what gradients are taken through: of a student in training form, or of a model, as it is now.
 
     Raises:
         ModelError: the text side is neither static nor a transformer with a fast tokenizer.
@@ -220,7 +220,7 @@ def gradient_encoder(model: Any) -> GradientEncoder:
     if isinstance(model, StaticStudent):
         vectors = torch.cat([model.embedding.weight.detach(), model.fixed]).cpu()
         return StaticGradients(model.tokenizer, vectors, spelling=model.spelling)
-    route = model.modules_for_bundle() if hasattr(model, "modules_for_bundle") else _text_route(model)
+    route = model.modules_to_save() if hasattr(model, "modules_to_save") else _text_route(model)
     first = route[0]
     if hasattr(first, "embedding") and hasattr(first, "tokenizer"):
         return StaticGradients(first.tokenizer, first.embedding.weight, route[1:], getattr(first, "spelling", None))

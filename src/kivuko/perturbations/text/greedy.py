@@ -13,7 +13,7 @@ import numpy as np
 
 from kivuko.errors import UsageError
 from kivuko.perturbations import Edit, EditKind, all_edits, apply_edit, edit_kinds
-from kivuko.perturbations.text.goal import AttackedText, EncodeTexts, Progress, TextGoal, UnderWay, search
+from kivuko.perturbations.text.goal import AttackedText, AttackState, EncodeTexts, Progress, TextGoal, search
 
 _DRAWS = 2  # for each candidate wanted, so that doubles can be left out
 _ENOUGH = 0.8  # of the candidates wanted; with fewer, doubles are so many that all edits are listed and drawn from
@@ -48,7 +48,7 @@ def greedy_search(
     check_candidates(candidates)
     chosen = edit_kinds(kinds)
 
-    def propose(states: Sequence[UnderWay], _rows: Sequence[int]) -> list[list[Edit]]:
+    def propose(states: Sequence[AttackState], _rows: Sequence[int]) -> list[list[Edit]]:
         return [sampled(state.text, state.language, chosen, candidates, draws_of(state, seed)) for state in states]
 
     return search(encode, texts, languages, goal, propose, edits=edits, progress=progress)
@@ -60,7 +60,7 @@ def check_candidates(candidates: int) -> None:
         raise UsageError(f"a search with {candidates} candidates: give at least 1.")
 
 
-def draws_of(state: UnderWay, seed: int) -> np.random.Generator:
+def draws_of(state: AttackState, seed: int) -> np.random.Generator:
     """Return the source of chance for a query's round: of its own, so that queries may be attacked in any company."""
     return np.random.default_rng([seed, zlib.crc32(state.original.encode()), len(state.edits)])
 

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from kivuko.perturbations import Edit, EditKind, apply_edit, edit_kinds, graphemes
 from kivuko.perturbations.graphemes import offsets, stay_apart
-from kivuko.perturbations.text.goal import AttackedText, Progress, TextGoal, UnderWay, search
+from kivuko.perturbations.text.goal import AttackedText, AttackState, Progress, TextGoal, search
 from kivuko.perturbations.text.gradient import GradientEncoder, TokenGradients
 from kivuko.perturbations.text.greedy import check_candidates, draws_of, sampled
 
@@ -181,7 +181,7 @@ def hotflip(
     check_candidates(candidates)
     flips = Flips(encoder)
 
-    def propose(states: Sequence[UnderWay], rows: Sequence[int]) -> list[list[Edit]]:
+    def propose(states: Sequence[AttackState], rows: Sequence[int]) -> list[list[Edit]]:
         told = encoder.gradients([state.text for state in states], goal, rows)
         return flips.best([state.text for state in states], told, candidates)
 
@@ -208,7 +208,7 @@ def char_gradient(
     check_candidates(candidates)
     chosen = edit_kinds(kinds)
 
-    def propose(states: Sequence[UnderWay], rows: Sequence[int]) -> list[list[Edit]]:
+    def propose(states: Sequence[AttackState], rows: Sequence[int]) -> list[list[Edit]]:
         told = encoder.gradients([state.text for state in states], goal, rows)
         found = []
         for state, own in zip(states, told, strict=True):

@@ -2,7 +2,7 @@
 
 The patterns, each at most one edit per query: a letter put before or after the query, the first x left out, the first x
 written as y. A pattern that would tear or join grapheme clusters leaves the query as it is. The one under which the
-right pictures do worst, by mean reciprocal rank, is taken; with a larger budget the next is found on top of it.
+right images do worst, by mean reciprocal rank, is taken; with a larger budget the next is found on top of it.
 """
 
 from __future__ import annotations
@@ -87,14 +87,14 @@ def universal_edit(
         seed: which queries the patterns are sifted on.
 
     Raises:
-        DataError: no query to find them on. UsageError: a budget below 0, or not one picture for each text.
+        DataError: no query to find them on. UsageError: a budget below 0, or not one image for each text.
     """
     if edits < 0:
         raise UsageError(f"an attack with {edits} edits: give 0 or more.")
     if not texts:
         raise DataError("no query to find a universal edit on: give at least one.")
     if len(texts) != len(goal.own):
-        raise UsageError(f"{len(texts)} texts and {len(goal.own)} pictures: give one each.")
+        raise UsageError(f"{len(texts)} texts and {len(goal.own)} images: give one each.")
     order = np.random.default_rng(seed).permutation(len(texts))
     now, found = list(texts), list[Pattern]()
     for done in range(edits):

@@ -54,18 +54,18 @@ class Bar:
 
 
 def line_panel(title: str, series: Sequence[Series], frame: Frame, prefix: str, heard: str) -> str:
-    """Draw lines with bands over seeds against bitext size (log), each labelled at its end; return SVG."""
+    """Draw lines with bands over seeds against bitext size (log), each labeled at its end; return SVG."""
     with plotting():
         from matplotlib.figure import Figure
 
-        picture = Figure(figsize=(_WIDTH / _INCH, _LINES_HEIGHT / _INCH), dpi=_INCH, facecolor="none")
-        axes = picture.add_axes((40 / _WIDTH, 40 / _LINES_HEIGHT, 204 / _WIDTH, 174 / _LINES_HEIGHT), facecolor="none")
+        image = Figure(figsize=(_WIDTH / _INCH, _LINES_HEIGHT / _INCH), dpi=_INCH, facecolor="none")
+        axes = image.add_axes((40 / _WIDTH, 40 / _LINES_HEIGHT, 204 / _WIDTH, 174 / _LINES_HEIGHT), facecolor="none")
         _set_axes(axes, frame)
-        picture.text(6 / _WIDTH, 1 - 17 / _LINES_HEIGHT, drawable(title), fontsize=12, fontweight="bold")
+        image.text(6 / _WIDTH, 1 - 17 / _LINES_HEIGHT, drawable(title), fontsize=12, fontweight="bold")
         for one in series:
             _draw_line(axes, one, frame)
         _label_ends(axes, [one for one in series if one.role != OTHER], frame)
-        return inline_svg(picture, prefix, heard)
+        return inline_svg(image, prefix, heard)
 
 
 def _set_axes(axes: Axes, frame: Frame) -> None:
@@ -137,10 +137,10 @@ def bar_panel(title: str, groups: Sequence[tuple[str, Sequence[Bar]]], limit: fl
     with plotting():
         from matplotlib.figure import Figure
 
-        picture = Figure(figsize=(_WIDTH / _INCH, height / _INCH), dpi=_INCH, facecolor="none")
-        axes = picture.add_axes((112 / _WIDTH, 32 / height, 212 / _WIDTH, (height - 78) / height), facecolor="none")
-        picture.text(6 / _WIDTH, 1 - 17 / height, drawable(title), fontsize=12, fontweight="bold")
-        _key(picture, roles, height)
+        image = Figure(figsize=(_WIDTH / _INCH, height / _INCH), dpi=_INCH, facecolor="none")
+        axes = image.add_axes((112 / _WIDTH, 32 / height, 212 / _WIDTH, (height - 78) / height), facecolor="none")
+        image.text(6 / _WIDTH, 1 - 17 / height, drawable(title), fontsize=12, fontweight="bold")
+        _key(image, roles, height)
         axes.grid(axis="y", visible=False)
         axes.grid(axis="x", visible=True)
         axes.set_xlim(0, limit)
@@ -155,7 +155,7 @@ def bar_panel(title: str, groups: Sequence[tuple[str, Sequence[Bar]]], limit: fl
             place += 9
         axes.set_yticks(middles, [drawable(label) for label, _ in groups])
         axes.tick_params(axis="y", labelcolor=INK, labelsize=9.5)
-        return inline_svg(picture, prefix, heard)
+        return inline_svg(image, prefix, heard)
 
 
 def _draw_bar(axes: Axes, bar: Bar, y: float, limit: float) -> None:
@@ -169,7 +169,7 @@ def _draw_bar(axes: Axes, bar: Bar, y: float, limit: float) -> None:
     axes.text(max(end, 0) + 0.015 * limit, y, number(value.mean), fontsize=8.5, va="center", color=INK)
 
 
-def _key(picture: Any, roles: Sequence[str], height: float) -> None:
+def _key(image: Any, roles: Sequence[str], height: float) -> None:
     """Say what the bars are, above them."""
     from matplotlib.patches import Rectangle
 
@@ -177,13 +177,13 @@ def _key(picture: Any, roles: Sequence[str], height: float) -> None:
     for role in roles:
         style = STYLES[role]
         y = height - 38
-        picture.add_artist(
+        image.add_artist(
             Rectangle(
-                (left / _WIDTH, y / height), 16 / _WIDTH, 9 / height, transform=picture.transFigure, linewidth=1,
+                (left / _WIDTH, y / height), 16 / _WIDTH, 9 / height, transform=image.transFigure, linewidth=1,
                 facecolor=style.color if not style.hatch else "none", edgecolor=style.color, hatch=style.hatch,
             )
         )  # fmt: skip
-        picture.text((left + 21) / _WIDTH, (y + 1) / height, ROLES[role], fontsize=9.5, color=INK)
+        image.text((left + 21) / _WIDTH, (y + 1) / height, ROLES[role], fontsize=9.5, color=INK)
         left += 42 + 6.2 * len(ROLES[role])
 
 
@@ -222,7 +222,7 @@ def _map_figure(findings: Findings, setting: Setting, place: int) -> FigureSet:
     caption = (
         f"{title}: MAP on the test split against sentence pairs per language. Lines are means over seeds, bands their "
         "95 % t intervals. “with transport” and “without” are, at each size, the recipes chosen on validation; thin "
-        f"grey lines are all other recipes.{_largest(findings, setting)}"
+        f"gray lines are all other recipes.{_largest(findings, setting)}"
     )
     return FigureSet(title, caption, panels, map_numbers(findings, setting))
 

@@ -102,7 +102,7 @@ DEFINITIONS = (
      "none."),
     ("Interval over concepts", "Would other queries change the figure? Concepts (what a query asks for, in all "
      "languages together) are drawn anew 2,000 times with replacement; 95 % of the results lie in the interval."),
-    ("p", "Paired randomisation test: if two recipes were the same, either figure of a concept could have come from "
+    ("p", "Paired randomization test: if two recipes were the same, either figure of a concept could have come from "
      "either. The share of 10,000 random exchanges that give a difference at least as large."),
     ("p after Holm", "Who asks many questions finds something by luck. Holm’s correction raises each p value so that "
      "the chance of even one false finding in the whole family, all tests on this page, stays below 5 %."),

@@ -31,7 +31,7 @@ def check_plotting() -> None:
 
 @contextlib.contextmanager
 def plotting() -> Iterator[None]:
-    """Draw in the page's style, whatever matplotlibrc the user keeps; everything is as before afterwards."""
+    """Draw in the page's style, whatever matplotlibrc the user keeps; everything is as before afterward."""
     check_plotting()
     import matplotlib
 
@@ -52,7 +52,7 @@ def inline_svg(figure: Figure, prefix: str, heard: str) -> str:
 
     Args:
         prefix: goes before every id, so that figures of one page do not clash; unique on the page.
-        heard: what a screen reader says in place of the picture.
+        heard: what a screen reader says in place of the image.
     """
     buffer = io.BytesIO()
     nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))

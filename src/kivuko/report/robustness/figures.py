@@ -81,7 +81,7 @@ class BudgetAxis:
 
 
 def budget_panel(title: str, lines: Sequence[Line], axis: BudgetAxis, top: float, prefix: str, heard: str) -> str:
-    """Draw lines with bands over seeds against budget, each labelled at its end; return SVG.
+    """Draw lines with bands over seeds against budget, each labeled at its end; return SVG.
 
     Args:
         axis: budgets ascending, from 0.
@@ -92,9 +92,9 @@ def budget_panel(title: str, lines: Sequence[Line], axis: BudgetAxis, top: float
     with plotting():
         from matplotlib.figure import Figure
 
-        picture = Figure(figsize=(_WIDTH / _INCH, _HEIGHT / _INCH), dpi=_INCH, facecolor="none")
-        axes = picture.add_axes((40 / _WIDTH, 40 / _HEIGHT, 196 / _WIDTH, _PLOT / _HEIGHT), facecolor="none")
-        picture.text(6 / _WIDTH, 1 - 17 / _HEIGHT, drawable(title), fontsize=12, fontweight="bold")
+        image = Figure(figsize=(_WIDTH / _INCH, _HEIGHT / _INCH), dpi=_INCH, facecolor="none")
+        axes = image.add_axes((40 / _WIDTH, 40 / _HEIGHT, 196 / _WIDTH, _PLOT / _HEIGHT), facecolor="none")
+        image.text(6 / _WIDTH, 1 - 17 / _HEIGHT, drawable(title), fontsize=12, fontweight="bold")
         last = axis.budgets[-1]
         axes.set_xlim(-0.03 * last, 1.03 * last)
         axes.set_xticks(*_ticks(axis))
@@ -104,7 +104,7 @@ def budget_panel(title: str, lines: Sequence[Line], axis: BudgetAxis, top: float
         for line in lines:
             _draw(axes, line)
         _label_ends(axes, [line for line in lines if line.role != OTHER], top, last)
-        return inline_svg(picture, prefix, heard)
+        return inline_svg(image, prefix, heard)
 
 
 def _ticks(axis: BudgetAxis) -> tuple[list[float], list[str]]:
@@ -173,7 +173,7 @@ def _family_figure(findings: Findings, family: str, attacks: Sequence[AttackFact
     described = " ".join(f"{facts.name}: {facts.description.rstrip('.')}." for facts in drawn if facts.description)
     caption = (
         f"{family}: low-resource mean MAP on the test split against budget{_at(findings)}; at 0 the input "
-        "is clean. Lines are means over seeds, bands their 95 % t intervals, thin grey lines all other "
+        "is clean. Lines are means over seeds, bands their 95 % t intervals, thin gray lines all other "
         "recipes. " + described
     )
     return FigureSet(family, caption.strip(), panels, _numbers(findings, family, list(drawn)))
@@ -264,7 +264,7 @@ PER_ATTACK = 3
 
 @dataclass(frozen=True)
 class ShownExample:
-    """What the template needs of one example; ``before`` and ``after`` are data URIs, empty without a picture."""
+    """What the template needs of one example; ``before`` and ``after`` are data URIs, empty without an image."""
 
     attack: str
     budget: str
@@ -282,12 +282,12 @@ class ShownExample:
 
 
 def text_examples(findings: Findings) -> list[ShownExample]:
-    """A few perturbed queries per attack, those whose picture lost most places first."""
+    """A few perturbed queries per attack, those whose image lost most places first."""
     return _shown(findings, [example for example in findings.examples if example.image_after is None and example.edits])
 
 
 def image_examples(findings: Findings) -> list[ShownExample]:
-    """A few attacked pictures per attack, likewise."""
+    """A few attacked images per attack, likewise."""
     return _shown(findings, [example for example in findings.examples if example.image_after is not None])
 
 

@@ -115,8 +115,8 @@ def _uneven_seeds(study: RobustnessStudy) -> list[str]:
 
 
 DEFINITIONS = (
-    ("MAP", "Mean average precision: with one right picture per query, the mean of one over its rank. 1 is perfect."),
-    ("MAP under attack", "The same after an attack has changed the query, the picture or both: the mean over the "
+    ("MAP", "Mean average precision: with one right image per query, the mean of one over its rank. 1 is perfect."),
+    ("MAP under attack", "The same after an attack has changed the query, the image or both: the mean over the "
      "attacks named, each counting the same, and over the budgets of each."),
     ("Budget", "How much an attack may change: edits of a query, or how far a pixel may move, as a share of the "
      "range from black to white (2/255 is two of its 255 steps), or a severity from 1 to 5."),
@@ -138,7 +138,7 @@ DEFINITIONS = (
      "over many seeds would lie; a single seed has none."),
     ("Interval over concepts", "Would other queries change the figure? Concepts (what a query asks for, in all "
      "languages together, clean and attacked) are drawn anew 2,000 times; 95 % of the results lie in the interval."),
-    ("p", "Paired randomisation test: if two recipes were the same, either figure of a concept could have come from "
+    ("p", "Paired randomization test: if two recipes were the same, either figure of a concept could have come from "
      "either. The share of 10,000 random exchanges that give a difference at least as large. For shares kept, clean "
      "and attacked figures are exchanged together."),
     ("p after Holm", "Who asks many questions finds something by luck. Holm’s correction raises each p value so "

@@ -58,7 +58,7 @@ export const align = (request, signal) => json(ask("/api/align", { method: "POST
 
 export function searchImage(file, k, signal) {
   const form = new FormData();
-  form.append("image", file, file.name || "picture");
+  form.append("image", file, file.name || "image");
   return json(ask(`/api/search/image?k=${k}`, { method: "POST", form, signal }));
 }
 
@@ -89,5 +89,5 @@ export async function showThumbnail(image, id) {
     const url = URL.createObjectURL(bytes);
     image.addEventListener("load", () => URL.revokeObjectURL(url), { once: true });
     image.src = url;
-  } catch { /* the grid says what is wrong, not each picture */ }
+  } catch { /* the grid says what is wrong, not each image */ }
 }

@@ -1,4 +1,4 @@
-// The page: what is asked (text, a picture, pictures like one), when, and what is shown of the answer.
+// The page: what is asked (text, an image, images like one), when, and what is shown of the answer.
 
 import * as api from "./api.js";
 import { Detail } from "./detail.js";
@@ -14,15 +14,15 @@ let limits = { max_upload: Infinity };
 let asking = null;
 let timer = 0;
 let offline = false;
-let landing = null; // where the next answer is entered: a picture's number, FIRST, or null to leave the focus where it is
+let landing = null; // where the next answer is entered: an image's number, FIRST, or null to leave the focus where it is
 const FIRST = "first";
 history.scrollRestoration = "manual"; // what is scrolled to is not there yet when the browser would
 
 const detail = new Detail((hit) => {
-  history.replaceState({ picked: hit.id }, ""); // so that going back ends on the picture that one left from
+  history.replaceState({ picked: hit.id }, ""); // so that going back ends on the image that one left from
   begin({ kind: "like", id: hit.id, title: titleOf(hit) }, FIRST);
 });
-// The queries that the ranks and cosines of both grids belong to; null: a picture was asked with.
+// The queries that the ranks and cosines of both grids belong to; null: an image was asked with.
 const asked = { grid: null, lost: null };
 const grid = new Grid(at("grid"), (hit, opener) => detail.open(hit, opener, asked.grid));
 const lost = new Grid(at("lost-grid"), (hit, opener) => detail.open(hit, opener, asked.lost));
@@ -63,7 +63,7 @@ async function request(signal) {
   if (state.kind === "like") return api.like(state.id, RESULTS, signal);
   if (state.kind === "image") {
     const most = limits.max_upload / 2 ** 20;
-    if (state.file.size > limits.max_upload) throw new Error(`the picture is too large: at most ${most.toFixed(1)} MB`);
+    if (state.file.size > limits.max_upload) throw new Error(`the image is too large: at most ${most.toFixed(1)} MB`);
     return api.searchImage(state.file, RESULTS, signal);
   }
   const typos = state.edits ? { edits: state.edits, seed: state.seed } : null;
@@ -75,15 +75,15 @@ async function request(signal) {
 function show(answer) {
   const typos = answer.typos ?? null;
   const hits = typos ? typos.hits : answer.hits;
-  asked.grid = state.kind === "text" ? { text: (typos ?? answer).query, misspelt: typos !== null } : null;
-  asked.lost = { text: answer.query, misspelt: false };
-  at("size").textContent = `${answer.pictures.toLocaleString()} pictures`;
+  asked.grid = state.kind === "text" ? { text: (typos ?? answer).query, misspelled: typos !== null } : null;
+  asked.lost = { text: answer.query, misspelled: false };
+  at("size").textContent = `${answer.images.toLocaleString()} images`;
   at("understood").replaceChildren(...chips(answer, typos));
   grid.show(hits);
   at("lost").hidden = !typos?.fell_out.length;
   lost.show(typos?.fell_out ?? []);
-  heading(typos ? `Pictures for «${typos.query}»` : "");
-  message(hits.length ? "" : typos?.error ? "Nothing of the misspelt query is known to the model." : "No picture was found.");
+  heading(typos ? `Images for «${typos.query}»` : "");
+  message(hits.length ? "" : typos?.error ? "Nothing of the misspelled query is known to the model." : "No image was found.");
   at("status").textContent = spoken(answer, typos, hits);
   land();
 }
@@ -107,7 +107,7 @@ function chips(answer, typos) {
     return [badge("Like", state.title, image, clear)];
   }
   api.showFile(image, state.file);
-  return [badge("Like your picture", state.file.name, image, clear)];
+  return [badge("Like your image", state.file.name, image, clear)];
 }
 
 function clear() {
@@ -122,7 +122,7 @@ function spoken(answer, typos, hits) {
   const missed = unknown.length ? ` Not known: ${unknown.join(", ")}.` : "";
   const out = typos ? ` ${typos.fell_out.length} fell out.` : "";
   const best = hits.length ? ` First: ${titleOf(hits[0])}.` : "";
-  return `${hits.length} pictures ${what}.${language}${missed}${best}${out}`;
+  return `${hits.length} images ${what}.${language}${missed}${best}${out}`;
 }
 
 function refuse(line) {
@@ -143,7 +143,7 @@ function welcome() {
   const spoken = names.length > 1 ? `${names.slice(0, -1).join(", ")} or ${names.at(-1)}` : names[0] ?? "a language of the model";
   at("message").replaceChildren(
     make("p", { class: "lead" }, `Ask in ${spoken}.`),
-    make("p", { class: "quiet" }, "Or drop a picture here, to find others like it."),
+    make("p", { class: "quiet" }, "Or drop an image here, to find others like it."),
   );
   at("message").hidden = false;
 }
@@ -194,7 +194,7 @@ async function readAddress(where = null) {
   showTypos(edits);
   const like = words.get("like");
   if (like !== null && /^\d{1,18}$/.test(like)) {
-    let title = `picture ${like}`;
+    let title = `image ${like}`;
     try { title = titleOf(await api.item(like)); } catch { /* the search will say */ }
     begin({ kind: "like", id: like, title, edits, seed }, where);
   } else begin({ kind: "text", q: (words.get("q") ?? "").slice(0, 500), edits, seed }, where);
@@ -272,7 +272,7 @@ api.onUnreachable(async () => {
   while (!(await api.isWell())) await new Promise((resolve) => setTimeout(resolve, 1500));
   offline = false;
   at("offline").hidden = true;
-  if (limits.pictures === undefined) await start();
+  if (limits.images === undefined) await start();
   else run();
 });
 setInterval(async () => { if (!offline && !document.hidden && !(await api.isWell())) api.about().catch(() => {}); }, 10_000);
@@ -301,7 +301,7 @@ async function start() {
   } catch {
     return; // whoever asked says it
   }
-  at("size").textContent = `${limits.pictures.toLocaleString()} pictures`;
+  at("size").textContent = `${limits.images.toLocaleString()} images`;
   hint();
   if (state.kind === "text" && !state.q.trim()) welcome();
 }

@@ -1,4 +1,4 @@
-// The dialog of one picture: large, with what is known of it and the word-by-word alignment with the query.
+// The dialog of one image: large, with what is known of it and the word-by-word alignment with the query.
 
 import * as api from "./api.js";
 import { make, titleOf } from "./grid.js";
@@ -23,16 +23,16 @@ export class Detail {
     });
   }
 
-  // asked: the query that rank and cosine belong to, as {text, misspelt}; null where a picture was asked with.
+  // asked: the query that rank and cosine belong to, as {text, misspelled}; null where an image was asked with.
   open(hit, opener, asked) {
     this.hit = hit;
     this.opener = opener;
     at("detail-title").textContent = titleOf(hit);
     at("detail-key").textContent = hit.caption === null ? "" : hit.key;
-    const picture = at("detail-picture");
-    picture.removeAttribute("src");
-    picture.alt = titleOf(hit);
-    api.showThumbnail(picture, hit.id);
+    const image = at("detail-image");
+    image.removeAttribute("src");
+    image.alt = titleOf(hit);
+    api.showThumbnail(image, hit.id);
     const facts = [["Rank", hit.rank]];
     if ("rank_before" in hit) facts.push(["Rank without typos", hit.rank_before ?? "beyond 100"]);
     if ("rank_after" in hit) facts.push(["Rank with typos", hit.rank_after ?? "beyond 100"]);
@@ -40,7 +40,7 @@ export class Detail {
     if (hit.copies > 1) facts.push(["Copies", hit.copies]);
     facts.push(...Object.entries(hit.metadata).slice(0, 20));
     at("detail-facts").replaceChildren(
-      ...(asked ? [fact(asked.misspelt ? "Misspelt query" : "Query", asked.text, "whole")] : []),
+      ...(asked ? [fact(asked.misspelled ? "Misspelled query" : "Query", asked.text, "whole")] : []),
       ...facts.filter(([, value]) => value !== undefined && value !== null).map(([name, value]) => fact(name, value)),
     );
     this.#align(hit, asked?.text);

@@ -1,4 +1,4 @@
-// The pictures as a grid that the arrow keys move over. What the server says goes in as text, never as HTML.
+// The images as a grid that the arrow keys move over. What the server says goes in as text, never as HTML.
 
 import { showThumbnail } from "./api.js";
 
@@ -12,7 +12,7 @@ export function make(tag, attributes = {}, ...children) {
   return element;
 }
 
-export const titleOf = (picture) => picture.caption ?? picture.key;
+export const titleOf = (image) => image.caption ?? image.key;
 
 function movement(hit) {
   if ("rank_before" in hit) {
@@ -61,7 +61,7 @@ export class Grid {
   }
 
   show(hits) {
-    // The same picture keeps its element where nothing on it changes, so that typing does not make the grid flicker.
+    // The same image keeps its element where nothing on it changes, so that typing does not make the grid flicker.
     this.list.replaceChildren(...hits.map((hit) => card(hit, this.open)));
     this.cards[0]?.setAttribute("tabindex", "0");
   }

@@ -1,4 +1,4 @@
-// How a query was understood, as a row of small labels: its language, misspelt words, typos that were put in.
+// How a query was understood, as a row of small labels: its language, misspelled words, typos that were put in.
 
 import { make } from "./grid.js";
 
@@ -22,7 +22,7 @@ export function understood(answer, typos) {
   return found;
 }
 
-// The misspelt query, with the words that it does not share with the other marked: those outside a longest common run.
+// The misspelled query, with the words that it does not share with the other marked: those outside a longest common run.
 function marked(before, after) {
   const [old, now] = [before.split(" "), after.split(" ")];
   const common = Array.from({ length: old.length + 1 }, () => new Array(now.length + 1).fill(0)); // of what is left

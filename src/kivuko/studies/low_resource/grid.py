@@ -14,7 +14,7 @@ from kivuko.translation.settings import TranslationSettings
 
 # Without transport, then with it. What validation put clearly behind is in the larger grid (docs/experiments.md, 12).
 RECIPES = ("mse", "cosine", "contrastive", "greedy", "counted", "transport", "transplant", "optical")
-LARGER_RECIPES = (*RECIPES, "sentence", "relational", "barycentre")
+LARGER_RECIPES = (*RECIPES, "sentence", "relational", "barycenter")
 QUICK_RECIPES = ("mse", "contrastive", "optical")
 QUICK_LANGUAGES = ("sw", "mr", "fi", "de")
 

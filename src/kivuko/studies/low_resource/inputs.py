@@ -1,4 +1,4 @@
-"""What all runs of a study share: queries, pictures, documents, and the teacher's vectors of every known text."""
+"""What all runs of a study share: queries, images, documents, and the teacher's vectors of every known text."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from kivuko.encoders.model import quiet
 from kivuko.encoders.teacher import TextTeacher, load_teacher
 from kivuko.encoders.token_batch import Encoder, TokenBatch
 from kivuko.errors import ModelError
-from kivuko.evaluation import Condition, LanguageScores, PerQueryScores, Record, per_query_scores, summarise
-from kivuko.evaluation import emoji as pictures
+from kivuko.evaluation import Condition, LanguageScores, PerQueryScores, Record, per_query_scores, summarize
+from kivuko.evaluation import emoji as images
 from kivuko.evaluation import emoji_documents as documents
 from kivuko.evaluation.emoji import measure_queries
 from kivuko.languages import resource_groups
@@ -104,13 +104,13 @@ class KnownTeacher(TextTeacher):
 
 
 @dataclass(frozen=True, eq=False)
-class Bench:
+class StudyInputs:
     """What every run is measured on, and made from. It goes to each worker process, so it holds plain arrays.
 
     Attributes:
         world: the emoji world, without its pixels.
-        pictures: unit vectors of all pictures, float32 [images, dim].
-        documents: the distinct English documents; ``document_rows`` int64 [images] says which one is a picture's.
+        images: unit vectors of all images, float32 [images, dim].
+        documents: the distinct English documents; ``document_rows`` int64 [images] says which one is an image's.
         known: every English text that a run may ask the teacher for, translations aside; ``words``: those of the
             teacher's own vocabulary, where a recipe asks for them.
         mean: float32 [dim], the teacher's mean content token over the English side of training and validation.
@@ -118,7 +118,7 @@ class Bench:
 
     world: EmojiWorld
     languages: tuple[str, ...]
-    pictures: NDArray[np.float32]
+    images: NDArray[np.float32]
     documents: KnownTexts
     document_rows: NDArray[np.int64]
     known: KnownTexts
@@ -136,7 +136,7 @@ class Bench:
 
     @cached_property
     def document_tokens(self) -> TokenLists:
-        """The documents' tokens, one document per picture, centred on the teacher's mean token."""
+        """The documents' tokens, one document per image, centered on the teacher's mean token."""
         starts, ends = self.documents.offsets[self.document_rows], self.documents.offsets[self.document_rows + 1]
         parts = [self.documents.tokens[start:end] for start, end in zip(starts, ends, strict=True)]
         tokens = torch.from_numpy(np.concatenate(parts)).float()
@@ -149,7 +149,7 @@ class Bench:
 
     @cached_property
     def fingerprint(self) -> str:
-        """A hash of all this: texts, splits, pictures and the teacher."""
+        """A hash of all this: texts, splits, images and the teacher."""
         emoji = [(one.sequence, one.concept, one.split, one.image) for one in self.world.emoji]
         annotations = {
             code: [(sequence, own.name, own.keywords) for sequence, own in self.world.annotations[code].items()]
@@ -157,7 +157,7 @@ class Bench:
         }
         told = [self.world.fingerprint, emoji, annotations, self.languages, self.teacher_fingerprint]
         digest = hashlib.sha256(json.dumps(told).encode())
-        for array in (self.pictures, self.documents.pooled, self.mean):
+        for array in (self.images, self.documents.pooled, self.mean):
             digest.update(np.ascontiguousarray(array).tobytes())
         return digest.hexdigest()
 
@@ -169,8 +169,8 @@ def make_bench(
     *,
     words: bool = False,
     progress: Callable[[int, int], None] | None = None,
-) -> Bench:
-    """Encode pictures, documents and sentences, or read them from the cache.
+) -> StudyInputs:
+    """Encode images, documents and sentences, or read them from the cache.
 
     Args:
         words: whether recipes ask for the words of the teacher's vocabulary, see :func:`asks_for_words`.
@@ -191,10 +191,10 @@ def make_bench(
     own = teacher_vectors(teacher, whole_words(teacher.model.tokenizer), progress=progress) if words else None
     documents = english_documents(world)
     found = teacher_vectors(teacher, documents, progress=progress)
-    return Bench(
+    return StudyInputs(
         world=replace(world, images=np.zeros((len(world.images), 0, 0, 4), dtype=np.uint8)),
         languages=tuple(languages),
-        pictures=emoji_gallery(tower, world).vectors,
+        images=emoji_gallery(tower, world).vectors,
         documents=KnownTexts.of(found),
         document_rows=np.array([found.sentences[text] for text in documents], dtype=np.int64),
         known=KnownTexts.of(known),
@@ -228,10 +228,10 @@ class EncodedQueries:
     tokens: TokenLists
 
 
-def query_texts(bench: Bench, languages: Sequence[str]) -> dict[str, list[str]]:
+def query_texts(inputs: StudyInputs, languages: Sequence[str]) -> dict[str, list[str]]:
     """Return the distinct queries of both splits in each language."""
     return {
-        code: list(dict.fromkeys(query.text for split in SPLITS for query in bench.world.queries(code, split)))
+        code: list(dict.fromkeys(query.text for split in SPLITS for query in inputs.world.queries(code, split)))
         for code in languages
     }
 
@@ -288,7 +288,7 @@ def _encode(encoder: Encoder, texts: list[str]) -> tuple[Tensor, list[Tensor]]:
     return pooled, found
 
 
-SETTINGS = ((pictures.DATASET, "cosine"), (documents.DATASET, "cosine"), (documents.DATASET, "maxsim"))
+SETTINGS = ((images.DATASET, "cosine"), (documents.DATASET, "cosine"), (documents.DATASET, "maxsim"))
 VALIDATION, TEST = "validation", "test"
 MAP, HEADLINE = "MAP", "headline"
 MEASURES = ("R@1", "R@10", MAP)
@@ -304,11 +304,11 @@ class Measured:
     notes: dict[str, float | int | str] = field(default_factory=dict)
 
 
-class Yardstick:
+class Evaluator:
     """Measures systems on one bench. The teacher's English figures, the parity's denominators, are taken once."""
 
-    def __init__(self, bench: Bench) -> None:
-        self.bench = bench
+    def __init__(self, inputs: StudyInputs) -> None:
+        self.inputs = inputs
         self._english: dict[tuple[str, str], LanguageScores] = {}
 
     def measure(self, queries: EncodedQueries, condition: Condition, with_english: bool = False) -> Measured:
@@ -319,12 +319,12 @@ class Yardstick:
             with_english: the teacher itself, whose English queries are measured and recorded too.
         """
         measured = Measured([], [])
-        codes = [ENGLISH, *self.bench.languages] if with_english else list(self.bench.languages)
+        codes = [ENGLISH, *self.inputs.languages] if with_english else list(self.inputs.languages)
         for dataset, scoring in SETTINGS:
-            scores = _scores(self.bench, queries, dataset, scoring)  # [rows, images]
+            scores = _scores(self.inputs, queries, dataset, scoring)  # [rows, images]
             for split in (VALIDATION, TEST):
                 at = replace(condition, dataset=dataset, scoring=scoring, split=split)
-                found = [_in_language(self.bench, queries, scores, code, split) for code in codes]
+                found = [_in_language(self.inputs, queries, scores, code, split) for code in codes]
                 if split == VALIDATION:
                     measured.records.extend(self._choice_records(found, at))
                     continue
@@ -335,14 +335,14 @@ class Yardstick:
 
     def _choice_records(self, scores: Sequence[LanguageScores], condition: Condition) -> list[Record]:
         """What recipes are chosen by, and nothing else: MAP of headline queries."""
-        summary = summarise([_map_only(one) for one in scores], condition, groups=self._groups(), reference=ENGLISH)
+        summary = summarize([_map_only(one) for one in scores], condition, groups=self._groups(), reference=ENGLISH)
         return [record for record in summary.records if (record.subset, record.measure) == (HEADLINE, MAP)]
 
     def _records(
         self, english: LanguageScores, scores: Sequence[LanguageScores], condition: Condition, keep_english: bool
     ) -> list[Record]:
         """MAP in every subset of queries; the other measures and parity on the headline queries alone."""
-        summary = summarise([english, *scores], condition, groups=self._groups(), reference=ENGLISH)
+        summary = summarize([english, *scores], condition, groups=self._groups(), reference=ENGLISH)
         return [
             record
             for record in summary.records
@@ -352,33 +352,33 @@ class Yardstick:
         ]
 
     def _groups(self) -> dict[str, tuple[str, ...]]:
-        return {str(name): codes for name, codes in resource_groups(self.bench.languages).items() if codes}
+        return {str(name): codes for name, codes in resource_groups(self.inputs.languages).items() if codes}
 
     def _reference(self, dataset: str, scoring: str) -> LanguageScores:
         if not self._english:
-            texts = query_texts(self.bench, [ENGLISH])
-            queries = encode_queries(self.bench.teacher, texts, self.bench.mean)
+            texts = query_texts(self.inputs, [ENGLISH])
+            queries = encode_queries(self.inputs.teacher, texts, self.inputs.mean)
             for setting in SETTINGS:
-                scores = _scores(self.bench, queries, *setting)
-                self._english[setting] = _in_language(self.bench, queries, scores, ENGLISH, TEST)
+                scores = _scores(self.inputs, queries, *setting)
+                self._english[setting] = _in_language(self.inputs, queries, scores, ENGLISH, TEST)
         return self._english[dataset, scoring]
 
 
-def _scores(bench: Bench, queries: EncodedQueries, dataset: str, scoring: str) -> NDArray[np.float32]:
-    """Score every query against every picture, or its document: float32 [rows, images], higher is better."""
+def _scores(inputs: StudyInputs, queries: EncodedQueries, dataset: str, scoring: str) -> NDArray[np.float32]:
+    """Score every query against every image, or its document: float32 [rows, images], higher is better."""
     found: NDArray[np.float32]
     if scoring == "maxsim":
-        found = maxsim(queries.tokens, bench.document_tokens).numpy()
+        found = maxsim(queries.tokens, inputs.document_tokens).numpy()
     else:
-        found = queries.pooled @ (bench.pictures if dataset == pictures.DATASET else bench.document_vectors).T
+        found = queries.pooled @ (inputs.images if dataset == images.DATASET else inputs.document_vectors).T
     return found
 
 
 def _in_language(
-    bench: Bench, queries: EncodedQueries, scores: NDArray[np.float32], code: str, split: str
+    inputs: StudyInputs, queries: EncodedQueries, scores: NDArray[np.float32], code: str, split: str
 ) -> LanguageScores:
     found = measure_queries(
-        lambda texts: scores[[queries.rows[code, text] for text in texts]], bench.world, code, split
+        lambda texts: scores[[queries.rows[code, text] for text in texts]], inputs.world, code, split
     )
     return replace(found, values={measure: found.values[measure] for measure in MEASURES})
 

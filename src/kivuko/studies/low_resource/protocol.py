@@ -8,12 +8,12 @@ from typing import Any
 
 from kivuko.bitext import Bitext
 from kivuko.evaluation import Header
-from kivuko.evaluation import emoji as pictures
+from kivuko.evaluation import emoji as images
 from kivuko.evaluation import emoji_documents as documents
 from kivuko.languages import language, resource_groups
 from kivuko.studies.low_resource import grid as kinds
 from kivuko.studies.low_resource.grid import BATCH, VALIDATE_EVERY, Grid, Run, steps_for
-from kivuko.studies.low_resource.inputs import SETTINGS, SPLITS, Bench
+from kivuko.studies.low_resource.inputs import SETTINGS, SPLITS, StudyInputs
 from kivuko.studies.low_resource.runs import Finished
 
 STUDY = "low-resource"
@@ -21,7 +21,7 @@ _FLAT = ("ties", "ranking", "R@k", "measured by", "intervals", "headline")
 
 
 def study_header(
-    grid: Grid, bench: Bench, bitext: Bitext, finished: Sequence[tuple[Run, Finished]], command: str, workers: int
+    grid: Grid, bench: StudyInputs, bitext: Bitext, finished: Sequence[tuple[Run, Finished]], command: str, workers: int
 ) -> Header:
     """Return the header of a study's records.
 
@@ -29,7 +29,7 @@ def study_header(
         bitext: all training pairs of the study's languages.
         finished: every run, in the grid's order.
     """
-    one = pictures.protocol(bench.world, "test")
+    one = images.protocol(bench.world, "test")
     runs = [run for run, _ in finished]
     protocol: dict[str, Any] = {
         "study": STUDY,
@@ -75,14 +75,14 @@ _SCORING = {
 }
 
 
-def limits(grid: Grid, bench: Bench) -> list[str]:
+def limits(grid: Grid, bench: StudyInputs) -> list[str]:
     """Say what the study cannot tell."""
     least = min((size for size in grid.sizes if size is not None), default=None)
     held_out = len(bench.world.queries(bench.languages[0], "validation"))
     lines = [
-        "One collection, emoji: short names, pictures on white. Photographs, captions and long documents may behave "
+        "One collection, emoji: short names, images on white. Photographs, captions and long documents may behave "
         "otherwise.",
-        "The image tower was trained on pictures of emoji of every split, beside their English names.",
+        "The image tower was trained on images of emoji of every split, beside their English names.",
         "The student is static: it knows no order of words and no context. A transformer may gain more or less.",
         "The training pairs are names and lists of keywords, not sentences; words to be aligned are few.",
     ]
@@ -101,16 +101,16 @@ def limits(grid: Grid, bench: Bench) -> list[str]:
     return lines
 
 
-def _datasets(bench: Bench) -> dict[str, dict[str, Any]]:
+def _datasets(bench: StudyInputs) -> dict[str, dict[str, Any]]:
     found = {}
-    for module in (pictures, documents):
+    for module in (images, documents):
         told = module.protocol(bench.world, "test")
         scorings = [scoring for dataset, scoring in SETTINGS if dataset == told["dataset"]]
         found[str(told["dataset"])] = {key: told[key] for key in ("task", "gallery")} | {"scoring": scorings}
     return found
 
 
-def _splits(bench: Bench) -> dict[str, dict[str, Any]]:
+def _splits(bench: StudyInputs) -> dict[str, dict[str, Any]]:
     return {
         split: {
             "concepts": _concepts(bench, split),
@@ -120,7 +120,7 @@ def _splits(bench: Bench) -> dict[str, dict[str, Any]]:
     }
 
 
-def _concepts(bench: Bench, split: str) -> int:
+def _concepts(bench: StudyInputs, split: str) -> int:
     return len({one.concept for one in bench.world.emoji if one.split == split})
 
 

@@ -13,7 +13,7 @@ from kivuko.errors import CorruptFileError, UsageError
 from kivuko.evaluation import Condition, Header, Record, per_query_path, write_records
 from kivuko.files import refuse_unwritable
 from kivuko.studies.low_resource.grid import Grid, Run
-from kivuko.studies.low_resource.inputs import Bench
+from kivuko.studies.low_resource.inputs import StudyInputs
 from kivuko.studies.low_resource.protocol import STUDY, study_header
 from kivuko.studies.low_resource.runs import (
     Finished,
@@ -67,7 +67,7 @@ class Place:
 
 def run_study(
     grid: Grid,
-    bench: Bench,
+    bench: StudyInputs,
     place: Place,
     *,
     command: str,

@@ -18,10 +18,10 @@ from kivuko.studies.low_resource import grid
 from kivuko.studies.low_resource.grid import Run
 from kivuko.studies.low_resource.inputs import (
     ENGLISH,
-    Bench,
     EncodedQueries,
+    Evaluator,
     Measured,
-    Yardstick,
+    StudyInputs,
     encode_queries,
     encode_translations,
     query_texts,
@@ -33,13 +33,13 @@ from kivuko.translation.translator import Translator
 Made = tuple[EncodedQueries, str, dict[str, float | int | str]]  # queries, the model's name, notes
 
 
-def prepare(bench: Bench) -> Callable[[RunFile], Measured]:
+def prepare(bench: StudyInputs) -> Callable[[RunFile], Measured]:
     """Return what makes and measures the run of a file."""
-    yardstick = Yardstick(bench)
+    yardstick = Evaluator(bench)
     return lambda file: perform(file.run, yardstick)
 
 
-def perform(run: Run, yardstick: Yardstick) -> Measured:
+def perform(run: Run, yardstick: Evaluator) -> Measured:
     """Make the system of ``run`` and measure it on both splits.
 
     Raises:
@@ -54,13 +54,13 @@ def perform(run: Run, yardstick: Yardstick) -> Measured:
     return replace(measured, notes={**notes, "seconds": round(time.monotonic() - started, 1)})
 
 
-def sample(run: Run, bench: Bench) -> Bitext:
+def sample(run: Run, bench: StudyInputs) -> Bitext:
     """Return the bitext that ``run`` learns from: the same for every objective of a size and seed."""
     whole = bench.world.bitext(bench.languages, "train")
     return whole if run.whole or run.size is None else take_pairs(whole, run.size, run.seed or 0)
 
 
-def _made(run: Run, bench: Bench) -> Made:
+def _made(run: Run, bench: StudyInputs) -> Made:
     match run.kind:
         case grid.TEACHER:
             texts = query_texts(bench, [ENGLISH, *bench.languages])
@@ -77,7 +77,7 @@ def _made(run: Run, bench: Bench) -> Made:
             return queries, translator.name, notes
 
 
-def _distilled(run: Run, bench: Bench) -> Made:
+def _distilled(run: Run, bench: StudyInputs) -> Made:
     """Student tokens stay as they are in late interaction: taking the teacher's mean from them destroys them."""
     trained = train_student(job_of(run, bench), bench.teacher)
     queries = encode_queries(trained.student, query_texts(bench, bench.languages))
@@ -90,14 +90,14 @@ def _distilled(run: Run, bench: Bench) -> Made:
     return queries, trained.about.student, notes
 
 
-def job_of(run: Run, bench: Bench) -> Job:
+def job_of(run: Run, bench: StudyInputs) -> Job:
     """Return the distillation that a run stands for."""
     assert run.recipe is not None
     job = emoji_job(bench.world, bench.languages, run.recipe, run.seed or 0)
     return replace(job, bitext=sample(run, bench))
 
 
-def _untrained(bench: Bench) -> StaticStudent:
+def _untrained(bench: StudyInputs) -> StaticStudent:
     """The static student of seed 0 over the whole bitext's vocabulary, before its first step."""
     bitext = bench.world.bitext(bench.languages, "train")
     torch.manual_seed(0)
@@ -105,7 +105,7 @@ def _untrained(bench: Bench) -> StaticStudent:
     return student.eval()
 
 
-def translator_of(run: Run, bench: Bench) -> tuple[Translator, dict[str, float | int | str]]:
+def translator_of(run: Run, bench: StudyInputs) -> tuple[Translator, dict[str, float | int | str]]:
     """Train or load the translator of a run, and tell how that went."""
     if run.kind == grid.PRETRAINED:
         from kivuko.translation.pretrained import load_translator

@@ -31,11 +31,11 @@ class Plan:
         spoken: those that translators go through, which must translate every perturbed query.
         greedy_edits, hotflip_edits: the largest budgets; the smaller ones come with them.
         greedy_candidates, hotflip_candidates: tried per query and round.
-        corruptions: name -> severities; on the picture of every query.
+        corruptions: name -> severities; on the image of every query.
         radii: of APGD crafted with the English name's vector, in 255ths.
         own_radii: of APGD crafted with the system's own query vector.
         steps, own_steps: of APGD.
-        joint: (edits, radius in 255ths): the greedy edits and the English-crafted picture together.
+        joint: (edits, radius in 255ths): the greedy edits and the English-crafted image together.
         attacked: concepts whose queries are attacked by search or gradients; noise is on all.
         own_attacked, hotflip_attacked: the same for APGD with own vectors, and for HotFlip.
     """
@@ -74,11 +74,11 @@ def attack_facts(plan: Plan) -> dict[str, dict[str, object]]:
     """Return what the report says of each attack: its family, description, unit and concepts."""
     edits = {
         "typo": "letters inserted, left out, swapped or replaced at random",
-        "keyboard": "letters replaced by a neighbour on the language's keyboard",
+        "keyboard": "letters replaced by a neighbor on the language's keyboard",
         "confusable": "letters replaced by look-alikes of other scripts",
         "diacritics": "accents and vowel signs left out, where there are any",
         "drop-word": "a word left out, where there are several",
-        "swap-words": "two neighbouring words swapped, where there are several",
+        "swap-words": "two neighboring words swapped, where there are several",
         CODE_SWITCH: "a word said in English, as the bitext's plans align it",
     }
     found: dict[str, dict[str, object]] = {
@@ -95,7 +95,7 @@ def attack_facts(plan: Plan) -> dict[str, dict[str, object]]:
             "description": "subwords exchanged for others of the vocabulary, chosen by gradients; students only",
         }  # fmt: skip
     for name, _ in plan.corruptions:
-        found[name] = {"kind": IMAGE_NOISE, "description": "on the right picture", "unit": SEVERITY}
+        found[name] = {"kind": IMAGE_NOISE, "description": "on the right image", "unit": SEVERITY}
     found[ENGLISH_CRAFTED] = {
         "kind": IMAGE_ADVERSARIAL, "unit": RADIUS, "concepts": plan.attacked,
         "description": f"APGD, {plan.steps} steps, away from the English name's vector, tried on every language",
@@ -107,7 +107,7 @@ def attack_facts(plan: Plan) -> dict[str, dict[str, object]]:
     for edits_made, levels in plan.joint:
         found[separate(edits_made)] = {
             "kind": JOINT, "unit": RADIUS, "concepts": plan.attacked,
-            "description": f"{edits_made} greedy edit(s) of the query and, apart, the picture within {levels}/255, "
+            "description": f"{edits_made} greedy edit(s) of the query and, apart, the image within {levels}/255, "
             f"as in {ENGLISH_CRAFTED}",
         }  # fmt: skip
     return found
@@ -118,7 +118,7 @@ def separate(edits: int) -> str:
     return f"{SEPARATE}:edits={edits}"
 
 
-# Without transport, with it, and those that learn from misspelt sentences (each beside its plain counterpart).
+# Without transport, with it, and those that learn from misspelled sentences (each beside its plain counterpart).
 RECIPES = (
     "mse", "cosine", "contrastive", "greedy", "transport", "transplant", "optical", "contrastive-robust",
     "optical-robust",

@@ -1,4 +1,4 @@
-"""What every run of the robustness study shares: the low-resource study's bench, attacked pictures, chosen concepts."""
+"""What every run of the robustness study shares: the low-resource study's bench, attacked images, chosen concepts."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from kivuko.encoders.teacher import TextTeacher
 from kivuko.perturbations.image import PixelTower, TextToImage, Threat, apgd
 from kivuko.perturbations.image.corruptions import corrupt
 from kivuko.perturbations.image.pixel_tower import LEVELS
-from kivuko.studies.low_resource.inputs import ENGLISH, Bench, make_bench, unit
+from kivuko.studies.low_resource.inputs import ENGLISH, StudyInputs, make_bench, unit
 from kivuko.studies.robustness.grid import CODE_SWITCH, ENGLISH_CRAFTED, Plan, radius
 
 Vectors = NDArray[np.float32]
@@ -32,16 +32,16 @@ _BATCH = 256
 
 
 @dataclass(frozen=True, eq=False)
-class TowerPictures:
-    """What one tower makes of the pictures.
+class TowerImages:
+    """What one tower makes of the images.
 
     Attributes:
         name: as in the records' ``model``.
         folder: of the tower.
-        gallery: unit vectors of all clean pictures, float32 [images, dim].
-        attacked: attack -> picture's row -> its unit vector under attack, float32 [dim].
-        pixels: picture's row -> uint8 [3, h, w], of those attacked with own vectors and those shown.
-        shown: attack -> picture's row -> uint8 [3, h, w], perturbed.
+        gallery: unit vectors of all clean images, float32 [images, dim].
+        attacked: attack -> image's row -> its unit vector under attack, float32 [dim].
+        pixels: image's row -> uint8 [3, h, w], of those attacked with own vectors and those shown.
+        shown: attack -> image's row -> uint8 [3, h, w], perturbed.
     """
 
     name: str
@@ -74,7 +74,7 @@ def tower_folders() -> dict[str, Path]:
     return {EMOJI: plain, ROBUST: plain.with_name("image_tower_robust")}
 
 
-def tower_pictures(
+def tower_images(
     name: str,
     folder: Path,
     world: EmojiWorld,
@@ -83,19 +83,19 @@ def tower_pictures(
     own: Sequence[int],
     plan: Plan,
     ticked: Callable[[], Any],
-) -> TowerPictures:
-    """Encode the gallery and attack pictures with nothing but the English names.
+) -> TowerImages:
+    """Encode the gallery and attack images with nothing but the English names.
 
     Args:
-        corrupted: rows of the pictures that go through the corruptions.
-        queries: picture's row -> the teacher's unit vector of its English name, of those that APGD attacks.
+        corrupted: rows of the images that go through the corruptions.
+        queries: image's row -> the teacher's unit vector of its English name, of those that APGD attacks.
         own: rows whose pixels are kept, for attacks with a system's own vectors.
         ticked: called after each piece of work, ``work(plan)`` times.
     """
     with quiet():
         loaded = load_image_tower(folder, len(next(iter(queries.values()))))
     tower = PixelTower(loaded)
-    pixels = torch.cat([tower.pixels([world.picture(row)]) for row in range(len(world.images))])
+    pixels = torch.cat([tower.pixels([world.image(row)]) for row in range(len(world.images))])
     gallery = tower.encode(pixels)
     ticked()
     attacked: dict[Attack, dict[int, Vectors]] = {}
@@ -125,13 +125,13 @@ def tower_pictures(
         kept = [row for row in own if row in queries]
         shown[ENGLISH_CRAFTED, radius(levels)] = _bytes(kept, found.pixels[[targets.index(row) for row in kept]])
         ticked()
-    return TowerPictures(
+    return TowerImages(
         name, folder, gallery.numpy(), attacked, _bytes(own, pixels[list(own)]), shown,
     )  # fmt: skip
 
 
 def work(plan: Plan) -> int:
-    """Return how many pieces of work ``tower_pictures`` tells of."""
+    """Return how many pieces of work ``tower_images`` tells of."""
     return 1 + sum(len(severities) for _, severities in plan.corruptions) + len(plan.radii)
 
 
@@ -149,16 +149,16 @@ _FORMAT = 1  # raise it when systems are attacked or measured in another way
 
 
 @dataclass(frozen=True, eq=False)
-class RobustnessBench:
-    """The low-resource study's bench, the plan, what the towers make of the pictures, and the concepts under attack.
+class RobustnessInputs:
+    """The low-resource study's bench, the plan, what the towers make of the images, and the concepts under attack.
 
     ``concepts``: of the test split, in the order in which attacks take them. ``tables``: language -> word -> English
     word, for code-switching.
     """
 
-    bench: Bench
+    bench: StudyInputs
     plan: Plan
-    towers: tuple[TowerPictures, ...]
+    towers: tuple[TowerImages, ...]
     concepts: tuple[str, ...]
     tables: Mapping[str, Mapping[str, str]]
 
@@ -190,12 +190,12 @@ def make_robustness_bench(
     words: bool,
     encoded: Callable[[int, int], None] | None = None,
     attacked: Callable[[int, int], None] | None = None,
-) -> RobustnessBench:
-    """Encode everything, choose the concepts, and attack the pictures with the English names.
+) -> RobustnessInputs:
+    """Encode everything, choose the concepts, and attack the images with the English names.
 
     Args:
         words: see ``make_bench``.
-        encoded: told (done, total) while the teacher encodes. attacked: the same while pictures are attacked.
+        encoded: told (done, total) while the teacher encodes. attacked: the same while images are attacked.
     """
     bench = make_bench(world, languages, teacher, words=words, progress=encoded)
     concepts = _concepts(world, languages)
@@ -218,13 +218,13 @@ def make_robustness_bench(
             attacked(done, len(folders) * work(plan))
 
     towers = tuple(
-        tower_pictures(name, folder, world, corrupted, crafted, list(own), plan, ticked)
+        tower_images(name, folder, world, corrupted, crafted, list(own), plan, ticked)
         for name, folder in folders.items()
     )
     switches = any(name == CODE_SWITCH for name, _ in plan.noise)
     bitext = world.bitext(languages, "train")
     tables = {code: word_table(bitext, code) for code in languages} if switches else {}
-    return RobustnessBench(bench, plan, towers, concepts, tables)
+    return RobustnessInputs(bench, plan, towers, concepts, tables)
 
 
 def _concepts(world: EmojiWorld, languages: Sequence[str]) -> tuple[str, ...]:

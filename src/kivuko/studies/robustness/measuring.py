@@ -11,26 +11,26 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from kivuko.evaluation import Condition, LanguageScores, Record, per_query_scores, summarise
+from kivuko.evaluation import Condition, LanguageScores, Record, per_query_scores, summarize
 from kivuko.evaluation.emoji import DATASET
 from kivuko.evaluation.robustness import AttackedExample, write_examples
 from kivuko.languages import resource_groups
 from kivuko.studies.low_resource.grid import Run
 from kivuko.studies.low_resource.inputs import ENGLISH, HEADLINE, MAP, Measured, unit
 from kivuko.studies.low_resource.runs import RunFile
-from kivuko.studies.robustness.inputs import TEST, VALIDATION, RobustnessBench
+from kivuko.studies.robustness.inputs import TEST, VALIDATION, RobustnessInputs
 from kivuko.studies.robustness.systems import Outcome, System, attacked, make_system
 
 _EXAMPLES = 3  # kept of each attack and language
 Key = tuple[str, str | None, float | None]  # tower, attack, budget
 
 
-def prepare(bench: RobustnessBench) -> Callable[[RunFile], Measured]:
+def prepare(bench: RobustnessInputs) -> Callable[[RunFile], Measured]:
     """Return what makes, attacks and measures the run of a file."""
     return lambda file: perform(file, bench)
 
 
-def perform(file: RunFile, bench: RobustnessBench) -> Measured:
+def perform(file: RunFile, bench: RobustnessInputs) -> Measured:
     """Make the system of a run and attack it; of seed 0 some examples are written beside the run's file.
 
     Raises:
@@ -75,7 +75,7 @@ def _condition(run: Run, system: System, tower: str, attack: str | None, budget:
 
 
 def _scores(outcome: Outcome) -> LanguageScores:
-    """Return the measures of one language: with one right picture per query each is a function of its rank."""
+    """Return the measures of one language: with one right image per query each is a function of its rank."""
     return _of_ranks(outcome.language, [query.id for query in outcome.queries], outcome.ranks,
                      [query.concept for query in outcome.queries])  # fmt: skip
 
@@ -95,12 +95,12 @@ def _only_map(scores: LanguageScores) -> LanguageScores:
 def _records(scores: Sequence[LanguageScores], condition: Condition) -> list[Record]:
     codes = [one.language for one in scores]
     groups = {} if codes == [ENGLISH] else {str(name): own for name, own in resource_groups(codes).items() if own}
-    summary = summarise(scores, condition, groups=groups, reference=ENGLISH)
+    summary = summarize(scores, condition, groups=groups, reference=ENGLISH)
     wanted = {"R@1", "R@10", MAP}
     return [one for one in summary.records if one.subset == HEADLINE and one.measure in wanted]
 
 
-def _validation(system: System, run: Run, bench: RobustnessBench) -> list[Record]:
+def _validation(system: System, run: Run, bench: RobustnessInputs) -> list[Record]:
     """Return the clean MAP on the validation split, by which recipes are chosen."""
     if system.languages == (ENGLISH,):
         return []

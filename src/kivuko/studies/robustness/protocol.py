@@ -12,7 +12,7 @@ from kivuko.studies.low_resource.grid import Run
 from kivuko.studies.low_resource.protocol import study_header
 from kivuko.studies.low_resource.runs import Finished
 from kivuko.studies.robustness.grid import HEADLINE_SIZE, RobustnessGrid, attack_facts
-from kivuko.studies.robustness.inputs import RobustnessBench
+from kivuko.studies.robustness.inputs import RobustnessInputs
 
 STUDY = "robustness"
 _KEPT = (
@@ -24,7 +24,7 @@ _KEPT = (
 
 def robustness_header(
     grid: RobustnessGrid,
-    bench: RobustnessBench,
+    bench: RobustnessInputs,
     bitext: Bitext,
     finished: Sequence[tuple[Run, Finished]],
     command: str,
@@ -51,10 +51,10 @@ def robustness_header(
         "recipes": recipes,
         "attacks": attack_facts(grid.plan),
         "plan": asdict(grid.plan),
-        "threat": "the query or the one right picture is changed, every other picture stays clean; pixels are those "
+        "threat": "the query or the one right image is changed, every other image stays clean; pixels are those "
         "that the tower sees (64 x 64), on whole steps of 1/255 and inside the L-inf radius",
         "image towers": {tower.name: "ships with Kivuko" for tower in bench.towers},
-        "measures": "MAP, R@1 and R@10 over the whole gallery; with one right picture MAP is the mean reciprocal rank",
+        "measures": "MAP, R@1 and R@10 over the whole gallery; with one right image MAP is the mean reciprocal rank",
         "noise": "one draw per query, attack, budget and seed, the same for all systems of a seed",
         "attacked concepts": {
             "available": len(bench.concepts), "by search and by pixels": grid.plan.attacked,
@@ -69,12 +69,12 @@ def robustness_header(
 def _limits(grid: RobustnessGrid, systems: Sequence[str]) -> list[str]:
     own = [
         "The image tower is shared: objectives differ in their queries only, so an image attack tells how much a "
-        "query's vector leaves between the right picture and the next, not how robust an objective makes a tower.",
+        "query's vector leaves between the right image and the next, not how robust an objective makes a tower.",
         "English-crafted perturbations are the same for all systems; those crafted with own vectors are weaker "
         f"({grid.plan.own_steps} steps) and were tried on {grid.plan.own_attacked} concepts.",
-        "Translators are asked too slowly for searches: translate-test meets noise and English-crafted pictures.",
+        "Translators are asked too slowly for searches: translate-test meets noise and English-crafted images.",
         "Diacritics and word edits do nothing where a query has no mark or one word; such queries count as they are.",
-        "Pictures are small and plain, and the tower was trained on noisy views of them: radii that break a photograph "
+        "Images are small and plain, and the tower was trained on noisy views of them: radii that break a photograph "
         "model may leave it unmoved.",
     ]
     return [*own, *systems]

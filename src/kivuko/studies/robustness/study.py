@@ -9,14 +9,14 @@ from kivuko.evaluation.robustness import AttackedExample, examples_path, read_ex
 from kivuko.studies.low_resource.runs import RunFile, run_files
 from kivuko.studies.low_resource.study import Place, StudyWatch, finish_runs, write_outcomes
 from kivuko.studies.robustness.grid import RobustnessGrid
-from kivuko.studies.robustness.inputs import RobustnessBench
+from kivuko.studies.robustness.inputs import RobustnessInputs
 from kivuko.studies.robustness.measuring import prepare
 from kivuko.studies.robustness.protocol import robustness_header
 
 
 def run_robustness(
     grid: RobustnessGrid,
-    bench: RobustnessBench,
+    bench: RobustnessInputs,
     place: Place,
     *,
     command: str,

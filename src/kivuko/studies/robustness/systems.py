@@ -26,10 +26,10 @@ from kivuko.perturbations.text import (
 )
 from kivuko.studies.low_resource import grid
 from kivuko.studies.low_resource.grid import Run
-from kivuko.studies.low_resource.inputs import ENGLISH, Bench, unit
+from kivuko.studies.low_resource.inputs import ENGLISH, StudyInputs, unit
 from kivuko.studies.low_resource.systems import job_of, translator_of
 from kivuko.studies.robustness.grid import CODE_SWITCH, ENGLISH_CRAFTED, GREEDY, HOTFLIP, OWN_CRAFTED, radius, separate
-from kivuko.studies.robustness.inputs import RobustnessBench, TowerPictures, Vectors
+from kivuko.studies.robustness.inputs import RobustnessInputs, TowerImages, Vectors
 from kivuko.training.distill import train_student
 from kivuko.translation.translator import Translator
 
@@ -58,7 +58,7 @@ class System:
     notes: dict[str, float | int | str] = field(default_factory=dict)
 
 
-def make_system(run: Run, bench: Bench) -> System:
+def make_system(run: Run, bench: StudyInputs) -> System:
     """Train or load the system of a run.
 
     Raises:
@@ -133,11 +133,11 @@ Ranks = NDArray[np.int64]
 class Outcome:
     """Ranks of one language's queries under one attack, and what was done to them.
 
-    ``tower``: whose pictures were searched. ``attack`` None: clean. ``texts`` and ``pixels`` (picture's row -> uint8
+    ``tower``: whose images were searched. ``attack`` None: clean. ``texts`` and ``pixels`` (image's row -> uint8
     [3, h, w]) say what was changed, where something was; ``calls`` int64 [queries], times that the system was asked.
     """
 
-    tower: TowerPictures
+    tower: TowerImages
     attack: str | None
     budget: float | None
     language: str
@@ -148,7 +148,7 @@ class Outcome:
     calls: Sequence[int] | None = None
 
 
-def attacked(system: System, code: str, bench: RobustnessBench, seed: int) -> Iterator[Outcome]:
+def attacked(system: System, code: str, bench: RobustnessInputs, seed: int) -> Iterator[Outcome]:
     """Attack a system's queries of one language in every way of the plan.
 
     Args:
@@ -158,7 +158,7 @@ def attacked(system: System, code: str, bench: RobustnessBench, seed: int) -> It
     vectors = encode([query.text for query in queries])
     for tower in bench.towers:
         yield Outcome(tower, None, None, code, queries, _ranks(vectors, tower, queries))
-        yield from _on_pictures(vectors, tower, queries, bench)
+        yield from _on_images(vectors, tower, queries, bench)
     first = bench.towers[0]
     yield from _noise(system, encode, code, first, bench, seed)
     if not system.slow:
@@ -168,7 +168,7 @@ def attacked(system: System, code: str, bench: RobustnessBench, seed: int) -> It
 
 
 def _noise(
-    system: System, encode: EncodeTexts, code: str, tower: TowerPictures, bench: RobustnessBench, seed: int
+    system: System, encode: EncodeTexts, code: str, tower: TowerImages, bench: RobustnessInputs, seed: int
 ) -> Iterator[Outcome]:
     """Misspell every query at random; the draws depend on the seed and the attack alone."""
     queries, plan = bench.queries(code), bench.plan
@@ -184,9 +184,9 @@ def _noise(
 
 
 def _by_search(
-    system: System, encode: EncodeTexts, code: str, tower: TowerPictures, bench: RobustnessBench, seed: int
+    system: System, encode: EncodeTexts, code: str, tower: TowerImages, bench: RobustnessInputs, seed: int
 ) -> Iterator[Outcome]:
-    """Search for the worst edits, with and without the system's insides; and with the picture perturbed too."""
+    """Search for the worst edits, with and without the system's insides; and with the image perturbed too."""
     plan = bench.plan
     queries = bench.queries(code, concepts=plan.attacked)
     texts, languages = [query.text for query in queries], [code] * len(queries)
@@ -217,7 +217,7 @@ def _by_search(
 
 
 def _searched(
-    tower: TowerPictures, name: str, budget: int, code: str, queries: Sequence[Query], found: Sequence[AttackedText]
+    tower: TowerImages, name: str, budget: int, code: str, queries: Sequence[Query], found: Sequence[AttackedText]
 ) -> Outcome:
     within = [own.within(budget) for own in found]
     ranks = np.array([own.rank_after for own in within], dtype=np.int64)
@@ -227,10 +227,10 @@ def _searched(
     )  # fmt: skip
 
 
-def _on_pictures(
-    vectors: Vectors, tower: TowerPictures, queries: Sequence[Query], bench: RobustnessBench
+def _on_images(
+    vectors: Vectors, tower: TowerImages, queries: Sequence[Query], bench: RobustnessInputs
 ) -> Iterator[Outcome]:
-    """Search with the clean queries where the right picture, and it alone, was changed beforehand."""
+    """Search with the clean queries where the right image, and it alone, was changed beforehand."""
     place = {query.id: row for row, query in enumerate(queries)}
     for (name, budget), changed in tower.attacked.items():
         some = [query for query in queries if query.image in changed]
@@ -246,10 +246,8 @@ def _on_pictures(
         )
 
 
-def _with_own_vectors(
-    encode: EncodeTexts, code: str, tower: TowerPictures, bench: RobustnessBench
-) -> Iterator[Outcome]:
-    """Perturb the right picture away from the system's own query vector."""
+def _with_own_vectors(encode: EncodeTexts, code: str, tower: TowerImages, bench: RobustnessInputs) -> Iterator[Outcome]:
+    """Perturb the right image away from the system's own query vector."""
     plan = bench.plan
     queries = [query for query in bench.queries(code, concepts=plan.own_attacked) if query.image in tower.pixels]
     if not queries or not plan.own_radii:
@@ -271,14 +269,14 @@ def _with_own_vectors(
         )
 
 
-def _goal(tower: TowerPictures, queries: Sequence[Query]) -> TextGoal:
+def _goal(tower: TowerImages, queries: Sequence[Query]) -> TextGoal:
     return TextGoal(tower.gallery, np.array([query.image for query in queries], dtype=np.int64))
 
 
 def _ranks(
-    vectors: Vectors, tower: TowerPictures, queries: Sequence[Query], changed: Sequence[Vectors] | None = None
+    vectors: Vectors, tower: TowerImages, queries: Sequence[Query], changed: Sequence[Vectors] | None = None
 ) -> Ranks:
-    """Return ranks from 1, ties against the right picture; ``changed``: its vectors, where it was perturbed."""
+    """Return ranks from 1, ties against the right image; ``changed``: its vectors, where it was perturbed."""
     if changed is None:
         return _goal(tower, queries).standing(vectors, np.arange(len(queries))).ranks
     own = (vectors * np.stack(changed)).sum(1)

@@ -1,4 +1,4 @@
-"""Vectors of a set's pictures are those of their content, made once, and never another's."""
+"""Vectors of a set's images are those of their content, made once, and never another's."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import caption_scene as scene
 from kivuko.datasets.captions import open_caption_set
 from kivuko.errors import DataError
 from kivuko.evaluation.caption_task import without_broken, without_missing
-from kivuko.evaluation.vectors import VectorCache, encode_pictures
+from kivuko.evaluation.vectors import VectorCache, encode_images
 from kivuko.search.decoding import Limits, decode_place
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "gallery"))  # for tiny_encoder
@@ -31,24 +31,24 @@ def expected(encoder, content):
     return encoder.encode([decode_place(content, encoder.prepare, Limits()).tensors])[0]
 
 
-def test_pictures_are_encoded_once_for_each_content(encoder, tmp_path):
+def test_images_are_encoded_once_for_each_content(encoder, tmp_path):
     scene.write_xm3600(tmp_path / "xm")
     images = sorted((tmp_path / "xm" / "images").iterdir())
-    images[2].write_bytes(images[0].read_bytes())  # the same picture under two names
+    images[2].write_bytes(images[0].read_bytes())  # the same image under two names
     found = open_caption_set(f"xm3600:{tmp_path / 'xm'}")
     told = []
-    first = encode_pictures(encoder, found, progress=lambda *figures: told.append(figures))
+    first = encode_images(encoder, found, progress=lambda *figures: told.append(figures))
     assert first.encoded == 2
     assert told[-1] == (3, 3)
     np.testing.assert_array_equal(first.vectors[0], first.vectors[2])
     assert not np.allclose(first.vectors[0], first.vectors[1])
     encoder.batches.clear()
-    again = encode_pictures(encoder, found)
+    again = encode_images(encoder, found)
     assert (again.encoded, encoder.batches) == (0, [])
     np.testing.assert_array_equal(again.vectors, first.vectors)
     assert again.digest() == first.digest()
     images[1].write_bytes(scene.jpeg(7))
-    changed = encode_pictures(encoder, found)
+    changed = encode_images(encoder, found)
     assert changed.encoded == 1
     assert changed.digest() != first.digest()
     np.testing.assert_allclose(changed.vectors[1], expected(encoder, scene.jpeg(7)), atol=0.01)
@@ -58,21 +58,21 @@ def test_another_model_does_not_get_this_ones_vectors(encoder, tmp_path):
     from tiny_encoder import TinyEncoder
 
     found = open_caption_set(f"xm3600:{scene.write_xm3600(tmp_path / 'xm')}")
-    encode_pictures(encoder, found)
-    assert encode_pictures(TinyEncoder("another"), found).encoded == 3
+    encode_images(encoder, found)
+    assert encode_images(TinyEncoder("another"), found).encoded == 3
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "empty"])
 def test_a_damaged_cache_is_written_anew(encoder, tmp_path, damage):
     found = open_caption_set(f"xm3600:{scene.write_xm3600(tmp_path / 'xm')}")
-    first = encode_pictures(encoder, found)
+    first = encode_images(encoder, found)
     path = VectorCache(encoder).path
     content = bytearray(path.read_bytes())
     if damage == "flipped":
         content[-1] ^= 1
     path.write_bytes({"cut": content[:-3], "flipped": content, "empty": b""}[damage])
     assert VectorCache(encoder).vectors == {}
-    again = encode_pictures(encoder, found)
+    again = encode_images(encoder, found)
     assert again.encoded == 3
     np.testing.assert_array_equal(again.vectors, first.vectors)
     assert len(VectorCache(encoder).vectors) == 3
@@ -81,46 +81,44 @@ def test_a_damaged_cache_is_written_anew(encoder, tmp_path, damage):
 def test_a_cache_that_cannot_be_written_does_not_end_the_run(encoder, tmp_path):
     found = open_caption_set(f"xm3600:{scene.write_xm3600(tmp_path / 'xm')}")
     (tmp_path / "cache").write_text("a file where the cache should be")
-    assert encode_pictures(encoder, found).encoded == 3
+    assert encode_images(encoder, found).encoded == 3
 
 
-def test_pictures_in_shards_through_worker_processes(encoder, tmp_path):
+def test_images_in_shards_through_worker_processes(encoder, tmp_path):
     members = {}
     for number in range(4):
         members |= {f"{number}.jpg": scene.jpeg(number), f"{number}.txt": f"picha {number}"}
     scene.write_shard(tmp_path / "a.tar", members)
     found = open_caption_set(f"webdataset:{tmp_path / 'a.tar'}", language="sw")
-    vectors = encode_pictures(encoder, found, workers=1)
+    vectors = encode_images(encoder, found, workers=1)
     for number in range(4):
         np.testing.assert_allclose(vectors.vectors[number], expected(encoder, scene.jpeg(number)), atol=0.01)
 
 
-def test_missing_and_broken_pictures_are_one_line_or_are_counted(encoder, tmp_path):
+def test_missing_and_broken_images_are_one_line_or_are_counted(encoder, tmp_path):
     scene.write_xm3600(tmp_path / "xm")
     images = sorted((tmp_path / "xm" / "images").iterdir())
     images[0].unlink()
     images[1].write_bytes(scene.jpeg(1)[:200])
     found = open_caption_set(f"xm3600:{tmp_path / 'xm'}")
-    with pytest.raises(
-        DataError, match=r"1 of its 3 pictures.*0002b8f2ed1d4af3\.jpg.*jsonl:1.*missing.*--skip-missing"
-    ):
+    with pytest.raises(DataError, match=r"1 of its 3 images.*0002b8f2ed1d4af3\.jpg.*jsonl:1.*missing.*--skip-missing"):
         without_missing(found, skip_missing=False)
     kept = without_missing(found, skip_missing=True)
-    assert kept.left_out == {"picture: missing": 1}
-    vectors = encode_pictures(encoder, kept)
-    with pytest.raises(DataError, match=r"1 of its 2 pictures.*jsonl:2.*broken picture.*--skip-missing"):
+    assert kept.left_out == {"image: missing": 1}
+    vectors = encode_images(encoder, kept)
+    with pytest.raises(DataError, match=r"1 of its 2 images.*jsonl:2.*broken image.*--skip-missing"):
         without_broken(kept, vectors, skip_missing=False)
     left, own, digest = without_broken(kept, vectors, skip_missing=True)
-    assert left.left_out == {"picture: missing": 1, "picture: broken picture": 1}
-    assert [picture.id for picture in left.pictures] == ["001a6ed4a07a5b3a"]
+    assert left.left_out == {"image: missing": 1, "image: broken image": 1}
+    assert [image.id for image in left.images] == ["001a6ed4a07a5b3a"]
     assert own.shape == (1, encoder.dim)
-    assert digest == encode_pictures(encoder, left).digest()
+    assert digest == encode_images(encoder, left).digest()
     np.testing.assert_allclose(own[0], expected(encoder, scene.jpeg(2)), atol=0.01)
 
 
-def test_a_set_without_any_picture_says_where_to_name_them(tmp_path):
+def test_a_set_without_any_image_says_where_to_name_them(tmp_path):
     scene.write_xm3600(tmp_path / "xm")
     (tmp_path / "xm" / "images").rename(tmp_path / "elsewhere")
     found = open_caption_set(f"xm3600:{tmp_path / 'xm'}")
-    with pytest.raises(DataError, match=r"none of its 3 pictures.*PATH,IMAGES"):
+    with pytest.raises(DataError, match=r"none of its 3 images.*PATH,IMAGES"):
         without_missing(found, skip_missing=True)

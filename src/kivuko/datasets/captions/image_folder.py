@@ -1,4 +1,4 @@
-"""Where the pictures lie that a set names: found by path, or by name anywhere below a folder."""
+"""Where the images lie that a set names: found by path, or by name anywhere below a folder."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from pathlib import Path
 from kivuko.errors import DataError
 
 
-class PictureFolder:
-    """A folder of pictures, as deep as anyone has unpacked them.
+class ImageFolder:
+    """A folder of images, as deep as anyone has unpacked them.
 
-    The folder is walked once, and only if a picture is not where its name says: hidden folders are passed over, links
+    The folder is walked once, and only if an image is not where its name says: hidden folders are passed over, links
     to folders are not followed.
 
     Args:
@@ -24,12 +24,12 @@ class PictureFolder:
 
     def __init__(self, path: Path) -> None:
         if not path.is_dir():
-            raise DataError(f"{path}: no such folder of pictures; check the path")
+            raise DataError(f"{path}: no such folder of images; check the path")
         self.path = path
         self._by_name: dict[str, list[str]] | None = None
 
     def find(self, *names: str) -> Path | None:
-        """Return the picture that has one of these names, the first that is found; None if there is none.
+        """Return the image that has one of these names, the first that is found; None if there is none.
 
         Args:
             names: relative to the folder, such as ``images/a.jpg`` or ``a.jpg``.
@@ -46,8 +46,8 @@ class PictureFolder:
             if found := self._index().get(Path(name).name):
                 if len(found) > 1:
                     raise DataError(
-                        f"{self.path}: holds two pictures named {Path(name).name}: {found[0]} and {found[1]}; "
-                        "name the folder of this set's own pictures after a comma"
+                        f"{self.path}: holds two images named {Path(name).name}: {found[0]} and {found[1]}; "
+                        "name the folder of this set's own images after a comma"
                     )
                 return self.path / found[0]
         return None
@@ -65,7 +65,7 @@ class PictureFolder:
 
 
 def endings(name: str, known: Iterable[str] = ("jpg", "jpeg", "png", "webp")) -> list[str]:
-    """Return the names that a picture may have of which only the first part is known."""
+    """Return the names that an image may have of which only the first part is known."""
     return [f"{name}.{ending}" for ending in known]
 
 

@@ -1,4 +1,4 @@
-"""Files of any kind become upright RGB pictures, or a reason why not; nothing is decoded that is too large."""
+"""Files of any kind become upright RGB images, or a reason why not; nothing is decoded that is too large."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import zlib
 import numpy as np
 import pytest
 from PIL import Image
-from tiny_encoder import picture
+from tiny_encoder import image
 
-from kivuko.search.images import RefusedPicture, decode, readable_formats, thumbnail
+from kivuko.search.images import RefusedImage, decode, readable_formats, thumbnail
 
 
 def as_bytes(image: Image.Image, kind: str = "PNG", **options) -> bytes:
@@ -21,7 +21,7 @@ def as_bytes(image: Image.Image, kind: str = "PNG", **options) -> bytes:
 
 
 def reason(content: bytes, **limits) -> str:
-    with pytest.raises(RefusedPicture) as refused:
+    with pytest.raises(RefusedImage) as refused:
         decode(content, **limits)
     return refused.value.reason
 
@@ -49,7 +49,7 @@ def test_formats_are_told_by_content(kind):
 def test_heic_is_read_or_the_command_named(monkeypatch):
     content = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + b"\0" * 40
     monkeypatch.setattr("kivuko.search.images.readable_formats", lambda: ("PNG", "JPEG"))
-    with pytest.raises(RefusedPicture) as refused:
+    with pytest.raises(RefusedImage) as refused:
         decode(content)
     assert (refused.value.reason, "kivuko[heic]" in refused.value.detail) == ("HEIC", True)
 
@@ -65,7 +65,7 @@ def test_heic_with_the_extra():
 
 def test_eps_is_not_read_for_it_would_run_a_program():
     assert not {"EPS", "WMF"} & set(readable_formats())
-    assert reason(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\n") == "not a picture"
+    assert reason(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\n") == "not an image"
 
 
 @pytest.mark.parametrize("side", [50_000, 20_000])
@@ -74,7 +74,7 @@ def test_a_bomb_is_refused_by_its_header(side):
 
 
 def test_the_pixel_limit_holds_exactly():
-    content = as_bytes(picture(1, (10, 10)))
+    content = as_bytes(image(1, (10, 10)))
     assert decode(content, most_pixels=100).size == (10, 10)
     assert reason(content, most_pixels=99) == "too many pixels"
 
@@ -88,21 +88,21 @@ def test_a_bomb_inside_an_icon_is_refused():
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "TIFF", "GIF"])
 def test_truncated_files_are_broken(kind):
     content = as_bytes(Image.effect_noise((80, 80), 90).convert("RGB"), kind)
-    assert reason(content[: len(content) // 2]) in ("broken picture", "not a picture")
+    assert reason(content[: len(content) // 2]) in ("broken image", "not an image")
 
 
-def test_what_is_no_picture():
+def test_what_is_no_image():
     assert reason(b"") == "empty file"
-    assert reason(b"hello") == "not a picture"
-    assert reason(b"<svg xmlns='http://www.w3.org/2000/svg'/>") == "not a picture"
+    assert reason(b"hello") == "not an image"
+    assert reason(b"<svg xmlns='http://www.w3.org/2000/svg'/>") == "not an image"
 
 
-def test_pictures_are_turned_upright():
-    image = picture(3, (30, 20))
+def test_images_are_turned_upright():
+    upright = image(3, (30, 20))
     exif = Image.Exif()
     exif[0x0112] = 6  # turned by a quarter
-    found = decode(as_bytes(image, "PNG", exif=exif))
-    np.testing.assert_array_equal(np.asarray(found), np.asarray(image.transpose(Image.Transpose.ROTATE_270)))
+    found = decode(as_bytes(upright, "PNG", exif=exif))
+    np.testing.assert_array_equal(np.asarray(found), np.asarray(upright.transpose(Image.Transpose.ROTATE_270)))
 
 
 def test_transparent_parts_are_white():
@@ -127,21 +127,21 @@ def test_floats_and_cmyk_and_palettes():
     assert np.abs(np.asarray(cmyk, dtype=int) - (255, 0, 0)).max() < 8
 
 
-def test_of_a_moving_picture_the_first_frame():
+def test_of_a_moving_image_the_first_frame():
     frames = [Image.new("RGB", (6, 6), color) for color in ("red", "lime", "blue")]
     found = decode(as_bytes(frames[0], "GIF", save_all=True, append_images=frames[1:]))
     assert found.getpixel((2, 2)) == (255, 0, 0)
 
 
-def test_a_broken_exif_block_does_not_break_the_picture():
-    content = as_bytes(picture(5), "JPEG", exif=b"Exif\0\0II*\0\xff\xff\xff\x7fgarbage")
+def test_a_broken_exif_block_does_not_break_the_image():
+    content = as_bytes(image(5), "JPEG", exif=b"Exif\0\0II*\0\xff\xff\xff\x7fgarbage")
     assert decode(content).size == (24, 16)
 
 
 def test_thumbnails_are_small_and_keep_proportions():
-    small = Image.open(io.BytesIO(thumbnail(picture(1, (1000, 500)))))
+    small = Image.open(io.BytesIO(thumbnail(image(1, (1000, 500)))))
     assert small.size == (256, 128)
-    assert Image.open(io.BytesIO(thumbnail(picture(1, (2000, 2))))).size == (256, 1)
+    assert Image.open(io.BytesIO(thumbnail(image(1, (2000, 2))))).size == (256, 1)
     for size in ((30, 20), (384, 300)):  # to scale what is hardly larger is not worth the time
-        assert Image.open(io.BytesIO(thumbnail(picture(1, size)))).size == size
-    assert Image.open(io.BytesIO(thumbnail(picture(1, (385, 300))))).size == (256, 199)
+        assert Image.open(io.BytesIO(thumbnail(image(1, size)))).size == size
+    assert Image.open(io.BytesIO(thumbnail(image(1, (385, 300))))).size == (256, 199)

@@ -21,16 +21,16 @@ from token_batches import (
 
 from kivuko.encoders.token_batch import TokenBatch
 from kivuko.losses import objectives as module
-from kivuko.losses.objectives import BarycentreObjective
+from kivuko.losses.objectives import BarycenterObjective
 from kivuko.transport import solve
 
-CENTRE = torch.tensor([0.5, -1.0, 2.0, 0.0, 1.0, -0.5], dtype=torch.float64)
+CENTER = torch.tensor([0.5, -1.0, 2.0, 0.0, 1.0, -0.5], dtype=torch.float64)
 CENTRINGS = [
     pytest.param(None, True, id="none"),
-    pytest.param(CENTRE, True, id="both"),
-    pytest.param(CENTRE, False, id="teacher"),
+    pytest.param(CENTER, True, id="both"),
+    pytest.param(CENTER, False, id="teacher"),
 ]
-every_centring = pytest.mark.parametrize(("centre", "student_centred"), CENTRINGS)
+every_centering = pytest.mark.parametrize(("center", "student_centered"), CENTRINGS)
 EXACTLY = {"regularization": 0.1, "tolerance": 1e-9, "max_iterations": 20000}
 
 
@@ -39,10 +39,10 @@ def batches():
     return drawn([3, 1, 4]), drawn([2, 3, 4], seed=1)
 
 
-def by_pot(student, teacher, centre, student_centred):
+def by_pot(student, teacher, center, student_centered):
     """The error of one pair of sentences, [n, dim] and [m, dim], along POT's plan."""
-    theirs = teacher - (0 if centre is None else centre)
-    mine = student - (centre if centre is not None and student_centred else 0)
+    theirs = teacher - (0 if center is None else center)
+    mine = student - (center if center is not None and student_centered else 0)
     cost = ot.dist(mine.numpy(), theirs.numpy(), metric="cosine")
     plan = torch.from_numpy(ot.sinkhorn([], [], cost, 0.1, method="sinkhorn_log", numItermax=100000, stopThr=1e-13))
     total = 0.0
@@ -52,21 +52,21 @@ def by_pot(student, teacher, centre, student_centred):
     return total
 
 
-@every_centring
-def test_against_pot(batches, centre, student_centred):
+@every_centering
+def test_against_pot(batches, center, student_centered):
     student, teacher = batches
-    expected = [by_pot(row_of(student, row), row_of(teacher, row), centre, student_centred) for row in range(3)]
-    value = BarycentreObjective(centre=centre, student_centred=student_centred, **EXACTLY)(student, teacher)
+    expected = [by_pot(row_of(student, row), row_of(teacher, row), center, student_centered) for row in range(3)]
+    value = BarycenterObjective(center=center, student_centered=student_centered, **EXACTLY)(student, teacher)
     assert value.total.item() == pytest.approx(sum(expected) / 3, rel=1e-6)
-    assert value.parts["barycentre"].item() == value.total.item()
+    assert value.parts["barycenter"].item() == value.total.item()
     assert value.parts["unconverged"].item() == 0
 
 
 def test_a_sharp_plan_holds_each_token_against_its_match_and_a_diffuse_one_against_the_mean():
     student, teacher = sentences([[2.0, 0.0], E2]), sentences([E2, E1])
-    assert BarycentreObjective(regularization=0.01)(student, teacher).total.item() == pytest.approx(1 / 2, abs=1e-3)
-    # All barycentres at (1/2, 1/2): squares 9/4 + 1/4 and 1/4 + 1/4, averaged.
-    assert BarycentreObjective(regularization=50.0)(student, teacher).total.item() == pytest.approx(1.5, abs=0.02)
+    assert BarycenterObjective(regularization=0.01)(student, teacher).total.item() == pytest.approx(1 / 2, abs=1e-3)
+    # All barycenters at (1/2, 1/2): squares 9/4 + 1/4 and 1/4 + 1/4, averaged.
+    assert BarycenterObjective(regularization=50.0)(student, teacher).total.item() == pytest.approx(1.5, abs=0.02)
 
 
 def test_many_sentences_of_all_lengths_are_each_taken_for_themselves():
@@ -79,9 +79,9 @@ def test_many_sentences_of_all_lengths_are_each_taken_for_themselves():
             TokenBatch(side.tokens[row : row + 1], side.mask[row : row + 1], side.pooled[row : row + 1])
             for side in (student, teacher)
         )
-        total += BarycentreObjective()(one, other).total.item()
+        total += BarycenterObjective()(one, other).total.item()
         filled += bool(one.mask.any() and other.mask.any())
-    assert BarycentreObjective()(student, teacher).total.item() == pytest.approx(total / filled)
+    assert BarycenterObjective()(student, teacher).total.item() == pytest.approx(total / filled)
 
 
 def test_special_tokens_in_front_are_not_seen(batches):
@@ -89,13 +89,13 @@ def test_special_tokens_in_front_are_not_seen(batches):
         with_tokens(torch.cat([side.tokens[:, :1] + 50, side.tokens], 1), torch.cat([~side.mask[:, :1], side.mask], 1))
         for side in batches
     )
-    objective = BarycentreObjective(**EXACTLY)
+    objective = BarycenterObjective(**EXACTLY)
     assert objective(student, teacher).total.item() == pytest.approx(objective(*batches).total.item())
 
 
-@every_centring
-def test_the_gradient_is_that_of_the_error_under_the_fixed_plan(batches, centre, student_centred, monkeypatch):
-    objective = BarycentreObjective(centre=centre, student_centred=student_centred, **EXACTLY)
+@every_centering
+def test_the_gradient_is_that_of_the_error_under_the_fixed_plan(batches, center, student_centered, monkeypatch):
+    objective = BarycenterObjective(center=center, student_centered=student_centered, **EXACTLY)
     found, kept = gradient(objective, *batches), []
 
     def remembered(cost, **settings):
@@ -106,9 +106,9 @@ def test_the_gradient_is_that_of_the_error_under_the_fixed_plan(batches, centre,
     assert_same_gradient(found, finite_differences(objective, *batches))
 
 
-@every_centring
-def test_padding_changes_nothing_whatever_it_holds(batches, centre, student_centred):
-    objective = BarycentreObjective(centre=centre, student_centred=student_centred, **EXACTLY)
+@every_centering
+def test_padding_changes_nothing_whatever_it_holds(batches, center, student_centered):
+    objective = BarycenterObjective(center=center, student_centered=student_centered, **EXACTLY)
     longer = (drawn([3, 1, 4], longest=7, junk=torch.nan), drawn([2, 3, 4], seed=1, longest=6, junk=torch.nan))
     torch.testing.assert_close(objective(*longer).total, objective(*batches).total)
     found = gradient(objective, *longer)
@@ -118,7 +118,7 @@ def test_padding_changes_nothing_whatever_it_holds(batches, centre, student_cent
 
 def test_empty_rows_are_harmless_and_do_not_dilute_the_mean():
     student, teacher = drawn([2, 0, 3, 0]), drawn([3, 2, 0, 0], seed=1)
-    objective = BarycentreObjective()
+    objective = BarycenterObjective()
     alone = objective(drawn([2]), TokenBatch(teacher.tokens[:1], teacher.mask[:1], teacher.pooled[:1])).total
     value = objective(student, teacher)
     assert value.total.item() == pytest.approx(alone.item())
@@ -131,7 +131,7 @@ def test_empty_rows_are_harmless_and_do_not_dilute_the_mean():
 
 def test_plans_that_do_not_converge_are_counted():
     student, teacher = drawn([3, 1, 4]), drawn([2, 1, 4], seed=1)  # one token against one has but one plan
-    hasty = BarycentreObjective(regularization=0.01, tolerance=1e-6, max_iterations=1)
+    hasty = BarycenterObjective(regularization=0.01, tolerance=1e-6, max_iterations=1)
     assert hasty(student, teacher).parts["unconverged"].item() == pytest.approx(2 / 3)
     patient = dataclasses.replace(hasty, max_iterations=100000)
     assert patient(student, teacher).parts["unconverged"].item() == 0
@@ -139,8 +139,8 @@ def test_plans_that_do_not_converge_are_counted():
 
 def test_a_student_that_has_the_teachers_tokens_has_nothing_to_learn():
     teacher = drawn([3, 2])
-    sharp = BarycentreObjective(regularization=0.005)
+    sharp = BarycenterObjective(regularization=0.005)
     assert sharp(teacher, teacher).total.item() == pytest.approx(0, abs=1e-6)
-    centred = with_tokens(teacher.tokens - CENTRE, teacher.mask)
-    own = dataclasses.replace(sharp, centre=CENTRE, student_centred=False)
-    assert own(centred, teacher).total.item() == pytest.approx(0, abs=1e-6)
+    centered = with_tokens(teacher.tokens - CENTER, teacher.mask)
+    own = dataclasses.replace(sharp, center=CENTER, student_centered=False)
+    assert own(centered, teacher).total.item() == pytest.approx(0, abs=1e-6)

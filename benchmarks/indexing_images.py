@@ -1,4 +1,4 @@
-"""Pictures to index: JPEG files as a camera would make them, each unlike the others, quick to write."""
+"""Images to index: JPEG files as a camera would make them, each unlike the others, quick to write."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _SCENES = 64
 _A_FOLDER = 1000
 
 
-def write_pictures(folder: Path, count: int, size: tuple[int, int], seed: int = 0) -> None:
+def write_images(folder: Path, count: int, size: tuple[int, int], seed: int = 0) -> None:
     """Write ``count`` JPEG files of ``size`` pixels (width, height), a thousand in each subfolder.
 
     The pixels are those of a few dozen scenes; a comment in each file makes its bytes, and so its content, its own.
