@@ -88,7 +88,8 @@ def _table(records: list[Record], objective: str) -> Table:
 def _account(results: CollectionResults) -> list[str]:
     """Say what was left out, and where trec_eval's rule for ties gives another figure."""
     lines = [
-        f"note: left out for want of a relevant document in the qrels: {pluralize(count, 'query', 'queries')} in {code}."
+        f"note: left out for want of a relevant document in the qrels: {pluralize(count, 'query', 'queries')} in "
+        f"{code}."
         for code, count in results.unanswerable.items()
         if count
     ]

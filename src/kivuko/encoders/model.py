@@ -18,12 +18,13 @@ from typing import Any, cast
 
 import numpy as np
 import torch
+from PIL import Image
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
-from kivuko.encoders.image_tower import Vectors
+from kivuko.encoders.image_tower import Vectors, encode_images
 from kivuko.encoders.loading import PROBES
 from kivuko.encoders.spelling import WORDS_FILE as WORDS
 from kivuko.encoders.spelling import SpellingNeighbors, WordCounts
@@ -67,6 +68,65 @@ class About:
     def pairs_per_language(self) -> int:
         """Training pairs per language, their mean rounded."""
         return round(sum(self.bitext_sizes.values()) / max(1, len(self.bitext_sizes)))
+
+
+@dataclass(eq=False)
+class Model:
+    """A text encoder and, where it has one, an image encoder that share one space.
+
+    Attributes:
+        encoder: the ``SentenceTransformer`` behind it.
+        name: for records and messages.
+        path: the folder it was loaded from; None for a model of the hub or one that lives in memory.
+        about: what its ``kivuko.json`` says of its training; None for a model that Kivuko did not make.
+    """
+
+    encoder: Any
+    name: str
+    path: Path | None = None
+    about: About | None = None
+
+    @property
+    def languages(self) -> tuple[str, ...]:
+        """The languages that it was trained on; none if it does not say."""
+        return self.about.languages if self.about is not None else ()
+
+    @property
+    def has_images(self) -> bool:
+        """Whether it encodes images."""
+        return has_images(self.encoder)
+
+    def encode_text(self, texts: Sequence[str]) -> Vectors:
+        """Encode texts: unit vectors, float32 [texts, dim]."""
+        return encode_texts(self.encoder, texts)
+
+    def encode_image(self, images: Sequence[Image.Image]) -> Vectors:
+        """Encode images: unit vectors, float32 [images, dim].
+
+        Raises:
+            ModelError: the model encodes text only.
+        """
+        if not self.has_images:
+            raise ModelError(f"{self.name}: encodes text only, so it has no vectors for images.")
+        return encode_images(self.encoder, images)
+
+    @staticmethod
+    def similarity(one: Vectors, other: Vectors) -> Vectors:
+        """Return cosines of unit vectors, float32 [n, m], for [n, dim] and [m, dim]."""
+        return one @ other.T
+
+
+def load_model(source: Model | Path | str) -> Model:
+    """Load a model, or return it if it is loaded.
+
+    Raises:
+        ModelError: the folder is missing, is not a model, or does not load; names the folder.
+    """
+    if isinstance(source, Model):
+        return source
+    path = Path(source)
+    encoder = load_encoder(path)
+    return Model(encoder, path.resolve().name, path, read_about(path))
 
 
 @dataclass(frozen=True, eq=False)

@@ -45,7 +45,7 @@ def perform(run: Run, yardstick: Evaluator) -> Measured:
     Raises:
         KivukoError: training diverged, a model does not load, or it does not know a language.
     """
-    started, bench = time.monotonic(), yardstick.bench
+    started, bench = time.monotonic(), yardstick.inputs
     queries, model, notes = _made(run, bench)
     condition = Condition(
         dataset="", split="", model=model, objective=run.objective, bitext_size=run.size, seed=run.seed
