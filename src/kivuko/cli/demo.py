@@ -32,7 +32,7 @@ def command(
       kivuko demo --out /tmp/demo --languages sw so
     """
     from kivuko.cli.data import load_world, world_table
-    from kivuko.cli.progress import TrainingWatch, bars, console
+    from kivuko.cli.progress import TrainingProgress, bars, console
     from kivuko.cli.progress import out as screen
     from kivuko.encoders.model import quiet, refuse_foreign_folder
     from kivuko.encoders.teacher import load_teacher
@@ -55,7 +55,7 @@ def command(
     with bars() as progress:
         records = run_demo(
             world, languages, teacher, files, shlex.join(["kivuko", *sys.argv[1:]]),
-            watch=lambda name: TrainingWatch(progress, name, load_recipe(name).schedule.batch_size),
+            watch=lambda name: TrainingProgress(progress, name, load_recipe(name).schedule.batch_size),
             told=lambda line: console.print(f"· {line}"), seed=seed, steps=steps,
         )  # fmt: skip
     for subset in ("headline", "compositional", "lexical"):

@@ -82,7 +82,7 @@ def command(
       kivuko distill --bitext sw=sw.tsv --out my-model --multi-vector my-late-interaction
       kivuko distill --bitext sw=en-sw.tmx --teacher openai/clip-vit-base-patch32 --student xlm-roberta-base --out clip
     """
-    from kivuko.cli.progress import TrainingWatch, bars
+    from kivuko.cli.progress import TrainingProgress, bars
     from kivuko.cli.progress import out as screen
     from kivuko.encoders.model import load_encoder, quiet, read_about, refuse_foreign_folder
     from kivuko.encoders.multi_vector import save_multi_vector
@@ -106,7 +106,7 @@ def command(
     )  # fmt: skip
     stood = read_about(out) is not None
     with bars() as progress:
-        watch = TrainingWatch(progress, chosen.name, chosen.schedule.batch_size)
+        watch = TrainingProgress(progress, chosen.name, chosen.schedule.batch_size)
         about, trained = distill_to_folder(
             job, english, tower, out, lambda about: model_card(about, (), chosen.description), watch
         )
