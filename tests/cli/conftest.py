@@ -21,7 +21,7 @@ def run_here(monkeypatch, capsys) -> Callable[..., tuple[int, str, str]]:
         monkeypatch.setattr(sys, "argv", ["kivuko", *words])
         # What main() sets for the process, undone after the test: no later test should inherit it.
         monkeypatch.setenv("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-        monkeypatch.setenv("TOKENIZERS_PARALLELIZM", "false")
+        monkeypatch.setenv("TOKENIZERS_PARALLELISM", "false")
         monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")
         status = 0
         try:

@@ -71,11 +71,11 @@ def test_the_same_texts_give_the_same_vocabulary_in_any_process(vocabulary):
 
 @pytest.mark.parametrize("before", [None, "true"])
 def test_the_users_thread_setting_is_put_back(monkeypatch, before):
-    monkeypatch.delenv("TOKENIZERS_PARALLELIZM", raising=False)
+    monkeypatch.delenv("TOKENIZERS_PARALLELISM", raising=False)
     if before:
-        monkeypatch.setenv("TOKENIZERS_PARALLELIZM", before)
+        monkeypatch.setenv("TOKENIZERS_PARALLELISM", before)
     train_vocabulary(["paka"])
-    assert os.environ.get("TOKENIZERS_PARALLELIZM") == before
+    assert os.environ.get("TOKENIZERS_PARALLELISM") == before
 
 
 @pytest.mark.parametrize("texts", [[], [""], [" ", "\n"]])

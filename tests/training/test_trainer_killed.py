@@ -27,7 +27,7 @@ POINTS = {
 def tiny_run(task, folder, points):
     command = [sys.executable, str(SCRIPT), task, str(folder), *points]
     # Threads of the tokenizer do not survive a fork: left on by an earlier test's environment, a child waits for ever.
-    alone = os.environ | {"TOKENIZERS_PARALLELIZM": "false"}
+    alone = os.environ | {"TOKENIZERS_PARALLELISM": "false"}
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=400, env=alone)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kivuko.cli.options import SEED, SpacedValues, languages_option, sources_options
+from kivuko.cli.options import SEED, Command, Several, languages_option, sources_options
 from kivuko.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
@@ -21,25 +21,6 @@ if TYPE_CHECKING:
     from kivuko.evaluation.attack.victim import Victim
     from kivuko.perturbations.spec import Attack, AttackSpec
 
-_OPTIONS = ("-a", "--attack")
-
-
-class SpacedAttacks(SpacedValues):
-    """A command whose ``--attack`` also takes several attacks one after another."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """See click; says the option's name again before each further attack."""
-        spelled: list[str] = []
-        inside, first = False, False  # of the attacks after one --attack; right after the option itself
-        for word in args:
-            if inside and not first and not word.startswith("-") and _is_attack(word):
-                spelled.append(_OPTIONS[1])
-            elif not first:
-                inside = word in _OPTIONS
-            first = word in _OPTIONS
-            spelled.append(word)
-        return super().parse_args(ctx, spelled)
-
 
 def _is_attack(word: str) -> bool:
     """Tell an attack, perhaps misspelled, from a model's folder: there is a colon in it, or it is an attack's name."""
@@ -48,9 +29,11 @@ def _is_attack(word: str) -> bool:
     return word in ATTACKS or (":" in word and "/" not in word.partition(":")[0])
 
 
-@click.command("attack", cls=SpacedAttacks, context_settings={"help_option_names": ["-h", "--help"]})
+@click.command("attack", cls=Command)
 @click.argument("model", type=click.Path(path_type=Path), required=False)
-@click.option("-a", "--attack", "attacks", multiple=True, metavar="ATTACKS", help="Attacks; --list shows all.")
+@click.option(
+    "-a", "--attack", "attacks", cls=Several, follows=_is_attack, metavar="ATTACKS", help="Attacks; --list shows all."
+)
 @click.option("--list", "list_only", is_flag=True, help="List the attacks with their parameters, and stop.")
 @click.option("--dataset", type=click.Choice(["emoji"]), default="emoji", show_default=True)
 @languages_option

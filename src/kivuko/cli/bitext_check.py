@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from kivuko.cli.bitext_options import SpacedCaptions, asked, bitext_options, open_bitext, rules_for
+from kivuko.cli.bitext_options import asked, bitext_options, open_bitext, rules_for
+from kivuko.cli.options import Command
 
 if TYPE_CHECKING:
     from kivuko.bitext.leak import LeakReport
     from kivuko.bitext.verdict import Account, Verdict
 
 
-@click.command("check", cls=SpacedCaptions)
+@click.command("check", cls=Command)
 @bitext_options
 @click.option("--examples", is_flag=True, help="Show examples of what would be left out.")
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")

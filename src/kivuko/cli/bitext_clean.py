@@ -8,12 +8,13 @@ from typing import Any
 
 import click
 
-from kivuko.cli.bitext_options import SpacedCaptions, asked, bitext_options, open_bitext, refuse_overwriting, rules_for
+from kivuko.cli.bitext_options import asked, bitext_options, open_bitext, refuse_overwriting, rules_for
+from kivuko.cli.options import Command
 from kivuko.errors import DataError
 from kivuko.text import pluralize
 
 
-@click.command("clean", cls=SpacedCaptions)
+@click.command("clean", cls=Command)
 @bitext_options
 @click.option(
     "--out", type=click.Path(path_type=Path), required=True,

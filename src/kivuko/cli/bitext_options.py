@@ -2,37 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from kivuko.cli.options import Decorated, Several
 from kivuko.errors import UsageError
 
 if TYPE_CHECKING:
     from kivuko.bitext.pairs import PairSource, RawPair
     from kivuko.bitext.rules import Rules
-
-Command = TypeVar("Command", bound=Callable[..., Any])
-
-
-class SpacedCaptions(click.Command):
-    """A command whose ``--against`` also takes several values: ``--against a.txt b.txt``."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """See click; says the option's name again before each further value."""
-        spelled: list[str] = []
-        within = False
-        for position, word in enumerate(args):
-            if word.startswith("-") and word != "-":
-                within = word == "--against"
-            elif within and args[position - 1] != "--against":
-                spelled.append("--against")
-            spelled.append(word)
-        return super().parse_args(ctx, spelled)
 
 
 @dataclass(frozen=True)
@@ -54,7 +37,7 @@ class Asked:
     against: tuple[str, ...]
 
 
-def bitext_options(command: Command) -> Command:
+def bitext_options(command: Decorated) -> Decorated:
     """Add what names the bitext, the rules, and the captions to be looked for; they come as one ``Asked``."""
     options = [
         click.argument("spec"),
@@ -88,7 +71,7 @@ def bitext_options(command: Command) -> Command:
         ),
         click.option("--first", type=click.IntRange(min=1), metavar="N", help="Read the first N pairs only."),
         click.option(
-            "--against", multiple=True, metavar="CAPTIONS",
+            "--against", cls=Several, metavar="CAPTIONS",
             help="Evaluation captions: emoji, a caption set such as xm3600:FOLDER, or a file with a caption a line.",
         ),
     ]  # fmt: skip

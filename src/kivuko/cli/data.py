@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kivuko.cli.fetch import fetch
-from kivuko.cli.options import SpacedValues, languages_option, sources_options
+from kivuko.cli.options import Command, languages_option, sources_options
 
 if TYPE_CHECKING:
     from kivuko.datasets.emoji import EmojiWorld
     from kivuko.search import EmojiGallery
 
 
-@click.group("data", context_settings={"help_option_names": ["-h", "--help"]})
+@click.group("data")
 def command() -> None:
     """Build, fetch and look at data sets."""
 
@@ -23,7 +23,7 @@ def command() -> None:
 command.add_command(fetch)
 
 
-@command.command("emoji", cls=SpacedValues)
+@command.command("emoji", cls=Command)
 @languages_option
 @sources_options
 @click.option("--list", "list_only", is_flag=True, help="List the languages that have annotations, and stop.")

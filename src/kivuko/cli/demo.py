@@ -10,10 +10,10 @@ from pathlib import Path
 
 import click
 
-from kivuko.cli.options import SEED, SpacedValues, languages_option, sources_options
+from kivuko.cli.options import SEED, Command, languages_option, sources_options
 
 
-@click.command("demo", cls=SpacedValues, context_settings={"help_option_names": ["-h", "--help"]})
+@click.command("demo", cls=Command)
 @click.option("--out", type=click.Path(path_type=Path), default=Path("kivuko-demo"), show_default=True)
 @languages_option
 @click.option("--seed", type=SEED, default=0, show_default=True)

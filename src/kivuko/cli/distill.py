@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from kivuko.cli.options import SEED, Share, SpacedValues, sources_options
+from kivuko.cli.options import CODE, SEED, Command, Several, Share, sources_options
 from kivuko.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -19,9 +19,9 @@ _FEW_PAIRS = 1000  # per language; below it, queries fail unless their words are
 _FEW_HELD_OUT = 50  # below which selection is a matter of chance
 
 
-@click.command("distill", cls=SpacedValues, context_settings={"help_option_names": ["-h", "--help"]})
+@click.command("distill", cls=Command)
 @click.option(
-    "-b", "--bitext", "sources", multiple=True, required=True, metavar="CODE=FILE",
+    "-b", "--bitext", "sources", cls=Several, follows=CODE + "=.+", required=True, metavar="CODE=FILE",
     help="Sentences and their English: TSV, TMX, JSONL, Parquet, Moses (FILE,ENGLISH_FILE), a Hugging Face data set; "
     "compressed or not. Or CODE=emoji for the emoji world's.",
 )  # fmt: skip

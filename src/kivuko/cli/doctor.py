@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kivuko.cli.options import SpacedValues, split_codes
+from kivuko.cli.options import Command, split_codes
 from kivuko.errors import KivukoError, UsageError
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _COLORS = {"ok": "green", "note": "cyan", "warning": "yellow", "fault": "red"}
 
 
-@click.command("doctor", cls=SpacedValues, context_settings={"help_option_names": ["-h", "--help"]})
+@click.command("doctor", cls=Command)
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option("--gallery", type=click.Path(path_type=Path), help="A gallery that MODEL shall search.")
 @click.option("--teacher", help="Hub id or folder of the English teacher.  [default: the model's own]")

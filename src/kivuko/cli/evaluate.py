@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from kivuko.cli.options import SpacedValues, sources_options, split_codes
+from kivuko.cli.options import CODE, Command, Several, sources_options, split_codes
 from kivuko.errors import UsageError
 from kivuko.languages import DEFAULT_LANGUAGES
 
@@ -19,11 +19,11 @@ _SPECS = (
 )
 
 
-@click.command("evaluate", cls=SpacedValues, context_settings={"help_option_names": ["-h", "--help"]})
+@click.command("evaluate", cls=Command)
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option("--dataset", default="emoji", show_default=True, metavar="SPEC", help=_SPECS + ".")
 @click.option(
-    "-l", "--languages", multiple=True, metavar="CODES",
+    "-l", "--languages", cls=Several, follows=CODE, metavar="CODES",
     help="Language codes, such as sw so.  [default: " + ",".join(DEFAULT_LANGUAGES) + " of emoji; of others, all]",
 )  # fmt: skip
 @click.option("--split", type=click.Choice(["validation", "test"]), default="test", show_default=True)

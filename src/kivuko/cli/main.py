@@ -82,7 +82,7 @@ def main() -> None:
     """
     # Hub libraries print progress bars and try the network; a tool that runs offline should do neither unasked.
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    os.environ.setdefault("TOKENIZERS_PARALLELIZM", "true")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal without the letter, a path that is not UTF-8

@@ -4,51 +4,123 @@ from __future__ import annotations
 
 import os
 import re
+import tomllib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from kivuko.errors import UsageError
+from kivuko.errors import ModelError, UsageError
 from kivuko.languages import DEFAULT_LANGUAGES
 
 if TYPE_CHECKING:
     from kivuko.studies.low_resource.grid import Grid, Size
 
 
-Command = TypeVar("Command", bound=Callable[..., Any])
+Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
 
-# What may follow an option of several values without the option's name said again.
-_FOLLOWS = {
-    option: re.compile(pattern)
-    for options, pattern in (
-        (("-l", "--languages"), r"[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8})*"),
-        (("-b", "--bitext"), r"[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8})*=.+"),
-    )
-    for option in options
-}
+class Several(click.Option):
+    """An option that takes several values one after another: ``--languages sw so mr``.
+
+    Args:
+        follows: the pattern of a further value, or a function that recognizes one. Give it where the command has
+            arguments, so that an argument after the option's values is not taken for one of them.
+    """
+
+    def __init__(self, *names: Any, follows: str | Callable[[str], bool] = r"-|[^-].*", **options: Any) -> None:
+        super().__init__(*names, **{**options, "multiple": True})
+        self._follows = follows
+
+    def takes(self, word: str) -> bool:
+        """Return whether ``word`` is a further value of this option."""
+        if callable(self._follows):
+            return not word.startswith("-") and self._follows(word)
+        return re.fullmatch(self._follows, word) is not None
 
 
-class SpacedValues(click.Command):
-    """A command whose list options also take ``--languages sw so mr``, which click by itself does not."""
+CODE = r"[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8})*"  # a language code among the words of a command line
+
+
+class Command(click.Command):
+    """A command with ``-h``, and whose :class:`Several` options take several values, which click's do not."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        options.setdefault("context_settings", {}).setdefault("help_option_names", ["-h", "--help"])
+        super().__init__(*args, **options)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """See click; says the option's name again before each further value."""
-        spelled, current = [], ""
-        for position, word in enumerate(args):
-            before = args[position - 1] if position else ""
-            if current and before != current and not _FOLLOWS[current].fullmatch(word):
-                current = ""
-            if word in _FOLLOWS:
-                current = word
-            elif current and before != current:
-                spelled.append(current)
-            spelled.append(word)
-        return super().parse_args(ctx, spelled)
+        """Repeat the option's name before each further value."""
+        lists = {name: one for one in self.params if isinstance(one, Several) for name in one.opts}
+        repeated: list[str] = []
+        current, first = None, False  # the option whose values are being read; whether its first value comes next
+        for word in args:
+            if first:
+                first = False
+            elif word in lists:
+                current, first = word, True
+            elif current is not None and lists[current].takes(word):
+                repeated.append(current)
+            else:
+                current = None
+            repeated.append(word)
+        return super().parse_args(ctx, repeated)
 
 
+def config_option(command: Decorated) -> Decorated:
+    """Add ``--config FILE``: options from a TOML file, under the names that the Python call gives them."""
+    return click.option(
+        "--config", type=click.Path(path_type=Path), metavar="FILE", is_eager=True, expose_value=False,
+        callback=_read_config,
+        help="TOML file of options, such as batch_size = 64; those on the command line take precedence.",
+    )(command)  # fmt: skip
+
+
+def _read_config(ctx: click.Context, _param: click.Parameter, file: Path | None) -> None:
+    """Make the entries of the file the defaults of the command's options."""
+    if file is None:
+        return
+    try:
+        entries = tomllib.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UsageError(f"--config {file}: no such file.") from None
+    except (OSError, ValueError) as problem:
+        raise UsageError(f"--config {file}: not readable as TOML ({problem}).") from None
+    known = {
+        name.removeprefix("--").replace("-", "_"): one for one in ctx.command.params for name in one.opts
+        if isinstance(one, click.Option) and name.startswith("--") and name != "--config"
+    }  # fmt: skip
+    for name, value in entries.items():
+        if name not in known:
+            raise UsageError(f"--config {file}: no option '{name}'. There are: {', '.join(sorted(known))}.")
+        if isinstance(value, dict):  # bitext = {sw = "sw.tsv"} is --bitext sw=sw.tsv
+            value = [f"{key}={one}" for key, one in value.items()]
+        if known[name].multiple and not isinstance(value, list):
+            value = [value]
+        ctx.default_map = {**(ctx.default_map or {}), str(known[name].name): value}
+
+
+class ModelSource(click.ParamType[Path | str]):
+    """A model as ``kivuko.load_model`` takes it: a folder, a hub id, or ``open_clip:NAME/PRETRAINED``."""
+
+    name = "model"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path | str:
+        """Return a folder as a Path and an id as text; refuse a folder that does not exist before anything is loaded.
+
+        Raises:
+            ModelError: neither an existing folder nor an id.
+        """
+        if isinstance(value, Path) or Path(value).exists():
+            return Path(value)
+        if value.startswith("open_clip:") or re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", value):
+            return str(value)
+        raise ModelError(f"{value}: no such model folder. 'kivuko demo' and 'kivuko distill' make one.")
+
+
+MODEL = ModelSource()
+DEVICE = click.option("--device", metavar="NAME", help="cpu, cuda, cuda:1, mps.  [default: the fastest there is]")
 SEED = click.IntRange(0, 2**63 - 1)  # what torch takes
 
 
@@ -75,16 +147,16 @@ def split_codes(values: tuple[str, ...]) -> tuple[str, ...]:
     return codes
 
 
-def languages_option(command: Command) -> Command:
+def languages_option(command: Decorated) -> Decorated:
     """Add ``--languages``; the default is the project's seven."""
     return click.option(
-        "-l", "--languages", "languages", multiple=True, default=DEFAULT_LANGUAGES, metavar="CODES",
+        "-l", "--languages", "languages", cls=Several, follows=CODE, default=DEFAULT_LANGUAGES, metavar="CODES",
         callback=lambda _ctx, _param, values: split_codes(values),
         help="Language codes, such as sw so.  [default: " + ",".join(DEFAULT_LANGUAGES) + "]",
     )(command)  # fmt: skip
 
 
-def sources_options(command: Command) -> Command:
+def sources_options(command: Decorated) -> Decorated:
     """Add ``--cldr`` and ``--font``: where the emoji world comes from if not from the system's folders."""
     command = click.option(
         "--font",
@@ -98,33 +170,15 @@ def sources_options(command: Command) -> Command:
     )(command)
 
 
-_LISTS = ("-r", "--recipe", "--sizes")  # options that take several values; the command has no arguments of its own
-
-
-class Listed(SpacedValues):
-    """Also takes ``--sizes 100 300 all`` and ``--recipe mse optical``."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """See click; says the option's name again before each further value."""
-        spelled, current = list[str](), ""
-        for position, word in enumerate(args):
-            if word.startswith("-"):
-                current = word if word in _LISTS else ""
-            elif current and args[position - 1] != current:
-                spelled.append(current)
-            spelled.append(word)
-        return super().parse_args(ctx, spelled)
-
-
-def study_options(records: str, quick: str, larger: str) -> Callable[[Command], Command]:
+def study_options(records: str, quick: str, larger: str) -> Callable[[Decorated], Decorated]:
     """Add the options that studies share. ``records``: the default file; ``quick``, ``larger``: what these do."""
     options = (
         click.option(
-            "-r", "--recipe", "recipes", multiple=True, metavar="NAME|FILE",
+            "-r", "--recipe", "recipes", cls=Several, metavar="NAME|FILE",
             help="Recipes' names or files; several.  [default: a set with and without transport]",
         ),
         click.option(
-            "--sizes", multiple=True, metavar="N|all",
+            "--sizes", cls=Several, metavar="N|all",
             help="Sentence pairs per language; several.  [default: the grid's]",
         ),
         click.option("--seeds", type=click.IntRange(1, 100), help="Number of seeds.  [default: 5]"),
@@ -145,7 +199,7 @@ def study_options(records: str, quick: str, larger: str) -> Callable[[Command], 
         ),
     )  # fmt: skip
 
-    def decorate(command: Command) -> Command:
+    def decorate(command: Decorated) -> Decorated:
         for option in reversed(options):
             command = option(command)
         return command
@@ -171,8 +225,6 @@ def grid_changes(ctx: click.Context, options: dict[str, Any]) -> dict[str, Any]:
 
 def check_options(options: dict[str, Any]) -> None:
     """Refuse options of a study that contradict each other, and a translator's folder that is not there."""
-    from kivuko.errors import UsageError
-
     translator = options["translator"]
     if options["quick"] and options["larger"]:
         raise UsageError("--quick and --larger contradict each other: choose one.")
@@ -184,7 +236,6 @@ def check_options(options: dict[str, Any]) -> None:
 
 def check_languages(grid: Grid) -> None:
     """Refuse a study without a low-resource language."""
-    from kivuko.errors import UsageError
     from kivuko.languages import resource_groups
 
     if not resource_groups(grid.languages)["low-resource"]:
@@ -197,8 +248,6 @@ def read_sizes(given: Sequence[str]) -> tuple[Size, ...]:
     Raises:
         UsageError: something that is neither a number nor "all".
     """
-    from kivuko.errors import UsageError
-
     words = [word for one in given for word in one.replace(",", " ").split()]
     for word in words:
         if word != "all" and not (word.isdecimal() and len(word) <= 18 and int(word) > 0):

@@ -13,7 +13,7 @@ import click
 
 from kivuko.cli import study_robustness
 from kivuko.cli.options import (
-    Listed,
+    Command,
     check_languages,
     check_options,
     cores,
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from kivuko.studies.low_resource.inputs import StudyInputs
 
 
-@click.group("study", context_settings={"help_option_names": ["-h", "--help"]})
+@click.group("study")
 def command() -> None:
     """Run a research question as an experiment over seeds."""
 
@@ -37,7 +37,7 @@ def command() -> None:
 command.add_command(study_robustness.command)
 
 
-@command.command("low-resource", cls=Listed)
+@command.command("low-resource", cls=Command)
 @study_options(
     "low-resource.jsonl",
     "A few runs in two minutes, to see that all works; proves nothing.",

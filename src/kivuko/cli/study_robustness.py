@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kivuko.cli.options import (
-    Listed,
+    Command,
     check_languages,
     check_options,
     cores,
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from kivuko.studies.robustness.inputs import RobustnessInputs
 
 
-@click.command("robustness", cls=Listed, context_settings={"help_option_names": ["-h", "--help"]})
+@click.command("robustness", cls=Command)
 @study_options(
     "robustness.jsonl", "A few systems and attacks in four minutes; proves nothing.",
     "Ten seeds, and 100 and all pairs too.",

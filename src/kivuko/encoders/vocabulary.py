@@ -103,12 +103,12 @@ def _in_fixed_order(tokenizer: Tokenizer) -> Tokenizer:
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    before = os.environ.get("TOKENIZERS_PARALLELIZM")
-    os.environ["TOKENIZERS_PARALLELIZM"] = "false"
+    before = os.environ.get("TOKENIZERS_PARALLELISM")
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
     try:
         yield
     finally:
         if before is None:
-            del os.environ["TOKENIZERS_PARALLELIZM"]
+            del os.environ["TOKENIZERS_PARALLELISM"]
         else:
-            os.environ["TOKENIZERS_PARALLELIZM"] = before
+            os.environ["TOKENIZERS_PARALLELISM"] = before

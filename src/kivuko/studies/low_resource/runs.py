@@ -144,7 +144,7 @@ def _shared(block: PerQueryScores, names: dict[tuple[str, ...], tuple[str, ...]]
 # when they are imported, so they must be set before a worker starts.
 _ONE_THREAD = {
     "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1",
-    "RAYON_NUM_THREADS": "1", "TOKENIZERS_PARALLELIZM": "false",
+    "RAYON_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false",
 }  # fmt: skip
 _TICK = 1.0  # seconds between two looks at the clock
 # What a worker makes of the bench when it starts: it then makes and measures one run after another. A function of a
