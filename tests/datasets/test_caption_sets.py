@@ -10,7 +10,7 @@ import pytest
 
 import caption_scene as scene
 from kivuko.datasets.captions import EVERY_CAPTION, FIRST_CAPTION, choose_languages, open_caption_set
-from kivuko.datasets.captions.caption_set import code_of
+from kivuko.datasets.captions.builder import code_of
 from kivuko.errors import DataError, UsageError
 
 

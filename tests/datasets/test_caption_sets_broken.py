@@ -108,9 +108,9 @@ def test_json_that_is_no_captions(tmp_path, content, told):
 
 
 def test_tables_that_lack_a_column_or_a_cell(tmp_path):
-    file = scene.write_table(tmp_path / "c.csv", [("image", "caption"), ("a.jpg", "paka")])
+    file = scene.write_table(tmp_path / "c.csv", [("photo", "caption"), ("a.jpg", "paka")])
     refused(f"captions:{file}", "c.csv:1", "image", language="sw")
-    for headings in [("image", "caption", "language"), ("image", "caption"), ("image", "words", "lang")]:
+    for headings in [("photo", "caption", "language"), ("photo", "caption"), ("photo", "words", "lang")]:
         table = scene.write_table(tmp_path / "c.tsv", [headings, ("a.jpg", "paka", "sw")[: len(headings)]])
         refused(f"captions:{table}", "c.tsv:1", "no column named image", language="sw")
     scene.write_table(file, [("image", "sentences"), ("a.jpg", "paka")])

@@ -76,7 +76,7 @@ def command(
 
         evaluate_collection(model, dataset, wanted, records_file, told)
         return
-    from kivuko.datasets.captions.spec import is_caption_spec
+    from kivuko.datasets.captions.formats import is_caption_spec
 
     if not is_caption_spec(dataset):
         raise UsageError(f"--dataset {dataset}: not a set that is known. Give one of: {_SPECS}.")

@@ -104,7 +104,7 @@ def evaluate_captions(
 def _records_name(spec: str, caption_set: CaptionSet, which: str) -> str:
     """Return the records' file; sets of one's own are told apart by their file or folder and the folder it is in."""
     from kivuko.cli.evaluate_collection import file_name
-    from kivuko.datasets.captions.spec import is_own_set, path_of
+    from kivuko.datasets.captions.formats import is_own_set, path_of
     from kivuko.streams import plain_name
 
     named = [caption_set.name, caption_set.split.replace("/", "-"), which]

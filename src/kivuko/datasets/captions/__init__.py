@@ -1,4 +1,4 @@
-"""Image-caption sets: how each lies on disk, and what a reader of figures on it must know."""
+"""Image-caption sets: published ones, a user's own files, and webdataset shards."""
 
 from kivuko.datasets.captions.caption_set import (
     EVERY_CAPTION,
@@ -9,7 +9,7 @@ from kivuko.datasets.captions.caption_set import (
     LanguageCaptions,
     choose_languages,
 )
-from kivuko.datasets.captions.spec import NAMES, is_caption_spec, open_caption_set
+from kivuko.datasets.captions.formats import NAMES, is_caption_spec, open_caption_set
 
 __all__ = [
     "EVERY_CAPTION",

@@ -1,7 +1,8 @@
-"""Webdataset shards as a caption set: images and captions in tar files, read where they lie.
+"""Webdataset shards: images and their texts in tar files, read in place for evaluation and for an index alike.
 
-``NAME.jpg`` with ``NAME.txt`` (a caption a line), ``NAME.sw.txt`` for a language, or ``NAME.json`` with ``caption`` or
-``captions`` (a text, a list, or an object of languages) and, where it says so, ``language``.
+Format: https://github.com/webdataset/webdataset, "The WebDataset Format": members that share a name up to its first dot
+are one sample. ``NAME.jpg`` with ``NAME.txt`` (a caption a line), ``NAME.sw.txt`` for a language, or ``NAME.json`` with
+``caption`` or ``captions`` (a text, a list, or an object of languages) and perhaps ``language``.
 """
 
 from __future__ import annotations
@@ -13,53 +14,120 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from kivuko.datasets.captions.caption_set import CaptionSet, Gathering, Image, Request, as_texts, code_of
-from kivuko.errors import DataError, UsageError
+from kivuko.datasets.captions.builder import CaptionFormat, Request, SetBuilder, as_texts
+from kivuko.datasets.captions.caption_set import CaptionSet, Image
+from kivuko.errors import DataError
 
-# The samples of webdataset shards: members of a tar file that share a name up to its first dot.
-#
-# Format: https://github.com/webdataset/webdataset, "The WebDataset Format".
-
-_IMAGES = frozenset(("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "ppm", "avif", "heic", "img"))
+_IMAGES = frozenset(
+    ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "ppm", "pgm", "jp2", "avif", "heic", "heif", "img")
+)
 _TEXTS = frozenset(("txt", "caption", "json"))
-_MOST_TEXT = 1 << 20
+_MOST_MEMBERS = 1000  # of one sample: its image and captions in some hundred languages
+_MOST_TEXT = 1 << 20  # bytes of one text
 _RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
 _MOST_SHARDS = 100_000
 
 
-@dataclass(frozen=True)
-class Sample:
-    """One sample: where its image lies in the shard, and its texts by the rest of their names ("txt", "sw.txt")."""
+class Member(NamedTuple):
+    """One file in a shard: ``length`` bytes from ``offset`` on."""
 
-    key: str
-    shard: Path
+    name: str
     offset: int
     length: int
+
+
+@dataclass
+class Sample:
+    """The members of a shard that share a name, ``key``.
+
+    ``images``: those that are images. ``texts``: content by the rest of the name ("txt", "sw.txt", "json").
+    ``refused``: names of images that are links or other special files. ``first``: the name of the first member.
+    """
+
+    key: str
+    first: str
+    images: list[Member] = field(default_factory=list)
     texts: dict[str, bytes] = field(default_factory=dict)
+    refused: list[str] = field(default_factory=list)
+
+    def metadata(self) -> dict[str, Any]:
+        """Return the object in the sample's ``.json``; empty if there is none.
+
+        Raises:
+            ValueError: it is not JSON.
+        """
+        found = json.loads(self.texts["json"].decode("utf-8-sig")) if "json" in self.texts else {}
+        return found if isinstance(found, dict) else {}
+
+
+def samples(shard: Path) -> Iterator[Sample]:
+    """Yield the samples of one shard, also those without an image.
+
+    Raises:
+        DataError: the file is no tar file, damaged, or compressed; after the samples before the damage.
+    """
+    sample: Sample | None = None
+    count = 0
+    try:
+        with tarfile.open(shard, "r:") as archive:
+            while (member := archive.next()) is not None:
+                archive.members = []  # type: ignore[attr-defined]  # or memory grows with the shard
+                folder, _, name = member.name.rpartition("/")
+                if name.startswith(".") or member.isdir():
+                    continue
+                base, _, rest = name.partition(".")
+                key = _as_text(f"{folder}/{base}" if folder else base)
+                if sample is None or key != sample.key or count >= _MOST_MEMBERS:
+                    if sample is not None:
+                        yield sample
+                    sample, count = Sample(key, _as_text(member.name)), 0
+                _add(sample, archive, member, rest.lower())
+                count += 1
+            if sample is not None:
+                yield sample
+    except (tarfile.TarError, OSError, ValueError, EOFError, OverflowError) as problem:
+        raise DataError(
+            f"{shard}: not a tar file that can be read ({problem}); unpack a compressed one to .tar, or fetch it again"
+        ) from problem
+
+
+def _add(sample: Sample, archive: tarfile.TarFile, member: tarfile.TarInfo, rest: str) -> None:
+    kind, regular = rest.rpartition(".")[2], member.isreg() and not member.issparse()
+    if kind in _IMAGES and regular:
+        sample.images.append(Member(_as_text(member.name), member.offset_data, member.size))
+    elif kind in _IMAGES:
+        sample.refused.append(_as_text(member.name))
+    elif kind in _TEXTS and regular and member.size <= _MOST_TEXT:
+        stream = archive.extractfile(member)
+        sample.texts[rest] = stream.read() if stream is not None else b""
+
+
+def _as_text(name: str) -> str:
+    return name.encode("utf-8", "backslashreplace").decode()  # names in a tar file are bytes
 
 
 def find_shards(pattern: str) -> list[Path]:
-    """Return the shards that a path with ``*``, ``?`` or ``{0000..0012}`` names, by name.
+    """Return the shards that a path with ``*``, ``?`` or ``{0000..0012}`` names, sorted.
 
     Raises:
-        DataError: there is none, or one is compressed.
+        DataError: there is none.
     """
-    found: list[Path] = []
-    for one in _ranges(pattern):
+    shards: list[Path] = []
+    for one in _expand_ranges(pattern):
         path = Path(one)
         if path.is_dir():
-            found += path.glob("*.tar")
+            shards += path.glob("*.tar")
         elif path.exists():
-            found.append(path)
+            shards.append(path)
         elif any(letter in one for letter in "*?["):
-            found += _matching(path)
+            shards += _matching(path)
         else:
             raise DataError(f"{path}: no such shard; check the path")
-    if not found:
+    if not shards:
         raise DataError(f"{pattern}: names no shard; quote the pattern so that the shell leaves it: 'shards/*.tar'")
-    return sorted(dict.fromkeys(found))
+    return sorted(dict.fromkeys(shards))
 
 
 def _matching(pattern: Path) -> list[Path]:
@@ -71,144 +139,70 @@ def _matching(pattern: Path) -> list[Path]:
         raise DataError(f"{pattern}: not a pattern of paths ({problem})") from problem
 
 
-def samples(shard: Path) -> Iterator[Sample | str]:
-    """Yield the samples of one shard; of one without an image, its key alone.
-
-    Raises:
-        DataError: no tar file, a damaged or a compressed one.
-    """
-    base, members = "", list[tarfile.TarInfo]()
-    try:
-        with tarfile.open(shard, "r:") as archive:
-            while (member := archive.next()) is not None:
-                archive.members = []  # type: ignore[attr-defined]  # or memory grows with the shard
-                folder, _, name = member.name.rpartition("/")
-                if name.startswith(".") or not member.isreg() or member.issparse():
-                    continue
-                own = f"{folder}/{name.partition('.')[0]}"
-                if own != base or len(members) >= 1000:
-                    if members:
-                        yield _sample(archive, shard, base, members)
-                    base, members = own, []
-                members.append(member)
-            if members:
-                yield _sample(archive, shard, base, members)
-    except (tarfile.TarError, OSError, ValueError, EOFError, OverflowError) as problem:
-        raise DataError(
-            f"{shard}: not a tar file that can be read ({problem}); unpack a compressed one to .tar, or fetch it again"
-        ) from problem
-
-
-def _sample(archive: tarfile.TarFile, shard: Path, base: str, members: list[tarfile.TarInfo]) -> Sample | str:
-    key = base.removeprefix("/").encode("utf-8", "backslashreplace").decode()  # names in a tar file are bytes
-    image: tarfile.TarInfo | None = None
-    texts: dict[str, bytes] = {}
-    for member in members:
-        rest = member.name.rpartition("/")[2].partition(".")[2].lower()
-        kind = rest.rpartition(".")[2]
-        if kind in _IMAGES:
-            image = image or member
-        elif kind in _TEXTS and member.size <= _MOST_TEXT and (stream := archive.extractfile(member)) is not None:
-            texts[rest] = stream.read()
-    if image is None:
-        return key
-    return Sample(key, shard, image.offset_data, image.size, texts)
-
-
-def _ranges(pattern: str) -> list[str]:
-    """Write ``{0000..0012}`` out."""
-    spans = list(_RANGE.finditer(pattern))
-    counts = [max(0, int(span[2]) - int(span[1]) + 1) for span in spans]
+def _expand_ranges(pattern: str) -> list[str]:
+    """Return every path that ``{0000..0012}`` stands for."""
+    parts = _RANGE.split(pattern)  # text, first, last, text, first, last, text
+    firsts, lasts = parts[1::3], parts[2::3]
     total = 1
-    for count in counts:
-        total *= count
+    for first, last in zip(firsts, lasts, strict=True):
+        total *= max(0, int(last) - int(first) + 1)
     if total > _MOST_SHARDS:
         raise DataError(f"{pattern}: names {total:,} shards; most are {_MOST_SHARDS:,}")
-    if not spans:
-        return [pattern]
-    numbers = [[f"{n:0{len(span[1])}d}" for n in range(int(span[1]), int(span[2]) + 1)] for span in spans]
-    written = []
-    for chosen in product(*numbers):
-        parts, last = [], 0
-        for span, number in zip(spans, chosen, strict=True):
-            parts += [pattern[last : span.start()], number]
-            last = span.end()
-        written.append("".join([*parts, pattern[last:]]))
-    return written
+    numbers = [
+        [f"{number:0{len(first)}d}" for number in range(int(first), int(last) + 1)]
+        for first, last in zip(firsts, lasts, strict=True)
+    ]
+    between = parts[0::3]
+    return [
+        "".join(text + number for text, number in zip(between, (*chosen, ""), strict=True))
+        for chosen in product(*numbers)
+    ]
 
 
-NAME = "webdataset"
-
-
-def read_webdataset(request: Request) -> CaptionSet:
-    """Read all shards that PATH names; it may hold ``*`` and ``{000..012}``.
-
-    Samples without an image, and those without a caption, are left out and counted.
-
-    Raises:
-        DataError: no shard, or a damaged one, or no caption in them.
-        UsageError: they do not say the language, and the request neither.
-    """
-    gathered = Gathering()
-    codes: dict[str, str] = {}
-    for shard in find_shards(str(request.path)):
-        gathered.files[shard] = None
+def _read_webdataset(request: Request) -> CaptionSet:
+    """Read all shards that PATH names; samples without an image or a caption are left out and counted."""
+    builder = SetBuilder(language=request.language, files=find_shards(str(request.path)))
+    for shard in builder.files:
         for sample in samples(shard):
-            if isinstance(sample, str):
-                gathered.left_out["sample without an image"] += 1
+            if not sample.images:
+                builder.left_out["sample without an image"] += 1
                 continue
             place = f"{shard}, sample {sample.key}"
             key = f"{shard.name}/{sample.key}"
-            if key in gathered.images:  # shards of one name in several folders
+            if key in builder.images:  # shards of one name in several folders
                 key = f"{shard}/{sample.key}"
-            told = False
-            for written, texts in _captions(sample, place):
-                code = written or request.language
-                if code is None:
-                    raise UsageError(f"{place}: does not say its language; name it: -l sw")
-                code = codes.get(code) or codes.setdefault(code, code_of(code, place))
-                before = gathered.left_out.total()
-                gathered.add_captions(key, code, texts, place)
-                told |= gathered.left_out.total() - before < len(texts)
-            if told:
-                gathered.add_image(Image(key, sample.shard, place, sample.offset, sample.length))
+            # A list, so that every caption is added.
+            if any([builder.add_captions(key, code, texts, place) for code, texts in _captions(sample, place)]):
+                image = sample.images[0]
+                builder.add_image(Image(key, shard, place, image.offset, image.length))
             else:
-                gathered.left_out["sample without a caption"] += 1
-    return gathered.finish(NAME, "all", Path(request.path))
+                builder.left_out["sample without a caption"] += 1
+    return builder.build("webdataset", "all", Path(request.path))
 
 
 def _captions(sample: Sample, place: str) -> Iterator[tuple[str | None, list[Any]]]:
-    """Yield captions and the language that they say; a text beside the metadata counts, not both."""
-    about: dict[str, Any] = {}
-    if "json" in sample.texts:
-        about = _metadata(sample.texts["json"], place)
-    language = next((about[name] for name in ("language", "lang") if isinstance(about.get(name), str)), None)
-    written = False
-    for rest, content in sample.texts.items():
-        named, _, kind = rest.rpartition(".")
-        if kind != "json":
-            written = True
-            yield named or language, _decoded(content, place).splitlines()
-    if written:
-        return
-    told = about.get("caption", about.get("captions"))
-    if isinstance(told, dict):
-        for own, texts in told.items():
-            yield own, as_texts(texts)
-    elif told is not None:
-        yield language, as_texts(told)
-
-
-def _metadata(content: bytes, place: str) -> dict[str, Any]:
+    """Yield the language that is given, and captions: those of the texts or, if there is none, of the metadata."""
     try:
-        found = json.loads(_decoded(content, place))
-    except (ValueError, RecursionError) as problem:
-        raise DataError(f"{place}: its .json is not JSON; make the shard again") from problem
-    return found if isinstance(found, dict) else {}
-
-
-def _decoded(content: bytes, place: str) -> str:
-    try:
-        return content.decode("utf-8-sig")
+        about = sample.metadata()
     except UnicodeDecodeError as problem:
         raise DataError(f"{place}: its text is not UTF-8; make the shard again") from problem
+    except (ValueError, RecursionError) as problem:
+        raise DataError(f"{place}: its .json is not JSON; make the shard again") from problem
+    language = next((about[name] for name in ("language", "lang") if isinstance(about.get(name), str)), None)
+    texts = {rest: content for rest, content in sample.texts.items() if not rest.endswith("json")}
+    for rest, content in texts.items():
+        try:
+            yield rest.rpartition(".")[0] or language, content.decode("utf-8-sig").splitlines()
+        except UnicodeDecodeError as problem:
+            raise DataError(f"{place}: its text is not UTF-8; make the shard again") from problem
+    if texts:
+        return
+    captions = about.get("caption", about.get("captions"))
+    if isinstance(captions, dict):
+        for code, own in captions.items():
+            yield code, as_texts(own)
+    elif captions is not None:
+        yield language, as_texts(captions)
+
+
+WEBDATASET = CaptionFormat("webdataset", _read_webdataset, own=True)

@@ -1,0 +1,80 @@
+"""``NAME:PATH[,IMAGES][@PART]``: every set and file format of captions, and the function that opens them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from kivuko.datasets.captions.builder import CaptionFormat, Request
+from kivuko.datasets.captions.caption_set import CaptionSet
+from kivuko.datasets.captions.json_sets import COCO, WIT, XFLICKRCO, XM3600
+from kivuko.datasets.captions.line_sets import FLICKR30K200, MULTI30K, XTD
+from kivuko.datasets.captions.own_files import CAPTIONS
+from kivuko.datasets.captions.webdataset import WEBDATASET
+from kivuko.errors import DataError, UsageError
+
+FORMATS: Mapping[str, CaptionFormat] = {
+    one.name: one for one in (XM3600, XTD, MULTI30K, XFLICKRCO, WIT, FLICKR30K200, COCO, CAPTIONS, WEBDATASET)
+}
+NAMES = tuple(FORMATS)
+
+
+def is_caption_spec(spec: str) -> bool:
+    """Tell whether a spec names a caption set."""
+    return spec.partition(":")[0] in FORMATS
+
+
+def is_own_set(spec: str) -> bool:
+    """Tell whether a spec names a user's own files, of which there are many under one name."""
+    name = spec.partition(":")[0]
+    return name in FORMATS and FORMATS[name].own
+
+
+def path_of(spec: str) -> Path:
+    """Return the file or folder that a spec names, without its images; perhaps with ``*`` in it."""
+    return _split(spec.partition(":")[2])[0]
+
+
+def open_caption_set(spec: str, *, split: str = "test", language: str | None = None) -> CaptionSet:
+    """Read the caption set that a spec names.
+
+    Args:
+        spec: ``NAME:PATH``, with ``,IMAGES`` if the images are elsewhere, and ``@PART`` for a part of Multi30k.
+        split: "test" or "validation", where the set has both.
+        language: code of the captions, if the files do not say it.
+
+    Raises:
+        UsageError: no such set, nothing after the colon, or a split that the set does not have.
+        DataError: a file is missing or malformed; the message says where.
+    """
+    name, _, rest = spec.partition(":")
+    if name not in FORMATS or not rest:
+        raise UsageError(f"{spec}: give NAME:PATH, where NAME is one of {', '.join(NAMES)}")
+    known = FORMATS[name]
+    if split not in known.splits:
+        raise UsageError(f"{name} has no split {split!r}; it has {', '.join(known.splits)}")
+    if "\0" in rest:
+        raise UsageError(f"{spec!r}: a path cannot hold a NUL character")
+    part = None
+    if known.with_parts and "@" in rest and not _exists(rest):
+        rest, _, part = rest.rpartition("@")
+    path, images = _split(rest)
+    try:
+        return known.read(Request(path=path, images=images, part=part, split=split, language=language))
+    except OSError as problem:  # a folder that may not be listed
+        raise DataError(f"{problem.filename or path}: cannot be read ({problem.strerror or problem})") from problem
+
+
+def _split(rest: str) -> tuple[Path, Path | None]:
+    """Separate the path from the folder of images; an existing path that holds a comma is one path."""
+    before, comma, after = rest.rpartition(",")
+    if not comma or _exists(rest) or not before or not after:
+        return Path(rest).expanduser(), None
+    return Path(before).expanduser(), Path(after).expanduser()
+
+
+def _exists(path: str) -> bool:
+    try:
+        return Path(path).expanduser().exists()
+    except (OSError, RuntimeError, ValueError):
+        return False

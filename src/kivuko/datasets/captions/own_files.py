@@ -1,0 +1,186 @@
+"""A file that says what is on images: TSV, CSV or JSON lines; read for evaluation and for an index alike.
+
+The image is in the column ``image`` (or path, file, filename, file_name, filepath, image_path), its caption in
+``caption`` (or captions, text, sentence, title, description), its language in ``language`` (or lang, locale), and its
+split in ``split``. An image may have several lines. In JSON lines a caption may also be a list, or an object of
+languages: ``{"image": "a.jpg", "caption": {"sw": ["paka mweusi"], "en": "a black cat"}}``.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from kivuko.datasets.captions.builder import CaptionFormat, ImageFolder, Request, Row, SetBuilder, as_texts
+from kivuko.datasets.captions.caption_set import CaptionSet
+from kivuko.datasets.collections.streams import byte_stream, json_lines, text_lines
+from kivuko.errors import DataError, UsageError, at
+from kivuko.streams import plain_name
+
+IMAGE_COLUMNS = ("image", "path", "file", "filename", "file_name", "filepath", "image_path")
+CAPTION_COLUMNS = ("caption", "captions", "text", "sentence", "title", "description")
+CAPTION_ENDINGS = (".tsv", ".csv", ".jsonl", ".ndjson")
+_LANGUAGE_COLUMNS = ("language", "lang", "locale")
+_SPLITS = {"test": ("test",), "validation": ("validation", "valid", "val", "dev")}
+_LONGEST = 1 << 20  # letters of a cell, or of a line of JSON
+
+
+class CaptionLine(NamedTuple):
+    """One line of a captions file: ``columns`` by name in lower case, or ``fault``: why they cannot be read."""
+
+    number: int
+    columns: Mapping[str, Any]
+    fault: str = ""
+
+    @property
+    def image(self) -> Any:
+        """The name of the image; None if there is none."""
+        return _first(self.columns, IMAGE_COLUMNS)
+
+    @property
+    def caption(self) -> Any:
+        """The caption: a text, a list, or an object of languages; None if there is none."""
+        return _first(self.columns, CAPTION_COLUMNS)
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """All columns but those of the image and the caption."""
+        named = (*IMAGE_COLUMNS, *CAPTION_COLUMNS)
+        return {name: value for name, value in self.columns.items() if name not in named}
+
+
+def is_captions_file(path: Path) -> bool:
+    """Tell by its name whether a file, perhaps compressed, can hold captions."""
+    return _ending(path) in CAPTION_ENDINGS
+
+
+def caption_lines(path: Path, *, lenient: bool = False) -> Iterator[CaptionLine]:
+    """Yield the lines of a captions file, compressed or not; blank lines are skipped.
+
+    A table has a first row of column names; a tab-separated one may do without: image, caption, and language (which a
+    lenient reading calls ``column_3``).
+
+    Args:
+        lenient: replace what is not UTF-8, and yield a line that cannot be read with its ``fault`` instead of raising.
+
+    Raises:
+        UsageError: the name has another ending.
+        DataError: the file cannot be read, has no column for the image, or (if not lenient) a line cannot be read.
+    """
+    ending = _ending(path)
+    if ending not in CAPTION_ENDINGS:
+        raise UsageError(f"{path}: name a .tsv, .csv or .jsonl of captions (compressed or not)")
+    if ending in (".jsonl", ".ndjson"):
+        yield from _lenient_json(path) if lenient else (CaptionLine(*line) for line in json_lines(path))
+    elif lenient:
+        with byte_stream(path) as stream:
+            text = io.TextIOWrapper(stream, encoding="utf-8-sig", errors="replace", newline="")
+            yield from _table(path, (line.replace("\0", "\ufffd") for line in text), ending, lenient=True)
+    else:
+        yield from _table(path, (f"{line}\n" for _, line in text_lines(path)), ending, lenient=False)
+
+
+def _ending(path: Path) -> str:
+    return Path(plain_name(path.name)).suffix.lower()
+
+
+def _first(columns: Mapping[str, Any], names: Iterable[str]) -> Any:
+    values = [columns[name] for name in names if columns.get(name) is not None]
+    return next((value for value in values if value), values[0] if values else None)
+
+
+def _lenient_json(path: Path) -> Iterator[CaptionLine]:
+    with byte_stream(path) as stream:
+        for number, line in enumerate(io.TextIOWrapper(stream, encoding="utf-8-sig", errors="replace"), start=1):
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line) if len(line) <= _LONGEST else None
+            except (ValueError, RecursionError):
+                row = None
+            yield CaptionLine(number, row) if isinstance(row, dict) else CaptionLine(number, {}, "not a JSON object")
+
+
+def _table(path: Path, lines: Iterable[str], ending: str, *, lenient: bool) -> Iterator[CaptionLine]:
+    csv.field_size_limit(_LONGEST)
+    if ending == ".tsv":
+        reader = csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
+    else:
+        reader = csv.reader(lines)
+    headings: list[str] = []
+    while True:
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as problem:
+            if not lenient or not headings:
+                raise DataError(
+                    f"{at(path, reader.line_num)}: not a table ({problem}); check quotes and line ends"
+                ) from problem
+            yield CaptionLine(reader.line_num, {}, f"not a row of a table ({problem})")
+            continue
+        if not headings:
+            headings, is_first_row = _headings(cells, ending, at(path, reader.line_num), lenient)
+            if is_first_row:
+                continue
+        if cells:
+            headings += [f"column_{number + 1}" for number in range(len(headings), len(cells))]
+            yield CaptionLine(reader.line_num, dict(zip(headings, cells, strict=False)))
+
+
+def _headings(cells: list[str], ending: str, place: str, lenient: bool) -> tuple[list[str], bool]:
+    """Return the names of the columns, and whether the first row gives them."""
+    names = [cell.strip().lower() for cell in cells]
+    if any(name in names for name in IMAGE_COLUMNS):
+        if not lenient and not any(name in names for name in CAPTION_COLUMNS):
+            raise DataError(f"{place}: no column named caption; name the columns: image, caption, language")
+        return names, True
+    looks_named = any(name in names for name in (*CAPTION_COLUMNS, *_LANGUAGE_COLUMNS))
+    if ending != ".tsv" or (not lenient and (len(cells) not in (2, 3) or looks_named)):
+        raise DataError(f"{place}: no column named image; name the columns: image, caption, language")
+    return ["image", "caption"] if lenient else ["image", "caption", "language"], False
+
+
+def _read_captions_file(request: Request) -> CaptionSet:
+    """Read a file of captions; where it has a column ``split``, only lines of the requested split."""
+    file = request.path
+    if not file.is_file():
+        raise DataError(f"{file}: no such file; name a .tsv, .csv or .jsonl of captions")
+    builder = SetBuilder(ImageFolder(request.images or file.parent), request.language, [file])
+    has_splits = False
+
+    def rows() -> Iterator[Row]:
+        nonlocal has_splits
+        for line in caption_lines(file):
+            split = line.columns.get("split")
+            has_splits |= bool(split)
+            if split and str(split).lower() not in _SPLITS[request.split]:
+                builder.left_out["line of another split"] += 1
+            else:
+                yield _row(line, at(file, line.number))
+
+    builder.add(rows())
+    return builder.build("captions", request.split if has_splits else "all", file)
+
+
+def _row(line: CaptionLine, place: str) -> Row:
+    name, caption = line.image, line.caption
+    if not isinstance(name, str) or not name.strip():
+        raise DataError(f"{place}: names no image; name it in the column 'image'")
+    if caption is None:
+        raise DataError(f"{place}: has no caption; give it in the column 'caption'")
+    if isinstance(caption, dict):
+        return Row(place, name, (name,), [(_code(code), as_texts(texts)) for code, texts in caption.items()])
+    return Row(place, name, (name,), [(_code(_first(line.columns, _LANGUAGE_COLUMNS)), as_texts(caption))])
+
+
+def _code(written: Any) -> str | None:
+    return written if isinstance(written, str) and written.strip() else None
+
+
+CAPTIONS = CaptionFormat("captions", _read_captions_file, ("test", "validation"), own=True)
