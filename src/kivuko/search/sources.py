@@ -9,8 +9,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kivuko.datasets.captions.own_files import is_captions_file
 from kivuko.errors import DataError, UsageError
-from kivuko.search.captions import CAPTION_ENDINGS, CaptionsSource, ShardSource
+from kivuko.search.captions import CaptionsSource, ShardSource
 from kivuko.search.decoding import as_png
 from kivuko.search.items import FilePlace, Skip, Source, Work
 from kivuko.search.segments import DATABASE
@@ -186,7 +187,7 @@ def open_source(path: Path) -> Source:
     ending = path.suffix.lower()
     if ending == ".tar":
         return ShardSource(path)
-    if ending in CAPTION_ENDINGS:
+    if is_captions_file(path):
         return CaptionsSource(path)
     if path.name.lower().endswith((".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")):
         raise UsageError(f"{path}: a compressed shard cannot be read in any order; unpack it to .tar first.")

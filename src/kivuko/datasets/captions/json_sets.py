@@ -46,7 +46,9 @@ def _xm3600_rows(file: Path) -> Iterator[Row]:
             raise DataError(f"{place}: image {key!r} is named a second time; fetch the file again")
         keys.add(key)
         name = f"{key}.jpg"
-        captions = ((code, _xm3600_texts(value, code, place)) for code, value in row.items() if not code.startswith("image/"))
+        captions = (
+            (code, _xm3600_texts(value, code, place)) for code, value in row.items() if not code.startswith("image/")
+        )
         yield Row(place, key, (f"images/{name}", name), captions, name)
 
 

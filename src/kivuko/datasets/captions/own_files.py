@@ -107,10 +107,8 @@ def _lenient_json(path: Path) -> Iterator[CaptionLine]:
 
 def _table(path: Path, lines: Iterable[str], ending: str, *, lenient: bool) -> Iterator[CaptionLine]:
     csv.field_size_limit(_LONGEST)
-    if ending == ".tsv":
-        reader = csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
-    else:
-        reader = csv.reader(lines)
+    dialect, quoting = (csv.excel_tab, csv.QUOTE_NONE) if ending == ".tsv" else (csv.excel, csv.QUOTE_MINIMAL)
+    reader = csv.reader(lines, dialect, quoting=quoting)
     headings: list[str] = []
     while True:
         try:

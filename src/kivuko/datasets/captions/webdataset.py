@@ -171,8 +171,7 @@ def _read_webdataset(request: Request) -> CaptionSet:
             key = f"{shard.name}/{sample.key}"
             if key in builder.images:  # shards of one name in several folders
                 key = f"{shard}/{sample.key}"
-            # A list, so that every caption is added.
-            if any([builder.add_captions(key, code, texts, place) for code, texts in _captions(sample, place)]):
+            if sum(builder.add_captions(key, code, texts, place) for code, texts in _captions(sample, place)):
                 image = sample.images[0]
                 builder.add_image(Image(key, shard, place, image.offset, image.length))
             else:
