@@ -105,10 +105,15 @@ def _lenient_json(path: Path) -> Iterator[CaptionLine]:
             yield CaptionLine(number, row) if isinstance(row, dict) else CaptionLine(number, {}, "not a JSON object")
 
 
+class _TabSeparated(csv.excel_tab):
+    """Cells as they are: a quotation mark is a character like any other."""
+
+    quoting = csv.QUOTE_NONE
+
+
 def _table(path: Path, lines: Iterable[str], ending: str, *, lenient: bool) -> Iterator[CaptionLine]:
     csv.field_size_limit(_LONGEST)
-    dialect, quoting = (csv.excel_tab, csv.QUOTE_NONE) if ending == ".tsv" else (csv.excel, csv.QUOTE_MINIMAL)
-    reader = csv.reader(lines, dialect, quoting=quoting)
+    reader = csv.reader(lines, _TabSeparated if ending == ".tsv" else csv.excel)
     headings: list[str] = []
     while True:
         try:
