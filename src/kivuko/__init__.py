@@ -20,7 +20,8 @@ _WHERE = {
     "shipped_image_tower": "kivuko.datasets.emoji",
     "load_teacher": "kivuko.encoders.teacher",
     "load_image_tower": "kivuko.encoders.image_tower",
-    "load_encoder": "kivuko.encoders.model",
+    "Model": "kivuko.encoders.model",
+    "load_model": "kivuko.encoders.model",
     "TokenBatch": "kivuko.encoders.token_batch",
     "solve": "kivuko.transport",
     "Plan": "kivuko.transport",
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from kivuko.bitext import Bitext, Pair, hold_out, read_tsv
     from kivuko.datasets.emoji import emoji_world, shipped_image_tower
     from kivuko.encoders.image_tower import load_image_tower
-    from kivuko.encoders.model import load_encoder
+    from kivuko.encoders.model import Model, load_model
     from kivuko.encoders.teacher import load_teacher
     from kivuko.encoders.token_batch import TokenBatch
     from kivuko.errors import KivukoError

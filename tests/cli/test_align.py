@@ -11,7 +11,7 @@ import torch
 from command_checks import help_without_heavy_imports, refused
 from PIL import Image
 
-from kivuko.encoders.model import About, TokenMean, save_encoder
+from kivuko.encoders.model import About, TokenMean, save_model
 from kivuko.encoders.student import StaticStudent, load_transformer_student
 from kivuko.encoders.teacher import load_teacher
 from kivuko.encoders.vocabulary import train_vocabulary
@@ -35,7 +35,7 @@ def place(tmp_path_factory):
     torch.manual_seed(0)
     student = StaticStudent(train_vocabulary(TEXTS, size=90), 24)
     mean = TokenMean(torch.randn(24), teacher.fingerprint)
-    save_encoder(place / "model", student, None, about(teacher.source), "card", mean)
+    save_model(place / "model", student, None, about(teacher.source), "card", mean)
     return place
 
 
@@ -197,7 +197,7 @@ def test_a_damaged_mean_token_is_refused(align, place, tmp_path):
 
 def test_a_transformer_model(align, place, tmp_path):
     student = load_transformer_student(save_bert(tmp_path / "bert", WORDS, 16, layers=2), 24)
-    save_encoder(tmp_path / "model", student, None, about(str(place / "teacher")), "card")
+    save_model(tmp_path / "model", student, None, about(str(place / "teacher")), "card")
     status, out, err = align("paka fish", ENGLISH, model=tmp_path / "model")
     assert status == 0, err
     assert "paka" in out

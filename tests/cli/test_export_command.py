@@ -9,7 +9,7 @@ import pytest
 import torch
 from command_checks import help_without_heavy_imports, refused
 
-from kivuko.encoders.model import About, encode_texts, load_encoder, save_encoder
+from kivuko.encoders.model import About, encode_texts, load_encoder, save_model
 from kivuko.encoders.student import StaticStudent
 from kivuko.encoders.vocabulary import train_vocabulary
 
@@ -23,7 +23,7 @@ def model(tmp_path_factory):
     folder = tmp_path_factory.mktemp("exported") / "model"
     torch.manual_seed(0)
     student = StaticStudent(train_vocabulary(["paka mweusi anakula samaki", "mbwa mwekundu"] * 4, size=70), 16)
-    save_encoder(folder, student, None, About("t", "t", "static", "optical", 0, {"sw": 2}), "card")
+    save_model(folder, student, None, About("t", "t", "static", "optical", 0, {"sw": 2}), "card")
     return folder
 
 

@@ -21,7 +21,7 @@ from kivuko.encoders.model import (
     load_encoder,
     read_about,
     read_token_mean,
-    save_encoder,
+    save_model,
 )
 from kivuko.encoders.spelling import SpellingNeighbors
 from kivuko.encoders.student import StaticStudent
@@ -47,8 +47,8 @@ def place(tmp_path_factory):
     student = StaticStudent(train_vocabulary(["paka mbwa nyumba", "paka", "mbwa"] * 5, size=60), 12)
     student.spelling = SpellingNeighbors.from_bitext(Bitext((Pair("sw", "paka mbwa nyumba", "cat dog house", "t"),)))
     about = About("t", "t", "static", "optical", 0, {"sw": 3}, run="abc")
-    save_encoder(place / "model", student, tower, about, "card", TokenMean(torch.arange(12.0), "t"))
-    save_encoder(place / "text", student, None, about, "card")
+    save_model(place / "model", student, tower, about, "card", TokenMean(torch.arange(12.0), "t"))
+    save_model(place / "text", student, None, about, "card")
     tower.half().save(str(place / "tower"), create_model_card=False)
     return place
 

@@ -12,7 +12,7 @@ from command_checks import help_without_heavy_imports, refused
 from PIL import Image
 
 from kivuko.encoders.image_tower import SmallImageTower
-from kivuko.encoders.model import About, save_encoder
+from kivuko.encoders.model import About, save_model
 from kivuko.encoders.student import StaticStudent
 from kivuko.encoders.vocabulary import train_vocabulary
 from kivuko.search.store import GalleryStore
@@ -28,8 +28,8 @@ def models(tmp_path_factory):
     for seed in (0, 1):
         torch.manual_seed(seed)
         tower = SmallImageTower(12, size=32).eval().to_sentence_transformer()
-        save_encoder(place / f"model{seed}", student, tower, about, "card")
-    save_encoder(place / "text", student, None, about, "card")
+        save_model(place / f"model{seed}", student, tower, about, "card")
+    save_model(place / "text", student, None, about, "card")
     return place
 
 

@@ -49,7 +49,7 @@ def word_tokenizer(words: list[str]) -> Tokenizer:
 def make_model(
     folder: Path, teacher_folder: Path, *, tower: bool = True, tower_seed: int = 0, pairs: int = 5000
 ) -> Path:
-    from kivuko.encoders.model import About, TokenMean, save_encoder
+    from kivuko.encoders.model import About, TokenMean, save_model
     from kivuko.encoders.student import StaticStudent
     from kivuko.encoders.teacher import load_teacher
 
@@ -59,7 +59,7 @@ def make_model(
         student.embedding.weight[2:] = teacher.encode_tokens(ENGLISH).pooled
     about = About(teacher.name, str(teacher_folder), "static", "optical", 0, {"sw": pairs}, fertility={"sw": 1.0})
     mean = TokenMean(torch.zeros(teacher.dim), teacher.fingerprint)
-    save_encoder(folder, student, image_tower(teacher.dim, tower_seed) if tower else None, about, "card", mean)
+    save_model(folder, student, image_tower(teacher.dim, tower_seed) if tower else None, about, "card", mean)
     return folder
 
 

@@ -18,7 +18,7 @@ from kivuko.encoders.vocabulary import train_vocabulary
 def model_of(student):
     from sentence_transformers import SentenceTransformer
 
-    return SentenceTransformer(modules=student.modules_to_save(), device="cpu")
+    return SentenceTransformer(modules=student.to_modules(), device="cpu")
 
 
 def sentences(language, *texts):

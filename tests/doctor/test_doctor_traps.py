@@ -17,7 +17,7 @@ from kivuko.doctor.finding import Sentences, open_patient
 from kivuko.doctor.prompts import check_prompts
 from kivuko.doctor.protocol import check_protocol
 from kivuko.doctor.training import check_training
-from kivuko.encoders.model import backend_tokenizer, text_route
+from kivuko.encoders.modules import backend_tokenizer, text_route
 from kivuko.encoders.student import StaticStudent
 from kivuko.encoders.teacher import load_teacher
 from tiny_clip import save_siglip2
@@ -103,7 +103,7 @@ class TestCasing:
         torch.manual_seed(0)
         cased = word_tokenizer([*SWAHILI, *(word.upper() for word in SWAHILI)])
         cased.normalizer = None
-        modules = StaticStudent(cased, DIM).modules_to_save()
+        modules = StaticStudent(cased, DIM).to_modules()
         patient = replace(healthy, model=SentenceTransformer(modules=modules, device="cpu"))
         (found,) = check_casing(patient, [SENTENCES])
         assert found.level == "warning"

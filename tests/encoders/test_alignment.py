@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from kivuko.encoders.alignment import align, group_tokens, row_shares, text_tokens
-from kivuko.encoders.model import About, TokenMean, centers_student, load_encoder, read_token_mean, save_encoder
+from kivuko.encoders.model import About, TokenMean, centers_student, load_encoder, read_token_mean, save_model
 from kivuko.encoders.student import StaticStudent, load_transformer_student
 from kivuko.encoders.teacher import load_teacher
 from kivuko.encoders.vocabulary import train_vocabulary
@@ -47,7 +47,7 @@ def static_folder(tmp_path_factory, mean, teacher):
     torch.manual_seed(0)
     vocabulary = train_vocabulary(TEXTS.values(), size=75)
     folder = tmp_path_factory.mktemp("static") / "model"
-    save_encoder(folder, StaticStudent(vocabulary, 32), None, ABOUT, "card", TokenMean(mean, teacher.fingerprint))
+    save_model(folder, StaticStudent(vocabulary, 32), None, ABOUT, "card", TokenMean(mean, teacher.fingerprint))
     return folder
 
 
@@ -138,7 +138,7 @@ def test_shares_add_up_to_one(static, teacher):
 def test_a_transformer_model_gives_its_projected_tokens(encoder, teacher, request, tmp_path):
     torch.manual_seed(0)
     student = load_transformer_student(request.getfixturevalue(encoder), 32).eval()
-    save_encoder(tmp_path / "model", student, None, ABOUT, "card")
+    save_model(tmp_path / "model", student, None, ABOUT, "card")
     text = "paka anakula samaki mtoni"
     found = align(load_encoder(tmp_path / "model"), teacher, text, ENGLISH)
     with torch.no_grad():
@@ -151,13 +151,13 @@ def test_a_transformer_model_gives_its_projected_tokens(encoder, teacher, reques
 def test_a_projection_is_applied(tiny_xlm_roberta, tmp_path):
     torch.manual_seed(0)
     student = load_transformer_student(tiny_xlm_roberta, 20).eval()
-    save_encoder(tmp_path / "model", student, None, ABOUT, "card")
+    save_model(tmp_path / "model", student, None, ABOUT, "card")
     assert text_tokens(load_encoder(tmp_path / "model"), "paka", "model").vectors.shape[1] == 20
 
 
 def test_words_past_the_models_limit_are_unread_not_unknown(tiny_xlm_roberta, tmp_path):
     student = load_transformer_student(tiny_xlm_roberta, 24)
-    save_encoder(tmp_path / "model", student, None, ABOUT, "card")
+    save_model(tmp_path / "model", student, None, ABOUT, "card")
     found = text_tokens(load_encoder(tmp_path / "model"), " ".join(["paka"] * 40), "model")
     assert len(found.words) == 40
     assert found.unread == ("paka",) * (40 - len(found.tokens))
@@ -182,7 +182,7 @@ def test_other_widths_are_refused(teacher):
     from sentence_transformers import SentenceTransformer
 
     student = StaticStudent(train_vocabulary(TEXTS.values(), size=75), 16)
-    narrow = SentenceTransformer(modules=student.modules_to_save(), device="cpu")
+    narrow = SentenceTransformer(modules=student.to_modules(), device="cpu")
     with pytest.raises(ModelError, match=r"not of one width .* 16, .* 32"):
         align(narrow, teacher, "paka", "cat")
 
@@ -197,7 +197,7 @@ def test_vectors_that_are_no_numbers_are_refused(teacher):
 
     student = StaticStudent(train_vocabulary(TEXTS.values(), size=75), 32)
     student.embedding.weight.data[:] = float("nan")
-    broken = SentenceTransformer(modules=student.modules_to_save(), device="cpu")
+    broken = SentenceTransformer(modules=student.to_modules(), device="cpu")
     with pytest.raises(ModelError, match="NaN"):
         align(broken, teacher, "paka", "cat")
 
@@ -251,7 +251,7 @@ def test_a_model_says_whose_tokens_the_mean_is_taken_from(static_folder, mean, t
     assert centers_student(static_folder)
     vocabulary = load_encoder(static_folder)[0].sub_modules["text"][0].tokenizer
     only_teacher = TokenMean(mean, teacher.fingerprint, student_centered=False)
-    save_encoder(tmp_path / "m", StaticStudent(vocabulary, 32), None, ABOUT, "card", only_teacher)
+    save_model(tmp_path / "m", StaticStudent(vocabulary, 32), None, ABOUT, "card", only_teacher)
     assert not centers_student(tmp_path / "m")
     assert centers_student(tmp_path)  # not a model: nothing is said
 

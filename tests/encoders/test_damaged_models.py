@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, pre_tokenizers
 from tokenizers.models import WordLevel
 
-from kivuko.encoders.model import About, load_encoder, save_encoder
+from kivuko.encoders.model import About, load_encoder, save_model
 from kivuko.encoders.student import StaticStudent
 from kivuko.encoders.teacher import load_teacher
 from kivuko.errors import KivukoError, ModelError
@@ -29,7 +29,7 @@ def model(tmp_path_factory):
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("model") / "model"
-    save_encoder(folder, StaticStudent(tokenizer, 4), None, About("t", "t", "static", "optical", 0, {"sw": 5}), "card")
+    save_model(folder, StaticStudent(tokenizer, 4), None, About("t", "t", "static", "optical", 0, {"sw": 5}), "card")
     return folder
 
 

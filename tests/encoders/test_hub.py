@@ -52,7 +52,9 @@ def answering(monkeypatch):
 )
 def test_no_network_is_told_after_one_question(answering, load):
     found = answering(ConnectionError("Name or service not known"))
-    with pytest.raises(ModelError, match=rf"{ID}: no such folder here, .* cannot be reached \(Name .*name its folder"):
+    with pytest.raises(
+        ModelError, match=rf"{ID}: no such model folder here, .* cannot be reached \(Name .*name its folder"
+    ):
         load(ID)
     assert found.asked == 1
 

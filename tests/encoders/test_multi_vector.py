@@ -11,7 +11,7 @@ import torch
 from torch.nn import functional as F
 
 from kivuko.encoders.maxsim import encode_token_lists, maxsim, token_lists
-from kivuko.encoders.model import About, load_encoder, save_encoder
+from kivuko.encoders.model import About, load_encoder, save_model
 from kivuko.encoders.multi_vector import assemble_multi_vector, save_multi_vector
 from kivuko.encoders.student import StaticStudent, load_transformer_student, small_transformer
 from kivuko.encoders.teacher import load_teacher
@@ -89,14 +89,14 @@ def test_it_gives_the_tokens_of_student_and_teacher(student, teacher, mean, cent
 
 
 def test_a_finished_model_gives_the_same_as_its_student(student, teacher, mean, tmp_path):
-    save_encoder(tmp_path / "model", student, None, ABOUT, "card")
+    save_model(tmp_path / "model", student, None, ABOUT, "card")
     save_multi_vector(tmp_path / "encoder", load_encoder(tmp_path / "model"), teacher, query_mean=mean, about=ABOUT)
     same(load(tmp_path / "encoder").encode_query(TEXTS), own_tokens(student, TEXTS, mean))
 
 
 def test_a_model_with_images_has_its_text_side_taken(teacher, tiny_image_tower, tmp_path):
     student = StaticStudent(train_vocabulary(TEXTS * 3, size=80), 12).eval()
-    save_encoder(tmp_path / "model", student, tiny_image_tower.to_sentence_transformer(), ABOUT, "card")
+    save_model(tmp_path / "model", student, tiny_image_tower.to_sentence_transformer(), ABOUT, "card")
     with pytest.raises(ModelError, match="the model's tokens 12, those of tiny-teacher 32"):
         save_multi_vector(tmp_path / "encoder", load_encoder(tmp_path / "model"), teacher)
     assert not (tmp_path / "encoder").exists()
@@ -123,7 +123,7 @@ def test_it_loads_without_kivuko_and_as_the_card_says(teacher, mean, tmp_path):
 
 def test_model_and_teacher_stay_as_they_are(teacher, tmp_path, tiny_xlm_roberta):
     student = load_transformer_student(tiny_xlm_roberta, 32).eval()
-    save_encoder(tmp_path / "model", student, None, ABOUT, "card")
+    save_model(tmp_path / "model", student, None, ABOUT, "card")
     model = load_encoder(tmp_path / "model")
     before = model.encode(TEXTS), teacher.model.encode(ENGLISH)
     assemble_multi_vector(model, teacher)
@@ -145,7 +145,7 @@ def test_what_is_not_ours_is_not_replaced(teacher, tmp_path):
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thesis.tex").write_text("years")
     (tmp_path / "file").write_text("years")
-    save_encoder(tmp_path / "model", student, None, ABOUT, "card")
+    save_model(tmp_path / "model", student, None, ABOUT, "card")
     for name in ("full", "file", "model"):
         with pytest.raises(ModelError, match="no multi-vector encoder of Kivuko's; nothing was replaced") as caught:
             save_multi_vector(tmp_path / name, student, teacher)

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import tiny_clip
-from kivuko.encoders.model import About, encode_texts, load_encoder, save_encoder
+from kivuko.encoders.model import About, encode_texts, load_encoder, save_model
 from kivuko.encoders.onnx_export import Exported, agreement, export_onnx
 from kivuko.encoders.onnx_text import OnnxTextEncoder
 from kivuko.encoders.student import StaticStudent, load_transformer_student, small_transformer
@@ -41,7 +41,7 @@ def make_student(kind, request):
 def exported(request, tmp_path_factory):
     """A model of each kind of student, and its export: (loaded model, what export_onnx returned)."""
     place = tmp_path_factory.mktemp("export")
-    save_encoder(place / "model", make_student(request.param, request), None, ABOUT, "card")
+    save_model(place / "model", make_student(request.param, request), None, ABOUT, "card")
     return load_encoder(place / "model"), export(place / "model", place / "out", TEXTS, int8=True)
 
 
@@ -196,7 +196,7 @@ def test_words_read_as_written(tmp_path):
     student = StaticStudent(train_vocabulary(TEXTS * 3, size=80), 16)
     pairs = tuple(Pair("sw", text, "x", "here") for text in TEXTS)
     student.spelling = SpellingNeighbors.from_bitext(Bitext(pairs))
-    save_encoder(tmp_path / "model", student, None, ABOUT, "card")
+    save_model(tmp_path / "model", student, None, ABOUT, "card")
     assert np.abs(encode_texts(load_encoder(tmp_path / "model"), ["samakki"])).max() > 0
     assert export(tmp_path / "model", tmp_path / "out", ["samakki mtoni"]).float32.worst > 1 - 1e-5
 
@@ -220,7 +220,7 @@ def test_a_graph_that_disagrees_is_not_written(tiny_bert, tmp_path, monkeypatch)
 
 
 def test_an_export_is_replaced_and_nothing_else_is(tmp_path, request):
-    save_encoder(tmp_path / "model", make_student("static", request), None, ABOUT, "card")
+    save_model(tmp_path / "model", make_student("static", request), None, ABOUT, "card")
     export(tmp_path / "model", tmp_path / "out")
     export(tmp_path / "model", tmp_path / "out")
     (tmp_path / "mine").mkdir()
@@ -235,7 +235,7 @@ def test_weights_that_are_no_numbers_are_refused(tmp_path, request):
     student = make_student("static", request)
     with torch.no_grad():
         student.embedding.weight[:] = float("nan")
-    save_encoder(tmp_path / "model", student, None, ABOUT, "card")
+    save_model(tmp_path / "model", student, None, ABOUT, "card")
     with pytest.raises(ModelError, match="no numbers"):
         export(tmp_path / "model", tmp_path / "out")
 
@@ -245,7 +245,7 @@ def test_a_missing_library_names_the_extra(monkeypatch, tmp_path, request):
 
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "onnxscript" else find(name))
-    save_encoder(tmp_path / "model", make_student("static", request), None, ABOUT, "card")
+    save_model(tmp_path / "model", make_student("static", request), None, ABOUT, "card")
     with pytest.raises(MissingDependencyError, match=r"onnxscript: pip install 'kivuko\[export\]'"):
         export(tmp_path / "model", tmp_path / "out")
 
@@ -256,7 +256,7 @@ class TestOpening:
     @pytest.fixture(scope="class")
     def whole(self, tmp_path_factory, request):
         place = tmp_path_factory.mktemp("opening")
-        save_encoder(place / "model", make_student("static", request), None, ABOUT, "card")
+        save_model(place / "model", make_student("static", request), None, ABOUT, "card")
         return export(place / "model", place / "out").folder
 
     @pytest.fixture

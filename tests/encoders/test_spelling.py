@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kivuko.bitext import Bitext, Pair
-from kivuko.encoders.model import About, encode_texts, load_encoder, save_encoder
+from kivuko.encoders.model import About, encode_texts, load_encoder, save_model
 from kivuko.encoders.spelling import (
     SPELLING_FILE,
     ReadingStaticEmbedding,
@@ -120,7 +120,7 @@ def test_training_reads_misspelled_words_too_and_teaches_their_neighbors(student
 
 def _model(student, folder):
     about = About("t", "t", "static", "optical-robust", 0, {"sw": 5, "fi": 5})
-    save_encoder(folder, student, None, about, "# A model\n")
+    save_model(folder, student, None, about, "# A model\n")
     return load_encoder(folder)
 
 

@@ -106,7 +106,7 @@ def test_tokenize_gives_the_subwords(student):
 def test_the_modules_of_the_model_give_the_same_unit_vectors(student, tmp_path):
     from sentence_transformers import SentenceTransformer
 
-    SentenceTransformer(modules=student.modules_to_save(), device="cpu").save(str(tmp_path / "model"))
+    SentenceTransformer(modules=student.to_modules(), device="cpu").save(str(tmp_path / "model"))
     loaded = SentenceTransformer(str(tmp_path / "model"), device="cpu")
     with torch.no_grad():
         expected = F.normalize(student.encode_tokens(TEXTS).pooled, dim=-1)
@@ -116,7 +116,7 @@ def test_the_modules_of_the_model_give_the_same_unit_vectors(student, tmp_path):
 
 
 def test_the_model_does_not_change_when_the_student_learns_on(student):
-    module = student.modules_to_save()[0]
+    module = student.to_modules()[0]
     before = module.embedding.weight.detach().clone()
     with torch.no_grad():
         student.embedding.weight.zero_()

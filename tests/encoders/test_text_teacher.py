@@ -164,7 +164,7 @@ def test_a_model_without_token_vectors_is_refused(tmp_path):
     from kivuko.encoders.vocabulary import train_vocabulary
 
     static = StaticStudent(train_vocabulary(TEXTS, 60), 8)
-    SentenceTransformer(modules=static.modules_to_save(), device="cpu").save(str(tmp_path / "static"))
+    SentenceTransformer(modules=static.to_modules(), device="cpu").save(str(tmp_path / "static"))
     with pytest.raises(ModelError, match="gives no token vectors"):
         load_teacher(tmp_path / "static")
 

@@ -101,7 +101,7 @@ def test_the_modules_of_the_model_give_the_same_unit_vectors(folder, dim, tmp_pa
     width = json.loads((folder / "config.json").read_text())["hidden_size"]
     torch.manual_seed(0)
     student = load_transformer_student(folder, width if dim == "same" else dim).eval()
-    SentenceTransformer(modules=student.modules_to_save(), device="cpu").save(str(tmp_path / "model"))
+    SentenceTransformer(modules=student.to_modules(), device="cpu").save(str(tmp_path / "model"))
     loaded = SentenceTransformer(str(tmp_path / "model"), device="cpu")
     texts = [*TEXTS, "paka samaki " * 40]  # the last is longer than the encoder takes
     found = loaded.encode(texts, convert_to_tensor=True)
@@ -139,7 +139,7 @@ class TestSmallTransformer:
     def test_the_model_encodes_an_empty_text(self, student):
         from sentence_transformers import SentenceTransformer
 
-        model = SentenceTransformer(modules=student.modules_to_save(), device="cpu")
+        model = SentenceTransformer(modules=student.to_modules(), device="cpu")
         assert model.encode([""], convert_to_tensor=True).norm(dim=-1).tolist() == pytest.approx([1.0])
 
     @pytest.mark.parametrize("texts", [[""], ["", "cat"]])
@@ -152,7 +152,7 @@ class TestSmallTransformer:
     def test_the_modules_of_the_model_give_the_same_unit_vectors(self, student, tmp_path):
         from sentence_transformers import SentenceTransformer
 
-        SentenceTransformer(modules=student.modules_to_save(), device="cpu").save(str(tmp_path / "model"))
+        SentenceTransformer(modules=student.to_modules(), device="cpu").save(str(tmp_path / "model"))
         found = SentenceTransformer(str(tmp_path / "model"), device="cpu").encode(TEXTS, convert_to_tensor=True)
         torch.testing.assert_close(found, F.normalize(encoded(student, TEXTS).pooled, dim=-1), atol=1e-5, rtol=0)
 

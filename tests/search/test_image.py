@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from tiny_encoder import image
 
-from kivuko.search.images import RefusedImage, decode, readable_formats, thumbnail
+from kivuko.encoders.images import RefusedImage, decode, readable_formats, thumbnail
 
 
 def as_bytes(image: Image.Image, kind: str = "PNG", **options) -> bytes:
@@ -48,7 +48,7 @@ def test_formats_are_told_by_content(kind):
 
 def test_heic_is_read_or_the_command_named(monkeypatch):
     content = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + b"\0" * 40
-    monkeypatch.setattr("kivuko.search.images.readable_formats", lambda: ("PNG", "JPEG"))
+    monkeypatch.setattr("kivuko.encoders.images.readable_formats", lambda: ("PNG", "JPEG"))
     with pytest.raises(RefusedImage) as refused:
         decode(content)
     assert (refused.value.reason, "kivuko[heic]" in refused.value.detail) == ("HEIC", True)

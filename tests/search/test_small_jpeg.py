@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms
 from tiny_encoder import image
 
-from kivuko.search.images import RefusedImage, decode, thumbnail, without_metadata
+from kivuko.encoders.images import RefusedImage, decode, thumbnail, without_metadata
 
 SECRET = b"taken at home"
 

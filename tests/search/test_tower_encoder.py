@@ -9,11 +9,11 @@ from PIL import Image
 from tiny_encoder import image, write_images
 
 from kivuko.encoders.image_tower import SmallImageTower, encode_images
+from kivuko.encoders.images import as_rgb
 from kivuko.encoders.loading import image_fingerprint
 from kivuko.errors import ModelError
 from kivuko.search.decoding import raw_pixels
 from kivuko.search.encoding import ProcessorPreparation, TowerEncoder
-from kivuko.search.images import as_rgb
 from kivuko.search.sources import FolderSource
 
 

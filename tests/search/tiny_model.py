@@ -23,7 +23,7 @@ def make_teacher(folder: Path) -> Path:
 def make_model(folder: Path, teacher: Path, seed: int = 0, tower_seed: int = 0) -> Path:
     """Save a model with random words and a random image tower."""
     from kivuko.encoders.image_tower import SmallImageTower
-    from kivuko.encoders.model import About, TokenMean, save_encoder
+    from kivuko.encoders.model import About, TokenMean, save_model
     from kivuko.encoders.student import StaticStudent
     from kivuko.encoders.teacher import load_teacher
     from kivuko.encoders.vocabulary import train_vocabulary
@@ -37,7 +37,7 @@ def make_model(folder: Path, teacher: Path, seed: int = 0, tower_seed: int = 0) 
     student = StaticStudent(train_vocabulary(TEXTS, size=90), DIM)
     about = About("teacher", loaded.source, "static", "optical", seed, {"sw": 1})
     mean = TokenMean(torch.randn(DIM), loaded.fingerprint)
-    save_encoder(folder, student, tower.eval().to_sentence_transformer(), about, "card", mean)
+    save_model(folder, student, tower.eval().to_sentence_transformer(), about, "card", mean)
     return folder
 
 

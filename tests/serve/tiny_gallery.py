@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw
 
 from kivuko.bitext import Bitext, Pair
 from kivuko.encoders.image_tower import SmallImageTower, encode_images
-from kivuko.encoders.model import About, TokenMean, load_encoder, quiet, save_encoder
+from kivuko.encoders.model import About, TokenMean, load_encoder, quiet, save_model
 from kivuko.encoders.spelling import SpellingNeighbors
 from kivuko.encoders.student import StaticStudent
 from kivuko.encoders.vocabulary import train_vocabulary
@@ -66,7 +66,7 @@ def make_gallery(place: Path) -> Path:
         words = ["the", *(english for _, _, english, *_ in THINGS)]
         save_teacher(place / "teacher", words, DIM, seed=1)
     teacher = load_teacher(place / "teacher")
-    save_model(place / "model", images, str(place / "teacher"), teacher.fingerprint)
+    save_word_model(place / "model", images, str(place / "teacher"), teacher.fingerprint)
     folder = place / "images"
     folder.mkdir()
     lines = ["image\tcaption\tkind"]
@@ -91,7 +91,7 @@ def index(place: Path) -> None:
     )  # fmt: skip
 
 
-def save_model(folder: Path, images: list[Image.Image], teacher: str, fingerprint: str) -> None:
+def save_word_model(folder: Path, images: list[Image.Image], teacher: str, fingerprint: str) -> None:
     """Save a model whose words have the vectors of the images they name."""
     torch.manual_seed(0)
     tower = SmallImageTower(DIM, size=32)
@@ -123,4 +123,4 @@ def save_model(folder: Path, images: list[Image.Image], teacher: str, fingerprin
     ]
     student.spelling = SpellingNeighbors.from_bitext(Bitext(tuple(pairs)))
     about = About("teacher", teacher, "static", "optical", 0, dict.fromkeys(texts, len(THINGS)), run="tiny")
-    save_encoder(folder, student, wrapped, about, "card", TokenMean(torch.zeros(DIM), fingerprint))
+    save_model(folder, student, wrapped, about, "card", TokenMean(torch.zeros(DIM), fingerprint))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from kivuko.encoders.model import About, quiet, save_encoder
+from kivuko.encoders.model import About, quiet, save_model
 from kivuko.encoders.student import StaticStudent
 from kivuko.encoders.vocabulary import train_vocabulary
 from tiny_bert import save_teacher
@@ -31,7 +31,7 @@ def make_model(place: Path) -> Path:
         with torch.no_grad():
             student.embedding.weight.copy_(torch.linalg.lstsq(parts, wanted, driver="gelsd").solution)
         about = About("teacher", str(place / "teacher"), "static", "optical", 0, {"sw": len(WORDS)}, run="tiny")
-        save_encoder(place / "model", student, None, about, "card")
+        save_model(place / "model", student, None, about, "card")
     return place / "model"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from tiny_run import RECIPE, TinyRun, WordTeacher
 
-from kivuko.encoders.model import load_encoder, save_encoder
+from kivuko.encoders.model import load_encoder, save_model
 from kivuko.training import distill as running
 from kivuko.training.distill import Job, train_student
 from kivuko.training.recipe import parse_recipe
@@ -42,7 +42,7 @@ def test_neighbors_come_from_the_training_sentences_alone(train, tmp_path):
     assert spelling is not None
     assert {"paka", "anakula", "kissa"} <= set(spelling.words)
     assert spelling.languages == ("sw", "fi")
-    save_encoder(tmp_path / "model", trained.student, None, trained.about, "card")
+    save_model(tmp_path / "model", trained.student, None, trained.about, "card")
     assert load_encoder(tmp_path / "model")[0].sub_modules["text"][0].spelling.words
 
 
@@ -50,7 +50,7 @@ def test_without_the_entry_nothing_reads_misspelled_words(train, tmp_path):
     trained, asked = train()
     assert trained.student.spelling is None
     assert len(asked) == 8
-    save_encoder(tmp_path / "model", trained.student, None, trained.about, "card")
+    save_model(tmp_path / "model", trained.student, None, trained.about, "card")
     assert not (tmp_path / "model" / "spelling.json").exists()
 
 

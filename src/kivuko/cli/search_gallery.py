@@ -94,8 +94,8 @@ def search_gallery(
 
 
 def _read_image(path: Path) -> Image.Image:
+    from kivuko.encoders.images import RefusedImage, decode
     from kivuko.search.decoding import read_place
-    from kivuko.search.images import RefusedImage, decode
     from kivuko.search.items import FilePlace
 
     try:

@@ -9,7 +9,7 @@ from typing import Any
 import regex
 
 from kivuko.doctor.finding import Finding, Patient, called, names_of
-from kivuko.encoders.model import backend_tokenizer, text_route
+from kivuko.encoders.modules import backend_tokenizer, text_route
 from kivuko.encoders.onnx_export import fixed_length
 from kivuko.encoders.teacher import default_prompt
 

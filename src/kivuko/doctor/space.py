@@ -8,10 +8,10 @@ import numpy as np
 
 from kivuko.doctor.finding import Finding, Patient
 from kivuko.encoders.image_tower import encode_images
+from kivuko.encoders.images import RefusedImage, as_rgb, decode
 from kivuko.encoders.loading import image_fingerprint
 from kivuko.encoders.model import has_images
 from kivuko.search.decoding import read_place
-from kivuko.search.images import RefusedImage, as_rgb, decode
 from kivuko.search.items import FilePlace
 from kivuko.search.store import GalleryStore
 

@@ -11,7 +11,7 @@ import regex
 from tokenizers import Tokenizer
 
 from kivuko.bitext import word_list
-from kivuko.encoders.model import backend_tokenizer, text_route
+from kivuko.encoders.modules import backend_tokenizer, text_route
 from kivuko.encoders.vocabulary import UNKNOWN
 
 _UNSPACED = frozenset({"Hani", "Hans", "Hant", "Jpan", "Hira", "Kana", "Thai", "Laoo", "Khmr", "Mymr", "Tibt"})

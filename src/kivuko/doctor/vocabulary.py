@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from kivuko.doctor.finding import Finding, Patient
-from kivuko.encoders.model import backend_tokenizer, input_table, is_static, text_route
+from kivuko.encoders.modules import backend_tokenizer, input_table, is_static, text_route
 
 CHECK = "vocabulary"
 _SPARE = 1_000  # rows that a network's table may have more than its tokenizer entries: tables are rounded up

@@ -15,16 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from kivuko.encoders.model import (
-    backend_tokenizer,
-    centers_student,
-    is_static,
-    load_encoder,
-    quiet,
-    read_about,
-    read_token_mean,
-    text_route,
-)
+from kivuko.encoders.model import centers_student, load_encoder, quiet, read_about, read_token_mean
+from kivuko.encoders.modules import backend_tokenizer, is_static, text_route
 from kivuko.encoders.teacher import TextTeacher, load_teacher
 from kivuko.encoders.vocabulary import UNKNOWN
 from kivuko.errors import ModelError, UsageError

@@ -29,15 +29,12 @@ _PICKLED = "pytorch_model*.bin"  # where there are no others
 
 
 def require_hub(name: str) -> None:
-    """Do nothing if a model is at hand, or the hub answers, whatever it says of the model.
+    """Raise ModelError if a model is neither a folder nor in the hub's cache, and the hub does not answer.
 
-    The loading libraries ask for each of a dozen files several times before they give up.
+    One request, since the loading libraries request each of a dozen files several times before they give up.
 
     Args:
         name: folder or hub id.
-
-    Raises:
-        ModelError: it is no folder, nothing of it is in the hub's cache, and the hub cannot be reached.
     """
     from huggingface_hub import HfApi, constants
     from huggingface_hub.errors import HfHubHTTPError
@@ -47,31 +44,33 @@ def require_hub(name: str) -> None:
     try:
         HfApi().model_info(name, timeout=_SECONDS)
     except (HfHubHTTPError, ValueError):
-        return  # it answers; or this is no id, which the loading library tells
+        return  # it answers; or this is no id, which the loading library reports
     except Exception as problem:  # of whatever library carries it
         raise ModelError(
-            f"{name}: no such folder here, and huggingface.co cannot be reached ({first_line(problem)}). "
+            f"{name}: no such model folder here, and huggingface.co cannot be reached ({first_line(problem)}). "
             "Fetch the model where there is a network, and name its folder."
         ) from problem
 
 
 def local_folder(name: str) -> Path:
-    """Return the folder of a model: as named, or in the hub's cache, into which it is fetched if need be.
+    """Return the folder of a model: the one named, or that of a hub id in the hub's cache, fetched if necessary.
 
     Raises:
-        ModelError: neither a folder nor to be had from the hub.
+        ModelError: there is neither such a folder nor such a model on the hub.
     """
-    folder = Path(name)
+    folder = Path(name).expanduser()
     if folder.exists() or folder.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
         return folder
     from huggingface_hub import snapshot_download
 
     require_hub(name)
-    with wrap_errors(lambda reason: ModelError(f"{name}: no such folder, and not to be had from the hub ({reason}).")):
-        found = Path(snapshot_download(name, allow_patterns=list(_FILES)))
-        if not any(found.glob("*.safetensors")):
-            found = Path(snapshot_download(name, allow_patterns=[*_FILES, _PICKLED]))
-    return found
+    with wrap_errors(
+        lambda reason: ModelError(f"{name}: no such model folder, and the hub does not provide it ({reason}).")
+    ):
+        folder = Path(snapshot_download(name, allow_patterns=list(_FILES)))
+        if not any(folder.rglob("*.safetensors")):
+            folder = Path(snapshot_download(name, allow_patterns=[*_FILES, _PICKLED]))
+    return folder
 
 
 def _is_cached(name: str) -> bool:

@@ -1,8 +1,9 @@
-"""The model: the trained student and the image tower in one ``sentence-transformers`` folder.
+"""Models: a text and an image encoder of one space, loaded from a folder, the Hugging Face hub or ``open_clip``.
 
-Text goes to the student, images to the tower, and both land in the teacher's space, so an index of images made with
-the English model stays valid. Only modules of sentence-transformers' own are saved: ``SentenceTransformer(path)``
-loads a model where Kivuko is not installed. What reads misspelled words (``spelling.json``) works where it is.
+A model that Kivuko saves is one ``sentence-transformers`` folder. Text goes to the trained student, images to the image
+tower, and both land in the teacher's space, so an index of images made with the English model stays valid. Only
+modules of sentence-transformers' own are saved: ``SentenceTransformer(path)`` loads a model where Kivuko is not
+installed (without the reading of misspelled words, which ``spelling.json`` serves).
 """
 
 from __future__ import annotations
@@ -21,29 +22,242 @@ import torch
 from PIL import Image
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from tokenizers import Tokenizer
 from torch import Tensor, nn
 
+from kivuko.encoders.clip import ClipTowers, is_clip, load_clip, take_apart
 from kivuko.encoders.image_tower import Vectors, encode_images
-from kivuko.encoders.loading import PROBES
+from kivuko.encoders.images import as_rgb, open_image
+from kivuko.encoders.loading import PROBES, fastest_device, local_folder, model_kind
+from kivuko.encoders.open_clip import PREFIX
 from kivuko.encoders.spelling import WORDS_FILE as WORDS
-from kivuko.encoders.spelling import SpellingNeighbors, WordCounts
+from kivuko.encoders.spelling import SpellingNeighbors, WordCounts, read_misspelled
 from kivuko.encoders.student import Student
-from kivuko.encoders.vocabulary import UNKNOWN
-from kivuko.errors import CorruptFileError, ModelError, wrap_errors
+from kivuko.encoders.teacher import DEFAULT_NAMES, load_teacher, packaged_minilm
+from kivuko.errors import CorruptFileError, ModelError, UsageError, wrap_errors
 from kivuko.files import atomic_path
 
 _ABOUT = "kivuko.json"
 _TOKEN_MEAN = "token_mean"  # the tensor's name, and the file's
 
 
+@dataclass(eq=False)
+class Model:
+    """A text encoder and, where it has one, an image encoder whose vectors share one space.
+
+    :func:`kivuko.load_model` and :func:`kivuko.distill` return one.
+
+    Attributes:
+        encoder: the ``SentenceTransformer`` behind it, for everything that the library offers.
+        name: a short name for records and messages.
+        source: what ``load_model`` takes to load it again.
+        path: the folder that holds its files; None for a model of ``open_clip`` and for one that was only built.
+        about: what its ``kivuko.json`` says of its training; None for a model that Kivuko did not train.
+
+    >>> import kivuko
+    >>> model = kivuko.load_model("all-MiniLM-L6-v2", device="cpu")
+    >>> vectors = model.encode_text(["a black cat", "a cat that is black", "quarterly tax report"])
+    >>> vectors.shape, model.dim, model.has_images
+    ((3, 384), 384, False)
+    >>> cosines = model.similarity(vectors[:1], vectors)
+    >>> bool(cosines[0, 1] > 0.9 > 0.3 > cosines[0, 2])
+    True
+    """
+
+    encoder: Any
+    name: str
+    source: str = ""
+    path: Path | None = None
+    about: About | None = None
+
+    @property
+    def languages(self) -> tuple[str, ...]:
+        """The languages that it was trained on, as BCP 47 codes; empty for a model that does not say."""
+        return self.about.languages if self.about is not None else ()
+
+    @property
+    def dim(self) -> int:
+        """Width of its vectors."""
+        return int(self.encoder.get_embedding_dimension())
+
+    @property
+    def has_text(self) -> bool:
+        """True if it encodes text; an image tower alone does not."""
+        return "text" in self.encoder.modalities
+
+    @property
+    def has_images(self) -> bool:
+        """True if it encodes images."""
+        return has_images(self.encoder)
+
+    @property
+    def device(self) -> torch.device:
+        """The device that its weights are on."""
+        return torch.device(self.encoder.device)
+
+    def encode_text(self, texts: Sequence[str], *, batch_size: int = 256) -> Vectors:
+        """Encode texts.
+
+        Returns:
+            Unit vectors, float32 [texts, dim]; zeros for a text without any token.
+
+        Raises:
+            ModelError: the model encodes images only.
+            UsageError: one text instead of a list.
+        """
+        if isinstance(texts, str):
+            raise UsageError("encode_text takes a list of texts: encode_text([text]).")
+        if not self.has_text:
+            raise ModelError(f"{self.name}: encodes images only, so it has no vectors for texts.")
+        return encode_texts(self.encoder, texts, batch_size) if len(texts) else self._no_vectors()
+
+    def encode_image(self, images: Sequence[Image.Image | Path | str], *, batch_size: int = 64) -> Vectors:
+        """Encode images, prepared as ``kivuko index`` prepares them: upright, in RGB, transparent parts white.
+
+        Args:
+            images: PIL images, or paths of image files.
+
+        Returns:
+            Unit vectors, float32 [images, dim].
+
+        Raises:
+            ModelError: the model encodes text only.
+            UsageError: one image instead of a list.
+            DataError: a file is missing or is not an image.
+
+        >>> import kivuko
+        >>> from PIL import Image
+        >>> tower = kivuko.load_model(kivuko.shipped_image_tower(), device="cpu")
+        >>> tower.encode_image([Image.new("RGB", (64, 64), "red")]).shape
+        (1, 384)
+        """
+        if isinstance(images, Image.Image | Path | str):
+            raise UsageError("encode_image takes a list of images: encode_image([image]).")
+        if not self.has_images:
+            raise ModelError(f"{self.name}: encodes text only, so it has no vectors for images.")
+        opened = [as_rgb(one) if isinstance(one, Image.Image) else open_image(one) for one in images]
+        return encode_images(self.encoder, opened, batch_size) if opened else self._no_vectors()
+
+    @staticmethod
+    def similarity(one: Vectors, other: Vectors) -> Vectors:
+        """Return the cosines of unit vectors [n, dim] and [m, dim], float32 [n, m]."""
+        return one @ other.T
+
+    def _no_vectors(self) -> Vectors:
+        return np.zeros((0, self.dim), dtype=np.float32)
+
+
+def load_model(source: Model | Path | str, *, device: str | torch.device | None = None) -> Model:
+    """Load a model by folder, hub id or ``open_clip`` name, in float32.
+
+    Args:
+        source: one of
+
+            - a folder: made by Kivuko, of ``sentence-transformers``, or in the layout of ``transformers``
+              (CLIP, SigLIP, or a text encoder, which is then mean-pooled);
+            - the id of such a model on the Hugging Face hub (``openai/clip-vit-base-patch32``,
+              ``sentence-transformers/clip-ViT-B-32-multilingual-v1``); fetched once, then taken from the cache;
+            - ``open_clip:NAME/PRETRAINED``, a model of that library (``open_clip:ViT-B-32/laion2b_s34b_b79k``);
+            - a Model, which is returned as it is.
+        device: of torch ("cpu", "cuda:0", "mps"). None: the fastest that there is; a Model stays where it is.
+
+    Raises:
+        ModelError: there is no such model, it does not load, or it gives one vector per token (late interaction).
+        CorruptFileError: a file that Kivuko wrote is damaged.
+        MissingDependencyError: ``open_clip`` is not installed.
+        UsageError: torch has no such device.
+
+    >>> import kivuko
+    >>> model = kivuko.load_model("all-MiniLM-L6-v2", device="cpu")
+    >>> model.name, model.device, model.languages
+    ('all-MiniLM-L6-v2', device(type='cpu'), ())
+    >>> kivuko.load_model(model) is model
+    True
+    """
+    if isinstance(source, Model):
+        model, place = source, device
+    else:
+        _check_device(device)
+        model = _load(str(source))
+        place = device or fastest_device()
+    if place is not None:
+        with wrap_errors(lambda reason: UsageError(f"device '{place}' cannot be used ({reason}).")):
+            model.encoder.to(place)
+    return model
+
+
+def _check_device(device: str | torch.device | None) -> None:
+    """Refuse a device that torch does not know before anything is loaded."""
+    if device is not None:
+        with wrap_errors(lambda reason: UsageError(f"device '{device}' cannot be used ({reason}).")):
+            torch.device(device)
+
+
+def _load(source: str) -> Model:
+    """Load a model on the CPU."""
+    if source.startswith(PREFIX):
+        name = source.removeprefix(PREFIX).replace("/", "-")
+        with wrap_errors(lambda reason: ModelError(f"{source}: does not load ({reason}).")), quiet():
+            return Model(_route_towers(load_clip(source, source)), name, source)
+    if source in DEFAULT_NAMES and not Path(source).is_dir():
+        return Model(load_teacher(source).model, source.split("/")[-1], source, packaged_minilm())
+    folder = local_folder(source)
+    encoder = _load_folder(folder).float()
+    is_here = Path(source).expanduser().is_dir()
+    name = folder.resolve().name if is_here else source.split("/")[-1]
+    return Model(encoder, name, str(folder.absolute()) if is_here else source, folder, read_about(folder))
+
+
+def _load_folder(folder: Path) -> Any:
+    """Load the SentenceTransformer of a folder of any kind that ``load_model`` takes, on the CPU."""
+    require_model_folder(folder)
+    if (folder / "modules.json").is_file():
+        encoder = load_encoder(folder)
+        config = getattr(getattr(encoder[0], "model", None), "config", None)
+        if is_clip(config):  # saved whole by sentence-transformers, as clip-ViT-B-32 is
+            return _route_towers(take_apart(encoder[0].model, encoder[0].processor, str(folder)))
+        return encoder
+    with quiet():
+        if model_kind(str(folder)) == "clip":
+            with wrap_errors(lambda reason: ModelError(f"{folder}: does not load as a model ({reason}).")):
+                return _route_towers(load_clip(folder, str(folder)))
+        return load_teacher(folder.absolute()).model
+
+
+def _route_towers(towers: ClipTowers) -> Any:
+    return _routed({"text": list(towers.text.children()), "image": list(towers.image.children())})
+
+
+def require_model_folder(folder: Path) -> None:
+    """Raise ModelError unless a folder holds a model with one vector per text."""
+    if not folder.is_dir():
+        raise ModelError(f"{folder}: no such model folder. 'kivuko demo' and 'kivuko distill' make one.")
+    if not any((folder / name).is_file() for name in ("modules.json", "config.json", _ABOUT)):
+        raise ModelError(f"{folder}: not a model folder (no modules.json in it). Name the folder that --out wrote.")
+    if model_kind(str(folder)) == "multi-vector":
+        raise ModelError(
+            f"{folder}: a late-interaction model, with one vector per token. Name the model with one vector per text "
+            "that it was made from."
+        )
+
+
+def encode_texts(encoder: Any, texts: Sequence[str], batch_size: int = 256) -> Vectors:
+    """Encode texts with a SentenceTransformer: unit vectors, float32 [texts, dim]."""
+    vectors = encoder.encode(list(texts), batch_size=batch_size, normalize_embeddings=True, show_progress_bar=False)
+    return np.asarray(vectors, dtype=np.float32).reshape(len(texts), -1)
+
+
+def has_images(encoder: Any) -> bool:
+    """Return True if a SentenceTransformer encodes images."""
+    return "image" in encoder.modalities
+
+
 @dataclass(frozen=True)
 class About:
-    """What a model is: what it was made from and how. Kept in ``kivuko.json`` beside the model.
+    """The training of a model: from what it was made, and how. Kept in ``kivuko.json`` in its folder.
 
-    ``teacher_source``: hub id or folder that loads the teacher again; ``teacher_prompt``: what is put before its
-    texts. ``bitext_sizes``: training pairs per language.
-    ``run``: fingerprint of the training run. ``fertility``: subwords per word, per language.
+    ``teacher_source``: hub id or folder that loads the teacher again; ``teacher_prompt``: text put before all of its
+    texts. ``bitext_sizes``: training pairs per language. ``run``: fingerprint of the training run. ``fertility``:
+    subwords per word, per language.
     """
 
     teacher: str
@@ -70,72 +284,13 @@ class About:
         return round(sum(self.bitext_sizes.values()) / max(1, len(self.bitext_sizes)))
 
 
-@dataclass(eq=False)
-class Model:
-    """A text encoder and, where it has one, an image encoder that share one space.
-
-    Attributes:
-        encoder: the ``SentenceTransformer`` behind it.
-        name: for records and messages.
-        path: the folder it was loaded from; None for a model of the hub or one that lives in memory.
-        about: what its ``kivuko.json`` says of its training; None for a model that Kivuko did not make.
-    """
-
-    encoder: Any
-    name: str
-    path: Path | None = None
-    about: About | None = None
-
-    @property
-    def languages(self) -> tuple[str, ...]:
-        """The languages that it was trained on; none if it does not say."""
-        return self.about.languages if self.about is not None else ()
-
-    @property
-    def has_images(self) -> bool:
-        """Whether it encodes images."""
-        return has_images(self.encoder)
-
-    def encode_text(self, texts: Sequence[str]) -> Vectors:
-        """Encode texts: unit vectors, float32 [texts, dim]."""
-        return encode_texts(self.encoder, texts)
-
-    def encode_image(self, images: Sequence[Image.Image]) -> Vectors:
-        """Encode images: unit vectors, float32 [images, dim].
-
-        Raises:
-            ModelError: the model encodes text only.
-        """
-        if not self.has_images:
-            raise ModelError(f"{self.name}: encodes text only, so it has no vectors for images.")
-        return encode_images(self.encoder, images)
-
-    @staticmethod
-    def similarity(one: Vectors, other: Vectors) -> Vectors:
-        """Return cosines of unit vectors, float32 [n, m], for [n, dim] and [m, dim]."""
-        return one @ other.T
-
-
-def load_model(source: Model | Path | str) -> Model:
-    """Load a model, or return it if it is loaded.
-
-    Raises:
-        ModelError: the folder is missing, is not a model, or does not load; names the folder.
-    """
-    if isinstance(source, Model):
-        return source
-    path = Path(source)
-    encoder = load_encoder(path)
-    return Model(encoder, path.resolve().name, path, read_about(path))
-
-
 @dataclass(frozen=True, eq=False)
 class TokenMean:
     """The mean content token of the teacher's training sentences, float32 [dim].
 
-    Training takes it from tokens before their cosine, so whoever looks at the plans must do so too. ``teacher``:
-    fingerprint of the teacher whose mean it is. ``student_centered``: whether it is taken from the student's tokens as
-    well as from the teacher's.
+    Training subtracts it from tokens before their cosine, and so must everything that looks at the plans. ``teacher``:
+    fingerprint of the teacher whose mean it is. ``student_centered``: subtracted from the student's tokens as well as
+    from the teacher's.
     """
 
     vector: Tensor
@@ -143,7 +298,7 @@ class TokenMean:
     student_centered: bool = True
 
 
-def save_encoder(
+def save_model(
     path: Path,
     student: Student,
     image_tower: Any | None,
@@ -152,16 +307,15 @@ def save_encoder(
     token_mean: TokenMean | None = None,
     words: WordCounts | None = None,
 ) -> None:
-    """Write a model, whole or not at all; a model that stood at ``path`` is replaced.
+    """Write a model, whole or not at all; it replaces a model at ``path``.
 
     Args:
         image_tower: a SentenceTransformer that encodes images; None for a text-only model.
         card: the model card, Markdown, written as README.md.
-        token_mean: what training centered the tokens on.
-        words: of the training sentences, by which the language of a query is told.
+        words: counts over the training sentences, from which the language of a query is identified.
 
     Raises:
-        KivukoError: the disk is full, or something that is not a model stands at ``path``.
+        KivukoError: the disk is full, or ``path`` is something else than a model.
     """
     refuse_foreign_folder(path)
     with atomic_path(path) as temporary, quiet():
@@ -183,12 +337,16 @@ def save_encoder(
 
 def assemble(student: Student, image_tower: Any | None) -> Any:
     """Return the SentenceTransformer that sends text to the student and images to the tower."""
+    routes = {"text": student.to_modules()}
+    if image_tower is not None:
+        routes["image"] = list(copy.deepcopy(image_tower).children())
+    return _routed(routes)
+
+
+def _routed(routes: dict[str, list[Any]]) -> Any:
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.base.modules import Router
 
-    routes = {"text": student.modules_to_save()}
-    if image_tower is not None:
-        routes["image"] = list(copy.deepcopy(image_tower).children())
     router = Router(cast(Any, routes), default_route="text")
     return SentenceTransformer(modules=[router], device="cpu", similarity_fn_name="cosine").eval()
 
@@ -200,12 +358,10 @@ def refuse_foreign_folder(path: Path) -> None:
 
 
 def load_encoder(path: Path | str) -> Any:
-    """Load a model (or any sentence-transformers folder that encodes text) on the CPU.
-
-    A model with ``spelling.json`` reads misspelled words by it, which a plain ``SentenceTransformer(path)`` does not.
+    """Load a folder of ``sentence-transformers`` on the CPU, with its ``spelling.json`` where it has one.
 
     Raises:
-        ModelError: the folder is missing, is not a model, or does not load; names the folder.
+        ModelError: the folder is missing, is not a model, or does not load.
         CorruptFileError: its ``spelling.json`` is damaged.
     """
     from sentence_transformers import SentenceTransformer
@@ -224,17 +380,15 @@ def load_encoder(path: Path | str) -> Any:
         if "text" in model.modalities:
             model.encode(list(PROBES), show_progress_bar=False)  # what is damaged may load, and break when it is used
     if (spelling := SpellingNeighbors.load(path)) is not None:
-        from kivuko.encoders.spelling import read_misspelled
-
         read_misspelled(model, spelling)
     return model
 
 
 def read_about(path: Path | str) -> About | None:
-    """Return what a model says of itself; None if it is not Kivuko's.
+    """Read how a model was trained; None if Kivuko did not make it.
 
     Raises:
-        CorruptFileError: kivuko.json is there but damaged.
+        CorruptFileError: its kivuko.json is damaged.
     """
     file = Path(path) / _ABOUT
     if not file.is_file():
@@ -250,23 +404,23 @@ def read_about(path: Path | str) -> About | None:
 
 
 def read_token_mean(path: Path | str, teacher: str | None = None) -> Tensor | None:
-    """Return the mean token that a model was trained with, float32 [dim]; None if it does not hold one.
+    """Read the mean token that a model was trained with, float32 [dim]; None if it does not hold one.
 
     Args:
-        teacher: fingerprint of the teacher that the mean must be of; of another's, None is returned. None: any.
+        teacher: fingerprint of the teacher that the mean must be of; None: any.
 
     Raises:
-        CorruptFileError: the file is there but damaged.
+        CorruptFileError: the file is damaged.
     """
     stored = _stored_mean(path)
     return stored.vector if stored is not None and teacher in (None, stored.teacher) else None
 
 
 def centers_student(path: Path | str) -> bool:
-    """Tell whether a model's mean token is taken from its own tokens too, see TokenMean; True if it says nothing.
+    """Return True if a model's mean token is subtracted from its own tokens too (see TokenMean), or it does not say.
 
     Raises:
-        CorruptFileError: the file is there but damaged.
+        CorruptFileError: the file is damaged.
     """
     stored = _stored_mean(path)
     return stored is None or stored.student_centered
@@ -279,14 +433,14 @@ def _stored_mean(path: Path | str) -> TokenMean | None:
     try:
         with safe_open(file, framework="pt") as stored:
             vector: Tensor = stored.get_tensor(_TOKEN_MEAN)
-            told = stored.metadata() or {}
+            metadata = stored.metadata() or {}
         if vector.ndim != 1 or not vector.is_floating_point() or not vector.isfinite().all():
             raise ValueError("not a vector of finite numbers")
     except (SafetensorError, OSError, ValueError) as problem:
         raise CorruptFileError(f"{file}: corrupted or unreadable. Make the model again.") from problem
-    # Models made before the entry was there were trained with the mean taken from both sides.
-    side = told.get("centered") or told.get("centred")  # the spelling of earlier versions
-    return TokenMean(vector.float(), told.get("teacher", ""), student_centered=side != "teacher")
+    # Models without the entry were trained with the mean subtracted from both sides.
+    side = metadata.get("centered") or metadata.get("centred")  # the spelling of earlier versions
+    return TokenMean(vector.float(), metadata.get("teacher", ""), student_centered=side != "teacher")
 
 
 def _check_types(about: About) -> None:
@@ -300,31 +454,8 @@ def _check_types(about: About) -> None:
             raise TypeError(f"'{one.name}' is {value!r}")
 
 
-def encode_texts(model: Any, texts: Sequence[str]) -> Vectors:
-    """Encode texts with a model: unit vectors, float32 [texts, dim]."""
-    found = model.encode(list(texts), batch_size=256, normalize_embeddings=True, show_progress_bar=False)
-    return np.asarray(found, dtype=np.float32).reshape(len(texts), -1)
-
-
-def knows(model: Any, text: str) -> bool:
-    """Tell whether any part of ``text`` is in a model's vocabulary: of the rest its vector says nothing."""
-    first = model[0].sub_modules["text"][0] if hasattr(model[0], "sub_modules") else model[0]
-    tokenizer = getattr(first, "tokenizer", None)
-    backend = getattr(tokenizer, "backend_tokenizer", tokenizer)
-    if not isinstance(backend, Tokenizer):
-        return True
-    unknown = backend.token_to_id(getattr(tokenizer, "unk_token", None) or UNKNOWN)
-    found = backend.encode(text, add_special_tokens=False)
-    return any(number != unknown and piece.strip("▁ ") for piece, number in zip(found.tokens, found.ids, strict=True))
-
-
-def has_images(model: Any) -> bool:
-    """Tell whether a loaded model encodes images."""
-    return "image" in model.modalities
-
-
 def untrained_copy(model: Any, seed: int = 0) -> Any:
-    """Return a model whose text side has random weights: the floor that any training must leave behind."""
+    """Return a copy whose text side has random weights: the lower bound that training must exceed."""
     blank = copy.deepcopy(model)
     route = blank[0].sub_modules["text"] if hasattr(blank[0], "sub_modules") else blank
     generator = torch.Generator().manual_seed(seed)
@@ -354,46 +485,3 @@ def quiet() -> Iterator[None]:
         logging.disable(level)
         if bars:
             transformers_logging.enable_progress_bar()
-
-
-def text_route(model: Any) -> list[Any]:
-    """Return the modules of a model's text side, in order.
-
-    Args:
-        model: a ``SentenceTransformer``; of one with a router, the route that text takes.
-    """
-    router = model[0]
-    if not hasattr(router, "sub_modules"):
-        return list(model)
-    routes = router.sub_modules
-    name = next((name for name in ("text", router.default_route) if name in routes), next(iter(routes)))
-    return [*routes[name], *list(model)[1:]]
-
-
-def is_static(module: Any) -> bool:
-    """Tell whether a text side begins with a table of subword vectors and has no network."""
-    import torch
-
-    embedding = getattr(module, "embedding", None)
-    return isinstance(getattr(module, "tokenizer", None), Tokenizer) and isinstance(embedding, torch.nn.EmbeddingBag)
-
-
-def backend_tokenizer(model: Any) -> Tokenizer | None:
-    """Return the tokenizer of the library ``tokenizers`` that a model's text goes through; None if it has none."""
-    tokenizer = getattr(text_route(model)[0], "tokenizer", None)
-    backend = getattr(tokenizer, "backend_tokenizer", tokenizer)
-    return backend if isinstance(backend, Tokenizer) else None
-
-
-def input_table(model: Any) -> Any | None:
-    """Return the table of subword vectors that a model's text side begins with, [vocabulary, width]; None if hidden.
-
-    It is the parameter itself, not a copy.
-    """
-    first = text_route(model)[0]
-    if is_static(first):
-        return first.embedding.weight
-    try:
-        return first.model.get_input_embeddings().weight
-    except (AttributeError, NotImplementedError):
-        return None

@@ -151,8 +151,8 @@ def _query_modules(model: Any) -> list[Any]:
 
 
 def _text_route(model: Any) -> list[Any]:
-    if hasattr(model, "modules_to_save"):
-        return list(model.modules_to_save())
+    if hasattr(model, "to_modules"):
+        return list(model.to_modules())
     router = model[0]
     if not hasattr(router, "sub_modules"):
         return list(model)

@@ -17,7 +17,8 @@ from tokenizers import Tokenizer, normalizers
 
 import kivuko
 from kivuko.encoders.image_tower import Vectors
-from kivuko.encoders.model import backend_tokenizer, encode_texts, is_static, text_route
+from kivuko.encoders.model import encode_texts
+from kivuko.encoders.modules import backend_tokenizer, is_static, text_route
 from kivuko.encoders.onnx_text import (
     ABOUT,
     GRAPH,

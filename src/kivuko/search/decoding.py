@@ -24,8 +24,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from kivuko.encoders.images import MOST_BYTES, MOST_PIXELS, RefusedImage, decode, identify, thumbnail
 from kivuko.errors import KivukoError
-from kivuko.search.images import MOST_BYTES, MOST_PIXELS, RefusedImage, decode, identify, thumbnail
 from kivuko.search.items import FilePlace
 
 Prepare = Callable[[Image.Image], dict[str, NDArray[Any]]]

@@ -14,7 +14,8 @@ from torch.nn import functional as F
 from kivuko.bitext import clean_text, word_list
 from kivuko.encoders.alignment import unknown_words
 from kivuko.encoders.image_tower import Vectors
-from kivuko.encoders.model import encode_texts, knows
+from kivuko.encoders.model import encode_texts
+from kivuko.encoders.modules import has_known_token
 from kivuko.encoders.spelling import misspelled_words
 from kivuko.errors import ModelError, UsageError
 
@@ -33,7 +34,7 @@ def encode_queries(model: Any, texts: Sequence[str], name: str = "the model") ->
         ModelError: the model gives numbers that are not finite.
     """
     for text in texts:
-        if not knows(model, text):
+        if not has_known_token(model, text):
             raise _unknown(text)
     vectors = _encoded(model, texts) if texts else np.empty((0, 0), dtype=np.float32)
     if not np.isfinite(vectors).all():

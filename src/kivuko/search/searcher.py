@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kivuko.encoders.image_tower import Vectors, encode_images
+from kivuko.encoders.images import as_rgb
 from kivuko.encoders.loading import image_fingerprint
 from kivuko.encoders.model import has_images, load_encoder
 from kivuko.encoders.spelling import misspelled_words
 from kivuko.errors import ModelError
 from kivuko.search.filter import Filter
 from kivuko.search.gallery import Gallery
-from kivuko.search.images import as_rgb
 from kivuko.search.items import Hit
 from kivuko.search.query import clean_query, encode_queries, unheard_words
 

@@ -10,7 +10,7 @@ from PIL import Image, UnidentifiedImageError
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
-from kivuko.search.images import RefusedImage, decode, readable_formats
+from kivuko.encoders.images import RefusedImage, decode, readable_formats
 from kivuko.serve.guard import refuse
 
 # What people's images come in. Pillow reads dozens of others, whose decoders nobody needs to reach over a network.

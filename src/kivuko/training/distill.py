@@ -14,7 +14,7 @@ import torch
 
 import kivuko
 from kivuko.bitext import Bitext
-from kivuko.encoders.model import About, TokenMean, read_about, refuse_foreign_folder, save_encoder
+from kivuko.encoders.model import About, TokenMean, read_about, refuse_foreign_folder, save_model
 from kivuko.encoders.spelling import SpellingNeighbors, WordCounts
 from kivuko.encoders.student import StaticStudent, Student, load_transformer_student, small_transformer
 from kivuko.encoders.teacher import TextTeacher
@@ -160,7 +160,7 @@ def distill_to_folder(
         What the model is, and whether it was trained now.
 
     Raises:
-        KivukoError: see ``train_student`` and ``save_encoder``.
+        KivukoError: see ``train_student`` and ``save_model``.
     """
     refuse_foreign_folder(out)
     about, key = read_about(out), _model_key(job, teacher, image_tower)
@@ -170,7 +170,7 @@ def distill_to_folder(
     trained = train_student(job, teacher, checkpoints, watch)
     about = replace(trained.about, run=key)
     words = WordCounts.from_bitext(job.bitext)
-    save_encoder(out, trained.student, image_tower, about, card(about), trained.token_mean, words)
+    save_model(out, trained.student, image_tower, about, card(about), trained.token_mean, words)
     shutil.rmtree(checkpoints, ignore_errors=True)
     return about, True
 

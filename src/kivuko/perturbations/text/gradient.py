@@ -220,7 +220,7 @@ def gradient_encoder(model: Any) -> GradientEncoder:
     if isinstance(model, StaticStudent):
         vectors = torch.cat([model.embedding.weight.detach(), model.fixed]).cpu()
         return StaticGradients(model.tokenizer, vectors, spelling=model.spelling)
-    route = model.modules_to_save() if hasattr(model, "modules_to_save") else _text_route(model)
+    route = model.to_modules() if hasattr(model, "to_modules") else _text_route(model)
     first = route[0]
     if hasattr(first, "embedding") and hasattr(first, "tokenizer"):
         return StaticGradients(first.tokenizer, first.embedding.weight, route[1:], getattr(first, "spelling", None))

@@ -10,10 +10,13 @@ import io
 import re
 import warnings
 from functools import cache
+from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
+
+from kivuko.errors import DataError
 
 _START, _END_OF_IMAGE = b"\xff\xd8", 0xD9
 _MOST_BYTES = 32 << 10  # about twice what a thumbnail of 384 x 384 has
@@ -110,6 +113,21 @@ def decode(content: bytes, most_pixels: int = MOST_PIXELS) -> Image.Image:
         raise RefusedImage("too many pixels", "not enough memory to decode it") from problem
     except Exception as problem:  # decoders raise whatever a broken file leads them to
         raise RefusedImage("broken image", f"{type(problem).__name__}: {problem}") from problem
+
+
+def open_image(path: Path | str) -> Image.Image:
+    """Read an image file: its first frame, upright, in RGB, transparent parts white.
+
+    Raises:
+        DataError: no such file, or it is not an image that can be read.
+    """
+    try:
+        return decode(Path(path).read_bytes())
+    except RefusedImage as problem:
+        detail = f": {problem.detail}" if problem.detail else ""
+        raise DataError(f"{path}: cannot be read as an image ({problem.reason}{detail}).") from problem
+    except OSError as problem:
+        raise DataError(f"{path}: cannot be read ({problem.strerror or problem}).") from problem
 
 
 def identify(stream: BinaryIO) -> None:
