@@ -1,4 +1,8 @@
-"""The bytes of a file or of standard input, decompressed on the way, never held whole."""
+"""Reading bytes, lines and JSON from a file, standard input or a URL, decompressed on the way and never held whole.
+
+The only reader of compressed or line-based files in the package: bitext, captions, collections, queries and dumps all
+come through here, so they accept the same files and fail with the same messages.
+"""
 
 from __future__ import annotations
 
@@ -6,84 +10,90 @@ import bz2
 import codecs
 import gzip
 import io
+import json
 import lzma
 import re
 import sys
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from itertools import chain
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, Protocol, cast
+from typing import IO, Any, BinaryIO, NoReturn, cast
 
-from kivuko.errors import DataError, UsageError, at
+from kivuko.errors import DataError, KivukoError, MissingDependencyError, UsageError, at, first_line
 
 STANDARD_INPUT = "standard input"
-COMPRESSED = (".gz", ".bz2", ".xz", ".zst")  # suffixes; what is in a file is told by its content
-START_BYTES = 4096  # that are looked at to tell a format
+COMPRESSED = (".gz", ".bz2", ".xz", ".zst")  # suffixes for writing; reading goes by content
+START_BYTES = 4096  # read to detect a format
+MAX_LINE_BYTES = 1 << 20  # of a sentence; a longer line is never held in memory whole
+MAX_TEXT_BYTES = 16 << 20  # of a line that holds a document
 
 _BUFFER = 1 << 18
+_BLOCK = 1 << 18  # bytes decoded at once: decoding line by line takes three times as long
 _GZIP, _XZ, _ZSTD = b"\x1f\x8b\x08", b"\xfd7zXZ\x00", b"\x28\xb5\x2f\xfd"
 _BZIP2, _BZIP2_BLOCKS = b"BZh", (b"1AY&SY", b"\x17rE8P\x90")
 _ZSTD_SKIPPABLE = b"\x2a\x4d\x18"  # after a first byte of 0x50 to 0x5f
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://.")
 
 
-class ByteStream(Protocol):
-    """What can be read from, some bytes at a time."""
-
-    def read(self, size: int, /) -> bytes:
-        """Return up to ``size`` bytes; none at the end."""
-        ...
+def is_url(name: str) -> bool:
+    """Return True for an address with a scheme, such as ``s3://bucket/en-sw.tsv.gz`` or ``hf://datasets/...``."""
+    return _URL.match(name) is not None
 
 
 class ByteInput:
-    """A file that may be compressed with gzip, bzip2, xz or Zstandard, told by its content; or standard input.
+    """A file, URL or standard input, which may be compressed with gzip, bzip2, xz or Zstandard.
+
+    Compression is detected by content: browsers and web servers unpack ``.gz`` on the way and keep the name.
 
     Args:
-        path: the file; None: standard input, which can be read once.
+        source: a path, or a URL for fsspec (``https://``, ``s3://``, ``hf://`` ...); None: standard input, which can
+            be read only once.
+        progress: called with the number of stored bytes read so far.
 
     Attributes:
-        name: the path as it was given, or ``standard input``.
-        size: bytes as they are stored; None for standard input and what is no file.
+        path: the file; None for a URL and standard input.
+        name: the path or URL as given, or ``standard input``.
+        size: stored bytes; None where that is not known.
     """
 
-    def __init__(self, path: Path | None) -> None:
-        self.path = path
-        self.name = STANDARD_INPUT if path is None else str(path)
-        self.size = _size(path)
-        self._once = path is None or _is_pipe(path)
+    def __init__(self, source: Path | str | None, progress: Callable[[int], None] | None = None) -> None:
+        self._url = source if isinstance(source, str) and is_url(source) else None
+        self.path = None if source is None or self._url else Path(source)
+        self.name = STANDARD_INPUT if source is None else str(source)
+        self.size = _size(self.path)
+        self._once = source is None or (self.path is not None and _is_pipe(self.path))
+        self._progress = progress
         self._counted: _Counted | None = None
         self._plain = True
-        self._waiting: ByteStream | None = None  # a pipe whose start was looked at
+        self._waiting: BinaryIO | None = None  # a pipe whose start has been read
 
     @property
     def as_stored(self) -> bool:
-        """Whether the latest reading gives the bytes of a file as they lie on the disk, not decompressed."""
+        """Whether the latest reading gave the bytes of a file as they are on disk, not decompressed."""
         return self.size is not None and self._plain
 
     def bytes_read(self) -> int:
-        """Return how many bytes of the file, as it is stored, were read in the latest reading."""
+        """Return how many stored bytes the latest reading has read so far."""
         return self._counted.count if self._counted else 0
 
     def start(self) -> bytes:
-        """Return the first ``START_BYTES`` bytes, decompressed; what is read later begins with them all the same.
-
-        Raises:
-            DataError: as ``opened``.
-        """
+        """Return the first ``START_BYTES`` bytes, decompressed; a later reading still begins with them."""
         with self.opened() as stream:
             start = stream.read(START_BYTES)
             if self._once:
-                self._waiting = _Continued(start, stream)
+                self._waiting = cast(BinaryIO, io.BufferedReader(_Continued(start, stream), _BUFFER))
         return start
 
     @contextmanager
-    def opened(self) -> Iterator[ByteStream]:
-        """Open it for one reading.
+    def opened(self) -> Iterator[BinaryIO]:
+        """Open for one reading.
 
         Raises:
             DataError: it cannot be opened, read or decompressed, here or while it is read in the block.
-            UsageError: it is standard input or a pipe, and was read before.
+            UsageError: it is standard input or a pipe and was read before, or the URL's scheme is unknown.
+            MissingDependencyError: the URL's scheme needs a package that is not installed.
         """
         try:
             with ExitStack() as stack:
@@ -91,8 +101,8 @@ class ByteInput:
         except FileNotFoundError:
             raise DataError(f"{self.name}: no such file; check the path") from None
         except IsADirectoryError:
-            raise DataError(f"{self.name}: is a folder; give the file in it that holds the sentences") from None
-        # A damaged head may ask for gigabytes to look back on.
+            raise DataError(f"{self.name}: is a folder; give the file in it") from None
+        # A damaged header may request gigabytes for its window.
         except (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile, MemoryError) as error:
             raise DataError(
                 f"{self.name}: compressed data damaged or cut short ({_line(error)}); fetch the file again"
@@ -100,7 +110,7 @@ class ByteInput:
         except OSError as error:
             raise DataError(f"{self.name}: cannot be read ({error.strerror or _line(error)}); check the file") from None
 
-    def _opened_once(self) -> ByteStream:
+    def _opened_once(self) -> BinaryIO:
         if self._waiting is not None:
             stream, self._waiting = self._waiting, None
             return stream
@@ -109,17 +119,94 @@ class ByteInput:
         return self._stream(self._raw())
 
     def _raw(self) -> BinaryIO:
+        if self._url is not None:
+            return _open_url(self._url)
         try:
             return sys.stdin.buffer if self.path is None else self.path.open("rb", buffering=0)
         except ValueError:
             raise DataError(f"{self.name!r}: no file has a NUL in its name; check the path") from None
 
-    def _stream(self, raw: BinaryIO) -> ByteStream:
-        self._counted = _Counted(raw)
+    def _stream(self, raw: BinaryIO) -> BinaryIO:
+        self._counted = _Counted(raw, self._progress)
         buffered = cast(io.BufferedReader, io.BufferedReader(self._counted, _BUFFER))
         stream = _decompressed(buffered)
         self._plain = stream is buffered
         return stream
+
+
+def byte_stream(path: Path, progress: Callable[[int], None] | None = None) -> AbstractContextManager[BinaryIO]:
+    """Open one file for reading; see ``ByteInput``."""
+    return ByteInput(path, progress).opened()
+
+
+def read_lines(source: Path | ByteInput, longest: int | None = None) -> Iterator[str | None]:
+    """Yield the lines of a UTF-8 file without their ends; None for a line over ``longest`` bytes.
+
+    Only ``\\n`` or ``\\r\\n`` ends a line, so U+2028, U+0085 or a vertical tab inside a sentence do not split it. A
+    byte order mark is skipped.
+
+    Args:
+        source: the file.
+        longest: bytes; default ``MAX_LINE_BYTES``. Of a longer line, no more than this is held in memory.
+
+    Raises:
+        DataError: the file cannot be opened or decompressed, is binary, or is not UTF-8; the message gives the place
+            and the remedy. The lines before that place are yielded first.
+    """
+    source = source if isinstance(source, ByteInput) else ByteInput(source)
+    return chain.from_iterable(_blocks(source, MAX_LINE_BYTES if longest is None else longest))
+
+
+def text_lines(path: Path, longest: int = MAX_TEXT_BYTES) -> Iterator[tuple[int, str]]:
+    """Yield (number, line) of a UTF-8 file, see ``read_lines``; numbers count from 1.
+
+    Raises:
+        DataError: as ``read_lines``; also for a line over ``longest`` bytes.
+    """
+    for number, line in enumerate(read_lines(path, longest), start=1):
+        if line is None:
+            raise DataError(f"{at(path, number)}: a line over {longest >> 20} MiB; give one text per line")
+        yield number, line
+
+
+def json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield (number, object) of a file of JSON lines, without blank lines.
+
+    Raises:
+        DataError: as ``text_lines``; also for a line that is no JSON object.
+    """
+    for number, line in text_lines(path):
+        if line.strip():
+            try:
+                row = json.loads(line, parse_constant=_refuse)
+            except (ValueError, RecursionError):
+                row = None
+            if not isinstance(row, dict):
+                raise DataError(f'{at(path, number)}: not a JSON object; write one per line, such as {{"id": "1", …}}')
+            yield number, row
+
+
+@contextmanager
+def open_compressed(path: Path, suffix: str) -> Iterator[IO[bytes]]:
+    """Open a file for writing, compressed as ``suffix`` (one of ``COMPRESSED``) says; any other suffix: plain.
+
+    The same content gives the same bytes: no date and no name is stored.
+
+    Raises:
+        MissingDependencyError: ``.zst`` and zstandard is not installed.
+    """
+    compressor = _zstandard().ZstdCompressor(level=6) if suffix == ".zst" else None
+    with ExitStack() as stack:
+        raw: Any = stack.enter_context(path.open("wb"))
+        if suffix == ".gz":
+            raw = stack.enter_context(gzip.GzipFile("", "wb", compresslevel=6, fileobj=raw, mtime=0))
+        elif suffix == ".bz2":
+            raw = stack.enter_context(bz2.BZ2File(raw, "wb"))
+        elif suffix == ".xz":
+            raw = stack.enter_context(lzma.LZMAFile(raw, "wb"))
+        elif compressor is not None:
+            raw = stack.enter_context(compressor.stream_writer(raw, closefd=False))
+        yield raw
 
 
 def plain_name(name: str) -> str:
@@ -128,12 +215,38 @@ def plain_name(name: str) -> str:
     return name.removesuffix(name[len(name) - len(suffix) :])
 
 
+def _zstandard() -> Any:
+    try:
+        import zstandard
+    except ImportError:
+        raise MissingDependencyError(
+            "writing .zst needs zstandard: pip install 'kivuko[data]', or name the file .gz"
+        ) from None
+    return zstandard
+
+
+def _open_url(url: str) -> BinaryIO:
+    try:
+        import fsspec
+
+        return cast(BinaryIO, fsspec.open(url, "rb").open())
+    except ImportError as problem:  # of fsspec, or of the package for one scheme
+        raise MissingDependencyError(f"{url}: {first_line(problem)}; or download the file and give its path") from None
+    except (KivukoError, FileNotFoundError):
+        raise
+    except ValueError as problem:
+        raise UsageError(f"{url}: {first_line(problem)}; give https://, s3://, hf:// or a path") from None
+    except Exception as problem:  # each scheme has its own errors
+        raise DataError(f"{url}: cannot be opened ({first_line(problem)}); check the URL and your access") from None
+
+
 class _Counted(io.RawIOBase):
     """Reads from a file and counts the bytes."""
 
-    def __init__(self, raw: Any) -> None:
+    def __init__(self, raw: Any, progress: Callable[[int], None] | None) -> None:
         self._raw = raw
-        self._read_some = getattr(raw, "readinto1", raw.readinto)  # a pipe is read as it fills
+        self._read_some = getattr(raw, "readinto1", None) or raw.readinto  # a pipe is read as it fills
+        self._progress = progress
         self.count = 0
 
     def readable(self) -> bool:
@@ -142,23 +255,28 @@ class _Counted(io.RawIOBase):
     def readinto(self, buffer: Any) -> int:
         read: int = self._read_some(buffer) or 0
         self.count += read
+        if self._progress is not None:
+            self._progress(self.count)
         return read
 
 
-class _Continued:
-    """A stream that begins with what was read of it before."""
+class _Continued(io.RawIOBase):
+    """A stream whose start was read before."""
 
-    def __init__(self, start: bytes, rest: ByteStream) -> None:
+    def __init__(self, start: bytes, rest: BinaryIO) -> None:
         self._start, self._rest = start, rest
 
-    def read(self, size: int, /) -> bytes:
-        if not self._start:
-            return self._rest.read(size)
-        part, self._start = self._start[:size], self._start[size:]
-        return part
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        part, self._start = self._start[: len(buffer)], self._start[len(buffer) :]
+        part = part or self._rest.read(len(buffer))
+        buffer[: len(part)] = part
+        return len(part)
 
 
-class _Zstandard:
+class _Zstandard(io.RawIOBase):
     """Decompresses with Arrow, which is always installed and notices a stream that was cut short."""
 
     def __init__(self, raw: BinaryIO) -> None:
@@ -167,32 +285,35 @@ class _Zstandard:
         self._damaged = (OSError, pyarrow.ArrowException)
         self._stream = pyarrow.CompressedInputStream(pyarrow.PythonFile(raw, mode="r"), "zstd")
 
-    def read(self, size: int, /) -> bytes:
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
         try:
-            part: bytes = self._stream.read(size)
+            part: bytes = self._stream.read(len(buffer))
         except self._damaged as error:
             raise EOFError(_line(error)) from None
-        return part
+        buffer[: len(part)] = part
+        return len(part)
 
 
-def _decompressed(raw: io.BufferedReader) -> ByteStream:
-    # By content, not by suffix: browsers and web servers unpack ".gz" on the way and keep the name.
+def _decompressed(raw: io.BufferedReader) -> BinaryIO:
     start = raw.peek(10)[:10]
     if start.startswith(_GZIP):
-        return gzip.GzipFile(fileobj=raw, mode="rb")
+        return cast(BinaryIO, gzip.GzipFile(fileobj=raw, mode="rb"))
     if start.startswith(_BZIP2) and start[4:] in _BZIP2_BLOCKS:
-        return bz2.BZ2File(raw)
+        return cast(BinaryIO, bz2.BZ2File(raw))
     if start.startswith(_XZ):
-        return lzma.LZMAFile(raw)
+        return cast(BinaryIO, lzma.LZMAFile(raw))
     if start.startswith(_ZSTD) or (start[1:4] == _ZSTD_SKIPPABLE and 0x50 <= start[0] <= 0x5F):
-        return _Zstandard(raw)
+        return cast(BinaryIO, io.BufferedReader(_Zstandard(raw), _BUFFER))
     return raw
 
 
 def _size(path: Path | None) -> int | None:
     try:
         return path.stat().st_size if path is not None and path.is_file() else None
-    except (OSError, ValueError):  # said when it is opened
+    except (OSError, ValueError):  # reported on opening
         return None
 
 
@@ -204,50 +325,19 @@ def _is_pipe(path: Path) -> bool:
 
 
 def _line(error: BaseException) -> str:
-    """An error's own words as one line."""
+    """An error's message as one line."""
     return " ".join(str(error).split()) or type(error).__name__
 
 
-MAX_LINE_BYTES = 1 << 20  # a sentence is shorter by orders of magnitude; a longer line is never held in memory whole
-
-_BLOCK = 1 << 18  # bytes that are decoded at once: one line after the other takes three times as long
-
-
-class Line(NamedTuple):
-    """One line of a text file.
-
-    Attributes:
-        number: counted from 1.
-        text: the line without its end (``\\n`` or ``\\r\\n``); None where it is over ``MAX_LINE_BYTES``.
-    """
-
-    number: int
-    text: str | None
+def _refuse(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
 
 
-def read_lines(path: Path | ByteInput) -> Iterator[Line]:
-    """Yield the lines of a UTF-8 file that may be compressed with gzip, bzip2, xz or Zstandard.
-
-    Only ``\\n`` ends a line, so U+2028, U+0085 or a vertical tab inside a sentence do not split it. A byte
-    order mark is skipped.
-
-    Raises:
-        DataError: the file cannot be opened or decompressed, is binary, or is not UTF-8; the message gives
-            the place and what to do.
-    """
-    return map(Line._make, enumerate(read_texts(path), start=1))
-
-
-def read_texts(path: Path | ByteInput) -> Iterator[str | None]:
-    """Yield the texts of the lines that ``read_lines`` gives, without their numbers."""
-    return chain.from_iterable(_blocks(path if isinstance(path, ByteInput) else ByteInput(path)))
-
-
-def _blocks(source: ByteInput) -> Iterator[list[str | None]]:
+def _blocks(source: ByteInput, longest: int) -> Iterator[list[str | None]]:
     """Yield lists of lines: those that end in one block of bytes."""
     number = 1  # of the first line in the block
     with source.opened() as stream:
-        for lines in _whole_lines(stream):
+        for lines in _whole_lines(stream, longest):
             if lines is None:
                 yield [None]
                 number += 1
@@ -259,7 +349,7 @@ def _blocks(source: ByteInput) -> Iterator[list[str | None]]:
             number += len(texts)
 
 
-def _whole_lines(stream: ByteStream) -> Iterator[bytes | None]:
+def _whole_lines(stream: BinaryIO, longest: int) -> Iterator[bytes | None]:
     """Yield runs of whole lines; None for a line over the limit, of which little is held.
 
     A run with a NUL in it may end with half a line, and nothing is read after it.
@@ -270,12 +360,12 @@ def _whole_lines(stream: ByteStream) -> Iterator[bytes | None]:
         first, nul = block.find(b"\n") + 1, block.find(b"\0")
         if not first and nul < 0:
             length += len(block)
-            if length <= MAX_LINE_BYTES:
+            if length <= longest:
                 parts.append(block)
             else:
                 del parts[1:]
             continue
-        if length + first - 1 > MAX_LINE_BYTES and first > 0 and not 0 <= nul < first:
+        if length + first - 1 > longest and first > 0 and not 0 <= nul < first:
             yield None
             parts, block = [], block[first:]
         end = len(block) if nul >= 0 else block.rfind(b"\n") + 1
@@ -283,7 +373,7 @@ def _whole_lines(stream: ByteStream) -> Iterator[bytes | None]:
         if nul >= 0:
             return
         parts, length = [block[end:]], len(block) - end
-    if length > MAX_LINE_BYTES:
+    if length > longest:
         yield None
     elif length:
         yield b"".join(parts)
@@ -344,14 +434,14 @@ _DECLARED = re.compile(rb"""\s*<\?xml\s[^>]{0,200}?encoding\s*=\s*["']([A-Za-z0-
 _NOT_FOR_DOCUMENTS = frozenset({"idna", "punycode", "unicode_escape", "raw_unicode_escape", "undefined", "utf_7"})
 
 
-def utf8_blocks(stream: ByteStream, name: str, size: int, line: Callable[[], int]) -> Iterator[bytes]:
+def utf8_blocks(stream: BinaryIO, name: str, size: int, line: Callable[[], int]) -> Iterator[bytes]:
     """Yield a document's bytes in UTF-8, without a byte order mark.
 
     Args:
-        stream: the document, whose encoding is told by its byte order mark, else by its declaration, else UTF-8.
+        stream: the document, whose encoding is given by its byte order mark, else by its declaration, else UTF-8.
         name: for messages.
         size: bytes to read at once.
-        line: gives the line that was reached, for messages.
+        line: returns the current line, for messages.
 
     Raises:
         DataError: the encoding is unknown, or the bytes are not in it. Bytes that are not in UTF-8 are passed on for

@@ -17,9 +17,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kivuko import streams as lines_module
-from kivuko.bitext import read_lines
+from kivuko.bitext import read_bitext
 from kivuko.errors import DataError, UsageError
-from kivuko.streams import START_BYTES, ByteInput
+from kivuko.streams import START_BYTES, ByteInput, byte_stream, read_lines, text_lines
 
 zstandard = pytest.importorskip("zstandard")
 
@@ -60,13 +60,13 @@ def test_what_was_compressed_is_read_and_counted(tmp_path: Path, compress: Compr
 def test_compressed_parts_one_after_the_other_are_one_file(tmp_path: Path, compress: Compress) -> None:
     path = tmp_path / "f"
     path.write_bytes(compress(b"one\n") + compress(b"two\n") + compress(b""))
-    assert [line.text for line in read_lines(path)] == ["one", "two"]
+    assert list(read_lines(path)) == ["one", "two"]
 
 
 def test_zstandard_may_begin_with_a_frame_to_skip(tmp_path: Path) -> None:
     path = tmp_path / "f.zst"  # as pzstd writes it
     path.write_bytes(b"\x50\x2a\x4d\x18\x04\0\0\0abcd" + zstd(b"mbwa\tdog\n"))
-    assert [line.text for line in read_lines(path)] == ["mbwa\tdog"]
+    assert list(read_lines(path)) == ["mbwa\tdog"]
 
 
 @pytest.mark.parametrize("compress", COMPRESSORS[:-1])
@@ -79,7 +79,7 @@ def test_what_was_cut_short_is_said_after_what_is_whole(tmp_path: Path, compress
     path.write_bytes(whole[: max(20, int(len(whole) * share))])
     read: list[str | None] = []
     with pytest.raises(DataError, match=r"f: compressed data damaged or cut short \(.+\); fetch the file") as raised:
-        read.extend(line.text for line in read_lines(path))
+        read.extend(read_lines(path))
     assert "\n" not in str(raised.value)
     assert read == content.decode().split("\n")[: len(read)]
     # bzip2 and xz give out nothing of a block that is not whole.
@@ -91,7 +91,7 @@ def test_a_small_file_may_hold_a_very_long_line(tmp_path: Path, compress: Compre
     path = tmp_path / "f"
     path.write_bytes(compress(b"mbwa\tdog\n" + b"y" * (24 << 20) + b"\npaka\tcat\n"))
     tracemalloc.start()
-    lines = [line.text for line in read_lines(path)]
+    lines = list(read_lines(path))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert lines == ["mbwa\tdog", None, "paka\tcat"]
@@ -117,7 +117,7 @@ def test_standard_input_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(zstd(b"mbwa\tdog\n"))))
     source = ByteInput(None)
     assert source.name == "standard input"
-    assert [line.text for line in read_lines(source)] == ["mbwa\tdog"]
+    assert list(read_lines(source)) == ["mbwa\tdog"]
     with pytest.raises(UsageError, match="standard input can be read only once; write it to a file"):
         source.start()
 
@@ -138,8 +138,7 @@ def test_lines_do_not_depend_on_blocks(pieces: list[bytes], block: int, limit: i
     block = min(block, limit)
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(lines_module, "_BLOCK", block)
-        patched.setattr(lines_module, "MAX_LINE_BYTES", limit)
-        read = [text for run in _runs(content) for text in run]
+        read = [text for run in _runs(content, limit) for text in run]
     lines = content.split(b"\n")
     if not lines[-1]:  # nothing after the last line's end, or nothing at all
         lines.pop()
@@ -147,9 +146,9 @@ def test_lines_do_not_depend_on_blocks(pieces: list[bytes], block: int, limit: i
     assert read == expected
 
 
-def _runs(content: bytes) -> list[list[str | None]]:
+def _runs(content: bytes, longest: int) -> list[list[str | None]]:
     runs, number = [], 1
-    for run in lines_module._whole_lines(io.BytesIO(content)):
+    for run in lines_module._whole_lines(io.BytesIO(content), longest):
         texts, fault = ([None], None) if run is None else lines_module._texts(run, "f", number)
         assert fault is None
         runs.append(texts)
@@ -164,7 +163,7 @@ def test_good_lines_come_before_the_fault_and_it_has_its_line(tmp_path: Path, ba
     path.write_bytes(b"mbwa\tdog\n" * before + b"pa" + bad + b"ka\tcat\nkuku\then\n")
     read: list[int] = []
     with pytest.raises(DataError, match=rf"f:{before + 1}: "):
-        read.extend(line.number for line in read_lines(path))
+        read.extend(number for number, _ in enumerate(read_lines(path), start=1))
     assert read == list(range(1, before + 1))
 
 
@@ -173,5 +172,35 @@ def test_a_nul_after_a_long_line_does_not_bring_half_of_it(tmp_path: Path) -> No
     path.write_bytes(b"mbwa\n" + b"y" * (3 << 20) + b"\nkuku\n\0\n")
     read: list[str | None] = []
     with pytest.raises(DataError, match="f:4: a NUL byte"):
-        read.extend(line.text for line in read_lines(path))
+        read.extend(read_lines(path))
     assert read == ["mbwa", None, "kuku"]
+
+
+def test_a_url_is_read_as_a_file_would_be() -> None:
+    fsspec = pytest.importorskip("fsspec")
+    with fsspec.open("memory://bucket/en-sw.tsv.gz", "wb") as stream:
+        stream.write(gzip.compress(b"mbwa\tdog\npaka\tcat\n"))
+    assert [pair.english for pair in read_bitext("memory://bucket/en-sw.tsv.gz", "sw")] == ["dog", "cat"]
+    with pytest.raises(DataError, match=r"memory://bucket/none\.tsv: no such file; check the path"):
+        read_bitext("memory://bucket/none.tsv", "sw")
+    with pytest.raises(UsageError, match=r"nothing://bucket/f\.tsv: .*nothing.*; give https://, s3://, hf://"):
+        read_bitext("nothing://bucket/f.tsv", "sw")
+
+
+@pytest.mark.parametrize("compress", COMPRESSORS)
+def test_progress_ends_with_the_size_of_the_file(tmp_path: Path, compress: Compress) -> None:
+    path = tmp_path / "f"
+    path.write_bytes(compress(b"mbwa\n" * 1000))
+    told: list[int] = []
+    with byte_stream(path, told.append) as stream:
+        assert stream.readline() == b"mbwa\n"
+        assert len(stream.read()) == 4995
+    assert told[-1] == path.stat().st_size
+
+
+def test_numbered_lines_refuse_one_that_is_too_long(tmp_path: Path) -> None:
+    path = tmp_path / "f"
+    path.write_bytes(b"a\n" + b"y" * (3 << 20) + b"\n")
+    assert [number for number, _ in text_lines(path)] == [1, 2]
+    with pytest.raises(DataError, match="f:2: a line over 1 MiB; give one text per line"):
+        list(text_lines(path, 1 << 20))

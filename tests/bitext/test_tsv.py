@@ -14,8 +14,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kivuko.bitext import Bitext, clean_text, read_lines, read_tsv, report_dropped
+from kivuko.bitext import Bitext, clean_text, read_tsv, report_dropped
 from kivuko.errors import DataError, UsageError
+from kivuko.streams import read_lines
 
 
 @pytest.fixture

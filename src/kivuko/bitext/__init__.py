@@ -3,12 +3,10 @@
 from kivuko.bitext.pairs import Bitext, Pair, PairSource, RawPair, Sieve, concatenate, report_copied, report_dropped
 from kivuko.bitext.reading import open_source, read_bitext, read_tsv
 from kivuko.bitext.sampling import hold_out, take_fraction, take_pairs, word_table
-from kivuko.streams import Line, read_lines
 from kivuko.text import clean_text, spelling_likeness, trigrams, word_list, word_spans
 
 __all__ = [
     "Bitext",
-    "Line",
     "Pair",
     "PairSource",
     "RawPair",
@@ -18,7 +16,6 @@ __all__ = [
     "hold_out",
     "open_source",
     "read_bitext",
-    "read_lines",
     "read_tsv",
     "report_copied",
     "report_dropped",

@@ -21,7 +21,7 @@ from kivuko.bitext.pairs import (
 )
 from kivuko.errors import DataError, UsageError, at
 from kivuko.languages import language as describe
-from kivuko.streams import COMPRESSED, ByteInput, plain_name, read_texts
+from kivuko.streams import COMPRESSED, ByteInput, plain_name, read_lines
 
 # (language's side, English side) pairs of headings that are in use for bitext.
 _HEADINGS = (("text", "english"), ("source", "target"), ("non_english", "english"))
@@ -130,7 +130,7 @@ class TsvSource:
         self._source, self._columns = source, columns
 
     def __iter__(self) -> Iterator[RawPair]:
-        texts = read_texts(self._source)
+        texts = read_lines(self._source)
         first = next(texts, _NOTHING)
         if first is _NOTHING:
             raise DataError(f"{self.name}: is empty; give a file with one pair of sentences per line")
@@ -277,7 +277,7 @@ class JsonlSource:
     def __iter__(self) -> Iterator[RawPair]:
         sides: Sides | None = None
         number = 0
-        for number, line in enumerate(read_texts(self._source), start=1):
+        for number, line in enumerate(read_lines(self._source), start=1):
             if line is None:
                 yield RawPair(number, None, None, TOO_LONG)
             elif not line or line.isspace():
@@ -398,7 +398,7 @@ class MosesSource:
         new = tuple.__new__
         number = 0
         ended = object()
-        for text, english in zip_longest(read_texts(self._text), read_texts(self._english), fillvalue=ended):
+        for text, english in zip_longest(read_lines(self._text), read_lines(self._english), fillvalue=ended):
             number += 1
             if text is ended or english is ended:
                 raise self._uneven(number, self._text if text is ended else self._english)

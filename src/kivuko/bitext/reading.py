@@ -13,7 +13,7 @@ from kivuko.bitext.pairs import BLANK_LINE, MISSING_COLUMN, Bitext, JoinedSource
 from kivuko.bitext.tmx import TmxSource
 from kivuko.errors import DataError, UsageError
 from kivuko.languages import language as describe
-from kivuko.streams import ByteInput, plain_name
+from kivuko.streams import ByteInput, is_url, plain_name
 
 FORMATS = ("tsv", "moses", "tmx", "jsonl", "parquet", "datasets")
 
@@ -38,7 +38,7 @@ def file_source(source: ByteInput, language: str, format: str | None, columns: C
         DataError: the file cannot be read, where its content must tell the format; or it is a zip archive.
         UsageError: ``columns`` that make no sense, or for a format that has none.
     """
-    kind = format or (format_by_name(source.path) if source.path else None) or _format_by_content(source)
+    kind = format or format_by_name(Path(source.name)) or _format_by_content(source)
     if kind == "tmx":
         if columns is not None:
             raise UsageError(f"{source.name}: TMX has no columns; leave them out, languages are told by xml:lang")
@@ -192,6 +192,8 @@ def open_source(
         if format == "moses":
             raise UsageError("standard input is one file; give a Moses pair as FILE,ENGLISH_FILE")
         return file_source(ByteInput(None), code, format, columns)
+    if is_url(text):
+        return file_source(ByteInput(text), code, format, columns)
     path = Path(text)
     if text.startswith(HUB_PREFIX) and not _exists(path):
         if format not in (None, "datasets"):

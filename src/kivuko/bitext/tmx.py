@@ -7,12 +7,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import product
+from typing import BinaryIO
 from xml.parsers import expat
 
 from kivuko.bitext.formats import code_of, fits
 from kivuko.bitext.pairs import MAX_SIDE_BYTES, MISSING_LANGUAGE, TOO_LONG, TOO_MANY_VARIANTS, RawPair
 from kivuko.errors import DataError, at
-from kivuko.streams import ByteInput, ByteStream, utf8_blocks
+from kivuko.streams import ByteInput, utf8_blocks
 
 # The translation units of a TMX document, parsed as it streams by.
 #
@@ -44,7 +45,7 @@ class Unit:
 
 
 def read_units(
-    stream: ByteStream, name: str, wanted: Callable[[str], bool], passed_over: Callable[[str], None]
+    stream: BinaryIO, name: str, wanted: Callable[[str], bool], passed_over: Callable[[str], None]
 ) -> Iterator[Unit]:
     """Yield the units of a document.
 

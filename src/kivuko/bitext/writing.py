@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import bz2
-import gzip
-import lzma
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO
 
-from kivuko.errors import MissingDependencyError
 from kivuko.files import atomic_path, refuse_unwritable
+from kivuko.streams import open_compressed
 
 
 class PairWriter:
@@ -71,31 +68,5 @@ def text_stream(path: Path) -> Iterator[IO[bytes]]:
         MissingDependencyError, KivukoError: as ``pair_writer``.
     """
     refuse_unwritable(path)
-    suffix = path.suffix.lower()
-    if suffix == ".zst":
-        _zstandard()
-    with atomic_path(path) as temporary, temporary.open("wb") as raw, _compressed(raw, suffix) as stream:
+    with atomic_path(path) as temporary, open_compressed(temporary, path.suffix.lower()) as stream:
         yield stream
-
-
-def _compressed(raw: IO[bytes], suffix: str) -> AbstractContextManager[IO[bytes]]:
-    """A stream that compresses into ``raw``, without a date or a name, which would change from run to run."""
-    if suffix == ".gz":
-        return cast(IO[bytes], gzip.GzipFile(filename="", mode="wb", compresslevel=6, fileobj=raw, mtime=0))
-    if suffix == ".bz2":
-        return cast(IO[bytes], bz2.BZ2File(raw, "wb"))
-    if suffix == ".xz":
-        return cast(IO[bytes], lzma.LZMAFile(raw, "wb"))
-    if suffix == ".zst":
-        return cast(IO[bytes], _zstandard().ZstdCompressor(level=6).stream_writer(raw, closefd=False))
-    return nullcontext(raw)
-
-
-def _zstandard() -> Any:
-    try:
-        import zstandard
-    except ImportError:
-        raise MissingDependencyError(
-            "writing .zst needs zstandard: pip install 'kivuko[data]', or name the file .gz"
-        ) from None
-    return zstandard

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from kivuko.errors import DataError
+from kivuko.errors import DataError, at
+from kivuko.streams import text_lines
 
 # Under these keys JSON Lines files of captions hold text: a string, a list of strings, or objects that hold some.
 _KEYS = ("caption", "captions", "text", "texts", "sentence", "sentences", "query", "raw", "english", "translation")
@@ -65,10 +66,8 @@ def _caption_set(spec: str, language: str) -> Iterator[str]:
 
 
 def _lines(path: Path) -> Iterator[str]:
-    from kivuko.bitext import read_lines
-
-    for line in read_lines(path):
-        cells = (line.text or "").split("\t")
+    for _, line in text_lines(path):
+        cells = line.split("\t")
         for cell in cells:
             # Beside a caption, a single word without spaces is the name of an image or a number.
             if cell.strip() and (len(cells) == 1 or " " in cell.strip() or not cell.isascii()):
@@ -76,16 +75,14 @@ def _lines(path: Path) -> Iterator[str]:
 
 
 def _json_lines(path: Path) -> Iterator[str]:
-    from kivuko.bitext import read_lines
-
-    for line in read_lines(path):
-        if not (line.text or "").strip():
+    for number, line in text_lines(path):
+        if not line.strip():
             continue
         try:
-            content = json.loads(line.text or "")
+            content = json.loads(line)
             yield from list(_strings(content, isinstance(content, str)))
         except (ValueError, RecursionError):
-            raise DataError(f"{path}:{line.number}: is no JSON; give a file with an object on each line") from None
+            raise DataError(f"{at(path, number)}: is no JSON; give a file with an object on each line") from None
 
 
 def _strings(content: Any, wanted: bool) -> Iterator[str]:

@@ -17,7 +17,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from kivuko.datasets.collections import Judgments
-from kivuko.datasets.collections.streams import text_lines
 from kivuko.errors import DataError, UsageError, at
 from kivuko.evaluation.measures import (
     MEASURES,
@@ -30,6 +29,7 @@ from kivuko.evaluation.measures import (
     values_of_ranks,
 )
 from kivuko.files import atomic_path
+from kivuko.streams import text_lines
 
 Run = dict[str, dict[str, float]]
 """Query id to document id to score: the dictionary form that ``ir_measures`` accepts as a run."""

@@ -22,11 +22,12 @@ from typing import Any, NamedTuple
 
 from kivuko.datasets.collections import UNDETERMINED, Collection, Document
 from kivuko.datasets.collections.collection import sentences
-from kivuko.datasets.collections.files import compressed, read_documents, write_document, write_qrels, write_queries
+from kivuko.datasets.collections.files import read_documents, write_document, write_qrels, write_queries
 from kivuko.datasets.collections.trec_folder import ABOUT
 from kivuko.errors import CorruptFileError, DataError, ModelError, UsageError
 from kivuko.files import atomic_path, write_text
 from kivuko.languages import language as describe
+from kivuko.streams import open_compressed
 from kivuko.translation.translator import Progress, Translator
 
 _LEAST = 12  # characters; of shorter texts, length and repetition say nothing
@@ -357,7 +358,7 @@ def _pieces(text: str) -> Iterator[str]:
 
 
 def _write_part(path: Path, documents: Sequence[Document]) -> None:
-    with atomic_path(path) as temporary, compressed(temporary) as stream:
+    with atomic_path(path) as temporary, open_compressed(temporary, ".gz") as stream:
         for document in documents:
             write_document(stream, document)
 

@@ -19,9 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from kivuko.datasets.collections.streams import text_lines
 from kivuko.errors import DataError, KivukoError, UsageError, at
 from kivuko.files import explain_write_failure, sha256_of, write_text
+from kivuko.streams import text_lines
 
 Progress = Callable[[int, int | None], None]  # bytes so far, bytes in all (None: the server does not say)
 _BLOCK = 1 << 18

@@ -11,8 +11,8 @@ from urllib.parse import unquote
 from kivuko.datasets.captions.builder import CaptionFormat, ImageFolder, Request, Row, SetBuilder, as_texts
 from kivuko.datasets.captions.caption_set import CaptionSet
 from kivuko.datasets.captions.line_sets import COCO_FOLDERS, FLICKR_FOLDERS
-from kivuko.datasets.collections.streams import byte_stream, json_lines, text_lines
 from kivuko.errors import DataError, at
+from kivuko.streams import byte_stream, json_lines, text_lines
 
 # Crossmodal-3600: 3,600 images with captions written in 36 languages. Thapliyal, Pont-Tuset, Chen and Soricut,
 # "Crossmodal-3600: A Massively Multilingual Multimodal Evaluation Dataset" (EMNLP 2022). On disk: captions.jsonl, one

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from kivuko.datasets.captions.builder import CaptionFormat, ImageFolder, Request, Row, SetBuilder, code_of
 from kivuko.datasets.captions.caption_set import CaptionSet
-from kivuko.datasets.collections.streams import text_lines
 from kivuko.errors import DataError, UsageError, at
+from kivuko.streams import text_lines
 from kivuko.text import pluralize
 
 COCO_FOLDERS = ("images", "train2014", "val2014")

@@ -17,9 +17,8 @@ from typing import Any, NamedTuple
 
 from kivuko.datasets.captions.builder import CaptionFormat, ImageFolder, Request, Row, SetBuilder, as_texts
 from kivuko.datasets.captions.caption_set import CaptionSet
-from kivuko.datasets.collections.streams import byte_stream, json_lines, text_lines
 from kivuko.errors import DataError, UsageError, at
-from kivuko.streams import plain_name
+from kivuko.streams import byte_stream, json_lines, plain_name, text_lines
 
 IMAGE_COLUMNS = ("image", "path", "file", "filename", "file_name", "filepath", "image_path")
 CAPTION_COLUMNS = ("caption", "captions", "text", "sentence", "title", "description")

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any
 
 from kivuko.datasets.collections.collection import (
     DOCUMENT_TEXT,
@@ -22,10 +20,10 @@ from kivuko.datasets.collections.collection import (
     is_heading,
 )
 from kivuko.datasets.collections.sgml import read_topics, sgml_documents
-from kivuko.datasets.collections.streams import json_lines, text_lines
 from kivuko.errors import DataError, UsageError, at
 from kivuko.files import atomic_path, write_text
 from kivuko.languages import language
+from kivuko.streams import json_lines, text_lines
 
 
 def read_documents(path: Path) -> Iterator[Document]:
@@ -55,13 +53,6 @@ def write_document(stream: IO[bytes], document: Document) -> None:
     if not document.title:
         del row["title"]
     stream.write(json.dumps(row, ensure_ascii=False).encode("utf-8", "replace") + b"\n")
-
-
-@contextmanager
-def compressed(path: Path) -> Iterator[IO[bytes]]:
-    """Open a gzip file for writing that is the same whenever the same is written: no name or time in it."""
-    with path.open("wb") as raw, gzip.GzipFile(filename="", fileobj=raw, mode="wb", compresslevel=6, mtime=0) as stream:
-        yield cast(IO[bytes], stream)
 
 
 def _documents(path: Path) -> Iterator[Document]:

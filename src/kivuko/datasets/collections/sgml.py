@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from kivuko.datasets.collections.collection import Document, identifier
-from kivuko.datasets.collections.streams import MAX_LINE_BYTES, text_lines
 from kivuko.errors import DataError, UsageError, at
 from kivuko.languages import language
+from kivuko.streams import MAX_TEXT_BYTES, text_lines
 
 _START, _END = re.compile(r"<DOC\b[^<>]*>", re.IGNORECASE), re.compile(r"</DOC\s*>", re.IGNORECASE)
 _TAG = re.compile(r"<(/?)([A-Za-z][\w.-]*)[^<>]*>|<!--.*?-->", re.DOTALL)
@@ -45,8 +45,8 @@ def sgml_documents(path: Path) -> Iterator[Document]:
                 break
             yield _document("\n".join([*body, rest[: end.start()]]), at(path, started))
             started, rest = 0, rest[end.end() :]
-        if size > MAX_LINE_BYTES:
-            raise DataError(f"{at(path, started)}: a document over {MAX_LINE_BYTES >> 20} MiB; is its </DOC> missing?")
+        if size > MAX_TEXT_BYTES:
+            raise DataError(f"{at(path, started)}: a document over {MAX_TEXT_BYTES >> 20} MiB; is its </DOC> missing?")
     if started:
         raise DataError(f"{at(path, started)}: this document has no </DOC>; the file is cut short: fetch it again")
 

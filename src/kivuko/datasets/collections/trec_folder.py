@@ -12,10 +12,10 @@ from kivuko.datasets.collections.collection import UNDETERMINED, Document, Judgm
 from kivuko.datasets.collections.files import read_documents, read_qrels, read_queries
 from kivuko.errors import DataError, UsageError
 from kivuko.languages import language
+from kivuko.streams import COMPRESSED
 
 ABOUT = "collection.json"
 _QUERIES, _DOCUMENTS, _QRELS = ("queries", "topics"), ("documents", "docs", "corpus", "collection"), ("qrels",)
-_PACKED = (".gz", ".bz2", ".xz", ".zst")
 _SUFFIXES = (".tsv", ".txt", ".jsonl", ".ndjson", ".xml", ".trec", ".sgml", ".sgm", ".qrels", ".qrel", ".topics")
 _SPLITS = frozenset({"train", "dev", "test", "validation", "valid", "eval", "all", "small"})  # "dev" is a language too
 _HOW = "See 'kivuko collection show --help' for the names of files"
@@ -150,13 +150,13 @@ def _parts(folder: Path, stems: Sequence[str]) -> list[_Part]:
     return found
 
 
-_KNOWN = tuple(suffix + packed for suffix in _SUFFIXES for packed in ("", *_PACKED))
+_KNOWN = tuple(suffix + packed for suffix in _SUFFIXES for packed in ("", *COMPRESSED))
 
 
 def _bare(path: Path) -> str:
     """Return a name without the suffixes that say how the file is written."""
     name = path.name
-    for suffixes in (_PACKED, _SUFFIXES):
+    for suffixes in (COMPRESSED, _SUFFIXES):
         for suffix in suffixes:
             if name.lower().endswith(suffix) and not path.is_dir():
                 name = name[: -len(suffix)]

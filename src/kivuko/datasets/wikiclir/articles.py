@@ -14,8 +14,8 @@ from typing import Any, BinaryIO
 import regex
 
 from kivuko.datasets.collections.collection import encodable, first_sentence
-from kivuko.datasets.collections.streams import MAX_LINE_BYTES, byte_stream
 from kivuko.errors import DataError, at
+from kivuko.streams import MAX_TEXT_BYTES, byte_stream
 from kivuko.text import word_list, word_spans
 
 _UNSPACED = regex.compile(r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}\p{Tibetan}]")
@@ -354,8 +354,8 @@ def _json_articles(stream: BinaryIO, first: bytes, path: Path) -> Iterator[Artic
         if not line.strip():
             continue
         place = at(path, number)
-        if len(line) > MAX_LINE_BYTES:
-            raise DataError(f"{place}: a line over {MAX_LINE_BYTES >> 20} MiB; give one article per line")
+        if len(line) > MAX_TEXT_BYTES:
+            raise DataError(f"{place}: a line over {MAX_TEXT_BYTES >> 20} MiB; give one article per line")
         try:
             row = json.loads(line)
         except (ValueError, RecursionError):
@@ -374,8 +374,8 @@ def _json_articles(stream: BinaryIO, first: bytes, path: Path) -> Iterator[Artic
 def _lines(stream: BinaryIO, first: bytes) -> Iterator[bytes]:
     *whole, rest = first.removeprefix(b"\xef\xbb\xbf").split(b"\n")
     yield from whole
-    yield rest + stream.readline(MAX_LINE_BYTES + 1)
-    while line := stream.readline(MAX_LINE_BYTES + 1):
+    yield rest + stream.readline(MAX_TEXT_BYTES + 1)
+    while line := stream.readline(MAX_TEXT_BYTES + 1):
         yield line
 
 

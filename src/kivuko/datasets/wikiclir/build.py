@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kivuko.datasets.collections.collection import Document
-from kivuko.datasets.collections.files import compressed, write_document
+from kivuko.datasets.collections.files import write_document
 from kivuko.datasets.collections.trec_folder import ABOUT
 from kivuko.datasets.wikiclir.articles import document_text, query_length, query_text, read_articles
 from kivuko.datasets.wikiclir.dumps import SqlDump, WikiDumps, wiki_code
@@ -33,6 +33,7 @@ from kivuko.datasets.wikiclir.links import LinkTargets, MutualLinks, PageTable, 
 from kivuko.errors import DataError, KivukoError, UsageError
 from kivuko.files import atomic_path
 from kivuko.languages import language as describe
+from kivuko.streams import open_compressed
 
 MATE, MUTUAL = 2, 1  # grades of the article behind the language link, and of those in mutual link with it
 Watch = Callable[[str, int, int], None]  # (what is being read, bytes done, bytes in all)
@@ -217,7 +218,7 @@ class _Build:
         written = np.empty(1 << 16, dtype=np.int64)
         path = self.out / f"documents.{self.options.document_language}.jsonl.gz"
         articles = self.dumps.document_articles
-        with compressed(path) as stream:
+        with open_compressed(path, ".gz") as stream:
             for article in read_articles(articles, self._told(articles)):
                 if article.redirect is not None:
                     continue

@@ -11,8 +11,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from kivuko.datasets.collections.streams import byte_stream
 from kivuko.errors import DataError, at
+from kivuko.streams import byte_stream
 
 # BCP 47 codes whose Wikipedia has another one: its database's name and the code in language links.
 _WIKI = {"fil": "tl", "yue": "zh-yue", "nan": "zh-min-nan", "lzh": "zh-classical", "be-tarask": "be-x-old", "nb": "no",
