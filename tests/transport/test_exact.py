@@ -9,10 +9,11 @@ import sys
 
 import pytest
 import torch
+from scipy.optimize import linear_sum_assignment
 from transport_problems import finite, misplaced, ragged
 
 from kivuko import transport
-from kivuko.errors import MissingDependencyError
+from kivuko.errors import MissingDependencyError, UsageError
 
 SIZES = [(1, 1), (1, 6), (5, 1), (3, 4), (6, 6), (12, 9), (20, 30)]
 DTYPES = [torch.float32, torch.float64]
@@ -53,6 +54,40 @@ def test_negative_and_transposed_costs_are_taken_as_they_are() -> None:
     plan = transport.solve(cost, row, col, method="exact")
     assert plan.coupling.tolist() == [[[0.25, 0.25, 0.0], [0.0, 0.25, 0.25]]]
     assert plan.transport_cost.item() == -0.5
+
+
+def forbidden(largest: float, seed: int, size: int = 6) -> torch.Tensor:
+    """Costs up to 100, and ``largest`` for some pairs that must not be matched."""
+    draw = torch.Generator().manual_seed(seed)
+    cost = torch.rand(size, size, generator=draw, dtype=torch.float64) * 100
+    return cost.masked_fill(torch.rand(size, size, generator=draw) < 0.25, largest)
+
+
+@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("largest", [1e3, 1e6, 1e8, 1e12, 1e16, 1e20, 1e30])
+def test_forbidden_pairs_give_the_optimum_or_are_refused(largest: float, seed: int) -> None:
+    cost = forbidden(largest, seed)
+    rows, cols = linear_sum_assignment(cost.numpy())
+    best = cost.numpy()[rows, cols].sum() / len(rows)
+    refusal = None
+    try:
+        plan = transport.solve(cost[None], method="exact")
+    except UsageError as problem:
+        refusal = str(problem)
+    if refusal is None:
+        assert plan.converged.all()
+        assert plan.transport_cost.item() == pytest.approx(best, rel=1e-6)
+    else:
+        assert largest > 1e8, "costs that float64 holds apart are solved"
+        assert re.search(r"cost reaches 1e\+\d\d where the plan pays .*give forbidden pairs a cost of at", refusal)
+        assert "\n" not in refusal
+
+
+def test_a_plan_that_costs_nothing_is_proven_whatever_the_others_cost() -> None:
+    cost = torch.full((1, 5, 5), 1e20, dtype=torch.float64)
+    cost[0, range(5), [3, 1, 4, 0, 2]] = 0
+    plan = transport.solve(cost, method="exact")
+    assert (plan.converged.item(), plan.transport_cost.item()) == (True, 0)
 
 
 @pytest.mark.filterwarnings("ignore:numItermax reached")

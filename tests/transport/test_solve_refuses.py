@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -181,8 +182,27 @@ def test_a_mass_that_rounding_explains_is_accepted_and_made_exact(method: dict[s
 
 
 @pytest.mark.parametrize("name", ["cost", "row_marginal", "col_marginal", "row_mask", "col_mask"])
-def test_what_is_no_tensor_is_refused_by_name(name: str) -> None:
-    given = {"cost": torch.rand(1, 2, 2)}
-    given[name] = torch.ones(1, 2).tolist()
-    with pytest.raises(UsageError, match=f"{name} is a list: give a torch tensor"):
+@pytest.mark.parametrize("wrong", ["word", ["a", "b"], [[0.5, 0.5], [1.0]], {"a": 1.0}, [[None, 1.0]], object()])
+def test_what_holds_no_numbers_is_refused_by_name(name: str, wrong: Any) -> None:
+    given = {"cost": torch.rand(1, 2, 2), name: wrong}
+    with pytest.raises(UsageError, match=f"{name} is a {type(wrong).__name__} that holds no array of") as caught:
         transport.solve(**given)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("method", METHODS, ids=lambda one: "-".join(one.values()))
+@pytest.mark.parametrize("convert", [lambda values: values.numpy(), lambda values: values.tolist()])
+def test_numpy_arrays_and_nested_lists_give_the_plan_of_the_tensor(
+    method: dict[str, str], convert: Callable[[torch.Tensor], Any]
+) -> None:
+    draw = torch.Generator().manual_seed(5)
+    pieces = {
+        "cost": torch.rand(2, 3, 4, generator=draw, dtype=torch.float64),
+        "row_marginal": torch.tensor([[0.2, 0.3, 0.5], [0.6, 0.4, 0.0]], dtype=torch.float64),
+        "col_mask": torch.tensor([[True] * 4, [True, False, True, True]]),
+    }
+    expected = transport.solve(**pieces, **method)
+    plan = transport.solve(**{name: convert(piece) for name, piece in pieces.items()}, **method)
+    assert plan.coupling.dtype == torch.float64
+    torch.testing.assert_close(plan.coupling, expected.coupling, atol=0, rtol=0)
+    torch.testing.assert_close(plan.transport_cost, expected.transport_cost, atol=0, rtol=0)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
+from typing import Any
 
+import numpy as np
 import torch
 
 from kivuko.errors import UsageError
@@ -61,13 +63,8 @@ def pose(
     Raises:
         UsageError: a piece has the wrong shape, type or device, or holds values no problem can have.
     """
-    given = {"cost": cost, "row_marginal": row_marginal, "col_marginal": col_marginal, "row_mask": row_mask,
-             "col_mask": col_mask}  # fmt: skip
-    for name, part in given.items():
-        if part is not None and not isinstance(part, torch.Tensor):
-            raise UsageError(f"{name} is a {type(part).__name__}: give a torch tensor (torch.as_tensor makes one)")
     if cost.ndim != 3 or cost.is_complex():
-        raise UsageError(f"cost is {cost.dtype} of shape {list(cost.shape)}: give a real tensor of shape [batch, n, m]")
+        raise UsageError(f"cost is {cost.dtype} of shape {list(cost.shape)}: give real numbers of shape [batch, n, m]")
     batch, n, m = cost.shape
     rows = _whole_mask("row_mask", row_mask, (batch, n), cost.device)
     cols = _whole_mask("col_mask", col_mask, (batch, m), cost.device)
@@ -83,6 +80,26 @@ def pose(
     sides = (("row_marginal", row_marginal, rows), ("col_marginal", col_marginal, cols))
     row, col = (_whole_marginal(name, marginal, mask, empty, values) for name, marginal, mask in sides)
     return Problem(cost=values, row_marginal=row, col_marginal=col)
+
+
+def as_tensor(name: str, values: Any, device: torch.device) -> torch.Tensor:
+    """Return a tensor as it is, and a copy of a NumPy array or nested list on ``device``, NumPy's type kept.
+
+    Raises:
+        UsageError: anything else, such as words or rows of different lengths.
+    """
+    if isinstance(values, torch.Tensor):
+        return values
+    try:
+        array = np.array(values)
+        if array.dtype.kind in "biufc":
+            return torch.from_numpy(array).to(device)
+    except (TypeError, ValueError, RuntimeError):
+        pass
+    raise UsageError(
+        f"{name} is a {type(values).__name__} that holds no array of numbers: give a torch tensor, a NumPy array, or a "
+        "nested list with rows of one length"
+    )
 
 
 def _whole_mask(name: str, mask: torch.Tensor | None, shape: tuple[int, int], device: torch.device) -> torch.Tensor:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import torch
 
-from kivuko.errors import MissingDependencyError
+from kivuko.errors import MissingDependencyError, UsageError
 from kivuko.transport.problem import Problem, Settings, Solution, marginal_error, target, within, zero_solution
 from kivuko.transport.sinkhorn import sinkhorn_backend
 
@@ -99,11 +99,12 @@ def exact(problem: Problem, settings: Settings) -> Solution:
     """Solve the unregularized problem, one at a time, on the CPU in float64 (Bonneel et al. 2011, through POT).
 
     The plan is a vertex: at most n + m - 1 entries are not zero. Where several plans are optimal it is one of them.
-    ``iterations`` is 1; a problem that needs more than ``max_iterations`` pivots or 100,000, whichever is more, counts
-    as not converged.
+    Each plan is proven optimal by the dual variables. ``iterations`` is 1; a problem that needs more than
+    ``max_iterations`` pivots or 100,000, whichever is more, counts as not converged.
 
     Raises:
         MissingDependencyError: POT is not installed.
+        UsageError: costs of such different sizes that float64 cannot prove a plan optimal.
     """
     try:
         from ot.lp import emd
@@ -116,18 +117,54 @@ def exact(problem: Problem, settings: Settings) -> Solution:
         rows, cols = row[index].nonzero()[:, 0], col[index].nonzero()[:, 0]
         # The simplex wants masses that agree to the last bit: they are float64 sums of what may have been float32.
         a, b = row[index, rows], col[index, cols]
+        paid = cost[index][rows][:, cols].contiguous()
         plan, log = emd(
-            (a / a.sum()).numpy(), (b / b.sum()).numpy(), cost[index][rows][:, cols].contiguous().numpy(),
+            (a / a.sum()).numpy(), (b / b.sum()).numpy(), paid.numpy(),
             numItermax=max(settings.max_iterations, 100_000), log=True, center_dual=False,
         )  # fmt: skip
-        block = torch.from_numpy(plan).to(solution.coupling)
+        complete = log["warning"] is None
+        block = torch.from_numpy(plan)
+        optimal = complete and _proven(paid, block, torch.from_numpy(log["u"]))
+        if complete and not optimal:
+            _refuse_scale(paid, block)
+        block = block.to(solution.coupling)
         solution.coupling[index, rows[:, None], cols[None, :]] = block
         solution.row_potential[index, rows] = torch.from_numpy(log["u"]).to(block)
         solution.col_potential[index, cols] = torch.from_numpy(log["v"]).to(block)
         solution.iterations[index] = 1
-        solution.converged[index] = log["warning"] is None
+        solution.converged[index] = optimal
     error = marginal_error(solution.coupling, problem.row_marginal, problem.col_marginal)
     return replace(solution, marginal_error=error, converged=solution.converged & within(error, settings))
+
+
+# How far from the optimum an exact plan may be, as a share of the largest cost it pays; rounding explains no more
+# unless other costs are larger by ten orders of magnitude.
+_EXACT_GAP = 1e-6
+_LARGEST_RATIO = 1e6  # of a cost to those that are paid; with it, rounding stays far below the gap
+
+
+def _proven(cost: torch.Tensor, coupling: torch.Tensor, potential: torch.Tensor) -> bool:
+    """Return True if the row potentials, or none at all, prove a coupling [n, m] optimal by weak duality."""
+    bounds = []
+    for f in (potential, torch.zeros_like(potential)):
+        g = (cost - f[:, None]).amin(0)
+        f = (cost - g).amin(1)
+        bounds.append(float(f @ coupling.sum(1) + g @ coupling.sum(0)))
+    return float((coupling * cost).sum()) - max(bounds) <= _EXACT_GAP * _largest_paid(cost, coupling)
+
+
+def _largest_paid(cost: torch.Tensor, coupling: torch.Tensor) -> float:
+    return float(cost[coupling > 0].abs().max())
+
+
+def _refuse_scale(cost: torch.Tensor, coupling: torch.Tensor) -> None:
+    """Raise UsageError if costs of very different sizes explain why a plan is not proven optimal."""
+    paid, largest = _largest_paid(cost, coupling), float(cost.abs().max())
+    if largest > _LARGEST_RATIO * paid:
+        raise UsageError(
+            f"cost reaches {largest:.3g} where the plan pays {paid:.3g} at most: in float64 method 'exact' cannot tell "
+            f"which plan is best; give forbidden pairs a cost of at most {_LARGEST_RATIO * paid:.3g}"
+        )
 
 
 # How far, as a share of the transport cost, a plan may be from the optimum to count as converged.

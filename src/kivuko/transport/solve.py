@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from types import MappingProxyType
 
+import numpy.typing as npt
 import torch
 
 from kivuko.errors import UsageError
@@ -17,6 +18,7 @@ from kivuko.transport.problem import (
     Problem,
     Settings,
     Solution,
+    as_tensor,
     describe,
     figures_of,
     pose,
@@ -79,6 +81,8 @@ class Method:
     regularized: bool = True
 
 
+Numbers = torch.Tensor | npt.ArrayLike
+
 # A method is a file that holds a Solver, and its line here.
 METHODS: Mapping[str, Method] = MappingProxyType(
     {
@@ -93,12 +97,12 @@ GRADIENTS = ("none", "envelope", "implicit")
 
 
 def solve(
-    cost: torch.Tensor,
-    row_marginal: torch.Tensor | None = None,
-    col_marginal: torch.Tensor | None = None,
+    cost: Numbers,
+    row_marginal: Numbers | None = None,
+    col_marginal: Numbers | None = None,
     *,
-    row_mask: torch.Tensor | None = None,
-    col_mask: torch.Tensor | None = None,
+    row_mask: Numbers | None = None,
+    col_mask: Numbers | None = None,
     regularization: float = 0.05,
     marginal_penalty: float | tuple[float | None, float | None] | None = None,
     method: str = "sinkhorn",
@@ -120,10 +124,12 @@ def solve(
     - ``exact``: the unregularized optimum by POT's network simplex on the CPU, a problem at a time.
     - ``greedy``: no transport: the cheapest pair of unmatched positions first, one to one (DR.DECR's alignment).
 
+    Tensors, NumPy arrays and nested lists may be mixed; what is no tensor is copied to the device of ``cost``.
+
     Args:
         cost: [batch, n, m], finite wherever row and column hold mass; anything elsewhere, NaN included.
-            float64 is computed in float64, every other type in float32.
-        row_marginal: [batch, n], not negative, 0 where masked. Must sum to 1 to within 0.005 (room for
+            float64 (NumPy's default, and that of lists) is computed in float64, every other type in float32.
+        row_marginal: [batch, n], not negative, 0 where moptions. Must sum to 1 to within 0.005 (room for
             half-precision input) and is scaled to sum to 1. Zeros are allowed. None: uniform over the mask.
         col_marginal: [batch, m], likewise.
         row_mask: bool [batch, n], True where a row takes part. None: all do.
@@ -140,50 +146,65 @@ def solve(
         tolerance: > 0; a problem has converged when its ``marginal_error`` is at most this. In float32,
             1e-6 is about the least that can be reached.
         max_iterations: >= 1; a problem that has not converged by then says ``converged=False``.
-        allow_empty: what to do with a problem that has no unmasked row or no unmasked column. False: raise. True:
+        allow_empty: what to do with a problem that has no unmoptions row or no unmoptions column. False: raise. True:
             its plan is zero and counts as converged.
 
     Returns:
-        A :class:`Plan`.
+        A :class:`Plan` of torch tensors on the device of ``cost``, whatever type was given; ``.numpy()`` turns each
+        into a NumPy array.
 
     Raises:
         UsageError: an argument has the wrong shape, type, device or range; a cost is not finite where there
-            is mass to be moved; a marginal is negative, does not sum to 1, or puts mass on a masked position; a
-            problem is empty; the regularization is too small next to the cost for the precision at hand; the method
-            cannot do what an option asks.
+            is mass to be moved; a marginal is negative, does not sum to 1, or puts mass on a moptions position; a
+            problem is empty; the regularization is too small next to the cost for the precision at hand, or costs of
+            method ``exact`` differ too much in size for it; the method cannot do what an option requests.
         MissingDependencyError: the method or backend needs a package that is not installed.
+
+    >>> plan = solve([[[0.0, 1.0], [1.0, 0.0]]], regularization=0.05)
+    >>> plan.coupling.round(decimals=3).tolist(), plan.converged.tolist()
+    ([[[0.5, 0.0], [0.0, 0.5]]], [True])
+    >>> import numpy as np
+    >>> plan = solve(np.array([[[0.2, 0.7], [0.4, 0.3]]]), np.array([[0.25, 0.75]]), method="sinkhorn_log")
+    >>> plan.coupling.sum(dim=2).numpy().round(2).tolist(), plan.coupling.dtype
+    ([[0.25, 0.75]], torch.float64)
     """
+    device = getattr(cost, "device", torch.device("cpu"))
+    device = device if isinstance(device, torch.device) else torch.device("cpu")
+    given = (row_marginal, col_marginal, row_mask, col_mask)
+    names = ("row_marginal", "col_marginal", "row_mask", "col_mask")
+    cost = as_tensor("cost", cost, device)
+    row_marginal, col_marginal, row_mask, col_mask = (
+        None if values is None else as_tensor(name, values, device) for name, values in zip(names, given, strict=True)
+    )
     chosen = _method(method, backend, gradient, marginal_penalty)
-    asked = settings(
+    options = settings(
         regularization=regularization,
         marginal_penalty=marginal_penalty,
         tolerance=tolerance,
         max_iterations=max_iterations,
     )
-    device = getattr(cost, "device", torch.device("cpu"))  # pose says what else is wrong with it
     with torch.no_grad(), full_precision(device):
         problem = pose(cost, row_marginal, col_marginal, row_mask=row_mask, col_mask=col_mask, allow_empty=allow_empty)
         backend_ = sinkhorn_backend(backend, cost.device) if method == "sinkhorn" else Backend(chosen.solver)
-        solution = _solved(problem, asked, backend_, regularization if chosen.regularized else None)
+        solution = _solved(problem, options, backend_, regularization if chosen.regularized else None)
         if gradient == "none":
-            return describe(problem, asked, solution, regularized=chosen.entropic)
+            return describe(problem, options, solution, regularized=chosen.entropic)
     with full_precision(cost.device):
         if gradient == "envelope":
-            return envelope(problem, cost, asked, solution, chosen.entropic)
-        given = (row_marginal, col_marginal)
-        return implicit(problem, cost, given, asked, solution, on_triton=backend == "triton")
+            return envelope(problem, cost, options, solution, chosen.entropic)
+        return implicit(problem, cost, (row_marginal, col_marginal), options, solution, on_triton=backend == "triton")
 
 
-def _solved(problem: Problem, asked: Settings, backend: Backend, regularization: float | None) -> Solution:
+def _solved(problem: Problem, options: Settings, backend: Backend, regularization: float | None) -> Solution:
     if backend.surveys:
-        solution = backend.solver(problem, asked)
+        solution = backend.solver(problem, options)
         refuse_costs(problem, solution.largest_cost, regularization)
         return solution
-    return solve_in_chunks(problem, asked, backend.solver, regularization)
+    return solve_in_chunks(problem, options, backend.solver, regularization)
 
 
 def _method(method: str, backend: str, gradient: str, marginal_penalty: object) -> Method:
-    """Return the method of that name, if it can do what is asked of it."""
+    """Return the method of that name, if it can do what is requested."""
     for name, value, known in (
         ("method", method, METHODS), ("backend", backend, ("auto", *BACKENDS)), ("gradient", gradient, GRADIENTS),
     ):  # fmt: skip
