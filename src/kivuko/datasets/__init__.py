@@ -1,1 +1,1 @@
-"""Data sets: image-caption collections and the embedded emoji world."""
+"""Data sets: emoji, image-caption sets, text collections, and the user's own; ``spec.open_dataset`` opens them all."""

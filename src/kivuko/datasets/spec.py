@@ -1,0 +1,94 @@
+"""Every data set by its name: the one function that opens what ``--dataset`` takes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kivuko.datasets.captions.caption_set import CaptionSet
+from kivuko.datasets.captions.formats import is_caption_spec, is_own_set, open_caption_set, path_of
+from kivuko.datasets.collections import Collection, is_collection, open_collection
+from kivuko.datasets.own import adapt
+from kivuko.errors import UsageError, wrap_errors
+from kivuko.plugins import is_plugin, load_plugin
+from kivuko.progress import progress_bar
+from kivuko.streams import plain_name
+
+if TYPE_CHECKING:
+    from kivuko.datasets.emoji import EmojiWorld
+
+EMOJI = "emoji"
+SPECS = (
+    "emoji; xm3600:PATH, xtd:PATH, multi30k:PATH, xflickrco:PATH, wit:PATH, flickr30k200:PATH, coco:FILE, "
+    "captions:FILE or webdataset:'SHARDS', each with ,IMAGES if the images are elsewhere; ir:ID or trec:FOLDER "
+    "for texts; package.module:Class for your own"
+)
+_COLLECTION = ("spec", "name", "query_languages", "document_language", "queries", "documents", "judgments", "files")
+
+
+def check_spec(spec: str) -> None:
+    """Refuse what is not the name of a data set, without opening anything.
+
+    Raises:
+        UsageError: it is none; the message lists all forms.
+    """
+    if spec != EMOJI and not (is_caption_spec(spec) or is_collection(spec) or is_plugin(spec)):
+        raise UsageError(f"{spec}: not a data set that is known. Give one of: {SPECS}.")
+
+
+def open_dataset(
+    dataset: Any,
+    *,
+    split: str = "test",
+    languages: Sequence[str] = (),
+    cldr: Path | None = None,
+    font: Path | None = None,
+    progress: bool | None = None,
+) -> EmojiWorld | CaptionSet | Collection:
+    """Open a data set.
+
+    Args:
+        dataset: its name (see ``SPECS``), an object with the methods of ``OwnDataset``, or one that is open already.
+        split: "test" or "validation", of sets that have both.
+        languages: of emoji, those to read; of captions whose files do not say their language, the one.
+        cldr, font: sources of emoji, see ``emoji_world``.
+        progress: whether to show how many emoji are drawn; None: on a terminal.
+
+    Raises:
+        UsageError: no such data set, split, or language.
+        DataError: its files are missing or malformed.
+        MissingDependencyError: a package that it needs is not installed.
+    """
+    if not isinstance(dataset, str):
+        return _from_object(dataset, type(dataset).__name__)
+    check_spec(dataset)
+    if dataset == EMOJI:
+        from kivuko.datasets.emoji import emoji_world
+
+        with progress_bar("drawing emoji", progress) as report:
+            return emoji_world(languages, cldr=cldr, font=font, progress=report)
+    if is_caption_spec(dataset):
+        return open_caption_set(dataset, split=split, language=languages[0] if len(languages) == 1 else None)
+    if is_collection(dataset):
+        return open_collection(dataset)
+    own = load_plugin(dataset, "data set")
+    with wrap_errors(lambda reason: UsageError(f"{dataset}: calling it without arguments failed ({reason}).")):
+        own = own() if callable(own) else own
+    return _from_object(own, dataset)
+
+
+def records_stem(spec: str, name: str) -> str:
+    """Return the name of a data set for files: a user's own files by file and folder, others by ``name``."""
+    if not is_own_set(spec):
+        return spec.replace(":", "-") if is_plugin(spec) and not is_caption_spec(spec) else name
+    path = path_of(spec).absolute()
+    stem = path.name if path.is_dir() else Path(plain_name(path.name)).stem
+    return f"{name}-{path.parent.name}-{stem}"
+
+
+def _from_object(dataset: Any, spec: str) -> EmojiWorld | CaptionSet | Collection:
+    is_open = isinstance(dataset, CaptionSet) or hasattr(dataset, "annotations")
+    if is_open or all(hasattr(dataset, name) for name in _COLLECTION):
+        return dataset  # type: ignore[no-any-return]
+    return adapt(dataset, spec)
