@@ -1,31 +1,14 @@
-"""What every test shares: no network, no use of the user's cache, and two emoji worlds, one tiny and one real."""
+"""What every test may use: two emoji worlds, one tiny and one real."""
 
 from __future__ import annotations
 
-import os
 from html import escape
 from pathlib import Path
 
 import pytest
 from filelock import FileLock
-from hypothesis import settings
 
-from gpu import hide_gpu
 from once import shared_folder
-
-# Before any library that reads them is imported: a test must never reach for a model hub, and several test workers
-# must not fight over the cores.
-os.environ["HF_HUB_OFFLINE"] = "1"
-os.environ["TRANSFORMERS_OFFLINE"] = "1"
-os.environ.setdefault("OMP_NUM_THREADS", "1")
-
-hide_gpu()
-
-# On a developer's machine Hypothesis looks for new counterexamples every time; in continuous integration the examples
-# are fixed, so that a change is judged by what it changed.
-settings.register_profile("ci", derandomize=True, deadline=None)
-if os.environ.get("CI"):
-    settings.load_profile("ci")
 
 # Emoji -> English name, keywords, Swahili name (None: no name), Marathi name (None: no name).
 WRITTEN_BY_PEOPLE = {
@@ -80,16 +63,6 @@ DERIVED = {
     "🇧🇻": ("flag: Bouvet Island", "flag", "bendera: Norwe", "ध्वज: बोउवेट बेट"),
 }
 TINY_TEST_CONCEPTS, TINY_VALIDATION_CONCEPTS = 8, 6
-
-
-@pytest.fixture(autouse=True, scope="session")
-def _nothing_of_the_user(tmp_path_factory):
-    """Keep Kivuko's cache in a folder of this test run, and ignore the user's own settings."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("KIVUKO_CACHE", str(shared_folder(tmp_path_factory) / "kivuko-cache"))
-        for name in ("KIVUKO_CLDR", "KIVUKO_FONT", "XDG_CACHE_HOME"):
-            patch.delenv(name, raising=False)
-        yield
 
 
 def write_annotations(file: Path, rows: list[tuple[str, str | None, str]]) -> None:
