@@ -20,6 +20,8 @@ _WHERE = {
     "shipped_image_tower": "kivuko.datasets.emoji",
     "load_teacher": "kivuko.encoders.teacher",
     "load_image_tower": "kivuko.encoders.image_tower",
+    "Alignment": "kivuko.encoders.alignment",
+    "align": "kivuko.encoders.alignment",
     "Model": "kivuko.encoders.model",
     "load_model": "kivuko.encoders.model",
     "TokenBatch": "kivuko.encoders.token_batch",
@@ -37,6 +39,7 @@ __all__ = ["__version__", *_WHERE]
 if TYPE_CHECKING:
     from kivuko.bitext import Bitext, Pair, hold_out, read_tsv
     from kivuko.datasets.emoji import emoji_world, shipped_image_tower
+    from kivuko.encoders.alignment import Alignment, align
     from kivuko.encoders.image_tower import load_image_tower
     from kivuko.encoders.model import Model, load_model
     from kivuko.encoders.teacher import load_teacher

@@ -11,6 +11,7 @@ import torch
 from command_checks import help_without_heavy_imports, refused
 from PIL import Image
 
+import kivuko
 from kivuko.encoders.model import About, TokenMean, save_model
 from kivuko.encoders.student import StaticStudent, load_transformer_student
 from kivuko.encoders.teacher import load_teacher
@@ -91,6 +92,28 @@ def test_json_is_one_object(align):
     assert "tokens" not in told
 
 
+def test_the_call_gives_what_the_command_gives(align, place, tmp_path):
+    out = align(TEXTS[1], ENGLISH, "--json", "--regularization", "0.05", "--image", tmp_path / "command.svg")[1]
+    (plan,) = json.loads(out)["plans"]
+    found = kivuko.align(place / "model", TEXTS[1], ENGLISH, regularization=0.05)
+    found.draw(tmp_path / "call.svg")
+    assert plan["coupling"] == found.plan.round(8).tolist()
+    assert (plan["transport_cost"], plan["iterations"]) == (found.transport_cost, found.iterations)
+    assert (tmp_path / "call.svg").read_bytes() == (tmp_path / "command.svg").read_bytes()
+    default = kivuko.align(kivuko.load_model(place / "model", device="cpu"), TEXTS[1], ENGLISH)
+    assert f"regularization 0.02: {default.figures}" in align(TEXTS[1], ENGLISH)[1]
+    assert str(default).splitlines()[-1] == f"regularization 0.02: {default.figures}"
+    assert TEXTS[1].split()[0] in str(default)
+
+
+def test_a_loaded_model_keeps_its_teacher(place, monkeypatch):
+    model = kivuko.load_model(place / "model", device="cpu")
+    kivuko.align(model, TEXTS[0], ENGLISH)
+    monkeypatch.setattr("kivuko.encoders.alignment.load_teacher", None)
+    first, second = kivuko.align(model, TEXTS[0], ENGLISH, regularization=[0.02, 0.1])
+    assert (first.regularization, second.regularization) == (0.02, 0.1)
+
+
 def test_json_of_tokens_adds_up_to_words(align):
     told = json.loads(align(TEXTS[1], ENGLISH, "--json", "--tokens")[1])
     (plan,) = told["plans"]
@@ -128,7 +151,7 @@ def test_images_of_several_plans(align, tmp_path):
 
 
 def test_a_script_without_a_font_is_told(align, tmp_path, monkeypatch):
-    monkeypatch.setattr("kivuko.report.result_image.has_font", lambda script: script != "Ethi")
+    monkeypatch.setattr("kivuko.fonts.has_font", lambda script: script != "Ethi")
     assert "no font here has the letters of Ethi" in align(TEXTS[2], ENGLISH, "--image", tmp_path / "x.png")[2]
     assert align(TEXTS[0], ENGLISH, "--image", tmp_path / "x.png")[2] == ""
     assert align(TEXTS[2], ENGLISH, "--image", tmp_path / "x.svg")[2] == ""
@@ -227,9 +250,9 @@ def test_what_distill_makes_can_be_aligned(run_here, place, tmp_path, monkeypatc
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["", "cat"], "TEXT is empty"),
-        ([" \u200b", "cat"], "TEXT is empty"),
-        (["paka", " "], "ENGLISH is empty"),
+        (["", "cat"], "the text is empty"),
+        ([" \u200b", "cat"], "the text is empty"),
+        (["paka", " "], "the English is empty"),
         (["\udcff", "cat"], "UTF-8"),
         (["日本語", "cat"], "vocabulary"),
         (["paka"], "ENGLISH"),

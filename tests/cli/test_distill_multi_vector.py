@@ -7,9 +7,9 @@ import torch
 from command_checks import help_without_heavy_imports, refused
 from torch.nn import functional as F
 
-from kivuko.encoders.alignment import text_tokens
 from kivuko.encoders.model import load_encoder
 from kivuko.encoders.teacher import load_teacher
+from kivuko.encoders.words import text_tokens
 from tiny_bert import save_teacher
 
 

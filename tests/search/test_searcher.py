@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from tiny_model import make_all, make_model
 
-from kivuko.encoders.alignment import align
+from kivuko.encoders.alignment import Aligner
 from kivuko.encoders.model import encode_texts, load_encoder, read_token_mean
 from kivuko.encoders.teacher import load_teacher
 from kivuko.errors import GalleryError, ModelError, UsageError
@@ -79,11 +79,11 @@ def test_alignment_is_that_of_training(searcher, place):
     teacher = load_teacher(place / "teacher")
     center = read_token_mean(place / "model", teacher.fingerprint)
     assert center is not None
-    expected = align(load_encoder(place / "model"), teacher, "paka mweusi", "black cat", center=center)
+    expected = Aligner(load_encoder(place / "model"), teacher, center).align("paka mweusi", "black cat")
     found = searcher.alignment(" paka mweusi ", "black cat")
     assert found.centered
     assert found.words == ("paka", "mweusi")
-    np.testing.assert_allclose(found.coupling, expected.coupling, atol=1e-7)
+    np.testing.assert_allclose(found.plan, expected.plan, atol=1e-7)
     with pytest.raises(UsageError, match="empty"):
         searcher.alignment("paka", " ")
     assert searcher.readings("paka") == {}  # this model reads what is written

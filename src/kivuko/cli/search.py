@@ -214,7 +214,8 @@ def draw_hits(text: str, images: Sequence[Image.Image], captions: Sequence[str],
         KivukoError: there is nothing to draw, or it cannot be written.
     """
     from kivuko.files import atomic_path
-    from kivuko.report.result_image import ResultRow, results_image, script_of
+    from kivuko.fonts import script_of
+    from kivuko.report.result_image import ResultRow, results_image
 
     if not images:
         raise KivukoError(f"{place}: nothing was found, so there is nothing to draw. Loosen --where.")

@@ -1,258 +1,42 @@
-"""A model together with its own English teacher: what alignments are made with."""
+"""Token alignment: the transport plan between the words of a text and those of its English translation.
+
+It is the plan that training with the transport objective computes (OPTICAL: Huang, Yu, Allan 2023, arXiv 2301.12566):
+uniform marginals over content tokens, cosine cost. For display, the mass of subwords is added up to words.
+"""
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from itertools import pairwise
+import weakref
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 import regex
 import torch
 from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
 from torch import Tensor
 
-from kivuko.encoders.model import centers_student, load_encoder, quiet, read_about, read_token_mean
-from kivuko.encoders.modules import backend_tokenizer, is_static, text_route
+from kivuko.encoders.heat_map import Panel, heat_map_image, heat_map_svg, heat_map_table
+from kivuko.encoders.model import Model, centers_student, load_model, quiet, read_token_mean
 from kivuko.encoders.teacher import TextTeacher, load_teacher
-from kivuko.encoders.vocabulary import UNKNOWN
+from kivuko.encoders.words import TextTokens, text_tokens
 from kivuko.errors import ModelError, UsageError
-from kivuko.transport import centered_cosine_cost, cosine_cost, solve
-
-Span = tuple[int, int]  # where a stretch of text begins and ends, in characters
-
-# Ethiopic texts may separate words by U+1361 instead of a space.
-_WORD = regex.compile(r"[^\s\u1361]+")
-# Scripts written without spaces between words, with the punctuation that goes with them.
-_UNSPACED = regex.compile(r"[\p{scx=Han}\p{scx=Hira}\p{scx=Kana}\p{scx=Thai}\p{scx=Lao}\p{scx=Khmer}\p{scx=Myanmar}]+")
-
-
-@dataclass(frozen=True)
-class Words:
-    """The words of a text as spans in it, and for each token the number of its word."""
-
-    spans: tuple[Span, ...]
-    of_token: tuple[int, ...]
-
-
-def group_tokens(text: str, tokens: Sequence[Span]) -> Words:
-    """Group tokens into the words of the text that they come from.
-
-    Words are what stands between spaces, punctuation included as it is written. A stretch in a script without spaces
-    (Thai, Chinese, Japanese and the like) has no such words: there each token is one, unless it begins or ends within
-    a grapheme cluster. Words that one token spans count as one word.
-
-    Args:
-        tokens: where in ``text`` each token comes from, in order. A token of spaces alone, or of nothing, belongs to
-            the word that follows it, or to the last word.
-
-    >>> group_tokens("paka mweusi", [(0, 4), (4, 7), (7, 11)])
-    Words(spans=((0, 4), (5, 11)), of_token=(0, 1, 1))
-    """
-    spans = _join(_spans(text, tokens), tokens)
-    ends = [end for _, end in spans]
-    last = len(spans) - 1
-    of_token = (min(bisect_right(ends, token[0]), last) for token in tokens) if spans else ()
-    return Words(tuple(spans), tuple(of_token))
-
-
-def _spans(text: str, tokens: Sequence[Span]) -> list[Span]:
-    edges = sorted({edge for token in tokens for edge in token})
-    clusters = {found.start() for found in regex.finditer(r"\X", text)}
-    spans: list[Span] = []
-    for word in _WORD.finditer(text):
-        cuts = {word.start(), word.end()}
-        for run in _UNSPACED.finditer(text, word.start(), word.end()):
-            cuts |= {run.start(), run.end()} | {
-                *edges[bisect_left(edges, run.start()) : bisect_right(edges, run.end())]
-            }
-        kept = sorted(cut for cut in cuts if cut in clusters or cut in word.span())
-        spans += pairwise(kept)
-    return spans
-
-
-def _join(spans: list[Span], tokens: Sequence[Span]) -> list[Span]:
-    """Make one span of those that some token spans together."""
-    starts, ends = [start for start, _ in spans], [end for _, end in spans]
-    glued = set()  # numbers of the spans that belong to the span before them
-    for start, end in tokens:
-        glued |= set(range(bisect_right(ends, start) + 1, bisect_left(starts, end)))
-    joined: list[Span] = []
-    for number, span in enumerate(spans):
-        if number in glued:
-            joined[-1] = (joined[-1][0], span[1])
-        else:
-            joined.append(span)
-    return joined
-
-
-@dataclass(frozen=True, eq=False)
-class TextTokens:
-    """The content tokens of one text, and the words they make up. Special tokens are left out.
-
-    Attributes:
-        words: the words of the text, in order, as written; see :func:`kivuko.encoders.alignment.group_tokens`.
-        tokens: the part of the text that each token comes from.
-        word_of: for each token the number of its word.
-        vectors: float32 [tokens, dim].
-        unknown: words of which no part is in the model's vocabulary. They are in ``words``, but have no token.
-        partly_unknown: words of which some part is not.
-        unread: words past the length at which the model cuts a text. They have no token either.
-    """
-
-    words: tuple[str, ...]
-    tokens: tuple[str, ...]
-    word_of: tuple[int, ...]
-    vectors: Tensor
-    unknown: tuple[str, ...] = ()
-    partly_unknown: tuple[str, ...] = ()
-    unread: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, eq=False)
-class _Found:
-    """What a model makes of a text, special tokens left out; ``offsets`` are in characters of the text."""
-
-    pieces: list[str]
-    offsets: list[Span]
-    unknown: list[bool]
-    vectors: Tensor  # [tokens, dim]
-    is_cut: bool
-
-
-@torch.no_grad()
-def text_tokens(model: Any, text: str, name: str, keep_unknown: bool = False) -> TextTokens:
-    """Return the tokens of a text as a loaded model (of sentence-transformers) sees them.
-
-    Args:
-        model: what ``load_encoder`` returns, or any SentenceTransformer that encodes text with token vectors: subword
-            vectors without a network (StaticEmbedding), or a transformer, whose last hidden states they are. Where the
-            model projects its sentence vector, the tokens go through the same projection.
-        name: of the model, for messages.
-        keep_unknown: whether tokens of words outside the vocabulary count, as a teacher's do.
-
-    Raises:
-        ModelError: the model gives no token vectors, does not tell where in the text a token comes from, or gives
-            vectors that are no numbers.
-    """
-    route = text_route(model)
-    found = _static_tokens(route[0], text) if is_static(route[0]) else _contextual_tokens(route[0], text, name)
-    found = replace(found, vectors=_projected(found.vectors, route[1:]))
-    if not found.vectors.isfinite().all():
-        raise ModelError(f"{name}: gives vectors that are no numbers (NaN). Make the model again.")
-    return _grouped(text, found, keep_unknown)
-
-
-def unknown_words(model: Any, text: str) -> tuple[str, ...]:
-    """Return the words of which no part is in a loaded model's vocabulary, each once, as ``text_tokens`` tells them.
-
-    The model itself is not run. Empty for a model that hides its tokenizer.
-    """
-    tokenizer = backend_tokenizer(model)
-    if tokenizer is None:
-        return ()
-    marker = getattr(getattr(text_route(model)[0], "tokenizer", None), "unk_token", None)
-    numbers = {tokenizer.token_to_id(name) for name in (marker or UNKNOWN, "<unk>")}
-    encoding = tokenizer.encode(text, add_special_tokens=False)
-    found = _Found(
-        pieces=list(encoding.tokens),
-        offsets=list(encoding.offsets),
-        unknown=[number in numbers for number in encoding.ids],
-        vectors=torch.empty(len(encoding.ids), 0),
-        is_cut=bool(encoding.overflowing),
-    )
-    return tuple(dict.fromkeys(_grouped(text, found, keep_unknown=False).unknown))
-
-
-def _static_tokens(module: Any, text: str) -> _Found:
-    encoding = module.tokenizer.encode(text, add_special_tokens=False)
-    unknown = {module.tokenizer.token_to_id(name) for name in (UNKNOWN, "<unk>")}
-    vectors = module.embedding.weight.detach()[torch.tensor(encoding.ids, dtype=torch.long)]
-    return _Found(
-        pieces=list(encoding.tokens),
-        offsets=list(encoding.offsets),
-        unknown=[number in unknown for number in encoding.ids],
-        vectors=vectors.float().cpu(),
-        is_cut=bool(encoding.overflowing),
-    )
-
-
-def _contextual_tokens(module: Any, text: str, name: str) -> _Found:
-    tokenizer: Any = getattr(module, "tokenizer", None)
-    try:
-        features = module.preprocess([text])
-        states = module(dict(features))["token_embeddings"]  # [1, length, dim]
-        ids = features["input_ids"][0].tolist()
-    except (KeyError, TypeError, AttributeError, ValueError) as problem:
-        raise ModelError(f"{name}: gives no token vectors, so there is nothing to align.") from problem
-    encoded: Any = {}
-    if getattr(tokenizer, "is_fast", False):
-        encoded = tokenizer(text, truncation=True, max_length=module.max_seq_length, return_offsets_mapping=True)
-    if encoded.get("input_ids") != ids or states.shape[:2] != (1, len(ids)):
-        raise ModelError(f"{name}: does not tell which part of a text a token comes from, so its words are not known.")
-    special = {*tokenizer.all_special_ids} - {tokenizer.unk_token_id}
-    kept = [place for place, number in enumerate(ids) if number not in special]
-    return _Found(
-        pieces=list(tokenizer.convert_ids_to_tokens([ids[place] for place in kept])),
-        offsets=[encoded["offset_mapping"][place] for place in kept],
-        unknown=[ids[place] == tokenizer.unk_token_id for place in kept],
-        vectors=states[0, kept].float().cpu(),
-        is_cut=len(ids) >= (module.max_seq_length or float("inf")),
-    )
-
-
-def _projected(vectors: Tensor, modules: list[Any]) -> Tensor:
-    """Send token vectors [tokens, dim] through the projections that the sentence vector goes through."""
-    for module in modules:
-        if isinstance(getattr(module, "linear", None), torch.nn.Linear) and hasattr(module, "module_input_name"):
-            out = module({module.module_input_name: vectors})
-            vectors = out[module.module_output_name]
-    return vectors
-
-
-def _grouped(text: str, found: _Found, keep_unknown: bool) -> TextTokens:
-    # A mark of a word's beginning claims the space before it, or the word's first letter: it has no letter of its own.
-    offsets = [
-        span if _says(piece) else (span[0], span[0]) for span, piece in zip(found.offsets, found.pieces, strict=True)
-    ]
-    words = group_tokens(text, offsets)
-    names = tuple(text[start:end] for start, end in words.spans)
-    out = [unknown and not keep_unknown for unknown in found.unknown]
-    # A word of unknown tokens and a lone word-boundary mark is unknown: the mark says nothing.
-    known = {
-        word for word, piece, left in zip(words.of_token, found.pieces, out, strict=True) if not left and _says(piece)
-    }
-    kept = [place for place, word in enumerate(words.of_token) if not out[place] and word in known]
-    end = max((end for _, end in found.offsets), default=0)
-    lost = [number for number in range(len(names)) if number not in known]
-    unread = [number for number in lost if found.is_cut and words.spans[number][0] >= end]
-    partly = sorted({word for word, left in zip(words.of_token, out, strict=True) if left} & known)
-    return TextTokens(
-        words=names,
-        tokens=tuple(text[slice(*offsets[place])].strip() or found.pieces[place] for place in kept),
-        word_of=tuple(words.of_token[place] for place in kept),
-        vectors=found.vectors[kept],
-        unknown=tuple(names[number] for number in lost if number not in unread),
-        partly_unknown=tuple(names[number] for number in partly),
-        unread=tuple(names[number] for number in unread),
-    )
-
-
-def _says(piece: str) -> bool:
-    return bool(piece.strip("▁ Ġ"))
-
-
-# How a sentence's words are carried to the words of its English translation: the transport plan between their tokens.
-#
-# It is the plan that training with the transport objective sees (OPTICAL: Huang, Yu, Allan 2023, arXiv 2301.12566):
-# uniform marginals over content tokens, cosine cost. For people to look at, the mass of subwords is added up to words.
+from kivuko.files import atomic_path, refuse_unwritable, write_text
+from kivuko.fonts import shortened
+from kivuko.text import clean_text
+from kivuko.transport import METHODS, centered_cosine_cost, cosine_cost, solve
 
 Matrix = NDArray[np.float64]
 
-# A plan to look at is small and solved once, so it is solved much closer than training needs.
+CAPTION = "Each row: where the word's mass goes, in per cent; a row adds up to 100."
+CAUTION = "Unrelated words get a share, too; a word weighs by its subwords."
+UNREGULARIZED = tuple(name for name, method in METHODS.items() if not method.regularized)
+
+# A plan for display is small and solved once, so it is solved more closely than training needs.
 _TOLERANCE, _MOST_ITERATIONS = 1e-6, 10_000
 
 
@@ -260,23 +44,30 @@ _TOLERANCE, _MOST_ITERATIONS = 1e-6, 10_000
 class Alignment:
     """The plan between the tokens of a text and those of its English translation, and how well it was solved.
 
+    :func:`kivuko.align` returns one. ``print(alignment)`` shows it as a table.
+
     Attributes:
-        source, target: the tokens and words of the text, and of the English.
-        token_coupling: float64 [tokens, English tokens], mass moved; sums to 1 unless marginals are relaxed.
-        regularization: as asked for, in units of the cost (0-2).
+        source, target: tokens and words of the text, and of the English.
+        token_plan: float64 [tokens, English tokens], mass moved; sums to 1 unless the marginals are relaxed.
+        regularization: of the plan, in units of the cost (0-2).
         transport_cost, marginal_error, iterations, converged: see :class:`kivuko.transport.Plan`.
-        centered: whether the cost is of vectors relative to the teacher's mean token, as in training.
+        centered: True if the cost is of vectors relative to the teacher's mean token, as in training.
+        method: the solver.
+        model, teacher: their names.
     """
 
     source: TextTokens
     target: TextTokens
-    token_coupling: Matrix
+    token_plan: Matrix
     regularization: float
     transport_cost: float
     marginal_error: float
     iterations: int
     converged: bool
     centered: bool
+    method: str = "sinkhorn"
+    model: str = "the model"
+    teacher: str = "the teacher"
 
     @property
     def words(self) -> tuple[str, ...]:
@@ -289,78 +80,301 @@ class Alignment:
         return self.target.words
 
     @property
-    def coupling(self) -> Matrix:
-        """Mass moved from word to word, summed over the tokens of each: [words, English words]."""
-        coupling: Matrix = _members(self.source).T @ self.token_coupling @ _members(self.target)
-        return coupling
+    def plan(self) -> Matrix:
+        """Mass moved from word to word, summed over the tokens of each: float64 [words, English words]."""
+        plan: Matrix = _members(self.source).T @ self.token_plan @ _members(self.target)
+        return plan
+
+    @property
+    def shares(self) -> Matrix:
+        """The share of each word's mass that goes to each English word, [words, English words]; NaN without mass."""
+        return row_shares(self.plan)
+
+    @property
+    def title(self) -> str:
+        """The method and its regularization, as far as they differ from the default method."""
+        title = f"regularization {self.regularization:g}"
+        if self.method == "sinkhorn":
+            return title
+        return self.method if self.method in UNREGULARIZED else f"{self.method}, {title}"
+
+    @property
+    def figures(self) -> str:
+        """Transport cost, marginal error and iterations in one line."""
+        error = f"marginal error {self.marginal_error:.1g}"
+        return f"transport cost {self.transport_cost:.3f}, {error}, {self._iterations}"
+
+    @property
+    def warning(self) -> str:
+        """Why the plan should not be trusted, in one line; empty if it converged."""
+        if self.converged:
+            return ""
+        if self.method == "greedy":
+            return "one to one, so on the side with more subwords some have no partner."
+        return f"not converged in {self._iterations}: do not trust it; try a larger regularization."
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Lines on out-of-vocabulary words and on what the cost lacks; none where there is nothing to note."""
+        return tuple(self._notes())
+
+    def table(self, width: int = 80, *, in_color: bool = False, by_token: bool = False) -> Table:
+        """Return the shares as a table of ``rich``, at most ``width`` characters wide where the words allow it."""
+        return heat_map_table(self.panel(by_token), width, in_color)
+
+    def draw(self, path: Path | str, *, by_token: bool = False) -> None:
+        """Draw the shares as a heat map.
+
+        Args:
+            path: ends in .png or .svg; an existing file is replaced.
+            by_token: show subwords, not words.
+
+        Raises:
+            UsageError: another ending, or too many words for an image.
+            KivukoError: the file cannot be written.
+        """
+        draw_alignments([self], path, by_token=by_token)
+
+    def panel(self, by_token: bool = False) -> Panel:
+        """Return the heat map of the plan, to be drawn alone or beside others."""
+        notes = [self.figures, self.warning] if self.warning else [self.figures]
+        if by_token:
+            rows, columns = list(_subwords(self.source)), list(_subwords(self.target))
+            return Panel(self.title, rows, columns, row_shares(self.token_plan), notes)
+        return Panel(self.title, self.words, self.english_words, self.shares, notes)
+
+    def __str__(self) -> str:
+        console = Console(width=80, color_system=None)
+        with console.capture() as capture:
+            console.print(self.table())
+        return "\n".join([capture.get().rstrip("\n"), f"{self.title}: {self.figures}", *filter(None, [self.warning])])
+
+    @property
+    def _iterations(self) -> str:
+        return f"{self.iterations} iteration{'s' if self.iterations != 1 else ''}"
+
+    def _notes(self) -> Iterator[str]:
+        if not self.centered:
+            yield (
+                f"The model does not hold the mean token of {self.teacher}: "
+                "the cost is the plain cosine, the plan less sharp."
+            )
+        for side, owner in ((self.source, "model"), (self.target, "teacher")):
+            if side.unknown:
+                yield f"Not in the {owner}'s vocabulary: {', '.join(side.unknown)}"
+            if side.partly_unknown:
+                yield f"In part not in the {owner}'s vocabulary: {', '.join(side.partly_unknown)}"
+            if side.unread:
+                yield f"Beyond the length that the {owner} reads: {', '.join(side.unread)}"
 
 
+@overload
 def align(
-    model: Any,
-    teacher: TextTeacher,
+    model: Model | Path | str, text: str, english: str, *, teacher: Path | str | None = None,
+    regularization: float = 0.02, method: str = "sinkhorn", marginal_penalty: float | None = None,
+    image: Path | str | None = None, by_token: bool = False,
+) -> Alignment: ...  # fmt: skip
+@overload
+def align(
+    model: Model | Path | str, text: str, english: str, *, teacher: Path | str | None = None,
+    regularization: Sequence[float], method: str = "sinkhorn", marginal_penalty: float | None = None,
+    image: Path | str | None = None, by_token: bool = False,
+) -> list[Alignment]: ...  # fmt: skip
+def align(
+    model: Model | Path | str,
     text: str,
     english: str,
     *,
-    regularization: float = 0.02,
+    teacher: Path | str | None = None,
+    regularization: float | Sequence[float] = 0.02,
     method: str = "sinkhorn",
     marginal_penalty: float | None = None,
-    center: Tensor | None = None,
-    student_centered: bool = True,
-    name: str = "the model",
-) -> Alignment:
-    """Align the words of a text with those of its English translation by optimal transport.
+    image: Path | str | None = None,
+    by_token: bool = False,
+) -> Alignment | list[Alignment]:
+    """Align the words of a text with those of its English translation, as training with transport does.
+
+    The tokens of the text, as the model encodes them, are matched with the English teacher's tokens by optimal
+    transport, and the mass is added up to words. A Model passed again keeps its teacher loaded.
 
     Args:
-        model: what :func:`kivuko.encoders.model.load_encoder` returns, or any SentenceTransformer with token vectors.
-        teacher: the English encoder in whose space the model's vectors lie.
-        regularization, method, marginal_penalty: of the plan, see :func:`kivuko.transport.solve`.
-        center: float [dim], the teacher's mean token, taken from the tokens before the cosine, see
-            :func:`kivuko.encoders.model.read_token_mean`; None for the plain cosine.
-        student_centered: whether it is taken from the model's tokens too, see
-            :func:`kivuko.encoders.model.centers_student`.
-        name: of the model, for messages.
+        model: anything that ``load_model`` takes; its tokens must have vectors.
+        text: a sentence or query; cleaned as training sentences are.
+        english: its English translation.
+        teacher: hub id or folder of the English teacher. None: the one that the model names.
+        regularization: of the plan, above 0, in units of the cost (0-2); the smaller, the sharper. Several give one
+            plan each.
+        method: "sinkhorn", "sinkhorn_log", "proximal", "exact" or "greedy"; the last two have no use for the
+            regularization.
+        marginal_penalty: let words give or take less mass than their share at this price (unbalanced transport).
+        image: a file (.png, .svg) to draw the plans into, side by side.
+        by_token: show subwords in the image, not words.
+
+    Returns:
+        An Alignment; a list of them where several regularizations are given.
 
     Raises:
-        ModelError: the model gives no token vectors, or they are not of the teacher's width.
-        UsageError: a text is empty, or no part of it is in the vocabulary; an option does not fit, see ``solve``.
+        UsageError: a text is empty or wholly out of vocabulary, the model names no teacher, or an option does not fit.
+        ModelError: the model or the teacher does not load, gives no token vectors, or their widths differ.
+
+    >>> import kivuko
+    >>> alignment = kivuko.align(
+    ...     "all-MiniLM-L6-v2", "a black cat", "the cat is black", teacher="all-MiniLM-L6-v2", regularization=0.01
+    ... )
+    >>> alignment.words, alignment.english_words
+    (('a', 'black', 'cat'), ('the', 'cat', 'is', 'black'))
+    >>> alignment.plan.shape, round(float(alignment.plan.sum()), 4), alignment.converged
+    ((3, 4), 1.0, True)
+    >>> alignment.english_words[alignment.shares[2].argmax()]
+    'cat'
     """
-    source = text_tokens(model, text, name)
-    target = text_tokens(teacher.model, english, teacher.name, keep_unknown=True)
-    for side, what, whose in ((source, text, "model"), (target, english, "teacher")):
-        if not side.words:
-            raise UsageError(f"the text for the {whose} is empty: write at least one word.")
-        if not side.tokens:
-            raise UsageError(f"'{what[:80]}': no part of it is in the {whose}'s vocabulary. Try other words.")
-    widths = {"its tokens": source.vectors.shape[1], f"those of {teacher.name}": target.vectors.shape[1]}
-    if center is not None:
-        widths["the mean token"] = len(center)
-    if len(set(widths.values())) > 1:
-        told = ", ".join(f"{what} {width}" for what, width in widths.items())
-        raise ModelError(f"{name}: vectors are not of one width ({told}). Name the teacher that taught it.")
-    x, y = source.vectors.double()[None], target.vectors.double()[None]
-    if center is None:
-        cost = cosine_cost(x, y)  # [1, n, m]
-    else:
-        cost = centered_cosine_cost(x, y, center if student_centered else torch.zeros_like(center), center)
-    plan = solve(
-        cost, regularization=regularization, method=method, marginal_penalty=marginal_penalty,
-        tolerance=_TOLERANCE, max_iterations=_MOST_ITERATIONS,
-    )  # fmt: skip
-    return Alignment(
-        source, target, plan.coupling[0].double().cpu().numpy(), regularization,
-        transport_cost=float(plan.transport_cost[0]), marginal_error=float(plan.marginal_error[0]),
-        iterations=int(plan.iterations[0]), converged=bool(plan.converged[0]), centered=center is not None,
-    )  # fmt: skip
+    if method not in METHODS:
+        raise UsageError(f"method '{method}': there is none of that name. Choose from {', '.join(METHODS)}.")
+    text, english = _cleaned(text, "the text"), _cleaned(english, "the English")
+    if image is not None:
+        _check_image(image := Path(image))
+    single = isinstance(regularization, int | float)
+    values: Sequence[float] = [regularization] if isinstance(regularization, int | float) else regularization
+    aligner = load_aligner(model, teacher=teacher)
+    alignments = [
+        aligner.align(text, english, regularization=one, method=method, marginal_penalty=marginal_penalty)
+        for one in list(dict.fromkeys(values))[: 1 if method in UNREGULARIZED else None]
+    ]
+    if image is not None:
+        draw_alignments(alignments, image, (text, english), by_token=by_token)
+    return alignments[0] if single else alignments
 
 
-def row_shares(coupling: Matrix) -> Matrix:
+def draw_alignments(
+    alignments: Sequence[Alignment], path: Path | str, title: Sequence[str] = (), *, by_token: bool = False
+) -> None:
+    """Draw plans of the same texts side by side; see ``Alignment.draw``.
+
+    Args:
+        title: lines above; none: the words of the texts.
+    """
+    _check_image(path := Path(path))
+    first = alignments[0]
+    lines = title or (" ".join(first.words), " ".join(first.english_words))
+    lines = [shortened(line, 90) for line in lines]
+    panels = [one.panel(by_token) for one in alignments]
+    notes = (CAPTION, CAUTION, *first.notes)
+    if path.suffix.lower() == ".svg":
+        write_text(path, heat_map_svg(panels, lines, notes))
+        return
+    drawn = heat_map_image(panels, lines, notes)
+    with atomic_path(path) as temporary:
+        drawn.save(temporary, format="PNG")
+
+
+@dataclass(frozen=True, eq=False)
+class Aligner:
+    """A model with its English teacher: solves the transport problem that its training solved.
+
+    Attributes:
+        encoder: a SentenceTransformer with token vectors.
+        center: float [dim], the teacher's mean token, subtracted from tokens before the cosine; None: plain cosine.
+        student_centered: True if it is subtracted from the model's tokens too.
+        name: of the model, for messages.
+    """
+
+    encoder: Any
+    teacher: TextTeacher
+    center: Tensor | None = None
+    student_centered: bool = True
+    name: str = "the model"
+
+    def align(
+        self,
+        text: str,
+        english: str,
+        *,
+        regularization: float = 0.02,
+        method: str = "sinkhorn",
+        marginal_penalty: float | None = None,
+    ) -> Alignment:
+        """Align a text with its English translation; options and errors as of :func:`align`."""
+        source = text_tokens(self.encoder, text, self.name)
+        target = text_tokens(self.teacher.model, english, self.teacher.name, keep_unknown=True)
+        for side, given, owner in ((source, text, "model"), (target, english, "teacher")):
+            if not side.words:
+                raise UsageError(f"the text for the {owner} is empty: write at least one word.")
+            if not side.tokens:
+                raise UsageError(f"'{given[:80]}': no part of it is in the {owner}'s vocabulary. Try other words.")
+        plan = solve(
+            self._cost(source.vectors, target.vectors), regularization=regularization, method=method,
+            marginal_penalty=marginal_penalty, tolerance=_TOLERANCE, max_iterations=_MOST_ITERATIONS,
+        )  # fmt: skip
+        return Alignment(
+            source, target, plan.coupling[0].double().cpu().numpy(), regularization,
+            transport_cost=float(plan.transport_cost[0]), marginal_error=float(plan.marginal_error[0]),
+            iterations=int(plan.iterations[0]), converged=bool(plan.converged[0]), centered=self.center is not None,
+            method=method, model=self.name, teacher=self.teacher.name,
+        )  # fmt: skip
+
+    def _cost(self, source: Tensor, target: Tensor) -> Tensor:
+        """Return the cosine distances of tokens [n, dim] and [m, dim], relative to the mean token: [1, n, m]."""
+        widths = {"its tokens": source.shape[1], f"those of {self.teacher.name}": target.shape[1]}
+        if self.center is not None:
+            widths["the mean token"] = len(self.center)
+        if len(set(widths.values())) > 1:
+            listed = ", ".join(f"{owner} {width}" for owner, width in widths.items())
+            raise ModelError(f"{self.name}: vectors are not of one width ({listed}). Name the teacher that taught it.")
+        x, y = source.double()[None], target.double()[None]
+        if self.center is None:
+            return cosine_cost(x, y)
+        own = self.center if self.student_centered else torch.zeros_like(self.center)
+        return centered_cosine_cost(x, y, own, self.center)
+
+
+# The last aligner of each loaded model, by the teacher's name, so that several calls load the teacher once.
+_ALIGNERS: weakref.WeakKeyDictionary[Model, tuple[str, Aligner]] = weakref.WeakKeyDictionary()
+
+
+def load_aligner(model: Model | Path | str, *, teacher: Path | str | None = None) -> Aligner:
+    """Load a model and its English teacher.
+
+    Args:
+        teacher: another one than the model names.
+
+    Raises:
+        UsageError: the model names no teacher.
+        ModelError, MissingDependencyError, CorruptFileError: the model or its teacher does not load.
+    """
+    model = load_model(model, device=None if isinstance(model, Model) else "cpu")
+    about = model.about
+    source = str(teacher or (about.teacher_source if about else ""))
+    if not source:
+        raise UsageError(
+            f"{model.source or model.name}: does not say which English teacher it belongs to. Name one: --teacher NAME."
+        )
+    if model in _ALIGNERS and _ALIGNERS[model][0] == source:
+        return _ALIGNERS[model][1]
+    prompt = about.teacher_prompt or None if about and teacher is None else None
+    try:
+        with quiet():
+            loaded = load_teacher(source, prompt)
+    except ModelError as problem:
+        if teacher:
+            raise
+        raise ModelError(
+            f"{problem} It is the teacher that {model.source or model.name} names; --teacher names another."
+        ) from problem
+    center = read_token_mean(model.path, loaded.fingerprint) if model.path else None
+    centered = model.path is None or centers_student(model.path)
+    aligner = Aligner(model.encoder, loaded, center, centered, model.source or model.name)
+    _ALIGNERS[model] = (source, aligner)
+    return aligner
+
+
+def row_shares(plan: Matrix) -> Matrix:
     """Return the share of each row's mass that goes to each column; NaN in a row without mass.
 
     >>> row_shares(np.array([[0.375, 0.125], [0.0, 0.0]])).tolist()
     [[0.75, 0.25], [nan, nan]]
     """
-    mass = coupling.sum(1, keepdims=True)
-    shares: Matrix = np.divide(coupling, mass, out=np.full_like(coupling, np.nan), where=mass > 0)
+    mass = plan.sum(1, keepdims=True)
+    shares: Matrix = np.divide(plan, mass, out=np.full_like(plan, np.nan), where=mass > 0)
     return shares
 
 
@@ -371,58 +385,27 @@ def _members(side: TextTokens) -> Matrix:
     return members
 
 
-@dataclass(frozen=True, eq=False)
-class Aligner:
-    """Solves the transport problem that training solved: the same teacher, mean token and centering.
+def _subwords(side: TextTokens) -> Iterator[str]:
+    """Mark a subword that continues a word by a dot, and put a combining mark at its start on a dotted circle.
 
-    Attributes:
-        center: float [dim], the mean token; None where the model does not hold this teacher's.
-        student_centered: whether it is taken from the model's tokens too.
-        name: of the model, for messages.
+    "_" is a word boundary by itself.
     """
-
-    model: Any
-    teacher: TextTeacher
-    center: Tensor | None
-    student_centered: bool
-    name: str
-
-    def align(self, text: str, english: str, **options: Any) -> Alignment:
-        """Align a text with its English translation; options and errors as of ``kivuko.encoders.alignment.align``."""
-        return align(
-            self.model, self.teacher, text, english, center=self.center, student_centered=self.student_centered,
-            name=self.name, **options,
-        )  # fmt: skip
+    for place, token in enumerate(side.tokens):
+        continues = place > 0 and side.word_of[place] == side.word_of[place - 1]
+        yield ("·" if continues else "") + ("◌" if regex.match(r"\p{M}", token) else "") + token.replace("▁", "_")
 
 
-def teacher_named_by(path: Path | str) -> str:
-    """Return which English teacher a model folder says it belongs to, in a form that ``load_teacher`` takes.
-
-    Raises:
-        UsageError: it does not say.
-        CorruptFileError: what it says of itself is damaged.
-    """
-    about = read_about(path)
-    if about is None or not about.teacher_source:
-        raise UsageError(f"{path}: does not say which English teacher it belongs to.")
-    return about.teacher_source
+def _cleaned(text: str, name: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError as problem:
+        raise UsageError(f"{name} is not UTF-8: set the terminal to UTF-8 and write it again.") from problem
+    if not (cleaned := clean_text(text)):
+        raise UsageError(f"{name} is empty: write a few words.")
+    return cleaned
 
 
-def load_aligner(path: Path | str, model: Any | None = None, teacher: str | None = None) -> Aligner:
-    """Load what aligning with a model folder takes.
-
-    Args:
-        model: the loaded model, if it is at hand.
-        teacher: another teacher than the one that the folder names.
-
-    Raises:
-        UsageError: the folder names no teacher.
-        ModelError, MissingDependencyError, CorruptFileError: the model or its teacher does not load.
-    """
-    source = teacher or teacher_named_by(path)
-    encoder = load_encoder(path) if model is None else model
-    about = read_about(path)
-    with quiet():
-        loaded = load_teacher(source, about.teacher_prompt or None if about and teacher is None else None)
-    center = read_token_mean(path, loaded.fingerprint)
-    return Aligner(encoder, loaded, center, centers_student(path), str(path))
+def _check_image(path: Path) -> None:
+    if path.suffix.lower() not in (".png", ".svg"):
+        raise UsageError(f"{path}: end the image's name in .png or .svg.")
+    refuse_unwritable(path)

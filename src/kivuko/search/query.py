@@ -12,11 +12,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from kivuko.bitext import clean_text, word_list
-from kivuko.encoders.alignment import unknown_words
 from kivuko.encoders.image_tower import Vectors
 from kivuko.encoders.model import encode_texts
 from kivuko.encoders.modules import has_known_token
 from kivuko.encoders.spelling import misspelled_words
+from kivuko.encoders.words import out_of_vocabulary_words
 from kivuko.errors import ModelError, UsageError
 
 _FEW = 64  # texts of one batch
@@ -50,7 +50,7 @@ def unheard_words(model: Any, text: str) -> tuple[str, ...]:
 
     Punctuation around words does not count. A word that is read as a known one is heard, see ``misspelled_words``.
     """
-    unknown = unknown_words(model, _EDGES.sub(" ", text))
+    unknown = out_of_vocabulary_words(model, _EDGES.sub(" ", text))
     if not unknown:
         return ()
     read = misspelled_words(model, text)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from kivuko.encoders.image_tower import Vectors, encode_images
 from kivuko.encoders.images import as_rgb
 from kivuko.encoders.loading import image_fingerprint
-from kivuko.encoders.model import has_images, load_encoder
+from kivuko.encoders.model import Model, has_images, load_encoder, read_about
 from kivuko.encoders.spelling import misspelled_words
 from kivuko.errors import ModelError
 from kivuko.search.filter import Filter
@@ -104,7 +104,8 @@ class Searcher:
             if self._aligner is None:
                 from kivuko.encoders.alignment import load_aligner
 
-                self._aligner = load_aligner(self.folder, self.model)
+                model = Model(self.model, self.folder.name, str(self.folder), self.folder, read_about(self.folder))
+                self._aligner = load_aligner(model)
         return self._aligner.align(clean_query(text), clean_query(english))
 
     def close(self) -> None:

@@ -20,8 +20,8 @@ from kivuko.encoders.model import read_about
 from kivuko.encoders.spelling import ENGLISH, WordCounts
 from kivuko.encoders.spelling import WORDS_FILE as WORDS
 from kivuko.errors import KivukoError, UsageError
+from kivuko.fonts import script_of
 from kivuko.languages import language
-from kivuko.report.result_image import script_of
 
 _SMOOTHING = 0.1  # added to counts, as where misspelled words are read
 _SURE = 0.6  # share of the likeliest language below which none is named

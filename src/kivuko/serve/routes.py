@@ -8,7 +8,6 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Request, Response
 
-from kivuko.encoders.alignment import row_shares
 from kivuko.errors import UsageError
 from kivuko.search.items import Hit
 from kivuko.serve import schemas
@@ -97,19 +96,18 @@ def search_routes(service: SearchService) -> APIRouter:
     async def align(asked: schemas.AlignRequest) -> schemas.AlignAnswer:
         if asked.id is not None and asked.english is not None:
             raise UsageError("send either id or english, not both.")
-        plan, english, id = await service.align(asked.query, asked.english, asked.id)
-        shares = row_shares(plan.coupling)
+        alignment, english, id = await service.align(asked.query, asked.english, asked.id)
         return schemas.AlignAnswer(
             query=asked.query,
             english=english,
             id=id,
-            words=list(plan.words),
-            english_words=list(plan.english_words),
-            coupling=plan.coupling.tolist(),
-            shares=[[None if one != one else one for one in row] for row in shares.tolist()],
-            unknown_words=list(plan.source.unknown),
-            transport_cost=plan.transport_cost,
-            converged=plan.converged,
+            words=list(alignment.words),
+            english_words=list(alignment.english_words),
+            coupling=alignment.plan.tolist(),
+            shares=[[None if one != one else one for one in row] for row in alignment.shares.tolist()],
+            unknown_words=list(alignment.source.unknown),
+            transport_cost=alignment.transport_cost,
+            converged=alignment.converged,
         )
 
     return routes

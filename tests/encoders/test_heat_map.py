@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from PIL import Image, ImageChops, ImageDraw, features
 from rich.console import Console
 
-from kivuko.errors import UsageError
-from kivuko.report.heat_map import (
+from kivuko.encoders.heat_map import (
     Drawing,
     Line,
     Panel,
     heat_map_image,
     heat_map_svg,
+    heat_map_table,
     hex_color,
     ink_on,
     luminance,
@@ -26,8 +26,8 @@ from kivuko.report.heat_map import (
     shade,
     to_image,
 )
-from kivuko.report.heat_map_table import heat_map_table
-from kivuko.report.result_image import draw_line, font_for, is_right_to_left, line_width, script_runs, shortened
+from kivuko.errors import UsageError
+from kivuko.fonts import draw_line, font_for, is_right_to_left, line_width, script_runs, shortened
 
 SVG = "{http://www.w3.org/2000/svg}"
 WORDS = {"sw": "mweusi", "mr": "क्षत्रिय", "am": "ጥቁር", "ar": "سوداء", "th": "แมวดำ"}
@@ -184,9 +184,9 @@ def test_panels_stand_side_by_side_and_then_below():
 
 def test_a_large_image_shrinks_and_a_huge_one_is_refused(monkeypatch):
     whole = heat_map_image([panel()])
-    monkeypatch.setattr("kivuko.report.heat_map._MOST_PIXELS", whole.width * whole.height - 1)
+    monkeypatch.setattr("kivuko.encoders.heat_map._MOST_PIXELS", whole.width * whole.height - 1)
     assert heat_map_image([panel()]).width == whole.width // 2
-    monkeypatch.setattr("kivuko.report.heat_map._MOST_PIXELS", whole.width * whole.height // 4 - 1)
+    monkeypatch.setattr("kivuko.encoders.heat_map._MOST_PIXELS", whole.width * whole.height // 4 - 1)
     with pytest.raises(UsageError, match=r"too large: .*SVG"):
         heat_map_image([panel()])
 

@@ -1,0 +1,242 @@
+"""The words of a text, and the tokens and token vectors that a model gives them."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Any
+
+import regex
+import torch
+from torch import Tensor
+
+from kivuko.encoders.modules import backend_tokenizer, is_static, text_route
+from kivuko.encoders.vocabulary import UNKNOWN
+from kivuko.errors import ModelError
+
+Span = tuple[int, int]  # where a stretch of text begins and ends, in characters
+
+# Ethiopic texts may separate words by U+1361 instead of a space.
+_WORD = regex.compile(r"[^\s\u1361]+")
+# Scripts written without spaces between words, with the punctuation that goes with them.
+_UNSPACED = regex.compile(r"[\p{scx=Han}\p{scx=Hira}\p{scx=Kana}\p{scx=Thai}\p{scx=Lao}\p{scx=Khmer}\p{scx=Myanmar}]+")
+
+
+@dataclass(frozen=True)
+class Words:
+    """The words of a text as spans in it, and the number of the word that each token belongs to."""
+
+    spans: tuple[Span, ...]
+    of_token: tuple[int, ...]
+
+
+def group_tokens(text: str, tokens: Sequence[Span]) -> Words:
+    """Group tokens into the words of the text that they come from.
+
+    A word is what is written between spaces, with its punctuation. In a script without spaces (Thai, Chinese, Japanese
+    and the like) each token is a word, unless it begins or ends within a grapheme cluster. Words that one token spans
+    count as one word.
+
+    Args:
+        tokens: the span of ``text`` that each token comes from, in order. A token of spaces alone, or an empty one,
+            belongs to the word that follows it, or to the last word.
+
+    >>> group_tokens("paka mweusi", [(0, 4), (4, 7), (7, 11)])
+    Words(spans=((0, 4), (5, 11)), of_token=(0, 1, 1))
+    """
+    spans = _join(_spans(text, tokens), tokens)
+    ends = [end for _, end in spans]
+    last = len(spans) - 1
+    of_token = (min(bisect_right(ends, token[0]), last) for token in tokens) if spans else ()
+    return Words(tuple(spans), tuple(of_token))
+
+
+def _spans(text: str, tokens: Sequence[Span]) -> list[Span]:
+    edges = sorted({edge for token in tokens for edge in token})
+    clusters = {cluster.start() for cluster in regex.finditer(r"\X", text)}
+    spans: list[Span] = []
+    for word in _WORD.finditer(text):
+        cuts = {word.start(), word.end()}
+        for run in _UNSPACED.finditer(text, word.start(), word.end()):
+            cuts |= {run.start(), run.end()} | {
+                *edges[bisect_left(edges, run.start()) : bisect_right(edges, run.end())]
+            }
+        kept = sorted(cut for cut in cuts if cut in clusters or cut in word.span())
+        spans += pairwise(kept)
+    return spans
+
+
+def _join(spans: list[Span], tokens: Sequence[Span]) -> list[Span]:
+    """Join the spans that one token covers."""
+    starts, ends = [start for start, _ in spans], [end for _, end in spans]
+    glued = set()  # numbers of the spans that belong to the span before them
+    for start, end in tokens:
+        glued |= set(range(bisect_right(ends, start) + 1, bisect_left(starts, end)))
+    joined: list[Span] = []
+    for number, span in enumerate(spans):
+        if number in glued:
+            joined[-1] = (joined[-1][0], span[1])
+        else:
+            joined.append(span)
+    return joined
+
+
+@dataclass(frozen=True, eq=False)
+class TextTokens:
+    """The content tokens of one text, special tokens left out, and the words that they belong to.
+
+    Attributes:
+        words: the words of the text, in order, as written; see ``group_tokens``.
+        tokens: the part of the text that each token comes from.
+        word_of: for each token the number of its word.
+        vectors: float32 [tokens, dim].
+        unknown: out-of-vocabulary words, no part of which the model knows; in ``words``, but without a token.
+        partly_unknown: words of which some part is out of vocabulary.
+        unread: words past the length at which the model truncates a text; without a token as well.
+    """
+
+    words: tuple[str, ...]
+    tokens: tuple[str, ...]
+    word_of: tuple[int, ...]
+    vectors: Tensor
+    unknown: tuple[str, ...] = ()
+    partly_unknown: tuple[str, ...] = ()
+    unread: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class _Tokens:
+    """The tokens of a text, special tokens left out; ``offsets`` are in characters of the text."""
+
+    pieces: list[str]
+    offsets: list[Span]
+    unknown: list[bool]
+    vectors: Tensor  # [tokens, dim]
+    is_cut: bool
+
+
+@torch.no_grad()
+def text_tokens(model: Any, text: str, name: str, keep_unknown: bool = False) -> TextTokens:
+    """Return the tokens of a text with the vectors that a SentenceTransformer gives them.
+
+    Args:
+        model: its tokens are subword vectors (StaticEmbedding) or the last hidden states of a transformer. Where the
+            model projects its sentence vector, the tokens go through the same projection.
+        name: of the model, for messages.
+        keep_unknown: whether tokens of out-of-vocabulary words count, as a teacher's do.
+
+    Raises:
+        ModelError: the model gives no token vectors, or vectors with NaN; or its tokenizer gives no offsets.
+    """
+    route = text_route(model)
+    tokens = _static_tokens(route[0], text) if is_static(route[0]) else _contextual_tokens(route[0], text, name)
+    tokens = replace(tokens, vectors=_projected(tokens.vectors, route[1:]).cpu())
+    if not tokens.vectors.isfinite().all():
+        raise ModelError(f"{name}: gives vectors that are not numbers (NaN). Train the model again.")
+    return _grouped(text, tokens, keep_unknown)
+
+
+def out_of_vocabulary_words(model: Any, text: str) -> tuple[str, ...]:
+    """Return the words of which no part is in the vocabulary, each once; none where the tokenizer is not accessible.
+
+    The same words as ``text_tokens`` gives, without running the model.
+    """
+    tokenizer = backend_tokenizer(model)
+    if tokenizer is None:
+        return ()
+    marker = getattr(getattr(text_route(model)[0], "tokenizer", None), "unk_token", None)
+    numbers = {tokenizer.token_to_id(name) for name in (marker or UNKNOWN, "<unk>")}
+    encoding = tokenizer.encode(text, add_special_tokens=False)
+    tokens = _Tokens(
+        pieces=list(encoding.tokens),
+        offsets=list(encoding.offsets),
+        unknown=[number in numbers for number in encoding.ids],
+        vectors=torch.empty(len(encoding.ids), 0),
+        is_cut=bool(encoding.overflowing),
+    )
+    return tuple(dict.fromkeys(_grouped(text, tokens, keep_unknown=False).unknown))
+
+
+def _static_tokens(module: Any, text: str) -> _Tokens:
+    encoding = module.tokenizer.encode(text, add_special_tokens=False)
+    unknown = {module.tokenizer.token_to_id(name) for name in (UNKNOWN, "<unk>")}
+    vectors = module.embedding.weight.detach()[torch.tensor(encoding.ids, dtype=torch.long)]  # [tokens, dim]
+    return _Tokens(
+        pieces=list(encoding.tokens),
+        offsets=list(encoding.offsets),
+        unknown=[number in unknown for number in encoding.ids],
+        vectors=vectors.float(),
+        is_cut=bool(encoding.overflowing),
+    )
+
+
+def _contextual_tokens(module: Any, text: str, name: str) -> _Tokens:
+    tokenizer: Any = getattr(module, "tokenizer", None)
+    try:
+        features = module.preprocess([text])
+        place = next((weight.device for weight in module.parameters()), "cpu")
+        moved = {key: value.to(place) if isinstance(value, Tensor) else value for key, value in features.items()}
+        states = module(moved)["token_embeddings"]  # [1, length, dim]
+        ids = features["input_ids"][0].tolist()
+    except (KeyError, TypeError, AttributeError, ValueError) as problem:
+        raise ModelError(f"{name}: gives no token vectors, so there is nothing to align.") from problem
+    encoded: Any = {}
+    if getattr(tokenizer, "is_fast", False):
+        encoded = tokenizer(text, truncation=True, max_length=module.max_seq_length, return_offsets_mapping=True)
+    if encoded.get("input_ids") != ids or states.shape[:2] != (1, len(ids)):
+        raise ModelError(f"{name}: its tokenizer does not say which part of a text a token comes from.")
+    special = {*tokenizer.all_special_ids} - {tokenizer.unk_token_id}
+    kept = [place for place, number in enumerate(ids) if number not in special]
+    return _Tokens(
+        pieces=list(tokenizer.convert_ids_to_tokens([ids[place] for place in kept])),
+        offsets=[encoded["offset_mapping"][place] for place in kept],
+        unknown=[ids[place] == tokenizer.unk_token_id for place in kept],
+        vectors=states[0, kept].float(),
+        is_cut=len(ids) >= (module.max_seq_length or float("inf")),
+    )
+
+
+def _projected(vectors: Tensor, modules: list[Any]) -> Tensor:
+    """Send token vectors [tokens, dim] through the projections that the sentence vector goes through."""
+    for module in modules:
+        if isinstance(getattr(module, "linear", None), torch.nn.Linear) and hasattr(module, "module_input_name"):
+            out = module({module.module_input_name: vectors})
+            vectors = out[module.module_output_name]
+    return vectors
+
+
+def _grouped(text: str, tokens: _Tokens, keep_unknown: bool) -> TextTokens:
+    # A mark of a word's beginning claims the space before it, or the word's first letter: it has no letter of its own.
+    offsets = [
+        span if _has_text(piece) else (span[0], span[0])
+        for span, piece in zip(tokens.offsets, tokens.pieces, strict=True)
+    ]
+    words = group_tokens(text, offsets)
+    names = tuple(text[start:end] for start, end in words.spans)
+    out = [unknown and not keep_unknown for unknown in tokens.unknown]
+    # A word of unknown tokens and a lone word-boundary mark is unknown: the mark says nothing.
+    known = {
+        word
+        for word, piece, left in zip(words.of_token, tokens.pieces, out, strict=True)
+        if not left and _has_text(piece)
+    }
+    kept = [place for place, word in enumerate(words.of_token) if not out[place] and word in known]
+    end = max((end for _, end in tokens.offsets), default=0)
+    lost = [number for number in range(len(names)) if number not in known]
+    unread = [number for number in lost if tokens.is_cut and words.spans[number][0] >= end]
+    partly = sorted({word for word, left in zip(words.of_token, out, strict=True) if left} & known)
+    return TextTokens(
+        words=names,
+        tokens=tuple(text[slice(*offsets[place])].strip() or tokens.pieces[place] for place in kept),
+        word_of=tuple(words.of_token[place] for place in kept),
+        vectors=tokens.vectors[kept],
+        unknown=tuple(names[number] for number in lost if number not in unread),
+        partly_unknown=tuple(names[number] for number in partly),
+        unread=tuple(names[number] for number in unread),
+    )
+
+
+def _has_text(piece: str) -> bool:
+    return bool(piece.strip("▁ Ġ"))
