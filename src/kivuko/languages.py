@@ -105,6 +105,18 @@ def language(code: str) -> Language:
     return described
 
 
+def other_than_english(code: str) -> str:
+    """Return the normalized code of a language that is not English.
+
+    Raises:
+        UsageError: unknown, or English.
+    """
+    normalized = language(code).code
+    if normalized.partition("-")[0] == "en":
+        raise UsageError(f"{code}: English is the other side; name the language that is not English")
+    return normalized
+
+
 def resource_groups(codes: Iterable[str]) -> dict[ResourceGroup, tuple[str, ...]]:
     """Split languages into ``low-resource`` and ``high-resource`` (medium and high together).
 

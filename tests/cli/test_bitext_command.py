@@ -6,6 +6,7 @@ import gzip
 import io
 import json
 import os
+import shlex
 import sys
 from pathlib import Path
 
@@ -62,7 +63,34 @@ def test_check_gives_the_account_and_a_verdict(run_here, bitext: Path) -> None:
     assert "note: languages were not identified." in told
     assert "Swahili: 6,000 words" in told
     assert "VERDICT: usable." in told
-    assert f"Next: kivuko bitext clean {bitext} -l sw --out sw.clean.tsv.gz" in told
+    assert f"Next: kivuko bitext clean {bitext} -l sw --no-language-id --out sw.clean.tsv.gz" in told
+
+
+def test_the_suggested_command_keeps_the_options_and_writes_a_new_file(
+    run_here, bitext: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    captions = write(tmp_path / "my captions.txt", ["nothing of this is in it"])
+    file = bitext.rename("sw.clean.tsv.gz")
+    words = (
+        "check",
+        str(file),
+        *PLAIN,
+        "--script",
+        "Latn",
+        "--against",
+        str(captions),
+        "emoji.txt",
+        "--columns",
+        "1,2",
+    )
+    write(tmp_path / "emoji.txt", ["nor this one"])
+    told = printed(run_here("bitext", *words)[1])
+    given = f"--columns 1,2 --no-language-id --script Latn --against '{captions}' emoji.txt"
+    assert f"Next: kivuko bitext clean {file} -l sw {given} --out sw.clean.2.tsv.gz" in told
+    suggested = shlex.split(told.split("Next: kivuko ")[1])
+    assert run_here(*suggested)[0] == 0
+    assert len(read_tsv(tmp_path / "sw.clean.2.tsv.gz", "sw")) == 1200
 
 
 def test_check_as_json(run_here, bitext: Path) -> None:
@@ -117,7 +145,7 @@ def test_check_finds_captions_of_several_files(run_here, bitext: Path, tmp_path:
 
 
 def test_check_against_the_emoji_world(run_here, tmp_path: Path, tiny_world, monkeypatch) -> None:
-    monkeypatch.setattr("kivuko.cli.data.load_world", lambda *_: tiny_world)
+    monkeypatch.setattr("kivuko.datasets.emoji.emoji_world", lambda *_, **options: tiny_world)
     query = next(query for query in tiny_world.queries("sw", "test") if not query.copied)
     file = write(tmp_path / "sw.tsv", [*lines(1200), f"{query.text}\t{query.english}"])
     told = json.loads(run_here("bitext", "check", str(file), *PLAIN, "--against", "emoji", "--json")[1])

@@ -31,7 +31,7 @@ from kivuko.bitext.characters import (
     weighted_lengths,
 )
 from kivuko.bitext.duplicates import RATE, Duplicates
-from kivuko.bitext.language_id import LanguageJudge
+from kivuko.bitext.language_id import LanguageJudge, missing_library
 from kivuko.bitext.pairs import Pair
 from kivuko.bitext.rules import Rules, find_boilerplate, find_mojibake, scripts_of
 from kivuko.bitext.verdict import Account, Gathering
@@ -122,8 +122,9 @@ class PairJudge:
         if not scripts and rules.min_script_share:
             self.notes.append(f"nobody recorded the script of {language}: its side's script was not judged")
             self._kinds = ()
-        if rules.language_id == "off":
-            self.notes.append("languages were not identified")
+        missing = missing_library() if rules.language_id == "auto" else None
+        if rules.language_id == "off" or missing:
+            self.notes.append(missing or "languages were not identified")
         else:
             self._language = LanguageJudge(language, full=rules.language_id == "full")
             if self._language.note:

@@ -17,7 +17,7 @@ from kivuko.errors import UsageError
 from kivuko.languages import UNKNOWN_SCRIPT
 from kivuko.languages import language as describe
 
-LanguageId = Literal["fast", "full", "off"]
+LanguageId = Literal["auto", "fast", "full", "off"]
 
 MAX_COUNTED = 250  # translations of one sentence: more is not counted, a counter is one byte
 
@@ -46,8 +46,9 @@ class Rules:
         duplicates: whether to drop a pair that was there before, upper and lower case alike.
         max_translations: how many pairs may share one side, 1 to ``MAX_COUNTED``; None: any number.
         expected_pairs: sizes the memory for duplicates (``kivuko.bitext.duplicates``), at least 1,000.
-        language_id: ``full``: ask the library about every sentence that is long enough; ``fast``: not about those made
-            up of words that it has found to be the language's before; ``off``: not at all.
+        language_id: ``full``: have lingua identify the language of every sentence that is long enough; ``fast``: not
+            of those made up of words that it has given to the language before; ``off``: not at all; ``auto``: fast
+            where lingua is installed, else off with a note.
     """
 
     max_characters: int = MAX_CHARACTERS
@@ -60,7 +61,7 @@ class Rules:
     duplicates: bool = True
     max_translations: int | None = 20
     expected_pairs: int = 10_000_000
-    language_id: LanguageId = "fast"
+    language_id: LanguageId = "auto"
 
     def __post_init__(self) -> None:
         """Raise UsageError for what is out of range."""

@@ -1,4 +1,4 @@
-"""Evaluation captions to look for in training text, wherever they come from."""
+"""The captions of evaluation sets, to look for in training text."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from kivuko.streams import text_lines
 _KEYS = ("caption", "captions", "text", "texts", "sentence", "sentences", "query", "raw", "english", "translation")
 
 
-def load_captions(specs: Sequence[str], language: str) -> list[str]:
-    """Return the captions of a language, and the English ones, of all evaluation sets named.
+def evaluation_captions(specs: Sequence[str], language: str) -> Iterator[str]:
+    """Yield the captions of a language, and the English ones, of all evaluation sets named.
 
     Args:
         specs: each ``emoji`` (names of the emoji world's test split), a caption set such as ``xm3600:FOLDER``, or a
@@ -26,13 +26,13 @@ def load_captions(specs: Sequence[str], language: str) -> list[str]:
     Raises:
         KivukoError: a set or a file cannot be read, or has no caption in either language.
     """
-    captions: list[str] = []
     for spec in specs:
-        found = list(_captions(spec, language))
-        if not found:
-            raise DataError(f"{spec}: no caption found in it in {language} or in English; check what it holds")
-        captions += found
-    return captions
+        empty = True
+        for caption in _captions(spec, language):
+            empty = False
+            yield caption
+        if empty:
+            raise DataError(f"{spec}: no caption in it in {language} or in English; check its content")
 
 
 def _captions(spec: str, language: str) -> Iterable[str]:
@@ -47,9 +47,11 @@ def _captions(spec: str, language: str) -> Iterable[str]:
 
 
 def _emoji(language: str) -> Iterator[str]:
-    from kivuko.cli.data import load_world
+    from kivuko.datasets.emoji import emoji_world
+    from kivuko.progress import progress_bar
 
-    world = load_world((language,))
+    with progress_bar("drawing emoji") as report:
+        world = emoji_world((language,), progress=report)
     for code in (language, "en"):
         for query in world.queries(code, "test"):
             yield query.text
@@ -58,11 +60,11 @@ def _emoji(language: str) -> Iterator[str]:
 def _caption_set(spec: str, language: str) -> Iterator[str]:
     from kivuko.datasets.captions import open_caption_set
 
-    found = open_caption_set(spec, language=language)
+    captions = open_caption_set(spec, language=language)
     primary = language.partition("-")[0]
-    for code in found.languages:
+    for code in captions.languages:
         if code in (language, "en") or code.partition("-")[0] == primary:
-            yield from found.of(code).texts
+            yield from captions.of(code).texts
 
 
 def _lines(path: Path) -> Iterator[str]:
@@ -86,7 +88,7 @@ def _json_lines(path: Path) -> Iterator[str]:
 
 
 def _strings(content: Any, wanted: bool) -> Iterator[str]:
-    """Strings under the keys that captions stand under, however deep."""
+    """Strings under the keys of captions, at any depth."""
     if isinstance(content, str):
         if wanted and content.strip():
             yield content
