@@ -12,7 +12,7 @@ __version__ = "0.1.0.dev0"
 
 _WHERE = {
     "KivukoError": "kivuko.errors",
-    "read_tsv": "kivuko.bitext",
+    "read_bitext": "kivuko.bitext",
     "Bitext": "kivuko.bitext",
     "Pair": "kivuko.bitext",
     "hold_out": "kivuko.bitext",
@@ -37,7 +37,7 @@ _WHERE = {
 __all__ = ["__version__", *_WHERE]
 
 if TYPE_CHECKING:
-    from kivuko.bitext import Bitext, Pair, hold_out, read_tsv
+    from kivuko.bitext import Bitext, Pair, hold_out, read_bitext
     from kivuko.datasets.emoji import emoji_world, shipped_image_tower
     from kivuko.encoders.alignment import Alignment, align
     from kivuko.encoders.image_tower import load_image_tower

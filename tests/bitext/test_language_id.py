@@ -121,5 +121,8 @@ def test_words_tell_when_seen_often_enough_and_hardly_elsewhere() -> None:
 def test_without_the_library_the_message_names_what_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "lingua", None)
     with pytest.raises(MissingDependencyError, match=r"pip install 'kivuko\[data\]'"):
-        sift(MadeSource([("a", "b")]), Rules())
+        sift(MadeSource([("a", "b")]), Rules(language_id="fast"))
+    without = sift(MadeSource([("nyumba", "house")]), Rules()).drain()
+    assert without.kept == 1
+    assert any("pip install 'kivuko[data]'" in note for note in without.notes)
     assert sift(MadeSource([("nyumba", "house")]), Rules(language_id="off")).drain().kept == 1

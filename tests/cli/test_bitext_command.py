@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from command_checks import help_without_heavy_imports, refused
 
-from kivuko.bitext import read_tsv
+from kivuko.bitext import read_bitext
 
 NUMERALS = ["sifuri", "moja", "mbili", "tatu", "nne", "tano", "sita", "saba", "nane", "tisa"]
 ENGLISH = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
@@ -90,7 +90,7 @@ def test_the_suggested_command_keeps_the_options_and_writes_a_new_file(
     assert f"Next: kivuko bitext clean {file} -l sw {given} --out sw.clean.2.tsv.gz" in told
     suggested = shlex.split(told.split("Next: kivuko ")[1])
     assert run_here(*suggested)[0] == 0
-    assert len(read_tsv(tmp_path / "sw.clean.2.tsv.gz", "sw")) == 1200
+    assert len(read_bitext(tmp_path / "sw.clean.2.tsv.gz", "sw")) == 1200
 
 
 def test_check_as_json(run_here, bitext: Path) -> None:
@@ -159,7 +159,7 @@ def test_clean_writes_what_passes_and_what_does_not(run_here, bitext: Path, tmp_
     words = ("bitext", "clean", str(bitext), *PLAIN, "--out", str(out), "--rejected", str(rejected))
     status, told, err = run_here(*words, "--against", str(caption))
     assert (status, err) == (0, "")
-    cleaned = read_tsv(out, "sw")
+    cleaned = read_bitext(out, "sw")
     assert "dropped" not in printed(told)
     assert spelled(10_003, ENGLISH) not in {pair.english for pair in cleaned}
     rows = [line.split("\t") for line in rejected.read_text("utf-8").splitlines()]
@@ -180,7 +180,7 @@ def test_clean_reads_standard_input(run_here, bitext: Path, tmp_path: Path, monk
     monkeypatch.setattr(sys, "stdin", stream)
     status, _, err = run_here("bitext", "clean", "-", *PLAIN, "--out", str(tmp_path / "o.tsv"))
     assert (status, err) == (0, "")
-    assert len(read_tsv(tmp_path / "o.tsv", "sw")) == 1200
+    assert len(read_bitext(tmp_path / "o.tsv", "sw")) == 1200
 
 
 def test_clean_never_takes_the_place_of_what_it_reads(run_here, bitext: Path, tmp_path: Path) -> None:
@@ -223,7 +223,7 @@ def test_columns_are_named(run_here, tmp_path: Path) -> None:
     file = write(tmp_path / "sw.tsv", swapped)
     out = tmp_path / "o.tsv"
     assert run_here("bitext", "clean", str(file), *PLAIN, "--columns", "2,1", "--out", str(out))[0] == 0
-    assert read_tsv(out, "sw").pairs[0].english == spelled(10_000, ENGLISH)
+    assert read_bitext(out, "sw").pairs[0].english == spelled(10_000, ENGLISH)
 
 
 def test_sample_by_temperature(run_here, tmp_path: Path) -> None:
@@ -231,14 +231,14 @@ def test_sample_by_temperature(run_here, tmp_path: Path) -> None:
     words = ("bitext", "sample", f"sw={sw}", f"so={so}", "--temperature", "2", "--out", str(tmp_path / "out"))
     status, out, err = run_here(*words, "--pairs", "200")
     assert (status, err) == (0, "")
-    taken = {code: read_tsv(tmp_path / f"out/{code}.tsv", code) for code in ("sw", "so")}
+    taken = {code: read_bitext(tmp_path / f"out/{code}.tsv", code) for code in ("sw", "so")}
     assert {code: len(found) for code, found in taken.items()} == {"sw": 150, "so": 50}
     assert "sw: 150 of 900 pairs (75.0% by temperature)" in printed(out)
     assert "kivuko distill --bitext sw=" in printed(out)
     status, out, err = run_here(*words, "--pairs", "5000", "--compress", "gz")
     assert (status, err) == (0, "")
     assert "there are only 1,000 pairs" in printed(out)
-    assert len(read_tsv(tmp_path / "out/sw.tsv.gz", "sw")) == 900
+    assert len(read_bitext(tmp_path / "out/sw.tsv.gz", "sw")) == 900
 
 
 @pytest.mark.parametrize(

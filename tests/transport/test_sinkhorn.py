@@ -1,12 +1,17 @@
-"""What must hold of every plan, whatever the problem and whichever implementation of Sinkhorn's algorithm solves it."""
+"""The Sinkhorn solvers: optimality, convergence, and relaxed marginals."""
 
 from __future__ import annotations
 
+import math
+from itertools import pairwise
+
+import numpy as np
+import ot
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transport_problems import divergence, finite, misplaced, ragged
+from transport_problems import Ragged, divergence, finite, misplaced, ragged, uneven
 
 from kivuko import transport
 
@@ -200,3 +205,229 @@ def test_the_arguments_are_left_as_they_were(sinkhorn) -> None:
     sinkhorn(*batch.arguments(), **batch.masks())
     for now, then in zip((*batch.arguments(), *batch.masks().values()), before, strict=True):
         assert torch.equal(now, then)
+
+
+REGULARIZATIONS = [1e-2, 1e-3, 1e-4, 1e-5]
+
+
+@pytest.mark.parametrize("max_iterations", [1, 2, 3, 15])
+def test_what_has_not_converged_says_so(sinkhorn, max_iterations) -> None:
+    batch = ragged([(6, 6), (1, 1)], seed=10, dtype=torch.float32)
+    plan = sinkhorn(*batch.arguments(), **batch.masks(), regularization=0.01, max_iterations=max_iterations)
+    assert plan.converged.tolist() == [False, True]
+    assert plan.marginal_error[0] > 1e-4
+    assert plan.iterations[0] == max_iterations
+    assert finite(plan)
+
+
+def test_a_plan_cut_short_is_still_of_the_regularization_asked_for(sinkhorn) -> None:
+    # Whatever the potentials, log P + cost / regularization must be a row term plus a column term.
+    batch = ragged([(5, 4)], seed=11)
+    for max_iterations in (1, 10, 25, 60, 200):
+        plan = sinkhorn(*batch.arguments(), regularization=0.05, tolerance=1e-12, max_iterations=max_iterations)
+        terms = plan.coupling[0].log() + batch.cost[0] / 0.05
+        residual = terms - terms[:1] - terms[:, :1] + terms[0, 0]
+        torch.testing.assert_close(residual, torch.zeros_like(residual), atol=1e-9, rtol=0)
+
+
+def test_easy_problems_stop_before_hard_ones(sinkhorn) -> None:
+    hard = ragged([(6, 6)], seed=12).cost
+    plan = sinkhorn(torch.cat([torch.zeros_like(hard), hard]), regularization=0.02, max_iterations=5000)
+    assert plan.converged.all()
+    assert plan.iterations[0] < plan.iterations[1]
+
+
+def test_a_smaller_tolerance_is_kept(sinkhorn) -> None:
+    batch = ragged([(6, 6), (9, 4)], seed=13)
+    for tolerance in (1e-2, 1e-5, 1e-8, 1e-11):
+        plan = sinkhorn(*batch.arguments(), **batch.masks(), tolerance=tolerance, max_iterations=20_000)
+        assert plan.converged.all()
+        assert (misplaced(plan, *batch.arguments()[1:]) <= tolerance * (1 + 1e-6)).all()
+
+
+@pytest.mark.parametrize("regularization", REGULARIZATIONS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_extremely_small_regularization_stays_finite(sinkhorn, regularization, dtype) -> None:
+    batch = ragged([(6, 6), (12, 3), (1, 4)], seed=13, dtype=dtype)
+    rows = batch.row_marginal.clone()
+    rows[0, :2] = torch.tensor([1e-30, 0.0])
+    rows = rows / rows.sum(1, keepdim=True)
+    plan = sinkhorn(batch.cost, rows, batch.col_marginal, **batch.masks(), regularization=regularization)
+    assert finite(plan)
+    assert torch.equal(plan.converged, plan.marginal_error <= 1e-4)
+
+
+@pytest.mark.parametrize("tiny", [1e-30, 1e-38, 1e-41, 1e-45])
+def test_a_mass_too_small_to_matter_changes_nothing(sinkhorn, tiny) -> None:
+    cost = ragged([(3, 4)], seed=14, dtype=torch.float32).cost
+    plan = sinkhorn(cost, torch.tensor([[0.5, tiny, 0.5]]), tolerance=1e-6)
+    without = sinkhorn(cost[:, ::2], torch.tensor([[0.5, 0.5]]), tolerance=1e-6)
+    assert finite(plan)
+    assert plan.converged.all()
+    torch.testing.assert_close(plan.coupling[:, ::2], without.coupling, atol=2e-6, rtol=0)
+    torch.testing.assert_close(plan.value, without.value, atol=2e-6, rtol=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("size", [3, 8, 24])
+def test_very_uneven_masses_are_solved_or_flagged(sinkhorn, dtype, size) -> None:
+    cost, row, col = uneven(size, seed=0, dtype=dtype)
+    plan = sinkhorn(cost, row, col, regularization=0.005)
+    assert finite(plan)
+    torch.testing.assert_close(misplaced(plan, row, col), plan.marginal_error.double(), atol=3e-6, rtol=0)
+    assert torch.equal(plan.converged, plan.marginal_error <= 1e-4)
+    assert plan.converged.sum() >= 12
+
+
+def test_float32_reaches_a_tolerance_of_one_millionth(sinkhorn) -> None:
+    batch = ragged([(6, 6), (9, 4), (20, 30), (40, 40)], seed=15, dtype=torch.float32)
+    plan = sinkhorn(*batch.arguments(), **batch.masks(), regularization=0.1, tolerance=1e-6, max_iterations=5000)
+    assert plan.converged.all()
+    assert (misplaced(plan, *batch.arguments()[1:]) <= 1.5e-6).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_tolerance_out_of_reach_is_flagged(sinkhorn, dtype) -> None:
+    batch = ragged([(12, 9)], seed=16, dtype=dtype)
+    plan = sinkhorn(*batch.arguments(), tolerance=1e-30, max_iterations=300)
+    assert finite(plan)
+    assert plan.converged.tolist() == (plan.marginal_error <= 1e-30).tolist()
+    assert misplaced(plan, *batch.arguments()[1:]) < (1e-5 if dtype == torch.float32 else 1e-6)
+
+
+PENALTIES = [0.3, 2.0, (1.0, 0.1), (None, 0.5), (0.5, None)]
+TIGHT = {"tolerance": 1e-11, "max_iterations": 50_000}
+UNBALANCED_SIZES = [(1, 1), (1, 6), (5, 1), (6, 6), (4, 11)]
+
+
+def pair(penalty) -> tuple[float, float]:
+    both = penalty if isinstance(penalty, tuple) else (penalty, penalty)
+    return tuple(math.inf if one is None else one for one in both)  # type: ignore[return-value]
+
+
+def objective(coupling: torch.Tensor, batch: Ragged, regularization: float, penalty) -> torch.Tensor:
+    """The value [batch] of a coupling by its definition."""
+    live = batch.row_mask[:, :, None] & batch.col_mask[:, None, :]
+    value = torch.where(live, coupling * batch.cost, 0.0).sum((1, 2))
+    value = value + regularization * divergence(coupling, batch.row_marginal[:, :, None] * batch.col_marginal[:, None])
+    for weight, sums, marginal in zip(
+        pair(penalty), (coupling.sum(2), coupling.sum(1)), batch.arguments()[1:], strict=True
+    ):
+        value = value + (0.0 if math.isinf(weight) else weight * divergence(sums, marginal))
+    return value
+
+
+@pytest.mark.parametrize("penalty", PENALTIES)
+@pytest.mark.parametrize("regularization", [1.0, 0.05])
+def test_plan_equals_pots_unbalanced_sinkhorn(sinkhorn, penalty, regularization) -> None:
+    batch = ragged(UNBALANCED_SIZES, seed=1, padding=math.nan)
+    options = {"regularization": regularization, "marginal_penalty": penalty, **TIGHT, **batch.masks()}
+    plan = sinkhorn(*batch.arguments(), **options)
+    assert plan.converged.all()
+    for i, (n, m) in enumerate(UNBALANCED_SIZES):
+        reference = ot.unbalanced.sinkhorn_unbalanced(
+            *(part.numpy() for part in batch.single(i)),
+            reg=regularization, reg_m=pair(penalty), reg_type="kl", numItermax=100_000, stopThr=1e-13,
+        )  # fmt: skip
+        np.testing.assert_allclose(plan.coupling[i, :n, :m].numpy(), reference, atol=1e-8, rtol=0)
+    torch.testing.assert_close(plan.value, objective(plan.coupling, batch, regularization, penalty))
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    sizes=st.lists(st.tuples(st.integers(1, 8), st.integers(1, 8)), min_size=1, max_size=3),
+    seed=st.integers(0, 2**31),
+    penalty=st.sampled_from([*PENALTIES, 0.02]),
+    regularization=st.sampled_from([0.5, 0.05]),
+)
+def test_every_implementation_finds_the_relaxed_plan_of_the_reference(
+    sinkhorn, sizes, seed, penalty, regularization
+) -> None:
+    batch = ragged(sizes, seed=seed)
+    options = {"regularization": regularization, "marginal_penalty": penalty, "tolerance": 1e-9, **batch.masks()}
+    plan = sinkhorn(*batch.arguments(), **options, max_iterations=10_000)
+    reference = transport.solve(*batch.arguments(), method="sinkhorn_log", **options, max_iterations=10_000)
+    assert finite(plan)
+    assert plan.converged.all()
+    torch.testing.assert_close(plan.coupling, reference.coupling, atol=1e-6, rtol=0)
+    torch.testing.assert_close(plan.value, reference.value, atol=1e-7, rtol=0)
+
+
+@pytest.mark.parametrize("penalty", PENALTIES)
+def test_no_plan_nearby_is_better(sinkhorn, penalty) -> None:
+    batch = ragged([(3, 4), (5, 2)], seed=2)
+    plan = sinkhorn(*batch.arguments(), **batch.masks(), marginal_penalty=penalty, **TIGHT)
+    generator = torch.Generator().manual_seed(0)
+    held = pair(penalty)
+    for _ in range(20):
+        change = 1e-4 * torch.randn(plan.coupling.shape, generator=generator, dtype=torch.float64) * plan.coupling
+        # A marginal that must hold is held: its rows (columns) keep their sums.
+        if math.isinf(held[0]):
+            change = change - plan.coupling * (change.sum(2) / plan.coupling.sum(2).clamp_min(1e-300))[:, :, None]
+        if math.isinf(held[1]):
+            change = change - plan.coupling * (change.sum(1) / plan.coupling.sum(1).clamp_min(1e-300))[:, None, :]
+        assert (objective(plan.coupling + change, batch, 0.05, penalty) >= plan.value - 1e-12).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_high_penalty_approaches_the_balanced_plan(sinkhorn, dtype) -> None:
+    batch = ragged([(4, 5), (6, 3)], seed=3, dtype=dtype)
+    options = {"regularization": 0.1, "tolerance": 1e-6, "max_iterations": 100_000, **batch.masks()}
+    balanced = sinkhorn(*batch.arguments(), **options)
+    far = [
+        (sinkhorn(*batch.arguments(), marginal_penalty=penalty, **options).coupling - balanced.coupling).abs().max()
+        for penalty in (1.0, 10.0, 100.0)
+    ]
+    assert far[0] > 2 * far[1] > 4 * far[2]
+    assert far[2] < 1e-2
+
+
+def test_a_low_penalty_lets_mass_go(sinkhorn) -> None:
+    batch = ragged([(4, 5), (6, 3)], seed=4)
+    mass = [
+        sinkhorn(*batch.arguments(), **batch.masks(), marginal_penalty=penalty).coupling.sum((1, 2))
+        for penalty in (1e-3, 0.1, 1.0, 10.0)
+    ]
+    for less, more in pairwise(mass):
+        assert (less < more).all()
+    assert (mass[0] < 0.2).all()
+    assert (mass[-1] > 0.9).all()
+
+
+def test_a_marginal_that_must_hold_does(sinkhorn) -> None:
+    batch = ragged([(4, 5), (6, 3)], seed=5)
+    rows = sinkhorn(*batch.arguments(), **batch.masks(), marginal_penalty=(None, 0.1), tolerance=1e-9)
+    assert rows.converged.all()
+    torch.testing.assert_close(rows.coupling.sum(2), batch.row_marginal, atol=1e-8, rtol=0)
+    assert ((rows.coupling.sum(1) - batch.col_marginal).abs().sum(1) > 0.01).all()
+    cols = sinkhorn(*batch.arguments(), **batch.masks(), marginal_penalty=(0.1, None), tolerance=1e-9)
+    torch.testing.assert_close(cols.coupling.sum(1), batch.col_marginal, atol=1e-8, rtol=0)
+
+
+def test_penalties_that_relax_nothing_are_the_balanced_problem(sinkhorn) -> None:
+    batch = ragged([(4, 5)], seed=6)
+    balanced = sinkhorn(*batch.arguments())
+    for penalty in ((None, None), math.inf, (math.inf, None)):
+        assert torch.equal(sinkhorn(*batch.arguments(), marginal_penalty=penalty).coupling, balanced.coupling)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("penalty", [1e-6, 1e-2, 1.0, 1e3, (None, 1e-6), (1e-6, None)])
+@pytest.mark.parametrize("regularization", [1e-4, 0.01, 10.0])
+def test_extremes_stay_finite_and_say_whether_they_converged(sinkhorn, dtype, penalty, regularization) -> None:
+    batch = ragged([(6, 6), (12, 3), (1, 4)], seed=7, dtype=dtype, padding=1e30)
+    plan = sinkhorn(
+        *batch.arguments(), **batch.masks(), regularization=regularization, marginal_penalty=penalty, max_iterations=200
+    )
+    assert finite(plan)
+    assert torch.equal(plan.converged, plan.marginal_error <= 1e-4)
+
+
+def test_zero_mass_bins_carry_nothing_when_relaxed(sinkhorn) -> None:
+    rows, cols = torch.tensor([[0.5, 0.0, 0.5]]), torch.tensor([[0.0, 0.25, 0.75]])
+    cost = ragged([(3, 3)], seed=8, dtype=torch.float32).cost
+    plan = sinkhorn(cost, rows, cols, marginal_penalty=0.2, tolerance=1e-6)
+    smaller = sinkhorn(cost[:, ::2, 1:], rows[:, ::2], cols[:, 1:], marginal_penalty=0.2, tolerance=1e-6)
+    assert plan.coupling[:, 1].sum() == plan.coupling[:, :, 0].sum() == 0
+    torch.testing.assert_close(plan.coupling[:, ::2, 1:], smaller.coupling, atol=2e-6, rtol=0)
+    torch.testing.assert_close(plan.value, smaller.value, atol=2e-6, rtol=0)

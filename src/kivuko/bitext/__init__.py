@@ -1,7 +1,7 @@
 """Parallel text: reading it, cleaning it, taking samples of it."""
 
 from kivuko.bitext.pairs import Bitext, Pair, PairSource, RawPair, Sieve, concatenate, report_copied, report_dropped
-from kivuko.bitext.reading import open_source, read_bitext, read_tsv
+from kivuko.bitext.reading import open_source, read_bitext
 from kivuko.bitext.sampling import hold_out, take_fraction, take_pairs, word_table
 from kivuko.text import clean_text, spelling_likeness, trigrams, word_list, word_spans
 
@@ -16,7 +16,6 @@ __all__ = [
     "hold_out",
     "open_source",
     "read_bitext",
-    "read_tsv",
     "report_copied",
     "report_dropped",
     "spelling_likeness",

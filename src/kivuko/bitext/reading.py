@@ -13,6 +13,7 @@ from kivuko.bitext.pairs import BLANK_LINE, MISSING_COLUMN, Bitext, JoinedSource
 from kivuko.bitext.tmx import TmxSource
 from kivuko.errors import DataError, UsageError
 from kivuko.languages import language as describe
+from kivuko.progress import reading_bar
 from kivuko.streams import ByteInput, is_url, plain_name
 
 FORMATS = ("tsv", "moses", "tmx", "jsonl", "parquet", "datasets")
@@ -158,6 +159,7 @@ _NO_SHARDS = frozenset({"dataset_info.json", "dataset_infos.json", "state.json",
 
 
 STANDARD_INPUT_SPEC = "-"
+_SHOWN_EVERY = 4096  # pairs between two updates of the progress bar
 
 
 def open_source(
@@ -166,21 +168,12 @@ def open_source(
     """Open parallel text as a stream that is never held in memory.
 
     Args:
-        spec: a file (tab-separated, ``.tmx``, ``.jsonl``, ``.parquet``, ``.arrow``), compressed with gzip, bzip2, xz
-            or Zstandard or not; ``-`` for standard input; a Moses pair as ``FILE,ENGLISH_FILE`` or by what both files
-            begin with (``corpus.en-sw`` for ``corpus.en-sw.sw`` and ``corpus.en-sw.en``); a folder that a Hugging
-            Face dataset was saved to, or of shards, with ``:SPLIT`` where it has several; or
-            ``hf:NAME[:CONFIG][:SPLIT]`` on the hub.
-        language: BCP 47 code of the side that is not English.
-        format: ``tsv``, ``moses``, ``tmx``, ``jsonl``, ``parquet`` or ``datasets``; None: told by the name, else by
-            the content.
-        columns: of the language and of English, where the format has columns: two positions from 1, or two headings.
+        spec, language, format, columns: as for ``read_bitext``.
 
     Raises:
         DataError: there is no such file, or it is not what its name says, as far as the name or a look at its start
-            tells; the rest is raised while it is read.
-        UsageError: unknown language or format, a ``spec`` or ``columns`` that make no sense.
-        MissingDependencyError: ``hf:`` needs the ``datasets`` library.
+            tells; other faults are raised while it is read.
+        UsageError, MissingDependencyError: as ``read_bitext``.
     """
     code = describe(language).code
     if format is not None and format not in FORMATS:
@@ -216,67 +209,69 @@ def open_source(
 
 
 def read_bitext(
-    spec: str | Path,
+    source: str | Path,
     language: str,
     *,
     format: str | None = None,
     columns: Columns | None = None,
     keep_copied: bool = True,
+    progress: bool | None = None,
 ) -> Bitext:
     """Read parallel text in any format into memory.
 
-    Both sides are cleaned (``clean_text``). What gives no pair is counted by reason in the result's ``dropped``:
-    ``blank line``, ``missing column``, ``missing language``, ``not JSON``, ``not text``, ``broken characters``,
-    ``empty side``, ``too long`` (over 4,000 characters on one side), ``duplicate`` and, on request, ``copied``.
+    Both sides are cleaned (Unicode NFC, no invisible characters, single spaces). Lines that give no pair are counted
+    by reason in the result's ``dropped``: ``blank line``, ``missing column``, ``missing language``, ``not JSON``,
+    ``not text``, ``broken characters``, ``empty side``, ``too long`` (over 4,000 characters on one side),
+    ``duplicate`` and, with ``keep_copied=False``, ``copied``.
 
     Args:
-        spec, language, format, columns: as for ``open_source``.
+        source: a file (tab-separated, ``.tmx``, ``.jsonl``, ``.parquet``, ``.arrow``), compressed with gzip, bzip2, xz
+            or Zstandard or not; ``-`` for standard input; a Moses pair as ``FILE,ENGLISH_FILE`` or by their common
+            prefix (``corpus.en-sw`` for ``corpus.en-sw.sw`` and ``corpus.en-sw.en``); a folder of shards or of a
+            saved Hugging Face dataset, with ``:SPLIT`` where it has several; ``hf:NAME[:CONFIG][:SPLIT]`` on the hub;
+            or a URL of one file (``https://``, ``s3://``, ``hf://``).
+        language: BCP 47 code of the side that is not English.
+        format: ``tsv``, ``moses``, ``tmx``, ``jsonl``, ``parquet`` or ``datasets``; None: detected by the name, else
+            by the content.
+        columns: of the language and of English, where the format has columns: two positions from 1, or two headings.
+            Default: a heading that names them decides (``sw`` and ``en``, ``text`` and ``english``, ``source`` and
+            ``target``), else the first two.
         keep_copied: whether to keep pairs with the same text on both sides (``Bitext.copied`` counts them).
+        progress: None shows a bar on a terminal only; True and False force it.
 
     Returns:
         At least one pair, in the order of the source; ``origin`` is ``path:number``.
 
     Raises:
-        DataError, UsageError, MissingDependencyError: as ``open_source``, and where there is no usable pair.
+        DataError: the source is missing, damaged, not what its format requires, or holds no usable pair; the message
+            gives file and line.
+        UsageError: unknown language or format, or a source or columns that make no sense.
+        MissingDependencyError: the source needs a package that is not installed.
+
+    >>> import pathlib, tempfile
+    >>> file = pathlib.Path(tempfile.mkdtemp()) / "en-sw.tsv"
+    >>> _ = file.write_text("paka mweusi\\tblack cat\\nmbwa\\tdog\\nmbwa\\tdog\\n")
+    >>> bitext = read_bitext(file, "sw")
+    >>> len(bitext), bitext.pairs[0].text, bitext.pairs[0].english
+    (2, 'paka mweusi', 'black cat')
+    >>> dict(bitext.dropped)
+    {'duplicate': 1}
     """
-    return _read(open_source(spec, language, format=format, columns=columns), keep_copied)
-
-
-def read_tsv(path: Path | str, language: str, *, columns: Columns | None = None, keep_copied: bool = True) -> Bitext:
-    """Read sentences and their English translations from a tab-separated UTF-8 file, line by line.
-
-    The file may be compressed. Quotes mean nothing: a sentence may begin with one. See ``TsvSource`` for how columns
-    are found and ``read_bitext`` for what becomes of the pairs.
-
-    Args:
-        path: the file.
-        language: BCP 47 code of the sentences that are not English.
-        columns: two positions counted from 1, or two headings of the first row; None: the first row decides.
-        keep_copied: whether to keep pairs with the same text on both sides (``Bitext.copied`` counts them).
-
-    Returns:
-        At least one pair, in the order of the file; ``origin`` is ``path:line``.
-
-    Raises:
-        DataError: the file is missing, a folder, empty, binary, damaged, not UTF-8, lacks the columns in
-            more than half of its lines, or has no usable line.
-        UsageError: unknown language, or ``columns`` that make no sense.
-    """
-    return _read(TsvSource(ByteInput(Path(path)), describe(language).code, columns), keep_copied)
-
-
-def _read(source: PairSource, keep_copied: bool) -> Bitext:
-    sieve = Sieve(source.language, keep_copied=keep_copied)
-    for number, text, english, reason in source:
-        if reason is None:
-            sieve.add(text or "", english or "", source.place(number))
-        else:
-            sieve.drop(reason, source.place(number))
+    opened = open_source(source, language, format=format, columns=columns)
+    sieve = Sieve(opened.language, keep_copied=keep_copied)
+    with reading_bar(opened, f"reading {opened.language}", progress) as bar:
+        for count, (number, text, english, reason) in enumerate(opened):
+            if reason is None:
+                sieve.add(text or "", english or "", opened.place(number))
+            else:
+                sieve.drop(reason, opened.place(number))
+            if not count % _SHOWN_EVERY:
+                bar.show(count)
     bitext = sieve.bitext()
-    if isinstance(source, TsvSource):
-        _require_columns(bitext, source.needed)
+    if isinstance(opened, TsvSource):
+        _require_columns(bitext, opened.needed)
     if not bitext:
-        raise _nothing_usable(bitext, source)
+        raise _nothing_usable(bitext, opened)
     return bitext
 
 

@@ -1,12 +1,18 @@
-"""Bad input is refused in one line that says what is wrong, where, and what to do."""
+"""The entry point: bad input in one line, parts of large batches, empty problems, memory."""
 
 from __future__ import annotations
 
+import json
+import math
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
+from transport_problems import ragged
 
 from kivuko import transport
 from kivuko.errors import MissingDependencyError, UsageError
@@ -206,3 +212,176 @@ def test_numpy_arrays_and_nested_lists_give_the_plan_of_the_tensor(
     assert plan.coupling.dtype == torch.float64
     torch.testing.assert_close(plan.coupling, expected.coupling, atol=0, rtol=0)
     torch.testing.assert_close(plan.transport_cost, expected.transport_cost, atol=0, rtol=0)
+
+
+WAYS = [{"method": name} for name in transport.METHODS] + [{"backend": "torch"}]
+FIELDS = ("coupling", "transport_cost", "value", "entropy", "marginal_error", "iterations", "converged")
+SIZES = [(1 + i % 4, 5 - i % 5) for i in range(21)]
+
+
+@pytest.fixture
+def few_cells(monkeypatch):
+    """A function that lets a part hold few cells."""
+    return lambda: monkeypatch.setattr(sys.modules["kivuko.transport.solve"], "_CELLS", 40)
+
+
+@pytest.mark.parametrize("way", WAYS, ids=lambda one: "-".join(one.values()))
+def test_parts_give_what_the_whole_gives(few_cells, way) -> None:
+    batch = ragged(SIZES, seed=1, padding=math.nan)
+    col_mask = batch.col_mask.clone()
+    col_mask[9] = False  # an empty problem in the middle
+    masks = {"row_mask": batch.row_mask, "col_mask": col_mask, "allow_empty": True}
+    whole = transport.solve(batch.cost, **masks, **way)
+    few_cells()
+    parts = transport.solve(batch.cost, **masks, **way)
+    for field in FIELDS:
+        torch.testing.assert_close(getattr(parts, field), getattr(whole, field), atol=1e-12, rtol=1e-10)
+
+
+@pytest.mark.parametrize("way", WAYS, ids=lambda one: "-".join(one.values()))
+def test_a_bad_cost_is_named_by_its_place_in_the_whole_batch(few_cells, way) -> None:
+    few_cells()
+    cost = torch.zeros(21, 3, 4)
+    cost[17, 2, 1] = math.nan
+    with pytest.raises(UsageError, match=r"of problem 17 is nan at row 2, column 1"):
+        transport.solve(cost, **way)
+
+
+@pytest.mark.parametrize("way", [{"method": "sinkhorn_log"}, {"backend": "torch"}, {"method": "sinkhorn"}])
+def test_a_cost_too_large_is_named_by_its_place_in_the_whole_batch(few_cells, way) -> None:
+    few_cells()
+    cost = torch.zeros(21, 3, 4)
+    cost[18, 2, 1] = 1e9
+    with pytest.raises(UsageError, match=r"too small for problem 18,"):
+        transport.solve(cost, **way)
+
+
+@pytest.mark.parametrize("gradient", ["envelope", "implicit"])
+def test_gradients_of_parts_are_those_of_the_whole(few_cells, gradient) -> None:
+    batch = ragged(SIZES, seed=2, padding=math.nan)
+    grads = []
+    for prepare in (lambda: None, few_cells):
+        prepare()
+        cost = batch.cost.clone().requires_grad_()
+        plan = transport.solve(cost, **batch.masks(), gradient=gradient, backend="torch")
+        (plan.transport_cost * torch.arange(21)).sum().backward()
+        grads.append(cost.grad)
+    torch.testing.assert_close(*grads, atol=1e-12, rtol=1e-10)
+
+
+EVERY_METHOD = sorted(transport.METHODS)
+SHAPES = [(0, 3, 4), (2, 0, 4), (2, 3, 0), (2, 0, 0), (0, 0, 0)]
+
+
+@pytest.mark.parametrize("method", EVERY_METHOD)
+@pytest.mark.parametrize("marginal_penalty", [None, 1.0])
+def test_empty_problems_are_zero_and_do_not_disturb_the_rest(method, marginal_penalty) -> None:
+    if marginal_penalty and not transport.METHODS[method].entropic:
+        pytest.skip("marginals are relaxed by Sinkhorn methods only")
+    batch = ragged([(3, 4)] * 4, seed=6, dtype=torch.float32, padding=float("nan"))
+    row_mask, col_mask = batch.row_mask.clone(), batch.col_mask.clone()
+    row_mask[0] = False
+    col_mask[2] = False
+    row_mask[3], col_mask[3] = False, False
+    options = {"method": method, "marginal_penalty": marginal_penalty}
+    plan = transport.solve(batch.cost, row_mask=row_mask, col_mask=col_mask, allow_empty=True, **options)
+    empty = torch.tensor([True, False, True, True])
+    assert plan.converged[empty].all()
+    assert (plan.coupling[empty] == 0).all()
+    assert (plan.iterations[empty] == 0).all()
+    for part in (plan.transport_cost, plan.value, plan.entropy, plan.marginal_error):
+        assert (part[empty] == 0).all()
+    alone = transport.solve(batch.cost[1:2], **options)
+    torch.testing.assert_close(plan.coupling[1:2], alone.coupling, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("method", EVERY_METHOD)
+def test_shapes_without_cells_work(shape, method) -> None:
+    plan = transport.solve(torch.zeros(shape), method=method, allow_empty=True)
+    assert plan.coupling.shape == shape
+    for part in (plan.converged, plan.iterations, plan.transport_cost, plan.value, plan.entropy, plan.marginal_error):
+        assert part.shape == shape[:1]
+    assert plan.converged.all()
+    assert (plan.value == 0).all()
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("gradient", ["envelope", "implicit"])
+def test_gradients_of_shapes_without_cells_are_empty(shape, gradient) -> None:
+    cost = torch.zeros(shape, requires_grad=True)
+    plan = transport.solve(cost, gradient=gradient, allow_empty=True)
+    (plan.value.sum() + plan.transport_cost.sum()).backward()
+    assert cost.grad is not None
+    assert cost.grad.shape == shape
+
+
+@pytest.mark.parametrize("gradient", ["envelope", "implicit"])
+def test_an_empty_problem_has_no_gradient_and_does_not_disturb_the_rest(gradient) -> None:
+    batch = ragged([(3, 4)] * 2, seed=7)
+    mask = torch.tensor([[True] * 3, [False] * 3])
+    cost, alone = (part.clone().requires_grad_() for part in (batch.cost, batch.cost[:1]))
+    transport.solve(cost, row_mask=mask, gradient=gradient, allow_empty=True).value.sum().backward()
+    transport.solve(alone, gradient=gradient).value.sum().backward()
+    assert (cost.grad[1] == 0).all()
+    torch.testing.assert_close(cost.grad[:1], alone.grad)
+
+
+def test_every_implementation_takes_empty_problems(sinkhorn) -> None:
+    mask = torch.tensor([[False, False], [True, True]])
+    plan = sinkhorn(torch.ones(2, 2, 3), row_mask=mask, allow_empty=True)
+    assert plan.converged.all()
+    torch.testing.assert_close(plan.coupling.sum((1, 2)), torch.tensor([0.0, 1.0]))
+
+
+def test_given_marginals_are_dropped_where_the_other_side_is_empty(sinkhorn) -> None:
+    nothing = torch.zeros(1, 2, dtype=torch.bool)
+    plan = sinkhorn(torch.zeros(1, 2, 2), torch.tensor([[0.5, 0.5]]), col_mask=nothing, allow_empty=True)
+    assert plan.converged.all()
+    assert (plan.coupling == 0).all()
+    assert plan.marginal_error.item() == 0
+
+
+@pytest.mark.parametrize("method", EVERY_METHOD)
+def test_an_empty_problem_is_refused_unless_allowed(method) -> None:
+    mask = torch.tensor([[True, True], [False, False]])
+    with pytest.raises(UsageError, match=r"row_mask of problem 1 leaves no row .*\[2, 2, 3\].*allow_empty=True"):
+        transport.solve(torch.zeros(2, 2, 3), row_mask=mask, method=method)
+
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="peak memory is read from /proc")
+
+# Solving a tiny batch first pays for what is loaded and compiled once.
+MEASURE = r"""
+import json, re, sys, torch
+from pathlib import Path
+from kivuko import transport
+
+def peak():  # of this process: what getrusage tells, a process inherits from the one that started it
+    return 1024 * int(re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())[1])
+
+torch.set_num_threads(1)
+torch.manual_seed(0)
+options = json.loads(sys.argv[1])
+transport.solve(torch.rand(4, 64, 64), **options)
+cost = torch.rand(2048, 64, 64)
+before = peak()
+transport.solve(cost, **options)
+print((peak() - before) / cost.nbytes)
+"""
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"backend": "numba"}, {"backend": "torch"}, {"method": "sinkhorn_log"}],
+    ids=lambda o: "-".join(o.values()),
+)
+def test_solving_takes_less_than_four_times_the_memory_of_the_costs(options) -> None:
+    if options.get("backend") == "numba":
+        pytest.importorskip("numba", reason="numba is not installed: pip install 'kivuko[fast]'")
+    ran = subprocess.run(
+        [sys.executable, "-c", MEASURE, json.dumps(options)],
+        env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stderr
+    assert float(ran.stdout) < 4

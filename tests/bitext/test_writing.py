@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from kivuko.bitext import read_tsv
+from kivuko.bitext import read_bitext
 from kivuko.bitext.writing import RejectedWriter, pair_writer, text_stream
 from kivuko.errors import KivukoError, MissingDependencyError
 
@@ -21,7 +21,7 @@ def test_what_is_written_is_read_again(tmp_path: Path, suffix: str) -> None:
         writer.write(TEXTS[:1], ENGLISH[:1])
         writer.write(TEXTS[1:], ENGLISH[1:])
     assert writer.written == 3
-    bitext = read_tsv(path, "sw")
+    bitext = read_bitext(path, "sw")
     assert [(pair.text, pair.english) for pair in bitext] == list(zip(TEXTS, ENGLISH, strict=True))
     first = path.read_bytes()
     with pair_writer(path, "sw") as writer:
