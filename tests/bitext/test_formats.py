@@ -249,6 +249,8 @@ def test_places_that_are_no_file(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"holds no Parquet, .* give the folder that does, or a file"):
         read_bitext(str(tmp_path), "sw")
     with pytest.raises(DataError, match="cannot be read"):
+        list(read_lines(tmp_path / ("x" * 5000)))
+    with pytest.raises(DataError, match="no such file"):
         read_bitext(tmp_path / ("x" * 5000), "sw")
     with pytest.raises(UsageError, match="did you mean sw"):
         read_bitext(tmp_path / "nowhere.tsv", "swahili")

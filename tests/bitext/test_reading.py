@@ -130,7 +130,7 @@ def seeds() -> dict[str, list[bytes]]:
     tsv = "".join(f"{a}\t{b}\n" for a, b in ROWS).encode()
     return {
         "tsv": [tsv, b"en\tsw\r\n" + tsv, "\ufeffmbwa\tdog".encode()],
-        "tmx": [DOCUMENT.format(name).encode(codec) for name, codec in (("UTF-8", "utf-8"), ("UTF-16", "utf-16"), ("GBK", "gbk"))],
+        "tmx": [DOCUMENT.format(name).encode(name) for name in ("UTF-8", "UTF-16", "GBK")],
         "jsonl": [jsonl, b'{"sw": "\\ud83d\\ude00", "en": "x", "z": [1e5, null]}\n' * 3],
         "parquet": [
             _parquet(table), _parquet(plain, compression="gzip", data_page_version="2.0"),
