@@ -83,7 +83,7 @@ def _bitext_options(command: Decorated) -> Decorated:
 @click.option("--examples", is_flag=True, help="Show examples of what would be left out.")
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 @click.pass_context
-def check(ctx: click.Context, spec: str, examples: bool, as_json: bool, **options: Any) -> None:
+def check(ctx: click.Context, /, spec: str, examples: bool, as_json: bool, **options: Any) -> None:
     """Read parallel text, show what is in it, and give a verdict: usable, usable with care, or not.
 
     Nothing is written. With --against, look on both sides for captions that a model is to be evaluated on.
