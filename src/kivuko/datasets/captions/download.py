@@ -1,4 +1,9 @@
-"""One file from the network: goes on where it was cut, and is there under its name only when it is whole."""
+"""Caption sets from the network: resumable downloads, archives unpacked, checksums kept.
+
+Publishers of these sets give no checksums. So the first fetch writes those of what it got to ``SHA256SUMS`` in the set's
+folder, in the form of ``sha256sum``, and every later fetch must get the same; with ``--checksums`` a list of the user's
+applies from the first fetch on.
+"""
 
 from __future__ import annotations
 
@@ -21,21 +26,164 @@ from typing import Any
 
 from kivuko.errors import DataError, KivukoError, UsageError, at
 from kivuko.files import explain_write_failure, sha256_of, write_text
+from kivuko.progress import Report, bars, late_task
 from kivuko.streams import text_lines
 
+CHECKSUMS = "SHA256SUMS"
 Progress = Callable[[int, int | None], None]  # bytes so far, bytes in all (None: the server does not say)
+Watch = Callable[[str, int, int | None], None]  # the file's name, and its Progress
 _BLOCK = 1 << 18
 _TIMEOUT = 60.0  # seconds without a byte
+_LINE = re.compile(r"([0-9a-fA-F]{64}) [ *](.+)")
+_RETRY = "What came is kept: run the command again to resume, or name a local copy of the set"
+
+
+@dataclass(frozen=True)
+class RemoteFile:
+    """One file of a set.
+
+    ``place``: its path in the set's folder; an archive is unpacked into the folder ``into`` and then removed.
+    ``images``: gigabytes that the user may have already.
+    """
+
+    url: str
+    place: str
+    into: str | None = None
+    images: bool = False
+
+
+@dataclass(frozen=True)
+class RemoteSet:
+    """The files of a set; ``also``: what has to be fetched elsewhere, in a sentence."""
+
+    files: tuple[RemoteFile, ...]
+    license: str
+    also: str = ""
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """The result of a fetch: names of the files fetched, of those that were there, and every checksum."""
+
+    folder: Path
+    fetched: tuple[str, ...]
+    kept: tuple[str, ...]
+    checksums: Mapping[str, str]
+
+
+def fetch_set(
+    name: str,
+    folder: Path | None = None,
+    *,
+    images: bool = True,
+    checksums: Path | None = None,
+    progress: bool | None = None,
+) -> Fetched:
+    """Fetch a published set by name into ``folder`` (default ``data/NAME``); see ``fetch``.
+
+    Raises:
+        UsageError: it is not one of ``SETS``.
+        DataError: a file cannot be fetched, or differs from its checksum.
+    """
+    remote = remote_set(name)
+    with bars(progress) as display:
+        reports: dict[str, Report] = {}
+
+        def watch(file: str, done: int, total: int | None) -> None:
+            reports.setdefault(file, late_task(display, file))(done, total or done)
+
+        return fetch(remote, folder or Path("data") / name, images=images, checksums=checksums, watch=watch)
+
+
+def fetch(
+    remote: RemoteSet,
+    folder: Path,
+    *,
+    images: bool = True,
+    checksums: Path | None = None,
+    watch: Watch | None = None,
+) -> Fetched:
+    """Fetch a set's files into a folder and unpack its archives.
+
+    Files that are complete are not fetched again; a killed run resumes.
+
+    Args:
+        images: also the archives of images, which are gigabytes.
+        checksums: a list in the form of ``sha256sum``; files that it names must match.
+        watch: called with the progress of each file.
+
+    Raises:
+        DataError: a file cannot be fetched, or is not the one that was listed.
+    """
+    known = read_checksums(folder / CHECKSUMS) if (folder / CHECKSUMS).is_file() else {}
+    required = known if checksums is None else {**known, **read_checksums(checksums)}
+    fetched: list[str] = []
+    kept: list[str] = []
+    for one in remote.files:
+        if one.images and not images:
+            continue
+        if _is_done(one, folder, known, required):
+            kept.append(one.place)
+            continue
+        known[one.place] = _fetch_one(one, folder, required.get(one.place), watch)
+        _write_checksums(folder / CHECKSUMS, known)
+        fetched.append(one.place)
+    return Fetched(folder, tuple(fetched), tuple(kept), known)
+
+
+def read_checksums(path: Path) -> dict[str, str]:
+    """Read a list as ``sha256sum`` writes it: name to 64 hexadecimal digits.
+
+    Raises:
+        DataError: it cannot be read, or a line is of another form.
+    """
+    checksums: dict[str, str] = {}
+    for number, line in text_lines(path):
+        if not line.strip() or line.startswith("#"):
+            continue
+        if (match := _LINE.fullmatch(line.rstrip())) is None:
+            raise DataError(f"{at(path, number)}: not a line of sha256sum: 64 hexadecimal digits, two blanks, a name")
+        checksums[match[2].removeprefix("./")] = match[1].lower()
+    return checksums
+
+
+def _is_done(one: RemoteFile, folder: Path, known: Mapping[str, str], required: Mapping[str, str]) -> bool:
+    """Tell whether a file is there and unchanged; an archive is removed once it is unpacked."""
+    if one.place not in known or known[one.place] != required.get(one.place):
+        return False
+    place = folder / one.place
+    if one.into is not None:
+        return (folder / _mark(one)).is_file() and (folder / one.into).is_dir()
+    return place.is_file() and _check_sha256(place, None) == known[one.place]
+
+
+def _fetch_one(one: RemoteFile, folder: Path, expected: str | None, watch: Watch | None) -> str:
+    place = folder / one.place
+    if not place.is_file():  # or a run was killed before it was unpacked or listed
+        download(one.url, place, None if watch is None else lambda done, total: watch(one.place, done, total))
+    digest = _check_sha256(place, expected)
+    if one.into is not None:
+        count = unpack(place, folder / one.into)
+        write_text(folder / _mark(one), f"{digest}  {one.place}: {count} files\n")
+        place.unlink()
+    return digest
+
+
+def _mark(one: RemoteFile) -> str:
+    return f".{one.place}.unpacked"
+
+
+def _write_checksums(path: Path, known: Mapping[str, str]) -> None:
+    write_text(path, "".join(f"{digest}  {name}\n" for name, digest in sorted(known.items())))
 
 
 def download(url: str, path: Path, progress: Progress | None = None) -> None:
-    """Fetch a file to ``path``; what a run before has fetched is kept in ``.NAME.part`` and gone on from.
+    """Fetch a file to ``path``, and resume an earlier download that is kept in ``.NAME.part``.
 
-    The server is asked for the rest only of the very file that was begun: its ETag or its date must be the same. A
-    server that cannot go on sends the file from its start.
+    It resumes only if the file on the server is still the same one, by its ETag or its date.
 
     Raises:
-        DataError: the address cannot be reached, refuses, or the connection is cut; what came is kept.
+        DataError: the address cannot be reached, refuses, or the connection is cut; the part that came is kept.
         KivukoError: the disk is full or cannot be written.
     """
     part = path.with_name(f".{path.name}.part")
@@ -63,23 +211,16 @@ def download(url: str, path: Path, progress: Progress | None = None) -> None:
         ) from problem
 
 
-_RETRY = "What came is kept: run the command again to go on, or name a local copy of the set"
-
-
-def check_or_note_sha256(path: Path, expected: str | None) -> str:
-    """Return a file's SHA-256.
-
-    Raises:
-        DataError: it is not the ``expected`` one; the file is removed, so that it is fetched anew.
-    """
-    found = sha256_of(path)
-    if expected is not None and found != expected.lower():
+def _check_sha256(path: Path, expected: str | None) -> str:
+    """Return a file's SHA-256; remove the file and raise DataError if it is not the ``expected`` one."""
+    actual = sha256_of(path)
+    if expected is not None and actual != expected.lower():
         path.unlink(missing_ok=True)
         raise DataError(
-            f"{path}: its SHA-256 is {found}, not {expected.lower()} as listed: damaged on the way, or another "
+            f"{path}: its SHA-256 is {actual}, not {expected.lower()} as listed: damaged on the way, or another "
             "edition. It was removed; run the command again, or mend the list"
         )
-    return found
+    return actual
 
 
 def _fetch(url: str, part: Path, about: Path, progress: Progress | None) -> None:
@@ -93,14 +234,14 @@ def _fetch(url: str, part: Path, about: Path, progress: Progress | None) -> None
         begun = 0
     request = urllib.request.Request(url, headers=headers)
     with urllib.request.urlopen(request, timeout=_TIMEOUT) as answer:
-        goes_on = answer.status == http.client.PARTIAL_CONTENT
-        if goes_on and not _starts_at(answer.headers.get("Content-Range"), begun):
-            raise DataError(f"{url}: the server sent another part of the file than was asked for. {_RETRY}")
-        begun = begun if goes_on else 0
+        resumes = answer.status == http.client.PARTIAL_CONTENT
+        if resumes and not _starts_at(answer.headers.get("Content-Range"), begun):
+            raise DataError(f"{url}: the server sent another part of the file than was requested. {_RETRY}")
+        begun = begun if resumes else 0
         length = answer.headers.get("Content-Length")
         total = begun + int(length) if length and length.isdigit() else None
         _note(about, url, answer.headers)
-        with part.open("ab" if goes_on else "wb") as stream:
+        with part.open("ab" if resumes else "wb") as stream:
             done = begun
             while block := answer.read(_BLOCK):
                 stream.write(block)
@@ -125,8 +266,8 @@ def _note(about: Path, url: str, headers: Mapping[str, str]) -> None:
 
 def _read(about: Path) -> dict[str, Any]:
     with contextlib.suppress(OSError, ValueError, RecursionError):
-        found = json.loads(about.read_text(encoding="utf-8"))
-        return found if isinstance(found, dict) else {}
+        content = json.loads(about.read_text(encoding="utf-8"))
+        return content if isinstance(content, dict) else {}
     return {}
 
 
@@ -173,89 +314,53 @@ def _move(place: Path, folder: Path) -> int:
     return count
 
 
-_XTD = "https://raw.githubusercontent.com/adobe-research/Cross-lingual-Test-Dataset-XTD10/main"
-_IGLUE = "https://raw.githubusercontent.com/e-bug/iglue/main/datasets"
-_MULTI30K = "https://raw.githubusercontent.com/multi30k/dataset/master/data/task1"
+def _files(base: str, *places: str, below: str = "") -> tuple[RemoteFile, ...]:
+    return tuple(RemoteFile(f"{base}/{place}", f"{below}{place}") for place in places)
 
 
-@dataclass(frozen=True)
-class RemoteFile:
-    """One file of a set.
-
-    ``place``: where it goes, relative to the set's folder; an archive is unpacked into the folder ``into`` and then
-    removed. ``images``: gigabytes that the user may have already.
-    """
-
-    url: str
-    place: str
-    into: str | None = None
-    images: bool = False
-
-
-@dataclass(frozen=True)
-class RemoteSet:
-    """What a set consists of; ``also``: what must be got elsewhere, in a sentence."""
-
-    files: tuple[RemoteFile, ...]
-    license: str
-    also: str = ""
-
-
-def _xtd() -> tuple[RemoteFile, ...]:
-    folders = {"XTD10": "es it ko pl ru tr zh", "MIC": "en de fr", "STAIR": "jp"}
-    captions = [
-        RemoteFile(f"{_XTD}/{folder}/test_1kcaptions_{code}.txt", f"{folder}/test_1kcaptions_{code}.txt")
-        for folder, codes in folders.items()
-        for code in codes.split()
-    ]
-    return (RemoteFile(f"{_XTD}/XTD10/test_image_names.txt", "XTD10/test_image_names.txt"), *captions)
-
-
-def _multi30k() -> tuple[RemoteFile, ...]:
-    part = "test_2016_flickr"
-    captions = [
-        RemoteFile(f"{_MULTI30K}/raw/{part}.{c}.gz", f"data/task1/raw/{part}.{c}.gz") for c in ["en", "de", "fr", "cs"]
-    ]
-    names = f"image_splits/{part}.txt"
-    return (RemoteFile(f"{_MULTI30K}/{names}", f"data/task1/{names}"), *captions)
-
-
+_GITHUB = "https://raw.githubusercontent.com"
+_XM3600_IMAGES = "https://open-images-dataset.s3.amazonaws.com/crossmodal-3600/images.tgz"
+_XTD = {"XTD10": "es it ko pl ru tr zh", "MIC": "en de fr", "STAIR": "jp"}  # folder to languages
 SETS: Mapping[str, RemoteSet] = {
     "xm3600": RemoteSet(
-        files=(
+        (
             RemoteFile("https://google.github.io/crossmodal-3600/web-data/captions.zip", "captions.zip", into="."),
-            RemoteFile(
-                "https://open-images-dataset.s3.amazonaws.com/crossmodal-3600/images.tgz",
-                "images.tgz",
-                into="images",
-                images=True,
-            ),
+            RemoteFile(_XM3600_IMAGES, "images.tgz", into="images", images=True),
         ),
         license="CC BY 4.0 (captions); the images' own licenses are in image_attributions.csv of the set's page",
     ),
     "xtd": RemoteSet(
-        files=_xtd(),
+        _files(
+            f"{_GITHUB}/adobe-research/Cross-lingual-Test-Dataset-XTD10/main",
+            "XTD10/test_image_names.txt",
+            *(f"{folder}/test_1kcaptions_{code}.txt" for folder, codes in _XTD.items() for code in codes.split()),
+        ),
         license="Adobe's research license, see the repository's LICENSE.md",
         also="the images are MSCOCO's of 2014 (train and val), from cocodataset.org",
     ),
     "xflickrco": RemoteSet(
-        files=tuple(
-            RemoteFile(f"{_IGLUE}/xFlickrCO/annotations/{code}/test.jsonl", f"annotations/{code}/test.jsonl")
-            for code in ["de", "en", "es", "id", "ja", "ru", "tr", "zh"]
+        _files(
+            f"{_GITHUB}/e-bug/iglue/main/datasets/xFlickrCO",
+            *(f"annotations/{code}/test.jsonl" for code in ("de", "en", "es", "id", "ja", "ru", "tr", "zh")),
         ),
         license="see IGLUE's repository",
         also="the images are Flickr30k's and MSCOCO's val2014",
     ),
     "wit": RemoteSet(
-        files=tuple(
-            RemoteFile(f"{_IGLUE}/wit/annotations/test_{code}.jsonl", f"annotations/test_{code}.jsonl")
-            for code in ["ar", "bg", "da", "el", "en", "et", "id", "ja", "ko", "tr", "vi"]
+        _files(
+            f"{_GITHUB}/e-bug/iglue/main/datasets/wit",
+            *(f"annotations/test_{code}.jsonl" for code in "ar bg da el en et id ja ko tr vi".split()),
         ),
         license="CC BY-SA 3.0",
         also="the images are Wikimedia Commons', at the address that each line gives",
     ),
     "multi30k": RemoteSet(
-        files=_multi30k(),
+        _files(
+            f"{_GITHUB}/multi30k/dataset/master/data/task1",
+            "image_splits/test_2016_flickr.txt",
+            *(f"raw/test_2016_flickr.{code}.gz" for code in ("en", "de", "fr", "cs")),
+            below="data/task1/",
+        ),
         license="see Multi30k's repository",
         also="the images are Flickr30k's, which its authors give on request",
     ),
@@ -263,115 +368,7 @@ SETS: Mapping[str, RemoteSet] = {
 
 
 def remote_set(name: str) -> RemoteSet:
-    """Return what is known of a set that may be fetched.
-
-    Raises:
-        UsageError: it is not one of them.
-    """
+    """Return the files and the license of a set, or raise UsageError if it is not one of ``SETS``."""
     if name not in SETS:
         raise UsageError(f"{name} cannot be fetched; these can: {', '.join(SETS)}. Others: name their local copy")
     return SETS[name]
-
-
-# Fetching a caption set where the network allows: resumable, with a list of checksums.
-#
-# Publishers of these sets give no checksums. So the first fetch writes what it got to ``SHA256SUMS`` in the set's
-# folder, in the form of ``sha256sum``, and every later fetch must get the same; a list of your own (``--checksums``) is
-# held against it from the first.
-
-CHECKSUMS = "SHA256SUMS"
-_LINE = re.compile(r"([0-9a-fA-F]{64}) [ *](.+)")
-Watch = Callable[[str, int, int | None], None]
-"""Told the file's name, its bytes so far, and in all (None: not known)."""
-
-
-@dataclass(frozen=True)
-class Fetched:
-    """What a run did: names of the files that it fetched, of those that were there, and every checksum."""
-
-    fetched: tuple[str, ...]
-    kept: tuple[str, ...]
-    checksums: Mapping[str, str]
-
-
-def fetch(
-    remote: RemoteSet,
-    folder: Path,
-    *,
-    images: bool = True,
-    checksums: Path | None = None,
-    watch: Watch | None = None,
-) -> Fetched:
-    """Fetch a set's files into a folder and unpack its archives.
-
-    Files listed in ``folder/SHA256SUMS`` with their marks of being done are not fetched again. A killed run goes on
-    where it was.
-
-    Args:
-        images: also the archives of images, which are gigabytes.
-        checksums: a list in the form of ``sha256sum``: files that it names must have those.
-        watch: told how far each file is.
-
-    Raises:
-        DataError: a file cannot be fetched, or is not the one that was listed.
-    """
-    known = read_checksums(folder / CHECKSUMS) if (folder / CHECKSUMS).is_file() else {}
-    required = known if checksums is None else {**known, **read_checksums(checksums)}
-    fetched: list[str] = []
-    kept: list[str] = []
-    for one in remote.files:
-        if one.images and not images:
-            continue
-        if _is_done(one, folder, known, required):
-            kept.append(one.place)
-            continue
-        known[one.place] = _fetch_one(one, folder, required.get(one.place), watch)
-        _write_checksums(folder / CHECKSUMS, known)
-        fetched.append(one.place)
-    return Fetched(tuple(fetched), tuple(kept), known)
-
-
-def read_checksums(path: Path) -> dict[str, str]:
-    """Read a list as ``sha256sum`` writes it: name to 64 hexadecimal digits.
-
-    Raises:
-        DataError: it cannot be read, or a line is of another form.
-    """
-    found: dict[str, str] = {}
-    for number, line in text_lines(path):
-        if not line.strip() or line.startswith("#"):
-            continue
-        if (match := _LINE.fullmatch(line.rstrip())) is None:
-            raise DataError(f"{at(path, number)}: not a line of sha256sum: 64 hexadecimal digits, two blanks, a name")
-        found[match[2].removeprefix("./")] = match[1].lower()
-    return found
-
-
-def _is_done(one: RemoteFile, folder: Path, known: Mapping[str, str], required: Mapping[str, str]) -> bool:
-    """Tell whether a file is there as it was fetched; an archive is removed once it is unpacked."""
-    if one.place not in known or known[one.place] != required.get(one.place):
-        return False
-    place = folder / one.place
-    if one.into is not None:
-        return (folder / _mark(one)).is_file() and (folder / one.into).is_dir()
-    return place.is_file() and check_or_note_sha256(place, None) == known[one.place]
-
-
-def _fetch_one(one: RemoteFile, folder: Path, expected: str | None, watch: Watch | None) -> str:
-    place = folder / one.place
-    if not place.is_file():  # or a run was killed before it was unpacked or listed
-        download(one.url, place, None if watch is None else lambda done, total: watch(one.place, done, total))
-    found = check_or_note_sha256(place, expected)
-    if one.into is not None:
-        count = unpack(place, folder / one.into)
-        write_text(folder / _mark(one), f"{found}  {one.place}: {count} files\n")
-        place.unlink()
-    return found
-
-
-def _mark(one: RemoteFile) -> str:
-    return f".{one.place}.unpacked"
-
-
-def _write_checksums(path: Path, known: Mapping[str, str]) -> None:
-    write_text(path, "".join(f"{digest}  {name}\n" for name, digest in sorted(known.items())))
