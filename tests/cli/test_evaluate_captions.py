@@ -194,7 +194,7 @@ def test_help_names_the_sets_and_imports_little():
 def test_fetching_what_cannot_be_fetched():
     from click.testing import CliRunner
 
-    from kivuko.cli.fetch import fetch
+    from kivuko.cli.data import fetch
     from kivuko.errors import UsageError
 
     told = CliRunner().invoke(fetch, ["--help"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -51,10 +52,12 @@ def plan(**changes: object) -> Plan:
     return Plan("en", "sw", **{"part": 3, "sample": 2, **changes})  # type: ignore[arg-type]
 
 
-def test_texts_are_translated_and_judgments_stay(source: Path, tmp_path: Path) -> None:
-    collection, told = open_collection(f"trec:{source}"), []
+def test_texts_are_translated_and_judgments_stay(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    collection, reports = open_collection(f"trec:{source}"), []
+    bar = nullcontext(lambda *figures: reports.append(figures))
+    monkeypatch.setattr("kivuko.translation.collection.progress_bar", lambda *_: bar)
     translator = WordByWord()
-    done = translate_collection(collection, translator, plan(), tmp_path / "sw", lambda *at: told.append(at))
+    done = translate_collection(collection, translator, plan(), tmp_path / "sw")
     found = open_collection(f"trec:{tmp_path / 'sw'}")
     assert (found.name, found.document_language) == ("marco-sw", "sw")
     assert found.queries("en") == collection.queries("en")
@@ -65,7 +68,7 @@ def test_texts_are_translated_and_judgments_stay(source: Path, tmp_path: Path) -
     assert (documents["d1"].title, documents["d2"].title, documents["empty"].text) == ("mbwa", "", "")
     assert found.judgments() == collection.judgments()
     assert (done.queries, done.documents) == (3, 8)
-    assert told[-1] == (8, 8)
+    assert reports[-1] == (8, 8)
     assert all(len(piece) <= 400 for call in translator.calls for piece in call)
     assert translator.calls[1][:2] == ["The black cat.", "Big dog number 0."]  # sentence by sentence
     assert not (tmp_path / "sw.parts").exists()

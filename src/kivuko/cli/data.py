@@ -1,4 +1,4 @@
-"""``kivuko data``: build and look at data sets."""
+"""``kivuko data``: build, fetch and look at data sets."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from kivuko.cli.fetch import fetch
 from kivuko.cli.options import Command, languages_option, sources_options
 
 if TYPE_CHECKING:
@@ -15,31 +14,25 @@ if TYPE_CHECKING:
     from kivuko.search import EmojiGallery
 
 
-@click.group("data")
+@click.group("data", context_settings={"help_option_names": ["-h", "--help"]})
 def command() -> None:
     """Build, fetch and look at data sets."""
-
-
-command.add_command(fetch)
 
 
 @command.command("emoji", cls=Command)
 @languages_option
 @sources_options
 @click.option("--list", "list_only", is_flag=True, help="List the languages that have annotations, and stop.")
-@click.option("--train-image-tower", is_flag=True, help="Train the image tower anew (10 minutes on two cores).")
-@click.option(
-    "--out", type=click.Path(path_type=Path), default=Path("image_tower"), show_default=True,
-    help="Folder for the image tower that --train-image-tower makes.",
-)  # fmt: skip
-@click.option("--steps", type=click.IntRange(min=20), help="Steps of --train-image-tower.  [default: 3600]")
+@click.option("--train-image-tower", is_flag=True, help="Train the image tower again (10 minutes on two cores).")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder of the image tower.  [default: image_tower]")
+@click.option("--steps", type=int, help="Steps of --train-image-tower.  [default: 3600]")
 def emoji(
     languages: tuple[str, ...],
     cldr: Path | None,
     font: Path | None,
     list_only: bool,
     train_image_tower: bool,
-    out: Path,
+    out: Path | None,
     steps: int | None,
 ) -> None:
     """Build the emoji world and show what is in it.
@@ -58,33 +51,58 @@ def emoji(
         from kivuko.datasets.emoji.sources import available_languages, find_cldr
         from kivuko.evaluation.tables import label
 
-        codes = [code for code in available_languages(find_cldr(cldr)) if code != "root"]  # what all languages share
-        screen.print(Columns([label(code) for code in codes], column_first=True))
+        screen.print(Columns([label(code) for code in available_languages(find_cldr(cldr))], column_first=True))
         return
     world = load_world(languages, cldr, font)
     if train_image_tower:
-        from kivuko.cli.image_tower import make_image_tower
+        from kivuko.training.image_tower import make_image_tower
 
-        make_image_tower(world, out, steps)
+        made = make_image_tower(world, out, steps=steps)
+        line = ", ".join(f"R@{k} {value:.4f}" for k, value in made.recall.items())
+        screen.print(f"{made.path}: English name to image, unseen views: {line}", soft_wrap=True)
         return
     screen.print(world_table(world))
-    splits = {name: sum(one.split == name for one in world.emoji) for name in ("train", "validation", "test")}
+    sizes = ", ".join(f"{name} {count:,}" for name, count in world.split_sizes().items())
     concepts = len({one.concept for one in world.emoji if one.split == "test"})
     screen.print(
-        f"{len(world.emoji):,} emoji, {len(world.images):,} distinct images; "
-        + ", ".join(f"{name} {count:,}" for name, count in splits.items())
-        + f" ({concepts} test concepts)."
+        f"{len(world.emoji):,} emoji, {len(world.images):,} distinct images; {sizes} ({concepts} test concepts)."
     )
     screen.print("Left out: " + ", ".join(f"{count:,} {reason}" for reason, count in world.left_out.items()) + ".")
 
 
+@command.command("fetch", cls=Command)
+@click.argument("name")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for the set.  [default: data/NAME]")
+@click.option("--no-images", is_flag=True, help="Captions alone, without gigabytes of images.")
+@click.option("--checksums", type=click.Path(path_type=Path), help="A list of sha256sum that the files must match.")
+def fetch(name: str, out: Path | None, no_images: bool, checksums: Path | None) -> None:
+    """Fetch the image-caption set NAME: xm3600, xtd, xflickrco, wit or multi30k.
+
+    A fetch that was cut short resumes. Checksums are written to SHA256SUMS; later fetches must get the same files.
+
+    \b
+    Example:
+      kivuko data fetch xm3600 --out data/xm3600
+      kivuko evaluate my-model --dataset xm3600:data/xm3600
+    """
+    from kivuko.cli.progress import out as screen
+    from kivuko.datasets.captions.download import CHECKSUMS, SETS, fetch_set
+
+    done = fetch_set(name, out, images=not no_images, checksums=checksums)
+    counts = f"{len(done.fetched):,} files fetched, {len(done.kept):,} were there"
+    screen.print(f"{done.folder}: {counts}. Checksums: {CHECKSUMS} in it", soft_wrap=True)
+    screen.print(f"License: {SETS[name].license}.", soft_wrap=True)
+    if SETS[name].also:
+        screen.print(f"Not fetched: {SETS[name].also}.", soft_wrap=True)
+
+
 def load_world(languages: tuple[str, ...], cldr: Path | None = None, font: Path | None = None) -> EmojiWorld:
     """Build or read the emoji world, with a progress bar while images are drawn."""
-    from kivuko.cli.progress import bars, late_task
     from kivuko.datasets.emoji import emoji_world
+    from kivuko.progress import progress_bar
 
-    with bars() as progress:
-        return emoji_world(languages, cldr=cldr, font=font, progress=late_task(progress, "drawing emoji"))
+    with progress_bar("drawing emoji") as report:
+        return emoji_world(languages, cldr=cldr, font=font, progress=report)
 
 
 def world_table(world: EmojiWorld) -> object:
@@ -95,18 +113,8 @@ def world_table(world: EmojiWorld) -> object:
     table.add_column("language", no_wrap=True)
     for heading in ("names", "keywords", "copies", "train", "valid.", "test", "comp.", "lexical"):
         table.add_column(heading, justify="right")
-    drawn = {one.sequence for one in world.emoji}
     for code in world.languages:
-        own = [annotation for sequence, annotation in world.annotations[code].items() if sequence in drawn]
-        queries = {split: world.queries(code, split) for split in ("train", "validation", "test")}
-        test = [query for query in queries["test"] if not query.copied]
-        cells = [
-            len(own), sum(len(one.keywords) for one in own),
-            sum(query.copied for found in queries.values() for query in found),
-            *(len(found) for found in queries.values()),
-            sum(query.compositional for query in test), sum(not query.compositional for query in test),
-        ]  # fmt: skip
-        table.add_row(label(code), *(f"{cell:,}" for cell in cells))
+        table.add_row(label(code), *(f"{count:,}" for count in world.counts(code)))
     table.caption = (
         "copies: names equal to the English one; comp., lexical: test queries less copies, "
         "by whether training holds every English word"
@@ -116,13 +124,9 @@ def world_table(world: EmojiWorld) -> object:
 
 
 def load_gallery(model: Any, world: EmojiWorld) -> EmojiGallery:
-    """Encode the images of a world with a model, or read them from the cache; a bar shows if they must be encoded.
-
-    Raises:
-        KivukoError: see ``emoji_gallery``.
-    """
-    from kivuko.cli.progress import bars, late_task
+    """Encode the images of a world with a model, or read them from the cache, with a progress bar."""
+    from kivuko.progress import progress_bar
     from kivuko.search import emoji_gallery
 
-    with bars() as progress:
-        return emoji_gallery(model, world, progress=late_task(progress, "encoding images"))
+    with progress_bar("encoding images") as report:
+        return emoji_gallery(model, world, progress=report)

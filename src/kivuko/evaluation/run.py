@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from kivuko.datasets.collections import Judgments
+from kivuko.datasets.collections import Judgments, open_collection
 from kivuko.errors import DataError, UsageError, at
 from kivuko.evaluation.measures import (
     MEASURES,
@@ -344,6 +345,51 @@ def measure_run(
         for metric in evaluator.iter_calc(as_ranks):
             values[names[metric.measure]][rows[metric.query_id]] = metric.value
     return values
+
+
+@dataclass(frozen=True)
+class RunMeasures:
+    """The mean measures of a run file on a collection.
+
+    Attributes:
+        queries: how many are measured: those with a relevant document.
+        values: rule for equal scores, see ``TIES``, to measure to mean.
+        missing, not_judged, unanswerable: how many queries are measured but not in the run; in the run but not judged;
+            judged but without a relevant document.
+    """
+
+    queries: int
+    values: dict[Ties, dict[str, float]]
+    missing: int
+    not_judged: int
+    unanswerable: int
+
+
+def measure_run_file(run: Path, collection: str, measures: Sequence[str] = ()) -> RunMeasures:
+    """Measure a TREC run file on the judgments of a collection, ``ir:ID`` or ``trec:FOLDER``.
+
+    Args:
+        measures: names such as ``nDCG@10``; none: those of evaluations of collections.
+
+    Raises:
+        DataError: a file cannot be read, or no query has a relevant document.
+        UsageError: no such measure or collection.
+    """
+    from kivuko.evaluation.collection import COLLECTION_MEASURES
+
+    judgments, scores = open_collection(collection).judgments(), read_run(run)
+    queries = answerable(judgments)
+    if not queries:
+        raise DataError(
+            f"{collection}: no query has a relevant document in the qrels, a grade above 0; nothing to measure."
+        )
+    names = measures or COLLECTION_MEASURES
+    values = {
+        ties: {name: float(own.mean()) for name, own in measure_run(scores, judgments, queries, names, ties).items()}
+        for ties in TIES
+    }
+    missing = sum(query not in scores for query in queries)
+    return RunMeasures(len(queries), values, missing, len(set(scores) - set(judgments)), len(judgments) - len(queries))
 
 
 def answerable(judgments: Judgments) -> list[str]:

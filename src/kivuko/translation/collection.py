@@ -20,15 +20,16 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from kivuko.datasets.collections import UNDETERMINED, Collection, Document
+from kivuko.datasets.collections import UNDETERMINED, Collection, Document, open_collection
 from kivuko.datasets.collections.collection import sentences
 from kivuko.datasets.collections.files import read_documents, write_document, write_qrels, write_queries
 from kivuko.datasets.collections.trec_folder import ABOUT
 from kivuko.errors import CorruptFileError, DataError, ModelError, UsageError
 from kivuko.files import atomic_path, write_text
 from kivuko.languages import language as describe
+from kivuko.progress import progress_bar
 from kivuko.streams import open_compressed
-from kivuko.translation.translator import Progress, Translator
+from kivuko.translation.translator import Translator
 
 _LEAST = 12  # characters; of shorter texts, length and repetition say nothing
 _RATIO = 4.0  # a translation so many times as long as its original, or as short, has lost or invented something
@@ -134,6 +135,11 @@ class Plan:
     sample: int = 50
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        for name, least in (("part", 1), ("sample", 0), ("seed", 0)):
+            if getattr(self, name) < least:
+                raise UsageError(f"{name} = {getattr(self, name)}: give at least {least}")
+
 
 @dataclass
 class Translated:
@@ -156,7 +162,7 @@ class _Item(NamedTuple):
 
 
 def translate_collection(
-    collection: Collection, translator: Translator, plan: Plan, out: Path, progress: Progress | None = None
+    collection: Collection | str, translator: Translator | str, plan: Plan, out: Path, progress: bool | None = None
 ) -> Translated:
     """Write a collection with its texts translated as a folder that ``open_folder`` reads.
 
@@ -165,9 +171,11 @@ def translate_collection(
     suspicious ones among all, with empty columns for a person's verdict.
 
     Args:
-        translator: ``translate(texts, source)`` must write ``plan.target``, see ``load_translator_into``.
-        out: a new folder, or one that this function wrote. Parts that are finished lie in ``out.parts`` until all is.
-        progress: told (documents done, documents in all).
+        collection: a collection, or its name, ``ir:ID`` or ``trec:FOLDER``.
+        translator: the folder or hub name of a model, see ``load_translator_into``; or an object whose
+            ``translate(texts, source)`` writes ``plan.target``.
+        out: a new folder, or one that this function wrote. Finished parts are kept in ``out.parts`` until all is done.
+        progress: whether to show how many documents are done; None: on a terminal.
 
     Raises:
         UsageError: nothing is to be translated, source and target are one, or ``out`` holds something else.
@@ -182,13 +190,19 @@ def translate_collection(
         raise UsageError("neither queries nor documents are to be translated: name one of them.")
     if out.is_file() or (out.is_dir() and any(out.iterdir()) and not (out / ABOUT).is_file()):
         raise UsageError(f"{out}: exists and is no collection; nothing was replaced. Choose another --out.")
+    if isinstance(collection, str):
+        collection = open_collection(collection)
+    if isinstance(translator, str):
+        from kivuko.translation.pretrained import load_translator_into
+
+        translator = load_translator_into(translator, target)
     work = _Work(collection, translator, plan, out.with_name(f"{out.name}.parts"), source, target)
     work.open()
     queries = work.translated_queries()
     total = collection.document_count() or 0
-    for done in work.translate_documents():
-        if progress is not None:
-            progress(done, max(total, done))
+    with progress_bar("translating documents", progress) as report:
+        for done in work.translate_documents():
+            report(done, max(total, done))
     return work.finish(out, queries)
 
 

@@ -1,8 +1,8 @@
 """Caption sets from the network: resumable downloads, archives unpacked, checksums kept.
 
-Publishers of these sets give no checksums. So the first fetch writes those of what it got to ``SHA256SUMS`` in the set's
-folder, in the form of ``sha256sum``, and every later fetch must get the same; with ``--checksums`` a list of the user's
-applies from the first fetch on.
+Publishers of these sets give no checksums. So the first fetch writes its files' checksums to ``SHA256SUMS`` in the
+set's folder, in the form of ``sha256sum``, and every later fetch must get the same files; with ``--checksums``, a list
+of the user's applies from the first fetch on.
 """
 
 from __future__ import annotations
@@ -349,7 +349,10 @@ SETS: Mapping[str, RemoteSet] = {
     "wit": RemoteSet(
         _files(
             f"{_GITHUB}/e-bug/iglue/main/datasets/wit",
-            *(f"annotations/test_{code}.jsonl" for code in "ar bg da el en et id ja ko tr vi".split()),
+            *(
+                f"annotations/test_{code}.jsonl"
+                for code in ["ar", "bg", "da", "el", "en", "et", "id", "ja", "ko", "tr", "vi"]
+            ),
         ),
         license="CC BY-SA 3.0",
         also="the images are Wikimedia Commons', at the address that each line gives",

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -109,6 +110,23 @@ class Query:
     copied: bool
 
 
+class LanguageCounts(NamedTuple):
+    """Numbers of a language: ``copies`` are names equal to the English one, and are not in the last two.
+
+    ``train``, ``validation`` and ``test`` count queries; ``seen_words`` and ``unseen_words`` test queries by whether
+    training holds every English word of them.
+    """
+
+    names: int
+    keywords: int
+    copies: int
+    train: int
+    validation: int
+    test: int
+    seen_words: int
+    unseen_words: int
+
+
 @dataclass(frozen=True)
 class EmojiWorld:
     """Emoji that the font draws, each image once, with annotations per language.
@@ -181,6 +199,23 @@ class EmojiWorld:
                 ),
             )
         return list(found.values())
+
+    def split_sizes(self) -> dict[str, int]:
+        """Return how many emoji each split has."""
+        return {name: sum(one.split == name for one in self.emoji) for name in SPLITS}
+
+    def counts(self, language: str) -> LanguageCounts:
+        """Count one language's names, keywords and queries."""
+        drawn = {one.sequence for one in self.emoji}
+        own = [annotation for sequence, annotation in self.annotations[language].items() if sequence in drawn]
+        train, validation, test = (self.queries(language, split) for split in SPLITS)
+        kept = [query for query in test if not query.copied]
+        seen = sum(query.compositional for query in kept)
+        return LanguageCounts(
+            len(own), sum(len(one.keywords) for one in own),
+            sum(query.copied for queries in (train, validation, test) for query in queries),
+            len(train), len(validation), len(test), seen, len(kept) - seen,
+        )  # fmt: skip
 
     def english_names(self) -> tuple[list[str], np.ndarray[tuple[int], np.dtype[np.int64]]]:
         """Return every emoji's English name and, for each, its image's row [emoji]."""

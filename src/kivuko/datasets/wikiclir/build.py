@@ -17,12 +17,13 @@ import sqlite3
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from rich.progress import Progress
 
 from kivuko.datasets.collections.collection import Document
 from kivuko.datasets.collections.files import write_document
@@ -33,17 +34,21 @@ from kivuko.datasets.wikiclir.links import LinkTargets, MutualLinks, PageTable, 
 from kivuko.errors import DataError, KivukoError, UsageError
 from kivuko.files import atomic_path
 from kivuko.languages import language as describe
+from kivuko.progress import Report, bars, late_task
 from kivuko.streams import open_compressed
 
 MATE, MUTUAL = 2, 1  # grades of the article behind the language link, and of those in mutual link with it
-Watch = Callable[[str, int, int], None]  # (what is being read, bytes done, bytes in all)
 
 
 @dataclass(frozen=True)
 class Options:
-    """What is built. ``words``: of a document, None for whole articles. ``least_words``: of a query.
+    """Settings of a collection.
 
-    ``most_queries``: a random choice of so many (the same for the same ``seed``); None for all.
+    ``words``: of a document; None or 0 for whole articles. ``least_words``: of a query. ``most_queries``: a random
+    choice of so many, the same for the same ``seed``; None for all.
+
+    Raises:
+        UsageError: a value out of its range.
     """
 
     query_language: str
@@ -53,11 +58,18 @@ class Options:
     most_queries: int | None = None
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        for name, least in (("words", 0), ("least_words", 1), ("most_queries", 1), ("seed", 0)):
+            if (value := getattr(self, name)) is not None and value < least:
+                raise UsageError(f"{name} = {value}: give at least {least}")
+
 
 @dataclass
 class Built:
-    """What came out: ``left_out`` counts, by reason, what gave no query or no document."""
+    """Counts of a collection that was built; ``left_out``: what gave no query or no document, by reason."""
 
+    query_language: str
+    document_language: str
     queries: int = 0
     documents: int = 0
     mates: int = 0
@@ -65,12 +77,12 @@ class Built:
     left_out: Counter[str] = field(default_factory=Counter)
 
 
-def build_wikiclir(dumps: WikiDumps, options: Options, out: Path, watch: Watch | None = None) -> Built:
+def build_wikiclir(dumps: WikiDumps, options: Options, out: Path, progress: bool | None = None) -> Built:
     """Write a collection as a folder that ``open_folder`` reads, whole or not at all.
 
     Args:
         out: a new folder, or one that such a build wrote before.
-        watch: told about each file as it is read.
+        progress: whether to show how much of each file is read; None: on a terminal.
 
     Raises:
         UsageError: unknown languages, the same one twice, or ``out`` holds something else.
@@ -79,10 +91,10 @@ def build_wikiclir(dumps: WikiDumps, options: Options, out: Path, watch: Watch |
     options = _checked(options)
     if out.is_file() or (out.is_dir() and any(out.iterdir()) and not (out / ABOUT).is_file()):
         raise UsageError(f"{out}: exists and is no collection; nothing was replaced. Choose another --out.")
-    with atomic_path(out) as temporary:
+    with atomic_path(out) as temporary, bars(progress) as display:
         temporary.mkdir()
         with tempfile.TemporaryDirectory(dir=temporary) as scratch:
-            build = _Build(dumps, options, temporary, Path(scratch), watch or (lambda *_: None))
+            build = _Build(dumps, options, temporary, Path(scratch), display)
             try:
                 built = build.run()
             except sqlite3.Error as problem:
@@ -96,18 +108,18 @@ def _checked(options: Options) -> Options:
     own, other = describe(options.query_language).code, describe(options.document_language).code
     if wiki_code(own) == wiki_code(other):
         raise UsageError(f"queries and documents are both in {own}: name two languages.")
-    most = options.most_queries
-    return Options(own, other, options.words, options.least_words, most, options.seed)
+    return replace(options, query_language=own, document_language=other, words=options.words or None)
 
 
 class _Build:
-    """One building site: its database and its folders."""
+    """One build: its database and its folders."""
 
-    def __init__(self, dumps: WikiDumps, options: Options, out: Path, scratch: Path, watch: Watch) -> None:
-        self.dumps, self.options, self.out, self.scratch, self.watch = dumps, options, out, scratch, watch
+    def __init__(self, dumps: WikiDumps, options: Options, out: Path, scratch: Path, display: Progress) -> None:
+        self.dumps, self.options, self.out, self.scratch, self._display = dumps, options, out, scratch, display
+        self._bars: dict[str, Report] = {}
         self.database: sqlite3.Connection = open_database(scratch / "build.sqlite")
         self.pages = PageTable(self.database)
-        self.built = Built()
+        self.built = Built(options.query_language, options.document_language)
 
     def run(self) -> Built:
         """Do all of it, one file after the other."""
@@ -123,14 +135,14 @@ class _Build:
     def _read_pages(self) -> None:
         """Learn the titles of the documents' wiki: from its page table, or else from the articles themselves."""
         if self.dumps.page is not None:
-            page = SqlDump(self.dumps.page, "page", self._told(self.dumps.page))
+            page = SqlDump(self.dumps.page, "page", self._progress(self.dumps.page))
             rows = page.rows("page_id", "page_namespace", "page_title")
             own = ((number, title) for number, space, title in rows if space == b"0")
             self.pages.add_pages((_text(title), page.whole(number), None) for number, title in own)
         else:
             self.pages.add_pages(self._titles())
         if self.dumps.redirect is not None:
-            redirect = SqlDump(self.dumps.redirect, "redirect", self._told(self.dumps.redirect))
+            redirect = SqlDump(self.dumps.redirect, "redirect", self._progress(self.dumps.redirect))
             targets = redirect.rows("rd_from", "rd_namespace", "rd_title")
             leading = ((number, title) for number, space, title in targets if space == b"0")
             self.pages.add_redirects((redirect.whole(number), _text(title)) for number, title in leading)
@@ -138,7 +150,7 @@ class _Build:
 
     def _titles(self) -> Iterator[tuple[str, int, str | None]]:
         articles = self.dumps.document_articles
-        for article in read_articles(articles, self._told(articles)):
+        for article in read_articles(articles, self._progress(articles)):
             yield article.title, article.id, article.redirect
             for alias in article.aliases:
                 yield alias, article.id, None
@@ -150,7 +162,7 @@ class _Build:
         path = self.dumps.query_langlinks or self.dumps.document_langlinks
         assert path is not None  # WikiDumps has one of them
         wanted = wiki_code(self.options.document_language if from_queries else self.options.query_language).encode()
-        dump = SqlDump(path, "langlinks", self._told(path))
+        dump = SqlDump(path, "langlinks", self._progress(path))
         rows = dump.rows("ll_from", "ll_lang", "ll_title")
         linked = ((dump.whole(number), _text(title)) for number, code, title in rows if code == wanted and title)
         self.database.executemany(
@@ -174,7 +186,7 @@ class _Build:
     def _write_queries(self) -> None:
         """Write the queries in the order of their articles' ids, and keep which mate each asks for."""
         self.database.execute("CREATE TABLE query (id INTEGER PRIMARY KEY, mate INTEGER, lot INTEGER, text TEXT)")
-        self.database.executemany("INSERT OR IGNORE INTO query VALUES (?, ?, ?, ?)", self._asked())
+        self.database.executemany("INSERT OR IGNORE INTO query VALUES (?, ?, ?, ?)", self._query_rows())
         if self.options.most_queries is not None:
             self.database.execute(
                 "DELETE FROM query WHERE id NOT IN (SELECT id FROM query ORDER BY lot, id LIMIT ?)",
@@ -182,10 +194,10 @@ class _Build:
             )
         self.database.commit()
 
-    def _asked(self) -> Iterator[tuple[int, int, int, str]]:
+    def _query_rows(self) -> Iterator[tuple[int, int, int, str]]:
         by_id = self.dumps.query_langlinks is not None
         left_out, articles = self.built.left_out, self.dumps.query_articles
-        for article in read_articles(articles, self._told(articles)):
+        for article in read_articles(articles, self._progress(articles)):
             if article.redirect is not None:
                 continue
             key = article.id if by_id else title_key(article.title)
@@ -205,10 +217,12 @@ class _Build:
         rows = self.database.execute("SELECT DISTINCT mate FROM query ORDER BY mate")
         mutual = MutualLinks(np.fromiter((row[0] for row in rows), dtype=np.int64), self.scratch)
         targets = None
-        pagelinks = SqlDump(self.dumps.pagelinks, "pagelinks", self._told(self.dumps.pagelinks))
+        pagelinks = SqlDump(self.dumps.pagelinks, "pagelinks", self._progress(self.dumps.pagelinks))
         if self.dumps.linktarget is not None and not pagelinks.has("pl_title"):
             targets = LinkTargets(self.scratch)
-            targets.read(SqlDump(self.dumps.linktarget, "linktarget", self._told(self.dumps.linktarget)), self.pages)
+            targets.read(
+                SqlDump(self.dumps.linktarget, "linktarget", self._progress(self.dumps.linktarget)), self.pages
+            )
         for block in read_links(pagelinks, self.pages, targets):
             mutual.add(block)
         return mutual
@@ -219,7 +233,7 @@ class _Build:
         path = self.out / f"documents.{self.options.document_language}.jsonl.gz"
         articles = self.dumps.document_articles
         with open_compressed(path, ".gz") as stream:
-            for article in read_articles(articles, self._told(articles)):
+            for article in read_articles(articles, self._progress(articles)):
                 if article.redirect is not None:
                     continue
                 text = document_text(article.title, article.plain, self.options.words)
@@ -231,16 +245,16 @@ class _Build:
                 written[self.built.documents] = article.id
                 self.built.documents += 1
                 write_document(stream, Document(str(article.id), text, article.title))
-        found = np.sort(written[: self.built.documents])
-        if len(twice := found[1:][found[1:] == found[:-1]]):
+        ids = np.sort(written[: self.built.documents])
+        if len(twice := ids[1:][ids[1:] == ids[:-1]]):
             raise DataError(f"{articles}: two articles have the id {twice[0]}; give the dump of one day only")
-        return found
+        return ids
 
     def _write_qrels(self, mutual: MutualLinks, documents: NDArray[np.int64]) -> None:
         """Write the judgments, by mate, and the queries whose mate is among the documents, by id."""
         self.database.execute("CREATE INDEX query_of_mate ON query (mate, id)")
         with (self.out / "qrels.txt").open("w", encoding="ascii", newline="\n") as stream:
-            for mate in np.setdiff1d(self._asked_mates(), documents, assume_unique=True).tolist():
+            for mate in np.setdiff1d(self._query_mates(), documents, assume_unique=True).tolist():
                 gone = self.database.execute("DELETE FROM query WHERE mate = ?", (mate,)).rowcount
                 self.built.left_out["queries: mate is no document"] += gone
             for query, mate in self.database.execute("SELECT id, mate FROM query ORDER BY mate, id"):
@@ -263,7 +277,7 @@ class _Build:
                 stream.write(f"{query}\t{text}\n")
                 self.built.queries += 1
 
-    def _asked_mates(self) -> NDArray[np.int64]:
+    def _query_mates(self) -> NDArray[np.int64]:
         rows = self.database.execute("SELECT DISTINCT mate FROM query ORDER BY mate")
         return np.fromiter((row[0] for row in rows), dtype=np.int64)
 
@@ -286,9 +300,11 @@ class _Build:
         text = json.dumps(about, indent=1, ensure_ascii=False)
         (self.out / ABOUT).write_text(text + "\n", encoding="utf-8")
 
-    def _told(self, path: Path) -> Callable[[int], None]:
-        total = _size(path)
-        return lambda done: self.watch(path.name, done, total)
+    def _progress(self, path: Path) -> Callable[[int], None]:
+        """Return a callable for the bytes of a file that are read; a file that is read twice keeps its bar."""
+        total = -(-_size(path) // 1_000_000)
+        report = self._bars.setdefault(path.name, late_task(self._display, f"{path.name} (MB)"))
+        return lambda done: report(-(-done // 1_000_000), total)
 
 
 def _size(path: Path) -> int:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kivuko.errors import DataError, at
+from kivuko.languages import language
 from kivuko.streams import byte_stream
 
 # BCP 47 codes whose Wikipedia has another one: its database's name and the code in language links.
@@ -56,9 +57,9 @@ class WikiDumps:
         return {name: path for name, path in found if path is not None}
 
 
-def wiki_code(language: str) -> str:
-    """Return the code by which a language's Wikipedia goes, as language links write it: ``tl`` for ``fil``."""
-    return _WIKI.get(language, language.lower())
+def wiki_code(code: str) -> str:
+    """Return the code of a language's Wikipedia, as language links write it: ``tl`` for ``fil``."""
+    return _WIKI.get(code, code.lower())
 
 
 def find_dumps(folder: Path, query_language: str, document_language: str, **named: Path | None) -> WikiDumps:
@@ -77,7 +78,7 @@ def find_dumps(folder: Path, query_language: str, document_language: str, **name
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder. Put the dumps of both Wikipedias into one and name it.")
     names = sorted(folder.iterdir())
-    own, other = _database(query_language), _database(document_language)
+    own, other = (_database(language(code).code) for code in (query_language, document_language))
     looked_for = {
         "query_articles": (own, _ARTICLES), "document_articles": (other, _ARTICLES),
         "query_langlinks": (own, [r"-langlinks\.sql"]), "document_langlinks": (other, [r"-langlinks\.sql"]),
@@ -105,8 +106,8 @@ def find_dumps(folder: Path, query_language: str, document_language: str, **name
     return WikiDumps(**found)  # type: ignore[arg-type]
 
 
-def _database(language: str) -> str:
-    return wiki_code(language).replace("-", "_") + "wiki"
+def _database(code: str) -> str:
+    return wiki_code(code).replace("-", "_") + "wiki"
 
 
 def _only(names: Sequence[Path], wiki: str, endings: Sequence[str]) -> Path | None:
