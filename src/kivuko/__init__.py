@@ -32,6 +32,8 @@ _WHERE = {
     "distill_to_folder": "kivuko.training.distill",
     "emoji_gallery": "kivuko.search",
     "read_records": "kivuko.evaluation",
+    "evaluate": "kivuko.evaluation.evaluate",
+    "Evaluation": "kivuko.evaluation.evaluate",
 }
 
 __all__ = ["__version__", *_WHERE]
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
     from kivuko.encoders.token_batch import TokenBatch
     from kivuko.errors import KivukoError
     from kivuko.evaluation import read_records
+    from kivuko.evaluation.evaluate import Evaluation, evaluate
     from kivuko.search import emoji_gallery
     from kivuko.training.distill import Job, distill_to_folder
     from kivuko.training.recipe import load_recipe

@@ -10,7 +10,7 @@ from command_checks import help_without_heavy_imports, refused
 
 from kivuko.cli.main import COMMANDS
 
-for folder in ("datasets", "studies"):
+for folder in ("datasets", "evaluation"):
     sys.path.insert(0, str(Path(__file__).parents[1] / folder))  # for wiki_dumps and tiny_collection
 
 
@@ -50,7 +50,7 @@ def test_evaluate_writes_records_and_runs_and_measure_reads_them(run_here, tmp_p
     folder = make_collection(tmp_path / "c")
     status, out, err = run_here("evaluate", str(model), "--dataset", f"trec:{folder}")
     assert status == 0, err
-    assert "left out for want of a relevant document in the qrels: 1 query in sw" in err
+    assert "left out, without a relevant document in the qrels: 1 query in sw" in out
     place = model / "evaluation" / "c.jsonl"
     assert place.is_file()
     run = place.with_name("c.sw.optical.run")

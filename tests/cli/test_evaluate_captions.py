@@ -13,7 +13,7 @@ from command_checks import help_without_heavy_imports, refused
 import caption_scene as scene
 from kivuko.evaluation import read_per_query, read_records
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "gallery"))  # for tiny_model
+sys.path.insert(0, str(Path(__file__).parents[1] / "search"))  # for tiny_model
 
 
 @pytest.fixture(scope="module")

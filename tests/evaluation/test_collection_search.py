@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from kivuko.datasets.collections import Document
 from kivuko.errors import DataError, ModelError
 from kivuko.evaluation import collection as module
-from kivuko.evaluation.collection import Asked, TopDocuments, measure_asked, search_collection
+from kivuko.evaluation.collection import COLLECTION_MEASURES, TopDocuments, search_collection
 from kivuko.evaluation.run import measure_run, trec_order
 
 
@@ -45,12 +45,19 @@ def test_blocks_find_what_a_full_ranking_finds(seed: int, depth: int, levels: in
 def test_a_model_that_tells_nothing_apart_finds_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "DEPTH", 10)
     monkeypatch.setattr(module, "_BLOCK", 7)
-    asked = Asked("sw", ["q"], np.ones((1, 2), dtype=np.float32))
+    best = TopDocuments(1, module.DEPTH)
     documents = [Document(f"d{number:02}", "same") for number in range(50)]
     judgments = {"q": {"d49": 1}}
-    search_collection(documents, lambda texts: np.ones((len(texts), 2), np.float32), _product, [asked], judgments)
-    assert "d49" in asked.best.run(["q"])["q"]  # trec_eval's order puts the greatest id first
-    assert measure_asked(asked, judgments).values["R@100"].tolist() == [0.0]
+    searches = [(np.ones((1, 2), dtype=np.float32), best)]
+    search_collection(documents, lambda texts: np.ones((len(texts), 2), np.float32), _product, searches, judgments)
+    assert "d49" in best.run(["q"])["q"]  # trec_eval's order puts the greatest id first
+    assert measured(best, ["q"], judgments)["R@100"].tolist() == [0.0]
+
+
+def measured(best: TopDocuments, queries: list[str], judgments: dict[str, dict[str, int]]) -> dict[str, np.ndarray]:
+    """Measure as the task does: ties, also at the cut, resolved against the relevant documents."""
+    run = best.pessimistic_run(queries, judgments)
+    return measure_run(run, judgments, queries, COLLECTION_MEASURES, ties="pessimistic")
 
 
 def _product(queries: np.ndarray, documents: np.ndarray) -> np.ndarray:
@@ -58,23 +65,24 @@ def _product(queries: np.ndarray, documents: np.ndarray) -> np.ndarray:
 
 
 def test_what_is_not_in_the_collection_is_counted() -> None:
-    asked = Asked("sw", ["q", "r"], np.eye(2, dtype=np.float32))
+    best = TopDocuments(2, module.DEPTH)
     judgments = {"q": {"a": 1, "gone": 2, "b": 0}, "r": {"b": 1}}
     vectors = {"first": [1.0, 0.0], "T second": [0.0, 1.0]}
-    seen = search_collection(
+    documents, missing = search_collection(
         [Document("a", "first"), Document("b", "second", "T")],
-        lambda texts: np.array([vectors[text] for text in texts], np.float32), _product, [asked], judgments,
+        lambda texts: np.array([vectors[text] for text in texts], np.float32), _product,
+        [(np.eye(2, dtype=np.float32), best)], judgments,
     )  # fmt: skip
-    assert (seen.documents, seen.missing) == (2, 1)
-    values = measure_asked(asked, judgments, {"copied": np.array([True, False])}).values
+    assert (documents, missing) == (2, 1)
+    values = measured(best, ["q", "r"], judgments)
     assert values["R@1"].tolist() == [0.5, 1.0]
     assert values["MRR"].tolist() == [1.0, 1.0]
 
 
 def test_what_cannot_be_searched_is_said() -> None:
-    asked = Asked("sw", ["q"], np.ones((1, 1), np.float32))
+    searches = [(np.ones((1, 1), np.float32), TopDocuments(1, 5))]
     with pytest.raises(DataError, match="no document"):
-        search_collection([], lambda texts: None, _product, [asked], {})
+        search_collection([], lambda texts: None, _product, searches, {})
     with pytest.raises(ModelError, match="NaN"):
         TopDocuments(1, 5).add(["a"], np.array([[np.nan]]))
     twice = TopDocuments(1, 5)

@@ -8,9 +8,9 @@ import torch
 
 from kivuko.datasets.emoji.world import english_documents
 from kivuko.encoders.maxsim import maxsim, token_lists
-from kivuko.evaluation import emoji, emoji_documents
-from kivuko.evaluation.emoji import score_languages
-from kivuko.evaluation.emoji_documents import score_documents
+from kivuko.evaluation import emoji
+from kivuko.evaluation.emoji import EmojiTask, measure_queries
+from kivuko.evaluation.evaluator import EncodedQueries, System
 
 DIM = 64
 
@@ -30,27 +30,35 @@ def encode(texts):
 
 
 def knowing(world, language):
-    """A score that knows, of each query, the image that it asks for."""
-    image_of = {query.text: query.image for query in world.queries(language, "test")}
-    return lambda texts: np.eye(len(world.images))[[image_of[text] for text in texts]]
+    """Scores of a model that knows the image of each query."""
+    return np.eye(len(world.images))[[query.image for query in world.queries(language, "test")]]
+
+
+def texts_of(world, language, split):
+    return [query.text for query in world.queries(language, split)]
 
 
 def test_who_knows_the_document_finds_it_first(tiny_world):
-    (scores,) = score_documents(knowing(tiny_world, "sw"), tiny_world, ["sw"])
+    scores = measure_queries(knowing(tiny_world, "sw"), tiny_world, "sw", "test")
     assert scores.language == "sw"
     assert all(
         (values == 1).all() for name, values in scores.values.items() if name in ("R@1", "MAP", "MRR", "nDCG@10")
     )
-    (blind,) = score_documents(lambda texts: np.zeros((len(texts), len(tiny_world.images))), tiny_world, ["sw"])
+    blind = measure_queries(np.zeros(knowing(tiny_world, "sw").shape), tiny_world, "sw", "test")
     np.testing.assert_allclose(blind.values["MRR"], 1 / len(tiny_world.images))
 
 
 def test_queries_subsets_and_clusters_are_those_of_the_images(tiny_world):
     vectors = encode(english_documents(tiny_world))
     languages = ["en", "sw", "mr"]
-    texts = score_documents(lambda texts: encode(texts) @ vectors.T, tiny_world, languages, "validation")
-    images = score_languages(encode, vectors, tiny_world, languages, "validation")
-    for text, image, language in zip(texts, images, languages, strict=True):
+    task = EmojiTask(tiny_world, vectors, "validation")
+    system = System("model", "optical", encode)
+    encoded = [EncodedQueries(system, code, encode(task.texts(code))) for code in languages]
+    images = [measured["emoji"] for _, measured in task.measure(encoded)]
+    for image, language in zip(images, languages, strict=True):
+        text = measure_queries(
+            encode(texts_of(tiny_world, language, "validation")) @ vectors.T, tiny_world, language, "validation"
+        )
         queries = tiny_world.queries(language, "validation")
         assert text.language == language
         assert list(text.query_ids) == list(image.query_ids) == [query.id for query in queries]
@@ -64,7 +72,7 @@ def test_queries_subsets_and_clusters_are_those_of_the_images(tiny_world):
             np.testing.assert_array_equal(scores.subsets["lexical"], ~compositional & ~copied)
         for name in text.values:
             np.testing.assert_array_equal(text.values[name], image.values[name])
-    assert texts[0].values["MRR"].mean() > 0.9, "English names are in their own documents"
+    assert images[0].values["MRR"].mean() > 0.9, "English names are in their own documents"
 
 
 def test_one_vector_and_many_serve_alike(tiny_world):
@@ -73,14 +81,16 @@ def test_one_vector_and_many_serve_alike(tiny_world):
     def late(texts):
         return maxsim(token_lists([words_of(text) for text in texts]), documents).numpy()
 
-    (scores,) = score_documents(late, tiny_world, ["en"], "train")
+    scores = measure_queries(late(texts_of(tiny_world, "en", "train")), tiny_world, "en", "train")
     assert (scores.values["MAP"] > 0.99).mean() > 0.8, "each word finds itself"
 
 
-@pytest.mark.parametrize("module", [emoji, emoji_documents])
-def test_the_protocol_says_what_was_done(tiny_world, module):
-    told = module.protocol(tiny_world, "test")
-    assert told["dataset"] == module.DATASET
+@pytest.mark.parametrize(
+    ("protocol", "dataset"), [(emoji.protocol, "emoji"), (emoji.documents_protocol, "emoji-text")]
+)
+def test_the_protocol_says_what_was_done(tiny_world, protocol, dataset):
+    told = protocol(tiny_world, "test")
+    assert told["dataset"] == dataset
     assert told["split"] == "test"
     assert str(len(tiny_world.images)) in told["gallery"]
     assert told["fingerprint"] == tiny_world.fingerprint
@@ -88,8 +98,8 @@ def test_the_protocol_says_what_was_done(tiny_world, module):
 
 
 def test_the_two_tasks_are_told_apart(tiny_world):
-    assert (emoji.DATASET, emoji_documents.DATASET) == ("emoji", "emoji-text")
-    images, documents = emoji.protocol(tiny_world, "test"), emoji_documents.protocol(tiny_world, "test")
+    assert (emoji.DATASET, emoji.DOCUMENTS) == ("emoji", "emoji-text")
+    images, documents = emoji.protocol(tiny_world, "test"), emoji.documents_protocol(tiny_world, "test")
     differing = {key for key in images if images[key] != documents[key]}
     assert differing == {"dataset", "task", "gallery"}
     assert "English" in documents["task"]

@@ -85,9 +85,9 @@ def command(
     from kivuko.cli.progress import TrainingProgress, bars
     from kivuko.cli.progress import out as screen
     from kivuko.encoders.model import load_encoder, quiet, read_about, refuse_foreign_folder
+    from kivuko.encoders.model_card import model_card
     from kivuko.encoders.multi_vector import save_multi_vector
     from kivuko.encoders.teacher import load_teacher
-    from kivuko.report.model_card import model_card
     from kivuko.training.distill import Job, distill_to_folder
     from kivuko.training.recipe import load_recipe
 

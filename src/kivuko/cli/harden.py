@@ -166,7 +166,7 @@ def _card(about: Any, note: HardeningNote) -> str:
     """Return the model card: the model's own, or a short one for an image tower, and what the hardening was."""
     import json
 
-    from kivuko.report.model_card import model_card
+    from kivuko.encoders.model_card import model_card
 
     head = model_card(about) if about is not None else "# Hardened image tower\n"
     return "\n".join(

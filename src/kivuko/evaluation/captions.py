@@ -6,24 +6,73 @@ in the language are the relevant documents, and the documents are all captions i
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kivuko.datasets.captions import FIRST_CAPTION, CaptionSet, LanguageCaptions
+from kivuko.datasets.captions import EVERY_CAPTION, FIRST_CAPTION, CaptionSet, LanguageCaptions
 from kivuko.errors import DataError
+from kivuko.evaluation.evaluator import ENGLISH, EncodedQueries
 from kivuko.evaluation.measures import MEASURES, Qrels
 from kivuko.evaluation.run import PROTOCOL, per_query
 from kivuko.evaluation.summary import LanguageScores
+from kivuko.evaluation.vectors import ImageVectors
 from kivuko.files import sha256_of
+from kivuko.search.decoding import Refused
 
 TEXT_TO_IMAGE, IMAGE_TO_TEXT = "text-to-image", "image-to-text"
 DIRECTIONS = (TEXT_TO_IMAGE, IMAGE_TO_TEXT)
 SUCCESS = ("Success@1", "Success@5", "Success@10")
 MEASURES_OF: Mapping[str, tuple[str, ...]] = {TEXT_TO_IMAGE: MEASURES, IMAGE_TO_TEXT: (*SUCCESS, *MEASURES)}
 _CHUNK_CELLS = 20_000_000  # of the score matrix held at once: 80 MB
+
+
+@dataclass(frozen=True, eq=False)
+class CaptionTask:
+    """A caption set in both directions.
+
+    ``images``: unit vectors of its images, float32 [images, dim]. ``digest``: SHA-256 over the images. ``captions``:
+    which captions of an image are queries, "every-caption" or "first-caption".
+    """
+
+    caption_set: CaptionSet
+    images: NDArray[np.float32]
+    digest: str
+    captions: str = EVERY_CAPTION
+    scoring: str = "cosine"
+    _captions: dict[str, LanguageCaptions] = field(default_factory=dict)
+
+    @property
+    def split(self) -> str:
+        """The set's own name of the split."""
+        return self.caption_set.split
+
+    @property
+    def has_english(self) -> bool:
+        """Whether the set has English captions."""
+        return ENGLISH in self.caption_set.captions
+
+    def texts(self, language: str) -> tuple[str, ...]:
+        """Return the captions of one language."""
+        if language not in self._captions:
+            self._captions[language] = self.caption_set.of(language, self.captions)
+        return self._captions[language].texts
+
+    def measure(self, queries: Iterable[EncodedQueries]) -> Iterator[tuple[EncodedQueries, dict[str, LanguageScores]]]:
+        """See :class:`~kivuko.evaluation.evaluator.Task`."""
+        for one in queries:
+            scores = score_captions(self.caption_set, self._captions[one.language], one.vectors, self.images)
+            yield (
+                one,
+                {dataset_name(self.caption_set, self.captions, direction): own for direction, own in scores.items()},
+            )
+
+    def protocol(self, languages: Sequence[str]) -> dict[str, Any]:
+        """See :class:`~kivuko.evaluation.evaluator.Task`."""
+        return protocol(self.caption_set, languages, self.captions, self.digest)
 
 
 def dataset_name(caption_set: CaptionSet, protocol: str, direction: str) -> str:
@@ -161,3 +210,51 @@ def _measured(
             scores = scores[:, repeated]
         parts.append(per_query(scores, query_ids[start : start + step], document_ids, qrels, MEASURES_OF[direction]))
     return {name: np.concatenate([part[name] for part in parts]) for name in MEASURES_OF[direction]}
+
+
+def without_missing(caption_set: CaptionSet, skip_missing: bool) -> CaptionSet:
+    """Return the set without the images whose files are missing: known before any is encoded.
+
+    Raises:
+        DataError: some are missing, and ``skip_missing`` is not set; or all are.
+    """
+    refused = {row: Refused("missing") for row, one in enumerate(caption_set.images) if one.path is None}
+    return _without(caption_set, refused, skip_missing)
+
+
+def without_broken(
+    caption_set: CaptionSet, vectors: ImageVectors, skip_missing: bool
+) -> tuple[CaptionSet, NDArray[np.float32], str]:
+    """Return the set without the images that could not be read or decoded, the others' vectors and their digest.
+
+    Raises:
+        DataError: there are such, and ``skip_missing`` is not set; or there are no others.
+    """
+    kept = [row for row in range(len(caption_set.images)) if row not in vectors.refused]
+    left = _without(caption_set, vectors.refused, skip_missing)
+    return left, vectors.vectors[kept], vectors.digest()
+
+
+def _without(caption_set: CaptionSet, refused: Mapping[int, Refused], skip_missing: bool) -> CaptionSet:
+    if not refused:
+        return caption_set
+    row = min(refused)
+    why, total = refused[row], len(caption_set.images)
+    first = f"{caption_set.images[row].named}: {why.reason}{f' ({why.detail})' if why.detail else ''}"
+    if len(refused) == total:
+        raise DataError(
+            f"{caption_set.name}: none of its {total:,} images can be read; the first: {first}. Name the folder that "
+            "holds them after a comma: PATH,IMAGES"
+        )
+    if not skip_missing:
+        raise DataError(
+            f"{caption_set.name}: {len(refused):,} of its {total:,} images cannot be read; the first: {first}. Name "
+            "their folder after a comma (PATH,IMAGES), or leave them out with --skip-missing"
+        )
+    reasons = {caption_set.images[number].id: one.reason for number, one in refused.items()}
+    for reason in sorted(set(reasons.values())):
+        gone = frozenset(name for name, one in reasons.items() if one == reason)
+        caption_set = caption_set.without(gone, f"image: {reason}")
+    if not caption_set.captions:
+        raise DataError(f"{caption_set.name}: no caption is left, because the images that have one cannot be read")
+    return caption_set

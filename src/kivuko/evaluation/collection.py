@@ -1,25 +1,48 @@
-"""Searching a text collection of any size: documents stream past, each query keeps the best it has seen."""
+"""Searching a text collection of any size: documents stream past, each query keeps the best it has seen.
+
+Results are records, per-query scores, and a TREC run for each system and language.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from kivuko.datasets.collections import Document, Judgments
-from kivuko.errors import DataError, ModelError
+from kivuko.datasets.collections import UNDETERMINED, Collection, Document, Judgments
+from kivuko.encoders.loading import folder_fingerprint
+from kivuko.encoders.model import Model, quiet
+from kivuko.encoders.teacher import TextTeacher, teacher_of
+from kivuko.errors import DataError, ModelError, UsageError, wrap_errors
+from kivuko.evaluation.evaluator import (
+    ENGLISH,
+    EncodedQueries,
+    Report,
+    System,
+    model_system,
+    teacher_encoder,
+    teacher_system,
+    untrained_system,
+)
 from kivuko.evaluation.measures import MEASURES
-from kivuko.evaluation.run import TIES, Run, measure_run
+from kivuko.evaluation.run import TIES, Run, answerable, measure_run
 from kivuko.evaluation.summary import LanguageScores
+from kivuko.evaluation.vectors import DocumentVectors
+from kivuko.files import sha256_of
+from kivuko.text import pluralize
 
 DEPTH = 1000
 """Documents kept per query: TREC's custom."""
 COLLECTION_MEASURES = (*MEASURES, "R@100")
 _BLOCK = 2048  # documents that are encoded and scored together
+_BATCH = 64
+_PASSAGE_PROMPTS = ("document", "passage", "corpus")
+_LARGE = 1 << 30  # bytes in the cache that a user should know of
 
 PROTOCOL = {
     "task": "text to text: every query against all documents of the collection",
@@ -33,20 +56,289 @@ PROTOCOL = {
 """What a record's header says about how the measures were taken."""
 
 
-@dataclass
-class Asked:
-    """Queries of one language as one system reads them, and what they have found so far.
+@dataclass(frozen=True)
+class Encoders:
+    """What a collection is searched with: a reader of documents, and the systems whose queries are compared to them.
 
-    ``encoded``: whatever ``score`` takes beside encoded documents.
+    ``documents_by``: who encodes the documents, for the protocol. ``longest``: tokens of a text that are read, None
+    where the model does not say. ``scoring``: "cosine" or "maxsim". ``space``: a name of the space of the document
+    vectors, by which they are cached; None for what is too large to be cached, a list of vectors for each document.
     """
 
-    language: str
-    query_ids: Sequence[str]
-    encoded: Any
-    best: TopDocuments = field(init=False)
+    encode_documents: Callable[[list[str]], Any]
+    systems: tuple[System, ...]
+    documents_by: str
+    scoring: str = "cosine"
+    longest: int | None = None
+    space: str | None = None
+    notes: tuple[str, ...] = ()
+
+    def score(self, queries: Any, documents: Any) -> ArrayLike:
+        """Return [queries, documents], higher is better."""
+        if self.scoring == "maxsim":
+            from kivuko.encoders.maxsim import maxsim
+
+            return maxsim(queries, documents).cpu().numpy()
+        return np.asarray(queries @ documents.T)
+
+
+@dataclass(eq=False)
+class CollectionTask:
+    """Queries of some languages against all documents of a collection; each document is encoded once for all.
+
+    Memory holds a block of documents and, for each query, the best ``DEPTH`` so far. Filled while it measures:
+    ``runs``, (objective, language) to run; ``trec_eval``, objective to language to measure to the mean under
+    trec_eval's own rule for equal scores; ``documents``, how many there are; ``missing``, how many relevant ones are
+    not among them.
+    """
+
+    collection: Collection
+    encoders: Encoders
+    languages: tuple[str, ...]
+    report: Report | None = None
+    split: str = "all"
+    runs: dict[tuple[str, str], Run] = field(default_factory=dict)
+    trec_eval: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)
+    documents: int = 0
+    missing: int = 0
+    cached: DocumentVectors | None = None
 
     def __post_init__(self) -> None:
-        self.best = TopDocuments(len(self.query_ids), DEPTH)
+        self.judgments = self.collection.judgments()
+        self.has_english = ENGLISH in self.collection.query_languages
+        codes = dict.fromkeys((*self.languages, *([ENGLISH] if self.has_english else [])))
+        self._queries = {code: self._answerable(code) for code in codes}
+
+    @property
+    def scoring(self) -> str:
+        """ "cosine" or "maxsim"."""
+        return self.encoders.scoring
+
+    @property
+    def dataset(self) -> str:
+        """The name that records give it, such as ``trec:my-collection``."""
+        return f"{self.collection.spec.partition(':')[0]}:{self.collection.name}"
+
+    def texts(self, language: str) -> list[str]:
+        """Return the queries of one language that have a relevant document."""
+        return list(self._queries[language][0].values())
+
+    def measure(self, queries: Iterable[EncodedQueries]) -> Iterator[tuple[EncodedQueries, dict[str, LanguageScores]]]:
+        """See :class:`~kivuko.evaluation.evaluator.Task`.
+
+        Raises:
+            DataError: the collection has no document, or two of one id.
+            ModelError: the model gives NaN.
+        """
+        searches = [(one, TopDocuments(len(self._queries[one.language][0]), DEPTH)) for one in queries]
+        encode = self.encoders.encode_documents
+        if self.encoders.space:
+            encode = self.cached = DocumentVectors(self.encoders.encode_documents, self.encoders.space)
+        used = {query for one, _ in searches for query in self._queries[one.language][0]}
+        judged = {query: grades for query, grades in self.judgments.items() if query in used}
+        total = self.collection.document_count() or 0
+        report = self.report
+        self.documents, self.missing = search_collection(
+            self.collection.documents(), encode, self.encoders.score,
+            [(one.vectors, best) for one, best in searches], judged,
+            (lambda done: report(done, max(total, done))) if report else None, self.collection.spec,
+        )  # fmt: skip
+        for one, best in searches:
+            yield one, {self.dataset: self._measured(one, best)}
+
+    def protocol(self, languages: Sequence[str]) -> dict[str, Any]:
+        """See :class:`~kivuko.evaluation.evaluator.Task`."""
+        longest = self.encoders.longest
+        read = "as the model says" if longest is None else f"the first {longest} tokens"
+        return {
+            **PROTOCOL,
+            "dataset": self.collection.spec, "split": self.split, "languages": list(self._queries),
+            "document language": self.collection.document_language,
+            "documents": f"{self.documents}, read by {self.encoders.documents_by}; of a text {read} are read",
+            "queries": {code: len(texts) for code, (texts, _) in self._queries.items()},
+            "queries left out": {"no relevant document in the qrels": self.unanswerable},
+            "relevant documents not in the collection": self.missing,
+            "depth": DEPTH,
+            "run files": "beside the records, named after system and language",
+            "ties in the run files": TIES["trec_eval"],
+            "means under trec_eval's rule for ties": self.trec_eval,
+            "files (SHA-256)": {str(path): sha256_of(path) for path in self.collection.files()},
+        }  # fmt: skip
+
+    @property
+    def unanswerable(self) -> dict[str, int]:
+        """Queries left out, per language: no document was judged relevant to them."""
+        return {code: left for code, (_, left) in self._queries.items()}
+
+    def notes(self) -> list[str]:
+        """Return what a reader of the figures must know, one line each, when everything is measured."""
+        lines = [
+            f"left out, without a relevant document in the qrels: {pluralize(count, 'query', 'queries')} in {code}."
+            for code, count in self.unanswerable.items()
+            if count
+        ]
+        if self.missing:
+            lines.append(
+                f"not in the collection, and counted as not retrieved: {pluralize(self.missing, 'relevant document')}."
+            )
+        if self.cached is not None:
+            where = self.cached.folder.parent
+            if self.cached.taken:
+                lines.append(f"vectors of {pluralize(self.cached.taken, 'document')} were taken from {where}.")
+            if (size := self.cached.bytes()) > _LARGE:
+                lines.append(f"{where} holds {size / 2**30:.1f} GiB of document vectors; delete it to free them.")
+        return lines
+
+    def _answerable(self, code: str) -> tuple[dict[str, str], int]:
+        """Return the queries of one language that have a relevant document, and how many have none."""
+        there = self.collection.query_languages
+        own = self.collection.queries(code if code in there else UNDETERMINED)
+        relevant = set(answerable(self.judgments))
+        kept = {query: text for query, text in own.items() if query in relevant}
+        if not kept:
+            raise DataError(
+                f"{self.collection.spec}: none of its {len(own):,} queries in {code} has a relevant document in the "
+                "qrels; do the ids of queries and qrels match?"
+            )
+        return kept, len(own) - len(kept)
+
+    def _measured(self, queries: EncodedQueries, best: TopDocuments) -> LanguageScores:
+        """Measure one language's results, ties resolved against the relevant documents; keep the run."""
+        objective, code = queries.system.objective, queries.language
+        ids = list(self._queries[code][0])
+        run = self.runs[objective, code] = best.run(ids)
+        means = measure_run(run, self.judgments, ids, COLLECTION_MEASURES)
+        self.trec_eval.setdefault(objective, {})[code] = {name: float(one.mean()) for name, one in means.items()}
+        pessimistic = best.pessimistic_run(ids, self.judgments)
+        values = measure_run(pessimistic, self.judgments, ids, COLLECTION_MEASURES, ties="pessimistic")
+        return LanguageScores(language=code, query_ids=ids, values=values, subsets=self._copied(code))
+
+    def _copied(self, code: str) -> dict[str, NDArray[np.bool_]]:
+        """Mark queries equal to their English version: they prove nothing about the language."""
+        if ENGLISH not in self._queries:
+            return {}
+        english = self._queries[ENGLISH][0]
+        own = self._queries[code][0]
+        same = [code != ENGLISH and text.casefold() == english.get(query, "").casefold() for query, text in own.items()]
+        return {"copied": np.array(same, dtype=np.bool_)}
+
+
+def choose_queries(
+    collection: Collection, requested: Sequence[str] | None, trained: Sequence[str] | None
+) -> tuple[str, ...]:
+    """Return the languages whose queries are measured.
+
+    Args:
+        requested: normalized codes; None: the languages that the model was trained on.
+        trained: those; None: the model does not say, and all of the collection's are taken.
+
+    Raises:
+        UsageError: the collection has no queries in a language, or in none of the model's.
+    """
+    there = collection.query_languages
+    has = ", ".join(there) if there != (UNDETERMINED,) else "one language that no file tells: name just that"
+    if requested is None:
+        chosen = tuple(there if trained is None else (c for c in there if c in trained or c == UNDETERMINED))
+        if not chosen:
+            raise UsageError(
+                f"{collection.spec}: has no queries in a language that the model was trained on "
+                f"({', '.join(trained or ())}); it has {has}. Name some with --languages."
+            )
+        return chosen
+    if there == (UNDETERMINED,) and len(requested) == 1:
+        return tuple(requested)  # the user names what the files do not
+    if absent := [code for code in requested if code not in there]:
+        raise UsageError(f"{collection.spec}: has no queries in {', '.join(absent)}; it has {has}.")
+    return tuple(requested)
+
+
+def collection_encoders(
+    model: Model, document_language: str, *, alone: bool = False, batch_size: int | None = None
+) -> Encoders:
+    """Return what a collection with documents in this language is searched with.
+
+    A model of Kivuko's was trained to put its languages where its English teacher puts English: English documents are
+    encoded by the teacher, all others by the model itself. Beside the model, the teacher is given the queries of every
+    language as they are (in English that is the ceiling), and so are random weights (the floor). Any other folder of
+    ``sentence-transformers`` encodes queries and documents itself, with its own prompts for either.
+
+    Raises:
+        ModelError: the model encodes no text, or its teacher cannot be loaded.
+    """
+    encoder, about = model.encoder, model.about
+    if not model.has_text:
+        raise ModelError(
+            f"{model.path or model.name}: encodes no text, so it cannot search a text collection. Name another model."
+        )
+    space = folder_fingerprint(model.path) if model.path is not None else None
+    if about is None:
+        return Encoders(
+            _with_prompt(encoder, "document", batch_size),
+            (System(model.name, model.name, _with_prompt(encoder, "query", batch_size)),),
+            f"{model.name} (the model itself)", longest=_longest(encoder), space=space,
+        )  # fmt: skip
+    student = model_system(model, batch_size)
+    if document_language not in (ENGLISH, UNDETERMINED):
+        note = f"{model.name} was not trained on {document_language}, the documents' language."
+        return Encoders(
+            student.encode, (student,), f"{model.name} (the model itself)", longest=_longest(encoder), space=space,
+            notes=() if document_language in about.languages else (note,),
+        )  # fmt: skip
+    with quiet():
+        teacher = teacher_of(about).to(model.device)
+    beside = () if alone else (teacher_system(teacher, batch_size), untrained_system(model, batch_size))
+    note = "no file says the documents' language; taken for English."
+    return Encoders(
+        _teacher_documents(teacher, batch_size), (*beside, student), f"{teacher.name} (the teacher)",
+        longest=_longest(teacher.model), space=f"{teacher.fingerprint} {getattr(teacher.model, 'prompts', None)}",
+        notes=() if document_language == ENGLISH else (note,),
+    )  # fmt: skip
+
+
+def multi_vector_encoders(path: Path, device: str | None, batch_size: int | None = None) -> Encoders:
+    """Return what a ``MultiVectorEncoder`` searches a collection with: its own queries and documents, by MaxSim.
+
+    Raises:
+        ModelError: the folder does not load.
+    """
+    from sentence_transformers import MultiVectorEncoder
+
+    from kivuko.encoders.maxsim import token_lists
+
+    unusable = f"{path}: does not load as a multi-vector encoder"
+    with wrap_errors(lambda reason: ModelError(f"{unusable} ({reason}). Make it again.")), quiet():
+        model = MultiVectorEncoder(str(path), device=device).eval()
+    options = {"batch_size": batch_size or _BATCH, "show_progress_bar": False}
+    name = path.resolve().name
+    return Encoders(
+        lambda texts: token_lists(model.encode_document(texts, **options)),
+        (System(name, name, lambda texts: token_lists(model.encode_query(list(texts), **options))),),
+        f"{name} (its document side)", scoring="maxsim", longest=_longest(model),
+    )  # fmt: skip
+
+
+def _teacher_documents(teacher: TextTeacher, batch_size: int | None) -> Callable[[Sequence[str]], Any]:
+    """Encode documents as the teacher encodes sentences, or with its own prompt for passages, as E5 expects."""
+    prompts = getattr(teacher.model, "prompts", None) or {}
+    if any(prompts.get(name) for name in _PASSAGE_PROMPTS):
+        return _with_prompt(teacher.model, "document", batch_size)
+    return teacher_encoder(teacher, batch_size)
+
+
+def _with_prompt(model: Any, side: str, batch_size: int | None) -> Callable[[Sequence[str]], Any]:
+    """Encode with the model's own prompt for ``side``, "query" or "document"."""
+    run = getattr(model, f"encode_{side}")
+
+    def encode(texts: Sequence[str]) -> NDArray[np.float32]:
+        vectors = run(list(texts), batch_size=batch_size or _BATCH, normalize_embeddings=True, show_progress_bar=False)
+        return np.asarray(vectors, dtype=np.float32).reshape(len(texts), -1)
+
+    return encode
+
+
+def _longest(model: Any) -> int | None:
+    longest = getattr(model, "max_seq_length", None)
+    return longest if isinstance(longest, int) else None
 
 
 class TopDocuments:
@@ -94,100 +386,75 @@ class TopDocuments:
         self.tied_beyond = dropped
 
     def run(self, query_ids: Sequence[str]) -> Run:
-        """Return what was found.
+        """Return the documents kept for each query.
 
         Raises:
             DataError: two documents of the collection have one id.
         """
-        found: Run = {}
+        run: Run = {}
         for query, ids, scores in zip(query_ids, self.ids.tolist(), self.scores.tolist(), strict=True):
-            found[query] = dict(zip(ids, scores, strict=True))
-            if len(found[query]) < len(ids):
+            run[query] = dict(zip(ids, scores, strict=True))
+            if len(run[query]) < len(ids):
                 twice = next(name for name in ids if ids.count(name) > 1)
-                told = f"two documents have the id {twice}; ids must be unique in a collection"
-                raise DataError(f"{self.collection}: {told}" if self.collection else told)
-        return found
+                problem = f"two documents have the id {twice}; ids must be unique in a collection"
+                raise DataError(f"{self.collection}: {problem}" if self.collection else problem)
+        return run
 
     def pessimistic_run(self, query_ids: Sequence[str], judgments: Judgments) -> Run:
-        """Return what was found if, where a tie goes through the cut, irrelevant documents had been kept instead."""
-        found = self.run(query_ids)
+        """Return the run that keeps irrelevant documents instead where a tie goes through the cut."""
+        run = self.run(query_ids)
         for query, beyond, scores in zip(query_ids, self.tied_beyond.tolist(), self.scores, strict=True):
             if not beyond:
                 continue
-            limit, scored, grades = float(scores.min()), found[query], judgments.get(query, {})
+            limit, scored, grades = float(scores.min()), run[query], judgments.get(query, {})
             tied = [name for name, score in scored.items() if score == limit and grades.get(name, 0) > 0]
             for place, name in enumerate(sorted(tied, key=lambda name: -grades[name])[:beyond]):
                 del scored[name]
                 scored[f"beyond the cut {place}"] = limit  # white space: no document has such an id
-        return found
-
-
-@dataclass
-class Seen:
-    """What went past in a search: ``missing``: relevant documents that the collection does not hold."""
-
-    documents: int = 0
-    missing: int = 0
+        return run
 
 
 def search_collection(
     documents: Iterable[Document],
     encode: Callable[[list[str]], Any],
     score: Callable[[Any, Any], ArrayLike],
-    asked: Sequence[Asked],
+    searches: Sequence[tuple[Any, TopDocuments]],
     judgments: Judgments,
-    progress: Callable[[int], None] | None = None,
+    report: Callable[[int], None] | None = None,
     name: str = "the collection",
-) -> Seen:
+) -> tuple[int, int]:
     """Compare all queries with all documents; each document is encoded once, for all systems and languages.
-
-    Memory holds a block of documents and, of each query, the best ``DEPTH`` so far.
 
     Args:
         encode: texts -> whatever ``score`` takes.
         score: (encoded queries, encoded documents) -> [queries, documents], higher is better.
-        asked: its ``best`` are filled.
-        progress: told how many documents are done.
-        name: of the collection, for messages, here and where ``asked`` is measured.
+        searches: encoded queries, and where their best documents go.
+        report: called with the number of documents that are done.
+        name: of the collection, for messages.
+
+    Returns:
+        The number of documents, and that of the relevant ones that are not among them.
 
     Raises:
         DataError: the collection has no document.
         ModelError: the model gives NaN.
     """
-    relevant = {name for grades in judgments.values() for name, grade in grades.items() if grade > 0}
-    wanted = len(relevant)
-    seen = Seen()
-    for one in asked:
-        one.best.collection = name
+    missing = {name for grades in judgments.values() for name, grade in grades.items() if grade > 0}
+    for _, best in searches:
+        best.collection = name
+    count = 0
     for block in _blocks(iter(documents)):
         ids = [document.id for document in block]
         encoded = encode([document.whole for document in block])
-        for one in asked:
-            one.best.add(ids, score(one.encoded, encoded))
-        seen.documents += len(block)
-        relevant.difference_update(ids)
-        if progress is not None:
-            progress(seen.documents)
-    if not seen.documents:
+        for queries, best in searches:
+            best.add(ids, score(queries, encoded))
+        count += len(block)
+        missing.difference_update(ids)
+        if report is not None:
+            report(count)
+    if not count:
         raise DataError(f"{name} has no document; give at least one")
-    seen.missing = min(wanted, len(relevant))
-    return seen
-
-
-def measure_asked(
-    asked: Asked, judgments: Judgments, subsets: Mapping[str, NDArray[np.bool_]] | None = None
-) -> LanguageScores:
-    """Measure what was found, ties resolved against the relevant documents.
-
-    Args:
-        judgments: of every query in ``asked``, each with a relevant document.
-        subsets: name to bool [queries], such as "copied".
-    """
-    run = asked.best.pessimistic_run(asked.query_ids, judgments)
-    values = measure_run(run, judgments, asked.query_ids, COLLECTION_MEASURES, ties="pessimistic")
-    return LanguageScores(
-        language=asked.language, query_ids=list(asked.query_ids), values=values, subsets=dict(subsets or {})
-    )
+    return count, len(missing)
 
 
 def _blocks(documents: Iterator[Document]) -> Iterator[list[Document]]:

@@ -1,68 +1,80 @@
-"""Text-to-image retrieval in the emoji world: every query in a language, all images as the gallery."""
+"""Text-to-image retrieval in the emoji world: every query in a language, all images as the gallery.
+
+The same queries can search English documents in place of images, see :func:`documents_protocol`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from kivuko.datasets.emoji import EmojiWorld
+from kivuko.evaluation.evaluator import EncodedQueries
 from kivuko.evaluation.run import PROTOCOL, per_query
 from kivuko.evaluation.summary import LanguageScores
 
-EncodeTexts = Callable[[Sequence[str]], NDArray[np.float32]]
-DATASET = "emoji"
+DATASET, DOCUMENTS = "emoji", "emoji-text"
 
 
-def score_languages(
-    encode: EncodeTexts,
-    images: NDArray[np.float32],
-    world: EmojiWorld,
-    languages: Sequence[str],
-    split: str = "test",
-) -> list[LanguageScores]:
-    """Search every query of a split in all images.
+@dataclass(frozen=True, eq=False)
+class EmojiTask:
+    """One split's queries against all images; ``images``: unit vectors, float32 [images, dim]."""
+
+    world: EmojiWorld
+    images: NDArray[np.float32]
+    split: str = "test"
+    scoring: str = "cosine"
+    has_english: bool = True
+
+    @cached_property
+    def _texts(self) -> dict[str, list[str]]:
+        return {}
+
+    def texts(self, language: str) -> list[str]:
+        """Return the queries of one language."""
+        if language not in self._texts:
+            self._texts[language] = [query.text for query in self.world.queries(language, self.split)]
+        return self._texts[language]
+
+    def measure(self, queries: Iterable[EncodedQueries]) -> Iterator[tuple[EncodedQueries, dict[str, LanguageScores]]]:
+        """See :class:`~kivuko.evaluation.evaluator.Task`."""
+        for one in queries:
+            scores = one.vectors @ self.images.T
+            yield one, {DATASET: measure_queries(scores, self.world, one.language, self.split)}
+
+    def protocol(self, languages: Sequence[str]) -> dict[str, Any]:
+        """See :class:`~kivuko.evaluation.evaluator.Task`."""
+        return {**protocol(self.world, self.split), "languages": list(languages)}
+
+
+def measure_queries(scores: ArrayLike, world: EmojiWorld, language: str, split: str) -> LanguageScores:
+    """Measure the queries of one language, each of which should retrieve its own image, or that image's document.
 
     Args:
-        encode: texts -> unit vectors, float32 [texts, dim].
-        images: unit vectors of all images, float32 [images, dim].
-        languages: codes, "en" for the English names.
-
-    Returns:
-        One entry per language, see :func:`measure_queries`.
-    """
-    return [measure_queries(lambda texts: encode(texts) @ images.T, world, code, split) for code in languages]
-
-
-def measure_queries(
-    score: Callable[[Sequence[str]], ArrayLike], world: EmojiWorld, language: str, split: str
-) -> LanguageScores:
-    """Measure the queries of one language, each of which should find its own image, or that image's document.
-
-    Args:
-        score: texts -> [texts, images], higher is better, columns as in ``world.image_sequences``.
+        scores: [queries, images], higher is better; rows as in ``world.queries(language, split)``, columns as in
+            ``world.image_sequences``.
         language: code, "en" for the English names.
 
     Returns:
-        Subsets "copied", "compositional" and "lexical" (the latter two without copied queries); clusters: concepts.
+        Subsets "copied", "compositional" (seen words only) and "lexical" (with unseen words), the latter two without
+        copied queries; clusters: concepts.
     """
     documents = world.image_sequences
     queries = world.queries(language, split)
     ids = [query.id for query in queries]
     qrels = {query.id: {documents[query.image]} for query in queries}
     copied = np.array([query.copied for query in queries], dtype=bool)
-    compositional = np.array([query.compositional for query in queries], dtype=bool)
+    seen = np.array([query.compositional for query in queries], dtype=bool)
     return LanguageScores(
         language=language,
         query_ids=ids,
-        values=per_query(score([query.text for query in queries]), ids, documents, qrels),
-        subsets={
-            "copied": copied,
-            "compositional": compositional & ~copied,
-            "lexical": ~compositional & ~copied,
-        },
+        values=per_query(scores, ids, documents, qrels),
+        subsets={"copied": copied, "compositional": seen & ~copied, "lexical": ~seen & ~copied},
         clusters=[query.concept for query in queries],
     )
 
@@ -78,4 +90,15 @@ def protocol(world: EmojiWorld, split: str) -> dict[str, Any]:
         "intervals": "95 % percentile bootstrap over concepts, drawn together in all languages; Poisson, 2,000 samples",
         "headline": "queries equal to the English name (copied) are left out",
         "fingerprint": world.fingerprint,
+    }
+
+
+def documents_protocol(world: EmojiWorld, split: str) -> dict[str, Any]:
+    """Say the same of searching English documents: what people call an image, names first, then keywords."""
+    return {
+        **protocol(world, split),
+        "dataset": DOCUMENTS,
+        "task": "text to English text: one query per emoji name, one relevant document per query",
+        "gallery": f"{len(world.images)} documents, one for each distinct emoji image of every split: the English "
+        "names and keywords of the emoji that are drawn so",
     }

@@ -8,6 +8,7 @@ import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
+from glob import escape
 from importlib import metadata
 from pathlib import Path
 from typing import Any, NoReturn
@@ -357,6 +358,36 @@ def write_records(
     except OSError as problem:
         reason = problem.strerror or problem
         raise KivukoError(f"{path}: cannot be written ({reason}). Choose another place.") from problem
+
+
+def keep_earlier(path: Path | str, records: Sequence[Record]) -> Path | None:
+    """Rename the files of an earlier run at ``path`` whose results differ from ``records``.
+
+    The records file, its per-query scores, examples and TREC runs get the time of the earlier run in their names.
+
+    Returns:
+        The new path of the earlier records file; None where there was none, or one with these very results.
+    """
+    path = Path(path)
+    if not path.is_file():
+        return None
+    try:
+        header, earlier = read_records(path)
+        if earlier == list(records):
+            return None
+        stamp = "".join(character for character in header.created if character.isalnum())[:15]
+    except KivukoError:  # damaged, or no records at all: kept too
+        stamp = datetime.fromtimestamp(path.stat().st_mtime, UTC).strftime("%Y%m%dT%H%M%S")
+    stem, number = f"{path.stem}-{stamp}", 1
+    while (kept := path.with_name(f"{stem}{path.suffix}")).exists():
+        number += 1
+        stem = f"{path.stem}-{stamp}-{number}"
+    for suffix in (".per_query.parquet", ".examples.parquet"):
+        if (beside := path.with_name(f"{path.stem}{suffix}")).is_file():
+            beside.rename(path.with_name(f"{stem}{suffix}"))
+    for run in path.parent.glob(f"{escape(path.stem)}.*.run"):
+        run.rename(path.with_name(f"{stem}{run.name[len(path.stem) :]}"))
+    return path.rename(kept)
 
 
 def read_records(path: Path | str) -> tuple[Header, list[Record]]:

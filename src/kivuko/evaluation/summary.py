@@ -97,6 +97,7 @@ def summarize(
     *,
     groups: Mapping[str, Sequence[str]] | None = None,
     reference: str = "en",
+    english: LanguageScores | None = None,
     level: float = 0.95,
     resamples: int = 2000,
     seed: int = 0,
@@ -115,6 +116,7 @@ def summarize(
         condition: what they were measured under; copied into each record.
         groups: group name, such as "low-resource", to its languages, all of them in ``scores``.
         reference: language of the parity's denominator; without it in ``scores`` there is no parity.
+        english: the denominator, where another system's scores are; they are not recorded here.
         level, resamples, seed: of the bootstrap, see ``bootstrap_interval``.
 
     Raises:
@@ -131,7 +133,13 @@ def summarize(
     measures = list(dict.fromkeys(name for entry in scores for name in entry.values))
     for group, languages in groups.items():
         cells |= _group_cells(cells, group, languages, subsets, measures, left_out)
-    cells |= _parity_cells(cells, reference, left_out)
+    if english is not None and not any(entry is english for entry in scores):
+        bases = _language_cells(english, resamples, seed, [])
+        own = None
+    else:
+        own = reference if english is None else english.language
+        bases = {key: cell for key, cell in cells.items() if key[0] == own}
+    cells |= _parity_cells(cells, bases, own, left_out)
     return Summary([_record(condition, key, cell, level) for key, cell in cells.items()], left_out)
 
 
@@ -203,19 +211,21 @@ def _group_cells(
     return made
 
 
-def _parity_cells(cells: _Cells, reference: str, left_out: list[str]) -> _Cells:
+def _parity_cells(cells: _Cells, bases: _Cells, own: str | None, left_out: list[str]) -> _Cells:
+    """Divide each MAP by that of ``bases``; ``own``: the language among ``cells`` that is the denominator itself."""
     made: _Cells = {}
-    if not any(language == reference for language, _, _ in cells):
-        left_out.append(f"{PARITY}: the reference language {reference} was not measured")
+    if not bases:
+        left_out.append(f"{PARITY}: the reference language {own} was not measured")
         return made
+    by_subset = {subset: (code, cell) for (code, subset, measure), cell in bases.items() if measure == "MAP"}
     for (language, subset, measure), cell in cells.items():
-        if measure != "MAP" or language == reference:
+        if measure != "MAP" or language == own:
             continue
-        base = cells.get((reference, subset, "MAP"))
+        code, base = by_subset.get(subset, (own, None))
         if base is None:
-            left_out.append(f"{language}, {subset}, {PARITY}: {reference} has no query in this subset")
+            left_out.append(f"{language}, {subset}, {PARITY}: {code} has no query in this subset")
         elif not (base.replicates > 0).all():
-            left_out.append(f"{language}, {subset}, {PARITY}: the MAP of {reference} may be zero")
+            left_out.append(f"{language}, {subset}, {PARITY}: the MAP of {code} may be zero")
         else:
             made[language, subset, PARITY] = _Cell(
                 cell.value / base.value, cell.replicates / base.replicates, cell.queries

@@ -1,46 +1,68 @@
-"""Result tables for the terminal, from records."""
+"""Result tables for the terminal, from records. They fit into 80 columns: measures without room are left out."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from rich.table import Table
 
-from kivuko.evaluation import MEASURES, PARITY, Record
+from kivuko.errors import UsageError
+from kivuko.evaluation.records import Record
+from kivuko.evaluation.summary import PARITY
 from kivuko.languages import language
-from kivuko.report.heat_map import index_records, plain, with_interval
 
 GROUPS = ("low-resource", "high-resource")
+WIDTH = 80
+_LABEL = 22  # columns of a row's name at most
+Key = tuple[str, str, str, str]  # objective, language, subset, measure
+
+_OBJECTIVES = {"teacher": "teacher", "untrained": "random weights"}
+_SUBSETS = {
+    "headline": "all queries but those equal to the English name",
+    "compositional": "seen words only (the emoji training split holds every English word)",
+    "lexical": "queries with unseen words (an English word is not in the emoji training split)",
+    "copied": "queries equal to the English name",
+    "all": "all queries",
+}
+# The first measure has its interval; those after it that matter least come last and are left out first.
+_IMAGE_TO_TEXT = ("Success@1", "Success@5", "R@1", "MAP", PARITY, "Success@10")
+_COLLECTION = ("nDCG@10", "MAP", "MRR", "R@10", "R@100", PARITY)
+_EMOJI = ("MAP", "R@1", "R@5", "R@10", PARITY, "MRR", "nDCG@10")
+_CAPTIONS = ("R@1", "R@5", "R@10", "MAP", PARITY, "MRR")
 
 
-def results_table(records: Sequence[Record], objective: str, subset: str = "headline") -> Table:
+def evaluation_tables(records: Sequence[Record], width: int = WIDTH) -> list[Table]:
+    """Return a table per data set and objective, and for emoji per subset of queries; ceiling and floor close each."""
+    tables = []
+    clean = [record for record in records if record.attack is None]
+    for dataset in dict.fromkeys(record.dataset for record in clean):
+        own = [record for record in clean if record.dataset == dataset]
+        objectives = list(dict.fromkeys(record.objective for record in own))
+        subsets = {record.subset for record in own}
+        shown = ("headline", "compositional", "lexical") if "lexical" in subsets else ("all",)
+        for objective in [one for one in objectives if one not in _OBJECTIVES] or objectives:
+            tables += [_task_table(own, objective, subset, width) for subset in shown if subset in subsets]
+    return tables
+
+
+def results_table(records: Sequence[Record], objective: str, subset: str = "headline", width: int = WIDTH) -> Table:
     """Return one objective's figures, a row per language and group: MAP with its interval, then the other measures."""
-    found = index_records(records)
-    codes = list(dict.fromkeys(r.language for r in records if r.objective == objective and r.subset == subset))
-    table = compact_table(f"{objective}: {_SUBSETS.get(subset, subset)}")
-    table.add_column("language", no_wrap=True)
-    for heading in ("n", "MAP [95 %]", *(m for m in MEASURES if m != "MAP"), PARITY):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for code in sorted(codes, key=lambda code: (code in GROUPS, codes.index(code))):
-        if (record := found.get((objective, code, subset, "MAP"))) is None:
-            continue
-        rest = [plain(found.get((objective, code, subset, m))) for m in (*MEASURES, PARITY) if m != "MAP"]
-        table.add_row(label(code), str(record.queries), with_interval(record), *rest)
-    return table
+    rows = _rows(records, objective, subset, _EMOJI[0])
+    title = f"{_OBJECTIVES.get(objective, objective)}: {_SUBSETS.get(subset, subset)}"
+    return _figures_table(title, index_records(records), rows, subset, _EMOJI, width)
 
 
 def comparison_table(records: Sequence[Record], measures: Sequence[str] = ("R@1", "R@10", "MAP")) -> Table:
     """Return all objectives side by side: the low- and high-resource means on headline queries."""
-    found = index_records(records)
-    objectives = list(dict.fromkeys(r.objective for r in records))
+    figures = index_records(records)
     table = compact_table("side by side: the same queries, low- and high-resource means")
     table.add_column("objective", no_wrap=True)
     for group in GROUPS:
         for measure in measures:
             table.add_column(f"{group.split('-')[0]} {measure}", justify="right", no_wrap=True)
-    for objective in objectives:
-        row = (plain(found.get((objective, g, "headline", m))) for g in GROUPS for m in measures)
-        table.add_row(_ROWS.get(objective, objective), *row)
+    for objective in dict.fromkeys(record.objective for record in records):
+        row = (plain(figures.get((objective, g, "headline", m))) for g in GROUPS for m in measures)
+        table.add_row(_OBJECTIVES.get(objective, objective), *row)
     return table
 
 
@@ -50,17 +72,17 @@ def compact_table(title: str) -> Table:
 
 
 def ceiling_line(records: Sequence[Record]) -> str | None:
-    """Say what the English teacher reaches on English queries, the ceiling; None if that was not measured."""
-    found = index_records(records)
-    figures = {measure: found.get(("teacher", "en", "headline", measure)) for measure in ("R@1", "R@10", "MAP")}
-    if any(record is None for record in figures.values()):
+    """Return what the English teacher reaches on English queries, the ceiling; None if that was not measured."""
+    figures = index_records(records)
+    ceiling = {measure: figures.get(("teacher", "en", "headline", measure)) for measure in ("R@1", "R@10", "MAP")}
+    if any(record is None for record in ceiling.values()):
         return None
-    return "ceiling, English names put to the teacher: " + ", ".join(f"{m} {plain(r)}" for m, r in figures.items())
+    return "ceiling, the teacher on English names: " + ", ".join(f"{m} {plain(r)}" for m, r in ceiling.items())
 
 
 def no_better_line(records: Sequence[Record], objective: str) -> str | None:
-    """Name the languages in which a model finds no more than its English teacher, asked as it is; None if in none."""
-    own, asked = (
+    """Name the languages in which a model is no better than its English teacher on the same queries, if any."""
+    own, teacher = (
         {
             one.language: one.value
             for one in sorted(records, key=lambda record: record.subset)  # headline, where there is one, over all
@@ -70,31 +92,92 @@ def no_better_line(records: Sequence[Record], objective: str) -> str | None:
         for whose in (objective, "teacher")
     )  # fmt: skip
     no_better = [
-        f"{code} {value:.3f} against {asked[code]:.3f}"
+        f"{code} {value:.3f} against {teacher[code]:.3f}"
         for code, value in own.items()
-        if code in asked and value <= asked[code]
+        if code in teacher and value <= teacher[code]
     ]
     if not no_better:
         return None
     return (
-        "note: no better than the English teacher, asked in the language as it is (MAP): "
+        "note: no better than the English teacher on the same queries, untranslated (MAP): "
         f"{', '.join(no_better)}. It needs more pairs, or pairs more like the queries."
     )
 
 
 def label(code: str) -> str:
     """Return ``sw Swahili`` for a language code, and a group's name as it is."""
-    return code if code in GROUPS else f"{code} {language(code).name}"
+    try:
+        return code if code in GROUPS else f"{code} {language(code).name}"
+    except UsageError:  # "und", and what a data set of one's own names
+        return code
 
 
-_ROWS = {
-    "teacher": "teacher, asked as is",
-    "untrained": "random weights",
-}
-_SUBSETS = {
-    "headline": "all queries less those equal to the English name",
-    "compositional": "compositional (the emoji training split holds every English word)",
-    "lexical": "lexical (an English word is not in the emoji training split)",
-    "copied": "queries equal to the English name",
-    "all": "all test queries",
-}
+def index_records(records: Iterable[Record]) -> dict[Key, Record]:
+    """Return the clean (unattacked) records by (objective, language, subset, measure); later ones win."""
+    return {(r.objective, r.language, r.subset, r.measure): r for r in records if r.attack is None}
+
+
+def with_interval(record: Record | None) -> str:
+    """Write ``0.412 [0.380, 0.447]``; a dash where there is no record."""
+    return "–" if record is None else f"{record.value:.3f} [{record.low:.3f}, {record.high:.3f}]"
+
+
+def plain(record: Record | None) -> str:
+    """Write ``0.412``; a dash where there is no record."""
+    return "–" if record is None else f"{record.value:.3f}"
+
+
+def _task_table(records: Sequence[Record], objective: str, subset: str, width: int) -> Table:
+    measures = {record.measure for record in records}
+    layout: tuple[str, ...] = (
+        _IMAGE_TO_TEXT if "Success@1" in measures
+        else _COLLECTION if "R@100" in measures
+        else _EMOJI if subset != "all"
+        else _CAPTIONS
+    )  # fmt: skip
+    layout = tuple(measure for measure in layout if measure in measures) or tuple(dict.fromkeys(measures))
+    rows = _rows(records, objective, subset, layout[0])
+    for other, name in _OBJECTIVES.items():
+        if other != objective:
+            own = [record for _, record in _rows(records, other, subset, layout[0])]
+            grouped = any(record.language in GROUPS for record in own)
+            rows += [
+                (f"{name.split()[0]}: {record.language}", record)
+                for record in own
+                if not grouped or record.language in GROUPS or (other, record.language) == ("teacher", "en")
+            ]
+    first = records[0]
+    title = f"{objective}: {first.dataset}, {first.split}; {_SUBSETS.get(subset, subset)}"
+    return _figures_table(title, index_records(records), rows, subset, layout, width)
+
+
+def _rows(records: Sequence[Record], objective: str, subset: str, measure: str) -> list[tuple[str, Record]]:
+    """Return a label and the first measure's record of each language, groups last."""
+    own = [r for r in records if (r.objective, r.subset, r.measure, r.attack) == (objective, subset, measure, None)]
+    return [(label(one.language), one) for one in sorted(own, key=lambda record: record.language in GROUPS)]
+
+
+def _figures_table(
+    title: str,
+    figures: dict[Key, Record],
+    rows: Sequence[tuple[str, Record]],
+    subset: str,
+    measures: Sequence[str],
+    width: int,
+) -> Table:
+    names = [name if len(name) <= _LABEL else f"{name[: _LABEL - 1]}…" for name, _ in rows]
+    counts = [f"{record.queries:,}" for _, record in rows]
+    columns = [["language", *names], ["n", *counts]]
+    columns.append([f"{measures[0]} [95 %]", *(with_interval(record) for _, record in rows)])
+    for measure in measures[1:]:
+        cells = [plain(figures.get((record.objective, record.language, subset, measure))) for _, record in rows]
+        column = [measure, *cells]
+        if sum(max(map(len, one)) + 1 for one in [*columns, column]) - 1 > width:
+            break
+        columns.append(column)
+    table = compact_table(title)
+    for number, column in enumerate(columns):
+        table.add_column(column[0], justify="left" if number == 0 else "right", no_wrap=True)
+    for row in zip(*(column[1:] for column in columns), strict=True):
+        table.add_row(*row)
+    return table

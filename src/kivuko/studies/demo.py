@@ -11,13 +11,14 @@ from PIL import Image
 
 from kivuko.datasets.emoji import EmojiWorld, shipped_image_tower
 from kivuko.encoders.image_tower import load_image_tower
-from kivuko.encoders.model import About, encode_texts, load_encoder, quiet
+from kivuko.encoders.model import About, Model, encode_texts, load_encoder, quiet
+from kivuko.encoders.model_card import model_card
 from kivuko.encoders.teacher import TextTeacher
-from kivuko.evaluation import Record, write_records
-from kivuko.evaluation.emoji_task import Results
+from kivuko.evaluation import Header, Record, write_records
+from kivuko.evaluation.emoji import EmojiTask
+from kivuko.evaluation.evaluator import measure_systems, model_system, teacher_system, untrained_system
 from kivuko.files import atomic_path, write_text
 from kivuko.languages import language
-from kivuko.report.model_card import model_card
 from kivuko.report.result_image import ResultRow, results_image
 from kivuko.search import EmojiGallery, emoji_gallery
 from kivuko.training.distill import Job, Watch, distill_to_folder
@@ -116,17 +117,18 @@ def run_demo(
     told("searching all images with every test query")
     model = load_encoder(files.model)
     gallery = emoji_gallery(model, world)
-    results = Results(gallery, tuple(languages))
-    results.add_teacher(teacher)
-    results.add_untrained(model, abouts[RECIPES[0]].student)
+    models = {name: Model(load_encoder(place), place.name, str(place), place, abouts[name]) for name, place in places.items()}
+    task = EmojiTask(world, gallery.vectors)
+    systems = [teacher_system(teacher), untrained_system(models[RECIPES[0]]), *map(model_system, models.values())]
+    records, per_query = measure_systems(task, systems, languages)
+    seeds = sorted({about.seed for about in abouts.values()})
+    header = Header(command=command, protocol=task.protocol(languages), seeds=seeds)
+    write_records(files.records, header, records, per_query)
     for name, place in places.items():
-        results.add_model(load_encoder(place), place.name, abouts[name])
-    write_records(files.records, results.header(command), results.records, results.per_query)
-    for name, place in places.items():
-        write_text(place / "README.md", model_card(abouts[name], results.records, load_recipe(name).description))
+        write_text(place / "README.md", model_card(abouts[name], records, load_recipe(name).description))
     with atomic_path(files.image) as temporary:
         examples_image(model, gallery, languages).save(temporary, format="PNG")
-    return results.records
+    return records
 
 
 def examples_image(model: Any, gallery: EmojiGallery, languages: Sequence[str], columns: int = 7) -> Image.Image:

@@ -18,7 +18,7 @@ from kivuko.datasets.emoji.world import Query
 from kivuko.encoders.model import About, encode_texts, quiet
 from kivuko.encoders.teacher import teacher_of
 from kivuko.errors import DataError
-from kivuko.evaluation.emoji_task import teacher_encoder
+from kivuko.evaluation.evaluator import teacher_encoder
 from kivuko.perturbations import EditKind, code_switch
 from kivuko.perturbations.image import PixelTower
 from kivuko.perturbations.text import GradientEncoder, TextGoal, gradient_encoder

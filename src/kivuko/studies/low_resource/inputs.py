@@ -26,7 +26,6 @@ from kivuko.encoders.token_batch import Encoder, TokenBatch
 from kivuko.errors import ModelError
 from kivuko.evaluation import Condition, LanguageScores, PerQueryScores, Record, per_query_scores, summarize
 from kivuko.evaluation import emoji as images
-from kivuko.evaluation import emoji_documents as documents
 from kivuko.evaluation.emoji import measure_queries
 from kivuko.languages import resource_groups
 from kivuko.search import emoji_gallery
@@ -288,7 +287,7 @@ def _encode(encoder: Encoder, texts: list[str]) -> tuple[Tensor, list[Tensor]]:
     return pooled, found
 
 
-SETTINGS = ((images.DATASET, "cosine"), (documents.DATASET, "cosine"), (documents.DATASET, "maxsim"))
+SETTINGS = ((images.DATASET, "cosine"), (images.DOCUMENTS, "cosine"), (images.DOCUMENTS, "maxsim"))
 VALIDATION, TEST = "validation", "test"
 MAP, HEADLINE = "MAP", "headline"
 MEASURES = ("R@1", "R@10", MAP)
@@ -377,9 +376,8 @@ def _scores(inputs: StudyInputs, queries: EncodedQueries, dataset: str, scoring:
 def _in_language(
     inputs: StudyInputs, queries: EncodedQueries, scores: NDArray[np.float32], code: str, split: str
 ) -> LanguageScores:
-    found = measure_queries(
-        lambda texts: scores[[queries.rows[code, text] for text in texts]], inputs.world, code, split
-    )
+    rows = [queries.rows[code, query.text] for query in inputs.world.queries(code, split)]
+    found = measure_queries(scores[rows], inputs.world, code, split)
     return replace(found, values={measure: found.values[measure] for measure in MEASURES})
 
 

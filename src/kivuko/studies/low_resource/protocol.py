@@ -9,7 +9,6 @@ from typing import Any
 from kivuko.bitext import Bitext
 from kivuko.evaluation import Header
 from kivuko.evaluation import emoji as images
-from kivuko.evaluation import emoji_documents as documents
 from kivuko.languages import language, resource_groups
 from kivuko.studies.low_resource import grid as kinds
 from kivuko.studies.low_resource.grid import BATCH, VALIDATE_EVERY, Grid, Run, steps_for
@@ -103,8 +102,8 @@ def limits(grid: Grid, bench: StudyInputs) -> list[str]:
 
 def _datasets(bench: StudyInputs) -> dict[str, dict[str, Any]]:
     found = {}
-    for module in (images, documents):
-        told = module.protocol(bench.world, "test")
+    for protocol in (images.protocol, images.documents_protocol):
+        told = protocol(bench.world, "test")
         scorings = [scoring for dataset, scoring in SETTINGS if dataset == told["dataset"]]
         found[str(told["dataset"])] = {key: told[key] for key in ("task", "gallery")} | {"scoring": scorings}
     return found

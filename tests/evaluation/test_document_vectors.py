@@ -9,10 +9,9 @@ import numpy as np
 import pytest
 from tiny_collection import make_collection, make_model
 
-from kivuko.datasets.collections import open_collection
 from kivuko.encoders.loading import folder_fingerprint
 from kivuko.evaluation import vectors as document_vectors
-from kivuko.evaluation.collection_task import evaluate_collection_model, load_encoders
+from kivuko.evaluation.evaluate import evaluate
 from kivuko.evaluation.vectors import DocumentVectors
 
 TEXTS = [f"document {number}" for number in range(300)]
@@ -87,13 +86,11 @@ def test_nothing_is_kept_where_it_cannot_or_must_not_be(tmp_path, monkeypatch):
 def test_figures_are_the_same_with_remembered_vectors(tmp_path, monkeypatch):
     monkeypatch.setattr(document_vectors, "_FEW", 1)
     model, folder = make_model(tmp_path), make_collection(tmp_path / "c")
-    collection = open_collection(f"trec:{folder}")
-    found = []
-    for _ in range(2):
-        encoders = load_encoders(model, collection.document_language)
-        found.append(evaluate_collection_model(encoders, collection, (), "kivuko evaluate"))
-    assert [one.remembered.taken for one in found] == [0, found[0].documents]
-    assert found[0].records == found[1].records
+    first, second = (evaluate(model, f"trec:{folder}", records=False) for _ in range(2))
+    taken = [line for line in second.notes if line.startswith("vectors of 6 documents were taken from")]
+    assert len(taken) == 1
+    assert not any("were taken from" in line for line in first.notes)
+    assert first.records == second.records
 
 
 def test_a_folders_fingerprint_is_of_what_decides_its_vectors(tmp_path):

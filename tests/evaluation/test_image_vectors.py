@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 import caption_scene as scene
 from kivuko.datasets.captions import open_caption_set
 from kivuko.errors import DataError
-from kivuko.evaluation.caption_task import without_broken, without_missing
+from kivuko.evaluation.captions import without_broken, without_missing
 from kivuko.evaluation.vectors import VectorCache, encode_images
 from kivuko.search.decoding import Limits, decode_place
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "gallery"))  # for tiny_encoder
 
 
 @pytest.fixture

@@ -6,12 +6,11 @@ from pathlib import Path
 
 import ir_measures
 import pytest
+from kivuko.evaluation.collection_task import evaluate_collection_model, load_encoders
 from tiny_collection import WORDS, make_collection, make_model
 
-from kivuko.datasets.collections import open_collection
 from kivuko.errors import DataError, UsageError
 from kivuko.evaluation import read_per_query, read_records, write_records
-from kivuko.evaluation.collection_task import evaluate_collection_model, load_encoders
 
 
 @pytest.fixture(scope="module")
@@ -19,10 +18,8 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_model(tmp_path_factory.mktemp("tiny"))
 
 
-def evaluated(model: Path, folder: Path, languages: tuple[str, ...] = ()):  # type: ignore[no-untyped-def]
-    collection = open_collection(f"trec:{folder}")
-    encoders = load_encoders(model, collection.document_language)
-    return evaluate_collection_model(encoders, collection, languages, "kivuko evaluate")
+def evaluated(model: Path, folder: Path, languages: tuple[str, ...] | None = None):  # type: ignore[no-untyped-def]
+    return evaluate(model, f"trec:{folder}", languages=languages, records=False)
 
 
 def values(results) -> dict[tuple[str, str], float]:  # type: ignore[no-untyped-def]
@@ -39,8 +36,8 @@ def test_english_documents_are_the_teachers_and_queries_the_students(model: Path
     assert ("optical", "en") not in found  # it never saw English
     parity = [r for r in results.records if (r.measure, r.objective, r.language) == ("parity", "optical", "sw")]
     assert parity[0].value == pytest.approx(1.0)
-    assert results.queries == {"sw": len(WORDS), "en": len(WORDS)}
-    assert results.unanswerable == {"sw": 1, "en": 0}
+    assert results.header.protocol["queries"] == {"sw": len(WORDS), "en": len(WORDS)}
+    assert results.notes[0] == "left out, without a relevant document in the qrels: 1 query in sw."
     assert {r.dataset for r in results.records} == {"trec:c"}
 
 
@@ -48,14 +45,14 @@ def test_records_and_runs_say_what_was_measured(model: Path, tmp_path: Path) -> 
     folder = make_collection(tmp_path / "c")
     results = evaluated(model, folder)
     place = tmp_path / "out" / "c.jsonl"
-    write_records(place, results.header, results.records, results.per_query)
+    results.save(place)
     header, records = read_records(place)
     assert len(records) == len(results.records) == len(set(records))
     assert len(header.protocol["files (SHA-256)"]) == 4
     assert "read by teacher (the teacher)" in header.protocol["documents"]
     assert header.protocol["queries left out"] == {"no relevant document in the qrels": {"sw": 1, "en": 0}}
     assert {one.language for one in read_per_query(place)} == {"sw", "en"}
-    runs = results.write_runs(place)
+    runs = results.run_paths()
     assert sorted(path.name for path in runs) == [
         "c.en.teacher.run", "c.sw.optical.run", "c.sw.teacher.run", "c.sw.untrained.run",
     ]  # fmt: skip
@@ -63,16 +60,18 @@ def test_records_and_runs_say_what_was_measured(model: Path, tmp_path: Path) -> 
     for path in runs:
         language, objective = path.name.split(".")[1:3]
         measured = ir_measures.calc_aggregate([ir_measures.AP], qrels, ir_measures.read_trec_run(str(path)))
-        told = results.trec_eval[objective][language]["MAP"]
+        told = header.protocol["means under trec_eval's rule for ties"][objective][language]["MAP"]
         assert told == pytest.approx(measured[ir_measures.AP], abs=1e-6)
 
 
-def test_documents_in_another_language_are_the_students_own(model: Path, tmp_path: Path) -> None:
+def test_documents_in_another_language_are_the_students_own(model: Path, tmp_path: Path, capsys) -> None:  # type: ignore[no-untyped-def]
     folder = make_collection(tmp_path / "c", english=False, documents="documents.sw.tsv")
     (folder / "documents.sw.tsv").write_text("".join(f"d{n}\t{word}\n" for n, word in enumerate(WORDS)), "utf-8")
     results = evaluated(model, folder)
     assert values(results) == {("optical", "sw"): pytest.approx(1.0), ("optical", "low-resource"): pytest.approx(1.0)}
-    assert load_encoders(model, "so").notes == ("note: model was not trained on so, the documents' language.",)
+    (folder / "documents.sw.tsv").rename(folder / "documents.so.tsv")
+    evaluated(model, folder)
+    assert "note: model was not trained on so, the documents' language." in capsys.readouterr().err
 
 
 def test_any_sentence_transformers_folder_reads_both_sides(model: Path, tmp_path: Path) -> None:
@@ -110,4 +109,4 @@ def test_what_does_not_fit_is_said(model: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="none of its 6 queries in en has a relevant document"):
         evaluated(model, folder)
     (folder / "qrels.txt").write_text("0 0 d1 1\n1 0 gone 1\n", encoding="utf-8")
-    assert evaluated(model, folder).missing == 1
+    assert evaluated(model, folder).header.protocol["relevant documents not in the collection"] == 1

@@ -1,13 +1,14 @@
-"""The model card of a model, written from what the model says of itself and from the run's records."""
+"""The model card: what a model was made from, and the figures of its evaluation."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from kivuko.encoders.model import About
-from kivuko.evaluation import PARITY, Record
 from kivuko.languages import language
-from kivuko.report.heat_map import index_records, plain, with_interval
+
+_PARITY = "parity"
 
 _LICENCES = """\
 | part | license |
@@ -20,8 +21,12 @@ _LICENCES = """\
 """
 
 
-def model_card(about: About, records: Sequence[Record] = (), recipe_description: str = "") -> str:
-    """Return the card as Markdown with a YAML head; without records it says that nothing was measured."""
+def model_card(about: About, records: Sequence[Any] = (), recipe_description: str = "") -> str:
+    """Return the card as Markdown with a YAML head; without records it says that nothing was measured.
+
+    Args:
+        records: see :class:`kivuko.evaluation.Record`.
+    """
     rows = [
         f"| {code} | {language(code).name} | {size:,} | {about.fertility.get(code, float('nan')):.2f} |"
         for code, size in about.bitext_sizes.items()
@@ -81,24 +86,26 @@ def _head(about: About) -> str:
     )
 
 
-def _figures(about: About, records: Sequence[Record]) -> list[str]:
-    found = index_records(records)
+def _figures(about: About, records: Sequence[Any]) -> list[str]:
+    own = [record for record in records if record.objective == about.recipe and record.attack is None]
+    figures = {(record.language, record.subset, record.measure): record for record in own}
     codes = [*about.languages, "low-resource", "high-resource"]
-    if not any((about.recipe, code, "headline", "MAP") in found for code in codes):
+    if not any((code, "headline", "MAP") in figures for code in codes):
         return ["Not measured yet: run `kivuko evaluate` on this folder."]
-    first = next(record for record in records if record.objective == about.recipe)
     lines = [
-        f"Text to image on `{first.dataset}`, {first.split} queries, those equal to the English name left out; "
+        f"Text to image on `{own[0].dataset}`, {own[0].split} queries, those equal to the English name left out; "
         "95 % bootstrap intervals over concepts. Parity is MAP over the English teacher's MAP.",
         "",
-        "| language | queries | MAP | R@1 | R@10 | parity | MAP, compositional | MAP, lexical |",
+        "| language | queries | MAP | R@1 | R@10 | parity | MAP, seen words only | MAP, with unseen words |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for code in codes:
-        record = found.get((about.recipe, code, "headline", "MAP"))
+        record = figures.get((code, "headline", "MAP"))
         if record is None:
             continue
-        rest = [plain(found.get((about.recipe, code, "headline", m))) for m in ("R@1", "R@10", PARITY)]
-        parts = [plain(found.get((about.recipe, code, s, "MAP"))) for s in ("compositional", "lexical")]
-        lines.append(f"| {code} | {record.queries:,} | {with_interval(record)} | {' | '.join([*rest, *parts])} |")
+        rest = [figures.get((code, "headline", measure)) for measure in ("R@1", "R@10", _PARITY)]
+        rest += [figures.get((code, subset, "MAP")) for subset in ("compositional", "lexical")]
+        cells = " | ".join("–" if one is None else f"{one.value:.3f}" for one in rest)
+        interval = f"{record.value:.3f} [{record.low:.3f}, {record.high:.3f}]"
+        lines.append(f"| {code} | {record.queries:,} | {interval} | {cells} |")
     return lines

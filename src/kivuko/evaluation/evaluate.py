@@ -1,0 +1,495 @@
+"""Evaluate a model on a data set: one call, one result."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+from kivuko.errors import DataError, MissingDependencyError, ModelError, UsageError
+from kivuko.evaluation.records import (
+    Header,
+    PerQueryScores,
+    Record,
+    keep_earlier,
+    per_query_path,
+    read_per_query,
+    read_records,
+    write_records,
+)
+from kivuko.evaluation.run import write_run
+from kivuko.evaluation.tables import WIDTH, evaluation_tables, no_better_line
+from kivuko.files import refuse_unwritable, write_text
+from kivuko.languages import DEFAULT_LANGUAGES, language
+from kivuko.plugins import is_plugin, load_plugin
+from kivuko.progress import bars, late_task, note
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from kivuko.datasets.captions import CaptionSet
+    from kivuko.datasets.collections import Collection
+    from kivuko.encoders.model import Model
+    from kivuko.evaluation.evaluator import Bar, System, Task
+
+DATASETS = (
+    "emoji; xm3600:PATH, xtd:PATH, multi30k:PATH, xflickrco:PATH, wit:PATH, flickr30k200:PATH, coco:FILE, "
+    "captions:FILE or webdataset:'SHARDS', each with ,IMAGES where the images are elsewhere; ir:ID or trec:FOLDER "
+    "for texts; package.module:NAME for a data set of your own"
+)
+_QUECHUA = {"quy", "quz", "qu", "qve", "qvc"}  # of one group, and not of one language
+
+
+@dataclass(eq=False)
+class Evaluation:
+    """The result of an evaluation: records, and the per-query scores that they summarize.
+
+    Printing it prints :meth:`summary`.
+
+    Attributes:
+        records: one number with its 95 % interval each; see :class:`~kivuko.evaluation.Record`.
+        header: the protocol, versions, seeds and command.
+        per_query: each measure query by query, for paired tests; see :func:`kivuko.compare`.
+        notes: what a reader of the figures must know, one line each.
+        path: the records file, if one was written or read.
+        runs: (objective, language) to TREC run, of a text collection.
+    """
+
+    records: list[Record]
+    header: Header
+    per_query: list[PerQueryScores] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    path: Path | None = None
+    runs: Mapping[tuple[str, str], Mapping[str, Mapping[str, float]]] = field(default_factory=dict)
+
+    @classmethod
+    def load(cls, path: Path | str) -> Evaluation:
+        """Read a records file and the per-query scores beside it, if they are there.
+
+        Raises:
+            DataError, CorruptFileError: see :func:`kivuko.read_records`.
+        """
+        header, records = read_records(path)
+        per_query = read_per_query(path) if per_query_path(path).is_file() else []
+        return cls(records, header, per_query, path=Path(path))
+
+    def save(self, path: Path | str) -> Path:
+        """Write the records, the per-query scores and the TREC runs beside them; return the records' path.
+
+        Files of an earlier run with other results are not replaced: they are renamed, and a note says so.
+
+        Raises:
+            KivukoError: the disk is full or the place cannot be written; the message names it.
+        """
+        path = Path(path)
+        refuse_unwritable(path)
+        if (kept := keep_earlier(path, self.records)) is not None:
+            note(f"note: {path} held the results of another run; they are kept as {kept}.")
+        write_records(path, self.header, self.records, self.per_query)
+        for objective, code in self.runs:
+            run = self.runs[objective, code]
+            write_run(self._run_path(path, objective, code), run, f"kivuko-{objective}-{code}")
+        self.path = path
+        return path
+
+    def run_paths(self) -> list[Path]:
+        """Return the TREC run files that :meth:`save` wrote."""
+        return [self._run_path(self.path, *key) for key in self.runs] if self.path is not None else []
+
+    def to_pandas(self) -> Any:
+        """Return the records as a ``pandas.DataFrame``, a row for each.
+
+        Raises:
+            MissingDependencyError: pandas is not installed.
+        """
+        try:
+            import pandas
+        except ImportError as problem:
+            raise MissingDependencyError("to_pandas needs pandas: pip install pandas") from problem
+        return pandas.DataFrame([vars(record) for record in self.records])
+
+    def tables(self, width: int = WIDTH) -> list[Table]:
+        """Return Rich tables, one per data set and subset of queries, each at most ``width`` columns wide."""
+        return evaluation_tables(self.records, width)
+
+    def summary(self, width: int = WIDTH) -> str:
+        """Return the tables and notes as plain text."""
+        from rich.console import Console
+
+        console = Console(width=width, highlight=False, markup=False, emoji=False, color_system=None)
+        with console.capture() as capture:
+            for table in self.tables(width):
+                console.print(table)
+            for line in self.lines():
+                console.print(line, soft_wrap=True)
+        return capture.get().rstrip("\n")
+
+    def lines(self) -> list[str]:
+        """Return what :meth:`summary` says below its tables."""
+        objectives = dict.fromkeys(record.objective for record in self.records)
+        weak = [
+            no_better_line(self.records, objective)
+            for objective in objectives
+            if objective not in ("teacher", "untrained")
+        ]
+        return [*(line for line in weak if line), *(f"note: {line}" for line in self.notes)]
+
+    def __str__(self) -> str:
+        return self.summary()
+
+    @staticmethod
+    def _run_path(path: Path, objective: str, code: str) -> Path:
+        return path.with_name(f"{path.stem}.{code}.{'-'.join(objective.split())}.run")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Options:
+    languages: tuple[str, ...] | None
+    split: str
+    captions: str
+    skip_missing: bool
+    alone: bool
+    batch_size: int | None
+    workers: int | None
+    device: str | None
+    cldr: Path | None
+    font: Path | None
+
+
+@dataclass(kw_only=True)
+class _Prepared:
+    """A task with the systems that are measured on it. ``notes``: called for more of them when all is measured."""
+
+    task: Task
+    systems: Sequence[System]
+    languages: tuple[str, ...]
+    notes: Callable[[], list[str]] = list
+
+
+def evaluate(
+    model: Model | Path | str,
+    dataset: Any = "emoji",
+    *,
+    languages: Sequence[str] | None = None,
+    split: str = "test",
+    captions: Literal["every", "first"] = "every",
+    skip_missing: bool = False,
+    alone: bool = False,
+    batch_size: int | None = None,
+    workers: int | None = None,
+    device: str | None = None,
+    records: Path | str | Literal[False] | None = None,
+    progress: bool | None = None,
+    cldr: Path | None = None,
+    font: Path | None = None,
+    command: str | None = None,
+) -> Evaluation:
+    """Measure how well a model retrieves, per language, beside a ceiling and a floor.
+
+    The ceiling is the English teacher on English queries; the teacher is also given the queries of each language as
+    they are. The floor is the same model with random weights on its text side.
+
+    Args:
+        model: a model, its folder, or its id.
+        dataset: "emoji"; an image-caption set, such as "xm3600:data/xm3600" or "captions:photos.tsv,photos"; a text
+            collection, "trec:FOLDER" or "ir:ID"; the name "package.module:NAME" of a data set of your own; or a data
+            set itself. A data set is a :class:`~kivuko.datasets.captions.CaptionSet`, a
+            :class:`~kivuko.datasets.collections.Collection`, or a class or function that returns one.
+        languages: codes of the queries' languages. None: those that the model was trained on and the data set has;
+            all of the data set's where the model does not say. Means over low- and high-resource languages hold the
+            languages that are named here or, by default, the model's own.
+        split: "test" or "validation".
+        captions: "every" caption of an image is a query, or the "first" alone: figures differ, and papers use either.
+        skip_missing: leave out images that are missing or broken, and count them.
+        alone: measure the model alone, without the teacher and random weights.
+        batch_size: texts that are encoded together. None: 256, or 64 with a model's own prompts.
+        workers: processes that decode images. None: one for each core, at most 8.
+        device: such as "cpu" or "cuda:0". None: the fastest there is.
+        records: the file to write records to. None: in the folder "evaluation" of the model's own folder, named after
+            the data set, split and protocol (nothing is written for a model without a folder); False: nowhere.
+        progress: show progress and notes; None: on a terminal.
+        cldr, font: folder of CLDR's annotations and NotoColorEmoji.ttf, for "emoji"; None: the system's.
+        command: what the header of the records says of how they were made. None: this call.
+
+    Returns:
+        The result; on the emoji test split the figures are also written into the model's card.
+
+    Raises:
+        UsageError: an unknown data set, split or language, or one that the data set lacks.
+        ModelError: the model does not load, or encodes text only and the data set holds images.
+        DataError: the data set is missing, malformed or empty.
+        KivukoError: the records cannot be written.
+
+    >>> import kivuko
+    >>> result = kivuko.evaluate("kivuko-demo/model", languages=["sw", "de"])  # doctest: +SKIP
+    >>> print(result)  # doctest: +SKIP
+    """
+    requested = _codes(languages)
+    if captions not in ("every", "first"):
+        raise UsageError(f"captions is {captions!r}; give 'every' or 'first'.")
+    opened, name = _open(dataset, split, requested)
+    folder = model if isinstance(model, str | Path) else model.path
+    place = None
+    if records is not False and (records is not None or folder is not None):
+        default = (
+            None if folder is None else Path(folder) / "evaluation" / f"{_file_name(name, opened, captions)}.jsonl"
+        )
+        place = cast(Path, default) if records is None else Path(records)
+        refuse_unwritable(place)
+
+    from kivuko.encoders.loading import fastest_device
+
+    options = _Options(
+        languages=requested, split=split, captions=captions, skip_missing=skip_missing, alone=alone,
+        batch_size=batch_size, workers=workers, device=device, cldr=cldr, font=font,
+    )  # fmt: skip
+    with bars(progress) as display:
+        prepare = _emoji if opened is None else _captions if _is_caption_set(opened) else _collection
+        prepared, loaded = prepare(model, opened, options, lambda text: late_task(display, text))
+        result = _measured(
+            prepared, loaded, requested, lambda text: late_task(display, text), command or _call(dataset)
+        )
+        if place is not None:
+            result.save(place)
+    if opened is None and split == "test" and not alone and loaded is not None and place is not None:
+        _update_card(loaded, result)
+    return result
+
+
+def _measured(
+    prepared: _Prepared, model: Model | None, requested: tuple[str, ...] | None, bar: Bar, command: str
+) -> Evaluation:
+    from kivuko.evaluation.evaluator import measure_systems
+
+    about = None if model is None else model.about
+    grouped = prepared.languages
+    if about is not None and requested is None:
+        grouped = tuple(code for code in prepared.languages if code in about.languages)
+    records, per_query = measure_systems(prepared.task, prepared.systems, prepared.languages, grouped=grouped, bar=bar)
+    seeds = sorted({system.about.seed for system in prepared.systems if system.about is not None})
+    header = Header(command=command, protocol=prepared.task.protocol(prepared.languages), seeds=seeds)
+    return Evaluation(records, header, per_query, notes=prepared.notes(), runs=getattr(prepared.task, "runs", {}))
+
+
+def _emoji(model: Any, _: None, options: _Options, bar: Bar) -> tuple[_Prepared, Model]:
+    from kivuko.datasets.emoji import emoji_world
+    from kivuko.datasets.emoji.sources import available_languages, find_cldr
+    from kivuko.evaluation.emoji import EmojiTask
+    from kivuko.evaluation.evaluator import standard_systems
+    from kivuko.search import emoji_gallery
+
+    loaded = _with_images(model, options.device)
+    if options.languages is not None or not loaded.languages:
+        codes = options.languages or DEFAULT_LANGUAGES
+    else:
+        there = set(available_languages(find_cldr(options.cldr)))
+        codes = tuple(code for code in loaded.languages if code in there)
+        if not codes:
+            raise UsageError(
+                f"emoji: no names in the languages that the model was trained on ({', '.join(loaded.languages)}). "
+                "Name some with --languages."
+            )
+        if absent := [code for code in loaded.languages if code not in codes]:
+            note(f"note: emoji have no names in {', '.join(absent)}.")
+    for line in _about_languages(loaded, codes):
+        note(f"note: {line}.")
+    world = emoji_world(
+        [code for code in codes if code != "en"], cldr=options.cldr, font=options.font, progress=bar("drawing emoji")
+    )
+    gallery = emoji_gallery(loaded.encoder, world, progress=bar("encoding images"))
+    systems = standard_systems(loaded, alone=options.alone, batch_size=options.batch_size)
+    return _Prepared(
+        task=EmojiTask(world, gallery.vectors, options.split), systems=systems, languages=tuple(codes)
+    ), loaded
+
+
+def _captions(model: Any, caption_set: CaptionSet, options: _Options, bar: Bar) -> tuple[_Prepared, Model]:
+    from kivuko.datasets.captions import EVERY_CAPTION, FIRST_CAPTION, choose_languages
+    from kivuko.evaluation.captions import CaptionTask, without_broken, without_missing
+    from kivuko.evaluation.evaluator import standard_systems
+    from kivuko.evaluation.vectors import image_vectors
+
+    codes = choose_languages(caption_set, options.languages or ())
+    caption_set = without_missing(caption_set, options.skip_missing)
+    loaded = _with_images(model, options.device)
+    if options.languages is None and loaded.languages:
+        codes = tuple(
+            code for code in caption_set.languages if _is_one_of(code, loaded.languages, caption_set.languages)
+        )
+        if not codes:
+            raise UsageError(
+                f"{caption_set.name} has no captions in a language that the model was trained on "
+                f"({', '.join(loaded.languages)}); it has {' '.join(caption_set.languages)}. Name some with "
+                "--languages."
+            )
+    for line in [*caption_set.notes, *_about_languages(loaded, codes)]:
+        note(f"note: {line}.")
+    vectors = image_vectors(
+        loaded.encoder, caption_set, workers=options.workers,
+        progress=bar("encoding images"), reading=bar("reading images"),
+    )  # fmt: skip
+    kept, images, digest = without_broken(caption_set, vectors, options.skip_missing)
+    if gone := [code for code in codes if code not in kept.captions]:
+        note(f"note: no image is left that has a caption in {', '.join(gone)}.")
+    which = FIRST_CAPTION if options.captions == "first" else EVERY_CAPTION
+    systems = standard_systems(loaded, alone=options.alone, batch_size=options.batch_size)
+    task = CaptionTask(kept, images, digest, which)
+    codes = tuple(code for code in codes if code in kept.captions)
+    return _Prepared(task=task, systems=systems, languages=codes, notes=lambda: _left_out(kept)), loaded
+
+
+def _collection(model: Any, collection: Collection, options: _Options, bar: Bar) -> tuple[_Prepared, Model | None]:
+    from kivuko.encoders.loading import model_kind
+    from kivuko.encoders.model import load_model
+    from kivuko.evaluation.collection import (
+        CollectionTask,
+        choose_queries,
+        collection_encoders,
+        multi_vector_encoders,
+    )
+
+    if options.languages is not None:
+        choose_queries(collection, options.languages, None)
+    if next(iter(collection.documents()), None) is None:  # before the models are loaded
+        raise DataError(f"{collection.spec} has no document; give at least one.")
+    loaded = None
+    if (
+        isinstance(model, str | Path)
+        and Path(model, "modules.json").is_file()
+        and model_kind(str(model)) == "multi-vector"
+    ):
+        encoders = multi_vector_encoders(Path(model), options.device, options.batch_size)
+    else:
+        loaded = load_model(model, device=options.device)
+        encoders = collection_encoders(
+            loaded, collection.document_language, alone=options.alone, batch_size=options.batch_size
+        )
+    for line in encoders.notes:
+        note(f"note: {line}")
+    trained = (loaded.languages or None) if loaded is not None else None
+    codes = choose_queries(collection, options.languages, trained)
+    task = CollectionTask(collection, encoders, codes, bar("searching documents"))
+    return _Prepared(task=task, systems=encoders.systems, languages=codes, notes=task.notes), loaded
+
+
+def _with_images(model: Any, device: str | None) -> Model:
+    from kivuko.encoders.model import load_model
+
+    loaded = load_model(model, device=device)
+    if not loaded.has_images:
+        raise ModelError(
+            f"{loaded.path or loaded.name}: encodes text only, so it cannot search images. Distill it with an image "
+            "tower."
+        )
+    return loaded
+
+
+def _open(dataset: Any, split: str, languages: tuple[str, ...] | None) -> tuple[Any, str]:
+    """Return a caption set, a collection, or None for emoji; and the name of its records."""
+    if not isinstance(dataset, str):
+        opened = dataset() if callable(dataset) else dataset
+        if not (_is_caption_set(opened) or hasattr(opened, "judgments")):
+            raise UsageError(f"dataset {opened!r:.80}: neither a CaptionSet nor a Collection.")
+        return opened, str(opened.name)
+    if dataset == "emoji":
+        if split not in ("validation", "test"):
+            raise UsageError(f"emoji has no split {split!r}; it has validation, test")
+        return None, f"emoji-{split}"
+    kind = dataset.partition(":")[0]
+    if kind in ("ir", "trec"):
+        from kivuko.datasets.collections import open_collection
+
+        collection = open_collection(dataset)
+        return collection, collection.name
+    from kivuko.datasets.captions import open_caption_set
+    from kivuko.datasets.captions.formats import is_caption_spec, is_own_set, path_of
+    from kivuko.streams import plain_name
+
+    if is_caption_spec(dataset):
+        only = languages[0] if languages is not None and len(languages) == 1 else None
+        caption_set = open_caption_set(dataset, split=split, language=only)
+        name = caption_set.name
+        if is_own_set(dataset):  # many have one name: told apart by their file or folder and the folder it is in
+            path = path_of(dataset).absolute()
+            stem = path.name if path.is_dir() else Path(plain_name(path.name)).stem
+            name = f"{name}-{_slug(f'{path.parent.name}-{stem}')}"
+        return caption_set, name
+    if is_plugin(dataset):
+        opened, _ = _open(load_plugin(dataset, "data set"), split, languages)
+        return opened, dataset.replace(":", "-")
+    raise UsageError(f"--dataset {dataset}: not a known data set. Give one of: {DATASETS}.")
+
+
+def _is_caption_set(opened: Any) -> bool:
+    return hasattr(opened, "captions") and hasattr(opened, "images")
+
+
+def _file_name(name: str, opened: Any, captions: str) -> str:
+    """Return the stem of the default records file: the data set, and what else makes figures incomparable."""
+    if _is_caption_set(opened):
+        return _slug(f"{name}-{opened.split.replace('/', '-')}-{captions}-caption")
+    return _slug(name)
+
+
+def _slug(name: str) -> str:
+    return re.sub(r"[^\w.-]+", "-", name).strip("-.") or "collection"
+
+
+def _codes(languages: Sequence[str] | None) -> tuple[str, ...] | None:
+    """Normalize codes; None stays None."""
+    if languages is None:
+        return None
+    given = [languages] if isinstance(languages, str) else list(languages)
+    codes = tuple(dict.fromkeys(language(code).code for one in given for code in one.replace(",", " ").split()))
+    if not codes:
+        raise UsageError("--languages names none: give codes such as sw so.")
+    return codes
+
+
+def _is_one_of(code: str, trained: Sequence[str], there: Sequence[str]) -> bool:
+    """Whether a set's language is one of the model's: ``zh-Hans`` is ``zh`` where the set has no other Chinese."""
+    if code in trained:
+        return True
+    primary = code.partition("-")[0]
+    return primary in trained and sum(one.partition("-")[0] == primary for one in there) == 1
+
+
+def _about_languages(model: Model, codes: Sequence[str]) -> list[str]:
+    """Name the languages that the model was not trained on, and those that it may be thought to know."""
+    if model.about is None:
+        return []
+    trained, lines = model.languages, []
+    if unknown := [code for code in codes if code not in trained and code != "en"]:
+        lines.append(f"the model was not trained on {', '.join(unknown)}")
+    own, requested = _QUECHUA.intersection(trained), _QUECHUA.intersection(codes)
+    if own and requested and not own & requested:
+        lines.append(
+            f"the model was trained on {', '.join(sorted(own))}, another Quechua than {', '.join(sorted(requested))}"
+        )
+    return lines
+
+
+def _left_out(caption_set: CaptionSet) -> list[str]:
+    if not caption_set.left_out:
+        return []
+    line = "left out: " + ", ".join(f"{count:,} x {reason}" for reason, count in caption_set.left_out.items()) + "."
+    if any(reason.startswith("image: ") for reason in caption_set.left_out):
+        line += " Figures with images left out are not those of the whole set."
+    return [line]
+
+
+def _update_card(model: Model, result: Evaluation) -> None:
+    from kivuko.encoders.model_card import model_card
+    from kivuko.training.recipe import load_recipe, shipped_recipes
+
+    about = model.about
+    if model.path is None or about is None:
+        return
+    description = load_recipe(about.recipe).description if about.recipe in shipped_recipes() else ""
+    write_text(model.path / "README.md", model_card(about, result.records, description))
+
+
+def _call(dataset: Any) -> str:
+    return f"kivuko.evaluate(..., {dataset if isinstance(dataset, str) else getattr(dataset, 'name', '')!r})"

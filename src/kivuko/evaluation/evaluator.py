@@ -1,0 +1,218 @@
+"""One evaluator for every retrieval task: encode queries, search, measure, summarize, beside a ceiling and a floor.
+
+A task says what is searched and what is right (:class:`Task`); a system is one way to encode queries
+(:class:`System`). The English teacher on English queries is the ceiling, a model with random weights the floor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kivuko.encoders.model import About, Model, encode_texts, quiet, untrained_copy
+from kivuko.encoders.teacher import TextTeacher, teacher_of
+from kivuko.errors import KivukoError
+from kivuko.evaluation.records import Condition, PerQueryScores, Record
+from kivuko.evaluation.summary import LanguageScores, per_query_scores, summarize
+from kivuko.languages import resource_groups
+from kivuko.progress import note
+
+ENGLISH = "en"
+TEACHER, UNTRAINED = "teacher", "untrained"  # objectives of the ceiling and of the floor in records
+UNDETERMINED = "und"
+
+Encode = Callable[[Sequence[str]], Any]
+Report = Callable[[int, int], None]  # (done, total)
+Bar = Callable[[str], Report]  # a description to the report of its progress
+_BATCH = 256
+_BLOCK = 1024  # texts between two reports of progress; a multiple of the batch
+
+
+@dataclass(frozen=True, eq=False)
+class System:
+    """One way to encode queries.
+
+    ``encode``: texts to unit vectors, float32 [texts, dim], or to a list of token vectors for each text. ``about``:
+    what the model says of its training; None for the teacher, random weights, and a model that Kivuko did not train.
+    """
+
+    model: str
+    objective: str
+    encode: Encode
+    about: About | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class EncodedQueries:
+    """One language's queries as one system encodes them."""
+
+    system: System
+    language: str
+    vectors: Any
+
+
+class Task(Protocol):
+    """What is searched, by which queries, and how results are measured."""
+
+    @property
+    def split(self) -> str:
+        """The part of the data set, as records name it."""
+        ...
+
+    @property
+    def scoring(self) -> str:
+        """How a query and a candidate are compared: "cosine" or "maxsim"."""
+        ...
+
+    @property
+    def has_english(self) -> bool:
+        """Whether there are English queries, which the ceiling is measured on."""
+        ...
+
+    def texts(self, language: str) -> Sequence[str]:
+        """Return the queries of one language."""
+        ...
+
+    def measure(self, queries: Iterable[EncodedQueries]) -> Iterator[tuple[EncodedQueries, dict[str, LanguageScores]]]:
+        """Yield the scores of each set of queries by the name that records give to the data set."""
+        ...
+
+    def protocol(self, languages: Sequence[str]) -> dict[str, Any]:
+        """Say what the numbers mean, for the header of the records; called when everything is measured."""
+        ...
+
+
+def model_system(model: Model, batch_size: int | None = None) -> System:
+    """Return a model as it is."""
+    objective = model.name if model.about is None else model.about.recipe
+    return System(model.name, objective, _encode_with(model.encoder, batch_size), model.about)
+
+
+def untrained_system(model: Model, batch_size: int | None = None) -> System:
+    """Return the floor: the same model with random weights on its text side."""
+    name = model.name if model.about is None else model.about.student
+    return System(name, UNTRAINED, _encode_with(untrained_copy(model.encoder), batch_size))
+
+
+def teacher_system(teacher: TextTeacher, batch_size: int | None = None) -> System:
+    """Return the ceiling: the English teacher."""
+    return System(teacher.name, TEACHER, teacher_encoder(teacher, batch_size))
+
+
+def teacher_encoder(teacher: TextTeacher, batch_size: int | None = None) -> Encode:
+    """Return a function from texts to the teacher's unit sentence vectors, float32 [texts, dim]."""
+    size = batch_size or _BATCH
+
+    def encode(texts: Sequence[str]) -> NDArray[np.float32]:
+        parts = [teacher.encode_tokens(list(texts[i : i + size])).pooled for i in range(0, len(texts), size)]
+        vectors = np.concatenate([part.cpu().numpy() for part in parts]).astype(np.float32)
+        unit: NDArray[np.float32] = vectors / np.linalg.norm(vectors, axis=1, keepdims=True).clip(min=1e-12)
+        return unit
+
+    return encode
+
+
+def _encode_with(encoder: Any, batch_size: int | None) -> Encode:
+    return lambda texts: encode_texts(encoder, texts, batch_size or _BATCH)
+
+
+def load_ceiling(model: Model, about: About) -> TextTeacher | None:
+    """Load the teacher of a model; where it does not load, print a note and return None."""
+    try:
+        with quiet():
+            return teacher_of(about).to(model.device)
+    except KivukoError as problem:
+        note(f"note: no ceiling and no parity, for the teacher does not load: {problem}")
+        return None
+
+
+def standard_systems(
+    model: Model, *, alone: bool = False, batch_size: int | None = None
+) -> tuple[System, ...]:
+    """Return the teacher, random weights and the model itself; the model alone where it has no teacher."""
+    own = model_system(model, batch_size)
+    if alone:
+        return (own,)
+    if model.about is None:
+        note("note: the model has no kivuko.json: no teacher as a ceiling, no random weights as a floor.")
+        return (own,)
+    teacher = load_ceiling(model, model.about)
+    ceiling = () if teacher is None else (teacher_system(teacher, batch_size),)
+    return (*ceiling, untrained_system(model, batch_size), own)
+
+
+def measure_systems(
+    task: Task,
+    systems: Sequence[System],
+    languages: Sequence[str],
+    *,
+    grouped: Sequence[str] | None = None,
+    bar: Bar | None = None,
+) -> tuple[list[Record], list[PerQueryScores]]:
+    """Measure systems on a task, the teacher first: its English scores are the denominator of parity.
+
+    Args:
+        languages: of the queries; the teacher is also given English ones, where the task has them.
+        grouped: the languages that group means may hold; None: all of ``languages``.
+
+    Returns:
+        Records, and the per-query scores that they summarize.
+    """
+    scores: dict[System, dict[str, list[LanguageScores]]] = {system: {} for system in systems}
+    for queries, measured in task.measure(_encoded(task, systems, languages, bar)):
+        for dataset, one in measured.items():
+            scores[queries.system].setdefault(dataset, []).append(one)
+    members = [code for code in (languages if grouped is None else grouped) if code not in (ENGLISH, UNDETERMINED)]
+    groups = {str(name): codes for name, codes in resource_groups(members).items() if codes}
+    english: dict[str, LanguageScores] = {}
+    records: list[Record] = []
+    per_query: list[PerQueryScores] = []
+    for system, by_dataset in scores.items():
+        for dataset, results in by_dataset.items():
+            own = next((one for one in results if one.language == ENGLISH), None)
+            if own is not None and system.objective == TEACHER:
+                english[dataset] = own
+            # A model that has no teacher is compared with itself in English.
+            alone = system.about is None and system.objective not in (TEACHER, UNTRAINED)
+            reference = english.get(dataset) or (own if alone else None)
+            condition = _condition(task, system, dataset)
+            summary = summarize(results, condition, groups=groups, english=reference)
+            records += summary.records
+            per_query += per_query_scores(results, condition)
+    return records, per_query
+
+
+def _condition(task: Task, system: System, dataset: str) -> Condition:
+    about = system.about
+    return Condition(
+        dataset=dataset, split=task.split, model=system.model, objective=system.objective, scoring=task.scoring,
+        bitext_size=about.pairs_per_language if about else None, seed=about.seed if about else None,
+    )  # fmt: skip
+
+
+def _encoded(
+    task: Task, systems: Sequence[System], languages: Sequence[str], bar: Bar | None
+) -> Iterator[EncodedQueries]:
+    for system in systems:
+        codes = list(languages)
+        if system.objective == TEACHER and task.has_english:
+            codes = [ENGLISH, *(code for code in languages if code != ENGLISH)]
+        done, total = 0, sum(len(task.texts(code)) for code in codes)
+        report = bar(f"queries of {_LABELS.get(system.objective, system.model)}") if bar else None
+        for code in codes:
+            texts = task.texts(code)
+            parts = []
+            step = _BLOCK if task.scoring == "cosine" else len(texts)
+            for start in range(0, len(texts), step):
+                parts.append(system.encode(texts[start : start + step]))
+                done += len(texts[start : start + step])
+                if report is not None:
+                    report(done, total)
+            yield EncodedQueries(system, code, parts[0] if len(parts) == 1 else np.concatenate(parts))
+
+
+_LABELS: Mapping[str, str] = {TEACHER: "the teacher", UNTRAINED: "random weights"}
