@@ -47,8 +47,8 @@ def test_both_directions_beside_ceiling_and_floor(evaluate, place, tmp_path):
     file = tmp_path / "records.jsonl"
     status, out, err = evaluate("--dataset", f"xm3600:{place / 'xm'}", "-l", "sw", "quz", "--records", file)
     assert status == 0, err
-    assert "text to image" in out
-    assert "image to text" in out
+    assert "xm3600/every-caption/text-to-image, test; 3 images" in out
+    assert "xm3600/every-caption/image-to-text, test; 3 images" in out
     assert "Success@1" in out
     assert "quy (Ayacucho)" in err
     assert "was not trained on quz" in err
@@ -91,9 +91,22 @@ def test_the_first_caption_alone_goes_to_another_file(evaluate, place, tmp_path)
     assert "en" in {one.language for one in records}, "English captions are measured where they are asked for"
 
 
-def test_all_languages_unless_some_are_named(evaluate, place, tmp_path):
+def test_the_models_own_languages_unless_some_are_named(evaluate, place, tmp_path):
     file = tmp_path / "records.jsonl"
     status, _, err = evaluate("--dataset", f"xm3600:{place / 'xm'}", "--alone", "--records", file)
+    assert status == 0, err
+    assert {one.language for one in read_records(file)[1]} == {"sw", "low-resource"}
+    about = json.loads((place / "model" / "kivuko.json").read_text("utf-8"))
+    other = shutil.copytree(place / "model", tmp_path / "model")
+    (other / "kivuko.json").write_text(json.dumps({**about, "bitext_sizes": {"so": 9}}), "utf-8")
+    refused(evaluate("--dataset", f"xm3600:{place / 'xm'}", model=other), "trained on (so)", "en sw bn mi quz")
+
+
+def test_all_languages_of_the_set_for_a_model_that_does_not_say(evaluate, place, tmp_path):
+    model = shutil.copytree(place / "model", tmp_path / "model")
+    (model / "kivuko.json").unlink()
+    file = tmp_path / "records.jsonl"
+    status, _, err = evaluate("--dataset", f"xm3600:{place / 'xm'}", "--alone", "--records", file, model=model)
     assert status == 0, err
     assert {"en", "sw", "bn", "mi", "quz"} <= {one.language for one in read_records(file)[1]}
 
@@ -115,7 +128,7 @@ def test_a_model_that_kivuko_did_not_make(evaluate, place, tmp_path):
     assert status == 0, err
     assert "no kivuko.json" in err
     (file,) = (model / "evaluation").glob("*.jsonl")
-    assert {one.objective for one in read_records(file)[1]} == {"unknown"}
+    assert {one.objective for one in read_records(file)[1]} == {"model"}
 
 
 def test_a_teacher_that_is_gone_is_said_and_the_model_measured(evaluate, place, tmp_path):
@@ -163,8 +176,8 @@ def test_sets_of_ones_own_have_records_of_their_own(evaluate, place, tmp_path):
             "--dataset", f"captions:{scene.write_table(tmp_path / file, rows)}", "--alone", "-l", "sw", model=model
         )
         assert status == 0, err
-        assert "1 image\n" in out or "1 image " in out
-        assert "Left out: 1 x line of another split." in out
+        assert "test; 1 image" in out
+        assert "left out: 1 x line of another split." in out
         assert "whole set" not in out, "the split is whole"
     assert sorted(file.name for file in (model / "evaluation").glob("*.jsonl")) == [
         "captions-one-captions-test-every-caption.jsonl",

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import ir_measures
 import pytest
-from kivuko.evaluation.collection_task import evaluate_collection_model, load_encoders
 from tiny_collection import WORDS, make_collection, make_model
 
 from kivuko.errors import DataError, UsageError
-from kivuko.evaluation import read_per_query, read_records, write_records
+from kivuko.evaluation import read_per_query, read_records
+from kivuko.evaluation.evaluate import evaluate
 
 
 @pytest.fixture(scope="module")

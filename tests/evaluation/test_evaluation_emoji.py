@@ -85,9 +85,7 @@ def test_one_vector_and_many_serve_alike(tiny_world):
     assert (scores.values["MAP"] > 0.99).mean() > 0.8, "each word finds itself"
 
 
-@pytest.mark.parametrize(
-    ("protocol", "dataset"), [(emoji.protocol, "emoji"), (emoji.documents_protocol, "emoji-text")]
-)
+@pytest.mark.parametrize(("protocol", "dataset"), [(emoji.protocol, "emoji"), (emoji.documents_protocol, "emoji-text")])
 def test_the_protocol_says_what_was_done(tiny_world, protocol, dataset):
     told = protocol(tiny_world, "test")
     assert told["dataset"] == dataset

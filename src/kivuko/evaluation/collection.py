@@ -106,7 +106,7 @@ class CollectionTask:
     def __post_init__(self) -> None:
         self.judgments = self.collection.judgments()
         self.has_english = ENGLISH in self.collection.query_languages
-        codes = dict.fromkeys((*self.languages, *([ENGLISH] if self.has_english else [])))
+        codes = dict.fromkeys((*([ENGLISH] if self.has_english else []), *self.languages))
         self._queries = {code: self._answerable(code) for code in codes}
 
     @property

@@ -25,6 +25,7 @@ from kivuko.files import refuse_unwritable, write_text
 from kivuko.languages import DEFAULT_LANGUAGES, language
 from kivuko.plugins import is_plugin, load_plugin
 from kivuko.progress import bars, late_task, note
+from kivuko.text import pluralize
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -112,7 +113,9 @@ class Evaluation:
 
     def tables(self, width: int = WIDTH) -> list[Table]:
         """Return Rich tables, one per data set and subset of queries, each at most ``width`` columns wide."""
-        return evaluation_tables(self.records, width)
+        images = self.header.protocol.get("images")
+        searched = pluralize(images["number"], "image") if isinstance(images, Mapping) else ""
+        return evaluation_tables(self.records, width, searched)
 
     def summary(self, width: int = WIDTH) -> str:
         """Return the tables and notes as plain text."""
@@ -230,17 +233,14 @@ def evaluate(
     if captions not in ("every", "first"):
         raise UsageError(f"captions is {captions!r}; give 'every' or 'first'.")
     opened, name = _open(dataset, split, requested)
-    folder = model if isinstance(model, str | Path) else model.path
+    folder = Path(model if isinstance(model, str | Path) else model.source)
     place = None
-    if records is not False and (records is not None or folder is not None):
-        default = (
-            None if folder is None else Path(folder) / "evaluation" / f"{_file_name(name, opened, captions)}.jsonl"
-        )
-        place = cast(Path, default) if records is None else Path(records)
+    if records not in (None, False):
+        place = Path(cast(str, records))
+    elif records is None and folder.is_dir():  # not a model of the hub
+        place = folder / "evaluation" / f"{_file_name(name, opened, captions)}.jsonl"
+    if place is not None:
         refuse_unwritable(place)
-
-    from kivuko.encoders.loading import fastest_device
-
     options = _Options(
         languages=requested, split=split, captions=captions, skip_missing=skip_missing, alone=alone,
         batch_size=batch_size, workers=workers, device=device, cldr=cldr, font=font,
@@ -417,8 +417,11 @@ def _open(dataset: Any, split: str, languages: tuple[str, ...] | None) -> tuple[
             name = f"{name}-{_slug(f'{path.parent.name}-{stem}')}"
         return caption_set, name
     if is_plugin(dataset):
-        opened, _ = _open(load_plugin(dataset, "data set"), split, languages)
-        return opened, dataset.replace(":", "-")
+        try:
+            part = load_plugin(dataset, "data set")
+        except UsageError as problem:
+            raise UsageError(f"{problem} Data sets: {DATASETS}.") from problem
+        return _open(part, split, languages)[0], dataset.replace(":", "-")
     raise UsageError(f"--dataset {dataset}: not a known data set. Give one of: {DATASETS}.")
 
 

@@ -130,9 +130,7 @@ def load_ceiling(model: Model, about: About) -> TextTeacher | None:
         return None
 
 
-def standard_systems(
-    model: Model, *, alone: bool = False, batch_size: int | None = None
-) -> tuple[System, ...]:
+def standard_systems(model: Model, *, alone: bool = False, batch_size: int | None = None) -> tuple[System, ...]:
     """Return the teacher, random weights and the model itself; the model alone where it has no teacher."""
     own = model_system(model, batch_size)
     if alone:

@@ -31,8 +31,11 @@ _EMOJI = ("MAP", "R@1", "R@5", "R@10", PARITY, "MRR", "nDCG@10")
 _CAPTIONS = ("R@1", "R@5", "R@10", "MAP", PARITY, "MRR")
 
 
-def evaluation_tables(records: Sequence[Record], width: int = WIDTH) -> list[Table]:
-    """Return a table per data set and objective, and for emoji per subset of queries; ceiling and floor close each."""
+def evaluation_tables(records: Sequence[Record], width: int = WIDTH, searched: str = "") -> list[Table]:
+    """Return a table per data set and objective, and for emoji per subset of queries; ceiling and floor close each.
+
+    ``searched``: what the candidates are, for the titles, such as "3,600 images".
+    """
     tables = []
     clean = [record for record in records if record.attack is None]
     for dataset in dict.fromkeys(record.dataset for record in clean):
@@ -41,7 +44,7 @@ def evaluation_tables(records: Sequence[Record], width: int = WIDTH) -> list[Tab
         subsets = {record.subset for record in own}
         shown = ("headline", "compositional", "lexical") if "lexical" in subsets else ("all",)
         for objective in [one for one in objectives if one not in _OBJECTIVES] or objectives:
-            tables += [_task_table(own, objective, subset, width) for subset in shown if subset in subsets]
+            tables += [_task_table(own, objective, subset, width, searched) for subset in shown if subset in subsets]
     return tables
 
 
@@ -127,7 +130,7 @@ def plain(record: Record | None) -> str:
     return "–" if record is None else f"{record.value:.3f}"
 
 
-def _task_table(records: Sequence[Record], objective: str, subset: str, width: int) -> Table:
+def _task_table(records: Sequence[Record], objective: str, subset: str, width: int, searched: str) -> Table:
     measures = {record.measure for record in records}
     layout: tuple[str, ...] = (
         _IMAGE_TO_TEXT if "Success@1" in measures
@@ -147,7 +150,8 @@ def _task_table(records: Sequence[Record], objective: str, subset: str, width: i
                 if not grouped or record.language in GROUPS or (other, record.language) == ("teacher", "en")
             ]
     first = records[0]
-    title = f"{objective}: {first.dataset}, {first.split}; {_SUBSETS.get(subset, subset)}"
+    parts = (searched, "" if subset == "all" else _SUBSETS.get(subset, subset))
+    title = "; ".join([f"{objective}: {first.dataset}, {first.split}", *(part for part in parts if part)])
     return _figures_table(title, index_records(records), rows, subset, layout, width)
 
 

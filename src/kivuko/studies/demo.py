@@ -117,7 +117,9 @@ def run_demo(
     told("searching all images with every test query")
     model = load_encoder(files.model)
     gallery = emoji_gallery(model, world)
-    models = {name: Model(load_encoder(place), place.name, str(place), place, abouts[name]) for name, place in places.items()}
+    models = {
+        name: Model(load_encoder(place), place.name, str(place), place, abouts[name]) for name, place in places.items()
+    }
     task = EmojiTask(world, gallery.vectors)
     systems = [teacher_system(teacher), untrained_system(models[RECIPES[0]]), *map(model_system, models.values())]
     records, per_query = measure_systems(task, systems, languages)
