@@ -187,7 +187,8 @@ def test_sets_of_ones_own_have_records_of_their_own(evaluate, place, tmp_path):
 
 
 def test_what_cannot_be_measured_is_one_line(evaluate, place, tmp_path):
-    refused(evaluate("--dataset", "nosuch:a"), "nosuch", "xm3600")
+    refused(evaluate("--dataset", "nosuch:a/b"), "nosuch", "xm3600")
+    refused(evaluate("--dataset", "nosuch:a"), "no module 'nosuch' for the data set")
     refused(evaluate("--dataset", f"xm3600:{tmp_path / 'nosuch'}"), "nosuch")
     refused(evaluate("--dataset", f"xm3600:{place / 'xm'}", "-l", "de"), "'de'", "en sw bn mi quz")
     refused(evaluate("--dataset", f"xm3600:{place / 'xm'}", "-l", "quy"), "'quy'")

@@ -14,14 +14,14 @@ from kivuko.text import pluralize
 
 _DATASETS = (
     "emoji; xm3600:PATH, xtd:PATH, multi30k:PATH, xflickrco:PATH, wit:PATH, flickr30k200:PATH, coco:FILE, "
-    "captions:FILE or webdataset:'SHARDS', each with ,IMAGES where the images are elsewhere; ir:ID or trec:FOLDER "
-    "for texts; package.module:NAME for a data set of your own"
+    "captions:FILE or webdataset:'SHARDS', each with ,IMAGES if the images are elsewhere; ir:ID or trec:FOLDER "
+    "for texts; package.module:Class for your own."
 )
 
 
 @click.command("evaluate", cls=Command)
 @click.argument("model")
-@click.option("--dataset", default="emoji", show_default=True, metavar="SPEC", help=_DATASETS + ".")
+@click.option("--dataset", default="emoji", show_default=True, metavar="SPEC", help=_DATASETS)
 @click.option(
     "-l", "--languages", cls=Several, follows=CODE, metavar="CODES",
     help="Language codes, such as sw so.  [default: the model's own; without kivuko.json, the data set's]",

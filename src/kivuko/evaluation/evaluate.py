@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
+from kivuko.datasets.spec import EMOJI, check_spec, open_dataset, records_stem
 from kivuko.errors import DataError, MissingDependencyError, ModelError, UsageError
 from kivuko.evaluation.records import (
     Header,
@@ -23,7 +24,6 @@ from kivuko.evaluation.run import write_run
 from kivuko.evaluation.tables import WIDTH, evaluation_tables, no_better_line
 from kivuko.files import refuse_unwritable, write_text
 from kivuko.languages import DEFAULT_LANGUAGES, language
-from kivuko.plugins import is_plugin, load_plugin
 from kivuko.progress import bars, late_task, note
 from kivuko.text import pluralize
 
@@ -32,14 +32,10 @@ if TYPE_CHECKING:
 
     from kivuko.datasets.captions import CaptionSet
     from kivuko.datasets.collections import Collection
+    from kivuko.datasets.emoji import EmojiWorld
     from kivuko.encoders.model import Model
     from kivuko.evaluation.evaluator import Bar, System, Task
 
-DATASETS = (
-    "emoji; xm3600:PATH, xtd:PATH, multi30k:PATH, xflickrco:PATH, wit:PATH, flickr30k200:PATH, coco:FILE, "
-    "captions:FILE or webdataset:'SHARDS', each with ,IMAGES where the images are elsewhere; ir:ID or trec:FOLDER "
-    "for texts; package.module:NAME for a data set of your own"
-)
 _QUECHUA = {"quy", "quz", "qu", "qve", "qvc"}  # of one group, and not of one language
 
 
@@ -197,9 +193,8 @@ def evaluate(
     Args:
         model: a model, its folder, or its id.
         dataset: "emoji"; an image-caption set, such as "xm3600:data/xm3600" or "captions:photos.tsv,photos"; a text
-            collection, "trec:FOLDER" or "ir:ID"; the name "package.module:NAME" of a data set of your own; or a data
-            set itself. A data set is a :class:`~kivuko.datasets.captions.CaptionSet`, a
-            :class:`~kivuko.datasets.collections.Collection`, or a class or function that returns one.
+            collection, "trec:FOLDER" or "ir:ID"; "package.module:Class" for a data set of your own; or a data set
+            itself, open or with the methods of :class:`~kivuko.datasets.own.OwnDataset`.
         languages: codes of the queries' languages. None: those that the model was trained on and the data set has;
             all of the data set's where the model does not say. Means over low- and high-resource languages hold the
             languages that are named here or, by default, the model's own.
@@ -232,13 +227,20 @@ def evaluate(
     requested = _codes(languages)
     if captions not in ("every", "first"):
         raise UsageError(f"captions is {captions!r}; give 'every' or 'first'.")
-    opened, name = _open(dataset, split, requested)
-    folder = Path(model if isinstance(model, str | Path) else model.source)
+    if isinstance(dataset, str):
+        check_spec(dataset)
+    opened: Any = None  # emoji are read when it is known in which languages
+    if dataset != EMOJI:
+        opened = open_dataset(dataset, split=split, languages=requested or ())
+    elif split not in ("validation", "test"):
+        raise UsageError(f"emoji has no split {split!r}; it has validation, test")
+    source = str(model if isinstance(model, str | Path) else model.source)
+    folder = Path(source)
     place = None
     if records not in (None, False):
         place = Path(cast(str, records))
-    elif records is None and folder.is_dir():  # not a model of the hub
-        place = folder / "evaluation" / f"{_file_name(name, opened, captions)}.jsonl"
+    elif records is None and source and folder.is_dir():  # not a model of the hub
+        place = folder / "evaluation" / f"{_file_name(dataset, opened, split, captions)}.jsonl"
     if place is not None:
         refuse_unwritable(place)
     options = _Options(
@@ -246,14 +248,14 @@ def evaluate(
         batch_size=batch_size, workers=workers, device=device, cldr=cldr, font=font,
     )  # fmt: skip
     with bars(progress) as display:
-        prepare = _emoji if opened is None else _captions if _is_caption_set(opened) else _collection
+        prepare = _emoji if _is_emoji(opened) else _captions if _is_caption_set(opened) else _collection
         prepared, loaded = prepare(model, opened, options, lambda text: late_task(display, text))
         result = _measured(
             prepared, loaded, requested, lambda text: late_task(display, text), command or _call(dataset)
         )
         if place is not None:
             result.save(place)
-    if opened is None and split == "test" and not alone and loaded is not None and place is not None:
+    if _is_emoji(opened) and split == "test" and not alone and loaded is not None and place is not None:
         _update_card(loaded, result)
     return result
 
@@ -273,7 +275,7 @@ def _measured(
     return Evaluation(records, header, per_query, notes=prepared.notes(), runs=getattr(prepared.task, "runs", {}))
 
 
-def _emoji(model: Any, _: None, options: _Options, bar: Bar) -> tuple[_Prepared, Model]:
+def _emoji(model: Any, opened: EmojiWorld | None, options: _Options, bar: Bar) -> tuple[_Prepared, Model]:
     from kivuko.datasets.emoji import emoji_world
     from kivuko.datasets.emoji.sources import available_languages, find_cldr
     from kivuko.evaluation.emoji import EmojiTask
@@ -282,9 +284,9 @@ def _emoji(model: Any, _: None, options: _Options, bar: Bar) -> tuple[_Prepared,
 
     loaded = _with_images(model, options.device)
     if options.languages is not None or not loaded.languages:
-        codes = options.languages or DEFAULT_LANGUAGES
+        codes = options.languages or (DEFAULT_LANGUAGES if opened is None else opened.languages)
     else:
-        there = set(available_languages(find_cldr(options.cldr)))
+        there = opened.languages if opened is not None else available_languages(find_cldr(options.cldr))
         codes = tuple(code for code in loaded.languages if code in there)
         if not codes:
             raise UsageError(
@@ -295,7 +297,7 @@ def _emoji(model: Any, _: None, options: _Options, bar: Bar) -> tuple[_Prepared,
             note(f"note: emoji have no names in {', '.join(absent)}.")
     for line in _about_languages(loaded, codes):
         note(f"note: {line}.")
-    world = emoji_world(
+    world = opened or emoji_world(
         [code for code in codes if code != "en"], cldr=options.cldr, font=options.font, progress=bar("drawing emoji")
     )
     gallery = emoji_gallery(loaded.encoder, world, progress=bar("encoding images"))
@@ -386,53 +388,21 @@ def _with_images(model: Any, device: str | None) -> Model:
     return loaded
 
 
-def _open(dataset: Any, split: str, languages: tuple[str, ...] | None) -> tuple[Any, str]:
-    """Return a caption set, a collection, or None for emoji; and the name of its records."""
-    if not isinstance(dataset, str):
-        opened = dataset() if callable(dataset) else dataset
-        if not (_is_caption_set(opened) or hasattr(opened, "judgments")):
-            raise UsageError(f"dataset {opened!r:.80}: neither a CaptionSet nor a Collection.")
-        return opened, str(opened.name)
-    if dataset == "emoji":
-        if split not in ("validation", "test"):
-            raise UsageError(f"emoji has no split {split!r}; it has validation, test")
-        return None, f"emoji-{split}"
-    kind = dataset.partition(":")[0]
-    if kind in ("ir", "trec"):
-        from kivuko.datasets.collections import open_collection
-
-        collection = open_collection(dataset)
-        return collection, collection.name
-    from kivuko.datasets.captions import open_caption_set
-    from kivuko.datasets.captions.formats import is_caption_spec, is_own_set, path_of
-    from kivuko.streams import plain_name
-
-    if is_caption_spec(dataset):
-        only = languages[0] if languages is not None and len(languages) == 1 else None
-        caption_set = open_caption_set(dataset, split=split, language=only)
-        name = caption_set.name
-        if is_own_set(dataset):  # many have one name: told apart by their file or folder and the folder it is in
-            path = path_of(dataset).absolute()
-            stem = path.name if path.is_dir() else Path(plain_name(path.name)).stem
-            name = f"{name}-{_slug(f'{path.parent.name}-{stem}')}"
-        return caption_set, name
-    if is_plugin(dataset):
-        try:
-            part = load_plugin(dataset, "data set")
-        except UsageError as problem:
-            raise UsageError(f"{problem} Data sets: {DATASETS}.") from problem
-        return _open(part, split, languages)[0], dataset.replace(":", "-")
-    raise UsageError(f"--dataset {dataset}: not a known data set. Give one of: {DATASETS}.")
-
-
 def _is_caption_set(opened: Any) -> bool:
     return hasattr(opened, "captions") and hasattr(opened, "images")
 
 
-def _file_name(name: str, opened: Any, captions: str) -> str:
+def _is_emoji(opened: Any) -> bool:
+    return opened is None or hasattr(opened, "annotations")
+
+
+def _file_name(dataset: Any, opened: Any, split: str, captions: str) -> str:
     """Return the stem of the default records file: the data set, and what else makes figures incomparable."""
+    if _is_emoji(opened):
+        return f"emoji-{split}"
+    name = records_stem(dataset, opened.name) if isinstance(dataset, str) else opened.name
     if _is_caption_set(opened):
-        return _slug(f"{name}-{opened.split.replace('/', '-')}-{captions}-caption")
+        name = f"{name}-{opened.split.replace('/', '-')}-{captions}-caption"
     return _slug(name)
 
 
