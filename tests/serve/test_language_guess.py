@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from kivuko.bitext import Bitext, Pair
+from kivuko.bitext.language_id import UNKNOWN, LanguageGuesser
 from kivuko.encoders.spelling import WORDS_FILE, WordCounts
-from kivuko.serve.queries import UNKNOWN, LanguageGuesser
+from kivuko.serve.queries import language_guesser
 
 WORDS = ("paka", "mweusi", "der", "schwarz", "radio")
 COUNTS = np.array([[5, 3, 0, 0, 4], [0, 0, 9, 3, 4]], dtype=np.float32)
@@ -49,8 +50,8 @@ class _Model(list):
 
 def test_a_models_own_words_tell_english_too_and_damage_is_passed_over(tmp_path):
     WordCounts.from_bitext(Bitext((Pair("sw", "paka mweusi", "black cat", "1"),))).save(tmp_path / WORDS_FILE)
-    found = LanguageGuesser.of(_Model([object()]), tmp_path)
+    found = language_guesser(_Model([object()]), tmp_path)
     assert [found.guess(text, {}).code for text in ("paka", "a black cat", "qwerty")] == ["sw", "en", "und"]
     assert found.codes == ("sw",)
     (tmp_path / WORDS_FILE).write_text("{")
-    assert LanguageGuesser.of(_Model([object()]), tmp_path).guess("paka", {}) == UNKNOWN
+    assert language_guesser(_Model([object()]), tmp_path).guess("paka", {}) == UNKNOWN

@@ -8,8 +8,9 @@ import threading
 import numpy as np
 import pytest
 
+from kivuko.bitext.language_id import UNKNOWN
 from kivuko.errors import UsageError
-from kivuko.serve.queries import UNKNOWN, QueryBatches, ReadQuery, query_reader
+from kivuko.serve.queries import QueryBatches, ReadQuery, query_reader
 
 
 class Reader:
@@ -122,9 +123,9 @@ def test_who_leaves_takes_no_one_along():
 
 
 def test_a_batch_with_an_unknown_query_is_read_one_by_one(searcher):
-    from kivuko.serve.queries import LanguageGuesser
+    from kivuko.serve.queries import language_guesser
 
-    read = query_reader(searcher, LanguageGuesser.of(searcher.model, searcher.folder))
+    read = query_reader(searcher, language_guesser(searcher.model, searcher.folder))
     moto, unknown, mti = read(["moto", "ΩΩΩ", "mti"])
     assert (moto.text, mti.text) == ("moto", "mti")
     assert isinstance(unknown, UsageError)

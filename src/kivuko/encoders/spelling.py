@@ -25,6 +25,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from kivuko.bitext import Bitext, word_list, word_spans
+from kivuko.bitext.language_id import language_shares, log_probabilities
 from kivuko.errors import CorruptFileError
 
 WORDS_FILE = "words.json"
@@ -98,7 +99,6 @@ _SHORTEST = 3  # letters of a word that may be misspelled: of two letters anythi
 _EDIT = 3.0  # nats that an edit costs
 _FREQUENCY = 0.5  # exponent of a word's frequency
 _ITSELF = 0.01  # weight of the word as it stands; a word of frequency 1 without an edit would have 1
-_SMOOTHING = 0.1  # added to counts where languages are told apart
 _MOST_REMEMBERED = 20_000  # unknown words whose neighbors are kept at hand: some 12 MB
 
 Subwords = tuple[list[int], list[float] | None]  # numbers, and their weights where they are not all 1
@@ -249,9 +249,7 @@ class SpellingNeighbors:
     @cached_property
     def _spoken(self) -> NDArray[np.float64]:
         """The logarithms of how probable each word is in each language, [languages, words]."""
-        smooth = self.counts.astype(np.float64) + _SMOOTHING
-        found: NDArray[np.float64] = np.log(smooth / smooth.sum(1, keepdims=True))
-        return found
+        return log_probabilities(self.counts)
 
     @cached_property
     def _shapes(self) -> tuple[NDArray[np.int32], NDArray[np.uint64]]:
@@ -268,9 +266,7 @@ class SpellingNeighbors:
                 found += self._spoken[:, row]
             elif (near := self._near.get(word)) is not None and len(near.rows):
                 found += near.spoken
-        likely = np.exp(found - found.max())
-        shares: NDArray[np.float64] = likely / likely.sum()
-        return shares
+        return language_shares(found)
 
 
 def _letters(word: str) -> np.uint64:

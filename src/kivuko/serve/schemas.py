@@ -7,8 +7,9 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from kivuko.bitext.language_id import LanguageGuess
 from kivuko.search.items import Hit, Item
-from kivuko.serve.queries import LanguageGuess, ReadQuery
+from kivuko.serve.queries import ReadQuery
 from kivuko.serve.settings import LONGEST_QUERY, MOST_QUERIES, MOST_RESULTS
 
 LARGEST_ID = 2**63 - 1

@@ -20,7 +20,7 @@ from kivuko.search.filter import Filter, parse_filter
 from kivuko.search.items import Hit, Item
 from kivuko.search.query import clean_query
 from kivuko.serve.guard import refuse
-from kivuko.serve.queries import LanguageGuesser, QueryBatches, ReadQuery, query_reader
+from kivuko.serve.queries import QueryBatches, ReadQuery, language_guesser, query_reader
 from kivuko.serve.settings import MOST_RESULTS, Settings
 from kivuko.serve.uploads import decode_upload
 
@@ -103,7 +103,7 @@ class SearchService:
 
     def __init__(self, searcher: Any, settings: Settings, metrics: Metrics) -> None:
         self.searcher, self.settings, self.metrics = searcher, settings, metrics
-        self.guesser = LanguageGuesser.of(searcher.model, searcher.folder)
+        self.guesser = language_guesser(searcher.model, searcher.folder)
         self._queries = QueryBatches(
             query_reader(searcher, self.guesser), remembered=settings.remembered,
             on_batch=metrics.batches.observe, on_lookup=metrics.looked_up,
