@@ -16,9 +16,8 @@ from kivuko.encoders.teacher import load_teacher
 from kivuko.files import write_text
 from kivuko.languages import DEFAULT_LANGUAGES
 from kivuko.studies.demo import emoji_job
-from kivuko.training.distill import Job, build_student
-from kivuko.training.loop import Validation, distill
 from kivuko.training.recipe import load_recipe
+from kivuko.training.student_training import Job, Validation, build_student, distill_student
 from kivuko.training.teacher_vectors import TeacherVectors, teacher_vectors
 
 RESULTS = Path(__file__).parent / "results"
@@ -52,7 +51,9 @@ def step_seconds(job: Job, vectors: TeacherVectors, recipe: str) -> float:
     student = build_student("static", job.bitext, vectors, chosen, size=job.vocabulary_size, seed=0)
     validation = Validation.from_bitext(job.held_out, job.distractors, vectors)
     ends: list[float] = []
-    distill(student, job.bitext, vectors, chosen, validation, report=lambda *_: ends.append(time.perf_counter()))
+    distill_student(
+        student, job.bitext, vectors, chosen, validation, report=lambda *_: ends.append(time.perf_counter())
+    )
     return statistics.median(later - earlier for earlier, later in zip(ends[WARM:], ends[WARM + 1 :], strict=False))
 
 

@@ -28,8 +28,8 @@ _WHERE = {
     "solve": "kivuko.transport",
     "Plan": "kivuko.transport",
     "load_recipe": "kivuko.training.recipe",
-    "Job": "kivuko.training.distill",
-    "distill_to_folder": "kivuko.training.distill",
+    "distill": "kivuko.training.distill",
+    "harden": "kivuko.training.harden",
     "emoji_gallery": "kivuko.search",
     "read_records": "kivuko.evaluation",
     "evaluate": "kivuko.evaluation.evaluate",
@@ -50,7 +50,8 @@ if TYPE_CHECKING:
     from kivuko.evaluation import read_records
     from kivuko.evaluation.evaluate import Evaluation, evaluate
     from kivuko.search import emoji_gallery
-    from kivuko.training.distill import Job, distill_to_folder
+    from kivuko.training.distill import distill as distill
+    from kivuko.training.harden import harden as harden
     from kivuko.training.recipe import load_recipe
     from kivuko.transport import Plan, solve
 

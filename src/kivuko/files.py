@@ -17,7 +17,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from kivuko.errors import CorruptFileError, KivukoError
+from kivuko.errors import CorruptFileError, KivukoError, ModelError
 
 
 def cache_folder() -> Path:
@@ -99,6 +99,19 @@ def refuse_unwritable(path: Path) -> None:
         raise _no_files_kept(path) from problem
     except OSError as problem:
         raise explain_write_failure(problem, path) or problem from problem
+
+
+MODEL_FILE = "kivuko.json"  # in every folder that holds a model of Kivuko's
+
+
+def refuse_foreign(path: Path, marker: str, kind: str, remedy: str = "Choose another --out.") -> None:
+    """Raise ModelError if ``path`` is a file, or a folder that holds something but no file named ``marker``.
+
+    Args:
+        kind: of what may be replaced there, with its article: "a Kivuko model".
+    """
+    if path.is_file() or (path.is_dir() and any(path.iterdir()) and not (path / marker).is_file()):
+        raise ModelError(f"{path}: exists and is not {kind}; nothing was replaced. {remedy}")
 
 
 def write_text(path: Path, text: str) -> None:

@@ -148,6 +148,7 @@ class TrainingProgress:
     display: Progress
     label: str
     batch_size: int
+    unit: str = "pairs"
     _encoding: Report | None = None
     _training: TaskID | None = None
     _started: float = 0.0
@@ -172,7 +173,7 @@ class TrainingProgress:
         line = " ".join(f"{name} {value:.3f}" for name, value in shown.items())
         if now - self._started > 1:  # earlier there is nothing to measure a speed by
             speed = (step - self._first) * self.batch_size / (now - self._started)
-            line = f"{line} · {speed:,.0f} pairs/s"
+            line = f"{line} · {speed:,.0f} {self.unit}/s"
         self.display.update(self._training, completed=step, figures=line)
         if now - self._last_line > _SECONDS_BETWEEN_LINES or step == steps:
             self._last_line = now

@@ -10,7 +10,7 @@ from torch import nn
 
 from kivuko.errors import CorruptFileError, KivukoError
 from kivuko.training import checkpoint
-from kivuko.training.checkpoint import Progressed, checkpoint_run, load_checkpoint, save_checkpoint
+from kivuko.training.checkpoint import RunState, checkpoint_run, load_checkpoint, save_checkpoint
 
 
 def made(seed=0):
@@ -31,7 +31,7 @@ def step(model, optimizer):
 
 def save(folder, at_step=4, seed=0):
     model, optimizer = made(seed)
-    at = Progressed(at_step, 0.625, 2, [(2, 0.625), (4, 0.1 + 0.2)])
+    at = RunState(at_step, 0.625, 2, [(2, 0.625), (4, 0.1 + 0.2)])
     best = {"weight": torch.full((2, 3), 7.0), "bias": torch.zeros(2)}
     save_checkpoint(folder, "run-a", at, model.state_dict(), best, optimizer)
     return model, optimizer, at, best

@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from kivuko.encoders.image_tower import SmallImageTower
-from kivuko.errors import ModelError, UsageError
+from kivuko.errors import UsageError
 from kivuko.perturbations.image import Away, PixelTower, Threat, pgd
-from kivuko.training.harden import Hardening, _Training, harden
+from kivuko.training.adversarial import Hardening, _Hardening, harden_encoder
 from kivuko.training.harden_images import PlainImages
 
 QUICK = Hardening(eps=16 / 255, steps=4, batch_size=8, learning_rate=1e-3)
@@ -72,7 +72,7 @@ def under_attack(model, images, anchors, eps):
 
 def test_it_withstands_more_and_clean_vectors_stay(tower, images):
     settings = Hardening(eps=8 / 255, steps=16, batch_size=24, learning_rate=5e-4, apart=0.0, clean=1.0)
-    hardened = harden(tower, images, settings)
+    hardened = harden_encoder(tower, images, settings)
     anchors = PixelTower(tower).encode(images.pixels.float() / 255)
     before, after = (under_attack(model, images, anchors, settings.eps) for model in (tower, hardened))
     clean = (PixelTower(hardened).encode(images.pixels.float() / 255) * anchors).sum(1).mean().item()
@@ -83,7 +83,7 @@ def test_it_withstands_more_and_clean_vectors_stay(tower, images):
 
 def test_the_original_and_the_batch_statistics_stay(tower, images):
     before = weights(tower)
-    hardened = weights(harden(tower, images, QUICK))
+    hardened = weights(harden_encoder(tower, images, QUICK))
     assert same(weights(tower), before)
     statistics = [name for name in before if "running" in name or "num_batches" in name]
     assert len(statistics) > 10
@@ -94,7 +94,7 @@ def test_the_original_and_the_batch_statistics_stay(tower, images):
 def test_the_same_seed_gives_the_same_tower_bit_for_bit(tower, images):
     def hardened(seed, noise):
         torch.manual_seed(noise)
-        return weights(harden(tower, images, Hardening(eps=QUICK.eps, steps=2, batch_size=8, seed=seed)))
+        return weights(harden_encoder(tower, images, Hardening(eps=QUICK.eps, steps=2, batch_size=8, seed=seed)))
 
     first, second, other = hardened(0, 1), hardened(0, 2), hardened(2**63 - 1, 1)
     assert same(first, second)
@@ -105,8 +105,8 @@ class KilledError(Exception):
     pass
 
 
-def test_a_killed_run_goes_on_to_the_same_weights(tower, images, tmp_path, monkeypatch):
-    monkeypatch.setattr("kivuko.training.harden._CHECKPOINT_EVERY", 2)
+def test_a_killed_run_resumes_to_the_same_weights(tower, images, tmp_path, monkeypatch):
+    monkeypatch.setattr("kivuko.training.adversarial._CHECKPOINT_EVERY", 2)
     told = []
 
     def watch(step, steps, figures):
@@ -115,24 +115,23 @@ def test_a_killed_run_goes_on_to_the_same_weights(tower, images, tmp_path, monke
             raise KilledError
 
     with pytest.raises(KilledError):
-        harden(tower, images, QUICK, tmp_path / "at", watch)
-    resumed = harden(tower, images, QUICK, tmp_path / "at", watch)
+        harden_encoder(tower, images, QUICK, tmp_path / "at", watch)
+    resumed = harden_encoder(tower, images, QUICK, tmp_path / "at", watch)
     assert told == [(1, 4), (2, 4), (3, 4), (3, 4), (4, 4)]
-    assert same(weights(resumed), weights(harden(tower, images, QUICK)))
+    assert same(weights(resumed), weights(harden_encoder(tower, images, QUICK)))
 
 
-def test_the_state_of_another_job_is_not_gone_on_from(tower, images, tmp_path, monkeypatch):
-    monkeypatch.setattr("kivuko.training.harden._CHECKPOINT_EVERY", 1)
-    harden(tower, images, QUICK, tmp_path / "at")
+def test_a_checkpoint_of_another_job_is_refused(tower, images, tmp_path, monkeypatch):
+    monkeypatch.setattr("kivuko.training.adversarial._CHECKPOINT_EVERY", 1)
+    harden_encoder(tower, images, QUICK, tmp_path / "at")
     other = Hardening(eps=QUICK.eps, steps=2, batch_size=8, seed=5)
-    steps = []
-    harden(tower, images, other, tmp_path / "at", lambda step, *_: steps.append(step))
-    assert steps == [1, 2]
+    with pytest.raises(UsageError, match="belongs to another run"):
+        harden_encoder(tower, images, other, tmp_path / "at")
 
 
 @pytest.mark.parametrize("inner_steps", [1, 3])
 def test_perturbations_stay_inside_and_raise_the_loss(tower, images, inner_steps):
-    training = _Training(copy.deepcopy(tower), images, Hardening(inner_steps=inner_steps))
+    training = _Hardening(copy.deepcopy(tower), images, Hardening(inner_steps=inner_steps))
     views = images.pixels[:8].float() / 255
     rows, threat = torch.arange(8), Threat("linf", 8 / 255)
     seen = training._worst(views, training.anchors[:8], rows, threat, torch.Generator().manual_seed(0))
@@ -148,7 +147,7 @@ def test_perturbations_stay_inside_and_raise_the_loss(tower, images, inner_steps
 
 def test_a_clip_is_hardened_and_its_text_tower_stays(clip, images):
     before = weights(clip)
-    hardened = weights(harden(clip, images, Hardening(eps=8 / 255, steps=2, batch_size=8)))
+    hardened = weights(harden_encoder(clip, images, Hardening(eps=8 / 255, steps=2, batch_size=8)))
     moved = {name for name in before if not torch.equal(before[name], hardened[name])}
     assert any("vision_model" in name for name in moved)
     assert not any("text" in name or "logit_scale" in name for name in moved)
@@ -163,7 +162,7 @@ def test_modules_that_texts_go_through_too_stay(clip, tower, images):
     router = Router({"text": [copy.deepcopy(clip[0])], "image": list(copy.deepcopy(tower))}, default_route="text")
     model = SentenceTransformer(modules=[router, shared], device="cpu").eval()
     before = weights(model)
-    hardened = weights(harden(model, images, QUICK))
+    hardened = weights(harden_encoder(model, images, QUICK))
     moved = {name for name in before if not torch.equal(before[name], hardened[name])}
     assert moved
     assert all(name.startswith("0.sub_modules.image.") for name in moved)
@@ -171,10 +170,10 @@ def test_modules_that_texts_go_through_too_stay(clip, tower, images):
 
 def test_the_radius_grows_and_figures_are_told(tower, images, monkeypatch):
     radii, told = [], []
-    worst = _Training._worst
-    monkeypatch.setattr(_Training, "_worst", lambda *at: radii.append(at[4].eps) or worst(*at))
+    worst = _Hardening._worst
+    monkeypatch.setattr(_Hardening, "_worst", lambda *at: radii.append(at[4].eps) or worst(*at))
     settings = Hardening(eps=0.04, steps=4, batch_size=8, growing=0.5, clean=1.0, apart=0.0)
-    harden(tower, images, settings, progress=lambda *at: told.append(at))
+    harden_encoder(tower, images, settings, report=lambda *at: told.append(at))
     assert radii == pytest.approx([0.02, 0.04, 0.04, 0.04])
     assert [at[:2] for at in told] == [(1, 4), (2, 4), (3, 4), (4, 4)]
     assert set(told[0][2]) == {"loss", "cosine"}
@@ -194,12 +193,12 @@ def test_too_few_steps_or_images_are_refused(wrong):
 
 def test_one_image_is_too_few(tower, images):
     with pytest.raises(UsageError, match="at least 2 images"):
-        harden(tower, PlainImages(images.pixels[:1]), QUICK)
+        harden_encoder(tower, PlainImages(images.pixels[:1]), QUICK)
 
 
 def test_a_loss_that_is_no_number_stops_it(tower, images):
     broken = copy.deepcopy(tower)
     with torch.no_grad():
         next(broken.parameters()).fill_(float("nan"))
-    with pytest.raises(ModelError, match="no number"):
-        harden(broken, images, QUICK)
+    with pytest.raises(UsageError, match=r"diverged at step 1 \(loss nan\)"):
+        harden_encoder(broken, images, QUICK)

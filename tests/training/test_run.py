@@ -6,9 +6,9 @@ import pytest
 from tiny_run import RECIPE, TinyRun, WordTeacher
 
 from kivuko.encoders.model import load_encoder, save_model
-from kivuko.training import distill as running
-from kivuko.training.distill import Job, train_student
+from kivuko.training import student_training as running
 from kivuko.training.recipe import parse_recipe
+from kivuko.training.student_training import Job, train_student
 
 
 class Teacher(WordTeacher):

@@ -10,8 +10,9 @@ import torch
 
 from kivuko.bitext import Bitext, Pair
 from kivuko.errors import CorruptFileError, DataError, UsageError
-from kivuko.training.loop import _batches, _rate
+from kivuko.training.loop import warmup_cosine
 from kivuko.training.recipe import Schedule, parse_recipe
+from kivuko.training.student_training import batches
 
 
 def weights(student):
@@ -25,10 +26,10 @@ def equal(one, other):
 @pytest.mark.parametrize(("pairs", "size"), [(10, 3), (10, 10), (10, 5), (7, 4), (3, 100), (1, 1)])
 def test_each_pair_comes_once_an_epoch(pairs, size):
     steps = 4 * pairs
-    batches = list(_batches(pairs, Schedule(steps=steps, batch_size=size), seed=5, start=0))
-    assert [step for step, _ in batches] == list(range(1, steps + 1))
-    assert {len(rows) for _, rows in batches} == {min(size, pairs)}
-    flow = torch.cat([rows for _, rows in batches])
+    everything = list(batches(pairs, Schedule(steps=steps, batch_size=size), seed=5, start=0))
+    assert [step for step, _ in everything] == list(range(1, steps + 1))
+    assert {len(rows) for _, rows in everything} == {min(size, pairs)}
+    flow = torch.cat([rows for _, rows in everything])
     epochs = flow[: len(flow) // pairs * pairs].view(-1, pairs)
     assert len(epochs) >= 4
     assert (epochs.sort(1).values == torch.arange(pairs)).all()
@@ -39,27 +40,29 @@ def test_each_pair_comes_once_an_epoch(pairs, size):
 @pytest.mark.parametrize("start", [1, 6, 7, 19])
 def test_the_batches_of_a_resumed_run_are_those_it_had_to_come(start):
     schedule = Schedule(steps=20, batch_size=3)
-    whole = list(_batches(10, schedule, seed=5, start=0))
-    rest = list(_batches(10, schedule, seed=5, start=start))
+    whole = list(batches(10, schedule, seed=5, start=0))
+    rest = list(batches(10, schedule, seed=5, start=start))
     assert [step for step, _ in rest] == list(range(start + 1, 21))
     assert all(torch.equal(rows, whole[step - 1][1]) for step, rows in rest)
 
 
 def test_the_seed_gives_the_order():
     def flow(seed):
-        return torch.cat([rows for _, rows in _batches(50, Schedule(steps=5, batch_size=10), seed, 0)])
+        return torch.cat([rows for _, rows in batches(50, Schedule(steps=5, batch_size=10), seed, 0)])
 
     assert torch.equal(flow(1), flow(1))
     assert not torch.equal(flow(1), flow(2))
 
 
 def test_the_learning_rate_rises_in_a_line_and_falls_as_a_cosine_to_zero():
-    schedule = Schedule(steps=110, warmup=10 / 110)
-    assert [_rate(step, schedule) for step in (1, 5, 10)] == pytest.approx([0.1, 0.5, 1.0])
-    assert _rate(60, schedule) == pytest.approx(0.5)
-    assert _rate(35, schedule) == pytest.approx(0.5 + 0.5 * 0.5**0.5)
-    assert _rate(110, schedule) == pytest.approx(0.0, abs=1e-12)
-    assert _rate(1, Schedule(steps=1, warmup=0.0)) == 1.0
+    def rate(step, steps=110, warmup=10 / 110):
+        return warmup_cosine(step, steps, warmup)
+
+    assert [rate(step) for step in (1, 5, 10)] == pytest.approx([0.1, 0.5, 1.0])
+    assert rate(60) == pytest.approx(0.5)
+    assert rate(35) == pytest.approx(0.5 + 0.5 * 0.5**0.5)
+    assert rate(110) == pytest.approx(0.0, abs=1e-12)
+    assert rate(1, steps=1, warmup=0.0) == 1.0
 
 
 def test_the_first_step_uses_the_scheduled_rate(tiny_run):

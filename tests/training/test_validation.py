@@ -8,7 +8,7 @@ from tiny_run import WordTeacher
 
 from kivuko.bitext import Bitext, Pair
 from kivuko.encoders.token_batch import TokenBatch
-from kivuko.training.loop import Validation
+from kivuko.training.student_training import Validation
 from kivuko.training.teacher_vectors import teacher_vectors
 
 GALLERY = torch.eye(4)

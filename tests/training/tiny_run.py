@@ -22,8 +22,8 @@ from kivuko.encoders.student import StaticStudent
 from kivuko.encoders.token_batch import TokenBatch, masked_mean
 from kivuko.encoders.vocabulary import train_vocabulary
 from kivuko.training import checkpoint
-from kivuko.training.loop import Validation, distill
 from kivuko.training.recipe import parse_recipe
+from kivuko.training.student_training import Validation, distill_student
 from kivuko.training.teacher_vectors import teacher_vectors
 
 SUBJECTS = {"paka": "cat", "mbwa": "dog", "ndege": "bird", "mtoto": "child", "samaki": "fish"}
@@ -94,7 +94,7 @@ def pairs() -> list[Pair]:
 
 
 class TinyRun:
-    """Everything that ``distill`` takes; ``cache`` is for the teacher's vectors."""
+    """Everything that ``distill_student`` takes; ``cache`` is for the teacher's vectors."""
 
     def __init__(self, cache: Path) -> None:
         everything = pairs()
@@ -119,7 +119,7 @@ class TinyRun:
             "student": self.student, "bitext": self.bitext, "vectors": self.vectors, "recipe": self.recipe,
             "validation": self.validation,
         }  # fmt: skip
-        return distill(**(whole | changes))
+        return distill_student(**(whole | changes))
 
 
 def start_and_die(folder: Path, point: str) -> None:

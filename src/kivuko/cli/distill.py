@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import click
 
 from kivuko.cli.options import CODE, SEED, Command, Several, Share, sources_options
-from kivuko.errors import DataError, UsageError
+from kivuko.errors import UsageError
+from kivuko.languages import language
 
-if TYPE_CHECKING:
-    from kivuko.bitext import Bitext
-    from kivuko.encoders.teacher import TextTeacher
-
-_FEW_PAIRS = 1000  # per language; below it, queries fail unless their words are in the pairs
-_FEW_HELD_OUT = 50  # below which selection is a matter of chance
+POSITIVE = Share(0, min_open=True)
 
 
 @click.command("distill", cls=Command)
@@ -49,6 +43,10 @@ _FEW_HELD_OUT = 50  # below which selection is a matter of chance
 )  # fmt: skip
 @click.option("--seed", type=SEED, default=0, show_default=True)
 @click.option("--steps", type=click.IntRange(min=1), help="Steps of training.  [default: the recipe's]")
+@click.option("--epochs", type=POSITIVE, help="Length of the training in passes over the pairs, in place of --steps.")
+@click.option("--batch-size", type=click.IntRange(min=1), help="Pairs per step.  [default: the recipe's]")
+@click.option("--learning-rate", type=POSITIVE, help="At its highest.  [default: the recipe's]")
+@click.option("--device", metavar="NAME", help="cpu, cuda, cuda:1, ...  [default: a GPU where there is one]")
 @click.option("--vocabulary-size", type=click.IntRange(100, 1_000_000), default=16000, show_default=True)
 @click.option(
     "--validation-share", type=Share(0, 0.5, min_open=True), default=0.05, show_default=True,
@@ -66,6 +64,10 @@ def command(
     multi_vector: Path | None,
     seed: int,
     steps: int | None,
+    epochs: float | None,
+    batch_size: int | None,
+    learning_rate: float | None,
+    device: str | None,
     vocabulary_size: int,
     validation_share: float,
     cldr: Path | None,
@@ -73,7 +75,7 @@ def command(
 ) -> None:
     """Teach a multilingual student from parallel sentences.
 
-    A killed run goes on where it was: give the same command again.
+    A killed run resumes when the same command is given again.
 
     \b
     Examples:
@@ -82,122 +84,29 @@ def command(
       kivuko distill --bitext sw=sw.tsv --out my-model --multi-vector my-late-interaction
       kivuko distill --bitext sw=en-sw.tmx --teacher openai/clip-vit-base-patch32 --student xlm-roberta-base --out clip
     """
-    from kivuko.cli.progress import TrainingProgress, bars
+    import kivuko
     from kivuko.cli.progress import out as screen
-    from kivuko.encoders.model import load_encoder, quiet, read_about, refuse_foreign_folder
-    from kivuko.encoders.model_card import model_card
-    from kivuko.encoders.multi_vector import save_multi_vector
-    from kivuko.encoders.teacher import load_teacher
-    from kivuko.training.distill import Job, distill_to_folder
-    from kivuko.training.recipe import load_recipe
 
-    chosen = load_recipe(recipe)
-    if steps:
-        chosen = chosen.with_schedule(steps=steps)
-    refuse_foreign_folder(out)
-    refuse_multi_vector(multi_vector, out)
-    training, held_out = read_bitext(sources, validation_share, seed, cldr, font)
-    with quiet():
-        english = load_teacher(teacher, teacher_prompt)
-        tower = open_image_tower(image_tower, english)
-    job = Job(
-        training, held_out, chosen, student, vocabulary_size, seed,
-        distractors=tuple(dict.fromkeys(pair.english for pair in training.pairs))[:20_000],
+    model = kivuko.distill(
+        split_sources(sources), out, teacher=teacher, teacher_prompt=teacher_prompt, student=student, recipe=recipe,
+        image_tower=image_tower, multi_vector=multi_vector, vocabulary_size=vocabulary_size,
+        validation_share=validation_share, steps=steps, epochs=epochs, batch_size=batch_size,
+        learning_rate=learning_rate, seed=seed, device=device, cldr=cldr, font=font,
     )  # fmt: skip
-    stood = read_about(out) is not None
-    with bars() as progress:
-        watch = TrainingProgress(progress, chosen.name, chosen.schedule.batch_size)
-        about, trained = distill_to_folder(
-            job, english, tower, out, lambda about: model_card(about, (), chosen.description), watch
-        )
-    state = f"step {about.best_step} of {chosen.schedule.steps} was best" if trained else "nothing to do: made before"
-    screen.print(f"{out}: {state}, validation MRR {about.validation_score:.3f} (text to English text)", soft_wrap=True)
-    if trained and stood:
-        told = "the model that stood there was made otherwise; it is replaced, its evaluation with it."
-        screen.print(f"{out}: {told}", soft_wrap=True)
-    screen.print(f"trained on {len(training):,} pairs, selected on {len(held_out):,} held-out pairs.")
-    if len(held_out) < _FEW_HELD_OUT:
-        told = "so few hardly tell one step from another; give more pairs, or a larger --validation-share."
-        screen.print(f"note: {len(held_out):,} held out: {told}", soft_wrap=True)
-    if len(training) < _FEW_PAIRS * len(training.languages()):
-        screen.print(f"Fewer than {_FEW_PAIRS:,} pairs per language: expect little beyond the very words they hold.")
-    if multi_vector is not None:
-        save_multi_vector(multi_vector, load_encoder(out), english, about=about)
-        screen.print(f"{multi_vector}: multi-vector encoder, queries by {about.student}, documents by {english.name}")
-    if tower is not None:
-        screen.print(f'Next: kivuko evaluate {out}   or   kivuko search {out} "..."')
+    about = model.about
+    assert about is not None
+    score = f"validation MRR {about.validation_score:.3f} (text to English text)"
+    screen.print(f"{out}: step {about.best_step:,} was best, {score}", soft_wrap=True)
+    if model.has_images:
+        screen.print(f'Next: kivuko evaluate {out}   or   kivuko search {out} "..."', soft_wrap=True)
 
 
-def refuse_multi_vector(folder: Path | None, out: Path) -> None:
-    """Raise KivukoError if ``--multi-vector`` cannot be written there, before anything is trained."""
-    from kivuko.encoders.multi_vector import refuse_foreign_multi_vector
-
-    if folder is None:
-        return
-    place, model = Path(os.path.realpath(folder)), Path(os.path.realpath(out))
-    if place == model or place in model.parents or model in place.parents:
-        raise UsageError(f"--multi-vector {folder}: lies in --out {out}, or around it; name a folder of its own.")
-    if place == model.with_name(f"{model.name}.training"):
-        raise UsageError(f"--multi-vector {folder}: training keeps its checkpoints there; choose another folder.")
-    refuse_foreign_multi_vector(folder)
-
-
-def read_bitext(
-    sources: tuple[str, ...], share: float, seed: int, cldr: Path | None, font: Path | None
-) -> tuple[Bitext, Bitext]:
-    """Return (training pairs, held-out pairs) of all sources, saying what was left out of each file."""
-    from kivuko.bitext import concatenate, hold_out, report_copied, report_dropped
-    from kivuko.bitext import read_bitext as read_file
-    from kivuko.cli.data import load_world
-    from kivuko.cli.progress import console
-    from kivuko.languages import language
-
-    files: list[tuple[str, str]] = []
-    embedded: list[str] = []
+def split_sources(sources: tuple[str, ...]) -> dict[str, list[str]]:
+    """Read ``sw=sw.tsv`` ...: per language code, its sources in order."""
+    found: dict[str, list[str]] = {}
     for source in sources:
         code, equals, place = source.partition("=")
         if not equals or not place:
             raise UsageError(f"--bitext {source}: write it as CODE=FILE, for example sw=sw.tsv.")
-        code = language(code).code
-        if place == "emoji":
-            embedded.append(code)
-        else:
-            files.append((code, place))
-    training, held_out = [], []
-    for code, path in files:
-        bitext = read_file(path, code)
-        for note in (report_dropped(bitext), report_copied(bitext)):
-            if note:
-                console.print(f"{path}: {note}", soft_wrap=True)
-        training.append(bitext)
-    parts = []
-    if training:
-        whole = concatenate(training)
-        if len({pair.english.casefold() for pair in whole.pairs}) < 2:
-            names = ", ".join(path for _, path in files)
-            raise DataError(
-                f"{names}: a single English sentence, but one is needed to train on and another to select on; "
-                "give more bitext."
-            )
-        kept, aside = hold_out(whole, share, seed)
-        parts, held_out = [kept], [aside]
-    if embedded:
-        world = load_world(tuple(embedded), cldr, font)
-        parts.append(world.bitext(embedded, "train"))
-        held_out.append(world.bitext(embedded, "validation", keywords=False))
-    return concatenate(parts), concatenate(held_out)
-
-
-def open_image_tower(name: str | None, teacher: TextTeacher) -> Any:
-    """Open the image tower that ``--image-tower`` names, or the teacher's own; None for a model of text only."""
-    from kivuko.datasets.emoji import shipped_image_tower
-    from kivuko.encoders.image_tower import load_image_tower
-    from kivuko.encoders.teacher import DEFAULT_TEACHER
-
-    if name is None and teacher.has_images:
-        name = teacher.source
-    elif name is None:
-        name = "emoji" if teacher.source == DEFAULT_TEACHER else "none"
-    if name == "none":
-        return None
-    return load_image_tower(shipped_image_tower() if name == "emoji" else name, teacher.dim)
+        found.setdefault(language(code).code, []).append(place)
+    return found

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from kivuko.encoders.open_clip import PREFIX
-from kivuko.errors import ModelError, first_line, wrap_errors
+from kivuko.errors import ModelError, UsageError, first_line, wrap_errors
 from kivuko.files import sha256_of
 
 
@@ -17,6 +17,25 @@ def fastest_device() -> str:
     from sentence_transformers.util import get_device_name
 
     return str(get_device_name())
+
+
+def choose_device(name: str | None = None) -> str:
+    """Return torch's name of the device to run on: the one named, or the fastest one.
+
+    Raises:
+        UsageError: there is no such device here.
+    """
+    import torch
+
+    if name is None:
+        return fastest_device()
+    try:
+        torch.zeros(1, device=name)
+    except (RuntimeError, AssertionError, NotImplementedError) as problem:
+        raise UsageError(
+            f"device {name}: not available here ({first_line(problem)}). Choose cpu, or leave it out."
+        ) from problem
+    return str(torch.device(name))
 
 
 # Words that a vocabulary may have, and characters that it has not; of unlike lengths, so that one is padded.

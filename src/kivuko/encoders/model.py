@@ -34,9 +34,9 @@ from kivuko.encoders.spelling import SpellingNeighbors, WordCounts, read_misspel
 from kivuko.encoders.student import Student
 from kivuko.encoders.teacher import DEFAULT_NAMES, load_teacher, packaged_minilm
 from kivuko.errors import CorruptFileError, ModelError, UsageError, wrap_errors
-from kivuko.files import atomic_path
+from kivuko.files import MODEL_FILE as _ABOUT
+from kivuko.files import atomic_path, refuse_foreign
 
-_ABOUT = "kivuko.json"
 _TOKEN_MEAN = "token_mean"  # the tensor's name, and the file's
 
 
@@ -353,8 +353,7 @@ def _routed(routes: dict[str, list[Any]]) -> Any:
 
 def refuse_foreign_folder(path: Path) -> None:
     """Raise ModelError if ``path`` is a file, or a folder with something else than a model in it."""
-    if path.is_file() or (path.is_dir() and any(path.iterdir()) and not (path / _ABOUT).is_file()):
-        raise ModelError(f"{path}: exists and is not a Kivuko model; nothing was replaced. Choose another --out.")
+    refuse_foreign(path, _ABOUT, "a Kivuko model")
 
 
 def load_encoder(path: Path | str) -> Any:

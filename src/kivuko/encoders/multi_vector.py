@@ -26,7 +26,7 @@ from kivuko.encoders.student import BEGIN
 from kivuko.encoders.teacher import TextTeacher
 from kivuko.encoders.vocabulary import PAD, UNKNOWN
 from kivuko.errors import ModelError
-from kivuko.files import atomic_path
+from kivuko.files import atomic_path, refuse_foreign
 
 _ABOUT = "kivuko-multi-vector.json"
 _TOKENS = "token_embeddings"  # sentence-transformers' name for them
@@ -66,10 +66,7 @@ def save_multi_vector(
 
 def refuse_foreign_multi_vector(path: Path) -> None:
     """Raise ModelError if ``path`` is a file, or a folder with something else than a multi-vector encoder of ours."""
-    if path.is_file() or (path.is_dir() and any(path.iterdir()) and not (path / _ABOUT).is_file()):
-        raise ModelError(
-            f"{path}: exists and is no multi-vector encoder of Kivuko's; nothing was replaced. Choose another folder."
-        )
+    refuse_foreign(path, _ABOUT, "a multi-vector encoder of Kivuko's", "Choose another folder.")
 
 
 def assemble_multi_vector(

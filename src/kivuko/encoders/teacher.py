@@ -39,6 +39,7 @@ class TextTeacher:
     """
 
     prompt: str | None = None
+    preferred_device: str | None = None  # where ``accelerated`` moves it; None: the fastest
     has_images = False  # whether it is the text side of a model that also encodes images
 
     def __init__(self, model: Any, name: str, fingerprint: str, source: str, prompt: str | None = None) -> None:
@@ -60,8 +61,8 @@ class TextTeacher:
         return self
 
     def accelerated(self) -> contextlib.AbstractContextManager[None]:
-        """Within, the weights are on the fastest device that there is (a GPU); after, where they were before."""
-        return _on_fastest_device(self._model)
+        """Within, the weights are on the preferred or the fastest device (a GPU); after, where they were before."""
+        return _on_device(self._model, self.preferred_device or fastest_device())
 
     @torch.no_grad()
     def encode_tokens(self, texts: list[str]) -> TokenBatch:
@@ -204,9 +205,9 @@ def _load(source: str, name: str) -> tuple[Any, type[TextTeacher]]:
 
 
 @contextlib.contextmanager
-def _on_fastest_device(model: Any) -> Iterator[None]:
+def _on_device(model: Any, device: str) -> Iterator[None]:
     before = model.device
-    model.to(fastest_device())
+    model.to(device)
     try:
         yield
     finally:

@@ -21,8 +21,8 @@ from kivuko.files import atomic_path, write_text
 from kivuko.languages import language
 from kivuko.report.result_image import ResultRow, results_image
 from kivuko.search import EmojiGallery, emoji_gallery
-from kivuko.training.distill import Job, Watch, distill_to_folder
 from kivuko.training.recipe import Recipe, load_recipe
+from kivuko.training.student_training import Job, Watch, distill_to_folder
 
 RECIPES = ("optical", "mse")  # the first is the model, the second what it is compared with
 # Test emoji whose names a person can check at a glance; each is asked for in another language.
@@ -103,14 +103,9 @@ def run_demo(
     places = dict(zip(RECIPES, (files.model, files.baseline), strict=True))
     abouts: dict[str, About] = {}
     for name, place in places.items():
-        recipe = load_recipe(name)
         told(f"distilling with recipe '{name}' into {len(languages)} languages")
-
-        def card(about: About, description: str = recipe.description) -> str:
-            return model_card(about, (), description)
-
         abouts[name], trained = distill_to_folder(
-            emoji_job(world, languages, name, seed, steps), teacher, tower, place, card, watch(name)
+            emoji_job(world, languages, name, seed, steps), teacher, tower, place, watch(name)
         )
         if not trained:
             told(f"{place} is already there from an earlier run of the same job; reused")

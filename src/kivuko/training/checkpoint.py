@@ -1,4 +1,4 @@
-"""Checkpoints: everything that a killed run needs to go on and end with the same weights.
+"""Checkpoints: everything that a killed run needs to resume and end with the same weights.
 
 One safetensors file holds all tensors; ``checkpoint.json`` names it, with its SHA-256, and is replaced last. So at any
 moment the folder holds one whole checkpoint or none. Nothing is pickled.
@@ -23,8 +23,8 @@ _INDEX = "checkpoint.json"
 
 
 @dataclass
-class Progressed:
-    """How far a run has come: steps done, the best validation score and its step, and the scores so far."""
+class RunState:
+    """How far a run is: steps done, the best validation score and its step, and the scores so far."""
 
     step: int = 0
     best_score: float = -1.0
@@ -35,7 +35,7 @@ class Progressed:
 def save_checkpoint(
     folder: Path,
     run: str,
-    at: Progressed,
+    at: RunState,
     weights: dict[str, Tensor],
     best: dict[str, Tensor],
     optimizer: torch.optim.Optimizer,
@@ -43,8 +43,8 @@ def save_checkpoint(
     """Write a checkpoint atomically and remove the one before it.
 
     Args:
-        folder: made if need be.
-        run: fingerprint of the run (data, recipe, seed, teacher): only the same run may go on from here.
+        folder: created if need be.
+        run: fingerprint of the run (data, recipe, seed, teacher): only the same run may resume here.
     """
     tensors = {f"weights.{k}": v for k, v in weights.items()} | {f"best.{k}": v for k, v in best.items()}
     for number, state in optimizer.state_dict()["state"].items():
@@ -66,7 +66,7 @@ def checkpoint_run(folder: Path) -> str | None:
 
 def load_checkpoint(
     folder: Path, optimizer: torch.optim.Optimizer
-) -> tuple[Progressed, dict[str, Tensor], dict[str, Tensor]]:
+) -> tuple[RunState, dict[str, Tensor], dict[str, Tensor]]:
     """Read the folder's checkpoint into ``optimizer`` and return (progress, weights, best weights).
 
     Raises:
@@ -87,9 +87,9 @@ def load_checkpoint(
         else:
             parts[kind][name] = value
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
-    told = index["progressed"]
-    told["history"] = [(step, score) for step, score in told["history"]]
-    return Progressed(**told), parts["weights"], parts["best"]
+    progressed = index["progressed"]
+    progressed["history"] = [(step, score) for step, score in progressed["history"]]
+    return RunState(**progressed), parts["weights"], parts["best"]
 
 
 def _index(folder: Path) -> dict[str, Any]:

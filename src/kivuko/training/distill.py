@@ -1,209 +1,244 @@
-"""One distillation from start to finish: bitext and teacher in, model out."""
+"""``kivuko.distill``: teach a multilingual student from parallel sentences, in one call."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-import shutil
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+import math
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
-import torch
+from kivuko.bitext import Bitext, concatenate, hold_out, open_source, read_bitext, report_copied, report_dropped
+from kivuko.errors import DataError, UsageError
+from kivuko.files import MODEL_FILE, refuse_foreign
+from kivuko.languages import language
+from kivuko.progress import TrainingProgress, bars, late_task, note
 
-import kivuko
-from kivuko.bitext import Bitext
-from kivuko.encoders.model import About, TokenMean, read_about, refuse_foreign_folder, save_model
-from kivuko.encoders.spelling import SpellingNeighbors, WordCounts
-from kivuko.encoders.student import StaticStudent, Student, load_transformer_student, small_transformer
-from kivuko.encoders.teacher import TextTeacher
-from kivuko.encoders.vocabulary import train_vocabulary
-from kivuko.errors import DataError
-from kivuko.training.initialization import start_transformer, started_student, with_new_words
-from kivuko.training.loop import Outcome, Validation, distill
-from kivuko.training.recipe import Recipe
-from kivuko.training.teacher_vectors import Progress, teacher_vectors
+if TYPE_CHECKING:
+    from kivuko.encoders.model import Model
+    from kivuko.encoders.teacher import TextTeacher
+    from kivuko.training.recipe import Recipe
 
-CardWriter = Callable[[About], str]
+Source = Bitext | str | Path
+EMOJI = "emoji"  # names the bitext and the image tower of the emoji world
 
-
-class Watch(Protocol):
-    """Told of what goes on, so that someone can watch. All methods may do nothing."""
-
-    def encoded(self, done: int, total: int) -> None:
-        """``done`` of ``total`` English sentences have gone through the teacher."""
-
-    def stepped(self, step: int, steps: int, figures: Mapping[str, float]) -> None:
-        """Training has taken a step; ``figures`` holds the loss and its parts."""
+_FEW_PAIRS = 1000  # per language; below it, queries fail unless their words are in the pairs
+_FEW_HELD_OUT = 50  # below it, selection is a matter of chance
+_MOST_DISTRACTORS = 20_000
 
 
-@dataclass(frozen=True)
-class Job:
-    """What to distill. ``student`` is "static", "small", or the name or folder of a Hugging Face encoder.
-
-    ``held_out`` pairs select the best step and are never trained on. ``distractors`` are English sentences that make
-    that selection harder.
-    """
-
-    bitext: Bitext
-    held_out: Bitext
-    recipe: Recipe
-    student: str = "static"
-    vocabulary_size: int = 16000
-    seed: int = 0
-    distractors: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Trained:
-    """A trained student, what it is, how training went, and the teacher's mean token that it was trained with."""
-
-    student: Any
-    about: About
-    outcome: Outcome
-    token_mean: TokenMean
-
-
-def build_student(
-    spec: str,
-    bitext: Bitext,
-    teacher: TextTeacher,
-    recipe: Recipe,
+def distill(
+    bitext: Mapping[str, Source | Sequence[Source]],
+    out: str | Path,
     *,
-    size: int,
-    seed: int,
-    progress: Progress | None = None,
-) -> Any:
-    """Make the student that ``spec`` names; a small one gets a vocabulary from the bitext's own texts.
+    teacher: str | Path = "all-MiniLM-L6-v2",
+    teacher_prompt: str | None = None,
+    student: str = "static",
+    recipe: str | Path | Recipe = "optical",
+    image_tower: str | Path | None = None,
+    multi_vector: str | Path | None = None,
+    vocabulary_size: int = 16000,
+    validation_share: float = 0.05,
+    steps: int | None = None,
+    epochs: float | None = None,
+    batch_size: int | None = None,
+    learning_rate: float | None = None,
+    seed: int = 0,
+    device: str | None = None,
+    progress: bool | None = None,
+    cldr: str | Path | None = None,
+    font: str | Path | None = None,
+) -> Model:
+    """Teach a multilingual student the space of an English teacher, and save the result as a model.
 
-    How it starts is the recipe's ``[student]`` table: see ``distill.start`` and, for transformers, ``distill.resize``.
+    A killed run resumes from ``OUT.training`` when the call is made again, and ends with the same weights. If ``out``
+    already holds the model that this very call makes, nothing is trained; a model made in another way is replaced.
+    Remarks (lines left out, few pairs) are printed on standard error unless ``progress`` is False.
 
-    Raises:
-        ModelError: ``spec`` names a model that does not load.
-    """
-    torch.manual_seed(seed)
-    if spec not in ("static", "small"):
-        student = load_transformer_student(spec, teacher.dim)
-        known = len(student.tokenizer)
-        if recipe.start.vectors != "random":
-            with_new_words(student, bitext, recipe.start)
-        recipe.fine_tuning.prepare(student, new_words=len(student.tokenizer) > known)
-        return student
-    if recipe.augmentation is not None:
-        bitext = recipe.augmentation.with_copies(bitext, seed)
-    tokenizer = train_vocabulary((pair.text for pair in bitext.pairs), size)
-    if spec == "static":
-        return started_student(tokenizer, bitext, teacher, recipe, progress)
-    student = small_transformer(tokenizer, teacher.dim)
-    if recipe.start.vectors != "random":
-        start_transformer(student, tokenizer, bitext, teacher, recipe.start)
-    return student
-
-
-def train_student(
-    job: Job, teacher: TextTeacher, checkpoints: Path | None = None, watch: Watch | None = None
-) -> Trained:
-    """Train a student for ``job``.
-
-    Raises:
-        DataError: nothing to train or to select on.
-        KivukoError: see ``distill.trainer.distill``.
-    """
-    if not len(job.bitext):
-        raise DataError("no pairs to train on: every line of the bitext was left out.")
-    if not len(job.held_out):
-        raise DataError("no pairs held out to select on: give more bitext, or a larger --validation-share.")
-    sentences = [
-        *(p.english for p in job.bitext.pairs),
-        *(p.english for p in job.held_out.pairs),
-        *job.distractors,
-    ]
-    vectors = teacher_vectors(teacher, sentences, progress=watch.encoded if watch else None)
-    student = build_student(
-        job.student, job.bitext, teacher, job.recipe, size=job.vocabulary_size, seed=job.seed,
-        progress=watch.encoded if watch else None,
-    )  # fmt: skip
-    noise = job.recipe.augmentation
-    # A student that learns from misspelled sentences still improves on them when it no longer does on clean ones.
-    asked = job.held_out if noise is None else noise.with_copies(job.held_out, job.seed)
-    validation = Validation.from_bitext(asked, job.distractors, vectors)
-    if job.recipe.start.neighbors and isinstance(student, StaticStudent):
-        student.spelling = SpellingNeighbors.from_bitext(job.bitext)
-    outcome = distill(
-        student, job.bitext, vectors, job.recipe, validation,
-        seed=job.seed, checkpoints=checkpoints, report=watch.stepped if watch else None,
-    )  # fmt: skip
-    about = About(
-        teacher=teacher.name, teacher_source=teacher.source, student=student.name,
-        recipe=job.recipe.name, seed=job.seed,
-        bitext_sizes={code: len(pairs) for code, pairs in job.bitext.by_language().items()},
-        best_step=outcome.best_step, validation_score=outcome.best_score, run=job_key(job, teacher),
-        kivuko=kivuko.__version__, fertility=fertility(student, job.held_out), teacher_prompt=teacher.prompt or "",
-    )  # fmt: skip
-    return Trained(student, about, outcome, TokenMean(vectors.mean, teacher.fingerprint, job.recipe.centers_student))
-
-
-def distill_to_folder(
-    job: Job,
-    teacher: TextTeacher,
-    image_tower: Any | None,
-    out: Path,
-    card: CardWriter,
-    watch: Watch | None = None,
-) -> tuple[About, bool]:
-    """Train and save a model at ``out``; go on from ``OUT.training`` if an earlier run of the same job was killed.
-
-    If ``out`` already holds the outcome of the very same job, it stays as it is.
+    Args:
+        bitext: per language code, the sentences and their English: a ``Bitext``, a file or whatever else
+            ``kivuko.read_bitext`` reads, "emoji" for the names of the emoji world, or a list of these.
+        out: folder for the model.
+        teacher: hub id or folder of the English teacher: a CLIP or SigLIP, a text encoder, a ColBERT.
+        teacher_prompt: put before every English text, as E5 wants "query: "; None: the teacher's own, if it has one.
+        student: "static" (subword vectors), "small" (a small transformer), or the hub id or folder of an encoder.
+        recipe: a recipe's name, a ``.toml`` file, or a loaded ``Recipe``.
+        image_tower: "none", "emoji", or the hub id or folder of an image tower of the teacher's space; None: the
+            teacher's own, "emoji" with all-MiniLM-L6-v2, else "none".
+        multi_vector: a folder for a multi-vector encoder as well: late interaction of tokens, queries to English
+            documents. None: it is not written.
+        vocabulary_size: subwords of a "static" or "small" student's vocabulary, at least 100.
+        validation_share: share of the English sentences of files, above 0 and at most 0.5, that is held out to select
+            the best step. The emoji world has a split of its own.
+        steps, epochs: length of the training, as one of the two; None: the recipe's number of steps.
+        batch_size: pairs per step; None: the recipe's.
+        learning_rate: at its highest; None: the recipe's. Students other than "static" take a share of it.
+        seed: drives everything random, 0 or more. On a CPU the same seed gives the same weights.
+        device: "cpu", "cuda", "cuda:1", ...; None: a GPU where there is one.
+        progress: whether to show progress on standard error; None: where that is a terminal.
+        cldr, font: where the emoji world is built from; None: the system's folders.
 
     Returns:
-        What the model is, and whether it was trained now.
+        The saved model, loaded; ``about`` holds the best step and its validation score, the mean reciprocal rank of
+        the held-out English sentences (0 to 1).
 
     Raises:
-        KivukoError: see ``train_student`` and ``save_model``.
+        KivukoError: an argument, a file or a model cannot be used, or ``out`` holds something else than a model; the
+            message is one line.
+
+    >>> pairs = kivuko.Bitext(tuple(
+    ...     kivuko.Pair("sw", f"neno{n} paka", f"word{n} cat", f"here:{n}") for n in range(60)))
+    >>> model = kivuko.distill({"sw": pairs}, tmp / "model", steps=5, vocabulary_size=200, progress=False)
+    >>> model.languages, model.encode_text(["paka"]).shape
+    (('sw',), (1, 384))
     """
-    refuse_foreign_folder(out)
-    about, key = read_about(out), _model_key(job, teacher, image_tower)
-    if about is not None and about.run == key:
-        return about, False
-    checkpoints = out.with_name(f"{out.name}.training")
-    trained = train_student(job, teacher, checkpoints, watch)
-    about = replace(trained.about, run=key)
-    words = WordCounts.from_bitext(job.bitext)
-    save_model(out, trained.student, image_tower, about, card(about), trained.token_mean, words)
-    shutil.rmtree(checkpoints, ignore_errors=True)
-    return about, True
+    out = Path(out)
+    multi_vector = None if multi_vector is None else Path(multi_vector)
+    sources = _check_sources(bitext)
+    _check_numbers(vocabulary_size, validation_share, seed, steps, epochs)
+    refuse_foreign(out, MODEL_FILE, "a Kivuko model")
+
+    from kivuko.encoders.loading import choose_device
+    from kivuko.encoders.model import load_model, quiet, read_about
+    from kivuko.encoders.multi_vector import save_multi_vector
+    from kivuko.encoders.teacher import load_teacher
+    from kivuko.training.recipe import Recipe, load_recipe
+    from kivuko.training.student_training import Job, distill_to_folder
+
+    _refuse_multi_vector(multi_vector, out)
+    device = choose_device(device)
+    chosen = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
+    chosen = chosen.with_options(steps=steps, batch_size=batch_size, learning_rate=learning_rate)
+    with bars(progress) as display:
+        training, held_out = _read_sources(sources, validation_share, seed, cldr, font)
+        if epochs is not None:
+            chosen = chosen.with_options(steps=math.ceil(epochs * len(training) / chosen.schedule.batch_size))
+        with quiet():
+            english = load_teacher(teacher, teacher_prompt)
+            tower = _load_image_tower(image_tower, english)
+        english.preferred_device = device
+        distractors = tuple(dict.fromkeys(pair.english for pair in training.pairs))[:_MOST_DISTRACTORS]
+        job = Job(training, held_out, chosen, student, vocabulary_size, seed, distractors)
+        replaced = read_about(out) is not None
+        watch = TrainingProgress(display, chosen.name, chosen.schedule.batch_size)
+        about, trained = distill_to_folder(job, english, tower, out, watch, device)
+        if not trained:
+            note(f"{out}: nothing to do: made before")
+        elif replaced:
+            note(f"{out}: the model that was here was made with other settings; it and its evaluation are replaced.")
+        _note_sizes(training, held_out)
+        model = load_model(out, device=device)
+        if multi_vector is not None:
+            save_multi_vector(multi_vector, model.encoder, english, about=about)
+            note(f"{multi_vector}: multi-vector encoder, queries by {about.student}, documents by {english.name}")
+    return model
 
 
-def _model_key(job: Job, teacher: TextTeacher, image_tower: Any | None) -> str:
-    """Hash all that decides what is in a model: the job, and the weights of the image tower."""
-    digest = hashlib.sha256(job_key(job, teacher).encode())
-    if image_tower is not None:
-        for name, value in sorted(image_tower.state_dict().items()):
-            digest.update(name.encode())
-            digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
+def _check_sources(bitext: Mapping[str, Source | Sequence[Source]]) -> list[tuple[str, Source]]:
+    """Return (language code, source) in order, everything checked that can be without reading."""
+    sources: list[tuple[str, Source]] = []
+    for name, given in bitext.items():
+        code = language(name).code
+        several = [given] if isinstance(given, Bitext | str | Path) else list(given)
+        sources += [(code, source) for source in several]
+    if not sources:
+        raise UsageError("no bitext: give a file of sentences and their English for at least one language.")
+    for code, source in sources:
+        if isinstance(source, Bitext) and (others := [one for one in source.languages() if one != code]):
+            raise UsageError(f"the bitext for {code} holds sentences in {', '.join(others)}: give each its own entry.")
+        if not isinstance(source, Bitext) and str(source) not in (EMOJI, "-") and not Path(source).exists():
+            open_source(source, code)  # complains about a missing file
+    return sources
 
 
-def job_key(job: Job, teacher: TextTeacher) -> str:
-    """Hash all that decides what a job makes: pairs, recipe, student, seed and the teacher's weights."""
-    settings = [
-        job.recipe.name, asdict(job.recipe.schedule), [asdict(term) for term in job.recipe.terms],
-        asdict(job.recipe.start), asdict(job.recipe.augmentation) if job.recipe.augmentation else None,
-        asdict(job.recipe.fine_tuning),
-        job.student, job.vocabulary_size, job.seed, job.distractors, teacher.fingerprint,
-        kivuko.__version__,
-    ]  # fmt: skip
-    digest = hashlib.sha256(json.dumps(settings).encode())
-    for pairs in (job.bitext.pairs, job.held_out.pairs):
-        digest.update(json.dumps([(p.language, p.text, p.english) for p in pairs]).encode())
-    return digest.hexdigest()
+def _check_numbers(
+    vocabulary_size: int, validation_share: float, seed: int, steps: int | None, epochs: float | None
+) -> None:
+    if not 100 <= vocabulary_size <= 1_000_000:
+        raise UsageError(f"vocabulary_size={vocabulary_size}: choose 100 to 1,000,000 subwords.")
+    if not 0 < validation_share <= 0.5:  # NaN too
+        raise UsageError(f"validation_share={validation_share}: choose a share above 0, at most 0.5.")
+    if not 0 <= seed < 2**63:
+        raise UsageError(f"seed={seed}: choose a whole number from 0 to 2**63 - 1.")
+    if steps is not None and epochs is not None:
+        raise UsageError(f"steps={steps} and epochs={epochs} contradict each other: give one of them.")
+    if epochs is not None and not 0 < epochs < math.inf:
+        raise UsageError(f"epochs={epochs}: choose a number above 0.")
 
 
-def fertility(student: Student, bitext: Bitext) -> dict[str, float]:
-    """Return, per language, the mean number of subwords per word: 1 is best, above about 3 words fall to pieces."""
-    result = {}
-    for language, pairs in bitext.by_language().items():
-        words = sum(len(pair.text.split()) for pair in pairs)
-        result[language] = round(sum(len(student.tokenize(pair.text)) for pair in pairs) / max(1, words), 3)
-    return result
+def _refuse_multi_vector(folder: Path | None, out: Path) -> None:
+    """Raise KivukoError if the multi-vector encoder cannot be written there, before anything is trained."""
+    from kivuko.encoders.multi_vector import refuse_foreign_multi_vector
+
+    if folder is None:
+        return
+    place, model = Path(os.path.realpath(folder)), Path(os.path.realpath(out))
+    if place == model or place in model.parents or model in place.parents:
+        raise UsageError(f"--multi-vector {folder}: is inside --out {out}, or around it; name a folder of its own.")
+    if place == model.with_name(f"{model.name}.training"):
+        raise UsageError(f"--multi-vector {folder}: training keeps its checkpoints there; choose another folder.")
+    refuse_foreign_multi_vector(folder)
+
+
+def _read_sources(
+    sources: Sequence[tuple[str, Source]],
+    share: float,
+    seed: int,
+    cldr: str | Path | None,
+    font: str | Path | None,
+) -> tuple[Bitext, Bitext]:
+    """Return (training pairs, held-out pairs) of all sources; what is left out of each file is noted."""
+    read: list[Bitext] = []
+    for code, source in sources:
+        if isinstance(source, Bitext):
+            read.append(source)
+        elif source != EMOJI:
+            read.append(read_bitext(source, code))
+            for remark in (report_dropped(read[-1]), report_copied(read[-1])):
+                if remark:
+                    note(f"{source}: {remark}")
+    embedded = [code for code, source in sources if source == EMOJI]
+    training, held_out = [], []
+    if read:
+        whole = concatenate(read)
+        if len({pair.english.casefold() for pair in whole.pairs}) < 2:
+            names = ", ".join(f"the bitext for {c}" if isinstance(s, Bitext) else str(s) for c, s in sources)
+            raise DataError(
+                f"{names}: a single English sentence, but one is needed to train on and another to select on; "
+                "give more bitext."
+            )
+        kept, aside = hold_out(whole, share, seed)
+        training, held_out = [kept], [aside]
+    if embedded:
+        from kivuko.datasets.emoji import emoji_world
+
+        places = [None if place is None else Path(place) for place in (cldr, font)]
+        with bars() as display:
+            world = emoji_world(embedded, cldr=places[0], font=places[1], progress=late_task(display, "drawing emoji"))
+        training.append(world.bitext(embedded, "train"))
+        held_out.append(world.bitext(embedded, "validation", keywords=False))
+    return concatenate(training), concatenate(held_out)
+
+
+def _load_image_tower(name: str | Path | None, teacher: TextTeacher) -> Any:
+    """Load the image tower of that name, or the teacher's own; None for a model of text only."""
+    from kivuko.datasets.emoji import shipped_image_tower
+    from kivuko.encoders.image_tower import load_image_tower
+    from kivuko.encoders.teacher import DEFAULT_TEACHER
+
+    if name is None and teacher.has_images:
+        name = teacher.source
+    elif name is None:
+        name = EMOJI if teacher.source == DEFAULT_TEACHER else "none"
+    if name == "none":
+        return None
+    return load_image_tower(shipped_image_tower() if name == EMOJI else name, teacher.dim)
+
+
+def _note_sizes(training: Bitext, held_out: Bitext) -> None:
+    note(f"trained on {len(training):,} pairs, selected on {len(held_out):,} held-out pairs.")
+    if len(held_out) < _FEW_HELD_OUT:
+        few = "so few hardly tell one step from another; give more pairs, or a larger --validation-share."
+        note(f"note: {len(held_out):,} held out: {few}")
+    if len(training) < _FEW_PAIRS * len(training.languages()):
+        note(f"Fewer than {_FEW_PAIRS:,} pairs per language: expect little beyond the very words they hold.")

@@ -1,306 +1,183 @@
-"""Hardening an image tower against small changes of pixels, without labels and without moving its vectors.
-
-FARE (Schlarmann et al. 2024, "Robust CLIP: Unsupervised Adversarial Fine-Tuning of Vision Embeddings for Robust Large
-Vision-Language Models", arXiv 2402.12336): the image, perturbed as badly as the radius allows, is pulled to where
-the original tower puts it clean. Two things are added here. A softmax over the original vectors of all images keeps
-images apart: each image's own vector is its class, so that no text is needed. And the worst perturbation is sought
-with few long steps from a random start (Wong et al. 2020, "Fast is better than free: Revisiting adversarial training",
-arXiv 2001.03994), its radius growing over the first part of the training.
-"""
+"""``kivuko.harden``: make a model's image side robust to small changes of pixels, in one call."""
 
 from __future__ import annotations
 
 import copy
-import hashlib
 import json
-import math
 import shutil
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
+from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
-
-import kivuko
-from kivuko.encoders.model import quiet
-from kivuko.encoders.spelling import SPELLING_FILE as SPELLING
-from kivuko.encoders.spelling import WORDS_FILE as WORDS
 from kivuko.errors import CorruptFileError, ModelError, UsageError
-from kivuko.files import atomic_path
-from kivuko.perturbations.image import ImageToText, PixelTower, Threat, broken, pgd
-from kivuko.perturbations.image.pixel_tower import FrozenRoute, image_route, run_route
-from kivuko.training.checkpoint import Progressed, checkpoint_run, load_checkpoint, save_checkpoint
-from kivuko.training.harden_images import Images
+from kivuko.files import MODEL_FILE, atomic_path, refuse_foreign
+from kivuko.progress import TrainingProgress, bars, late_task, note
 
-Progress = Callable[[int, int, dict[str, float]], None]  # (step, steps, figures)
-_CHECKPOINT_EVERY = 25
-_RATE, _RATE_WITHOUT_BATCH_NORM = 2e-3, 1e-5  # the latter is what FARE trains vision transformers with
+if TYPE_CHECKING:
+    from kivuko.encoders.model import Model
+    from kivuko.perturbations.image import PixelTower
+    from kivuko.training.adversarial import HardeningNote
+    from kivuko.training.harden_images import Images
 
-
-@dataclass(frozen=True, slots=True)
-class Hardening:
-    """Settings of the hardening; the defaults made the hardened emoji tower that ships.
-
-    ``eps``: radius (L-inf, pixel scale 0-1) that is trained against. ``inner_steps``: gradients spent on each worst
-    perturbation. ``pull``: weight of the squared distance to the original vector. ``apart``: weight of the softmax
-    over the images' original vectors, at ``temperature``; 0 leaves FARE alone. ``clean``: weight of the same loss
-    on the unperturbed views. ``growing``: share of the training in which the radius grows from 0. ``learning_rate``:
-    at its highest; None: 2e-3 for networks with batch normalization, 1e-5 for others.
-
-    Raises:
-        UsageError: a radius outside (0, 1], fewer than one step, a batch of fewer than two.
-    """
-
-    eps: float = 8 / 255
-    steps: int = 150
-    seed: int = 0
-    batch_size: int = 128
-    inner_steps: int = 1
-    learning_rate: float | None = None
-    weight_decay: float = 0.02
-    pull: float = 2.0
-    apart: float = 1.0
-    temperature: float = 1 / 40
-    clean: float = 0.0
-    growing: float = 0.3
-
-    def __post_init__(self) -> None:
-        if not 0 < self.eps <= 1:  # NaN too
-            raise UsageError(
-                f"eps={self.eps} is no radius to harden against: choose one above 0, up to 1 (4/255, say)."
-            )
-        if self.steps < 1 or self.inner_steps < 1 or self.batch_size < 2:
-            raise UsageError(
-                f"hardening with {self.steps} steps of {self.batch_size} images, {self.inner_steps} inner steps: "
-                "both kinds of steps must be above 0 and batches hold at least 2."
-            )
+_NOTE = "hardening.json"
+_SHIFTED = 0.9  # mean cosine with the old vectors below which an index of them should be rebuilt
 
 
 def harden(
-    model: Any,
-    images: Images,
-    settings: Hardening | None = None,
-    checkpoints: Path | None = None,
-    progress: Progress | None = None,
-) -> Any:
-    """Return a copy of a model whose image side withstands small changes of pixels; its vectors stay about in place.
+    model: Model | str | Path,
+    out: str | Path,
+    *,
+    images: str | Path = "emoji",
+    eps: str | float = "8/255",
+    steps: int = 150,
+    batch_size: int = 128,
+    learning_rate: float | None = None,
+    seed: int = 0,
+    progress: bool | None = None,
+    cldr: str | Path | None = None,
+    font: str | Path | None = None,
+) -> Model:
+    """Fine-tune the image side of a model on adversarial images, without labels, and save the result.
 
-    Nothing but the weights of the image side changes, and of those none that texts go through as well.
+    The text side stays as it is, and vectors of clean images hardly move. A killed run resumes from ``OUT.hardening``
+    when the call is made again. If ``out`` already holds the result of this very call, nothing is trained.
 
     Args:
-        model: an image tower or a model, as a SentenceTransformer.
-        images: what it is trained on; they need no names.
-        checkpoints: a folder to keep the state in; a killed run of the same job goes on from there, to the same
-            weights.
-        progress: called after every step with (step, steps, figures).
+        model: a model's or image tower's folder, a model loaded from a folder, or "emoji" for the shipped image tower.
+        out: folder for the hardened model; must not be the model's own.
+        images: a folder of images (no names needed), or "emoji" for those of the emoji world.
+        eps: radius (L-inf, pixel scale 0-1) to harden against: a number above 0, up to 1, or text such as "4/255".
+        steps: of training.
+        batch_size: images per step, at least 2.
+        learning_rate: at its highest; None: 0.002 for networks with batch normalization, 0.00001 without.
+        seed: drives everything random, 0 or more.
+        progress: whether to show progress on standard error; None: where that is a terminal.
+        cldr, font: where the emoji world is built from; None: the system's folders.
 
     Returns:
-        A SentenceTransformer on the CPU, in float32 and evaluation mode.
+        The saved model, loaded. ``kivuko.training.harden.read_hardening(out)`` returns its measured effect.
 
     Raises:
-        ModelError: the model encodes no images, or its loss is no longer a number.
-        UsageError: fewer than two images.
+        KivukoError: an argument, a file or a model cannot be used, the model encodes no images, or ``out`` holds
+            something else than a hardened model; the message is one line.
+
+    >>> hardened = kivuko.harden("emoji", tmp / "tower", steps=1, batch_size=2, progress=False)  # doctest: +SKIP
+    >>> hardened.encode_image([image]).shape  # doctest: +SKIP
+    (1, 384)
     """
-    settings = settings or Hardening()
-    if len(images) < 2:
-        raise UsageError(f"hardening needs at least 2 images, here are {len(images)}.")
-    model = copy.deepcopy(model).to("cpu").float().eval().requires_grad_(False)
-    run = hardening_key(model, images, settings)
-    training = _Training(model, images, settings)
-    at = Progressed()
-    if checkpoints is not None and checkpoint_run(checkpoints) == run:
-        at, weights, _ = load_checkpoint(checkpoints, training.optimizer)
-        training.route.load_state_dict(weights)
-    while at.step < settings.steps:
-        figures = training.step(at.step)
-        at.step += 1
-        if checkpoints is not None and at.step % _CHECKPOINT_EVERY == 0:
-            save_checkpoint(checkpoints, run, at, training.route.state_dict(), {}, training.optimizer)
-        if progress:
-            progress(at.step, settings.steps, figures)
-    training.route.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
-    return model.requires_grad_(True)
+    from kivuko.datasets.emoji import shipped_image_tower
 
+    out, name = Path(out), getattr(model, "path", None) or str(model)
+    source = shipped_image_tower() if name == "emoji" and not Path(name).exists() else Path(name)
+    radius = _radius(eps)
+    refuse_not_hardened(out, source)
 
-def hardening_key(model: Any, images: Images, settings: Hardening) -> str:
-    """Hash all that decides the outcome: the image side's weights, the images, the settings."""
-    digest = hashlib.sha256(f"1:{images.fingerprint}:{json.dumps(asdict(settings))}".encode())
-    for module in image_route(model):
-        for name, value in sorted(module.state_dict().items()):
-            digest.update(name.encode())
-            digest.update(value.detach().cpu().float().contiguous().numpy().tobytes())
-    return digest.hexdigest()
-
-
-class _Training:
-    """One hardening: the live route of ``model``, the frozen original, and what is wanted of each image."""
-
-    def __init__(self, model: Any, images: Images, settings: Hardening) -> None:
-        self.settings, self.images = settings, images
-        self.original = PixelTower(model)
-        self.anchors = torch.cat([self.original.encode(part) for part in images.clean_batches()])  # [images, dim]
-        # Evaluation mode throughout: batch statistics and dropout stay what they will be in use, so that what is
-        # attacked is what is trained, and the clean vectors do not drift with the statistics of perturbed images.
-        self.route = nn.ModuleList(image_route(model)).eval()
-        self.route.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.folds = any(isinstance(module, nn.BatchNorm2d) for module in self.route.modules())
-        self.parameters = list(_own_parameters(model, self.route))
-        self.rate = settings.learning_rate or (_RATE if self.folds else _RATE_WITHOUT_BATCH_NORM)
-        self.optimizer = torch.optim.AdamW(self.parameters, lr=self.rate, weight_decay=settings.weight_decay)
-
-    def step(self, number: int) -> dict[str, float]:
-        """Take step ``number``, counted from 0; all randomness comes from it and the seed."""
-        settings, done = self.settings, number / self.settings.steps
-        generator = _generator(settings.seed, number)
-        rows = torch.randperm(len(self.images), generator=generator)[: settings.batch_size]
-        views = self.images.views(rows, generator).contiguous(memory_format=torch.channels_last)
-        wanted = self.original.encode(views)
-        threat = Threat("linf", settings.eps * min(1.0, (number + 1) / max(1.0, settings.growing * settings.steps)))
-        seen = self._worst(views, wanted, rows, threat, generator)
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.rate * _schedule(done)
-
-        both = torch.cat([seen, views]) if settings.clean else seen
-        vectors = self._encode(self.route, both).split(len(rows))
-        losses = [self._losses(part, wanted, rows).mean() for part in vectors]
-        loss = losses[0] + settings.clean * losses[1] if settings.clean else losses[0]
-        if not loss.isfinite():
-            raise ModelError(
-                f"hardening broke down at step {number}: the loss is no number. Try a lower learning rate."
-            )
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(self.parameters, 1.0)
-        self.optimizer.step()
-        return {"loss": loss.item(), "cosine": (vectors[0] * wanted).sum(1).mean().item()}
-
-    def _worst(self, views: Tensor, wanted: Tensor, rows: Tensor, threat: Threat, generator: torch.Generator) -> Tensor:
-        """Look for the perturbation of each view [b, 3, h, w] that raises its loss most.
-
-        Not the package's PGD: that keeps the worst 8-bit image of all that it saw, for two more passes through the
-        tower than the one or two that are spent here; in training any bad perturbation will do.
-        """
-        # A copy with its batch normalization folded is faster to differentiate; without any, the copy is not worth it.
-        route = FrozenRoute(list(self.route)).route if self.folds else self.route
-        steps = self.settings.inner_steps
-        size = threat.eps * (1.25 if steps == 1 else 1.5 / steps)
-        now = threat.random_start(views, generator)
-        for _ in range(steps):
-            now = now.detach().requires_grad_()
-            loss = self._losses(self._encode(route, now), wanted, rows).sum()
-            (gradient,) = torch.autograd.grad(loss, now)
-            now = threat.project(views, now.detach() + size * threat.ascent(gradient))
-        return now
-
-    def _losses(self, vectors: Tensor, wanted: Tensor, rows: Tensor) -> Tensor:
-        """Squared distance of unit vectors [b, dim] to where they should be, and their softmax loss: float [b]."""
-        losses: Tensor = self.settings.pull * (vectors - wanted).square().sum(1)
-        if self.settings.apart:
-            scores = vectors @ self.anchors.T / self.settings.temperature  # [b, images]
-            losses = losses + self.settings.apart * F.cross_entropy(scores, rows, reduction="none")
-        return losses
-
-    def _encode(self, route: nn.ModuleList, pixels: Tensor) -> Tensor:
-        return run_route(route, (pixels - self.original.mean) / self.original.spread)
-
-
-def _own_parameters(model: Any, route: nn.ModuleList) -> Iterator[nn.Parameter]:
-    """Yield the parameters that only images go through, and let them be trained."""
-    router = hasattr(model[0], "sub_modules")
-    shared = {id(parameter) for module in list(model)[1:] for parameter in module.parameters()} if router else set()
-    for parameter in route.parameters():
-        if id(parameter) not in shared:
-            parameter.requires_grad_(True)
-            yield parameter
-
-
-def _generator(seed: int, step: int) -> torch.Generator:
-    """A generator of one step's own: a run that goes on after a kill draws what it would have drawn."""
-    mixed = int(np.random.SeedSequence([seed, step]).generate_state(1, np.uint64)[0])
-    return torch.Generator().manual_seed(mixed >> 1)
-
-
-def _schedule(done: float, rising: float = 0.05) -> float:
-    """Share of the highest learning rate: up in a line, down along a cosine."""
-    if done < rising:
-        return (done + 0.005) / (rising + 0.005)
-    return 0.5 * (1 + math.cos(math.pi * (done - rising) / (1 - rising)))
-
-
-_NOTE, _ABOUT, _TOKEN_MEAN = "hardening.json", "kivuko.json", "token_mean.safetensors"
-_ATTACKED = 128  # images that the note's own figures under attack are measured on
-_ATTACK_STEPS = 10
-
-
-@dataclass(frozen=True)
-class HardeningNote:
-    """What was done and what came of it, kept in ``hardening.json`` beside the model.
-
-    ``source``: "emoji" or the folder; ``images``: how many. ``clean_cosine`` and ``lowest_clean_cosine``: mean and
-    least cosine of a clean image's vector with its old one. ``kept_before`` and ``kept_after``: share of ``attacked``
-    images that, perturbed alone within ``eps`` by PGD with 10 steps, are still nearest to their own old vector
-    among those of all images. ``key``: of the job, see ``hardening_key``.
-    """
-
-    settings: dict[str, float | int | None]
-    source: str
-    images: int
-    clean_cosine: float
-    lowest_clean_cosine: float
-    attacked: int
-    kept_before: float
-    kept_after: float
-    key: str
-    kivuko: str
-
-
-def describe_hardening(
-    before: Any, after: Any, images: Images, settings: Hardening, source: str
-) -> HardeningNote:  # fmt: skip
-    """Measure what hardening did, on the very images it was done with.
-
-    Args:
-        before: the original model, float32.
-        after: the hardened one, with weights as they will be stored.
-        source: name of the images, for the note.
-    """
-    old, new = PixelTower(before), PixelTower(after)
-    anchors = torch.cat([old.encode(part) for part in images.clean_batches()])
-    cosines = torch.cat([new.encode(part) for part in images.clean_batches()]).mul_(anchors).sum(1)
-    generator = torch.Generator().manual_seed(settings.seed)
-    rows = torch.randperm(len(images), generator=generator)[:_ATTACKED]
-    kept = [_kept(tower, images, rows, anchors, settings) for tower in (old, new)]
-    return HardeningNote(
-        settings=asdict(settings), source=source, images=len(images), clean_cosine=round(cosines.mean().item(), 4),
-        lowest_clean_cosine=round(cosines.min().item(), 4), attacked=len(rows), kept_before=round(kept[0], 4),
-        kept_after=round(kept[1], 4), key=hardening_key(before, images, settings), kivuko=kivuko.__version__,
+    from kivuko.encoders.model import has_images, load_encoder, load_model, read_about
+    from kivuko.perturbations.image import PixelTower
+    from kivuko.training.adversarial import (
+        Hardening,
+        describe_hardening,
+        harden_encoder,
+        hardening_key,
+        stored_like,
     )  # fmt: skip
 
+    settings = Hardening(radius, steps, seed, batch_size, learning_rate=learning_rate)
+    stored = load_encoder(source)
+    if not has_images(stored):
+        raise ModelError(f"{source}: encodes text only; there is no image side to harden.")
+    before = stored_like(stored, stored).float()
+    with bars(progress) as display:
+        gallery = _load_images(images, PixelTower(before), seed, cldr, font)
+        done = read_hardening(out)
+        if done is not None and done.key == hardening_key(before, gallery, settings):
+            note(f"{out}: nothing to do: made before")
+            return load_model(out)
+        checkpoints = out.with_name(f"{out.name}.hardening")
+        watch = TrainingProgress(display, "hardening", batch_size, "images")
+        after = stored_like(harden_encoder(before, gallery, settings, checkpoints, watch.stepped), stored)
+        label = "emoji" if str(images) == "emoji" else Path(images).name
+        effect = describe_hardening(before, stored_like(after, after).float(), gallery, settings, label)
+        save_hardened(source, out, after, effect, _card(read_about(source), effect))
+        shutil.rmtree(checkpoints, ignore_errors=True)
+    return load_model(out)
 
-def _kept(tower: PixelTower, images: Images, rows: Tensor, anchors: Tensor, settings: Hardening) -> float:
-    pixels = torch.cat(list(images.clean_batches()))[rows]
-    goal = ImageToText(anchors, rows)
-    found = pgd(tower, pixels, goal, Threat("linf", settings.eps), steps=_ATTACK_STEPS, seed=settings.seed)
-    return (~broken(goal, found.margins)).float().mean().item()
+
+def hardening_summary(effect: HardeningNote) -> list[str]:
+    """Return lines on the effect: how far clean vectors moved, and what an attack does before and after."""
+    index = "an index of the old vectors stays about valid" if effect.clean_cosine >= _SHIFTED else "rebuild the index"
+    return [
+        f"clean images have a mean cosine of {effect.clean_cosine:.3f} with their old vectors (least "
+        f"{effect.lowest_clean_cosine:.3f}): {index}.",
+        f"perturbed within {_levels(effect)}, {effect.kept_after:.0%} of {effect.attacked} images are nearest to their "
+        f"own old vector; {effect.kept_before:.0%} were before.",
+    ]
 
 
-def stored_like(model: Any, original: Any) -> Any:
-    """Return a copy of a model whose weights have the precision of another's, in which it is saved."""
-    model = copy.deepcopy(model)
-    kinds = {name: value.dtype for name, value in original.state_dict().items()}
-    with torch.no_grad():
-        for name, value in [*model.named_parameters(), *model.named_buffers()]:
-            if value.is_floating_point() and name in kinds:
-                value.data = value.data.to(kinds[name])
-    return model
+def _radius(eps: str | float) -> float:
+    """Read a radius such as "8/255" or 0.03."""
+    from kivuko.perturbations.spec import Number, read_value
+
+    radii = Number("eps", Fraction(8, 255), 0, 1, "a radius above 0, up to 1, such as 8/255")
+    radius = float(read_value(radii, eps, "harden")) if isinstance(eps, str) else eps
+    if not 0 < radius <= 1:  # NaN too
+        raise UsageError(f"--eps {eps}: no radius to harden against; give one above 0, up to 1, such as 8/255.")
+    return radius
 
 
-def save_hardened(source: Path, out: Path, model: Any, note: HardeningNote, card: str) -> None:
-    """Write a hardened model, whole or not at all; a hardened model that stood at ``out`` is replaced.
+def _load_images(
+    source: str | Path, tower: PixelTower, seed: int, cldr: str | Path | None, font: str | Path | None
+) -> Images:
+    """Load the images to harden on; what is left out of a folder is noted."""
+    from kivuko.training.harden_images import emoji_images, folder_images
+
+    if str(source) == "emoji":
+        from kivuko.datasets.emoji import emoji_world
+
+        places = [None if place is None else Path(place) for place in (cldr, font)]
+        with bars() as display:
+            report = late_task(display, "drawing emoji")
+            return emoji_images(emoji_world((), cldr=places[0], font=places[1], progress=report), tower)
+    images = folder_images(Path(source), tower, seed)
+    for line in images.left_out[:5]:
+        note(line)
+    if images.left_out:
+        note(f"{source}: {len(images.left_out):,} files left out, which are no images.")
+    if images.beyond:
+        note(f"{source}: {len(images):,} images are drawn; memory holds no more.")
+    return images
+
+
+def _levels(effect: HardeningNote) -> str:
+    return f"{float(effect.settings['eps'] or 0) * 255:g}/255"
+
+
+def _card(about: Any, effect: HardeningNote) -> str:
+    """Return the model card: the model's own, or a short one for an image tower, and what the hardening was."""
+    from kivuko.encoders.model_card import model_card
+
+    head = model_card(about) if about is not None else "# Hardened image tower\n"
+    return "\n".join(
+        [
+            head,
+            "## Hardening",
+            "",
+            f"The image side was fine-tuned by `kivuko harden` (Kivuko {effect.kivuko}) to withstand small changes of",
+            "pixels, without labels: images, perturbed as badly as was found, are pulled to where the original model",
+            "puts them clean (FARE, Schlarmann et al. 2024, arXiv 2402.12336), and are kept apart by a softmax over",
+            "the original vectors of all images.",
+            "",
+            f"- images: {effect.images:,} ({effect.source}); radius {_levels(effect)}, L-inf",
+            f"- settings: `{json.dumps(effect.settings)}`",
+            *(f"- {line}" for line in hardening_summary(effect)),
+            "",
+        ]
+    )
+
+
+def save_hardened(source: Path, out: Path, model: Any, effect: HardeningNote, card: str) -> None:
+    """Write a hardened model, whole or not at all; a hardened model at ``out`` is replaced.
 
     Of a model, ``kivuko.json``, the mean token and the words for misspelled queries come along; its ``run`` says that
     it was hardened, so that the training of its student is not taken to have made this model. Records of evaluations
@@ -312,21 +189,22 @@ def save_hardened(source: Path, out: Path, model: Any, note: HardeningNote, card
         card: the model card, Markdown.
 
     Raises:
-        KivukoError: the disk is full, or something that is not a hardened model stands at ``out``.
+        KivukoError: the disk is full, or ``out`` holds something that is not a hardened model.
     """
-    from kivuko.encoders.spelling import without_reading
+    from kivuko.encoders.model import quiet
+    from kivuko.encoders.spelling import SPELLING_FILE, WORDS_FILE, without_reading
 
     refuse_not_hardened(out, source)
     with atomic_path(out) as temporary, quiet():
         without_reading(copy.deepcopy(model)).save(str(temporary), create_model_card=False)
-        if (source / _ABOUT).is_file():
-            about = json.loads((source / _ABOUT).read_text(encoding="utf-8"))
-            about["run"] = f"{about['run']} hardened:{note.key[:24]}"
-            (temporary / _ABOUT).write_text(json.dumps(about, indent=1, ensure_ascii=False) + "\n", "utf-8")
-        for extra in (_TOKEN_MEAN, SPELLING, WORDS):
+        if (source / MODEL_FILE).is_file():
+            about = json.loads((source / MODEL_FILE).read_text(encoding="utf-8"))
+            about["run"] = f"{about['run']} hardened:{effect.key[:24]}"
+            (temporary / MODEL_FILE).write_text(json.dumps(about, indent=1, ensure_ascii=False) + "\n", "utf-8")
+        for extra in ("token_mean.safetensors", SPELLING_FILE, WORDS_FILE):
             if (source / extra).is_file():
                 shutil.copyfile(source / extra, temporary / extra)
-        (temporary / _NOTE).write_text(json.dumps(asdict(note), indent=1) + "\n", encoding="utf-8")
+        (temporary / _NOTE).write_text(json.dumps(asdict(effect), indent=1) + "\n", encoding="utf-8")
         (temporary / "README.md").write_text(card, encoding="utf-8")
 
 
@@ -334,25 +212,26 @@ def refuse_not_hardened(out: Path, source: Path) -> None:
     """Raise ModelError if ``out`` is the source, or holds something else than a hardened model."""
     if out.exists() and out.resolve() == source.resolve():
         raise ModelError(f"{out}: is the model that is to be hardened, which stays as it is. Choose another --out.")
-    if out.is_file() or (out.is_dir() and any(out.iterdir()) and not (out / _NOTE).is_file()):
-        raise ModelError(f"{out}: exists and is not a hardened model; nothing was replaced. Choose another --out.")
+    refuse_foreign(out, _NOTE, "a hardened model")
 
 
 def read_hardening(folder: Path | str) -> HardeningNote | None:
-    """Return what a model's folder says of its hardening; None if it was not hardened.
+    """Read the settings and the effect of a model's hardening from its folder; None if it was not hardened.
 
     Raises:
         CorruptFileError: the note is there but damaged.
     """
+    from kivuko.training.adversarial import HardeningNote
+
     file = Path(folder) / _NOTE
     if not file.is_file():
         return None
     try:
-        note = HardeningNote(**json.loads(file.read_text(encoding="utf-8")))
-        if not isinstance(note.key, str) or not isinstance(note.settings, dict):
+        effect = HardeningNote(**json.loads(file.read_text(encoding="utf-8")))
+        if not isinstance(effect.key, str) or not isinstance(effect.settings, dict):
             raise TypeError("key or settings")
     except (OSError, ValueError, TypeError, RecursionError) as problem:
         raise CorruptFileError(
             f"{file}: corrupted or of another version. Delete the folder and harden again."
         ) from problem
-    return note
+    return effect

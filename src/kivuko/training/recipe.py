@@ -183,6 +183,20 @@ class Recipe:
         """Return the same recipe with some schedule entries changed."""
         return replace(self, schedule=replace(self.schedule, **changes))
 
+    def with_options(self, **options: int | float | None) -> Recipe:
+        """Return the same recipe with the schedule entries that are not None changed.
+
+        Raises:
+            UsageError: a value that its entry cannot have.
+        """
+        changes = {key: value for key, value in options.items() if value is not None}
+        try:
+            settings: dict[str, Any] = {key: _typed(key, value) for key, value in changes.items()}
+            _checked(replace(self.schedule, **settings))
+        except ValueError as problem:
+            raise UsageError(f"{str(problem).removeprefix('[schedule] ')}.") from problem
+        return self.with_schedule(**settings)
+
 
 def shipped_recipes() -> tuple[str, ...]:
     """Return the names of the recipes that come with Kivuko, sorted."""

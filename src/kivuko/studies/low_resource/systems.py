@@ -27,7 +27,7 @@ from kivuko.studies.low_resource.inputs import (
     query_texts,
 )
 from kivuko.studies.low_resource.runs import RunFile
-from kivuko.training.distill import Job, train_student
+from kivuko.training.student_training import Job, train_student
 from kivuko.translation.translator import Translator
 
 Made = tuple[EncodedQueries, str, dict[str, float | int | str]]  # queries, the model's name, notes

@@ -30,7 +30,7 @@ from kivuko.studies.low_resource.inputs import ENGLISH, StudyInputs, unit
 from kivuko.studies.low_resource.systems import job_of, translator_of
 from kivuko.studies.robustness.grid import CODE_SWITCH, ENGLISH_CRAFTED, GREEDY, HOTFLIP, OWN_CRAFTED, radius, separate
 from kivuko.studies.robustness.inputs import RobustnessInputs, TowerImages, Vectors
-from kivuko.training.distill import train_student
+from kivuko.training.student_training import train_student
 from kivuko.translation.translator import Translator
 
 _BATCH = 256

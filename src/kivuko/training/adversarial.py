@@ -1,0 +1,273 @@
+"""Adversarial fine-tuning of an image tower, without labels and without moving its vectors.
+
+FARE (Schlarmann et al. 2024, "Robust CLIP: Unsupervised Adversarial Fine-Tuning of Vision Embeddings for Robust Large
+Vision-Language Models", arXiv 2402.12336): the image, perturbed as badly as the radius allows, is pulled to where
+the original tower puts it clean. Two things are added here. A softmax over the original vectors of all images keeps
+images apart: each image's own vector is its class, so that no text is needed. And the worst perturbation is searched
+with few long steps from a random start (Wong et al. 2020, "Fast is better than free: Revisiting adversarial training",
+arXiv 2001.03994), its radius growing over the first part of the training.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import kivuko
+from kivuko.errors import UsageError
+from kivuko.perturbations.image import ImageToText, PixelTower, Threat, broken, pgd
+from kivuko.perturbations.image.pixel_tower import FrozenRoute, image_route, run_route
+from kivuko.training.harden_images import Images
+from kivuko.training.loop import Report, Training, fit
+
+_CHECKPOINT_EVERY = 25
+_RATE, _RATE_WITHOUT_BATCH_NORM = 2e-3, 1e-5  # the latter is what FARE trains vision transformers with
+_ATTACKED = 128  # images that the note's own figures under attack are measured on
+_ATTACK_STEPS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Hardening:
+    """Settings of the hardening; the defaults made the hardened emoji tower that ships.
+
+    ``eps``: radius (L-inf, pixel scale 0-1) that is trained against. ``inner_steps``: gradients spent on each worst
+    perturbation. ``pull``: weight of the squared distance to the original vector. ``apart``: weight of the softmax
+    over the images' original vectors, at ``temperature``; 0 leaves FARE alone. ``clean``: weight of the same loss
+    on the unperturbed views. ``growing``: share of the training in which the radius grows from 0. ``learning_rate``:
+    at its highest; None: 2e-3 for networks with batch normalization, 1e-5 for others.
+
+    Raises:
+        UsageError: a radius outside (0, 1], fewer than one step, a batch of fewer than two.
+    """
+
+    eps: float = 8 / 255
+    steps: int = 150
+    seed: int = 0
+    batch_size: int = 128
+    inner_steps: int = 1
+    learning_rate: float | None = None
+    weight_decay: float = 0.02
+    pull: float = 2.0
+    apart: float = 1.0
+    temperature: float = 1 / 40
+    clean: float = 0.0
+    growing: float = 0.3
+
+    def __post_init__(self) -> None:
+        if not 0 < self.eps <= 1:  # NaN too
+            raise UsageError(
+                f"eps={self.eps} is no radius to harden against: choose one above 0, up to 1 (4/255, say)."
+            )
+        if self.steps < 1 or self.inner_steps < 1 or self.batch_size < 2:
+            raise UsageError(
+                f"hardening with {self.steps} steps of {self.batch_size} images, {self.inner_steps} inner steps: "
+                "both kinds of steps must be above 0 and batches hold at least 2."
+            )
+
+
+def harden_encoder(
+    model: Any,
+    images: Images,
+    settings: Hardening | None = None,
+    checkpoints: Path | None = None,
+    report: Report | None = None,
+) -> Any:
+    """Return a copy of a model whose image side withstands small changes of pixels; its vectors hardly move.
+
+    Only weights of the image side change, and of those none that texts go through as well.
+
+    Args:
+        model: an image tower or a model, as a SentenceTransformer.
+        images: what it is trained on; they need no names.
+        checkpoints, report: see ``loop.fit``.
+
+    Returns:
+        A SentenceTransformer on the CPU, in float32 and evaluation mode.
+
+    Raises:
+        ModelError: the model encodes no images.
+        UsageError: fewer than two images; see also ``loop.fit``.
+    """
+    settings = settings or Hardening()
+    if len(images) < 2:
+        raise UsageError(f"hardening needs at least 2 images, here are {len(images)}.")
+    model = copy.deepcopy(model).to("cpu").float().eval().requires_grad_(False)
+    run = hardening_key(model, images, settings)
+    training = _Hardening(model, images, settings)
+    fit(training, settings.steps, every=_CHECKPOINT_EVERY, run=run, checkpoints=checkpoints, report=report)
+    training.route.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    return model.requires_grad_(True)
+
+
+def hardening_key(model: Any, images: Images, settings: Hardening) -> str:
+    """Hash all that decides the result: the image side's weights, the images, the settings."""
+    digest = hashlib.sha256(f"1:{images.fingerprint}:{json.dumps(asdict(settings))}".encode())
+    for module in image_route(model):
+        for name, value in sorted(module.state_dict().items()):
+            digest.update(name.encode())
+            digest.update(value.detach().cpu().float().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+class _Hardening(Training):
+    """The live route of ``model``, the frozen original, and the vector wanted of each image."""
+
+    name = "adversarial fine-tuning"
+
+    def __init__(self, model: Any, images: Images, settings: Hardening) -> None:
+        self.settings, self.images = settings, images
+        self.original = PixelTower(model)
+        self.anchors = torch.cat([self.original.encode(part) for part in images.clean_batches()])  # [images, dim]
+        # Evaluation mode throughout: batch statistics and dropout stay what they will be in use, so that what is
+        # attacked is what is trained, and the clean vectors do not drift with the statistics of perturbed images.
+        self.weights = self.route = nn.ModuleList(image_route(model)).eval()
+        self.route.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.folds = any(isinstance(module, nn.BatchNorm2d) for module in self.route.modules())
+        self.clipped = list(_own_parameters(model, self.route))
+        self.rate = settings.learning_rate or (_RATE if self.folds else _RATE_WITHOUT_BATCH_NORM)
+        self.optimizer = torch.optim.AdamW(self.clipped, lr=self.rate, weight_decay=settings.weight_decay)
+
+    def set_rate(self, step: int) -> None:
+        done = (step - 1) / self.settings.steps
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.rate * _schedule(done)
+
+    def loss(self, step: int) -> tuple[Tensor, Mapping[str, Tensor]]:
+        settings, number = self.settings, step - 1
+        generator = _generator(settings.seed, number)
+        rows = torch.randperm(len(self.images), generator=generator)[: settings.batch_size]
+        views = self.images.views(rows, generator).contiguous(memory_format=torch.channels_last)
+        wanted = self.original.encode(views)
+        threat = Threat("linf", settings.eps * min(1.0, (number + 1) / max(1.0, settings.growing * settings.steps)))
+        seen = self._worst(views, wanted, rows, threat, generator)
+        both = torch.cat([seen, views]) if settings.clean else seen
+        vectors = self._encode(self.route, both).split(len(rows))
+        losses = [self._losses(part, wanted, rows).mean() for part in vectors]
+        loss = losses[0] + settings.clean * losses[1] if settings.clean else losses[0]
+        return loss, {"cosine": (vectors[0] * wanted).sum(1).mean()}
+
+    def _worst(self, views: Tensor, wanted: Tensor, rows: Tensor, threat: Threat, generator: torch.Generator) -> Tensor:
+        """Look for the perturbation of each view [b, 3, h, w] that raises its loss most.
+
+        Not the package's PGD: that keeps the worst 8-bit image of all that it saw, for two more passes through the
+        tower than the one or two that are spent here; in training any bad perturbation will do.
+        """
+        # A copy with its batch normalization folded is faster to differentiate; without any, the copy is not worth it.
+        route = FrozenRoute(list(self.route)).route if self.folds else self.route
+        steps = self.settings.inner_steps
+        size = threat.eps * (1.25 if steps == 1 else 1.5 / steps)
+        now = threat.random_start(views, generator)
+        for _ in range(steps):
+            now = now.detach().requires_grad_()
+            loss = self._losses(self._encode(route, now), wanted, rows).sum()
+            (gradient,) = torch.autograd.grad(loss, now)
+            now = threat.project(views, now.detach() + size * threat.ascent(gradient))
+        return now
+
+    def _losses(self, vectors: Tensor, wanted: Tensor, rows: Tensor) -> Tensor:
+        """Squared distance of unit vectors [b, dim] to where they should be, and their softmax loss: float [b]."""
+        losses: Tensor = self.settings.pull * (vectors - wanted).square().sum(1)
+        if self.settings.apart:
+            scores = vectors @ self.anchors.T / self.settings.temperature  # [b, images]
+            losses = losses + self.settings.apart * F.cross_entropy(scores, rows, reduction="none")
+        return losses
+
+    def _encode(self, route: nn.ModuleList, pixels: Tensor) -> Tensor:
+        return run_route(route, (pixels - self.original.mean) / self.original.spread)
+
+
+def _own_parameters(model: Any, route: nn.ModuleList) -> Iterator[nn.Parameter]:
+    """Yield the parameters that only images go through, and let them be trained."""
+    router = hasattr(model[0], "sub_modules")
+    shared = {id(parameter) for module in list(model)[1:] for parameter in module.parameters()} if router else set()
+    for parameter in route.parameters():
+        if id(parameter) not in shared:
+            parameter.requires_grad_(True)
+            yield parameter
+
+
+def _generator(seed: int, step: int) -> torch.Generator:
+    """A generator of one step's own: a run that goes on after a kill draws what it would have drawn."""
+    mixed = int(np.random.SeedSequence([seed, step]).generate_state(1, np.uint64)[0])
+    return torch.Generator().manual_seed(mixed >> 1)
+
+
+def _schedule(done: float, rising: float = 0.05) -> float:
+    """Share of the highest learning rate: up in a line, down along a cosine."""
+    if done < rising:
+        return (done + 0.005) / (rising + 0.005)
+    return 0.5 * (1 + math.cos(math.pi * (done - rising) / (1 - rising)))
+
+
+@dataclass(frozen=True)
+class HardeningNote:
+    """The settings of a hardening and its measured effect, kept in ``hardening.json`` beside the model.
+
+    ``source``: "emoji" or the folder; ``images``: how many. ``clean_cosine`` and ``lowest_clean_cosine``: mean and
+    least cosine of a clean image's vector with its old one. ``kept_before`` and ``kept_after``: share of ``attacked``
+    images that, perturbed alone within ``eps`` by PGD with 10 steps, are still nearest to their own old vector
+    among those of all images. ``key``: of the job, see ``hardening_key``.
+    """
+
+    settings: dict[str, float | int | None]
+    source: str
+    images: int
+    clean_cosine: float
+    lowest_clean_cosine: float
+    attacked: int
+    kept_before: float
+    kept_after: float
+    key: str
+    kivuko: str
+
+
+def describe_hardening(
+    before: Any, after: Any, images: Images, settings: Hardening, source: str
+) -> HardeningNote:  # fmt: skip
+    """Measure what hardening did, on the very images it was done with.
+
+    Args:
+        before: the original model, float32.
+        after: the hardened one, with weights as they will be stored.
+        source: name of the images, for the note.
+    """
+    old, new = PixelTower(before), PixelTower(after)
+    anchors = torch.cat([old.encode(part) for part in images.clean_batches()])
+    cosines = torch.cat([new.encode(part) for part in images.clean_batches()]).mul_(anchors).sum(1)
+    generator = torch.Generator().manual_seed(settings.seed)
+    rows = torch.randperm(len(images), generator=generator)[:_ATTACKED]
+    kept = [_kept(tower, images, rows, anchors, settings) for tower in (old, new)]
+    return HardeningNote(
+        settings=asdict(settings), source=source, images=len(images), clean_cosine=round(cosines.mean().item(), 4),
+        lowest_clean_cosine=round(cosines.min().item(), 4), attacked=len(rows), kept_before=round(kept[0], 4),
+        kept_after=round(kept[1], 4), key=hardening_key(before, images, settings), kivuko=kivuko.__version__,
+    )  # fmt: skip
+
+
+def _kept(tower: PixelTower, images: Images, rows: Tensor, anchors: Tensor, settings: Hardening) -> float:
+    pixels = torch.cat(list(images.clean_batches()))[rows]
+    goal = ImageToText(anchors, rows)
+    found = pgd(tower, pixels, goal, Threat("linf", settings.eps), steps=_ATTACK_STEPS, seed=settings.seed)
+    return (~broken(goal, found.margins)).float().mean().item()
+
+
+def stored_like(model: Any, original: Any) -> Any:
+    """Return a copy of a model whose weights have the precision of another's, in which it is saved."""
+    model = copy.deepcopy(model)
+    kinds = {name: value.dtype for name, value in original.state_dict().items()}
+    with torch.no_grad():
+        for name, value in [*model.named_parameters(), *model.named_buffers()]:
+            if value.is_floating_point() and name in kinds:
+                value.data = value.data.to(kinds[name])
+    return model

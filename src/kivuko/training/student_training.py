@@ -1,0 +1,409 @@
+"""Training a student: from a job (bitext, recipe, seed) and a teacher to a saved model."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+import kivuko
+from kivuko.bitext import Bitext
+from kivuko.encoders.loading import fastest_device
+from kivuko.encoders.model import About, TokenMean, read_about, refuse_foreign_folder, save_model
+from kivuko.encoders.model_card import model_card
+from kivuko.encoders.spelling import SpellingNeighbors, WordCounts
+from kivuko.encoders.student import StaticStudent, Student, load_transformer_student, small_transformer
+from kivuko.encoders.teacher import TextTeacher
+from kivuko.encoders.vocabulary import train_vocabulary
+from kivuko.errors import DataError
+from kivuko.training.initialization import start_transformer, started_student, with_new_words
+from kivuko.training.loop import Outcome, Report, Training, fit, step_seed, warmup_cosine
+from kivuko.training.recipe import FineTuning, Recipe, Schedule
+from kivuko.training.teacher_vectors import Progress, TeacherVectors, teacher_vectors
+
+
+class Watch(Protocol):
+    """Shows the progress of a training, see ``kivuko.progress.TrainingProgress``."""
+
+    def encoded(self, done: int, total: int) -> None:
+        """Show that ``done`` of ``total`` English sentences went through the teacher."""
+
+    def stepped(self, step: int, steps: int, figures: Mapping[str, float]) -> None:
+        """Show that training took a step; ``figures`` holds the loss and its parts."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to distill. ``student`` is "static", "small", or the name or folder of a Hugging Face encoder.
+
+    ``held_out`` pairs select the best step and are never trained on. ``distractors`` are English sentences that make
+    that selection harder.
+    """
+
+    bitext: Bitext
+    held_out: Bitext
+    recipe: Recipe
+    student: str = "static"
+    vocabulary_size: int = 16000
+    seed: int = 0
+    distractors: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained student, its description, how training went, and the teacher's mean token that it was trained with."""
+
+    student: Any
+    about: About
+    outcome: Outcome
+    token_mean: TokenMean
+
+
+def train_student(
+    job: Job,
+    teacher: TextTeacher,
+    checkpoints: Path | None = None,
+    watch: Watch | None = None,
+    device: str | None = None,
+) -> Trained:
+    """Train a student for ``job``.
+
+    Raises:
+        DataError: nothing to train or to select on.
+        KivukoError: see ``distill_student``.
+    """
+    if not len(job.bitext):
+        raise DataError("no pairs to train on: every line of the bitext was left out.")
+    if not len(job.held_out):
+        raise DataError("no pairs held out to select on: give more bitext, or a larger --validation-share.")
+    sentences = [
+        *(p.english for p in job.bitext.pairs),
+        *(p.english for p in job.held_out.pairs),
+        *job.distractors,
+    ]
+    vectors = teacher_vectors(teacher, sentences, progress=watch.encoded if watch else None)
+    student = build_student(
+        job.student, job.bitext, teacher, job.recipe, size=job.vocabulary_size, seed=job.seed,
+        progress=watch.encoded if watch else None,
+    )  # fmt: skip
+    noise = job.recipe.augmentation
+    # A student that learns from misspelled sentences still improves on them when it no longer does on clean ones.
+    selecting = job.held_out if noise is None else noise.with_copies(job.held_out, job.seed)
+    validation = Validation.from_bitext(selecting, job.distractors, vectors)
+    if job.recipe.start.neighbors and isinstance(student, StaticStudent):
+        student.spelling = SpellingNeighbors.from_bitext(job.bitext)
+    outcome = distill_student(
+        student, job.bitext, vectors, job.recipe, validation,
+        seed=job.seed, checkpoints=checkpoints, report=watch.stepped if watch else None,
+        device=device,
+    )  # fmt: skip
+    about = About(
+        teacher=teacher.name, teacher_source=teacher.source, student=student.name,
+        recipe=job.recipe.name, seed=job.seed,
+        bitext_sizes={code: len(pairs) for code, pairs in job.bitext.by_language().items()},
+        best_step=outcome.best_step, validation_score=outcome.best_score, run=job_key(job, teacher),
+        kivuko=kivuko.__version__, fertility=fertility(student, job.held_out), teacher_prompt=teacher.prompt or "",
+    )  # fmt: skip
+    return Trained(student, about, outcome, TokenMean(vectors.mean, teacher.fingerprint, job.recipe.centers_student))
+
+
+def distill_to_folder(
+    job: Job,
+    teacher: TextTeacher,
+    image_tower: Any | None,
+    out: Path,
+    watch: Watch | None = None,
+    device: str | None = None,
+) -> tuple[About, bool]:
+    """Train and save a model at ``out``; resume from ``OUT.training`` if an earlier run of the same job was killed.
+
+    If ``out`` already holds the result of the very same job, it stays as it is.
+
+    Returns:
+        The model's description, and whether it was trained now.
+
+    Raises:
+        KivukoError: see ``train_student`` and ``save_model``.
+    """
+    refuse_foreign_folder(out)
+    about, key = read_about(out), _model_key(job, teacher, image_tower)
+    if about is not None and about.run == key:
+        return about, False
+    checkpoints = out.with_name(f"{out.name}.training")
+    trained = train_student(job, teacher, checkpoints, watch, device)
+    about = replace(trained.about, run=key)
+    words = WordCounts.from_bitext(job.bitext)
+    card = model_card(about, (), job.recipe.description)
+    save_model(out, trained.student, image_tower, about, card, trained.token_mean, words)
+    shutil.rmtree(checkpoints, ignore_errors=True)
+    return about, True
+
+
+def build_student(
+    spec: str,
+    bitext: Bitext,
+    teacher: TextTeacher,
+    recipe: Recipe,
+    *,
+    size: int,
+    seed: int,
+    progress: Progress | None = None,
+) -> Any:
+    """Build the student that ``spec`` names; a small one gets a vocabulary from the bitext's own texts.
+
+    Its first weights follow the recipe's ``[student]`` table: see ``kivuko.training.initialization``.
+
+    Raises:
+        ModelError: ``spec`` names a model that does not load.
+    """
+    torch.manual_seed(seed)
+    if spec not in ("static", "small"):
+        student = load_transformer_student(spec, teacher.dim)
+        known = len(student.tokenizer)
+        if recipe.start.vectors != "random":
+            with_new_words(student, bitext, recipe.start)
+        recipe.fine_tuning.prepare(student, new_words=len(student.tokenizer) > known)
+        return student
+    if recipe.augmentation is not None:
+        bitext = recipe.augmentation.with_copies(bitext, seed)
+    tokenizer = train_vocabulary((pair.text for pair in bitext.pairs), size)
+    if spec == "static":
+        return started_student(tokenizer, bitext, teacher, recipe, progress)
+    student = small_transformer(tokenizer, teacher.dim)
+    if recipe.start.vectors != "random":
+        start_transformer(student, tokenizer, bitext, teacher, recipe.start)
+    return student
+
+
+@dataclass(frozen=True)
+class Validation:
+    """Held-out pairs, searched in a gallery of English sentences.
+
+    ``texts`` and ``targets`` per language: query texts, and int64 [queries] rows of ``gallery`` [sentences, dim], unit
+    vectors of the teacher.
+    """
+
+    texts: dict[str, list[str]]
+    targets: dict[str, Tensor]
+    gallery: Tensor
+
+    @classmethod
+    def from_bitext(cls, held_out: Bitext, distractors: Sequence[str], vectors: TeacherVectors) -> Validation:
+        """Take queries from ``held_out``; the gallery is their English sentences and the ``distractors``."""
+        english = list(dict.fromkeys([*(pair.english for pair in held_out.pairs), *distractors]))
+        row = {text: place for place, text in enumerate(english)}
+        gallery = F.normalize(vectors.pooled[[vectors.sentences[text] for text in english]], dim=-1)
+        groups = held_out.by_language()
+        return cls(
+            {language: [pair.text for pair in pairs] for language, pairs in groups.items()},
+            {language: torch.tensor([row[pair.english] for pair in pairs]) for language, pairs in groups.items()},
+            gallery,
+        )
+
+    @torch.no_grad()
+    def score(self, student: Student) -> float:
+        """Return the mean reciprocal rank, averaged over languages; ties count against the student. 0 to 1."""
+        means = []
+        for language, texts in self.texts.items():
+            pooled = torch.cat([student.encode_tokens(texts[i : i + 512]).pooled for i in range(0, len(texts), 512)])
+            scores = F.normalize(pooled.float(), dim=-1).cpu() @ self.gallery.T  # [queries, sentences]
+            own = scores.gather(1, self.targets[language][:, None])
+            rank = (~(scores < own)).sum(1)  # so written, a score that is no number counts against the student too
+            means.append((1 / rank.double()).mean())
+        return float(torch.stack(means).mean()) if means else 0.0
+
+
+def distill_student(
+    student: Any,
+    bitext: Bitext,
+    vectors: TeacherVectors,
+    recipe: Recipe,
+    validation: Validation,
+    *,
+    seed: int = 0,
+    checkpoints: Path | None = None,
+    report: Report | None = None,
+    device: str | None = None,
+) -> Outcome:
+    """Train ``student`` in place and leave it with the weights that scored best on the validation split.
+
+    It trains on ``device`` (default: a GPU where there is one), in bfloat16 where a GPU has that, and returns to the
+    device it was on. On a GPU the same seed gives nearly the same weights, not the same bits: sums there are taken in
+    no fixed order.
+
+    Args:
+        student: a torch module with ``encode_tokens`` (see encoders.student).
+        bitext: training pairs; every English sentence must be in ``vectors``.
+        seed: drives the order of pairs and the hidden subwords (not the student's first weights).
+        checkpoints, report: see ``loop.fit``.
+
+    Raises:
+        DataError: the bitext is empty.
+        UsageError, CorruptFileError: see ``loop.fit``.
+    """
+    if not len(bitext):
+        raise DataError("no pairs to train on: every line of the bitext was left out, or the sample is empty.")
+    run = _run_key(student, bitext, vectors, recipe, validation, seed)
+    home = next(student.parameters()).device
+    training = _Distillation(
+        student, bitext, vectors, recipe, validation, seed, torch.device(device or fastest_device())
+    )
+    schedule = recipe.schedule
+    outcome = fit(
+        training, schedule.steps, every=schedule.validate_every, run=run, checkpoints=checkpoints, report=report
+    )
+    student.to(home).eval()
+    return outcome
+
+
+_OBJECTIVE = "objective."  # in a checkpoint, this marks the objectives' own weights
+
+
+class _Distillation(Training):
+    """The distillation of one student, see ``distill_student``."""
+
+    name = "training"
+
+    def __init__(
+        self,
+        student: Any,
+        bitext: Bitext,
+        vectors: TeacherVectors,
+        recipe: Recipe,
+        validation: Validation,
+        seed: int,
+        device: torch.device,
+    ) -> None:
+        self.weights, self.bitext, self.vectors, self.recipe = student.to(device), bitext, vectors, recipe
+        self.validation, self.seed, self.device = validation, seed, device
+        self.peak = recipe.schedule.learning_rate * student.rate_factor
+        self.objective = recipe.objective(vectors.mean)
+        self.learned = self.objective.learned().to(device)
+        groups = [
+            *recipe.fine_tuning.groups(student),
+            {"params": self.learned.parameters(), "weight_decay": 0.0, "factor": 1.0},
+        ]
+        self.optimizer = torch.optim.AdamW(
+            groups, lr=self.peak, weight_decay=recipe.schedule.weight_decay, betas=(0.9, 0.98), fused=True
+        )
+        self.clipped = [*student.parameters(), *self.learned.parameters()]
+        if recipe.augmentation and hasattr(student, "remembers"):
+            student.remembers = False  # no misspelling comes twice
+        self.rows = torch.tensor([vectors.sentences[pair.english] for pair in bitext.pairs])
+        self.bfloat16 = device.type == "cuda" and torch.cuda.is_bf16_supported()
+        self._batches: Iterator[tuple[int, Tensor]] | None = None
+
+    def set_rate(self, step: int) -> None:
+        schedule = self.recipe.schedule
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.peak * group["factor"] * warmup_cosine(step, schedule.steps, schedule.warmup)
+
+    def loss(self, step: int) -> tuple[Tensor, Mapping[str, Tensor]]:
+        if self._batches is None:
+            self._batches = batches(len(self.bitext), self.recipe.schedule, self.seed, start=step - 1)
+        _, chosen = next(self._batches)
+        torch.manual_seed(step_seed(self.seed, step))
+        target = self.vectors.batch(self.rows[chosen])
+        pairs = [self.bitext.pairs[row] for row in chosen.tolist()]
+        texts = [pair.text for pair in pairs]
+        if self.recipe.augmentation is not None:
+            noise_seed = step_seed(self.seed, step)
+            texts = self.recipe.augmentation.of_batch(pairs, self.weights, target.pooled, noise_seed)
+        self.weights.train()
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
+            value = self.objective(self.weights(texts), target.to(self.device))
+        return value.total, value.parts
+
+    def score(self) -> float:
+        self.weights.eval()
+        return self.validation.score(self.weights)  # type: ignore[arg-type]
+
+    def state(self) -> dict[str, Tensor]:
+        own = {_OBJECTIVE + key: value for key, value in self.learned.state_dict().items()}
+        return self.weights.state_dict() | own
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        self.learned.load_state_dict({key: state.pop(_OBJECTIVE + key) for key in self.learned.state_dict()})
+        self.weights.load_state_dict(state)
+
+
+def batches(pairs: int, schedule: Schedule, seed: int, start: int) -> Iterator[tuple[int, Tensor]]:
+    """Yield (step, rows int64 [batch]) from ``start`` + 1 on: shuffled epochs end to end, each pair once an epoch."""
+    size, orders = min(schedule.batch_size, pairs), dict[int, Tensor]()
+    for step in range(start + 1, schedule.steps + 1):
+        first = (step - 1) * size
+        epochs = range(first // pairs, (first + size - 1) // pairs + 1)
+        for epoch in epochs:
+            if epoch not in orders:
+                generator = torch.Generator().manual_seed(step_seed(seed, -1 - epoch))
+                orders = {e: o for e, o in orders.items() if e in epochs}
+                orders[epoch] = torch.randperm(pairs, generator=generator)
+        flow = torch.cat([orders[epoch] for epoch in epochs])
+        offset = first - epochs[0] * pairs
+        yield step, flow[offset : offset + size]
+
+
+def _model_key(job: Job, teacher: TextTeacher, image_tower: Any | None) -> str:
+    """Hash all that decides what is in a model: the job, and the weights of the image tower."""
+    digest = hashlib.sha256(job_key(job, teacher).encode())
+    if image_tower is not None:
+        for name, value in sorted(image_tower.state_dict().items()):
+            digest.update(name.encode())
+            digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def job_key(job: Job, teacher: TextTeacher) -> str:
+    """Hash all that decides what a job makes: pairs, recipe, student, seed and the teacher's weights."""
+    settings = [
+        job.recipe.name, asdict(job.recipe.schedule), [asdict(term) for term in job.recipe.terms],
+        asdict(job.recipe.start), asdict(job.recipe.augmentation) if job.recipe.augmentation else None,
+        asdict(job.recipe.fine_tuning),
+        job.student, job.vocabulary_size, job.seed, job.distractors, teacher.fingerprint,
+        kivuko.__version__,
+    ]  # fmt: skip
+    digest = hashlib.sha256(json.dumps(settings).encode())
+    for pairs in (job.bitext.pairs, job.held_out.pairs):
+        digest.update(json.dumps([(p.language, p.text, p.english) for p in pairs]).encode())
+    return digest.hexdigest()
+
+
+def fertility(student: Student, bitext: Bitext) -> dict[str, float]:
+    """Return, per language, the mean number of subwords per word: 1 is best, above about 3 words fall to pieces."""
+    result = {}
+    for language, pairs in bitext.by_language().items():
+        words = sum(len(pair.text.split()) for pair in pairs)
+        result[language] = round(sum(len(student.tokenize(pair.text)) for pair in pairs) / max(1, words), 3)
+    return result
+
+
+def _run_key(
+    student: Any, bitext: Bitext, vectors: TeacherVectors, recipe: Recipe, validation: Validation, seed: int
+) -> str:
+    """Hash all that decides the result, the student's first weights and its vocabulary included."""
+    digest = hashlib.sha256(
+        json.dumps([recipe.name, asdict(recipe.schedule), [asdict(t) for t in recipe.terms], seed]).encode()
+    )
+    if recipe.augmentation is not None:
+        digest.update(json.dumps(asdict(recipe.augmentation)).encode())
+    if recipe.fine_tuning != FineTuning():
+        digest.update(json.dumps(asdict(recipe.fine_tuning)).encode())
+    for pair in bitext.pairs:
+        digest.update(f"{pair.language}\t{pair.text}\t{pair.english}\n".encode())
+    digest.update(json.dumps([validation.texts, sorted(student.tokenizer.get_vocab().items())]).encode())
+    for tensor in (
+        vectors.pooled,
+        validation.gallery,
+        *validation.targets.values(),
+        *student.state_dict().values(),
+    ):
+        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
