@@ -112,10 +112,10 @@ def test_a_tower_stays_a_tower_in_the_precision_it_had(harden, place, tmp_path):
     assert not (tmp_path / "out" / "kivuko.json").exists()
     assert "# Hardened image tower" in (tmp_path / "out" / "README.md").read_text("utf-8")
     again = harden(place / "tower", tmp_path / "out")
-    assert "made before" in again[1]
+    assert "made before" in again[2]
     other = harden(place / "tower", tmp_path / "out", "--seed", "1")
     assert other[0] == 0, other[2]
-    assert "made before" not in other[1]
+    assert "made before" not in other[2]
 
 
 @pytest.mark.parametrize("eps", ["0", "-1/255", "2", "nan", "2/0", "none"])

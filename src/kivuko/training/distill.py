@@ -88,7 +88,7 @@ def distill(
 
     >>> pairs = kivuko.Bitext(tuple(
     ...     kivuko.Pair("sw", f"neno{n} paka", f"word{n} cat", f"here:{n}") for n in range(60)))
-    >>> model = kivuko.distill({"sw": pairs}, tmp / "model", steps=5, vocabulary_size=200, progress=False)
+    >>> model = kivuko.distill({"sw": pairs}, tmp / "model", recipe="mse", steps=5, vocabulary_size=200, progress=False)
     >>> model.languages, model.encode_text(["paka"]).shape
     (('sw',), (1, 384))
     """

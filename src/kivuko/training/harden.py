@@ -62,8 +62,12 @@ def harden(
         KivukoError: an argument, a file or a model cannot be used, the model encodes no images, or ``out`` holds
             something else than a hardened model; the message is one line.
 
-    >>> hardened = kivuko.harden("emoji", tmp / "tower", steps=1, batch_size=2, progress=False)  # doctest: +SKIP
-    >>> hardened.encode_image([image]).shape  # doctest: +SKIP
+    >>> from PIL import Image
+    >>> (tmp / "images").mkdir()
+    >>> for color in ("red", "green", "blue"):
+    ...     Image.new("RGB", (64, 64), color).save(tmp / "images" / f"{color}.png")
+    >>> tower = kivuko.harden("emoji", tmp / "tower", images=tmp / "images", steps=1, batch_size=2, progress=False)
+    >>> tower.encode_image([Image.new("RGB", (64, 64), "red")]).shape
     (1, 384)
     """
     from kivuko.datasets.emoji import shipped_image_tower

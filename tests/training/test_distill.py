@@ -1,0 +1,148 @@
+"""``kivuko.distill``: the call and the command make the same model, and what cannot work is refused at once."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+import kivuko
+from kivuko.cli.main import main
+from kivuko.encoders.model import read_about
+from kivuko.errors import DataError, ModelError, UsageError
+from kivuko.files import sha256_of
+from tiny_bert import save_teacher
+
+QUICK = {"steps": 3, "vocabulary_size": 200, "image_tower": "none"}
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder with a small bitext, sw.tsv, and a tiny teacher; read only."""
+    place = tmp_path_factory.mktemp("distill")
+    save_teacher(place / "teacher", ["the", "cat", "house", *(f"word{n}" for n in range(40))], 24)
+    lines = [f"neno{number} paka\tword{number} cat\n" for number in range(40)]
+    (place / "sw.tsv").write_text("".join(lines), encoding="utf-8")
+    (place / "so.tsv").write_text("".join(line.replace("paka", "bisad") for line in lines), encoding="utf-8")
+    return place
+
+
+@pytest.fixture
+def distill(place, monkeypatch):
+    """Distill from the small bitext with the tiny teacher."""
+    monkeypatch.setenv("KIVUKO_CACHE", str(place / "cache"))
+
+    def run(out, bitext=None, **options):
+        given = QUICK | {"teacher": place / "teacher", "progress": False} | options
+        return kivuko.distill({"sw": place / "sw.tsv"} if bitext is None else bitext, out, **given)
+
+    return run
+
+
+def files(folder):
+    """All weights in a folder, by name."""
+    return {str(file.relative_to(folder)): sha256_of(file) for file in folder.rglob("*.safetensors")}
+
+
+def test_the_command_and_the_call_make_the_same_model(distill, place, tmp_path, monkeypatch):
+    words = [
+        "distill", "--bitext", f"sw={place / 'sw.tsv'}", f"so={place / 'so.tsv'}", "--out", str(tmp_path / "command"),
+        "--teacher", str(place / "teacher"), "--steps", "3", "--vocabulary-size", "200", "--image-tower", "none",
+        "--seed", "7", "--batch-size", "16", "--learning-rate", "0.01", "--validation-share", "0.1", "--device", "cpu",
+    ]  # fmt: skip
+    monkeypatch.setattr(sys, "argv", ["kivuko", *words])
+    main()
+    sources = {"sw": place / "sw.tsv", "so": kivuko.read_tsv(place / "so.tsv", "so")}
+    options = {"seed": 7, "batch_size": 16, "learning_rate": 0.01, "validation_share": 0.1, "device": "cpu"}
+    model = distill(tmp_path / "call", sources, **options)
+    assert files(tmp_path / "command") == files(tmp_path / "call")
+    assert read_about(tmp_path / "command") == read_about(tmp_path / "call") == model.about
+    assert model.languages == ("sw", "so")
+    assert model.encode_text(["paka"]).shape == (1, 24)
+
+
+def test_several_sources_of_a_language_are_joined(distill, place, tmp_path):
+    model = distill(tmp_path / "m", {"sw": [place / "sw.tsv", kivuko.Bitext((kivuko.Pair("sw", "a", "b", "c"),))]})
+    assert sum(model.about.bitext_sizes.values()) in (38, 39, 40)
+
+
+def test_options_change_the_recipe(distill, tmp_path):
+    plain = distill(tmp_path / "plain")
+    for name, options in (("batch", {"batch_size": 8}), ("rate", {"learning_rate": 0.1}), ("seed", {"seed": 1})):
+        other = distill(tmp_path / name, **options)
+        assert other.about.run != plain.about.run
+        assert files(tmp_path / name) != files(tmp_path / "plain")
+    epochs = distill(tmp_path / "epochs", steps=None, epochs=1.5, batch_size=10)
+    steps = distill(tmp_path / "steps", steps=-(-epochs.about.bitext_sizes["sw"] * 3 // 20), batch_size=10)
+    assert epochs.about.run == steps.about.run
+
+
+def test_the_same_call_again_trains_nothing_and_another_one_replaces(distill, tmp_path, capsys):
+    first = distill(tmp_path / "m", progress=None)
+    assert "nothing to do" not in capsys.readouterr().err
+    again = distill(tmp_path / "m", progress=None)
+    assert "m: nothing to do: made before" in capsys.readouterr().err
+    assert again.about == first.about
+    distill(tmp_path / "m", seed=1, progress=None)
+    told = capsys.readouterr().err
+    assert "made with other settings; it and its evaluation are replaced" in told
+    assert "Fewer than 1,000 pairs per language" in told
+    assert "hardly tell one step from another" in told
+
+
+def test_progress_false_prints_nothing(distill, tmp_path, capsys):
+    distill(tmp_path / "m")
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"steps": 3, "epochs": 2.0}, UsageError, "steps=3 and epochs=2.0 contradict each other"),
+        ({"epochs": float("nan"), "steps": None}, UsageError, "epochs=nan"),
+        ({"steps": 0}, UsageError, "steps must be above 0."),
+        ({"batch_size": 0}, UsageError, "batch_size must be above 0."),
+        ({"learning_rate": -1.0}, UsageError, "learning_rate must be above 0."),
+        ({"learning_rate": float("inf")}, UsageError, "learning_rate = inf is not a number."),
+        ({"vocabulary_size": 10}, UsageError, "vocabulary_size=10"),
+        ({"validation_share": 0.0}, UsageError, "validation_share=0.0"),
+        ({"seed": -1}, UsageError, "seed=-1"),
+        ({"device": "tpu9"}, UsageError, "device tpu9: not available here"),
+        ({"recipe": "optial"}, UsageError, "no recipe 'optial'"),
+        ({"bitext": {}}, UsageError, "no bitext"),
+        ({"bitext": {"xx": "x.tsv"}}, UsageError, "xx"),
+        ({"bitext": {"sw": "missing.tsv"}}, DataError, "missing.tsv: no such file"),
+        ({"bitext": {"so": kivuko.Bitext((kivuko.Pair("sw", "a", "b", "c"),))}}, UsageError, "holds sentences in sw"),
+    ],
+)
+def test_what_cannot_work_is_refused_before_training(distill, tmp_path, options, error, message):
+    with pytest.raises(error) as problem:
+        distill(tmp_path / "m", **options)
+    assert message in str(problem.value)
+    assert "\n" not in str(problem.value)
+    assert not (tmp_path / "m").exists()
+
+
+def test_a_foreign_folder_is_refused(distill, tmp_path):
+    (tmp_path / "thesis.tex").write_text("years")
+    with pytest.raises(ModelError, match="not a Kivuko model; nothing was replaced"):
+        distill(tmp_path)
+    assert [file.name for file in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_cheap_checks_come_before_slow_imports(tmp_path):
+    (tmp_path / "foreign").mkdir()
+    (tmp_path / "foreign" / "note").write_text("mine")
+    (tmp_path / "sw.tsv").write_text("paka\tcat\n")
+    code = f"""
+import sys, kivuko
+for bitext, out in (({{"sw": "no.tsv"}}, "m"), ({{"xx": "no.tsv"}}, "m"), ({{"sw": {str(tmp_path / "sw.tsv")!r}}},
+                    {str(tmp_path / "foreign")!r})):
+    try: kivuko.distill(bitext, out)
+    except kivuko.KivukoError as problem: print(problem)
+assert not {{"torch", "transformers"}} & set(sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == 3
