@@ -86,11 +86,11 @@ def distill(
         KivukoError: an argument, a file or a model cannot be used, or ``out`` holds something else than a model; the
             message is one line.
 
-    >>> pairs = kivuko.Bitext(tuple(
-    ...     kivuko.Pair("sw", f"neno{n} paka", f"word{n} cat", f"here:{n}") for n in range(60)))
-    >>> model = kivuko.distill({"sw": pairs}, tmp / "model", recipe="mse", steps=5, vocabulary_size=200, progress=False)
-    >>> model.languages, model.encode_text(["paka"]).shape
-    (('sw',), (1, 384))
+    >>> import kivuko
+    >>> options = {"recipe": "mse", "steps": 5, "vocabulary_size": 200, "progress": False}
+    >>> model = kivuko.distill({"sw": "sw.tsv", "so": "so.tsv"}, "new-model", **options)
+    >>> model.languages, model.encode_text(["paka mweusi"]).shape
+    (('sw', 'so'), (1, 384))
     """
     out = Path(out)
     multi_vector = None if multi_vector is None else Path(multi_vector)

@@ -62,12 +62,9 @@ def harden(
         KivukoError: an argument, a file or a model cannot be used, the model encodes no images, or ``out`` holds
             something else than a hardened model; the message is one line.
 
-    >>> from PIL import Image
-    >>> (tmp / "images").mkdir()
-    >>> for color in ("red", "green", "blue"):
-    ...     Image.new("RGB", (64, 64), color).save(tmp / "images" / f"{color}.png")
-    >>> tower = kivuko.harden("emoji", tmp / "tower", images=tmp / "images", steps=1, batch_size=2, progress=False)
-    >>> tower.encode_image([Image.new("RGB", (64, 64), "red")]).shape
+    >>> import kivuko
+    >>> model = kivuko.harden("my-model", "hardened", images="photos", steps=1, batch_size=2, progress=False)
+    >>> model.encode_image(["photos/cat.png"]).shape
     (1, 384)
     """
     from kivuko.datasets.emoji import shipped_image_tower
@@ -77,7 +74,7 @@ def harden(
     radius = _radius(eps)
     refuse_not_hardened(out, source)
 
-    from kivuko.encoders.model import has_images, load_encoder, load_model, read_about
+    from kivuko.encoders.model import has_images, load_encoder, read_about
     from kivuko.perturbations.image import PixelTower
     from kivuko.training.adversarial import (
         Hardening,
@@ -97,7 +94,7 @@ def harden(
         done = read_hardening(out)
         if done is not None and done.key == hardening_key(before, gallery, settings):
             note(f"{out}: nothing to do: made before")
-            return load_model(out)
+            return _loaded(out)
         checkpoints = out.with_name(f"{out.name}.hardening")
         watch = TrainingProgress(display, "hardening", batch_size, "images")
         after = stored_like(harden_encoder(before, gallery, settings, checkpoints, watch.stepped), stored)
@@ -105,7 +102,16 @@ def harden(
         effect = describe_hardening(before, stored_like(after, after).float(), gallery, settings, label)
         save_hardened(source, out, after, effect, _card(read_about(source), effect))
         shutil.rmtree(checkpoints, ignore_errors=True)
-    return load_model(out)
+    return _loaded(out)
+
+
+def _loaded(folder: Path) -> Model:
+    """Load a hardened model in float32, whatever precision it is stored in: a CPU convolves no half precision."""
+    from kivuko.encoders.model import load_model
+
+    model = load_model(folder)
+    model.encoder.float()
+    return model
 
 
 def hardening_summary(effect: HardeningNote) -> list[str]:
