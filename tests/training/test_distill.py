@@ -53,7 +53,7 @@ def test_the_command_and_the_call_make_the_same_model(distill, place, tmp_path, 
     ]  # fmt: skip
     monkeypatch.setattr(sys, "argv", ["kivuko", *words])
     main()
-    sources = {"sw": place / "sw.tsv", "so": kivuko.read_tsv(place / "so.tsv", "so")}
+    sources = {"sw": place / "sw.tsv", "so": kivuko.read_bitext(place / "so.tsv", "so")}
     options = {"seed": 7, "batch_size": 16, "learning_rate": 0.01, "validation_share": 0.1, "device": "cpu"}
     model = distill(tmp_path / "call", sources, **options)
     assert files(tmp_path / "command") == files(tmp_path / "call")
