@@ -34,6 +34,7 @@ _WHERE = {
     "read_records": "kivuko.evaluation",
     "evaluate": "kivuko.evaluation.evaluate",
     "Evaluation": "kivuko.evaluation.evaluate",
+    "write_report": "kivuko.report.writing",
 }
 
 __all__ = ["__version__", *_WHERE]
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from kivuko.errors import KivukoError
     from kivuko.evaluation import read_records
     from kivuko.evaluation.evaluate import Evaluation, evaluate
+    from kivuko.report.writing import write_report
     from kivuko.search import emoji_gallery
     from kivuko.training.distill import distill as distill
     from kivuko.training.harden import harden as harden

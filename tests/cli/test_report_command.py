@@ -10,10 +10,9 @@ import pytest
 from command_checks import help_without_heavy_imports, refused
 
 sys.path.append(str(Path(__file__).parent.parent / "report"))  # for study_records
-from study_records import Plan, made_up, written
+from study_records import Plan, made_up, page_of, written
 
 from kivuko.evaluation import per_query_path, write_records
-from kivuko.report.low_resource import low_resource_page
 
 SMALL = Plan(languages=("sw", "fi"), seeds=(0, 1), concepts=12)
 
@@ -36,7 +35,7 @@ def test_page_answer_and_path(run_here, records):
     status, out, err = run_here("report", str(records))
     assert (status, err) == (0, "")
     page = records.with_suffix(".html")
-    assert page.read_text("utf-8") == low_resource_page(*made_up(SMALL))
+    assert page.read_text("utf-8") == page_of(*made_up(SMALL))
     sentence, place = out.splitlines()
     assert sentence.startswith("Optimal transport ")
     assert place == f"page: {page}"

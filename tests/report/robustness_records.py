@@ -13,6 +13,10 @@ from PIL import Image
 from kivuko.evaluation import Condition, Header, PerQueryScores, Record, write_records
 from kivuko.evaluation.robustness import AttackedExample, write_examples
 from kivuko.perturbations.edits import Edit
+from kivuko.report.page import render
+from kivuko.report.results import Source
+from kivuko.report.robustness import QUESTION
+from kivuko.report.study_page import Findings, examine, study_page
 
 LOW, HIGH = ("sw", "mr"), ("fi",)
 RECIPES = {
@@ -86,6 +90,21 @@ def made_up(plan: Plan = Plan()) -> Scores:
         versions={"python": "3.11.7", "kivuko": "0.1"}, created="2026-01-02T03:04:05+00:00",
     )  # fmt: skip
     return header, records, per_query, examples(plan)
+
+
+def found_in(
+    header: Header,
+    records: Sequence[Record],
+    per_query: Sequence[PerQueryScores] = (),
+    examples: Sequence[AttackedExample] = (),
+) -> Findings:
+    """Return the findings of the robustness question."""
+    return examine(Source(header, records, per_query, examples), QUESTION)
+
+
+def page_of(*parts) -> str:
+    """Return the page as HTML."""
+    return render(study_page(found_in(*parts)))
 
 
 def written(path: Path, plan: Plan = Plan()) -> Path:

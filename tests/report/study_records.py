@@ -9,6 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from kivuko.evaluation import Condition, Header, PerQueryScores, Record, write_records
+from kivuko.report.low_resource import QUESTION
+from kivuko.report.page import render
+from kivuko.report.results import Source
+from kivuko.report.study_page import Findings, examine, study_page
 
 LOW, HIGH = ("sw", "so", "fil", "mr"), ("fi", "de", "fr")
 RECIPES = {
@@ -67,6 +71,16 @@ def made_up(plan: Plan = Plan()) -> Scores:
         versions={"python": "3.11.7", "kivuko": "0.1"}, created="2026-01-02T03:04:05+00:00",
     )  # fmt: skip
     return header, records, per_query
+
+
+def found_in(header: Header, records: Sequence[Record], per_query: Sequence[PerQueryScores] = ()) -> Findings:
+    """Return the findings of the low-resource question."""
+    return examine(Source(header, records, per_query), QUESTION)
+
+
+def page_of(header: Header, records: Sequence[Record], per_query: Sequence[PerQueryScores] = ()) -> str:
+    """Return the page as HTML."""
+    return render(study_page(found_in(header, records, per_query)))
 
 
 def written(path: Path, plan: Plan = Plan()) -> Path:

@@ -6,14 +6,16 @@ import itertools
 from dataclasses import replace
 
 import pytest
-from robustness_records import CLEAN, KEPT, Plan, made_up
+from robustness_records import CLEAN, KEPT, Plan, found_in, made_up
 
-from kivuko.evaluation import Comparison, Interval, RandomizationTest
+from kivuko.evaluation import Comparison, Header, Interval, RandomizationTest
 from kivuko.evaluation.matched import Matched
-from kivuko.report.robustness import examine
-from kivuko.report.robustness.answer import Headline, Verdict, answer, judge
-from kivuko.report.robustness.comparisons import EVERYTHING, MATCHED, RATIO, RAW, RobustnessTest
-from kivuko.report.robustness.study import attack_facts, budget_label
+from kivuko.report.comparisons import EVERYTHING, MATCHED, RATIO, TRANSPORT_CONTRAST, PairedTest
+from kivuko.report.comparisons import UNDER_ATTACK as RAW
+from kivuko.report.formatting import budget_label
+from kivuko.report.results import Setting, attack_facts
+from kivuko.report.robustness import Headline, Verdict, judge
+from kivuko.report.robustness import answer as answer_of
 
 QUICK = {"towers": ("static+emoji",), "seeds": (0, 1), "attacks": ("typo", "apgd-own"), "concepts": 40}
 
@@ -27,7 +29,11 @@ def outcome(difference=0.02, p=0.001, kind=RAW, scope=EVERYTHING, seeds=2):
         test=RandomizationTest(difference, p, 320, 10_000),
     )  # fmt: skip
     matching = Matched(comparison, 0.31, "contrastive", (300, 1400), 0.4) if kind == MATCHED else None
-    return RobustnessTest(300, scope, kind, comparison, p, matching)
+    return PairedTest(Setting("emoji", "cosine"), 300, comparison, p, scope, kind, (), matching, 60)
+
+
+def answer(found):
+    return answer_of(found, TRANSPORT_CONTRAST)
 
 
 def headline(raw, equal, families=()):
@@ -52,12 +58,13 @@ def test_verdict_and_the_words_for_it(raw, equal, verdict, begins):
     first, second = outcome(*raw), outcome(*equal, kind=MATCHED)
     assert judge(first, second) is verdict
     told = answer(headline(first, second))
-    assert told.verdict is verdict
+    assert told.kind == verdict.name.lower()
     assert told.sentence.startswith(begins)
     assert "“optical”" in told.sentence
     assert "“contrastive” (0.200" in told.sentence
     assert "9 attacks in 4 low-resource languages" in told.sentence
     assert "at equal clean MAP the difference is" in told.sentence
+    assert " after Holm, over 60 tests)" in told.sentence
     assert told.sentence.count(". ") == 0  # one sentence
 
 
@@ -115,7 +122,9 @@ def test_support_tells_what_the_sentence_leaves_out():
 
 def test_where_clean_accuracy_could_not_be_made_equal_the_share_kept_is_told():
     sentence = answer(headline(outcome(), outcome(0.01, 0.01, RATIO))).sentence
-    assert "and the share of clean MAP that it keeps differs by +0.010 [0.000, +0.020] (p = 0.010)" in sentence
+    assert (
+        "and the share of clean MAP that it keeps differs by +0.010 [0.000, +0.020] (p = 0.010 after Holm)" in sentence
+    )
     assert "no comparison at equal clean accuracy" in answer(headline(outcome(), None)).sentence
 
 
@@ -135,23 +144,23 @@ def test_where_clean_accuracy_could_not_be_made_equal_the_share_kept_is_told():
 )
 def test_answer_follows_the_records(clean, kept, verdict):
     plan = Plan(clean={**CLEAN, "optical": clean, "transport": 0.2}, kept={**KEPT, "optical": kept}, **QUICK)
-    found = examine(*made_up(plan))
-    assert found.answer.verdict is verdict
+    found = found_in(*made_up(plan))
+    assert found.answer.kind == verdict.name.lower()
     assert found.headline.size == 300
-    assert found.headline.transport.objective == "optical"
-    assert found.headline.plain.objective == "contrastive"
+    assert found.headline.first.objective == "optical"
+    assert found.headline.second.objective == "contrastive"
 
 
 def test_a_gain_against_one_kind_of_attack_is_told_as_such():
     plan = Plan(
         clean={**CLEAN, "optical": 0.5}, attack_kept={("optical", "typo"): 0.8, ("optical", "apgd-own"): 0.3}, **QUICK
     )
-    sentence = examine(*made_up(plan)).answer.sentence
+    sentence = found_in(*made_up(plan)).answer.sentence
     assert "it is better against text noise, and it is worse against image adversarial attacks" in sentence
 
 
 def test_holm_covers_every_test():
-    found = examine(*made_up(Plan(**QUICK)))
+    found = found_in(*made_up(Plan(**QUICK)))
     # two sizes, two recipes with transport, three scopes, three kinds
     assert len(found.family.tests) + len(found.family.missing) == 2 * 2 * 3 * 3
     for one in found.family.tests:
@@ -164,12 +173,12 @@ def test_holm_covers_every_test():
 
 def test_choice_is_on_clean_validation_scores_and_hardened_recipes_do_not_stand_for_transport():
     better = {**CLEAN, "optical-robust": 0.9, "transport": 0.55, "mse": 0.52}
-    found = examine(*made_up(Plan(clean=better, **QUICK)))
-    assert found.headline.transport.objective == "optical"
-    assert found.headline.plain.objective == "mse"
+    found = found_in(*made_up(Plan(clean=better, **QUICK)))
+    assert found.headline.first.objective == "optical"
+    assert found.headline.second.objective == "mse"
     assert {system.objective for system in found.headline.candidates} == {"optical", "transport"}
-    unseen = examine(*made_up(Plan(clean=better, splits=("test",), **QUICK)))
-    assert unseen.headline.plain.objective == "contrastive"
+    unseen = found_in(*made_up(Plan(clean=better, splits=("test",), **QUICK)))
+    assert unseen.headline.second.objective == "contrastive"
     assert any("contrastive was taken by its name" in line for line in unseen.missing)
 
 
@@ -177,7 +186,7 @@ def test_an_attack_that_one_recipe_lacks_is_left_out_of_means_and_named():
     header, records, per_query, _ = made_up(Plan(**QUICK))
     lacking = [r for r in records if (r.objective, r.attack) != ("contrastive", "apgd-own")]
     blocks = [b for b in per_query if (b.condition.objective, b.condition.attack) != ("contrastive", "apgd-own")]
-    found = examine(header, lacking, blocks)
+    found = found_in(header, lacking, blocks)
     assert [scope.name for scope in found.headline.scopes] == [EVERYTHING, "text noise"]
     assert any("apgd-own was not made on every recipe" in line for line in found.missing)
     assert "mean of 1 attack in" in found.answer.sentence
@@ -192,15 +201,15 @@ def test_an_attack_that_one_recipe_lacks_is_left_out_of_means_and_named():
     ],
 )
 def test_records_that_cannot_answer_say_so(plan, reason):
-    found = examine(*made_up(plan))
-    assert found.answer.verdict is Verdict.UNANSWERED
+    found = found_in(*made_up(plan))
+    assert found.answer.kind == "unanswered"
     assert reason in found.answer.sentence
 
 
 def test_without_per_query_scores_nothing_is_tested():
     header, records, _, _ = made_up(Plan(**QUICK))
-    found = examine(header, records, [])
-    assert found.answer.verdict is Verdict.UNANSWERED
+    found = found_in(header, records, [])
+    assert found.answer.kind == "unanswered"
     assert found.answer.sentence.endswith("optical and contrastive could not be compared query by query.")
 
 
@@ -215,8 +224,12 @@ def test_budgets_are_written_as_people_do(unit, budget, text):
     assert budget_label(unit, budget) == text
 
 
-def test_what_the_header_does_not_tell_of_an_attack_is_taken_from_its_name():
-    assert attack_facts({}, "hotflip").family == "text adversarial"
-    assert attack_facts({"attacks": "lost"}, "sga").unit == "radius"
-    assert attack_facts({}, "unheard-of").family == "other attacks"
-    assert attack_facts({"attacks": {"typo": {"kind": "slips", "unit": "letters"}}}, "typo").family == "slips"
+def test_what_the_header_leaves_out_of_an_attack_follows_from_its_name():
+    def facts(protocol, name):
+        return attack_facts(Header(command="", protocol=protocol, seeds=()), name)
+
+    assert facts({}, "typo:edits=2").family == "text noise"
+    assert facts({}, "hotflip").family == "text adversarial"
+    assert facts({"attacks": "lost"}, "sga").unit == "radius"
+    assert facts({}, "unheard-of").family == "other attacks"
+    assert facts({"attacks": {"typo": {"kind": "slips", "unit": "letters"}}}, "typo").family == "slips"

@@ -1,1 +1,1 @@
-"""Reports: pure functions from records to what a person reads."""
+"""Reports: records to what a person reads."""

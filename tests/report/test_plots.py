@@ -9,10 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kivuko.evaluation import Interval
-from kivuko.report.heat_map import spread_apart
-from kivuko.report.low_resource.figures import Bar, Frame, bar_panel, line_panel
-from kivuko.report.low_resource.plot_style import VARIABLES
-from kivuko.report.low_resource.series import TRANSPORT, WITHOUT, Series
+from kivuko.report.plots import FIRST, SECOND, VARIABLES, Axis, Bar, Line, bar_panel, line_panel, spread_apart
 
 
 @given(st.lists(st.floats(0, 1), max_size=7))
@@ -32,8 +29,11 @@ def interval(mean: float, n: int = 3) -> Interval:
 
 @pytest.mark.parametrize("sizes", [(300,), (100, 300, 1000)])
 def test_lines_are_labelled_and_colored_by_the_page(sizes):
-    series = [Series(role, {size: interval(0.2) for size in sizes}) for role in (TRANSPORT, WITHOUT)]
-    drawn = line_panel("Swahili", series, Frame(sizes, [str(size) for size in sizes], 0, 1), "a", "heard")
+    points = {size: interval(0.2) for size in sizes}
+    lines = [Line(FIRST, "with transport", points), Line(SECOND, "without", points)]
+    drawn = line_panel(
+        "Swahili", lines, Axis(sizes, [str(size) for size in sizes], "pairs", 0, 1, log=True), "a", "heard"
+    )
     assert ">with transport<" in drawn
     assert ">without<" in drawn
     assert "var(--transport, #0072b2)" in drawn
@@ -45,7 +45,7 @@ def test_lines_are_labelled_and_colored_by_the_page(sizes):
 
 
 def test_bars_carry_their_figures_and_hatching():
-    groups = [("Swahili", [Bar(TRANSPORT, interval(0.4)), Bar(WITHOUT, interval(0.3, n=1))])]
-    drawn = bar_panel("300 pairs", groups, 1.0, "b", "heard")
+    groups = [("Swahili", [Bar(FIRST, "with", interval(0.4)), Bar(SECOND, "without", interval(0.3, n=1))])]
+    drawn = bar_panel("300 pairs", groups, 1.0, "parity", "b", "heard")
     for told in (">0.400<", ">0.300<", ">Swahili<", "<pattern", ">300 pairs<"):
         assert told in drawn

@@ -5,43 +5,44 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from study_records import QUALITY, Plan, made_up
+from study_records import QUALITY, Plan, found_in, made_up
 
 from kivuko.errors import DataError
 from kivuko.evaluation import holm
-from kivuko.report.low_resource import examine
-from kivuko.report.low_resource.comparisons import WITHOUT, choose
-from kivuko.report.low_resource.study import LOW, Setting, Spot, Study
+from kivuko.report.comparisons import TRANSPORT_CONTRAST, choose
+from kivuko.report.results import Results, Setting, Source, Spot, System
 
 EMOJI = Setting("emoji", "cosine")
+WITHOUT = "best without transport"
 # On validation greedy and mse are ahead; on test optical and sentence would be.
 CONTRARY = Plan(validation={"greedy": 0.35, "optical": 0.20, "mse": 0.30, "sentence": 0.10})
 
 
 def test_validation_decides_even_where_test_disagrees():
-    study = Study(*made_up(CONTRARY))
-    test = {n: study.over_seeds(Spot(EMOJI, 300, n, LOW)).mean for n in ("greedy", "optical", "mse", "sentence")}
+    results = Results(Source(*made_up(CONTRARY)))
+    names = ("greedy", "optical", "mse", "sentence")
+    test = {name: results.over_seeds(Spot(System(EMOJI, name, 300))).mean for name in names}
     assert test["optical"] > test["greedy"]
     assert test["sentence"] > test["mse"]
-    choice = choose(study, EMOJI, 300)
-    assert (choice.transport, choice.plain) == ("greedy", "mse")
-    found = examine(*made_up(CONTRARY))
+    choice = choose(results, TRANSPORT_CONTRAST, EMOJI, 300)
+    assert (choice.first.objective, choice.second.objective) == ("greedy", "mse")
+    found = found_in(*made_up(CONTRARY))
     assert all(one.comparison.first == "greedy" for one in found.family.tests)
     # What is compared is the test split: the means are those of the test records.
-    headline = found.family.find(EMOJI, 300, WITHOUT)
+    headline = found.family.against(EMOJI, 300, WITHOUT)
     assert headline.comparison.means == pytest.approx((test["greedy"], test["mse"]))
 
 
 def test_translation_and_references_are_never_chosen():
     best = {**QUALITY, "translate-test": 0.5, "lexical": 0.6}
-    choice = choose(Study(*made_up(Plan(quality=best))), EMOJI, 300)
-    assert (choice.transport, choice.plain) == ("optical", "sentence")
-    assert set(choice.validation) == {"mse", "sentence", "optical", "greedy"}
+    choice = choose(Results(Source(*made_up(Plan(quality=best)))), TRANSPORT_CONTRAST, EMOJI, 300)
+    assert (choice.first.objective, choice.second.objective) == ("optical", "sentence")
+    assert {system.objective for system in choice.validation} == {"mse", "sentence", "optical", "greedy"}
 
 
 def test_without_validation_nothing_is_chosen_and_the_page_says_so():
-    found = examine(*made_up(Plan(splits=("test",))))
-    assert found.choices[0].transport is None
+    found = found_in(*made_up(Plan(splits=("test",))))
+    assert found.choices[0].first is None
     assert not found.family.tests
     assert any("no validation scores" in line for line in found.missing)
     assert "validation" in found.answer.sentence
@@ -57,19 +58,19 @@ def test_without_validation_nothing_is_chosen_and_the_page_says_so():
     ],
 )
 def test_family_is_every_comparison_of_the_page(plan, tests):
-    family = examine(*made_up(plan)).family
+    family = found_in(*made_up(plan)).family
     assert len(family.tests) == tests
     again = holm({str(place): one.comparison.test.p_value for place, one in enumerate(family.tests)})
     assert [one.adjusted for one in family.tests] == list(again.values())
 
 
 def test_a_recipe_in_two_roles_is_found_by_either():
-    family = examine(*made_up(CONTRARY)).family
-    assert family.find(EMOJI, 300, WITHOUT) is family.find(EMOJI, 300, "mse") is not None
+    family = found_in(*made_up(CONTRARY)).family
+    assert family.against(EMOJI, 300, WITHOUT) is family.against(EMOJI, 300, "mse") is not None
 
 
 def test_opponents_that_were_not_measured_are_named():
-    found = examine(*made_up(Plan(quality={"mse": 0.2, "optical": 0.3})))
+    found = found_in(*made_up(Plan(quality={"mse": 0.2, "optical": 0.3})))
     assert any("no translate-test was measured" in line for line in found.missing)
     assert any("no lexical was measured" in line for line in found.missing)
 
@@ -77,8 +78,8 @@ def test_opponents_that_were_not_measured_are_named():
 def test_missing_per_query_scores_leave_a_line_not_a_crash():
     header, records, per_query = made_up()
     kept = [block for block in per_query if (block.condition.objective, block.language) != ("sentence", "so")]
-    found = examine(header, records, kept)
-    assert found.family.find(EMOJI, 300, WITHOUT) is None
+    found = found_in(header, records, kept)
+    assert found.family.against(EMOJI, 300, WITHOUT) is None
     assert any("optical against sentence was not tested" in line for line in found.missing)
     assert "could not be compared" in found.answer.sentence
 
@@ -86,20 +87,20 @@ def test_missing_per_query_scores_leave_a_line_not_a_crash():
 def test_fewer_seeds_than_the_others_are_pointed_out():
     header, records, per_query = made_up()
     kept = [record for record in records if (record.objective, record.seed) != ("greedy", 2)]
-    assert any("greedy has 2 of 3 seeds" in line for line in examine(header, kept, per_query).missing)
+    assert any("greedy has 2 of 3 seeds" in line for line in found_in(header, kept, per_query).missing)
 
 
 def test_two_models_under_one_condition_are_refused():
     header, records, per_query = made_up(Plan(seeds=(0,)))
     twice = [replace(record, model="another") for record in records if record.objective == "mse"]
     with pytest.raises(DataError, match="'static' and 'another'"):
-        examine(header, records + twice, per_query)
+        found_in(header, records + twice, per_query)
 
 
 def test_attacked_records_are_left_out():
     header, records, per_query = made_up(Plan(seeds=(0, 1)))
     attacked = [replace(record, attack="typo", budget=1.0, value=0.99, low=0.9, high=1.0) for record in records]
-    plain, mixed = examine(header, records, per_query), examine(header, records + attacked, per_query)
+    plain, mixed = found_in(header, records, per_query), found_in(header, records + attacked, per_query)
     assert plain.answer == mixed.answer
     with pytest.raises(DataError, match="nothing to report"):
-        examine(header, attacked, [])
+        found_in(header, attacked, [])

@@ -10,11 +10,10 @@ from dataclasses import replace
 
 import pytest
 from page_elements import Elements
-from study_records import HIGH, LOW, QUALITY, RECIPES, Plan, made_up
+from study_records import HIGH, LOW, QUALITY, RECIPES, Plan, made_up, page_of
 
 from kivuko.errors import MissingDependencyError
-from kivuko.report.low_resource import low_resource_page
-from kivuko.report.rendering import tied
+from kivuko.report.formatting import keep_together
 
 EVIL = "<script>alert('x')</script>\"&'$x_1$"
 
@@ -22,18 +21,18 @@ EVIL = "<script>alert('x')</script>\"&'$x_1$"
 @pytest.fixture(scope="module")
 def page() -> str:
     plan = Plan(settings=[("emoji", "cosine"), ("emoji-text", "maxsim")], languages=(*LOW[:2], *HIGH[:1]))
-    return low_resource_page(*made_up(plan))
+    return page_of(*made_up(plan))
 
 
 def test_same_records_same_bytes(page):
     plan = Plan(settings=[("emoji", "cosine"), ("emoji-text", "maxsim")], languages=(*LOW[:2], *HIGH[:1]))
-    assert low_resource_page(*made_up(plan)) == page
+    assert page_of(*made_up(plan)) == page
 
 
 def test_order_of_records_changes_nothing(page):
     plan = Plan(settings=[("emoji", "cosine"), ("emoji-text", "maxsim")], languages=(*LOW[:2], *HIGH[:1]))
     header, records, per_query = made_up(plan)
-    turned = low_resource_page(header, sorted(records, key=lambda r: (r.measure, r.language)), per_query)
+    turned = page_of(header, sorted(records, key=lambda r: (r.measure, r.language)), per_query)
     assert turned == page
 
 
@@ -42,7 +41,7 @@ def test_the_users_matplotlib_settings_do_not_matter_and_are_kept(page):
 
     plan = Plan(settings=[("emoji", "cosine"), ("emoji-text", "maxsim")], languages=(*LOW[:2], *HIGH[:1]))
     with matplotlib.rc_context({"axes.facecolor": "red", "font.size": 30}):
-        assert low_resource_page(*made_up(plan)) == page
+        assert page_of(*made_up(plan)) == page
         assert matplotlib.rcParams["font.size"] == 30
 
 
@@ -121,7 +120,7 @@ def test_what_a_user_wrote_is_inert():
     strange = {"so": EVIL, "fi": "klingon\x00\x1b"}
     records = [replace(r, language=strange.get(r.language, r.language)) for r in records]
     per_query = [replace(b, language=strange.get(b.language, b.language)) for b in per_query]
-    page = low_resource_page(header, records, per_query)
+    page = page_of(header, records, per_query)
     elements = Elements(page)
     assert not elements.named("script")
     assert "<script" not in page
@@ -149,13 +148,13 @@ def test_what_a_user_wrote_is_inert():
     ],
 )
 def test_poor_records_give_a_page_that_says_so(plan, told):
-    page = low_resource_page(*made_up(plan))
+    page = page_of(*made_up(plan))
     assert told in " ".join("".join(Elements(page).text).replace("\u00a0", " ").split())
 
 
 def test_without_any_per_query_scores_the_figures_still_stand():
     header, records, _ = made_up()
-    page = low_resource_page(header, records, [])
+    page = page_of(header, records, [])
     assert "do not say" in page
     assert len(Elements(page).named("svg")) > 5
 
@@ -163,10 +162,10 @@ def test_without_any_per_query_scores_the_figures_still_stand():
 def test_a_missing_matplotlib_is_named_with_the_command(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(MissingDependencyError, match=r"pip install 'kivuko\[report\]'"):
-        low_resource_page(*made_up(Plan(seeds=(0,))))
+        page_of(*made_up(Plan(seeds=(0,))))
 
 
 def test_what_belongs_together_stays_on_one_line():
-    assert tied("14.2 % [1.0 %, 2.0 %]; p = 0.01, p < 0.001") == (
+    assert keep_together("14.2 % [1.0 %, 2.0 %]; p = 0.01, p < 0.001") == (
         "14.2\u00a0% [1.0\u00a0%,\u00a02.0\u00a0%]; p\u00a0=\u00a00.01, p\u00a0<\u00a00.001"
     )

@@ -15,16 +15,35 @@ import pytest
 from click.testing import CliRunner
 from page_elements import Elements
 from PIL import Image
-from robustness_records import ATTACKS, CLEAN, HARDENED, RECIPES, Plan, examples, made_up, png, written
+from robustness_records import (
+    ATTACKS,
+    CLEAN,
+    HARDENED,
+    RECIPES,
+    Plan,
+    examples,
+    found_in,
+    made_up,
+    page_of,
+    png,
+    written,
+)
 
 from kivuko.cli.report import command
 from kivuko.errors import DataError, MissingDependencyError
 from kivuko.perturbations.edits import Edit
-from kivuko.report.robustness import examine, render_page, robustness_page
-from kivuko.report.robustness.figures import PER_ATTACK, image_examples, text_examples
-from kivuko.report.robustness.findings import limits
-from kivuko.report.robustness.hardening import text_hardening_table, tower_table
-from kivuko.report.robustness.tables import gap_table, language_table, robust_table, success_table
+from kivuko.report.attacked_examples import PER_ATTACK, image_examples, text_examples
+from kivuko.report.page import render
+from kivuko.report.robustness import (
+    gap_table,
+    language_table,
+    limits,
+    robust_table,
+    success_table,
+    text_hardening_table,
+    tower_table,
+)
+from kivuko.report.study_page import study_page
 
 EVIL = "<script>alert('x')</script>\"&'$x_1$"
 SMALL = Plan(seeds=(0, 1), attacks=("typo", "apgd-own"), concepts=40)
@@ -49,19 +68,19 @@ def study():
 
 @pytest.fixture(scope="module")
 def found(study):
-    return examine(*study)
+    return found_in(*study)
 
 
 @pytest.fixture(scope="module")
 def page(found) -> str:
-    return render_page(found)
+    return render(study_page(found))
 
 
 def test_same_records_same_bytes_in_any_order():
     header, records, per_query, shown = made_up(replace(TINY, attacks=("apgd-own",)))
-    first = robustness_page(header, records, per_query, shown)
+    first = page_of(header, records, per_query, shown)
     turned = sorted(records, key=lambda r: (r.measure, r.language, r.budget or 0, r.seed or 0))
-    assert robustness_page(header, turned, per_query, shown[::-1]) == first
+    assert page_of(header, turned, per_query, shown[::-1]) == first
 
 
 def test_nothing_is_fetched(page):
@@ -152,28 +171,28 @@ def test_hardened_recipe_stands_beside_its_counterpart(found):
     assert float(recovered[1].split()[0].lstrip("+")) == pytest.approx(45, abs=4)
     unharmed = Plan(clean={"optical": 0.5, "optical-robust": 0.52}, kept={"optical": 0.999, "optical-robust": 0.999},
                     seeds=(0,), attacks=("typo",))  # fmt: skip
-    shares = [text for _, text in column(text_hardening_table(examine(*made_up(unharmed))), "recovered", "300 pairs")]
+    shares = [text for _, text in column(text_hardening_table(found_in(*made_up(unharmed))), "recovered", "300 pairs")]
     assert set(shares) == {"–"}, "of a loss of nothing no share can be won back"
     named = {**RECIPES, "tough": {"kind": "distillation", "transport": True, "robust": True, "counterpart": "optical"}}
     other = Plan(clean={"optical": 0.5, "tough": 0.5}, protocol={"recipes": named}, seeds=(0,), attacks=("typo",))
-    assert "Hardened tough against plain optical" in text_hardening_table(examine(*made_up(other))).groups[0].heading
-    assert tower_table(examine(*made_up(replace(TINY, towers=("static+emoji",))))) is None
+    assert "Hardened tough against plain optical" in text_hardening_table(found_in(*made_up(other))).groups[0].heading
+    assert tower_table(found_in(*made_up(replace(TINY, towers=("static+emoji",))))) is None
 
 
 def test_gap_and_success_tables():
-    found = examine(*made_up(SMALL))
+    found = found_in(*made_up(SMALL))
     gaps = dict(column(gap_table(found), "all attacks", "300 pairs"))
     assert abs(float(gaps["optical ★"].split()[0].replace("−", "-"))) < 0.03  # both groups keep the same share
     table = success_table(found)
     assert dict(column(table, "budget", "Against optical")) == {"typo": "2 edits", "apgd-own": "4/255"}
     kept = dict(column(table, "kept", "Against optical"))
     assert float(kept["typo"][:5]) == pytest.approx(0.5, abs=0.03)
-    low_only = examine(*made_up(replace(TINY, languages=("sw",))))
+    low_only = found_in(*made_up(replace(TINY, languages=("sw",))))
     assert gap_table(low_only) is None
 
 
 def test_an_attack_on_some_queries_is_set_against_the_same_queries_clean():
-    found = examine(*made_up(replace(SMALL, attacked_concepts=10)))
+    found = found_in(*made_up(replace(SMALL, attacked_concepts=10)))
     assert any(line.startswith("typo was made on 25% of the queries") for line in limits(found))
     kept = dict(column(language_table(found), "optical, share kept"))["low-resource mean"]
     assert 0.60 < float(kept[:5]) < 0.65
@@ -200,12 +219,12 @@ def test_examples_vary_and_are_few():
         for row in range(30)
     ]
     header, records, per_query, _ = made_up(replace(TINY, attacks=("greedy",), seeds=(0,)))
-    shown = text_examples(examine(header, records, per_query, many))
+    shown = text_examples(found_in(header, records, per_query, many).results)
     assert len(shown) == PER_ATTACK
     assert [example.code for example in shown[:2]] == ["mr", "sw"]
     assert shown[0].ranks == "1 → 31"
-    assert image_examples(examine(header, records, per_query, many)) == []
-    assert "No examples lie beside the records" in robustness_page(header, records, per_query)
+    assert image_examples(found_in(header, records, per_query, many).results) == []
+    assert "No examples are stored beside the records" in page_of(header, records, per_query)
 
 
 def test_what_a_user_wrote_is_inert():
@@ -223,7 +242,7 @@ def test_what_a_user_wrote_is_inert():
     records = [replace(r, language=strange.get(r.language, r.language)) for r in records]
     per_query = [replace(b, language=strange.get(b.language, b.language)) for b in per_query]
     evil = replace(shown[0], language=EVIL, query=EVIL, perturbed=EVIL[1:], edits=(Edit(EVIL, 0, 1, ""),))
-    page = robustness_page(header, records, per_query, [evil, replace(shown[2], language=EVIL, query=EVIL)])
+    page = page_of(header, records, per_query, [evil, replace(shown[2], language=EVIL, query=EVIL)])
     elements = Elements(page)
     assert "<script" not in page
     assert f"“{EVIL}”" in "".join(elements.text)  # shown as it was written, in the answer
@@ -248,25 +267,25 @@ def test_what_a_user_wrote_is_inert():
     ],
 )
 def test_poor_records_give_a_page_that_says_so(plan, told):
-    assert told in words(robustness_page(*made_up(plan)))
+    assert told in words(page_of(*made_up(plan)))
 
 
 def test_records_that_hold_no_attack_are_refused():
     header, records, per_query, _ = made_up(TINY)
     with pytest.raises(DataError, match="no MAP of attacked queries"):
-        robustness_page(header, [r for r in records if r.attack is None], per_query)
+        page_of(header, [r for r in records if r.attack is None], per_query)
 
 
 def test_records_that_contradict_each_other_are_refused():
     header, records, per_query, _ = made_up(TINY)
     with pytest.raises(DataError, match="contradict each other"):
-        robustness_page(header, [*records, replace(records[-1], value=0.123)], per_query)
+        page_of(header, [*records, replace(records[-1], value=0.123)], per_query)
 
 
 def test_a_missing_matplotlib_is_named_with_the_command(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(MissingDependencyError, match=r"pip install 'kivuko\[report\]'"):
-        robustness_page(*made_up(TINY))
+        page_of(*made_up(TINY))
 
 
 def test_the_command_makes_the_page_that_the_records_ask_for(tmp_path):

@@ -5,23 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from study_records import QUALITY, RECIPES, Plan, made_up
+from study_records import QUALITY, RECIPES, Plan, found_in, made_up
 
 from kivuko.evaluation import Comparison, Interval, RandomizationTest
-from kivuko.report.low_resource import examine
-from kivuko.report.low_resource.answer import (
-    ASKED_OVER_TRANSLATION,
-    Verdict,
-    answer,
-    gain_claim,
-    judge,
-    translation_claim,
-)
-from kivuko.report.low_resource.comparisons import WITHOUT, Family, PairedTest
-from kivuko.report.low_resource.findings import nearest
-from kivuko.report.low_resource.study import Setting
+from kivuko.report.comparisons import RECIPE_CONTRAST, TRANSPORT_CONTRAST, Family, PairedTest
+from kivuko.report.low_resource import WANTED_OVER_TRANSLATION, Verdict, answer, gain_claim, judge, translation_claim
+from kivuko.report.results import Setting
+from kivuko.report.study_page import nearest
 
 EMOJI = Setting("emoji", "cosine")
+WITHOUT = "best without transport"
 
 
 def outcome(first: float, second: float, p: float, roles: tuple[str, ...] = (WITHOUT,), size: int = 300) -> PairedTest:
@@ -31,7 +24,7 @@ def outcome(first: float, second: float, p: float, roles: tuple[str, ...] = (WIT
     seeds = Interval(first - second, first - second - 0.001, first - second + 0.001, 5)
     test = RandomizationTest(first - second, p, 320, 10_000)
     comparison = Comparison("greedy", "sentence", (first, second), difference, relative, seeds, test)
-    return PairedTest(EMOJI, size, roles, comparison, p)
+    return PairedTest(EMOJI, size, comparison, p, roles=roles, family_size=24)
 
 
 @pytest.mark.parametrize(
@@ -56,7 +49,7 @@ def test_verdict(gain, p, verdict):
     ("first", "second", "p", "begins", "holds"),
     [
         (0.12, 0.10, 0.002, "Optimal transport helps: with 300 sentence pairs", "20.0 % more than"),
-        (0.105, 0.10, 0.002, "Optimal transport helps, but by less than the 10 % asked for:", "5.0 % more than"),
+        (0.105, 0.10, 0.002, "Optimal transport helps, but by less than the required 10 %:", "5.0 % more than"),
         (0.12, 0.10, 0.3, "Optimal transport brings no measurable gain:", "20.0 % more than"),
         (0.09, 0.10, 0.3, "Optimal transport does not help:", "10.0 % less than"),
         (0.10, 0.10, 1.0, "Optimal transport does not help:", "exactly as much as"),
@@ -65,18 +58,19 @@ def test_verdict(gain, p, verdict):
     ],
 )
 def test_sentence_says_it_plainly(first, second, p, begins, holds):
-    told = answer(outcome(first, second, p), languages=4)
+    told = answer(outcome(first, second, p), TRANSPORT_CONTRAST, languages=4)
     assert told.sentence.startswith(begins)
     assert holds in told.sentence
     assert "“greedy”" in told.sentence
     assert "“sentence”" in told.sentence
     assert "over 4 low-resource languages" in told.sentence
+    assert " after Holm, over 24 tests." in told.sentence
     assert told.sentence.count(". ") == 0  # one sentence
 
 
 def test_without_a_comparison_there_is_no_answer():
-    told = answer(None, "nobody measured it")
-    assert told.verdict is Verdict.UNANSWERED
+    told = answer(None, TRANSPORT_CONTRAST, "nobody measured it")
+    assert told.kind == "unanswered"
     assert told.sentence == "These records do not say whether optimal transport helps: nobody measured it."
 
 
@@ -84,9 +78,9 @@ def test_an_interval_over_seeds_that_includes_zero_is_pointed_out():
     sure = outcome(0.12, 0.10, 0.001)
     unsure = replace(sure, comparison=replace(sure.comparison, over_seeds=Interval(0.02, -0.01, 0.05, 5)))
     once = replace(sure, comparison=replace(sure.comparison, over_seeds=Interval(0.02, 0.02, 0.02, 1)))
-    assert "includes zero" not in " ".join(answer(sure).support)
-    assert "includes zero" in " ".join(answer(unsure).support)
-    assert "One training seed only" in " ".join(answer(once).support)
+    assert "includes zero" not in " ".join(answer(sure, TRANSPORT_CONTRAST).support)
+    assert "includes zero" in " ".join(answer(unsure, TRANSPORT_CONTRAST).support)
+    assert "One training seed only" in " ".join(answer(once, TRANSPORT_CONTRAST).support)
 
 
 @pytest.mark.parametrize(
@@ -100,8 +94,8 @@ def test_gain_bar(gain, p, state):
 
 def test_translation_bar_must_hold_at_every_size():
     role = ("translate-test",)
-    above = outcome(0.1 * (1.001 + ASKED_OVER_TRANSLATION), 0.1, 0.01, role, 300)
-    below = outcome(0.1 * (0.999 + ASKED_OVER_TRANSLATION), 0.1, 0.01, role, 1000)
+    above = outcome(0.1 * (1.001 + WANTED_OVER_TRANSLATION), 0.1, 0.01, role, 300)
+    below = outcome(0.1 * (0.999 + WANTED_OVER_TRANSLATION), 0.1, 0.01, role, 1000)
     assert translation_claim(Family((above,), ()), EMOJI, [300]).state == "met"
     assert translation_claim(Family((above, below), ()), EMOJI, [300, 1000]).state == "missed"
     assert translation_claim(Family((above,), ()), EMOJI, [300, 1000]).state == "not measured"
@@ -120,14 +114,14 @@ def test_translation_bar_must_hold_at_every_size():
 def test_answer_follows_the_records(optical, greedy, verdict):
     """`sentence`, the best without transport, has 0.24 in every case."""
     quality = {**QUALITY, "optical": optical, "greedy": greedy}
-    found = examine(*made_up(Plan(quality=quality, noise=0.005)))
-    assert found.answer.verdict is verdict
-    assert found.headline_size == 300
+    found = found_in(*made_up(Plan(quality=quality, noise=0.005)))
+    assert found.answer.kind == verdict.name.lower()
+    assert found.size == 300
 
 
 def test_equal_recipes_are_not_found_different():
-    found = examine(*made_up(Plan(quality={**QUALITY, "optical": 0.24, "greedy": 0.1}, noise=0.05)))
-    assert found.answer.verdict in (Verdict.UNMEASURABLE, Verdict.NO_HELP)
+    found = found_in(*made_up(Plan(quality={**QUALITY, "optical": 0.24, "greedy": 0.1}, noise=0.05)))
+    assert found.answer.kind in ("unmeasurable", "no_help")
 
 
 @pytest.mark.parametrize(
@@ -137,9 +131,37 @@ def test_headline_is_at_the_size_nearest_to_300(sizes, size):
     assert nearest(sizes, 300) == size
 
 
-def test_records_without_recipes_that_use_transport_do_not_answer():
+def test_records_that_say_nothing_of_transport_compare_the_best_recipe_with_the_second_best():
     unmarked = {name: {"kind": told["kind"]} for name, told in RECIPES.items()}
     for protocol in ({}, {"recipes": unmarked}, {"recipes": "lost"}, {"recipes": {"optical": 3}}):
-        found = examine(*made_up(Plan(protocol=protocol, seeds=(0,))))
-        assert found.answer.verdict is Verdict.UNANSWERED
-        assert "with transport" in found.answer.sentence
+        found = found_in(*made_up(Plan(protocol=protocol, noise=0.005, quality={**QUALITY, "greedy": 0.27})))
+        assert found.contrast is RECIPE_CONTRAST
+        assert found.answer.sentence.startswith("“optical” is better than “greedy”: with 300 sentence pairs")
+        assert "than the second best, “greedy” (" in found.answer.sentence
+
+
+@pytest.mark.parametrize("transport", [True, False])
+def test_recipes_that_all_use_transport_or_none_of_them_are_compared_with_each_other(transport):
+    recipes = {name: {"transport": transport} for name in ("mine", "contrastive", "mse")}
+    plan = Plan(quality={"mine": 0.3, "contrastive": 0.2, "mse": 0.1}, protocol={"recipes": recipes}, noise=0.005)
+    found = found_in(*made_up(plan))
+    assert found.answer.kind == "helps"
+    assert found.answer.sentence.startswith("“mine” is better than “contrastive”: ")
+    assert {one.comparison.second for one in found.family.tests} == {"contrastive", "mse"}
+    assert found.missing == []
+
+
+def test_a_single_recipe_has_nothing_to_be_compared_with():
+    found = found_in(*made_up(Plan(quality={"mine": 0.3}, protocol={})))
+    assert found.answer.kind == "unanswered"
+    assert "with transport" in found.answer.sentence
+
+
+def test_a_quick_study_says_in_its_answer_that_it_is_one():
+    header, records, per_query = made_up(Plan(seeds=(0,)))
+    assert found_in(header, records, per_query).answer.sentence.startswith("Optimal transport")
+    for quick in (
+        replace(header, protocol={**header.protocol, "quick": True}),
+        replace(header, command="kivuko study low-resource --quick"),
+    ):
+        assert found_in(quick, records, per_query).answer.sentence.startswith("Quick study, which proves nothing: ")

@@ -1,0 +1,400 @@
+"""The choice of recipes on the validation split, and every test of the page, corrected together with Holm."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from kivuko.errors import KivukoError
+from kivuko.evaluation import Comparison, compare, holm
+from kivuko.evaluation.comparison import compare_ratios, on_queries_of
+from kivuko.evaluation.matched import Matched, Point, matched
+from kivuko.report.results import (
+    DISTILLATION,
+    FAMILIES,
+    LEXICAL,
+    MSE,
+    TRANSLATE_TEST,
+    VALIDATION,
+    RecipeFacts,
+    Results,
+    Scope,
+    Seed,
+    Setting,
+    Spot,
+    System,
+)
+
+LEVEL = 0.05
+CLEAN = "clean MAP"
+UNDER_ATTACK, RATIO, MATCHED = "MAP under attack", "robustness ratio", "MAP under attack at equal clean MAP"
+KINDS = (CLEAN, UNDER_ATTACK, MATCHED, RATIO)
+EVERYTHING = "all attacks"
+BASELINES = (TRANSLATE_TEST, LEXICAL, MSE)
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """The two sides of a page: with and without transport, or the best recipe and the next one.
+
+    Attributes:
+        transport: whether the sides are recipes with and without transport.
+        first, second: names of the sides in a plot's key.
+        best, other: names of the two chosen recipes in a sentence.
+    """
+
+    transport: bool
+    first: str
+    second: str
+    best: str
+    other: str
+
+    @property
+    def role(self) -> str:
+        """The role of the second side's choice in a table of tests."""
+        return "best without transport" if self.transport else "second best"
+
+    def sides(self, recipes: Sequence[RecipeFacts]) -> tuple[list[str], list[str]]:
+        """Return the names of the recipes that may be chosen for each side."""
+        names = [[one.name for one in recipes if one.transport is uses] for uses in (True, False)]
+        every = [one.name for one in recipes]
+        return (names[0], names[1]) if self.transport else (every, every)
+
+    @property
+    def rule(self) -> str:
+        """How recipes are chosen, in a sentence or two."""
+        if not self.transport:
+            return (
+                "For each task, way of scoring and bitext size, the best recipe and the second best are chosen by the "
+                "low-resource mean MAP over seeds on the validation split. They are then compared on the test split, "
+                "which had no part in the choice."
+            )
+        return (
+            "For each task, way of scoring and bitext size, the best recipe with transport and the best distillation "
+            "recipe without it are chosen by the low-resource mean MAP over seeds on the validation split. They are "
+            "then compared on the test split, which had no part in the choice."
+        )
+
+
+TRANSPORT_CONTRAST = Contrast(
+    True, "with transport", "without", "the best recipe with it", "the best distillation recipe without it"
+)
+RECIPE_CONTRAST = Contrast(False, "best recipe", "second best", "the best recipe", "the second best")
+
+
+def contrast_of(results: Results) -> Contrast:
+    """Return the contrast that the records allow: transport needs recipes with it and without it.
+
+    Records whose header says nothing on transport are compared recipe against recipe, and so is a study of recipes
+    that all use transport, or all do not.
+    """
+    recipes = {
+        facts.name: facts.transport
+        for setting in results.settings
+        for size in results.sizes(setting)
+        for system in results.systems(setting, size)
+        if (facts := results.recipe(system.objective)).kind == DISTILLATION and not facts.robust
+    }
+    return RECIPE_CONTRAST if len(recipes) > 1 and len({*recipes.values()}) == 1 else TRANSPORT_CONTRAST
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The recipes chosen at one setting and size.
+
+    Attributes:
+        first, second: the best of each side; None where none could be chosen.
+        candidates: every recipe of the first side, the chosen one first.
+        validation: every candidate's low-resource mean MAP over seeds on the validation split.
+        scopes: all attacks together, then each family, over the attacks that every compared recipe was measured under.
+        notes: what the choice lacked, a line each.
+    """
+
+    setting: Setting
+    size: int
+    first: System | None
+    second: System | None
+    candidates: tuple[System, ...]
+    validation: Mapping[System, float]
+    scopes: tuple[Scope, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def mark(self, system: System) -> str:
+        """Return a star behind a space for a chosen recipe, filled for the first side, hollow for the second."""
+        return {self.first: " ★", self.second: " ☆"}.get(system, "")
+
+
+def choose(results: Results, contrast: Contrast, setting: Setting, size: int, attacked: bool = False) -> Choice:
+    """Choose at one setting and size; a test figure never decides.
+
+    Args:
+        attacked: only among recipes measured under attack, and not among those trained on perturbed text. Recipes
+            without validation scores may then be taken by name.
+    """
+    systems = [
+        system
+        for system in results.systems(setting, size)
+        if (facts := results.recipe(system.objective)).kind == DISTILLATION
+        and not (attacked and (facts.robust or not results.measured(system)))
+    ]
+    validation = {
+        system: interval.mean
+        for system in systems
+        if (interval := results.over_seeds(Spot(system, split=VALIDATION))) is not None
+    }
+    names = contrast.sides([results.recipe(system.objective) for system in systems])
+    sides = [[system for system in systems if system.objective in side] for side in names]
+    notes: list[str] = []
+    best = _by_name if attacked else _by_validation
+    first = best(sides[0], validation, contrast.first, notes)
+    rest = [system for system in sides[1] if system != first]
+    second = best(rest, validation, contrast.second if not contrast.transport else "without transport", notes)
+    candidates = tuple(sorted(sides[0], key=lambda s: (s != first, s.objective)))
+    if not contrast.transport and first is not None:
+        candidates = (first,)
+    notes += [
+        f"{system.objective} was chosen on validation but has no low-resource test MAP"
+        for system in (first, second)
+        if system and not results.seed_values(Spot(system))
+    ]
+    compared = [*candidates, *([second] if second else [])]
+    scopes = _scopes(results, compared, notes) if attacked else ()
+    return Choice(setting, size, first, second, candidates, validation, scopes, tuple(notes))
+
+
+def _by_validation(
+    systems: Sequence[System], validation: Mapping[System, float], what: str, notes: list[str]
+) -> System | None:
+    if left_out := [system.objective for system in systems if system not in validation]:
+        notes.append(f"no validation scores of {', '.join(left_out)}, so they could not be chosen")
+    if not systems:
+        notes.append(f"no distillation recipe {what} was measured (the header says which recipes use transport)")
+    # Equal figures: the first by name, so that the same records give the same page.
+    measured = [system for system in systems if system in validation]
+    return max(measured, key=lambda system: validation[system], default=None)
+
+
+_PREFERRED = ("optical", "transport", "transplant", "contrastive", "sentence", "cosine", "mse")
+
+
+def _by_name(
+    systems: Sequence[System], validation: Mapping[System, float], what: str, notes: list[str]
+) -> System | None:
+    """Choose by validation if every system has scores there, else by name."""
+    if not systems:
+        notes.append(f"no distillation recipe {what} was measured under attack")
+        return None
+    if all(system in validation for system in systems):
+        return max(systems, key=lambda system: validation[system])
+    preferred = [system for name in _PREFERRED for system in systems if system.objective == name]
+    best = (preferred or list(systems))[0]
+    if len(systems) > 1:
+        notes.append(f"not every recipe {what} has validation scores, so {best.objective} was taken by its name")
+    return best
+
+
+def _scopes(results: Results, systems: Sequence[System], notes: list[str]) -> tuple[Scope, ...]:
+    if not systems:
+        return ()
+    shared = set.intersection(*(results.measured(system) for system in systems))
+    if left_out := sorted({name for s in systems for name, _ in results.measured(s)} - {name for name, _ in shared}):
+        notes.append(f"{', '.join(left_out)} was not made on every recipe, so means leave it out")
+    by_family: dict[str, list[tuple[str, tuple[float, ...]]]] = {}
+    for facts in results.attacks:
+        if budgets := tuple(sorted(budget for name, budget in shared if name == facts.name)):
+            by_family.setdefault(facts.family, []).append((facts.name, budgets))
+    families = [Scope(family, tuple(attacks)) for family, attacks in by_family.items()]
+    families.sort(key=lambda scope: FAMILIES.index(scope.name) if scope.name in FAMILIES else len(FAMILIES))
+    every = tuple(attack for scope in families for attack in scope.attacks)
+    return (Scope(EVERYTHING, every), *families) if every else ()
+
+
+@dataclass(frozen=True)
+class PairedTest:
+    """A recipe of the first side against another on the test split, low-resource means.
+
+    Attributes:
+        scope: the attacks, "" for clean queries.
+        kind: what is compared, one of ``KINDS``.
+        roles: what the other recipe is compared as; "mse" may also be the best without transport, and is tested once.
+        adjusted: the p value after Holm over the whole family, of ``family_size`` tests.
+        matching: how clean MAP was made equal, if it was.
+    """
+
+    setting: Setting
+    size: int
+    comparison: Comparison
+    adjusted: float
+    scope: str = ""
+    kind: str = CLEAN
+    roles: tuple[str, ...] = ()
+    matching: Matched | None = None
+    family_size: int = 1
+
+    @property
+    def gain(self) -> float:
+        """The relative difference, first / second - 1; infinite over a second whose mean is 0."""
+        first, second = self.comparison.means
+        if second > 0:
+            return first / second - 1
+        return math.inf if first > 0 else 0.0
+
+    @property
+    def significant(self) -> bool:
+        """True where the p value after Holm is below the level."""
+        return self.adjusted < LEVEL
+
+    @property
+    def sign(self) -> int:
+        """1 or -1 where the difference is significant and positive or negative, else 0."""
+        if not self.significant:
+            return 0
+        return 1 if self.comparison.difference.mean > 0 else -1
+
+    @property
+    def verdict(self) -> str:
+        """In a word, for a table."""
+        return {1: "better", -1: "worse", 0: "not shown"}[self.sign]
+
+
+@dataclass(frozen=True)
+class Family:
+    """All tests of the page, and a line for each one that could not be made."""
+
+    tests: tuple[PairedTest, ...]
+    missing: tuple[str, ...]
+
+    def against(self, setting: Setting, size: int, role: str) -> PairedTest | None:
+        """Return the clean test against the recipe in this role."""
+        same = (t for t in self.tests if (t.setting, t.size) == (setting, size) and role in t.roles)
+        return next(same, None)
+
+    def attacked(self, size: int, scope: str, kind: str, objective: str) -> PairedTest | None:
+        """Return the test of one recipe of the first side under a scope's attacks."""
+        wanted = (size, scope, kind, objective)
+        return next((t for t in self.tests if (t.size, t.scope, t.kind, t.comparison.first) == wanted), None)
+
+
+def compare_all(results: Results, contrast: Contrast, choices: Sequence[Choice], attacked: bool = False) -> Family:
+    """Make every comparison of the page, then correct all of them together with Holm.
+
+    Clean queries: the chosen recipe of the first side against every opponent. Under attack: every recipe of the first
+    side against the chosen one of the second, in every scope, in three ways.
+    """
+    missing = [f"{_where(choice, attacked)}: {note}" for choice in choices for note in choice.notes]
+    tests: list[PairedTest] = []
+    for choice in choices:
+        for one in _under_attack(results, choice) if attacked else _clean(results, contrast, choice):
+            if isinstance(one, str):
+                missing.append(f"{_where(choice, attacked)}{one}")
+            else:
+                tests.append(one)
+    # Positions, not names: those come from a user, and two could be spelled alike with a separator.
+    adjusted = holm({str(place): one.comparison.test.p_value for place, one in enumerate(tests)})
+    corrected = (replace(one, adjusted=adjusted[str(place)], family_size=len(tests)) for place, one in enumerate(tests))
+    return Family(tuple(corrected), tuple(missing))
+
+
+def _where(choice: Choice, attacked: bool) -> str:
+    return f"{choice.size:,} pairs" if attacked else f"{choice.setting.where}, {choice.size:,} pairs"
+
+
+def _clean(results: Results, contrast: Contrast, choice: Choice) -> Iterator[PairedTest | str]:
+    if choice.first is None:
+        return
+    here = {system.objective: system for system in results.systems(choice.setting, choice.size)}
+    if contrast.transport:
+        roles = [(contrast.role, choice.second), *((name, here[name]) for name in BASELINES if name in here)]
+    else:
+        others = [here[name] for name in here if results.recipe(name).kind != "reference"]
+        roles = [(contrast.role, choice.second), *((system.objective, system) for system in others)]
+    opponents: dict[System, tuple[str, ...]] = {}
+    for role, system in roles:
+        if system is not None and system != choice.first:
+            opponents[system] = (*opponents.get(system, ()), role)
+    for other, names in opponents.items():
+        try:
+            comparison = compare(results.blocks(choice.first), results.blocks(other), results.low)
+        except KivukoError as problem:
+            yield f": {choice.first.objective} against {other.objective} was not tested: {problem}"
+        else:
+            yield PairedTest(choice.setting, choice.size, comparison, 1.0, roles=names)
+    if contrast.transport:
+        yield from (f": no {name} was measured" for name in BASELINES if name not in here)
+
+
+def _under_attack(results: Results, choice: Choice) -> Iterator[PairedTest | str]:
+    if choice.second is None:
+        return
+    for system in choice.candidates:
+        for scope in choice.scopes:
+            for kind, test in _WAYS.items():
+                try:
+                    made = test(results, scope, system, choice.second)
+                except KivukoError as problem:
+                    made = str(problem)
+                if isinstance(made, str):
+                    yield f", {scope.name}, {system.objective} against {choice.second.objective}, {kind}: {made}"
+                else:
+                    comparison, matching = made
+                    yield PairedTest(choice.setting, choice.size, comparison, 1.0, scope.name, kind, (), matching)
+
+
+_Made = tuple[Comparison, Matched | None] | str
+
+
+def _raw(results: Results, scope: Scope, one: System, other: System) -> _Made:
+    sides = [results.scope_blocks(system, scope) for system in (one, other)]
+    if sides[0] is None or sides[1] is None:
+        return "there are no per-query scores"
+    return compare(sides[0], sides[1], results.low), None
+
+
+def _ratio(results: Results, scope: Scope, one: System, other: System) -> _Made:
+    sides = [(results.blocks(system), results.scope_blocks(system, scope) or []) for system in (one, other)]
+    if not all(clean and attacked for clean, attacked in sides):
+        return "there are no per-query scores"
+    comparison = compare_ratios(sides[0], sides[1], results.low)
+    return (comparison, None) if comparison else "the MAP of a recipe is 0, so it has no ratio"
+
+
+def _matched(results: Results, scope: Scope, one: System, other: System) -> _Made:
+    points = [_points(results, scope, system) for system in (one, other)]
+    matching = matched(points[0], points[1], results.low, one.size or 0)
+    return (matching.comparison, matching) if matching.comparison else matching.reason
+
+
+_WAYS: dict[str, Callable[[Results, Scope, System, System], _Made]] = {
+    UNDER_ATTACK: _raw,
+    MATCHED: _matched,
+    RATIO: _ratio,
+}
+
+
+def _points(results: Results, scope: Scope, system: System) -> list[Point]:
+    """Return the recipe at every size that it was measured at under all attacks of the scope."""
+    points = []
+    for size in results.sizes(system.setting):
+        there = replace(system, size=size)
+        robust, clean = results.scope_blocks(there, scope), results.blocks(there)
+        if robust and clean:
+            low = [block for block in robust if block.language in results.low]
+            points.append(Point(size, on_queries_of(clean, low), low))
+    return points
+
+
+def no_choice(choice: Choice, contrast: Contrast, split: str) -> str:
+    """Return why a choice has no pair to compare, as the end of a sentence."""
+    if contrast.transport:
+        lacking = "with transport" if choice.first is None else "without transport"
+        return f"at {choice.size:,} pairs no distillation recipe {lacking} {split}"
+    return f"at {choice.size:,} pairs fewer than two recipes {split}"
+
+
+def share_values(results: Results, system: System, scope: Scope, code: str) -> list[dict[Seed, float]]:
+    """Return each seed's clean MAP, MAP under a scope's attacks, and the share of the first that is kept."""
+    clean = results.clean_values(system, results.scope_blocks(system, scope) or [], code)
+    robust = results.scope_values(system, scope, code)
+    ratio = {seed: robust[seed] / clean[seed] for seed in robust if clean.get(seed, 0) > 0}
+    return [clean, robust, ratio]

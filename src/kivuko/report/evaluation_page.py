@@ -1,0 +1,407 @@
+"""The page of an evaluation or an attack run: every measure of every model, language by language, clean and attacked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from markupsafe import Markup
+
+from kivuko.errors import DataError
+from kivuko.evaluation import Interval, PerQueryScores, Record, compare, holm
+from kivuko.report.attacked_examples import example_blocks
+from kivuko.report.formatting import (
+    budget_label,
+    count,
+    figure,
+    language_label,
+    per_cent,
+    per_cent_spread,
+    signed_spread,
+    spread,
+)
+from kivuko.report.page import (
+    Answer,
+    Block,
+    Bullets,
+    Cell,
+    FigureSet,
+    Page,
+    Prose,
+    Row,
+    RowGroup,
+    Section,
+    Table,
+    cells,
+    limits_section,
+    own_limits,
+    protocol_section,
+    words_section,
+)
+from kivuko.report.plots import FIRST, LEXICAL, MSE, OTHER, SECOND, TEACHER, Bar, bar_panel
+from kivuko.report.results import (
+    GROUPS,
+    LOW,
+    MAP,
+    TEST,
+    UNTRAINED,
+    Results,
+    Setting,
+    Source,
+    attack_facts,
+    is_low,
+)
+
+_ROLES = (FIRST, SECOND, MSE, LEXICAL)
+
+
+@dataclass(frozen=True)
+class Model:
+    """One evaluated model: its name, objective, bitext size and seed, as in the records."""
+
+    name: str
+    objective: str
+    size: int | None
+    seed: int | None
+
+    @property
+    def is_reference(self) -> bool:
+        """True for the English teacher and the untrained copy."""
+        return self.objective in (TEACHER, UNTRAINED)
+
+    @property
+    def label(self) -> str:
+        """In words, for a table."""
+        return self.objective if self.is_reference else f"{self.name} ({self.objective})"
+
+
+class Measured:
+    """The records of one split, by model and condition."""
+
+    def __init__(self, source: Source) -> None:
+        splits = {record.split for record in source.records}
+        if not splits:
+            raise DataError("the records hold no figures, so there is nothing to report; run the evaluation again")
+        self.source = source
+        self.split = TEST if TEST in splits else min(splits)
+        self.records = [record for record in source.records if record.split == self.split]
+        self.results = Results(source)  # refuses contradictions, and orders settings and languages
+        self.subset = self.results.subset
+        self.settings = self.results.settings
+        keys = dict.fromkeys(_model(record) for record in self.records)
+        self.models = sorted(keys, key=lambda model: model.is_reference)
+        codes = {record.language for record in self.records}
+        self.places = [
+            *(group for group in GROUPS if group in codes),
+            *(code for code in self.results.languages if code in codes),
+            *(["en"] if "en" in codes else []),
+        ]
+        self._by_key = {
+            (_setting(r), _model(r), r.attack, r.budget, r.subset, r.language, r.measure): r for r in self.records
+        }
+
+    def record(
+        self, setting: Setting, model: Model, code: str, measure: str = MAP,
+        attack: tuple[str | None, float | None] = (None, None), subset: str | None = None,
+    ) -> Record | None:  # fmt: skip
+        """Return one record, or None."""
+        return self._by_key.get((setting, model, *attack, subset or self.subset, code, measure))
+
+    def attacks(self, setting: Setting, model: Model) -> list[tuple[str, float]]:
+        """Return the attacks and budgets of one model, in the records' order."""
+        keys = ((r.attack, r.budget or 0.0) for r in self.records
+                if r.attack is not None and (_setting(r), _model(r)) == (setting, model))  # fmt: skip
+        return list(dict.fromkeys((attack, budget) for attack, budget in keys if attack is not None))
+
+
+def _model(record: Record | PerQueryScores) -> Model:
+    at = record if isinstance(record, Record) else record.condition
+    return Model(at.model, at.objective, at.bitext_size, at.seed)
+
+
+def _setting(record: Record) -> Setting:
+    return Setting(record.dataset, record.scoring)
+
+
+def interval_of(record: Record | None) -> Interval | None:
+    """Return a record's value with its interval over concepts."""
+    return None if record is None else Interval(record.value, record.low, record.high, record.queries)
+
+
+def evaluation_page(source: Source) -> Page:
+    """Return the page of an evaluation, or of an attack run.
+
+    Raises:
+        DataError: there are no figures, or two records contradict each other.
+        MissingDependencyError: matplotlib is not installed.
+    """
+    measured = Measured(source)
+    attacked = any(record.attack is not None for record in measured.records)
+    what = "attack run" if attacked else "evaluation"
+    sections = [
+        Section("languages", "MAP by language", [(s.label, _bars(measured, s, n))
+                                                 for n, s in enumerate(measured.settings)]),
+        Section("measures", "Every measure", [(s.label, _measures(measured, s)) for s in measured.settings]),
+    ]  # fmt: skip
+    if attacked:
+        sections.append(_attack_section(measured))
+    sections.append(_tests_section(measured))
+    if source.examples:
+        sections.append(Section("examples", "Examples", example_blocks(measured.results)))
+    return Page(
+        title=f"{', '.join(m.name for m in measured.models if not m.is_reference) or 'Models'}: Kivuko {what}",
+        heading="How well does this model find what is searched for, in each language?" if not attacked
+        else "How much of this model’s search is left under attack?",
+        kicker=f"Kivuko, {what}, {source.header.created[:10]}",
+        answer=_answer(measured, attacked),
+        sections=[
+            *sections,
+            limits_section(_limits(source)),
+            words_section(_DEFINITIONS),
+            protocol_section(source.header, "", {"attacks": ("kind", "description")} if attacked else {}),
+        ],
+    )  # fmt: skip
+
+
+def _answer(measured: Measured, attacked: bool) -> Answer:
+    """Return the figures of the first model in the first setting in one sentence."""
+    setting = measured.settings[0]
+    model = next((m for m in measured.models if not m.is_reference), measured.models[0])
+    place = next((p for p in measured.places if measured.record(setting, model, p) is not None), None)
+    if place is None:
+        return Answer("unanswered", f"These records hold no clean MAP of “{model.name}”.")
+    record = measured.record(setting, model, place)
+    where = (
+        f"over {count(len(measured.results.low), 'low-resource language')}"
+        if place == LOW
+        else (f"in {language_label(place)}")
+    )
+    sentence = (
+        f"“{model.name}” ({model.objective}) reaches a MAP of {spread(interval_of(record))} {where} ({setting.label})"
+    )
+    teacher = next((m for m in measured.models if m.objective == TEACHER), None)
+    reference = measured.record(setting, teacher, place) if teacher else None
+    if record is not None and reference is not None and reference.value > 0 and teacher != model:
+        gain = per_cent(record.value / reference.value - 1)
+        sentence += f"; its English teacher alone reaches {figure(reference.value)} on the same queries ({gain})"
+    support = []
+    if attacked and record is not None:
+        left = [
+            (budget, name, hit)
+            for name, budget in measured.attacks(setting, model)
+            if (hit := measured.record(setting, model, place, attack=(name, budget))) is not None
+        ]
+        if left:
+            _, name, worst = min(left, key=lambda entry: entry[2].value)
+            label = budget_label(attack_facts(measured.source.header, name).unit, worst.budget)
+            sentence += f"; the strongest attack here, {name} ({label}), leaves {spread(interval_of(worst))}"
+    if record is not None:
+        support.append(
+            f"95 % interval over the concepts of {record.queries:,} {'query' if record.queries == 1 else 'queries'}."
+        )
+    return Answer("unanswered", sentence + ".", tuple(support))
+
+
+def _bars(measured: Measured, setting: Setting, place: int) -> FigureSet:
+    """Draw MAP per language with the models side by side."""
+    roles = {}
+    for model in measured.models:
+        role = TEACHER if model.objective == TEACHER else OTHER
+        if not model.is_reference:
+            role = _ROLES[min(len([r for r in roles.values() if r in _ROLES]), len(_ROLES) - 1)]
+        roles[model] = role
+    groups = []
+    for code in measured.places:
+        bars = [
+            Bar(role, model.label if not model.is_reference else model.objective, value)
+            for model, role in roles.items()
+            if (value := interval_of(measured.record(setting, model, code))) is not None
+        ]
+        if bars:
+            groups.append((language_label(code), bars))
+    if not groups:
+        return FigureSet(setting.label, "", (), None, "No MAP of clean queries was measured.")
+    top = max(bar.value.high for _, bars in groups for bar in bars)
+    panels = []
+    for start in range(0, len(groups), 12):
+        part = groups[start : start + 12]
+        told = (f"{name}: {', '.join(f'{b.label} {figure(b.value.mean)}' for b in bars)}." for name, bars in part)
+        title = f"MAP, {measured.split} split"
+        panel = bar_panel(
+            title, part, 1.2 * max(top, 1e-3), "MAP", f"bars{place}-{start}", f"{title}. {' '.join(told)}"
+        )
+        panels.append(Markup(panel))
+    caption = (
+        f"{setting.label}: MAP on the {measured.split} split. Thin lines are 95 % intervals over concepts. Bars, from "
+        f"top to bottom: {', '.join(model.label for model in roles)}."
+    )
+    return FigureSet(setting.label, caption, panels, None, kind="bars")
+
+
+def _measures(measured: Measured, setting: Setting) -> Table:
+    """Every clean measure of every model in every language, on every subset of queries."""
+    clean = [r for r in measured.records if r.attack is None and _setting(r) == setting]
+    names = sorted({r.measure for r in clean}, key=lambda name: (name != MAP, name))
+    subsets = sorted({r.subset for r in clean}, key=lambda name: (name != measured.subset, name))
+    groups = []
+    for model in measured.models:
+        for subset in subsets:
+            rows = []
+            for code in measured.places:
+                records = [measured.record(setting, model, code, name, subset=subset) for name in names]
+                if any(records):
+                    queries = max(record.queries for record in records if record)
+                    figures = [spread(interval_of(record)) for record in records]
+                    rows.append(Row(Cell(language_label(code)), cells(*figures, f"{queries:,}")))
+            if rows:
+                groups.append(RowGroup(rows, model.label + (f": {subset} queries" if len(subsets) > 1 else "")))
+    return Table(
+        f"{setting.label}: every measure on the {measured.split} split, with 95 % intervals over concepts.",
+        ("language", *names, "queries"),
+        groups,
+    )
+
+
+def _attack_section(measured: Measured) -> Section:
+    """Return every measure under every attack, per language, and a curve per attack of several budgets."""
+    from kivuko.report.robustness import samples, success_of, success_rows
+
+    blocks: list[tuple[str, Block]] = []
+    for setting in measured.settings:
+        for model in measured.models:
+            if (table := _attack_table(measured, setting, model)) is not None:
+                blocks.append((f"{model.label}, {setting.label}", table))
+    notes: list[str] = []
+    groups = []
+    results = measured.results
+    languages = results.low or results.languages
+    systems = [s for st in results.settings for size in (*results.sizes(st), None) for s in results.systems(st, size)]
+    for system in systems:
+        if results.measured(system) and (rows := success_rows(results, system, languages)):
+            groups.append(RowGroup(rows, f"Against {system.objective}"))
+            notes += samples(results, system)
+    if groups:
+        whose = "low-resource languages" if results.low else "all languages"
+        blocks.append(("Success of each attack", success_of(groups, whose)))
+    if notes:
+        blocks.append(("", Bullets(list(dict.fromkeys(notes)))))
+    return Section("attacks", "Every attack", blocks)
+
+
+def _attack_table(measured: Measured, setting: Setting, model: Model) -> Table | None:
+    attacks = measured.attacks(setting, model)
+    if not attacks:
+        return None
+    own = [r for r in measured.records if r.attack is not None and (_setting(r), _model(r)) == (setting, model)]
+    names = sorted({r.measure for r in own}, key=lambda name: (name != MAP, name))
+    subsets = {r.subset for r in own}
+    groups = []
+    for code in dict.fromkeys([*measured.places, *(record.language for record in own)]):
+        rows = []
+        for attack, budget in attacks:
+            at: list[Record | None] = [
+                next((hit for subset in (measured.subset, *sorted(subsets))
+                      if (hit := measured.record(setting, model, code, name, (attack, budget), subset))), None)
+                for name in names
+            ]  # fmt: skip
+            if any(at):
+                label = budget_label(attack_facts(measured.source.header, attack).unit, budget)
+                rows.append(Row(Cell(attack), cells(label, *(spread(interval_of(record)) for record in at))))
+        if rows:
+            clean = measured.record(setting, model, code)
+            heading = language_label(code) + (f", clean MAP {spread(interval_of(clean))}" if clean else "")
+            groups.append(RowGroup(rows, heading))
+    caption = f"{model.label} under attack, {setting.label}: every measure, with 95 % intervals over concepts."
+    return Table(caption, ("attack", "budget", *names), groups, words=2)
+
+
+def _tests_section(measured: Measured) -> Section:
+    """Compare every model with every reference and other model on the same queries, corrected with Holm."""
+    made = []
+    models = measured.models
+    for setting in measured.settings:
+        blocks = {model: _blocks(measured, setting, model) for model in models}
+        for place, model in enumerate(models):
+            for other in models[place + 1 :]:
+                for group, codes in _groups(measured.results.languages):
+                    shared = [c for c in codes if all(any(b.language == c for b in blocks[m]) for m in (model, other))]
+                    if shared and not model.is_reference:
+                        try:
+                            made.append((setting, model, other, group, compare(*_sides(blocks, model, other), shared)))
+                        except DataError:
+                            continue
+    if not made:
+        remark = "No two models have scores of the same queries, so nothing was tested."
+        return Section("tests", "Every test", [("", Prose(remark, quiet=True))])
+    adjusted = holm({str(place): entry[4].test.p_value for place, entry in enumerate(made)})
+    rows = []
+    for place, (setting, model, other, group, comparison) in enumerate(made):
+        p = adjusted[str(place)]
+        better = "better" if comparison.difference.mean > 0 else "worse"
+        rows.append(
+            Row(
+                Cell(model.label, code=True),
+                [
+                    Cell(other.label, code=True), Cell(f"{group}, {setting.label}"),
+                    Cell(better if p < 0.05 else "not shown", strong=p < 0.05),
+                    *cells(*map(figure, comparison.means), signed_spread(comparison.difference),
+                           per_cent_spread(comparison.relative), f"{comparison.test.p_value:.4f}", f"{p:.4f}"),
+                ],
+            )
+        )  # fmt: skip
+    table = Table(
+        "Mean MAP of two models on the same clean queries: paired randomization tests, intervals over concepts. "
+        f"{count(len(made), 'test')} in the family that Holm’s correction covers.",
+        ("model", "against", "queries", "it is", "MAP", "other’s MAP", "difference [95 %]", "relative [95 %]", "p",
+         "p, Holm"),
+        [RowGroup(rows)], words=4,
+    )  # fmt: skip
+    return Section("tests", "Every test", [("", table)])
+
+
+def _groups(languages: Iterable[str]) -> list[tuple[str, list[str]]]:
+    codes = list(languages)
+    groups = [("low-resource mean", [c for c in codes if is_low(c)]), ("high-resource mean",
+              [c for c in codes if not is_low(c)])]  # fmt: skip
+    return [(name, members) for name, members in groups if members]
+
+
+def _sides(blocks: dict[Model, list[PerQueryScores]], *models: Model) -> list[list[PerQueryScores]]:
+    """Return the blocks of both models without their seeds, which differ between two single models."""
+    return [[replace(b, condition=replace(b.condition, seed=None)) for b in blocks[model]] for model in models]
+
+
+def _blocks(measured: Measured, setting: Setting, model: Model) -> list[PerQueryScores]:
+    return [
+        block
+        for block in measured.source.per_query
+        if block.measure == MAP
+        and block.subset == measured.subset
+        and block.condition.attack is None
+        and block.condition.split == measured.split
+        and (block.condition.dataset, block.condition.scoring) == (setting.dataset, setting.scoring)
+        and _model(block) == model
+    ]
+
+
+def _limits(source: Source) -> list[str]:
+    return [
+        *own_limits(source.header),
+        "One training run of each model: the result of another run is not known.",
+        "The figures are of this collection. Other images, texts or languages may give others.",
+        "A difference that is not shown may still exist: the intervals say how large it could still be.",
+    ]
+
+
+_DEFINITIONS = (
+    ("MAP", "Mean average precision. For one query: at each right answer in the ranking, the share of right answers so "
+     "far, averaged over all right answers; then the mean over queries. 1 is perfect."),
+    ("R@k", "The share of right answers among the first k results, averaged over queries."),
+    ("Parity", "MAP in a language divided by the MAP of the English teacher on English queries. 1 is equal footing."),
+    ("Low- and high-resource mean", "The mean over the languages of a group, each counting the same."),
+    ("Interval over concepts", "Would other queries change the figure? Concepts (what a query asks for, in all "
+     "languages together) are resampled 2,000 times with replacement; 95 % of the results are in the interval."),
+    ("Budget", "How much an attack may change: edits of a query, how far a pixel may move, or a severity."),
+    ("p after Holm", "Testing many hypotheses finds some effects by luck. Holm’s correction raises each p value so "
+     "that the chance of even one false finding among all tests on this page stays below 5 %."),
+)  # fmt: skip

@@ -1,0 +1,118 @@
+"""Numbers and names as a page writes them: ``0.412 [0.380, 0.447]``, ``p < 0.001``, ``Swahili (sw)``, ``4/255``."""
+
+from __future__ import annotations
+
+import re
+
+from kivuko.errors import UsageError
+from kivuko.evaluation import Interval
+from kivuko.languages import language
+
+DASH, MINUS = "–", "−"
+EDITS, RADIUS, SEVERITY = "edits", "radius", "severity"
+_DATASETS = {"emoji": "text to image", "emoji-text": "text to English text"}
+_SCORINGS = {"cosine": "one vector each", "maxsim": "late interaction"}
+
+
+def figure(value: float | None) -> str:
+    """Write ``0.412``, with a true minus sign; a dash for None."""
+    return DASH if value is None else f"{value:.3f}".replace("-", MINUS)
+
+
+def mean_of(interval: Interval | None) -> str:
+    """Write the mean alone; a dash for None."""
+    return figure(interval.mean if interval else None)
+
+
+def signed(value: float, digits: int = 4) -> str:
+    """Write ``+0.0144`` or ``−0.0144``."""
+    return f"{value:+.{digits}f}".replace("-", MINUS)
+
+
+def per_cent(value: float | None) -> str:
+    """Write a share as ``+14.2 %``; a dash for None."""
+    return DASH if value is None else f"{100 * value:+,.1f} %".replace("-", MINUS)
+
+
+def spread(interval: Interval | None) -> str:
+    """Write ``0.412 [0.380, 0.447]``; a single value has no interval."""
+    if interval is None:
+        return DASH
+    if interval.degenerate:
+        return figure(interval.mean)
+    return f"{figure(interval.mean)} [{figure(interval.low)}, {figure(interval.high)}]"
+
+
+def signed_spread(interval: Interval | None, digits: int = 4) -> str:
+    """Write ``+0.0144 [+0.0069, +0.0230]``."""
+    if interval is None:
+        return DASH
+    if interval.degenerate:
+        return signed(interval.mean, digits)
+    return f"{signed(interval.mean, digits)} [{signed(interval.low, digits)}, {signed(interval.high, digits)}]"
+
+
+def per_cent_spread(interval: Interval | None) -> str:
+    """Write ``+14.2 % [+6.8 %, +22.9 %]``; a dash where it is not defined."""
+    if interval is None:
+        return DASH
+    return f"{per_cent(interval.mean)} [{per_cent(interval.low)}, {per_cent(interval.high)}]"
+
+
+def probability(p: float) -> str:
+    """Write ``p = 0.012`` or ``p < 0.001``."""
+    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
+
+
+def after_holm(p: float, tests: int | None = None) -> str:
+    """Write ``p = 1.000 after Holm, over 60 tests``."""
+    return f"{probability(p)} after Holm" + ("" if tests is None else f", over {count(tests, 'test')}")
+
+
+def keep_together(text: str) -> str:
+    """Put no-break spaces into what belongs on one line: ``14.2 %``, ``p = 0.012``, the inside of brackets."""
+    text = re.sub(r"(?<=\d) %", "\u00a0%", text)
+    text = re.sub(r"\bp ([=<]) (?=\d)", "p\u00a0\\1\u00a0", text)
+    return re.sub(r"\[[^\]]{1,40}\]", lambda match: match[0].replace(" ", "\u00a0"), text)
+
+
+def count(number: int, noun: str) -> str:
+    """Write ``1 seed`` or ``5 seeds``."""
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
+def size_heading(size: int | None) -> str:
+    """Write ``300 pairs per language``, or ``no bitext``."""
+    return "no bitext" if size is None else f"{count(size, 'pair')} per language"
+
+
+def setting_label(dataset: str, scoring: str) -> str:
+    """Write ``text to image, one vector each``; unknown names as they are."""
+    return f"{_DATASETS.get(dataset, dataset)}, {_SCORINGS.get(scoring, scoring)}"
+
+
+def language_label(code: str) -> str:
+    """Write ``Swahili (sw)``, a group's name as ``low-resource mean``, and an unknown code as it is."""
+    if code in ("low-resource", "high-resource"):
+        return f"{code} mean"
+    try:
+        return f"{language(code).name} ({code})"
+    except UsageError:
+        return code
+
+
+def budget_label(unit: str, budget: float | None) -> str:
+    """Write a budget: ``2 edits``, ``4/255``, ``severity 3``; ``clean`` for none."""
+    if budget is None or budget == 0:
+        return "clean"
+    if unit == EDITS and budget == int(budget):
+        return count(int(budget), "edit")
+    if unit == RADIUS:
+        levels = budget * 255
+        return f"{round(levels)}/255" if abs(levels - round(levels)) < 1e-6 and levels < 255 else f"{budget:g}"
+    return f"{unit} {budget:g}"
+
+
+def budget_tick(unit: str, budget: float) -> str:
+    """Write a budget at an axis that names its unit: ``2``, ``4/255``."""
+    return budget_label(unit, budget) if unit == RADIUS and budget else f"{budget:g}"

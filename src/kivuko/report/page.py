@@ -1,0 +1,249 @@
+"""A page: an answer and sections of paragraphs, tables, plots and examples, rendered as one HTML document."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from kivuko.evaluation import Header
+from kivuko.report.formatting import keep_together
+
+
+@dataclass(frozen=True)
+class Cell:
+    """``code``: a name from a file, set in a fixed-width font. ``strong``: bold. ``state``: a CSS class of a verdict."""
+
+    text: str
+    code: bool = False
+    strong: bool = False
+    state: str = ""
+
+
+@dataclass(frozen=True)
+class Row:
+    """``head`` names the row; ``cells`` follow it."""
+
+    head: Cell
+    cells: Sequence[Cell]
+
+
+@dataclass(frozen=True)
+class RowGroup:
+    """Rows that belong together, under a heading of their own if there is one."""
+
+    rows: Sequence[Row]
+    heading: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """``words`` counts the columns, from the left, that hold words and not figures; ``kind``: a CSS class."""
+
+    caption: str
+    columns: Sequence[str]
+    groups: Sequence[RowGroup]
+    words: int = 1
+    kind: str = ""
+    type: str = "table"
+
+
+@dataclass(frozen=True)
+class FigureSet:
+    """Small multiples with the table of the numbers behind them; without a panel, ``absent`` says why."""
+
+    title: str
+    caption: str
+    panels: Sequence[Markup]
+    numbers: Table | None
+    absent: str = ""
+    kind: str = ""
+    type: str = "figures"
+
+
+@dataclass(frozen=True)
+class Prose:
+    """A paragraph; ``quiet``: in the lighter ink of a remark."""
+
+    text: str
+    quiet: bool = False
+    type: str = "prose"
+
+
+@dataclass(frozen=True)
+class Bullets:
+    """A list of sentences."""
+
+    lines: Sequence[str]
+    type: str = "bullets"
+
+
+@dataclass(frozen=True)
+class Fact:
+    """A term and its text: as prose, or as JSON where it has structure."""
+
+    key: str
+    text: str
+    structured: bool = False
+
+
+@dataclass(frozen=True)
+class Facts:
+    """A list of terms and what they mean or hold."""
+
+    entries: Sequence[Fact]
+    type: str = "facts"
+
+
+@dataclass(frozen=True)
+class ShownExample:
+    """One attacked query or image; ``before`` and ``after`` are data URIs, empty without an image."""
+
+    attack: str
+    budget: str
+    language: str
+    code: str
+    query: str
+    perturbed: str
+    changed: bool
+    edits: str
+    ranks: str
+    calls: str
+    distance: str
+    before: str = ""
+    after: str = ""
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Attacked examples; ``type`` is "texts" or "images"."""
+
+    entries: Sequence[ShownExample]
+    type: str
+
+
+Block = Table | FigureSet | Prose | Bullets | Facts | Examples
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading, its place in the contents, and (subheading or "", block) pairs."""
+
+    id: str
+    title: str
+    blocks: Sequence[tuple[str, Block]]
+    contents: str = ""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """``kind``: a CSS class; ``sentence``: the answer; ``support``: what a careful reader asks next."""
+
+    kind: str
+    sentence: str
+    support: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Page:
+    """What the template lays out."""
+
+    title: str
+    heading: str
+    kicker: str
+    answer: Answer
+    sections: Sequence[Section] = field(default_factory=tuple)
+
+
+def cells(*texts: str) -> list[Cell]:
+    """Return plain cells."""
+    return [Cell(text) for text in texts]
+
+
+def render(page: Page) -> str:
+    """Return the page as HTML, every value escaped, as text that UTF-8 can hold (JSON can hold half a surrogate)."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("kivuko.report", "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["tied"] = keep_together
+    return environment.get_template("page.html.j2").render(page=page).encode("utf-8", "replace").decode()
+
+
+def limits_section(lines: Sequence[str]) -> Section:
+    """Return the section on what the records cannot show."""
+    return Section("limits", "What this does not show", [("", Bullets(lines))])
+
+
+def words_section(definitions: Sequence[tuple[str, str]]) -> Section:
+    """Return the glossary."""
+    return Section("words", "Words", [("", Facts([Fact(word, meaning) for word, meaning in definitions]))])
+
+
+def protocol_section(header: Header, rule: str, tables: Mapping[str, Sequence[str]]) -> Section:
+    """Return every key of the header: command, date, seeds, versions, how recipes were chosen, then the protocol's.
+
+    Args:
+        rule: how recipes were chosen on the page; empty where there is no choice.
+        tables: keys of the protocol to show as tables, such as "recipes", with the columns that come first.
+    """
+    versions = ", ".join(f"{name} {version}" for name, version in header.versions.items())
+    facts = [
+        Fact("command", header.command, structured=True),
+        Fact("created", header.created),
+        Fact("seeds", ", ".join(map(str, header.seeds)) or "none"),
+        Fact("versions", versions or "not recorded"),
+        *([Fact("selection on this page", rule)] if rule else []),
+        *(_fact(key, value) for key, value in header.protocol.items() if key not in tables),
+    ]
+    blocks: list[tuple[str, Block]] = [("", Facts(facts))]
+    for what, first in tables.items():
+        blocks.append(("", _named_table(header.protocol.get(what), what, first)))
+    return Section("protocol", "Protocol", blocks)
+
+
+def _named_table(entries: Any, what: str, first: Sequence[str]) -> Block:
+    """Return a mapping of names to objects as a table, or as JSON if it has another form."""
+    if entries is None:
+        return Prose(f"The header does not describe the {what}.", quiet=True)
+    if not isinstance(entries, Mapping) or not all(isinstance(entry, Mapping) for entry in entries.values()):
+        return Facts([_fact(what, entries)])
+    further = sorted({str(key) for entry in entries.values() for key in entry} - set(first))
+    rows = [
+        Row(Cell(str(name), code=True), cells(*(_fact(key, entry.get(key, "")).text for key in (*first, *further))))
+        for name, entry in entries.items()
+    ]
+    columns = (what.removesuffix("s"), *first, *further)
+    return Table(f"The {what}, as the header describes them", columns, [RowGroup(rows)], len(columns), "prose")
+
+
+def own_limits(header: Header) -> list[str]:
+    """Return the limits that the header names."""
+    value = header.protocol.get("limits")
+    lines = [value] if isinstance(value, str) else value if isinstance(value, list | tuple) else []
+    return [str(line) for line in lines]
+
+
+def is_quick(header: Header) -> bool:
+    """Return True for the records of a study that was run with ``--quick``."""
+    return header.protocol.get("quick") is True or "--quick" in header.command.split()
+
+
+def _fact(key: str, value: Any) -> Fact:
+    if isinstance(value, list | tuple) and not any(isinstance(item, dict | list | tuple) for item in value):
+        return Fact(key, ", ".join(map(_scalar, value)) or "none")
+    if isinstance(value, dict | list | tuple):
+        return Fact(key, json.dumps(value, ensure_ascii=False, indent=2), structured=True)
+    return Fact(key, _scalar(value))
+
+
+def _scalar(value: Any) -> str:
+    return {True: "yes", False: "no", None: "none"}[value] if value is None or isinstance(value, bool) else str(value)

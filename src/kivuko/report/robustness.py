@@ -1,0 +1,721 @@
+"""The question of a robustness study: which recipe keeps most of its search under attack, and does transport help?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from enum import Enum
+
+from markupsafe import Markup
+
+from kivuko.evaluation import Interval
+from kivuko.evaluation.robustness import accuracy_radius_area, resource_gap, robustness
+from kivuko.report.attacked_examples import example_blocks
+from kivuko.report.comparisons import (
+    EVERYTHING,
+    MATCHED,
+    RATIO,
+    UNDER_ATTACK,
+    Contrast,
+    PairedTest,
+    no_choice,
+    share_values,
+)
+from kivuko.report.formatting import (
+    DASH,
+    EDITS,
+    RADIUS,
+    SEVERITY,
+    after_holm,
+    budget_label,
+    budget_tick,
+    count,
+    figure,
+    language_label,
+    mean_of,
+    per_cent,
+    signed,
+    signed_spread,
+    size_heading,
+    spread,
+)
+from kivuko.report.page import Answer, Block, Cell, FigureSet, Prose, Row, RowGroup, Section, Table, cells
+from kivuko.report.plots import FIRST, HARDENED, OTHER, SECOND, TOWER, Axis, Line, heard_lines, line_panel
+from kivuko.report.results import (
+    GROUPS,
+    JOINT,
+    OF_IMAGES,
+    TEACHER,
+    TEXT_ADVERSARIAL,
+    TRANSLATE_TEST,
+    Attack,
+    AttackFacts,
+    Results,
+    Scope,
+    Spot,
+    System,
+    over_seeds,
+)
+from kivuko.report.study_page import Findings, Question, by_size, stars, tests_section
+
+
+class Verdict(Enum):
+    """The result for accuracy under attack, and at equal clean accuracy; the value begins the sentence."""
+
+    IMPROVES = "{0} improves robustness"
+    ONLY_BETTER = "{0} does better under attack, but once clean accuracy is equal no gain in robustness is shown"
+    BETTER_BUT_FRAGILE = "{0} does better under attack, yet it is less robust once clean accuracy is equal"
+    AT_EQUAL = "{0} is more robust at equal clean accuracy, but it does not measurably better under attack"
+    NO_CHANGE = "{0} brings no measurable change in robustness"
+    FRAGILE = "{0} is less robust at equal clean accuracy"
+    WORSE = "{0} does worse under attack"
+    HARMS = "{0} harms robustness"
+    UNANSWERED = "These records do not say whether {0} improves robustness"
+
+
+_VERDICTS = {
+    (1, 1): Verdict.IMPROVES, (1, 0): Verdict.ONLY_BETTER, (1, -1): Verdict.BETTER_BUT_FRAGILE,
+    (0, 1): Verdict.AT_EQUAL, (0, 0): Verdict.NO_CHANGE, (0, -1): Verdict.FRAGILE,
+    (-1, 1): Verdict.WORSE, (-1, 0): Verdict.WORSE, (-1, -1): Verdict.HARMS,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Headline:
+    """The tests behind the answer: all attacks together, and each family, of the chosen recipe of the first side.
+
+    ``raw``: MAP under attack. ``equal``: at equal clean MAP, or the robustness ratio where that could not be made.
+    ``families``: each family's raw and equal tests.
+    """
+
+    raw: PairedTest
+    equal: PairedTest | None
+    ratio: PairedTest | None
+    families: Sequence[tuple[str, PairedTest, PairedTest | None]]
+    languages: int
+    attacks: int
+
+
+def judge(raw: PairedTest, equal: PairedTest | None) -> Verdict:
+    """Return the verdict on the signs of both tests after Holm; without the second, no more than the first says."""
+    return _VERDICTS[raw.sign, equal.sign if equal else 0]
+
+
+def answer(headline: Headline | None, contrast: Contrast, reason: str = "") -> Answer:
+    """Answer in one sentence from the headline tests; ``reason`` ends the sentence where there are none."""
+    if headline is None:
+        subject = "optimal transport" if contrast.transport else "one recipe"
+        begins = Verdict.UNANSWERED.value.replace("{0}", subject)
+        return Answer("unanswered", f"{begins}: {reason or 'the comparison is missing'}.")
+    verdict = judge(headline.raw, headline.equal)
+    raw = headline.raw.comparison
+    best, other = contrast.best, contrast.other.replace("best distillation recipe without", "best without")
+    subject = "Optimal transport" if contrast.transport else f"“{raw.first}”"
+    sentence = (
+        f"{verdict.value.replace('{0}', subject)}: with {count(headline.raw.size, 'sentence pair')} per language, "
+        f"{best}, “{raw.first}”, keeps a mean MAP of {figure(raw.means[0])} under attack (mean of "
+        f"{count(headline.attacks, 'attack')} in {count(headline.languages, 'low-resource language')}), "
+        f"{_amount(raw.difference)} {other}, “{raw.second}” ({figure(raw.means[1])}; "
+        f"{after_holm(headline.raw.adjusted, headline.raw.family_size)}){_equal(headline.equal)}{_where(headline)}."
+    )
+    return Answer(verdict.name.lower(), sentence, tuple(_support(headline)))
+
+
+def _amount(difference: Interval) -> str:
+    """Write how much more or less; with its sign where the interval holds zero, since neither word would be sure."""
+    if difference.mean == 0:
+        return "exactly as much as"
+    if difference.low <= 0 <= difference.high:
+        return f"a difference of {_signed(difference)} to"
+    low, high = sorted((abs(difference.low), abs(difference.high)))
+    words = "more than" if difference.mean > 0 else "less than"
+    return f"{figure(abs(difference.mean))} [{figure(low)}, {figure(high)}] {words}"
+
+
+def _signed(interval: Interval) -> str:
+    """Write a difference with three digits and its sign; what rounds to nothing has none."""
+    written = [
+        signed(value, 3) if abs(value) >= 5e-4 else "0.000" for value in (interval.mean, interval.low, interval.high)
+    ]
+    return written[0] if interval.degenerate else f"{written[0]} [{written[1]}, {written[2]}]"
+
+
+def _equal(tested: PairedTest | None) -> str:
+    if tested is None:
+        return ", with no comparison at equal clean accuracy"
+    what = "at equal clean MAP the difference is"
+    if tested.kind == RATIO:
+        what = "the share of clean MAP that it keeps differs by"
+    return f", and {what} {_signed(tested.comparison.difference)} ({after_holm(tested.adjusted)})"
+
+
+def _where(headline: Headline) -> str:
+    """Name the families of attacks where it holds, where nothing is shown, and where the opposite holds."""
+    if len(headline.families) < 2:
+        return ""
+    signs = [(name, (equal or raw).sign) for name, raw, equal in headline.families]
+    words = {1: "it is better against", 0: "no difference is shown against", -1: "it is worse against"}
+    parts = [
+        f"{words[sign]} {_listed([name for name, its in signs if its == sign])}"
+        for sign in words
+        if any(its == sign for _, its in signs)
+    ]
+    basis = "at equal clean MAP" if headline.equal and headline.equal.kind == MATCHED else "by the share kept"
+    if headline.equal is None:
+        basis = "in MAP under attack"
+    joined = parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])}, and {parts[-1]}"
+    return f"; by kind of attack, {basis}, {joined}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    named = [name if name.endswith(("noise", "attacks")) else f"{name} attacks" for name in names]
+    return named[0] if len(named) == 1 else f"{', '.join(named[:-1])} and {named[-1]}"
+
+
+def _support(headline: Headline) -> Iterator[str]:
+    raw = headline.raw.comparison
+    if raw.relative is not None:
+        interval = f"{per_cent(raw.relative.mean)} [{per_cent(raw.relative.low)}, {per_cent(raw.relative.high)}]"
+        over = count(raw.difference.n, "concept")
+        yield f"Relative difference in MAP under attack: {interval}, 95 % interval over {over}."
+    if headline.ratio is not None:
+        shares = headline.ratio.comparison
+        yield (
+            f"Share of clean MAP kept: {figure(shares.means[0])} against {figure(shares.means[1])}, difference "
+            f"{_signed(shares.difference)} ({after_holm(headline.ratio.adjusted)})."
+        )
+    matching = headline.equal.matching if headline.equal else None
+    if matching is not None and matching.mixed is not None and matching.sizes is not None:
+        sizes = " and ".join(f"{size:,}" for size in matching.sizes)
+        yield (
+            f"Equal clean MAP: both at {figure(matching.target)}, “{matching.mixed}” as a mixture of its models of "
+            f"{sizes} pairs."
+        )
+    seeds = raw.over_seeds
+    if seeds.degenerate:
+        yield "One training seed only: the result of another training run is not known."
+    else:
+        yield f"95 % interval over {count(seeds.n, 'training seed')}: {_signed(seeds)}."
+        if seeds.low <= 0 <= seeds.high and headline.raw.sign:
+            yield "That interval includes zero: other training runs might not show the difference."
+    if not headline.raw.sign and not (headline.equal and headline.equal.sign):
+        yield "A difference of this size can be chance; the intervals say how large it could still be."
+
+
+def _answer(findings: Findings) -> Answer:
+    return answer(headline_of(findings), findings.contrast, _why_not(findings))
+
+
+def headline_of(findings: Findings) -> Headline | None:
+    """Return the tests behind the answer, or None where the main one could not be made."""
+    choice, family = findings.headline, findings.family
+    if choice is None or choice.first is None or not choice.scopes:
+        return None
+    at = (choice.size, choice.first.objective)
+    raw = family.attacked(at[0], EVERYTHING, UNDER_ATTACK, at[1])
+    if raw is None:
+        return None
+    kind = MATCHED if family.attacked(at[0], EVERYTHING, MATCHED, at[1]) else RATIO
+    families = [
+        (scope.name, of_scope, family.attacked(at[0], scope.name, kind, at[1]))
+        for scope in choice.scopes[1:]
+        if (of_scope := family.attacked(at[0], scope.name, UNDER_ATTACK, at[1])) is not None
+    ]
+    equal = family.attacked(at[0], EVERYTHING, kind, at[1])
+    ratio = family.attacked(at[0], EVERYTHING, RATIO, at[1])
+    return Headline(raw, equal, ratio, families, len(findings.results.low), len(choice.scopes[0].attacks))
+
+
+def _why_not(findings: Findings) -> str:
+    choice = findings.headline
+    if choice is None:
+        return "no model in them was trained on bitext"
+    if choice.first is None or choice.second is None:
+        return no_choice(choice, findings.contrast, "was measured under attack")
+    if not choice.scopes:
+        return f"at {choice.size:,} pairs the recipes were not measured under the same attacks"
+    names = f"{choice.first.objective} and {choice.second.objective}"
+    return f"at {choice.size:,} pairs {names} could not be compared query by query"
+
+
+def _sections(findings: Findings) -> list[Section]:
+    rule = Prose(
+        f"{findings.contrast.rule} Only clean queries decide: no attacked score has a part in the choice. Recipes "
+        "trained on perturbed text are not compared as recipes with transport; they are reported apart.",
+        quiet=True,
+    )
+    curves = [(figures.title, figures) for figures in curve_figures(findings)]
+    overview: list[tuple[str, Block]] = [("", robust_table(findings))]
+    if (success := success_table(findings)) is not None:
+        overview.append(("Success of each attack", success))
+    equal = matched_table(findings) or Prose(
+        "No two recipes could be brought to the same clean MAP: that needs a second bitext size, with the other "
+        "recipe’s clean MAP between those of the two sizes.",
+        quiet=True,
+    )
+    languages: list[tuple[str, Block]] = []
+    if (table := language_table(findings)) is not None:
+        languages.append(("", table))
+    if (gap := gap_table(findings)) is not None:
+        languages.append(("Gap between high- and low-resource languages", gap))
+    else:
+        remark = "A gap needs both low- and high-resource languages, with scores per query."
+        languages.append(("", Prose(remark, quiet=True)))
+    no_text = Prose("No recipe that the header calls robust was measured beside its counterpart.", quiet=True)
+    return [
+        Section("curves", "Accuracy by budget", [("", rule), *curves]),
+        Section("robust", "Every recipe, every attack", overview),
+        tests_section(findings, "Each test is on the same queries and attacks for both sides."),
+        Section("equal", "At equal clean accuracy", [("", equal)]),
+        Section("languages", "Languages", languages),
+        Section("hardening", "Hardening", [
+            ("Recipes trained on perturbed text", text_hardening_table(findings) or no_text),
+            ("The image tower fine-tuned against attacks",
+             tower_table(findings) or Prose("No second image tower was measured.", quiet=True)),
+        ]),
+        Section("examples", "Examples", example_blocks(findings.results)),
+    ]  # fmt: skip
+
+
+_AXIS = {EDITS: "edits of the query", RADIUS: "radius of the perturbation", SEVERITY: "severity"}
+NamedSystem = tuple[str, str, System]  # role, label
+
+
+def curve_figures(findings: Findings) -> list[FigureSet]:
+    """Draw low-resource mean MAP against budget at the headline size, a row of panels per family of attacks."""
+    by_family: dict[str, list[AttackFacts]] = {}
+    for facts in findings.results.attacks:
+        by_family.setdefault(facts.family, []).append(facts)
+    return [
+        family_figure(
+            findings.results, family, attacks, f"curve{place}", lambda facts: _systems(findings, facts),
+            _numbers(findings, family, attacks), f", {size_heading(findings.size)}" if findings.size else "",
+        )
+        for place, (family, attacks) in enumerate(by_family.items())
+    ]  # fmt: skip
+
+
+def family_figure(
+    results: Results, family: str, attacks: Sequence[AttackFacts], prefix: str,
+    systems: Callable[[AttackFacts], Iterable[NamedSystem]], numbers: Table,
+    at: str = "", languages: str = "low-resource mean", code: str = GROUPS[0],
+) -> FigureSet:  # fmt: skip
+    """Draw MAP against budget, a panel per attack.
+
+    Args:
+        systems: attack -> (role, label, system) of each line, from back to front.
+        numbers: the table behind the figure.
+        at: the bitext size, in words; languages: the mean that is drawn, in words; code: of it.
+    """
+    drawn = {}
+    for facts in attacks:
+        lines = [
+            Line(role, label, points)
+            for role, label, system in systems(facts)
+            if len(points := _points(results, system, facts, code)) > 1
+        ]
+        if lines:
+            drawn[facts] = lines
+    if not drawn:
+        return FigureSet(family, "", (), None, "Not measured in low-resource languages at this bitext size.")
+    top = max(value.high for lines in drawn.values() for line in lines for value in line.points.values())
+    panels = []
+    for row, (facts, lines) in enumerate(drawn.items()):
+        budgets = sorted({budget for line in lines for budget in line.points if budget is not None})
+        ticks = ["0", *(budget_tick(facts.unit, budget) for budget in budgets[1:])]
+        axis = Axis(budgets, ticks, _AXIS.get(facts.unit, facts.unit), 0.0, 1.06 * max(top, 1e-3))
+        heard = heard_lines(facts.name, lines, lambda budget, unit=facts.unit: f" {budget_label(unit, budget)}")
+        panels.append(Markup(line_panel(facts.name, lines, axis, f"{prefix}-{row}", heard)))
+    described = " ".join(f"{facts.name}: {facts.description.rstrip('.')}." for facts in drawn if facts.description)
+    caption = (
+        f"{family}: {languages} MAP on the test split against budget{at}; at 0 the input is clean. Lines are means "
+        f"over seeds, bands their 95 % t intervals, thin gray lines all other recipes. {described}"
+    )
+    return FigureSet(family, caption.strip(), panels, numbers)
+
+
+def _points(results: Results, system: System, facts: AttackFacts, code: str) -> dict[float | None, Interval]:
+    budgets = results.budgets(facts.name, [system])
+    values = {budget: results.seed_values(Spot(system, (facts.name, budget), code)) for budget in budgets}
+    if budgets:
+        values = {0.0: results.clean_values(system, results.blocks(system, (facts.name, budgets[0])), code), **values}
+    return {budget: interval for budget, seeds in values.items() if (interval := over_seeds(seeds)) is not None}
+
+
+def _systems(findings: Findings, facts: AttackFacts) -> Iterator[NamedSystem]:
+    results, choice, contrast = findings.results, findings.headline, findings.contrast
+    here = [*results.systems(findings.setting, findings.size)]
+    if findings.size is not None:
+        here += results.systems(findings.setting, None)
+    first, second = (choice.first, choice.second) if choice else (None, None)
+    named = {TEACHER: "teacher, as is", TRANSLATE_TEST: "translate-test"}
+    hardened = [system for system in here if results.recipe(system.objective).robust]
+    for system in here:
+        if system not in (first, second, *hardened[:1]) and system.objective not in named:
+            yield OTHER, "other recipes", system
+    for system in here:
+        if system.objective in named:
+            yield system.objective, named[system.objective], system
+    if hardened:
+        yield HARDENED, "hardened on text", hardened[0]
+    if first is not None:
+        for tower in results.towers[1:2] if facts.family in OF_IMAGES else ():
+            yield TOWER, "hardened tower", replace(first, tower=tower)
+    if second is not None:
+        yield SECOND, contrast.second, second
+    if first is not None:
+        yield FIRST, contrast.first, first
+
+
+def _numbers(findings: Findings, family: str, attacks: Sequence[AttackFacts]) -> Table:
+    """MAP of every system at every size under every attack of a family at every budget."""
+    results = findings.results
+    conditions = [(facts, budget) for facts in attacks for budget in results.budgets(facts.name)]
+    groups = []
+    for size in (*results.sizes(findings.setting), None):
+        for tower in results.towers:
+            rows = []
+            for system in results.systems(findings.setting, size, tower):
+                spots = [Spot(system), *(Spot(system, (facts.name, budget)) for facts, budget in conditions)]
+                columns = [spread(results.over_seeds(spot)) for spot in spots]
+                if any(text != DASH for text in columns[1:]):
+                    rows.append(Row(Cell(system.objective, code=True), cells(*columns)))
+            if rows:
+                groups.append(RowGroup(rows, size_heading(size) + (f", {tower}" if len(results.towers) > 1 else "")))
+    columns = ("recipe", "clean", *(f"{f.name}, {budget_label(f.unit, budget)}" for f, budget in conditions))
+    return Table(
+        f"{family}: low-resource mean MAP on the test split, mean over seeds with 95 % t interval.", columns, groups
+    )
+
+
+def robust_table(findings: Findings) -> Table:
+    """MAP under each attack, a mean over its budgets: every recipe at every size."""
+    results = findings.results
+    scopes = [Scope(f.name, ((f.name, results.budgets(f.name)),)) for f in results.attacks]
+
+    def row(system: System) -> list[Cell] | None:
+        choice = findings.choice(system.setting, system.size) if system.size is not None else findings.headline
+        everything = over_seeds(results.scope_values(system, choice.scopes[0])) if choice and choice.scopes else None
+        means = [mean_of(over_seeds(results.scope_values(system, scope))) for scope in scopes]
+        if all(text == DASH for text in means):
+            return None
+        facts = results.recipe(system.objective)
+        mark = choice.mark(system) if choice else ""
+        kind = facts.role + (", hardened" if facts.robust else "")
+        return [Cell(kind), Cell(spread(results.over_seeds(Spot(system)))), Cell(spread(everything), strong=bool(mark)),
+                *cells(*means)]  # fmt: skip
+
+    return Table(
+        "Low-resource mean MAP on the test split, clean and under attack: each attack’s column is a mean over its "
+        "budgets; “all attacks” is a mean over those attacks that every compared recipe was measured under, each "
+        f"counting the same. Means over seeds; in brackets 95 % t intervals. {stars(findings.contrast)}",
+        ("recipe", "kind", "clean", "all attacks", *(facts.name for facts in results.attacks)),
+        by_size(findings, findings.setting, row),
+        words=2,
+    )
+
+
+def matched_table(findings: Findings) -> Table | None:
+    """How clean MAP was made equal, and the difference that remains; None where it could not be."""
+    groups: dict[int, list[Row]] = {}
+    for tested in findings.family.tests:
+        if tested.kind != MATCHED or tested.matching is None:
+            continue
+        comparison, how = tested.comparison, tested.matching
+        mixed = "as they are"
+        if how.mixed is not None and how.sizes is not None and how.weight is not None:
+            small, large = how.sizes
+            mixed = (
+                f"{how.mixed}: {100 * how.weight:.0f} % of {large:,}, {100 * (1 - how.weight):.0f} % of {small:,} pairs"
+            )
+        row = Row(
+            Cell(f"{comparison.first} / {comparison.second}", code=True),
+            [
+                Cell(tested.scope), Cell(mixed),
+                *cells(figure(how.target), *map(figure, comparison.means), signed_spread(comparison.difference)),
+                Cell(f"{tested.adjusted:.4f}", strong=tested.sign != 0),
+            ],
+        )  # fmt: skip
+        groups.setdefault(tested.size, []).append(row)
+    if not groups:
+        return None
+    sides = ("with", "without") if findings.contrast.transport else ("best", "second best")
+    return Table(
+        "Robustness at equal clean MAP: the better recipe is mixed with its own model of less bitext (or the other "
+        "with its own of more) until both have the same low-resource mean clean MAP; the difference under attack is "
+        "then not one of clean accuracy.",
+        (
+            "recipes", "attacks", "mixture", "clean MAP of both", *(f"{side}, under attack" for side in sides),
+            "difference [95 %]", "p, Holm",
+        ),
+        [RowGroup(rows, size_heading(size)) for size, rows in groups.items()],
+        words=3,
+    )  # fmt: skip
+
+
+def language_table(findings: Findings) -> Table | None:
+    """Clean and attacked MAP and their ratio of both chosen recipes, language by language, at the headline size."""
+    choice = findings.headline
+    if choice is None or not choice.scopes:
+        return None
+    systems = [system for system in (choice.first, choice.second) if system is not None]
+    rows = []
+    for code in (*findings.results.languages, *GROUPS):
+        columns: list[str] = []
+        for system in systems:
+            clean, robust, ratio = share_values(findings.results, system, choice.scopes[0], code)
+            columns += [mean_of(over_seeds(clean)), mean_of(over_seeds(robust)), spread(over_seeds(ratio))]
+        if any(text != DASH for text in columns):
+            rows.append(Row(Cell(language_label(code)), cells(*columns)))
+    names = [system.objective for system in systems]
+    return Table(
+        f"MAP on the test split, clean and under all attacks, and the share kept, at {count(choice.size, 'pair')} per "
+        "language: means over seeds, the share with its 95 % t interval.",
+        ("language", *(f"{name}, {what}" for name in names for what in ("clean", "all attacks", "share kept"))),
+        [RowGroup(rows)],
+    )
+
+
+def gap_table(findings: Findings) -> Table | None:
+    """The robustness ratio of high-resource languages less that of low-resource ones, per recipe and kind of attack."""
+    results = findings.results
+    scopes = max((choice.scopes for choice in findings.choices), key=len, default=())
+
+    def gap(system: System, scope: Scope) -> str:
+        clean, attacked = results.blocks(system), results.scope_blocks(system, scope)
+        if not (results.low and results.high and clean and attacked):
+            return DASH
+        return signed_spread(resource_gap(clean, attacked, results.low, results.high), 3)
+
+    def row(system: System) -> list[Cell] | None:
+        choice = findings.choice(system.setting, system.size)
+        return cells(*(gap(system, scope) for scope in choice.scopes)) if choice else None
+
+    groups = by_size(findings, findings.setting, row)
+    if not groups:
+        return None
+    return Table(
+        "Gap in robustness: the share of clean MAP that high-resource languages keep under attack, less the share that "
+        "low-resource languages keep, with 95 % intervals over concepts. Above zero, the attacks take more from the "
+        "low-resource languages.",
+        ("recipe", *(scope.name for scope in scopes)),
+        groups,
+    )
+
+
+def success_table(findings: Findings) -> Table | None:
+    """Success of each attack on both chosen recipes."""
+    choice, results = findings.headline, findings.results
+    if choice is None or not results.low:
+        return None
+    groups = []
+    for system in (choice.first, choice.second):
+        rows = success_rows(results, system, results.low) if system else []
+        if rows and system is not None:
+            groups.append(RowGroup(rows, f"Against {system.objective}, {size_heading(system.size)}"))
+    return success_of(groups, "low-resource languages") if groups else None
+
+
+def success_rows(results: Results, system: System, languages: Sequence[str]) -> list[Row]:
+    """Return both rates of success, the share kept and the area under the curve, per attack at its largest budget."""
+    rows = []
+    for facts in results.attacks:
+        by_budget = {
+            budget: blocks
+            for budget in results.budgets(facts.name)
+            if (blocks := results.blocks(system, (facts.name, budget)))
+        }
+        if by_budget and results.blocks(system):
+            largest, clean = max(by_budget), results.blocks(system)
+            result = robustness(clean, by_budget[largest], languages)
+            area = accuracy_radius_area(clean, by_budget, languages)
+            figures = map(spread, (result.accuracy_drop, result.success_of_correct, result.ratio, area))
+            rows.append(Row(Cell(facts.name), cells(budget_label(facts.unit, largest), *figures)))
+    return rows
+
+
+def success_of(groups: Sequence[RowGroup], languages: str) -> Table:
+    """Return the table of ``success_rows``."""
+    return Table(
+        f"Success of each attack at its largest budget, {languages}. Fall of R@1 is clean minus attacked "
+        "R@1 (Co-Attack’s rate); broken is the share of queries answered first before that fail after (SGA’s rate); "
+        "kept is attacked over clean MAP; area is the area under MAP against budget, as a share of the largest "
+        "possible. 95 % intervals over concepts.",
+        ("attack", "budget", "fall of R@1", "broken", "kept", "area"),
+        groups,
+        words=2,
+    )
+
+
+_LEAST_LOSS = 0.01  # of MAP; of less, a share says nothing
+
+
+def text_hardening_table(findings: Findings) -> Table | None:
+    """Each hardened recipe beside its counterpart: the cost of an attack on text, and the share of it won back."""
+    results = findings.results
+    groups = []
+    for size in results.sizes(findings.setting):
+        for hardened in results.systems(findings.setting, size):
+            facts = results.recipe(hardened.objective)
+            plain = replace(hardened, objective=facts.counterpart)
+            rows = _text_rows(results, plain, hardened) if facts.robust and plain != hardened else []
+            if rows:
+                heading = f"Hardened {hardened.objective} against plain {plain.objective}: {size_heading(size)}"
+                groups.append(RowGroup(rows, heading))
+    if not groups:
+        return None
+    return Table(
+        "Recipes that saw perturbed text in training, beside the same recipe without: low-resource mean MAP, means "
+        "over seeds. Recovered is the share of the plain recipe’s loss under the attack (its clean less its attacked "
+        f"MAP) that the hardened one wins back, where it loses at least {_LEAST_LOSS} of MAP. In brackets 95 % t "
+        "intervals over seeds.",
+        ("attack", "budget", "plain", "hardened", "difference [95 %]", "recovered"),
+        groups,
+        words=2,
+    )
+
+
+def _conditions(results: Results, of_images: bool) -> list[Attack | None]:
+    kind = [facts for facts in results.attacks if (facts.family in OF_IMAGES) is of_images]
+    return [None, *((facts.name, budget) for facts in kind for budget in results.budgets(facts.name))]
+
+
+def _condition_cells(results: Results, attack: Attack | None) -> tuple[str, str]:
+    return (attack[0], budget_label(results.attack(attack[0]).unit, attack[1])) if attack else ("clean", DASH)
+
+
+def _text_rows(results: Results, plain: System, hardened: System) -> list[Row]:
+    rows = []
+    for attack in _conditions(results, of_images=False):
+        sides = [results.seed_values(Spot(system, attack)) for system in (plain, hardened)]
+        shared = [seed for seed in sides[0] if seed in sides[1]]
+        if not shared:
+            continue
+        gained = over_seeds({seed: sides[1][seed] - sides[0][seed] for seed in shared})
+        clean = results.clean_values(plain, results.blocks(plain, attack) if attack else [])
+        lost = sum(clean.get(seed, 0.0) - sides[0][seed] for seed in shared) / len(shared)
+        recovered = per_cent(gained.mean / lost) if attack and gained and lost >= _LEAST_LOSS else DASH
+        name, budget = _condition_cells(results, attack)
+        means = [mean_of(over_seeds(side)) for side in sides]
+        rows.append(Row(Cell(name), cells(budget, *means, signed_spread(gained, 3), recovered)))
+    return rows if len(rows) > 1 else []
+
+
+def tower_table(findings: Findings) -> Table | None:
+    """The hardened image tower beside the plain one, under attacks on images: one student, two towers."""
+    results = findings.results
+    groups = []
+    for size in [findings.size] if findings.size is not None else [*results.sizes(findings.setting), None]:
+        for system in results.systems(findings.setting, size):
+            for tower in results.towers[1:]:
+                rows = _tower_rows(results, system, replace(system, tower=tower))
+                if rows:
+                    heading = f"Students of {system.objective}, {size_heading(size)}: {tower} against {system.tower}"
+                    groups.append(RowGroup(rows, heading))
+    if not groups:
+        return None
+    return Table(
+        "The image tower fine-tuned against attacks, with the same students: low-resource means over seeds. In "
+        "brackets 95 % t intervals over seeds.",
+        ("attack", "budget", "MAP, plain", "MAP, hardened", "difference [95 %]", "R@1, plain", "R@1, hardened"),
+        groups,
+        words=2,
+    )
+
+
+def _tower_rows(results: Results, plain: System, hardened: System) -> list[Row]:
+    rows = []
+    for attack in _conditions(results, of_images=True):
+        maps = [results.seed_values(Spot(system, attack)) for system in (plain, hardened)]
+        firsts = [results.seed_values(Spot(system, attack, measure="R@1")) for system in (plain, hardened)]
+        shared = [seed for seed in maps[0] if seed in maps[1]]
+        if not shared:
+            continue
+        gained = over_seeds({seed: maps[1][seed] - maps[0][seed] for seed in shared})
+        name, budget = _condition_cells(results, attack)
+        means = [mean_of(over_seeds(side)) for side in (*maps, *firsts)]
+        rows.append(Row(Cell(name), cells(budget, *means[:2], signed_spread(gained, 3), *means[2:])))
+    return rows if len(rows) > 1 else []
+
+
+def limits(findings: Findings) -> list[str]:
+    """Return the lines on what a robustness study cannot show."""
+    families = {facts.family for facts in findings.results.attacks}
+    lines = [
+        f"One collection and {count(len(findings.results.languages), 'language')}. It lets recipes be compared; it "
+        "does not say how robust a search over photographs or long documents would be.",
+        "An attack gives an upper bound: a stronger one than these may leave less. No robustness is proven here.",
+        "A mean over attacks counts each the same; how often each happens in use is another question.",
+        *(samples(findings.results, findings.headline.first) if findings.headline and findings.headline.first else []),
+    ]
+    if TEXT_ADVERSARIAL in families or JOINT in families:
+        lines.append(
+            "Adversarial text is made against each model, so models are not attacked with the same queries; the "
+            "attack, its budget and its seed are the same."
+        )
+    return lines
+
+
+def samples(results: Results, system: System) -> list[str]:
+    """Return a line for each attack that was made on some of the queries only."""
+    queries = sum(len(block.values) for block in results.blocks(system))
+    lines = []
+    for facts in results.attacks:
+        for budget in results.budgets(facts.name, [system])[:1]:
+            attacked = sum(len(block.values) for block in results.blocks(system, (facts.name, budget)))
+            if 0 < attacked < queries:
+                lines.append(
+                    f"{facts.name} was made on {attacked / queries:.0%} of the queries; its figures, and the means "
+                    "that it is part of, are over those, clean figures beside it too."
+                )
+    return lines
+
+
+DEFINITIONS = (
+    ("MAP", "Mean average precision: with one right image per query, the mean of one over its rank. 1 is perfect."),
+    ("MAP under attack", "The same after an attack has changed the query, the image or both: the mean over the "
+     "attacks named, each counting the same, and over the budgets of each."),
+    ("Budget", "How much an attack may change: edits of a query, or how far a pixel may move, as a share of the "
+     "range from black to white (2/255 is two of its 255 steps), or a severity from 1 to 5."),
+    ("Noise, adversarial", "Noise knows nothing of the model: slips, camera noise. An adversarial attack searches "
+     "for the change that hurts this model most."),
+    ("Share kept (robustness ratio)", "MAP under attack divided by clean MAP, each a mean first. 1: the attack takes "
+     "nothing."),
+    ("At equal clean MAP", "A better model has more to lose. The recipes are therefore also compared where both "
+     "have the same clean MAP: one of them as a mixture of its models of two bitext sizes, the mean of a system that "
+     "sends each query to the one or the other by lot."),
+    ("Success of an attack", "Two rates go by this name: the fall of R@1 (clean minus attacked), and the share of "
+     "queries answered correctly before that fail after. Both are given, by name."),
+    ("Area", "The area under MAP against budget, divided by the largest budget: mean MAP over all budgets up to it."),
+    ("Low- and high-resource mean", "The mean over the languages of a group, each counting the same."),
+    ("Gap in robustness", "The share that high-resource languages keep, less the share that low-resource ones keep."),
+    ("Transport", "Optimal transport between the words of a sentence and its translation’s: a soft alignment, along "
+     "which the teacher’s knowledge of words is passed on."),
+    ("Interval over seeds", "A training run depends on luck; a seed fixes it. The 95 % t interval says where the mean "
+     "over many seeds would be; a single seed has none."),
+    ("Interval over concepts", "Would other queries change the figure? Concepts (what a query asks for, in all "
+     "languages together, clean and attacked) are resampled 2,000 times; 95 % of the results are in the interval."),
+    ("p", "Paired randomization test: if two recipes were the same, either figure of a concept could have come from "
+     "either. The share of 10,000 random exchanges that give a difference at least as large. For shares kept, clean "
+     "and attacked figures are exchanged together."),
+    ("p after Holm", "Testing many hypotheses finds some effects by luck. Holm’s correction raises each p value so "
+     "that the chance of even one false finding among all tests on this page stays below 5 %."),
+)  # fmt: skip
+
+QUESTION = Question(
+    name="robustness",
+    attacked=True,
+    title="Does optimal-transport distillation make search more robust?",
+    heading="Does optimal-transport distillation make image search in low-resource languages more robust?",
+    recipe_title="Which recipe makes search most robust?",
+    recipe_heading="Which recipe makes image search in low-resource languages most robust?",
+    headline_size=300,
+    answer=_answer,
+    sections=_sections,
+    definitions=DEFINITIONS,
+    limits=limits,
+    tables={
+        "recipes": ("kind", "transport", "robust", "description"),
+        "attacks": ("kind", "description"),
+    },
+)

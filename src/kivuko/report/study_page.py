@@ -1,0 +1,286 @@
+"""The engine of study pages: examine the records for one question, answer it, and lay out its sections."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from kivuko.errors import DataError
+from kivuko.report.comparisons import KINDS, Choice, Contrast, Family, PairedTest, choose, compare_all, contrast_of
+from kivuko.report.formatting import DASH, count, figure, per_cent_spread, setting_label, signed_spread, size_heading
+from kivuko.report.page import (
+    Answer,
+    Block,
+    Bullets,
+    Cell,
+    Page,
+    Prose,
+    Row,
+    RowGroup,
+    Section,
+    Table,
+    cells,
+    is_quick,
+    limits_section,
+    own_limits,
+    protocol_section,
+    words_section,
+)
+from kivuko.report.results import Results, Setting, Source, System
+
+
+@dataclass(frozen=True)
+class Question:
+    """One question to a study's records.
+
+    Attributes:
+        name: of the study, as in the header.
+        attacked: whether it is about queries and images under attack.
+        title, heading: of the page, for a contrast of transport; ``recipe_title``, ``recipe_heading``: of recipes.
+        headline_size: bitext size that the answer is about, or the nearest measured one.
+        answer: works out the answer.
+        sections: the question's own sections, in order; the engine adds tests, limits, words and protocol.
+        definitions: terms and their meaning.
+        limits: lines on what the records cannot show, beside those of every study.
+        tables: keys of the header's protocol to show as tables, with their first columns.
+    """
+
+    name: str
+    attacked: bool
+    title: str
+    heading: str
+    recipe_title: str
+    recipe_heading: str
+    headline_size: int
+    answer: Callable[[Findings], Answer]
+    sections: Callable[[Findings], Sequence[Section]]
+    definitions: Sequence[tuple[str, str]]
+    limits: Callable[[Findings], Sequence[str]]
+    tables: dict[str, Sequence[str]]
+
+
+@dataclass(frozen=True)
+class Findings:
+    """Everything that a page says, worked out before it is laid out."""
+
+    question: Question
+    results: Results
+    contrast: Contrast
+    choices: tuple[Choice, ...]
+    family: Family
+    size: int | None
+
+    @property
+    def setting(self) -> Setting:
+        """The headline setting."""
+        return self.results.settings[0]
+
+    @property
+    def headline(self) -> Choice | None:
+        """What was chosen in the headline setting at the headline size."""
+        return None if self.size is None else self.choice(self.setting, self.size)
+
+    @property
+    def missing(self) -> list[str]:
+        """Lines on what could not be chosen, compared or measured evenly."""
+        return [*self.family.missing, *self.results.uneven_seeds()]
+
+    @property
+    def answer(self) -> Answer:
+        """The answer, which says so if it comes from a quick study."""
+        answer = self.question.answer(self)
+        if not is_quick(self.results.header):
+            return answer
+        return Answer(answer.kind, f"Quick study, which proves nothing: {answer.sentence}", answer.support)
+
+    def choice(self, setting: Setting, size: int | None) -> Choice | None:
+        """Return what was chosen there."""
+        return next((c for c in self.choices if (c.setting, c.size) == (setting, size)), None)
+
+    def marked(self, system: System) -> Cell:
+        """Return a recipe's name with its star, if it was chosen."""
+        choice = self.choice(system.setting, system.size)
+        return Cell(system.objective + (choice.mark(system) if choice else ""), code=True)
+
+
+def examine(source: Source, question: Question) -> Findings:
+    """Choose, compare and correct.
+
+    Raises:
+        DataError: the records hold nothing that the question is about, or contradict each other.
+    """
+    results = Results(source)
+    if question.attacked and not results.attacks:
+        raise DataError("the records hold no MAP of attacked queries, so there is nothing to report; run the study")
+    if not question.attacked and not any(r.measure == "MAP" and r.attack is None for r in source.records):
+        raise DataError("the records hold no MAP of clean queries, so there is nothing to report; run the study")
+    contrast = contrast_of(results)
+    settings = results.settings[:1] if question.attacked else results.settings
+    choices = tuple(
+        choose(results, contrast, setting, size, question.attacked)
+        for setting in settings
+        for size in results.sizes(setting)
+    )
+    family = compare_all(results, contrast, choices, question.attacked)
+    sizes = results.sizes(results.settings[0])
+    wanted = results.header.protocol.get("headline size")
+    size = wanted if wanted in sizes else nearest(sizes, question.headline_size)
+    return Findings(question, results, contrast, choices, family, size)
+
+
+def nearest(sizes: Sequence[int], wanted: int) -> int | None:
+    """Return the size nearest in ratio, the smaller of two equally near; None of none."""
+    return min(sizes, key=lambda size: (abs(math.log(max(size, 1) / wanted)), size), default=None)
+
+
+def study_page(findings: Findings) -> Page:
+    """Lay out the question's sections, then every test, the limits, the words and the protocol.
+
+    Raises:
+        MissingDependencyError: matplotlib is not installed.
+    """
+    question, header = findings.question, findings.results.header
+    transport = findings.contrast.transport
+    quick = ", quick" if is_quick(header) else ""
+    definitions = [entry for entry in question.definitions if transport or entry[0] != "Transport"]
+    return Page(
+        title=f"{question.title if transport else question.recipe_title} Kivuko, {question.name} study{quick}",
+        heading=question.heading if transport else question.recipe_heading,
+        kicker=f"Kivuko, {question.name} study{quick}, {header.created[:10]}",
+        answer=findings.answer,
+        sections=[
+            *question.sections(findings),
+            limits_section(_limits(findings)),
+            words_section(definitions),
+            protocol_section(header, findings.contrast.rule, question.tables),
+        ],
+    )
+
+
+def _limits(findings: Findings) -> list[str]:
+    header = findings.results.header
+    lines = own_limits(header)
+    if header.protocol.get("standard") is not True:
+        lines.append("Not the standard study, or its header does not say so: a shorter run, or other settings.")
+    if (seeds := len(set(header.seeds))) < 5:
+        lines.append(f"{count(seeds, 'training seed')}: too few to say much about other training runs.")
+    lines += findings.question.limits(findings)
+    if findings.contrast.transport:
+        lines.append(
+            "Transport is compared as recipes use it. Two chosen recipes may differ in more than transport; the table "
+            "of recipes says in what."
+        )
+    return [*lines, "A difference that is not shown may still exist: the intervals say how large it could still be."]
+
+
+def tests_section(findings: Findings, remark: str) -> Section:
+    """Return the section with every test, and with what is missing."""
+    blocks: list[tuple[str, Block]] = []
+    if findings.family.tests:
+        blocks += [
+            ("", Prose(remark)),
+            ("", _attacked_tests(findings) if findings.question.attacked else _tests(findings)),
+        ]
+    else:
+        blocks.append(("", Prose("No comparison could be made; see below for what is missing.", quiet=True)))
+    if findings.missing:
+        blocks.append(("What is missing", Bullets(findings.missing)))
+    return Section("tests", "Every test", blocks)
+
+
+_TEST_COLUMNS = ("difference [95 %]", "relative [95 %]", "over seeds [95 %]", "p", "p, Holm")
+
+
+def _holm_note(findings: Findings) -> str:
+    return (
+        f"{count(len(findings.family.tests), 'test')} in the family that Holm’s correction covers; “better” and "
+        "“worse” where p after Holm is below 0.05. A p of 1 after Holm may stand beside an interval without 0: the "
+        "interval is of one comparison, p pays for all of them."
+    )
+
+
+def _tests(findings: Findings) -> Table:
+    groups: dict[tuple[Setting, int], list[Row]] = {}
+    for tested in findings.family.tests:
+        comparison = tested.comparison
+        roles = [role for role in tested.roles if role != comparison.second]
+        row = Row(
+            Cell(comparison.second + (f" ({', '.join(roles)})" if roles else ""), code=True),
+            [
+                Cell(comparison.first, code=True), Cell(tested.verdict, strong=tested.significant),
+                *_test_cells(tested),
+            ],
+        )  # fmt: skip
+        groups.setdefault((tested.setting, tested.size), []).append(row)
+    first = "with transport" if findings.contrast.transport else "best recipe"
+    return Table(
+        f"The best recipe{' with transport' if findings.contrast.transport else ''} against each other one: "
+        "low-resource mean MAP on the test split. Intervals of the difference and of the relative difference are over "
+        f"concepts. {_holm_note(findings)}",
+        ("against", first, "it is", "MAP", "other’s MAP", *_TEST_COLUMNS),
+        [RowGroup(rows, f"{setting.label}: {size_heading(size)}") for (setting, size), rows in groups.items()],
+        words=3,
+    )
+
+
+def _attacked_tests(findings: Findings) -> Table:
+    groups: dict[tuple[int, str, str], list[Row]] = {}
+    for tested in sorted(findings.family.tests, key=lambda t: (t.size, KINDS.index(t.kind))):
+        comparison = tested.comparison
+        row = Row(
+            Cell(comparison.first, code=True),
+            [Cell(tested.scope), Cell(tested.verdict, strong=tested.sign != 0), *_test_cells(tested)],
+        )
+        groups.setdefault((tested.size, tested.kind, comparison.second), []).append(row)
+    who = (
+        "Each recipe with transport against the chosen one without"
+        if findings.contrast.transport
+        else ("The best recipe against the second best")
+    )
+    return Table(
+        f"{who}: low-resource means on the test split, over the attacks and budgets of a kind. Intervals of the "
+        f"difference are over concepts. {_holm_note(findings)}",
+        ("recipe", "attacks", "it is", "its value", "the other’s", *_TEST_COLUMNS),
+        [
+            RowGroup(rows, f"{kind}, against “{other}”: {size_heading(size)}")
+            for (size, kind, other), rows in groups.items()
+        ],
+        words=3,
+    )
+
+
+def _test_cells(tested: PairedTest) -> list[Cell]:
+    comparison = tested.comparison
+    return cells(
+        *map(figure, comparison.means), signed_spread(comparison.difference), per_cent_spread(comparison.relative),
+        signed_spread(comparison.over_seeds), f"{comparison.test.p_value:.4f}", f"{tested.adjusted:.4f}",
+    )  # fmt: skip
+
+
+def by_size(
+    findings: Findings, setting: Setting, row: Callable[[System], Sequence[Cell] | None], heading: bool = False
+) -> list[RowGroup]:
+    """Return a group of rows per bitext size, a row per recipe; rows that are None or all dashes are left out.
+
+    Args:
+        heading: whether the setting is part of each group's heading.
+    """
+    groups = []
+    for size in (*findings.results.sizes(setting), None):
+        rows = []
+        for system in findings.results.systems(setting, size):
+            columns = row(system)
+            if columns is not None and any(cell.text != DASH for cell in columns):
+                rows.append(Row(findings.marked(system), columns))
+        if rows:
+            label = f"{setting_label(setting.dataset, setting.scoring)}: " if heading else ""
+            groups.append(RowGroup(rows, label + size_heading(size)))
+    return groups
+
+
+def stars(contrast: Contrast) -> str:
+    """Return the legend of the stars."""
+    if contrast.transport:
+        return "★ chosen with transport, ☆ chosen without."
+    return "★ the best recipe on validation, ☆ the second best."

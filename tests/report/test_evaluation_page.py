@@ -1,0 +1,117 @@
+"""The page of an evaluation or an attack run holds every figure of its records."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+import robustness_records
+import study_records
+from page_elements import Elements
+
+import kivuko
+from kivuko.errors import DataError, UsageError
+from kivuko.evaluation import per_query_path, write_records
+from kivuko.evaluation.robustness import write_examples
+from kivuko.report.page import render
+from kivuko.report.results import Source
+from kivuko.report.writing import kind_of, page_of
+
+
+@pytest.fixture(scope="module")
+def evaluated() -> Source:
+    """One trained model, its English teacher and its untrained copy, on the test split."""
+    header, records, per_query = study_records.made_up(study_records.Plan(splits=("test",), seeds=(0,), sizes=(300,)))
+    header = replace(header, command="kivuko evaluate mine", protocol={"ties": "x"})
+    names = ("optical", "teacher", "untrained")
+    return Source(
+        header,
+        [record for record in records if record.objective in names],
+        [block for block in per_query if block.condition.objective in names],
+    )
+
+
+@pytest.fixture(scope="module")
+def attacked() -> Source:
+    """One trained model under four attacks."""
+    plan = robustness_records.Plan(
+        clean={"optical": 0.6}, seeds=(0,), sizes=(300,), splits=("test",), towers=("static+emoji",)
+    )
+    header, records, per_query, examples = robustness_records.made_up(plan)
+    protocol = {"attacks": robustness_records.ATTACKS}
+    return Source(replace(header, command="kivuko attack mine", protocol=protocol), records, per_query, examples)
+
+
+def words(page: str) -> str:
+    return " ".join("".join(Elements(page).text).replace("\u00a0", " ").split())
+
+
+@pytest.mark.parametrize("which", ["evaluated", "attacked"])
+def test_every_figure_of_the_records_is_on_the_page(which, request):
+    source = request.getfixturevalue(which)
+    text = words(render(page_of(source)))
+    for record in source.records:
+        assert f"{record.value:.3f} [{record.low:.3f}, {record.high:.3f}]" in text, record
+
+
+@pytest.mark.parametrize("which", ["evaluated", "attacked"])
+def test_the_page_can_be_heard_and_fetches_nothing(which, request):
+    page = render(page_of(request.getfixturevalue(which)))
+    elements = Elements(page)
+    ids = Counter(attributes["id"] for _, attributes in elements.found if "id" in attributes)
+    assert max(ids.values()) == 1
+    assert not elements.named("script")
+    assert len(re.findall("https?://", page)) == len(re.findall(r'xmlns="https?://', page))
+    assert all(len(attributes["aria-label"]) > 60 for attributes in elements.named("svg"))
+
+
+def test_an_evaluation_is_compared_with_its_teacher_and_tested(evaluated):
+    page = page_of(evaluated)
+    assert page.answer.sentence.startswith("“static” (optical) reaches a MAP of 0.")
+    assert "over 2 low-resource languages" in page.answer.sentence
+    assert "its English teacher alone reaches 0.0" in page.answer.sentence
+    text = words(render(page))
+    assert "4 tests in the family" in text  # teacher and untrained, low- and high-resource
+    assert "Under attack" not in text
+
+
+def test_an_attack_run_tells_the_strongest_attack_and_shows_examples(attacked):
+    page = page_of(attacked)
+    assert "the strongest attack here, " in page.answer.sentence
+    elements = Elements(render(page))
+    assert len(elements.named("img")) == 4
+    assert "Success of each attack at its largest budget" in words(render(page))
+
+
+def test_files_are_told_apart(evaluated, attacked):
+    assert kind_of(evaluated) == "evaluation"
+    assert kind_of(attacked) == "evaluation"
+    header, records, per_query = study_records.made_up()
+    assert kind_of(Source(header, records, per_query)) == "low-resource"
+    assert kind_of(Source(replace(header, protocol={}), records, per_query)) == "low-resource"
+    mine = robustness_records.made_up(robustness_records.Plan(protocol={}, seeds=(0, 1)))
+    assert kind_of(Source(*mine)) == "robustness"
+    with pytest.raises(DataError, match="nothing to report"):
+        kind_of(Source(replace(header, protocol={}), []))
+
+
+def test_the_public_call_writes_the_page_and_returns_its_answer(attacked, tmp_path):
+    records = tmp_path / "attack.jsonl"
+    write_records(records, attacked.header, list(attacked.records), list(attacked.per_query))
+    write_examples(records, attacked.examples)
+    report = kivuko.write_report(records, tmp_path / "page.html")
+    assert report.path == tmp_path / "page.html"
+    assert report.path.read_text("utf-8") == render(page_of(attacked))
+    assert report.answer == page_of(attacked).answer.sentence
+    with pytest.raises(UsageError, match="place of the records"):
+        kivuko.write_report(records, per_query_path(records))
+
+
+def test_a_researchers_own_study_gets_the_page_of_a_study(tmp_path):
+    header, records, per_query = study_records.made_up(study_records.Plan(protocol={}, noise=0.005))
+    mine = tmp_path / "mine.jsonl"
+    write_records(mine, replace(header, command="own.py"), records, per_query)
+    assert kivuko.write_report(mine).answer.startswith("“optical” is better than “greedy”")
+    assert "Which recipe carries an English search model furthest" in mine.with_suffix(".html").read_text("utf-8")
