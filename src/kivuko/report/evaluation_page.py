@@ -1,8 +1,8 @@
-"""The page of an evaluation or an attack run: every measure of every model, language by language, clean and attacked."""
+"""The page of an evaluation or an attack run: every measure of every model, by language, clean and attacked."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from markupsafe import Markup
@@ -204,7 +204,7 @@ def _answer(measured: Measured, attacked: bool) -> Answer:
 
 def _bars(measured: Measured, setting: Setting, place: int) -> FigureSet:
     """Draw MAP per language with the models side by side."""
-    roles = {}
+    roles: dict[Model, str] = {}
     for model in measured.models:
         role = TEACHER if model.objective == TEACHER else OTHER
         if not model.is_reference:
@@ -327,7 +327,15 @@ def _tests_section(measured: Measured) -> Section:
                     shared = [c for c in codes if all(any(b.language == c for b in blocks[m]) for m in (model, other))]
                     if shared and not model.is_reference:
                         try:
-                            made.append((setting, model, other, group, compare(*_sides(blocks, model, other), shared)))
+                            made.append(
+                                (
+                                    setting,
+                                    model,
+                                    other,
+                                    group,
+                                    compare(_unseeded(blocks[model]), _unseeded(blocks[other]), shared),
+                                )
+                            )
                         except DataError:
                             continue
     if not made:
@@ -366,9 +374,9 @@ def _groups(languages: Iterable[str]) -> list[tuple[str, list[str]]]:
     return [(name, members) for name, members in groups if members]
 
 
-def _sides(blocks: dict[Model, list[PerQueryScores]], *models: Model) -> list[list[PerQueryScores]]:
-    """Return the blocks of both models without their seeds, which differ between two single models."""
-    return [[replace(b, condition=replace(b.condition, seed=None)) for b in blocks[model]] for model in models]
+def _unseeded(blocks: Sequence[PerQueryScores]) -> list[PerQueryScores]:
+    """Return the blocks without their seeds, which differ between two single models."""
+    return [replace(block, condition=replace(block.condition, seed=None)) for block in blocks]
 
 
 def _blocks(measured: Measured, setting: Setting, model: Model) -> list[PerQueryScores]:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
+from functools import partial
 
 from markupsafe import Markup
 
@@ -46,6 +47,7 @@ from kivuko.report.results import (
     TEACHER,
     TRANSLATE_TEST,
     VALIDATION,
+    Results,
     Setting,
     Spot,
     System,
@@ -286,7 +288,7 @@ def _map_figure(findings: Findings, setting: Setting, place: int) -> FigureSet:
     title, results = setting.label, findings.results
     drawn: dict[str, list[Line]] = {}
     for code in (*GROUPS, *results.languages):
-        lines = _lines(findings, setting, lambda s, code=code: results.over_seeds(Spot(s, language=code)), True)
+        lines = _lines(findings, setting, partial(_map_in, results, code), True)
         if lines:
             teacher = results.over_seeds(Spot(System(setting, TEACHER, None, results.towers[0]), language=code))
             drawn[code] = [*lines, *([Line(TEACHER, "teacher, as is", {None: teacher})] if teacher else [])]
@@ -305,6 +307,10 @@ def _map_figure(findings: Findings, setting: Setting, place: int) -> FigureSet:
         f"are all other recipes.{_largest(findings, setting)}"
     )
     return FigureSet(title, caption, panels, _numbers(findings, setting, "MAP", "MAP"))
+
+
+def _map_in(results: Results, code: str, system: System) -> Interval | None:
+    return results.over_seeds(Spot(system, language=code))
 
 
 def _gap_figure(findings: Findings) -> FigureSet:

@@ -16,7 +16,7 @@ from kivuko.report.formatting import keep_together
 
 @dataclass(frozen=True)
 class Cell:
-    """``code``: a name from a file, set in a fixed-width font. ``strong``: bold. ``state``: a CSS class of a verdict."""
+    """``code``: a name from a file, set in a fixed-width font. ``strong``: bold. ``state``: CSS class of a verdict."""
 
     text: str
     code: bool = False
@@ -175,7 +175,7 @@ def render(page: Page) -> str:
         keep_trailing_newline=True,
     )
     environment.filters["tied"] = keep_together
-    return environment.get_template("page.html.j2").render(page=page).encode("utf-8", "replace").decode()
+    return environment.get_template("page.html.j2").render(page=page).lstrip().encode("utf-8", "replace").decode()
 
 
 def limits_section(lines: Sequence[str]) -> Section:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
+from functools import partial
 
 from markupsafe import Markup
 
@@ -324,7 +325,7 @@ def family_figure(
         budgets = sorted({budget for line in lines for budget in line.points if budget is not None})
         ticks = ["0", *(budget_tick(facts.unit, budget) for budget in budgets[1:])]
         axis = Axis(budgets, ticks, _AXIS.get(facts.unit, facts.unit), 0.0, 1.06 * max(top, 1e-3))
-        heard = heard_lines(facts.name, lines, lambda budget, unit=facts.unit: f" {budget_label(unit, budget)}")
+        heard = heard_lines(facts.name, lines, partial(_spoken_budget, facts.unit))
         panels.append(Markup(line_panel(facts.name, lines, axis, f"{prefix}-{row}", heard)))
     described = " ".join(f"{facts.name}: {facts.description.rstrip('.')}." for facts in drawn if facts.description)
     caption = (
@@ -332,6 +333,10 @@ def family_figure(
         f"over seeds, bands their 95 % t intervals, thin gray lines all other recipes. {described}"
     )
     return FigureSet(family, caption.strip(), panels, numbers)
+
+
+def _spoken_budget(unit: str, budget: float) -> str:
+    return f" {budget_label(unit, budget)}"
 
 
 def _points(results: Results, system: System, facts: AttackFacts, code: str) -> dict[float | None, Interval]:
@@ -377,9 +382,9 @@ def _numbers(findings: Findings, family: str, attacks: Sequence[AttackFacts]) ->
             rows = []
             for system in results.systems(findings.setting, size, tower):
                 spots = [Spot(system), *(Spot(system, (facts.name, budget)) for facts, budget in conditions)]
-                columns = [spread(results.over_seeds(spot)) for spot in spots]
-                if any(text != DASH for text in columns[1:]):
-                    rows.append(Row(Cell(system.objective, code=True), cells(*columns)))
+                figures = [spread(results.over_seeds(spot)) for spot in spots]
+                if any(text != DASH for text in figures[1:]):
+                    rows.append(Row(Cell(system.objective, code=True), cells(*figures)))
             if rows:
                 groups.append(RowGroup(rows, size_heading(size) + (f", {tower}" if len(results.towers) > 1 else "")))
     columns = ("recipe", "clean", *(f"{f.name}, {budget_label(f.unit, budget)}" for f, budget in conditions))
