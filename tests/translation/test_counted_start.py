@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import torch
 
-from kivuko.translation.marian import marian_model, marian_tokenizer, number_pairs, sentence_vectors, start_from_counts
+from kivuko.translation.marian import (
+    initialize_from_counts,
+    marian_model,
+    marian_tokenizer,
+    number_pairs,
+    sentence_vectors,
+)
 
 # Words 0 to 5 of one side are words 10 to 15 of the other, in other combinations every time.
 SOURCES = [[a, b] for a in range(6) for b in range(6) if a != b]
@@ -31,7 +37,7 @@ def test_a_model_starts_with_them_and_keeps_the_rest(toy, small_settings):
     model = marian_model(tokenizer, ("sw", "so"), small_settings, seed=0)
     before = model.get_input_embeddings().weight.detach().clone()
     pairs = number_pairs(toy[0].pairs, tokenizer, True, 48)
-    start_from_counts(model, pairs, seed=0)
+    initialize_from_counts(model, pairs, seed=0)
     after = model.get_input_embeddings().weight
     used = torch.zeros(len(before), dtype=torch.bool)
     used[[number for row in pairs.source + pairs.target for number in row]] = True

@@ -12,7 +12,7 @@ from kivuko.errors import DataError, ModelError, UsageError
 from kivuko.translation.marian import NO_LABEL, marian_model, marian_tokenizer, number_pairs, to_batch
 from kivuko.translation.pretrained import load_translator
 from kivuko.translation.settings import TranslationSettings
-from kivuko.translation.training import _cross_entropy, _Judge, _rate, train_translator
+from kivuko.translation.training import _cross_entropy, _rate, _Scorer, train_translator
 
 READ = "model.encoder.embed_tokens.weight"
 
@@ -53,12 +53,12 @@ def test_the_outcome_is_the_best_held_out_score_of_what_is_left(trained, toy):
 
 
 def judge(translator, held_out):
-    return _Judge(translator, held_out, 1000).score(dict(translator.model.named_parameters()))
+    return _Scorer(translator, held_out, 1000).score(dict(translator.model.named_parameters()))
 
 
 def test_the_weights_of_the_best_step_are_kept_and_not_the_last(toy, small_settings, monkeypatch):
     scores = iter([0.1, 0.5, 0.5, 0.2])  # of equals the later
-    monkeypatch.setattr(_Judge, "score", lambda *_: next(scores))
+    monkeypatch.setattr(_Scorer, "score", lambda *_: next(scores))
     settings = short(small_settings, selections=4, averaging=0.0)
     kept, outcome = train_translator(*toy, settings)
     assert (outcome.best_step, outcome.best_score) == (6, 0.5)

@@ -1,8 +1,8 @@
 """Translates a collection's queries and passages by machine, as mMARCO was made from MS MARCO; resumable.
 
 Bonifacio et al. 2021, "mMARCO: A Multilingual Version of the MS MARCO Passage Ranking Dataset" (arXiv 2108.13897):
-ids and judgments stay, texts are translated, long passages sentence by sentence. Finished parts lie in a work folder
-beside the outcome; a run that was stopped goes on after the last of them and ends with the same files.
+ids and judgments stay, texts are translated, long passages sentence by sentence. Finished parts are kept in a work
+folder beside the result; a run that was stopped resumes after the last of them and ends with the same files.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ from kivuko.progress import progress_bar
 from kivuko.streams import open_compressed
 from kivuko.translation.translator import Translator
 
-_LEAST = 12  # characters; of shorter texts, length and repetition say nothing
-_RATIO = 4.0  # a translation so many times as long as its original, or as short, has lost or invented something
+_LEAST = 12  # characters; length and repetition of shorter texts say nothing
+_RATIO = 4.0  # a translation this many times longer or shorter than its original has lost or invented something
 
 
 class Checked(StrEnum):
@@ -54,7 +54,7 @@ class SampleRow(NamedTuple):
 
 
 def suspicion(original: str, translation: str) -> str | None:
-    """Say what looks wrong with a translation, or None: a person decides, nothing is dropped.
+    """Return what looks wrong with a translation, or None; nothing is dropped, a person decides.
 
     >>> suspicion("the cat is black", "")
     'empty'
@@ -77,9 +77,9 @@ def suspicion(original: str, translation: str) -> str | None:
 
 
 class Sample:
-    """A random choice of ``size`` translations of each kind out of a stream, and the first ``size`` of each suspicion.
+    """A random choice of ``size`` translations of each kind from a stream, and the first ``size`` of each suspicion.
 
-    The same seed chooses the same ids. ``suspicious`` counts what looked wrong, by what it was.
+    The same seed chooses the same ids. ``suspicious``: number of translations by what looks wrong with them.
     """
 
     def __init__(self, size: int, seed: int) -> None:
@@ -89,7 +89,7 @@ class Sample:
         self._wrong: list[SampleRow] = []
 
     def add(self, kind: str, name: str, original: str, translated: str) -> None:
-        """Look at one translation; ``name`` is its id."""
+        """Check one translation; ``name`` is its id."""
         row = SampleRow(Checked.RANDOM, kind, name, original, translated, suspicion(original, translated) or "")
         if row.suspicion:
             self.suspicious[row.suspicion] += 1
@@ -103,7 +103,7 @@ class Sample:
             heapq.heappushpop(lots, (-int.from_bytes(digest, "big"), name, row))
 
     def rows(self) -> list[SampleRow]:
-        """Return the random ones by kind, in the order of their lots, then the suspicious ones."""
+        """Return the random ones by kind, then the suspicious ones."""
         return [row for lots in self._chosen.values() for _, _, row in sorted(lots, reverse=True)] + self._wrong
 
 
@@ -121,10 +121,10 @@ _JOURNAL = "translation.json"
 
 @dataclass(frozen=True)
 class Plan:
-    """What is translated. ``source``: the language of the texts; ``target``: the one to write.
+    """Settings of a translation from ``source`` to ``target``.
 
-    ``queries``, ``documents``: which sides; the other is copied as it is. ``part``: documents per finished part.
-    ``sample``: how many queries and how many documents are laid out for a person to check.
+    ``queries``, ``documents``: the sides to translate; the other is copied. ``part``: documents per finished part.
+    ``sample``: how many queries, and how many documents, a person is given to check.
     """
 
     source: str
@@ -143,9 +143,9 @@ class Plan:
 
 @dataclass
 class Translated:
-    """What came out. ``suspicious`` counts translations by what looks wrong with them.
+    """The result of a translation. ``suspicious``: number of translations by what looks wrong with them.
 
-    They are kept, but for an empty query: its original stands in its place, as a query without a text cannot be asked.
+    They are kept, except for an empty query: a query needs a text, so it keeps its original one.
     """
 
     queries: int = 0
@@ -154,7 +154,7 @@ class Translated:
 
 
 class _Item(NamedTuple):
-    """A text to be translated, and the way back to where it belongs."""
+    """A text to be translated, and the id of what it belongs to."""
 
     kind: str
     id: str
@@ -166,20 +166,20 @@ def translate_collection(
 ) -> Translated:
     """Write a collection with its texts translated as a folder that ``open_folder`` reads.
 
-    The folder holds queries in both languages (so that the originals can serve as the ceiling), documents in one, the
-    judgments, ``collection.json``, and ``sample.tsv``: a random choice of translations beside their originals, and the
-    suspicious ones among all, with empty columns for a person's verdict.
+    It holds queries in both languages (the originals can serve as the ceiling), documents in one, the judgments,
+    ``collection.json``, and ``sample.tsv``: random translations and suspicious ones, beside their originals, with empty
+    columns for a person's verdict.
 
     Args:
         collection: a collection, or its name, ``ir:ID`` or ``trec:FOLDER``.
-        translator: the folder or hub name of a model, see ``load_translator_into``; or an object whose
+        translator: the folder or hub name of a model, see ``load_translator``; or an object whose
             ``translate(texts, source)`` writes ``plan.target``.
         out: a new folder, or one that this function wrote. Finished parts are kept in ``out.parts`` until all is done.
         progress: whether to show how many documents are done; None: on a terminal.
 
     Raises:
         UsageError: nothing is to be translated, source and target are one, or ``out`` holds something else.
-        DataError: the collection cannot be read, or parts of another translation lie beside ``out``.
+        DataError: the collection cannot be read, or ``out.parts`` holds parts of another translation.
         CorruptFileError: a finished part is damaged.
         ModelError: the translator does not know the language, or gives another number of texts than it was given.
     """
@@ -193,9 +193,9 @@ def translate_collection(
     if isinstance(collection, str):
         collection = open_collection(collection)
     if isinstance(translator, str):
-        from kivuko.translation.pretrained import load_translator_into
+        from kivuko.translation.pretrained import load_translator
 
-        translator = load_translator_into(translator, target)
+        translator = load_translator(translator, target)
     work = _Work(collection, translator, plan, out.with_name(f"{out.name}.parts"), source, target)
     work.open()
     queries = work.translated_queries()
@@ -221,7 +221,7 @@ class _Work:
             raise UsageError(f"{collection.spec}: has no queries in {source}; it has {', '.join(own)}.")
 
     def open(self) -> None:
-        """Make the folder, or see that what lies there belongs to this translation."""
+        """Create the folder, or check that its parts belong to this translation."""
         stated = {
             "collection": self.collection.spec, "translator": self.translator.name, "source": self.source,
             "target": self.target, **{key: value for key, value in asdict(self.plan).items() if key != "sample"},
@@ -233,7 +233,7 @@ class _Work:
                 before = json.loads(journal.read_text(encoding="utf-8"))
             except (OSError, ValueError) as problem:
                 raise CorruptFileError(
-                    f"{journal}: damaged ({problem}). Delete {self.folder} and start anew."
+                    f"{journal}: damaged ({problem}). Delete {self.folder} and start again."
                 ) from None
             if before != stated:
                 differs = [key for key in stated if not isinstance(before, dict) or before.get(key) != stated[key]]
@@ -255,11 +255,11 @@ class _Work:
         return digest.hexdigest()
 
     def translated_queries(self) -> dict[str, str]:
-        """Return the translated queries; they are kept in parts, too. None are, if they are not to be translated."""
+        """Return the translated queries, which are kept in parts too; none if they are not to be translated."""
         if not self.plan.queries:
             return {}
         originals = self.collection.queries(self.query_language)
-        found: dict[str, str] = {}
+        translations: dict[str, str] = {}
         items = [_Item("query", query, text) for query, text in originals.items()]
         for number, start in enumerate(range(0, len(items), self.plan.part)):
             part = items[start : start + self.plan.part]
@@ -267,8 +267,8 @@ class _Work:
             if not path.is_file():
                 translated = self._translate([item.text for item in part])
                 _write_part(path, [Document(item.id, text) for item, text in zip(part, translated, strict=True)])
-            found |= {document.id: document.text for document in _read_part(path)}
-        return found
+            translations |= {document.id: document.text for document in _read_part(path)}
+        return translations
 
     def translate_documents(self) -> Iterator[int]:
         """Translate all documents, part by part; yields how many are done."""
@@ -280,7 +280,7 @@ class _Work:
                 if [document.id for document in _read_part(path)] != [document.id for document in part]:
                     raise DataError(
                         f"{path}: holds other documents than {self.collection.spec} has in this place; the collection "
-                        f"changed. Delete {self.folder} and start anew."
+                        f"changed. Delete {self.folder} and start again."
                     )
             else:
                 _write_part(path, self._documents(part) if self.plan.documents else part)
@@ -296,15 +296,15 @@ class _Work:
         """Translate texts of any length: sentence by sentence, so that no model cuts them."""
         pieces = [list(_pieces(text)) for text in texts]
         flat = [piece for own in pieces for piece in own]
-        given = self.translator.translate(flat, self.source) if flat else []
-        if len(given) != len(flat):
-            raise ModelError(f"{self.translator.name}: gave {len(given):,} translations of {len(flat):,} texts.")
-        translated = iter(given)
-        found = [" ".join(part for part in islice(translated, len(own)) if part) for own in pieces]
-        return [" ".join(text.split()) for text in found]
+        translations = self.translator.translate(flat, self.source) if flat else []
+        if len(translations) != len(flat):
+            raise ModelError(f"{self.translator.name}: gave {len(translations):,} translations of {len(flat):,} texts.")
+        rest = iter(translations)
+        joined = [" ".join(part for part in islice(rest, len(own)) if part) for own in pieces]
+        return [" ".join(text.split()) for text in joined]
 
     def finish(self, out: Path, queries: dict[str, str]) -> Translated:
-        """Put the parts together, look them through, and remove the work folder."""
+        """Join the parts, check the translations, and remove the work folder."""
         if not self.parts:
             raise DataError(f"{self.collection.spec}: has no document; nothing to translate")
         result = Translated(queries=len(queries))
@@ -318,7 +318,7 @@ class _Work:
         with atomic_path(out) as temporary:
             temporary.mkdir()
             with (temporary / f"documents.{written}.jsonl.gz").open("wb") as stream:
-                for path in self.parts:  # gzip files put end to end are one gzip file
+                for path in self.parts:  # concatenated gzip files are one gzip file
                     with path.open("rb") as part:
                         shutil.copyfileobj(part, stream)
             # The originals are read once more, beside their translations: a sample needs both.
@@ -330,9 +330,9 @@ class _Work:
                 name = self.source if code == UNDETERMINED else code
                 write_queries(temporary / f"queries.{name}.tsv", self.collection.queries(code))
             if queries:
-                # A query without a text could not be asked: where nothing came back, the original stands.
-                asked = {query: text or originals[query] for query, text in queries.items()}
-                write_queries(temporary / f"queries.{self.target}.tsv", asked)
+                # A query needs a text: where the translation is empty, the original is kept.
+                kept = {query: text or originals[query] for query, text in queries.items()}
+                write_queries(temporary / f"queries.{self.target}.tsv", kept)
             judgments = {query: dict(grades) for query, grades in self.collection.judgments().items()}
             write_qrels(temporary / "qrels.txt", judgments)
             result.suspicious = sample.suspicious

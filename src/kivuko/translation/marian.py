@@ -1,4 +1,4 @@
-"""A small Marian model with random weights, and a tokenizer over a vocabulary of the bitext's own.
+"""A small Marian model, its tokenizer, its batches, and the initialization of its embeddings.
 
 Architecture: Junczys-Dowmunt et al. 2018, "Marian: Fast Neural Machine Translation in C++", as in ``transformers``.
 """
@@ -34,10 +34,10 @@ def language_tag(language: str) -> str:
 
 
 def marian_tokenizer(bitext: Bitext, settings: TranslationSettings) -> Any:
-    """Return a ``PreTrainedTokenizerFast`` with one vocabulary for both sides of a bitext, what is written in front.
+    """Return a ``PreTrainedTokenizerFast`` with one vocabulary for both sides of a bitext, English subwords first.
 
-    Every text ends with ``</s>``; the languages' tags are tokens, to be written in front of a text. Text is
-    lower-cased (see ``train_vocabulary``), so translations come out in lower case.
+    Every text ends with ``</s>``; the languages' tags are tokens. Text is lower-cased (see ``train_vocabulary``), and
+    so are translations.
 
     Raises:
         DataError: there is no text to learn from.
@@ -56,9 +56,9 @@ def marian_tokenizer(bitext: Bitext, settings: TranslationSettings) -> Any:
 
 
 def _written_first(vocabulary: Tokenizer, english: Sequence[str]) -> Tokenizer:
-    """Number the subwords of the English side first, the end token among them, then those that are only read.
+    """Number the subwords of the English side first, with the end token, then those that are only read.
 
-    The decoder then needs the first numbers only, and most of its arithmetic is over the words that it may write.
+    The decoder then needs the first numbers only: most of its arithmetic is over its vocabulary.
     """
     state = json.loads(vocabulary.to_str())
     written = {number for one in vocabulary.encode_batch(list(english)) for number in one.ids}
@@ -70,7 +70,7 @@ def _written_first(vocabulary: Tokenizer, english: Sequence[str]) -> Tokenizer:
 
 
 def written_subwords(tokenizer: Any, english: Sequence[str]) -> int:
-    """Return how many of the first subwords a decoder of these texts needs: one more than the largest number."""
+    """Return how many of the first subwords a decoder of these texts needs."""
     ids: list[list[int]] = tokenizer(list(english), truncation=True)["input_ids"]
     return 1 + max(max(own) for own in ids)
 
@@ -80,11 +80,11 @@ def marian_model(
 ) -> Any:
     """Return a ``MarianMTModel`` with random weights, a function of the settings and the seed.
 
-    Args:
-        written: subwords that the decoder knows, the first ones; None: all, and it shares the encoder's vectors.
+    Its configuration keeps the source languages under ``source_languages``, and its generation settings a beam search
+    that never writes a tag, an unknown or a padding token.
 
-    Its configuration keeps under ``source_languages`` what it translates from, and its generation settings how:
-    beam search that never writes a tag, an unknown or a padding token.
+    Args:
+        written: size of the decoder's vocabulary, the first subwords; None: all, and it shares the encoder's vectors.
     """
     from transformers import GenerationConfig, MarianConfig, MarianMTModel
 
@@ -112,15 +112,15 @@ def marian_model(
     return model
 
 
-NO_LABEL = -100  # what torch's cross-entropy leaves out by default
-_POOL = 2048  # pairs that are sorted by length together: enough to save most padding, few enough to mix well
+NO_LABEL = -100  # torch's cross-entropy ignores it by default
+_POOL = 2048  # pairs sorted by length together: enough to save most padding, few enough to mix well
 
 
 @dataclass(frozen=True)
 class Numbered:
     """Pairs as subword numbers: ``source`` and ``target``, each sequence with the end token.
 
-    ``pad`` and ``unknown`` are the numbers of those tokens; ``tagged`` tells whether sources begin with a language tag.
+    ``pad`` and ``unknown`` are the numbers of those tokens; ``tagged``: sources begin with a language tag.
     """
 
     source: list[list[int]]
@@ -161,7 +161,7 @@ class Batch:
 
 
 def number_pairs(pairs: Sequence[Pair], tokenizer: Any, tagged: bool, max_length: int) -> Numbered:
-    """Turn pairs into subword numbers; longer sides are cut to ``max_length`` with their end token kept."""
+    """Return pairs as subword numbers, cut to ``max_length`` with their end token kept."""
     sources = [tagged_text(pair.text, pair.language if tagged else None) for pair in pairs]
     options = {"truncation": True, "max_length": max_length}
     return Numbered(
@@ -194,10 +194,10 @@ def to_batch(pairs: Numbered, rows: Sequence[int], word_dropout: float = 0.0) ->
 
 
 def batches(pairs: Numbered, tokens: int, steps: int, seed: int) -> Iterator[tuple[int, list[int]]]:
-    """Yield (step, rows) for steps 1 to ``steps``: shuffled epochs, each pair once an epoch, like lengths together.
+    """Yield (step, rows) for steps 1 to ``steps``: shuffled epochs, pairs of similar length together.
 
-    A batch has as many pairs as fit into ``tokens`` with their padding, at least one. An epoch's batches are a function
-    of the seed and the epoch alone.
+    A batch has as many pairs as fit into ``tokens`` with their padding, at least one. An epoch's batches depend on the
+    seed and the epoch alone.
     """
     step, epoch = 0, 0
     while True:
@@ -215,19 +215,19 @@ def batches(pairs: Numbered, tokens: int, steps: int, seed: int) -> Iterator[tup
 
 def cut_by_length(pairs: Numbered, rows: Iterable[int], tokens: int) -> list[list[int]]:
     """Sort rows by length and cut them into batches."""
-    found: list[list[int]] = []
+    cut: list[list[int]] = []
     longest = 0
     for row in sorted(rows, key=lambda row: (len(pairs.target[row]), len(pairs.source[row]))):
         longest = max(longest, len(pairs.source[row]))
-        if not found or (len(found[-1]) + 1) * (longest + len(pairs.target[row])) > tokens:
-            found.append([])
+        if not cut or (len(cut[-1]) + 1) * (longest + len(pairs.target[row])) > tokens:
+            cut.append([])
             longest = len(pairs.source[row])
-        found[-1].append(row)
-    return found
+        cut[-1].append(row)
+    return cut
 
 
 def mixed(seed: int, number: int) -> int:
-    """Return a generator's seed out of the run's seed and a number, the same in every process."""
+    """Return a generator's seed from the run's seed and a number, the same in every process."""
     return int.from_bytes(hashlib.blake2b(f"{seed}:{number}".encode(), digest_size=7).digest(), "big")
 
 
@@ -238,13 +238,12 @@ def _padded(rows: Sequence[Sequence[int]], filler: int) -> Tensor:
     return padded
 
 
-# First subword vectors that know which words translate each other.
-#
-# A transformer with random vectors spends its first thousands of steps finding out which word goes with which; counting
-# tells that at once. Each subword is described by the English sentences whose pairs it occurs in, on either side: Levy,
-# Søgaard and Goldberg 2017, "A Strong Baseline for Learning Cross-Lingual Word Embeddings from Sentence Alignments".
+# Embedding initialization: a transformer with random vectors spends its first thousands of steps learning which words
+# translate each other; counts give that at once. Each subword is described by the English sentences whose pairs it
+# occurs in, on either side: Levy, Søgaard and Goldberg 2017, "A Strong Baseline for Learning Cross-Lingual Word
+# Embeddings from Sentence Alignments".
 
-_MOST_SENTENCES = 20_000  # columns; rarer sentences than these many share columns, which memory asks for
+_MOST_SENTENCES = 20_000  # columns; more sentences share columns, which bounds memory
 
 
 def sentence_vectors(
@@ -273,20 +272,20 @@ def sentence_vectors(
     vectors = torch.zeros(subwords, width)
     vectors[:, :rank] = left * singular.sqrt()
     unit: Tensor = vectors / vectors.norm(dim=1, keepdim=True).clamp(min=1e-12)
-    return torch.where(rows > 0, unit, 0.0)  # the decomposition leaves rounding where nothing was counted
+    return torch.where(rows > 0, unit, 0.0)  # rounding of the decomposition in rows without counts
 
 
 @torch.no_grad()
-def start_from_counts(model: Any, pairs: Numbered, seed: int) -> None:
-    """Give the subwords of ``pairs`` their ``sentence_vectors``, and let the decoder pass on what it attends to.
+def initialize_from_counts(model: Any, pairs: Numbered, seed: int) -> None:
+    """Set the vectors of the subwords in ``pairs`` to their ``sentence_vectors``, and cross-attention to the identity.
 
-    With vectors in which translations are alike, and value and output projections of the attention to the source that
-    are the identity, the untrained model already favors the translations of the words in front of it.
+    Translations have similar vectors, and the value and output projections of the attention to the source pass them on,
+    so the untrained model already favors the translations of the source's words.
     """
     read, written = model.get_encoder().embed_tokens.weight, model.get_decoder().embed_tokens.weight
-    found = sentence_vectors(pairs.source, pairs.target, read.shape[0], read.shape[1], seed)
+    vectors = sentence_vectors(pairs.source, pairs.target, read.shape[0], read.shape[1], seed)
     for weight in (read, written):
-        own = found[: len(weight)]
+        own = vectors[: len(weight)]
         weight.copy_(torch.where(own.any(1, keepdim=True), own, weight))
     for layer in model.get_decoder().layers:
         for projection in (layer.encoder_attn.v_proj, layer.encoder_attn.out_proj):

@@ -1,4 +1,4 @@
-"""Translation models that exist already: by name on the hub or from a folder, our own saved ones among them."""
+"""Loading translation models by name from the hub or from a folder, those that ``save`` wrote among them."""
 
 from __future__ import annotations
 
@@ -17,12 +17,30 @@ from kivuko.languages import language as describe
 from kivuko.translation.marian import language_tag
 from kivuko.translation.seq2seq import Route, RouteFrom, Seq2SeqTranslator, source_routes
 
-# The names that multilingual translation models give to languages, found by BCP 47 code.
-#
-# NLLB writes ``swh_Latn``, M2M100 ``__sw__`` (and calls it ``sw``), mBART-50 ``sw_KE``.
-
+# Language tokens: NLLB has swh_Latn, M2M100 __sw__ (whose tokenizer calls it sw), mBART-50 sw_KE.
 _NLLB, _MBART = re.compile(r"[a-z]{3}_[A-Z][a-z]{3}"), re.compile(r"[a-z]{2}_[A-Z]{2}")
 _M2M = re.compile(r"__([a-z]{2,3})__")
+_ONE_WAY = ("marian", "fsmt")  # kinds of model that translate between two languages or groups without a code
+_ENGLISH_GROWTH, _GROWTH = 1.5, 2.0  # see Seq2SeqTranslator; other languages take more subwords a word
+
+
+def load_translator(name_or_folder: str | Path, target: str = "en") -> Seq2SeqTranslator:
+    """Load a model that translates into ``target``: one of ours, OPUS-MT (Marian), NLLB, M2M100, mBART-50, MADLAD-400.
+
+    Args:
+        target: BCP 47 code of the language to write; ``translate(texts, language)`` takes the language of the texts.
+
+    Raises:
+        ModelError: there is no such model, it does not load, or it does not translate into that language.
+        MissingDependencyError: its tokenizer needs a package that is not installed.
+        UsageError: there is no such language.
+    """
+    code, text = describe(target).code, str(name_or_folder)
+    if (text.startswith((".", "~")) or Path(text).is_absolute()) and not Path(text).expanduser().is_dir():
+        raise ModelError(f"{text}: no such model folder. Name a folder or a translation model on the hub.")
+    model, tokenizer = _load_seq2seq(text, str(Path(text).expanduser()) if text.startswith("~") else text)
+    growth = _ENGLISH_GROWTH if code == "en" else _GROWTH
+    return Seq2SeqTranslator(model, tokenizer, Path(text).name, _route(model, tokenizer, text, code), growth=growth)
 
 
 @dataclass(frozen=True)
@@ -47,7 +65,7 @@ class ModelLanguages:
             if code := _code(token):
                 try:
                     key = _key(code)
-                except UsageError:  # a code of the model's own that no registry has: nobody can ask for it
+                except UsageError:  # a code of the model's own, in no registry
                     continue
                 self._by_key.setdefault(key, ModelLanguage(token, code))
 
@@ -63,7 +81,7 @@ class ModelLanguages:
         key = _key(code)
         if key in self._by_key:
             return self._by_key[key]
-        same = [found for (primary, _), found in self._by_key.items() if primary == key[0]]
+        same = [one for (primary, _), one in self._by_key.items() if primary == key[0]]
         return same[0] if len(same) == 1 and "-" not in code else None
 
 
@@ -79,31 +97,8 @@ def _key(code: str) -> tuple[str, str]:
     return described.code.split("-")[0], described.script
 
 
-_ENGLISH_TAGS = (">>eng<<", ">>en<<")  # OPUS-MT: which language to write
-_MADLAD_ENGLISH = "<2en>"
-_ONE_WAY = ("marian", "fsmt")  # kinds of model that translate from one language or group into another, untold
-
-
-def load_translator(name_or_folder: str | Path) -> Seq2SeqTranslator:
-    """Load a model that translates into English: one of ours, OPUS-MT (Marian), NLLB, M2M100, mBART-50 or MADLAD-400.
-
-    Raises:
-        ModelError: there is no such model, it does not load, or it does not translate into English.
-        MissingDependencyError: its tokenizer needs a package that is not installed.
-    """
-    text = str(name_or_folder)
-    if (text.startswith((".", "~")) or Path(text).is_absolute()) and not Path(text).expanduser().is_dir():
-        raise ModelError(f"{text}: no such model folder. Name a folder or a translation model on the hub.")
-    model, tokenizer = load_seq2seq(text, str(Path(text).expanduser()) if text.startswith("~") else text)
-    return Seq2SeqTranslator(model, tokenizer, Path(text).name, _route(model, tokenizer, text))
-
-
-def load_seq2seq(text: str, source: str) -> tuple[Any, Any]:
-    """Return a translation model of ``transformers`` and its tokenizer; ``text`` names it in messages.
-
-    Raises:
-        MissingDependencyError, ModelError: see ``load_translator``.
-    """
+def _load_seq2seq(text: str, source: str) -> tuple[Any, Any]:
+    """Return a translation model of ``transformers`` and its tokenizer; ``text`` names it in messages."""
     from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
     require_hub(source)
@@ -123,56 +118,62 @@ def load_seq2seq(text: str, source: str) -> tuple[Any, Any]:
     return model, tokenizer
 
 
-def _route(model: Any, tokenizer: Any, name: str) -> RouteFrom:
-    """Find out how the model wants to be told the language, and that English is what it writes."""
-    if own := getattr(model.config, "source_languages", None):
+def _route(model: Any, tokenizer: Any, name: str, target: str = "en") -> RouteFrom:
+    """Return how the model is given the language of the texts, and that ``target`` is the one to write."""
+    if target == "en" and (own := getattr(model.config, "source_languages", None)):
         return source_routes(own, tagged=language_tag(own[0]) in tokenizer.get_vocab())
     special = [*tokenizer.get_added_vocab(), *tokenizer.all_special_tokens]
     if codes := ModelLanguages(special):
-        return _coded(codes, tokenizer, name)
+        return _coded(codes, tokenizer, name, target)
     vocabulary = tokenizer.get_vocab()
-    if _MADLAD_ENGLISH in vocabulary:
-        return lambda language: Route(prefix=f"{_MADLAD_ENGLISH} ")
+    madlad = f"<2{target.split('-')[0]}>"
+    if madlad in vocabulary:
+        return lambda language: Route(prefix=f"{madlad} ")
     if model.config.model_type not in _ONE_WAY:
         raise ModelError(
-            f"{name}: a {model.config.model_type} model without language codes, so nothing tells it to translate into "
-            "English. Choose an OPUS-MT, NLLB or M2M100 model."
+            f"{name}: a {model.config.model_type} model without language codes, so it cannot be set to translate into "
+            f"{describe(target).name}. Choose an OPUS-MT, NLLB or M2M100 model."
         )
-    return _one_way(tokenizer, vocabulary, name)
+    return _one_way(tokenizer, vocabulary, name, target)
 
 
-def _coded(codes: ModelLanguages, tokenizer: Any, name: str) -> RouteFrom:
-    english = codes.find("en")
-    if english is None:
-        raise ModelError(f"{name}: does not translate into English (no code for it). Choose another model.")
-    first = tokenizer.convert_tokens_to_ids(english.token)
+def _coded(codes: ModelLanguages, tokenizer: Any, name: str, target: str) -> RouteFrom:
+    written = codes.find(target)
+    if written is None:
+        raise ModelError(f"{name}: does not translate into {describe(target).name}: {_no_code(codes, target)}")
+    first = tokenizer.convert_tokens_to_ids(written.token)
 
     def route(language: str) -> Route:
-        found = codes.find(language)
-        if found is None:
-            raise ModelError(
-                f"{name}: has no code for {describe(language).name} ({language}) among its {len(codes)} languages. "
-                "Choose another model."
-            )
-        return Route(source_code=found.code, first_token=first)
+        read = codes.find(language)
+        if read is None:
+            raise ModelError(f"{name}: {_no_code(codes, language)}")
+        return Route(source_code=read.code, first_token=first)
 
     return route
 
 
-def _one_way(tokenizer: Any, vocabulary: Collection[str], name: str) -> RouteFrom:
-    """OPUS-MT: the languages are the model's own; where it writes several, a tag in front chooses."""
+def _no_code(codes: ModelLanguages, language: str) -> str:
+    name = describe(language).name
+    return f"has no code for {name} ({language}) among its {len(codes)} languages. Choose another model."
+
+
+def _one_way(tokenizer: Any, vocabulary: Collection[str], name: str, target: str) -> RouteFrom:
+    """OPUS-MT: the languages are the model's own; if it writes several, a tag in front chooses."""
     tags = [token for token in vocabulary if token.startswith(">>") and token.endswith("<<")]
-    prefix = next((f"{tag} " for tag in _ENGLISH_TAGS if tag in tags), "")
-    target = _single(getattr(tokenizer, "target_lang", None))
-    if (tags and not prefix) or (target not in (None, "en")):
-        writes = target or ", ".join(sorted(tag.strip("<>") for tag in tags)[:5])
-        raise ModelError(f"{name}: translates into {writes}, not English. Choose a model that writes English.")
+    tag = next((tag for tag in tags if _is_code_of(tag.strip("<>"), target)), None)
+    named = getattr(tokenizer, "target_lang", None)
+    stated = _single(named)
+    # A model that names no language is taken for one into English, as most are.
+    writes_target = _is_code_of(named or "", target) or (stated or "en") == target.split("-")[0]
+    if tag is None and (tags or not writes_target):
+        writes = stated or ", ".join(sorted(tag.strip("<>") for tag in tags)[:5]) or "a language that it does not name"
+        raise ModelError(f"{name}: translates into {writes}, not {describe(target).name}. Choose another model.")
     source = _single(getattr(tokenizer, "source_lang", None))
 
     def route(language: str) -> Route:
         if source is not None and source != describe(language).code.split("-")[0]:
             raise ModelError(f"{name}: translates from {source}, not {language}. Choose a model for {language}.")
-        return Route(prefix=prefix)
+        return Route(prefix=f"{tag} " if tag else "")
 
     return route
 
@@ -180,73 +181,14 @@ def _one_way(tokenizer: Any, vocabulary: Collection[str], name: str) -> RouteFro
 def _single(code: str | None) -> str | None:
     """Normalize a code that names one language; None for a group such as ``mul`` or ``bnt``, or none at all."""
     try:
-        found = describe(code or "").code.split("-")[0]
+        primary = describe(code or "").code.split("-")[0]
     except UsageError:
         return None
     # Groups of languages have codes of three letters, as small languages have; only what is sure is checked.
-    return found if len(found) == 2 or found == "fil" else None
+    return primary if len(primary) == 2 or primary == "fil" else None
 
 
-def load_translator_into(name_or_folder: str | Path, target: str) -> Seq2SeqTranslator:
-    """Load a model that translates into ``target``: OPUS-MT (Marian), NLLB, M2M100, mBART-50 or MADLAD-400.
-
-    ``translate(texts, language)`` of what is returned takes the language of the texts, and writes ``target``.
-
-    Args:
-        target: BCP 47 code of the language to write.
-
-    Raises:
-        ModelError: there is no such model, it does not load, or nothing says that it writes that language.
-        MissingDependencyError: its tokenizer needs a package that is not installed.
-        UsageError: there is no such language.
-    """
-    code, text = describe(target).code, str(name_or_folder)
-    if (text.startswith((".", "~")) or Path(text).is_absolute()) and not Path(text).expanduser().is_dir():
-        raise ModelError(f"{text}: no such model folder. Name a folder or a translation model on the hub.")
-    model, tokenizer = load_seq2seq(text, str(Path(text).expanduser()) if text.startswith("~") else text)
-    return Seq2SeqTranslator(model, tokenizer, Path(text).name, _route_into(tokenizer, text, code), growth=2.0)
-
-
-def _route_into(tokenizer: Any, name: str, target: str) -> RouteFrom:
-    """Find out how the model is told what to write."""
-    special = [*tokenizer.get_added_vocab(), *tokenizer.all_special_tokens]
-    if codes := ModelLanguages(special):
-        return _with_code(codes, tokenizer, name, target)
-    vocabulary = tokenizer.get_vocab()
-    madlad = f"<2{target.split('-')[0]}>"
-    if madlad in vocabulary:
-        return lambda language: Route(prefix=f"{madlad} ")
-    tags = {token.strip("><"): token for token in vocabulary if token.startswith(">>") and token.endswith("<<")}
-    for tag, token in tags.items():
-        if _same(tag, target):
-            return lambda language: Route(prefix=f"{token} ")
-    if not tags and _same(str(getattr(tokenizer, "target_lang", "") or ""), target):
-        return lambda language: Route()
-    writes = getattr(tokenizer, "target_lang", None) or ", ".join(sorted(tags)[:5]) or "a language it does not name"
-    raise ModelError(f"{name}: writes {writes}, not {describe(target).name} ({target}). Choose another model.")
-
-
-def _with_code(codes: ModelLanguages, tokenizer: Any, name: str, target: str) -> RouteFrom:
-    written = codes.find(target)
-    if written is None:
-        raise ModelError(
-            f"{name}: has no code for {describe(target).name} ({target}) among its {len(codes)} languages. "
-            "Choose another model."
-        )
-    first = tokenizer.convert_tokens_to_ids(written.token)
-
-    def route(language: str) -> Route:
-        read = codes.find(language)
-        if read is None:
-            raise ModelError(
-                f"{name}: has no code for {describe(language).name} ({language}), which is to be translated."
-            )
-        return Route(source_code=read.code, first_token=first)
-
-    return route
-
-
-def _same(code: str, target: str) -> bool:
+def _is_code_of(code: str, target: str) -> bool:
     """Tell whether a model's own code (``swh``, ``sw``) is the target language."""
     try:
         return describe(code.replace("_", "-")).code == target

@@ -1,4 +1,4 @@
-"""Translating with a sequence-to-sequence model of ``transformers``: ours, Marian, NLLB, M2M100 and their kin."""
+"""A translator over any sequence-to-sequence model of ``transformers``: ours, Marian, NLLB, M2M100."""
 
 from __future__ import annotations
 
@@ -17,12 +17,10 @@ from kivuko.translation.marian import language_tag
 
 @dataclass(frozen=True)
 class Route:
-    """How a model is told to translate from one language into English.
+    """Settings for one source language.
 
-    Attributes:
-        prefix: written in front of every text.
-        source_code: the tokenizer's own name of the source language, for tokenizers that have such names.
-        first_token: number of the token that every translation must begin with; None: the model decides.
+    ``prefix`` goes in front of every text. ``source_code``: the tokenizer's own name of the language, if it has one.
+    ``first_token``: number of the token that every translation must begin with; None: the model decides.
     """
 
     prefix: str = ""
@@ -37,11 +35,10 @@ class Seq2SeqTranslator:
     """A translator over any model with ``generate`` and its tokenizer.
 
     Args:
-        route: from a BCP 47 code to the way the model is told; may raise ModelError. None: the model needs no telling.
+        route: from a BCP 47 code to its settings; may raise ModelError. None: the model needs none.
         batch_size: texts translated together.
-        growth: a translation has at most so many times the subwords of the longest text of its batch (or 8 more than
-            that): a loop ("very very very ...") would run to the model's limit. Into languages that take more subwords
-            a word than the source, give more.
+        growth: limit of a translation's subwords, as a multiple of the longest text of its batch (and at least 8 more):
+            otherwise a loop ("very very very ...") runs to the model's limit.
     """
 
     def __init__(
@@ -55,13 +52,13 @@ class Seq2SeqTranslator:
     def translate(self, texts: list[str], language: str) -> list[str]:
         """Translate into English by beam search; see ``Translator``. Texts of like length are translated together."""
         route = self._route(describe(language).code)
-        found = [""] * len(texts)
+        translations = [""] * len(texts)
         order = sorted((row for row, text in enumerate(texts) if text.strip()), key=lambda row: len(texts[row]))
         for start in range(0, len(order), self.batch_size):
             rows = order[start : start + self.batch_size]
             for row, translation in zip(rows, self._batch([texts[row] for row in rows], route), strict=True):
-                found[row] = translation
-        return found
+                translations[row] = translation
+        return translations
 
     def save(self, path: Path) -> None:
         """Write model and tokenizer as a folder of Hugging Face's own layout, whole or not at all.
@@ -69,7 +66,7 @@ class Seq2SeqTranslator:
         ``load_translator`` loads it, and so do ``AutoModelForSeq2SeqLM`` and ``AutoTokenizer``.
 
         Raises:
-            ModelError: something that is not a model stands at ``path``.
+            ModelError: ``path`` holds something that is not a model.
             KivukoError: the disk is full, or the place cannot be written.
         """
         if path.is_file() or (path.is_dir() and any(path.iterdir()) and not (path / "config.json").is_file()):

@@ -11,20 +11,19 @@ from kivuko.errors import UsageError
 class TranslationSettings:
     """Size, regularization and schedule of a small translation model.
 
-    Small data wants dropout, words hidden from the source and smoothed labels: Sennrich and Zhang 2019, "Revisiting
-    Low-Resource Neural Machine Translation". Unlike there, a large vocabulary did better than a small one, since counts
-    already tell which whole words go together. The values were chosen on the emoji world's validation split, for about
-    a minute of one core.
+    Small data needs dropout, word dropout and label smoothing: Sennrich and Zhang 2019, "Revisiting Low-Resource Neural
+    Machine Translation". Unlike there, a large vocabulary was better than a small one, since counts already relate
+    whole words. The values were chosen on the emoji world's validation split, for about a minute of one core.
 
     Attributes:
         vocabulary_size: subwords at most, of all languages and English together.
         width: of the hidden states; divisible by ``heads``. Feed-forward layers are ``feed_forward`` times as wide.
         encoder_layers, decoder_layers: their numbers.
-        dropout: share of activations that training hides.
+        dropout: share of activations that training drops.
         word_dropout: share of source subwords that training replaces by the unknown token.
         label_smoothing: share of the probability that goes to all subwords alike; 0 to below 1.
         language_tag: whether a token in front says which language a text is in.
-        counted_start: whether the first subword vectors come from counts (see ``embeddings``) or are random.
+        counted_start: whether subword vectors are initialized from counts (``sentence_vectors``) or at random.
         epochs: passes through the bitext, as far as ``most_steps`` allows.
         least_steps, most_steps: bounds on the optimizer's steps, however small or large the bitext.
         batch_tokens: subwords per step, both sides and their padding counted.

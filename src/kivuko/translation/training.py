@@ -23,11 +23,11 @@ from kivuko.translation.marian import (
     Batch,
     Numbered,
     batches,
+    initialize_from_counts,
     marian_model,
     marian_tokenizer,
     mixed,
     number_pairs,
-    start_from_counts,
     to_batch,
     written_subwords,
 )
@@ -39,8 +39,8 @@ Report = Callable[[int, int, dict[str, float]], None]  # (step, steps, figures)
 
 
 @dataclass(frozen=True)
-class TranslationOutcome:
-    """What training came to: the best step, its chrF on held-out pairs (0 to 1), all of them, seconds."""
+class TranslatorTraining:
+    """The best step, its chrF on held-out pairs (0 to 1), the scores of all steps that were scored, and seconds."""
 
     best_step: int
     best_score: float
@@ -48,11 +48,11 @@ class TranslationOutcome:
     seconds: float
 
 
-class _Judge:
+class _Scorer:
     """Scores weights by the chrF of their greedy translations of some held-out pairs.
 
-    Not by cross-entropy: with 300 pairs per language that was at its best after a sixth of the steps, when the model
-    still wrote the same few words whatever it read; the translations went on improving to the end.
+    Not by cross-entropy: with 300 pairs per language, that was best after a sixth of the steps, when the model still
+    wrote the same few words for every source; the translations improved to the end.
     """
 
     def __init__(self, translator: Seq2SeqTranslator, held_out: Bitext, most: int) -> None:
@@ -61,7 +61,7 @@ class _Judge:
         self._translator = translator
 
     def score(self, weights: dict[str, Tensor]) -> float:
-        """Return the chrF, 0 to 1; the model's own weights and its way of searching are put back."""
+        """Return the chrF, 0 to 1; the model's own weights and generation settings are restored."""
         model = self._translator.model
         own = {name: weight.detach().clone() for name, weight in model.named_parameters()}
         search, training = model.generation_config, model.training
@@ -86,13 +86,12 @@ def train_translator(
     *,
     seed: int = 0,
     report: Report | None = None,
-) -> tuple[Seq2SeqTranslator, TranslationOutcome]:
-    """Train one model from all languages of a bitext into English and keep the weights that translated held-out best.
+) -> tuple[Seq2SeqTranslator, TranslatorTraining]:
+    """Train one model from all languages of a bitext into English; keep the weights that translate held-out pairs best.
 
     Args:
-        bitext: training pairs.
         held_out: pairs that select the best step and are never trained on, in the bitext's languages.
-        seed: drives the first weights, the order of pairs and all dropout.
+        seed: of the initial weights, the order of pairs and all dropout.
         report: called after each step with (step, steps, figures): the smoothed training loss.
 
     Raises:
@@ -106,13 +105,13 @@ def train_translator(
     model = marian_model(tokenizer, bitext.languages(), settings, seed, written)
     pairs = number_pairs(bitext.pairs, tokenizer, settings.language_tag, settings.max_length)
     if settings.counted_start:
-        start_from_counts(model, pairs, seed)
+        initialize_from_counts(model, pairs, seed)
     route = source_routes(bitext.languages(), settings.language_tag)
     translator = Seq2SeqTranslator(model, tokenizer, "marian-from-scratch", route)
-    judge = _Judge(translator, held_out, settings.selection_pairs)
-    best_step, history = _fit(model, pairs.no_longer_than(settings.train_length), judge, settings, seed, report)
+    scorer = _Scorer(translator, held_out, settings.selection_pairs)
+    best_step, history = _fit(model, pairs.no_longer_than(settings.train_length), scorer, settings, seed, report)
     model.eval()
-    return translator, TranslationOutcome(best_step, dict(history)[best_step], history, time.monotonic() - started)
+    return translator, TranslatorTraining(best_step, dict(history)[best_step], history, time.monotonic() - started)
 
 
 def _check(bitext: Bitext, held_out: Bitext) -> None:
@@ -120,16 +119,16 @@ def _check(bitext: Bitext, held_out: Bitext) -> None:
         raise DataError("no pairs to train a translator on: every line was left out, or the sample is empty.")
     if not len(held_out):
         raise DataError("no pairs held out to select the translator's best step on: give more bitext.")
-    if strange := [code for code in held_out.languages() if code not in bitext.languages()]:
-        raise DataError(f"held-out pairs in {', '.join(strange)}, but none to train a translator on: leave them out.")
+    if unknown := [code for code in held_out.languages() if code not in bitext.languages()]:
+        raise DataError(f"held-out pairs in {', '.join(unknown)}, but none to train a translator on: leave them out.")
 
 
 def _fit(
-    model: Any, pairs: Numbered, judge: _Judge, settings: TranslationSettings, seed: int, report: Report | None
+    model: Any, pairs: Numbered, scorer: _Scorer, settings: TranslationSettings, seed: int, report: Report | None
 ) -> tuple[int, list[tuple[int, float]]]:
     """Train ``model`` in place, leave it with the best weights, and return the best step and all held-out scores."""
     steps = settings.steps(pairs.tokens)
-    judged_at = {math.ceil(steps * (k + 1) / settings.selections) for k in range(settings.selections)}
+    scored_at = {math.ceil(steps * (k + 1) / settings.selections) for k in range(settings.selections)}
     optimizer = torch.optim.AdamW(
         model.parameters(),
         lr=settings.learning_rate,
@@ -154,8 +153,8 @@ def _fit(
         _move_mean(mean, model, min(settings.averaging, step / (step + 10)))
         if report:
             report(step, steps, {"loss": figure})
-        if step in judged_at:
-            history.append((step, judge.score(mean)))
+        if step in scored_at:
+            history.append((step, scorer.score(mean)))
             if history[-1][1] >= max(score for _, score in history):  # of equals the later, which has seen more
                 best_step, best = step, {name: weight.clone() for name, weight in mean.items()}
     model.load_state_dict(best, strict=False)

@@ -1,4 +1,4 @@
-"""What every translator does."""
+"""Translators into English: their protocol, the translate-test baseline, and chrF to score them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Progress = Callable[[int, int], None]  # (done, total)
 
 
 class Translator(Protocol):
-    """Something that translates into English."""
+    """Any translator into English."""
 
     @property
     def name(self) -> str:
@@ -35,10 +35,6 @@ class Translator(Protocol):
         ...
 
 
-# Translate-test: a query goes through machine translation, and the English teacher searches with what comes out.
-#
-# The baseline that OPTICAL (Huang, Yu and Allan 2023, arXiv 2301.12566) calls the translation method.
-
 EncodeTexts = Callable[[Sequence[str]], NDArray[np.float32]]
 
 
@@ -52,13 +48,15 @@ def translate_test(
 ) -> EncodeTexts:
     """Return a function from texts in ``language`` to the English encoder's unit vectors of their translations.
 
+    The baseline that OPTICAL (Huang, Yu and Allan 2023, arXiv 2301.12566) calls the translation method.
+
     Args:
-        encode_english: English texts -> float32 [texts, dim], the teacher's.
-        language: BCP 47 code; "en" texts go to the encoder as they are.
-        batch_size: texts handed to the translator at a time; ``progress`` is told (done, total) after each such batch.
+        encode_english: the teacher: English texts -> float32 [texts, dim].
+        language: BCP 47 code; "en" texts are encoded as they are.
+        batch_size: texts translated at a time; ``progress`` is called with (done, total) after each batch.
 
     Returns:
-        texts -> unit vectors, float32 [texts, dim], in order; a translation that encodes to zero stays zero.
+        texts -> unit vectors, float32 [texts, dim]; a translation that encodes to zero stays zero.
     """
     if batch_size < 1:
         raise UsageError(f"batch size {batch_size}: give at least 1")
@@ -76,15 +74,14 @@ def translate_test(
     return encode
 
 
-# chrF: how alike translations and references are, in character n-grams.
-#
-# Popović 2015, "chrF: character n-gram F-score for automatic MT evaluation": n = 1 to 6, recall counts twice.
-
 _ORDERS, _BETA = range(1, 7), 2.0
 
 
 def chrf(translations: Sequence[str], references: Sequence[str]) -> float:
-    """Return chrF over a whole collection, 0 to 1; case and white space do not count.
+    """Return chrF over a whole collection, 0 to 1; case and white space are ignored.
+
+    Popović 2015, "chrF: character n-gram F-score for automatic MT evaluation": n = 1 to 6, recall counts twice; the
+    mean of the F-scores of all n (sacrebleu takes the F-score of their mean precision and recall).
 
     >>> chrf(["black cat"], ["Black cat"])
     1.0

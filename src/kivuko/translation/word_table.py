@@ -1,7 +1,6 @@
-"""The lexical baseline: word by word through a table read off the bitext; what the table lacks stays as it is.
+"""The lexical baseline: word-by-word translation with a table from transport plans over the bitext.
 
-The table comes from transport plans over the bitext, one per language (``kivuko.bitext.sampling``). Words that it
-does not hold are handed on unchanged: many are names, or spelled as in English.
+Words that the table lacks are copied: many are names, or spelled as in English.
 """
 
 from __future__ import annotations
@@ -16,13 +15,13 @@ from kivuko.languages import language as describe
 
 @dataclass(frozen=True)
 class LexicalTranslator:
-    """Translates word by word. ``tables``: language code -> word -> English word, all case folded."""
+    """A word-by-word translator. ``tables``: language code -> word -> English word, all case folded."""
 
     tables: Mapping[str, Mapping[str, str]]
     name: str = "lexical"
 
     def translate(self, texts: list[str], language: str) -> list[str]:
-        """See ``Translator``. The order of words stays; a word that the table lacks stays as it is.
+        """See ``Translator``. The order of words is kept.
 
         Raises:
             ModelError: the bitext held no such language.
@@ -36,7 +35,7 @@ class LexicalTranslator:
 
 
 def train_lexical(bitext: Bitext, *, regularization: float = 0.5, rounds: int = 4) -> LexicalTranslator:
-    """Read a word table per language off a bitext: for each word the English word that it has most in common with.
+    """Build a word table per language from a bitext: for each word its most associated English word.
 
     Args:
         regularization, rounds: of the plans, see ``kivuko.transport.associate``.
@@ -45,7 +44,7 @@ def train_lexical(bitext: Bitext, *, regularization: float = 0.5, rounds: int = 
         DataError: the bitext is empty.
     """
     if not len(bitext):
-        raise DataError("no pairs to read a word table off: the bitext is empty.")
+        raise DataError("no pairs to build a word table from: the bitext is empty.")
     return LexicalTranslator(
         {code: word_table(bitext, code, regularization=regularization, rounds=rounds) for code in bitext.by_language()}
     )
