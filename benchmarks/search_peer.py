@@ -19,10 +19,10 @@ def application(gallery: Path, model: Path) -> Any:
     from flask import Flask
     from sentence_transformers import SentenceTransformer
 
-    from kivuko.search.store import GalleryStore
+    from kivuko.search.store import IndexStore
 
     encoder = SentenceTransformer(str(model), device="cpu")
-    with GalleryStore.open(gallery) as store:
+    with IndexStore.open(gallery) as store:
         saved = store.path / "index" / f"{store.generation}.faiss"
         if saved.is_file():
             index = faiss.read_index(str(saved), faiss.IO_FLAG_MMAP | faiss.IO_FLAG_READ_ONLY)

@@ -24,9 +24,9 @@ from benchmarks.search_measure import K, Row, timed_clients
 from benchmarks.search_vectors import Corpus
 from kivuko.encoders.loading import image_fingerprint
 from kivuko.search.decoding import Decoded
-from kivuko.search.gallery import Gallery
+from kivuko.search.image_index import ImageIndex
 from kivuko.search.items import Work
-from kivuko.search.writer import GalleryWriter, IndexSpec
+from kivuko.search.writer import IndexSpec, IndexWriter
 
 _STARTS_WITHIN = 1800.0  # seconds; the peer reads a million items, and an index may be built
 KIVUKO, PEER = "kivuko serve", "Flask + FAISS"
@@ -38,7 +38,7 @@ def make_gallery(corpus: Corpus, count: int, folder: Path) -> float:
     Image.new("RGB", (32, 32), "white").save(stream, format="JPEG")
     vectors, texts = corpus.vectors(count), corpus.sentences(count, "gallery")
     making = IndexSpec(image_fingerprint(corpus.model), vectors.shape[1], corpus.folder.absolute(), [])
-    writer = GalleryWriter(folder, making)
+    writer = IndexWriter(folder, making)
     for start in range(0, count, 20_000):
         new = []
         for number in range(start, min(start + 20_000, count)):
@@ -51,7 +51,7 @@ def make_gallery(corpus: Corpus, count: int, folder: Path) -> float:
     writer.publish()
     writer.close()
     began = time.perf_counter()
-    Gallery.open(folder).close()
+    ImageIndex.open(folder).close()
     return time.perf_counter() - began
 
 
@@ -61,7 +61,7 @@ def measure_served(
     """Measure both servers in turn on one gallery, with texts that neither has seen."""
     rows = []
     with tempfile.TemporaryDirectory() as place:
-        gallery = Path(place) / "g.gallery"
+        gallery = Path(place) / "g.index"
         built = make_gallery(corpus, count, gallery)
         texts = iter(corpus.sentences(200_000, f"queries {count}"))
         for who in (KIVUKO, PEER):

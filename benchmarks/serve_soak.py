@@ -1,6 +1,6 @@
 """Ask a running ``kivuko serve`` many times from several clients, and see how fast it answers and whether it grows.
 
-    kivuko serve emoji.gallery &
+    kivuko serve emoji.index &
     python benchmarks/serve_soak.py --url http://127.0.0.1:8117 --requests 20000 --clients 8 --pid $!
     python benchmarks/serve_soak.py --url http://127.0.0.1:8117 --requests 1000 --clients 1
 

@@ -30,7 +30,8 @@ _WHERE = {
     "load_recipe": "kivuko.training.recipe",
     "distill": "kivuko.training.distill",
     "harden": "kivuko.training.harden",
-    "emoji_gallery": "kivuko.search",
+    "Searcher": "kivuko.search",
+    "build_index": "kivuko.search",
     "read_records": "kivuko.evaluation",
     "evaluate": "kivuko.evaluation.evaluate",
     "Evaluation": "kivuko.evaluation.evaluate",
@@ -51,7 +52,7 @@ if TYPE_CHECKING:
     from kivuko.evaluation import read_records
     from kivuko.evaluation.evaluate import Evaluation, evaluate
     from kivuko.report.writing import write_report
-    from kivuko.search import emoji_gallery
+    from kivuko.search import Searcher, build_index
     from kivuko.training.distill import distill as distill
     from kivuko.training.harden import harden as harden
     from kivuko.training.recipe import load_recipe

@@ -23,8 +23,8 @@ class ModelError(KivukoError):
     """A model folder, name or weight file cannot be loaded, or does not fit what it is used with."""
 
 
-class GalleryError(KivukoError):
-    """A gallery is missing, in use, empty, or was made with another model or from other sources."""
+class ImageIndexError(KivukoError):
+    """An index of images is missing, in use, empty, or was made with another model or from other sources."""
 
 
 class CorruptFileError(KivukoError):

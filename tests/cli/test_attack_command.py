@@ -233,7 +233,7 @@ def test_wrong_options_are_one_line_before_any_work(kivuko, monkeypatch, words, 
     def never(*_: object, **__: object) -> None:
         raise AssertionError("images were encoded")
 
-    monkeypatch.setattr("kivuko.search.emoji_gallery", never)
+    monkeypatch.setattr("kivuko.search.emoji_vectors", never)
     refused(kivuko("attack", "no-such-model", *words), *told)
 
 

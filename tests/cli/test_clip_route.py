@@ -45,7 +45,7 @@ def model(run_here, place):
 
 
 def test_from_clip_and_bitext_to_a_search(run_here, place, model):
-    gallery = place / "photos.gallery"
+    gallery = place / "photos.index"
     status, told, err = run_here("index", str(model), str(place / "photos"), "--out", str(gallery), "--workers", "1")
     assert status == 0, err
     assert "4 images" in told

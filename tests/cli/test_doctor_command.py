@@ -21,7 +21,7 @@ def place(tmp_path_factory):
     place = tmp_path_factory.mktemp("doctor-command")
     make_teacher(place / "teacher")
     make_model(place / "model", place / "teacher")
-    make_gallery(place / "my.gallery", place / "model")
+    make_gallery(place / "my.index", place / "model")
     write_cldr(place / "cldr")
     write_bitext(place / "sw.tsv")
     return place
@@ -42,7 +42,7 @@ def test_a_healthy_model(doctor):
 
 
 def test_with_its_gallery(doctor, place):
-    status, out, _ = doctor("--gallery", str(place / "my.gallery"))
+    status, out, _ = doctor("--gallery", str(place / "my.index"))
     assert status == 0
     assert "ok      gallery: " in out
     assert "→ " in out
@@ -92,4 +92,4 @@ def test_refusals(doctor, run_here, place, tmp_path):
 
 
 def test_help_has_an_example_and_is_quick():
-    assert "kivuko doctor my-model --gallery my.gallery -l sw so" in help_without_heavy_imports("doctor")
+    assert "kivuko doctor my-model --gallery my.index -l sw so" in help_without_heavy_imports("doctor")

@@ -1,4 +1,4 @@
-"""``kivuko index``: galleries are made and kept up to date; what cannot be is refused in one line."""
+"""``kivuko index``: indexes are made and kept up to date; what cannot be is refused in one line."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ import torch
 from command_checks import help_without_heavy_imports, refused
 from PIL import Image
 
+import kivuko
 from kivuko.encoders.image_tower import SmallImageTower
 from kivuko.encoders.model import About, save_model
 from kivuko.encoders.student import StaticStudent
 from kivuko.encoders.vocabulary import train_vocabulary
-from kivuko.search.store import GalleryStore
+from kivuko.search.store import IndexStore
 from kivuko.search.writer import writing
 
 
@@ -47,11 +48,11 @@ def photos(tmp_path):
 
 def test_help_is_quick_and_has_examples():
     told = help_without_heavy_imports("index")
-    assert "kivuko index kivuko-demo/model photos/ --out my.gallery" in told
+    assert "kivuko index kivuko-demo/model photos/ --out my.index" in told
 
 
 def test_a_folder_is_indexed_and_kept_up_to_date(run_here, models, photos, tmp_path):
-    out = tmp_path / "my.gallery"
+    out = tmp_path / "my.index"
     words = ("index", str(models / "model0"), str(photos), "--out", str(out), "--workers", "1")
     status, told, err = run_here(*words)
     assert status == 0, err
@@ -73,40 +74,57 @@ def test_a_folder_is_indexed_and_kept_up_to_date(run_here, models, photos, tmp_p
     other = ("index", str(models / "model1"), *words[2:])
     refused(run_here(*other), "another model", "--out", "--rebuild")
     assert run_here(*other, "--rebuild")[0] == 0
-    assert GalleryStore.open(out).generation == 3
+    assert IndexStore.open(out).generation == 3
 
 
 def test_the_emoji_world_is_indexed(run_here, models, tiny_world, tmp_path, monkeypatch):
-    monkeypatch.setattr("kivuko.cli.data.load_world", lambda *_: tiny_world)
-    out = tmp_path / "emoji.gallery"
+    monkeypatch.setattr("kivuko.datasets.emoji.emoji_world", lambda *_, **__: tiny_world)
+    out = tmp_path / "emoji.index"
     status, _, err = run_here(
         "index", str(models / "model0"), "--dataset", "emoji", "--out", str(out), "--workers", "1"
     )
     assert status == 0, err
-    with GalleryStore.open(out) as store:
+    with IndexStore.open(out) as store:
         found = {item.key: item.caption for item in store.items(store.ids())}
     assert len(found) == len(tiny_world.images)
     assert found["🐈"] == "cat"
 
 
-def test_what_cannot_be_is_refused_in_one_line(run_here, models, photos, tmp_path):
-    model, out = str(models / "model0"), str(tmp_path / "g.gallery")
-    refused(run_here("index"), "photos/ --out my.gallery")
+def test_the_command_and_the_call_build_the_same_index(run_here, models, photos, tmp_path):
+    by_command, by_call = tmp_path / "command.index", tmp_path / "call.index"
+    model = str(models / "model0")
+    options = ("--workers", "1", "--batch-size", "4", "--storage", "float32", "--device", "cpu")
+    status, _, err = run_here("index", model, str(photos), "--out", str(by_command), *options)
+    assert status == 0, err
+    with (
+        kivuko.build_index(
+            model, photos, by_call, workers=1, batch_size=4, storage="float32", device="cpu", progress=False
+        ) as built,
+        IndexStore.open(by_command) as other,
+    ):
+        assert built.store.items(built.store.ids()) == other.items(other.ids())
+        np.testing.assert_array_equal(next(built.store.vectors())[1], next(other.vectors())[1])
+        assert built.summary.skipped == {reason: 1 for _, reason, _ in other.skipped()}
+
+
+def test_bad_input_is_refused_in_one_line(run_here, models, photos, tmp_path):
+    model, out = str(models / "model0"), str(tmp_path / "g.index")
+    refused(run_here("index"), "photos/ --out my.index")
     refused(run_here("index", model, str(photos)), "--out")
     refused(run_here("index", model, "--out", out), "what to index")
     refused(run_here("index", model, str(photos), "--dataset", "emoji", "--out", out), "--dataset")
     refused(run_here("index", model, str(tmp_path / "gone"), "--out", out), "no such folder or file")
     refused(run_here("index", str(tmp_path / "gone"), str(photos), "--out", out), "no such model")
     refused(run_here("index", str(models / "text"), str(photos), "--out", out), "text only")
-    refused(run_here("index", model, str(photos), "--out", str(photos)), "not a gallery")
-    refused(run_here("index", "--skipped", str(photos)), "not a gallery")
-    (tmp_path / "g.gallery").mkdir()
-    with writing(tmp_path / "g.gallery"):
+    refused(run_here("index", model, str(photos), "--out", str(photos)), "not an index")
+    refused(run_here("index", "--skipped", str(photos)), "not an index")
+    (tmp_path / "g.index").mkdir()
+    with writing(tmp_path / "g.index"):
         refused(run_here("index", model, str(photos), "--out", out), "at work")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_a_place_that_cannot_be_written(run_here, models, photos, tmp_path):
     (tmp_path / "locked").mkdir(mode=0o500)
-    out = str(tmp_path / "locked" / "g.gallery")
+    out = str(tmp_path / "locked" / "g.index")
     refused(run_here("index", str(models / "model0"), str(photos), "--out", out), "cannot be written")

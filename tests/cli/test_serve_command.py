@@ -16,25 +16,25 @@ from command_checks import help_without_heavy_imports, refused
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "serve"))
 
-from tiny_gallery import make_gallery
+from tiny_index import make_index
 
 
 @pytest.fixture(scope="module")
-def gallery(tmp_path_factory) -> Path:
-    return make_gallery(tmp_path_factory.mktemp("serve-command")) / "images.gallery"
+def index(tmp_path_factory) -> Path:
+    return make_index(tmp_path_factory.mktemp("serve-command")) / "images.index"
 
 
 def test_help_is_quick_and_has_examples():
     told = help_without_heavy_imports("serve")
-    assert "kivuko serve emoji.gallery" in told
+    assert "kivuko serve emoji.index" in told
     assert "KIVUKO_API_KEY" in told
 
 
-def test_it_serves_says_where_and_ends_quietly_when_interrupted(gallery):
+def test_it_serves_says_where_and_ends_quietly_when_interrupted(index):
     code = "from kivuko.cli import main; main()"
     environment = {**os.environ, "KIVUKO_API_KEY": "sesame", "PYTHONUNBUFFERED": "1", "NO_COLOR": "1"}
     server = subprocess.Popen(
-        [sys.executable, "-c", code, "serve", str(gallery), "--port", "0", "--host", "0.0.0.0"],
+        [sys.executable, "-c", code, "serve", str(index), "--port", "0", "--host", "0.0.0.0"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment,
     )  # fmt: skip
     try:
@@ -51,23 +51,23 @@ def test_it_serves_says_where_and_ends_quietly_when_interrupted(gallery):
     assert (server.returncode, err) == (0, "")
 
 
-def test_a_port_that_is_taken_is_one_line(gallery, run_here):
+def test_a_port_that_is_taken_is_one_line(index, run_here):
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = str(other.getsockname()[1])
-        refused(run_here("serve", str(gallery), "--port", port), f"--port {port}", "taken")
+        refused(run_here("serve", str(index), "--port", port), f"--port {port}", "taken")
 
 
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (("missing.gallery", "--port", "0"), "missing.gallery"),
-        (("GALLERY", "--port", "0", "--model", "nowhere"), "nowhere"),
-        (("GALLERY", "--port", "0", "--host", "203.0.113.7"), "--host 203.0.113.7"),
-        (("GALLERY", "--port", "0", "--index", "tree"), "tree"),
-        (("GALLERY", "--port", "70000"), "--port"),
-        (("GALLERY", "--max-upload", "nan"), "--max-upload"),
-        (("GALLERY", "--port", "0", "--api-key", "ключ"), "--api-key"),
+        (("missing.index", "--port", "0"), "missing.index"),
+        (("INDEX", "--port", "0", "--model", "nowhere"), "nowhere"),
+        (("INDEX", "--port", "0", "--host", "203.0.113.7"), "--host 203.0.113.7"),
+        (("INDEX", "--port", "0", "--index", "tree"), "tree"),
+        (("INDEX", "--port", "70000"), "--port"),
+        (("INDEX", "--max-upload", "nan"), "--max-upload"),
+        (("INDEX", "--port", "0", "--api-key", "ключ"), "--api-key"),
     ],
 )
-def test_what_cannot_be_served_is_one_line(gallery, run_here, words, told):
-    refused(run_here("serve", *(str(gallery) if word == "GALLERY" else word for word in words)), told)
+def test_what_cannot_be_served_is_one_line(index, run_here, words, told):
+    refused(run_here("serve", *(str(index) if word == "INDEX" else word for word in words)), told)

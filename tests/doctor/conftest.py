@@ -47,4 +47,4 @@ def healthy_gallery(healthy_folder, tmp_path_factory):
     """A gallery made with it, its captions English; read only."""
     from patients import make_gallery
 
-    return make_gallery(tmp_path_factory.mktemp("doctor") / "my.gallery", healthy_folder)
+    return make_gallery(tmp_path_factory.mktemp("doctor") / "my.index", healthy_folder)

@@ -14,12 +14,12 @@ from kivuko.doctor import Request, examine
 from kivuko.doctor.captions import check_captions
 from kivuko.doctor.space import check_space, sample
 from kivuko.doctor.widths import check_widths
-from kivuko.search.store import GalleryStore
+from kivuko.search.store import IndexStore
 
 
 @pytest.fixture
 def store(healthy_gallery):
-    with GalleryStore.open(healthy_gallery) as opened_store:
+    with IndexStore.open(healthy_gallery) as opened_store:
         yield opened_store
 
 
@@ -46,25 +46,25 @@ def test_a_model_without_images(teacher_folder, store, tmp_path):
 
 
 def test_images_that_changed(healthy_folder, tmp_path):
-    gallery = make_gallery(tmp_path / "own.gallery", healthy_folder)
+    gallery = make_gallery(tmp_path / "own.index", healthy_folder)
     draw = np.random.default_rng(5)
     for file in (tmp_path / "photos").glob("*.png"):
         Image.fromarray(draw.integers(0, 256, (40, 40, 3), dtype=np.uint8)).save(file)
-    with GalleryStore.open(gallery) as store:
+    with IndexStore.open(gallery) as store:
         found = list(check_space(opened(healthy_folder), store))
     assert levels(found) == ["ok", "warning"]
     assert "encoded again" in found[1].what
 
 
 def test_images_that_are_gone_are_not_missed(healthy_folder, tmp_path):
-    gallery = make_gallery(tmp_path / "own.gallery", healthy_folder)
+    gallery = make_gallery(tmp_path / "own.index", healthy_folder)
     shutil.rmtree(tmp_path / "photos")
-    with GalleryStore.open(gallery) as store:
+    with IndexStore.open(gallery) as store:
         assert levels(check_space(opened(healthy_folder), store)) == ["ok"]
 
 
 def test_a_damaged_gallery_is_a_fault(healthy_folder, healthy_gallery, tmp_path):
-    broken = shutil.copytree(healthy_gallery, tmp_path / "broken.gallery")
+    broken = shutil.copytree(healthy_gallery, tmp_path / "broken.index")
     shutil.rmtree(broken / "segments")
     found = examine(Request(healthy_folder, gallery=broken))
     assert [one.level for one in found if one.check == "gallery"] == ["fault"]
@@ -123,6 +123,6 @@ def test_captions_that_do_not(healthy, store):
 
 
 def test_few_captions_say_nothing(healthy, healthy_folder, tmp_path):
-    gallery = make_gallery(tmp_path / "few.gallery", healthy_folder, captions=ENGLISH[:5])
-    with GalleryStore.open(gallery) as store:
+    gallery = make_gallery(tmp_path / "few.index", healthy_folder, captions=ENGLISH[:5])
+    with IndexStore.open(gallery) as store:
         assert list(check_captions(healthy, store)) == []

@@ -10,7 +10,7 @@ from patients import SENTENCES, grow_tokenizer, levels, make_model, shuffle_toke
 from safetensors.torch import load_file, save_file
 
 from kivuko.doctor import Finding, Request, examine, worst_level
-from kivuko.errors import GalleryError, ModelError
+from kivuko.errors import ImageIndexError, ModelError
 from tiny_clip import save_clip
 
 
@@ -149,8 +149,8 @@ def test_a_late_interaction_model_is_refused(healthy_folder, tmp_path):
 
 
 def test_a_gallery_that_is_not_there_is_refused(healthy_folder, tmp_path):
-    with pytest.raises(GalleryError, match="no such gallery"):
-        examined(healthy_folder, gallery=tmp_path / "none.gallery")
+    with pytest.raises(ImageIndexError, match="no such index"):
+        examined(healthy_folder, gallery=tmp_path / "none.index")
 
 
 def test_a_teacher_that_is_gone(healthy_folder, teacher_folder, tmp_path):

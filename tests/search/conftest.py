@@ -1,4 +1,4 @@
-"""What the tests of galleries share."""
+"""What the tests of indexes share."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ sys.path.insert(0, str(Path(__file__).parent))  # for tiny_encoder, under any im
 
 
 @pytest.fixture
-def index(tmp_path):
-    """Index sources with the tiny encoder into ``g.gallery``: (summary, opened store)."""
+def build(tmp_path):
+    """Index sources with the tiny encoder into ``g.index``: (summary, opened store)."""
     from tiny_encoder import TinyEncoder
 
-    from kivuko.search.building import IndexOptions, build_gallery
-    from kivuko.search.store import GalleryStore
+    from kivuko.search.building import IndexOptions, index_images
+    from kivuko.search.store import IndexStore
 
     opened = []
 
-    def run(*sources, path=tmp_path / "g.gallery", encoder=None, **options):
+    def run(*sources, path=tmp_path / "g.index", encoder=None, **options):
         options.setdefault("workers", 1)
         encoder = encoder or TinyEncoder()
-        summary = build_gallery(encoder, sources, path, model=tmp_path / "model", options=IndexOptions(**options))
-        opened.append(GalleryStore.open(path))
+        summary = index_images(encoder, sources, path, model=tmp_path / "model", options=IndexOptions(**options))
+        opened.append(IndexStore.open(path))
         return summary, opened[-1]
 
     yield run

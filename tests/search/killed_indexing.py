@@ -1,4 +1,4 @@
-"""Index a folder in a process that is to be killed: ``killed_indexing.py FOLDER GALLERY``, in small commits."""
+"""Index a folder in a process that is to be killed: ``killed_indexing.py FOLDER INDEX``, in small commits."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ def main() -> None:
 
     indexing.BATCH, indexing.COMMIT = 4, 8
     options = indexing.IndexOptions(workers=1)
-    folder, gallery = map(Path, sys.argv[1:3])
+    folder, index = map(Path, sys.argv[1:3])
     print("ready", flush=True)
-    indexing.build_gallery(TinyEncoder(), [FolderSource(folder)], gallery, model=Path("model"), options=options)
+    indexing.index_images(TinyEncoder(), [FolderSource(folder)], index, model=Path("model"), options=options)
     print("done", flush=True)
 
 

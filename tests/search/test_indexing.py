@@ -12,13 +12,13 @@ import pytest
 from PIL import Image
 from tiny_encoder import DIM, TinyEncoder, image, prepare, write_images
 
-from kivuko.errors import CorruptFileError, DataError, GalleryError, KivukoError
+from kivuko.errors import CorruptFileError, DataError, ImageIndexError, KivukoError
 from kivuko.search import building as indexing
 from kivuko.search import writer as merging
 from kivuko.search.decoding import Limits
 from kivuko.search.segments import DATABASE
 from kivuko.search.sources import CaptionsSource, FolderSource
-from kivuko.search.store import GalleryStore
+from kivuko.search.store import IndexStore
 from kivuko.search.writer import writing
 
 
@@ -31,8 +31,8 @@ def photos(tmp_path):
     return write_images(tmp_path / "photos", range(1, 13))
 
 
-def test_what_is_stored_is_what_the_encoder_gives(index, photos):
-    summary, store = index(FolderSource(photos), storage="float32")
+def test_what_is_stored_is_what_the_encoder_gives(build, photos):
+    summary, store = build(FolderSource(photos), storage="float32")
     assert (summary.generation, summary.images, summary.files, summary.new) == (1, 12, 12, 12)
     keys = sorted(by_key(store))
     order = [item.key for item in store.items(store.ids())]
@@ -49,64 +49,64 @@ def test_what_is_stored_is_what_the_encoder_gives(index, photos):
 
 
 @pytest.mark.parametrize(("storage", "tolerance"), [("float16", 5e-4), ("int8", 0.01)])
-def test_smaller_storage_stays_close(index, photos, tmp_path, storage, tolerance):
-    _, exact = index(FolderSource(photos), storage="float32", path=tmp_path / "exact.gallery")
-    _, store = index(FolderSource(photos), storage=storage)
+def test_smaller_storage_stays_close(build, photos, tmp_path, storage, tolerance):
+    _, exact = build(FolderSource(photos), storage="float32", path=tmp_path / "exact.index")
+    _, store = build(FolderSource(photos), storage=storage)
     for (_, left), (_, right) in zip(exact.vectors(5), store.vectors(5), strict=True):
         np.testing.assert_allclose(left, right, atol=tolerance)
         np.testing.assert_allclose(np.linalg.norm(right, axis=1), 1, atol=1e-6)
 
 
-def test_the_same_bytes_are_stored_once_within_and_across_runs(index, photos):
+def test_the_same_bytes_are_stored_once_within_and_across_runs(build, photos):
     shutil.copy(photos / "0001.png", photos / "copy.png")
-    summary, store = index(FolderSource(photos))
+    summary, store = build(FolderSource(photos))
     assert (summary.images, summary.files, summary.duplicates) == (12, 13, 1)
     assert by_key(store)["0001.png"].copies == 2
     shutil.copy(photos / "0002.png", photos / "0000.png")
     encoder = TinyEncoder()
-    summary, store = index(FolderSource(photos), encoder=encoder)
+    summary, store = build(FolderSource(photos), encoder=encoder)
     assert (summary.images, summary.files, summary.new, encoder.batches) == (12, 14, 0, [])
     assert by_key(store)["0000.png"].copies == 2  # the first by name stands for both
 
 
-def test_copies_are_written_as_they_come_and_not_held_for_the_next_commit(index, photos, monkeypatch):
+def test_copies_are_written_as_they_come_and_not_held_for_the_next_commit(build, photos, monkeypatch):
     from kivuko.search import writer
 
     monkeypatch.setattr(writer, "_ADDED_AT_ONCE", 2)
     waiting = []
-    put = writer.GalleryWriter.put
+    put = writer.IndexWriter.put
 
     def watched(self, work, content):
         put(self, work, content)
         waiting.append(len(self._added))
 
-    monkeypatch.setattr(writer.GalleryWriter, "put", watched)
+    monkeypatch.setattr(writer.IndexWriter, "put", watched)
     for number in range(9):
         shutil.copy(photos / "0001.png", photos / f"copy{number}.png")
-    summary, store = index(FolderSource(photos))
+    summary, store = build(FolderSource(photos))
     assert max(waiting) == 1
     assert (summary.images, summary.files) == (12, 21)
     assert by_key(store)["0001.png"].copies == 10
 
 
-def test_unchanged_files_are_not_decoded_again(index, photos):
-    index(FolderSource(photos))
+def test_unchanged_files_are_not_decoded_again(build, photos):
+    build(FolderSource(photos))
     for file in photos.rglob("*.png"):  # other bytes, but size and time say: the same
         state = file.stat()
         file.write_bytes(b"x" * state.st_size)
         os.utime(file, ns=(state.st_atime_ns, state.st_mtime_ns))
-    summary, _ = index(FolderSource(photos))
+    summary, _ = build(FolderSource(photos))
     assert (summary.unchanged, summary.skipped, summary.generation) == (12, {}, 1)
 
 
-def test_changed_new_and_vanished_files(index, photos):
-    _, first = index(FolderSource(photos))
+def test_changed_new_and_vanished_files(build, photos):
+    _, first = build(FolderSource(photos))
     earlier = by_key(first)
     image(99).save(photos / "0001.png")
     (photos / "0002.png").unlink()
     image(98).save(photos / "new.png")
     (photos / "0003.png").write_bytes(b"broken now")
-    summary, second = index(FolderSource(photos))
+    summary, second = build(FolderSource(photos))
     assert (summary.generation, summary.new, summary.vanished, summary.unchanged) == (2, 2, 1, 9)
     now = by_key(second)
     assert sorted(earlier.keys() - now.keys()) == ["0002.png", "0003.png"]
@@ -124,35 +124,35 @@ def test_changed_new_and_vanished_files(index, photos):
         second.vector(earlier["0002.png"].id)
 
 
-def test_what_died_is_deleted_in_the_run_after_next(index, photos):
+def test_what_died_is_deleted_in_the_run_after_next(build, photos):
     def contents():
-        with sqlite3.connect(photos.parent / "g.gallery" / DATABASE) as database:
+        with sqlite3.connect(photos.parent / "g.index" / DATABASE) as database:
             return database.execute("SELECT COUNT(*) FROM contents").fetchone()[0]
 
-    index(FolderSource(photos))
+    build(FolderSource(photos))
     (photos / "0001.png").unlink()
-    index(FolderSource(photos))
+    build(FolderSource(photos))
     assert contents() == 12
     image(50).save(photos / "50.png")
-    index(FolderSource(photos))
+    build(FolderSource(photos))
     assert contents() == 13
     image(51).save(photos / "51.png")
-    index(FolderSource(photos))
+    build(FolderSource(photos))
     assert contents() == 13
 
 
-def test_a_image_that_comes_back_is_not_encoded_again(index, photos):
-    _, first = index(FolderSource(photos))
+def test_a_image_that_comes_back_is_not_encoded_again(build, photos):
+    _, first = build(FolderSource(photos))
     kept = (photos / "0001.png").read_bytes()
     (photos / "0001.png").unlink()
-    index(FolderSource(photos))
+    build(FolderSource(photos))
     (photos / "0001.png").write_bytes(kept)
-    summary, third = index(FolderSource(photos))
+    summary, third = build(FolderSource(photos))
     assert summary.new == 0
     assert by_key(third).keys() == by_key(first).keys()
 
 
-def test_captions_and_metadata_follow_their_file_without_decoding(index, photos):
+def test_captions_and_metadata_follow_their_file_without_decoding(build, photos):
     file = photos / "c.jsonl"
 
     def write(year):
@@ -160,24 +160,24 @@ def test_captions_and_metadata_follow_their_file_without_decoding(index, photos)
         file.write_text("\n".join(json.dumps(row) for row in [*rows, {"image": "gone.png"}, rows[0]]))
 
     write(1998)
-    summary, first = index(CaptionsSource(file))
+    summary, first = build(CaptionsSource(file))
     assert summary.skipped == {"missing": 1, "named twice": 1}
     assert (by_key(first)["0001.png"].caption, first.captioned()) == ("image 1", True)
     write(2001)
-    summary, second = index(CaptionsSource(file))
+    summary, second = build(CaptionsSource(file))
     assert (summary.generation, summary.unchanged, summary.new) == (2, 2, 0)
     assert by_key(second)["0002.png"].metadata == {"year": 2001}
     assert by_key(first)["0002.png"].metadata == {"year": 1998}
 
 
-def test_a_copy_without_a_caption_takes_that_of_another(index, photos):
+def test_a_copy_without_a_caption_takes_that_of_another(build, photos):
     shutil.copy(photos / "0001.png", photos / "a.png")
     (photos / "c.tsv").write_text("0001.png\t\na.png\ta cat\n")
-    _, store = index(CaptionsSource(photos / "c.tsv"))
+    _, store = build(CaptionsSource(photos / "c.tsv"))
     assert [(item.key, item.caption, item.copies) for item in store.items(store.ids())] == [("0001.png", "a cat", 2)]
 
 
-def test_hostile_files_are_skipped_counted_and_listed(index, photos):
+def test_hostile_files_are_skipped_counted_and_listed(build, photos):
     (photos / "empty.png").touch()
     (photos / "text.jpg").write_text("not an image")
     whole = (photos / "0001.png").read_bytes()
@@ -186,7 +186,7 @@ def test_hostile_files_are_skipped_counted_and_listed(index, photos):
     image(1, (900, 2)).save(photos / "narrow.png")
     (photos / "wrong.txt").write_bytes((photos / "0002.png").read_bytes()[:-1] + b"?")  # an image all the same
     os.mkfifo(photos / "pipe.png")
-    summary, store = index(FolderSource(photos), limits=Limits(pixels=50_000, bytes=100_000))
+    summary, store = build(FolderSource(photos), limits=Limits(pixels=50_000, bytes=100_000))
     assert summary.images == 13
     assert summary.skipped == {
         "empty file": 1, "not an image": 1, "broken image": 1, "too many pixels": 1, "not a regular file": 1,
@@ -202,69 +202,69 @@ def test_hostile_files_are_skipped_counted_and_listed(index, photos):
     ]
 
 
-def test_names_that_are_no_utf8_are_indexed_and_found_again(index, photos):
+def test_names_that_are_no_utf8_are_indexed_and_found_again(build, photos):
     name = os.fsdecode(b"caf\xe9.png")
     try:
         shutil.copy(photos / "0001.png", photos / name)
     except OSError:
         pytest.skip("this file system takes no such names")
     image(77).save(photos / name)
-    summary, store = index(FolderSource(photos))
+    summary, store = build(FolderSource(photos))
     item = by_key(store)["caf\\xe9.png"]
     assert store.image_path(item.id) == photos / name
-    again, _ = index(FolderSource(photos))
+    again, _ = build(FolderSource(photos))
     assert (again.unchanged, again.new, again.generation) == (summary.files, 0, summary.generation)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_files_without_permission(index, photos):
+def test_files_without_permission(build, photos):
     (photos / "0001.png").chmod(0)
-    assert index(FolderSource(photos))[0].skipped == {"cannot be read": 1}
+    assert build(FolderSource(photos))[0].skipped == {"cannot be read": 1}
 
 
-def test_several_sources_keep_their_keys_apart_and_may_grow(index, photos, tmp_path):
+def test_several_sources_keep_their_keys_apart_and_may_grow(build, photos, tmp_path):
     more = write_images(tmp_path / "more", range(1, 3))
     image(77).save(more / "0001.png")
-    index(FolderSource(photos))
-    summary, store = index(FolderSource(photos), FolderSource(more))
+    build(FolderSource(photos))
+    summary, store = build(FolderSource(photos), FolderSource(more))
     assert (summary.new, summary.unchanged, summary.files) == (1, 12, 14)
     assert "more/0001.png" in by_key(store)
-    with pytest.raises(GalleryError, match="was made from"):
-        index(FolderSource(more))
-    assert len(GalleryStore.open(store.path)) == 13
+    with pytest.raises(ImageIndexError, match="was made from"):
+        build(FolderSource(more))
+    assert len(IndexStore.open(store.path)) == 13
 
 
-def test_another_model_is_refused_until_rebuilt(index, photos):
-    _, first = index(FolderSource(photos))
-    with pytest.raises(GalleryError, match=r"another model.*--out.*--rebuild") as refused:
-        index(FolderSource(photos), encoder=TinyEncoder("other"))
+def test_another_model_is_refused_until_rebuilt(build, photos):
+    _, first = build(FolderSource(photos))
+    with pytest.raises(ImageIndexError, match=r"another model.*--out.*--rebuild") as refused:
+        build(FolderSource(photos), encoder=TinyEncoder("other"))
     assert "\n" not in str(refused.value)
-    summary, second = index(FolderSource(photos), encoder=TinyEncoder("other"), rebuild=True)
+    summary, second = build(FolderSource(photos), encoder=TinyEncoder("other"), rebuild=True)
     assert (summary.generation, summary.new, second.fingerprint) == (2, 12, "other")
     assert first.newer()
     assert not set(first.ids().tolist()) & set(second.ids().tolist())  # never taken for one another
-    assert sorted(one.name for one in photos.parent.iterdir()) == ["g.gallery", "photos"]
+    assert sorted(one.name for one in photos.parent.iterdir()) == ["g.index", "photos"]
 
 
-def test_a_second_run_at_the_same_time_is_refused(index, photos):
-    _, store = index(FolderSource(photos))
-    with writing(store.path), pytest.raises(GalleryError, match="another 'kivuko index' is at work"):
-        index(FolderSource(photos))
+def test_a_second_run_at_the_same_time_is_refused(build, photos):
+    _, store = build(FolderSource(photos))
+    with writing(store.path), pytest.raises(ImageIndexError, match="another 'kivuko index' is at work"):
+        build(FolderSource(photos))
 
 
-def test_nothing_to_index_leaves_the_gallery_as_it_was(index, photos, tmp_path):
+def test_nothing_to_index_leaves_the_index_as_it_was(build, photos, tmp_path):
     with pytest.raises(DataError, match="no image"):
-        index(FolderSource(tmp_path / "photos" / "sub2"), path=tmp_path / "e.gallery", limits=Limits(pixels=1))
-    assert not (tmp_path / "e.gallery").exists()  # there was none before, and there is none now
-    index(FolderSource(photos))
+        build(FolderSource(tmp_path / "photos" / "sub2"), path=tmp_path / "e.index", limits=Limits(pixels=1))
+    assert not (tmp_path / "e.index").exists()  # there was none before, and there is none now
+    build(FolderSource(photos))
     for file in photos.rglob("*.png"):
         file.unlink()
     with pytest.raises(DataError, match="no image"):
-        index(FolderSource(photos))
-    assert len(GalleryStore.open(tmp_path / "g.gallery")) == 12
+        build(FolderSource(photos))
+    assert len(IndexStore.open(tmp_path / "g.index")) == 12
 
 
-def test_what_a_first_run_has_done_stays_where_a_source_ends_in_a_fault(index, photos, tmp_path, monkeypatch):
+def test_what_a_first_run_has_done_stays_where_a_source_ends_in_a_fault(build, photos, tmp_path, monkeypatch):
     monkeypatch.setattr(indexing, "COMMIT", 4)
     monkeypatch.setattr(indexing, "BATCH", 4)
     monkeypatch.setattr(indexing, "_WINDOW", 1)
@@ -275,22 +275,22 @@ def test_what_a_first_run_has_done_stays_where_a_source_ends_in_a_fault(index, p
             raise DataError("photos: damaged")
 
     with pytest.raises(DataError, match="damaged"):
-        index(Faulty(photos))
-    assert list((tmp_path / "g.gallery" / "segments").glob("*.safetensors"))
-    summary, _ = index(FolderSource(photos))
+        build(Faulty(photos))
+    assert list((tmp_path / "g.index" / "segments").glob("*.safetensors"))
+    summary, _ = build(FolderSource(photos))
     assert summary.resumed
     assert (summary.images, summary.new) == (12, 4)
 
 
-def test_a_foreign_folder_is_not_touched(index, photos, tmp_path):
+def test_a_foreign_folder_is_not_touched(build, photos, tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "letter.txt").write_text("dear")
-    with pytest.raises(GalleryError, match="not a gallery"):
-        index(FolderSource(photos), path=tmp_path / "mine")
+    with pytest.raises(ImageIndexError, match="not an index"):
+        build(FolderSource(photos), path=tmp_path / "mine")
     assert [one.name for one in (tmp_path / "mine").iterdir()] == ["letter.txt"]
 
 
-def test_a_full_disk_is_one_line_and_what_was_committed_is_kept(index, photos, monkeypatch):
+def test_a_full_disk_is_one_line_and_what_was_committed_is_kept(build, photos, monkeypatch):
     monkeypatch.setattr(indexing, "BATCH", 4)
     monkeypatch.setattr(indexing, "COMMIT", 4)
     written = []
@@ -306,74 +306,74 @@ def test_a_full_disk_is_one_line_and_what_was_committed_is_kept(index, photos, m
     write = writer.write_segment
     monkeypatch.setattr(writer, "write_segment", full)
     with pytest.raises(KivukoError, match="disk is full"):
-        index(FolderSource(photos))
+        build(FolderSource(photos))
     monkeypatch.setattr(writer, "write_segment", write)
-    summary, store = index(FolderSource(photos))
+    summary, store = build(FolderSource(photos))
     assert (summary.resumed, summary.unchanged, summary.new, len(store)) == (True, 8, 4, 12)
 
 
-def test_many_small_segments_are_merged_and_nothing_else_changes(index, photos, monkeypatch):
+def test_many_small_segments_are_merged_and_nothing_else_changes(build, photos, monkeypatch):
     monkeypatch.setattr(indexing, "BATCH", 2)
     monkeypatch.setattr(indexing, "COMMIT", 2)
-    _, store = index(FolderSource(photos))
+    _, store = build(FolderSource(photos))
     before = np.concatenate([vectors for _, vectors in store.vectors()])
-    reader = GalleryStore.open(store.path)
+    reader = IndexStore.open(store.path)
     reader.vector(int(reader.ids()[0]))
     monkeypatch.setattr(merging, "MOST_SMALL", 3)
     monkeypatch.setattr("kivuko.search.building.merge_segments", lambda w, dim: merging.merge_segments(w, dim, 3))
-    summary, merged = index(FolderSource(photos))
+    summary, merged = build(FolderSource(photos))
     assert summary.generation == 1
     for one in (merged, store, reader):
         np.testing.assert_array_equal(np.concatenate([vectors for _, vectors in one.vectors()]), before)
-    index(FolderSource(photos))
+    build(FolderSource(photos))
     assert len(list((store.path / "segments").iterdir())) == 1  # the old ones went with the next run
     np.testing.assert_array_equal(reader.vector(int(reader.ids()[-1])), before[-1])
 
 
-def test_damage_is_told(index, photos, tmp_path):
-    _, store = index(FolderSource(photos))
+def test_damage_is_told(build, photos, tmp_path):
+    _, store = build(FolderSource(photos))
     (segment,) = (store.path / "segments").iterdir()
     whole = segment.read_bytes()
     segment.write_bytes(whole[:-5])
     with pytest.raises(CorruptFileError, match="damaged"):
-        list(GalleryStore.open(store.path).vectors())
+        list(IndexStore.open(store.path).vectors())
     segment.write_bytes(whole[: -DIM * 2] + b"\0" * DIM * 2)
     with pytest.raises(CorruptFileError, match="unit"):
-        list(GalleryStore.open(store.path).vectors())
+        list(IndexStore.open(store.path).vectors())
     segment.unlink()
     with pytest.raises(CorruptFileError, match="missing"):
-        GalleryStore.open(store.path)
+        IndexStore.open(store.path)
     (store.path / DATABASE).write_bytes(b"garbage" * 1000)
-    for rest in store.path.glob("gallery.sqlite-*"):
+    for rest in store.path.glob("index.sqlite-*"):
         rest.unlink()
     with pytest.raises(CorruptFileError, match="--rebuild"):
-        GalleryStore.open(store.path)
-    summary, _ = index(FolderSource(photos), rebuild=True)
+        IndexStore.open(store.path)
+    summary, _ = build(FolderSource(photos), rebuild=True)
     assert summary.images == 12
-    for wrong in (tmp_path / "gone.gallery", photos):
-        with pytest.raises(GalleryError, match="kivuko index"):
-            GalleryStore.open(wrong)
+    for wrong in (tmp_path / "gone.index", photos):
+        with pytest.raises(ImageIndexError, match="kivuko index"):
+            IndexStore.open(wrong)
 
 
-def test_a_store_serves_several_threads(index, photos):
+def test_a_store_serves_several_threads(build, photos):
     from concurrent.futures import ThreadPoolExecutor
 
-    _, store = index(FolderSource(photos))
+    _, store = build(FolderSource(photos))
     ids = store.ids().tolist()
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(lambda id: (store.items([id])[0].id, store.vector(id).shape), ids * 10))
     assert found == [(id, (DIM,)) for id in ids] * 10
 
 
-def test_items_keep_the_order_asked_for_and_leave_out_the_unknown(index, photos):
-    _, store = index(FolderSource(photos))
+def test_items_keep_the_order_asked_for_and_leave_out_the_unknown(build, photos):
+    _, store = build(FolderSource(photos))
     assert [item.id for item in store.items([5, 999, 2, 5])] == [5, 2, 5]
     assert store.items([]) == []
 
 
-def test_memory_of_a_run_is_bounded_by_batches(index, photos, monkeypatch):
+def test_memory_of_a_run_is_bounded_by_batches(build, photos, monkeypatch):
     monkeypatch.setattr(indexing, "BATCH", 5)
     monkeypatch.setattr(indexing, "COMMIT", 10)
     encoder = TinyEncoder()
-    index(FolderSource(photos), encoder=encoder)
+    build(FolderSource(photos), encoder=encoder)
     assert encoder.batches == [5, 5, 2]

@@ -18,46 +18,46 @@ from pathlib import Path
 import pytest
 from tiny_encoder import image, write_images
 
-from kivuko.search.store import GalleryStore
+from kivuko.search.store import IndexStore
 
 SCRIPT = Path(__file__).with_name("killed_indexing.py")
 KILLS = int(os.environ.get("KIVUKO_KILLS", "4"))
 IMAGES = 120
 
 
-def start(folder, gallery):
+def start(folder, index):
     process = subprocess.Popen(
-        [sys.executable, str(SCRIPT), str(folder), str(gallery)], stdout=subprocess.PIPE, text=True
+        [sys.executable, str(SCRIPT), str(folder), str(index)], stdout=subprocess.PIPE, text=True
     )
     assert process.stdout.readline() == "ready\n"
     return process
 
 
-def finish(folder, gallery):
-    process = start(folder, gallery)
+def finish(folder, index):
+    process = start(folder, index)
     assert process.communicate(timeout=120)[0] == "done\n"
     assert process.returncode == 0
 
 
-def contents(gallery):
+def contents(index):
     """Everything that a search can see: items, thumbnails, what was skipped, and vectors to the bit."""
-    with GalleryStore.open(gallery) as store:
+    with IndexStore.open(index) as store:
         ids, vectors = next(store.vectors())
         items = store.items(ids)
         seen = {item.key: (item, store.thumbnail(item.id), vectors[row].tobytes()) for row, item in enumerate(items)}
         return seen, store.skipped(), store.generation
 
 
-def committed(gallery):
+def committed(index):
     """How many images are committed, published or not; and that each has its vector."""
-    if not (gallery / "gallery.sqlite").exists():
+    if not (index / "index.sqlite").exists():
         return 0
-    database = sqlite3.connect(gallery / "gallery.sqlite")
+    database = sqlite3.connect(index / "index.sqlite")
     try:
         if not database.execute("SELECT name FROM sqlite_master WHERE name = 'skipped'").fetchone():
             return 0
         for (segment,) in database.execute("SELECT DISTINCT segment FROM contents"):
-            assert (gallery / "segments" / f"{segment:06}.safetensors").is_file()
+            assert (index / "segments" / f"{segment:06}.safetensors").is_file()
         lost = "SELECT COUNT(*) FROM items WHERE content NOT IN (SELECT id FROM contents)"
         assert database.execute(lost).fetchone() == (0,)
         return database.execute("SELECT COUNT(*) FROM contents").fetchone()[0]
@@ -67,57 +67,57 @@ def committed(gallery):
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """Images, a gallery of some of them, and the gallery that an uninterrupted run makes of it."""
+    """Images, an index of some of them, and the index that an uninterrupted run makes of it."""
     place = tmp_path_factory.mktemp("killed")
     photos = write_images(place / "photos", range(1, 40))
-    finish(photos, place / "before.gallery")
+    finish(photos, place / "before.index")
     write_images(photos, range(40, IMAGES))
     for number in range(1, 10):
         image(number + 1000).save(photos / f"{number:04}.png")
     shutil.copy(photos / "0041.png", photos / "copy.png")
     (photos / "0043.png").write_bytes(b"broken")
     (photos / "0011.png").unlink()
-    shutil.copytree(place / "before.gallery", place / "whole.gallery")
+    shutil.copytree(place / "before.index", place / "whole.index")
     began = time.monotonic()
-    finish(photos, place / "whole.gallery")
+    finish(photos, place / "whole.index")
     return place, time.monotonic() - began
 
 
 @pytest.mark.parametrize("seed", range(KILLS))
 def test_a_killed_run_goes_on_and_readers_see_the_last_good_state(place, seed, tmp_path):
     folder, whole_time = place
-    gallery = tmp_path / "g.gallery"
-    shutil.copytree(folder / "before.gallery", gallery)
-    before = contents(gallery)
+    index = tmp_path / "g.index"
+    shutil.copytree(folder / "before.index", index)
+    before = contents(index)
     chance = random.Random(seed)
     killed_midway = 0
     for _ in range(3):  # the same run, killed up to three times
-        process = start(folder / "photos", gallery)
+        process = start(folder / "photos", index)
         aim, deadline = chance.randint(0, 10), time.monotonic() + chance.uniform(0.2, 1.0) * whole_time
-        first = committed(gallery)
-        while time.monotonic() < deadline and committed(gallery) <= first + 8 * aim and process.poll() is None:
+        first = committed(index)
+        while time.monotonic() < deadline and committed(index) <= first + 8 * aim and process.poll() is None:
             time.sleep(chance.uniform(0, 0.004))
         process.send_signal(signal.SIGKILL)
         process.wait()
         process.stdout.close()
-        committed(gallery)
-        with GalleryStore.open(gallery) as store:
+        committed(index)
+        with IndexStore.open(index) as store:
             generation = store.generation
         if generation == before[2]:
             killed_midway += 1
-            assert contents(gallery) == before
-    finish(folder / "photos", gallery)
-    assert contents(gallery) == contents(folder / "whole.gallery")
-    assert len(list((gallery / "segments").iterdir())) <= 64
+            assert contents(index) == before
+    finish(folder / "photos", index)
+    assert contents(index) == contents(folder / "whole.index")
+    assert len(list((index / "segments").iterdir())) <= 64
 
 
 def test_a_reader_is_served_while_a_run_is_at_work(place, tmp_path):
     folder, _ = place
-    gallery = tmp_path / "g.gallery"
-    shutil.copytree(folder / "before.gallery", gallery)
-    before = contents(gallery)
-    with GalleryStore.open(gallery) as reader:
-        process = start(folder / "photos", gallery)
+    index = tmp_path / "g.index"
+    shutil.copytree(folder / "before.index", index)
+    before = contents(index)
+    with IndexStore.open(index) as reader:
+        process = start(folder / "photos", index)
         try:
             looks = 0
             while process.poll() is None:
@@ -135,4 +135,4 @@ def test_a_reader_is_served_while_a_run_is_at_work(place, tmp_path):
             process.wait()
             process.stdout.close()
         assert reader.newer()
-    assert contents(gallery)[2] == before[2] + 1
+    assert contents(index)[2] == before[2] + 1

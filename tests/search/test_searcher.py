@@ -1,4 +1,4 @@
-"""A model with its gallery: they must belong together, and an image finds itself."""
+"""A model with its index: they must belong together, and an image finds itself."""
 
 from __future__ import annotations
 
@@ -10,38 +10,36 @@ import torch
 from PIL import Image
 from tiny_model import make_all, make_model
 
+import kivuko
 from kivuko.encoders.alignment import Aligner
 from kivuko.encoders.model import encode_texts, load_encoder, read_token_mean
 from kivuko.encoders.teacher import load_teacher
-from kivuko.errors import GalleryError, ModelError, UsageError
-from kivuko.search.filter import parse_filter
-from kivuko.search.searcher import Searcher
+from kivuko.errors import ImageIndexError, ModelError, UsageError
+from kivuko.search import ImageIndex, Searcher
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """A folder with "model", "teacher", "photos" and "my.gallery"; read only."""
+    """A folder with "model", "teacher", "photos" and "my.index"; read only."""
     return make_all(tmp_path_factory.mktemp("searcher"))
 
 
 @pytest.fixture(scope="module")
 def searcher(place):
-    with Searcher.open(place / "my.gallery") as opened:
+    with Searcher(place / "my.index") as opened:
         yield opened
 
 
 def test_words_find_the_images_whose_vectors_are_nearest(searcher):
-    query = encode_texts(searcher.model, ["paka mweusi"])[0]
-    ids, vectors = next(searcher.gallery.store.vectors())
+    query = encode_texts(searcher.model.encoder, ["paka mweusi"])[0]
+    ids, vectors = next(searcher.index.store.vectors())
     order = np.argsort(-(vectors @ query), kind="stable")
     hits, again = searcher.search(["paka  mweusi\u200b", "paka mweusi"], 5)
     assert [hit.item.id for hit in hits] == ids[order[:5]].tolist()
     assert [hit.score for hit in hits] == pytest.approx((vectors @ query)[order[:5]].tolist(), abs=1e-5)
     assert hits == again  # cleaned as the bitext was
     assert searcher.search([], 5) == []
-    assert all(
-        hit.item.metadata["license"] == "by" for hit in searcher.search(["paka"], 9, parse_filter(["license=by"]))[0]
-    )
+    assert all(hit.item.metadata["license"] == "by" for hit in searcher.search("paka", 9, "license=by"))
 
 
 def test_few_texts_are_encoded_as_many_are(searcher, monkeypatch):
@@ -51,10 +49,10 @@ def test_few_texts_are_encoded_as_many_are(searcher, monkeypatch):
     np.testing.assert_allclose(few, searcher.encode(texts), atol=1e-6)
 
 
-def test_a_image_finds_itself_also_turned_by_its_camera_and_with_transparency(searcher, place):
+def test_an_image_finds_itself_also_turned_by_its_camera_and_with_transparency(searcher, place):
     file = place / "photos" / "05.png"
     with Image.open(file) as image:
-        hit = searcher.gallery.search(searcher.encode_image(image)[None], 1)[0][0]
+        hit = searcher.index.search(searcher.encode_image(image)[None], 1)[0][0]
         assert hit.item.key.endswith("05.png")
         assert hit.score == pytest.approx(1, abs=1e-3)  # float16 at rest
         exif = Image.Exif()
@@ -62,14 +60,14 @@ def test_a_image_finds_itself_also_turned_by_its_camera_and_with_transparency(se
         turned = image.convert("RGB").rotate(90, expand=True)
         turned.info["exif"] = exif.tobytes()
         turned.getexif()[0x0112] = 6
-        assert searcher.gallery.search(searcher.encode_image(turned)[None], 1)[0][0].item.id == hit.item.id
+        assert searcher.index.search(searcher.encode_image(turned)[None], 1)[0][0].item.id == hit.item.id
         assert searcher.encode_image(image.convert("RGBA")) == pytest.approx(searcher.encode_image(image), abs=1e-5)
 
 
 @pytest.mark.parametrize(
     ("text", "told"), [("", "empty"), (" \u200b ", "empty"), ("\ud800", "UTF-8"), ("ጥቁር", "vocabulary")]
 )
-def test_what_says_nothing_is_refused(searcher, text, told):
+def test_a_query_without_a_known_word_is_refused(searcher, text, told):
     with pytest.raises(UsageError, match=told):
         searcher.search(["paka", text], 3)
 
@@ -92,46 +90,62 @@ def test_alignment_is_that_of_training(searcher, place):
 def test_another_image_side_is_refused_and_another_text_side_is_not(place, tmp_path):
     make_model(tmp_path / "other-tower", place / "teacher", tower_seed=1)
     with pytest.raises(ModelError, match="another image side"):
-        Searcher.open(place / "my.gallery", tmp_path / "other-tower")
+        Searcher(place / "my.index", tmp_path / "other-tower").search("paka")
     make_model(tmp_path / "other-words", place / "teacher", seed=1)
-    with Searcher.open(place / "my.gallery", tmp_path / "other-words") as opened:
+    with Searcher(place / "my.index", tmp_path / "other-words") as opened:
         assert opened.search(["paka"], 3)
 
 
-def test_gallery_and_model_may_move_together(place, tmp_path):
+def test_index_and_model_may_move_together(place, tmp_path):
     shutil.copytree(place, tmp_path / "moved")
     (tmp_path / "moved" / "model").rename(tmp_path / "moved" / "elsewhere")
-    shutil.copytree(place / "my.gallery", tmp_path / "alone" / "my.gallery")
-    with Searcher.open(tmp_path / "moved" / "my.gallery") as opened:  # still where it was
+    shutil.copytree(place / "my.index", tmp_path / "alone" / "my.index")
+    with Searcher(tmp_path / "moved" / "my.index") as opened:  # still where it was
         assert opened.folder == place / "model"
     for folder in ("moved", "alone"):
-        store = tmp_path / folder / "my.gallery"
+        store = tmp_path / folder / "my.index"
         _forget_the_place(store)
         with pytest.raises(ModelError, match="no longer at"):
-            Searcher.open(store)
+            Searcher(store).load()
     (tmp_path / "moved" / "elsewhere").rename(tmp_path / "moved" / "model")
-    with Searcher.open(tmp_path / "moved" / "my.gallery") as opened:
+    with Searcher(tmp_path / "moved" / "my.index") as opened:
         assert opened.folder == tmp_path / "moved" / "model"
 
 
-def _forget_the_place(gallery) -> None:
+def _forget_the_place(index) -> None:
     import sqlite3
 
-    database = sqlite3.connect(gallery / "gallery.sqlite")
+    database = sqlite3.connect(index / "index.sqlite")
     database.execute("UPDATE meta SET value = '/nowhere/model' WHERE key = 'model'")
     database.commit()
     database.close()
 
 
-def test_what_is_no_gallery_is_told(tmp_path, place):
-    with pytest.raises(GalleryError, match="no such gallery"):
-        Searcher.open(tmp_path / "none")
-    with pytest.raises(GalleryError, match="not a gallery"):
-        Searcher.open(place / "model")
+def test_a_path_that_is_no_index_is_refused(tmp_path, place):
+    with pytest.raises(ImageIndexError, match="no such index"):
+        Searcher(tmp_path / "none")
+    with pytest.raises(ImageIndexError, match="neither an index nor a model"):
+        Searcher(place / "photos")
+    with pytest.raises(ImageIndexError, match="not an index"):
+        ImageIndex(place / "model")
+
+
+def test_an_index_of_an_earlier_format_is_refused_until_it_is_rebuilt(place, tmp_path):
+    (tmp_path / "old.index").mkdir()
+    (tmp_path / "old.index" / "gallery.sqlite").touch()
+    with pytest.raises(ImageIndexError, match=r"another version.*--rebuild"):
+        Searcher(tmp_path / "old.index")
+    with pytest.raises(ImageIndexError, match=r"another version.*--rebuild"):
+        kivuko.build_index(place / "model", place / "photos", tmp_path / "old.index", workers=1)
+    with kivuko.build_index(
+        place / "model", place / "photos", tmp_path / "old.index", workers=1, rebuild=True
+    ) as index:
+        assert len(index) == index.summary.images == 12
+    assert not (tmp_path / "old.index" / "gallery.sqlite").exists()
 
 
 def test_a_model_of_numbers_that_are_not_finite_is_told(place, monkeypatch):
-    with Searcher.open(place / "my.gallery") as opened:
+    with Searcher(place / "my.index") as opened:
         monkeypatch.setattr(
             "kivuko.search.query._encoded", lambda _m, texts: torch.full((len(texts), 12), torch.nan).numpy()
         )
@@ -144,10 +158,10 @@ def test_a_model_stored_in_half_precision_indexes_and_searches(place, tmp_path):
 
     load_encoder(place / "model").half().save(str(tmp_path / "half"), create_model_card=False)
     command.main(
-        [str(tmp_path / "half"), str(place / "photos"), "--out", str(tmp_path / "half.gallery"), "--workers", "1"],
+        [str(tmp_path / "half"), str(place / "photos"), "--out", str(tmp_path / "half.index"), "--workers", "1"],
         standalone_mode=False,
     )
-    with Searcher.open(tmp_path / "half.gallery") as opened, Image.open(place / "photos" / "05.png") as image:
-        assert {weight.dtype for weight in opened.model.parameters()} == {torch.float32}
-        assert opened.gallery.search(opened.encode_image(image)[None], 1)[0][0].item.key == "05.png"
+    with Searcher(tmp_path / "half.index") as opened, Image.open(place / "photos" / "05.png") as image:
+        assert {weight.dtype for weight in opened.model.encoder.parameters()} == {torch.float32}
+        assert opened.index.search(opened.encode_image(image)[None], 1)[0][0].item.key == "05.png"
         assert opened.search(["paka"], 3)

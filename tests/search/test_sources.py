@@ -27,11 +27,11 @@ def skips(source):
 def test_a_folder_is_walked_by_name_without_hidden_files_and_galleries(tmp_path):
     write_images(tmp_path, range(1, 6))
     write_images(tmp_path / ".hidden", range(1))
-    write_images(tmp_path / "x.gallery", range(1))
-    (tmp_path / "x.gallery" / "gallery.sqlite").touch()
+    write_images(tmp_path / "x.index", range(1))
+    (tmp_path / "x.index" / "index.sqlite").touch()
     (tmp_path / ".dot.png").touch()
     assert keys(FolderSource(tmp_path)) == ["0001.png", "0002.png", "0003.png", "0005.png", "sub1/0004.png"]
-    assert FolderSource(tmp_path).count() == 7  # for a bar, the gallery's own files do not matter
+    assert FolderSource(tmp_path).count() == 7  # for a bar, the index's own files do not matter
 
 
 def test_names_sorted_on_disk_come_in_the_same_order(tmp_path, monkeypatch):

@@ -23,11 +23,11 @@ def tower():
     return SmallImageTower(12, size=32).eval().to_sentence_transformer()
 
 
-def test_a_gallery_holds_the_vectors_of_encode_images(index, tower, tmp_path):
+def test_an_index_holds_the_vectors_of_encode_images(build, tower, tmp_path):
     photos = write_images(tmp_path / "photos", range(1, 8))
     image(20, (70, 30)).save(photos / "wide.jpg")
     Image.fromarray(np.random.default_rng(1).integers(0, 256, (40, 40, 4), dtype=np.uint8)).save(photos / "clear.png")
-    _, store = index(FolderSource(photos), encoder=TowerEncoder(tower), storage="float32")
+    _, store = build(FolderSource(photos), encoder=TowerEncoder(tower), storage="float32")
     for item in store.items(store.ids()):
         with Image.open(photos / item.key) as opened:
             alone = encode_images(tower, [as_rgb(opened)])[0]

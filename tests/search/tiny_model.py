@@ -1,4 +1,4 @@
-"""A model with words and an image side, its teacher, and a gallery made with it: small, random, and real in layout."""
+"""A model with words and an image side, its teacher, and an index made with it: small, random, and real in layout."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ def make_model(folder: Path, teacher: Path, seed: int = 0, tower_seed: int = 0) 
     return folder
 
 
-def make_gallery(folder: Path, model: Path, count: int = 12) -> Path:
+def make_index(folder: Path, model: Path, count: int = 12) -> Path:
     """Index ``count`` images with captions, a license and a year each."""
     from kivuko.encoders.model import load_encoder
-    from kivuko.search.building import IndexOptions, build_gallery
+    from kivuko.search.building import IndexOptions, index_images
     from kivuko.search.encoding import TowerEncoder
     from kivuko.search.sources import open_source
 
@@ -60,13 +60,13 @@ def make_gallery(folder: Path, model: Path, count: int = 12) -> Path:
     (photos / "captions.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
     encoder = TowerEncoder(load_encoder(model))
     source = open_source(photos / "captions.jsonl")
-    build_gallery(encoder, [source], folder, model=model.absolute(), options=IndexOptions(workers=1))
+    index_images(encoder, [source], folder, model=model.absolute(), options=IndexOptions(workers=1))
     return folder
 
 
 def make_all(place: Path) -> Path:
-    """Make ``teacher``, ``model`` and ``my.gallery`` in a folder, and return it."""
+    """Make ``teacher``, ``model`` and ``my.index`` in a folder, and return it."""
     make_teacher(place / "teacher")
     make_model(place / "model", place / "teacher")
-    make_gallery(place / "my.gallery", place / "model")
+    make_index(place / "my.index", place / "model")
     return place

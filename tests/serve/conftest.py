@@ -1,4 +1,4 @@
-"""What the tests of the server share: a tiny trained model, a gallery made with it, and applications over both."""
+"""What the tests of the server share: a tiny trained model, an index made with it, and applications over both."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))  # for tiny_gallery and served, under any import mode
+sys.path.insert(0, str(Path(__file__).parent))  # for tiny_index and served, under any import mode
 
 
 @pytest.fixture(scope="session")
 def place(tmp_path_factory) -> Path:
-    """A folder with a model and "images.gallery" made with it; read only."""
-    from tiny_gallery import make_gallery
+    """A folder with a model and "images.index" made with it; read only."""
+    from tiny_index import make_index
 
-    return make_gallery(tmp_path_factory.mktemp("serve"))
+    return make_index(tmp_path_factory.mktemp("serve"))
 
 
 @pytest.fixture(scope="session")
 def searcher(place):
-    """The gallery and its model, opened."""
+    """The index and its model, opened."""
     from kivuko.search.searcher import Searcher
 
-    with Searcher.open(place / "images.gallery") as searcher:
+    with Searcher(place / "images.index") as searcher:
         yield searcher
 
 

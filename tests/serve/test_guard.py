@@ -63,7 +63,7 @@ def locked(searcher):
 @pytest.mark.parametrize(
     "path", ["/api/search?q=moto", "/api/items/1/thumbnail", "/api/about", "/metrics", "/openapi.json", "/nothing"]
 )
-def test_without_the_key_nothing_of_the_gallery_is_told(locked, path):
+def test_without_the_key_nothing_of_the_index_is_shown(locked, path):
     for headers in (
         {}, {"X-API-Key": ""}, {"X-API-Key": "open sesam"}, {"Authorization": "Bearer x"},
         {"Authorization": "open sesame"}, {"Authorization": "Basic open sesame"}, {"X-API-Key": b"\xff\xfe"},

@@ -16,7 +16,7 @@ import httpx
 import pytest
 from PIL import Image
 from served import served
-from tiny_gallery import THINGS, painted
+from tiny_index import THINGS, painted
 
 from kivuko.serve import Settings, create_app
 

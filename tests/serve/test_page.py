@@ -1,6 +1,6 @@
 """The page in a real browser: typing, opening an image, its alignment, uploading, typos, keys, and a server away.
 
-``KIVUKO_SEARCH_SCREENSHOT=FILE`` and ``KIVUKO_SEARCH_GALLERY=GALLERY`` write the README's image of a real gallery.
+``KIVUKO_SEARCH_SCREENSHOT=FILE`` and ``KIVUKO_SEARCH_GALLERY=INDEX`` write the README's image of a real index.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from served import served
-from tiny_gallery import HOSTILE_CAPTION, THINGS
+from tiny_index import HOSTILE_CAPTION, THINGS
 
 from kivuko.serve import Settings
 
@@ -279,7 +279,7 @@ def test_a_server_that_is_away_is_said_and_forgotten_when_it_is_back(browser, se
         context.close()
 
 
-def test_a_locked_gallery_asks_for_its_key(browser, searcher):
+def test_a_locked_index_asks_for_its_key(browser, searcher):
     context = browser.new_context()
     page = context.new_page()
     with served(searcher, Settings(api_key="sesame")) as address:
@@ -305,8 +305,8 @@ def test_the_description_of_the_api_is_drawn(page, address):
 def test_screenshot(browser):
     from kivuko.search.searcher import Searcher
 
-    gallery, query = os.environ["KIVUKO_SEARCH_GALLERY"], os.environ.get("KIVUKO_SEARCH_QUERY", "samaki baharini")
-    with Searcher.open(Path(gallery)) as searcher, served(searcher) as address:
+    index, query = os.environ["KIVUKO_SEARCH_GALLERY"], os.environ.get("KIVUKO_SEARCH_QUERY", "samaki baharini")
+    with Searcher(Path(index)) as searcher, served(searcher) as address:
         page = browser.new_page(viewport={"width": 1280, "height": 860})
         page.goto(f"{address}/#q=moto")  # so that the time shown is not that of the model's first words
         expect(first(page)).to_be_visible(timeout=PATIENCE_MS)

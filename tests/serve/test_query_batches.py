@@ -125,7 +125,7 @@ def test_who_leaves_takes_no_one_along():
 def test_a_batch_with_an_unknown_query_is_read_one_by_one(searcher):
     from kivuko.serve.queries import language_guesser
 
-    read = query_reader(searcher, language_guesser(searcher.model, searcher.folder))
+    read = query_reader(searcher, language_guesser(searcher.model.encoder, searcher.folder))
     moto, unknown, mti = read(["moto", "ΩΩΩ", "mti"])
     assert (moto.text, mti.text) == ("moto", "mti")
     assert isinstance(unknown, UsageError)

@@ -6,7 +6,7 @@ import io
 
 import numpy as np
 import pytest
-from tiny_gallery import THINGS, painted
+from tiny_index import THINGS, painted
 
 
 def png(color, shape) -> bytes:
@@ -98,7 +98,7 @@ def test_a_image_finds_itself(client):
     assert hits[0]["score"] == pytest.approx(1, abs=1e-3)
 
 
-def test_a_image_of_the_gallery_and_its_like(client, searcher):
+def test_an_image_of_the_index_and_its_like(client, searcher):
     hit = client.post("/api/search", json={"query": "ndizi", "k": 1}).json()["hits"][0]
     item = client.get(f"/api/items/{hit['id']}").json()
     assert (item["key"], item["caption"], item["metadata"]) == ("banana.png", "the banana", {"kind": "fruit"})
@@ -107,7 +107,7 @@ def test_a_image_of_the_gallery_and_its_like(client, searcher):
     assert hit["id"] not in {one["id"] for one in near}
     assert len(near) == len(THINGS) - 1
     vectors = {
-        int(id): vector for ids, own in searcher.gallery.store.vectors() for id, vector in zip(ids, own, strict=True)
+        int(id): vector for ids, own in searcher.index.store.vectors() for id, vector in zip(ids, own, strict=True)
     }
     cosines = [float(np.dot(vectors[hit["id"]], vectors[one["id"]])) for one in near]
     assert [one["score"] for one in near] == pytest.approx(cosines, abs=1e-3)
@@ -194,7 +194,7 @@ def test_requests_beyond_the_limits_are_refused(client, method, path, body):
 
 def test_where_is_explained_in_the_api_s_words(client):
     told = client.post("/api/search", json={"query": "moto", "where": ["no condition"]}).json()["error"]
-    assert told.startswith("where:")
+    assert told.startswith("where 'no condition': ")
     assert "--" not in told
     sql = client.post("/api/search", json={"query": "moto", "where": ["kind=' OR 1=1 --"]})
     assert (sql.status_code, sql.json()["hits"]) == (200, [])

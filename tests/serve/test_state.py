@@ -1,4 +1,4 @@
-"""What the server tells of itself, and that it goes on with a gallery that was brought up to date."""
+"""What the server tells of itself, and that it goes on with an index that was brought up to date."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import shutil
 import time
 
 from fastapi.testclient import TestClient
-from tiny_gallery import THINGS, index, painted
+from tiny_index import THINGS, index, painted
 
 from kivuko.search.searcher import Searcher
 from kivuko.serve import Settings, create_app
@@ -37,7 +37,7 @@ def test_metrics_count_by_route_and_status_and_never_by_what_was_sent(searcher):
         assert found['kivuko_query_lookups_total{found="no"}'] == 1
         assert found['kivuko_query_lookups_total{found="yes"}'] == 1
         assert found["kivuko_encode_batch_queries_count"] == 1
-        assert found["kivuko_gallery_images"] == len(THINGS)
+        assert found["kivuko_index_images"] == len(THINGS)
         assert "secret-path" not in client.get("/metrics").text
 
 
@@ -57,12 +57,12 @@ def test_the_description_is_complete(client):
     assert {re.sub(".*/", "", one) for one in failures} == {"Failure"}
 
 
-def test_a_new_state_of_the_gallery_is_served_without_a_restart(place, tmp_path):
+def test_a_new_state_of_the_index_is_served_without_a_restart(place, tmp_path):
     for name in ("images", "model"):
         shutil.copytree(place / name, tmp_path / name)
     index(tmp_path)
     with (
-        Searcher.open(tmp_path / "images.gallery", tmp_path / "model") as searcher,
+        Searcher(tmp_path / "images.index", tmp_path / "model") as searcher,
         TestClient(create_app(searcher, Settings(refresh_seconds=0.05)), base_url="http://localhost") as client,
     ):
         assert client.get("/api/search?q=moto").json()["images"] == len(THINGS)
@@ -76,4 +76,4 @@ def test_a_new_state_of_the_gallery_is_served_without_a_restart(place, tmp_path)
         answer = client.get("/api/search?q=moto&where=key=nest.png").json()
         assert [hit["key"] for hit in answer["hits"]] == ["nest.png"]
         assert answer["generation"] > 1
-        assert figures(client)["kivuko_gallery_images"] == len(THINGS) + 1
+        assert figures(client)["kivuko_index_images"] == len(THINGS) + 1

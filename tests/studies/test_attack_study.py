@@ -28,12 +28,12 @@ def parts(tiny_world):
     from kivuko.encoders.model import assemble
     from kivuko.encoders.student import StaticStudent
     from kivuko.encoders.vocabulary import train_vocabulary
-    from kivuko.search import emoji_gallery
+    from kivuko.search import emoji_vectors
 
     named = [(own.name, one) for code in LANGUAGES for one, own in tiny_world.annotations[code].items()]
     student = StaticStudent(train_vocabulary([name for name, _ in named], 400), 384)
     model = assemble(student, load_image_tower(shipped_image_tower(), 384))
-    gallery = emoji_gallery(model, tiny_world).vectors
+    gallery = emoji_vectors(model, tiny_world)
     image = {one.sequence: one.image for one in tiny_world.emoji}
     told = [(name, image[one]) for name, one in named if one in image]
     means = torch.zeros(len(told), student.embedding.num_embeddings)  # names as means of their subwords

@@ -160,9 +160,10 @@ def _victim(
     model: Path, languages: tuple[str, ...], split: str, most: int | None, seed: int, cldr: Path | None,
     font: Path | None,
 ) -> Victim:  # fmt: skip
-    from kivuko.cli.data import load_gallery, load_world
+    from kivuko.cli.data import load_world
     from kivuko.encoders.model import has_images, load_encoder, read_about
     from kivuko.evaluation.attack.victim import Victim
+    from kivuko.search import emoji_vectors
 
     loaded, about = load_encoder(model), read_about(model)
     if about is None:
@@ -170,8 +171,7 @@ def _victim(
     if not has_images(loaded):
         raise ModelError(f"{model}: encodes text only, so it cannot search images. Distill it with an image tower.")
     world = load_world(languages, cldr, font)
-    gallery = load_gallery(loaded, world)
-    return Victim(loaded, about, model.resolve().name, world, gallery.vectors, split, most, seed)
+    return Victim(loaded, about, model.resolve().name, world, emoji_vectors(loaded, world), split, most, seed)
 
 
 @contextmanager

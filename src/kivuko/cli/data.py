@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -11,7 +11,6 @@ from kivuko.cli.options import Command, languages_option, sources_options
 
 if TYPE_CHECKING:
     from kivuko.datasets.emoji import EmojiWorld
-    from kivuko.search import EmojiGallery
 
 
 @click.group("data", context_settings={"help_option_names": ["-h", "--help"]})
@@ -121,12 +120,3 @@ def world_table(world: EmojiWorld) -> object:
     )
     table.caption_justify = "left"
     return table
-
-
-def load_gallery(model: Any, world: EmojiWorld) -> EmojiGallery:
-    """Encode the images of a world with a model, or read them from the cache, with a progress bar."""
-    from kivuko.progress import progress_bar
-    from kivuko.search import emoji_gallery
-
-    with progress_bar("encoding images") as report:
-        return emoji_gallery(model, world, progress=report)

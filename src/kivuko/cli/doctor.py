@@ -52,7 +52,7 @@ def command(
     \b
     Examples:
       kivuko doctor kivuko-demo/model
-      kivuko doctor my-model --gallery my.gallery -l sw so
+      kivuko doctor my-model --gallery my.index -l sw so
       kivuko doctor xlm-roberta-base -l sw --bitext sw=sw.tsv.gz
       kivuko doctor clip-model --teacher clip-model --bitext sw=sw.tsv.gz --json
     """

@@ -40,7 +40,7 @@ def way_to_show(wanted: bool | None) -> str | None:
 
     how = protocol(os.environ, screen.color_system) if screen.is_terminal else None
     if how is None and wanted:
-        raise UsageError("--preview: this is no terminal that shows images. Use --image out.png instead.")
+        raise UsageError("--preview: this is no terminal that shows images. Use --save results.png instead.")
     return how
 
 

@@ -1,4 +1,4 @@
-"""``kivuko serve``: a web page and an API to search a gallery with."""
+"""``kivuko serve``: a web page and an API to search an index with."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from kivuko.cli.options import Share
 
 
 @click.command("serve", context_settings={"help_option_names": ["-h", "--help"]})
-@click.argument("gallery", type=click.Path(path_type=Path))
-@click.option("--model", type=click.Path(path_type=Path), help="The model's folder.  [default: the gallery's own]")
+@click.argument("index", type=click.Path(path_type=Path))
+@click.option("--model", type=click.Path(path_type=Path), help="The model's folder.  [default: the index's own]")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen at.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8117, show_default=True, help="0: any that is free.")
 @click.option(
@@ -30,12 +30,18 @@ from kivuko.cli.options import Share
     "--timeout", type=Share(min=0.1, max=3600), default=30, show_default=True, metavar="SECONDS",
     help="That a request may take.",
 )  # fmt: skip
-@click.option("--index", default="auto", show_default=True, metavar="KIND", help="flat, hnsw, ivf or auto.")
 @click.option(
-    "--storage", default="auto", show_default=True, metavar="KIND", help="Of the index: float32, float16, int8 or auto."
+    "--index", "kind", default="auto", show_default=True, metavar="KIND", help="Compare by flat, hnsw, ivf or auto."
+)
+@click.option(
+    "--storage",
+    default="auto",
+    show_default=True,
+    metavar="KIND",
+    help="Of the vector index: float32, float16, int8 or auto.",
 )
 def command(
-    gallery: Path,
+    index: Path,
     model: Path | None,
     host: str,
     port: int,
@@ -43,26 +49,26 @@ def command(
     max_upload: float,
     max_pixels: int,
     timeout: float,
-    index: str,
+    kind: str,
     storage: str,
 ) -> None:
-    """Serve GALLERY as a web page, and as an API for programs.
+    """Serve INDEX as a web page, and as an API for programs.
 
-    It listens on this machine only unless --host says otherwise. When 'kivuko index' has brought the gallery up to
+    It listens on this machine only unless --host says otherwise. When 'kivuko index' has brought the index up to
     date, the server goes on with its new state by itself. Ctrl-C ends it.
 
     \b
     Examples:
-      kivuko serve emoji.gallery
-      kivuko serve my.gallery --port 9000 --max-upload 5
-      KIVUKO_API_KEY=... kivuko serve my.gallery --host 0.0.0.0
+      kivuko serve emoji.index
+      kivuko serve my.index --port 9000 --max-upload 5
+      KIVUKO_API_KEY=... kivuko serve my.index --host 0.0.0.0
     """
     import logging
 
     from kivuko.cli.progress import bars, console
     from kivuko.cli.progress import out as screen
     from kivuko.errors import MissingDependencyError, UsageError
-    from kivuko.search.searcher import Searcher
+    from kivuko.search import Searcher
 
     try:
         from kivuko.serve.app import address, listen, run
@@ -83,22 +89,18 @@ def command(
     with listen(host, port) as listening:  # before the model is loaded, which takes a moment
         with bars() as progress:
             task = progress.add_task("loading", total=None, figures="")
-
-            def built(done: int, total: int) -> None:
-                progress.update(task, description="building the index", completed=done, total=total)
-
-            searcher = Searcher.open(gallery, model, index=index, storage=storage, progress=built)
+            searcher = Searcher(index, model, kind=kind, storage=storage).load()
             progress.update(task, completed=1, total=1)
         with searcher:
             if not is_loopback(host) and settings.api_key is None:
                 console.print(
-                    f"warning: anyone who reaches {host} can search this gallery. Set --api-key, or KIVUKO_API_KEY.",
+                    f"warning: anyone who reaches {host} can search this index. Set --api-key, or KIVUKO_API_KEY.",
                     style="yellow", soft_wrap=True,
                 )  # fmt: skip
 
             def ready() -> None:
                 where = address(listening)
-                screen.print(f"{len(searcher.gallery):,} images at {where}", soft_wrap=True)
+                screen.print(f"{len(searcher.index):,} images at {where}", soft_wrap=True)
                 screen.print(f"API: {where}docs   end: Ctrl-C", style="dim", soft_wrap=True)
 
             run(searcher, settings, listening, ready)

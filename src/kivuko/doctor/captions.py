@@ -9,7 +9,7 @@ import numpy as np
 from kivuko.doctor.agreement import english_vectors
 from kivuko.doctor.finding import Finding, Patient
 from kivuko.doctor.space import sample
-from kivuko.search.store import GalleryStore
+from kivuko.search.store import IndexStore
 
 CHECK = "captions"
 _MOST = 200
@@ -17,7 +17,7 @@ _FEWEST = 20
 _LOST = 0.35  # mean share of the images that are nearer than the caption's own; luck gives 0.5
 
 
-def check_captions(patient: Patient, gallery: GalleryStore) -> Iterator[Finding]:
+def check_captions(patient: Patient, gallery: IndexStore) -> Iterator[Finding]:
     """Ask the teacher for captioned images by their captions, among those looked at."""
     if patient.teacher is None or patient.teacher.dim != gallery.dim:
         return

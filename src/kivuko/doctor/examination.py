@@ -25,7 +25,7 @@ from kivuko.doctor.widths import check_widths
 from kivuko.encoders.model import quiet
 from kivuko.encoders.teacher import TextTeacher, load_teacher
 from kivuko.errors import CorruptFileError, KivukoError
-from kivuko.search.store import GalleryStore
+from kivuko.search.store import IndexStore
 
 Tell = Callable[[str, int, int], None]  # name of the check, checks done, all checks
 
@@ -58,7 +58,7 @@ def examine(request: Request, tell: Tell = lambda _check, _done, _all: None) -> 
 
     Raises:
         ModelError: there is no model's folder at all.
-        GalleryError: there is no gallery where one was named.
+        ImageIndexError: there is no gallery where one was named.
     """
     require_folder(request.model)
     with ExitStack() as stack:
@@ -78,7 +78,7 @@ def examine(request: Request, tell: Tell = lambda _check, _done, _all: None) -> 
 
 
 def _checks(
-    patient: Patient, request: Request, gallery: GalleryStore | None
+    patient: Patient, request: Request, gallery: IndexStore | None
 ) -> Iterator[tuple[str, Callable[[], Iterable[Finding]]]]:
     """Yield each check by its name, not begun."""
     yield "training", lambda: check_training(patient, request.languages)
@@ -113,11 +113,11 @@ def _findings(name: str, check: Callable[[], Iterable[Finding]]) -> Sequence[Fin
     return found
 
 
-def _gallery(path: Path | None, stack: ExitStack) -> tuple[GalleryStore | None, list[Finding]]:
+def _gallery(path: Path | None, stack: ExitStack) -> tuple[IndexStore | None, list[Finding]]:
     if path is None:
         return None, []
     try:
-        return stack.enter_context(GalleryStore.open(path)), []
+        return stack.enter_context(IndexStore.open(path)), []
     except CorruptFileError as problem:
         return None, [Finding("fault", "gallery", str(problem))]
 

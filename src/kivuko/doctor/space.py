@@ -13,7 +13,7 @@ from kivuko.encoders.loading import image_fingerprint
 from kivuko.encoders.model import has_images
 from kivuko.search.decoding import read_place
 from kivuko.search.items import FilePlace
-from kivuko.search.store import GalleryStore
+from kivuko.search.store import IndexStore
 
 CHECK = "gallery"
 _SAMPLE = 500  # vectors looked at
@@ -22,7 +22,7 @@ _SAME = 0.98  # cosine with the stored vector; eight bits a number keep 0.999 an
 _ALIKE = 0.95  # mean cosine between different images
 
 
-def check_space(patient: Patient, gallery: GalleryStore) -> Iterator[Finding]:
+def check_space(patient: Patient, gallery: IndexStore) -> Iterator[Finding]:
     """Compare image sides by fingerprint, look at stored vectors, and encode a few images again."""
     index = f"Index the images again: kivuko index {patient.folder} ... --out {gallery.path} --rebuild"
     if not has_images(patient.model):
@@ -45,13 +45,13 @@ def check_space(patient: Patient, gallery: GalleryStore) -> Iterator[Finding]:
     yield from _stored(gallery, index)
 
 
-def sample(gallery: GalleryStore, most: int) -> list[int]:
+def sample(gallery: IndexStore, most: int) -> list[int]:
     """Return the numbers of at most ``most`` images, evenly spread."""
     ids = gallery.ids()
     return [int(ids[place * len(ids) // most]) for place in range(most)] if len(ids) > most else ids.tolist()
 
 
-def _stored(gallery: GalleryStore, index: str) -> Iterator[Finding]:
+def _stored(gallery: IndexStore, index: str) -> Iterator[Finding]:
     vectors = np.stack([gallery.vector(number) for number in sample(gallery, _SAMPLE)])
     if not np.isfinite(vectors).all() or not vectors.any(1).all():
         yield Finding("fault", CHECK, f"{gallery.path}: holds vectors that are no numbers, or zero", index)
@@ -64,7 +64,7 @@ def _stored(gallery: GalleryStore, index: str) -> Iterator[Finding]:
         yield Finding("warning", CHECK, what, do, figures={"alike": alike})
 
 
-def _again(patient: Patient, gallery: GalleryStore, index: str) -> Iterator[Finding]:
+def _again(patient: Patient, gallery: IndexStore, index: str) -> Iterator[Finding]:
     """Encode images that are still where they were: the preparation of pixels has no fingerprint."""
     cosines: list[float] = []
     for number in sample(gallery, 10 * _AGAIN):

@@ -9,7 +9,7 @@ from PIL import Image
 from kivuko.doctor.finding import Finding, Patient
 from kivuko.encoders.image_tower import encode_images
 from kivuko.encoders.model import encode_texts, has_images
-from kivuko.search.store import GalleryStore
+from kivuko.search.store import IndexStore
 
 CHECK = "widths"
 _DO = (
@@ -18,7 +18,7 @@ _DO = (
 )
 
 
-def check_widths(patient: Patient, gallery: GalleryStore | None) -> Iterator[Finding]:
+def check_widths(patient: Patient, gallery: IndexStore | None) -> Iterator[Finding]:
     """Encode a text and an image, and compare how wide the vectors are, with the teacher's and the gallery's too."""
     widths = {}
     if "text" in patient.model.modalities:

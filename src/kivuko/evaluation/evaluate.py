@@ -280,7 +280,7 @@ def _emoji(model: Any, opened: EmojiWorld | None, options: _Options, bar: Bar) -
     from kivuko.datasets.emoji.sources import available_languages, find_cldr
     from kivuko.evaluation.emoji import EmojiTask
     from kivuko.evaluation.evaluator import standard_systems
-    from kivuko.search import emoji_gallery
+    from kivuko.search import emoji_vectors
 
     loaded = _with_images(model, options.device)
     if options.languages is not None or not loaded.languages:
@@ -300,11 +300,9 @@ def _emoji(model: Any, opened: EmojiWorld | None, options: _Options, bar: Bar) -
     world = opened or emoji_world(
         [code for code in codes if code != "en"], cldr=options.cldr, font=options.font, progress=bar("drawing emoji")
     )
-    gallery = emoji_gallery(loaded.encoder, world, progress=bar("encoding images"))
+    vectors = emoji_vectors(loaded.encoder, world)
     systems = standard_systems(loaded, alone=options.alone, batch_size=options.batch_size)
-    return _Prepared(
-        task=EmojiTask(world, gallery.vectors, options.split), systems=systems, languages=tuple(codes)
-    ), loaded
+    return _Prepared(task=EmojiTask(world, vectors, options.split), systems=systems, languages=tuple(codes)), loaded
 
 
 def _captions(model: Any, caption_set: CaptionSet, options: _Options, bar: Bar) -> tuple[_Prepared, Model]:

@@ -1,4 +1,4 @@
-"""Galleries: images, their vectors and their search.
+"""Indexes of images: building them, opening them, and searching them with words or an image.
 
 Names load when they are first used: the worker processes that decode images import this package and need no torch.
 """
@@ -9,40 +9,40 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 _WHERE = {
-    "EmojiGallery": "kivuko.search.emoji",
-    "EmojiHit": "kivuko.search.emoji",
     "Filter": "kivuko.search.filter",
-    "Gallery": "kivuko.search.gallery",
+    "FlatIndex": "kivuko.search.index",
     "Hit": "kivuko.search.items",
-    "Searcher": "kivuko.search.searcher",
-    "parse_filter": "kivuko.search.filter",
-    "emoji_gallery": "kivuko.search.emoji",
-    "GalleryStore": "kivuko.search.store",
+    "ImageIndex": "kivuko.search.image_index",
+    "Index": "kivuko.search.index",
     "Item": "kivuko.search.items",
-    "build_gallery": "kivuko.search.building",
+    "Searcher": "kivuko.search.searcher",
+    "build_index": "kivuko.search.building",
+    "emoji_index": "kivuko.search.emoji",
+    "emoji_vectors": "kivuko.search.emoji",
+    "parse_filter": "kivuko.search.filter",
 }
 __all__ = [
-    "EmojiGallery",
-    "EmojiHit",
     "Filter",
-    "Gallery",
-    "GalleryStore",
+    "FlatIndex",
     "Hit",
+    "ImageIndex",
+    "Index",
     "Item",
     "Searcher",
-    "build_gallery",
-    "emoji_gallery",
+    "build_index",
+    "emoji_index",
+    "emoji_vectors",
     "parse_filter",
 ]
 
 if TYPE_CHECKING:
-    from kivuko.search.building import build_gallery
-    from kivuko.search.emoji import EmojiGallery, EmojiHit, emoji_gallery
+    from kivuko.search.building import build_index
+    from kivuko.search.emoji import emoji_index, emoji_vectors
     from kivuko.search.filter import Filter, parse_filter
-    from kivuko.search.gallery import Gallery
+    from kivuko.search.image_index import ImageIndex
+    from kivuko.search.index import FlatIndex, Index
     from kivuko.search.items import Hit, Item
     from kivuko.search.searcher import Searcher
-    from kivuko.search.store import GalleryStore
 
 
 def __getattr__(name: str) -> Any:

@@ -1,4 +1,4 @@
-"""Indexing: from sources of images to a gallery, in one pass that may be killed at any moment and goes on."""
+"""Indexing: from sources of images to an index, in one pass that may be killed at any moment and resumed."""
 
 from __future__ import annotations
 
@@ -6,40 +6,153 @@ import contextlib
 import os
 import shutil
 import sqlite3
+import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kivuko.errors import DataError, KivukoError
+from kivuko.errors import DataError, KivukoError, UsageError
 from kivuko.files import explain_write_failure
-from kivuko.search.decoding import Decoded, DecodingWorkers, Limits, Refused
+from kivuko.progress import bars, console, note
+from kivuko.search.decoding import Decoded, DecodingWorkers, Limits, Refused, decode_place
 from kivuko.search.encoding import ImageEncoder, Tensors
+from kivuko.search.image_index import ImageIndex
 from kivuko.search.items import FilePlace, Skip, Source, Work
-from kivuko.search.segments import DATABASE, Storage
+from kivuko.search.segments import STORAGES, Storage
+from kivuko.search.sources import EmojiSource, open_source
 from kivuko.search.writer import (
-    GalleryWriter,
     IndexSpec,
+    IndexWriter,
+    check_place,
     fits,
+    holds_index,
     merge_segments,
-    numbers_to_go_on_from,
+    numbers_to_continue,
     prepare_folder,
     swap,
     writing,
 )
 
+if TYPE_CHECKING:
+    from kivuko.encoders.model import Model
+
 BATCH = 64  # images of one forward pass
 COMMIT = 4 * BATCH  # new images of one transaction: whole batches, so that they are the same after a resume
 _WINDOW = 96  # images decoded ahead
+_MOST_WORKERS = 256
+_LINE_SECONDS = 15  # between two lines of a log
+
+
+def build_index(
+    model: Model | Path | str,
+    source: Path | str | Source | Sequence[Path | str | Source],
+    out: Path | str,
+    *,
+    storage: Storage | None = None,
+    workers: int | None = None,
+    batch_size: int | None = None,
+    device: str | None = None,
+    max_pixels: int | None = None,
+    rebuild: bool = False,
+    cldr: Path | str | None = None,
+    font: Path | str | None = None,
+    progress: bool | None = None,
+) -> ImageIndex:
+    """Build an index of images, or bring it up to date; ``kivuko index`` on the command line.
+
+    Call it again after images came, changed or went, or after a run was stopped: files that did not change are not
+    decoded again, and the index ends as that of an uninterrupted run.
+
+    Args:
+        model: a model with an image side: a folder, a hub id, or one that is loaded.
+        source: a folder of images, a captions file (.tsv, .csv, .jsonl), a webdataset shard (.tar), "emoji" for the
+            emoji world, or several of them. They must be the same in every run on one index; more may follow them.
+        out: the folder of the index, such as "photos.index".
+        storage: numbers of the stored vectors: "float16", "float32" or "int8"; None: as the index has it, float16 for
+            a new one.
+        workers: processes that decode images; None: one for each core, at most 8.
+        batch_size: images of one forward pass; None: 64.
+        device: where the model runs, such as "cpu" or "cuda:1"; None: the fastest there is.
+        max_pixels: larger images are skipped; None: 178,956,970.
+        rebuild: build the index from scratch; the old one serves until the new one is complete.
+        cldr, font: where the emoji world comes from; None: the system's folders.
+        progress: show progress on standard error; None: on a terminal.
+
+    Returns:
+        The index, open; its ``summary`` holds the figures of the run. Files that were skipped, and why, are in
+        ``store.skipped()``.
+
+    Raises:
+        UsageError: a value or a source that is not understood.
+        ModelError: the model does not load or encodes no images.
+        DataError: a source is missing, or holds no image; the index stays as it was.
+        ImageIndexError: the index is in use, or was made with another model or from other sources.
+
+    >>> index = kivuko.build_index("my-model", "photos/", "photos.index")                  # doctest: +SKIP
+    >>> index.summary.images, index.summary.skipped                                        # doctest: +SKIP
+    (1844, {'not an image': 2})
+    """
+    for name, value in (("workers", workers), ("batch_size", batch_size), ("max_pixels", max_pixels)):
+        if value is not None and value < 1:
+            raise UsageError(f"{name} {value}: must be at least 1.")
+    if workers is not None and workers > _MOST_WORKERS:
+        raise UsageError(f"workers {workers}: at most {_MOST_WORKERS}.")
+    if storage is not None and storage not in STORAGES:
+        raise UsageError(f"storage {storage}: choose from {', '.join(STORAGES)}.")
+    named = [source] if isinstance(source, str | Path) or not isinstance(source, Sequence) else list(source)
+    if not named:
+        raise UsageError("name what to index: a folder, a captions file, shards, or the data set emoji.")
+    sources = [_source(one, cldr, font, progress) for one in named]
+    check_place(Path(os.path.realpath(out)), rebuild)
+    encoder, loaded_from = _load_encoder(model, device)
+    limits = Limits(pixels=max_pixels) if max_pixels else Limits()
+    options = IndexOptions(workers, storage, limits, rebuild, batch_size)
+    with bars(progress) as display:
+        summary = index_images(
+            encoder, sources, Path(out), model=loaded_from, options=options, report=_IndexBar(display)
+        )
+    index = ImageIndex(out, progress=progress)
+    index.summary = summary
+    return index
+
+
+def _source(
+    source: Path | str | Source, cldr: Path | str | None, font: Path | str | None, progress: bool | None
+) -> Source:
+    if source == "emoji":
+        from kivuko.datasets.emoji import emoji_world
+        from kivuko.progress import progress_bar
+
+        with progress_bar("drawing emoji", progress) as report:
+            return EmojiSource(emoji_world((), cldr=_path(cldr), font=_path(font), progress=report))
+    return open_source(Path(source)) if isinstance(source, str | Path) else source
+
+
+def _path(path: Path | str | None) -> Path | None:
+    return None if path is None else Path(path)
+
+
+def _load_encoder(model: Model | Path | str, device: str | None) -> tuple[ImageEncoder, str]:
+    """Load a model's image side; return it with the folder or id that loads the model again."""
+    from kivuko.search.decoding import share_cores, start_fork_server
+
+    share_cores()
+    start_fork_server("torch", "transformers.image_processing_utils")  # imports while this process does the same
+    from kivuko.encoders.model import load_model
+    from kivuko.search.encoding import TowerEncoder
+
+    loaded = load_model(model, device=device)
+    return TowerEncoder(loaded.encoder), loaded.source
 
 
 @dataclass
 class Counts:
-    """How far a run is: ``seen`` files, of which ``new`` images were encoded, ``unchanged`` not decoded again."""
+    """Progress of a run: ``seen`` files, of which ``new`` images were encoded, ``unchanged`` not decoded again."""
 
     seen: int = 0
     new: int = 0
@@ -50,10 +163,10 @@ class Counts:
 
 @dataclass(frozen=True)
 class Summary:
-    """What a gallery holds after a run, and what the run did.
+    """The figures of an index after a run.
 
-    ``images``: distinct ones; ``files``: keys, so that ``files - images`` are duplicates. ``generation``: as it was
-    if nothing has changed. ``resumed``: whether the run went on from one that was stopped.
+    ``images``: distinct ones; ``files``: keys, so that ``files - images`` are duplicates. ``generation``: the one
+    before if nothing has changed. ``resumed``: the run continued one that was stopped. ``seconds``: of the run.
     """
 
     path: Path
@@ -65,6 +178,7 @@ class Summary:
     vanished: int
     skipped: dict[str, int]
     resumed: bool
+    seconds: float = 0.0
 
     @property
     def duplicates(self) -> int:
@@ -72,123 +186,129 @@ class Summary:
         return self.files - self.images
 
 
-class IndexWatch(Protocol):
-    """Who wants to know how far a run is."""
-
-    def planned(self, total: int | None) -> None:
-        """There are about so many files; None: not known."""
-        ...
-
-    def went(self, counts: Counts) -> None:
-        """So much is done."""
-        ...
-
-
 @dataclass(frozen=True)
 class IndexOptions:
-    """How to index.
-
-    Args:
-        workers: processes that decode, at least 1; None: one for each core, at most 8.
-        storage: how vectors rest on disk; None: as the gallery has it, float16 for a new one.
-        limits: what a file may ask for.
-        rebuild: make the gallery anew, whatever it holds; the old one serves until the new one is whole.
-    """
+    """Options of a run, see ``build_index``; ``workers``: 0 decodes in this process."""
 
     workers: int | None = None
     storage: Storage | None = None
     limits: Limits = field(default_factory=Limits)
     rebuild: bool = False
+    batch_size: int | None = None
+
+
+Reporter = Callable[[Counts, int | None], None]  # (so far, files in all if known)
 
 
 class _NoImageError(DataError):
     """The sources were read to their end, and hold no image."""
 
 
-def build_gallery(
-    encoder: ImageEncoder, sources: Sequence[Source], path: Path, *, model: Path,
-    options: IndexOptions = IndexOptions(), watch: IndexWatch | None = None,
+def index_images(
+    encoder: ImageEncoder, sources: Sequence[Source], path: Path, *, model: Path | str = "",
+    options: IndexOptions = IndexOptions(), report: Reporter | None = None,
 ) -> Summary:  # fmt: skip
-    """Make a gallery of the images in ``sources``, or bring it up to date.
+    """Do what ``build_index`` does, with an encoder and sources that are ready; ``model``: its folder or id.
 
-    What was committed before a kill is kept, and the gallery ends as that of an uninterrupted run. Readers see the
-    generation before until the run has ended.
-
-    Args:
-        encoder: makes the vectors, see ``TowerEncoder``.
-        sources: the same in every run on one gallery; more may follow them.
-        path: the gallery's folder.
-        model: the model's folder, which the gallery names.
-
-    Raises:
-        GalleryError: the gallery is in use, or was made with another model or from other sources.
-        DataError: no image in the sources; the gallery stays as it was.
-        KivukoError: the disk is full or cannot be written.
+    Every commit survives a kill. Readers see the generation before until the run has ended.
     """
     path = Path(os.path.realpath(path))
+    recorded = os.path.realpath(model) if model and Path(model).is_dir() else str(model)  # a folder, or an id
     described = [one.describe() for one in sources]
-    making = IndexSpec(encoder.fingerprint, encoder.dim, Path(os.path.realpath(model)), described, options.storage)
-    new = not path.exists()
+    spec = IndexSpec(encoder.fingerprint, encoder.dim, recorded, described, options.storage)
+    new, began = not path.exists(), time.monotonic()
     try:
-        prepare_folder(path)
+        prepare_folder(path, options.rebuild)
         with writing(path):
-            if not options.rebuild or not (path / DATABASE).exists():
-                return _run(encoder, sources, path, making, options, watch, {})
-            return _rebuild(encoder, sources, path, making, options, watch)
+            run = _rebuild if options.rebuild and holds_index(path) else _run
+            summary = run(encoder, sources, path, spec, options, report)
     except _NoImageError:
-        if new:  # nothing is left of a gallery that never was
+        if new:
             shutil.rmtree(path, ignore_errors=True)
         raise
     except (OSError, sqlite3.OperationalError) as problem:
         raise _explained(problem, path) from problem
+    return replace(summary, seconds=round(time.monotonic() - began, 3))
 
 
 def _run(
-    encoder: ImageEncoder, sources: Sequence[Source], path: Path, making: IndexSpec, options: IndexOptions,
-    watch: IndexWatch | None, first: dict[str, str],
+    encoder: ImageEncoder, sources: Sequence[Source], path: Path, spec: IndexSpec, options: IndexOptions,
+    report: Reporter | None, first: dict[str, str] | None = None,
 ) -> Summary:  # fmt: skip
-    with contextlib.closing(GalleryWriter(path, making, first)) as writer:
-        if watch:
-            counted = [one.count() for one in sources]
-            watch.planned(sum(one or 0 for one in counted) if None not in counted else None)
-        run = _Run(encoder, writer, watch)
-        workers = options.workers or min(8, _cores())
-        with DecodingWorkers[Work | Skip](encoder.prepare, workers, options.limits, _WINDOW) as decoding:
-            for found, answer in decoding.answers(run.questions(sources)):
-                run.take(found, answer)
+    with contextlib.closing(IndexWriter(path, spec, first)) as writer:
+        counted = [one.count() for one in sources] if report else []
+        total = sum(one or 0 for one in counted) if None not in counted else None
+        run = _Run(encoder, writer, options.batch_size or BATCH)
+        with contextlib.closing(_decoded(encoder, options, run.requests(sources))) as decoded:
+            for work, answer in decoded:
+                run.take(work, answer)
+                if report:
+                    report(run.counts, total)
         run.flush()
-        run.counts.vanished = writer.vanish()
+        counts = run.counts
+        counts.vanished = writer.vanish()
         images, files = writer.living()
         if not images:
-            reasons = ", ".join(f"{number:,} {reason}" for reason, number in run.counts.skipped.most_common(3))
-            where = " ".join(one["path"] for one in making.sources)
+            reasons = ", ".join(f"{number:,} {reason}" for reason, number in counts.skipped.most_common(3))
+            where = " ".join(one["path"] for one in spec.sources)
             raise _NoImageError(f"{where}: no image in it that can be read{f' ({reasons})' if reasons else ''}.")
         generation = writer.publish()
         writer.database.execute("BEGIN IMMEDIATE")
         merge_segments(writer, encoder.dim)
-        counts = run.counts
         return Summary(
             path, generation, images, files, counts.new, counts.unchanged, counts.vanished, dict(counts.skipped),
             writer.resumed,
         )  # fmt: skip
 
 
-class _Run:
-    """The bookkeeping of one run: what is decoded becomes batches, batches become commits."""
+def _rebuild(
+    encoder: ImageEncoder, sources: Sequence[Source], path: Path, spec: IndexSpec, options: IndexOptions,
+    report: Reporter | None,
+) -> Summary:  # fmt: skip
+    """Build an index beside the old one, then put it in the old one's place."""
+    beside = path.with_name(f".{path.name}.rebuild")
+    first = numbers_to_continue(path)
+    if beside.is_dir() and not fits(beside, spec, first):
+        shutil.rmtree(beside)
+    beside.mkdir(exist_ok=True)
+    with writing(beside):
+        summary = _run(encoder, sources, beside, spec, options, report, first)
+        swap(beside, path)
+    return replace(summary, path=path)
 
-    def __init__(self, encoder: ImageEncoder, writer: GalleryWriter, watch: IndexWatch | None) -> None:
+
+_Request = tuple[Work | Skip, FilePlace | bytes | None]
+_Answer = tuple[Work | Skip, Decoded | Refused | None]
+
+
+def _decoded(encoder: ImageEncoder, options: IndexOptions, requests: Iterator[_Request]) -> Generator[_Answer]:
+    """Yield each request with its decoded image, in order; None where there is no image to decode."""
+    if options.workers == 0:
+        for work, place in requests:
+            yield work, None if place is None else decode_place(place, encoder.prepare, options.limits)
+        return
+    workers = options.workers or min(8, _cores())
+    with DecodingWorkers[Work | Skip](encoder.prepare, workers, options.limits, _WINDOW) as decoding:
+        yield from decoding.answers(requests)
+
+
+class _Run:
+    """The state of one run: decoded images are gathered into batches, batches into commits."""
+
+    def __init__(self, encoder: ImageEncoder, writer: IndexWriter, batch: int) -> None:
         self.counts = Counts()
-        self._encoder, self._writer, self._watch = encoder, writer, watch
+        self._encoder, self._writer = encoder, writer
+        self._batch, self._commit = batch, batch * max(1, COMMIT // BATCH)
         self._new: list[tuple[int, Decoded]] = []  # not committed yet
         self._by_hash: dict[str, int] = {}  # of those
         self._waiting: list[Tensors] = []  # not encoded yet
         self._vectors: list[NDArray[np.float32]] = []
 
-    def questions(self, sources: Sequence[Source]) -> Iterator[tuple[Work | Skip, FilePlace | bytes | None]]:
-        """Yield everything the sources hold, with the place of what must be decoded."""
+    def requests(self, sources: Sequence[Source]) -> Iterator[_Request]:
+        """Yield everything the sources hold, with the place of each image that must be decoded."""
         for source, prefix in zip(sources, _prefixes(sources), strict=True):
-            for found in source:
-                named = replace(found, key=prefix + found.key) if prefix else found
+            for one in source:
+                named = replace(one, key=prefix + one.key) if prefix else one
                 if isinstance(named, Skip):
                     yield named, None
                 elif not self._writer.see(named.key):
@@ -199,27 +319,25 @@ class _Run:
                     place = named.place
                     yield replace(named, place=b"") if isinstance(place, bytes) else named, place
 
-    def take(self, found: Work | Skip, answer: Decoded | Refused | None) -> None:
-        """Take in one answer, in the order of the sources."""
+    def take(self, work: Work | Skip, answer: Decoded | Refused | None) -> None:
+        """Take one answer, in the order of the sources."""
         self.counts.seen += 1
-        if isinstance(found, Skip):
-            self._skip(found)
+        if isinstance(work, Skip):
+            self._skip(work)
         elif isinstance(answer, Refused):
-            self._writer.remove(found.key)
-            self._skip(Skip(found.key, answer.reason, answer.detail))
+            self._writer.remove(work.key)
+            self._skip(Skip(work.key, answer.reason, answer.detail))
         elif answer is None:
             self.counts.unchanged += 1
-            self._writer.keep(found)
+            self._writer.keep(work)
         else:
             content = self._by_hash.get(answer.sha256) or self._writer.content_of(answer.sha256)
-            self._writer.put(found, content or self._add(answer))
-            if len(self._new) == COMMIT and not self._waiting:
+            self._writer.put(work, content or self._add(answer))
+            if len(self._new) == self._commit and not self._waiting:
                 self.flush()
-        if self._watch:
-            self._watch.went(self.counts)
 
     def flush(self) -> None:
-        """Encode what waits and commit everything."""
+        """Encode the images that wait, and commit everything."""
         self._encode()
         vectors = np.concatenate(self._vectors) if self._vectors else np.empty((0, self._encoder.dim), np.float32)
         self._writer.commit(self._new, vectors)
@@ -232,7 +350,7 @@ class _Run:
         self._waiting.append(decoded.tensors)
         self._new.append((content, replace(decoded, tensors={})))
         self.counts.new += 1
-        if len(self._waiting) == BATCH:
+        if len(self._waiting) == self._batch:
             self._encode()
         return content
 
@@ -246,31 +364,15 @@ class _Run:
         self._writer.skip(skip)
 
 
-def _rebuild(
-    encoder: ImageEncoder, sources: Sequence[Source], path: Path, making: IndexSpec, options: IndexOptions,
-    watch: IndexWatch | None,
-) -> Summary:  # fmt: skip
-    """Make the gallery anew beside the old one, then let it take the old one's place."""
-    beside = path.with_name(f".{path.name}.rebuild")
-    first = numbers_to_go_on_from(path)
-    if (beside / DATABASE).exists() and not fits(beside, making, first):
-        shutil.rmtree(beside)
-    beside.mkdir(exist_ok=True)
-    with writing(beside):
-        summary = _run(encoder, sources, beside, making, options, watch, first)
-        swap(beside, path)
-    return replace(summary, path=path)
-
-
 def _prefixes(sources: Sequence[Source]) -> list[str]:
-    """Return what to put before each source's keys: nothing, but for further folders and captions files their name."""
+    """Return a prefix for each source's keys: none, but for further folders and captions files their name."""
     prefixes: list[str] = []
     for source in sources:
-        told = source.describe()
-        name = Path(told["path"])
-        name = name.parent if told["kind"] == "captions" else name
+        described = source.describe()
+        name = Path(described["path"])
+        name = name.parent if described["kind"] == "captions" else name
         prefix, tries = "", 1
-        while told["kind"] in ("folder", "captions") and prefix in prefixes:
+        while described["kind"] in ("folder", "captions") and prefix in prefixes:
             prefix = f"{name.name}/" if tries == 1 else f"{name.name}-{tries}/"
             tries += 1
         prefixes.append(prefix)
@@ -293,5 +395,26 @@ def _explained(problem: BaseException, path: Path) -> BaseException:
             return KivukoError(f"{path}: the disk fails, or is full ({problem}). Free some space and run again.")
         return problem
     if isinstance(problem, FileNotFoundError) and problem.filename:
-        return DataError(f"{problem.filename}: gone while it was read. Give the same command again.")
+        return DataError(f"{problem.filename}: disappeared while it was read. Run again.")
     return explain_write_failure(problem, path) or problem
+
+
+class _IndexBar:
+    """Shows how many files are done, how fast, and the new and skipped ones; in a log, a line now and then."""
+
+    def __init__(self, display: Any) -> None:
+        self._display, self._task = display, display.add_task("indexing", total=None, figures="")
+        self._began = self._line = time.monotonic()
+        self._shown = 0.0
+
+    def __call__(self, counts: Counts, total: int | None) -> None:
+        now = time.monotonic()
+        if now - self._shown < 0.2 and counts.seen != total:
+            return
+        self._shown = now
+        speed = counts.seen / max(1e-6, now - self._began)
+        figures = f"{speed:,.0f} images/s · {counts.new:,} new · {sum(counts.skipped.values()):,} skipped"
+        self._display.update(self._task, completed=counts.seen, total=total, figures=figures)
+        if not console.is_terminal and now - self._line > _LINE_SECONDS:
+            self._line = now
+            note(f"indexing: {counts.seen:,} files · {figures}")

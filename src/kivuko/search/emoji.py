@@ -1,90 +1,79 @@
-"""The emoji gallery: every image of the emoji world, encoded by one image tower."""
+"""The emoji world as an index of images like any other, built once for an image tower and kept in the cache."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from filelock import FileLock
 
 from kivuko.datasets.emoji import EmojiWorld
-from kivuko.encoders.image_tower import Vectors, encode_images
-from kivuko.encoders.loading import image_fingerprint
-from kivuko.encoders.model import has_images
-from kivuko.errors import CorruptFileError, ModelError
-from kivuko.files import atomic_path, cache_folder
+from kivuko.encoders.image_tower import Vectors
+from kivuko.errors import CorruptFileError, ImageIndexError
+from kivuko.files import cache_folder, write_text
+from kivuko.progress import progress_bar
+from kivuko.search.building import IndexOptions, index_images
+from kivuko.search.encoding import TowerEncoder
+from kivuko.search.image_index import ImageIndex
+from kivuko.search.sources import EmojiSource
 
-Progress = Callable[[int, int], None]
-_BATCH = 128
-
-
-@dataclass(frozen=True)
-class EmojiHit:
-    """One search result: the image's row, its emoji, its English name, and the cosine with the query."""
-
-    image: int
-    sequence: str
-    name: str
-    score: float
+_CHECKSUM = "vectors.sha256"  # written last: an index without it is not finished
 
 
-@dataclass(frozen=True)
-class EmojiGallery:
-    """Images and their unit vectors, float32 [images, dim]."""
+def emoji_index(
+    model: Any, world: EmojiWorld, *, cache: Path | None = None, progress: bool | None = None
+) -> ImageIndex:
+    """Open the index of a world's images on white, encoded by a model's image side; it is built if it is not cached.
 
-    world: EmojiWorld
-    vectors: Vectors
+    The image of row ``n`` of the world has the id ``n + 1``.
 
-    def search(self, query: np.ndarray[Any, np.dtype[np.float32]], k: int = 10) -> list[EmojiHit]:
-        """Return the ``k`` images nearest to a unit query vector [dim], best first, by exact search."""
-        scores = self.vectors @ query
-        best = np.argsort(-scores, kind="stable")[:k]
-        sequences, english = self.world.image_sequences, self.world.annotations["en"]
-        return [EmojiHit(int(row), sequences[row], english[sequences[row]].name, float(scores[row])) for row in best]
-
-
-def emoji_gallery(
-    model: Any, world: EmojiWorld, *, cache: Path | None = None, progress: Progress | None = None
-) -> EmojiGallery:
-    """Encode all images on white with a model's image side, or read the vectors from the cache.
+    Args:
+        model: a ``SentenceTransformer`` that encodes images.
+        cache: folder for such indexes; None: ``index/`` in Kivuko's cache.
 
     Raises:
         ModelError: the model encodes no images.
-        CorruptFileError: the cached vectors are damaged.
+        CorruptFileError: the cached index is damaged.
     """
-    if not has_images(model):
-        raise ModelError("this model encodes text only, so it cannot search images. Distill it with an image tower.")
-    key = hashlib.sha256(f"2:{world.fingerprint}:{image_fingerprint(model)}".encode()).hexdigest()
-    file = (cache or cache_folder() / "gallery") / f"emoji-{key[:24]}.safetensors"
-    if not file.is_file():
-        parts = []
-        for start in range(0, len(world.images), _BATCH):
-            rows = range(start, min(start + _BATCH, len(world.images)))
-            parts.append(encode_images(model, [world.image(row) for row in rows], batch_size=_BATCH))
-            if progress:
-                progress(rows.stop, len(world.images))
-        with atomic_path(file) as temporary:
-            made = np.concatenate(parts)
-            save_file({"vectors": torch.from_numpy(made)}, temporary, metadata={"sha256": _digest(made)})
+    encoder = TowerEncoder(model)
+    key = hashlib.sha256(f"3:{world.fingerprint}:{encoder.fingerprint}".encode()).hexdigest()
+    folder = (cache or cache_folder() / "index") / f"emoji-{key[:24]}.index"
+    if not (folder / _CHECKSUM).is_file():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder.with_suffix(".lock")):
+            if not (folder / _CHECKSUM).is_file():
+                _build(encoder, world, folder, progress)
     try:
-        with safe_open(file, framework="pt") as stored:
-            vectors, expected = stored.get_tensor("vectors").numpy(), (stored.metadata() or {}).get("sha256")
-    except (SafetensorError, OSError, ValueError) as problem:
-        raise CorruptFileError(f"{file}: corrupted or unreadable. Delete this file and run again.") from problem
-    if _digest(vectors) != expected:
-        raise CorruptFileError(
-            f"{file}: corrupted (its checksum differs from what was written). Delete this file and run again."
-        )
-    lengths = np.linalg.norm(vectors, axis=1)
-    if len(vectors) != len(world.images) or not np.allclose(lengths, 1, atol=1e-3):
-        raise CorruptFileError(f"{file}: corrupted (not one unit vector per image). Delete this file and run again.")
-    return EmojiGallery(world, vectors)
+        index = ImageIndex(folder, kind="flat", storage="float32")
+        if _digest(_vectors(index)) != (folder / _CHECKSUM).read_text(encoding="ascii").strip():
+            raise CorruptFileError("its checksum differs from what was written")
+    except (CorruptFileError, ImageIndexError, OSError, ValueError) as problem:
+        raise CorruptFileError(f"{folder}: corrupted. Delete this folder and run again.") from problem
+    return index
+
+
+def emoji_vectors(model: Any, world: EmojiWorld, *, cache: Path | None = None, progress: bool | None = None) -> Vectors:
+    """Return the unit vectors of a world's images, float32 [images, dim], in the world's order; see ``emoji_index``."""
+    with emoji_index(model, world, cache=cache, progress=progress) as index:
+        return _vectors(index)
+
+
+def _build(encoder: TowerEncoder, world: EmojiWorld, folder: Path, progress: bool | None) -> None:
+    # Drawn images need no processes that may crash, and starting some takes longer than drawing.
+    options = IndexOptions(workers=0, storage="float32", batch_size=128)
+    with progress_bar("encoding images", progress) as report:
+        index_images(
+            encoder, [EmojiSource(world)], folder, options=options,
+            report=lambda counts, total: report(counts.seen, total or counts.seen),
+        )  # fmt: skip
+    with ImageIndex(folder, kind="flat", storage="float32") as index:
+        write_text(folder / _CHECKSUM, _digest(_vectors(index)) + "\n")
+
+
+def _vectors(index: ImageIndex) -> Vectors:
+    return np.concatenate([vectors for _, vectors in index.store.vectors()])
 
 
 def _digest(vectors: Vectors) -> str:

@@ -25,7 +25,7 @@ _FEW = 4096  # so few vectors are compared one by one rather than by way of the 
 
 
 class FaissIndex:
-    """A FAISS index over ids of one's own.
+    """A FAISS index with ids.
 
     Args:
         dim: width of the vectors.
@@ -33,7 +33,7 @@ class FaissIndex:
         storage: "float32", "float16" or "int8" (8 bits a number, scaled per dimension).
         expected: how many vectors it will hold, about; sets the number of IVF's cells.
 
-    Removing from HNSW marks only: the vectors keep their room until the index is built again.
+    Removing from HNSW only marks: the vectors keep their room until the index is rebuilt.
 
     Raises:
         MissingDependencyError: faiss is not installed.
@@ -57,12 +57,12 @@ class FaissIndex:
         if self._index is None:
             return 0
         numbers = {"float32": 4, "float16": 2, "int8": 1}[self.storage] * self.dim * int(self._index.ntotal)
-        found = numbers + 8 * int(self._index.ntotal) + self._alive.nbytes
+        total = numbers + 8 * int(self._index.ntotal) + self._alive.nbytes
         if self.kind == "ivf":
-            found += 4 * self.dim * int(self._index.nlist)
+            total += 4 * self.dim * int(self._index.nlist)
         if self.kind == "hnsw":
-            found += 4 * int(self._inner().hnsw.neighbors.size())
-        return found
+            total += 4 * int(self._inner().hnsw.neighbors.size())
+        return total
 
     @property
     def dead(self) -> int:
@@ -122,16 +122,16 @@ class FaissIndex:
         passing = self._alive if among is None else np.intersect1d(self._alive, np.asarray(among, dtype=np.int64))
         wanted = min(k, len(passing))
         scores = np.full((len(queries), k), -np.inf, dtype=np.float32)
-        found = np.full((len(queries), k), -1, dtype=np.int64)
+        ids = np.full((len(queries), k), -1, dtype=np.int64)
         if wanted and len(queries):
             some = None if len(passing) == len(self._alive) and not self._dead else passing
             share = len(passing) / len(self._alive)
-            scores[:, :wanted], found[:, :wanted] = self._find(queries, wanted, some, share)
-            lacking = (found[:, :wanted] < 0).any(1)
+            scores[:, :wanted], ids[:, :wanted] = self._find(queries, wanted, some, share)
+            lacking = (ids[:, :wanted] < 0).any(1)
             if lacking.any():
                 again = np.ascontiguousarray(queries[lacking])
-                scores[lacking, :wanted], found[lacking, :wanted] = self._compare_all(again, wanted, some)
-        return ranked(scores, found)
+                scores[lacking, :wanted], ids[lacking, :wanted] = self._compare_all(again, wanted, some)
+        return ranked(scores, ids)
 
     def _find(self, queries: Vectors, k: int, some: Ids | None, share: float) -> tuple[Vectors, Ids]:
         """Search by the structure, or one by one where few pass, which is then as quick and exact."""
@@ -145,8 +145,8 @@ class FaissIndex:
             options = faiss.SearchParametersIVF(sel=selector, nprobe=probes)
         else:
             options = faiss.SearchParametersHNSW(sel=selector, efSearch=round(max(_SEARCH_WIDTH, 2 * k) / share))
-        found: tuple[Vectors, Ids] = self._index.search(queries, k, params=options)
-        return found
+        result: tuple[Vectors, Ids] = self._index.search(queries, k, params=options)
+        return result
 
     def _compare_all(self, queries: Vectors, k: int, some: Ids | None) -> tuple[Vectors, Ids]:
         """Compare with every vector that passes: exact, up to what the storage rounds off."""
@@ -162,8 +162,8 @@ class FaissIndex:
             options = faiss.SearchParametersIVF(sel=selector, nprobe=int(self._index.nlist))
         else:
             options = faiss.SearchParameters(sel=selector)
-        found: tuple[Vectors, Ids] = self._index.search(queries, k, params=options)
-        return found
+        result: tuple[Vectors, Ids] = self._index.search(queries, k, params=options)
+        return result
 
     def _inner(self) -> Any:
         """Return HNSW's own index, without the map of ids around it."""
@@ -177,7 +177,7 @@ class FaissIndex:
         with atomic_path(path) as temporary:
             try:
                 faiss.write_index(self._index, str(temporary))
-            except RuntimeError as problem:  # FAISS tells the system's words only
+            except RuntimeError as problem:  # FAISS passes on the system's words only
                 number = errno.ENOSPC if "space" in str(problem) else errno.EACCES
                 raise OSError(number, str(problem), str(path)) from problem
 
@@ -189,7 +189,7 @@ class FaissIndex:
             mapped: leave vectors on the disk and let the system read what is needed; such an index cannot be changed.
 
         Raises:
-            CorruptFileError: the file is missing or damaged. FAISS checks little: see ``saved_index`` for a checksum.
+            CorruptFileError: the file is missing or damaged. ``image_index`` keeps a checksum, as FAISS checks little.
         """
         faiss = _faiss()
         try:
@@ -296,8 +296,8 @@ def _ids_of(stored: Any, kind: str) -> Ids:
     """Return the ids of an index that was read, in its own order; -1 where one was removed."""
     faiss = _faiss()
     if kind != "ivf":
-        found: Ids = faiss.vector_to_array(stored.id_map)
-        return found
+        ids: Ids = faiss.vector_to_array(stored.id_map)
+        return ids
     lists, parts = stored.invlists, []
     for cell in range(int(stored.nlist)):
         size = lists.list_size(cell)

@@ -1,7 +1,7 @@
-"""Filters on what is known of an image: ``license=cc0``, ``width>=800``, ``caption~river``.
+"""Queries and filters, checked before anything is loaded: ``paka mweusi``, ``license=cc0``, ``width>=800``.
 
-A filter becomes SQL in which every word of the user's is a bound parameter; what is not a column is looked up in the
-item's metadata by ``json_extract`` on a bound path.
+A filter becomes SQL in which everything that the user wrote is a bound parameter; a key that is not a column is read
+from the item's metadata by ``json_extract`` on a bound path.
 """
 
 from __future__ import annotations
@@ -12,15 +12,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from kivuko.bitext import clean_text
 from kivuko.errors import UsageError
 
 if TYPE_CHECKING:
-    from kivuko.search.store import GalleryStore
+    from kivuko.search.store import IndexStore
 
 OPERATORS = ("=", "!=", "<", "<=", ">", ">=", "~")
 COLUMNS = {"key": "items.key", "caption": "items.caption", "width": "contents.width", "height": "contents.height"}
 MOST_CONDITIONS, _LONGEST = 32, 1000
-_SHOWN = 30  # fields that a message names
+_SHOWN = 30  # fields that a message lists
 _NUMBERS = ("width", "height")
 _CONDITION = re.compile(r"(?P<key>[^=!<>~]*)(?P<operator>!=|<=|>=|==|=|<|>|~)(?P<value>.*)", re.DOTALL)
 _HOW = 'Write it like "license=cc0" or "width>=800"; the operators are =, !=, <, <=, >, >= and ~ (contains).'
@@ -31,10 +32,10 @@ Bound = str | float
 class Condition:
     """One condition: ``key`` is a column (key, caption, width, height) or a name in the metadata.
 
-    ``value`` is as written. With ``=`` and ``!=``, an empty value stands for none at all; ``true`` and ``false`` also
-    match the truth values of JSON. ``<`` and its kin compare as numbers if the value is one, and then only what is a
-    number (or reads as one) passes; else they compare as text, which is right for dates as 2026-05-31. ``~`` ignores
-    case. What has no value under the key passes ``!=`` only.
+    ``value`` is as written. With ``=`` and ``!=``, an empty value means no value; ``true`` and ``false`` also match the
+    truth values of JSON. ``<``, ``<=``, ``>`` and ``>=`` compare as numbers if the value is one, and then only numbers
+    (or text that reads as one) pass; else they compare as text, which is right for dates like 2026-05-31. ``~`` ignores
+    case. An image without a value under the key passes ``!=`` only.
     """
 
     key: str
@@ -55,10 +56,7 @@ class Filter:
         return bool(self.conditions)
 
     def sql(self) -> tuple[str, list[Bound]]:
-        """Return an SQL expression over the tables ``items`` and ``contents``, and the values of its parameters.
-
-        Its places are ``?``, so that it can stand in a larger statement; the values belong there in this order.
-        """
+        """Return an SQL expression over the tables ``items`` and ``contents``, and the values of its ``?``."""
         parts, bound = ["1"], list[Bound]()
         for condition in self.conditions:
             part, own = _compiled(condition)
@@ -67,19 +65,47 @@ class Filter:
         return " AND ".join(parts), bound
 
 
+Conditions = str | Sequence[str] | Filter | None  # what a search takes as ``where``
+
+
 def parse_filter(texts: Sequence[str]) -> Filter:
     """Read conditions like ``license=cc0``; all of them must hold.
 
     Raises:
-        UsageError: one of them is no condition, or compares a number with something that is none.
+        UsageError: one is not a condition, or compares width or height with something other than a number.
+
+    >>> str(parse_filter(["license=cc0", "width>=800"]).conditions[1])
+    'width>=800'
     """
     if len(texts) > MOST_CONDITIONS:
-        raise UsageError(f"--where: {len(texts)} conditions are too many; {MOST_CONDITIONS} are the most.")
+        raise UsageError(f"where: {len(texts)} conditions are too many; {MOST_CONDITIONS} are the most.")
     return Filter(tuple(_parsed(text) for text in texts))
 
 
-def refuse_unknown_fields(where: Filter, store: GalleryStore) -> None:
-    """Raise UsageError if a condition asks for a value of a field that no image of a gallery has."""
+def as_filter(where: Conditions) -> Filter:
+    """Return the filter of one condition, several, or none; a filter is returned as it is."""
+    if isinstance(where, Filter):
+        return where
+    return parse_filter([where] if isinstance(where, str) else where or ())
+
+
+def clean_query(text: str) -> str:
+    """Return a query, cleaned as training sentences were.
+
+    Raises:
+        UsageError: it is empty, or not UTF-8 text.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError as problem:
+        raise UsageError("the query is not UTF-8 text: set the terminal to UTF-8 and write it again.") from problem
+    if not (cleaned := clean_text(text)):
+        raise UsageError('the query is empty: write a few words, for example "paka mweusi".')
+    return cleaned
+
+
+def refuse_unknown_fields(where: Filter, store: IndexStore) -> None:
+    """Raise UsageError if a condition requires a value of a field that no image has."""
     for condition in where.conditions:
         absent_passes = condition.operator == "!=" or not condition.value
         if absent_passes or condition.key in COLUMNS:
@@ -87,7 +113,7 @@ def refuse_unknown_fields(where: Filter, store: GalleryStore) -> None:
         if not len(store.select(Filter((Condition(condition.key, "!=", ""),)))):
             known = "".join(letter if letter.isprintable() else " " for letter in ", ".join(store.fields()[:_SHOWN]))
             raise UsageError(
-                f"--where {str(condition)[:80]!r}: no image has a field '{condition.key[:40]}'; there are: "
+                f"where {str(condition)[:80]!r}: no image has a field '{condition.key[:40]}'; there are: "
                 f"{', '.join((*COLUMNS, known) if known else COLUMNS)}."
             )
 
@@ -95,23 +121,23 @@ def refuse_unknown_fields(where: Filter, store: GalleryStore) -> None:
 def _parsed(text: str) -> Condition:
     shown = repr(text[:80])
     if len(text) > _LONGEST:
-        raise UsageError(f"--where {shown}...: longer than {_LONGEST} letters. Shorten it.")
+        raise UsageError(f"where {shown}...: longer than {_LONGEST} letters. Shorten it.")
     try:
         text.encode()
     except UnicodeEncodeError as problem:
-        raise UsageError(f"--where {shown}: not UTF-8 text. Write it again.") from problem
+        raise UsageError(f"where {shown}: not UTF-8 text. Write it again.") from problem
     match = _CONDITION.fullmatch(text)
     if match is None:
-        raise UsageError(f"--where {shown}: no condition. {_HOW}")
+        raise UsageError(f"where {shown}: not a condition. {_HOW}")
     key, operator, value = match["key"].strip(), match["operator"].replace("==", "="), match["value"].strip()
     if not key:
-        raise UsageError(f"--where {shown}: no key before '{operator}'. {_HOW}")
+        raise UsageError(f"where {shown}: no key before '{operator}'. {_HOW}")
     if any(letter in '"\\' or ord(letter) < 32 for letter in key):  # what the path of json_extract cannot hold
-        raise UsageError(f"--where {shown}: a key holds no quotes, backslashes or control characters.")
+        raise UsageError(f"where {shown}: a key holds no quotes, backslashes or control characters.")
     if not value and operator not in ("=", "!="):
-        raise UsageError(f"--where {shown}: no value after '{operator}'. {_HOW}")
+        raise UsageError(f"where {shown}: no value after '{operator}'. {_HOW}")
     if key in _NUMBERS and operator != "~" and value and _number(value) is None:
-        raise UsageError(f'--where {shown}: {key} is a number of pixels. Write it like "{key}>=800".')
+        raise UsageError(f'where {shown}: {key} is a number of pixels. Write it like "{key}>=800".')
     return Condition(key, operator, value)
 
 
@@ -150,7 +176,7 @@ def _equal(known: str, path: list[Bound], condition: Condition) -> tuple[str, li
 
 
 def _contains(known: str, path: list[Bound], value: str) -> tuple[str, list[Bound]]:
-    """SQLite's own ``lower`` knows a to z only, so other letters are looked for small, capital and with a capital."""
+    """Return an expression that ignores case; SQLite's ``lower`` knows a to z only, so others are tried as well."""
     parts, bound = [f"instr(lower({known}), ?) > 0"], [*path, _lower_ascii(value)]
     for written in dict.fromkeys((value.lower(), value.upper(), value.capitalize())):
         if not written.isascii():
@@ -166,5 +192,5 @@ def _lower_ascii(text: str) -> str:
 def _number(text: str) -> float | None:
     if not re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", text, re.ASCII):
         return None
-    found = float(text)
-    return found if math.isfinite(found) else None
+    number = float(text)
+    return number if math.isfinite(number) else None

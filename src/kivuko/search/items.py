@@ -1,4 +1,4 @@
-"""One image of a gallery, as a search shows it."""
+"""The small types of indexing and search: an image of an index, a hit, and a source of images."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ class Item:
     """A distinct image: several files with the same bytes are one.
 
     Args:
-        id: the gallery's own number of the image; it keeps it for as long as the image stays in the gallery.
+        id: number of the image in the index, kept for as long as the image stays there.
         key: where it comes from: the path relative to the folder (with ``/``), ``SHARD.tar/member``, or the emoji. Of
             several copies the first by name.
-        caption: what the source says of it; of several copies, the first that has one.
+        caption: from the source; of several copies, the first that has one.
         width, height: in pixels, upright.
-        metadata: what else the source says, by name.
+        metadata: further fields of the source, by name.
         copies: how many files have these bytes, at least 1.
     """
 
@@ -34,7 +34,7 @@ class Item:
 
 @dataclass(frozen=True)
 class Hit:
-    """An image of the gallery and its cosine with the query (-1 to 1)."""
+    """An image of an index and its cosine with the query (-1 to 1)."""
 
     item: Item
     score: float
@@ -53,7 +53,7 @@ class FilePlace:
 class Work:
     """One image to index: unchanged while key, ``size`` and ``mtime_ns`` are, so it is not decoded again.
 
-    ``place``: where its bytes lie, or the bytes themselves.
+    ``place``: where to read its bytes, or the bytes themselves.
     """
 
     key: str
@@ -66,7 +66,7 @@ class Work:
 
 @dataclass(frozen=True)
 class Skip:
-    """Something that the source itself leaves out."""
+    """A file or line that a source skips, and why."""
 
     key: str
     reason: str
@@ -74,14 +74,14 @@ class Skip:
 
 
 class Source(Protocol):
-    """Where images come from. It is walked anew in every run, in the same order, and never held whole in memory."""
+    """A place that images come from. Each run walks it in the same order; it is never held whole in memory."""
 
     def describe(self) -> Mapping[str, str]:
-        """Return what tells this source from others and finds it again: ``kind`` and ``path``."""
+        """Return what identifies this source and finds it again: ``kind`` and ``path``."""
         ...
 
     def count(self) -> int | None:
-        """Return about how many pieces of work there are, for a progress bar; None: not known."""
+        """Return about how many images there are, for a progress bar; None: not known."""
         ...
 
     def __iter__(self) -> Iterator[Work | Skip]: ...

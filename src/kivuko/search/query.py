@@ -1,4 +1,4 @@
-"""From a cleaned query to a vector that a gallery can be searched with."""
+"""From a cleaned query to the unit vector to search with."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from kivuko.bitext import clean_text, word_list
+from kivuko.bitext import word_list
 from kivuko.encoders.image_tower import Vectors
 from kivuko.encoders.model import encode_texts
 from kivuko.encoders.modules import has_known_token
@@ -38,17 +38,17 @@ def encode_queries(model: Any, texts: Sequence[str], name: str = "the model") ->
             raise _unknown(text)
     vectors = _encoded(model, texts) if texts else np.empty((0, 0), dtype=np.float32)
     if not np.isfinite(vectors).all():
-        raise ModelError(f"{name}: gives vectors that are no numbers (NaN). Delete the folder and make it again.")
+        raise ModelError(f"{name}: gives vectors that are not numbers (NaN). Delete the folder and make it again.")
     for text, vector in zip(texts, vectors, strict=True):
         if not vector.any():
             raise _unknown(text)
     return vectors
 
 
-def unheard_words(model: Any, text: str) -> tuple[str, ...]:
-    """Return the words of a cleaned query that its vector says nothing of: no part of them is known.
+def unread_words(model: Any, text: str) -> tuple[str, ...]:
+    """Return the out-of-vocabulary words of a cleaned query, without punctuation: its vector ignores them.
 
-    Punctuation around words does not count. A word that is read as a known one is heard, see ``misspelled_words``.
+    A word that is read as a known one (``misspelled_words``) is not among them.
     """
     unknown = out_of_vocabulary_words(model, _EDGES.sub(" ", text))
     if not unknown:
@@ -58,7 +58,7 @@ def unheard_words(model: Any, text: str) -> tuple[str, ...]:
 
 
 def _encoded(model: Any, texts: Sequence[str]) -> Vectors:
-    """Do what ``encode_texts`` does, for few texts without its preparations, which take longer than they do."""
+    """Do what ``encode_texts`` does, for few texts without its preparations, which take longer than encoding them."""
     plain = getattr(model, "default_prompt_name", None) is None and getattr(model, "truncate_dim", None) is None
     if not plain or len(texts) > _FEW:
         return encode_texts(model, texts)
@@ -71,18 +71,3 @@ def _encoded(model: Any, texts: Sequence[str]) -> Vectors:
 
 def _unknown(text: str) -> UsageError:
     return UsageError(f"'{text[:80]}': no part of it is in the model's vocabulary. Try other words.")
-
-
-def clean_query(text: str) -> str:
-    """Return a query as training sentences were cleaned.
-
-    Raises:
-        UsageError: it is empty, or no UTF-8 text.
-    """
-    try:
-        text.encode()
-    except UnicodeEncodeError as problem:
-        raise UsageError("the query is not UTF-8 text: set the terminal to UTF-8 and write it again.") from problem
-    if not (cleaned := clean_text(text)):
-        raise UsageError('the query is empty: write a few words, for example "paka mweusi".')
-    return cleaned

@@ -1,22 +1,18 @@
-"""A model and a gallery that belong together: search with words or with an image."""
+"""Search an index of images with words, with an image, or with one of its own images."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
-from kivuko.encoders.image_tower import Vectors, encode_images
-from kivuko.encoders.images import as_rgb
-from kivuko.encoders.loading import image_fingerprint
-from kivuko.encoders.model import Model, has_images, load_encoder, read_about
-from kivuko.encoders.spelling import misspelled_words
-from kivuko.errors import ModelError
-from kivuko.search.filter import Filter
-from kivuko.search.gallery import Gallery
+from kivuko.errors import ImageIndexError, ModelError, UsageError
+from kivuko.search.filter import Conditions, Filter, as_filter, clean_query, refuse_unknown_fields
+from kivuko.search.image_index import ImageIndex
+from kivuko.search.index import AUTO, Vectors, choose_index
 from kivuko.search.items import Hit
-from kivuko.search.query import clean_query, encode_queries, unheard_words
+from kivuko.search.writer import holds_index
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,43 +20,138 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from kivuko.encoders.alignment import Aligner, Alignment
+    from kivuko.encoders.model import Model
 
 
 class Searcher:
-    """A loaded model with a gallery whose images were encoded by the same image side.
+    """An index of images with the model that made it, to be searched in any language of the model.
 
-    Attributes:
-        model: see :func:`kivuko.encoders.model.load_encoder`.
-        gallery: what is searched.
-        folder: the model's.
+    The model is loaded, and a vector index built, when they are first needed; ``load`` does so at once. Searching is
+    safe from several threads. Use it as a context manager, or ``close`` it.
+
+    Args:
+        path: an index, as ``kivuko index`` or ``kivuko.build_index`` made it; or a model's folder, to search the emoji
+            that Kivuko brings with it.
+        model: another model to search with, whose image side must be the one that made the index; None: the model that
+            made the index, where it was or, if both were moved together, as near to the index as before.
+        kind: how vectors are compared: "flat" (exact), "hnsw", "ivf" or "auto" (exact up to some 20,000 images).
+        storage: numbers of the vector index: "float32", "float16", "int8" or "auto".
+        device: where the model runs; None: the CPU, which is quickest for single queries.
+        cldr, font: where the emoji come from; None: the system's folders.
+        progress: progress bars while something is built; None: on a terminal.
+
+    Raises:
+        ImageIndexError: the path is neither an index nor a model, or nothing is published in the index yet.
+        CorruptFileError: the index is damaged.
+        UsageError: there is no such kind or storage.
+
+    >>> with kivuko.Searcher("photos.index") as searcher:                                  # doctest: +SKIP
+    ...     for hit in searcher.search("paka mweusi", k=5, where="width>=800"):
+    ...         print(f"{hit.score:.3f}", hit.item.key, hit.item.caption)
     """
 
-    def __init__(self, model: Any, gallery: Gallery, folder: Path) -> None:
-        self.model, self.gallery, self.folder = model, gallery, folder
+    def __init__(
+        self, path: Path | str, model: Model | Path | str | None = None, *, kind: str = AUTO, storage: str = AUTO,
+        device: str | None = None, cldr: Path | str | None = None, font: Path | str | None = None,
+        progress: bool | None = None,
+    ) -> None:  # fmt: skip
+        choose_index(0, 1, kind, storage)
+        path = Path(path)
+        self._index: ImageIndex | None = None
+        self._given: Model | Path | str | None = model
+        if holds_index(path):
+            self._index = ImageIndex(path, kind=kind, storage=storage, progress=progress)
+        elif (path / "modules.json").is_file() and model is None:
+            self._given = path
+        elif (path / "modules.json").is_file():
+            raise UsageError(f"{path}: is a model already, so there is no need for another one (--model).")
+        else:
+            what = "neither an index nor a model (no index.sqlite, no modules.json in it)"
+            raise ImageIndexError(
+                f"{path}: {what if path.exists() else 'no such index or model'}. "
+                "'kivuko index MODEL photos/ --out my.index' makes an index, 'kivuko demo' a model."
+            )
+        self._device, self._progress, self._emoji = device, progress, (cldr, font)
+        self._model: Model | None = None
         self._aligner: Aligner | None = None
-        self._loading = threading.Lock()
+        self._lock = threading.RLock()
 
-    @classmethod
-    def open(cls, gallery_path: Path | str, model: Path | None = None, **index_options: Any) -> Searcher:
-        """Open a gallery and the model to search it with.
-
-        Args:
-            model: the model's folder; None: the one that the gallery was made with, where it was or, if both were moved
-                together, as near to the gallery as before.
-            index_options: see :meth:`Gallery.open`.
+    @property
+    def model(self) -> Model:
+        """The model that queries are encoded with.
 
         Raises:
-            ModelError: the model is missing, does not load, encodes no images, or its image side is not the one that
-                made the gallery.
-            KivukoError: see :meth:`Gallery.open`.
+            ModelError: it is missing, does not load, encodes no images, or its image side did not make the index.
         """
-        from kivuko.search.store import GalleryStore
+        with self._lock:
+            if self._model is None:
+                self._model = self._load_model()
+            return self._model
 
-        with GalleryStore.open(Path(gallery_path)) as store:  # the model is checked before an index is built for it
-            folder = model or find_model(store.path, store.model)
-            loaded = load_encoder(folder).float()  # as it was when the gallery was made, see cli.index
-            check_same_space(loaded, folder, store.fingerprint, store.path)
-        return cls(loaded, Gallery.open(gallery_path, **index_options), Path(folder))
+    @property
+    def folder(self) -> Path:
+        """The model's folder."""
+        return self.model.path or Path(self.model.source)
+
+    @property
+    def index(self) -> ImageIndex:
+        """The index that is searched."""
+        with self._lock:
+            if self._index is None:
+                self._index = self._emoji_index()
+            return self._index
+
+    def load(self) -> Searcher:
+        """Load the model, and load or build the vector index, now rather than with the first search."""
+        _ = self.model, self.index.vector_index
+        return self
+
+    @overload
+    def search(self, query: str, k: int = 10, where: Conditions = None) -> list[Hit]: ...  # type: ignore[overload-overlap]
+
+    @overload
+    def search(self, query: Sequence[str], k: int = 10, where: Conditions = None) -> list[list[Hit]]: ...
+
+    def search(self, query: str | Sequence[str], k: int = 10, where: Conditions = None) -> list[Hit] | list[list[Hit]]:
+        """Return the ``k`` images nearest to a text, best first; of several texts, a list for each.
+
+        Args:
+            query: in any language of the model.
+            k: at least 1.
+            where: conditions that all must hold, such as ``"license=cc0"``; see docs/search.md.
+
+        Returns:
+            Hits with their ``item`` (id, key, caption, width, height, metadata, copies) and ``score``, the cosine.
+
+        Raises:
+            UsageError: a text is empty or no part of it is in the model's vocabulary; a condition is not understood, or
+                names a field that no image has.
+        """
+        texts = [clean_query(text) for text in ([query] if isinstance(query, str) else query)]
+        passing = self._filter(where)
+        hits = self.index.search(self.encode(texts), k, passing) if texts else []
+        return hits[0] if isinstance(query, str) else hits
+
+    def search_image(self, image: Image.Image | Path | str, k: int = 10, where: Conditions = None) -> list[Hit]:
+        """Return the ``k`` images nearest to an image, or to the image in a file.
+
+        Raises:
+            UsageError: the file holds no image that can be read, or a condition is not understood.
+        """
+        passing = self._filter(where)
+        opened = read_image(Path(image)) if isinstance(image, Path | str) else image
+        return self.index.search(self.encode_image(opened)[None], k, passing)[0]
+
+    def like(self, id: int, k: int = 10, where: Conditions = None) -> list[Hit]:
+        """Return the ``k`` images nearest to one of the index, without itself; this needs no model.
+
+        Raises:
+            UsageError: no image has this id, or a condition is not understood.
+        """
+        try:
+            return self.index.like(id, k, self._filter(where))
+        except KeyError as problem:
+            raise UsageError(f"{self.index.store.path}: no image has the id {id}.") from problem
 
     def encode(self, texts: Sequence[str]) -> Vectors:
         """Encode texts in any language of the model: unit vectors, float32 [texts, dim].
@@ -68,30 +159,32 @@ class Searcher:
         Raises:
             UsageError: a text is empty, or no part of it is in the model's vocabulary.
         """
-        return encode_queries(self.model, [clean_query(text) for text in texts], str(self.folder))
+        from kivuko.search.query import encode_queries
+
+        cleaned = [clean_query(text) for text in texts]
+        return encode_queries(self.model.encoder, cleaned, str(self.folder))
 
     def encode_image(self, image: Image.Image) -> NDArray[np.float32]:
-        """Encode an image as those of the gallery were (upright, on white): a unit vector, float32 [dim].
+        """Encode an image as those of the index were (upright, on white): a unit vector, float32 [dim]."""
+        from kivuko.encoders.image_tower import encode_images
+        from kivuko.encoders.images import as_rgb
 
-        Raises:
-            ModelError: the model gives no vector for it.
-        """
-        vector: NDArray[np.float32] = encode_images(self.model, [as_rgb(image)])[0]
+        vector: NDArray[np.float32] = encode_images(self.model.encoder, [as_rgb(image)])[0]
         if not vector.any() or vector.dot(vector) != vector.dot(vector):
             raise ModelError(f"{self.folder}: gives no vector for this image. Make the model again.")
         return vector
 
-    def search(self, texts: Sequence[str], k: int = 10, where: Filter | None = None) -> list[list[Hit]]:
-        """Return for each text the ``k`` nearest images, see :meth:`Gallery.search` and :meth:`encode`."""
-        return self.gallery.search(self.encode(texts), k, where) if texts else []
-
     def readings(self, text: str) -> dict[str, dict[str, float]]:
-        """Return the words that the model reads otherwise than written: word -> {reading: share}, likeliest first."""
-        return misspelled_words(self.model, clean_query(text))
+        """Return the words that the model reads as others: word -> {reading: share}, likeliest first."""
+        from kivuko.encoders.spelling import misspelled_words
+
+        return misspelled_words(self.model.encoder, clean_query(text))
 
     def unknown_words(self, text: str) -> tuple[str, ...]:
-        """Return the words of which the model knows no part, as written: the text's vector says nothing of them."""
-        return unheard_words(self.model, clean_query(text))
+        """Return the out-of-vocabulary words of a text, as written: its vector ignores them."""
+        from kivuko.search.query import unread_words
+
+        return unread_words(self.model.encoder, clean_query(text))
 
     def alignment(self, text: str, english: str) -> Alignment:
         """Align a text with its English translation, as training did; the teacher is loaded when first needed.
@@ -100,17 +193,17 @@ class Searcher:
             UsageError: a text is empty or unknown, or the model names no teacher.
             ModelError, MissingDependencyError: the teacher does not load.
         """
-        with self._loading:
+        with self._lock:
             if self._aligner is None:
                 from kivuko.encoders.alignment import load_aligner
 
-                model = Model(self.model, self.folder.name, str(self.folder), self.folder, read_about(self.folder))
-                self._aligner = load_aligner(model)
+                self._aligner = load_aligner(self.model)
         return self._aligner.align(clean_query(text), clean_query(english))
 
     def close(self) -> None:
-        """Let go of the gallery's files."""
-        self.gallery.close()
+        """Close the index's files."""
+        if self._index is not None:
+            self._index.close()
 
     def __enter__(self) -> Searcher:
         return self
@@ -118,29 +211,76 @@ class Searcher:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def _filter(self, where: Conditions) -> Filter:
+        if conditions := as_filter(where):
+            refuse_unknown_fields(conditions, self.index.store)
+        return conditions
 
-def find_model(gallery: Path, recorded: Path) -> Path:
-    """Return the folder of the model that a gallery names: where it was, or as near to the gallery as before.
+    def _load_model(self) -> Model:
+        from kivuko.encoders.model import Model, load_model
+
+        store = self._index.store if self._index is not None else None
+        named = self._given
+        if named is None:
+            assert store is not None
+            named = find_model(store.path, store.model)
+        model = named if isinstance(named, Model) else load_model(named, device=self._device or "cpu")
+        name = model.source or model.name
+        if not model.has_images:
+            raise ModelError(f"{name}: encodes text only, so it cannot search images. Distill it with an image tower.")
+        if store is not None:
+            check_same_space(model.encoder, name, store.fingerprint, store.path)
+        return model
+
+    def _emoji_index(self) -> ImageIndex:
+        from kivuko.datasets.emoji import emoji_world
+        from kivuko.progress import progress_bar
+        from kivuko.search.emoji import emoji_index
+
+        cldr, font = (None if one is None else Path(one) for one in self._emoji)
+        encoder = self.model.encoder
+        with progress_bar("drawing emoji", self._progress) as report:
+            world = emoji_world((), cldr=cldr, font=font, progress=report)
+        return emoji_index(encoder, world, progress=self._progress)
+
+
+def read_image(path: Path) -> Image.Image:
+    """Read an image's file: upright, RGB; UsageError if it holds no image that can be read."""
+    from kivuko.encoders.images import RefusedImage, decode
+    from kivuko.search.decoding import read_place
+    from kivuko.search.items import FilePlace
+
+    try:
+        return decode(read_place(FilePlace(str(path))))
+    except RefusedImage as problem:
+        reason = f"{problem.reason}: {problem.detail}" if problem.detail else problem.reason
+        raise UsageError(f"{path}: {reason}. Name the file of an image.") from problem
+
+
+def find_model(index: Path, recorded: Path) -> Path | str:
+    """Return the model that an index names: its folder, where it was or as near to the index as before, or its id.
 
     Raises:
-        ModelError: it is in neither place.
+        ModelError: the folder is in neither place.
     """
-    gallery = gallery.absolute()
-    near = [gallery.parent / recorded.name, gallery.parent.parent / recorded.parent.name / recorded.name]
+    if not recorded.is_absolute() and recorded.name:
+        return str(recorded)
+    index = index.absolute()
+    near = [index.parent / recorded.name, index.parent.parent / recorded.parent.name / recorded.name]
     for place in (recorded, *near):
         if (place / "modules.json").is_file():
             return place
     raise ModelError(
-        f"{gallery}: its model is no longer at {recorded}. Name the model's folder (--model), or index again."
+        f"{index}: its model is no longer at {recorded}. Name the model's folder (--model), or index again."
     )
 
 
-def check_same_space(model: Any, folder: Path, fingerprint: str, gallery: Path) -> None:
-    """Raise ModelError unless a model's images lie in the space of a gallery's."""
-    if not has_images(model):
-        raise ModelError(f"{folder}: encodes text only, so it cannot search images. Distill it with an image tower.")
-    if image_fingerprint(model) != fingerprint:
+def check_same_space(encoder: Any, name: str, fingerprint: str, index: Path) -> None:
+    """Raise ModelError unless a model's images share the space of an index's."""
+    from kivuko.encoders.loading import image_fingerprint
+
+    if image_fingerprint(encoder) != fingerprint:
         raise ModelError(
-            f"{gallery}: was made by another image side than that of {folder}, so their vectors do not compare. "
+            f"{index}: was made by another image side than that of {name}, so their vectors do not compare. "
             "Search with the model that made it, or index the images again with this one."
         )

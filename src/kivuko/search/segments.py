@@ -1,4 +1,10 @@
-"""Files of vectors: each holds those of one committed batch, is whole or absent, and never changes."""
+"""The files of an index of images: one SQLite database, and segments, the files of vectors that it refers to.
+
+The database alone says what is in the index. It tells generations apart: a row of ``items`` is visible in generation g
+if ``born <= g`` and it has not ``died`` by then. Readers see the generation that ``meta`` calls published; a run works
+toward the next one and publishes it with its last transaction. A segment holds the vectors of one committed batch, is
+whole or absent, and never changes.
+"""
 
 from __future__ import annotations
 
@@ -13,17 +19,12 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from kivuko.errors import CorruptFileError, GalleryError
+from kivuko.errors import CorruptFileError, ImageIndexError
 from kivuko.files import atomic_path
 
-# How a gallery lies on disk: one SQLite file that alone says what is in it, and files of vectors that it refers to.
-#
-# ``NAME.gallery/gallery.sqlite`` tells generations apart: a row of ``items`` is visible in generation g if
-# ``born <= g`` and it has not ``died`` by then. Readers see the generation that ``meta`` calls published; a run works
-# toward the next one and publishes it with its last transaction.
-
-FORMAT = "1"
-DATABASE = "gallery.sqlite"
+FORMAT = "2"
+DATABASE = "index.sqlite"
+OLD_DATABASE = "gallery.sqlite"  # its name in format 1
 SEGMENTS = "segments"
 VISIBLE = "born <= :g AND (died IS NULL OR died > :g)"
 
@@ -47,7 +48,7 @@ CREATE TABLE IF NOT EXISTS skipped(
 
 
 def create(folder: Path) -> sqlite3.Connection:
-    """Open a gallery's database for writing, made if need be.
+    """Open an index's database for writing, made if need be.
 
     Raises:
         CorruptFileError: the file is there and is no database.
@@ -62,22 +63,24 @@ def create(folder: Path) -> sqlite3.Connection:
     except sqlite3.DatabaseError as problem:
         database.close()
         if isinstance(problem, sqlite3.OperationalError):
-            raise  # full, read-only: the caller tells
+            raise  # full, read-only: the caller explains it
         raise damaged(folder, problem) from problem
     return database
 
 
 def open_to_read(folder: Path) -> sqlite3.Connection:
-    """Open a gallery's database for reading only, in whatever thread uses it.
+    """Open an index's database for reading only, in whatever thread uses it.
 
     Raises:
-        GalleryError: no gallery there.
+        ImageIndexError: no index there.
         CorruptFileError: damaged.
     """
     file = folder / DATABASE
     if not file.is_file():
-        what = "not a gallery (no gallery.sqlite in it)" if folder.is_dir() else "no such gallery"
-        raise GalleryError(f"{folder}: {what}. 'kivuko index MODEL photos/ --out my.gallery' makes one.")
+        if (folder / OLD_DATABASE).is_file():
+            raise other_version(folder)
+        what = "not an index (no index.sqlite in it)" if folder.is_dir() else "no such index"
+        raise ImageIndexError(f"{folder}: {what}. 'kivuko index MODEL photos/ --out my.index' makes one.")
     address = file.absolute().as_uri()
     problem: sqlite3.DatabaseError | None = None
     for mode in ("mode=ro", "mode=ro&immutable=1"):  # the second where the folder cannot be written, as on a DVD
@@ -85,17 +88,17 @@ def open_to_read(folder: Path) -> sqlite3.Connection:
         try:
             database.execute("SELECT value FROM meta LIMIT 1").fetchone()
             return database
-        except sqlite3.DatabaseError as found:
+        except sqlite3.DatabaseError as refused:
             database.close()
-            problem = problem or found
-            if not isinstance(found, sqlite3.OperationalError):
+            problem = problem or refused
+            if not isinstance(refused, sqlite3.OperationalError):
                 break
     assert problem is not None
     raise damaged(folder, problem) from problem
 
 
 def read_meta(database: sqlite3.Connection) -> dict[str, str]:
-    """Return what the gallery says of itself."""
+    """Return the index's own entries: format, published generation, model, sources, and so on."""
     return dict(database.execute("SELECT key, value FROM meta"))
 
 
@@ -109,9 +112,14 @@ def storable_path(path: str) -> str | bytes:
 
 
 def damaged(folder: Path, problem: object) -> CorruptFileError:
-    """Return the error to raise where a gallery's files do not hold what was written."""
-    return CorruptFileError(
-        f"{folder}: damaged ({problem}). Make it again: 'kivuko index ... --out {folder} --rebuild'."
+    """Return the error to raise where an index's files do not hold what was written."""
+    return CorruptFileError(f"{folder}: damaged ({problem}). Rebuild it: 'kivuko index ... --out {folder} --rebuild'.")
+
+
+def other_version(folder: Path) -> ImageIndexError:
+    """Return the error to raise for an index of another format."""
+    return ImageIndexError(
+        f"{folder}: made by another version of Kivuko. Rebuild it: 'kivuko index ... --out {folder} --rebuild'."
     )
 
 
@@ -120,12 +128,12 @@ STORAGES: tuple[Storage, ...] = ("float16", "float32", "int8")
 
 
 def segment_path(folder: Path, number: int) -> Path:
-    """Return where a gallery keeps one segment."""
+    """Return where an index keeps one segment."""
     return folder / SEGMENTS / f"{number:06}.safetensors"
 
 
 def stored(vectors: NDArray[np.float32], storage: Storage) -> dict[str, NDArray[Any]]:
-    """Return unit vectors [n, dim] as they rest on disk; ``int8`` has one scale per vector."""
+    """Return unit vectors [n, dim] as they are stored on disk; ``int8`` has one scale per vector."""
     if storage != "int8":
         return {"vectors": vectors.astype(storage)}
     scales = np.abs(vectors).max(axis=1, keepdims=True) / 127
@@ -134,11 +142,7 @@ def stored(vectors: NDArray[np.float32], storage: Storage) -> dict[str, NDArray[
 
 
 def write_segment(folder: Path, number: int, parts: dict[str, NDArray[Any]]) -> None:
-    """Write one segment, whole or not at all; what ``stored`` returned, or rows of it.
-
-    Raises:
-        KivukoError: the disk is full or cannot be written.
-    """
+    """Write one segment, whole or not at all: what ``stored`` returned, or rows of it."""
     with atomic_path(segment_path(folder, number)) as temporary:
         save_file({name: np.ascontiguousarray(part) for name, part in parts.items()}, temporary)
 
@@ -166,11 +170,7 @@ class Segment:
         self.rows: int = shape[0]
 
     def raw(self, rows: NDArray[np.int64] | Sequence[int]) -> dict[str, NDArray[Any]]:
-        """Return some rows as they are stored.
-
-        Raises:
-            CorruptFileError: there are fewer.
-        """
+        """Return some rows as they are stored; CorruptFileError if there are fewer."""
         wanted = np.asarray(rows, dtype=np.int64)
         first, last = int(wanted.min()), int(wanted.max())
         if last >= self.rows:
@@ -184,10 +184,13 @@ class Segment:
             CorruptFileError: there are fewer, or they are no unit vectors.
         """
         parts = self.raw(rows)
-        vectors = parts["vectors"].astype(np.float32)
+        vectors: NDArray[np.float32] = parts["vectors"].astype(np.float32)
         if "scales" in parts:
             vectors *= parts["scales"].astype(np.float32)[:, None]
         lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
         if not np.allclose(lengths, 1, atol=0.05):
             raise damaged(self._folder, f"{self._file.name}: not unit vectors")
-        return cast(NDArray[np.float32], vectors / lengths)
+        if parts["vectors"].dtype == np.float32:  # stored as they were encoded
+            return vectors
+        vectors /= lengths
+        return vectors

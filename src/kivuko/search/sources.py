@@ -14,7 +14,7 @@ from kivuko.errors import DataError, UsageError
 from kivuko.search.captions import CaptionsSource, ShardSource
 from kivuko.search.decoding import as_png
 from kivuko.search.items import FilePlace, Skip, Source, Work
-from kivuko.search.segments import DATABASE
+from kivuko.search.segments import DATABASE, OLD_DATABASE
 
 if TYPE_CHECKING:
     from kivuko.datasets.emoji import EmojiWorld
@@ -26,7 +26,7 @@ _IN_MEMORY = 20_000  # names of one folder; more of them wait on disk to be sort
 class FolderSource:
     """All regular files below a folder, whatever their names end in; their content tells which are images.
 
-    Hidden files are passed over, and so are galleries. Links to files are followed, links to folders are not: no loop,
+    Hidden files are passed over, and so are indexes. Links to files are followed, links to folders are not: no loop,
     and nothing from outside.
 
     Args:
@@ -72,7 +72,7 @@ class FolderSource:
         """Yield what is in one folder by name; of subfolders, their path relative to the source."""
         place = os.path.join(os.fsencode(self.path), folder)  # noqa: PTH118  (paths that are no UTF-8 stay bytes)
         try:
-            if os.path.exists(os.path.join(place, DATABASE.encode())):  # noqa: PTH110, PTH118
+            if any(os.path.exists(os.path.join(place, name.encode())) for name in (DATABASE, OLD_DATABASE)):  # noqa: PTH110, PTH118
                 return
             for name in _names_in_order(place):
                 relative = folder + b"/" + name if folder else name

@@ -1,4 +1,4 @@
-"""The reading side of a gallery: one published generation of it, as it was when it was opened."""
+"""Reading an index of images: one published generation, as it was when it was opened."""
 
 from __future__ import annotations
 
@@ -13,25 +13,34 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from kivuko.errors import CorruptFileError, GalleryError
+from kivuko.errors import CorruptFileError, ImageIndexError
 from kivuko.search.items import Item
-from kivuko.search.segments import FORMAT, VISIBLE, Segment, damaged, open_to_read, read_meta, segment_path
+from kivuko.search.segments import (
+    FORMAT,
+    VISIBLE,
+    Segment,
+    damaged,
+    open_to_read,
+    other_version,
+    read_meta,
+    segment_path,
+)
 
 _AT_ONCE = 500  # numbers bound to one statement
-Found = TypeVar("Found")
+Result = TypeVar("Result")
 
 
-class GalleryStore:
-    """What is in a gallery: images, what is said of them, and their vectors. Safe to use from several threads.
+class IndexStore:
+    """The images of an index, with their captions, metadata, thumbnails and vectors. Safe to use from several threads.
 
-    A run that indexes meanwhile changes nothing here; ``newer`` tells that it has published a later generation.
+    A run that indexes meanwhile changes nothing here; ``newer`` says whether it has published a later generation.
 
     Attributes:
-        path: the gallery's folder.
+        path: the index's folder.
         generation: the number of the generation it shows.
         fingerprint: of the image side of the model that made the vectors, see ``image_fingerprint``.
         dim: width of the vectors.
-        model: the folder of that model when the gallery was made.
+        model: the folder of that model when the index was made.
     """
 
     def __init__(self, path: Path, meta: dict[str, str]) -> None:
@@ -46,11 +55,11 @@ class GalleryStore:
         self._ids: NDArray[np.int64] | None = None
 
     @classmethod
-    def open(cls, path: Path | str) -> GalleryStore:
+    def open(cls, path: Path | str) -> IndexStore:
         """Open the last published generation.
 
         Raises:
-            GalleryError: no gallery there, nothing published yet, or of a later version of Kivuko.
+            ImageIndexError: no index there, nothing published yet, or made by another version of Kivuko.
             CorruptFileError: damaged.
         """
         path = Path(path)
@@ -58,9 +67,9 @@ class GalleryStore:
         try:
             meta = read_meta(database)
             if meta.get("format") != FORMAT:
-                raise GalleryError(f"{path}: made by another version of Kivuko. Make it again with --rebuild.")
+                raise other_version(path)
             if int(meta["published"]) == 0:
-                raise GalleryError(f"{path}: not finished yet. Let 'kivuko index' end, or give its command again.")
+                raise ImageIndexError(f"{path}: not finished yet. Let 'kivuko index' end, or give its command again.")
             store = cls(path, meta)
             store._ids = store._visible(database)
             for (number,) in database.execute("SELECT DISTINCT segment FROM contents"):
@@ -99,13 +108,13 @@ class GalleryStore:
         """
         if not self._has(id):
             raise KeyError(id)
-        found: NDArray[np.float32] = self._vectors_of(np.array([id], dtype=np.int64))[0]
-        return found
+        vector: NDArray[np.float32] = self._vectors_of(np.array([id], dtype=np.int64))[0]
+        return vector
 
     def items(self, ids: Sequence[int] | NDArray[np.int64]) -> list[Item]:
         """Return images in the order of their ids; what is not visible is left out."""
         wanted = [int(id) for id in ids]
-        found: dict[int, Item] = {}
+        items: dict[int, Item] = {}
         for start in range(0, len(wanted), _AT_ONCE):
             marks = ",".join(map(str, wanted[start : start + _AT_ONCE]))  # whole numbers, made so above
             # With MIN, SQLite takes the other columns from the row that has the smallest key.
@@ -122,8 +131,8 @@ class GalleryStore:
             captions = {row[0]: row[1] for row in others}
             for content, key, caption, metadata, copies, width, height in rows:
                 said = caption if caption is not None else captions.get(content)
-                found[content] = Item(content, key, said, width, height, json.loads(metadata), copies)
-        return [found[id] for id in wanted if id in found]
+                items[content] = Item(content, key, said, width, height, json.loads(metadata), copies)
+        return [items[id] for id in wanted if id in items]
 
     def thumbnail(self, id: int) -> bytes | None:
         """Return a small JPEG or WebP of the image; None if it is not visible."""
@@ -139,7 +148,7 @@ class GalleryStore:
         return next((place for place in places if place.is_file()), None)
 
     def select(self, where: Any) -> NDArray[np.int64]:
-        """Return the ids of the images that pass a filter (see gallery.filter), ascending, int64 [images].
+        """Return the ids of the images that pass a filter (see search.filter), ascending, int64 [images].
 
         ``where.sql()`` gives a condition on the columns of ``items`` and ``contents``, and the values of its places.
         """
@@ -165,14 +174,14 @@ class GalleryStore:
         return sorted(name for (name,) in rows)
 
     def skipped(self) -> list[tuple[str, str, str]]:
-        """Return (key, reason, detail) of what the run that made this generation left out, by key."""
+        """Return (key, reason, detail) of the files that the run of this generation skipped, by key."""
         return self._all("SELECT key, reason, detail FROM skipped WHERE generation = :g ORDER BY key, reason")
 
     def newer(self) -> bool:
-        """Tell whether a later generation was published, or the gallery was made anew."""
+        """Tell whether a later generation was published, or the index was rebuilt."""
         try:
             database = open_to_read(self.path)
-        except (GalleryError, CorruptFileError):
+        except (ImageIndexError, CorruptFileError):
             return False  # being replaced at this very moment
         try:
             meta = read_meta(database)
@@ -181,7 +190,7 @@ class GalleryStore:
         return meta.get("identity") != self._identity or int(meta.get("published", 0)) > self.generation
 
     def close(self) -> None:
-        """Let go of the files; the store is of no use after it."""
+        """Close the files; the store cannot be used after it."""
         with self._lock:
             for database in self._connections:
                 database.close()
@@ -189,7 +198,7 @@ class GalleryStore:
             self._segments.clear()
         self._here = threading.local()
 
-    def __enter__(self) -> GalleryStore:
+    def __enter__(self) -> IndexStore:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -218,12 +227,12 @@ class GalleryStore:
         if len(places) != len(ids):
             places = places[np.isin(places[:, 0], ids)]
         if len(places) != len(ids):
-            raise damaged(self.path, "images without vectors; or a generation long past: open the gallery again")
-        found = np.empty((len(ids), self.dim), dtype=np.float32)
+            raise damaged(self.path, "images without vectors; or a generation too old: open the index again")
+        vectors = np.empty((len(ids), self.dim), dtype=np.float32)
         for segment in np.unique(places[:, 1]):
             own = np.flatnonzero(places[:, 1] == segment)
-            found[own] = self._segment(int(segment)).unit(places[own, 2])
-        return found
+            vectors[own] = self._segment(int(segment)).unit(places[own, 2])
+        return vectors
 
     def _segment(self, number: int) -> Segment:
         with self._lock:
@@ -231,7 +240,7 @@ class GalleryStore:
                 self._segments[number] = Segment(self.path, number, self.dim)
             return self._segments[number]
 
-    def _twice(self, read: Callable[[], Found]) -> Found:
+    def _twice(self, read: Callable[[], Result]) -> Result:
         try:
             return read()
         except FileNotFoundError:
@@ -256,7 +265,7 @@ class GalleryStore:
             database = open_to_read(self.path)
             if read_meta(database).get("identity") != self._identity:
                 database.close()
-                raise GalleryError(f"{self.path}: was made anew meanwhile. Open it again.")
+                raise ImageIndexError(f"{self.path}: was rebuilt meanwhile. Open it again.")
             self._here.database = database
             with self._lock:
                 self._connections.append(database)

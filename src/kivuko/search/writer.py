@@ -1,10 +1,9 @@
-"""The writing side of a gallery: one run toward the next generation, committed batch by batch."""
+"""Writing an index of images: one run toward the next generation, committed batch by batch."""
 
 from __future__ import annotations
 
 import contextlib
 import json
-import os
 import secrets
 import shutil
 import sqlite3
@@ -15,19 +14,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
-from kivuko.errors import GalleryError, KivukoError
+from kivuko.errors import ImageIndexError, KivukoError
 from kivuko.search.decoding import Decoded
 from kivuko.search.items import FilePlace, Skip, Work
 from kivuko.search.segments import (
     DATABASE,
     FORMAT,
+    OLD_DATABASE,
     SEGMENTS,
     Segment,
     Storage,
     create,
     open_to_read,
+    other_version,
     read_meta,
     segment_path,
     storable_path,
@@ -38,14 +40,14 @@ from kivuko.search.segments import (
 
 @dataclass(frozen=True)
 class IndexSpec:
-    """What a gallery is made with; it must stay the same from run to run.
+    """The model, the sources and the storage of an index; they must stay the same from run to run.
 
-    ``sources``: as they describe themselves, in order. ``storage``: None takes the gallery's own; float16 if new.
+    ``sources``: as they describe themselves, in order. ``storage``: None takes the index's own; float16 if new.
     """
 
     fingerprint: str
     dim: int
-    model: Path
+    model: str
     sources: Sequence[Mapping[str, str]]
     storage: Storage | None = None
 
@@ -65,23 +67,23 @@ class _Row:
     died: int | None
 
 
-class GalleryWriter:
-    """One run on a gallery; call it under the gallery's lock.
+class IndexWriter:
+    """One run on an index; call it under the index's lock.
 
     Everything since the last ``commit`` is in one transaction, so a kill at any moment leaves the last commit.
 
     Raises:
-        GalleryError: the gallery was made with another model, storage, or from other sources.
+        ImageIndexError: the index was made with another model, storage, or from other sources.
     """
 
-    def __init__(self, folder: Path, making: IndexSpec, first: Mapping[str, str] | None = None) -> None:
+    def __init__(self, folder: Path, spec: IndexSpec, first: Mapping[str, str] | None = None) -> None:
         self.folder = folder
         self._rows: dict[str, _Row | None] = {}  # of keys whose images are being decoded
         self._added: list[tuple[object, ...]] = []  # rows of ``items`` that wait to be inserted together
         self.database = create(folder)
         try:
             self.database.execute("BEGIN IMMEDIATE")
-            self._begin(making, first or {})
+            self._begin(spec, first or {})
         except BaseException:
             self.database.close()
             raise
@@ -95,32 +97,32 @@ class GalleryWriter:
         self.database.close()
 
     def see(self, key: str) -> bool:
-        """Note that a source still has a key; False if it was noted before in this run."""
+        """Note that a source still has a key; False if it was noted already in this run."""
         return self.database.execute("INSERT OR IGNORE INTO seen VALUES (?)", (key,)).rowcount > 0
 
     def unchanged(self, work: Work) -> bool:
-        """Tell whether an image is as it was when it was last decoded; what is said of it may have changed."""
+        """Tell whether an image is as it was when it was last decoded; its caption may have changed."""
         row = self._rows[work.key] = self._read(work.key)
         return row is not None and self._alive(row) and (row.size, row.mtime_ns) == (work.size, work.mtime_ns)
 
     def keep(self, work: Work) -> None:
-        """Take over an unchanged image."""
+        """Take over an unchanged image, with its caption of now."""
         row = self._latest(work.key)
         assert row is not None
         self._put(work, row.content, row)
 
     def content_of(self, sha256: str) -> int | None:
         """Return the number of the content with this hash, if it is there."""
-        found = self.database.execute("SELECT id FROM contents WHERE sha256 = ?", (sha256,)).fetchone()
-        return found[0] if found else None
+        row = self.database.execute("SELECT id FROM contents WHERE sha256 = ?", (sha256,)).fetchone()
+        return row[0] if row else None
 
     def next_content(self) -> int:
-        """Return the number of the next new content; numbers are never given twice."""
+        """Return the number of the next new content; a number is never used twice."""
         self._contents += 1
         return self._contents
 
     def put(self, work: Work, content: int) -> None:
-        """Say that a key has this content now, once in a run; readers of earlier generations see what it had."""
+        """Record that a key has this content now, once in a run; readers of earlier generations see what it had."""
         self._put(work, content, self._latest(work.key))
 
     def _put(self, work: Work, content: int, row: _Row | None) -> None:
@@ -144,7 +146,7 @@ class GalleryWriter:
             self._add()
 
     def remove(self, key: str) -> None:
-        """Let a key die, if it lives."""
+        """Remove a key, if it is there."""
         if self._latest(key) is not None:
             self._let_die(key)
 
@@ -153,13 +155,13 @@ class GalleryWriter:
         self.database.execute("UPDATE items SET died = ? WHERE key = ? AND died IS NULL", (self.target, key))
 
     def skip(self, skip: Skip) -> None:
-        """Note what is left out."""
+        """Record a skipped file."""
         self.database.execute(
             "INSERT INTO skipped VALUES (?, ?, ?, ?)", (skip.key, skip.reason, skip.detail, self.target)
         )
 
     def commit(self, new: Sequence[tuple[int, Decoded]], vectors: NDArray[np.float32]) -> None:
-        """Make everything so far lasting, with new contents and their unit vectors, float32 [contents, dim].
+        """Commit everything so far, with new contents and their unit vectors, float32 [contents, dim].
 
         The file of vectors is whole on disk before the transaction that refers to it.
         """
@@ -182,7 +184,7 @@ class GalleryWriter:
         self.database.execute("BEGIN IMMEDIATE")
 
     def vanish(self) -> int:
-        """Let die what no source has any more; return how many keys."""
+        """Remove the keys that no source has any more; return how many."""
         gone = "key NOT IN (SELECT key FROM seen)"
         born = self.database.execute(f"DELETE FROM items WHERE born = ? AND {gone}", (self.target,)).rowcount
         died = self.database.execute(
@@ -196,7 +198,7 @@ class GalleryWriter:
         return row[0], row[1]
 
     def publish(self) -> int:
-        """Show readers what this run made; return the generation, the old one if nothing has changed."""
+        """Show this run's result to readers; return the generation, the old one if nothing has changed."""
         changed = self.database.execute(
             "SELECT 1 FROM items WHERE born = :t OR died = :t LIMIT 1", {"t": self.target}
         ).fetchone()
@@ -208,7 +210,7 @@ class GalleryWriter:
         return shown
 
     def place_segments(self, number: int, contents: Sequence[int]) -> None:
-        """Say that these contents' vectors lie in the rows of one segment, in this order; the caller commits."""
+        """Record that these contents' vectors are the rows of one segment, in this order; the caller commits."""
         self.database.executemany(
             "UPDATE contents SET segment = ?, row = ? WHERE id = ?",
             ((number, row, content) for row, content in enumerate(contents)),
@@ -220,22 +222,22 @@ class GalleryWriter:
         self._say(next_segment=self._segment)
         return self._segment - 1
 
-    def _begin(self, making: IndexSpec, first: Mapping[str, str]) -> None:
+    def _begin(self, spec: IndexSpec, first: Mapping[str, str]) -> None:
         meta = read_meta(self.database)
         if not meta:
             self._say(
-                format=FORMAT, published=0, fingerprint=making.fingerprint, dim=making.dim, model=making.model,
-                storage=making.storage or "float16", source="[]", identity=secrets.token_hex(8), next_segment=1,
+                format=FORMAT, published=0, fingerprint=spec.fingerprint, dim=spec.dim, model=spec.model,
+                storage=spec.storage or "float16", source="[]", identity=secrets.token_hex(8), next_segment=1,
                 contents=0, first_generation=1, created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             )  # fmt: skip
             self._say(**first)
             meta = read_meta(self.database)
-        self._refuse(meta, making)
+        self._refuse(meta, spec)
         self.storage: Storage = meta["storage"]  # type: ignore[assignment]
         self.published = int(meta["published"])
         self.target = max(self.published + 1, int(meta["first_generation"]))
         self._segment, self._contents = int(meta["next_segment"]), int(meta["contents"])
-        self._made_of = {"source": json.dumps([dict(one) for one in making.sources]), "model": str(making.model)}
+        self._made_of = {"source": json.dumps([dict(one) for one in spec.sources]), "model": spec.model}
         self.resumed = bool(self.database.execute("SELECT 1 FROM items WHERE born = ?", (self.target,)).fetchone())
         self._clear()
         self.database.execute("COMMIT")
@@ -243,22 +245,22 @@ class GalleryWriter:
         self.database.execute("CREATE TEMP TABLE seen(key TEXT PRIMARY KEY) WITHOUT ROWID")
         self.database.execute("BEGIN IMMEDIATE")
 
-    def _refuse(self, meta: Mapping[str, str], making: IndexSpec) -> None:
-        anew = "Choose another --out, or make it anew with --rebuild."
+    def _refuse(self, meta: Mapping[str, str], spec: IndexSpec) -> None:
+        rebuild = "Choose another --out, or rebuild it with --rebuild."
         if meta["format"] != FORMAT:
-            raise GalleryError(f"{self.folder}: made by another version of Kivuko. {anew}")
-        if (meta["fingerprint"], int(meta["dim"])) != (making.fingerprint, making.dim):
-            raise GalleryError(
-                f"{self.folder}: made with another model ({meta['model']}), whose vectors do not fit. {anew}"
+            raise ImageIndexError(f"{self.folder}: made by another version of Kivuko. {rebuild}")
+        if (meta["fingerprint"], int(meta["dim"])) != (spec.fingerprint, spec.dim):
+            raise ImageIndexError(
+                f"{self.folder}: made with another model ({meta['model']}), whose vectors do not fit. {rebuild}"
             )
-        if making.storage not in (None, meta["storage"]):
-            raise GalleryError(
-                f"{self.folder}: its vectors are stored as {meta['storage']}, not {making.storage}. {anew}"
+        if spec.storage not in (None, meta["storage"]):
+            raise ImageIndexError(
+                f"{self.folder}: its vectors are stored as {meta['storage']}, not {spec.storage}. {rebuild}"
             )
-        earlier, now = json.loads(meta["source"]), [dict(one) for one in making.sources]
+        earlier, now = json.loads(meta["source"]), [dict(one) for one in spec.sources]
         if now[: len(earlier)] != earlier:
             named = " ".join(one["path"] for one in earlier)
-            raise GalleryError(
+            raise ImageIndexError(
                 f"{self.folder}: was made from {named}. Name the same sources in the same order (more may follow), "
                 "another --out, or --rebuild."
             )
@@ -307,34 +309,14 @@ LOCK = ".lock"
 
 
 @contextlib.contextmanager
-def writing(folder: Path) -> Iterator[None]:
-    """Hold a gallery's lock.
-
-    Raises:
-        GalleryError: another process holds it.
-    """
-    number = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+def writing(folder: Path, wait: bool = False) -> Iterator[None]:
+    """Hold an index's lock; ``wait`` for another process that holds it, or raise ImageIndexError."""
+    lock = FileLock(folder / LOCK, timeout=-1 if wait else 0)
     try:
-        if not _taken(number):
-            raise GalleryError(f"{folder}: another 'kivuko index' is at work on it. Wait until it ends.")
-        yield
-    finally:
-        os.close(number)
-
-
-def _taken(number: int) -> bool:
-    try:
-        if os.name == "nt":  # pragma: no cover
-            import msvcrt
-
-            msvcrt.locking(number, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined, unused-ignore]
-        else:
-            import fcntl
-
-            fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
+        with lock:
+            yield
+    except Timeout as problem:
+        raise ImageIndexError(f"{folder}: another 'kivuko index' is at work on it. Wait until it ends.") from problem
 
 
 MOST_SMALL = 64
@@ -342,7 +324,7 @@ ROWS = 16_384  # of a merged segment: what is held in memory at once
 _SMALL = ROWS // 2
 
 
-def merge_segments(writer: GalleryWriter, dim: int, most_small: int = MOST_SMALL) -> int:
+def merge_segments(writer: IndexWriter, dim: int, most_small: int = MOST_SMALL) -> int:
     """Merge small segments if there are more than ``most_small``; return how many were merged.
 
     Each new file is whole before the transaction that refers to it. The old ones stay until the next run begins, for
@@ -363,7 +345,7 @@ def merge_segments(writer: GalleryWriter, dim: int, most_small: int = MOST_SMALL
     return len(small)
 
 
-def _filled(writer: GalleryWriter, dim: int, small: list[int]) -> Iterator[tuple[list[int], dict[str, NDArray[Any]]]]:
+def _filled(writer: IndexWriter, dim: int, small: list[int]) -> Iterator[tuple[list[int], dict[str, NDArray[Any]]]]:
     """Yield (contents, their rows as stored) for each new segment."""
     contents: list[int] = []
     parts: list[dict[str, NDArray[Any]]] = []
@@ -384,7 +366,7 @@ def _joined(parts: list[dict[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def numbers_to_go_on_from(path: Path) -> dict[str, str]:
+def numbers_to_continue(path: Path) -> dict[str, str]:
     """Return where generations, files and images are counted from, so that a reader never takes new for old."""
     try:
         with contextlib.closing(open_to_read(path)) as database:
@@ -392,44 +374,52 @@ def numbers_to_go_on_from(path: Path) -> dict[str, str]:
         generation = int(meta["published"]) + 1
         return {"first_generation": str(generation), "next_segment": meta["next_segment"], "contents": meta["contents"]}
     except (KivukoError, KeyError, ValueError, sqlite3.DatabaseError):
-        return {}  # damaged: that is why it is made anew
+        return {}  # damaged or of another version: that is why it is rebuilt
 
 
-def fits(folder: Path, making: IndexSpec, first: dict[str, str]) -> bool:
-    """Tell whether a rebuild that was stopped was one of the same."""
+def fits(folder: Path, spec: IndexSpec, first: dict[str, str]) -> bool:
+    """Tell whether an interrupted rebuild had the same specification."""
     try:
         with contextlib.closing(open_to_read(folder)) as database:
             meta = read_meta(database)
     except (KivukoError, sqlite3.DatabaseError):
         return False
-    same = meta.get("fingerprint") == making.fingerprint and meta.get("storage") == (making.storage or "float16")
+    same = meta.get("fingerprint") == spec.fingerprint and meta.get("storage") == (spec.storage or "float16")
     return same and meta.get("first_generation") == first.get("first_generation", "1")
 
 
 def swap(new: Path, path: Path) -> None:
-    """Let a gallery take another's place; ``prepare_folder`` ends what a kill interrupts."""
+    """Put an index in another's place; ``prepare_folder`` finishes a swap that a kill interrupts."""
     aside = _aside(path)
     path.rename(aside)
     new.rename(path)
     shutil.rmtree(aside)
 
 
-def prepare_folder(path: Path) -> None:
-    """Make the gallery's folder; finish a swap that a kill interrupted.
+def check_place(path: Path, rebuild: bool = False) -> None:
+    """Raise ImageIndexError if an index cannot be written to a path, because of what is there."""
+    if path.exists() and not path.is_dir():
+        raise ImageIndexError(f"{path}: is a file. Choose another --out.")
+    if path.is_dir() and not holds_index(path) and any(one.name != LOCK for one in path.iterdir()):
+        raise ImageIndexError(f"{path}: exists and is not an index; nothing was written. Choose another --out.")
+    if not rebuild and (path / OLD_DATABASE).exists() and not (path / DATABASE).exists():
+        raise other_version(path)
 
-    Raises:
-        GalleryError: something that is not a gallery stands there.
-    """
+
+def prepare_folder(path: Path, rebuild: bool = False) -> None:
+    """Make the index's folder, or finish a swap that a kill interrupted; raises as ``check_place`` does."""
     if _aside(path).is_dir():
         if path.exists():
             shutil.rmtree(_aside(path))
         else:
             _aside(path).rename(path)
-    if path.exists() and not path.is_dir():
-        raise GalleryError(f"{path}: a file stands there. Choose another --out.")
-    if path.is_dir() and not (path / DATABASE).exists() and any(one.name != ".lock" for one in path.iterdir()):
-        raise GalleryError(f"{path}: exists and is not a gallery; nothing was written. Choose another --out.")
+    check_place(path, rebuild)
     path.mkdir(parents=True, exist_ok=True)
+
+
+def holds_index(path: Path) -> bool:
+    """Tell whether a folder is an index, of this format or the one before."""
+    return (path / DATABASE).exists() or (path / OLD_DATABASE).exists()
 
 
 def _aside(path: Path) -> Path:

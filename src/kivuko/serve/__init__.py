@@ -1,4 +1,4 @@
-"""The web application: a gallery searched over HTTP, and the page to do it with."""
+"""The web application: an index searched over HTTP, and the page to do it with."""
 
 from kivuko.serve.app import create_app
 from kivuko.serve.settings import Settings

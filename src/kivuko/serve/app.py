@@ -91,7 +91,7 @@ def _add_state_routes(app: FastAPI, service: SearchService) -> None:
 
     @app.get("/api/about", tags=["state"], summary="What is served", responses=REFUSALS)
     async def about() -> schemas.About:
-        store = service.searcher.gallery.store
+        store = service.searcher.index.store
         return schemas.About(
             images=len(store), generation=store.generation, captioned=await service.captioned(),
             languages=list(languages), max_upload=settings.max_upload, max_pixels=settings.max_pixels,

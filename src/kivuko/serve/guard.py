@@ -47,7 +47,7 @@ def answer_failures(app: FastAPI) -> None:
         return failure(422, _first(problem.errors()))
 
     async def ours(_: Request, problem: Exception) -> Response:
-        # What a query causes is the asker's to mend; a damaged gallery is not.
+        # What a query causes is the asker's to mend; a damaged index is not.
         return failure(422 if isinstance(problem, UsageError) else 503, str(problem))
 
     app.add_exception_handler(AnyHTTPException, http)
@@ -79,7 +79,7 @@ SECURITY_HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
 }
-# These say nothing of the gallery; a page must load before it can ask for the key.
+# These say nothing of the index; a page must load before it can ask for the key.
 _OPEN_TO_ALL = ("/", "/docs", "/health", "/favicon.ico")
 _PAGE = "/page/"
 

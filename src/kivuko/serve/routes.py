@@ -115,7 +115,7 @@ def search_routes(service: SearchService) -> APIRouter:
 
 def images(service: SearchService, hits: list[Hit], began: float) -> schemas.ImagesAnswer:
     """Describe images that are like another."""
-    store = service.searcher.gallery.store
+    store = service.searcher.index.store
     return schemas.ImagesAnswer(
         hits=schemas.found(hits), generation=store.generation, images=len(store), took_ms=_since(began)
     )
@@ -124,7 +124,7 @@ def images(service: SearchService, hits: list[Hit], began: float) -> schemas.Ima
 def _answer(
     service: SearchService, read: ReadQuery, hits: list[Hit], began: float, typos: schemas.TypoAnswer | None = None
 ) -> schemas.SearchAnswer:
-    store = service.searcher.gallery.store
+    store = service.searcher.index.store
     return schemas.SearchAnswer(
         **dict(schemas.understood(read)), hits=schemas.found(hits), typos=typos, generation=store.generation,
         images=len(store), took_ms=_since(began),
@@ -156,7 +156,7 @@ def _since(began: float) -> float:
     return round((time.perf_counter() - began) * 1000, 2)
 
 
-_Id = Annotated[int, Path(ge=0, le=schemas.LARGEST_ID, description="The gallery's number of the image.")]
+_Id = Annotated[int, Path(ge=0, le=schemas.LARGEST_ID, description="The index's number of the image.")]
 _NOT_FOUND: dict[int | str, dict[str, object]] = {404: {"model": schemas.Failure, "description": "No such image."}}
 _THUMBNAIL = "The image, at most 256 pixels a side, or as large as it is if it has at most 384"
 _BYTES = {"schema": {"type": "string", "format": "binary"}}

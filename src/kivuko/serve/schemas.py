@@ -67,7 +67,7 @@ class Failure(BaseModel):
 
 
 class Image(BaseModel):
-    """An image of the gallery."""
+    """An image of the index."""
 
     id: int
     key: str = Field(description="Where it came from: a relative path, SHARD.tar/member, or an emoji.")
@@ -144,8 +144,8 @@ class SearchAnswer(Understood):
 
     hits: list[Found]
     typos: TypoAnswer | None = None
-    generation: int = Field(description="State of the gallery; it grows when images come or go.")
-    images: int = Field(description="Distinct images in the gallery.")
+    generation: int = Field(description="State of the index; it grows when images come or go.")
+    images: int = Field(description="Distinct images in the index.")
     took_ms: float
 
 

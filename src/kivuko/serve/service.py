@@ -14,11 +14,10 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from kivuko.encoders.alignment import Alignment
-from kivuko.errors import KivukoError, UsageError
+from kivuko.errors import KivukoError
 from kivuko.perturbations import Perturbed, perturb
-from kivuko.search.filter import Filter, parse_filter
+from kivuko.search.filter import as_filter, clean_query
 from kivuko.search.items import Hit, Item
-from kivuko.search.query import clean_query
 from kivuko.serve.guard import refuse
 from kivuko.serve.queries import QueryBatches, ReadQuery, language_guesser, query_reader
 from kivuko.serve.settings import MOST_RESULTS, Settings
@@ -48,8 +47,8 @@ class Metrics:
         self.batches = Histogram(
             "kivuko_encode_batch_queries", "Queries encoded in one pass.", buckets=_SIZES, registry=self.registry
         )
-        self.images = Gauge("kivuko_gallery_images", "Distinct images in the gallery.", registry=self.registry)
-        self.generation = Gauge("kivuko_gallery_generation", "State of the gallery.", registry=self.registry)
+        self.images = Gauge("kivuko_index_images", "Distinct images in the index.", registry=self.registry)
+        self.generation = Gauge("kivuko_index_generation", "State of the index.", registry=self.registry)
 
     def looked_up(self, found: bool) -> None:
         """Count one query that was or was not at hand."""
@@ -90,7 +89,7 @@ class Measured:
 
 
 _LOG = logging.getLogger("kivuko.serve")
-_NO_IMAGE = "no image of that number is in the gallery."
+_NO_IMAGE = "no image of that number is in the index."
 Result = TypeVar("Result")
 
 
@@ -103,7 +102,7 @@ class SearchService:
 
     def __init__(self, searcher: Any, settings: Settings, metrics: Metrics) -> None:
         self.searcher, self.settings, self.metrics = searcher, settings, metrics
-        self.guesser = language_guesser(searcher.model, searcher.folder)
+        self.guesser = language_guesser(searcher.model.encoder, searcher.folder)
         self._queries = QueryBatches(
             query_reader(searcher, self.guesser), remembered=settings.remembered,
             on_batch=metrics.batches.observe, on_lookup=metrics.looked_up,
@@ -117,7 +116,7 @@ class SearchService:
     async def start(self) -> None:
         """Begin to work in the running event loop."""
         await self._queries.start()
-        self._watch = asyncio.create_task(self._watch_gallery())
+        self._watch = asyncio.create_task(self._watch_index())
 
     async def stop(self) -> None:
         """End what runs beside requests."""
@@ -139,10 +138,10 @@ class SearchService:
         self, texts: Sequence[str], k: int, where: Sequence[str] = ()
     ) -> list[tuple[ReadQuery, list[Hit]]]:
         """Do the same for several queries at once."""
-        passing = _filter(where)
+        passing = as_filter(where)
         reads = await self._queries.get_all([clean_query(text) for text in texts])
         vectors = np.stack([read.vector for read in reads])
-        hits = await self._run(self._searching, self.searcher.gallery.search, vectors, k, passing)
+        hits = await self._run(self._searching, self.searcher.index.search, vectors, k, passing)
         return list(zip(reads, hits, strict=True))
 
     async def misspelled(self, read: ReadQuery, edits: int, seed: int) -> Perturbed:
@@ -152,40 +151,40 @@ class SearchService:
 
     async def search_image(self, content: bytes, k: int, where: Sequence[str] = ()) -> list[Hit]:
         """Return the images nearest to an uploaded one; its errors are those of ``decode_upload``."""
-        passing = _filter(where)
+        passing = as_filter(where)
 
         def look() -> list[Hit]:
             image = decode_upload(content, self.settings.max_pixels)
             vector = self.searcher.encode_image(image)
-            hits: list[Hit] = self.searcher.gallery.search(vector[None], k, passing)[0]
+            hits: list[Hit] = self.searcher.index.search(vector[None], k, passing)[0]
             return hits
 
         return await self._run(self._decoding, look)
 
     async def like(self, id: int, k: int) -> list[Hit]:
-        """Return the images nearest to one of the gallery's. Raises HTTPException 404 without it."""
+        """Return the images nearest to one of the index's. Raises HTTPException 404 without it."""
         try:
-            return await self._run(self._searching, self.searcher.gallery.like, id, k)
+            return await self._run(self._searching, self.searcher.index.like, id, k)
         except KeyError as problem:
             raise refuse(404, _NO_IMAGE) from problem
 
     async def item(self, id: int) -> Item:
         """Return an image's description. Raises HTTPException 404 without it."""
-        items: list[Item] = await self._run(self._searching, self.searcher.gallery.store.items, [id])
+        items: list[Item] = await self._run(self._searching, self.searcher.index.store.items, [id])
         if not items:
             raise refuse(404, _NO_IMAGE)
         return items[0]
 
     async def thumbnail(self, id: int) -> bytes:
         """Return an image's thumbnail, JPEG or WebP. Raises HTTPException 404 without it."""
-        found: bytes | None = await self._run(self._searching, self.searcher.gallery.store.thumbnail, id)
+        found: bytes | None = await self._run(self._searching, self.searcher.index.store.thumbnail, id)
         if found is None:
             raise refuse(404, _NO_IMAGE)
         return found
 
     async def captioned(self) -> bool:
         """Tell whether any image has a caption."""
-        return bool(await self._run(self._searching, self.searcher.gallery.store.captioned))
+        return bool(await self._run(self._searching, self.searcher.index.store.captioned))
 
     async def align(self, query: str, english: str | None, id: int | None) -> tuple[Alignment, str, int | None]:
         """Return the plan between a query and an English text, that text, and the image whose caption it is."""
@@ -199,29 +198,29 @@ class SearchService:
     async def _nearest_captioned(self, query: str) -> Item:
         _, hits = await self.search(query, 1, ["caption!="])
         if not hits:
-            raise refuse(422, "no image of this gallery has a caption; send an English text.")
+            raise refuse(422, "no image of this index has a caption; send an English text.")
         return hits[0].item
 
     async def _run(self, threads: ThreadPoolExecutor, work: Callable[..., Result], *arguments: Any) -> Result:
         return await asyncio.get_running_loop().run_in_executor(threads, work, *arguments)
 
-    async def _watch_gallery(self) -> None:
+    async def _watch_index(self) -> None:
         said = ""
         while True:
             await asyncio.sleep(self.settings.refresh_seconds)
             try:
-                if await self._run(self._aligning, self.searcher.gallery.refresh):
+                if await self._run(self._aligning, self.searcher.index.refresh):
                     self._show_size()
-                    _LOG.warning("the gallery has changed: %d images now", len(self.searcher.gallery.store))
+                    _LOG.warning("the index has changed: %d images now", len(self.searcher.index.store))
                 said = ""
             except KivukoError as problem:  # what is open goes on being served
                 if str(problem) != said:
                     _LOG.warning("%s", said := str(problem))
             except Exception:
-                _LOG.exception("looking for a new state of the gallery failed")
+                _LOG.exception("looking for a new state of the index failed")
 
     def _show_size(self) -> None:
-        store = self.searcher.gallery.store
+        store = self.searcher.index.store
         self.metrics.images.set(len(store))
         self.metrics.generation.set(store.generation)
 
@@ -229,10 +228,3 @@ class SearchService:
 def deepest(k: int) -> int:
     """Return how deep to search where ranks are to be compared."""
     return max(k, MOST_RESULTS)
-
-
-def _filter(where: Sequence[str]) -> Filter | None:
-    try:
-        return parse_filter(where) if where else None
-    except UsageError as problem:
-        raise UsageError(str(problem).replace("--where", "where:", 1)) from problem

@@ -26,7 +26,7 @@ class Settings:
         timeout: seconds that a request may take, its upload included.
         max_requests: requests in progress; one more is told to come back.
         remembered: encoded queries kept at hand, about 2 KB each.
-        refresh_seconds: how often to look for a new state of the gallery.
+        refresh_seconds: how often to look for a new state of the index.
     """
 
     host: str = "127.0.0.1"

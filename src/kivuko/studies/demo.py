@@ -20,7 +20,7 @@ from kivuko.evaluation.evaluator import measure_systems, model_system, teacher_s
 from kivuko.files import atomic_path, write_text
 from kivuko.languages import language
 from kivuko.report.result_image import ResultRow, results_image
-from kivuko.search import EmojiGallery, emoji_gallery
+from kivuko.search import ImageIndex, emoji_index, emoji_vectors
 from kivuko.training.recipe import Recipe, load_recipe
 from kivuko.training.student_training import Job, Watch, distill_to_folder
 
@@ -111,11 +111,10 @@ def run_demo(
             told(f"{place} is already there from an earlier run of the same job; reused")
     told("searching all images with every test query")
     model = load_encoder(files.model)
-    gallery = emoji_gallery(model, world)
     models = {
         name: Model(load_encoder(place), place.name, str(place), place, abouts[name]) for name, place in places.items()
     }
-    task = EmojiTask(world, gallery.vectors)
+    task = EmojiTask(world, emoji_vectors(model, world))
     systems = [teacher_system(teacher), untrained_system(models[RECIPES[0]]), *map(model_system, models.values())]
     records, per_query = measure_systems(task, systems, languages)
     seeds = sorted({about.seed for about in abouts.values()})
@@ -123,14 +122,16 @@ def run_demo(
     write_records(files.records, header, records, per_query)
     for name, place in places.items():
         write_text(place / "README.md", model_card(abouts[name], records, load_recipe(name).description))
-    with atomic_path(files.image) as temporary:
-        examples_image(model, gallery, languages).save(temporary, format="PNG")
+    with atomic_path(files.image) as temporary, emoji_index(model, world) as index:
+        examples_image(model, world, index, languages).save(temporary, format="PNG")
     return records
 
 
-def examples_image(model: Any, gallery: EmojiGallery, languages: Sequence[str], columns: int = 7) -> Image.Image:
+def examples_image(
+    model: Any, world: EmojiWorld, index: ImageIndex, languages: Sequence[str], columns: int = 7
+) -> Image.Image:
     """Draw one test query per row, languages in turn, chosen by position and not by how well they do."""
-    world, rows = gallery.world, []
+    rows = []
     for number in range(max(SHOWN, len(languages))):
         code = languages[number % len(languages)]
         # A fixed stride through the test split: no example is picked for its result.
@@ -138,10 +139,10 @@ def examples_image(model: Any, gallery: EmojiGallery, languages: Sequence[str], 
         if not queries:
             continue
         query = queries[(37 * (number + 1)) % len(queries)]
-        hits = gallery.search(encode_texts(model, [query.text])[0], columns)
+        nearest = [hit.item.id - 1 for hit in index.search(encode_texts(model, [query.text]), columns)[0]]
         about = language(code)
-        right = next((place for place, hit in enumerate(hits) if hit.image == query.image), None)
-        images = [world.image(hit.image) for hit in hits]
+        right = next((place for place, image in enumerate(nearest) if image == query.image), None)
+        images = [world.image(image) for image in nearest]
         rows.append(ResultRow(query.text, about.name, about.script, query.english, images, right))
     note = (
         "Test queries whose English words occur in training, at a fixed stride. "

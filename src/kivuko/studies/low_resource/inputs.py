@@ -28,7 +28,7 @@ from kivuko.evaluation import Condition, LanguageScores, PerQueryScores, Record,
 from kivuko.evaluation import emoji as images
 from kivuko.evaluation.emoji import measure_queries
 from kivuko.languages import resource_groups
-from kivuko.search import emoji_gallery
+from kivuko.search import emoji_vectors
 from kivuko.studies.demo import emoji_job
 from kivuko.training.initialization import whole_words
 from kivuko.training.recipe import Recipe
@@ -176,7 +176,7 @@ def make_bench(
         progress: told (done, total) while the teacher encodes.
 
     Raises:
-        KivukoError: see ``load_image_tower``, ``emoji_gallery`` and ``teacher_vectors``.
+        KivukoError: see ``load_image_tower``, ``emoji_vectors`` and ``teacher_vectors``.
     """
     with quiet():
         tower = load_image_tower(shipped_image_tower(), teacher.dim)
@@ -193,7 +193,7 @@ def make_bench(
     return StudyInputs(
         world=replace(world, images=np.zeros((len(world.images), 0, 0, 4), dtype=np.uint8)),
         languages=tuple(languages),
-        images=emoji_gallery(tower, world).vectors,
+        images=emoji_vectors(tower, world),
         documents=KnownTexts.of(found),
         document_rows=np.array([found.sentences[text] for text in documents], dtype=np.int64),
         known=KnownTexts.of(known),

@@ -1,4 +1,4 @@
-"""``kivuko search`` in a gallery, as a user meets it."""
+"""``kivuko search``, as a user meets it."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ import pytest
 from command_checks import help_without_heavy_imports, refused
 from PIL import Image
 
+import kivuko
 from kivuko.cli import preview
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "gallery"))  # for tiny_model
+sys.path.insert(0, str(Path(__file__).parents[1] / "search"))  # for tiny_model
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """A folder with "model", "teacher", "my.gallery", and "other", whose image side is another; read only."""
+    """A folder with "model", "teacher", "my.index", and "other", whose image side is another; read only."""
     from tiny_model import make_all, make_model
 
     place = make_all(tmp_path_factory.mktemp("search"))
@@ -29,11 +30,11 @@ def place(tmp_path_factory):
 
 @pytest.fixture
 def search(run_here, place, monkeypatch):
-    """Run ``kivuko search`` on the gallery."""
+    """Run ``kivuko search`` on the index."""
     monkeypatch.setenv("COLUMNS", "100")
 
-    def run(*words: object, gallery: object = None) -> tuple[int, str, str]:
-        return run_here("search", str(gallery or place / "my.gallery"), *map(str, words))
+    def run(*words: object, index: object = None) -> tuple[int, str, str]:
+        return run_here("search", str(index or place / "my.index"), *map(str, words))
 
     return run
 
@@ -45,9 +46,15 @@ def found(result: tuple[int, str, str]) -> list[dict]:
 
 
 def test_help_has_examples_and_imports_little():
-    told = help_without_heavy_imports("search")
-    for example in ('kivuko search my.gallery "paka mweusi"', "--where", "--like 17", "--image photo.jpg"):
-        assert example in told.split("Examples", 1)[1]
+    text = help_without_heavy_imports("search")
+    for example in (
+        'kivuko search my.index "paka mweusi"',
+        "--where",
+        "--like 17",
+        "--image photo.jpg",
+        "--save results.png",
+    ):
+        assert example in text.split("Examples", 1)[1]
 
 
 def test_a_table_and_json_tell_the_same(search):
@@ -65,6 +72,27 @@ def test_a_table_and_json_tell_the_same(search):
     assert "\033" not in out  # no terminal: no images, no colors
 
 
+def test_the_command_and_the_call_find_the_same(search, place):
+    with kivuko.Searcher(place / "my.index") as searcher:
+        by_text = searcher.search("paka", 7, ["license=by", "year>=2003"])
+        by_image = searcher.search_image(place / "photos" / "05.png", 4)
+        by_id = searcher.like(3, 4)
+    for hits, words in (
+        (by_text, ("paka", "-k", 7, "--where", "license=by", "--where", "year>=2003")),
+        (by_image, ("--image", place / "photos" / "05.png", "-k", 4)),
+        (by_id, ("--like", 3, "-k", 4)),
+    ):
+        lines = found(search(*words, "--json"))
+        assert [line["id"] for line in lines] == [hit.item.id for hit in hits]
+        assert [line["score"] for line in lines] == pytest.approx([hit.score for hit in hits], abs=1e-6)
+
+
+def test_the_old_name_of_the_image_option_still_works_with_a_note(search, place):
+    old = search("--picture", place / "photos" / "05.png", "--json", "-k", 3)
+    assert "--picture is now --image" in old[2]
+    assert found(old) == found(search("--image", place / "photos" / "05.png", "--json", "-k", 3))
+
+
 def test_filters(search):
     hits = found(search("paka", "--json", "-k", 50, "--where", "license=by", "--where", "year>=2003"))
     assert sorted(hit["metadata"]["year"] for hit in hits) == [2003, 2006, 2009]
@@ -75,24 +103,24 @@ def test_filters(search):
 
 
 def test_unknown_words_are_named_not_dropped(search, place):
-    for gallery in (place / "my.gallery", place / "model"):
-        if gallery.name == "my.gallery":
+    for index in (place / "my.index", place / "model"):
+        if index.name == "my.index":
             assert found(search("paka, ጥቁር, ድመት?", "--json", "-k", 1))[0]["unknown_words"] == ["ጥቁር", "ድመት"]
             assert found(search("paka, mweusi?", "--json", "-k", 1))[0]["unknown_words"] == []
-        assert "Not in the model's vocabulary: ጥቁር, ድመት\n" in search("paka, ጥቁር, ድመት ጥቁር", gallery=gallery)[1]
-        assert "vocabulary" not in search("paka mweusi", gallery=gallery)[1]
+        assert "Not in the model's vocabulary: ጥቁር, ድመት\n" in search("paka, ጥቁር, ድመት ጥቁር", index=index)[1]
+        assert "vocabulary" not in search("paka mweusi", index=index)[1]
 
 
 def test_fields_that_no_image_has_are_told_before_the_model_is_loaded(search, monkeypatch):
     assert found(search("paka", "--json", "-k", 1, "--where", "foo!=bar", "--where", "foo="))  # nothing has it
-    monkeypatch.setattr("kivuko.search.searcher.load_encoder", None)
-    told = "no image has a field 'foo'; there are: key, caption, width, height, license, year."
-    refused(search("paka", "--where", "license=by", "--where", "foo=bar"), "--where 'foo=bar'", told)
+    monkeypatch.setattr("kivuko.encoders.model.load_model", None)
+    line = "no image has a field 'foo'; there are: key, caption, width, height, license, year."
+    refused(search("paka", "--where", "license=by", "--where", "foo=bar"), "where 'foo=bar'", line)
 
 
 def test_a_preview_that_cannot_be_is_refused_before_anything_is_opened(search, monkeypatch):
-    monkeypatch.setattr("kivuko.cli.search._is_gallery", None)
-    refused(search("paka", "--preview"), "--preview", "--image")
+    monkeypatch.setattr("kivuko.search.Searcher", None)
+    refused(search("paka", "--preview"), "--preview", "--save")
 
 
 def test_more_like_this_and_search_by_a_file(search, place, tmp_path):
@@ -101,9 +129,9 @@ def test_more_like_this_and_search_by_a_file(search, place, tmp_path):
     like = found(search("--like", mine[0]["id"], "--json", "-k", 2))
     assert [hit["id"] for hit in like] == [hit["id"] for hit in mine[1:]]
     image = tmp_path / "out.png"
-    status, out, err = search("--like", mine[0]["id"], "--image", image)
+    status, out, err = search("--like", mine[0]["id"], "--save", image)
     assert status == 0, err
-    assert f"image: {image}" in out
+    assert f"results: {image}" in out
     with Image.open(image) as drawn:
         assert drawn.format == "PNG"
         assert drawn.width > 300
@@ -117,9 +145,9 @@ def test_more_like_this_and_search_by_a_file(search, place, tmp_path):
 def test_every_index_gives_nearly_the_same(search, place, tmp_path, kind, storage):
     import shutil
 
-    shutil.copytree(place / "my.gallery", tmp_path / "g")
+    shutil.copytree(place / "my.index", tmp_path / "g")
     exact = found(search("paka", "--json"))
-    hits = found(search("paka", "--json", "--index", kind, "--storage", storage, gallery=tmp_path / "g"))
+    hits = found(search("paka", "--json", "--index", kind, "--storage", storage, index=tmp_path / "g"))
     assert {hit["key"]: hit["score"] for hit in hits} == pytest.approx(
         {hit["key"]: hit["score"] for hit in exact}, abs=0.05
     )
@@ -132,35 +160,36 @@ def test_bad_questions_get_one_line(search, place, tmp_path):
     refused(search("paka", "--like", 3), "more than one")
     refused(search("  "), "empty")
     refused(search("ጥቁር"), "vocabulary")
-    refused(search("--like", 999), "--like 999", "no image of that number")
+    refused(search("--like", 999), "my.index", "no image has the id 999")
     refused(search("--image", tmp_path / "none.png"), "none.png", "missing")
     refused(search("--image", note), "note.txt", "not an image")
-    refused(search("paka", "--where", "license"), "--where", "operators")
+    refused(search("paka", "--where", "license"), "where 'license'", "operators")
     refused(search("paka", "--index", "tree"), "--index tree", "hnsw")
     refused(search("paka", "--storage", "int4"), "--storage int4", "int8")
-    refused(search("paka", "--image", tmp_path / "x.gif"), "x.gif", ".png")
-    refused(search("paka", "--where", "year>3000", "--image", tmp_path / "x.png"), "nothing was found")
+    refused(search("paka", "--save", tmp_path / "x.gif"), "x.gif", ".png")
+    refused(search("paka", "--image", tmp_path / "x.png"), "more than one", f"--save {tmp_path / 'x.png'}")
+    refused(search("paka", "--where", "year>3000", "--save", tmp_path / "x.png"), "no results")
     refused(search("paka", "--model", tmp_path / "none"), "none")
-    refused(search("paka", gallery=tmp_path / "none"), "no such gallery or model")
-    refused(search("paka", gallery=tmp_path), "neither a gallery nor a model")
-    refused(search("paka", "--where", "a=b", gallery=place / "model"), "--where", "kivuko index")
-    refused(search(gallery=place / "model"), "QUERY is missing")
+    refused(search("paka", index=tmp_path / "none"), "no such index or model")
+    refused(search("paka", index=tmp_path), "neither an index nor a model")
+    refused(search("paka", "--model", place / "other", index=place / "model"), "is a model already")
+    refused(search(index=place / "model"), "QUERY is missing")
 
 
 def test_a_model_of_another_space_is_refused(search, place):
     refused(search("paka", "--model", place / "other"), "another image side", "index the images again")
 
 
-def test_a_gallery_without_anything_published_is_told(search, place, tmp_path):
+def test_an_index_without_anything_published_is_refused(search, place, tmp_path):
     import shutil
     import sqlite3
 
-    shutil.copytree(place / "my.gallery", tmp_path / "g")
-    database = sqlite3.connect(tmp_path / "g" / "gallery.sqlite")
+    shutil.copytree(place / "my.index", tmp_path / "g")
+    database = sqlite3.connect(tmp_path / "g" / "index.sqlite")
     database.execute("UPDATE meta SET value = '0' WHERE key = 'published'")
     database.commit()
     database.close()
-    refused(search("paka", gallery=tmp_path / "g"), "not finished", "kivuko index")
+    refused(search("paka", index=tmp_path / "g"), "not finished", "kivuko index")
 
 
 @pytest.mark.parametrize(
@@ -203,7 +232,7 @@ def test_images_come_in_each_protocol():
 
 
 def test_names_and_captions_cannot_drive_the_terminal():
-    from kivuko.cli.search_gallery import _shown
+    from kivuko.cli.search import _shown
 
     assert _shown("a\033[2Jb\n\u202ec") == "a [2Jb  c"
     assert len(_shown("x" * 500)) == 120

@@ -1,4 +1,4 @@
-"""A gallery of painted images, and a model whose words point at them: small, made in a second or two."""
+"""An index of painted images, and a model whose words point at them: small, made in a second or two."""
 
 from __future__ import annotations
 
@@ -57,8 +57,8 @@ def painted(color: tuple[int, int, int], shape: str, side: int = 96) -> Image.Im
     return image
 
 
-def make_gallery(place: Path) -> Path:
-    """Write "model", "teacher", "images/" and "images.gallery" into a folder; returns it."""
+def make_index(place: Path) -> Path:
+    """Write "model", "teacher", "images/" and "images.index" into a folder; returns it."""
     from kivuko.encoders.teacher import load_teacher
 
     images = [painted(color, shape) for *_, color, shape in THINGS]
@@ -80,14 +80,14 @@ def make_gallery(place: Path) -> Path:
 
 
 def index(place: Path) -> None:
-    """Bring the gallery up to date with the images."""
-    from kivuko.search.building import IndexOptions, build_gallery
+    """Bring the index up to date with the images."""
+    from kivuko.search.building import IndexOptions, index_images
     from kivuko.search.encoding import TowerEncoder
     from kivuko.search.sources import open_source
 
-    build_gallery(
+    index_images(
         TowerEncoder(load_encoder(place / "model")), [open_source(place / "images" / "captions.tsv")],
-        place / "images.gallery", model=place / "model", options=IndexOptions(workers=1),
+        place / "images.index", model=place / "model", options=IndexOptions(workers=1),
     )  # fmt: skip
 
 
