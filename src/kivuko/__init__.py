@@ -35,6 +35,8 @@ _WHERE = {
     "read_records": "kivuko.evaluation",
     "evaluate": "kivuko.evaluation.evaluate",
     "Evaluation": "kivuko.evaluation.evaluate",
+    "compare": "kivuko.evaluation.comparison",
+    "Comparison": "kivuko.evaluation.comparison",
     "write_report": "kivuko.report.writing",
 }
 
@@ -50,6 +52,7 @@ if TYPE_CHECKING:
     from kivuko.encoders.token_batch import TokenBatch
     from kivuko.errors import KivukoError
     from kivuko.evaluation import read_records
+    from kivuko.evaluation.comparison import Comparison, compare
     from kivuko.evaluation.evaluate import Evaluation, evaluate
     from kivuko.report.writing import write_report
     from kivuko.search import Searcher, build_index

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from kivuko.errors import DataError
-from kivuko.evaluation import Condition, PerQueryScores, compare, seed_means
+from kivuko.evaluation import Condition, PerQueryScores, compare_scores, seed_means
 
 RNG = np.random.default_rng(0)
 CONCEPTS = [f"c{number}" for number in range(60)]
@@ -36,7 +36,7 @@ def plain_mean(found, languages=("sw", "mr")):
 
 def test_means_are_over_languages_first_and_the_difference_is_theirs():
     better, worse = blocks("a", 0.05), blocks("b")
-    found = compare(better, worse, ["sw", "mr"])
+    found = compare_scores(better, worse, ["sw", "mr"])
     assert (found.first, found.second) == ("a", "b")
     assert found.means == pytest.approx((plain_mean(better), plain_mean(worse)))
     assert found.difference.mean == pytest.approx(found.means[0] - found.means[1])
@@ -49,7 +49,7 @@ def test_means_are_over_languages_first_and_the_difference_is_theirs():
 
 
 def test_no_difference_is_not_found_significant():
-    found = compare(blocks("a"), blocks("b"), ["sw", "mr"])
+    found = compare_scores(blocks("a"), blocks("b"), ["sw", "mr"])
     assert found.test.p_value > 0.05
     assert found.difference.low < 0 < found.difference.high
     assert found.relative.low < 0 < found.relative.high
@@ -59,7 +59,7 @@ def test_queries_of_one_concept_are_one_unit():
     # Twice the languages with the very same values is no more evidence than one of them.
     sides = [blocks(name, gain, seeds=[0], languages=["sw"], noise=0.05) for name, gain in (("a", 0.01), ("b", 0.0))]
     doubled = [[*side, PerQueryScores(**{**_fields(side[0]), "language": "so"})] for side in sides]
-    same, single = compare(*doubled, ["sw", "so"]), compare(*sides, ["sw"])
+    same, single = compare_scores(*doubled, ["sw", "so"]), compare_scores(*sides, ["sw"])
     assert same.difference == single.difference
     assert same.test == single.test
     assert single.test.n == 60
@@ -71,12 +71,12 @@ def _fields(block):
 
 
 def test_seeds_are_paired_and_a_system_without_seeds_stands_beside_each():
-    found = compare(blocks("a", seeds=[0, 1, 7]), blocks("b", seeds=[1, 0, 9]), ["sw", "mr"])
+    found = compare_scores(blocks("a", seeds=[0, 1, 7]), blocks("b", seeds=[1, 0, 9]), ["sw", "mr"])
     assert found.over_seeds.n == 2
-    against_table = compare(blocks("a", seeds=[0, 1, 2]), blocks("table", seeds=[None]), ["sw", "mr"])
+    against_table = compare_scores(blocks("a", seeds=[0, 1, 2]), blocks("table", seeds=[None]), ["sw", "mr"])
     assert against_table.over_seeds.n == 3
     with pytest.raises(DataError, match="share no seed"):
-        compare(blocks("a", seeds=[0]), blocks("b", seeds=[1]), ["sw", "mr"])
+        compare_scores(blocks("a", seeds=[0]), blocks("b", seeds=[1]), ["sw", "mr"])
 
 
 def test_seed_means():
@@ -86,18 +86,18 @@ def test_seed_means():
 
 def test_what_cannot_be_compared_is_refused():
     with pytest.raises(DataError, match="no scores in fi"):
-        compare(blocks("a"), blocks("b"), ["fi"])
+        compare_scores(blocks("a"), blocks("b"), ["fi"])
     with pytest.raises(DataError, match="a, seed 0: has scores in sw, but mr, sw are compared"):
-        compare(blocks("a", languages=["sw"]), blocks("b"), ["sw", "mr"])
+        compare_scores(blocks("a", languages=["sw"]), blocks("b"), ["sw", "mr"])
     with pytest.raises(DataError, match="each once"):
-        compare(blocks("a") + blocks("a"), blocks("b"), ["sw", "mr"])
+        compare_scores(blocks("a") + blocks("a"), blocks("b"), ["sw", "mr"])
     fewer = blocks("b", languages=["mr"])
     with pytest.raises(DataError, match="not measured on the same queries"):
-        compare(
+        compare_scores(
             blocks("a", languages=["sw"]), [PerQueryScores(**{**_fields(b), "language": "sw"}) for b in fewer], ["sw"]
         )
 
 
 def test_a_baseline_of_zero_has_no_relative_difference():
     zero = [PerQueryScores(**{**_fields(b), "values": np.zeros(len(b.values))}) for b in blocks("b")]
-    assert compare(blocks("a"), zero, ["sw", "mr"]).relative is None
+    assert compare_scores(blocks("a"), zero, ["sw", "mr"]).relative is None

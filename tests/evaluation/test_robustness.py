@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from kivuko.errors import DataError, UsageError
 from kivuko.evaluation import Condition, PerQueryScores
-from kivuko.evaluation.comparison import Bootstrap, compare_ratios, mean_of, mixture, on_queries_of
+from kivuko.evaluation.comparison import compare_ratios
+from kivuko.evaluation.mixtures import Bootstrap, mean_of, mixture, on_queries_of
 from kivuko.evaluation.robustness import (
     accuracy_radius_area,
     area_scores,
@@ -207,13 +208,13 @@ def test_mixture_adds_up_query_by_query():
     assert mean_of([CLEAN, CLEAN])[0].values == pytest.approx(CLEAN[0].values)
 
 
-def test_mixture_speaks_of_the_queries_that_all_parts_have():
+def test_a_mixture_holds_the_queries_that_all_parts_have():
     fewer = scores(ranks(2), languages={"sw": 10})
     only = [block for block in CLEAN if block.language == "sw"]
     assert [len(block.values) for block in mean_of([only, fewer])] == [10, 10]
     with pytest.raises(DataError, match="nothing was measured in 'mr'"):
         mean_of([CLEAN, fewer])
-    with pytest.raises(DataError, match="nothing to put together"):
+    with pytest.raises(DataError, match="nothing to sum"):
         mixture([])
     strangers = [PerQueryScores(**{**vars(b), "query_ids": [f"x{i}" for i in b.query_ids]}) for b in CLEAN]
     with pytest.raises(DataError, match="no query was measured under every condition"):

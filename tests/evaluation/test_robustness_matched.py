@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from kivuko.errors import DataError, UsageError
 from kivuko.evaluation import Condition, PerQueryScores, seed_means
-from kivuko.evaluation.comparison import mixture
 from kivuko.evaluation.matched import Point, matched
+from kivuko.evaluation.mixtures import mixture
 
 CODES = ["sw", "mr"]
 HARD = {code: np.random.default_rng([7, *code.encode()]).uniform(0.6, 1.4, 30) for code in CODES}

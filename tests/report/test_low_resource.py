@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from study_records import QUALITY, RECIPES, Plan, found_in, made_up
 
-from kivuko.evaluation import Comparison, Interval, RandomizationTest
+from kivuko.evaluation import Interval, PairedComparison, RandomizationTest
 from kivuko.report.comparisons import RECIPE_CONTRAST, TRANSPORT_CONTRAST, Family, PairedTest
 from kivuko.report.low_resource import WANTED_OVER_TRANSLATION, Verdict, answer, gain_claim, judge, translation_claim
 from kivuko.report.results import Setting
@@ -23,7 +23,7 @@ def outcome(first: float, second: float, p: float, roles: tuple[str, ...] = (WIT
     relative = Interval(first / second - 1, first / second - 1.1, first / second - 0.9, 320) if second else None
     seeds = Interval(first - second, first - second - 0.001, first - second + 0.001, 5)
     test = RandomizationTest(first - second, p, 320, 10_000)
-    comparison = Comparison("greedy", "sentence", (first, second), difference, relative, seeds, test)
+    comparison = PairedComparison("greedy", "sentence", (first, second), difference, relative, seeds, test)
     return PairedTest(EMOJI, size, comparison, p, roles=roles, family_size=24)
 
 

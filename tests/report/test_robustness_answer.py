@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from robustness_records import CLEAN, KEPT, Plan, found_in, made_up
 
-from kivuko.evaluation import Comparison, Header, Interval, RandomizationTest
+from kivuko.evaluation import Header, Interval, PairedComparison, RandomizationTest
 from kivuko.evaluation.matched import Matched
 from kivuko.report.comparisons import EVERYTHING, MATCHED, RATIO, TRANSPORT_CONTRAST, PairedTest
 from kivuko.report.comparisons import UNDER_ATTACK as RAW
@@ -21,7 +21,7 @@ QUICK = {"towers": ("static+emoji",), "seeds": (0, 1), "attacks": ("typo", "apgd
 
 
 def outcome(difference=0.02, p=0.001, kind=RAW, scope=EVERYTHING, seeds=2):
-    comparison = Comparison(
+    comparison = PairedComparison(
         "optical", "contrastive", (0.2 + difference, 0.2),
         difference=Interval(difference, difference - 0.01, difference + 0.01, 320),
         relative=Interval(difference / 0.2, difference / 0.2 - 0.05, difference / 0.2 + 0.05, 320),

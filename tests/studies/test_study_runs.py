@@ -15,7 +15,7 @@ import pytest
 from killed_study import Watch, tiny_grid, tiny_recipes
 
 from kivuko.errors import CorruptFileError, KivukoError
-from kivuko.evaluation import compare, read_per_query, read_records
+from kivuko.evaluation import compare_scores, read_per_query, read_records
 from kivuko.report.low_resource import low_resource_page
 from kivuko.studies.low_resource.grid import QUICK_TRANSLATION, Run
 from kivuko.studies.low_resource.inputs import SETTINGS, encode_translations, query_texts
@@ -111,7 +111,7 @@ def test_a_recipe_that_learns_beats_one_that_does_not(bench, in_process, tmp_pat
     for dataset, scoring in SETTINGS:
         here = [b for b in blocks if (b.condition.dataset, b.condition.scoring) == (dataset, scoring)]
         sides = [[b for b in here if b.condition.objective == name] for name in ("optical", "hardly")]
-        found = compare(*sides, ["sw", "mr"])
+        found = compare_scores(*sides, ["sw", "mr"])
         assert found.means[0] > 1.2 * found.means[1]
         assert found.over_seeds.mean == pytest.approx(found.difference.mean)
         recorded = [

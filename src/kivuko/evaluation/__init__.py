@@ -3,7 +3,7 @@
 Knows arrays and ids, not models: a score matrix comes in, records go out.
 """
 
-from kivuko.evaluation.comparison import Comparison, compare, seed_means
+from kivuko.evaluation.comparison import Comparison, PairedComparison, compare, compare_scores, seed_means
 from kivuko.evaluation.measures import MEASURES, Qrels, parse_measures
 from kivuko.evaluation.records import (
     Condition,
@@ -36,6 +36,7 @@ __all__ = [
     "Header",
     "Interval",
     "LanguageScores",
+    "PairedComparison",
     "PerQueryScores",
     "Qrels",
     "RandomizationTest",
@@ -44,6 +45,7 @@ __all__ = [
     "Summary",
     "bootstrap_interval",
     "compare",
+    "compare_scores",
     "evaluate_run",
     "holm",
     "paired_difference",

@@ -1,40 +1,289 @@
-"""Two objectives on the same queries: how large is the difference, how sure, and would it survive a paired test?
+"""Two systems on the same queries: the difference, its interval, and a paired test.
 
-The unit is the cluster (in the emoji world the concept): queries for one thing, in whatever language and under whatever
-seed, stand or fall together. Each cluster's value is its share of the mean over languages, averaged over seeds.
+The unit is the cluster (of emoji the concept, of captions the image): queries for one thing, in whatever language and
+under whatever seed, depend on each other. A cluster's value is its share of the mean over languages, averaged over
+seeds.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kivuko.errors import DataError
-from kivuko.evaluation.records import PerQueryScores
+from kivuko.errors import DataError, MissingDependencyError, UsageError
+from kivuko.evaluation.mixtures import BOOTSTRAP, Aligned, Bootstrap, Floats, aligned, concept_samples
+from kivuko.evaluation.records import Condition, PerQueryScores
 from kivuko.evaluation.statistics import (
     Interval,
     RandomizationTest,
-    cluster_resampled_means,
+    holm,
     paired_difference,
     percentiles,
     randomization_test,
     resampled_means,
     seed_interval,
 )
+from kivuko.evaluation.summary import ALL, HEADLINE, PARITY
+from kivuko.evaluation.tables import WIDTH, compact_table, fit_columns, label, plain_text
+from kivuko.languages import resource_groups
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from kivuko.evaluation.evaluate import Evaluation
+
+_REFERENCES = ("teacher", "untrained")
+_NO_GROUP = ("en", "und")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """Two systems in one language or group.
+
+    Attributes:
+        language: a code, or "low-resource" or "high-resource".
+        queries: of the first system.
+        a, b: the means.
+        difference: a - b, with a 95 % bootstrap interval over clusters.
+        p_value: of a paired randomization test over clusters, two-sided.
+        p_holm: the same after Holm's correction for all rows of the comparison.
+    """
+
+    dataset: str
+    split: str
+    attack: str | None
+    budget: float | None
+    language: str
+    queries: int
+    a: float
+    b: float
+    difference: Interval
+    p_value: float
+    p_holm: float = 1.0
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """Two systems in each language and group; printing it prints a table.
+
+    ``a``, ``b``: the systems' names. ``rows``: one :class:`Difference` each.
+    """
+
+    a: str
+    b: str
+    measure: str
+    subset: str
+    rows: list[Difference]
+    trials: int
+
+    def to_pandas(self) -> Any:
+        """Return the rows as a ``pandas.DataFrame``; ``low`` and ``high`` are the interval's ends."""
+        try:
+            import pandas
+        except ImportError as problem:
+            raise MissingDependencyError("to_pandas needs pandas: pip install pandas") from problem
+        rows = []
+        for row in self.rows:
+            interval = row.difference
+            rows.append({**asdict(row), "difference": interval.mean, "low": interval.low, "high": interval.high})
+        return pandas.DataFrame(rows)
+
+    def tables(self, width: int = WIDTH) -> list[Table]:
+        """Return a Rich table for each data set, split and attack, at most ``width`` columns wide."""
+        tables = []
+        for key in dict.fromkeys((row.dataset, row.split, row.attack, row.budget) for row in self.rows):
+            own = [row for row in self.rows if (row.dataset, row.split, row.attack, row.budget) == key]
+            dataset, split, attack, budget = key
+            under = "" if attack is None else f", under {attack}" + ("" if budget is None else f" {budget:g}")
+            title = f"{self.measure} of {self.a} (a) and {self.b} (b): {dataset}, {split}{under}; {self.subset} queries"
+            columns = [
+                ["language", *(label(row.language) for row in own)],
+                ["n", *(f"{row.queries:,}" for row in own)],
+                ["a", *(f"{row.a:.3f}" for row in own)],
+                ["b", *(f"{row.b:.3f}" for row in own)],
+                ["a - b [95 %]", *(_signed(row.difference) for row in own)],
+                ["p, Holm", *(_p(row.p_holm) for row in own)],
+                ["p", *(_p(row.p_value) for row in own)],
+            ]
+            tables.append(fit_columns(compact_table(title), columns, width))
+        return tables
+
+    def lines(self) -> list[str]:
+        """Return what is printed below the tables."""
+        return [
+            f"p: paired randomization test over clusters of queries, {self.trials:,} trials; p, Holm: corrected "
+            f"for the {len(self.rows)} tests of this comparison"
+        ]
+
+    def summary(self, width: int = WIDTH) -> str:
+        """Return the tables as plain text."""
+        return plain_text([*self.tables(width), *self.lines()], width)
+
+    def __str__(self) -> str:
+        return self.summary()
+
+
+def compare(
+    result_a: Evaluation | Path | str,
+    result_b: Evaluation | Path | str,
+    *,
+    measure: str = "MAP",
+    subset: str | None = None,
+    languages: Sequence[str] | None = None,
+    objectives: tuple[str, str] | None = None,
+    bitext_size: int | None = None,
+    trials: int = 10_000,
+    seed: int = 0,
+) -> Comparison:
+    """Compare two evaluations on the same queries, per language and group.
+
+    Several seeds of a system are averaged. Holm's correction is for all rows together.
+
+    Args:
+        result_a, result_b: results of :func:`kivuko.evaluate` or :func:`kivuko.attack`, or records files with their
+            per-query scores beside them; for two systems of one file, the same one twice.
+        measure: one that is measured per query, such as "MAP", "R@1" or "nDCG@10".
+        subset: of the queries. None: "headline" (those equal to the English left out) where both have it, else "all".
+        languages: codes. None: all that both have. Group means are over the low- and the high-resource ones of these.
+        objectives: the systems to compare, as records name them, such as ("optical", "mse"). None: the one that each
+            result holds beside "teacher" and "untrained".
+        bitext_size: of a study, the number of pairs per language.
+        trials: random sign changes of the test.
+        seed: of the test.
+
+    Raises:
+        UsageError: a result holds several systems or bitext sizes and none is named, or a measure that is not there.
+        DataError: no per-query scores, nothing in common, or other queries.
+
+    >>> import kivuko
+    >>> result = kivuko.evaluate("my-model", "captions:photos.tsv", records=False, progress=False)
+    >>> comparison = kivuko.compare(result, result, measure="R@1", objectives=("optical", "untrained"))
+    >>> [row.language for row in comparison.rows[:2]]
+    ['sw', 'low-resource']
+    >>> print(comparison)  # doctest: +ELLIPSIS
+    R@1 of ...
+    """
+    if measure == PARITY:
+        raise UsageError("parity is no measure of single queries, so it cannot be tested: compare MAP.")
+    sides = [
+        _Side.of(result, name) for result, name in zip((result_a, result_b), objectives or (None, None), strict=True)
+    ]
+    if subset is None:
+        subset = HEADLINE if all(HEADLINE in side.values("subset") for side in sides) else ALL
+    blocks = [side.chosen(measure, subset, bitext_size) for side in sides]
+    keys = [key for key in dict.fromkeys(map(_key, blocks[0])) if key in set(map(_key, blocks[1]))]
+    if not keys:
+        raise DataError("the two results have no data set, split and attack in common; measure both on the same")
+    rows: list[Difference] = []
+    for key in keys:
+        first, second = ([block for block in own if _key(block) == key] for own in blocks)
+        there = [code for code in dict.fromkeys(b.language for b in first) if code in {b.language for b in second}]
+        codes = there if languages is None else list(languages)
+        if absent := [code for code in codes if code not in there]:
+            raise UsageError(
+                f"{key.dataset}: {', '.join(absent)} was not measured in both; both have {', '.join(there)}."
+            )
+        groups = resource_groups(code for code in codes if code not in _NO_GROUP)
+        for name, members in [*((code, [code]) for code in codes), *groups.items()]:
+            if members:
+                rows.append(_difference(key, str(name), first, second, list(members), trials, seed))
+    adjusted = holm({str(number): row.p_value for number, row in enumerate(rows)})
+    rows = [replace(row, p_holm=p) for row, p in zip(rows, adjusted.values(), strict=True)]
+    names = [side.name for side in sides]
+    if names[0] == names[1]:
+        names = [f"{name}, {side.models}" for name, side in zip(names, sides, strict=True)]
+    return Comparison(names[0], names[1], measure, subset, rows, trials)
+
+
+def _difference(
+    key: Condition, name: str, first: list[PerQueryScores], second: list[PerQueryScores], languages: list[str],
+    trials: int, seed: int,
+) -> Difference:  # fmt: skip
+    tables, _ = _pair(first, second, languages)
+    a, b = (_mean_over_seeds(table) for table in tables)
+    seeds = len(tables[0])
+    return Difference(
+        dataset=key.dataset, split=key.split, attack=key.attack, budget=key.budget, language=name,
+        queries=sum(len(block.values) for block in first if block.language in languages) // seeds,
+        a=float(a.mean()), b=float(b.mean()), difference=paired_difference(a, b),
+        p_value=randomization_test(a, b, trials, seed).p_value,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class _Side:
+    """One system's blocks of per-query scores."""
+
+    name: str
+    blocks: list[PerQueryScores]
+
+    @classmethod
+    def of(cls, result: Evaluation | Path | str, objective: str | None) -> _Side:
+        from kivuko.evaluation.evaluate import Evaluation
+
+        if isinstance(result, str | Path):
+            result = Evaluation.load(result)
+        if not result.per_query:
+            raise DataError(f"{result.path or 'the result'}: holds no per-query scores, which a paired test needs.")
+        there = list(dict.fromkeys(block.condition.objective for block in result.per_query))
+        own = [one for one in there if one not in _REFERENCES] if objective is None else [objective]
+        if len(own) != 1 or own[0] not in there:
+            raise UsageError(
+                f"{result.path or 'a result'}: holds {', '.join(there)}; name one for each result with objectives=."
+            )
+        return cls(own[0], [block for block in result.per_query if block.condition.objective == own[0]])
+
+    @property
+    def models(self) -> str:
+        return ", ".join(dict.fromkeys(block.condition.model for block in self.blocks))
+
+    def values(self, name: str) -> set[str]:
+        return {getattr(block, name) for block in self.blocks}
+
+    def chosen(self, measure: str, subset: str, bitext_size: int | None) -> list[PerQueryScores]:
+        for name, value in (("measure", measure), ("subset", subset)):
+            if value not in self.values(name):
+                raise UsageError(f"{self.name}: no {name} {value!r}; it has {', '.join(sorted(self.values(name)))}.")
+        blocks = [block for block in self.blocks if (block.measure, block.subset) == (measure, subset)]
+        sizes = {block.condition.bitext_size for block in blocks} - {None}
+        if bitext_size is not None:
+            blocks = [block for block in blocks if block.condition.bitext_size in (bitext_size, None)]
+        elif len(sizes) > 1:
+            there = ", ".join(sorted(map(str, sizes)))
+            raise UsageError(f"{self.name}: bitext sizes {there}; name one with bitext_size=.")
+        return blocks
+
+
+def _key(block: PerQueryScores) -> Condition:
+    """Return the condition without what differs between two systems."""
+    return replace(block.condition, model="", objective="", bitext_size=None, seed=None)
+
+
+def _signed(interval: Interval) -> str:
+    return f"{interval.mean:+.3f} [{interval.low:+.3f}, {interval.high:+.3f}]"
+
+
+def _p(value: float) -> str:
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+# One pair of objectives in a study: also relative, and over seeds.
 
 Seed = int | None
 
 
 @dataclass(frozen=True)
-class Comparison:
+class PairedComparison:
     """``first`` against ``second``: two objectives' mean over languages of one measure.
 
     ``difference``: first - second, with a bootstrap interval over clusters. ``relative``: first / second - 1, likewise;
     None where second's mean is zero in some sample. ``over_seeds``: the difference of each seed's means, with a t
-    interval; where an objective has no seed its one value stands beside each seed of the other. ``test``: a paired
+    interval; where an objective has no seed its one value is paired with each seed of the other. ``test``: a paired
     randomization test over clusters on the same difference.
     """
 
@@ -47,7 +296,9 @@ class Comparison:
     test: RandomizationTest
 
 
-def compare(first: Sequence[PerQueryScores], second: Sequence[PerQueryScores], languages: Sequence[str]) -> Comparison:
+def compare_scores(
+    first: Sequence[PerQueryScores], second: Sequence[PerQueryScores], languages: Sequence[str]
+) -> PairedComparison:
     """Compare two objectives on one measure, subset, data set, split and bitext size.
 
     Args:
@@ -57,13 +308,9 @@ def compare(first: Sequence[PerQueryScores], second: Sequence[PerQueryScores], l
     Raises:
         DataError: a language is missing on one side, queries differ, or the sides share no seed.
     """
-    tables = [_by_seed(blocks, languages) for blocks in (first, second)]
-    names = [_objective(blocks) for blocks in (first, second)]
-    clusters = [sorted({cluster for seed in table.values() for cluster in seed}) for table in tables]
-    if clusters[0] != clusters[1]:
-        raise DataError(f"{names[0]} and {names[1]} were not measured on the same queries; measure both again")
-    a, b = (_mean_over_seeds(table, clusters[0]) for table in tables)
-    return Comparison(
+    tables, names = _pair(first, second, languages)
+    a, b = (_mean_over_seeds(table) for table in tables)
+    return PairedComparison(
         names[0], names[1], (float(a.mean()), float(b.mean())),
         difference=paired_difference(a, b), relative=_relative(a, b),
         over_seeds=seed_interval(_seed_differences(tables[0], tables[1], names)), test=randomization_test(a, b),
@@ -77,6 +324,18 @@ def seed_means(blocks: Sequence[PerQueryScores], languages: Sequence[str]) -> di
         DataError: a seed lacks a language.
     """
     return {seed: float(np.mean(list(table.values()))) for seed, table in _by_seed(blocks, languages).items()}
+
+
+def _pair(
+    first: Sequence[PerQueryScores], second: Sequence[PerQueryScores], languages: Sequence[str]
+) -> tuple[list[dict[Seed, dict[str, float]]], list[str]]:
+    """Return each side's clusters by seed, and its name; DataError if they are not the same clusters."""
+    tables = [_by_seed(blocks, languages) for blocks in (first, second)]
+    names = [_objective(blocks) for blocks in (first, second)]
+    clusters = [{cluster for seed in table.values() for cluster in seed} for table in tables]
+    if clusters[0] != clusters[1]:
+        raise DataError(f"{names[0]} and {names[1]} were not measured on the same queries; measure both again")
+    return tables, names
 
 
 def _by_seed(blocks: Sequence[PerQueryScores], languages: Sequence[str]) -> dict[Seed, dict[str, float]]:
@@ -93,17 +352,18 @@ def _by_seed(blocks: Sequence[PerQueryScores], languages: Sequence[str]) -> dict
         for cluster, value in zip(block.clusters or block.query_ids, block.values, strict=True):
             table[cluster] = table.get(cluster, 0.0) + float(value) * weight
     if not shares:
-        raise DataError(f"no scores in {', '.join(languages)} to compare; run the study again")
-    for seed, found in seen.items():
-        if sorted(found) != sorted(languages):
+        raise DataError(f"no scores in {', '.join(languages)} to compare; measure it again")
+    for seed, codes in seen.items():
+        if sorted(codes) != sorted(languages):
             raise DataError(
-                f"{_objective(blocks)}, seed {seed}: has scores in {', '.join(sorted(found))}, but "
-                f"{', '.join(sorted(languages))} are compared, each once; run the study again"
+                f"{_objective(blocks)}, seed {seed}: has scores in {', '.join(sorted(codes))}, but "
+                f"{', '.join(sorted(languages))} are compared, each once; measure it again"
             )
     return {seed: {name: share * len(table) for name, share in table.items()} for seed, table in shares.items()}
 
 
-def _mean_over_seeds(table: dict[Seed, dict[str, float]], clusters: Sequence[str]) -> NDArray[np.float64]:
+def _mean_over_seeds(table: dict[Seed, dict[str, float]]) -> NDArray[np.float64]:
+    clusters = sorted({cluster for seed in table.values() for cluster in seed})
     if any(len(values) != len(clusters) for values in table.values()):
         raise DataError("the seeds of one objective were not measured on the same queries; measure them again")
     return np.array([np.mean([values[cluster] for values in table.values()]) for cluster in clusters])
@@ -126,212 +386,12 @@ def _seed_differences(
         return [x - y for x in one.values() for y in other.values()]
     shared = [seed for seed in one if seed in other]
     if not shared:
-        raise DataError(f"{names[0]} and {names[1]} share no seed, so they cannot be paired; run the study again")
+        raise DataError(f"{names[0]} and {names[1]} share no seed, so they cannot be paired; measure it again")
     return [one[seed] - other[seed] for seed in shared]
 
 
 def _objective(blocks: Sequence[PerQueryScores]) -> str:
     return next((block.condition.objective for block in blocks), "nothing")
-
-
-# Systems put together query by query: a weighted sum of per-query scores.
-#
-# A mean over attacks, the area under a curve and a mixture of two models are all such sums. Since each query keeps a
-# value of its own, what is put together can be compared, bootstrapped and tested like any single system.
-
-Part = tuple[float, Sequence[PerQueryScores]]
-Key = tuple[str, int | None]
-"""Language and seed: what a block is found by among the blocks of one objective under one condition."""
-
-
-def mixture(parts: Sequence[Part], measure: str | None = None) -> list[PerQueryScores]:
-    """Return the weighted sum of parts, block by block.
-
-    Args:
-        parts: a weight and the blocks of one condition each, one block per language and seed. The result has the
-            languages and seeds of the first part, and its conditions.
-        measure: what the sum is called; the first part's measure unless said.
-
-    Returns:
-        One block per language and seed, over the queries that every part has there, in the first part's order: where
-        one attack was made on fewer queries than another, the sum speaks of those alone.
-
-    Raises:
-        DataError: no part, a language and seed that a part lacks or holds twice, or no query in common.
-    """
-    if not parts:
-        raise DataError("there is nothing to put together; give at least one part")
-    tables = [(weight, by_key(blocks)) for weight, blocks in parts]
-    return [_sum([(weight, _found(table, key)) for weight, table in tables], measure) for key in tables[0][1]]
-
-
-def mean_of(parts: Sequence[Sequence[PerQueryScores]], measure: str | None = None) -> list[PerQueryScores]:
-    """Return the plain mean of parts, such as one objective's scores under several attacks; see :func:`mixture`."""
-    return mixture([(1 / len(parts), blocks) for blocks in parts], measure)
-
-
-def by_key(blocks: Sequence[PerQueryScores]) -> dict[Key, PerQueryScores]:
-    """Find each block by its language and seed.
-
-    Raises:
-        DataError: two blocks of one language and seed.
-    """
-    found: dict[Key, PerQueryScores] = {}
-    for block in blocks:
-        key = (block.language, block.condition.seed)
-        if key in found:
-            raise DataError(f"{_named(block)}: given twice; give one block per language and seed")
-        found[key] = block
-    return found
-
-
-def on_queries_of(blocks: Sequence[PerQueryScores], others: Sequence[PerQueryScores]) -> list[PerQueryScores]:
-    """Return, for each of ``others``, the block of its language and seed, with its queries alone.
-
-    Raises:
-        DataError: a language, seed or query that ``blocks`` lacks.
-    """
-    table = by_key(blocks)
-    return [kept_rows(_found(table, key), other.query_ids) for key, other in by_key(others).items()]
-
-
-def kept_rows(block: PerQueryScores, query_ids: Sequence[str]) -> PerQueryScores:
-    """Return the block with these queries alone, in this order; the block itself where nothing changes.
-
-    Raises:
-        DataError: a query that the block lacks.
-    """
-    if list(query_ids) == list(block.query_ids):
-        return block
-    rows = {name: row for row, name in enumerate(block.query_ids)}
-    if absent := [name for name in query_ids if name not in rows]:
-        raise DataError(f"{_named(block)}: has no query {absent[0]!r}; measure the same queries everywhere")
-    kept = [rows[name] for name in query_ids]
-    clusters = None if block.clusters is None else [block.clusters[row] for row in kept]
-    return replace(block, query_ids=list(query_ids), values=block.values[kept], clusters=clusters)
-
-
-def _found(table: Mapping[Key, PerQueryScores], key: Key) -> PerQueryScores:
-    if key not in table:
-        raise DataError(
-            f"nothing was measured in {key[0]!r} with seed {key[1]} under one of the conditions; run it again"
-        )
-    return table[key]
-
-
-def _sum(parts: Sequence[tuple[float, PerQueryScores]], measure: str | None) -> PerQueryScores:
-    first = parts[0][1]
-    kept = [block for _, block in parts]
-    if any(block.query_ids != first.query_ids for block in kept):
-        shared = set(first.query_ids).intersection(*(block.query_ids for block in kept))
-        if not shared:
-            raise DataError(f"{_named(first)}: no query was measured under every condition; run the measurements again")
-        kept = [kept_rows(block, [name for name in first.query_ids if name in shared]) for block in kept]
-    values = np.sum([weight * block.values for (weight, _), block in zip(parts, kept, strict=True)], axis=0)
-    return replace(kept[0], values=values, measure=measure or first.measure)
-
-
-def _named(block: PerQueryScores) -> str:
-    return f"{block.measure} of {block.condition.objective!r} in {block.language!r}, seed {block.condition.seed}"
-
-
-Floats = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Bootstrap:
-    """How samples are drawn; see :func:`kivuko.evaluation.statistics.cluster_resampled_means`."""
-
-    level: float = 0.95
-    resamples: int = 2000
-    seed: int = 0
-
-
-BOOTSTRAP = Bootstrap()
-"""What is drawn unless something else is asked for."""
-
-
-@dataclass(frozen=True, eq=False)
-class Aligned:
-    """One language's ``values`` under several conditions [conditions, seeds, queries], and ``clusters`` [queries]."""
-
-    values: Floats
-    clusters: Sequence[str]
-    seeds: Sequence[int | None]
-
-
-@dataclass(frozen=True, eq=False)
-class ConceptSamples:
-    """``means``: [columns], over languages; ``samples``: [resamples, columns]; ``clusters``: how many there are."""
-
-    means: Floats
-    samples: Floats
-    clusters: int
-    level: float
-
-    def interval(self, worked_out: Callable[[Floats], Floats]) -> Interval:
-        """Return what is worked out from the means, with its interval; ``worked_out`` maps [..., columns] to [...]."""
-        low, high = percentiles(worked_out(self.samples), self.level)
-        return Interval(float(worked_out(self.means)), low, high, self.clusters)
-
-    def share(self, part: int, whole: int) -> Interval | None:
-        """Return column ``part`` over column ``whole``; None where the whole is zero in some sample."""
-        if not (self.samples[:, whole] > 0).all() or not self.means[whole] > 0:
-            return None
-        return self.interval(lambda means: np.asarray(means[..., part] / means[..., whole]))
-
-
-def aligned(conditions: Sequence[Sequence[PerQueryScores]], languages: Sequence[str]) -> dict[str, Aligned]:
-    """Bring one objective's scores under several conditions into step, language by language.
-
-    Args:
-        conditions: the blocks of each condition, one per language and seed; those of other languages are ignored.
-
-    Returns:
-        Each language, over the seeds of the first condition and the queries of the last.
-
-    Raises:
-        DataError: a language or seed is missing somewhere or given twice, or a query of the last condition is not in
-            another.
-    """
-    if not languages:
-        raise DataError("there is no language to take a mean over; name at least one")
-    tables = [by_key([block for block in blocks if block.language in languages]) for blocks in conditions]
-    keys = set(tables[0])
-    if any(set(table) != keys for table in tables):
-        raise DataError("the conditions were not measured in the same languages and seeds; measure them again")
-    seeds = sorted({seed for _, seed in keys}, key=lambda seed: (seed is not None, seed))
-    if absent := [(code, seed) for code in languages for seed in seeds if (code, seed) not in keys] or (
-        [] if keys else [(languages[0], None)]
-    ):
-        raise DataError(f"there are no scores in {absent[0][0]!r} with seed {absent[0][1]}; measure them too")
-    return {code: _one_language(tables, code, seeds) for code in languages}
-
-
-def concept_samples(
-    columns: Mapping[str, Floats], clusters: Mapping[str, Sequence[str]], bootstrap: Bootstrap
-) -> ConceptSamples:
-    """Draw clusters anew, in all languages together, and average over languages.
-
-    Args:
-        columns: language to [queries, columns].
-        clusters: language to the cluster of each query.
-    """
-    samples = [
-        cluster_resampled_means(table, clusters[code], bootstrap.resamples, bootstrap.seed)
-        for code, table in columns.items()
-    ]
-    return ConceptSamples(
-        means=np.mean([table.mean(0) for table in columns.values()], axis=0), samples=np.mean(samples, axis=0),
-        clusters=len({name for code in columns for name in clusters[code]}), level=bootstrap.level,
-    )  # fmt: skip
-
-
-def _one_language(tables: Sequence[Mapping[Key, PerQueryScores]], code: str, seeds: Sequence[int | None]) -> Aligned:
-    last = tables[-1][code, seeds[0]]
-    rows = [[kept_rows(table[code, seed], last.query_ids).values for seed in seeds] for table in tables]
-    # Queries without a cluster stand each by itself, also beside another language's query of the same name.
-    return Aligned(np.array(rows), last.clusters or [f"{code}/{name}" for name in last.query_ids], seeds)
 
 
 Sides = tuple[Sequence[PerQueryScores], Sequence[PerQueryScores]]
@@ -348,7 +408,7 @@ def compare_ratios(
     bootstrap: Bootstrap = BOOTSTRAP,
     trials: int = 10_000,
     seed: int = 0,
-) -> Comparison | None:
+) -> PairedComparison | None:
     """Compare robust / clean, each a mean over languages and seeds (see
     :class:`~kivuko.evaluation.robustness.Robustness`).
 
@@ -356,8 +416,8 @@ def compare_ratios(
     same, either pair could have come from either. Its statistic is the difference of the ratios.
 
     Returns:
-        As :func:`~kivuko.evaluation.comparison.compare`, of ratios; None where an objective finds nothing, clean, in
-        some sample or under some seed, for it has no ratio.
+        As :func:`compare_scores`, of ratios; None where an objective's clean score is zero in
+        some sample or under some seed, for then it has no ratio.
 
     Raises:
         DataError: a language or seed is missing on one side, or the objectives were not measured on the same queries.
@@ -379,7 +439,7 @@ def compare_ratios(
     if (drawn.samples[:, 3] > 0).all() and means[1] > 0:
         samples = drawn.samples[:, 1] / drawn.samples[:, 0] / (drawn.samples[:, 3] / drawn.samples[:, 2])
         relative = Interval(means[0] / means[1] - 1, *percentiles(samples - 1, bootstrap.level), drawn.clusters)
-    return Comparison(
+    return PairedComparison(
         names[0], names[1], means,
         difference=drawn.interval(lambda m: m[..., 1] / m[..., 0] - m[..., 3] / m[..., 2]), relative=relative,
         over_seeds=seed_interval(_seed_log_ratios(by_seed)),
@@ -422,7 +482,7 @@ def _cluster_sums(columns: dict[str, Floats], clusters: dict[str, Sequence[str]]
 
 
 def _test(sums: Floats, trials: int, seed: int) -> RandomizationTest:
-    observed = _difference(sums.sum(0)[None])[0]
+    observed = _ratio_difference(sums.sum(0)[None])[0]
     swaps = sums[:, [2, 3, 0, 1]] - sums
     rng = np.random.default_rng(seed)
     count = 0
@@ -430,11 +490,11 @@ def _test(sums: Floats, trials: int, seed: int) -> RandomizationTest:
         size = min(_CHUNK_TRIALS, trials - start)
         swapped = rng.integers(2, size=(size, len(sums)), dtype=np.int8).astype(np.float64)
         # Sums that are equal on paper differ by rounding; without slack such ties would be lost.
-        count += int((np.abs(_difference(sums.sum(0) + swapped @ swaps)) >= abs(observed) - 1e-12).sum())
+        count += int((np.abs(_ratio_difference(sums.sum(0) + swapped @ swaps)) >= abs(observed) - 1e-12).sum())
     return RandomizationTest(float(observed), (1 + count) / (1 + trials), len(sums), trials)
 
 
-def _difference(means: Floats) -> NDArray[np.float64]:
+def _ratio_difference(means: Floats) -> NDArray[np.float64]:
     """[trials, 4] to the difference of ratios [trials]; where a side has lost all its clean scores its ratio is 0."""
     ratios = [
         np.divide(means[:, at + 1], means[:, at], out=np.zeros(len(means)), where=means[:, at] > 1e-15) for at in (0, 2)

@@ -21,7 +21,7 @@ from kivuko.evaluation.records import (
     write_records,
 )
 from kivuko.evaluation.run import write_run
-from kivuko.evaluation.tables import WIDTH, evaluation_tables, no_better_line
+from kivuko.evaluation.tables import WIDTH, evaluation_tables, no_better_line, plain_text
 from kivuko.files import refuse_unwritable, write_text
 from kivuko.languages import DEFAULT_LANGUAGES, language
 from kivuko.progress import bars, late_task, note
@@ -115,15 +115,7 @@ class Evaluation:
 
     def summary(self, width: int = WIDTH) -> str:
         """Return the tables and notes as plain text."""
-        from rich.console import Console
-
-        console = Console(width=width, highlight=False, markup=False, emoji=False, color_system=None)
-        with console.capture() as capture:
-            for table in self.tables(width):
-                console.print(table)
-            for line in self.lines():
-                console.print(line, soft_wrap=True)
-        return capture.get().rstrip("\n")
+        return plain_text([*self.tables(width), *self.lines()], width)
 
     def lines(self) -> list[str]:
         """Return what :meth:`summary` says below its tables."""

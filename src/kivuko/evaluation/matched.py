@@ -27,7 +27,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from kivuko.errors import DataError, UsageError
-from kivuko.evaluation.comparison import Comparison, compare, mixture, on_queries_of, seed_means
+from kivuko.evaluation.comparison import PairedComparison, compare_scores, seed_means
+from kivuko.evaluation.mixtures import mixture, on_queries_of
 from kivuko.evaluation.records import PerQueryScores
 
 
@@ -59,7 +60,7 @@ class Matched:
         weight: of the model with the higher clean mean, in [0, 1].
     """
 
-    comparison: Comparison | None
+    comparison: PairedComparison | None
     target: float
     mixed: str | None = None
     sizes: tuple[int, int] | None = None
@@ -88,7 +89,7 @@ def matched(first: Sequence[Point], second: Sequence[Point], languages: Sequence
     at = [_at(side, size) for side in sides]
     (first_mean, one), (second_mean, other) = at
     if np.isclose(first_mean, second_mean, rtol=0, atol=1e-12):
-        return Matched(compare(one.robust, other.robust, languages), first_mean)
+        return Matched(compare_scores(one.robust, other.robust, languages), first_mean)
     better = int(second_mean > first_mean)
     for moved in (better, 1 - better):
         target = at[1 - moved][0]
@@ -103,7 +104,7 @@ def _match(pair: tuple[Stand, Stand], fixed: Point, target: float, languages: Se
     weight = (target - low) / (high - low)
     blend = mixture([(weight, stronger.robust), (1 - weight, weaker.robust)])
     sides = (blend, fixed.robust) if moved == 0 else (fixed.robust, blend)
-    comparison = compare(sides[0], sides[1], languages)
+    comparison = compare_scores(sides[0], sides[1], languages)
     return Matched(comparison, target, _objective(stronger), (weaker.size, stronger.size), float(weight))
 
 

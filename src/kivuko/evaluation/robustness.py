@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from kivuko.errors import CorruptFileError, DataError, UsageError
-from kivuko.evaluation.comparison import BOOTSTRAP, Bootstrap, aligned, concept_samples, mixture
+from kivuko.evaluation.mixtures import BOOTSTRAP, Bootstrap, aligned, concept_samples, mixture
 from kivuko.evaluation.records import Condition, PerQueryScores, Record
 from kivuko.evaluation.statistics import Interval, percentiles
 from kivuko.files import atomic_path

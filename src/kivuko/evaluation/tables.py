@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from rich.console import Console
 from rich.table import Table
 
 from kivuko.errors import UsageError
@@ -169,19 +170,34 @@ def _figures_table(
     measures: Sequence[str],
     width: int,
 ) -> Table:
-    names = [name if len(name) <= _LABEL else f"{name[: _LABEL - 1]}…" for name, _ in rows]
-    counts = [f"{record.queries:,}" for _, record in rows]
-    columns = [["language", *names], ["n", *counts]]
+    columns = [["language", *(name for name, _ in rows)], ["n", *(f"{record.queries:,}" for _, record in rows)]]
     columns.append([f"{measures[0]} [95 %]", *(with_interval(record) for _, record in rows)])
     for measure in measures[1:]:
         cells = [plain(figures.get((record.objective, record.language, subset, measure))) for _, record in rows]
-        column = [measure, *cells]
-        if sum(max(map(len, one)) + 1 for one in [*columns, column]) - 1 > width:
+        columns.append([measure, *cells])
+    return fit_columns(compact_table(title), columns, width)
+
+
+def fit_columns(table: Table, columns: Sequence[Sequence[str]], width: int) -> Table:
+    """Fill a table with columns, headings first, as far as they fit into ``width``; names of rows are cut if long."""
+    names = [name if len(name) <= _LABEL else f"{name[: _LABEL - 1]}…" for name in columns[0]]
+    kept, used = [names], max(map(len, names))
+    for column in columns[1:]:
+        used += 1 + max(map(len, column))
+        if used > width:
             break
-        columns.append(column)
-    table = compact_table(title)
-    for number, column in enumerate(columns):
+        kept.append(list(column))
+    for number, column in enumerate(kept):
         table.add_column(column[0], justify="left" if number == 0 else "right", no_wrap=True)
-    for row in zip(*(column[1:] for column in columns), strict=True):
+    for row in zip(*(column[1:] for column in kept), strict=True):
         table.add_row(*row)
     return table
+
+
+def plain_text(parts: Sequence[Table | str], width: int = WIDTH) -> str:
+    """Return tables and lines as plain text."""
+    console = Console(width=width, highlight=False, markup=False, emoji=False, color_system=None)
+    with console.capture() as capture:
+        for part in parts:
+            console.print(part, soft_wrap=isinstance(part, str))
+    return "\n".join(line.rstrip() for line in capture.get().splitlines())

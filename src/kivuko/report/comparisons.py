@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from kivuko.errors import KivukoError
-from kivuko.evaluation import Comparison, compare, holm
-from kivuko.evaluation.comparison import compare_ratios, on_queries_of
+from kivuko.evaluation import PairedComparison, compare_scores, holm
+from kivuko.evaluation.comparison import compare_ratios
 from kivuko.evaluation.matched import Matched, Point, matched
+from kivuko.evaluation.mixtures import on_queries_of
 from kivuko.report.results import (
     DISTILLATION,
     FAMILIES,
@@ -224,7 +225,7 @@ class PairedTest:
 
     setting: Setting
     size: int
-    comparison: Comparison
+    comparison: PairedComparison
     adjusted: float
     scope: str = ""
     kind: str = CLEAN
@@ -315,7 +316,7 @@ def _clean(results: Results, contrast: Contrast, choice: Choice) -> Iterator[Pai
             opponents[system] = (*opponents.get(system, ()), role)
     for other, names in opponents.items():
         try:
-            comparison = compare(results.blocks(choice.first), results.blocks(other), results.low)
+            comparison = compare_scores(results.blocks(choice.first), results.blocks(other), results.low)
         except KivukoError as problem:
             yield f": {choice.first.objective} against {other.objective} was not tested: {problem}"
         else:
@@ -341,14 +342,14 @@ def _under_attack(results: Results, choice: Choice) -> Iterator[PairedTest | str
                     yield PairedTest(choice.setting, choice.size, comparison, 1.0, scope.name, kind, (), matching)
 
 
-_Made = tuple[Comparison, Matched | None] | str
+_Made = tuple[PairedComparison, Matched | None] | str
 
 
 def _raw(results: Results, scope: Scope, one: System, other: System) -> _Made:
     sides = [results.scope_blocks(system, scope) for system in (one, other)]
     if sides[0] is None or sides[1] is None:
         return "there are no per-query scores"
-    return compare(sides[0], sides[1], results.low), None
+    return compare_scores(sides[0], sides[1], results.low), None
 
 
 def _ratio(results: Results, scope: Scope, one: System, other: System) -> _Made:

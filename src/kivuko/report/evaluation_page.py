@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from markupsafe import Markup
 
 from kivuko.errors import DataError
-from kivuko.evaluation import Interval, PerQueryScores, Record, compare, holm
+from kivuko.evaluation import Interval, PerQueryScores, Record, compare_scores, holm
 from kivuko.report.attacked_examples import example_blocks
 from kivuko.report.formatting import (
     budget_label,
@@ -333,7 +333,7 @@ def _tests_section(measured: Measured) -> Section:
                                     model,
                                     other,
                                     group,
-                                    compare(_unseeded(blocks[model]), _unseeded(blocks[other]), shared),
+                                    compare_scores(_unseeded(blocks[model]), _unseeded(blocks[other]), shared),
                                 )
                             )
                         except DataError:
