@@ -40,9 +40,10 @@ _WHERE = {
     "write_report": "kivuko.report.writing",
 }
 
-__all__ = ["__version__", *_WHERE]
+__all__ = ["__version__", "losses", *_WHERE]
 
 if TYPE_CHECKING:
+    from kivuko import losses as losses
     from kivuko.bitext import Bitext, Pair, hold_out, read_bitext
     from kivuko.datasets.emoji import emoji_world, shipped_image_tower
     from kivuko.encoders.alignment import Alignment, align
@@ -63,6 +64,8 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> Any:
+    if name == "losses":
+        return importlib.import_module("kivuko.losses")
     if name in _WHERE:
         return getattr(importlib.import_module(_WHERE[name]), name)
     raise AttributeError(f"module 'kivuko' has no attribute '{name}'")

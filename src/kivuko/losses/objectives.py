@@ -1,4 +1,4 @@
-"""What an objective is, how a recipe's objectives add up, and how tokens are laid out for those that compare them."""
+"""The objectives of distillation: each compares a student's and a teacher's encoding of the same sentences."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from kivuko.transport.marginals import full_precision, working_dtype
 
 @dataclass(frozen=True, slots=True)
 class ObjectiveValue:
-    """A scalar to minimize, and its named parts for the eye (each a scalar, before weighting)."""
+    """A scalar to minimize, and its named parts to show (each a scalar, before weighting)."""
 
     total: Tensor
     parts: dict[str, Tensor]
 
 
 class Objective(Protocol):
-    """Maps a student's and a teacher's view of the same sentences to a scalar.
+    """A function of a student's and a teacher's encoding of the same sentences whose value is to be minimized.
 
-    One that has weights of its own to learn is a torch module: the trainer then learns and keeps them.
+    An objective with weights of its own is a torch module: they are trained with the student's.
     """
 
-    def __call__(self, student: TokenBatch, teacher: TokenBatch) -> ObjectiveValue:
+    def __call__(self, student: TokenBatch, teacher: TokenBatch) -> ObjectiveValue | Tensor:
         """Compare row i of ``student`` with row i of ``teacher``; the teacher carries no gradient."""
         ...
 
@@ -43,7 +43,7 @@ class WeightedSum:
 
     def __call__(self, student: TokenBatch, teacher: TokenBatch) -> ObjectiveValue:
         """See Objective."""
-        values = [(weight, objective(student, teacher)) for weight, objective in self.terms]
+        values = [(weight, _named(objective, objective(student, teacher))) for weight, objective in self.terms]
         parts: dict[str, Tensor] = {}
         for place, (_, value) in enumerate(values, start=1):  # no part hides another of its name
             parts |= {f"{name}_{place}" if name in parts else name: part for name, part in value.parts.items()}
@@ -54,6 +54,13 @@ class WeightedSum:
         """Return the objectives that have weights of their own, by their place in the sum; most sums have none."""
         places = enumerate(objective for _, objective in self.terms)
         return nn.ModuleDict({str(place): one for place, one in places if isinstance(one, nn.Module)})
+
+
+def _named(objective: Objective, value: ObjectiveValue | Tensor) -> ObjectiveValue:
+    """Give a bare tensor a name to show, the class's."""
+    if isinstance(value, ObjectiveValue):
+        return value
+    return ObjectiveValue(value, {type(objective).__name__: value.detach()})
 
 
 def centered_tokens(

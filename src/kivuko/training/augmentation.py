@@ -19,8 +19,8 @@ from torch.nn import functional as F
 
 from kivuko.bitext import Bitext, Pair
 from kivuko.errors import KivukoError
+from kivuko.losses.kinds import is_number
 from kivuko.perturbations import edit_kinds, perturb
-from kivuko.training.kinds import is_number
 
 
 @dataclass(frozen=True)

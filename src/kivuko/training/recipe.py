@@ -15,9 +15,9 @@ from torch import Tensor, nn
 
 from kivuko.encoders.student import add_lora
 from kivuko.errors import ModelError, UsageError
+from kivuko.losses.kinds import FLAG, NOT_NEGATIVE, POSITIVE, Check, Term, is_number, one_of, read_term
 from kivuko.losses.objectives import WeightedSum
 from kivuko.training.augmentation import Augmentation
-from kivuko.training.kinds import FLAG, KINDS, NOT_NEGATIVE, POSITIVE, Check, is_number, one_of
 
 _LAYER = re.compile(r"\.(?:layer|layers|block|blocks|h)\.(\d+)\.")
 _EMBEDDING = re.compile(r"embed|wte|shared")
@@ -135,15 +135,6 @@ class Start:
 
 
 @dataclass(frozen=True)
-class Term:
-    """One objective of a recipe: its kind, its weight, and its options."""
-
-    kind: str
-    weight: float = 1.0
-    options: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
 class Recipe:
     """A named way to distill. ``objective`` builds what the trainer minimizes."""
 
@@ -161,9 +152,7 @@ class Recipe:
 
         Greedy matching is none, whatever kind of objective asks for it.
         """
-        return self.start.vectors == "transplant" or any(
-            term.weight > 0 and KINDS[term.kind].transports(term.options) for term in self.terms
-        )
+        return self.start.vectors == "transplant" or any(term.transports for term in self.terms)
 
     @property
     def centers_student(self) -> bool:
@@ -177,7 +166,7 @@ class Recipe:
 
     def objective(self, center: Tensor) -> WeightedSum:
         """Build the weighted sum of objectives; ``center`` [dim] is the teacher's mean content token."""
-        return WeightedSum([(term.weight, KINDS[term.kind].build(center, dict(term.options))) for term in self.terms])
+        return WeightedSum([(term.weight, term.build(center)) for term in self.terms])
 
     def with_schedule(self, **changes: Any) -> Recipe:
         """Return the same recipe with some schedule entries changed."""
@@ -252,7 +241,7 @@ def parse_recipe(content: str, name: str, where: str) -> Recipe:
         start = _start(start_table)
         augmentation = Augmentation.from_table(noise_table) if "augmentation" in table else None
         fine_tuning = FineTuning.from_table(tuning_table)
-        terms = tuple(_term(entry) for entry in entries)
+        terms = tuple(read_term(entry) for entry in entries)
     except (TypeError, ValueError) as problem:
         raise UsageError(f"{where}: {problem}.") from problem
     if not any(term.weight for term in terms):
@@ -278,17 +267,6 @@ def _start(table: Mapping[str, Any]) -> Start:
         _START[key](f"[student] {key}", value)
     settings: dict[str, Any] = {key: float(value) if is_number(value) else value for key, value in table.items()}
     return Start(**settings)
-
-
-def _term(entry: Any) -> Term:
-    kind = entry.get("kind") if isinstance(entry, dict) else None
-    if not isinstance(kind, str) or kind not in KINDS:
-        raise ValueError(f"unknown objective kind {kind!r}: choose one of {', '.join(KINDS)}")
-    options = {key: value for key, value in entry.items() if key not in ("kind", "weight")}
-    KINDS[kind].check(kind, options)
-    weight = entry.get("weight", 1.0)
-    NOT_NEGATIVE(f"objective '{kind}': weight", weight)
-    return Term(kind, float(weight), options)
 
 
 def _typed(key: str, value: Any) -> int | float:

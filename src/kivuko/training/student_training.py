@@ -364,7 +364,7 @@ def _model_key(job: Job, teacher: TextTeacher, image_tower: Any | None) -> str:
 def job_key(job: Job, teacher: TextTeacher) -> str:
     """Hash all that decides what a job makes: pairs, recipe, student, seed and the teacher's weights."""
     settings = [
-        job.recipe.name, asdict(job.recipe.schedule), [asdict(term) for term in job.recipe.terms],
+        job.recipe.name, asdict(job.recipe.schedule), [term.described() for term in job.recipe.terms],
         asdict(job.recipe.start), asdict(job.recipe.augmentation) if job.recipe.augmentation else None,
         asdict(job.recipe.fine_tuning),
         job.student, job.vocabulary_size, job.seed, job.distractors, teacher.fingerprint,
@@ -390,7 +390,7 @@ def _run_key(
 ) -> str:
     """Hash all that decides the result, the student's first weights and its vocabulary included."""
     digest = hashlib.sha256(
-        json.dumps([recipe.name, asdict(recipe.schedule), [asdict(t) for t in recipe.terms], seed]).encode()
+        json.dumps([recipe.name, asdict(recipe.schedule), [term.described() for term in recipe.terms], seed]).encode()
     )
     if recipe.augmentation is not None:
         digest.update(json.dumps(asdict(recipe.augmentation)).encode())

@@ -1,7 +1,15 @@
-"""The kinds of objectives that a recipe can name: the options of each, what these may be, and how it is built."""
+"""The kinds of objectives that a recipe can name: their options, the checks of these, and how each is built.
+
+An objective of your own is named ``package.module:Class``. The class satisfies ``kivuko.losses.Objective``: its
+instances are called with the student's and the teacher's ``TokenBatch`` of the same sentences and return a scalar to
+minimize, as a tensor or as an ``ObjectiveValue``. The recipe's options are the keywords of its constructor; a keyword
+``center`` without an option receives the teacher's mean content token, float [dim]. A ``torch.nn.Module`` may have
+weights of its own, which are trained with the student's.
+"""
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -25,6 +33,7 @@ from kivuko.losses.objectives import (
     SentenceMSE,
     TransportObjective,
 )
+from kivuko.plugins import is_plugin, load_plugin
 from kivuko.transport import METHODS
 
 Options = Mapping[str, Any]
@@ -87,6 +96,76 @@ class Kind:
             raise ValueError(f"objective '{name}': {conflict}")
 
 
+@dataclass(frozen=True)
+class Term:
+    """One objective of a recipe: its kind, its weight, and its options."""
+
+    kind: str
+    weight: float = 1.0
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def transports(self) -> bool:
+        """Whether it counts and solves transport plans."""
+        return self.weight > 0 and find_kind(self.kind).transports(self.options)
+
+    def build(self, center: Tensor) -> Objective:
+        """Build the objective; ``center`` [dim] is the teacher's mean content token."""
+        return find_kind(self.kind).build(center, dict(self.options))
+
+    def described(self) -> dict[str, Any]:
+        """Return everything that decides what it computes, the source of an own class included, for JSON."""
+        about: dict[str, Any] = {"kind": self.kind, "weight": self.weight, "options": dict(self.options)}
+        if is_plugin(self.kind):
+            part = load_plugin(self.kind, "objective")
+            about["source"] = inspect.getsource(inspect.getmodule(part) or part)
+        return about
+
+
+def read_term(entry: Any) -> Term:
+    """Read a table ``[[objective]]`` of a recipe.
+
+    Raises:
+        ValueError: a kind, an option or a value that there is not.
+        UsageError: an own class cannot be imported.
+    """
+    kind = entry.get("kind") if isinstance(entry, dict) else None
+    if not isinstance(kind, str) or not (kind in KINDS or is_plugin(kind)):
+        raise ValueError(
+            f"unknown objective kind {kind!r}: choose one of {', '.join(KINDS)}, or a class of your own as "
+            "package.module:Class"
+        )
+    options = {key: value for key, value in entry.items() if key not in ("kind", "weight")}
+    find_kind(kind).check(kind, options)
+    weight = entry.get("weight", 1.0)
+    NOT_NEGATIVE(f"objective '{kind}': weight", weight)
+    return Term(kind, float(weight), options)
+
+
+def find_kind(name: str) -> Kind:
+    """Return the kind of that name, or one that builds the class ``package.module:Class``."""
+    if name in KINDS:
+        return KINDS[name]
+    part = load_plugin(name, "objective")
+    if not callable(part):
+        raise ValueError(f"objective '{name}' is not a class")
+    parameters = inspect.signature(part).parameters
+    options = {key: _ANYTHING for key, one in parameters.items() if one.kind is not inspect.Parameter.VAR_KEYWORD}
+    needed = {key for key, one in parameters.items() if one.default is one.empty and key in options} - {"center"}
+
+    def build(center: Tensor, given: dict[str, Any]) -> Objective:
+        objective: Objective = part(**({"center": center} if "center" in parameters else {}) | given)
+        return objective
+
+    def conflict(given: Options) -> str | None:
+        missing = sorted(needed - given.keys())
+        return f"needs the option '{missing[0]}'" if missing else None
+
+    return Kind(build, options, conflict)
+
+
+_ANYTHING = Check(lambda value: True, "")
+
 # ``true`` and ``false`` are "both" and "none".
 CENTERED = one_of("both", "teacher", "none", True, False)
 _SOLVER = {"regularization": POSITIVE, "centered": CENTERED, "tolerance": POSITIVE, "max_iterations": COUNT}
@@ -123,7 +202,6 @@ def _contrastive_conflict(options: Options) -> str | None:
     return None
 
 
-# A kind of objective is a file that holds it, and its line here.
 KINDS: Mapping[str, Kind] = MappingProxyType(
     {
         "transport": Kind(
