@@ -95,7 +95,7 @@ def test_a_text_where_a_number_stands(tmp_path: Path) -> None:
     dump = SqlDump(path, "pagelinks")
     with pytest.raises(DataError, match="not a whole row"):
         list(dump.numbers("pl_from"))
-    with pytest.raises(DataError, match="'a' stands where table 'pagelinks' has a whole number"):
+    with pytest.raises(DataError, match="'a' in place of a whole number in table 'pagelinks'"):
         [dump.whole(number) for (number,) in dump.rows("pl_from")]
 
 

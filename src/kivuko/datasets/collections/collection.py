@@ -11,7 +11,7 @@ import regex
 from kivuko.errors import DataError
 
 UNDETERMINED = "und"
-"""BCP 47's code for a language that nobody has told."""
+"""BCP 47's code for an unknown language."""
 
 Judgments = Mapping[str, Mapping[str, int]]
 """Query id to document id to grade: qrels as trec_eval reads them; grades above 0 are relevant."""
@@ -31,11 +31,11 @@ class Document(NamedTuple):
 
 
 class Collection(Protocol):
-    """What a collection can do, wherever it lies. Documents are streamed: there may be millions."""
+    """The methods of every collection. Documents are streamed: there may be millions."""
 
     @property
     def spec(self) -> str:
-        """What opens it again, such as ``trec:my-collection``."""
+        """Its name for ``open_collection``, such as ``trec:my-collection``."""
         ...
 
     @property
@@ -45,7 +45,7 @@ class Collection(Protocol):
 
     @property
     def query_languages(self) -> tuple[str, ...]:
-        """BCP 47 codes of its sets of queries; ``und`` for one whose language nobody has told."""
+        """BCP 47 codes of its sets of queries; ``und`` for one whose language is unknown."""
         ...
 
     @property
@@ -62,7 +62,7 @@ class Collection(Protocol):
         ...
 
     def document_count(self) -> int | None:
-        """Return how many documents there are, where that is known without reading them; for a progress bar."""
+        """Return the number of documents if it is known without reading them; for a progress bar."""
         ...
 
     def judgments(self) -> Judgments:
@@ -70,7 +70,7 @@ class Collection(Protocol):
         ...
 
     def files(self) -> tuple[Path, ...]:
-        """Return the files that it is read from, for their checksums; none where a library keeps them."""
+        """Return its files, for their checksums; none if a library keeps them."""
         ...
 
 
@@ -81,7 +81,7 @@ QUERY_TEXT = ("text", "query", "question", "title", "topic_title", "contents")
 
 
 def field(row: Mapping[str, Any], names: Sequence[str]) -> str | None:
-    """Return the first of these fields that is there, as text; None where none is, or it is neither text nor number."""
+    """Return the first of these fields that is text or a whole number, as text, or None."""
     for name in names:
         value = row.get(name)
         if isinstance(value, str) or (isinstance(value, int) and not isinstance(value, bool)):
@@ -90,26 +90,26 @@ def field(row: Mapping[str, Any], names: Sequence[str]) -> str | None:
 
 
 def encodable(text: str) -> str:
-    """Return a text that UTF-8 can hold: JSON may name half a surrogate pair, which stands for no character."""
+    """Return a text that UTF-8 can encode: JSON may hold half a surrogate pair."""
     return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
 
 
 def is_heading(line: str) -> bool:
-    """Tell whether the first line of a tab-separated file names its columns: its first cell is a name of the id."""
+    """Tell whether the first line of a tab-separated file has column names: its first cell is a name of the id."""
     return line.partition("\t")[0].strip().lower().replace("-", "_") in ID
 
 
 def identifier(text: str | None, place: str) -> str:
-    """Return an id as it stands in a file.
+    """Return an id without surrounding white space.
 
     Raises:
-        DataError: there is none, or it holds white space, which TREC's columns could not carry.
+        DataError: there is none, or it holds white space, which TREC's columns cannot hold.
     """
     cleaned = (text or "").strip()
     if not cleaned:
         raise DataError(f"{place}: no id; give each text one, in a field such as {', '.join(ID[:3])}")
     if len(cleaned.split()) > 1:
-        raise DataError(f"{place}: id {cleaned[:40]!r} holds white space, which TREC's files cannot carry; take it out")
+        raise DataError(f"{place}: id {cleaned[:40]!r} holds white space, which TREC's files cannot hold; remove it")
     return cleaned
 
 
@@ -118,16 +118,16 @@ _END = regex.compile(r"[.!?…‽؟۔।॥၊။។៕።፧፨։༎。！？�
 _FULL_WIDTH = frozenset("。！？｡")  # no space follows these
 _INITIAL = regex.compile(r"(?:^|[\s(\[“\"'«])(?:\p{Lu}\p{M}*|(?:\p{L}\p{M}*\.)+\p{L}\p{M}*)\.$")
 _ABBREVIATION = regex.compile(r"(?:^|[\s(\[])\p{L}{1,4}\.$")
-_BRACKET_SPAN = 400  # characters; a bracket that was opened before them was never closed
+_BRACKET_SPAN = 400  # characters; an earlier bracket was never closed
 _BEGINS_SENTENCE = regex.compile(r"[\s]+[\"'“‘«(\[]*(?:[\p{Lu}\p{Lt}\p{Lo}\p{N}]|[¿¡])")
 
 
 def sentences(text: str) -> Iterator[str]:
     """Yield the sentences of a text in order; together they hold all its words.
 
-    A full stop ends a sentence where white space follows and then a capital letter, a digit, or a letter of a script
-    without capitals; but not after an initial ("J. Nyerere"), letters with dots ("U.S. Army"), a short word
-    with a capital or before a digit ("St. John", "Na. 5"), or inside brackets.
+    A full stop ends a sentence if white space follows and then a capital letter, a digit, or a letter of a script
+    without capitals; but not after an initial ("J. Nyerere"), letters with dots ("U.S. Army"), a short word with a
+    capital or before a digit ("St. John", "Na. 5"), or inside brackets.
 
     >>> list(sentences("Dr. J. K. Nyerere (b. 1922. Butiama) led Tanzania. He was a teacher."))
     ['Dr. J. K. Nyerere (b. 1922. Butiama) led Tanzania.', 'He was a teacher.']
@@ -164,6 +164,6 @@ def _ends(text: str, start: int, end: regex.Match[str]) -> bool:
     if _INITIAL.search(tail):
         return False
     follows = text[end.end() :].lstrip()[:1]
-    # "Na. 5", "St. John": a short word with a full stop that begins with a capital or stands before a digit.
+    # "Na. 5", "St. John": a short word with a full stop that begins with a capital or is followed by a digit.
     short = _ABBREVIATION.search(tail)
     return not (short and (follows.isdigit() or short.group().strip(" ([")[0].isupper()))

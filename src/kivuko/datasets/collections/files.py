@@ -1,4 +1,4 @@
-"""Documents from files: JSON lines, tab-separated, or TREC's SGML; each as a stream."""
+"""Documents, queries and judgments in files: JSON lines, tab-separated, or TREC's formats."""
 
 from __future__ import annotations
 
@@ -29,10 +29,9 @@ from kivuko.streams import json_lines, text_lines
 def read_documents(path: Path) -> Iterator[Document]:
     """Yield the documents of a file, or of all files in a folder and its folders in the order of their names.
 
-    What a file holds is told by its first character: ``{`` JSON lines with an id, ``text`` (or ``contents``, ``body``,
+    The first character decides the format: ``{`` JSON lines with an id, ``text`` (or ``contents``, ``body``,
     ``passage`` …) and perhaps ``title``; ``<`` TREC's SGML; anything else ``id<TAB>text`` or ``id<TAB>title<TAB>text``,
-    perhaps under a heading that begins with ``id`` or another of its names. A document may be empty; it is still one
-    that a search can find.
+    perhaps under a heading that begins with ``id`` or another of its names. A document may be empty.
 
     Raises:
         DataError: a file cannot be read, or a document has no id or no text field; the message names ``path:line``.
@@ -87,12 +86,12 @@ Queries = dict[str, dict[str, str]]
 
 
 def read_queries(path: Path) -> Queries:
-    """Read queries; what a file holds is told by its first character.
+    """Read queries; the first character decides the format.
 
     - ``id<TAB>text`` on each line, UTF-8, perhaps under a heading that begins with ``id`` or another of its names.
     - JSON lines with an id (``id``, ``_id``, ``qid``, ``topic_id`` …) and ``text``, ``query``, ``title`` …; a list
-      ``topics`` with a language each, as HC4 and NeuCLIR have it, gives one set of queries per language: the titles
-      that people wrote, where some were made by machine.
+      ``topics`` with a language each, as HC4 and NeuCLIR have it, gives one set of queries per language: titles that
+      people wrote, rather than machine translations.
     - TREC topics, see ``read_topics``.
 
     Raises:
@@ -145,7 +144,7 @@ def _topic_titles(name: str | None, topics: list[Any], place: str) -> Iterator[t
     entries = [topic for topic in topics if isinstance(topic, dict)]
     if not entries:
         raise DataError(f"{place}: 'topics' holds no topic; give a list of objects with lang and topic_title")
-    # A machine's translation stands back behind what a person wrote in the same language.
+    # What a person wrote takes precedence over a machine translation in the same language.
     by_machine = [topic for topic in entries if _by_machine(topic)]
     titles: dict[str, str | None] = {}
     for topic in chain((topic for topic in entries if not _by_machine(topic)), by_machine):
@@ -171,7 +170,7 @@ def read_qrels(path: Path) -> dict[str, dict[str, int]]:
     """Read judgments: ``query iteration document grade`` in columns of white space, ``iteration`` being ignored.
 
     A first line ``query-id corpus-id score`` announces three columns instead. Grades are whole numbers; those above 0
-    mean relevant. A line that is said twice counts once.
+    mean relevant. A repeated line counts once.
 
     Returns:
         Query id to document id to grade, in the order of the file.

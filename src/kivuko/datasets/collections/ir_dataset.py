@@ -1,6 +1,6 @@
 """Collections of ``ir_datasets``, by id: mMARCO, CLIRMatrix, NeuCLIR, HC4 and all the others that it knows.
 
-The library fetches what it needs once, where the network and the license allow, and keeps it in its own folder
+The library downloads a data set once, where the network and the license allow, and keeps it in its own folder
 (``~/.ir_datasets``, or ``$IR_DATASETS_HOME``).
 """
 
@@ -20,7 +20,7 @@ from kivuko.languages import language
 
 
 class IrDataset:
-    """One dataset of ``ir_datasets`` that has documents, queries and judgments. Made by ``open_ir_dataset``."""
+    """One dataset of ``ir_datasets`` with documents, queries and judgments, see ``open_ir_dataset``."""
 
     def __init__(self, name: str, dataset: Any) -> None:
         self.name, self._dataset = name, dataset

@@ -1,4 +1,4 @@
-"""Documents in TREC's SGML: ``<DOC> <DOCNO> FT911-1 </DOCNO> <TEXT> … </TEXT> </DOC>``, as a stream."""
+"""TREC's SGML, as streams: documents (``<DOC> <DOCNO> FT911-1 </DOCNO> <TEXT> … </TEXT> </DOC>``) and topics."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ _TEXT = frozenset({"text", "body", "leadpara", "lp", "abstract", "article"})
 def sgml_documents(path: Path) -> Iterator[Document]:
     """Yield the documents of one file; at most one is held in memory.
 
-    The title is what stands in TITLE, HEADLINE, HL and their kin, the text what stands in TEXT, BODY, LEADPARA and
-    theirs; a document that has none of those gives all its text. Tags are dropped, character references resolved.
+    The title is the content of TITLE, HEADLINE, HL and the like, the text that of TEXT, BODY, LEADPARA and the like; of
+    a document without those, all its text. Tags are dropped, character references resolved.
 
     Raises:
         DataError: see ``text_lines``; also a document without a number, without an end, or over 16 MiB.
@@ -62,7 +62,7 @@ def _document(body: str, place: str) -> Document:
         if name and tag[1]:
             if name in open_tags:
                 del open_tags[len(open_tags) - 1 - open_tags[::-1].index(name) :]
-        elif name in _NUMBER | _TITLE | _TEXT:  # others may stand alone, such as <P>
+        elif name in _NUMBER | _TITLE | _TEXT:  # others may have no end, such as <P>
             open_tags.append(name)
     parts[_kind(open_tags)].append(body[last:])
     number, title, text, other = (" ".join(html.unescape(" ".join(parts[kind])).split()) for kind in parts)
@@ -80,9 +80,7 @@ def _kind(open_tags: list[str]) -> str:
     return "other"
 
 
-# Topics as TREC, CLEF and their kin publish them: SGML-like text whose tags are often not closed.
-#
-# Read by hand, not with an XML parser: most of these files are no XML, and those that are ask for nothing more.
+# Topics as TREC and CLEF publish them: SGML-like text whose tags are often not closed, which no XML parser reads.
 
 _TOPICS_START = re.compile(r"<(top|topic|query)\b([^<>]*)>", re.IGNORECASE)
 _TOPICS_END = re.compile(r"</(top|topic|query)\s*>", re.IGNORECASE)
@@ -113,7 +111,7 @@ def read_topics(path: Path) -> dict[str, dict[str, str]]:
         stated = _NUMBER_ATTRIBUTE.search(attributes)
         number = next((fields[name] for name in _NUMBERS if fields.get(name)), stated[1] if stated else None)
         if number is not None and len(parts := number.split()) > 1:
-            number = parts[-1]  # "Topic 301" and its kin
+            number = parts[-1]  # such as "Topic 301"
         query = identifier(number, place)
         titles = _titles(fields, attributes)
         if not any(titles.values()):

@@ -1,4 +1,4 @@
-"""A collection in a folder: files of queries, documents and judgments, told by their names."""
+"""A collection in a folder: queries, documents and judgments, recognized by the names of their files."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _HOW = "See 'kivuko collection show --help' for the names of files"
 
 @dataclass(frozen=True)
 class _Part:
-    """One file (or folder of files): what its name says after ``queries``, ``documents`` or ``qrels``."""
+    """One file or folder; language and split as its name says after ``queries``, ``documents`` or ``qrels``."""
 
     path: Path
     language: str = ""
@@ -32,9 +32,9 @@ class _Part:
 
 @dataclass(frozen=True)
 class TrecFolder:
-    """A collection whose files lie in one folder. Made by ``open_folder``.
+    """A collection in one folder, see ``open_folder``.
 
-    ``split``: which judgments, where there are several (and which queries, where they come by split too).
+    ``split``: of the judgments, if there are several (and of the queries, if they have splits too).
     """
 
     folder: Path

@@ -1,4 +1,7 @@
-"""Articles of one Wikipedia, as a stream: from its XML dump, from WikiExtractor's JSON, or from a CirrusSearch dump."""
+"""Articles of one Wikipedia, as a stream, and the plain text, the query and the document of each.
+
+They come from its XML dump, from WikiExtractor's JSON, or from a CirrusSearch dump.
+"""
 
 from __future__ import annotations
 
@@ -19,15 +22,14 @@ from kivuko.streams import MAX_TEXT_BYTES, byte_stream
 from kivuko.text import word_list, word_spans
 
 _UNSPACED = regex.compile(r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}\p{Tibetan}]")
-_CHARACTERS_PER_WORD = 8  # what a document's length in words may come to at most, for scripts without spaces
+_CHARACTERS_PER_WORD = 8  # at most, of a document's length in words, for scripts without spaces
 _EDGE = " \t,;:.–—-·•()[]（）、，。।"
 
 
 def query_text(title: str, text: str) -> str:
-    """Return an article's first sentence with the words of its title taken out, case folded; "" if none is left.
+    """Return an article's first sentence without the words of its title; "" if none is left.
 
-    As Schamoni et al. 2014 make queries: with the title in it, a query that names what it looks
-    for would find it by its name alone.
+    As Schamoni et al. 2014 build queries: one with the title in it would find its article by the name alone.
 
     >>> query_text("Paka mweusi", "Paka mweusi ni mnyama wa nyumbani. Hula panya.")
     'ni mnyama wa nyumbani.'
@@ -48,7 +50,7 @@ def query_text(title: str, text: str) -> str:
 
 
 def query_length(text: str) -> int:
-    """Return the number of words of a query; two letters count for one where words are not spaced."""
+    """Return the number of words of a query; in scripts without spaces, two letters count as one."""
     words = word_list(text)
     return sum(max(1, len(word) // 2) if _UNSPACED.search(word) else 1 for word in words)
 
@@ -74,13 +76,12 @@ def _without_title(title: str, text: str) -> str:
     return rest if first.strip() == title.strip() else text
 
 
-# Plain text from wikitext: enough of MediaWiki's markup to leave the sentences of an article, in linear time.
-#
-# What is dropped: templates, tables, references, files, categories, comments, headings, lists' bullets, tags. What
-# stays: the text of links, bold and italic words. A real parser would expand templates too; here their text is lost.
+# Plain text from wikitext, in linear time. Dropped: templates, tables, references, files, categories, comments,
+# headings, lists' bullets, tags. Kept: the text of links, bold and italic words. The text of templates is lost.
+# mwparserfromhell takes six times as long, and keeps captions of files and names of categories (docs/experiments.md).
 
 _COMMENT = re.compile(r"<!--.*?(?:-->|\Z)", re.DOTALL)
-# What these hold is no prose; a tag that closes itself holds nothing.
+# Elements whose content is no prose; a tag that closes itself has none.
 _DROPPED = (
     "ref|gallery|math|chem|timeline|score|syntaxhighlight|source|pre|code|imagemap|style|templatestyles|hiero|graph"
 )
@@ -99,7 +100,7 @@ _SPACE_BEFORE_MARK = re.compile(r"(?<![ \t])[ \t]+([,.;:])(?=\s|$)")  # a run of
 
 
 def plain_text(wikitext: str) -> str:
-    """Return the sentences of an article, a paragraph per line.
+    """Return the text of an article without markup, a paragraph per line.
 
     >>> plain_text("{{Infobox|x={{y}}}}'''Paka''' ni [[mnyama|mnyama wa nyumbani]].<ref>A</ref>[[File:A.jpg|thumb|B]]")
     'Paka ni mnyama wa nyumbani.'
@@ -115,7 +116,7 @@ def plain_text(wikitext: str) -> str:
 
 
 def _without_elements(text: str) -> str:
-    """Drop ``<ref>…</ref>`` and its kin with what they hold; one that is never closed drops its tag alone."""
+    """Drop ``<ref>…</ref>`` and the like with their content; of one that is never closed, the tag alone."""
     kept, position = [], 0
     lowered: str | None = None
     closed_from: dict[str, bool] = {}
@@ -138,7 +139,7 @@ def _without_elements(text: str) -> str:
 
 
 def _without_braces(text: str) -> str:
-    """Drop templates and tables, nested ones too; braces that are never closed stay, as MediaWiki shows them."""
+    """Drop templates and tables, nested ones too; braces that are never closed are kept, as MediaWiki shows them."""
     spans, opened = [], []
     for found in _BRACES.finditer(text):
         mark = found.group()
@@ -151,7 +152,7 @@ def _without_braces(text: str) -> str:
 
 
 def _links(text: str) -> str:
-    """Put a link's words in its place; files, categories and links to other wikis are dropped."""
+    """Replace links by their words; files, categories and links to other wikis are dropped."""
     kept: list[list[str]] = [[]]
     position = 0
     for found in _BRACKETS.finditer(text):
@@ -167,7 +168,7 @@ def _links(text: str) -> str:
 
 
 def _shown(link: str) -> str:
-    """Return what a reader sees of ``target|words``: nothing of a file, a category, or another wiki's article."""
+    """Return the visible words of ``target|words``: none of a file, a category, or another wiki's article."""
     target, bar, words = link.partition("|")
     prefix, colon, _ = target.partition(":")
     if colon and not target.startswith(":") and prefix.strip() and " " not in prefix.strip() and not bar:
@@ -197,10 +198,10 @@ _MOST_TEXT = 8 << 20  # characters of one article: MediaWiki stops at 2 MiB
 
 @dataclass(frozen=True)
 class Article:
-    """A page of the main namespace. ``redirect``: the title that it leads to, if it is a redirect; then no text.
+    """A page of the main namespace. ``redirect``: the title that it leads to, if it is a redirect; then it has no text.
 
-    ``aliases``: titles of redirects to it, where the source lists them so. ``wikitext`` says whether
-    ``text`` still holds markup: ``plain`` takes it out, which costs more than reading.
+    ``aliases``: titles of redirects to it, if the source lists them. ``wikitext``: ``text`` has markup, which ``plain``
+    removes at a cost.
     """
 
     id: int
@@ -222,7 +223,7 @@ def read_articles(path: Path, progress: Callable[[int], None] | None = None) -> 
     A folder is read file by file, in the order of their names (WikiExtractor writes ``AA/wiki_00`` and so on).
 
     Args:
-        progress: told how many bytes, as they lie on disk, have been read: of all files together.
+        progress: called with the number of bytes of all files that have been read, compressed.
 
     Raises:
         DataError: neither MediaWiki's XML nor JSON lines, damaged, or cut short; the message names ``path:line``.
@@ -258,7 +259,7 @@ def _of_file(path: Path, progress: Callable[[int], None] | None) -> Iterator[Art
 
 @dataclass
 class _Page:
-    """Gathers the parts of one ``<page>``."""
+    """The parts of one ``<page>``."""
 
     title: str = ""
     namespace: str = ""
@@ -269,7 +270,7 @@ class _Page:
 
 @dataclass
 class _Reader:
-    """Takes expat's events; whole pages wait in ``ready``."""
+    """A handler of expat's events; whole pages are in ``ready``."""
 
     ready: list[_Page] = field(default_factory=list)
     _path: list[str] = field(default_factory=list)

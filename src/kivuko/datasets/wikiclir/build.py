@@ -6,7 +6,7 @@ relevant is the article that a language link leads to (its mate), less so every 
 linked from it. They write these grades 3 and 2; here they are 2 and 1. Documents are an article's first 200 words, as
 in theirs.
 
-Everything is streamed: what must be looked up lies in SQLite, what must be sorted in buckets on disk.
+Everything is streamed: tables to look up are in SQLite, links to sort in buckets on disk.
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ class _Build:
         self.built = Built(options.query_language, options.document_language)
 
     def run(self) -> Built:
-        """Do all of it, one file after the other."""
+        """Build the collection, one file after the other."""
         self._read_pages()
         self._read_language_links()
         self._write_queries()
@@ -133,7 +133,7 @@ class _Build:
         return self.built
 
     def _read_pages(self) -> None:
-        """Learn the titles of the documents' wiki: from its page table, or else from the articles themselves."""
+        """Read the titles of the documents' Wikipedia: from its page table, or else from the articles themselves."""
         if self.dumps.page is not None:
             page = SqlDump(self.dumps.page, "page", self._progress(self.dumps.page))
             rows = page.rows("page_id", "page_namespace", "page_title")
@@ -156,7 +156,7 @@ class _Build:
                 yield alias, article.id, None
 
     def _read_language_links(self) -> None:
-        """Learn which document is the mate of which article: by its id or, from the other side, by its title."""
+        """Read which document is the mate of which article: by its id or, from the other side, by its title."""
         self.database.execute("CREATE TABLE mate (article, document INTEGER)")
         from_queries = self.dumps.query_langlinks is not None
         path = self.dumps.query_langlinks or self.dumps.document_langlinks
@@ -184,7 +184,7 @@ class _Build:
         return ((title_key(title), number) for number, title in linked)
 
     def _write_queries(self) -> None:
-        """Write the queries in the order of their articles' ids, and keep which mate each asks for."""
+        """Store the queries in the order of their articles' ids, each with its mate."""
         self.database.execute("CREATE TABLE query (id INTEGER PRIMARY KEY, mate INTEGER, lot INTEGER, text TEXT)")
         self.database.executemany("INSERT OR IGNORE INTO query VALUES (?, ?, ?, ?)", self._query_rows())
         if self.options.most_queries is not None:
@@ -228,7 +228,7 @@ class _Build:
         return mutual
 
     def _write_documents(self) -> NDArray[np.int64]:
-        """Write the documents; return their ids, int64 [documents], rising."""
+        """Write the documents; return their sorted ids, int64 [documents]."""
         written = np.empty(1 << 16, dtype=np.int64)
         path = self.out / f"documents.{self.options.document_language}.jsonl.gz"
         articles = self.dumps.document_articles
@@ -318,5 +318,5 @@ def _text(title: bytes) -> str:
 
 
 def _lot(number: int, seed: int) -> int:
-    """Return what a random choice orders queries by: the same for the same article and seed."""
+    """Return the random number of a query, a function of its article and the seed."""
     return int.from_bytes(hashlib.blake2b(f"{seed}:{number}".encode(), digest_size=7).digest(), "big")

@@ -1,12 +1,13 @@
-"""The files that a collection is built from, found by the names that Wikimedia gives them."""
+"""The dumps that a collection is built from: found by Wikimedia's names, and SQL tables read as streams."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
+from itertools import chain
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,9 +31,9 @@ _PACKED = r"(?:\.gz|\.bz2|\.xz|\.zst)?"
 class WikiDumps:
     """The dumps of two Wikipedias: that of the queries and that of the documents.
 
-    ``langlinks`` may be of either: ``query_langlinks`` goes from the queries' articles, ``document_langlinks`` from the
-    documents'. The other tables are the documents' wiki's. ``page`` and ``redirect`` are needed only where the articles
-    do not hold redirects (WikiExtractor's JSON); ``linktarget`` only beside a ``pagelinks`` made since 2024.
+    One of the two ``langlinks`` is enough. The other tables are of the documents' Wikipedia. ``page`` and ``redirect``
+    are needed only if the articles lack redirects (WikiExtractor's JSON); ``linktarget`` only with a ``pagelinks`` made
+    since 2024.
     """
 
     query_articles: Path
@@ -52,9 +53,9 @@ class WikiDumps:
                 raise DataError(f"{path}: no such file; check the path")
 
     def files(self) -> dict[str, Path]:
-        """Return the files that are there, by what they are."""
-        found = ((one.name, getattr(self, one.name)) for one in fields(self))
-        return {name: path for name, path in found if path is not None}
+        """Return the files that are given, by the names of the fields."""
+        given = ((one.name, getattr(self, one.name)) for one in fields(self))
+        return {name: path for name, path in given if path is not None}
 
 
 def wiki_code(code: str) -> str:
@@ -67,10 +68,10 @@ def find_dumps(folder: Path, query_language: str, document_language: str, **name
 
     Of the articles, XML dumps (``…-pages-articles.xml.bz2``, ``…-pages-articles-multistream.xml.bz2``), CirrusSearch
     dumps (``…-cirrussearch-content.json.gz``) and WikiExtractor's JSON (``swwiki-articles.jsonl``, or a folder
-    ``swwiki-extracted``) are known. A dump in several parts goes into a folder of its own, which is then named.
+    ``swwiki-extracted``) are known. A dump in several parts goes into a folder of its own, to be given in ``named``.
 
     Args:
-        named: files that are not to be looked for, by their names in ``WikiDumps``.
+        named: files whose names are others, by the fields of ``WikiDumps``.
 
     Raises:
         DataError: a file is missing, or several fit; the message says which.
@@ -85,25 +86,25 @@ def find_dumps(folder: Path, query_language: str, document_language: str, **name
         "pagelinks": (other, [r"-pagelinks\.sql"]), "linktarget": (other, [r"-linktarget\.sql"]),
         "page": (other, [r"-page\.sql"]), "redirect": (other, [r"-redirect\.sql"]),
     }  # fmt: skip
-    found: dict[str, Path | None] = {}
+    files: dict[str, Path | None] = {}
     for part, (wiki, endings) in looked_for.items():
-        found[part] = named.get(part) or _only(names, wiki, endings)
+        files[part] = named.get(part) or _only(names, wiki, endings)
     for part, example in (
         ("query_articles", f"{own}-…-pages-articles.xml.bz2"),
         ("document_articles", f"{other}-…-pages-articles.xml.bz2"),
         ("pagelinks", f"{other}-…-pagelinks.sql.gz"),
     ):  # fmt: skip
-        if found[part] is None:
+        if files[part] is None:
             raise DataError(
                 f"{folder}: no {example} in it. Fetch it from https://dumps.wikimedia.org or name the file."
             )
-    if found["query_langlinks"] is not None:
-        found["document_langlinks"] = None  # one is enough, and the queries' wiki has usually the smaller one
-    elif found["document_langlinks"] is None:
+    if files["query_langlinks"] is not None:
+        files["document_langlinks"] = None  # one is enough, and the queries' Wikipedia usually has the smaller one
+    elif files["document_langlinks"] is None:
         raise DataError(
             f"{folder}: no {own}-…-langlinks.sql.gz (or {other}-…-langlinks.sql.gz) in it. Fetch one of them."
         )
-    return WikiDumps(**found)  # type: ignore[arg-type]
+    return WikiDumps(**files)  # type: ignore[arg-type]
 
 
 def _database(code: str) -> str:
@@ -111,13 +112,13 @@ def _database(code: str) -> str:
 
 
 def _only(names: Sequence[Path], wiki: str, endings: Sequence[str]) -> Path | None:
-    """Return the one file with such a name; of several kinds of articles, the first kind that is there."""
+    """Return the one file with such a name; of several kinds of articles, the first kind that exists."""
     for ending in endings:
         pattern = re.compile(rf"{re.escape(wiki)}(?:-(?:\d{{8}}|latest))?{ending}{_PACKED}")
         fitting = [path for path in names if pattern.fullmatch(path.name)]
         if len(fitting) > 1:
             listed = ", ".join(path.name for path in fitting[:3])
-            raise DataError(f"{fitting[0].parent}: several fit: {listed}; keep one, or name the one that is meant.")
+            raise DataError(f"{fitting[0].parent}: several fit: {listed}; keep one, or name the right one.")
         if fitting:
             return fitting[0]
     return None
@@ -130,18 +131,22 @@ def _only(names: Sequence[Path], wiki: str, endings: Sequence[str]) -> Path | No
 
 _PIECE = 1 << 20
 _MOST_ROW = 4 << 20  # bytes; a title has at most 255
-_VALUE = rb"(?:_binary )?'((?:[^'\\]|\\.)*+)'|(-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?|NULL|0x[0-9A-Fa-f]*)"
+_NUMBER = rb"-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?|NULL|0x[0-9A-Fa-f]*"
+_VALUE = rb"(?:_binary )?'([^'\\]*+(?:\\.[^'\\]*+)*+)'|(" + _NUMBER + rb")"
 _CREATE = re.compile(rb"CREATE TABLE (?:IF NOT EXISTS )?`?([A-Za-z0-9_]+)`? \(")
 _COLUMN = re.compile(rb"\s+`([A-Za-z0-9_]+)`\s")
 _INSERT = re.compile(rb"INSERT (?:IGNORE )?INTO `?([A-Za-z0-9_]+)`?\s*(?:\([^()]*\)\s*)?VALUES\s*")
-_GOES_ON = re.compile(rb"[\s,]*\(")
+_MORE_ROWS = re.compile(rb"[\s,]*\(")
 _WHOLE = re.compile(rb"[0-9]{1,18}")
 _ESCAPE = re.compile(rb"\\(.)", re.DOTALL)
 _ESCAPED = {b"0": b"\0", b"n": b"\n", b"r": b"\r", b"t": b"\t", b"b": b"\b", b"Z": b"\x1a"}
 
 
+_Block = TypeVar("_Block")
+
+
 class _Piece(NamedTuple):
-    """A part of what stands after VALUES: ``begins``: a statement's first; ``ends_line``: the line is whole."""
+    """A part of the rows of a statement: ``begins``: its first; ``ends_line``: its last."""
 
     line: int
     content: bytes
@@ -153,7 +158,7 @@ class SqlDump:
     """One table's dump. ``columns``: the names of its columns.
 
     Args:
-        progress: told how many bytes of the file, as it lies on disk, have been read.
+        progress: called with the number of bytes of the file that have been read, compressed.
 
     Raises:
         DataError: the file is no dump of this table, or cannot be read.
@@ -168,49 +173,50 @@ class SqlDump:
         return set(columns) <= set(self.columns)
 
     def rows(self, *columns: str) -> Iterator[tuple[bytes, ...]]:
-        """Yield the chosen columns of every row as bytes: text without quotes and escapes, ``NULL`` as it stands.
+        """Yield the chosen columns of every row as bytes: text without quotes and escapes, anything else as written.
 
         Raises:
             DataError: the table has no such column, a row is malformed or of another width, or the file ends within
                 one; the message names ``path:line``.
         """
-        places, count = self._places(columns), len(self.columns)
-        row = re.compile(rb"[\s,]*\(" + rb",".join([rb"\s*(?:" + _VALUE + rb")\s*"] * count) + rb"\)", re.DOTALL)
-        groups = [1 + 2 * place for place in places]
-        rest, line = b"", 0
-        for line, piece, begins, ends_line in self._pieces():
-            if begins:
-                self._refuse_rest(rest, line)
-                rest = b""
-            content, position = rest + piece, 0
-            while found := row.match(content, position):
-                yield tuple([_text(found, group) for group in groups])
-                position = found.end()
-            rest = content[position:]
-            if ends_line or len(rest) > _MOST_ROW:
-                self._refuse_rest(rest, line)
-                rest = b""
-        self._refuse_rest(rest, line)
+        groups = [1 + 2 * place for place in self._places(columns)]  # a text; a number is in the next
+        value = rb"\s*(?:" + _VALUE + rb")\s*"
+        row = re.compile(rb"[\s,]*\(" + rb",".join([value] * len(self.columns)) + rb"\)", re.DOTALL)
+
+        def parse(content: bytes, _: int) -> tuple[list[tuple[bytes, ...]], bytes]:
+            rows, end = [], 0
+            while found := row.match(content, end):
+                rows.append(tuple([_unescaped(found[n]) if found[n] is not None else found[n + 1] for n in groups]))
+                end = found.end()
+            return rows, content[end:]
+
+        return chain.from_iterable(self._blocks(parse))
 
     def numbers(self, *columns: str) -> Iterator[NDArray[np.int64]]:
         """Yield the chosen columns of all rows in blocks, int64 [rows, columns], for tables of whole numbers alone.
 
-        Some ten times as fast as ``rows``: links are the longest table of all.
+        Ten times as fast as ``rows``: links are the longest table of all.
 
         Raises:
             DataError: as ``rows``; also a value that is no whole number.
         """
         places, count = self._places(columns), len(self.columns)
+
+        def parse(content: bytes, line: int) -> tuple[NDArray[np.int64], bytes]:
+            end = content.rfind(b")") + 1
+            return self._parsed(content[:end], count, line)[:, places], content[end:]
+
+        return (block for block in self._blocks(parse) if len(block))
+
+    def _blocks(self, parse: Callable[[bytes, int], tuple[_Block, bytes]]) -> Iterator[_Block]:
+        """Yield what ``parse`` makes of whole rows; it returns the bytes after them, to be parsed with the next."""
         rest, line = b"", 0
         for line, piece, begins, ends_line in self._pieces():
             if begins:
                 self._refuse_rest(rest, line)
                 rest = b""
-            content = rest + piece
-            end = content.rfind(b")") + 1
-            body, rest = content[:end], content[end:]
-            if body:
-                yield self._parsed(body, count, line)[:, places]
+            block, rest = parse(rest + piece, line)
+            yield block
             if ends_line or len(rest) > _MOST_ROW:
                 self._refuse_rest(rest, line)
                 rest = b""
@@ -225,12 +231,14 @@ class SqlDump:
         if not _WHOLE.fullmatch(value):
             shown = value[:40].decode("utf-8", "replace")
             raise DataError(
-                f"{self.path}: {shown!r} stands where table {self.table!r} has a whole number; is it damaged?"
+                f"{self.path}: {shown!r} in place of a whole number in table {self.table!r}; is it damaged?"
             )
         return int(value)
 
     def _parsed(self, body: bytes, count: int, line: int) -> NDArray[np.int64]:
-        """Return rows of whole numbers, int64 [rows, count]: their width is checked by the brackets around them."""
+        """Return rows of whole numbers, int64 [rows, count]; their brackets give their width."""
+        if not body:
+            return np.empty((0, count), dtype=np.int64)
         flat = body.translate(None, b"() \r\n").strip(b",")
         opened = body.count(b"(")
         if flat.translate(None, b"0123456789,-") or opened != body.count(b")"):
@@ -244,7 +252,7 @@ class SqlDump:
         return found.reshape(-1, count)
 
     def _pieces(self) -> Iterator[_Piece]:
-        """Yield what stands after VALUES, at most a megabyte at a time."""
+        """Yield the rows after VALUES, at most a megabyte at a time."""
         with byte_stream(self.path, self._progress) as stream:
             line, begins_line, inside = 1, True, False
             while piece := stream.readline(_PIECE):
@@ -254,7 +262,7 @@ class SqlDump:
                     if insert := _INSERT.match(piece):
                         self._check_table(insert[1], line)
                         piece, begins, inside = piece[insert.end() :], True, True
-                    elif not (inside and _GOES_ON.match(piece)):  # rows may stand on lines of their own
+                    elif not (inside and _MORE_ROWS.match(piece)):  # rows may be on lines of their own
                         inside = False
                 if inside:
                     yield _Piece(line, piece, begins, ends_line)
@@ -306,12 +314,5 @@ class SqlDump:
         )
 
 
-def _text(row: re.Match[bytes], group: int) -> bytes:
-    text = row[group]
-    if text is None:
-        return row[group + 1]
-    return _ESCAPE.sub(_unescaped, text) if b"\\" in text else text
-
-
-def _unescaped(found: re.Match[bytes]) -> bytes:
-    return _ESCAPED.get(found[1], found[1])
+def _unescaped(text: bytes) -> bytes:
+    return _ESCAPE.sub(lambda found: _ESCAPED.get(found[1], found[1]), text) if b"\\" in text else text

@@ -1,7 +1,7 @@
-"""Which articles link to one another: mutual links of chosen articles, from link tables of any size.
+"""Mutual links of chosen articles, from link tables of any size.
 
-Links are read once, and only those from or to a chosen article are kept, on disk, in buckets by that article's id; then
-each bucket, which fits into memory, is sorted.
+Links are read once; those from or to a chosen article are kept on disk, in buckets by that article's id; then each
+bucket, which fits into memory, is sorted.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 from kivuko.datasets.wikiclir.dumps import SqlDump
 from kivuko.errors import DataError
 
-_HOPS = 4  # redirects to redirects are mended by robots; a ring of them must end somewhere
+_HOPS = 4  # robots repair redirects to redirects; a ring of them must end somewhere
 
 
 def title_key(title: str) -> str:
-    """Return a title as it is compared: with spaces, and a capital as its first letter.
+    """Return the normal form of a title: with spaces, and a capital as its first letter.
 
     >>> title_key("dar_es_Salaam ")
     'Dar es Salaam'
@@ -32,7 +32,7 @@ def title_key(title: str) -> str:
 
 
 class PageTable:
-    """Finds the article of a title, through redirects. ``add_pages`` and ``add_redirects`` first, then ``freeze``."""
+    """From titles to articles, through redirects. Call ``add_pages`` and ``add_redirects``, then ``freeze``."""
 
     def __init__(self, database: sqlite3.Connection) -> None:
         self._database = database
@@ -53,7 +53,7 @@ class PageTable:
         _insert(self._database, "INSERT OR REPLACE INTO redirect VALUES (?, ?)", keyed)
 
     def freeze(self) -> None:
-        """Build the index that ``resolve`` needs; SQLite sorts it on disk."""
+        """Build the index that ``resolve`` needs."""
         self._database.execute("CREATE INDEX page_of_title ON page (title, id, redirect)")
         self._database.commit()
 
@@ -61,7 +61,7 @@ class PageTable:
         return int(self._database.execute("SELECT count(*) FROM page").fetchone()[0])
 
     def _resolve(self, title: str) -> int | None:
-        """Return the id of the article that a title means; None if there is none."""
+        """Return the id of the article of a title, or None."""
         key = title_key(title)
         for _ in range(_HOPS):
             row = self._database.execute("SELECT id, redirect FROM page WHERE title = ?", (key,)).fetchone()
@@ -78,7 +78,7 @@ class PageTable:
 
 
 def open_database(path: Path) -> sqlite3.Connection:
-    """Open a database that is thrown away afterward: nothing is kept safe from a crash, memory stays small."""
+    """Open a temporary database: not safe from a crash, with little memory."""
     database = sqlite3.connect(path)
     for setting in ("journal_mode = OFF", "synchronous = OFF", "cache_size = -32768", "temp_store = FILE"):
         database.execute(f"PRAGMA {setting}")
@@ -98,7 +98,7 @@ _OUT, _IN = 0, 1
 
 
 class LinkTargets:
-    """From a link target's number (``lt_id``) to the page that it means: int64, in a file that memory maps."""
+    """From a link target's number (``lt_id``) to its page: int64, in a memory-mapped file."""
 
     def __init__(self, folder: Path) -> None:
         self._file, self._size = folder / "targets.int64", 1 << 16
@@ -114,7 +114,7 @@ class LinkTargets:
                 self._pages[place] = page
 
     def of(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the page of each target; 0 for one that no article answers to."""
+        """Return the page of each target, 0 where there is none."""
         known = (numbers >= 0) & (numbers < self._size)
         found: NDArray[np.int64] = np.where(known, self._pages[np.where(known, numbers, 0)], 0)
         return found
@@ -169,10 +169,10 @@ def _titled_links(dump: SqlDump, pages: PageTable) -> Iterator[NDArray[np.int64]
 
 
 class MutualLinks:
-    """Finds the articles that link to a chosen article and are linked from it.
+    """The articles that link to a chosen article and are linked from it.
 
     Args:
-        chosen: int64 [articles], rising, each once.
+        chosen: int64 [articles], sorted, each once.
         folder: for the buckets.
     """
 
@@ -184,7 +184,7 @@ class MutualLinks:
         self._files = [folder / f"links-{number:02}.int64" for number in range(_BUCKETS)]
 
     def add(self, links: NDArray[np.int64]) -> None:
-        """Take a block of links, int64 [links, 2]: from, to."""
+        """Add a block of links, int64 [links, 2]: from, to."""
         links = links[links[:, 0] != links[:, 1]]
         for own, other, way in ((0, 1, _OUT), (1, 0, _IN)):
             kept = links[self._is_chosen(links[:, own])]
@@ -195,7 +195,7 @@ class MutualLinks:
                     file.write(rows[buckets == number].tobytes())
 
     def pairs(self) -> Iterator[NDArray[np.int64]]:
-        """Yield int64 [pairs, 2]: a chosen article, another in mutual link with it; rising over all blocks."""
+        """Yield int64 [pairs, 2]: a chosen article, another in mutual link with it; sorted over all blocks."""
         for file in self._files:
             if not file.is_file():
                 continue
