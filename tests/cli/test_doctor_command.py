@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 from command_checks import help_without_heavy_imports, refused
 
+from kivuko.doctor import examine
+
 sys.path.insert(0, str(Path(__file__).parents[1] / "doctor"))  # for patients, under any import mode
 
-from patients import make_gallery, make_model, make_teacher, shuffle_tokenizer, write_bitext, write_cldr
+from patients import make_index, make_model, make_teacher, shuffle_tokenizer, write_bitext, write_cldr
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +24,7 @@ def place(tmp_path_factory):
     place = tmp_path_factory.mktemp("doctor-command")
     make_teacher(place / "teacher")
     make_model(place / "model", place / "teacher")
-    make_gallery(place / "my.index", place / "model")
+    make_index(place / "my.index", place / "model")
     write_cldr(place / "cldr")
     write_bitext(place / "sw.tsv")
     return place
@@ -44,7 +47,7 @@ def test_a_healthy_model(doctor):
 def test_with_its_gallery(doctor, place):
     status, out, _ = doctor("--gallery", str(place / "my.index"))
     assert status == 0
-    assert "ok      gallery: " in out
+    assert "ok      index: " in out
     assert "→ " in out
 
 
@@ -81,9 +84,26 @@ def test_a_language_without_sentences_is_a_note(run_here, place):
     assert "note    training quz: the model was not trained on it" in out
 
 
+def test_each_thing_is_said_once(run_here, place, tmp_path):
+    lines = "".join(f"z{line}" for line in (place / "sw.tsv").read_text("utf-8").splitlines(keepends=True))
+    (tmp_path / "so.tsv").write_text(lines, encoding="utf-8")
+    bitext = [f"so={tmp_path / 'so.tsv'}", f"mr={tmp_path / 'so.tsv'}"]
+    _, out, _ = run_here("doctor", str(place / "model"), "-l", "so", "mr", "-b", *bitext)
+    assert out.count("the model was not trained on it") == 2, "once for each language"
+    assert "agreement so: the model was not trained on it and does not know it" in out
+    said = [line for line in out.splitlines() if not line.startswith(" ")]
+    assert len(said) == len(set(said))
+
+
+def test_the_call_gives_what_the_command_gives(doctor, place):
+    out = doctor("--json", "--index", str(place / "my.index"))[1]
+    called = examine(place / "model", index=place / "my.index", cldr=place / "cldr", progress=False)
+    assert json.loads(out)["findings"] == json.loads(json.dumps([asdict(one) for one in called]))
+
+
 def test_refusals(doctor, run_here, place, tmp_path):
     refused(run_here("doctor", str(tmp_path / "none")), "no such model folder")
-    refused(doctor("--gallery", str(tmp_path / "none")), "no such gallery")
+    refused(doctor("--gallery", str(tmp_path / "none")), "no such index")
     refused(doctor("--teacher", str(tmp_path / "none")), "no such model folder")
     refused(doctor("--bitext", "sw.tsv"), "CODE=FILE")
     refused(doctor("--bitext", f"sw={tmp_path / 'none.tsv'}"), "none.tsv")
@@ -92,4 +112,4 @@ def test_refusals(doctor, run_here, place, tmp_path):
 
 
 def test_help_has_an_example_and_is_quick():
-    assert "kivuko doctor my-model --gallery my.index -l sw so" in help_without_heavy_imports("doctor")
+    assert "kivuko doctor my-model --index my.index -l sw so" in help_without_heavy_imports("doctor")

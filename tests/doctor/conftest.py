@@ -43,8 +43,8 @@ def healthy(healthy_folder, teacher_folder):
 
 
 @pytest.fixture(scope="session")
-def healthy_gallery(healthy_folder, tmp_path_factory):
+def healthy_index(healthy_folder, tmp_path_factory):
     """A gallery made with it, its captions English; read only."""
-    from patients import make_gallery
+    from patients import make_index
 
-    return make_gallery(tmp_path_factory.mktemp("doctor") / "my.index", healthy_folder)
+    return make_index(tmp_path_factory.mktemp("doctor") / "my.index", healthy_folder)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -73,7 +72,7 @@ def image_tower(dim: int, seed: int = 0):
     return tower.eval().to_sentence_transformer()
 
 
-def make_gallery(folder: Path, model: Path, captions=tuple(ENGLISH[:30])) -> Path:
+def make_index(folder: Path, model: Path, captions=tuple(ENGLISH[:30])) -> Path:
     """Index one noisy image for each caption."""
     from kivuko.encoders.model import load_encoder
     from kivuko.search.building import IndexOptions, index_images
@@ -90,16 +89,18 @@ def make_gallery(folder: Path, model: Path, captions=tuple(ENGLISH[:30])) -> Pat
         lines.append(json.dumps({"image": f"{number:02}.png", "caption": caption}))
     (photos / "captions.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
     source = open_source(photos / "captions.jsonl")
-    encoder = TowerEncoder(load_encoder(model))
+    encoder = TowerEncoder(load_encoder(model).float())
     index_images(encoder, [source], folder, model=model.absolute(), options=IndexOptions(workers=1))
     return folder
 
 
 def opened(folder: Path, teacher: Path | None = None):
-    from kivuko.doctor.finding import open_patient
+    from kivuko.doctor.finding import Examined
+    from kivuko.encoders.model import load_model
     from kivuko.encoders.teacher import load_teacher
 
-    return replace(open_patient(folder), teacher=load_teacher(teacher) if teacher else None)
+    model = load_model(folder, device="cpu")
+    return Examined(folder, model.encoder, model.about, load_teacher(teacher) if teacher else None)
 
 
 def text_folder(folder: Path) -> Path:

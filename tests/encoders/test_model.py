@@ -216,9 +216,9 @@ def test_folders_that_are_no_models(tmp_path, own):
 
 
 def test_a_device_that_is_none_is_refused_before_loading(own):
-    with pytest.raises(UsageError, match="device 'toaster' cannot be used"):
+    with pytest.raises(UsageError, match="device toaster: not available"):
         kivuko.load_model("nobody/has-this-model", device="toaster")
-    with pytest.raises(UsageError, match="device 'cuda:7' cannot be used"):
+    with pytest.raises(UsageError, match="device cuda:7: not available"):
         kivuko.load_model(own, device="cuda:7")
 
 

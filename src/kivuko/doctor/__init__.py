@@ -1,15 +1,6 @@
-"""What is wrong with a model, its tokenizer or its gallery, and what to do about it. One check per file."""
+"""Examination of a model: faults of the model, its tokenizer and its index, each with a remedy."""
 
-from kivuko.doctor.examination import Request, examine
-from kivuko.doctor.finding import LEVELS, Finding, Sentences, bitext_sentences, emoji_sentences, worst_level
+from kivuko.doctor.examination import examine
+from kivuko.doctor.finding import LEVELS, Finding, worst_level
 
-__all__ = [
-    "LEVELS",
-    "Finding",
-    "Request",
-    "Sentences",
-    "bitext_sentences",
-    "emoji_sentences",
-    "examine",
-    "worst_level",
-]
+__all__ = ["LEVELS", "Finding", "examine", "worst_level"]

@@ -1,140 +1,231 @@
-"""All checks, one after the other."""
+"""The examination: all checks, one after the other."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
-from kivuko.doctor.agreement import check_agreement
-from kivuko.doctor.captions import check_captions
-from kivuko.doctor.casing import check_casing
-from kivuko.doctor.codes import check_codes
-from kivuko.doctor.finding import Finding, Patient, Sentences, open_patient, require_folder
-from kivuko.doctor.prompts import check_prompts
-from kivuko.doctor.protocol import check_protocol
-from kivuko.doctor.space import check_space
-from kivuko.doctor.tokens import check_tokens
-from kivuko.doctor.training import check_training
-from kivuko.doctor.vectors import check_vectors
-from kivuko.doctor.vocabulary import check_vocabulary
-from kivuko.doctor.weights import check_weights
-from kivuko.doctor.widths import check_widths
-from kivuko.encoders.model import quiet
+from kivuko.doctor.finding import Examined, Finding, Sentences, bitext_sentences, emoji_sentences
+from kivuko.doctor.index_checks import check_captions, check_index
+from kivuko.doctor.model_checks import (
+    NOT_TRAINED,
+    check_agreement,
+    check_casing,
+    check_codes,
+    check_prompts,
+    check_protocol,
+    check_training,
+    check_vectors,
+    check_weights,
+    check_widths,
+)
+from kivuko.doctor.tokenizer_checks import check_tokens, check_vocabulary
+from kivuko.encoders.model import Model, load_model, model_folder, quiet, read_about, require_model_folder
 from kivuko.encoders.teacher import TextTeacher, load_teacher
 from kivuko.errors import CorruptFileError, KivukoError
+from kivuko.languages import language
+from kivuko.progress import progress_bar
 from kivuko.search.store import IndexStore
 
-Tell = Callable[[str, int, int], None]  # name of the check, checks done, all checks
+Source = Path | str | Sentences
+Requested = Literal["languages", "sentences", "each", "index", "bitexts"]
 
 
 @dataclass(frozen=True)
-class Request:
-    """What to examine.
+class Check:
+    """One check.
 
     Attributes:
-        model: the folder.
-        languages: BCP 47 codes that are asked of it.
-        sentences: one for each language that there are any of, to try the model on.
-        teacher: hub id or folder; None: the one that the model names.
-        gallery: the folder of one that the model shall search.
-        bitexts: names of the bitexts among the sentences.
+        name: as findings bear it.
+        run: takes the examined model, and what ``takes`` names.
+        takes: what was requested besides: "languages", "sentences" (all), "each" (the sentences of one language; the
+            check runs for each), "index" (None if none is given), "bitexts" (their names).
+        needs: "text": a model that encodes text; "index": an index. Without it the check is left out.
     """
 
-    model: Path
-    languages: tuple[str, ...] = ()
-    sentences: tuple[Sentences, ...] = ()
-    teacher: str | None = None
-    gallery: Path | None = None
-    bitexts: tuple[str, ...] = ()
+    name: str
+    run: Callable[..., Iterable[Finding]]
+    takes: Requested | None = None
+    needs: Literal["text", "index"] | None = None
 
 
-def examine(request: Request, tell: Tell = lambda _check, _done, _all: None) -> list[Finding]:
-    """Run every check that the model and what was given allow.
+CHECKS = (
+    Check("training", check_training, takes="languages"),
+    Check("languages", check_codes, takes="languages"),
+    Check("weights", check_weights),
+    Check("vocabulary", check_vocabulary, needs="text"),
+    Check("widths", check_widths, takes="index"),
+    Check("tokens", check_tokens, takes="each", needs="text"),
+    Check("vectors", check_vectors, takes="sentences", needs="text"),
+    Check("casing", check_casing, takes="sentences", needs="text"),
+    Check("prompts", check_prompts, needs="text"),
+    Check("agreement", check_agreement, takes="each", needs="text"),
+    Check("index", check_index, takes="index", needs="index"),
+    Check("captions", check_captions, takes="index", needs="index"),
+    Check("protocol", check_protocol, takes="bitexts"),
+)
 
-    A check that cannot end, because what it looks at is so broken, is a fault by itself; the others go on.
+
+def examine(
+    model: Model | Path | str,
+    *,
+    languages: Sequence[str] = (),
+    bitext: Mapping[str, Source | Sequence[Source]] | None = None,
+    teacher: Path | str | None = None,
+    index: Path | str | None = None,
+    cldr: Path | None = None,
+    progress: bool | None = None,
+) -> list[Finding]:
+    """Examine a model: its tokenizer in each language, its agreement with its teacher, and an index that it searches.
+
+    Whatever is so broken that a check cannot finish is a fault by itself; the other checks continue.
+
+    Args:
+        model: anything that ``load_model`` takes.
+        languages: BCP 47 codes to try. None given: the model's own, or those of the bitext.
+        bitext: a file of sentences to try a language on, or several, by its code; other languages are tried on names
+            of emoji.
+        teacher: hub id or folder of the English teacher. None: the one that the model names.
+        index: the folder of an index that the model is to search.
+        cldr: folder that holds CLDR's annotations/, if not the system's.
+        progress: a progress bar; None: on a terminal.
 
     Raises:
-        ModelError: there is no model's folder at all.
-        ImageIndexError: there is no gallery where one was named.
+        ModelError: there is no such model at all, or a teacher that was named does not load.
+        ImageIndexError: there is no such index.
+        DataError, UsageError: a bitext cannot be read, or a language is not known.
     """
-    require_folder(request.model)
-    with ExitStack() as stack:
-        gallery, found = _gallery(request.gallery, stack)
+    about, folder = _described(model)
+    languages = tuple(language(code).code for code in languages)
+    sentences, without = _sentences(about_languages=about, languages=languages, bitext=bitext or {}, cldr=cldr)
+    bitexts = tuple(one.origin for one in sentences if one.origin != "emoji names")
+    codes = tuple(dict.fromkeys([*languages, *(one.language for one in sentences)]))
+    with ExitStack() as stack, progress_bar("examining", progress) as report, quiet():
+        store, findings = _open_index(index, stack)
         try:
-            patient = open_patient(request.model)
+            loaded = load_model(model, device=None if isinstance(model, Model) else "cpu")
         except KivukoError as problem:
-            return [*found, Finding("fault", "loading", str(problem), "Nothing else can be checked.")]
-        teacher, said = _teacher(request, patient)
-        found += [Finding("ok", "loading", f"{request.model} loads"), *said]
-        checks = list(_checks(replace(patient, teacher=teacher), request, gallery))
-        for done, (name, check) in enumerate(checks):
-            tell(name, done, len(checks))
-            found += _findings(name, check)
-        tell("", len(checks), len(checks))
-    return found
+            return [*findings, Finding("fault", "loading", str(problem), "Nothing else can be checked."), *without]
+        subject = Examined(folder, loaded.encoder, loaded.about)
+        english, complaints = _load_teacher(teacher, subject)
+        subject = replace(subject, teacher=english)
+        findings += [Finding("ok", "loading", f"{loaded.source or loaded.name} loads"), *complaints]
+        given = {"languages": codes, "sentences": sentences, "index": store, "bitexts": bitexts}
+        runs = list(_runs(subject, given, sentences))
+        for done, (check, run) in enumerate(runs):
+            report(done, len(runs))
+            findings += _finished(check.name, run)
+        report(len(runs), len(runs))
+    return [*_without_repetition(findings), *without]
 
 
-def _checks(
-    patient: Patient, request: Request, gallery: IndexStore | None
-) -> Iterator[tuple[str, Callable[[], Iterable[Finding]]]]:
-    """Yield each check by its name, not begun."""
-    yield "training", lambda: check_training(patient, request.languages)
-    yield "languages", lambda: check_codes(patient, request.languages)
-    yield "weights", lambda: check_weights(patient)
-    yield "vocabulary", lambda: check_vocabulary(patient)
-    yield "widths", lambda: check_widths(patient, gallery)
-    if "text" in patient.model.modalities:
-        for one in request.sentences:
-            yield "tokens", partial(check_tokens, patient, one)
-        yield "vectors", lambda: check_vectors(patient, request.sentences)
-        yield "casing", lambda: check_casing(patient, request.sentences)
-        yield "prompts", lambda: check_prompts(patient)
-        for one in request.sentences:
-            yield "agreement", partial(check_agreement, patient, one)
-    if gallery is not None:
-        yield "gallery", lambda: check_space(patient, gallery)
-        yield "captions", lambda: check_captions(patient, gallery)
-    yield "protocol", lambda: check_protocol(patient, request.bitexts)
+def _runs(
+    subject: Examined, given: Mapping[str, object], sentences: Sequence[Sentences]
+) -> Iterator[tuple[Check, Callable[[], Iterable[Finding]]]]:
+    """Yield each check that applies, with what runs it."""
+    available = {None, *(["text"] if "text" in subject.encoder.modalities else [])}
+    available |= {"index"} if given["index"] is not None else set()
+    for check in CHECKS:
+        if check.needs not in available:
+            continue
+        if check.takes == "each":
+            yield from ((check, partial(check.run, subject, one)) for one in sentences)
+        elif check.takes is not None:
+            yield check, partial(check.run, subject, given[check.takes])
+        else:
+            yield check, partial(check.run, subject)
 
 
-def _findings(name: str, check: Callable[[], Iterable[Finding]]) -> Sequence[Finding]:
-    found: list[Finding] = []
+def _finished(name: str, run: Callable[[], Iterable[Finding]]) -> list[Finding]:
+    findings: list[Finding] = []
     try:
-        found.extend(check())
+        findings.extend(run())
     except KivukoError as problem:
-        found.append(Finding("fault", name, str(problem)))
-    except Exception as problem:  # what is sick breaks in ways of its own: a subword past the table, an odd tensor
+        findings.append(Finding("fault", name, str(problem)))
+    except Exception as problem:  # broken models raise anything: a subword past the table, an odd tensor
         reason = (str(problem).strip().splitlines() or [""])[0][:160]
-        told = f"the model breaks when it is tried ({type(problem).__name__}: {reason})"
-        found.append(Finding("fault", name, told, "See the other faults; make or fetch the model again."))
-    return found
+        what = f"the model breaks when it is tried ({type(problem).__name__}: {reason})"
+        findings.append(Finding("fault", name, what, "See the other faults; fetch or train the model again."))
+    return findings
 
 
-def _gallery(path: Path | None, stack: ExitStack) -> tuple[IndexStore | None, list[Finding]]:
+def _without_repetition(findings: Sequence[Finding]) -> list[Finding]:
+    """Leave out that a model was not trained on a language where its agreement says so with figures."""
+    said = {one.language for one in findings if one.check == "agreement" and NOT_TRAINED in one.what}
+    return [
+        one for one in findings if not (one.check == "training" and one.language in said and NOT_TRAINED in one.what)
+    ]
+
+
+def _described(model: Model | Path | str) -> tuple[tuple[str, ...], Path]:
+    """Return the languages that a model was trained on, and its folder, before it is loaded."""
+    if isinstance(model, Model):
+        return model.languages, model.path or Path(model.name)
+    if (folder := model_folder(str(model))) is None:  # of open_clip, which Kivuko did not train
+        return (), Path(str(model))
+    require_model_folder(folder)
+    try:
+        about = read_about(folder)
+    except CorruptFileError:
+        about = None  # a fault when the model is loaded
+    return about.languages if about else (), folder
+
+
+def _sentences(
+    *,
+    about_languages: Sequence[str],
+    languages: Sequence[str],
+    bitext: Mapping[str, Source | Sequence[Source]],
+    cldr: Path | None,
+) -> tuple[tuple[Sentences, ...], list[Finding]]:
+    """Return the sentences of each language to be tried, and notes on languages without any."""
+    sentences = [
+        one if isinstance(one, Sentences) else bitext_sentences(code, str(one))
+        for code, given in bitext.items()
+        for one in ([given] if isinstance(given, Path | str | Sentences) else given)
+    ]
+    missing: list[Finding] = []
+    wanted = languages or (() if bitext else about_languages)
+    for code in wanted:
+        if any(one.language == code for one in sentences):
+            continue
+        try:
+            sentences.append(emoji_sentences(code, cldr))
+        except KivukoError as problem:
+            if cldr is not None:
+                raise
+            missing.append(Finding("note", "tokens", f"no sentences to try: {problem}", f"--bitext {code}=FILE", code))
+    if not wanted and not sentences:
+        what = "no language was named, so no sentence was tried"
+        missing.append(Finding("note", "tokens", what, "Name some: -l sw so"))
+    return tuple(sentences), missing
+
+
+def _open_index(path: Path | str | None, stack: ExitStack) -> tuple[IndexStore | None, list[Finding]]:
     if path is None:
         return None, []
     try:
-        return stack.enter_context(IndexStore.open(path)), []
+        return stack.enter_context(IndexStore.open(Path(path))), []
     except CorruptFileError as problem:
-        return None, [Finding("fault", "gallery", str(problem))]
+        return None, [Finding("fault", "index", str(problem))]
 
 
-def _teacher(request: Request, patient: Patient) -> tuple[TextTeacher | None, list[Finding]]:
-    """Load the teacher: a named one must load, the model's own may be out of reach."""
-    source = request.teacher or (patient.about.teacher_source if patient.about else "")
-    do = "Name it: --teacher HUB-ID-OR-FOLDER"
+def _load_teacher(named: Path | str | None, subject: Examined) -> tuple[TextTeacher | None, list[Finding]]:
+    """Load the teacher: one that is named must load, the model's own may be out of reach."""
+    source = str(named or (subject.about.teacher_source if subject.about else ""))
+    remedy = "Name it: --teacher HUB-ID-OR-FOLDER"
     if not source:
-        told = "no teacher is known, so agreement with one was not checked"
-        return None, [Finding("note", "agreement", told, do)]
+        what = "no teacher is known, so agreement with one was not checked"
+        return None, [Finding("note", "agreement", what, remedy)]
+    prompt = subject.about.teacher_prompt if subject.about and not named else ""
     try:
-        with quiet():
-            own = patient.about.teacher_prompt if patient.about and not request.teacher else ""
-            return load_teacher(source, own or None), []
+        return load_teacher(source, prompt or None), []
     except KivukoError as problem:
-        if request.teacher:
+        if named:
             raise
-        told = f"the teacher that the model names does not load, so agreement was not checked: {problem}"
-        return None, [Finding("warning", "agreement", told, do)]
+        what = f"the teacher that the model names does not load, so agreement was not checked: {problem}"
+        return None, [Finding("warning", "agreement", what, remedy)]

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from kivuko.encoders.clip import ClipTowers, is_clip, load_clip, take_apart
 from kivuko.encoders.image_tower import Vectors, encode_images
 from kivuko.encoders.images import as_rgb, open_image
-from kivuko.encoders.loading import PROBES, fastest_device, local_folder, model_kind
+from kivuko.encoders.loading import PROBES, choose_device, local_folder, model_kind
 from kivuko.encoders.open_clip import PREFIX
 from kivuko.encoders.spelling import WORDS_FILE as WORDS
 from kivuko.encoders.spelling import SpellingNeighbors, WordCounts, read_misspelled
@@ -173,23 +173,12 @@ def load_model(source: Model | Path | str, *, device: str | torch.device | None 
     >>> kivuko.load_model(model) is model
     True
     """
-    if isinstance(source, Model):
-        model, place = source, device
-    else:
-        _check_device(device)
-        model = _load(str(source))
-        place = device or fastest_device()
-    if place is not None:
-        with wrap_errors(lambda reason: UsageError(f"device '{place}' cannot be used ({reason}).")):
-            model.encoder.to(place)
+    if isinstance(source, Model) and device is None:
+        return source
+    place = choose_device(None if device is None else str(device))
+    model = source if isinstance(source, Model) else _load(str(source))
+    model.encoder.to(place)
     return model
-
-
-def _check_device(device: str | torch.device | None) -> None:
-    """Refuse a device that torch does not know before anything is loaded."""
-    if device is not None:
-        with wrap_errors(lambda reason: UsageError(f"device '{device}' cannot be used ({reason}).")):
-            torch.device(device)
 
 
 def _load(source: str) -> Model:
@@ -198,13 +187,26 @@ def _load(source: str) -> Model:
         name = source.removeprefix(PREFIX).replace("/", "-")
         with wrap_errors(lambda reason: ModelError(f"{source}: does not load ({reason}).")), quiet():
             return Model(_route_towers(load_clip(source, source)), name, source)
+    folder = model_folder(source)
+    assert folder is not None
     if source in DEFAULT_NAMES and not Path(source).is_dir():
-        return Model(load_teacher(source).model, source.split("/")[-1], source, packaged_minilm())
-    folder = local_folder(source)
+        return Model(load_teacher(source).model, source.split("/")[-1], source, folder)
     encoder = _load_folder(folder).float()
     is_here = Path(source).expanduser().is_dir()
     name = folder.resolve().name if is_here else source.split("/")[-1]
     return Model(encoder, name, str(folder.absolute()) if is_here else source, folder, read_about(folder))
+
+
+def model_folder(source: str) -> Path | None:
+    """Return the folder that holds a model's files, fetched from the hub if necessary; None for ``open_clip``.
+
+    Raises:
+        ModelError: there is neither such a folder nor such a model on the hub.
+    """
+    if source.startswith(PREFIX):
+        return None
+    is_default = source in DEFAULT_NAMES and not Path(source).is_dir()
+    return (packaged_minilm() if is_default else None) or local_folder(source)
 
 
 def _load_folder(folder: Path) -> Any:

