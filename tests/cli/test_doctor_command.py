@@ -20,7 +20,7 @@ from patients import make_index, make_model, make_teacher, shuffle_tokenizer, wr
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """A folder with a healthy model, its teacher, a gallery, CLDR's names in Swahili, and a bitext; read only."""
+    """A folder with a healthy model, its teacher, a index, CLDR's names in Swahili, and a bitext; read only."""
     place = tmp_path_factory.mktemp("doctor-command")
     make_teacher(place / "teacher")
     make_model(place / "model", place / "teacher")
@@ -44,8 +44,8 @@ def test_a_healthy_model(doctor):
     assert last.endswith("2 notes.")  # on protocol, as for every model of images
 
 
-def test_with_its_gallery(doctor, place):
-    status, out, _ = doctor("--gallery", str(place / "my.index"))
+def test_with_its_index(doctor, place):
+    status, out, _ = doctor("--index", str(place / "my.index"))
     assert status == 0
     assert "ok      index: " in out
     assert "→ " in out
@@ -103,7 +103,7 @@ def test_the_call_gives_what_the_command_gives(doctor, place):
 
 def test_refusals(doctor, run_here, place, tmp_path):
     refused(run_here("doctor", str(tmp_path / "none")), "no such model folder")
-    refused(doctor("--gallery", str(tmp_path / "none")), "no such index")
+    refused(doctor("--index", str(tmp_path / "none")), "no such index")
     refused(doctor("--teacher", str(tmp_path / "none")), "no such model folder")
     refused(doctor("--bitext", "sw.tsv"), "CODE=FILE")
     refused(doctor("--bitext", f"sw={tmp_path / 'none.tsv'}"), "none.tsv")

@@ -29,7 +29,7 @@ def examined(folder, **options):
     return examine(folder, languages=["sw"], bitext={"sw": SENTENCES}, **options)
 
 
-def test_a_healthy_model_and_its_gallery(healthy_folder, healthy_index):
+def test_a_healthy_model_and_its_index(healthy_folder, healthy_index):
     found = examined(healthy_folder, index=healthy_index)
     # The tower's weights are random, so captions are far from their images; all else is well.
     assert [one.check for one in found if one.level in ("warning", "fault")] == ["captions"]
@@ -147,7 +147,7 @@ def test_a_late_interaction_model_is_refused(healthy_folder, tmp_path):
         examined(folder)
 
 
-def test_a_gallery_that_is_not_there_is_refused(healthy_folder, tmp_path):
+def test_a_index_that_is_not_there_is_refused(healthy_folder, tmp_path):
     with pytest.raises(ImageIndexError, match="no such index"):
         examined(healthy_folder, index=tmp_path / "none.index")
 

@@ -1,4 +1,4 @@
-"""Whether model, teacher and gallery share a space."""
+"""Whether model, teacher and index share a space."""
 
 from __future__ import annotations
 
@@ -46,24 +46,24 @@ def test_a_model_without_images(teacher_folder, store, tmp_path):
 
 
 def test_images_that_changed(healthy_folder, tmp_path):
-    gallery = make_index(tmp_path / "own.index", healthy_folder)
+    index = make_index(tmp_path / "own.index", healthy_folder)
     draw = np.random.default_rng(5)
     for file in (tmp_path / "photos").glob("*.png"):
         Image.fromarray(draw.integers(0, 256, (40, 40, 3), dtype=np.uint8)).save(file)
-    with IndexStore.open(gallery) as store:
+    with IndexStore.open(index) as store:
         found = list(check_index(opened(healthy_folder), store))
     assert levels(found) == ["ok", "warning"]
     assert "encoded again" in found[1].what
 
 
 def test_images_that_are_gone_are_not_missed(healthy_folder, tmp_path):
-    gallery = make_index(tmp_path / "own.index", healthy_folder)
+    index = make_index(tmp_path / "own.index", healthy_folder)
     shutil.rmtree(tmp_path / "photos")
-    with IndexStore.open(gallery) as store:
+    with IndexStore.open(index) as store:
         assert levels(check_index(opened(healthy_folder), store)) == ["ok"]
 
 
-def test_a_damaged_gallery_is_a_fault(healthy_folder, healthy_index, tmp_path):
+def test_a_damaged_index_is_a_fault(healthy_folder, healthy_index, tmp_path):
     broken = shutil.copytree(healthy_index, tmp_path / "broken.index")
     shutil.rmtree(broken / "segments")
     found = examine(healthy_folder, index=broken)
@@ -146,6 +146,6 @@ def test_a_tower_outside_its_domain_is_told_from_another_space(tmp_path):
 
 
 def test_few_captions_say_nothing(healthy, healthy_folder, tmp_path):
-    gallery = make_index(tmp_path / "few.index", healthy_folder, captions=ENGLISH[:5])
-    with IndexStore.open(gallery) as store:
+    index = make_index(tmp_path / "few.index", healthy_folder, captions=ENGLISH[:5])
+    with IndexStore.open(index) as store:
         assert list(check_captions(healthy, store)) == []
