@@ -79,8 +79,8 @@ def measure(spec: str, run: Path, measures: tuple[str, ...]) -> None:
     """
     from kivuko.cli.progress import console
     from kivuko.cli.progress import out as screen
-    from kivuko.evaluation.run import measure_run_file
     from kivuko.evaluation.tables import compact_table
+    from kivuko.evaluation.trec_runs import measure_run_file
 
     result = measure_run_file(run, spec, measures)
     table = compact_table(f"{run.name} on {spec}: {_queries(result.queries)}")

@@ -4,7 +4,7 @@ Knows arrays and ids, not models: a score matrix comes in, records go out.
 """
 
 from kivuko.evaluation.comparison import Comparison, PairedComparison, compare, compare_scores, seed_means
-from kivuko.evaluation.measures import MEASURES, Qrels, parse_measures
+from kivuko.evaluation.measures import MEASURES, PROTOCOL, Qrels, measure_run, parse_measures, per_query
 from kivuko.evaluation.records import (
     Condition,
     Header,
@@ -15,7 +15,6 @@ from kivuko.evaluation.records import (
     read_records,
     write_records,
 )
-from kivuko.evaluation.run import PROTOCOL, Run, evaluate_run, per_query, rank
 from kivuko.evaluation.statistics import (
     Interval,
     RandomizationTest,
@@ -26,6 +25,7 @@ from kivuko.evaluation.statistics import (
     seed_interval,
 )
 from kivuko.evaluation.summary import PARITY, LanguageScores, Summary, per_query_scores, summarize
+from kivuko.evaluation.trec_runs import Run
 
 __all__ = [
     "MEASURES",
@@ -46,15 +46,14 @@ __all__ = [
     "bootstrap_interval",
     "compare",
     "compare_scores",
-    "evaluate_run",
     "holm",
+    "measure_run",
     "paired_difference",
     "parse_measures",
     "per_query",
     "per_query_path",
     "per_query_scores",
     "randomization_test",
-    "rank",
     "read_per_query",
     "read_records",
     "seed_interval",

@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 from kivuko.datasets.captions import EVERY_CAPTION, FIRST_CAPTION, CaptionSet, LanguageCaptions
 from kivuko.errors import DataError
 from kivuko.evaluation.evaluator import ENGLISH, EncodedQueries
-from kivuko.evaluation.measures import MEASURES, Qrels
-from kivuko.evaluation.run import PROTOCOL, per_query
+from kivuko.evaluation.measures import MEASURES, PROTOCOL, Qrels, per_query
 from kivuko.evaluation.summary import LanguageScores
 from kivuko.evaluation.vectors import ImageVectors
 from kivuko.files import sha256_of

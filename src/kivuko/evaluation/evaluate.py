@@ -20,8 +20,8 @@ from kivuko.evaluation.records import (
     read_records,
     write_records,
 )
-from kivuko.evaluation.run import write_run
 from kivuko.evaluation.tables import WIDTH, evaluation_tables, no_better_line, plain_text
+from kivuko.evaluation.trec_runs import write_run
 from kivuko.files import refuse_unwritable, write_text
 from kivuko.languages import DEFAULT_LANGUAGES, language
 from kivuko.progress import bars, late_task, note

@@ -1,17 +1,25 @@
-"""The measures, by name: a thin table over ``ir_measures``, which computes all of them."""
+"""Measures, query by query, from a matrix of scores or from a run; ``ir_measures`` computes all of them.
+
+trec_eval keeps scores as 32-bit floats and orders equal ones by document id, so a document's name could win or lose a
+query. Here the order is settled before trec_eval sees it, under one of two rules for equal scores (``TIES``), and
+trec_eval is given the ranks as scores. Queries whose relevant documents have the same ranks have the same values, so
+trec_eval sees each such pattern once.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
+from kivuko.datasets.collections.collection import Judgments
 from kivuko.errors import DataError, UsageError
+from kivuko.ranks import relevant_ranks
 
 MEASURES = ("R@1", "R@5", "R@10", "MAP", "MRR", "nDCG@10")
-"""What is reported unless another list is asked for. All lie in [0, 1]; higher is better."""
+"""The default measures. All are in [0, 1]; higher is better."""
 
 MOST = 1_000_000
 """The largest cutoff; trec_eval ends the whole process on some numbers out of range, and grades are far below it."""
@@ -58,6 +66,141 @@ def parse_measures(names: Sequence[str]) -> dict[str, Any]:
 Qrels = Mapping[str, Collection[str]]
 """Query id to the ids of its relevant documents: binary relevance, one or more per query."""
 
+Ties = Literal["trec_eval", "pessimistic"]
+
+TIES: dict[Ties, str] = {
+    "trec_eval": "equal scores, as 32-bit floats, are ordered by document id, falling, as trec_eval and ir_measures do",
+    "pessimistic": "among equal scores, documents of lower grade come first: the lower bound over all orders",
+}
+"""The rules for equal scores, for headers and tables."""
+
+_CHUNK_CELLS = 500_000  # of a relevance matrix, and of a run as dictionaries (about 30 MB)
+
+PROTOCOL = {
+    "ties": "pessimistic: among equal scores every relevant document ranks below every other document; "
+    "scores are equal when they are the same number in the precision they were computed in",
+    "ranking": "the whole gallery, no cut",
+    "R@k": "recall: relevant documents among the first k, divided by the relevant documents of the query",
+    "measured by": "ir_measures, pytrec_eval provider",
+}
+"""How measures are taken, for the header of records."""
+
+
+def per_query(
+    scores: ArrayLike,
+    query_ids: Sequence[str],
+    document_ids: Sequence[str],
+    qrels: Qrels,
+    measures: Sequence[str] = MEASURES,
+) -> dict[str, NDArray[np.float64]]:
+    """Measure each query over the full ranking of the gallery.
+
+    Ties are broken against the relevant documents, so each value is the lower bound over all ways to order them: a
+    model that gives all n documents the same score has R@1 = 0 and, with one relevant document, RR = 1 / n. (McSherry &
+    Najork, ECIR 2008, average over the orders instead; then a model that cannot distinguish documents still scores.)
+
+    Args:
+        scores: [queries, documents], higher is better; infinities are allowed.
+        query_ids: one id per row, unique.
+        document_ids: one id per column, unique.
+        qrels: query id to the ids of its relevant documents; each query needs one in the gallery.
+        measures: names, see ``parse_measures``.
+
+    Returns:
+        Measure name to float64 [queries], in the order of ``query_ids``; values in [0, 1].
+
+    Raises:
+        DataError: shapes that do not fit, no query, no document, an id twice, a NaN score, or a query
+            with no relevant document in the gallery.
+        UsageError: a measure that is not known.
+    """
+    parsed = parse_measures(measures)
+    matrix = _checked(scores, query_ids, document_ids)
+    columns = {document: column for column, document in enumerate(document_ids)}
+    chunk = max(1, _CHUNK_CELLS // len(columns))
+    patterns = []
+    for start in range(0, len(query_ids), chunk):
+        queries = query_ids[start : start + chunk]
+        relevant = relevance_matrix(queries, columns, qrels)  # [chunk, documents]
+        patterns += [
+            RankPattern(relevant_ranks(scores, own).tobytes(), len(set(qrels[query])), len(columns))
+            for query, scores, own in zip(queries, matrix[start : start + chunk], relevant, strict=True)
+        ]
+    values = values_of_ranks(tuple(parsed.values()), patterns)  # [queries, measures]
+    return {name: values[:, column].copy() for column, name in enumerate(parsed)}
+
+
+def measure_run(
+    run: Mapping[str, Mapping[str, float]],
+    judgments: Judgments,
+    query_ids: Sequence[str] | None = None,
+    measures: Sequence[str] = MEASURES,
+    ties: Ties = "trec_eval",
+) -> dict[str, NDArray[np.float64]]:
+    """Measure each query of a run.
+
+    Grades above 0 are relevant; nDCG takes the grade as the gain, as trec_eval does. A query that is missing from the
+    run scores zero and stays in the mean, as under ``trec_eval -c`` and in ``ir_measures``; so does one whose judged
+    documents are all irrelevant, unless ``query_ids`` leaves it out (see ``answerable``).
+
+    Args:
+        run: query id to document id to score, higher is better; perhaps cut at some depth.
+        judgments: query id to document id to grade.
+        query_ids: the queries to measure and their order; None takes every judged one.
+        measures: names, see ``parse_measures``.
+        ties: the rule for equal scores, see ``TIES``.
+
+    Returns:
+        Measure name to float64 [queries], in the order of ``query_ids``.
+
+    Raises:
+        DataError: no query, one without judgments, or a NaN score.
+        UsageError: a measure that is not known.
+    """
+    parsed = parse_measures(measures)
+    queries = list(judgments) if query_ids is None else list(query_ids)
+    if not queries:
+        raise DataError("there is no query to measure; give at least one")
+    for query in queries:
+        if query not in judgments:
+            raise DataError(f"query {query!r} has no judgment; leave it out or judge it")
+        for document, score in run.get(query, {}).items():
+            if score != score:
+                raise DataError(f"the score of query {query!r} against document {document!r} is NaN; check the run")
+    ranked = {query: _ordered(run.get(query, {}), judgments[query], ties) for query in queries}
+    return measure_rankings(ranked, judgments, parsed)
+
+
+def _checked(scores: ArrayLike, query_ids: Sequence[str], document_ids: Sequence[str]) -> NDArray[np.floating]:
+    """Return the scores as a float matrix that fits its ids and holds no NaN."""
+    matrix = np.asarray(scores)
+    if matrix.dtype.kind != "f":
+        matrix = matrix.astype(np.float64)
+    _check_ids(query_ids, "query")
+    _check_ids(document_ids, "document")
+    if matrix.shape != (len(query_ids), len(document_ids)):
+        raise DataError(
+            f"scores have shape {list(matrix.shape)}, but there are {len(query_ids)} queries and "
+            f"{len(document_ids)} documents; give one row per query and one column per document"
+        )
+    wrong = np.isnan(matrix)
+    if wrong.any():
+        row, column = np.argwhere(wrong)[0]
+        raise DataError(
+            f"the score of query {query_ids[row]!r} against document {document_ids[column]!r} is NaN "
+            f"({int(wrong.sum())} such scores); the encoder gave NaN: check its weights and its input"
+        )
+    return matrix
+
+
+def _check_ids(ids: Sequence[str], noun: str) -> None:
+    if not ids:
+        raise DataError(f"there is no {noun} to measure; give at least one")
+    if len(set(ids)) < len(ids):
+        seen: set[str] = set()
+        twice = next(name for name in ids if name in seen or seen.add(name))  # type: ignore[func-returns-value]
+        raise DataError(f"{noun} id {twice!r} occurs twice; ids must be unique")
+
 
 def relevant_of(query: str, qrels: Qrels) -> Collection[str]:
     """Return the relevant documents of a query; DataError if it has none."""
@@ -103,7 +246,6 @@ def relevance_matrix(
 # Of these, nothing that is ranked below the last relevant document changes a value, so it need not be listed.
 _OF_RELEVANT_RANKS = frozenset({"AP", "P", "R", "RR", "Success", "nDCG"})
 _MOST_KNOWN = 10_000  # patterns whose values are remembered
-_CHUNK_CELLS = 500_000  # a run of this many entries takes about 30 MB as dictionaries
 
 
 class RankPattern(NamedTuple):
@@ -132,21 +274,21 @@ def values_of_ranks(measures: tuple[Any, ...], patterns: Sequence[RankPattern]) 
     """
     if all(str(measure.NAME) in _OF_RELEVANT_RANKS for measure in measures):
         patterns = [pattern._replace(documents=_last(pattern)) for pattern in patterns]
-    found: dict[RankPattern, tuple[float, ...]] = {}
+    values_of: dict[RankPattern, tuple[float, ...]] = {}
     new = []
     for pattern in dict.fromkeys(patterns):
         if (values := _known.get((measures, pattern))) is None:
             new.append(pattern)
         else:
-            found[pattern] = values
+            values_of[pattern] = values
     size = max(1, _CHUNK_CELLS // max((pattern.documents for pattern in new), default=1))
     for start in range(0, len(new), size):
         part = new[start : start + size]
-        found |= zip(part, _measured(measures, part), strict=True)
+        values_of |= zip(part, _measured(measures, part), strict=True)
     if len(_known) + len(new) > _MOST_KNOWN:
         _known.clear()
-    _known.update(((measures, pattern), found[pattern]) for pattern in new[:_MOST_KNOWN])
-    return np.array([found[pattern] for pattern in patterns], dtype=np.float64)
+    _known.update(((measures, pattern), values_of[pattern]) for pattern in new[:_MOST_KNOWN])
+    return np.array([values_of[pattern] for pattern in patterns], dtype=np.float64)
 
 
 def _last(pattern: RankPattern) -> int:
@@ -155,7 +297,7 @@ def _last(pattern: RankPattern) -> int:
 
 
 def _measured(measures: tuple[Any, ...], patterns: Sequence[RankPattern]) -> list[tuple[float, ...]]:
-    """Measure a made-up query for each pattern."""
+    """Measure a synthetic query for each pattern."""
     others = [f"other {rank}" for rank in range(max(pattern.documents for pattern in patterns))]
     ranked, judged = {}, {}
     for number, pattern in enumerate(patterns):
@@ -163,29 +305,53 @@ def _measured(measures: tuple[Any, ...], patterns: Sequence[RankPattern]) -> lis
         ranking = others[: pattern.documents]
         for rank, document in zip(np.frombuffer(pattern.ranks, dtype=np.int64).tolist(), relevant, strict=False):
             ranking[rank - 1] = document
-        ranked[str(number)], judged[str(number)] = ranking, relevant
+        ranked[str(number)], judged[str(number)] = ranking, dict.fromkeys(relevant, 1)
     named = {str(column): measure for column, measure in enumerate(measures)}
-    found = evaluate_rankings(ranked, list(ranked), judged, named)
-    return list(zip(*(found[column].tolist() for column in named), strict=True))
+    values = measure_rankings(ranked, judged, named)
+    return list(zip(*(values[column].tolist() for column in named), strict=True))
 
 
-def evaluate_rankings(
-    ranked: Mapping[str, Sequence[str]], query_ids: Sequence[str], qrels: Qrels, measures: Mapping[str, Any]
+def measure_rankings(
+    ranked: Mapping[str, Sequence[str]], judgments: Judgments, measures: Mapping[str, Any]
 ) -> dict[str, NDArray[np.float64]]:
-    """Measure rankings, query id to document ids, best first: name to float64 [queries].
+    """Measure rankings, query id to document ids, best first: name to float64 [queries], in the order of ``ranked``.
 
-    A query whose ranking is empty scores the measure's default, zero.
+    trec_eval is given the ranks as scores. A query whose ranking is empty scores zero.
     """
     import ir_measures
 
     # Ranks are whole numbers, exact in trec_eval's 32-bit scores up to 16 million documents.
     falling = [float(-position) for position in range(max(map(len, ranked.values())))]
-    run = {query: dict(zip(documents, falling, strict=False)) for query, documents in ranked.items()}
-    judged = {query: dict.fromkeys(qrels[query], 1) for query in query_ids}
-    rows = {query: row for row, query in enumerate(query_ids)}
-    names = {measure: name for name, measure in measures.items()}
-    values = {name: np.zeros(len(rows)) for name in measures}
-    evaluator = ir_measures.pytrec_eval.evaluator(list(measures.values()), judged)
-    for metric in evaluator.iter_calc(run):
-        values[names[metric.measure]][rows[metric.query_id]] = metric.value
+    run = {query: dict(zip(documents, falling, strict=False)) for query, documents in ranked.items() if documents}
+    values = {name: np.zeros(len(ranked)) for name in measures}
+    if run:
+        rows = {query: row for row, query in enumerate(ranked)}
+        names = {measure: name for name, measure in measures.items()}
+        judged = {query: dict(judgments[query]) for query in ranked}
+        for metric in ir_measures.pytrec_eval.evaluator(list(measures.values()), judged).iter_calc(run):
+            values[names[metric.measure]][rows[metric.query_id]] = metric.value
     return values
+
+
+def answerable(judgments: Judgments) -> list[str]:
+    """Return the queries that have a relevant document: of the others, no measure says anything."""
+    return [query for query, grades in judgments.items() if any(grade > 0 for grade in grades.values())]
+
+
+def _ordered(scored: Mapping[str, float], grades: Mapping[str, int], ties: Ties) -> list[str]:
+    if ties == "trec_eval":
+        return trec_order(scored)
+    return sorted(scored, key=lambda document: (-scored[document], grades.get(document, 0)))
+
+
+def trec_order(scored: Mapping[str, float]) -> list[str]:
+    """Return the documents of one query in the order in which trec_eval reads them.
+
+    By score, as a 32-bit float, falling; equal scores by document id, falling. The ranks in a run's file
+    are ignored.
+    """
+    with np.errstate(over="ignore"):
+        single = np.fromiter(scored.values(), np.float64, len(scored)).astype(np.float32)
+    scores = dict(zip(scored, single.tolist(), strict=True))
+    # Code points sort as their UTF-8 bytes do, which is what trec_eval compares.
+    return sorted(sorted(scored, reverse=True), key=lambda document: -scores[document])

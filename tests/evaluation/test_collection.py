@@ -11,7 +11,7 @@ from kivuko.datasets.collections import Document
 from kivuko.errors import DataError, ModelError
 from kivuko.evaluation import collection as module
 from kivuko.evaluation.collection import COLLECTION_MEASURES, TopDocuments, search_collection
-from kivuko.evaluation.run import measure_run, trec_order
+from kivuko.evaluation.measures import measure_run, trec_order
 
 
 @settings(max_examples=80, deadline=None)

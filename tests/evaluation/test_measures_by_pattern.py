@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kivuko.evaluation import MEASURES, evaluate_run, per_query, rank
+from kivuko.evaluation import MEASURES, measure_run, per_query
 from kivuko.evaluation import measures as rank_values
 
 OTHERS = ("P@3", "Rprec", "NumRet", "Success@2", "R@100", "Bpref")  # the length of the ranking counts in some
@@ -36,7 +36,9 @@ def random_case(seed, queries, documents, levels, relevant):
 def same_as_one_by_one(case, measures):
     scores, ids, names, qrels = case
     fast = per_query(scores, ids, names, qrels, measures)
-    slow = evaluate_run(rank(scores, ids, names), qrels, ids, measures)
+    run = {query: dict(zip(names, row, strict=True)) for query, row in zip(ids, scores.tolist(), strict=True)}
+    judgments = {query: dict.fromkeys(relevant, 1) for query, relevant in qrels.items()}
+    slow = measure_run(run, judgments, ids, measures, ties="pessimistic")
     assert list(fast) == list(measures)
     for name in measures:
         np.testing.assert_array_equal(fast[name], slow[name], err_msg=name)
@@ -66,8 +68,8 @@ def test_each_pattern_is_measured_once(monkeypatch):
         measured.append(len(ranked))
         return evaluate(ranked, *rest)
 
-    evaluate = rank_values.evaluate_rankings
-    monkeypatch.setattr(rank_values, "evaluate_rankings", counted)
+    evaluate = rank_values.measure_rankings
+    monkeypatch.setattr(rank_values, "measure_rankings", counted)
     scores = np.array([[3.0, 2, 1], [1, 3, 2], [3, 2, 1], [2, 3, 1]])
     qrels = {"a": {"x"}, "b": {"y"}, "c": {"x"}, "d": {"x"}}
     first = per_query(scores, list("abcd"), list("xyz"), qrels)

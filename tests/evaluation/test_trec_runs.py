@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kivuko.errors import DataError, KivukoError, UsageError
-from kivuko.evaluation.run import answerable, measure_run, read_run, trec_order, write_run
+from kivuko.evaluation.measures import answerable, measure_run, trec_order
+from kivuko.evaluation.trec_runs import read_run, write_run
 
 NAMES = ("MAP", "MRR", "nDCG@10", "nDCG", "R@1", "R@5", "R@100", "P@5", "Success@3", "Bpref")
 
@@ -144,7 +145,7 @@ def test_ir_measures_reads_our_run_files(tmp_path: Path) -> None:
         ("q Q0 d 1 0.5 x\nq Q0 e 2 high x\n", "a.run:2: score 'high' is no number"),
         ("q Q0 d 1 nan x\n", "score 'nan' is no number"),
         ("q Q0 d 1 1_0 x\n", "a.run:1: score '1_0' is no number"),
-        ("q Q0 d 1 2 x\nq Q0 d 2 1 x\n", "a.run:2: document d stands twice under query q"),
+        ("q Q0 d 1 2 x\nq Q0 d 2 1 x\n", "a.run:2: document d occurs twice under query q"),
         (b"q Q0 \xff 1 1 x\n", "byte 0xFF is not UTF-8"),
         (b"\x1f\x8b\x08\x00\x00\x00", "damaged or cut short"),
     ],

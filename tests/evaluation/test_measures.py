@@ -9,7 +9,21 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from kivuko.errors import DataError, UsageError
-from kivuko.evaluation import MEASURES, evaluate_run, parse_measures, per_query, rank
+from kivuko.evaluation import MEASURES, measure_run, parse_measures, per_query
+
+
+def as_run(scores, queries, documents):
+    """A matrix of scores as a run."""
+    return {
+        query: dict(zip(documents, row, strict=True))
+        for query, row in zip(queries, np.asarray(scores).tolist(), strict=True)
+    }
+
+
+def measure_binary(run, qrels, queries=None, measures=MEASURES):
+    """Measure a run whose relevant documents all have grade 1, ties against them."""
+    judgments = {query: dict.fromkeys(relevant, 1) for query, relevant in qrels.items()}
+    return measure_run(run, judgments, queries, measures, ties="pessimistic")
 
 
 def reference(scores, relevant):
@@ -61,7 +75,7 @@ def test_agrees_with_the_definitions_with_and_without_ties(data):
         q: {d for d, hit in zip(documents, row, strict=True) if hit} for q, row in zip(queries, relevant, strict=True)
     }
     measured = per_query(scores, queries, documents, qrels)
-    again = evaluate_run(rank(scores, queries, documents), qrels, queries)
+    again = measure_binary(as_run(scores, queries, documents), qrels, queries)
     for row in range(shape[0]):
         for name, value in reference(scores[row], relevant[row]).items():
             assert measured[name][row] == pytest.approx(value, abs=1e-12), name
@@ -74,7 +88,7 @@ def test_many_queries_are_measured_in_chunks_as_one_by_one(monkeypatch):
     queries, documents = ids("q", 30), ids("d", 40)
     qrels = {query: {documents[index]} for index, query in enumerate(queries)}
     whole = per_query(scores, queries, documents, qrels)
-    monkeypatch.setattr("kivuko.evaluation.run._CHUNK_CELLS", 40 * 7)
+    monkeypatch.setattr("kivuko.evaluation.measures._CHUNK_CELLS", 40 * 7)
     for name, values in per_query(scores, queries, documents, qrels).items():
         np.testing.assert_array_equal(values, whole[name])
 
@@ -85,7 +99,7 @@ def test_a_constant_encoder_finds_nothing_whatever_the_names(names):
         measured = per_query(np.full((1, 4), 0.5), ["q"], names, {"q": {relevant}})
         assert measured["R@1"] == 0
         assert measured["MRR"] == 1 / 4
-        assert evaluate_run({"q": dict.fromkeys(names, 0.5)}, {"q": {relevant}})["R@1"] == 0
+        assert measure_binary({"q": dict.fromkeys(names, 0.5)}, {"q": {relevant}})["R@1"] == 0
 
 
 def test_scores_closer_than_single_precision_are_still_told_apart():
@@ -100,16 +114,8 @@ def test_equals_ir_measures_own_run_where_nothing_is_tied():
     queries, documents = ids("q", 8), ids("d", 50)
     qrels = {query: {documents[index], documents[index + 9]} for index, query in enumerate(queries)}
     judged = [ir_measures.Qrel(query, document, 1) for query, found in qrels.items() for document in found]
-    theirs = ir_measures.calc_aggregate([ir_measures.AP], judged, rank(scores, queries, documents))
+    theirs = ir_measures.calc_aggregate([ir_measures.AP], judged, as_run(scores, queries, documents))
     assert per_query(scores, queries, documents, qrels)["MAP"].mean() == pytest.approx(theirs[ir_measures.AP])
-
-
-def test_rank_orders_cuts_and_keeps_a_tie_at_the_cut_whole():
-    run = rank([[0.1, 0.9, 0.5, 0.5]], ["q"], ["a", "b", "c", "d"], depth=2)
-    assert list(run["q"].items()) == [("b", 0.9), ("c", 0.5), ("d", 0.5)]
-    assert list(rank([[1, 3, 2]], ["q"], ["a", "b", "c"], depth=1)["q"]) == ["b"]
-    with pytest.raises(UsageError, match="depth is 0"):
-        rank([[1.0]], ["q"], ["a"], depth=0)
 
 
 def test_infinite_scores_rank_first_and_last():
@@ -118,9 +124,9 @@ def test_infinite_scores_rank_first_and_last():
 
 
 def test_what_a_run_does_not_hold_scores_zero_and_stays_in_the_mean():
-    measured = evaluate_run({"a": {"x": 1.0}}, {"a": {"x", "y"}, "b": {"x"}, "c": {"x"}}, ["b", "a"])
+    measured = measure_binary({"a": {"x": 1.0}}, {"a": {"x", "y"}, "b": {"x"}, "c": {"x"}}, ["b", "a"])
     assert measured["MAP"].tolist() == [0, 0.5]
-    assert evaluate_run({}, {"a": {"x"}})["MAP"].tolist() == [0]
+    assert measure_binary({}, {"a": {"x"}})["MAP"].tolist() == [0]
 
 
 def test_a_relevant_document_outside_the_gallery_counts_as_never_found():
@@ -149,11 +155,11 @@ def test_what_cannot_be_measured_is_an_error_of_one_line(change, message):
     assert "\n" not in str(caught.value)
 
 
-def test_evaluate_run_refuses_nan_and_unjudged_queries():
+def test_a_run_with_nan_or_unjudged_queries_is_refused():
     with pytest.raises(DataError, match="NaN"):
-        evaluate_run({"q": {"a": float("nan")}}, {"q": {"a"}})
-    with pytest.raises(DataError, match="no relevant document"):
-        evaluate_run({"q": {"a": 1.0}}, {"q": {"a"}}, ["q", "unjudged"])
+        measure_binary({"q": {"a": float("nan")}}, {"q": {"a"}})
+    with pytest.raises(DataError, match="'unjudged' has no judgment"):
+        measure_binary({"q": {"a": 1.0}}, {"q": {"a"}}, ["q", "unjudged"])
 
 
 @pytest.mark.parametrize("names", [[], ["foo"], ["MAP", "AP"], ["MAP", "MAP"], ["ERR@10"], ["R@"], ["R"], ["P@1.5"]])
