@@ -150,7 +150,7 @@ def test_a_full_disk_told_of_by_a_writer_in_rust_is_understood(tmp_path):
 def test_a_file_in_the_way_of_a_folder_is_named(tmp_path):
     (tmp_path / "taken").write_text("a file")
     target = tmp_path / "taken" / "file.txt"
-    with pytest.raises(KivukoError, match="a file stands where a folder is needed") as caught:
+    with pytest.raises(KivukoError, match="there is a file where a folder is needed") as caught:
         write_text(target, "new")
     assert str(target) in str(caught.value)
     assert (tmp_path / "taken").read_text() == "a file"
@@ -158,13 +158,13 @@ def test_a_file_in_the_way_of_a_folder_is_named(tmp_path):
 
 def test_a_folder_where_a_file_should_go_is_named_and_a_file_where_a_folder_should(tmp_path):
     fill(tmp_path / "world", old="1")
-    with pytest.raises(KivukoError, match="a folder stands where a file is needed"):
+    with pytest.raises(KivukoError, match="there is a folder where a file is needed"):
         write_text(tmp_path / "world", "new")
     assert names_in(tmp_path / "world") == ["old"]
 
     (tmp_path / "file").write_text("old")
     with (
-        pytest.raises(KivukoError, match="a file stands where a folder is needed"),
+        pytest.raises(KivukoError, match="there is a file where a folder is needed"),
         atomic_path(tmp_path / "file") as made,
     ):
         fill(made, new="2")
@@ -187,11 +187,11 @@ def test_a_pipe_is_no_file_and_stays_what_it_is(tmp_path, write, linked):
     assert names_in(tmp_path) == (["link", "pipe"] if linked else ["pipe"])
 
 
-@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="needs a folder in which no file can be made")
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="needs a folder in which no file can be created")
 @pytest.mark.parametrize("write", [refuse_unwritable, lambda path: write_text(path, "new")])
 @pytest.mark.parametrize("place", ["/proc/new.tsv", "/proc/new/folder/new.tsv"])
 def test_a_folder_that_takes_no_files_is_told(write, place):
-    with pytest.raises(KivukoError, match=r"(no file can be made|no permission)") as caught:
+    with pytest.raises(KivukoError, match=r"(no file can be created|no permission)") as caught:
         write(Path(place))
     assert str(caught.value).startswith(f"{place}: ")
 

@@ -24,7 +24,7 @@ class ModelError(KivukoError):
 
 
 class ImageIndexError(KivukoError):
-    """An index of images is missing, in use, empty, or was made with another model or from other sources."""
+    """An index of images is missing, in use, empty, or was built with another model or from other sources."""
 
 
 class CorruptFileError(KivukoError):
@@ -45,25 +45,25 @@ def at(path: Path | str, line: int | None = None) -> str:
 
 
 def first_line(problem: BaseException) -> str:
-    """Return what an error says, its first line, 200 characters at most; its kind where that is a bare word or nothing.
+    """Return the first line of an error's message, at most 200 characters; with its kind where that is a bare word.
 
     >>> first_line(KeyError("types")), first_line(ValueError("no header\\nat all"))
     ("KeyError: 'types'", 'no header')
     """
-    said = (str(problem).strip().splitlines() or [""])[0][:200]
+    message = (str(problem).strip().splitlines() or [""])[0][:200]
     kind = type(problem).__name__
-    return said if " " in said else f"{kind}: {said}" if said else kind
+    return message if " " in message else f"{kind}: {message}" if message else kind
 
 
 @contextmanager
-def wrap_errors(told: Callable[[str], KivukoError]) -> Iterator[None]:
+def wrap_errors(make_error: Callable[[str], KivukoError]) -> Iterator[None]:
     """Turn whatever a library raises within into one error; Kivuko's own pass, and so do Ctrl-C and the like.
 
     For a call that loads or tries what a user named: libraries raise many kinds, all of them the fault of what was
     named. Those written in Rust may panic, which Python sees as no ``Exception``.
 
     Args:
-        told: makes the error of the reason, see ``first_line``.
+        make_error: returns the error for a reason, see ``first_line``.
     """
     try:
         yield
@@ -71,5 +71,5 @@ def wrap_errors(told: Callable[[str], KivukoError]) -> Iterator[None]:
         raise
     except BaseException as problem:
         if isinstance(problem, Exception) or type(problem).__name__ == "PanicException":
-            raise told(first_line(problem)) from problem
+            raise make_error(first_line(problem)) from problem
         raise

@@ -38,7 +38,7 @@ def sha256_of(path: Path) -> str:
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary path (file or folder) beside ``path`` that takes its place if the block succeeds.
 
-    If the block fails, the temporary path is removed and whatever stood at ``path`` before stays untouched.
+    If the block fails, the temporary path is removed and what was at ``path`` before stays untouched.
 
     Raises:
         KivukoError: the disk is full, or the place cannot be written or is no file; the message names it.
@@ -74,16 +74,16 @@ def explain_write_failure(problem: BaseException, path: Path) -> KivukoError | N
     if number in (errno.EACCES, errno.EPERM, errno.EROFS) or "permission denied" in words:
         return KivukoError(f"{path}: cannot be written here (no permission). Choose another place.")
     if number in (errno.ENOTDIR, errno.EEXIST):
-        return KivukoError(f"{path}: a file stands where a folder is needed. Choose another place.")
+        return KivukoError(f"{path}: there is a file where a folder is needed. Choose another place.")
     if number == errno.ENAMETOOLONG:
         return KivukoError(f"{path}: the name is too long. Choose a shorter one.")
     if number in (errno.EISDIR, errno.ENOTEMPTY):
-        return KivukoError(f"{path}: a folder stands where a file is needed. Choose another place.")
+        return KivukoError(f"{path}: there is a folder where a file is needed. Choose another place.")
     return None
 
 
 def refuse_unwritable(path: Path) -> None:
-    """Raise KivukoError if the file ``path`` cannot be written, before the work whose outcome it is to hold."""
+    """Raise KivukoError if the file ``path`` cannot be written, before the work whose result it is to hold."""
     _refuse_device(path)
     try:
         if path.is_dir():
@@ -132,14 +132,14 @@ def _refuse_device(path: Path) -> None:
     """Raise KivukoError if ``path``, or what it links to, is neither file nor folder: renaming would put it away."""
     try:
         mode = path.stat().st_mode
-    except (OSError, ValueError):  # not there yet, or said when it is written
+    except (OSError, ValueError):  # not there yet, or reported when it is written
         return
     if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
         raise KivukoError(f"{path}: is a device or a pipe, which cannot be written whole or not at all; name a file.")
 
 
 def _no_files_kept(path: Path) -> KivukoError:
-    return KivukoError(f"{path}: cannot be written here (no file can be made in this folder). Choose another place.")
+    return KivukoError(f"{path}: cannot be written here (no file can be created in this folder). Choose another place.")
 
 
 def _flush_to_disk(path: Path) -> None:

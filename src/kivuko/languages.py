@@ -1,7 +1,7 @@
 """Languages by their BCP 47 code: name, script, direction of writing, and how much data they have.
 
 Names and scripts come from ``langcodes`` (Unicode CLDR and the IANA registry), which is imported only when a
-language is asked for, so that importing this module costs nothing. The resource level comes from no library;
+language is looked up, so that importing this module costs nothing. The resource level comes from no library;
 it is the table ``_JOSHI_CLASSES`` below.
 """
 
@@ -24,7 +24,7 @@ ResourceGroup = Literal["low-resource", "high-resource"]
 
 DEFAULT_LANGUAGES = ("sw", "so", "fil", "mr", "fi", "de", "fr")
 
-UNKNOWN_SCRIPT = "Zzzz"  # ISO 15924's own code for a script nobody recorded
+UNKNOWN_SCRIPT = "Zzzz"  # ISO 15924's own code for an unknown script
 
 # Joshi, Santy, Budhiraja, Bali and Choudhury, "The State and Fate of Linguistic Diversity and Inclusion in
 # the NLP World" (ACL 2020) put languages in classes 0 ("the left-behinds") to 5 ("the winners") by labeled
@@ -64,7 +64,7 @@ _RIGHT_TO_LEFT = {
     "Yezi",
 }  # fmt: skip
 
-# Registered codes that say "not one language": undetermined, multiple, no language, uncoded.
+# Registered codes that mean "not one language": undetermined, multiple, no language, uncoded.
 _NO_LANGUAGE = frozenset({"und", "mul", "zxx", "mis"})
 
 
@@ -76,7 +76,7 @@ class Language:
         code: normalized BCP 47 tag, e.g. ``sw``, ``fil``, ``zh-Hant``.
         name: name in English, e.g. ``Chinese (Traditional)``.
         native_name: name in the language itself; the English name where CLDR has none.
-        script: ISO 15924 code of the script it is usually written in, ``Zzzz`` where nobody recorded one.
+        script: ISO 15924 code of the script it is usually written in, ``Zzzz`` where none is known.
         direction: ``rtl`` where that script runs from right to left, else ``ltr``.
         resource: ``low``, ``medium`` or ``high``; ``low`` where the level is not known.
     """
@@ -199,12 +199,12 @@ def _close_matches(text: str) -> list[str]:
     """Codes and names like ``text``, best first, at most three: ``["sw (Swahili)"]``."""
     import langcodes
 
-    found = [_described(text.replace("_", "-").partition("-")[0])]
+    matches = [_described(text.replace("_", "-").partition("-")[0])]
     with suppress(LookupError, UnicodeError, SystemError):  # no such name; text that the name table cannot take
-        found.append(_described(langcodes.find(text).to_tag()))
-    if not any(found):
-        found = [_described(code) for code in _similar(text)]
-    return list(dict.fromkeys(f"{one.code} ({one.name})" for one in found if one))[:3]
+        matches.append(_described(langcodes.find(text).to_tag()))
+    if not any(matches):
+        matches = [_described(code) for code in _similar(text)]
+    return list(dict.fromkeys(f"{one.code} ({one.name})" for one in matches if one))[:3]
 
 
 def _similar(text: str) -> list[str]:

@@ -71,7 +71,7 @@ class ByteInput:
 
     @property
     def as_stored(self) -> bool:
-        """Whether the latest reading gave the bytes of a file as they are on disk, not decompressed."""
+        """True if the latest reading gave the bytes of a file as they are on disk, not decompressed."""
         return self.size is not None and self._plain
 
     def bytes_read(self) -> int:
@@ -380,7 +380,7 @@ def _whole_lines(stream: BinaryIO, longest: int) -> Iterator[bytes | None]:
 
 
 def _texts(lines: bytes, name: str, number: int) -> tuple[list[str | None], DataError | None]:
-    """Return the texts of whole lines, and what is wrong with the line after them."""
+    """Return the texts of whole lines, and the error of the line after them, if any."""
     if number == 1:
         if lines.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
             return [], DataError(f"{at(name, 1)}: UTF-16, not UTF-8; convert with iconv -f utf-16 -t utf-8")
@@ -484,7 +484,7 @@ def _encoding(start: bytes, name: str) -> str:
         raise DataError(
             f"{at(name, 1)}: declares the encoding {word!r}, which is unknown; convert it to UTF-8 with iconv"
         )
-    # A declaration that can be read byte by byte is not in UTF-16, whatever it says; most often it is UTF-8 by now.
+    # A declaration that can be read byte by byte is not in UTF-16, whatever it declares; most often it is UTF-8 by now.
     if codec.name.startswith(("utf-16", "utf-32")) or codec.name in ("ascii", "utf-8-sig"):
         return "utf-8"
     return codec.name

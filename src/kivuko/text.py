@@ -1,4 +1,4 @@
-"""Numbers with their nouns, as messages and tables tell them."""
+"""Text: numbers with their nouns, cleaning, words, and how alike two spellings are."""
 
 from __future__ import annotations
 
@@ -53,8 +53,8 @@ def word_list(text: str) -> list[str]:
     >>> word_list("Flag: Guinea-Bissau, paka mweusi")
     ['flag', 'guinea-bissau', 'paka', 'mweusi']
     """
-    found: list[str] = _WORD.findall(text.casefold())
-    return found
+    words: list[str] = _WORD.findall(text.casefold())
+    return words
 
 
 def word_spans(text: str) -> list[tuple[str, int, int]]:
@@ -63,7 +63,7 @@ def word_spans(text: str) -> list[tuple[str, int, int]]:
     >>> word_spans("Paka, MBWA")
     [('paka', 0, 4), ('mbwa', 6, 10)]
     """
-    return [(found.group().casefold(), *found.span()) for found in _WORD.finditer(text)]
+    return [(match.group().casefold(), *match.span()) for match in _WORD.finditer(text)]
 
 
 def spelling_likeness(first: str, second: str) -> float:

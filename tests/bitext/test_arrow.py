@@ -319,7 +319,7 @@ def test_shards_without_splits_and_of_json_lines(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="not named after splits; leave :dev out"):
         open_source(f"{tmp_path}:dev", "sw")
     (tmp_path / "more.tsv").write_text("ng'ombe\tcow\n")
-    with pytest.raises(DataError, match=r"files of several formats \(jsonl, tsv\); say which format"):
+    with pytest.raises(DataError, match=r"files of several formats \(jsonl, tsv\); name the format"):
         open_source(tmp_path, "sw")
     assert saved_pairs(tmp_path, format="tsv") == [("ng'ombe", "cow")]
 

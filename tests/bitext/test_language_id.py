@@ -95,8 +95,8 @@ def test_known_words_spare_the_library() -> None:
     for _ in range(4):
         assert not judge.judge(*lower, letters).any()
         assert not full.judge(*lower, letters).any()
-    assert full.asked == 32
-    assert judge.asked == 24, "after three times every word tells"
+    assert full.identified == 32
+    assert judge.identified == 24, "after three times every word tells"
 
 
 def test_words_tell_when_seen_often_enough_and_hardly_elsewhere() -> None:
@@ -104,18 +104,18 @@ def test_words_tell_when_seen_often_enough_and_hardly_elsewhere() -> None:
     sentence = "paka mweusi amelala juu"
     for _ in range(2):
         words.learn([sentence, "the cat sleeps on paka"], ["sw", "en"])
-    assert not words.tell(sentence, "sw"), "twice is not enough"
+    assert not words.recognizes(sentence, "sw"), "twice is not enough"
     words.learn([sentence, "the cat sleeps on paka"], ["sw", "en"])
-    assert not words.tell(sentence, "sw"), "paka is as often found elsewhere"
-    assert words.tell("mweusi amelala juu mweusi", "sw")
-    assert not words.tell("mweusi amelala juu mweusi", "en")
-    assert words.tell("the cat sleeps on a mat", "en")
-    assert not words.tell("mweusi amelala juu", "sw"), "three words are not enough"
-    assert not words.tell("mweusi amelala juu mweusi one two three four five", "sw"), "most words must tell"
+    assert not words.recognizes(sentence, "sw"), "paka is as often found elsewhere"
+    assert words.recognizes("mweusi amelala juu mweusi", "sw")
+    assert not words.recognizes("mweusi amelala juu mweusi", "en")
+    assert words.recognizes("the cat sleeps on a mat", "en")
+    assert not words.recognizes("mweusi amelala juu", "sw"), "three words are not enough"
+    assert not words.recognizes("mweusi amelala juu mweusi one two three four five", "sw"), "most words must tell"
     words.learn(["amelala amelala", "amelala", "amelala"], ["other"] * 3)
-    assert not words.tell("amelala amelala amelala amelala", "sw"), "by now it is found elsewhere"
+    assert not words.recognizes("amelala amelala amelala amelala", "sw"), "by now it is found elsewhere"
     words.learn(["habari habari"] * 5, [None] * 5)
-    assert not words.tell("habari habari habari habari", "sw"), "a sentence of no known language teaches nothing"
+    assert not words.recognizes("habari habari habari habari", "sw"), "a sentence of no known language teaches nothing"
 
 
 def test_without_the_library_the_message_names_what_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:

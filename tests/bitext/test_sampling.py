@@ -175,7 +175,7 @@ def test_fractions_out_of_range(fraction: float) -> None:
 
 
 def test_what_cannot_be_taken_is_refused() -> None:
-    with pytest.raises(UsageError, match="1,001 pairs per language asked for, but sw has 1,000"):
+    with pytest.raises(UsageError, match="1,001 pairs per language requested, but sw has 1,000"):
         take_pairs(BOTH, 1001, seed=0)
     with pytest.raises(UsageError, match="at least 1"):
         take_pairs(BOTH, 0, seed=0)

@@ -66,7 +66,7 @@ def test_a_failure_leaves_what_was_there(tmp_path: Path, suffix: str) -> None:
 
 
 def test_a_folder_is_refused_before_anything_is_written(tmp_path: Path) -> None:
-    with pytest.raises(KivukoError, match="a folder stands"), text_stream(tmp_path):
+    with pytest.raises(KivukoError, match="there is a folder"), text_stream(tmp_path):
         raise AssertionError("must not be reached")
 
 

@@ -102,7 +102,7 @@ def test_records_without_anything_to_report(run_here, tmp_path):
 def test_a_place_that_cannot_be_written_is_refused_before_the_records_are_read(run_here, records, tmp_path):
     records.write_bytes(b"")  # would be complained of if it were read first
     refused(run_here("report", str(records), "--out", str(tmp_path)), "folder")
-    refused(run_here("report", str(records), "--out", str(records / "page.html")), "file stands")
+    refused(run_here("report", str(records), "--out", str(records / "page.html")), "there is a file")
     if os.geteuid() != 0:  # root may write anywhere
         locked = tmp_path / "locked"
         locked.mkdir(mode=0o500)

@@ -221,5 +221,5 @@ def test_a_language_without_annotations_fails_before_anything_is_built(tiny_cldr
 
 def test_a_cache_that_cannot_be_written_is_named(tiny_cldr, tmp_path):
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(KivukoError, match="a file stands where a folder is needed"):
+    with pytest.raises(KivukoError, match="there is a file where a folder is needed"):
         emoji_world(["sw"], cldr=tiny_cldr, cache=tmp_path / "file")

@@ -173,5 +173,5 @@ def test_a_full_disk_is_one_clear_error_and_leaves_no_cache(teacher, tmp_path, m
 
 def test_a_cache_folder_that_is_a_file_is_named(teacher, tmp_path):
     (tmp_path / "taken").write_text("a file")
-    with pytest.raises(KivukoError, match="a file stands where a folder is needed"):
+    with pytest.raises(KivukoError, match="there is a file where a folder is needed"):
         teacher_vectors(teacher, TEXTS, tmp_path / "taken")

@@ -299,8 +299,8 @@ class ParquetSource:
         with self._source.opened() as stream:
             start = stream.read(len(MAGIC))
             if start != MAGIC:
-                found = "is empty" if not start else "does not begin as Parquet files do"
-                raise DataError(f"{self.name}: {found}; give a Parquet file, or say which format it has")
+                fault = "is empty" if not start else "does not begin as Parquet files do"
+                raise DataError(f"{self.name}: {fault}; give a Parquet file, or name its format")
             if self._source.as_stored:
                 path = str(self._source.path)
             else:
@@ -375,7 +375,7 @@ class HubSource:
             yield from self._rows()
         except KivukoError:
             raise
-        except Exception as error:  # the library and what it stands on raise every kind there is
+        except Exception as error:  # the library and its dependencies raise errors of every kind
             words = " ".join(str(error).split()) or type(error).__name__
             raise DataError(
                 f"{self.name}: cannot be read ({words[:240]}); check the name and the network, or download its files "
@@ -416,7 +416,7 @@ class HubSource:
 
 @contextmanager
 def _without_retries() -> Iterator[None]:
-    """Keep the hub's library from telling each try where there is no network: one line says it in the end."""
+    """Keep the hub's library from logging each try where there is no network: one error follows."""
     logger = logging.getLogger("huggingface_hub")
     level = logger.level
     logger.setLevel(logging.ERROR)

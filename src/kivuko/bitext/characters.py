@@ -1,4 +1,4 @@
-"""What kind of character each code point is, seen from one language: its own letters, Latin letters, others.
+"""Classes of characters from one language's view (own letters, Latin letters, others), and of words.
 
 Whole batches of sentences are looked up at once: a Python loop over characters would be the slowest part of cleaning.
 """
@@ -18,7 +18,7 @@ from kivuko.bitext.duplicates import Keys, mixed
 OTHER, SPACE, DIGIT, LATIN, OWN, OWN_SYLLABLE, OWN_IDEOGRAPH, FOREIGN, BROKEN, SIGN = range(10)
 CLASSES = 10  # SIGN: what addresses and markup cannot do without
 
-# Planes 0 to 3 hold every letter; what lies above (tags, private use) is looked up as the last point, no letter.
+# Planes 0 to 3 hold every letter; planes above (tags, private use) are looked up as the last point, no letter.
 TABLE_SIZE = 0x40000
 
 # ISO 15924 codes that stand for several scripts of Unicode's, or for a style of one.
@@ -61,7 +61,7 @@ def unicode_scripts(script: str) -> tuple[str, ...]:
 
 
 def is_script(code: str) -> bool:
-    """Tell whether ``code`` is the ISO 15924 code of a script that Unicode has letters of."""
+    """Return True if ``code`` is the ISO 15924 code of a script that Unicode has letters of."""
     try:
         return bool(code.isalpha() and all(regex.compile(rf"\p{{Script={part}}}") for part in unicode_scripts(code)))
     except regex.error:
@@ -83,8 +83,8 @@ def character_table(scripts: tuple[str, ...]) -> NDArray[np.uint8]:
     table = np.full(TABLE_SIZE, OTHER, dtype=np.uint8)
 
     def mark(pattern: str, kind: int) -> None:
-        for found in regex.finditer(f"(?V1){pattern}+", every):
-            table[found.start() : found.end()] = kind
+        for match in regex.finditer(f"(?V1){pattern}+", every):
+            table[match.start() : match.end()] = kind
 
     mark(r"[\p{L}\p{M}--\p{Script=Zyyy}--\p{Script=Zinh}]", FOREIGN)
     for part in dict.fromkeys(part for script in scripts for part in unicode_scripts(script)):
@@ -107,7 +107,7 @@ def read_characters(texts: Sequence[str], table: NDArray[np.uint8]) -> Character
     """
     lengths = np.fromiter(map(len, texts), dtype=np.int64, count=len(texts)) + 1
     points = code_points("\n".join([*texts, ""]) if texts else "")
-    np.minimum(points, TABLE_SIZE - 1, out=points)  # nothing above tells one character from another here
+    np.minimum(points, TABLE_SIZE - 1, out=points)  # points above need not be distinguished here
     kinds = table[points]
     cells = np.repeat(np.arange(0, len(texts) * CLASSES, CLASSES), lengths)
     cells += kinds
@@ -117,27 +117,27 @@ def read_characters(texts: Sequence[str], table: NDArray[np.uint8]) -> Character
 
 
 def has_run(characters: Characters) -> NDArray[np.bool_]:
-    """Tell in which sentences one character other than a space stands ``RUN`` times in a row [sentences]."""
+    """Return True for sentences with one character, no space, ``RUN`` times in a row [sentences]."""
     points = characters.points
-    found = np.zeros(len(characters.classes), dtype=np.bool_)
+    rows = np.zeros(len(characters.classes), dtype=np.bool_)
     if len(points) < RUN:
-        return found
+        return rows
     same = (points[1:] == points[:-1]) & (characters.kinds[1:] != SPACE) & (points[1:] != _LINE_END)
     for step in (1, 2, 4):  # runs of 2, then 3, 5 and 9 characters
         same = same[:-step] & same[step:]
-    found[characters.rows_of(np.flatnonzero(same))] = True
-    return found
+    rows[characters.rows_of(np.flatnonzero(same))] = True
+    return rows
 
 
 def has_pair(characters: Characters, first: NDArray[np.bool_], second: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Tell in which sentences a character that ``first`` marks stands before one that ``second`` marks [sentences].
+    """Return True for sentences with a character marked in ``first`` before one marked in ``second`` [sentences].
 
     Args:
         first, second: [characters].
     """
-    found = np.zeros(len(characters.classes), dtype=np.bool_)
-    found[characters.rows_of(np.flatnonzero(first[:-1] & second[1:]))] = True
-    return found
+    rows = np.zeros(len(characters.classes), dtype=np.bool_)
+    rows[characters.rows_of(np.flatnonzero(first[:-1] & second[1:]))] = True
+    return rows
 
 
 def code_points(text: str) -> NDArray[np.uint32]:
@@ -203,7 +203,7 @@ def script_shares(classes: NDArray[np.int64], kinds: Sequence[int]) -> NDArray[n
 # Keys of the words of sentences, to count how many are different and how many two sides share.
 #
 # A key is the sum of a fixed random number for each letter, upper and lower case alike, so words of the same letters in
-# another order share one. That is close enough to tell copies and repetitions, and takes two passes over the letters.
+# another order share one. That is close enough to detect copies and repetitions, and takes two passes over the letters.
 
 _IN_WORD = np.zeros(CLASSES, dtype=np.bool_)
 _IN_WORD[[DIGIT, LATIN, OWN, OWN_SYLLABLE, OWN_IDEOGRAPH, FOREIGN]] = True
@@ -216,7 +216,7 @@ class WordKeys:
 
     Attributes:
         keys: uint64 [words].
-        rows: int64 [words]: the sentence each stands in, ascending.
+        rows: int64 [words]: the sentence of each, ascending.
         numbers: int64 [sentences]: words of each.
     """
 

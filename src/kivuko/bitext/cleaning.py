@@ -54,7 +54,7 @@ class Judged:
     Attributes:
         texts, english: both sides, cleaned.
         codes: uint8 [pairs]: ``reasons.KEPT``, or the code of the reason against the pair.
-        copied: bool [pairs]: whether both sides say the same in the same words.
+        copied: bool [pairs]: True where both sides have the same words.
         counts: of the characters of both sides.
         kinds: classes of characters that are of the language's script.
     """
@@ -95,15 +95,15 @@ class Judged:
 
 
 class PairJudge:
-    """Judges batches in the order in which they stand in the source: duplicates are told by it.
+    """Judges batches in the order of the source, on which duplicates depend.
 
     Args:
         language: BCP 47 code of the side that is not English.
         rules: what a pair must be like.
-        captions: pairs in which one is found are left out.
+        captions: pairs that hold one are left out.
 
     Attributes:
-        notes: what is not looked at, and why.
+        notes: rules that were not applied, and why.
 
     Raises:
         MissingDependencyError: languages are to be identified and the library for it is not installed.
@@ -120,7 +120,7 @@ class PairJudge:
         self._language = None
         self.notes: list[str] = []
         if not scripts and rules.min_script_share:
-            self.notes.append(f"nobody recorded the script of {language}: its side's script was not judged")
+            self.notes.append(f"the script of {language} is not known: its side's script was not judged")
             self._kinds = ()
         missing = missing_library() if rules.language_id == "auto" else None
         if rules.language_id == "off" or missing:
@@ -131,9 +131,9 @@ class PairJudge:
                 self.notes.append(self._language.note)
 
     @property
-    def asked(self) -> int:
-        """Sentences whose language the library was asked for so far."""
-        return self._language.asked if self._language else 0
+    def identified(self) -> int:
+        """Sentences whose language lingua identified so far."""
+        return self._language.identified if self._language else 0
 
     @property
     def swapped(self) -> int:
@@ -144,7 +144,7 @@ class PairJudge:
         """Clean and judge a batch.
 
         Args:
-            texts, english: both sides as they stand in the source.
+            texts, english: both sides as in the source.
             place: gives the place of a row, for examples of leaks.
         """
         ours, theirs = [clean_text(text) for text in texts], [clean_text(text) for text in english]
@@ -164,11 +164,11 @@ class PairJudge:
         self._judge_company(codes, translated, lower, counts)
         if self._captions is not None:
             rows = np.flatnonzero(codes == reasons.KEPT).tolist()
-            found = self._captions.look(
+            leaks = self._captions.look(
                 [ours[row] for row in rows], [theirs[row] for row in rows], lambda index: place(rows[index])
             )
-            for row, leaks in zip(rows, found.tolist(), strict=True):
-                if leaks:
+            for row, leak in zip(rows, leaks.tolist(), strict=True):
+                if leak:
                     codes[row] = reasons.CODES[reasons.IN_CAPTIONS]
         return Judged(ours, theirs, codes, copied, counts, self._kinds)
 
@@ -180,7 +180,7 @@ class PairJudge:
         if rate > 2 * RATE:
             self.notes.append(
                 f"{pairs:,} different pairs are more than the {self._rules.expected_pairs:,} expected: by now about 1 "
-                f"in {max(1, round(1 / rate)):,} new ones is taken for a duplicate; say --expected-pairs {2 * pairs:,}"
+                f"in {max(1, round(1 / rate)):,} new ones is taken for a duplicate; give --expected-pairs {2 * pairs:,}"
             )
 
     def _judge_sizes(self, codes: NDArray[np.uint8], counts: tuple[Characters, Characters]) -> None:
@@ -197,7 +197,7 @@ class PairJudge:
         lower: tuple[list[str], list[str]],
         counts: tuple[Characters, Characters],
     ) -> None:
-        """What takes the words of sentences: broken characters, copies, boilerplate."""
+        """Apply the rules on words: broken characters, copies, boilerplate."""
         for side, characters in zip(sides, counts, strict=True):
             broken = np.zeros(len(codes), dtype=np.bool_)
             broken[find_mojibake(side, characters)] = True
@@ -246,7 +246,7 @@ class PairJudge:
         lower: tuple[list[str], list[str]],
         counts: tuple[Characters, Characters],
     ) -> None:
-        """What takes a memory of other pairs: duplicates, and the languages of sentences."""
+        """Apply the rules that remember other pairs: duplicates, and the languages of sentences."""
         if self._duplicates is not None:
             rows = np.flatnonzero(codes == reasons.KEPT)
             seen, often = self._duplicates.judge(*_picked(lower, rows))
@@ -270,7 +270,7 @@ def _picked(sides: tuple[list[str], list[str]], rows: NDArray[np.int64]) -> tupl
 
 BATCH = 4096  # pairs
 
-# What is told of each pair that is left out: reason, place, and the sides as far as there are any.
+# Called for each pair that is left out: reason, place, and the sides where there are any.
 Rejected = Callable[[str, str, str | None, str | None], None]
 
 
@@ -334,7 +334,7 @@ class Sifting(Iterator[Pair]):
         for row, reason in judged.dropped:
             self._drop(reason, place(numbers[row]), judged.texts[row], judged.english[row])
         judged.gather(self.account.gathering)
-        self.account.asked, self.account.swapped = self._judge.asked, self._judge.swapped
+        self.account.identified, self.account.swapped = self._judge.identified, self._judge.swapped
         rows = judged.kept
         return (
             [numbers[row] for row in rows],
@@ -356,8 +356,8 @@ def sift(
     Args:
         source: read once, from its start.
         rules: what a pair must be like.
-        captions: evaluation captions; pairs in which one is found are left out.
-        rejected: is told of each pair that is left out: reason, place, text and English.
+        captions: evaluation captions; pairs that hold one are left out.
+        rejected: called for each pair that is left out: reason, place, text and English.
 
     Returns:
         An iterator over the pairs that pass, each side cleaned (``clean_text``) and ``origin`` its place, with the

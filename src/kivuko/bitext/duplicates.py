@@ -1,4 +1,4 @@
-"""Pairs that were there before, and sides that come too often, found in memory that does not grow with the file."""
+"""Detect duplicate pairs and sides that occur too often, in memory of fixed size."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class BloomFilter:
         return self._blocks.nbytes
 
     def add(self, keys: Keys) -> NDArray[np.bool_]:
-        """Put keys in, and return for each whether it was there before, earlier in ``keys`` included [keys]."""
+        """Add keys, and return True for those that were there before, earlier in ``keys`` included [keys]."""
         unique, first = np.unique(keys, return_index=True)
         places, masks = self._places(unique)
         known: NDArray[np.bool_] = ((self._blocks[places] & masks) == masks).all(axis=1)
@@ -123,22 +123,22 @@ class CountMinSketch:
         return self._rows.nbytes
 
     def add(self, keys: Keys) -> NDArray[np.int64]:
-        """Count each key once more, and return the counts as they stand after each, in order [keys]."""
+        """Count each key once more, and return the counts after each, in order [keys]."""
         unique, inverse, times = np.unique(keys, return_inverse=True, return_counts=True)
         before = np.full(len(unique), 255, dtype=np.int64)
         for row, counters in enumerate(self._rows):
             with np.errstate(over="ignore"):
                 places = mixed(unique + np.uint64(row) * np.uint64(0x9E3779B97F4A7C15)) >> self._shift
-            found = counters[places].astype(np.int64)
-            np.minimum(before, found, out=before)
-            after = np.minimum(found + times, 255).astype(np.uint8)
+            counts = counters[places].astype(np.int64)
+            np.minimum(before, counts, out=before)
+            after = np.minimum(counts + times, 255).astype(np.uint8)
             order = np.argsort(after, kind="stable")  # where keys meet, the highest count is written last and stays
             counters[places[order]] = after[order]
         return before[inverse] + _occurrence(inverse, times)
 
 
 def _occurrence(inverse: NDArray[np.int64], times: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Which occurrence of its key each one is within the batch, counted from 1."""
+    """Return the number of each occurrence of its key within the batch, counted from 1."""
     order = np.argsort(inverse, kind="stable")
     starts = np.repeat(np.cumsum(times) - times, times)
     occurrence = np.empty(len(inverse), dtype=np.int64)

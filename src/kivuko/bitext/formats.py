@@ -1,4 +1,4 @@
-"""Bitext from tab-separated files."""
+"""Sources of pairs line by line: tab-separated, JSON lines, and Moses."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _ENGLISH_CODES = ("en", "eng", "english")
 
 
 class Columns(NamedTuple):
-    """Where the two sides stand, counted from 0."""
+    """The positions of the two sides, counted from 0."""
 
     text: int
     english: int
@@ -107,7 +107,7 @@ class TsvSource:
     Args:
         source: the file, compressed or not.
         language: normalized BCP 47 code.
-        columns: where the language and English stand: two positions counted from 1, or two headings of the first
+        columns: of the language and of English: two positions counted from 1, or two headings of the first
             row. By default a first row that names columns decides (``sw`` and ``en``, ``text`` and ``english``,
             ``source`` and ``target``, ``non_english`` and ``english``), else 1 and 2.
 
@@ -147,7 +147,7 @@ class TsvSource:
         return self._source.bytes_read()
 
     def _layout(self, cells: list[str]) -> tuple[Columns, bool]:
-        """Where the two sides stand, and whether the first line is a header."""
+        """Return the positions of the two sides, and True if the first line is a header."""
         text, english = self._columns or (None, None)
         place = at(self.name, 1)
         if isinstance(text, str) and isinstance(english, str):
@@ -345,7 +345,7 @@ def _words(error: Exception) -> str:
     return str(error).partition("\n")[0][:120]
 
 
-_LONGEST = 35  # characters of a tag; a file may have anything where it stands
+_LONGEST = 35  # characters of a tag; a file may have anything in its place
 
 
 @lru_cache(maxsize=4096)
@@ -371,7 +371,7 @@ def fitting(wanted: str, codes: Sequence[str | None]) -> int | None:
 
 
 def fits(wanted: str, code: str | None) -> bool:
-    """Tell whether a code is the wanted one, or one of both is the other with more subtags."""
+    """Return True if a code is the wanted one, or one of both is the other with more subtags."""
     if code is None:
         return False
     ours, theirs = wanted.split("-"), code.split("-")
@@ -444,11 +444,11 @@ def moses_files(prefix: Path, language: str) -> tuple[Path, Path] | None:
     sides = {name: code for name, tag in tags.items() if (code := code_of(tag)) is not None}
     if not sides:
         return None
-    found = [fitting(wanted, list(sides.values())) for wanted in (language, "en")]
-    if None in found:
+    places = [fitting(wanted, list(sides.values())) for wanted in (language, "en")]
+    if None in places:
         raise DataError(
             f"{prefix}: there is {', '.join(list(sides)[:10])}, but no {prefix.name}."
-            f"{language if found[0] is None else 'en'}; give both files of the pair, as FILE,ENGLISH_FILE"
+            f"{language if places[0] is None else 'en'}; give both files of the pair, as FILE,ENGLISH_FILE"
         )
-    text, english = (prefix.with_name(list(sides)[index or 0]) for index in found)
+    text, english = (prefix.with_name(list(sides)[index or 0]) for index in places)
     return text, english

@@ -24,17 +24,17 @@ from kivuko.languages import language as describe
 from kivuko.text import word_list
 
 _MAX_WORDS = 100_000  # that are counted; later ones are not learned
-_SEEN = 3  # times before a word tells
+_SEEN = 3  # times before a word counts as evidence
 _ELSEWHERE = 4  # times rarer it must be in sentences of other languages
 _SHARE = 0.5  # of a sentence's words that must be known
 _LEAST = 4  # words that must be
 
 
 class KnownWords:
-    """Counts words by language, and tells sentences that are made up of a language's words.
+    """Counts words by language, and recognizes sentences that consist of a language's words.
 
     Args:
-        languages: those that are to be told; any hashable values.
+        languages: those to recognize; any hashable values.
     """
 
     def __init__(self, languages: Sequence[Hashable]) -> None:
@@ -42,14 +42,14 @@ class KnownWords:
         self._counts: dict[str, list[int]] = {}  # word -> sentences of each language, and of any other in the end
         self._telling: list[set[str]] = [set() for _ in self._column]
 
-    def tell(self, sentence: str, language: Hashable) -> bool:
-        """Tell whether a sentence is, by its words, sure to be in ``language``; False where they do not say."""
+    def recognizes(self, sentence: str, language: Hashable) -> bool:
+        """Return True if the words of a sentence show that it is in ``language``; False where they do not decide."""
         words = sentence.split()
         known = sum(map(self._telling[self._column[language]].__contains__, words))
         return known >= _LEAST and known >= _SHARE * len(words)
 
     def learn(self, sentences: Sequence[str], languages: Sequence[Hashable | None]) -> None:
-        """Count the words of sentences in these languages; a sentence of None, which nobody knows, teaches nothing."""
+        """Count the words of sentences in these languages; a sentence of None is skipped."""
         other = len(self._column)
         touched: set[str] = set()
         for sentence, language in zip(sentences, languages, strict=True):
@@ -85,7 +85,7 @@ _NEIGHBORS = {
     "Deva": ("hi", "mr"), "Hani": ("ja",), "Hans": ("ja",), "Hant": ("ja",), "Jpan": ("zh",),
 }  # fmt: skip
 
-_AT_ONCE = 256  # sentences; what is learned from them may spare the library the next
+_AT_ONCE = 256  # sentences; words learned from them may decide the next
 
 _CERTAINTY = 0.25  # by how much the likeliest language must be ahead of the next for the library to name it
 
@@ -94,7 +94,7 @@ _NAMED_BY_LINGUA = {"no": "nb", "fil": "tl"}
 
 
 def missing_library() -> str | None:
-    """Return what is missing for identifying languages, with the command that mends it; None if nothing is."""
+    """Return a message if lingua is not installed, with the command that installs it; else None."""
     try:
         import lingua  # noqa: F401
     except ImportError:
@@ -107,13 +107,13 @@ class LanguageJudge:
 
     Args:
         language: BCP 47 code of the side that is not English.
-        full: whether to ask the library about every sentence that is long enough.
+        full: have lingua identify every sentence that is long enough.
 
     Attributes:
         candidates: BCP 47 codes of the languages between which it decides.
-        asked: sentences the library was asked about so far.
+        identified: sentences that lingua identified so far.
         swapped: pairs so far whose sides were each in the other's language.
-        note: what is not judged, and why; None where both sides are.
+        note: the reason why a side is not judged; None where both sides are.
 
     Raises:
         MissingDependencyError: lingua is not installed.
@@ -129,7 +129,7 @@ class LanguageJudge:
         neighbors = _NEIGHBORS.get(described.script, ())
         codes = dict.fromkeys(([described.code] if own else []) + ["en", *neighbors, *_NEIGHBORS["Latn"]])
         self.candidates = tuple(codes)
-        # Where no other candidate is written in the language's script, the script says all there is to say.
+        # Where no other candidate is written in the language's script, the script decides alone.
         alone = described.script != "Latn" and set(neighbors) <= {described.code.split("-")[0]}
         self._own = None if alone else own
         self.note = None
@@ -140,7 +140,7 @@ class LanguageJudge:
         builder = LanguageDetectorBuilder.from_languages(*{_in_lingua(code) for code in codes})
         self._detector = builder.with_minimum_relative_distance(_CERTAINTY).build()
         self._words = None if full else KnownWords((self._own, self._english))
-        self.asked = self.swapped = 0
+        self.identified = self.swapped = 0
 
     def judge(self, texts: Sequence[str], english: Sequence[str], letters: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Return which pairs have a side that is sure to be in another language than it should [pairs].
@@ -153,7 +153,7 @@ class LanguageJudge:
         if self._own is None:
             return _flags(strangers, len(texts))
         own = self._strangers(texts, self._own, letters[:, 0])
-        self.swapped += sum(found == self._english and strangers.get(row) == self._own for row, found in own.items())
+        self.swapped += sum(one == self._english and strangers.get(row) == self._own for row, one in own.items())
         return _flags(strangers | own, len(texts))
 
     def _strangers(self, texts: Sequence[str], expected: Any, letters: NDArray[np.int64]) -> dict[int, Any]:
@@ -164,15 +164,15 @@ class LanguageJudge:
         for start in range(0, len(rows), _AT_ONCE):
             some = rows[start : start + _AT_ONCE]
             if words is not None:
-                some = [row for row in some if not words.tell(texts[row], expected)]
+                some = [row for row in some if not words.recognizes(texts[row], expected)]
             if not some:
                 continue
-            asked = [texts[row] for row in some]
-            self.asked += len(asked)
-            found = self._detector.detect_languages_in_parallel_of(asked)
+            unknown = [texts[row] for row in some]
+            self.identified += len(unknown)
+            languages = self._detector.detect_languages_in_parallel_of(unknown)
             if words is not None:
-                words.learn(asked, found)
-            for row, language in zip(some, found, strict=True):
+                words.learn(unknown, languages)
+            for row, language in zip(some, languages, strict=True):
                 if language is not None and language != expected:
                     strangers[row] = language
         return strangers

@@ -1,7 +1,7 @@
-"""Whether training text holds the captions that a model is going to be evaluated on.
+"""Look in training text for the captions that a model is to be evaluated on.
 
-800 of XTD's 1,000 images, for one, are in MSCOCO's training set, so their captions may well be in bitext made of it.
-Both sides of a pair are held against captions of any language, in three ways, the surest first:
+800 of XTD's 1,000 images, for one, are in MSCOCO's training set, so bitext derived from it may hold their captions.
+Both sides of a pair are compared with captions of any language, in three ways, the surest first:
 
 - the same words in the same order, whatever case and punctuation;
 - a run of 8 words in common (13 characters in scripts that write no spaces), as is usual for test sets of language
@@ -40,7 +40,7 @@ def band_keys(shingles: Keys, rows: NDArray[np.int64]) -> tuple[Keys, NDArray[np
     """Return the band keys of each sentence: uint64 [sentences, BANDS], and the sentences' rows.
 
     Args:
-        shingles: hashes of what a sentence is made of, sentence after sentence.
+        shingles: hashes of the parts of sentences, sentence after sentence.
         rows: the sentence of each shingle, ascending.
     """
     present, starts = np.unique(rows, return_index=True)
@@ -106,9 +106,9 @@ class WordHashes:
 
     Attributes:
         words: uint64 [words]: a hash of each.
-        rows: int64 [words]: the sentence each stands in, ascending.
+        rows: int64 [words]: the sentence of each, ascending.
         counts: int64 [sentences]: words of each sentence.
-        spaceless: bool [sentences]: whether most of its words are single characters of a script without spaces.
+        spaceless: bool [sentences]: True where most of its words are single characters of a script without spaces.
     """
 
     words: Keys
@@ -143,7 +143,7 @@ def hash_words(texts: Sequence[str]) -> WordHashes:
 
 
 def hash_runs(hashes: WordHashes, length: int) -> tuple[Keys, NDArray[np.int64]]:
-    """Return a hash of each run of ``length`` words within one sentence, and the sentence it stands in, in order."""
+    """Return a hash of each run of ``length`` words within one sentence, and its sentence, in order."""
     count = len(hashes.words) - length + 1
     if count <= 0:
         return np.zeros(0, dtype=np.uint64), np.zeros(0, dtype=np.int64)
@@ -199,16 +199,16 @@ def _powers(count: int) -> Keys:
 
 @functools.cache
 def _tables() -> tuple[Keys, NDArray[np.bool_], NDArray[np.bool_]]:
-    """For each code point: what it is folded to, whether it belongs to a word, and whether it is one by itself."""
+    """Return per code point: its case folding, True if it is part of a word, True if it is a word by itself."""
     every = "".join(map(chr, range(TABLE_SIZE)))
     folds = np.array([ord(one.casefold()[0]) for one in every], dtype=np.uint64)
     is_word = np.zeros(TABLE_SIZE, dtype=np.bool_)
     alone = np.zeros(TABLE_SIZE, dtype=np.bool_)
-    for found in regex.finditer(r"[\p{L}\p{M}\p{N}]+", every):
-        is_word[found.start() : found.end()] = True
+    for match in regex.finditer(r"[\p{L}\p{M}\p{N}]+", every):
+        is_word[match.start() : match.end()] = True
     scripts = "".join(rf"\p{{Script={script}}}" for script in _SPACELESS)
-    for found in regex.finditer(rf"(?V1)[[{scripts}]&&[\p{{L}}\p{{N}}]]+", every):
-        alone[found.start() : found.end()] = True
+    for match in regex.finditer(rf"(?V1)[[{scripts}]&&[\p{{L}}\p{{N}}]]+", every):
+        alone[match.start() : match.end()] = True
     return folds, is_word, alone
 
 
@@ -222,7 +222,7 @@ EXAMPLES = 5  # that are kept of each kind
 
 
 class LeakExample(NamedTuple):
-    """A caption and where it was found."""
+    """A caption and the place of the sentence that holds it."""
 
     kind: str
     caption: str
@@ -232,12 +232,12 @@ class LeakExample(NamedTuple):
 
 @dataclass
 class LeakReport:
-    """What was found so far.
+    """Captions found so far.
 
     Attributes:
         captions: different captions that were looked for.
-        found: kind -> captions that were found so and not in a surer way.
-        pairs: pairs of the training text in which any was found.
+        found: kind -> captions found in this way and not in a surer one.
+        pairs: pairs of the training text that hold any.
         looked: pairs that were looked at.
         examples: the first few of each kind.
     """
@@ -250,12 +250,12 @@ class LeakReport:
 
     @property
     def total(self) -> int:
-        """Captions that were found in any way."""
+        """Captions found in any way."""
         return sum(self.found.values())
 
     @property
     def share(self) -> float:
-        """Of the captions, those that were found, 0 to 1."""
+        """Share of the captions that were found, 0 to 1."""
         return self.total / self.captions if self.captions else 0.0
 
 
@@ -315,7 +315,7 @@ class LeakCheck:
         return leaks
 
     def report(self) -> LeakReport:
-        """Return what was found so far."""
+        """Return the captions found so far."""
         found = {kind: int((self._kind == number).sum()) for number, kind in enumerate(KINDS)}
         examples = [example for kind in KINDS for example in self._examples[kind]]
         return LeakReport(len(self._captions), found, self._pairs, self._looked, examples)

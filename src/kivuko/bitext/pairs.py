@@ -1,4 +1,4 @@
-"""One sentence and its English translation."""
+"""The types of parallel text: pairs, bitexts, sources of pairs, and the reasons why a line gives none."""
 
 from __future__ import annotations
 
@@ -189,11 +189,11 @@ MAX_SIDE_BYTES = MAX_LINE_BYTES  # of a line, or of a side of a unit
 
 
 class RawPair(NamedTuple):
-    """One pair as a reader finds it, or the place of one that it does not find.
+    """One pair as read, or the place of a line that gives none.
 
     Attributes:
         number: of the line, row or unit, counted from 1 over all files of the source; ``PairSource.place`` names it.
-        text: the side in the language; None where there is none. The whole line where sides cannot be told apart.
+        text: the side in the language; None where there is none. The whole line where sides cannot be separated.
         english: the English side; None where there is none.
         reason: why there is no pair here; None: there is one, and both sides are strings, perhaps empty.
     """
@@ -207,8 +207,8 @@ class RawPair(NamedTuple):
 class PairSource(Protocol):
     """Parallel text in one language and English, read from its start to its end in bounded memory.
 
-    Each ``iter`` begins anew, except that standard input can be read once only. Iterating raises ``DataError`` where
-    the file cannot be read, is damaged, or is not what its format asks for; the pairs before that place come first.
+    Each ``iter`` starts from the beginning, except that standard input can be read only once. Iterating raises
+    ``DataError`` where the file cannot be read, is damaged, or does not follow its format; the pairs before come first.
 
     Attributes:
         name: the path as it was given, or ``standard input``.
@@ -223,11 +223,11 @@ class PairSource(Protocol):
     size: int | None
 
     def __iter__(self) -> Iterator[RawPair]:
-        """Yield what stands there, one after the other; lines that give no pair come too, with the reason."""
+        """Yield the pairs in order; lines that give no pair come too, with the reason."""
         ...
 
     def place(self, number: int) -> str:
-        """Return where something read so far stands: ``path:number``, counted within its file."""
+        """Return the place of a line read so far: ``path:number``, counted within its file."""
         ...
 
     def bytes_read(self) -> int:
@@ -236,7 +236,7 @@ class PairSource(Protocol):
 
 
 class JoinedSource:
-    """The shards of one bitext; see ``PairSource``. Numbers go on from shard to shard, places name the shard.
+    """The shards of one bitext; see ``PairSource``. Numbers continue from shard to shard, places name the shard.
 
     Args:
         name: of the whole.

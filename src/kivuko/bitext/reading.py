@@ -32,17 +32,17 @@ def file_source(source: ByteInput, language: str, format: str | None, columns: C
     Args:
         source: the file.
         language: normalized BCP 47 code.
-        format: one of ``FORMATS`` but ``moses``, which takes two files; None: told by the name, else by the content.
+        format: one of ``FORMATS`` but ``moses``, which takes two files; None: by the name, else by the content.
         columns: see the sources.
 
     Raises:
-        DataError: the file cannot be read, where its content must tell the format; or it is a zip archive.
+        DataError: the file cannot be read, where its content must be read to detect the format; or it is a zip archive.
         UsageError: ``columns`` that make no sense, or for a format that has none.
     """
     kind = format or format_by_name(Path(source.name)) or _format_by_content(source)
     if kind == "tmx":
         if columns is not None:
-            raise UsageError(f"{source.name}: TMX has no columns; leave them out, languages are told by xml:lang")
+            raise UsageError(f"{source.name}: TMX has no columns; leave them out, languages are read from xml:lang")
         return TmxSource(source, language)
     if kind == "jsonl":
         return JsonlSource(source, language, columns)
@@ -56,7 +56,7 @@ def file_source(source: ByteInput, language: str, format: str | None, columns: C
 
 
 def format_by_name(path: Path) -> str | None:
-    """Return the format that a file's name tells, whatever it is compressed with; None where it tells none."""
+    """Return the format of a file by its name, whatever it is compressed with; None where the name gives none."""
     name = plain_name(path.name).lower()
     return _BY_SUFFIX.get(Path(name).suffix)
 
@@ -71,7 +71,7 @@ def _format_by_content(source: ByteInput) -> str:
         raise DataError(
             f"{source.name}: a zip archive; unpack it and give what is in it, for Moses as FILE,ENGLISH_FILE"
         )
-    # UTF-16 is told apart by the readers; here its NULs are only in the way.
+    # The readers recognize UTF-16; here its NULs are only in the way.
     text = start.lstrip(b"\xef\xbb\xbf\xff\xfe").replace(b"\0", b"").lstrip()
     if text.startswith((b"<?xml", b"<!DOCTYPE", b"<tmx")):
         return "tmx"
@@ -109,8 +109,8 @@ def folder_source(
     shards = _shards(folder, format)
     by_split: dict[str, list[Path]] = {}
     for path in shards:
-        found = _SPLIT.match(path.name.lower())
-        name = found[1] if found else ""
+        match = _SPLIT.match(path.name.lower())
+        name = match[1] if match else ""
         by_split.setdefault(_SAME_SPLIT.get(name, name), []).append(path)
     if len(by_split) > 1 or split is not None:
         shards = by_split[_chosen(folder, sorted(by_split), split)]
@@ -126,9 +126,9 @@ def _chosen(folder: Path, splits: list[str], split: str | None) -> str:
     named = [name for name in splits if name]
     if not named:
         raise UsageError(f"{folder}: its files are not named after splits; leave :{split} out")
-    said = f"has no split {split}, but" if split is not None else "holds several splits"
+    problem = f"has no split {split}, but" if split is not None else "holds several splits"
     raise UsageError(
-        f"{folder}: {said}: {', '.join(name or '(none)' for name in splits)}; name one, as {folder}:{named[0]}"
+        f"{folder}: {problem}: {', '.join(name or '(none)' for name in splits)}; name one, as {folder}:{named[0]}"
     )
 
 
@@ -146,9 +146,9 @@ def _shards(folder: Path, format: str | None) -> list[Path]:
             kinds = {path: kind for path, kind in kinds.items() if kind == format}
         elif len(different) > 1:
             raise DataError(
-                f"{folder}: holds files of several formats ({', '.join(different)}); say which format to read"
+                f"{folder}: holds files of several formats ({', '.join(different)}); name the format to read"
             )
-        # A writer that had nothing to say leaves an empty shard.
+        # A writer without rows leaves an empty shard.
         if full := [path for path in kinds if path.stat().st_size]:
             return full
     wanted = f"{format} file" if format else "Parquet, JSON lines, TSV, TMX or Arrow file, nor a saved dataset,"
@@ -290,7 +290,7 @@ def _require_columns(bitext: Bitext, needed: int) -> None:
 def _nothing_usable(bitext: Bitext, source: PairSource) -> DataError:
     if not bitext.dropped:
         return DataError(f"{source.name}: no usable pair of sentences: a header and nothing below it")
-    # Reasons stand in the order in which they first came up, so the first one's place is the earliest.
+    # Reasons are in the order of their first occurrence, so the first one's place is the earliest.
     first = next(iter(bitext.first_dropped.values()))
     return DataError(f"{first}: no usable pair of sentences: {report_dropped(bitext)}")
 
@@ -303,8 +303,8 @@ def _moses_pair(text: str, language: str) -> tuple[Path, Path] | None:
         if ours and theirs and _exists(Path(ours)) and _exists(Path(theirs)):
             return Path(ours), Path(theirs)
         comma = text.find(",", comma + 1)
-    if found := moses_files(Path(text), language):
-        return found
+    if pair := moses_files(Path(text), language):
+        return pair
     if text.count(",") == 1 and all(text.split(",")):
         ours, theirs = text.split(",")
         missing = ours if not _exists(Path(ours)) else theirs

@@ -1,4 +1,4 @@
-"""What a pair of sentences must be like to be kept when a bitext is cleaned."""
+"""The rules of cleaning: thresholds, scripts, and patterns of boilerplate and broken encodings."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ class Rules:
         max_length_ratio: of the longer side to the shorter, at least 1, both lengths with ``length_allowance`` added;
             None: any. An ideograph counts as three characters, a syllable sign as two (``kivuko.bitext.characters``).
         length_allowance: characters added to both, so that short sentences may differ more.
-        keep_copied: whether to keep pairs whose sides say the same in the same words.
+        keep_copied: keep pairs with the same words on both sides.
         min_script_share: of the letters of each side, those that must be of its script, 0 to 1; 0: any.
         scripts: ISO 15924 codes for the language's side; empty: what the language is written in.
-        boilerplate: whether to drop web addresses, markup, numbers, repetitions and web furniture.
-        duplicates: whether to drop a pair that was there before, upper and lower case alike.
+        boilerplate: drop web addresses, markup, numbers, repetitions and web furniture.
+        duplicates: drop a pair that came before, ignoring case.
         max_translations: how many pairs may share one side, 1 to ``MAX_COUNTED``; None: any number.
         expected_pairs: sizes the memory for duplicates (``kivuko.bitext.duplicates``), at least 1,000.
         language_id: ``full``: have lingua identify the language of every sentence that is long enough; ``fast``: not
@@ -90,11 +90,11 @@ class Rules:
 
 
 def scripts_of(language: str, chosen: Sequence[str] = ()) -> tuple[str, ...]:
-    """Return the scripts a language's side may be in, as ISO 15924 codes; empty where nobody recorded one.
+    """Return the scripts a language's side may be in, as ISO 15924 codes; empty where none is known.
 
     Args:
         language: BCP 47 code. One with a script of its own (``sr-Latn``) is held to that.
-        chosen: what the user asks for instead.
+        chosen: scripts to use instead.
     """
     if chosen:
         return tuple(chosen)
@@ -125,8 +125,8 @@ _MOJIBAKE = re.compile(
     "\u201a\u201c\u201e\u2020-\u2022\u2030\u2039\u20ac\u2122]|\u00e2\u20ac"
 )
 
-# English lines that are nothing but furniture: pages are translated with it, so the English side tells. Words that are
-# also words of a dictionary (home, search, save) are not among them.
+# English lines that are nothing but furniture: pages are translated with it, so the English side is enough. Words that
+# are also in dictionaries (home, search, save) are not among them.
 _LINES = frozenset((
     "home page", "main menu", "search results", "log in", "login", "log out", "logout", "sign in", "sign up",
     "sign out", "unsubscribe", "read more", "learn more", "see more", "show more", "view more", "load more",
@@ -141,7 +141,7 @@ _LINES = frozenset((
 ))  # fmt: skip
 _LONGEST_LINE = max(map(len, _LINES)) + 8
 
-# Phrases that mark a line as furniture wherever they stand in it.
+# Phrases that mark a line as furniture wherever they occur in it.
 _PHRASES = (
     "all rights reserved", "cookies on this", "uses cookies", "use of cookies", "cookie policy", "privacy policy",
     "terms of service", "your email address will not be published", "required fields are marked",
@@ -156,7 +156,7 @@ def find_boilerplate(
 ) -> Iterator[tuple[int, str]]:
     """Yield the rows of a batch of pairs that are boilerplate, with why, as named in ``kivuko.bitext.pairs``.
 
-    A side is a web address if fewer than three words stand beside one; a tag, an entity or a wiki's brackets anywhere
+    A side is a web address if it has fewer than three other words; a tag, an entity or a wiki's brackets anywhere
     are markup.
 
     Args:
@@ -178,7 +178,7 @@ def find_boilerplate(
 
 
 def is_furniture(english: str) -> bool:
-    """Tell whether an English line is a page's furniture rather than its text."""
+    """Return True if an English line is a page's furniture rather than its text."""
     lower = english.lower()
     if len(lower) <= _LONGEST_LINE and lower.strip(" .:!…«»<>|[]") in _LINES:
         return True
@@ -207,5 +207,5 @@ def _telling_words() -> Keys:
 
 
 def _mostly_address(side: str) -> bool:
-    rest, found = _ADDRESS.subn(" ", side)
-    return found > 0 and len(_WORD.findall(rest)) < _LEAST_WORDS
+    rest, count = _ADDRESS.subn(" ", side)
+    return count > 0 and len(_WORD.findall(rest)) < _LEAST_WORDS

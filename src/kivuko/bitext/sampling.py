@@ -39,7 +39,7 @@ def take_fraction(bitext: Bitext, fraction: float, seed: int, *, group_by: Group
 
     Grouped by English sentence, a sentence taken in one language is taken in every language that has it; so
     the size is ``fraction`` of the pairs on average, not exactly. No language is left empty: at least its
-    first group in the order of the hash is taken. The 20 % sample of a seed lies within its 50 % sample.
+    first group in the order of the hash is taken. The 20 % sample of a seed is part of its 50 % sample.
     Order is kept.
 
     Args:
@@ -71,7 +71,7 @@ def take_pairs(bitext: Bitext, n_per_language: int, seed: int, *, group_by: Grou
     """Take exactly ``n_per_language`` pairs of each language.
 
     Groups are taken whole in the order of their hash, except that the last one may be cut to meet the number.
-    Languages with the same English sentences get the same ones. A smaller sample of a seed lies within a
+    Languages with the same English sentences get the same ones. A smaller sample of a seed is part of a
     larger one. Order is kept.
 
     Args:
@@ -93,8 +93,8 @@ def take_pairs(bitext: Bitext, n_per_language: int, seed: int, *, group_by: Grou
     for language, indices in by_language.items():
         if len(indices) < n_per_language:
             raise UsageError(
-                f"{n_per_language:,} pairs per language asked for, but {language} has {len(indices):,}; "
-                f"ask for fewer or give more bitext"
+                f"{n_per_language:,} pairs per language requested, but {language} has {len(indices):,}; "
+                f"request fewer or give more bitext"
             )
         for index in sorted(indices, key=lambda i: (rank(bitext.pairs[i]), i))[:n_per_language]:
             chosen[index] = True
@@ -212,19 +212,19 @@ def quotas(counts: Mapping[str, int], total: int, temperature: float) -> dict[st
 # Taking so many pairs of a language out of a stream: exactly, always the same ones, and in bounded memory.
 #
 # The stream is read twice. Each pair has a rank, a hash of the seed and its English sentence. The first reading counts
-# how many pairs lie in each of 65,536 equal intervals of ranks; from that follows up to which rank pairs are taken, and
-# how many of the last interval, so that the second reading takes exactly as many as it should. A smaller sample lies
-# within a larger one of the same seed, and languages with the same English sentences get the same ones, as far as their
-# numbers go.
+# how many pairs fall into each of 65,536 equal intervals of ranks; that gives the rank up to which pairs are taken,
+# and how many of the last interval, so that the second reading takes exactly the right number. A smaller sample is
+# part of a larger one of the same seed, and languages with the same English sentences get the same ones, as far as
+# their numbers go.
 
 _TEMPERED_SAMPLE_BITS = 16
 
-# A sample is taken of what is there: only what cannot be written or read again is left out.
+# Samples are not cleaned: only pairs that cannot be written or read again are left out.
 _ANYTHING = Rules(
     keep_copied=True, max_length_ratio=None, min_script_share=0, boilerplate=False, duplicates=False, language_id="off"
 )
 
-Watch = Callable[[int], None]  # is told how many pairs were read so far
+Watch = Callable[[int], None]  # called with the number of pairs read so far
 
 
 def _unwatched(_: int) -> None:
@@ -253,7 +253,7 @@ class RankCounts:
 
 
 class Selection:
-    """The second reading: tells which pairs to take.
+    """The second reading: selects pairs.
 
     Args:
         ranks: of the whole first reading.
@@ -292,7 +292,7 @@ def sampled(
     """Read a source for the second time, and yield the texts and English sides that are taken, in batches.
 
     Args:
-        source: the same as at the first reading, opened anew.
+        source: the same as at the first reading, opened again.
         ranks: from ``count_ranks``.
         quota: how many pairs to take, at most ``ranks.pairs``.
     """
@@ -334,7 +334,7 @@ def word_table(bitext: Bitext, language: str, *, regularization: float = 0.5, ro
     units = [
         [[known[word] for word in sentence] for sentence in side] for side, known in zip(sides, numbers, strict=True)
     ]
-    found = associate(
+    best = associate(
         units[0], units[1], (len(words[0]), len(words[1])), regularization=regularization, rounds=rounds
     ).best()
-    return {words[0][own]: words[1][english] for own, english in found.items()}
+    return {words[0][own]: words[1][english] for own, english in best.items()}

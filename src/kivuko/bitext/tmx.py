@@ -24,7 +24,7 @@ MAX_VARIANTS = 32  # of one unit, in the languages wanted
 
 _BLOCK = 1 << 16
 _LONGEST_TOKEN = 4 << 20  # bytes of one tag, comment or attribute, which Expat holds whole
-_CODES = frozenset({"bpt", "ept", "it", "ph", "ut"})  # what is in them is formatting, not text
+_CODES = frozenset({"bpt", "ept", "it", "ph", "ut"})  # their content is formatting, not text
 _LINE_BREAKS = frozenset({"lb", "pb"})  # types of formatting that part words
 
 
@@ -36,7 +36,7 @@ class Unit:
         line: where it begins, counted from 1.
         variants: (language tag, text) of each of its variants in a wanted language; text is None where the unit's
             texts are longer than ``MAX_SIDE_BYTES`` together.
-        overflowed: whether there were more than ``MAX_VARIANTS``.
+        overflowed: True if there were more than ``MAX_VARIANTS``.
     """
 
     line: int
@@ -52,8 +52,8 @@ def read_units(
     Args:
         stream: the bytes, in whatever encoding they declare.
         name: for messages.
-        wanted: whether variants with a language tag are to be kept.
-        passed_over: is told the language tag of each variant that is not.
+        wanted: True for the language tags of variants to keep.
+        passed_over: called with the language tag of each variant that is not.
 
     Raises:
         DataError: it is not well-formed, no TMX, declares entities, or holds a tag of over 4 MiB.
@@ -100,7 +100,7 @@ class _Handler:
         parser.SkippedEntityHandler = self._entity_skipped
 
     def taken(self) -> list[Unit]:
-        """Return the units that ended since this was last asked."""
+        """Return the units that ended since the last call."""
         units, self._units = self._units, []
         return units
 
@@ -185,7 +185,7 @@ class _Handler:
         elif not is_parameter:
             raise DataError(
                 f"{at(self._name, self._parser.CurrentLineNumber)}: unknown entity &{entity[:40]};; write the "
-                f"character it stands for"
+                f"character itself"
             )
 
 
@@ -214,7 +214,7 @@ _LISTED = 12  # other languages that a message names
 class TmxSource:
     """The translation units of a TMX file; see ``PairSource``. Numbers are the lines where units begin.
 
-    Languages are told by ``xml:lang`` or ``lang``; ``EN-GB`` is English, ``sw-KE`` Swahili. A unit with several
+    Languages are read from ``xml:lang`` or ``lang``; ``EN-GB`` is English, ``sw-KE`` Swahili. A unit with several
     variants in a language gives every combination that differs. Formatting codes within a segment are no text; what
     they highlight is.
 
@@ -231,7 +231,7 @@ class TmxSource:
 
     def __iter__(self) -> Iterator[RawPair]:
         units = 0
-        found: set[str] = set()
+        present: set[str] = set()
         others: dict[str, None] = {}
 
         def wanted(tag: str) -> bool:
@@ -246,14 +246,14 @@ class TmxSource:
                 units += 1
                 text, english = _sides(unit, self.language)
                 if text or unit.overflowed:
-                    found.add(self.language)
+                    present.add(self.language)
                 if english or unit.overflowed:
-                    found.add("en")
+                    present.add("en")
                 yield from _pairs(unit, text, english)
         if not units:
             raise DataError(f"{self.name}: holds no translation unit; give a TMX file with <tu> elements")
-        if missing := [code for code in (self.language, "en") if code not in found]:
-            listed = ", ".join([*sorted(found), *others]) or "nothing"
+        if missing := [code for code in (self.language, "en") if code not in present]:
+            listed = ", ".join([*sorted(present), *others]) or "nothing"
             raise DataError(
                 f"{self.name}: none of its {units:,} units is in {' or '.join(missing)}; it holds: {listed}"
             )
@@ -267,7 +267,7 @@ class TmxSource:
 
 @lru_cache(maxsize=4096)
 def _role(tag: str, language: str) -> tuple[bool, bool, bool]:
-    """Whether a tag is exactly the language's, whether it fits the language, and whether it fits English."""
+    """Return three truths about a tag: it is exactly the language's, it fits the language, it fits English."""
     code = code_of(tag)
     return code == language, fits(language, code), fits("en", code)
 

@@ -1,4 +1,4 @@
-"""Whether a bitext can be trained on as it stands, why, and what to do next."""
+"""The account of a cleaning, statistics of what was kept, and the verdict: usable, with care, or not."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Statistics:
         text, english: of each side.
         length_ratio: 5th percentile, median and 95th percentile of the language's length over the English one, both
             weighted by script (``kivuko.bitext.characters``); to 1.5 %.
-        copied: pairs whose sides say the same in the same words.
+        copied: pairs with the same words on both sides.
         script_share: of the letters of the language's side, those that are of its script; 1 where there are none.
     """
 
@@ -89,7 +89,7 @@ class Gathering:
         self._letters += letters.sum(axis=1)
 
     def statistics(self) -> Statistics:
-        """Return the figures as they stand."""
+        """Return the figures so far."""
         sides = [_side(counts, int(words)) for counts, words in zip(self._lengths, self._words, strict=True)]
         middles = np.exp(((np.arange(_RATIO_BINS) + 0.5) / _RATIO_BINS * 2 - 1) * _WIDEST)
         low, median, high = (round(float(middles[_percentile(self._ratios, share)]), 2) for share in (0.05, 0.5, 0.95))
@@ -119,7 +119,7 @@ def _side(counts: NDArray[np.int64], words: int) -> SideStatistics:
 
 
 def _percentile(counts: NDArray[np.int64], share: float) -> int:
-    """The lowest bin at or below which ``share`` of all lie; 0 where there are none."""
+    """The lowest bin at or below which ``share`` of all are; 0 where there are none."""
     total = int(counts.sum())
     if not total:
         return 0
@@ -130,7 +130,7 @@ EXAMPLES = 3  # that are kept of each reason
 
 
 class Example(NamedTuple):
-    """A pair that was left out: where it stands, and its sides, cleaned."""
+    """A pair that was left out: its place, and its sides, cleaned."""
 
     place: str
     text: str
@@ -149,7 +149,7 @@ class Account:
         dropped: reason -> how many were left out for it.
         first: reason -> the first of them, as ``path:number``.
         examples: reason -> the first ``EXAMPLES`` of them that had two sides.
-        asked: sentences whose language the library was asked for.
+        identified: sentences whose language lingua identified.
         swapped: pairs whose sides were each in the other's language.
         notes: what was not looked at, and why; what may be less exact than promised.
     """
@@ -162,7 +162,7 @@ class Account:
     dropped: Counter[str] = field(default_factory=Counter)
     first: dict[str, str] = field(default_factory=dict)
     examples: dict[str, list[Example]] = field(default_factory=dict)
-    asked: int = 0
+    identified: int = 0
     swapped: int = 0
     notes: list[str] = field(default_factory=list)
 
@@ -217,7 +217,7 @@ _REMEDIES = {
     reasons.LENGTH_RATIO: "the sides may have slipped out of step: look at the lines around the first place",
     reasons.UNTRANSLATED_COPY: "much of it was never translated",
     reasons.DUPLICATE: "concatenated corpora overlap, or the file holds itself twice",
-    reasons.ONE_SIDE_TOO_OFTEN: "one sentence stands beside many others: a failed alignment, or a template",
+    reasons.ONE_SIDE_TOO_OFTEN: "one sentence is paired with many others: a failed alignment, or a template",
     reasons.BROKEN_CHARACTERS: "it was decoded wrongly somewhere: fetch it again, or convert it from its true encoding",
     reasons.EMPTY_SIDE: "the columns may be the wrong ones: name them with --columns",
     "missing column": "the columns may be the wrong ones: name them with --columns",
@@ -229,8 +229,8 @@ class Verdict:
     """The verdict on a bitext.
 
     Attributes:
-        level: ``usable`` as it stands; ``with care``: after cleaning, or knowing what is said; ``not usable``.
-        findings: what speaks against it, the gravest first.
+        level: ``usable``; ``with care``: after cleaning, or knowing the findings; ``not usable``.
+        findings: findings against it, the gravest first.
         advice: what to do next, in order.
     """
 
@@ -244,41 +244,45 @@ def judge_bitext(account: Account, leaks: LeakReport | None = None) -> Verdict:
 
     Args:
         account: of a whole reading, or of its beginning.
-        leaks: what evaluation captions were found in it; None if none were looked for.
+        leaks: evaluation captions in it; None if none were looked for.
     """
-    found: list[tuple[int, str, str]] = [*_against_size(account), *_against_shares(account), *_against_figures(account)]
+    findings: list[tuple[int, str, str]] = [
+        *_against_size(account),
+        *_against_shares(account),
+        *_against_figures(account),
+    ]
     if leaks is not None:
-        found += _against_leaks(leaks)
-    found.sort(key=lambda finding: -finding[0])
-    gravest = found[0][0] if found else 0
-    advice = dict.fromkeys(remedy.format(language=account.language) for _, _, remedy in found if remedy)
-    return Verdict(_LEVELS[gravest], [text for _, text, _ in found], list(advice))
+        findings += _against_leaks(leaks)
+    findings.sort(key=lambda finding: -finding[0])
+    gravest = findings[0][0] if findings else 0
+    advice = dict.fromkeys(remedy.format(language=account.language) for _, _, remedy in findings if remedy)
+    return Verdict(_LEVELS[gravest], [text for _, text, _ in findings], list(advice))
 
 
 def _against_size(account: Account) -> list[tuple[int, str, str]]:
-    found = []
+    findings = []
     kept = account.kept / account.seen if account.seen else 0.0
     if account.kept < FEW:
         grave = 2 if account.kept < TOO_FEW else 1
         pairs = "1 usable pair" if account.kept == 1 else f"{account.kept:,} usable pairs"
-        found.append((grave, f"only {pairs}", f"find more bitext: {FEW:,} pairs teach a little"))
+        findings.append((grave, f"only {pairs}", f"find more bitext: {FEW:,} pairs teach a little"))
     if account.seen and kept < _LITTLE_KEPT:
         grave = 2 if kept < _HARDLY_KEPT else 1
-        found.append((grave, f"only {kept:.0%} of what was read is usable", ""))
-    return found
+        findings.append((grave, f"only {kept:.0%} of what was read is usable", ""))
+    return findings
 
 
 def _against_shares(account: Account) -> list[tuple[int, str, str]]:
-    found = []
+    findings = []
     for reason, count, first in account.by_reason():
         share = account.share(reason)
         if share < _NOTABLE or reason == reasons.IN_CAPTIONS:
             continue
         telling = reason in (reasons.WRONG_LANGUAGE, reasons.WRONG_SCRIPT) and share >= _MOST
-        found.append(
+        findings.append(
             (2 if telling else 1, f"{share:.0%} {reason} ({count:,}; first at {first})", _remedy(account, reason))
         )
-    return found
+    return findings
 
 
 def _remedy(account: Account, reason: str) -> str:
@@ -288,15 +292,15 @@ def _remedy(account: Account, reason: str) -> str:
 
 
 def _against_figures(account: Account) -> list[tuple[int, str, str]]:
-    found = []
+    findings = []
     figures = account.statistics()
     if figures.pairs and not 0.5 <= figures.length_ratio[1] <= 2:
         text = f"its sentences are {figures.length_ratio[1]:.2f} times as long as the English ones (median)"
-        found.append((1, text, "see whether the sides belong together"))
+        findings.append((1, text, "see whether the sides belong together"))
     if figures.english.percentile_95 > _LONG:
         text = f"5 % of the English sentences are over {figures.english.percentile_95:,} characters long"
-        found.append((1, text, "a CLIP text tower reads 77 tokens: the rest of a long sentence is not learned from"))
-    return found
+        findings.append((1, text, "a CLIP text tower reads 77 tokens: the rest of a long sentence is not learned from"))
+    return findings
 
 
 def _against_leaks(leaks: LeakReport) -> list[tuple[int, str, str]]:

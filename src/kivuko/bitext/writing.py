@@ -1,4 +1,4 @@
-"""Writing pairs to a file, compressed as its name says, whole or not at all."""
+"""Writing pairs to a file, compressed according to its suffix, whole or not at all."""
 
 from __future__ import annotations
 
@@ -45,14 +45,14 @@ class RejectedWriter:
 
 @contextmanager
 def pair_writer(path: Path, language: str) -> Iterator[PairWriter]:
-    """Open a file for pairs under a header that names both languages; it takes its place when the block succeeds.
+    """Open a file for pairs under a header that names both languages; it appears when the block succeeds.
 
     Args:
         path: compressed where it ends in ``.gz``, ``.bz2``, ``.xz`` or ``.zst``. The same pairs give the same bytes.
         language: BCP 47 code of the side that is not English.
 
     Raises:
-        MissingDependencyError: ``.zst`` is asked for and zstandard is not installed.
+        MissingDependencyError: ``.zst`` and zstandard is not installed.
         KivukoError: the place cannot be written.
     """
     with text_stream(path) as stream:
@@ -62,7 +62,7 @@ def pair_writer(path: Path, language: str) -> Iterator[PairWriter]:
 
 @contextmanager
 def text_stream(path: Path) -> Iterator[IO[bytes]]:
-    """Open a file for bytes that are compressed as its name says; it takes its place when the block succeeds.
+    """Open a file for bytes, compressed according to its suffix; it appears when the block succeeds.
 
     Raises:
         MissingDependencyError, KivukoError: as ``pair_writer``.

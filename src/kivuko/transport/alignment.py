@@ -44,7 +44,7 @@ class TokenLists:
 
 @dataclass(frozen=True, eq=False)
 class Alignments:
-    """What :func:`align_lists` found. A pair with an empty side has cost 0 and counts as converged.
+    """The result of :func:`align_lists`. A pair with an empty side has cost 0 and counts as converged.
 
     Attributes:
         transport_cost: [pairs], <plan, cosine cost>, 0 to 2.
@@ -73,16 +73,16 @@ def align_lists(
             f"x holds {len(x.lengths)} texts of vectors {list(x.vectors.shape)}, y {len(y.lengths)} of "
             f"{list(y.vectors.shape)}: give as many texts, of one width"
         )
-    asked = settings(
+    options = settings(
         regularization=regularization, marginal_penalty=None, tolerance=tolerance, max_iterations=max_iterations
     )
     with torch.no_grad(), full_precision(x.vectors.device):
         if x.vectors.device.type == "cpu" and is_installed("numba") and len(x.vectors) and len(y.vectors):
-            return _compiled(x, y, asked)
-        return _padded(x, y, asked)
+            return _compiled(x, y, options)
+        return _padded(x, y, options)
 
 
-def _compiled(x: TokenLists, y: TokenLists, asked: Settings) -> Alignments:
+def _compiled(x: TokenLists, y: TokenLists, options: Settings) -> Alignments:
     from kivuko.transport.numba_sinkhorn import align_range, in_parts, kernel_options
 
     dtype = working_dtype(x.vectors, y.vectors)
@@ -94,18 +94,18 @@ def _compiled(x: TokenLists, y: TokenLists, asked: Settings) -> Alignments:
     starts = [side.starts().numpy() for side in (x, y)]
     gradient = torch.empty(x.vectors.shape, dtype=dtype)
     figures = torch.empty(len(x.lengths), 2, dtype=torch.float64)
-    inputs = (arrays[0], arrays[1], starts[0], arrays[2], arrays[3], starts[1], kernel_options(asked))
-    found = (gradient.numpy(), figures.numpy())
+    inputs = (arrays[0], arrays[1], starts[0], arrays[2], arrays[3], starts[1], kernel_options(options))
+    outputs = (gradient.numpy(), figures.numpy())
     work = len(x.vectors) * x.vectors.shape[1] // max(1, len(x.lengths))
-    in_parts(lambda first, last: align_range(*inputs, first, last, *found), len(x.lengths), work)
+    in_parts(lambda first, last: align_range(*inputs, first, last, *outputs), len(x.lengths), work)
     if not figures.isfinite().all():
         first = int((~figures.isfinite()).nonzero()[0, 0])
-        raise UsageError(f"the token vectors of pair {first} are not all finite: no plan can be made of them")
+        raise UsageError(f"the token vectors of pair {first} are not all finite: there is no plan for them")
     transport_cost, error = figures.to(dtype).unbind(1)
-    return Alignments(transport_cost, error <= asked.tolerance, gradient)
+    return Alignments(transport_cost, error <= options.tolerance, gradient)
 
 
-def _padded(x: TokenLists, y: TokenLists, asked: Settings) -> Alignments:
+def _padded(x: TokenLists, y: TokenLists, options: Settings) -> Alignments:
     (ux, length), (uy, _) = _directions(x), _directions(y)
     pull = torch.zeros_like(ux)  # what the cost does to each unit vector
     transport_cost = ux.new_zeros(len(x.lengths))
@@ -115,8 +115,8 @@ def _padded(x: TokenLists, y: TokenLists, asked: Settings) -> Alignments:
         right = uy[y_places]  # [chunk, m, dim]
         cost = (1 - ux[x_places] @ right.transpose(1, 2)).clamp(0, 2)  # [chunk, n, m]
         plan = solve(
-            cost, row_mask=x_mask, col_mask=y_mask, regularization=asked.regularization, tolerance=asked.tolerance,
-            max_iterations=asked.max_iterations,
+            cost, row_mask=x_mask, col_mask=y_mask, regularization=options.regularization, tolerance=options.tolerance,
+            max_iterations=options.max_iterations,
         )  # fmt: skip
         pull[x_places[x_mask]] = -(plan.coupling @ right)[x_mask]
         transport_cost[texts], converged[texts] = plan.transport_cost, plan.converged
@@ -144,7 +144,7 @@ def _alike_in_length(first: torch.Tensor, second: torch.Tensor) -> Iterator[torc
 
 
 def _places(lists: TokenLists, texts: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return where the tokens of some texts lie, int64 [texts, longest], and the mask that says which exist."""
+    """Return the places of the tokens of some texts, int64 [texts, longest], and the mask of those that exist."""
     lengths = lists.lengths[texts]
     steps = torch.arange(int(lengths.max()), device=lengths.device)
     mask = steps < lengths[:, None]

@@ -1,8 +1,8 @@
-"""Which units go with which over a whole corpus: plans and counts that sharpen each other.
+"""Association of units over a whole corpus by plans and counts that sharpen each other.
 
 A unit is a number: a subword, a word, anything that occurs on one side of a pair. Two units that often occur in the
-same pairs are cheap to match; the plan of each pair says how far they are matched there; the matched mass over the
-corpus says anew how cheap they are. This is expectation maximization as in IBM Model 1 (Brown et al. 1993, "The
+same pairs are cheap to match; the plan of each pair gives how much they are matched there; the matched mass over the
+corpus sets the costs of the next round. This is expectation maximization as in IBM Model 1 (Brown et al. 1993, "The
 Mathematics of Statistical Machine Translation"), with a transport plan in place of the posterior: mass must be spent on
 both sides, so what one pair explains is not explained again, in both directions at once. No vectors are needed.
 """
@@ -70,10 +70,10 @@ class Association:
         strength = self.mass / _geometric_mean(self.mass, self.rows, self.cols, self.shape)
         order = torch.argsort(self.cols, stable=True)
         order = order[torch.argsort(-strength[order], stable=True)]
-        found: dict[int, int] = {}
+        best: dict[int, int] = {}
         for row, col in zip(self.rows[order].tolist(), self.cols[order].tolist(), strict=True):
-            found.setdefault(row, col)
-        return found
+            best.setdefault(row, col)
+        return best
 
 
 def associate(
@@ -103,8 +103,8 @@ def associate(
     Raises:
         UsageError: sides of different lengths, a unit outside ``shape``, or an option outside its range.
 
-    >>> found = associate([[0, 1], [0, 2]], [[0, 1], [0, 2]], (3, 3))
-    >>> found.best()
+    >>> result = associate([[0, 1], [0, 2]], [[0, 1], [0, 2]], (3, 3))
+    >>> result.best()
     {0: 0, 1: 1, 2: 2}
     """
     if len(row_units) != len(col_units):

@@ -1,4 +1,4 @@
-"""What it costs to move mass from one token to another."""
+"""Costs between token vectors: cosine, centered cosine, squared Euclidean."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ def centered_cosine_cost(x: torch.Tensor, y: torch.Tensor, x_mean: torch.Tensor,
     """Return the cosine cost of vectors taken relative to their corpus means.
 
     Contextual embeddings are anisotropic: they share a large common component, so that raw cosines are all
-    close to one another and a plan over them is diffuse (Ethayarajh 2019). Without the mean, what tells one
-    token from another is left.
+    close to one another and a plan over them is diffuse (Ethayarajh 2019). Without the mean, what distinguishes
+    the tokens is left.
 
     Args:
         x: [batch, n, dim], any floating type.

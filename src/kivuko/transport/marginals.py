@@ -1,4 +1,4 @@
-"""How much mass each row and each column of a problem holds."""
+"""Marginals: uniform, or weighted by inverse document frequency or vector norm."""
 
 from __future__ import annotations
 

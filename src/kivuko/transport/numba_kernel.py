@@ -2,7 +2,7 @@
 
 The state of a problem is an absorbed kernel K = a b exp(F + G - cost / regularization), where F and G are the
 potentials so far, in units of the regularization, and scalings u and v near 1 on top of it: the plan is u K v. A
-scaling that leaves [e^-20, e^20] is folded into its potential and K is computed anew. What underflows in K is e^-87 or
+scaling that leaves [e^-20, e^20] is folded into its potential and K is recomputed. What underflows in K is e^-87 or
 less, so no scaling in that range could have made it matter: nothing is lost that the log domain would keep (the
 stabilisation of Schmitzer 2019, sec. 3).
 
@@ -63,7 +63,7 @@ def newton_step(n, m, tile, rows, cols, system, right):
         tile: [>= n, width], the absorbed kernel; overwritten with P / sqrt(c).
         system: float64 [>= n, >= n], overwritten. right: float64 [>= n], overwritten.
 
-    The tile must be computed anew afterward. A step that is no number is not taken.
+    The tile must be recomputed afterward. A step that is no number is not taken.
     """
     kind = tile.dtype.type
     cols.sums[:m] = np.sqrt(cols.scaling[:m] / cols.sums[:m])  # P_ij / sqrt(c_j) = u_i K_ij sqrt(v_j / sums_j)
@@ -145,7 +145,7 @@ class Options(NamedTuple):
 
 @njit(**OPTIONS)
 def solve_range(cost, row, col, options, first, last, coupling, row_potential, col_potential, figures, iterations):
-    """Solve the problems ``first`` to ``last`` - 1 and write what was found into the last five arrays.
+    """Solve the problems ``first`` to ``last`` - 1 and write the results into the last five arrays.
 
     Args:
         cost, row, col: [batch, n, m], [batch, n], [batch, m] of one type, as in ``Problem``.
@@ -289,7 +289,7 @@ def _fit_rows(cost, n, m, scale, options, tile, rows, cols):
 
 @njit(**OPTIONS)
 def _absorb(cost, n, m, scale, tile, rows, cols):
-    """Fold the scalings into the potentials and compute the tile anew."""
+    """Fold the scalings into the potentials and recompute the tile."""
     kind = tile.dtype.type
     fold(rows, 1)
     fold(cols, 1)
@@ -307,9 +307,9 @@ def _absorb(cost, n, m, scale, tile, rows, cols):
 def _iterate(cost, n, m, scale, options, most, careful, tile, rows, cols, system, right):
     """Fit columns and rows in turn, at most ``most`` times; return (iterations, marginal error).
 
-    Once the error falls by a steady factor, every fit goes further than the marginals ask, by the step that is best
+    Once the error falls by a steady factor, every fit goes further than the marginals require, by the step that is best
     for that factor (successive over-relaxation: Thibault et al. 2017 for Sinkhorn; the estimate is Young's, 1954).
-    What has not converged when that would have paid goes on with Newton's method. ``careful``: neither of the two.
+    What has not converged when that would have paid continues with Newton's method. ``careful``: neither of the two.
     """
     step, since, before, error = 1.0, -_FIRST, np.inf, np.inf
     relaxed = options.row_share < 1.0 or options.col_share < 1.0

@@ -157,7 +157,7 @@ def _compile_options() -> dict[str, Any]:
     """Return the options of every compiled function.
 
     Sums may be taken in any order and a * b + c be fused; NaN and infinity keep their meaning. What was compiled is
-    kept on disk for the next run, unless no folder for it can be written: then each run compiles anew.
+    kept on disk for the next run, unless no folder for it can be written: then each run compiles again.
     """
     options: dict[str, Any] = {
         "fastmath": {"reassoc", "contract", "arcp", "nsz"},
@@ -175,7 +175,7 @@ def _compile_options() -> dict[str, Any]:
 def _forget_outdated(folder: Path) -> None:
     """Remove compiled code that is older than any of the sources in ``folder``.
 
-    Numba looks at the file that a function stands in, but not at those of the functions that it calls.
+    Numba looks at the file that a function is defined in, but not at those of the functions that it calls.
     """
     newest = max(source.stat().st_mtime for source in folder.glob("numba_*.py"))
     for index in (folder / "__pycache__").glob("numba_*.nbi"):
@@ -207,7 +207,7 @@ _VECTOR = 16  # sides are padded to a multiple of this many numbers
 class Side(NamedTuple):
     """One side of the problem at hand: arrays over its positions that hold mass, padded."""
 
-    places: np.ndarray  # int64, where each position lies in the cost
+    places: np.ndarray  # int64, the index of each position in the cost
     marginal: np.ndarray
     log_marginal: np.ndarray
     potential: np.ndarray  # in units of the regularization
@@ -333,7 +333,7 @@ def marginal_error(side, share):
 
 @njit(**OPTIONS)
 def unfold(side, count, unit, potential):
-    """Write a side's potentials where its positions lie, in multiples of ``unit``."""
+    """Write a side's potentials to its positions in the cost, in multiples of ``unit``."""
     for i in range(count):
         total = side.potential[i] + logarithm(side.scaling[i])
         potential[side.places[i]] = total * side.scaling.dtype.type(unit)

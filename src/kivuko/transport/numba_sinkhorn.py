@@ -37,9 +37,9 @@ def numba_sinkhorn(problem: Problem, settings: Settings) -> Solution:
     inputs = [part.contiguous().numpy() for part in (problem.cost, problem.row_marginal, problem.col_marginal)]
     solution = empty_solution(problem)
     figures = np.zeros((batch, 5))
-    found = (solution.coupling, solution.row_potential, solution.col_potential)
+    tensors = (solution.coupling, solution.row_potential, solution.col_potential)
     if solution.coupling.numel():
-        outputs = (*(part.numpy() for part in found), figures, solution.iterations.numpy())
+        outputs = (*(part.numpy() for part in tensors), figures, solution.iterations.numpy())
         in_parts(lambda first, last: solve_range(*inputs, options, first, last, *outputs), batch, n * m)
     cost, divergence, entropy, error, largest = torch.from_numpy(figures).to(problem.cost.dtype).unbind(1)
     return replace(
@@ -84,7 +84,7 @@ _lock = threading.Lock()
 
 
 def _pool(workers: int) -> ThreadPoolExecutor:
-    """Return the pool of that many threads, made when it is first needed. A forked process makes its own."""
+    """Return the pool of that many threads, created when first needed. A forked process has its own."""
     with _lock:
         if workers not in _pools:
             _pools[workers] = ThreadPoolExecutor(workers, thread_name_prefix="kivuko-transport")
@@ -107,7 +107,7 @@ if hasattr(os, "register_at_fork"):
 
 @njit(**OPTIONS)
 def align_range(x, x_mean, x_starts, y, y_mean, y_starts, options, first, last, gradient, figures):
-    """Align the pairs ``first`` to ``last`` - 1 and write what was found into the last two arrays.
+    """Align the pairs ``first`` to ``last`` - 1 and write the results into the last two arrays.
 
     Args:
         x, y: [tokens, dim], the tokens of all pairs, end to end. x_mean, y_mean: [dim], taken from each.
@@ -122,7 +122,7 @@ def align_range(x, x_mean, x_starts, y, y_mean, y_starts, options, first, last, 
     cost, sums = np.empty((n, m), x.dtype), np.empty(padded(n), x.dtype)
     tile = np.empty((padded(n), padded(m)), x.dtype)
     rows, cols = new_side(padded(n), x), new_side(padded(m), x)
-    system, right, told = np.empty((n, n), np.float64), np.empty(n, np.float64), np.empty(5, np.float64)
+    system, right, summary = np.empty((n, n), np.float64), np.empty(n, np.float64), np.empty(5, np.float64)
     for p in range(first, last):
         figures[p] = 0.0
         x_from, x_to, y_from, y_to = x_starts[p], x_starts[p + 1], y_starts[p], y_starts[p + 1]
@@ -136,8 +136,8 @@ def align_range(x, x_mean, x_starts, y, y_mean, y_starts, options, first, last, 
         load(np.full(size_x, x.dtype.type(1.0 / size_x)), rows)
         load(np.full(size_y, x.dtype.type(1.0 / size_y)), cols)
         _, figures[p, 1] = solve_one(cost, size_x, size_y, largest, options, tile, rows, cols, system, right)
-        finish(cost, size_x, size_y, options, tile, rows, cols, cost, told)  # the plan takes the cost's place
-        figures[p, 0] = told[0]
+        finish(cost, size_x, size_y, options, tile, rows, cols, cost, summary)  # the plan takes the cost's place
+        figures[p, 0] = summary[0]
         _pull(cost, ux, uy, size_x, size_y, lengths, gradient, x_from)
 
 

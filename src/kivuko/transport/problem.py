@@ -194,7 +194,7 @@ def _check_entries(name: str, mass: torch.Tensor, mask: torch.Tensor) -> None:
 
 @dataclass(frozen=True)
 class Settings:
-    """How to solve a batch of problems. Made by :func:`settings`, which checks the ranges.
+    """The options of a batch of problems. Made by :func:`settings`, which checks the ranges.
 
     Attributes:
         regularization: weight of the entropy term, > 0, in the unit of the cost.
@@ -213,7 +213,7 @@ class Settings:
 
     @property
     def balanced(self) -> bool:
-        """Whether both marginals must hold."""
+        """True if both marginals must hold."""
         return math.isinf(self.row_penalty) and math.isinf(self.col_penalty)
 
     @property
@@ -267,7 +267,7 @@ def _share(penalty: float, regularization: float) -> float:
 
 @dataclass(frozen=True, eq=False)
 class Figures:
-    """What a solver has worked out about its couplings on the way; each [batch], in the cost's type."""
+    """Figures about couplings; each [batch], in the cost's type."""
 
     transport_cost: torch.Tensor
     entropy: torch.Tensor
@@ -276,7 +276,7 @@ class Figures:
 
 @dataclass(frozen=True, eq=False)
 class Solution:
-    """The couplings a solver found, without gradients. :class:`kivuko.transport.Plan` says what each field is."""
+    """The couplings of a solver, without gradients; see :class:`kivuko.transport.Plan` for the fields."""
 
     coupling: torch.Tensor  # [batch, n, m]
     marginal_error: torch.Tensor  # [batch]
@@ -337,7 +337,7 @@ def empty_solution(problem: Problem) -> Solution:
 
 
 def within(error: torch.Tensor, settings: Settings) -> torch.Tensor:
-    """Return bool [batch]: whether the error is within the tolerance; never for NaN."""
+    """Return bool [batch]: True where the error is within the tolerance; never for NaN."""
     return error <= settings.tolerance
 
 
@@ -356,10 +356,10 @@ class Plan:
             is relaxed, its penalty times ``KL(P's marginal | marginal)``; KL(p | q) = sum p log(p / q) - p + q.
         entropy: [batch], - sum P log P in nats; in [0, log(n m)] for a plan of mass 1.
         marginal_error: [batch], the larger of the L1 distances of the row sums and of the column sums from the
-            marginals asked for: the mass in the wrong place, in [0, 2] for a plan of mass 1. Where a marginal is
+            requested marginals: the mass in the wrong place, in [0, 2] for a plan of mass 1. Where a marginal is
             relaxed, the distance is from the marginal that is optimal given the potentials.
         iterations: int64 [batch], how many iterations that problem was given.
-        converged: bool [batch], whether ``marginal_error`` is within the tolerance asked for (and, for the proximal
+        converged: bool [batch], whether ``marginal_error`` is within the requested tolerance (and, for the proximal
             method, the duality gap is closed). Always True for an empty problem, whose coupling is zero.
     """
 
@@ -373,7 +373,7 @@ class Plan:
 
 
 def describe(problem: Problem, settings: Settings, solution: Solution, *, regularized: bool) -> Plan:
-    """Make a :class:`Plan` of what a solver found; differentiable in the coupling and the problem's cost."""
+    """Return the :class:`Plan` of a solution; differentiable in the coupling and the problem's cost."""
     coupling = solution.coupling
     figures = solution.figures or figures_of(problem, coupling)
     value = figures.transport_cost

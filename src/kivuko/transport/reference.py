@@ -1,4 +1,4 @@
-"""Sinkhorn's algorithm in the log domain: the reference that the fast paths are held against."""
+"""The methods without a fast path: log-domain Sinkhorn (the reference in tests), greedy, exact, and proximal."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def log_sinkhorn(problem: Problem, settings: Settings) -> Solution:
     With ``log P = log a + log b + (f + g - cost) / regularization``, an iteration is
     ``f = -share * regularization * logsumexp(log b + (g - cost) / regularization)`` over columns, then the same for
     ``g`` over rows (Peyré & Cuturi 2019, sec. 4.4; the share for KL-relaxed marginals is Chizat et al. 2018's).
-    Nothing is done to be fast: that is its use. The marginal error is looked at every ten iterations; a problem that
+    It is simple rather than fast. The marginal error is looked at every ten iterations; a problem that
     has converged leaves the batch.
     """
     solution = zero_solution(problem)
@@ -46,11 +46,11 @@ def log_sinkhorn(problem: Problem, settings: Settings) -> Solution:
             target(problem.col_marginal[index], g_now * settings.regularization, settings.col_penalty),
         )
         done = within(error, settings) | (spent >= settings.max_iterations)
-        found = index[done]
-        solution.coupling[found], solution.marginal_error[found] = coupling[done], error[done]
-        solution.row_potential[found] = torch.where(a > -torch.inf, f_now, 0.0)[done] * settings.regularization
-        solution.col_potential[found] = torch.where(b > -torch.inf, g_now, 0.0)[done] * settings.regularization
-        solution.iterations[found], solution.converged[found] = spent, within(error, settings)[done]
+        finished = index[done]
+        solution.coupling[finished], solution.marginal_error[finished] = coupling[done], error[done]
+        solution.row_potential[finished] = torch.where(a > -torch.inf, f_now, 0.0)[done] * settings.regularization
+        solution.col_potential[finished] = torch.where(b > -torch.inf, g_now, 0.0)[done] * settings.regularization
+        solution.iterations[finished], solution.converged[finished] = spent, within(error, settings)[done]
         index = index[~done]
     return solution
 
@@ -198,18 +198,18 @@ def proximal(problem: Problem, settings: Settings) -> Solution:
         part = Problem(*(each[index] for each in (problem.cost, problem.row_marginal, problem.col_marginal)))
         f, g = solution.row_potential[index], solution.col_potential[index]
         left = settings.max_iterations - int(solution.iterations[index].max())
-        found = sinkhorn(
+        step = sinkhorn(
             replace(part, cost=part.cost - f[:, :, None] - g[:, None, :]),
             replace(settings, regularization=weight, max_iterations=left),
         )
-        f, g = f + found.row_potential, g + found.col_potential
-        coupling = _feasible(found.coupling, part)
+        f, g = f + step.row_potential, g + step.col_potential
+        coupling = _feasible(step.coupling, part)
         error = marginal_error(coupling, part.row_marginal, part.col_marginal)
         optimal = within(error, settings) & _closed(part, coupling, f, g)
 
         solution.row_potential[index], solution.col_potential[index] = f, g
         solution.coupling[index], solution.marginal_error[index] = coupling, error
-        solution.iterations[index] += found.iterations
+        solution.iterations[index] += step.iterations
         solution.converged[index] = optimal
         spent = solution.iterations[index] >= settings.max_iterations
         weight /= 2
@@ -233,7 +233,7 @@ def _feasible(coupling: torch.Tensor, problem: Problem) -> torch.Tensor:
 
 
 def _closed(problem: Problem, coupling: torch.Tensor, f: torch.Tensor, g: torch.Tensor) -> torch.Tensor:
-    """Return bool [batch]: whether the potentials prove a feasible coupling to be all but optimal."""
+    """Return bool [batch]: True where the potentials prove a feasible coupling to be nearly optimal."""
     massive = (problem.row_marginal > 0)[:, :, None] & (problem.col_marginal > 0)[:, None, :]
     cost = problem.cost.masked_fill(~massive, torch.inf)
     g = _finite((cost - f[:, :, None]).amin(1))

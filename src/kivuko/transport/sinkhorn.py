@@ -1,4 +1,4 @@
-"""Which of the fast Sinkhorn solvers runs: the one that suits the device and is installed."""
+"""Sinkhorn in torch, and the choice among the fast backends: numba, Triton or torch."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def scaling_sinkhorn(problem: Problem, settings: Settings) -> Solution:
 
     Two things make it fast. Each block of ten iterations takes one exponential and works on scalings of the
     plan at its start, which are then folded back into the logarithm (the stabilisation of the same section).
-    And regularization starts large and is halved block by block down to the value asked for, each time from
-    the plan found so far; at most half of ``max_iterations`` goes into that.
+    And regularization starts large and is halved block by block down to the requested value, each time from
+    the plan so far; at most half of ``max_iterations`` goes into that.
 
     The marginal error is looked at every ten iterations. A problem that has converged leaves the batch.
     """
@@ -51,11 +51,11 @@ def scaling_sinkhorn(problem: Problem, settings: Settings) -> Solution:
         if spent == settings.max_iterations:
             finished = torch.ones_like(finished)
         if finished.any():
-            found = active.index[finished]
-            solution.coupling[found], solution.marginal_error[found] = plan[finished], now[finished]
-            solution.row_potential[found] = active.row_potential[finished, :, 0] * settings.regularization
-            solution.col_potential[found] = active.col_potential[finished, :, 0] * settings.regularization
-            solution.iterations[found], solution.converged[found] = spent, within(now, settings)[finished]
+            places = active.index[finished]
+            solution.coupling[places], solution.marginal_error[places] = plan[finished], now[finished]
+            solution.row_potential[places] = active.row_potential[finished, :, 0] * settings.regularization
+            solution.col_potential[places] = active.col_potential[finished, :, 0] * settings.regularization
+            solution.iterations[places], solution.converged[places] = spent, within(now, settings)[finished]
         del plan
         active = _next(active, ~finished)
     return solution
@@ -84,14 +84,14 @@ def _start(problem: Problem, settings: Settings) -> _Active:
     halvings = torch.zeros(len(index), dtype=torch.int64, device=cost.device)
     if settings.balanced:  # where marginals give way, how far depends on the regularization
         halvings = _halvings(cost, dead, settings.regularization).clamp(0, settings.max_iterations // 2 // _BLOCK)
-    # A power of two, so that the halvings end exactly at the regularization asked for.
+    # A power of two, so that the halvings end exactly at the requested regularization.
     scale = -settings.regularization * halvings.to(cost.dtype).exp2()[:, None, None]
     log_plan = (cost / scale).masked_fill_(dead, -torch.inf).add_(row.log()).add_(col.log().transpose(1, 2))
     return _Active(index, log_plan, row, col, torch.zeros_like(row), torch.zeros_like(col), halvings)
 
 
 def _halvings(cost: torch.Tensor, dead: torch.Tensor, regularization: float) -> torch.Tensor:
-    """Return int64 [active]: how often the starting regularization must be halved to reach the one asked."""
+    """Return int64 [active]: how often the starting regularization must be halved to reach the requested one."""
     if cost.numel() == 0:
         return torch.zeros(cost.shape[0], dtype=torch.int64, device=cost.device)
     highest = cost.masked_fill(dead, -torch.inf).amax(dim=(1, 2))
@@ -189,10 +189,10 @@ class Solver(Protocol):
 
 @dataclass(frozen=True)
 class Backend:
-    """A solver, and whether it surveys the costs itself.
+    """A solver; ``surveys``: it checks the costs itself.
 
-    One that does takes a problem as it is posed: it ignores costs where there is no mass, does no harm with costs that
-    are not finite, and reports the largest. That spares passes over memory that take longer than the solving.
+    Such a solver takes a problem as posed: it ignores costs where there is no mass, copes with costs that are not
+    finite, and reports the largest. That saves passes over memory that take longer than solving.
     """
 
     solver: Solver
@@ -246,5 +246,5 @@ def sinkhorn_backend(name: str, device: torch.device, *, potentials: bool = Fals
 
 @functools.cache
 def is_installed(package: str) -> bool:
-    """Tell whether a package can be imported, without importing it."""
+    """Return True if a package can be imported, without importing it."""
     return importlib.util.find_spec(package) is not None

@@ -54,9 +54,9 @@ def solve_in_chunks(problem: Problem, settings: Settings, solver: Solver, regula
         solution = solver(own, settings)
         for name in _SOLVED:
             getattr(whole, name)[part] = getattr(solution, name)
-        told = solution.figures or figures_of(own, solution.coupling)
+        own_figures = solution.figures or figures_of(own, solution.coupling)
         for field in fields(Figures):
-            getattr(figures, field.name)[part] = getattr(told, field.name)
+            getattr(figures, field.name)[part] = getattr(own_figures, field.name)
     return replace(whole, figures=figures)
 
 

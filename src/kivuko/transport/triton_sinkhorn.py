@@ -205,11 +205,11 @@ def triton_sinkhorn(problem: Problem, settings: Settings) -> Solution:
     :func:`kivuko.transport.reference.log_sinkhorn`), the second on the plan, then a look at the marginal error.
 
     - Where both marginals must hold, regularization starts near a quarter of the spread of the cost and is halved
-      round by round down to the value asked for (as in ``scaling_sinkhorn``).
+      round by round down to the requested value (as in ``scaling_sinkhorn``).
     - There, each further round begins with a Newton step on the dual (Brauer et al. 2017, for relaxed marginals too),
       solved roughly by conjugate gradients within a trust region (Steihaug 1983). They cost what Sinkhorn iterations
       cost and are counted as such, but need only about the square root of their number where those are slow. A
-      step that made the error larger is followed by a smaller one: the rounds' Sinkhorn iterations go on regardless.
+      step that made the error larger is followed by a smaller one: the rounds' Sinkhorn iterations continue regardless.
 
     Problems that, with each side rounded up to a power of two, have more than 32,768 cells (128 x 256; in float64
     16,384) are solved by :func:`kivuko.transport.sinkhorn.scaling_sinkhorn` instead.
