@@ -7,13 +7,25 @@ import json
 import os
 import subprocess
 import tarfile
+from pathlib import Path
 
 import pytest
 from tiny_encoder import write_images
 
+import caption_scene as scene
+from kivuko.datasets.spec import open_dataset
 from kivuko.errors import DataError, UsageError
 from kivuko.search import sources as folder_module
-from kivuko.search.sources import CaptionsSource, EmojiSource, FolderSource, ShardSource, Skip, Work, open_source
+from kivuko.search.sources import (
+    CaptionsSource,
+    EmojiSource,
+    FolderSource,
+    ShardSource,
+    Skip,
+    Work,
+    open_dataset_source,
+    open_source,
+)
 
 
 def keys(source):
@@ -182,6 +194,33 @@ def test_the_emoji_world_gives_each_image_once(tiny_world):
     cat = next(one for one in works if one.key == "🐈")
     assert (cat.caption, cat.metadata["keywords"]) == ("cat", "cat, pet")
     assert cat.place.startswith(b"\x89PNG")
+
+
+def test_a_caption_set_and_a_data_set_of_ones_own_are_sources(tmp_path, monkeypatch):
+    folder = scene.write_xm3600(tmp_path / "xm")
+    (folder / "images" / "0002b8f2ed1d4af3.jpg").unlink()
+    source = open_dataset_source(f"xm3600:{folder}")
+    assert source.describe() == {"kind": "dataset", "path": f"xm3600:{folder}"}
+    first, *rest = source
+    assert (first.key, first.reason) == ("0002b8f2ed1d4af3", "missing")
+    assert source.count() == 1 + len(rest)
+    assert Path(rest[0].place.path).read_bytes() == scene.jpeg(1)
+    assert rest[0].caption == open_dataset(f"xm3600:{folder}").captions["en"][rest[0].key][0]
+    (tmp_path / "own_photos.py").write_text(
+        "class Photos:\n    name, languages = 'photos', ['sw']\n"
+        f"    def images(self): return [('a', {str(rest[0].place.path)!r})]\n"
+        "    def queries(self, language): return [('paka', 'a')]\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (work,) = open_dataset_source("own_photos:Photos")
+    assert (work.key, work.caption) == ("a", "paka")
+    scene.write_table(tmp_path / "c.tsv", [("image", "caption"), (rest[0].place.path, "paka")])
+    (work,) = open_dataset_source(f"captions:{tmp_path / 'c.tsv'}")
+    assert work.caption == "paka"
+    for name, line in (("queries.sw.tsv", "q\tpaka"), ("documents.en.tsv", "d\tcat"), ("qrels.txt", "q 0 d 1")):
+        scene.write_lines(tmp_path / "t" / name, [line])
+    with pytest.raises(UsageError, match="no images to index"):
+        open_dataset_source(f"trec:{tmp_path / 't'}")
 
 
 def test_what_a_path_names(tmp_path):

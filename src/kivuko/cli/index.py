@@ -21,9 +21,7 @@ _Skipped = list[tuple[str, str, str]]  # key, reason, detail
 @click.argument("model", type=click.Path(path_type=Path), required=False)
 @click.argument("source", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), help="The index's folder, such as my.index.")
-@click.option(
-    "--dataset", type=click.Choice(["emoji"]), help="Index a data set that Kivuko brings instead of a SOURCE."
-)
+@click.option("--dataset", metavar="SPEC", help="A data set instead of a SOURCE: emoji, xm3600:PATH, my_data:Photos …")
 @click.option(
     "--workers", type=click.IntRange(1, 256), help="Processes that decode.  [default: one per core, at most 8]"
 )
@@ -72,6 +70,7 @@ def command(
       kivuko index kivuko-demo/model captions.tsv --out my.index
       kivuko index kivuko-demo/model shards/*.tar --out my.index --workers 4
       kivuko index kivuko-demo/model --dataset emoji --out emoji.index
+      kivuko index my-clip --dataset xm3600:data/xm3600 --out xm3600.index
       kivuko index --skipped my.index
     """
     if skipped is not None:
@@ -86,6 +85,10 @@ def command(
         raise UsageError("--out is missing: name the folder of the index, for example --out my.index")
     if dataset and source:
         raise UsageError(f"--dataset {dataset} takes the place of a SOURCE: leave one of them out.")
+    if dataset:
+        from kivuko.datasets.spec import check_spec
+
+        check_spec(dataset)
     from kivuko.cli.progress import out as screen
     from kivuko.files import refuse_unwritable, write_text
     from kivuko.search import build_index

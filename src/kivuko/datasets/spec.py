@@ -27,13 +27,14 @@ SPECS = (
 _COLLECTION = ("spec", "name", "query_languages", "document_language", "queries", "documents", "judgments", "files")
 
 
-def check_spec(spec: str) -> None:
-    """Refuse what is not the name of a data set, without opening anything.
+def is_spec(spec: str) -> bool:
+    """Tell whether a text has the form of a data set's name, without opening anything."""
+    return spec == EMOJI or is_caption_spec(spec) or is_collection(spec) or is_plugin(spec)
 
-    Raises:
-        UsageError: it is none; the message lists all forms.
-    """
-    if spec != EMOJI and not (is_caption_spec(spec) or is_collection(spec) or is_plugin(spec)):
+
+def check_spec(spec: str) -> None:
+    """Raise UsageError, which lists all forms, if a text does not have the form of a data set's name."""
+    if not is_spec(spec):
         raise UsageError(f"{spec}: not a data set that is known. Give one of: {SPECS}.")
 
 

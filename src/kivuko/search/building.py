@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kivuko.datasets.spec import is_spec
 from kivuko.errors import DataError, KivukoError, UsageError
 from kivuko.files import explain_write_failure
 from kivuko.progress import bars, console, note
@@ -24,7 +25,7 @@ from kivuko.search.encoding import ImageEncoder, Tensors
 from kivuko.search.image_index import ImageIndex
 from kivuko.search.items import FilePlace, Skip, Source, Work
 from kivuko.search.segments import STORAGES, Storage
-from kivuko.search.sources import EmojiSource, open_source
+from kivuko.search.sources import open_dataset_source, open_source
 from kivuko.search.writer import (
     IndexSpec,
     IndexWriter,
@@ -70,8 +71,9 @@ def build_index(
 
     Args:
         model: a model with an image side: a folder, a hub id, or one that is loaded.
-        source: a folder of images, a captions file (.tsv, .csv, .jsonl), a webdataset shard (.tar), "emoji" for the
-            emoji world, or several of them. They must be the same in every run on one index; more may follow them.
+        source: a folder of images, a captions file (.tsv, .csv, .jsonl), a webdataset shard (.tar), a data set such as
+            "emoji" or "xm3600:data/xm3600", or several of them. They must be the same in every run on one index; more
+            may follow them.
         out: the folder of the index, such as "photos.index".
         storage: numbers of the stored vectors: "float16", "float32" or "int8"; None: as the index has it, float16 for
             a new one.
@@ -124,12 +126,8 @@ def build_index(
 def _source(
     source: Path | str | Source, cldr: Path | str | None, font: Path | str | None, progress: bool | None
 ) -> Source:
-    if source == "emoji":
-        from kivuko.datasets.emoji import emoji_world
-        from kivuko.progress import progress_bar
-
-        with progress_bar("drawing emoji", progress) as report:
-            return EmojiSource(emoji_world((), cldr=_path(cldr), font=_path(font), progress=report))
+    if isinstance(source, str) and is_spec(source) and not Path(source).exists():
+        return open_dataset_source(source, cldr=_path(cldr), font=_path(font), progress=progress)
     return open_source(Path(source)) if isinstance(source, str | Path) else source
 
 

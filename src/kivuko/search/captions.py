@@ -11,6 +11,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from kivuko.datasets.captions import CaptionSet, is_caption_spec
+from kivuko.datasets.captions.formats import path_of
 from kivuko.datasets.captions.own_files import CaptionLine, caption_lines
 from kivuko.datasets.captions.webdataset import Sample, samples
 from kivuko.errors import DataError
@@ -113,6 +115,38 @@ class CaptionsSource:
         if not stat.S_ISREG(state.st_mode):
             return Skip(key, "not a regular file")
         return Work(key, FilePlace(str(path)), state.st_size, state.st_mtime_ns, caption, metadata)
+
+
+class DatasetSource:
+    """The images of a caption set; key: their ids, caption: the first in English or in the set's first language.
+
+    Args:
+        spec: the data set's name, which identifies the source.
+    """
+
+    def __init__(self, caption_set: CaptionSet, spec: str) -> None:
+        self._set = caption_set
+        self.path = f"{spec.partition(':')[0]}:{os.path.realpath(path_of(spec))}" if is_caption_spec(spec) else spec
+
+    def describe(self) -> Mapping[str, str]:
+        """See Source."""
+        return {"kind": "dataset", "path": self.path}
+
+    def count(self) -> int | None:
+        """See Source."""
+        return len(self._set.images)
+
+    def __iter__(self) -> Iterator[Work | Skip]:
+        by_language = [self._set.captions.get("en", {}), *self._set.captions.values()]
+        for image in self._set.images:
+            if image.path is None or not image.path.is_file():
+                yield Skip(image.id, "missing", image.named)
+                continue
+            state = image.path.stat()
+            place = FilePlace(str(image.path), image.offset, image.length)
+            size = state.st_size if image.length is None else image.length
+            caption = next((clean_caption(own[image.id][0]) for own in by_language if image.id in own), None)
+            yield Work(image.id, place, size, state.st_mtime_ns, caption)
 
 
 class ShardSource:

@@ -7,11 +7,13 @@ import sqlite3
 import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
+from kivuko.datasets.captions import CaptionSet
 from kivuko.datasets.captions.own_files import is_captions_file
+from kivuko.datasets.spec import EMOJI, open_dataset
 from kivuko.errors import DataError, UsageError
-from kivuko.search.captions import CaptionsSource, ShardSource
+from kivuko.search.captions import CaptionsSource, DatasetSource, ShardSource
 from kivuko.search.decoding import as_png
 from kivuko.search.items import FilePlace, Skip, Source, Work
 from kivuko.search.segments import DATABASE, OLD_DATABASE
@@ -166,7 +168,37 @@ class EmojiSource:
             yield Work(sequence, as_png(self._world.image(row)), row, drawn, said.name, metadata)
 
 
-__all__ = ["CaptionsSource", "EmojiSource", "FolderSource", "ShardSource", "Skip", "Source", "Work", "open_source"]
+__all__ = [
+    "CaptionsSource",
+    "DatasetSource",
+    "EmojiSource",
+    "FolderSource",
+    "ShardSource",
+    "Skip",
+    "Source",
+    "Work",
+    "open_dataset_source",
+    "open_source",
+]
+
+
+def open_dataset_source(
+    spec: str, *, cldr: Path | None = None, font: Path | None = None, progress: bool | None = None
+) -> Source:
+    """Return the images of a data set, see ``kivuko.datasets.spec.open_dataset``, as a source.
+
+    Raises:
+        UsageError: no such data set, or one of texts.
+        DataError: its files are missing or malformed.
+    """
+    # The language decides nothing here, but a captions file that does not say it must be given one.
+    languages = () if spec == EMOJI else ("en",)
+    dataset = open_dataset(spec, languages=languages, cldr=cldr, font=font, progress=progress)
+    if isinstance(dataset, CaptionSet):
+        return DatasetSource(dataset, spec)
+    if spec == EMOJI:
+        return EmojiSource(cast("EmojiWorld", dataset))
+    raise UsageError(f"{spec}: a data set of texts, which has no images to index.")
 
 
 def open_source(path: Path) -> Source:
