@@ -20,7 +20,7 @@ from kivuko.evaluation.records import (
     read_records,
     write_records,
 )
-from kivuko.evaluation.tables import WIDTH, evaluation_tables, no_better_line, plain_text
+from kivuko.evaluation.tables import WIDTH, evaluation_tables, no_better_line, plain_text, unseen_words_line
 from kivuko.evaluation.trec_runs import write_run
 from kivuko.files import refuse_unwritable, write_text
 from kivuko.languages import DEFAULT_LANGUAGES, language
@@ -119,13 +119,9 @@ class Evaluation:
 
     def lines(self) -> list[str]:
         """Return what :meth:`summary` says below its tables."""
-        objectives = dict.fromkeys(record.objective for record in self.records)
-        weak = [
-            no_better_line(self.records, objective)
-            for objective in objectives
-            if objective not in ("teacher", "untrained")
-        ]
-        return [*(line for line in weak if line), *(f"note: {line}" for line in self.notes)]
+        own = [one for one in dict.fromkeys(r.objective for r in self.records) if one not in ("teacher", "untrained")]
+        lines = [unseen_words_line(self.records), *(no_better_line(self.records, objective) for objective in own)]
+        return [*(line for line in lines if line), *(f"note: {line}" for line in self.notes)]
 
     def __str__(self) -> str:
         return self.summary()

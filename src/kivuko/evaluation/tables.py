@@ -20,8 +20,8 @@ Key = tuple[str, str, str, str]  # objective, language, subset, measure
 _OBJECTIVES = {"teacher": "teacher", "untrained": "random weights"}
 _SUBSETS = {
     "headline": "all queries but those equal to the English name",
-    "compositional": "seen words only (the emoji training split holds every English word)",
-    "lexical": "queries with unseen words (an English word is not in the emoji training split)",
+    "compositional": "queries with seen words only",
+    "lexical": "queries with unseen words",
     "copied": "queries equal to the English name",
     "all": "all queries",
 }
@@ -106,6 +106,13 @@ def no_better_line(records: Sequence[Record], objective: str) -> str | None:
         "note: no better than the English teacher on the same queries, untranslated (MAP): "
         f"{', '.join(no_better)}. It needs more pairs, or pairs more like the queries."
     )
+
+
+def unseen_words_line(records: Sequence[Record]) -> str | None:
+    """Explain the subsets of emoji queries, if they are among the records."""
+    if not any(record.subset == "lexical" for record in records):
+        return None
+    return "unseen words: English words that the emoji training split does not hold"
 
 
 def label(code: str) -> str:
