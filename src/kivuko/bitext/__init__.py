@@ -1,6 +1,6 @@
 """Parallel text: reading it, cleaning it, taking samples of it."""
 
-from kivuko.bitext.pairs import Bitext, Pair, PairSource, RawPair, Sieve, concatenate, report_copied, report_dropped
+from kivuko.bitext.pairs import Bitext, Pair, PairSource, RawPair, concatenate, report_copied, report_dropped
 from kivuko.bitext.reading import open_source, read_bitext
 from kivuko.bitext.sampling import hold_out, take_fraction, take_pairs, word_table
 from kivuko.text import clean_text, spelling_likeness, trigrams, word_list, word_spans
@@ -10,7 +10,6 @@ __all__ = [
     "Pair",
     "PairSource",
     "RawPair",
-    "Sieve",
     "clean_text",
     "concatenate",
     "hold_out",

@@ -10,8 +10,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kivuko.bitext.formats import FieldPath, Sides, check_columns, sides_of
-from kivuko.bitext.pairs import BROKEN_TEXT, EMPTY_SIDE, MAX_SIDE_BYTES, TOO_LONG, RawPair
+from kivuko.bitext.formats import FieldPath, FileSource, Sides, check_columns, sides_of
+from kivuko.bitext.pairs import BROKEN_CHARACTERS, EMPTY_SIDE, MAX_SIDE_BYTES, TOO_LONG, Columns, RawPair
 from kivuko.errors import DataError, KivukoError, MissingDependencyError, UsageError, at
 from kivuko.streams import ByteInput
 
@@ -23,9 +23,7 @@ if TYPE_CHECKING:
 _SLICE_BYTES = 32 << 20  # of text that becomes Python strings at once
 
 
-def sides_in_schema(
-    schema: pyarrow.Schema, language: str, columns: tuple[int, int] | tuple[str, str] | None, name: str
-) -> Sides:
+def sides_in_schema(schema: pyarrow.Schema, language: str, columns: Columns | None, name: str) -> Sides:
     """Find the two sides among a table's columns and the fields of its structs.
 
     Raises:
@@ -115,7 +113,7 @@ def _values(array: pyarrow.Array) -> tuple[list[str | None], dict[int, str]]:
             values.append(None if stored is None else stored.decode())
         except UnicodeDecodeError:
             values.append(None)
-            faults[row] = BROKEN_TEXT
+            faults[row] = BROKEN_CHARACTERS
     return values, faults
 
 
@@ -149,7 +147,7 @@ class ArrowSource:
 
     format = "datasets"
 
-    def __init__(self, path: Path, language: str, columns: tuple[int, int] | tuple[str, str] | None = None) -> None:
+    def __init__(self, path: Path, language: str, columns: Columns | None = None) -> None:
         if columns is not None:
             check_columns(columns)
         self.name, self.language = str(path), language
@@ -250,7 +248,7 @@ _BATCH_BYTES = 16 << 20
 _BUFFER = 1 << 20  # of a column's bytes; without it, a row group's column is held whole
 
 
-class ParquetSource:
+class ParquetSource(FileSource):
     """The rows of a Parquet file; see ``PairSource``. Only the two columns are read, some thousand rows at a time.
 
     Args:
@@ -266,13 +264,8 @@ class ParquetSource:
 
     format = "parquet"
 
-    def __init__(
-        self, source: ByteInput, language: str, columns: tuple[int, int] | tuple[str, str] | None = None
-    ) -> None:
-        if columns is not None:
-            check_columns(columns)
-        self.name, self.language, self.size = source.name, language, source.size
-        self._source, self._columns = source, columns
+    def __init__(self, source: ByteInput, language: str, columns: Columns | None = None) -> None:
+        super().__init__(source, language, columns)
         self._share_read = 0.0
 
     def __iter__(self) -> Iterator[RawPair]:
@@ -285,9 +278,6 @@ class ParquetSource:
         except (pa.ArrowException, OSError, ValueError, KeyError, MemoryError) as error:
             words = " ".join(str(error).split()) or type(error).__name__
             raise DataError(f"{self.name}: damaged, or no Parquet file ({words[:200]}); fetch it again") from None
-
-    def place(self, number: int) -> str:
-        return at(self.name, number)
 
     def bytes_read(self) -> int:
         return round(self._share_read * (self.size or 0))
@@ -358,7 +348,7 @@ class HubSource:
 
     format = "datasets"
 
-    def __init__(self, spec: str, language: str, columns: tuple[int, int] | tuple[str, str] | None = None) -> None:
+    def __init__(self, spec: str, language: str, columns: Columns | None = None) -> None:
         if columns is not None:
             check_columns(columns)
         self.name, self.language = spec, language

@@ -11,12 +11,13 @@ from typing import Any, NamedTuple
 
 from kivuko.bitext.pairs import (
     BLANK_LINE,
-    BROKEN_TEXT,
+    BROKEN_CHARACTERS,
     EMPTY_SIDE,
     MISSING_COLUMN,
     NOT_JSON,
     NOT_TEXT,
     TOO_LONG,
+    Columns,
     RawPair,
 )
 from kivuko.errors import DataError, UsageError, at
@@ -28,14 +29,14 @@ _HEADINGS = (("text", "english"), ("source", "target"), ("non_english", "english
 _ENGLISH_CODES = ("en", "eng", "english")
 
 
-class Columns(NamedTuple):
+class Positions(NamedTuple):
     """The positions of the two sides, counted from 0."""
 
     text: int
     english: int
 
 
-def check_columns(columns: tuple[int, int] | tuple[str, str]) -> None:
+def check_columns(columns: Columns) -> None:
     """Raise ``UsageError`` unless two different positions (from 1) or two different headings are given."""
     if len(columns) != 2 or len({type(column) for column in columns}) != 1 or columns[0] == columns[1]:
         raise UsageError(f"columns {columns!r}: give two different positions or two different headings")
@@ -43,7 +44,7 @@ def check_columns(columns: tuple[int, int] | tuple[str, str]) -> None:
         raise UsageError(f"columns {columns!r}: positions count from 1")
 
 
-def columns_in_header(cells: Sequence[str], language: str, place: str) -> Columns | None:
+def columns_in_header(cells: Sequence[str], language: str, place: str) -> Positions | None:
     """Find the two sides in a table's first row, or return None where that row is not a header.
 
     A header names ``text`` and ``english``, ``source`` and ``target``, ``non_english`` and ``english``, or
@@ -55,13 +56,13 @@ def columns_in_header(cells: Sequence[str], language: str, place: str) -> Column
     names = [cell.strip().casefold() for cell in cells]
     for text_heading, english_heading in _HEADINGS:
         if text_heading in names and english_heading in names:
-            return Columns(names.index(text_heading), names.index(english_heading))
+            return Positions(names.index(text_heading), names.index(english_heading))
     english = next((names.index(code) for code in _ENGLISH_CODES if code in names), None)
     if english is None:
         return None
     codes = [None if index == english else _code(name) for index, name in enumerate(names)]
     if language in codes:
-        return Columns(codes.index(language), english)
+        return Positions(codes.index(language), english)
     others = [code for code in codes if code is not None]
     if others and names[english] != "english":
         raise DataError(
@@ -71,7 +72,7 @@ def columns_in_header(cells: Sequence[str], language: str, place: str) -> Column
     return None
 
 
-def named_columns(cells: Sequence[str], columns: tuple[str, str], place: str) -> Columns:
+def named_columns(cells: Sequence[str], columns: tuple[str, str], place: str) -> Positions:
     """Find two headings in a table's first row, whatever their case.
 
     Raises:
@@ -83,7 +84,7 @@ def named_columns(cells: Sequence[str], columns: tuple[str, str], place: str) ->
     if missing:
         has = ", ".join(cell.strip()[:40] for cell in cells[:10])
         raise DataError(f"{place}: no column {' nor '.join(missing)} in the header, which has: {has}")
-    return Columns(names.index(wanted[0]), names.index(wanted[1]))
+    return Positions(names.index(wanted[0]), names.index(wanted[1]))
 
 
 def _code(name: str) -> str | None:
@@ -99,7 +100,34 @@ def _code(name: str) -> str | None:
 _NOTHING = "\0"  # no line holds a NUL
 
 
-class TsvSource:
+class FileSource:
+    """What the sources of one file share; see ``PairSource``.
+
+    Args:
+        source: the file, compressed or not.
+        language: normalized BCP 47 code.
+        columns: of the language and of English, for formats that have columns; None: see the source.
+
+    Raises:
+        UsageError: ``columns`` that make no sense.
+    """
+
+    format = ""
+
+    def __init__(self, source: ByteInput, language: str, columns: Columns | None = None) -> None:
+        if columns is not None:
+            check_columns(columns)
+        self.name, self.language, self.size = source.name, language, source.size
+        self._source, self._columns = source, columns
+
+    def place(self, number: int) -> str:
+        return at(self.name, number)
+
+    def bytes_read(self) -> int:
+        return self._source.bytes_read()
+
+
+class TsvSource(FileSource):
     """The lines of a tab-separated UTF-8 file; see ``PairSource``.
 
     Quotes mean nothing: a sentence may begin with one.
@@ -120,14 +148,9 @@ class TsvSource:
 
     format = "tsv"
 
-    def __init__(
-        self, source: ByteInput, language: str, columns: tuple[int, int] | tuple[str, str] | None = None
-    ) -> None:
-        if columns is not None:
-            check_columns(columns)
-        self.name, self.language, self.size = source.name, language, source.size
+    def __init__(self, source: ByteInput, language: str, columns: Columns | None = None) -> None:
+        super().__init__(source, language, columns)
         self.needed = 2
-        self._source, self._columns = source, columns
 
     def __iter__(self) -> Iterator[RawPair]:
         texts = read_lines(self._source)
@@ -140,13 +163,7 @@ class TsvSource:
             return _pairs(texts, where, 2)
         return _pairs(chain([first], texts), where, 1)
 
-    def place(self, number: int) -> str:
-        return at(self.name, number)
-
-    def bytes_read(self) -> int:
-        return self._source.bytes_read()
-
-    def _layout(self, cells: list[str]) -> tuple[Columns, bool]:
+    def _layout(self, cells: list[str]) -> tuple[Positions, bool]:
         """Return the positions of the two sides, and True if the first line is a header."""
         text, english = self._columns or (None, None)
         place = at(self.name, 1)
@@ -154,11 +171,11 @@ class TsvSource:
             return named_columns(cells, (text, english), place), True
         header = columns_in_header(cells, self.language, place)
         if isinstance(text, int) and isinstance(english, int):
-            return Columns(text - 1, english - 1), header is not None
-        return header or Columns(0, 1), header is not None
+            return Positions(text - 1, english - 1), header is not None
+        return header or Positions(0, 1), header is not None
 
 
-def _pairs(texts: Iterator[str | None], where: Columns, first: int) -> Iterator[RawPair]:
+def _pairs(texts: Iterator[str | None], where: Positions, first: int) -> Iterator[RawPair]:
     text, english = where
     needed = max(where) + 1
     new = tuple.__new__  # a third faster than RawPair's own, which checks nothing either
@@ -190,7 +207,7 @@ class Sides(NamedTuple):
 def sides_of(
     fields: Mapping[str, Sequence[str]],
     language: str,
-    columns: tuple[int, int] | tuple[str, str] | None,
+    columns: Columns | None,
     place: str,
 ) -> Sides:
     """Find the sides among the fields of a record.
@@ -248,7 +265,7 @@ def _listed(names: Sequence[str]) -> str:
 _decode = json.JSONDecoder().decode
 
 
-class JsonlSource:
+class JsonlSource(FileSource):
     """The lines of a JSON lines file; see ``PairSource``.
 
     Args:
@@ -264,15 +281,10 @@ class JsonlSource:
 
     format = "jsonl"
 
-    def __init__(
-        self, source: ByteInput, language: str, columns: tuple[int, int] | tuple[str, str] | None = None
-    ) -> None:
-        if columns is not None:
-            check_columns(columns)
-            if any(isinstance(column, int) for column in columns):
-                raise UsageError(f"columns {columns!r}: JSON objects have no positions; give two keys")
-        self.name, self.language, self.size = source.name, language, source.size
-        self._source, self._columns = source, columns
+    def __init__(self, source: ByteInput, language: str, columns: Columns | None = None) -> None:
+        super().__init__(source, language, columns)
+        if columns is not None and any(isinstance(column, int) for column in columns):
+            raise UsageError(f"columns {columns!r}: JSON objects have no positions; give two keys")
 
     def __iter__(self) -> Iterator[RawPair]:
         sides: Sides | None = None
@@ -288,12 +300,6 @@ class JsonlSource:
                 yield _pair(number, line, sides)
         if not number:
             raise DataError(f"{self.name}: is empty; give a file with one JSON object per line")
-
-    def place(self, number: int) -> str:
-        return at(self.name, number)
-
-    def bytes_read(self) -> int:
-        return self._source.bytes_read()
 
     def _sides(self, line: str, place: str) -> Sides:
         try:
@@ -323,7 +329,7 @@ def _pair(number: int, line: str, sides: Sides) -> RawPair:
         return RawPair(number, None, None, EMPTY_SIDE if text is None or english is None else NOT_TEXT)
     # Only an escape can bring in half of a surrogate pair.
     if "\\u" in line and not (_whole(text) and _whole(english)):
-        return RawPair(number, None, None, BROKEN_TEXT)
+        return RawPair(number, None, None, BROKEN_CHARACTERS)
     return RawPair(number, text, english)
 
 

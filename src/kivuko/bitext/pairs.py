@@ -9,7 +9,47 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from kivuko.streams import MAX_LINE_BYTES
-from kivuko.text import clean_text, pluralize
+from kivuko.text import pluralize
+
+Columns = tuple[int, int] | tuple[str, str]  # of the language and of English: positions from 1, or headings
+
+MAX_CHARACTERS = 4_000  # of one side, after cleaning; longer "sentences" are documents or broken lines
+
+MAX_SIDE_BYTES = MAX_LINE_BYTES  # of a line, or of a side of a unit
+
+# Reasons why a line, row or unit gives no pair; of a side over ``MAX_SIDE_BYTES``, ``TOO_LONG``.
+EMPTY_SIDE = "empty side"
+TOO_LONG = "too long"
+DUPLICATE = "duplicate"
+COPIED = "copied"
+BLANK_LINE = "blank line"
+MISSING_COLUMN = "missing column"  # of a line or a record
+MISSING_LANGUAGE = "missing language"  # of a translation unit
+NOT_JSON = "not JSON"
+NOT_TEXT = "not text"  # a number or a list where a sentence should be
+TOO_MANY_VARIANTS = "too many variants"  # of one translation unit
+
+# Reasons of the rules of cleaning.
+BROKEN_CHARACTERS = "broken characters"  # not UTF-8, half a surrogate pair, or decoded wrongly
+UNTRANSLATED_COPY = "untranslated copy"
+WEB_ADDRESS = "boilerplate: web address"
+MARKUP = "boilerplate: markup"
+NO_WORDS = "boilerplate: no words"
+REPETITION = "boilerplate: repetition"
+WEB_FURNITURE = "boilerplate: web furniture"
+WRONG_SCRIPT = "wrong script"
+LENGTH_RATIO = "length ratio"
+ONE_SIDE_TOO_OFTEN = "one side too often"
+WRONG_LANGUAGE = "wrong language"
+IN_CAPTIONS = "in evaluation captions"
+
+# A pair counts under the first reason that applies.
+ORDER = (
+    EMPTY_SIDE, TOO_LONG, BROKEN_CHARACTERS, UNTRANSLATED_COPY, WEB_ADDRESS, MARKUP, NO_WORDS, REPETITION,
+    WEB_FURNITURE, WRONG_SCRIPT, LENGTH_RATIO, DUPLICATE, ONE_SIDE_TOO_OFTEN, WRONG_LANGUAGE, IN_CAPTIONS,
+)  # fmt: skip
+CODES = {reason: code for code, reason in enumerate(ORDER, start=1)}  # 0 is no reason: keep
+KEPT = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,77 +157,6 @@ def _reason(bitext: Bitext, reason: str, count: int) -> str:
     return f"{count:,} {reason}" + (f" (first at {first})" if first else "")
 
 
-MAX_CHARACTERS = 4_000  # of one side, after cleaning; longer "sentences" are documents or broken lines
-
-EMPTY_SIDE = "empty side"
-TOO_LONG = "too long"
-DUPLICATE = "duplicate"
-COPIED = "copied"
-
-
-class Sieve:
-    """Collects the pairs of one source in one language and keeps account of what it leaves out.
-
-    Args:
-        language: normalized BCP 47 code of the sentences.
-        keep_copied: whether to keep pairs with the same text on both sides.
-    """
-
-    def __init__(self, language: str, *, keep_copied: bool = True) -> None:
-        self._language = language
-        self._keep_copied = keep_copied
-        self._pairs: dict[tuple[str, str], Pair] = {}
-        self._dropped: Counter[str] = Counter()
-        self._first_dropped: dict[str, str] = {}
-
-    def add(self, text: str, english: str, origin: str) -> None:
-        """Clean both sides and keep the pair, or count why not."""
-        text, english = clean_text(text), clean_text(english)
-        reason = self._reason_against(text, english)
-        if reason is not None:
-            self.drop(reason, origin)
-        else:
-            self._pairs[text, english] = Pair(self._language, text, english, origin)
-
-    def drop(self, reason: str, origin: str) -> None:
-        """Count a line that gives no pair."""
-        self._dropped[reason] += 1
-        self._first_dropped.setdefault(reason, origin)
-
-    def bitext(self) -> Bitext:
-        """What was kept so far, and the account of the rest."""
-        return Bitext(tuple(self._pairs.values()), self._dropped.copy(), self._first_dropped.copy())
-
-    def _reason_against(self, text: str, english: str) -> str | None:
-        if not text or not english:
-            return EMPTY_SIDE
-        if max(len(text), len(english)) > MAX_CHARACTERS:
-            return TOO_LONG
-        if (text, english) in self._pairs:
-            return DUPLICATE
-        if text == english and not self._keep_copied:
-            return COPIED
-        return None
-
-
-# Why a reader gives no pair for a line, row or unit; beside ``EMPTY_SIDE``, for null in a table, and ``TOO_LONG``, for
-# what is over ``MAX_SIDE_BYTES`` and never held in memory.
-BLANK_LINE = "blank line"
-MISSING_COLUMN = "missing column"  # of a line or a record
-MISSING_LANGUAGE = "missing language"  # of a translation unit
-NOT_JSON = "not JSON"
-NOT_TEXT = "not text"  # a number or a list where a sentence should be
-BROKEN_TEXT = "broken characters"  # not UTF-8, or half a surrogate pair
-TOO_MANY_VARIANTS = "too many variants"  # of one translation unit
-
-__all__ = [
-    "BLANK_LINE", "BROKEN_TEXT", "EMPTY_SIDE", "MAX_SIDE_BYTES", "MISSING_COLUMN", "MISSING_LANGUAGE", "NOT_JSON",
-    "NOT_TEXT", "TOO_LONG", "TOO_MANY_VARIANTS", "RawPair",
-]  # fmt: skip
-
-MAX_SIDE_BYTES = MAX_LINE_BYTES  # of a line, or of a side of a unit
-
-
 class RawPair(NamedTuple):
     """One pair as read, or the place of a line that gives none.
 
@@ -268,25 +237,3 @@ class JoinedSource:
 
     def bytes_read(self) -> int:
         return sum(shard.bytes_read() for shard in self._shards)
-
-
-BROKEN_CHARACTERS = "broken characters"
-UNTRANSLATED_COPY = "untranslated copy"
-WEB_ADDRESS = "boilerplate: web address"
-MARKUP = "boilerplate: markup"
-NO_WORDS = "boilerplate: no words"
-REPETITION = "boilerplate: repetition"
-WEB_FURNITURE = "boilerplate: web furniture"
-WRONG_SCRIPT = "wrong script"
-LENGTH_RATIO = "length ratio"
-ONE_SIDE_TOO_OFTEN = "one side too often"
-WRONG_LANGUAGE = "wrong language"
-IN_CAPTIONS = "in evaluation captions"
-
-# A pair counts under the first reason that applies.
-ORDER = (
-    EMPTY_SIDE, TOO_LONG, BROKEN_CHARACTERS, UNTRANSLATED_COPY, WEB_ADDRESS, MARKUP, NO_WORDS, REPETITION,
-    WEB_FURNITURE, WRONG_SCRIPT, LENGTH_RATIO, DUPLICATE, ONE_SIDE_TOO_OFTEN, WRONG_LANGUAGE, IN_CAPTIONS,
-)  # fmt: skip
-CODES = {reason: code for code, reason in enumerate(ORDER, start=1)}  # 0 is no reason: keep
-KEPT = 0

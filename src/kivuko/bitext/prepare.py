@@ -11,8 +11,8 @@ from typing import Any
 
 from kivuko.bitext.cleaning import Sifting, sift
 from kivuko.bitext.leak import LeakCheck, LeakReport
-from kivuko.bitext.pairs import PairSource, RawPair
-from kivuko.bitext.reading import Columns, open_source
+from kivuko.bitext.pairs import Columns, PairSource, RawPair
+from kivuko.bitext.reading import open_source
 from kivuko.bitext.rules import Rules
 from kivuko.bitext.sampling import DEFAULT_TEMPERATURE, count_ranks, quotas, sampled, tempered_shares
 from kivuko.bitext.verdict import Account, Verdict, judge_bitext

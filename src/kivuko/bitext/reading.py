@@ -3,22 +3,36 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from pathlib import Path
 
 from kivuko.bitext.arrow import MAGIC as PARQUET_MAGIC
 from kivuko.bitext.arrow import PREFIX as HUB_PREFIX
 from kivuko.bitext.arrow import ArrowSource, HubSource, ParquetSource, saved_files, saved_splits
 from kivuko.bitext.formats import JsonlSource, MosesSource, TsvSource, moses_files
-from kivuko.bitext.pairs import BLANK_LINE, MISSING_COLUMN, Bitext, JoinedSource, PairSource, Sieve, report_dropped
+from kivuko.bitext.pairs import (
+    BLANK_LINE,
+    COPIED,
+    DUPLICATE,
+    EMPTY_SIDE,
+    MAX_CHARACTERS,
+    MISSING_COLUMN,
+    TOO_LONG,
+    Bitext,
+    Columns,
+    JoinedSource,
+    Pair,
+    PairSource,
+    report_dropped,
+)
 from kivuko.bitext.tmx import TmxSource
 from kivuko.errors import DataError, UsageError
 from kivuko.languages import language as describe
 from kivuko.progress import reading_bar
 from kivuko.streams import ByteInput, is_url, plain_name
+from kivuko.text import clean_text
 
 FORMATS = ("tsv", "moses", "tmx", "jsonl", "parquet", "datasets")
-
-Columns = tuple[int, int] | tuple[str, str]
 
 _BY_SUFFIX = {
     ".tsv": "tsv", ".txt": "tsv", ".tab": "tsv", ".csv": "tsv", ".tmx": "tmx", ".jsonl": "jsonl", ".ndjson": "jsonl",
@@ -258,21 +272,66 @@ def read_bitext(
     {'duplicate': 1}
     """
     opened = open_source(source, language, format=format, columns=columns)
-    sieve = Sieve(opened.language, keep_copied=keep_copied)
+    collector = _Collector(opened.language, keep_copied=keep_copied)
     with reading_bar(opened, f"reading {opened.language}", progress) as bar:
         for count, (number, text, english, reason) in enumerate(opened):
             if reason is None:
-                sieve.add(text or "", english or "", opened.place(number))
+                collector.add(text or "", english or "", opened.place(number))
             else:
-                sieve.drop(reason, opened.place(number))
+                collector.drop(reason, opened.place(number))
             if not count % _SHOWN_EVERY:
                 bar.show(count)
-    bitext = sieve.bitext()
+    bitext = collector.bitext()
     if isinstance(opened, TsvSource):
         _require_columns(bitext, opened.needed)
     if not bitext:
         raise _nothing_usable(bitext, opened)
     return bitext
+
+
+class _Collector:
+    """Collects the pairs of one source in one language and keeps account of what it leaves out.
+
+    Args:
+        language: normalized BCP 47 code of the sentences.
+        keep_copied: keep pairs with the same text on both sides.
+    """
+
+    def __init__(self, language: str, *, keep_copied: bool = True) -> None:
+        self._language = language
+        self._keep_copied = keep_copied
+        self._pairs: dict[tuple[str, str], Pair] = {}
+        self._dropped: Counter[str] = Counter()
+        self._first_dropped: dict[str, str] = {}
+
+    def add(self, text: str, english: str, origin: str) -> None:
+        """Clean both sides and keep the pair, or count why not."""
+        text, english = clean_text(text), clean_text(english)
+        reason = self._reason_against(text, english)
+        if reason is not None:
+            self.drop(reason, origin)
+        else:
+            self._pairs[text, english] = Pair(self._language, text, english, origin)
+
+    def drop(self, reason: str, origin: str) -> None:
+        """Count a line that gives no pair."""
+        self._dropped[reason] += 1
+        self._first_dropped.setdefault(reason, origin)
+
+    def bitext(self) -> Bitext:
+        """What was kept so far, and the account of the rest."""
+        return Bitext(tuple(self._pairs.values()), self._dropped.copy(), self._first_dropped.copy())
+
+    def _reason_against(self, text: str, english: str) -> str | None:
+        if not text or not english:
+            return EMPTY_SIDE
+        if max(len(text), len(english)) > MAX_CHARACTERS:
+            return TOO_LONG
+        if (text, english) in self._pairs:
+            return DUPLICATE
+        if text == english and not self._keep_copied:
+            return COPIED
+        return None
 
 
 def _require_columns(bitext: Bitext, needed: int) -> None:

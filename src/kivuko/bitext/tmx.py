@@ -10,10 +10,10 @@ from itertools import product
 from typing import BinaryIO
 from xml.parsers import expat
 
-from kivuko.bitext.formats import code_of, fits
+from kivuko.bitext.formats import FileSource, code_of, fits
 from kivuko.bitext.pairs import MAX_SIDE_BYTES, MISSING_LANGUAGE, TOO_LONG, TOO_MANY_VARIANTS, RawPair
 from kivuko.errors import DataError, at
-from kivuko.streams import ByteInput, utf8_blocks
+from kivuko.streams import utf8_blocks
 
 # The translation units of a TMX document, parsed as it streams by.
 #
@@ -211,7 +211,7 @@ def _malformed(error: expat.ExpatError, name: str) -> DataError:
 _LISTED = 12  # other languages that a message names
 
 
-class TmxSource:
+class TmxSource(FileSource):
     """The translation units of a TMX file; see ``PairSource``. Numbers are the lines where units begin.
 
     Languages are read from ``xml:lang`` or ``lang``; ``EN-GB`` is English, ``sw-KE`` Swahili. A unit with several
@@ -224,10 +224,6 @@ class TmxSource:
     """
 
     format = "tmx"
-
-    def __init__(self, source: ByteInput, language: str) -> None:
-        self.name, self.language, self.size = source.name, language, source.size
-        self._source = source
 
     def __iter__(self) -> Iterator[RawPair]:
         units = 0
@@ -257,12 +253,6 @@ class TmxSource:
             raise DataError(
                 f"{self.name}: none of its {units:,} units is in {' or '.join(missing)}; it holds: {listed}"
             )
-
-    def place(self, number: int) -> str:
-        return at(self.name, number)
-
-    def bytes_read(self) -> int:
-        return self._source.bytes_read()
 
 
 @lru_cache(maxsize=4096)
