@@ -37,8 +37,8 @@ def make_gallery(corpus: Corpus, count: int, folder: Path) -> float:
     stream = io.BytesIO()
     Image.new("RGB", (32, 32), "white").save(stream, format="JPEG")
     vectors, texts = corpus.vectors(count), corpus.sentences(count, "gallery")
-    making = IndexSpec(image_fingerprint(corpus.model), vectors.shape[1], corpus.folder.absolute(), [])
-    writer = IndexWriter(folder, making)
+    spec = IndexSpec(image_fingerprint(corpus.model), vectors.shape[1], str(corpus.folder.absolute()), [])
+    writer = IndexWriter(folder, spec)
     for start in range(0, count, 20_000):
         new = []
         for number in range(start, min(start + 20_000, count)):
@@ -51,7 +51,8 @@ def make_gallery(corpus: Corpus, count: int, folder: Path) -> float:
     writer.publish()
     writer.close()
     began = time.perf_counter()
-    ImageIndex.open(folder).close()
+    with ImageIndex(folder) as index:
+        _ = index.vector_index
     return time.perf_counter() - began
 
 

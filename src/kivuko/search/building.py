@@ -95,9 +95,11 @@ def build_index(
         DataError: a source is missing, or holds no image; the index stays as it was.
         ImageIndexError: the index is in use, or was made with another model or from other sources.
 
-    >>> index = kivuko.build_index("my-model", "photos/", "photos.index")                  # doctest: +SKIP
-    >>> index.summary.images, index.summary.skipped                                        # doctest: +SKIP
-    (1844, {'not an image': 2})
+    >>> import kivuko
+    >>> index = kivuko.build_index("my-model", "photos/", "photos.index", workers=1)
+    >>> len(index), index.summary.new, index.summary.skipped
+    (3, 3, {})
+    >>> index.close()
     """
     for name, value in (("workers", workers), ("batch_size", batch_size), ("max_pixels", max_pixels)):
         if value is not None and value < 1:

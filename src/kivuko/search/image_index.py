@@ -62,9 +62,6 @@ class ImageIndex:
         ImageIndexError: there is no index, or nothing is published yet.
         CorruptFileError: it is damaged.
         UsageError: there is no such kind or storage.
-
-    >>> with ImageIndex("my.index") as index:                                              # doctest: +SKIP
-    ...     hits = index.search(model.encode_text(["paka mweusi"]), k=5)[0]
     """
 
     def __init__(

@@ -45,9 +45,14 @@ class Searcher:
         CorruptFileError: the index is damaged.
         UsageError: there is no such kind or storage.
 
-    >>> with kivuko.Searcher("photos.index") as searcher:                                  # doctest: +SKIP
-    ...     for hit in searcher.search("paka mweusi", k=5, where="width>=800"):
-    ...         print(f"{hit.score:.3f}", hit.item.key, hit.item.caption)
+    >>> import kivuko
+    >>> kivuko.build_index("my-model", "photos.tsv", "photos.index", workers=1).close()
+    >>> with kivuko.Searcher("photos.index") as searcher:
+    ...     hits = searcher.search("paka mweusi", k=2, where="width>=60")
+    ...     lists = searcher.search(["paka", "mbwa"], k=1)
+    ...     nearest = searcher.search_image("photos/dog.png", k=1)[0].item
+    >>> len(hits), len(lists), nearest.key, nearest.caption
+    (2, 2, 'photos/dog.png', 'mbwa mweupe')
     """
 
     def __init__(
