@@ -54,7 +54,7 @@ def test_unknown_words_are_named(client):
     asked = {"query": "tufaha Ω", "k": 1, "typos": {"edits": 1, "seed": 1}}
     assert client.post("/api/search", json=asked).json()["typos"]["unknown_words"] == ["Ω"]
     told = client.get("/openapi.json").json()["components"]["schemas"]["SearchAnswer"]["properties"]
-    assert "knows no part" in told["unknown_words"]["description"]
+    assert "Out-of-vocabulary" in told["unknown_words"]["description"]
 
 
 def test_misspelled_words_are_read_and_said_so(client):

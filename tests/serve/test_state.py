@@ -34,8 +34,8 @@ def test_metrics_count_by_route_and_status_and_never_by_what_was_sent(searcher):
         assert found['kivuko_requests_total{route="/api/items/{id}",status="200"}'] == 1
         assert found['kivuko_requests_total{route="other",status="404"}'] == 1
         assert found['kivuko_request_seconds_count{route="/api/search"}'] == 3
-        assert found['kivuko_query_lookups_total{found="no"}'] == 1
-        assert found['kivuko_query_lookups_total{found="yes"}'] == 1
+        assert found['kivuko_query_lookups_total{cached="no"}'] == 1
+        assert found['kivuko_query_lookups_total{cached="yes"}'] == 1
         assert found["kivuko_encode_batch_queries_count"] == 1
         assert found["kivuko_index_images"] == len(THINGS)
         assert "secret-path" not in client.get("/metrics").text

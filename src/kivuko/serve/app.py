@@ -30,18 +30,18 @@ _AT = {"/": "index.html", "/docs": "docs.html", "/favicon.ico": "icon.svg"}
 
 
 def page_routes() -> APIRouter:
-    """Return one route for each file; none of them is part of the API."""
+    """Return one route for each file of the page; none of them is part of the API."""
     routes = APIRouter(include_in_schema=False)
     folder = files("kivuko.serve") / "page"
-    found = {file.name: file.read_bytes() for file in folder.iterdir() if file.name.rpartition(".")[2] in _KINDS}
-    for path, name in (_AT | {f"/page/{name}": name for name in found}).items():
-        routes.add_api_route(path, _answers(found[name], _KINDS[name.rpartition(".")[2]]), methods=["GET", "HEAD"])
+    contents = {file.name: file.read_bytes() for file in folder.iterdir() if file.name.rpartition(".")[2] in _KINDS}
+    for path, name in (_AT | {f"/page/{name}": name for name in contents}).items():
+        routes.add_api_route(path, _answers(contents[name], _KINDS[name.rpartition(".")[2]]), methods=["GET", "HEAD"])
     return routes
 
 
 def _answers(content: bytes, kind: str) -> Callable[[Request], Awaitable[Response]]:
     async def answer(_: Request) -> Response:
-        # Asked for anew each time, so that page and server are always of one version.
+        # Requested again each time, so that page and server always have the same version.
         return Response(content, media_type=kind, headers={"Cache-Control": "no-cache"})
 
     return answer
@@ -51,7 +51,7 @@ _DESCRIPTION = "Search images with words of any language that the model was trai
 
 
 def create_app(searcher: Any, settings: Settings | None = None) -> FastAPI:
-    """Return the web application over an opened :class:`kivuko.search.Searcher`, which stays the caller's to close."""
+    """Return the web application over an opened :class:`kivuko.search.Searcher`, which the caller closes."""
     settings = settings or Settings()
     metrics = Metrics()
     service = SearchService(searcher, settings, metrics)
@@ -85,11 +85,11 @@ def create_app(searcher: Any, settings: Settings | None = None) -> FastAPI:
 def _add_state_routes(app: FastAPI, service: SearchService) -> None:
     settings, languages = service.settings, service.guesser.codes
 
-    @app.get("/health", tags=["state"], summary="Whether the server is well; needs no key")
+    @app.get("/health", tags=["state"], summary="State of the server; needs no key")
     async def health() -> schemas.Health:
         return schemas.Health(status="ok", api_key=settings.api_key is not None)
 
-    @app.get("/api/about", tags=["state"], summary="What is served", responses=REFUSALS)
+    @app.get("/api/about", tags=["state"], summary="The index, the languages and the limits", responses=REFUSALS)
     async def about() -> schemas.About:
         store = service.searcher.index.store
         return schemas.About(

@@ -1,4 +1,4 @@
-"""Who may ask, and what the answers tell a browser: key, host name, security headers, and no bare traceback."""
+"""Middleware: API key, host names, security headers, limits of time and size, and errors in one form."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from kivuko.errors import KivukoError, UsageError
 from kivuko.serve.settings import LARGEST_JSON, Settings
 
-_SAID = {404: "there is nothing here; /docs lists what there is.", 405: "this address does not take that method."}
+_MESSAGES = {404: "there is nothing here; /docs lists what there is.", 405: "this address does not take that method."}
 
 
 def failure(status: int, line: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
@@ -34,12 +34,12 @@ def refuse(status: int, line: str) -> HTTPException:
 
 
 def answer_failures(app: FastAPI) -> None:
-    """Let an application answer every refusal in one form."""
+    """Make an application answer every error in one form."""
 
     async def http(_: Request, problem: Exception) -> Response:
         assert isinstance(problem, AnyHTTPException)
         default = not isinstance(problem, HTTPException)  # the framework's own words
-        line = _SAID.get(problem.status_code, problem.detail) if default else problem.detail
+        line = _MESSAGES.get(problem.status_code, problem.detail) if default else problem.detail
         return failure(problem.status_code, str(line), problem.headers)
 
     async def invalid(_: Request, problem: Exception) -> Response:
@@ -47,7 +47,7 @@ def answer_failures(app: FastAPI) -> None:
         return failure(422, _first(problem.errors()))
 
     async def ours(_: Request, problem: Exception) -> Response:
-        # What a query causes is the asker's to mend; a damaged index is not.
+        # A client can correct its query, but not a damaged index.
         return failure(422 if isinstance(problem, UsageError) else 503, str(problem))
 
     app.add_exception_handler(AnyHTTPException, http)
@@ -59,8 +59,8 @@ def _first(errors: Sequence[Any]) -> str:
     if not errors:
         return "the request is not valid."
     place = ".".join(str(part) for part in errors[0].get("loc", ())[1:])
-    said = str(errors[0].get("msg", "not valid")).removeprefix("Value error, ")
-    return f"{place}: {said}" if place else said
+    message = str(errors[0].get("msg", "not valid")).removeprefix("Value error, ")
+    return f"{place}: {message}" if place else message
 
 
 _LOG = logging.getLogger("kivuko.serve")
@@ -79,13 +79,13 @@ SECURITY_HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
 }
-# These say nothing of the index; a page must load before it can ask for the key.
+# These reveal nothing of the index; a page must load before it can ask for the key.
 _OPEN_TO_ALL = ("/", "/docs", "/health", "/favicon.ico")
 _PAGE = "/page/"
 
 
 class Guard:
-    """ASGI middleware: the outermost but for the measuring."""
+    """ASGI middleware that checks host name and key, and adds security headers; only ``Measured`` is further out."""
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self.app = app
@@ -140,7 +140,7 @@ def _is_open(path: str) -> bool:
 
 
 def _digest(key: str) -> bytes:
-    # Of one length whatever is sent, so that comparing tells nothing of the key's.
+    # Of one length whatever is sent, so that the comparison reveals nothing of the key's length.
     return hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()
 
 
@@ -215,8 +215,7 @@ class TimeLimit:
 class BodyLimit:
     """ASGI middleware that counts a request's body as it comes, and refuses it with 413 once it is too long.
 
-    What comes beyond the limit is read and thrown away for a while, so that a client that sends all before it reads
-    gets to see the answer.
+    The rest is read and discarded for a while, so that a client that sends everything before it reads sees the answer.
     """
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
@@ -229,12 +228,12 @@ class BodyLimit:
             return
         headers = Headers(scope=scope)
         most = self._upload + _MULTIPART_FRAME if scope["path"] == UPLOAD_PATH else LARGEST_JSON
-        told = self._told(scope["path"])
+        line = self._message(scope["path"])
         length = headers.get("content-length", "0")
         if not length.isdecimal() or int(length[:20]) > most:
-            if "expect" not in headers:  # who asks first whether to send has sent nothing yet
+            if "expect" not in headers:  # a client that waits for permission to send has sent nothing yet
                 await _discard(receive)
-            await failure(413, told, {"Connection": "close"})(scope, receive, send)
+            await failure(413, line, {"Connection": "close"})(scope, receive, send)
             return
         seen = 0
 
@@ -245,12 +244,12 @@ class BodyLimit:
             if seen > most:
                 if message.get("more_body"):
                     await _discard(receive)
-                raise HTTPException(413, told, {"Connection": "close"})
+                raise HTTPException(413, line, {"Connection": "close"})
             return message
 
         await self.app(scope, counting, send)
 
-    def _told(self, path: str) -> str:
+    def _message(self, path: str) -> str:
         if path == UPLOAD_PATH:
             return f"the upload is too large: at most {self._upload / 2**20:g} MB. Send a smaller image."
         return f"the request is too large: at most {LARGEST_JSON // 1024} KB."

@@ -1,4 +1,4 @@
-"""Queries that arrive together are encoded together, and the latest are remembered."""
+"""Micro-batching of queries: those that arrive together are encoded together, and the latest are cached."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ def language_guesser(model: Any, folder: Path | str) -> LanguageGuesser:
 
 @dataclass(frozen=True, eq=False)
 class ReadQuery:
-    """One query, read.
+    """A query that the model has read.
 
     Attributes:
         text: as cleaned.
         vector: unit vector, float32 [dim].
         readings: misspelled word -> what it was read as -> share, likeliest first.
-        unknown: words of which no part is known.
+        unknown: out-of-vocabulary words.
     """
 
     text: str
@@ -54,26 +54,25 @@ class ReadQuery:
     unknown: tuple[str, ...] = ()
 
 
-Outcome = ReadQuery | KivukoError
-Read = Callable[[Sequence[str]], list[Outcome]]
+Result = ReadQuery | KivukoError
+Read = Callable[[Sequence[str]], list[Result]]
 
 
 def query_reader(searcher: Any, guesser: LanguageGuesser) -> Read:
-    """Return the function that reads many queries in one pass of the model, for a thread of its own.
+    """Return a function that reads many queries in one pass of the model; each that cannot be read gives its error."""
 
-    A query that cannot be read gives its error and takes no other with it.
-    """
-
-    def read(texts: Sequence[str]) -> list[Outcome]:
+    def read(texts: Sequence[str]) -> list[Result]:
         try:
             vectors = searcher.encode(texts)
         except UsageError as problem:
             return [problem] if len(texts) == 1 else [read([text])[0] for text in texts]
-        found: list[Outcome] = []
+        results: list[Result] = []
         for text, vector in zip(texts, vectors, strict=True):
             readings = searcher.readings(text)
-            found.append(ReadQuery(text, vector, guesser.guess(text, readings), readings, searcher.unknown_words(text)))
-        return found
+            results.append(
+                ReadQuery(text, vector, guesser.guess(text, readings), readings, searcher.unknown_words(text))
+            )
+        return results
 
     return read
 
@@ -88,9 +87,9 @@ class QueryBatches:
 
     Args:
         read: reads many queries in one pass; called in the thread.
-        remembered: queries kept at hand, the least recently used forgotten first.
-        on_batch: told the size of each batch.
-        on_lookup: told of each query whether it was at hand.
+        remembered: queries that are cached, the least recently used forgotten first.
+        on_batch: called with the size of each batch.
+        on_lookup: called for each query, True if it was cached.
     """
 
     def __init__(
@@ -99,22 +98,22 @@ class QueryBatches:
         *,
         remembered: int = 2048,
         on_batch: Callable[[int], None] = lambda size: None,
-        on_lookup: Callable[[bool], None] = lambda found: None,
+        on_lookup: Callable[[bool], None] = lambda cached: None,
     ) -> None:
         self._read, self._remembered = read, remembered
         self._on_batch, self._on_lookup = on_batch, on_lookup
         self._known: OrderedDict[str, ReadQuery] = OrderedDict()
-        self._waiting: dict[str, asyncio.Future[Outcome]] = {}
+        self._waiting: dict[str, asyncio.Future[Result]] = {}
         self._queue: asyncio.Queue[str] = asyncio.Queue()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="kivuko-encode")
         self._worker: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Begin to read; call it in the event loop that will ask."""
+        """Start the worker in the running event loop."""
         self._worker = asyncio.create_task(self._work())
 
     async def stop(self) -> None:
-        """End the worker; what waits is given up."""
+        """Stop the worker; waiting queries are canceled."""
         if self._worker is not None:
             self._worker.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -137,10 +136,10 @@ class QueryBatches:
         if (future := self._waiting.get(text)) is None:
             future = self._waiting[text] = asyncio.get_running_loop().create_future()
             self._queue.put_nowait(text)
-        outcome = await asyncio.shield(future)  # others may wait for the same
-        if isinstance(outcome, ReadQuery):
-            return outcome
-        raise outcome
+        result = await asyncio.shield(future)  # others may wait for the same
+        if isinstance(result, ReadQuery):
+            return result
+        raise result
 
     async def get_all(self, texts: Sequence[str]) -> list[ReadQuery]:
         """Return several cleaned queries, read; errors as of ``get``."""
@@ -157,22 +156,22 @@ class QueryBatches:
             together = len(batch) > 1
             self._on_batch(len(batch))
             try:
-                outcomes = await loop.run_in_executor(self._thread, self._read, batch)
-            except Exception as problem:  # a fault of the model's: whoever asked is told, the worker goes on
+                results = await loop.run_in_executor(self._thread, self._read, batch)
+            except Exception as problem:  # a fault of the model: the requests fail, the worker continues
                 for text in batch:
                     self._settle(text, problem)
                 continue
-            for text, outcome in zip(batch, outcomes, strict=True):
-                self._settle(text, outcome)
+            for text, result in zip(batch, results, strict=True):
+                self._settle(text, result)
 
-    def _settle(self, text: str, outcome: Outcome | Exception) -> None:
+    def _settle(self, text: str, result: Result | Exception) -> None:
         future = self._waiting.pop(text)
-        if isinstance(outcome, ReadQuery):
-            self._known[text] = outcome
+        if isinstance(result, ReadQuery):
+            self._known[text] = result
             if len(self._known) > self._remembered:
                 self._known.popitem(last=False)
-        if isinstance(outcome, ReadQuery) or type(outcome).__module__ == "kivuko.errors":
-            future.set_result(outcome)  # type: ignore[arg-type]
+        if isinstance(result, ReadQuery) or type(result).__module__ == "kivuko.errors":
+            future.set_result(result)  # type: ignore[arg-type]
         else:
-            future.set_exception(outcome)
-            future.exception()  # whoever asked may have left
+            future.set_exception(result)
+            future.exception()  # the client may be gone

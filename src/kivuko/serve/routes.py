@@ -52,12 +52,12 @@ def search_routes(service: SearchService) -> APIRouter:
     routes = APIRouter(prefix="/api", tags=["search"], responses=REFUSALS)
 
     @routes.post("/search", summary="Search by a text in any language of the model")
-    async def search(asked: schemas.SearchRequest) -> schemas.SearchAnswer:
+    async def search(body: schemas.SearchRequest) -> schemas.SearchAnswer:
         began = time.perf_counter()
-        depth = deepest(asked.k) if asked.typos else asked.k
-        read, hits = await service.search(asked.query, depth, asked.where)
-        typos = await _with_typos(service, read, hits, asked) if asked.typos else None
-        return _answer(service, read, hits[: asked.k], began, typos)
+        depth = deepest(body.k) if body.typos else body.k
+        read, hits = await service.search(body.query, depth, body.where)
+        typos = await _with_typos(service, read, hits, body) if body.typos else None
+        return _answer(service, read, hits[: body.k], began, typos)
 
     @routes.get("/search", summary="The same, with everything in the address")
     async def search_by_address(
@@ -70,10 +70,10 @@ def search_routes(service: SearchService) -> APIRouter:
         return _answer(service, read, hits, began)
 
     @routes.post("/search/batch", summary="Search by several texts at once")
-    async def search_batch(asked: schemas.BatchRequest) -> schemas.BatchAnswer:
+    async def search_batch(body: schemas.BatchRequest) -> schemas.BatchAnswer:
         began = time.perf_counter()
-        found = await service.search_all(asked.queries, asked.k, asked.where)
-        answers = [_answer(service, read, hits, began) for read, hits in found]
+        results = await service.search_all(body.queries, body.k, body.where)
+        answers = [_answer(service, read, hits, began) for read, hits in results]
         return schemas.BatchAnswer(answers=answers, took_ms=_since(began))
 
     @routes.post(
@@ -90,15 +90,15 @@ def search_routes(service: SearchService) -> APIRouter:
         return images(service, await service.search_image(content, k, where), began)
 
     @routes.post(
-        "/align", summary="See which English word each word of a query is carried to",
+        "/align", summary="The token alignment of a query with an English text",
         responses={404: {"model": schemas.Failure, "description": "No such image."}},
     )  # fmt: skip
-    async def align(asked: schemas.AlignRequest) -> schemas.AlignAnswer:
-        if asked.id is not None and asked.english is not None:
+    async def align(body: schemas.AlignRequest) -> schemas.AlignAnswer:
+        if body.id is not None and body.english is not None:
             raise UsageError("send either id or english, not both.")
-        alignment, english, id = await service.align(asked.query, asked.english, asked.id)
+        alignment, english, id = await service.align(body.query, body.english, body.id)
         return schemas.AlignAnswer(
-            query=asked.query,
+            query=body.query,
             english=english,
             id=id,
             words=list(alignment.words),
@@ -117,7 +117,7 @@ def images(service: SearchService, hits: list[Hit], began: float) -> schemas.Ima
     """Describe images that are like another."""
     store = service.searcher.index.store
     return schemas.ImagesAnswer(
-        hits=schemas.found(hits), generation=store.generation, images=len(store), took_ms=_since(began)
+        hits=schemas.search_hits(hits), generation=store.generation, images=len(store), took_ms=_since(began)
     )
 
 
@@ -126,29 +126,29 @@ def _answer(
 ) -> schemas.SearchAnswer:
     store = service.searcher.index.store
     return schemas.SearchAnswer(
-        **dict(schemas.understood(read)), hits=schemas.found(hits), typos=typos, generation=store.generation,
+        **dict(schemas.understood(read)), hits=schemas.search_hits(hits), typos=typos, generation=store.generation,
         images=len(store), took_ms=_since(began),
     )  # fmt: skip
 
 
 async def _with_typos(
-    service: SearchService, read: ReadQuery, before: list[Hit], asked: schemas.SearchRequest
+    service: SearchService, read: ReadQuery, before: list[Hit], body: schemas.SearchRequest
 ) -> schemas.TypoAnswer:
-    assert asked.typos is not None
-    perturbed = await service.misspelled(read, asked.typos.edits, asked.typos.seed)
+    assert body.typos is not None
+    perturbed = await service.misspelled(read, body.typos.edits, body.typos.seed)
     kinds = [edit.kind for edit in perturbed.edits]
     try:
-        again, after = await service.search(perturbed.text, deepest(asked.k), asked.where)
-    except UsageError as problem:  # nothing of the misspelled query is known: that is what typos can do
-        lost = schemas.moved([], before, asked.k)[1]
+        again, after = await service.search(perturbed.text, deepest(body.k), body.where)
+    except UsageError as problem:  # no part of the misspelled query is known, which typos can cause
+        lost = schemas.moved([], before, body.k)[1]
         return schemas.TypoAnswer(
-            query=perturbed.text, language=schemas.told(read.language), readings=[],
-            unknown_words=perturbed.text.split(), edits=kinds, seed=asked.typos.seed,
+            query=perturbed.text, language=schemas.guessed_language(read.language), readings=[],
+            unknown_words=perturbed.text.split(), edits=kinds, seed=body.typos.seed,
             hits=[], fell_out=lost, error=str(problem),
         )  # fmt: skip
-    stayed, lost = schemas.moved(after, before, asked.k)
+    stayed, lost = schemas.moved(after, before, body.k)
     return schemas.TypoAnswer(
-        **dict(schemas.understood(again)), edits=kinds, seed=asked.typos.seed, hits=stayed, fell_out=lost, error=None
+        **dict(schemas.understood(again)), edits=kinds, seed=body.typos.seed, hits=stayed, fell_out=lost, error=None
     )
 
 
@@ -166,7 +166,7 @@ def image_routes(service: SearchService) -> APIRouter:
     """Return the routes, answered by a service."""
     routes = APIRouter(prefix="/api/items", tags=["images"], responses=REFUSALS | _NOT_FOUND)
 
-    @routes.get("/{id}", summary="What is known of an image")
+    @routes.get("/{id}", summary="Caption, size and metadata of an image")
     async def item(id: _Id) -> schemas.Image:
         return schemas.image(await service.item(id))
 
@@ -181,7 +181,7 @@ def image_routes(service: SearchService) -> APIRouter:
         "/{id}/thumbnail", summary=_THUMBNAIL, response_class=Response,
         responses={
             200: {"content": {"image/jpeg": _BYTES, "image/webp": _BYTES}, "description": "The image."},
-            304: {"description": "As it was when it was asked for last."},
+            304: {"description": "Unchanged since the last request."},
         },
     )  # fmt: skip
     async def thumbnail(id: _Id, request: Request) -> Response:

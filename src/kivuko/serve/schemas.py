@@ -1,4 +1,4 @@
-"""What requests and answers look like; FastAPI makes the OpenAPI description of these."""
+"""The bodies of requests and answers; FastAPI derives the OpenAPI description from them."""
 
 from __future__ import annotations
 
@@ -78,43 +78,43 @@ class Image(BaseModel):
     metadata: dict[str, str | int | float | bool | None]
 
 
-class Found(Image):
-    """An image that a search found."""
+class SearchHit(Image):
+    """A result of a search."""
 
     rank: int
     score: float = Field(description="Cosine with the query, -1 to 1.")
 
 
-class Moved(Found):
-    """An image found by the misspelled query, and its rank for the query as it was; null: not among the first 100."""
+class Moved(SearchHit):
+    """A result of the misspelled query, with its rank for the original one; null: not among the first 100."""
 
     rank_before: int | None
 
 
-class FellOut(Found):
-    """An image that the misspelled query no longer finds among the first k, and its rank now."""
+class FellOut(SearchHit):
+    """A result that the misspelled query no longer has among the first k, and its rank now."""
 
     rank_after: int | None
 
 
 class Language(BaseModel):
-    """The language that the query looks like; code ``und`` where none can be told."""
+    """The guessed language of the query; code ``und`` if it is not clear."""
 
     code: str
     name: str
     share: float = Field(description="Probability among the model's languages.")
-    basis: str = Field(description="Told by: words, script or none.")
+    basis: str = Field(description="Guessed by: words, script or none.")
 
 
 class Share(BaseModel):
-    """What a misspelled word may be, and how likely."""
+    """A reading of a misspelled word, and its probability."""
 
     word: str
     share: float
 
 
 class Reading(BaseModel):
-    """A word that the model does not know as it is written, and what it was read as, likeliest first."""
+    """A misspelled word and its readings, likeliest first."""
 
     word: str
     read_as: list[Share]
@@ -126,7 +126,7 @@ class Understood(BaseModel):
     query: str
     language: Language
     readings: list[Reading]
-    unknown_words: list[str] = Field(description="Words of which the model knows no part; they played no role.")
+    unknown_words: list[str] = Field(description="Out-of-vocabulary words; the search ignores them.")
 
 
 class TypoAnswer(Understood):
@@ -140,9 +140,9 @@ class TypoAnswer(Understood):
 
 
 class SearchAnswer(Understood):
-    """What a search found."""
+    """The results of a search."""
 
-    hits: list[Found]
+    hits: list[SearchHit]
     typos: TypoAnswer | None = None
     generation: int = Field(description="State of the index; it grows when images come or go.")
     images: int = Field(description="Distinct images in the index.")
@@ -152,7 +152,7 @@ class SearchAnswer(Understood):
 class ImagesAnswer(BaseModel):
     """Images that are like another."""
 
-    hits: list[Found]
+    hits: list[SearchHit]
     generation: int
     images: int
     took_ms: float
@@ -181,14 +181,14 @@ class AlignAnswer(BaseModel):
 
 
 class Health(BaseModel):
-    """That the server is well, and whether an API key is asked for."""
+    """The server is running; and whether it requires an API key."""
 
     status: str
     api_key: bool
 
 
 class About(BaseModel):
-    """What is served."""
+    """The index that is served, the languages of its model, and the limits."""
 
     images: int
     generation: int
@@ -203,18 +203,20 @@ def image(item: Item) -> Image:
     return Image(**_fields(item))
 
 
-def found(hits: Sequence[Hit]) -> list[Found]:
-    """Describe what was found, in order."""
-    return [Found(**_fields(hit.item), rank=rank, score=hit.score) for rank, hit in enumerate(hits, start=1)]
+def search_hits(hits: Sequence[Hit]) -> list[SearchHit]:
+    """Describe hits, in order."""
+    return [SearchHit(**_fields(hit.item), rank=rank, score=hit.score) for rank, hit in enumerate(hits, start=1)]
 
 
 def moved(hits: Sequence[Hit], before: Sequence[Hit], k: int) -> tuple[list[Moved], list[FellOut]]:
     """Compare two rankings: the first ``k`` of the new one, and those of the old one that are not among them."""
     rank_before = {hit.item.id: rank for rank, hit in enumerate(before, start=1)}
     rank_after = {hit.item.id: rank for rank, hit in enumerate(hits, start=1)}
-    stayed = [Moved(**dict(one), rank_before=rank_before.get(one.id)) for one in found(hits[:k])]
+    stayed = [Moved(**dict(one), rank_before=rank_before.get(one.id)) for one in search_hits(hits[:k])]
     seen = {one.id for one in stayed}
-    gone = [FellOut(**dict(one), rank_after=rank_after.get(one.id)) for one in found(before[:k]) if one.id not in seen]
+    gone = [
+        FellOut(**dict(one), rank_after=rank_after.get(one.id)) for one in search_hits(before[:k]) if one.id not in seen
+    ]
     return stayed, gone
 
 
@@ -225,11 +227,11 @@ def understood(read: ReadQuery) -> Understood:
         for word, own in read.readings.items()
     ]
     return Understood(
-        query=read.text, language=told(read.language), readings=readings, unknown_words=list(read.unknown)
+        query=read.text, language=guessed_language(read.language), readings=readings, unknown_words=list(read.unknown)
     )
 
 
-def told(guess: LanguageGuess) -> Language:
+def guessed_language(guess: LanguageGuess) -> Language:
     """Describe a guessed language."""
     return Language(code=guess.code, name=guess.name, share=guess.share, basis=guess.basis)
 

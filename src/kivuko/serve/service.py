@@ -1,4 +1,4 @@
-"""Everything that the server can be asked, without HTTP: what it does, in which thread."""
+"""What the server does for its routes, without HTTP: each piece of work and the threads that it runs in."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Metrics:
         )  # fmt: skip
         self.in_progress = Gauge("kivuko_requests_in_progress", "Requests in progress.", registry=self.registry)
         self.lookups = Counter(
-            "kivuko_query_lookups", "Queries asked for, by whether their vector was at hand.", ("found",),
+            "kivuko_query_lookups", "Queries, by whether their vector was cached.", ("cached",),
             registry=self.registry,
         )  # fmt: skip
         self.batches = Histogram(
@@ -50,9 +50,9 @@ class Metrics:
         self.images = Gauge("kivuko_index_images", "Distinct images in the index.", registry=self.registry)
         self.generation = Gauge("kivuko_index_generation", "State of the index.", registry=self.registry)
 
-    def looked_up(self, found: bool) -> None:
-        """Count one query that was or was not at hand."""
-        self.lookups.labels("yes" if found else "no").inc()
+    def looked_up(self, cached: bool) -> None:
+        """Count one query, cached or not."""
+        self.lookups.labels("yes" if cached else "no").inc()
 
     def text(self) -> bytes:
         """Return everything in the text format."""
@@ -94,7 +94,7 @@ Result = TypeVar("Result")
 
 
 class SearchService:
-    """Searches on behalf of requests, from one event loop, which it never holds up.
+    """Searches on behalf of requests, from one event loop that it never blocks.
 
     Args:
         searcher: see :class:`kivuko.search.Searcher`.
@@ -114,12 +114,12 @@ class SearchService:
         self._show_size()
 
     async def start(self) -> None:
-        """Begin to work in the running event loop."""
+        """Start in the running event loop."""
         await self._queries.start()
         self._watch = asyncio.create_task(self._watch_index())
 
     async def stop(self) -> None:
-        """End what runs beside requests."""
+        """Stop the background work."""
         if self._watch is not None:
             self._watch.cancel()
         await self._queries.stop()
@@ -162,7 +162,7 @@ class SearchService:
         return await self._run(self._decoding, look)
 
     async def like(self, id: int, k: int) -> list[Hit]:
-        """Return the images nearest to one of the index's. Raises HTTPException 404 without it."""
+        """Return the images nearest to one of the index. Raises HTTPException 404 without it."""
         try:
             return await self._run(self._searching, self.searcher.index.like, id, k)
         except KeyError as problem:
@@ -177,10 +177,10 @@ class SearchService:
 
     async def thumbnail(self, id: int) -> bytes:
         """Return an image's thumbnail, JPEG or WebP. Raises HTTPException 404 without it."""
-        found: bytes | None = await self._run(self._searching, self.searcher.index.store.thumbnail, id)
-        if found is None:
+        content: bytes | None = await self._run(self._searching, self.searcher.index.store.thumbnail, id)
+        if content is None:
             raise refuse(404, _NO_IMAGE)
-        return found
+        return content
 
     async def captioned(self) -> bool:
         """Tell whether any image has a caption."""
@@ -205,17 +205,17 @@ class SearchService:
         return await asyncio.get_running_loop().run_in_executor(threads, work, *arguments)
 
     async def _watch_index(self) -> None:
-        said = ""
+        logged = ""
         while True:
             await asyncio.sleep(self.settings.refresh_seconds)
             try:
                 if await self._run(self._aligning, self.searcher.index.refresh):
                     self._show_size()
                     _LOG.warning("the index has changed: %d images now", len(self.searcher.index.store))
-                said = ""
-            except KivukoError as problem:  # what is open goes on being served
-                if str(problem) != said:
-                    _LOG.warning("%s", said := str(problem))
+                logged = ""
+            except KivukoError as problem:  # the open state is still served
+                if str(problem) != logged:
+                    _LOG.warning("%s", logged := str(problem))
             except Exception:
                 _LOG.exception("looking for a new state of the index failed")
 

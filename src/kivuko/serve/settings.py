@@ -1,4 +1,4 @@
-"""How a server is to behave: where it listens, what it asks for, and what it refuses."""
+"""Settings of a server: address, API key, and limits."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ class Settings:
 
     Attributes:
         host, port: where it listens.
-        api_key: what a request must bring along; None: nothing.
+        api_key: required in each request; None: no key.
         max_upload: bytes of a request that brings an image.
         max_pixels: width times height of such an image.
         timeout: seconds that a request may take, its upload included.
-        max_requests: requests in progress; one more is told to come back.
-        remembered: encoded queries kept at hand, about 2 KB each.
+        max_requests: requests in progress; more are answered with 503.
+        remembered: encoded queries that are cached, about 2 KB each.
         refresh_seconds: how often to look for a new state of the index.
     """
 

@@ -1,4 +1,4 @@
-"""Images that come with a request: taken out of the form in memory, and decoded only after their header was read."""
+"""Uploaded images: taken from the form in memory, and decoded only after their header was checked."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ export function planTable(plan) {
     });
     return make("tr", {}, make("th", { scope: "row", dir: "auto" }, word), ...cells);
   });
-  const caption = make("caption", { class: "hidden" }, `Where the words of «${plan.query}» are carried among those of «${plan.english}», in per cent`);
+  const caption = make("caption", { class: "hidden" }, `Token alignment of “${plan.query}” with “${plan.english}”, in percent`);
   return make("div", { class: "plan-scroll", tabindex: 0, role: "group", "aria-label": "Alignment" },
     make("table", { class: "plan" }, caption, make("thead", {}, head), make("tbody", {}, ...rows)));
 }

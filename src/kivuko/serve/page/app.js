@@ -1,9 +1,9 @@
-// The page: what is asked (text, an image, images like one), when, and what is shown of the answer.
+// The page: searches by text, by an image and by one of the index, and what is shown of their results.
 
 import * as api from "./api.js";
 import { Detail } from "./detail.js";
 import { Grid, make, titleOf } from "./grid.js";
-import { badge, isTold, understood } from "./understood.js";
+import { badge, isGuessed, understood } from "./understood.js";
 
 const RESULTS = 30;
 const PAUSE_MS = 110; // after a key, before the search
@@ -22,10 +22,10 @@ const detail = new Detail((hit) => {
   history.replaceState({ picked: hit.id }, ""); // so that going back ends on the image that one left from
   begin({ kind: "like", id: hit.id, title: titleOf(hit) }, FIRST);
 });
-// The queries that the ranks and cosines of both grids belong to; null: an image was asked with.
-const asked = { grid: null, lost: null };
-const grid = new Grid(at("grid"), (hit, opener) => detail.open(hit, opener, asked.grid));
-const lost = new Grid(at("lost-grid"), (hit, opener) => detail.open(hit, opener, asked.lost));
+// The queries that the ranks and cosines of both grids belong to; null: a search by an image.
+const queries = { grid: null, lost: null };
+const grid = new Grid(at("grid"), (hit, opener) => detail.open(hit, opener, queries.grid));
+const lost = new Grid(at("lost-grid"), (hit, opener) => detail.open(hit, opener, queries.lost));
 
 // ---- asking -------------------------------------------------------------------------------------------------------
 
@@ -75,15 +75,15 @@ async function request(signal) {
 function show(answer) {
   const typos = answer.typos ?? null;
   const hits = typos ? typos.hits : answer.hits;
-  asked.grid = state.kind === "text" ? { text: (typos ?? answer).query, misspelled: typos !== null } : null;
-  asked.lost = { text: answer.query, misspelled: false };
+  queries.grid = state.kind === "text" ? { text: (typos ?? answer).query, misspelled: typos !== null } : null;
+  queries.lost = { text: answer.query, misspelled: false };
   at("size").textContent = `${answer.images.toLocaleString()} images`;
   at("understood").replaceChildren(...chips(answer, typos));
   grid.show(hits);
   at("lost").hidden = !typos?.fell_out.length;
   lost.show(typos?.fell_out ?? []);
-  heading(typos ? `Images for «${typos.query}»` : "");
-  message(hits.length ? "" : typos?.error ? "Nothing of the misspelled query is known to the model." : "No image was found.");
+  heading(typos ? `Images for “${typos.query}”` : "");
+  message(hits.length ? "" : typos?.error ? "The model knows no word of the misspelled query." : "There are no results.");
   at("status").textContent = spoken(answer, typos, hits);
   land();
 }
@@ -117,7 +117,7 @@ function clear() {
 
 function spoken(answer, typos, hits) {
   const what = state.kind === "text" ? `for ${typos ? typos.query : answer.query}` : "like it";
-  const language = isTold(answer.language) ? ` Language: ${answer.language.name}.` : "";
+  const language = isGuessed(answer.language) ? ` Language: ${answer.language.name}.` : "";
   const unknown = (typos ?? answer).unknown_words ?? [];
   const missed = unknown.length ? ` Not known: ${unknown.join(", ")}.` : "";
   const out = typos ? ` ${typos.fell_out.length} fell out.` : "";
@@ -142,8 +142,8 @@ function welcome() {
   const names = languageNames();
   const spoken = names.length > 1 ? `${names.slice(0, -1).join(", ")} or ${names.at(-1)}` : names[0] ?? "a language of the model";
   at("message").replaceChildren(
-    make("p", { class: "lead" }, `Ask in ${spoken}.`),
-    make("p", { class: "quiet" }, "Or drop an image here, to find others like it."),
+    make("p", { class: "lead" }, `Search in ${spoken}.`),
+    make("p", { class: "quiet" }, "Or drop an image here, to search for similar ones."),
   );
   at("message").hidden = false;
 }
@@ -161,8 +161,8 @@ function nameOf(code) {
 
 // A query quoted in a line of ours may run from right to left, and must not turn the line around.
 function isolated(line) {
-  const found = /^([^']*')(.*)(': .*)$/s.exec(line);
-  return found ? [found[1], make("bdi", {}, found[2]), found[3]] : [line];
+  const parts = /^([^']*')(.*)(': .*)$/s.exec(line);
+  return parts ? [parts[1], make("bdi", {}, parts[2]), parts[3]] : [line];
 }
 
 function message(line) {
@@ -263,7 +263,7 @@ addEventListener("keydown", (event) => {
 });
 addEventListener("popstate", (event) => readAddress(event.state?.picked ?? FIRST));
 
-// ---- a server that is away, a key that is asked for -----------------------------------------------------------------
+// ---- a server that is away, a key that is required -----------------------------------------------------------------
 
 api.onUnreachable(async () => {
   if (offline) return;
@@ -299,7 +299,7 @@ async function start() {
   try {
     limits = await api.about();
   } catch {
-    return; // whoever asked says it
+    return; // the caller shows it
   }
   at("size").textContent = `${limits.images.toLocaleString()} images`;
   hint();

@@ -23,8 +23,8 @@ export class Detail {
     });
   }
 
-  // asked: the query that rank and cosine belong to, as {text, misspelled}; null where an image was asked with.
-  open(hit, opener, asked) {
+  // query: the query that rank and cosine belong to, as {text, misspelled}; null for a search by an image.
+  open(hit, opener, query) {
     this.hit = hit;
     this.opener = opener;
     at("detail-title").textContent = titleOf(hit);
@@ -40,10 +40,10 @@ export class Detail {
     if (hit.copies > 1) facts.push(["Copies", hit.copies]);
     facts.push(...Object.entries(hit.metadata).slice(0, 20));
     at("detail-facts").replaceChildren(
-      ...(asked ? [fact(asked.misspelled ? "Misspelled query" : "Query", asked.text, "whole")] : []),
+      ...(query ? [fact(query.misspelled ? "Misspelled query" : "Query", query.text, "whole")] : []),
       ...facts.filter(([, value]) => value !== undefined && value !== null).map(([name, value]) => fact(name, value)),
     );
-    this.#align(hit, asked?.text);
+    this.#align(hit, query?.text);
     this.dialog.showModal();
     at("detail-title").focus();
   }
@@ -73,8 +73,8 @@ function fact(name, value, kind = null) {
 }
 
 function note(plan) {
-  const told = ["Each row says where a word is carried, in per cent. Unrelated words get a share, too; a word weighs by its subwords."];
-  if (plan.unknown_words.length) told.push(`Not known to the model: ${plan.unknown_words.join(", ")}.`);
-  if (!plan.converged) told.push("The plan has not converged.");
-  return told.join(" ");
+  const notes = ["Each row is the transport plan of a word, in percent. Unrelated words get a share, too; a word weighs by its subwords."];
+  if (plan.unknown_words.length) notes.push(`Not known to the model: ${plan.unknown_words.join(", ")}.`);
+  if (!plan.converged) notes.push("The plan has not converged.");
+  return notes.join(" ");
 }

@@ -26,14 +26,14 @@ function fieldsOf(schema, all) {
   return Object.entries(real?.properties ?? {}).map(([name, own]) => [name, own, (real.required ?? []).includes(name)]);
 }
 
-function operation(method, path, told, all) {
-  const body = Object.entries(told.requestBody?.content ?? {})[0];
-  const takes = [...(told.parameters ?? []).map((one) => [one.name, one.schema, one.required, one.description]), ...fieldsOf(body?.[1].schema, all)];
-  const answer = Object.entries(told.responses["200"]?.content ?? {})[0];
+function operation(method, path, description, all) {
+  const body = Object.entries(description.requestBody?.content ?? {})[0];
+  const takes = [...(description.parameters ?? []).map((one) => [one.name, one.schema, one.required, one.description]), ...fieldsOf(body?.[1].schema, all)];
+  const answer = Object.entries(description.responses["200"]?.content ?? {})[0];
   const gives = fieldsOf(answer?.[1].schema, all);
-  const refusals = Object.entries(told.responses).filter(([status]) => status >= "400").map(([status, one]) => `${status} ${one.description}`);
+  const refusals = Object.entries(description.responses).filter(([status]) => status >= "400").map(([status, one]) => `${status} ${one.description}`);
   return make("details", { class: "operation" },
-    make("summary", {}, make("span", { class: `method ${method}` }, method.toUpperCase()), make("code", {}, path), make("span", { class: "quiet" }, told.summary ?? "")),
+    make("summary", {}, make("span", { class: `method ${method}` }, method.toUpperCase()), make("code", {}, path), make("span", { class: "quiet" }, description.summary ?? "")),
     takes.length ? make("h3", {}, `Takes${body ? ` (${body[0]})` : ""}`) : null, takes.length ? table(takes) : null,
     make("h3", {}, `Answers (${answer?.[0] ?? "nothing"})`), gives.length ? table(gives) : null,
     refusals.length ? make("p", { class: "quiet" }, `Refusals, as {"error": "one line"}: ${refusals.join(" ")}`) : null);
@@ -43,10 +43,10 @@ try {
   const key = sessionStorage.getItem("kivuko-key");
   const answer = await fetch("/openapi.json", { headers: key ? { "X-API-Key": key } : {} });
   if (!answer.ok) throw new Error((await answer.json()).error);
-  const told = await answer.json();
-  at("lead").textContent = told.info.description;
-  for (const [path, methods] of Object.entries(told.paths)) {
-    for (const [method, own] of Object.entries(methods)) at("operations").append(operation(method, path, own, told.components.schemas));
+  const description = await answer.json();
+  at("lead").textContent = description.info.description;
+  for (const [path, methods] of Object.entries(description.paths)) {
+    for (const [method, own] of Object.entries(methods)) at("operations").append(operation(method, path, own, description.components.schemas));
   }
 } catch (problem) {
   at("problem").textContent = `The description cannot be shown: ${problem.message}`;

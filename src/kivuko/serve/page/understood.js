@@ -4,7 +4,7 @@ import { make } from "./grid.js";
 
 const percent = (share) => `${Math.round(share * 100)} %`;
 
-export const isTold = (language) => Boolean(language) && language.code !== "und";
+export const isGuessed = (language) => Boolean(language) && language.code !== "und";
 
 export function badge(label, name, image, remove) {
   const button = make("button", { type: "button", class: "remove", "aria-label": "Back to searching by words" }, "×");
@@ -14,12 +14,12 @@ export function badge(label, name, image, remove) {
 
 export function understood(answer, typos) {
   const read = typos ?? answer;
-  const found = isTold(answer.language) ? [language(answer.language)] : [];
-  if (typos) found.push(make("span", { class: "chip typo" }, "typed as ", make("b", { dir: "auto" }, ...marked(answer.query, typos.query))));
-  found.push(...read.readings.slice(0, 4).map(reading));
-  if (read.unknown_words.length) found.push(unknown(read.unknown_words));
-  found.push(make("span", { class: "quiet took" }, `${answer.took_ms < 10 ? answer.took_ms.toFixed(1) : Math.round(answer.took_ms)} ms`));
-  return found;
+  const parts = isGuessed(answer.language) ? [language(answer.language)] : [];
+  if (typos) parts.push(make("span", { class: "chip typo" }, "typed as ", make("b", { dir: "auto" }, ...marked(answer.query, typos.query))));
+  parts.push(...read.readings.slice(0, 4).map(reading));
+  if (read.unknown_words.length) parts.push(unknown(read.unknown_words));
+  parts.push(make("span", { class: "quiet took" }, `${answer.took_ms < 10 ? answer.took_ms.toFixed(1) : Math.round(answer.took_ms)} ms`));
+  return parts;
 }
 
 // The misspelled query, with the words that it does not share with the other marked: those outside a longest common run.
@@ -31,26 +31,26 @@ function marked(before, after) {
       common[i][j] = old[i] === now[j] ? common[i + 1][j + 1] + 1 : Math.max(common[i + 1][j], common[i][j + 1]);
     }
   }
-  const found = [];
+  const parts = [];
   for (let i = 0, j = 0; j < now.length; ) {
     const isKept = i < old.length && old[i] === now[j];
     if (!isKept && i < old.length && common[i + 1][j] >= common[i][j + 1]) { i += 1; continue; }
-    found.push(j ? " " : "", isKept ? now[j] : make("span", { class: "changed" }, now[j]));
+    parts.push(j ? " " : "", isKept ? now[j] : make("span", { class: "changed" }, now[j]));
     if (isKept) i += 1;
     j += 1;
   }
-  return found;
+  return parts;
 }
 
 function unknown(words) {
   const more = words.length > 6 ? " …" : "";
   const names = words.slice(0, 6).flatMap((word, place) => [place ? ", " : "", make("bdi", {}, word)]);
-  return make("span", { class: "chip unknown", title: "The model knows no part of it, so it played no role" }, "not known: ", make("b", {}, ...names, more));
+  return make("span", { class: "chip unknown", title: "Out of the model's vocabulary, so the search ignores it" }, "not known: ", make("b", {}, ...names, more));
 }
 
-function language(told) {
-  const how = told.basis === "words" ? `${percent(told.share)} by its words` : "by its script";
-  return make("span", { class: "chip", id: "language", title: `Told ${how}` }, make("b", {}, told.name));
+function language(guess) {
+  const how = guess.basis === "words" ? `${percent(guess.share)} by its words` : "by its script";
+  return make("span", { class: "chip", id: "language", title: `Guessed ${how}` }, make("b", {}, guess.name));
 }
 
 function reading(one) {
