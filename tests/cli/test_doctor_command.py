@@ -51,6 +51,12 @@ def test_with_its_index(doctor, place):
     assert "→ " in out
 
 
+def test_the_former_name_of_the_option_still_works(doctor, place):
+    _, out, err = doctor("--gallery", str(place / "my.index"))
+    assert "ok      index: " in out
+    assert err == "note: --gallery is now --index; the old name works for one more release.\n"
+
+
 def test_a_fault_ends_with_status_1_and_says_what_to_do(run_here, place, tmp_path):
     sick = shutil.copytree(place / "model", tmp_path / "sick")
     shuffle_tokenizer(sick)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import torch
 from command_checks import help_without_heavy_imports, refused
 
 from kivuko.encoders.model import About, encode_texts, load_encoder, save_model
+from kivuko.encoders.onnx_export import export_onnx
 from kivuko.encoders.student import StaticStudent
 from kivuko.encoders.vocabulary import train_vocabulary
 
@@ -56,8 +58,18 @@ def test_json_and_the_names_of_emoji_that_it_is_checked_on(run_here, model, tmp_
     np.testing.assert_allclose(vectors, encode_texts(load_encoder(model), ["paka mweusi"]), atol=2e-5)
 
 
+def test_the_call_gives_what_the_command_gives(run_here, model, tmp_path, tiny_cldr):
+    words = ("export", str(model), "--onnx", "--json", "--int8", "--cldr", str(tiny_cldr))
+    status, out, err = run_here(*words, "--out", str(tmp_path / "command"))
+    assert status == 0, err
+    called = export_onnx(model, tmp_path / "call", int8=True, cldr=tiny_cldr, progress=False)
+    assert json.loads(out) == {**asdict(called), "folder": str(tmp_path / "command")}
+    for file in ("tokenizer.json", "model.int8.onnx"):
+        assert (tmp_path / "call" / file).read_bytes() == (tmp_path / "command" / file).read_bytes()
+
+
 def test_a_warning_where_eight_bits_move_vectors_far(run_here, model, tmp_path, monkeypatch):
-    monkeypatch.setattr("kivuko.cli.export._POOR", 1.1)
+    monkeypatch.setattr("kivuko.encoders.onnx_export._POOR", 1.1)
     status, _, err = run_here("export", str(model), "--onnx", "--int8", "--out", str(tmp_path / "out"))
     assert status == 0
     assert "warning: eight bits move some vectors far" in err

@@ -22,7 +22,8 @@ _COLORS = {"ok": "green", "note": "cyan", "warning": "yellow", "fault": "red"}
 
 @click.command("doctor", cls=Command)
 @click.argument("model")
-@click.option("--index", "--gallery", type=click.Path(path_type=Path), help="An index that MODEL is to search.")
+@click.option("--index", type=click.Path(path_type=Path), help="An index that MODEL is to search.")
+@click.option("--gallery", type=click.Path(path_type=Path), hidden=True)
 @click.option("--teacher", help="Hub id or folder of the English teacher.  [default: the model's own]")
 @click.option(
     "-l", "--languages", "languages", cls=Several, follows=CODE, metavar="CODES",
@@ -40,6 +41,7 @@ _COLORS = {"ok": "green", "note": "cyan", "warning": "yellow", "fault": "red"}
 def command(
     model: str,
     index: Path | None,
+    gallery: Path | None,
     teacher: str | None,
     languages: tuple[str, ...],
     bitexts: tuple[str, ...],
@@ -67,7 +69,12 @@ def command(
         if not equals or not file:
             raise UsageError(f"--bitext {one}: write it as CODE=FILE, for example sw=sw.tsv.")
         bitext.setdefault(code, []).append(file)
+    from kivuko.cli.progress import console
     from kivuko.doctor import examine, worst_level
+
+    if gallery is not None:
+        console.print("note: --gallery is now --index; the old name works for one more release.", soft_wrap=True)
+        index = index or gallery
 
     findings = examine(model, languages=languages, bitext=bitext, teacher=teacher, index=index, cldr=cldr)
     worst = worst_level(findings)
