@@ -7,9 +7,9 @@ import json
 import pytest
 from command_checks import help_without_heavy_imports, refused
 
-from kivuko.cli.options import read_sizes
-from kivuko.cli.study import _means_table
+from kivuko.cli.study import means_table
 from kivuko.evaluation import Record
+from kivuko.studies.grid import read_sizes
 
 WORDS = ("study", "low-resource")
 
@@ -26,7 +26,7 @@ def no_work(monkeypatch, tmp_path):
     def never(*_: object, **__: object) -> None:
         raise AssertionError("work was begun")
 
-    monkeypatch.setattr("kivuko.cli.data.load_world", never)
+    monkeypatch.setattr("kivuko.datasets.emoji.emoji_world", never)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -64,7 +64,7 @@ def test_what_cannot_be_is_refused_in_one_line_before_the_work(run_here, no_work
 
 
 def test_a_size_larger_than_a_language_has_is_refused(run_here, tiny_cldr, few_test_concepts, tmp_path, monkeypatch):
-    monkeypatch.setattr("kivuko.cli.study._bench", lambda *_: pytest.fail("work was begun"))
+    monkeypatch.setattr("kivuko.studies.low_resource.study_inputs", lambda *_, **__: pytest.fail("work was begun"))
     monkeypatch.setenv("KIVUKO_CACHE", str(tmp_path / "cache"))
     words = ("--languages", "sw", "mr", "--cldr", str(tiny_cldr), "--records", str(tmp_path / "r.jsonl"))
     refused(run_here(*WORDS, *words, "--sizes", "5", "1000"), "--sizes 1000", "training pairs")
@@ -72,6 +72,7 @@ def test_a_size_larger_than_a_language_has_is_refused(run_here, tiny_cldr, few_t
 
 def test_sizes_are_read_with_spaces_or_commas_and_once_each():
     assert read_sizes(("100", "300,all", "100")) == (100, 300, None)
+    assert read_sizes((100, None)) == (100, None)
 
 
 def test_the_table_has_the_mean_over_seeds_of_each_objective_and_size():
@@ -83,7 +84,7 @@ def test_the_table_has_the_mean_over_seeds_of_each_objective_and_size():
 
     records = [record("teacher", None, None, 0.1), record("mse", 100, 0, 0.2), record("mse", 100, 1, 0.4),
                record("mse", 100, 2, 0.9, "validation")]  # fmt: skip
-    table = _means_table(records, "emoji", "cosine")
+    table = means_table(records, "emoji", "cosine")
     assert [list(column.cells) for column in table.columns] == [["teacher", "mse"], ["0.100", ""], ["", "0.300"]]
 
 

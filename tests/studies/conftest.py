@@ -1,4 +1,4 @@
-"""A bench over the tiny emoji world, tiny recipes, and runs made in this process."""
+"""A inputs over the tiny emoji world, tiny recipes, and runs made in this process."""
 
 from __future__ import annotations
 
@@ -11,42 +11,42 @@ sys.path.insert(0, str(Path(__file__).parent))  # for killed_study, under any im
 
 
 @pytest.fixture(scope="session")
-def bench(tiny_world):
+def inputs(tiny_world):
     """What runs share, in Swahili and Marathi."""
     from kivuko.encoders.teacher import load_teacher
-    from kivuko.studies.low_resource.inputs import make_bench
+    from kivuko.studies.inputs import study_inputs
 
-    return make_bench(tiny_world, ["sw", "mr"], load_teacher())
+    return study_inputs(tiny_world, ["sw", "mr"], load_teacher())
 
 
 @pytest.fixture(scope="session")
-def yardstick(bench):
+def evaluator(inputs):
     """The measure of all systems."""
-    from kivuko.studies.low_resource.inputs import Evaluator
+    from kivuko.studies.inputs import Evaluator
 
-    return Evaluator(bench)
+    return Evaluator(inputs)
 
 
 @pytest.fixture
-def in_process(yardstick, monkeypatch):
+def in_process(evaluator, monkeypatch):
     """Make runs here instead of in workers; gives the list of those that were made."""
     import torch
 
-    from kivuko.studies.low_resource.runs import save_run
-    from kivuko.studies.low_resource.systems import perform
+    from kivuko.studies.low_resource import perform
+    from kivuko.studies.runs import save_run
 
     made = []
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # as a worker has it, so that sums come out alike
 
-    def run_all(todo, bench, prepare, scratch, workers, watch):
+    def run_all(todo, inputs, prepare, scratch, workers, watch):
         for file in todo:
             watch.began(file.run)
-            measured = perform(file.run, yardstick)
+            measured = perform(file.run, evaluator)
             save_run(file, measured)
             made.append(file.run.label)
             watch.ended(file.run, measured.notes["seconds"])
 
-    monkeypatch.setattr("kivuko.studies.low_resource.study.run_all", run_all)
+    monkeypatch.setattr("kivuko.studies.engine.run_all", run_all)
     yield made
     torch.set_num_threads(threads)

@@ -48,7 +48,7 @@ def tiny_recipes():
 
 def tiny_grid(**changes):
     """Two recipes, one size, two seeds, a few steps."""
-    from kivuko.studies.low_resource.grid import Grid
+    from kivuko.studies.grid import Grid
 
     few = {
         "recipes": tiny_recipes(), "sizes": (8,), "seeds": (0, 1),
@@ -58,25 +58,26 @@ def tiny_grid(**changes):
 
 
 def tiny_bench(cldr: Path):
-    """The bench of the tests' tiny world, from its CLDR folder."""
+    """The inputs of the tests' tiny world, from its CLDR folder."""
     from kivuko.datasets.emoji import emoji_world
     from kivuko.datasets.emoji import world as splits
     from kivuko.encoders.teacher import load_teacher
-    from kivuko.studies.low_resource.inputs import make_bench
+    from kivuko.studies.inputs import study_inputs
 
     splits.TEST_CONCEPTS, splits.VALIDATION_CONCEPTS = 8, 6
-    return make_bench(emoji_world(["sw", "mr"], cldr=cldr), ["sw", "mr"], load_teacher())
+    return study_inputs(emoji_world(["sw", "mr"], cldr=cldr), ["sw", "mr"], load_teacher())
 
 
 def main() -> None:
     """See the module."""
-    from kivuko.studies.low_resource.study import Place, run_study
+    from kivuko.studies.engine import Place, perform_study
+    from kivuko.studies.low_resource import LOW_RESOURCE
 
-    bench, made = tiny_bench(Path(sys.argv[1])), []
+    inputs, made = tiny_bench(Path(sys.argv[1])), []
     for records in sys.argv[3:]:
         watch = Watch(sys.argv[2] == "kill")
         place = Place(Path(records))
-        run_study(tiny_grid(), bench, place, command="tiny", workers=1, watch=watch, told=print)
+        perform_study(LOW_RESOURCE, tiny_grid(), inputs, place, command="tiny", workers=1, watch=watch, note=print)
         made.append(len(watch.made))
     print(json.dumps(made))
 

@@ -9,12 +9,19 @@ import pytest
 
 from kivuko.evaluation import read_per_query, read_records
 from kivuko.evaluation.robustness import read_examples
-from kivuko.studies.low_resource.grid import Grid
-from kivuko.studies.low_resource.study import Place
-from kivuko.studies.robustness.grid import QUICK_PLAN, RECIPES, STANDARD_PLAN, RobustnessGrid, quick_grid, standard_grid
-from kivuko.studies.robustness.inputs import make_robustness_bench
-from kivuko.studies.robustness.protocol import STUDY
-from kivuko.studies.robustness.study import run_robustness
+from kivuko.report.writing import write_report
+from kivuko.studies.engine import Place, perform_study
+from kivuko.studies.grid import Grid
+from kivuko.studies.robustness.grid import (
+    QUICK_PLAN,
+    RECIPES,
+    STANDARD_PLAN,
+    RobustnessGrid,
+    quick_grid,
+    robustness_grid,
+)
+from kivuko.studies.robustness.inputs import robustness_inputs
+from kivuko.studies.robustness.study import ROBUSTNESS, STUDY
 from kivuko.training.recipe import load_recipe
 
 PLAN = replace(
@@ -50,14 +57,14 @@ class Watch:
 def robustness_bench(tiny_world):
     from kivuko.encoders.teacher import load_teacher
 
-    return make_robustness_bench(tiny_world, ["sw", "mr"], load_teacher(), PLAN, words=False)
+    return robustness_inputs(tiny_world, ["sw", "mr"], load_teacher(), PLAN, words=False)
 
 
 @pytest.fixture(scope="module")
 def outcome(robustness_bench, tmp_path_factory):
     """The records of one recipe, two sizes and one seed, and a lexical translator; made in this process."""
-    from kivuko.studies.low_resource.runs import save_run
     from kivuko.studies.robustness.measuring import perform
+    from kivuko.studies.runs import save_run
 
     def here(todo, bench, prepare, scratch, workers, watch):
         for file in todo:
@@ -67,9 +74,9 @@ def outcome(robustness_bench, tmp_path_factory):
     systems = Grid((load_recipe("mse"),), (10, 20), (0,), ("sw", "mr"), steps=3, translation=None)
     grid, watches = RobustnessGrid(systems, PLAN), (Watch(), Watch())
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("kivuko.studies.low_resource.study.run_all", here)
+        patch.setattr("kivuko.studies.engine.run_all", here)
         for watch in watches:
-            run_robustness(grid, robustness_bench, place, command="test", workers=1, watch=watch, told=print)
+            perform_study(ROBUSTNESS, grid, robustness_bench, place, command="test", workers=1, watch=watch, note=print)
     return place.records, watches
 
 
@@ -133,10 +140,7 @@ def test_examples_show_what_was_changed_inside_the_radius(outcome):
 
 
 def test_the_report_page_is_made_of_these_records(outcome):
-    from kivuko.report.robustness import examine, render_page
-
-    header, records = read_records(outcome[0])
-    page = render_page(examine(header, records, read_per_query(outcome[0]), read_examples(outcome[0])))
+    page = write_report(outcome[0]).path.read_text("utf-8")
     assert "<html" in page
     assert "typo" in page
 
@@ -159,6 +163,6 @@ def test_the_fingerprint_changes_with_the_plan_and_the_images(robustness_bench):
 
 def test_grids():
     recipes = [load_recipe(name) for name in RECIPES]
-    assert standard_grid(recipes).standard
+    assert robustness_grid(recipes).standard
     assert not quick_grid(recipes).standard
-    assert not RobustnessGrid(standard_grid(recipes).systems, replace(STANDARD_PLAN, radii=(1,))).standard
+    assert not RobustnessGrid(robustness_grid(recipes).systems, replace(STANDARD_PLAN, radii=(1,))).standard

@@ -7,10 +7,10 @@ from killed_study import tiny_grid, tiny_recipes
 
 from kivuko.bitext import Bitext, Pair
 from kivuko.errors import UsageError
-from kivuko.studies.low_resource import grid as grids
-from kivuko.studies.low_resource.grid import Grid, has_lexical, quick_grid, steps_for
-from kivuko.studies.low_resource.runs import run_files
-from kivuko.studies.low_resource.systems import job_of, sample
+from kivuko.studies import grid as grids
+from kivuko.studies.grid import Grid, has_lexical, quick_grid, steps_for
+from kivuko.studies.low_resource import job_of, sample
+from kivuko.studies.runs import run_files
 from kivuko.training.recipe import load_recipe
 
 
@@ -63,7 +63,7 @@ def test_the_quick_grid_has_transport_translation_and_both_groups_and_is_not_the
 def test_standard_is_what_covers_the_standard_study_with_its_budgets():
     standard = recipes(*grids.RECIPES)
     assert Grid(standard).standard
-    assert grids.larger_grid(standard).standard
+    assert grids.low_resource_grid(standard, "larger").standard
     for change in ({"steps": 10}, {"seeds": (0, 1)}, {"sizes": (100,)}, {"languages": ("sw",)}, {"translation": None},
                    {"translator": "x"}, {"recipes": standard[:2]}):  # fmt: skip
         assert not Grid(**({"recipes": standard} | change)).standard

@@ -16,23 +16,26 @@ from killed_study import Watch, tiny_grid, tiny_recipes
 
 from kivuko.errors import CorruptFileError, KivukoError
 from kivuko.evaluation import compare_scores, read_per_query, read_records
-from kivuko.report.low_resource import low_resource_page
-from kivuko.studies.low_resource.grid import QUICK_TRANSLATION, Run
-from kivuko.studies.low_resource.inputs import SETTINGS, encode_translations, query_texts
-from kivuko.studies.low_resource.runs import run_all, run_files
-from kivuko.studies.low_resource.study import Place, refuse_repeats, run_study
-from kivuko.studies.low_resource.systems import prepare
+from kivuko.report.page import render
+from kivuko.report.writing import page_of, read_source
+from kivuko.studies.engine import Place, perform_study, refuse_repeats
+from kivuko.studies.grid import QUICK_TRANSLATION, Run
+from kivuko.studies.inputs import SETTINGS, encode_translations, query_texts
+from kivuko.studies.low_resource import LOW_RESOURCE, prepare
+from kivuko.studies.runs import run_files
+from kivuko.studies.workers import run_all
 from kivuko.training.recipe import load_recipe
 
 
-def studied(bench, records: Path, told=lambda line: None, **changes):
+def studied(inputs, records: Path, note=lambda line: None, **changes):
     """Run a tiny study and read what it wrote."""
-    run_study(tiny_grid(**changes), bench, Place(records), command="tiny", workers=1, watch=Watch(), told=told)
+    grid, place = tiny_grid(**changes), Place(records)
+    perform_study(LOW_RESOURCE, grid, inputs, place, command="tiny", workers=1, watch=Watch(), note=note)
     return read_records(records)
 
 
-def test_records_are_complete_unique_and_in_the_grids_order(bench, in_process, tmp_path):
-    header, records = studied(bench, tmp_path / "r.jsonl", translation=QUICK_TRANSLATION, lexical=True)
+def test_records_are_complete_unique_and_in_the_grids_order(inputs, in_process, tmp_path):
+    header, records = studied(inputs, tmp_path / "r.jsonl", translation=QUICK_TRANSLATION, lexical=True)
     refuse_repeats(records)
     order = list(dict.fromkeys((one.objective, one.bitext_size, one.seed) for one in records))
     trained = ("mse", "optical", "translate-test", "lexical")
@@ -61,8 +64,8 @@ def test_records_are_complete_unique_and_in_the_grids_order(bench, in_process, t
             assert found == [pytest.approx(one.value)]
 
 
-def test_the_header_tells_what_a_reviewer_asks_and_the_page_reads_it(bench, in_process, tmp_path):
-    header, records = studied(bench, tmp_path / "r.jsonl", lexical=True)
+def test_the_header_tells_what_a_reviewer_asks_and_the_page_reads_it(inputs, in_process, tmp_path):
+    header, _ = studied(inputs, tmp_path / "r.jsonl", lexical=True)
     told = header.protocol
     assert {"study", "standard", "datasets", "ties", "queries", "splits", "languages", "groups", "sizes", "steps",
             "batch", "student", "selection in a run", "validation data", "seeds", "workers", "translation", "limits",
@@ -72,41 +75,41 @@ def test_the_header_tells_what_a_reviewer_asks_and_the_page_reads_it(bench, in_p
     assert (told["recipes"]["optical"]["transport"], told["recipes"]["mse"]["transport"]) == (True, False)
     assert told["recipes"]["optical"]["kind"] == "distillation"
     assert told["recipes"]["lexical"]["kind"] == "translation"
-    assert told["splits"]["test"]["queries"]["sw"] == len(bench.world.queries("sw", "test"))
-    assert "optical" in low_resource_page(header, records, read_per_query(tmp_path / "r.jsonl"))
+    assert told["splits"]["test"]["queries"]["sw"] == len(inputs.world.queries("sw", "test"))
+    assert "optical" in render(page_of(read_source(tmp_path / "r.jsonl")))
 
 
-def test_finished_runs_are_read_damaged_ones_made_again_others_ignored(bench, in_process, tmp_path):
+def test_finished_runs_are_read_damaged_ones_made_again_others_ignored(inputs, in_process, tmp_path):
     place, notes = Place(tmp_path / "r.jsonl"), []
-    first = studied(bench, place.records)[1]
+    first = studied(inputs, place.records)[1]
     assert len(in_process) == 6
-    assert studied(bench, place.records)[1] == first
+    assert studied(inputs, place.records)[1] == first
     assert len(in_process) == 6
     damaged = next(place.runs.glob("optical-8-1-*.jsonl"))
     damaged.write_bytes(damaged.read_bytes()[:-20])
     next(place.runs.glob("mse-8-0-*.parquet")).unlink()
-    assert studied(bench, place.records, notes.append)[1] == first
+    assert studied(inputs, place.records, notes.append)[1] == first
     assert in_process[6:] == ["mse, 8 pairs, seed 0", "optical, 8 pairs, seed 1"]
     assert len(notes) == 2
     assert damaged.name in "".join(notes)
-    other = studied(bench, place.records, steps=3)[1]
+    other = studied(inputs, place.records, steps=3)[1]
     assert len(in_process) == 8 + 4  # the references do not depend on the steps
     assert len(other) == len(first)
-    assert studied(bench, place.records)[1] == first
+    assert studied(inputs, place.records)[1] == first
     assert len(in_process) == 12
 
 
-def test_two_records_of_one_condition_are_noticed(bench, in_process, tmp_path):
-    records = studied(bench, tmp_path / "r.jsonl")[1]
+def test_two_records_of_one_condition_are_noticed(inputs, in_process, tmp_path):
+    records = studied(inputs, tmp_path / "r.jsonl")[1]
     with pytest.raises(CorruptFileError, match="two records"):
         refuse_repeats([*records, records[3]])
 
 
-def test_a_recipe_that_learns_beats_one_that_does_not(bench, in_process, tmp_path):
+def test_a_recipe_that_learns_beats_one_that_does_not(inputs, in_process, tmp_path):
     hardly = tmp_path / "hardly.toml"
     hardly.write_text('[[objective]]\nkind = "mse"\n[schedule]\nlearning_rate = 1e-9\n')
     recipes = (tiny_recipes()[1], load_recipe(hardly))
-    _, records = studied(bench, tmp_path / "r.jsonl", recipes=recipes, sizes=(None,), seeds=(0, 1, 2), steps=60)
+    _, records = studied(inputs, tmp_path / "r.jsonl", recipes=recipes, sizes=(None,), seeds=(0, 1, 2), steps=60)
     blocks = read_per_query(tmp_path / "r.jsonl")
     for dataset, scoring in SETTINGS:
         here = [b for b in blocks if (b.condition.dataset, b.condition.scoring) == (dataset, scoring)]
@@ -123,7 +126,7 @@ def test_a_recipe_that_learns_beats_one_that_does_not(bench, in_process, tmp_pat
         assert np.mean(recorded) == pytest.approx(found.means[0])
 
 
-def test_each_query_is_translated_once(bench):
+def test_each_query_is_translated_once(inputs):
     class Echo:
         name = "echo"
 
@@ -134,25 +137,25 @@ def test_each_query_is_translated_once(bench):
             self.asked += [(language, text) for text in texts]
             return ["cat" for _ in texts]
 
-    echo, texts = Echo(), query_texts(bench, ["sw", "mr"])
-    encoded = encode_translations(echo, bench.teacher, texts, bench.mean)
+    echo, texts = Echo(), query_texts(inputs, ["sw", "mr"])
+    encoded = encode_translations(echo, inputs.teacher, texts, inputs.mean)
     assert len(echo.asked) == len(set(echo.asked)) == len(encoded.rows)
-    assert encoded.pooled.shape == (1, bench.teacher.dim)
+    assert encoded.pooled.shape == (1, inputs.teacher.dim)
 
 
-def test_a_worker_that_the_system_ends_is_one_clear_line(bench, tmp_path):
-    files = run_files([Run("untrained", "untrained")], bench.fingerprint, tmp_path)
+def test_a_worker_that_the_system_ends_is_one_clear_line(inputs, tmp_path):
+    files = run_files([Run("untrained", "untrained")], inputs.fingerprint, tmp_path)
 
     class Killer(Watch):
         def began(self, run):
             for child in multiprocessing.active_children():
                 os.kill(child.pid, signal.SIGKILL)
 
-    with pytest.raises(KivukoError, match=r"ended a worker.*untrained.*goes on"):
-        run_all(files, bench, prepare, tmp_path, 1, Killer())
+    with pytest.raises(KivukoError, match=r"ended a worker.*untrained.*resumes"):
+        run_all(files, inputs, prepare, tmp_path, 1, Killer())
 
 
-def test_an_interrupt_ends_the_workers(bench, tmp_path):
+def test_an_interrupt_ends_the_workers(inputs, tmp_path):
     class Impatient(Watch):
         def began(self, run):
             raise KeyboardInterrupt
@@ -160,8 +163,8 @@ def test_an_interrupt_ends_the_workers(bench, tmp_path):
     before = set(multiprocessing.active_children())
     with pytest.raises(KeyboardInterrupt):
         run_all(
-            run_files([Run("untrained", "untrained")], bench.fingerprint, tmp_path),
-            bench,
+            run_files([Run("untrained", "untrained")], inputs.fingerprint, tmp_path),
+            inputs,
             prepare,
             tmp_path,
             1,
@@ -170,7 +173,7 @@ def test_an_interrupt_ends_the_workers(bench, tmp_path):
     assert set(multiprocessing.active_children()) <= before
 
 
-def test_a_killed_study_goes_on_and_ends_like_one_that_was_not(bench, in_process, tiny_cldr, tmp_path):
+def test_a_killed_study_goes_on_and_ends_like_one_that_was_not(inputs, in_process, tiny_cldr, tmp_path):
     script = str(Path(__file__).with_name("killed_study.py"))
     killed, whole = tmp_path / "killed.jsonl", tmp_path / "whole.jsonl"
 
@@ -187,7 +190,7 @@ def test_a_killed_study_goes_on_and_ends_like_one_that_was_not(bench, in_process
     assert done.returncode == 0, done.stderr
     made = json.loads(done.stdout.splitlines()[-1])
     assert made == [6 - finished]
-    assert studied(bench, whole)[1] == read_records(killed)[1]
+    assert studied(inputs, whole)[1] == read_records(killed)[1]
     assert len(in_process) == 6
     for one, other in zip(read_per_query(killed), read_per_query(whole), strict=True):
         assert (one.condition, one.language, one.query_ids) == (other.condition, other.language, other.query_ids)

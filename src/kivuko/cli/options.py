@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import re
 import tomllib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -15,7 +14,7 @@ from kivuko.errors import ModelError, UsageError
 from kivuko.languages import DEFAULT_LANGUAGES
 
 if TYPE_CHECKING:
-    from kivuko.studies.low_resource.grid import Grid, Size
+    pass
 
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
@@ -205,56 +204,3 @@ def study_options(records: str, quick: str, larger: str) -> Callable[[Decorated]
         return command
 
     return decorate
-
-
-def grid_changes(ctx: click.Context, options: dict[str, Any]) -> dict[str, Any]:
-    """Return what the options put in the place of a grid's own sizes, seeds, steps, languages and translator."""
-    named: dict[str, Any] = {"translator": options["translator"]}
-    if options["steps"]:
-        named["steps"] = options["steps"]
-    if options["seeds"]:
-        named["seeds"] = tuple(range(options["seeds"]))
-    if options["sizes"]:
-        named["sizes"] = read_sizes(options["sizes"])
-    if ctx.get_parameter_source("languages") != click.core.ParameterSource.DEFAULT:
-        named["languages"] = options["languages"]
-    if options["no_translation"]:
-        named["translation"] = None
-    return named
-
-
-def check_options(options: dict[str, Any]) -> None:
-    """Refuse options of a study that contradict each other, and a translator's folder that is not there."""
-    translator = options["translator"]
-    if options["quick"] and options["larger"]:
-        raise UsageError("--quick and --larger contradict each other: choose one.")
-    if translator and options["no_translation"]:
-        raise UsageError("--translator and --no-translation contradict each other: choose one.")
-    if translator is not None and translator.startswith((".", "~", "/")) and not Path(translator).expanduser().is_dir():
-        raise UsageError(f"{translator}: no such model folder. Name a folder or a translation model on the hub.")
-
-
-def check_languages(grid: Grid) -> None:
-    """Refuse a study without a low-resource language."""
-    from kivuko.languages import resource_groups
-
-    if not resource_groups(grid.languages)["low-resource"]:
-        raise UsageError("none of the languages is a low-resource one: add one, for example --languages sw so.")
-
-
-def read_sizes(given: Sequence[str]) -> tuple[Size, ...]:
-    """Read ``100 300 all``, also with commas.
-
-    Raises:
-        UsageError: something that is neither a number nor "all".
-    """
-    words = [word for one in given for word in one.replace(",", " ").split()]
-    for word in words:
-        if word != "all" and not (word.isdecimal() and len(word) <= 18 and int(word) > 0):
-            raise UsageError(f"--sizes {word[:40]}: give a number of pairs per language, at least 1, or 'all'.")
-    return tuple(dict.fromkeys(None if word == "all" else int(word) for word in words))
-
-
-def cores() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -3,38 +3,22 @@
 from __future__ import annotations
 
 import shlex
-import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from kivuko.cli import study_robustness
-from kivuko.cli.options import (
-    Command,
-    check_languages,
-    check_options,
-    cores,
-    grid_changes,
-    languages_option,
-    sources_options,
-    study_options,
-)
+from kivuko.cli.options import Command, languages_option, sources_options, study_options
 
 if TYPE_CHECKING:
     from kivuko.evaluation import Record
-    from kivuko.studies.low_resource.grid import Grid
-    from kivuko.studies.low_resource.inputs import StudyInputs
+    from kivuko.studies.engine import Study
 
 
 @click.group("study")
 def command() -> None:
     """Run a research question as an experiment over seeds."""
-
-
-command.add_command(study_robustness.command)
 
 
 @command.command("low-resource", cls=Command)
@@ -46,10 +30,10 @@ command.add_command(study_robustness.command)
 @languages_option
 @sources_options
 @click.pass_context
-def low_resource(ctx: click.Context, /, records: Path, workers: int | None, **options: Any) -> None:
-    """Compare ways to teach a model languages with little bitext: recipes × bitext sizes × seeds.
+def low_resource(ctx: click.Context, /, **options: Any) -> None:
+    """Compare recipes on languages with little bitext: recipes × bitext sizes × seeds.
 
-    Every finished run is kept in RECORDS.runs; a study that was stopped goes on with the same command. Run again when
+    Every finished run is kept in RECORDS.runs; the same command resumes a study that was stopped. Run again when
     it is finished, it only gathers the records.
 
     \b
@@ -57,80 +41,113 @@ def low_resource(ctx: click.Context, /, records: Path, workers: int | None, **op
       kivuko study low-resource --quick              two minutes
       kivuko study low-resource                      under an hour on two cores
       kivuko study low-resource --recipe mse optical --sizes 100 all --seeds 3
+      kivuko study low-resource --recipe mine.toml contrastive
       kivuko report low-resource.jsonl
     """
-    from kivuko.cli.data import load_world
-    from kivuko.cli.progress import console, study_bar
-    from kivuko.cli.progress import out as screen
-    from kivuko.studies.low_resource.study import Place, run_study
+    from kivuko.studies.low_resource import LOW_RESOURCE
 
-    grid = _grid(ctx, options)
-    place = Place(records)
-    place.check()
-    world = load_world(grid.languages, options["cldr"], options["font"])
-    total = len(grid.runs(world.bitext(grid.languages, "train")))  # refuses sizes that a language does not have
-    bench = _bench(world, grid)
-    with study_bar() as bar:
-        try:
-            found = run_study(
-                grid, bench, place, command=shlex.join(["kivuko", *sys.argv[1:]]), workers=workers or cores(),
-                watch=bar, told=lambda line: console.print(f"note: {line}", soft_wrap=True),
-            )  # fmt: skip
-        except KeyboardInterrupt:
-            console.print(f"stopped: {bar.finished} of {total} runs are finished, in {place.runs}", soft_wrap=True)
-            raise
-    for dataset, scoring in (("emoji", "cosine"), ("emoji-text", "maxsim")):
-        screen.print(_means_table(found, dataset, scoring))
-    screen.print(f"{len(found):,} records: {records}", soft_wrap=True)
-    screen.print(f"Next: kivuko report {shlex.quote(str(records))}", soft_wrap=True)
+    records = _run(ctx, LOW_RESOURCE, options)
+    tables = [means_table(records, "emoji", "cosine"), means_table(records, "emoji-text", "maxsim")]
+    _print(tables, records, options["records"])
 
 
-def _grid(ctx: click.Context, options: dict[str, Any]) -> Grid:
-    """Return what is to be studied: a standard, quick or larger grid, with what was named put in its place."""
-    from kivuko.studies.low_resource import grid as grids
-    from kivuko.training.recipe import load_recipe
+@command.command("robustness", cls=Command)
+@study_options(
+    "robustness.jsonl", "A few systems and attacks in four minutes; proves nothing.",
+    "Ten seeds, and 100 and all pairs too.",
+)  # fmt: skip
+@languages_option
+@sources_options
+@click.pass_context
+def robustness(ctx: click.Context, /, **options: Any) -> None:
+    """Does transport make low-resource image search more robust? Objectives × attacks × budgets × seeds.
 
-    check_options(options)
-    quick, larger = options["quick"], options["larger"]
-    usual = grids.QUICK_RECIPES if quick else grids.LARGER_RECIPES if larger else grids.RECIPES
-    recipes = [load_recipe(name) for name in dict.fromkeys(options["recipes"] or usual)]
-    make = grids.quick_grid if quick else grids.larger_grid if larger else lambda given: grids.Grid(tuple(given))
-    grid = replace(make(recipes), **grid_changes(ctx, options))
-    check_languages(grid)
-    return grid
+    Every system is trained, then attacked: random misspellings, searches for the worst ones, noise on the images,
+    perturbed pixels, and both together. Every finished system is kept in RECORDS.runs; the same command resumes a
+    study that was stopped.
 
+    \b
+    Examples:
+      kivuko study robustness --quick              four minutes
+      kivuko study robustness                      within 90 minutes on two cores
+      kivuko study robustness --recipe contrastive optical optical-robust --seeds 3
+      kivuko report robustness.jsonl
+    """
+    from kivuko.studies.robustness.study import ROBUSTNESS
 
-def _bench(world: Any, grid: Grid) -> StudyInputs:
-    from kivuko.cli.progress import bars
-    from kivuko.encoders.model import quiet
-    from kivuko.encoders.teacher import load_teacher
-    from kivuko.studies.low_resource.inputs import asks_for_words, make_bench
-
-    with quiet():
-        teacher = load_teacher()
-    with bars() as progress:
-        task = progress.add_task("teacher", total=None, figures="sentences")
-        return make_bench(
-            world, grid.languages, teacher, words=asks_for_words(grid.recipes),
-            progress=lambda done, total: progress.update(task, completed=done, total=total),
-        )  # fmt: skip
+    records = _run(ctx, ROBUSTNESS, options)
+    _print([attacked_table(records)], records, options["records"])
 
 
-def _means_table(records: Sequence[Record], dataset: str, scoring: str) -> Any:
+def _run(ctx: click.Context, study: Study, options: dict[str, Any]) -> list[Record]:
+    from kivuko.studies.engine import run_study
+
+    default = ctx.get_parameter_source("languages") == click.core.ParameterSource.DEFAULT
+    languages = None if default else options.pop("languages")
+    options = {name: value for name, value in options.items() if name not in ("languages", "no_translation")}
+    return run_study(study, languages=languages, translation=not ctx.params["no_translation"], **options)
+
+
+def _print(tables: Sequence[Any], records: Sequence[Record], path: Path) -> None:
+    from kivuko.cli.progress import out
+
+    for table in tables:
+        out.print(table)
+    out.print(f"{len(records):,} records: {path}", soft_wrap=True)
+    out.print(f"Next: kivuko report {shlex.quote(str(path))}", soft_wrap=True)
+
+
+def means_table(records: Sequence[Record], dataset: str, scoring: str) -> Any:
     """Return the low-resource mean test MAP over seeds, an objective per row and a size per column."""
+    condition = (dataset, scoring, "test", "low-resource", "headline", "MAP")
+    values: dict[tuple[str, Any], list[float]] = {}
+    for one in records:
+        if (one.dataset, one.scoring, one.split, one.language, one.subset, one.measure) == condition:
+            values.setdefault((one.objective, one.bitext_size), []).append(one.value)
+    sizes = sorted({size for _, size in values if size is not None})
+    columns = {None: "no bitext", **{size: f"{size:,}" for size in sizes}}
+    return _table(f"{dataset}, {scoring}: low-resource mean test MAP by pairs per language", columns, values)
+
+
+def attacked_table(records: Sequence[Record]) -> Any:
+    """Return low-resource mean MAP at the largest bitext, an objective per row, clean and under a few attacks."""
+    from kivuko.report.formatting import budget_label
+    from kivuko.report.results import attack_unit
+
+    largest = max((one.bitext_size for one in records if one.bitext_size is not None), default=None)
+    values: dict[tuple[str, Any], list[float]] = {}
+    budgets: dict[str, float] = {}
+    for one in records:
+        condition = (one.split, one.language, one.measure, one.bitext_size, one.model.endswith("+emoji"))
+        if condition == ("test", "low-resource", "MAP", largest, True):
+            values.setdefault((one.objective, (one.attack, one.budget)), []).append(one.value)
+        if one.attack and one.budget is not None and one.attack.partition(":")[0] in _IN_TABLE:
+            budgets[one.attack] = max(one.budget, budgets.get(one.attack, 0.0))
+    columns: dict[Any, str] = {(None, None): "clean"}
+    for attack, budget in budgets.items():
+        columns[attack, budget] = f"{_short(attack)} {budget_label(attack_unit(attack), budget)}"
+    size = "" if largest is None else f", {largest:,} pairs per language"
+    return _table(f"low-resource mean test MAP under attack{size}", columns, values)
+
+
+_IN_TABLE = ("typo", "greedy", "gaussian-noise", "apgd", "apgd-english", "apgd-own")
+
+
+def _short(attack: str) -> str:
+    """Name an attack in a narrow column; its whole label is in the records."""
+    name = attack.partition(":")[0]
+    return name + (" english" if "crafted=english" in attack else " own" if name == "apgd" else "")
+
+
+def _table(title: str, columns: dict[Any, str], values: dict[tuple[str, Any], list[float]]) -> Any:
+    """Return the means of ``values[objective, column]``."""
     from kivuko.evaluation.tables import compact_table
 
-    found: dict[tuple[str, int | None], list[float]] = {}
-    for one in records:
-        asked = (one.dataset, one.scoring, one.split, one.language, one.subset, one.measure)
-        if asked == (dataset, scoring, "test", "low-resource", "headline", "MAP"):
-            found.setdefault((one.objective, one.bitext_size), []).append(one.value)
-    sizes = sorted({size for _, size in found if size is not None})
-    table = compact_table(f"{dataset}, {scoring}: low-resource mean test MAP by pairs per language")
+    table = compact_table(title)
     table.add_column("objective", no_wrap=True)
-    for heading in ("no bitext", *(f"{size:,}" for size in sizes)):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for objective in dict.fromkeys(name for name, _ in found):
-        values = (found.get((objective, size)) for size in (None, *sizes))
-        table.add_row(objective, *("" if own is None else f"{sum(own) / len(own):.3f}" for own in values))
+    for heading in columns.values():
+        table.add_column(heading, justify="right")
+    for objective in dict.fromkeys(name for name, _ in values):
+        cells = (values.get((objective, column)) for column in columns)
+        table.add_row(objective, *("" if own is None else f"{sum(own) / len(own):.3f}" for own in cells))
     return table

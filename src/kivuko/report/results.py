@@ -35,7 +35,7 @@ _FAMILY_OF = {
     IMAGE_ADVERSARIAL: (
         "fgsm", "pgd", "apgd", "square", "standard", "universal", "apgd-english", "apgd-own", "pgd-english", "pgd-own",
     ),
-    JOINT: ("sep", "co-attack", "sga"),
+    JOINT: ("sep", "sep-attack", "co-attack", "sga"),
     TEXT_NOISE: (
         "typo", "insert", "delete", "swap", "substitute", "keyboard", "confusable", "diacritics", "case", "width",
         "normalization", "join", "split", "drop-word", "swap-words", "code-switch",
@@ -350,10 +350,19 @@ def is_low(code: str) -> bool:
 def attack_facts(header: Header, name: str) -> AttackFacts:
     """Return the header's facts on an attack; what it leaves out follows from the name."""
     entry = _entry(header, "attacks", name)
-    base = name.split(":")[0]
-    family = str(entry.get("kind") or next((f for f, names in _FAMILY_OF.items() if base in names), OTHER_ATTACKS))
+    family = str(entry.get("kind") or _family_of(name))
     unit = str(entry.get("unit") or entry.get("budget unit") or _UNITS.get(family, "budget"))
     return AttackFacts(name, family, str(entry.get("description") or ""), unit)
+
+
+def attack_unit(name: str) -> str:
+    """Return the unit of an attack's budget, by its name."""
+    return _UNITS.get(_family_of(name), "budget")
+
+
+def _family_of(name: str) -> str:
+    base = name.split(":")[0]
+    return next((family for family, names in _FAMILY_OF.items() if base in names), OTHER_ATTACKS)
 
 
 def _entry(header: Header, what: str, name: str) -> Mapping[str, Any]:

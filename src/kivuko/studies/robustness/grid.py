@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from kivuko.bitext import Bitext
 from kivuko.perturbations.image.pixel_tower import LEVELS
-from kivuko.studies.low_resource.grid import QUICK_LANGUAGES, QUICK_STEPS, QUICK_TRANSLATION, UNTRAINED, Grid, Run
+from kivuko.studies.grid import QUICK_LANGUAGES, QUICK_STEPS, QUICK_TRANSLATION, UNTRAINED, Grid, Run
 from kivuko.training.recipe import Recipe
 
 TEXT_NOISE, TEXT_ADVERSARIAL = "text noise", "text adversarial"
@@ -146,6 +147,10 @@ class RobustnessGrid:
         """
         return [run for run in self.systems.runs(bitext) if run.kind != UNTRAINED]
 
+    def changed(self, **changes: Any) -> RobustnessGrid:
+        """Return the grid with other settings of its systems."""
+        return replace(self, systems=self.systems.changed(**changes))
+
     @property
     def standard(self) -> bool:
         """Whether the grid covers the standard study."""
@@ -155,14 +160,13 @@ class RobustnessGrid:
         return covers and self.plan == STANDARD_PLAN and systems.steps is None and systems.translator is None
 
 
-def standard_grid(recipes: Sequence[Recipe]) -> RobustnessGrid:
-    """Return the study as it is reported."""
+def robustness_grid(recipes: Sequence[Recipe], mode: str = "standard") -> RobustnessGrid:
+    """Return the standard grid, a "quick" one, or a "larger" one with twice the seeds, and less and more bitext."""
+    if mode == "quick":
+        return quick_grid(recipes)
+    if mode == "larger":
+        return RobustnessGrid(Grid(tuple(recipes), LARGER_SIZES, tuple(range(10))))
     return RobustnessGrid(Grid(tuple(recipes), SIZES))
-
-
-def larger_grid(recipes: Sequence[Recipe]) -> RobustnessGrid:
-    """Return the standard grid with twice the seeds, and less and more bitext."""
-    return RobustnessGrid(replace(Grid(tuple(recipes), LARGER_SIZES), seeds=tuple(range(10))))
 
 
 def quick_grid(recipes: Sequence[Recipe]) -> RobustnessGrid:

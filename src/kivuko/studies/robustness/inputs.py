@@ -1,4 +1,4 @@
-"""What every run of the robustness study shares: the low-resource study's bench, attacked images, chosen concepts."""
+"""What every run of the robustness study shares: the low-resource study's inputs, attacked images, chosen concepts."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from kivuko.encoders.teacher import TextTeacher
 from kivuko.perturbations.image import PixelTower, TextToImage, Threat, apgd
 from kivuko.perturbations.image.corruptions import corrupt
 from kivuko.perturbations.image.pixel_tower import LEVELS
-from kivuko.studies.low_resource.inputs import ENGLISH, StudyInputs, make_bench, unit
+from kivuko.studies.inputs import ENGLISH, StudyInputs, study_inputs, unit
 from kivuko.studies.robustness.grid import CODE_SWITCH, ENGLISH_CRAFTED, Plan, radius
 
 Vectors = NDArray[np.float32]
@@ -150,38 +150,48 @@ _FORMAT = 1  # raise it when systems are attacked or measured in another way
 
 @dataclass(frozen=True, eq=False)
 class RobustnessInputs:
-    """The low-resource study's bench, the plan, what the towers make of the images, and the concepts under attack.
+    """The low-resource study's inputs, the plan, what the towers make of the images, and the concepts under attack.
 
     ``concepts``: of the test split, in the order in which attacks take them. ``tables``: language -> word -> English
     word, for code-switching.
     """
 
-    bench: StudyInputs
+    plain: StudyInputs
     plan: Plan
     towers: tuple[TowerImages, ...]
     concepts: tuple[str, ...]
     tables: Mapping[str, Mapping[str, str]]
+
+    @property
+    def world(self) -> EmojiWorld:
+        """The emoji world, without its pixels."""
+        return self.plain.world
+
+    @property
+    def languages(self) -> tuple[str, ...]:
+        """The languages of the queries."""
+        return self.plain.languages
 
     def queries(self, language: str, split: str = TEST, concepts: int | None = None) -> list[Query]:
         """Return headline queries (not equal to the English name) of a split, of the first so many concepts or all."""
         chosen = None if concepts is None else set(self.concepts[:concepts])
         return [
             query
-            for query in self.bench.world.queries(language, split)
+            for query in self.plain.world.queries(language, split)
             if not query.copied and (chosen is None or query.concept in chosen)
         ]
 
     @cached_property
     def fingerprint(self) -> str:
         """A hash of all this."""
-        told = [_FORMAT, self.bench.fingerprint, asdict(self.plan), self.concepts, self.tables]
+        told = [_FORMAT, self.plain.fingerprint, asdict(self.plan), self.concepts, self.tables]
         digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode())
         for tower in self.towers:
             digest.update(tower.fingerprint.encode())
         return digest.hexdigest()
 
 
-def make_robustness_bench(
+def robustness_inputs(
     world: EmojiWorld,
     languages: Sequence[str],
     teacher: TextTeacher,
@@ -194,10 +204,10 @@ def make_robustness_bench(
     """Encode everything, choose the concepts, and attack the images with the English names.
 
     Args:
-        words: see ``make_bench``.
-        encoded: told (done, total) while the teacher encodes. attacked: the same while images are attacked.
+        words: see ``study_inputs``.
+        encoded: called with (done, total) while the teacher encodes. attacked: the same while images are attacked.
     """
-    bench = make_bench(world, languages, teacher, words=words, progress=encoded)
+    plain = study_inputs(world, languages, teacher, words=words, progress=encoded)
     concepts = _concepts(world, languages)
     names = [query for query in world.queries(ENGLISH, TEST) if query.concept in set(concepts[: plan.attacked])]
     pooled = teacher.encode_tokens([query.text for query in names]).pooled.cpu().numpy()
@@ -224,7 +234,7 @@ def make_robustness_bench(
     switches = any(name == CODE_SWITCH for name, _ in plan.noise)
     bitext = world.bitext(languages, "train")
     tables = {code: word_table(bitext, code) for code in languages} if switches else {}
-    return RobustnessInputs(bench, plan, towers, concepts, tables)
+    return RobustnessInputs(plain, plan, towers, concepts, tables)
 
 
 def _concepts(world: EmojiWorld, languages: Sequence[str]) -> tuple[str, ...]:

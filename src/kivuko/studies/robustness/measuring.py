@@ -15,33 +15,33 @@ from kivuko.evaluation import Condition, LanguageScores, Record, per_query_score
 from kivuko.evaluation.emoji import DATASET
 from kivuko.evaluation.robustness import AttackedExample, write_examples
 from kivuko.languages import resource_groups
-from kivuko.studies.low_resource.grid import Run
-from kivuko.studies.low_resource.inputs import ENGLISH, HEADLINE, MAP, Measured, unit
-from kivuko.studies.low_resource.runs import RunFile
+from kivuko.studies.grid import Run
+from kivuko.studies.inputs import ENGLISH, HEADLINE, MAP, unit
 from kivuko.studies.robustness.inputs import TEST, VALIDATION, RobustnessInputs
 from kivuko.studies.robustness.systems import Outcome, System, attacked, make_system
+from kivuko.studies.runs import Measured, RunFile
 
 _EXAMPLES = 3  # kept of each attack and language
 Key = tuple[str, str | None, float | None]  # tower, attack, budget
 
 
-def prepare(bench: RobustnessInputs) -> Callable[[RunFile], Measured]:
+def prepare(inputs: RobustnessInputs) -> Callable[[RunFile], Measured]:
     """Return what makes, attacks and measures the run of a file."""
-    return lambda file: perform(file, bench)
+    return lambda file: perform(file, inputs)
 
 
-def perform(file: RunFile, bench: RobustnessInputs) -> Measured:
+def perform(file: RunFile, inputs: RobustnessInputs) -> Measured:
     """Make the system of a run and attack it; of seed 0 some examples are written beside the run's file.
 
     Raises:
         KivukoError: see ``make_system``.
     """
     started, run = time.monotonic(), file.run
-    system = make_system(run, bench.bench)
+    system = make_system(run, inputs.plain)
     made = time.monotonic()
     gathered: dict[Key, list[Outcome]] = {}
     for code in system.languages:
-        for outcome in attacked(system, code, bench, run.seed or 0):
+        for outcome in attacked(system, code, inputs, run.seed or 0):
             gathered.setdefault((outcome.tower.name, outcome.attack, outcome.budget), []).append(outcome)
     measured, examples = Measured([], []), list[AttackedExample]()
     for key, outcomes in gathered.items():
@@ -56,7 +56,7 @@ def perform(file: RunFile, bench: RobustnessInputs) -> Measured:
         if run.seed in (0, None) and key[1] is not None:
             clean = {one.language: one for one in gathered[key[0], None, None]}
             examples += [one for outcome in outcomes for one in _examples(outcome, clean[outcome.language], condition)]
-    measured.records.extend(_validation(system, run, bench))
+    measured.records.extend(_validation(system, run, inputs))
     if examples:
         write_examples(file.path, examples)
     notes = {
@@ -100,13 +100,13 @@ def _records(scores: Sequence[LanguageScores], condition: Condition) -> list[Rec
     return [one for one in summary.records if one.subset == HEADLINE and one.measure in wanted]
 
 
-def _validation(system: System, run: Run, bench: RobustnessInputs) -> list[Record]:
+def _validation(system: System, run: Run, inputs: RobustnessInputs) -> list[Record]:
     """Return the clean MAP on the validation split, by which recipes are chosen."""
     if system.languages == (ENGLISH,):
         return []
-    tower, scores = bench.towers[0], []
+    tower, scores = inputs.towers[0], []
     for code in system.languages:
-        queries = bench.queries(code, VALIDATION)
+        queries = inputs.queries(code, VALIDATION)
         vectors = system.encoder(code)([query.text for query in queries])
         found = unit(vectors) @ tower.gallery.T
         own = found[np.arange(len(queries)), [query.image for query in queries]]

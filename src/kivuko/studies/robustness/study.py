@@ -1,40 +1,117 @@
-"""The robustness study from start to finish."""
+"""The robustness study: does optimal-transport distillation make low-resource image search more robust?
+
+Objectives × attacks × budgets × seeds.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
 
-from kivuko.evaluation import Record
-from kivuko.evaluation.robustness import AttackedExample, examples_path, read_examples, write_examples
-from kivuko.studies.low_resource.runs import RunFile, run_files
-from kivuko.studies.low_resource.study import Place, StudyWatch, finish_runs, write_outcomes
-from kivuko.studies.robustness.grid import RobustnessGrid
-from kivuko.studies.robustness.inputs import RobustnessInputs
+from kivuko.bitext import Bitext
+from kivuko.datasets.emoji import EmojiWorld
+from kivuko.encoders.model import quiet
+from kivuko.encoders.teacher import load_teacher
+from kivuko.evaluation import Header
+from kivuko.progress import bars, late_task
+from kivuko.studies.engine import Outcomes, Study
+from kivuko.studies.inputs import needs_words
+from kivuko.studies.low_resource import study_header
+from kivuko.studies.robustness.grid import (
+    HEADLINE_SIZE,
+    QUICK_RECIPES,
+    RECIPES,
+    RobustnessGrid,
+    attack_facts,
+    robustness_grid,
+)
+from kivuko.studies.robustness.inputs import RobustnessInputs, robustness_inputs
 from kivuko.studies.robustness.measuring import prepare
-from kivuko.studies.robustness.protocol import robustness_header
+
+STUDY = "robustness"
+_KEPT = (
+    "datasets", "ties", "ranking", "R@k", "intervals", "headline", "queries", "splits", "languages", "groups",
+    "sizes", "pairs in all", "sampling", "seeds", "steps", "batch", "student", "selection in a run",
+    "validation data", "teacher", "translation", "workers", "seconds per run",
+)  # fmt: skip
 
 
-def run_robustness(
+def robustness_header(
     grid: RobustnessGrid,
-    bench: RobustnessInputs,
-    place: Place,
-    *,
+    inputs: RobustnessInputs,
+    bitext: Bitext,
+    finished: Outcomes,
     command: str,
     workers: int,
-    watch: StudyWatch,
-    told: Callable[[str], None],
-) -> list[Record]:
-    """Make and attack every system that is not on disk yet, then write records, per-query scores and examples.
+) -> Header:
+    """Return the header of the study's records. Arguments as ``low_resource.study_header``."""
+    systems = study_header(grid.systems, inputs.plain, bitext, finished, command, workers)
+    sizes = [size for size in systems.protocol["sizes"] if size is not None]
+    recipes = {name: dict(told) for name, told in systems.protocol["recipes"].items()}
+    for recipe in grid.systems.recipes:
+        recipes[recipe.name]["robust"] = recipe.augmentation is not None
+        if recipe.augmentation is not None:
+            recipes[recipe.name]["augmentation"] = asdict(recipe.augmentation)
+            counterpart = recipe.name.removesuffix("-robust")
+            if counterpart in recipes and counterpart != recipe.name:
+                recipes[recipe.name]["counterpart"] = counterpart
+    protocol: dict[str, Any] = {
+        "study": STUDY,
+        "standard": grid.standard,
+        "quick": systems.protocol["quick"],
+        "question": "Does optimal-transport distillation improve the robustness of multilingual CLIP against "
+        "adversarial perturbations in low-resource image retrieval?",
+        **{key: systems.protocol[key] for key in _KEPT if key in systems.protocol},
+        "headline size": HEADLINE_SIZE if HEADLINE_SIZE in sizes else max(sizes, default=None),
+        "recipes": recipes,
+        "attacks": attack_facts(grid.plan),
+        "plan": asdict(grid.plan),
+        "threat": "the query or the one right image is changed, every other image stays clean; pixels are those "
+        "that the tower sees (64 x 64), on whole steps of 1/255 and inside the L-inf radius",
+        "image towers": {tower.name: "ships with Kivuko" for tower in inputs.towers},
+        "measures": "MAP, R@1 and R@10 over the whole gallery; with one right image MAP is the mean reciprocal rank",
+        "noise": "one draw per query, attack, budget and seed, the same for all systems of a seed",
+        "attacked concepts": {
+            "available": len(inputs.concepts), "by search and by pixels": grid.plan.attacked,
+            "by pixels with own vectors": grid.plan.own_attacked, "by HotFlip": grid.plan.hotflip_attacked,
+        },
+        "fingerprint": inputs.fingerprint,
+        "limits": _limits(grid, systems.protocol["limits"]),
+    }  # fmt: skip
+    return Header(command=command, protocol=protocol, seeds=grid.systems.seeds)
 
-    Arguments, result and errors as ``low_resource.study.run_study``.
-    """
-    bitext = bench.bench.world.bitext(bench.bench.languages, "train")
-    files = run_files(grid.runs(bitext), bench.fingerprint, place.runs)
-    outcomes = finish_runs(files, bench, prepare, place, workers=workers, watch=watch, told=told)
-    write_examples(place.records, _examples(files))
-    return write_outcomes(robustness_header(grid, bench, bitext, outcomes, command, workers), outcomes, place)
+
+def _limits(grid: RobustnessGrid, systems: Sequence[str]) -> list[str]:
+    own = [
+        "The image tower is shared: objectives differ in their queries only, so an image attack shows how much a "
+        "query's vector leaves between the right image and the next, not how robust an objective makes a tower.",
+        "English-crafted perturbations are the same for all systems; those crafted with own vectors are weaker "
+        f"({grid.plan.own_steps} steps) and were tried on {grid.plan.own_attacked} concepts.",
+        "Translators are too slow for searches: translate-test meets noise and English-crafted images.",
+        "Diacritics and word edits do nothing where a query has no mark or one word; such queries count as they are.",
+        "Images are small and plain, and the tower was trained on noisy views of them: radii that break a photograph "
+        "model may leave it unmoved.",
+    ]
+    return [*own, *systems]
 
 
-def _examples(files: Sequence[RunFile]) -> list[AttackedExample]:
-    """Return the examples that runs of the first seed left beside their files."""
-    return [one for file in files if examples_path(file.path).is_file() for one in read_examples(file.path)]
+def perturbed_inputs(world: EmojiWorld, grid: RobustnessGrid, progress: bool | None) -> RobustnessInputs:
+    """Encode what all runs share, and perturb the images that need no system, with progress bars."""
+    with quiet():
+        teacher = load_teacher()
+    with bars(progress) as display:
+        return robustness_inputs(
+            world, grid.systems.languages, teacher, grid.plan, words=needs_words(grid.systems.recipes),
+            encoded=late_task(display, "teacher"), attacked=late_task(display, "attacking images"),
+        )  # fmt: skip
+
+
+ROBUSTNESS = Study(
+    STUDY,
+    robustness_grid,
+    {"standard": RECIPES, "quick": QUICK_RECIPES, "larger": RECIPES},
+    perturbed_inputs,
+    prepare,
+    robustness_header,
+)

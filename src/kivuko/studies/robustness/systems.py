@@ -24,12 +24,13 @@ from kivuko.perturbations.text import (
     greedy_search,
     hotflip,
 )
-from kivuko.studies.low_resource import grid
-from kivuko.studies.low_resource.grid import Run
-from kivuko.studies.low_resource.inputs import ENGLISH, StudyInputs, unit
-from kivuko.studies.low_resource.systems import job_of, translator_of
+from kivuko.studies import grid
+from kivuko.studies.grid import Run
+from kivuko.studies.inputs import ENGLISH, StudyInputs, unit
+from kivuko.studies.low_resource import job_of, training_notes, translator_of
 from kivuko.studies.robustness.grid import CODE_SWITCH, ENGLISH_CRAFTED, GREEDY, HOTFLIP, OWN_CRAFTED, radius, separate
 from kivuko.studies.robustness.inputs import RobustnessInputs, TowerImages, Vectors
+from kivuko.studies.runs import Notes
 from kivuko.training.student_training import train_student
 from kivuko.translation.translator import Translator
 
@@ -55,31 +56,27 @@ class System:
     encoder: Callable[[str], EncodeTexts]
     gradients: GradientEncoder | None = None
     slow: bool = False
-    notes: dict[str, float | int | str] = field(default_factory=dict)
+    notes: Notes = field(default_factory=dict)
 
 
-def make_system(run: Run, bench: StudyInputs) -> System:
+def make_system(run: Run, inputs: StudyInputs) -> System:
     """Train or load the system of a run.
 
     Raises:
         KivukoError: training diverged, a model does not load, or it does not know a language.
     """
     if run.kind == grid.TEACHER:
-        encode = encoder_of(bench.teacher)
-        return System(bench.teacher.name, (ENGLISH,), lambda _code: encode)
+        encode = encoder_of(inputs.teacher)
+        return System(inputs.teacher.name, (ENGLISH,), lambda _code: encode)
     if run.kind == grid.DISTILLATION:
-        trained = train_student(job_of(run, bench), bench.teacher)
-        outcome = trained.outcome
-        notes: dict[str, float | int | str] = {
-            "best_step": outcome.best_step, "validation_score": outcome.best_score,
-            "training_seconds": round(outcome.seconds, 1),
-        }  # fmt: skip
+        trained = train_student(job_of(run, inputs), inputs.teacher)
         inside = gradient_encoder(trained.student)
-        return System(trained.about.student, bench.languages, lambda _code: inside.encode, inside, notes=notes)
-    translator, notes = translator_of(run, bench)
-    english = _remembering(bench.teacher)
+        return System(trained.about.student, inputs.languages, lambda _code: inside.encode, inside,
+                      notes=training_notes(trained.outcome))  # fmt: skip
+    translator, notes = translator_of(run, inputs)
+    english = _remembering(inputs.teacher)
     return System(
-        translator.name, bench.languages, lambda code: _translating(translator, code, english),
+        translator.name, inputs.languages, lambda code: _translating(translator, code, english),
         slow=True, notes=notes,
     )  # fmt: skip
 
@@ -148,34 +145,34 @@ class Outcome:
     calls: Sequence[int] | None = None
 
 
-def attacked(system: System, code: str, bench: RobustnessInputs, seed: int) -> Iterator[Outcome]:
+def attacked(system: System, code: str, inputs: RobustnessInputs, seed: int) -> Iterator[Outcome]:
     """Attack a system's queries of one language in every way of the plan.
 
     Args:
         seed: of the noise and of the searches' draws; equal for all systems of one training seed.
     """
-    encode, queries = system.encoder(code), bench.queries(code)
+    encode, queries = system.encoder(code), inputs.queries(code)
     vectors = encode([query.text for query in queries])
-    for tower in bench.towers:
+    for tower in inputs.towers:
         yield Outcome(tower, None, None, code, queries, _ranks(vectors, tower, queries))
-        yield from _on_images(vectors, tower, queries, bench)
-    first = bench.towers[0]
-    yield from _noise(system, encode, code, first, bench, seed)
+        yield from _on_images(vectors, tower, queries, inputs)
+    first = inputs.towers[0]
+    yield from _noise(system, encode, code, first, inputs, seed)
     if not system.slow:
-        yield from _by_search(system, encode, code, first, bench, seed)
-    for tower in bench.towers:
-        yield from _with_own_vectors(encode, code, tower, bench)
+        yield from _by_search(system, encode, code, first, inputs, seed)
+    for tower in inputs.towers:
+        yield from _with_own_vectors(encode, code, tower, inputs)
 
 
 def _noise(
-    system: System, encode: EncodeTexts, code: str, tower: TowerImages, bench: RobustnessInputs, seed: int
+    system: System, encode: EncodeTexts, code: str, tower: TowerImages, inputs: RobustnessInputs, seed: int
 ) -> Iterator[Outcome]:
     """Misspell every query at random; the draws depend on the seed and the attack alone."""
-    queries, plan = bench.queries(code), bench.plan
+    queries, plan = inputs.queries(code), inputs.plan
     for place, (name, budgets) in enumerate(plan.noise):
         if (system.slow and name not in plan.spoken) or (name == CODE_SWITCH and code == ENGLISH):
             continue
-        kinds: list[str | EditKind] = [code_switch(bench.tables)] if name == CODE_SWITCH else [name]
+        kinds: list[str | EditKind] = [code_switch(inputs.tables)] if name == CODE_SWITCH else [name]
         for budget in budgets:
             rng = np.random.default_rng([seed, place, budget])
             made = [perturb(query.text, code, kinds, budget, rng) for query in queries]
@@ -184,11 +181,11 @@ def _noise(
 
 
 def _by_search(
-    system: System, encode: EncodeTexts, code: str, tower: TowerImages, bench: RobustnessInputs, seed: int
+    system: System, encode: EncodeTexts, code: str, tower: TowerImages, inputs: RobustnessInputs, seed: int
 ) -> Iterator[Outcome]:
     """Search for the worst edits, with and without the system's insides; and with the image perturbed too."""
-    plan = bench.plan
-    queries = bench.queries(code, concepts=plan.attacked)
+    plan = inputs.plan
+    queries = inputs.queries(code, concepts=plan.attacked)
     texts, languages = [query.text for query in queries], [code] * len(queries)
     found = greedy_search(
         encode, texts, languages, _goal(tower, queries),
@@ -207,7 +204,7 @@ def _by_search(
             tower, separate(edits), radius(levels), code, queries, ranks, both, pixels, [o.calls for o in found]
         )
     if system.gradients is not None and plan.hotflip_edits:
-        few = bench.queries(code, concepts=plan.hotflip_attacked)
+        few = inputs.queries(code, concepts=plan.hotflip_attacked)
         flipped = hotflip(
             system.gradients, [query.text for query in few], [code] * len(few), _goal(tower, few),
             edits=plan.hotflip_edits, candidates=plan.hotflip_candidates,
@@ -228,14 +225,14 @@ def _searched(
 
 
 def _on_images(
-    vectors: Vectors, tower: TowerImages, queries: Sequence[Query], bench: RobustnessInputs
+    vectors: Vectors, tower: TowerImages, queries: Sequence[Query], inputs: RobustnessInputs
 ) -> Iterator[Outcome]:
     """Search with the clean queries where the right image, and it alone, was changed beforehand."""
     place = {query.id: row for row, query in enumerate(queries)}
     for (name, budget), changed in tower.attacked.items():
         some = [query for query in queries if query.image in changed]
         if name == ENGLISH_CRAFTED:
-            chosen = set(bench.concepts[: bench.plan.attacked])
+            chosen = set(inputs.concepts[: inputs.plan.attacked])
             some = [query for query in some if query.concept in chosen]
         if not some:
             continue
@@ -246,10 +243,12 @@ def _on_images(
         )
 
 
-def _with_own_vectors(encode: EncodeTexts, code: str, tower: TowerImages, bench: RobustnessInputs) -> Iterator[Outcome]:
+def _with_own_vectors(
+    encode: EncodeTexts, code: str, tower: TowerImages, inputs: RobustnessInputs
+) -> Iterator[Outcome]:
     """Perturb the right image away from the system's own query vector."""
-    plan = bench.plan
-    queries = [query for query in bench.queries(code, concepts=plan.own_attacked) if query.image in tower.pixels]
+    plan = inputs.plan
+    queries = [query for query in inputs.queries(code, concepts=plan.own_attacked) if query.image in tower.pixels]
     if not queries or not plan.own_radii:
         return
     vectors = encode([query.text for query in queries])

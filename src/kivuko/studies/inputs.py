@@ -1,4 +1,4 @@
-"""What all runs of a study share: queries, images, documents, and the teacher's vectors of every known text."""
+"""The inputs that all runs of a study share, and the evaluator that measures a system on them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -30,6 +30,7 @@ from kivuko.evaluation.emoji import measure_queries
 from kivuko.languages import resource_groups
 from kivuko.search import emoji_vectors
 from kivuko.studies.demo import emoji_job
+from kivuko.studies.runs import Measured
 from kivuko.training.initialization import whole_words
 from kivuko.training.recipe import Recipe
 from kivuko.training.teacher_vectors import TeacherVectors, teacher_vectors
@@ -66,7 +67,7 @@ class KnownTexts:
 class KnownTeacher(TextTeacher):
     """A teacher that has its vectors of known texts at hand, and loads its weights for the first other text.
 
-    Most runs ask for known texts only, and loading takes longer than they do.
+    Most runs need known texts only, and loading takes longer than they do.
     """
 
     def __init__(self, name: str, source: str, fingerprint: str, known: Sequence[TeacherVectors]) -> None:
@@ -81,7 +82,7 @@ class KnownTeacher(TextTeacher):
         return self._whole().model
 
     def accelerated(self) -> contextlib.AbstractContextManager[None]:
-        """Within, nothing is otherwise: what is known needs no device, and several workers would fight over one."""
+        """Do nothing: known texts need no device, and several workers would compete for one."""
         return contextlib.nullcontext()
 
     def encode_tokens(self, texts: list[str]) -> TokenBatch:
@@ -104,14 +105,14 @@ class KnownTeacher(TextTeacher):
 
 @dataclass(frozen=True, eq=False)
 class StudyInputs:
-    """What every run is measured on, and made from. It goes to each worker process, so it holds plain arrays.
+    """Data that every run is made from and measured on. It goes to each worker process, so it holds plain arrays.
 
     Attributes:
         world: the emoji world, without its pixels.
         images: unit vectors of all images, float32 [images, dim].
         documents: the distinct English documents; ``document_rows`` int64 [images] says which one is an image's.
-        known: every English text that a run may ask the teacher for, translations aside; ``words``: those of the
-            teacher's own vocabulary, where a recipe asks for them.
+        known: every English text that a run may need of the teacher, translations aside; ``words``: those of the
+            teacher's own vocabulary, where a recipe needs them.
         mean: float32 [dim], the teacher's mean content token over the English side of training and validation.
     """
 
@@ -161,7 +162,7 @@ class StudyInputs:
         return digest.hexdigest()
 
 
-def make_bench(
+def study_inputs(
     world: EmojiWorld,
     languages: Sequence[str],
     teacher: TextTeacher,
@@ -172,8 +173,8 @@ def make_bench(
     """Encode images, documents and sentences, or read them from the cache.
 
     Args:
-        words: whether recipes ask for the words of the teacher's vocabulary, see :func:`asks_for_words`.
-        progress: told (done, total) while the teacher encodes.
+        words: whether recipes need the words of the teacher's vocabulary, see :func:`needs_words`.
+        progress: called with (done, total) while the teacher encodes.
 
     Raises:
         KivukoError: see ``load_image_tower``, ``emoji_vectors`` and ``teacher_vectors``.
@@ -203,8 +204,8 @@ def make_bench(
     )  # fmt: skip
 
 
-def asks_for_words(recipes: Sequence[Recipe]) -> bool:
-    """Tell whether a recipe starts from the words of the teacher's vocabulary."""
+def needs_words(recipes: Sequence[Recipe]) -> bool:
+    """Return True if a recipe starts from the words of the teacher's vocabulary."""
     return any(recipe.start.teacher_words or recipe.start.vectors != "random" for recipe in recipes)
 
 
@@ -294,17 +295,8 @@ MEASURES = ("R@1", "R@10", MAP)
 SUBSETS = ("all", HEADLINE, "compositional", "lexical")
 
 
-@dataclass(frozen=True)
-class Measured:
-    """What one run comes to: its records, its per-query scores, and what is worth telling of how it was made."""
-
-    records: list[Record]
-    per_query: list[PerQueryScores]
-    notes: dict[str, float | int | str] = field(default_factory=dict)
-
-
 class Evaluator:
-    """Measures systems on one bench. The teacher's English figures, the parity's denominators, are taken once."""
+    """Measures systems on the same inputs. The teacher's English figures, parity's denominators, are measured once."""
 
     def __init__(self, inputs: StudyInputs) -> None:
         self.inputs = inputs
@@ -333,14 +325,14 @@ class Evaluator:
         return measured
 
     def _choice_records(self, scores: Sequence[LanguageScores], condition: Condition) -> list[Record]:
-        """What recipes are chosen by, and nothing else: MAP of headline queries."""
+        """Return the figures by which recipes are chosen, MAP of headline queries."""
         summary = summarize([_map_only(one) for one in scores], condition, groups=self._groups(), reference=ENGLISH)
         return [record for record in summary.records if (record.subset, record.measure) == (HEADLINE, MAP)]
 
     def _records(
         self, english: LanguageScores, scores: Sequence[LanguageScores], condition: Condition, keep_english: bool
     ) -> list[Record]:
-        """MAP in every subset of queries; the other measures and parity on the headline queries alone."""
+        """Return MAP in every subset of queries; the other measures and parity on the headline queries alone."""
         summary = summarize([english, *scores], condition, groups=self._groups(), reference=ENGLISH)
         return [
             record

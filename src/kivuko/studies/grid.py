@@ -1,14 +1,15 @@
-"""The grid of a study: which objectives, on how much bitext, with which seeds; and the runs that it is made of."""
+"""The grid of a study, objectives × bitext sizes × seeds, and the runs that it consists of."""
 
 from __future__ import annotations
 
 import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from kivuko.bitext import Bitext
 from kivuko.errors import UsageError
-from kivuko.languages import DEFAULT_LANGUAGES
+from kivuko.languages import DEFAULT_LANGUAGES, resource_groups
 from kivuko.training.recipe import Recipe
 from kivuko.translation.settings import TranslationSettings
 
@@ -38,7 +39,7 @@ DISTILLATION, PRETRAINED = "distillation", "pretrained"
 
 @dataclass(frozen=True)
 class Run:
-    """One system to make and to measure.
+    """One system to make and measure.
 
     Attributes:
         objective: its name in the records.
@@ -80,7 +81,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Grid:
-    """What a study covers.
+    """The conditions of a study.
 
     Attributes:
         sizes: pairs per language, None for all.
@@ -100,10 +101,10 @@ class Grid:
     lexical: bool = True
 
     def __post_init__(self) -> None:
-        """Refuse what would make two records say different things of one condition.
+        """Refuse settings under which two records would have the same condition.
 
         Raises:
-            UsageError: two recipes of one name, or of an objective's that is no recipe; no recipe, size or seed.
+            UsageError: two recipes of one name, or of an objective that is no recipe; no recipe, size or seed.
         """
         names = [recipe.name for recipe in self.recipes]
         for what, given in (("recipe", names), ("size", self.sizes), ("seed", self.seeds)):
@@ -113,6 +114,20 @@ class Grid:
             raise UsageError(f"two recipes are of one name, {twice[0]!r}: rename a file, so that records differ.")
         if taken := [name for name in names if name in (TEACHER, UNTRAINED, TRANSLATE_TEST, LEXICAL)]:
             raise UsageError(f"{taken[0]!r} is a row of its own in every result: give that recipe another name.")
+
+    @property
+    def systems(self) -> Grid:
+        """This grid: a grid of attacked systems has one inside."""
+        return self
+
+    def changed(self, **changes: Any) -> Grid:
+        """Return the grid with other settings."""
+        return replace(self, **changes)
+
+    def check_languages(self) -> None:
+        """Raise UsageError for a study without a low-resource language."""
+        if not resource_groups(self.languages)["low-resource"]:
+            raise UsageError("none of the languages is a low-resource one: add one, for example --languages sw so.")
 
     def runs(self, bitext: Bitext) -> list[Run]:
         """Return every run: the two references, then objective by objective, size by size, seed by seed.
@@ -148,6 +163,14 @@ class Grid:
         return covers and as_ever and self.lexical and self.translation == TRANSLATION
 
 
+def low_resource_grid(recipes: Sequence[Recipe], mode: str = "standard") -> Grid:
+    """Return the standard grid, a "quick" one, or a "larger" one with twice the seeds and a smaller size."""
+    if mode == "quick":
+        return quick_grid(recipes)
+    grid = Grid(tuple(recipes))
+    return replace(grid, sizes=LARGER_SIZES, seeds=tuple(range(LARGER_SEEDS))) if mode == "larger" else grid
+
+
 def quick_grid(recipes: Sequence[Recipe]) -> Grid:
     """Return a grid that exercises everything in a minute or two and says little."""
     return Grid(
@@ -156,9 +179,18 @@ def quick_grid(recipes: Sequence[Recipe]) -> Grid:
     )  # fmt: skip
 
 
-def larger_grid(recipes: Sequence[Recipe]) -> Grid:
-    """Return the standard grid with twice the seeds and a smaller size."""
-    return replace(Grid(tuple(recipes)), sizes=LARGER_SIZES, seeds=tuple(range(LARGER_SEEDS)))
+def read_sizes(sizes: Sequence[Size | str]) -> tuple[Size, ...]:
+    """Read sizes such as ``("100,300", "all")`` or ``(100, None)``, each once.
+
+    Raises:
+        UsageError: something that is neither a positive number nor "all".
+    """
+    words = ["all" if one is None else str(one) for one in sizes]
+    words = [word for one in words for word in one.replace(",", " ").split()]
+    for word in words:
+        if word != "all" and not (word.isdecimal() and len(word) <= 18 and int(word) > 0):
+            raise UsageError(f"--sizes {word[:40]}: give a number of pairs per language, at least 1, or 'all'.")
+    return tuple(dict.fromkeys(None if word == "all" else int(word) for word in words))
 
 
 def steps_for(size: int) -> int:
@@ -167,7 +199,7 @@ def steps_for(size: int) -> int:
 
 
 def has_lexical() -> bool:
-    """Tell whether the word table is part of this installation."""
+    """Return True where the word table is part of this installation."""
     return importlib.util.find_spec("kivuko.translation.word_table") is not None
 
 

@@ -1,0 +1,267 @@
+"""The engine of studies: a grid of runs, made by workers, resumable, that ends in one records file.
+
+A study is described by a :class:`Study`: its grid, its inputs, and the function that makes and measures one run.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import shutil
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Protocol
+
+from kivuko.bitext import Bitext
+from kivuko.datasets.emoji import EmojiWorld
+from kivuko.errors import CorruptFileError, UsageError
+from kivuko.evaluation import Condition, Header, Record, per_query_path, write_records
+from kivuko.evaluation.robustness import examples_path, read_examples, write_examples
+from kivuko.files import refuse_unwritable
+from kivuko.studies.grid import Grid, Run, Size, read_sizes
+from kivuko.studies.runs import (
+    Finished,
+    RunFile,
+    load_run,
+    remove_leftovers,
+    run_files,
+    runs_folder,
+)
+from kivuko.studies.workers import Prepare, Watch, run_all
+from kivuko.training.recipe import Recipe, load_recipe
+
+_SCRATCH = "teacher"  # folder beside the runs: the teacher's vectors of each sample
+Outcomes = Sequence[tuple[Run, Finished]]
+
+
+class Inputs(Protocol):
+    """What all runs of a study share; it goes to each worker."""
+
+    @property
+    def world(self) -> EmojiWorld: ...
+    @property
+    def languages(self) -> tuple[str, ...]: ...
+    @property
+    def fingerprint(self) -> str: ...
+
+
+class StudyGrid(Protocol):
+    """The conditions of a study; ``systems`` is the plain grid of recipes, sizes and seeds."""
+
+    @property
+    def systems(self) -> Grid: ...
+    def runs(self, bitext: Bitext) -> list[Run]: ...
+    def changed(self, **changes: Any) -> StudyGrid: ...
+
+
+@dataclass(frozen=True)
+class Study:
+    """A research question as an experiment.
+
+    Attributes:
+        name: in the records' header, and of the default records file.
+        grid: (recipes, "standard" | "quick" | "larger") -> grid.
+        recipes: "standard" | "quick" | "larger" -> names of the usual recipes.
+        inputs: (world, grid, progress) -> what all runs share.
+        prepare: inputs -> a function that makes and measures one run.
+        header: (grid, inputs, bitext, outcomes, command, workers) -> the header of the records.
+    """
+
+    name: str
+    grid: Callable[[Sequence[Recipe], str], Any]
+    recipes: dict[str, Sequence[str]]
+    inputs: Callable[[EmojiWorld, Any, bool | None], Any]
+    prepare: Prepare
+    header: Callable[[Any, Any, Bitext, Outcomes, str, int], Header]
+
+
+@dataclass(frozen=True)
+class Place:
+    """The files of a study's results."""
+
+    records: Path
+    study: str = "low-resource"
+
+    @property
+    def runs(self) -> Path:
+        """A small records file for each finished run."""
+        return runs_folder(self.records)
+
+    def check(self) -> None:
+        """Refuse a place that cannot be written, or that holds something else.
+
+        Raises:
+            KivukoError: names the file or folder in the way.
+        """
+        for file in (self.records, per_query_path(self.records), self.runs / "a run"):
+            refuse_unwritable(file)
+        if self.records.is_file() and not _is_of(self.study, self.records):
+            raise UsageError(
+                f"{self.records}: exists and holds no records of a {self.study} study; nothing was replaced. "
+                "Choose another --records."
+            )
+
+
+def run_study(
+    study: Study,
+    records: Path | str | None = None,
+    *,
+    recipes: Sequence[str] = (),
+    sizes: Sequence[Size | str] = (),
+    seeds: int | None = None,
+    steps: int | None = None,
+    languages: Sequence[str] | None = None,
+    translator: str | None = None,
+    translation: bool = True,
+    quick: bool = False,
+    larger: bool = False,
+    workers: int | None = None,
+    progress: bool | None = None,
+    command: str | None = None,
+    cldr: Path | None = None,
+    font: Path | None = None,
+) -> list[Record]:
+    """Run a study, or resume it, and write its records; finished runs are kept beside them.
+
+    Args:
+        records: the file; None: named after the study.
+        recipes: names or files; none: the study's usual ones. Any recipes can be compared.
+        sizes: sentence pairs per language, None or "all" for all; none: the grid's.
+        seeds: how many. steps: of every recipe; None: by size.
+        translator: a translation model for translate-test, in place of those trained on the bitext.
+        translation: False leaves translate-test out.
+        quick: a few runs that show that all works, and prove nothing. larger: more seeds and sizes.
+        workers: processes, one core each; None: as many as there are cores.
+
+    Returns:
+        The records that were written.
+
+    Raises:
+        UsageError: settings that contradict each other, or a place that holds something else.
+        KivukoError: a run failed, a worker was ended by the system, or the place cannot be written.
+    """
+    from kivuko.datasets.emoji import emoji_world
+    from kivuko.progress import note, progress_bar, study_bar
+
+    _check_options(translator, translation, quick, larger)
+    mode = "quick" if quick else "larger" if larger else "standard"
+    chosen = [load_recipe(name) for name in dict.fromkeys(recipes or study.recipes[mode])]
+    changes: dict[str, Any] = {"translator": translator} | ({} if translation else {"translation": None})
+    if steps is not None:
+        changes["steps"] = steps
+    if seeds is not None:
+        changes["seeds"] = tuple(range(seeds))
+    if sizes:
+        changes["sizes"] = read_sizes(sizes)
+    if languages is not None:
+        changes["languages"] = tuple(languages)
+    grid: StudyGrid = study.grid(chosen, mode).changed(**changes)
+    grid.systems.check_languages()
+    place = Place(Path(records or f"{study.name}.jsonl"), study.name)
+    place.check()
+    with progress_bar("drawing emoji", progress) as report:
+        world = emoji_world(grid.systems.languages, cldr=cldr, font=font, progress=report)
+    total = len(grid.runs(world.bitext(grid.systems.languages, "train")))  # refuses sizes that a language lacks
+    inputs = study.inputs(world, grid, progress)
+    command = command or shlex.join(["kivuko", *sys.argv[1:]])
+    with study_bar(progress) as bar:
+        try:
+            return perform_study(
+                study, grid, inputs, place, command=command, workers=workers or cores(), watch=bar, note=note
+            )
+        except KeyboardInterrupt:
+            note(f"stopped: {bar.finished} of {total} runs are finished, in {place.runs}")
+            raise
+
+
+def perform_study(
+    study: Study,
+    grid: StudyGrid,
+    inputs: Inputs,
+    place: Place,
+    *,
+    command: str,
+    workers: int,
+    watch: Watch,
+    note: Callable[[str], None],
+) -> list[Record]:
+    """Make every run that is not on disk yet, then write records, per-query scores and examples in the grid's order.
+
+    Args:
+        note: takes a line for each run on disk that is damaged and rebuilt.
+    """
+    bitext = inputs.world.bitext(inputs.languages, "train")
+    files = run_files(grid.runs(bitext), inputs.fingerprint, place.runs)
+    names: dict[tuple[str, ...], tuple[str, ...]] = {}
+    on_disk = {file.path: _load_or_note(file, names, note) for file in files}
+    todo = [file for file in files if on_disk[file.path] is None]
+    watch.planned([file.run for file in files if on_disk[file.path]], [file.run for file in todo], workers)
+    if todo:
+        run_all(todo, inputs, study.prepare, place.runs / _SCRATCH, workers, watch)
+    outcomes = [(file.run, on_disk[file.path] or _load(file, names)) for file in files]
+    records = [record for _, outcome in outcomes for record in outcome.records]
+    refuse_repeats(records)
+    per_query = [block for _, outcome in outcomes for block in outcome.per_query]
+    examples = [one for file in files if examples_path(file.path).is_file() for one in read_examples(file.path)]
+    if examples:
+        write_examples(place.records, examples)
+    header = study.header(grid, inputs, bitext, outcomes, command, workers)
+    write_records(place.records, header, records, per_query)
+    shutil.rmtree(place.runs / _SCRATCH, ignore_errors=True)
+    remove_leftovers(place.runs)
+    return records
+
+
+def refuse_repeats(records: Iterable[Record]) -> None:
+    """Raise CorruptFileError if two records are of one condition, language, subset and measure."""
+    key = [*(one.name for one in fields(Condition)), "language", "subset", "measure"]
+    seen: set[tuple[object, ...]] = set()
+    for record in records:
+        place = tuple(getattr(record, name) for name in key)
+        if place in seen:
+            raise CorruptFileError(f"two records of {record.measure} of {place}; delete the folder of runs, run again")
+        seen.add(place)
+
+
+def cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _check_options(translator: str | None, translation: bool, quick: bool, larger: bool) -> None:
+    if quick and larger:
+        raise UsageError("--quick and --larger contradict each other: choose one.")
+    if translator and not translation:
+        raise UsageError("--translator and --no-translation contradict each other: choose one.")
+    if translator is not None and translator.startswith((".", "~", "/")) and not Path(translator).expanduser().is_dir():
+        raise UsageError(f"{translator}: no such model folder. Name a folder or a translation model on the hub.")
+
+
+def _load_or_note(
+    file: RunFile, names: dict[tuple[str, ...], tuple[str, ...]], note: Callable[[str], None]
+) -> Finished | None:
+    try:
+        return load_run(file, names)
+    except CorruptFileError as problem:
+        note(f"{problem} · this run is rebuilt")
+        return None
+
+
+def _load(file: RunFile, names: dict[tuple[str, ...], tuple[str, ...]]) -> Finished:
+    result = load_run(file, names)
+    if result is None:
+        raise CorruptFileError(f"{file.path}: disappeared during the study. Run the same command again.")
+    return result
+
+
+def _is_of(study: str, records: Path) -> bool:
+    """Return True if a file's first line says that it holds the records of a study."""
+    try:
+        with records.open("rb") as stream:
+            header = json.loads(stream.readline())
+        return bool(header["protocol"]["study"] == study)
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return False

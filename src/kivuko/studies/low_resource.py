@@ -1,0 +1,324 @@
+"""The low-resource study: which objective carries furthest with little bitext?
+
+Objectives × bitext sizes × seeds, on validation and test. The student, the budget of steps and the selection are the
+same for all recipes at a size. A seed decides the sample of bitext, the student's first weights and the order of pairs,
+and is shared by the objectives, so that they can be compared in pairs.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+from typing import Any
+
+import torch
+
+from kivuko.bitext import Bitext, take_pairs
+from kivuko.datasets.emoji import EmojiWorld
+from kivuko.encoders.model import quiet
+from kivuko.encoders.student import StaticStudent
+from kivuko.encoders.teacher import load_teacher
+from kivuko.encoders.vocabulary import train_vocabulary
+from kivuko.evaluation import Condition, Header
+from kivuko.evaluation import emoji as images
+from kivuko.languages import language, resource_groups
+from kivuko.progress import progress_bar
+from kivuko.studies.demo import emoji_job
+from kivuko.studies.engine import Outcomes, Study
+from kivuko.studies.grid import (
+    BATCH,
+    DISTILLATION,
+    LARGER_RECIPES,
+    LEXICAL,
+    PRETRAINED,
+    QUICK_RECIPES,
+    QUICK_STEPS,
+    QUICK_TRANSLATION,
+    RECIPES,
+    TEACHER,
+    TRANSLATE_TEST,
+    UNTRAINED,
+    VALIDATE_EVERY,
+    Grid,
+    Run,
+    low_resource_grid,
+    steps_for,
+)
+from kivuko.studies.inputs import (
+    ENGLISH,
+    SETTINGS,
+    SPLITS,
+    EncodedQueries,
+    Evaluator,
+    StudyInputs,
+    encode_queries,
+    encode_translations,
+    needs_words,
+    query_texts,
+    study_inputs,
+)
+from kivuko.studies.runs import Measured, Notes, RunFile
+from kivuko.training.student_training import Job, train_student
+from kivuko.translation.translator import Translator
+
+STUDY = "low-resource"
+_Built = tuple[EncodedQueries, str, Notes]  # queries, the model's name, notes
+_FLAT = ("ties", "ranking", "R@k", "measured by", "intervals", "headline")
+
+
+def prepare(inputs: StudyInputs) -> Callable[[RunFile], Measured]:
+    """Return the function that makes and measures the run of a file."""
+    evaluator = Evaluator(inputs)
+    return lambda file: perform(file.run, evaluator)
+
+
+def perform(run: Run, evaluator: Evaluator) -> Measured:
+    """Make the system of ``run`` and measure it on both splits.
+
+    Raises:
+        KivukoError: training diverged, a model does not load, or it does not know a language.
+    """
+    started, inputs = time.monotonic(), evaluator.inputs
+    queries, model, notes = _built(run, inputs)
+    condition = Condition(
+        dataset="", split="", model=model, objective=run.objective, bitext_size=run.size, seed=run.seed
+    )
+    measured = evaluator.measure(queries, condition, with_english=run.kind == TEACHER)
+    return replace(measured, notes={**notes, "seconds": round(time.monotonic() - started, 1)})
+
+
+def sample(run: Run, inputs: StudyInputs) -> Bitext:
+    """Return the bitext that ``run`` learns from: the same for every objective of a size and seed."""
+    whole = inputs.world.bitext(inputs.languages, "train")
+    return whole if run.whole or run.size is None else take_pairs(whole, run.size, run.seed or 0)
+
+
+def _built(run: Run, inputs: StudyInputs) -> _Built:
+    if run.kind == TEACHER:
+        texts = query_texts(inputs, [ENGLISH, *inputs.languages])
+        return encode_queries(inputs.teacher, texts, inputs.mean), inputs.teacher.name, {}
+    if run.kind == UNTRAINED:
+        student = _untrained(inputs)
+        return encode_queries(student, query_texts(inputs, inputs.languages)), student.name, {}
+    if run.kind == DISTILLATION:
+        return _distilled(run, inputs)
+    translator, notes = translator_of(run, inputs)
+    texts = query_texts(inputs, inputs.languages)
+    queries = encode_translations(translator, inputs.teacher, texts, inputs.mean)
+    return queries, translator.name, notes
+
+
+def _distilled(run: Run, inputs: StudyInputs) -> _Built:
+    """Student tokens stay as they are in late interaction: taking the teacher's mean from them destroys them."""
+    trained = train_student(job_of(run, inputs), inputs.teacher)
+    queries = encode_queries(trained.student, query_texts(inputs, inputs.languages))
+    return queries, trained.about.student, training_notes(trained.outcome)
+
+
+def job_of(run: Run, inputs: StudyInputs) -> Job:
+    """Return the distillation that a run stands for."""
+    assert run.recipe is not None
+    job = emoji_job(inputs.world, inputs.languages, run.recipe, run.seed or 0)
+    return replace(job, bitext=sample(run, inputs))
+
+
+def _untrained(inputs: StudyInputs) -> StaticStudent:
+    """The static student of seed 0 over the whole bitext's vocabulary, before its first step."""
+    bitext = inputs.world.bitext(inputs.languages, "train")
+    torch.manual_seed(0)
+    student = StaticStudent(train_vocabulary(pair.text for pair in bitext.pairs), inputs.teacher.dim)
+    return student.eval()
+
+
+def translator_of(run: Run, inputs: StudyInputs) -> tuple[Translator, Notes]:
+    """Train or load the translator of a run; return it with notes on its training."""
+    if run.kind == PRETRAINED:
+        from kivuko.translation.pretrained import load_translator
+
+        return load_translator(run.translator or ""), {}
+    if run.kind == LEXICAL:
+        from kivuko.translation.word_table import train_lexical
+
+        return train_lexical(sample(run, inputs)), {}
+    from kivuko.translation.training import train_translator
+
+    held_out = inputs.world.bitext(inputs.languages, "validation", keywords=False)
+    with quiet():
+        translator, outcome = train_translator(sample(run, inputs), held_out, run.translation, seed=run.seed or 0)
+    return translator, training_notes(outcome)
+
+
+def training_notes(outcome: Any) -> Notes:
+    """Return notes on a finished training."""
+    return {
+        "best_step": outcome.best_step,
+        "validation_score": outcome.best_score,
+        "training_seconds": round(outcome.seconds, 1),
+    }
+
+
+def encoded_inputs(world: EmojiWorld, grid: Grid, progress: bool | None) -> StudyInputs:
+    """Encode what all runs share, with a progress bar."""
+    with quiet():
+        teacher = load_teacher()
+    with progress_bar("teacher", progress) as report:
+        return study_inputs(world, grid.languages, teacher, words=needs_words(grid.recipes), progress=report)
+
+
+def study_header(
+    grid: Grid, inputs: StudyInputs, bitext: Bitext, finished: Outcomes, command: str, workers: int
+) -> Header:
+    """Return the header of a study's records.
+
+    Args:
+        bitext: all training pairs of the study's languages.
+        finished: every run, in the grid's order.
+    """
+    one = images.protocol(inputs.world, "test")
+    runs = [run for run, _ in finished]
+    protocol: dict[str, Any] = {
+        "study": STUDY,
+        "standard": grid.standard,
+        "quick": grid.steps == QUICK_STEPS and grid.translation in (None, QUICK_TRANSLATION),
+        "question": "Does optimal transport help carry an English search model into low-resource languages?",
+        "datasets": _datasets(inputs),
+        "scoring": _SCORING,
+        **{key: one[key] for key in _FLAT},
+        "queries": "the name of every emoji, one query per name; one right answer per query",
+        "splits": _splits(inputs),
+        "languages": {code: language(code).name for code in inputs.languages},
+        "groups": {str(name): list(codes) for name, codes in resource_groups(inputs.languages).items()},
+        "sizes": [run_size for run_size in dict.fromkeys(run.size for run in runs) if run_size is not None],
+        "pairs in all": {code: len(pairs) for code, pairs in bitext.by_language().items()},
+        "sampling": "sizes are sentence pairs per language; a seed's sample is the same for all objectives, its "
+        "smaller samples lie within its larger ones, and languages share English sentences where they can",
+        "seeds": "a seed decides the sample of bitext, the student's first weights and the order of pairs; shared by "
+        "all objectives. With all pairs nothing is sampled",
+        "steps": {str(run.size): grid.steps or steps_for(run.size) for run in runs if run.size is not None},
+        "batch": BATCH,
+        "student": "static: subword vectors, a vocabulary of at most 16,000 learned from the sample, one student for "
+        "all languages together; the whole words of the teacher's vocabulary join it where a recipe's start says so",
+        "selection in a run": f"the step, of every {VALIDATE_EVERY}th and the last, with the best mean reciprocal rank "
+        "of English names on the validation split, text to text; translators by chrF of held-out names",
+        "validation data": f"the names of {_concepts(inputs, 'validation')} held-out concepts, in every run alike; "
+        "they are not counted in the bitext size",
+        "teacher": {"name": inputs.teacher_name, "fingerprint": inputs.teacher_fingerprint},
+        "translation": _translation(grid),
+        "recipes": _recipes(grid, runs),
+        "workers": workers,
+        "seconds per run": _seconds(finished),
+        "fingerprint": inputs.fingerprint,
+        "limits": limits(grid, inputs),
+    }
+    return Header(command=command, protocol=protocol, seeds=grid.seeds)
+
+
+_SCORING = {
+    "cosine": "one unit vector per text, of the student or, for translations, of the teacher",
+    "maxsim": "late interaction: for each query token the highest cosine to a document's token, summed. Document "
+    "tokens are the teacher's, less its mean token over the English side of training and validation. Query tokens are "
+    "the student's, as they are; or the teacher's of the English translation, less the same mean",
+}
+
+
+def limits(grid: Grid, inputs: StudyInputs) -> list[str]:
+    """Return lines on what the study cannot show."""
+    least = min((size for size in grid.sizes if size is not None), default=None)
+    held_out = len(inputs.world.queries(inputs.languages[0], "validation"))
+    lines = [
+        "One collection, emoji: short names, images on white. Photographs, captions and long documents may behave "
+        "otherwise.",
+        "The image tower was trained on images of emoji of every split, beside their English names.",
+        "The student is static: it knows no order of words and no context. A transformer may gain more or less.",
+        "The training pairs are names and lists of keywords, not sentences; words to be aligned are few.",
+    ]
+    if least is not None and held_out > least:
+        lines.append(
+            f"Selection inside a run uses about {held_out} held-out names per language, more than the smallest sample "
+            f"of {least} pairs holds; a real project of that size would have fewer to spare."
+        )
+    if grid.translator is not None:
+        lines.append(
+            f"Translations come from {grid.translator}, which learned from text that the students never saw; it was "
+            "run once and has no bitext size."
+        )
+    if len(grid.seeds) < 2:
+        lines.append("One seed: nothing is known of the spread between runs.")
+    return lines
+
+
+def _datasets(inputs: StudyInputs) -> dict[str, dict[str, Any]]:
+    found = {}
+    for protocol in (images.protocol, images.documents_protocol):
+        told = protocol(inputs.world, "test")
+        scorings = [scoring for dataset, scoring in SETTINGS if dataset == told["dataset"]]
+        found[str(told["dataset"])] = {key: told[key] for key in ("task", "gallery")} | {"scoring": scorings}
+    return found
+
+
+def _splits(inputs: StudyInputs) -> dict[str, dict[str, Any]]:
+    return {
+        split: {
+            "concepts": _concepts(inputs, split),
+            "queries": {code: len(inputs.world.queries(code, split)) for code in ("en", *inputs.languages)},
+        }
+        for split in SPLITS
+    }
+
+
+def _concepts(inputs: StudyInputs, split: str) -> int:
+    return len({one.concept for one in inputs.world.emoji if one.split == split})
+
+
+def _translation(grid: Grid) -> dict[str, Any] | str:
+    if grid.translator is not None:
+        return f"pretrained: {grid.translator}, not trained here"
+    if grid.translation is None:
+        return "left out"
+    return {"model": "Marian, trained from scratch on the sample, all languages together", **asdict(grid.translation)}
+
+
+def _recipes(grid: Grid, runs: Sequence[Run]) -> dict[str, dict[str, Any]]:
+    told = {
+        recipe.name: {
+            "description": recipe.description,
+            "transport": recipe.uses_transport,
+            "kind": "distillation",
+            "learning rate": recipe.schedule.learning_rate,
+            "objectives": [{"kind": term.kind, "weight": term.weight, **term.options} for term in recipe.terms],
+            "start": asdict(recipe.start),
+        }
+        for recipe in grid.recipes
+    }
+    made = {run.objective for run in runs}
+    for name, description in _TRANSLATIONS.items():
+        if name in made:
+            told[name] = {"description": description, "transport": False, "kind": "translation"}
+    return told
+
+
+_TRANSLATIONS = {
+    TRANSLATE_TEST: "translate the query into English, then search with the English teacher",
+    LEXICAL: "word by word through a table that plans over the bitext give, then search with the English teacher",
+}
+
+
+def _seconds(finished: Outcomes) -> dict[str, float]:
+    """Mean seconds of a run on one core, by objective and size."""
+    found: dict[str, list[float]] = {}
+    for run, outcome in finished:
+        found.setdefault(f"{run.objective}, {run.size} pairs" if run.size else run.objective, []).append(
+            outcome.seconds
+        )
+    return {name: round(sum(seconds) / len(seconds), 1) for name, seconds in found.items()}
+
+
+LOW_RESOURCE = Study(
+    STUDY,
+    low_resource_grid,
+    {"standard": RECIPES, "quick": QUICK_RECIPES, "larger": LARGER_RECIPES},
+    encoded_inputs,
+    prepare,
+    study_header,
+)
