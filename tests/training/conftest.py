@@ -1,13 +1,8 @@
-"""Let the distillation tests import the tiny run that lies beside them, under any import mode."""
+"""What the tests of training share."""
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
 
 
 @pytest.fixture

@@ -8,9 +8,12 @@ Discrimination"), and a pull of each image toward its own name.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
-from collections.abc import Callable, Sequence
+import shutil
+import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -25,11 +28,12 @@ from kivuko.datasets.emoji.augment import Augmentation, augment, premultiplied
 from kivuko.encoders.image_tower import SmallImageTower
 from kivuko.encoders.model import quiet
 from kivuko.encoders.teacher import load_teacher
-from kivuko.errors import ModelError, UsageError
-from kivuko.files import atomic_path
-from kivuko.progress import bars, console, note
+from kivuko.errors import UsageError
+from kivuko.files import atomic_path, refuse_foreign
+from kivuko.progress import TrainingProgress, bars
+from kivuko.training.loop import Report, Training, fit
 
-Progress = Callable[[int, int, dict[str, float]], None]  # (step, steps, figures)
+_CHECKPOINT_EVERY = 200
 _VIEW_SEEDS = (10_001, 10_002, 10_003)  # of the unseen views that the card reports on
 _LEAST_STEPS = 20
 
@@ -61,6 +65,8 @@ def make_image_tower(
 ) -> TrainedTower:
     """Train an image tower for the emoji world, measure it on unseen views, and save it with a model card.
 
+    A killed run resumes from ``OUT.training`` when the call is made again.
+
     Args:
         out: the folder, with weights in half precision; default ``image_tower``.
         steps: at least 20; default 3600.
@@ -70,8 +76,7 @@ def make_image_tower(
         UsageError: too few steps.
     """
     out = out or Path("image_tower")
-    if out.exists() and (out.is_file() or any(out.iterdir())) and not (out / "modules.json").is_file():
-        raise ModelError(f"{out}: exists and is not an image tower; nothing was replaced. Choose another --out.")
+    refuse_foreign(out, "modules.json", "an image tower")
     settings = TowerTraining() if steps is None else TowerTraining(steps=steps)
     if settings.steps < _LEAST_STEPS:
         raise UsageError(f"steps = {settings.steps}: give at least {_LEAST_STEPS}")
@@ -80,20 +85,16 @@ def make_image_tower(
     vectors = torch.cat([teacher.encode_tokens(names[i : i + 256]).pooled for i in range(0, len(names), 256)])
     images, image_of_name = torch.from_numpy(world.images), torch.from_numpy(rows)
     with bars(progress) as display:
-        task = display.add_task("image tower", total=settings.steps, figures="")
-
-        def stepped(step: int, total: int, figures: dict[str, float]) -> None:
-            display.update(task, completed=step, figures=" ".join(f"{k} {v:.3f}" for k, v in figures.items()))
-            if not console.is_terminal and (step % 500 == 0 or step == total):
-                note(f"image tower: step {step}/{total} · loss {figures['loss']:.3f}")
-
-        tower = train_image_tower(images, image_of_name, vectors, settings, stepped)
+        watch = TrainingProgress(display, "image tower", settings.batch_size, "images")
+        checkpoints = out.with_name(f"{out.name}.training")
+        tower = train_image_tower(images, image_of_name, vectors, settings, watch.stepped, checkpoints)
     tower.half().float()  # what is stored is what is measured
     recalls = [tower_recall(tower, images, image_of_name, vectors, seed) for seed in _VIEW_SEEDS]
     model = tower.to_sentence_transformer()
     with atomic_path(out) as temporary, quiet():
         model.half().save(str(temporary), create_model_card=False)
         (temporary / "README.md").write_text(_card(world, settings, recalls), encoding="utf-8")
+    shutil.rmtree(checkpoints, ignore_errors=True)
     return TrainedTower(out, {k: sum(recall[k] for recall in recalls) / len(recalls) for k in (1, 10)})
 
 
@@ -113,57 +114,92 @@ def train_image_tower(
     image_of_name: Tensor,
     name_vectors: Tensor,
     settings: TowerTraining | None = None,
-    progress: Progress | None = None,
+    report: Report | None = None,
+    checkpoints: Path | None = None,
 ) -> SmallImageTower:
-    """Train a tower so that each image lies where its names do.
+    """Train a tower whose vector of each image is near the vectors of its names.
 
     Args:
         images: RGBA, uint8 [images, h, w, 4].
         image_of_name: int64 [names], the image that each name belongs to.
         name_vectors: float [names, dim], from the frozen text tower.
-        settings: see TowerTraining.
-        progress: called after every step with (step, steps, figures).
+        report, checkpoints: see ``loop.fit``.
     """
     settings = settings or TowerTraining()
-    torch.manual_seed(settings.seed)
-    generator = torch.Generator().manual_seed(settings.seed)
-    reduced_images, count = reduced(images, settings.source_size), len(images)
-    targets = prototypes(name_vectors, image_of_name, count)
-    memory = targets.clone()
+    training = _TowerTraining(images, image_of_name, name_vectors, settings)
+    digest = hashlib.sha256(json.dumps(asdict(settings)).encode())
+    for tensor in (images, image_of_name, name_vectors):
+        digest.update(tensor.contiguous().numpy().tobytes())
+    run = digest.hexdigest()
+    fit(training, settings.steps, every=_CHECKPOINT_EVERY, run=run, checkpoints=checkpoints, report=report)
+    return training.weights.eval()
 
-    tower = SmallImageTower(name_vectors.shape[1])
-    tower.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    log_scale = nn.Parameter(torch.tensor(-math.log(settings.temperature)))
-    groups: list[dict[str, Any]] = [{"params": tower.parameters()}, {"params": [log_scale], "weight_decay": 0.0}]
-    optimizer = torch.optim.AdamW(groups, lr=settings.learning_rate, weight_decay=settings.weight_decay)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, settings.learning_rate, total_steps=settings.steps, pct_start=0.1
-    )
-    order = torch.empty(0, dtype=torch.long)
-    for step in range(1, settings.steps + 1):
-        if len(order) < settings.batch_size:
-            order = torch.cat([order, *(torch.randperm(count, generator=generator) for _ in range(2))])
-        rows, order = order[: settings.batch_size].unique(), order[settings.batch_size :]
-        views = augment(reduced_images[rows], tower.size, generator).contiguous(memory_format=torch.channels_last)
+
+class _TowerTraining(Training):
+    """The training of one image tower, see ``train_image_tower``. Its draws go on from step to step."""
+
+    name = "the image tower"
+    weights: SmallImageTower
+
+    def __init__(self, images: Tensor, image_of_name: Tensor, name_vectors: Tensor, settings: TowerTraining) -> None:
+        torch.manual_seed(settings.seed)
+        self.settings, self.generator = settings, torch.Generator().manual_seed(settings.seed)
+        self.images = reduced(images, settings.source_size)
+        self.targets = prototypes(name_vectors, image_of_name, len(images))
+        self.memory = self.targets.clone()  # the last vector seen of each image
+        self.order = torch.empty(0, dtype=torch.long)
+        self.weights = SmallImageTower(name_vectors.shape[1])
+        self.weights.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.log_scale = nn.Parameter(torch.tensor(-math.log(settings.temperature)))
+        self.clipped = list(self.weights.parameters())
+        groups: list[dict[str, Any]] = [{"params": self.clipped}, {"params": [self.log_scale], "weight_decay": 0.0}]
+        self.optimizer = torch.optim.AdamW(groups, lr=settings.learning_rate, weight_decay=settings.weight_decay)
+        self.schedule = torch.optim.lr_scheduler.OneCycleLR(
+            self.optimizer, settings.learning_rate, total_steps=settings.steps, pct_start=0.1
+        )
+
+    def set_rate(self, step: int) -> None:
+        if step > 1:  # the schedule counts from 0, and sets its first rate by itself
+            self.schedule.last_epoch = step - 2
+            self.schedule.step()
+
+    def loss(self, step: int) -> tuple[Tensor, Mapping[str, Tensor]]:
+        settings = self.settings
+        if len(self.order) < settings.batch_size:
+            more = (torch.randperm(len(self.images), generator=self.generator) for _ in range(2))
+            self.order = torch.cat([self.order, *more])
+        rows, self.order = self.order[: settings.batch_size].unique(), self.order[settings.batch_size :]
+        views = augment(self.images[rows], self.weights.size, self.generator)
         with torch.autocast("cpu", torch.bfloat16, enabled=_fast_bfloat16()):
-            vectors = tower(views)
-        scale = log_scale.exp().clamp(max=100)
-        gallery = memory.index_copy(0, rows, vectors)
-        to_names = F.cross_entropy(scale * vectors @ targets.T, rows)
-        to_images = F.cross_entropy(scale * targets[rows] @ gallery.T, rows)
+            vectors = self.weights(views.contiguous(memory_format=torch.channels_last))
+        scale = self.log_scale.exp().clamp(max=100)
+        gallery = self.memory.index_copy(0, rows, vectors)
+        to_names = F.cross_entropy(scale * vectors @ self.targets.T, rows)
+        to_images = F.cross_entropy(scale * self.targets[rows] @ gallery.T, rows)
         # The softmax terms are content once the right name wins; a query from another language lands near a name, not
-        # on it, so images must lie close to their names and not only closer than the rest.
-        apart = (1 - (vectors * targets[rows]).sum(1)).mean()
-        loss = (to_names + to_images) / 2 + settings.pull * apart
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(tower.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
-        memory[rows] = vectors.detach()
-        if progress:
-            progress(step, settings.steps, {"loss": loss.item(), "apart": apart.item(), "scale": scale.item()})
-    return tower.eval()
+        # on it, so images must be close to their names and not only closer than the rest.
+        apart = (1 - (vectors * self.targets[rows]).sum(1)).mean()
+        self._seen = rows, vectors.detach()
+        return (to_names + to_images) / 2 + settings.pull * apart, {"apart": apart, "scale": scale}
+
+    def after_step(self) -> None:
+        rows, vectors = self._seen
+        self.memory[rows] = vectors
+
+    def state(self) -> dict[str, Tensor]:
+        weights = {f"tower.{name}": value for name, value in self.weights.state_dict().items()}
+        draws = {"order": self.order, "generator": self.generator.get_state()}
+        return weights | draws | {"memory": self.memory, "log_scale": self.log_scale}
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        self.weights.load_state_dict({name: state[f"tower.{name}"] for name in self.weights.state_dict()})
+        self.memory, self.order = state["memory"], state["order"]
+        self.generator.set_state(state["generator"])
+        with torch.no_grad():
+            self.log_scale.copy_(state["log_scale"])
+        with warnings.catch_warnings():  # torch wants the optimizer to step before the schedule, which it did
+            warnings.simplefilter("ignore", UserWarning)
+            self.schedule.step()
 
 
 @torch.no_grad()

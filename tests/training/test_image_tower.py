@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from kivuko.errors import UsageError
 from kivuko.training.image_tower import TowerTraining, prototypes, reduced, tower_recall, train_image_tower
 
 IMAGES = 12
@@ -121,3 +122,33 @@ def test_its_vectors_are_of_the_names_width_and_of_length_one(images, names):
     assert found.shape == (2, 16)
     torch.testing.assert_close(found.norm(dim=-1), torch.ones(2))
     assert F.cosine_similarity(found[:1], found[1:]).item() < 1
+
+
+class KilledError(Exception):
+    pass
+
+
+def test_a_killed_run_resumes_to_the_same_weights(images, names, tmp_path, monkeypatch):
+    monkeypatch.setattr("kivuko.training.image_tower._CHECKPOINT_EVERY", 4)
+    vectors, own = names
+    settings = TowerTraining(steps=12, batch_size=5)
+    taken = []
+
+    def watch(step, *_):
+        taken.append(step)
+        if len(taken) == 6:
+            raise KilledError
+
+    with pytest.raises(KilledError):
+        train_image_tower(images, own, vectors, settings, watch, tmp_path / "at")
+    resumed = train_image_tower(images, own, vectors, settings, watch, tmp_path / "at").state_dict()
+    whole = train_image_tower(images, own, vectors, settings).state_dict()
+    assert taken == [1, 2, 3, 4, 5, 6, *range(5, 13)]
+    assert all(torch.equal(resumed[name], whole[name]) for name in whole)
+
+
+def test_a_checkpoint_of_other_settings_is_refused(images, names, tmp_path):
+    vectors, own = names
+    train_image_tower(images, own, vectors, TowerTraining(steps=2, batch_size=5), None, tmp_path / "at")
+    with pytest.raises(UsageError, match="belongs to another run"):
+        train_image_tower(images, own, vectors, TowerTraining(steps=3, batch_size=5), None, tmp_path / "at")
