@@ -14,7 +14,7 @@ from kivuko.bitext import Pair, clean_text
 from kivuko.bitext.cleaning import BATCH, sift
 from kivuko.bitext.leak import LeakCheck
 from kivuko.bitext.rules import Rules
-from kivuko.bitext.verdict import EXAMPLES, report_account
+from kivuko.bitext.verdict import EXAMPLES
 
 RULES = Rules(language_id="off", expected_pairs=1000)
 GOOD = ("Paka mweusi amelala juu ya meza", "The black cat sleeps on the table")
@@ -142,10 +142,11 @@ def test_pairs_come_out_cleaned_in_order_with_their_places() -> None:
 def test_the_account_keeps_first_places_and_a_few_examples() -> None:
     rows = [GOOD, *[("Soma zaidi", "Read more")] * 5, ("", "x")]
     account = sift(MadeSource(rows), RULES).drain()
-    assert report_account(account) == (
-        "made.tsv: 1 of 7 pairs kept; left out: 5 boilerplate: web furniture (first at made.tsv:2), "
-        "1 empty side (first at made.tsv:7)"
-    )
+    assert (account.seen, account.kept) == (7, 1)
+    assert account.by_reason() == [
+        ("boilerplate: web furniture", 5, "made.tsv:2"),
+        ("empty side", 1, "made.tsv:7"),
+    ]
     assert [one.place for one in account.examples["boilerplate: web furniture"]] == [
         f"made.tsv:{number}" for number in range(2, 2 + EXAMPLES)
     ]
@@ -187,7 +188,7 @@ def test_an_empty_source_has_an_account() -> None:
     account = sift(MadeSource([]), RULES).drain()
     assert (account.seen, account.kept) == (0, 0)
     assert account.statistics().pairs == 0
-    assert report_account(account) == "made.tsv: 0 of 0 pairs kept"
+    assert account.by_reason() == []
 
 
 def test_memory_does_not_grow_with_the_source(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,11 +24,7 @@ _SLICE_BYTES = 32 << 20  # of text that becomes Python strings at once
 
 
 def sides_in_schema(schema: pyarrow.Schema, language: str, columns: Columns | None, name: str) -> Sides:
-    """Find the two sides among a table's columns and the fields of its structs.
-
-    Raises:
-        DataError: they are not there, or do not hold text; the message lists what is there.
-    """
+    """Find the two sides among a table's columns and the fields of its structs, or raise DataError."""
     import pyarrow.types as types
 
     # Of columns that share a name the first counts, as in every other format.
@@ -134,15 +130,9 @@ _FILE_MAGIC = b"ARROW1"  # of the format with an index at its end; the other one
 
 
 class ArrowSource:
-    """The rows of one Arrow file; see ``PairSource``. One record batch is in memory at a time.
+    """The rows of one file in Arrow's stream or file format; see ``PairSource``.
 
-    Args:
-        path: a file in Arrow's stream or file format.
-        language: normalized BCP 47 code.
-        columns: as in ``ParquetSource``.
-
-    Raises:
-        UsageError: ``columns`` that make no sense.
+    One record batch is in memory at a time; ``columns`` are as in ``ParquetSource``.
     """
 
     format = "datasets"
@@ -251,15 +241,9 @@ _BUFFER = 1 << 20  # of a column's bytes; without it, a row group's column is he
 class ParquetSource(FileSource):
     """The rows of a Parquet file; see ``PairSource``. Only the two columns are read, some thousand rows at a time.
 
-    Args:
-        source: the file. One that is compressed from outside, or standard input, is unpacked to a temporary file
-            first, since Parquet is read from its end.
-        language: normalized BCP 47 code.
-        columns: two positions from 1, or two headings; ``translation.sw`` is the field ``sw`` of the struct
-            ``translation``. By default the headings decide, as in a table (``TsvSource``), or the fields of a struct.
-
-    Raises:
-        UsageError: ``columns`` that make no sense.
+    A compressed file, a URL or standard input is first copied to a temporary file, since Parquet is read from its end.
+    ``columns`` are two positions from 1, or two headings; ``translation.sw`` is the field ``sw`` of the struct
+    ``translation``. By default the headings decide, as in a table (``TsvSource``), or the fields of a struct.
     """
 
     format = "parquet"
@@ -338,8 +322,7 @@ class HubSource:
     Args:
         spec: ``hf:NAME``, ``hf:NAME:CONFIG``, ``hf:NAME:SPLIT`` or ``hf:NAME:CONFIG:SPLIT``; the split is ``train``
             unless it is named.
-        language: normalized BCP 47 code.
-        columns: as in ``ParquetSource``.
+        language, columns: as in ``ParquetSource``.
 
     Raises:
         MissingDependencyError: the library is not installed.

@@ -99,12 +99,7 @@ def character_table(scripts: tuple[str, ...]) -> NDArray[np.uint8]:
 
 
 def read_characters(texts: Sequence[str], table: NDArray[np.uint8]) -> Characters:
-    """Look up the characters of a batch of sentences.
-
-    Args:
-        texts: any number of sentences; some may be empty.
-        table: from ``character_table``.
-    """
+    """Look up the characters of a batch of sentences in a ``character_table``."""
     lengths = np.fromiter(map(len, texts), dtype=np.int64, count=len(texts)) + 1
     points = code_points("\n".join([*texts, ""]) if texts else "")
     np.minimum(points, TABLE_SIZE - 1, out=points)  # points above need not be distinguished here
@@ -153,11 +148,7 @@ _WEIGHTS[OWN_SYLLABLE] = 2.0
 
 
 def weighted_lengths(classes: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return lengths in letters of an alphabet.
-
-    Args:
-        classes: [sentences, CLASSES], from ``read_characters``.
-    """
+    """Return lengths in letters of an alphabet, from classes [sentences, CLASSES]."""
     lengths: NDArray[np.float64] = classes @ _WEIGHTS
     return lengths
 
@@ -173,11 +164,7 @@ LETTERS = (LATIN, OWN, OWN_SYLLABLE, OWN_IDEOGRAPH, FOREIGN)
 
 
 def letter_counts(classes: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return how many letters, with their marks, each sentence has [sentences].
-
-    Args:
-        classes: [sentences, CLASSES], from ``read_characters``.
-    """
+    """Return how many letters, with their marks, each sentence has [sentences], from classes [sentences, CLASSES]."""
     counts: NDArray[np.int64] = classes[:, list(LETTERS)].sum(axis=1)
     return counts
 
@@ -189,12 +176,7 @@ def own_kinds(scripts: Sequence[str]) -> tuple[int, ...]:
 
 
 def script_shares(classes: NDArray[np.int64], kinds: Sequence[int]) -> NDArray[np.float64]:
-    """Return the share of each sentence's letters that are of ``kinds`` [sentences]; 1 where it has no letter.
-
-    Args:
-        classes: [sentences, CLASSES], from ``read_characters``.
-        kinds: from ``own_kinds``.
-    """
+    """Return the share of each sentence's letters that are of ``kinds`` [sentences]; 1 where it has no letter."""
     letters = letter_counts(classes)
     own = classes[:, list(kinds)].sum(axis=1)
     return np.where(letters == 0, 1.0, own / np.maximum(letters, 1))

@@ -141,12 +141,7 @@ class PairJudge:
         return self._language.swapped if self._language else 0
 
     def judge(self, texts: Sequence[str], english: Sequence[str], place: Callable[[int], str]) -> Judged:
-        """Clean and judge a batch.
-
-        Args:
-            texts, english: both sides as in the source.
-            place: gives the place of a row, for examples of leaks.
-        """
+        """Clean and judge a batch of both sides as in the source."""
         ours, theirs = [clean_text(text) for text in texts], [clean_text(text) for text in english]
         limit = self._rules.max_characters
         counted = ours, theirs
@@ -351,20 +346,10 @@ class Sifting(Iterator[Pair]):
 def sift(
     source: PairSource, rules: Rules, *, captions: LeakCheck | None = None, rejected: Rejected | None = None
 ) -> Sifting:
-    """Clean a source while it is read.
+    """Return an iterator over the pairs of a source that pass the rules, cleaned, with the ``account`` of all.
 
     Args:
-        source: read once, from its start.
-        rules: what a pair must be like.
         captions: evaluation captions; pairs that hold one are left out.
         rejected: called for each pair that is left out: reason, place, text and English.
-
-    Returns:
-        An iterator over the pairs that pass, each side cleaned (``clean_text``) and ``origin`` its place, with the
-        ``account`` of all.
-
-    Raises:
-        MissingDependencyError: languages are to be identified and the library for it is not installed.
-        DataError: while iterating, as the source raises it.
     """
     return Sifting(source, rules, captions, rejected)

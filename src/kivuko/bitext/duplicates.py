@@ -43,7 +43,6 @@ class BloomFilter:
 
     @property
     def nbytes(self) -> int:
-        """Memory, in bytes."""
         return self._blocks.nbytes
 
     def add(self, keys: Keys) -> NDArray[np.bool_]:
@@ -119,7 +118,6 @@ class CountMinSketch:
 
     @property
     def nbytes(self) -> int:
-        """Memory, in bytes."""
         return self._rows.nbytes
 
     def add(self, keys: Keys) -> NDArray[np.int64]:

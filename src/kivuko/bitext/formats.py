@@ -73,11 +73,7 @@ def columns_in_header(cells: Sequence[str], language: str, place: str) -> Positi
 
 
 def named_columns(cells: Sequence[str], columns: tuple[str, str], place: str) -> Positions:
-    """Find two headings in a table's first row, whatever their case.
-
-    Raises:
-        DataError: the row lacks one of them; the message lists what it has.
-    """
+    """Find two headings in a table's first row, whatever their case, or raise DataError with a list of the headings."""
     names = [cell.strip().casefold() for cell in cells]
     wanted = [column.strip().casefold() for column in columns]
     missing = [column for column, name in zip(columns, wanted, strict=True) if name not in names]
@@ -132,18 +128,12 @@ class TsvSource(FileSource):
 
     Quotes mean nothing: a sentence may begin with one.
 
-    Args:
-        source: the file, compressed or not.
-        language: normalized BCP 47 code.
-        columns: of the language and of English: two positions counted from 1, or two headings of the first
-            row. By default a first row that names columns decides (``sw`` and ``en``, ``text`` and ``english``,
-            ``source`` and ``target``, ``non_english`` and ``english``), else 1 and 2.
+    ``columns`` are two positions counted from 1, or two headings of the first row. By default a first row that names
+    columns decides (``sw`` and ``en``, ``text`` and ``english``, ``source`` and ``target``, ``non_english`` and
+    ``english``), else 1 and 2.
 
     Attributes:
         needed: how many columns a line must have, known after the first line was read.
-
-    Raises:
-        UsageError: ``columns`` that make no sense.
     """
 
     format = "tsv"
@@ -210,16 +200,11 @@ def sides_of(
     columns: Columns | None,
     place: str,
 ) -> Sides:
-    """Find the sides among the fields of a record.
+    """Find the sides among the fields of a record, or raise DataError with a list of the fields.
 
     Args:
         fields: name -> the names of the fields in it, none where it is no struct; in the order of the record.
-        language: normalized BCP 47 code.
         columns: two positions from 1, or two names; ``translation.sw`` is the field ``sw`` in ``translation``.
-        place: for messages.
-
-    Raises:
-        DataError: the record lacks them; the message lists what it has.
     """
     paths = _paths(fields)
     if columns is None:
@@ -266,17 +251,11 @@ _decode = json.JSONDecoder().decode
 
 
 class JsonlSource(FileSource):
-    """The lines of a JSON lines file; see ``PairSource``.
+    """The lines of a UTF-8 JSON lines file; see ``PairSource``.
 
-    Args:
-        source: the file, compressed or not, UTF-8.
-        language: normalized BCP 47 code.
-        columns: the keys of the language and of English; ``translation.sw`` is the key ``sw`` in the object
-            ``translation``. By default the keys of the first object decide, as headings do in a table (``TsvSource``),
-            or those in its ``translation``.
-
-    Raises:
-        UsageError: ``columns`` that make no sense.
+    ``columns`` are the keys of the language and of English; ``translation.sw`` is the key ``sw`` in the object
+    ``translation``. By default the keys of the first object decide, as headings do in a table (``TsvSource``), or
+    those in its ``translation``.
     """
 
     format = "jsonl"
@@ -386,12 +365,7 @@ def fits(wanted: str, code: str | None) -> bool:
 
 
 class MosesSource:
-    """Two files with a sentence per line, the same number in both; see ``PairSource``.
-
-    Args:
-        text, english: the files, each compressed or not.
-        language: normalized BCP 47 code.
-    """
+    """Two files with a sentence per line, the same number in both; see ``PairSource``."""
 
     format = "moses"
 

@@ -37,12 +37,7 @@ BANDS, IN_BAND = 16, 4
 
 
 def band_keys(shingles: Keys, rows: NDArray[np.int64]) -> tuple[Keys, NDArray[np.int64]]:
-    """Return the band keys of each sentence: uint64 [sentences, BANDS], and the sentences' rows.
-
-    Args:
-        shingles: hashes of the parts of sentences, sentence after sentence.
-        rows: the sentence of each shingle, ascending.
-    """
+    """Return the band keys of each sentence, uint64 [sentences, BANDS], and its row, from the hashes of its parts."""
     present, starts = np.unique(rows, return_index=True)
     keys = np.zeros((len(present), BANDS), dtype=np.uint64)
     if not len(present):
@@ -61,12 +56,7 @@ _BITS = 22  # of the bitmap that answers most look-ups: 4 MiB
 
 
 class Posting:
-    """From a hash to the items it belongs to.
-
-    Args:
-        keys: uint64 [entries], in any order; a key may come several times.
-        items: int64 [entries]: what each belongs to.
-    """
+    """A map from hashes, uint64 [entries], perhaps repeated, to the items they belong to, int64 [entries]."""
 
     def __init__(self, keys: Keys, items: NDArray[np.int64]) -> None:
         order = np.argsort(keys, kind="stable")
@@ -296,15 +286,7 @@ class LeakCheck:
         self._examples: dict[str, list[LeakExample]] = {kind: [] for kind in KINDS}
 
     def look(self, texts: Sequence[str], english: Sequence[str], place: Callable[[int], str]) -> NDArray[np.bool_]:
-        """Look for captions in a batch of pairs, on both sides.
-
-        Args:
-            texts, english: cleaned sides.
-            place: gives the place of a pair, for the examples.
-
-        Returns:
-            Which pairs hold a caption [pairs].
-        """
+        """Return True for the pairs of a batch, both sides cleaned, that hold a caption [pairs]."""
         leaks = np.zeros(len(texts), dtype=np.bool_)
         for side in (texts, english):
             for kind, row, items in self._found(side):

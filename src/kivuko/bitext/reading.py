@@ -41,18 +41,7 @@ _BY_SUFFIX = {
 
 
 def file_source(source: ByteInput, language: str, format: str | None, columns: Columns | None) -> PairSource:
-    """Open one file.
-
-    Args:
-        source: the file.
-        language: normalized BCP 47 code.
-        format: one of ``FORMATS`` but ``moses``, which takes two files; None: by the name, else by the content.
-        columns: see the sources.
-
-    Raises:
-        DataError: the file cannot be read, where its content must be read to detect the format; or it is a zip archive.
-        UsageError: ``columns`` that make no sense, or for a format that has none.
-    """
+    """Open one file in any format but ``moses``; None: detected by the name, else by the content."""
     kind = format or format_by_name(Path(source.name)) or _format_by_content(source)
     if kind == "tmx":
         if columns is not None:
@@ -103,16 +92,10 @@ def folder_source(
     """Open a folder.
 
     Args:
-        folder: what ``Dataset.save_to_disk`` or ``DatasetDict.save_to_disk`` wrote; or files of one format, in the
-            order of their names, here or in a folder ``data`` as the hub has it.
-        language: normalized BCP 47 code.
-        split: which split, where there are several.
-        format: which files to read; None: there must be one kind only.
-        columns: see the sources.
-
-    Raises:
-        DataError: there is no such file, or there are files of several formats.
-        UsageError: there are several splits and none of them is named, or not one that is there.
+        folder: a saved Hugging Face ``Dataset`` or ``DatasetDict``; or files of one format, in the order of their
+            names, here or in a folder ``data`` as the hub has it.
+        split: needed where there are several.
+        format: of the files to read; None: there must be one kind only.
     """
     if format in (None, "datasets") and (splits := saved_splits(folder)) is not None:
         return folder_source(folder / _chosen(folder, splits, split), language, columns=columns)

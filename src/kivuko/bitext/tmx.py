@@ -217,10 +217,6 @@ class TmxSource(FileSource):
     Languages are read from ``xml:lang`` or ``lang``; ``EN-GB`` is English, ``sw-KE`` Swahili. A unit with several
     variants in a language gives every combination that differs. Formatting codes within a segment are no text; what
     they highlight is.
-
-    Args:
-        source: the file, compressed or not, in the encoding that it declares.
-        language: normalized BCP 47 code.
     """
 
     format = "tmx"

@@ -51,11 +51,7 @@ class Statistics:
 
 
 class Gathering:
-    """Adds up what ``Statistics`` are computed from.
-
-    Args:
-        max_characters: of one side; at least 1.
-    """
+    """Sums from which ``Statistics`` are computed, for sides of up to ``max_characters``."""
 
     def __init__(self, max_characters: int) -> None:
         self._lengths = np.zeros((2, max_characters + 1), dtype=np.int64)
@@ -191,16 +187,6 @@ class Account:
         ]
 
 
-def report_account(account: Account) -> str:
-    """Say in one line what was kept, and what was left out and why.
-
-    For example ``sw.tsv: 3,388 of 3,400 pairs kept; left out: 9 duplicate (first at sw.tsv:17), ...``.
-    """
-    line = f"{account.source}: {account.kept:,} of {pluralize(account.seen, 'pair')} kept"
-    parts = [f"{count:,} {reason} (first at {first})" for reason, count, first in account.by_reason()]
-    return f"{line}; left out: {', '.join(parts)}" if parts else line
-
-
 Level = Literal["usable", "with care", "not usable"]
 _LEVELS: tuple[Level, ...] = ("usable", "with care", "not usable")
 
@@ -240,12 +226,7 @@ class Verdict:
 
 
 def judge_bitext(account: Account, leaks: LeakReport | None = None) -> Verdict:
-    """Judge a bitext by what became of its pairs.
-
-    Args:
-        account: of a whole reading, or of its beginning.
-        leaks: evaluation captions in it; None if none were looked for.
-    """
+    """Judge a bitext by the account of its pairs, and by the evaluation captions in it if any were looked for."""
     findings: list[tuple[int, str, str]] = [
         *_against_size(account),
         *_against_shares(account),

@@ -123,10 +123,6 @@ def _solve_grounded(n, system, right):
             right[h] -= system[i, h] * right[i]
 
 
-# Numba compiles these functions; type checkers see neither its decorators' types nor its intrinsics.
-# mypy: ignore-errors
-
-
 _FIRST, _WINDOW = 4, 4  # iterations before the contraction rate is measured, and over which it is
 _LARGEST_STEP = 1.98  # over-relaxation diverges at 2
 _STAGE = 6  # iterations at each regularization on the way down

@@ -197,10 +197,6 @@ OPTIONS = _compile_options()
 # Arrays over the positions that hold mass, padded to whole vector registers. A padded position has marginal 1 and sum
 # 1, so that its scaling stays 1 without a special case.
 
-# Numba compiles these functions; type checkers see neither its decorators' types nor its intrinsics.
-# mypy: ignore-errors
-
-
 _VECTOR = 16  # sides are padded to a multiple of this many numbers
 
 

@@ -20,7 +20,7 @@ from kivuko.transport.sinkhorn import scaling_sinkhorn
 #
 # Tested through Triton's interpreter, and on a GPU where there is one (so far an NVIDIA H200).
 
-# ruff: noqa: N803  (Triton's habit: what is fixed at compile time is in capitals)
+# ruff: noqa: N803, N806  (Triton's habit: what is fixed at compile time is in capitals)
 # Triton ships no types, and is not installed everywhere this is checked:
 # mypy: disable-error-code="import-untyped,import-not-found,no-untyped-def,untyped-decorator"
 
@@ -179,11 +179,6 @@ def _adjoint_kernel(
     y = tl.where(per_col > 0.0, y, 0.0)
     tl.store(x_ptr + problem * n + i, x.to(x_ptr.dtype.element_ty), mask=i < n)
     tl.store(y_ptr + problem * m + j, y.to(y_ptr.dtype.element_ty), mask=j < m)
-
-
-# ruff: noqa: N803, N806  (Triton's habit: what is fixed at compile time is in capitals)
-# Triton ships no types, and is not installed everywhere this is checked:
-# mypy: disable-error-code="import-untyped,import-not-found,no-untyped-def,untyped-decorator"
 
 
 # Where the way down of the regularization starts, as a fraction of the spread of the cost.
