@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from kivuko.bitext import pairs as reasons
 from kivuko.bitext.leak import LeakReport
-from kivuko.text import pluralize
 
 _RATIO_BINS = 400  # of the logarithm of the length ratio, from 1/20 to 20
 _WIDEST = float(np.log(20))
