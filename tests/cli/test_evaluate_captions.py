@@ -215,3 +215,26 @@ def test_fetching_what_cannot_be_fetched():
     assert "kivuko data fetch xm3600" in told.output
     with pytest.raises(UsageError, match="flickr30k200"):
         CliRunner().invoke(fetch, ["flickr30k200"], catch_exceptions=False)
+
+
+def test_a_data_set_of_ones_own_by_the_name_of_its_class(evaluate, tmp_path, monkeypatch):
+    lines = [
+        "class Photos:",
+        "    name, languages = 'photos', ('sw',)",
+        "    def images(self):",
+        "        return [('cat', 'photos/cat.jpg'), ('dog', 'photos/dog.jpg')]",
+        "    def queries(self, language):",
+        "        return [('paka mweusi', 'cat'), ('mbwa', 'dog')]",
+    ]
+    scene.write_lines(tmp_path / "own_evaluation_data.py", lines)
+    scene.write_images(tmp_path / "photos", ["cat.jpg", "dog.jpg"])
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    file = tmp_path / "records.jsonl"
+    status, out, err = evaluate("--dataset", "own_evaluation_data:Photos", "--alone", "--records", file)
+    assert status == 0, err
+    assert "2 images" in out
+    _, records = read_records(file)
+    assert {one.dataset.partition("/")[0] for one in records} == {"photos"}
+    assert {one.queries for one in measured(records, measure="MAP", language="sw")} == {2}
+    refused(evaluate("--dataset", "own_evaluation_data:Nosuch"), "has no 'Nosuch'")
