@@ -1,4 +1,4 @@
-"""The emoji world as data: pairs, queries, names and images."""
+"""The emoji world as data: pairs, queries, names, images and English documents."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from kivuko.bitext import Pair
+from kivuko.datasets.emoji.world import english_documents
 from kivuko.errors import UsageError
 
 
@@ -154,3 +155,27 @@ def test_filipino_has_many_copies_and_marathi_hardly_any(real_world):
     copies = {code: sum(query.copied for query in all_queries(real_world, code).values()) for code in ("fil", "mr")}
     assert copies["fil"] > 300
     assert copies["mr"] < 10
+
+
+def test_a_document_holds_names_then_keywords_each_once(tiny_world):
+    documents = english_documents(tiny_world)
+    assert len(documents) == len(tiny_world.images)
+    told = dict(zip(tiny_world.image_sequences, documents, strict=True))
+    assert told["🐈"] == "cat, pet", "the keyword that is the name does not come again"
+    assert told["🐟"] == "fish, Pisces"
+    assert told["🍎"] == "red apple, apple, fruit, red"
+
+
+def test_emoji_that_are_drawn_alike_share_a_document(tiny_world):
+    told = dict(zip(tiny_world.image_sequences, english_documents(tiny_world), strict=True))
+    assert told["🇳🇴"] == "flag: Norway, flag: Bouvet Island, flag"
+    assert told["🇰🇪"] == "flag: Kenya, flag"
+    assert "🇧🇻" not in told
+
+
+def test_every_image_of_the_real_world_has_words(real_world):
+    documents = english_documents(real_world)
+    assert len(documents) == len(real_world.images)
+    assert all(document.strip() for document in documents)
+    names, rows = real_world.english_names()
+    assert all(name.casefold() in documents[row].casefold() for name, row in zip(names, rows, strict=True))

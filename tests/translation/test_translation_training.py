@@ -1,4 +1,4 @@
-"""Training a translator from scratch: what it learns, what selects its weights, and what it refuses."""
+"""Training a translation model from scratch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Translating a collection: what stays, what is translated, going on after a stop, the sample for a person."""
+"""Translating a collection by machine."""
 
 from __future__ import annotations
 

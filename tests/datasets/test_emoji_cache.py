@@ -1,4 +1,4 @@
-"""Building the emoji world: when it is built, when it is read from the cache, and what a damaged cache says."""
+"""Building the emoji world and its cache."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What may be wrong with a caption set: one clear line that says where, and never a crash."""
+"""Faults of a caption set give one clear line with the place, and never a crash."""
 
 from __future__ import annotations
 

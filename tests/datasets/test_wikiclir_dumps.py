@@ -1,4 +1,4 @@
-"""SQL dumps of Wikipedia: any column order, escapes, both speeds, damage in one line."""
+"""Tables of SQL dumps as streams of rows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Translating, saving and loading a translator of our own."""
+"""Saved translators, and how they translate."""
 
 from __future__ import annotations
 

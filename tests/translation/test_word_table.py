@@ -1,4 +1,4 @@
-"""Word by word through a table from the bitext; what it lacks stays."""
+"""Word-by-word translation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fetching caption sets from a server on this machine: whole, cut, gone on from, changed meanwhile, and refused."""
+"""Fetching caption sets from a local server: whole, cut short, resumed, changed meanwhile, and refused."""
 
 from __future__ import annotations
 

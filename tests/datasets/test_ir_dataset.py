@@ -1,4 +1,4 @@
-"""Collections of ir_datasets, with a small one registered from local files in the library's own way."""
+"""Collections of ir_datasets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Loading translation models that exist already; random ones, saved in the library's own layout."""
+"""Translation models that are loaded by name, into English and into other languages."""
 
 from __future__ import annotations
 
@@ -146,3 +146,38 @@ def test_a_tokenizer_that_needs_sentencepiece_says_how_to_get_it(tmp_path):
     (tmp_path / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "MarianTokenizer"}))
     with pytest.raises(MissingDependencyError, match="pip install sentencepiece"):
         load_translator(tmp_path)
+
+
+FOUR_CODES = ["swh_Latn", "som_Latn", "mar_Deva", "eng_Latn"]
+
+
+@pytest.fixture(scope="module")
+def four_languages(tmp_path_factory):
+    return save_nllb(tmp_path_factory.mktemp("hub") / "nllb", FOUR_CODES)
+
+
+@pytest.mark.parametrize(("target", "code"), [("sw", "swh_Latn"), ("mr", "mar_Deva")])
+def test_nllb_reads_english_and_begins_in_the_target(four_languages, target, code):
+    translator = load_translator(four_languages, target)
+    generate, seen = translator.model.generate, []
+
+    def watched(**options):
+        seen.append((options["input_ids"], generate(**options)))
+        return seen[-1][1]
+
+    translator.model.generate = watched
+    assert len(translator.translate(["cat", "cat ab"], "en")) == 2
+    number = translator.tokenizer.convert_tokens_to_ids
+    assert (seen[0][0][:, 0] == number("eng_Latn")).all()
+    assert (seen[0][1][:, 1] == number(code)).all()
+
+
+def test_a_model_that_does_not_write_it_is_refused(four_languages, tmp_path):
+    with pytest.raises(
+        ModelError, match=r"nllb: does not translate into Yoruba: has no code for Yoruba \(yo\) among its 4"
+    ):
+        load_translator(four_languages, "yo")
+    with pytest.raises(ModelError, match="no such model folder"):
+        load_translator(tmp_path / "none", "sw")
+    with pytest.raises(ModelError, match=r"nllb: has no code for French \(fr\)"):
+        load_translator(four_languages, "sw").translate(["chat"], "fr")

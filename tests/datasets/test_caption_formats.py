@@ -1,4 +1,4 @@
-"""Each image-caption set is read from a small copy in the published one's own layout."""
+"""Each image-caption set is read from a small copy in the published layout."""
 
 from __future__ import annotations
 

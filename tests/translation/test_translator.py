@@ -1,4 +1,4 @@
-"""Translate-test: texts in a language -> the English encoder's vectors of their translations."""
+"""Translate-test and chrF."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from kivuko.errors import UsageError
-from kivuko.translation.translator import translate_test
+from kivuko.translation.translator import chrf, translate_test
 
 WORDS = {"paka": "cat", "mbwa": "dog", "samaki": "fish"}
 VECTORS = {"cat": [3.0, 4.0], "dog": [0.0, 2.0], "fish": [-1.0, 0.0], "": [0.0, 0.0]}
@@ -68,3 +68,20 @@ def test_a_trained_translator_finds_the_english_word(trained):
 
     encode = translate_test(trained[0], letters, "sw")
     np.testing.assert_allclose(encode(["paka nyeusi", "mbwa ndogo"]), np.eye(2), atol=1e-6)
+
+
+def test_equal_texts_score_one_and_strangers_zero():
+    assert chrf(["black cat", "dog"], ["Black  cat", "dog"]) == 1.0
+    assert chrf(["xyz"], ["abc"]) == 0.0
+    assert chrf([""], ["abc"]) == 0.0
+    assert chrf([], []) == 0.0
+
+
+def test_recall_counts_twice():
+    # Of "abc" against "ab": unigrams P 2/3, R 1; bigrams P 1/2, R 1; F2 = 5PR / (4P + R).
+    assert chrf(["abc"], ["ab"]) == pytest.approx((5 * 2 / 3 / (8 / 3 + 1) + 2.5 / 3) / 2)
+    assert chrf(["abc"], ["ab"]) > chrf(["ab"], ["abc"]), "too much costs less than too little"
+
+
+def test_counts_are_of_the_collection_and_clipped():
+    assert chrf(["aa", "b"], ["a", "b"]) == pytest.approx(5 * 2 / 3 / (4 * 2 / 3 + 1))
