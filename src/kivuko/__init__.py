@@ -37,6 +37,8 @@ _WHERE = {
     "Evaluation": "kivuko.evaluation.evaluate",
     "compare": "kivuko.evaluation.comparison",
     "Comparison": "kivuko.evaluation.comparison",
+    "attack": "kivuko.evaluation.attack",
+    "AttackReport": "kivuko.evaluation.attack",
     "write_report": "kivuko.report.writing",
 }
 
@@ -53,6 +55,7 @@ if TYPE_CHECKING:
     from kivuko.encoders.token_batch import TokenBatch
     from kivuko.errors import KivukoError
     from kivuko.evaluation import read_records
+    from kivuko.evaluation.attack import AttackReport, attack
     from kivuko.evaluation.comparison import Comparison, compare
     from kivuko.evaluation.evaluate import Evaluation, evaluate
     from kivuko.report.writing import write_report

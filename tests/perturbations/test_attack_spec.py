@@ -12,41 +12,51 @@ from hypothesis import strategies as st
 
 from kivuko.errors import UsageError
 from kivuko.perturbations import EDIT_GROUPS, EDIT_KINDS
-from kivuko.perturbations.spec import (
-    ATTACKS,
-    CODE_SWITCH,
-    AttackSpec,
-    Choice,
-    Flag,
-    Number,
-    Whole,
-    parse_attack,
-    parse_attacks,
-)
+from kivuko.perturbations.catalog import ATTACKS, CODE_SWITCH, Choice, Flag, Number, Whole
+from kivuko.perturbations.spec import AttackSpec, parse_attack, parse_attacks
 
 
 @pytest.mark.parametrize(
     ("text", "label", "budget", "canonical"),
     [
         ("pgd:eps=2/255,steps=20", "pgd:steps=20", 2 / 255, "pgd:eps=2/255,steps=20"),
-        ("pgd: steps=10, eps=4/510", "pgd", 2 / 255, "pgd:eps=2/255"),
+        ("pgd: steps=10, eps=4/510", "pgd:steps=10", 2 / 255, "pgd:eps=2/255,steps=10"),
         ("typo:edits=2", "typo", 2.0, "typo:edits=2"),
         ("typo", "typo", 1.0, "typo:edits=1"),
         ("gaussian-noise:severity=3", "gaussian-noise", 3.0, "gaussian-noise:severity=3"),
-        ("square:queries=1000,eps=2/255", "square", 2 / 255, "square:eps=2/255"),
-        ("sga:eps=2/255,edits=2", "sga:edits=2", 2 / 255, "sga:eps=2/255,edits=2"),
-        ("pgd:eps=1.5,norm=l2", "pgd:norm=l2", 1.5, "pgd:eps=1.5,norm=l2"),
-        ("pgd:eps=0.5/255", "pgd", 0.5 / 255, "pgd:eps=0.5/255"),
-        ("pgd:eps=0", "pgd", 0.0, "pgd:eps=0"),
-        ("pgd:eps=1e-02", "pgd", 0.01, "pgd:eps=0.01"),
-        (f"pgd:eps={2 / 255!r}", "pgd", 2 / 255, "pgd:eps=2/255"),
-        (f"pgd:eps={1e-9 / 3:.40f}", "pgd", float(f"{1e-9 / 3:.40f}"), f"pgd:eps={1e-9 / 3:.40f}".rstrip("0")),
-        ("greedy:kinds=typo+case+typo", "greedy:kinds=typo+case", 1.0, "greedy:edits=1,kinds=typo+case"),
+        ("square:eps=2/255", "square:queries=1000", 2 / 255, "square:eps=2/255,queries=1000"),
+        (
+            "sga:eps=2/255,edits=2",
+            "sga:edits=2,steps=10,candidates=32,kinds=typo",
+            2 / 255,
+            "sga:eps=2/255,edits=2,steps=10,candidates=32,kinds=typo",
+        ),
+        (
+            "sep:eps=2/255,steps=3",
+            "sep-attack:edits=1,steps=3,candidates=32,kinds=typo",
+            2 / 255,
+            "sep-attack:eps=2/255,edits=1,steps=3,candidates=32,kinds=typo",
+        ),
+        ("hotflip", "hotflip:candidates=16", 1.0, "hotflip:edits=1,candidates=16"),
+        ("standard:eps=0", "standard:steps=100,queries=1000", 0.0, "standard:eps=0,steps=100,queries=1000"),
+        ("universal:eps=0", "universal:epochs=10", 0.0, "universal:eps=0,epochs=10"),
+        ("pgd:eps=1.5,norm=l2", "pgd:norm=l2,steps=10", 1.5, "pgd:eps=1.5,norm=l2,steps=10"),
+        ("fgsm:eps=0.5/255", "fgsm", 0.5 / 255, "fgsm:eps=0.5/255"),
+        ("fgsm:eps=0", "fgsm", 0.0, "fgsm:eps=0"),
+        ("fgsm:eps=1e-02", "fgsm", 0.01, "fgsm:eps=0.01"),
+        (f"fgsm:eps={2 / 255!r}", "fgsm", 2 / 255, "fgsm:eps=2/255"),
+        (f"fgsm:eps={1e-9 / 3:.40f}", "fgsm", float(f"{1e-9 / 3:.40f}"), f"fgsm:eps={1e-9 / 3:.40f}".rstrip("0")),
+        (
+            "greedy:kinds=typo+case+typo",
+            "greedy:candidates=64,kinds=typo+case",
+            1.0,
+            "greedy:edits=1,candidates=64,kinds=typo+case",
+        ),
         (
             "apgd:eps=4/255,norm=linf,loss=dlr,targeted=true",
-            "apgd:loss=dlr,targeted=true",
+            "apgd:steps=100,loss=dlr,targeted=true",
             4 / 255,
-            "apgd:eps=4/255,loss=dlr,targeted=true",
+            "apgd:eps=4/255,steps=100,loss=dlr,targeted=true",
         ),
     ],
 )
@@ -153,11 +163,11 @@ def test_a_sweep_stands_for_several_attacks():
 
 def test_a_value_can_be_exchanged():
     spec = parse_attack("pgd:eps=2/255").with_value("crafted", "english")
-    assert (spec["crafted"], spec.label) == ("english", "pgd:crafted=english")
+    assert (spec["crafted"], spec.label) == ("english", "pgd:steps=10,crafted=english")
     assert spec.get("severity", 0) == 0
 
 
-def test_the_catalogue_holds_every_edit_and_every_corruption_and_loss():
+def test_the_catalog_holds_every_edit_and_every_corruption_and_loss():
     from kivuko.perturbations.image.corruptions import CORRUPTIONS
     from kivuko.perturbations.image.goal import LOSSES
 

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from kivuko.errors import DataError, KivukoError
-from kivuko.perturbations.image.images import LONGEST_SIDE, open_image
+from kivuko.perturbations.image.open_image import LONGEST_SIDE, open_image
 
 RED, BLUE, WHITE = (255, 0, 0), (0, 0, 255), (255, 255, 255)
 

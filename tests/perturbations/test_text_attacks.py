@@ -52,7 +52,7 @@ ATTACKS = {
 def test_it_does_harm_within_its_budget_and_reports_what_it_did(encoder, goal, name):
     found = ATTACKS[name](encoder, goal, edits=2)
     texts = [one.perturbed.text for one in found]
-    after = goal.standing(encoder.encode(texts), np.arange(len(texts))).ranks
+    after = goal.rank(encoder.encode(texts), np.arange(len(texts))).ranks
     assert [one.rank_after for one in found] == after.tolist()
     assert (after > 1).sum() >= 2
     assert all(len(one.perturbed.edits) <= 2 and one.calls > 0 for one in found)
@@ -101,21 +101,21 @@ def test_bad_input_says_what_is_wrong(encoder, goal):
     with pytest.raises(DataError, match="not finite"):
         TextGoal(np.full((2, 3), np.nan, dtype=np.float32), np.array([0]))
     with pytest.raises(DataError, match="encoder gave"):
-        goal.standing(np.full((1, 16), np.nan, dtype=np.float32), np.array([0]))
+        goal.rank(np.full((1, 16), np.nan, dtype=np.float32), np.array([0]))
     with pytest.raises(ModelError, match="greedy"):
         gradient_encoder([torch.nn.Linear(2, 2)])
 
 
 def test_ties_count_against_the_own_image():
     goal = TextGoal(np.array([[1, 0], [1, 0], [0, 1]], dtype=np.float32), np.array([0]))
-    assert goal.standing(np.array([[1, 0]], dtype=np.float32), np.array([0])).ranks.tolist() == [2]
+    assert goal.rank(np.array([[1, 0]], dtype=np.float32), np.array([0])).ranks.tolist() == [2]
 
 
 @given(st.lists(st.floats(-1, 1, width=32), min_size=5, max_size=5), st.integers(0, 4))
 @settings(max_examples=50)
 def test_the_standing_is_what_sorting_says(scores, own):
     gallery = np.array(scores, dtype=np.float32)[:, None]
-    found = TextGoal(gallery, np.array([own])).standing(np.ones((1, 1), dtype=np.float32), np.array([0]))
+    found = TextGoal(gallery, np.array([own])).rank(np.ones((1, 1), dtype=np.float32), np.array([0]))
     assert found.ranks[0] == sum(score >= gallery[own, 0] for score in gallery[:, 0])
     assert found.margins[0] == pytest.approx(gallery[own, 0] - max(np.delete(gallery[:, 0], own)), abs=1e-6)
 
@@ -159,7 +159,7 @@ def test_a_universal_edit_is_one_pattern_that_lowers_the_mean(encoder, goal):
     made = [apply_patterns(text, found) for text in TEXTS[:6]]
     assert 1 <= len(found) <= 2
     assert all(len(one.edits) <= 2 for one in made)
-    after = some.standing(encoder.encode([one.text for one in made]), np.arange(6)).ranks
+    after = some.rank(encoder.encode([one.text for one in made]), np.arange(6)).ranks
     assert (1 / after).mean() < 1
 
 

@@ -232,6 +232,6 @@ def test_the_gradient_saves_calls(static):
 def test_what_is_reported_is_what_encoding_again_gives(encoder, attack):
     goal = goal_of(encoder)
     found = attack(encoder, TEXTS, LANGUAGES, goal, edits=2)
-    again = goal.standing(encoder.encode([one.perturbed.text for one in found]), np.arange(len(TEXTS)))
+    again = goal.rank(encoder.encode([one.perturbed.text for one in found]), np.arange(len(TEXTS)))
     assert [one.rank_after for one in found] == again.ranks.tolist()
     assert [one.margins[-1] for one in found] == pytest.approx(again.margins.tolist(), abs=1e-5)

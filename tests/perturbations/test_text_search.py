@@ -96,7 +96,7 @@ def test_an_edit_that_helps_the_search_is_not_taken():
 
 def test_of_equal_ranks_the_lower_margin_is_worse():
     goal = TextGoal(np.array([[1, 0], [0, 1]], dtype=np.float32), np.array([0]))
-    found = goal.standing(np.array([[1, 0], [0.9, 0.44], [0.6, 0.8]], dtype=np.float32), np.zeros(3, dtype=np.int64))
+    found = goal.rank(np.array([[1, 0], [0.9, 0.44], [0.6, 0.8]], dtype=np.float32), np.zeros(3, dtype=np.int64))
     assert found.ranks.tolist() == [1, 1, 2]
     assert found.margins.tolist() == pytest.approx([1, 0.46, -0.2], abs=1e-6)
     assert found.attack_loss().argsort().tolist() == [0, 1, 2]
@@ -104,14 +104,14 @@ def test_of_equal_ranks_the_lower_margin_is_worse():
 
 def test_a_gallery_of_one_image_leaves_nothing_to_harm():
     goal = TextGoal(np.array([[1.0, 0.0]], dtype=np.float32), np.array([0]))
-    found = goal.standing(np.array([[0.6, 0.8]], dtype=np.float32), np.array([0]))
+    found = goal.rank(np.array([[0.6, 0.8]], dtype=np.float32), np.array([0]))
     assert found.ranks.tolist() == [1]
     assert np.isfinite(found.attack_loss()).all()
 
 
 def test_vectors_of_another_width_are_refused(goal):
     with pytest.raises(DataError, match="same model"):
-        goal.standing(np.ones((1, 3), dtype=np.float32), np.array([0]))
+        goal.rank(np.ones((1, 3), dtype=np.float32), np.array([0]))
 
 
 def test_an_encoder_that_breaks_on_a_candidate_says_so(encoder, goal):
@@ -154,7 +154,7 @@ def test_the_pattern_is_the_worst_of_all(encoder, goal):
 
     def mean(pattern):
         texts = [apply_patterns(text, [pattern]).text for text in TEXTS]
-        return (1 / goal.standing(encoder.encode(texts), np.arange(len(TEXTS))).ranks).mean()
+        return (1 / goal.rank(encoder.encode(texts), np.arange(len(TEXTS))).ranks).mean()
 
     means = [mean(pattern) for pattern in pool]
     assert mean(found[0]) == min(means)
@@ -168,7 +168,7 @@ def test_sifting_finds_nearly_the_worst(encoder, goal, monkeypatch):
     large = TextGoal(goal.gallery, own)
     patterns = universal_edit(encoder.encode, many, "sw", large, seed=1)
     texts = [apply_patterns(text, patterns).text for text in many]
-    after = (1 / large.standing(encoder.encode(texts), np.arange(len(many))).ranks).mean()
+    after = (1 / large.rank(encoder.encode(texts), np.arange(len(many))).ranks).mean()
     best = _mean_reciprocal_ranks(encoder.encode, many, large, _patterns(many, "sw"), np.arange(len(many))).min()
     assert after <= best + 0.05
 

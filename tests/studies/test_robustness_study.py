@@ -13,9 +13,10 @@ from kivuko.report.writing import write_report
 from kivuko.studies.engine import Place, perform_study
 from kivuko.studies.grid import Grid
 from kivuko.studies.robustness.grid import (
-    QUICK_PLAN,
     RECIPES,
     STANDARD_PLAN,
+    Plan,
+    PlannedAttack,
     RobustnessGrid,
     quick_grid,
     robustness_grid,
@@ -24,14 +25,18 @@ from kivuko.studies.robustness.inputs import robustness_inputs
 from kivuko.studies.robustness.study import ROBUSTNESS, STUDY
 from kivuko.training.recipe import load_recipe
 
-PLAN = replace(
-    QUICK_PLAN,
-    noise=(("typo", (1, 2)), ("code-switch", (1,))),
-    greedy_edits=2,
-    greedy_candidates=4,
-    steps=2,
-    own_steps=1,
-)
+ENGLISH = "warm_start=true,crafted=english"
+SEP = "image=apgd,crafted=english,warm_start=true"
+PLAN = Plan((
+    PlannedAttack("typo:edits=1|2", translators=True),
+    PlannedAttack("code-switch"),
+    PlannedAttack("greedy:edits=1|2,candidates=4", concepts=12),
+    PlannedAttack("hotflip", concepts=8),
+    PlannedAttack("gaussian-noise:severity=3"),
+    PlannedAttack(f"apgd:eps=2/255|8/255,steps=2,{ENGLISH}", concepts=12),
+    PlannedAttack("apgd:eps=8/255,steps=1", concepts=8),
+    PlannedAttack(f"sep-attack:eps=2/255,edits=1,steps=2,candidates=4,{SEP}", concepts=12),
+)).plus(["own_attack:DropFirstLetter"])  # fmt: skip
 
 
 class Watch:
@@ -92,9 +97,10 @@ def test_every_attack_and_budget_is_on_record_beside_the_clean_search(outcome):
     assert header.protocol["study"] == STUDY
     seen = {(one.attack, one.budget) for one in records if one.objective == "mse" and one.model == "static+emoji"}
     assert seen == {
-        (None, None), ("typo", 1.0), ("typo", 2.0), ("code-switch", 1.0), ("greedy", 1.0), ("greedy", 2.0),
-        ("hotflip", 1.0), ("gaussian-noise", 3.0), ("apgd-english", 2 / 255), ("apgd-english", 8 / 255),
-        ("apgd-own", 8 / 255), ("sep:edits=1", 2 / 255),
+        (None, None), ("typo", 1.0), ("typo", 2.0), ("code-switch", 1.0), ("greedy:candidates=4,kinds=typo", 1.0),
+        ("greedy:candidates=4,kinds=typo", 2.0), ("hotflip:candidates=16", 1.0), ("gaussian-noise", 3.0),
+        (f"apgd:steps=2,{ENGLISH}", 2 / 255), (f"apgd:steps=2,{ENGLISH}", 8 / 255), ("apgd:steps=1", 8 / 255),
+        (f"sep-attack:edits=1,steps=2,candidates=4,kinds=typo,{SEP}", 2 / 255), ("own_attack:DropFirstLetter", 1.0),
     }  # fmt: skip
     assert {one.attack for one in records} - {None} <= set(header.protocol["attacks"])
     assert any(one.model == "static+emoji-robust" for one in records)
@@ -111,7 +117,7 @@ def test_searches_and_larger_radii_never_help(outcome):
     }  # fmt: skip
     compared = 0
     for (*key, attack, budget), own in values.items():
-        if attack in ("greedy", "hotflip"):
+        if attack and attack.startswith(("greedy", "hotflip")):
             before = values[(*key, attack, budget - 1) if (*key, attack, budget - 1) in values else (*key, None, None)]
             compared += len(own)
             assert all(value <= before[query] + 1e-12 for query, value in own.items())
@@ -152,7 +158,7 @@ def test_the_concepts_under_attack_are_test_concepts_in_every_language(robustnes
 
 
 def test_the_fingerprint_changes_with_the_plan_and_the_images(robustness_bench):
-    other = replace(robustness_bench, plan=replace(PLAN, greedy_edits=1))
+    other = replace(robustness_bench, plan=Plan(PLAN.attacks[:-1]))
     assert other.fingerprint != robustness_bench.fingerprint
     tower = robustness_bench.towers[0]
     moved = replace(tower, gallery=(tower.gallery + np.float32(1e-3)))
@@ -165,4 +171,4 @@ def test_grids():
     recipes = [load_recipe(name) for name in RECIPES]
     assert robustness_grid(recipes).standard
     assert not quick_grid(recipes).standard
-    assert not RobustnessGrid(robustness_grid(recipes).systems, replace(STANDARD_PLAN, radii=(1,))).standard
+    assert not RobustnessGrid(robustness_grid(recipes).systems, Plan(STANDARD_PLAN.attacks[1:])).standard

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from kivuko.cli.options import Command, languages_option, sources_options, study_options
+from kivuko.cli.options import Command, Several, languages_option, sources_options, study_options
 
 if TYPE_CHECKING:
     from kivuko.evaluation import Record
@@ -56,10 +56,14 @@ def low_resource(ctx: click.Context, /, **options: Any) -> None:
     "robustness.jsonl", "A few systems and attacks in four minutes; proves nothing.",
     "Ten seeds, and 100 and all pairs too.",
 )  # fmt: skip
+@click.option(
+    "-a", "--attack", "attacks", cls=Several, metavar="ATTACKS",
+    help="Attacks besides the study's, named as for 'kivuko attack': package.module:Class, say.",
+)  # fmt: skip
 @languages_option
 @sources_options
 @click.pass_context
-def robustness(ctx: click.Context, /, **options: Any) -> None:
+def robustness(ctx: click.Context, /, attacks: tuple[str, ...], **options: Any) -> None:
     """Does transport make low-resource image search more robust? Objectives × attacks × budgets × seeds.
 
     Every system is trained, then attacked: random misspellings, searches for the worst ones, noise on the images,
@@ -73,9 +77,9 @@ def robustness(ctx: click.Context, /, **options: Any) -> None:
       kivuko study robustness --recipe contrastive optical optical-robust --seeds 3
       kivuko report robustness.jsonl
     """
-    from kivuko.studies.robustness.study import ROBUSTNESS
+    from kivuko.studies.robustness.study import robustness_study
 
-    records = _run(ctx, ROBUSTNESS, options)
+    records = _run(ctx, robustness_study(attacks), options)
     _print([attacked_table(records)], records, options["records"])
 
 

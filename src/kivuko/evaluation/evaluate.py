@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -28,12 +29,15 @@ from kivuko.progress import bars, late_task, note
 from kivuko.text import pluralize
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from rich.table import Table
 
     from kivuko.datasets.captions import CaptionSet
     from kivuko.datasets.collections import Collection
     from kivuko.datasets.emoji import EmojiWorld
     from kivuko.encoders.model import Model
+    from kivuko.evaluation.captions import CaptionTask
     from kivuko.evaluation.evaluator import Bar, System, Task
 
 _QUECHUA = {"quy", "quz", "qu", "qve", "qvc"}  # of one group, and not of one language
@@ -132,7 +136,9 @@ class Evaluation:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Options:
+class Options:
+    """The keywords of :func:`evaluate` that say how a data set is opened and a model loaded."""
+
     languages: tuple[str, ...] | None
     split: str
     captions: str
@@ -212,7 +218,7 @@ def evaluate(
     >>> result = kivuko.evaluate("kivuko-demo/model", languages=["sw", "de"])  # doctest: +SKIP
     >>> print(result)  # doctest: +SKIP
     """
-    requested = _codes(languages)
+    requested = read_codes(languages)
     if captions not in ("every", "first"):
         raise UsageError(f"captions is {captions!r}; give 'every' or 'first'.")
     if isinstance(dataset, str):
@@ -228,22 +234,22 @@ def evaluate(
     if records not in (None, False):
         place = Path(cast(str, records))
     elif records is None and source and folder.is_dir():  # not a model of the hub
-        place = folder / "evaluation" / f"{_file_name(dataset, opened, split, captions)}.jsonl"
+        place = folder / "evaluation" / f"{file_name(dataset, opened, split, captions)}.jsonl"
     if place is not None:
         refuse_unwritable(place)
-    options = _Options(
+    options = Options(
         languages=requested, split=split, captions=captions, skip_missing=skip_missing, alone=alone,
         batch_size=batch_size, workers=workers, device=device, cldr=cldr, font=font,
     )  # fmt: skip
     with bars(progress) as display:
-        prepare = _emoji if _is_emoji(opened) else _captions if _is_caption_set(opened) else _collection
+        prepare = _emoji if is_emoji(opened) else _captions if is_caption_set(opened) else _collection
         prepared, loaded = prepare(model, opened, options, lambda text: late_task(display, text))
         result = _measured(
             prepared, loaded, requested, lambda text: late_task(display, text), command or _call(dataset)
         )
         if place is not None:
             result.save(place)
-    if _is_emoji(opened) and split == "test" and not alone and loaded is not None and place is not None:
+    if is_emoji(opened) and split == "test" and not alone and loaded is not None and place is not None:
         _update_card(loaded, result)
     return result
 
@@ -263,11 +269,21 @@ def _measured(
     return Evaluation(records, header, per_query, notes=prepared.notes(), runs=getattr(prepared.task, "runs", {}))
 
 
-def _emoji(model: Any, opened: EmojiWorld | None, options: _Options, bar: Bar) -> tuple[_Prepared, Model]:
-    from kivuko.datasets.emoji import emoji_world
-    from kivuko.datasets.emoji.sources import available_languages, find_cldr
+def _emoji(model: Any, opened: EmojiWorld | None, options: Options, bar: Bar) -> tuple[_Prepared, Model]:
     from kivuko.evaluation.emoji import EmojiTask
     from kivuko.evaluation.evaluator import standard_systems
+
+    loaded, codes, world, images = open_emoji(model, opened, options, bar)
+    systems = standard_systems(loaded, alone=options.alone, batch_size=options.batch_size)
+    return _Prepared(task=EmojiTask(world, images, options.split), systems=systems, languages=codes), loaded
+
+
+def open_emoji(
+    model: Any, opened: EmojiWorld | None, options: Options, bar: Bar
+) -> tuple[Model, tuple[str, ...], EmojiWorld, NDArray[np.float32]]:
+    """Return the model, the languages to measure, the emoji, and the images' unit vectors, float32 [images, dim]."""
+    from kivuko.datasets.emoji import emoji_world
+    from kivuko.datasets.emoji.sources import available_languages, find_cldr
     from kivuko.search import emoji_vectors
 
     loaded = _with_images(model, options.device)
@@ -288,15 +304,24 @@ def _emoji(model: Any, opened: EmojiWorld | None, options: _Options, bar: Bar) -
     world = opened or emoji_world(
         [code for code in codes if code != "en"], cldr=options.cldr, font=options.font, progress=bar("drawing emoji")
     )
-    vectors = emoji_vectors(loaded.encoder, world)
+    return loaded, tuple(codes), world, emoji_vectors(loaded.encoder, world)
+
+
+def _captions(model: Any, caption_set: CaptionSet, options: Options, bar: Bar) -> tuple[_Prepared, Model]:
+    from kivuko.evaluation.evaluator import standard_systems
+
+    loaded, codes, task = open_captions(model, caption_set, options, bar)
     systems = standard_systems(loaded, alone=options.alone, batch_size=options.batch_size)
-    return _Prepared(task=EmojiTask(world, vectors, options.split), systems=systems, languages=tuple(codes)), loaded
+    left_out = partial(_left_out, task.caption_set)
+    return _Prepared(task=task, systems=systems, languages=codes, notes=left_out), loaded
 
 
-def _captions(model: Any, caption_set: CaptionSet, options: _Options, bar: Bar) -> tuple[_Prepared, Model]:
+def open_captions(
+    model: Any, caption_set: CaptionSet, options: Options, bar: Bar
+) -> tuple[Model, tuple[str, ...], CaptionTask]:
+    """Return the model, the languages to measure, and the set without unreadable images beside the images' vectors."""
     from kivuko.datasets.captions import EVERY_CAPTION, FIRST_CAPTION, choose_languages
     from kivuko.evaluation.captions import CaptionTask, without_broken, without_missing
-    from kivuko.evaluation.evaluator import standard_systems
     from kivuko.evaluation.vectors import image_vectors
 
     codes = choose_languages(caption_set, options.languages or ())
@@ -322,13 +347,10 @@ def _captions(model: Any, caption_set: CaptionSet, options: _Options, bar: Bar) 
     if gone := [code for code in codes if code not in kept.captions]:
         note(f"note: no image is left that has a caption in {', '.join(gone)}.")
     which = FIRST_CAPTION if options.captions == "first" else EVERY_CAPTION
-    systems = standard_systems(loaded, alone=options.alone, batch_size=options.batch_size)
-    task = CaptionTask(kept, images, digest, which)
-    codes = tuple(code for code in codes if code in kept.captions)
-    return _Prepared(task=task, systems=systems, languages=codes, notes=lambda: _left_out(kept)), loaded
+    return loaded, tuple(code for code in codes if code in kept.captions), CaptionTask(kept, images, digest, which)
 
 
-def _collection(model: Any, collection: Collection, options: _Options, bar: Bar) -> tuple[_Prepared, Model | None]:
+def _collection(model: Any, collection: Collection, options: Options, bar: Bar) -> tuple[_Prepared, Model | None]:
     from kivuko.encoders.loading import model_kind
     from kivuko.encoders.model import load_model
     from kivuko.evaluation.collection import (
@@ -374,20 +396,22 @@ def _with_images(model: Any, device: str | None) -> Model:
     return loaded
 
 
-def _is_caption_set(opened: Any) -> bool:
+def is_caption_set(opened: Any) -> bool:
+    """Whether an open data set is an image-caption set."""
     return hasattr(opened, "captions") and hasattr(opened, "images")
 
 
-def _is_emoji(opened: Any) -> bool:
+def is_emoji(opened: Any) -> bool:
+    """Whether an open data set is the emoji; None stands for them before they are read."""
     return opened is None or hasattr(opened, "annotations")
 
 
-def _file_name(dataset: Any, opened: Any, split: str, captions: str) -> str:
+def file_name(dataset: Any, opened: Any, split: str, captions: str) -> str:
     """Return the stem of the default records file: the data set, and what else makes figures incomparable."""
-    if _is_emoji(opened):
+    if is_emoji(opened):
         return f"emoji-{split}"
     name = records_stem(dataset, opened.name) if isinstance(dataset, str) else opened.name
-    if _is_caption_set(opened):
+    if is_caption_set(opened):
         name = f"{name}-{opened.split.replace('/', '-')}-{captions}-caption"
     return _slug(name)
 
@@ -396,7 +420,7 @@ def _slug(name: str) -> str:
     return re.sub(r"[^\w.-]+", "-", name).strip("-.") or "collection"
 
 
-def _codes(languages: Sequence[str] | None) -> tuple[str, ...] | None:
+def read_codes(languages: Sequence[str] | None) -> tuple[str, ...] | None:
     """Normalize codes; None stays None."""
     if languages is None:
         return None

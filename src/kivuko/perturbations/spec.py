@@ -1,357 +1,36 @@
-"""An attack with its parameters as one line of text: ``pgd:eps=2/255,steps=20``, ``typo:edits=0|1|2``.
+"""Attacks as text: ``pgd:eps=2/255,steps=20``.
 
-A name, a colon, parameters with commas between them. Several values with bars between them are a sweep: an attack for
-each (for each combination, where two parameters are swept).
+A name, a colon, parameters separated by commas. Several values separated by bars, ``typo:edits=0|1|2``, are a sweep:
+one attack for each value (for each combination, where two parameters are swept). ``package.module:Class:edits=2`` is an
+attack of one's own, see ``kivuko.perturbations.custom``.
 """
 
 from __future__ import annotations
 
-import difflib
 import itertools
-import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Literal, Protocol
+from typing import Any
 
 from kivuko.errors import UsageError
-from kivuko.perturbations import EDIT_GROUPS, EDIT_KINDS
-
-Value = Fraction | int | bool | str
-LEVELS = 255  # steps of an 8-bit image between black and white: radii are written as shares of them
-_LONGEST = 60  # code points of what was written that a message repeats
-MOST = 1_000_000  # steps, queries, edits: more than any machine will do
-
-# Lengths are bounded so that no text makes a number of a million digits, and so that what ``written`` gives is read.
-_NUMBERS = (
-    re.compile(r"[+-]?[0-9]{1,9}(\.[0-9]{1,40})?"),
-    re.compile(r"[+-]?[0-9]{1,9}(\.[0-9]{1,20})?([eE][+-]?0?[0-9]|/[0-9]{1,9})"),
-    re.compile(r"[+-]?[0-9]{1,40}/[0-9]{1,40}"),
-)
-_WHOLE = re.compile(r"[+-]?[0-9]{1,12}")
-
-
-class Parameter(Protocol):
-    """One parameter of an attack."""
-
-    @property
-    def name(self) -> str:
-        """As it is written before the equals sign."""
-        ...
-
-    @property
-    def default(self) -> Value:
-        """What it is where it is not written."""
-        ...
-
-    @property
-    def allowed(self) -> str:
-        """Which values it takes, in words that go after "give"."""
-        ...
-
-    def read(self, text: str) -> Value:
-        """Return the value that a text stands for; ValueError, with the reason or none, where there is no such."""
-        ...
-
-    def written(self, value: Value) -> str:
-        """Return the shortest text that ``read`` gives this value for."""
-        ...
-
-
-@dataclass(frozen=True)
-class Number:
-    """An exact number from ``low`` to ``high``, written as 0.01, 1e-2, 2/255 or 0.5/255."""
-
-    name: str
-    default: Value
-    low: int
-    high: int
-    allowed: str
-
-    def read(self, text: str) -> Fraction:
-        """See Parameter."""
-        if not any(form.fullmatch(text) for form in _NUMBERS):
-            raise ValueError("it is no number")
-        over, _, under = text.partition("/")
-        if under and not int(under):
-            raise ValueError("it divides by zero")
-        value = Fraction(over) / int(under or 1)
-        level = Fraction(round(value * LEVELS), LEVELS)
-        if float(value) == float(level):  # a radius as records print it, 0.00784313725490196, is 2/255 again
-            value = level
-        if not self.low <= value <= self.high:
-            raise ValueError("it is out of range")
-        return value
-
-    def written(self, value: Value) -> str:
-        """See Parameter: a plain decimal where there is one, else in levels (1/85 is 3/255), else as a fraction."""
-        exact = Fraction(value)
-        if decimal := _decimal(exact, 40):
-            return decimal
-        levels = _decimal(exact * LEVELS, 20)
-        return f"{levels}/{LEVELS}" if levels else str(exact)
-
-
-def _decimal(exact: Fraction, places: int) -> str:
-    """Return a number, at least 0, as a decimal of up to so many places; an empty text if that does not hold it."""
-    shifted = exact * 10**places
-    if shifted.denominator != 1:
-        return ""
-    digits = f"{shifted.numerator:0{places + 1}d}"
-    return f"{digits[:-places]}.{digits[-places:]}".rstrip("0").rstrip(".")
-
-
-@dataclass(frozen=True)
-class Whole:
-    """A whole number from ``low`` to ``high``."""
-
-    name: str
-    default: Value
-    low: int = 0
-    high: int = MOST
-
-    @property
-    def allowed(self) -> str:
-        """See Parameter."""
-        return f"a whole number from {self.low:,} to {self.high:,}"
-
-    def read(self, text: str) -> int:
-        """See Parameter."""
-        if not _WHOLE.fullmatch(text):
-            raise ValueError("it is no whole number")
-        if not self.low <= int(text) <= self.high:
-            raise ValueError("it is out of range")
-        return int(text)
-
-    def written(self, value: Value) -> str:
-        """See Parameter."""
-        return str(value)
-
-
-@dataclass(frozen=True)
-class Choice:
-    """One of a few words; with ``several``, some of them joined by a plus sign (typo+case), in the order given."""
-
-    name: str
-    default: Value
-    choices: tuple[str, ...]
-    several: bool = False
-
-    @property
-    def allowed(self) -> str:
-        """See Parameter."""
-        some = ", or several such as " + "+".join(self.choices[:2]) if self.several else ""
-        return f"one of {', '.join(self.choices)}{some}"
-
-    def read(self, text: str) -> str:
-        """See Parameter."""
-        parts = text.split("+") if self.several else [text]
-        if not all(part in self.choices for part in parts):
-            raise ValueError
-        return "+".join(dict.fromkeys(parts))
-
-    def written(self, value: Value) -> str:
-        """See Parameter."""
-        return str(value)
-
-
-@dataclass(frozen=True)
-class Flag:
-    """True or false."""
-
-    name: str
-    default: Value = False
-    allowed = "true or false"
-
-    def read(self, text: str) -> bool:
-        """See Parameter."""
-        if text not in ("true", "false"):
-            raise ValueError
-        return text == "true"
-
-    def written(self, value: Value) -> str:
-        """See Parameter."""
-        return "true" if value else "false"
-
-
-def read_value(parameter: Parameter, text: str, where: str) -> Value:
-    """Read a value, or say in one line what is wrong with it.
-
-    Raises:
-        UsageError: the text stands for no value that the parameter takes; ``where`` is named.
-    """
-    try:
-        return parameter.read(text)
-    except ValueError as problem:
-        reason = f" ({problem})" if str(problem) else ""
-        raise UsageError(
-            f"{where}: {parameter.name}={shown(text)} cannot be used{reason}; give {parameter.allowed}."
-        ) from None
-
-
-def shown(text: str) -> str:
-    """Return what was written as a message shows it: on one line, not too long."""
-    return repr(text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…")
-
-
-# The catalog of attacks: what each is called, what it changes, what it must know of the model, what it takes.
-#
-# Nothing here runs an attack, and torch is not imported; ``kivuko.evaluation.attack`` runs them.
-
-Kind = Literal["text", "image", "joint"]
-Needs = Literal["nothing", "queries", "gradients"]
-Family = Literal["text noise", "text adversarial", "image noise", "image adversarial", "joint"]
-
-LARGEST_RADIUS = 1000  # an L2 radius; L-inf radii end at 1, see ``spec``
-CODE_SWITCH = "code-switch"
-
-
-@dataclass(frozen=True)
-class Attack:
-    """One kind of attack.
-
-    Attributes:
-        kind: what it changes: the query, the image, or both.
-        needs: what it must have of the model: "nothing" (noise), answers to "queries", or "gradients".
-        budget: name of the parameter that limits it. In records it stands apart from the name.
-        parameters: all of them, the budget first.
-        description: half a sentence for a list.
-    """
-
-    name: str
-    kind: Kind
-    needs: Needs
-    budget: str
-    parameters: tuple[Parameter, ...]
-    description: str
-
-    def parameter(self, name: str) -> Parameter:
-        """Return a parameter by its name.
-
-        Raises:
-            UsageError: there is no such parameter; the nearest is named.
-        """
-        names = [one.name for one in self.parameters]
-        if name not in names:
-            hint = _nearest(name, names, f"it has {', '.join(names)}.")
-            raise UsageError(f"attack '{self.name}' has no parameter {shown(name)}; {hint}")
-        return self.parameters[names.index(name)]
-
-    def has(self, name: str) -> bool:
-        """Tell whether there is such a parameter."""
-        return any(one.name == name for one in self.parameters)
-
-    @property
-    def family(self) -> Family:
-        """Under which heading it is listed and reported."""
-        if self.kind == "joint":
-            return "joint"
-        if self.kind == "text":
-            return "text noise" if self.needs == "nothing" else "text adversarial"
-        return "image noise" if self.needs == "nothing" else "image adversarial"
-
-    @property
-    def unit(self) -> str:
-        """What its budget counts: "edits", "severity" (levels of noise) or "radius" (on the pixel scale 0-1)."""
-        return {"eps": "radius"}.get(self.budget, self.budget)
-
-
-def _nearest(name: str, names: list[str], otherwise: str) -> str:
-    """Return a hint that ends a message: the nearest name if one is near."""
-    near = difflib.get_close_matches(name.lower(), names, 1, 0.5)
-    return f"did you mean '{near[0]}'?" if near else otherwise
-
-
-_GROUPS = {
-    "typo": "letters put in, left out, swapped or exchanged",
-    "form": "diacritics, case, width or normalization changed",
-    "word": "words joined, split, left out or swapped",
-    "any": "an edit of any kind",
-}
-_NOISES = {
-    "gaussian-noise": "normal noise on every pixel",
-    "blur": "Gaussian blur",
-    "jpeg": "JPEG at low quality",
-    "occlusion": "a gray patch over part of the image",
-    "contrast": "contrast taken away",
-}
-_EDITS = Whole("edits", 1, 0, 100)
-_EPS = Number(
-    "eps", Fraction(2, LEVELS), 0, LARGEST_RADIUS,
-    f"a radius from 0 to 1 on the pixel scale, such as 2/255 or 0.01 (with norm=l2 up to {LARGEST_RADIUS})",
-)  # fmt: skip
-_NORM = Choice("norm", "linf", ("linf", "l2"))
-_TARGETED = Flag("targeted")
-_EARLY_STOP = Flag("early_stop")
-_CRAFTED = Choice("crafted", "own", ("own", "english"))
-_LOSS = Choice("loss", "ce", ("margin", "ce", "dlr", "targeted-dlr"))
-_RESTARTS = Whole("restarts", 1, 1, 1000)
-_KINDS = Choice("kinds", "typo", (*EDIT_GROUPS, *EDIT_KINDS), several=True)
-
-
-def _text(name: str, needs: Needs, description: str, *more: Parameter) -> Attack:
-    return Attack(name, "text", needs, "edits", (_EDITS, *more), description)
-
-
-def _image(name: str, needs: Needs, description: str, *more: Parameter) -> Attack:
-    return Attack(name, "image", needs, "eps", (_EPS, _NORM, *more, _TARGETED, _CRAFTED), description)
-
-
-def _joint(name: str, description: str) -> Attack:
-    more = (_NORM, _EDITS, Whole("steps", 10, 1), Whole("candidates", 32, 1, 100_000), _KINDS)
-    return Attack(name, "joint", "gradients", "eps", (_EPS, *more), description)
-
-
-def _attacks() -> Iterator[Attack]:
-    for name, description in _GROUPS.items():
-        yield _text(name, "nothing", description)
-    for kind in EDIT_KINDS.values():
-        yield _text(kind.name, "nothing", kind.description)
-    yield _text(CODE_SWITCH, "nothing", "words said in English, by the training bitext")
-    candidates = Whole("candidates", 64, 1, 100_000)
-    yield _text("greedy", "queries", "the worst of random edits, one after another", candidates, _KINDS)
-    few = Whole("candidates", 16, 1, 100_000)
-    yield _text("hotflip", "gradients", "subwords exchanged where the gradient points", few)
-    yield _text("char-gradient", "gradients", "characters edited where the gradient points", few, _KINDS)
-    yield _text("universal-text", "queries", "one misspelling for all queries, found on training names")
-    for name, description in _NOISES.items():
-        yield Attack(name, "image", "nothing", "severity", (Whole("severity", 3, 0, 5),), description)
-    steps, many, asked = Whole("steps", 10, 1), Whole("steps", 100, 1), Whole("queries", 1000, 1)
-    yield _image("fgsm", "gradients", "one step along the gradient's signs", _LOSS)
-    yield _image("pgd", "gradients", "projected gradient descent", steps, _RESTARTS, _LOSS, _EARLY_STOP)
-    yield _image("apgd", "gradients", "the same, its step size set by itself", many, _RESTARTS, _LOSS, _EARLY_STOP)
-    yield _image("square", "queries", "random squares, kept where they harm", asked, _EARLY_STOP)
-    yield _image("standard", "gradients", "the ensemble of APGD and Square; stops at success", many, asked)
-    yield _image("universal", "gradients", "one change for all images, found on training names", Whole("epochs", 10, 1))
-    yield _joint("sep", "query and image attacked apart, then put together")
-    yield _joint("co-attack", "the query first, then the image against that query (Co-Attack)")
-    yield _joint("sga", "the image at several sizes against its names in all languages, then the query (SGA)")
-
-
-ATTACKS: Mapping[str, Attack] = {attack.name: attack for attack in _attacks()}
-
-
-def attack_named(name: str) -> Attack:
-    """Return an attack of the catalog.
-
-    Raises:
-        UsageError: there is none of that name; the nearest is named.
-    """
-    if name not in ATTACKS:
-        hint = _nearest(name, list(ATTACKS), "'kivuko attack --list' shows all.")
-        raise UsageError(f"unknown attack {shown(name)}; {hint}")
-    return ATTACKS[name]
-
+from kivuko.perturbations.catalog import Attack, Value, attack_named, read_value, shown
+from kivuko.perturbations.custom import custom_attack, is_custom, rebuilt
 
 MOST_ATTACKS = 1000  # that one sweep may stand for
+_EFFORT = frozenset({"edits", "steps", "candidates", "kinds", "queries", "epochs"})  # shown in every label
 
 
 @dataclass(frozen=True)
 class AttackSpec:
-    """An attack and a value for each of its parameters, in the catalog's order."""
+    """An attack and a value for each of its parameters, in the catalog's order.
+
+    ``custom``: the object that makes the attack, where it is not in the catalog (see ``kivuko.perturbations.custom``).
+    """
 
     attack: Attack
     values: tuple[Value, ...]
+    custom: Any = field(default=None, compare=False)
 
     def __getitem__(self, name: str) -> Value:
         """Return the value of a parameter."""
@@ -372,26 +51,28 @@ class AttackSpec:
 
     @property
     def label(self) -> str:
-        """The attack as records name it: with every parameter that is not as usual, without the budget."""
+        """The attack as records name it: effort and every parameter that is not the default, without the budget."""
         return self._written(skip_budget=True)
 
     @property
     def text(self) -> str:
-        """The canonical form, which parses to this same attack: budget first, then what is not as usual."""
+        """The canonical form, which parses to this same attack: the budget, then as in the label."""
         return self._written(skip_budget=False)
 
     def with_value(self, name: str, value: Value) -> AttackSpec:
         """Return the same attack with one parameter at another value."""
         place = [one.name for one in self.attack.parameters].index(name)
-        return AttackSpec(self.attack, (*self.values[:place], value, *self.values[place + 1 :]))
+        values = (*self.values[:place], value, *self.values[place + 1 :])
+        return AttackSpec(self.attack, values, rebuilt(self.custom, self.attack, values))
 
     def _written(self, skip_budget: bool) -> str:
-        told = []
+        parts = []
         for parameter, value in zip(self.attack.parameters, self.values, strict=True):
             is_budget = parameter.name == self.attack.budget
-            if (is_budget and not skip_budget) or (not is_budget and value != parameter.default):
-                told.append(f"{parameter.name}={parameter.written(value)}")
-        return self.attack.name + (":" + ",".join(told) if told else "")
+            shown = self.custom is not None or parameter.name in _EFFORT or value != parameter.default
+            if (is_budget and not skip_budget) or (not is_budget and shown):
+                parts.append(f"{parameter.name}={parameter.written(value)}")
+        return self.attack.name + (":" + ",".join(parts) if parts else "")
 
 
 def parse_attack(text: str) -> AttackSpec:
@@ -403,10 +84,10 @@ def parse_attack(text: str) -> AttackSpec:
     Raises:
         UsageError: as :func:`parse_attacks`, or the text is a sweep.
     """
-    found = parse_attacks([text])
-    if len(found) > 1:
-        raise UsageError(f"attack {shown(text)} stands for {len(found)} attacks; one is wanted here.")
-    return found[0]
+    specs = parse_attacks([text])
+    if len(specs) > 1:
+        raise UsageError(f"attack {shown(text)} stands for {len(specs)} attacks; one is wanted here.")
+    return specs[0]
 
 
 def parse_attacks(texts: Sequence[str]) -> list[AttackSpec]:
@@ -423,9 +104,12 @@ def parse_attacks(texts: Sequence[str]) -> list[AttackSpec]:
 
 
 def _sweep(text: str) -> list[AttackSpec]:
-    name, colon, rest = text.strip().partition(":")
-    attack = attack_named(name.strip())
     where = f"attack {shown(text)}"
+    if is_custom(text):
+        attack, colon, rest, build = custom_attack(text)
+    else:
+        name, colon, rest = text.strip().partition(":")
+        attack, build = attack_named(name.strip()), None
     given: dict[str, list[Value]] = {}
     for part in rest.split(",") if colon else []:
         key, equals, values = (side.strip() for side in part.partition("="))
@@ -441,10 +125,12 @@ def _sweep(text: str) -> list[AttackSpec]:
         count *= len(values_of_one)
     if count > MOST_ATTACKS:
         raise UsageError(f"{where} stands for {count:,} attacks; give at most {MOST_ATTACKS:,}.")
-    found = [AttackSpec(attack, values) for values in itertools.product(*choices)]
-    for spec in found:
+    specs = [
+        AttackSpec(attack, values, rebuilt(build, attack, values)) for values in itertools.product(*choices)
+    ]  # fmt: skip
+    for spec in specs:
         _check_together(spec, where)
-    return found
+    return specs
 
 
 def _check_together(spec: AttackSpec, where: str) -> None:

@@ -127,7 +127,7 @@ def hardening_summary(effect: HardeningNote) -> list[str]:
 
 def _radius(eps: str | float) -> float:
     """Read a radius such as "8/255" or 0.03."""
-    from kivuko.perturbations.spec import Number, read_value
+    from kivuko.perturbations.catalog import Number, read_value
 
     radii = Number("eps", Fraction(8, 255), 0, 1, "a radius above 0, up to 1, such as 8/255")
     radius = float(read_value(radii, eps, "harden")) if isinstance(eps, str) else eps

@@ -18,7 +18,7 @@ from kivuko.datasets.emoji import EmojiWorld
 from kivuko.datasets.emoji.augment import Augmentation, augment, premultiplied
 from kivuko.errors import DataError
 from kivuko.perturbations.image import PixelTower
-from kivuko.perturbations.image.images import open_image
+from kivuko.perturbations.image.open_image import open_image
 
 # Half of the views stray from the gallery's images, and less than in the tower's own training: what must hold
 # against perturbations is the gallery.

@@ -1,148 +1,135 @@
-"""Records and attacked examples of one model, clean and under attacks."""
+"""From ranks under attack to records, per-query scores and examples."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
-from typing import Any, cast
+from pathlib import Path
+from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image
-from rich.table import Table
 from torch import Tensor
 
-from kivuko.evaluation import Condition, Header, LanguageScores, PerQueryScores, Record, per_query, summarize
+from kivuko.evaluation import Condition, LanguageScores, PerQueryScores, Record, summarize
 from kivuko.evaluation import per_query_scores as laid_out
-from kivuko.evaluation.attack.victim import QuerySet, Vectors, Victim
-from kivuko.evaluation.emoji import DATASET, protocol
+from kivuko.evaluation.attack.targets import CaptionTarget, EmojiTarget
+from kivuko.evaluation.measures import MEASURES, RankPattern, parse_measures, values_of_ranks
 from kivuko.evaluation.robustness import (
-    ACCURACY_DROP,
-    RATIO,
-    SUCCESS_OF_CORRECT,
     AttackedExample,
     accuracy_radius_area,
     resource_gap,
     robustness_records,
 )
 from kivuko.evaluation.statistics import Interval
-from kivuko.evaluation.tables import GROUPS, compact_table, label
+from kivuko.evaluation.summary import ALL, HEADLINE
+from kivuko.files import atomic_path
 from kivuko.languages import resource_groups
 from kivuko.perturbations import Perturbed
-from kivuko.perturbations.image import Threat
-from kivuko.perturbations.image.images import Norm
 from kivuko.perturbations.spec import AttackSpec
-
-
-@dataclass(frozen=True, eq=False)
-class PerturbedImages:
-    """Perturbed images, one for each query.
-
-    Attributes:
-        rows: which image was perturbed, int64 [n]: the right one, or of a targeted attack the one that is to win.
-        original, pixels: before and after, float32 [n, 3, h, w] in 0-1.
-        targeted: whether that image should win, where else it should lose.
-    """
-
-    rows: NDArray[np.int64]
-    original: Tensor
-    pixels: Tensor
-    targeted: bool = False
-
-    def linf(self) -> list[float]:
-        """Largest change of any value, per image."""
-        found: list[float] = (self.pixels - self.original).abs().flatten(1).amax(1).tolist()
-        return found
-
-    def l2(self) -> list[float]:
-        """Length of the change, per image."""
-        found: list[float] = (self.pixels - self.original).flatten(1).norm(dim=1).tolist()
-        return found
-
-
-@dataclass(frozen=True, eq=False)
-class Attacked:
-    """One language's queries under one attack.
-
-    Attributes:
-        scores: cosines of the perturbed queries with all images, the perturbed one in its place, float32 [n, images].
-        texts: the queries before and after.
-        images: None where none was touched.
-        calls: how often the model was asked, int64 [n].
-    """
-
-    spec: AttackSpec
-    queries: QuerySet
-    scores: Vectors
-    texts: Sequence[Perturbed]
-    images: PerturbedImages | None
-    calls: NDArray[np.int64]
-
-    def ranks_before(self) -> NDArray[np.int64]:
-        """Rank of the right image, from 1; ties count against it."""
-        return ranks_of(self.queries.scores, self.queries.own)
-
-    def ranks_after(self) -> NDArray[np.int64]:
-        """Rank of the right image after the attack."""
-        return ranks_of(self.scores, self.queries.own)
-
-    def target_first(self) -> NDArray[np.float64] | None:
-        """Where a targeted attack brought its image to the first place; None if the attack is not targeted."""
-        if self.images is None or not self.images.targeted:
-            return None
-        found: NDArray[np.float64] = (ranks_of(self.scores, self.images.rows) == 1).astype(np.float64)
-        return found
-
-
-def attacked(
-    victim: Victim,
-    spec: AttackSpec,
-    queries: QuerySet,
-    calls: NDArray[np.int64],
-    texts: Sequence[Perturbed] | None = None,
-    images: PerturbedImages | None = None,
-) -> Attacked:
-    """Score what an attack made; what it left as it was keeps its clean scores to the last bit."""
-    texts = [Perturbed(text, text) for text in queries.texts] if texts is None else texts
-    vectors, scores = queries.vectors.copy(), queries.scores.copy()
-    edited = [n for n, text in enumerate(texts) if text.text != text.original]
-    if edited:
-        vectors[edited] = victim.encode([texts[n].text for n in edited])
-        scores[edited] = vectors[edited] @ victim.gallery.T
-    if images is not None:
-        moved = (images.pixels != images.original).flatten(1).any(1).numpy().nonzero()[0]
-        if len(moved):
-            seen = victim.tower.encode(images.pixels[torch.from_numpy(moved)]).numpy()
-            scores[moved, images.rows[moved]] = (seen * vectors[moved]).sum(1)
-    return Attacked(spec, queries, scores, texts, images, calls)
-
-
-def threat_of(spec: AttackSpec) -> Threat:
-    """Return the ball that an attack's images stay in."""
-    return Threat(cast(Norm, spec["norm"]), spec.budget)
-
-
-def ranks_of(scores: Vectors, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Rank of one image for each query, from 1, int64 [n], from scores [n, images]; ties count against it."""
-    found: NDArray[np.int64] = (scores >= scores[np.arange(len(rows)), rows][:, None]).sum(1)
-    return found
-
+from kivuko.perturbations.target import Attacked, to_bytes
 
 CALLS, TARGET_FIRST = "calls", "target_first"
 AREA, GAP = "area of MAP", "robustness gap"
-SUBSET = "headline"  # what shares and areas are taken of: queries that are no copies of English
 LOW, HIGH = "low-resource", "high-resource"
 _IMAGES_KEPT = 2  # examples per attack and language that carry their images
 
 
 @dataclass(eq=False)
-class Results:
-    """What was measured so far."""
+class LanguageResult:
+    """Queries of one language under one attack, without the pixels.
 
-    victim: Victim
+    Attributes:
+        linf, l2: length of each image's change; empty where none was attacked.
+        shown: row of the query -> its image before and after, as PNG files.
+    """
+
+    spec: AttackSpec
+    language: str
+    ranks_before: NDArray[np.int64]
+    ranks_after: NDArray[np.int64]
+    texts: list[Perturbed]
+    calls: NDArray[np.int64]
+    target_first: NDArray[np.bool_] | None = None
+    linf: list[float] = field(default_factory=list)
+    l2: list[float] = field(default_factory=list)
+    shown: dict[int, tuple[bytes, bytes]] = field(default_factory=dict)
+
+
+def collect(
+    parts: Iterable[Attacked], target: EmojiTarget | CaptionTarget, images: Path | None = None
+) -> list[LanguageResult]:
+    """Put the parts of one language's results together, one result per attack.
+
+    Args:
+        images: a folder that perturbed images are written to, as ``ATTACK/LANGUAGE/NAME.png``.
+    """
+    results: dict[AttackSpec, LanguageResult] = {}
+    folders: dict[AttackSpec, Path] = {}
+    with ExitStack() as open_folders:
+        for part in parts:
+            spec = part.spec
+            if images is not None and part.images is not None and spec not in folders:
+                place = images / spec.text.replace("/", "-").replace(":", " ") / part.queries.language
+                folders[spec] = open_folders.enter_context(atomic_path(place))
+                folders[spec].mkdir()
+            first = len(results[spec].texts) if spec in results else 0
+            results[spec] = _joined(results.get(spec), part)
+            if spec in folders:
+                assert part.images is not None
+                assert part.images.pixels is not None
+                queries = target.queries(part.queries.language)[first : first + len(part.texts)]
+                for query, pixels in zip(queries, part.images.pixels, strict=True):
+                    (folders[spec] / f"{target.file_stem(query)}.png").write_bytes(png(pixels))
+    return list(results.values())
+
+
+def _joined(before: LanguageResult | None, part: Attacked) -> LanguageResult:
+    """Append a part to the result of the parts before it."""
+    one = before or LanguageResult(
+        part.spec, part.queries.language, part.ranks_before[:0], part.ranks_after[:0], [], part.calls[:0],
+        None if part.target_first is None else part.target_first[:0],
+    )  # fmt: skip
+    first = len(one.texts)
+    images = part.images
+    if images is not None:
+        assert images.original is not None
+        assert images.pixels is not None
+        one.linf += images.linf()
+        one.l2 += images.l2()
+        for n in np.flatnonzero(part.ranks_after > part.ranks_before).tolist():
+            if len(one.shown) < _IMAGES_KEPT:
+                one.shown[first + n] = png(images.original[n]), png(images.pixels[n])
+    one.texts += part.texts
+    one.ranks_before = np.concatenate([one.ranks_before, part.ranks_before])
+    one.ranks_after = np.concatenate([one.ranks_after, part.ranks_after])
+    one.calls = np.concatenate([one.calls, part.calls])
+    if one.target_first is not None and part.target_first is not None:
+        one.target_first = np.concatenate([one.target_first, part.target_first])
+    return one
+
+
+def values_at(ranks: NDArray[np.int64], documents: int) -> dict[str, NDArray[np.float64]]:
+    """Return the measures of queries with one right image at the given ranks [n] of so many documents."""
+    patterns = [RankPattern(ranks[n : n + 1].tobytes(), 1, documents) for n in range(len(ranks))]
+    values = values_of_ranks(tuple(parse_measures(MEASURES).values()), patterns)
+    return {name: values[:, column].copy() for column, name in enumerate(MEASURES)}
+
+
+@dataclass(eq=False)
+class Results:
+    """Records, per-query scores and examples of one model, clean and under attacks.
+
+    Attributes:
+        languages: those measured; ``grouped``: those of them that group means are taken over.
+    """
+
+    target: EmojiTarget | CaptionTarget
     languages: tuple[str, ...]
+    grouped: tuple[str, ...]
     records: list[Record] = field(default_factory=list)
     per_query: list[PerQueryScores] = field(default_factory=list)
     examples: list[AttackedExample] = field(default_factory=list)
@@ -150,33 +137,33 @@ class Results:
 
     @property
     def groups(self) -> dict[str, list[str]]:
-        """Groups of the languages measured, those without a language left out."""
-        return {str(name): list(codes) for name, codes in resource_groups(self.languages).items() if codes}
+        """Groups of the languages, those without a language left out."""
+        return {str(name): list(codes) for name, codes in resource_groups(self.grouped).items() if codes}
 
     def condition(self, spec: AttackSpec | None = None) -> Condition:
         """Return what is measured under an attack; None: clean."""
-        about = self.victim.about
+        about = self.target.model.about
         clean = Condition(
-            dataset=DATASET, split=self.victim.split, model=self.victim.name, objective=about.recipe,
-            bitext_size=about.pairs_per_language, seed=about.seed,
+            dataset=self.target.dataset, split=self.target.split, model=self.target.model.name,
+            objective=about.recipe if about else self.target.model.name,
+            bitext_size=about.pairs_per_language if about else None, seed=about.seed if about else None,
         )  # fmt: skip
         return replace(clean, attack=spec.label, budget=spec.budget) if spec else clean
 
-    def add_clean(self, sets: Sequence[QuerySet]) -> None:
-        """Measure the queries as they are, one set per language."""
-        self._add([self._scores(one, one.scores) for one in sets], self.condition())
+    def add_clean(self, ranks: Mapping[str, NDArray[np.int64]]) -> None:
+        """Add the ranks of each language's queries as they are."""
+        self._add([self._scores(code, own) for code, own in ranks.items()], self.condition())
 
-    def add_attacked(self, outcomes: Sequence[Attacked]) -> None:
-        """Measure what one attack left, one outcome per language. The clean queries must have been added."""
-        spec = outcomes[0].spec
+    def add_attacked(self, results: Sequence[LanguageResult]) -> None:
+        """Add one attack's results, one per language. The clean queries must have been added."""
+        spec = results[0].spec
         condition, scores = self.condition(spec), []
-        for one in outcomes:
+        for one in results:
             more = {CALLS: one.calls.astype(np.float64)}
-            first = one.target_first()
-            scores.append(
-                self._scores(one.queries, one.scores, more if first is None else more | {TARGET_FIRST: first})
-            )
-            self.examples += _examples(one, condition, self.victim.world.image_sequences)
+            if one.target_first is not None:
+                more[TARGET_FIRST] = one.target_first.astype(np.float64)
+            scores.append(self._scores(one.language, one.ranks_after, more))
+            self.examples += self._examples(one, condition)
         self._add(scores, condition)
         self.specs.append(spec)
         before, after = self._blocks(self.condition()), self._blocks(condition)
@@ -184,7 +171,7 @@ class Results:
         self.records += self._gap(condition, before, after)
 
     def add_areas(self) -> None:
-        """Measure the area under MAP against budget, of attacks that were run at two budgets or more above zero."""
+        """Add the area under MAP against budget, of attacks that were run at two budgets or more above zero."""
         clean = self._blocks(self.condition())
         for attack in dict.fromkeys(spec.label for spec in self.specs):
             budgets = sorted({spec.budget for spec in self.specs if spec.label == attack and spec.budget > 0})
@@ -194,32 +181,36 @@ class Results:
             blocks = {one.budget or 0.0: self._blocks(one) for one in under}
             for group, codes in self._whole_groups(clean).items():
                 area = accuracy_radius_area(clean, blocks, codes)
-                self.records.append(_record(under[-1], group, AREA, area, _queries(clean, codes)))
+                self.records.append(self._record(under[-1], group, AREA, area, _queries(clean, codes)))
 
-    def header(self, command: str) -> Header:
-        """Return the header that says how these records came to be."""
-        victim = self.victim
-        told: dict[str, Any] = {
-            **protocol(victim.world, victim.split),
+    def protocol(self) -> dict[str, Any]:
+        """Return what the records' header says of how they came to be."""
+        target = self.target
+        drawn = f"up to {target.most} queries of each language that are no copies of English, drawn by concept"
+        return {
+            **target.protocol(),
             "languages": list(self.languages),
-            "attacks": {spec.label: _told(spec) for spec in self.specs},
-            "attacked": "all queries" if victim.most is None
-            else f"up to {victim.most} queries of each language that are no copies of English, drawn by concept",
+            "attacks": {spec.label: attack_facts(spec) for spec in self.specs},
+            "attacked": "all queries" if target.most is None else drawn,
             "perturbed images": "of each query one image is perturbed, all others in the gallery stay clean",
-            "attack seed": victim.seed,
-        }  # fmt: skip
-        return Header(command=command, protocol=told, seeds=sorted({victim.about.seed, victim.seed}))
+            "attack seed": target.seed,
+        }
+
+    def _subset(self) -> str:
+        """Name the subset that shares and areas are taken of: of the emoji, queries that are no copies of English."""
+        return HEADLINE if isinstance(self.target, EmojiTarget) else ALL
 
     def _scores(
-        self, queries: QuerySet, scores: Vectors, more: Mapping[str, NDArray[np.float64]] | None = None
+        self, language: str, ranks: NDArray[np.int64], more: Mapping[str, NDArray[np.float64]] | None = None
     ) -> LanguageScores:
-        documents, ids = self.victim.world.image_sequences, [query.id for query in queries.queries]
-        qrels = {query.id: {documents[query.image]} for query in queries.queries}
-        copied = np.array([query.copied for query in queries.queries], dtype=np.bool_)
+        queries, searched = self.target.queries(language), self.target.searched(language)
+        documents = len(self.target.gallery) if searched is None else len(searched)
+        copied = np.array([query.copied for query in queries], dtype=np.bool_)
         return LanguageScores(
-            language=queries.language, query_ids=ids,
-            values={**per_query(scores, ids, documents, qrels), **(more or {})},
-            subsets={"copied": copied}, clusters=[query.concept for query in queries.queries],
+            language=language, query_ids=[query.id for query in queries],
+            values={**values_at(ranks, documents), **(more or {})},
+            subsets={"copied": copied} if self._subset() == HEADLINE else {},
+            clusters=[query.concept for query in queries],
         )  # fmt: skip
 
     def _add(self, scores: Sequence[LanguageScores], condition: Condition) -> None:
@@ -227,18 +218,15 @@ class Results:
         self.per_query += laid_out(scores, condition)
 
     def _blocks(self, condition: Condition) -> list[PerQueryScores]:
-        """Return the MAP of each language on headline queries."""
-        return [
-            block
-            for block in self.per_query
-            if (block.condition, block.subset, block.measure) == (condition, SUBSET, "MAP")
-        ]
+        """Return the MAP of each language, on the queries that shares are taken of."""
+        wanted = (condition, self._subset(), "MAP")
+        return [block for block in self.per_query if (block.condition, block.subset, block.measure) == wanted]
 
     def _whole_groups(self, blocks: Sequence[PerQueryScores]) -> dict[str, list[str]]:
-        """Return each language as a group of its own and the groups, as far as they have headline queries."""
-        there = [block.language for block in blocks]
+        """Return each language as a group of its own and the groups, as far as they have such queries."""
+        there = {block.language for block in blocks}
         wanted = {**{code: [code] for code in self.languages}, **self.groups}
-        return {name: codes for name, codes in wanted.items() if set(codes) <= set(there)}
+        return {name: codes for name, codes in wanted.items() if there.issuperset(codes)}
 
     def _gap(
         self, condition: Condition, before: Sequence[PerQueryScores], after: Sequence[PerQueryScores]
@@ -248,37 +236,29 @@ class Results:
             gap = resource_gap(before, after, groups[LOW], groups[HIGH])
             if gap is not None:
                 codes = [*groups[LOW], *groups[HIGH]]
-                yield _record(condition, f"{HIGH} less {LOW}", GAP, gap, _queries(after, codes))
+                yield self._record(condition, f"{HIGH} less {LOW}", GAP, gap, _queries(after, codes))
 
-
-def png(pixels: Tensor) -> bytes:
-    """Return one image, float [3, h, w] in 0-1, as a PNG file."""
-    levels = (pixels * 255).round().byte().permute(1, 2, 0).contiguous().numpy()
-    file = io.BytesIO()
-    Image.fromarray(levels).save(file, "PNG")
-    return file.getvalue()
-
-
-def _examples(one: Attacked, condition: Condition, documents: Sequence[str]) -> Iterator[AttackedExample]:
-    before, after = one.ranks_before().tolist(), one.ranks_after().tolist()
-    images, kept = one.images, 0
-    linf, l2 = (images.linf(), images.l2()) if images else ([], [])
-    for n, query in enumerate(one.queries.queries):
-        text, shown = one.texts[n], False
-        if images is not None and after[n] > before[n] and kept < _IMAGES_KEPT:
-            shown, kept = True, kept + 1
-        yield AttackedExample(
-            condition=condition, language=query.language, query_id=query.id, query=query.text,
-            perturbed=text.text, edits=text.edits, image_id=documents[query.image],
-            linf=linf[n] if images else None, l2=l2[n] if images else None,
-            rank_before=before[n], rank_after=after[n], calls=int(one.calls[n]),
-            image_before=png(images.original[n]) if images and shown else None,
-            image_after=png(images.pixels[n]) if images and shown else None,
+    def _record(self, condition: Condition, group: str, measure: str, interval: Interval, queries: int) -> Record:
+        return Record(
+            **vars(condition), subset=self._subset(), language=group, measure=measure, value=interval.mean,
+            low=interval.low, high=interval.high, queries=queries,
         )  # fmt: skip
 
+    def _examples(self, one: LanguageResult, condition: Condition) -> Iterator[AttackedExample]:
+        before, after = one.ranks_before.tolist(), one.ranks_after.tolist()
+        for n, query in enumerate(self.target.queries(one.language)):
+            images = one.shown.get(n, (None, None))
+            yield AttackedExample(
+                condition=condition, language=query.language, query_id=query.id, query=query.text,
+                perturbed=one.texts[n].text, edits=one.texts[n].edits, image_id=self.target.image_id(query.image),
+                linf=one.linf[n] if one.linf else None, l2=one.l2[n] if one.l2 else None,
+                rank_before=before[n], rank_after=after[n], calls=int(one.calls[n]),
+                image_before=images[0], image_after=images[1],
+            )  # fmt: skip
 
-def _told(spec: AttackSpec) -> dict[str, Any]:
-    """Say what an attack of the records is, its usual parameters too."""
+
+def attack_facts(spec: AttackSpec) -> dict[str, Any]:
+    """Describe an attack of the records, with every parameter but the budget."""
     attack = spec.attack
     parameters = {
         one.name: one.written(value)
@@ -291,76 +271,12 @@ def _told(spec: AttackSpec) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _record(condition: Condition, group: str, measure: str, interval: Interval, queries: int) -> Record:
-    return Record(
-        **vars(condition), subset=SUBSET, language=group, measure=measure, value=interval.mean, low=interval.low,
-        high=interval.high, queries=queries,
-    )  # fmt: skip
+def png(pixels: Tensor) -> bytes:
+    """Return one image, float [3, h, w] in 0-1, as a PNG file."""
+    file = io.BytesIO()
+    Image.fromarray(to_bytes(pixels).transpose(1, 2, 0)).save(file, "PNG")
+    return file.getvalue()
 
 
 def _queries(blocks: Sequence[PerQueryScores], codes: Sequence[str]) -> int:
     return sum(len(block.values) for block in blocks if block.language in codes)
-
-
-Key = tuple[str | None, float | None, str, str]  # attack, budget, language, measure
-LEGEND = (
-    "Queries equal to the English name are left out. lost: clean less attacked R@1 (attack success as a drop in "
-    "accuracy); broken: of the queries answered first before, the share that is not after (attack success on correct "
-    "queries); kept: MAP after over MAP before (robustness ratio); calls: how often the model was asked, per query; "
-    "aimed: share of queries for which the chosen image came first; gap: what is kept in high-resource languages "
-    "less what is kept in low-resource ones; area: mean MAP over all budgets up to the largest."
-)
-
-
-def attack_table(records: Sequence[Record], spec: AttackSpec) -> Table:
-    """Return what one attack did, a row per language and group."""
-    found = _indexed(records)
-    codes = list(dict.fromkeys(r.language for r in records if r.attack is None and r.subset == SUBSET))
-    aimed = any((spec.label, spec.budget, code, TARGET_FIRST) in found for code in codes)
-    table = compact_table(spec.text)
-    table.add_column("language", no_wrap=True)
-    headings = ["n", "R@1", "attacked", "MAP", "attacked", "lost", "broken", "kept", "calls"]
-    for heading in [*headings, "aimed"] if aimed else headings:
-        table.add_column(heading, justify="right", no_wrap=True)
-    for code in sorted(codes, key=lambda code: (code in GROUPS, codes.index(code))):
-        clean = [found.get((None, None, code, measure)) for measure in ("R@1", "MAP")]
-        measures = ("R@1", "MAP", ACCURACY_DROP, SUCCESS_OF_CORRECT, RATIO, CALLS, TARGET_FIRST)
-        after = [found.get((spec.label, spec.budget, code, measure)) for measure in measures]
-        cells = [_share(clean[0]), _share(after[0]), _share(clean[1]), *(_share(one) for one in after[1:5])]
-        told = [f"{clean[0].queries:,}" if clean[0] else "–", *cells, _count(after[5])]
-        table.add_row(label(code), *told, *([_share(after[6])] if aimed else []))
-    return table
-
-
-def overview_table(records: Sequence[Record], specs: Sequence[AttackSpec]) -> Table:
-    """Return all attacks side by side: MAP of the groups, the share of it that is kept, the gap, the area."""
-    found = _indexed(records)
-    groups = [group for group in GROUPS if (None, None, group, "MAP") in found]
-    table = compact_table("side by side: MAP under attack (share kept), means of languages")
-    table.add_column("attack", no_wrap=True)
-    headings = [*(group.split("-")[0] for group in groups), "gap", *(f"area {group.split('-')[0]}" for group in groups)]
-    for heading in headings:
-        table.add_column(heading, justify="right", no_wrap=True)
-    blank = ["–"] * (1 + len(groups))
-    table.add_row("clean", *(_share(found.get((None, None, group, "MAP"))) for group in groups), *blank)
-    for spec in specs:
-        key = (spec.label, spec.budget)
-        kept = [
-            f"{_share(found.get((*key, g, 'MAP')))} ({_share(found.get((*key, g, RATIO)), 2)})" for g in groups
-        ]  # fmt: skip
-        gap = found.get((*key, f"{HIGH} less {LOW}", GAP))
-        areas = [_share(found.get((*key, group, AREA))) for group in groups]
-        table.add_row(spec.text, *kept, "–" if gap is None else f"{gap.value:+.2f}", *areas)
-    return table
-
-
-def _indexed(records: Sequence[Record]) -> dict[Key, Record]:
-    return {(r.attack, r.budget, r.language, r.measure): r for r in records if r.subset == SUBSET}
-
-
-def _share(record: Record | None, places: int = 3) -> str:
-    return "–" if record is None else f"{record.value:.{places}f}"
-
-
-def _count(record: Record | None) -> str:
-    return "–" if record is None else f"{record.value:,.0f}"

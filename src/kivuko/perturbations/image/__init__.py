@@ -2,11 +2,11 @@
 
 from kivuko.perturbations.image.apgd import apgd
 from kivuko.perturbations.image.goal import AttackedImages, Away, ImageGoal, ImageToText, TextToImage, broken
-from kivuko.perturbations.image.images import Threat
 from kivuko.perturbations.image.pgd import fgsm, pgd
 from kivuko.perturbations.image.pixel_tower import PixelTower
 from kivuko.perturbations.image.square import square
 from kivuko.perturbations.image.standard import standard, standard_curve
+from kivuko.perturbations.image.threat import Threat
 from kivuko.perturbations.image.universal import apply_universal, universal
 
 __all__ = [

@@ -25,9 +25,9 @@ from kivuko.perturbations.image.goal import (
     rounds,
     unchanged,
 )
-from kivuko.perturbations.image.images import Threat
 from kivuko.perturbations.image.pgd import looked_at
 from kivuko.perturbations.image.pixel_tower import PixelTower
+from kivuko.perturbations.image.threat import Threat
 
 _MOMENTUM = 0.75
 _RISING = 0.75  # share of a span's steps that must rise for the step size to stay

@@ -12,8 +12,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from kivuko.errors import UsageError
-from kivuko.perturbations.image.images import Threat
 from kivuko.perturbations.image.pixel_tower import PixelTower
+from kivuko.perturbations.image.threat import Threat
 
 
 class ImageGoal(Protocol):

@@ -17,8 +17,8 @@ from kivuko.perturbations.image.goal import (
     rounds,
     unchanged,
 )
-from kivuko.perturbations.image.images import Threat
 from kivuko.perturbations.image.pixel_tower import PixelTower
+from kivuko.perturbations.image.threat import Threat
 
 
 def fgsm(

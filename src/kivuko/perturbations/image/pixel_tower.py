@@ -38,6 +38,7 @@ class PixelTower:
         self.mean, self.spread = _normalization(route[0])
         self.network = FrozenRoute(route)
         self.device = next(self.network.parameters()).device
+        self._scale = self.mean.to(self.device), self.spread.to(self.device)
 
     def pixels(self, images: Sequence[Image.Image]) -> Tensor:
         """Resize images as the model does: float32 [images, 3, height, width], whole steps of 1/255."""
@@ -46,9 +47,10 @@ class PixelTower:
         return pixels.contiguous(memory_format=torch.channels_last)
 
     def __call__(self, pixels: Tensor) -> Tensor:
-        """Encode pixels; differentiable."""
-        vectors: Tensor = self.network((pixels.to(self.device) - self.mean) / self.spread)
-        return vectors
+        """Encode pixels; differentiable. The vectors are on the device of the pixels."""
+        mean, spread = self._scale
+        vectors: Tensor = self.network((pixels.to(self.device) - mean) / spread)
+        return vectors.to(pixels.device)
 
     @torch.no_grad()
     def encode(self, pixels: Tensor, batch_size: int = 128) -> Tensor:

@@ -23,8 +23,8 @@ from kivuko.perturbations.image.goal import (
     margins_of,
     unchanged,
 )
-from kivuko.perturbations.image.images import Threat
 from kivuko.perturbations.image.pixel_tower import PixelTower
+from kivuko.perturbations.image.threat import Threat
 
 _SHARE = 0.8  # of the image that the first squares cover
 _HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)  # of 10,000 queries: when the share is halved

@@ -16,9 +16,9 @@ from torch import Tensor
 from kivuko.errors import UsageError
 from kivuko.perturbations.image.apgd import apgd
 from kivuko.perturbations.image.goal import AttackedImages, ImageGoal, Progress, broken, unchanged
-from kivuko.perturbations.image.images import Threat
 from kivuko.perturbations.image.pixel_tower import PixelTower
 from kivuko.perturbations.image.square import square
+from kivuko.perturbations.image.threat import Threat
 
 TARGETS = 9  # candidates that targeted APGD pulls up in turn: the nearest rivals
 

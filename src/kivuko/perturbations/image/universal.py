@@ -11,9 +11,9 @@ from torch import Tensor
 
 from kivuko.errors import DataError
 from kivuko.perturbations.image.goal import BATCH, AttackedImages, ImageGoal, Progress, loss_of, margins_of
-from kivuko.perturbations.image.images import Threat
 from kivuko.perturbations.image.pgd import value_and_gradient
 from kivuko.perturbations.image.pixel_tower import PixelTower
+from kivuko.perturbations.image.threat import Threat
 
 ENOUGH = 0.05  # a lead of rivals, in cosine, from which an image is lost for good
 

@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from kivuko.perturbations import EditKind
-from kivuko.perturbations.image import AttackedImages, PixelTower, TextToImage, Threat, pgd
-from kivuko.perturbations.image.goal import Progress
+from kivuko.perturbations.image import AttackedImages, PixelTower, TextToImage
 from kivuko.perturbations.text import AttackedText, EncodeTexts, TextGoal
 from kivuko.perturbations.text.greedy import greedy_search
 
@@ -26,8 +25,8 @@ class Pairs:
         own: int64 [n], rows of the gallery.
         pixels: float32 [n, 3, h, w] in 0-1 on whole levels, the own images.
         gallery: unit vectors of all clean images, float32 [images, dim].
-        companions: other texts that should find the same image, in whatever language [n lists]; a set-level attack
-            works against them too.
+        companions: other texts that should find the same image, in any language [n lists]; SGA works against them
+            too.
     """
 
     texts: Sequence[str]
@@ -60,7 +59,7 @@ class TextSide:
 
 @dataclass(frozen=True, eq=False)
 class AttackedPairs:
-    """What an attack on pairs came to.
+    """The result of an attack on pairs.
 
     Attributes:
         texts: of each pair; their own ranks are those that the text side saw.
@@ -87,71 +86,9 @@ def together(
 ) -> AttackedPairs:
     """Search with the edited queries among clean images and each query's perturbed one."""
     rows = np.arange(len(pairs.texts))
-    clean = TextGoal(pairs.gallery, pairs.own).standing(encode(list(pairs.texts)), rows)
+    clean = TextGoal(pairs.gallery, pairs.own).rank(encode(list(pairs.texts)), rows)
     perturbed = tower.encode(images.pixels).cpu().numpy()
     attacked = replace(TextGoal(pairs.gallery, pairs.own), instead=perturbed)
-    after = attacked.standing(encode([one.perturbed.text for one in texts]), rows)
+    after = attacked.rank(encode([one.perturbed.text for one in texts]), rows)
     calls = np.array([one.calls for one in texts], dtype=np.int64) + images.calls.cpu().numpy()
     return AttackedPairs(texts, images, clean.ranks, after.ranks, calls)
-
-
-def separate(
-    encode: EncodeTexts,
-    tower: PixelTower,
-    pairs: Pairs,
-    threat: Threat,
-    text_side: TextSide,
-    *,
-    steps: int = 10,
-    seed: int = 0,
-    progress: Progress | None = None,
-) -> AttackedPairs:
-    """Edit the query against the clean image, and perturb the image against the clean query.
-
-    Args:
-        encode: queries -> unit vectors; asked only, so any system will do.
-        threat: ball of the image. text_side: budget of the query.
-        steps: of PGD.
-    """
-    texts = text_side.attack(encode, pairs)
-    goal = goal_of(pairs, encode(list(pairs.texts)))
-    images = pgd(tower, pairs.pixels, goal, threat, steps=steps, early_stop=False, seed=seed, progress=progress)
-    return together(encode, tower, pairs, texts, images)
-
-
-# Co-Attack: the image is perturbed against the query as it was edited (Zhang et al. 2022, arXiv 2206.09391).
-#
-# Their scheme for separate encoders: first the text leaves the clean image; then the image leaves both its own
-# clean vector and the edited text. Edits are those of ``kivuko.perturbations``, so any language will do; distances are
-# cosines instead of the divergences that they take of softmaxed embeddings, since cosines are what a search ranks by.
-
-
-def co_attack(
-    encode: EncodeTexts,
-    tower: PixelTower,
-    pairs: Pairs,
-    threat: Threat,
-    text_side: TextSide,
-    *,
-    steps: int = 10,
-    weight: float = 3.0,
-    seed: int = 0,
-    progress: Progress | None = None,
-) -> AttackedPairs:
-    """Edit the query first, then perturb the image away from the edited query and from itself.
-
-    Args:
-        weight: of the edited query against the clean image. Arguments else as ``separate``.
-    """
-    texts = text_side.attack(encode, pairs)
-    edited = torch.from_numpy(encode([one.perturbed.text for one in texts]))
-    clean = tower.encode(pairs.pixels)
-
-    def apart(vectors: Tensor, rows: Tensor) -> Tensor:
-        return -(vectors * clean[rows]).sum(1) - weight * (vectors * edited[rows]).sum(1)
-
-    goal = goal_of(pairs, edited.numpy())
-    images = pgd(
-        tower, pairs.pixels, goal, threat, steps=steps, loss=apart, early_stop=False, seed=seed, progress=progress
-    )  # fmt: skip
-    return together(encode, tower, pairs, texts, images)

@@ -34,7 +34,7 @@ def sga(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> AttackedPairs:
-    """Attack query and image as sets. Arguments as ``separate``; ``scales``: sizes of the image besides its own."""
+    """Attack query and image as sets. Arguments as ``co_attack``; ``scales``: sizes of the image besides its own."""
     first = text_side.attack(encode, pairs)
     against = _mean_texts(encode, pairs, [one.perturbed.text for one in first])
     goal = goal_of(pairs, encode([one.perturbed.text for one in first]))

@@ -1,4 +1,4 @@
-"""What an attack on a query works against: the rank of the image that the query should find."""
+"""The goal of an attack on a query, the rank of the image that it should find, and the search by single edits."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class TextGoal:
     Attributes:
         gallery: unit vectors, float32 [images, dim].
         own: int64 [queries], rows of the gallery.
-        instead: unit vectors that stand in the place of each query's own image, perturbed ones say, float32
-            [queries, dim]; None: the gallery's.
+        instead: unit vectors that replace one image for each query, perturbed ones say, float32 [queries, dim].
+        replaced: int64 [queries], the rows that ``instead`` replaces, -1 for none; None: ``own``.
 
     Raises:
         DataError: an own image that is not in the gallery, or a gallery that is not of finite vectors.
@@ -32,6 +32,7 @@ class TextGoal:
     gallery: NDArray[np.float32]
     own: NDArray[np.int64]
     instead: NDArray[np.float32] | None = None
+    replaced: NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
         if self.gallery.ndim != 2 or not len(self.gallery) or not np.isfinite(self.gallery).all():
@@ -44,8 +45,8 @@ class TextGoal:
                 "give the gallery that the queries belong to."
             )
 
-    def standing(self, vectors: NDArray[np.float32], rows: NDArray[np.int64]) -> RankState:
-        """Return where the own images stand for queries of these vectors.
+    def rank(self, vectors: NDArray[np.float32], rows: NDArray[np.int64]) -> RankState:
+        """Rank the own images for queries of these vectors.
 
         Args:
             vectors: unit vectors, float32 [n, dim].
@@ -56,8 +57,8 @@ class TextGoal:
         """
         if vectors.ndim != 2 or vectors.shape[1] != self.gallery.shape[1]:
             raise DataError(
-                f"the encoder gave vectors of shape {vectors.shape} for a gallery of {self.gallery.shape[1]} numbers a "
-                "image: take both from the same model."
+                f"the encoder gave vectors of shape {vectors.shape} for a gallery of {self.gallery.shape[1]} numbers "
+                "an image: take both from the same model."
             )
         if not np.isfinite(vectors).all():
             raise DataError("the encoder gave numbers that are not finite: check its weights.")
@@ -66,14 +67,20 @@ class TextGoal:
         for start in range(0, len(rows), chunk):
             part = slice(start, start + chunk)
             scores = vectors[part] @ self.gallery.T
+            self._replace(scores, vectors[part], rows[part])
             places = (np.arange(len(scores)), self.own[rows[part]])
-            if self.instead is not None:
-                scores[places] = (vectors[part] * self.instead[rows[part]]).sum(1)
             own = scores[places].copy()
             ranks[part] = (scores >= own[:, None]).sum(1)  # the own image is one of them
             scores[places] = -np.inf
             margins[part] = own - scores.max(1)
         return RankState(ranks, margins)
+
+    def _replace(self, scores: NDArray[np.float32], vectors: NDArray[np.float32], rows: NDArray[np.int64]) -> None:
+        if self.instead is None:
+            return
+        columns = (self.own if self.replaced is None else self.replaced)[rows]
+        chosen = np.flatnonzero(columns >= 0)
+        scores[chosen, columns[chosen]] = (vectors[chosen] * self.instead[rows[chosen]]).sum(1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,8 +92,8 @@ class RankState:
 
     def attack_loss(self) -> NDArray[np.float64]:
         """Return what an attack raises, float64 [n]: the rank, and among equal ranks the lower margin."""
-        found: NDArray[np.float64] = self.ranks - np.clip(self.margins, -2, 2).astype(np.float64) / 8
-        return found
+        loss: NDArray[np.float64] = self.ranks - np.clip(self.margins, -2, 2).astype(np.float64) / 8
+        return loss
 
 
 Progress = Callable[[int, int], None]  # (rounds done, rounds)
@@ -100,8 +107,8 @@ class AttackedText:
         perturbed: the text before and after all edits.
         ranks: of the right image, from 1, before the first edit and after each: never falling.
         margins: score of the right image less the best other's, before the first edit and after each.
-        calls_per_round: how often the model was asked about this query in each round; the clean query is not counted.
-            There is one round more than edits where the last found none that harms.
+        calls_per_round: texts encoded for this query in each round; the clean query is not counted. There is one round
+            more than edits where the last one had no edit that harms.
     """
 
     perturbed: Perturbed
@@ -121,11 +128,11 @@ class AttackedText:
 
     @property
     def calls(self) -> int:
-        """How often the model was asked about this query."""
+        """Texts encoded for this query."""
         return sum(self.calls_per_round)
 
     def within(self, budget: int) -> AttackedText:
-        """Return what the attack with a smaller budget comes to: this one stopped after ``budget`` edits."""
+        """Return the result of the same attack with a smaller budget: this one stopped after ``budget`` edits."""
         edits = self.perturbed.edits[:budget]
         text = self.perturbed.original
         for edit in edits:
@@ -153,16 +160,13 @@ class AttackState:
     calls: list[int] = field(default_factory=list)  # of each round
     stuck: bool = False
 
-    def outcome(self) -> AttackedText:
-        """Return what it has come to."""
+    def result(self) -> AttackedText:
         perturbed = Perturbed(self.original, self.text, tuple(self.edits))
         return AttackedText(perturbed, tuple(self.ranks), tuple(self.margins), tuple(self.calls))
 
 
-# A search that adds edit after edit to queries: each round takes the candidate that harms most, if any harms at all.
-#
-# Because a round only ever adds an edit that makes the rank worse, the attack within a smaller budget is the beginning
-# of the attack within a larger one, and more edits never help the search.
+# Each round of the search takes the candidate that harms most, if any harms at all. Because a round only ever adds an
+# edit that makes the rank worse, the attack within a smaller budget is the beginning of the attack within a larger one.
 
 # (the queries that are still under attack, their rows) -> candidate edits of each
 Candidates = Callable[[Sequence[AttackState], Sequence[int]], list[list[Edit]]]
@@ -196,7 +200,7 @@ def search(
         raise UsageError(f"{len(texts)} texts, {len(languages)} languages and {len(goal.own)} images: give one each.")
     if not texts:
         return []
-    clean = standing(encode, goal, texts, np.arange(len(texts)))
+    clean = rank_texts(encode, goal, texts, np.arange(len(texts)))
     states = [
         AttackState(text, text, language, attack_loss, [rank], [margin])
         for text, language, attack_loss, rank, margin in zip(
@@ -210,16 +214,18 @@ def search(
         _round(encode, goal, states, rows, candidates([states[row] for row in rows], rows))
         if progress:
             progress(done + 1, edits)
-    return [state.outcome() for state in states]
+    return [state.result() for state in states]
 
 
-def standing(encode: EncodeTexts, goal: TextGoal, texts: Sequence[str], rows: Sequence[int] | np.ndarray) -> RankState:
-    """Return where the own images stand for texts of these queries; equal texts are encoded once."""
+def rank_texts(
+    encode: EncodeTexts, goal: TextGoal, texts: Sequence[str], rows: Sequence[int] | NDArray[np.int64]
+) -> RankState:
+    """Rank the own images for texts of these queries; equal texts are encoded once."""
     place = {text: n for n, text in enumerate(dict.fromkeys(texts))}
     vectors = encode(list(place))
     if len(place) < len(texts):
         vectors = vectors[[place[text] for text in texts]]
-    return goal.standing(vectors, np.asarray(rows, dtype=np.int64))
+    return goal.rank(vectors, np.asarray(rows, dtype=np.int64))
 
 
 def _round(
@@ -230,20 +236,20 @@ def _round(
         states[row].calls.append(0)
         states[row].stuck = True  # until a candidate harms
     for tried in _portions(states, rows, proposed):
-        found = standing(encode, goal, [text for _, _, text in tried], [row for row, _, _ in tried])
-        attack_loss = found.attack_loss()
+        ranked = rank_texts(encode, goal, [text for _, _, text in tried], [row for row, _, _ in tried])
+        attack_loss = ranked.attack_loss()
         row_of = np.array([row for row, _, _ in tried])
         order = np.lexsort((-attack_loss, row_of))  # stable: of equals the first
         first = np.flatnonzero(np.diff(row_of[order], prepend=-1))
-        asked = np.diff(first, append=len(order))
-        for best, calls in zip(order[first].tolist(), asked.tolist(), strict=True):
+        counts = np.diff(first, append=len(order))
+        for best, calls in zip(order[first].tolist(), counts.tolist(), strict=True):
             row, edit, text = tried[best]
             state = states[row]
             state.calls[-1] = calls
             if attack_loss[best] > state.attack_loss:
                 state.attack_loss, state.text, state.stuck = float(attack_loss[best]), text, False
-                state.ranks.append(int(found.ranks[best]))
-                state.margins.append(float(found.margins[best]))
+                state.ranks.append(int(ranked.ranks[best]))
+                state.margins.append(float(ranked.margins[best]))
                 state.edits.append(edit)
 
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from kivuko.errors import DataError, UsageError
 from kivuko.perturbations import Edit, Perturbed, apply_edit, graphemes
 from kivuko.perturbations.graphemes import is_letter, letters_for, offsets, stay_apart
-from kivuko.perturbations.text.goal import EncodeTexts, TextGoal, standing
+from kivuko.perturbations.text.goal import EncodeTexts, TextGoal, rank_texts
 
 _KIND = "universal"
 _UNITS = 40  # characters that are left out or written otherwise: those that most queries hold
@@ -132,13 +132,13 @@ def _mean_reciprocal_ranks(
 
     Only texts that a pattern changes are looked at again.
     """
-    before = 1 / standing(encode, goal, [texts[row] for row in rows], rows).ranks
+    before = 1 / rank_texts(encode, goal, [texts[row] for row in rows], rows).ranks
     lost = np.zeros(1 + len(pool))
     portion: list[tuple[int, int, str]] = []  # number of the pattern, from 1; place in rows; text
 
     def settle() -> None:
         places = np.array([place for _, place, _ in portion])
-        ranks = standing(encode, goal, [text for _, _, text in portion], rows[places]).ranks
+        ranks = rank_texts(encode, goal, [text for _, _, text in portion], rows[places]).ranks
         np.add.at(lost, [number for number, _, _ in portion], before[places] - 1 / ranks)
         portion.clear()
 

@@ -7,116 +7,124 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from kivuko.bitext import Bitext
-from kivuko.perturbations.image.pixel_tower import LEVELS
+from kivuko.errors import UsageError
+from kivuko.evaluation.attack.results import attack_facts as facts_of
+from kivuko.perturbations.catalog import CODE_SWITCH
+from kivuko.perturbations.runner import sweeps
+from kivuko.perturbations.spec import AttackSpec, parse_attacks
 from kivuko.studies.grid import QUICK_LANGUAGES, QUICK_STEPS, QUICK_TRANSLATION, UNTRAINED, Grid, Run
 from kivuko.training.recipe import Recipe
 
-TEXT_NOISE, TEXT_ADVERSARIAL = "text noise", "text adversarial"
-IMAGE_NOISE, IMAGE_ADVERSARIAL, JOINT = "image noise", "image adversarial", "joint"
-GREEDY, HOTFLIP, CODE_SWITCH = "greedy", "hotflip", "code-switch"
-ENGLISH_CRAFTED, OWN_CRAFTED, SEPARATE = "apgd-english", "apgd-own", "sep"
-EDITS, RADIUS, SEVERITY = "edits", "radius", "severity"
 
+@dataclass(frozen=True)
+class PlannedAttack:
+    """An attack that systems go through.
 
-def radius(levels: int) -> float:
-    """Return so many 255ths."""
-    return levels / LEVELS
+    Attributes:
+        text: as ``kivuko attack`` takes it; of a sweep, each budget is measured.
+        concepts: attack the queries of this many concepts; None: all queries.
+        translators: whether translators go through it too, which must translate every perturbed query. Attacks on
+            images alone cost them nothing and are made on all systems.
+    """
+
+    text: str
+    concepts: int | None = None
+    translators: bool = False
+
+    @property
+    def specs(self) -> list[AttackSpec]:
+        """The attack at each budget, rising; all with one label."""
+        groups = sweeps(parse_attacks([self.text]))
+        if len(groups) != 1:
+            raise ValueError(f"{self.text}: only the budget may be swept; plan the others one by one")
+        return groups[0]
+
+    @property
+    def against_images(self) -> bool:
+        """Whether the image alone is perturbed."""
+        return self.specs[0].attack.kind == "image"
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What every system goes through.
+    """Every attack of the study. The place of a noise among the text noises is part of its random numbers."""
 
-    Attributes:
-        noise: kind or group of edit -> numbers of edits; on every query.
-        spoken: those that translators go through, which must translate every perturbed query.
-        greedy_edits, hotflip_edits: the largest budgets; the smaller ones come with them.
-        greedy_candidates, hotflip_candidates: tried per query and round.
-        corruptions: name -> severities; on the image of every query.
-        radii: of APGD crafted with the English name's vector, in 255ths.
-        own_radii: of APGD crafted with the system's own query vector.
-        steps, own_steps: of APGD.
-        joint: (edits, radius in 255ths): the greedy edits and the English-crafted image together.
-        attacked: concepts whose queries are attacked by search or gradients; noise is on all.
-        own_attacked, hotflip_attacked: the same for APGD with own vectors, and for HotFlip.
-    """
+    attacks: tuple[PlannedAttack, ...]
 
-    noise: tuple[tuple[str, tuple[int, ...]], ...] = (
-        ("typo", (1, 2, 3)), ("keyboard", (2,)), ("confusable", (2,)), ("diacritics", (2,)),
-        ("drop-word", (1,)), ("swap-words", (1,)), (CODE_SWITCH, (1,)),
-    )  # fmt: skip
-    spoken: tuple[str, ...] = ("typo", "confusable", "drop-word")
-    greedy_edits: int = 2
-    greedy_candidates: int = 32
-    hotflip_edits: int = 1
-    hotflip_candidates: int = 16
-    corruptions: tuple[tuple[str, tuple[int, ...]], ...] = (
-        ("gaussian-noise", (1, 3, 5)), ("blur", (3,)), ("jpeg", (3,)), ("occlusion", (3,)), ("contrast", (3,)),
-    )  # fmt: skip
-    radii: tuple[int, ...] = (1, 2, 4, 8)
-    own_radii: tuple[int, ...] = (4,)
-    steps: int = 20
-    own_steps: int = 8
-    joint: tuple[tuple[int, int], ...] = ((1, 2),)
-    attacked: int = 100
-    own_attacked: int = 40
-    hotflip_attacked: int = 30
+    def noises(self) -> list[str]:
+        """Return the names of the text noises, in order."""
+        specs = [one.specs[0] for one in self.attacks]
+        return [spec.attack.name for spec in specs if spec.attack.family == "text noise"]
 
+    def plus(self, attacks: Sequence[str]) -> Plan:
+        """Return the plan with further attacks, as ``kivuko attack`` takes them.
 
-STANDARD_PLAN = Plan()
-QUICK_PLAN = Plan(
-    noise=(("typo", (1, 2)),), spoken=("typo",), greedy_edits=1, greedy_candidates=8, hotflip_edits=1,
-    corruptions=(("gaussian-noise", (3,)),), radii=(2, 8), own_radii=(8,), steps=5, own_steps=3,
-    attacked=12, own_attacked=8, hotflip_attacked=8,
-)  # fmt: skip
+        Noise is on all queries; searches and gradients attack as many concepts as those of the plan at most do.
+
+        Raises:
+            UsageError: an attack cannot be read, or is none for a study.
+        """
+        most = max((one.concepts for one in self.attacks if one.concepts is not None), default=None)
+        planned = list(self.attacks)
+        there = {one.specs[0].label for one in planned}
+        for group in sweeps(parse_attacks(attacks)):
+            spec = group[0]
+            if spec.attack.name in _NOT_PLANNED or spec.get("targeted", False):
+                raise UsageError(f"attack {spec.text}: the study cannot run it; use 'kivuko attack'.")
+            if spec.label in there:
+                raise UsageError(f"attack {spec.text}: the study has it already.")
+            budgets = "|".join(one.attack.parameters[0].written(one.values[0]) for one in group)
+            rest = spec.label.removeprefix(spec.attack.name).lstrip(":")
+            text = f"{spec.attack.name}:{spec.attack.budget}={budgets}" + (f",{rest}" if rest else "")
+            noise = spec.attack.needs == "nothing"
+            planned.append(PlannedAttack(text, None if noise else most))
+        return Plan(tuple(planned))
+
+    @property
+    def switches_code(self) -> bool:
+        """Whether words are replaced by their English translations."""
+        return CODE_SWITCH in self.noises()
 
 
-def attack_facts(plan: Plan) -> dict[str, dict[str, object]]:
-    """Return what the report says of each attack: its family, description, unit and concepts."""
-    edits = {
-        "typo": "letters inserted, left out, swapped or replaced at random",
-        "keyboard": "letters replaced by a neighbor on the language's keyboard",
-        "confusable": "letters replaced by look-alikes of other scripts",
-        "diacritics": "accents and vowel signs left out, where there are any",
-        "drop-word": "a word left out, where there are several",
-        "swap-words": "two neighboring words swapped, where there are several",
-        CODE_SWITCH: "a word said in English, as the bitext's plans align it",
-    }
-    found: dict[str, dict[str, object]] = {
-        name: {"kind": TEXT_NOISE, "description": edits.get(name, name), "unit": EDITS} for name, _ in plan.noise
-    }
-    found[GREEDY] = {
-        "kind": TEXT_ADVERSARIAL, "unit": EDITS, "concepts": plan.attacked,
-        "description": f"the worst of {plan.greedy_candidates} random misspellings, edit after edit; asks the system "
-        "only",
-    }  # fmt: skip
-    if plan.hotflip_edits:
-        found[HOTFLIP] = {
-            "kind": TEXT_ADVERSARIAL, "unit": "subwords", "concepts": plan.hotflip_attacked,
-            "description": "subwords exchanged for others of the vocabulary, chosen by gradients; students only",
-        }  # fmt: skip
-    for name, _ in plan.corruptions:
-        found[name] = {"kind": IMAGE_NOISE, "description": "on the right image", "unit": SEVERITY}
-    found[ENGLISH_CRAFTED] = {
-        "kind": IMAGE_ADVERSARIAL, "unit": RADIUS, "concepts": plan.attacked,
-        "description": f"APGD, {plan.steps} steps, away from the English name's vector, tried on every language",
-    }  # fmt: skip
-    found[OWN_CRAFTED] = {
-        "kind": IMAGE_ADVERSARIAL, "unit": RADIUS, "concepts": plan.own_attacked,
-        "description": f"APGD, {plan.own_steps} steps, away from the system's own query vector",
-    }  # fmt: skip
-    for edits_made, levels in plan.joint:
-        found[separate(edits_made)] = {
-            "kind": JOINT, "unit": RADIUS, "concepts": plan.attacked,
-            "description": f"{edits_made} greedy edit(s) of the query and, apart, the image within {levels}/255, "
-            f"as in {ENGLISH_CRAFTED}",
-        }  # fmt: skip
-    return found
+_NOT_PLANNED = ("universal", "universal-text", "sga")  # they need queries that the study does not have
+_ENGLISH = "warm_start=true,crafted=english"
+_SEP = "sep-attack:edits=1,image=apgd,crafted=english,warm_start=true"
+STANDARD_PLAN = Plan((
+    PlannedAttack("typo:edits=1|2|3", translators=True),
+    PlannedAttack("keyboard:edits=2"),
+    PlannedAttack("confusable:edits=2", translators=True),
+    PlannedAttack("diacritics:edits=2"),
+    PlannedAttack("drop-word", translators=True),
+    PlannedAttack("swap-words"),
+    PlannedAttack("code-switch"),
+    PlannedAttack("greedy:edits=1|2,candidates=32", concepts=100),
+    PlannedAttack("hotflip", concepts=30),
+    PlannedAttack("gaussian-noise:severity=1|3|5"),
+    *(PlannedAttack(f"{name}:severity=3") for name in ("blur", "jpeg", "occlusion", "contrast")),
+    PlannedAttack(f"apgd:eps=1/255|2/255|4/255|8/255,steps=20,{_ENGLISH}", concepts=100),
+    PlannedAttack("apgd:eps=4/255,steps=8", concepts=40),
+    PlannedAttack(f"{_SEP},eps=2/255,steps=20,candidates=32", concepts=100),
+))  # fmt: skip
+QUICK_PLAN = Plan((
+    PlannedAttack("typo:edits=1|2", translators=True),
+    PlannedAttack("greedy:candidates=8", concepts=12),
+    PlannedAttack("hotflip", concepts=8),
+    PlannedAttack("gaussian-noise:severity=3"),
+    PlannedAttack(f"apgd:eps=2/255|8/255,steps=5,{_ENGLISH}", concepts=12),
+    PlannedAttack("apgd:eps=8/255,steps=3", concepts=8),
+    PlannedAttack(f"{_SEP},eps=2/255,steps=5,candidates=8", concepts=12),
+))  # fmt: skip
 
 
-def separate(edits: int) -> str:
-    """Return the name of the joint attack in records."""
-    return f"{SEPARATE}:edits={edits}"
+def attack_facts(plan: Plan) -> dict[str, dict[str, Any]]:
+    """Return what the report says of each attack, by its label: family, description, unit, parameters, concepts."""
+    facts: dict[str, dict[str, Any]] = {}
+    for planned in plan.attacks:
+        spec = planned.specs[0]
+        facts[spec.label] = facts_of(spec)
+        if planned.concepts is not None:
+            facts[spec.label]["concepts"] = planned.concepts
+    return facts
 
 
 # Without transport, with it, and those that learn from misspelled sentences (each beside its plain counterpart).

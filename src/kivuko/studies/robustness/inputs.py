@@ -1,11 +1,11 @@
-"""What every run of the robustness study shares: the low-resource study's inputs, attacked images, chosen concepts."""
+"""What every run of the robustness study shares: the low-resource study's inputs, perturbed images, chosen concepts."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,33 +13,91 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from kivuko.bitext import word_table
 from kivuko.datasets.emoji import EmojiWorld, Query, shipped_image_tower
 from kivuko.encoders.image_tower import load_image_tower
 from kivuko.encoders.model import quiet
 from kivuko.encoders.teacher import TextTeacher
-from kivuko.perturbations.image import PixelTower, TextToImage, Threat, apgd
+from kivuko.perturbations import EditKind, code_switch
+from kivuko.perturbations.image import PixelTower
 from kivuko.perturbations.image.corruptions import corrupt
-from kivuko.perturbations.image.pixel_tower import LEVELS
+from kivuko.perturbations.runner import AttackRunner, image_side
+from kivuko.perturbations.spec import AttackSpec
+from kivuko.perturbations.target import Crafted, Draws, QuerySet, from_bytes, to_bytes
+from kivuko.perturbations.text import EncodeTexts, GradientEncoder
 from kivuko.studies.inputs import ENGLISH, StudyInputs, study_inputs, unit
-from kivuko.studies.robustness.grid import CODE_SWITCH, ENGLISH_CRAFTED, Plan, radius
+from kivuko.studies.robustness.grid import Plan, PlannedAttack
 
 Vectors = NDArray[np.float32]
-Attack = tuple[str, float]  # name and budget
 EMOJI, ROBUST = "emoji", "emoji-robust"
-_BATCH = 256
+
+
+@dataclass(frozen=True)
+class StudyDraws(Draws):
+    """Random numbers of the study: noise on texts depends on the seed, its place among the noises and the budget."""
+
+    noises: tuple[str, ...] = ()
+
+    @property
+    def image_seed(self) -> int:
+        """The same for all systems, so that they meet the same images."""
+        return 0
+
+    def edits(self, spec: AttackSpec, queries: QuerySet) -> Iterator[np.random.Generator]:
+        """Yield one generator for all queries of a language."""
+        rng = np.random.default_rng([self.seed, self.noises.index(spec.attack.name), int(spec.budget)])
+        return iter([rng] * len(queries))
+
+    def corrupt(self, spec: AttackSpec, pixels: Tensor, rows: NDArray[np.int64]) -> Tensor:
+        """Corrupt all images together."""
+        return corrupt(pixels, spec.attack.name, spec.number("severity"), seed=0)
+
+
+@dataclass(frozen=True, eq=False)
+class StudyTarget:
+    """A system, or while images are perturbed beforehand an image tower alone, as attacks see it."""
+
+    gallery: Vectors
+    load_tower: Callable[[], PixelTower]
+    pixels_of: Callable[[Sequence[int]], Tensor]
+    encode: EncodeTexts
+    encode_english: EncodeTexts
+    inside: GradientEncoder | None = None
+    tables: Mapping[str, Mapping[str, str]] | None = None
+
+    @property
+    def tower(self) -> PixelTower:
+        return self.load_tower()
+
+    @property
+    def gradients(self) -> GradientEncoder:
+        assert self.inside is not None
+        return self.inside
+
+    def pixels(self, rows: Sequence[int]) -> Tensor:
+        return self.pixels_of(rows)
+
+    def code_switch(self, language: str) -> EditKind:
+        return code_switch(self.tables or {})
+
+    def training(self, language: str) -> QuerySet:
+        raise NotImplementedError("the study plans no universal attack")
+
+    def companions(self, queries: QuerySet) -> Sequence[Sequence[str]]:
+        raise NotImplementedError("the study does not plan SGA")
 
 
 @dataclass(frozen=True, eq=False)
 class TowerImages:
-    """What one tower makes of the images.
+    """An image tower's view of the images.
 
     Attributes:
         name: as in the records' ``model``.
         folder: of the tower.
         gallery: unit vectors of all clean images, float32 [images, dim].
-        attacked: attack -> image's row -> its unit vector under attack, float32 [dim].
+        crafted: attack -> images perturbed before any system is known, without their pixels.
         pixels: image's row -> uint8 [3, h, w], of those attacked with own vectors and those shown.
         shown: attack -> image's row -> uint8 [3, h, w], perturbed.
     """
@@ -47,9 +105,9 @@ class TowerImages:
     name: str
     folder: Path
     gallery: Vectors
-    attacked: Mapping[Attack, Mapping[int, Vectors]]
+    crafted: Mapping[AttackSpec, Crafted]
     pixels: Mapping[int, NDArray[np.uint8]]
-    shown: Mapping[Attack, Mapping[int, NDArray[np.uint8]]]
+    shown: Mapping[AttackSpec, Mapping[int, NDArray[np.uint8]]]
 
     @cached_property
     def tower(self) -> PixelTower:
@@ -57,14 +115,17 @@ class TowerImages:
         with quiet():
             return PixelTower(load_image_tower(self.folder, self.gallery.shape[1]))
 
+    def pixels_of(self, rows: Sequence[int]) -> Tensor:
+        """Return clean images, float32 [n, 3, h, w]."""
+        return from_bytes(np.stack([self.pixels[row] for row in rows]))
+
     @cached_property
     def fingerprint(self) -> str:
         """A hash of all vectors."""
         digest = hashlib.sha256(np.ascontiguousarray(self.gallery).tobytes())
-        for attack in sorted(self.attacked):
-            rows = self.attacked[attack]
-            digest.update(repr((attack, sorted(rows))).encode())
-            digest.update(np.stack([rows[row] for row in sorted(rows)]).tobytes())
+        for spec in sorted(self.crafted, key=lambda spec: spec.text):
+            digest.update(repr((spec.text, sorted(self.crafted[spec].places))).encode())
+            digest.update(self.crafted[spec].vectors.tobytes())
         return digest.hexdigest()
 
 
@@ -74,86 +135,84 @@ def tower_folders() -> dict[str, Path]:
     return {EMOJI: plain, ROBUST: plain.with_name("image_tower_robust")}
 
 
+def is_crafted(spec: AttackSpec) -> bool:
+    """Whether an attack perturbs images in a way that needs no system: noise, or against English names."""
+    if spec.attack.kind == "text" or spec.custom is not None:
+        return False
+    return spec.attack.needs == "nothing" or spec.get("crafted", "own") == "english"
+
+
 def tower_images(
     name: str,
     folder: Path,
     world: EmojiWorld,
-    corrupted: Sequence[int],
-    queries: Mapping[int, Vectors],
+    names: Mapping[int, str],
+    english: Mapping[int, Vectors],
     own: Sequence[int],
     plan: Plan,
     ticked: Callable[[], Any],
 ) -> TowerImages:
-    """Encode the gallery and attack images with nothing but the English names.
+    """Encode the gallery and perturb images with nothing but the English names.
 
     Args:
-        corrupted: rows of the images that go through the corruptions.
-        queries: image's row -> the teacher's unit vector of its English name, of those that APGD attacks.
+        names: row of each image that goes through the corruptions -> its English name.
+        english: row of the image -> the teacher's unit vector of its English name, of those that are attacked.
         own: rows whose pixels are kept, for attacks with a system's own vectors.
         ticked: called after each piece of work, ``work(plan)`` times.
     """
     with quiet():
-        loaded = load_image_tower(folder, len(next(iter(queries.values()))))
+        loaded = load_image_tower(folder, len(next(iter(english.values()))))
     tower = PixelTower(loaded)
     pixels = torch.cat([tower.pixels([world.image(row)]) for row in range(len(world.images))])
-    gallery = tower.encode(pixels)
+    gallery = tower.encode(pixels).numpy()
     ticked()
-    attacked: dict[Attack, dict[int, Vectors]] = {}
-    shown: dict[Attack, dict[int, NDArray[np.uint8]]] = {}
-    rows = list(corrupted)
-    for corruption, severities in plan.corruptions:
-        for severity in severities:
-            changed = corrupt(pixels[rows], corruption, severity, seed=0)
-            attacked[corruption, float(severity)] = _by_row(rows, tower.encode(changed))
-            shown[corruption, float(severity)] = _bytes(own, changed[[rows.index(row) for row in own if row in rows]])
-            ticked()
-    targets = list(queries)
-    goal = TextToImage(torch.from_numpy(np.stack([queries[row] for row in targets])), gallery, torch.tensor(targets))
-    start = None
-    for levels in plan.radii:
-        found = apgd(
-            tower,
-            pixels[targets],
-            goal,
-            Threat("linf", radius(levels)),
-            steps=plan.steps,
-            start=start,
-            early_stop=False,
-        )
-        start = found.pixels  # within the smaller radius is within the larger: a larger one never does less
-        attacked[ENGLISH_CRAFTED, radius(levels)] = _by_row(targets, tower.encode(found.pixels))
-        kept = [row for row in own if row in queries]
-        shown[ENGLISH_CRAFTED, radius(levels)] = _bytes(kept, found.pixels[[targets.index(row) for row in kept]])
-        ticked()
-    return TowerImages(
-        name, folder, gallery.numpy(), attacked, _bytes(own, pixels[list(own)]), shown,
+    by_name = {names[row]: vector for row, vector in english.items()}
+
+    def encode_english(texts: Sequence[str]) -> Vectors:
+        return np.stack([by_name[text] for text in texts])
+
+    target = StudyTarget(
+        gallery, lambda: tower, lambda rows: pixels[list(rows)], encode_english, encode_english
     )  # fmt: skip
+    crafted: dict[AttackSpec, Crafted] = {}
+    shown: dict[AttackSpec, dict[int, NDArray[np.uint8]]] = {}
+    for planned in _crafted_attacks(plan):
+        rows = list(names) if planned.specs[0].attack.needs == "nothing" else list(english)
+        texts = [names[row] for row in rows]
+        own_rows = np.array(rows, dtype=np.int64)
+        queries = QuerySet(ENGLISH, texts, texts, own_rows, gallery[own_rows], texts)
+        runner = AttackRunner(target, {ENGLISH: queries}, StudyDraws())
+        runner.craft(planned.specs)
+        for spec, images in runner.crafted.items():
+            assert images.pixels is not None
+            places = {row: place for (_, row), place in images.places.items()}
+            shown[spec] = {row: images.pixels[places[row]] for row in own if row in places}
+            crafted[spec] = replace(images, pixels=None)
+            ticked()
+    kept = dict(zip(own, to_bytes(pixels[list(own)]), strict=True))
+    return TowerImages(name, folder, gallery, crafted, kept, shown)
 
 
 def work(plan: Plan) -> int:
-    """Return how many pieces of work ``tower_images`` tells of."""
-    return 1 + sum(len(severities) for _, severities in plan.corruptions) + len(plan.radii)
+    """Return how many pieces of work ``tower_images`` reports."""
+    return 1 + sum(len(planned.specs) for planned in _crafted_attacks(plan))
 
 
-def _by_row(rows: Sequence[int], vectors: torch.Tensor) -> dict[int, Vectors]:
-    return dict(zip(rows, vectors.numpy().astype(np.float32), strict=True))
-
-
-def _bytes(rows: Sequence[int], pixels: torch.Tensor) -> dict[int, NDArray[np.uint8]]:
-    whole = (pixels * LEVELS).round().to(torch.uint8).contiguous().numpy()
-    return dict(zip(rows, whole, strict=False))
+def _crafted_attacks(plan: Plan) -> list[PlannedAttack]:
+    """Return the attacks on images alone that need no system."""
+    return [planned for planned in plan.attacks if planned.against_images and is_crafted(planned.specs[0])]
 
 
 TEST, VALIDATION = "test", "validation"
-_FORMAT = 1  # raise it when systems are attacked or measured in another way
+_FORMAT = 2  # raise it when systems are attacked or measured in another way
 
 
 @dataclass(frozen=True, eq=False)
 class RobustnessInputs:
-    """The low-resource study's inputs, the plan, what the towers make of the images, and the concepts under attack.
+    """The low-resource study's inputs, the plan, the towers' images, and the concepts under attack.
 
     ``concepts``: of the test split, in the order in which attacks take them. ``tables``: language -> word -> English
-    word, for code-switching.
+    word, for code-switching. ``names``: row of an image -> its English name.
     """
 
     plain: StudyInputs
@@ -161,6 +220,7 @@ class RobustnessInputs:
     towers: tuple[TowerImages, ...]
     concepts: tuple[str, ...]
     tables: Mapping[str, Mapping[str, str]]
+    names: Mapping[int, str]
 
     @property
     def world(self) -> EmojiWorld:
@@ -184,8 +244,8 @@ class RobustnessInputs:
     @cached_property
     def fingerprint(self) -> str:
         """A hash of all this."""
-        told = [_FORMAT, self.plain.fingerprint, asdict(self.plan), self.concepts, self.tables]
-        digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode())
+        parts = [_FORMAT, self.plain.fingerprint, asdict(self.plan), self.concepts, self.tables]
+        digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode())
         for tower in self.towers:
             digest.update(tower.fingerprint.encode())
         return digest.hexdigest()
@@ -209,16 +269,22 @@ def robustness_inputs(
     """
     plain = study_inputs(world, languages, teacher, words=words, progress=encoded)
     concepts = _concepts(world, languages)
-    names = [query for query in world.queries(ENGLISH, TEST) if query.concept in set(concepts[: plan.attacked])]
-    pooled = teacher.encode_tokens([query.text for query in names]).pooled.cpu().numpy()
-    crafted = dict(zip([query.image for query in names], unit(pooled.astype(np.float32)), strict=True))
+    attacked_names = [
+        query
+        for query in world.queries(ENGLISH, TEST)
+        if query.concept in _first(concepts, _largest(plan, english=True))
+    ]
+    pooled = teacher.encode_tokens([query.text for query in attacked_names]).pooled.cpu().numpy()
+    vectors = unit(pooled.astype(np.float32))
+    english = dict(zip([query.image for query in attacked_names], vectors, strict=True))
+    names = {query.image: query.text for query in (*world.queries(ENGLISH, TEST), *attacked_names)}
+    names = dict(sorted(names.items()))
     own = dict.fromkeys(
         query.image
         for code in languages
         for query in world.queries(code, TEST)
-        if query.concept in set(concepts[: plan.own_attacked])
+        if query.concept in _first(concepts, _largest(plan, english=False))
     )
-    corrupted = sorted({query.image for code in (ENGLISH, *languages) for query in world.queries(code, TEST)})
     folders, done = tower_folders(), 0
 
     def ticked() -> None:
@@ -228,13 +294,26 @@ def robustness_inputs(
             attacked(done, len(folders) * work(plan))
 
     towers = tuple(
-        tower_images(name, folder, world, corrupted, crafted, list(own), plan, ticked)
-        for name, folder in folders.items()
+        tower_images(name, folder, world, names, english, list(own), plan, ticked) for name, folder in folders.items()
     )
-    switches = any(name == CODE_SWITCH for name, _ in plan.noise)
     bitext = world.bitext(languages, "train")
-    tables = {code: word_table(bitext, code) for code in languages} if switches else {}
-    return RobustnessInputs(plain, plan, towers, concepts, tables)
+    tables = {code: word_table(bitext, code) for code in languages} if plan.switches_code else {}
+    return RobustnessInputs(plain, plan, towers, concepts, tables, names)
+
+
+def _largest(plan: Plan, *, english: bool) -> int | None:
+    """Return of how many concepts images are attacked, against English names or else with own vectors; None: all."""
+    sides = [(planned.concepts, image_side(planned.specs[0])) for planned in plan.attacks]
+    numbers = [
+        concepts
+        for concepts, side in sides
+        if side.attack.kind != "text" and side.attack.needs != "nothing" and is_crafted(side) == english
+    ]
+    return None if None in numbers else max((one for one in numbers if one is not None), default=0)
+
+
+def _first(concepts: Sequence[str], count: int | None) -> frozenset[str]:
+    return frozenset(concepts[:count])
 
 
 def _concepts(world: EmojiWorld, languages: Sequence[str]) -> tuple[str, ...]:

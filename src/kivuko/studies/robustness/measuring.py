@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -18,7 +18,7 @@ from kivuko.languages import resource_groups
 from kivuko.studies.grid import Run
 from kivuko.studies.inputs import ENGLISH, HEADLINE, MAP, unit
 from kivuko.studies.robustness.inputs import TEST, VALIDATION, RobustnessInputs
-from kivuko.studies.robustness.systems import Outcome, System, attacked, make_system
+from kivuko.studies.robustness.systems import SearchResult, System, attacked, make_system
 from kivuko.studies.runs import Measured, RunFile
 
 _EXAMPLES = 3  # kept of each attack and language
@@ -39,14 +39,17 @@ def perform(file: RunFile, inputs: RobustnessInputs) -> Measured:
     started, run = time.monotonic(), file.run
     system = make_system(run, inputs.plain)
     made = time.monotonic()
-    gathered: dict[Key, list[Outcome]] = {}
+    gathered: dict[Key, list[SearchResult]] = {}
     for code in system.languages:
-        for outcome in attacked(system, code, inputs, run.seed or 0):
-            gathered.setdefault((outcome.tower.name, outcome.attack, outcome.budget), []).append(outcome)
+        for result in attacked(system, code, inputs, run.seed or 0):
+            gathered.setdefault(result.condition, []).append(result)
     measured, examples = Measured([], []), list[AttackedExample]()
-    for key, outcomes in gathered.items():
+    for key, results in gathered.items():
         condition = _condition(run, system, *key)
-        scores = [_scores(outcome) for outcome in outcomes]
+        scores = [
+            _of_ranks(one.language, [query.id for query in one.queries], one.ranks, [q.concept for q in one.queries])
+            for one in results
+        ]
         measured.records.extend(_records(scores, condition))
         measured.per_query.extend(
             block
@@ -55,7 +58,7 @@ def perform(file: RunFile, inputs: RobustnessInputs) -> Measured:
         )
         if run.seed in (0, None) and key[1] is not None:
             clean = {one.language: one for one in gathered[key[0], None, None]}
-            examples += [one for outcome in outcomes for one in _examples(outcome, clean[outcome.language], condition)]
+            examples += [one for result in results for one in _examples(result, clean[result.language], condition)]
     measured.records.extend(_validation(system, run, inputs))
     if examples:
         write_examples(file.path, examples)
@@ -74,13 +77,8 @@ def _condition(run: Run, system: System, tower: str, attack: str | None, budget:
     )  # fmt: skip
 
 
-def _scores(outcome: Outcome) -> LanguageScores:
-    """Return the measures of one language: with one right image per query each is a function of its rank."""
-    return _of_ranks(outcome.language, [query.id for query in outcome.queries], outcome.ranks,
-                     [query.concept for query in outcome.queries])  # fmt: skip
-
-
 def _of_ranks(language: str, ids: Sequence[str], ranks: NDArray[np.int64], concepts: Sequence[str]) -> LanguageScores:
+    """Return the measures of one language: with one right image per query each is a function of its rank."""
     values = {"R@1": (ranks <= 1).astype(np.float64), "R@10": (ranks <= 10).astype(np.float64), MAP: 1 / ranks}
     return LanguageScores(
         language=language, query_ids=ids, values=values, subsets={"copied": np.zeros(len(ranks), dtype=bool)},
@@ -116,31 +114,36 @@ def _validation(system: System, run: Run, inputs: RobustnessInputs) -> list[Reco
     return [record for record in _records(scores, condition) if record.measure == MAP]
 
 
-def _examples(outcome: Outcome, clean: Outcome, condition: Condition) -> list[AttackedExample]:
-    """Return a few queries that were answered well and what became of them, the best answered first."""
+def _examples(result: SearchResult, clean: SearchResult, condition: Condition) -> list[AttackedExample]:
+    """Return a few queries that were answered well, the best answered first, before and after the attack."""
+    assert result.attacked is not None
     before = {query.id: int(rank) for query, rank in zip(clean.queries, clean.ranks, strict=True)}
-    shown = outcome.pixels or {}
+    shown, texts = result.shown, result.attacked.texts
+    edited = result.attacked.spec.attack.kind != "image"
     rows = [
         row
-        for row, query in enumerate(outcome.queries)
-        if (outcome.texts is None or outcome.texts[row].edits) and (not shown or query.image in shown)
+        for row, query in enumerate(result.queries)
+        if (not edited or texts[row].edits) and (not shown or query.image in shown)
     ]
-    rows.sort(key=lambda row: (before[outcome.queries[row].id] > 3, -int(outcome.ranks[row])))
-    return [_example(outcome, row, before, condition) for row in rows[:_EXAMPLES]]
+    rows.sort(key=lambda row: (before[result.queries[row].id] > 3, -int(result.ranks[row])))
+    return [_example(result, row, before, condition, shown) for row in rows[:_EXAMPLES]]
 
 
-def _example(outcome: Outcome, row: int, before: dict[str, int], condition: Condition) -> AttackedExample:
-    query, shown = outcome.queries[row], (outcome.pixels or {})
-    text = outcome.texts[row] if outcome.texts else None
-    was, now = outcome.tower.pixels.get(query.image), shown.get(query.image)
+def _example(
+    result: SearchResult, row: int, before: dict[str, int], condition: Condition,
+    shown: Mapping[int, NDArray[np.uint8]],
+) -> AttackedExample:  # fmt: skip
+    assert result.attacked is not None
+    query, text = result.queries[row], result.attacked.texts[row]
+    was, now = result.tower.pixels.get(query.image), shown.get(query.image)
     moved = None if was is None or now is None else np.abs(now.astype(np.float64) - was) / 255
     return AttackedExample(
-        condition=condition, language=outcome.language, query_id=query.id, query=query.text,
-        perturbed=text.text if text else query.text, edits=text.edits if text else (),
-        image_id=query.id.split(":", 1)[1], rank_before=before[query.id], rank_after=int(outcome.ranks[row]),
+        condition=condition, language=result.language, query_id=query.id, query=query.text,
+        perturbed=text.text, edits=text.edits, image_id=query.id.split(":", 1)[1],
+        rank_before=before[query.id], rank_after=int(result.ranks[row]),
         linf=None if moved is None else float(moved.max()),
         l2=None if moved is None else float(np.linalg.norm(moved)),
-        calls=int(outcome.calls[row]) if outcome.calls else 1,
+        calls=int(result.attacked.calls[row]),
         image_before=None if moved is None or was is None else _png(was),
         image_after=None if moved is None or now is None else _png(now),
     )  # fmt: skip

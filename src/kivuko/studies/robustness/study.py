@@ -6,7 +6,7 @@ Objectives × attacks × budgets × seeds.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from kivuko.bitext import Bitext
@@ -28,6 +28,7 @@ from kivuko.studies.robustness.grid import (
 )
 from kivuko.studies.robustness.inputs import RobustnessInputs, robustness_inputs
 from kivuko.studies.robustness.measuring import prepare
+from kivuko.training.recipe import Recipe
 
 STUDY = "robustness"
 _KEPT = (
@@ -73,8 +74,8 @@ def robustness_header(
         "measures": "MAP, R@1 and R@10 over the whole gallery; with one right image MAP is the mean reciprocal rank",
         "noise": "one draw per query, attack, budget and seed, the same for all systems of a seed",
         "attacked concepts": {
-            "available": len(inputs.concepts), "by search and by pixels": grid.plan.attacked,
-            "by pixels with own vectors": grid.plan.own_attacked, "by HotFlip": grid.plan.hotflip_attacked,
+            "available": len(inputs.concepts),
+            **{one.specs[0].label: one.concepts for one in grid.plan.attacks if one.concepts is not None},
         },
         "fingerprint": inputs.fingerprint,
         "limits": _limits(grid, systems.protocol["limits"]),
@@ -86,9 +87,9 @@ def _limits(grid: RobustnessGrid, systems: Sequence[str]) -> list[str]:
     own = [
         "The image tower is shared: objectives differ in their queries only, so an image attack shows how much a "
         "query's vector leaves between the right image and the next, not how robust an objective makes a tower.",
-        "English-crafted perturbations are the same for all systems; those crafted with own vectors are weaker "
-        f"({grid.plan.own_steps} steps) and were tried on {grid.plan.own_attacked} concepts.",
-        "Translators are too slow for searches: translate-test meets noise and English-crafted images.",
+        "English-crafted perturbations are the same for all systems; those crafted with own vectors take fewer steps, "
+        "on fewer concepts, as the attacks' labels and the attacked concepts say.",
+        "Translators are too slow for searches: translate-test meets noise and perturbed images.",
         "Diacritics and word edits do nothing where a query has no mark or one word; such queries count as they are.",
         "Images are small and plain, and the tower was trained on noisy views of them: radii that break a photograph "
         "model may leave it unmoved.",
@@ -115,3 +116,13 @@ ROBUSTNESS = Study(
     prepare,
     robustness_header,
 )
+
+
+def robustness_study(attacks: Sequence[str] = ()) -> Study:
+    """Return the study with further attacks, as ``kivuko attack`` takes them: ``package.module:Class``, say."""
+
+    def grid(recipes: Sequence[Recipe], mode: str = "standard") -> RobustnessGrid:
+        usual = robustness_grid(recipes, mode)
+        return replace(usual, plan=usual.plan.plus(attacks))
+
+    return replace(ROBUSTNESS, grid=grid) if attacks else ROBUSTNESS

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,24 +12,23 @@ from numpy.typing import NDArray
 from kivuko.datasets.emoji import Query
 from kivuko.encoders.teacher import TextTeacher
 from kivuko.encoders.token_batch import Encoder
-from kivuko.perturbations import EditKind, Perturbed, code_switch, perturb
-from kivuko.perturbations.image import TextToImage, Threat, apgd
-from kivuko.perturbations.image.pixel_tower import LEVELS
-from kivuko.perturbations.text import (
-    AttackedText,
-    EncodeTexts,
-    GradientEncoder,
-    TextGoal,
-    gradient_encoder,
-    greedy_search,
-    hotflip,
-)
+from kivuko.perturbations.catalog import CODE_SWITCH
+from kivuko.perturbations.runner import AttackRunner, image_side
+from kivuko.perturbations.target import Attacked, QuerySet, to_bytes
+from kivuko.perturbations.text import EncodeTexts, GradientEncoder, gradient_encoder
 from kivuko.studies import grid
 from kivuko.studies.grid import Run
 from kivuko.studies.inputs import ENGLISH, StudyInputs, unit
 from kivuko.studies.low_resource import job_of, training_notes, translator_of
-from kivuko.studies.robustness.grid import CODE_SWITCH, ENGLISH_CRAFTED, GREEDY, HOTFLIP, OWN_CRAFTED, radius, separate
-from kivuko.studies.robustness.inputs import RobustnessInputs, TowerImages, Vectors
+from kivuko.studies.robustness.grid import PlannedAttack
+from kivuko.studies.robustness.inputs import (
+    RobustnessInputs,
+    StudyDraws,
+    StudyTarget,
+    TowerImages,
+    Vectors,
+    is_crafted,
+)
 from kivuko.studies.runs import Notes
 from kivuko.training.student_training import train_student
 from kivuko.translation.translator import Translator
@@ -47,7 +46,7 @@ class System:
         languages: of its queries.
         encoder: language -> texts -> unit vectors, float32 [texts, dim].
         gradients: of its insides; None where there are none to take.
-        slow: whether a query costs so much that only the noise in ``Plan.spoken`` is tried, and no search.
+        slow: whether a query costs so much that it is searched only under attacks planned for ``translators`` too.
         notes: how it was made.
     """
 
@@ -123,30 +122,39 @@ def _translating(translator: Translator, code: str, english: EncodeTexts) -> Enc
     return encode
 
 
-Ranks = NDArray[np.int64]
-
-
 @dataclass(frozen=True, eq=False)
-class Outcome:
-    """Ranks of one language's queries under one attack, and what was done to them.
+class SearchResult:
+    """One language's queries on one tower's images, clean or under one attack.
 
-    ``tower``: whose images were searched. ``attack`` None: clean. ``texts`` and ``pixels`` (image's row -> uint8
-    [3, h, w]) say what was changed, where something was; ``calls`` int64 [queries], times that the system was asked.
+    ``queries`` and ``ranks`` (int64 [queries], from 1) belong together; ``attacked`` None: clean.
     """
 
     tower: TowerImages
-    attack: str | None
-    budget: float | None
     language: str
     queries: Sequence[Query]
-    ranks: Ranks
-    texts: Sequence[Perturbed] | None = None
-    pixels: dict[int, NDArray[np.uint8]] | None = None
-    calls: Sequence[int] | None = None
+    ranks: NDArray[np.int64]
+    attacked: Attacked | None = None
+
+    @property
+    def condition(self) -> tuple[str, str | None, float | None]:
+        """The tower's name, the attack's label and its budget."""
+        spec = None if self.attacked is None else self.attacked.spec
+        return self.tower.name, spec.label if spec else None, spec.budget if spec else None
+
+    @property
+    def shown(self) -> Mapping[int, NDArray[np.uint8]]:
+        """Perturbed images by their rows, uint8 [3, h, w], of those that were kept."""
+        if self.attacked is None or self.attacked.images is None:
+            return {}
+        if self.attacked.images.pixels is None:
+            return self.tower.shown[image_side(self.attacked.spec)]
+        return dict(zip(self.attacked.images.rows.tolist(), to_bytes(self.attacked.images.pixels), strict=True))
 
 
-def attacked(system: System, code: str, inputs: RobustnessInputs, seed: int) -> Iterator[Outcome]:
+def attacked(system: System, code: str, inputs: RobustnessInputs, seed: int) -> Iterator[SearchResult]:
     """Attack a system's queries of one language in every way of the plan.
+
+    Text and joint attacks search the first tower's images, attacks on images those of every tower.
 
     Args:
         seed: of the noise and of the searches' draws; equal for all systems of one training seed.
@@ -154,132 +162,56 @@ def attacked(system: System, code: str, inputs: RobustnessInputs, seed: int) -> 
     encode, queries = system.encoder(code), inputs.queries(code)
     vectors = encode([query.text for query in queries])
     for tower in inputs.towers:
-        yield Outcome(tower, None, None, code, queries, _ranks(vectors, tower, queries))
-        yield from _on_images(vectors, tower, queries, inputs)
-    first = inputs.towers[0]
-    yield from _noise(system, encode, code, first, inputs, seed)
-    if not system.slow:
-        yield from _by_search(system, encode, code, first, inputs, seed)
-    for tower in inputs.towers:
-        yield from _with_own_vectors(encode, code, tower, inputs)
+        everything = _query_set(code, queries, vectors, inputs)
+        clean = everything.goal(tower.gallery).rank(vectors, np.arange(len(queries))).ranks
+        yield SearchResult(tower, code, queries, clean)
+        runner = _runner(system, encode, tower, inputs, seed)
+        for planned in inputs.plan.attacks:
+            if not _applies(planned, system, code, first=tower is inputs.towers[0]):
+                continue
+            rows = _attacked_rows(planned, queries, tower, inputs)
+            if not rows:
+                continue
+            some = [queries[row] for row in rows]
+            for one in runner.run(planned.specs, _query_set(code, some, vectors[rows], inputs)):
+                yield SearchResult(tower, code, some, one.ranks_after, one)
 
 
-def _noise(
-    system: System, encode: EncodeTexts, code: str, tower: TowerImages, inputs: RobustnessInputs, seed: int
-) -> Iterator[Outcome]:
-    """Misspell every query at random; the draws depend on the seed and the attack alone."""
-    queries, plan = inputs.queries(code), inputs.plan
-    for place, (name, budgets) in enumerate(plan.noise):
-        if (system.slow and name not in plan.spoken) or (name == CODE_SWITCH and code == ENGLISH):
-            continue
-        kinds: list[str | EditKind] = [code_switch(inputs.tables)] if name == CODE_SWITCH else [name]
-        for budget in budgets:
-            rng = np.random.default_rng([seed, place, budget])
-            made = [perturb(query.text, code, kinds, budget, rng) for query in queries]
-            ranks = _ranks(encode([one.text for one in made]), tower, queries)
-            yield Outcome(tower, name, float(budget), code, queries, ranks, made)
-
-
-def _by_search(
-    system: System, encode: EncodeTexts, code: str, tower: TowerImages, inputs: RobustnessInputs, seed: int
-) -> Iterator[Outcome]:
-    """Search for the worst edits, with and without the system's insides; and with the image perturbed too."""
-    plan = inputs.plan
-    queries = inputs.queries(code, concepts=plan.attacked)
-    texts, languages = [query.text for query in queries], [code] * len(queries)
-    found = greedy_search(
-        encode, texts, languages, _goal(tower, queries),
-        edits=plan.greedy_edits, candidates=plan.greedy_candidates, seed=seed,
+def _runner(
+    system: System, encode: EncodeTexts, tower: TowerImages, inputs: RobustnessInputs, seed: int
+) -> AttackRunner:
+    target = StudyTarget(
+        tower.gallery, lambda: tower.tower, tower.pixels_of, encode, encode, system.gradients, inputs.tables
     )  # fmt: skip
-    for budget in range(1, plan.greedy_edits + 1):
-        yield _searched(tower, GREEDY, budget, code, queries, found)
-    for edits, levels in plan.joint:
-        if (ENGLISH_CRAFTED, radius(levels)) not in tower.attacked or edits > plan.greedy_edits:
-            continue
-        crafted = tower.attacked[ENGLISH_CRAFTED, radius(levels)]
-        both = [own.within(edits).perturbed for own in found]
-        ranks = _ranks(encode([one.text for one in both]), tower, queries, [crafted[q.image] for q in queries])
-        pixels = dict(tower.shown[ENGLISH_CRAFTED, radius(levels)])
-        yield Outcome(
-            tower, separate(edits), radius(levels), code, queries, ranks, both, pixels, [o.calls for o in found]
-        )
-    if system.gradients is not None and plan.hotflip_edits:
-        few = inputs.queries(code, concepts=plan.hotflip_attacked)
-        flipped = hotflip(
-            system.gradients, [query.text for query in few], [code] * len(few), _goal(tower, few),
-            edits=plan.hotflip_edits, candidates=plan.hotflip_candidates,
-        )  # fmt: skip
-        for budget in range(1, plan.hotflip_edits + 1):
-            yield _searched(tower, HOTFLIP, budget, code, few, flipped)
+    return AttackRunner(target, {}, StudyDraws(seed, tuple(inputs.plan.noises())), dict(tower.crafted))
 
 
-def _searched(
-    tower: TowerImages, name: str, budget: int, code: str, queries: Sequence[Query], found: Sequence[AttackedText]
-) -> Outcome:
-    within = [own.within(budget) for own in found]
-    ranks = np.array([own.rank_after for own in within], dtype=np.int64)
-    return Outcome(
-        tower, name, float(budget), code, queries, ranks,
-        [own.perturbed for own in within], calls=[own.calls for own in within],
-    )  # fmt: skip
+def _applies(planned: PlannedAttack, system: System, code: str, first: bool) -> bool:
+    """Whether a system goes through an attack on this tower."""
+    spec = planned.specs[0]
+    if planned.against_images:
+        return True
+    if not first or (system.slow and not planned.translators) or (spec.attack.name == CODE_SWITCH and code == ENGLISH):
+        return False
+    return spec.attack.kind == "joint" or spec.attack.needs != "gradients" or system.gradients is not None
 
 
-def _on_images(
-    vectors: Vectors, tower: TowerImages, queries: Sequence[Query], inputs: RobustnessInputs
-) -> Iterator[Outcome]:
-    """Search with the clean queries where the right image, and it alone, was changed beforehand."""
-    place = {query.id: row for row, query in enumerate(queries)}
-    for (name, budget), changed in tower.attacked.items():
-        some = [query for query in queries if query.image in changed]
-        if name == ENGLISH_CRAFTED:
-            chosen = set(inputs.concepts[: inputs.plan.attacked])
-            some = [query for query in some if query.concept in chosen]
-        if not some:
-            continue
-        own = vectors[[place[query.id] for query in some]]
-        ranks = _ranks(own, tower, some, [changed[query.image] for query in some])
-        yield Outcome(
-            tower, name, budget, some[0].language, some, ranks, pixels=dict(tower.shown.get((name, budget), {}))
-        )
+def _attacked_rows(
+    planned: PlannedAttack, queries: Sequence[Query], tower: TowerImages, inputs: RobustnessInputs
+) -> list[int]:
+    """Return which queries are attacked: those of the planned concepts whose images are at hand."""
+    chosen = None if planned.concepts is None else set(inputs.concepts[: planned.concepts])
+    side = image_side(planned.specs[0])
+    images = {row for _, row in tower.crafted[side].places} if is_crafted(side) else set(tower.pixels)
+    on_text = planned.specs[0].attack.kind == "text"
+    return [
+        row
+        for row, query in enumerate(queries)
+        if (chosen is None or query.concept in chosen) and (on_text or query.image in images)
+    ]
 
 
-def _with_own_vectors(
-    encode: EncodeTexts, code: str, tower: TowerImages, inputs: RobustnessInputs
-) -> Iterator[Outcome]:
-    """Perturb the right image away from the system's own query vector."""
-    plan = inputs.plan
-    queries = [query for query in inputs.queries(code, concepts=plan.own_attacked) if query.image in tower.pixels]
-    if not queries or not plan.own_radii:
-        return
-    vectors = encode([query.text for query in queries])
-    pixels = torch.from_numpy(np.stack([tower.pixels[query.image] for query in queries])).float() / LEVELS
-    own = torch.tensor([query.image for query in queries])
-    goal = TextToImage(torch.from_numpy(vectors), torch.from_numpy(tower.gallery), own)
-    for levels in plan.own_radii:
-        found = apgd(
-            tower.tower, pixels.contiguous(memory_format=torch.channels_last), goal, Threat("linf", radius(levels)),
-            steps=plan.own_steps, early_stop=False,
-        )  # fmt: skip
-        ranks = _ranks(vectors, tower, queries, list(tower.tower.encode(found.pixels).numpy()))
-        changed = (found.pixels * LEVELS).round().to(torch.uint8).contiguous().numpy()
-        shown = dict(zip(own.tolist(), changed, strict=True))
-        yield Outcome(
-            tower, OWN_CRAFTED, radius(levels), code, queries, ranks, pixels=shown, calls=found.calls.tolist()
-        )
-
-
-def _goal(tower: TowerImages, queries: Sequence[Query]) -> TextGoal:
-    return TextGoal(tower.gallery, np.array([query.image for query in queries], dtype=np.int64))
-
-
-def _ranks(
-    vectors: Vectors, tower: TowerImages, queries: Sequence[Query], changed: Sequence[Vectors] | None = None
-) -> Ranks:
-    """Return ranks from 1, ties against the right image; ``changed``: its vectors, where it was perturbed."""
-    if changed is None:
-        return _goal(tower, queries).standing(vectors, np.arange(len(queries))).ranks
-    own = (vectors * np.stack(changed)).sum(1)
-    scores = vectors @ tower.gallery.T
-    scores[np.arange(len(queries)), [query.image for query in queries]] = -np.inf
-    ranks: Ranks = (scores >= own[:, None]).sum(1) + 1
-    return ranks
+def _query_set(code: str, queries: Sequence[Query], vectors: Vectors, inputs: RobustnessInputs) -> QuerySet:
+    own = np.array([query.image for query in queries], dtype=np.int64)
+    names = [inputs.names[query.image] for query in queries]
+    return QuerySet(code, [query.id for query in queries], [query.text for query in queries], own, vectors, names)

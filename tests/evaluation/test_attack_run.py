@@ -1,4 +1,4 @@
-"""Every attack of the catalog on a tiny world: budgets, what is left unchanged, and what the records say."""
+"""Every attack of the catalog on a tiny world: budgets, what is left unchanged, and the records."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ import numpy as np
 import pytest
 import torch
 
-from kivuko.encoders.model import About
+from kivuko.encoders.model import About, Model
 from kivuko.errors import DataError
-from kivuko.evaluation.attack.results import AREA, CALLS, GAP, SUBSET, TARGET_FIRST
-from kivuko.evaluation.attack.runner import run_attacks
-from kivuko.evaluation.attack.victim import Victim, some_of
+from kivuko.evaluation.attack.results import AREA, CALLS, GAP, TARGET_FIRST
+from kivuko.evaluation.attack.run import run_attacks
+from kivuko.evaluation.attack.targets import EmojiTarget, some_of
 from kivuko.evaluation.robustness import ACCURACY_DROP, RATIO, SUCCESS_OF_CORRECT
-from kivuko.perturbations.spec import ATTACKS, parse_attack, parse_attacks
+from kivuko.evaluation.summary import HEADLINE
+from kivuko.perturbations.catalog import ATTACKS
+from kivuko.perturbations.spec import parse_attack, parse_attacks
 
 LANGUAGES = ("sw", "mr")
 CHEAP = {"steps": 2, "queries": 3, "candidates": 4, "epochs": 10}
@@ -48,18 +50,23 @@ def parts(tiny_world):
 
 
 @pytest.fixture
-def victim(parts, tiny_world):
-    """The model under attack; its teacher knows nothing of English but is one."""
+def target(parts, tiny_world):
+    """Return the model under attack in some languages; its teacher knows nothing of English but is one."""
     model, gallery = parts
     about = About("teacher", "", "static", "optical", 0, {"sw": 40, "mr": 40})
-    found = Victim(model, about, "model", tiny_world, gallery)
 
     def english(texts):
-        made = np.stack([np.random.default_rng([*text.encode()]).normal(size=384) for text in texts])
-        return (made / np.linalg.norm(made, axis=1, keepdims=True)).astype(np.float32)
+        drawn = np.stack([np.random.default_rng([*text.encode()]).normal(size=384) for text in texts])
+        return (drawn / np.linalg.norm(drawn, axis=1, keepdims=True)).astype(np.float32)
 
-    found.encode_english = english
-    return found
+    def build(*languages, **options):
+        own = EmojiTarget(
+            Model(model, "model", about=about), gallery, languages or ("sw",), world=tiny_world, **options
+        )
+        own.encode_english = english
+        return own
+
+    return build
 
 
 def cheap(name, **changes):
@@ -82,12 +89,12 @@ def value(results, measure, language="sw", spec=None, subset="all"):
 
 
 @pytest.mark.parametrize("name", sorted(ATTACKS))
-def test_every_attack_stays_within_its_budget_and_at_0_changes_nothing(victim, name):
+def test_every_attack_stays_within_its_budget_and_at_0_changes_nothing(target, name):
     usual = cheap(name, edits=2)
     nothing = usual.with_value(usual.attack.budget, 0)
     if usual.attack.kind == "joint":
         nothing = nothing.with_value("edits", 0)
-    results = run_attacks(victim, ["sw"], [nothing, usual])
+    results = run_attacks(target(), [nothing, usual])
     for measure in ("R@1", "MAP"):
         clean = value(results, measure)
         assert 0.5 < clean <= 1
@@ -99,7 +106,7 @@ def test_every_attack_stays_within_its_budget_and_at_0_changes_nothing(victim, n
         [one for one in results.examples if (one.condition.attack, one.condition.budget) == (spec.label, spec.budget)]
         for spec in (nothing, usual)
     )
-    assert len(unchanged) == len(changed) == len(victim.queries("sw"))
+    assert len(unchanged) == len(changed) == len(target().queries("sw"))
     for one in unchanged:
         assert (one.perturbed, one.edits, one.linf or 0, one.rank_after) == (one.query, (), 0, one.rank_before)
     for one in changed:
@@ -112,9 +119,9 @@ def test_every_attack_stays_within_its_budget_and_at_0_changes_nothing(victim, n
         assert any(one.perturbed != one.query or one.linf for one in changed)
 
 
-def test_what_is_measured_is_what_the_ranks_say(victim):
+def test_measures_follow_from_the_ranks(target):
     spec = cheap("pgd:eps=64/255", steps=6)
-    results = run_attacks(victim, ["sw"], [spec])
+    results = run_attacks(target(), [spec])
     own = results.examples
     assert value(results, "MAP", spec=spec) == pytest.approx(np.mean([1 / one.rank_after for one in own]))
     assert value(results, "R@1", spec=spec) == pytest.approx(np.mean([one.rank_after == 1 for one in own]))
@@ -125,9 +132,9 @@ def test_what_is_measured_is_what_the_ranks_say(victim):
     assert all(one.rank_after > one.rank_before and one.image_before != one.image_after for one in shown)
 
 
-def test_a_targeted_attack_brings_another_image_first(victim):
+def test_a_targeted_attack_brings_another_image_first(target):
     weak, strong = cheap("pgd:targeted=true,eps=1/255"), cheap("pgd:targeted=true,eps=1", steps=40)
-    results = run_attacks(victim, ["sw"], [weak, strong])
+    results = run_attacks(target(), [weak, strong])
     aimed = [value(results, TARGET_FIRST, spec=spec) for spec in (weak, strong)]
     assert aimed[1] > 0.5
     assert aimed[0] < aimed[1]
@@ -136,14 +143,15 @@ def test_a_targeted_attack_brings_another_image_first(victim):
     assert value(results, "R@1", spec=strong) + aimed[1] <= 1  # one image comes first
 
 
-def test_images_crafted_with_english_are_made_once_for_all_languages(victim, monkeypatch):
+def test_images_crafted_with_english_are_made_once_for_all_languages(target, monkeypatch):
     made = []
-    from kivuko.evaluation.attack import runner as on_images
+    from kivuko.perturbations import runner
+    from kivuko.perturbations.image import pgd
 
-    monkeypatch.setattr(on_images, "pgd", lambda *given, **named: (made.append(1), pgd(*given, **named))[1])
-    pgd = on_images.fgsm.__globals__["pgd"]
+    counting = {**runner._IMAGE_ATTACKS, "pgd": lambda *given, **named: (made.append(1), pgd(*given, **named))[1]}
+    monkeypatch.setattr(runner, "_IMAGE_ATTACKS", counting)
     spec = cheap("pgd:crafted=english,eps=4/255")
-    results = run_attacks(victim, LANGUAGES, [spec])
+    results = run_attacks(target(*LANGUAGES), [spec])
     assert len(made) == 1
     moved = {one.query_id.partition(":")[2]: set() for one in results.examples}
     for one in results.examples:
@@ -151,54 +159,52 @@ def test_images_crafted_with_english_are_made_once_for_all_languages(victim, mon
     assert all(len(changes) == 1 for changes in moved.values())
 
 
-def test_noise_on_a_image_or_a_query_is_the_same_whatever_else_is_measured(victim, parts, tiny_world):
+def test_noise_on_an_image_or_a_query_is_the_same_whatever_else_is_measured(target):
     specs = parse_attacks(["gaussian-noise:severity=3", "occlusion:severity=2", "typo:edits=1|2"])
     everything = {
         (one.query_id, one.condition.attack, one.condition.budget): (one.perturbed, one.l2)
-        for one in run_attacks(victim, LANGUAGES, specs).examples
+        for one in run_attacks(target(*LANGUAGES), specs).examples
     }
-    few = Victim(parts[0], victim.about, "model", tiny_world, parts[1], most=3)
-    for one in run_attacks(few, ["mr"], specs).examples:
+    for one in run_attacks(target("mr", most=3), specs).examples:
         assert everything[one.query_id, one.condition.attack, one.condition.budget] == (one.perturbed, one.l2)
-    other = Victim(parts[0], victim.about, "model", tiny_world, parts[1], seed=1)
-    changed = run_attacks(other, ["mr"], specs).examples
+    changed = run_attacks(target("mr", seed=1), specs).examples
     assert any(
         everything[one.query_id, one.condition.attack, one.condition.budget] != (one.perturbed, one.l2)
         for one in changed
     )
 
 
-def test_shares_areas_and_the_gap_are_recorded(victim):
+def test_shares_areas_and_the_gap_are_recorded(target):
     specs = parse_attacks(["typo:edits=0|1|3", "fgsm:eps=8/255"])
-    results = run_attacks(victim, ("sw", "mr"), specs)
+    results = run_attacks(target(*LANGUAGES), specs)
     for measure in (RATIO, ACCURACY_DROP, SUCCESS_OF_CORRECT):
-        assert np.isfinite(value(results, measure, "low-resource", specs[2], SUBSET))
+        assert np.isfinite(value(results, measure, "low-resource", specs[2], HEADLINE))
     areas = [one for one in results.records if one.measure == AREA]
     assert {(one.attack, one.budget, one.language) for one in areas} == {
         ("typo", 3.0, group) for group in ("sw", "mr", "low-resource")
     }
-    clean, once, thrice = (value(results, "MAP", "sw", spec, SUBSET) for spec in (None, specs[1], specs[2]))
+    clean, once, thrice = (value(results, "MAP", "sw", spec, HEADLINE) for spec in (None, specs[1], specs[2]))
     own = next(one.value for one in areas if one.language == "sw")
     assert own == pytest.approx((clean + once) / 2 / 3 + (once + thrice) / 2 * 2 / 3)
     assert not [one for one in results.records if one.measure == GAP]  # both languages are low-resource
 
 
-def test_the_gap_is_what_the_groups_keep(victim, monkeypatch):
+def test_the_gap_is_what_the_groups_keep(target, monkeypatch):
     monkeypatch.setattr(
         "kivuko.evaluation.attack.results.resource_groups",
         lambda codes: {"low-resource": ("sw",), "high-resource": ("mr",)},
     )
     spec = parse_attack("typo:edits=2")
-    results = run_attacks(victim, LANGUAGES, [spec])
+    results = run_attacks(target(*LANGUAGES), [spec])
     gap = next(one for one in results.records if one.measure == GAP)
-    kept = [value(results, RATIO, code, spec, SUBSET) for code in LANGUAGES]
+    kept = [value(results, RATIO, code, spec, HEADLINE) for code in LANGUAGES]
     assert gap.value == pytest.approx(kept[1] - kept[0])
     assert gap.low <= gap.value <= gap.high
 
 
-def test_the_header_says_what_every_attack_was(victim):
+def test_the_header_says_what_every_attack_was(target):
     spec = cheap("pgd:eps=8/255")
-    told = run_attacks(victim, ["sw"], [spec]).header("kivuko attack").protocol["attacks"]
+    told = run_attacks(target(), [spec]).protocol()["attacks"]
     assert told["pgd:steps=2"]["kind"] == "image adversarial"
     assert told["pgd:steps=2"]["unit"] == "radius"
     assert told["pgd:steps=2"]["parameters"]["steps"] == "2"
@@ -215,14 +221,14 @@ def test_a_smaller_number_of_queries_is_a_part_of_a_larger_one(tiny_world):
     assert [query.concept for query in same] == [query.concept for query in few]
 
 
-def test_a_language_without_queries_is_named(victim, monkeypatch):
-    monkeypatch.setattr(type(victim.world), "queries", lambda *_: [])
+def test_a_language_without_queries_is_named(target, monkeypatch):
+    monkeypatch.setattr(type(target().world), "queries", lambda *_: [])
     with pytest.raises(DataError, match="'sw'"):
-        run_attacks(victim, ["sw"], [parse_attack("typo")])
+        run_attacks(target(), [parse_attack("typo")])
 
 
-def test_images_of_a_text_attack_are_not_written(victim, tmp_path):
-    results = run_attacks(victim, ["sw"], [parse_attack("typo"), parse_attack("blur")], images=tmp_path / "p")
+def test_images_of_a_text_attack_are_not_written(target, tmp_path):
+    results = run_attacks(target(), [parse_attack("typo"), parse_attack("blur")], images=tmp_path / "p")
     files = list((tmp_path / "p").rglob("*.png"))
     assert {file.parent.parent.name for file in files} == {"blur severity=3"}
-    assert len(files) == len(victim.queries("sw")) == len(results.examples) // 2
+    assert len(files) == len(target().queries("sw")) == len(results.examples) // 2

@@ -1,0 +1,326 @@
+"""``kivuko.attack``: measure a model clean and under attacks."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+from kivuko.datasets.spec import EMOJI, check_spec, open_dataset
+from kivuko.errors import UsageError
+from kivuko.evaluation.evaluate import (
+    Evaluation,
+    Options,
+    file_name,
+    is_caption_set,
+    is_emoji,
+    open_captions,
+    open_emoji,
+    read_codes,
+)
+from kivuko.evaluation.records import Header, per_query_path
+from kivuko.evaluation.robustness import AttackedExample, examples_path, write_examples
+from kivuko.evaluation.tables import WIDTH
+from kivuko.files import refuse_unwritable
+from kivuko.perturbations.spec import AttackSpec, parse_attacks
+from kivuko.progress import bars, late_task
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+    from rich.table import Table
+
+    from kivuko.encoders.model import Model
+    from kivuko.evaluation.attack.results import Results
+    from kivuko.evaluation.attack.targets import CaptionTarget, EmojiTarget
+
+
+@dataclass(eq=False)
+class AttackReport(Evaluation):
+    """The result of attacks: an :class:`Evaluation`, clean and under each attack.
+
+    Attributes:
+        attacks: those that were run.
+        examples: every query under every attack: its edits, the size of the image's change, ranks, model calls.
+        examples_file: where :meth:`save` writes the examples, if not beside the records.
+    """
+
+    attacks: list[AttackSpec] = field(default_factory=list)
+    examples: list[AttackedExample] = field(default_factory=list)
+    examples_file: Path | None = None
+
+    def save(self, path: Path | str) -> Path:
+        """Write records, per-query scores and examples; return the records' path. See :meth:`Evaluation.save`."""
+        path = super().save(path)
+        if self.examples_file is None:
+            write_examples(path, self.examples)
+            return path
+        place = self.examples_file
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=place.parent, prefix=f".{place.name}.") as folder:
+            write_examples(Path(folder) / place.stem, self.examples).replace(place)
+        return path
+
+    def tables(self, width: int = WIDTH) -> list[Table]:
+        """Return a Rich table for each attack, and an overview where there are several."""
+        from kivuko.evaluation.attack.tables import attack_table, overview_table
+
+        tables = [attack_table(self.records, spec) for spec in self.attacks]
+        return tables if len(self.attacks) < 2 else [*tables, overview_table(self.records, self.attacks)]
+
+    def lines(self) -> list[str]:
+        """Return what the tables' columns are."""
+        from kivuko.evaluation.attack.tables import legend
+
+        return [legend(self.records, self.attacks), *(f"note: {line}" for line in self.notes)]
+
+
+def attack(
+    model: Model | Path | str,
+    dataset: Any = EMOJI,
+    attacks: str | AttackSpec | Sequence[str | AttackSpec] = (),
+    *,
+    languages: Sequence[str] | None = None,
+    split: str = "test",
+    captions: Literal["every", "first"] = "every",
+    queries: int | None = None,
+    crafted: Literal["own", "english", "both"] | None = None,
+    seed: int = 0,
+    skip_missing: bool = False,
+    batch_size: int | None = None,
+    workers: int | None = None,
+    device: str | None = None,
+    records: Path | str | Literal[False] | None = None,
+    examples: Path | str | None = None,
+    images: Path | str | None = None,
+    progress: bool | None = None,
+    cldr: Path | None = None,
+    font: Path | None = None,
+    command: str | None = None,
+) -> AttackReport:
+    """Measure a model clean and under attacks on its queries and on the images that it searches.
+
+    Args:
+        model: a model, its folder, or its id.
+        dataset: "emoji", an image-caption set such as "captions:photos.tsv" or "xm3600:PATH", or one that is open.
+        attacks: such as "typo:edits=2" or "pgd:eps=2/255"; "typo:edits=1|2|4" is a sweep of three, and
+            "package.module:Class:edits=2" an attack of your own. ``kivuko attack --list`` shows all.
+        languages: codes of the queries' languages. None: as :func:`kivuko.evaluate`; means over low- and high-resource
+            languages hold the languages that are named here or, by default, the model's own.
+        split: "test" or "validation".
+        captions: "every" caption of an image is a query, or the "first" alone.
+        queries: attack this many queries of each language, drawn by concept or image. None: all.
+        crafted: perturb images against the query itself ("own"), against its English text in the teacher's vectors
+            ("english"), or "both". None: as each attack says, else "own".
+        seed: of everything that attacks draw.
+        skip_missing: leave out images that are missing or broken, and count them.
+        batch_size: texts that are encoded together. None: 256.
+        workers: processes that decode images. None: one for each core, at most 8.
+        device: such as "cpu" or "cuda:0". None: the fastest there is.
+        records: the file to write records to, with per-query scores and examples beside it. None: in the folder
+            "evaluation" of the model's own folder (nothing is written for a model without a folder); False: nowhere.
+        examples: Parquet file for the examples, if not beside the records.
+        images: folder for the perturbed images, as PNG files.
+        progress: show progress and notes; None: on a terminal.
+        cldr, font: folder of CLDR's annotations and NotoColorEmoji.ttf, for "emoji"; None: the system's.
+        command: what the header of the records says of how they were made. None: this call.
+
+    Returns:
+        The result, with ``records``, ``per_query``, ``examples``, ``summary()`` and ``save(path)``.
+
+    Raises:
+        UsageError: an unknown attack, parameter, language or data set, or an attack that this data set cannot take.
+        ModelError: the model does not load, encodes text only, or gives no gradients.
+        DataError: the data set is missing, malformed or empty.
+        KivukoError: the records cannot be written.
+
+    >>> import kivuko
+    >>> report = kivuko.attack("kivuko-demo/model", attacks=["typo:edits=2", "pgd:eps=2/255"])  # doctest: +SKIP
+    >>> print(report)  # doctest: +SKIP
+    """
+    specs = read_attacks([attacks] if isinstance(attacks, str | AttackSpec) else attacks, crafted)
+    requested = read_codes(languages)
+    opened = _opened(dataset, split, requested, captions, queries, seed)
+    source = str(model if isinstance(model, str | Path) else model.source)
+    place = None
+    if records not in (None, False):
+        place = Path(cast(str, records))
+    elif records is None and source and Path(source).is_dir():  # not a model of the hub
+        place = Path(source) / "evaluation" / f"attacks-{file_name(dataset, opened, split, captions)}.jsonl"
+    check_places(place, examples, images)
+    options = Options(
+        languages=requested, split=split, captions=captions, skip_missing=skip_missing, alone=True,
+        batch_size=batch_size, workers=workers, device=device, cldr=cldr, font=font,
+    )  # fmt: skip
+    with bars(progress) as display:
+        target = _target(model, opened, options, queries, seed, display)
+        own = target.model.languages
+        grouped = target.languages if requested is not None or not own else [c for c in target.languages if c in own]
+        results = run_attacks(target, specs, grouped=grouped, images=Path(images) if images else None, display=display)
+    seeds = {seed, *([target.model.about.seed] if target.model.about else [])}
+    name = dataset if isinstance(dataset, str) else getattr(dataset, "name", "")
+    header = Header(
+        command=command or f"kivuko.attack(..., {name!r}, {[spec.text for spec in specs]})",
+        protocol=results.protocol(), seeds=sorted(seeds),
+    )  # fmt: skip
+    report = AttackReport(
+        results.records, header, results.per_query, attacks=specs, examples=results.examples,
+        examples_file=Path(examples) if examples else None,
+    )  # fmt: skip
+    if place is not None:
+        report.save(place)
+    return report
+
+
+def _opened(
+    dataset: Any, split: str, requested: tuple[str, ...] | None, captions: str, queries: int | None, seed: int
+) -> Any:
+    """Check what needs no model, and open the data set; None stands for the emoji, which are read later."""
+    if captions not in ("every", "first"):
+        raise UsageError(f"captions is {captions!r}; give 'every' or 'first'.")
+    if queries is not None and queries < 1:
+        raise UsageError(f"{queries} queries: give at least 1.")
+    if seed < 0:
+        raise UsageError(f"seed {seed}: give 0 or more.")
+    if isinstance(dataset, str):
+        check_spec(dataset)
+    opened = None if dataset == EMOJI else open_dataset(dataset, split=split, languages=requested or ())
+    if is_emoji(opened):
+        if split not in ("validation", "test"):
+            raise UsageError(f"emoji has no split {split!r}; it has validation, test")
+        if requested is not None and "en" in requested:
+            raise UsageError("languages: English is the teacher's own and always there; name the other languages.")
+    elif not is_caption_set(opened):
+        raise UsageError(f"{dataset}: has no images; attack the emoji or an image-caption set (captions:photos.tsv).")
+    return opened
+
+
+def _target(
+    model: Any, opened: Any, options: Options, most: int | None, seed: int, display: Progress
+) -> EmojiTarget | CaptionTarget:
+    from kivuko.evaluation.attack.targets import CaptionTarget, EmojiTarget
+
+    def bar(text: str) -> Any:
+        return late_task(display, text)
+
+    if is_emoji(opened):
+        loaded, codes, world, vectors = open_emoji(model, opened, options, bar)
+        return EmojiTarget(
+            loaded, vectors, codes, options.split, most, seed, world=world, batch_size=options.batch_size
+        )
+    loaded, codes, task = open_captions(model, opened, options, bar)
+    return CaptionTarget(
+        loaded, task.images, codes, task.split, most, seed, caption_set=task.caption_set, captions=task.captions,
+        digest=task.digest, batch_size=options.batch_size,
+    )  # fmt: skip
+
+
+def run_attacks(
+    target: EmojiTarget | CaptionTarget,
+    specs: Sequence[AttackSpec],
+    *,
+    grouped: Sequence[str] | None = None,
+    images: Path | None = None,
+    display: Progress | None = None,
+) -> Results:
+    """Measure the target's queries clean and under each attack.
+
+    Args:
+        grouped: languages that group means are taken over; None: all.
+        images: a folder that perturbed images are written to.
+
+    Raises:
+        ModelError: an attack needs gradients that this kind of text encoder cannot give.
+        DataError: a language without queries.
+    """
+    import numpy as np
+
+    from kivuko.evaluation.attack.results import Results, collect
+    from kivuko.perturbations.runner import AttackRunner, sweeps
+    from kivuko.perturbations.target import Draws
+
+    sets = {code: target.attacked(code) for code in target.languages}
+    runner = AttackRunner(target, sets, Draws(target.seed))
+    results = Results(target, target.languages, tuple(target.languages if grouped is None else grouped))
+    results.add_clean(
+        {code: own.goal(target.gallery).rank(own.vectors, np.arange(len(own))).ranks for code, own in sets.items()}
+    )
+    groups = sweeps(specs)
+    by_spec: dict[AttackSpec, list[Any]] = {spec: [] for spec in specs}
+    with _watched(display, len(groups) * len(sets)) as watch:
+        for group in groups:
+            for code, own in sets.items():
+                report = watch(f"{group[0].label if len(group) > 1 else group[0].text}, {code}")
+                for one in collect(runner.run(group, own, report), target, images):
+                    by_spec[one.spec].append(one)
+    for spec in specs:
+        results.add_attacked(by_spec[spec])
+    results.add_areas()
+    return results
+
+
+def read_attacks(attacks: Sequence[str | AttackSpec], crafted: str | None = None) -> list[AttackSpec]:
+    """Read attacks, those on images as many times as ``crafted`` says.
+
+    Raises:
+        UsageError: none is given, one cannot be read, or none of them can be crafted that way.
+    """
+    specs = [
+        spec for one in attacks for spec in ([one] if isinstance(one, AttackSpec) else parse_attacks([one]))
+    ]  # fmt: skip
+    specs = list(dict.fromkeys(specs))
+    if not specs:
+        raise UsageError("no attack is given: name at least one, such as typo:edits=2 (--attack).")
+    if crafted is None:
+        return specs
+    if crafted not in ("own", "english", "both"):
+        raise UsageError(f"crafted={crafted}: choose own, english or both.")
+    if not any(spec.attack.has("crafted") for spec in specs):
+        raise UsageError(f"--crafted {crafted}: none of the attacks is made against a query; name one such as pgd.")
+    wanted = ("own", "english") if crafted == "both" else (crafted,)
+    chosen = [
+        spec.with_value("crafted", value) if spec.attack.has("crafted") else spec for spec in specs for value in wanted
+    ]
+    return list(dict.fromkeys(chosen))
+
+
+def check_places(records: Path | str | None, examples: Path | str | None, images: Path | str | None) -> None:
+    """Refuse places that cannot be written, before the work whose results they are for.
+
+    Raises:
+        UsageError, KivukoError: two of them are one file, a folder is a file, or a place cannot be written.
+    """
+    files: list[Path] = []
+    if records is not None:
+        files = [Path(records), per_query_path(records), Path(examples) if examples else examples_path(records)]
+    for file in files:
+        refuse_unwritable(file)
+    if len({file.resolve() for file in files}) < len(files):
+        raise UsageError(f"--examples {examples}: the records are written there. Choose another name.")
+    if images is not None:
+        if Path(images).is_file():
+            raise UsageError(f"--images {images}: is a file. Name a folder.")
+        refuse_unwritable(Path(images) / "any.png")
+
+
+@contextmanager
+def _watched(display: Progress | None, total: int) -> Iterator[Any]:
+    """Yield a function from the name of the next piece of work to its report of progress."""
+    if display is None:
+        yield lambda _name: None
+        return
+    everything = display.add_task("attacks", total=total, figures="")
+    one = display.add_task("", total=1, figures="", visible=False)
+    begun = 0
+
+    def begin(name: str) -> Any:
+        nonlocal begun
+        display.update(everything, completed=begun)
+        begun += 1
+        display.reset(one, total=1, description=name, visible=True)
+        return lambda done, steps: display.update(one, completed=done, total=steps)
+
+    yield begin
+    display.update(everything, completed=total)

@@ -1,0 +1,308 @@
+"""Models under attack: what they search, and the queries that are attacked, on the emoji and on caption sets."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from kivuko.bitext import word_table
+from kivuko.datasets.captions import EVERY_CAPTION, CaptionSet
+from kivuko.datasets.emoji import EmojiWorld
+from kivuko.encoders.images import RefusedImage, decode
+from kivuko.encoders.model import Model, quiet
+from kivuko.encoders.teacher import teacher_of
+from kivuko.errors import DataError, ModelError, UsageError
+from kivuko.evaluation import captions as caption_evaluation
+from kivuko.evaluation import emoji as emoji_evaluation
+from kivuko.evaluation.evaluator import System, model_system, teacher_encoder
+from kivuko.perturbations import EditKind, code_switch
+from kivuko.perturbations.image import PixelTower
+from kivuko.perturbations.target import QuerySet, Vectors
+from kivuko.perturbations.text import GradientEncoder, gradient_encoder
+from kivuko.search.decoding import read_place
+from kivuko.search.items import FilePlace
+
+ENGLISH = "en"
+TRAINING_NAMES = 256  # of each language, that universal attacks are found on
+
+
+class AttackedQuery(Protocol):
+    """A query of the emoji world or of a caption set."""
+
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def language(self) -> str: ...
+
+    @property
+    def text(self) -> str: ...
+
+    @property
+    def english(self) -> str: ...
+
+    @property
+    def image(self) -> int: ...
+
+    @property
+    def concept(self) -> str: ...
+
+    @property
+    def copied(self) -> bool: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Caption:
+    """One caption as a query; ``english``: the first English caption of its image, "" where it has none."""
+
+    id: str
+    language: str
+    text: str
+    english: str
+    image: int
+    concept: str
+    copied: bool = False
+
+
+@dataclass(eq=False)
+class ModelTarget:
+    """A model with the images that it searches; ``EmojiTarget`` and ``CaptionTarget`` say which.
+
+    Attributes:
+        gallery: unit vectors of all images, float32 [images, dim].
+        languages: those that are attacked.
+        most: attack this many queries of each language, drawn by concept; None: all.
+        seed: of everything that is drawn.
+    """
+
+    model: Model
+    gallery: Vectors
+    languages: tuple[str, ...]
+    split: str = "test"
+    most: int | None = None
+    seed: int = 0
+    batch_size: int | None = field(default=None, kw_only=True)
+    _listed: dict[tuple[str, bool], list[Any]] = field(default_factory=dict)
+    _sets: dict[tuple[str, bool], QuerySet] = field(default_factory=dict)
+
+    def encode(self, texts: Sequence[str]) -> Vectors:
+        """Encode texts: unit vectors, float32 [texts, dim]."""
+        vectors: Vectors = self._system.encode(texts)
+        return vectors
+
+    @cached_property
+    def _system(self) -> System:
+        return model_system(self.model, self.batch_size)
+
+    @cached_property
+    def tower(self) -> PixelTower:
+        """The image side, from pixels on."""
+        return PixelTower(self.model.encoder)
+
+    @cached_property
+    def gradients(self) -> GradientEncoder:
+        """The text side, with gradients; on the CPU, where goals are."""
+        encoder = self.model.encoder
+        return gradient_encoder(encoder if encoder.device.type == "cpu" else copy.deepcopy(encoder).cpu())
+
+    @cached_property
+    def encode_english(self) -> Callable[[Sequence[str]], Vectors]:
+        """The English teacher's text side."""
+        if self.model.about is None:
+            raise ModelError(f"{self.model.name}: has no kivuko.json, so its teacher is unknown; choose crafted=own.")
+        with quiet():
+            encode: Callable[[Sequence[str]], Vectors] = teacher_encoder(teacher_of(self.model.about), self.batch_size)
+        return encode
+
+    def queries(self, language: str) -> list[Any]:
+        """Return the queries that are attacked."""
+        return self._list(language, training=False)
+
+    def attacked(self, language: str) -> QuerySet:
+        """Return the queries that are attacked, with the model's vectors."""
+        return self._set(language, training=False)
+
+    def training(self, language: str) -> QuerySet:
+        """Return queries that are not attacked, where universal attacks learn; "en": with the teacher's vectors."""
+        return self._set(language, training=True)
+
+    def companions(self, queries: QuerySet) -> list[list[str]]:
+        """Return for each query the texts of its image in the other languages that are attacked."""
+        texts: dict[int, list[str]] = {}
+        for code in self.languages:
+            if code != queries.language:
+                for query in self.available(code, training=False):
+                    texts.setdefault(query.image, []).append(query.text)
+        return [texts.get(image, []) for image in queries.own.tolist()]
+
+    def searched(self, language: str) -> NDArray[np.int64] | None:
+        """Return the rows of the gallery that a language searches; None: all."""
+        return None
+
+    def available(self, language: str, training: bool) -> Sequence[Any]:
+        """Return all queries of a language that may be attacked, or that universal attacks may learn on."""
+        raise NotImplementedError
+
+    def _list(self, language: str, training: bool) -> list[Any]:
+        if (language, training) not in self._listed:
+            queries = list(self.available(language, training))
+            most = TRAINING_NAMES if training else self.most
+            if most is not None:
+                queries = some_of(queries, most, self.seed)
+            if not queries:
+                raise DataError(
+                    f"no query in '{language}' to attack: leave that language out, or choose another split."
+                )
+            self._listed[language, training] = queries
+        return self._listed[language, training]
+
+    def _set(self, language: str, training: bool) -> QuerySet:
+        if (language, training) not in self._sets:
+            queries = self._list(language, training)
+            texts, english = [query.text for query in queries], [query.english for query in queries]
+            own = np.array([query.image for query in queries], dtype=np.int64)
+            vectors = self.encode_english(texts) if training and language == ENGLISH else self.encode(texts)
+            self._sets[language, training] = QuerySet(
+                language, [query.id for query in queries], texts, own, vectors, english if all(english) else (),
+                None if training else self.searched(language),
+            )  # fmt: skip
+        return self._sets[language, training]
+
+
+@dataclass(eq=False)
+class EmojiTarget(ModelTarget):
+    """A model that searches the emoji."""
+
+    world: EmojiWorld = field(kw_only=True)
+    dataset = emoji_evaluation.DATASET
+    _pixels: dict[int, Tensor] = field(default_factory=dict)
+    _words: dict[str, dict[str, str]] = field(default_factory=dict)
+
+    def available(self, language: str, training: bool) -> Sequence[AttackedQuery]:
+        return self.world.queries(language, "train" if training else self.split)
+
+    def pixels(self, rows: Sequence[int]) -> Tensor:
+        """Return images as the model sees them, float32 [n, 3, h, w]."""
+        for row in dict.fromkeys(rows):
+            if row not in self._pixels:
+                self._pixels[row] = self.tower.pixels([self.world.image(row)])[0]
+        return torch.stack([self._pixels[row] for row in rows]).contiguous(memory_format=torch.channels_last)
+
+    def code_switch(self, language: str) -> EditKind:
+        """Return the edit that replaces a word by its English translation in the training bitext."""
+        if language not in self._words:
+            self._words[language] = word_table(self.world.bitext([language], "train"), language)
+        return code_switch(self._words)
+
+    def image_id(self, row: int) -> str:
+        return self.world.image_sequences[row]
+
+    def file_stem(self, query: AttackedQuery) -> str:
+        """Return the name of a query's image file: the code points of the emoji (1f408)."""
+        return "-".join(f"{ord(one):x}" for one in query.id.partition(":")[2])
+
+    def protocol(self) -> dict[str, Any]:
+        return emoji_evaluation.protocol(self.world, self.split)
+
+
+@dataclass(eq=False)
+class CaptionTarget(ModelTarget):
+    """A model that searches the images of a caption set by their captions.
+
+    ``captions``: "every-caption" or "first-caption" of an image. ``digest``: SHA-256 over the images.
+    """
+
+    caption_set: CaptionSet = field(kw_only=True)
+    captions: str = field(default=EVERY_CAPTION, kw_only=True)
+    digest: str = field(default="", kw_only=True)
+
+    @property
+    def dataset(self) -> str:
+        return caption_evaluation.dataset_name(self.caption_set, self.captions, caption_evaluation.TEXT_TO_IMAGE)
+
+    def available(self, language: str, training: bool) -> Sequence[AttackedQuery]:
+        if not training:
+            return self._all(language)
+        attacked = {query.image for code in self.languages for query in self._list(code, training=False)}
+        free = [query for query in self._all(language) if query.image not in attacked]
+        if not free:
+            raise UsageError(
+                f"{self.caption_set.name}: universal attacks learn on captions in '{language}' of images that are not "
+                "attacked, and there are none: attack fewer queries (--queries)."
+            )
+        return free
+
+    def _all(self, language: str) -> list[Caption]:
+        own = self.caption_set.of(language, self.captions)
+        english = self.caption_set.captions.get(ENGLISH, {})
+        seen: dict[int, int] = {}
+        found = []
+        for text, row in zip(own.texts, own.owners, strict=True):
+            image = self.caption_set.images[row].id
+            seen[row] = seen.get(row, 0) + 1
+            first = english.get(image, ("",))[0]
+            found.append(Caption(f"{image}#{seen[row]}", language, text, first, row, image))
+        return found
+
+    def searched(self, language: str) -> NDArray[np.int64] | None:
+        if self.caption_set.gallery == "set":
+            return None
+        return np.array(sorted(set(self.caption_set.of(language, self.captions).owners)), dtype=np.int64)
+
+    def pixels(self, rows: Sequence[int]) -> Tensor:
+        """Read images as the model sees them, float32 [n, 3, h, w]; they are not kept.
+
+        Raises:
+            DataError: an image that could be read before cannot be read now.
+        """
+        parts = {row: self.tower.pixels([self._image(row)])[0] for row in dict.fromkeys(rows)}
+        return torch.stack([parts[row] for row in rows]).contiguous(memory_format=torch.channels_last)
+
+    def _image(self, row: int) -> Any:
+        image = self.caption_set.images[row]
+        try:
+            if image.path is None:
+                raise RefusedImage("missing")
+            return decode(read_place(FilePlace(str(image.path), image.offset, image.length)))
+        except RefusedImage as problem:
+            raise DataError(f"{image.named}: {problem.reason} ({problem.detail}).") from problem
+
+    def code_switch(self, language: str) -> EditKind:
+        raise UsageError(
+            f"code-switch needs the words of the training bitext, which {self.caption_set.name} lacks: leave it "
+            "out, or attack the emoji."
+        )
+
+    def image_id(self, row: int) -> str:
+        return self.caption_set.images[row].id
+
+    def file_stem(self, query: AttackedQuery) -> str:
+        """Return the name of an image file: the image's number, and the query's id without odd characters."""
+        plain = "".join(one if one.isalnum() or one in "-_.#" else "_" for one in query.id[-100:])
+        return f"{query.image}-{plain}"
+
+    def protocol(self) -> dict[str, Any]:
+        return caption_evaluation.protocol(self.caption_set, self.languages, self.captions, self.digest)
+
+
+def some_of(queries: Sequence[Any], most: int, seed: int) -> list[Any]:
+    """Return up to ``most`` queries that are no copies of English, by concepts drawn in one order for all languages.
+
+    A smaller number gives a part of what a larger number gives.
+    """
+    concepts = sorted({query.concept for query in queries}, key=lambda one: _place(one, seed))
+    place = {concept: number for number, concept in enumerate(concepts)}
+    kept = [query for query in queries if not query.copied]
+    return sorted(kept, key=lambda query: place[query.concept])[:most]
+
+
+def _place(name: str, seed: int) -> int:
+    return int(np.random.default_rng([seed, *name.encode()]).integers(2**62))

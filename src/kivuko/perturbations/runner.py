@@ -1,0 +1,406 @@
+"""The attack runner: queries of a language and an attack in, ranks before and after out.
+
+``kivuko attack`` and the robustness study run every attack here. Which model is attacked and what it searches is said
+by a ``Target``, where random numbers come from by ``Draws``.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from kivuko.errors import UsageError
+from kivuko.perturbations.catalog import CODE_SWITCH
+from kivuko.perturbations.custom import perturbed_texts
+from kivuko.perturbations.edits import Perturbed, perturb
+from kivuko.perturbations.image import (
+    AttackedImages,
+    TextToImage,
+    Threat,
+    apgd,
+    apply_universal,
+    fgsm,
+    pgd,
+    square,
+    standard,
+    universal,
+)
+from kivuko.perturbations.image.goal import BATCH
+from kivuko.perturbations.image.pixel_tower import on_levels
+from kivuko.perturbations.image.threat import Norm
+from kivuko.perturbations.joint import Pairs, TextSide, co_attack, sga
+from kivuko.perturbations.spec import AttackSpec, parse_attack
+from kivuko.perturbations.target import (
+    Attacked,
+    Crafted,
+    Draws,
+    PerturbedImages,
+    QuerySet,
+    Target,
+    Vectors,
+    from_bytes,
+    to_bytes,
+)
+from kivuko.perturbations.text import (
+    AttackedText,
+    apply_patterns,
+    char_gradient,
+    greedy_search,
+    hotflip,
+    universal_edit,
+)
+
+Progress = Callable[[int, int], None]  # (steps done, steps) of one attack on one language
+Rows = NDArray[np.int64]
+ENGLISH = "en"
+SEP_ATTACK = "sep-attack"
+_PIXEL_BYTES = 128 << 20  # of images that are attacked together, and of crafted ones kept in memory
+_IMAGE_ATTACKS: Mapping[str, Any] = {"fgsm": fgsm, "pgd": pgd, "apgd": apgd, "square": square, "standard": standard}
+_ARGUMENTS = ("steps", "restarts", "loss", "early_stop", "queries")
+_JOINT_ATTACKS: Mapping[str, Any] = {"co-attack": co_attack, "sga": sga}
+
+
+def sweeps(specs: Sequence[AttackSpec]) -> list[list[AttackSpec]]:
+    """Group attacks that differ in their budget only, each group in order of its budgets."""
+    groups: dict[str, list[AttackSpec]] = {}
+    for spec in specs:
+        groups.setdefault(spec.label, []).append(spec)
+    return [sorted(group, key=lambda spec: spec.budget) for group in groups.values()]
+
+
+@dataclass(eq=False)
+class AttackRunner:
+    """Runs attacks on one target.
+
+    Attributes:
+        sets: all queries that are attacked, by language; perturbations against English are made for the images of
+            them all.
+        crafted: images that were perturbed before; those perturbed against English are added.
+    """
+
+    target: Target
+    sets: Mapping[str, QuerySet] = field(default_factory=dict)
+    draws: Draws = field(default_factory=Draws)
+    crafted: dict[AttackSpec, Crafted] = field(default_factory=dict)
+    _changes: dict[tuple[AttackSpec, str], Tensor] = field(default_factory=dict)  # universal ones
+    _last_search: tuple[Any, int, list[AttackedText]] | None = None  # what was searched, its budget, the result
+
+    def run(
+        self, specs: Sequence[AttackSpec], queries: QuerySet, progress: Progress | None = None
+    ) -> Iterator[Attacked]:
+        """Run attacks that differ in their budget only on queries of one language.
+
+        Yields:
+            One result per attack; where images are attacked, for as many queries at a time as have 128 MB of pixels.
+
+        Raises:
+            KivukoError: the target lacks what the attack needs.
+        """
+        spec = specs[0]
+        if spec.attack.kind == "text":
+            yield from self._on_texts(specs, queries, progress)
+            return
+        image_specs = [image_side(one) for one in specs]
+        if _against_english(image_specs[0]) and not all(one in self.crafted for one in image_specs):
+            self.craft(image_specs, progress)
+        ready = all(one in self.crafted for one in image_specs)
+        for seed, part in self._parts(queries, together=ready):
+            if spec.attack.kind == "joint":
+                yield from self._on_pairs(specs, part, seed, progress)
+            else:
+                yield from self._on_images(specs, part, seed, progress)
+
+    def craft(self, specs: Sequence[AttackSpec], progress: Progress | None = None) -> None:
+        """Perturb the images of all queries, for attacks that differ in their budget only.
+
+        Attacks by gradients or search work against the English text of a query, in the English teacher's vectors.
+        """
+        keys = list(
+            dict.fromkeys(
+                key
+                for one in self.sets.values()
+                for key in zip(one.english, one.own.tolist(), strict=True)
+            )
+        )  # fmt: skip
+        if not keys:
+            raise UsageError(f"attack {specs[0].text}: the queries have no English text; choose crafted=own.")
+        texts, own = [text for text, _ in keys], np.array([row for _, row in keys], dtype=np.int64)
+        needed = specs[0].attack.needs != "nothing"
+        vectors = self.target.encode_english(texts) if needed else self.target.gallery[own]
+        everyone = QuerySet(ENGLISH, texts, texts, own, vectors, texts)
+        columns: dict[AttackSpec, list[tuple[Any, ...]]] = {spec: [] for spec in specs}
+        stored: dict[AttackSpec, NDArray[np.uint8]] = {}
+        done = 0
+        for seed, part in self._parts(everyone):
+            rows = self._rows(specs[0], part)
+            original = self.target.pixels(rows.tolist())
+            for spec, images in self._perturbed(specs, part, rows, original, seed, progress):
+                seen = self._seen(spec, rows, original, images.pixels)
+                columns[spec].append((seen.vectors, seen.moved, images.calls.numpy()))
+                if spec not in stored:
+                    stored[spec] = _room((len(own), *original.shape[1:]))
+                stored[spec][done : done + len(part)] = to_bytes(images.pixels)
+            done += len(part)
+        places = {key: place for place, key in enumerate(keys)}
+        for spec, found in columns.items():
+            vectors, moved, calls = (np.concatenate(column) for column in zip(*found, strict=True))
+            self.crafted[spec] = Crafted(places, vectors, moved, calls, stored[spec])
+
+    # Text attacks
+
+    def _on_texts(
+        self, specs: Sequence[AttackSpec], queries: QuerySet, progress: Progress | None
+    ) -> Iterator[Attacked]:
+        nothing = np.zeros(len(queries), dtype=np.int64)
+        spec = specs[0]
+        if spec.custom is not None:
+            for one in specs:
+                texts, each = perturbed_texts(
+                    one.custom, queries.texts, [queries.language] * len(queries), self.target.encode,
+                    queries.goal(self.target.gallery),
+                )  # fmt: skip
+                yield self._scored(one, queries, nothing + each, texts)
+        elif spec.attack.needs == "nothing":
+            switch = spec.attack.name == CODE_SWITCH
+            kinds = [self.target.code_switch(queries.language) if switch else spec.attack.name]
+            for one in specs:
+                texts = [
+                    perturb(text, queries.language, kinds, one.number("edits"), generator)
+                    for text, generator in zip(queries.texts, self.draws.edits(one, queries), strict=False)
+                ]
+                yield self._scored(one, queries, nothing, texts)
+        elif spec.attack.name == "universal-text":
+            names = self.target.training(queries.language)  # so that no query is seen before it is attacked
+            patterns = universal_edit(
+                self.target.encode, names.texts, queries.language, names.goal(self.target.gallery),
+                edits=specs[-1].number("edits"), progress=progress,
+            )  # fmt: skip
+            for one in specs:
+                texts = [apply_patterns(text, patterns[: one.number("edits")]) for text in queries.texts]
+                yield self._scored(one, queries, nothing, texts)
+        else:
+            searched = self._search(specs[-1], queries, progress)
+            for one in specs:
+                within = [text.within(one.number("edits")) for text in searched]
+                calls = np.array([text.calls for text in within], dtype=np.int64)
+                yield self._scored(one, queries, calls, [text.perturbed for text in within])
+
+    def _search(self, spec: AttackSpec, queries: QuerySet, progress: Progress | None) -> list[AttackedText]:
+        """Search for the worst edits; a smaller budget's result is the beginning of a larger one's."""
+        kinds = str(spec.get("kinds", "")).split("+")
+        edits, candidates = spec.number("edits"), spec.number("candidates")
+        key = (spec.attack.name == "hotflip", spec.attack.name == "char-gradient", queries.language,
+               tuple(queries.ids), kinds, candidates)  # fmt: skip
+        if self._last_search is not None and self._last_search[0] == key and self._last_search[1] >= edits:
+            return [one.within(edits) for one in self._last_search[2]]
+        given = (queries.texts, [queries.language] * len(queries), queries.goal(self.target.gallery))
+        usual: dict[str, Any] = {"edits": edits, "candidates": candidates, "progress": progress}
+        if spec.attack.name == "hotflip":
+            texts = hotflip(self.target.gradients, *given, **usual)
+        elif spec.attack.name == "char-gradient":
+            texts = char_gradient(self.target.gradients, *given, kinds=kinds, seed=self.draws.seed, **usual)
+        else:  # greedy, or the text side of Sep-Attack
+            texts = greedy_search(self.target.encode, *given, kinds=kinds, seed=self.draws.seed, **usual)
+        self._last_search = (key, edits, texts)
+        return texts
+
+    # Image attacks
+
+    def _parts(self, queries: QuerySet, together: bool = False) -> Iterator[tuple[int, QuerySet]]:
+        """Yield a seed and queries whose images are attacked together."""
+        seed = self.draws.image_seed
+        if together or not len(queries):
+            yield seed, queries
+            return
+        size = self.target.pixels(queries.own[:1].tolist()).nbytes
+        step = max(BATCH, _PIXEL_BYTES // size)
+        for number, start in enumerate(range(0, len(queries), step)):
+            yield seed + number, queries.part(slice(start, start + step))
+
+    def _rows(self, spec: AttackSpec, queries: QuerySet) -> Rows:
+        """Return which image is perturbed for each query: its own, or if targeted one drawn from the others."""
+        if not spec.get("targeted", False):
+            return queries.own
+        goal = queries.goal(self.target.gallery)
+        names = queries.english or queries.texts
+        chosen = [
+            self.draws.target(name, row, len(goal.gallery)) for name, row in zip(names, goal.own.tolist(), strict=True)
+        ]
+        drawn = np.array(chosen, dtype=np.int64)
+        return drawn if queries.searched is None else queries.searched[drawn]
+
+    def _on_images(
+        self, specs: Sequence[AttackSpec], queries: QuerySet, seed: int, progress: Progress | None
+    ) -> Iterator[Attacked]:
+        rows = self._rows(specs[0], queries)
+        if all(spec in self.crafted for spec in specs):
+            for spec in specs:
+                images, calls = self._from_crafted(spec, queries, rows)
+                yield self._scored(spec, queries, calls, images=images)
+            return
+        original = self.target.pixels(rows.tolist())
+        for spec, found in self._perturbed(specs, queries, rows, original, seed, progress):
+            images = self._seen(spec, rows, original, found.pixels)
+            yield self._scored(spec, queries, found.calls.numpy(), images=images)
+
+    def _from_crafted(self, spec: AttackSpec, queries: QuerySet, rows: Rows) -> tuple[PerturbedImages, Rows]:
+        crafted = self.crafted[spec]
+        chosen = crafted.rows_of(queries)
+        original = pixels = None
+        if crafted.pixels is not None:
+            original, pixels = self.target.pixels(rows.tolist()), from_bytes(crafted.pixels[chosen])
+        targeted = bool(spec.get("targeted", False))
+        images = PerturbedImages(rows, crafted.vectors[chosen], crafted.moved[chosen], original, pixels, targeted)
+        return images, crafted.calls[chosen]
+
+    def _perturbed(
+        self, specs: Sequence[AttackSpec], queries: QuerySet, rows: Rows, original: Tensor, seed: int,
+        progress: Progress | None,
+    ) -> Iterator[tuple[AttackSpec, AttackedImages]]:  # fmt: skip
+        """Perturb images ``rows``, whose pixels are ``original``, against the vectors of the queries."""
+        nothing = torch.zeros(len(rows), dtype=torch.long)
+        goal = self._image_goal(queries, rows, targeted=bool(specs[0].get("targeted", False)))
+        previous: Tensor | None = None
+        for spec in specs:
+            threat = Threat(cast(Norm, spec.get("norm", "linf")), spec.budget) if spec.attack.has("eps") else None
+            if spec.custom is not None:
+                yield spec, AttackedImages(self._custom(spec, original, goal, threat), nothing.float(), nothing + 1)
+            elif threat is None:
+                yield spec, AttackedImages(self.draws.corrupt(spec, original, rows), nothing.float(), nothing)
+            elif spec.attack.name == "universal":
+                change = self._universal_change(spec, queries.language, threat, seed, progress)
+                yield spec, apply_universal(self.target.tower, original, goal, threat, change)
+            else:
+                named: dict[str, Any] = {name: spec[name] for name in _ARGUMENTS if spec.attack.has(name)}
+                if spec.get("warm_start", False):
+                    named["start"] = previous  # within a smaller radius is within a larger one
+                attack = _IMAGE_ATTACKS[spec.attack.name]
+                images: AttackedImages = attack(
+                    self.target.tower, original, goal, threat, **named, seed=seed, progress=progress
+                )
+                previous = images.pixels
+                yield spec, images
+
+    def _universal_change(
+        self, spec: AttackSpec, language: str, threat: Threat, seed: int, progress: Progress | None
+    ) -> Tensor:
+        """Find one change on the images of training names, so that it has seen none of those that it is tried on."""
+        source = ENGLISH if spec["crafted"] == "english" else language
+        if (spec, source) not in self._changes:
+            names = self.target.training(source)
+            self._changes[spec, source] = universal(
+                self.target.tower, self.target.pixels(names.own.tolist()), self._image_goal(names, names.own), threat,
+                epochs=spec.number("epochs"), seed=seed, progress=progress,
+            )  # fmt: skip
+        return self._changes[spec, source]
+
+    def _custom(self, spec: AttackSpec, original: Tensor, goal: TextToImage, threat: Threat | None) -> Tensor:
+        pixels = spec.custom.perturb_images(original.clone(), goal, self.target.tower)
+        if not isinstance(pixels, Tensor) or pixels.shape != original.shape or not pixels.isfinite().all():
+            shape = list(original.shape)
+            raise UsageError(f"attack {spec.text}: perturb_images must return finite pixels of shape {shape}.")
+        pixels = pixels.detach().to(original).clamp(0, 1)
+        return on_levels(pixels) if threat is None else threat.on_levels(original, threat.project(original, pixels))
+
+    def _image_goal(self, queries: QuerySet, rows: Rows, targeted: bool = False) -> TextToImage:
+        gallery = self.target.gallery
+        if queries.searched is not None:
+            gallery, rows = gallery[queries.searched], np.searchsorted(queries.searched, rows)
+        return TextToImage(
+            torch.from_numpy(queries.vectors), torch.from_numpy(gallery), torch.from_numpy(rows), targeted
+        )
+
+    def _seen(self, spec: AttackSpec, rows: Rows, original: Tensor, pixels: Tensor) -> PerturbedImages:
+        """Encode perturbed images; one that was left as it is keeps its vector to the last bit."""
+        moved = (pixels != original).flatten(1).any(1).numpy()
+        vectors: Vectors = self.target.gallery[rows].copy()
+        if moved.any():
+            vectors[moved] = self.target.tower.encode(pixels[torch.from_numpy(moved)]).cpu().numpy()
+        return PerturbedImages(rows, vectors, moved, original, pixels, bool(spec.get("targeted", False)))
+
+    # Joint attacks
+
+    def _on_pairs(
+        self, specs: Sequence[AttackSpec], queries: QuerySet, seed: int, progress: Progress | None
+    ) -> Iterator[Attacked]:
+        if specs[0].attack.name == SEP_ATTACK:
+            yield from self._sep_attack(specs, queries, seed, progress)
+            return
+        goal, original = queries.goal(self.target.gallery), self.target.pixels(queries.own.tolist())
+        others = self.target.companions(queries) if specs[0].attack.name == "sga" else ()
+        pairs = Pairs(queries.texts, [queries.language] * len(queries), goal.own, original, goal.gallery, others)
+        for spec in specs:
+            kinds = tuple(str(spec["kinds"]).split("+"))
+            side = TextSide(spec.number("edits"), kinds, spec.number("candidates"), self.draws.seed)
+            threat = Threat(cast(Norm, spec["norm"]), spec.budget)
+            found = _JOINT_ATTACKS[spec.attack.name](
+                self.target.encode, self.target.tower, pairs, threat, side,
+                steps=spec.number("steps"), seed=seed, progress=progress,
+            )  # fmt: skip
+            images = self._seen(spec, queries.own, original, found.images.pixels)
+            yield self._scored(spec, queries, found.calls, [one.perturbed for one in found.texts], images)
+
+    def _sep_attack(
+        self, specs: Sequence[AttackSpec], queries: QuerySet, seed: int, progress: Progress | None
+    ) -> Iterator[Attacked]:
+        """Edit the query against the clean image, perturb the image against the clean query, put both together."""
+        texts = self._search(specs[0], queries, progress)
+        text_calls = np.array([one.calls for one in texts], dtype=np.int64)
+        image_sides = self._on_images([image_side(spec) for spec in specs], queries, seed, progress)
+        for spec, side in zip(specs, image_sides, strict=True):
+            yield self._scored(spec, queries, text_calls + side.calls, [one.perturbed for one in texts], side.images)
+
+    # Results
+
+    def _scored(
+        self, spec: AttackSpec, queries: QuerySet, calls: Rows, texts: Sequence[Perturbed] | None = None,
+        images: PerturbedImages | None = None,
+    ) -> Attacked:  # fmt: skip
+        """Rank the right images before and after; what was left as it is keeps its scores to the last bit."""
+        texts = [Perturbed(text, text) for text in queries.texts] if texts is None else texts
+        vectors, everyone = queries.vectors, np.arange(len(queries))
+        if edited := [n for n, text in enumerate(texts) if text.text != text.original]:
+            vectors = vectors.copy()
+            vectors[edited] = self.target.encode([texts[n].text for n in edited])
+        goal = after = queries.goal(self.target.gallery)
+        first = None
+        if images is not None:
+            rows = images.rows if queries.searched is None else np.searchsorted(queries.searched, images.rows)
+            after = replace(goal, instead=images.vectors, replaced=np.where(images.moved, rows, -1))
+            if images.targeted:
+                first = replace(after, own=rows).rank(vectors, everyone).ranks == 1
+        return Attacked(
+            spec, queries, goal.rank(queries.vectors, everyone).ranks, after.rank(vectors, everyone).ranks, texts,
+            images, calls, first,
+        )  # fmt: skip
+
+
+def image_side(spec: AttackSpec) -> AttackSpec:
+    """Return the attack on the image alone that an attack makes: of Sep-Attack its image side, else itself."""
+    if spec.attack.name != SEP_ATTACK:
+        return spec
+    side = parse_attack(str(spec["image"])).with_value("early_stop", False)
+    for name in ("eps", "norm", "steps", "crafted", "warm_start"):
+        if side.attack.has(name):
+            side = side.with_value(name, spec[name])
+    return side
+
+
+def _against_english(spec: AttackSpec) -> bool:
+    """Whether an attack perturbs images once for all languages; a universal change is found elsewhere."""
+    return spec.get("crafted", "own") == "english" and spec.attack.name != "universal"
+
+
+def _room(shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    """Return room for bytes of images: in memory, or if they are many in a file that goes with the process."""
+    if int(np.prod(shape)) <= _PIXEL_BYTES:
+        return np.zeros(shape, dtype=np.uint8)
+    with tempfile.TemporaryFile() as file:
+        return np.memmap(file, dtype=np.uint8, mode="w+", shape=shape)

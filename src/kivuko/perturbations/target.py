@@ -1,0 +1,222 @@
+"""What an attack runner works on and gives back: queries, the model under attack, random numbers, results."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from kivuko.perturbations.edits import EditKind, Perturbed
+from kivuko.perturbations.image import PixelTower
+from kivuko.perturbations.image.corruptions import corrupt
+from kivuko.perturbations.image.pixel_tower import LEVELS
+from kivuko.perturbations.spec import AttackSpec
+from kivuko.perturbations.text import GradientEncoder, TextGoal
+
+Vectors = NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class QuerySet:
+    """Queries of one language.
+
+    Attributes:
+        own: rows of the right images in the target's gallery, int64 [n].
+        vectors: the model's unit vectors, float32 [n, dim].
+        english: what each query says in English; needed by ``crafted=english`` only.
+        searched: rows of the gallery that are searched, int64, rising; None: all.
+    """
+
+    language: str
+    ids: Sequence[str]
+    texts: Sequence[str]
+    own: NDArray[np.int64]
+    vectors: Vectors
+    english: Sequence[str] = ()
+    searched: NDArray[np.int64] | None = None
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def part(self, rows: slice) -> QuerySet:
+        """Return some of the queries."""
+        return replace(
+            self, ids=self.ids[rows], texts=self.texts[rows], own=self.own[rows], vectors=self.vectors[rows],
+            english=self.english[rows],
+        )  # fmt: skip
+
+    def goal(self, gallery: Vectors) -> TextGoal:
+        """Return the goal of attacks on these queries."""
+        if self.searched is None:
+            return TextGoal(gallery, self.own)
+        return TextGoal(gallery[self.searched], np.searchsorted(self.searched, self.own).astype(np.int64))
+
+
+class Target(Protocol):
+    """The model under attack, its gallery, and what attackers may know.
+
+    Attributes:
+        gallery: unit vectors of all clean images, float32 [images, dim].
+        tower: the image side, from pixels on.
+        gradients: the text side, with gradients.
+
+    Everything but ``gallery`` and ``encode`` is needed by some attacks only and may raise a KivukoError that says why
+    it is not there.
+    """
+
+    @property
+    def gallery(self) -> Vectors: ...
+
+    @property
+    def tower(self) -> PixelTower: ...
+
+    @property
+    def gradients(self) -> GradientEncoder: ...
+
+    def encode(self, texts: Sequence[str]) -> Vectors:
+        """Return unit vectors, float32 [texts, dim]."""
+        ...
+
+    def encode_english(self, texts: Sequence[str]) -> Vectors:
+        """Return the English teacher's unit vectors, float32 [texts, dim]."""
+        ...
+
+    def pixels(self, rows: Sequence[int]) -> Tensor:
+        """Return images as the tower sees them, float32 [n, 3, h, w] in 0-1 on whole levels."""
+        ...
+
+    def training(self, language: str) -> QuerySet:
+        """Return queries that are not attacked, where universal attacks learn; "en": with the teacher's vectors."""
+        ...
+
+    def code_switch(self, language: str) -> EditKind:
+        """Return the edit that replaces a word by its English translation."""
+        ...
+
+    def companions(self, queries: QuerySet) -> Sequence[Sequence[str]]:
+        """Return for each query the texts of its image in the other languages."""
+        ...
+
+
+@dataclass(frozen=True)
+class Draws:
+    """Random numbers of the attacks: each query and each image has its own, whatever else is attacked."""
+
+    seed: int = 0
+
+    @property
+    def image_seed(self) -> int:
+        """Seed of attacks on images by gradients or search."""
+        return self.seed
+
+    def edits(self, spec: AttackSpec, queries: QuerySet) -> Iterator[np.random.Generator]:
+        """Yield a generator for the random edits of each query."""
+        return (stream(self.seed, one) for one in queries.ids)
+
+    def corrupt(self, spec: AttackSpec, pixels: Tensor, rows: NDArray[np.int64]) -> Tensor:
+        """Return corrupted images, float32 [n, 3, h, w]; ``rows``: of the gallery, int64 [n]."""
+        name, severity = spec.attack.name, spec.number("severity")
+        seeds = [int(stream(self.seed, row).integers(2**62)) for row in rows.tolist()]
+        return torch.cat([corrupt(pixels[n : n + 1], name, severity, seed) for n, seed in enumerate(seeds)])
+
+    def target(self, text: str, row: int, images: int) -> int:
+        """Return the image that a targeted attack on another one brings forward."""
+        return (row + int(stream(self.seed, "target", text, row).integers(1, images))) % images
+
+
+def stream(seed: int, *names: str | int) -> np.random.Generator:
+    """Return a generator that depends on the seed and the names alone."""
+    return np.random.default_rng([seed, *"\x00".join(map(str, names)).encode()])
+
+
+@dataclass(frozen=True, eq=False)
+class PerturbedImages:
+    """Perturbed images, one for each query.
+
+    Attributes:
+        rows: which image was perturbed, int64 [n]: the right one, or of a targeted attack the one that is to win.
+        vectors: after the attack, unit, float32 [n, dim].
+        moved: where a pixel changed, bool [n].
+        original, pixels: before and after, float32 [n, 3, h, w] in 0-1; None where they were not kept.
+        targeted: whether that image should win, where else it should lose.
+    """
+
+    rows: NDArray[np.int64]
+    vectors: Vectors
+    moved: NDArray[np.bool_]
+    original: Tensor | None = None
+    pixels: Tensor | None = None
+    targeted: bool = False
+
+    def linf(self) -> list[float]:
+        """Return the largest change of any value, per image."""
+        lengths: list[float] = self._change().abs().amax(1).tolist()
+        return lengths
+
+    def l2(self) -> list[float]:
+        """Return the length of the change, per image."""
+        lengths: list[float] = self._change().norm(dim=1).tolist()
+        return lengths
+
+    def _change(self) -> Tensor:
+        assert self.original is not None
+        assert self.pixels is not None
+        return (self.pixels - self.original).flatten(1)
+
+
+@dataclass(frozen=True, eq=False)
+class Attacked:
+    """Queries of one language under one attack.
+
+    Attributes:
+        ranks_before, ranks_after: of the right image, int64 [n], from 1; ties count against it.
+        texts: the queries before and after.
+        images: None where none was touched.
+        calls: how often the model was asked about each query, int64 [n].
+        target_first: where a targeted attack brought its image to the first place, bool [n]; None: not targeted.
+    """
+
+    spec: AttackSpec
+    queries: QuerySet
+    ranks_before: NDArray[np.int64]
+    ranks_after: NDArray[np.int64]
+    texts: Sequence[Perturbed]
+    images: PerturbedImages | None
+    calls: NDArray[np.int64]
+    target_first: NDArray[np.bool_] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Crafted:
+    """Images perturbed against English texts, to be tried in every language.
+
+    ``places``: (English text, row of the image) -> row of the arrays. ``vectors`` float32 [n, dim], ``moved`` bool [n],
+    ``calls`` int64 [n]; ``pixels`` uint8 [n, 3, h, w], None where they were not kept.
+    """
+
+    places: Mapping[tuple[str, int], int]
+    vectors: Vectors
+    moved: NDArray[np.bool_]
+    calls: NDArray[np.int64]
+    pixels: NDArray[np.uint8] | None = None
+
+    def rows_of(self, queries: QuerySet) -> NDArray[np.int64]:
+        """Return the row of the arrays for each query, int64 [n]."""
+        keys = zip(queries.english, queries.own.tolist(), strict=True)
+        return np.array([self.places[key] for key in keys], dtype=np.int64)
+
+
+def to_bytes(pixels: Tensor) -> NDArray[np.uint8]:
+    """Return pixels on whole levels as bytes, uint8 of the same shape."""
+    levels: NDArray[np.uint8] = (pixels * LEVELS).round().to(torch.uint8).contiguous().numpy()
+    return levels
+
+
+def from_bytes(levels: NDArray[np.uint8]) -> Tensor:
+    """Return bytes as pixels, float32 in 0-1."""
+    return (torch.from_numpy(levels).float() / LEVELS).contiguous(memory_format=torch.channels_last)
