@@ -1,4 +1,4 @@
-"""The emoji world: real images, real translations in over a hundred languages, no download from a model hub."""
+"""The emoji world: images with names in over a hundred languages, from the system's font and CLDR."""
 
 from pathlib import Path
 

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 @dataclass(frozen=True, slots=True)
 class Augmentation:
-    """How far a view may stray; each draw is uniform within these bounds.
+    """Bounds of random views; each draw is uniform within them.
 
     ``rotation`` in degrees either way; ``scale`` as factors; ``shift`` as a fraction of half the side;
     ``contrast`` and ``brightness`` as fractions of the pixel scale 0-1; ``noise`` the largest standard deviation

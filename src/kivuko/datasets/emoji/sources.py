@@ -1,6 +1,6 @@
-"""Emoji names and keywords in a hundred languages: the Unicode CLDR annotations.
+"""The sources of the emoji world: names and keywords from Unicode CLDR, images from the color emoji font.
 
-Format: Unicode Technical Standard 35, part 7 ("Keyboards ... Annotations"). Each language has two files,
+CLDR's format: Unicode Technical Standard 35, part 7 ("Keyboards ... Annotations"). Each language has two files,
 ``annotations/LANG.xml`` (written by people) and ``annotationsDerived/LANG.xml`` (composed from them).
 """
 
@@ -26,7 +26,7 @@ CLDR_PLACES = (
 
 @dataclass(frozen=True, slots=True)
 class Annotation:
-    """What one language calls one emoji: its ``name`` and its ``keywords`` (may be empty)."""
+    """One emoji in one language: its ``name`` and its ``keywords`` (perhaps none)."""
 
     name: str
     keywords: tuple[str, ...]
@@ -75,7 +75,7 @@ def annotation_files(folder: Path, language: str) -> list[Path]:
 def read_annotations(folder: Path, language: str) -> dict[str, Annotation]:
     """Return {emoji sequence without U+FE0F: Annotation} for one language.
 
-    An emoji without a name is left out: there is nothing to search for.
+    An emoji without a name is left out: it gives no query.
 
     Raises:
         DataError: the language has no annotations, a file is not XML, or no name is in it.
@@ -146,7 +146,7 @@ def find_font(path: Path | None = None) -> Path:
 
 
 class EmojiFont:
-    """Draws emoji sequences, telling those that the font knows from those that it does not."""
+    """A color emoji font that draws the sequences it knows."""
 
     def __init__(self, path: Path) -> None:
         if not features.check("raqm"):
@@ -156,7 +156,7 @@ class EmojiFont:
             )
         try:
             self._font = ImageFont.truetype(str(path), GLYPH_SIZE, layout_engine=ImageFont.Layout.RAQM)
-            self._missing = self._draw("\U0010ffff")  # a noncharacter: whatever the font draws for the unknown
+            self._missing = self._draw("\U0010ffff")  # a noncharacter, drawn like all that the font lacks
         except OSError as problem:
             raise DataError(
                 f"{path}: not a color emoji font with {GLYPH_SIZE}-pixel bitmaps ({problem}). Name NotoColorEmoji.ttf."

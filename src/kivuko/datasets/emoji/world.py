@@ -1,4 +1,4 @@
-"""The emoji world: images, their names and keywords in many languages, and a split by concept."""
+"""The emoji world: images, their names and keywords in many languages, and splits by concept; built once and cached."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ STOP_WORDS = frozenset(
 
 
 def split_concepts(concepts: Iterable[str]) -> dict[str, str]:
-    """Assign each concept to "train", "validation" or "test".
+    """Assign each concept to "train", "validation" or "test", by a hash of the concept.
 
-    The order is that of a hash of the concept itself, so it depends neither on the machine nor on the language,
-    and an emoji added by a later Unicode version moves few of the others.
+    So the split depends neither on the machine nor on the language, and an emoji added by a later Unicode version moves
+    few others.
     """
     order = sorted(set(concepts), key=lambda concept: hashlib.sha256(b"kivuko:" + concept.encode()).digest())
     bounds = (TEST_CONCEPTS, TEST_CONCEPTS + VALIDATION_CONCEPTS)
@@ -131,8 +131,8 @@ class LanguageCounts(NamedTuple):
 class EmojiWorld:
     """Emoji that the font draws, each image once, with annotations per language.
 
-    ``images``: uint8 RGBA [images, 128, 136, 4]; emoji that the font draws alike (the flags of Norway and Bouvet
-    Island, say) share one. ``left_out`` counts, by reason, the sequences of CLDR that have no image here.
+    ``images``: uint8 RGBA [images, 128, 136, 4]; emoji that the font draws alike (such as the flags of Norway and
+    Bouvet Island) share one. ``left_out``: number of CLDR's sequences without an image, by reason.
     """
 
     emoji: tuple[Emoji, ...]
@@ -143,7 +143,7 @@ class EmojiWorld:
 
     @property
     def languages(self) -> tuple[str, ...]:
-        """The languages other than English whose annotations are at hand."""
+        """The languages other than English that it was built with."""
         return tuple(code for code in self.annotations if code != ENGLISH)
 
     @cached_property
@@ -165,11 +165,11 @@ class EmojiWorld:
             for emoji in self.emoji:
                 if emoji.split != split or emoji.sequence not in own:
                     continue
-                here, there = own[emoji.sequence], english[emoji.sequence]
+                text, name = own[emoji.sequence], english[emoji.sequence]
                 origin = f"emoji:{emoji.sequence}"
-                pairs.append(Pair(language, here.name, there.name, f"{origin}:name"))
-                if keywords and here.keywords and there.keywords:
-                    own_list, english_list = ", ".join(here.keywords), ", ".join(there.keywords)
+                pairs.append(Pair(language, text.name, name.name, f"{origin}:name"))
+                if keywords and text.keywords and name.keywords:
+                    own_list, english_list = ", ".join(text.keywords), ", ".join(name.keywords)
                     pairs.append(Pair(language, own_list, english_list, f"{origin}:keywords"))
         return Bitext(tuple(pairs))
 
@@ -180,12 +180,12 @@ class EmojiWorld:
         """
         self._check([language], split)
         own, english = self.annotations[language], self.annotations[ENGLISH]
-        found: dict[tuple[int, str], Query] = {}
+        queries: dict[tuple[int, str], Query] = {}
         for emoji in self.emoji:
             if emoji.split != split or emoji.sequence not in own:
                 continue
             text, name = own[emoji.sequence].name, english[emoji.sequence].name
-            found.setdefault(
+            queries.setdefault(
                 (emoji.image, text),
                 Query(
                     id=f"{language}:{emoji.sequence}",
@@ -198,7 +198,7 @@ class EmojiWorld:
                     copied=language != ENGLISH and is_copied(text, name),
                 ),
             )
-        return list(found.values())
+        return list(queries.values())
 
     def split_sizes(self) -> dict[str, int]:
         """Return how many emoji each split has."""
@@ -224,7 +224,7 @@ class EmojiWorld:
 
     @cached_property
     def image_sequences(self) -> list[str]:
-        """For each image the first emoji sequence that is drawn so [images]; it serves as the image's id."""
+        """The ids of the images [images]: the first emoji sequence that is drawn as each."""
         first: dict[int, str] = {}
         for emoji in self.emoji:
             first.setdefault(emoji.image, emoji.sequence)
@@ -253,10 +253,9 @@ class EmojiWorld:
 
 
 def english_documents(world: EmojiWorld) -> list[str]:
-    """Return, for each image, the English names and keywords of the emoji that share it [images].
+    """Return, for each image, the English names and then keywords of the emoji that share it [images].
 
-    Names come first, then keywords, with commas between, each once whatever its case; the ids of the documents are
-    ``world.image_sequences``, as those of the images are.
+    Separated by commas, each once regardless of case; the ids of the documents are ``world.image_sequences``.
 
     >>> english_documents(world)[world.image_sequences.index("🐈")]  # doctest: +SKIP
     'cat, pet'
@@ -279,11 +278,9 @@ def _once(texts: list[str]) -> list[str]:
     return list(first.values())
 
 
-# Which emoji are the same concept: gender, age-and-gender and role variants belong together.
-#
-# "man shrugging", "woman shrugging" and "person shrugging" are one concept. If one of them were trained on and
-# another tested, the test would measure memory. Everything here reads the code points, never the names, so it
-# holds in every language.
+# Concepts: "man shrugging", "woman shrugging" and "person shrugging" are one. If one of them were in training and
+# another in the test, the test would measure memory. Concepts depend on code points, never on names, so they hold in
+# every language.
 
 SKIN_TONES = frozenset(map(chr, range(0x1F3FB, 0x1F400)))
 _JOINER, _GENDER_SIGNS = "\u200d", frozenset("♀♂")
@@ -294,7 +291,7 @@ _SAME = {
     "🫃🫄🤰": "🫄", "👫👬👭": "👫", "🤵👰": "🤵", "🚹🚺": "🚹",
 }  # fmt: skip
 _REPRESENTATIVE = {character: kept for group, kept in _SAME.items() for character in group}
-# Whole sequences that are another way to write a concept that also has a character of its own.
+# Sequences of a concept that also has a character of its own.
 _ALIASES = {"🧑🎄": "🎅", "🧑🤝🧑": "👫", "": "♀"}  # nothing is left of ♀ and ♂ by themselves
 _FAMILY, _COUPLE, _KISS = "👪", "💑", "💏"
 
@@ -326,7 +323,7 @@ def concept_of(sequence: str) -> str:
     return _ALIASES.get(joined, joined)
 
 
-FORMAT = 1  # raise it when what is cached, or how it is drawn or split, changes
+FORMAT = 1  # to be raised when the content of the cache, the drawing or the splits change
 Progress = Callable[[int, int], None]  # (done, total)
 
 
@@ -341,7 +338,7 @@ def emoji_world(
     """Return the emoji world with these languages, from the cache if its sources have not changed.
 
     Args:
-        languages: CLDR codes such as "sw"; English is always there.
+        languages: CLDR codes such as "sw"; English is always included.
         cldr: folder that holds ``annotations/``; default: ``$KIVUKO_CLDR`` or the system's.
         font: NotoColorEmoji.ttf; default: ``$KIVUKO_FONT`` or the system's.
         cache: folder for the cache; default: Kivuko's.
@@ -354,7 +351,7 @@ def emoji_world(
     folder, font_file = find_cldr(cldr), find_font(font)
     codes = [ENGLISH, *(code for code in dict.fromkeys(languages) if code != ENGLISH)]
     for code in codes:
-        annotation_files(folder, code)  # a language without annotations fails before anything is built
+        annotation_files(folder, code)  # a language without annotations is refused before anything is built
     cache = cache or cache_folder() / "emoji"
 
     fingerprint = _fingerprint([font_file, *annotation_files(folder, ENGLISH)])
@@ -367,7 +364,7 @@ def emoji_world(
 
 
 def _fingerprint(files: Iterable[Path]) -> str:
-    """Hash the contents of the sources, so that an updated font or CLDR is never served from an old cache."""
+    """Return a hash of the sources' contents, so that an updated font or CLDR gets a new cache."""
     return hashlib.sha256("\n".join([str(FORMAT), *map(sha256_of, files)]).encode()).hexdigest()
 
 
@@ -432,10 +429,10 @@ def _annotations(cache: Path, folder: Path, language: str) -> dict[str, Annotati
     fingerprint = _fingerprint(annotation_files(folder, language))
     file = cache / f"annotations-{language}-{fingerprint[:16]}.json"
     if not file.is_file():
-        found = read_annotations(folder, language)
-        body = json.dumps({seq: [a.name, *a.keywords] for seq, a in found.items()}, ensure_ascii=False)
+        annotations = read_annotations(folder, language)
+        body = json.dumps({seq: [a.name, *a.keywords] for seq, a in annotations.items()}, ensure_ascii=False)
         write_text(file, hashlib.sha256(body.encode()).hexdigest() + "\n" + body)
-        return found
+        return annotations
     try:
         expected, _, body = file.read_text(encoding="utf-8").partition("\n")
     except (OSError, ValueError):
