@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from kivuko.errors import DataError, UsageError
 from kivuko.evaluation import Condition, PerQueryScores
-from kivuko.evaluation.comparison import compare_ratios
+from kivuko.evaluation.matched import compare_ratios
 from kivuko.evaluation.mixtures import Bootstrap, mean_of, mixture, on_queries_of
 from kivuko.evaluation.robustness import (
     accuracy_radius_area,

@@ -94,7 +94,7 @@ def score_captions(
         images: unit vectors, float32 [images of the set, dim].
 
     Returns:
-        Direction to values. Clusters are the images: the captions of one image, in every language, stand or fall
+        Direction to values. Clusters are the images: the captions of one image, in every language, depend
         together.
 
     Raises:
@@ -118,7 +118,7 @@ def score_captions(
     # A text that several images share must score the same in each place, to the last bit, or a tie is none.
     _, first, place = np.unique(np.array(captions.texts, dtype=object), return_index=True, return_inverse=True)
     columns = [image_ids[row] for row in gallery]
-    found: dict[str, LanguageScores] = {}
+    scores: dict[str, LanguageScores] = {}
     for direction in directions:
         if direction == TEXT_TO_IMAGE:
             qrels: Qrels = {caption: {owner} for caption, owner in zip(caption_ids, owners, strict=True)}
@@ -130,10 +130,10 @@ def score_captions(
             for caption, owner in zip(caption_ids, owners, strict=True):
                 own.setdefault(owner, set()).add(caption)
             values = _measured(images[rows], texts[first], place, ids, caption_ids, own, direction)
-        found[direction] = LanguageScores(
+        scores[direction] = LanguageScores(
             language=captions.language, query_ids=ids, values=values, clusters=list(clusters)
         )
-    return found
+    return scores
 
 
 def protocol(
@@ -147,7 +147,7 @@ def protocol(
     Args:
         images_digest: SHA-256 over the images' own, in the set's order.
     """
-    asked = "the first caption of each image" if caption_protocol == FIRST_CAPTION else "every caption"
+    queries = "the first caption of each image" if caption_protocol == FIRST_CAPTION else "every caption"
     searched = (
         f"all {len(caption_set.images):,} images of the split"
         if caption_set.gallery == "set"
@@ -157,7 +157,7 @@ def protocol(
         **PROTOCOL,
         "dataset": caption_set.name,
         "split": caption_set.split,
-        "captions": f"{caption_protocol}: {asked} is a query, and a document for images",
+        "captions": f"{caption_protocol}: {queries} is a query, and a document for images",
         "captions per image": {code: round(caption_set.per_image(code), 3) for code in languages},
         "task": {
             TEXT_TO_IMAGE: f"one query per caption, one relevant image; gallery: {searched}",
@@ -165,8 +165,8 @@ def protocol(
             "documents: all captions in the language",
         },
         "Success@k": "1 where at least one relevant document is among the first k: what papers on image-text retrieval "
-        "call R@k from image to text; R@k here is the share of the image's captions found. From text to image, with "
-        "one relevant image, both are the same",
+        "call R@k from image to text; R@k here is the share of the image's captions retrieved. From text to image, "
+        "with one relevant image, both are the same",
         "gallery": {code: _gallery_size(caption_set, code) for code in languages},
         "intervals": "95 % percentile bootstrap over images, drawn together in all languages; Poisson, 2,000 samples",
         "languages": list(languages),

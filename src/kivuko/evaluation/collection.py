@@ -47,13 +47,13 @@ _LARGE = 1 << 30  # bytes in the cache that a user should know of
 PROTOCOL = {
     "task": "text to text: every query against all documents of the collection",
     "ties": TIES["pessimistic"] + "; a tie that the cut goes through is resolved against the relevant documents too",
-    "ranking": f"the first {DEPTH:,} documents of each query, found by comparing it with all",
+    "ranking": f"the first {DEPTH:,} documents of each query, compared with all of them",
     "relevance": "grades above 0; nDCG takes the grade as the gain",
     "R@k": "recall: relevant documents among the first k, divided by the relevant documents of the query",
     "measured by": "ir_measures, pytrec_eval provider",
     "intervals": "95 % percentile bootstrap over queries, 2,000 samples",
 }
-"""What a record's header says about how the measures were taken."""
+"""How measures are taken, for the header of records."""
 
 
 @dataclass(frozen=True)
@@ -236,7 +236,7 @@ def choose_queries(
         UsageError: the collection has no queries in a language, or in none of the model's.
     """
     there = collection.query_languages
-    has = ", ".join(there) if there != (UNDETERMINED,) else "one language that no file tells: name just that"
+    has = ", ".join(there) if there != (UNDETERMINED,) else "one language that no file names: name just that"
     if requested is None:
         chosen = tuple(there if trained is None else (c for c in there if c in trained or c == UNDETERMINED))
         if not chosen:

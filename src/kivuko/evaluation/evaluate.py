@@ -122,7 +122,7 @@ class Evaluation:
         return plain_text([*self.tables(width), *self.lines()], width)
 
     def lines(self) -> list[str]:
-        """Return what :meth:`summary` says below its tables."""
+        """Return the lines below the tables of :meth:`summary`."""
         own = [one for one in dict.fromkeys(r.objective for r in self.records) if one not in ("teacher", "untrained")]
         lines = [unseen_words_line(self.records), *(no_better_line(self.records, objective) for objective in own)]
         return [*(line for line in lines if line), *(f"note: {line}" for line in self.notes)]
@@ -203,7 +203,7 @@ def evaluate(
             the data set, split and protocol (nothing is written for a model without a folder); False: nowhere.
         progress: show progress and notes; None: on a terminal.
         cldr, font: folder of CLDR's annotations and NotoColorEmoji.ttf, for "emoji"; None: the system's.
-        command: what the header of the records says of how they were made. None: this call.
+        command: the command that the header of the records names. None: this call.
 
     Returns:
         The result; on the emoji test split the figures are also written into the model's card.

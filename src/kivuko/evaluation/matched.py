@@ -1,21 +1,20 @@
-"""Two objectives at the same clean accuracy: a better model has more to lose, so it may fall further for that alone.
+"""Two objectives under attack: at equal clean accuracy, and by the share of accuracy that is left.
 
-**How models are matched.** Each objective was trained at several bitext sizes. The one that is better at the size asked
-is brought down to the other's clean mean by mixing it with itself, trained on less: with weight w a query's score is w
-times the larger model's plus 1 - w times the smaller one's, clean and attacked alike. Where it was not trained on so
-little, the worse one is brought up to the better one's clean mean in the same way, by its models that were trained on
-more. Such a mixture is no guess: it is what is measured, in the mean, of a system that sends each query to the one
-model with probability w and to the other otherwise.
+A better model has more to lose, so it may fall further for that alone. There are two ways to allow for it: compare
+attacked scores of models matched in clean accuracy (:func:`matched`), or the ratios robust / clean
+(:func:`compare_ratios`).
 
-**What it assumes.** That a worse model of the same objective is one that saw less bitext. A single model of just that
-clean accuracy, trained on a size between the two, may be more or less robust than the mixture if robustness does not
-grow in proportion with clean accuracy between the two sizes. The weight is worked out from the same queries and then
-held fixed: in a bootstrap sample the clean means are equal on average, not exactly, which makes intervals a little
+**Matching.** Each objective was trained at several bitext sizes. The better one at the requested size is brought down
+to the other's clean mean by mixing it with itself, trained on less: with weight w a query's score is w times the larger
+model's plus 1 - w times the smaller one's, clean and attacked alike. Where it was not trained on so little, the worse
+one is brought up in the same way by its models that were trained on more. Such a mixture is what is measured, in the
+mean, of a system that sends each query to the one model with probability w and to the other otherwise.
+
+**What it assumes.** That a worse model of the same objective is one that was trained on less bitext; a single model of
+just that clean accuracy may be more or less robust than the mixture. The weight is estimated from the same queries and
+then held fixed: in a bootstrap sample the clean means are equal on average, not exactly, which makes intervals a little
 wider. The test exchanges each concept's scores under the attack, and is exact if the mixture and the other objective
 are the same.
-
-(Mixing with a system that finds nothing, instead, would scale clean and attacked scores by one factor: that is
-comparing robustness ratios.)
 """
 
 from __future__ import annotations
@@ -25,18 +24,29 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kivuko.errors import DataError, UsageError
-from kivuko.evaluation.comparison import PairedComparison, compare_scores, seed_means
-from kivuko.evaluation.mixtures import mixture, on_queries_of
+from kivuko.evaluation.comparison import PairedComparison, Seed, compare_scores, seed_means
+from kivuko.evaluation.mixtures import (
+    BOOTSTRAP,
+    Aligned,
+    Bootstrap,
+    Floats,
+    aligned,
+    concept_samples,
+    mixture,
+    on_queries_of,
+)
 from kivuko.evaluation.records import PerQueryScores
+from kivuko.evaluation.statistics import Interval, RandomizationTest, percentiles, seed_interval
 
 
 @dataclass(frozen=True, eq=False)
 class Point:
     """One objective at one bitext size: blocks of one measure before and after an attack, by language and seed.
 
-    The attack may have been made on fewer queries; clean means are then over those alone.
+    The attack may cover fewer queries; clean means are then over those alone.
     """
 
     size: int
@@ -44,7 +54,7 @@ class Point:
     robust: Sequence[PerQueryScores]
 
 
-Stand = tuple[float, Point]
+Level = tuple[float, Point]
 """A point and its clean mean, over languages and seeds."""
 
 
@@ -53,9 +63,9 @@ class Matched:
     """A comparison of robust scores at equal clean means, or why there is none.
 
     Attributes:
-        comparison: first against second, on the attacked scores; None where ``reason`` says why.
-        target: the clean mean, over languages and seeds, at which both stand.
-        mixed: the objective that was moved there; None where both stood there already, or nothing was compared.
+        comparison: first against second, on the attacked scores; None where there is a ``reason``.
+        target: the clean mean, over languages and seeds, of both.
+        mixed: the objective that was moved there; None where both were there already, or nothing was compared.
         sizes: the bitext sizes that it was mixed from, the one with the lower clean mean first.
         weight: of the model with the higher clean mean, in [0, 1].
     """
@@ -98,7 +108,7 @@ def matched(first: Sequence[Point], second: Sequence[Point], languages: Sequence
     return Matched(None, min(first_mean, second_mean), reason=_not_bracketed(sides[better], sides[1 - better], size))
 
 
-def _match(pair: tuple[Stand, Stand], fixed: Point, target: float, languages: Sequence[str], moved: int) -> Matched:
+def _match(pair: tuple[Level, Level], fixed: Point, target: float, languages: Sequence[str], moved: int) -> Matched:
     """Mix a pair of points of one objective up to the target, and compare with the other objective's point."""
     (low, weaker), (high, stronger) = pair
     weight = (target - low) / (high - low)
@@ -108,8 +118,8 @@ def _match(pair: tuple[Stand, Stand], fixed: Point, target: float, languages: Se
     return Matched(comparison, target, _objective(stronger), (weaker.size, stronger.size), float(weight))
 
 
-def _by_clean_mean(points: Sequence[Point], languages: Sequence[str]) -> list[Stand]:
-    return sorted(((_clean_mean(point, languages), point) for point in points), key=lambda stand: stand[0])
+def _by_clean_mean(points: Sequence[Point], languages: Sequence[str]) -> list[Level]:
+    return sorted(((_clean_mean(point, languages), point) for point in points), key=lambda level: level[0])
 
 
 def _clean_mean(point: Point, languages: Sequence[str]) -> float:
@@ -117,20 +127,20 @@ def _clean_mean(point: Point, languages: Sequence[str]) -> float:
     return float(np.mean(list(seed_means(kept, languages).values())))
 
 
-def _at(side: Sequence[Stand], size: int) -> Stand:
-    found = [stand for stand in side if stand[1].size == size]
-    if len(found) != 1:
+def _at(side: Sequence[Level], size: int) -> Level:
+    levels = [level for level in side if level[1].size == size]
+    if len(levels) != 1:
         sizes = ", ".join(str(point.size) for _, point in side)
-        raise UsageError(f"size {size} was asked for, once; the objective has the sizes {sizes or 'none'}")
-    return found[0]
+        raise UsageError(f"size {size} is needed once; the objective has the sizes {sizes or 'none'}")
+    return levels[0]
 
 
-def _bracket(side: Sequence[Stand], target: float) -> tuple[Stand, Stand] | None:
+def _bracket(side: Sequence[Level], target: float) -> tuple[Level, Level] | None:
     """Return the neighbors, by clean mean, that hold the target between them."""
     return next(((a, b) for a, b in itertools.pairwise(side) if a[0] <= target <= b[0] and a[0] < b[0]), None)
 
 
-def _not_bracketed(better: Sequence[Stand], worse: Sequence[Stand], size: int) -> str:
+def _not_bracketed(better: Sequence[Level], worse: Sequence[Level], size: int) -> str:
     (lowest, weakest), (highest, strongest) = better[0], worse[-1]
     return (
         f"not bracketed at {size:,} pairs: {_objective(weakest)} has a clean mean of {lowest:.3f} even at its weakest "
@@ -142,3 +152,111 @@ def _objective(point: Point) -> str:
     if not point.clean:
         raise DataError(f"there are no clean scores at {point.size} pairs; measure them")
     return point.clean[0].condition.objective
+
+
+Sides = tuple[Sequence[PerQueryScores], Sequence[PerQueryScores]]
+"""An objective's blocks of one measure, clean and attacked."""
+
+_CHUNK_TRIALS = 2000
+
+
+def compare_ratios(
+    first: Sides,
+    second: Sides,
+    languages: Sequence[str],
+    *,
+    bootstrap: Bootstrap = BOOTSTRAP,
+    trials: int = 10_000,
+    seed: int = 0,
+) -> PairedComparison | None:
+    """Compare robust / clean, each a mean over languages and seeds (see
+    :class:`~kivuko.evaluation.robustness.Robustness`).
+
+    The test exchanges, concept by concept, both objectives' clean and attacked scores together: if the two were the
+    same, either pair could have come from either. Its statistic is the difference of the ratios.
+
+    Returns:
+        As :func:`compare_scores`, of ratios; None where an objective's clean score is zero in
+        some sample or under some seed, for then it has no ratio.
+
+    Raises:
+        DataError: a language or seed is missing on one side, or the objectives were not measured on the same queries.
+    """
+    sides = [aligned(list(side), languages) for side in (first, second)]
+    names = [side[0][0].condition.objective for side in (first, second)]
+    _check_same(sides, names)
+    clusters = {code: scores.clusters for code, scores in sides[0].items()}
+    columns = {
+        code: np.concatenate([side[code].values.mean(1) for side in sides]).T  # [queries, 4]: clean, attacked, twice
+        for code in languages
+    }
+    drawn = concept_samples(columns, clusters, bootstrap)
+    by_seed = [_ratios_by_seed(side) for side in sides]
+    if drawn.share(1, 0) is None or drawn.share(3, 2) is None or any(None in ratios.values() for ratios in by_seed):
+        return None
+    means = (float(drawn.means[1] / drawn.means[0]), float(drawn.means[3] / drawn.means[2]))
+    relative = None
+    if (drawn.samples[:, 3] > 0).all() and means[1] > 0:
+        samples = drawn.samples[:, 1] / drawn.samples[:, 0] / (drawn.samples[:, 3] / drawn.samples[:, 2])
+        relative = Interval(means[0] / means[1] - 1, *percentiles(samples - 1, bootstrap.level), drawn.clusters)
+    return PairedComparison(
+        names[0], names[1], means,
+        difference=drawn.interval(lambda m: m[..., 1] / m[..., 0] - m[..., 3] / m[..., 2]), relative=relative,
+        over_seeds=seed_interval(_seed_log_ratios(by_seed)),
+        test=_test(_cluster_sums(columns, clusters), trials, seed),
+    )  # fmt: skip
+
+
+def _check_same(sides: Sequence[dict[str, Aligned]], names: Sequence[str]) -> None:
+    for code, scores in sides[0].items():
+        if list(scores.clusters) != list(sides[1][code].clusters):
+            raise DataError(f"{names[0]} and {names[1]} were not measured on the same queries; measure both again")
+
+
+def _ratios_by_seed(side: dict[str, Aligned]) -> dict[Seed, float | None]:
+    means = np.mean([scores.values.mean(2) for scores in side.values()], axis=0)  # [2, seeds]
+    seeds = next(iter(side.values())).seeds
+    return {
+        seed: float(robust / clean) if clean > 0 else None for seed, (clean, robust) in zip(seeds, means.T, strict=True)
+    }
+
+
+def _seed_log_ratios(by_seed: Sequence[dict[Seed, float | None]]) -> list[float]:
+    one, other = by_seed
+    if None in one or None in other:  # a system without training runs, beside each run of the other
+        return [float(a or 0) - float(b or 0) for a in one.values() for b in other.values()]
+    shared = [seed for seed in one if seed in other]
+    if not shared:
+        raise DataError("the objectives share no seed, so they cannot be paired; run the study again")
+    return [float(one[seed] or 0) - float(other[seed] or 0) for seed in shared]
+
+
+def _cluster_sums(columns: dict[str, Floats], clusters: dict[str, Sequence[str]]) -> Floats:
+    """Each cluster's share of the four means over languages: [clusters, 4]."""
+    names = sorted({name for code in columns for name in clusters[code]})
+    place = {name: row for row, name in enumerate(names)}
+    sums = np.zeros((len(names), 4))
+    for code, table in columns.items():
+        np.add.at(sums, [place[name] for name in clusters[code]], table / (len(table) * len(columns)))
+    return sums
+
+
+def _test(sums: Floats, trials: int, seed: int) -> RandomizationTest:
+    observed = _ratio_difference(sums.sum(0)[None])[0]
+    swaps = sums[:, [2, 3, 0, 1]] - sums
+    rng = np.random.default_rng(seed)
+    count = 0
+    for start in range(0, trials, _CHUNK_TRIALS):
+        size = min(_CHUNK_TRIALS, trials - start)
+        swapped = rng.integers(2, size=(size, len(sums)), dtype=np.int8).astype(np.float64)
+        # Sums that are equal on paper differ by rounding; without slack such ties would be lost.
+        count += int((np.abs(_ratio_difference(sums.sum(0) + swapped @ swaps)) >= abs(observed) - 1e-12).sum())
+    return RandomizationTest(float(observed), (1 + count) / (1 + trials), len(sums), trials)
+
+
+def _ratio_difference(means: Floats) -> NDArray[np.float64]:
+    """[trials, 4] to the difference of ratios [trials]; where a side has lost all its clean scores its ratio is 0."""
+    ratios = [
+        np.divide(means[:, at + 1], means[:, at], out=np.zeros(len(means)), where=means[:, at] > 1e-15) for at in (0, 2)
+    ]
+    return np.asarray(ratios[0] - ratios[1])

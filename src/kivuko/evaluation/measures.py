@@ -217,7 +217,7 @@ def relevance_matrix(
 ) -> NDArray[np.bool_]:  # [queries, documents]
     """Mark the relevant documents of each query among the gallery's columns.
 
-    A relevant document outside the gallery counts as never found (recall and AP divide by all relevant
+    A relevant document outside the gallery counts as never retrieved (recall and AP divide by all relevant
     documents), but a query with none inside could only score zero: it is an error, not a zero.
 
     Args:
@@ -245,11 +245,11 @@ def relevance_matrix(
 
 # Of these, nothing that is ranked below the last relevant document changes a value, so it need not be listed.
 _OF_RELEVANT_RANKS = frozenset({"AP", "P", "R", "RR", "Success", "nDCG"})
-_MOST_KNOWN = 10_000  # patterns whose values are remembered
+_MOST_KNOWN = 10_000  # patterns whose values are cached
 
 
 class RankPattern(NamedTuple):
-    """Where a query's relevant documents stand: all that a measure of binary relevance depends on.
+    """The ranks of a query's relevant documents: all that a measure of binary relevance depends on.
 
     ``ranks``: int64, from 1, rising, as bytes, of the relevant documents in the ranking. ``relevant``: how many there
     are, those outside the ranking included. ``documents``: the length of the ranking.
@@ -264,7 +264,7 @@ _known: dict[tuple[tuple[Any, ...], RankPattern], tuple[float, ...]] = {}
 
 
 def values_of_ranks(measures: tuple[Any, ...], patterns: Sequence[RankPattern]) -> NDArray[np.float64]:
-    """Measure queries by their patterns, each distinct pattern once; those of earlier calls are remembered.
+    """Measure queries by their patterns, each distinct pattern once; those of earlier calls are cached.
 
     Args:
         measures: of ``ir_measures``, see :func:`kivuko.evaluation.measures.parse_measures`.
@@ -334,7 +334,7 @@ def measure_rankings(
 
 
 def answerable(judgments: Judgments) -> list[str]:
-    """Return the queries that have a relevant document: of the others, no measure says anything."""
+    """Return the queries that have a relevant document: no measure is defined for the others."""
     return [query for query, grades in judgments.items() if any(grade > 0 for grade in grades.values())]
 
 

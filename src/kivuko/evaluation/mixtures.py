@@ -33,7 +33,7 @@ def mixture(parts: Sequence[Part], measure: str | None = None) -> list[PerQueryS
 
     Returns:
         One block per language and seed, over the queries that every part has there, in the first part's order: where
-        one attack was made on fewer queries than another, the sum is over those alone.
+        one attack covers fewer queries than another, the sum is over those alone.
 
     Raises:
         DataError: no part, a language and seed that a part lacks or holds twice, or no query in common.
@@ -187,7 +187,7 @@ def aligned(conditions: Sequence[Sequence[PerQueryScores]], languages: Sequence[
 def concept_samples(
     columns: Mapping[str, Floats], clusters: Mapping[str, Sequence[str]], bootstrap: Bootstrap
 ) -> ConceptSamples:
-    """Draw clusters anew, in all languages together, and average over languages.
+    """Resample clusters, in all languages together, and average over languages.
 
     Args:
         columns: language to [queries, columns].
@@ -206,5 +206,5 @@ def concept_samples(
 def _one_language(tables: Sequence[Mapping[Key, PerQueryScores]], code: str, seeds: Sequence[int | None]) -> Aligned:
     last = tables[-1][code, seeds[0]]
     rows = [[kept_rows(table[code, seed], last.query_ids).values for seed in seeds] for table in tables]
-    # Queries without a cluster stand each by itself, also beside another language's query of the same name.
+    # A query without a cluster is one of its own, also beside another language's query of the same name.
     return Aligned(np.array(rows), last.clusters or [f"{code}/{name}" for name in last.query_ids], seeds)

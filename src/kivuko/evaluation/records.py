@@ -150,7 +150,7 @@ class PerQueryScores:
     """One measure of one condition, query by query.
 
     ``values`` is float64 [queries], finite; ``query_ids`` names them in the same order. ``clusters`` names, per query,
-    what it asks for: queries of one cluster, in whatever language, stand or fall together. None: each by itself.
+    the thing that it is for: queries of one cluster, in any language, depend on each other. None: independent.
 
     Raises:
         DataError: lengths that differ, no query, or a value that is not finite.
@@ -175,13 +175,13 @@ class PerQueryScores:
 
 
 def per_query_path(records_path: Path | str) -> Path:
-    """Return where the per-query scores of a records file lie: ``records.per_query.parquet``."""
+    """Return the path of the per-query scores of a records file: ``records.per_query.parquet``."""
     path = Path(records_path)
     return path.with_name(f"{path.stem}.per_query.parquet")
 
 
 def read_per_query(records_path: Path | str) -> list[PerQueryScores]:
-    """Read the per-query scores that lie beside a records file, in the order they were written.
+    """Read the per-query scores beside a records file, in the order they were written.
 
     Raises:
         DataError: there is no such file.
@@ -275,7 +275,7 @@ def _blocks(table: Any) -> list[tuple[int, int]]:
 
 
 def _codes(column: Any) -> tuple[NDArray[np.int64], list[Any]]:
-    """Return a number for each value, -1 for null, and the values that the numbers stand for."""
+    """Return a number for each value, -1 for null, and the values that the numbers denote."""
     import pyarrow as pa
 
     array = column.combine_chunks()
@@ -286,7 +286,7 @@ def _codes(column: Any) -> tuple[NDArray[np.int64], list[Any]]:
 
 
 class _Names:
-    """A column of names. A study asks the same queries again and again: blocks with the same names share one list."""
+    """A column of names. A study repeats the same queries: blocks with the same names share one list."""
 
     def __init__(self, column: Any) -> None:
         self._codes, self._words = _codes(column)
@@ -318,7 +318,7 @@ def _scores(row: Any, values: Any, names: Mapping[str, _Names], start: int, leng
 
 
 FORMAT = 2
-_ADDED = {"scoring": "cosine"}  # what format 1 did not say, and what it meant
+_ADDED = {"scoring": "cosine"}  # what format 1 lacks, and what it meant
 _REMEDY = "the file is damaged; run the command that wrote it again"
 
 

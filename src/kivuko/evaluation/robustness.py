@@ -1,8 +1,8 @@
 """How much of a system's accuracy an attack leaves: from per-query scores before it and after it.
 
 A share is always taken of means, never a mean of shares: first each side is averaged over queries, then over languages,
-each counting the same, and over seeds; then the two are divided. A query that found nothing before the attack says
-nothing about its harm, and a mean of shares would let such queries decide.
+each counting the same, and over seeds; then the two are divided. A query that scored zero before the attack shows
+nothing of its harm, and a mean of shares would let such queries decide.
 
 Intervals are bootstraps over clusters (concepts), drawn together before and after, in all languages and seeds.
 """
@@ -78,7 +78,7 @@ def robustness(
         UsageError: ``correct_at`` outside (0, 1].
     """
     if not 0 < correct_at <= 1:
-        raise UsageError(f"correct_at is {correct_at}; it must lie in (0, 1], such as 1 for the first place")
+        raise UsageError(f"correct_at is {correct_at}; it must be in (0, 1], such as 1 for the first place")
     both = aligned([clean, attacked], languages)
     columns = {}
     for language, scores in both.items():
@@ -206,27 +206,27 @@ def robustness_records(
     if len(conditions) != 1:
         raise DataError(f"{len(conditions)} conditions were given; make records of one at a time")
     first = attacked[0]
-    found = []
+    records = []
     for group, languages in groups.items():
-        outcome = robustness(clean, attacked, languages, bootstrap=bootstrap)
+        result = robustness(clean, attacked, languages, bootstrap=bootstrap)
         queries = sum(len(block.values) for block in attacked if block.language in languages)
-        for measure, interval in _values(outcome).items():
-            found.append(
+        for measure, interval in _values(result).items():
+            records.append(
                 Record(
                     **asdict(first.condition), subset=first.subset, language=group, measure=measure,
                     value=interval.mean, low=interval.low, high=interval.high, queries=queries,
                 )
             )  # fmt: skip
-    return found
+    return records
 
 
-def _values(outcome: Robustness) -> dict[str, Interval]:
-    found = {
-        RATIO: outcome.ratio,
-        ACCURACY_DROP: outcome.accuracy_drop,
-        SUCCESS_OF_CORRECT: outcome.success_of_correct,
+def _values(result: Robustness) -> dict[str, Interval]:
+    values = {
+        RATIO: result.ratio,
+        ACCURACY_DROP: result.accuracy_drop,
+        SUCCESS_OF_CORRECT: result.success_of_correct,
     }
-    return {measure: interval for measure, interval in found.items() if interval is not None}
+    return {measure: interval for measure, interval in values.items() if interval is not None}
 
 
 _PNG = b"\x89PNG\r\n\x1a\n"
@@ -245,7 +245,7 @@ class AttackedExample:
         image_id: of the right image.
         linf, l2: how far the image was really moved, on the pixel scale 0-1; None where it was not attacked.
         rank_before, rank_after: of the right image, from 1.
-        calls: how many times the attack asked the model.
+        calls: model calls of the attack.
         seconds: that it took, where measured.
         image_before, image_after: the image as PNG files; kept for a few examples only.
 
@@ -294,13 +294,13 @@ class AttackedExample:
 
 
 def examples_path(records_path: Path | str) -> Path:
-    """Return where the attacked examples of a records file lie: ``records.examples.parquet``."""
+    """Return the path of the attacked examples of a records file: ``records.examples.parquet``."""
     path = Path(records_path)
     return path.with_name(f"{path.stem}.examples.parquet")
 
 
 def write_examples(records_path: Path | str, examples: Sequence[AttackedExample]) -> Path:
-    """Write the examples beside a records file, whole or not at all, and return where they lie.
+    """Write the examples beside a records file, whole or not at all, and return their path.
 
     Columns: those of ``Condition``, language, query_id, query, perturbed, edits (a JSON list of objects with kind,
     start, end and replacement), image_id, linf, l2, rank_before, rank_after, reciprocal_rank_before,
@@ -320,7 +320,7 @@ def write_examples(records_path: Path | str, examples: Sequence[AttackedExample]
 
 
 def read_examples(records_path: Path | str) -> list[AttackedExample]:
-    """Read the examples beside a records file, in the order they were written; none where no such file lies there.
+    """Read the examples beside a records file, in the order they were written; none where there is no such file.
 
     Raises:
         CorruptFileError: the file is not what was written.
@@ -380,7 +380,7 @@ _OPTIONAL = ("linf", "l2", "seconds", "image_before", "image_after")
 
 
 def _edits(text: str) -> tuple[Edit, ...]:
-    found = json.loads(text)
-    if not isinstance(found, list) or not all(isinstance(one, dict) and set(one) == _EDIT for one in found):
+    edits = json.loads(text)
+    if not isinstance(edits, list) or not all(isinstance(one, dict) and set(one) == _EDIT for one in edits):
         raise ValueError("edits are not a list of edits")
-    return tuple(Edit(**one) for one in found)
+    return tuple(Edit(**one) for one in edits)

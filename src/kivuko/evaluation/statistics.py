@@ -27,7 +27,7 @@ class Interval:
     """A mean and its interval, in the unit of the values.
 
     With ``n`` = 1 nothing is known about spread: ``low`` and ``high`` equal the mean, and
-    ``degenerate`` says that this is no interval.
+    ``degenerate`` is True.
     """
 
     mean: float
@@ -49,7 +49,7 @@ def bootstrap_interval(values: ArrayLike, level: float = 0.95, resamples: int = 
     Args:
         values: [n], one finite value per query.
         level: in (0, 1).
-        resamples: how often the n queries are drawn anew, with replacement.
+        resamples: how often n queries are drawn, with replacement.
         seed: of the draws.
 
     Raises:
@@ -141,7 +141,7 @@ def cluster_resampled_means(
 
     Args:
         values: [n, k]; the k columns (measures) of a query are drawn together.
-        clusters: [n] names; queries about one thing, which stand or fall together.
+        clusters: [n] names; queries about one thing, which depend on each other.
 
     Returns:
         [resamples, k]. A sample that happens to hold no query takes the plain mean.
@@ -198,7 +198,7 @@ def check_values(values: ArrayLike) -> NDArray[np.float64]:
 
 def _check_level(level: float) -> None:
     if not 0 < level < 1:
-        raise UsageError(f"level is {level}; it must lie between 0 and 1, such as 0.95")
+        raise UsageError(f"level is {level}; it must be between 0 and 1, such as 0.95")
 
 
 _CHUNK_CELLS = 1_000_000
@@ -266,7 +266,7 @@ def holm(p_values: Mapping[str, float]) -> dict[str, float]:
     6, 1979.
 
     Args:
-        p_values: what was asked to its p-value in [0, 1]. The family is every question asked together,
+        p_values: name of a test to its p-value in [0, 1]. The family is every test made together,
             including those whose answer disappoints.
 
     Returns:
@@ -277,7 +277,7 @@ def holm(p_values: Mapping[str, float]) -> dict[str, float]:
     """
     for question, p in p_values.items():
         if not 0 <= p <= 1:
-            raise DataError(f"the p-value of {question!r} is {p}; it must lie in [0, 1]")
+            raise DataError(f"the p-value of {question!r} is {p}; it must be in [0, 1]")
     adjusted: dict[str, float] = {}
     floor = 0.0
     for position, (question, p) in enumerate(sorted(p_values.items(), key=lambda item: item[1])):

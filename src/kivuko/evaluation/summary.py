@@ -1,9 +1,9 @@
 """From per-query values to records: per language, per group of languages, per subset of queries.
 
-Intervals are percentile bootstraps. Where queries name their cluster (the concept that they ask for, the same
-in every language), clusters are drawn anew, in all languages together: man, woman and person shrugging, in
-Swahili and in Somali, stand or fall together, and an interval that took them for independent would be too
-narrow. Without clusters, each language's queries are drawn within that language, independently of the others'.
+Intervals are percentile bootstraps. Where queries have a cluster (the concept that they are for, the same in every
+language), clusters are resampled, in all languages together: man, woman and person shrugging, in Swahili and in Somali,
+depend on each other, and an interval that took them for independent would be too narrow. Without clusters, each
+language's queries are resampled within that language, independently of the others'.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class LanguageScores:
 
     ``values``: measure name to float64 [queries], as ``per_query`` returns. ``subsets``: subset name
     ("copied", "lexical", "compositional") to bool [queries]. ``clusters``: a name per query [queries] for what it
-    asks for, shared with other queries and languages that ask for it; None where queries are independent.
+    is for, shared with other queries and languages; None where queries are independent.
 
     "all" is always there; where "copied" is given (queries identical to the reference language's text),
     "headline" is its complement. For the reference language itself, mark nothing as copied.
@@ -182,7 +182,7 @@ def _language_cells(entry: LanguageScores, resamples: int, seed: int, left_out: 
 
 
 def _kept(names: Sequence[str], mask: NDArray[np.bool_]) -> list[str]:
-    return [name for name, wanted in zip(names, mask, strict=True) if wanted]
+    return [name for name, kept in zip(names, mask, strict=True) if kept]
 
 
 def _group_cells(

@@ -1,7 +1,7 @@
-"""Vectors of a collection's documents, remembered by their texts and by what reads them.
+"""Cached vectors of documents and images, so that models compared on one data set do not encode it again and again.
 
-A collection of millions takes hours to read, and is read again for each model that is compared on it, mostly by the
-same teacher. A run that was killed goes on from the last block that it wrote.
+Documents are found by their texts and images by their content; both by the space of the encoder. A killed run resumes
+with the last block or commit that it wrote. A damaged file is ignored and written again.
 """
 
 from __future__ import annotations
@@ -26,19 +26,18 @@ from kivuko.search.decoding import Decoded, DecodingWorkers, Limits, Refused, de
 from kivuko.search.encoding import ImageEncoder, ProcessorPreparation, TowerEncoder
 from kivuko.search.items import FilePlace
 
-_LEFT_FREE = 2 << 30  # bytes of disk that are not filled with what can be made again
-_FEW = 256  # so few documents are read sooner than a user would wonder at a file
+_LEFT_FREE = 2 << 30  # bytes of disk that the cache of documents does not fill
+_FEW = 256  # so few documents are encoded about as fast as read
 
 
 class DocumentVectors:
-    """A reader of documents that remembers what it gave; every block of texts has a file of its own.
+    """An encoder of documents with a cache: every block of texts has a file of its own.
 
-    A file that does not hold what was written is passed over and written anew. Where the disk is nearly full, or the
-    cache cannot be written, nothing more is remembered.
+    Nothing is written where the disk is nearly full or the cache cannot be written.
 
     Args:
         encode: texts -> float32 [texts, dim].
-        space: what tells vectors of this reader from those of others.
+        space: a name of the encoder's vector space.
     """
 
     def __init__(self, encode: Callable[[list[str]], Any], space: str) -> None:
@@ -53,30 +52,23 @@ class DocumentVectors:
             return np.asarray(self._encode(texts), dtype=np.float32)
         name = _digest(texts)
         path = self.folder / name[:2] / f"{name}.safetensors"
-        found = _read(path, len(texts))
-        if found is not None:
+        stored = _read_arrays(path, "vectors")
+        if stored is not None and stored["vectors"].shape[:1] == (len(texts),):
             self.taken += len(texts)
-            return found
+            return stored["vectors"]
         vectors = np.ascontiguousarray(self._encode(texts), dtype=np.float32)
-        self._write(path, vectors)
+        if self._writable and np.isfinite(vectors).all():
+            self._writable = False
+            with suppress(KivukoError, OSError):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                if shutil.disk_usage(path.parent).free > _LEFT_FREE + vectors.nbytes:
+                    _write_arrays(path, vectors=vectors)
+                    self._writable = True
         return vectors
 
     def bytes(self) -> int:
-        """Return how much disk the remembered vectors take."""
+        """Return the size of the cached vectors on disk."""
         return sum(file.stat().st_size for file in self.folder.rglob("*.safetensors"))
-
-    def _write(self, path: Path, vectors: NDArray[np.float32]) -> None:
-        from safetensors.numpy import save_file
-
-        if not self._writable or not np.isfinite(vectors).all():
-            return
-        self._writable = False
-        with suppress(KivukoError, OSError):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            if shutil.disk_usage(path.parent).free > _LEFT_FREE + vectors.nbytes:
-                with atomic_path(path) as temporary:
-                    save_file({"vectors": vectors}, temporary, metadata={"sha256": _checksum(vectors)})
-                self._writable = True
 
 
 def _digest(texts: list[str]) -> str:
@@ -88,22 +80,30 @@ def _digest(texts: list[str]) -> str:
     return digest.hexdigest()
 
 
-def _read(path: Path, rows: int) -> NDArray[np.float32] | None:
+def _read_arrays(path: Path, *names: str) -> dict[str, NDArray[Any]] | None:
+    """Read arrays of a file; None where it is missing or does not hold what was written."""
     from safetensors import SafetensorError, safe_open
 
     if not path.is_file():
         return None
     try:
         with safe_open(path, framework="numpy") as stored:
-            vectors: NDArray[np.float32] = stored.get_tensor("vectors")
+            arrays = {name: stored.get_tensor(name) for name in names}
             written = (stored.metadata() or {}).get("sha256")
     except (SafetensorError, OSError, ValueError):
         return None
-    return vectors if vectors.shape[:1] == (rows,) and written == _checksum(vectors) else None
+    return arrays if written == _checksum(arrays) else None
 
 
-def _checksum(vectors: NDArray[np.float32]) -> str:
-    return hashlib.sha256(vectors.tobytes()).hexdigest()
+def _write_arrays(path: Path, **arrays: NDArray[Any]) -> None:
+    from safetensors.numpy import save_file
+
+    with atomic_path(path) as temporary:
+        save_file(arrays, temporary, metadata={"sha256": _checksum(arrays)})
+
+
+def _checksum(arrays: dict[str, NDArray[Any]]) -> str:
+    return hashlib.sha256(b"".join(array.tobytes() for array in arrays.values())).hexdigest()
 
 
 _BATCH, _COMMIT, _WINDOW = 64, 2048, 96
@@ -113,10 +113,10 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, eq=False)
 class ImageVectors:
-    """What came of the images of a set.
+    """The vectors of a set's images.
 
     ``vectors``: unit, float32 [images, dim]; rows of refused images are zero. ``sha256``: of each image's bytes,
-    None where refused. ``refused``: row to reason. ``encoded``: how many were encoded now, the others being remembered.
+    None where refused. ``refused``: row to reason. ``encoded``: how many were not in the cache.
     """
 
     vectors: NDArray[np.float32]
@@ -143,8 +143,8 @@ def image_vectors(
     Args:
         model: a model or an image tower.
         workers: processes that decode; None: one for each core, at most 8.
-        progress: told how many images are done, of how many.
-        reading: told the same while they are read, to know them by their content.
+        progress: called with (done, total) while images are encoded.
+        reading: called likewise while they are read and hashed.
 
     Raises:
         ModelError: the model encodes no images, or gives no numbers.
@@ -160,7 +160,7 @@ def encode_images(
     progress: Progress | None = None,
     reading: Progress | None = None,
 ) -> ImageVectors:
-    """Do the same with whatever makes vectors of prepared images."""
+    """Do the same with any encoder of prepared images."""
     images = caption_set.images
     sha256, refused = _hashed(images, reading)
     known = VectorCache(encoder)
@@ -168,7 +168,7 @@ def encode_images(
     for image, content in zip(images, sha256, strict=True):
         if content is not None and content not in known.vectors:
             waiting.setdefault(content, image)
-    told, total = len(images) - len(waiting), len(images)
+    done, total = len(images) - len(waiting), len(images)
     unusable: dict[str, Refused] = {}
     batch: list[tuple[str, Decoded]] = []
 
@@ -184,9 +184,9 @@ def encode_images(
             batch.append((content, answer))
         if len(batch) == _BATCH:
             encode()
-        told += 1
+        done += 1
         if progress is not None:
-            progress(told, total)
+            progress(done, total)
     if batch:
         encode()
     known.save()
@@ -201,10 +201,7 @@ def encode_images(
 
 
 class VectorCache:
-    """Vectors by the SHA-256 of an image's bytes, one file for each image side and its preparation.
-
-    A file that does not hold what was written is passed over and written anew.
-    """
+    """Vectors by the SHA-256 of an image's bytes, one file for each image side and its preparation."""
 
     def __init__(self, encoder: ImageEncoder) -> None:
         self.path = cache_folder() / "image-vectors" / f"{_space(encoder)[:32]}.safetensors"
@@ -213,53 +210,36 @@ class VectorCache:
         self._new = 0
 
     def add(self, content: str, vector: NDArray[np.float32]) -> None:
-        """Remember one; every so many are written, so that a killed run does not begin again."""
+        """Add one; every so many are written, so that a killed run resumes."""
         self.vectors[content] = vector.copy()
         self._new += 1
         if self._new >= _COMMIT:
             self.save()
 
     def save(self) -> None:
-        """Write the file, if anything is new; where the cache cannot be written, the vectors are not remembered."""
+        """Write the file, if anything is new and the cache can be written."""
         if not self._new:
             return
-        from safetensors.numpy import save_file
-
         merged = {**self._read(), **self.vectors}  # another process may have written meanwhile
         digests = np.frombuffer(b"".join(bytes.fromhex(one) for one in merged), dtype=np.uint8).reshape(-1, 32)
-        vectors = np.stack(list(merged.values()))
-        with suppress(KivukoError, OSError), atomic_path(self.path) as temporary:
-            tensors = {"digests": digests.copy(), "vectors": vectors}
-            save_file(tensors, temporary, metadata={"sha256": _image_vectors_checksum(digests, vectors)})
+        with suppress(KivukoError, OSError):
+            _write_arrays(self.path, digests=digests.copy(), vectors=np.stack(list(merged.values())))
         self._new = 0
 
     def _read(self) -> dict[str, NDArray[np.float32]]:
-        from safetensors import SafetensorError, safe_open
-
-        if not self.path.is_file():
+        stored = _read_arrays(self.path, "digests", "vectors")
+        if stored is None or stored["vectors"].shape != (len(stored["digests"]), self._dim):
             return {}
-        try:
-            with safe_open(self.path, framework="numpy") as stored:
-                digests, vectors = stored.get_tensor("digests"), stored.get_tensor("vectors")
-                written = (stored.metadata() or {}).get("sha256")
-        except (SafetensorError, OSError, ValueError):
-            return {}
-        if written != _image_vectors_checksum(digests, vectors) or vectors.shape != (len(digests), self._dim):
-            return {}
-        return {bytes(one).hex(): vector for one, vector in zip(digests, vectors, strict=True)}
-
-
-def _image_vectors_checksum(digests: NDArray[np.uint8], vectors: NDArray[np.float32]) -> str:
-    return hashlib.sha256(digests.tobytes() + vectors.tobytes()).hexdigest()
+        return {bytes(one).hex(): vector for one, vector in zip(stored["digests"], stored["vectors"], strict=True)}
 
 
 def _space(encoder: ImageEncoder) -> str:
     """Name the image side's weights and how it prepares images: either changes the vectors."""
     prepare = encoder.prepare
-    told = ""
+    settings = ""
     if isinstance(prepare, ProcessorPreparation):
-        told = str(getattr(prepare.processor, "to_json_string", lambda: "")())
-    return hashlib.sha256(f"{encoder.fingerprint}\n{told}".encode()).hexdigest()
+        settings = str(getattr(prepare.processor, "to_json_string", lambda: "")())
+    return hashlib.sha256(f"{encoder.fingerprint}\n{settings}".encode()).hexdigest()
 
 
 def _place(image: Image) -> FilePlace | None:
@@ -267,20 +247,20 @@ def _place(image: Image) -> FilePlace | None:
 
 
 def _hashed(images: Sequence[Image], reading: Progress | None) -> tuple[list[str | None], dict[int, Refused]]:
-    found: list[str | None] = []
+    hashes: list[str | None] = []
     refused: dict[int, Refused] = {}
     for row, image in enumerate(images):
         place = _place(image)
         try:
             if place is None:
                 raise RefusedImage("missing")
-            found.append(hashlib.sha256(read_place(place)).hexdigest())
+            hashes.append(hashlib.sha256(read_place(place)).hexdigest())
         except RefusedImage as problem:
             refused[row] = Refused(problem.reason, problem.detail)
-            found.append(None)
+            hashes.append(None)
         if reading is not None:
             reading(row + 1, len(images))
-    return found, refused
+    return hashes, refused
 
 
 def _decoded(

@@ -8,8 +8,7 @@ from dataclasses import dataclass, replace
 
 from kivuko.errors import KivukoError
 from kivuko.evaluation import PairedComparison, compare_scores, holm
-from kivuko.evaluation.comparison import compare_ratios
-from kivuko.evaluation.matched import Matched, Point, matched
+from kivuko.evaluation.matched import Matched, Point, compare_ratios, matched
 from kivuko.evaluation.mixtures import on_queries_of
 from kivuko.report.results import (
     DISTILLATION,
