@@ -129,7 +129,7 @@ def test_clean_means_are_over_the_attacked_queries():
 
 def test_bad_input_is_refused():
     one, other = point("one", 300, 0.3, 0.2), point("other", 300, 0.2, 0.1)
-    with pytest.raises(UsageError, match="size 1400 was asked for"):
+    with pytest.raises(UsageError, match="size 1400 is needed once"):
         matched([one], [other], CODES, 1400)
     with pytest.raises(UsageError, match="sizes 300, 300"):
         matched([one, one], [other], CODES, 300)
