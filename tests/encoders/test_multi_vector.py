@@ -147,7 +147,7 @@ def test_what_is_not_ours_is_not_replaced(teacher, tmp_path):
     (tmp_path / "file").write_text("years")
     save_model(tmp_path / "model", student, None, ABOUT, "card")
     for name in ("full", "file", "model"):
-        with pytest.raises(ModelError, match="no multi-vector encoder of Kivuko's; nothing was replaced") as caught:
+        with pytest.raises(ModelError, match="not a multi-vector encoder of Kivuko's; nothing was replaced") as caught:
             save_multi_vector(tmp_path / name, student, teacher)
         assert "\n" not in str(caught.value)
     assert (tmp_path / "full" / "thesis.tex").read_text() == "years"

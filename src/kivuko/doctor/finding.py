@@ -135,10 +135,10 @@ def bitext_sentences(language: str, spec: str) -> Sentences:
         for one in source
         if one.reason is None and (text := clean_text(one.text or "")) and (english := clean_text(one.english or ""))
     )
-    found = _kept(source.language, list(islice(usable, MOST)), str(spec))
-    if not found.pairs:
+    sentences = _kept(source.language, list(islice(usable, MOST)), str(spec))
+    if not sentences.pairs:
         raise DataError(f"{spec}: no sentence that differs from its English one among the first. Check the columns.")
-    return found
+    return sentences
 
 
 def _kept(language: str, pairs: Sequence[Pair], origin: str) -> Sentences:

@@ -36,8 +36,8 @@ _PREFIXED = {
     "Nomic Embed": (regex.compile(r"nomic-embed-text"), "search_query: "),
 }
 _MOST_SENTENCES = 200  # sentences of each language
-_FEWEST_SENTENCES = 50  # below, luck and weakness cannot be told apart
-_LUCKY_HITS = 4  # luck gives more hits in 4 of 1,000 tries, however many sentences there are (Poisson, mean 1)
+_FEWEST_SENTENCES = 50  # below, chance and weakness cannot be distinguished
+_LUCKY_HITS = 4  # chance gives more hits in 4 of 1,000 tries, however many sentences there are (Poisson, mean 1)
 _WEAK_RECALL = 0.2  # R@1
 
 
@@ -203,9 +203,9 @@ def check_prompts(subject: Examined) -> Iterator[Finding]:
                 f"{Path(teacher.name).name} {Path(teacher.source).name}",
             )
         )
-    found = [finding for who, model, prompt, name in sides for finding in _look(who, model, prompt, name)]
-    yield from found
-    if sides and not found:
+    complaints = [finding for who, model, prompt, name in sides for finding in _look(who, model, prompt, name)]
+    yield from complaints
+    if sides and not complaints:
         described = ", ".join(f"{who} puts {prompt!r} before every text" for who, _, prompt, _ in sides if prompt)
         yield Finding("ok", "prompts", described or "texts need no prompt")
 

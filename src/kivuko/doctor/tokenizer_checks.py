@@ -145,7 +145,7 @@ class Cuts:
 
     Attributes:
         fertility: subwords per word (as separated by spaces); in scripts without spaces, per letter.
-        per_letter: whether it is per letter.
+        per_letter: True where it is per letter.
         words: different words, case folded; in scripts without spaces, different letters.
         unknown: share of them of which some part is not in the vocabulary.
         in_bytes: share of all subwords that stand for a single byte, where letters are missing.

@@ -1,4 +1,4 @@
-"""CLIP and its kin, taken apart: the text tower as a teacher, the image tower as the image route of models.
+"""CLIP-like models, split: the text tower as a teacher, the image tower as the image route of models.
 
 Both parts are made of sentence-transformers' own modules, so they are saved and loaded like any other model of that
 library, and what carries an image tower loads where Kivuko is not installed. Supported are models of ``transformers``
@@ -41,7 +41,7 @@ class ClipTowers:
 
 
 def is_clip(config: Any) -> bool:
-    """Tell whether a ``transformers`` configuration is of a model with a text and an image side."""
+    """Return True for the ``transformers`` configuration of a model with a text and an image side."""
     return hasattr(config, "text_config") and hasattr(config, "vision_config")
 
 
@@ -108,7 +108,7 @@ def _text_tower(model: Any, processor: Any, kind: str) -> Any:
         padded = {"padding": "max_length", "max_length": length, "return_attention_mask": False}
         encoder.processing_kwargs = {"text": padded}
         projection = model.text_model.head
-    # The projection is linear, so it may come before the choice of the position that stands for the text.
+    # The projection is linear, so it may come before the choice of the position that represents the text.
     tokens = _dense(projection, "token_embeddings")
     pooling = Pooling(projection.out_features, pooling_mode="lasttoken")
     return SentenceTransformer(modules=[encoder, tokens, pooling, Normalize()], device="cpu").eval()
@@ -151,9 +151,9 @@ def _forget_whole(folder: Path) -> None:
     """Take out of a saved tokenizer or image processor the name of the class that joined it with the other side."""
     for name in ("tokenizer_config.json", "preprocessor_config.json"):
         if (file := folder / name).is_file():
-            told = json.loads(file.read_text(encoding="utf-8"))
-            told.pop("processor_class", None)
-            file.write_text(json.dumps(told, indent=1, ensure_ascii=False), encoding="utf-8")
+            settings = json.loads(file.read_text(encoding="utf-8"))
+            settings.pop("processor_class", None)
+            file.write_text(json.dumps(settings, indent=1, ensure_ascii=False), encoding="utf-8")
 
 
 def _dense(linear: nn.Linear, feature: str) -> Any:

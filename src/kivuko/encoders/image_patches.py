@@ -42,7 +42,7 @@ def encode_image_cells(
     """
     modules = _image_route(tower)
     cells_of = _cells_of(modules)
-    found = [torch.empty(0, 0, int(tower.get_embedding_dimension() or 0))]
+    batches = [torch.empty(0, 0, int(tower.get_embedding_dimension() or 0))]
     for start in range(0, len(images), batch_size):
         features = modules[0].preprocess(list(images[start : start + batch_size]))
         features = {
@@ -51,8 +51,8 @@ def encode_image_cells(
         cells = cells_of(features).float()
         if grid is not None:
             cells = _averaged(cells, _sides(cells.shape[1], features["pixel_values"]), grid)
-        found.append(F.normalize(cells, dim=-1) if normalize else cells)
-    return torch.cat(found[1:]) if images else found[0]
+        batches.append(F.normalize(cells, dim=-1) if normalize else cells)
+    return torch.cat(batches[1:]) if images else batches[0]
 
 
 def _image_route(tower: Any) -> list[Any]:
@@ -68,7 +68,7 @@ def _cells_of(modules: list[Any]) -> _Cells:
     """Return what computes the cells in the space of the tower's vectors.
 
     Raises:
-        ModelError: it cannot be told from the modules.
+        ModelError: the modules do not show it.
     """
     from sentence_transformers.base.modules import Normalize, Transformer
     from sentence_transformers.sentence_transformer.modules import Pooling

@@ -1,4 +1,4 @@
-"""Image towers: what turns images into vectors in the teacher's space.
+"""Image towers, which encode images as vectors in the teacher's space.
 
 An image tower is a ``sentence-transformers`` folder that encodes PIL images, so the library that loads a model also
 loads the tower, and a model needs no code of Kivuko's.
@@ -106,5 +106,5 @@ def load_image_tower(source: str | Path, dim: int) -> Any:
 
 def encode_images(model: Any, images: Sequence[Image.Image], batch_size: int = 64, progress: bool = False) -> Vectors:
     """Encode PIL images with an image tower or a model: unit vectors, float32 [images, dim]."""
-    found = model.encode(list(images), batch_size=batch_size, normalize_embeddings=True, show_progress_bar=progress)
-    return cast(Vectors, np.asarray(found, dtype=np.float32))
+    vectors = model.encode(list(images), batch_size=batch_size, normalize_embeddings=True, show_progress_bar=progress)
+    return cast(Vectors, np.asarray(vectors, dtype=np.float32))

@@ -1,7 +1,7 @@
-"""From the bytes of a file that anyone may have made to an upright RGB image, or to a reason why not.
+"""Image files: decoded to upright RGB images, or refused with a reason, and scaled to thumbnails.
 
-Nothing is decoded before its size is known from its header, formats are told by content and never by name, and what
-runs another program (EPS runs Ghostscript) is not read.
+Nothing is decoded before its size is known from its header, formats are recognized by content and never by name, and
+formats whose decoder runs another program (EPS runs Ghostscript) are not read.
 """
 
 from __future__ import annotations
@@ -24,35 +24,6 @@ _FRAME, _SCAN, _JFIF, _ADOBE = 0xC0, 0xDA, 0xE0, 0xEE
 _KEPT = frozenset((0xDB, _FRAME, 0xC4, _SCAN, 0xDD, _ADOBE))  # tables, restart interval, how colors are coded
 _METADATA = frozenset((*range(0xE0, 0xF0), 0xFE)) - {0xE1, _ADOBE}  # 0xE1, EXIF and XMP, may turn the image
 _MARKER_IN_SCAN = re.compile(rb"\xff[^\x00\xd0-\xd7]")
-
-
-def without_metadata(content: bytes) -> bytes | None:
-    """Return a JPEG that has been decoded without its metadata, comments, and whatever follows its end.
-
-    None: it is no small, baseline JPEG with one scan, in gray or in three colors; or it has EXIF or XMP, which may
-    say that it lies on its side.
-    """
-    if len(content) > _MOST_BYTES or not content.startswith(_START):
-        return None
-    parts, place = [_START], 2
-    while place + 4 <= len(content) and content[place] == 0xFF:
-        marker = content[place + 1]
-        after = place + 2 + int.from_bytes(content[place + 2 : place + 4], "big")
-        if marker == _FRAME and content[place + 9 : place + 10] not in (b"\x01", b"\x03"):
-            return None
-        if marker in _KEPT or (marker == _JFIF and after - place == 18):  # a longer one has an image in it
-            parts.append(content[place:after])
-        elif marker not in _METADATA:
-            return None
-        if marker == _SCAN:
-            end = _MARKER_IN_SCAN.search(content, after)
-            if end is None or content[end.start() + 1] != _END_OF_IMAGE:
-                return None
-            return b"".join((*parts, content[after : end.end()]))
-        place = after
-    return None
-
-
 MOST_PIXELS = 178_956_970  # what Pillow itself refuses; an image of 13,377 x 13,377
 MOST_BYTES = 512 << 20
 THUMBNAIL_SIDE = 256
@@ -69,19 +40,6 @@ class RefusedImage(Exception):  # noqa: N818  (an outcome, not a fault of the pr
     def __init__(self, reason: str, detail: str = "") -> None:
         super().__init__(reason, detail)
         self.reason, self.detail = reason, " ".join(detail.split())[:300]
-
-
-@cache
-def readable_formats() -> tuple[str, ...]:
-    """Return the names of the formats that are read: Pillow's, and HEIF where ``pillow_heif`` is installed."""
-    Image.init()
-    try:
-        import pillow_heif
-    except ImportError:
-        pass  # an extra: ``unidentified`` names it where a file needs it
-    else:
-        pillow_heif.register_heif_opener()
-    return tuple(name for name in Image.OPEN if name not in _NOT_READ)
 
 
 def decode(content: bytes, most_pixels: int = MOST_PIXELS) -> Image.Image:
@@ -130,35 +88,6 @@ def open_image(path: Path | str) -> Image.Image:
         raise DataError(f"{path}: cannot be read ({problem.strerror or problem}).") from problem
 
 
-def identify(stream: BinaryIO) -> None:
-    """Read no more than the header, so that a film of gigabytes is told from an image at once.
-
-    Raises:
-        RefusedImage: not the start of an image.
-    """
-    start = stream.read(16)
-    stream.seek(0)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            Image.open(stream, formats=readable_formats())
-    except UnidentifiedImageError as problem:
-        raise unidentified(start) from problem
-    except Exception as problem:
-        raise RefusedImage("broken image", f"{type(problem).__name__}: {problem}") from problem
-    stream.seek(0)
-
-
-def unidentified(content: bytes) -> RefusedImage:
-    """Say why the start of a file is that of no image, with the remedy where there is one."""
-    brand = _brand(content)
-    if brand in _HEIF_BRANDS:
-        return RefusedImage("HEIC", "run pip install 'kivuko[heic]' to read it")
-    if brand in _AVIF_BRANDS:
-        return RefusedImage("AVIF", "run pip install 'pillow>=11.3' to read it")
-    return RefusedImage("not an image")
-
-
 def as_rgb(image: Image.Image) -> Image.Image:
     """Return a decoded image upright and in RGB; transparent parts are white, 16 bits become 8."""
     try:
@@ -192,6 +121,75 @@ def thumbnail(image: Image.Image, content: bytes = b"", side: int = THUMBNAIL_SI
     stream = io.BytesIO()
     small.save(stream, format="JPEG", quality=80)
     return stream.getvalue()
+
+
+def identify(stream: BinaryIO) -> None:
+    """Read no more than the header, so that a film of gigabytes is refused at once.
+
+    Raises:
+        RefusedImage: not the start of an image.
+    """
+    start = stream.read(16)
+    stream.seek(0)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            Image.open(stream, formats=readable_formats())
+    except UnidentifiedImageError as problem:
+        raise unidentified(start) from problem
+    except Exception as problem:
+        raise RefusedImage("broken image", f"{type(problem).__name__}: {problem}") from problem
+    stream.seek(0)
+
+
+def without_metadata(content: bytes) -> bytes | None:
+    """Return a JPEG that has been decoded without its metadata, comments, and whatever follows its end.
+
+    None: it is no small, baseline JPEG with one scan, in gray or in three colors; or it has EXIF or XMP, which may
+    say that it lies on its side.
+    """
+    if len(content) > _MOST_BYTES or not content.startswith(_START):
+        return None
+    parts, place = [_START], 2
+    while place + 4 <= len(content) and content[place] == 0xFF:
+        marker = content[place + 1]
+        after = place + 2 + int.from_bytes(content[place + 2 : place + 4], "big")
+        if marker == _FRAME and content[place + 9 : place + 10] not in (b"\x01", b"\x03"):
+            return None
+        if marker in _KEPT or (marker == _JFIF and after - place == 18):  # a longer one has an image in it
+            parts.append(content[place:after])
+        elif marker not in _METADATA:
+            return None
+        if marker == _SCAN:
+            end = _MARKER_IN_SCAN.search(content, after)
+            if end is None or content[end.start() + 1] != _END_OF_IMAGE:
+                return None
+            return b"".join((*parts, content[after : end.end()]))
+        place = after
+    return None
+
+
+@cache
+def readable_formats() -> tuple[str, ...]:
+    """Return the names of the formats that are read: Pillow's, and HEIF where ``pillow_heif`` is installed."""
+    Image.init()
+    try:
+        import pillow_heif
+    except ImportError:
+        pass  # an extra: ``unidentified`` names it where a file needs it
+    else:
+        pillow_heif.register_heif_opener()
+    return tuple(name for name in Image.OPEN if name not in _NOT_READ)
+
+
+def unidentified(content: bytes) -> RefusedImage:
+    """Return why the start of a file is not that of an image, with the remedy where there is one."""
+    brand = _brand(content)
+    if brand in _HEIF_BRANDS:
+        return RefusedImage("HEIC", "run pip install 'kivuko[heic]' to read it")
+    if brand in _AVIF_BRANDS:
+        return RefusedImage("AVIF", "run pip install 'pillow>=11.3' to read it")
+    return RefusedImage("not an image")
 
 
 def _brand(content: bytes) -> bytes:

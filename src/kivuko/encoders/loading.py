@@ -1,4 +1,4 @@
-"""Where models run: on a GPU where there is one."""
+"""Devices, hub ids and kinds of models, and the fingerprints of models."""
 
 from __future__ import annotations
 
@@ -10,6 +10,13 @@ from typing import Any, Literal
 from kivuko.encoders.open_clip import PREFIX
 from kivuko.errors import ModelError, UsageError, first_line, wrap_errors
 from kivuko.files import sha256_of
+
+# Words that a vocabulary may have, and characters that it does not; of different lengths, so that one is padded.
+PROBES = ("a ferry, kivuko, 𐤀 zzqxw", "a")
+_SECONDS = 10.0  # for the hub to answer
+_FILES = ("*.json", "*.txt", "*.model", "*.safetensors", "*.tiktoken")  # not the same weights for other libraries
+_PICKLED = "pytorch_model*.bin"  # where there are no others
+Kind = Literal["clip", "multi-vector", "text"]
 
 
 def fastest_device() -> str:
@@ -38,13 +45,27 @@ def choose_device(name: str | None = None) -> str:
     return str(torch.device(name))
 
 
-# Words that a vocabulary may have, and characters that it has not; of unlike lengths, so that one is padded.
-PROBES = ("a ferry, kivuko, 𐤀 zzqxw", "a")
+def model_kind(source: str) -> Kind:
+    """Return the kind of a model; whatever is neither CLIP-like nor late interaction counts as a text encoder.
+
+    Args:
+        source: hub id or folder, of ``transformers`` or of ``sentence-transformers``; or ``open_clip:...``.
+    """
+    if source.startswith(PREFIX):
+        return "clip"
+    if _json(source, "config_sentence_transformers.json").get("model_type") in ("MultiVectorEncoder", "ColBERT"):
+        return "multi-vector"
+    config = _json(source, "config.json")
+    if "HF_ColBERT" in (config.get("architectures") or []):
+        return "multi-vector"
+    if "text_config" in config and "vision_config" in config:
+        return "clip"
+    return "text"
 
 
-_SECONDS = 10.0  # for the one question whether the hub answers
-_FILES = ("*.json", "*.txt", "*.model", "*.safetensors", "*.tiktoken")  # not the same weights for other libraries
-_PICKLED = "pytorch_model*.bin"  # where there are no others
+def is_sentence_transformer(source: str) -> bool:
+    """Return True if a hub id or folder was saved by ``sentence-transformers``, with its pooling."""
+    return bool(_read(source, "modules.json"))
 
 
 def require_hub(name: str) -> None:
@@ -92,57 +113,6 @@ def local_folder(name: str) -> Path:
     return folder
 
 
-def _is_cached(name: str) -> bool:
-    from huggingface_hub import try_to_load_from_cache
-
-    try:
-        return any(isinstance(try_to_load_from_cache(name, file), str) for file in ("config.json", "modules.json"))
-    except ValueError:  # no id
-        return True
-
-
-Kind = Literal["clip", "multi-vector", "text"]
-
-
-def model_kind(source: str) -> Kind:
-    """Tell a CLIP-like model and a late-interaction model from all others, which are taken for text encoders.
-
-    Args:
-        source: hub id or folder, of ``transformers`` or of ``sentence-transformers``; or ``open_clip:...``.
-    """
-    if source.startswith(PREFIX):
-        return "clip"
-    if _json(source, "config_sentence_transformers.json").get("model_type") in ("MultiVectorEncoder", "ColBERT"):
-        return "multi-vector"
-    config = _json(source, "config.json")
-    if "HF_ColBERT" in (config.get("architectures") or []):
-        return "multi-vector"
-    if "text_config" in config and "vision_config" in config:
-        return "clip"
-    return "text"
-
-
-def is_sentence_transformer(source: str) -> bool:
-    """Tell whether a hub id or folder was saved by ``sentence-transformers``, so that it says how it pools."""
-    return bool(_read(source, "modules.json"))
-
-
-def _json(source: str, name: str) -> dict[str, Any]:
-    found = _read(source, name)
-    return found if isinstance(found, dict) else {}
-
-
-def _read(source: str, name: str) -> Any:
-    """Return a configuration file of a model; None where it has none that can be read: the loading library judges."""
-    from sentence_transformers.util import load_file_path
-
-    try:
-        path = load_file_path(source, name)
-        return json.loads(Path(path).read_text(encoding="utf-8")) if path else None
-    except (OSError, ValueError, RecursionError):
-        return None
-
-
 def image_fingerprint(model: Any) -> str:
     """Hash the weights of a model's image route, 64 hexadecimal digits: image vectors are valid for these only.
 
@@ -167,3 +137,28 @@ def folder_fingerprint(folder: Path) -> str:
         if file.is_file() and name != "README.md" and not name.startswith(("evaluation/", ".")):
             digest.update(f"{name} {sha256_of(file)}\n".encode())
     return digest.hexdigest()
+
+
+def _is_cached(name: str) -> bool:
+    from huggingface_hub import try_to_load_from_cache
+
+    try:
+        return any(isinstance(try_to_load_from_cache(name, file), str) for file in ("config.json", "modules.json"))
+    except ValueError:  # no id
+        return True
+
+
+def _json(source: str, name: str) -> dict[str, Any]:
+    content = _read(source, name)
+    return content if isinstance(content, dict) else {}
+
+
+def _read(source: str, name: str) -> Any:
+    """Return a configuration file of a model; None without one that can be read, which the loading library reports."""
+    from sentence_transformers.util import load_file_path
+
+    try:
+        path = load_file_path(source, name)
+        return json.loads(Path(path).read_text(encoding="utf-8")) if path else None
+    except (OSError, ValueError, RecursionError):
+        return None

@@ -19,7 +19,7 @@ from kivuko.transport import TokenLists
 from kivuko.transport.marginals import full_precision
 
 _BUDGET = 2**26  # numbers: 256 MB
-_MOST_TOKENS = 2**16  # query tokens whose distinct vectors are looked for together
+_MOST_TOKENS = 2**16  # query tokens whose distinct vectors are computed together
 
 
 @torch.no_grad()
@@ -35,14 +35,14 @@ def maxsim(queries: TokenLists, documents: TokenLists, *, average: bool = False,
     of those tokens, if that is more).
 
     Args:
-        queries, documents: vectors of any length, centered on ``mean`` where that is given; a vector of nothing but
-            zeros has cosine 0 with all. See :func:`token_lists` and :func:`encode_token_lists`.
+        queries, documents: vectors of any length, centered on ``mean`` where that is given; a vector of zeros
+            has cosine 0 with all. See :func:`token_lists` and :func:`encode_token_lists`.
         average: divide by the number of query tokens; cosines, -1 to 1.
         budget: of working memory, in numbers of 4 bytes.
 
     Returns:
         float32 [queries, documents], on the documents' device. A document without a token scores -inf: it ranks below
-        every other. A query without a token scores 0 with the others: it tells nothing apart.
+        every other. A query without a token scores 0 with the others: it ranks nothing.
 
     Raises:
         UsageError: the vectors are not of one width, or the budget is below 1.
@@ -106,13 +106,13 @@ def encode_token_lists(
     """
     # Texts of like length go together, which spares padding; the results are put back in order.
     order = sorted(range(len(texts)), key=lambda row: len(texts[row]))
-    found: list[Tensor] = [torch.empty(0, encoder.dim)] * len(texts)
+    tokens: list[Tensor] = [torch.empty(0, encoder.dim)] * len(texts)
     for start in range(0, len(order), batch_size):
         rows = order[start : start + batch_size]
         batch = encoder.encode_tokens([texts[row] for row in rows]).to("cpu")
         for row, vectors in zip(rows, batch.content().float().split(batch.mask.sum(1).tolist()), strict=True):
-            found[row] = vectors
-    return TokenLists(torch.cat([torch.empty(0, encoder.dim), *found]), torch.tensor([*map(len, found)]).long(), mean)
+            tokens[row] = vectors
+    return TokenLists(torch.cat([torch.empty(0, encoder.dim), *tokens]), torch.tensor([*map(len, tokens)]).long(), mean)
 
 
 def _unit(vectors: Tensor, mean: Tensor | None) -> Tensor:
@@ -131,14 +131,14 @@ def _best(sources: Tensor, targets: Tensor, starts: Tensor, lengths: Tensor) -> 
     product = torch.empty_like(best).flatten()
     for step in range(int(lengths[0])):
         count = int((lengths > step).sum())
-        found = product[: len(sources) * count].view(len(sources), count)
-        torch.mm(sources, targets[starts[:count] + step].T, out=found)
-        torch.maximum(best[:, :count], found, out=best[:, :count])
+        scores = product[: len(sources) * count].view(len(sources), count)
+        torch.mm(sources, targets[starts[:count] + step].T, out=scores)
+        torch.maximum(best[:, :count], scores, out=best[:, :count])
     return best
 
 
 def _groups(lengths: Sequence[int], most: int) -> Iterator[tuple[int, int]]:
-    """Yield (first, last) of consecutive queries with at most ``most`` tokens together; one with more stands alone."""
+    """Yield (first, last) of consecutive queries with at most ``most`` tokens together; one with more is alone."""
     first = tokens = 0
     for number, length in enumerate(lengths):
         if tokens and tokens + length > most:

@@ -2,7 +2,7 @@
 
 It is a folder of ``sentence-transformers``' own modules, so ``MultiVectorEncoder(path)`` loads it where Kivuko is not
 installed, and scores by MaxSim (Khattab and Zaharia 2020, arXiv 2004.12832). Both sides give content tokens, of unit
-length: padding and special tokens are out, unknown words of the teacher are in, as in :class:`TokenBatch`.
+length: padding and special tokens are out, out-of-vocabulary words of the teacher are in, as in :class:`TokenBatch`.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 import kivuko
 from kivuko.encoders.model import About, quiet
+from kivuko.encoders.modules import text_route
 from kivuko.encoders.student import BEGIN
 from kivuko.encoders.teacher import TextTeacher
 from kivuko.encoders.vocabulary import PAD, UNKNOWN
@@ -42,11 +43,11 @@ def save_multi_vector(
     document_mean: Tensor | None = None,
     about: About | None = None,
 ) -> None:
-    """Write a multi-vector encoder, whole or not at all; one that stood at ``path`` is replaced.
+    """Write a multi-vector encoder, whole or not at all; it replaces one at ``path``.
 
     Args:
         model, teacher, query_mean, document_mean: see :func:`assemble_multi_vector`.
-        about: what the model's model says of itself, for the model card.
+        about: the training of the model, for the model card.
 
     Raises:
         ModelError: see :func:`assemble_multi_vector` and :func:`refuse_foreign_multi_vector`.
@@ -54,12 +55,12 @@ def save_multi_vector(
     """
     refuse_foreign_multi_vector(path)
     centered = [side for side, mean in (("queries", query_mean), ("documents", document_mean)) if mean is not None]
-    told = {"teacher": teacher.name, "teacher_source": teacher.source, "centered": centered}
+    described = {"teacher": teacher.name, "teacher_source": teacher.source, "centered": centered}
     with quiet():
         encoder = assemble_multi_vector(model, teacher, query_mean=query_mean, document_mean=document_mean)
         with atomic_path(path) as temporary:
             encoder.save(str(temporary), create_model_card=False)
-            text = json.dumps({**told, "kivuko": kivuko.__version__}, indent=1, ensure_ascii=False)
+            text = json.dumps({**described, "kivuko": kivuko.__version__}, indent=1, ensure_ascii=False)
             (temporary / _ABOUT).write_text(text + "\n", encoding="utf-8")
             (temporary / "README.md").write_text(_card(teacher, centered, about), encoding="utf-8")
 
@@ -97,8 +98,8 @@ def assemble_multi_vector(
     for side, mean in (("query", query_mean), ("document", document_mean)):
         widths |= {f"the {side} mean": len(mean)} if mean is not None else {}
     if len(set(widths.values())) > 1:
-        told = ", ".join(f"{what} {width}" for what, width in widths.items())
-        raise ModelError(f"vectors are not of one width ({told}). Name the teacher that taught the model.")
+        listed = ", ".join(f"{owner} {width}" for owner, width in widths.items())
+        raise ModelError(f"vectors are not of one width ({listed}). Name the teacher that taught the model.")
     # The query route comes first: the masks find the numbers of their words with the first route's tokenizer.
     routes = {
         "query": [*query, *_shift(query_mean), query_mask],
@@ -130,7 +131,7 @@ def _query_modules(model: Any) -> list[Any]:
     from sentence_transformers.multi_vector_encoder.modules import MultiVectorMask
     from sentence_transformers.sentence_transformer.modules import Pooling, StaticEmbedding
 
-    first, *rest = _text_route(model)
+    first, *rest = _student_route(model)
     if isinstance(first, StaticEmbedding):
         encoder = _embedding_table(first.tokenizer, first.embedding.weight.detach().float().cpu())
     elif isinstance(first, Transformer) and first.tokenizer is not None:
@@ -147,14 +148,8 @@ def _query_modules(model: Any) -> list[Any]:
     return [encoder, *projections, MultiVectorMask(skiplist_words=special, skiplist_tasks=["query"])]
 
 
-def _text_route(model: Any) -> list[Any]:
-    if hasattr(model, "to_modules"):
-        return list(model.to_modules())
-    router = model[0]
-    if not hasattr(router, "sub_modules"):
-        return list(model)
-    routes = router.sub_modules
-    return [*routes["text" if "text" in routes else router.default_route or next(iter(routes))], *list(model)[1:]]
+def _student_route(model: Any) -> list[Any]:
+    return list(model.to_modules()) if hasattr(model, "to_modules") else text_route(model)
 
 
 def _document_modules(teacher: TextTeacher) -> list[Any]:
@@ -207,7 +202,7 @@ def _embedding_table(tokenizer: Tokenizer, weights: Tensor) -> Any:
 
 def _card(teacher: TextTeacher, centered: Sequence[str], about: About | None) -> str:
     languages = ", ".join(about.languages) if about else "the languages of its bitext"
-    made = f"recipe `{about.recipe}`, student {about.student}, seed {about.seed}" if about else "not told"
+    training = f"recipe `{about.recipe}`, student {about.student}, seed {about.seed}" if about else "not recorded"
     shift = f" (a mean token is taken from those of {' and '.join(centered)} first)" if centered else ""
     codes = "".join(f"\n- {code}" for code in about.languages) if about else ""
     return f"""\
@@ -232,5 +227,5 @@ documents = model.encode_document(["a black cat", "a red apple"])
 print(model.similarity(queries, documents))
 ```
 
-Made with Kivuko {kivuko.__version__}: {made}.
+Made with Kivuko {kivuko.__version__}: {training}.
 """

@@ -45,7 +45,7 @@ _RESBLOCK = re.compile(r"(visual\.)?transformer\.resblocks\.(\d+)\.(.+)")
 
 @dataclass(frozen=True)
 class Heads:
-    """What the weights' shapes do not tell: heads of attention on either side, and the activation's name."""
+    """The numbers of attention heads and the activation, which the shapes of the weights do not show."""
 
     text: int
     vision: int
@@ -130,10 +130,10 @@ def clip_from_open_clip(state: Mapping[str, Tensor], heads: Heads, end: int, nam
     except (KeyError, ValueError, IndexError) as problem:
         raise ModelError(f"{name}: not a vision and a text transformer of open_clip's own design.") from problem
     model = CLIPModel(config)
-    found = model.load_state_dict(renamed, strict=False)
-    lacking = [key for key in found.missing_keys if not key.endswith("position_ids")]
-    if lacking or found.unexpected_keys:
-        strange = (lacking + list(found.unexpected_keys))[0]
+    keys = model.load_state_dict(renamed, strict=False)
+    lacking = [key for key in keys.missing_keys if not key.endswith("position_ids")]
+    if lacking or keys.unexpected_keys:
+        strange = (lacking + list(keys.unexpected_keys))[0]
         raise ModelError(f"{name}: its weights do not fit a CLIP ({strange}); models of other designs are not taken.")
     return model.eval()
 
@@ -168,7 +168,7 @@ def _shape(state: Mapping[str, Tensor], heads: Heads, end: int) -> dict[str, Any
 
 
 def _renamed(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    found: dict[str, Tensor] = {
+    renamed: dict[str, Tensor] = {
         "text_projection.weight": state["text_projection"].T.contiguous(),
         "visual_projection.weight": state["visual.proj"].T.contiguous(),
     }
@@ -177,15 +177,15 @@ def _renamed(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
             continue
         if (place := _RESBLOCK.fullmatch(key)) is None:
             new = (_TEXT | _VISION).get(key, key)
-            found[new] = value.reshape(()) if new == "logit_scale" else value
+            renamed[new] = value.reshape(()) if new == "logit_scale" else value
             continue
         seen, number, rest = place.groups()
         layer = f"{'vision' if seen else 'text'}_model.encoder.layers.{number}."
         if rest.startswith("attn.in_proj_"):
             kind = rest.removeprefix("attn.in_proj_")
             for part, own in zip("qkv", value.chunk(3), strict=True):
-                found[f"{layer}self_attn.{part}_proj.{kind}"] = own.clone()
+                renamed[f"{layer}self_attn.{part}_proj.{kind}"] = own.clone()
             continue
         old = next((old for old in _BLOCK if rest.startswith(old)), "")
-        found[layer + (_BLOCK[old] + rest.removeprefix(old) if old else rest)] = value
-    return {key: value.float() if torch.is_floating_point(value) else value for key, value in found.items()}
+        renamed[layer + (_BLOCK[old] + rest.removeprefix(old) if old else rest)] = value
+    return {key: value.float() if torch.is_floating_point(value) else value for key, value in renamed.items()}

@@ -1,8 +1,8 @@
-"""What a misspelled word may have meant: the words of the training sentences that are spelled nearly like it.
+"""Reading of misspelled words, by the words of the training sentences that are spelled nearly like them.
 
 A noisy channel, as in Kernighan, Church and Gale 1990 ("A Spelling Correction Program Based on a Noisy Channel Model"),
-that does not decide: the misspelled word's vector becomes a mean over what it may be, itself among it. Which language
-the text is in it guesses from the other words. Why and how much: docs/experiments.md, 20.
+that does not decide: the vector of a misspelled word becomes a mean over its possible readings, itself among them. The
+language of the text is guessed from the other words. Reasons and figures: docs/experiments.md, 20.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ ENGLISH = "en"
 
 @dataclass(frozen=True, eq=False)
 class WordCounts:
-    """Words and where they stand.
+    """Words, and their frequencies in each language.
 
     Attributes:
         languages: BCP 47 codes.
         words: case folded.
-        counts: float32 [languages, words], times that a word stands in the sentences of a language.
+        counts: float32 [languages, words], occurrences of a word in the sentences of a language.
     """
 
     languages: tuple[str, ...]
@@ -95,11 +95,11 @@ class WordCounts:
 SPELLING_FILE = "spelling.json"
 MOST_EDITS = 2  # letters put in, left out, exchanged, or swapped with their neighbor
 MOST_WORDS = 50_000  # of all languages; the search for neighbors takes time with their number
-_SHORTEST = 3  # letters of a word that may be misspelled: of two letters anything can be made
+_SHORTEST = 3  # letters of a word that may be misspelled: two letters are near too many words
 _EDIT = 3.0  # nats that an edit costs
 _FREQUENCY = 0.5  # exponent of a word's frequency
-_ITSELF = 0.01  # weight of the word as it stands; a word of frequency 1 without an edit would have 1
-_MOST_REMEMBERED = 20_000  # unknown words whose neighbors are kept at hand: some 12 MB
+_ITSELF = 0.01  # weight of the word as written; a word of frequency 1 without an edit would have 1
+_MOST_REMEMBERED = 20_000  # misspelled words whose neighbors are kept in memory: some 12 MB
 
 Subwords = tuple[list[int], list[float] | None]  # numbers, and their weights where they are not all 1
 
@@ -124,7 +124,7 @@ class SpellingNeighbors:
     Attributes:
         languages: BCP 47 codes.
         words: case folded.
-        counts: float32 [languages, words], times that a word stands in the sentences of a language.
+        counts: float32 [languages, words], occurrences of a word in the sentences of a language.
     """
 
     languages: tuple[str, ...]
@@ -139,26 +139,26 @@ class SpellingNeighbors:
     @classmethod
     def from_bitext(cls, bitext: Bitext, most: int = MOST_WORDS) -> SpellingNeighbors:
         """Count the words of a bitext's own sentences; of more than ``most`` the rarest are left out."""
-        found = WordCounts.from_bitext(bitext, most, english=False)
-        return cls(found.languages, found.words, found.counts)
+        result = WordCounts.from_bitext(bitext, most, english=False)
+        return cls(result.languages, result.words, result.counts)
 
     def subwords(self, tokenizer: Tokenizer, texts: Sequence[str]) -> list[Subwords]:
         """Return the subwords that the vector of each text is a weighted mean of.
 
-        A text of known words, or of words that are like no known one, has its own subwords and no weights. Of a word
+        A text of known words, or of words unlike all known ones, has its own subwords and no weights. Of a word
         that may be misspelled, the own subwords count less, and those of its neighbors come in.
         """
-        found = self.misspelled(tokenizer, texts)
-        plain = [unicodedata.normalize("NFKC", text) for row, text in enumerate(texts) if row not in found]
+        result = self.misspelled(tokenizer, texts)
+        plain = [unicodedata.normalize("NFKC", text) for row, text in enumerate(texts) if row not in result]
         encoded = iter(tokenizer.encode_batch_fast(plain, add_special_tokens=False))
-        return [found[row] if row in found else (list(next(encoded).ids), None) for row in range(len(texts))]
+        return [result[row] if row in result else (list(next(encoded).ids), None) for row in range(len(texts))]
 
     def misspelled(self, tokenizer: Tokenizer, texts: Sequence[str]) -> dict[int, Subwords]:
         """Return the same for those texts alone that have weights: row of the text -> its subwords and weights."""
         whole = [unicodedata.normalize("NFKC", text) for text in texts]
         spans = [word_spans(text) for text in whole]
-        self._look_for({word for found in spans for word, _, _ in found if self._may_be_misspelled(word)})
-        readings = [self._readings([word for word, _, _ in found]) for found in spans]
+        self._look_for({word for span in spans for word, _, _ in span if self._may_be_misspelled(word)})
+        readings = [self._readings([word for word, _, _ in span]) for span in spans]
         rows = [row for row, text in enumerate(readings) if any(len(own) > 1 for own in text)]
         near = sorted({word for row in rows for own in readings[row] if len(own) > 1 for word in own})
         cut = [one.ids for one in tokenizer.encode_batch_fast(near, add_special_tokens=False)]
@@ -167,22 +167,22 @@ class SpellingNeighbors:
         return {row: _weighed(one, spans[row], readings[row], pieces) for row, one in zip(rows, encoded, strict=True)}
 
     def readings(self, words: Sequence[str]) -> list[dict[str, float]]:
-        """Return what each word of a text may be: word -> share, the shares of a word adding up to 1.
+        """Return the possible readings of each word of a text: word -> share, the shares of a word adding up to 1.
 
         Args:
-            words: all words of the text, case folded, in order: they tell its language.
+            words: all words of the text, case folded, in order: its language is guessed from them.
         """
         self._look_for({word for word in words if self._may_be_misspelled(word)})
         return self._readings(words)
 
     def _readings(self, words: Sequence[str]) -> list[dict[str, float]]:
-        """Return ``readings`` of words whose neighbors have been looked for."""
+        """Return ``readings`` of words whose neighbors are in memory."""
         spoken: NDArray[np.float64] | None = None
-        found = []
+        result = []
         for word in words:
             near = self._near[word] if self._may_be_misspelled(word) else None
             if near is None or not len(near.rows):
-                found.append({word: 1.0})
+                result.append({word: 1.0})
                 continue
             spoken = self._language(words) if spoken is None else spoken
             weights = (spoken @ self._frequencies[:, near.rows]) * near.channel
@@ -192,8 +192,8 @@ class SpellingNeighbors:
                 for row, share in zip(near.rows.tolist(), shares.tolist(), strict=True)
                 if share > 1e-3
             }
-            found.append({word: 1.0 - sum(own.values()), **own})
-        return found
+            result.append({word: 1.0 - sum(own.values()), **own})
+        return result
 
     def save(self, folder: Path) -> None:
         """Write the words into a model's folder."""
@@ -206,8 +206,8 @@ class SpellingNeighbors:
         Raises:
             CorruptFileError: the file is there but damaged.
         """
-        found = WordCounts.load(Path(folder) / SPELLING_FILE)
-        return None if found is None else cls(found.languages, found.words, found.counts)
+        result = WordCounts.load(Path(folder) / SPELLING_FILE)
+        return None if result is None else cls(result.languages, result.words, result.counts)
 
     def _may_be_misspelled(self, word: str) -> bool:
         return len(word) >= _SHORTEST and word not in self._row
@@ -260,21 +260,21 @@ class SpellingNeighbors:
 
     def _language(self, words: Sequence[str]) -> NDArray[np.float64]:
         """Return how probable each language is, [languages], by the words, misspelled ones among them."""
-        found = np.zeros(len(self.languages))
+        result = np.zeros(len(self.languages))
         for word in words:
             if (row := self._row.get(word)) is not None:
-                found += self._spoken[:, row]
+                result += self._spoken[:, row]
             elif (near := self._near.get(word)) is not None and len(near.rows):
-                found += near.spoken
-        return language_shares(found)
+                result += near.spoken
+        return language_shares(result)
 
 
 def _letters(word: str) -> np.uint64:
     """Return the set of a word's letters as bits; letters may share one."""
-    found = 0
+    result = 0
     for letter in word:
-        found |= 1 << (ord(letter) % 64)
-    return np.uint64(found)
+        result |= 1 << (ord(letter) % 64)
+    return np.uint64(result)
 
 
 def _weighed(
@@ -307,11 +307,11 @@ class ReadingStaticEmbedding(StaticEmbedding):
     def preprocess(self, inputs: list[str], prompt: str | None = None, **_: Any) -> dict[str, Tensor]:
         """Return numbers, offsets and weights of the subwords of all texts, one after the other."""
         texts = self._prepend_prompt(inputs, prompt) if prompt else inputs
-        found = self.spelling.subwords(self.tokenizer, texts)
-        shares = [weights if weights is not None else [1.0] * len(ids) for ids, weights in found]
-        lengths = torch.tensor([0, *(len(ids) for ids, _ in found)], dtype=torch.long)
+        result = self.spelling.subwords(self.tokenizer, texts)
+        shares = [weights if weights is not None else [1.0] * len(ids) for ids, weights in result]
+        lengths = torch.tensor([0, *(len(ids) for ids, _ in result)], dtype=torch.long)
         return {
-            "input_ids": torch.tensor([number for ids, _ in found for number in ids], dtype=torch.long),
+            "input_ids": torch.tensor([number for ids, _ in result for number in ids], dtype=torch.long),
             "offsets": lengths.cumsum(0)[:-1],
             "weights": torch.tensor([share for own in shares for share in own], dtype=torch.float32),
         }
@@ -328,7 +328,7 @@ class ReadingStaticEmbedding(StaticEmbedding):
 
 
 def read_misspelled(model: Any, spelling: SpellingNeighbors) -> None:
-    """Let a loaded model read misspelled words; a model whose text side is not static stays as it is."""
+    """Let a loaded model read misspelled words; a model whose text encoder is not static is left unchanged."""
     route = model[0].sub_modules["text"] if hasattr(model[0], "sub_modules") else model
     if type(route[0]) is StaticEmbedding:
         reading = ReadingStaticEmbedding(route[0].tokenizer, embedding_weights=route[0].embedding.weight.detach())
@@ -337,14 +337,16 @@ def read_misspelled(model: Any, spelling: SpellingNeighbors) -> None:
 
 
 def misspelled_words(model: Any, text: str) -> dict[str, dict[str, float]]:
-    """Return the words of a text that a loaded model reads otherwise than written: word -> {reading: share}, likeliest
-    first; empty for a model that reads what is written."""
+    """Return the words that a loaded model reads differently than written: word -> {reading: share}, likeliest first.
+
+    Empty for a model that reads what is written.
+    """
     route = model[0].sub_modules["text"] if hasattr(model[0], "sub_modules") else model
     if not isinstance(route[0], ReadingStaticEmbedding):
         return {}
     words = word_list(unicodedata.normalize("NFKC", text))
-    found = zip(words, route[0].spelling.readings(words), strict=True)
-    ranked = {word: dict(sorted(own.items(), key=lambda entry: -entry[1])) for word, own in found}
+    result = zip(words, route[0].spelling.readings(words), strict=True)
+    ranked = {word: dict(sorted(own.items(), key=lambda entry: -entry[1])) for word, own in result}
     return {word: own for word, own in ranked.items() if next(iter(own)) != word}
 
 

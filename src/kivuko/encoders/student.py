@@ -20,46 +20,15 @@ from kivuko.encoders.token_batch import TokenBatch, masked_mean
 from kivuko.encoders.vocabulary import PAD, UNKNOWN
 from kivuko.errors import MissingDependencyError, ModelError, wrap_errors
 
-# Low-rank adapters: a pretrained encoder learns a small matrix beside each of its linear layers, and nothing else.
-#
-# Hu et al. 2021, "LoRA: Low-Rank Adaptation of Large Language Models" (arXiv 2106.09685), by the library ``peft``.
-
-
-def add_lora(model: Any, rank: int, *, train_embeddings: bool = False) -> Any:
-    """Return a ``transformers`` encoder with adapters of ``rank`` on all its linear layers, its own weights frozen.
-
-    The adapters change nothing before the first step. Their scale is 1 whatever the rank.
-
-    Args:
-        train_embeddings: whether the input vectors learn too, as they must where words were added to the vocabulary.
-
-    Raises:
-        MissingDependencyError: ``peft`` is not installed.
-    """
-    try:
-        from peft import LoraConfig, get_peft_model
-    except ImportError as problem:
-        raise MissingDependencyError("lora_rank needs peft. Run: pip install 'kivuko[lora]'") from problem
-    adapted = get_peft_model(model, LoraConfig(r=rank, lora_alpha=rank, target_modules="all-linear", bias="none"))
-    if train_embeddings:
-        adapted.get_input_embeddings().weight.requires_grad_(True)
-    return adapted
-
-
-def merged(model: Any) -> Any:
-    """Return a copy of an encoder with its adapters added to its weights; an encoder without any as it is."""
-    return copy.deepcopy(model).merge_and_unload() if hasattr(model, "merge_and_unload") else model
-
-
 BEGIN = "[CLS]"
 _NO_IDS: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
-_MOST_REMEMBERED = 1_000_000  # texts whose subwords are kept at hand: some 200 MB
+_MOST_REMEMBERED = 1_000_000  # texts whose subwords are kept in memory: some 200 MB
 
 
 class Student(Protocol):
     """A trainable encoder.
 
-    ``rate_factor`` times the recipe's learning rate is this student's: word vectors bear a rate that would wreck a
+    Its learning rate is ``rate_factor`` times the recipe's: word vectors tolerate a rate that would destroy a
     pretrained transformer.
     """
 
@@ -97,7 +66,7 @@ class StaticStudent(nn.Module):
 
     name = "static"
     rate_factor = 1.0
-    remembers = True  # the subwords of training texts, which come again
+    remembers = True  # the subwords of training texts, which recur
     fixed: Tensor
     spelling: SpellingNeighbors | None = None
 
@@ -137,21 +106,21 @@ class StaticStudent(nn.Module):
         return self.encode_tokens(texts)
 
     def _ids(self, texts: list[str]) -> list[NDArray[np.int64]]:
-        """Return the subwords' numbers of each text; while it learns, the student meets the same texts many times."""
+        """Return the subwords' numbers of each text; while it learns, the same texts recur many times."""
         new = [text for text in dict.fromkeys(texts) if text not in self._known_ids]
         encoded = self.tokenizer.encode_batch_fast(new, add_special_tokens=False) if new else []
-        found = {text: np.asarray(one.ids, dtype=np.int64) for text, one in zip(new, encoded, strict=True)}
+        encoded_ids = {text: np.asarray(one.ids, dtype=np.int64) for text, one in zip(new, encoded, strict=True)}
         if self.training and self.remembers and len(self._known_ids) < _MOST_REMEMBERED:
-            self._known_ids |= found
-        return [self._known_ids[text] if text in self._known_ids else found[text] for text in texts]
+            self._known_ids |= encoded_ids
+        return [self._known_ids[text] if text in self._known_ids else encoded_ids[text] for text in texts]
 
     def _read(self, texts: list[str], pooled: Tensor) -> Tensor:
         """Return sentence vectors [texts, dim] with those of misspelled texts read by their words' neighbors."""
         assert self.spelling is not None
-        found = self.spelling.misspelled(self.tokenizer, texts)
-        if not found:
+        readings = self.spelling.misspelled(self.tokenizer, texts)
+        if not readings:
             return pooled
-        misspelled = [(row, ids, weights or []) for row, (ids, weights) in found.items()]
+        misspelled = [(row, ids, weights or []) for row, (ids, weights) in readings.items()]
         # One look-up for all of them: each would bring its own gradient of the whole vocabulary.
         ids = torch.tensor([number for _, own, _ in misspelled for number in own], device=self.device)
         shares = torch.tensor([share for _, _, own in misspelled for share in own], device=self.device)
@@ -206,7 +175,9 @@ class TransformerStudent(nn.Module):
         self.rate_factor = rate_factor
         self.model, self.tokenizer, self.name, self.dim = model, tokenizer, name, dim
         limit = getattr(model.config, "max_position_embeddings", None) or max_length
-        self.max_length = min(max_length, limit - 2 if limit > 2 else limit)  # RoBERTa's kin keep two positions back
+        self.max_length = min(
+            max_length, limit - 2 if limit > 2 else limit
+        )  # models like RoBERTa reserve two positions
         width = int(model.config.hidden_size)
         self.projection = nn.Linear(width, dim) if width != dim else nn.Identity()
 
@@ -218,16 +189,16 @@ class TransformerStudent(nn.Module):
 
     def encode_tokens(self, texts: list[str]) -> TokenBatch:
         """Encode texts; see TokenBatch for the shapes. Special tokens count in the pooled vector, not in the mask."""
-        found = self.tokenizer(
+        encoded = self.tokenizer(
             texts, padding=True, truncation=True, max_length=self.max_length, return_tensors="pt",
             return_special_tokens_mask=True,
         ).to(self.device)  # fmt: skip
-        special = found.pop("special_tokens_mask").bool()
-        attended = found["attention_mask"].bool()
+        special = encoded.pop("special_tokens_mask").bool()
+        attended = encoded["attention_mask"].bool()
         if not attended.shape[1]:  # texts without a token, from a tokenizer that adds no special ones
             empty = torch.zeros(len(texts), 1, self.dim, device=self.device)
             return TokenBatch(empty, empty[..., 0].bool(), empty[:, 0])
-        tokens = self.projection(self.model(**found).last_hidden_state)
+        tokens = self.projection(self.model(**encoded).last_hidden_state)
         return TokenBatch(tokens, attended & ~special, masked_mean(tokens, attended))
 
     def forward(self, texts: list[str]) -> TokenBatch:
@@ -255,62 +226,6 @@ class TransformerStudent(nn.Module):
             dense.linear.load_state_dict(self.projection.state_dict())
             modules.append(dense)
         return [*modules, Normalize()]
-
-
-def small_transformer(tokenizer: Tokenizer, dim: int, layers: int = 3, width: int = 256) -> TransformerStudent:
-    """Build a small BERT with random weights over a fresh vocabulary.
-
-    Every text begins with a special token: a transformer cannot take a text without any token.
-    """
-    from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
-
-    own = Tokenizer.from_str(tokenizer.to_str())
-    own.add_special_tokens([BEGIN])
-    own.post_processor = TemplateProcessing(single=f"{BEGIN} $A", special_tokens=[(BEGIN, own.token_to_id(BEGIN))])
-    wrapped = PreTrainedTokenizerFast(tokenizer_object=own, pad_token=PAD, unk_token=UNKNOWN, cls_token=BEGIN)
-    config = BertConfig(
-        vocab_size=own.get_vocab_size(), hidden_size=width, num_hidden_layers=layers, num_attention_heads=4,
-        intermediate_size=2 * width, max_position_embeddings=160, pad_token_id=tokenizer.token_to_id(PAD),
-    )  # fmt: skip
-    return TransformerStudent(
-        BertModel(config, add_pooling_layer=False), wrapped, dim, "small-transformer", rate_factor=0.1
-    )
-
-
-def load_transformer_student(name: str | Path, dim: int) -> Any:
-    """Load any Hugging Face encoder, by hub name or from a folder, as a student: a TransformerStudent.
-
-    A folder or hub id of ``sentence-transformers`` becomes a SentenceStudent, which pools as the model does.
-
-    Raises:
-        ModelError: it does not load, or is no encoder with token states.
-    """
-    from transformers import AutoModel, AutoTokenizer
-
-    text = str(name)
-    if (text.startswith((".", "~")) or Path(text).is_absolute()) and not Path(text).expanduser().is_dir():
-        raise ModelError(f"{text}: no such model folder. Name a folder or a model on the hub.")
-    require_hub(text)
-    with wrap_errors(lambda reason: ModelError(f"{text}: not a Hugging Face encoder that loads ({reason}).")):
-        if is_sentence_transformer(text):
-            return load_sentence_student(text, dim)
-        tokenizer = AutoTokenizer.from_pretrained(text)
-        model = AutoModel.from_pretrained(text, dtype=torch.float32)
-    if getattr(model.config, "is_encoder_decoder", False):
-        model = model.get_encoder()
-    if (takes := getattr(model, "main_input_name", "input_ids")) != "input_ids":
-        raise ModelError(f"{text}: not a text encoder (it takes {takes}).")
-    if not isinstance(getattr(model.config, "hidden_size", None), int):
-        raise ModelError(f"{text}: not a text encoder (its configuration has no hidden size).")
-    if tokenizer.pad_token is None:
-        raise ModelError(f"{text}: its tokenizer has no padding token, so it is no encoder. Choose a BERT-like model.")
-    return TransformerStudent(model, tokenizer, dim, Path(text).name)
-
-
-def _drop_tokens(mask: Tensor, share: float) -> Tensor:
-    """Hide a share of True positions at random, but never the whole of a row."""
-    kept = mask & (torch.rand(mask.shape) >= share)
-    return torch.where(kept.any(1, keepdim=True), kept, mask)
 
 
 class SentenceStudent(nn.Module):
@@ -396,6 +311,56 @@ class SentenceStudent(nn.Module):
         return [*modules, Normalize()]
 
 
+def small_transformer(tokenizer: Tokenizer, dim: int, layers: int = 3, width: int = 256) -> TransformerStudent:
+    """Build a small BERT with random weights over a fresh vocabulary.
+
+    Every text begins with a special token: a transformer cannot take a text without any token.
+    """
+    from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+
+    own = Tokenizer.from_str(tokenizer.to_str())
+    own.add_special_tokens([BEGIN])
+    own.post_processor = TemplateProcessing(single=f"{BEGIN} $A", special_tokens=[(BEGIN, own.token_to_id(BEGIN))])
+    wrapped = PreTrainedTokenizerFast(tokenizer_object=own, pad_token=PAD, unk_token=UNKNOWN, cls_token=BEGIN)
+    config = BertConfig(
+        vocab_size=own.get_vocab_size(), hidden_size=width, num_hidden_layers=layers, num_attention_heads=4,
+        intermediate_size=2 * width, max_position_embeddings=160, pad_token_id=tokenizer.token_to_id(PAD),
+    )  # fmt: skip
+    return TransformerStudent(
+        BertModel(config, add_pooling_layer=False), wrapped, dim, "small-transformer", rate_factor=0.1
+    )
+
+
+def load_transformer_student(name: str | Path, dim: int) -> Any:
+    """Load any Hugging Face encoder, by hub name or from a folder, as a student: a TransformerStudent.
+
+    A folder or hub id of ``sentence-transformers`` becomes a SentenceStudent, which pools as the model does.
+
+    Raises:
+        ModelError: it does not load, or is no encoder with token states.
+    """
+    from transformers import AutoModel, AutoTokenizer
+
+    text = str(name)
+    if (text.startswith((".", "~")) or Path(text).is_absolute()) and not Path(text).expanduser().is_dir():
+        raise ModelError(f"{text}: no such model folder. Name a folder or a model on the hub.")
+    require_hub(text)
+    with wrap_errors(lambda reason: ModelError(f"{text}: not a Hugging Face encoder that loads ({reason}).")):
+        if is_sentence_transformer(text):
+            return load_sentence_student(text, dim)
+        tokenizer = AutoTokenizer.from_pretrained(text)
+        model = AutoModel.from_pretrained(text, dtype=torch.float32)
+    if getattr(model.config, "is_encoder_decoder", False):
+        model = model.get_encoder()
+    if (takes := getattr(model, "main_input_name", "input_ids")) != "input_ids":
+        raise ModelError(f"{text}: not a text encoder (it takes {takes}).")
+    if not isinstance(getattr(model.config, "hidden_size", None), int):
+        raise ModelError(f"{text}: not a text encoder (its configuration has no hidden size).")
+    if tokenizer.pad_token is None:
+        raise ModelError(f"{text}: its tokenizer has no padding token, so it is no encoder. Choose a BERT-like model.")
+    return TransformerStudent(model, tokenizer, dim, Path(text).name)
+
+
 def load_sentence_student(folder: str | Path, dim: int) -> SentenceStudent:
     """Load a model of ``sentence-transformers``, by hub id or from a folder, as a student.
 
@@ -416,6 +381,39 @@ def load_sentence_student(folder: str | Path, dim: int) -> SentenceStudent:
     return SentenceStudent(modules, dim, Path(folder).name)
 
 
+def add_lora(model: Any, rank: int, *, train_embeddings: bool = False) -> Any:
+    """Return a ``transformers`` encoder with low-rank adapters on all its linear layers, its own weights frozen.
+
+    LoRA (Hu et al. 2021, arXiv 2106.09685), by the library ``peft``. The adapters change nothing before the first step;
+    their scale is 1 for every rank.
+
+    Args:
+        train_embeddings: let the input vectors learn too, as needed where words were added to the vocabulary.
+
+    Raises:
+        MissingDependencyError: ``peft`` is not installed.
+    """
+    try:
+        from peft import LoraConfig, get_peft_model
+    except ImportError as problem:
+        raise MissingDependencyError("lora_rank needs peft. Run: pip install 'kivuko[lora]'") from problem
+    adapted = get_peft_model(model, LoraConfig(r=rank, lora_alpha=rank, target_modules="all-linear", bias="none"))
+    if train_embeddings:
+        adapted.get_input_embeddings().weight.requires_grad_(True)
+    return adapted
+
+
+def merged(model: Any) -> Any:
+    """Return a copy of an encoder with its adapters added to its weights; an encoder without any as it is."""
+    return copy.deepcopy(model).merge_and_unload() if hasattr(model, "merge_and_unload") else model
+
+
+def _drop_tokens(mask: Tensor, share: float) -> Tensor:
+    """Hide a share of True positions at random, but never the whole of a row."""
+    kept = mask & (torch.rand(mask.shape) >= share)
+    return torch.where(kept.any(1, keepdim=True), kept, mask)
+
+
 def _width(module: Any) -> int | None:
-    found = getattr(module, "get_embedding_dimension", None)
-    return int(found()) if callable(found) else None
+    dimension = getattr(module, "get_embedding_dimension", None)
+    return int(dimension()) if callable(dimension) else None

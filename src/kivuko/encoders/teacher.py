@@ -40,7 +40,7 @@ class TextTeacher:
 
     prompt: str | None = None
     preferred_device: str | None = None  # where ``accelerated`` moves it; None: the fastest
-    has_images = False  # whether it is the text side of a model that also encodes images
+    has_images = False  # True for the text side of a model that also encodes images
 
     def __init__(self, model: Any, name: str, fingerprint: str, source: str, prompt: str | None = None) -> None:
         self._model = model.eval().requires_grad_(False)
@@ -79,10 +79,10 @@ class TextTeacher:
 
     def _features(self, texts: list[str], **options: Any) -> dict[str, Any]:
         """Return what the model reads, on its device."""
-        found = self._model.preprocess(texts, prompt=self.prompt or None, **options)
+        features = self._model.preprocess(texts, prompt=self.prompt or None, **options)
         return {
             key: value.to(self._model.device) if isinstance(value, torch.Tensor) else value
-            for key, value in found.items()
+            for key, value in features.items()
         }
 
 
@@ -93,7 +93,7 @@ class ClipTeacher(TextTeacher):
 
 
 class MultiVectorTeacher(TextTeacher):
-    """A late-interaction model (``MultiVectorEncoder``: ColBERT and its kin), read as it reads queries.
+    """A late-interaction model (``MultiVectorEncoder``: such as ColBERT), read as it reads queries.
 
     Its tokens are the model's own projected ones, those of query expansion left out; its sentence vector is the mean
     of their unit vectors, brought to unit length: the model itself has none. A model with a route of its own for
@@ -122,7 +122,7 @@ class MultiVectorTeacher(TextTeacher):
 def special_ids(tokenizer: Any) -> set[int]:
     """Return the numbers of the tokens that are not content: all special ones but the unknown token.
 
-    That stands for a word, unless the tokenizer uses the same token to end or to pad a text, as CLIP's does.
+    The unknown token represents a word, unless the tokenizer also ends or pads a text with it, as CLIP's does.
     """
     unknown = tokenizer.unk_token_id
     framing = {tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id, tokenizer.cls_token_id,
@@ -131,7 +131,7 @@ def special_ids(tokenizer: Any) -> set[int]:
 
 
 def default_prompt(model: Any) -> str | None:
-    """Return the prompt that a model puts before every text unless told otherwise; None if it has none."""
+    """Return the prompt that a model puts before every text by default; None if it has none."""
     prompt = getattr(model, "prompts", {}).get(getattr(model, "default_prompt_name", None))
     return str(prompt) if prompt else None
 
@@ -236,14 +236,14 @@ def _check_default(weights: Path, required: bool = True) -> None:
 
 def _check_tokens(teacher: TextTeacher, name: str) -> None:
     try:
-        found = teacher.encode_tokens(list(PROBES))
+        batch = teacher.encode_tokens(list(PROBES))
     except (KeyError, TypeError, AttributeError, ValueError) as problem:
         raise ModelError(
             f"{name}: gives no token vectors, which a teacher must. Choose a transformer encoder."
         ) from problem
-    if found.tokens.shape[-1] != found.pooled.shape[-1]:
+    if batch.tokens.shape[-1] != batch.pooled.shape[-1]:
         raise ModelError(
-            f"{name}: its tokens are {found.tokens.shape[-1]} wide and its sentence vectors {found.pooled.shape[-1]}; "
+            f"{name}: its tokens are {batch.tokens.shape[-1]} wide and its sentence vectors {batch.pooled.shape[-1]}; "
             "a teacher's must be of one width."
         )
 

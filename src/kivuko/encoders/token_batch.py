@@ -1,4 +1,4 @@
-"""TokenBatch: what every encoder returns and everything downstream speaks."""
+"""TokenBatch, the result of every encoder: token vectors, their mask, and sentence vectors."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ class TokenBatch:
 
     Shapes: ``tokens`` float [batch, length, dim]; ``mask`` bool [batch, length], True where a token is content
     (padding and special tokens are False); ``pooled`` float [batch, dim], not necessarily of unit length.
-    ``packed``: float [content tokens, dim], ``tokens[mask]``, from an encoder that has it at hand: then ``tokens`` may
-    be left out, and is laid out only when somebody asks for it. Most of a batch of ragged texts is padding.
+    ``packed``: float [content tokens, dim], ``tokens[mask]``, from an encoder that computes it anyway; ``tokens`` may then
+    be left out and is laid out on first use. Most of a batch of texts of different lengths is padding.
     """
 
     __slots__ = ("_tokens", "mask", "packed", "pooled")
@@ -66,7 +66,7 @@ class _Unpacked(torch.autograd.Function):
 
 
 class Encoder(Protocol):
-    """Anything that turns texts into a TokenBatch of width ``dim``."""
+    """Protocol of an encoder of texts into a TokenBatch of width ``dim``."""
 
     @property
     def name(self) -> str:

@@ -125,7 +125,7 @@ def text_tokens(model: Any, text: str, name: str, keep_unknown: bool = False) ->
         model: its tokens are subword vectors (StaticEmbedding) or the last hidden states of a transformer. Where the
             model projects its sentence vector, the tokens go through the same projection.
         name: of the model, for messages.
-        keep_unknown: whether tokens of out-of-vocabulary words count, as a teacher's do.
+        keep_unknown: keep the tokens of out-of-vocabulary words, as for a teacher.
 
     Raises:
         ModelError: the model gives no token vectors, or vectors with NaN; or its tokenizer gives no offsets.
