@@ -13,8 +13,8 @@ class TokenBatch:
 
     Shapes: ``tokens`` float [batch, length, dim]; ``mask`` bool [batch, length], True where a token is content
     (padding and special tokens are False); ``pooled`` float [batch, dim], not necessarily of unit length.
-    ``packed``: float [content tokens, dim], ``tokens[mask]``, from an encoder that computes it anyway; then ``tokens`` may
-    be left out and is laid out on first use. Most of a batch of texts of different lengths is padding.
+    ``packed``: float [content tokens, dim], ``tokens[mask]``, from an encoder that computes it anyway; ``tokens`` is
+    then laid out on first use, since most of a batch of texts of different lengths is padding.
     """
 
     __slots__ = ("_tokens", "mask", "packed", "pooled")
