@@ -1,4 +1,9 @@
-"""What a worker process does with one image: read, hash, decode, make the thumbnail, prepare it for the tower."""
+"""Decoding in worker processes: read, hash, decode, make the thumbnail, prepare for the tower.
+
+Answers come in the order of the requests, and no file can stop a run. The standard library's process pool gives up
+when one of its processes dies, and does not say on which task; here each process has its own pipe, and the image that
+it died on is tried once more, then skipped by name. (``pebble`` does so too; it took twice the main process's time.)
+"""
 
 from __future__ import annotations
 
@@ -35,7 +40,7 @@ _IDENTIFIED_FIRST = 1 << 20  # smaller files are read whole at once
 
 @dataclass(frozen=True)
 class Limits:
-    """What a file may ask for: ``pixels`` after decoding, ``bytes`` on disk, ``seconds`` of a worker's time."""
+    """Limits of a file: ``pixels`` after decoding, ``bytes`` on disk, ``seconds`` of a worker's time."""
 
     pixels: int = MOST_PIXELS
     bytes: int = MOST_BYTES
@@ -55,14 +60,14 @@ class Decoded:
 
 @dataclass(frozen=True)
 class Refused:
-    """An image that is left out, and why."""
+    """An image that is skipped, and why."""
 
     reason: str
     detail: str = ""
 
 
 def decode_place(place: FilePlace | bytes, prepare: Prepare, limits: Limits) -> Decoded | Refused:
-    """Do all the work on one image that needs no model."""
+    """Do all the work on one image that needs no model; what fails is returned as Refused."""
     try:
         content = place if isinstance(place, bytes) else read_place(place, limits.bytes)
         image = decode(content, limits.pixels)
@@ -80,11 +85,7 @@ def decode_place(place: FilePlace | bytes, prepare: Prepare, limits: Limits) -> 
 
 
 def read_place(place: FilePlace, most_bytes: int = MOST_BYTES) -> bytes:
-    """Read a regular file or a part of one; a pipe or a device put in its place meanwhile is not waited for.
-
-    Raises:
-        RefusedImage: it cannot be read, is no regular file, is too large, or is no image by its first bytes.
-    """
+    """Read a regular file or a part of one, or raise RefusedImage; it never waits for a pipe or a device."""
     try:
         number = os.open(place.path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
         with open(number, "rb") as stream:  # noqa: PTH123
@@ -110,23 +111,19 @@ def read_place(place: FilePlace, most_bytes: int = MOST_BYTES) -> bytes:
 
 
 def as_png(image: Image.Image) -> bytes:
-    """Return an image that was drawn, not read, as bytes, without loss."""
+    """Return an image as PNG, without loss."""
     stream = io.BytesIO()
     image.save(stream, format="PNG", compress_level=1)
     return stream.getvalue()
 
 
 def raw_pixels(image: Image.Image) -> dict[str, NDArray[Any]]:
-    """Prepare for a tower whose own preparation cannot be done in a worker: the pixels, uint8 [1, height, width, 3]."""
+    """Return the pixels alone, uint8 [1, height, width, 3], for a tower that must prepare images itself."""
     return {"pixels": np.asarray(image)[None]}
 
 
 class ReadyPipes:
-    """A set of pipes to wait for.
-
-    ``multiprocessing.connection.wait`` registers every pipe anew in each call, which took as long as reading an
-    answer; here they stay registered, where the system has something to register them with.
-    """
+    """A set of pipes to wait for, which stay registered: registering them in each call took as long as an answer."""
 
     def __init__(self) -> None:
         self._selector = selectors.DefaultSelector() if os.name != "nt" else None  # there, pipes are no sockets
@@ -152,27 +149,22 @@ class ReadyPipes:
         return [key.fileobj for key, _ in self._selector.select(seconds)]  # type: ignore[misc]
 
     def close(self) -> None:
-        """Let go of what the system holds."""
+        """Close the selector."""
         if self._selector is not None:
             self._selector.close()
 
 
-# Processes that decode images, answers in the order of the questions, and no file that can bring a run down.
-#
-# The standard library's process pool gives up when one of its processes dies, and does not say on what. Here each
-# process has its own pipe: whatever it was at when it died is tried once more, then left out by name.
-
 Tag = TypeVar("Tag")
 Place = FilePlace | bytes
 _FORK_SERVER = "forkserver" in multiprocessing.get_all_start_methods()
-_AHEAD = 3  # questions that wait in a worker's pipe, so that it never waits for the next
+_AHEAD = 3  # requests that wait in a worker's pipe, so that it never waits for the next
 _TRIES = 2
 _PROTOCOL = pickle.HIGHEST_PROTOCOL  # of what is sent; ``Connection.send`` takes an older one, and longer
-_DEATHS_IN_A_ROW = 20  # without one answer between: it is not the files
+_DEATHS_IN_A_ROW = 20  # without an answer in between: the files are not the cause
 
 
 @dataclass
-class _Question:
+class _Request:
     number: int
     place: Place
     tries: int = 0
@@ -182,15 +174,14 @@ class _Question:
 class _Worker:
     process: Any
     pipe: Connection
-    asked: deque[_Question] = field(default_factory=deque)
+    requests: deque[_Request] = field(default_factory=deque)
     since: float = field(default_factory=time.monotonic)
 
 
 def share_cores() -> None:
-    """Let the threads of this process sleep while they wait for each other, unless the user says otherwise.
+    """Make the threads of this process sleep while they wait for each other; call it before torch is imported.
 
-    Spinning, they take the cores from the workers that decode: indexing took a tenth longer. It is read when torch is
-    imported, so this must come before.
+    Spinning, they take the cores from the workers that decode: indexing took a tenth longer.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
@@ -198,16 +189,16 @@ def share_cores() -> None:
 def start_fork_server(*modules: str) -> None:
     """Start the process that workers are forked from, without waiting for it to import ``modules``.
 
-    A fork of a process with threads may hang; the fork server has none, and imports what is needed once for all. If it
-    runs already, nothing happens. Where there is no such thing, workers are started afresh.
+    A fork of a process with threads may hang; the fork server has none, and imports ``modules`` once for all workers.
+    If it runs already, nothing happens. On systems without one, workers are spawned.
     """
     if _FORK_SERVER:
         from multiprocessing import forkserver, resource_tracker
 
         multiprocessing.get_context("forkserver").set_forkserver_preload(["kivuko.search.decoding", *modules])
         resource_tracker.ensure_running()  # it would unblock what is blocked here
-        # Ctrl-C goes to all processes of a terminal. The fork server inherits that it is blocked, else it would say so
-        # at length while it imports; here it arrives a moment later.
+        # Ctrl-C goes to all processes of a terminal. The fork server inherits that it is blocked, else it would print
+        # a traceback while it imports; here it arrives a moment later.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             forkserver.ensure_running()
@@ -216,12 +207,12 @@ def start_fork_server(*modules: str) -> None:
 
 
 def _serve(pipe: Connection, prepare: Prepare, limits: Limits) -> None:
-    """Answer questions until the pipe closes: the whole life of a worker."""
+    """Answer requests until the pipe closes: the main function of a worker."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process closes the pipe
     _hush()
     if hasattr(os, "nice"):
-        # The process that encodes comes first: its threads wait for the slowest of them at every layer, and workers
-        # that share their cores made indexing a fifth slower. They have its pauses, and all cores when it waits.
+        # The process that encodes has priority: its threads wait for the slowest of them at every layer, and workers
+        # on the same cores made indexing a fifth slower.
         os.nice(10)
     torch = sys.modules.get("torch")
     if torch is not None:  # the tower's preparation brought it
@@ -238,7 +229,7 @@ class DecodingWorkers(Generic[Tag]):
     Args:
         prepare: the tower's own preparation; it travels to the workers.
         workers: how many processes, at least 1.
-        limits: what a file may ask for.
+        limits: of a file.
         window: images that may be decoded ahead of the one whose turn it is: the bound on memory.
     """
 
@@ -248,7 +239,7 @@ class DecodingWorkers(Generic[Tag]):
         self._prepare, self._limits, self._window = prepare, limits, window
         self._count = workers
         self._workers: list[_Worker] = []
-        self._waiting: deque[_Question] = deque()
+        self._waiting: deque[_Request] = deque()
         self._answers: dict[int, Decoded | Refused] = {}
         self._changed = threading.Condition()
         self._failure: BaseException | None = None
@@ -276,20 +267,20 @@ class DecodingWorkers(Generic[Tag]):
         self._thread.join()
         self._end()
 
-    def answers(self, questions: Iterable[tuple[Tag, Place | None]]) -> Iterator[tuple[Tag, Decoded | Refused | None]]:
-        """Yield (tag, answer) in the order of the questions; a place that is None is passed through, with None.
+    def answers(self, requests: Iterable[tuple[Tag, Place | None]]) -> Iterator[tuple[Tag, Decoded | Refused | None]]:
+        """Yield (tag, answer) in the order of the requests; None for a place that is None.
 
         Raises:
             KivukoError: the workers die without any answer.
         """
         order: deque[tuple[Tag, int | None]] = deque()
         number, ahead = 0, 0
-        for tag, place in questions:
+        for tag, place in requests:
             if place is None:
                 order.append((tag, None))
             else:
                 order.append((tag, number))
-                self._ask(_Question(number, place))
+                self._submit(_Request(number, place))
                 number, ahead = number + 1, ahead + 1
             while order and (
                 order[0][1] is None
@@ -297,17 +288,17 @@ class DecodingWorkers(Generic[Tag]):
                 or len(order) >= 8 * self._window
                 or self._is_answered(order[0][1])
             ):
-                tag, asked = order.popleft()
-                ahead -= asked is not None
-                yield tag, None if asked is None else self._answer(asked)
+                tag, requested = order.popleft()
+                ahead -= requested is not None
+                yield tag, None if requested is None else self._answer(requested)
         while order:
-            tag, asked = order.popleft()
-            yield tag, None if asked is None else self._answer(asked)
+            tag, requested = order.popleft()
+            yield tag, None if requested is None else self._answer(requested)
 
-    def _ask(self, question: _Question) -> None:
+    def _submit(self, request: _Request) -> None:
         with self._changed:
             handed_out = not self._waiting  # else no worker has room, and the thread wakes when one answers
-            self._waiting.append(question)
+            self._waiting.append(request)
         if handed_out:
             self._wake_write.send_bytes(b"x")
 
@@ -324,7 +315,7 @@ class DecodingWorkers(Generic[Tag]):
             return self._answers.pop(number)
 
     def _run(self) -> None:
-        """Hand out questions and take in answers, in a thread: a forward pass must not keep the workers waiting."""
+        """Hand out requests and collect answers, in a thread: a forward pass must not keep the workers waiting."""
         try:
             while not self._closed:
                 self._hand_out()
@@ -335,8 +326,8 @@ class DecodingWorkers(Generic[Tag]):
                     else:
                         self._take(pipes[ready])
                 for worker in list(self._workers):
-                    if worker.asked and time.monotonic() - worker.since > self._limits.seconds:
-                        worker.asked[0].tries = _TRIES
+                    if worker.requests and time.monotonic() - worker.since > self._limits.seconds:
+                        worker.requests[0].tries = _TRIES
                         self._replace(worker, Refused("took too long", f"more than {self._limits.seconds:.0f} s"))
         except BaseException as problem:
             with self._changed:
@@ -350,14 +341,14 @@ class DecodingWorkers(Generic[Tag]):
                     if not self._waiting:
                         return
                     # Bytes could fill the pipe of a worker that waits for its answer to be read: never ahead.
-                    if len(worker.asked) < (1 if isinstance(self._waiting[0].place, bytes) else most):
-                        question = self._waiting.popleft()
-                        if not worker.asked:
+                    if len(worker.requests) < (1 if isinstance(self._waiting[0].place, bytes) else most):
+                        request = self._waiting.popleft()
+                        if not worker.requests:
                             worker.since = time.monotonic()
-                        worker.asked.append(question)
-                        # A worker that died meanwhile is found out when its pipe is read.
+                        worker.requests.append(request)
+                        # A worker that died meanwhile is noticed when its pipe is read.
                         with contextlib.suppress(OSError):
-                            worker.pipe.send_bytes(pickle.dumps(question.place, _PROTOCOL))
+                            worker.pipe.send_bytes(pickle.dumps(request.place, _PROTOCOL))
 
     def _take(self, worker: _Worker) -> None:
         try:
@@ -368,18 +359,18 @@ class DecodingWorkers(Generic[Tag]):
         self._deaths = 0
         worker.since = time.monotonic()
         with self._changed:
-            self._answers[worker.asked.popleft().number] = answer
+            self._answers[worker.requests.popleft().number] = answer
             self._changed.notify_all()
 
     def _replace(self, worker: _Worker, verdict: Refused) -> None:
-        """Start another process for one that died or hangs; what it was at is tried again, or gets the verdict."""
+        """Start another process for one that died or hangs; its image is tried again, or gets the verdict."""
         self._workers.remove(worker)
         self._ready.discard(worker.pipe)
         _stop(worker)
         self._deaths += 1
         if self._deaths > _DEATHS_IN_A_ROW:
             raise KivukoError("the processes that decode images die at once: is memory short? Try --workers 1.")
-        left = list(worker.asked)
+        left = list(worker.requests)
         with self._changed:
             if left:
                 left[0].tries += 1
@@ -410,7 +401,7 @@ class DecodingWorkers(Generic[Tag]):
 
 
 def _hush() -> None:
-    """Let what C libraries print of broken files go nowhere: what is wrong with a file is told by name at the end."""
+    """Discard what C libraries print about broken files: skipped files are listed at the end."""
     with contextlib.suppress(OSError), open(os.devnull, "wb") as nowhere:  # noqa: PTH123
         os.dup2(nowhere.fileno(), 2)
 

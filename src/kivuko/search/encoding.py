@@ -1,4 +1,4 @@
-"""The model's side of indexing: its preparation of images, which workers do, and its forward pass."""
+"""A model's image side for indexing: its preparation of images, which workers do, and its forward pass."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ Tensors = dict[str, NDArray[Any]]
 
 
 class ImageEncoder(Protocol):
-    """What makes vectors of prepared images."""
+    """An encoder of prepared images."""
 
     @property
     def fingerprint(self) -> str:
-        """What tells its space from others."""
+        """A hash that identifies its vector space."""
         ...
 
     @property
@@ -31,7 +31,7 @@ class ImageEncoder(Protocol):
 
     @property
     def prepare(self) -> Prepare:
-        """Turn an RGB image into the tower's input, each array with a leading axis of 1; travels to the workers."""
+        """Function from an RGB image to the tower's input, arrays with a leading axis of 1; it is sent to workers."""
         ...
 
     def encode(self, prepared: Sequence[Tensors]) -> NDArray[np.float32]:
@@ -51,8 +51,8 @@ class ProcessorPreparation:
         return type(self.processor).__module__
 
     def __call__(self, image: Image.Image) -> Tensors:
-        found = self.processor(images=[image], return_tensors="np")
-        return {name: np.ascontiguousarray(value) for name, value in found.items()}
+        tensors = self.processor(images=[image], return_tensors="np")
+        return {name: np.ascontiguousarray(value) for name, value in tensors.items()}
 
 
 class TowerEncoder:
@@ -81,7 +81,7 @@ class TowerEncoder:
         """See ImageEncoder.
 
         Raises:
-            ModelError: vectors that are no numbers.
+            ModelError: vectors that are not numbers.
         """
         if isinstance(self.prepare, ProcessorPreparation):
             vectors = self._forward(prepared)
@@ -91,13 +91,13 @@ class TowerEncoder:
             images = [Image.fromarray(one["pixels"][0]) for one in prepared]
             vectors = encode_images(self._model, images, batch_size=len(images))
         if not np.isfinite(vectors).all() or not np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-3):
-            raise ModelError("the model gives vectors that are no numbers (NaN) or zero. Make the model again.")
+            raise ModelError("the model gives vectors that are not numbers (NaN) or zero. Make the model again.")
         return vectors
 
     def _forward(self, prepared: Sequence[Tensors]) -> NDArray[np.float32]:
         import torch
 
-        found = np.empty((len(prepared), self.dim), dtype=np.float32)
+        vectors = np.empty((len(prepared), self.dim), dtype=np.float32)
         by_shape: dict[tuple[Any, ...], list[int]] = {}
         for place, one in enumerate(prepared):  # some towers keep the proportions: then shapes differ
             by_shape.setdefault(tuple((name, value.shape) for name, value in one.items()), []).append(place)
@@ -111,12 +111,12 @@ class TowerEncoder:
                 for name in prepared[places[0]]:
                     stacked = np.concatenate([prepared[place][name] for place in places])
                     features[name] = torch.from_numpy(stacked).to(self._model.device)
-                vectors = self._model(features)["sentence_embedding"]
-                found[places] = torch.nn.functional.normalize(vectors, dim=1).float().cpu().numpy()
-        return found
+                encoded = self._model(features)["sentence_embedding"]
+                vectors[places] = torch.nn.functional.normalize(encoded, dim=1).float().cpu().numpy()
+        return vectors
 
     def _preparation(self) -> Prepare:
-        """Return the tower's own preparation if a processor alone does it, which two unlike images tell."""
+        """Return the tower's own preparation if its processor alone does it, as tested on two unlike images."""
         import torch
 
         side = self._model[0].sub_modules["image"] if hasattr(self._model[0], "sub_modules") else self._model

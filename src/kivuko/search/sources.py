@@ -2,34 +2,86 @@
 
 from __future__ import annotations
 
+import json
+import math
 import os
+import re
 import sqlite3
 import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
-from kivuko.datasets.captions import CaptionSet
-from kivuko.datasets.captions.own_files import is_captions_file
+from kivuko.datasets.captions import CaptionSet, is_caption_spec
+from kivuko.datasets.captions.formats import path_of
+from kivuko.datasets.captions.own_files import CaptionLine, caption_lines, is_captions_file
+from kivuko.datasets.captions.webdataset import Sample, samples
 from kivuko.datasets.spec import EMOJI, open_dataset
 from kivuko.errors import DataError, UsageError
-from kivuko.search.captions import CaptionsSource, DatasetSource, ShardSource
 from kivuko.search.decoding import as_png
-from kivuko.search.items import FilePlace, Skip, Source, Work
+from kivuko.search.items import FilePlace, Skip, Source, Value, Work
 from kivuko.search.segments import DATABASE, OLD_DATABASE
+from kivuko.streams import COMPRESSED, plain_name
 
 if TYPE_CHECKING:
     from kivuko.datasets.emoji import EmojiWorld
 
-
 _IN_MEMORY = 20_000  # names of one folder; more of them wait on disk to be sorted
+_LONGEST = 20_000  # letters of one value
+_MOST = 200  # values of one image
+_WHOLE = re.compile(r"0|-?[1-9][0-9]{0,14}")
+_DECIMAL = re.compile(r"-?(0|[1-9][0-9]{0,14})\.[0-9]{1,17}([eE][-+]?[0-9]{1,3})?")
+
+
+def open_source(path: Path) -> Source:
+    """Return the source that a path names: a folder, a ``.tar`` shard, or a captions file (TSV, CSV, JSONL).
+
+    Raises:
+        DataError: nothing is there, or it cannot be read.
+        UsageError: a file of another kind.
+    """
+    if not path.exists():
+        raise DataError(f"{path}: no such folder or file.")
+    if not os.access(path, os.R_OK):
+        raise DataError(f"{path}: cannot be read (no permission).")
+    if path.is_dir():
+        return FolderSource(path)
+    if not path.is_file():
+        raise UsageError(f"{path}: neither a folder nor a regular file.")
+    ending = path.suffix.lower()
+    if ending == ".tar":
+        return ShardSource(path)
+    if is_captions_file(path):
+        return CaptionsSource(path)
+    if path.name.lower().endswith((".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")):
+        raise UsageError(f"{path}: a compressed shard cannot be read in any order; unpack it to .tar first.")
+    kinds = "a folder of images, a captions file (.tsv, .csv, .jsonl) or a shard (.tar)"
+    raise UsageError(f"{path}: not a source of images. Name {kinds}.")
+
+
+def open_dataset_source(
+    spec: str, *, cldr: Path | None = None, font: Path | None = None, progress: bool | None = None
+) -> Source:
+    """Return the images of a data set, see ``kivuko.datasets.spec.open_dataset``, as a source.
+
+    Raises:
+        UsageError: no such data set, or one of texts.
+        DataError: its files are missing or malformed.
+    """
+    # The language decides nothing here, but a captions file that does not say it must be given one.
+    languages = () if spec == EMOJI else ("en",)
+    dataset = open_dataset(spec, languages=languages, cldr=cldr, font=font, progress=progress)
+    if isinstance(dataset, CaptionSet):
+        return DatasetSource(dataset, spec)
+    if spec == EMOJI:
+        return EmojiSource(cast("EmojiWorld", dataset))
+    raise UsageError(f"{spec}: a data set of texts, which has no images to index.")
 
 
 class FolderSource:
-    """All regular files below a folder, whatever their names end in; their content tells which are images.
+    """All regular files below a folder, of any name; images are recognized by content.
 
-    Hidden files are passed over, and so are indexes. Links to files are followed, links to folders are not: no loop,
-    and nothing from outside.
+    Hidden files and indexes are left out. Links to files are followed, links to folders are not, so there are no loops.
 
     Args:
         path: the folder.
@@ -56,22 +108,22 @@ class FolderSource:
                         else:
                             total += 1
             except OSError:
-                continue  # the walk itself tells
+                continue  # the walk itself reports it
         return total
 
     def __iter__(self) -> Iterator[Work | Skip]:
         open_folders = [self._sorted(b"")]  # a stack, not recursion: folders may be nested deeper than Python calls
         while open_folders:
-            found = next(open_folders[-1], None)
-            if found is None:
+            entry = next(open_folders[-1], None)
+            if entry is None:
                 open_folders.pop()
-            elif isinstance(found, bytes):
-                open_folders.append(self._sorted(found))
+            elif isinstance(entry, bytes):
+                open_folders.append(self._sorted(entry))
             else:
-                yield found
+                yield entry
 
     def _sorted(self, folder: bytes) -> Iterator[Work | Skip | bytes]:
-        """Yield what is in one folder by name; of subfolders, their path relative to the source."""
+        """Yield the entries of one folder by name; for a subfolder, its path relative to the source."""
         place = os.path.join(os.fsencode(self.path), folder)  # noqa: PTH118  (paths that are no UTF-8 stay bytes)
         try:
             if any(os.path.exists(os.path.join(place, name.encode())) for name in (DATABASE, OLD_DATABASE)):  # noqa: PTH110, PTH118
@@ -103,13 +155,170 @@ class FolderSource:
             yield Work(key, FilePlace(os.fsdecode(path)), state.st_size, state.st_mtime_ns)
 
 
+class CaptionsSource:
+    """Images named in a captions file, see ``kivuko.datasets.captions.own_files``; paths are relative to its folder.
+
+    All columns but those of the image and its caption are metadata.
+
+    Raises:
+        DataError: no column for the image.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = Path(os.path.realpath(path))
+        next(self._lines(), None)  # so that a file without a column for the image is refused at once
+
+    def describe(self) -> Mapping[str, str]:
+        """See Source."""
+        return {"kind": "captions", "path": str(self.path)}
+
+    def count(self) -> int | None:
+        """See Source."""
+        if self.path.suffix.lower() in COMPRESSED:
+            return None
+        with self.path.open("rb") as stream:
+            return sum(block.count(b"\n") for block in iter(lambda: stream.read(1 << 20), b""))
+
+    def __iter__(self) -> Iterator[Work | Skip]:
+        table = plain_name(self.path.name).lower().endswith((".tsv", ".csv"))
+        for line in self._lines():
+            place, named = f"{self.path.name}:{line.number}", line.image
+            if line.fault:
+                yield Skip(place, "line not understood", line.fault)
+            elif not isinstance(named, str) or not named or "\0" in named:
+                yield Skip(place, "line not understood", "it names no image")
+            else:
+                rest = {name: number_or_text(cell) for name, cell in line.metadata.items()} if table else line.metadata
+                yield self._work(named, clean_caption(line.caption), clean_metadata(rest))
+
+    def _lines(self) -> Iterator[CaptionLine]:
+        return caption_lines(self.path, lenient=True)
+
+    def _work(self, named: str, caption: str | None, metadata: Mapping[str, Value]) -> Work | Skip:
+        path = Path(os.path.normpath(self.path.parent / named))
+        inside = path.is_relative_to(self.path.parent)
+        key = (path.relative_to(self.path.parent) if inside else path).as_posix()
+        key = key.encode("utf-8", "backslashreplace").decode()
+        try:
+            state = path.stat()
+        except FileNotFoundError:
+            return Skip(key, "missing", f"named in {self.path.name}")
+        except (OSError, ValueError) as problem:
+            return Skip(key, "cannot be read", str(getattr(problem, "strerror", None) or problem))
+        if not stat.S_ISREG(state.st_mode):
+            return Skip(key, "not a regular file")
+        return Work(key, FilePlace(str(path)), state.st_size, state.st_mtime_ns, caption, metadata)
+
+
+class DatasetSource:
+    """The images of a caption set; key: their ids, caption: the first in English or in the set's first language.
+
+    Args:
+        spec: the data set's name, which identifies the source.
+    """
+
+    def __init__(self, caption_set: CaptionSet, spec: str) -> None:
+        self._set = caption_set
+        self.path = f"{spec.partition(':')[0]}:{os.path.realpath(path_of(spec))}" if is_caption_spec(spec) else spec
+
+    def describe(self) -> Mapping[str, str]:
+        """See Source."""
+        return {"kind": "dataset", "path": self.path}
+
+    def count(self) -> int | None:
+        """See Source."""
+        return len(self._set.images)
+
+    def __iter__(self) -> Iterator[Work | Skip]:
+        by_language = [self._set.captions.get("en", {}), *self._set.captions.values()]
+        for image in self._set.images:
+            if image.path is None or not image.path.is_file():
+                yield Skip(image.id, "missing", image.named)
+                continue
+            state = image.path.stat()
+            place = FilePlace(str(image.path), image.offset, image.length)
+            size = state.st_size if image.length is None else image.length
+            caption = next((clean_caption(own[image.id][0]) for own in by_language if image.id in own), None)
+            yield Work(image.id, place, size, state.st_mtime_ns, caption)
+
+
+class ShardSource:
+    """One webdataset shard, a ``.tar`` file, read in place: every image of it, with its sample's caption."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = Path(os.path.realpath(path))
+
+    def describe(self) -> Mapping[str, str]:
+        """See Source."""
+        return {"kind": "shard", "path": str(self.path)}
+
+    def count(self) -> int | None:
+        """See Source: not known before all of it is read."""
+        return None
+
+    def __iter__(self) -> Iterator[Work | Skip]:
+        try:
+            modified = self.path.stat().st_mtime_ns
+            for sample in samples(self.path):
+                yield from self._sample(sample, modified)
+        except (DataError, OSError) as problem:
+            yield Skip(self.path.name, "damaged shard", f"{problem}; what came before it is kept")
+
+    def _sample(self, sample: Sample, modified: int) -> Iterator[Work | Skip]:
+        for name in sample.refused:
+            yield Skip(self._key(name), "not a regular file")
+        if not sample.images:
+            yield Skip(self._key(sample.first), "sample without an image")
+        try:
+            metadata = sample.metadata()
+        except (ValueError, RecursionError):
+            metadata = {}
+        texts = [content for rest, content in sample.texts.items() if not rest.endswith("json")]
+        caption = clean_caption(texts[-1].decode("utf-8", "replace") if texts else metadata.get("caption"))
+        rest = clean_metadata({name: value for name, value in metadata.items() if name != "caption"})
+        for image in sample.images:
+            place = FilePlace(str(self.path), image.offset, image.length)
+            yield Work(self._key(image.name), place, image.length, modified, caption, rest)
+
+    def _key(self, member: str) -> str:
+        return f"{self.path.name}/{os.path.normpath('/' + member).lstrip('/')}"
+
+
+class EmojiSource:
+    """The images of an emoji world; key: the emoji, caption: its English name, metadata: keywords and split.
+
+    Args:
+        world: the emoji world, as :func:`kivuko.datasets.emoji.emoji_world` builds it.
+    """
+
+    def __init__(self, world: EmojiWorld) -> None:
+        self._world = world
+
+    def describe(self) -> Mapping[str, str]:
+        """See Source."""
+        return {"kind": "emoji", "path": "emoji"}
+
+    def count(self) -> int | None:
+        """See Source."""
+        return len(self._world.images)
+
+    def __iter__(self) -> Iterator[Work | Skip]:
+        english = self._world.annotations["en"]
+        split = {one.sequence: one.split for one in self._world.emoji}
+        drawn = int(self._world.fingerprint[:15] or "0", 16)  # instead of a file's time of change
+        for row, sequence in enumerate(self._world.image_sequences):
+            annotation = english[sequence]
+            metadata = {"keywords": ", ".join(annotation.keywords), "split": split[sequence]}
+            yield Work(sequence, as_png(self._world.image(row)), row, drawn, annotation.name, metadata)
+
+
 def _shown(path: bytes) -> str:
     """Return a path as text, which SQLite and JSON can hold, also if it is not UTF-8."""
     return path.decode("utf-8", "backslashreplace")
 
 
 def _names_in_order(folder: bytes) -> Iterator[bytes]:
-    """Yield the names in one folder by their bytes, hidden ones left out; a great many wait on disk, not in memory."""
+    """Yield the names in one folder in the order of their bytes, without hidden ones; a great many wait on disk."""
     with os.scandir(folder) as entries:
         names: list[bytes] = []
         spilled: sqlite3.Connection | None = None
@@ -140,89 +349,38 @@ def _spill(spilled: sqlite3.Connection, names: list[bytes]) -> None:
     names.clear()
 
 
-class EmojiSource:
-    """The images of an emoji world; key: the emoji, caption: its English name, metadata: keywords and split.
-
-    Args:
-        world: the emoji world, as :func:`kivuko.datasets.emoji.emoji_world` builds it.
-    """
-
-    def __init__(self, world: EmojiWorld) -> None:
-        self._world = world
-
-    def describe(self) -> Mapping[str, str]:
-        """See Source."""
-        return {"kind": "emoji", "path": "emoji"}
-
-    def count(self) -> int | None:
-        """See Source."""
-        return len(self._world.images)
-
-    def __iter__(self) -> Iterator[Work | Skip]:
-        english = self._world.annotations["en"]
-        split = {one.sequence: one.split for one in self._world.emoji}
-        drawn = int(self._world.fingerprint[:15] or "0", 16)  # takes the place of a file's time of change
-        for row, sequence in enumerate(self._world.image_sequences):
-            said = english[sequence]
-            metadata = {"keywords": ", ".join(said.keywords), "split": split[sequence]}
-            yield Work(sequence, as_png(self._world.image(row)), row, drawn, said.name, metadata)
+def clean_metadata(fields: Mapping[Any, Any]) -> dict[str, Value]:
+    """Return names and plain values; lists and objects become JSON text, what is too long is cut."""
+    return {str(name)[:200]: _value(value) for name, value in list(fields.items())[:_MOST] if name is not None}
 
 
-__all__ = [
-    "CaptionsSource",
-    "DatasetSource",
-    "EmojiSource",
-    "FolderSource",
-    "ShardSource",
-    "Skip",
-    "Source",
-    "Work",
-    "open_dataset_source",
-    "open_source",
-]
+def number_or_text(text: str) -> Value:
+    """Read a cell of a table: a number if it is written as one (``1998``, ``0.5``, not ``007``), else the text."""
+    if _WHOLE.fullmatch(text):
+        return int(text)
+    if _DECIMAL.fullmatch(text) and math.isfinite(number := float(text)):
+        return number
+    return text[:_LONGEST]
 
 
-def open_dataset_source(
-    spec: str, *, cldr: Path | None = None, font: Path | None = None, progress: bool | None = None
-) -> Source:
-    """Return the images of a data set, see ``kivuko.datasets.spec.open_dataset``, as a source.
-
-    Raises:
-        UsageError: no such data set, or one of texts.
-        DataError: its files are missing or malformed.
-    """
-    # The language decides nothing here, but a captions file that does not say it must be given one.
-    languages = () if spec == EMOJI else ("en",)
-    dataset = open_dataset(spec, languages=languages, cldr=cldr, font=font, progress=progress)
-    if isinstance(dataset, CaptionSet):
-        return DatasetSource(dataset, spec)
-    if spec == EMOJI:
-        return EmojiSource(cast("EmojiWorld", dataset))
-    raise UsageError(f"{spec}: a data set of texts, which has no images to index.")
+def clean_caption(text: Any) -> str | None:
+    """Return a caption on one line, the first of a list or of an object of languages; None if there is none."""
+    if isinstance(text, dict):
+        text = next(iter(text.values()), None)
+    if isinstance(text, list):
+        text = next(iter(text), None)
+    if not isinstance(text, str):
+        return None
+    return " ".join(text.encode("utf-8", "replace").decode("utf-8").split())[:_LONGEST] or None
 
 
-def open_source(path: Path) -> Source:
-    """Return the source that a path names: a folder, a ``.tar`` shard, or a captions file (TSV, CSV, JSONL).
-
-    Raises:
-        DataError: nothing is there, or it cannot be read.
-        UsageError: a file of another kind.
-    """
-    if not path.exists():
-        raise DataError(f"{path}: no such folder or file.")
-    if not os.access(path, os.R_OK):
-        raise DataError(f"{path}: cannot be read (no permission).")
-    if path.is_dir():
-        return FolderSource(path)
-    if not path.is_file():
-        raise UsageError(f"{path}: neither a folder nor a regular file.")
-    ending = path.suffix.lower()
-    if ending == ".tar":
-        return ShardSource(path)
-    if is_captions_file(path):
-        return CaptionsSource(path)
-    if path.name.lower().endswith((".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")):
-        raise UsageError(f"{path}: a compressed shard cannot be read in any order; unpack it to .tar first.")
-    raise UsageError(
-        f"{path}: what is it? Name a folder of images, a captions file (.tsv, .csv, .jsonl) or a shard (.tar)."
-    )
+def _value(value: Any) -> Value:
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode("utf-8")[:_LONGEST]
+    if isinstance(value, bool) or value is None:
+        return value
+    if isinstance(value, int):
+        return value if abs(value) < 1 << 53 else str(value)
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return json.dumps(value, ensure_ascii=True)[:_LONGEST]

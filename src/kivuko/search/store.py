@@ -130,8 +130,8 @@ class IndexStore:
             )
             captions = {row[0]: row[1] for row in others}
             for content, key, caption, metadata, copies, width, height in rows:
-                said = caption if caption is not None else captions.get(content)
-                items[content] = Item(content, key, said, width, height, json.loads(metadata), copies)
+                shown = caption if caption is not None else captions.get(content)
+                items[content] = Item(content, key, shown, width, height, json.loads(metadata), copies)
         return [items[id] for id in wanted if id in items]
 
     def thumbnail(self, id: int) -> bytes | None:
