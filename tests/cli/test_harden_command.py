@@ -12,6 +12,7 @@ from command_checks import help_without_heavy_imports, refused
 from PIL import Image
 from sentence_transformers import SentenceTransformer
 
+import kivuko
 from kivuko.bitext import Bitext, Pair
 from kivuko.encoders.image_tower import SmallImageTower, encode_images, load_image_tower
 from kivuko.encoders.model import (
@@ -27,6 +28,7 @@ from kivuko.encoders.spelling import SpellingNeighbors
 from kivuko.encoders.student import StaticStudent
 from kivuko.encoders.vocabulary import train_vocabulary
 from kivuko.errors import CorruptFileError
+from kivuko.files import sha256_of
 from kivuko.training.harden import read_hardening
 
 QUICK = ("--steps", "2", "--batch-size", "4", "--eps", "16/255")
@@ -116,6 +118,26 @@ def test_a_tower_stays_a_tower_in_the_precision_it_had(harden, place, tmp_path):
     other = harden(place / "tower", tmp_path / "out", "--seed", "1")
     assert other[0] == 0, other[2]
     assert "made before" not in other[2]
+
+
+def test_the_command_and_the_call_make_the_same_model(harden, place, tmp_path, capsys):
+    status, _, err = harden(place / "model", tmp_path / "command", "--learning-rate", "0.001", "--seed", "3")
+    assert status == 0, err
+    options = {"images": place / "images", "steps": 2, "batch_size": 4, "learning_rate": 0.001, "seed": 3}
+    model = kivuko.harden(place / "model", tmp_path / "call", eps=16 / 255, progress=False, **options)
+    assert capsys.readouterr().err == ""
+    weights = [
+        {str(file.relative_to(folder)): sha256_of(file) for file in folder.rglob("*.safetensors")}
+        for folder in (tmp_path / "command", tmp_path / "call")
+    ]
+    assert weights[0] == weights[1]
+    assert read_hardening(tmp_path / "command") == read_hardening(tmp_path / "call")
+    assert model.has_images
+    assert model.encode_image([Image.open(place / "images" / "0.png")]).shape == (1, 12)
+    loaded = kivuko.harden(
+        kivuko.load_model(place / "model"), tmp_path / "call", eps="16/255", progress=False, **options
+    )
+    assert loaded.about == model.about
 
 
 @pytest.mark.parametrize("eps", ["0", "-1/255", "2", "nan", "2/0", "none"])

@@ -32,14 +32,13 @@ def command(
       kivuko demo --out /tmp/demo --languages sw so
     """
     from kivuko.cli.data import load_world, world_table
-    from kivuko.cli.progress import TrainingProgress, bars, console
     from kivuko.cli.progress import out as screen
     from kivuko.encoders.model import quiet, refuse_foreign_folder
     from kivuko.encoders.teacher import load_teacher
     from kivuko.evaluation.tables import ceiling_line, comparison_table, results_table
     from kivuko.files import refuse_unwritable
+    from kivuko.progress import note
     from kivuko.studies.demo import RECIPES, DemoFiles, run_demo
-    from kivuko.training.recipe import load_recipe
 
     started, files = time.monotonic(), DemoFiles(out)
     for place in (files.model, files.baseline):
@@ -49,15 +48,11 @@ def command(
     world = load_world(languages, cldr, font)
     screen.print(world_table(world))
     if steps is None:
-        console.print("· two to three minutes on two idle cores")
+        note("· two to three minutes on two idle cores")
     with quiet():
         teacher = load_teacher()
-    with bars() as progress:
-        records = run_demo(
-            world, languages, teacher, files, shlex.join(["kivuko", *sys.argv[1:]]),
-            watch=lambda name: TrainingProgress(progress, name, load_recipe(name).schedule.batch_size),
-            told=lambda line: console.print(f"· {line}"), seed=seed, steps=steps,
-        )  # fmt: skip
+    command_line = shlex.join(["kivuko", *sys.argv[1:]])
+    records = run_demo(world, languages, teacher, files, command_line, seed=seed, steps=steps)
     for subset in ("headline", "compositional", "lexical"):
         screen.print(results_table(records, RECIPES[0], subset), "")
     screen.print(comparison_table(records))

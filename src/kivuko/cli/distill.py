@@ -103,10 +103,10 @@ def command(
 
 def split_sources(sources: tuple[str, ...]) -> dict[str, list[str]]:
     """Read ``sw=sw.tsv`` ...: per language code, its sources in order."""
-    found: dict[str, list[str]] = {}
+    by_language: dict[str, list[str]] = {}
     for source in sources:
         code, equals, place = source.partition("=")
         if not equals or not place:
             raise UsageError(f"--bitext {source}: write it as CODE=FILE, for example sw=sw.tsv.")
-        found.setdefault(language(code).code, []).append(place)
-    return found
+        by_language.setdefault(language(code).code, []).append(place)
+    return by_language

@@ -225,8 +225,8 @@ class RelationalObjective:
             target = F.normalize(teacher.pooled.detach().to(dtype), dim=-1)  # [batch, dim]
             hidden = same_sentences(target).fill_diagonal_(True)  # [batch, batch]
             wanted = self._log_likeness(target, hidden)
-            found = self._log_likeness(F.normalize(student.pooled.to(dtype), dim=-1), hidden)
-            divergence = (wanted.exp() * (wanted - found)).masked_fill(hidden, 0.0).sum(1)  # [batch]
+            actual = self._log_likeness(F.normalize(student.pooled.to(dtype), dim=-1), hidden)
+            divergence = (wanted.exp() * (wanted - actual)).masked_fill(hidden, 0.0).sum(1)  # [batch]
         total = divergence.mean()
         return ObjectiveValue(total, {"relational": total.detach()})
 
@@ -309,9 +309,11 @@ def _barycenters(
     plan = solve(cosine_cost(mine, theirs), row_mask=student.mask, col_mask=teacher.mask, **how)
     mass = plan.coupling.sum(2, keepdim=True)
     with full_precision(theirs.device):
-        found = plan.coupling @ theirs / mass.masked_fill(mass == 0, 1.0)  # [chunk, n, dim]
+        barycenters = plan.coupling @ theirs / mass.masked_fill(mass == 0, 1.0)  # [chunk, n, dim]
     # Taken from both sides, the center served the plan; the student learns the tokens as they are.
-    return plan, found if center is None or not student_centered else found + center.to(found)
+    if center is None or not student_centered:
+        return plan, barycenters
+    return plan, barycenters + center.to(barycenters)
 
 
 def _alike_in_length(first: Tensor, second: Tensor) -> Iterator[Tensor]:
@@ -404,8 +406,8 @@ class TransportObjective:
 
     def __call__(self, student: TokenBatch, teacher: TokenBatch) -> ObjectiveValue:
         """See Objective. Adds the share of plans that did not converge to the parts (greedy: nothing to converge)."""
-        asked = (self.marginal_penalty, self.method, self.marginals, self.cost)
-        if asked == (None, "sinkhorn", "uniform", "cosine"):
+        options = (self.marginal_penalty, self.method, self.marginals, self.cost)
+        if options == (None, "sinkhorn", "uniform", "cosine"):
             return self._of_lists(student, teacher)
         return self._of_padded(student, teacher)
 
@@ -453,14 +455,14 @@ class _AlignedCost(torch.autograd.Function):
     def forward(
         ctx: Any, tokens: Tensor, lengths: Tensor, center: Tensor | None, wanted: TokenLists, of: TransportObjective
     ) -> tuple[Tensor, Tensor]:
-        found = align_lists(
+        aligned = align_lists(
             TokenLists(tokens, lengths, center), wanted,
             regularization=of.regularization, tolerance=of.tolerance, max_iterations=of.max_iterations,
         )  # fmt: skip
-        ctx.save_for_backward(found.gradient.to(tokens.dtype))
-        unconverged = (~found.converged).sum().to(found.transport_cost.dtype)
+        ctx.save_for_backward(aligned.gradient.to(tokens.dtype))
+        unconverged = (~aligned.converged).sum().to(aligned.transport_cost.dtype)
         ctx.mark_non_differentiable(unconverged)
-        return found.transport_cost.sum(), unconverged
+        return aligned.transport_cost.sum(), unconverged
 
     @staticmethod
     @torch.autograd.function.once_differentiable

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,19 +19,20 @@ from kivuko.evaluation.emoji import EmojiTask
 from kivuko.evaluation.evaluator import measure_systems, model_system, teacher_system, untrained_system
 from kivuko.files import atomic_path, write_text
 from kivuko.languages import language
+from kivuko.progress import TrainingProgress, bars, note
 from kivuko.report.result_image import ResultRow, results_image
 from kivuko.search import ImageIndex, emoji_index, emoji_vectors
 from kivuko.training.recipe import Recipe, load_recipe
-from kivuko.training.student_training import Job, Watch, distill_to_folder
+from kivuko.training.student_training import Job, distill_to_folder
 
 RECIPES = ("optical", "mse")  # the first is the model, the second what it is compared with
-# Test emoji whose names a person can check at a glance; each is asked for in another language.
+# Test emoji whose names a person can check at a glance; each is queried in another language.
 SHOWN = 7
 
 
 @dataclass(frozen=True)
 class DemoFiles:
-    """Where the demo's results lie."""
+    """The files of the demo's results."""
 
     out: Path
 
@@ -87,29 +88,25 @@ def run_demo(
     teacher: TextTeacher,
     files: DemoFiles,
     command: str,
-    watch: Callable[[str], Watch],
-    told: Callable[[str], None],
+    *,
     seed: int = 0,
     steps: int | None = None,
+    progress: bool | None = None,
 ) -> list[Record]:
-    """Distill, evaluate and draw; see DemoFiles for what is written. Finished parts of an earlier run are reused.
-
-    Args:
-        watch: recipe name -> who is told of its training.
-        told: given one line per part that begins.
-    """
+    """Distill, evaluate and draw; see DemoFiles for what is written. Finished parts of an earlier run are reused."""
     with quiet():
         tower = load_image_tower(shipped_image_tower(), teacher.dim)
     places = dict(zip(RECIPES, (files.model, files.baseline), strict=True))
     abouts: dict[str, About] = {}
-    for name, place in places.items():
-        told(f"distilling with recipe '{name}' into {len(languages)} languages")
-        abouts[name], trained = distill_to_folder(
-            emoji_job(world, languages, name, seed, steps), teacher, tower, place, watch(name)
-        )
-        if not trained:
-            told(f"{place} is already there from an earlier run of the same job; reused")
-    told("searching all images with every test query")
+    with bars(progress) as display:
+        for name, place in places.items():
+            note(f"· distilling with recipe '{name}' into {len(languages)} languages")
+            job = emoji_job(world, languages, name, seed, steps)
+            watch = TrainingProgress(display, name, job.recipe.schedule.batch_size)
+            abouts[name], trained = distill_to_folder(job, teacher, tower, place, watch)
+            if not trained:
+                note(f"· {place} is already there from an earlier run of the same job; reused")
+    note("· searching all images with every test query")
     model = load_encoder(files.model)
     models = {
         name: Model(load_encoder(place), place.name, str(place), place, abouts[name]) for name, place in places.items()
@@ -144,8 +141,8 @@ def examples_image(
         right = next((place for place, image in enumerate(nearest) if image == query.image), None)
         images = [world.image(image) for image in nearest]
         rows.append(ResultRow(query.text, about.name, about.script, query.english, images, right))
-    note = (
+    caption = (
         "Test queries whose English words occur in training, at a fixed stride. "
         f"Green frame: the wanted image; no frame: it is not among the first {columns}."
     )
-    return results_image(rows, "Nearest images for queries in languages that the teacher was not made for", note)
+    return results_image(rows, "Nearest images for queries in languages that the teacher was not made for", caption)

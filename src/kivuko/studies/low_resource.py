@@ -113,7 +113,7 @@ def _distilled(run: Run, inputs: StudyInputs) -> _Built:
     """Student tokens stay as they are in late interaction: taking the teacher's mean from them destroys them."""
     trained = train_student(job_of(run, inputs), inputs.teacher)
     queries = encode_queries(trained.student, query_texts(inputs, inputs.languages))
-    return queries, trained.about.student, training_notes(trained.outcome)
+    return queries, trained.about.student, training_notes(trained.result)
 
 
 def job_of(run: Run, inputs: StudyInputs) -> Job:

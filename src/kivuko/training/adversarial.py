@@ -198,7 +198,7 @@ def _own_parameters(model: Any, route: nn.ModuleList) -> Iterator[nn.Parameter]:
 
 
 def _generator(seed: int, step: int) -> torch.Generator:
-    """A generator of one step's own: a run that goes on after a kill draws what it would have drawn."""
+    """Return the generator of one step, so that a resumed run draws what an uninterrupted one draws."""
     mixed = int(np.random.SeedSequence([seed, step]).generate_state(1, np.uint64)[0])
     return torch.Generator().manual_seed(mixed >> 1)
 
@@ -258,8 +258,8 @@ def describe_hardening(
 def _kept(tower: PixelTower, images: Images, rows: Tensor, anchors: Tensor, settings: Hardening) -> float:
     pixels = torch.cat(list(images.clean_batches()))[rows]
     goal = ImageToText(anchors, rows)
-    found = pgd(tower, pixels, goal, Threat("linf", settings.eps), steps=_ATTACK_STEPS, seed=settings.seed)
-    return (~broken(goal, found.margins)).float().mean().item()
+    result = pgd(tower, pixels, goal, Threat("linf", settings.eps), steps=_ATTACK_STEPS, seed=settings.seed)
+    return (~broken(goal, result.margins)).float().mean().item()
 
 
 def stored_like(model: Any, original: Any) -> Any:

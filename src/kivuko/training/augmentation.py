@@ -71,7 +71,7 @@ class Augmentation:
         """Return what the student reads of a batch: its sentences, a share of them perturbed.
 
         Args:
-            student: asked, without gradients, only if ``worst_of`` is above 1.
+            student: encodes the draws, without gradients, if ``worst_of`` is above 1.
             targets: float [batch, dim], the teacher's sentence vectors.
             seed: all randomness comes from it.
         """

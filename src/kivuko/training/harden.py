@@ -174,7 +174,7 @@ def _card(about: Any, effect: HardeningNote) -> str:
             "## Hardening",
             "",
             f"The image side was fine-tuned by `kivuko harden` (Kivuko {effect.kivuko}) to withstand small changes of",
-            "pixels, without labels: images, perturbed as badly as was found, are pulled to where the original model",
+            "pixels, without labels: images, perturbed for the worst, are pulled to where the original model",
             "puts them clean (FARE, Schlarmann et al. 2024, arXiv 2402.12336), and are kept apart by a softmax over",
             "the original vectors of all images.",
             "",

@@ -38,7 +38,7 @@ class Images(Protocol):
 
     @property
     def fingerprint(self) -> str:
-        """What tells these images and their views from others."""
+        """A hash of the images and the kind of views."""
         ...
 
     def __len__(self) -> int: ...
@@ -80,16 +80,16 @@ class PlainImages:
 
     def views(self, rows: Tensor, generator: torch.Generator) -> Tensor:
         """See Images."""
-        found = self.pixels[rows].float() / 255
+        images = self.pixels[rows].float() / 255
         half = len(rows) // 2
         zoom, shift_x, shift_y = torch.rand(3, half, generator=generator)
         zoom = _CLOSEST + (1 - _CLOSEST) * zoom
         free, zero = 1 - zoom, torch.zeros(half)
         across = torch.stack([zoom, zero, free * (2 * shift_x - 1)], 1)
         down = torch.stack([zero, zoom, free * (2 * shift_y - 1)], 1)
-        grid = F.affine_grid(torch.stack([across, down], 1), [half, *found.shape[1:]], align_corners=False)
-        parts = F.grid_sample(found[:half], grid, padding_mode="border", align_corners=False)
-        return torch.cat([parts.clamp(0, 1), found[half:]])
+        grid = F.affine_grid(torch.stack([across, down], 1), [half, *images.shape[1:]], align_corners=False)
+        parts = F.grid_sample(images[:half], grid, padding_mode="border", align_corners=False)
+        return torch.cat([parts.clamp(0, 1), images[half:]])
 
 
 @dataclass(frozen=True, eq=False)

@@ -136,7 +136,7 @@ def train_image_tower(
 
 
 class _TowerTraining(Training):
-    """The training of one image tower, see ``train_image_tower``. Its draws go on from step to step."""
+    """The training of one image tower. Its draws continue from step to step: the generator is part of its state."""
 
     name = "the image tower"
     weights: SmallImageTower

@@ -1,9 +1,9 @@
-"""What a static student knows before its first step: its vocabulary and the first vectors of its subwords.
+"""Embedding initialization: a student's vocabulary and the first vectors of its subwords.
 
 Vocabulary transplant: a new language's subword starts at the mean of the English words that it goes with, weighted by
 transport plans over the bitext (``kivuko.transport.associate``; no vector of the new language is needed), and words of
 the teacher's own vocabulary keep the teacher's vectors. Relatives: WECHSEL (Minixhofer et al. 2022) and FOCUS (Dobler &
-de Melo 2023) start new subwords at mixtures of old ones, found by static embeddings trained on monolingual text.
+de Melo 2023) start new subwords at mixtures of old ones, by static embeddings trained on monolingual text.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from kivuko.training.teacher_vectors import Progress, teacher_vectors
 from kivuko.transport import Association, associate
 from kivuko.transport.association import Affinity
 
-# The words that a teacher knows by heart: those that are one token of its vocabulary, each encoded by itself.
+# The whole words of a teacher's vocabulary: those that are one token of it, each encoded by itself.
 #
 # A word of another language that is spelled like an English one (a name, a loan) may be it. And the vector of a word by
 # itself, relative to the mean of all, is what a bag of words should add up: measured on English names in the emoji
@@ -69,8 +69,8 @@ def teacher_words(teacher: TextTeacher, progress: Progress | None = None) -> Tea
 
 def unit_vectors(teacher: TextTeacher, words: Sequence[str], progress: Progress | None = None) -> Tensor:
     """Return the teacher's unit vector of each word by itself, float32 [words, dim]."""
-    found = teacher_vectors(teacher, words, progress=progress)
-    return F.normalize(found.pooled[[found.sentences[word] for word in words]], dim=-1)
+    encoded = teacher_vectors(teacher, words, progress=progress)
+    return F.normalize(encoded.pooled[[encoded.sentences[word] for word in words]], dim=-1)
 
 
 def whole_words(tokenizer: object) -> list[str]:
@@ -81,7 +81,7 @@ def whole_words(tokenizer: object) -> list[str]:
     if not likely:
         return []
     ids = tokenizer(likely, add_special_tokens=False)["input_ids"]  # type: ignore[operator]
-    return sorted([text for text, found in zip(likely, ids, strict=True) if len(found) == 1][:_MOST])
+    return sorted([text for text, own in zip(likely, ids, strict=True) if len(own) == 1][:_MOST])
 
 
 ROUNDS = 4  # of plans and counts; more changed nothing measurable
@@ -106,7 +106,7 @@ def started_student(
 ) -> StaticStudent:
     """Build a static student over a fresh vocabulary as the recipe's ``[student]`` table says.
 
-    Random first vectors are drawn by torch's generator as it stands.
+    Random first vectors are drawn by torch's global generator.
 
     Raises:
         ModelError: see ``teacher_words``.
@@ -177,7 +177,7 @@ def _pieces(tokenizer: Tokenizer) -> list[str]:
 def _joined(tokenizer: Tokenizer, texts: Sequence[str], known: TeacherWords) -> tuple[Tokenizer, Tensor, Tensor]:
     """Add the teacher's words to a vocabulary: (vocabulary, vectors of those in the texts, vectors of the others).
 
-    Words that the texts use learn further, so they stand first; the others stay as they are.
+    Words that the texts use learn further, so they come first; the others stay as they are.
     """
     pieces = tokenizer.get_vocab_size()
     encoded = add_words(tokenizer, known.words).encode_batch(list(texts), add_special_tokens=False)
@@ -192,7 +192,7 @@ def _joined(tokenizer: Tokenizer, texts: Sequence[str], known: TeacherWords) -> 
 
 # Vocabulary transplant for transformers: words of the bitext join the vocabulary and start among the English ones.
 #
-# The plans are those of ``distill.start``; what is mixed differs. A pretrained encoder's new words start at mixtures of
+# The plans are those above; what is mixed differs. A pretrained encoder's new words start at mixtures of
 # its own input vectors of English subwords. A small transformer with random weights starts at the teacher's words,
 # brought to its width by principal components and to the size of its own random vectors.
 
@@ -232,16 +232,16 @@ def with_new_words(student: TransformerStudent, bitext: Bitext, start: Start) ->
         tokenizer(side, add_special_tokens=False)["input_ids"]
         for side in ([pair.text for pair in bitext.pairs], [pair.english for pair in bitext.pairs])
     )
-    found = associate(
+    association = associate(
         texts, english, (len(tokenizer), len(tokenizer)),
         regularization=start.regularization, marginal_penalty=start.marginal_penalty,
         rounds=ROUNDS if start.vectors == "transplant" else 0, affinity=_spelling(tokenizer, start.spelling),
     )  # fmt: skip
     with torch.no_grad():
-        seen = found.row_mass()[before:] > 0
+        seen = association.row_mass()[before:] > 0
         known = table[:before].detach().float()
         # New words are mixtures of what the student knew: English sides may hold new words too, of no use to them.
-        vectors = found.mean_of(torch.cat([known, known.mean(0).expand(len(tokenizer) - before, -1)]))[before:]
+        vectors = association.mean_of(torch.cat([known, known.mean(0).expand(len(tokenizer) - before, -1)]))[before:]
         table[before:] = torch.where(seen[:, None], vectors, known.mean(0)).to(table.dtype)
     return student
 

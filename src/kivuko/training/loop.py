@@ -62,7 +62,7 @@ class Training:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class TrainingResult:
     """The best step, its validation score, all scores by step, and the seconds this process spent."""
 
     best_step: int
@@ -79,7 +79,7 @@ def fit(
     run: str = "",
     checkpoints: Path | None = None,
     report: Report | None = None,
-) -> Outcome:
+) -> TrainingResult:
     """Train to the last step and leave the weights that scored best, or the last ones where nothing scores.
 
     Args:
@@ -114,7 +114,7 @@ def fit(
                 save_checkpoint(checkpoints, run, at, training.state(), best, training.optimizer)
     if best:
         training.weights.load_state_dict(best)
-    return Outcome(at.best_step, at.best_score, at.history, time.monotonic() - started)
+    return TrainingResult(at.best_step, at.best_score, at.history, time.monotonic() - started)
 
 
 def _resume(training: Training, run: str, checkpoints: Path | None) -> tuple[RunState, dict[str, Tensor]]:

@@ -60,7 +60,7 @@ class FineTuning:
             new_words: whether words were added to its vocabulary.
 
         Raises:
-            MissingDependencyError: adapters are asked for, and ``peft`` is not installed.
+            MissingDependencyError: adapters are requested, and ``peft`` is not installed.
             ModelError: the model cannot recompute its activations.
         """
         if self.lora_rank:
@@ -77,7 +77,7 @@ class FineTuning:
         learning = [(name, one) for name, one in student.named_parameters() if one.requires_grad]
         if self.layer_decay == 1:
             return [{"params": [one for _, one in learning], "factor": 1.0}]
-        layers = 1 + max((int(found[1]) for name, _ in learning if (found := _LAYER.search(name))), default=-1)
+        layers = 1 + max((int(match[1]) for name, _ in learning if (match := _LAYER.search(name))), default=-1)
         depths: dict[int, list[nn.Parameter]] = {}
         for name, one in learning:
             depths.setdefault(_depth(name, layers), []).append(one)
@@ -85,9 +85,9 @@ class FineTuning:
 
 
 def _depth(name: str, layers: int) -> int:
-    """Return how many layers lie above a parameter: 0 for what comes after the last one."""
-    if found := _LAYER.search(name):
-        return layers - 1 - int(found[1])
+    """Return how many layers are above a parameter: 0 for what comes after the last one."""
+    if match := _LAYER.search(name):
+        return layers - 1 - int(match[1])
     return layers if _EMBEDDING.search(name) else 0
 
 
@@ -111,7 +111,7 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Start:
-    """What a student knows before its first step: the table ``[student]`` of a recipe (see ``distill.start``).
+    """A student's initialization: the table ``[student]`` of a recipe, see ``kivuko.training.initialization``.
 
     Attributes:
         vectors: how the subwords of a new vocabulary start: "random"; at a mean of the teacher's vectors of English
@@ -148,9 +148,9 @@ class Recipe:
 
     @property
     def uses_transport(self) -> bool:
-        """Whether a transport plan has a say, in an objective that counts or in the student's first vectors.
+        """Whether a transport plan takes part, in an objective that counts or in the student's first vectors.
 
-        Greedy matching is none, whatever kind of objective asks for it.
+        Greedy matching is none, whatever kind of objective uses it.
         """
         return self.start.vectors == "transplant" or any(term.transports for term in self.terms)
 

@@ -25,7 +25,7 @@ from kivuko.encoders.teacher import TextTeacher
 from kivuko.encoders.vocabulary import train_vocabulary
 from kivuko.errors import DataError
 from kivuko.training.initialization import start_transformer, started_student, with_new_words
-from kivuko.training.loop import Outcome, Report, Training, fit, step_seed, warmup_cosine
+from kivuko.training.loop import Report, Training, TrainingResult, fit, step_seed, warmup_cosine
 from kivuko.training.recipe import FineTuning, Recipe, Schedule
 from kivuko.training.teacher_vectors import Progress, TeacherVectors, teacher_vectors
 
@@ -63,7 +63,7 @@ class Trained:
 
     student: Any
     about: About
-    outcome: Outcome
+    result: TrainingResult
     token_mean: TokenMean
 
 
@@ -100,7 +100,7 @@ def train_student(
     validation = Validation.from_bitext(selecting, job.distractors, vectors)
     if job.recipe.start.neighbors and isinstance(student, StaticStudent):
         student.spelling = SpellingNeighbors.from_bitext(job.bitext)
-    outcome = distill_student(
+    result = distill_student(
         student, job.bitext, vectors, job.recipe, validation,
         seed=job.seed, checkpoints=checkpoints, report=watch.stepped if watch else None,
         device=device,
@@ -109,10 +109,10 @@ def train_student(
         teacher=teacher.name, teacher_source=teacher.source, student=student.name,
         recipe=job.recipe.name, seed=job.seed,
         bitext_sizes={code: len(pairs) for code, pairs in job.bitext.by_language().items()},
-        best_step=outcome.best_step, validation_score=outcome.best_score, run=job_key(job, teacher),
+        best_step=result.best_step, validation_score=result.best_score, run=job_key(job, teacher),
         kivuko=kivuko.__version__, fertility=fertility(student, job.held_out), teacher_prompt=teacher.prompt or "",
     )  # fmt: skip
-    return Trained(student, about, outcome, TokenMean(vectors.mean, teacher.fingerprint, job.recipe.centers_student))
+    return Trained(student, about, result, TokenMean(vectors.mean, teacher.fingerprint, job.recipe.centers_student))
 
 
 def distill_to_folder(
@@ -232,7 +232,7 @@ def distill_student(
     checkpoints: Path | None = None,
     report: Report | None = None,
     device: str | None = None,
-) -> Outcome:
+) -> TrainingResult:
     """Train ``student`` in place and leave it with the weights that scored best on the validation split.
 
     It trains on ``device`` (default: a GPU where there is one), in bfloat16 where a GPU has that, and returns to the
@@ -257,11 +257,11 @@ def distill_student(
         student, bitext, vectors, recipe, validation, seed, torch.device(device or fastest_device())
     )
     schedule = recipe.schedule
-    outcome = fit(
+    result = fit(
         training, schedule.steps, every=schedule.validate_every, run=run, checkpoints=checkpoints, report=report
     )
     student.to(home).eval()
-    return outcome
+    return result
 
 
 _OBJECTIVE = "objective."  # in a checkpoint, this marks the objectives' own weights

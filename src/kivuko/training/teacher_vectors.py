@@ -52,7 +52,7 @@ def teacher_vectors(
     cache: Path | None = None,
     progress: Progress | None = None,
 ) -> TeacherVectors:
-    """Encode the distinct sentences, or read them from the cache, where they lie by teacher and sentences.
+    """Encode the distinct sentences, or read them from the cache, which is keyed by teacher and sentences.
 
     Raises:
         CorruptFileError: the cache file does not hold what was written.
@@ -62,9 +62,9 @@ def teacher_vectors(
     file = (cache or cache_folder() / "teacher") / f"{key[:24]}.safetensors"
     if not file.is_file():
         with teacher.accelerated():
-            found = _encode(teacher, distinct, progress)
+            tensors = _encode(teacher, distinct, progress)
         with atomic_path(file) as temporary:
-            save_file(found, temporary, metadata={"sha256": _digest(found)})
+            save_file(tensors, temporary, metadata={"sha256": _digest(tensors)})
     return _read(file, {text: row for row, text in enumerate(distinct)})
 
 
@@ -92,13 +92,13 @@ def _read(file: Path, sentences: dict[str, int]) -> TeacherVectors:
     remedy = "Delete this file and run again."
     try:
         with safe_open(file, framework="pt") as stored:
-            found = {name: stored.get_tensor(name) for name in ("tokens", "offsets", "pooled", "mean")}
+            tensors = {name: stored.get_tensor(name) for name in ("tokens", "offsets", "pooled", "mean")}
             expected = (stored.metadata() or {}).get("sha256")
     except (SafetensorError, OSError, ValueError) as problem:
         raise CorruptFileError(f"{file}: corrupted or unreadable. {remedy}") from problem
-    if _digest(found) != expected:
+    if _digest(tensors) != expected:
         raise CorruptFileError(f"{file}: corrupted (its checksum differs from what was written). {remedy}")
-    return TeacherVectors(sentences, **found)
+    return TeacherVectors(sentences, **tensors)
 
 
 def _digest(tensors: dict[str, Tensor]) -> str:

@@ -71,7 +71,7 @@ def make_system(run: Run, inputs: StudyInputs) -> System:
         trained = train_student(job_of(run, inputs), inputs.teacher)
         inside = gradient_encoder(trained.student)
         return System(trained.about.student, inputs.languages, lambda _code: inside.encode, inside,
-                      notes=training_notes(trained.outcome))  # fmt: skip
+                      notes=training_notes(trained.result))  # fmt: skip
     translator, notes = translator_of(run, inputs)
     english = _remembering(inputs.teacher)
     return System(
