@@ -262,7 +262,7 @@ def check_agreement(subject: Examined, sentences: Sentences) -> Iterator[Finding
     others = float((scores.sum() - right.sum()) / max(1, len(pairs) * (len(pairs) - 1)))
     recall = hits / len(pairs)
     figures = {"sentences": len(pairs), "R@1": recall, "own": float(right.mean()), "others": others}
-    seen = f"{sentences.origin}, perhaps seen in training" if subject.about else sentences.origin
+    seen = f"{sentences.origin}, perhaps seen in training" if code in subject.trained else sentences.origin
     described = (
         f"{recall:.0%} of {len(pairs)} sentences find their English translation first "
         f"(cosine {figures['own']:.2f}, with others {others:.2f}; {seen})"
