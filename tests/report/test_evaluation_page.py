@@ -17,7 +17,7 @@ from kivuko.evaluation import per_query_path, write_records
 from kivuko.evaluation.robustness import write_examples
 from kivuko.report.page import render
 from kivuko.report.results import Source
-from kivuko.report.writing import kind_of, page_of
+from kivuko.report.writing import Report, kind_of, page_of, report
 
 
 @pytest.fixture(scope="module")
@@ -101,10 +101,10 @@ def test_the_public_call_writes_the_page_and_returns_its_answer(attacked, tmp_pa
     records = tmp_path / "attack.jsonl"
     write_records(records, attacked.header, list(attacked.records), list(attacked.per_query))
     write_examples(records, attacked.examples)
-    report = kivuko.write_report(records, tmp_path / "page.html")
-    assert report.path == tmp_path / "page.html"
-    assert report.path.read_text("utf-8") == render(page_of(attacked))
-    assert report.answer == page_of(attacked).answer.sentence
+    page = kivuko.write_report(records, tmp_path / "page.html")
+    assert page == tmp_path / "page.html"
+    assert page.read_text("utf-8") == render(page_of(attacked))
+    assert report(records, page) == Report(page, page_of(attacked).answer.sentence)
     with pytest.raises(UsageError, match="place of the records"):
         kivuko.write_report(records, per_query_path(records))
 
@@ -113,5 +113,5 @@ def test_a_researchers_own_study_gets_the_page_of_a_study(tmp_path):
     header, records, per_query = study_records.made_up(study_records.Plan(protocol={}, noise=0.005))
     mine = tmp_path / "mine.jsonl"
     write_records(mine, replace(header, command="own.py"), records, per_query)
-    assert kivuko.write_report(mine).answer.startswith("“optical” is better than “greedy”")
+    assert report(mine).answer.startswith("“optical” is better than “greedy”")
     assert "Which recipe carries an English search model furthest" in mine.with_suffix(".html").read_text("utf-8")

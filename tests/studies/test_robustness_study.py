@@ -146,7 +146,7 @@ def test_examples_show_what_was_changed_inside_the_radius(outcome):
 
 
 def test_the_report_page_is_made_of_these_records(outcome):
-    page = write_report(outcome[0]).path.read_text("utf-8")
+    page = write_report(outcome[0]).read_text("utf-8")
     assert "<html" in page
     assert "typo" in page
 

@@ -21,8 +21,8 @@ def command(records: Path, out: Path | None) -> None:
       kivuko report low-resource.jsonl --out low-resource.html
       kivuko report attack.jsonl
     """
-    from kivuko.report.writing import write_report
+    from kivuko.report.writing import report
 
-    report = write_report(records, out)
-    click.echo(report.answer)
-    click.echo(f"page: {report.path}")
+    written = report(records, out)
+    click.echo(written.answer)
+    click.echo(f"page: {written.path}")

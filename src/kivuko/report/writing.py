@@ -16,18 +16,14 @@ from kivuko.report.results import MAP, TEACHER, UNTRAINED, VALIDATION, Source
 
 @dataclass(frozen=True)
 class Report:
-    """A written page: where it is, and the answer that it opens with. Can be used as a path."""
+    """A written page: its path, and the answer that it opens with."""
 
     path: Path
     answer: str
 
-    def __fspath__(self) -> str:
-        """Return the path, so that ``open`` and ``Path`` take a report."""
-        return str(self.path)
 
-
-def write_report(records: Path | str, out: Path | str | None = None) -> Report:
-    """Write a records file as one self-contained HTML page, and return its path and its answer.
+def write_report(records: Path | str, out: Path | str | None = None) -> Path:
+    """Write a records file as one self-contained HTML page, and return the page's path.
 
     A study's page answers whether transport helps (or, where all recipes use it, or none does, which recipe is best),
     with every test, plot and number; an evaluation's or attack run's page shows every measure of every model. The page
@@ -50,9 +46,14 @@ def write_report(records: Path | str, out: Path | str | None = None) -> Report:
         >>> figures = dict(subset="all", measure="MAP", value=0.4, low=0.35, high=0.45, queries=300)
         >>> written = [Record(**vars(at), language="sw", **figures)]
         >>> _ = write_records("mine.jsonl", Header(command="by hand", protocol={}, seeds=(0,)), written, [])
-        >>> print(kivuko.write_report("mine.jsonl").answer)
-        “mine” (optical) reaches a MAP of 0.400 [0.350, 0.450] in Swahili (sw) (text to image, one vector each).
+        >>> print(kivuko.write_report("mine.jsonl", "mine.html"))
+        mine.html
     """
+    return report(records, out).path
+
+
+def report(records: Path | str, out: Path | str | None = None) -> Report:
+    """Write the page as :func:`write_report` does, and return its path and its answer."""
     records = Path(records)
     page = records.with_suffix(".html") if out is None else Path(out)
     if page.resolve() in {path.resolve() for path in (records, per_query_path(records), examples_path(records))}:
