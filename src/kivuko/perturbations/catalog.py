@@ -311,15 +311,15 @@ def _attacks() -> Iterator[Attack]:
     yield _text("universal-text", "queries", "one misspelling for all queries, found on training names")
     for name, description in _NOISES.items():
         yield Attack(name, "image", "nothing", "severity", (Whole("severity", 3, 0, 5),), description)
-    steps, many, asked = Whole("steps", 10, 1), Whole("steps", 100, 1), Whole("queries", 1000, 1)
+    steps, many, tries = Whole("steps", 10, 1), Whole("steps", 100, 1), Whole("queries", 1000, 1)
     yield _image("fgsm", "gradients", "one step along the gradient's signs", _LOSS)
     yield _image("pgd", "gradients", "projected gradient descent", steps, _RESTARTS, _LOSS, _EARLY_STOP)
     yield _image(
         "apgd", "gradients", "PGD that sets its own step size; with warm_start a sweep's larger radius begins at the "
         "smaller one's result", many, _RESTARTS, _LOSS, _EARLY_STOP, _WARM_START,
     )  # fmt: skip
-    yield _image("square", "queries", "random squares, kept where they harm", asked, _EARLY_STOP)
-    yield _image("standard", "gradients", "the ensemble of APGD and Square; stops at success", many, asked)
+    yield _image("square", "queries", "random squares, kept where they harm", tries, _EARLY_STOP)
+    yield _image("standard", "gradients", "the ensemble of APGD and Square; stops at success", many, tries)
     yield _image("universal", "gradients", "one change for all images, found on training names", Whole("epochs", 10, 1))
     yield _joint(
         "sep-attack", "query and image attacked apart, then put together (Sep-Attack)",

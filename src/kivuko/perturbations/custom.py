@@ -125,11 +125,11 @@ def perturbed_texts(
     Raises:
         UsageError: it does not return one text for each query.
     """
-    asked = 0
+    calls = 0
 
     def counting(queries: Sequence[str]) -> Any:
-        nonlocal asked
-        asked += len(queries)
+        nonlocal calls
+        calls += len(queries)
         return encode(queries)
 
     results = list(custom.perturb_texts(list(texts), list(languages), counting, goal))
@@ -141,7 +141,7 @@ def perturbed_texts(
     perturbed = [
         one if isinstance(one, Perturbed) else Perturbed(text, one) for text, one in zip(texts, results, strict=True)
     ]
-    return perturbed, -(-asked // max(1, len(texts)))
+    return perturbed, -(-calls // max(1, len(texts)))
 
 
 def _parameter(name: str, keyword: inspect.Parameter) -> Parameter:

@@ -218,12 +218,12 @@ def _neighbors(layout: str) -> dict[str, tuple[str, ...]]:
     Vowel signs and other marks have keys of their own; theirs are the marks beside them. A space in the data is a key
     that types no single character.
     """
-    told = data_file("keyboards.json")["layouts"].get(layout)
-    if told is None:
+    entry = data_file("keyboards.json")["layouts"].get(layout)
+    if entry is None:
         return {}
     offsets = data_file("keyboards.json")["offsets"]  # of the rows' first keys, in widths of a key
     found: dict[str, tuple[str, ...]] = {}
-    for rows in (told["rows"], told.get("shift", [])):
+    for rows in (entry["rows"], entry.get("shift", [])):
         keys = [(key, column + offsets[row], row) for row, line in enumerate(rows) for column, key in enumerate(line)]
         for key, x, y in keys:
             near = (one for one, x2, y2 in keys if one != key and (x - x2) ** 2 + (y - y2) ** 2 < _REACH**2)
@@ -236,10 +236,10 @@ def _lookalikes(character: str) -> tuple[str, ...]:
     """Return letters that look like ``character`` (Unicode's confusables) and are no mere styled form of it."""
     from confusable_homoglyphs import confusables
 
-    told = confusables.is_confusable(character, greedy=True) or [{"homoglyphs": []}]
+    entry = confusables.is_confusable(character, greedy=True) or [{"homoglyphs": []}]
     return tuple(
         one["c"]
-        for one in told[0]["homoglyphs"]
+        for one in entry[0]["homoglyphs"]
         if len(one["c"]) == 1
         and unicodedata.category(one["c"])[0] == "L"
         and unicodedata.normalize("NFKC", one["c"]) != unicodedata.normalize("NFKC", character)

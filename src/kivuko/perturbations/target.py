@@ -177,7 +177,7 @@ class Attacked:
         ranks_before, ranks_after: of the right image, int64 [n], from 1; ties count against it.
         texts: the queries before and after.
         images: None where none was touched.
-        calls: how often the model was asked about each query, int64 [n].
+        calls: calls of the model for each query, int64 [n].
         target_first: where a targeted attack brought its image to the first place, bool [n]; None: not targeted.
     """
 

@@ -184,7 +184,7 @@ class Results:
                 self.records.append(self._record(under[-1], group, AREA, area, _queries(clean, codes)))
 
     def protocol(self) -> dict[str, Any]:
-        """Return what the records' header says of how they came to be."""
+        """Return the protocol for the records' header."""
         target = self.target
         drawn = f"up to {target.most} queries of each language that are no copies of English, drawn by concept"
         return {

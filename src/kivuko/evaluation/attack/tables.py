@@ -21,7 +21,7 @@ _RARELY = "too few queries were answered first before for an interval; attack mo
 _LEGEND = (
     "lost: clean less attacked R@1 (attack success as a drop in accuracy). broken: of the queries answered first "
     "before, the share that is not after (attack success on correct queries). kept: MAP after over MAP before "
-    "(robustness ratio). calls: how often the model was asked, per query.",
+    "(robustness ratio). calls: calls of the model, per query.",
     "aimed: share of queries for which the chosen image came first.",
     "gap: what is kept in high-resource languages less what is kept in low-resource ones. area: mean MAP over all "
     "budgets up to the largest.",

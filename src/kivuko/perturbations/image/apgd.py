@@ -183,7 +183,7 @@ class _Run:
 
     @torch.no_grad()
     def _retire(self, at: _Climb, margins: Tensor, spent: Tensor) -> None:
-        """Let images go that the attacker has won, where winning is all that is asked and rounding keeps the win."""
+        """Stop attacking images that the attacker has won, if early stopping is on and rounding keeps the win."""
         if not self.early_stop or not (won := broken(self.goal, margins) & (margins <= at.lowest)).any():
             return
         rounded = self.threat.on_levels(at.original[won], at.now[won])

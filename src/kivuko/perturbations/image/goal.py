@@ -195,7 +195,7 @@ class AttackedImages:
     Attributes:
         pixels: float32 [n, 3, h, w].
         margins: float32 [n], of these very pixels; see ``ImageGoal``.
-        calls: int64 [n], how often the tower was asked about each image.
+        calls: int64 [n], calls of the tower for each image.
     """
 
     pixels: Tensor

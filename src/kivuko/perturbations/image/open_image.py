@@ -25,7 +25,7 @@ def open_image(path: Path | str) -> Image.Image:
     bits become 8; CMYK, gray and palettes are converted; a camera's rotation (EXIF) is carried out.
 
     Args:
-        path: PNG, JPEG, GIF, WebP, BMP, TIFF, PPM, JPEG 2000, AVIF or ICO, told by its content, not by its name.
+        path: PNG, JPEG, GIF, WebP, BMP, TIFF, PPM, JPEG 2000, AVIF or ICO, recognized by its content, not by its name.
 
     Raises:
         DataError: no such file, not an image, cut short, damaged, or of more than ``MOST_PIXELS`` pixels.

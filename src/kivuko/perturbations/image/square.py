@@ -45,7 +45,7 @@ def square(
 
     Args:
         pixels: float32 [n, 3, h, w] in 0-1 on whole levels; row i is attacked image i of the goal.
-        queries: times that the tower is asked about each image.
+        queries: calls of the tower for each image.
         early_stop: leave an image alone once the attacker has won.
 
     Raises:

@@ -113,7 +113,7 @@ def whole_steps(change: Tensor, radius: float) -> Tensor:
     flat = flat * torch.where(length > radius, shorter, torch.ones_like(length)).to(flat.dtype)
     size = flat.abs()
     down = size.floor()
-    # Equal fractions are told apart by their place, evenly spread, so that some of them can go up where not all can.
+    # Equal fractions are distinguished by their place, evenly spread, so that some of them can go up where not all can.
     fraction = size - down + _TIE * (torch.arange(flat.shape[1], device=flat.device) * 0.618034 % 1)
     cost = (2 * down + 1) * (size > down)  # (d + 1)^2 - d^2
     allowed = size.double().square().sum(1, keepdim=True).clamp_max(radius**2) + _SLACK

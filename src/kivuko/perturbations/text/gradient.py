@@ -174,11 +174,11 @@ class TransformerGradients:
         return [one for part in portions for one in self._portion(texts[part], goal, rows[part])]
 
     def _portion(self, texts: Sequence[str], goal: TextGoal, rows: Sequence[int]) -> list[TokenGradients]:
-        told = self.tokenizer(
+        encoded = self.tokenizer(
             list(texts), padding=True, truncation=True, return_tensors="pt",
             return_offsets_mapping=True, return_special_tokens_mask=True,
         )  # fmt: skip
-        spans, special = told.pop("offset_mapping"), told.pop("special_tokens_mask").bool()
+        spans, special = encoded.pop("offset_mapping"), encoded.pop("special_tokens_mask").bool()
         caught: list[Tensor] = []
 
         def catch(_module: Any, _given: Any, out: Tensor) -> Tensor:
@@ -188,14 +188,14 @@ class TransformerGradients:
         hook = self._lookup.register_forward_hook(catch)
         try:
             with torch.enable_grad():
-                loss = retrieval_loss(self._forward(dict(told)), goal, rows)
+                loss = retrieval_loss(self._forward(dict(encoded)), goal, rows)
                 (gradient,) = torch.autograd.grad(loss, caught[0])
         finally:
             hook.remove()
-        content = told["attention_mask"].bool() & ~special
+        content = encoded["attention_mask"].bool() & ~special
         return [
             TokenGradients(
-                told["input_ids"][n][keep].numpy(), [tuple(s) for s in spans[n][keep].tolist()], gradient[n][keep]
+                encoded["input_ids"][n][keep].numpy(), [tuple(s) for s in spans[n][keep].tolist()], gradient[n][keep]
             )
             for n, keep in enumerate(content)
         ]

@@ -1,4 +1,4 @@
-"""Greedy search by queries: the model is asked about candidate edits and nothing is known of its insides.
+"""Greedy search by queries: the model scores candidate edits; its gradients are not used.
 
 Candidates are drawn at random over the whole query. Spending half of them near the places that the other half found to
 be the sorest (or at those whose deletion harms most) was tried and harmed no more for the same number of calls.
@@ -36,7 +36,7 @@ def greedy_search(
     What is found for a query does not depend on the other queries.
 
     Args:
-        encode: texts -> unit vectors; asked in large batches, equal texts once.
+        encode: texts -> unit vectors; called with large batches, equal texts once.
         texts, languages: of each query, in the goal's order.
         kinds: of edit, see ``kivuko.perturbations``.
         edits: budget per query, at least 0. ``AttackedText.within`` gives the results for every smaller one.

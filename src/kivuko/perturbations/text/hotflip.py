@@ -40,20 +40,20 @@ class Flips:
             for n in usable
         ]
 
-    def best(self, texts: Sequence[str], told: Sequence[TokenGradients], count: int) -> list[list[Edit]]:
+    def best(self, texts: Sequence[str], tokens: Sequence[TokenGradients], count: int) -> list[list[Edit]]:
         """Return for each text the exchanges that to first order raise the loss most, no more than half at one place.
 
         To first order an exchange gains the new subword's vector less those of the old ones, times the mean gradient at
         the place.
         """
-        slots = [_slots(text, own.spans) for text, own in zip(texts, told, strict=True)]
+        slots = [_slots(text, own.spans) for text, own in zip(texts, tokens, strict=True)]
         slopes = [own.gradients.new_zeros(0, self._vectors.shape[1]) if not places else
                   torch.stack([own.gradients[inside].mean(0) for _, _, inside in places])
-                  for places, own in zip(slots, told, strict=True)]  # fmt: skip
+                  for places, own in zip(slots, tokens, strict=True)]  # fmt: skip
         tops = self._tops(slopes, min(2 * count, len(self._spellings)))
         return [
             self._of_text(text, places, own, top, count)
-            for text, places, own, top in zip(texts, slots, told, tops, strict=True)
+            for text, places, own, top in zip(texts, slots, tokens, tops, strict=True)
         ]
 
     def _tops(self, slopes: Sequence[Tensor], count: int) -> list[tuple[Tensor, Tensor]]:
@@ -73,10 +73,12 @@ class Flips:
         ]
 
     def _of_text(
-        self, text: str, slots: Sequence[Slot], told: TokenGradients, top: tuple[Tensor, Tensor], count: int
+        self, text: str, slots: Sequence[Slot], tokens: TokenGradients, top: tuple[Tensor, Tensor], count: int
     ) -> list[Edit]:
         per_slot = max(1, count // 2) if len(slots) > 1 else count
-        products = (told.gradients * self._vectors[told.ids]).sum(1).tolist()  # of the subwords that stand there now
+        products = (
+            (tokens.gradients * self._vectors[tokens.ids]).sum(1).tolist()
+        )  # of the subwords that stand there now
         ranked: list[tuple[float, Edit]] = []
         for slot, values, pieces in zip(slots, top[0].tolist(), top[1].tolist(), strict=True):
             lost = sum(products[n] for n in slot[2])
@@ -114,7 +116,7 @@ def _slots(text: str, spans: Sequence[tuple[int, int]]) -> list[Slot]:
     return [(start, end, [n for n, (a, b) in enumerate(spans) if a < end and start < b]) for start, end in found]
 
 
-def gains(told: TokenGradients, vectors: Tensor, readings: Sequence[Sequence[int]]) -> NDArray[np.float32]:
+def gains(tokens: TokenGradients, vectors: Tensor, readings: Sequence[Sequence[int]]) -> NDArray[np.float32]:
     """Return by how much the loss would rise, float [readings], if the text were read as other subwords.
 
     What a reading has in common with the text's own at the beginning and at the end stays. The subwords between are
@@ -122,18 +124,18 @@ def gains(told: TokenGradients, vectors: Tensor, readings: Sequence[Sequence[int
     vectors less that of the old, times that gradient. For one subword against another this is HotFlip's estimate.
 
     Args:
-        told: the text's own subwords.
+        tokens: the text's own subwords.
         vectors: float [subwords, width].
         readings: subwords of each edited text.
     """
-    own = told.ids.tolist()
+    own = tokens.ids.tolist()
     if not own or not readings:
         return np.zeros(len(readings), dtype=np.float32)
     spans = [_changed(own, reading) for reading in readings]
     added = [reading[first : len(reading) - tail] for reading, (first, tail) in zip(readings, spans, strict=True)]
     gone = [own[first : len(own) - tail] for first, tail in spans]
     used, columns = np.unique([*(n for part in (*added, *gone) for n in part), own[0]], return_inverse=True)
-    effects = (told.gradients @ vectors[used].T).numpy()  # [tokens, used]
+    effects = (tokens.gradients @ vectors[used].T).numpy()  # [tokens, used]
     below = np.concatenate([np.zeros_like(effects[:1]), effects.cumsum(0)])  # so that means over places are cheap
     starts = np.array([first if old else max(0, first - 1) for (first, _), old in zip(spans, gone, strict=True)])
     ends = np.array([len(own) - tail if old else min(len(own), first + 1)
@@ -154,7 +156,7 @@ def _changed(own: Sequence[int], reading: Sequence[int]) -> tuple[int, int]:
     return first, tail
 
 
-_POOL = 16  # character edits that are estimated for each one that the model is asked about
+_POOL = 16  # character edits that are estimated for each one that the model is called for
 _PER_PLACE = 2  # of these at one place: edits there are often read as the same subwords
 
 
@@ -182,8 +184,8 @@ def hotflip(
     flips = Flips(encoder)
 
     def propose(states: Sequence[AttackState], rows: Sequence[int]) -> list[list[Edit]]:
-        told = encoder.gradients([state.text for state in states], goal, rows)
-        return flips.best([state.text for state in states], told, candidates)
+        tokens = encoder.gradients([state.text for state in states], goal, rows)
+        return flips.best([state.text for state in states], tokens, candidates)
 
     return search(encoder.encode, texts, languages, goal, propose, edits=edits, progress=progress)
 
@@ -209,9 +211,9 @@ def char_gradient(
     chosen = edit_kinds(kinds)
 
     def propose(states: Sequence[AttackState], rows: Sequence[int]) -> list[list[Edit]]:
-        told = encoder.gradients([state.text for state in states], goal, rows)
+        tokens = encoder.gradients([state.text for state in states], goal, rows)
         found = []
-        for state, own in zip(states, told, strict=True):
+        for state, own in zip(states, tokens, strict=True):
             drawn = sampled(state.text, state.language, chosen, _POOL * candidates, draws_of(state, seed))
             readings = encoder.tokenize([apply_edit(state.text, edit) for edit in drawn]) if drawn else []
             order = np.argsort(-gains(own, encoder.vectors, readings), kind="stable")

@@ -49,7 +49,7 @@ def robustness_header(
     """Return the header of the study's records. Arguments as ``low_resource.study_header``."""
     systems = study_header(grid.systems, inputs.plain, bitext, finished, command, workers)
     sizes = [size for size in systems.protocol["sizes"] if size is not None]
-    recipes = {name: dict(told) for name, told in systems.protocol["recipes"].items()}
+    recipes = {name: dict(facts) for name, facts in systems.protocol["recipes"].items()}
     for recipe in grid.systems.recipes:
         recipes[recipe.name]["robust"] = recipe.augmentation is not None
         if recipe.augmentation is not None:

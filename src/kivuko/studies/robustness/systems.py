@@ -81,7 +81,7 @@ def make_system(run: Run, inputs: StudyInputs) -> System:
 
 
 def encoder_of(encoder: Encoder) -> EncodeTexts:
-    """Return a function from texts to an encoder's unit sentence vectors; it remembers what it was asked."""
+    """Return a function from texts to an encoder's unit sentence vectors; it remembers texts."""
     known: dict[str, NDArray[np.float32]] = {}
 
     @torch.no_grad()
