@@ -90,8 +90,8 @@ def test_demo_ends_with_the_two_commands_that_open_the_page(demo):
     """They name what the demo built, and each is a command that there is, with these options."""
     out, printed = demo
     index, serve = [line.split() for line in printed.rstrip().splitlines()[-2:]]
-    assert index[-6:] == ["index", f"{out}/model", "--dataset", "emoji", "--out", f"{out}/gallery"]
-    assert serve[-2:] == ["serve", f"{out}/gallery"]
+    assert index[-6:] == ["index", f"{out}/model", "--dataset", "emoji", "--out", f"{out}/emoji.index"]
+    assert serve[-2:] == ["serve", f"{out}/emoji.index"]
     assert any(" attack " in line and f"{out}/model" in line for line in printed.splitlines())
     for words in (index[-6:], serve[-2:]):
         command = importlib.import_module(COMMANDS[words[0]][0]).command

@@ -73,7 +73,7 @@ def command(
         screen.print(f"  {line}", soft_wrap=True)
     screen.print("\nThe search page, on what was just built:", soft_wrap=True)
     for line in (
-        f"{program} index {shlex.quote(str(files.model))} --dataset emoji --out {shlex.quote(str(files.gallery))}",
-        f"{program} serve {shlex.quote(str(files.gallery))}",
+        f"{program} index {shlex.quote(str(files.model))} --dataset emoji --out {shlex.quote(str(files.index))}",
+        f"{program} serve {shlex.quote(str(files.index))}",
     ):
         screen.print(f"  {line}", soft_wrap=True)

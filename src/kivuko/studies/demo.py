@@ -47,9 +47,9 @@ class DemoFiles:
         return self.out / "baseline-mse"
 
     @property
-    def gallery(self) -> Path:
+    def index(self) -> Path:
         """Where the closing lines propose to index the emoji: the demo itself makes none."""
-        return self.out / "gallery"
+        return self.out / "emoji.index"
 
     @property
     def records(self) -> Path:
