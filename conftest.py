@@ -70,14 +70,20 @@ def _write_workspace(folder: Path) -> None:
     )
 
 
+@pytest.fixture
+def example_folder(tmp_path_factory, monkeypatch):
+    """Run in a new folder that holds the files that examples name."""
+    written, _ = made_once(tmp_path_factory, "example-folder", _write_workspace)
+    folder = tmp_path_factory.mktemp("example")
+    shutil.copytree(written, folder, dirs_exist_ok=True)
+    monkeypatch.chdir(folder)
+    return folder
+
+
 @pytest.fixture(autouse=True)
-def _example_folder(request, tmp_path_factory, monkeypatch):
-    """Run an example that names files in a folder of its own that holds them."""
+def _examples_have_their_files(request):
     if isinstance(request.node, pytest.DoctestItem) and _names_files(request.node):
-        written, _ = made_once(tmp_path_factory, "example-folder", _write_workspace)
-        folder = tmp_path_factory.mktemp("example")
-        shutil.copytree(written, folder, dirs_exist_ok=True)
-        monkeypatch.chdir(folder)
+        request.getfixturevalue("example_folder")
 
 
 def _names_files(item: pytest.DoctestItem) -> bool:
