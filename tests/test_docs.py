@@ -9,7 +9,7 @@ import kivuko
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-BLOCK = re.compile(r"(?P<mark><!-- not run: [^>]+-->\n+)?```python\n(?P<code>.*?)```", re.DOTALL)
+BLOCK = re.compile(r"(?P<mark><!-- not run[^>]+-->\n+)?```python\n(?P<code>.*?)```", re.DOTALL)
 
 
 def examples(page):
