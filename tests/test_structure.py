@@ -10,19 +10,7 @@ import kivuko
 
 SOURCE = Path(kivuko.__file__).parent
 FLOORS = (
-    {
-        "errors",
-        "files",
-        "streams",
-        "text",
-        "languages",
-        "progress",
-        "plugins",
-        "ranks",
-        "_version",
-        "transport",
-        "bitext",
-    },
+    {"errors", "files", "fonts", "streams", "text", "languages", "progress", "plugins", "ranks", "transport", "bitext"},
     {"encoders", "datasets"},
     {"losses", "perturbations"},
     {"training", "translation", "search"},
