@@ -66,8 +66,9 @@ def _write_workspace(folder: Path) -> None:
     (folder / "photos.tsv").write_text("\n".join([*captions, ""]), encoding="utf-8")
     files = {code: folder / f"{code}.tsv" for code in ("sw", "so")}
     kivuko.distill(
-        files, folder / "my-model", steps=20, vocabulary_size=300, validation_share=0.3, seed=0, progress=False
-    )
+        files, folder / "my-model", recipe="contrastive", steps=5, vocabulary_size=300, validation_share=0.3, seed=0,
+        progress=False,
+    )  # fmt: skip
 
 
 @pytest.fixture
@@ -88,4 +89,4 @@ def _examples_have_their_files(request):
 
 def _names_files(item: pytest.DoctestItem) -> bool:
     sources = "".join(example.source for example in item.dtest.examples)
-    return any(name in sources for name in ("my-model", "photos", ".tsv"))
+    return any(name in sources for name in ("my-model", "photos", ".tsv", ".jsonl"))

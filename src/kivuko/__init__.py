@@ -11,58 +11,47 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0.dev0"
 
 _WHERE = {
-    "KivukoError": "kivuko.errors",
-    "read_bitext": "kivuko.bitext",
-    "Bitext": "kivuko.bitext",
-    "Pair": "kivuko.bitext",
-    "hold_out": "kivuko.bitext",
-    "emoji_world": "kivuko.datasets.emoji",
-    "shipped_image_tower": "kivuko.datasets.emoji",
-    "load_teacher": "kivuko.encoders.teacher",
-    "load_image_tower": "kivuko.encoders.image_tower",
-    "Alignment": "kivuko.encoders.alignment",
-    "align": "kivuko.encoders.alignment",
-    "Model": "kivuko.encoders.model",
-    "load_model": "kivuko.encoders.model",
-    "TokenBatch": "kivuko.encoders.token_batch",
-    "solve": "kivuko.transport",
-    "Plan": "kivuko.transport",
-    "load_recipe": "kivuko.training.recipe",
     "distill": "kivuko.training.distill",
-    "harden": "kivuko.training.harden",
-    "Searcher": "kivuko.search",
-    "build_index": "kivuko.search",
-    "read_records": "kivuko.evaluation",
+    "load_model": "kivuko.encoders.model",
     "evaluate": "kivuko.evaluation.evaluate",
-    "Evaluation": "kivuko.evaluation.evaluate",
-    "compare": "kivuko.evaluation.comparison",
-    "Comparison": "kivuko.evaluation.comparison",
     "attack": "kivuko.evaluation.attack",
-    "AttackReport": "kivuko.evaluation.attack",
+    "compare": "kivuko.evaluation.comparison",
+    "harden": "kivuko.training.harden",
+    "build_index": "kivuko.search",
+    "Searcher": "kivuko.search",
+    "align": "kivuko.encoders.alignment",
+    "solve": "kivuko.transport",
+    "read_bitext": "kivuko.bitext",
     "write_report": "kivuko.report.writing",
+    "KivukoError": "kivuko.errors",
+    # The types that these calls take and return.
+    "Alignment": "kivuko.encoders.alignment",
+    "AttackReport": "kivuko.evaluation.attack",
+    "Bitext": "kivuko.bitext",
+    "Comparison": "kivuko.evaluation.comparison",
+    "Evaluation": "kivuko.evaluation.evaluate",
+    "Hit": "kivuko.search",
+    "ImageIndex": "kivuko.search",
+    "Model": "kivuko.encoders.model",
+    "Pair": "kivuko.bitext",
+    "Plan": "kivuko.transport",
 }
 
 __all__ = ["__version__", "losses", *_WHERE]
 
 if TYPE_CHECKING:
     from kivuko import losses as losses
-    from kivuko.bitext import Bitext, Pair, hold_out, read_bitext
-    from kivuko.datasets.emoji import emoji_world, shipped_image_tower
+    from kivuko.bitext import Bitext, Pair, read_bitext
     from kivuko.encoders.alignment import Alignment, align
-    from kivuko.encoders.image_tower import load_image_tower
     from kivuko.encoders.model import Model, load_model
-    from kivuko.encoders.teacher import load_teacher
-    from kivuko.encoders.token_batch import TokenBatch
     from kivuko.errors import KivukoError
-    from kivuko.evaluation import read_records
     from kivuko.evaluation.attack import AttackReport, attack
     from kivuko.evaluation.comparison import Comparison, compare
     from kivuko.evaluation.evaluate import Evaluation, evaluate
     from kivuko.report.writing import write_report
-    from kivuko.search import Searcher, build_index
+    from kivuko.search import Hit, ImageIndex, Searcher, build_index
     from kivuko.training.distill import distill as distill
     from kivuko.training.harden import harden as harden
-    from kivuko.training.recipe import load_recipe
     from kivuko.transport import Plan, solve
 
 

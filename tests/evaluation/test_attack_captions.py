@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import kivuko
 from kivuko.encoders.model import About, Model
 from kivuko.errors import UsageError
+from kivuko.evaluation import read_records
 from kivuko.evaluation.attack.run import attack
 
 NAMES = {"sw": ["paka mweusi", "mbwa mdogo", "gari la moto", "nyumba kubwa", "moyo mwekundu", "uso wa machozi"],
@@ -111,7 +111,7 @@ def test_the_command_and_the_call_give_the_same_records(model, photos, tmp_path,
     report = kivuko.attack(
         model, photos, ["typo:edits=1|2", "pgd:steps=2"], queries=4, languages=["sw", "de"], progress=False
     )
-    header, records = kivuko.read_records(file)
+    header, records = read_records(file)
     assert records == report.records
     assert header.protocol == json.loads(json.dumps(report.header.protocol))
     assert header.command.startswith("kivuko attack")

@@ -126,8 +126,8 @@ class Model:
 
         >>> import kivuko
         >>> from PIL import Image
-        >>> tower = kivuko.load_model(kivuko.shipped_image_tower(), device="cpu")
-        >>> tower.encode_image([Image.new("RGB", (64, 64), "red")]).shape
+        >>> model = kivuko.load_model("my-model", device="cpu")
+        >>> model.encode_image([Image.new("RGB", (64, 64), "red")]).shape
         (1, 384)
         """
         if isinstance(images, Image.Image | Path | str):

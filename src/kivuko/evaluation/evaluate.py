@@ -70,7 +70,7 @@ class Evaluation:
         """Read a records file and the per-query scores beside it, if they are there.
 
         Raises:
-            DataError, CorruptFileError: see :func:`kivuko.read_records`.
+            DataError, CorruptFileError: see :func:`~kivuko.evaluation.read_records`.
         """
         header, records = read_records(path)
         per_query = read_per_query(path) if per_query_path(path).is_file() else []
@@ -215,8 +215,11 @@ def evaluate(
         KivukoError: the records cannot be written.
 
     >>> import kivuko
-    >>> result = kivuko.evaluate("kivuko-demo/model", languages=["sw", "de"])  # doctest: +SKIP
-    >>> print(result)  # doctest: +SKIP
+    >>> result = kivuko.evaluate("my-model", "captions:photos.tsv", progress=False)
+    >>> print(result.records[0].measure, result.records[0].language, result.records[0].queries)
+    R@1 sw 3
+    >>> print(result)
+    contrastive: captions/every-caption/text-to-image, all; 3 images ...
     """
     requested = read_codes(languages)
     if captions not in ("every", "first"):

@@ -137,8 +137,13 @@ def attack(
         KivukoError: the records cannot be written.
 
     >>> import kivuko
-    >>> report = kivuko.attack("kivuko-demo/model", attacks=["typo:edits=2", "pgd:eps=2/255"])  # doctest: +SKIP
-    >>> print(report)  # doctest: +SKIP
+    >>> report = kivuko.attack("my-model", "captions:photos.tsv", ["typo:edits=2", "fgsm:eps=2/255"], progress=False)
+    >>> [spec.label for spec in report.attacks]
+    ['typo', 'fgsm']
+    >>> report.examples[0].query
+    'paka mweusi'
+    >>> print(report)
+    typo...
     """
     specs = read_attacks([attacks] if isinstance(attacks, str | AttackSpec) else attacks, crafted)
     requested = read_codes(languages)
