@@ -108,9 +108,7 @@ def test_the_command_and_the_call_give_the_same_records(model, photos, tmp_path,
     monkeypatch.setattr(sys, "argv", ["kivuko", "attack", str(tmp_path / "model"), *words])
     main()
     file = next((tmp_path / "model" / "evaluation").glob("attacks-*.jsonl"))
-    report = attack(
-        model, photos, ["typo:edits=1|2", "pgd:steps=2"], queries=4, languages=["sw", "de"], progress=False
-    )
+    report = attack(model, photos, ["typo:edits=1|2", "pgd:steps=2"], queries=4, languages=["sw", "de"], progress=False)
     header, records = read_records(file)
     assert records == report.records
     assert header.protocol == json.loads(json.dumps(report.header.protocol))
