@@ -41,8 +41,7 @@ def test_a_row_per_language_and_group_with_intervals_and_tests():
         assert row.difference.low > 0.05
         assert row.p_value < 0.001
     assert [row.queries for row in comparison.rows] == [40, 40, 40, 80, 40]
-    adjusted = holm({row.language: row.p_value for row in comparison.rows})
-    assert [row.p_holm for row in comparison.rows] == list(adjusted.values())
+    assert [row.p_holm for row in comparison.rows] == holm([row.p_value for row in comparison.rows])
 
 
 def test_it_is_the_comparison_of_the_studies():
@@ -52,7 +51,7 @@ def test_it_is_the_comparison_of_the_studies():
     )
     theirs = compare_scores(first, second, ["sw", "so"])
     assert (low.a, low.b) == theirs.means
-    assert low.difference == theirs.difference
+    assert (low.difference, low.relative) == (theirs.difference, theirs.relative)
     assert low.p_value == theirs.test.p_value
 
 

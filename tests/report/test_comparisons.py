@@ -60,8 +60,7 @@ def test_without_validation_nothing_is_chosen_and_the_page_says_so():
 def test_family_is_every_comparison_of_the_page(plan, tests):
     family = found_in(*made_up(plan)).family
     assert len(family.tests) == tests
-    again = holm({str(place): one.comparison.test.p_value for place, one in enumerate(family.tests)})
-    assert [one.adjusted for one in family.tests] == list(again.values())
+    assert [one.adjusted for one in family.tests] == holm([one.comparison.test.p_value for one in family.tests])
 
 
 def test_a_recipe_in_two_roles_is_found_by_either():

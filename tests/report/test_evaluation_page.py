@@ -14,6 +14,8 @@ from page_elements import Elements
 import kivuko
 from kivuko.errors import DataError, UsageError
 from kivuko.evaluation import per_query_path, write_records
+from kivuko.evaluation.attack import AttackReport
+from kivuko.evaluation.evaluate import Evaluation
 from kivuko.evaluation.robustness import write_examples
 from kivuko.report.page import render
 from kivuko.report.results import Source
@@ -107,6 +109,42 @@ def test_the_public_call_writes_the_page_and_returns_its_answer(attacked, tmp_pa
     assert report(records, page) == Report(page, page_of(attacked).answer.sentence)
     with pytest.raises(UsageError, match="place of the records"):
         kivuko.write_report(records, per_query_path(records))
+
+
+def test_results_are_written_without_a_file_and_several_on_one_page(evaluated, attacked, tmp_path):
+    first = Evaluation(list(evaluated.records), evaluated.header, list(evaluated.per_query))
+    page = kivuko.write_report(first, tmp_path / "one.html")
+    assert page.read_text("utf-8") == render(page_of(evaluated))
+    own = [replace(one, model="larger", value=one.value * 0.9) for one in first.records if one.objective == "optical"]
+    blocks = [
+        replace(one, condition=replace(one.condition, model="larger"), values=one.values * 0.9)
+        for one in first.per_query
+        if one.condition.objective == "optical"
+    ]
+    second = Evaluation(own, replace(first.header, command="kivuko evaluate larger"), blocks)
+    text = words(kivuko.write_report([first, second], tmp_path / "two.html").read_text("utf-8"))
+    assert "10 tests in the family" in text  # each model against the other and both references, in two groups
+    assert "kivuko evaluate mine; kivuko evaluate larger" in text
+    for record in [*first.records, *own]:
+        assert f"{record.value:.3f} [{record.low:.3f}, {record.high:.3f}]" in text, record
+    assert text == words(kivuko.write_report([first, second, first], tmp_path / "two.html").read_text("utf-8"))
+    report = AttackReport(list(attacked.records), attacked.header, list(attacked.per_query), examples=attacked.examples)
+    page = kivuko.write_report(report, tmp_path / "attack.html")
+    assert page.read_text("utf-8") == render(page_of(attacked))
+    with pytest.raises(UsageError, match="in no file, so the page has no name"):
+        kivuko.write_report(first)
+
+
+def test_a_gap_between_groups_and_an_attack_with_no_budget_are_no_languages_and_no_attacks(attacked):
+    typo = next(one for one in attacked.records if one.attack == "typo" and one.language == "low-resource")
+    gap = replace(typo, language="high-resource less low-resource", measure="robustness gap", value=0.123)
+    nothing = [
+        replace(block, condition=replace(block.condition, attack="typo", budget=0.0))
+        for block in attacked.per_query
+        if block.condition.attack is None
+    ]
+    page = page_of(replace(attacked, records=[*attacked.records, gap], per_query=[*attacked.per_query, *nothing]))
+    assert "0.123" in words(render(page))
 
 
 def test_a_researchers_own_study_gets_the_page_of_a_study(tmp_path):

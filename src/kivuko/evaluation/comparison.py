@@ -7,7 +7,7 @@ seeds.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -49,6 +49,7 @@ class Difference:
         queries: of the first system.
         a, b: the means.
         difference: a - b, with a 95 % bootstrap interval over clusters.
+        relative: a / b - 1, likewise; None where b is zero in some sample.
         p_value: of a paired randomization test over clusters, two-sided.
         p_holm: the same after Holm's correction for all rows of the comparison.
     """
@@ -62,6 +63,7 @@ class Difference:
     a: float
     b: float
     difference: Interval
+    relative: Interval | None
     p_value: float
     p_holm: float = 1.0
 
@@ -88,8 +90,9 @@ class Comparison:
             raise MissingDependencyError("to_pandas needs pandas: pip install pandas") from problem
         rows = []
         for row in self.rows:
-            interval = row.difference
-            rows.append({**asdict(row), "difference": interval.mean, "low": interval.low, "high": interval.high})
+            interval, relative = row.difference, row.relative
+            numbers = {"difference": interval.mean, "low": interval.low, "high": interval.high}
+            rows.append({**asdict(row), **numbers, "relative": None if relative is None else relative.mean})
         return pandas.DataFrame(rows)
 
     def tables(self, width: int = WIDTH) -> list[Table]:
@@ -175,28 +178,57 @@ def compare(
     if subset is None:
         subset = HEADLINE if all(HEADLINE in side.values("subset") for side in sides) else ALL
     blocks = [side.chosen(measure, subset, bitext_size) for side in sides]
-    keys = [key for key in dict.fromkeys(map(_key, blocks[0])) if key in set(map(_key, blocks[1]))]
-    if not keys:
+    rows = differences(blocks[0], blocks[1], languages, trials=trials, seed=seed)
+    if not rows:
         raise DataError("the two results have no data set, split and attack in common; measure both on the same")
-    rows: list[Difference] = []
-    for key in keys:
-        first, second = ([block for block in own if _key(block) == key] for own in blocks)
-        there = [code for code in dict.fromkeys(b.language for b in first) if code in {b.language for b in second}]
-        codes = there if languages is None else list(languages)
-        if absent := [code for code in codes if code not in there]:
-            raise UsageError(
-                f"{key.dataset}: {', '.join(absent)} was not measured in both; both have {', '.join(there)}."
-            )
-        groups = resource_groups(code for code in codes if code not in _NO_GROUP)
-        for name, members in [*((code, [code]) for code in codes), *groups.items()]:
-            if members:
-                rows.append(_difference(key, str(name), first, second, list(members), trials, seed))
-    adjusted = holm({str(number): row.p_value for number, row in enumerate(rows)})
-    rows = [replace(row, p_holm=p) for row, p in zip(rows, adjusted.values(), strict=True)]
+    adjusted = holm([row.p_value for row in rows])
+    rows = [replace(row, p_holm=p) for row, p in zip(rows, adjusted, strict=True)]
     names = [side.name for side in sides]
     if names[0] == names[1]:
         names = [f"{name}, {side.models}" for name, side in zip(names, sides, strict=True)]
     return Comparison(names[0], names[1], measure, subset, rows, trials)
+
+
+def differences(
+    first: Sequence[PerQueryScores],
+    second: Sequence[PerQueryScores],
+    languages: Sequence[str] | None = None,
+    *,
+    groups: Mapping[str, Sequence[str]] | None = None,
+    trials: int = 10_000,
+    seed: int = 0,
+) -> list[Difference]:
+    """Test two systems' blocks of one measure and subset in each condition that both have; no Holm correction yet.
+
+    A row per language and resource group of ``languages`` (None: all that both have); or, with ``groups``, one per
+    group, over those of its languages that both have.
+    """
+    sides: list[dict[Condition, list[PerQueryScores]]] = [{}, {}]
+    for side, blocks in zip(sides, (first, second), strict=True):
+        for block in blocks:
+            side.setdefault(_key(block), []).append(block)
+    rows = []
+    for key in [key for key in sides[0] if key in sides[1]]:
+        measured = {block.language for block in sides[1][key]}
+        shared = [code for code in dict.fromkeys(block.language for block in sides[0][key]) if code in measured]
+        if groups is None:
+            named = _languages_and_groups(key, shared, languages)
+        else:
+            named = {name: [code for code in members if code in shared] for name, members in groups.items()}
+        rows += [
+            _difference(key, name, sides[0][key], sides[1][key], members, trials, seed)
+            for name, members in named.items()
+            if members
+        ]
+    return rows
+
+
+def _languages_and_groups(key: Condition, shared: list[str], languages: Sequence[str] | None) -> dict[str, list[str]]:
+    codes = shared if languages is None else list(languages)
+    if absent := [code for code in codes if code not in shared]:
+        raise UsageError(f"{key.dataset}: {', '.join(absent)} was not measured in both; both have {', '.join(shared)}.")
+    groups = resource_groups(code for code in codes if code not in _NO_GROUP)
+    return {**{code: [code] for code in codes}, **{str(name): list(members) for name, members in groups.items()}}
 
 
 def _difference(
@@ -209,7 +241,7 @@ def _difference(
     return Difference(
         dataset=key.dataset, split=key.split, attack=key.attack, budget=key.budget, language=name,
         queries=sum(len(block.values) for block in first if block.language in languages) // seeds,
-        a=float(a.mean()), b=float(b.mean()), difference=paired_difference(a, b),
+        a=float(a.mean()), b=float(b.mean()), difference=paired_difference(a, b), relative=_relative(a, b),
         p_value=randomization_test(a, b, trials, seed).p_value,
     )  # fmt: skip
 

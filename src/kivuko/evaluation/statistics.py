@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -256,31 +256,18 @@ def randomization_test(a: ArrayLike, b: ArrayLike, trials: int = 10_000, seed: i
     return RandomizationTest(total / len(differences), (1 + count) / (1 + trials), len(differences), trials)
 
 
-def holm(p_values: Mapping[str, float]) -> dict[str, float]:
-    """Adjust a family of p-values so that the chance of any false finding in it stays below the level.
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Adjust a family of p-values [tests], so that the chance of any false positive in it stays below the level.
 
-    Reject where the adjusted value is at most the level (0.05). Step-down: the k-th smallest of m is
-    multiplied by m - k + 1, capped at 1, and never below a smaller one's.
-
-    Holm, "A simple sequentially rejective multiple test procedure", Scandinavian Journal of Statistics
-    6, 1979.
-
-    Args:
-        p_values: name of a test to its p-value in [0, 1]. The family is every test made together,
-            including those whose answer disappoints.
-
-    Returns:
-        The same keys, in the same order, to adjusted p-values in [0, 1]; empty for an empty family.
-
-    Raises:
-        DataError: a p-value outside [0, 1].
+    Step-down: the k-th smallest of m is multiplied by m - k + 1, capped at 1, and never below a smaller one's. Holm,
+    "A simple sequentially rejective multiple test procedure", Scandinavian Journal of Statistics 6, 1979.
     """
-    for question, p in p_values.items():
+    for p in p_values:
         if not 0 <= p <= 1:
-            raise DataError(f"the p-value of {question!r} is {p}; it must be in [0, 1]")
-    adjusted: dict[str, float] = {}
+            raise DataError(f"a p-value is {p}; it must be in [0, 1]")
+    adjusted = [0.0] * len(p_values)
     floor = 0.0
-    for position, (question, p) in enumerate(sorted(p_values.items(), key=lambda item: item[1])):
-        floor = max(floor, min(1.0, (len(p_values) - position) * p))
-        adjusted[question] = floor
-    return {question: adjusted[question] for question in p_values}
+    for position, place in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
+        floor = max(floor, min(1.0, (len(p_values) - position) * p_values[place]))
+        adjusted[place] = floor
+    return adjusted

@@ -290,9 +290,8 @@ def compare_all(results: Results, contrast: Contrast, choices: Sequence[Choice],
                 missing.append(f"{_where(choice, attacked)}{one}")
             else:
                 tests.append(one)
-    # Positions, not names: those come from a user, and two could be spelled alike with a separator.
-    adjusted = holm({str(place): one.comparison.test.p_value for place, one in enumerate(tests)})
-    corrected = (replace(one, adjusted=adjusted[str(place)], family_size=len(tests)) for place, one in enumerate(tests))
+    adjusted = holm([one.comparison.test.p_value for one in tests])
+    corrected = (replace(one, adjusted=p, family_size=len(tests)) for one, p in zip(tests, adjusted, strict=True))
     return Family(tuple(corrected), tuple(missing))
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import contextlib
+import itertools
 from dataclasses import dataclass, replace
 
 from markupsafe import Markup
 
 from kivuko.errors import DataError
-from kivuko.evaluation import Interval, PerQueryScores, Record, compare_scores, holm
+from kivuko.evaluation import Interval, PerQueryScores, Record, holm
+from kivuko.evaluation.comparison import Difference, differences
 from kivuko.report.attacked_examples import example_blocks
 from kivuko.report.formatting import (
     budget_label,
@@ -41,6 +43,7 @@ from kivuko.report.page import (
 from kivuko.report.plots import FIRST, LEXICAL, MSE, OTHER, SECOND, TEACHER, Bar, bar_panel
 from kivuko.report.results import (
     GROUPS,
+    HIGH,
     LOW,
     MAP,
     TEST,
@@ -49,7 +52,6 @@ from kivuko.report.results import (
     Setting,
     Source,
     attack_facts,
-    is_low,
 )
 
 _ROLES = (FIRST, SECOND, MSE, LEXICAL)
@@ -85,7 +87,7 @@ class Measured:
         self.source = source
         self.split = TEST if TEST in splits else min(splits)
         self.records = [record for record in source.records if record.split == self.split]
-        self.results = Results(source)  # refuses contradictions, and orders settings and languages
+        self.results = Results(_by_label(source))  # refuses contradictions, and orders settings and languages
         self.subset = self.results.subset
         self.settings = self.results.settings
         keys = dict.fromkeys(_model(record) for record in self.records)
@@ -112,6 +114,17 @@ class Measured:
         keys = ((r.attack, r.budget or 0.0) for r in self.records
                 if r.attack is not None and (_setting(r), _model(r)) == (setting, model))  # fmt: skip
         return list(dict.fromkeys((attack, budget) for attack, budget in keys if attack is not None))
+
+
+def _by_label(source: Source) -> Source:
+    """Return the source with models in place of objectives: two models of one objective are two systems here."""
+    return replace(
+        source,
+        records=[replace(one, objective=_model(one).label) for one in source.records],
+        per_query=[
+            replace(one, condition=replace(one.condition, objective=_model(one).label)) for one in source.per_query
+        ],
+    )
 
 
 def _model(record: Record | PerQueryScores) -> Model:
@@ -317,66 +330,42 @@ def _attack_table(measured: Measured, setting: Setting, model: Model) -> Table |
 
 def _tests_section(measured: Measured) -> Section:
     """Compare every model with every reference and other model on the same queries, corrected with Holm."""
-    made = []
-    models = measured.models
+    groups = {LOW: measured.results.low, HIGH: measured.results.high}
+    tested: list[tuple[Setting, Model, Model, Difference]] = []
     for setting in measured.settings:
-        blocks = {model: _blocks(measured, setting, model) for model in models}
-        for place, model in enumerate(models):
-            for other in models[place + 1 :]:
-                for group, codes in _groups(measured.results.languages):
-                    shared = [c for c in codes if all(any(b.language == c for b in blocks[m]) for m in (model, other))]
-                    if shared and not model.is_reference:
-                        try:
-                            made.append(
-                                (
-                                    setting,
-                                    model,
-                                    other,
-                                    group,
-                                    compare_scores(_unseeded(blocks[model]), _unseeded(blocks[other]), shared),
-                                )
-                            )
-                        except DataError:
-                            continue
-    if not made:
+        blocks = {model: _blocks(measured, setting, model) for model in measured.models}
+        for model, other in itertools.combinations(measured.models, 2):
+            if not model.is_reference:
+                for name, codes in groups.items():
+                    with contextlib.suppress(DataError):  # not measured on the same queries
+                        results = differences(blocks[model], blocks[other], groups={name: codes})
+                        tested += [(setting, model, other, result) for result in results]
+    if not tested:
         remark = "No two models have scores of the same queries, so nothing was tested."
         return Section("tests", "Every test", [("", Prose(remark, quiet=True))])
-    adjusted = holm({str(place): entry[4].test.p_value for place, entry in enumerate(made)})
     rows = []
-    for place, (setting, model, other, group, comparison) in enumerate(made):
-        p = adjusted[str(place)]
-        better = "better" if comparison.difference.mean > 0 else "worse"
+    adjusted = holm([result.p_value for *_, result in tested])
+    for (setting, model, other, result), p in zip(tested, adjusted, strict=True):
+        better = "better" if result.difference.mean > 0 else "worse"
         rows.append(
             Row(
                 Cell(model.label, code=True),
                 [
-                    Cell(other.label, code=True), Cell(f"{group}, {setting.label}"),
+                    Cell(other.label, code=True), Cell(f"{language_label(result.language)}, {setting.label}"),
                     Cell(better if p < 0.05 else "not shown", strong=p < 0.05),
-                    *cells(*map(figure, comparison.means), signed_spread(comparison.difference),
-                           per_cent_spread(comparison.relative), f"{comparison.test.p_value:.4f}", f"{p:.4f}"),
+                    *cells(figure(result.a), figure(result.b), signed_spread(result.difference),
+                           per_cent_spread(result.relative), f"{result.p_value:.4f}", f"{p:.4f}"),
                 ],
             )
         )  # fmt: skip
     table = Table(
         "Mean MAP of two models on the same clean queries: paired randomization tests, intervals over concepts. "
-        f"{count(len(made), 'test')} in the family that Holm’s correction covers.",
+        f"{count(len(tested), 'test')} in the family that Holm’s correction covers.",
         ("model", "against", "queries", "it is", "MAP", "other’s MAP", "difference [95 %]", "relative [95 %]", "p",
          "p, Holm"),
         [RowGroup(rows)], words=4,
     )  # fmt: skip
     return Section("tests", "Every test", [("", table)])
-
-
-def _groups(languages: Iterable[str]) -> list[tuple[str, list[str]]]:
-    codes = list(languages)
-    groups = [("low-resource mean", [c for c in codes if is_low(c)]), ("high-resource mean",
-              [c for c in codes if not is_low(c)])]  # fmt: skip
-    return [(name, members) for name, members in groups if members]
-
-
-def _unseeded(blocks: Sequence[PerQueryScores]) -> list[PerQueryScores]:
-    """Return the blocks without their seeds, which differ between two single models."""
-    return [replace(block, condition=replace(block.condition, seed=None)) for block in blocks]
 
 
 def _blocks(measured: Measured, setting: Setting, model: Model) -> list[PerQueryScores]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from kivuko.errors import DataError, UsageError
-from kivuko.evaluation import PARITY, Header, Interval, PerQueryScores, Record, seed_interval, seed_means
+from kivuko.evaluation import PARITY, Condition, Header, Interval, PerQueryScores, Record, seed_interval, seed_means
 from kivuko.evaluation.mixtures import mixture, on_queries_of
 from kivuko.evaluation.robustness import AttackedExample
 from kivuko.languages import DEFAULT_LANGUAGES, language
@@ -19,6 +19,7 @@ DISTILLATION, TRANSLATION, REFERENCE = "distillation", "translation", "reference
 LOW, HIGH = "low-resource", "high-resource"
 GROUPS = (LOW, HIGH)
 ENGLISH, MAP = "en", "MAP"
+ROBUSTNESS_GAP = "robustness gap"
 TEST, VALIDATION = "test", "validation"
 HEADLINE, ALL = "headline", "all"
 
@@ -168,7 +169,7 @@ class Results:
         self._intervals: dict[Spot, Interval | None] = {}  # figures, tables and the choice read the same ones
         self._blocks: dict[Spot, list[PerQueryScores]] = {}
         for block in source.per_query:
-            if block.measure == MAP and block.subset == self.subset:
+            if block.measure == MAP and block.subset == self.subset and not _attacked_with_nothing(block.condition):
                 self._blocks.setdefault(replace(self._spot(block), language=LOW), []).append(block)
         self._mixed: dict[tuple[System, Scope], list[PerQueryScores] | None] = {}
         self._budgets: dict[System, dict[str, set[float]]] = {}
@@ -185,7 +186,8 @@ class Results:
         self.towers = tuple(sorted({s.tower for s in self._budgets}, key=lambda t: ("robust" in t, len(t), t)))
         names = {attack for budgets in self._budgets.values() for attack in budgets}
         self.attacks = _by_family([self.attack(name) for name in names])
-        self.languages = _ordered_languages({spot.language for spot in self._seeds} - {ENGLISH, *GROUPS})
+        codes = {spot.language for spot in self._seeds if spot.measure != ROBUSTNESS_GAP}  # of two groups
+        self.languages = _ordered_languages(codes - {ENGLISH, *GROUPS})
         self.low = tuple(code for code in self.languages if is_low(code))
         self.high = tuple(code for code in self.languages if not is_low(code))
 
@@ -325,13 +327,18 @@ class Results:
     def _by_spot(self, records: Iterable[Record]) -> Mapping[Spot, dict[Seed, Record]]:
         by_spot: dict[Spot, dict[Seed, Record]] = {}
         for record in records:
-            if record.attack is not None and record.budget == 0:
-                continue  # a budget of nothing is clean, and clean has its own records
+            if _attacked_with_nothing(record):
+                continue
             seeds = by_spot.setdefault(self._spot(record), {})
             if record.seed in seeds and seeds[record.seed] != record:
                 _refuse(seeds[record.seed], record)
             seeds[record.seed] = record
         return by_spot
+
+
+def _attacked_with_nothing(at: Condition) -> bool:
+    """Return True for a budget of nothing, which is clean: clean queries have scores of their own."""
+    return at.attack is not None and at.budget == 0
 
 
 def over_seeds(values: Mapping[Seed, float]) -> Interval | None:

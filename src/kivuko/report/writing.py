@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from kivuko.errors import DataError, UsageError
 from kivuko.evaluation import per_query_path, read_per_query, read_records
+from kivuko.evaluation.evaluate import Evaluation
 from kivuko.evaluation.robustness import examples_path, read_examples
 from kivuko.files import refuse_unwritable, write_text
 from kivuko.report.page import Page, render
 from kivuko.report.plots import check_plotting
 from kivuko.report.results import MAP, TEACHER, UNTRAINED, VALIDATION, Source
+
+Records = Path | str | Evaluation | Sequence[Evaluation | Path | str]
 
 
 @dataclass(frozen=True)
@@ -22,58 +27,95 @@ class Report:
     answer: str
 
 
-def write_report(records: Path | str, out: Path | str | None = None) -> Path:
-    """Write a records file as one self-contained HTML page, and return the page's path.
+def write_report(records: Records, out: Path | str | None = None) -> Path:
+    """Write results or a records file as one self-contained HTML page, and return the page's path.
 
     A study's page answers whether transport helps (or, where all recipes use it, or none does, which recipe is best),
     with every test, plot and number; an evaluation's or attack run's page shows every measure of every model. The page
     opens in any browser, from a file, without a network; the same records give the same bytes.
 
     Args:
-        records: a JSON Lines file that ``kivuko study``, ``evaluate`` or ``attack`` wrote, or one in that format. The
-            per-query scores of a study must be beside it, where the study wrote them.
+        records: a JSON Lines file that ``kivuko study``, ``evaluate`` or ``attack`` wrote, or one in that format; what
+            :func:`kivuko.evaluate` or :func:`kivuko.attack` returned; or a list of either, for one page on several
+            models. The per-query scores of a study must be beside its file, where the study wrote them.
         out: the page; None: the records' name, ending in .html. An existing page is replaced.
 
     Raises:
         DataError: the records are damaged, contradict each other, or hold nothing to report.
-        UsageError: the page would replace the records.
+        UsageError: the page would replace the records, or has no name, as of results that are in no file.
         MissingDependencyError: matplotlib is not installed (``pip install 'kivuko[report]'``).
 
     Example:
-        >>> from kivuko.evaluation import Condition, Header, Record, write_records
         >>> import kivuko
-        >>> at = Condition(dataset="emoji", split="test", model="mine", objective="optical", bitext_size=300, seed=0)
-        >>> figures = dict(subset="all", measure="MAP", value=0.4, low=0.35, high=0.45, queries=300)
-        >>> written = [Record(**vars(at), language="sw", **figures)]
-        >>> _ = write_records("mine.jsonl", Header(command="by hand", protocol={}, seeds=(0,)), written, [])
-        >>> print(kivuko.write_report("mine.jsonl", "mine.html"))
+        >>> result = kivuko.evaluate("my-model", "captions:photos.tsv", records="mine.jsonl", progress=False)
+        >>> print(kivuko.write_report(result))
         mine.html
+        >>> print(kivuko.write_report("mine.jsonl", "page.html"))
+        page.html
     """
     return report(records, out).path
 
 
-def report(records: Path | str, out: Path | str | None = None) -> Report:
+def report(records: Records, out: Path | str | None = None) -> Report:
     """Write the page as :func:`write_report` does, and return its path and its answer."""
-    records = Path(records)
-    page = records.with_suffix(".html") if out is None else Path(out)
-    if page.resolve() in {path.resolve() for path in (records, per_query_path(records), examples_path(records))}:
+    parts = list(records) if isinstance(records, Sequence) and not isinstance(records, str) else [records]
+    files = [path for part in parts if (path := part.path if isinstance(part, Evaluation) else Path(part)) is not None]
+    if not parts:
+        raise UsageError("there are no results to report; give at least one.")
+    if out is None and not files:
+        raise UsageError("the results are in no file, so the page has no name: write_report(results, 'page.html').")
+    page = files[0].with_suffix(".html") if out is None else Path(out)
+    taken = {path.resolve() for file in files for path in (file, per_query_path(file), examples_path(file))}
+    if page.resolve() in taken:
         raise UsageError(f"{page}: the page would take the place of the records. Name another file with --out.")
     check_plotting()
     refuse_unwritable(page)
-    built = page_of(read_source(records))
+    built = page_of(merged([read_source(part) for part in parts]))
     write_text(page, render(built))
     return Report(page, built.answer.sentence)
 
 
-def read_source(path: Path) -> Source:
+def read_source(result: Evaluation | Path | str) -> Source:
     """Read records, per-query scores and examples; only a study must have per-query scores."""
-    header, records = read_records(path)
+    if isinstance(result, Evaluation):
+        return Source(result.header, result.records, result.per_query, getattr(result, "examples", ()))
+    header, records = read_records(result)
     source = Source(header, records)
-    if per_query_path(path).is_file() or kind_of(source) in ("low-resource", "robustness"):
-        source = Source(header, records, read_per_query(path))
-    if examples_path(path).is_file():
-        source = Source(header, records, source.per_query, read_examples(path))
+    if per_query_path(result).is_file() or kind_of(source) in ("low-resource", "robustness"):
+        source = Source(header, records, read_per_query(result))
+    if examples_path(result).is_file():
+        source = Source(header, records, source.per_query, read_examples(result))
     return source
+
+
+def merged(sources: Sequence[Source]) -> Source:
+    """Return one source of several; what they share, such as the English teacher's scores, is kept once."""
+    if len(sources) == 1:
+        return sources[0]
+    headers = [source.header for source in sources]
+    values: dict[str, list[Any]] = {}
+    for header in headers:
+        for key, value in header.protocol.items():
+            if value not in values.setdefault(key, []):
+                values[key].append(value)
+    blocks = {
+        (block.condition, block.language, block.subset, block.measure): block
+        for source in sources
+        for block in source.per_query
+    }
+    header = replace(
+        headers[0], protocol={key: _joined(own) for key, own in values.items()},
+        command="; ".join(dict.fromkeys(one.command for one in headers)),
+        seeds=tuple(dict.fromkeys(seed for one in headers for seed in one.seeds)),
+    )  # fmt: skip
+    records = dict.fromkeys(record for source in sources for record in source.records)
+    return Source(header, list(records), list(blocks.values()), [one for source in sources for one in source.examples])
+
+
+def _joined(values: Sequence[Any]) -> Any:
+    if all(isinstance(value, Mapping) for value in values):
+        return {key: entry for value in values for key, entry in value.items()}
+    return values[0] if len(values) == 1 else values
 
 
 def page_of(source: Source) -> Page:
