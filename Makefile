@@ -15,7 +15,7 @@ help:
 	@echo "make demo   set up, then carry an English image search into seven languages ($(DEMO_OUT)/)"
 	@echo "make study  set up, then run the low-resource study and make its page (about 45 minutes on two cores)"
 	@echo "make test   set up, then lint, type-check and test"
-	@echo "make lint   ruff and mypy"
+	@echo "make lint   ruff, mypy and codespell"
 	@echo "make bench  benchmarks against peers"
 
 demo: system $(VENV)/.demo
@@ -32,6 +32,7 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	scripts/check-words
 
 bench: system $(VENV)/.dev
 	$(BIN)/pip install -q -c constraints.txt -e '.[bench]'

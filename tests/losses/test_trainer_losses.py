@@ -173,8 +173,8 @@ def test_a_trainer_with_labels_of_its_own_is_not_disturbed(teacher, tmp_path):
 
 
 def test_what_cannot_work_is_refused(teacher):
-    with pytest.raises(UsageError, match="objective 'transport' has no option 'regularisation'"):
-        losses.TransportLoss(static_student(), teacher, regularisation=1.0)
+    with pytest.raises(UsageError, match="objective 'transport' has no option 'regularisation'"):  # codespell:ignore
+        losses.TransportLoss(static_student(), teacher, regularisation=1.0)  # codespell:ignore regularisation
     with pytest.raises(UsageError, match="unknown objective kind 'sinkhorn'"):
         losses.DistillationLoss(static_student(), teacher, [{"kind": "sinkhorn"}])
     with pytest.raises(ModelError, match="16 wide, the teacher's 24"):

@@ -440,7 +440,7 @@ def _stored_mean(path: Path | str) -> TokenMean | None:
     except (SafetensorError, OSError, ValueError) as problem:
         raise CorruptFileError(f"{file}: corrupted or unreadable. Make the model again.") from problem
     # Models without the entry were trained with the mean subtracted from both sides.
-    side = metadata.get("centered") or metadata.get("centred")  # the spelling of earlier versions
+    side = metadata.get("centered") or metadata.get("centred")  # its old spelling  # codespell:ignore centred
     return TokenMean(vector.float(), metadata.get("teacher", ""), student_centered=side != "teacher")
 
 

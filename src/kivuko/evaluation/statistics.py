@@ -221,7 +221,7 @@ def randomization_test(a: ArrayLike, b: ArrayLike, trials: int = 10_000, seed: i
 
     If the two systems were the same, either value of a query could have come from either; so each
     difference may change its sign. ``p = (1 + count) / (1 + trials)``, where ``count`` trials had a mean
-    at least as far from zero as the observed one; the ones added count the observed labelling itself and
+    at least as far from zero as the observed one; the ones added count the observed labeling itself and
     keep p valid and above zero. The smallest p possible is 1 / (1 + trials).
 
     Smucker, Allan & Carterette, "A comparison of statistical significance tests for information
