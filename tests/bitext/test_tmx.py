@@ -91,8 +91,11 @@ def test_cuzco_and_ayacucho_quechua_are_not_the_same(tmx: Callable[..., Path]) -
 def test_several_variants_give_every_combination_that_differs(tmx: Callable[..., Path]) -> None:
     path = tmx(
         units(
-            tuv("en-US", "color") + tuv("en-GB", "colour") + tuv("en", "color")  # codespell:ignore colour
-            + tuv("sw", "rangi") + tuv("sw", "kala")
+            tuv("en-US", "color")
+            + tuv("en-GB", "colour")
+            + tuv("en", "color")  # codespell:ignore colour
+            + tuv("sw", "rangi")
+            + tuv("sw", "kala")
         )
     )
     assert list(sides(open_source(path, "sw"))) == [

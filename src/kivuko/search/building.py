@@ -42,8 +42,8 @@ from kivuko.search.writer import (
 if TYPE_CHECKING:
     from kivuko.encoders.model import Model
 
-BATCH = 64  # images of one forward pass
-COMMIT = 4 * BATCH  # new images of one transaction: whole batches, so that they are the same after a resume
+BATCH = 64  # images in one forward pass
+COMMIT = 4 * BATCH  # new images in one transaction: whole batches, so that they are the same after a resume
 _WINDOW = 96  # images decoded ahead
 _MOST_WORKERS = 256
 _LINE_SECONDS = 15  # between two lines of a log
@@ -64,36 +64,35 @@ def build_index(
     font: Path | str | None = None,
     progress: bool | None = None,
 ) -> ImageIndex:
-    """Build an index of images, or bring it up to date; ``kivuko index`` on the command line.
+    """Build an index of images, or update it; ``kivuko index`` on the command line.
 
-    Call it again after images came, changed or went, or after a run was stopped: files that did not change are not
-    decoded again, and the index ends as that of an uninterrupted run.
+    Call it again after images were added, changed or removed, or after a run was stopped: files that did not change
+    are not decoded again, and the index is the same as after an uninterrupted run.
 
     Args:
-        model: a model with an image side: a folder, a hub id, or one that is loaded.
+        model: a model that encodes images: a folder, a hub id, or a ``Model``.
         source: a folder of images, a captions file (.tsv, .csv, .jsonl), a webdataset shard (.tar), a data set such as
-            "emoji" or "xm3600:data/xm3600", or several of them. They must be the same in every run on one index; more
-            may follow them.
+            "emoji" or "xm3600:data/xm3600", or a list of them. Later runs on the same index must name the same
+            sources in the same order, and may append more.
         out: the folder of the index, such as "photos.index".
-        storage: numbers of the stored vectors: "float16", "float32" or "int8"; None: as the index has it, float16 for
-            a new one.
-        workers: processes that decode images; None: one for each core, at most 8.
-        batch_size: images of one forward pass; None: 64.
-        device: where the model runs, such as "cpu" or "cuda:1"; None: the fastest there is.
+        storage: number type of the stored vectors: "float16", "float32" or "int8"; None: that of the index, float16
+            for a new one.
+        workers: number of processes that decode images; None: one for each core, at most 8.
+        batch_size: number of images in one forward pass; None: 64.
+        device: where the model runs, such as "cpu" or "cuda:1"; None: the fastest available.
         max_pixels: larger images are skipped; None: 178,956,970.
-        rebuild: build the index from scratch; the old one serves until the new one is complete.
-        cldr, font: where the emoji world comes from; None: the system's folders.
-        progress: show progress on standard error; None: on a terminal.
+        rebuild: build the index from scratch; the old one stays in use until the new one is complete.
+        cldr, font: sources of the emoji world; None: the system's folders.
+        progress: show progress on standard error; None: only on a terminal.
 
     Returns:
-        The index, open; its ``summary`` holds the figures of the run. Files that were skipped, and why, are in
-        ``store.skipped()``.
+        The index, open. Its ``summary`` has the counts of the run, and ``store.skipped()`` lists the skipped files.
 
     Raises:
-        UsageError: a value or a source that is not understood.
+        UsageError: a value or a source is not understood.
         ModelError: the model does not load or encodes no images.
-        DataError: a source is missing, or holds no image; the index stays as it was.
-        ImageIndexError: the index is in use, or was made with another model or from other sources.
+        DataError: a source is missing or holds no image; the index is unchanged.
+        ImageIndexError: the index is in use, or was built with another model or from other sources.
 
     >>> import kivuko
     >>> index = kivuko.build_index("my-model", "photos/", "photos.index", workers=1)
@@ -138,7 +137,7 @@ def _path(path: Path | str | None) -> Path | None:
 
 
 def _load_encoder(model: Model | Path | str, device: str | None) -> tuple[ImageEncoder, str]:
-    """Load a model's image side; return it with the folder or id that loads the model again."""
+    """Return a model's image side, and the folder or id that loads the model again."""
     from kivuko.search.decoding import share_cores, start_fork_server
 
     share_cores()
@@ -163,34 +162,29 @@ class Counts:
 
 @dataclass(frozen=True)
 class Summary:
-    """The figures of an index after a run.
-
-    ``images``: distinct ones; ``files``: keys, so that ``files - images`` are duplicates. ``generation``: the one
-    before if nothing has changed. ``resumed``: the run continued one that was stopped. ``seconds``: of the run.
-    """
+    """The figures of an index after a run."""
 
     path: Path
-    generation: int
-    images: int
+    generation: int  # the one before if nothing has changed
+    images: int  # distinct ones
     files: int
     new: int
     unchanged: int
     vanished: int
-    skipped: dict[str, int]
-    resumed: bool
+    skipped: dict[str, int]  # by reason
+    resumed: bool  # the run continued one that was stopped
     seconds: float = 0.0
 
     @property
     def duplicates(self) -> int:
-        """How many files have the bytes of another."""
         return self.files - self.images
 
 
 @dataclass(frozen=True)
 class IndexOptions:
-    """Options of a run, see ``build_index``; ``workers``: 0 decodes in this process."""
+    """Options of ``build_index``."""
 
-    workers: int | None = None
+    workers: int | None = None  # 0: decode in this process
     storage: Storage | None = None
     limits: Limits = field(default_factory=Limits)
     rebuild: bool = False
@@ -201,16 +195,16 @@ Reporter = Callable[[Counts, int | None], None]  # (so far, files in all if know
 
 
 class _NoImageError(DataError):
-    """The sources were read to their end, and hold no image."""
+    """The sources hold no image."""
 
 
 def index_images(
     encoder: ImageEncoder, sources: Sequence[Source], path: Path, *, model: Path | str = "",
     options: IndexOptions = IndexOptions(), report: Reporter | None = None,
 ) -> Summary:  # fmt: skip
-    """Do what ``build_index`` does, with an encoder and sources that are ready; ``model``: its folder or id.
+    """Index the images of some sources; ``model`` is the encoder's folder or id.
 
-    Every commit survives a kill. Readers see the generation before until the run has ended.
+    Every commit survives a kill. Readers see the previous generation until the run has ended.
     """
     path = Path(os.path.realpath(path))
     recorded = os.path.realpath(model) if model and Path(model).is_dir() else str(model)  # a folder, or an id
@@ -265,7 +259,7 @@ def _rebuild(
     encoder: ImageEncoder, sources: Sequence[Source], path: Path, spec: IndexSpec, options: IndexOptions,
     report: Reporter | None,
 ) -> Summary:  # fmt: skip
-    """Build an index beside the old one, then put it in the old one's place."""
+    """Build an index next to the old one, then replace the old one."""
     beside = path.with_name(f".{path.name}.rebuild")
     first = numbers_to_continue(path)
     if beside.is_dir() and not fits(beside, spec, first):
@@ -282,7 +276,7 @@ _Answer = tuple[Work | Skip, Decoded | Refused | None]
 
 
 def _decoded(encoder: ImageEncoder, options: IndexOptions, requests: Iterator[_Request]) -> Generator[_Answer]:
-    """Yield each request with its decoded image, in order; None where there is no image to decode."""
+    """Yield each request with its decoded image (None: there is none to decode), in order."""
     if options.workers == 0:
         for work, place in requests:
             yield work, None if place is None else decode_place(place, encoder.prepare, options.limits)
@@ -293,7 +287,7 @@ def _decoded(encoder: ImageEncoder, options: IndexOptions, requests: Iterator[_R
 
 
 class _Run:
-    """The state of one run: decoded images are gathered into batches, batches into commits."""
+    """One run: collects decoded images into batches, and batches into commits."""
 
     def __init__(self, encoder: ImageEncoder, writer: IndexWriter, batch: int) -> None:
         self.counts = Counts()
@@ -305,7 +299,7 @@ class _Run:
         self._vectors: list[NDArray[np.float32]] = []
 
     def requests(self, sources: Sequence[Source]) -> Iterator[_Request]:
-        """Yield everything the sources hold, with the place of each image that must be decoded."""
+        """Yield everything in the sources, with the place of each image that must be decoded."""
         for source, prefix in zip(sources, _prefixes(sources), strict=True):
             for one in source:
                 named = replace(one, key=prefix + one.key) if prefix else one
@@ -320,7 +314,7 @@ class _Run:
                     yield replace(named, place=b"") if isinstance(place, bytes) else named, place
 
     def take(self, work: Work | Skip, answer: Decoded | Refused | None) -> None:
-        """Take one answer, in the order of the sources."""
+        """Process one answer; they come in the order of the sources."""
         self.counts.seen += 1
         if isinstance(work, Skip):
             self._skip(work)
@@ -337,7 +331,7 @@ class _Run:
                 self.flush()
 
     def flush(self) -> None:
-        """Encode the images that wait, and commit everything."""
+        """Encode the waiting images, and commit everything."""
         self._encode()
         vectors = np.concatenate(self._vectors) if self._vectors else np.empty((0, self._encoder.dim), np.float32)
         self._writer.commit(self._new, vectors)
@@ -365,7 +359,7 @@ class _Run:
 
 
 def _prefixes(sources: Sequence[Source]) -> list[str]:
-    """Return a prefix for each source's keys: none, but for further folders and captions files their name."""
+    """Return a prefix for each source's keys: the folder's name for a second folder or captions file, else none."""
     prefixes: list[str] = []
     for source in sources:
         described = source.describe()
@@ -384,7 +378,7 @@ def _cores() -> int:
 
 
 def _explained(problem: BaseException, path: Path) -> BaseException:
-    """Return one clear line for a disk that is full or cannot be written, else the problem itself."""
+    """Return a clear error for a disk that is full or cannot be written, else the problem itself."""
     words = str(problem).lower()
     if isinstance(problem, sqlite3.OperationalError):
         if "full" in words:
@@ -400,7 +394,7 @@ def _explained(problem: BaseException, path: Path) -> BaseException:
 
 
 class _IndexBar:
-    """Shows how many files are done, how fast, and the new and skipped ones; in a log, a line now and then."""
+    """Progress of indexing, as a bar on a terminal and as an occasional line in a log."""
 
     def __init__(self, display: Any) -> None:
         self._display, self._task = display, display.add_task("indexing", total=None, figures="")

@@ -1,8 +1,7 @@
-"""Decoding in worker processes: read, hash, decode, make the thumbnail, prepare for the tower.
+"""Decoding of images in worker processes, in the order of the requests; no file can stop a run.
 
-Answers come in the order of the requests, and no file can stop a run. The standard library's process pool gives up
-when one of its processes dies, and does not say on which task; here each process has its own pipe, and the image that
-it died on is tried once more, then skipped by name. (``pebble`` does so too; it took twice the main process's time.)
+The standard library's process pool breaks when one of its processes dies. Here each process has its own pipe, and the
+image it died on is tried once more, then skipped. (``pebble`` can do this too, but took twice the main process's time.)
 """
 
 from __future__ import annotations
@@ -40,22 +39,22 @@ _IDENTIFIED_FIRST = 1 << 20  # smaller files are read whole at once
 
 @dataclass(frozen=True)
 class Limits:
-    """Limits of a file: ``pixels`` after decoding, ``bytes`` on disk, ``seconds`` of a worker's time."""
+    """Limits of one image file."""
 
     pixels: int = MOST_PIXELS
     bytes: int = MOST_BYTES
-    seconds: float = 300.0
+    seconds: float = 300.0  # of a worker's time
 
 
 @dataclass(frozen=True)
 class Decoded:
-    """An image ready for the tower: ``tensors`` are its input, each with a leading axis of 1."""
+    """A decoded image, ready for the tower."""
 
     sha256: str
     width: int
     height: int
     thumbnail: bytes
-    tensors: dict[str, NDArray[Any]]
+    tensors: dict[str, NDArray[Any]]  # the tower's input, each with a leading axis of 1
 
 
 @dataclass(frozen=True)
@@ -67,7 +66,7 @@ class Refused:
 
 
 def decode_place(place: FilePlace | bytes, prepare: Prepare, limits: Limits) -> Decoded | Refused:
-    """Do all the work on one image that needs no model; what fails is returned as Refused."""
+    """Read, hash, decode and prepare one image; a failure is returned as ``Refused``."""
     try:
         content = place if isinstance(place, bytes) else read_place(place, limits.bytes)
         image = decode(content, limits.pixels)
@@ -85,7 +84,7 @@ def decode_place(place: FilePlace | bytes, prepare: Prepare, limits: Limits) -> 
 
 
 def read_place(place: FilePlace, most_bytes: int = MOST_BYTES) -> bytes:
-    """Read a regular file or a part of one, or raise RefusedImage; it never waits for a pipe or a device."""
+    """Read a regular file or a part of one; RefusedImage for anything else, such as a pipe or a device."""
     try:
         number = os.open(place.path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
         with open(number, "rb") as stream:  # noqa: PTH123
@@ -111,45 +110,42 @@ def read_place(place: FilePlace, most_bytes: int = MOST_BYTES) -> bytes:
 
 
 def as_png(image: Image.Image) -> bytes:
-    """Return an image as PNG, without loss."""
     stream = io.BytesIO()
     image.save(stream, format="PNG", compress_level=1)
     return stream.getvalue()
 
 
 def raw_pixels(image: Image.Image) -> dict[str, NDArray[Any]]:
-    """Return the pixels alone, uint8 [1, height, width, 3], for a tower that must prepare images itself."""
+    """Return the pixels, uint8 [1, height, width, 3], for a tower that prepares images itself."""
     return {"pixels": np.asarray(image)[None]}
 
 
 class ReadyPipes:
-    """A set of pipes to wait for, which stay registered: registering them in each call took as long as an answer."""
+    """Pipes to wait for. They stay registered: registering them in each call took as long as an answer."""
 
     def __init__(self) -> None:
         self._selector = selectors.DefaultSelector() if os.name != "nt" else None  # there, pipes are no sockets
         self._pipes: list[Connection] = []
 
     def add(self, pipe: Connection) -> None:
-        """Wait for this pipe too."""
         self._pipes.append(pipe)
         if self._selector is not None:
             self._selector.register(pipe, selectors.EVENT_READ)
 
     def discard(self, pipe: Connection) -> None:
-        """Wait for this pipe no longer; call it before the pipe is closed."""
+        """Remove a pipe, before it is closed."""
         with contextlib.suppress(ValueError):
             self._pipes.remove(pipe)
             if self._selector is not None:
                 self._selector.unregister(pipe)
 
     def wait(self, seconds: float) -> list[Connection]:
-        """Return the pipes that can be read or whose other end is closed, none after so many seconds."""
+        """Return the pipes that can be read or whose other end is closed; none after a timeout."""
         if self._selector is None:
             return [pipe for pipe in wait(self._pipes, timeout=seconds) if isinstance(pipe, Connection)]
         return [key.fileobj for key, _ in self._selector.select(seconds)]  # type: ignore[misc]
 
     def close(self) -> None:
-        """Close the selector."""
         if self._selector is not None:
             self._selector.close()
 
@@ -187,10 +183,9 @@ def share_cores() -> None:
 
 
 def start_fork_server(*modules: str) -> None:
-    """Start the process that workers are forked from, without waiting for it to import ``modules``.
+    """Start the fork server, if the system has one, without waiting for it to import ``modules``.
 
     A fork of a process with threads may hang; the fork server has none, and imports ``modules`` once for all workers.
-    If it runs already, nothing happens. On systems without one, workers are spawned.
     """
     if _FORK_SERVER:
         from multiprocessing import forkserver, resource_tracker
@@ -207,7 +202,7 @@ def start_fork_server(*modules: str) -> None:
 
 
 def _serve(pipe: Connection, prepare: Prepare, limits: Limits) -> None:
-    """Answer requests until the pipe closes: the main function of a worker."""
+    """Answer requests until the pipe closes; the main function of a worker."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process closes the pipe
     _hush()
     if hasattr(os, "nice"):
@@ -226,11 +221,7 @@ def _serve(pipe: Connection, prepare: Prepare, limits: Limits) -> None:
 class DecodingWorkers(Generic[Tag]):
     """Worker processes for ``decode_place``; a context manager.
 
-    Args:
-        prepare: the tower's own preparation; it travels to the workers.
-        workers: how many processes, at least 1.
-        limits: of a file.
-        window: images that may be decoded ahead of the one whose turn it is: the bound on memory.
+    ``prepare`` is sent to the workers. At most ``window`` images are decoded ahead, which bounds memory.
     """
 
     def __init__(self, prepare: Prepare, workers: int, limits: Limits, window: int) -> None:
@@ -268,11 +259,7 @@ class DecodingWorkers(Generic[Tag]):
         self._end()
 
     def answers(self, requests: Iterable[tuple[Tag, Place | None]]) -> Iterator[tuple[Tag, Decoded | Refused | None]]:
-        """Yield (tag, answer) in the order of the requests; None for a place that is None.
-
-        Raises:
-            KivukoError: the workers die without any answer.
-        """
+        """Yield (tag, answer) in the order of the requests; the answer to a place of None is None."""
         order: deque[tuple[Tag, int | None]] = deque()
         number, ahead = 0, 0
         for tag, place in requests:
@@ -315,7 +302,7 @@ class DecodingWorkers(Generic[Tag]):
             return self._answers.pop(number)
 
     def _run(self) -> None:
-        """Hand out requests and collect answers, in a thread: a forward pass must not keep the workers waiting."""
+        """Hand out requests and collect answers, in a thread, so that a forward pass does not block the workers."""
         try:
             while not self._closed:
                 self._hand_out()
@@ -363,7 +350,7 @@ class DecodingWorkers(Generic[Tag]):
             self._changed.notify_all()
 
     def _replace(self, worker: _Worker, verdict: Refused) -> None:
-        """Start another process for one that died or hangs; its image is tried again, or gets the verdict."""
+        """Replace a process that died or hangs; its image is tried again, or gets the verdict."""
         self._workers.remove(worker)
         self._ready.discard(worker.pipe)
         _stop(worker)
@@ -401,7 +388,7 @@ class DecodingWorkers(Generic[Tag]):
 
 
 def _hush() -> None:
-    """Discard what C libraries print about broken files: skipped files are listed at the end."""
+    """Discard what C libraries print about broken files; skipped files are listed at the end."""
     with contextlib.suppress(OSError), open(os.devnull, "wb") as nowhere:  # noqa: PTH123
         os.dup2(nowhere.fileno(), 2)
 

@@ -1,4 +1,4 @@
-"""The emoji world as an index of images like any other, built once for an image tower and kept in the cache."""
+"""The emoji world as an index of images, built once for each image tower and cached."""
 
 from __future__ import annotations
 
@@ -25,17 +25,9 @@ _CHECKSUM = "vectors.sha256"  # written last: an index without it is not finishe
 def emoji_index(
     model: Any, world: EmojiWorld, *, cache: Path | None = None, progress: bool | None = None
 ) -> ImageIndex:
-    """Open the index of a world's images on white, encoded by a model's image side; it is built if it is not cached.
+    """Open, or build and cache, the index of a world's images, encoded by a ``SentenceTransformer``.
 
-    The image of row ``n`` of the world has the id ``n + 1``.
-
-    Args:
-        model: a ``SentenceTransformer`` that encodes images.
-        cache: folder for such indexes; None: ``index/`` in Kivuko's cache.
-
-    Raises:
-        ModelError: the model encodes no images.
-        CorruptFileError: the cached index is damaged.
+    The image of row ``n`` of the world has the id ``n + 1``. ``cache``: a folder; None: ``index/`` in Kivuko's cache.
     """
     encoder = TowerEncoder(model)
     key = hashlib.sha256(f"3:{world.fingerprint}:{encoder.fingerprint}".encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""A model's image side for indexing: its preparation of images, which workers do, and its forward pass."""
+"""The image side of a model for indexing: image preparation, done by the workers, and the forward pass."""
 
 from __future__ import annotations
 
@@ -20,22 +20,16 @@ class ImageEncoder(Protocol):
     """An encoder of prepared images."""
 
     @property
-    def fingerprint(self) -> str:
-        """A hash that identifies its vector space."""
-        ...
+    def fingerprint(self) -> str: ...  # a hash that identifies the vector space
 
     @property
-    def dim(self) -> int:
-        """Width of its vectors."""
-        ...
+    def dim(self) -> int: ...
 
     @property
-    def prepare(self) -> Prepare:
-        """Function from an RGB image to the tower's input, arrays with a leading axis of 1; it is sent to workers."""
-        ...
+    def prepare(self) -> Prepare: ...  # from an RGB image to the tower's input, with a leading axis of 1; pickled
 
     def encode(self, prepared: Sequence[Tensors]) -> NDArray[np.float32]:
-        """Return the unit vectors of one batch of prepared images, float32 [images, dim]."""
+        """Return unit vectors of prepared images, float32 [images, dim]."""
         ...
 
 
@@ -46,8 +40,7 @@ class ProcessorPreparation:
     processor: Any
 
     @property
-    def preload(self) -> str:
-        """Name the module to import once for all workers."""
+    def preload(self) -> str:  # the module to import once for all workers
         return type(self.processor).__module__
 
     def __call__(self, image: Image.Image) -> Tensors:
@@ -56,14 +49,7 @@ class ProcessorPreparation:
 
 
 class TowerEncoder:
-    """A loaded model's image side.
-
-    Args:
-        model: a model or an image tower.
-
-    Raises:
-        ModelError: it encodes no images.
-    """
+    """The image side of a loaded model or image tower; ModelError if it encodes no images."""
 
     def __init__(self, model: Any) -> None:
         from kivuko.encoders.loading import image_fingerprint
@@ -78,11 +64,6 @@ class TowerEncoder:
         self.prepare: Prepare = self._preparation()
 
     def encode(self, prepared: Sequence[Tensors]) -> NDArray[np.float32]:
-        """See ImageEncoder.
-
-        Raises:
-            ModelError: vectors that are not numbers.
-        """
         if isinstance(self.prepare, ProcessorPreparation):
             vectors = self._forward(prepared)
         else:
@@ -91,7 +72,7 @@ class TowerEncoder:
             images = [Image.fromarray(one["pixels"][0]) for one in prepared]
             vectors = encode_images(self._model, images, batch_size=len(images))
         if not np.isfinite(vectors).all() or not np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-3):
-            raise ModelError("the model gives vectors that are not numbers (NaN) or zero. Make the model again.")
+            raise ModelError("the model gives vectors that are not numbers (NaN) or zero. Distill the model again.")
         return vectors
 
     def _forward(self, prepared: Sequence[Tensors]) -> NDArray[np.float32]:
@@ -116,7 +97,7 @@ class TowerEncoder:
         return vectors
 
     def _preparation(self) -> Prepare:
-        """Return the tower's own preparation if its processor alone does it, as tested on two unlike images."""
+        """Return the tower's image processor if it alone prepares images, as tested on two unlike ones; else pixels."""
         import torch
 
         side = self._model[0].sub_modules["image"] if hasattr(self._model[0], "sub_modules") else self._model

@@ -17,26 +17,17 @@ from kivuko.search.index import KINDS, STORAGES, Ids, Vectors, checked_addition,
 _CELLS_PER_ROOT = 4  # IVF: cells, in square roots of the number of vectors
 _PROBES = 128  # IVF: cells that a query looks into
 _NEIGHBORS, _BUILD_WIDTH, _SEARCH_WIDTH = 32, 80, 256  # HNSW: M, efConstruction, efSearch
-POINTS_PER_CELL = 64  # IVF: how many vectors of a cell its training should see
+POINTS_PER_CELL = 64  # IVF: training vectors per cell
 _ROUNDS = 10  # of k-means
 _MARGIN = 0.05  # int8: of the range seen in training, added at both ends
-_GRAPH_SHARE = 0.1  # HNSW: where fewer pass a filter, walking the graph finds too few of them
-_FEW = 4096  # so few vectors are compared one by one rather than by way of the graph or the cells
+_GRAPH_SHARE = 0.1  # HNSW: where fewer pass a filter, the graph leads to too few of them
+_FEW = 4096  # up to this many vectors are compared one by one rather than with the graph or the cells
 
 
 class FaissIndex:
-    """A FAISS index with ids.
+    """A FAISS index with ids, see ``Index``; ``expected`` is the approximate number of vectors, for IVF's cells.
 
-    Args:
-        dim: width of the vectors.
-        kind: "flat", "hnsw" or "ivf".
-        storage: "float32", "float16" or "int8" (8 bits a number, scaled per dimension).
-        expected: how many vectors it will hold, about; sets the number of IVF's cells.
-
-    Removing from HNSW only marks: the vectors keep their room until the index is rebuilt.
-
-    Raises:
-        MissingDependencyError: faiss is not installed.
+    Vectors removed from HNSW are only marked; they keep their memory until the index is rebuilt.
     """
 
     def __init__(self, dim: int, kind: str = "flat", storage: str = "float32", expected: int = 0) -> None:
@@ -53,7 +44,6 @@ class FaissIndex:
 
     @property
     def nbytes(self) -> int:
-        """Bytes that the vectors, the structure around them and the ids take."""
         if self._index is None:
             return 0
         numbers = {"float32": 4, "float16": 2, "int8": 1}[self.storage] * self.dim * int(self._index.ntotal)
@@ -66,23 +56,18 @@ class FaissIndex:
 
     @property
     def dead(self) -> int:
-        """How many vectors were removed but keep their room."""
+        """The number of vectors that were removed but keep their memory."""
         return self._dead
 
     @property
     def trained(self) -> bool:
-        """Whether vectors can be added without looking at them first."""
         return self._index is not None and bool(self._index.is_trained)
 
     def ids(self) -> Ids:
-        """See Index."""
         return self._alive
 
     def train(self, sample: Vectors) -> None:
-        """Learn cells and scales from a sample, float32 [n, dim]; without it, the first ``add`` does so.
-
-        ``POINTS_PER_CELL`` vectors for each of ``cells(expected)`` cells are enough.
-        """
+        """Learn cells and scales from a sample, float32 [n, dim]; without this, the first ``add`` does so."""
         sample = np.ascontiguousarray(sample, dtype=np.float32)
         if self._index is None:
             count = min(cells(max(self._expected, len(sample))), max(1, len(sample)))
@@ -91,7 +76,6 @@ class FaissIndex:
             self._index.train(sample)
 
     def add(self, ids: Ids, vectors: Vectors) -> None:
-        """See Index."""
         ids, vectors = checked_addition(ids, vectors, self.dim, self._alive)
         if not len(ids):
             return
@@ -101,11 +85,10 @@ class FaissIndex:
         self._alive = np.union1d(self._alive, ids)
 
     def remove(self, ids: Ids) -> int:
-        """See Index."""
         gone = np.intersect1d(self._alive, np.asarray(ids, dtype=np.int64))
         if not len(gone):
             return 0
-        if self.kind == "hnsw":  # a graph cannot lose a node: it is led through, but never returned
+        if self.kind == "hnsw":  # a graph cannot lose a node: it is passed through, but never returned
             faiss = _faiss()
             known = faiss.vector_to_array(self._index.id_map)
             known[np.isin(known, gone)] = -1
@@ -117,7 +100,6 @@ class FaissIndex:
         return len(gone)
 
     def search(self, queries: Vectors, k: int, among: Ids | None = None) -> tuple[Vectors, Ids]:
-        """See Index. ``k`` nearest are returned wherever there are as many, however few pass ``among``."""
         queries = checked_queries(queries, k, self.dim)
         passing = self._alive if among is None else np.intersect1d(self._alive, np.asarray(among, dtype=np.int64))
         wanted = min(k, len(passing))
@@ -126,21 +108,21 @@ class FaissIndex:
         if wanted and len(queries):
             some = None if len(passing) == len(self._alive) and not self._dead else passing
             share = len(passing) / len(self._alive)
-            scores[:, :wanted], ids[:, :wanted] = self._find(queries, wanted, some, share)
+            scores[:, :wanted], ids[:, :wanted] = self._search(queries, wanted, some, share)
             lacking = (ids[:, :wanted] < 0).any(1)
             if lacking.any():
                 again = np.ascontiguousarray(queries[lacking])
                 scores[lacking, :wanted], ids[lacking, :wanted] = self._compare_all(again, wanted, some)
         return ranked(scores, ids)
 
-    def _find(self, queries: Vectors, k: int, some: Ids | None, share: float) -> tuple[Vectors, Ids]:
-        """Search by the structure, or one by one where few pass, which is then as quick and exact."""
+    def _search(self, queries: Vectors, k: int, some: Ids | None, share: float) -> tuple[Vectors, Ids]:
+        """Search with the graph or the cells, or one by one where few pass, which is then as quick and exact."""
         faiss = _faiss()
         if self.kind == "flat" or share * len(self._alive) <= _FEW or (self.kind == "hnsw" and share < _GRAPH_SHARE):
             return self._compare_all(queries, k, some)
         selector = None if some is None else _selector(some)
         if self.kind == "ivf":
-            # Of the cells looked into only a share passes, so that the more are looked into.
+            # Only a share of each cell passes, so more cells are searched.
             probes = min(int(self._index.nlist), round(max(_PROBES, k / 4) / share))
             options = faiss.SearchParametersIVF(sel=selector, nprobe=probes)
         else:
@@ -149,9 +131,9 @@ class FaissIndex:
         return result
 
     def _compare_all(self, queries: Vectors, k: int, some: Ids | None) -> tuple[Vectors, Ids]:
-        """Compare with every vector that passes: exact, up to what the storage rounds off."""
+        """Compare with every vector that passes; exact but for the rounding of the storage."""
         faiss = _faiss()
-        if self.kind == "hnsw":  # its vectors go by row there
+        if self.kind == "hnsw":  # its storage numbers vectors by row
             known = faiss.vector_to_array(self._index.id_map)
             rows = None if some is None else _selector(np.flatnonzero(np.isin(known, some)))
             vectors = faiss.downcast_index(self._inner().storage)
@@ -166,30 +148,25 @@ class FaissIndex:
         return result
 
     def _inner(self) -> Any:
-        """Return HNSW's own index, without the map of ids around it."""
+        """Return the HNSW index without the map of ids around it."""
         return _faiss().downcast_index(self._index.index)
 
     def save(self, path: Path) -> None:
-        """See Index."""
         faiss = _faiss()
         if self._index is None:
             raise ValueError("an index that was never trained cannot be saved")
         with atomic_path(path) as temporary:
             try:
                 faiss.write_index(self._index, str(temporary))
-            except RuntimeError as problem:  # FAISS passes on the system's words only
+            except RuntimeError as problem:  # FAISS passes on only the system's message
                 number = errno.ENOSPC if "space" in str(problem) else errno.EACCES
                 raise OSError(number, str(problem), str(path)) from problem
 
     @classmethod
     def load(cls, path: Path, *, mapped: bool = False) -> FaissIndex:
-        """Read it from a file.
+        """Load an index from a file; ``mapped`` leaves the vectors on disk, and the index cannot be changed.
 
-        Args:
-            mapped: leave vectors on the disk and let the system read what is needed; such an index cannot be changed.
-
-        Raises:
-            CorruptFileError: the file is missing or damaged. ``image_index`` keeps a checksum, as FAISS checks little.
+        FAISS checks little: ``image_index`` keeps a checksum.
         """
         faiss = _faiss()
         try:
@@ -200,18 +177,18 @@ class FaissIndex:
             kind, storage = _described(stored)
         except (RuntimeError, OSError, ValueError, KeyError, AttributeError) as problem:
             raise CorruptFileError(f"{path}: not an index that loads. Delete this file and run again.") from problem
-        made = cls(int(stored.d), kind, storage, expected=int(stored.ntotal))
-        made._index = stored
+        index = cls(int(stored.d), kind, storage, expected=int(stored.ntotal))
+        index._index = stored
         if mapped and kind == "ivf":  # else each search starts 32 threads that read ahead
             faiss.downcast_InvertedLists(stored.invlists).prefetch_nthread = 0
         known = _ids_of(stored, kind)
-        made._alive = np.sort(known[known >= 0])
-        made._dead = len(known) - len(made._alive)
-        return made
+        index._alive = np.sort(known[known >= 0])
+        index._dead = len(known) - len(index._alive)
+        return index
 
 
 def cells(count: int) -> int:
-    """Return the number of IVF's cells for so many vectors."""
+    """Return the number of IVF's cells for a number of vectors."""
     return max(1, min(round(_CELLS_PER_ROOT * math.sqrt(count)), count // 39))
 
 
@@ -232,46 +209,46 @@ def _empty(dim: int, kind: str, storage: str, count: int) -> Any:
     if kind == "ivf":
         coarse = faiss.IndexFlatIP(dim)
         if quantizer is None:
-            made = faiss.IndexIVFFlat(coarse, dim, count, metric)
+            index = faiss.IndexIVFFlat(coarse, dim, count, metric)
         else:
-            made = faiss.IndexIVFScalarQuantizer(coarse, dim, count, quantizer, metric)
-        made.own_fields = True
+            index = faiss.IndexIVFScalarQuantizer(coarse, dim, count, quantizer, metric)
+        index.own_fields = True
         coarse.this.disown()
-        _widen(made)
-        made.cp.niter, made.cp.max_points_per_centroid, made.cp.spherical = _ROUNDS, POINTS_PER_CELL, True
-        return made
+        _widen(index)
+        index.cp.niter, index.cp.max_points_per_centroid, index.cp.spherical = _ROUNDS, POINTS_PER_CELL, True
+        return index
     if kind == "hnsw":
-        made = (
+        index = (
             faiss.IndexHNSWFlat(dim, _NEIGHBORS, metric)
             if quantizer is None
             else faiss.IndexHNSWSQ(dim, quantizer, _NEIGHBORS, metric)
         )
-        made.hnsw.efConstruction = _BUILD_WIDTH
-        _widen(faiss.downcast_index(made.storage))
+        index.hnsw.efConstruction = _BUILD_WIDTH
+        _widen(faiss.downcast_index(index.storage))
     else:
-        made = faiss.IndexFlatIP(dim) if quantizer is None else faiss.IndexScalarQuantizer(dim, quantizer, metric)
-        _widen(made)
-    with_ids = faiss.IndexIDMap(made)
+        index = faiss.IndexFlatIP(dim) if quantizer is None else faiss.IndexScalarQuantizer(dim, quantizer, metric)
+        _widen(index)
+    with_ids = faiss.IndexIDMap(index)
     with_ids.own_fields = True
-    made.this.disown()
+    index.this.disown()
     return with_ids
 
 
 def _widen(index: Any) -> None:
-    """Let 8 bits reach beyond the least and largest number of the training sample: others may go further."""
+    """Let int8 reach beyond the smallest and largest number of the training sample."""
     if (quantizer := getattr(index, "sq", None)) is not None:
         quantizer.rangestat_arg = _MARGIN
 
 
 def _selector(ids: Ids) -> Any:
-    """Return FAISS's test of whether an id is among some, one bit for each possible id."""
+    """Return a FAISS selector of some ids, one bit for each possible id."""
     marks = np.zeros(int(ids[-1]) + 1 if len(ids) else 1, dtype=bool)
     marks[ids] = True
     return _faiss().IDSelectorBitmap(np.packbits(marks, bitorder="little"))
 
 
 def _described(stored: Any) -> tuple[str, str]:
-    """Return kind and storage of an index that was read; ValueError if it is none of ours."""
+    """Return kind and storage of a loaded index; ValueError for a kind that Kivuko does not write."""
     faiss = _faiss()
     if stored.metric_type != faiss.METRIC_INNER_PRODUCT:
         raise ValueError("another metric")
@@ -293,7 +270,7 @@ def _storage(inner: Any) -> str:
 
 
 def _ids_of(stored: Any, kind: str) -> Ids:
-    """Return the ids of an index that was read, in its own order; -1 where one was removed."""
+    """Return the ids of a loaded index, in its own order; -1 where one was removed."""
     faiss = _faiss()
     if kind != "ivf":
         ids: Ids = faiss.vector_to_array(stored.id_map)

@@ -30,17 +30,11 @@ Bound = str | float
 
 @dataclass(frozen=True)
 class Condition:
-    """One condition: ``key`` is a column (key, caption, width, height) or a name in the metadata.
+    """One condition; docs/search.md says what each operator means."""
 
-    ``value`` is as written. With ``=`` and ``!=``, an empty value means no value; ``true`` and ``false`` also match the
-    truth values of JSON. ``<``, ``<=``, ``>`` and ``>=`` compare as numbers if the value is one, and then only numbers
-    (or text that reads as one) pass; else they compare as text, which is right for dates like 2026-05-31. ``~`` ignores
-    case. An image without a value under the key passes ``!=`` only.
-    """
-
-    key: str
+    key: str  # a column (key, caption, width, height) or a name in the metadata
     operator: str
-    value: str
+    value: str  # as written
 
     def __str__(self) -> str:
         return f"{self.key}{self.operator}{self.value}"
@@ -48,7 +42,7 @@ class Condition:
 
 @dataclass(frozen=True)
 class Filter:
-    """Conditions that all must hold; without any, everything passes."""
+    """Conditions that must all hold; without any, everything passes."""
 
     conditions: tuple[Condition, ...] = ()
 
@@ -69,32 +63,20 @@ Conditions = str | Sequence[str] | Filter | None  # what a search takes as ``whe
 
 
 def parse_filter(texts: Sequence[str]) -> Filter:
-    """Read conditions like ``license=cc0``; all of them must hold.
-
-    Raises:
-        UsageError: one is not a condition, or compares width or height with something other than a number.
-
-    >>> str(parse_filter(["license=cc0", "width>=800"]).conditions[1])
-    'width>=800'
-    """
+    """Parse conditions like ``license=cc0``; UsageError for anything else."""
     if len(texts) > MOST_CONDITIONS:
         raise UsageError(f"where: {len(texts)} conditions are too many; {MOST_CONDITIONS} are the most.")
     return Filter(tuple(_parsed(text) for text in texts))
 
 
 def as_filter(where: Conditions) -> Filter:
-    """Return the filter of one condition, several, or none; a filter is returned as it is."""
     if isinstance(where, Filter):
         return where
     return parse_filter([where] if isinstance(where, str) else where or ())
 
 
 def clean_query(text: str) -> str:
-    """Return a query, cleaned as training sentences were.
-
-    Raises:
-        UsageError: it is empty, or not UTF-8 text.
-    """
+    """Return a query, cleaned like training sentences; UsageError if it is empty or not UTF-8."""
     try:
         text.encode()
     except UnicodeEncodeError as problem:
@@ -142,7 +124,6 @@ def _parsed(text: str) -> Condition:
 
 
 def _compiled(condition: Condition) -> tuple[str, list[Bound]]:
-    """Return one condition's SQL and the values of its parameters."""
     if condition.key in COLUMNS:
         known, path = COLUMNS[condition.key], list[Bound]()
     else:
@@ -155,13 +136,13 @@ def _compiled(condition: Condition) -> tuple[str, list[Bound]]:
     number = _number(condition.value)
     if number is None:
         return f"typeof({known}) = 'text' AND {known} {condition.operator} ?", [*path, *path, condition.value]
-    # Beside a REAL, SQLite takes a text that reads as a number for one; any other text is more than infinity.
+    # Compared with a REAL, SQLite reads a numeric text as a number; any other text is more than infinity.
     part = f"{known} {condition.operator} CAST(? AS REAL) AND {known} <= CAST(? AS REAL)"
     return part, [*path, number, *path, math.inf]
 
 
 def _equal(known: str, path: list[Bound], condition: Condition) -> tuple[str, list[Bound]]:
-    """Return an expression that is 0 or 1, never NULL."""
+    """Return an expression that is 0 or 1, never NULL, and the values of its parameters."""
     value = condition.value
     if not value:
         return f"COALESCE({known}, '') = ''", path
@@ -176,7 +157,7 @@ def _equal(known: str, path: list[Bound], condition: Condition) -> tuple[str, li
 
 
 def _contains(known: str, path: list[Bound], value: str) -> tuple[str, list[Bound]]:
-    """Return an expression that ignores case; SQLite's ``lower`` knows a to z only, so others are tried as well."""
+    """Return a case-insensitive expression; SQLite's ``lower`` knows only a to z, so other cases are tried as well."""
     parts, bound = [f"instr(lower({known}), ?) > 0"], [*path, _lower_ascii(value)]
     for written in dict.fromkeys((value.lower(), value.upper(), value.capitalize())):
         if not written.isascii():

@@ -1,4 +1,4 @@
-"""An index of images, opened for search: what ``kivuko index`` stored, and the vector index over it."""
+"""An index of images, opened for search, and the vector index over it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class _View:
-    """One generation: its store, its vector index, and how many searches are using them."""
+    """One generation: its store, its vector index, and the number of searches that use them."""
 
     def __init__(self, store: IndexStore) -> None:
         self.store, self.users = store, 0
@@ -35,7 +35,7 @@ class _View:
         self._loading = threading.Lock()
 
     def load(self, kind: str, storage: str, progress: bool | None) -> Index:
-        """Load the vector index, or build it, once."""
+        """Load or build the vector index, once."""
         with self._loading:
             if self.vector_index is None:
                 with progress_bar("building the index", progress) as report:
@@ -46,22 +46,9 @@ class _View:
 class ImageIndex:
     """An index of images, searched by cosine with unit vectors; ``Searcher`` searches it with words and images.
 
-    It shows the generation that was published last when it was opened; ``refresh`` goes on to the latest. Searching is
-    safe from several threads, also while another refreshes: a search ends on the generation it began with.
-
-    Args:
-        path: the folder that ``kivuko index`` or ``kivuko.build_index`` made.
-        kind: how vectors are compared: "flat" (exact), "hnsw", "ivf" or "auto" (exact up to some 20,000 images).
-        storage: numbers of the vector index: "float32", "float16", "int8" or "auto".
-        progress: a progress bar while a vector index is built; None: on a terminal.
-
-    Attributes:
-        summary: the run that made it, where ``build_index`` returned it; else None.
-
-    Raises:
-        ImageIndexError: there is no index, or nothing is published yet.
-        CorruptFileError: it is damaged.
-        UsageError: there is no such kind or storage.
+    It shows the generation that was published last when it was opened; ``refresh`` switches to the latest. Searching is
+    safe from several threads, also during a refresh. Arguments and errors are those of ``Searcher``. ``summary`` is the
+    run of ``build_index`` that returned it, else None.
     """
 
     def __init__(
@@ -77,57 +64,33 @@ class ImageIndex:
 
     @property
     def store(self) -> IndexStore:
-        """What is stored. After a refresh, the store of the generation before stays open until the next refresh."""
+        """The stored images. After a refresh, the previous store stays open until the next refresh."""
         return self._view.store
 
     @property
     def vector_index(self) -> Index:
-        """The vector index; it is loaded, or built and saved, when it is first needed.
-
-        Raises:
-            MissingDependencyError: it needs the extra ``scale``.
-            CorruptFileError: the vectors are damaged.
-        """
+        """The vector index; loaded, or built and saved, on first use."""
         return self._view.load(self._kind, self._storage, self._progress)
 
     def __len__(self) -> int:
         return len(self.store)
 
     def search(self, queries: Vectors, k: int = 10, where: Conditions = None) -> list[list[Hit]]:
-        """Return for each query the ``k`` nearest images that pass the filter, best first; equal ones by id.
+        """Return the ``k`` nearest images of each query that pass the filter, best first; equal scores by id.
 
-        Fewer are returned only where fewer pass. With an exact vector index the result is exact; with another, an image
-        may be missed (see docs/search.md), but a filter never costs results.
-
-        Args:
-            queries: unit vectors, float32 [queries, dim].
-            k: at least 1.
-            where: conditions that all must hold, such as ``"width>=800"``, a list of them, or a ``Filter``.
-
-        Raises:
-            ModelError: the queries do not have the width of the vectors.
-            UsageError: a condition is not understood.
-            ValueError: ``k`` is less than 1.
+        ``queries``: unit vectors, float32 [queries, dim]. Fewer images are returned only where fewer pass.
         """
         with self._in_use() as view:
             return self._search(view, np.asarray(queries, dtype=np.float32), k, as_filter(where))
 
     def like(self, id: int, k: int = 10, where: Conditions = None) -> list[Hit]:
-        """Return the ``k`` images nearest to one of the index, without itself.
-
-        Raises:
-            KeyError: no such image is visible.
-        """
+        """Return the ``k`` images nearest to one of the index, without itself; KeyError if it is not visible."""
         with self._in_use() as view:
             hits = self._search(view, view.store.vector(id)[None], k + 1, as_filter(where))[0]
         return [hit for hit in hits if hit.item.id != id][:k]
 
     def refresh(self) -> bool:
-        """Go on to a later generation if one was published; True if so. The old one serves until the new is ready.
-
-        Raises:
-            ModelError: the index was rebuilt with another model: open it again with that.
-        """
+        """Switch to a later generation if one was published, and return True if so."""
         with self._refreshing:
             if not self.store.newer():
                 return False
@@ -140,7 +103,7 @@ class ImageIndex:
                 view.load(self._kind, self._storage, False)
             with self._lock:
                 before, self._view = self._view, view
-                # What a thread took from ``store`` before is good until the next refresh.
+                # A thread may still use the previous store, until the next refresh.
                 ended = [one for one in self._retired if not one.users]
                 self._retired = [one for one in self._retired if one.users] + [before]
             for one in ended:
@@ -148,7 +111,6 @@ class ImageIndex:
             return True
 
     def close(self) -> None:
-        """Close the files."""
         with self._lock:
             views, self._retired = [*self._retired, self._view], []
         for view in views:
@@ -184,7 +146,7 @@ class ImageIndex:
 
 
 def hits_of(store: IndexStore, scores: Vectors, ids: Ids) -> list[list[Hit]]:
-    """Turn what a vector index returns into hits; ids of -1 are left out."""
+    """Return the hits for the scores and ids of a vector index; ids of -1 are left out."""
     wanted = np.unique(ids[ids >= 0])
     items = {item.id: item for item in store.items([int(id) for id in wanted])}
     if len(items) < len(wanted):
@@ -195,9 +157,8 @@ def hits_of(store: IndexStore, scores: Vectors, ids: Ids) -> list[list[Hit]]:
     ]
 
 
-# The vector index on disk is derived from the stored vectors, checked before it is used, and rebuilt where it does not
-# fit. ``faiss/G.faiss`` is that of generation G; ``faiss/G.json`` says what it was built from and holds its checksum.
-
+# ``faiss/G.faiss`` is the vector index of generation G, built from the stored vectors; ``faiss/G.json`` has its
+# checksum and says what it was built from. It is checked before use, and rebuilt where it does not fit.
 FOLDER = "faiss"
 _FORMAT = 2
 _BATCH = 16_384
@@ -206,7 +167,7 @@ _MOST_CHANGED = 0.2  # of the vectors: beyond it a vector index is built from sc
 
 @dataclass(frozen=True)
 class _Saved:
-    """A saved vector index that is whole and belongs to this index of images."""
+    """A saved vector index that is complete and belongs to this index of images."""
 
     file: Path
     plan: IndexPlan
@@ -214,11 +175,10 @@ class _Saved:
 
 
 def open_vector_index(store: IndexStore, kind: str = AUTO, storage: str = AUTO, report: Report | None = None) -> Index:
-    """Return the vector index of what a store shows: from its file, from the last generation's, or built and saved.
+    """Return the vector index of a store: from its file, updated from the last generation's, or built and saved.
 
-    Exact ones in float32 and float16 are quick to build and not saved. Where the folder cannot be written, the vector
-    index is built each time. Arguments and errors are those of ``ImageIndex``; "auto" takes what was saved for this
-    generation, else what fits the size.
+    Exact ones in float32 and float16 are quick to build and not saved. "auto" takes the one saved for this generation,
+    else one that fits the size.
     """
     plan = choose_index(len(store), store.dim, kind, storage)
     file = vector_index_file(store)
@@ -235,19 +195,20 @@ def open_vector_index(store: IndexStore, kind: str = AUTO, storage: str = AUTO, 
     else:
         index = build_vector_index(store, plan, report)
     if plan.kind != "flat":
-        with contextlib.suppress(KivukoError, OSError):  # a folder that cannot be written, a full disk: it still serves
+        with contextlib.suppress(
+            KivukoError, OSError
+        ):  # a read-only folder or a full disk is no obstacle
             _save(index, file, store, plan, trained_on)
-            return _load(file, mapped=True)  # so that the memory that building took is given back
+            return _load(file, mapped=True)  # frees the memory that building took
     return index
 
 
 def vector_index_file(store: IndexStore) -> Path:
-    """Return where the vector index of a store's generation is saved."""
     return store.path / FOLDER / f"{store.generation}.faiss"
 
 
 def build_vector_index(store: IndexStore, plan: IndexPlan, report: Report) -> Index:
-    """Build a vector index from the stored vectors, in batches; IVF's cells are learned from an even sample."""
+    """Build a vector index from the stored vectors, in batches; IVF's cells are learned from a sample."""
     total = len(store)
     index = new_index(plan, store.dim, total)
     if plan.kind == "ivf" or plan.storage == "int8":
@@ -277,13 +238,13 @@ def _train(index: FaissIndex, store: IndexStore, report: Report) -> None:
 
 
 def _updated(store: IndexStore, plan: IndexPlan, report: Report) -> tuple[Index, int] | None:
-    """Return the last generation's vector index brought up to date, and how many vectors its cells were learned on.
+    """Return the last generation's vector index, updated, and the number of vectors that its cells were learned on.
 
-    None: there is none of the same plan, or too much has changed.
+    None if there is none of the same plan, or too much has changed.
     """
     if plan.kind == "flat":
         return None
-    earlier = store.generation - 1  # not an older one: an id may stand for another image since
+    earlier = store.generation - 1  # not an older one, where an id may mean another image
     saved = _checked(store.path / FOLDER / f"{earlier}.faiss", store, earlier)
     if saved is None or saved.plan != plan or not 0.5 <= saved.trained_on / max(1, len(store)) <= 2:
         return None
@@ -313,10 +274,7 @@ def _load(file: Path, *, mapped: bool) -> FaissIndex:
 
 
 def _save(index: Index, file: Path, store: IndexStore, plan: IndexPlan, trained_on: int) -> None:
-    """Write the vector index, then its note, then delete those of generations before the last.
-
-    Killed in between, it leaves a file whose checksum does not fit, which is never used.
-    """
+    """Write the vector index, then its note; then delete those of generations before the last."""
     index.save(file)
     note = {
         "format": _FORMAT, "kind": plan.kind, "storage": plan.storage, "trained_on": trained_on,
@@ -330,7 +288,7 @@ def _save(index: Index, file: Path, store: IndexStore, plan: IndexPlan, trained_
 
 
 def _checked(file: Path, store: IndexStore, generation: int) -> _Saved | None:
-    """Return a saved vector index if it is whole and was built from this generation; else None."""
+    """Return a saved vector index if it is complete and was built from this generation; else None."""
     try:
         note: dict[str, Any] = json.loads(file.with_suffix(".json").read_text(encoding="utf-8"))
         expected = {"format": _FORMAT, **_built_from(store, generation)}
@@ -346,7 +304,7 @@ def _checked(file: Path, store: IndexStore, generation: int) -> _Saved | None:
 
 
 def _built_from(store: IndexStore, generation: int) -> dict[str, Any]:
-    """Name index, model and generation; an image's id always stands for the same vector within them."""
+    """Return the identity of index, model and generation, within which an id always means the same vector."""
     return {
         "index": store.meta["identity"], "fingerprint": store.fingerprint, "dim": store.dim, "generation": generation,
     }  # fmt: skip

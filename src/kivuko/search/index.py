@@ -1,4 +1,4 @@
-"""Vector indexes: their protocol, the choice of one by size, and the exact one, which needs NumPy alone."""
+"""Vector indexes: the protocol, the choice of one by size, and the exact one in NumPy."""
 
 from __future__ import annotations
 
@@ -26,71 +26,50 @@ _MOST_EXACT_NUMBERS = 20_000 * 384
 
 
 class Index(Protocol):
-    """A vector index: unit vectors under ids, searched by cosine.
-
-    Searching is safe from several threads; changing is not. ``FlatIndex`` is one of NumPy alone, ``FaissIndex`` one of
-    FAISS.
-    """
+    """Unit vectors under ids, searched by cosine. Searching is safe from several threads; changing is not."""
 
     def add(self, ids: Ids, vectors: Vectors) -> None:
-        """Add vectors, float32 [n, dim], under ids, int64 [n], at least 0 and not yet in it.
-
-        Raises:
-            ValueError: the shapes do not fit, or an id is negative or there already.
-            DataError: a vector holds numbers that are not finite.
-        """
+        """Add vectors, float32 [n, dim], under new ids, int64 [n], at least 0; ValueError or DataError otherwise."""
 
     def remove(self, ids: Ids) -> int:
         """Remove the vectors under ids, int64 [n]; return how many of the ids were there."""
 
     def search(self, queries: Vectors, k: int, among: Ids | None = None) -> tuple[Vectors, Ids]:
-        """Return the ``k`` nearest to each query, best first; equal scores by ascending id.
+        """Return cosines float32 [queries, k] and ids int64 [queries, k], best first; equal scores by ascending id.
 
-        Args:
-            queries: unit vectors, float32 [queries, dim].
-            k: at least 1.
-            among: only these are searched, int64 [n]; None: all.
-
-        Returns:
-            Cosines float32 [queries, k] and ids int64 [queries, k]; where there are fewer, -inf and -1.
+        ``queries``: unit vectors, float32 [queries, dim]. ``among``: the ids to search, int64 [n]; None: all. Where
+        fewer than ``k`` are there, the rest is -inf and -1.
         """
 
     def ids(self) -> Ids:
-        """Return all ids, ascending."""
+        """All ids, ascending."""
 
     def save(self, path: Path) -> None:
-        """Write it to a file, whole or not at all."""
+        """Write the index to a file, completely or not at all."""
 
     @classmethod
     def load(cls, path: Path) -> Index:
-        """Read it from a file.
-
-        Raises:
-            CorruptFileError: the file is missing or damaged.
-        """
+        """Load an index from a file; CorruptFileError if it is missing or damaged."""
 
     def __len__(self) -> int: ...
 
 
 @dataclass(frozen=True)
 class IndexPlan:
-    """Which index: ``kind`` (flat: exact; hnsw: a graph; ivf: cells) and ``storage`` of the vectors' numbers."""
+    """The kind of an index and the number type of its vectors."""
 
-    kind: str
-    storage: str
+    kind: str  # flat (exact), hnsw (a graph) or ivf (cells)
+    storage: str  # float32, float16 or int8
 
     def __str__(self) -> str:
         return f"{self.kind}, {self.storage}"
 
 
 def choose_index(count: int, dim: int, kind: str = AUTO, storage: str = AUTO) -> IndexPlan:
-    """Return the vector index that fits ``count`` vectors of ``dim`` numbers, as far as it is not named.
+    """Return the given kind and storage, "auto" replaced with what fits ``count`` vectors of ``dim`` numbers.
 
-    It is exact search as long as that takes a few milliseconds, then HNSW: real embeddings of sentences do not fall
-    into cells, so IVF must look into a tenth of them for a recall of 0.95, which takes several times as long.
-
-    Raises:
-        UsageError: there is no such kind or storage.
+    Exact search as long as it takes a few milliseconds, then HNSW: real embeddings of sentences do not form cells, so
+    IVF must search a tenth of them for a recall of 0.95, which takes several times as long.
     """
     for option, named, known in (("index", kind, KINDS), ("storage", storage, STORAGES)):
         if named not in (AUTO, *known):
@@ -104,11 +83,7 @@ def choose_index(count: int, dim: int, kind: str = AUTO, storage: str = AUTO) ->
 
 
 def new_index(plan: IndexPlan, dim: int, count: int) -> Index:
-    """Return an empty index for about ``count`` vectors of ``dim`` numbers.
-
-    Raises:
-        MissingDependencyError: it needs the extra ``scale``.
-    """
+    """Return an empty index for about ``count`` vectors of ``dim`` numbers."""
     if plan.kind == "flat" and plan.storage != "int8":
         return FlatIndex(dim, plan.storage)
     from kivuko.search.faiss_index import FaissIndex
@@ -117,7 +92,7 @@ def new_index(plan: IndexPlan, dim: int, count: int) -> Index:
 
 
 def checked_addition(ids: Ids, vectors: Vectors, dim: int, present: Ids) -> tuple[Ids, Vectors]:
-    """Return ids and vectors in the right types, or raise as ``Index.add`` does; ``present``: ids that are there."""
+    """Return ids and vectors in the right types, or raise as ``Index.add`` does; ``present``: the ids in the index."""
     ids = np.asarray(ids, dtype=np.int64)
     vectors = np.ascontiguousarray(vectors, dtype=np.float32)
     if ids.ndim != 1 or vectors.shape != (len(ids), dim):
@@ -140,14 +115,14 @@ def checked_queries(queries: Vectors, k: int, dim: int) -> Vectors:
 
 
 def ranked(scores: Vectors, ids: Ids) -> tuple[Vectors, Ids]:
-    """Sort each row by falling score, equal ones by ascending id; places without an id (-1) come last, with -inf."""
+    """Sort each row by descending score, equal ones by ascending id; places without an id (-1) come last, with -inf."""
     scores = np.where(ids < 0, -np.inf, scores).astype(np.float32)
     order = np.lexsort((ids, -scores), axis=1)
     return np.take_along_axis(scores, order, axis=1), np.take_along_axis(ids, order, axis=1)
 
 
 def padded(rows: Sequence[tuple[Vectors, Ids]], k: int) -> tuple[Vectors, Ids]:
-    """Return the results of single queries, each at most ``k`` long, as arrays [queries, k]."""
+    """Return the results of single queries, each at most ``k`` long, as arrays [queries, k]; see ``Index.search``."""
     scores = np.full((len(rows), k), -np.inf, dtype=np.float32)
     ids = np.full((len(rows), k), -1, dtype=np.int64)
     for row, (own_scores, own_ids) in enumerate(rows):
@@ -157,15 +132,15 @@ def padded(rows: Sequence[tuple[Vectors, Ids]], k: int) -> tuple[Vectors, Ids]:
 
 _BLOCK = 16_384  # vectors that are scored at once
 _QUERIES = 64  # queries that are scored at once: with a block, 4 MiB of scores
-_SLACK = 1e-5  # how far the matrix product may be off for a unit vector of some thousand numbers
+_SLACK = 1e-5  # largest error of the matrix product for a unit vector of some thousand numbers
 _INT64 = np.dtype(np.int64)
 
 
 class FlatIndex:
-    """Exact search: every vector is compared. It keeps float32 or float16; further memory is bounded by a block.
+    """Exact search in float32 or float16, block by block.
 
-    A score is computed for each vector by itself, in one order of summation: it does not depend on what else is in the
-    index or searched at the same time, and equal vectors tie exactly.
+    Each score is computed separately, in one order of summation: it does not depend on the other vectors and queries,
+    and equal vectors tie exactly.
     """
 
     def __init__(self, dim: int, storage: str = "float32") -> None:
@@ -181,15 +156,12 @@ class FlatIndex:
 
     @property
     def nbytes(self) -> int:
-        """Bytes that vectors and ids take."""
         return self._vectors.nbytes + self._ids.nbytes
 
     def ids(self) -> Ids:
-        """See Index."""
         return np.sort(self._ids[: self._count])
 
     def add(self, ids: Ids, vectors: Vectors) -> None:
-        """See Index."""
         ids, vectors = checked_addition(ids, vectors, self.dim, self._ids[: self._count])
         end = self._count + len(ids)
         if end > len(self._ids):  # grown by half, so that many small additions stay cheap
@@ -202,7 +174,6 @@ class FlatIndex:
         self._count = end
 
     def remove(self, ids: Ids) -> int:
-        """See Index."""
         kept = ~np.isin(self._ids[: self._count], ids)
         removed = self._count - int(kept.sum())
         if removed:
@@ -211,7 +182,6 @@ class FlatIndex:
         return removed
 
     def search(self, queries: Vectors, k: int, among: Ids | None = None) -> tuple[Vectors, Ids]:
-        """See Index."""
         queries = checked_queries(queries, k, self.dim)
         rows = None if among is None else np.flatnonzero(np.isin(self._ids[: self._count], among))
         rows_of_hits = []
@@ -220,7 +190,7 @@ class FlatIndex:
         return padded(rows_of_hits, k)
 
     def _nearest(self, queries: Vectors, k: int, rows: NDArray[np.intp] | None) -> list[tuple[Vectors, Ids]]:
-        """Return the best of each query among some rows or all, in order."""
+        """Return the best of each query among some rows (None: all), in order."""
         best = [(np.empty(0, dtype=np.float32), np.empty(0, dtype=np.int64))] * len(queries)
         total = self._count if rows is None else len(rows)
         for start in range(0, total, _BLOCK):
@@ -234,13 +204,11 @@ class FlatIndex:
         return best
 
     def save(self, path: Path) -> None:
-        """See Index."""
         with atomic_path(path) as temporary:
             save_file({"ids": self._ids[: self._count], "vectors": self._vectors[: self._count]}, temporary)
 
     @classmethod
     def load(cls, path: Path) -> FlatIndex:
-        """See Index."""
         try:
             with safe_open(path, framework="np") as stored:
                 ids, vectors = stored.get_tensor("ids"), stored.get_tensor("vectors")
@@ -256,7 +224,7 @@ class FlatIndex:
 def _merged(
     best: tuple[Vectors, Ids], query: Vectors, scores: Vectors, block: Vectors, ids: Ids, k: int
 ) -> tuple[Vectors, Ids]:
-    """Return the best ``k`` of the best so far and of a block whose scores are known roughly."""
+    """Return the best ``k`` of the best so far and of a block with approximate scores."""
     least = np.partition(scores, len(scores) - k)[len(scores) - k] if len(scores) > k else -np.inf
     if len(best[0]) == k:
         least = max(least, best[0][-1])

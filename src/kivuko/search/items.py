@@ -1,4 +1,4 @@
-"""The small types of indexing and search: an image of an index, a hit, and a source of images."""
+"""Types of indexing and search: an image of an index, a hit, and a source of images."""
 
 from __future__ import annotations
 
@@ -11,25 +11,15 @@ Value = str | int | float | bool | None
 
 @dataclass(frozen=True)
 class Item:
-    """A distinct image: several files with the same bytes are one.
+    """A distinct image; files with the same bytes are one image."""
 
-    Args:
-        id: number of the image in the index, kept for as long as the image stays there.
-        key: where it comes from: the path relative to the folder (with ``/``), ``SHARD.tar/member``, or the emoji. Of
-            several copies the first by name.
-        caption: from the source; of several copies, the first that has one.
-        width, height: in pixels, upright.
-        metadata: further fields of the source, by name.
-        copies: how many files have these bytes, at least 1.
-    """
-
-    id: int
-    key: str
-    caption: str | None
-    width: int
+    id: int  # constant as long as the image stays in the index
+    key: str  # path relative to the folder (with ``/``), ``SHARD.tar/member`` or emoji; of copies, the first by name
+    caption: str | None  # of copies, the first that there is
+    width: int  # pixels, upright
     height: int
-    metadata: Mapping[str, Value] = field(default_factory=dict)
-    copies: int = 1
+    metadata: Mapping[str, Value] = field(default_factory=dict)  # further fields of the source
+    copies: int = 1  # number of files with these bytes
 
 
 @dataclass(frozen=True)
@@ -42,7 +32,7 @@ class Hit:
 
 @dataclass(frozen=True)
 class FilePlace:
-    """A file of its own, or ``length`` bytes from ``offset`` in one (a member of a tar shard)."""
+    """A file, or ``length`` bytes from ``offset`` in one (a member of a tar shard)."""
 
     path: str
     offset: int = 0
@@ -51,13 +41,10 @@ class FilePlace:
 
 @dataclass(frozen=True)
 class Work:
-    """One image to index: unchanged while key, ``size`` and ``mtime_ns`` are, so it is not decoded again.
-
-    ``place``: where to read its bytes, or the bytes themselves.
-    """
+    """An image to index; while key, ``size`` and ``mtime_ns`` are the same, it is not decoded again."""
 
     key: str
-    place: FilePlace | bytes
+    place: FilePlace | bytes  # of the image's bytes, or the bytes themselves
     size: int
     mtime_ns: int
     caption: str | None = None
@@ -74,14 +61,14 @@ class Skip:
 
 
 class Source(Protocol):
-    """A place that images come from. Each run walks it in the same order; it is never held whole in memory."""
+    """A source of images, read one by one and in the same order in each run."""
 
     def describe(self) -> Mapping[str, str]:
-        """Return what identifies this source and finds it again: ``kind`` and ``path``."""
+        """Return the ``kind`` and ``path`` that identify this source."""
         ...
 
     def count(self) -> int | None:
-        """Return about how many images there are, for a progress bar; None: not known."""
+        """Return the approximate number of images, for a progress bar; None: unknown."""
         ...
 
     def __iter__(self) -> Iterator[Work | Skip]: ...

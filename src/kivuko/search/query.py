@@ -1,4 +1,4 @@
-"""From a cleaned query to the unit vector to search with."""
+"""Encoding of queries."""
 
 from __future__ import annotations
 
@@ -24,15 +24,7 @@ _EDGES = regex.compile(r"(?<!\S)\p{P}+|\p{P}+(?!\S)")  # punctuation where a wor
 
 
 def encode_queries(model: Any, texts: Sequence[str], name: str = "the model") -> Vectors:
-    """Encode cleaned queries with a loaded model: unit vectors, float32 [queries, dim].
-
-    Args:
-        name: of the model, for messages.
-
-    Raises:
-        UsageError: no part of a query is in the model's vocabulary.
-        ModelError: the model gives numbers that are not finite.
-    """
+    """Return unit vectors of cleaned queries, float32 [queries, dim]; ``name``: of the model, for messages."""
     for text in texts:
         if not has_known_token(model, text):
             raise _unknown(text)
@@ -46,10 +38,7 @@ def encode_queries(model: Any, texts: Sequence[str], name: str = "the model") ->
 
 
 def unread_words(model: Any, text: str) -> tuple[str, ...]:
-    """Return the out-of-vocabulary words of a cleaned query, without punctuation: its vector ignores them.
-
-    A word that is read as a known one (``misspelled_words``) is not among them.
-    """
+    """Return the out-of-vocabulary words of a cleaned query, without those that ``misspelled_words`` reads."""
     unknown = out_of_vocabulary_words(model, _EDGES.sub(" ", text))
     if not unknown:
         return ()
@@ -58,7 +47,7 @@ def unread_words(model: Any, text: str) -> tuple[str, ...]:
 
 
 def _encoded(model: Any, texts: Sequence[str]) -> Vectors:
-    """Do what ``encode_texts`` does, for few texts without its preparations, which take longer than encoding them."""
+    """Encode as ``encode_texts`` does, but few texts without its preparations, which take longer than encoding."""
     plain = getattr(model, "default_prompt_name", None) is None and getattr(model, "truncate_dim", None) is None
     if not plain or len(texts) > _FEW:
         return encode_texts(model, texts)

@@ -24,26 +24,27 @@ if TYPE_CHECKING:
 
 
 class Searcher:
-    """An index of images with the model that made it, to be searched in any language of the model.
+    """Search an index of images in any language of its model.
 
-    The model is loaded, and a vector index built, when they are first needed; ``load`` does so at once. Searching is
-    safe from several threads. Use it as a context manager, or ``close`` it.
+    The model and the vector index are loaded on first use, or by ``load``. Searching is safe from several threads. Use
+    it as a context manager, or ``close`` it.
 
     Args:
-        path: an index, as ``kivuko index`` or ``kivuko.build_index`` made it; or a model's folder, to search the emoji
-            that Kivuko brings with it.
-        model: another model to search with, whose image side must be the one that made the index; None: the model that
-            made the index, where it was or, if both were moved together, as near to the index as before.
-        kind: how vectors are compared: "flat" (exact), "hnsw", "ivf" or "auto" (exact up to some 20,000 images).
-        storage: numbers of the vector index: "float32", "float16", "int8" or "auto".
-        device: where the model runs; None: the CPU, which is quickest for single queries.
-        cldr, font: where the emoji come from; None: the system's folders.
-        progress: progress bars while something is built; None: on a terminal.
+        path: an index that ``kivuko index`` or ``kivuko.build_index`` built; or a model's folder, to search the emoji
+            that come with Kivuko.
+        model: another model to search with, with the same image side as the one that built the index; None: the model
+            that built the index, at its recorded place or, if both were moved together, at the same place relative to
+            the index.
+        kind: type of the vector index: "flat" (exact), "hnsw", "ivf" or "auto" (exact up to about 20,000 images).
+        storage: number type of the vector index: "float32", "float16", "int8" or "auto".
+        device: where the model runs; None: the CPU, which is fastest for single queries.
+        cldr, font: sources of the emoji world; None: the system's folders.
+        progress: show progress bars on standard error; None: only on a terminal.
 
     Raises:
-        ImageIndexError: the path is neither an index nor a model, or nothing is published in the index yet.
+        ImageIndexError: the path is neither an index nor a model, or the index is not finished.
         CorruptFileError: the index is damaged.
-        UsageError: there is no such kind or storage.
+        UsageError: an unknown kind or storage.
 
     >>> import kivuko
     >>> kivuko.build_index("my-model", "photos.tsv", "photos.index", workers=1).close()
@@ -83,10 +84,10 @@ class Searcher:
 
     @property
     def model(self) -> Model:
-        """The model that queries are encoded with.
+        """The model that encodes queries.
 
         Raises:
-            ModelError: it is missing, does not load, encodes no images, or its image side did not make the index.
+            ModelError: it is missing, does not load, encodes no images, or has another image side than the index.
         """
         with self._lock:
             if self._model is None:
@@ -107,7 +108,7 @@ class Searcher:
             return self._index
 
     def load(self) -> Searcher:
-        """Load the model, and load or build the vector index, now rather than with the first search."""
+        """Load the model, and load or build the vector index, now instead of with the first search."""
         _ = self.model, self.index.vector_index
         return self
 
@@ -118,19 +119,19 @@ class Searcher:
     def search(self, query: Sequence[str], k: int = 10, where: Conditions = None) -> list[list[Hit]]: ...
 
     def search(self, query: str | Sequence[str], k: int = 10, where: Conditions = None) -> list[Hit] | list[list[Hit]]:
-        """Return the ``k`` images nearest to a text, best first; of several texts, a list for each.
+        """Return the ``k`` images nearest to a text, best first; for several texts, a list for each.
 
         Args:
-            query: in any language of the model.
-            k: at least 1.
-            where: conditions that all must hold, such as ``"license=cc0"``; see docs/search.md.
+            query: a text, or several, in any language of the model.
+            k: number of images, at least 1.
+            where: a condition such as ``"license=cc0"``, or several that must all hold; see docs/search.md.
 
         Returns:
-            Hits with their ``item`` (id, key, caption, width, height, metadata, copies) and ``score``, the cosine.
+            Hits with an ``item`` (id, key, caption, width, height, metadata, copies) and a ``score``, the cosine.
 
         Raises:
-            UsageError: a text is empty or no part of it is in the model's vocabulary; a condition is not understood, or
-                names a field that no image has.
+            UsageError: a text is empty or all of it is out of vocabulary; a condition is not understood, or names a
+                field that no image has.
         """
         texts = [clean_query(text) for text in ([query] if isinstance(query, str) else query)]
         passing = self._filter(where)
@@ -138,7 +139,7 @@ class Searcher:
         return hits[0] if isinstance(query, str) else hits
 
     def search_image(self, image: Image.Image | Path | str, k: int = 10, where: Conditions = None) -> list[Hit]:
-        """Return the ``k`` images nearest to an image, or to the image in a file.
+        """Return the ``k`` images nearest to an image: a PIL image or a file.
 
         Raises:
             UsageError: the file holds no image that can be read, or a condition is not understood.
@@ -148,7 +149,7 @@ class Searcher:
         return self.index.search(self.encode_image(opened)[None], k, passing)[0]
 
     def like(self, id: int, k: int = 10, where: Conditions = None) -> list[Hit]:
-        """Return the ``k`` images nearest to one of the index, without itself; this needs no model.
+        """Return the ``k`` images nearest to the image ``id`` of the index, without itself; needs no model.
 
         Raises:
             UsageError: no image has this id, or a condition is not understood.
@@ -162,7 +163,7 @@ class Searcher:
         """Encode texts in any language of the model: unit vectors, float32 [texts, dim].
 
         Raises:
-            UsageError: a text is empty, or no part of it is in the model's vocabulary.
+            UsageError: a text is empty, or all of it is out of vocabulary.
         """
         from kivuko.search.query import encode_queries
 
@@ -170,17 +171,17 @@ class Searcher:
         return encode_queries(self.model.encoder, cleaned, str(self.folder))
 
     def encode_image(self, image: Image.Image) -> NDArray[np.float32]:
-        """Encode an image as those of the index were (upright, on white): a unit vector, float32 [dim]."""
+        """Encode an image as those of the index (upright, on white): a unit vector, float32 [dim]."""
         from kivuko.encoders.image_tower import encode_images
         from kivuko.encoders.images import as_rgb
 
         vector: NDArray[np.float32] = encode_images(self.model.encoder, [as_rgb(image)])[0]
         if not vector.any() or vector.dot(vector) != vector.dot(vector):
-            raise ModelError(f"{self.folder}: gives no vector for this image. Make the model again.")
+            raise ModelError(f"{self.folder}: gives no vector for this image. Distill the model again.")
         return vector
 
     def readings(self, text: str) -> dict[str, dict[str, float]]:
-        """Return the words that the model reads as others: word -> {reading: share}, likeliest first."""
+        """Return the words that the model reads as other words: word -> {reading: share}, likeliest first."""
         from kivuko.encoders.spelling import misspelled_words
 
         return misspelled_words(self.model.encoder, clean_query(text))
@@ -192,7 +193,7 @@ class Searcher:
         return unread_words(self.model.encoder, clean_query(text))
 
     def alignment(self, text: str, english: str) -> Alignment:
-        """Align a text with its English translation, as training did; the teacher is loaded when first needed.
+        """Align a text with its English translation, as ``kivuko.align`` does; the teacher is loaded on first use.
 
         Raises:
             UsageError: a text is empty or unknown, or the model names no teacher.
@@ -206,7 +207,7 @@ class Searcher:
         return self._aligner.align(clean_query(text), clean_query(english))
 
     def close(self) -> None:
-        """Close the index's files."""
+        """Close the files of the index."""
         if self._index is not None:
             self._index.close()
 
@@ -250,7 +251,7 @@ class Searcher:
 
 
 def read_image(path: Path) -> Image.Image:
-    """Read an image's file: upright, RGB; UsageError if it holds no image that can be read."""
+    """Read an image file, upright and RGB; UsageError if it is none."""
     from kivuko.encoders.images import RefusedImage, decode
     from kivuko.search.decoding import read_place
     from kivuko.search.items import FilePlace
@@ -263,11 +264,7 @@ def read_image(path: Path) -> Image.Image:
 
 
 def find_model(index: Path, recorded: Path) -> Path | str:
-    """Return the model that an index names: its folder, where it was or as near to the index as before, or its id.
-
-    Raises:
-        ModelError: the folder is in neither place.
-    """
+    """Return the model that an index names: its id or its folder, also if it was moved together with the index."""
     if not recorded.is_absolute() and recorded.name:
         return str(recorded)
     index = index.absolute()
@@ -286,6 +283,6 @@ def check_same_space(encoder: Any, name: str, fingerprint: str, index: Path) -> 
 
     if image_fingerprint(encoder) != fingerprint:
         raise ModelError(
-            f"{index}: was made by another image side than that of {name}, so their vectors do not compare. "
-            "Search with the model that made it, or index the images again with this one."
+            f"{index}: was built by another image side than that of {name}, so their vectors do not compare. "
+            "Search with the model that built it, or index the images again with this one."
         )

@@ -1,9 +1,8 @@
-"""The files of an index of images: one SQLite database, and segments, the files of vectors that it refers to.
+"""The files of an index of images: a SQLite database, and segments, the files of vectors that it refers to.
 
-The database alone says what is in the index. It tells generations apart: a row of ``items`` is visible in generation g
-if ``born <= g`` and it has not ``died`` by then. Readers see the generation that ``meta`` calls published; a run works
-toward the next one and publishes it with its last transaction. A segment holds the vectors of one committed batch, is
-whole or absent, and never changes.
+A row of ``items`` is visible in generation g if ``born <= g`` and it has not ``died`` by then. Readers see the
+generation that ``meta`` calls published; a run publishes the next one with its last transaction. A segment holds the
+vectors of one committed batch and never changes.
 """
 
 from __future__ import annotations
@@ -48,11 +47,7 @@ CREATE TABLE IF NOT EXISTS skipped(
 
 
 def create(folder: Path) -> sqlite3.Connection:
-    """Open an index's database for writing, made if need be.
-
-    Raises:
-        CorruptFileError: the file is there and is no database.
-    """
+    """Open the database of an index for writing; it is created if missing."""
     (folder / SEGMENTS).mkdir(parents=True, exist_ok=True)
     database = sqlite3.connect(folder / DATABASE, isolation_level=None, timeout=60)
     try:
@@ -69,12 +64,7 @@ def create(folder: Path) -> sqlite3.Connection:
 
 
 def open_to_read(folder: Path) -> sqlite3.Connection:
-    """Open an index's database for reading only, in whatever thread uses it.
-
-    Raises:
-        ImageIndexError: no index there.
-        CorruptFileError: damaged.
-    """
+    """Open the database of an index for reading, in any thread."""
     file = folder / DATABASE
     if not file.is_file():
         if (folder / OLD_DATABASE).is_file():
@@ -98,12 +88,12 @@ def open_to_read(folder: Path) -> sqlite3.Connection:
 
 
 def read_meta(database: sqlite3.Connection) -> dict[str, str]:
-    """Return the index's own entries: format, published generation, model, sources, and so on."""
+    """Return the entries of the index itself: format, published generation, model, sources, and so on."""
     return dict(database.execute("SELECT key, value FROM meta"))
 
 
 def storable_path(path: str) -> str | bytes:
-    """Return a path as SQLite can hold it: as text, or as its bytes where those are not UTF-8; see ``os.fsdecode``."""
+    """Return a path for SQLite: as text, or as bytes where it is not UTF-8."""
     try:
         path.encode()
     except UnicodeEncodeError:
@@ -112,12 +102,10 @@ def storable_path(path: str) -> str | bytes:
 
 
 def damaged(folder: Path, problem: object) -> CorruptFileError:
-    """Return the error to raise where an index's files do not hold what was written."""
     return CorruptFileError(f"{folder}: damaged ({problem}). Rebuild it: 'kivuko index ... --out {folder} --rebuild'.")
 
 
 def other_version(folder: Path) -> ImageIndexError:
-    """Return the error to raise for an index of another format."""
     return ImageIndexError(
         f"{folder}: made by another version of Kivuko. Rebuild it: 'kivuko index ... --out {folder} --rebuild'."
     )
@@ -128,12 +116,11 @@ STORAGES: tuple[Storage, ...] = ("float16", "float32", "int8")
 
 
 def segment_path(folder: Path, number: int) -> Path:
-    """Return where an index keeps one segment."""
     return folder / SEGMENTS / f"{number:06}.safetensors"
 
 
 def stored(vectors: NDArray[np.float32], storage: Storage) -> dict[str, NDArray[Any]]:
-    """Return unit vectors [n, dim] as they are stored on disk; ``int8`` has one scale per vector."""
+    """Return unit vectors [n, dim] as they are stored; ``int8`` has one scale per vector."""
     if storage != "int8":
         return {"vectors": vectors.astype(storage)}
     scales = np.abs(vectors).max(axis=1, keepdims=True) / 127
@@ -142,18 +129,13 @@ def stored(vectors: NDArray[np.float32], storage: Storage) -> dict[str, NDArray[
 
 
 def write_segment(folder: Path, number: int, parts: dict[str, NDArray[Any]]) -> None:
-    """Write one segment, whole or not at all: what ``stored`` returned, or rows of it."""
+    """Write one segment, completely or not at all, from what ``stored`` returned."""
     with atomic_path(segment_path(folder, number)) as temporary:
         save_file({name: np.ascontiguousarray(part) for name, part in parts.items()}, temporary)
 
 
 class Segment:
-    """One file of vectors, memory-mapped.
-
-    Raises:
-        FileNotFoundError: it is not there (any more).
-        CorruptFileError: it is damaged.
-    """
+    """A file of vectors, memory-mapped; FileNotFoundError or CorruptFileError if it cannot be opened."""
 
     def __init__(self, folder: Path, number: int, dim: int) -> None:
         self._folder, self._file = folder, segment_path(folder, number)
@@ -170,7 +152,7 @@ class Segment:
         self.rows: int = shape[0]
 
     def raw(self, rows: NDArray[np.int64] | Sequence[int]) -> dict[str, NDArray[Any]]:
-        """Return some rows as they are stored; CorruptFileError if there are fewer."""
+        """Return some rows as they are stored."""
         wanted = np.asarray(rows, dtype=np.int64)
         first, last = int(wanted.min()), int(wanted.max())
         if last >= self.rows:
@@ -178,11 +160,7 @@ class Segment:
         return {name: part[first : last + 1][wanted - first] for name, part in self._parts.items()}
 
     def unit(self, rows: NDArray[np.int64] | Sequence[int]) -> NDArray[np.float32]:
-        """Return some rows as unit vectors, float32 [rows, dim].
-
-        Raises:
-            CorruptFileError: there are fewer, or they are no unit vectors.
-        """
+        """Return some rows as unit vectors, float32 [rows, dim]."""
         parts = self.raw(rows)
         vectors: NDArray[np.float32] = parts["vectors"].astype(np.float32)
         if "scales" in parts:

@@ -26,20 +26,15 @@ from kivuko.streams import COMPRESSED, plain_name
 if TYPE_CHECKING:
     from kivuko.datasets.emoji import EmojiWorld
 
-_IN_MEMORY = 20_000  # names of one folder; more of them wait on disk to be sorted
-_LONGEST = 20_000  # letters of one value
+_IN_MEMORY = 20_000  # names of one folder; more of them are sorted on disk
+_LONGEST = 20_000  # characters of one value
 _MOST = 200  # values of one image
 _WHOLE = re.compile(r"0|-?[1-9][0-9]{0,14}")
 _DECIMAL = re.compile(r"-?(0|[1-9][0-9]{0,14})\.[0-9]{1,17}([eE][-+]?[0-9]{1,3})?")
 
 
 def open_source(path: Path) -> Source:
-    """Return the source that a path names: a folder, a ``.tar`` shard, or a captions file (TSV, CSV, JSONL).
-
-    Raises:
-        DataError: nothing is there, or it cannot be read.
-        UsageError: a file of another kind.
-    """
+    """Return the source at a path: a folder, a ``.tar`` shard, or a captions file (TSV, CSV, JSONL)."""
     if not path.exists():
         raise DataError(f"{path}: no such folder or file.")
     if not os.access(path, os.R_OK):
@@ -62,13 +57,8 @@ def open_source(path: Path) -> Source:
 def open_dataset_source(
     spec: str, *, cldr: Path | None = None, font: Path | None = None, progress: bool | None = None
 ) -> Source:
-    """Return the images of a data set, see ``kivuko.datasets.spec.open_dataset``, as a source.
-
-    Raises:
-        UsageError: no such data set, or one of texts.
-        DataError: its files are missing or malformed.
-    """
-    # The language decides nothing here, but a captions file that does not say it must be given one.
+    """Return the images of a data set, see ``open_dataset``, as a source."""
+    # The language has no effect here, but a captions file without a language column needs one.
     languages = () if spec == EMOJI else ("en",)
     dataset = open_dataset(spec, languages=languages, cldr=cldr, font=font, progress=progress)
     if isinstance(dataset, CaptionSet):
@@ -79,23 +69,18 @@ def open_dataset_source(
 
 
 class FolderSource:
-    """All regular files below a folder, of any name; images are recognized by content.
+    """All regular files below a folder, without hidden files and indexes; images are recognized by content.
 
-    Hidden files and indexes are left out. Links to files are followed, links to folders are not, so there are no loops.
-
-    Args:
-        path: the folder.
+    Links to files are followed, links to folders are not, so there are no loops.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = Path(os.path.realpath(path))
 
     def describe(self) -> Mapping[str, str]:
-        """See Source."""
         return {"kind": "folder", "path": str(self.path)}
 
     def count(self) -> int | None:
-        """See Source."""
         total, waiting = 0, [os.fsencode(self.path)]
         while waiting:
             try:
@@ -123,7 +108,7 @@ class FolderSource:
                 yield entry
 
     def _sorted(self, folder: bytes) -> Iterator[Work | Skip | bytes]:
-        """Yield the entries of one folder by name; for a subfolder, its path relative to the source."""
+        """Yield the entries of one folder by name; a subfolder as its path relative to the source."""
         place = os.path.join(os.fsencode(self.path), folder)  # noqa: PTH118  (paths that are no UTF-8 stay bytes)
         try:
             if any(os.path.exists(os.path.join(place, name.encode())) for name in (DATABASE, OLD_DATABASE)):  # noqa: PTH110, PTH118
@@ -156,24 +141,16 @@ class FolderSource:
 
 
 class CaptionsSource:
-    """Images named in a captions file, see ``kivuko.datasets.captions.own_files``; paths are relative to its folder.
-
-    All columns but those of the image and its caption are metadata.
-
-    Raises:
-        DataError: no column for the image.
-    """
+    """Images of a captions file, with paths relative to its folder; further columns are metadata."""
 
     def __init__(self, path: Path) -> None:
         self.path = Path(os.path.realpath(path))
-        next(self._lines(), None)  # so that a file without a column for the image is refused at once
+        next(self._lines(), None)  # a file without a column for the image is refused at once
 
     def describe(self) -> Mapping[str, str]:
-        """See Source."""
         return {"kind": "captions", "path": str(self.path)}
 
     def count(self) -> int | None:
-        """See Source."""
         if self.path.suffix.lower() in COMPRESSED:
             return None
         with self.path.open("rb") as stream:
@@ -211,22 +188,16 @@ class CaptionsSource:
 
 
 class DatasetSource:
-    """The images of a caption set; key: their ids, caption: the first in English or in the set's first language.
-
-    Args:
-        spec: the data set's name, which identifies the source.
-    """
+    """Images of a caption set; key: the id, caption: the first in English or in the set's first language."""
 
     def __init__(self, caption_set: CaptionSet, spec: str) -> None:
         self._set = caption_set
         self.path = f"{spec.partition(':')[0]}:{os.path.realpath(path_of(spec))}" if is_caption_spec(spec) else spec
 
     def describe(self) -> Mapping[str, str]:
-        """See Source."""
         return {"kind": "dataset", "path": self.path}
 
     def count(self) -> int | None:
-        """See Source."""
         return len(self._set.images)
 
     def __iter__(self) -> Iterator[Work | Skip]:
@@ -243,18 +214,16 @@ class DatasetSource:
 
 
 class ShardSource:
-    """One webdataset shard, a ``.tar`` file, read in place: every image of it, with its sample's caption."""
+    """Images of a webdataset shard, a ``.tar`` file, with the captions of their samples; read in place."""
 
     def __init__(self, path: Path) -> None:
         self.path = Path(os.path.realpath(path))
 
     def describe(self) -> Mapping[str, str]:
-        """See Source."""
         return {"kind": "shard", "path": str(self.path)}
 
     def count(self) -> int | None:
-        """See Source: not known before all of it is read."""
-        return None
+        return None  # not known before all of it is read
 
     def __iter__(self) -> Iterator[Work | Skip]:
         try:
@@ -285,27 +254,21 @@ class ShardSource:
 
 
 class EmojiSource:
-    """The images of an emoji world; key: the emoji, caption: its English name, metadata: keywords and split.
-
-    Args:
-        world: the emoji world, as :func:`kivuko.datasets.emoji.emoji_world` builds it.
-    """
+    """Images of an emoji world; key: the emoji, caption: its English name, metadata: keywords and split."""
 
     def __init__(self, world: EmojiWorld) -> None:
         self._world = world
 
     def describe(self) -> Mapping[str, str]:
-        """See Source."""
         return {"kind": "emoji", "path": "emoji"}
 
     def count(self) -> int | None:
-        """See Source."""
         return len(self._world.images)
 
     def __iter__(self) -> Iterator[Work | Skip]:
         english = self._world.annotations["en"]
         split = {one.sequence: one.split for one in self._world.emoji}
-        drawn = int(self._world.fingerprint[:15] or "0", 16)  # instead of a file's time of change
+        drawn = int(self._world.fingerprint[:15] or "0", 16)  # in place of a file's modification time
         for row, sequence in enumerate(self._world.image_sequences):
             annotation = english[sequence]
             metadata = {"keywords": ", ".join(annotation.keywords), "split": split[sequence]}
@@ -313,12 +276,12 @@ class EmojiSource:
 
 
 def _shown(path: bytes) -> str:
-    """Return a path as text, which SQLite and JSON can hold, also if it is not UTF-8."""
+    """Return a path as text for SQLite and JSON, also if it is not UTF-8."""
     return path.decode("utf-8", "backslashreplace")
 
 
 def _names_in_order(folder: bytes) -> Iterator[bytes]:
-    """Yield the names in one folder in the order of their bytes, without hidden ones; a great many wait on disk."""
+    """Yield the names in a folder, without hidden ones, sorted as bytes; a great many are sorted on disk."""
     with os.scandir(folder) as entries:
         names: list[bytes] = []
         spilled: sqlite3.Connection | None = None
@@ -350,12 +313,12 @@ def _spill(spilled: sqlite3.Connection, names: list[bytes]) -> None:
 
 
 def clean_metadata(fields: Mapping[Any, Any]) -> dict[str, Value]:
-    """Return names and plain values; lists and objects become JSON text, what is too long is cut."""
+    """Return names and plain values; lists and objects become JSON text, long values are cut."""
     return {str(name)[:200]: _value(value) for name, value in list(fields.items())[:_MOST] if name is not None}
 
 
 def number_or_text(text: str) -> Value:
-    """Read a cell of a table: a number if it is written as one (``1998``, ``0.5``, not ``007``), else the text."""
+    """Read a cell of a table: as a number if written as one (``1998``, ``0.5``, not ``007``), else as text."""
     if _WHOLE.fullmatch(text):
         return int(text)
     if _DECIMAL.fullmatch(text) and math.isfinite(number := float(text)):
@@ -364,7 +327,7 @@ def number_or_text(text: str) -> Value:
 
 
 def clean_caption(text: Any) -> str | None:
-    """Return a caption on one line, the first of a list or of an object of languages; None if there is none."""
+    """Return a caption on one line, the first of a list or of an object by language; None if there is none."""
     if isinstance(text, dict):
         text = next(iter(text.values()), None)
     if isinstance(text, list):

@@ -1,4 +1,4 @@
-"""Reading an index of images: one published generation, as it was when it was opened."""
+"""Reading an index of images: one published generation."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import json
 import os
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,21 +26,14 @@ from kivuko.search.segments import (
     segment_path,
 )
 
-_AT_ONCE = 500  # numbers bound to one statement
-Result = TypeVar("Result")
+_AT_ONCE = 500  # ids in one statement
 
 
 class IndexStore:
-    """The images of an index, with their captions, metadata, thumbnails and vectors. Safe to use from several threads.
+    """The images of an index, with captions, metadata, thumbnails and vectors; safe to use from several threads.
 
-    A run that indexes meanwhile changes nothing here; ``newer`` says whether it has published a later generation.
-
-    Attributes:
-        path: the index's folder.
-        generation: the number of the generation it shows.
-        fingerprint: of the image side of the model that made the vectors, see ``image_fingerprint``.
-        dim: width of the vectors.
-        model: the folder of that model when the index was made.
+    It shows one generation, also while a run is at work; ``newer`` tells whether a later one was published.
+    ``fingerprint`` identifies the image side of the model that made the vectors, ``model`` is its folder.
     """
 
     def __init__(self, path: Path, meta: dict[str, str]) -> None:
@@ -56,12 +49,7 @@ class IndexStore:
 
     @classmethod
     def open(cls, path: Path | str) -> IndexStore:
-        """Open the last published generation.
-
-        Raises:
-            ImageIndexError: no index there, nothing published yet, or made by another version of Kivuko.
-            CorruptFileError: damaged.
-        """
+        """Open the last published generation; ImageIndexError or CorruptFileError if there is none."""
         path = Path(path)
         database = open_to_read(path)
         try:
@@ -85,39 +73,30 @@ class IndexStore:
         return len(self.ids())
 
     def ids(self) -> NDArray[np.int64]:
-        """Return the visible images' numbers, ascending, int64 [images]."""
+        """The ids of the visible images, ascending, int64 [images]."""
         assert self._ids is not None
         return self._ids
 
     def vectors(self, batch: int = 65536) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
-        """Yield all (ids int64 [n], unit vectors float32 [n, dim]), ids ascending, n at most ``batch``.
-
-        Raises:
-            CorruptFileError: a file of vectors is missing or damaged.
-        """
+        """Yield all (ids int64 [n], unit vectors float32 [n, dim]), by ascending id, at most ``batch`` at once."""
         for start in range(0, len(self.ids()), batch):
             ids = self.ids()[start : start + batch]
             yield ids, self._vectors_of(ids)
 
     def vector(self, id: int) -> NDArray[np.float32]:
-        """Return one image's unit vector, float32 [dim].
-
-        Raises:
-            KeyError: no such image is visible.
-            CorruptFileError: its file is missing or damaged.
-        """
+        """Return the unit vector of an image, float32 [dim]; KeyError if it is not visible."""
         if not self._has(id):
             raise KeyError(id)
         vector: NDArray[np.float32] = self._vectors_of(np.array([id], dtype=np.int64))[0]
         return vector
 
     def items(self, ids: Sequence[int] | NDArray[np.int64]) -> list[Item]:
-        """Return images in the order of their ids; what is not visible is left out."""
+        """Return images in the order of the ids, without those that are not visible."""
         wanted = [int(id) for id in ids]
         items: dict[int, Item] = {}
         for start in range(0, len(wanted), _AT_ONCE):
-            marks = ",".join(map(str, wanted[start : start + _AT_ONCE]))  # whole numbers, made so above
-            # With MIN, SQLite takes the other columns from the row that has the smallest key.
+            marks = ",".join(map(str, wanted[start : start + _AT_ONCE]))  # integers, see above
+            # With MIN, SQLite takes the other columns from the row with the smallest key.
             rows = self._all(
                 f"SELECT content, MIN(key), caption, metadata, COUNT(*), width, height "
                 f"FROM items JOIN contents ON contents.id = content "
@@ -140,7 +119,7 @@ class IndexStore:
         return rows[0][0] if rows else None
 
     def image_path(self, id: int) -> Path | None:
-        """Return the file that the image came from, if it came from a file of its own that is still there."""
+        """Return the file that the image came from; None if it was part of another file or is gone."""
         if not self._has(id):
             return None
         rows = self._all(f"SELECT place FROM items WHERE content = :id AND {VISIBLE} ORDER BY key", id=int(id))
@@ -148,12 +127,9 @@ class IndexStore:
         return next((place for place in places if place.is_file()), None)
 
     def select(self, where: Any) -> NDArray[np.int64]:
-        """Return the ids of the images that pass a filter (see search.filter), ascending, int64 [images].
-
-        ``where.sql()`` gives a condition on the columns of ``items`` and ``contents``, and the values of its places.
-        """
+        """Return the ids of the images that pass a ``Filter``, ascending, int64 [images]."""
         condition, bound = where.sql()
-        visible = VISIBLE.replace(":g", str(self.generation))  # the filter's own parameters go by place, not by name
+        visible = VISIBLE.replace(":g", str(self.generation))  # the filter's parameters have no names
         rows = self._fetch(
             f"SELECT DISTINCT content FROM items JOIN contents ON contents.id = content "
             f"WHERE {visible} AND ({condition}) ORDER BY content",
@@ -162,11 +138,10 @@ class IndexStore:
         return np.fromiter((row[0] for row in rows), dtype=np.int64, count=len(rows))
 
     def captioned(self) -> bool:
-        """Tell whether any visible image has a caption."""
         return bool(self._all(f"SELECT 1 FROM items WHERE caption IS NOT NULL AND {VISIBLE} LIMIT 1"))
 
     def fields(self) -> list[str]:
-        """Return the names that have a value in some visible image's metadata, sorted; it reads all of them."""
+        """Return the names with a value in the metadata of a visible image, sorted; it reads all metadata."""
         rows = self._all(
             f"SELECT DISTINCT json_each.key FROM items, json_each(items.metadata) "
             f"WHERE COALESCE(json_each.value, '') != '' AND {VISIBLE}"
@@ -174,15 +149,15 @@ class IndexStore:
         return sorted(name for (name,) in rows)
 
     def skipped(self) -> list[tuple[str, str, str]]:
-        """Return (key, reason, detail) of the files that the run of this generation skipped, by key."""
+        """Return (key, reason, detail) of each file that the run of this generation skipped, sorted."""
         return self._all("SELECT key, reason, detail FROM skipped WHERE generation = :g ORDER BY key, reason")
 
     def newer(self) -> bool:
-        """Tell whether a later generation was published, or the index was rebuilt."""
+        """True if a later generation was published, or the index was rebuilt."""
         try:
             database = open_to_read(self.path)
         except (ImageIndexError, CorruptFileError):
-            return False  # being replaced at this very moment
+            return False  # it is being replaced
         try:
             meta = read_meta(database)
         finally:
@@ -190,7 +165,6 @@ class IndexStore:
         return meta.get("identity") != self._identity or int(meta.get("published", 0)) > self.generation
 
     def close(self) -> None:
-        """Close the files; the store cannot be used after it."""
         with self._lock:
             for database in self._connections:
                 database.close()
@@ -215,8 +189,14 @@ class IndexStore:
         return np.fromiter((row[0] for row in rows), dtype=np.int64)
 
     def _vectors_of(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Read vectors of ascending ids; once more if their files were merged into another meanwhile."""
-        return self._twice(lambda: self._read_vectors(ids))
+        """Read the vectors of ascending ids; a second time if their files were merged in between."""
+        try:
+            return self._read_vectors(ids)
+        except FileNotFoundError:
+            try:
+                return self._read_vectors(ids)
+            except FileNotFoundError as problem:
+                raise damaged(self.path, f"{problem} is missing") from problem
 
     def _read_vectors(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
         rows = self._all(
@@ -240,15 +220,6 @@ class IndexStore:
                 self._segments[number] = Segment(self.path, number, self.dim)
             return self._segments[number]
 
-    def _twice(self, read: Callable[[], Result]) -> Result:
-        try:
-            return read()
-        except FileNotFoundError:
-            try:
-                return read()
-            except FileNotFoundError as problem:
-                raise damaged(self.path, f"{problem} is missing") from problem
-
     def _all(self, statement: str, **bound: Any) -> list[Any]:
         return self._fetch(statement, {"g": self.generation, **bound})
 
@@ -259,7 +230,7 @@ class IndexStore:
             raise damaged(self.path, problem) from problem
 
     def _database(self) -> sqlite3.Connection:
-        """Return this thread's own connection."""
+        """The connection of this thread."""
         database: sqlite3.Connection | None = getattr(self._here, "database", None)
         if database is None:
             database = open_to_read(self.path)

@@ -1,4 +1,4 @@
-"""Writing an index of images: one run toward the next generation, committed batch by batch."""
+"""Writing an index of images: one run writes the next generation, committed batch by batch."""
 
 from __future__ import annotations
 
@@ -40,19 +40,16 @@ from kivuko.search.segments import (
 
 @dataclass(frozen=True)
 class IndexSpec:
-    """The model, the sources and the storage of an index; they must stay the same from run to run.
-
-    ``sources``: as they describe themselves, in order. ``storage``: None takes the index's own; float16 if new.
-    """
+    """The model, the sources and the storage of an index; they must be the same in every run."""
 
     fingerprint: str
     dim: int
     model: str
-    sources: Sequence[Mapping[str, str]]
-    storage: Storage | None = None
+    sources: Sequence[Mapping[str, str]]  # see ``Source.describe``
+    storage: Storage | None = None  # None: that of the index; float16 if new
 
 
-_ADDED_AT_ONCE = 1000  # rows that wait in memory, where nothing but duplicates comes and so nothing is committed
+_ADDED_AT_ONCE = 1000  # rows that wait in memory, if only duplicates come and so nothing is committed
 
 
 @dataclass(frozen=True)
@@ -68,13 +65,7 @@ class _Row:
 
 
 class IndexWriter:
-    """One run on an index; call it under the index's lock.
-
-    Everything since the last ``commit`` is in one transaction, so a kill at any moment leaves the last commit.
-
-    Raises:
-        ImageIndexError: the index was made with another model, storage, or from other sources.
-    """
+    """One run on an index, under its lock; a kill at any moment leaves the last ``commit``."""
 
     def __init__(self, folder: Path, spec: IndexSpec, first: Mapping[str, str] | None = None) -> None:
         self.folder = folder
@@ -89,7 +80,7 @@ class IndexWriter:
             raise
 
     def close(self) -> None:
-        """Give up what was not committed."""
+        """Roll back what was not committed, and close the database."""
         if self.database.in_transaction:
             self.database.rollback()
         with contextlib.suppress(sqlite3.DatabaseError):
@@ -97,32 +88,32 @@ class IndexWriter:
         self.database.close()
 
     def see(self, key: str) -> bool:
-        """Note that a source still has a key; False if it was noted already in this run."""
+        """Record that a source has a key; False if it was recorded before in this run."""
         return self.database.execute("INSERT OR IGNORE INTO seen VALUES (?)", (key,)).rowcount > 0
 
     def unchanged(self, work: Work) -> bool:
-        """Tell whether an image is as it was when it was last decoded; its caption may have changed."""
+        """True if the file has not changed since it was decoded; its caption may have changed."""
         row = self._rows[work.key] = self._read(work.key)
-        return row is not None and self._alive(row) and (row.size, row.mtime_ns) == (work.size, work.mtime_ns)
+        return row is not None and row.died is None and (row.size, row.mtime_ns) == (work.size, work.mtime_ns)
 
     def keep(self, work: Work) -> None:
-        """Take over an unchanged image, with its caption of now."""
+        """Keep an unchanged image, with its current caption."""
         row = self._latest(work.key)
         assert row is not None
         self._put(work, row.content, row)
 
     def content_of(self, sha256: str) -> int | None:
-        """Return the number of the content with this hash, if it is there."""
+        """Return the id of the content with this hash; None if there is none."""
         row = self.database.execute("SELECT id FROM contents WHERE sha256 = ?", (sha256,)).fetchone()
         return row[0] if row else None
 
     def next_content(self) -> int:
-        """Return the number of the next new content; a number is never used twice."""
+        """Return the id of the next new content; no id is used twice."""
         self._contents += 1
         return self._contents
 
     def put(self, work: Work, content: int) -> None:
-        """Record that a key has this content now, once in a run; readers of earlier generations see what it had."""
+        """Record that a key has this content, once in a run; readers of earlier generations see the old one."""
         self._put(work, content, self._latest(work.key))
 
     def _put(self, work: Work, content: int, row: _Row | None) -> None:
@@ -130,12 +121,11 @@ class IndexWriter:
         place: str | bytes | None = None
         if isinstance(work.place, FilePlace) and work.place.length is None:
             place = storable_path(work.place.path)
-        if row is not None and self._alive(row) and (row.content, row.caption, row.metadata) == (
-            content, work.caption, metadata,
-        ):  # fmt: skip
-            if (row.size, row.mtime_ns, row.place, row.died) != (work.size, work.mtime_ns, place, None):
+        described = (content, work.caption, metadata)
+        if row is not None and row.died is None and (row.content, row.caption, row.metadata) == described:
+            if (row.size, row.mtime_ns, row.place) != (work.size, work.mtime_ns, place):
                 self.database.execute(
-                    "UPDATE items SET size = ?, mtime_ns = ?, place = ?, died = NULL WHERE key = ? AND born = ?",
+                    "UPDATE items SET size = ?, mtime_ns = ?, place = ? WHERE key = ? AND born = ?",
                     (work.size, work.mtime_ns, place, work.key, row.born),
                 )
             return
@@ -146,7 +136,6 @@ class IndexWriter:
             self._add()
 
     def remove(self, key: str) -> None:
-        """Remove a key, if it is there."""
         if self._latest(key) is not None:
             self._let_die(key)
 
@@ -155,7 +144,6 @@ class IndexWriter:
         self.database.execute("UPDATE items SET died = ? WHERE key = ? AND died IS NULL", (self.target, key))
 
     def skip(self, skip: Skip) -> None:
-        """Record a skipped file."""
         self.database.execute(
             "INSERT INTO skipped VALUES (?, ?, ?, ?)", (skip.key, skip.reason, skip.detail, self.target)
         )
@@ -163,7 +151,7 @@ class IndexWriter:
     def commit(self, new: Sequence[tuple[int, Decoded]], vectors: NDArray[np.float32]) -> None:
         """Commit everything so far, with new contents and their unit vectors, float32 [contents, dim].
 
-        The file of vectors is whole on disk before the transaction that refers to it.
+        The file of vectors is complete on disk before the transaction that refers to it.
         """
         self._add()
         if new:
@@ -184,7 +172,7 @@ class IndexWriter:
         self.database.execute("BEGIN IMMEDIATE")
 
     def vanish(self) -> int:
-        """Remove the keys that no source has any more; return how many."""
+        """Remove the keys that no source has any more, and return their number."""
         gone = "key NOT IN (SELECT key FROM seen)"
         born = self.database.execute(f"DELETE FROM items WHERE born = ? AND {gone}", (self.target,)).rowcount
         died = self.database.execute(
@@ -193,12 +181,12 @@ class IndexWriter:
         return born + died
 
     def living(self) -> tuple[int, int]:
-        """Return how many distinct images and how many keys there are now."""
+        """Return the numbers of distinct images and of keys."""
         row = self.database.execute("SELECT COUNT(DISTINCT content), COUNT(*) FROM items WHERE died IS NULL").fetchone()
         return row[0], row[1]
 
     def publish(self) -> int:
-        """Show this run's result to readers; return the generation, the old one if nothing has changed."""
+        """Publish this run, and return its generation; the old one if nothing has changed."""
         changed = self.database.execute(
             "SELECT 1 FROM items WHERE born = :t OR died = :t LIMIT 1", {"t": self.target}
         ).fetchone()
@@ -210,14 +198,13 @@ class IndexWriter:
         return shown
 
     def place_segments(self, number: int, contents: Sequence[int]) -> None:
-        """Record that these contents' vectors are the rows of one segment, in this order; the caller commits."""
+        """Record that the vectors of these contents are the rows of a segment, in this order; does not commit."""
         self.database.executemany(
             "UPDATE contents SET segment = ?, row = ? WHERE id = ?",
             ((number, row, content) for row, content in enumerate(contents)),
         )
 
     def take_segment_number(self) -> int:
-        """Return the number of a new segment."""
         self._segment += 1
         self._say(next_segment=self._segment)
         return self._segment - 1
@@ -266,14 +253,14 @@ class IndexWriter:
             )
 
     def _clear(self) -> None:
-        """Delete what no reader of the last generation or the one before can see, and an unfinished run's notes."""
+        """Delete what no reader of the last two generations can see, and the skipped files of an unfinished run."""
         self.database.execute("DELETE FROM items WHERE died < ?", (self.published,))
         self.database.execute("DELETE FROM contents WHERE id NOT IN (SELECT content FROM items)")
         self.database.execute("DELETE FROM thumbnails WHERE content NOT IN (SELECT id FROM contents)")
         self.database.execute("DELETE FROM skipped WHERE generation = ?", (self.target,))
 
     def _delete_orphans(self) -> None:
-        """Delete files of vectors that no content refers to: of a killed run, or merged into others."""
+        """Delete segments that no content refers to: of a killed run, or merged."""
         known = {row[0] for row in self.database.execute("SELECT DISTINCT segment FROM contents")}
         kept = {segment_path(self.folder, number).name for number in known}
         for file in (self.folder / SEGMENTS).iterdir():
@@ -285,7 +272,7 @@ class IndexWriter:
         self._added.clear()
 
     def _latest(self, key: str) -> _Row | None:
-        """Return what is known of a key, as ``unchanged`` has just read it or from the database."""
+        """Return the row of a key, from ``unchanged`` or the database."""
         return self._rows.pop(key) if key in self._rows else self._read(key)
 
     def _read(self, key: str) -> _Row | None:
@@ -295,9 +282,6 @@ class IndexWriter:
             (key,),
         ).fetchone()
         return _Row(*row) if row else None
-
-    def _alive(self, row: _Row) -> bool:
-        return row.died is None
 
     def _say(self, **entries: object) -> None:
         self.database.executemany(
@@ -310,7 +294,7 @@ LOCK = ".lock"
 
 @contextlib.contextmanager
 def writing(folder: Path, wait: bool = False) -> Iterator[None]:
-    """Hold an index's lock; ``wait`` for another process that holds it, or raise ImageIndexError."""
+    """Hold the lock of an index; ``wait`` for another process that holds it, or raise ImageIndexError."""
     lock = FileLock(folder / LOCK, timeout=-1 if wait else 0)
     try:
         with lock:
@@ -320,15 +304,14 @@ def writing(folder: Path, wait: bool = False) -> Iterator[None]:
 
 
 MOST_SMALL = 64
-ROWS = 16_384  # of a merged segment: what is held in memory at once
+ROWS = 16_384  # of a merged segment, held in memory at once
 _SMALL = ROWS // 2
 
 
 def merge_segments(writer: IndexWriter, dim: int, most_small: int = MOST_SMALL) -> int:
-    """Merge small segments if there are more than ``most_small``; return how many were merged.
+    """Merge small segments if there are more than ``most_small``, and return the number of merged ones.
 
-    Each new file is whole before the transaction that refers to it. The old ones stay until the next run begins, for
-    readers that have looked up a place in them.
+    The old files stay until the next run begins, for readers that have looked up a row in them.
     """
     small = [
         number
@@ -367,18 +350,18 @@ def _joined(parts: list[dict[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
 
 
 def numbers_to_continue(path: Path) -> dict[str, str]:
-    """Return where generations, files and images are counted from, so that a reader never takes new for old."""
+    """Return the first numbers of generations, segments and contents, so that a reader never takes new for old."""
     try:
         with contextlib.closing(open_to_read(path)) as database:
             meta = read_meta(database)
         generation = int(meta["published"]) + 1
         return {"first_generation": str(generation), "next_segment": meta["next_segment"], "contents": meta["contents"]}
     except (KivukoError, KeyError, ValueError, sqlite3.DatabaseError):
-        return {}  # damaged or of another version: that is why it is rebuilt
+        return {}  # damaged or of another version
 
 
 def fits(folder: Path, spec: IndexSpec, first: dict[str, str]) -> bool:
-    """Tell whether an interrupted rebuild had the same specification."""
+    """True if an interrupted rebuild had the same specification."""
     try:
         with contextlib.closing(open_to_read(folder)) as database:
             meta = read_meta(database)
@@ -389,7 +372,7 @@ def fits(folder: Path, spec: IndexSpec, first: dict[str, str]) -> bool:
 
 
 def swap(new: Path, path: Path) -> None:
-    """Put an index in another's place; ``prepare_folder`` finishes a swap that a kill interrupts."""
+    """Replace an index by another; ``prepare_folder`` finishes a swap that a kill interrupts."""
     aside = _aside(path)
     path.rename(aside)
     new.rename(path)
@@ -397,7 +380,7 @@ def swap(new: Path, path: Path) -> None:
 
 
 def check_place(path: Path, rebuild: bool = False) -> None:
-    """Raise ImageIndexError if an index cannot be written to a path, because of what is there."""
+    """Raise ImageIndexError if something other than an index is in the way."""
     if path.exists() and not path.is_dir():
         raise ImageIndexError(f"{path}: is a file. Choose another --out.")
     if path.is_dir() and not holds_index(path) and any(one.name != LOCK for one in path.iterdir()):
@@ -407,7 +390,7 @@ def check_place(path: Path, rebuild: bool = False) -> None:
 
 
 def prepare_folder(path: Path, rebuild: bool = False) -> None:
-    """Make the index's folder, or finish a swap that a kill interrupted; raises as ``check_place`` does."""
+    """Create the folder of an index, or finish a swap that a kill interrupted; errors as of ``check_place``."""
     if _aside(path).is_dir():
         if path.exists():
             shutil.rmtree(_aside(path))
@@ -418,7 +401,7 @@ def prepare_folder(path: Path, rebuild: bool = False) -> None:
 
 
 def holds_index(path: Path) -> bool:
-    """Tell whether a folder is an index, of this format or the one before."""
+    """True if a folder is an index, of this format or the previous one."""
     return (path / DATABASE).exists() or (path / OLD_DATABASE).exists()
 
 

@@ -111,11 +111,7 @@ _MOST_CONNECTIONS = 1024
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Return a socket that listens; port 0 takes a free one.
-
-    Raises:
-        UsageError: the port is taken or not allowed, or the host is no address of this machine.
-    """
+    """Return a socket that listens; port 0 takes a free one."""
     try:
         family, kind, protocol, _, place = socket.getaddrinfo(
             host.strip("[]"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE

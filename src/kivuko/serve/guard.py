@@ -93,7 +93,6 @@ class Guard:
         self._key = _digest(settings.api_key) if settings.api_key else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """See ASGI."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
@@ -162,7 +161,6 @@ class Gate:
         self.app, self._most, self._now = app, settings.max_requests, 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """See ASGI."""
         if scope["type"] != "http" or scope["path"] in ("/health", "/metrics"):
             await self.app(scope, receive, send)
             return
@@ -184,7 +182,6 @@ class TimeLimit:
         self.app, self._seconds = app, settings.timeout
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """See ASGI."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
@@ -222,7 +219,6 @@ class BodyLimit:
         self.app, self._upload = app, settings.max_upload
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """See ASGI."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return

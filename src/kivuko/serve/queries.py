@@ -123,11 +123,7 @@ class QueryBatches:
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     async def get(self, text: str) -> ReadQuery:
-        """Return a cleaned query, read.
-
-        Raises:
-            KivukoError: the model cannot read it.
-        """
+        """Return a cleaned query, read."""
         if (known := self._known.get(text)) is not None:
             self._known.move_to_end(text)
             self._on_lookup(True)

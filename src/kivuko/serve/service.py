@@ -66,7 +66,6 @@ class Measured:
         self.app, self.metrics = app, metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """See ASGI."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
@@ -127,11 +126,7 @@ class SearchService:
             threads.shutdown(wait=False, cancel_futures=True)
 
     async def search(self, text: str, k: int, where: Sequence[str] = ()) -> tuple[ReadQuery, list[Hit]]:
-        """Return a query as it was read, and the ``k`` images nearest to it.
-
-        Raises:
-            UsageError: it is empty or unknown, or a condition is none.
-        """
+        """Return a query as it was read, and the ``k`` images nearest to it."""
         return (await self.search_all([text], k, where))[0]
 
     async def search_all(

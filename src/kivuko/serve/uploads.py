@@ -19,12 +19,7 @@ _MOST_PROPORTION = 200  # of the long side to the short, as in indexing
 
 
 async def read_upload(request: Request, most_bytes: int) -> bytes:
-    """Return the bytes of the form's field ``image``; nothing is written to disk.
-
-    Raises:
-        HTTPException: 415 if the request is no form, 422 without such a field, 400 if the form is broken, 413 if the
-            image is too large.
-    """
+    """Return the bytes of the form's field ``image``; nothing is written to disk."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "multipart/form-data":
         raise refuse(415, "send the image as multipart/form-data in a field named image.")
@@ -47,11 +42,7 @@ async def read_upload(request: Request, most_bytes: int) -> bytes:
 
 
 def decode_upload(content: bytes, most_pixels: int) -> Image.Image:
-    """Return the image in an upload: first frame, upright, RGB. For a thread: it takes a moment.
-
-    Raises:
-        HTTPException: 415 if it is no raster image, 422 if it is broken, or has too many pixels.
-    """
+    """Return the image in an upload: first frame, upright, RGB. For a thread: it takes a moment."""
     if not content:
         raise refuse(422, "image: the file is empty.")
     width, height = _size(content)
