@@ -195,9 +195,7 @@ def open_vector_index(store: IndexStore, kind: str = AUTO, storage: str = AUTO, 
     else:
         index = build_vector_index(store, plan, report)
     if plan.kind != "flat":
-        with contextlib.suppress(
-            KivukoError, OSError
-        ):  # a read-only folder or a full disk is no obstacle
+        with contextlib.suppress(KivukoError, OSError):  # a read-only folder or a full disk is no obstacle
             _save(index, file, store, plan, trained_on)
             return _load(file, mapped=True)  # frees the memory that building took
     return index

@@ -1,4 +1,4 @@
-"""The application: routes, limits and guard around one service."""
+"""The web application: routes, limits and access checks around a search service."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _AT = {"/": "index.html", "/docs": "docs.html", "/favicon.ico": "icon.svg"}
 
 
 def page_routes() -> APIRouter:
-    """Return one route for each file of the page; none of them is part of the API."""
+    """Return a route for each file of the page; they are not part of the API."""
     routes = APIRouter(include_in_schema=False)
     folder = files("kivuko.serve") / "page"
     contents = {file.name: file.read_bytes() for file in folder.iterdir() if file.name.rpartition(".")[2] in _KINDS}
@@ -41,7 +41,7 @@ def page_routes() -> APIRouter:
 
 def _answers(content: bytes, kind: str) -> Callable[[Request], Awaitable[Response]]:
     async def answer(_: Request) -> Response:
-        # Requested again each time, so that page and server always have the same version.
+        # Always requested again, so that page and server have the same version.
         return Response(content, media_type=kind, headers={"Cache-Control": "no-cache"})
 
     return answer
@@ -135,7 +135,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def address(listening: socket.socket) -> str:
-    """Return where a browser on this machine finds a listening socket."""
+    """Return the URL of a listening socket for a browser on this machine."""
     host, port = listening.getsockname()[:2]
     if host in ("0.0.0.0", "::"):
         host = "127.0.0.1"

@@ -24,12 +24,12 @@ _MESSAGES = {404: "there is nothing here; /docs lists what there is.", 405: "thi
 
 
 def failure(status: int, line: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
-    """Return an error as an answer."""
+    """Return an error response."""
     return JSONResponse({"error": " ".join(line.split())}, status, headers=dict(headers or {}))
 
 
 def refuse(status: int, line: str) -> HTTPException:
-    """Return what to raise in a route to end it with an error."""
+    """Return the exception that ends a route with an error."""
     return HTTPException(status, line)
 
 
@@ -38,7 +38,7 @@ def answer_failures(app: FastAPI) -> None:
 
     async def http(_: Request, problem: Exception) -> Response:
         assert isinstance(problem, AnyHTTPException)
-        default = not isinstance(problem, HTTPException)  # the framework's own words
+        default = not isinstance(problem, HTTPException)  # a message of the framework
         line = _MESSAGES.get(problem.status_code, problem.detail) if default else problem.detail
         return failure(problem.status_code, str(line), problem.headers)
 
@@ -85,7 +85,7 @@ _PAGE = "/page/"
 
 
 class Guard:
-    """ASGI middleware that checks host name and key, and adds security headers; only ``Measured`` is further out."""
+    """ASGI middleware that checks host name and key, and adds security headers."""
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self.app = app
@@ -139,7 +139,7 @@ def _is_open(path: str) -> bool:
 
 
 def _digest(key: str) -> bytes:
-    # Of one length whatever is sent, so that the comparison reveals nothing of the key's length.
+    # A hash has the same length for any key, so the comparison reveals nothing about it.
     return hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()
 
 
@@ -155,7 +155,7 @@ _MOST_DISCARDED, _DISCARD_S = 256 * 2**20, 10.0
 
 
 class Gate:
-    """ASGI middleware that turns requests away, with 503 and Retry-After, while too many are in progress."""
+    """ASGI middleware that refuses requests, with 503 and Retry-After, while too many are in progress."""
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self.app, self._most, self._now = app, settings.max_requests, 0
@@ -210,9 +210,9 @@ class TimeLimit:
 
 
 class BodyLimit:
-    """ASGI middleware that counts a request's body as it comes, and refuses it with 413 once it is too long.
+    """ASGI middleware that counts a request's body as it arrives, and refuses it with 413 if it is too long.
 
-    The rest is read and discarded for a while, so that a client that sends everything before it reads sees the answer.
+    The rest is read and discarded for a while, for clients that send everything before they read the answer.
     """
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:

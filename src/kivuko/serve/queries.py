@@ -1,4 +1,4 @@
-"""Micro-batching of queries: those that arrive together are encoded together, and the latest are cached."""
+"""Micro-batching of queries: queries that arrive together are encoded together, and the latest are cached."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from kivuko.errors import KivukoError, UsageError
 
 
 def language_guesser(model: Any, folder: Path | str) -> LanguageGuesser:
-    """Return a guesser for a loaded model's languages, with the word counts of its folder if it has any."""
+    """Return a language guesser for a loaded model, with the word counts in its folder if it has any."""
     route = model[0].sub_modules["text"] if hasattr(model[0], "sub_modules") else model
-    with contextlib.suppress(KivukoError):  # search does not need what a model says about itself
+    with contextlib.suppress(KivukoError):  # search works without them
         if (words := WordCounts.load(Path(folder) / WORDS)) is not None:
             return LanguageGuesser(words.languages, words.words, words.counts)
-    spelling = getattr(route[0], "spelling", None)  # of a model from before there was such a file
+    spelling = getattr(route[0], "spelling", None)  # of older models, without such a file
     if spelling is not None:
         return LanguageGuesser(spelling.languages, spelling.words, spelling.counts)
     with contextlib.suppress(KivukoError):
@@ -38,20 +38,13 @@ def language_guesser(model: Any, folder: Path | str) -> LanguageGuesser:
 
 @dataclass(frozen=True, eq=False)
 class ReadQuery:
-    """A query that the model has read.
+    """An encoded query."""
 
-    Attributes:
-        text: as cleaned.
-        vector: unit vector, float32 [dim].
-        readings: misspelled word -> what it was read as -> share, likeliest first.
-        unknown: out-of-vocabulary words.
-    """
-
-    text: str
-    vector: NDArray[np.float32]
+    text: str  # cleaned
+    vector: NDArray[np.float32]  # unit vector [dim]
     language: LanguageGuess
-    readings: Mapping[str, Mapping[str, float]]
-    unknown: tuple[str, ...] = ()
+    readings: Mapping[str, Mapping[str, float]]  # misspelled word -> reading -> share, likeliest first
+    unknown: tuple[str, ...] = ()  # out-of-vocabulary words
 
 
 Result = ReadQuery | KivukoError
@@ -59,7 +52,7 @@ Read = Callable[[Sequence[str]], list[Result]]
 
 
 def query_reader(searcher: Any, guesser: LanguageGuesser) -> Read:
-    """Return a function that reads many queries in one pass of the model; each that cannot be read gives its error."""
+    """Return a function that encodes many queries in one pass of the model, with an error for each invalid one."""
 
     def read(texts: Sequence[str]) -> list[Result]:
         try:
@@ -81,22 +74,16 @@ _MOST, _WAIT_S = 64, 0.002
 
 
 class QueryBatches:
-    """Reads queries in micro-batches, one at a time, in one thread; for use from one event loop.
+    """Encodes queries in micro-batches, one at a time, in one thread; for use from one event loop.
 
-    A lone query is read at once. Where the batch before had company, the next waits two milliseconds for its own.
-
-    Args:
-        read: reads many queries in one pass; called in the thread.
-        remembered: queries that are cached, the least recently used forgotten first.
-        on_batch: called with the size of each batch.
-        on_lookup: called for each query, True if it was cached.
+    A single query is encoded at once. After a batch of several, the next waits two milliseconds to fill.
     """
 
     def __init__(
         self,
         read: Read,
         *,
-        remembered: int = 2048,
+        remembered: int = 2048,  # size of the cache, least recently used
         on_batch: Callable[[int], None] = lambda size: None,
         on_lookup: Callable[[bool], None] = lambda cached: None,
     ) -> None:
@@ -109,7 +96,6 @@ class QueryBatches:
         self._worker: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Start the worker in the running event loop."""
         self._worker = asyncio.create_task(self._work())
 
     async def stop(self) -> None:
@@ -123,7 +109,7 @@ class QueryBatches:
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     async def get(self, text: str) -> ReadQuery:
-        """Return a cleaned query, read."""
+        """Encode a cleaned query."""
         if (known := self._known.get(text)) is not None:
             self._known.move_to_end(text)
             self._on_lookup(True)
@@ -138,7 +124,6 @@ class QueryBatches:
         raise result
 
     async def get_all(self, texts: Sequence[str]) -> list[ReadQuery]:
-        """Return several cleaned queries, read; errors as of ``get``."""
         return await asyncio.gather(*(self.get(text) for text in texts))
 
     async def _work(self) -> None:

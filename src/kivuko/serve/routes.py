@@ -48,7 +48,7 @@ _Where = Annotated[list[schemas.Condition], Query(max_length=32, description="Co
 
 
 def search_routes(service: SearchService) -> APIRouter:
-    """Return the routes, answered by a service."""
+    """Return the routes of searches and alignments."""
     routes = APIRouter(prefix="/api", tags=["search"], responses=REFUSALS)
 
     @routes.post("/search", summary="Search by a text in any language of the model")
@@ -114,7 +114,6 @@ def search_routes(service: SearchService) -> APIRouter:
 
 
 def images(service: SearchService, hits: list[Hit], began: float) -> schemas.ImagesAnswer:
-    """Describe images that are like another."""
     store = service.searcher.index.store
     return schemas.ImagesAnswer(
         hits=schemas.search_hits(hits), generation=store.generation, images=len(store), took_ms=_since(began)
@@ -163,7 +162,7 @@ _BYTES = {"schema": {"type": "string", "format": "binary"}}
 
 
 def image_routes(service: SearchService) -> APIRouter:
-    """Return the routes, answered by a service."""
+    """Return the routes of single images."""
     routes = APIRouter(prefix="/api/items", tags=["images"], responses=REFUSALS | _NOT_FOUND)
 
     @routes.get("/{id}", summary="Caption, size and metadata of an image")

@@ -199,12 +199,10 @@ class About(BaseModel):
 
 
 def image(item: Item) -> Image:
-    """Describe an image."""
     return Image(**_fields(item))
 
 
 def search_hits(hits: Sequence[Hit]) -> list[SearchHit]:
-    """Describe hits, in order."""
     return [SearchHit(**_fields(hit.item), rank=rank, score=hit.score) for rank, hit in enumerate(hits, start=1)]
 
 
@@ -221,7 +219,6 @@ def moved(hits: Sequence[Hit], before: Sequence[Hit], k: int) -> tuple[list[Move
 
 
 def understood(read: ReadQuery) -> Understood:
-    """Describe how a query was read."""
     readings = [
         Reading(word=word, read_as=[Share(word=near, share=share) for near, share in list(own.items())[:3]])
         for word, own in read.readings.items()
@@ -232,7 +229,6 @@ def understood(read: ReadQuery) -> Understood:
 
 
 def guessed_language(guess: LanguageGuess) -> Language:
-    """Describe a guessed language."""
     return Language(code=guess.code, name=guess.name, share=guess.share, basis=guess.basis)
 
 

@@ -1,4 +1,4 @@
-"""What the server does for its routes, without HTTP: each piece of work and the threads that it runs in."""
+"""The work of the server without HTTP, its threads, and its metrics."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _SIZES = (1, 2, 4, 8, 16, 32, 64)
 
 
 class Metrics:
-    """Counters and histograms of one server, in a registry of their own."""
+    """Counters and histograms of one server."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -51,7 +51,6 @@ class Metrics:
         self.generation = Gauge("kivuko_index_generation", "State of the index.", registry=self.registry)
 
     def looked_up(self, cached: bool) -> None:
-        """Count one query, cached or not."""
         self.lookups.labels("yes" if cached else "no").inc()
 
     def text(self) -> bytes:
@@ -60,7 +59,7 @@ class Metrics:
 
 
 class Measured:
-    """ASGI middleware that counts and times requests by the route's pattern, never by the path a client sent."""
+    """ASGI middleware that counts and times requests by the pattern of the route, never by the path."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self.app, self.metrics = app, metrics
@@ -93,11 +92,7 @@ Result = TypeVar("Result")
 
 
 class SearchService:
-    """Searches on behalf of requests, from one event loop that it never blocks.
-
-    Args:
-        searcher: see :class:`kivuko.search.Searcher`.
-    """
+    """The work of requests over a ``kivuko.Searcher``, for one event loop, which it never blocks."""
 
     def __init__(self, searcher: Any, settings: Settings, metrics: Metrics) -> None:
         self.searcher, self.settings, self.metrics = searcher, settings, metrics
@@ -113,12 +108,10 @@ class SearchService:
         self._show_size()
 
     async def start(self) -> None:
-        """Start in the running event loop."""
         await self._queries.start()
         self._watch = asyncio.create_task(self._watch_index())
 
     async def stop(self) -> None:
-        """Stop the background work."""
         if self._watch is not None:
             self._watch.cancel()
         await self._queries.stop()
@@ -126,13 +119,12 @@ class SearchService:
             threads.shutdown(wait=False, cancel_futures=True)
 
     async def search(self, text: str, k: int, where: Sequence[str] = ()) -> tuple[ReadQuery, list[Hit]]:
-        """Return a query as it was read, and the ``k`` images nearest to it."""
+        """Return an encoded query, and the ``k`` images nearest to it."""
         return (await self.search_all([text], k, where))[0]
 
     async def search_all(
         self, texts: Sequence[str], k: int, where: Sequence[str] = ()
     ) -> list[tuple[ReadQuery, list[Hit]]]:
-        """Do the same for several queries at once."""
         passing = as_filter(where)
         reads = await self._queries.get_all([clean_query(text) for text in texts])
         vectors = np.stack([read.vector for read in reads])
@@ -140,12 +132,10 @@ class SearchService:
         return list(zip(reads, hits, strict=True))
 
     async def misspelled(self, read: ReadQuery, edits: int, seed: int) -> Perturbed:
-        """Return a query with random typos; a seed makes the same ones each time."""
         rng = np.random.default_rng(seed)
         return await self._run(self._searching, perturb, read.text, read.language.code, ("typo",), edits, rng)
 
     async def search_image(self, content: bytes, k: int, where: Sequence[str] = ()) -> list[Hit]:
-        """Return the images nearest to an uploaded one; its errors are those of ``decode_upload``."""
         passing = as_filter(where)
 
         def look() -> list[Hit]:
@@ -157,28 +147,25 @@ class SearchService:
         return await self._run(self._decoding, look)
 
     async def like(self, id: int, k: int) -> list[Hit]:
-        """Return the images nearest to one of the index. Raises HTTPException 404 without it."""
         try:
             return await self._run(self._searching, self.searcher.index.like, id, k)
         except KeyError as problem:
             raise refuse(404, _NO_IMAGE) from problem
 
     async def item(self, id: int) -> Item:
-        """Return an image's description. Raises HTTPException 404 without it."""
         items: list[Item] = await self._run(self._searching, self.searcher.index.store.items, [id])
         if not items:
             raise refuse(404, _NO_IMAGE)
         return items[0]
 
     async def thumbnail(self, id: int) -> bytes:
-        """Return an image's thumbnail, JPEG or WebP. Raises HTTPException 404 without it."""
+        """Return the thumbnail of an image, JPEG or WebP."""
         content: bytes | None = await self._run(self._searching, self.searcher.index.store.thumbnail, id)
         if content is None:
             raise refuse(404, _NO_IMAGE)
         return content
 
     async def captioned(self) -> bool:
-        """Tell whether any image has a caption."""
         return bool(await self._run(self._searching, self.searcher.index.store.captioned))
 
     async def align(self, query: str, english: str | None, id: int | None) -> tuple[Alignment, str, int | None]:
@@ -208,7 +195,7 @@ class SearchService:
                     self._show_size()
                     _LOG.warning("the index has changed: %d images now", len(self.searcher.index.store))
                 logged = ""
-            except KivukoError as problem:  # the open state is still served
+            except KivukoError as problem:  # the open generation is still served
                 if str(problem) != logged:
                     _LOG.warning("%s", logged := str(problem))
             except Exception:
@@ -221,5 +208,5 @@ class SearchService:
 
 
 def deepest(k: int) -> int:
-    """Return how deep to search where ranks are to be compared."""
+    """Return the number of hits to search for where ranks are compared."""
     return max(k, MOST_RESULTS)

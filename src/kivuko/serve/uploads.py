@@ -1,4 +1,4 @@
-"""Uploaded images: taken from the form in memory, and decoded only after their header was checked."""
+"""Uploaded images, kept in memory, and decoded only after a check of their header."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from kivuko.encoders.images import RefusedImage, decode, readable_formats
 from kivuko.serve.guard import refuse
 
-# What people's images come in. Pillow reads dozens of others, whose decoders nobody needs to reach over a network.
+# Common formats. Pillow reads dozens of others, whose decoders should not be reachable over a network.
 _FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "HEIF")
 _MOST_PROPORTION = 200  # of the long side to the short, as in indexing
 
 
 async def read_upload(request: Request, most_bytes: int) -> bytes:
-    """Return the bytes of the form's field ``image``; nothing is written to disk."""
+    """Return the bytes of the form field ``image``, or raise HTTPException; nothing is written to disk."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "multipart/form-data":
         raise refuse(415, "send the image as multipart/form-data in a field named image.")
@@ -42,7 +42,7 @@ async def read_upload(request: Request, most_bytes: int) -> bytes:
 
 
 def decode_upload(content: bytes, most_pixels: int) -> Image.Image:
-    """Return the image in an upload: first frame, upright, RGB. For a thread: it takes a moment."""
+    """Decode an upload (first frame, upright, RGB), or raise HTTPException; slow, so call it in a thread."""
     if not content:
         raise refuse(422, "image: the file is empty.")
     width, height = _size(content)
@@ -57,7 +57,7 @@ def decode_upload(content: bytes, most_pixels: int) -> Image.Image:
 
 
 def _size(content: bytes) -> tuple[int, int]:
-    """Return width and height from the header; no pixel is decoded."""
+    """Return width and height from the header, without decoding."""
     formats = [name for name in readable_formats() if name in _FORMATS]
     try:
         with warnings.catch_warnings():
@@ -70,4 +70,4 @@ def _size(content: bytes) -> tuple[int, int]:
     except Image.DecompressionBombError as problem:
         raise refuse(422, "image: too many pixels. Scale it down.") from problem
     except Exception as problem:  # what a broken header leads Pillow to
-        raise refuse(422, "image: the image is broken, or what it holds beside pixels is too large.") from problem
+        raise refuse(422, "image: the image is broken, or its metadata is too large.") from problem

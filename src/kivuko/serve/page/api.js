@@ -1,4 +1,4 @@
-// What the page asks of the server, and what it makes of answers that fail.
+// Requests to the server, and its errors.
 
 const KEY = "kivuko-key";
 
@@ -70,7 +70,7 @@ export async function isWell() {
   }
 }
 
-// A file of the user's own, shown from where it is.
+// A local file as an image URL.
 export function showFile(image, file) {
   const url = URL.createObjectURL(file);
   for (const end of ["load", "error"]) image.addEventListener(end, () => URL.revokeObjectURL(url), { once: true });

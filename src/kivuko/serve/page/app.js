@@ -1,4 +1,4 @@
-// The page: searches by text, by an image and by one of the index, and what is shown of their results.
+// The page: searches by text or image, and their results.
 
 import * as api from "./api.js";
 import { Detail } from "./detail.js";
@@ -27,7 +27,7 @@ const queries = { grid: null, lost: null };
 const grid = new Grid(at("grid"), (hit, opener) => detail.open(hit, opener, queries.grid));
 const lost = new Grid(at("lost-grid"), (hit, opener) => detail.open(hit, opener, queries.lost));
 
-// ---- asking -------------------------------------------------------------------------------------------------------
+// ---- searches -------------------------------------------------------------------------------------------------------
 
 function begin(change, where = null) {
   Object.assign(state, change);
@@ -70,7 +70,7 @@ async function request(signal) {
   return api.search({ query: state.q, k: RESULTS, typos }, signal);
 }
 
-// ---- showing ------------------------------------------------------------------------------------------------------
+// ---- results ------------------------------------------------------------------------------------------------------
 
 function show(answer) {
   const typos = answer.typos ?? null;
@@ -88,7 +88,7 @@ function show(answer) {
   land();
 }
 
-// A new question is entered at its first answer; without any, at the box.
+// A new search moves the focus to its first result, or to the box if there is none.
 function land() {
   if (landing === null) return;
   const picked = landing === FIRST ? null : grid.cardOf(landing);
@@ -159,7 +159,7 @@ function nameOf(code) {
   try { return new Intl.DisplayNames("en", { type: "language" }).of(code) ?? code; } catch { return code; }
 }
 
-// A query quoted in a line of ours may run from right to left, and must not turn the line around.
+// A quoted query may be written from right to left; isolate it from the rest of the line.
 function isolated(line) {
   const parts = /^([^']*')(.*)(': .*)$/s.exec(line);
   return parts ? [parts[1], make("bdi", {}, parts[2]), parts[3]] : [line];
@@ -200,7 +200,7 @@ async function readAddress(where = null) {
   } else begin({ kind: "text", q: (words.get("q") ?? "").slice(0, 500), edits, seed }, where);
 }
 
-// ---- what people do -----------------------------------------------------------------------------------------------
+// ---- events -----------------------------------------------------------------------------------------------
 
 function showTypos(edits) {
   at("typos-on").checked = edits > 0;
@@ -263,7 +263,7 @@ addEventListener("keydown", (event) => {
 });
 addEventListener("popstate", (event) => readAddress(event.state?.picked ?? FIRST));
 
-// ---- a server that is away, a key that is required -----------------------------------------------------------------
+// ---- an unreachable server, an API key -----------------------------------------------------------------
 
 api.onUnreachable(async () => {
   if (offline) return;
@@ -293,7 +293,7 @@ api.onKeyNeeded((again) => {
 });
 
 async function start() {
-  // What was typed while this script was on its way counts, and typing does not wait for what the server says of itself.
+  // Search for text typed before this script was loaded, without waiting for /api/about.
   if (!location.hash && at("query").value) begin({ kind: "text", q: at("query").value });
   else readAddress();
   try {

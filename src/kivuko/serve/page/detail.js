@@ -1,4 +1,4 @@
-// The dialog of one image: large, with what is known of it and the word-by-word alignment with the query.
+// The dialog of one image: its metadata, and the alignment of its caption with the query.
 
 import * as api from "./api.js";
 import { make, titleOf } from "./grid.js";

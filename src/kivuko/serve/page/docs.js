@@ -1,4 +1,4 @@
-// The API's description, drawn from /openapi.json: each address, what it takes, what it answers.
+// The documentation of the API, from /openapi.json.
 
 import { make } from "./grid.js";
 

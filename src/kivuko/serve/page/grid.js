@@ -1,4 +1,4 @@
-// The images as a grid that the arrow keys move over. What the server says goes in as text, never as HTML.
+// The grid of images, with arrow keys. Answers of the server are inserted as text, never as HTML.
 
 import { showThumbnail } from "./api.js";
 
@@ -61,7 +61,6 @@ export class Grid {
   }
 
   show(hits) {
-    // The same image keeps its element where nothing on it changes, so that typing does not make the grid flicker.
     this.list.replaceChildren(...hits.map((hit) => card(hit, this.open)));
     this.cards[0]?.setAttribute("tabindex", "0");
   }

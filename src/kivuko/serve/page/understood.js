@@ -1,4 +1,4 @@
-// How a query was understood, as a row of small labels: its language, misspelled words, typos that were put in.
+// Labels about a query: its language, misspelled words, added typos.
 
 import { make } from "./grid.js";
 
@@ -22,7 +22,7 @@ export function understood(answer, typos) {
   return parts;
 }
 
-// The misspelled query, with the words that it does not share with the other marked: those outside a longest common run.
+// The misspelled query, with the words outside a longest common subsequence marked.
 function marked(before, after) {
   const [old, now] = [before.split(" "), after.split(" ")];
   const common = Array.from({ length: old.length + 1 }, () => new Array(now.length + 1).fill(0)); // of what is left
@@ -58,6 +58,6 @@ function reading(one) {
   const more = others.map((other) => `${other.word} ${percent(other.share)}`).join(", ");
   return make(
     "span", { class: "chip", title: more ? `or ${more}` : null },
-    make("span", { dir: "auto" }, `«${one.word}»`), " read as ", make("b", { dir: "auto" }, best.word), ` ${percent(best.share)}`,
+    make("span", { dir: "auto" }, `“${one.word}”`), " read as ", make("b", { dir: "auto" }, best.word), ` ${percent(best.share)}`,
   );
 }
