@@ -256,7 +256,7 @@ def test_what_distill_makes_can_be_aligned(run_here, place, tmp_path, monkeypatc
         (["\udcff", "cat"], "UTF-8"),
         (["日本語", "cat"], "vocabulary"),
         (["paka"], "ENGLISH"),
-        (["paka", "cat", "fish"], "Got unexpected extra argument (fish). 'kivuko align --help' tells more."),
+        (["paka", "cat", "fish"], "Got unexpected extra argument (fish). See 'kivuko align --help'."),
         (["paka", "cat", "--image", "x.gif"], ".png or .svg"),
         (["paka", "cat", "--image", "x"], ".png or .svg"),
         (["paka", "cat", "--method", "nosuch"], "sinkhorn"),

@@ -140,7 +140,7 @@ def test_check_finds_captions_of_several_files(run_here, bitext: Path, tmp_path:
     places = {example["place"].rpartition(":")[2] for example in told["leaks"]["examples"][:2]}
     assert places == {"4", "5"}
     out = printed(run_here(*words)[1])
-    assert "of 4 found" in out
+    assert "of 4 in the text" in out
     assert "leave them out: kivuko bitext clean ... --against" in out
 
 

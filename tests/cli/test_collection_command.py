@@ -39,7 +39,7 @@ def test_show_tells_what_is_in_it(run_here, tmp_path: Path) -> None:
     assert status == 0
     assert "Judgments of 7 queries: grade 2: 6, grade 0: 2." in out
     assert "Read 6 documents" in out
-    assert "6 of 6 relevant documents found" in out
+    assert "6 of 6 relevant documents present" in out
     refused(run_here("collection", "show", "trec:nowhere"), "nowhere: no such folder")
     refused(run_here("collection", "show", "marco"), "not a text collection")
 
@@ -67,7 +67,7 @@ def test_evaluate_writes_records_and_runs_and_measure_reads_them(run_here, tmp_p
     status, out, err = run_here("collection", "measure", f"trec:{folder}", str(tied), "--measure", "MAP")
     assert "0.1667" in out  # d0 stands first by its name: 1 / 6
     assert "0.0833" in out  # last among equals: 1/2 / 6
-    assert "not in the run, so that the score is zero: 5 queries" in err
+    assert "not in the run, so their score is zero: 5 queries" in err
     refused(run_here("collection", "measure", f"trec:{folder}", str(tied), "--measure", "MAPP"), "'MAPP' is unknown")
 
 

@@ -37,7 +37,7 @@ def started_clean(folder: Path) -> subprocess.Popen[str]:
     ("sent", "status", "told"),
     [
         (signal.SIGTERM, 143, ""),
-        (signal.SIGINT, 130, "kivuko: interrupted; what was not finished was not written."),
+        (signal.SIGINT, 130, "kivuko: interrupted; nothing unfinished was written."),
     ],
 )
 def test_a_command_that_is_ended_leaves_no_temporary_file(tmp_path, sent, status, told):
@@ -104,5 +104,5 @@ def test_only_commands_that_go_on_say_so(run_here, monkeypatch, words, kept):
     monkeypatch.setattr(program, "main", interrupt)
     status, _out, err = run_here(*words)
     assert status == 130
-    assert ("goes on from there" in err) == kept
+    assert ("to resume" in err) == kept
     assert ("was not written" in err) != kept

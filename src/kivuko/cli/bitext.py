@@ -45,16 +45,16 @@ _OPTIONS = [
     click.option("--keep-copied", is_flag=True, help="Keep pairs whose sides are the same."),
     click.option(
         "--language-id", type=click.Choice(["fast", "full"]),
-        help="Identify the language of every sentence, or only where known words do not tell.  [default: fast]",
+        help="Identify the language of every sentence (full), or where known words do not decide.  [default: fast]",
     ),
     click.option("--no-language-id", is_flag=True, help="Do not identify languages."),
     click.option(
         "--script", multiple=True, metavar="CODE",
-        help="ISO 15924 code, if the language is not written in its usual script.",
+        help="ISO 15924 code of the script, if it is not the usual one of the language.",
     ),
     click.option(
         "--max-length-ratio", type=click.FloatRange(min=0), default=3.0, show_default=True,
-        help="Of the longer side to the shorter; 0: any.",
+        help="Largest ratio of the longer side to the shorter; 0: any.",
     ),
     click.option(
         "--max-translations", type=click.IntRange(0, 250), default=20, show_default=True,
@@ -62,12 +62,12 @@ _OPTIONS = [
     ),
     click.option(
         "--expected-pairs", type=click.IntRange(min=1000), default=10_000_000, show_default=True,
-        help="Sizes the memory for duplicates, about 9 bytes a pair.",
+        help="Memory for duplicates, about 9 bytes per pair.",
     ),
-    click.option("--first", type=click.IntRange(min=1), metavar="N", help="Read the first N pairs only."),
+    click.option("--first", type=click.IntRange(min=1), metavar="N", help="Read only the first N pairs."),
     click.option(
         "--against", cls=Several, metavar="CAPTIONS",
-        help="Evaluation captions: emoji, a caption set such as xm3600:FOLDER, or a file with a caption a line.",
+        help="Evaluation captions: emoji, a caption set such as xm3600:FOLDER, or a file with one caption per line.",
     ),
 ]  # fmt: skip
 
@@ -84,9 +84,9 @@ def _bitext_options(command: Decorated) -> Decorated:
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 @click.pass_context
 def check(ctx: click.Context, /, spec: str, examples: bool, as_json: bool, **options: Any) -> None:
-    """Read parallel text, show what is in it, and give a verdict: usable, usable with care, or not.
+    """Show statistics of parallel text, and a verdict: usable, usable with care, or not usable.
 
-    Nothing is written. With --against, look on both sides for captions that a model is to be evaluated on.
+    Nothing is written. --against also searches both sides for captions of evaluation sets.
 
     \b
     Examples:
@@ -117,13 +117,13 @@ def check(ctx: click.Context, /, spec: str, examples: bool, as_json: bool, **opt
 )  # fmt: skip
 @click.option(
     "--rejected", type=click.Path(path_type=Path), metavar="FILE",
-    help="Write what was left out: reason, place, sentence, English.",
+    help="Write the pairs that were left out: reason, place, sentence, English.",
 )  # fmt: skip
 def clean(spec: str, out: Path, rejected: Path | None, **options: Any) -> None:
     """Write the pairs that pass every rule, and count the others by reason.
 
-    The text is read as a stream: memory does not grow with it. With --against, pairs that hold a caption of an
-    evaluation set, on either side, are left out too.
+    The text is read as a stream, in constant memory. --against also leaves out pairs with a caption of an evaluation
+    set on either side.
 
     \b
     Examples:
@@ -146,22 +146,20 @@ def clean(spec: str, out: Path, rejected: Path | None, **options: Any) -> None:
 
 @command.command("sample", cls=Command)
 @click.argument("bitext", nargs=-1, required=True, metavar="CODE=SPEC...")
-@click.option("--pairs", type=click.IntRange(min=1), required=True, help="How many, of all languages together.")
+@click.option("--pairs", type=click.IntRange(min=1), required=True, help="Pairs of all languages together.")
 @click.option(
     "--temperature", type=click.FloatRange(min=1), default=5.0, show_default=True,
-    help="1: in proportion to what there is; the higher, the more alike.",
+    help="1: shares in proportion to the languages' sizes; higher: more equal shares.",
 )  # fmt: skip
-@click.option("--seed", type=SEED, default=0, show_default=True, help="Chooses the sample.")
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder; one file per language in it.")
-@click.option(
-    "--compress", type=click.Choice(["gz", "zst", "bz2", "xz"]), help="Compress the files.  [default: they are plain]"
-)
+@click.option("--seed", type=SEED, default=0, show_default=True, help="Seed of the sample.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for one file per language.")
+@click.option("--compress", type=click.Choice(["gz", "zst", "bz2", "xz"]), help="Compress the files.  [default: no]")
 def sample(bitext: tuple[str, ...], pairs: int, temperature: float, seed: int, out: Path, compress: str | None) -> None:
-    """Take a sample of several languages' parallel text, by temperature.
+    """Sample the parallel text of several languages, with temperature.
 
-    A language with n pairs gets a share in proportion to n to the power of 1/T; no pair is taken twice, and what a
-    language cannot fill goes to the others. Every file is read twice and never held in memory. The same seed gives the
-    same sample; a smaller one is part of a larger one.
+    A language with n pairs gets a share in proportion to n to the power of 1/T. No pair is taken twice, and a share
+    that a language cannot fill goes to the others. Every file is read twice and never held in memory. The same seed
+    gives the same sample, and a smaller sample is part of a larger one.
 
     \b
     Example:
@@ -190,7 +188,7 @@ def sample(bitext: tuple[str, ...], pairs: int, temperature: float, seed: int, o
 
 
 def _arguments(options: dict[str, Any]) -> dict[str, Any]:
-    """Turn the options that ``check`` and ``clean`` share into arguments of the library's calls."""
+    """Return the arguments of the library's calls for the options of ``check`` and ``clean``."""
     from kivuko.bitext.rules import Rules
     from kivuko.datasets.evaluation_captions import evaluation_captions
     from kivuko.languages import other_than_english
@@ -214,7 +212,7 @@ def _arguments(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def _parse_columns(columns: str | None) -> tuple[int, int] | tuple[str, str] | None:
-    """Read ``2,1`` as positions and ``sw,en`` as headings."""
+    """Parse ``2,1`` as positions and ``sw,en`` as headings."""
     if columns is None:
         return None
     parts = [part.strip() for part in columns.split(",")]
@@ -226,7 +224,7 @@ def _parse_columns(columns: str | None) -> tuple[int, int] | tuple[str, str] | N
 
 
 def _given(ctx: click.Context) -> str:
-    """Return the options on the command line that ``clean`` takes too, to suggest it with the same ones."""
+    """Return the given options that ``clean`` takes too, to suggest it with the same ones."""
     words: list[str] = []
     for option in clean.params:
         name = str(option.name)
@@ -248,7 +246,7 @@ def _print(line: str) -> None:
 
 
 def _print_account(account: Account, form: str, *, examples: bool) -> None:
-    """Print what was kept, and a table of what was not."""
+    """Print the number of kept pairs, and a table of the others by reason."""
     from rich.table import Table
 
     from kivuko.cli.progress import out
@@ -263,7 +261,7 @@ def _print_account(account: Account, form: str, *, examples: bool) -> None:
         table.add_column("pairs", justify="right")
         table.add_column("share", justify="right")
         table.add_column("first at", overflow="fold")
-        folder = f"{Path(account.source).parent}/"  # printed above, and often too long for a column
+        folder = f"{Path(account.source).parent}/"  # printed above, and too long for a column
         for reason, count, first in account.by_reason():
             table.add_row(reason, f"{count:,}", f"{count / account.seen:.2%}", first.removeprefix(folder))
         out.print(table)
@@ -291,18 +289,18 @@ def _print_statistics(account: Account) -> None:
 
 
 def _print_leaks(leaks: LeakReport) -> None:
-    """Print how many captions the text holds, in which ways, and examples."""
+    """Print the number of evaluation captions in the text, by kind of match, and examples."""
     ways = ", ".join(f"{count:,} {kind}" for kind, count in leaks.found.items())
     _print(
-        f"evaluation captions: {leaks.total:,} of {leaks.captions:,} found ({leaks.share:.1%}), in {leaks.pairs:,} of "
-        f"{pluralize(leaks.looked, 'pair')}: {ways}."
+        f"evaluation captions: {leaks.total:,} of {leaks.captions:,} in the text ({leaks.share:.1%}), in "
+        f"{leaks.pairs:,} of {pluralize(leaks.looked, 'pair')}: {ways}."
     )
     for one in leaks.examples:
         _print(f"  {one.kind}, {one.place}: {_short(one.sentence)} | {_short(one.caption)}")
 
 
 def _print_verdict(result: BitextCheck, spec: str, options: str) -> None:
-    """Print the verdict, the findings, and the command to run next with the same options."""
+    """Print the verdict, the findings, and the next command, with the same options."""
     verdict, account = result.verdict, result.account
     _print(f"VERDICT: {verdict.level}.")
     for finding in verdict.findings:

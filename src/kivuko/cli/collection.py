@@ -1,4 +1,4 @@
-"""``kivuko collection``: text collections: look at one, build one from Wikipedia, translate one, measure a run."""
+"""``kivuko collection``: describe text collections, build them from Wikipedia, translate them, and score runs."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ _FILE = click.Path(path_type=Path)
 
 @click.group("collection", context_settings={"help_option_names": ["-h", "--help"]})
 def command() -> None:
-    """Text collections: look at one, build one from Wikipedia, translate one, measure a run."""
+    """Describe text collections, build them from Wikipedia, translate them, and score runs."""
 
 
 @command.command("show", cls=Command)
 @click.argument("spec", metavar="SPEC")
-@click.option("--documents", "read_documents", is_flag=True, help="Read all documents and check them, too.")
+@click.option("--documents", "read_documents", is_flag=True, help="Also read and check all documents.")
 def show(spec: str, read_documents: bool) -> None:
-    """Show what is in a collection: ir:ID (of ir_datasets) or trec:FOLDER.
+    """Show the queries, documents and judgments of a collection: ir:ID (of ir_datasets) or trec:FOLDER.
 
     \b
-    A folder holds, each perhaps compressed:
+    Files of a folder, which may be compressed:
       queries.sw.tsv         id<TAB>text; or .jsonl; or TREC topics (.xml, .trec, .txt); one file per language
-      documents.en.jsonl.gz  id, text, perhaps title; or .tsv; or TREC's SGML; or a folder of such files
-      qrels.txt              query iteration document grade; or qrels.test.tsv as BEIR has it: trec:FOLDER#test
-      collection.json        if the names do not say it: {"query_language": "sw", "document_language": "en"}
+      documents.en.jsonl.gz  id, text and optionally title; or .tsv; or TREC's SGML; or a folder of such files
+      qrels.txt              query iteration document grade; or qrels.test.tsv as in BEIR: trec:FOLDER#test
+      collection.json        languages, if not in the names: {"query_language": "sw", "document_language": "en"}
 
     \b
     Examples:
@@ -39,22 +39,22 @@ def show(spec: str, read_documents: bool) -> None:
     from kivuko.datasets.collections import summarize_collection
     from kivuko.evaluation.tables import compact_table
 
-    found = summarize_collection(spec, read_documents=read_documents)
-    table = compact_table(found.name)
+    summary = summarize_collection(spec, read_documents=read_documents)
+    table = compact_table(summary.name)
     for heading in ("queries in", "n", "with relevant documents", "not judged", "an example"):
         table.add_column(heading, justify="left" if heading in ("queries in", "an example") else "right")
-    for code, *counts, example in found.queries:
+    for code, *counts, example in summary.queries:
         table.add_row(code, *(f"{count:,}" for count in counts), str(example)[:60])
     screen.print(table)
-    graded = ", ".join(f"grade {grade}: {count:,}" for grade, count in found.grades.items())
-    screen.print(f"Judgments of {_queries(found.judged_queries)}: {graded}.")
-    count, language = found.document_count, found.document_language
+    graded = ", ".join(f"grade {grade}: {count:,}" for grade, count in summary.grades.items())
+    screen.print(f"Judgments of {_queries(summary.judged_queries)}: {graded}.")
+    count, language = summary.document_count, summary.document_language
     known = f"{pluralize(count, 'document')} in {language}" if count else f"Documents in {language}"
     screen.print(f"{known}." if count else f"{known} (not counted; see --documents).")
-    if read := found.documents:
+    if read := summary.documents:
         screen.print(
             f"Read {pluralize(read.documents, 'document')}: {read.characters:,} characters on average, {read.empty:,} "
-            f"empty; {read.relevant_present:,} of {pluralize(read.relevant, 'relevant document')} found.",
+            f"empty; {read.relevant_present:,} of {pluralize(read.relevant, 'relevant document')} present.",
             soft_wrap=True,
         )
 
@@ -66,12 +66,12 @@ def _queries(count: int) -> str:
 @command.command("measure", cls=Command)
 @click.argument("spec", metavar="SPEC")
 @click.argument("run", type=_FILE)
-@click.option("--measure", "measures", cls=Several, metavar="NAME", help="Such as nDCG@10 or P@5; repeatable.")
+@click.option("--measure", "measures", cls=Several, metavar="NAME", help="Measures such as nDCG@10 or P@5.")
 def measure(spec: str, run: Path, measures: tuple[str, ...]) -> None:
-    """Measure a TREC run file (query Q0 document rank score tag) on a collection's judgments.
+    """Score a TREC run file (query Q0 document rank score tag) with the judgments of a collection.
 
-    There are two rows of figures: with equal scores ordered as trec_eval orders them (by document id, falling), and
-    pessimistically (relevant documents last among equals). If they differ, ties decide.
+    The two rows differ in the order of equal scores: as in trec_eval (by descending document id), and pessimistic
+    (relevant documents last).
 
     \b
     Example:
@@ -91,7 +91,7 @@ def measure(spec: str, run: Path, measures: tuple[str, ...]) -> None:
         table.add_row(ties, *(f"{value:.4f}" for value in values.values()))
     screen.print(table)
     for count, about in (
-        (result.missing, "not in the run, so that the score is zero"),
+        (result.missing, "not in the run, so their score is zero"),
         (result.not_judged, "left out, in the run but not judged"),
         (result.unanswerable, "left out, judged but without a relevant document"),
     ):
@@ -105,11 +105,11 @@ def measure(spec: str, run: Path, measures: tuple[str, ...]) -> None:
 @click.option("--documents", "document_language", default="en", show_default=True, metavar="CODE")
 @click.option("--out", type=_FILE, required=True, help="Folder of the collection.")
 @click.option("--words", type=int, default=200, show_default=True, help="Words of a document; 0: whole articles.")
-@click.option("--least-words", type=int, default=3, show_default=True, help="Words of a query at least.")
-@click.option("--most-queries", type=int, help="A random choice of so many queries.  [default: all]")
-@click.option("--seed", type=SEED, default=0, show_default=True, help="Of that choice.")
-@click.option("--query-articles", type=_FILE, help="File or folder, if its name is another.")
-@click.option("--document-articles", type=_FILE, help="File or folder, if its name is another.")
+@click.option("--least-words", type=int, default=3, show_default=True, help="Fewest words of a query.")
+@click.option("--most-queries", type=int, help="Size of a random sample of queries.  [default: all]")
+@click.option("--seed", type=SEED, default=0, show_default=True, help="Seed of the sample.")
+@click.option("--query-articles", type=_FILE, help="Articles in the queries' language, if the file has another name.")
+@click.option("--document-articles", type=_FILE, help="Articles in the documents' language, likewise.")
 def wikiclir(
     dumps: Path,
     query_language: str,
@@ -121,15 +121,15 @@ def wikiclir(
 ) -> None:
     """Build a WikiCLIR collection from DUMPS, a folder with the dumps of two Wikipedias.
 
-    A query is the first sentence of an article without its title's words; the article behind its language link is
-    relevant (2), and so are articles in mutual link with that one (1).
+    A query is the first sentence of an article without the words of its title. The article that it links to in the
+    other language is relevant (grade 2), and so are articles that link to that one and back (grade 1).
 
     \b
-    DUMPS holds, from https://dumps.wikimedia.org, of one day:
-      swwiki-…-pages-articles.xml.bz2   or WikiExtractor's JSON, or a CirrusSearch dump; likewise enwiki
-      swwiki-…-langlinks.sql.gz         or enwiki's
+    Files in DUMPS, from https://dumps.wikimedia.org, of the same day:
+      swwiki-…-pages-articles.xml.bz2   or WikiExtractor's JSON, or a CirrusSearch dump; the same for enwiki
+      swwiki-…-langlinks.sql.gz         or that of enwiki
       enwiki-…-pagelinks.sql.gz         and enwiki-…-linktarget.sql.gz, since 2024
-      enwiki-…-page.sql.gz and enwiki-…-redirect.sql.gz, if the articles are JSON (XML holds redirects itself)
+      enwiki-…-page.sql.gz and enwiki-…-redirect.sql.gz, if the articles are JSON (XML has redirects)
 
     \b
     Example:
@@ -158,19 +158,19 @@ def wikiclir(
 @command.command("translate", cls=Command)
 @click.argument("spec", metavar="SPEC")
 @click.option("--translator", required=True, metavar="MODEL", help="NLLB, M2M100, OPUS-MT …: a folder or hub name.")
-@click.option("--to", "target", required=True, metavar="CODE", help="Language to write.")
+@click.option("--to", "target", required=True, metavar="CODE", help="Language to translate into.")
 @click.option("--from", "source", default="en", show_default=True, metavar="CODE", help="Language of the texts.")
-@click.option("--only", type=click.Choice(["queries", "documents"]), help="Translate this side alone; copy the other.")
+@click.option("--only", type=click.Choice(["queries", "documents"]), help="Translate one side, and copy the other.")
 @click.option("--out", type=_FILE, required=True, help="Folder of the new collection.")
-@click.option("--sample", type=int, default=50, show_default=True, help="Of either side, to be checked.")
-@click.option("--seed", type=SEED, default=0, show_default=True, help="Of the sample.")
+@click.option("--sample", type=int, default=50, show_default=True, help="Queries and documents in sample.tsv.")
+@click.option("--seed", type=SEED, default=0, show_default=True, help="Seed of the sample.")
 def translate(
     spec: str, translator: str, target: str, source: str, only: str | None, out: Path, sample: int, seed: int
 ) -> None:
-    """Translate a collection's queries and documents by machine, as mMARCO was made; judgments stay.
+    """Translate the queries and documents of a collection by machine, as in mMARCO, and keep its judgments.
 
-    Finished parts are kept in OUT.parts; the same command resumes from there. OUT/sample.tsv has translations beside
-    their originals for a person to judge.
+    Run the same command again to resume a stopped run; finished parts are in OUT.parts. OUT/sample.tsv lists
+    translations with their originals for a person to judge.
 
     \b
     Example:

@@ -1,4 +1,4 @@
-"""``kivuko data``: build, fetch and look at data sets."""
+"""``kivuko data``: build, download and describe data sets."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 @click.group("data", context_settings={"help_option_names": ["-h", "--help"]})
 def command() -> None:
-    """Build, fetch and look at data sets."""
+    """Build, download and describe data sets."""
 
 
 @command.command("emoji", cls=Command)
 @languages_option
 @sources_options
-@click.option("--list", "list_only", is_flag=True, help="List the languages that have annotations, and stop.")
-@click.option("--train-image-tower", is_flag=True, help="Train the image tower again (10 minutes on two cores).")
+@click.option("--list", "list_only", is_flag=True, help="List the available languages, and stop.")
+@click.option("--train-image-tower", is_flag=True, help="Train the image tower (10 minutes on two cores).")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the image tower.  [default: image_tower]")
 @click.option("--steps", type=int, help="Steps of --train-image-tower.  [default: 3600]")
 def emoji(
@@ -34,7 +34,7 @@ def emoji(
     out: Path | None,
     steps: int | None,
 ) -> None:
-    """Build the emoji world and show what is in it.
+    """Build the emoji world, and show its size in each language.
 
     \b
     Examples:
@@ -56,9 +56,9 @@ def emoji(
     if train_image_tower:
         from kivuko.training.image_tower import make_image_tower
 
-        made = make_image_tower(world, out, steps=steps)
-        line = ", ".join(f"R@{k} {value:.4f}" for k, value in made.recall.items())
-        screen.print(f"{made.path}: English name to image, unseen views: {line}", soft_wrap=True)
+        tower = make_image_tower(world, out, steps=steps)
+        line = ", ".join(f"R@{k} {value:.4f}" for k, value in tower.recall.items())
+        screen.print(f"{tower.path}: English name to image, unseen views: {line}", soft_wrap=True)
         return
     screen.print(world_table(world))
     sizes = ", ".join(f"{name} {count:,}" for name, count in world.split_sizes().items())
@@ -71,13 +71,14 @@ def emoji(
 
 @command.command("fetch", cls=Command)
 @click.argument("name")
-@click.option("--out", type=click.Path(path_type=Path), help="Folder for the set.  [default: data/NAME]")
-@click.option("--no-images", is_flag=True, help="Captions alone, without gigabytes of images.")
-@click.option("--checksums", type=click.Path(path_type=Path), help="A list of sha256sum that the files must match.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for the data set.  [default: data/NAME]")
+@click.option("--no-images", is_flag=True, help="Download only the captions.")
+@click.option("--checksums", type=click.Path(path_type=Path), help="Output of sha256sum that the files must match.")
 def fetch(name: str, out: Path | None, no_images: bool, checksums: Path | None) -> None:
-    """Fetch the image-caption set NAME: xm3600, xtd, xflickrco, wit or multi30k.
+    """Download the image-caption set NAME: xm3600, xtd, xflickrco, wit or multi30k.
 
-    A fetch that was cut short resumes. Checksums are written to SHA256SUMS; later fetches must get the same files.
+    Run the same command again to resume a stopped download. Checksums are written to SHA256SUMS, and later downloads
+    must match them.
 
     \b
     Example:
@@ -88,15 +89,15 @@ def fetch(name: str, out: Path | None, no_images: bool, checksums: Path | None) 
     from kivuko.datasets.captions.download import CHECKSUMS, SETS, fetch_set
 
     done = fetch_set(name, out, images=not no_images, checksums=checksums)
-    counts = f"{len(done.fetched):,} files fetched, {len(done.kept):,} were there"
-    screen.print(f"{done.folder}: {counts}. Checksums: {CHECKSUMS} in it", soft_wrap=True)
+    counts = f"{len(done.fetched):,} files downloaded, {len(done.kept):,} present before"
+    screen.print(f"{done.folder}: {counts}. Checksums: {done.folder / CHECKSUMS}", soft_wrap=True)
     screen.print(f"License: {SETS[name].license}.", soft_wrap=True)
     if SETS[name].also:
-        screen.print(f"Not fetched: {SETS[name].also}.", soft_wrap=True)
+        screen.print(f"Not downloaded: {SETS[name].also}.", soft_wrap=True)
 
 
 def load_world(languages: tuple[str, ...], cldr: Path | None = None, font: Path | None = None) -> EmojiWorld:
-    """Build or read the emoji world, with a progress bar while images are drawn."""
+    """Build the emoji world, or load it from the cache."""
     from kivuko.datasets.emoji import emoji_world
     from kivuko.progress import progress_bar
 

@@ -1,4 +1,4 @@
-"""``kivuko index``: build an index of images that can be searched, or bring it up to date."""
+"""``kivuko index``: build or update an index of images."""
 
 from __future__ import annotations
 
@@ -20,24 +20,26 @@ _Skipped = list[tuple[str, str, str]]  # key, reason, detail
 @click.command("index", context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("model", type=click.Path(path_type=Path), required=False)
 @click.argument("source", nargs=-1, type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path), help="The index's folder, such as my.index.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder of the index, such as my.index.")
 @click.option("--dataset", metavar="SPEC", help="A data set instead of a SOURCE: emoji, xm3600:PATH, my_data:Photos …")
 @click.option(
-    "--workers", type=click.IntRange(1, 256), help="Processes that decode.  [default: one per core, at most 8]"
+    "--workers", type=click.IntRange(1, 256), help="Processes that decode images.  [default: one per core, at most 8]"
 )
-@click.option("--batch-size", type=click.IntRange(min=1), help="Images of one forward pass.  [default: 64]")
-@click.option("--device", help="Where the model runs, like cpu or cuda:1.  [default: the fastest]")
+@click.option("--batch-size", type=click.IntRange(min=1), help="Images in one forward pass.  [default: 64]")
+@click.option("--device", help="Where the model runs, such as cpu or cuda:1.  [default: the fastest]")
 @click.option(
     "--storage", type=click.Choice(["float16", "float32", "int8"]),
-    help="Numbers of the stored vectors.  [default: as the index has it; float16 for a new one]",
+    help="Number type of the stored vectors.  [default: that of the index; float16 for a new one]",
 )  # fmt: skip
 @click.option("--max-pixels", type=click.IntRange(min=1), help="Skip larger images.  [default: 178956970]")
-@click.option("--rebuild", is_flag=True, help="Build from scratch; the old index serves until the new one is complete.")
 @click.option(
-    "--list-skipped", type=click.Path(path_type=Path), metavar="FILE", help="Write what was skipped, and why."
+    "--rebuild", is_flag=True, help="Build from scratch; the old index is used until the new one is complete."
 )
 @click.option(
-    "--skipped", type=click.Path(path_type=Path), metavar="INDEX", help="List what INDEX's last run skipped, and stop."
+    "--list-skipped", type=click.Path(path_type=Path), metavar="FILE", help="Write the skipped files, with reasons."
+)
+@click.option(
+    "--skipped", type=click.Path(path_type=Path), metavar="INDEX", help="List the files that INDEX skipped, and stop."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 @sources_options
@@ -58,11 +60,11 @@ def command(
     cldr: Path | None,
     font: Path | None,
 ) -> None:
-    """Index the images in each SOURCE with MODEL, for search in any language that MODEL was trained on.
+    """Index the images of each SOURCE with MODEL, for search in any language of MODEL.
 
     A SOURCE is a folder of images, a captions file (.tsv, .csv or .jsonl, a line per image), or a webdataset shard
-    (.tar). Give the same command again after images came, changed or went, or after a run was stopped: known images
-    are not decoded again.
+    (.tar). Run the same command again after images were added, changed or removed, or to resume a stopped run:
+    unchanged images are not decoded again.
 
     \b
     Examples:
@@ -121,7 +123,6 @@ def _print_skipped(rows: _Skipped, as_json: bool) -> None:
 
 
 def _lines(rows: _Skipped) -> list[str]:
-    """Return key, reason and detail of each skipped file, tab between them."""
     return ["\t".join(" ".join(cell.split("\t")).replace("\n", " ") for cell in row) for row in rows]
 
 
@@ -135,10 +136,10 @@ def _as_json(summary: Summary, index: Path) -> dict[str, object]:
 
 
 def _closing_lines(summary: Summary, index: Path, listed: Path | None) -> list[str]:
-    changes = [f"{summary.new:,} new", f"{summary.unchanged:,} files as before", f"{summary.vanished:,} gone"]
+    changes = [f"{summary.new:,} new", f"{summary.unchanged:,} files unchanged", f"{summary.vanished:,} removed"]
     lines = [f"{index}: {summary.images:,} images ({', '.join(changes)})."]
     if summary.resumed:
-        lines[0] += " Resumed a run that was stopped."
+        lines[0] += " Resumed a stopped run."
     if summary.duplicates:
         lines.append(f"{summary.duplicates:,} files have the same bytes as another and share its entry.")
     if summary.skipped:
@@ -147,6 +148,6 @@ def _closing_lines(summary: Summary, index: Path, listed: Path | None) -> list[s
         where = f"listed in {listed}" if listed else f"kivuko index --skipped {index} lists them"
         lines.append(f"Skipped: {reasons}; {where}.")
         if "HEIC" in summary.skipped:
-            lines.append("To read HEIC: pip install 'kivuko[heic]', then give this command again.")
+            lines.append("To read HEIC: pip install 'kivuko[heic]', then run this command again.")
     lines += [f'Next: kivuko search {index} "paka mweusi"', f"      kivuko serve {index}"]
     return lines

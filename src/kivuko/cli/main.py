@@ -1,4 +1,4 @@
-"""``kivuko``: finds the command, runs it, and turns errors into one line and exit status 2."""
+"""``kivuko``: run a command, and turn errors into one line and exit status 2."""
 
 from __future__ import annotations
 
@@ -17,48 +17,43 @@ import kivuko
 from kivuko.errors import KivukoError
 from kivuko.files import explain_write_failure
 
-# name -> (module, one line for --help). The line stands here so that --help imports no command.
+# name -> (module, one line for --help, which imports no command)
 COMMANDS = {
-    "demo": (
-        "kivuko.cli.demo",
-        "Run the whole route on the emoji world: data, distillation, figures, an image.",
-    ),
-    "data": ("kivuko.cli.data", "Build and look at data sets."),
+    "demo": ("kivuko.cli.demo", "Distill, evaluate and search on embedded data, in a few minutes."),
+    "data": ("kivuko.cli.data", "Build, download and describe data sets."),
     "bitext": ("kivuko.cli.bitext", "Check, clean and sample parallel sentences."),
-    "distill": ("kivuko.cli.distill", "Teach a multilingual student from parallel sentences."),
-    "doctor": ("kivuko.cli.doctor", "Look for what is wrong with a model, its tokenizer or its gallery."),
-    "export": ("kivuko.cli.export", "Write a model's text side for ONNX Runtime."),
-    "collection": ("kivuko.cli.collection", "Build and look at cross-lingual text collections."),
-    "evaluate": ("kivuko.cli.evaluate", "Measure how well a model retrieves, per language."),
-    "index": ("kivuko.cli.index", "Build an index of images, or bring it up to date."),
-    "search": ("kivuko.cli.search", "Search images with a sentence in any trained language."),
-    "serve": ("kivuko.cli.serve", "Search an index on a web page, or over HTTP."),
-    "align": ("kivuko.cli.align", "See which English word each word is carried to."),
-    "attack": ("kivuko.cli.attack", "See what misspellings, noise and adversaries leave of a search."),
-    "harden": ("kivuko.cli.harden", "Make an image tower robust against perturbed pixels."),
-    "study": ("kivuko.cli.study", "Run a research question as an experiment over seeds."),
-    "report": ("kivuko.cli.report", "Make one self-contained HTML page of a study's records."),
+    "distill": ("kivuko.cli.distill", "Train a multilingual model from parallel sentences."),
+    "doctor": ("kivuko.cli.doctor", "Check a model, its tokenizer and its index for problems."),
+    "export": ("kivuko.cli.export", "Export the text encoder of a model for ONNX Runtime."),
+    "collection": ("kivuko.cli.collection", "Build, translate and describe cross-lingual text collections."),
+    "evaluate": ("kivuko.cli.evaluate", "Measure the retrieval quality of a model in each language."),
+    "index": ("kivuko.cli.index", "Build or update an index of images."),
+    "search": ("kivuko.cli.search", "Search an index with words in any language of the model, or with an image."),
+    "serve": ("kivuko.cli.serve", "Serve an index as a web page and an HTTP API."),
+    "align": ("kivuko.cli.align", "Show the token alignment of a sentence with its English translation."),
+    "attack": ("kivuko.cli.attack", "Measure robustness to typos, noise and adversarial attacks."),
+    "harden": ("kivuko.cli.harden", "Make the image side robust by adversarial fine-tuning."),
+    "study": ("kivuko.cli.study", "Run an experiment that compares recipes or models over seeds."),
+    "report": ("kivuko.cli.report", "Write the records of a study, an evaluation or an attack as an HTML page."),
 }
 
-# Commands that keep what they have finished and go on from there when they are given again.
-_GOING_ON = [["demo"], ["distill"], ["harden"], ["index"], ["study"], ["data", "fetch"], ["collection", "translate"]]
+# Commands that keep finished parts and resume when they are run again.
+_RESUMABLE = [["demo"], ["distill"], ["harden"], ["index"], ["study"], ["data", "fetch"], ["collection", "translate"]]
 
 
 class LazyGroup(click.Group):
     """A group that imports a command's module only when the command is used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """See click."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """See click."""
         if cmd_name not in COMMANDS:
             return None
         return importlib.import_module(COMMANDS[cmd_name][0]).command  # type: ignore[no-any-return]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """List the commands from the table above, without importing any."""
+        # without importing any
         with formatter.section("Commands"):
             formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
 
@@ -66,44 +61,41 @@ class LazyGroup(click.Group):
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(kivuko.__version__, prog_name="kivuko")
 def program() -> None:
-    """Carry an English image-search model into another language by optimal transport.
+    """Extend English image search to other languages by optimal-transport distillation.
 
     \b
     Start here:
-      kivuko demo                                    everything, on embedded data
-      kivuko search kivuko-demo/model "paka mweusi"  search with what it made
+      kivuko demo                                    train a model on embedded data
+      kivuko search kivuko-demo/model "paka mweusi"  search images with it
     """
 
 
 def main() -> None:
-    """Entry point. Exit status: 0 done, 1 a fault of Kivuko's, 2 something the user can mend, 130 interrupted.
-
-    Ended by SIGTERM, it removes what is half-written, as on Ctrl-C, and exits with 143.
-    """
-    # Hub libraries print progress bars and try the network; a tool that runs offline should do neither unasked.
+    """Entry point. Exit status: 0 done, 1 a bug, 2 an error that the user can correct, 130 interrupted, 143 SIGTERM."""
+    # Hub libraries print progress bars, which mix with those of Kivuko.
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # a terminal without the letter, a path that is not UTF-8
+            stream.reconfigure(errors="backslashreplace")  # for terminals without Unicode, and paths that are not UTF-8
     try:
         with _sigterm_unwinds():
             program.main(standalone_mode=False)
-        sys.stdout.flush()  # so that a full disk or a reader that left is noticed here
+        sys.stdout.flush()  # a full disk or a closed pipe raises here
     except click.exceptions.NoArgsIsHelpError as problem:
         problem.show()
         sys.exit(2)
     except click.ClickException as problem:
-        named = getattr(problem, "ctx", None)
-        said = problem.format_message()
-        said += "" if said.endswith((".", "?", "!")) else "."  # as click's messages mostly, but not always, do
-        _fail(said + (f" '{named.command_path} --help' tells more." if named else ""), 2)
+        context = getattr(problem, "ctx", None)
+        message = problem.format_message()
+        message += "" if message.endswith((".", "?", "!")) else "."
+        _fail(message + (f" See '{context.command_path} --help'." if context else ""), 2)
     except (click.Abort, KeyboardInterrupt):
         _fail(_interrupted(sys.argv[1:]), 130)
     except KivukoError as problem:
         _fail(str(problem), 2)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader left; nothing more to say
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader is gone
         sys.exit(0)
     except OSError as problem:
         place: Any = problem.filename or "the output"
@@ -115,7 +107,7 @@ def main() -> None:
 
 @contextmanager
 def _sigterm_unwinds() -> Iterator[None]:
-    """Make SIGTERM raise SystemExit, so that temporary files are removed; what else heeds it stays as it is."""
+    """Make SIGTERM raise SystemExit, so that temporary files are removed, unless there is another handler."""
     if signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
         yield
         return
@@ -124,7 +116,7 @@ def _sigterm_unwinds() -> Iterator[None]:
     def unwind(number: int, _frame: object) -> None:
         if os.getpid() == process:
             raise SystemExit(128 + number)
-        signal.signal(number, signal.SIG_DFL)  # a child that was forked: the files are its parent's
+        signal.signal(number, signal.SIG_DFL)  # in a forked child, whose parent removes the files
         os.kill(os.getpid(), number)
 
     signal.signal(signal.SIGTERM, unwind)
@@ -135,12 +127,12 @@ def _sigterm_unwinds() -> Iterator[None]:
 
 
 def _interrupted(words: Sequence[str]) -> str:
-    """Say what an interrupted command has left; ``words`` are those after ``kivuko``."""
-    # What is evaluated on texts has its documents' vectors kept.
+    """Return the message for an interrupted command line; ``words`` are those after ``kivuko``."""
+    # An evaluation on texts keeps the vectors of documents.
     on_texts = any(word.removeprefix("--dataset=").startswith(("ir:", "trec:")) for word in words)
-    if any(list(words[: len(name)]) == name for name in _GOING_ON) or (words[:1] == ["evaluate"] and on_texts):
-        return "interrupted; what was finished is kept, and the same command goes on from there."
-    return "interrupted; what was not finished was not written."
+    if any(list(words[: len(name)]) == name for name in _RESUMABLE) or (words[:1] == ["evaluate"] and on_texts):
+        return "interrupted; finished parts are kept. Run the same command again to resume."
+    return "interrupted; nothing unfinished was written."
 
 
 def _fail(message: str, status: int) -> None:

@@ -1,4 +1,4 @@
-"""Images in the terminal: by kitty's or iTerm2's protocol, else as half blocks where there are colors enough."""
+"""Images in the terminal, with the protocols of kitty and iTerm2 or as colored half blocks."""
 
 from __future__ import annotations
 
@@ -21,10 +21,7 @@ _CHUNK = 4096  # most bytes of one command of kitty's protocol
 
 
 def protocol(environment: Mapping[str, str], color_system: str | None) -> str | None:
-    """Return how a terminal shows images, told by its environment; None if it cannot.
-
-    Inside tmux and screen, which swallow the protocols' commands, half blocks are left.
-    """
+    """Return the protocol by which a terminal shows images; None if it cannot. tmux and screen take only half blocks."""
     program, terminal = environment.get("TERM_PROGRAM", ""), environment.get("TERM", "")
     if not (environment.get("TMUX") or terminal.startswith(("screen", "tmux"))):
         if environment.get("KITTY_WINDOW_ID") or terminal in ("xterm-kitty", "xterm-ghostty") or program == "ghostty":
@@ -35,24 +32,17 @@ def protocol(environment: Mapping[str, str], color_system: str | None) -> str | 
 
 
 def way_to_show(wanted: bool | None) -> str | None:
-    """Return how this terminal shows images, None if it cannot; ``wanted`` and errors as of ``show_images``."""
+    """Return the protocol of this terminal; UsageError if there is none but images are ``wanted``."""
     from kivuko.cli.progress import out as screen
 
     how = protocol(os.environ, screen.color_system) if screen.is_terminal else None
     if how is None and wanted:
-        raise UsageError("--preview: this is no terminal that shows images. Use --save results.png instead.")
+        raise UsageError("--preview: this terminal cannot show images. Use --save results.png instead.")
     return how
 
 
 def show_images(images: Sequence[Image.Image], wanted: bool | None) -> None:
-    """Show images side by side, best first, above the table of results.
-
-    Args:
-        wanted: True: show them, an error if the terminal cannot; None: show them if it can; False: do not.
-
-    Raises:
-        UsageError: they were asked for and the terminal cannot show them.
-    """
+    """Show images side by side, best first; ``wanted``: None shows them if the terminal can."""
     from kivuko.cli.progress import out as screen
 
     if wanted is False or not images or (how := way_to_show(wanted)) is None:
@@ -68,7 +58,7 @@ def show_images(images: Sequence[Image.Image], wanted: bool | None) -> None:
 
 
 def contact_sheet(images: Sequence[Image.Image], how: str) -> Image.Image:
-    """Return images in one row, each fitted into its cell; in half blocks, a pixel for each half of a character."""
+    """Return images in one row, each in its cell; for half blocks, one pixel for each half of a character."""
     from PIL import Image, ImageOps
 
     across, down = _THUMBNAIL
@@ -83,7 +73,7 @@ def contact_sheet(images: Sequence[Image.Image], how: str) -> Image.Image:
 
 
 def rendered(sheet: Image.Image, how: str, columns: int) -> Iterator[str]:
-    """Yield what a terminal takes to show an image over so many columns; it ends with a line break."""
+    """Yield the text that shows an image across a number of columns, with a line break at the end."""
     if how == BLOCKS:
         yield from _half_blocks(sheet)
         return
@@ -103,7 +93,7 @@ def rendered(sheet: Image.Image, how: str, columns: int) -> Iterator[str]:
 
 
 def _half_blocks(sheet: Image.Image) -> Iterator[str]:
-    """Yield lines of upper half blocks: two pixels to a character, one as its color, one as its ground."""
+    """Yield lines of upper half blocks: two pixels per character, as its foreground and background color."""
     pixels = sheet.convert("RGB").load()
     assert pixels is not None
     for top in range(0, sheet.height, 2):

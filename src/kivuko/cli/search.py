@@ -1,4 +1,4 @@
-"""``kivuko search``: search images with words in any trained language, or with an image."""
+"""``kivuko search``: search images with words in any language of the model, or with an image."""
 
 from __future__ import annotations
 
@@ -30,21 +30,22 @@ _LONGEST = 120  # characters of a key or a caption that are shown
 @click.option("-k", "--top", type=click.IntRange(1, 100), default=10, show_default=True, help="Number of results.")
 @click.option(
     "--where", multiple=True, metavar="CONDITION",
-    help='Only images of which this holds, like "license=cc0" or "width>=800" (=, !=, <, <=, >, >=, ~ contains). '
+    help='Only images that meet a condition such as "license=cc0" or "width>=800" (=, !=, <, <=, >, >=, ~ contains). '
     "Repeatable: all must hold.",
 )  # fmt: skip
 @click.option("--image", type=click.Path(path_type=Path), metavar="FILE", help="Search by an image instead of a QUERY.")
-@click.option("--picture", type=click.Path(path_type=Path), hidden=True)
+@click.option("--picture", "old_image", type=click.Path(path_type=Path), hidden=True)
 @click.option("--like", type=int, metavar="ID", help="Search by an image of the index instead of a QUERY.")
-@click.option("--model", type=click.Path(path_type=Path), help="Model's folder.  [default: the index's own]")
+@click.option("--model", type=click.Path(path_type=Path), help="Folder of the model.  [default: that of the index]")
 @click.option(
-    "--index", "kind", default="auto", show_default=True, metavar="KIND", help="Compare by flat, hnsw, ivf or auto."
-)
-@click.option(
-    "--storage", default="auto", show_default=True, metavar="NUMBERS",
-    help="Numbers of the vector index: float32, float16, int8 or auto.",
+    "--index", "kind", default="auto", show_default=True, metavar="KIND",
+    help="Type of the vector index: flat (exact), hnsw, ivf or auto.",
 )  # fmt: skip
-@click.option("--save", type=click.Path(path_type=Path), metavar="FILE", help="Also write the results as a PNG.")
+@click.option(
+    "--storage", default="auto", show_default=True, metavar="TYPE",
+    help="Number type of the vector index: float32, float16, int8 or auto.",
+)  # fmt: skip
+@click.option("--save", type=click.Path(path_type=Path), metavar="FILE", help="Also write the results as an image.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON Lines instead of a table.")
 @click.option("--preview/--no-preview", default=None, help="Show the images in the terminal.  [default: where it can]")
 @sources_options
@@ -54,7 +55,7 @@ def command(
     top: int,
     where: tuple[str, ...],
     image: Path | None,
-    picture: Path | None,
+    old_image: Path | None,
     like: int | None,
     model: Path | None,
     kind: str,
@@ -65,9 +66,9 @@ def command(
     cldr: Path | None,
     font: Path | None,
 ) -> None:
-    """Search INDEX with QUERY, in any language that its model was trained on.
+    """Search INDEX with QUERY, in any language of its model.
 
-    INDEX is what 'kivuko index' made. With a model's folder in its place, the emoji that Kivuko brings are searched.
+    'kivuko index' builds an INDEX. If it is the folder of a model, the emoji that come with Kivuko are searched.
 
     \b
     Examples:
@@ -82,9 +83,9 @@ def command(
     from kivuko.cli.progress import out as screen
     from kivuko.files import refuse_unwritable
 
-    if picture is not None:
+    if old_image is not None:
         console.print("note: --picture is now --image; the old name works for one more release.", soft_wrap=True)
-        image = image or picture
+        image = image or old_image
     if save is not None:
         if save.suffix.lower() not in _SHEET_ENDINGS:
             raise UsageError(f"--save {save}: end the name in .png, .jpg or .webp.")
@@ -120,7 +121,7 @@ def command(
 
 
 def _check_query(query: str | None, like: int | None, image: Path | None) -> str:
-    """Return the cleaned query, empty without one; UsageError unless there is exactly one thing to search for."""
+    """Return the cleaned query, empty for an image; UsageError unless there is exactly one thing to search for."""
     given = [query is not None, like is not None, image is not None]
     ways = 'a few words ("paka mweusi"), --image FILE or --like ID.'
     if not any(given):
@@ -138,7 +139,7 @@ def _check_query(query: str | None, like: int | None, image: Path | None) -> str
 
 
 def thumbnails(store: IndexStore, hits: Sequence[Hit]) -> list[Image.Image]:
-    """Return small images of the hits; a gray one where there is none."""
+    """Return thumbnails of the hits; a gray one where there is none."""
     from PIL import Image
 
     images = []
@@ -153,7 +154,6 @@ def thumbnails(store: IndexStore, hits: Sequence[Hit]) -> list[Image.Image]:
 
 
 def hits_table(title: str, hits: Sequence[Hit]) -> Table:
-    """Return the results as a table for the terminal."""
     from kivuko.evaluation.tables import compact_table
 
     table = compact_table(title)
@@ -171,7 +171,7 @@ def hits_table(title: str, hits: Sequence[Hit]) -> Table:
 
 
 def draw_hits(title: str, images: Sequence[Image.Image], captions: Sequence[str], file: Path) -> None:
-    """Write the query and its images, best first and captioned, as one image; the file's ending names the format."""
+    """Write the query and its results, with captions, as one image; the ending of the file is its format."""
     from kivuko.files import atomic_path
     from kivuko.fonts import script_of
     from kivuko.report.result_image import ResultRow, results_image
@@ -193,7 +193,7 @@ def _as_json(rank: int, hit: Hit) -> dict[str, Any]:
 
 
 def _print_readings(searcher: Searcher, text: str, unknown: Sequence[str]) -> None:
-    """Print which words of a query the model reads as others, and which are out of its vocabulary."""
+    """Print the misspelled words of a query with their readings, and its out-of-vocabulary words."""
     from kivuko.cli.progress import out as screen
 
     for word, readings in searcher.readings(text).items():
@@ -207,6 +207,6 @@ def _shares(readings: Mapping[str, float]) -> str:
 
 
 def _shown(text: str) -> str:
-    """Return text of unknown origin for a terminal: without control characters, and not too long."""
+    """Return text for a terminal, without control characters, and shortened."""
     visible = "".join(letter if letter.isprintable() or letter == "\u200d" else " " for letter in text)
     return visible if len(visible) <= _LONGEST else visible[: _LONGEST - 1] + "…"

@@ -1,4 +1,4 @@
-"""``kivuko serve``: a web page and an API to search an index with."""
+"""``kivuko serve``: a web page and an HTTP API to search an index."""
 
 from __future__ import annotations
 
@@ -11,35 +11,33 @@ from kivuko.cli.options import Share
 
 @click.command("serve", context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("index", type=click.Path(path_type=Path))
-@click.option("--model", type=click.Path(path_type=Path), help="The model's folder.  [default: the index's own]")
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen at.")
-@click.option("--port", type=click.IntRange(0, 65535), default=8117, show_default=True, help="0: any that is free.")
+@click.option("--model", type=click.Path(path_type=Path), help="Folder of the model.  [default: that of the index]")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8117, show_default=True, help="0: any free port.")
 @click.option(
     "--api-key", envvar="KIVUKO_API_KEY", metavar="KEY", show_envvar=True,
-    help="What every request must bring. Better set in the environment, where other users do not see it.",
+    help="Key required in every request. Set it in the environment, where other users cannot see it.",
 )  # fmt: skip
 @click.option(
     "--max-upload", type=Share(min=0, min_open=True, max=1024), default=20, show_default=True, metavar="MB",
-    help="Of an image to search by.",
+    help="Largest upload of an image.",
 )  # fmt: skip
 @click.option(
     "--max-pixels", type=click.IntRange(1, 178_956_970), default=50_000_000, show_default=True,
-    help="Of an image to search by: width times height.",
+    help="Largest uploaded image, width times height.",
 )  # fmt: skip
 @click.option(
     "--timeout", type=Share(min=0.1, max=3600), default=30, show_default=True, metavar="SECONDS",
-    help="That a request may take.",
+    help="Time limit of a request.",
 )  # fmt: skip
 @click.option(
-    "--index", "kind", default="auto", show_default=True, metavar="KIND", help="Compare by flat, hnsw, ivf or auto."
-)
+    "--index", "kind", default="auto", show_default=True, metavar="KIND",
+    help="Type of the vector index: flat (exact), hnsw, ivf or auto.",
+)  # fmt: skip
 @click.option(
-    "--storage",
-    default="auto",
-    show_default=True,
-    metavar="KIND",
-    help="Of the vector index: float32, float16, int8 or auto.",
-)
+    "--storage", default="auto", show_default=True, metavar="TYPE",
+    help="Number type of the vector index: float32, float16, int8 or auto.",
+)  # fmt: skip
 def command(
     index: Path,
     model: Path | None,
@@ -52,10 +50,10 @@ def command(
     kind: str,
     storage: str,
 ) -> None:
-    """Serve INDEX as a web page, and as an API for programs.
+    """Serve INDEX as a web page and an HTTP API.
 
-    It listens on this machine only unless --host says otherwise. When 'kivuko index' has brought the index up to
-    date, the server goes on with its new state by itself. Ctrl-C ends it.
+    The server listens only on this machine unless --host names another address. After 'kivuko index' has updated the
+    index, the server switches to the new state. Stop it with Ctrl-C.
 
     \b
     Examples:
@@ -80,13 +78,13 @@ def command(
             f"serving needs the package {problem.name}. Run: pip install 'kivuko[serve]'"
         ) from problem
     if api_key is not None and not (api_key := api_key.strip()).isascii():
-        raise UsageError("--api-key: a request cannot carry it; write it in ASCII.")
+        raise UsageError("--api-key: a request header cannot hold it; use ASCII characters.")
     settings = Settings(
         host=host, port=port, api_key=api_key or None, max_upload=round(max_upload * 2**20), max_pixels=max_pixels,
         timeout=timeout,
     )  # fmt: skip
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s")
-    with listen(host, port) as listening:  # before the model is loaded, which takes a moment
+    with listen(host, port) as listening:  # before the model is loaded, so that a used port fails at once
         with bars() as progress:
             task = progress.add_task("loading", total=None, figures="")
             searcher = Searcher(index, model, kind=kind, storage=storage).load()
@@ -94,13 +92,13 @@ def command(
         with searcher:
             if not is_loopback(host) and settings.api_key is None:
                 console.print(
-                    f"warning: anyone who reaches {host} can search this index. Set --api-key, or KIVUKO_API_KEY.",
+                    f"warning: anyone who can connect to {host} can search this index. Set KIVUKO_API_KEY.",
                     style="yellow", soft_wrap=True,
                 )  # fmt: skip
 
             def ready() -> None:
                 where = address(listening)
                 screen.print(f"{len(searcher.index):,} images at {where}", soft_wrap=True)
-                screen.print(f"API: {where}docs   end: Ctrl-C", style="dim", soft_wrap=True)
+                screen.print(f"API: {where}docs   stop: Ctrl-C", style="dim", soft_wrap=True)
 
             run(searcher, settings, listening, ready)

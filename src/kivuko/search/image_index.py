@@ -46,9 +46,22 @@ class _View:
 class ImageIndex:
     """An index of images, searched by cosine with unit vectors; ``Searcher`` searches it with words and images.
 
-    It shows the generation that was published last when it was opened; ``refresh`` switches to the latest. Searching is
-    safe from several threads, also during a refresh. Arguments and errors are those of ``Searcher``. ``summary`` is the
-    run of ``build_index`` that returned it, else None.
+    It shows the state of the index when it was opened; ``refresh`` switches to the latest. Searching is safe from
+    several threads, also during a refresh.
+
+    Args:
+        path: the folder that ``kivuko index`` or ``kivuko.build_index`` built.
+        kind: type of the vector index: "flat" (exact), "hnsw", "ivf" or "auto" (exact up to about 20,000 images).
+        storage: number type of the vector index: "float32", "float16", "int8" or "auto".
+        progress: show a progress bar while a vector index is built; None: only on a terminal.
+
+    Attributes:
+        summary: counts of the run of ``build_index`` that returned this index; else None.
+
+    Raises:
+        ImageIndexError: there is no index, or it is not finished.
+        CorruptFileError: the index is damaged.
+        UsageError: an unknown kind or storage.
     """
 
     def __init__(
@@ -78,19 +91,38 @@ class ImageIndex:
     def search(self, queries: Vectors, k: int = 10, where: Conditions = None) -> list[list[Hit]]:
         """Return the ``k`` nearest images of each query that pass the filter, best first; equal scores by id.
 
-        ``queries``: unit vectors, float32 [queries, dim]. Fewer images are returned only where fewer pass.
+        Fewer are returned only where fewer pass. With an approximate vector index an image may be missed, see
+        docs/search.md.
+
+        Args:
+            queries: unit vectors, float32 [queries, dim].
+            k: number of images, at least 1.
+            where: a condition such as ``"width>=800"``, or several that must all hold.
+
+        Raises:
+            ModelError: the queries do not have the width of the vectors.
+            UsageError: a condition is not understood.
+            ValueError: ``k`` is less than 1.
         """
         with self._in_use() as view:
             return self._search(view, np.asarray(queries, dtype=np.float32), k, as_filter(where))
 
     def like(self, id: int, k: int = 10, where: Conditions = None) -> list[Hit]:
-        """Return the ``k`` images nearest to one of the index, without itself; KeyError if it is not visible."""
+        """Return the ``k`` images nearest to the image ``id`` of the index, without itself.
+
+        Raises:
+            KeyError: there is no such image.
+        """
         with self._in_use() as view:
             hits = self._search(view, view.store.vector(id)[None], k + 1, as_filter(where))[0]
         return [hit for hit in hits if hit.item.id != id][:k]
 
     def refresh(self) -> bool:
-        """Switch to a later generation if one was published, and return True if so."""
+        """Switch to a later state of the index if one was published, and return True if so.
+
+        Raises:
+            ModelError: the index was rebuilt with another model; open it again.
+        """
         with self._refreshing:
             if not self.store.newer():
                 return False
@@ -111,6 +143,7 @@ class ImageIndex:
             return True
 
     def close(self) -> None:
+        """Close the files of the index."""
         with self._lock:
             views, self._retired = [*self._retired, self._view], []
         for view in views:

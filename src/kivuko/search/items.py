@@ -24,7 +24,7 @@ class Item:
 
 @dataclass(frozen=True)
 class Hit:
-    """An image of an index and its cosine with the query (-1 to 1)."""
+    """A search result: an image of the index (``item``) and its cosine with the query (``score``, -1 to 1)."""
 
     item: Item
     score: float
