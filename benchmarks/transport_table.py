@@ -132,7 +132,7 @@ def _growth_tables(rows: Sequence[Row], chart: bool) -> Iterable[str]:
     if not chart:
         return
     yield "## Growth"
-    yield "Centered costs at regularization 0.05; the last column is the exponent between the first and last time shown."
+    yield "Centered costs, regularization 0.05; the last column is the exponent between the first and last time shown."
     yield "![Time by batch and by size](transport_growth.svg)"
     for panel, title in PANELS.items():
         curves = growth_curves(rows, panel)

@@ -93,7 +93,7 @@ def test_a_forked_child_that_is_ended_leaves_its_parents_files_alone(tmp_path):
         ([], False),
     ],
 )
-def test_only_commands_that_go_on_say_so(run_here, monkeypatch, words, kept):
+def test_only_resumable_commands_say_so(run_here, monkeypatch, words, kept):
     import click
 
     from kivuko.cli.main import program
@@ -105,4 +105,4 @@ def test_only_commands_that_go_on_say_so(run_here, monkeypatch, words, kept):
     status, _out, err = run_here(*words)
     assert status == 130
     assert ("to resume" in err) == kept
-    assert ("was not written" in err) != kept
+    assert ("nothing unfinished was written" in err) != kept

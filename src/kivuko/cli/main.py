@@ -28,13 +28,13 @@ COMMANDS = {
     "collection": ("kivuko.cli.collection", "Build, translate and describe cross-lingual text collections."),
     "evaluate": ("kivuko.cli.evaluate", "Measure the retrieval quality of a model in each language."),
     "index": ("kivuko.cli.index", "Build or update an index of images."),
-    "search": ("kivuko.cli.search", "Search an index with words in any language of the model, or with an image."),
+    "search": ("kivuko.cli.search", "Search images with words in many languages, or with an image."),
     "serve": ("kivuko.cli.serve", "Serve an index as a web page and an HTTP API."),
-    "align": ("kivuko.cli.align", "Show the token alignment of a sentence with its English translation."),
+    "align": ("kivuko.cli.align", "Show the token alignment of a sentence and its translation."),
     "attack": ("kivuko.cli.attack", "Measure robustness to typos, noise and adversarial attacks."),
     "harden": ("kivuko.cli.harden", "Make the image side robust by adversarial fine-tuning."),
     "study": ("kivuko.cli.study", "Run an experiment that compares recipes or models over seeds."),
-    "report": ("kivuko.cli.report", "Write the records of a study, an evaluation or an attack as an HTML page."),
+    "report": ("kivuko.cli.report", "Write the records of a study or an evaluation as an HTML page."),
 }
 
 # Commands that keep finished parts and resume when they are run again.

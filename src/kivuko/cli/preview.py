@@ -21,7 +21,7 @@ _CHUNK = 4096  # most bytes of one command of kitty's protocol
 
 
 def protocol(environment: Mapping[str, str], color_system: str | None) -> str | None:
-    """Return the protocol by which a terminal shows images; None if it cannot. tmux and screen take only half blocks."""
+    """Return the image protocol of a terminal, None if it has none; tmux and screen show only half blocks."""
     program, terminal = environment.get("TERM_PROGRAM", ""), environment.get("TERM", "")
     if not (environment.get("TMUX") or terminal.startswith(("screen", "tmux"))):
         if environment.get("KITTY_WINDOW_ID") or terminal in ("xterm-kitty", "xterm-ghostty") or program == "ghostty":
