@@ -92,8 +92,8 @@ def test_several_variants_give_every_combination_that_differs(tmx: Callable[...,
     path = tmx(
         units(
             tuv("en-US", "color")
-            + tuv("en-GB", "colour")
-            + tuv("en", "color")  # codespell:ignore colour
+            + tuv("en-GB", "colour")  # codespell:ignore colour
+            + tuv("en", "color")
             + tuv("sw", "rangi")
             + tuv("sw", "kala")
         )
