@@ -158,11 +158,7 @@ class Flag:
 
 
 def read_value(parameter: Parameter, text: str, where: str) -> Value:
-    """Read a value, or say in one line what is wrong with it.
-
-    Raises:
-        UsageError: the text stands for no value that the parameter takes; ``where`` is named.
-    """
+    """Read a value, or say in one line what is wrong with it."""
     try:
         return parameter.read(text)
     except ValueError as problem:
@@ -202,29 +198,17 @@ class Text:
 
 @dataclass(frozen=True)
 class Attack:
-    """One kind of attack.
-
-    Attributes:
-        kind: what it changes: the query, the image, or both.
-        needs: what it uses of the model: "nothing" (noise), answers to "queries", or "gradients".
-        budget: name of the parameter that limits it. Records hold its value beside the label.
-        parameters: all of them, the budget first.
-        description: half a sentence for a list.
-    """
+    """One kind of attack."""
 
     name: str
-    kind: Kind
-    needs: Needs
-    budget: str
-    parameters: tuple[Parameter, ...]
-    description: str
+    kind: Kind  # what it changes: the query, the image, or both
+    needs: Needs  # what it uses of the model: "nothing" (noise), answers to "queries", or "gradients"
+    budget: str  # name of the parameter that limits it. Records hold its value beside the label.
+    parameters: tuple[Parameter, ...]  # all of them, the budget first
+    description: str  # half a sentence for a list
 
     def parameter(self, name: str) -> Parameter:
-        """Return a parameter by its name.
-
-        Raises:
-            UsageError: there is no such parameter; the nearest is named.
-        """
+        """Return a parameter by its name."""
         names = [one.name for one in self.parameters]
         if name not in names:
             hint = _nearest(name, names, f"it has {', '.join(names)}.")
@@ -339,11 +323,7 @@ def is_catalog_name(name: str) -> bool:
 
 
 def attack_named(name: str) -> Attack:
-    """Return an attack of the catalog.
-
-    Raises:
-        UsageError: there is none of that name; the nearest is named.
-    """
+    """Return an attack of the catalog."""
     name = _FORMER_NAMES.get(name, name)
     if name not in ATTACKS:
         hint = _nearest(name, list(ATTACKS), "'kivuko attack --list' shows all.")

@@ -38,10 +38,9 @@ class TextAttack(Protocol):
     ) -> Sequence[str | Perturbed]:
         """Return the perturbed queries, one for each.
 
-        Args:
-            texts, languages: of each query; a language is a code such as "sw".
-            encode: the model's text side: texts to unit vectors, float32 [texts, dim]. Every text counts as a call.
-            goal: the gallery and which image each query should find; ``goal.rank(encode(texts), rows)`` ranks it.
+        ``texts, languages``: of each query; a language is a code such as "sw". ``encode``: the model's text side: texts
+        to unit vectors, float32 [texts, dim]. Every text counts as a call. ``goal``: the gallery and which image each
+        query should find; ``goal.rank(encode(texts), rows)`` ranks it.
         """
         ...
 
@@ -52,11 +51,10 @@ class ImageAttack(Protocol):
     def perturb_images(self, pixels: Tensor, goal: ImageGoal, tower: PixelTower) -> Tensor:
         """Return the perturbed images.
 
-        Args:
-            pixels: float32 [n, 3, height, width] in 0-1, one image per query. The result has the same shape; it is
-                rounded to 8-bit levels and, where the class has a parameter ``eps``, cut to that L-inf radius.
-            goal: ``goal.margins(tower(pixels), rows)`` is what the attacker pushes below 0, rows being int64 [n].
-            tower: the model's image side as a differentiable function of pixels.
+        ``pixels``: float32 [n, 3, height, width] in 0-1, one image per query. The result has the same shape; it is
+        rounded to 8-bit levels and, where the class has a parameter ``eps``, cut to that L-inf radius. ``goal``:
+        ``goal.margins(tower(pixels), rows)`` is what the attacker pushes below 0, rows being int64 [n]. ``tower``: the
+        model's image side as a differentiable function of pixels.
         """
         ...
 
@@ -67,11 +65,7 @@ def is_custom(text: str) -> bool:
 
 
 def custom_attack(text: str) -> tuple[Attack, str, str, Callable[..., Any]]:
-    """Load the class that a text names: its description, the colon and the parameters after it, and the class.
-
-    Raises:
-        UsageError: no such module or class, no method that attacks, or a keyword without a default.
-    """
+    """Load the class that a text names: its description, the colon and the parameters after it, and the class."""
     form = _FORM.fullmatch(text)
     assert form is not None
     name, colon, rest = form[1], form[2] or "", form[3] or ""
@@ -96,11 +90,7 @@ def custom_attack(text: str) -> tuple[Attack, str, str, Callable[..., Any]]:
 
 
 def rebuilt(custom: Any, attack: Attack, values: Sequence[Value]) -> Any:
-    """Return the attack of one's own with these values; None for an attack of the catalog.
-
-    Raises:
-        UsageError: the class refuses the values.
-    """
+    """Return the attack of one's own with these values; None for an attack of the catalog."""
     if custom is None:
         return None
     build = custom if inspect.isclass(custom) else type(custom)
@@ -120,11 +110,7 @@ def rebuilt(custom: Any, attack: Attack, values: Sequence[Value]) -> Any:
 def perturbed_texts(
     custom: TextAttack, texts: Sequence[str], languages: Sequence[str], encode: EncodeTexts, goal: TextGoal
 ) -> tuple[list[Perturbed], int]:
-    """Run an attack of one's own on queries; the second value counts the texts it gave the model, per query.
-
-    Raises:
-        UsageError: it does not return one text for each query.
-    """
+    """Run an attack of one's own on queries; the second value counts the texts it gave the model, per query."""
     calls = 0
 
     def counting(queries: Sequence[str]) -> Any:

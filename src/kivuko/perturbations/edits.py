@@ -87,18 +87,13 @@ _TRIES = 8  # draws of a place before all places are looked at
 
 @dataclass(frozen=True)
 class PlaceKind:
-    """A named kind of edit.
+    """A named kind of edit."""
 
-    Attributes:
-        name: as in ``Edit.kind``.
-        description: half a sentence for a list.
-        options: what may be done at a place, 0 to the number of clusters; each changes the text and leaves some. A
-            change after which a cluster beside it would be another one (a letter left out between a virama and a
-            consonant joins them) is passed over.
-    """
-
-    name: str
-    description: str
+    name: str  # as in ``Edit.kind``
+    description: str  # half a sentence for a list
+    # what may be done at a place, 0 to the number of clusters; each changes the text and leaves some. A change after
+    # which a cluster beside it would be another one (a letter left out between a virama and a consonant joins them) is
+    # passed over.
     options: Options
 
     def all(self, text: str, language: str) -> list[Edit]:
@@ -375,8 +370,7 @@ def _end_of_word(units: Sequence[str], place: int) -> int | None:
 def code_switch(tables: Mapping[str, Mapping[str, str]]) -> PlaceKind:
     """Return the kind of edit that says a word in another language; punctuation around it stays.
 
-    Args:
-        tables: language code -> word, case folded -> what is said instead; see ``kivuko.bitext.sampling``.
+    ``tables``: language code -> word, case folded -> what is said instead; see ``kivuko.bitext.sampling``.
     """
 
     def options(units: Sequence[str], place: int, language: str) -> list[Change]:
@@ -432,11 +426,7 @@ EDIT_GROUPS: Mapping[str, tuple[str, ...]] = {
 
 
 def edit_kinds(names: Sequence[str | EditKind]) -> tuple[EditKind, ...]:
-    """Return the kinds that names of kinds and groups stand for, each once.
-
-    Raises:
-        UsageError: a name is neither.
-    """
+    """Return the kinds that names of kinds and groups stand for, each once."""
     found: dict[str, EditKind] = {}
     for name in names:
         if not isinstance(name, str):
@@ -464,12 +454,7 @@ def perturb(
     Where no kind applies (a text of spaces,
     of one emoji) fewer edits are made, ``Perturbed.edits`` tells which.
 
-    Args:
-        kinds: kinds, or names of kinds and groups, see ``edit_kinds``.
-        edits: at least 0.
-
-    Raises:
-        UsageError: an unknown kind, or a number of edits below 0.
+    ``kinds``: kinds, or names of kinds and groups, see ``edit_kinds``. ``edits``: at least 0.
     """
     if edits < 0:
         raise UsageError(f"a text cannot have {edits} edits: give 0 or more.")

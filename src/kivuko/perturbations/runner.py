@@ -77,17 +77,13 @@ def sweeps(specs: Sequence[AttackSpec]) -> list[list[AttackSpec]]:
 
 @dataclass(eq=False)
 class AttackRunner:
-    """Runs attacks on one target.
-
-    Attributes:
-        sets: all queries that are attacked, by language; perturbations against English are made for the images of
-            them all.
-        crafted: images that were perturbed before; those perturbed against English are added.
-    """
+    """Runs attacks on one target."""
 
     target: Target
+    # all queries that are attacked, by language; perturbations against English are made for the images of them all
     sets: Mapping[str, QuerySet] = field(default_factory=dict)
     draws: Draws = field(default_factory=Draws)
+    # images that were perturbed before; those perturbed against English are added
     crafted: dict[AttackSpec, Crafted] = field(default_factory=dict)
     _changes: dict[tuple[AttackSpec, str], Tensor] = field(default_factory=dict)  # universal ones
     _last_search: tuple[Any, int, list[AttackedText]] | None = None  # what was searched, its budget, the result
@@ -95,14 +91,7 @@ class AttackRunner:
     def run(
         self, specs: Sequence[AttackSpec], queries: QuerySet, progress: Progress | None = None
     ) -> Iterator[Attacked]:
-        """Run attacks that differ in their budget only on queries of one language.
-
-        Yields:
-            One result per attack; where images are attacked, for as many queries at a time as have 128 MB of pixels.
-
-        Raises:
-            KivukoError: the target lacks what the attack needs.
-        """
+        """Run attacks that differ in their budget only on queries of one language."""
         spec = specs[0]
         if spec.attack.kind == "text":
             yield from self._on_texts(specs, queries, progress)

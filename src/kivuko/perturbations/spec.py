@@ -80,9 +80,6 @@ def parse_attack(text: str) -> AttackSpec:
 
     >>> parse_attack("pgd:steps=20,eps=4/510").text
     'pgd:eps=2/255,steps=20'
-
-    Raises:
-        UsageError: as :func:`parse_attacks`, or the text is a sweep.
     """
     specs = parse_attacks([text])
     if len(specs) > 1:
@@ -95,10 +92,6 @@ def parse_attacks(texts: Sequence[str]) -> list[AttackSpec]:
 
     >>> [one.text for one in parse_attacks(["typo:edits=1|2", "blur"])]
     ['typo:edits=1', 'typo:edits=2', 'blur:severity=3']
-
-    Raises:
-        UsageError: an unknown attack or parameter (the nearest is named), a parameter given twice, a value out of
-            range, or a sweep of too many.
     """
     return list(dict.fromkeys(spec for text in texts for spec in _sweep(text)))
 

@@ -23,22 +23,15 @@ Vectors = NDArray[np.float32]
 
 @dataclass(frozen=True, eq=False)
 class QuerySet:
-    """Queries of one language.
-
-    Attributes:
-        own: rows of the right images in the target's gallery, int64 [n].
-        vectors: the model's unit vectors, float32 [n, dim].
-        english: what each query says in English; needed by ``crafted=english`` only.
-        searched: rows of the gallery that are searched, int64, rising; None: all.
-    """
+    """Queries of one language."""
 
     language: str
     ids: Sequence[str]
     texts: Sequence[str]
-    own: NDArray[np.int64]
-    vectors: Vectors
-    english: Sequence[str] = ()
-    searched: NDArray[np.int64] | None = None
+    own: NDArray[np.int64]  # rows of the right images in the target's gallery, int64 [n]
+    vectors: Vectors  # the model's unit vectors, float32 [n, dim]
+    english: Sequence[str] = ()  # what each query says in English; needed by ``crafted=english`` only
+    searched: NDArray[np.int64] | None = None  # rows of the gallery that are searched, int64, rising; None: all
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -60,13 +53,11 @@ class QuerySet:
 class Target(Protocol):
     """The model under attack, its gallery, and what attackers may know.
 
-    Attributes:
-        gallery: unit vectors of all clean images, float32 [images, dim].
-        tower: the image side, from pixels on.
-        gradients: the text side, with gradients.
-
     Everything but ``gallery`` and ``encode`` is needed by some attacks only and may raise a KivukoError that says why
     it is not there.
+
+    ``gallery``: unit vectors of all clean images, float32 [images, dim]. ``tower``: the image side, from pixels on.
+    ``gradients``: the text side, with gradients.
     """
 
     @property
@@ -136,22 +127,15 @@ def stream(seed: int, *names: str | int) -> np.random.Generator:
 
 @dataclass(frozen=True, eq=False)
 class PerturbedImages:
-    """Perturbed images, one for each query.
+    """Perturbed images, one for each query."""
 
-    Attributes:
-        rows: which image was perturbed, int64 [n]: the right one, or of a targeted attack the one that is to win.
-        vectors: after the attack, unit, float32 [n, dim].
-        moved: where a pixel changed, bool [n].
-        original, pixels: before and after, float32 [n, 3, h, w] in 0-1; None where they were not kept.
-        targeted: whether that image should win, where else it should lose.
-    """
-
+    # which image was perturbed, int64 [n]: the right one, or of a targeted attack the one that is to win
     rows: NDArray[np.int64]
-    vectors: Vectors
-    moved: NDArray[np.bool_]
-    original: Tensor | None = None
+    vectors: Vectors  # after the attack, unit, float32 [n, dim]
+    moved: NDArray[np.bool_]  # where a pixel changed, bool [n]
+    original: Tensor | None = None  # before and after, float32 [n, 3, h, w] in 0-1; None where they were not kept
     pixels: Tensor | None = None
-    targeted: bool = False
+    targeted: bool = False  # whether that image should win, where else it should lose
 
     def linf(self) -> list[float]:
         """Return the largest change of any value, per image."""
@@ -171,23 +155,16 @@ class PerturbedImages:
 
 @dataclass(frozen=True, eq=False)
 class Attacked:
-    """Queries of one language under one attack.
-
-    Attributes:
-        ranks_before, ranks_after: of the right image, int64 [n], from 1; ties count against it.
-        texts: the queries before and after.
-        images: None where none was touched.
-        calls: calls of the model for each query, int64 [n].
-        target_first: where a targeted attack brought its image to the first place, bool [n]; None: not targeted.
-    """
+    """Queries of one language under one attack."""
 
     spec: AttackSpec
     queries: QuerySet
-    ranks_before: NDArray[np.int64]
+    ranks_before: NDArray[np.int64]  # of the right image, int64 [n], from 1; ties count against it
     ranks_after: NDArray[np.int64]
-    texts: Sequence[Perturbed]
-    images: PerturbedImages | None
-    calls: NDArray[np.int64]
+    texts: Sequence[Perturbed]  # the queries before and after
+    images: PerturbedImages | None  # None where none was touched
+    calls: NDArray[np.int64]  # calls of the model for each query, int64 [n]
+    # where a targeted attack brought its image to the first place, bool [n]; None: not targeted
     target_first: NDArray[np.bool_] | None = None
 
 

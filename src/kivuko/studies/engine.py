@@ -59,22 +59,14 @@ class StudyGrid(Protocol):
 
 @dataclass(frozen=True)
 class Study:
-    """A research question as an experiment.
+    """A research question as an experiment."""
 
-    Attributes:
-        name: in the records' header, and of the default records file.
-        grid: (recipes, "standard" | "quick" | "larger") -> grid.
-        recipes: "standard" | "quick" | "larger" -> names of the usual recipes.
-        inputs: (world, grid, progress) -> what all runs share.
-        prepare: inputs -> a function that makes and measures one run.
-        header: (grid, inputs, bitext, outcomes, command, workers) -> the header of the records.
-    """
-
-    name: str
-    grid: Callable[[Sequence[Recipe], str], Any]
-    recipes: dict[str, Sequence[str]]
-    inputs: Callable[[EmojiWorld, Any, bool | None], Any]
-    prepare: Prepare
+    name: str  # in the records' header, and of the default records file
+    grid: Callable[[Sequence[Recipe], str], Any]  # (recipes, "standard" | "quick" | "larger") -> grid
+    recipes: dict[str, Sequence[str]]  # "standard" | "quick" | "larger" -> names of the usual recipes
+    inputs: Callable[[EmojiWorld, Any, bool | None], Any]  # (world, grid, progress) -> what all runs share
+    prepare: Prepare  # inputs -> a function that makes and measures one run
+    # (grid, inputs, bitext, outcomes, command, workers) -> the header of the records
     header: Callable[[Any, Any, Bitext, Outcomes, str, int], Header]
 
 
@@ -91,11 +83,7 @@ class Place:
         return runs_folder(self.records)
 
     def check(self) -> None:
-        """Refuse a place that cannot be written, or that holds something else.
-
-        Raises:
-            KivukoError: names the file or folder in the way.
-        """
+        """Refuse a place that cannot be written, or that holds something else."""
         for file in (self.records, per_query_path(self.records), self.runs / "a run"):
             refuse_unwritable(file)
         if self.records.is_file() and not _is_of(self.study, self.records):
@@ -107,42 +95,24 @@ class Place:
 
 def run_study(
     study: Study,
-    records: Path | str | None = None,
+    records: Path | str | None = None,  # the file; None: named after the study
     *,
-    recipes: Sequence[str] = (),
-    sizes: Sequence[Size | str] = (),
-    seeds: int | None = None,
+    recipes: Sequence[str] = (),  # names or files; none: the study's usual ones. Any recipes can be compared.
+    sizes: Sequence[Size | str] = (),  # sentence pairs per language, None or "all" for all; none: the grid's
+    seeds: int | None = None,  # how many. steps: of every recipe; None: by size.
     steps: int | None = None,
     languages: Sequence[str] | None = None,
-    translator: str | None = None,
-    translation: bool = True,
-    quick: bool = False,
+    translator: str | None = None,  # a translation model for translate-test, in place of those trained on the bitext
+    translation: bool = True,  # False leaves translate-test out
+    quick: bool = False,  # a few runs that show that all works, and prove nothing. larger: more seeds and sizes.
     larger: bool = False,
-    workers: int | None = None,
+    workers: int | None = None,  # processes, one core each; None: as many as there are cores
     progress: bool | None = None,
     command: str | None = None,
     cldr: Path | None = None,
     font: Path | None = None,
 ) -> list[Record]:
-    """Run a study, or resume it, and write its records; finished runs are kept beside them.
-
-    Args:
-        records: the file; None: named after the study.
-        recipes: names or files; none: the study's usual ones. Any recipes can be compared.
-        sizes: sentence pairs per language, None or "all" for all; none: the grid's.
-        seeds: how many. steps: of every recipe; None: by size.
-        translator: a translation model for translate-test, in place of those trained on the bitext.
-        translation: False leaves translate-test out.
-        quick: a few runs that show that all works, and prove nothing. larger: more seeds and sizes.
-        workers: processes, one core each; None: as many as there are cores.
-
-    Returns:
-        The records that were written.
-
-    Raises:
-        UsageError: settings that contradict each other, or a place that holds something else.
-        KivukoError: a run failed, a worker was ended by the system, or the place cannot be written.
-    """
+    """Run a study, or resume it, and write its records; finished runs are kept beside them."""
     from kivuko.datasets.emoji import emoji_world
     from kivuko.progress import note, progress_bar, study_bar
 
@@ -186,13 +156,9 @@ def perform_study(
     command: str,
     workers: int,
     watch: Watch,
-    note: Callable[[str], None],
+    note: Callable[[str], None],  # takes a line for each run on disk that is damaged and rebuilt
 ) -> list[Record]:
-    """Make every run that is not on disk yet, then write records, per-query scores and examples in the grid's order.
-
-    Args:
-        note: takes a line for each run on disk that is damaged and rebuilt.
-    """
+    """Make every run that is not on disk yet, then write records, per-query scores and examples in the grid's order."""
     bitext = inputs.world.bitext(inputs.languages, "train")
     files = run_files(grid.runs(bitext), inputs.fingerprint, place.runs)
     names: dict[tuple[str, ...], tuple[str, ...]] = {}

@@ -39,27 +39,16 @@ DISTILLATION, PRETRAINED = "distillation", "pretrained"
 
 @dataclass(frozen=True)
 class Run:
-    """One system to make and measure.
+    """One system to make and measure."""
 
-    Attributes:
-        objective: its name in the records.
-        kind: "teacher", "untrained", "distillation", "translate-test", "lexical", or "pretrained" (a translator).
-        size: pairs per language; None where no bitext of the study is used.
-        whole: whether ``size`` is all that there is, so that nothing is sampled.
-        seed: None where nothing is random.
-        recipe: of a distillation, its schedule set.
-        translation: settings of a translator that is trained.
-        translator: name or folder of a pretrained one.
-    """
-
-    objective: str
-    kind: str
-    size: int | None = None
-    whole: bool = False
-    seed: int | None = None
-    recipe: Recipe | None = None
-    translation: TranslationSettings | None = None
-    translator: str | None = None
+    objective: str  # its name in the records
+    kind: str  # "teacher", "untrained", "distillation", "translate-test", "lexical", or "pretrained" (a translator)
+    size: int | None = None  # pairs per language; None where no bitext of the study is used
+    whole: bool = False  # whether ``size`` is all that there is, so that nothing is sampled
+    seed: int | None = None  # None where nothing is random
+    recipe: Recipe | None = None  # of a distillation, its schedule set
+    translation: TranslationSettings | None = None  # settings of a translator that is trained
+    translator: str | None = None  # name or folder of a pretrained one
 
     @property
     def label(self) -> str:
@@ -81,31 +70,19 @@ class Run:
 
 @dataclass(frozen=True)
 class Grid:
-    """The conditions of a study.
-
-    Attributes:
-        sizes: pairs per language, None for all.
-        steps: of every recipe at every size; None: :func:`steps_for`.
-        translation: settings of translate-test; None leaves it out.
-        translator: name or folder of a pretrained translator that takes the place of the trained ones.
-        lexical: whether the word table is among the objectives.
-    """
+    """The conditions of a study."""
 
     recipes: tuple[Recipe, ...]
-    sizes: tuple[Size, ...] = SIZES
+    sizes: tuple[Size, ...] = SIZES  # pairs per language, None for all
     seeds: tuple[int, ...] = tuple(range(SEEDS))
     languages: tuple[str, ...] = DEFAULT_LANGUAGES
-    steps: int | None = None
-    translation: TranslationSettings | None = TRANSLATION
-    translator: str | None = None
-    lexical: bool = True
+    steps: int | None = None  # of every recipe at every size; None: :func:`steps_for`
+    translation: TranslationSettings | None = TRANSLATION  # settings of translate-test; None leaves it out
+    translator: str | None = None  # name or folder of a pretrained translator that takes the place of the trained ones
+    lexical: bool = True  # whether the word table is among the objectives
 
     def __post_init__(self) -> None:
-        """Refuse settings under which two records would have the same condition.
-
-        Raises:
-            UsageError: two recipes of one name, or of an objective that is no recipe; no recipe, size or seed.
-        """
+        """Refuse settings under which two records would have the same condition."""
         names = [recipe.name for recipe in self.recipes]
         for what, given in (("recipe", names), ("size", self.sizes), ("seed", self.seeds)):
             if not given:
@@ -132,11 +109,7 @@ class Grid:
     def runs(self, bitext: Bitext) -> list[Run]:
         """Return every run: the two references, then objective by objective, size by size, seed by seed.
 
-        Args:
-            bitext: all training pairs of the study's languages.
-
-        Raises:
-            UsageError: a size is more than a language has, or two sizes are the same here.
+        ``bitext``: all training pairs of the study's languages.
         """
         sizes = _resolved(self.sizes, bitext)
         runs = [Run(TEACHER, TEACHER), Run(UNTRAINED, UNTRAINED)]
@@ -180,11 +153,7 @@ def quick_grid(recipes: Sequence[Recipe]) -> Grid:
 
 
 def read_sizes(sizes: Sequence[Size | str]) -> tuple[Size, ...]:
-    """Read sizes such as ``("100,300", "all")`` or ``(100, None)``, each once.
-
-    Raises:
-        UsageError: something that is neither a positive number nor "all".
-    """
+    """Read sizes such as ``("100,300", "all")`` or ``(100, None)``, each once."""
     words = ["all" if one is None else str(one) for one in sizes]
     words = [word for one in words for word in one.replace(",", " ").split()]
     for word in words:

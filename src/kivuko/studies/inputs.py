@@ -105,23 +105,18 @@ class KnownTeacher(TextTeacher):
 
 @dataclass(frozen=True, eq=False)
 class StudyInputs:
-    """Data that every run is made from and measured on. It goes to each worker process, so it holds plain arrays.
+    """Data that every run is made from and measured on. It goes to each worker process, so it holds plain arrays."""
 
-    Attributes:
-        world: the emoji world, without its pixels.
-        images: unit vectors of all images, float32 [images, dim].
-        documents: the distinct English documents; ``document_rows`` int64 [images] says which one is an image's.
-        known: every English text that a run may need of the teacher, translations aside; ``words``: those of the
-            teacher's own vocabulary, where a recipe needs them.
-        mean: float32 [dim], the teacher's mean content token over the English side of training and validation.
-    """
-
-    world: EmojiWorld
+    world: EmojiWorld  # the emoji world, without its pixels
     languages: tuple[str, ...]
-    images: NDArray[np.float32]
+    images: NDArray[np.float32]  # unit vectors of all images, float32 [images, dim]
+    # the distinct English documents; ``document_rows`` int64 [images] says which one is an image's
     documents: KnownTexts
     document_rows: NDArray[np.int64]
+    # every English text that a run may need of the teacher, translations aside; ``words``: those of the teacher's own
+    # vocabulary, where a recipe needs them
     known: KnownTexts
+    # float32 [dim], the teacher's mean content token over the English side of training and validation
     mean: NDArray[np.float32]
     teacher_name: str
     teacher_source: str
@@ -167,18 +162,10 @@ def study_inputs(
     languages: Sequence[str],
     teacher: TextTeacher,
     *,
-    words: bool = False,
-    progress: Callable[[int, int], None] | None = None,
+    words: bool = False,  # whether recipes need the words of the teacher's vocabulary, see :func:`needs_words`
+    progress: Callable[[int, int], None] | None = None,  # called with (done, total) while the teacher encodes
 ) -> StudyInputs:
-    """Encode images, documents and sentences, or read them from the cache.
-
-    Args:
-        words: whether recipes need the words of the teacher's vocabulary, see :func:`needs_words`.
-        progress: called with (done, total) while the teacher encodes.
-
-    Raises:
-        KivukoError: see ``load_image_tower``, ``emoji_vectors`` and ``teacher_vectors``.
-    """
+    """Encode images, documents and sentences, or read them from the cache."""
     with quiet():
         tower = load_image_tower(shipped_image_tower(), teacher.dim)
     job = emoji_job(world, languages, "mse")
@@ -239,9 +226,8 @@ def query_texts(inputs: StudyInputs, languages: Sequence[str]) -> dict[str, list
 def encode_queries(encoder: Encoder, texts: Texts, mean: NDArray[np.float32] | None = None) -> EncodedQueries:
     """Encode queries as they are.
 
-    Args:
-        encoder: a student in evaluation mode, or the teacher.
-        mean: taken from every token before it is compared; None: tokens as they are.
+    ``encoder``: a student in evaluation mode, or the teacher. ``mean``: taken from every token before it is compared;
+    None: tokens as they are.
     """
     return _encoded(encoder, {(code, text): text for code, own in texts.items() for text in own}, mean)
 
@@ -249,11 +235,7 @@ def encode_queries(encoder: Encoder, texts: Texts, mean: NDArray[np.float32] | N
 def encode_translations(
     translator: Translator, encoder: Encoder, texts: Texts, mean: NDArray[np.float32]
 ) -> EncodedQueries:
-    """Translate each query once and encode the English with the teacher.
-
-    Raises:
-        ModelError: the translator does not know a language.
-    """
+    """Translate each query once and encode the English with the teacher."""
     english = {
         (code, text): translation
         for code, own in texts.items()
@@ -305,9 +287,8 @@ class Evaluator:
     def measure(self, queries: EncodedQueries, condition: Condition, with_english: bool = False) -> Measured:
         """Measure a system on both splits in every setting.
 
-        Args:
-            condition: its data set, split and scoring are set here.
-            with_english: the teacher itself, whose English queries are measured and recorded too.
+        ``condition``: its data set, split and scoring are set here. ``with_english``: the teacher itself, whose English
+        queries are measured and recorded too.
         """
         measured = Measured([], [])
         codes = [ENGLISH, *self.inputs.languages] if with_english else list(self.inputs.languages)

@@ -74,11 +74,7 @@ def prepare(inputs: StudyInputs) -> Callable[[RunFile], Measured]:
 
 
 def perform(run: Run, evaluator: Evaluator) -> Measured:
-    """Make the system of ``run`` and measure it on both splits.
-
-    Raises:
-        KivukoError: training diverged, a model does not load, or it does not know a language.
-    """
+    """Make the system of ``run`` and measure it on both splits."""
     started, inputs = time.monotonic(), evaluator.inputs
     queries, model, notes = _built(run, inputs)
     condition = Condition(
@@ -171,9 +167,7 @@ def study_header(
 ) -> Header:
     """Return the header of a study's records.
 
-    Args:
-        bitext: all training pairs of the study's languages.
-        finished: every run, in the grid's order.
+    ``bitext``: all training pairs of the study's languages. ``finished``: every run, in the grid's order.
     """
     one = images.protocol(inputs.world, "test")
     runs = [run for run, _ in finished]

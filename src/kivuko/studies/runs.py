@@ -60,8 +60,7 @@ def runs_folder(records: Path) -> Path:
 def run_files(runs: Sequence[Run], fingerprint: str, folder: Path) -> list[RunFile]:
     """Return the file of each run, in order.
 
-    Args:
-        fingerprint: of all that the runs share and are measured on.
+    ``fingerprint``: of all that the runs share and are measured on.
     """
     models = {name: _folder_digest(Path(name).expanduser()) for run in runs if (name := run.translator)}
     files = []
@@ -77,11 +76,7 @@ def run_files(runs: Sequence[Run], fingerprint: str, folder: Path) -> list[RunFi
 
 
 def save_run(file: RunFile, measured: Measured) -> None:
-    """Write a run's result, whole or not at all.
-
-    Raises:
-        KivukoError: the disk is full or the place cannot be written.
-    """
+    """Write a run's result, whole or not at all."""
     seeds = () if file.run.seed is None else (file.run.seed,)
     protocol = {"run": file.fingerprint, "label": file.run.label, **measured.notes}
     header = Header(command=f"one run of a study: {file.run.label}", protocol=protocol, seeds=seeds)
@@ -91,11 +86,7 @@ def save_run(file: RunFile, measured: Measured) -> None:
 def load_run(file: RunFile, names: dict[tuple[str, ...], tuple[str, ...]]) -> Finished | None:
     """Read a run's result; None if there is none yet.
 
-    Args:
-        names: lists of query ids and clusters seen so far; equal ones are shared, which saves most of the memory.
-
-    Raises:
-        CorruptFileError: there is one, but it is damaged, or it is not this run's.
+    ``names``: lists of query ids and clusters seen so far; equal ones are shared, which saves most of the memory.
     """
     if not file.path.is_file():
         return None

@@ -49,15 +49,8 @@ class Watch(Protocol):
 def run_all(todo: Sequence[RunFile], inputs: Any, prepare: Prepare, scratch: Path, workers: int, watch: Watch) -> None:
     """Make and save every run; finished runs stay on disk if another one fails.
 
-    Args:
-        inputs: shared by all runs; they go to each worker.
-        prepare: see Prepare.
-        scratch: folder for the teacher's vectors of each sample of bitext, which the objectives share.
-        workers: processes, each of one thread.
-
-    Raises:
-        KivukoError: a run failed; or the system ended a worker.
-        KeyboardInterrupt: the user did; workers are ended first.
+    ``inputs``: shared by all runs; they go to each worker. ``prepare``: see Prepare. ``scratch``: folder for the
+    teacher's vectors of each sample of bitext, which the objectives share. ``workers``: processes, each of one thread.
     """
     others = set(multiprocessing.active_children())
     pool = ProcessPoolExecutor(

@@ -40,12 +40,7 @@ _IMAGES_KEPT = 2  # examples per attack and language that carry their images
 
 @dataclass(eq=False)
 class LanguageResult:
-    """Queries of one language under one attack, without the pixels.
-
-    Attributes:
-        linf, l2: length of each image's change; empty where none was attacked.
-        shown: row of the query -> its image before and after, as PNG files.
-    """
+    """Queries of one language under one attack, without the pixels."""
 
     spec: AttackSpec
     language: str
@@ -54,8 +49,9 @@ class LanguageResult:
     texts: list[Perturbed]
     calls: NDArray[np.int64]
     target_first: NDArray[np.bool_] | None = None
-    linf: list[float] = field(default_factory=list)
+    linf: list[float] = field(default_factory=list)  # length of each image's change; empty where none was attacked
     l2: list[float] = field(default_factory=list)
+    # row of the query -> its image before and after, as PNG files
     shown: dict[int, tuple[bytes, bytes]] = field(default_factory=dict)
 
 
@@ -64,8 +60,7 @@ def collect(
 ) -> list[LanguageResult]:
     """Put the parts of one language's results together, one result per attack.
 
-    Args:
-        images: a folder that perturbed images are written to, as ``ATTACK/LANGUAGE/NAME.png``.
+    ``images``: a folder that perturbed images are written to, as ``ATTACK/LANGUAGE/NAME.png``.
     """
     results: dict[AttackSpec, LanguageResult] = {}
     folders: dict[AttackSpec, Path] = {}
@@ -121,14 +116,10 @@ def values_at(ranks: NDArray[np.int64], documents: int) -> dict[str, NDArray[np.
 
 @dataclass(eq=False)
 class Results:
-    """Records, per-query scores and examples of one model, clean and under attacks.
-
-    Attributes:
-        languages: those measured; ``grouped``: those of them that group means are taken over.
-    """
+    """Records, per-query scores and examples of one model, clean and under attacks."""
 
     target: EmojiTarget | CaptionTarget
-    languages: tuple[str, ...]
+    languages: tuple[str, ...]  # those measured; ``grouped``: those of them that group means are taken over
     grouped: tuple[str, ...]
     records: list[Record] = field(default_factory=list)
     per_query: list[PerQueryScores] = field(default_factory=list)

@@ -226,20 +226,11 @@ def run_attacks(
     target: EmojiTarget | CaptionTarget,
     specs: Sequence[AttackSpec],
     *,
-    grouped: Sequence[str] | None = None,
-    images: Path | None = None,
+    grouped: Sequence[str] | None = None,  # languages that group means are taken over; None: all
+    images: Path | None = None,  # a folder that perturbed images are written to
     display: Progress | None = None,
 ) -> Results:
-    """Measure the target's queries clean and under each attack.
-
-    Args:
-        grouped: languages that group means are taken over; None: all.
-        images: a folder that perturbed images are written to.
-
-    Raises:
-        ModelError: an attack needs gradients that this kind of text encoder cannot give.
-        DataError: a language without queries.
-    """
+    """Measure the target's queries clean and under each attack."""
     import numpy as np
 
     from kivuko.evaluation.attack.results import Results, collect
@@ -267,11 +258,7 @@ def run_attacks(
 
 
 def read_attacks(attacks: Sequence[str | AttackSpec], crafted: str | None = None) -> list[AttackSpec]:
-    """Read attacks, those on images as many times as ``crafted`` says.
-
-    Raises:
-        UsageError: none is given, one cannot be read, or none of them can be crafted that way.
-    """
+    """Read attacks, those on images as many times as ``crafted`` says."""
     specs = [
         spec for one in attacks for spec in ([one] if isinstance(one, AttackSpec) else parse_attacks([one]))
     ]  # fmt: skip
@@ -292,11 +279,7 @@ def read_attacks(attacks: Sequence[str | AttackSpec], crafted: str | None = None
 
 
 def check_places(records: Path | str | None, examples: Path | str | None, images: Path | str | None) -> None:
-    """Refuse places that cannot be written, before the work whose results they are for.
-
-    Raises:
-        UsageError, KivukoError: two of them are one file, a folder is a file, or a place cannot be written.
-    """
+    """Refuse places that cannot be written, before the work whose results they are for."""
     files: list[Path] = []
     if records is not None:
         files = [Path(records), per_query_path(records), Path(examples) if examples else examples_path(records)]

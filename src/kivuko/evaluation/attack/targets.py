@@ -74,21 +74,14 @@ class Caption:
 
 @dataclass(eq=False)
 class ModelTarget:
-    """A model with the images that it searches; ``EmojiTarget`` and ``CaptionTarget`` say which.
-
-    Attributes:
-        gallery: unit vectors of all images, float32 [images, dim].
-        languages: those that are attacked.
-        most: attack this many queries of each language, drawn by concept; None: all.
-        seed: of everything that is drawn.
-    """
+    """A model with the images that it searches; ``EmojiTarget`` and ``CaptionTarget`` say which."""
 
     model: Model
-    gallery: Vectors
-    languages: tuple[str, ...]
+    gallery: Vectors  # unit vectors of all images, float32 [images, dim]
+    languages: tuple[str, ...]  # those that are attacked
     split: str = "test"
-    most: int | None = None
-    seed: int = 0
+    most: int | None = None  # attack this many queries of each language, drawn by concept; None: all
+    seed: int = 0  # of everything that is drawn
     batch_size: int | None = field(default=None, kw_only=True)
     _listed: dict[tuple[str, bool], list[Any]] = field(default_factory=dict)
     _sets: dict[tuple[str, bool], QuerySet] = field(default_factory=dict)
@@ -258,11 +251,7 @@ class CaptionTarget(ModelTarget):
         return np.array(sorted(set(self.caption_set.of(language, self.captions).owners)), dtype=np.int64)
 
     def pixels(self, rows: Sequence[int]) -> Tensor:
-        """Read images as the model sees them, float32 [n, 3, h, w]; they are not kept.
-
-        Raises:
-            DataError: an image that could be read before cannot be read now.
-        """
+        """Read images as the model sees them, float32 [n, 3, h, w]; they are not kept."""
         parts = {row: self.tower.pixels([self._image(row)])[0] for row in dict.fromkeys(rows)}
         return torch.stack([parts[row] for row in rows]).contiguous(memory_format=torch.channels_last)
 

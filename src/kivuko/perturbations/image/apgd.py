@@ -35,32 +35,21 @@ _RISING = 0.75  # share of a span's steps that must rise for the step size to st
 
 def apgd(
     tower: PixelTower,
-    pixels: Tensor,
+    pixels: Tensor,  # float32 [n, 3, h, w] in 0-1 on whole levels; row i is attacked image i of the goal
     goal: ImageGoal,
     threat: Threat,
     *,
-    steps: int = 100,
+    steps: int = 100,  # gradients per image and restart
     restarts: int = 1,
-    loss: LossName | Loss = "ce",
-    aims: Tensor | None = None,
-    start: Tensor | None = None,
+    loss: LossName | Loss = "ce",  # a name of ``losses.LOSSES``, or a function of unit vectors and rows
+    aims: Tensor | None = None,  # int64 [n], see ``loss_of``
+    start: Tensor | None = None,  # pixels to begin at, inside the ball; None: random
+    # leave an image alone once the attacker has won; otherwise push on, so that it falls deeper
     early_stop: bool = True,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> AttackedImages:
-    """Attack images with APGD.
-
-    Args:
-        pixels: float32 [n, 3, h, w] in 0-1 on whole levels; row i is attacked image i of the goal.
-        steps: gradients per image and restart.
-        loss: a name of ``losses.LOSSES``, or a function of unit vectors and rows.
-        aims: int64 [n], see ``loss_of``.
-        start: pixels to begin at, inside the ball; None: random.
-        early_stop: leave an image alone once the attacker has won; otherwise push on, so that it falls deeper.
-
-    Raises:
-        UsageError: a number of steps or restarts below 1.
-    """
+    """Attack images with APGD."""
     if steps < 1 or restarts < 1:
         raise UsageError(f"APGD with {steps} steps and {restarts} restarts: both must be above 0.")
     everything = torch.arange(len(pixels))

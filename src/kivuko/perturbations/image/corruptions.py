@@ -34,13 +34,8 @@ def corrupt(pixels: Tensor, name: str, severity: int, seed: int = 0) -> Tensor:
     What is random (the noise, where the patch lies) is the same at every severity, only stronger: for one seed, a patch
     grows around where it was.
 
-    Args:
-        pixels: float32 [n, 3, h, w] in 0-1.
-        name: one of ``CORRUPTIONS``.
-        severity: 0 (the images as they are) to 5.
-
-    Raises:
-        UsageError: an unknown corruption, or a severity that is none of 0 to 5.
+    ``pixels``: float32 [n, 3, h, w] in 0-1. ``name``: one of ``CORRUPTIONS``. ``severity``: 0 (the images as they are)
+    to 5.
     """
     if name not in CORRUPTIONS:
         raise UsageError(f"unknown corruption '{name}': choose one of {', '.join(CORRUPTIONS)}.")

@@ -52,19 +52,14 @@ class TextToImage:
     """Search: each image is perturbed alone and looked for by its query among all other images, which stay clean.
 
     Candidate 0 is the image itself, the others are the other images.
-
-    Args:
-        queries: unit vectors float32 [images, dim], one query for each attacked image. Of a targeted goal: the query
-            that the image should come first for.
-        gallery: unit vectors of the clean images, float32 [images, dim].
-        own: row in the gallery of each attacked image, int64 [images].
-        targeted: make the image come first, where else it should not.
     """
 
+    # unit vectors float32 [images, dim], one query for each attacked image. Of a targeted goal: the query that the
+    # image should come first for.
     queries: Tensor
-    gallery: Tensor
-    own: Tensor
-    targeted: bool = False
+    gallery: Tensor  # unit vectors of the clean images, float32 [images, dim]
+    own: Tensor  # row in the gallery of each attacked image, int64 [images]
+    targeted: bool = False  # make the image come first, where else it should not
     one_score = True
 
     def __post_init__(self) -> None:
@@ -104,17 +99,11 @@ class TextToImage:
 
 @dataclass(frozen=True)
 class ImageToText:
-    """Classification: which of the texts is nearest to the image.
+    """Classification: which of the texts is nearest to the image."""
 
-    Args:
-        texts: unit vectors float32 [candidates, dim], no text twice.
-        labels: the right text of each attacked image, int64 [images]. Of a targeted goal: the wanted one.
-        targeted: make that text win, where else it should lose.
-    """
-
-    texts: Tensor
-    labels: Tensor
-    targeted: bool = False
+    texts: Tensor  # unit vectors float32 [candidates, dim], no text twice
+    labels: Tensor  # the right text of each attacked image, int64 [images]. Of a targeted goal: the wanted one.
+    targeted: bool = False  # make that text win, where else it should lose
     one_score = False
 
     def __post_init__(self) -> None:
@@ -141,14 +130,11 @@ class Away:
 
     On unit vectors the cosine falls as the squared distance grows, which is the loss of FARE (Schlarmann et al. 2024).
     At the anchor itself the gradient is zero: start at random.
-
-    Args:
-        anchors: unit vectors, float32 [images, dim].
-        cosine: the image counts as broken below this cosine (targeted: above it). By default it never does.
     """
 
-    anchors: Tensor
+    anchors: Tensor  # unit vectors, float32 [images, dim]
     targeted: bool = False
+    # the image counts as broken below this cosine (targeted: above it). By default it never does.
     cosine: float | None = None
     one_score = True
 
@@ -190,17 +176,11 @@ BATCH = 128  # images that go through the tower together
 
 @dataclass(frozen=True, eq=False)
 class AttackedImages:
-    """Perturbed images, on whole levels of an 8-bit image and inside the radius.
+    """Perturbed images, on whole levels of an 8-bit image and inside the radius."""
 
-    Attributes:
-        pixels: float32 [n, 3, h, w].
-        margins: float32 [n], of these very pixels; see ``ImageGoal``.
-        calls: int64 [n], calls of the tower for each image.
-    """
-
-    pixels: Tensor
-    margins: Tensor
-    calls: Tensor
+    pixels: Tensor  # float32 [n, 3, h, w]
+    margins: Tensor  # float32 [n], of these very pixels; see ``ImageGoal``
+    calls: Tensor  # int64 [n], calls of the tower for each image
 
     def worse_of(self, other: AttackedImages) -> AttackedImages:
         """Return for each image the perturbation with the lower margin; the calls of both are spent."""
@@ -273,11 +253,7 @@ def loss_of(goal: ImageGoal, name: LossName, aims: Tensor | None = None) -> Loss
     With three candidates or fewer there is nothing to divide by: then both are leads. Against a targeted goal the
     signs are the other way round, and "targeted-dlr" is "dlr". Where one score decides every loss is the margin.
 
-    Args:
-        aims: of "targeted-dlr", the candidate to pull up for each image of the goal, int64 [images].
-
-    Raises:
-        UsageError: an unknown loss, or "targeted-dlr" without aims.
+    ``aims``: of "targeted-dlr", the candidate to pull up for each image of the goal, int64 [images].
     """
     if name not in LOSSES:
         raise UsageError(f"unknown loss '{name}': choose one of {', '.join(LOSSES)}.")

@@ -24,11 +24,7 @@ def open_image(path: Path | str) -> Image.Image:
     What is not plain RGB becomes it: what is transparent lies on white; of an animation the first frame is taken; 16
     bits become 8; CMYK, gray and palettes are converted; a camera's rotation (EXIF) is carried out.
 
-    Args:
-        path: PNG, JPEG, GIF, WebP, BMP, TIFF, PPM, JPEG 2000, AVIF or ICO, recognized by its content, not by its name.
-
-    Raises:
-        DataError: no such file, not an image, cut short, damaged, or of more than ``MOST_PIXELS`` pixels.
+    ``path``: PNG, JPEG, GIF, WebP, BMP, TIFF, PPM, JPEG 2000, AVIF or ICO, recognized by its content, not by its name.
     """
     path = Path(path)
     try:

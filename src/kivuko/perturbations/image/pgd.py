@@ -39,15 +39,17 @@ def fgsm(
 
 def pgd(
     tower: PixelTower,
-    pixels: Tensor,
+    pixels: Tensor,  # float32 [n, 3, h, w] in 0-1 on whole levels; row i is attacked image i of the goal
     goal: ImageGoal,
     threat: Threat,
     *,
     steps: int = 10,
+    # in radii; 2.5 over the number of steps by default, so that the far side can be reached
     step_size: float | None = None,
-    restarts: int = 1,
+    restarts: int = 1,  # how many times to begin, with ``random_start`` each time at another point
     random_start: bool = True,
-    loss: LossName | Loss = "ce",
+    loss: LossName | Loss = "ce",  # a name of ``losses.LOSSES``, or a function of unit vectors and rows
+    # leave an image alone once the attacker has won; otherwise push on, so that it falls deeper
     early_stop: bool = True,
     seed: int = 0,
     progress: Progress | None = None,
@@ -56,16 +58,6 @@ def pgd(
 
     The model looks at the 8-bit image nearest to where the attack is, and the gradient is taken there, so that what
     it was seen to get wrong is what can be saved. Of all that it saw, the original too, the lowest margin is kept.
-
-    Args:
-        pixels: float32 [n, 3, h, w] in 0-1 on whole levels; row i is attacked image i of the goal.
-        step_size: in radii; 2.5 over the number of steps by default, so that the far side can be reached.
-        restarts: how many times to begin, with ``random_start`` each time at another point.
-        loss: a name of ``losses.LOSSES``, or a function of unit vectors and rows.
-        early_stop: leave an image alone once the attacker has won; otherwise push on, so that it falls deeper.
-
-    Raises:
-        UsageError: a number of steps or restarts below 1, an unknown loss.
     """
     if steps < 1 or restarts < 1:
         raise UsageError(f"PGD with {steps} steps and {restarts} restarts: both must be above 0.")

@@ -25,11 +25,7 @@ class PixelTower:
     differentiate by the pixels; the weights are a frozen copy of the model's, batch normalization folded into the
     convolutions before it.
 
-    Args:
-        model: an image tower or a model, as a SentenceTransformer.
-
-    Raises:
-        ModelError: the model encodes no images, or its preprocessing is not a normalization of fixed-size pixels.
+    ``model``: an image tower or a model, as a SentenceTransformer.
     """
 
     def __init__(self, model: Any) -> None:
@@ -82,11 +78,7 @@ def run_route(route: Sequence[nn.Module] | nn.ModuleList, normalized: Tensor) ->
 
 
 def image_route(model: Any) -> list[Any]:
-    """Return the modules of a model that images go through, in order.
-
-    Raises:
-        ModelError: the model encodes no images.
-    """
+    """Return the modules of a model that images go through, in order."""
     first = model[0]
     if hasattr(first, "sub_modules"):
         if "image" not in first.sub_modules:

@@ -32,25 +32,16 @@ _HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)  # of 10,000 querie
 
 def square(
     tower: PixelTower,
-    pixels: Tensor,
+    pixels: Tensor,  # float32 [n, 3, h, w] in 0-1 on whole levels; row i is attacked image i of the goal
     goal: ImageGoal,
     threat: Threat,
     *,
-    queries: int = 1000,
-    early_stop: bool = True,
+    queries: int = 1000,  # calls of the tower for each image
+    early_stop: bool = True,  # leave an image alone once the attacker has won
     seed: int = 0,
     progress: Progress | None = None,
 ) -> AttackedImages:
-    """Attack images by random search over squares.
-
-    Args:
-        pixels: float32 [n, 3, h, w] in 0-1 on whole levels; row i is attacked image i of the goal.
-        queries: calls of the tower for each image.
-        early_stop: leave an image alone once the attacker has won.
-
-    Raises:
-        UsageError: fewer than one query.
-    """
+    """Attack images by random search over squares."""
     if queries < 1:
         raise UsageError(f"a Square attack with {queries} queries: give at least 1.")
     everything = torch.arange(len(pixels))

@@ -25,22 +25,16 @@ TARGETS = 9  # candidates that targeted APGD pulls up in turn: the nearest rival
 
 def standard(
     tower: PixelTower,
-    pixels: Tensor,
+    pixels: Tensor,  # float32 [n, 3, h, w] in 0-1 on whole levels; row i is attacked image i of the goal
     goal: ImageGoal,
     threat: Threat,
     *,
-    steps: int = 100,
-    queries: int = 1000,
+    steps: int = 100,  # of APGD, in each of its runs
+    queries: int = 1000,  # of Square
     seed: int = 0,
     progress: Progress | None = None,
 ) -> AttackedImages:
-    """Attack images with the ensemble; each keeps the worst that any part found.
-
-    Args:
-        pixels: float32 [n, 3, h, w] in 0-1 on whole levels; row i is attacked image i of the goal.
-        steps: of APGD, in each of its runs.
-        queries: of Square.
-    """
+    """Attack images with the ensemble; each keeps the worst that any part found."""
     return standard_curve(
         tower, pixels, goal, [threat], steps=steps, queries=queries, seed=seed, progress=progress
     )[0]  # fmt: skip
@@ -50,7 +44,7 @@ def standard_curve(
     tower: PixelTower,
     pixels: Tensor,
     goal: ImageGoal,
-    threats: Sequence[Threat],
+    threats: Sequence[Threat],  # of one norm, in rising order of their radii
     *,
     steps: int = 100,
     queries: int = 1000,
@@ -61,12 +55,6 @@ def standard_curve(
 
     What breaks an image within a smaller radius breaks it within a larger one too, so only what is left standing is
     attacked again within the larger: robust accuracy never rises with the radius.
-
-    Args:
-        threats: of one norm, in rising order of their radii.
-
-    Raises:
-        UsageError: threats of two norms, or out of order.
     """
     if len({threat.norm for threat in threats}) > 1 or any(a.eps > b.eps for a, b in pairwise(threats)):
         raise UsageError("the radii of a curve must be of one norm and in rising order.")

@@ -19,18 +19,10 @@ _SLACK = 1e-6  # of one level: 2 / 255 * 255 must count as two whole levels, wha
 
 @dataclass(frozen=True)
 class Threat:
-    """A ball of radius ``eps`` on the pixel scale 0-1, intersected with the cube [0, 1].
+    """A ball of radius ``eps`` on the pixel scale 0-1, intersected with the cube [0, 1]."""
 
-    Args:
-        norm: "linf", the largest change of any value, or "l2", the Euclidean length of the change.
-        eps: the radius; for "linf" in 0-1, for "l2" in 0-1000. A radius of 0 allows the original only.
-
-    Raises:
-        UsageError: an unknown norm, or a radius out of range.
-    """
-
-    norm: Norm
-    eps: float
+    norm: Norm  # "linf", the largest change of any value, or "l2", the Euclidean length of the change
+    eps: float  # the radius; for "linf" in 0-1, for "l2" in 0-1000. A radius of 0 allows the original only.
 
     def __post_init__(self) -> None:
         if self.norm not in get_args(Norm):
@@ -80,9 +72,8 @@ class Threat:
         For "linf" a radius counts in whole levels, rounded down. For "l2" the values furthest from their level below
         are the ones that are rounded away from the original, for as long as the change does not grow longer.
 
-        Args:
-            original: on whole levels itself, float32 [images, 3, height, width].
-            pixels: inside the ball and the cube, or a little outside; float32, the same shape.
+        ``original``: on whole levels itself, float32 [images, 3, height, width]. ``pixels``: inside the ball and the
+        cube, or a little outside; float32, the same shape.
         """
         if self.norm == "linf":
             reach = int(self.eps * LEVELS + _SLACK)
@@ -101,9 +92,7 @@ def whole_steps(change: Tensor, radius: float) -> Tensor:
     costs a fifth of sorting them. The result is inside exactly, since its whole numbers are squared and summed in
     double precision; where that were too long, the first rounding, which is shorter, would stand.
 
-    Args:
-        change: float [images, 3, height, width].
-        radius: in levels.
+    ``change``: float [images, 3, height, width]. ``radius``: in levels.
     """
     flat = change.reshape(len(change), -1)
     nearest = flat.round()  # of a change that is whole but for what float32 errs

@@ -20,28 +20,16 @@ ENOUGH = 0.05  # a lead of rivals, in cosine, from which an image is lost for go
 
 def universal(
     tower: PixelTower,
-    pixels: Tensor,
+    pixels: Tensor,  # float32 [n, 3, h, w] in 0-1, the images that it is found on
     goal: ImageGoal,
     threat: Threat,
     *,
-    epochs: int = 10,
-    step_size: float = 0.1,
+    epochs: int = 10,  # passes over them
+    step_size: float = 0.1,  # in radii, for signs of the gradient summed over a batch
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Tensor:
-    """Find one change that harms as many images as it can, to be tried on others with :func:`apply_universal`.
-
-    Args:
-        pixels: float32 [n, 3, h, w] in 0-1, the images that it is found on.
-        epochs: passes over them.
-        step_size: in radii, for signs of the gradient summed over a batch.
-
-    Returns:
-        float32 [1, 3, h, w], inside the radius.
-
-    Raises:
-        DataError: no image to find it on.
-    """
+    """Find one change that harms as many images as it can, to be tried on others with :func:`apply_universal`."""
     if not len(pixels):
         raise DataError("no image to find a universal perturbation on: give at least one.")
     margin, generator = loss_of(goal, "margin"), torch.Generator().manual_seed(seed)

@@ -20,25 +20,18 @@ from kivuko.perturbations.text import EncodeTexts
 
 
 def co_attack(
-    encode: EncodeTexts,
+    encode: EncodeTexts,  # queries -> unit vectors; no gradients are taken, so any system will do
     tower: PixelTower,
     pairs: Pairs,
-    threat: Threat,
+    threat: Threat,  # ball of the image. text_side: budget of the query.
     text_side: TextSide,
     *,
-    steps: int = 10,
-    weight: float = 3.0,
+    steps: int = 10,  # of PGD
+    weight: float = 3.0,  # of the edited query against the clean image
     seed: int = 0,
     progress: Progress | None = None,
 ) -> AttackedPairs:
-    """Edit the query first, then perturb the image away from the edited query and from itself.
-
-    Args:
-        encode: queries -> unit vectors; no gradients are taken, so any system will do.
-        threat: ball of the image. text_side: budget of the query.
-        steps: of PGD.
-        weight: of the edited query against the clean image.
-    """
+    """Edit the query first, then perturb the image away from the edited query and from itself."""
     texts = text_side.attack(encode, pairs)
     edited = torch.from_numpy(encode([one.perturbed.text for one in texts]))
     clean = tower.encode(pairs.pixels)

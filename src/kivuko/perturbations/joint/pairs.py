@@ -18,22 +18,14 @@ from kivuko.perturbations.text.greedy import greedy_search
 
 @dataclass(frozen=True, eq=False)
 class Pairs:
-    """Queries, each with the image that it should find, in a gallery of clean images.
+    """Queries, each with the image that it should find, in a gallery of clean images."""
 
-    Attributes:
-        texts, languages: of each query [n].
-        own: int64 [n], rows of the gallery.
-        pixels: float32 [n, 3, h, w] in 0-1 on whole levels, the own images.
-        gallery: unit vectors of all clean images, float32 [images, dim].
-        companions: other texts that should find the same image, in any language [n lists]; SGA works against them
-            too.
-    """
-
-    texts: Sequence[str]
+    texts: Sequence[str]  # of each query [n]
     languages: Sequence[str]
-    own: NDArray[np.int64]
-    pixels: Tensor
-    gallery: NDArray[np.float32]
+    own: NDArray[np.int64]  # int64 [n], rows of the gallery
+    pixels: Tensor  # float32 [n, 3, h, w] in 0-1 on whole levels, the own images
+    gallery: NDArray[np.float32]  # unit vectors of all clean images, float32 [images, dim]
+    # other texts that should find the same image, in any language [n lists]; SGA works against them too
     companions: Sequence[Sequence[str]] = ()
 
 
@@ -59,20 +51,15 @@ class TextSide:
 
 @dataclass(frozen=True, eq=False)
 class AttackedPairs:
-    """The result of an attack on pairs.
+    """The result of an attack on pairs."""
 
-    Attributes:
-        texts: of each pair; their own ranks are those that the text side saw.
-        images: of each pair.
-        ranks_before, ranks_after: int64 [n], of the right image, from 1, ties against it; after: edited query and
-            perturbed image together, all other images clean.
-        calls: int64 [n], queries of the text side and passes of the image side.
-    """
-
-    texts: list[AttackedText]
-    images: AttackedImages
+    texts: list[AttackedText]  # of each pair; their own ranks are those that the text side saw
+    images: AttackedImages  # of each pair
+    # int64 [n], of the right image, from 1, ties against it; after: edited query and perturbed image together, all
+    # other images clean
     ranks_before: NDArray[np.int64]
     ranks_after: NDArray[np.int64]
+    # int64 [n], queries of the text side and passes of the image side
     calls: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
 
 

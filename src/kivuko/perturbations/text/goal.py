@@ -17,21 +17,13 @@ _CELLS = 1_000_000  # of the score matrix that is made at once: a few passes ove
 
 @dataclass(frozen=True, eq=False)
 class TextGoal:
-    """A gallery, and which image each query should find.
+    """A gallery, and which image each query should find."""
 
-    Attributes:
-        gallery: unit vectors, float32 [images, dim].
-        own: int64 [queries], rows of the gallery.
-        instead: unit vectors that replace one image for each query, perturbed ones say, float32 [queries, dim].
-        replaced: int64 [queries], the rows that ``instead`` replaces, -1 for none; None: ``own``.
-
-    Raises:
-        DataError: an own image that is not in the gallery, or a gallery that is not of finite vectors.
-    """
-
-    gallery: NDArray[np.float32]
-    own: NDArray[np.int64]
+    gallery: NDArray[np.float32]  # unit vectors, float32 [images, dim]
+    own: NDArray[np.int64]  # int64 [queries], rows of the gallery
+    # unit vectors that replace one image for each query, perturbed ones say, float32 [queries, dim]
     instead: NDArray[np.float32] | None = None
+    # int64 [queries], the rows that ``instead`` replaces, -1 for none; None: ``own``
     replaced: NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
@@ -48,12 +40,7 @@ class TextGoal:
     def rank(self, vectors: NDArray[np.float32], rows: NDArray[np.int64]) -> RankState:
         """Rank the own images for queries of these vectors.
 
-        Args:
-            vectors: unit vectors, float32 [n, dim].
-            rows: int64 [n], which query each vector is of.
-
-        Raises:
-            DataError: a vector holds a number that is not finite, or is of another width than the images'.
+        ``vectors``: unit vectors, float32 [n, dim]. ``rows``: int64 [n], which query each vector is of.
         """
         if vectors.ndim != 2 or vectors.shape[1] != self.gallery.shape[1]:
             raise DataError(
@@ -101,19 +88,13 @@ Progress = Callable[[int, int], None]  # (rounds done, rounds)
 
 @dataclass(frozen=True, slots=True)
 class AttackedText:
-    """A query under attack, after each of its edits.
+    """A query under attack, after each of its edits."""
 
-    Attributes:
-        perturbed: the text before and after all edits.
-        ranks: of the right image, from 1, before the first edit and after each: never falling.
-        margins: score of the right image less the best other's, before the first edit and after each.
-        calls_per_round: texts encoded for this query in each round; the clean query is not counted. There is one round
-            more than edits where the last one had no edit that harms.
-    """
-
-    perturbed: Perturbed
-    ranks: tuple[int, ...]
-    margins: tuple[float, ...]
+    perturbed: Perturbed  # the text before and after all edits
+    ranks: tuple[int, ...]  # of the right image, from 1, before the first edit and after each: never falling
+    margins: tuple[float, ...]  # score of the right image less the best other's, before the first edit and after each
+    # texts encoded for this query in each round; the clean query is not counted. There is one round more than edits
+    # where the last one had no edit that harms.
     calls_per_round: tuple[int, ...]
 
     @property
@@ -176,24 +157,15 @@ _AT_ONCE = 8_192  # candidate texts that are encoded together
 
 def search(
     encode: EncodeTexts,
-    texts: Sequence[str],
+    texts: Sequence[str],  # of each query, in the goal's order
     languages: Sequence[str],
     goal: TextGoal,
-    candidates: Candidates,
+    candidates: Candidates,  # proposes edits; see Candidates
     *,
     edits: int,
     progress: Progress | None = None,
 ) -> list[AttackedText]:
-    """Attack every query with up to ``edits`` rounds.
-
-    Args:
-        texts, languages: of each query, in the goal's order.
-        candidates: proposes edits; see Candidates.
-
-    Raises:
-        UsageError: a budget below 0, or lists whose lengths differ.
-        DataError: the encoder gives numbers that are not finite, or vectors that do not fit the gallery.
-    """
+    """Attack every query with up to ``edits`` rounds."""
     if edits < 0:
         raise UsageError(f"an attack with {edits} edits: give 0 or more.")
     if not len(texts) == len(languages) == len(goal.own):

@@ -66,11 +66,9 @@ def retrieval_loss(vectors: Tensor, goal: TextGoal, rows: Sequence[int]) -> Tens
 class StaticGradients:
     """A static student or a model of one: a text is the mean of its subwords' vectors.
 
-    Args:
-        tokenizer: of ``tokenizers``.
-        vectors: float [subwords, dim].
-        after: modules of ``sentence_transformers`` that the mean goes through.
-        spelling: by which misspelled words are read; the mean is then weighted, see ``SpellingNeighbors.subwords``.
+    ``tokenizer``: of ``tokenizers``. ``vectors``: float [subwords, dim]. ``after``: modules of
+    ``sentence_transformers`` that the mean goes through. ``spelling``: by which misspelled words are read; the mean is
+    then weighted, see ``SpellingNeighbors.subwords``.
     """
 
     def __init__(
@@ -138,8 +136,7 @@ class StaticGradients:
 class TransformerGradients:
     """A transformer in front of the given modules, as a model's text route has it.
 
-    Args:
-        route: modules of ``sentence_transformers``, the first a Transformer with a fast tokenizer.
+    ``route``: modules of ``sentence_transformers``, the first a Transformer with a fast tokenizer.
     """
 
     def __init__(self, route: Sequence[Any]) -> None:
@@ -212,11 +209,7 @@ class TransformerGradients:
 
 
 def gradient_encoder(model: Any) -> GradientEncoder:
-    """Return what gradients are taken through: of a student in training form, or of a model, as it is now.
-
-    Raises:
-        ModelError: the text side is neither static nor a transformer with a fast tokenizer.
-    """
+    """Return what gradients are taken through: of a student in training form, or of a model, as it is now."""
     if isinstance(model, StaticStudent):
         vectors = torch.cat([model.embedding.weight.detach(), model.fixed]).cpu()
         return StaticGradients(model.tokenizer, vectors, spelling=model.spelling)

@@ -20,30 +20,20 @@ _ENOUGH = 0.8  # of the candidates wanted; with fewer, doubles are so many that 
 
 
 def greedy_search(
-    encode: EncodeTexts,
-    texts: Sequence[str],
+    encode: EncodeTexts,  # texts -> unit vectors; called with large batches, equal texts once
+    texts: Sequence[str],  # of each query, in the goal's order
     languages: Sequence[str],
     goal: TextGoal,
     *,
-    kinds: Sequence[str | EditKind] = ("typo",),
-    edits: int = 1,
-    candidates: int = 64,
+    kinds: Sequence[str | EditKind] = ("typo",),  # of edit, see ``kivuko.perturbations``
+    edits: int = 1,  # budget per query, at least 0. ``AttackedText.within`` gives the results for every smaller one.
+    candidates: int = 64,  # edits that are tried per query and round, at least 1; all there are if fewer
     seed: int = 0,
     progress: Progress | None = None,
 ) -> list[AttackedText]:
     """Attack queries with the worst of random edits, one after another.
 
     What is found for a query does not depend on the other queries.
-
-    Args:
-        encode: texts -> unit vectors; called with large batches, equal texts once.
-        texts, languages: of each query, in the goal's order.
-        kinds: of edit, see ``kivuko.perturbations``.
-        edits: budget per query, at least 0. ``AttackedText.within`` gives the results for every smaller one.
-        candidates: edits that are tried per query and round, at least 1; all there are if fewer.
-
-    Raises:
-        UsageError: a budget below 0, no candidate, or an unknown kind.
     """
     check_candidates(candidates)
     chosen = edit_kinds(kinds)

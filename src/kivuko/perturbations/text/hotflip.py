@@ -123,10 +123,8 @@ def gains(tokens: TokenGradients, vectors: Tensor, readings: Sequence[Sequence[i
     exchanged, at the mean gradient of those that go (of the two beside the place, if none goes): the sum of the new
     vectors less that of the old, times that gradient. For one subword against another this is HotFlip's estimate.
 
-    Args:
-        tokens: the text's own subwords.
-        vectors: float [subwords, width].
-        readings: subwords of each edited text.
+    ``tokens``: the text's own subwords. ``vectors``: float [subwords, width]. ``readings``: subwords of each edited
+    text.
     """
     own = tokens.ids.tolist()
     if not own or not readings:
@@ -162,24 +160,15 @@ _PER_PLACE = 2  # of these at one place: edits there are often read as the same 
 
 def hotflip(
     encoder: GradientEncoder,
-    texts: Sequence[str],
+    texts: Sequence[str],  # of each query, in the goal's order
     languages: Sequence[str],
     goal: TextGoal,
     *,
-    edits: int = 1,
-    candidates: int = 16,
+    edits: int = 1,  # budget per query, at least 0
+    candidates: int = 16,  # exchanges that are tried per query and round, at least 1
     progress: Progress | None = None,
 ) -> list[AttackedText]:
-    """Exchange whole subwords for others of the vocabulary; one exchange is one edit of kind "subword".
-
-    Args:
-        texts, languages: of each query, in the goal's order.
-        edits: budget per query, at least 0.
-        candidates: exchanges that are tried per query and round, at least 1.
-
-    Raises:
-        UsageError: a budget below 0, or no candidate.
-    """
+    """Exchange whole subwords for others of the vocabulary; one exchange is one edit of kind "subword"."""
     check_candidates(candidates)
     flips = Flips(encoder)
 

@@ -67,12 +67,12 @@ def apply_patterns(text: str, patterns: Sequence[Pattern]) -> Perturbed:
 
 def universal_edit(
     encode: EncodeTexts,
-    texts: Sequence[str],
+    texts: Sequence[str],  # queries to find them on, in the goal's order
     language: str,
     goal: TextGoal,
     *,
-    edits: int = 1,
-    seed: int = 0,
+    edits: int = 1,  # budget per query, at least 0
+    seed: int = 0,  # which queries the patterns are sifted on
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Pattern]:
     """Find the patterns that harm the queries of one language most; one pattern per edit of the budget.
@@ -80,14 +80,6 @@ def universal_edit(
     All patterns are tried on some of the queries, the worst quarter of them on twice as many, and so on up to all
     (successive halving, Karnin et al. 2013, in steps of four). A smaller budget's patterns are the first of a larger
     one's.
-
-    Args:
-        texts: queries to find them on, in the goal's order.
-        edits: budget per query, at least 0.
-        seed: which queries the patterns are sifted on.
-
-    Raises:
-        DataError: no query to find them on. UsageError: a budget below 0, or not one image for each text.
     """
     if edits < 0:
         raise UsageError(f"an attack with {edits} edits: give 0 or more.")

@@ -18,17 +18,12 @@ from kivuko.training.recipe import Recipe
 
 @dataclass(frozen=True)
 class PlannedAttack:
-    """An attack that systems go through.
+    """An attack that systems go through."""
 
-    Attributes:
-        text: as ``kivuko attack`` takes it; of a sweep, each budget is measured.
-        concepts: attack the queries of this many concepts; None: all queries.
-        translators: whether translators go through it too, which must translate every perturbed query. Attacks on
-            images alone cost them nothing and are made on all systems.
-    """
-
-    text: str
-    concepts: int | None = None
+    text: str  # as ``kivuko attack`` takes it; of a sweep, each budget is measured
+    concepts: int | None = None  # attack the queries of this many concepts; None: all queries
+    # whether translators go through it too, which must translate every perturbed query. Attacks on images alone cost
+    # them nothing and are made on all systems.
     translators: bool = False
 
     @property
@@ -60,9 +55,6 @@ class Plan:
         """Return the plan with further attacks, as ``kivuko attack`` takes them.
 
         Noise is on all queries; searches and gradients attack as many concepts as those of the plan at most do.
-
-        Raises:
-            UsageError: an attack cannot be read, or is none for a study.
         """
         most = max((one.concepts for one in self.attacks if one.concepts is not None), default=None)
         planned = list(self.attacks)
@@ -148,11 +140,7 @@ class RobustnessGrid:
     plan: Plan = STANDARD_PLAN
 
     def runs(self, bitext: Bitext) -> list[Run]:
-        """Return every run: the English teacher on English names, then objective by objective.
-
-        Raises:
-            UsageError: see ``Grid.runs``.
-        """
+        """Return every run: the English teacher on English names, then objective by objective."""
         return [run for run in self.systems.runs(bitext) if run.kind != UNTRAINED]
 
     def changed(self, **changes: Any) -> RobustnessGrid:

@@ -91,23 +91,15 @@ class StudyTarget:
 
 @dataclass(frozen=True, eq=False)
 class TowerImages:
-    """An image tower's view of the images.
+    """An image tower's view of the images."""
 
-    Attributes:
-        name: as in the records' ``model``.
-        folder: of the tower.
-        gallery: unit vectors of all clean images, float32 [images, dim].
-        crafted: attack -> images perturbed before any system is known, without their pixels.
-        pixels: image's row -> uint8 [3, h, w], of those attacked with own vectors and those shown.
-        shown: attack -> image's row -> uint8 [3, h, w], perturbed.
-    """
-
-    name: str
-    folder: Path
-    gallery: Vectors
-    crafted: Mapping[AttackSpec, Crafted]
+    name: str  # as in the records' ``model``
+    folder: Path  # of the tower
+    gallery: Vectors  # unit vectors of all clean images, float32 [images, dim]
+    crafted: Mapping[AttackSpec, Crafted]  # attack -> images perturbed before any system is known, without their pixels
+    # image's row -> uint8 [3, h, w], of those attacked with own vectors and those shown
     pixels: Mapping[int, NDArray[np.uint8]]
-    shown: Mapping[AttackSpec, Mapping[int, NDArray[np.uint8]]]
+    shown: Mapping[AttackSpec, Mapping[int, NDArray[np.uint8]]]  # attack -> image's row -> uint8 [3, h, w], perturbed
 
     @cached_property
     def tower(self) -> PixelTower:
@@ -146,20 +138,14 @@ def tower_images(
     name: str,
     folder: Path,
     world: EmojiWorld,
-    names: Mapping[int, str],
+    names: Mapping[int, str],  # row of each image that goes through the corruptions -> its English name
+    # row of the image -> the teacher's unit vector of its English name, of those that are attacked
     english: Mapping[int, Vectors],
-    own: Sequence[int],
+    own: Sequence[int],  # rows whose pixels are kept, for attacks with a system's own vectors
     plan: Plan,
-    ticked: Callable[[], Any],
+    ticked: Callable[[], Any],  # called after each piece of work, ``work(plan)`` times
 ) -> TowerImages:
-    """Encode the gallery and perturb images with nothing but the English names.
-
-    Args:
-        names: row of each image that goes through the corruptions -> its English name.
-        english: row of the image -> the teacher's unit vector of its English name, of those that are attacked.
-        own: rows whose pixels are kept, for attacks with a system's own vectors.
-        ticked: called after each piece of work, ``work(plan)`` times.
-    """
+    """Encode the gallery and perturb images with nothing but the English names."""
     with quiet():
         loaded = load_image_tower(folder, len(next(iter(english.values()))))
     tower = PixelTower(loaded)
@@ -257,16 +243,12 @@ def robustness_inputs(
     teacher: TextTeacher,
     plan: Plan,
     *,
-    words: bool,
+    words: bool,  # see ``study_inputs``
+    # called with (done, total) while the teacher encodes. attacked: the same while images are attacked.
     encoded: Callable[[int, int], None] | None = None,
     attacked: Callable[[int, int], None] | None = None,
 ) -> RobustnessInputs:
-    """Encode everything, choose the concepts, and attack the images with the English names.
-
-    Args:
-        words: see ``study_inputs``.
-        encoded: called with (done, total) while the teacher encodes. attacked: the same while images are attacked.
-    """
+    """Encode everything, choose the concepts, and attack the images with the English names."""
     plain = study_inputs(world, languages, teacher, words=words, progress=encoded)
     concepts = _concepts(world, languages)
     attacked_names = [

@@ -31,11 +31,7 @@ def prepare(inputs: RobustnessInputs) -> Callable[[RunFile], Measured]:
 
 
 def perform(file: RunFile, inputs: RobustnessInputs) -> Measured:
-    """Make the system of a run and attack it; of seed 0 some examples are written beside the run's file.
-
-    Raises:
-        KivukoError: see ``make_system``.
-    """
+    """Make the system of a run and attack it; of seed 0 some examples are written beside the run's file."""
     started, run = time.monotonic(), file.run
     system = make_system(run, inputs.plain)
     made = time.monotonic()

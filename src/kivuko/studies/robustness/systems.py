@@ -39,31 +39,19 @@ _MOST_REMEMBERED = 300_000  # texts whose vectors are kept at hand: some 500 MB
 
 @dataclass(frozen=True, eq=False)
 class System:
-    """Something that searches.
+    """Something that searches."""
 
-    Attributes:
-        name: of the model, for the records.
-        languages: of its queries.
-        encoder: language -> texts -> unit vectors, float32 [texts, dim].
-        gradients: of its insides; None where there are none to take.
-        slow: whether a query costs so much that it is searched only under attacks planned for ``translators`` too.
-        notes: how it was made.
-    """
-
-    name: str
-    languages: tuple[str, ...]
-    encoder: Callable[[str], EncodeTexts]
-    gradients: GradientEncoder | None = None
+    name: str  # of the model, for the records
+    languages: tuple[str, ...]  # of its queries
+    encoder: Callable[[str], EncodeTexts]  # language -> texts -> unit vectors, float32 [texts, dim]
+    gradients: GradientEncoder | None = None  # of its insides; None where there are none to take
+    # whether a query costs so much that it is searched only under attacks planned for ``translators`` too
     slow: bool = False
-    notes: Notes = field(default_factory=dict)
+    notes: Notes = field(default_factory=dict)  # how it was made
 
 
 def make_system(run: Run, inputs: StudyInputs) -> System:
-    """Train or load the system of a run.
-
-    Raises:
-        KivukoError: training diverged, a model does not load, or it does not know a language.
-    """
+    """Train or load the system of a run."""
     if run.kind == grid.TEACHER:
         encode = encoder_of(inputs.teacher)
         return System(inputs.teacher.name, (ENGLISH,), lambda _code: encode)
@@ -156,8 +144,7 @@ def attacked(system: System, code: str, inputs: RobustnessInputs, seed: int) -> 
 
     Text and joint attacks search the first tower's images, attacks on images those of every tower.
 
-    Args:
-        seed: of the noise and of the searches' draws; equal for all systems of one training seed.
+    ``seed``: of the noise and of the searches' draws; equal for all systems of one training seed.
     """
     encode, queries = system.encoder(code), inputs.queries(code)
     vectors = encode([query.text for query in queries])
