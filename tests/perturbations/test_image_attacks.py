@@ -21,7 +21,6 @@ from kivuko.perturbations.image import (
     pgd,
     square,
     standard,
-    standard_curve,
     universal,
 )
 
@@ -101,28 +100,18 @@ def test_the_seed_decides(name):
 
 @pytest.mark.parametrize("goal_kind", [search_goal, naming_goal])
 @pytest.mark.parametrize("norm", ["linf", "l2"])
-def test_a_stronger_budget_never_gives_higher_robust_accuracy(norm, goal_kind):
-    radii = [0, 1, 2, 4, 8] if norm == "linf" else [0, 10, 20, 40, 80]
+def test_a_much_stronger_budget_gives_lower_robust_accuracy(norm, goal_kind):
+    radii = [0, 1, 8] if norm == "linf" else [0, 10, 80]
     for seed in range(1 if goal_kind is naming_goal else 2):
         tower, pixels = tiny_tower(seed), images(12, seed)
-        threats = [Threat(norm, radius / 255) for radius in radii]
-        goal = goal_kind(tower, pixels)
-        curve = standard_curve(tower, pixels, goal, threats, steps=3, queries=8)
-        for threat, weaker, stronger in zip(threats[1:], curve, curve[1:], strict=False):
-            assert (stronger.margins <= weaker.margins).all()
-            assert_allowed(stronger, pixels, threat)
-        robust = [(~broken(goal, found.margins)).sum().item() for found in curve]
+        goal, robust = goal_kind(tower, pixels), []
+        for radius in radii:
+            attacked = standard(tower, pixels, goal, Threat(norm, radius / 255), steps=3, queries=8)
+            assert_allowed(attacked, pixels, Threat(norm, radius / 255))
+            robust.append((~broken(goal, attacked.margins)).sum().item())
         assert robust[0] == 12
         assert robust[-1] < robust[0]
         assert robust == sorted(robust, reverse=True)
-
-
-def test_radii_out_of_order_or_of_two_norms_are_refused():
-    tower, pixels = tiny_tower(), images(2)
-    goal = naming_goal(tower, pixels)
-    for threats in ([Threat("linf", 0.2), Threat("linf", 0.1)], [Threat("linf", 0.1), Threat("l2", 1.0)]):
-        with pytest.raises(UsageError, match="rising"):
-            standard_curve(tower, pixels, goal, threats)
 
 
 @pytest.mark.parametrize("goal_kind", [search_goal, naming_goal])

@@ -8,7 +8,8 @@ from torch.nn import functional as F
 
 from kivuko.errors import UsageError
 from kivuko.perturbations.image import Away, ImageToText, TextToImage, broken
-from kivuko.perturbations.image.goal import LOSSES, loss_of, ranks
+from kivuko.perturbations.image.goal import LOSSES, loss_of
+from kivuko.ranks import right_ranks
 
 
 def unit(count: int, seed: int, dim: int = 6) -> torch.Tensor:
@@ -22,7 +23,7 @@ def test_search_margin_and_rank(targeted):
     goal = TextToImage(queries, gallery, own, targeted)
     margins, (scores, labels) = goal.margins(perturbed[rows], rows), goal.logits(perturbed[rows], rows)
     assert scores.shape == (4, 9)
-    found = ranks(goal, perturbed[rows], rows)
+    ranks = right_ranks(scores, labels)
     for place, row in enumerate(rows):
         images = gallery.clone()
         images[own[row]] = perturbed[row]
@@ -31,7 +32,7 @@ def test_search_margin_and_rank(targeted):
         assert margins[place] == pytest.approx(float(-lead if targeted else lead), abs=1e-6)
         assert sorted(scores[place].tolist()) == pytest.approx(sorted(expected.tolist()), abs=1e-6)
         assert scores[place, labels[place]] == pytest.approx(float(expected[own[row]]), abs=1e-6)
-        assert found[place] == (expected >= expected[own[row]] - 1e-7).sum()
+        assert ranks[place] == (expected >= expected[own[row]] - 1e-7).sum()
 
 
 @pytest.mark.parametrize("targeted", [False, True])
@@ -51,7 +52,7 @@ def test_a_tie_counts_against_the_image_and_against_a_targeted_attacker():
     for targeted in (False, True):
         goal = ImageToText(texts, torch.tensor([0]), targeted)
         assert broken(goal, goal.margins(even, torch.tensor([0]))).item() is not targeted
-    assert ranks(goal, even, torch.tensor([0])).item() == 2
+    assert right_ranks(*goal.logits(even, torch.tensor([0]))).item() == 2
 
 
 def test_away_is_the_cosine_and_never_broken_unless_a_limit_is_set():

@@ -1,7 +1,4 @@
-"""The catalog of attacks: names, what they change, what they use of the model, and their parameters.
-
-Nothing here runs an attack or imports torch; ``kivuko.perturbations.runner`` runs them.
-"""
+"""The catalog of attacks and their parameters; ``kivuko.perturbations.runner`` runs them. Torch is not imported."""
 
 from __future__ import annotations
 
@@ -157,33 +154,9 @@ class Flag:
         return "true" if value else "false"
 
 
-def read_value(parameter: Parameter, text: str, where: str) -> Value:
-    """Read a value, or say in one line what is wrong with it."""
-    try:
-        return parameter.read(text)
-    except ValueError as problem:
-        reason = f" ({problem})" if str(problem) else ""
-        raise UsageError(
-            f"{where}: {parameter.name}={shown(text)} cannot be used{reason}; give {parameter.allowed}."
-        ) from None
-
-
-def shown(text: str) -> str:
-    """Return what was written as a message shows it: on one line, not too long."""
-    return repr(text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…")
-
-
-Kind = Literal["text", "image", "joint"]
-Needs = Literal["nothing", "queries", "gradients"]
-Family = Literal["text noise", "text adversarial", "image noise", "image adversarial", "joint"]
-
-LARGEST_RADIUS = 1000  # an L2 radius; L-inf radii end at 1, see ``spec``
-CODE_SWITCH = "code-switch"
-
-
 @dataclass(frozen=True)
 class Text:
-    """Any text, such as a parameter of an attack of one's own may take."""
+    """Any text: a parameter of a custom attack."""
 
     name: str
     default: Value
@@ -194,6 +167,30 @@ class Text:
 
     def written(self, value: Value) -> str:
         return str(value)
+
+
+def read_value(parameter: Parameter, text: str, where: str) -> Value:
+    """Read a value; a UsageError says in one line what is wrong with it."""
+    try:
+        return parameter.read(text)
+    except ValueError as problem:
+        reason = f" ({problem})" if str(problem) else ""
+        raise UsageError(
+            f"{where}: {parameter.name}={shown(text)} cannot be used{reason}; give {parameter.allowed}."
+        ) from None
+
+
+def shown(text: str) -> str:
+    """Return a quoted text for a message: on one line, not too long."""
+    return repr(text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…")
+
+
+Kind = Literal["text", "image", "joint"]
+Needs = Literal["nothing", "queries", "gradients"]
+Family = Literal["text noise", "text adversarial", "image noise", "image adversarial", "joint"]
+
+LARGEST_RADIUS = 1000  # an L2 radius; L-inf radii end at 1, see ``spec``
+CODE_SWITCH = "code-switch"
 
 
 @dataclass(frozen=True)
@@ -208,7 +205,6 @@ class Attack:
     description: str  # half a sentence for a list
 
     def parameter(self, name: str) -> Parameter:
-        """Return a parameter by its name."""
         names = [one.name for one in self.parameters]
         if name not in names:
             hint = _nearest(name, names, f"it has {', '.join(names)}.")
@@ -216,12 +212,10 @@ class Attack:
         return self.parameters[names.index(name)]
 
     def has(self, name: str) -> bool:
-        """Tell whether there is such a parameter."""
         return any(one.name == name for one in self.parameters)
 
     @property
     def family(self) -> Family:
-        """Under which heading it is listed and reported."""
         if self.kind == "joint":
             return "joint"
         if self.kind == "text":
@@ -230,12 +224,11 @@ class Attack:
 
     @property
     def unit(self) -> str:
-        """What its budget counts: "edits", "severity" (levels of noise) or "radius" (on the pixel scale 0-1)."""
+        """The unit of its budget: "edits", "severity" (levels of noise) or "radius" (on the pixel scale 0-1)."""
         return {"eps": "radius"}.get(self.budget, self.budget)
 
 
 def _nearest(name: str, names: list[str], otherwise: str) -> str:
-    """Return a hint that ends a message: the nearest name if one is near."""
     near = difflib.get_close_matches(name.lower(), names, 1, 0.5)
     return f"did you mean '{near[0]}'?" if near else otherwise
 
@@ -292,7 +285,7 @@ def _attacks() -> Iterator[Attack]:
     few = Whole("candidates", 16, 1, 100_000)
     yield _text("hotflip", "gradients", "subwords exchanged where the gradient points", few)
     yield _text("char-gradient", "gradients", "characters edited where the gradient points", few, _KINDS)
-    yield _text("universal-text", "queries", "one misspelling for all queries, found on training names")
+    yield _text("universal-text", "queries", "one misspelling for all queries, learned on training names")
     for name, description in _NOISES.items():
         yield Attack(name, "image", "nothing", "severity", (Whole("severity", 3, 0, 5),), description)
     steps, many, tries = Whole("steps", 10, 1), Whole("steps", 100, 1), Whole("queries", 1000, 1)
@@ -304,7 +297,9 @@ def _attacks() -> Iterator[Attack]:
     )  # fmt: skip
     yield _image("square", "queries", "random squares, kept where they harm", tries, _EARLY_STOP)
     yield _image("standard", "gradients", "the ensemble of APGD and Square; stops at success", many, tries)
-    yield _image("universal", "gradients", "one change for all images, found on training names", Whole("epochs", 10, 1))
+    yield _image(
+        "universal", "gradients", "one change for all images, learned on training names", Whole("epochs", 10, 1)
+    )
     yield _joint(
         "sep-attack", "query and image attacked apart, then put together (Sep-Attack)",
         Choice("image", "pgd", ("pgd", "apgd")), _CRAFTED, _WARM_START,

@@ -1,8 +1,7 @@
-"""Attacks of one's own, named ``package.module:Class`` where an attack of the catalog is named.
+"""Custom attacks, named ``package.module:Class`` where an attack of the catalog is named.
 
-The class is a dataclass or any class whose keywords have defaults. They are its parameters, and all of them are shown
-in the label; ``edits`` (of a text attack) or ``eps`` (of an image attack) is its budget unless the class names another
-one as ``budget``. It has one of two methods, ``perturb_texts`` or ``perturb_images``.
+The keywords of the class, all with defaults, are its parameters; ``edits`` or ``eps`` is its budget, unless the class
+attribute ``budget`` names another one. It has one of two methods, ``perturb_texts`` or ``perturb_images``.
 """
 
 from __future__ import annotations
@@ -36,11 +35,10 @@ class TextAttack(Protocol):
     def perturb_texts(
         self, texts: Sequence[str], languages: Sequence[str], encode: EncodeTexts, goal: TextGoal
     ) -> Sequence[str | Perturbed]:
-        """Return the perturbed queries, one for each.
+        """Return the perturbed queries, one for each; languages are codes such as "sw".
 
-        ``texts, languages``: of each query; a language is a code such as "sw". ``encode``: the model's text side: texts
-        to unit vectors, float32 [texts, dim]. Every text counts as a call. ``goal``: the gallery and which image each
-        query should find; ``goal.rank(encode(texts), rows)`` ranks it.
+        ``encode``: texts to unit vectors, float32 [texts, dim]; every text counts as a call. ``goal``: the gallery and
+        the right image of each query; ``goal.rank(encode(texts), rows)`` ranks it.
         """
         ...
 
@@ -49,18 +47,16 @@ class ImageAttack(Protocol):
     """An attack on the image that each query should find."""
 
     def perturb_images(self, pixels: Tensor, goal: ImageGoal, tower: PixelTower) -> Tensor:
-        """Return the perturbed images.
+        """Return the perturbed images, of the shape of ``pixels``: float32 [n, 3, height, width] in 0-1.
 
-        ``pixels``: float32 [n, 3, height, width] in 0-1, one image per query. The result has the same shape; it is
-        rounded to 8-bit levels and, where the class has a parameter ``eps``, cut to that L-inf radius. ``goal``:
-        ``goal.margins(tower(pixels), rows)`` is what the attacker pushes below 0, rows being int64 [n]. ``tower``: the
-        model's image side as a differentiable function of pixels.
+        They are rounded to 8-bit levels and, where the class has a parameter ``eps``, cut to that L-inf radius. The
+        attacker wants ``goal.margins(tower(pixels), rows)`` below 0, rows being int64 [n]; ``tower`` is differentiable.
         """
         ...
 
 
 def is_custom(text: str) -> bool:
-    """Tell ``package.module:Class``, perhaps with parameters, from an attack of the catalog."""
+    """Return True for ``package.module:Class``, perhaps with parameters; False for an attack of the catalog."""
     return _FORM.fullmatch(text) is not None and not is_catalog_name(text.partition(":")[0].strip())
 
 
@@ -90,7 +86,7 @@ def custom_attack(text: str) -> tuple[Attack, str, str, Callable[..., Any]]:
 
 
 def rebuilt(custom: Any, attack: Attack, values: Sequence[Value]) -> Any:
-    """Return the attack of one's own with these values; None for an attack of the catalog."""
+    """Return the custom attack with these values; None for an attack of the catalog."""
     if custom is None:
         return None
     build = custom if inspect.isclass(custom) else type(custom)
@@ -110,7 +106,7 @@ def rebuilt(custom: Any, attack: Attack, values: Sequence[Value]) -> Any:
 def perturbed_texts(
     custom: TextAttack, texts: Sequence[str], languages: Sequence[str], encode: EncodeTexts, goal: TextGoal
 ) -> tuple[list[Perturbed], int]:
-    """Run an attack of one's own on queries; the second value counts the texts it gave the model, per query."""
+    """Run a custom attack on queries; the second value counts the texts that it encodes, per query."""
     calls = 0
 
     def counting(queries: Sequence[str]) -> Any:

@@ -1,10 +1,10 @@
-"""One edit of a text, and a text with the edits that made it what it is."""
+"""Edits of text: single edits, the kinds of them in any script, and random noise."""
 
 from __future__ import annotations
 
 import difflib
 import unicodedata
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import Literal, Protocol
@@ -28,8 +28,7 @@ from kivuko.perturbations.graphemes import (
 class Edit:
     """Replace ``text[start:end]`` by ``replacement``.
 
-    ``start`` and ``end`` count code points of the text that the edit applies to and lie between grapheme clusters;
-    ``kind`` names the kind of edit, see ``kivuko.perturbations.edits``.
+    ``start`` and ``end`` count code points and are between grapheme clusters; ``kind`` names the kind of edit.
     """
 
     kind: str
@@ -40,7 +39,7 @@ class Edit:
 
 @dataclass(frozen=True, slots=True)
 class Perturbed:
-    """A text before and after; ``edits`` in their order, each against the text that the one before it left."""
+    """A text before and after; ``edits`` in their order, each against the text after the one before it."""
 
     original: str
     text: str
@@ -59,8 +58,7 @@ def apply_edit(text: str, edit: Edit) -> str:
 def net_change(text: str, edit: Edit) -> tuple[int, int, str]:
     """Return the part of ``text`` that an edit really changes, ``(start, end, replacement)``.
 
-    What the text and the result have in common at their beginnings, then at their ends, is left out. So two edits of a
-    text have the same net change exactly if they have the same result, which needs no copies of a long text to tell.
+    Two edits of a text have the same net change exactly if they have the same result; no text is copied.
 
     >>> net_change("saab", Edit("delete", 1, 2, "")) == net_change("saab", Edit("delete", 2, 3, "")) == (2, 3, "")
     True
@@ -80,8 +78,8 @@ def net_change(text: str, edit: Edit) -> tuple[int, int, str]:
     return start, end, "".join(map(result, range(start, end + shift)))
 
 
-Change = tuple[int, int, str]  # (first cluster, one past the last, what takes their place)
-Options = Callable[[Sequence[str], int, str], Sequence[Change]]  # (clusters, place, language) -> what may be done there
+Change = tuple[int, int, str]  # (first cluster, one past the last, replacement)
+Options = Callable[[Sequence[str], int, str], Sequence[Change]]  # (clusters, place, language) -> changes there
 _TRIES = 8  # draws of a place before all places are looked at
 
 
@@ -91,25 +89,24 @@ class PlaceKind:
 
     name: str  # as in ``Edit.kind``
     description: str  # half a sentence for a list
-    # what may be done at a place, 0 to the number of clusters; each changes the text and leaves some. A change after
-    # which a cluster beside it would be another one (a letter left out between a virama and a consonant joins them) is
-    # passed over.
+    # The changes at a place, 0 to the number of clusters. One after which a neighboring cluster would be another (a
+    # letter left out between a virama and a consonant joins them) is passed over.
     options: Options
 
     def all(self, text: str, language: str) -> list[Edit]:
         """Return every edit of this kind, from left to right; of those with the same result the first."""
         units = graphemes(text)
         starts = offsets(units)
-        found: dict[tuple[int, int, str], Edit] = {}
+        edits: dict[tuple[int, int, str], Edit] = {}
         for place in range(len(units) + 1):
             for change in self.options(units, place, language):
                 if not _keeps_neighbors(units, change):
                     continue
                 first, last, new = change
                 edit = Edit(self.name, starts[first], starts[last], new)
-                found.setdefault(net_change(text, edit), edit)
-        found.pop((len(text), len(text), ""), None)  # no change
-        return list(found.values())
+                edits.setdefault(net_change(text, edit), edit)
+        edits.pop((len(text), len(text), ""), None)  # no change
+        return list(edits.values())
 
     def sample(self, text: str, language: str, rng: np.random.Generator) -> Edit | None:
         """Return an edit at a place drawn at random, its result that of one of ``all``; None if no place allows one."""
@@ -158,42 +155,43 @@ def _swap(units: Sequence[str], place: int, _language: str) -> list[Change]:
     return [(place, place + 2, units[place + 1] + units[place])]
 
 
-def _substitute(units: Sequence[str], place: int, language: str) -> list[Change]:
-    if place == len(units) or not is_letter(units[place]):
-        return []
-    old = units[place].lower()
-    return [(place, place + 1, letter) for letter in letters_for(units[place], language) if letter != old]
+def _replacing(replacements: Callable[[str, str], Iterable[str]]) -> Options:
+    """Return the options that put one of its replacements, by (cluster, language), in the place of a letter."""
+
+    def options(units: Sequence[str], place: int, language: str) -> list[Change]:
+        if place == len(units) or not is_letter(units[place]):
+            return []
+        return [(place, place + 1, new) for new in replacements(units[place], language)]
+
+    return options
 
 
-def _keyboard(units: Sequence[str], place: int, language: str) -> list[Change]:
-    if place == len(units) or not is_letter(units[place]):
-        return []
-    return [(place, place + 1, slip) for slip in _slips(units[place], primary_code(language))]
+def _other_letters(cluster: str, language: str) -> Iterable[str]:
+    old = cluster.lower()
+    return (letter for letter in letters_for(cluster, language) if letter != old)
 
 
-def _confusable(units: Sequence[str], place: int, _language: str) -> list[Change]:
-    if place == len(units) or not is_letter(units[place]):
-        return []
-    return [(place, place + 1, alike + units[place][1:]) for alike in _lookalikes(units[place][0])]
+def _confusable(cluster: str, _language: str) -> Iterable[str]:
+    return (alike + cluster[1:] for alike in _lookalikes(cluster[0]))
 
 
 def _alone(units: Sequence[str], place: int) -> bool:
-    """Tell whether nothing but spaces would be left without the cluster at ``place``."""
+    """Return True if nothing but spaces would be left without the cluster at ``place``."""
     return not any(one.strip() for n, one in enumerate(units) if n != place)
 
 
 @lru_cache(maxsize=65_536)
 def _slips(cluster: str, language: str) -> tuple[str, ...]:
-    """Return a cluster with one letter or vowel sign of it struck on a neighboring key; each is one cluster again."""
-    keys = _neighbors(_layout(script_of(cluster[0]), language))
-    found = []
+    """Return a cluster with one letter or vowel sign typed on a neighboring key; each result is one cluster again."""
+    keys = _neighbors(_layout(script_of(cluster[0]), primary_code(language)))
+    slips = []
     for place, struck in enumerate(cluster):
         upper = struck != struck.lower()
         for key in keys.get(struck.lower(), ()):
             slip = cluster[:place] + (key.upper() if upper else key) + cluster[place + 1 :]
             if len(graphemes(slip)) == 1:  # ß in capitals is two; a vowel sign for a virama takes a conjunct apart
-                found.append(slip)
-    return tuple(found)
+                slips.append(slip)
+    return tuple(slips)
 
 
 @cache
@@ -210,20 +208,19 @@ def _layout(script: str, language: str) -> str:
 def _neighbors(layout: str) -> dict[str, tuple[str, ...]]:
     """Return, for a layout of ``data/keyboards.json``, the letters on the keys that touch each letter's key.
 
-    Vowel signs and other marks have keys of their own; theirs are the marks beside them. A space in the data is a key
-    that types no single character.
+    The neighbors of vowel signs and other marks are marks. A space in the data is a key that types no single character.
     """
     entry = data_file("keyboards.json")["layouts"].get(layout)
     if entry is None:
         return {}
     offsets = data_file("keyboards.json")["offsets"]  # of the rows' first keys, in widths of a key
-    found: dict[str, tuple[str, ...]] = {}
+    touching: dict[str, tuple[str, ...]] = {}
     for rows in (entry["rows"], entry.get("shift", [])):
         keys = [(key, column + offsets[row], row) for row, line in enumerate(rows) for column, key in enumerate(line)]
         for key, x, y in keys:
             near = (one for one, x2, y2 in keys if one != key and (x - x2) ** 2 + (y - y2) ** 2 < _REACH**2)
-            found[key] = tuple(one for one in near if unicodedata.category(one)[0] == unicodedata.category(key)[0])
-    return {key: near for key, near in found.items() if unicodedata.category(key)[0] in "LM"}
+            touching[key] = tuple(one for one in near if unicodedata.category(one)[0] == unicodedata.category(key)[0])
+    return {key: near for key, near in touching.items() if unicodedata.category(key)[0] in "LM"}
 
 
 @lru_cache(maxsize=4096)
@@ -246,9 +243,9 @@ CHARACTER_KINDS = (
     PlaceKind("insert", "a letter too many", _insert),
     PlaceKind("delete", "a letter missing", _delete),
     PlaceKind("swap", "two neighboring letters in the wrong order", _swap),
-    PlaceKind("substitute", "a wrong letter", _substitute),
-    PlaceKind("keyboard", "the letter of a neighboring key on the language's keyboard", _keyboard),
-    PlaceKind("confusable", "a letter of another script that looks the same", _confusable),
+    PlaceKind("substitute", "a wrong letter", _replacing(_other_letters)),
+    PlaceKind("keyboard", "the letter of a neighboring key on the language's keyboard", _replacing(_slips)),
+    PlaceKind("confusable", "a letter of another script that looks the same", _replacing(_confusable)),
 )
 
 
@@ -258,14 +255,8 @@ _STRUCK = dict(zip("łøđħŧɓɗƙƴıŁØĐĦŦƁƊƘƳ", "lodhtbdkyiLODHTBDK
 _FORMS: tuple[Literal["NFC", "NFD", "NFKC", "NFKD"], ...] = ("NFC", "NFD", "NFKC", "NFKD")
 
 
-def _diacritics(units: Sequence[str], place: int, _language: str) -> list[Change]:
-    if place == len(units) or not is_letter(units[place]):
-        return []
-    return [(place, place + 1, bare) for bare in _without_a_mark(units[place])]
-
-
 @lru_cache(maxsize=65_536)
-def _without_a_mark(cluster: str) -> tuple[str, ...]:
+def _without_a_mark(cluster: str, _language: str = "") -> tuple[str, ...]:
     """Return a cluster less one of its marks: accents, strokes, and the vowel signs and viramas of Indic scripts."""
     if cluster.isascii():
         return ()
@@ -277,11 +268,8 @@ def _without_a_mark(cluster: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(one for one in bare if one != cluster))
 
 
-def _case(units: Sequence[str], place: int, _language: str) -> list[Change]:
-    if place == len(units) or not is_letter(units[place]):
-        return []
-    other = units[place].swapcase()
-    return [] if other == units[place] else [(place, place + 1, other)]
+def _other_case(cluster: str, _language: str) -> Iterable[str]:
+    return () if cluster.swapcase() == cluster else (cluster.swapcase(),)
 
 
 def _width(units: Sequence[str], place: int, _language: str) -> list[Change]:
@@ -312,8 +300,8 @@ def _normalization(units: Sequence[str], place: int, _language: str) -> list[Cha
 
 
 FORM_KINDS = (
-    PlaceKind("diacritics", "an accent, vowel sign or virama left out", _diacritics),
-    PlaceKind("case", "a letter in the other case", _case),
+    PlaceKind("diacritics", "an accent, vowel sign or virama left out", _replacing(_without_a_mark)),
+    PlaceKind("case", "a letter in the other case", _replacing(_other_case)),
     PlaceKind("width", "a letter in full width, or back from it", _width),
     PlaceKind("normalization", "the whole text in another Unicode normalization form", _normalization),
 )
@@ -361,16 +349,16 @@ def _swap_words(units: Sequence[str], place: int, _language: str) -> list[Change
 
 
 def _end_of_word(units: Sequence[str], place: int) -> int | None:
-    """Return where the word that begins at ``place`` ends; None if none begins there. Words stand between spaces."""
+    """Return where the word that begins at ``place`` ends; None if none begins there. Words are between spaces."""
     if place >= len(units) or units[place].isspace() or (place and not units[place - 1].isspace()):
         return None
     return next((n for n in range(place, len(units)) if units[n].isspace()), len(units))
 
 
 def code_switch(tables: Mapping[str, Mapping[str, str]]) -> PlaceKind:
-    """Return the kind of edit that says a word in another language; punctuation around it stays.
+    """Return the kind of edit that replaces a word by its translation; punctuation around it stays.
 
-    ``tables``: language code -> word, case folded -> what is said instead; see ``kivuko.bitext.sampling``.
+    ``tables``: language code -> word, case folded -> translation; see ``kivuko.bitext.word_table``.
     """
 
     def options(units: Sequence[str], place: int, language: str) -> list[Change]:
@@ -398,14 +386,10 @@ class EditKind(Protocol):
     """A way to edit a text once."""
 
     @property
-    def name(self) -> str:
-        """As in ``Edit.kind``."""
-        ...
+    def name(self) -> str: ...
 
     @property
-    def description(self) -> str:
-        """Half a sentence for a list."""
-        ...
+    def description(self) -> str: ...
 
     def all(self, text: str, language: str) -> list[Edit]:
         """Return every single edit, in a fixed order, none with the result of another."""
@@ -427,19 +411,19 @@ EDIT_GROUPS: Mapping[str, tuple[str, ...]] = {
 
 def edit_kinds(names: Sequence[str | EditKind]) -> tuple[EditKind, ...]:
     """Return the kinds that names of kinds and groups stand for, each once."""
-    found: dict[str, EditKind] = {}
+    kinds: dict[str, EditKind] = {}
     for name in names:
         if not isinstance(name, str):
-            found[name.name] = name
+            kinds[name.name] = name
             continue
         if name not in EDIT_KINDS and name not in EDIT_GROUPS:
             near = difflib.get_close_matches(name, [*EDIT_KINDS, *EDIT_GROUPS], 1)
             hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join([*EDIT_KINDS, *EDIT_GROUPS])}."
             raise UsageError(f"unknown kind of edit '{name}'; {hint}")
-        found |= {one: EDIT_KINDS[one] for one in EDIT_GROUPS.get(name, (name,))}
-    if not found:
+        kinds |= {one: EDIT_KINDS[one] for one in EDIT_GROUPS.get(name, (name,))}
+    if not kinds:
         raise UsageError("no kind of edit is named: give at least one.")
-    return tuple(found.values())
+    return tuple(kinds.values())
 
 
 _NOISE_TRIES = 4  # draws of an edit that does not bring back an earlier state of the text
@@ -448,18 +432,15 @@ _NOISE_TRIES = 4  # draws of an edit that does not bring back an earlier state o
 def perturb(
     text: str, language: str, kinds: Sequence[str | EditKind], edits: int, rng: np.random.Generator
 ) -> Perturbed:
-    """Apply ``edits`` random edits, one after another: a kind at random, then a place, then what is done there.
+    """Apply ``edits`` random edits, one after another: a kind at random, then a place, then a change there.
 
-    An edit that would bring back the text of an earlier moment, or undo any one of the edits before it, is drawn again.
-    Where no kind applies (a text of spaces,
-    of one emoji) fewer edits are made, ``Perturbed.edits`` tells which.
-
-    ``kinds``: kinds, or names of kinds and groups, see ``edit_kinds``. ``edits``: at least 0.
+    An edit that brings back an earlier text, or undoes one of the edits before it, is drawn again. Where no kind
+    applies (a text of spaces, of one emoji) there are fewer edits.
     """
     if edits < 0:
         raise UsageError(f"a text cannot have {edits} edits: give 0 or more.")
     chosen = edit_kinds(kinds)
-    made: list[Edit] = []
+    applied: list[Edit] = []
     seen, now = {text}, text
     ways_back: list[Edit] = []
     for _ in range(edits):
@@ -467,28 +448,25 @@ def perturb(
         edit = _draw(now, language, chosen, seen | undone, rng)
         if edit is None:
             break
-        made.append(edit)
+        applied.append(edit)
         back = Edit(edit.kind, edit.start, edit.start + len(edit.replacement), now[edit.start : edit.end])
         ways_back = [*_moved(ways_back, edit), back]
         now = apply_edit(now, edit)
         seen.add(now)
-    return Perturbed(text, now, tuple(made))
+    return Perturbed(text, now, tuple(applied))
 
 
 def all_edits(text: str, language: str, kinds: Sequence[str | EditKind]) -> list[Edit]:
     """Return every single edit of some kinds, kind by kind; of those with the same result the first."""
-    found: dict[tuple[int, int, str], Edit] = {}
+    edits: dict[tuple[int, int, str], Edit] = {}
     for kind in edit_kinds(kinds):
         for edit in kind.all(text, language):
-            found.setdefault(net_change(text, edit), edit)
-    return list(found.values())
+            edits.setdefault(net_change(text, edit), edit)
+    return list(edits.values())
 
 
 def _moved(ways_back: list[Edit], edit: Edit) -> list[Edit]:
-    """Return edits that undo earlier ones as they stand after one more edit; those it overlaps are dropped.
-
-    What was left out where that edit put something in may come back on either side of it.
-    """
+    """Shift edits that undo earlier ones to the text after one more edit; those that it overlaps are dropped."""
     shift = len(edit.replacement) - (edit.end - edit.start)
     before = [back for back in ways_back if back.end <= edit.start]
     after = [back for back in ways_back if back.start >= edit.end]
@@ -496,7 +474,7 @@ def _moved(ways_back: list[Edit], edit: Edit) -> list[Edit]:
 
 
 def _draw(
-    text: str, language: str, kinds: tuple[EditKind, ...], shunned: set[str], rng: np.random.Generator
+    text: str, language: str, kinds: tuple[EditKind, ...], excluded: set[str], rng: np.random.Generator
 ) -> Edit | None:
     left = list(kinds)
     while left:
@@ -505,7 +483,7 @@ def _draw(
             edit = kind.sample(text, language, rng)
             if edit is None:
                 break
-            if apply_edit(text, edit) not in shunned:
+            if apply_edit(text, edit) not in excluded:
                 return edit
-    fresh = [edit for edit in all_edits(text, language, kinds) if apply_edit(text, edit) not in shunned]
+    fresh = [edit for edit in all_edits(text, language, kinds) if apply_edit(text, edit) not in excluded]
     return fresh[int(rng.random() * len(fresh))] if fresh else None

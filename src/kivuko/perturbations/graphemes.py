@@ -1,4 +1,4 @@
-"""Grapheme clusters: what a reader takes for one character (Unicode Standard Annex 29)."""
+"""Grapheme clusters, the characters that a reader sees (Unicode Standard Annex 29)."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ def graphemes(text: str) -> list[str]:
 
 
 def offsets(units: Sequence[str]) -> list[int]:
-    """Return where each unit begins, in code points, and where the last one ends."""
+    """Return the start of each unit, in code points, and the end of the last one."""
     return [0, *accumulate(map(len, units))]
 
 
 @lru_cache(maxsize=16_384)
 def stay_apart(before: str, new: str, after: str) -> bool:
-    """Tell whether two clusters stay whole with ``new`` between them: a virama, say, joins the consonant after it.
+    """Return True if two clusters stay whole with ``new`` between them: a virama, say, joins the consonant after it.
 
     ``before`` and ``after`` are clusters of a text, or empty where it begins or ends. The rules of Annex 29 look back
     no further than to where a cluster begins, so nothing beyond these two can change.
@@ -46,7 +46,7 @@ def stay_apart(before: str, new: str, after: str) -> bool:
 
 @lru_cache(maxsize=65_536)
 def is_letter(grapheme: str) -> bool:
-    """Tell whether a cluster begins with a letter or a digit: only those are misspelled. Keycaps such as 1️⃣ are not."""
+    """Return True for clusters that begin with a letter or a digit: only those are misspelled. Keycaps (1️⃣) are not."""
     emoji = "\ufe0f" in grapheme or "\u20e3" in grapheme
     return unicodedata.category(grapheme[0])[0] in "LN" and not emoji
 
@@ -61,7 +61,7 @@ _ROW = 64  # code points looked at for letters like one of a script without an a
 
 
 def letters_for(grapheme: str, language: str) -> tuple[str, ...]:
-    """Return lower-case letters that could stand beside ``grapheme`` in a text of a language.
+    """Return lower-case letters that could be next to ``grapheme`` in a text of a language.
 
     They are the language's own where it is written in the grapheme's script, otherwise that script's, otherwise the
     letters (for a digit, the digits) of that script with code points near the grapheme's: for a Chinese character
@@ -97,7 +97,5 @@ def _peers(character: str) -> tuple[str, ...]:
 @cache
 def data_file(name: str) -> dict[str, Any]:
     """Read one of the package's data files."""
-    found: dict[str, Any] = json.loads(
-        (resources.files("kivuko.perturbations") / "data" / name).read_text(encoding="utf-8")
-    )
-    return found
+    content = (resources.files("kivuko.perturbations") / "data" / name).read_text(encoding="utf-8")
+    return json.loads(content)  # type: ignore[no-any-return]

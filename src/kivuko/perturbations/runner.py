@@ -1,7 +1,6 @@
-"""The attack runner: queries of a language and an attack in, ranks before and after out.
+"""The attack runner of ``kivuko attack`` and of the robustness study: ranks of queries before and after attacks.
 
-``kivuko attack`` and the robustness study run every attack here. Which model is attacked and what it searches is said
-by a ``Target``, where random numbers come from by ``Draws``.
+A ``Target`` is the attacked model with its images; random numbers come from ``Draws``.
 """
 
 from __future__ import annotations
@@ -80,18 +79,21 @@ class AttackRunner:
     """Runs attacks on one target."""
 
     target: Target
-    # all queries that are attacked, by language; perturbations against English are made for the images of them all
+    # all attacked queries, by language; attacks against English perturb the images of them all
     sets: Mapping[str, QuerySet] = field(default_factory=dict)
     draws: Draws = field(default_factory=Draws)
     # images that were perturbed before; those perturbed against English are added
     crafted: dict[AttackSpec, Crafted] = field(default_factory=dict)
     _changes: dict[tuple[AttackSpec, str], Tensor] = field(default_factory=dict)  # universal ones
-    _last_search: tuple[Any, int, list[AttackedText]] | None = None  # what was searched, its budget, the result
+    _last_search: tuple[Any, int, list[AttackedText]] | None = None  # key, budget, result
 
     def run(
         self, specs: Sequence[AttackSpec], queries: QuerySet, progress: Progress | None = None
     ) -> Iterator[Attacked]:
-        """Run attacks that differ in their budget only on queries of one language."""
+        """Run attacks that differ in their budget only on queries of one language.
+
+        One result per attack; where images are attacked, for as many queries at a time as have 128 MB of pixels.
+        """
         spec = specs[0]
         if spec.attack.kind == "text":
             yield from self._on_texts(specs, queries, progress)
@@ -111,13 +113,8 @@ class AttackRunner:
 
         Attacks by gradients or search work against the English text of a query, in the English teacher's vectors.
         """
-        keys = list(
-            dict.fromkeys(
-                key
-                for one in self.sets.values()
-                for key in zip(one.english, one.own.tolist(), strict=True)
-            )
-        )  # fmt: skip
+        pairs = (zip(one.english, one.own.tolist(), strict=True) for one in self.sets.values())
+        keys = list(dict.fromkeys(key for own_pairs in pairs for key in own_pairs))
         if not keys:
             raise UsageError(f"attack {specs[0].text}: the queries have no English text; choose crafted=own.")
         texts, own = [text for text, _ in keys], np.array([row for _, row in keys], dtype=np.int64)
@@ -134,12 +131,12 @@ class AttackRunner:
                 seen = self._seen(spec, rows, original, images.pixels)
                 columns[spec].append((seen.vectors, seen.moved, images.calls.numpy()))
                 if spec not in stored:
-                    stored[spec] = _room((len(own), *original.shape[1:]))
+                    stored[spec] = _storage((len(own), *original.shape[1:]))
                 stored[spec][done : done + len(part)] = to_bytes(images.pixels)
             done += len(part)
         places = {key: place for place, key in enumerate(keys)}
-        for spec, found in columns.items():
-            vectors, moved, calls = (np.concatenate(column) for column in zip(*found, strict=True))
+        for spec, parts in columns.items():
+            vectors, moved, calls = (np.concatenate(column) for column in zip(*parts, strict=True))
             self.crafted[spec] = Crafted(places, vectors, moved, calls, stored[spec])
 
     # Text attacks
@@ -166,7 +163,7 @@ class AttackRunner:
                 ]
                 yield self._scored(one, queries, nothing, texts)
         elif spec.attack.name == "universal-text":
-            names = self.target.training(queries.language)  # so that no query is seen before it is attacked
+            names = self.target.training(queries.language)  # so that no query is seen before its attack
             patterns = universal_edit(
                 self.target.encode, names.texts, queries.language, names.goal(self.target.gallery),
                 edits=specs[-1].number("edits"), progress=progress,
@@ -214,7 +211,7 @@ class AttackRunner:
             yield seed + number, queries.part(slice(start, start + step))
 
     def _rows(self, spec: AttackSpec, queries: QuerySet) -> Rows:
-        """Return which image is perturbed for each query: its own, or if targeted one drawn from the others."""
+        """Return the row of the perturbed image of each query: its own, or if targeted one drawn from the others."""
         if not spec.get("targeted", False):
             return queries.own
         goal = queries.goal(self.target.gallery)
@@ -235,9 +232,9 @@ class AttackRunner:
                 yield self._scored(spec, queries, calls, images=images)
             return
         original = self.target.pixels(rows.tolist())
-        for spec, found in self._perturbed(specs, queries, rows, original, seed, progress):
-            images = self._seen(spec, rows, original, found.pixels)
-            yield self._scored(spec, queries, found.calls.numpy(), images=images)
+        for spec, attacked in self._perturbed(specs, queries, rows, original, seed, progress):
+            images = self._seen(spec, rows, original, attacked.pixels)
+            yield self._scored(spec, queries, attacked.calls.numpy(), images=images)
 
     def _from_crafted(self, spec: AttackSpec, queries: QuerySet, rows: Rows) -> tuple[PerturbedImages, Rows]:
         crafted = self.crafted[spec]
@@ -280,7 +277,7 @@ class AttackRunner:
     def _universal_change(
         self, spec: AttackSpec, language: str, threat: Threat, seed: int, progress: Progress | None
     ) -> Tensor:
-        """Find one change on the images of training names, so that it has seen none of those that it is tried on."""
+        """Learn one change on the images of training names, so that it has seen none of the attacked ones."""
         source = ENGLISH if spec["crafted"] == "english" else language
         if (spec, source) not in self._changes:
             names = self.target.training(source)
@@ -307,7 +304,7 @@ class AttackRunner:
         )
 
     def _seen(self, spec: AttackSpec, rows: Rows, original: Tensor, pixels: Tensor) -> PerturbedImages:
-        """Encode perturbed images; one that was left as it is keeps its vector to the last bit."""
+        """Encode perturbed images; an unchanged one keeps its vector to the last bit."""
         moved = (pixels != original).flatten(1).any(1).numpy()
         vectors: Vectors = self.target.gallery[rows].copy()
         if moved.any():
@@ -329,17 +326,17 @@ class AttackRunner:
             kinds = tuple(str(spec["kinds"]).split("+"))
             side = TextSide(spec.number("edits"), kinds, spec.number("candidates"), self.draws.seed)
             threat = Threat(cast(Norm, spec["norm"]), spec.budget)
-            found = _JOINT_ATTACKS[spec.attack.name](
+            attacked = _JOINT_ATTACKS[spec.attack.name](
                 self.target.encode, self.target.tower, pairs, threat, side,
                 steps=spec.number("steps"), seed=seed, progress=progress,
             )  # fmt: skip
-            images = self._seen(spec, queries.own, original, found.images.pixels)
-            yield self._scored(spec, queries, found.calls, [one.perturbed for one in found.texts], images)
+            images = self._seen(spec, queries.own, original, attacked.images.pixels)
+            yield self._scored(spec, queries, attacked.calls, [one.perturbed for one in attacked.texts], images)
 
     def _sep_attack(
         self, specs: Sequence[AttackSpec], queries: QuerySet, seed: int, progress: Progress | None
     ) -> Iterator[Attacked]:
-        """Edit the query against the clean image, perturb the image against the clean query, put both together."""
+        """Combine a query edited against the clean image and an image perturbed against the clean query."""
         texts = self._search(specs[0], queries, progress)
         text_calls = np.array([one.calls for one in texts], dtype=np.int64)
         image_sides = self._on_images([image_side(spec) for spec in specs], queries, seed, progress)
@@ -352,7 +349,7 @@ class AttackRunner:
         self, spec: AttackSpec, queries: QuerySet, calls: Rows, texts: Sequence[Perturbed] | None = None,
         images: PerturbedImages | None = None,
     ) -> Attacked:  # fmt: skip
-        """Rank the right images before and after; what was left as it is keeps its scores to the last bit."""
+        """Rank the right images before and after; unchanged texts and images keep their scores to the last bit."""
         texts = [Perturbed(text, text) for text in queries.texts] if texts is None else texts
         vectors, everyone = queries.vectors, np.arange(len(queries))
         if edited := [n for n, text in enumerate(texts) if text.text != text.original]:
@@ -372,7 +369,7 @@ class AttackRunner:
 
 
 def image_side(spec: AttackSpec) -> AttackSpec:
-    """Return the attack on the image alone that an attack makes: of Sep-Attack its image side, else itself."""
+    """Return the image side of Sep-Attack; any other attack as it is."""
     if spec.attack.name != SEP_ATTACK:
         return spec
     side = parse_attack(str(spec["image"])).with_value("early_stop", False)
@@ -383,12 +380,12 @@ def image_side(spec: AttackSpec) -> AttackSpec:
 
 
 def _against_english(spec: AttackSpec) -> bool:
-    """Whether an attack perturbs images once for all languages; a universal change is found elsewhere."""
+    """Whether an attack perturbs images once for all languages; a universal change is learned elsewhere."""
     return spec.get("crafted", "own") == "english" and spec.attack.name != "universal"
 
 
-def _room(shape: tuple[int, ...]) -> NDArray[np.uint8]:
-    """Return room for bytes of images: in memory, or if they are many in a file that goes with the process."""
+def _storage(shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    """Return an array for images: in memory, or if they are many in a temporary file of this process."""
     if int(np.prod(shape)) <= _PIXEL_BYTES:
         return np.zeros(shape, dtype=np.uint8)
     with tempfile.TemporaryFile() as file:

@@ -1,8 +1,8 @@
 """Attacks as text: ``pgd:eps=2/255,steps=20``.
 
 A name, a colon, parameters separated by commas. Several values separated by bars, ``typo:edits=0|1|2``, are a sweep:
-one attack for each value (for each combination, where two parameters are swept). ``package.module:Class:edits=2`` is an
-attack of one's own, see ``kivuko.perturbations.custom``.
+one attack for each value (for each combination, where two parameters are swept). ``package.module:Class:edits=2`` is a
+custom attack, see ``kivuko.perturbations.custom``.
 """
 
 from __future__ import annotations
@@ -17,27 +17,22 @@ from kivuko.errors import UsageError
 from kivuko.perturbations.catalog import Attack, Value, attack_named, read_value, shown
 from kivuko.perturbations.custom import custom_attack, is_custom, rebuilt
 
-MOST_ATTACKS = 1000  # that one sweep may stand for
+MOST_ATTACKS = 1000  # of one sweep
 _EFFORT = frozenset({"edits", "steps", "candidates", "kinds", "queries", "epochs"})  # shown in every label
 
 
 @dataclass(frozen=True)
 class AttackSpec:
-    """An attack and a value for each of its parameters, in the catalog's order.
-
-    ``custom``: the object that makes the attack, where it is not in the catalog (see ``kivuko.perturbations.custom``).
-    """
+    """An attack and a value for each of its parameters, in the catalog's order."""
 
     attack: Attack
     values: tuple[Value, ...]
-    custom: Any = field(default=None, compare=False)
+    custom: Any = field(default=None, compare=False)  # the object of a custom attack
 
     def __getitem__(self, name: str) -> Value:
-        """Return the value of a parameter."""
         return dict(zip((one.name for one in self.attack.parameters), self.values, strict=True))[name]
 
     def number(self, name: str) -> int:
-        """Return a whole parameter."""
         return int(self[name])
 
     def get(self, name: str, default: Value) -> Value:
@@ -88,7 +83,7 @@ def parse_attack(text: str) -> AttackSpec:
 
 
 def parse_attacks(texts: Sequence[str]) -> list[AttackSpec]:
-    """Read attacks, sweeps as all that they stand for; of equal ones the first is kept.
+    """Read attacks, each sweep as its attacks; of equal ones the first is kept.
 
     >>> [one.text for one in parse_attacks(["typo:edits=1|2", "blur"])]
     ['typo:edits=1', 'typo:edits=2', 'blur:severity=3']
@@ -127,7 +122,6 @@ def _sweep(text: str) -> list[AttackSpec]:
 
 
 def _check_together(spec: AttackSpec, where: str) -> None:
-    """Refuse values that do not go together."""
     if spec.get("norm", "") == "linf" and Fraction(spec["eps"]) > 1:
         eps = spec.attack.parameter("eps")
         raise UsageError(f"{where}: an L-inf radius above 1 cannot be used; give {eps.allowed}.")

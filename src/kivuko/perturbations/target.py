@@ -1,4 +1,4 @@
-"""What an attack runner works on and gives back: queries, the model under attack, random numbers, results."""
+"""The inputs and results of the attack runner: queries, the model under attack, random numbers, attacked queries."""
 
 from __future__ import annotations
 
@@ -30,34 +30,29 @@ class QuerySet:
     texts: Sequence[str]
     own: NDArray[np.int64]  # rows of the right images in the target's gallery, int64 [n]
     vectors: Vectors  # the model's unit vectors, float32 [n, dim]
-    english: Sequence[str] = ()  # what each query says in English; needed by ``crafted=english`` only
+    english: Sequence[str] = ()  # its English text; needed by ``crafted=english`` only
     searched: NDArray[np.int64] | None = None  # rows of the gallery that are searched, int64, rising; None: all
 
     def __len__(self) -> int:
         return len(self.texts)
 
     def part(self, rows: slice) -> QuerySet:
-        """Return some of the queries."""
         return replace(
             self, ids=self.ids[rows], texts=self.texts[rows], own=self.own[rows], vectors=self.vectors[rows],
             english=self.english[rows],
         )  # fmt: skip
 
     def goal(self, gallery: Vectors) -> TextGoal:
-        """Return the goal of attacks on these queries."""
         if self.searched is None:
             return TextGoal(gallery, self.own)
         return TextGoal(gallery[self.searched], np.searchsorted(self.searched, self.own).astype(np.int64))
 
 
 class Target(Protocol):
-    """The model under attack, its gallery, and what attackers may know.
+    """The model under attack and its gallery, unit vectors of all clean images, float32 [images, dim].
 
-    Everything but ``gallery`` and ``encode`` is needed by some attacks only and may raise a KivukoError that says why
-    it is not there.
-
-    ``gallery``: unit vectors of all clean images, float32 [images, dim]. ``tower``: the image side, from pixels on.
-    ``gradients``: the text side, with gradients.
+    Everything but ``gallery`` and ``encode`` is for some attacks only and may raise a KivukoError that says why it is
+    missing.
     """
 
     @property
@@ -82,7 +77,7 @@ class Target(Protocol):
         ...
 
     def training(self, language: str) -> QuerySet:
-        """Return queries that are not attacked, where universal attacks learn; "en": with the teacher's vectors."""
+        """Return queries that are not attacked, for universal attacks; "en": with the teacher's vectors."""
         ...
 
     def code_switch(self, language: str) -> EditKind:
@@ -102,7 +97,7 @@ class Draws:
 
     @property
     def image_seed(self) -> int:
-        """Seed of attacks on images by gradients or search."""
+        """The seed of attacks on images by gradients or search."""
         return self.seed
 
     def edits(self, spec: AttackSpec, queries: QuerySet) -> Iterator[np.random.Generator]:
@@ -129,7 +124,7 @@ def stream(seed: int, *names: str | int) -> np.random.Generator:
 class PerturbedImages:
     """Perturbed images, one for each query."""
 
-    # which image was perturbed, int64 [n]: the right one, or of a targeted attack the one that is to win
+    # int64 [n], of the perturbed image: the right one, or of a targeted attack the one that should win
     rows: NDArray[np.int64]
     vectors: Vectors  # after the attack, unit, float32 [n, dim]
     moved: NDArray[np.bool_]  # where a pixel changed, bool [n]

@@ -5,7 +5,7 @@ from kivuko.perturbations.image.goal import AttackedImages, Away, ImageGoal, Ima
 from kivuko.perturbations.image.pgd import fgsm, pgd
 from kivuko.perturbations.image.pixel_tower import PixelTower
 from kivuko.perturbations.image.square import square
-from kivuko.perturbations.image.standard import standard, standard_curve
+from kivuko.perturbations.image.standard import standard
 from kivuko.perturbations.image.threat import Threat
 from kivuko.perturbations.image.universal import apply_universal, universal
 
@@ -24,6 +24,5 @@ __all__ = [
     "pgd",
     "square",
     "standard",
-    "standard_curve",
     "universal",
 ]

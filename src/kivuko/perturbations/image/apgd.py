@@ -2,7 +2,7 @@
 
 Croce & Hein 2020, "Reliable Evaluation of Adversarial Robustness with an Ensemble of Diverse Parameter-free Attacks"
 (arXiv 2003.01690), algorithm 1: momentum; at checkpoints the step is halved for images whose loss has stalled, which
-then go on from their best pixels.
+then continue from their best pixels.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from kivuko.perturbations.image.goal import (
     rounds,
     unchanged,
 )
-from kivuko.perturbations.image.pgd import looked_at
+from kivuko.perturbations.image.pgd import gradient_pass
 from kivuko.perturbations.image.pixel_tower import PixelTower
 from kivuko.perturbations.image.threat import Threat
 
@@ -61,22 +61,14 @@ def apgd(
     run = _Run(tower, goal, threat, climbed, steps, early_stop)
     for restart, rows in rounds(goal, worst, restarts, early_stop, progress):
         first = threat.random_start(pixels[rows], generator) if start is None or restart else start[rows]
-        found, spent = run.climb(pixels[rows], first, rows)
-        _put(worst, finished(tower, pixels[rows], found, goal, rows, threat, spent), rows)
+        lowest, spent = run.climb(pixels[rows], first, rows)
+        worst.keep_worse(finished(tower, pixels[rows], lowest, goal, rows, threat, spent), rows)
     return worst
-
-
-def _put(worst: AttackedImages, found: AttackedImages, rows: Tensor) -> None:
-    """Put what was found for some rows where it is worse."""
-    chosen = found.margins < worst.margins[rows]
-    better = rows[chosen]
-    worst.pixels[better], worst.margins[better] = found.pixels[chosen], found.margins[chosen]
-    worst.calls[rows] += found.calls
 
 
 @dataclass
 class _Climb:
-    """Where each image of a batch is; every field has a row per image that is still attacked."""
+    """The state of each image of a batch; every field has a row per image that is still attacked."""
 
     place: Tensor  # int64, its number in the batch
     rows: Tensor  # int64, its number in the goal
@@ -95,7 +87,6 @@ class _Climb:
     best_then: Tensor  # best value at the last checkpoint
 
     def keep(self, which: Tensor) -> None:
-        """Forget the other images."""
         for name, value in list(vars(self).items()):
             setattr(self, name, value[which])
 
@@ -127,7 +118,7 @@ class _Run:
         """Return the pixels with the lowest margin seen [b, 3, h, w], and the calls spent on each int64 [b]."""
         count = len(rows)
         value, gradient, margins = self._look(first, rows)
-        found, spent = first.clone(), torch.ones(count, dtype=torch.long)
+        lowest, spent = first.clone(), torch.ones(count, dtype=torch.long)
         at = _Climb(
             place=torch.arange(count), rows=rows, original=original, now=first, before=first, gradient=gradient,
             best=first, best_gradient=gradient, value=value, best_value=value.clone(), lowest=margins,
@@ -144,7 +135,7 @@ class _Run:
             value, at.gradient, margins = self._look(at.now, at.rows)
             spent[at.place] += 1
             lower = margins < at.lowest
-            found[at.place[lower]] = at.now[lower]
+            lowest[at.place[lower]] = at.now[lower]
             at.lowest = torch.minimum(margins, at.lowest)
             at.rises += value > at.value
             higher = (value > at.best_value)[:, None, None, None]
@@ -156,7 +147,7 @@ class _Run:
             if since == span:
                 at.checkpoint(span)
                 since, span = 0, max(span - shrink, least)
-        return found, spent
+        return lowest, spent
 
     def _move(self, at: _Climb, momentum: float) -> None:
         """Take a step along the gradient and part of the last one, back into the ball."""
@@ -167,7 +158,7 @@ class _Run:
 
     def _look(self, pixels: Tensor, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return the loss [b], its gradient [b, 3, h, w] and the margins [b]: one pass through the tower."""
-        value, gradient, vectors = looked_at(self.tower, pixels, self.loss, rows)
+        value, gradient, vectors = gradient_pass(self.tower, pixels, self.loss, rows)
         return value, gradient, self.goal.margins(vectors, rows)
 
     @torch.no_grad()

@@ -1,4 +1,4 @@
-"""Noise on images that asks no model: five kinds, each at five severities.
+"""Noise on images without a model: five kinds, each at five severities.
 
 In the spirit of ImageNet-C (Hendrycks & Dietterich 2019, "Benchmarking Neural Network Robustness to Common Corruptions
 and Perturbations", arXiv 1903.12261), with strengths chosen for small images. Lengths are shares of the shorter side,
@@ -31,11 +31,7 @@ _CONTRAST = (0.6, 0.45, 0.36, 0.28, 0.2)  # of the original contrast
 def corrupt(pixels: Tensor, name: str, severity: int, seed: int = 0) -> Tensor:
     """Return corrupted images, float32 [n, 3, h, w] on whole levels of 8-bit images in 0-1.
 
-    What is random (the noise, where the patch lies) is the same at every severity, only stronger: for one seed, a patch
-    grows around where it was.
-
-    ``pixels``: float32 [n, 3, h, w] in 0-1. ``name``: one of ``CORRUPTIONS``. ``severity``: 0 (the images as they are)
-    to 5.
+    Severity 0 is the images as they are. Random draws (the noise, the place of the patch) are the same at every severity.
     """
     if name not in CORRUPTIONS:
         raise UsageError(f"unknown corruption '{name}': choose one of {', '.join(CORRUPTIONS)}.")
@@ -44,8 +40,8 @@ def corrupt(pixels: Tensor, name: str, severity: int, seed: int = 0) -> Tensor:
     if severity == 0 or not len(pixels):
         return pixels.clone()
     generator = torch.Generator().manual_seed(seed)
-    found = CORRUPTIONS[name](pixels, severity - 1, generator)
-    return on_levels(found.clamp(0, 1)).contiguous(memory_format=torch.channels_last)
+    corrupted = CORRUPTIONS[name](pixels, severity - 1, generator)
+    return on_levels(corrupted.clamp(0, 1)).contiguous(memory_format=torch.channels_last)
 
 
 def _gaussian_noise(pixels: Tensor, strength: int, generator: torch.Generator) -> Tensor:
@@ -53,7 +49,7 @@ def _gaussian_noise(pixels: Tensor, strength: int, generator: torch.Generator) -
 
 
 def _blur(pixels: Tensor, strength: int, _generator: torch.Generator) -> Tensor:
-    """Convolve rows, then columns; what lies outside has the color of the edge."""
+    """Convolve rows, then columns; outside is the color of the edge."""
     deviation = _BLUR[strength] * min(pixels.shape[2:])
     reach = max(1, round(3 * deviation))
     kernel = torch.exp(-torch.arange(-reach, reach + 1).float().square() / (2 * deviation**2))

@@ -1,4 +1,4 @@
-"""What an attack on images works against: whether a text finds its image, or an image its text."""
+"""The goals of attacks on images, their losses, and their results."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from kivuko.perturbations.image.threat import Threat
 
 
 class ImageGoal(Protocol):
-    """What is to go wrong for each attacked image; ``rows`` says which of them the vectors belong to.
+    """What is to go wrong for each attacked image; ``rows``: the images that the vectors belong to.
 
     ``targeted``: the attacker wants the labeled candidate to win, where else it wants it to lose.
     ``one_score``: a single cosine decides, so every loss pushes the same way and the cheapest will do.
@@ -29,12 +29,10 @@ class ImageGoal(Protocol):
     @property
     def one_score(self) -> bool: ...
 
-    def __len__(self) -> int:
-        """How many images are attacked."""
-        ...
+    def __len__(self) -> int: ...
 
     def margins(self, vectors: Tensor, rows: Tensor) -> Tensor:
-        """What the attacker pushes down, float [batch]; see :func:`broken`. Differentiable in the vectors."""
+        """Return what the attacker lowers, float [batch], differentiable in the vectors; see :func:`broken`."""
         ...
 
     def logits(self, vectors: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
@@ -43,7 +41,7 @@ class ImageGoal(Protocol):
 
 
 def broken(goal: ImageGoal, margins: Tensor) -> Tensor:
-    """Where the attacker has what it wants, bool: a tie counts against the image, and against a targeted attacker."""
+    """Return where the attacker has won, bool: a tie counts against the image, and against a targeted attacker."""
     return margins < 0 if goal.targeted else margins <= 0
 
 
@@ -74,7 +72,7 @@ class TextToImage:
 
     @cached_property
     def best_rival(self) -> Tensor:
-        """Cosine of each query with the best other image, float32 [images]."""
+        """The cosine of each query with the best other image, float32 [images]."""
         best = self.queries.new_empty(len(self.own))
         for rows in torch.arange(len(self.own), device=self.own.device).split(1024):
             scores = self.queries[rows] @ self.gallery.T
@@ -82,12 +80,11 @@ class TextToImage:
         return best
 
     def margins(self, vectors: Tensor, rows: Tensor) -> Tensor:
-        """Lead of the image over the best other image, negated if targeted."""
+        """Return the lead of the image over the best other image, negated if targeted."""
         lead = self._cosine(vectors, rows) - self.best_rival[rows]
         return -lead if self.targeted else lead
 
     def logits(self, vectors: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """See ImageGoal."""
         scores = self.queries[rows] @ self.gallery.T
         scores = scores.scatter(1, self.own[rows, None], scores[:, :1])  # the first image takes the own one's place
         scores = torch.cat([self._cosine(vectors, rows)[:, None], scores[:, 1:]], dim=1)
@@ -115,12 +112,11 @@ class ImageToText:
         return len(self.labels)
 
     def margins(self, vectors: Tensor, rows: Tensor) -> Tensor:
-        """Lead of the labeled text over the best other one, negated if targeted."""
+        """Return the lead of the labeled text over the best other one, negated if targeted."""
         lead = lead_of(*self.logits(vectors, rows))
         return -lead if self.targeted else lead
 
     def logits(self, vectors: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """See ImageGoal."""
         return vectors @ self.texts.T, self.labels[rows]
 
 
@@ -142,26 +138,19 @@ class Away:
         return len(self.anchors)
 
     def margins(self, vectors: Tensor, rows: Tensor) -> Tensor:
-        """Cosine with the anchor above the limit, negated if targeted."""
+        """Return the cosine with the anchor above the limit, negated if targeted."""
         limit = (2.0 if self.targeted else -2.0) if self.cosine is None else self.cosine
         lead = (vectors * self.anchors[rows]).sum(1) - limit
         return -lead if self.targeted else lead
 
     def logits(self, vectors: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """See ImageGoal; the anchor is the one candidate."""
         return (vectors * self.anchors[rows]).sum(1, keepdim=True), torch.zeros_like(rows)
 
 
 def lead_of(scores: Tensor, labels: Tensor) -> Tensor:
-    """Lead of the labeled candidate over the best other one, [batch], from scores [batch, candidates]."""
+    """Return the lead of the labeled candidate over the best other one, [batch], from scores [batch, candidates]."""
     others = scores.scatter(1, labels[:, None], -torch.inf)
     return scores.gather(1, labels[:, None])[:, 0] - others.amax(1)
-
-
-def ranks(goal: ImageGoal, vectors: Tensor, rows: Tensor) -> Tensor:
-    """Rank of the labeled candidate, int64 [batch], from 1; ties count against it."""
-    scores, labels = goal.logits(vectors, rows)
-    return (scores >= scores.gather(1, labels[:, None])).sum(1)
 
 
 def _check_rows(rows: Tensor, length: int, what: str) -> None:
@@ -181,6 +170,13 @@ class AttackedImages:
     pixels: Tensor  # float32 [n, 3, h, w]
     margins: Tensor  # float32 [n], of these very pixels; see ``ImageGoal``
     calls: Tensor  # int64 [n], calls of the tower for each image
+
+    def keep_worse(self, other: AttackedImages, rows: Tensor) -> None:
+        """Take the perturbations of images ``rows`` where their margin is lower; their calls are added."""
+        chosen = other.margins < self.margins[rows]
+        worse = rows[chosen]
+        self.pixels[worse], self.margins[worse] = other.pixels[chosen], other.margins[chosen]
+        self.calls[rows] += other.calls
 
     def worse_of(self, other: AttackedImages) -> AttackedImages:
         """Return for each image the perturbation with the lower margin; the calls of both are spent."""
@@ -205,12 +201,11 @@ def finished(
 ) -> AttackedImages:
     """Round to levels and take the margins of what is left; where rounding undid all harm the original stays."""
     rounded = threat.on_levels(original, pixels)
-    found = AttackedImages(rounded, margins_of(tower, rounded, goal, rows), calls + 1)
-    return unchanged(tower, original, goal, rows).worse_of(found)
+    attacked = AttackedImages(rounded, margins_of(tower, rounded, goal, rows), calls + 1)
+    return unchanged(tower, original, goal, rows).worse_of(attacked)
 
 
 def unchanged(tower: PixelTower, original: Tensor, goal: ImageGoal, rows: Tensor) -> AttackedImages:
-    """Return the images as they are."""
     return AttackedImages(original.clone(), margins_of(tower, original, goal, rows), torch.zeros_like(rows))
 
 
@@ -283,7 +278,7 @@ def loss_of(goal: ImageGoal, name: LossName, aims: Tensor | None = None) -> Loss
 
 
 def _spread(scores: Tensor, mean: bool) -> Tensor | float:
-    """Return what DLR divides by: how far the best score is above the third, or above the mean of the next two."""
+    """Return the divisor of DLR: the best score less the third, or less the mean of the third and fourth."""
     if scores.shape[1] <= 3:
         return 1.0
     top = scores.topk(4, dim=1).values

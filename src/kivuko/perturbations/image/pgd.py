@@ -56,8 +56,8 @@ def pgd(
 ) -> AttackedImages:
     """Follow the gradient's direction in steps of one size, back into the ball after each.
 
-    The model looks at the 8-bit image nearest to where the attack is, and the gradient is taken there, so that what
-    it was seen to get wrong is what can be saved. Of all that it saw, the original too, the lowest margin is kept.
+    Gradients are taken at the nearest 8-bit image, so that what the model gets wrong can be saved. Of all these
+    images, the original too, the one with the lowest margin is kept.
     """
     if steps < 1 or restarts < 1:
         raise UsageError(f"PGD with {steps} steps and {restarts} restarts: both must be above 0.")
@@ -81,7 +81,7 @@ def _follow(
     """Take steps of the given sizes with one batch, and put what is worse into ``worst``."""
     for size in sizes:
         seen = threat.on_levels(original, now)
-        _, gradient, vectors = looked_at(tower, seen, loss, rows)
+        _, gradient, vectors = gradient_pass(tower, seen, loss, rows)
         won = _note(worst, goal, seen, vectors, rows)
         if early_stop and won.any():
             original, now, gradient, rows = original[~won], now[~won], gradient[~won], rows[~won]
@@ -94,21 +94,13 @@ def _follow(
 
 
 def _note(worst: AttackedImages, goal: ImageGoal, seen: Tensor, vectors: Tensor, rows: Tensor) -> Tensor:
-    """Keep the images that are worse than what was found before; return where the attacker has won, [batch]."""
+    """Keep the images that are worse than before; return where the attacker has won, [batch]."""
     margins = goal.margins(vectors, rows)
-    worse = margins < worst.margins[rows]
-    worst.pixels[rows[worse]], worst.margins[rows[worse]] = seen[worse], margins[worse]
-    worst.calls[rows] += 1
+    worst.keep_worse(AttackedImages(seen, margins, torch.ones_like(rows)), rows)
     return broken(goal, margins)
 
 
-def value_and_gradient(tower: PixelTower, pixels: Tensor, loss: Loss, rows: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the loss of pixels [b, 3, h, w], float [b], and its gradient by them."""
-    value, gradient, _ = looked_at(tower, pixels, loss, rows)
-    return value, gradient
-
-
-def looked_at(tower: PixelTower, pixels: Tensor, loss: Loss, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def gradient_pass(tower: PixelTower, pixels: Tensor, loss: Loss, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return the loss [b], its gradient by the pixels [b, 3, h, w], and the unit vectors [b, dim]: one pass."""
     leaf = pixels.detach().requires_grad_()
     with torch.enable_grad():

@@ -21,11 +21,8 @@ LEVELS = 255  # steps of an 8-bit image between black and white
 class PixelTower:
     """Pixels to unit vectors: float32 [images, 3, height, width] in 0-1 -> float32 [images, dim].
 
-    The pixels are those that the network sees, after the model's own resizing and before its normalization. Attacks
-    differentiate by the pixels; the weights are a frozen copy of the model's, batch normalization folded into the
-    convolutions before it.
-
-    ``model``: an image tower or a model, as a SentenceTransformer.
+    The pixels are those that the network sees, after the model's own resizing and before its normalization. The weights
+    are a frozen copy of the model's, batch normalization folded into the convolutions before it.
     """
 
     def __init__(self, model: Any) -> None:
@@ -38,8 +35,8 @@ class PixelTower:
 
     def pixels(self, images: Sequence[Image.Image]) -> Tensor:
         """Resize images as the model does: float32 [images, 3, height, width], whole steps of 1/255."""
-        found = self._preprocess(list(images))["pixel_values"].float().cpu()
-        pixels: Tensor = on_levels((found * self.spread + self.mean).clamp(0, 1))
+        normalized = self._preprocess(list(images))["pixel_values"].float().cpu()
+        pixels: Tensor = on_levels((normalized * self.spread + self.mean).clamp(0, 1))
         return pixels.contiguous(memory_format=torch.channels_last)
 
     def __call__(self, pixels: Tensor) -> Tensor:

@@ -50,13 +50,13 @@ def square(
         return worst
     generator = torch.Generator().manual_seed(seed)
     total, done = len(everything.split(BATCH)) * queries, 0
-    found, spent = pixels.clone(), torch.zeros(len(pixels), dtype=torch.long)
+    lowest, spent = pixels.clone(), torch.zeros(len(pixels), dtype=torch.long)
     for part in everything.split(BATCH):
         rows = part[~broken(goal, worst.margins[part])] if early_stop else part
         now = _stripes(pixels[rows], threat, generator)
         margins = margins_of(tower, now, goal, rows)
         spent[rows] += 1
-        found[rows] = now
+        lowest[rows] = now
         for query in range(1, queries):
             if early_stop and (won := broken(goal, margins)).any():
                 rows, now, margins = rows[~won], now[~won], margins[~won]
@@ -68,11 +68,11 @@ def square(
             better = new < margins
             now = torch.where(better[:, None, None, None], tried, now)
             margins = torch.minimum(new, margins)
-            found[rows[better]] = tried[better]
+            lowest[rows[better]] = tried[better]
             done += 1
             if progress:
                 progress(done, total)
-    return worst.worse_of(finished(tower, pixels, found, goal, everything, threat, spent))
+    return worst.worse_of(finished(tower, pixels, lowest, goal, everything, threat, spent))
 
 
 def _stripes(original: Tensor, threat: Threat, generator: torch.Generator) -> Tensor:

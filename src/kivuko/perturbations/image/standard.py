@@ -1,19 +1,17 @@
-"""The standard protocol: an ensemble of attacks in which each goes on with what the ones before left standing.
+"""The standard protocol: an ensemble of attacks, each on the images that the ones before did not break.
 
 In the manner of AutoAttack (Croce & Hein 2020): APGD on cross entropy, targeted APGD on the difference of logits ratio,
-and Square, which needs no gradients and so also finds what masked gradients hide. Where one score decides (search by
+and Square, which needs no gradients and so is not misled by masked ones. Where one score decides (search by
 text with one image perturbed) every gradient loss leads the same way, and a second run of APGD takes their place.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from itertools import pairwise
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from kivuko.errors import UsageError
 from kivuko.perturbations.image.apgd import apgd
 from kivuko.perturbations.image.goal import AttackedImages, ImageGoal, Progress, broken, unchanged
 from kivuko.perturbations.image.pixel_tower import PixelTower
@@ -34,44 +32,21 @@ def standard(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> AttackedImages:
-    """Attack images with the ensemble; each keeps the worst that any part found."""
-    return standard_curve(
-        tower, pixels, goal, [threat], steps=steps, queries=queries, seed=seed, progress=progress
-    )[0]  # fmt: skip
-
-
-def standard_curve(
-    tower: PixelTower,
-    pixels: Tensor,
-    goal: ImageGoal,
-    threats: Sequence[Threat],  # of one norm, in rising order of their radii
-    *,
-    steps: int = 100,
-    queries: int = 1000,
-    seed: int = 0,
-    progress: Progress | None = None,
-) -> list[AttackedImages]:
-    """Attack images within several radii of one norm, the smallest first.
-
-    What breaks an image within a smaller radius breaks it within a larger one too, so only what is left standing is
-    attacked again within the larger: robust accuracy never rises with the radius.
-    """
-    if len({threat.norm for threat in threats}) > 1 or any(a.eps > b.eps for a, b in pairwise(threats)):
-        raise UsageError("the radii of a curve must be of one norm and in rising order.")
+    """Attack images with the ensemble; each keeps the worst of all parts."""
     worst = unchanged(tower, pixels, goal, torch.arange(len(pixels)))
-    curve = []
-    for number, threat in enumerate(threats):
-        if not threat.allows_nothing:
-            parts = _parts(tower, goal, threat, steps, queries, seed)
-            for place, part in enumerate(parts):
-                worst = _go_on(part, worst, pixels, goal)
-                if progress:
-                    progress(number * len(parts) + place + 1, len(threats) * len(parts))
-        curve.append(worst)
-    return curve
+    if threat.allows_nothing:
+        return worst
+    parts = _parts(tower, goal, threat, steps, queries, seed)
+    for number, part in enumerate(parts, 1):
+        left = (~broken(goal, worst.margins)).nonzero()[:, 0]
+        if len(left):
+            worst.keep_worse(part(pixels[left], GoalRows(goal, left)), left)
+        if progress:
+            progress(number, len(parts))
+    return worst
 
 
-Part = Callable[[Tensor, ImageGoal], AttackedImages]  # (original pixels, their goal) -> what was found
+Part = Callable[[Tensor, ImageGoal], AttackedImages]  # (original pixels, their goal) -> perturbed ones
 
 
 def _parts(tower: PixelTower, goal: ImageGoal, threat: Threat, steps: int, queries: int, seed: int) -> tuple[Part, ...]:
@@ -102,29 +77,15 @@ def _at_rivals(
         left = rows[~broken(goal, worst.margins)]
         if not len(left):
             break
-        found = apgd(
-            tower, pixels[left], Some(goal, left), threat, steps=steps, loss="targeted-dlr",
+        aimed = apgd(
+            tower, pixels[left], GoalRows(goal, left), threat, steps=steps, loss="targeted-dlr",
             aims=rivals[left, number], seed=seed + 2 + number,
         )  # fmt: skip
-        worst = _merged(worst, found, left)
+        worst.keep_worse(aimed, left)
     return worst
 
 
-def _go_on(part: Part, worst: AttackedImages, pixels: Tensor, goal: ImageGoal) -> AttackedImages:
-    """Run one part of the ensemble on the images that still stand."""
-    left = (~broken(goal, worst.margins)).nonzero()[:, 0]
-    return _merged(worst, part(pixels[left], Some(goal, left)), left) if len(left) else worst
-
-
-def _merged(worst: AttackedImages, found: AttackedImages, rows: Tensor) -> AttackedImages:
-    pixels, margins, calls = worst.pixels.clone(), worst.margins.clone(), worst.calls.clone()
-    worse = found.margins < margins[rows]
-    pixels[rows[worse]], margins[rows[worse]] = found.pixels[worse], found.margins[worse]
-    calls[rows] += found.calls
-    return AttackedImages(pixels, margins, calls)
-
-
-class Some:
+class GoalRows:
     """A goal's rows ``which``, int64 [m], as a goal of m images."""
 
     def __init__(self, goal: ImageGoal, which: Tensor) -> None:
@@ -135,9 +96,7 @@ class Some:
         return len(self.which)
 
     def margins(self, vectors: Tensor, rows: Tensor) -> Tensor:
-        """See ImageGoal."""
         return self.goal.margins(vectors, self.which[rows])
 
     def logits(self, vectors: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """See ImageGoal."""
         return self.goal.logits(vectors, self.which[rows])

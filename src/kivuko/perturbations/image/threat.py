@@ -33,7 +33,7 @@ class Threat:
 
     @property
     def allows_nothing(self) -> bool:
-        """No 8-bit image but the original lies inside: the radius is below one level."""
+        """Whether the radius is below one level, so that only the original is inside."""
         return self.eps * LEVELS + _SLACK < 1
 
     def project(self, original: Tensor, pixels: Tensor) -> Tensor:
@@ -70,10 +70,8 @@ class Threat:
         """Round pixels to 8-bit values so that the rounded image is still inside the ball and the cube.
 
         For "linf" a radius counts in whole levels, rounded down. For "l2" the values furthest from their level below
-        are the ones that are rounded away from the original, for as long as the change does not grow longer.
-
-        ``original``: on whole levels itself, float32 [images, 3, height, width]. ``pixels``: inside the ball and the
-        cube, or a little outside; float32, the same shape.
+        are rounded away from the original, for as long as the change does not grow longer. Both arguments: float32
+        [images, 3, height, width]; ``original`` is on whole levels, ``pixels`` may be a little outside the ball.
         """
         if self.norm == "linf":
             reach = int(self.eps * LEVELS + _SLACK)
@@ -85,14 +83,11 @@ class Threat:
 
 
 def whole_steps(change: Tensor, radius: float) -> Tensor:
-    """Round a change, counted in levels, to whole ones without making it longer than it is or than the radius (L2).
+    """Round changes [images, 3, height, width], in levels, to whole ones no longer than they are and the radius (L2).
 
-    Every value starts at the whole number toward zero. What length that frees is spent on the values with the
-    largest fractions, each going one further from zero: a threshold for the fraction is found by bisection, which
-    costs a fifth of sorting them. The result is inside exactly, since its whole numbers are squared and summed in
-    double precision; where that were too long, the first rounding, which is shorter, would stand.
-
-    ``change``: float [images, 3, height, width]. ``radius``: in levels.
+    Values are rounded toward zero; the length that this frees is spent on those with the largest fractions, above a
+    threshold by bisection, which costs a fifth of sorting them. The result is inside exactly, since its whole numbers
+    are squared and summed in double precision; where that is too long, the first, shorter rounding is kept.
     """
     flat = change.reshape(len(change), -1)
     nearest = flat.round()  # of a change that is whole but for what float32 errs
@@ -118,6 +113,6 @@ def whole_steps(change: Tensor, radius: float) -> Tensor:
 
 
 def _length(change: Tensor) -> Tensor:
-    """Euclidean length per image, [images, 1, 1, 1]."""
+    """Return the Euclidean length per image, [images, 1, 1, 1]."""
     length: Tensor = change.flatten(1).norm(dim=1)
     return length[:, None, None, None]

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from kivuko.errors import DataError
 from kivuko.perturbations.image.goal import BATCH, AttackedImages, ImageGoal, Progress, loss_of, margins_of
-from kivuko.perturbations.image.pgd import value_and_gradient
+from kivuko.perturbations.image.pgd import gradient_pass
 from kivuko.perturbations.image.pixel_tower import PixelTower
 from kivuko.perturbations.image.threat import Threat
 
@@ -20,7 +20,7 @@ ENOUGH = 0.05  # a lead of rivals, in cosine, from which an image is lost for go
 
 def universal(
     tower: PixelTower,
-    pixels: Tensor,  # float32 [n, 3, h, w] in 0-1, the images that it is found on
+    pixels: Tensor,  # float32 [n, 3, h, w] in 0-1, the images that it is learned on
     goal: ImageGoal,
     threat: Threat,
     *,
@@ -29,9 +29,9 @@ def universal(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Tensor:
-    """Find one change that harms as many images as it can, to be tried on others with :func:`apply_universal`."""
+    """Return one change [1, 3, h, w] inside the radius that harms as many images as it can; see apply_universal."""
     if not len(pixels):
-        raise DataError("no image to find a universal perturbation on: give at least one.")
+        raise DataError("no image to learn a universal perturbation on: give at least one.")
     margin, generator = loss_of(goal, "margin"), torch.Generator().manual_seed(seed)
 
     def loss(vectors: Tensor, rows: Tensor) -> Tensor:
@@ -40,7 +40,7 @@ def universal(
     change = torch.zeros_like(pixels[:1])
     for epoch in range(epochs):
         for rows in torch.randperm(len(pixels), generator=generator).split(BATCH):
-            _, gradient = value_and_gradient(tower, (pixels[rows] + change).clamp(0, 1), loss, rows)
+            _, gradient, _ = gradient_pass(tower, (pixels[rows] + change).clamp(0, 1), loss, rows)
             change = change + step_size * threat.eps * threat.ascent(gradient.sum(0, keepdim=True))
             change = threat.shorten(change)
         if progress:

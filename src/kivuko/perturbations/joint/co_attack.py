@@ -1,11 +1,7 @@
 """Co-Attack (Zhang et al. 2022, arXiv 2206.09391): the query first, then the image against the edited query.
 
-This is the paper's scheme for separate encoders: the query leaves the clean image; then the image leaves both its own
-clean vector and the edited query. Edits are those of ``kivuko.perturbations``, so any language will do; distances are
-cosines instead of the divergences of softmaxed embeddings in the paper, since cosines are what a search ranks by.
-
-Sep-Attack, which attacks query and image each by itself, is ``greedy`` and ``pgd`` put together by
-``kivuko.perturbations.runner``.
+The paper's scheme for separate encoders, with edits for any language, and with cosines, which a search ranks by,
+instead of divergences of softmaxed embeddings. Sep-Attack, each side alone, is in ``kivuko.perturbations.runner``.
 """
 
 from __future__ import annotations
@@ -20,10 +16,10 @@ from kivuko.perturbations.text import EncodeTexts
 
 
 def co_attack(
-    encode: EncodeTexts,  # queries -> unit vectors; no gradients are taken, so any system will do
+    encode: EncodeTexts,
     tower: PixelTower,
     pairs: Pairs,
-    threat: Threat,  # ball of the image. text_side: budget of the query.
+    threat: Threat,
     text_side: TextSide,
     *,
     steps: int = 10,  # of PGD

@@ -18,20 +18,20 @@ from kivuko.perturbations.text.greedy import greedy_search
 
 @dataclass(frozen=True, eq=False)
 class Pairs:
-    """Queries, each with the image that it should find, in a gallery of clean images."""
+    """Queries, each with its right image, in a gallery of clean images."""
 
-    texts: Sequence[str]  # of each query [n]
+    texts: Sequence[str]
     languages: Sequence[str]
     own: NDArray[np.int64]  # int64 [n], rows of the gallery
     pixels: Tensor  # float32 [n, 3, h, w] in 0-1 on whole levels, the own images
     gallery: NDArray[np.float32]  # unit vectors of all clean images, float32 [images, dim]
-    # other texts that should find the same image, in any language [n lists]; SGA works against them too
+    # other texts of the same image, in any language; SGA works against them too
     companions: Sequence[Sequence[str]] = ()
 
 
 @dataclass(frozen=True)
 class TextSide:
-    """How queries may be edited: ``edits`` of ``kinds`` each, the worst of ``candidates`` tried per round."""
+    """The budget of the text side: ``edits`` of ``kinds`` each, the worst of ``candidates`` tried per round."""
 
     edits: int = 1
     kinds: tuple[str | EditKind, ...] = ("typo",)
@@ -53,8 +53,8 @@ class TextSide:
 class AttackedPairs:
     """The result of an attack on pairs."""
 
-    texts: list[AttackedText]  # of each pair; their own ranks are those that the text side saw
-    images: AttackedImages  # of each pair
+    texts: list[AttackedText]  # their ranks are those of the text side
+    images: AttackedImages
     # int64 [n], of the right image, from 1, ties against it; after: edited query and perturbed image together, all
     # other images clean
     ranks_before: NDArray[np.int64]

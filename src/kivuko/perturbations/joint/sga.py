@@ -1,8 +1,8 @@
 """SGA: sets against sets (Lu et al. 2023, "Set-level Guidance Attack", arXiv 2307.14061).
 
-A perturbation that is made against one query and one size of the image knows too little to hold against others. So
-the query is edited, the image is perturbed at several sizes at once against all texts that should find it (the edited
-query and its companions, in whatever language), and the query is edited again, now against the perturbed image.
+So that a perturbation carries over to other texts and sizes, the query is edited, the image is perturbed at several
+sizes at once against all its texts (the edited query and its companions, in any language), and the query is edited
+again, now against the perturbed image.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from kivuko.perturbations.image.goal import BATCH, Progress, margins_of, unchang
 from kivuko.perturbations.joint.pairs import AttackedPairs, Pairs, TextSide, goal_of, together
 from kivuko.perturbations.text import EncodeTexts
 
-SCALES = (0.5, 0.75, 1.25, 1.5)  # beside the image's own size
+SCALES = (0.5, 0.75, 1.25, 1.5)  # besides the image's own size
 
 
 def sga(
@@ -47,14 +47,14 @@ def sga(
             progress(number + 1, len(rows.split(BATCH)))
     pixels = torch.cat(parts) if parts else pairs.pixels
     calls = torch.full((len(rows),), steps * (1 + len(scales)) + 1)
-    made = AttackedImages(pixels, margins_of(tower, pixels, goal, rows), calls)
-    images = unchanged(tower, pairs.pixels, goal, rows).worse_of(made)
+    attacked = AttackedImages(pixels, margins_of(tower, pixels, goal, rows), calls)
+    images = unchanged(tower, pairs.pixels, goal, rows).worse_of(attacked)
     again = text_side.attack(encode, pairs, instead=tower.encode(images.pixels).cpu().numpy())
     return together(encode, tower, pairs, again, images)
 
 
 def _mean_texts(encode: EncodeTexts, pairs: Pairs, edited: Sequence[str]) -> Tensor:
-    """Return for each image the mean vector of the texts that should find it, float32 [n, dim].
+    """Return for each image the mean vector of its texts, float32 [n, dim].
 
     The mean cosine to a set of texts is the cosine to their mean, up to its length.
     """
@@ -68,7 +68,7 @@ def _mean_texts(encode: EncodeTexts, pairs: Pairs, edited: Sequence[str]) -> Ten
 def _climb(
     tower: PixelTower, original: Tensor, against: Tensor, threat: Threat, steps: int, scales: Sequence[float], seed: int
 ) -> Tensor:
-    """Move images [b, 3, h, w] away from texts [b, dim] at all sizes at once; the result lies on whole levels."""
+    """Move images [b, 3, h, w] away from texts [b, dim] at all sizes at once; the result is on whole levels."""
     if threat.eps == 0:
         return original
     now = threat.random_start(original, torch.Generator().manual_seed(seed))
@@ -82,7 +82,7 @@ def _climb(
 
 
 def _views(pixels: Tensor, scales: Sequence[float]) -> list[Tensor]:
-    """Return images as they are and as they look after having been smaller or larger."""
+    """Return images as they are and resized to each scale and back."""
     size = pixels.shape[-2:]
     views = [pixels]
     for scale in scales:

@@ -1,4 +1,4 @@
-"""The goal of an attack on a query, the rank of the image that it should find, and the search by single edits."""
+"""The goal of attacks on queries, the rank of the right image, and the search by single edits."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from kivuko.errors import DataError, UsageError
 from kivuko.perturbations import Edit, Perturbed, apply_edit
+from kivuko.ranks import right_ranks
 
 EncodeTexts = Callable[[Sequence[str]], NDArray[np.float32]]  # texts -> unit vectors [texts, dim]
 _CELLS = 1_000_000  # of the score matrix that is made at once: a few passes over it stay in the cache
@@ -17,7 +18,7 @@ _CELLS = 1_000_000  # of the score matrix that is made at once: a few passes ove
 
 @dataclass(frozen=True, eq=False)
 class TextGoal:
-    """A gallery, and which image each query should find."""
+    """A gallery, and the right image of each query."""
 
     gallery: NDArray[np.float32]  # unit vectors, float32 [images, dim]
     own: NDArray[np.int64]  # int64 [queries], rows of the gallery
@@ -38,10 +39,7 @@ class TextGoal:
             )
 
     def rank(self, vectors: NDArray[np.float32], rows: NDArray[np.int64]) -> RankState:
-        """Rank the own images for queries of these vectors.
-
-        ``vectors``: unit vectors, float32 [n, dim]. ``rows``: int64 [n], which query each vector is of.
-        """
+        """Rank the own images for unit vectors [n, dim] of the queries ``rows``, int64 [n]."""
         if vectors.ndim != 2 or vectors.shape[1] != self.gallery.shape[1]:
             raise DataError(
                 f"the encoder gave vectors of shape {vectors.shape} for a gallery of {self.gallery.shape[1]} numbers "
@@ -57,7 +55,7 @@ class TextGoal:
             self._replace(scores, vectors[part], rows[part])
             places = (np.arange(len(scores)), self.own[rows[part]])
             own = scores[places].copy()
-            ranks[part] = (scores >= own[:, None]).sum(1)  # the own image is one of them
+            ranks[part] = right_ranks(scores, self.own[rows[part]])
             scores[places] = -np.inf
             margins[part] = own - scores.max(1)
         return RankState(ranks, margins)
@@ -99,21 +97,18 @@ class AttackedText:
 
     @property
     def rank_before(self) -> int:
-        """Rank of the right image for the clean query."""
         return self.ranks[0]
 
     @property
     def rank_after(self) -> int:
-        """Rank after all edits."""
         return self.ranks[-1]
 
     @property
     def calls(self) -> int:
-        """Texts encoded for this query."""
         return sum(self.calls_per_round)
 
     def within(self, budget: int) -> AttackedText:
-        """Return the result of the same attack with a smaller budget: this one stopped after ``budget`` edits."""
+        """Return the result of the same attack with a smaller budget: the first ``budget`` edits."""
         edits = self.perturbed.edits[:budget]
         text = self.perturbed.original
         for edit in edits:
@@ -129,7 +124,7 @@ class AttackedText:
 
 @dataclass(slots=True)
 class AttackState:
-    """The state of one query in a search that adds edit after edit; ``stuck`` once a round found nothing."""
+    """The state of one query in a search that adds edit after edit; ``stuck`` once no candidate harms."""
 
     original: str
     text: str
@@ -149,9 +144,9 @@ class AttackState:
 # Each round of the search takes the candidate that harms most, if any harms at all. Because a round only ever adds an
 # edit that makes the rank worse, the attack within a smaller budget is the beginning of the attack within a larger one.
 
-# (the queries that are still under attack, their rows) -> candidate edits of each
+# (the queries still under attack, their rows) -> candidate edits of each
 Candidates = Callable[[Sequence[AttackState], Sequence[int]], list[list[Edit]]]
-Tried = list[tuple[int, Edit, str]]  # row of the query, the edit, what the query then is
+Tried = list[tuple[int, Edit, str]]  # row of the query, the edit, the edited query
 _AT_ONCE = 8_192  # candidate texts that are encoded together
 
 
@@ -160,7 +155,7 @@ def search(
     texts: Sequence[str],  # of each query, in the goal's order
     languages: Sequence[str],
     goal: TextGoal,
-    candidates: Candidates,  # proposes edits; see Candidates
+    candidates: Candidates,
     *,
     edits: int,
     progress: Progress | None = None,
@@ -229,8 +224,8 @@ def _portions(states: list[AttackState], rows: list[int], proposed: list[list[Ed
     """Yield candidates in portions that hold all candidates of a query or none; one that leaves no text is skipped."""
     portion: Tried = []
     for row, own in zip(rows, proposed, strict=True):
-        made = ((row, edit, apply_edit(states[row].text, edit)) for edit in own)
-        portion += [one for one in made if one[2].strip()]
+        candidates = ((row, edit, apply_edit(states[row].text, edit)) for edit in own)
+        portion += [one for one in candidates if one[2].strip()]
         if len(portion) >= _AT_ONCE:
             yield portion
             portion = []

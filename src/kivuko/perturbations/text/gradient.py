@@ -25,7 +25,7 @@ _TOGETHER = 128  # texts that go through a transformer together
 class TokenGradients:
     """The subwords of one text and how the loss changes with their vectors.
 
-    ``ids`` int64 [tokens]; ``spans``: where each stands in the text, in code points; ``gradients`` float [tokens, dim].
+    ``ids`` int64 [tokens]; ``spans``: each one's place in the text, in code points; ``gradients`` float [tokens, dim].
     """
 
     ids: NDArray[np.int64]
@@ -34,10 +34,10 @@ class TokenGradients:
 
 
 class GradientEncoder(Protocol):
-    """A text encoder whose insides are known.
+    """A text encoder with gradients.
 
-    ``vectors``: float [subwords, width], the vectors that subwords are looked up as; ``pieces``: their names in the
-    vocabulary; ``spellings``: what each adds to a text, "" if it stands for no text.
+    ``vectors``: input embeddings, float [subwords, width]; ``pieces``: the subwords' names in the vocabulary;
+    ``spellings``: the text that each adds, "" if none.
     """
 
     vectors: Tensor
@@ -49,7 +49,7 @@ class GradientEncoder(Protocol):
         ...
 
     def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
-        """Return the numbers of each text's subwords, special tokens left out."""
+        """Return the ids of each text's subwords, special tokens left out."""
         ...
 
     def gradients(self, texts: Sequence[str], goal: TextGoal, rows: Sequence[int]) -> list[TokenGradients]:
@@ -64,11 +64,9 @@ def retrieval_loss(vectors: Tensor, goal: TextGoal, rows: Sequence[int]) -> Tens
 
 
 class StaticGradients:
-    """A static student or a model of one: a text is the mean of its subwords' vectors.
+    """A static student or a model of one: a text is the mean of its subwords' vectors [subwords, dim].
 
-    ``tokenizer``: of ``tokenizers``. ``vectors``: float [subwords, dim]. ``after``: modules of
-    ``sentence_transformers`` that the mean goes through. ``spelling``: by which misspelled words are read; the mean is
-    then weighted, see ``SpellingNeighbors.subwords``.
+    ``after``: modules that the mean goes through. ``spelling``: weights the mean, see ``SpellingNeighbors.subwords``.
     """
 
     def __init__(
@@ -81,19 +79,14 @@ class StaticGradients:
 
     @torch.no_grad()
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """See GradientEncoder."""
-        found: NDArray[np.float32] = self._finish(self._means(self._weighed(texts))).numpy()
-        return found
+        vectors: NDArray[np.float32] = self._finish(self._means(self._weighed(texts))).numpy()
+        return vectors
 
     def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
-        """See GradientEncoder."""
         return [one.ids for one in self.tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)]
 
     def gradients(self, texts: Sequence[str], goal: TextGoal, rows: Sequence[int]) -> list[TokenGradients]:
-        """See GradientEncoder: of a mean of n vectors, each gets an n-th of the gradient, or its weight's share.
-
-        Which words a misspelled one is read as is taken as given, so the gradient misses what an edit changes there.
-        """
+        """Give each vector its share of the mean's gradient; the reading of misspelled words is taken as fixed."""
         encoded = self.tokenizer.encode_batch(list(texts), add_special_tokens=False)
         weighed = self._weighed(texts)
         means = self._means(weighed).requires_grad_()
@@ -112,12 +105,12 @@ class StaticGradients:
         """Return the subwords of each text and their shares of its vector, which add up to 1."""
         if self.spelling is None:
             return [(ids, [1.0 / len(ids)] * len(ids) if ids else []) for ids in self.tokenize(texts)]
-        found = []
+        shares = []
         for ids, weights in self.spelling.subwords(self.tokenizer, texts):
             own = [1.0] * len(ids) if weights is None else weights
             total = sum(own)
-            found.append((ids, [weight / total for weight in own]))
-        return found
+            shares.append((ids, [weight / total for weight in own]))
+        return shares
 
     def _means(self, weighed: Sequence[tuple[list[int], list[float]]]) -> Tensor:
         flat = torch.tensor([number for ids, _ in weighed for number in ids], dtype=torch.long)
@@ -129,15 +122,11 @@ class StaticGradients:
         features: dict[str, Any] = {"sentence_embedding": means, "modality": "text"}
         for module in self.after:
             features = module(features)
-        found: Tensor = F.normalize(features["sentence_embedding"], dim=-1)
-        return found
+        return F.normalize(features["sentence_embedding"], dim=-1)
 
 
 class TransformerGradients:
-    """A transformer in front of the given modules, as a model's text route has it.
-
-    ``route``: modules of ``sentence_transformers``, the first a Transformer with a fast tokenizer.
-    """
+    """The modules of a model's text route, the first a Transformer with a fast tokenizer."""
 
     def __init__(self, route: Sequence[Any]) -> None:
         self.route = [module.eval() for module in route]
@@ -149,24 +138,21 @@ class TransformerGradients:
 
     @torch.no_grad()
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """See GradientEncoder."""
         if not len(texts):
             return np.zeros((0, self.vectors.shape[1]), dtype=np.float32)
         order = sorted(range(len(texts)), key=lambda n: len(texts[n]))  # texts of like length need little padding
         parts = [order[n : n + _TOGETHER] for n in range(0, len(order), _TOGETHER)]
-        found = torch.cat([self._forward(self._features([texts[n] for n in part])) for part in parts])
+        encoded = torch.cat([self._forward(self._features([texts[n] for n in part])) for part in parts])
         back = torch.empty(len(order), dtype=torch.long)
         back[order] = torch.arange(len(order))
-        vectors: NDArray[np.float32] = found[back].numpy()
+        vectors: NDArray[np.float32] = encoded[back].numpy()
         return vectors
 
     def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
-        """See GradientEncoder."""
-        found: list[list[int]] = self.tokenizer(list(texts), truncation=True, add_special_tokens=False)["input_ids"]
-        return found
+        ids: list[list[int]] = self.tokenizer(list(texts), truncation=True, add_special_tokens=False)["input_ids"]
+        return ids
 
     def gradients(self, texts: Sequence[str], goal: TextGoal, rows: Sequence[int]) -> list[TokenGradients]:
-        """See GradientEncoder; special tokens are left out."""
         portions = (slice(n, n + _TOGETHER) for n in range(0, len(texts), _TOGETHER))
         return [one for part in portions for one in self._portion(texts[part], goal, rows[part])]
 
@@ -204,12 +190,11 @@ class TransformerGradients:
         features = {**features, "modality": "text"}
         for module in self.route:
             features = module(features)
-        found: Tensor = F.normalize(features["sentence_embedding"].float(), dim=-1)
-        return found
+        return F.normalize(features["sentence_embedding"].float(), dim=-1)
 
 
 def gradient_encoder(model: Any) -> GradientEncoder:
-    """Return what gradients are taken through: of a student in training form, or of a model, as it is now."""
+    """Return the gradient encoder of a student in training form, or of a model, as it is now."""
     if isinstance(model, StaticStudent):
         vectors = torch.cat([model.embedding.weight.detach(), model.fixed]).cpu()
         return StaticGradients(model.tokenizer, vectors, spelling=model.spelling)
@@ -221,7 +206,7 @@ def gradient_encoder(model: Any) -> GradientEncoder:
         return TransformerGradients(route)
     raise ModelError(
         f"the text side begins with {type(first).__name__}: gradients can be taken through static vectors and "
-        "transformers with a fast tokenizer. Attack it with 'greedy', which only asks the model."
+        "transformers with a fast tokenizer. Attack it with 'greedy', which needs no gradients."
     )
 
 
@@ -231,7 +216,7 @@ def _text_route(model: Any) -> list[Any]:
 
 
 def _spellings(tokenizer: Any, pieces: Sequence[str]) -> list[str]:
-    """Return what each subword adds to a text; "" for special tokens and parts of a character."""
+    """Return the text that each subword adds; "" for special tokens and parts of a character."""
     special = {number for number, token in tokenizer.get_added_tokens_decoder().items() if token.special}
     decoded = tokenizer.decode_batch([[number] for number in range(len(pieces))], skip_special_tokens=False)
     bare = [text.removeprefix("##").replace("▁", " ").strip() for text in decoded]

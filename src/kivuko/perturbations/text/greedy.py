@@ -1,7 +1,7 @@
 """Greedy search by queries: the model scores candidate edits; its gradients are not used.
 
-Candidates are drawn at random over the whole query. Spending half of them near the places that the other half found to
-be the sorest (or at those whose deletion harms most) was tried and harmed no more for the same number of calls.
+Candidates are drawn at random over the whole query. Drawing half of them near the places where the other half harmed
+most (or where a deletion harms most) was tried and harmed no more for the same number of calls.
 """
 
 from __future__ import annotations
@@ -31,10 +31,7 @@ def greedy_search(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> list[AttackedText]:
-    """Attack queries with the worst of random edits, one after another.
-
-    What is found for a query does not depend on the other queries.
-    """
+    """Attack queries with the worst of random edits, one after another; a query's result does not depend on others."""
     check_candidates(candidates)
     chosen = edit_kinds(kinds)
 
@@ -51,13 +48,13 @@ def check_candidates(candidates: int) -> None:
 
 
 def draws_of(state: AttackState, seed: int) -> np.random.Generator:
-    """Return the source of chance for a query's round: of its own, so that queries may be attacked in any company."""
+    """Return the generator of a query's round: it does not depend on the other queries."""
     return np.random.default_rng([seed, zlib.crc32(state.original.encode()), len(state.edits)])
 
 
 def sampled(text: str, language: str, kinds: Sequence[EditKind], count: int, rng: np.random.Generator) -> list[Edit]:
     """Return about ``count`` random edits of a text, no two with the same result; all there are if they are fewer."""
-    found: dict[str, Edit] = {}
+    sample: dict[str, Edit] = {}
     open_kinds = list(kinds)
     for _ in range(_DRAWS * count):
         if not open_kinds:
@@ -67,12 +64,12 @@ def sampled(text: str, language: str, kinds: Sequence[EditKind], count: int, rng
         if edit is None:
             open_kinds.remove(kind)
             continue
-        found.setdefault(apply_edit(text, edit), edit)
-        if len(found) == count:
-            return list(found.values())
-    if len(found) > _ENOUGH * count:
-        return list(found.values())
+        sample.setdefault(apply_edit(text, edit), edit)
+        if len(sample) == count:
+            return list(sample.values())
+    if len(sample) > _ENOUGH * count:
+        return list(sample.values())
     rest = {apply_edit(text, edit): edit for edit in all_edits(text, language, kinds)}
-    left = [edit for result, edit in rest.items() if result not in found]
-    more = rng.permutation(len(left))[: count - len(found)].tolist()
-    return [*found.values(), *(left[n] for n in more)]
+    left = [edit for result, edit in rest.items() if result not in sample]
+    more = rng.permutation(len(left))[: count - len(sample)].tolist()
+    return [*sample.values(), *(left[n] for n in more)]

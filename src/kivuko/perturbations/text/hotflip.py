@@ -2,7 +2,7 @@
 
 Ebrahimi et al. 2018, "HotFlip: White-Box Adversarial Examples for Text Classification" (arXiv 1712.06751): to first
 order, looking another subword up at a place changes the loss by the gradient there times the difference of the vectors.
-What the estimate proposes is put into the text, read by the tokenizer again, and kept only if it really harms.
+Its proposals are put into the text, tokenized again, and kept only if they really harm.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from kivuko.perturbations.text.greedy import check_candidates, draws_of, sampled
 
 _WORD_STARTS = ("▁", "Ġ")
 _ROWS = 128  # places whose scores for the whole vocabulary are made at once
-Slot = tuple[int, int, list[int]]  # where it begins and ends, in code points; which subwords stand there
+Slot = tuple[int, int, list[int]]  # start and end, in code points; the subwords there
 
 
 class Flips:
@@ -41,11 +41,7 @@ class Flips:
         ]
 
     def best(self, texts: Sequence[str], tokens: Sequence[TokenGradients], count: int) -> list[list[Edit]]:
-        """Return for each text the exchanges that to first order raise the loss most, no more than half at one place.
-
-        To first order an exchange gains the new subword's vector less those of the old ones, times the mean gradient at
-        the place.
-        """
+        """Return for each text the exchanges that to first order raise the loss most, at most half at one place."""
         slots = [_slots(text, own.spans) for text, own in zip(texts, tokens, strict=True)]
         slopes = [own.gradients.new_zeros(0, self._vectors.shape[1]) if not places else
                   torch.stack([own.gradients[inside].mean(0) for _, _, inside in places])
@@ -76,9 +72,7 @@ class Flips:
         self, text: str, slots: Sequence[Slot], tokens: TokenGradients, top: tuple[Tensor, Tensor], count: int
     ) -> list[Edit]:
         per_slot = max(1, count // 2) if len(slots) > 1 else count
-        products = (
-            (tokens.gradients * self._vectors[tokens.ids]).sum(1).tolist()
-        )  # of the subwords that stand there now
+        products = (tokens.gradients * self._vectors[tokens.ids]).sum(1).tolist()  # of the present subwords
         ranked: list[tuple[float, Edit]] = []
         for slot, values, pieces in zip(slots, top[0].tolist(), top[1].tolist(), strict=True):
             lost = sum(products[n] for n in slot[2])
@@ -105,26 +99,23 @@ def _slots(text: str, spans: Sequence[tuple[int, int]]) -> list[Slot]:
     """Return the places for an exchange: each subword, widened to whole grapheme clusters, without spaces around it."""
     starts = offsets(graphemes(text))
     cluster = [n for n, (start, end) in enumerate(pairwise(starts)) for _ in range(start, end)]
-    found: dict[tuple[int, int], None] = {}
+    places: dict[tuple[int, int], None] = {}
     for start, end in spans:
         while start < end and text[start].isspace():
             start += 1
         while start < end and text[end - 1].isspace():
             end -= 1
         if start < end:
-            found[starts[cluster[start]], starts[cluster[end - 1] + 1]] = None
-    return [(start, end, [n for n, (a, b) in enumerate(spans) if a < end and start < b]) for start, end in found]
+            places[starts[cluster[start]], starts[cluster[end - 1] + 1]] = None
+    return [(start, end, [n for n, (a, b) in enumerate(spans) if a < end and start < b]) for start, end in places]
 
 
 def gains(tokens: TokenGradients, vectors: Tensor, readings: Sequence[Sequence[int]]) -> NDArray[np.float32]:
     """Return by how much the loss would rise, float [readings], if the text were read as other subwords.
 
-    What a reading has in common with the text's own at the beginning and at the end stays. The subwords between are
-    exchanged, at the mean gradient of those that go (of the two beside the place, if none goes): the sum of the new
-    vectors less that of the old, times that gradient. For one subword against another this is HotFlip's estimate.
-
-    ``tokens``: the text's own subwords. ``vectors``: float [subwords, width]. ``readings``: subwords of each edited
-    text.
+    The subwords that differ between a reading and the text's own are exchanged: the sum of the new vectors less that of
+    the old, times the mean gradient of the old ones (of the two neighbors, if none is removed). For one subword against
+    another this is HotFlip's estimate.
     """
     own = tokens.ids.tolist()
     if not own or not readings:
@@ -191,7 +182,7 @@ def char_gradient(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> list[AttackedText]:
-    """Edit characters as ``greedy_search`` does, but ask the model only about those that the gradient points to.
+    """Edit characters as ``greedy_search`` does, but try only those that the gradient points to.
 
     Of many random edits, each read by the tokenizer again, those are tried that to first order raise the loss most.
     Arguments and errors as ``greedy_search``.
@@ -201,13 +192,13 @@ def char_gradient(
 
     def propose(states: Sequence[AttackState], rows: Sequence[int]) -> list[list[Edit]]:
         tokens = encoder.gradients([state.text for state in states], goal, rows)
-        found = []
+        proposed = []
         for state, own in zip(states, tokens, strict=True):
             drawn = sampled(state.text, state.language, chosen, _POOL * candidates, draws_of(state, seed))
             readings = encoder.tokenize([apply_edit(state.text, edit) for edit in drawn]) if drawn else []
             order = np.argsort(-gains(own, encoder.vectors, readings), kind="stable")
-            found.append(_spread([drawn[n] for n in order.tolist()], candidates))
-        return found
+            proposed.append(_spread([drawn[n] for n in order.tolist()], candidates))
+        return proposed
 
     return search(encoder.encode, texts, languages, goal, propose, edits=edits, progress=progress)
 

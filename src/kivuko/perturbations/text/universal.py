@@ -1,8 +1,8 @@
-"""One misspelling for all queries of a language, found on some of them and tried on others.
+"""One misspelling for all queries of a language, learned on some of them and tried on others.
 
 The patterns, each at most one edit per query: a letter put before or after the query, the first x left out, the first x
 written as y. A pattern that would tear or join grapheme clusters leaves the query as it is. The one under which the
-right images do worst, by mean reciprocal rank, is taken; with a larger budget the next is found on top of it.
+right images do worst, by mean reciprocal rank, is taken; with a larger budget the next is added to it.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Pattern:
     new: str
 
     def edit(self, text: str) -> Edit | None:
-        """Return what it does to a text; None if nothing, or if nothing would be left."""
+        """Return its edit of a text; None if there is none, or if nothing would be left."""
         if not text.strip():
             return None
         units = graphemes(text)
@@ -56,18 +56,18 @@ class Pattern:
 
 def apply_patterns(text: str, patterns: Sequence[Pattern]) -> Perturbed:
     """Apply patterns one after another."""
-    now, made = text, []
+    now, edits = text, []
     for pattern in patterns:
         edit = pattern.edit(now)
         if edit is not None:
             now = apply_edit(now, edit)
-            made.append(edit)
-    return Perturbed(text, now, tuple(made))
+            edits.append(edit)
+    return Perturbed(text, now, tuple(edits))
 
 
 def universal_edit(
     encode: EncodeTexts,
-    texts: Sequence[str],  # queries to find them on, in the goal's order
+    texts: Sequence[str],  # queries to learn on, in the goal's order
     language: str,
     goal: TextGoal,
     *,
@@ -84,11 +84,11 @@ def universal_edit(
     if edits < 0:
         raise UsageError(f"an attack with {edits} edits: give 0 or more.")
     if not texts:
-        raise DataError("no query to find a universal edit on: give at least one.")
+        raise DataError("no query to learn a universal edit on: give at least one.")
     if len(texts) != len(goal.own):
         raise UsageError(f"{len(texts)} texts and {len(goal.own)} images: give one each.")
     order = np.random.default_rng(seed).permutation(len(texts))
-    now, found = list(texts), list[Pattern]()
+    now, chosen = list(texts), list[Pattern]()
     for done in range(edits):
         pool, tried_on = _patterns(now, language), _SIFTED_ON
         while tried_on < len(texts):
@@ -99,11 +99,11 @@ def universal_edit(
         worst = int(means.argmin())
         if worst == 0:  # no pattern harms
             break
-        found.append(pool[worst - 1])
-        now = [apply_patterns(text, found[-1:]).text for text in now]
+        chosen.append(pool[worst - 1])
+        now = [apply_patterns(text, chosen[-1:]).text for text in now]
         if progress:
             progress(done + 1, edits)
-    return found
+    return chosen
 
 
 def _patterns(texts: Sequence[str], language: str) -> list[Pattern]:
@@ -122,7 +122,7 @@ def _mean_reciprocal_ranks(
 ) -> NDArray[np.float64]:
     """Return the mean reciprocal ranks, float [1 + patterns], of the texts as they are and under each pattern.
 
-    Only texts that a pattern changes are looked at again.
+    Only texts that a pattern changes are encoded again.
     """
     before = 1 / rank_texts(encode, goal, [texts[row] for row in rows], rows).ranks
     lost = np.zeros(1 + len(pool))
@@ -143,5 +143,5 @@ def _mean_reciprocal_ranks(
             settle()
     if portion:
         settle()
-    found: NDArray[np.float64] = before.mean() - lost / len(rows)
-    return found
+    means: NDArray[np.float64] = before.mean() - lost / len(rows)
+    return means
