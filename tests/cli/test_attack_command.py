@@ -11,7 +11,7 @@ from PIL import Image
 
 from kivuko.cli.main import main
 from kivuko.evaluation import read_per_query, read_records
-from kivuko.evaluation.robustness import read_examples
+from kivuko.evaluation.attack.examples import read_examples
 
 SCORES = ("R@1", "MAP")
 GREEDY = "greedy:candidates=8,kinds=typo"

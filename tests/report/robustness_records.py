@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from kivuko.evaluation import Condition, Header, PerQueryScores, Record, write_records
-from kivuko.evaluation.robustness import AttackedExample, write_examples
+from kivuko.evaluation.attack.examples import AttackedExample, write_examples
 from kivuko.perturbations.edits import Edit
 from kivuko.report.page import render
 from kivuko.report.results import Source

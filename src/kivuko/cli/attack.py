@@ -93,7 +93,7 @@ def command(
         screen.print(catalog_table())
         return
     from kivuko.evaluation.attack import attack
-    from kivuko.evaluation.robustness import examples_path
+    from kivuko.evaluation.attack.examples import examples_path
 
     assert model is not None
     typed = shlex.join(["kivuko", *sys.argv[1:]])

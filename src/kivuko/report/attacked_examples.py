@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Sequence
 
-from kivuko.evaluation.robustness import AttackedExample
+from kivuko.evaluation.attack.examples import AttackedExample
 from kivuko.report.formatting import RADIUS, budget_label, count, language_label
 from kivuko.report.page import Block, Examples, Prose, ShownExample
 from kivuko.report.results import Results

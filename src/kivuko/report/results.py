@@ -8,8 +8,8 @@ from typing import Any
 
 from kivuko.errors import DataError, UsageError
 from kivuko.evaluation import PARITY, Condition, Header, Interval, PerQueryScores, Record, seed_interval, seed_means
+from kivuko.evaluation.attack.examples import AttackedExample
 from kivuko.evaluation.mixtures import mixture, on_queries_of
-from kivuko.evaluation.robustness import AttackedExample
 from kivuko.languages import DEFAULT_LANGUAGES, language
 from kivuko.report.formatting import EDITS, RADIUS, SEVERITY, setting_label
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -11,19 +10,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
-from torch import Tensor
 
-from kivuko.evaluation import Condition, LanguageScores, PerQueryScores, Record, summarize
-from kivuko.evaluation import per_query_scores as laid_out
+from kivuko.evaluation import Condition, LanguageScores, PerQueryScores, Record, per_query_scores, summarize
+from kivuko.evaluation.attack.examples import AttackedExample, png
 from kivuko.evaluation.attack.targets import CaptionTarget, EmojiTarget
 from kivuko.evaluation.measures import MEASURES, RankPattern, parse_measures, values_of_ranks
-from kivuko.evaluation.robustness import (
-    AttackedExample,
-    accuracy_radius_area,
-    resource_gap,
-    robustness_records,
-)
+from kivuko.evaluation.robustness import accuracy_radius_area, resource_gap, robustness_records
 from kivuko.evaluation.statistics import Interval
 from kivuko.evaluation.summary import ALL, HEADLINE
 from kivuko.files import atomic_path
@@ -78,7 +70,7 @@ def collect(
                 assert part.images.pixels is not None
                 queries = target.queries(part.queries.language)[first : first + len(part.texts)]
                 for query, pixels in zip(queries, part.images.pixels, strict=True):
-                    (folders[spec] / f"{target.file_stem(query)}.png").write_bytes(png(pixels))
+                    (folders[spec] / f"{target.file_stem(query)}.png").write_bytes(png(to_bytes(pixels)))
     return list(results.values())
 
 
@@ -97,7 +89,10 @@ def _joined(before: LanguageResult | None, part: Attacked) -> LanguageResult:
         one.l2 += images.l2()
         for n in np.flatnonzero(part.ranks_after > part.ranks_before).tolist():
             if len(one.shown) < _IMAGES_KEPT:
-                one.shown[first + n] = png(images.original[n]), png(images.pixels[n])
+                one.shown[first + n] = (
+                    png(to_bytes(images.original[n])),
+                    png(to_bytes(images.pixels[n])),
+                )
     one.texts += part.texts
     one.ranks_before = np.concatenate([one.ranks_before, part.ranks_before])
     one.ranks_after = np.concatenate([one.ranks_after, part.ranks_after])
@@ -128,11 +123,10 @@ class Results:
 
     @property
     def groups(self) -> dict[str, list[str]]:
-        """Groups of the languages, those without a language left out."""
         return {str(name): list(codes) for name, codes in resource_groups(self.grouped).items() if codes}
 
     def condition(self, spec: AttackSpec | None = None) -> Condition:
-        """Return what is measured under an attack; None: clean."""
+        """Return the condition under an attack; None: clean."""
         about = self.target.model.about
         clean = Condition(
             dataset=self.target.dataset, split=self.target.split, model=self.target.model.name,
@@ -142,7 +136,6 @@ class Results:
         return replace(clean, attack=spec.label, budget=spec.budget) if spec else clean
 
     def add_clean(self, ranks: Mapping[str, NDArray[np.int64]]) -> None:
-        """Add the ranks of each language's queries as they are."""
         self._add([self._scores(code, own) for code, own in ranks.items()], self.condition())
 
     def add_attacked(self, results: Sequence[LanguageResult]) -> None:
@@ -162,7 +155,7 @@ class Results:
         self.records += self._gap(condition, before, after)
 
     def add_areas(self) -> None:
-        """Add the area under MAP against budget, of attacks that were run at two budgets or more above zero."""
+        """Add the area under MAP against budget, of attacks at two or more budgets above zero."""
         clean = self._blocks(self.condition())
         for attack in dict.fromkeys(spec.label for spec in self.specs):
             budgets = sorted({spec.budget for spec in self.specs if spec.label == attack and spec.budget > 0})
@@ -175,7 +168,6 @@ class Results:
                 self.records.append(self._record(under[-1], group, AREA, area, _queries(clean, codes)))
 
     def protocol(self) -> dict[str, Any]:
-        """Return the protocol for the records' header."""
         target = self.target
         drawn = f"up to {target.most} queries of each language that are no copies of English, drawn by concept"
         return {
@@ -187,8 +179,7 @@ class Results:
             "attack seed": target.seed,
         }
 
-    def _subset(self) -> str:
-        """Name the subset that shares and areas are taken of: of the emoji, queries that are no copies of English."""
+    def _subset(self) -> str:  # that shares and areas are taken of
         return HEADLINE if isinstance(self.target, EmojiTarget) else ALL
 
     def _scores(
@@ -206,15 +197,15 @@ class Results:
 
     def _add(self, scores: Sequence[LanguageScores], condition: Condition) -> None:
         self.records += summarize(scores, condition, groups=self.groups).records
-        self.per_query += laid_out(scores, condition)
+        self.per_query += per_query_scores(scores, condition)
 
     def _blocks(self, condition: Condition) -> list[PerQueryScores]:
-        """Return the MAP of each language, on the queries that shares are taken of."""
+        """Return the MAP of each language, on the subset's queries."""
         wanted = (condition, self._subset(), "MAP")
         return [block for block in self.per_query if (block.condition, block.subset, block.measure) == wanted]
 
     def _whole_groups(self, blocks: Sequence[PerQueryScores]) -> dict[str, list[str]]:
-        """Return each language as a group of its own and the groups, as far as they have such queries."""
+        """Return each language as a group, and the groups, as far as they have such queries."""
         there = {block.language for block in blocks}
         wanted = {**{code: [code] for code in self.languages}, **self.groups}
         return {name: codes for name, codes in wanted.items() if there.issuperset(codes)}
@@ -249,7 +240,7 @@ class Results:
 
 
 def attack_facts(spec: AttackSpec) -> dict[str, Any]:
-    """Describe an attack of the records, with every parameter but the budget."""
+    """Return the header's entry of an attack, with every parameter but the budget."""
     attack = spec.attack
     parameters = {
         one.name: one.written(value)
@@ -260,13 +251,6 @@ def attack_facts(spec: AttackSpec) -> dict[str, Any]:
         "kind": attack.family, "unit": attack.unit, "description": attack.description, "needs": attack.needs,
         "parameters": parameters,
     }  # fmt: skip
-
-
-def png(pixels: Tensor) -> bytes:
-    """Return one image, float [3, h, w] in 0-1, as a PNG file."""
-    file = io.BytesIO()
-    Image.fromarray(to_bytes(pixels).transpose(1, 2, 0)).save(file, "PNG")
-    return file.getvalue()
 
 
 def _queries(blocks: Sequence[PerQueryScores], codes: Sequence[str]) -> int:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 from kivuko.datasets.spec import EMOJI, check_spec, open_dataset
 from kivuko.errors import UsageError
+from kivuko.evaluation.attack.examples import AttackedExample, examples_path, write_examples
 from kivuko.evaluation.evaluate import (
     Evaluation,
     Options,
@@ -22,7 +23,6 @@ from kivuko.evaluation.evaluate import (
     read_codes,
 )
 from kivuko.evaluation.records import Header, per_query_path
-from kivuko.evaluation.robustness import AttackedExample, examples_path, write_examples
 from kivuko.evaluation.tables import WIDTH
 from kivuko.files import refuse_unwritable
 from kivuko.perturbations.spec import AttackSpec, parse_attacks
@@ -71,7 +71,7 @@ class AttackReport(Evaluation):
         return tables if len(self.attacks) < 2 else [*tables, overview_table(self.records, self.attacks)]
 
     def lines(self) -> list[str]:
-        """Return what the tables' columns are."""
+        """Return an explanation of the tables' columns, and the notes."""
         from kivuko.evaluation.attack.tables import legend
 
         return [legend(self.records, self.attacks), *(f"note: {line}" for line in self.notes)]
@@ -125,7 +125,7 @@ def attack(
         images: folder for the perturbed images, as PNG files.
         progress: show progress and notes; None: on a terminal.
         cldr, font: folder of CLDR's annotations and NotoColorEmoji.ttf, for "emoji"; None: the system's.
-        command: what the header of the records says of how they were made. None: this call.
+        command: for the header of the records. None: this call.
 
     Returns:
         The result, with ``records``, ``per_query``, ``examples``, ``summary()`` and ``save(path)``.
@@ -182,7 +182,7 @@ def attack(
 def _opened(
     dataset: Any, split: str, requested: tuple[str, ...] | None, captions: str, queries: int | None, seed: int
 ) -> Any:
-    """Check what needs no model, and open the data set; None stands for the emoji, which are read later."""
+    """Check everything that needs no model, and open the data set; None: the emoji, which are read later."""
     if captions not in ("every", "first"):
         raise UsageError(f"captions is {captions!r}; give 'every' or 'first'.")
     if queries is not None and queries < 1:
@@ -258,11 +258,9 @@ def run_attacks(
 
 
 def read_attacks(attacks: Sequence[str | AttackSpec], crafted: str | None = None) -> list[AttackSpec]:
-    """Read attacks, those on images as many times as ``crafted`` says."""
-    specs = [
-        spec for one in attacks for spec in ([one] if isinstance(one, AttackSpec) else parse_attacks([one]))
-    ]  # fmt: skip
-    specs = list(dict.fromkeys(specs))
+    """Read attacks; with ``crafted`` "both" those on images are run twice."""
+    read = ([one] if isinstance(one, AttackSpec) else parse_attacks([one]) for one in attacks)
+    specs = list(dict.fromkeys(spec for group in read for spec in group))
     if not specs:
         raise UsageError("no attack is given: name at least one, such as typo:edits=2 (--attack).")
     if crafted is None:
@@ -279,7 +277,7 @@ def read_attacks(attacks: Sequence[str | AttackSpec], crafted: str | None = None
 
 
 def check_places(records: Path | str | None, examples: Path | str | None, images: Path | str | None) -> None:
-    """Refuse places that cannot be written, before the work whose results they are for."""
+    """Refuse places that cannot be written, before the work begins."""
     files: list[Path] = []
     if records is not None:
         files = [Path(records), per_query_path(records), Path(examples) if examples else examples_path(records)]
@@ -295,7 +293,7 @@ def check_places(records: Path | str | None, examples: Path | str | None, images
 
 @contextmanager
 def _watched(display: Progress | None, total: int) -> Iterator[Any]:
-    """Yield a function from the name of the next piece of work to its report of progress."""
+    """Yield a function that begins the next piece of work, by its name, and returns its progress callback."""
     if display is None:
         yield lambda _name: None
         return

@@ -1,4 +1,4 @@
-"""Models under attack: what they search, and the queries that are attacked, on the emoji and on caption sets."""
+"""Models under attack on the emoji and on caption sets: the images that they search, and the attacked queries."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from kivuko.bitext import word_table
 from kivuko.datasets.captions import EVERY_CAPTION, CaptionSet
-from kivuko.datasets.emoji import EmojiWorld
+from kivuko.datasets.emoji import EmojiWorld, Query
 from kivuko.encoders.images import RefusedImage, decode
 from kivuko.encoders.model import Model, quiet
 from kivuko.encoders.teacher import teacher_of
@@ -31,32 +31,7 @@ from kivuko.search.decoding import read_place
 from kivuko.search.items import FilePlace
 
 ENGLISH = "en"
-TRAINING_NAMES = 256  # of each language, that universal attacks are found on
-
-
-class AttackedQuery(Protocol):
-    """A query of the emoji world or of a caption set."""
-
-    @property
-    def id(self) -> str: ...
-
-    @property
-    def language(self) -> str: ...
-
-    @property
-    def text(self) -> str: ...
-
-    @property
-    def english(self) -> str: ...
-
-    @property
-    def image(self) -> int: ...
-
-    @property
-    def concept(self) -> str: ...
-
-    @property
-    def copied(self) -> bool: ...
+TRAINING_NAMES = 256  # of each language, for universal attacks to learn on
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,22 +47,24 @@ class Caption:
     copied: bool = False
 
 
+AttackedQuery = Query | Caption
+
+
 @dataclass(eq=False)
 class ModelTarget:
-    """A model with the images that it searches; ``EmojiTarget`` and ``CaptionTarget`` say which."""
+    """A model with the images that it searches, those of ``EmojiTarget`` or ``CaptionTarget``."""
 
     model: Model
     gallery: Vectors  # unit vectors of all images, float32 [images, dim]
-    languages: tuple[str, ...]  # those that are attacked
+    languages: tuple[str, ...]  # of the attacked queries
     split: str = "test"
-    most: int | None = None  # attack this many queries of each language, drawn by concept; None: all
+    most: int | None = None  # queries of each language, drawn by concept; None: all
     seed: int = 0  # of everything that is drawn
     batch_size: int | None = field(default=None, kw_only=True)
     _listed: dict[tuple[str, bool], list[Any]] = field(default_factory=dict)
     _sets: dict[tuple[str, bool], QuerySet] = field(default_factory=dict)
 
     def encode(self, texts: Sequence[str]) -> Vectors:
-        """Encode texts: unit vectors, float32 [texts, dim]."""
         vectors: Vectors = self._system.encode(texts)
         return vectors
 
@@ -97,7 +74,6 @@ class ModelTarget:
 
     @cached_property
     def tower(self) -> PixelTower:
-        """The image side, from pixels on."""
         return PixelTower(self.model.encoder)
 
     @cached_property
@@ -108,7 +84,6 @@ class ModelTarget:
 
     @cached_property
     def encode_english(self) -> Callable[[Sequence[str]], Vectors]:
-        """The English teacher's text side."""
         if self.model.about is None:
             raise ModelError(f"{self.model.name}: has no kivuko.json, so its teacher is unknown; choose crafted=own.")
         with quiet():
@@ -116,15 +91,13 @@ class ModelTarget:
         return encode
 
     def queries(self, language: str) -> list[Any]:
-        """Return the queries that are attacked."""
         return self._list(language, training=False)
 
     def attacked(self, language: str) -> QuerySet:
-        """Return the queries that are attacked, with the model's vectors."""
         return self._set(language, training=False)
 
     def training(self, language: str) -> QuerySet:
-        """Return queries that are not attacked, where universal attacks learn; "en": with the teacher's vectors."""
+        """Return queries that are not attacked, for universal attacks; "en": with the teacher's vectors."""
         return self._set(language, training=True)
 
     def companions(self, queries: QuerySet) -> list[list[str]]:
@@ -237,13 +210,13 @@ class CaptionTarget(ModelTarget):
         own = self.caption_set.of(language, self.captions)
         english = self.caption_set.captions.get(ENGLISH, {})
         seen: dict[int, int] = {}
-        found = []
+        captions = []
         for text, row in zip(own.texts, own.owners, strict=True):
             image = self.caption_set.images[row].id
             seen[row] = seen.get(row, 0) + 1
             first = english.get(image, ("",))[0]
-            found.append(Caption(f"{image}#{seen[row]}", language, text, first, row, image))
-        return found
+            captions.append(Caption(f"{image}#{seen[row]}", language, text, first, row, image))
+        return captions
 
     def searched(self, language: str) -> NDArray[np.int64] | None:
         if self.caption_set.gallery == "set":
@@ -251,7 +224,7 @@ class CaptionTarget(ModelTarget):
         return np.array(sorted(set(self.caption_set.of(language, self.captions).owners)), dtype=np.int64)
 
     def pixels(self, rows: Sequence[int]) -> Tensor:
-        """Read images as the model sees them, float32 [n, 3, h, w]; they are not kept."""
+        """Read images as the model sees them, float32 [n, 3, h, w]; they are not kept in memory."""
         parts = {row: self.tower.pixels([self._image(row)])[0] for row in dict.fromkeys(rows)}
         return torch.stack([parts[row] for row in rows]).contiguous(memory_format=torch.channels_last)
 
@@ -274,7 +247,7 @@ class CaptionTarget(ModelTarget):
         return self.caption_set.images[row].id
 
     def file_stem(self, query: AttackedQuery) -> str:
-        """Return the name of an image file: the image's number, and the query's id without odd characters."""
+        """Return the name of an image file: the image's row, and the query's id without special characters."""
         plain = "".join(one if one.isalnum() or one in "-_.#" else "_" for one in query.id[-100:])
         return f"{query.image}-{plain}"
 
@@ -283,10 +256,7 @@ class CaptionTarget(ModelTarget):
 
 
 def some_of(queries: Sequence[Any], most: int, seed: int) -> list[Any]:
-    """Return up to ``most`` queries that are no copies of English, by concepts drawn in one order for all languages.
-
-    A smaller number gives a part of what a larger number gives.
-    """
+    """Return up to ``most`` queries that are no copies of English, by concepts in one random order for all languages."""
     concepts = sorted({query.concept for query in queries}, key=lambda one: _place(one, seed))
     place = {concept: number for number, concept in enumerate(concepts)}
     kept = [query for query in queries if not query.copied]

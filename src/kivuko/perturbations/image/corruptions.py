@@ -31,7 +31,7 @@ _CONTRAST = (0.6, 0.45, 0.36, 0.28, 0.2)  # of the original contrast
 def corrupt(pixels: Tensor, name: str, severity: int, seed: int = 0) -> Tensor:
     """Return corrupted images, float32 [n, 3, h, w] on whole levels of 8-bit images in 0-1.
 
-    Severity 0 is the images as they are. Random draws (the noise, the place of the patch) are the same at every severity.
+    Severity 0 changes nothing. Random draws (the noise, the place of the patch) are the same at every severity.
     """
     if name not in CORRUPTIONS:
         raise UsageError(f"unknown corruption '{name}': choose one of {', '.join(CORRUPTIONS)}.")

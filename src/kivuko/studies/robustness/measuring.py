@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from kivuko.evaluation import Condition, LanguageScores, Record, per_query_scores, summarize
+from kivuko.evaluation.attack.examples import AttackedExample, write_examples
 from kivuko.evaluation.emoji import DATASET
-from kivuko.evaluation.robustness import AttackedExample, write_examples
 from kivuko.languages import resource_groups
 from kivuko.studies.grid import Run
 from kivuko.studies.inputs import ENGLISH, HEADLINE, MAP, unit

@@ -14,7 +14,7 @@ from PIL import Image
 
 from kivuko.errors import CorruptFileError, DataError
 from kivuko.evaluation import Condition
-from kivuko.evaluation.robustness import AttackedExample, examples_path, read_examples, write_examples
+from kivuko.evaluation.attack.examples import AttackedExample, examples_path, read_examples, write_examples
 from kivuko.perturbations.edits import Edit
 
 
