@@ -18,14 +18,14 @@ from kivuko.studies.robustness.grid import (
     Plan,
     PlannedAttack,
     RobustnessGrid,
-    quick_grid,
     robustness_grid,
 )
 from kivuko.studies.robustness.inputs import robustness_inputs
 from kivuko.studies.robustness.study import ROBUSTNESS, STUDY
-from kivuko.training.recipe import load_recipe
+from kivuko.training.recipe import load_recipe, parse_recipe
 
 ENGLISH = "warm_start=true,crafted=english"
+OWN = '[[objective]]\nkind = "own_parts:Cosine"\npower = 2.0\n'
 SEP = "image=apgd,crafted=english,warm_start=true"
 PLAN = Plan((
     PlannedAttack("typo:edits=1|2", translators=True),
@@ -36,7 +36,7 @@ PLAN = Plan((
     PlannedAttack(f"apgd:eps=2/255|8/255,steps=2,{ENGLISH}", concepts=12),
     PlannedAttack("apgd:eps=8/255,steps=1", concepts=8),
     PlannedAttack(f"sep-attack:eps=2/255,edits=1,steps=2,candidates=4,{SEP}", concepts=12),
-)).plus(["own_attack:DropFirstLetter"])  # fmt: skip
+)).plus(["own_parts:DropFirstLetter"])  # fmt: skip
 
 
 class Watch:
@@ -67,7 +67,7 @@ def robustness_bench(tiny_world):
 
 @pytest.fixture(scope="module")
 def outcome(robustness_bench, tmp_path_factory):
-    """The records of one recipe, two sizes and one seed, and a lexical translator; made in this process."""
+    """The records of two recipes, one with a custom objective, two sizes and one seed, and a lexical translator; made in this process."""
     from kivuko.studies.robustness.measuring import perform
     from kivuko.studies.runs import save_run
 
@@ -76,7 +76,14 @@ def outcome(robustness_bench, tmp_path_factory):
             save_run(file, perform(file, bench))
 
     place = Place(tmp_path_factory.mktemp("robustness") / "r.jsonl", STUDY)
-    systems = Grid((load_recipe("mse"),), (10, 20), (0,), ("sw", "mr"), steps=3, translation=None)
+    systems = Grid(
+        (load_recipe("mse"), parse_recipe(OWN, "own", "own.toml")),
+        (10, 20),
+        (0,),
+        ("sw", "mr"),
+        steps=3,
+        translation=None,
+    )
     grid, watches = RobustnessGrid(systems, PLAN), (Watch(), Watch())
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("kivuko.studies.engine.run_all", here)
@@ -87,7 +94,7 @@ def outcome(robustness_bench, tmp_path_factory):
 
 def test_a_second_run_makes_nothing_again(outcome):
     _, (first, second) = outcome
-    assert len(first.waiting) == 1 + 2 + 2  # the teacher, two students, two word tables
+    assert len(first.waiting) == 1 + 4 + 2  # the teacher, four students, two word tables
     assert not second.waiting
     assert len(second.finished) == len(first.waiting)
 
@@ -100,12 +107,23 @@ def test_every_attack_and_budget_is_on_record_beside_the_clean_search(outcome):
         (None, None), ("typo", 1.0), ("typo", 2.0), ("code-switch", 1.0), ("greedy:candidates=4,kinds=typo", 1.0),
         ("greedy:candidates=4,kinds=typo", 2.0), ("hotflip:candidates=16", 1.0), ("gaussian-noise", 3.0),
         (f"apgd:steps=2,{ENGLISH}", 2 / 255), (f"apgd:steps=2,{ENGLISH}", 8 / 255), ("apgd:steps=1", 8 / 255),
-        (f"sep-attack:edits=1,steps=2,candidates=4,kinds=typo,{SEP}", 2 / 255), ("own_attack:DropFirstLetter", 1.0),
+        (f"sep-attack:edits=1,steps=2,candidates=4,kinds=typo,{SEP}", 2 / 255), ("own_parts:DropFirstLetter", 1.0),
     }  # fmt: skip
     assert {one.attack for one in records} - {None} <= set(header.protocol["attacks"])
     assert any(one.model == "static+emoji-robust" for one in records)
     assert {one.split for one in records if one.attack} == {"test"}
     assert any(one.split == "validation" and one.attack is None for one in records)
+
+
+def test_a_custom_objective_is_measured_under_a_custom_attack(outcome):
+    header, records = read_records(outcome[0])
+    assert header.protocol["recipes"]["own"]["objectives"] == [
+        {"kind": "own_parts:Cosine", "weight": 1.0, "power": 2.0}
+    ]  # fmt: skip
+    assert header.protocol["attacks"]["own_parts:DropFirstLetter"]["kind"] == "text adversarial"
+    attacked = [one for one in records if (one.objective, one.attack) == ("own", "own_parts:DropFirstLetter")]
+    assert {one.bitext_size for one in attacked} == {10, 20}
+    assert all(one.language in ("sw", "mr", "low-resource") for one in attacked)
 
 
 def test_searches_and_larger_radii_never_help(outcome):
@@ -170,5 +188,5 @@ def test_the_fingerprint_changes_with_the_plan_and_the_images(robustness_bench):
 def test_grids():
     recipes = [load_recipe(name) for name in RECIPES]
     assert robustness_grid(recipes).standard
-    assert not quick_grid(recipes).standard
+    assert not robustness_grid(recipes, "quick").standard
     assert not RobustnessGrid(robustness_grid(recipes).systems, Plan(STANDARD_PLAN.attacks[1:])).standard

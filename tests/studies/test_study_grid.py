@@ -8,7 +8,7 @@ from killed_study import tiny_grid, tiny_recipes
 from kivuko.bitext import Bitext, Pair
 from kivuko.errors import UsageError
 from kivuko.studies import grid as grids
-from kivuko.studies.grid import Grid, has_lexical, quick_grid, steps_for
+from kivuko.studies.grid import Grid, low_resource_grid, steps_for
 from kivuko.studies.low_resource import job_of, sample
 from kivuko.studies.runs import run_files
 from kivuko.training.recipe import load_recipe
@@ -37,7 +37,7 @@ def test_runs_are_the_whole_grid_once_with_one_budget_per_size():
                    for r in distilled if r.size == size}  # fmt: skip
         assert budgets == {(steps_for(size), grids.BATCH, grids.VALIDATE_EVERY)}
     assert sum(run.kind == grids.TRANSLATE_TEST for run in runs) == 20
-    assert sum(run.kind == grids.LEXICAL for run in runs) == 20 * has_lexical()
+    assert sum(run.kind == grids.LEXICAL for run in runs) == 20
     assert [run.whole for run in distilled if run.seed == 0] == [False, False, False, True] * 2
     rising = [steps_for(size) for size in (30, 100, 101, 300, 1000, 5000)]
     assert rising == sorted(rising)
@@ -51,7 +51,7 @@ def test_a_pretrained_translator_is_one_run_without_size_and_seed():
 
 
 def test_the_quick_grid_has_transport_translation_and_both_groups_and_is_not_the_standard_one():
-    grid = quick_grid(recipes(*grids.QUICK_RECIPES))
+    grid = low_resource_grid(recipes(*grids.QUICK_RECIPES), "quick")
     assert any(recipe.uses_transport for recipe in grid.recipes)
     assert not all(recipe.uses_transport for recipe in grid.recipes)
     assert (grid.sizes, grid.seeds, grid.languages) == ((100, 300), (0, 1), ("sw", "mr", "fi", "de"))

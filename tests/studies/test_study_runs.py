@@ -20,7 +20,7 @@ from kivuko.report.page import render
 from kivuko.report.writing import page_of, read_source
 from kivuko.studies.engine import Place, perform_study, refuse_repeats
 from kivuko.studies.grid import QUICK_TRANSLATION, Run
-from kivuko.studies.inputs import SETTINGS, encode_translations, query_texts
+from kivuko.studies.inputs import SETTINGS, encode_queries, query_texts
 from kivuko.studies.low_resource import LOW_RESOURCE, prepare
 from kivuko.studies.runs import run_files
 from kivuko.studies.workers import run_all
@@ -138,7 +138,7 @@ def test_each_query_is_translated_once(inputs):
             return ["cat" for _ in texts]
 
     echo, texts = Echo(), query_texts(inputs, ["sw", "mr"])
-    encoded = encode_translations(echo, inputs.teacher, texts, inputs.mean)
+    encoded = encode_queries(inputs.teacher, texts, inputs.mean, echo)
     assert len(echo.asked) == len(set(echo.asked)) == len(encoded.rows)
     assert encoded.pooled.shape == (1, inputs.teacher.dim)
 

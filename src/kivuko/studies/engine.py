@@ -1,7 +1,4 @@
-"""The engine of studies: a grid of runs, made by workers, resumable, that ends in one records file.
-
-A study is described by a :class:`Study`: its grid, its inputs, and the function that makes and measures one run.
-"""
+"""The engine of studies: it performs a :class:`Study`'s grid of runs, resumably, and writes one records file."""
 
 from __future__ import annotations
 
@@ -33,12 +30,12 @@ from kivuko.studies.runs import (
 from kivuko.studies.workers import Prepare, Watch, run_all
 from kivuko.training.recipe import Recipe, load_recipe
 
-_SCRATCH = "teacher"  # folder beside the runs: the teacher's vectors of each sample
-Outcomes = Sequence[tuple[Run, Finished]]
+_SCRATCH = "teacher"  # folder next to the runs: the teacher's vectors of each sample
+FinishedRuns = Sequence[tuple[Run, Finished]]
 
 
 class Inputs(Protocol):
-    """What all runs of a study share; it goes to each worker."""
+    """The data that all runs of a study share; it goes to each worker."""
 
     @property
     def world(self) -> EmojiWorld: ...
@@ -64,10 +61,10 @@ class Study:
     name: str  # in the records' header, and of the default records file
     grid: Callable[[Sequence[Recipe], str], Any]  # (recipes, "standard" | "quick" | "larger") -> grid
     recipes: dict[str, Sequence[str]]  # "standard" | "quick" | "larger" -> names of the usual recipes
-    inputs: Callable[[EmojiWorld, Any, bool | None], Any]  # (world, grid, progress) -> what all runs share
+    inputs: Callable[[EmojiWorld, Any, bool | None], Any]  # (world, grid, progress) -> Inputs
     prepare: Prepare  # inputs -> a function that makes and measures one run
-    # (grid, inputs, bitext, outcomes, command, workers) -> the header of the records
-    header: Callable[[Any, Any, Bitext, Outcomes, str, int], Header]
+    # (grid, inputs, bitext, finished, command, workers) -> the header of the records
+    header: Callable[[Any, Any, Bitext, FinishedRuns, str, int], Header]
 
 
 @dataclass(frozen=True)
@@ -79,11 +76,10 @@ class Place:
 
     @property
     def runs(self) -> Path:
-        """A small records file for each finished run."""
         return runs_folder(self.records)
 
     def check(self) -> None:
-        """Refuse a place that cannot be written, or that holds something else."""
+        """Refuse a place that cannot be written, or that holds other records."""
         for file in (self.records, per_query_path(self.records), self.runs / "a run"):
             refuse_unwritable(file)
         if self.records.is_file() and not _is_of(self.study, self.records):
@@ -99,20 +95,20 @@ def run_study(
     *,
     recipes: Sequence[str] = (),  # names or files; none: the study's usual ones. Any recipes can be compared.
     sizes: Sequence[Size | str] = (),  # sentence pairs per language, None or "all" for all; none: the grid's
-    seeds: int | None = None,  # how many. steps: of every recipe; None: by size.
-    steps: int | None = None,
+    seeds: int | None = None,  # number of seeds
+    steps: int | None = None,  # of every recipe; None: by size
     languages: Sequence[str] | None = None,
     translator: str | None = None,  # a translation model for translate-test, in place of those trained on the bitext
     translation: bool = True,  # False leaves translate-test out
-    quick: bool = False,  # a few runs that show that all works, and prove nothing. larger: more seeds and sizes.
-    larger: bool = False,
+    quick: bool = False,  # a few runs that show that all works, and prove nothing
+    larger: bool = False,  # more seeds and sizes
     workers: int | None = None,  # processes, one core each; None: as many as there are cores
     progress: bool | None = None,
     command: str | None = None,
     cldr: Path | None = None,
     font: Path | None = None,
 ) -> list[Record]:
-    """Run a study, or resume it, and write its records; finished runs are kept beside them."""
+    """Run a study, or resume it, and write its records; finished runs are kept in a folder next to them."""
     from kivuko.datasets.emoji import emoji_world
     from kivuko.progress import note, progress_bar, study_bar
 
@@ -158,7 +154,7 @@ def perform_study(
     watch: Watch,
     note: Callable[[str], None],  # takes a line for each run on disk that is damaged and rebuilt
 ) -> list[Record]:
-    """Make every run that is not on disk yet, then write records, per-query scores and examples in the grid's order."""
+    """Perform every run that is not on disk yet, then write records, scores and examples in the grid's order."""
     bitext = inputs.world.bitext(inputs.languages, "train")
     files = run_files(grid.runs(bitext), inputs.fingerprint, place.runs)
     names: dict[tuple[str, ...], tuple[str, ...]] = {}
@@ -167,14 +163,14 @@ def perform_study(
     watch.planned([file.run for file in files if on_disk[file.path]], [file.run for file in todo], workers)
     if todo:
         run_all(todo, inputs, study.prepare, place.runs / _SCRATCH, workers, watch)
-    outcomes = [(file.run, on_disk[file.path] or _load(file, names)) for file in files]
-    records = [record for _, outcome in outcomes for record in outcome.records]
+    finished = [(file.run, on_disk[file.path] or _load(file, names)) for file in files]
+    records = [record for _, result in finished for record in result.records]
     refuse_repeats(records)
-    per_query = [block for _, outcome in outcomes for block in outcome.per_query]
+    per_query = [block for _, result in finished for block in result.per_query]
     examples = [one for file in files if examples_path(file.path).is_file() for one in read_examples(file.path)]
     if examples:
         write_examples(place.records, examples)
-    header = study.header(grid, inputs, bitext, outcomes, command, workers)
+    header = study.header(grid, inputs, bitext, finished, command, workers)
     write_records(place.records, header, records, per_query)
     shutil.rmtree(place.runs / _SCRATCH, ignore_errors=True)
     remove_leftovers(place.runs)
@@ -193,7 +189,7 @@ def refuse_repeats(records: Iterable[Record]) -> None:
 
 
 def cores() -> int:
-    """Return how many cores this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,7 +12,7 @@ from kivuko.languages import DEFAULT_LANGUAGES, resource_groups
 from kivuko.training.recipe import Recipe
 from kivuko.translation.settings import TranslationSettings
 
-# Without transport, then with it. What validation put clearly behind is in the larger grid (docs/experiments.md, 12).
+# Without transport, then with it. Those clearly behind on validation are in the larger grid (docs/experiments.md, 12).
 RECIPES = ("mse", "cosine", "contrastive", "greedy", "counted", "transport", "transplant", "optical")
 LARGER_RECIPES = (*RECIPES, "sentence", "relational", "barycenter")
 QUICK_RECIPES = ("mse", "contrastive", "optical")
@@ -39,7 +38,7 @@ DISTILLATION, PRETRAINED = "distillation", "pretrained"
 
 @dataclass(frozen=True)
 class Run:
-    """One system to make and measure."""
+    """One system to train or load, and to measure."""
 
     objective: str  # its name in the records
     kind: str  # "teacher", "untrained", "distillation", "translate-test", "lexical", or "pretrained" (a translator)
@@ -52,14 +51,13 @@ class Run:
 
     @property
     def label(self) -> str:
-        """In words, for a line on the screen."""
         size = None if self.size is None else "all pairs" if self.whole else f"{self.size:,} pairs"
         seed = None if self.seed is None else f"seed {self.seed}"
         return ", ".join(part for part in (self.objective, size, seed) if part)
 
     @property
     def cost(self) -> float:
-        """About how many seconds it takes on one core: for the order of runs and the progress bar only."""
+        """Rough seconds on one core, for the order of runs and the progress bar only."""
         pairs = self.size or 0
         if self.recipe is not None:
             return 6 + self.recipe.schedule.steps * (0.015 + 2.2e-5 * pairs)
@@ -82,7 +80,6 @@ class Grid:
     lexical: bool = True  # whether the word table is among the objectives
 
     def __post_init__(self) -> None:
-        """Refuse settings under which two records would have the same condition."""
         names = [recipe.name for recipe in self.recipes]
         for what, given in (("recipe", names), ("size", self.sizes), ("seed", self.seeds)):
             if not given:
@@ -94,11 +91,10 @@ class Grid:
 
     @property
     def systems(self) -> Grid:
-        """This grid: a grid of attacked systems has one inside."""
+        """This grid; that of the robustness study has one inside."""
         return self
 
     def changed(self, **changes: Any) -> Grid:
-        """Return the grid with other settings."""
         return replace(self, **changes)
 
     def check_languages(self) -> None:
@@ -107,10 +103,7 @@ class Grid:
             raise UsageError("none of the languages is a low-resource one: add one, for example --languages sw so.")
 
     def runs(self, bitext: Bitext) -> list[Run]:
-        """Return every run: the two references, then objective by objective, size by size, seed by seed.
-
-        ``bitext``: all training pairs of the study's languages.
-        """
+        """Return every run: the two references, then objective by objective, size by size, seed by seed."""
         sizes = _resolved(self.sizes, bitext)
         runs = [Run(TEACHER, TEACHER), Run(UNTRAINED, UNTRAINED)]
         for recipe in self.recipes:
@@ -123,7 +116,7 @@ class Grid:
             runs.append(Run(TRANSLATE_TEST, PRETRAINED, translator=self.translator))
         elif self.translation is not None:
             runs += [Run(TRANSLATE_TEST, TRANSLATE_TEST, *cell, translation=self.translation) for cell in cells]
-        if self.lexical and has_lexical():
+        if self.lexical:
             runs += [Run(LEXICAL, LEXICAL, *cell) for cell in cells]
         return runs
 
@@ -137,19 +130,14 @@ class Grid:
 
 
 def low_resource_grid(recipes: Sequence[Recipe], mode: str = "standard") -> Grid:
-    """Return the standard grid, a "quick" one, or a "larger" one with twice the seeds and a smaller size."""
-    if mode == "quick":
-        return quick_grid(recipes)
+    """Return the standard grid, a "quick" one of two minutes, or a "larger" one with more seeds and a smaller size."""
     grid = Grid(tuple(recipes))
+    if mode == "quick":
+        return replace(
+            grid, sizes=QUICK_SIZES, seeds=tuple(range(QUICK_SEEDS)), languages=QUICK_LANGUAGES, steps=QUICK_STEPS,
+            translation=QUICK_TRANSLATION,
+        )  # fmt: skip
     return replace(grid, sizes=LARGER_SIZES, seeds=tuple(range(LARGER_SEEDS))) if mode == "larger" else grid
-
-
-def quick_grid(recipes: Sequence[Recipe]) -> Grid:
-    """Return a grid that exercises everything in a minute or two and says little."""
-    return Grid(
-        tuple(recipes), QUICK_SIZES, tuple(range(QUICK_SEEDS)), QUICK_LANGUAGES,
-        steps=QUICK_STEPS, translation=QUICK_TRANSLATION,
-    )  # fmt: skip
 
 
 def read_sizes(sizes: Sequence[Size | str]) -> tuple[Size, ...]:
@@ -163,17 +151,12 @@ def read_sizes(sizes: Sequence[Size | str]) -> tuple[Size, ...]:
 
 
 def steps_for(size: int) -> int:
-    """Return the steps of training, the same for all recipes, with so many pairs per language."""
+    """Return the training steps of all recipes at a number of pairs per language."""
     return next((steps for most, steps in _STEPS if size <= most), _MOST_STEPS)
 
 
-def has_lexical() -> bool:
-    """Return True where the word table is part of this installation."""
-    return importlib.util.find_spec("kivuko.translation.word_table") is not None
-
-
 def pairs_per_language(bitext: Bitext) -> int:
-    """Return the pairs per language, their mean rounded, as ``About.pairs_per_language`` has it."""
+    """Return the rounded mean of pairs per language, as ``About.pairs_per_language``."""
     return round(len(bitext) / max(1, len(bitext.languages())))
 
 
@@ -181,14 +164,14 @@ def _resolved(sizes: Sequence[Size], bitext: Bitext) -> list[tuple[int, bool]]:
     """Return (pairs per language, whether that is all) of each size."""
     counts = {code: len(pairs) for code, pairs in bitext.by_language().items()}
     least = min(counts, key=lambda code: counts[code])
-    found: dict[int, Size] = {}
+    resolved: dict[int, Size] = {}
     for size in sizes:
         if size is not None and size > counts[least]:
             raise UsageError(
                 f"--sizes {size}: {least} has {counts[least]:,} training pairs. Give a smaller size, or 'all'."
             )
         pairs = pairs_per_language(bitext) if size is None else size
-        if pairs in found:
+        if pairs in resolved:
             raise UsageError(f"--sizes: {pairs} and 'all' are the same here, {pairs:,} pairs. Name one of them.")
-        found[pairs] = size
-    return [(pairs, size is None) for pairs, size in found.items()]
+        resolved[pairs] = size
+    return [(pairs, size is None) for pairs, size in resolved.items()]

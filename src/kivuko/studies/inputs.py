@@ -37,13 +37,13 @@ from kivuko.training.teacher_vectors import TeacherVectors, teacher_vectors
 from kivuko.translation.translator import Translator
 from kivuko.transport import TokenLists
 
-SPLITS = ("validation", "test")
+VALIDATION, TEST = SPLITS = ("validation", "test")
 ENGLISH = "en"
 
 
 @dataclass(frozen=True, eq=False)
 class KnownTexts:
-    """The teacher's vectors of texts, as arrays, which go to another process more safely than tensors do.
+    """The teacher's vectors of texts as arrays, which go to another process more safely than tensors.
 
     ``tokens`` float16 [total, dim], ``offsets`` int64 [texts + 1], ``pooled`` float32 [texts, dim]; see TeacherVectors.
     """
@@ -54,21 +54,16 @@ class KnownTexts:
     pooled: NDArray[np.float32]
 
     @classmethod
-    def of(cls, found: TeacherVectors) -> KnownTexts:
-        """Take the vectors out of their tensors."""
-        return cls(tuple(found.sentences), found.tokens.numpy(), found.offsets.numpy(), found.pooled.numpy())
+    def of(cls, vectors: TeacherVectors) -> KnownTexts:
+        return cls(tuple(vectors.sentences), vectors.tokens.numpy(), vectors.offsets.numpy(), vectors.pooled.numpy())
 
     def vectors(self, mean: NDArray[np.float32]) -> TeacherVectors:
-        """Put them back into tensors."""
         rows = {text: row for row, text in enumerate(self.texts)}
         return TeacherVectors(rows, *(torch.from_numpy(a) for a in (self.tokens, self.offsets, self.pooled, mean)))
 
 
 class KnownTeacher(TextTeacher):
-    """A teacher that has its vectors of known texts at hand, and loads its weights for the first other text.
-
-    Most runs need known texts only, and loading takes longer than they do.
-    """
+    """A teacher that holds its vectors of known texts, and loads its weights for the first other text only."""
 
     def __init__(self, name: str, source: str, fingerprint: str, known: Sequence[TeacherVectors]) -> None:
         self.name, self.source, self.fingerprint = name, source, fingerprint
@@ -78,7 +73,6 @@ class KnownTeacher(TextTeacher):
 
     @property
     def model(self) -> Any:
-        """The SentenceTransformer itself, loaded if need be."""
         return self._whole().model
 
     def accelerated(self) -> contextlib.AbstractContextManager[None]:
@@ -86,7 +80,7 @@ class KnownTeacher(TextTeacher):
         return contextlib.nullcontext()
 
     def encode_tokens(self, texts: list[str]) -> TokenBatch:
-        """See TextTeacher; tokens of known texts are rounded to half precision, as training has them."""
+        """Encode texts; tokens of known texts are rounded to half precision, as in training."""
         for known in self._known:
             rows = known.sentences
             if all(text in rows for text in texts):
@@ -96,36 +90,32 @@ class KnownTeacher(TextTeacher):
     def _whole(self) -> TextTeacher:
         if self._loaded is None:
             with quiet():
-                found = load_teacher(self.source)
-            if found.fingerprint != self.fingerprint:
+                loaded = load_teacher(self.source)
+            if loaded.fingerprint != self.fingerprint:
                 raise ModelError(f"{self.source}: the teacher has changed since the study began. Run it again.")
-            self._loaded = found
+            self._loaded = loaded
         return self._loaded
 
 
 @dataclass(frozen=True, eq=False)
 class StudyInputs:
-    """Data that every run is made from and measured on. It goes to each worker process, so it holds plain arrays."""
+    """The data that all runs learn from and are measured on; plain arrays, since it goes to each worker process."""
 
     world: EmojiWorld  # the emoji world, without its pixels
     languages: tuple[str, ...]
     images: NDArray[np.float32]  # unit vectors of all images, float32 [images, dim]
-    # the distinct English documents; ``document_rows`` int64 [images] says which one is an image's
-    documents: KnownTexts
-    document_rows: NDArray[np.int64]
-    # every English text that a run may need of the teacher, translations aside; ``words``: those of the teacher's own
-    # vocabulary, where a recipe needs them
-    known: KnownTexts
+    documents: KnownTexts  # the distinct English documents
+    document_rows: NDArray[np.int64]  # int64 [images], the document of each image
+    known: KnownTexts  # every English text that a run may encode with the teacher, translations aside
     # float32 [dim], the teacher's mean content token over the English side of training and validation
     mean: NDArray[np.float32]
     teacher_name: str
     teacher_source: str
     teacher_fingerprint: str
-    words: KnownTexts | None = None
+    words: KnownTexts | None = None  # of the teacher's own vocabulary, where a recipe needs them
 
     @cached_property
     def teacher(self) -> KnownTeacher:
-        """The English teacher."""
         known = [one.vectors(self.mean) for one in (self.known, self.words) if one is not None]
         return KnownTeacher(self.teacher_name, self.teacher_source, self.teacher_fingerprint, known)
 
@@ -144,14 +134,14 @@ class StudyInputs:
 
     @cached_property
     def fingerprint(self) -> str:
-        """A hash of all this: texts, splits, images and the teacher."""
+        """A hash of texts, splits, images and the teacher."""
         emoji = [(one.sequence, one.concept, one.split, one.image) for one in self.world.emoji]
         annotations = {
             code: [(sequence, own.name, own.keywords) for sequence, own in self.world.annotations[code].items()]
             for code in (ENGLISH, *self.languages)
         }
-        told = [self.world.fingerprint, emoji, annotations, self.languages, self.teacher_fingerprint]
-        digest = hashlib.sha256(json.dumps(told).encode())
+        content = [self.world.fingerprint, emoji, annotations, self.languages, self.teacher_fingerprint]
+        digest = hashlib.sha256(json.dumps(content).encode())
         for array in (self.images, self.documents.pooled, self.mean):
             digest.update(np.ascontiguousarray(array).tobytes())
         return digest.hexdigest()
@@ -162,8 +152,8 @@ def study_inputs(
     languages: Sequence[str],
     teacher: TextTeacher,
     *,
-    words: bool = False,  # whether recipes need the words of the teacher's vocabulary, see :func:`needs_words`
-    progress: Callable[[int, int], None] | None = None,  # called with (done, total) while the teacher encodes
+    words: bool = False,  # see :func:`needs_words`
+    progress: Callable[[int, int], None] | None = None,
 ) -> StudyInputs:
     """Encode images, documents and sentences, or read them from the cache."""
     with quiet():
@@ -177,13 +167,13 @@ def study_inputs(
     known = teacher_vectors(teacher, [*learned, *queries, *spoken], progress=progress)
     own = teacher_vectors(teacher, whole_words(teacher.model.tokenizer), progress=progress) if words else None
     documents = english_documents(world)
-    found = teacher_vectors(teacher, documents, progress=progress)
+    document_vectors = teacher_vectors(teacher, documents, progress=progress)
     return StudyInputs(
         world=replace(world, images=np.zeros((len(world.images), 0, 0, 4), dtype=np.uint8)),
         languages=tuple(languages),
         images=emoji_vectors(tower, world),
-        documents=KnownTexts.of(found),
-        document_rows=np.array([found.sentences[text] for text in documents], dtype=np.int64),
+        documents=KnownTexts.of(document_vectors),
+        document_rows=np.array([document_vectors.sentences[text] for text in documents], dtype=np.int64),
         known=KnownTexts.of(known),
         mean=known.tokens[: int(known.offsets[len(learned)])].float().mean(0).numpy(),
         teacher_name=teacher.name, teacher_source=teacher.source, teacher_fingerprint=teacher.fingerprint,
@@ -198,8 +188,8 @@ def needs_words(recipes: Sequence[Recipe]) -> bool:
 
 def unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return vectors [n, dim] at length 1; zeros stay zeros."""
-    found: NDArray[np.float32] = vectors / np.linalg.norm(vectors, axis=1, keepdims=True).clip(min=1e-12)
-    return found
+    normalized: NDArray[np.float32] = vectors / np.linalg.norm(vectors, axis=1, keepdims=True).clip(min=1e-12)
+    return normalized
 
 
 Texts = Mapping[str, Sequence[str]]  # language to distinct texts
@@ -223,31 +213,18 @@ def query_texts(inputs: StudyInputs, languages: Sequence[str]) -> dict[str, list
     }
 
 
-def encode_queries(encoder: Encoder, texts: Texts, mean: NDArray[np.float32] | None = None) -> EncodedQueries:
-    """Encode queries as they are.
-
-    ``encoder``: a student in evaluation mode, or the teacher. ``mean``: taken from every token before it is compared;
-    None: tokens as they are.
-    """
-    return _encoded(encoder, {(code, text): text for code, own in texts.items() for text in own}, mean)
-
-
-def encode_translations(
-    translator: Translator, encoder: Encoder, texts: Texts, mean: NDArray[np.float32]
+def encode_queries(
+    encoder: Encoder,
+    texts: Texts,
+    mean: NDArray[np.float32] | None = None,  # subtracted from every token; None: tokens as they are
+    translator: Translator | None = None,  # encode English translations instead; each query is translated once
 ) -> EncodedQueries:
-    """Translate each query once and encode the English with the teacher."""
-    english = {
+    """Encode queries with a student in evaluation mode or the teacher; equal texts once."""
+    spoken = {
         (code, text): translation
         for code, own in texts.items()
-        for text, translation in zip(own, translator.translate(list(own), code), strict=True)
+        for text, translation in zip(own, translator.translate(list(own), code) if translator else own, strict=True)
     }
-    return _encoded(encoder, english, mean)
-
-
-def _encoded(
-    encoder: Encoder, spoken: Mapping[tuple[str, str], str], mean: NDArray[np.float32] | None
-) -> EncodedQueries:
-    """Encode what stands for each query; equal texts once."""
     row_of = {text: row for row, text in enumerate(dict.fromkeys(spoken.values()))}
     pooled, vectors = _encode(encoder, list(row_of))
     lengths = torch.tensor([len(one) for one in vectors], dtype=torch.long)
@@ -258,20 +235,19 @@ def _encoded(
 @torch.no_grad()
 def _encode(encoder: Encoder, texts: list[str]) -> tuple[Tensor, list[Tensor]]:
     """Return sentence vectors float32 [texts, dim] and each text's content tokens, from one pass."""
-    # Texts of like length go together, which spares padding; the results are put back in order.
+    # Texts of like length go together, which spares padding.
     order = sorted(range(len(texts)), key=lambda row: len(texts[row]))
-    pooled, found = torch.zeros(len(texts), encoder.dim), [torch.empty(0, encoder.dim)] * len(texts)
+    pooled, tokens = torch.zeros(len(texts), encoder.dim), [torch.empty(0, encoder.dim)] * len(texts)
     for start in range(0, len(order), _BATCH):
         rows = order[start : start + _BATCH]
         batch = encoder.encode_tokens([texts[row] for row in rows]).to("cpu")
         pooled[rows] = batch.pooled.float()
         for row, vectors in zip(rows, batch.content().float().split(batch.mask.sum(1).tolist()), strict=True):
-            found[row] = vectors
-    return pooled, found
+            tokens[row] = vectors
+    return pooled, tokens
 
 
 SETTINGS = ((images.DATASET, "cosine"), (images.DOCUMENTS, "cosine"), (images.DOCUMENTS, "maxsim"))
-VALIDATION, TEST = "validation", "test"
 MAP, HEADLINE = "MAP", "headline"
 MEASURES = ("R@1", "R@10", MAP)
 SUBSETS = ("all", HEADLINE, "compositional", "lexical")
@@ -285,29 +261,25 @@ class Evaluator:
         self._english: dict[tuple[str, str], LanguageScores] = {}
 
     def measure(self, queries: EncodedQueries, condition: Condition, with_english: bool = False) -> Measured:
-        """Measure a system on both splits in every setting.
-
-        ``condition``: its data set, split and scoring are set here. ``with_english``: the teacher itself, whose English
-        queries are measured and recorded too.
-        """
+        """Measure a system on both splits in every setting; ``with_english``: the teacher, on English queries too."""
         measured = Measured([], [])
         codes = [ENGLISH, *self.inputs.languages] if with_english else list(self.inputs.languages)
         for dataset, scoring in SETTINGS:
             scores = _scores(self.inputs, queries, dataset, scoring)  # [rows, images]
             for split in (VALIDATION, TEST):
                 at = replace(condition, dataset=dataset, scoring=scoring, split=split)
-                found = [_in_language(self.inputs, queries, scores, code, split) for code in codes]
+                scored = [_in_language(self.inputs, queries, scores, code, split) for code in codes]
                 if split == VALIDATION:
-                    measured.records.extend(self._choice_records(found, at))
+                    measured.records.extend(self._choice_records(scored, at))
                     continue
-                english = found[0] if with_english else self._reference(dataset, scoring)
-                measured.records.extend(self._records(english, found[int(with_english) :], at, with_english))
-                measured.per_query.extend(_headline_map(found, at))
+                english = scored[0] if with_english else self._reference(dataset, scoring)
+                measured.records.extend(self._records(english, scored[int(with_english) :], at, with_english))
+                measured.per_query.extend(headline_map(scored, at))
         return measured
 
     def _choice_records(self, scores: Sequence[LanguageScores], condition: Condition) -> list[Record]:
-        """Return the figures by which recipes are chosen, MAP of headline queries."""
-        summary = summarize([_map_only(one) for one in scores], condition, groups=self._groups(), reference=ENGLISH)
+        """Return MAP of headline queries, by which recipes are chosen."""
+        summary = summarize([map_only(one) for one in scores], condition, groups=self._groups(), reference=ENGLISH)
         return [record for record in summary.records if (record.subset, record.measure) == (HEADLINE, MAP)]
 
     def _records(
@@ -338,27 +310,27 @@ class Evaluator:
 
 def _scores(inputs: StudyInputs, queries: EncodedQueries, dataset: str, scoring: str) -> NDArray[np.float32]:
     """Score every query against every image, or its document: float32 [rows, images], higher is better."""
-    found: NDArray[np.float32]
+    scores: NDArray[np.float32]
     if scoring == "maxsim":
-        found = maxsim(queries.tokens, inputs.document_tokens).numpy()
+        scores = maxsim(queries.tokens, inputs.document_tokens).numpy()
     else:
-        found = queries.pooled @ (inputs.images if dataset == images.DATASET else inputs.document_vectors).T
-    return found
+        scores = queries.pooled @ (inputs.images if dataset == images.DATASET else inputs.document_vectors).T
+    return scores
 
 
 def _in_language(
     inputs: StudyInputs, queries: EncodedQueries, scores: NDArray[np.float32], code: str, split: str
 ) -> LanguageScores:
     rows = [queries.rows[code, query.text] for query in inputs.world.queries(code, split)]
-    found = measure_queries(scores[rows], inputs.world, code, split)
-    return replace(found, values={measure: found.values[measure] for measure in MEASURES})
+    measured = measure_queries(scores[rows], inputs.world, code, split)
+    return replace(measured, values={measure: measured.values[measure] for measure in MEASURES})
 
 
-def _map_only(scores: LanguageScores) -> LanguageScores:
+def map_only(scores: LanguageScores) -> LanguageScores:
     """Return MAP alone, with the one subset that makes headline queries."""
     return replace(scores, values={MAP: scores.values[MAP]}, subsets={"copied": scores.subsets["copied"]})
 
 
-def _headline_map(scores: Sequence[LanguageScores], condition: Condition) -> list[PerQueryScores]:
-    blocks = per_query_scores([_map_only(one) for one in scores], condition)
+def headline_map(scores: Sequence[LanguageScores], condition: Condition) -> list[PerQueryScores]:
+    blocks = per_query_scores([map_only(one) for one in scores], condition)
     return [block for block in blocks if block.subset == HEADLINE]

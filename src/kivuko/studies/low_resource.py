@@ -1,8 +1,7 @@
-"""The low-resource study: which objective carries furthest with little bitext?
+"""The low-resource study, objectives × bitext sizes × seeds: which objective is best with little bitext?
 
-Objectives × bitext sizes × seeds, on validation and test. The student, the budget of steps and the selection are the
-same for all recipes at a size. A seed decides the sample of bitext, the student's first weights and the order of pairs,
-and is shared by the objectives, so that they can be compared in pairs.
+At a size, all recipes have the same student, steps and selection. A seed, shared by all objectives for paired
+comparisons, decides the sample of bitext, the student's first weights and the order of pairs.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from kivuko.evaluation import emoji as images
 from kivuko.languages import language, resource_groups
 from kivuko.progress import progress_bar
 from kivuko.studies.demo import emoji_job
-from kivuko.studies.engine import Outcomes, Study
+from kivuko.studies.engine import FinishedRuns, Study
 from kivuko.studies.grid import (
     BATCH,
     DISTILLATION,
@@ -53,7 +52,6 @@ from kivuko.studies.inputs import (
     Evaluator,
     StudyInputs,
     encode_queries,
-    encode_translations,
     needs_words,
     query_texts,
     study_inputs,
@@ -68,13 +66,12 @@ _FLAT = ("ties", "ranking", "R@k", "measured by", "intervals", "headline")
 
 
 def prepare(inputs: StudyInputs) -> Callable[[RunFile], Measured]:
-    """Return the function that makes and measures the run of a file."""
     evaluator = Evaluator(inputs)
     return lambda file: perform(file.run, evaluator)
 
 
 def perform(run: Run, evaluator: Evaluator) -> Measured:
-    """Make the system of ``run`` and measure it on both splits."""
+    """Train or load the system of ``run`` and measure it on both splits."""
     started, inputs = time.monotonic(), evaluator.inputs
     queries, model, notes = _built(run, inputs)
     condition = Condition(
@@ -85,7 +82,7 @@ def perform(run: Run, evaluator: Evaluator) -> Measured:
 
 
 def sample(run: Run, inputs: StudyInputs) -> Bitext:
-    """Return the bitext that ``run`` learns from: the same for every objective of a size and seed."""
+    """Return the bitext of ``run``: the same for every objective of a size and seed."""
     whole = inputs.world.bitext(inputs.languages, "train")
     return whole if run.whole or run.size is None else take_pairs(whole, run.size, run.seed or 0)
 
@@ -101,26 +98,24 @@ def _built(run: Run, inputs: StudyInputs) -> _Built:
         return _distilled(run, inputs)
     translator, notes = translator_of(run, inputs)
     texts = query_texts(inputs, inputs.languages)
-    queries = encode_translations(translator, inputs.teacher, texts, inputs.mean)
-    return queries, translator.name, notes
+    return encode_queries(inputs.teacher, texts, inputs.mean, translator), translator.name, notes
 
 
 def _distilled(run: Run, inputs: StudyInputs) -> _Built:
-    """Student tokens stay as they are in late interaction: taking the teacher's mean from them destroys them."""
+    # Student tokens stay as they are in late interaction: to subtract the teacher's mean destroys them.
     trained = train_student(job_of(run, inputs), inputs.teacher)
     queries = encode_queries(trained.student, query_texts(inputs, inputs.languages))
     return queries, trained.about.student, training_notes(trained.result)
 
 
 def job_of(run: Run, inputs: StudyInputs) -> Job:
-    """Return the distillation that a run stands for."""
     assert run.recipe is not None
     job = emoji_job(inputs.world, inputs.languages, run.recipe, run.seed or 0)
     return replace(job, bitext=sample(run, inputs))
 
 
 def _untrained(inputs: StudyInputs) -> StaticStudent:
-    """The static student of seed 0 over the whole bitext's vocabulary, before its first step."""
+    """Return the static student of seed 0 over the whole bitext's vocabulary, before its first step."""
     bitext = inputs.world.bitext(inputs.languages, "train")
     torch.manual_seed(0)
     student = StaticStudent(train_vocabulary(pair.text for pair in bitext.pairs), inputs.teacher.dim)
@@ -141,16 +136,15 @@ def translator_of(run: Run, inputs: StudyInputs) -> tuple[Translator, Notes]:
 
     held_out = inputs.world.bitext(inputs.languages, "validation", keywords=False)
     with quiet():
-        translator, outcome = train_translator(sample(run, inputs), held_out, run.translation, seed=run.seed or 0)
-    return translator, training_notes(outcome)
+        translator, result = train_translator(sample(run, inputs), held_out, run.translation, seed=run.seed or 0)
+    return translator, training_notes(result)
 
 
-def training_notes(outcome: Any) -> Notes:
-    """Return notes on a finished training."""
+def training_notes(result: Any) -> Notes:
     return {
-        "best_step": outcome.best_step,
-        "validation_score": outcome.best_score,
-        "training_seconds": round(outcome.seconds, 1),
+        "best_step": result.best_step,
+        "validation_score": result.best_score,
+        "training_seconds": round(result.seconds, 1),
     }
 
 
@@ -163,12 +157,9 @@ def encoded_inputs(world: EmojiWorld, grid: Grid, progress: bool | None) -> Stud
 
 
 def study_header(
-    grid: Grid, inputs: StudyInputs, bitext: Bitext, finished: Outcomes, command: str, workers: int
+    grid: Grid, inputs: StudyInputs, bitext: Bitext, finished: FinishedRuns, command: str, workers: int
 ) -> Header:
-    """Return the header of a study's records.
-
-    ``bitext``: all training pairs of the study's languages. ``finished``: every run, in the grid's order.
-    """
+    """Return the header of a study's records; ``bitext``: all training pairs of the study's languages."""
     one = images.protocol(inputs.world, "test")
     runs = [run for run, _ in finished]
     protocol: dict[str, Any] = {
@@ -217,7 +208,7 @@ _SCORING = {
 
 
 def limits(grid: Grid, inputs: StudyInputs) -> list[str]:
-    """Return lines on what the study cannot show."""
+    """Return the limits of the study, a line each."""
     least = min((size for size in grid.sizes if size is not None), default=None)
     held_out = len(inputs.world.queries(inputs.languages[0], "validation"))
     lines = [
@@ -243,12 +234,12 @@ def limits(grid: Grid, inputs: StudyInputs) -> list[str]:
 
 
 def _datasets(inputs: StudyInputs) -> dict[str, dict[str, Any]]:
-    found = {}
+    datasets = {}
     for protocol in (images.protocol, images.documents_protocol):
-        told = protocol(inputs.world, "test")
-        scorings = [scoring for dataset, scoring in SETTINGS if dataset == told["dataset"]]
-        found[str(told["dataset"])] = {key: told[key] for key in ("task", "gallery")} | {"scoring": scorings}
-    return found
+        facts = protocol(inputs.world, "test")
+        scorings = [scoring for dataset, scoring in SETTINGS if dataset == facts["dataset"]]
+        datasets[str(facts["dataset"])] = {key: facts[key] for key in ("task", "gallery")} | {"scoring": scorings}
+    return datasets
 
 
 def _splits(inputs: StudyInputs) -> dict[str, dict[str, Any]]:
@@ -274,7 +265,7 @@ def _translation(grid: Grid) -> dict[str, Any] | str:
 
 
 def _recipes(grid: Grid, runs: Sequence[Run]) -> dict[str, dict[str, Any]]:
-    told = {
+    facts = {
         recipe.name: {
             "description": recipe.description,
             "transport": recipe.uses_transport,
@@ -285,11 +276,11 @@ def _recipes(grid: Grid, runs: Sequence[Run]) -> dict[str, dict[str, Any]]:
         }
         for recipe in grid.recipes
     }
-    made = {run.objective for run in runs}
+    objectives = {run.objective for run in runs}
     for name, description in _TRANSLATIONS.items():
-        if name in made:
-            told[name] = {"description": description, "transport": False, "kind": "translation"}
-    return told
+        if name in objectives:
+            facts[name] = {"description": description, "transport": False, "kind": "translation"}
+    return facts
 
 
 _TRANSLATIONS = {
@@ -298,14 +289,14 @@ _TRANSLATIONS = {
 }
 
 
-def _seconds(finished: Outcomes) -> dict[str, float]:
-    """Mean seconds of a run on one core, by objective and size."""
-    found: dict[str, list[float]] = {}
-    for run, outcome in finished:
-        found.setdefault(f"{run.objective}, {run.size} pairs" if run.size else run.objective, []).append(
-            outcome.seconds
+def _seconds(finished: FinishedRuns) -> dict[str, float]:
+    """Return the mean seconds of a run on one core, by objective and size."""
+    seconds_of: dict[str, list[float]] = {}
+    for run, result in finished:
+        seconds_of.setdefault(f"{run.objective}, {run.size} pairs" if run.size else run.objective, []).append(
+            result.seconds
         )
-    return {name: round(sum(seconds) / len(seconds), 1) for name, seconds in found.items()}
+    return {name: round(sum(seconds) / len(seconds), 1) for name, seconds in seconds_of.items()}
 
 
 LOW_RESOURCE = Study(

@@ -1,7 +1,6 @@
-"""Finished runs on disk, each a small records file of its own, so that a killed study resumes.
+"""Finished runs on disk, a small records file each, so that a killed study resumes.
 
-A file's name ends in a fingerprint of everything that decides the run's result, so a run made with other settings is
-never taken for this one.
+A file's name ends in a fingerprint of everything that decides the run's result.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ Notes = dict[str, float | int | str]
 
 @dataclass(frozen=True)
 class Measured:
-    """The result of one run: its records, its per-query scores, and notes on how it was made."""
+    """The result of one run; ``notes``: on its training."""
 
     records: list[Record]
     per_query: list[PerQueryScores]
@@ -53,15 +52,12 @@ class Finished:
 
 
 def runs_folder(records: Path) -> Path:
-    """Return the folder of a study's runs: ``low-resource.jsonl.runs`` beside ``low-resource.jsonl``."""
+    """Return ``low-resource.jsonl.runs`` for ``low-resource.jsonl``."""
     return records.with_name(f"{records.name}.runs")
 
 
 def run_files(runs: Sequence[Run], fingerprint: str, folder: Path) -> list[RunFile]:
-    """Return the file of each run, in order.
-
-    ``fingerprint``: of all that the runs share and are measured on.
-    """
+    """Return the file of each run, in order; ``fingerprint``: of the inputs that the runs share."""
     models = {name: _folder_digest(Path(name).expanduser()) for run in runs if (name := run.translator)}
     files = []
     for run in runs:
@@ -86,7 +82,7 @@ def save_run(file: RunFile, measured: Measured) -> None:
 def load_run(file: RunFile, names: dict[tuple[str, ...], tuple[str, ...]]) -> Finished | None:
     """Read a run's result; None if there is none yet.
 
-    ``names``: lists of query ids and clusters seen so far; equal ones are shared, which saves most of the memory.
+    ``names``: lists of query ids and clusters of earlier runs; equal ones are shared, which saves most of the memory.
     """
     if not file.path.is_file():
         return None
@@ -102,13 +98,13 @@ def load_run(file: RunFile, names: dict[tuple[str, ...], tuple[str, ...]]) -> Fi
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove what killed writers left under temporary names."""
+    """Remove temporary files of killed writers."""
     for stray in folder.glob(".*.tmp"):
         stray.unlink(missing_ok=True)
 
 
 def _content(run: Run) -> dict[str, Any]:
-    """Return everything of a run that decides its result; a recipe's description does not."""
+    """Return the fields of a run that decide its result: not a recipe's description."""
     content = asdict(run)
     if run.recipe is not None:
         content["recipe"].pop("description")
@@ -116,7 +112,7 @@ def _content(run: Run) -> dict[str, Any]:
 
 
 def _folder_digest(folder: Path) -> list[tuple[str, str]]:
-    """Return the hash of each file of a model; a name on the hub has none, and counts as it is written."""
+    """Return the hash of each file of a model folder; none for a name on the hub."""
     if not folder.is_dir():
         return []
     return [(str(file.relative_to(folder)), sha256_of(file)) for file in sorted(folder.rglob("*")) if file.is_file()]

@@ -1,4 +1,4 @@
-"""Worker processes that make and measure the runs of a study, one core each."""
+"""Worker processes that perform the runs of a study, one core each."""
 
 from __future__ import annotations
 
@@ -27,30 +27,28 @@ _ONE_THREAD = {
 }  # fmt: skip
 _TICK = 1.0  # seconds between two looks at the clock
 Prepare = Callable[[Any], Callable[[RunFile], Measured]]
-"""Inputs -> a function that makes and measures one run. A function of a module, since it goes to another process."""
+"""Inputs -> a function that performs one run; it must be a function of a module, since it goes to another process."""
 
 
 class Watch(Protocol):
-    """Displays what goes on."""
+    """Shows progress."""
 
     def planned(self, finished: Sequence[Run], waiting: Sequence[Run], workers: int) -> None:
-        """So many runs are on disk from before, so many are to be made."""
+        """Called first; ``finished`` are on disk from before."""
 
-    def began(self, run: Run) -> None:
-        """A run was handed to a worker."""
+    def began(self, run: Run) -> None: ...
 
     def ended(self, run: Run, seconds: float) -> None:
-        """A run is finished and on disk; it took so many seconds."""
+        """Called when a run is on disk."""
 
     def ticked(self) -> None:
-        """About a second has passed."""
+        """Called about once a second."""
 
 
 def run_all(todo: Sequence[RunFile], inputs: Any, prepare: Prepare, scratch: Path, workers: int, watch: Watch) -> None:
-    """Make and save every run; finished runs stay on disk if another one fails.
+    """Perform and save every run; finished runs stay on disk if another one fails or the user interrupts.
 
-    ``inputs``: shared by all runs; they go to each worker. ``prepare``: see Prepare. ``scratch``: folder for the
-    teacher's vectors of each sample of bitext, which the objectives share. ``workers``: processes, each of one thread.
+    ``scratch``: folder for the teacher's vectors of each sample of bitext, which the objectives share.
     """
     others = set(multiprocessing.active_children())
     pool = ProcessPoolExecutor(
@@ -117,7 +115,7 @@ _performers: list[Callable[[RunFile], Measured]] = []
 
 
 def _begin(inputs: Any, prepare: Prepare, scratch: Path) -> None:
-    """Prepare a worker. What can fail waits for the first run, which can say so in one line."""
+    """Initialize a worker. Everything that can fail waits for the first run, which reports it in one line."""
     global _given
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _given = inputs, prepare, scratch
@@ -133,7 +131,7 @@ def _die_with(sentinel: int) -> None:
 
 
 def _perform(file: RunFile) -> float:
-    """Make, measure and save a run in a worker; return the seconds it took."""
+    """Perform and save a run in a worker; return its seconds."""
     import torch
 
     assert _given is not None

@@ -9,10 +9,6 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from kivuko.errors import UsageError
-
-Progress = Callable[[int, int], None]  # (done, total)
-
 
 class Translator(Protocol):
     """Any translator into English."""
@@ -38,38 +34,19 @@ class Translator(Protocol):
 EncodeTexts = Callable[[Sequence[str]], NDArray[np.float32]]
 
 
-def translate_test(
-    translator: Translator,
-    encode_english: EncodeTexts,
-    language: str,
-    *,
-    batch_size: int = 256,
-    progress: Progress | None = None,
-) -> EncodeTexts:
-    """Return a function from texts in ``language`` to the English encoder's unit vectors of their translations.
+def translate_test(translator: Translator, encode_english: EncodeTexts, language: str) -> EncodeTexts:
+    """Return a function from texts in ``language`` to the English encoder's vectors of their translations.
 
-    The baseline that OPTICAL (Huang, Yu and Allan 2023, arXiv 2301.12566) calls the translation method.
-
-    Args:
-        encode_english: the teacher: English texts -> float32 [texts, dim].
-        language: BCP 47 code; "en" texts are encoded as they are.
-        batch_size: texts translated at a time; ``progress`` is called with (done, total) after each batch.
-
-    Returns:
-        texts -> unit vectors, float32 [texts, dim]; a translation that encodes to zero stays zero.
+    The baseline that OPTICAL (Huang, Yu and Allan 2023, arXiv 2301.12566) calls the translation method. Each distinct
+    text is translated once; English is not translated.
     """
-    if batch_size < 1:
-        raise UsageError(f"batch size {batch_size}: give at least 1")
+    english: dict[str, str] = {}
 
     def encode(texts: Sequence[str]) -> NDArray[np.float32]:
-        english: list[str] = list(texts) if language == "en" else []
-        for start in range(len(english), len(texts), batch_size):
-            english += translator.translate(list(texts[start : start + batch_size]), language)
-            if progress:
-                progress(len(english), len(texts))
-        vectors = np.asarray(encode_english(english), dtype=np.float32)
-        unit: NDArray[np.float32] = vectors / np.linalg.norm(vectors, axis=1, keepdims=True).clip(min=1e-12)
-        return unit
+        new = [] if language == "en" else [text for text in dict.fromkeys(texts) if text not in english]
+        if new:  # all at once: the translator batches texts of like length
+            english.update(zip(new, translator.translate(new, language), strict=True))
+        return encode_english([english.get(text, text) for text in texts])
 
     return encode
 

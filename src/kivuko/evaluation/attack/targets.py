@@ -256,7 +256,7 @@ class CaptionTarget(ModelTarget):
 
 
 def some_of(queries: Sequence[Any], most: int, seed: int) -> list[Any]:
-    """Return up to ``most`` queries that are no copies of English, by concepts in one random order for all languages."""
+    """Return up to ``most`` queries that are no copies of English, by concepts in one order for all languages."""
     concepts = sorted({query.concept for query in queries}, key=lambda one: _place(one, seed))
     place = {concept: number for number, concept in enumerate(concepts)}
     kept = [query for query in queries if not query.copied]

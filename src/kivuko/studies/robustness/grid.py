@@ -1,4 +1,4 @@
-"""The systems of the study: which objectives, on how much bitext, with which seeds."""
+"""The grid of the robustness study: its systems, and the plan of attacks on them."""
 
 from __future__ import annotations
 
@@ -12,18 +12,17 @@ from kivuko.evaluation.attack.results import attack_facts as facts_of
 from kivuko.perturbations.catalog import CODE_SWITCH
 from kivuko.perturbations.runner import sweeps
 from kivuko.perturbations.spec import AttackSpec, parse_attacks
-from kivuko.studies.grid import QUICK_LANGUAGES, QUICK_STEPS, QUICK_TRANSLATION, UNTRAINED, Grid, Run
+from kivuko.studies.grid import UNTRAINED, Grid, Run, low_resource_grid
 from kivuko.training.recipe import Recipe
 
 
 @dataclass(frozen=True)
 class PlannedAttack:
-    """An attack that systems go through."""
+    """An attack on systems."""
 
     text: str  # as ``kivuko attack`` takes it; of a sweep, each budget is measured
     concepts: int | None = None  # attack the queries of this many concepts; None: all queries
-    # whether translators go through it too, which must translate every perturbed query. Attacks on images alone cost
-    # them nothing and are made on all systems.
+    # also on translators, which must translate every perturbed query; attacks on images alone are on all systems
     translators: bool = False
 
     @property
@@ -36,7 +35,6 @@ class PlannedAttack:
 
     @property
     def against_images(self) -> bool:
-        """Whether the image alone is perturbed."""
         return self.specs[0].attack.kind == "image"
 
 
@@ -74,7 +72,6 @@ class Plan:
 
     @property
     def switches_code(self) -> bool:
-        """Whether words are replaced by their English translations."""
         return CODE_SWITCH in self.noises()
 
 
@@ -109,7 +106,7 @@ QUICK_PLAN = Plan((
 
 
 def attack_facts(plan: Plan) -> dict[str, dict[str, Any]]:
-    """Return what the report says of each attack, by its label: family, description, unit, parameters, concepts."""
+    """Return the header's entry of each attack, by its label: family, description, unit, parameters, concepts."""
     facts: dict[str, dict[str, Any]] = {}
     for planned in plan.attacks:
         spec = planned.specs[0]
@@ -129,22 +126,20 @@ QUICK_RECIPES = ("contrastive", "optical", "optical-robust")
 SIZES: tuple[int | None, ...] = (300, 1000)
 HEADLINE_SIZE = 1000
 LARGER_SIZES: tuple[int | None, ...] = (100, 300, 1000, None)
-QUICK_SIZES: tuple[int | None, ...] = (100, 300)
 
 
 @dataclass(frozen=True)
 class RobustnessGrid:
-    """``systems``: the low-resource study's grid of systems; ``plan``: what each goes through."""
+    """``systems``: the low-resource study's grid; ``plan``: the attacks on each system."""
 
     systems: Grid
     plan: Plan = STANDARD_PLAN
 
     def runs(self, bitext: Bitext) -> list[Run]:
-        """Return every run: the English teacher on English names, then objective by objective."""
+        """Return every run: the English teacher on English names, then each objective."""
         return [run for run in self.systems.runs(bitext) if run.kind != UNTRAINED]
 
     def changed(self, **changes: Any) -> RobustnessGrid:
-        """Return the grid with other settings of its systems."""
         return replace(self, systems=self.systems.changed(**changes))
 
     @property
@@ -157,17 +152,9 @@ class RobustnessGrid:
 
 
 def robustness_grid(recipes: Sequence[Recipe], mode: str = "standard") -> RobustnessGrid:
-    """Return the standard grid, a "quick" one, or a "larger" one with twice the seeds, and less and more bitext."""
+    """Return the standard grid, a "quick" one of a few minutes, or a "larger" one with more seeds and sizes."""
     if mode == "quick":
-        return quick_grid(recipes)
+        return RobustnessGrid(low_resource_grid(recipes, "quick"), QUICK_PLAN)
     if mode == "larger":
         return RobustnessGrid(Grid(tuple(recipes), LARGER_SIZES, tuple(range(10))))
     return RobustnessGrid(Grid(tuple(recipes), SIZES))
-
-
-def quick_grid(recipes: Sequence[Recipe]) -> RobustnessGrid:
-    """Return a grid that exercises everything in a few minutes and proves nothing."""
-    systems = Grid(
-        tuple(recipes), QUICK_SIZES, (0, 1), QUICK_LANGUAGES, steps=QUICK_STEPS, translation=QUICK_TRANSLATION
-    )
-    return RobustnessGrid(systems, QUICK_PLAN)

@@ -1,4 +1,4 @@
-"""What every run of the robustness study shares: the low-resource study's inputs, perturbed images, chosen concepts."""
+"""The inputs that all runs of the robustness study share: those of the low-resource study, and perturbed images."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from kivuko.perturbations.runner import AttackRunner, image_side
 from kivuko.perturbations.spec import AttackSpec
 from kivuko.perturbations.target import Crafted, Draws, QuerySet, from_bytes, to_bytes
 from kivuko.perturbations.text import EncodeTexts, GradientEncoder
-from kivuko.studies.inputs import ENGLISH, StudyInputs, study_inputs, unit
+from kivuko.studies.inputs import ENGLISH, TEST, StudyInputs, study_inputs, unit
 from kivuko.studies.robustness.grid import Plan, PlannedAttack
 
 Vectors = NDArray[np.float32]
@@ -36,13 +36,13 @@ EMOJI, ROBUST = "emoji", "emoji-robust"
 
 @dataclass(frozen=True)
 class StudyDraws(Draws):
-    """Random numbers of the study: noise on texts depends on the seed, its place among the noises and the budget."""
+    """Random numbers of the study: noise on texts depends on the seed, the noise's place in the plan and the budget."""
 
     noises: tuple[str, ...] = ()
 
     @property
     def image_seed(self) -> int:
-        """The same for all systems, so that they meet the same images."""
+        """The same for all systems, so that they search the same images."""
         return 0
 
     def edits(self, spec: AttackSpec, queries: QuerySet) -> Iterator[np.random.Generator]:
@@ -61,7 +61,7 @@ class StudyTarget:
 
     gallery: Vectors
     load_tower: Callable[[], PixelTower]
-    pixels_of: Callable[[Sequence[int]], Tensor]
+    pixels: Callable[[Sequence[int]], Tensor]
     encode: EncodeTexts
     encode_english: EncodeTexts
     inside: GradientEncoder | None = None
@@ -75,9 +75,6 @@ class StudyTarget:
     def gradients(self) -> GradientEncoder:
         assert self.inside is not None
         return self.inside
-
-    def pixels(self, rows: Sequence[int]) -> Tensor:
-        return self.pixels_of(rows)
 
     def code_switch(self, language: str) -> EditKind:
         return code_switch(self.tables or {})
@@ -94,16 +91,15 @@ class TowerImages:
     """An image tower's view of the images."""
 
     name: str  # as in the records' ``model``
-    folder: Path  # of the tower
+    folder: Path
     gallery: Vectors  # unit vectors of all clean images, float32 [images, dim]
-    crafted: Mapping[AttackSpec, Crafted]  # attack -> images perturbed before any system is known, without their pixels
+    crafted: Mapping[AttackSpec, Crafted]  # those that need no system, without their pixels
     # image's row -> uint8 [3, h, w], of those attacked with own vectors and those shown
     pixels: Mapping[int, NDArray[np.uint8]]
     shown: Mapping[AttackSpec, Mapping[int, NDArray[np.uint8]]]  # attack -> image's row -> uint8 [3, h, w], perturbed
 
     @cached_property
     def tower(self) -> PixelTower:
-        """The tower itself."""
         with quiet():
             return PixelTower(load_image_tower(self.folder, self.gallery.shape[1]))
 
@@ -113,7 +109,6 @@ class TowerImages:
 
     @cached_property
     def fingerprint(self) -> str:
-        """A hash of all vectors."""
         digest = hashlib.sha256(np.ascontiguousarray(self.gallery).tobytes())
         for spec in sorted(self.crafted, key=lambda spec: spec.text):
             digest.update(repr((spec.text, sorted(self.crafted[spec].places))).encode())
@@ -128,7 +123,7 @@ def tower_folders() -> dict[str, Path]:
 
 
 def is_crafted(spec: AttackSpec) -> bool:
-    """Whether an attack perturbs images in a way that needs no system: noise, or against English names."""
+    """Return True for attacks on images that need no system: noise, or against English names."""
     if spec.attack.kind == "text" or spec.custom is not None:
         return False
     return spec.attack.needs == "nothing" or spec.get("crafted", "own") == "english"
@@ -180,7 +175,7 @@ def tower_images(
 
 
 def work(plan: Plan) -> int:
-    """Return how many pieces of work ``tower_images`` reports."""
+    """Return the number of calls of ``ticked`` in ``tower_images``."""
     return 1 + sum(len(planned.specs) for planned in _crafted_attacks(plan))
 
 
@@ -189,7 +184,6 @@ def _crafted_attacks(plan: Plan) -> list[PlannedAttack]:
     return [planned for planned in plan.attacks if planned.against_images and is_crafted(planned.specs[0])]
 
 
-TEST, VALIDATION = "test", "validation"
 _FORMAT = 2  # raise it when systems are attacked or measured in another way
 
 
@@ -210,26 +204,18 @@ class RobustnessInputs:
 
     @property
     def world(self) -> EmojiWorld:
-        """The emoji world, without its pixels."""
         return self.plain.world
 
     @property
     def languages(self) -> tuple[str, ...]:
-        """The languages of the queries."""
         return self.plain.languages
 
-    def queries(self, language: str, split: str = TEST, concepts: int | None = None) -> list[Query]:
-        """Return headline queries (not equal to the English name) of a split, of the first so many concepts or all."""
-        chosen = None if concepts is None else set(self.concepts[:concepts])
-        return [
-            query
-            for query in self.plain.world.queries(language, split)
-            if not query.copied and (chosen is None or query.concept in chosen)
-        ]
+    def queries(self, language: str, split: str = TEST) -> list[Query]:
+        """Return the headline queries (not equal to the English name) of a split."""
+        return [query for query in self.plain.world.queries(language, split) if not query.copied]
 
     @cached_property
     def fingerprint(self) -> str:
-        """A hash of all this."""
         parts = [_FORMAT, self.plain.fingerprint, asdict(self.plan), self.concepts, self.tables]
         digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode())
         for tower in self.towers:
@@ -244,28 +230,23 @@ def robustness_inputs(
     plan: Plan,
     *,
     words: bool,  # see ``study_inputs``
-    # called with (done, total) while the teacher encodes. attacked: the same while images are attacked.
+    # called with (done, total)
     encoded: Callable[[int, int], None] | None = None,
     attacked: Callable[[int, int], None] | None = None,
 ) -> RobustnessInputs:
     """Encode everything, choose the concepts, and attack the images with the English names."""
     plain = study_inputs(world, languages, teacher, words=words, progress=encoded)
     concepts = _concepts(world, languages)
-    attacked_names = [
-        query
-        for query in world.queries(ENGLISH, TEST)
-        if query.concept in _first(concepts, _largest(plan, english=True))
-    ]
+    named = set(concepts[: _largest(plan, english=True)])
+    attacked_names = [query for query in world.queries(ENGLISH, TEST) if query.concept in named]
     pooled = teacher.encode_tokens([query.text for query in attacked_names]).pooled.cpu().numpy()
     vectors = unit(pooled.astype(np.float32))
     english = dict(zip([query.image for query in attacked_names], vectors, strict=True))
     names = {query.image: query.text for query in (*world.queries(ENGLISH, TEST), *attacked_names)}
     names = dict(sorted(names.items()))
+    queried = set(concepts[: _largest(plan, english=False)])
     own = dict.fromkeys(
-        query.image
-        for code in languages
-        for query in world.queries(code, TEST)
-        if query.concept in _first(concepts, _largest(plan, english=False))
+        query.image for code in languages for query in world.queries(code, TEST) if query.concept in queried
     )
     folders, done = tower_folders(), 0
 
@@ -284,7 +265,7 @@ def robustness_inputs(
 
 
 def _largest(plan: Plan, *, english: bool) -> int | None:
-    """Return of how many concepts images are attacked, against English names or else with own vectors; None: all."""
+    """Return the number of concepts whose images are attacked, against English names or own vectors; None: all."""
     sides = [(planned.concepts, image_side(planned.specs[0])) for planned in plan.attacks]
     numbers = [
         concepts
@@ -292,10 +273,6 @@ def _largest(plan: Plan, *, english: bool) -> int | None:
         if side.attack.kind != "text" and side.attack.needs != "nothing" and is_crafted(side) == english
     ]
     return None if None in numbers else max((one for one in numbers if one is not None), default=0)
-
-
-def _first(concepts: Sequence[str], count: int | None) -> frozenset[str]:
-    return frozenset(concepts[:count])
 
 
 def _concepts(world: EmojiWorld, languages: Sequence[str]) -> tuple[str, ...]:

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import io
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from kivuko.evaluation import Condition, LanguageScores, Record, per_query_scores, summarize
-from kivuko.evaluation.attack.examples import AttackedExample, write_examples
+from kivuko.datasets.emoji import Query
+from kivuko.evaluation import Condition, LanguageScores, Record, summarize
+from kivuko.evaluation.attack.examples import AttackedExample, png, write_examples
 from kivuko.evaluation.emoji import DATASET
 from kivuko.languages import resource_groups
+from kivuko.ranks import right_ranks
 from kivuko.studies.grid import Run
-from kivuko.studies.inputs import ENGLISH, HEADLINE, MAP, unit
-from kivuko.studies.robustness.inputs import TEST, VALIDATION, RobustnessInputs
+from kivuko.studies.inputs import ENGLISH, HEADLINE, MAP, MEASURES, TEST, VALIDATION, headline_map, map_only, unit
+from kivuko.studies.robustness.inputs import RobustnessInputs
 from kivuko.studies.robustness.systems import SearchResult, System, attacked, make_system
 from kivuko.studies.runs import Measured, RunFile
 
@@ -26,12 +26,11 @@ Key = tuple[str, str | None, float | None]  # tower, attack, budget
 
 
 def prepare(inputs: RobustnessInputs) -> Callable[[RunFile], Measured]:
-    """Return what makes, attacks and measures the run of a file."""
     return lambda file: perform(file, inputs)
 
 
 def perform(file: RunFile, inputs: RobustnessInputs) -> Measured:
-    """Make the system of a run and attack it; of seed 0 some examples are written beside the run's file."""
+    """Make the system of a run and attack it; of seed 0 some examples are written next to the run's file."""
     started, run = time.monotonic(), file.run
     system = make_system(run, inputs.plain)
     made = time.monotonic()
@@ -42,16 +41,9 @@ def perform(file: RunFile, inputs: RobustnessInputs) -> Measured:
     measured, examples = Measured([], []), list[AttackedExample]()
     for key, results in gathered.items():
         condition = _condition(run, system, *key)
-        scores = [
-            _of_ranks(one.language, [query.id for query in one.queries], one.ranks, [q.concept for q in one.queries])
-            for one in results
-        ]
+        scores = [_of_ranks(one.language, one.queries, one.ranks) for one in results]
         measured.records.extend(_records(scores, condition))
-        measured.per_query.extend(
-            block
-            for block in per_query_scores([_only_map(one) for one in scores], condition)
-            if block.subset == HEADLINE
-        )
+        measured.per_query.extend(headline_map(scores, condition))
         if run.seed in (0, None) and key[1] is not None:
             clean = {one.language: one for one in gathered[key[0], None, None]}
             examples += [one for result in results for one in _examples(result, clean[result.language], condition)]
@@ -73,25 +65,20 @@ def _condition(run: Run, system: System, tower: str, attack: str | None, budget:
     )  # fmt: skip
 
 
-def _of_ranks(language: str, ids: Sequence[str], ranks: NDArray[np.int64], concepts: Sequence[str]) -> LanguageScores:
-    """Return the measures of one language: with one right image per query each is a function of its rank."""
+def _of_ranks(language: str, queries: Sequence[Query], ranks: NDArray[np.int64]) -> LanguageScores:
+    """Return the measures of one language: with one right image per query, functions of its rank."""
     values = {"R@1": (ranks <= 1).astype(np.float64), "R@10": (ranks <= 10).astype(np.float64), MAP: 1 / ranks}
     return LanguageScores(
-        language=language, query_ids=ids, values=values, subsets={"copied": np.zeros(len(ranks), dtype=bool)},
-        clusters=concepts,
+        language=language, query_ids=[query.id for query in queries], values=values,
+        subsets={"copied": np.zeros(len(ranks), dtype=bool)}, clusters=[query.concept for query in queries],
     )  # fmt: skip
-
-
-def _only_map(scores: LanguageScores) -> LanguageScores:
-    return replace(scores, values={MAP: scores.values[MAP]})
 
 
 def _records(scores: Sequence[LanguageScores], condition: Condition) -> list[Record]:
     codes = [one.language for one in scores]
     groups = {} if codes == [ENGLISH] else {str(name): own for name, own in resource_groups(codes).items() if own}
     summary = summarize(scores, condition, groups=groups, reference=ENGLISH)
-    wanted = {"R@1", "R@10", MAP}
-    return [one for one in summary.records if one.subset == HEADLINE and one.measure in wanted]
+    return [one for one in summary.records if one.subset == HEADLINE and one.measure in MEASURES]
 
 
 def _validation(system: System, run: Run, inputs: RobustnessInputs) -> list[Record]:
@@ -102,10 +89,8 @@ def _validation(system: System, run: Run, inputs: RobustnessInputs) -> list[Reco
     for code in system.languages:
         queries = inputs.queries(code, VALIDATION)
         vectors = system.encoder(code)([query.text for query in queries])
-        found = unit(vectors) @ tower.gallery.T
-        own = found[np.arange(len(queries)), [query.image for query in queries]]
-        ranks = (found >= own[:, None]).sum(1)
-        scores.append(_only_map(_of_ranks(code, [q.id for q in queries], ranks, [q.concept for q in queries])))
+        ranks = right_ranks(unit(vectors) @ tower.gallery.T, np.array([query.image for query in queries]))
+        scores.append(map_only(_of_ranks(code, queries, ranks)))
     condition = replace(_condition(run, system, tower.name, None, None), split=VALIDATION)
     return [record for record in _records(scores, condition) if record.measure == MAP]
 
@@ -140,12 +125,6 @@ def _example(
         linf=None if moved is None else float(moved.max()),
         l2=None if moved is None else float(np.linalg.norm(moved)),
         calls=int(result.attacked.calls[row]),
-        image_before=None if moved is None or was is None else _png(was),
-        image_after=None if moved is None or now is None else _png(now),
+        image_before=None if moved is None or was is None else png(was),
+        image_after=None if moved is None or now is None else png(now),
     )  # fmt: skip
-
-
-def _png(pixels: NDArray[np.uint8]) -> bytes:
-    stream = io.BytesIO()
-    Image.fromarray(pixels.transpose(1, 2, 0)).save(stream, "PNG")
-    return stream.getvalue()

@@ -1,7 +1,4 @@
-"""The robustness study: does optimal-transport distillation make low-resource image search more robust?
-
-Objectives × attacks × budgets × seeds.
-"""
+"""The robustness study, objectives × attacks × budgets × seeds: does transport make image search more robust?"""
 
 from __future__ import annotations
 
@@ -15,7 +12,7 @@ from kivuko.encoders.model import quiet
 from kivuko.encoders.teacher import load_teacher
 from kivuko.evaluation import Header
 from kivuko.progress import bars, late_task
-from kivuko.studies.engine import Outcomes, Study
+from kivuko.studies.engine import FinishedRuns, Study
 from kivuko.studies.inputs import needs_words
 from kivuko.studies.low_resource import study_header
 from kivuko.studies.robustness.grid import (
@@ -42,11 +39,11 @@ def robustness_header(
     grid: RobustnessGrid,
     inputs: RobustnessInputs,
     bitext: Bitext,
-    finished: Outcomes,
+    finished: FinishedRuns,
     command: str,
     workers: int,
 ) -> Header:
-    """Return the header of the study's records. Arguments as ``low_resource.study_header``."""
+    """Return the header of the study's records."""
     systems = study_header(grid.systems, inputs.plain, bitext, finished, command, workers)
     sizes = [size for size in systems.protocol["sizes"] if size is not None]
     recipes = {name: dict(facts) for name, facts in systems.protocol["recipes"].items()}

@@ -1,4 +1,4 @@
-"""The systems under attack: what turns a query of some language into a vector, and what an attacker may know of it."""
+"""The systems under attack, from queries to vectors and gradients, and the attacks on them."""
 
 from __future__ import annotations
 
@@ -31,23 +31,22 @@ from kivuko.studies.robustness.inputs import (
 )
 from kivuko.studies.runs import Notes
 from kivuko.training.student_training import train_student
-from kivuko.translation.translator import Translator
+from kivuko.translation.translator import translate_test
 
 _BATCH = 256
-_MOST_REMEMBERED = 300_000  # texts whose vectors are kept at hand: some 500 MB
+_MOST_REMEMBERED = 300_000  # texts whose vectors are cached: some 500 MB
 
 
 @dataclass(frozen=True, eq=False)
 class System:
-    """Something that searches."""
+    """A model that queries are encoded with."""
 
     name: str  # of the model, for the records
     languages: tuple[str, ...]  # of its queries
     encoder: Callable[[str], EncodeTexts]  # language -> texts -> unit vectors, float32 [texts, dim]
-    gradients: GradientEncoder | None = None  # of its insides; None where there are none to take
-    # whether a query costs so much that it is searched only under attacks planned for ``translators`` too
-    slow: bool = False
-    notes: Notes = field(default_factory=dict)  # how it was made
+    gradients: GradientEncoder | None = None
+    slow: bool = False  # only under attacks planned for ``translators`` too
+    notes: Notes = field(default_factory=dict)  # on its training
 
 
 def make_system(run: Run, inputs: StudyInputs) -> System:
@@ -63,13 +62,13 @@ def make_system(run: Run, inputs: StudyInputs) -> System:
     translator, notes = translator_of(run, inputs)
     english = _remembering(inputs.teacher)
     return System(
-        translator.name, inputs.languages, lambda code: _translating(translator, code, english),
+        translator.name, inputs.languages, lambda code: translate_test(translator, english, code),
         slow=True, notes=notes,
     )  # fmt: skip
 
 
 def encoder_of(encoder: Encoder) -> EncodeTexts:
-    """Return a function from texts to an encoder's unit sentence vectors; it remembers texts."""
+    """Return a function from texts to an encoder's unit sentence vectors, with a cache."""
     known: dict[str, NDArray[np.float32]] = {}
 
     @torch.no_grad()
@@ -90,24 +89,11 @@ _english: dict[str, EncodeTexts] = {}  # the last teacher's encoder
 
 
 def _remembering(teacher: TextTeacher) -> EncodeTexts:
-    """Return the teacher's encoder, the same for all runs of a process: translators write many texts alike."""
+    """Return the teacher's encoder, one for all runs of a process: translations of different runs are often equal."""
     if teacher.fingerprint not in _english:
         _english.clear()
         _english[teacher.fingerprint] = encoder_of(teacher)
     return _english[teacher.fingerprint]
-
-
-def _translating(translator: Translator, code: str, english: EncodeTexts) -> EncodeTexts:
-    """Translate each distinct text once, then encode the English: many queries come again, or are not changed."""
-    spoken: dict[str, str] = {}
-
-    def encode(texts: Sequence[str]) -> NDArray[np.float32]:
-        new = [text for text in dict.fromkeys(texts) if text not in spoken]
-        # All at once: the translator puts texts of like length together, and a short one does not wait for a long one.
-        spoken.update(zip(new, translator.translate(new, code) if new else [], strict=True))
-        return english([spoken[text] for text in texts])
-
-    return encode
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,7 +111,6 @@ class SearchResult:
 
     @property
     def condition(self) -> tuple[str, str | None, float | None]:
-        """The tower's name, the attack's label and its budget."""
         spec = None if self.attacked is None else self.attacked.spec
         return self.tower.name, spec.label if spec else None, spec.budget if spec else None
 
@@ -140,11 +125,9 @@ class SearchResult:
 
 
 def attacked(system: System, code: str, inputs: RobustnessInputs, seed: int) -> Iterator[SearchResult]:
-    """Attack a system's queries of one language in every way of the plan.
+    """Run the plan's attacks on a system's queries of one language; ``seed``: of all draws.
 
     Text and joint attacks search the first tower's images, attacks on images those of every tower.
-
-    ``seed``: of the noise and of the searches' draws; equal for all systems of one training seed.
     """
     encode, queries = system.encoder(code), inputs.queries(code)
     vectors = encode([query.text for query in queries])
@@ -174,7 +157,7 @@ def _runner(
 
 
 def _applies(planned: PlannedAttack, system: System, code: str, first: bool) -> bool:
-    """Whether a system goes through an attack on this tower."""
+    """Return True if an attack of the plan is for this system and tower."""
     spec = planned.specs[0]
     if planned.against_images:
         return True
@@ -186,7 +169,7 @@ def _applies(planned: PlannedAttack, system: System, code: str, first: bool) -> 
 def _attacked_rows(
     planned: PlannedAttack, queries: Sequence[Query], tower: TowerImages, inputs: RobustnessInputs
 ) -> list[int]:
-    """Return which queries are attacked: those of the planned concepts whose images are at hand."""
+    """Return the rows of the attacked queries: of the planned concepts, with images whose pixels are kept."""
     chosen = None if planned.concepts is None else set(inputs.concepts[: planned.concepts])
     side = image_side(planned.specs[0])
     images = {row for _, row in tower.crafted[side].places} if is_crafted(side) else set(tower.pixels)
