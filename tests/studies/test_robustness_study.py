@@ -67,7 +67,7 @@ def robustness_bench(tiny_world):
 
 @pytest.fixture(scope="module")
 def outcome(robustness_bench, tmp_path_factory):
-    """The records of two recipes, one with a custom objective, two sizes and one seed, and a lexical translator; made in this process."""
+    """The records of two recipes, two sizes and one seed, and a lexical translator; made in this process."""
     from kivuko.studies.robustness.measuring import perform
     from kivuko.studies.runs import save_run
 
