@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from kivuko.errors import UsageError
-from kivuko.perturbations.image import Away, ImageToText, TextToImage, broken
+from kivuko.perturbations.image import ImageToText, TextToImage, broken
 from kivuko.perturbations.image.goal import LOSSES, loss_of
 from kivuko.ranks import right_ranks
 
@@ -53,17 +53,6 @@ def test_a_tie_counts_against_the_image_and_against_a_targeted_attacker():
         goal = ImageToText(texts, torch.tensor([0]), targeted)
         assert broken(goal, goal.margins(even, torch.tensor([0]))).item() is not targeted
     assert right_ranks(*goal.logits(even, torch.tensor([0]))).item() == 2
-
-
-def test_away_is_the_cosine_and_never_broken_unless_a_limit_is_set():
-    anchors = unit(3, 0)
-    rows = torch.arange(3)
-    assert not broken(Away(anchors), Away(anchors).margins(-anchors, rows)).any()
-    goal = Away(anchors, cosine=0.5)
-    assert not broken(goal, goal.margins(anchors, rows)).any()
-    assert broken(goal, goal.margins(-anchors, rows)).all()
-    toward = Away(anchors, targeted=True, cosine=0.5)
-    assert broken(toward, toward.margins(anchors, rows)).all()
 
 
 def test_dlr_does_not_change_with_the_scale():

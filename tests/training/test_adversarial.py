@@ -10,7 +10,7 @@ from torch import nn
 
 from kivuko.encoders.image_tower import SmallImageTower
 from kivuko.errors import UsageError
-from kivuko.perturbations.image import Away, PixelTower, Threat, pgd
+from kivuko.perturbations.image import PixelTower, Threat, pgd
 from kivuko.training.adversarial import Hardening, _Hardening, harden_encoder
 from kivuko.training.harden_images import PlainImages
 
@@ -61,6 +61,21 @@ def weights(model):
 
 def same(one, other):
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+class Away:
+    """The goal of an attacker who lowers each image's cosine with its anchor; never reached."""
+
+    targeted, one_score = False, True
+
+    def __init__(self, anchors):
+        self.anchors = anchors
+
+    def __len__(self):
+        return len(self.anchors)
+
+    def margins(self, vectors, rows):
+        return (vectors * self.anchors[rows]).sum(1) + 2.0
 
 
 def under_attack(model, images, anchors, eps):

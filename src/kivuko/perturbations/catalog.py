@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Literal, Protocol
+from typing import Literal
 
 from kivuko.errors import UsageError
 from kivuko.perturbations import EDIT_GROUPS, EDIT_KINDS
@@ -26,36 +26,37 @@ _NUMBERS = (
 _WHOLE = re.compile(r"[+-]?[0-9]{1,12}")
 
 
-class Parameter(Protocol):
-    """One parameter of an attack; ``allowed`` describes its values, in words that follow "give"."""
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def default(self) -> Value: ...
-
-    @property
-    def allowed(self) -> str: ...
-
-    def read(self, text: str) -> Value:
-        """Return the value of a text, or raise ValueError, perhaps with the reason."""
-        ...
-
-    def written(self, value: Value) -> str:
-        """Return the shortest text that ``read`` turns into this value."""
-        ...
-
-
 @dataclass(frozen=True)
-class Number:
-    """An exact number from ``low`` to ``high``, written as 0.01, 1e-2, 2/255 or 0.5/255."""
+class Parameter:
+    """One parameter of an attack; ``allowed`` describes its values, in words that follow "give"."""
 
     name: str
     default: Value
+
+    @property
+    def allowed(self) -> str:
+        raise NotImplementedError
+
+    def read(self, text: str) -> Value:
+        """Return the value of a text, or raise ValueError, perhaps with the reason."""
+        raise NotImplementedError
+
+    def written(self, value: Value) -> str:
+        """Return the shortest text that ``read`` turns into this value."""
+        return str(value)
+
+
+@dataclass(frozen=True)
+class Number(Parameter):
+    """An exact number from ``low`` to ``high``, written as 0.01, 1e-2, 2/255 or 0.5/255."""
+
     low: int
     high: int
-    allowed: str
+    described: str
+
+    @property
+    def allowed(self) -> str:
+        return self.described
 
     def read(self, text: str) -> Fraction:
         if not any(form.fullmatch(text) for form in _NUMBERS):
@@ -90,11 +91,9 @@ def _decimal(exact: Fraction, places: int) -> str:
 
 
 @dataclass(frozen=True)
-class Whole:
+class Whole(Parameter):
     """A whole number from ``low`` to ``high``."""
 
-    name: str
-    default: Value
     low: int = 0
     high: int = MOST
 
@@ -109,16 +108,11 @@ class Whole:
             raise ValueError("it is out of range")
         return int(text)
 
-    def written(self, value: Value) -> str:
-        return str(value)
-
 
 @dataclass(frozen=True)
-class Choice:
+class Choice(Parameter):
     """One of a few words; with ``several``, some of them joined by a plus sign (typo+case), in the order given."""
 
-    name: str
-    default: Value
     choices: tuple[str, ...]
     several: bool = False
 
@@ -133,15 +127,9 @@ class Choice:
             raise ValueError
         return "+".join(dict.fromkeys(parts))
 
-    def written(self, value: Value) -> str:
-        return str(value)
-
 
 @dataclass(frozen=True)
-class Flag:
-    """True or false."""
-
-    name: str
+class Flag(Parameter):
     default: Value = False
     allowed = "true or false"
 
@@ -155,18 +143,13 @@ class Flag:
 
 
 @dataclass(frozen=True)
-class Text:
-    """Any text: a parameter of a custom attack."""
+class Text(Parameter):
+    """Any text, for custom attacks."""
 
-    name: str
-    default: Value
     allowed = "a text without commas and bars"
 
     def read(self, text: str) -> str:
         return text
-
-    def written(self, value: Value) -> str:
-        return str(value)
 
 
 def read_value(parameter: Parameter, text: str, where: str) -> Value:

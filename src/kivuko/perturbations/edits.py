@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
-from typing import Literal, Protocol
+from typing import Literal
 
 import numpy as np
 
@@ -84,7 +84,7 @@ _TRIES = 8  # draws of a place before all places are looked at
 
 
 @dataclass(frozen=True)
-class PlaceKind:
+class EditKind:
     """A named kind of edit."""
 
     name: str  # as in ``Edit.kind``
@@ -240,12 +240,12 @@ def _lookalikes(character: str) -> tuple[str, ...]:
 
 
 CHARACTER_KINDS = (
-    PlaceKind("insert", "a letter too many", _insert),
-    PlaceKind("delete", "a letter missing", _delete),
-    PlaceKind("swap", "two neighboring letters in the wrong order", _swap),
-    PlaceKind("substitute", "a wrong letter", _replacing(_other_letters)),
-    PlaceKind("keyboard", "the letter of a neighboring key on the language's keyboard", _replacing(_slips)),
-    PlaceKind("confusable", "a letter of another script that looks the same", _replacing(_confusable)),
+    EditKind("insert", "a letter too many", _insert),
+    EditKind("delete", "a letter missing", _delete),
+    EditKind("swap", "two neighboring letters in the wrong order", _swap),
+    EditKind("substitute", "a wrong letter", _replacing(_other_letters)),
+    EditKind("keyboard", "the letter of a neighboring key on the language's keyboard", _replacing(_slips)),
+    EditKind("confusable", "a letter of another script that looks the same", _replacing(_confusable)),
 )
 
 
@@ -300,10 +300,10 @@ def _normalization(units: Sequence[str], place: int, _language: str) -> list[Cha
 
 
 FORM_KINDS = (
-    PlaceKind("diacritics", "an accent, vowel sign or virama left out", _replacing(_without_a_mark)),
-    PlaceKind("case", "a letter in the other case", _replacing(_other_case)),
-    PlaceKind("width", "a letter in full width, or back from it", _width),
-    PlaceKind("normalization", "the whole text in another Unicode normalization form", _normalization),
+    EditKind("diacritics", "an accent, vowel sign or virama left out", _replacing(_without_a_mark)),
+    EditKind("case", "a letter in the other case", _replacing(_other_case)),
+    EditKind("width", "a letter in full width, or back from it", _width),
+    EditKind("normalization", "the whole text in another Unicode normalization form", _normalization),
 )
 
 
@@ -355,7 +355,7 @@ def _end_of_word(units: Sequence[str], place: int) -> int | None:
     return next((n for n in range(place, len(units)) if units[n].isspace()), len(units))
 
 
-def code_switch(tables: Mapping[str, Mapping[str, str]]) -> PlaceKind:
+def code_switch(tables: Mapping[str, Mapping[str, str]]) -> EditKind:
     """Return the kind of edit that replaces a word by its translation; punctuation around it stays.
 
     ``tables``: language code -> word, case folded -> translation; see ``kivuko.bitext.word_table``.
@@ -371,33 +371,15 @@ def code_switch(tables: Mapping[str, Mapping[str, str]]) -> PlaceKind:
         other = tables.get(language, {}).get(word, "")
         return [(first, last, other)] if other.strip() and other.casefold() != word else []
 
-    return PlaceKind("code-switch", "a word said in English, by the bitext", options)
+    return EditKind("code-switch", "a word said in English, by the bitext", options)
 
 
 WORD_KINDS = (
-    PlaceKind("join", "two words run together", _join),
-    PlaceKind("split", "a word torn apart", _split),
-    PlaceKind("drop-word", "a word left out", _drop_word),
-    PlaceKind("swap-words", "two neighboring words in the other order", _swap_words),
+    EditKind("join", "two words run together", _join),
+    EditKind("split", "a word torn apart", _split),
+    EditKind("drop-word", "a word left out", _drop_word),
+    EditKind("swap-words", "two neighboring words in the other order", _swap_words),
 )
-
-
-class EditKind(Protocol):
-    """A way to edit a text once."""
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def description(self) -> str: ...
-
-    def all(self, text: str, language: str) -> list[Edit]:
-        """Return every single edit, in a fixed order, none with the result of another."""
-        ...
-
-    def sample(self, text: str, language: str, rng: np.random.Generator) -> Edit | None:
-        """Return one edit at random; None if none applies."""
-        ...
 
 
 EDIT_KINDS: Mapping[str, EditKind] = {kind.name: kind for kind in (*CHARACTER_KINDS, *FORM_KINDS, *WORD_KINDS)}

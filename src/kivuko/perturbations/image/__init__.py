@@ -1,7 +1,7 @@
 """Attacks on the pixels of images: noise and gradients, inside a radius or at a severity."""
 
 from kivuko.perturbations.image.apgd import apgd
-from kivuko.perturbations.image.goal import AttackedImages, Away, ImageGoal, ImageToText, TextToImage, broken
+from kivuko.perturbations.image.goal import AttackedImages, ImageGoal, ImageToText, TextToImage, broken
 from kivuko.perturbations.image.pgd import fgsm, pgd
 from kivuko.perturbations.image.pixel_tower import PixelTower
 from kivuko.perturbations.image.square import square
@@ -11,7 +11,6 @@ from kivuko.perturbations.image.universal import apply_universal, universal
 
 __all__ = [
     "AttackedImages",
-    "Away",
     "ImageGoal",
     "ImageToText",
     "PixelTower",

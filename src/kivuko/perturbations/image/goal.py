@@ -120,33 +120,6 @@ class ImageToText:
         return vectors @ self.texts.T, self.labels[rows]
 
 
-@dataclass(frozen=True)
-class Away:
-    """No labels: move each image's vector away from an anchor, its clean vector, say; targeted: toward it.
-
-    On unit vectors the cosine falls as the squared distance grows, which is the loss of FARE (Schlarmann et al. 2024).
-    At the anchor itself the gradient is zero: start at random.
-    """
-
-    anchors: Tensor  # unit vectors, float32 [images, dim]
-    targeted: bool = False
-    # the image counts as broken below this cosine (targeted: above it). By default it never does.
-    cosine: float | None = None
-    one_score = True
-
-    def __len__(self) -> int:
-        return len(self.anchors)
-
-    def margins(self, vectors: Tensor, rows: Tensor) -> Tensor:
-        """Return the cosine with the anchor above the limit, negated if targeted."""
-        limit = (2.0 if self.targeted else -2.0) if self.cosine is None else self.cosine
-        lead = (vectors * self.anchors[rows]).sum(1) - limit
-        return -lead if self.targeted else lead
-
-    def logits(self, vectors: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-        return (vectors * self.anchors[rows]).sum(1, keepdim=True), torch.zeros_like(rows)
-
-
 def lead_of(scores: Tensor, labels: Tensor) -> Tensor:
     """Return the lead of the labeled candidate over the best other one, [batch], from scores [batch, candidates]."""
     others = scores.scatter(1, labels[:, None], -torch.inf)

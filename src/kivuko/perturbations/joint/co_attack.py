@@ -1,18 +1,89 @@
-"""Co-Attack (Zhang et al. 2022, arXiv 2206.09391): the query first, then the image against the edited query.
+"""Co-Attack (Zhang et al. 2022, arXiv 2206.09391), and the pairs of query and image that joint attacks work on.
 
-The paper's scheme for separate encoders, with edits for any language, and with cosines, which a search ranks by,
-instead of divergences of softmaxed embeddings. Sep-Attack, each side alone, is in ``kivuko.perturbations.runner``.
+Co-Attack here is the scheme for separate encoders, with edits for any language, and with cosines, which a search ranks
+by, instead of divergences of softmaxed embeddings. Sep-Attack is in ``kivuko.perturbations.runner``.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from kivuko.perturbations.image import PixelTower, Threat, pgd
+from kivuko.perturbations import EditKind
+from kivuko.perturbations.image import AttackedImages, PixelTower, TextToImage, Threat, pgd
 from kivuko.perturbations.image.goal import Progress
-from kivuko.perturbations.joint.pairs import AttackedPairs, Pairs, TextSide, goal_of, together
-from kivuko.perturbations.text import EncodeTexts
+from kivuko.perturbations.text import AttackedText, EncodeTexts, TextGoal
+from kivuko.perturbations.text.greedy import greedy_search
+
+
+@dataclass(frozen=True, eq=False)
+class Pairs:
+    """Queries, each with its right image, in a gallery of clean images."""
+
+    texts: Sequence[str]
+    languages: Sequence[str]
+    own: NDArray[np.int64]  # int64 [n], rows of the gallery
+    pixels: Tensor  # float32 [n, 3, h, w] in 0-1 on whole levels, the own images
+    gallery: NDArray[np.float32]  # unit vectors of all clean images, float32 [images, dim]
+    # other texts of the same image, in any language; SGA works against them too
+    companions: Sequence[Sequence[str]] = ()
+
+
+@dataclass(frozen=True)
+class TextSide:
+    """The budget of the text side: ``edits`` of ``kinds`` each, the worst of ``candidates`` tried per round."""
+
+    edits: int = 1
+    kinds: tuple[str | EditKind, ...] = ("typo",)
+    candidates: int = 32
+    seed: int = 0
+
+    def attack(
+        self, encode: EncodeTexts, pairs: Pairs, instead: NDArray[np.float32] | None = None
+    ) -> list[AttackedText]:
+        """Edit the queries against the clean images, or against vectors ``instead`` of the own ones [n, dim]."""
+        goal = TextGoal(pairs.gallery, pairs.own, instead)
+        return greedy_search(
+            encode, pairs.texts, pairs.languages, goal,
+            kinds=self.kinds, edits=self.edits, candidates=self.candidates, seed=self.seed,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class AttackedPairs:
+    """The result of an attack on pairs."""
+
+    texts: list[AttackedText]  # their ranks are those of the text side
+    images: AttackedImages
+    # int64 [n], of the right image, from 1, ties against it; after: edited query and perturbed image together, all
+    # other images clean
+    ranks_before: NDArray[np.int64]
+    ranks_after: NDArray[np.int64]
+    # int64 [n], queries of the text side and passes of the image side
+    calls: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+
+
+def goal_of(pairs: Pairs, vectors: NDArray[np.float32]) -> TextToImage:
+    """Return the goal of the image side against queries of these unit vectors, float32 [n, dim]."""
+    return TextToImage(torch.from_numpy(vectors), torch.from_numpy(pairs.gallery), torch.from_numpy(pairs.own))
+
+
+def together(
+    encode: EncodeTexts, tower: PixelTower, pairs: Pairs, texts: list[AttackedText], images: AttackedImages
+) -> AttackedPairs:
+    """Search with the edited queries among clean images and each query's perturbed one."""
+    rows = np.arange(len(pairs.texts))
+    clean = TextGoal(pairs.gallery, pairs.own).rank(encode(list(pairs.texts)), rows)
+    perturbed = tower.encode(images.pixels).cpu().numpy()
+    attacked = replace(TextGoal(pairs.gallery, pairs.own), instead=perturbed)
+    after = attacked.rank(encode([one.perturbed.text for one in texts]), rows)
+    calls = np.array([one.calls for one in texts], dtype=np.int64) + images.calls.cpu().numpy()
+    return AttackedPairs(texts, images, clean.ranks, after.ranks, calls)
 
 
 def co_attack(

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from kivuko.perturbations.image import AttackedImages, PixelTower, Threat
 from kivuko.perturbations.image.goal import BATCH, Progress, margins_of, unchanged
-from kivuko.perturbations.joint.pairs import AttackedPairs, Pairs, TextSide, goal_of, together
+from kivuko.perturbations.joint.co_attack import AttackedPairs, Pairs, TextSide, goal_of, together
 from kivuko.perturbations.text import EncodeTexts
 
 SCALES = (0.5, 0.75, 1.25, 1.5)  # besides the image's own size
