@@ -14,7 +14,7 @@ from kivuko.text import pluralize
 
 
 def _is_attack(word: str) -> bool:
-    """Tell an attack, perhaps misspelled, from a model's folder: there is a colon in it, or it is an attack's name."""
+    """Return True for an attack, perhaps misspelled, which has a colon or a known name; False for a model's folder."""
     from kivuko.perturbations.catalog import is_catalog_name
 
     name = word.partition(":")[0]
@@ -48,7 +48,7 @@ def _is_attack(word: str) -> bool:
 @click.option(
     "--crafted", type=click.Choice(["own", "english", "both"]),
     help="Perturb images against the query itself, or against its English text in the teacher's vectors, and see "
-    "whether that harms the search in the other languages.  [default: as each attack says, else own]",
+    "whether that harms the search in the other languages.  [default: as in each attack, else own]",
 )  # fmt: skip
 @click.option("--seed", type=SEED, default=0, show_default=True, help="Of everything that attacks draw.")
 @DEVICE
@@ -60,7 +60,7 @@ def _is_attack(word: str) -> bool:
 )  # fmt: skip
 @click.option(
     "--examples", type=click.Path(path_type=Path),
-    help="Parquet file: what was changed for each query, ranks before and after.  [default: beside the records]",
+    help="Parquet file: the changes of each query, ranks before and after.  [default: next to the records]",
 )  # fmt: skip
 @click.option("--images", type=click.Path(path_type=Path), help="Folder for the perturbed images, as PNG files.")
 @sources_options

@@ -58,7 +58,7 @@ def low_resource(ctx: click.Context, /, **options: Any) -> None:
 )  # fmt: skip
 @click.option(
     "-a", "--attack", "attacks", cls=Several, metavar="ATTACKS",
-    help="Attacks besides the study's, named as for 'kivuko attack': package.module:Class, say.",
+    help="Attacks besides the study's, named as for 'kivuko attack': for example package.module:Class.",
 )  # fmt: skip
 @languages_option
 @sources_options

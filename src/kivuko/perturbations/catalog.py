@@ -17,7 +17,7 @@ LEVELS = 255  # steps of an 8-bit image between black and white: radii are writt
 _LONGEST = 60  # code points of what was written that a message repeats
 MOST = 1_000_000  # steps, queries, edits: more than any machine will do
 
-# Lengths are bounded so that no text makes a number of a million digits, and so that what ``written`` gives is read.
+# Lengths are bounded against numbers of a million digits; every result of ``written`` can be read.
 _NUMBERS = (
     re.compile(r"[+-]?[0-9]{1,9}(\.[0-9]{1,40})?"),
     re.compile(r"[+-]?[0-9]{1,9}(\.[0-9]{1,20})?([eE][+-]?0?[0-9]|/[0-9]{1,9})"),
@@ -153,7 +153,7 @@ class Text(Parameter):
 
 
 def read_value(parameter: Parameter, text: str, where: str) -> Value:
-    """Read a value; a UsageError says in one line what is wrong with it."""
+    """Read a value; a UsageError names a wrong one."""
     try:
         return parameter.read(text)
     except ValueError as problem:
@@ -183,7 +183,7 @@ class Attack:
     name: str
     kind: Kind  # what it changes: the query, the image, or both
     needs: Needs  # what it uses of the model: "nothing" (noise), answers to "queries", or "gradients"
-    budget: str  # name of the parameter that limits it. Records hold its value beside the label.
+    budget: str  # name of the parameter that limits it, whose value is a field of its records
     parameters: tuple[Parameter, ...]  # all of them, the budget first
     description: str  # half a sentence for a list
 
@@ -296,7 +296,7 @@ _FORMER_NAMES = {"sep": "sep-attack"}
 
 
 def is_catalog_name(name: str) -> bool:
-    """Whether an attack of the catalog has this name, now or in the last release."""
+    """Return True for the name of an attack of the catalog, now or in the last release."""
     return name in ATTACKS or name in _FORMER_NAMES
 
 

@@ -135,8 +135,12 @@ _REACH = 1.3  # widths of a key between the middles of keys that touch
 
 
 def _insert(units: Sequence[str], place: int, language: str) -> list[Change]:
-    beside = next((one for one in (*units[place - 1 : place], *units[place : place + 1]) if is_letter(one)), None)
-    return [] if beside is None else [(place, place, letter) for letter in letters_for(beside, language)]
+    letter_next_to = next(
+        (one for one in (*units[place - 1 : place], *units[place : place + 1]) if is_letter(one)), None
+    )
+    return (
+        [] if letter_next_to is None else [(place, place, letter) for letter in letters_for(letter_next_to, language)]
+    )
 
 
 def _delete(units: Sequence[str], place: int, _language: str) -> list[Change]:
@@ -392,7 +396,7 @@ EDIT_GROUPS: Mapping[str, tuple[str, ...]] = {
 
 
 def edit_kinds(names: Sequence[str | EditKind]) -> tuple[EditKind, ...]:
-    """Return the kinds that names of kinds and groups stand for, each once."""
+    """Return the kinds of the given names of kinds and groups, each once."""
     kinds: dict[str, EditKind] = {}
     for name in names:
         if not isinstance(name, str):

@@ -16,7 +16,7 @@ _CLUSTER = regex.compile(r"\X")
 
 
 def graphemes(text: str) -> list[str]:
-    """Split a text into grapheme clusters, which joined make the text again.
+    """Split a text into grapheme clusters.
 
     >>> graphemes("किल्ली") == ["कि", "ल्ली"] or graphemes("किल्ली") == ["कि", "ल्", "ली"]
     True

@@ -380,7 +380,7 @@ def image_side(spec: AttackSpec) -> AttackSpec:
 
 
 def _against_english(spec: AttackSpec) -> bool:
-    """Whether an attack perturbs images once for all languages; a universal change is learned elsewhere."""
+    """Return True for attacks that perturb images once for all languages; universal changes are learned elsewhere."""
     return spec.get("crafted", "own") == "english" and spec.attack.name != "universal"
 
 

@@ -78,7 +78,7 @@ def parse_attack(text: str) -> AttackSpec:
     """
     specs = parse_attacks([text])
     if len(specs) > 1:
-        raise UsageError(f"attack {shown(text)} stands for {len(specs)} attacks; one is wanted here.")
+        raise UsageError(f"attack {shown(text)} is a sweep of {len(specs)} attacks; give a single one.")
     return specs[0]
 
 
@@ -112,7 +112,7 @@ def _sweep(text: str) -> list[AttackSpec]:
     for values_of_one in choices:
         count *= len(values_of_one)
     if count > MOST_ATTACKS:
-        raise UsageError(f"{where} stands for {count:,} attacks; give at most {MOST_ATTACKS:,}.")
+        raise UsageError(f"{where} is a sweep of {count:,} attacks; give at most {MOST_ATTACKS:,}.")
     specs = [
         AttackSpec(attack, values, rebuilt(build, attack, values)) for values in itertools.product(*choices)
     ]  # fmt: skip

@@ -62,7 +62,7 @@ class Study:
     grid: Callable[[Sequence[Recipe], str], Any]  # (recipes, "standard" | "quick" | "larger") -> grid
     recipes: dict[str, Sequence[str]]  # "standard" | "quick" | "larger" -> names of the usual recipes
     inputs: Callable[[EmojiWorld, Any, bool | None], Any]  # (world, grid, progress) -> Inputs
-    prepare: Prepare  # inputs -> a function that makes and measures one run
+    prepare: Prepare  # inputs -> a function that performs one run
     # (grid, inputs, bitext, finished, command, workers) -> the header of the records
     header: Callable[[Any, Any, Bitext, FinishedRuns, str, int], Header]
 
@@ -220,7 +220,7 @@ def _load(file: RunFile, names: dict[tuple[str, ...], tuple[str, ...]]) -> Finis
 
 
 def _is_of(study: str, records: Path) -> bool:
-    """Return True if a file's first line says that it holds the records of a study."""
+    """Return True if a file's header is that of the study."""
     try:
         with records.open("rb") as stream:
             header = json.loads(stream.readline())

@@ -87,7 +87,7 @@ class Grid:
         if twice := [name for name in names if names.count(name) > 1]:
             raise UsageError(f"two recipes are of one name, {twice[0]!r}: rename a file, so that records differ.")
         if taken := [name for name in names if name in (TEACHER, UNTRAINED, TRANSLATE_TEST, LEXICAL)]:
-            raise UsageError(f"{taken[0]!r} is a row of its own in every result: give that recipe another name.")
+            raise UsageError(f"{taken[0]!r} is the name of another row in every result: give that recipe another name.")
 
     @property
     def systems(self) -> Grid:
@@ -122,7 +122,7 @@ class Grid:
 
     @property
     def standard(self) -> bool:
-        """Whether the grid covers the standard study, with its budgets."""
+        """True if the grid covers the standard study, with its budgets."""
         names = {recipe.name for recipe in self.recipes}
         covers = names >= set(RECIPES) and {*self.sizes} >= {*SIZES} and {*self.seeds} >= {*range(SEEDS)}
         as_ever = self.languages == DEFAULT_LANGUAGES and self.steps is None and self.translator is None

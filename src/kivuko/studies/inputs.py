@@ -327,7 +327,7 @@ def _in_language(
 
 
 def map_only(scores: LanguageScores) -> LanguageScores:
-    """Return MAP alone, with the one subset that makes headline queries."""
+    """Return MAP alone, with the one subset that headline queries depend on."""
     return replace(scores, values={MAP: scores.values[MAP]}, subsets={"copied": scores.subsets["copied"]})
 
 

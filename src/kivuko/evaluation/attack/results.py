@@ -36,21 +36,37 @@ class LanguageResult:
 
     spec: AttackSpec
     language: str
-    ranks_before: NDArray[np.int64]
-    ranks_after: NDArray[np.int64]
-    texts: list[Perturbed]
-    calls: NDArray[np.int64]
-    target_first: NDArray[np.bool_] | None = None
+    ranks_before: list[int] = field(default_factory=list)
+    ranks_after: list[int] = field(default_factory=list)
+    texts: list[Perturbed] = field(default_factory=list)
+    calls: list[int] = field(default_factory=list)
+    target_first: list[bool] = field(default_factory=list)  # of targeted attacks
     linf: list[float] = field(default_factory=list)  # length of each image's change; empty where none was attacked
     l2: list[float] = field(default_factory=list)
     # row of the query -> its image before and after, as PNG files
     shown: dict[int, tuple[bytes, bytes]] = field(default_factory=dict)
 
+    def add(self, part: Attacked) -> None:
+        images, first = part.images, len(self.texts)
+        if images is not None:
+            assert images.original is not None
+            assert images.pixels is not None
+            self.linf += images.linf()
+            self.l2 += images.l2()
+            for n in np.flatnonzero(part.ranks_after > part.ranks_before).tolist():
+                if len(self.shown) < _IMAGES_KEPT:
+                    self.shown[first + n] = png(to_bytes(images.original[n])), png(to_bytes(images.pixels[n]))
+        self.texts += part.texts
+        self.ranks_before += part.ranks_before.tolist()
+        self.ranks_after += part.ranks_after.tolist()
+        self.calls += part.calls.tolist()
+        self.target_first += [] if part.target_first is None else part.target_first.tolist()
+
 
 def collect(
     parts: Iterable[Attacked], target: EmojiTarget | CaptionTarget, images: Path | None = None
 ) -> list[LanguageResult]:
-    """Put the parts of one language's results together, one result per attack.
+    """Join the parts of one language's results, one result per attack.
 
     ``images``: a folder that perturbed images are written to, as ``ATTACK/LANGUAGE/NAME.png``.
     """
@@ -58,48 +74,20 @@ def collect(
     folders: dict[AttackSpec, Path] = {}
     with ExitStack() as open_folders:
         for part in parts:
-            spec = part.spec
-            if images is not None and part.images is not None and spec not in folders:
-                place = images / spec.text.replace("/", "-").replace(":", " ") / part.queries.language
-                folders[spec] = open_folders.enter_context(atomic_path(place))
-                folders[spec].mkdir()
-            first = len(results[spec].texts) if spec in results else 0
-            results[spec] = _joined(results.get(spec), part)
-            if spec in folders:
-                assert part.images is not None
+            spec, language = part.spec, part.queries.language
+            result = results.setdefault(spec, LanguageResult(spec, language))
+            if images is not None and part.images is not None:
+                if spec not in folders:
+                    place = images / spec.text.replace("/", "-").replace(":", " ") / language
+                    folders[spec] = open_folders.enter_context(atomic_path(place))
+                    folders[spec].mkdir()
                 assert part.images.pixels is not None
-                queries = target.queries(part.queries.language)[first : first + len(part.texts)]
+                first = len(result.texts)
+                queries = target.queries(language)[first : first + len(part.texts)]
                 for query, pixels in zip(queries, part.images.pixels, strict=True):
                     (folders[spec] / f"{target.file_stem(query)}.png").write_bytes(png(to_bytes(pixels)))
+            result.add(part)
     return list(results.values())
-
-
-def _joined(before: LanguageResult | None, part: Attacked) -> LanguageResult:
-    """Append a part to the result of the parts before it."""
-    one = before or LanguageResult(
-        part.spec, part.queries.language, part.ranks_before[:0], part.ranks_after[:0], [], part.calls[:0],
-        None if part.target_first is None else part.target_first[:0],
-    )  # fmt: skip
-    first = len(one.texts)
-    images = part.images
-    if images is not None:
-        assert images.original is not None
-        assert images.pixels is not None
-        one.linf += images.linf()
-        one.l2 += images.l2()
-        for n in np.flatnonzero(part.ranks_after > part.ranks_before).tolist():
-            if len(one.shown) < _IMAGES_KEPT:
-                one.shown[first + n] = (
-                    png(to_bytes(images.original[n])),
-                    png(to_bytes(images.pixels[n])),
-                )
-    one.texts += part.texts
-    one.ranks_before = np.concatenate([one.ranks_before, part.ranks_before])
-    one.ranks_after = np.concatenate([one.ranks_after, part.ranks_after])
-    one.calls = np.concatenate([one.calls, part.calls])
-    if one.target_first is not None and part.target_first is not None:
-        one.target_first = np.concatenate([one.target_first, part.target_first])
-    return one
 
 
 def values_at(ranks: NDArray[np.int64], documents: int) -> dict[str, NDArray[np.float64]]:
@@ -114,8 +102,8 @@ class Results:
     """Records, per-query scores and examples of one model, clean and under attacks."""
 
     target: EmojiTarget | CaptionTarget
-    languages: tuple[str, ...]  # those measured; ``grouped``: those of them that group means are taken over
-    grouped: tuple[str, ...]
+    languages: tuple[str, ...]
+    grouped: tuple[str, ...]  # the languages of group means
     records: list[Record] = field(default_factory=list)
     per_query: list[PerQueryScores] = field(default_factory=list)
     examples: list[AttackedExample] = field(default_factory=list)
@@ -143,10 +131,10 @@ class Results:
         spec = results[0].spec
         condition, scores = self.condition(spec), []
         for one in results:
-            more = {CALLS: one.calls.astype(np.float64)}
-            if one.target_first is not None:
-                more[TARGET_FIRST] = one.target_first.astype(np.float64)
-            scores.append(self._scores(one.language, one.ranks_after, more))
+            more = {CALLS: np.array(one.calls, dtype=np.float64)}
+            if one.target_first:
+                more[TARGET_FIRST] = np.array(one.target_first, dtype=np.float64)
+            scores.append(self._scores(one.language, np.array(one.ranks_after, dtype=np.int64), more))
             self.examples += self._examples(one, condition)
         self._add(scores, condition)
         self.specs.append(spec)
@@ -227,14 +215,13 @@ class Results:
         )  # fmt: skip
 
     def _examples(self, one: LanguageResult, condition: Condition) -> Iterator[AttackedExample]:
-        before, after = one.ranks_before.tolist(), one.ranks_after.tolist()
         for n, query in enumerate(self.target.queries(one.language)):
             images = one.shown.get(n, (None, None))
             yield AttackedExample(
                 condition=condition, language=query.language, query_id=query.id, query=query.text,
                 perturbed=one.texts[n].text, edits=one.texts[n].edits, image_id=self.target.image_id(query.image),
                 linf=one.linf[n] if one.linf else None, l2=one.l2[n] if one.l2 else None,
-                rank_before=before[n], rank_after=after[n], calls=int(one.calls[n]),
+                rank_before=one.ranks_before[n], rank_after=one.ranks_after[n], calls=one.calls[n],
                 image_before=images[0], image_after=images[1],
             )  # fmt: skip
 

@@ -44,7 +44,7 @@ class AttackReport(Evaluation):
     Attributes:
         attacks: those that were run.
         examples: every query under every attack: its edits, the size of the image's change, ranks, model calls.
-        examples_file: where :meth:`save` writes the examples, if not beside the records.
+        examples_file: where :meth:`save` writes the examples, if not next to the records.
     """
 
     attacks: list[AttackSpec] = field(default_factory=list)
@@ -113,15 +113,15 @@ def attack(
         captions: "every" caption of an image is a query, or the "first" alone.
         queries: attack this many queries of each language, drawn by concept or image. None: all.
         crafted: perturb images against the query itself ("own"), against its English text in the teacher's vectors
-            ("english"), or "both". None: as each attack says, else "own".
+            ("english"), or "both". None: as in each attack, else "own".
         seed: of everything that attacks draw.
         skip_missing: leave out images that are missing or broken, and count them.
         batch_size: texts that are encoded together. None: 256.
         workers: processes that decode images. None: one for each core, at most 8.
         device: such as "cpu" or "cuda:0". None: the fastest there is.
-        records: the file to write records to, with per-query scores and examples beside it. None: in the folder
+        records: the file to write records to, with per-query scores and examples next to it. None: in the folder
             "evaluation" of the model's own folder (nothing is written for a model without a folder); False: nowhere.
-        examples: Parquet file for the examples, if not beside the records.
+        examples: Parquet file for the examples, if not next to the records.
         images: folder for the perturbed images, as PNG files.
         progress: show progress and notes; None: on a terminal.
         cldr, font: folder of CLDR's annotations and NotoColorEmoji.ttf, for "emoji"; None: the system's.
@@ -268,7 +268,9 @@ def read_attacks(attacks: Sequence[str | AttackSpec], crafted: str | None = None
     if crafted not in ("own", "english", "both"):
         raise UsageError(f"crafted={crafted}: choose own, english or both.")
     if not any(spec.attack.has("crafted") for spec in specs):
-        raise UsageError(f"--crafted {crafted}: none of the attacks is made against a query; name one such as pgd.")
+        raise UsageError(
+            f"--crafted {crafted}: none of the attacks perturbs images against a query; name one such as pgd."
+        )
     wanted = ("own", "english") if crafted == "both" else (crafted,)
     chosen = [
         spec.with_value("crafted", value) if spec.attack.has("crafted") else spec for spec in specs for value in wanted

@@ -22,7 +22,7 @@ from kivuko.encoders.teacher import teacher_of
 from kivuko.errors import DataError, ModelError, UsageError
 from kivuko.evaluation import captions as caption_evaluation
 from kivuko.evaluation import emoji as emoji_evaluation
-from kivuko.evaluation.evaluator import System, model_system, teacher_encoder
+from kivuko.evaluation.evaluator import model_system, teacher_encoder
 from kivuko.perturbations import EditKind, code_switch
 from kivuko.perturbations.image import PixelTower
 from kivuko.perturbations.target import QuerySet, Vectors
@@ -64,13 +64,9 @@ class ModelTarget:
     _listed: dict[tuple[str, bool], list[Any]] = field(default_factory=dict)
     _sets: dict[tuple[str, bool], QuerySet] = field(default_factory=dict)
 
-    def encode(self, texts: Sequence[str]) -> Vectors:
-        vectors: Vectors = self._system.encode(texts)
-        return vectors
-
     @cached_property
-    def _system(self) -> System:
-        return model_system(self.model, self.batch_size)
+    def encode(self) -> Callable[[Sequence[str]], Vectors]:
+        return model_system(self.model, self.batch_size).encode
 
     @cached_property
     def tower(self) -> PixelTower:
@@ -90,15 +86,9 @@ class ModelTarget:
             encode: Callable[[Sequence[str]], Vectors] = teacher_encoder(teacher_of(self.model.about), self.batch_size)
         return encode
 
-    def queries(self, language: str) -> list[Any]:
-        return self._list(language, training=False)
-
-    def attacked(self, language: str) -> QuerySet:
-        return self._set(language, training=False)
-
     def training(self, language: str) -> QuerySet:
         """Return queries that are not attacked, for universal attacks; "en": with the teacher's vectors."""
-        return self._set(language, training=True)
+        return self.attacked(language, training=True)
 
     def companions(self, queries: QuerySet) -> list[list[str]]:
         """Return for each query the texts of its image in the other languages that are attacked."""
@@ -117,7 +107,7 @@ class ModelTarget:
         """Return all queries of a language that may be attacked, or that universal attacks may learn on."""
         raise NotImplementedError
 
-    def _list(self, language: str, training: bool) -> list[Any]:
+    def queries(self, language: str, training: bool = False) -> list[Any]:
         if (language, training) not in self._listed:
             queries = list(self.available(language, training))
             most = TRAINING_NAMES if training else self.most
@@ -130,9 +120,9 @@ class ModelTarget:
             self._listed[language, training] = queries
         return self._listed[language, training]
 
-    def _set(self, language: str, training: bool) -> QuerySet:
+    def attacked(self, language: str, training: bool = False) -> QuerySet:
         if (language, training) not in self._sets:
-            queries = self._list(language, training)
+            queries = self.queries(language, training)
             texts, english = [query.text for query in queries], [query.english for query in queries]
             own = np.array([query.image for query in queries], dtype=np.int64)
             vectors = self.encode_english(texts) if training and language == ENGLISH else self.encode(texts)
@@ -197,7 +187,7 @@ class CaptionTarget(ModelTarget):
     def available(self, language: str, training: bool) -> Sequence[AttackedQuery]:
         if not training:
             return self._all(language)
-        attacked = {query.image for code in self.languages for query in self._list(code, training=False)}
+        attacked = {query.image for code in self.languages for query in self.queries(code)}
         free = [query for query in self._all(language) if query.image not in attacked]
         if not free:
             raise UsageError(

@@ -17,9 +17,9 @@ from kivuko.perturbations.image.threat import Threat
 
 
 class ImageGoal(Protocol):
-    """What is to go wrong for each attacked image; ``rows``: the images that the vectors belong to.
+    """The goal of an attack on images; ``rows``: the images that the vectors belong to.
 
-    ``targeted``: the attacker wants the labeled candidate to win, where else it wants it to lose.
+    ``targeted``: the labeled candidate should win, otherwise lose.
     ``one_score``: a single cosine decides, so every loss pushes the same way and the cheapest will do.
     """
 
@@ -57,7 +57,7 @@ class TextToImage:
     queries: Tensor
     gallery: Tensor  # unit vectors of the clean images, float32 [images, dim]
     own: Tensor  # row in the gallery of each attacked image, int64 [images]
-    targeted: bool = False  # make the image come first, where else it should not
+    targeted: bool = False  # the image should come first, otherwise not
     one_score = True
 
     def __post_init__(self) -> None:
@@ -100,7 +100,7 @@ class ImageToText:
 
     texts: Tensor  # unit vectors float32 [candidates, dim], no text twice
     labels: Tensor  # the right text of each attacked image, int64 [images]. Of a targeted goal: the wanted one.
-    targeted: bool = False  # make that text win, where else it should lose
+    targeted: bool = False  # that text should win, otherwise lose
     one_score = False
 
     def __post_init__(self) -> None:
@@ -187,7 +187,7 @@ def rounds(
 ) -> Iterator[tuple[int, Tensor]]:
     """Yield (restart, rows int64 [batch]) of the images to attack next, batch by batch.
 
-    With ``early_stop`` images that ``worst`` says are lost by then are left out.
+    With ``early_stop`` images that are broken in ``worst`` are left out.
     """
     parts = torch.arange(len(worst.margins)).split(BATCH)
     for restart in range(restarts):

@@ -1,4 +1,4 @@
-"""Images from files of any origin: one RGB image, or one clear line that says why not."""
+"""Images from files of any origin: one RGB image, or one line with the reason why not."""
 
 from __future__ import annotations
 
@@ -21,10 +21,8 @@ _WHITE = (255, 255, 255, 255)
 def open_image(path: Path | str) -> Image.Image:
     """Read an image as 8-bit RGB, its longer side at most ``LONGEST_SIDE`` pixels (a larger one is reduced).
 
-    What is not plain RGB becomes it: what is transparent lies on white; of an animation the first frame is taken; 16
-    bits become 8; CMYK, gray and palettes are converted; a camera's rotation (EXIF) is carried out.
-
-    ``path``: PNG, JPEG, GIF, WebP, BMP, TIFF, PPM, JPEG 2000, AVIF or ICO, recognized by its content, not by its name.
+    Transparent parts become white; of an animation the first frame is taken; 16 bits become 8; CMYK, gray and palettes
+    are converted; a camera's rotation (EXIF) is applied. The format is recognized by content, not by name.
     """
     path = Path(path)
     try:

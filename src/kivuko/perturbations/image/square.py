@@ -83,7 +83,7 @@ def _stripes(original: Tensor, threat: Threat, generator: torch.Generator) -> Te
 
 
 def _with_square(now: Tensor, original: Tensor, threat: Threat, side: int, generator: torch.Generator) -> Tensor:
-    """Put one square of a new change in each image, at a place of its own."""
+    """Put one square of a new change in each image, each at a random place."""
     n, channels, height, width = now.shape
     top = torch.randint(height - side + 1, (n, 1), generator=generator)
     left = torch.randint(width - side + 1, (n, 1), generator=generator)

@@ -14,7 +14,7 @@ from kivuko.perturbations.image.pixel_tower import LEVELS
 Norm = Literal["linf", "l2"]
 LARGEST_L2 = 1000.0  # the diagonal of a color image of 577 x 577 pixels; no image tower sees larger ones
 _TIE, _BISECTIONS = 0.02, 12
-_SLACK = 1e-6  # of one level: 2 / 255 * 255 must count as two whole levels, whatever the floats make of it
+_SLACK = 1e-6  # of one level: 2 / 255 * 255 must count as two whole levels in spite of rounding
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Threat:
 
     @property
     def allows_nothing(self) -> bool:
-        """Whether the radius is below one level, so that only the original is inside."""
+        """True if the radius is below one level, so that only the original is inside."""
         return self.eps * LEVELS + _SLACK < 1
 
     def project(self, original: Tensor, pixels: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from kivuko.perturbations import Edit, Perturbed, apply_edit
 from kivuko.ranks import right_ranks
 
 EncodeTexts = Callable[[Sequence[str]], NDArray[np.float32]]  # texts -> unit vectors [texts, dim]
-_CELLS = 1_000_000  # of the score matrix that is made at once: a few passes over it stay in the cache
+_CELLS = 1_000_000  # of the score matrix at once: a few passes over it stay in the cache
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,7 +22,7 @@ class TextGoal:
 
     gallery: NDArray[np.float32]  # unit vectors, float32 [images, dim]
     own: NDArray[np.int64]  # int64 [queries], rows of the gallery
-    # unit vectors that replace one image for each query, perturbed ones say, float32 [queries, dim]
+    # unit vectors, of perturbed images for example, that replace one image per query, float32 [queries, dim]
     instead: NDArray[np.float32] | None = None
     # int64 [queries], the rows that ``instead`` replaces, -1 for none; None: ``own``
     replaced: NDArray[np.int64] | None = None

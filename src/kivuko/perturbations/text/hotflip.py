@@ -23,7 +23,7 @@ from kivuko.perturbations.text.gradient import GradientEncoder, TokenGradients
 from kivuko.perturbations.text.greedy import check_candidates, draws_of, sampled
 
 _WORD_STARTS = ("▁", "Ġ")
-_ROWS = 128  # places whose scores for the whole vocabulary are made at once
+_ROWS = 128  # places that are scored against the whole vocabulary at once
 Slot = tuple[int, int, list[int]]  # start and end, in code points; the subwords there
 
 
@@ -82,9 +82,9 @@ class Flips:
         return [edit for _, edit in ranked[:count]]
 
     def _edit(self, text: str, slot: Slot, piece: int) -> Edit | None:
-        """Return the exchange; None if it changes nothing or a grapheme cluster beside it would be another one.
+        """Return the exchange; None if it changes nothing, or changes a neighboring grapheme cluster.
 
-        A subword that begins a word gets a space before it where it stands inside of one.
+        A subword that begins a word gets a space before it inside of another word.
         """
         start, end, _ = slot
         inside = start > 0 and not text[start - 1].isspace()

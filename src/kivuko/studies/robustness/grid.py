@@ -116,7 +116,7 @@ def attack_facts(plan: Plan) -> dict[str, dict[str, Any]]:
     return facts
 
 
-# Without transport, with it, and those that learn from misspelled sentences (each beside its plain counterpart).
+# Without transport, with it, and those that learn from misspelled sentences (each next to its plain counterpart).
 RECIPES = (
     "mse", "cosine", "contrastive", "greedy", "transport", "transplant", "optical", "contrastive-robust",
     "optical-robust",
@@ -144,7 +144,7 @@ class RobustnessGrid:
 
     @property
     def standard(self) -> bool:
-        """Whether the grid covers the standard study."""
+        """True if the grid covers the standard study."""
         systems = self.systems
         names = {recipe.name for recipe in systems.recipes}
         covers = names >= set(RECIPES) and {*systems.sizes} >= {*SIZES} and len(systems.seeds) >= 5

@@ -33,7 +33,7 @@ def perform(file: RunFile, inputs: RobustnessInputs) -> Measured:
     """Make the system of a run and attack it; of seed 0 some examples are written next to the run's file."""
     started, run = time.monotonic(), file.run
     system = make_system(run, inputs.plain)
-    made = time.monotonic()
+    built = time.monotonic()
     gathered: dict[Key, list[SearchResult]] = {}
     for code in system.languages:
         for result in attacked(system, code, inputs, run.seed or 0):
@@ -52,7 +52,7 @@ def perform(file: RunFile, inputs: RobustnessInputs) -> Measured:
         write_examples(file.path, examples)
     notes = {
         **system.notes,
-        "making_seconds": round(made - started, 1),
+        "making_seconds": round(built - started, 1),
         "seconds": round(time.monotonic() - started, 1),
     }
     return replace(measured, notes=notes)
