@@ -326,12 +326,13 @@ class AttackRunner:
             kinds = tuple(str(spec["kinds"]).split("+"))
             side = TextSide(spec.number("edits"), kinds, spec.number("candidates"), self.draws.seed)
             threat = Threat(cast(Norm, spec["norm"]), spec.budget)
-            attacked = _JOINT_ATTACKS[spec.attack.name](
+            texts, attacked = _JOINT_ATTACKS[spec.attack.name](
                 self.target.encode, self.target.tower, pairs, threat, side,
                 steps=spec.number("steps"), seed=seed, progress=progress,
             )  # fmt: skip
-            images = self._seen(spec, queries.own, original, attacked.images.pixels)
-            yield self._scored(spec, queries, attacked.calls, [one.perturbed for one in attacked.texts], images)
+            calls = np.array([one.calls for one in texts], dtype=np.int64) + attacked.calls.numpy()
+            images = self._seen(spec, queries.own, original, attacked.pixels)
+            yield self._scored(spec, queries, calls, [one.perturbed for one in texts], images)
 
     def _sep_attack(
         self, specs: Sequence[AttackSpec], queries: QuerySet, seed: int, progress: Progress | None

@@ -7,7 +7,7 @@ by, instead of divergences of softmaxed embeddings. Sep-Attack is in ``kivuko.pe
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -54,36 +54,13 @@ class TextSide:
         )  # fmt: skip
 
 
-@dataclass(frozen=True, eq=False)
-class AttackedPairs:
-    """The result of an attack on pairs."""
-
-    texts: list[AttackedText]  # their ranks are those of the text side
-    images: AttackedImages
-    # int64 [n], of the right image, from 1, ties against it; after: edited query and perturbed image together, all
-    # other images clean
-    ranks_before: NDArray[np.int64]
-    ranks_after: NDArray[np.int64]
-    # int64 [n], queries of the text side and passes of the image side
-    calls: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+# The result of a joint attack on pairs: the queries, whose ranks are those of the text side alone, and the images.
+AttackedPairs = tuple[list[AttackedText], AttackedImages]
 
 
 def goal_of(pairs: Pairs, vectors: NDArray[np.float32]) -> TextToImage:
     """Return the goal of the image side against queries of these unit vectors, float32 [n, dim]."""
     return TextToImage(torch.from_numpy(vectors), torch.from_numpy(pairs.gallery), torch.from_numpy(pairs.own))
-
-
-def together(
-    encode: EncodeTexts, tower: PixelTower, pairs: Pairs, texts: list[AttackedText], images: AttackedImages
-) -> AttackedPairs:
-    """Search with the edited queries among clean images and each query's perturbed one."""
-    rows = np.arange(len(pairs.texts))
-    clean = TextGoal(pairs.gallery, pairs.own).rank(encode(list(pairs.texts)), rows)
-    perturbed = tower.encode(images.pixels).cpu().numpy()
-    attacked = replace(TextGoal(pairs.gallery, pairs.own), instead=perturbed)
-    after = attacked.rank(encode([one.perturbed.text for one in texts]), rows)
-    calls = np.array([one.calls for one in texts], dtype=np.int64) + images.calls.cpu().numpy()
-    return AttackedPairs(texts, images, clean.ranks, after.ranks, calls)
 
 
 def co_attack(
@@ -107,7 +84,6 @@ def co_attack(
         return -(vectors * clean[rows]).sum(1) - weight * (vectors * edited[rows]).sum(1)
 
     goal = goal_of(pairs, edited.numpy())
-    images = pgd(
+    return texts, pgd(
         tower, pairs.pixels, goal, threat, steps=steps, loss=apart, early_stop=False, seed=seed, progress=progress
     )  # fmt: skip
-    return together(encode, tower, pairs, texts, images)

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from kivuko.perturbations.image import AttackedImages, PixelTower, Threat
 from kivuko.perturbations.image.goal import BATCH, Progress, margins_of, unchanged
-from kivuko.perturbations.joint.co_attack import AttackedPairs, Pairs, TextSide, goal_of, together
+from kivuko.perturbations.joint.co_attack import AttackedPairs, Pairs, TextSide, goal_of
 from kivuko.perturbations.text import EncodeTexts
 
 SCALES = (0.5, 0.75, 1.25, 1.5)  # besides the image's own size
@@ -50,7 +50,7 @@ def sga(
     attacked = AttackedImages(pixels, margins_of(tower, pixels, goal, rows), calls)
     images = unchanged(tower, pairs.pixels, goal, rows).worse_of(attacked)
     again = text_side.attack(encode, pairs, instead=tower.encode(images.pixels).cpu().numpy())
-    return together(encode, tower, pairs, again, images)
+    return again, images
 
 
 def _mean_texts(encode: EncodeTexts, pairs: Pairs, edited: Sequence[str]) -> Tensor:
