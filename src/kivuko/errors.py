@@ -55,6 +55,11 @@ def first_line(problem: BaseException) -> str:
     return message if " " in message else f"{kind}: {message}" if message else kind
 
 
+def one_line(problem: BaseException) -> str:
+    """Return an error's whole message as one line; its kind where there is none."""
+    return " ".join(str(problem).split()) or type(problem).__name__
+
+
 @contextmanager
 def wrap_errors(make_error: Callable[[str], KivukoError]) -> Iterator[None]:
     """Turn whatever a library raises within into one error; Kivuko's own pass, and so do Ctrl-C and the like.

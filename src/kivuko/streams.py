@@ -21,7 +21,7 @@ from itertools import chain
 from pathlib import Path
 from typing import IO, Any, BinaryIO, NoReturn, cast
 
-from kivuko.errors import DataError, KivukoError, MissingDependencyError, UsageError, at, first_line
+from kivuko.errors import DataError, KivukoError, MissingDependencyError, UsageError, at, first_line, one_line
 
 STANDARD_INPUT = "standard input"
 COMPRESSED = (".gz", ".bz2", ".xz", ".zst")  # suffixes for writing; reading goes by content
@@ -105,10 +105,12 @@ class ByteInput:
         # A damaged header may request gigabytes for its window.
         except (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile, MemoryError) as error:
             raise DataError(
-                f"{self.name}: compressed data damaged or cut short ({_line(error)}); fetch the file again"
+                f"{self.name}: compressed data damaged or cut short ({one_line(error)}); fetch the file again"
             ) from None
         except OSError as error:
-            raise DataError(f"{self.name}: cannot be read ({error.strerror or _line(error)}); check the file") from None
+            raise DataError(
+                f"{self.name}: cannot be read ({error.strerror or one_line(error)}); check the file"
+            ) from None
 
     def _opened_once(self) -> BinaryIO:
         if self._waiting is not None:
@@ -292,7 +294,7 @@ class _Zstandard(io.RawIOBase):
         try:
             part: bytes = self._stream.read(len(buffer))
         except self._damaged as error:
-            raise EOFError(_line(error)) from None
+            raise EOFError(one_line(error)) from None
         buffer[: len(part)] = part
         return len(part)
 
@@ -322,11 +324,6 @@ def _is_pipe(path: Path) -> bool:
         return path.exists() and not path.is_file() and not path.is_dir()
     except (OSError, ValueError):
         return False
-
-
-def _line(error: BaseException) -> str:
-    """An error's message as one line."""
-    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _refuse(name: str) -> NoReturn:

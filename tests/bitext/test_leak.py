@@ -26,7 +26,7 @@ CAPTIONS = [
 def found(*pairs: tuple[str, str]) -> tuple[list[bool], dict[str, int], LeakCheck]:
     check = LeakCheck(CAPTIONS)
     leaks = check.look([text for text, _ in pairs], [english for _, english in pairs], lambda row: f"f.tsv:{row + 1}")
-    return leaks.tolist(), check.report().found, check
+    return leaks.tolist(), check.report().leaked, check
 
 
 @pytest.mark.parametrize(

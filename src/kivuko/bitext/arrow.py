@@ -1,4 +1,4 @@
-"""Bitext from Arrow files, as the ``datasets`` library saves them to disk; the library itself is not needed."""
+"""Bitext from Arrow files, Parquet files and the hub's datasets; only the hub needs the ``datasets`` library."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from kivuko.bitext.formats import FieldPath, FileSource, Sides, check_columns, sides_of
 from kivuko.bitext.pairs import BROKEN_CHARACTERS, EMPTY_SIDE, MAX_SIDE_BYTES, TOO_LONG, Columns, RawPair
-from kivuko.errors import DataError, KivukoError, MissingDependencyError, UsageError, at
+from kivuko.errors import DataError, KivukoError, MissingDependencyError, UsageError, one_line
 from kivuko.streams import ByteInput
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ _SLICE_BYTES = 32 << 20  # of text that becomes Python strings at once
 
 
 def sides_in_schema(schema: pyarrow.Schema, language: str, columns: Columns | None, name: str) -> Sides:
-    """Find the two sides among a table's columns and the fields of its structs, or raise DataError."""
+    """Return the two sides among a table's columns and the fields of its structs, or raise DataError."""
     import pyarrow.types as types
 
     # Of columns that share a name the first counts, as in every other format.
@@ -50,7 +50,6 @@ def sides_in_schema(schema: pyarrow.Schema, language: str, columns: Columns | No
 
 
 def pairs_in_batch(batch: pyarrow.RecordBatch, sides: Sides, number: int) -> Iterator[RawPair]:
-    """Yield the rows of a batch whose first one has the given number."""
     text, english = _column(batch, sides.text), _column(batch, sides.english)
     held = text.nbytes + english.nbytes
     step = max(1, len(batch) * _SLICE_BYTES // held) if held > _SLICE_BYTES else max(1, len(batch))
@@ -70,7 +69,7 @@ def _pairs(text: pyarrow.Array, english: pyarrow.Array, number: int) -> Iterator
 
 
 def _column(batch: pyarrow.RecordBatch, path: FieldPath) -> pyarrow.Array:
-    """The column at a path, as an array of strings or bytes; null where a struct around it is."""
+    """Return the column at a path, as an array of strings or bytes; null where a struct around it is."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -88,7 +87,7 @@ def _column(batch: pyarrow.RecordBatch, path: FieldPath) -> pyarrow.Array:
 
 
 def _values(array: pyarrow.Array) -> tuple[list[str | None], dict[int, str]]:
-    """The strings of an array, None where there is none to be had, and the reason by row."""
+    """Return the strings of an array, None where there is none, and the reason by row."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -129,20 +128,14 @@ def _is_view(kind: pyarrow.DataType) -> bool:
 _FILE_MAGIC = b"ARROW1"  # of the format with an index at its end; the other one is a stream
 
 
-class ArrowSource:
-    """The rows of one file in Arrow's stream or file format; see ``PairSource``.
-
-    One record batch is in memory at a time; ``columns`` are as in ``ParquetSource``.
-    """
+class ArrowSource(FileSource):
+    """The rows of one file in Arrow's stream or file format, one record batch at a time; see ``PairSource``."""
 
     format = "datasets"
 
     def __init__(self, path: Path, language: str, columns: Columns | None = None) -> None:
-        if columns is not None:
-            check_columns(columns)
-        self.name, self.language = str(path), language
-        self.size: int | None = path.stat().st_size if path.is_file() else None
-        self._path, self._columns = path, columns
+        super().__init__(ByteInput(path), language, columns)
+        self._path = path
         self._read = 0
 
     def __iter__(self) -> Iterator[RawPair]:
@@ -153,11 +146,9 @@ class ArrowSource:
         except FileNotFoundError:
             raise DataError(f"{self.name}: no such file; check the path, or save the dataset again") from None
         except (pa.ArrowException, OSError, ValueError, KeyError, MemoryError) as error:
-            words = " ".join(str(error).split()) or type(error).__name__
-            raise DataError(f"{self.name}: damaged, or no Arrow file ({words[:200]}); fetch or save it again") from None
-
-    def place(self, number: int) -> str:
-        return at(self.name, number)
+            raise DataError(
+                f"{self.name}: damaged, or no Arrow file ({one_line(error)[:200]}); fetch or save it again"
+            ) from None
 
     def bytes_read(self) -> int:
         return self._read
@@ -192,11 +183,7 @@ def _batches(has_index: bool, path: Path, stack: ExitStack) -> Iterator[pyarrow.
 
 
 def saved_files(folder: Path) -> list[Path] | None:
-    """Return the Arrow files of a dataset saved to ``folder``, in their order; None where it is none.
-
-    Raises:
-        DataError: its state is damaged, or it is the selection of rows of another dataset.
-    """
+    """Return the Arrow files of a dataset saved to ``folder``, in their order; None where it is none."""
     state = folder / "state.json"
     if not state.is_file():
         return None
@@ -207,18 +194,14 @@ def saved_files(folder: Path) -> list[Path] | None:
         if not names or not all(isinstance(name, str) and Path(name).name == name for name in names):
             raise ValueError("it names no files in this folder")
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise DataError(f"{state}: damaged ({' '.join(str(error).split())[:120]}); save the dataset again") from None
+        raise DataError(f"{state}: damaged ({one_line(error)[:120]}); save the dataset again") from None
     if selected:
         raise DataError(f"{state}: a selection of rows; save it with flatten_indices() first")
     return [folder / name for name in names]
 
 
 def saved_splits(folder: Path) -> list[str] | None:
-    """Return the names of the splits of datasets saved together to ``folder``; None where it is none of these.
-
-    Raises:
-        DataError: the list is damaged.
-    """
+    """Return the names of the splits of datasets saved together to ``folder``; None where it is none of these."""
     listed = folder / "dataset_dict.json"
     if not listed.is_file():
         return None
@@ -227,7 +210,7 @@ def saved_splits(folder: Path) -> list[str] | None:
         if not isinstance(splits, list) or not all(isinstance(one, str) and Path(one).name == one for one in splits):
             raise ValueError("it names no splits")
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise DataError(f"{listed}: damaged ({' '.join(str(error).split())[:120]}); save the datasets again") from None
+        raise DataError(f"{listed}: damaged ({one_line(error)[:120]}); save the datasets again") from None
     return splits
 
 
@@ -239,11 +222,10 @@ _BUFFER = 1 << 20  # of a column's bytes; without it, a row group's column is he
 
 
 class ParquetSource(FileSource):
-    """The rows of a Parquet file; see ``PairSource``. Only the two columns are read, some thousand rows at a time.
+    """The rows of a Parquet file; see ``PairSource``. Only the two columns are read, some thousand rows at once.
 
-    A compressed file, a URL or standard input is first copied to a temporary file, since Parquet is read from its end.
-    ``columns`` are two positions from 1, or two headings; ``translation.sw`` is the field ``sw`` of the struct
-    ``translation``. By default the headings decide, as in a table (``TsvSource``), or the fields of a struct.
+    A compressed file, a URL or standard input is first copied to a temporary file. ``columns`` are two positions from
+    1, or two headings such as ``translation.sw``; by default the headings decide, as in ``TsvSource``.
     """
 
     format = "parquet"
@@ -260,8 +242,9 @@ class ParquetSource(FileSource):
             with ExitStack() as stack:
                 yield from self._rows(self._opened(stack))
         except (pa.ArrowException, OSError, ValueError, KeyError, MemoryError) as error:
-            words = " ".join(str(error).split()) or type(error).__name__
-            raise DataError(f"{self.name}: damaged, or no Parquet file ({words[:200]}); fetch it again") from None
+            raise DataError(
+                f"{self.name}: damaged, or no Parquet file ({one_line(error)[:200]}); fetch it again"
+            ) from None
 
     def bytes_read(self) -> int:
         return round(self._share_read * (self.size or 0))
@@ -299,7 +282,7 @@ class ParquetSource(FileSource):
 
 
 def _batch_size(file: pyarrow.parquet.ParquetFile) -> int:
-    """Rows that come to at most about ``_BATCH_BYTES`` in every row group, all columns counted."""
+    """Return rows that take at most about ``_BATCH_BYTES`` in every row group, all columns counted."""
     # No figures of single columns: pyarrow ends the whole process where a damaged file has wrong ones.
     size = _ROWS
     for index in range(file.metadata.num_row_groups):
@@ -317,17 +300,7 @@ _KINDS = ("arrow", "csv", "json", "parquet", "text", "sql")
 
 
 class HubSource:
-    """The rows of a dataset on the hub, or in a folder as on the hub; see ``PairSource``. Places are row numbers.
-
-    Args:
-        spec: ``hf:NAME``, ``hf:NAME:CONFIG``, ``hf:NAME:SPLIT`` or ``hf:NAME:CONFIG:SPLIT``; the split is ``train``
-            unless it is named.
-        language, columns: as in ``ParquetSource``.
-
-    Raises:
-        MissingDependencyError: the library is not installed.
-        UsageError: a malformed name, or ``columns`` that make no sense.
-    """
+    """The rows of a dataset on the hub, ``hf:NAME[:CONFIG][:SPLIT]``; see ``PairSource``. Places are row numbers."""
 
     format = "datasets"
 
@@ -349,10 +322,9 @@ class HubSource:
         except KivukoError:
             raise
         except Exception as error:  # the library and its dependencies raise errors of every kind
-            words = " ".join(str(error).split()) or type(error).__name__
             raise DataError(
-                f"{self.name}: cannot be read ({words[:240]}); check the name and the network, or download its files "
-                f"and give their folder"
+                f"{self.name}: cannot be read ({one_line(error)[:240]}); check the name and the network, or download "
+                f"its files and give their folder"
             ) from None
 
     def place(self, number: int) -> str:

@@ -1,6 +1,6 @@
 """Classes of characters from one language's view (own letters, Latin letters, others), and of words.
 
-Whole batches of sentences are looked up at once: a Python loop over characters would be the slowest part of cleaning.
+Whole batches are looked up at once: a Python loop over characters would be the slowest part of cleaning.
 """
 
 from __future__ import annotations
@@ -32,22 +32,15 @@ _SYLLABLES = ("Hira", "Kana", "Hang", "Ethi", "Yiii", "Cher", "Cans", "Bopo", "V
 
 @dataclass(frozen=True, eq=False)
 class Characters:
-    """The characters of a batch of sentences, one after the other, each sentence followed by a line end.
+    """The characters of a batch of sentences, one after the other, each sentence followed by a line end."""
 
-    Attributes:
-        points: uint32 [characters]: code points, those above the table as its last one.
-        kinds: uint8 [characters]: their classes.
-        ends: int64 [sentences]: where the next sentence begins.
-        classes: int64 [sentences, CLASSES]: how many characters of each class, the added line ends left out.
-    """
-
-    points: NDArray[np.uint32]
-    kinds: NDArray[np.uint8]
-    ends: NDArray[np.int64]
-    classes: NDArray[np.int64]
+    points: NDArray[np.uint32]  # [characters], code points, those above the table as its last one
+    kinds: NDArray[np.uint8]  # [characters], their classes
+    ends: NDArray[np.int64]  # [sentences], start of the next sentence
+    classes: NDArray[np.int64]  # [sentences, CLASSES], characters of each class, without the added line ends
 
     def rows_of(self, places: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the sentences to which the characters at ``places`` belong [places]."""
+        """Return the sentence of each character at ``places`` [places]."""
         return np.searchsorted(self.ends, places, side="right")
 
 
@@ -70,14 +63,10 @@ def is_script(code: str) -> bool:
 
 @functools.lru_cache(maxsize=8)
 def character_table(scripts: tuple[str, ...]) -> NDArray[np.uint8]:
-    """Return the class of each code point below ``TABLE_SIZE`` for a language written in ``scripts``.
+    """Return uint8 [TABLE_SIZE]: the class of each code point for a language written in ``scripts``.
 
-    Args:
-        scripts: ISO 15924 codes. Letters of Latin script are ``LATIN`` whether they are among them or not.
-
-    Returns:
-        uint8 [TABLE_SIZE]. Marks go with the letters of their script; letters and marks that Unicode gives to no one
-        script (the long vowel sign of kana, combining accents) are ``OTHER``.
+    Latin letters are always ``LATIN``. Marks go with the letters of their script; letters and marks of no one script
+    (the long vowel sign of kana, combining accents) are ``OTHER``.
     """
     every = "".join(map(chr, range(TABLE_SIZE)))
     table = np.full(TABLE_SIZE, OTHER, dtype=np.uint8)
@@ -125,11 +114,7 @@ def has_run(characters: Characters) -> NDArray[np.bool_]:
 
 
 def has_pair(characters: Characters, first: NDArray[np.bool_], second: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Return True for sentences with a character marked in ``first`` before one marked in ``second`` [sentences].
-
-    Args:
-        first, second: [characters].
-    """
+    """Return True for sentences with a character marked in ``first`` before one marked in ``second`` [sentences]."""
     rows = np.zeros(len(characters.classes), dtype=np.bool_)
     rows[characters.rows_of(np.flatnonzero(first[:-1] & second[1:]))] = True
     return rows
@@ -194,17 +179,11 @@ _ROW_BITS = 24  # of a number that holds a row and the upper bits of a key
 
 @dataclass(frozen=True, eq=False)
 class WordKeys:
-    """The words of a batch of sentences.
+    """The words of a batch of sentences."""
 
-    Attributes:
-        keys: uint64 [words].
-        rows: int64 [words]: the sentence of each, ascending.
-        numbers: int64 [sentences]: words of each.
-    """
-
-    keys: Keys
-    rows: NDArray[np.int64]
-    numbers: NDArray[np.int64]
+    keys: Keys  # [words]
+    rows: NDArray[np.int64]  # [words], the sentence of each, ascending
+    numbers: NDArray[np.int64]  # [sentences], words of each
 
 
 def find_words(characters: Characters) -> WordKeys:
@@ -227,7 +206,7 @@ def word_keys(words: Sequence[str]) -> Keys:
 
 
 def count_different(sides: tuple[WordKeys, WordKeys]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Return how many different words each side of each pair has, and how many of them both have: three of [pairs]."""
+    """Return how many different words each side of each pair has, and how many both share: three of [pairs]."""
     different = [_each_once(_with_rows(side)) for side in sides]
     length = len(sides[0].numbers)
     together = np.sort(np.concatenate(different))
@@ -253,6 +232,6 @@ def _rows(combined: Keys) -> NDArray[np.int64]:
 
 @functools.cache
 def _numbers() -> Keys:
-    """A number for each code point, the same for its upper and lower case [TABLE_SIZE]."""
+    """Return a number for each code point, the same for its upper and lower case [TABLE_SIZE]."""
     folded = np.array([ord(chr(point).casefold()[0]) for point in range(TABLE_SIZE)], dtype=np.uint64)
     return mixed(folded + np.uint64(1))

@@ -1,7 +1,6 @@
 """Cleaning a bitext as it streams by: pairs that pass every rule come out, the rest is counted.
 
-Pairs are judged in batches, so that what concerns single characters runs over arrays. Memory does not grow with the
-source: duplicates are remembered in structures of fixed size, figures in histograms.
+Pairs are judged in batches, so that rules on characters run over arrays; memory does not grow with the source.
 """
 
 from __future__ import annotations
@@ -49,39 +48,29 @@ _REPETITIVE_WORDS = 9  # of so many and more, a third must be different
 
 @dataclass
 class Judged:
-    """A batch after judgment.
+    """A batch after judgment."""
 
-    Attributes:
-        texts, english: both sides, cleaned.
-        codes: uint8 [pairs]: ``reasons.KEPT``, or the code of the reason against the pair.
-        copied: bool [pairs]: True where both sides have the same words.
-        counts: of the characters of both sides.
-        kinds: classes of characters that are of the language's script.
-    """
-
-    texts: list[str]
+    texts: list[str]  # cleaned, as ``english``
     english: list[str]
-    codes: NDArray[np.uint8]
-    copied: NDArray[np.bool_]
+    codes: NDArray[np.uint8]  # [pairs], ``reasons.KEPT`` or the code of the reason against the pair
+    copied: NDArray[np.bool_]  # [pairs], True where both sides have the same words
     counts: tuple[Characters, Characters]
-    kinds: tuple[int, ...]
+    kinds: tuple[int, ...]  # classes of characters of the language's script
 
     @property
     def kept(self) -> list[int]:
-        """Rows that passed."""
         rows: list[int] = np.flatnonzero(self.codes == reasons.KEPT).tolist()
         return rows
 
     @property
     def dropped(self) -> list[tuple[int, str]]:
-        """Rows that did not, with the reason."""
+        """Return the rows that did not pass, with the reason."""
         rows = np.flatnonzero(self.codes)
         return [
             (row, reasons.ORDER[code - 1]) for row, code in zip(rows.tolist(), self.codes[rows].tolist(), strict=True)
         ]
 
     def gather(self, gathering: Gathering) -> None:
-        """Add the figures of what passed."""
         rows = np.flatnonzero(self.codes == reasons.KEPT)
         sides = [counts.classes[rows] for counts in self.counts]
         ratios = length_ratios(weighted_lengths(sides[0]), weighted_lengths(sides[1]))
@@ -95,19 +84,7 @@ class Judged:
 
 
 class PairJudge:
-    """Judges batches in the order of the source, on which duplicates depend.
-
-    Args:
-        language: BCP 47 code of the side that is not English.
-        rules: what a pair must be like.
-        captions: pairs that hold one are left out.
-
-    Attributes:
-        notes: rules that were not applied, and why.
-
-    Raises:
-        MissingDependencyError: languages are to be identified and the library for it is not installed.
-    """
+    """Judges batches in the order of the source, on which duplicates depend."""
 
     def __init__(self, language: str, rules: Rules, captions: LeakCheck | None = None) -> None:
         self._rules = rules
@@ -132,12 +109,10 @@ class PairJudge:
 
     @property
     def identified(self) -> int:
-        """Sentences whose language lingua identified so far."""
         return self._language.identified if self._language else 0
 
     @property
     def swapped(self) -> int:
-        """Pairs so far whose sides were each in the other's language."""
         return self._language.swapped if self._language else 0
 
     def judge(self, texts: Sequence[str], english: Sequence[str], place: Callable[[int], str]) -> Judged:
@@ -168,7 +143,7 @@ class PairJudge:
         return Judged(ours, theirs, codes, copied, counts, self._kinds)
 
     def finish(self) -> None:
-        """Note what the end of the source shows: more pairs than memory was meant for."""
+        """Add a note if there were more pairs than memory was meant for."""
         if self._duplicates is None:
             return
         rate, pairs = self._duplicates.pairs.false_positive_rate(), self._duplicates.pairs.added
@@ -192,7 +167,6 @@ class PairJudge:
         lower: tuple[list[str], list[str]],
         counts: tuple[Characters, Characters],
     ) -> None:
-        """Apply the rules on words: broken characters, copies, boilerplate."""
         for side, characters in zip(sides, counts, strict=True):
             broken = np.zeros(len(codes), dtype=np.bool_)
             broken[find_mojibake(side, characters)] = True
@@ -241,7 +215,6 @@ class PairJudge:
         lower: tuple[list[str], list[str]],
         counts: tuple[Characters, Characters],
     ) -> None:
-        """Apply the rules that remember other pairs: duplicates, and the languages of sentences."""
         if self._duplicates is not None:
             rows = np.flatnonzero(codes == reasons.KEPT)
             seen, often = self._duplicates.judge(*_picked(lower, rows))
@@ -270,11 +243,7 @@ Rejected = Callable[[str, str, str | None, str | None], None]
 
 
 class Sifting(Iterator[Pair]):
-    """The pairs of a source that pass the rules, to be iterated once.
-
-    Attributes:
-        account: up to date with every batch of 4,096; final once the iteration has ended.
-    """
+    """The pairs of a source that pass the rules, to be iterated once; ``account`` is final after the last."""
 
     def __init__(
         self, source: PairSource, rules: Rules, captions: LeakCheck | None = None, rejected: Rejected | None = None
@@ -289,9 +258,9 @@ class Sifting(Iterator[Pair]):
         return next(self._pairs)
 
     def batches(self) -> Iterator[tuple[list[int], list[str], list[str]]]:
-        """Yield what passes in batches: numbers in the source, texts, English; instead of single pairs.
+        """Yield batches of (numbers in the source, texts, English) that pass, instead of single pairs.
 
-        A batch may be empty: it comes as often as ``BATCH`` more were read, so that progress can be shown.
+        A batch may be empty: one comes for every ``BATCH`` pairs read, so that progress can be shown.
         """
         account, place = self.account, self._source.place
         stream = iter(self._source)
@@ -346,10 +315,5 @@ class Sifting(Iterator[Pair]):
 def sift(
     source: PairSource, rules: Rules, *, captions: LeakCheck | None = None, rejected: Rejected | None = None
 ) -> Sifting:
-    """Return an iterator over the pairs of a source that pass the rules, cleaned, with the ``account`` of all.
-
-    Args:
-        captions: evaluation captions; pairs that hold one are left out.
-        rejected: called for each pair that is left out: reason, place, text and English.
-    """
+    """Return an iterator over the pairs of a source that pass the rules, cleaned, with the ``account`` of all."""
     return Sifting(source, rules, captions, rejected)

@@ -9,11 +9,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-# A set of fixed size that may, at a stated rate, take a new key for a known one, and never the other way round.
-#
-# Source: Bloom, "Space/Time Trade-offs in Hash Coding with Allowable Errors" (CACM 1970), split into blocks of one
-# cache line as in Putze, Sanders and Singler, "Cache-, Hash- and Space-Efficient Bloom Filters" (WEA 2007): a key sets
-# one bit in each of the 16 words of one block, so that a look-up waits for memory once.
+# Source of the filter: Bloom, "Space/Time Trade-offs in Hash Coding with Allowable Errors" (CACM 1970), split into
+# blocks of one cache line as in Putze, Sanders and Singler, "Cache-, Hash- and Space-Efficient Bloom Filters" (WEA
+# 2007): a key sets one bit in each of the 16 words of one block, so that a look-up waits for memory once.
 
 Keys = NDArray[np.uint64]
 
@@ -23,11 +21,9 @@ _MULTIPLIERS = np.random.default_rng(2007).integers(1 << 31, 1 << 32, _WORDS, dt
 
 
 class BloomFilter:
-    """Remembers 64-bit keys in an array that does not grow.
+    """Remembers 64-bit keys in an array that does not grow; a new key is taken for a known one at ``rate``.
 
-    Args:
-        capacity: keys for which ``rate`` holds, at least 1; with more, the rate rises (``false_positive_rate``).
-        rate: probability that a new key is taken for a known one when ``capacity`` keys are in, over 0 and below 1.
+    That holds for ``capacity`` keys; with more, the rate rises (``false_positive_rate``).
     """
 
     def __init__(self, capacity: int, rate: float) -> None:
@@ -68,7 +64,7 @@ class BloomFilter:
             places, masks = places[missing], masks[missing]
 
     def _places(self, keys: Keys) -> tuple[Keys, NDArray[np.uint32]]:
-        """The block of each key [keys], and the bits it sets there [keys, _WORDS]."""
+        """Return the block of each key [keys], and the bits it sets there [keys, _WORDS]."""
         hashed = mixed(keys)
         places = ((hashed >> np.uint64(32)) * np.uint64(len(self._blocks))) >> np.uint64(32)
         lower = hashed.astype(np.uint32) | np.uint32(1)
@@ -78,7 +74,7 @@ class BloomFilter:
 
 
 def _rate(load: float) -> float:
-    """The false positive rate where blocks hold ``load`` keys on average: their numbers follow Poisson's law."""
+    """Return the false positive rate where blocks hold ``load`` keys on average (Poisson)."""
     if not load:
         return 0.0
     spread = 12 * math.sqrt(load)
@@ -97,9 +93,8 @@ def mixed(keys: Keys) -> Keys:
     return keys ^ (keys >> np.uint64(31))
 
 
-# How often keys were seen, in memory of fixed size: never too low, now and then too high.
-#
 # Source: Cormode and Muthukrishnan, "An Improved Data Stream Summary: The Count-Min Sketch" (J. Algorithms 2005).
+# Counts are never too low, now and then too high.
 
 DEPTH = 4
 
@@ -107,9 +102,8 @@ DEPTH = 4
 class CountMinSketch:
     """Counts 64-bit keys in ``DEPTH`` rows of one-byte counters, which stop at 255.
 
-    Args:
-        expected: distinct keys, at least 1. With so many, a row's counter holds 2.5 others on average; that all four
-            are over by 20 has a probability below 1e-40.
+    With ``expected`` distinct keys, a counter holds 2.5 others on average; that all four are over by 20 has a
+    probability below 1e-40.
     """
 
     def __init__(self, expected: int) -> None:
@@ -148,12 +142,7 @@ RATE = 1e-6  # of new pairs taken for known ones when as many as expected are in
 
 
 class Duplicates:
-    """Remembers pairs and counts sides.
-
-    Args:
-        expected_pairs: sizes the memory: about 5 bytes a pair for the pairs, 3 to 7 for the sides.
-        max_translations: how many pairs may share one side; None: any number.
-    """
+    """Remembers pairs and counts sides, in about 5 bytes a pair for the pairs and 3 to 7 for the sides."""
 
     def __init__(self, expected_pairs: int, max_translations: int | None) -> None:
         self.pairs = BloomFilter(expected_pairs, RATE)
@@ -164,15 +153,12 @@ class Duplicates:
 
     @property
     def nbytes(self) -> int:
-        """Memory, in bytes."""
         return self.pairs.nbytes + sum(side.nbytes for side in self._sides)
 
     def judge(self, texts: Sequence[str], english: Sequence[str]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-        """Take in a batch of pairs; both sides in one case if case shall not matter.
+        """Return for each new pair whether it is known, and whether a side came over ``max_translations`` times.
 
-        Returns:
-            For each pair whether it was there before, and whether, as a new pair, one of its sides has now come more
-            than ``max_translations`` times [pairs], [pairs].
+        Give both sides in one case if case shall not matter.
         """
         keys = sentence_keys(texts), sentence_keys(english)
         with np.errstate(over="ignore"):
@@ -186,10 +172,7 @@ class Duplicates:
 
 
 def sentence_keys(texts: Sequence[str]) -> Keys:
-    """Return a 64-bit key of each sentence, the same in every process: uint64 [sentences].
-
-    Two of 10 million different sentences share one with a probability of 3 in a million.
-    """
+    """Return a 64-bit key of each sentence, the same in every process: uint64 [sentences]."""
     blake = hashlib.blake2b
     digests = b"".join([blake(text.encode("utf-8", "surrogatepass"), digest_size=8).digest() for text in texts])
     return np.frombuffer(digests, dtype="<u8")

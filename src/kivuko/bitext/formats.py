@@ -20,7 +20,7 @@ from kivuko.bitext.pairs import (
     Columns,
     RawPair,
 )
-from kivuko.errors import DataError, UsageError, at
+from kivuko.errors import DataError, UsageError, at, first_line
 from kivuko.languages import language as describe
 from kivuko.streams import COMPRESSED, ByteInput, plain_name, read_lines
 
@@ -45,13 +45,10 @@ def check_columns(columns: Columns) -> None:
 
 
 def columns_in_header(cells: Sequence[str], language: str, place: str) -> Positions | None:
-    """Find the two sides in a table's first row, or return None where that row is not a header.
+    """Return the places of both sides in a table's first row, or None where that row is not a header.
 
-    A header names ``text`` and ``english``, ``source`` and ``target``, ``non_english`` and ``english``, or
-    the language's own code and ``en``, in any order and among other columns.
-
-    Raises:
-        DataError: the row has ``en`` and codes of other languages, but not the code of ``language``.
+    A header names ``text`` and ``english``, ``source`` and ``target``, ``non_english`` and ``english``, or the
+    language's own code and ``en``. DataError if it has ``en`` and only codes of other languages.
     """
     names = [cell.strip().casefold() for cell in cells]
     for text_heading, english_heading in _HEADINGS:
@@ -60,7 +57,8 @@ def columns_in_header(cells: Sequence[str], language: str, place: str) -> Positi
     english = next((names.index(code) for code in _ENGLISH_CODES if code in names), None)
     if english is None:
         return None
-    codes = [None if index == english else _code(name) for index, name in enumerate(names)]
+    # Only what is as short as a code is looked up: a cell may hold anything.
+    codes = [None if index == english or len(name) > 12 else code_of(name) for index, name in enumerate(names)]
     if language in codes:
         return Positions(codes.index(language), english)
     others = [code for code in codes if code is not None]
@@ -73,7 +71,7 @@ def columns_in_header(cells: Sequence[str], language: str, place: str) -> Positi
 
 
 def named_columns(cells: Sequence[str], columns: tuple[str, str], place: str) -> Positions:
-    """Find two headings in a table's first row, whatever their case, or raise DataError with a list of the headings."""
+    """Return the places of two headings in a table's first row, whatever their case."""
     names = [cell.strip().casefold() for cell in cells]
     wanted = [column.strip().casefold() for column in columns]
     missing = [column for column, name in zip(columns, wanted, strict=True) if name not in names]
@@ -83,30 +81,11 @@ def named_columns(cells: Sequence[str], columns: tuple[str, str], place: str) ->
     return Positions(names.index(wanted[0]), names.index(wanted[1]))
 
 
-def _code(name: str) -> str | None:
-    # Only what has the form of a code is looked up: a cell may hold anything.
-    if not name.replace("-", "").replace("_", "").isalnum() or len(name) > 12:
-        return None
-    try:
-        return describe(name).code
-    except UsageError:
-        return None
-
-
 _NOTHING = "\0"  # no line holds a NUL
 
 
 class FileSource:
-    """What the sources of one file share; see ``PairSource``.
-
-    Args:
-        source: the file, compressed or not.
-        language: normalized BCP 47 code.
-        columns: of the language and of English, for formats that have columns; None: see the source.
-
-    Raises:
-        UsageError: ``columns`` that make no sense.
-    """
+    """The base of the sources of one file; see ``PairSource``."""
 
     format = ""
 
@@ -124,16 +103,10 @@ class FileSource:
 
 
 class TsvSource(FileSource):
-    """The lines of a tab-separated UTF-8 file; see ``PairSource``.
+    """The lines of a tab-separated UTF-8 file, where quotes mean nothing; see ``PairSource``.
 
-    Quotes mean nothing: a sentence may begin with one.
-
-    ``columns`` are two positions counted from 1, or two headings of the first row. By default a first row that names
-    columns decides (``sw`` and ``en``, ``text`` and ``english``, ``source`` and ``target``, ``non_english`` and
-    ``english``), else 1 and 2.
-
-    Attributes:
-        needed: how many columns a line must have, known after the first line was read.
+    ``columns`` are two positions from 1, or two headings; by default a first row that names columns decides, else 1 and
+    2. ``needed`` is how many columns a line must have, known after the first line.
     """
 
     format = "tsv"
@@ -200,15 +173,14 @@ def sides_of(
     columns: Columns | None,
     place: str,
 ) -> Sides:
-    """Find the sides among the fields of a record, or raise DataError with a list of the fields.
+    """Return the sides among the fields of a record, or raise DataError with a list of the fields.
 
-    Args:
-        fields: name -> the names of the fields in it, none where it is no struct; in the order of the record.
-        columns: two positions from 1, or two names; ``translation.sw`` is the field ``sw`` in ``translation``.
+    ``fields``: name -> names of the fields in it, none where it is no struct. ``columns``: two positions from 1, or two
+    names; ``translation.sw`` is the field ``sw`` in ``translation``.
     """
     paths = _paths(fields)
     if columns is None:
-        return _found(fields, language, place)
+        return _detected(fields, language, place)
     text, english = columns
     if isinstance(text, str) and isinstance(english, str):
         where = named_columns(list(paths), (text, english), place)
@@ -221,7 +193,7 @@ def sides_of(
     return Sides((names[text - 1],), (names[english - 1],))
 
 
-def _found(fields: Mapping[str, Sequence[str]], language: str, place: str) -> Sides:
+def _detected(fields: Mapping[str, Sequence[str]], language: str, place: str) -> Sides:
     names = list(fields)
     if where := columns_in_header(names, language, place):
         return Sides((names[where.text],), (names[where.english],))
@@ -253,9 +225,7 @@ _decode = json.JSONDecoder().decode
 class JsonlSource(FileSource):
     """The lines of a UTF-8 JSON lines file; see ``PairSource``.
 
-    ``columns`` are the keys of the language and of English; ``translation.sw`` is the key ``sw`` in the object
-    ``translation``. By default the keys of the first object decide, as headings do in a table (``TsvSource``), or
-    those in its ``translation``.
+    ``columns`` are the keys of both sides, such as ``translation.sw``; by default those of the first object decide.
     """
 
     format = "jsonl"
@@ -286,7 +256,7 @@ class JsonlSource(FileSource):
         except (ValueError, RecursionError) as error:
             hint = "; it is one JSON array: write its objects on lines with jq -c '.[]'" if line[0] == "[" else ""
             raise DataError(
-                f"{place}: not a JSON object{hint or f' ({_words(error)}); give one object per line'}"
+                f"{place}: not a JSON object{hint or f' ({first_line(error)}); give one object per line'}"
             ) from None
         if not isinstance(record, dict):
             kind = "an array" if isinstance(record, list) else "a value"
@@ -326,10 +296,6 @@ def _whole(text: str) -> bool:
     return True
 
 
-def _words(error: Exception) -> str:
-    return str(error).partition("\n")[0][:120]
-
-
 _LONGEST = 35  # characters of a tag; a file may have anything in its place
 
 
@@ -346,17 +312,14 @@ def code_of(tag: str) -> str | None:
 
 
 def fitting(wanted: str, codes: Sequence[str | None]) -> int | None:
-    """Return which of the codes is the wanted language's: the same, else the first that is more or less special.
-
-    ``pt`` fits ``pt-BR`` and the other way round; ``pt-BR`` does not fit ``pt-PT``.
-    """
+    """Return which of the codes is the wanted language's: the same, else the first that ``fits``."""
     if wanted in codes:
         return codes.index(wanted)
     return next((index for index, code in enumerate(codes) if fits(wanted, code)), None)
 
 
 def fits(wanted: str, code: str | None) -> bool:
-    """Return True if a code is the wanted one, or one of both is the other with more subtags."""
+    """Return True if a code is the wanted one or differs in more subtags only: ``pt`` fits ``pt-BR``."""
     if code is None:
         return False
     ours, theirs = wanted.split("-"), code.split("-")
@@ -406,13 +369,9 @@ class MosesSource:
 
 
 def moses_files(prefix: Path, language: str) -> tuple[Path, Path] | None:
-    """Find the two files that begin like ``corpus.en-sw``: (``corpus.en-sw.sw``, ``corpus.en-sw.en``), or compressed.
+    """Return the two files that begin like ``corpus.en-sw``: (``corpus.en-sw.sw``, ``corpus.en-sw.en``).
 
-    Returns:
-        The language's file and English's; None where no file begins so.
-
-    Raises:
-        DataError: there are such files, but not for both sides.
+    They may be compressed. None where no file begins so; DataError if a side is missing.
     """
     try:
         names = sorted(one.name for one in prefix.parent.iterdir() if one.name.startswith(f"{prefix.name}."))

@@ -1,12 +1,7 @@
 """Language identification: of the sides of pairs with lingua, and of queries by the words of a model's languages.
 
-lingua takes 0.1 to 0.3 ms a sentence, many times as long as all other cleaning rules together. So by default it only
-identifies sentences whose words do not decide: a sentence is in a language if most of its words occurred in sentences
-that lingua gave to that language, and hardly ever elsewhere. The words are learned from the bitext itself as it is
-read, up to a fixed number.
-
-A query is too short for lingua, and its language is one of the model's: ``LanguageGuesser`` compares how often its
-words occur in the training sentences of each.
+lingua takes 0.1 to 0.3 ms a sentence, many times as long as all other rules, so by default it identifies only sentences
+whose words do not decide; the words are learned from the bitext as it is read.
 """
 
 from __future__ import annotations
@@ -31,11 +26,7 @@ _LEAST = 4  # words that must be
 
 
 class KnownWords:
-    """Counts words by language, and recognizes sentences that consist of a language's words.
-
-    Args:
-        languages: those to recognize; any hashable values.
-    """
+    """Counts words by language, and recognizes sentences that consist of a language's words."""
 
     def __init__(self, languages: Sequence[Hashable]) -> None:
         self._column = {language: column for column, language in enumerate(dict.fromkeys(languages))}
@@ -103,21 +94,7 @@ def missing_library() -> str | None:
 
 
 class LanguageJudge:
-    """Judges the languages of pairs, and learns words while it does.
-
-    Args:
-        language: BCP 47 code of the side that is not English.
-        full: have lingua identify every sentence that is long enough.
-
-    Attributes:
-        candidates: BCP 47 codes of the languages between which it decides.
-        identified: sentences that lingua identified so far.
-        swapped: pairs so far whose sides were each in the other's language.
-        note: the reason why a side is not judged; None where both sides are.
-
-    Raises:
-        MissingDependencyError: lingua is not installed.
-    """
+    """Judges the languages of pairs, and learns words while it does."""
 
     def __init__(self, language: str, *, full: bool = False) -> None:
         if problem := missing_library():
@@ -145,9 +122,8 @@ class LanguageJudge:
     def judge(self, texts: Sequence[str], english: Sequence[str], letters: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Return which pairs have a side that is sure to be in another language than it should [pairs].
 
-        Args:
-            texts, english: cleaned sides in lower case.
-            letters: of each side [pairs, 2]; a side with fewer than ``MIN_LETTERS`` is not judged.
+        Both sides are cleaned and in lower case; one with fewer than ``MIN_LETTERS`` of ``letters`` [pairs, 2] is not
+        judged.
         """
         strangers = self._strangers(english, self._english, letters[:, 1])
         if self._own is None:
@@ -157,7 +133,7 @@ class LanguageJudge:
         return _flags(strangers | own, len(texts))
 
     def _strangers(self, texts: Sequence[str], expected: Any, letters: NDArray[np.int64]) -> dict[int, Any]:
-        """Rows of sentences that are in another language than expected, with that language."""
+        """Return the rows of sentences in another language than expected, with that language."""
         rows = np.flatnonzero(letters >= MIN_LETTERS).tolist()
         words = self._words
         strangers: dict[int, Any] = {}
@@ -185,7 +161,7 @@ def _flags(rows: dict[int, Any], length: int) -> NDArray[np.bool_]:
 
 
 def _in_lingua(code: str) -> Any:
-    """lingua's language for a BCP 47 code, or None where it knows none, or not in that script."""
+    """Return lingua's language for a BCP 47 code, or None where it knows none, or not in that script."""
     from lingua import IsoCode639_1, IsoCode639_3, Language
 
     primary = code.split("-")[0]
@@ -221,31 +197,21 @@ def language_shares(log_likelihoods: NDArray[np.float64]) -> NDArray[np.float64]
 
 @dataclass(frozen=True)
 class LanguageGuess:
-    """A language, and how sure it is.
+    """A language, and how sure it is."""
 
-    Attributes:
-        code: BCP 47; ``und`` where it is not known.
-        name: in English; ``unknown`` where it is not known.
-        share: probability among the model's languages, 0 to 1; 0 where it is not known.
-        basis: ``words``, ``script`` or ``none``.
-    """
-
-    code: str = "und"
+    code: str = "und"  # BCP 47; ``und`` where it is not known
     name: str = "unknown"
-    share: float = 0.0
-    basis: str = "none"
+    share: float = 0.0  # probability among the model's languages, 0 to 1; 0 where not known
+    basis: str = "none"  # ``words``, ``script`` or ``none``
 
 
 UNKNOWN = LanguageGuess()
 
 
 class LanguageGuesser:
-    """Guesses the language of queries among those of a model: by their words (naive Bayes), else by their script.
+    """Guesses the language of queries among those of a model: by their words (naive Bayes), else by script.
 
-    Args:
-        languages: BCP 47 codes.
-        words, counts: how often each word occurs in each language's training sentences, [languages, words]; without
-            them only the script decides.
+    ``counts`` [languages, words] are how often each word occurs in each language's training sentences.
 
     >>> guesser = LanguageGuesser(["sw", "de"], ["paka", "der"], np.array([[5, 0], [0, 9]], dtype=np.float32))
     >>> guesser.guess("Paka mweusi").name, guesser.guess("cat").name
@@ -262,15 +228,11 @@ class LanguageGuesser:
 
     @property
     def codes(self) -> tuple[str, ...]:
-        """BCP 47 codes of the languages that the model was taught; English it has from its teacher."""
+        """Return the codes of the model's own languages; English it has from its teacher."""
         return tuple(one.code for one in self._languages if one.code != "en")
 
     def guess(self, text: str, readings: Mapping[str, Mapping[str, float]] | None = None) -> LanguageGuess:
-        """Guess the language of a text.
-
-        Args:
-            readings: its misspelled words, each with what it may be and the shares of that.
-        """
+        """Guess the language of a text; ``readings`` are the likely words, with shares, of misspelled ones."""
         words = word_list(unicodedata.normalize("NFKC", text))
         evidence = [(near, share) for word in words for near, share in (readings or {}).get(word, {word: 1.0}).items()]
         known = [(self._row[word], share) for word, share in evidence if word in self._row]

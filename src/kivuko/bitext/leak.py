@@ -1,14 +1,7 @@
-"""Look in training text for the captions that a model is to be evaluated on.
+"""Looking in training text for the captions that a model is to be evaluated on.
 
 800 of XTD's 1,000 images, for one, are in MSCOCO's training set, so bitext derived from it may hold their captions.
-Both sides of a pair are compared with captions of any language, in three ways, the surest first:
-
-- the same words in the same order, whatever case and punctuation;
-- a run of 8 words in common (13 characters in scripts that write no spaces), as is usual for test sets of language
-  models (Brown et al. 2020, appendix C, use 13 words of longer texts);
-- nearly the same words: candidates by MinHash, held to a normalized edit similarity.
-
-What is remembered grows with the captions, not with the training text.
+Memory grows with the captions, not with the training text.
 """
 
 from __future__ import annotations
@@ -27,11 +20,10 @@ from kivuko.bitext.duplicates import Keys, mixed
 from kivuko.errors import UsageError
 from kivuko.text import word_list
 
-# Near-duplicates among many sentences by MinHash signatures and locality-sensitive hashing.
-#
-# Source: Broder, "On the Resemblance and Containment of Documents" (1997); bands as in Leskovec, Rajaraman and Ullman,
-# "Mining of Massive Datasets", chapter 3. With 16 bands of 4 hashes, two sentences whose sets of word pairs overlap by
-# Jaccard 0.8, 0.65, 0.5 and 0.1 meet in a band with probability 1.00, 0.96, 0.64 and 0.002.
+# Near-duplicates by MinHash signatures and locality-sensitive hashing. Source: Broder, "On the Resemblance and
+# Containment of Documents" (1997); bands as in Leskovec, Rajaraman and Ullman, "Mining of Massive Datasets", chapter 3.
+# With 16 bands of 4 hashes, two sentences whose sets of word pairs overlap by Jaccard 0.8, 0.65, 0.5 and 0.1 meet in a
+# band with probability 1.00, 0.96, 0.64 and 0.002.
 
 BANDS, IN_BAND = 16, 4
 
@@ -80,8 +72,6 @@ class Posting:
         return keys >> np.uint64(64 - _BITS)
 
 
-# Sentences as hashes of their words and of runs of words, computed over whole batches at once.
-#
 # A word is a run of letters, marks and digits, case folded. In scripts that write no spaces between words (Han, kana,
 # Thai, Lao, Khmer, Burmese, Tibetan) each character is a word of its own.
 
@@ -92,23 +82,16 @@ _ODD = np.uint64(0x9E3779B97F4A7C15)
 
 @dataclass(frozen=True)
 class WordHashes:
-    """The words of a batch of sentences, one after the other.
+    """The words of a batch of sentences, one after the other."""
 
-    Attributes:
-        words: uint64 [words]: a hash of each.
-        rows: int64 [words]: the sentence of each, ascending.
-        counts: int64 [sentences]: words of each sentence.
-        spaceless: bool [sentences]: True where most of its words are single characters of a script without spaces.
-    """
-
-    words: Keys
-    rows: NDArray[np.int64]
-    counts: NDArray[np.int64]
-    spaceless: NDArray[np.bool_]
+    words: Keys  # [words], a hash of each
+    rows: NDArray[np.int64]  # [words], the sentence of each, ascending
+    counts: NDArray[np.int64]  # [sentences], words of each
+    spaceless: NDArray[np.bool_]  # [sentences], most words are single characters of a script without spaces
 
 
 def hash_words(texts: Sequence[str]) -> WordHashes:
-    """Find and hash the words of sentences, cleaned or not; some may be empty."""
+    """Return the words of sentences as hashes; a sentence may be empty."""
     folds, is_word, alone = _tables()
     lengths = np.fromiter(map(len, texts), dtype=np.int64, count=len(texts)) + 1
     points = np.minimum(code_points("\n".join([*texts, ""])), TABLE_SIZE - 1)
@@ -149,7 +132,7 @@ def hash_sentences(hashes: WordHashes) -> Keys:
     """Return a hash of each sentence's words in order [sentences]; 0 where it has none."""
     sentences = np.zeros(len(hashes.counts), dtype=np.uint64)
     if len(hashes.words):
-        starts = _row_starts(hashes)
+        starts = np.cumsum(hashes.counts) - hashes.counts
         present = hashes.counts > 0
         offsets = np.arange(len(hashes.words)) - starts[hashes.rows]
         with np.errstate(over="ignore"):
@@ -159,10 +142,7 @@ def hash_sentences(hashes: WordHashes) -> Keys:
 
 
 def hash_edged_bigrams(hashes: WordHashes) -> tuple[Keys, NDArray[np.int64]]:
-    """Return hashes of each two neighboring words, edges of the sentence being words too, and their sentences.
-
-    A sentence of n words has n + 1 of them, in order; one without words has none.
-    """
+    """Return hashes of each two neighboring words, edges of the sentence being words too, and their sentences."""
     present = np.flatnonzero(hashes.counts)
     rank = np.cumsum(hashes.counts > 0) - 1
     rows = np.repeat(present, hashes.counts[present] + 2)
@@ -174,10 +154,6 @@ def hash_edged_bigrams(hashes: WordHashes) -> tuple[Keys, NDArray[np.int64]]:
         bigrams = mixed(with_edges[:-1] * _ODD + with_edges[1:])
     whole = rows[:-1] == rows[1:]
     return bigrams[whole], rows[:-1][whole]
-
-
-def _row_starts(hashes: WordHashes) -> NDArray[np.int64]:
-    return np.cumsum(hashes.counts) - hashes.counts
 
 
 def _powers(count: int) -> Keys:
@@ -222,43 +198,29 @@ class LeakExample(NamedTuple):
 
 @dataclass
 class LeakReport:
-    """Captions found so far.
+    """Captions that leaked so far."""
 
-    Attributes:
-        captions: different captions that were looked for.
-        found: kind -> captions found in this way and not in a surer one.
-        pairs: pairs of the training text that hold any.
-        looked: pairs that were looked at.
-        examples: the first few of each kind.
-    """
-
-    captions: int
-    found: dict[str, int] = field(default_factory=dict)
-    pairs: int = 0
-    looked: int = 0
+    captions: int  # different captions that were looked for
+    leaked: dict[str, int] = field(default_factory=dict)  # kind -> captions leaked so and in no surer way
+    pairs: int = 0  # of the training text that hold any
+    looked: int = 0  # pairs that were looked at
     examples: list[LeakExample] = field(default_factory=list)
 
     @property
     def total(self) -> int:
-        """Captions found in any way."""
-        return sum(self.found.values())
+        return sum(self.leaked.values())
 
     @property
     def share(self) -> float:
-        """Share of the captions that were found, 0 to 1."""
         return self.total / self.captions if self.captions else 0.0
 
 
 class LeakCheck:
-    """Looks for captions in the pairs of a training text, batch after batch.
+    """Looks for captions in the pairs of a training text, batch after batch, in three ways, the surest first.
 
-    Args:
-        captions: of any language; those without a letter or number are left out.
-        similarity: of two sentences that are nearly the same, over 0.5 and up to 1 (the share of characters that
-            stay when one is edited into the other, insertions and deletions counted).
-
-    Raises:
-        UsageError: there is no caption, or ``similarity`` is out of range.
+    The same words in the same order; a run of 8 words in common (13 characters in scripts without spaces; Brown et al.
+    2020, appendix C, use 13 words of longer texts); nearly the same words: candidates by MinHash, then a normalized
+    edit ``similarity`` over 0.5 and up to 1.
     """
 
     def __init__(self, captions: Iterable[str], *, similarity: float = 0.85) -> None:
@@ -281,7 +243,7 @@ class LeakCheck:
         self._bands = Posting(keys.ravel(), np.repeat(present, keys.shape[1]))
         self._normal = [" ".join(word_list(caption)) for caption in chosen]
         self._counts = hashes.counts
-        self._kind = np.full(len(chosen), len(KINDS), dtype=np.int64)  # how each was found; the lowest is the surest
+        self._kind = np.full(len(chosen), len(KINDS), dtype=np.int64)  # in which each leaked; the lowest is the surest
         self._pairs = self._looked = 0
         self._examples: dict[str, list[LeakExample]] = {kind: [] for kind in KINDS}
 
@@ -289,7 +251,7 @@ class LeakCheck:
         """Return True for the pairs of a batch, both sides cleaned, that hold a caption [pairs]."""
         leaks = np.zeros(len(texts), dtype=np.bool_)
         for side in (texts, english):
-            for kind, row, items in self._found(side):
+            for kind, row, items in self._leaks(side):
                 leaks[row] = True
                 self._remember(KINDS.index(kind), items, side[row], place(row))
         self._looked += len(texts)
@@ -297,12 +259,11 @@ class LeakCheck:
         return leaks
 
     def report(self) -> LeakReport:
-        """Return the captions found so far."""
-        found = {kind: int((self._kind == number).sum()) for number, kind in enumerate(KINDS)}
+        leaked = {kind: int((self._kind == number).sum()) for number, kind in enumerate(KINDS)}
         examples = [example for kind in KINDS for example in self._examples[kind]]
-        return LeakReport(len(self._captions), found, self._pairs, self._looked, examples)
+        return LeakReport(len(self._captions), leaked, self._pairs, self._looked, examples)
 
-    def _found(self, side: Sequence[str]) -> Iterable[tuple[str, int, NDArray[np.int64]]]:
+    def _leaks(self, side: Sequence[str]) -> Iterable[tuple[str, int, NDArray[np.int64]]]:
         hashes = hash_words(side)
         for row, items in self._same.find(hash_sentences(hashes)):
             yield SAME, row, items
@@ -343,7 +304,7 @@ class LeakCheck:
 
 
 def _runs(hashes: WordHashes) -> tuple[Keys, NDArray[np.int64]]:
-    """Hashes of the runs that count: of 8 words, or of 13 characters in sentences without spaces."""
+    """Return hashes of the runs that count: of 8 words, or of 13 characters in sentences without spaces."""
     words, word_rows = hash_runs(hashes, WORD_RUN)
     characters, character_rows = hash_runs(hashes, CHARACTER_RUN)
     by_word, by_character = ~hashes.spaceless[word_rows], hashes.spaceless[character_rows]

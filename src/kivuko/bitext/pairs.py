@@ -95,29 +95,23 @@ class Bitext:
         return concatenate([self, other])
 
     def languages(self) -> tuple[str, ...]:
-        """The languages present, in order of first appearance."""
+        """Return the languages present, in order of first appearance."""
         return tuple(dict.fromkeys(pair.language for pair in self.pairs))
 
     def by_language(self) -> dict[str, tuple[Pair, ...]]:
-        """The pairs of each language, in the order of ``languages()``; order within a language is kept."""
+        """Return the pairs of each language, in the order of ``languages()``; order within a language is kept."""
         groups: dict[str, list[Pair]] = {}
         for pair in self.pairs:
             groups.setdefault(pair.language, []).append(pair)
         return {language: tuple(pairs) for language, pairs in groups.items()}
 
     def copied(self) -> Counter[str]:
-        """Per language, how many pairs have the same text on both sides: untranslated names, copies.
-
-        A query that equals its English translation proves nothing about crossing languages; count it apart.
-        """
+        """Return per language how many pairs have the same text on both sides: untranslated names, copies."""
         return Counter(pair.language for pair in self.pairs if pair.text == pair.english)
 
 
 def concatenate(bitexts: Iterable[Bitext]) -> Bitext:
-    """Join bitexts in order; dropped lines add up, and the earliest first line of each reason is kept.
-
-    Pairs that two of them share stay twice.
-    """
+    """Join bitexts in order: dropped lines add up, and shared pairs stay twice."""
     pairs: list[Pair] = []
     dropped: Counter[str] = Counter()
     first_dropped: dict[str, str] = {}
@@ -129,10 +123,9 @@ def concatenate(bitexts: Iterable[Bitext]) -> Bitext:
 
 
 def report_dropped(bitext: Bitext) -> str | None:
-    """Say how many lines were left out and why, the commonest reason first; None where none was.
+    """Return a line on how many lines were left out and why, the commonest reason first; None for none.
 
-    For example ``12 of 3,400 lines left out: 9 empty side (first at f.tsv:17), 3 missing column (first at
-    f.tsv:20)``. Lines are those that were read: pairs and dropped lines together.
+    Such as ``12 of 3,400 lines left out: 9 empty side (first at f.tsv:17), 3 missing column (first at f.tsv:20)``.
     """
     left_out = bitext.dropped.total()
     if not left_out:
@@ -143,7 +136,7 @@ def report_dropped(bitext: Bitext) -> str | None:
 
 
 def report_copied(bitext: Bitext) -> str | None:
-    """Say how many pairs have the same text on both sides, per language; None where none has."""
+    """Return a line on how many pairs have the same text on both sides, per language; None for none."""
     copied = bitext.copied()
     if not copied:
         return None
@@ -158,38 +151,25 @@ def _reason(bitext: Bitext, reason: str, count: int) -> str:
 
 
 class RawPair(NamedTuple):
-    """One pair as read, or the place of a line that gives none.
+    """One pair as read, or the place of a line that gives none."""
 
-    Attributes:
-        number: of the line, row or unit, counted from 1 over all files of the source; ``PairSource.place`` names it.
-        text: the side in the language; None where there is none. The whole line where sides cannot be separated.
-        english: the English side; None where there is none.
-        reason: why there is no pair here; None: there is one, and both sides are strings, perhaps empty.
-    """
-
-    number: int
-    text: str | None
+    number: int  # of the line, row or unit, from 1 over all files of the source
+    text: str | None  # None where there is none; the whole line where sides cannot be separated
     english: str | None
-    reason: str | None = None
+    reason: str | None = None  # why there is no pair; None: both sides are strings, perhaps empty
 
 
 class PairSource(Protocol):
     """Parallel text in one language and English, read from its start to its end in bounded memory.
 
-    Each ``iter`` starts from the beginning, except that standard input can be read only once. Iterating raises
-    ``DataError`` where the file cannot be read, is damaged, or does not follow its format; the pairs before come first.
-
-    Attributes:
-        name: the path as it was given, or ``standard input``.
-        language: normalized BCP 47 code of the side that is not English.
-        format: ``tsv``, ``moses``, ``tmx``, ``jsonl``, ``parquet`` or ``datasets``.
-        size: bytes of the file or files as they are stored, None where that is not known.
+    Each ``iter`` starts again, except for standard input. It raises ``DataError`` where the file cannot be read, is
+    damaged, or does not follow its format; the pairs before come first.
     """
 
-    name: str
-    language: str
-    format: str
-    size: int | None
+    name: str  # the path as given, or ``standard input``
+    language: str  # normalized BCP 47 code of the side that is not English
+    format: str  # one of ``reading.FORMATS``
+    size: int | None  # stored bytes, None where that is not known
 
     def __iter__(self) -> Iterator[RawPair]:
         """Yield the pairs in order; lines that give no pair come too, with the reason."""
@@ -200,17 +180,12 @@ class PairSource(Protocol):
         ...
 
     def bytes_read(self) -> int:
-        """Return how many of the ``size`` bytes were read so far, decompressed or not."""
+        """Return how many of the ``size`` bytes were read so far."""
         ...
 
 
 class JoinedSource:
-    """The shards of one bitext; see ``PairSource``. Numbers continue from shard to shard, places name the shard.
-
-    Args:
-        name: of the whole.
-        shards: at least one, all in one language and format.
-    """
+    """The shards of one bitext; see ``PairSource``. Numbers continue from shard to shard, places name the shard."""
 
     def __init__(self, name: str, shards: Sequence[PairSource]) -> None:
         self.name, self.language, self.format = name, shards[0].language, shards[0].format

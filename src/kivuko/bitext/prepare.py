@@ -1,4 +1,4 @@
-"""Check, clean and sample files of parallel text, each in bounded memory: the calls behind ``kivuko bitext``."""
+"""Checking, cleaning and sampling files of parallel text in bounded memory: the calls behind ``kivuko bitext``."""
 
 from __future__ import annotations
 
@@ -25,19 +25,12 @@ from kivuko.streams import COMPRESSED
 
 @dataclass(frozen=True)
 class BitextCheck:
-    """The result of ``check_bitext``.
+    """The result of ``check_bitext``."""
 
-    Attributes:
-        format: of the source, such as ``tsv``.
-        account: what would be kept and what left out, with figures.
-        verdict: usable, with care, or not; and what to do.
-        leaks: evaluation captions in it; None if none were given.
-    """
-
-    format: str
+    format: str  # of the source, such as ``tsv``
     account: Account
     verdict: Verdict
-    leaks: LeakReport | None
+    leaks: LeakReport | None  # None if no captions were given
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as values that JSON can hold."""
@@ -51,8 +44,8 @@ class BitextCheck:
         }  # fmt: skip
         if leaks is not None:
             content["leaks"] = {
-                "captions": leaks.captions, "found": leaks.found, "pairs": leaks.pairs, "pairs_looked_at": leaks.looked,
-                "examples": [one._asdict() for one in leaks.examples],
+                "captions": leaks.captions, "found": leaks.leaked, "pairs": leaks.pairs,
+                "pairs_looked_at": leaks.looked, "examples": [one._asdict() for one in leaks.examples],
             }  # fmt: skip
         return content
 
@@ -68,19 +61,9 @@ def check_bitext(
     first: int | None = None,
     progress: bool | None = None,
 ) -> BitextCheck:
-    """Read parallel text and judge whether it can be trained on. Nothing is written.
+    """Read parallel text, or its ``first`` pairs, and judge whether it can be trained on; write nothing.
 
-    Args:
-        source, format, columns: as for ``open_source``.
-        language: BCP 47 code of the side that is not English.
-        rules: what a pair must be like; default: ``Rules()``.
-        captions: of an evaluation set, in any language, to look for on both sides.
-        first: read so many pairs only.
-        progress: None shows a bar on a terminal only.
-
-    Raises:
-        DataError: the source cannot be read.
-        UsageError: an unknown language or English, or options that make no sense.
+    ``captions`` of an evaluation set, in any language, are looked for on both sides.
     """
     opened, sifting, leaks = _opened(source, language, rules, captions, None, format, columns, first)
     with reading_bar(opened, "checking", progress) as bar:
@@ -115,16 +98,8 @@ def clean_bitext(
 ) -> CleanedBitext:
     """Write the pairs that pass every rule to a tab-separated file, whole or not at all.
 
-    Args:
-        out: compressed where it ends in ``.gz``, ``.bz2``, ``.xz`` or ``.zst``.
-        rejected: a file for the others: reason, place, sentence, English.
-        captions: pairs that hold one of them, on either side, are left out.
-        source, language, rules, format, columns, first, progress: as for ``check_bitext``.
-
-    Raises:
-        DataError: the source cannot be read, or no pair passes.
-        UsageError: an output is what is read; also as ``check_bitext``.
-        MissingDependencyError: ``.zst`` without zstandard.
+    ``rejected`` is a file for the others: reason, place, sentence, English. Pairs that hold one of ``captions`` are
+    left out. ``.gz``, ``.bz2``, ``.xz`` and ``.zst`` are compressed.
     """
     refuse_overwriting([str(source)], [out] if rejected is None else [out, rejected])
     with ExitStack() as stack:
@@ -163,19 +138,12 @@ def _opened(
 
 @dataclass(frozen=True)
 class LanguageSample:
-    """What ``sample_bitext`` took of one language.
+    """The sample of one language."""
 
-    Attributes:
-        pairs: that there are.
-        share: of the whole sample, by temperature, 0 to 1.
-        taken: pairs written.
-        path: of the file; None where nothing was taken.
-    """
-
-    pairs: int
-    share: float
-    taken: int
-    path: Path | None
+    pairs: int  # in the source
+    share: float  # of the whole sample, by temperature, 0 to 1
+    taken: int  # pairs written
+    path: Path | None  # None where nothing was taken
 
 
 def sample_bitext(
@@ -188,25 +156,10 @@ def sample_bitext(
     compress: str = "",
     progress: bool | None = None,
 ) -> dict[str, LanguageSample]:
-    """Write a sample of several languages' parallel text, one file per language, see ``quotas``.
+    """Write a sample of several languages' parallel text, ``pairs`` together, one file per language.
 
     Every source is read twice. The same seed gives the same sample, and a smaller sample is part of a larger one.
-
-    Args:
-        sources: language code -> what ``open_source`` takes; not standard input.
-        out: folder; ``sw.tsv`` in it holds Swahili.
-        pairs: of all languages together; fewer where there are fewer.
-        temperature: at least 1; 1 keeps the proportions, the higher, the more alike.
-        seed: chooses the sample.
-        compress: suffix of the files' compression, such as ``gz``; default: none.
-        progress: None shows bars on a terminal only.
-
-    Returns:
-        Language code, normalized -> its part, in the order given.
-
-    Raises:
-        DataError: a source cannot be read.
-        UsageError: a language twice or English, an output that is read, or numbers out of range.
+    ``compress`` is the suffix of the files' compression, such as ``gz``.
     """
     if compress and f".{compress}" not in COMPRESSED:
         raise UsageError(f"compress {compress!r}: give {', '.join(one[1:] for one in COMPRESSED)}")

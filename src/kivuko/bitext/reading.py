@@ -1,4 +1,4 @@
-"""Reading parallel text in any format: as a stream, or into memory."""
+"""Reading parallel text in any format, as a stream or into memory."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def file_source(source: ByteInput, language: str, format: str | None, columns: C
 
 
 def format_by_name(path: Path) -> str | None:
-    """Return the format of a file by its name, whatever it is compressed with; None where the name gives none."""
+    """Return the format of a file by its name, whatever its compression; None where the name gives none."""
     name = plain_name(path.name).lower()
     return _BY_SUFFIX.get(Path(name).suffix)
 
@@ -89,13 +89,10 @@ _SAME_SPLIT = {"valid": "validation", "val": "validation", "dev": "validation"}
 def folder_source(
     folder: Path, language: str, *, split: str | None = None, format: str | None = None, columns: Columns | None = None
 ) -> PairSource:
-    """Open a folder.
+    """Open a saved Hugging Face ``Dataset`` or ``DatasetDict``, or the files of one format in a folder.
 
-    Args:
-        folder: a saved Hugging Face ``Dataset`` or ``DatasetDict``; or files of one format, in the order of their
-            names, here or in a folder ``data`` as the hub has it.
-        split: needed where there are several.
-        format: of the files to read; None: there must be one kind only.
+    Files are taken in the order of their names, here or in a folder ``data`` as on the hub; ``split`` is needed where
+    there are several.
     """
     if format in (None, "datasets") and (splits := saved_splits(folder)) is not None:
         return folder_source(folder / _chosen(folder, splits, split), language, columns=columns)
@@ -162,16 +159,7 @@ _SHOWN_EVERY = 4096  # pairs between two updates of the progress bar
 def open_source(
     spec: str | Path, language: str, *, format: str | None = None, columns: Columns | None = None
 ) -> PairSource:
-    """Open parallel text as a stream that is never held in memory.
-
-    Args:
-        spec, language, format, columns: as for ``read_bitext``.
-
-    Raises:
-        DataError: there is no such file, or it is not what its name says, as far as the name or a look at its start
-            tells; other faults are raised while it is read.
-        UsageError, MissingDependencyError: as ``read_bitext``.
-    """
+    """Open parallel text as a stream that is never held in memory; arguments and errors as for ``read_bitext``."""
     code = describe(language).code
     if format is not None and format not in FORMATS:
         raise UsageError(f"unknown format {format!r}: give {', '.join(FORMATS)}")
@@ -273,12 +261,7 @@ def read_bitext(
 
 
 class _Collector:
-    """Collects the pairs of one source in one language and keeps account of what it leaves out.
-
-    Args:
-        language: normalized BCP 47 code of the sentences.
-        keep_copied: keep pairs with the same text on both sides.
-    """
+    """Collects the pairs of one source in one language and counts what it leaves out."""
 
     def __init__(self, language: str, *, keep_copied: bool = True) -> None:
         self._language = language
@@ -288,7 +271,7 @@ class _Collector:
         self._first_dropped: dict[str, str] = {}
 
     def add(self, text: str, english: str, origin: str) -> None:
-        """Clean both sides and keep the pair, or count why not."""
+        """Clean both sides and keep the pair, or count the reason against it."""
         text, english = clean_text(text), clean_text(english)
         reason = self._reason_against(text, english)
         if reason is not None:
@@ -297,12 +280,10 @@ class _Collector:
             self._pairs[text, english] = Pair(self._language, text, english, origin)
 
     def drop(self, reason: str, origin: str) -> None:
-        """Count a line that gives no pair."""
         self._dropped[reason] += 1
         self._first_dropped.setdefault(reason, origin)
 
     def bitext(self) -> Bitext:
-        """What was kept so far, and the account of the rest."""
         return Bitext(tuple(self._pairs.values()), self._dropped.copy(), self._first_dropped.copy())
 
     def _reason_against(self, text: str, english: str) -> str | None:
@@ -318,7 +299,7 @@ class _Collector:
 
 
 def _require_columns(bitext: Bitext, needed: int) -> None:
-    """A few bad lines are an account; a file of them is an error, most often another separator."""
+    """Raise DataError if most lines lack a column: most often the file has another separator."""
     missing = bitext.dropped[MISSING_COLUMN]
     lines = len(bitext) + bitext.dropped.total() - bitext.dropped[BLANK_LINE]
     if missing and (missing * 2 > lines or not bitext):
@@ -338,7 +319,7 @@ def _nothing_usable(bitext: Bitext, source: PairSource) -> DataError:
 
 
 def _moses_pair(text: str, language: str) -> tuple[Path, Path] | None:
-    """The two files that a spec names, both of them with a comma or by what they begin with."""
+    """Return the two files that a spec names, both of them with a comma or by their common prefix."""
     comma = text.find(",")
     while comma >= 0:
         ours, theirs = text[:comma], text[comma + 1 :]

@@ -32,39 +32,21 @@ _ALSO_WRITTEN_IN = {
 
 @dataclass(frozen=True, kw_only=True)
 class Rules:
-    """Thresholds of the rules; each can be turned off.
-
-    Attributes:
-        max_characters: of one side, at least 1.
-        max_length_ratio: of the longer side to the shorter, at least 1, both lengths with ``length_allowance`` added;
-            None: any. An ideograph counts as three characters, a syllable sign as two (``kivuko.bitext.characters``).
-        length_allowance: characters added to both, so that short sentences may differ more.
-        keep_copied: keep pairs with the same words on both sides.
-        min_script_share: of the letters of each side, those that must be of its script, 0 to 1; 0: any.
-        scripts: ISO 15924 codes for the language's side; empty: what the language is written in.
-        boilerplate: drop web addresses, markup, numbers, repetitions and web furniture.
-        duplicates: drop a pair that came before, ignoring case.
-        max_translations: how many pairs may share one side, 1 to ``MAX_COUNTED``; None: any number.
-        expected_pairs: sizes the memory for duplicates (``kivuko.bitext.duplicates``), at least 1,000.
-        language_id: ``full``: have lingua identify the language of every sentence that is long enough; ``fast``: not
-            of those made up of words that it has given to the language before; ``off``: not at all; ``auto``: fast
-            where lingua is installed, else off with a note.
-    """
+    """Thresholds of the rules; each can be turned off."""
 
     max_characters: int = MAX_CHARACTERS
-    max_length_ratio: float | None = 3.0
-    length_allowance: int = 15
-    keep_copied: bool = False
+    max_length_ratio: float | None = 3.0  # of the longer side to the shorter, weighted by script; None: any
+    length_allowance: int = 15  # characters added to both lengths, so that short sentences may differ more
+    keep_copied: bool = False  # keep pairs with the same words on both sides
     min_script_share: float = 0.4  # names and loans in Latin letters may well be half of a sentence
-    scripts: tuple[str, ...] = ()
-    boilerplate: bool = True
-    duplicates: bool = True
-    max_translations: int | None = 20
-    expected_pairs: int = 10_000_000
+    scripts: tuple[str, ...] = ()  # ISO 15924 codes for the language's side; empty: those the language is written in
+    boilerplate: bool = True  # drop web addresses, markup, numbers, repetitions and web furniture
+    duplicates: bool = True  # drop a pair that came before, ignoring case
+    max_translations: int | None = 20  # pairs that may share one side, 1 to ``MAX_COUNTED``; None: any number
+    expected_pairs: int = 10_000_000  # sizes the memory for duplicates
     language_id: LanguageId = "auto"
 
     def __post_init__(self) -> None:
-        """Raise UsageError for what is out of range."""
         ratio = self.max_length_ratio
         faults = (
             (self.max_characters < 1, f"max_characters {self.max_characters}: give at least 1"),
@@ -90,11 +72,9 @@ class Rules:
 
 
 def scripts_of(language: str, chosen: Sequence[str] = ()) -> tuple[str, ...]:
-    """Return the scripts a language's side may be in, as ISO 15924 codes; empty where none is known.
+    """Return the ISO 15924 scripts that a language's side may be in; empty where none is known.
 
-    Args:
-        language: BCP 47 code. One with a script of its own (``sr-Latn``) is held to that.
-        chosen: scripts to use instead.
+    A code with a script (``sr-Latn``) is held to that; ``chosen`` scripts take precedence.
     """
     if chosen:
         return tuple(chosen)
@@ -154,15 +134,9 @@ _PHRASES = (
 def find_boilerplate(
     texts: Sequence[str], english: Sequence[str], characters: tuple[Characters, Characters], words: WordKeys
 ) -> Iterator[tuple[int, str]]:
-    """Yield the rows of a batch of pairs that are boilerplate, with why, as named in ``kivuko.bitext.pairs``.
+    """Yield the rows of a batch of cleaned pairs that are boilerplate, with the reason.
 
-    A side is a web address if it has fewer than three other words; a tag, an entity or a wiki's brackets anywhere
-    are markup.
-
-    Args:
-        texts, english: cleaned sides.
-        characters: of both.
-        words: of the English side.
+    A side is a web address if it has fewer than three other words; a tag, an entity or wiki brackets are markup.
     """
     signs, lines = np.zeros(len(texts), dtype=np.bool_), characters[1].classes.sum(axis=1) <= _LONGEST_LINE
     for side in characters:
@@ -202,7 +176,7 @@ def _reason_against(side: str) -> str | None:
 
 @functools.cache
 def _telling_words() -> Keys:
-    """Keys of the longest word of each phrase: without it, the phrase need not be looked for."""
+    """Return keys of the longest word of each phrase: without it, the phrase need not be looked for."""
     return word_keys([max(phrase.split(), key=len) for phrase in _PHRASES])
 
 

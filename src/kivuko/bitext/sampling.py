@@ -1,10 +1,7 @@
 """Smaller bitexts from larger ones: the same choice on every machine, larger samples holding smaller ones.
 
-Each group of pairs (by default all translations of one English sentence) gets a number from 0 to 1 out of a
-hash of the seed and the group itself. What is taken therefore does not depend on the order of the file, on
-Python's hash randomization, or on the other languages present.
-
-A sample holds pairs only; the account of dropped lines stays with the bitext that was read.
+Each group of pairs (by default all translations of one English sentence) gets a number from 0 to 1 from a hash of the
+seed and the group itself, so the choice depends neither on the file's order nor on the other languages.
 """
 
 from __future__ import annotations
@@ -35,21 +32,10 @@ _BITS = 53  # of the hash, so that the quotient is an exact float below 1
 
 
 def take_fraction(bitext: Bitext, fraction: float, seed: int, *, group_by: GroupBy = "english") -> Bitext:
-    """Take a share of each language.
+    """Take a share of each language, over 0 and at most 1; at least one group of each.
 
-    Grouped by English sentence, a sentence taken in one language is taken in every language that has it; so
-    the size is ``fraction`` of the pairs on average, not exactly. No language is left empty: at least its
-    first group in the order of the hash is taken. The 20 % sample of a seed is part of its 50 % sample.
-    Order is kept.
-
-    Args:
-        bitext: any number of languages.
-        fraction: over 0, at most 1.
-        seed: any integer; chooses the sample.
-        group_by: ``english`` takes all translations of a sentence or none, ``pair`` judges each pair alone.
-
-    Raises:
-        UsageError: ``fraction`` is out of range.
+    Grouped by English sentence, a sentence is taken in every language that has it, so the size is ``fraction`` of the
+    pairs on average. The 20 % sample of a seed is part of its 50 % sample. Order is kept.
     """
     if not 0 < fraction <= 1:
         raise UsageError(f"fraction {fraction}: give a number over 0 and at most 1")
@@ -70,18 +56,8 @@ def take_fraction(bitext: Bitext, fraction: float, seed: int, *, group_by: Group
 def take_pairs(bitext: Bitext, n_per_language: int, seed: int, *, group_by: GroupBy = "english") -> Bitext:
     """Take exactly ``n_per_language`` pairs of each language.
 
-    Groups are taken whole in the order of their hash, except that the last one may be cut to meet the number.
-    Languages with the same English sentences get the same ones. A smaller sample of a seed is part of a
-    larger one. Order is kept.
-
-    Args:
-        bitext: any number of languages.
-        n_per_language: at least 1.
-        seed: any integer; chooses the sample.
-        group_by: as in ``take_fraction``.
-
-    Raises:
-        UsageError: ``n_per_language`` is below 1, or more than a language has.
+    Groups are taken whole in the order of their hash, except that the last one may be cut. A smaller sample of a seed
+    is part of a larger one. Order is kept.
     """
     if n_per_language < 1:
         raise UsageError(f"{n_per_language} pairs per language: give at least 1")
@@ -128,7 +104,7 @@ def hold_out(bitext: Bitext, fraction: float, seed: int) -> tuple[Bitext, Bitext
 
 
 def _rank(purpose: str, seed: int, group_by: GroupBy) -> Callable[[Pair], float]:
-    """A function from a pair to the number of its group, in [0, 1), the same in every process."""
+    """Return a function from a pair to the number of its group, in [0, 1), the same in every process."""
     if group_by not in ("english", "pair"):
         raise UsageError(f"group_by {group_by!r}: give 'english' or 'pair'")
 
@@ -149,25 +125,15 @@ def _selected(pairs: Iterable[Pair], chosen: Iterable[bool]) -> Bitext:
     return Bitext(tuple(pair for pair, taken in zip(pairs, chosen, strict=True) if taken))
 
 
-# How many pairs of each language to take when some languages have far more than others.
-#
-# Source: sampling with temperature, as in Arivazhagan et al., "Massively Multilingual Neural Machine Translation in the
-# Wild" (arXiv 1907.05019): a language with n pairs gets a share in proportion to n to the power of 1/T. T = 1 keeps the
-# proportions, T = 5 is usual, a very high T takes as many of each. XLM-R's exponent (alpha 0.3) is 1/T.
+# Sampling with temperature, as in Arivazhagan et al., "Massively Multilingual Neural Machine Translation in the Wild"
+# (arXiv 1907.05019): T = 1 keeps the proportions, T = 5 is usual, a very high T takes as many of each. XLM-R's exponent
+# (alpha 0.3) is 1/T.
 
 DEFAULT_TEMPERATURE = 5.0
 
 
 def tempered_shares(counts: Mapping[str, int], temperature: float) -> dict[str, float]:
-    """Return each language's share of the sample; they add up to 1.
-
-    Args:
-        counts: pairs per language; languages without any get 0.
-        temperature: at least 1.
-
-    Raises:
-        UsageError: ``temperature`` is below 1, or no language has a pair.
-    """
+    """Return each language's share of the sample, in proportion to its pairs to the power of 1/temperature."""
     if not temperature >= 1:
         raise UsageError(f"temperature {temperature}: give at least 1 (1 keeps the proportions, 5 is usual)")
     most = max(counts.values(), default=0)
@@ -179,13 +145,9 @@ def tempered_shares(counts: Mapping[str, int], temperature: float) -> dict[str, 
 
 
 def quotas(counts: Mapping[str, int], total: int, temperature: float) -> dict[str, int]:
-    """Return how many pairs of each language to take, without taking any twice.
+    """Return how many pairs of each language to take, ``total`` together if there are so many.
 
-    What a language cannot fill goes to the others, in proportion to their shares. The numbers add up to ``total``, or
-    to all there are if they are fewer.
-
-    Raises:
-        UsageError: as ``tempered_shares``, or ``total`` is below 1.
+    Pairs that a language lacks are taken from the others, in proportion to their shares.
     """
     if total < 1:
         raise UsageError(f"{total} pairs: give at least 1")
@@ -232,11 +194,7 @@ def _unwatched(_: int) -> None:
 
 
 class RankCounts:
-    """The first reading: counts pairs by rank.
-
-    Args:
-        seed: any integer; chooses the sample.
-    """
+    """The first reading: counts pairs by rank."""
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
@@ -244,21 +202,14 @@ class RankCounts:
 
     @property
     def pairs(self) -> int:
-        """Pairs counted so far."""
         return int(self.counts.sum())
 
     def add(self, english: Sequence[str]) -> None:
-        """Count a batch of pairs by their English sides."""
         self.counts += np.bincount(_intervals(english, self.seed), minlength=len(self.counts))
 
 
 class Selection:
-    """The second reading: selects pairs.
-
-    Args:
-        ranks: of the whole first reading.
-        quota: how many to take, 0 to ``ranks.pairs``.
-    """
+    """The second reading: selects ``quota`` pairs."""
 
     def __init__(self, ranks: RankCounts, quota: int) -> None:
         self._seed = ranks.seed
@@ -277,7 +228,6 @@ class Selection:
 
 
 def count_ranks(source: PairSource, seed: int, watch: Watch = _unwatched) -> RankCounts:
-    """Read a source for the first time."""
     ranks = RankCounts(seed)
     sifting = sift(source, _ANYTHING)
     for _, _, english in sifting.batches():
@@ -289,13 +239,7 @@ def count_ranks(source: PairSource, seed: int, watch: Watch = _unwatched) -> Ran
 def sampled(
     source: PairSource, ranks: RankCounts, quota: int, watch: Watch = _unwatched
 ) -> Iterator[tuple[list[str], list[str]]]:
-    """Read a source for the second time, and yield the texts and English sides that are taken, in batches.
-
-    Args:
-        source: the same as at the first reading, opened again.
-        ranks: from ``count_ranks``.
-        quota: how many pairs to take, at most ``ranks.pairs``.
-    """
+    """Read a source for the second time, and yield the texts and English sides of the sample, in batches."""
     selection = Selection(ranks, quota)
     sifting = sift(source, _ANYTHING)
     for _, texts, english in sifting.batches():
@@ -311,17 +255,9 @@ def _intervals(english: Sequence[str], seed: int) -> NDArray[np.int64]:
 
 
 def word_table(bitext: Bitext, language: str, *, regularization: float = 0.5, rounds: int = 4) -> dict[str, str]:
-    """Return for each word of a language the English word that it has most in common with.
+    """Return for each word of a language the English word most associated with it, both case folded.
 
-    Args:
-        regularization, rounds: of the plans, see ``kivuko.transport.associate``.
-
-    Returns:
-        Word -> English word, both case folded, for every word of the language's side.
-
-    Raises:
-        UsageError: ``language`` is no language's code.
-        DataError: the bitext holds no pair in that language.
+    ``regularization`` and ``rounds`` are those of ``kivuko.transport.associate``.
     """
     from kivuko.transport import associate
 

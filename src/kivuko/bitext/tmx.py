@@ -30,33 +30,21 @@ _LINE_BREAKS = frozenset({"lb", "pb"})  # types of formatting that part words
 
 @dataclass
 class Unit:
-    """One translation unit.
+    """One translation unit."""
 
-    Attributes:
-        line: where it begins, counted from 1.
-        variants: (language tag, text) of each of its variants in a wanted language; text is None where the unit's
-            texts are longer than ``MAX_SIDE_BYTES`` together.
-        overflowed: True if there were more than ``MAX_VARIANTS``.
-    """
-
-    line: int
+    line: int  # of its beginning, from 1
+    # (tag, text) in wanted languages; None where the unit is too long
     variants: list[tuple[str, str | None]] = field(default_factory=list)
-    overflowed: bool = False
+    overflowed: bool = False  # there were more than ``MAX_VARIANTS``
 
 
 def read_units(
     stream: BinaryIO, name: str, wanted: Callable[[str], bool], passed_over: Callable[[str], None]
 ) -> Iterator[Unit]:
-    """Yield the units of a document.
+    """Yield the units of a document, with the variants whose language tag is ``wanted``.
 
-    Args:
-        stream: the bytes, in whatever encoding they declare.
-        name: for messages.
-        wanted: True for the language tags of variants to keep.
-        passed_over: called with the language tag of each variant that is not.
-
-    Raises:
-        DataError: it is not well-formed, no TMX, declares entities, or holds a tag of over 4 MiB.
+    ``passed_over`` is called with the other tags. DataError: it is not well-formed, no TMX, declares entities, or holds
+    a tag of over 4 MiB.
     """
     # Whatever the document declares, its bytes come as UTF-8.
     parser = expat.ParserCreate("utf-8")
@@ -82,7 +70,7 @@ def read_units(
 
 
 class _Handler:
-    """Collects units from Expat's events. Text is appended by Expat itself, where and while it counts."""
+    """Collects units from Expat's events; Expat itself appends the text of wanted segments."""
 
     def __init__(
         self, parser: expat.XMLParserType, name: str, wanted: Callable[[str], bool], passed_over: Callable[[str], None]
@@ -105,7 +93,7 @@ class _Handler:
         return units
 
     def limit(self) -> None:
-        """Let go of the text of an open segment that is too long; to be called after every block."""
+        """Drop the text of an open segment that is too long; to be called after every block."""
         if self._parts is not None and (length := sum(map(len, self._parts))) > MAX_SIDE_BYTES:
             self._length += length
             self._parts.clear()
@@ -215,8 +203,7 @@ class TmxSource(FileSource):
     """The translation units of a TMX file; see ``PairSource``. Numbers are the lines where units begin.
 
     Languages are read from ``xml:lang`` or ``lang``; ``EN-GB`` is English, ``sw-KE`` Swahili. A unit with several
-    variants in a language gives every combination that differs. Formatting codes within a segment are no text; what
-    they highlight is.
+    variants gives every combination that differs. Formatting codes within a segment are left out.
     """
 
     format = "tmx"
@@ -259,7 +246,7 @@ def _role(tag: str, language: str) -> tuple[bool, bool, bool]:
 
 
 def _sides(unit: Unit, language: str) -> tuple[list[str | None], list[str | None]]:
-    """The different texts of a unit in the language (in exactly that variety, if there are any) and in English."""
+    """Return the different texts of a unit in the language (in exactly that variety, if there are any), and English."""
     exact: dict[str | None, None] = {}
     ours: dict[str | None, None] = {}
     theirs: dict[str | None, None] = {}

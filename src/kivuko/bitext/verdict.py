@@ -30,23 +30,14 @@ class SideStatistics:
 
 @dataclass(frozen=True)
 class Statistics:
-    """Figures about the kept pairs.
-
-    Attributes:
-        pairs: how many.
-        text, english: of each side.
-        length_ratio: 5th percentile, median and 95th percentile of the language's length over the English one, both
-            weighted by script (``kivuko.bitext.characters``); to 1.5 %.
-        copied: pairs with the same words on both sides.
-        script_share: of the letters of the language's side, those that are of its script; 1 where there are none.
-    """
+    """Figures about the kept pairs."""
 
     pairs: int
     text: SideStatistics
     english: SideStatistics
-    length_ratio: tuple[float, float, float]
-    copied: int
-    script_share: float
+    length_ratio: tuple[float, float, float]  # 5th percentile, median, 95th: language over English, weighted by script
+    copied: int  # pairs with the same words on both sides
+    script_share: float  # of the language's letters, those of its script; 1 for no letters
 
 
 class Gathering:
@@ -67,14 +58,7 @@ class Gathering:
         copied: NDArray[np.bool_],
         letters: NDArray[np.int64],
     ) -> None:
-        """Add a batch of kept pairs.
-
-        Args:
-            lengths, words: of both sides [2, pairs].
-            ratios: of weighted lengths, over 0 [pairs].
-            copied: [pairs].
-            letters: of the language's side: those of its script, and all [2, pairs].
-        """
+        """Add a batch of kept pairs."""
         for side, counts in enumerate(self._lengths):
             counts += np.bincount(lengths[side], minlength=len(counts))
         self._words += words.sum(axis=1)
@@ -84,7 +68,6 @@ class Gathering:
         self._letters += letters.sum(axis=1)
 
     def statistics(self) -> Statistics:
-        """Return the figures so far."""
         sides = [_side(counts, int(words)) for counts, words in zip(self._lengths, self._words, strict=True)]
         middles = np.exp(((np.arange(_RATIO_BINS) + 0.5) / _RATIO_BINS * 2 - 1) * _WIDEST)
         low, median, high = (round(float(middles[_percentile(self._ratios, share)]), 2) for share in (0.05, 0.5, 0.95))
@@ -114,7 +97,7 @@ def _side(counts: NDArray[np.int64], words: int) -> SideStatistics:
 
 
 def _percentile(counts: NDArray[np.int64], share: float) -> int:
-    """The lowest bin at or below which ``share`` of all are; 0 where there are none."""
+    """Return the lowest bin at or below which ``share`` of all are; 0 where there are none."""
     total = int(counts.sum())
     if not total:
         return 0
@@ -125,7 +108,7 @@ EXAMPLES = 3  # that are kept of each reason
 
 
 class Example(NamedTuple):
-    """A pair that was left out: its place, and its sides, cleaned."""
+    """A rejected pair: its place, and its sides, cleaned."""
 
     place: str
     text: str
@@ -134,43 +117,28 @@ class Example(NamedTuple):
 
 @dataclass
 class Account:
-    """The account of a cleaning, up to date after every batch of pairs.
-
-    Attributes:
-        source: the name of what was read.
-        language: BCP 47 code of the side that is not English.
-        seen: lines, rows or units read so far.
-        kept: pairs kept so far.
-        dropped: reason -> how many were left out for it.
-        first: reason -> the first of them, as ``path:number``.
-        examples: reason -> the first ``EXAMPLES`` of them that had two sides.
-        identified: sentences whose language lingua identified.
-        swapped: pairs whose sides were each in the other's language.
-        notes: what was not looked at, and why; what may be less exact than promised.
-    """
+    """The account of a cleaning, up to date after every batch of pairs."""
 
     source: str
     language: str
     gathering: Gathering = field(repr=False)
-    seen: int = 0
+    seen: int = 0  # lines, rows or units read so far
     kept: int = 0
     dropped: Counter[str] = field(default_factory=Counter)
-    first: dict[str, str] = field(default_factory=dict)
-    examples: dict[str, list[Example]] = field(default_factory=dict)
-    identified: int = 0
-    swapped: int = 0
-    notes: list[str] = field(default_factory=list)
+    first: dict[str, str] = field(default_factory=dict)  # reason -> place of the first of them
+    examples: dict[str, list[Example]] = field(default_factory=dict)  # reason -> the first ``EXAMPLES`` with two sides
+    identified: int = 0  # sentences whose language lingua identified
+    swapped: int = 0  # pairs whose sides were each in the other's language
+    notes: list[str] = field(default_factory=list)  # rules that were not applied, and why
 
     def statistics(self) -> Statistics:
-        """Return figures about the pairs kept so far."""
         return self.gathering.statistics()
 
     def share(self, *reasons: str) -> float:
-        """Return the share, 0 to 1, of all that was read that was left out for these reasons."""
+        """Return the share, 0 to 1, of all lines read that were left out for these reasons."""
         return sum(self.dropped[reason] for reason in reasons) / self.seen if self.seen else 0.0
 
     def drop(self, reason: str, place: str, text: str | None = None, english: str | None = None) -> None:
-        """Count one that is left out."""
         self.dropped[reason] += 1
         self.first.setdefault(reason, place)
         if text and english:
@@ -179,7 +147,7 @@ class Account:
                 examples.append(Example(place, text, english))
 
     def by_reason(self) -> list[tuple[str, int, str]]:
-        """Return reason, count and first place of what was left out, the commonest reason first."""
+        """Return reason, count and first place of the rejected lines, the commonest reason first."""
         return [
             (reason, count, self.first.get(reason, ""))
             for reason, count in sorted(self.dropped.items(), key=lambda item: (-item[1], item[0]))
@@ -211,17 +179,11 @@ _REMEDIES = {
 
 @dataclass
 class Verdict:
-    """The verdict on a bitext.
+    """The verdict on a bitext."""
 
-    Attributes:
-        level: ``usable``; ``with care``: after cleaning, or knowing the findings; ``not usable``.
-        findings: findings against it, the gravest first.
-        advice: what to do next, in order.
-    """
-
-    level: Level
-    findings: list[str] = field(default_factory=list)
-    advice: list[str] = field(default_factory=list)
+    level: Level  # ``with care``: after cleaning, or knowing the findings
+    findings: list[str] = field(default_factory=list)  # the gravest first
+    advice: list[str] = field(default_factory=list)  # next steps, in order
 
 
 def judge_bitext(account: Account, leaks: LeakReport | None = None) -> Verdict:

@@ -12,32 +12,27 @@ from kivuko.streams import open_compressed
 
 
 class PairWriter:
-    """Writes pairs as lines of two columns, ``sentence<TAB>English``.
-
-    Attributes:
-        written: pairs so far.
-    """
+    """Writes pairs as lines of two columns, ``sentence<TAB>English``; ``written`` counts them."""
 
     def __init__(self, stream: IO[bytes]) -> None:
         self._stream = stream
         self.written = 0
 
     def write(self, texts: Sequence[str], english: Sequence[str]) -> None:
-        """Write a batch of pairs, each side cleaned (``clean_text``), so that it holds neither tab nor line end."""
+        """Write a batch of pairs, each side cleaned (``clean_text``): without tab or line end."""
         lines = "".join([f"{text}\t{other}\n" for text, other in zip(texts, english, strict=True)])
         self._stream.write(lines.encode("utf-8"))
         self.written += len(texts)
 
 
 class RejectedWriter:
-    """Writes what was left out as lines of four columns: reason, place, sentence, English; after a header."""
+    """Writes rejected pairs as lines of four columns: reason, place, sentence, English; after a header."""
 
     def __init__(self, stream: IO[bytes]) -> None:
         self._stream = stream
         stream.write(b"reason\tplace\ttext\tenglish\n")
 
     def write(self, reason: str, place: str, text: str | None, english: str | None) -> None:
-        """Write one that was left out; white space in its sides becomes single spaces."""
         cells = (reason, place, text or "", english or "")
         line = "\t".join(" ".join(cell.split()) for cell in cells) + "\n"
         self._stream.write(line.encode("utf-8", "backslashreplace"))
@@ -45,16 +40,7 @@ class RejectedWriter:
 
 @contextmanager
 def pair_writer(path: Path, language: str) -> Iterator[PairWriter]:
-    """Open a file for pairs under a header that names both languages; it appears when the block succeeds.
-
-    Args:
-        path: compressed where it ends in ``.gz``, ``.bz2``, ``.xz`` or ``.zst``. The same pairs give the same bytes.
-        language: BCP 47 code of the side that is not English.
-
-    Raises:
-        MissingDependencyError: ``.zst`` and zstandard is not installed.
-        KivukoError: the place cannot be written.
-    """
+    """Open a file for pairs under a header that names both languages; it appears when the block succeeds."""
     with text_stream(path) as stream:
         stream.write(f"{language}\ten\n".encode())
         yield PairWriter(stream)
@@ -62,11 +48,7 @@ def pair_writer(path: Path, language: str) -> Iterator[PairWriter]:
 
 @contextmanager
 def text_stream(path: Path) -> Iterator[IO[bytes]]:
-    """Open a file for bytes, compressed according to its suffix; it appears when the block succeeds.
-
-    Raises:
-        MissingDependencyError, KivukoError: as ``pair_writer``.
-    """
+    """Open a file for bytes, compressed according to its suffix; it appears when the block succeeds."""
     refuse_unwritable(path)
     with atomic_path(path) as temporary, open_compressed(temporary, path.suffix.lower()) as stream:
         yield stream

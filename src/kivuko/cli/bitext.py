@@ -290,7 +290,7 @@ def _print_statistics(account: Account) -> None:
 
 def _print_leaks(leaks: LeakReport) -> None:
     """Print the number of evaluation captions in the text, by kind of match, and examples."""
-    ways = ", ".join(f"{count:,} {kind}" for kind, count in leaks.found.items())
+    ways = ", ".join(f"{count:,} {kind}" for kind, count in leaks.leaked.items())
     _print(
         f"evaluation captions: {leaks.total:,} of {leaks.captions:,} in the text ({leaks.share:.1%}), in "
         f"{leaks.pairs:,} of {pluralize(leaks.looked, 'pair')}: {ways}."

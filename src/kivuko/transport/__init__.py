@@ -1,16 +1,4 @@
-"""Batched, masked optimal transport on torch tensors.
-
-The package knows nothing of text or images: it takes costs and marginals, and gives plans.
-
->>> import torch
->>> from kivuko import transport
->>> cost = torch.tensor([[[0.0, 1.0], [1.0, 0.0]]])
->>> plan = transport.solve(cost, regularization=0.05)
->>> plan.coupling.round(decimals=3).tolist()
-[[[0.5, 0.0], [0.0, 0.5]]]
->>> plan.converged.tolist()
-[True]
-"""
+"""Batched, masked optimal transport on torch tensors: costs and marginals in, plans out."""
 
 from kivuko.transport.alignment import Alignments, TokenLists, align_lists
 from kivuko.transport.association import Association, associate

@@ -1,8 +1,6 @@
 """Cosine cost, plan and gradient of many pairs of token lists at once, without padding.
 
-In training the lists are ragged: a name has three tokens, a list of keywords forty, and most of a padded batch is
-padding. And the plan is held fixed (envelope), so the gradient is known as soon as the plan is. Here both are used:
-content tokens go in end to end, and the gradient along them comes out with the cost.
+The lists are ragged, and the plan is held fixed (envelope), so the gradient comes out with the cost.
 """
 
 from __future__ import annotations
@@ -25,17 +23,11 @@ _CHUNK, _CHUNK_OF_A_GPU = 64, 1024
 
 @dataclass(frozen=True, eq=False)
 class TokenLists:
-    """The tokens of many texts, end to end.
+    """The tokens of many texts, end to end."""
 
-    Attributes:
-        vectors: [tokens, dim].
-        lengths: int64 [texts]; they add up to the number of tokens.
-        mean: [dim], taken from every vector before the cosine; None for the plain cosine.
-    """
-
-    vectors: torch.Tensor
-    lengths: torch.Tensor
-    mean: torch.Tensor | None = None
+    vectors: torch.Tensor  # [tokens, dim]
+    lengths: torch.Tensor  # int64 [texts]; they add up to the number of tokens
+    mean: torch.Tensor | None = None  # [dim], subtracted from every vector before the cosine
 
     def starts(self) -> torch.Tensor:
         """Return int64 [texts + 1]: text i has the tokens from starts[i] up to starts[i + 1]."""
@@ -44,29 +36,20 @@ class TokenLists:
 
 @dataclass(frozen=True, eq=False)
 class Alignments:
-    """The result of :func:`align_lists`. A pair with an empty side has cost 0 and counts as converged.
+    """The result of :func:`align_lists`; a pair with an empty side has cost 0 and counts as converged."""
 
-    Attributes:
-        transport_cost: [pairs], <plan, cosine cost>, 0 to 2.
-        converged: bool [pairs].
-        gradient: like the first lists' vectors: of each pair's transport cost along its tokens, the plan held fixed.
-    """
-
-    transport_cost: torch.Tensor
-    converged: torch.Tensor
-    gradient: torch.Tensor
+    transport_cost: torch.Tensor  # [pairs], <plan, cosine cost>, 0 to 2
+    converged: torch.Tensor  # bool [pairs]
+    gradient: torch.Tensor  # like the first lists' vectors: of the transport cost, the plan held fixed
 
 
 def align_lists(
     x: TokenLists, y: TokenLists, *, regularization: float = 0.05, tolerance: float = 1e-4, max_iterations: int = 1000
 ) -> Alignments:
-    """Align each text of ``x`` with the text of ``y`` at the same place: uniform marginals, cosine cost, Sinkhorn.
+    """Align each text of ``x`` with that of ``y`` at the same place: uniform marginals, cosine cost, Sinkhorn.
 
-    The same as :func:`kivuko.transport.solve` on padded cosine costs, and autograd with ``gradient="envelope"``; on the
-    CPU, where numba is installed, several times as fast.
-
-    Raises:
-        UsageError: the lists do not fit together, a vector is not finite, or an option is outside its range.
+    Equal to :func:`kivuko.transport.solve` with ``gradient="envelope"`` on padded costs, and several times as fast on
+    the CPU with numba.
     """
     if len(x.lengths) != len(y.lengths) or x.vectors.shape[1:] != y.vectors.shape[1:]:
         raise UsageError(
@@ -126,7 +109,7 @@ def _padded(x: TokenLists, y: TokenLists, options: Settings) -> Alignments:
 
 
 def _directions(lists: TokenLists) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the unit vectors [tokens, dim] that the cosine is taken of, and the lengths [tokens, 1] they had."""
+    """Return the unit vectors [tokens, dim] of the cosine, and their former lengths [tokens, 1]."""
     vectors = lists.vectors.detach().to(working_dtype(lists.vectors))
     if lists.mean is not None:
         vectors = vectors - lists.mean.to(vectors)

@@ -1,10 +1,7 @@
-"""Association of units over a whole corpus by plans and counts that sharpen each other.
+"""Association of units (subwords, words) over a corpus by transport plans and counts that sharpen each other.
 
-A unit is a number: a subword, a word, anything that occurs on one side of a pair. Two units that often occur in the
-same pairs are cheap to match; the plan of each pair gives how much they are matched there; the matched mass over the
-corpus sets the costs of the next round. This is expectation maximization as in IBM Model 1 (Brown et al. 1993, "The
-Mathematics of Statistical Machine Translation"), with a transport plan in place of the posterior: mass must be spent on
-both sides, so what one pair explains is not explained again, in both directions at once. No vectors are needed.
+Expectation maximization as in IBM Model 1 (Brown et al. 1993), with a transport plan in place of the posterior:
+mass is spent on both sides, so what one pair explains is not explained again.
 """
 
 from __future__ import annotations
@@ -28,32 +25,19 @@ _FLOOR = 1e-4  # of the strength whose logarithm is the cost: what never goes to
 
 @dataclass(frozen=True, eq=False)
 class Association:
-    """The mass that plans move between units, over the corpus: a sparse matrix.
+    """The mass that plans move between units, over the corpus: a sparse matrix."""
 
-    Attributes:
-        rows, cols: int64 [entries], the units of each entry that occurs; no two entries are alike.
-        mass: float32 [entries], not negative. A pair of n and m units weighs sqrt(n m).
-        shape: number of units of either side.
-    """
-
-    rows: Tensor
+    rows: Tensor  # int64 [entries], of the units; no two entries are alike
     cols: Tensor
-    mass: Tensor
-    shape: tuple[int, int]
+    mass: Tensor  # float32 [entries], not negative; a pair of n and m units weighs sqrt(n m)
+    shape: tuple[int, int]  # number of units of either side
 
     def row_mass(self) -> Tensor:
         """Return the mass of each row unit, float32 [rows]; 0 where it never occurs."""
         return torch.zeros(self.shape[0]).index_add_(0, self.rows, self.mass)
 
     def mean_of(self, vectors: Tensor) -> Tensor:
-        """Return for each row unit the mean of the column units' vectors, weighted by mass.
-
-        Args:
-            vectors: float [cols, dim].
-
-        Returns:
-            float32 [rows, dim]; zero for a unit that never occurs.
-        """
+        """Return float32 [rows, dim]: each row unit's mean of the column units' ``vectors``, weighted by mass."""
         shares = self.mass / self.row_mass().clamp_min(1e-12)[self.rows]
         mixture = torch.sparse_coo_tensor(
             torch.stack([self.rows, self.cols]), shares, self.shape, check_invariants=False
@@ -62,11 +46,7 @@ class Association:
         return means
 
     def best(self) -> dict[int, int]:
-        """Return for each row unit that occurs the column unit with which it has most in common.
-
-        That is mass over the geometric mean of both units' masses, so that a unit that occurs everywhere does not win
-        for being everywhere; of equals the lower number.
-        """
+        """Return for each row unit that occurs the column unit of the highest mass / sqrt(row mass * column mass)."""
         strength = self.mass / _geometric_mean(self.mass, self.rows, self.cols, self.shape)
         order = torch.argsort(self.cols, stable=True)
         order = order[torch.argsort(-strength[order], stable=True)]
@@ -81,27 +61,15 @@ def associate(
     col_units: Units,
     shape: tuple[int, int],
     *,
-    regularization: float = 0.5,
-    marginal_penalty: float | None = None,
+    regularization: float = 0.5,  # > 0, in nats; 1 spreads mass like a posterior, less is sharper
+    marginal_penalty: float | None = None,  # > 0, in nats: the price of unmatched units; None: all mass is moved
     rounds: int = 4,
-    affinity: Affinity | None = None,
+    affinity: Affinity | None = None,  # units of entries, int64 [entries] each -> bonus in nats, float [entries]
 ) -> Association:
-    """Associate the units of two sides over a corpus of pairs.
+    """Associate the units of two sides, numbers below ``shape``, over a corpus of pairs.
 
     Each round solves one transport problem per pair, uniform marginals, at cost ``-log(strength) - affinity`` in nats,
-    where strength is an entry's mass over the geometric mean of its units' masses, as the round before left them.
-
-    Args:
-        row_units, col_units: the units of each pair, numbers from 0; pairs without a unit on a side are passed over.
-        shape: how many units either side has.
-        regularization: > 0, of the plans, in nats; 1 spreads mass like a posterior, less is sharper.
-        marginal_penalty: lets units stay unmatched at this price, > 0, in nats; None: all mass is moved.
-        rounds: 0 or more; 0 counts co-occurrence, every unit of a pair matched with every other alike.
-        affinity: units of entries (int64 [entries] each) -> bonus in nats, float [entries]: what is known of two units
-            beforehand, such as that they are spelled alike.
-
-    Raises:
-        UsageError: sides of different lengths, a unit outside ``shape``, or an option outside its range.
+    with strength = mass / sqrt(row mass * column mass) of the previous round; rounds=0 counts co-occurrences.
 
     >>> result = associate([[0, 1], [0, 2]], [[0, 1], [0, 2]], (3, 3))
     >>> result.best()

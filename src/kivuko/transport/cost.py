@@ -12,20 +12,10 @@ _SHORTEST = 1e-8
 
 
 def cosine_cost(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-    """Return one minus the cosine similarity of every pair of vectors.
+    """Return [batch, n, m] in [0, 2]: one minus the cosine of each x [batch, n, dim] and y [batch, m, dim].
 
-    A zero vector is at cost 1 from everything, with a finite gradient.
-
-    Args:
-        x: [batch, n, dim], any floating type.
-        y: [batch, m, dim], any floating type.
-
-    Returns:
-        [batch, n, m] in [0, 2]; float64 if either input is float64, else float32, also under autocast.
-        Differentiable in both inputs.
-
-    Raises:
-        UsageError: the shapes do not fit together.
+    A zero vector is at cost 1 from everything, with a finite gradient. The type is float64 if an input's is, else
+    float32, also under autocast.
 
     >>> cosine_cost(torch.tensor([[[1.0, 0.0]]]), torch.tensor([[[2.0, 0.0], [0.0, 1.0], [-1.0, 0.0]]]))
     tensor([[[0., 1., 2.]]])
@@ -38,23 +28,10 @@ def cosine_cost(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
 
 
 def centered_cosine_cost(x: torch.Tensor, y: torch.Tensor, x_mean: torch.Tensor, y_mean: torch.Tensor) -> torch.Tensor:
-    """Return the cosine cost of vectors taken relative to their corpus means.
+    """Return the cosine cost of vectors relative to the means [dim] of their corpora.
 
-    Contextual embeddings are anisotropic: they share a large common component, so that raw cosines are all
-    close to one another and a plan over them is diffuse (Ethayarajh 2019). Without the mean, what distinguishes
-    the tokens is left.
-
-    Args:
-        x: [batch, n, dim], any floating type.
-        y: [batch, m, dim], any floating type.
-        x_mean: [dim], mean of the space of ``x`` over a corpus.
-        y_mean: [dim], mean of the space of ``y`` over a corpus.
-
-    Returns:
-        [batch, n, m] in [0, 2]; the type is as in :func:`cosine_cost`.
-
-    Raises:
-        UsageError: the shapes do not fit together.
+    Contextual embeddings share a large common component, so raw cosines are close to one another and plans over them
+    diffuse (Ethayarajh 2019). Shapes and types as in :func:`cosine_cost`.
     """
     _check_pair(x, y)
     for name, mean in (("x_mean", x_mean), ("y_mean", y_mean)):
@@ -65,19 +42,9 @@ def centered_cosine_cost(x: torch.Tensor, y: torch.Tensor, x_mean: torch.Tensor,
 
 
 def squared_euclidean_cost(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-    """Return the squared distance of every pair of vectors.
+    """Return [batch, n, m]: the squared distances, on unit vectors twice the cosine cost.
 
-    Mind the unit: regularization and penalties are measured in it. On unit vectors it is twice the cosine cost.
-
-    Args:
-        x: [batch, n, dim], any floating type.
-        y: [batch, m, dim], any floating type.
-
-    Returns:
-        [batch, n, m], not negative; the type is as in :func:`cosine_cost`. Differentiable in both inputs.
-
-    Raises:
-        UsageError: the shapes do not fit together.
+    Regularization and penalties are in its unit. Shapes and types as in :func:`cosine_cost`.
 
     >>> squared_euclidean_cost(torch.tensor([[[0.0, 0.0]]]), torch.tensor([[[3.0, 4.0], [0.0, 1.0]]]))
     tensor([[[25.,  1.]]])

@@ -98,7 +98,7 @@ class _Coupling(torch.autograd.Function):
 def _felt(marginal: torch.Tensor, sums: torch.Tensor, penalty: float, share: float) -> torch.Tensor:
     """Return by how much a side's sums follow its marginal, its total scaling u held fixed.
 
-    Where the marginal must hold, by as much. Relaxed, sums = marginal^(1 / share) * u^(-regularization / penalty).
+    Relaxed, sums = marginal^(1 / share) * u^(-regularization / penalty).
     """
     if math.isinf(penalty):
         return torch.ones_like(marginal)
@@ -107,18 +107,10 @@ def _felt(marginal: torch.Tensor, sums: torch.Tensor, penalty: float, share: flo
 
 
 def adjoint(coupling: torch.Tensor, weighted: torch.Tensor, settings: Settings) -> tuple[torch.Tensor, torch.Tensor]:
-    """Solve the linearized optimality conditions, transposed, for each problem.
+    """Solve the transposed linearized optimality conditions: x [batch, n], y [batch, m], 0 where there is no mass.
 
-    With r and c the plan's row and column sums, and k = 1 + regularization / penalty (1 where a marginal must hold):
-    ``k_r r x + P y = weighted's row sums``, ``P' x + k_c c y = weighted's column sums``. Where both marginals must
-    hold, (x + t, y - t) solves it for every t; the smallest such solution is taken.
-
-    Args:
-        coupling: [batch, n, m].
-        weighted: [batch, n, m], the coupling times the gradient with respect to it.
-
-    Returns:
-        x [batch, n] and y [batch, m]; 0 where there is no mass.
+    With row and column sums r, c and k = 1 + regularization / penalty (1 where a marginal must hold): ``k_r r x + P y =
+    weighted's row sums``, ``P' x + k_c c y = weighted's column sums``. Of several solutions, the least.
     """
     if coupling.numel() == 0:
         return weighted.sum(2), weighted.sum(1)

@@ -23,18 +23,9 @@ def full_precision(device: torch.device) -> torch.autocast:
 
 
 def uniform(mask: torch.Tensor, *, dtype: torch.dtype = torch.float32) -> torch.Tensor:
-    """Spread one unit of mass evenly over the True positions of each row.
+    """Spread one unit of mass evenly over the True positions of each row of a bool mask [batch, n].
 
-    Args:
-        mask: bool [batch, n].
-        dtype: type of the result.
-
-    Returns:
-        [batch, n]; each row sums to 1 and is 0 where the mask is False. A row whose mask is all False is all
-        zeros: an empty problem.
-
-    Raises:
-        UsageError: the mask is not a bool matrix.
+    A row that is all False is all zeros: an empty problem.
 
     >>> uniform(torch.tensor([[True, True, False], [False, False, False]])).tolist()
     [[0.5, 0.5, 0.0], [0.0, 0.0, 0.0]]
@@ -45,19 +36,9 @@ def uniform(mask: torch.Tensor, *, dtype: torch.dtype = torch.float32) -> torch.
 
 
 def normalize(weights: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """Scale weights, such as inverse document frequencies, to one unit of mass a row.
+    """Scale weights [batch, n] to one unit of mass per row, 0 where the bool mask [batch, n] is False.
 
-    Args:
-        weights: [batch, n], finite and not negative where the mask is True; ignored elsewhere, NaN included.
-        mask: bool [batch, n].
-
-    Returns:
-        [batch, n], float64 for float64 weights, else float32; each row sums to 1 and is 0 where the mask is
-        False. A row whose mask is all False is all zeros: an empty problem.
-
-    Raises:
-        UsageError: the shapes differ, a weight is negative or not finite, or a row that has True positions
-            holds no weight at all.
+    Weights outside the mask may be anything. A row whose mask is all False is all zeros: an empty problem.
 
     >>> normalize(torch.tensor([[3.0, 1.0, 9.0]]), torch.tensor([[True, True, False]])).tolist()
     [[0.75, 0.25, 0.0]]
@@ -86,20 +67,9 @@ def normalize(weights: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
 
 
 def inverse_document_frequency(documents: Iterable[Iterable[int]], vocabulary_size: int) -> torch.Tensor:
-    """Return how telling each token of a vocabulary is, from the corpus that it is used in.
+    """Return float32 [vocabulary_size]: the smoothed IDF of each token over a corpus of token ids.
 
-    ``log((1 + documents) / (1 + documents with the token)) + 1`` (Salton & Buckley 1988, smoothed), so that no token
-    weighs nothing: not the one that is everywhere (1), nor the one never seen (the most).
-
-    Args:
-        documents: token ids of each sentence, 0 to ``vocabulary_size`` - 1.
-        vocabulary_size: number of tokens.
-
-    Returns:
-        float32 [vocabulary_size].
-
-    Raises:
-        UsageError: an id is outside the vocabulary.
+    ``log((1 + documents) / (1 + documents with the token)) + 1`` (Salton & Buckley 1988): at least 1.
 
     >>> inverse_document_frequency([[0, 1], [0, 2, 2]], 4).round(decimals=2).tolist()
     [1.0, 1.409999966621399, 1.409999966621399, 2.0999999046325684]
@@ -117,19 +87,7 @@ def inverse_document_frequency(documents: Iterable[Iterable[int]], vocabulary_si
 
 
 def idf_marginal(ids: torch.Tensor, mask: torch.Tensor, idf: torch.Tensor) -> torch.Tensor:
-    """Give each token mass in proportion to its inverse document frequency.
-
-    Args:
-        ids: int64 [batch, n], token ids; anything where the mask is False.
-        mask: bool [batch, n].
-        idf: [vocabulary], see :func:`inverse_document_frequency`.
-
-    Returns:
-        [batch, n], see :func:`normalize`.
-
-    Raises:
-        UsageError: the shapes differ, or an id is outside the vocabulary; see also :func:`normalize`.
-    """
+    """Give each token id int64 [batch, n] mass in proportion to its ``idf`` [vocabulary]; see :func:`normalize`."""
     _check_mask(mask)
     if ids.shape != mask.shape:
         raise UsageError(f"ids have shape {list(ids.shape)} and mask {list(mask.shape)}: give the same shape")
@@ -144,18 +102,7 @@ def idf_marginal(ids: torch.Tensor, mask: torch.Tensor, idf: torch.Tensor) -> to
 
 
 def norm_marginal(tokens: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """Give each token mass in proportion to the length of its vector (Yokoi et al. 2020, Word Rotator's Distance).
-
-    Args:
-        tokens: [batch, n, dim], any floating type.
-        mask: bool [batch, n].
-
-    Returns:
-        [batch, n], see :func:`normalize`; differentiable in ``tokens``.
-
-    Raises:
-        UsageError: the shapes differ, or every unmasked vector of a row is zero.
-    """
+    """Give each token mass in proportion to its vector's length (Yokoi et al. 2020, Word Rotator's Distance)."""
     if tokens.ndim != 3 or tokens.shape[:2] != mask.shape:
         raise UsageError(f"tokens have shape {list(tokens.shape)} and mask {list(mask.shape)}: give [batch, n, dim]")
     return normalize(torch.linalg.vector_norm(tokens.to(working_dtype(tokens)), dim=-1), mask)

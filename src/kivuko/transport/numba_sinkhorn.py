@@ -29,8 +29,7 @@ def numba_sinkhorn(problem: Problem, settings: Settings) -> Solution:
     """Solve each problem by itself, to its own convergence; same answer as ``log_sinkhorn``, on the CPU.
 
     Rows and columns are fitted in turn on an absorbed kernel, with over-relaxation once the error falls at a steady
-    rate; a problem that resists is finished by Newton's method. An iteration is one fit of both sides, or one Newton
-    step. Runs on ``torch.get_num_threads()`` threads, without Python's lock; its answer does not depend on how many.
+    rate, then by Newton's method. The answer does not depend on the number of threads.
     """
     batch, n, m = problem.cost.shape
     options = kernel_options(settings)

@@ -12,24 +12,17 @@ import torch
 from kivuko.errors import UsageError
 from kivuko.transport.marginals import uniform, working_dtype
 
-# How far from 1 a given marginal may sum. Entries rounded to bfloat16 can be off by 1 part in 256.
+# Largest distance from 1 of a given marginal's sum. Entries rounded to bfloat16 can be off by 1 part in 256.
 _MASS_TOLERANCE = 5e-3
 
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """A batch of transport problems, ready to solve. Made by :func:`pose`, which guarantees the following.
+    """A batch of transport problems as :func:`pose` checked it."""
 
-    Attributes:
-        cost: [batch, n, m], float32 or float64, no gradient. Where a row or a column holds no mass it may be anything,
-            until :meth:`cleaned`; elsewhere it is finite, once ``refuse_costs`` has passed.
-        row_marginal: [batch, n], of the same type, not negative; sums to 1, or to 0 in an empty problem.
-        col_marginal: [batch, m], likewise; empty on both sides or on neither.
-    """
-
-    cost: torch.Tensor
-    row_marginal: torch.Tensor
-    col_marginal: torch.Tensor
+    cost: torch.Tensor  # [batch, n, m], float32 or float64, no gradient; anything where there is no mass
+    row_marginal: torch.Tensor  # [batch, n], same type, not negative; sums to 1, or to 0 in an empty problem
+    col_marginal: torch.Tensor  # [batch, m], likewise; empty on both sides or on neither
 
     def cleaned(self) -> Problem:
         """Return the problem with a cost of 0 wherever there is no mass to be moved; itself if that is nowhere."""
@@ -56,13 +49,7 @@ def pose(
     col_mask: torch.Tensor | None,
     allow_empty: bool = False,
 ) -> Problem:
-    """Check the pieces of a batch of problems and put them together.
-
-    Shapes and meaning are those of :func:`kivuko.transport.solve`.
-
-    Raises:
-        UsageError: a piece has the wrong shape, type or device, or holds values no problem can have.
-    """
+    """Check a batch of problems and put it together; shapes as in :func:`kivuko.transport.solve`."""
     if cost.ndim != 3 or cost.is_complex():
         raise UsageError(f"cost is {cost.dtype} of shape {list(cost.shape)}: give real numbers of shape [batch, n, m]")
     batch, n, m = cost.shape
@@ -83,11 +70,7 @@ def pose(
 
 
 def as_tensor(name: str, values: Any, device: torch.device) -> torch.Tensor:
-    """Return a tensor as it is, and a copy of a NumPy array or nested list on ``device``, NumPy's type kept.
-
-    Raises:
-        UsageError: anything else, such as words or rows of different lengths.
-    """
+    """Return a tensor as it is, and a copy of a NumPy array or nested list on ``device``, NumPy's type kept."""
     if isinstance(values, torch.Tensor):
         return values
     try:
@@ -144,19 +127,13 @@ def _check_place(name: str, tensor: torch.Tensor, shape: tuple[int, int], device
         raise UsageError(f"{name} is on {tensor.device} and cost on {device}: move one to the other")
 
 
-def refuse_costs(problem: Problem, largest: torch.Tensor, regularization: float | None, first: int = 0) -> None:
-    """Refuse costs that no solver can work with.
-
-    Args:
-        problem: its cost need not be cleaned.
-        largest: [batch], the largest absolute cost where there is mass, NaN or infinite if one is.
-        regularization: of an entropic method, else None.
-        first: the place in the whole batch of this one's first problem.
-
-    Raises:
-        UsageError: a cost is not finite, or is so large next to the regularization that neighboring floating-point
-            numbers are more than one nat apart in the log of the plan.
-    """
+def refuse_costs(
+    problem: Problem,
+    largest: torch.Tensor,  # [batch], the largest absolute cost where there is mass, NaN or infinite if one is
+    regularization: float | None,  # of an entropic method
+    first: int = 0,  # place in the whole batch
+) -> None:
+    """Raise a UsageError for costs that are not finite, or too large for the regularization in this precision."""
     if not largest.isfinite().all():
         cost = problem.cleaned().cost
         at, row, col = (~cost.isfinite()).nonzero()[0].tolist()
@@ -194,21 +171,12 @@ def _check_entries(name: str, mass: torch.Tensor, mask: torch.Tensor) -> None:
 
 @dataclass(frozen=True)
 class Settings:
-    """The options of a batch of problems. Made by :func:`settings`, which checks the ranges.
+    """The options of a batch of problems, as :func:`settings` checked them."""
 
-    Attributes:
-        regularization: weight of the entropy term, > 0, in the unit of the cost.
-        row_penalty: weight of the row marginal's KL penalty, > 0, in the unit of the cost; infinite: the marginal
-            must hold.
-        col_penalty: likewise for columns.
-        tolerance: > 0, the marginal error at which a problem counts as solved.
-        max_iterations: >= 1.
-    """
-
-    regularization: float
-    row_penalty: float
+    regularization: float  # in the unit of the cost, as the penalties
+    row_penalty: float  # of the KL divergence; infinite: the marginal must hold
     col_penalty: float
-    tolerance: float
+    tolerance: float  # marginal error at which a problem counts as solved
     max_iterations: int
 
     @property
@@ -218,15 +186,11 @@ class Settings:
 
     @property
     def row_share(self) -> float:
-        """The share penalty / (penalty + regularization) of a full step that rows take; 1 if their marginal must hold.
-
-        See Chizat et al. 2018 (Scaling algorithms for unbalanced transport problems), table 1.
-        """
+        """Return the share penalty / (penalty + regularization) of a full step (Chizat et al. 2018, table 1)."""
         return _share(self.row_penalty, self.regularization)
 
     @property
     def col_share(self) -> float:
-        """Likewise for columns."""
         return _share(self.col_penalty, self.regularization)
 
 
@@ -237,11 +201,7 @@ def settings(
     tolerance: float,
     max_iterations: int,
 ) -> Settings:
-    """Check the options of :func:`kivuko.transport.solve` and put them together.
-
-    Raises:
-        UsageError: an option is outside its range.
-    """
+    """Check the options of :func:`kivuko.transport.solve` and put them together."""
     for name, value in (("regularization", regularization), ("tolerance", tolerance)):
         if not (math.isfinite(value) and value > 0):
             raise UsageError(f"{name} is {value}: give a positive, finite number")
@@ -299,15 +259,9 @@ def marginal_error(coupling: torch.Tensor, row_target: torch.Tensor, col_target:
 
 
 def target(marginal: torch.Tensor, potential: torch.Tensor, penalty: float) -> torch.Tensor:
-    """Return the marginal that a plan with this potential must have at the optimum.
+    """Return the marginal [..., n] that a plan with this potential [..., n] must have at the optimum.
 
-    With a KL penalty that is ``marginal * exp(-potential / penalty)`` (first-order condition, Chizat et al. 2018);
-    without one the marginal itself.
-
-    Args:
-        marginal: [..., n], one side's marginal.
-        potential: [..., n], that side's dual variable, in the unit of the cost.
-        penalty: weight of the KL penalty, in the unit of the cost, or infinite.
+    With a KL penalty that is ``marginal * exp(-potential / penalty)`` (first-order condition, Chizat et al. 2018).
     """
     if math.isinf(penalty):
         return marginal
@@ -315,7 +269,7 @@ def target(marginal: torch.Tensor, potential: torch.Tensor, penalty: float) -> t
 
 
 def zero_solution(problem: Problem) -> Solution:
-    """Return the solution that moves nothing: where solvers start, and right for empty problems."""
+    """Return the solution that moves nothing: the solvers' initial state, and right for empty problems."""
     solution = empty_solution(problem)
     for part in (solution.coupling, solution.iterations, solution.row_potential, solution.col_potential):
         part.zero_()
@@ -397,7 +351,7 @@ def describe(problem: Problem, settings: Settings, solution: Solution, *, regula
 
 
 def figures_of(problem: Problem, coupling: torch.Tensor) -> Figures:
-    """Return what a coupling costs and how far it spreads; differentiable in both arguments."""
+    """Return a coupling's cost, entropy and divergence; differentiable in both arguments."""
     transport_cost: torch.Tensor = torch.linalg.vecdot(coupling.flatten(1), problem.cost.flatten(1))
     rows, cols = coupling.sum(dim=2), coupling.sum(dim=1)
     # Where a marginal is 0, so is the sum, and nothing flows back; xlogy's derivative there is 0 / 0.
@@ -419,7 +373,6 @@ def _entropy(coupling: torch.Tensor) -> torch.Tensor:
 
 
 def _divergence(sums: torch.Tensor, marginal: torch.Tensor) -> torch.Tensor:
-    """Return [batch]: KL(sums | marginal) of one side."""
     least = torch.finfo(sums.dtype).tiny
     ratio = (sums.clamp_min(least) / marginal.clamp_min(least)).log()
     divergence: torch.Tensor = (torch.where(marginal > 0, sums * ratio, 0.0) - sums + marginal).sum(dim=1)

@@ -18,10 +18,8 @@ def log_sinkhorn(problem: Problem, settings: Settings) -> Solution:
     """Solve each problem by fitting its row potentials, then its column potentials, over and over.
 
     With ``log P = log a + log b + (f + g - cost) / regularization``, an iteration is
-    ``f = -share * regularization * logsumexp(log b + (g - cost) / regularization)`` over columns, then the same for
-    ``g`` over rows (Peyré & Cuturi 2019, sec. 4.4; the share for KL-relaxed marginals is Chizat et al. 2018's).
-    It is simple rather than fast. The marginal error is looked at every ten iterations; a problem that
-    has converged leaves the batch.
+    ``f = -share * regularization * logsumexp(log b + (g - cost) / regularization)``, then the same for ``g``
+    (Peyré & Cuturi 2019, sec. 4.4; Chizat et al. 2018). Simple rather than fast.
     """
     solution = zero_solution(problem)
     index = problem.row_marginal.any(dim=1).nonzero()[:, 0]  # empty problems are solved by zero
@@ -67,12 +65,10 @@ def _log_sum(
 
 
 def greedy(problem: Problem, settings: Settings) -> Solution:
-    """Match the cheapest pair of positions that are both still free, again and again, until one side has none left.
+    """Match the cheapest pair of positions that are both free until a side has none left (DR.DECR, Li et al. 2022).
 
-    That is the alignment of DR.DECR (Li et al. 2022): each position is matched at most once, so the longer side keeps
-    unmatched ones. Every match carries the same share of one unit of mass; of the marginals only their zeros count,
-    and ``marginal_error`` says how far the plan is from them (0 for uniform marginals on sides of one length). Of
-    equally cheap pairs the first is taken, rows before columns. ``iterations`` is the number of matches.
+    Every match carries the same share of one unit of mass; of the marginals only their zeros count. Of equally cheap
+    pairs the first is taken, rows before columns. ``iterations`` is the number of matches.
     """
     solution = zero_solution(problem)
     batch, n, m = problem.cost.shape
@@ -98,13 +94,8 @@ def greedy(problem: Problem, settings: Settings) -> Solution:
 def exact(problem: Problem, settings: Settings) -> Solution:
     """Solve the unregularized problem, one at a time, on the CPU in float64 (Bonneel et al. 2011, through POT).
 
-    The plan is a vertex: at most n + m - 1 entries are not zero. Where several plans are optimal it is one of them.
-    Each plan is proven optimal by the dual variables. ``iterations`` is 1; a problem that needs more than
-    ``max_iterations`` pivots or 100,000, whichever is more, counts as not converged.
-
-    Raises:
-        MissingDependencyError: POT is not installed.
-        UsageError: costs of such different sizes that float64 cannot prove a plan optimal.
+    Each plan is a vertex proven optimal by the dual variables; one that needs more than ``max_iterations`` pivots or
+    100,000, whichever is more, counts as not converged.
     """
     try:
         from ot.lp import emd
@@ -178,14 +169,9 @@ _MOST_STEPS = 40
 def proximal(problem: Problem, settings: Settings) -> Solution:
     """Minimize ``<P, cost>`` by steps ``P <- argmin <P, cost> + weight KL(P | previous P)`` (IPOT, Xie et al. 2020).
 
-    Every step is an entropic problem on the cost reduced by the potentials so far, solved by the fast Sinkhorn path.
-    (With one iteration a step, as in the paper, the marginals stay far from met.) The first weight is
-    ``settings.regularization``; each further one is such that the regularization left in the plan halves.
-
-    Each step's plan is made feasible (Altschuler et al. 2017, algorithm 2), and the potentials give a lower bound of
-    the optimum by c-transforms (Villani 2003, sec. 1.2). A problem has converged when the two are within 0.05 % of
-    each other, or as near as rounding lets them be, and the marginal error is within the tolerance. ``iterations``
-    counts Sinkhorn iterations over all steps.
+    Every step is an entropic problem, solved by the fast Sinkhorn path; the regularization left in the plan halves. A
+    problem has converged when its plan, made feasible (Altschuler et al. 2017, algorithm 2), is within 0.05 % of the
+    dual bound, or as near as rounding allows. ``iterations`` counts Sinkhorn iterations.
     """
     solution = zero_solution(problem)
     sinkhorn = sinkhorn_backend("auto", problem.cost.device, potentials=True).solver

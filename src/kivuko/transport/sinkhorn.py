@@ -23,19 +23,11 @@ _LEAST, _MOST = 1e-15, 1e15
 
 
 def scaling_sinkhorn(problem: Problem, settings: Settings) -> Solution:
-    """Solve each problem by alternately fitting the rows and the columns of its plan.
+    """Solve each problem by alternately fitting the rows and the columns of its plan (Cuturi 2013, algorithm 1).
 
-    An iteration is one fit of the rows, then one of the columns (Cuturi 2013, algorithm 1). The state is
-    the logarithm of the plan, which is always -cost/regularization plus one number per row and per column;
-    that is the log-domain iteration of Peyré & Cuturi (2019, sec. 4.4) with the potentials added in, and
-    keeps its accuracy in float32 at small regularization since the entries that matter stay near zero.
-
-    Two things make it fast. Each block of ten iterations takes one exponential and works on scalings of the
-    plan at its start, which are then folded back into the logarithm (the stabilisation of the same section).
-    And regularization starts large and is halved block by block down to the requested value, each time from
-    the plan so far; at most half of ``max_iterations`` goes into that.
-
-    The marginal error is looked at every ten iterations. A problem that has converged leaves the batch.
+    The state is the logarithm of the plan (Peyré & Cuturi 2019, sec. 4.4). Each block of ten iterations takes one
+    exponential and works on scalings, which are then folded back; regularization starts large and is halved block by
+    block, for at most half of ``max_iterations``. A problem that has converged leaves the batch.
     """
     solution = zero_solution(problem)
     active = _start(problem, settings)
@@ -63,8 +55,7 @@ def scaling_sinkhorn(problem: Problem, settings: Settings) -> Solution:
 
 @dataclass(frozen=True, eq=False)
 class _Active:
-    """The problems still being solved. A row or column without mass has 1 in place of its marginal here:
-    its plan is zero whatever it is scaled by, and no logarithm or quotient then needs a special case."""
+    """The problems still being solved; a row or column without mass has 1 in place of its marginal."""
 
     index: torch.Tensor  # int64 [active], place in the batch
     log_plan: torch.Tensor  # [active, n, m], -inf where the plan is zero
@@ -189,13 +180,11 @@ class Solver(Protocol):
 
 @dataclass(frozen=True)
 class Backend:
-    """A solver; ``surveys``: it checks the costs itself.
-
-    Such a solver takes a problem as posed: it ignores costs where there is no mass, copes with costs that are not
-    finite, and reports the largest. That saves passes over memory that take longer than solving.
-    """
+    """A solver that may check the costs itself."""
 
     solver: Solver
+    # It takes a problem as posed, ignores costs where there is no mass, and reports the largest cost: that saves passes
+    # over memory that take longer than solving.
     surveys: bool = False
 
 
@@ -222,15 +211,7 @@ _INSTALL = {"numba": "pip install 'kivuko[fast]'", "triton": "pip install triton
 
 
 def sinkhorn_backend(name: str, device: torch.device, *, potentials: bool = False) -> Backend:
-    """Return the solver of a backend; for "auto" numba's on a CPU and Triton's on CUDA where installed, else torch's.
-
-    Args:
-        potentials: "auto" must choose one that returns the potentials, which Triton's does not.
-
-    Raises:
-        UsageError: the backend does not run on that device.
-        MissingDependencyError: its package is not installed.
-    """
+    """Return the solver of a backend; for "auto" numba's on a CPU and Triton's on CUDA if installed, else torch's."""
     if name == "auto":
         compiled = {"cpu": "numba", "cuda": "triton"}.get(device.type, "torch")
         usable = compiled == "torch" or (is_installed(compiled) and not (potentials and compiled == "triton"))

@@ -1,4 +1,4 @@
-"""The one entry point: checks a batch of problems and hands it to a solver by name."""
+"""The one entry point: check a batch of problems and pass it to a solver by name."""
 
 from __future__ import annotations
 
@@ -37,14 +37,7 @@ _SOLVED = ("coupling", "marginal_error", "iterations", "converged", "row_potenti
 
 
 def solve_in_chunks(problem: Problem, settings: Settings, solver: Solver, regularization: float | None) -> Solution:
-    """Clean and check a posed problem and solve it, in parts if it is large. The figures are worked out as well.
-
-    Args:
-        regularization: of an entropic method, else None; see :func:`refuse_costs`.
-
-    Raises:
-        UsageError: see :func:`refuse_costs`.
-    """
+    """Check a posed problem's costs and solve it, in parts if it is large."""
     whole = zero_solution(problem)
     cost = problem.cost.new_zeros(len(problem.cost))
     figures = Figures(cost, cost.clone(), cost.clone())
@@ -70,15 +63,11 @@ def _parts(problem: Problem) -> Iterator[slice]:
 
 @dataclass(frozen=True)
 class Method:
-    """A solver, and what it can do.
-
-    ``entropic``: it minimizes the regularized problem, and can relax marginals. ``regularized``: it has a use for the
-    regularization.
-    """
+    """A solver and its abilities."""
 
     solver: Solver
-    entropic: bool
-    regularized: bool = True
+    entropic: bool  # it minimizes the regularized problem, and can relax marginals
+    regularized: bool = True  # it uses the regularization
 
 
 Numbers = torch.Tensor | npt.ArrayLike
@@ -129,7 +118,7 @@ def solve(
     Args:
         cost: [batch, n, m], finite wherever row and column hold mass; anything elsewhere, NaN included.
             float64 (NumPy's default, and that of lists) is computed in float64, every other type in float32.
-        row_marginal: [batch, n], not negative, 0 where moptions. Must sum to 1 to within 0.005 (room for
+        row_marginal: [batch, n], not negative, 0 where masked. Must sum to 1 to within 0.005 (room for
             half-precision input) and is scaled to sum to 1. Zeros are allowed. None: uniform over the mask.
         col_marginal: [batch, m], likewise.
         row_mask: bool [batch, n], True where a row takes part. None: all do.
@@ -146,7 +135,7 @@ def solve(
         tolerance: > 0; a problem has converged when its ``marginal_error`` is at most this. In float32,
             1e-6 is about the least that can be reached.
         max_iterations: >= 1; a problem that has not converged by then says ``converged=False``.
-        allow_empty: what to do with a problem that has no unmoptions row or no unmoptions column. False: raise. True:
+        allow_empty: what to do with a problem that has no unmasked row or no unmasked column. False: raise. True:
             its plan is zero and counts as converged.
 
     Returns:
@@ -155,7 +144,7 @@ def solve(
 
     Raises:
         UsageError: an argument has the wrong shape, type, device or range; a cost is not finite where there
-            is mass to be moved; a marginal is negative, does not sum to 1, or puts mass on a moptions position; a
+            is mass to be moved; a marginal is negative, does not sum to 1, or puts mass on a masked position; a
             problem is empty; the regularization is too small next to the cost for the precision at hand, or costs of
             method ``exact`` differ too much in size for it; the method cannot do what an option requests.
         MissingDependencyError: the method or backend needs a package that is not installed.

@@ -16,10 +16,6 @@ import triton.language as tl
 from kivuko.transport.problem import Problem, Settings, Solution, within, zero_solution
 from kivuko.transport.sinkhorn import scaling_sinkhorn
 
-# The linear systems of entropic transport on the GPU: conjugate gradients on a plan that stays in registers.
-#
-# Tested through Triton's interpreter, and on a GPU where there is one (so far an NVIDIA H200).
-
 # ruff: noqa: N803, N806  (Triton's habit: what is fixed at compile time is in capitals)
 # Triton ships no types, and is not installed everywhere this is checked:
 # mypy: disable-error-code="import-untyped,import-not-found,no-untyped-def,untyped-decorator"
@@ -37,26 +33,11 @@ _RESIDUAL = 1e-13
 def triton_adjoint(
     coupling: torch.Tensor, weighted: torch.Tensor, settings: Settings
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Solve the linearized optimality conditions, transposed, for each problem; in one kernel.
+    """Solve the system of :func:`kivuko.transport.gradient.adjoint` in one kernel, in float64.
 
-    The system is that of :func:`kivuko.transport.gradient.adjoint`. One side is eliminated; the rest, symmetric and
-    positive semidefinite, is solved by conjugate gradients preconditioned with its diagonal, problem by problem, in
-    float64 whatever the type of the plan. They stop when the residual is 1e-13 of the first one, or after 50
-    iterations and ten more for each row or column of the shorter side.
-
-    Where both marginals must hold and (x + t, y - t) solves the system for every t, the one of least norm is returned.
-
-    Accuracy, measured in float64 against the dense solution at regularizations down to 1/200 of the spread of the cost:
-    the gradient along the cost is off by less than 1e-14, x and y by 1e-9 of their largest entry. Where a plan all but
-    falls apart into pieces, x and y are determined only up to a constant per piece, here as in theory; such constants
-    hardly touch the gradient along the cost.
-
-    Args:
-        coupling: [batch, n, m], float32 or float64, of a size that :func:`fits` in float64.
-        weighted: [batch, n, m], the coupling times the gradient with respect to it.
-
-    Returns:
-        x [batch, n] and y [batch, m], in the type of the coupling; 0 where there is no mass.
+    One side is eliminated; the rest is solved by preconditioned conjugate gradients, to a residual of 1e-13 of the
+    first one or 50 iterations and ten more per row or column of the shorter side. Against the dense solution, the
+    gradient along the cost is off by less than 1e-14.
     """
     batch, n, m = coupling.shape
     x, y = coupling.new_zeros(batch, n), coupling.new_zeros(batch, m)
@@ -73,7 +54,7 @@ def triton_adjoint(
 
 
 def fits(cells: torch.Tensor, dtype: torch.dtype) -> bool:
-    """Return whether a problem of [batch, n, m], computed in ``dtype``, fits into one program's registers."""
+    """Return True if a problem of [batch, n, m], computed in ``dtype``, fits into one program's registers."""
     rows, cols, _ = tile(cells, dtype)
     return rows * cols * _words(dtype) <= MOST_WORDS
 
@@ -193,21 +174,11 @@ _LOG2_E = tl.constexpr(1 / math.log(2))
 
 
 def triton_sinkhorn(problem: Problem, settings: Settings) -> Solution:
-    """Solve each problem by Sinkhorn iterations, and by Newton steps once it is near.
+    """Solve each problem by Sinkhorn iterations, and by Newton steps once it is near, in registers.
 
-    One program of the kernel takes one problem and keeps it in registers from the cost to the coupling, in the type
-    of the cost; each stops by itself. A round is two Sinkhorn iterations, the first in the log domain (as
-    :func:`kivuko.transport.reference.log_sinkhorn`), the second on the plan, then a look at the marginal error.
-
-    - Where both marginals must hold, regularization starts near a quarter of the spread of the cost and is halved
-      round by round down to the requested value (as in ``scaling_sinkhorn``).
-    - There, each further round begins with a Newton step on the dual (Brauer et al. 2017, for relaxed marginals too),
-      solved roughly by conjugate gradients within a trust region (Steihaug 1983). They cost what Sinkhorn iterations
-      cost and are counted as such, but need only about the square root of their number where those are slow. A
-      step that made the error larger is followed by a smaller one: the rounds' Sinkhorn iterations continue regardless.
-
-    Problems that, with each side rounded up to a power of two, have more than 32,768 cells (128 x 256; in float64
-    16,384) are solved by :func:`kivuko.transport.sinkhorn.scaling_sinkhorn` instead.
+    A round is two Sinkhorn iterations and a look at the marginal error. Regularization is halved round by round;
+    further rounds begin with a Newton step on the dual (Brauer et al. 2017), solved by conjugate gradients within a
+    trust region (Steihaug 1983) and counted as iterations. Too large problems go to ``scaling_sinkhorn``.
     """
     if not fits(problem.cost, problem.cost.dtype):
         return scaling_sinkhorn(problem, settings)
