@@ -1,7 +1,6 @@
-"""The few kinds of error that a user can cause.
+"""The kinds of error that a user can cause: one line with what is wrong, where, and what to do.
 
-Each message is one line that says what is wrong, where (a path, and a line number where there is one), and
-what to do next. The command line prints that line and exits with status 2.
+The command line prints that line and exits with status 2.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ class KivukoError(Exception):
 
 
 class DataError(KivukoError):
-    """A data file or folder is missing, malformed, or holds nothing that can be used."""
+    """A data file or folder is missing, malformed, or holds nothing usable."""
 
 
 class ModelError(KivukoError):
@@ -62,13 +61,9 @@ def one_line(problem: BaseException) -> str:
 
 @contextmanager
 def wrap_errors(make_error: Callable[[str], KivukoError]) -> Iterator[None]:
-    """Turn whatever a library raises within into one error; Kivuko's own pass, and so do Ctrl-C and the like.
+    """Turn any error of a library into ``make_error(reason)``; Kivuko's own and Ctrl-C pass.
 
-    For a call that loads or tries what a user named: libraries raise many kinds, all of them the fault of what was
-    named. Those written in Rust may panic, which Python sees as no ``Exception``.
-
-    Args:
-        make_error: returns the error for a reason, see ``first_line``.
+    For calls that load or try what a user named: libraries raise many kinds, and those in Rust may panic.
     """
     try:
         yield

@@ -1,7 +1,6 @@
 """Files that are either whole or absent, and the folder where caches live.
 
-A killed process or a full disk must never leave half a file that loads: everything is written under a
-temporary name in the same folder and renamed when it is complete.
+Everything is written under a temporary name in the same folder and renamed when it is complete.
 """
 
 from __future__ import annotations
@@ -36,12 +35,9 @@ def sha256_of(path: Path) -> str:
 
 @contextlib.contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Yield a temporary path (file or folder) beside ``path`` that takes its place if the block succeeds.
+    """Yield a temporary path (file or folder) next to ``path`` that takes its place if the block succeeds.
 
     If the block fails, the temporary path is removed and what was at ``path`` before stays untouched.
-
-    Raises:
-        KivukoError: the disk is full, or the place cannot be written or is no file; the message names it.
     """
     _refuse_device(path)
     path = Path(os.path.realpath(path))  # what a link points to is replaced, not the link
@@ -61,7 +57,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 
 def explain_write_failure(problem: BaseException, path: Path) -> KivukoError | None:
-    """Turn an operating-system write failure into one clear line; None if ``problem`` is something else.
+    """Turn an operating-system write failure into one clear line; None for other errors.
 
     Rust-backed writers (safetensors, tokenizers) raise plain exceptions that carry the system's words.
     """
@@ -129,7 +125,7 @@ def check_sha256(path: Path, expected: str, remedy: str) -> None:
 
 
 def _refuse_device(path: Path) -> None:
-    """Raise KivukoError if ``path``, or what it links to, is neither file nor folder: renaming would put it away."""
+    """Raise KivukoError if ``path`` is neither file nor folder: renaming would remove a device or a pipe."""
     try:
         mode = path.stat().st_mode
     except (OSError, ValueError):  # not there yet, or reported when it is written

@@ -30,10 +30,7 @@ _NOTO = {
 def draw_line(
     pen: ImageDraw.ImageDraw, place: tuple[float, float], text: str, size: int, fill: str, bold: bool = False
 ) -> None:
-    """Draw a line whose baseline begins (on the left) at ``place``; letters are shaped where Pillow has Raqm.
-
-    A line that begins in a script from right to left has its parts in that order.
-    """
+    """Draw a line whose baseline begins (on the left) at ``place``; letters are shaped where Pillow has Raqm."""
     left, baseline = place
     runs = list(script_runs(text))
     for script, part in reversed(runs) if is_right_to_left(text) else runs:
@@ -43,23 +40,18 @@ def draw_line(
 
 
 def line_width(text: str, size: int, bold: bool = False) -> float:
-    """Return the width of a line in pixels."""
     return sum(_length(font_for(script, size, bold), part) for script, part in script_runs(text))
 
 
 @functools.lru_cache(maxsize=64)
 def font_for(script: str, size: int, bold: bool = False) -> Font:
-    """Return a font that covers an ISO 15924 script, at ``size`` pixels.
-
-    Noto fonts where they are installed (Debian: fonts-noto-core, fonts-noto-cjk); otherwise Pillow's own font, which
-    covers Latin.
-    """
+    """Return a font that covers an ISO 15924 script, at ``size`` pixels: Noto's if installed, else Pillow's (Latin)."""
     file = _font_file(script, bold)
     return ImageFont.truetype(str(file), size) if file else ImageFont.load_default(size)
 
 
 def has_font(script: str) -> bool:
-    """Tell whether a font for an ISO 15924 script is installed; Latin is always there."""
+    """Return True if a font for an ISO 15924 script is installed; Latin is always there."""
     return script == "Latn" or _font_file(script, bold=False) is not None
 
 
@@ -80,8 +72,7 @@ def script_of(text: str) -> str:
 def scripts_of(text: str) -> tuple[str, ...]:
     """Return the scripts that use every character of ``text``: Latin, and those that need a font of their own.
 
-    By Script_Extensions: punctuation that several scripts share, such as the danda, is of each of them; what all the
-    world shares, such as the full stop, is of none.
+    By Script_Extensions: punctuation of several scripts, such as the danda, is of each; the full stop is of none.
     """
     return tuple(
         script
@@ -94,8 +85,8 @@ def scripts_of(text: str) -> tuple[str, ...]:
 def script_runs(text: str) -> Iterator[tuple[str, str]]:
     """Split a text into parts of one script each: (ISO 15924 code, part), in the order of reading.
 
-    Spaces go with what stands before them. Digits and punctuation that belong to no script, or to many, are "Latn":
-    Noto's fonts of single scripts often lack them.
+    Spaces join the part before them. Digits and common punctuation are "Latn": Noto's fonts of single scripts often
+    lack them.
     """
     current, part = "", ""
     for cluster in regex.findall(r"\X", text):
@@ -110,7 +101,7 @@ def script_runs(text: str) -> Iterator[tuple[str, str]]:
 
 
 def is_right_to_left(text: str) -> bool:
-    """Tell whether a text's first letter is of a script that runs from right to left (UAX 9, rules P2 and P3)."""
+    """Return True if a text's first letter is of a right-to-left script (UAX 9, rules P2 and P3)."""
     first = next((kind for kind in map(unicodedata.bidirectional, text) if kind in ("L", "R", "AL")), "L")
     return first != "L"
 

@@ -1,8 +1,6 @@
 """Languages by their BCP 47 code: name, script, direction of writing, and how much data they have.
 
-Names and scripts come from ``langcodes`` (Unicode CLDR and the IANA registry), which is imported only when a
-language is looked up, so that importing this module costs nothing. The resource level comes from no library;
-it is the table ``_JOSHI_CLASSES`` below.
+Names and scripts come from ``langcodes`` (Unicode CLDR and the IANA registry), imported when first needed.
 """
 
 from __future__ import annotations
@@ -70,34 +68,21 @@ _NO_LANGUAGE = frozenset({"und", "mul", "zxx", "mis"})
 
 @dataclass(frozen=True, slots=True)
 class Language:
-    """One language, as ``language`` describes it.
+    """One language, as ``language`` describes it."""
 
-    Attributes:
-        code: normalized BCP 47 tag, e.g. ``sw``, ``fil``, ``zh-Hant``.
-        name: name in English, e.g. ``Chinese (Traditional)``.
-        native_name: name in the language itself; the English name where CLDR has none.
-        script: ISO 15924 code of the script it is usually written in, ``Zzzz`` where none is known.
-        direction: ``rtl`` where that script runs from right to left, else ``ltr``.
-        resource: ``low``, ``medium`` or ``high``; ``low`` where the level is not known.
-    """
-
-    code: str
-    name: str
-    native_name: str
-    script: str
+    code: str  # normalized BCP 47 tag, e.g. ``sw``, ``fil``, ``zh-Hant``
+    name: str  # in English, e.g. ``Chinese (Traditional)``
+    native_name: str  # the English name where CLDR has none
+    script: str  # ISO 15924 code of the usual script, ``Zzzz`` where none is known
     direction: Direction
-    resource: Resource
+    resource: Resource  # ``low`` where the level is not known
 
 
 def language(code: str) -> Language:
-    """Describe the language of a BCP 47 tag.
+    """Describe the language of a BCP 47 tag, or raise UsageError with close matches.
 
-    Deprecated and three-letter forms become the current short one (``swa`` and ``swh`` give ``sw``, ``tl``
-    gives ``fil``, ``iw`` gives ``he``); ``_`` may stand for ``-``. Languages of one group stay apart: ``quy``
-    and ``quz`` are two languages, and ``qu`` a third code.
-
-    Raises:
-        UsageError: the tag is malformed or names no known language; the message suggests close matches.
+    Deprecated and three-letter forms become the current short one (``swa`` and ``swh`` give ``sw``, ``tl`` gives
+    ``fil``); ``_`` may stand for ``-``. Languages of one group stay apart: ``quy`` and ``quz`` are two languages.
     """
     described = _described(code.strip())
     if described is None:
@@ -106,11 +91,7 @@ def language(code: str) -> Language:
 
 
 def other_than_english(code: str) -> str:
-    """Return the normalized code of a language that is not English.
-
-    Raises:
-        UsageError: unknown, or English.
-    """
+    """Return the normalized code of a language, or raise UsageError if it is English."""
     normalized = language(code).code
     if normalized.partition("-")[0] == "en":
         raise UsageError(f"{code}: English is the other side; name the language that is not English")
@@ -121,9 +102,6 @@ def resource_groups(codes: Iterable[str]) -> dict[ResourceGroup, tuple[str, ...]
     """Split languages into ``low-resource`` and ``high-resource`` (medium and high together).
 
     Both groups are always present, perhaps empty; codes come back normalized, once each, in the order given.
-
-    Raises:
-        UsageError: as ``language``.
     """
     described = list(dict.fromkeys(language(code) for code in codes))
     return {
@@ -196,7 +174,7 @@ def _unknown(code: str) -> str:
 
 
 def _close_matches(text: str) -> list[str]:
-    """Codes and names like ``text``, best first, at most three: ``["sw (Swahili)"]``."""
+    """Return codes and names like ``text``, best first, at most three: ``["sw (Swahili)"]``."""
     import langcodes
 
     matches = [_described(text.replace("_", "-").partition("-")[0])]
@@ -208,7 +186,7 @@ def _close_matches(text: str) -> list[str]:
 
 
 def _similar(text: str) -> list[str]:
-    """Codes of the languages CLDR knows best whose English name, or code, is spelled nearly like ``text``."""
+    """Return codes of languages whose English name, or code, is spelled nearly like ``text``."""
     import difflib
 
     import langcodes

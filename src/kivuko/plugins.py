@@ -12,7 +12,7 @@ _NAME = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
 
 
 def is_plugin(text: str) -> bool:
-    """Whether ``text`` has the form ``package.module:Class``.
+    """Return True if ``text`` has the form ``package.module:Class``.
 
     >>> is_plugin("my_losses:Hinge"), is_plugin("typo:edits=2"), is_plugin("optical")
     (True, False, False)
@@ -21,16 +21,9 @@ def is_plugin(text: str) -> bool:
 
 
 def load_plugin(text: str, what: str) -> Any:
-    """Import the class or function that ``package.module:Class`` names.
+    """Import the class or function that ``package.module:Class`` names; ``what`` is its kind, for messages.
 
     The module is searched where Python searches: installed packages and ``PYTHONPATH``.
-
-    Args:
-        text: the name.
-        what: the kind of part, for messages: "objective", "attack", "data set".
-
-    Raises:
-        UsageError: not such a name, no such module or attribute, or the module raises while it is imported.
 
     >>> load_plugin("collections:Counter", "objective")("aab")
     Counter({'a': 2, 'b': 1})
@@ -57,5 +50,5 @@ def load_plugin(text: str, what: str) -> Any:
 
 
 def _covers(missing: str | None, module_name: str) -> bool:
-    """Whether the missing module is the one named, or a package above it, and not one that it imports itself."""
+    """Return True if the missing module is the one named, or a package above it, and not one that it imports."""
     return missing is not None and (module_name == missing or module_name.startswith(f"{missing}."))

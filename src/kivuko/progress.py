@@ -1,8 +1,7 @@
 """Progress on standard error: bars on a terminal, a line now and then in a log.
 
-Every public call that takes a while has ``progress: bool | None``. None shows bars where standard error is a terminal
-(or a notebook) and, during long training, a line now and then where it is not; True always shows them; False shows
-nothing at all. A call within another call draws into the display of the outer one and follows its choice.
+``progress=None`` shows bars on a terminal or in a notebook, and else a line now and then during training; True always
+shows bars; False shows nothing. A call within another call draws into the outer display and follows its choice.
 """
 
 from __future__ import annotations
@@ -38,13 +37,13 @@ Report = Callable[[int, int], None]  # (done, total)
 
 
 class PlainConsole(Console):
-    """A console that prints names and texts of the user's as they are: brackets and colons are no markup."""
+    """A console that prints the user's names and texts as they are: brackets and colons are no markup."""
 
     def __init__(self, *, stderr: bool = False) -> None:
         super().__init__(stderr=stderr, highlight=False, markup=False, emoji=False)
 
     def on_broken_pipe(self) -> None:
-        """Leave it to the command line to end quietly, with status 0, when the reader is gone (``| head``)."""
+        """Let the command line end quietly, with status 0, when the reader is gone (``| head``)."""
         raise BrokenPipeError
 
 
@@ -127,7 +126,6 @@ class CountColumn(ProgressColumn):
     """Done of total: items, or bytes for a task added with ``unit="bytes"``."""
 
     def render(self, task: Task) -> Text:
-        """See ProgressColumn."""
         form = decimal if task.fields.get("unit") == "bytes" else str
         total = "?" if task.total is None else form(int(task.total))
         return Text(f"{form(int(task.completed)):>{len(total)}}/{total}", style="progress.download")
@@ -137,7 +135,6 @@ class FiguresColumn(ProgressColumn):
     """A task's ``figures``, in one line that is cut where there is no room."""
 
     def render(self, task: Task) -> Text:
-        """See ProgressColumn."""
         return Text(str(task.fields.get("figures", "")), style="dim", no_wrap=True, overflow="ellipsis")
 
 
@@ -156,13 +153,11 @@ class TrainingProgress:
     _last_line: float = field(default_factory=time.monotonic)
 
     def encoded(self, done: int, total: int) -> None:
-        """Show that ``done`` of ``total`` English sentences went through the teacher."""
         if self._encoding is None:
             self._encoding = late_task(self.display, f"{self.label}: teacher")
         self._encoding(done, total)
 
     def stepped(self, step: int, steps: int, figures: Mapping[str, float]) -> None:
-        """Show that training took a step; ``figures`` holds the loss and its parts."""
         now = time.monotonic()
         if self._training is None:
             if step > 1:
@@ -216,7 +211,6 @@ class StudyBar:
     _started: float = field(default_factory=time.monotonic)
 
     def planned(self, finished: Sequence[StudyRun], waiting: Sequence[StudyRun], workers: int) -> None:
-        """Show how many runs are there and how many are waiting for the workers."""
         self.finished, self._total = len(finished), len(finished) + len(waiting)
         before, self._cost_left = sum(run.cost for run in finished), sum(run.cost for run in waiting)
         self._rate, self._started = float(workers), time.monotonic()  # a cost is a second of one core, about
@@ -225,12 +219,10 @@ class StudyBar:
         _log(f"{self.finished} of {self._total} runs are there; {len(waiting)} to go, {workers} workers")
 
     def began(self, run: StudyRun) -> None:
-        """Show that a run has started."""
         self._running.append(run)
         self._show()
 
     def ended(self, run: StudyRun, seconds: float) -> None:
-        """Show that a run is done."""
         self._running.remove(run)
         self.finished += 1
         self._cost_done += run.cost
@@ -242,7 +234,6 @@ class StudyBar:
         _log(f"{self._count()}: {run.label}, {seconds:.0f} s · {self._left()} left")
 
     def ticked(self) -> None:
-        """Refresh the time left."""
         self._show()
 
     def _show(self) -> None:
@@ -289,7 +280,6 @@ class ReadingBar:
     _last_line: float = field(default_factory=time.monotonic)
 
     def show(self, pairs: int) -> None:
-        """Show that so many pairs were read."""
         now = time.monotonic()
         figures = f"{pairs:,} pairs · {pairs / max(1e-6, now - self._began):,.0f} pairs/s"
         self.display.update(self.task, completed=self.source.bytes_read(), figures=figures)

@@ -1,7 +1,6 @@
 """The rank of right answers among scored candidates: ties count against them.
 
-Among equal scores, a right answer ranks below every other candidate. A model that scores all candidates alike retrieves
-nothing, whatever the order in which they come.
+A model that scores all candidates alike retrieves nothing, whatever their order.
 """
 
 from __future__ import annotations
@@ -13,11 +12,9 @@ from numpy.typing import NDArray
 
 
 def right_ranks(scores: Any, right: Any) -> Any:
-    """Return the rank of one right candidate per query, from 1.
+    """Return the rank from 1 of each query's right candidate, the column ``right`` int64 [queries].
 
-    Args:
-        scores: [queries, candidates], higher is better; a NumPy array or a tensor.
-        right: int64 [queries], the column of each query's right candidate.
+    ``scores``: [queries, candidates], higher is better; a NumPy array or a tensor.
 
     >>> right_ranks(np.array([[0.1, 0.9, 0.5], [0.5, 0.5, 0.5]]), np.array([2, 0]))
     array([2, 3])
@@ -27,13 +24,10 @@ def right_ranks(scores: Any, right: Any) -> Any:
 
 
 def relevant_ranks(scores: NDArray[np.floating[Any]], relevant: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Return the ranks of all relevant candidates of one query, rising, from 1: int64 [relevant].
+    """Return the ranks from 1 of all relevant candidates of one query, rising: int64 [relevant].
 
-    Args:
-        scores: [candidates], higher is better.
-        relevant: bool [candidates].
-
-    The i-th best of them ranks after i - 1 relevant candidates and after every other one with the same score or higher.
+    ``scores`` and ``relevant`` are [candidates]. The i-th best ranks after i - 1 relevant candidates and after every
+    other one with the same score or higher.
 
     >>> relevant_ranks(np.array([0.9, 0.5, 0.5, 0.1]), np.array([False, True, False, True]))
     array([3, 4])

@@ -1,7 +1,6 @@
-"""Reading bytes, lines and JSON from a file, standard input or a URL, decompressed on the way and never held whole.
+"""Reading bytes, lines and JSON from a file, standard input or a URL, decompressed and never held whole.
 
-The only reader of compressed or line-based files in the package: bitext, captions, collections, queries and dumps all
-come through here, so they accept the same files and fail with the same messages.
+The only reader of compressed or line-based files in the package: all accept the same files, with the same messages.
 """
 
 from __future__ import annotations
@@ -43,19 +42,10 @@ def is_url(name: str) -> bool:
 
 
 class ByteInput:
-    """A file, URL or standard input, which may be compressed with gzip, bzip2, xz or Zstandard.
+    """A file, URL (for fsspec) or standard input (None), perhaps compressed with gzip, bzip2, xz or Zstandard.
 
     Compression is detected by content: browsers and web servers unpack ``.gz`` on the way and keep the name.
-
-    Args:
-        source: a path, or a URL for fsspec (``https://``, ``s3://``, ``hf://`` ...); None: standard input, which can
-            be read only once.
-        progress: called with the number of stored bytes read so far.
-
-    Attributes:
-        path: the file; None for a URL and standard input.
-        name: the path or URL as given, or ``standard input``.
-        size: stored bytes; None where that is not known.
+    ``progress`` is called with the stored bytes read so far; ``size`` is in stored bytes, None where not known.
     """
 
     def __init__(self, source: Path | str | None, progress: Callable[[int], None] | None = None) -> None:
@@ -88,13 +78,7 @@ class ByteInput:
 
     @contextmanager
     def opened(self) -> Iterator[BinaryIO]:
-        """Open for one reading.
-
-        Raises:
-            DataError: it cannot be opened, read or decompressed, here or while it is read in the block.
-            UsageError: it is standard input or a pipe and was read before, or the URL's scheme is unknown.
-            MissingDependencyError: the URL's scheme needs a package that is not installed.
-        """
+        """Open for one reading; errors while it is read in the block become a DataError."""
         try:
             with ExitStack() as stack:
                 yield self._opened_once() if self._once else self._stream(stack.enter_context(self._raw()))
@@ -145,26 +129,14 @@ def read_lines(source: Path | ByteInput, longest: int | None = None) -> Iterator
     """Yield the lines of a UTF-8 file without their ends; None for a line over ``longest`` bytes.
 
     Only ``\\n`` or ``\\r\\n`` ends a line, so U+2028, U+0085 or a vertical tab inside a sentence do not split it. A
-    byte order mark is skipped.
-
-    Args:
-        source: the file.
-        longest: bytes; default ``MAX_LINE_BYTES``. Of a longer line, no more than this is held in memory.
-
-    Raises:
-        DataError: the file cannot be opened or decompressed, is binary, or is not UTF-8; the message gives the place
-            and the remedy. The lines before that place are yielded first.
+    byte order mark is skipped. The lines before a fault are yielded first.
     """
     source = source if isinstance(source, ByteInput) else ByteInput(source)
     return chain.from_iterable(_blocks(source, MAX_LINE_BYTES if longest is None else longest))
 
 
 def text_lines(path: Path, longest: int = MAX_TEXT_BYTES) -> Iterator[tuple[int, str]]:
-    """Yield (number, line) of a UTF-8 file, see ``read_lines``; numbers count from 1.
-
-    Raises:
-        DataError: as ``read_lines``; also for a line over ``longest`` bytes.
-    """
+    """Yield (number from 1, line) of a UTF-8 file, see ``read_lines``; a line over ``longest`` is a DataError."""
     for number, line in enumerate(read_lines(path, longest), start=1):
         if line is None:
             raise DataError(f"{at(path, number)}: a line over {longest >> 20} MiB; give one text per line")
@@ -172,11 +144,7 @@ def text_lines(path: Path, longest: int = MAX_TEXT_BYTES) -> Iterator[tuple[int,
 
 
 def json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield (number, object) of a file of JSON lines, without blank lines.
-
-    Raises:
-        DataError: as ``text_lines``; also for a line that is no JSON object.
-    """
+    """Yield (number, object) of a file of JSON lines, without blank lines."""
     for number, line in text_lines(path):
         if line.strip():
             try:
@@ -193,9 +161,6 @@ def open_compressed(path: Path, suffix: str) -> Iterator[IO[bytes]]:
     """Open a file for writing, compressed as ``suffix`` (one of ``COMPRESSED``) says; any other suffix: plain.
 
     The same content gives the same bytes: no date and no name is stored.
-
-    Raises:
-        MissingDependencyError: ``.zst`` and zstandard is not installed.
     """
     compressor = _zstandard().ZstdCompressor(level=6) if suffix == ".zst" else None
     with ExitStack() as stack:
@@ -243,8 +208,6 @@ def _open_url(url: str) -> BinaryIO:
 
 
 class _Counted(io.RawIOBase):
-    """Reads from a file and counts the bytes."""
-
     def __init__(self, raw: Any, progress: Callable[[int], None] | None) -> None:
         self._raw = raw
         self._read_some = getattr(raw, "readinto1", None) or raw.readinto  # a pipe is read as it fills
@@ -432,17 +395,10 @@ _NOT_FOR_DOCUMENTS = frozenset({"idna", "punycode", "unicode_escape", "raw_unico
 
 
 def utf8_blocks(stream: BinaryIO, name: str, size: int, line: Callable[[], int]) -> Iterator[bytes]:
-    """Yield a document's bytes in UTF-8, without a byte order mark.
+    """Yield a document's bytes in UTF-8, without a byte order mark, ``size`` bytes at once.
 
-    Args:
-        stream: the document, whose encoding is given by its byte order mark, else by its declaration, else UTF-8.
-        name: for messages.
-        size: bytes to read at once.
-        line: returns the current line, for messages.
-
-    Raises:
-        DataError: the encoding is unknown, or the bytes are not in it. Bytes that are not in UTF-8 are passed on for
-            the parser to find.
+    The encoding is that of its byte order mark, else of its declaration, else UTF-8. ``line`` returns the current line,
+    for messages. Bytes that are not UTF-8 are left for the parser to report.
     """
     start = stream.read(size)
     encoding = _encoding(start, name)

@@ -1,4 +1,4 @@
-"""Text: numbers with their nouns, cleaning, words, and how alike two spellings are."""
+"""Text: numbers with their nouns, cleaning, words, scripts, and how alike two spellings are."""
 
 from __future__ import annotations
 
@@ -31,7 +31,6 @@ def clean_text(text: str) -> str:
     """Return ``text`` in Unicode NFC, without invisible characters, each run of white space one space.
 
     Line separators of any kind inside ``text`` (U+0085, U+2028, vertical tab) are white space like any other.
-    Cleaning twice changes nothing more.
     """
     # Most sentences hold nothing to clean, and to see that takes a quarter of the time that cleaning does: everything
     # invisible, and all white space but the space, is what Python calls not printable.

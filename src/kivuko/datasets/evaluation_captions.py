@@ -17,14 +17,9 @@ _KEYS = ("caption", "captions", "text", "texts", "sentence", "sentences", "query
 def evaluation_captions(specs: Sequence[str], language: str) -> Iterator[str]:
     """Yield the captions of a language, and the English ones, of all evaluation sets named.
 
-    Args:
-        specs: each ``emoji`` (names of the emoji world's test split), a caption set such as ``xm3600:FOLDER``, or a
-            file: with a caption on each line (cells between tabs are captions of their own, if they are more than one
-            word), or JSON Lines with captions under ``caption``, ``text`` or the like.
-        language: BCP 47 code, normalized.
-
-    Raises:
-        KivukoError: a set or a file cannot be read, or has no caption in either language.
+    A spec is a data set such as ``emoji`` or ``xm3600:FOLDER``, or a file: a caption on each line (cells between tabs
+    are captions of their own, if they are more than one word), or JSON lines with captions under ``caption`` or the
+    like.
     """
     for spec in specs:
         empty = True
@@ -88,7 +83,7 @@ def _json_lines(path: Path) -> Iterator[str]:
 
 
 def _strings(content: Any, wanted: bool) -> Iterator[str]:
-    """Strings under the keys of captions, at any depth."""
+    """Yield the strings under the keys of captions, at any depth."""
     if isinstance(content, str):
         if wanted and content.strip():
             yield content

@@ -15,13 +15,10 @@ from kivuko.languages import language as describe
 
 
 class OwnDataset(Protocol):
-    """A data set of the user's own; it also has either ``images`` or ``documents``.
+    """A data set of the user's own; it also has either ``images`` or ``documents``, and takes no arguments.
 
-    The class is called without arguments. ``documents`` is called once for every reading.
-
-    - ``images() -> Iterable[tuple[str, str | Path]]``: (id, image file) of every image to search.
-    - ``documents() -> Iterable[tuple[str, str]]``: (id, text) of every document to search;
-      ``document_language``: their language, if known.
+    ``images() -> Iterable[tuple[str, str | Path]]``: (id, image file) of every image to search; ``documents() ->
+    Iterable[tuple[str, str]]``: (id, text), called once for every reading, with ``document_language`` if known.
     """
 
     @property
@@ -40,12 +37,7 @@ class OwnDataset(Protocol):
 
 
 def adapt(dataset: Any, spec: str) -> CaptionSet | OwnCollection:
-    """Return an own data set in the form in which all others are: a caption set, or a text collection.
-
-    Raises:
-        UsageError: it has not the methods of ``OwnDataset``.
-        DataError: one of its methods raises, or yields something else.
-    """
+    """Return an own data set in the form of all others: a caption set, or a text collection."""
     missing = [name for name in ("name", "languages", "queries") if not hasattr(dataset, name)]
     if not (hasattr(dataset, "images") or hasattr(dataset, "documents")):
         missing.append("images or documents")
@@ -78,23 +70,19 @@ class OwnCollection:
         self.document_language = describe(stated).code if stated else UNDETERMINED
 
     def queries(self, language: str) -> dict[str, str]:
-        """See ``Collection``."""
         if language not in self._queries:
             raise UsageError(f"{self.spec}: its queries are in {', '.join(self.query_languages)}, not {language}")
         return {f"{language}:{number}": text for number, text in enumerate(self._queries[language], start=1)}
 
     def documents(self) -> Iterator[Document]:
-        """See ``Collection``."""
         place = f"{self.spec}: documents"
         for name, text in _pairs(self._dataset.documents, place):
             yield Document(identifier(str(name), place), str(text))
 
     def document_count(self) -> int | None:
-        """See ``Collection``."""
         return None
 
     def judgments(self) -> Judgments:
-        """See ``Collection``: grade 1 for every document that a query should retrieve."""
         return {
             f"{code}:{number}": dict.fromkeys(relevant, 1)
             for code, own in self._queries.items()
@@ -102,12 +90,11 @@ class OwnCollection:
         }
 
     def files(self) -> tuple[Path, ...]:
-        """See ``Collection``: none that are known."""
         return ()
 
     @cached_property
     def _queries(self) -> dict[str, dict[str, list[str]]]:
-        """Language to text to ids of relevant documents."""
+        """Return language -> text -> ids of relevant documents."""
         by_language: dict[str, dict[str, list[str]]] = {}
         for code, written in self._codes.items():
             own = by_language.setdefault(code, {})
@@ -129,7 +116,7 @@ _END = object()
 
 
 def _pairs(method: Callable[..., Iterable[Any]], place: str, *arguments: str) -> Iterator[tuple[Any, Any]]:
-    """Yield pairs from a method of the user's; what it raises becomes one line."""
+    """Yield pairs from a method of the user's; its errors become one line."""
     shown = f"{place}({', '.join(map(repr, arguments))})"
     with wrap_errors(lambda reason: DataError(f"{shown}: {reason}")):
         iterator = iter(method(*arguments))

@@ -1,4 +1,4 @@
-"""Every data set by its name: the one function that opens what ``--dataset`` takes."""
+"""Opening data sets by the names that ``--dataset`` takes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _COLLECTION = ("spec", "name", "query_languages", "document_language", "queries"
 
 
 def is_spec(spec: str) -> bool:
-    """Tell whether a text has the form of a data set's name, without opening anything."""
+    """Return True if a text has the form of a data set's name, without opening anything."""
     return spec == EMOJI or is_caption_spec(spec) or is_collection(spec) or is_plugin(spec)
 
 
@@ -47,19 +47,10 @@ def open_dataset(
     font: Path | None = None,
     progress: bool | None = None,
 ) -> EmojiWorld | CaptionSet | Collection:
-    """Open a data set.
+    """Open a data set by its name (see ``SPECS``), or adapt an object with the methods of ``OwnDataset``.
 
-    Args:
-        dataset: its name (see ``SPECS``), an object with the methods of ``OwnDataset``, or one that is open already.
-        split: "test" or "validation", of sets that have both.
-        languages: of emoji, those to read; of captions whose files do not say their language, the one.
-        cldr, font: sources of emoji, see ``emoji_world``.
-        progress: whether to show how many emoji are drawn; None: on a terminal.
-
-    Raises:
-        UsageError: no such data set, split, or language.
-        DataError: its files are missing or malformed.
-        MissingDependencyError: a package that it needs is not installed.
+    ``languages``: of emoji, those to read; of captions whose files do not say their language, the one. ``split``:
+    "test" or "validation", of sets that have both. ``cldr`` and ``font`` as in ``emoji_world``.
     """
     if not isinstance(dataset, str):
         return _from_object(dataset, type(dataset).__name__)

@@ -1,8 +1,7 @@
-"""Translates a collection's queries and passages by machine, as mMARCO was made from MS MARCO; resumable.
+"""Translating a collection's queries and passages by machine, as mMARCO was made from MS MARCO; resumable.
 
-Bonifacio et al. 2021, "mMARCO: A Multilingual Version of the MS MARCO Passage Ranking Dataset" (arXiv 2108.13897):
-ids and judgments stay, texts are translated, long passages sentence by sentence. Finished parts are kept in a work
-folder beside the result; a run that was stopped resumes after the last of them and ends with the same files.
+Bonifacio et al. 2021, "mMARCO: A Multilingual Version of the MS MARCO Passage Ranking Dataset" (arXiv 2108.13897). Long
+passages are translated sentence by sentence. Finished parts are kept in a work folder next to the result.
 """
 
 from __future__ import annotations
@@ -36,14 +35,12 @@ _RATIO = 4.0  # a translation this many times longer or shorter than its origina
 
 
 class Checked(StrEnum):
-    """Why a translation is in the sample."""
-
     RANDOM = "random"
     SUSPICIOUS = "suspicious"
 
 
 class SampleRow(NamedTuple):
-    """One translation beside its original."""
+    """One translation with its original."""
 
     chosen: Checked
     kind: str
@@ -54,7 +51,7 @@ class SampleRow(NamedTuple):
 
 
 def suspicion(original: str, translation: str) -> str | None:
-    """Return what looks wrong with a translation, or None; nothing is dropped, a person decides.
+    """Return the fault of a translation, or None; nothing is dropped, a person decides.
 
     >>> suspicion("the cat is black", "")
     'empty'
@@ -77,10 +74,7 @@ def suspicion(original: str, translation: str) -> str | None:
 
 
 class Sample:
-    """A random choice of ``size`` translations of each kind from a stream, and the first ``size`` of each suspicion.
-
-    The same seed chooses the same ids. ``suspicious``: number of translations by what looks wrong with them.
-    """
+    """A random choice of ``size`` translations of each kind from a stream, and the first ``size`` of each suspicion."""
 
     def __init__(self, size: int, seed: int) -> None:
         self._size, self._seed = size, seed
@@ -103,7 +97,6 @@ class Sample:
             heapq.heappushpop(lots, (-int.from_bytes(digest, "big"), name, row))
 
     def rows(self) -> list[SampleRow]:
-        """Return the random ones by kind, then the suspicious ones."""
         return [row for lots in self._chosen.values() for _, _, row in sorted(lots, reverse=True)] + self._wrong
 
 
@@ -121,18 +114,14 @@ _JOURNAL = "translation.json"
 
 @dataclass(frozen=True)
 class Plan:
-    """Settings of a translation from ``source`` to ``target``.
-
-    ``queries``, ``documents``: the sides to translate; the other is copied. ``part``: documents per finished part.
-    ``sample``: how many queries, and how many documents, a person is given to check.
-    """
+    """Settings of a translation from ``source`` to ``target``."""
 
     source: str
     target: str
-    queries: bool = True
+    queries: bool = True  # translate them; else they are copied, and so are ``documents``
     documents: bool = True
-    part: int = 500
-    sample: int = 50
+    part: int = 500  # documents per finished part
+    sample: int = 50  # queries, and documents, that a person is given to check
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -143,14 +132,11 @@ class Plan:
 
 @dataclass
 class Translated:
-    """The result of a translation. ``suspicious``: number of translations by what looks wrong with them.
-
-    They are kept, except for an empty query: a query needs a text, so it keeps its original one.
-    """
+    """The result of a translation."""
 
     queries: int = 0
     documents: int = 0
-    suspicious: Counter[str] = field(default_factory=Counter)
+    suspicious: Counter[str] = field(default_factory=Counter)  # translations by their fault; they are kept
 
 
 class _Item(NamedTuple):
@@ -166,22 +152,9 @@ def translate_collection(
 ) -> Translated:
     """Write a collection with its texts translated as a folder that ``open_folder`` reads.
 
-    It holds queries in both languages (the originals can serve as the ceiling), documents in one, the judgments,
-    ``collection.json``, and ``sample.tsv``: random translations and suspicious ones, beside their originals, with empty
-    columns for a person's verdict.
-
-    Args:
-        collection: a collection, or its name, ``ir:ID`` or ``trec:FOLDER``.
-        translator: the folder or hub name of a model, see ``load_translator``; or an object whose
-            ``translate(texts, source)`` writes ``plan.target``.
-        out: a new folder, or one that this function wrote. Finished parts are kept in ``out.parts`` until all is done.
-        progress: whether to show how many documents are done; None: on a terminal.
-
-    Raises:
-        UsageError: nothing is to be translated, source and target are one, or ``out`` holds something else.
-        DataError: the collection cannot be read, or ``out.parts`` holds parts of another translation.
-        CorruptFileError: a finished part is damaged.
-        ModelError: the translator does not know the language, or gives another number of texts than it was given.
+    It holds queries in both languages, documents in one, the judgments, ``collection.json``, and ``sample.tsv``: random
+    and suspicious translations with their originals, for a person's verdict. ``translator`` is a folder or hub name,
+    see ``load_translator``, or an object. Finished parts are kept in ``out.parts`` until all is done.
     """
     source, target = describe(plan.source).code, describe(plan.target).code
     if source == target:
@@ -271,7 +244,7 @@ class _Work:
         return translations
 
     def translate_documents(self) -> Iterator[int]:
-        """Translate all documents, part by part; yields how many are done."""
+        """Translate all documents, part by part; yield how many are done."""
         documents, done = self.collection.documents(), 0
         number = 0
         while part := list(islice(documents, self.plan.part)):

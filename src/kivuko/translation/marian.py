@@ -36,11 +36,7 @@ def language_tag(language: str) -> str:
 def marian_tokenizer(bitext: Bitext, settings: TranslationSettings) -> Any:
     """Return a ``PreTrainedTokenizerFast`` with one vocabulary for both sides of a bitext, English subwords first.
 
-    Every text ends with ``</s>``; the languages' tags are tokens. Text is lower-cased (see ``train_vocabulary``), and
-    so are translations.
-
-    Raises:
-        DataError: there is no text to learn from.
+    Every text ends with ``</s>``; the languages' tags are tokens. Text is lower-cased, and so are translations.
     """
     from transformers import PreTrainedTokenizerFast
 
@@ -80,11 +76,8 @@ def marian_model(
 ) -> Any:
     """Return a ``MarianMTModel`` with random weights, a function of the settings and the seed.
 
-    Its configuration keeps the source languages under ``source_languages``, and its generation settings a beam search
-    that never writes a tag, an unknown or a padding token.
-
-    Args:
-        written: size of the decoder's vocabulary, the first subwords; None: all, and it shares the encoder's vectors.
+    ``written`` is the size of the decoder's vocabulary, the first subwords; None: all, and it shares the encoder's
+    vectors. Its generation settings are a beam search that never writes a tag, an unknown or a padding token.
     """
     from transformers import GenerationConfig, MarianConfig, MarianMTModel
 
@@ -118,23 +111,20 @@ _POOL = 2048  # pairs sorted by length together: enough to save most padding, fe
 
 @dataclass(frozen=True)
 class Numbered:
-    """Pairs as subword numbers: ``source`` and ``target``, each sequence with the end token.
-
-    ``pad`` and ``unknown`` are the numbers of those tokens; ``tagged``: sources begin with a language tag.
-    """
+    """Pairs as subword numbers, each sequence with the end token."""
 
     source: list[list[int]]
     target: list[list[int]]
-    pad: int
-    unknown: int
-    tagged: bool
+    pad: int  # number of the padding token
+    unknown: int  # number of the unknown token
+    tagged: bool  # sources begin with a language tag
 
     def __len__(self) -> int:
         return len(self.source)
 
     @property
     def tokens(self) -> int:
-        """Subwords of both sides together."""
+        """Return the number of subwords of both sides together."""
         return sum(map(len, self.source)) + sum(map(len, self.target))
 
     def no_longer_than(self, subwords: int) -> Numbered:
@@ -148,16 +138,12 @@ class Numbered:
 
 @dataclass(frozen=True)
 class Batch:
-    """int64 ``source`` [batch, n], bool ``attended`` [batch, n], int64 ``given`` and ``wanted`` [batch, m].
+    """One batch; ``given`` is ``wanted`` moved one to the right, with padding first, as Marian has it."""
 
-    ``given`` is ``wanted`` moved one to the right, with the padding token as the first, as Marian has it. ``wanted``
-    holds ``NO_LABEL`` after the end of a sentence.
-    """
-
-    source: Tensor
-    attended: Tensor
-    given: Tensor
-    wanted: Tensor
+    source: Tensor  # int64 [batch, n]
+    attended: Tensor  # bool [batch, n]
+    given: Tensor  # int64 [batch, m]
+    wanted: Tensor  # int64 [batch, m], ``NO_LABEL`` after the end of a sentence
 
 
 def number_pairs(pairs: Sequence[Pair], tokenizer: Any, tagged: bool, max_length: int) -> Numbered:
@@ -174,7 +160,6 @@ def number_pairs(pairs: Sequence[Pair], tokenizer: Any, tagged: bool, max_length
 
 
 def tagged_text(text: str, language: str | None) -> str:
-    """Put the language's tag in front of a text; None: the text as it is."""
     return text if language is None else f"{language_tag(language)} {text}"
 
 
@@ -196,8 +181,7 @@ def to_batch(pairs: Numbered, rows: Sequence[int], word_dropout: float = 0.0) ->
 def batches(pairs: Numbered, tokens: int, steps: int, seed: int) -> Iterator[tuple[int, list[int]]]:
     """Yield (step, rows) for steps 1 to ``steps``: shuffled epochs, pairs of similar length together.
 
-    A batch has as many pairs as fit into ``tokens`` with their padding, at least one. An epoch's batches depend on the
-    seed and the epoch alone.
+    A batch has as many pairs as fit into ``tokens`` with their padding, at least one.
     """
     step, epoch = 0, 0
     while True:
@@ -214,7 +198,6 @@ def batches(pairs: Numbered, tokens: int, steps: int, seed: int) -> Iterator[tup
 
 
 def cut_by_length(pairs: Numbered, rows: Iterable[int], tokens: int) -> list[list[int]]:
-    """Sort rows by length and cut them into batches."""
     cut: list[list[int]] = []
     longest = 0
     for row in sorted(rows, key=lambda row: (len(pairs.target[row]), len(pairs.source[row]))):
@@ -249,14 +232,10 @@ _MOST_SENTENCES = 20_000  # columns; more sentences share columns, which bounds 
 def sentence_vectors(
     sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int]], subwords: int, width: int, seed: int
 ) -> Tensor:
-    """Return one vector per subword, float32 [subwords, width], of length 1; a subword that never occurs gets a zero.
+    """Return one vector per subword, float32 [subwords, width], of length 1 or, if it never occurs, zero.
 
-    The vectors are the left singular vectors, each times the square root of its singular value, of the positive
-    pointwise mutual information between subwords and English sentences.
-
-    Args:
-        sources, targets: the two sides of every pair, as subword numbers.
-        seed: of the randomized decomposition.
+    They are the left singular vectors, each times the square root of its singular value, of the positive pointwise
+    mutual information between subwords and English sentences.
     """
     column = {english: place for place, english in enumerate(dict.fromkeys(map(tuple, targets)))}
     columns = min(len(column), _MOST_SENTENCES)
@@ -279,8 +258,7 @@ def sentence_vectors(
 def initialize_from_counts(model: Any, pairs: Numbered, seed: int) -> None:
     """Set the vectors of the subwords in ``pairs`` to their ``sentence_vectors``, and cross-attention to the identity.
 
-    Translations have similar vectors, and the value and output projections of the attention to the source pass them on,
-    so the untrained model already favors the translations of the source's words.
+    Translations have similar vectors, so the untrained model already favors the translations of the source's words.
     """
     read, written = model.get_encoder().embed_tokens.weight, model.get_decoder().embed_tokens.weight
     vectors = sentence_vectors(pairs.source, pairs.target, read.shape[0], read.shape[1], seed)

@@ -25,16 +25,7 @@ _ENGLISH_GROWTH, _GROWTH = 1.5, 2.0  # see Seq2SeqTranslator; other languages ta
 
 
 def load_translator(name_or_folder: str | Path, target: str = "en") -> Seq2SeqTranslator:
-    """Load a model that translates into ``target``: one of ours, OPUS-MT (Marian), NLLB, M2M100, mBART-50, MADLAD-400.
-
-    Args:
-        target: BCP 47 code of the language to write; ``translate(texts, language)`` takes the language of the texts.
-
-    Raises:
-        ModelError: there is no such model, it does not load, or it does not translate into that language.
-        MissingDependencyError: its tokenizer needs a package that is not installed.
-        UsageError: there is no such language.
-    """
+    """Load a model that translates into ``target``: ours, OPUS-MT (Marian), NLLB, M2M100, mBART-50, MADLAD."""
     code, text = describe(target).code, str(name_or_folder)
     if (text.startswith((".", "~")) or Path(text).is_absolute()) and not Path(text).expanduser().is_dir():
         raise ModelError(f"{text}: no such model folder. Name a folder or a translation model on the hub.")
@@ -45,7 +36,7 @@ def load_translator(name_or_folder: str | Path, target: str = "en") -> Seq2SeqTr
 
 @dataclass(frozen=True)
 class ModelLanguage:
-    """A language as one model has it: its ``token``, and the ``code`` that its tokenizer calls it by."""
+    """A language as one model has it: its ``token``, and its ``code`` in the tokenizer."""
 
     token: str
     code: str
@@ -73,11 +64,7 @@ class ModelLanguages:
         return len(self._by_key)
 
     def find(self, code: str) -> ModelLanguage | None:
-        """Return the language of a BCP 47 code: in its usual script, or in the only one that the model has.
-
-        Raises:
-            UsageError: there is no such language at all.
-        """
+        """Return the language of a BCP 47 code: in its usual script, or in the only one that the model has."""
         key = _key(code)
         if key in self._by_key:
             return self._by_key[key]
@@ -92,7 +79,7 @@ def _code(token: str) -> str | None:
 
 
 def _key(code: str) -> tuple[str, str]:
-    """Language and script: ("sw", "Latn") for sw, swh_Latn and sw_KE."""
+    """Return language and script: ("sw", "Latn") for sw, swh_Latn and sw_KE."""
     described = describe(code.replace("_", "-"))
     return described.code.split("-")[0], described.script
 
@@ -119,7 +106,7 @@ def _load_seq2seq(text: str, source: str) -> tuple[Any, Any]:
 
 
 def _route(model: Any, tokenizer: Any, name: str, target: str = "en") -> RouteFrom:
-    """Return how the model is given the language of the texts, and that ``target`` is the one to write."""
+    """Return the route that tells the model the language of the texts, and ``target`` as the one to write."""
     if target == "en" and (own := getattr(model.config, "source_languages", None)):
         return source_routes(own, tagged=language_tag(own[0]) in tokenizer.get_vocab())
     special = [*tokenizer.get_added_vocab(), *tokenizer.all_special_tokens]
@@ -158,7 +145,7 @@ def _no_code(codes: ModelLanguages, language: str) -> str:
 
 
 def _one_way(tokenizer: Any, vocabulary: Collection[str], name: str, target: str) -> RouteFrom:
-    """OPUS-MT: the languages are the model's own; if it writes several, a tag in front chooses."""
+    """Return the route of OPUS-MT, whose languages are its own; if it writes several, a tag in front chooses."""
     tags = [token for token in vocabulary if token.startswith(">>") and token.endswith("<<")]
     tag = next((tag for tag in tags if _is_code_of(tag.strip("<>"), target)), None)
     named = getattr(tokenizer, "target_lang", None)
@@ -189,7 +176,7 @@ def _single(code: str | None) -> str | None:
 
 
 def _is_code_of(code: str, target: str) -> bool:
-    """Tell whether a model's own code (``swh``, ``sw``) is the target language."""
+    """Return True if a model's own code (``swh``, ``sw``) is the target language."""
     try:
         return describe(code.replace("_", "-")).code == target
     except UsageError:  # a tag of the model's own that is no language's code

@@ -17,15 +17,11 @@ from kivuko.translation.marian import language_tag
 
 @dataclass(frozen=True)
 class Route:
-    """Settings for one source language.
+    """Settings for one source language."""
 
-    ``prefix`` goes in front of every text. ``source_code``: the tokenizer's own name of the language, if it has one.
-    ``first_token``: number of the token that every translation must begin with; None: the model decides.
-    """
-
-    prefix: str = ""
-    source_code: str | None = None
-    first_token: int | None = None
+    prefix: str = ""  # in front of every text
+    source_code: str | None = None  # the tokenizer's own name of the language
+    first_token: int | None = None  # that every translation must begin with; None: the model decides
 
 
 RouteFrom = Callable[[str], Route]  # raises ModelError for a language that the model does not know
@@ -34,11 +30,8 @@ RouteFrom = Callable[[str], Route]  # raises ModelError for a language that the 
 class Seq2SeqTranslator:
     """A translator over any model with ``generate`` and its tokenizer.
 
-    Args:
-        route: from a BCP 47 code to its settings; may raise ModelError. None: the model needs none.
-        batch_size: texts translated together.
-        growth: limit of a translation's subwords, as a multiple of the longest text of its batch (and at least 8 more):
-            otherwise a loop ("very very very ...") runs to the model's limit.
+    ``route`` gives a language's settings. ``growth`` limits a translation's subwords, as a multiple of the longest text
+    of its batch (and at least 8 more): otherwise a loop ("very very very ...") runs to the model's limit.
     """
 
     def __init__(
@@ -50,7 +43,7 @@ class Seq2SeqTranslator:
         self._route = route or (lambda language: Route())
 
     def translate(self, texts: list[str], language: str) -> list[str]:
-        """Translate into English by beam search; see ``Translator``. Texts of like length are translated together."""
+        """Translate into English by beam search; texts of like length are translated together."""
         route = self._route(describe(language).code)
         translations = [""] * len(texts)
         order = sorted((row for row, text in enumerate(texts) if text.strip()), key=lambda row: len(texts[row]))
@@ -61,14 +54,7 @@ class Seq2SeqTranslator:
         return translations
 
     def save(self, path: Path) -> None:
-        """Write model and tokenizer as a folder of Hugging Face's own layout, whole or not at all.
-
-        ``load_translator`` loads it, and so do ``AutoModelForSeq2SeqLM`` and ``AutoTokenizer``.
-
-        Raises:
-            ModelError: ``path`` holds something that is not a model.
-            KivukoError: the disk is full, or the place cannot be written.
-        """
+        """Write model and tokenizer as a folder of Hugging Face's own layout, whole or not at all."""
         if path.is_file() or (path.is_dir() and any(path.iterdir()) and not (path / "config.json").is_file()):
             raise ModelError(f"{path}: exists and is not a model folder; nothing was replaced. Choose another place.")
         with atomic_path(path) as temporary:

@@ -87,17 +87,7 @@ def train_translator(
     seed: int = 0,
     report: Report | None = None,
 ) -> tuple[Seq2SeqTranslator, TranslatorTraining]:
-    """Train one model from all languages of a bitext into English; keep the weights that translate held-out pairs best.
-
-    Args:
-        held_out: pairs that select the best step and are never trained on, in the bitext's languages.
-        seed: of the initial weights, the order of pairs and all dropout.
-        report: called after each step with (step, steps, figures): the smoothed training loss.
-
-    Raises:
-        DataError: nothing to train on or to select on, or held-out pairs in a language without training pairs.
-        UsageError: training diverged.
-    """
+    """Train one model from all languages of a bitext into English; keep the weights best on ``held_out`` pairs."""
     settings, started = settings or TranslationSettings(), time.monotonic()
     _check(bitext, held_out)
     tokenizer = marian_tokenizer(bitext, settings)
@@ -162,7 +152,7 @@ def _fit(
 
 
 def _cross_entropy(model: Any, batch: Batch, smoothing: float = 0.0) -> Tensor:
-    """Mean over target subwords, in nats; with label smoothing it is the loss that is trained on."""
+    """Return the mean over target subwords, in nats."""
     states = model.model(
         input_ids=batch.source, attention_mask=batch.attended, decoder_input_ids=batch.given, use_cache=False
     ).last_hidden_state  # [batch, m, width]

@@ -19,15 +19,7 @@ class Translator(Protocol):
         ...
 
     def translate(self, texts: list[str], language: str) -> list[str]:
-        """Translate texts into English, one translation per text, in order; an empty text gives an empty text.
-
-        Args:
-            texts: all in one language.
-            language: its BCP 47 code.
-
-        Raises:
-            ModelError: the translator does not know the language.
-        """
+        """Translate texts, all in one language (BCP 47), into English, in order; an empty text stays empty."""
         ...
 
 

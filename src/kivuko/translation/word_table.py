@@ -21,11 +21,7 @@ class LexicalTranslator:
     name: str = "lexical"
 
     def translate(self, texts: list[str], language: str) -> list[str]:
-        """See ``Translator``. The order of words is kept.
-
-        Raises:
-            ModelError: the bitext held no such language.
-        """
+        """Translate word by word; the order of words is kept."""
         table = self.tables.get(describe(language).code)
         if table is None:
             raise ModelError(
@@ -35,14 +31,7 @@ class LexicalTranslator:
 
 
 def train_lexical(bitext: Bitext, *, regularization: float = 0.5, rounds: int = 4) -> LexicalTranslator:
-    """Build a word table per language from a bitext: for each word its most associated English word.
-
-    Args:
-        regularization, rounds: of the plans, see ``kivuko.transport.associate``.
-
-    Raises:
-        DataError: the bitext is empty.
-    """
+    """Build a word table per language from a bitext: for each word its most associated English word."""
     if not len(bitext):
         raise DataError("no pairs to build a word table from: the bitext is empty.")
     return LexicalTranslator(

@@ -21,60 +21,42 @@ _OWN_CODES = {"jp": "ja", "cn": "zh", "en-us": "en", "eng": "en"}
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """The parts of ``NAME:PATH[,IMAGES][@PART]`` and the options beside it.
-
-    ``images``: folder of the images, if not the set's own. ``part``: such as Multi30k's ``test_2017_flickr``.
-    ``split``: "test" or "validation". ``language``: code of the captions if the files do not say.
-    """
+    """The parts of ``NAME:PATH[,IMAGES][@PART]`` and the options that go with it."""
 
     path: Path
-    images: Path | None = None
-    part: str | None = None
-    split: str = "test"
-    language: str | None = None
+    images: Path | None = None  # folder of the images, if not the set's own
+    part: str | None = None  # such as Multi30k's ``test_2017_flickr``
+    split: str = "test"  # "test" or "validation"
+    language: str | None = None  # code of the captions if the files do not say
 
 
 @dataclass(frozen=True)
 class CaptionFormat:
-    """A published set or a file format that ``NAME:PATH`` opens.
-
-    ``read``: its reader. ``splits``: those it has. ``with_parts``: ``@PART`` may follow the path. ``own``: a user's
-    own files, of which there are many under one name.
-    """
+    """A published set or a file format that ``NAME:PATH`` opens."""
 
     name: str
     read: Callable[[Request], CaptionSet]
     splits: tuple[str, ...] = ("test",)
-    with_parts: bool = False
-    own: bool = False
+    with_parts: bool = False  # ``@PART`` may follow the path
+    own: bool = False  # a user's own files, of which there are many under one name
 
 
 class Row(NamedTuple):
-    """One image and captions of it, as a file gives them.
+    """One image and its captions, as a file gives them."""
 
-    ``place``: ``file:line``, for messages. ``image``: the id. ``names``: possible paths below the folder of images, the
-    most likely first. ``captions``: (language as written, or None if not given; texts). ``shown``: the image's name in
-    messages, if not its id.
-    """
-
-    place: str
-    image: str
-    names: Sequence[str]
-    captions: Iterable[tuple[str | None, Iterable[Any]]] = ()
-    shown: str = ""
+    place: str  # ``file:line``, for messages
+    image: str  # the id
+    names: Sequence[str]  # possible paths below the folder of images, the most likely first
+    captions: Iterable[tuple[str | None, Iterable[Any]]] = ()  # language as written, None if not given
+    shown: str = ""  # the image's name in messages, if not its id
 
 
 @dataclass
 class SetBuilder:
-    """Collects images and captions.
+    """Collects images and captions."""
 
-    Args:
-        folder: where the images are; None if they are not files of their own.
-        language: code for captions whose language is not given.
-    """
-
-    folder: ImageFolder | None = None
-    language: str | None = None
+    folder: ImageFolder | None = None  # None if the images are not files of their own
+    language: str | None = None  # code for captions whose language is not given
     files: list[Path] = field(default_factory=list)
     images: dict[str, Image] = field(default_factory=dict)
     captions: dict[str, dict[str, list[str]]] = field(default_factory=dict)
@@ -82,11 +64,7 @@ class SetBuilder:
     _codes: dict[str, str] = field(default_factory=dict)
 
     def add(self, rows: Iterable[Row]) -> None:
-        """Add the images of rows, each once, and their captions.
-
-        Raises:
-            DataError: see ``add_image`` and ``add_captions``.
-        """
+        """Add the images of rows, each once, and their captions."""
         for row in rows:
             if row.image not in self.images:
                 path = self.folder.find(*row.names) if self.folder else None
@@ -95,11 +73,7 @@ class SetBuilder:
                 self.add_captions(row.image, written, texts, row.place)
 
     def add_image(self, image: Image) -> None:
-        """Add an image; the first one of an id is kept.
-
-        Raises:
-            DataError: the name cannot be encoded as UTF-8.
-        """
+        """Add an image; the first one of an id is kept."""
         try:
             image.id.encode("utf-8")
         except UnicodeEncodeError:
@@ -110,12 +84,7 @@ class SetBuilder:
         self.images.setdefault(image.id, image)
 
     def add_captions(self, image: str, written: str | None, texts: Iterable[Any], place: str) -> int:
-        """Add one image's captions in one language, as the file writes it; return how many were not blank.
-
-        Raises:
-            DataError: a caption is not text, or no such language.
-            UsageError: the language is given neither here nor for the whole set.
-        """
+        """Add one image's captions in one language, as the file writes it; return how many were not blank."""
         code, count = self._code(written, place), 0
         for text in texts:
             if not isinstance(text, str):
@@ -136,11 +105,6 @@ class SetBuilder:
     def build(
         self, name: str, split: str, place: Path, notes: Iterable[str] = (), gallery: Literal["set", "language"] = "set"
     ) -> CaptionSet:
-        """Return the set.
-
-        Raises:
-            DataError: no image, or no caption.
-        """
         if not self.images:
             raise DataError(f"{place}: names no image of the split {split!r}; check the path and --split")
         if not self.captions:
@@ -159,13 +123,7 @@ class SetBuilder:
 
 
 def code_of(written: str, place: str) -> str:
-    """Return the BCP 47 code of a language as a set writes it: ``jp`` is ``ja``, ``swh_Latn`` is ``sw``.
-
-    The language's usual script is left off.
-
-    Raises:
-        DataError: no such language; the message begins with ``place``.
-    """
+    """Return the BCP 47 code of a language as a set writes it: ``jp`` is ``ja``, ``swh_Latn`` is ``sw``."""
     tag = _OWN_CODES.get(written.strip().lower(), written.strip().replace("_", "-"))
     try:
         known = language(tag)
@@ -183,10 +141,7 @@ def as_texts(value: Any) -> list[Any]:
 class ImageFolder:
     """A folder in which images are looked up by path, or by name at any depth.
 
-    The folder is walked once, and only if an image is not at its path. Hidden folders and links to folders are skipped.
-
-    Raises:
-        DataError: it is not a folder.
+    It is walked once, and only if an image is not at its path. Hidden folders and links to folders are skipped.
     """
 
     def __init__(self, path: Path) -> None:
@@ -196,11 +151,7 @@ class ImageFolder:
         self._by_name: dict[str, list[str]] | None = None
 
     def find(self, *names: str) -> Path | None:
-        """Return the first image that has one of these paths or else names, or None.
-
-        Raises:
-            DataError: several images have that name.
-        """
+        """Return the first image that has one of these paths or else names, or None."""
         names = tuple(name for name in names if _is_name(name))
         for name in names:
             place = self.path / name

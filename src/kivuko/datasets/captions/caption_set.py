@@ -15,15 +15,11 @@ PROTOCOLS = (EVERY_CAPTION, FIRST_CAPTION)
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """One image and the place of its bytes.
+    """One image and the place of its bytes."""
 
-    ``id`` is unique in its set. ``path``: the file, or the tar shard that holds its ``length`` bytes from ``offset``
-    on; None if the set's folder has no such image. ``named``: its name and where the set gives it, for messages.
-    """
-
-    id: str
-    path: Path | None
-    named: str
+    id: str  # unique in its set
+    path: Path | None  # the file, or the tar shard with its bytes; None if there is no such image
+    named: str  # its name and where the set gives it, for messages
     offset: int = 0
     length: int | None = None
 
@@ -39,39 +35,23 @@ class LanguageCaptions:
 
 @dataclass(frozen=True, eq=False)
 class CaptionSet:
-    """One split of a set of images with captions.
+    """One split of a set of images with captions."""
 
-    Attributes:
-        name: short name for records, such as "xm3600".
-        split: the set's own name of the split.
-        images: in the set's order, each once.
-        captions: language (BCP 47) to image id to its captions, at least one, in the set's order, none blank.
-        files: the files of captions that were read; their checksums identify the edition of the set.
-        notes: caveats for figures on this set, one line each.
-        left_out: numbers of what was left out, by reason.
-        gallery: "set": every language searches all images; "language": each searches those that it has captions for.
-    """
-
-    name: str
-    split: str
+    name: str  # for records, such as "xm3600"
+    split: str  # the set's own name of it
     images: tuple[Image, ...]
-    captions: Mapping[str, Mapping[str, tuple[str, ...]]]
-    files: tuple[Path, ...]
-    notes: tuple[str, ...] = ()
-    left_out: Mapping[str, int] = field(default_factory=dict)
-    gallery: Literal["set", "language"] = "set"
+    captions: Mapping[str, Mapping[str, tuple[str, ...]]]  # language -> image id -> its captions, at least one
+    files: tuple[Path, ...]  # of captions; their checksums identify the set's edition
+    notes: tuple[str, ...] = ()  # caveats for figures on this set
+    left_out: Mapping[str, int] = field(default_factory=dict)  # counts by reason
+    gallery: Literal["set", "language"] = "set"  # images that a language searches: all, or its own
 
     @property
     def languages(self) -> tuple[str, ...]:
-        """The languages that have captions, in the set's order."""
         return tuple(self.captions)
 
     def of(self, language: str, protocol: str = EVERY_CAPTION) -> LanguageCaptions:
-        """Return one language's captions: all of them, or the first of each image.
-
-        Raises:
-            UsageError: a language without captions, or no such protocol.
-        """
+        """Return one language's captions: all of them, or the first of each image."""
         if protocol not in PROTOCOLS:
             raise UsageError(f"protocol {protocol!r} is unknown; known are {', '.join(PROTOCOLS)}")
         if language not in self.captions:
@@ -92,10 +72,7 @@ class CaptionSet:
         return sum(counts) / max(1, len(counts))
 
     def without(self, gone: Container[str], reason: str) -> CaptionSet:
-        """Return the set without the images of these ids, counted in ``left_out`` under ``reason``.
-
-        Languages that have no caption left are removed.
-        """
+        """Return the set without the images of these ids, counted in ``left_out`` under ``reason``."""
         kept = tuple(image for image in self.images if image.id not in gone)
         if len(kept) == len(self.images):
             return self
@@ -113,9 +90,6 @@ def choose_languages(caption_set: CaptionSet, requested: Sequence[str]) -> tuple
     """Return the set's codes for the requested languages; all of the set's languages if none is requested.
 
     ``zh`` matches ``zh-Hans`` if the set has no other Chinese. ``quy`` never matches ``quz``.
-
-    Raises:
-        UsageError: the set does not have a language, or has several variants of it.
     """
     if not requested:
         return caption_set.languages

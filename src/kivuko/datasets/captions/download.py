@@ -1,8 +1,7 @@
 """Caption sets from the network: resumable downloads, archives unpacked, checksums kept.
 
-Publishers of these sets give no checksums. So the first fetch writes its files' checksums to ``SHA256SUMS`` in the
-set's folder, in the form of ``sha256sum``, and every later fetch must get the same files; with ``--checksums``, a list
-of the user's applies from the first fetch on.
+Publishers give no checksums, so the first fetch writes them to ``SHA256SUMS`` in the set's folder, and later fetches
+must match; a list of the user's (``--checksums``) applies from the first fetch on.
 """
 
 from __future__ import annotations
@@ -40,25 +39,21 @@ _RETRY = "What came is kept: run the command again to resume, or name a local co
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """One file of a set.
-
-    ``place``: its path in the set's folder; an archive is unpacked into the folder ``into`` and then removed.
-    ``images``: gigabytes that the user may have already.
-    """
+    """One file of a set."""
 
     url: str
-    place: str
-    into: str | None = None
-    images: bool = False
+    place: str  # path in the set's folder
+    into: str | None = None  # folder that an archive is unpacked into
+    images: bool = False  # gigabytes that the user may have already
 
 
 @dataclass(frozen=True)
 class RemoteSet:
-    """The files of a set; ``also``: what has to be fetched elsewhere, in a sentence."""
+    """The files of a set."""
 
     files: tuple[RemoteFile, ...]
     license: str
-    also: str = ""
+    also: str = ""  # what has to be fetched elsewhere, in a sentence
 
 
 @dataclass(frozen=True)
@@ -79,12 +74,7 @@ def fetch_set(
     checksums: Path | None = None,
     progress: bool | None = None,
 ) -> Fetched:
-    """Fetch a published set by name into ``folder`` (default ``data/NAME``); see ``fetch``.
-
-    Raises:
-        UsageError: it is not one of ``SETS``.
-        DataError: a file cannot be fetched, or differs from its checksum.
-    """
+    """Fetch a published set by name into ``folder`` (default ``data/NAME``); see ``fetch``."""
     remote = remote_set(name)
     with bars(progress) as display:
         reports: dict[str, Report] = {}
@@ -103,17 +93,9 @@ def fetch(
     checksums: Path | None = None,
     watch: Watch | None = None,
 ) -> Fetched:
-    """Fetch a set's files into a folder and unpack its archives.
+    """Fetch a set's files into a folder and unpack its archives; files that are complete are not fetched again.
 
-    Files that are complete are not fetched again; a killed run resumes.
-
-    Args:
-        images: also the archives of images, which are gigabytes.
-        checksums: a list in the form of ``sha256sum``; files that it names must match.
-        watch: called with the progress of each file.
-
-    Raises:
-        DataError: a file cannot be fetched, or is not the one that was listed.
+    ``images``: also the archives of images, which are gigabytes. ``checksums``: a list in the form of ``sha256sum``.
     """
     known = read_checksums(folder / CHECKSUMS) if (folder / CHECKSUMS).is_file() else {}
     required = known if checksums is None else {**known, **read_checksums(checksums)}
@@ -132,11 +114,7 @@ def fetch(
 
 
 def read_checksums(path: Path) -> dict[str, str]:
-    """Read a list as ``sha256sum`` writes it: name to 64 hexadecimal digits.
-
-    Raises:
-        DataError: it cannot be read, or a line is of another form.
-    """
+    """Read a list as ``sha256sum`` writes it: name to 64 hexadecimal digits."""
     checksums: dict[str, str] = {}
     for number, line in text_lines(path):
         if not line.strip() or line.startswith("#"):
@@ -148,7 +126,7 @@ def read_checksums(path: Path) -> dict[str, str]:
 
 
 def _is_done(one: RemoteFile, folder: Path, known: Mapping[str, str], required: Mapping[str, str]) -> bool:
-    """Tell whether a file is there and unchanged; an archive is removed once it is unpacked."""
+    """Return True if a file is there and unchanged; an archive is removed once it is unpacked."""
     if one.place not in known or known[one.place] != required.get(one.place):
         return False
     place = folder / one.place
@@ -181,10 +159,6 @@ def download(url: str, path: Path, progress: Progress | None = None) -> None:
     """Fetch a file to ``path``, and resume an earlier download that is kept in ``.NAME.part``.
 
     It resumes only if the file on the server is still the same one, by its ETag or its date.
-
-    Raises:
-        DataError: the address cannot be reached, refuses, or the connection is cut; the part that came is kept.
-        KivukoError: the disk is full or cannot be written.
     """
     part = path.with_name(f".{path.name}.part")
     about = path.with_name(f".{path.name}.part.json")
@@ -274,11 +248,8 @@ def _read(about: Path) -> dict[str, Any]:
 def unpack(archive: Path, folder: Path) -> int:
     """Unpack a ``.zip``, ``.tgz`` or ``.tar.gz`` into ``folder``, which may exist; return how many files it holds.
 
-    Files are unpacked beside the folder first and moved into it when all are there. Absolute paths, paths that lead
-    out of the folder, links and devices are refused.
-
-    Raises:
-        DataError: the archive is damaged, or holds what is refused.
+    Files are unpacked in a folder next to it and moved when all are there. Absolute paths, paths out of the folder,
+    links and devices are refused.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     try:

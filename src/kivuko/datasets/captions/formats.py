@@ -20,12 +20,12 @@ NAMES = tuple(FORMATS)
 
 
 def is_caption_spec(spec: str) -> bool:
-    """Tell whether a spec names a caption set."""
+    """Return True if a spec names a caption set."""
     return spec.partition(":")[0] in FORMATS
 
 
 def is_own_set(spec: str) -> bool:
-    """Tell whether a spec names a user's own files, of which there are many under one name."""
+    """Return True if a spec names a user's own files, of which there are many under one name."""
     name = spec.partition(":")[0]
     return name in FORMATS and FORMATS[name].own
 
@@ -36,17 +36,7 @@ def path_of(spec: str) -> Path:
 
 
 def open_caption_set(spec: str, *, split: str = "test", language: str | None = None) -> CaptionSet:
-    """Read the caption set that a spec names.
-
-    Args:
-        spec: ``NAME:PATH``, with ``,IMAGES`` if the images are elsewhere, and ``@PART`` for a part of Multi30k.
-        split: "test" or "validation", where the set has both.
-        language: code of the captions, if the files do not say it.
-
-    Raises:
-        UsageError: no such set, nothing after the colon, or a split that the set does not have.
-        DataError: a file is missing or malformed; the message says where.
-    """
+    """Read the caption set ``NAME:PATH[,IMAGES][@PART]``; ``language`` is for files that do not say theirs."""
     name, _, rest = spec.partition(":")
     if name not in FORMATS or not rest:
         raise UsageError(f"{spec}: give NAME:PATH, where NAME is one of {', '.join(NAMES)}")

@@ -121,7 +121,6 @@ def _read_multi30k(request: Request) -> CaptionSet:
 
 
 def _multi30k_folders(root: Path, task: str) -> tuple[Path, Path]:
-    """Return the folder of captions and the one of the lists of images."""
     for base in (root / "data" / task, root / task, root):
         if (base / "raw").is_dir():
             splits = base / "image_splits"
@@ -158,12 +157,7 @@ def _add_set(
 ) -> list[str]:
     """Add the images that a file names and the captions of (language, file); return the images' names.
 
-    Args:
-        below: subfolders that the images of this set are kept in.
-        clean: from a line to an image's name.
-
-    Raises:
-        DataError: a file cannot be read, holds no name or a blank one, or has more or fewer lines than the other.
+    ``below``: subfolders of this set's images. ``clean``: from a line to an image's name.
     """
     images = [clean(line) for line in _lines(names)]
     if not images:
@@ -205,7 +199,7 @@ def _lines(file: Path, least: int = 0) -> list[str]:
 
 
 def _first_of_each_language(written: Iterable[tuple[str, Path]]) -> list[tuple[str, Path]]:
-    """Keep the first file of each language: MIC has English beside XTD10's."""
+    """Keep the first file of each language: MIC has English as XTD10 does."""
     by_code: dict[str, tuple[str, Path]] = {}
     for code, file in written:
         by_code.setdefault(code_of(code, str(file)), (code, file))

@@ -1,9 +1,8 @@
-"""A file that says what is on images: TSV, CSV or JSON lines; read for evaluation and for an index alike.
+"""A file of captions for images: TSV, CSV or JSON lines; read for evaluation and for an index alike.
 
-The image is in the column ``image`` (or path, file, filename, file_name, filepath, image_path), its caption in
-``caption`` (or captions, text, sentence, title, description), its language in ``language`` (or lang, locale), and its
-split in ``split``. An image may have several lines. In JSON lines a caption may also be a list, or an object of
-languages: ``{"image": "a.jpg", "caption": {"sw": ["paka mweusi"], "en": "a black cat"}}``.
+Columns: ``image`` (or path, file, filename, file_name, filepath, image_path), ``caption`` (or captions, text, sentence,
+title, description), ``language`` (or lang, locale), ``split``. An image may have several lines. In JSON lines a caption
+may also be a list, or an object of languages: ``{"caption": {"sw": ["paka"], "en": "a cat"}}``.
 """
 
 from __future__ import annotations
@@ -37,23 +36,22 @@ class CaptionLine(NamedTuple):
 
     @property
     def image(self) -> Any:
-        """The name of the image; None if there is none."""
         return _first(self.columns, IMAGE_COLUMNS)
 
     @property
     def caption(self) -> Any:
-        """The caption: a text, a list, or an object of languages; None if there is none."""
+        """Return a text, a list, or an object of languages; None if there is none."""
         return _first(self.columns, CAPTION_COLUMNS)
 
     @property
     def metadata(self) -> dict[str, Any]:
-        """All columns but those of the image and the caption."""
+        """Return all columns but those of the image and the caption."""
         named = (*IMAGE_COLUMNS, *CAPTION_COLUMNS)
         return {name: value for name, value in self.columns.items() if name not in named}
 
 
 def is_captions_file(path: Path) -> bool:
-    """Tell by its name whether a file, perhaps compressed, can hold captions."""
+    """Return True if the name of a file, perhaps compressed, is one of captions."""
     return _ending(path) in CAPTION_ENDINGS
 
 
@@ -61,14 +59,7 @@ def caption_lines(path: Path, *, lenient: bool = False) -> Iterator[CaptionLine]
     """Yield the lines of a captions file, compressed or not; blank lines are skipped.
 
     A table has a first row of column names; a tab-separated one may do without: image, caption, and language (which a
-    lenient reading calls ``column_3``).
-
-    Args:
-        lenient: replace what is not UTF-8, and yield a line that cannot be read with its ``fault`` instead of raising.
-
-    Raises:
-        UsageError: the name has another ending.
-        DataError: the file cannot be read, has no column for the image, or (if not lenient) a line cannot be read.
+    lenient reading calls ``column_3``). Lenient, what is not UTF-8 is replaced, and unreadable lines have a ``fault``.
     """
     ending = _ending(path)
     if ending not in CAPTION_ENDINGS:
@@ -136,7 +127,7 @@ def _table(path: Path, lines: Iterable[str], ending: str, *, lenient: bool) -> I
 
 
 def _headings(cells: list[str], ending: str, place: str, lenient: bool) -> tuple[list[str], bool]:
-    """Return the names of the columns, and whether the first row gives them."""
+    """Return the names of the columns, and True if the first row gives them."""
     names = [cell.strip().lower() for cell in cells]
     if any(name in names for name in IMAGE_COLUMNS):
         if not lenient and not any(name in names for name in CAPTION_COLUMNS):

@@ -1,8 +1,8 @@
 """Webdataset shards: images and their texts in tar files, read in place for evaluation and for an index alike.
 
-Format: https://github.com/webdataset/webdataset, "The WebDataset Format": members that share a name up to its first dot
-are one sample. ``NAME.jpg`` with ``NAME.txt`` (a caption a line), ``NAME.sw.txt`` for a language, or ``NAME.json`` with
-``caption`` or ``captions`` (a text, a list, or an object of languages) and perhaps ``language``.
+Members that share a name up to its first dot are one sample (https://github.com/webdataset/webdataset): ``NAME.jpg``
+with ``NAME.txt`` (a caption a line), ``NAME.sw.txt`` for a language, or ``NAME.json`` with ``caption`` or ``captions``
+(a text, a list, or an object of languages) and perhaps ``language``.
 """
 
 from __future__ import annotations
@@ -40,34 +40,22 @@ class Member(NamedTuple):
 
 @dataclass
 class Sample:
-    """The members of a shard that share a name, ``key``.
-
-    ``images``: those that are images. ``texts``: content by the rest of the name ("txt", "sw.txt", "json").
-    ``refused``: names of images that are links or other special files. ``first``: the name of the first member.
-    """
+    """The members of a shard that share a name, ``key``."""
 
     key: str
-    first: str
+    first: str  # name of the first member
     images: list[Member] = field(default_factory=list)
-    texts: dict[str, bytes] = field(default_factory=dict)
-    refused: list[str] = field(default_factory=list)
+    texts: dict[str, bytes] = field(default_factory=dict)  # content by the rest of the name: "txt", "sw.txt", "json"
+    refused: list[str] = field(default_factory=list)  # images that are links or other special files
 
     def metadata(self) -> dict[str, Any]:
-        """Return the object in the sample's ``.json``; empty if there is none.
-
-        Raises:
-            ValueError: it is not JSON.
-        """
+        """Return the object in the sample's ``.json``; empty if there is none."""
         found = json.loads(self.texts["json"].decode("utf-8-sig")) if "json" in self.texts else {}
         return found if isinstance(found, dict) else {}
 
 
 def samples(shard: Path) -> Iterator[Sample]:
-    """Yield the samples of one shard, also those without an image.
-
-    Raises:
-        DataError: the file is no tar file, damaged, or compressed; after the samples before the damage.
-    """
+    """Yield the samples of one shard, also those without an image; DataError after those before a damage."""
     sample: Sample | None = None
     count = 0
     try:
@@ -109,11 +97,7 @@ def _as_text(name: str) -> str:
 
 
 def find_shards(pattern: str) -> list[Path]:
-    """Return the shards that a path with ``*``, ``?`` or ``{0000..0012}`` names, sorted.
-
-    Raises:
-        DataError: there is none.
-    """
+    """Return the shards that a path with ``*``, ``?`` or ``{0000..0012}`` names, sorted."""
     shards: list[Path] = []
     for one in _expand_ranges(pattern):
         path = Path(one)
@@ -140,7 +124,6 @@ def _matching(pattern: Path) -> list[Path]:
 
 
 def _expand_ranges(pattern: str) -> list[str]:
-    """Return every path that ``{0000..0012}`` stands for."""
     parts = _RANGE.split(pattern)  # text, first, last, text, first, last, text
     firsts, lasts = parts[1::3], parts[2::3]
     total = 1
@@ -180,7 +163,7 @@ def _read_webdataset(request: Request) -> CaptionSet:
 
 
 def _captions(sample: Sample, place: str) -> Iterator[tuple[str | None, list[Any]]]:
-    """Yield the language that is given, and captions: those of the texts or, if there is none, of the metadata."""
+    """Yield (language if given, captions): of the texts or, if there is none, of the metadata."""
     try:
         about = sample.metadata()
     except UnicodeDecodeError as problem:

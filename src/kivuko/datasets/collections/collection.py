@@ -26,7 +26,7 @@ class Document(NamedTuple):
 
     @property
     def whole(self) -> str:
-        """Title and text in one, as they are encoded."""
+        """Return title and text in one, as they are encoded."""
         return f"{self.title} {self.text}".strip() if self.title else self.text
 
 
@@ -53,21 +53,15 @@ class Collection(Protocol):
         """BCP 47 code, or ``und``."""
         ...
 
-    def queries(self, language: str) -> dict[str, str]:
-        """Return the queries of one language, id to text."""
-        ...
+    def queries(self, language: str) -> dict[str, str]: ...
 
-    def documents(self) -> Iterator[Document]:
-        """Yield every document."""
-        ...
+    def documents(self) -> Iterator[Document]: ...
 
     def document_count(self) -> int | None:
         """Return the number of documents if it is known without reading them; for a progress bar."""
         ...
 
-    def judgments(self) -> Judgments:
-        """Return the grades of judged documents."""
-        ...
+    def judgments(self) -> Judgments: ...
 
     def files(self) -> tuple[Path, ...]:
         """Return its files, for their checksums; none if a library keeps them."""
@@ -95,16 +89,12 @@ def encodable(text: str) -> str:
 
 
 def is_heading(line: str) -> bool:
-    """Tell whether the first line of a tab-separated file has column names: its first cell is a name of the id."""
+    """Return True if the first line of a tab-separated file has column names: its first cell is a name of the id."""
     return line.partition("\t")[0].strip().lower().replace("-", "_") in ID
 
 
 def identifier(text: str | None, place: str) -> str:
-    """Return an id without surrounding white space.
-
-    Raises:
-        DataError: there is none, or it holds white space, which TREC's columns cannot hold.
-    """
+    """Return an id without surrounding white space, or raise DataError if it is empty or holds white space."""
     cleaned = (text or "").strip()
     if not cleaned:
         raise DataError(f"{place}: no id; give each text one, in a field such as {', '.join(ID[:3])}")
@@ -126,8 +116,8 @@ def sentences(text: str) -> Iterator[str]:
     """Yield the sentences of a text in order; together they hold all its words.
 
     A full stop ends a sentence if white space follows and then a capital letter, a digit, or a letter of a script
-    without capitals; but not after an initial ("J. Nyerere"), letters with dots ("U.S. Army"), a short word with a
-    capital or before a digit ("St. John", "Na. 5"), or inside brackets.
+    without capitals; but not after an initial, letters with dots ("U.S. Army"), a short word with a capital or before a
+    digit ("St. John", "Na. 5"), or inside brackets.
 
     >>> list(sentences("Dr. J. K. Nyerere (b. 1922. Butiama) led Tanzania. He was a teacher."))
     ['Dr. J. K. Nyerere (b. 1922. Butiama) led Tanzania.', 'He was a teacher.']

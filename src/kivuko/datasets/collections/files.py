@@ -31,10 +31,7 @@ def read_documents(path: Path) -> Iterator[Document]:
 
     The first character decides the format: ``{`` JSON lines with an id, ``text`` (or ``contents``, ``body``,
     ``passage`` …) and perhaps ``title``; ``<`` TREC's SGML; anything else ``id<TAB>text`` or ``id<TAB>title<TAB>text``,
-    perhaps under a heading that begins with ``id`` or another of its names. A document may be empty.
-
-    Raises:
-        DataError: a file cannot be read, or a document has no id or no text field; the message names ``path:line``.
+    perhaps under a heading.
     """
     if path.is_dir():
         files = sorted(file for file in path.rglob("*") if file.is_file() and not file.name.startswith("."))
@@ -47,7 +44,6 @@ def read_documents(path: Path) -> Iterator[Document]:
 
 
 def write_document(stream: IO[bytes], document: Document) -> None:
-    """Append one document to an open file of JSON lines."""
     row = {"id": document.id, "title": document.title, "text": document.text}
     if not document.title:
         del row["title"]
@@ -86,17 +82,10 @@ Queries = dict[str, dict[str, str]]
 
 
 def read_queries(path: Path) -> Queries:
-    """Read queries; the first character decides the format.
+    """Read queries as lines ``id<TAB>text``, JSON lines, or TREC topics; the first character decides.
 
-    - ``id<TAB>text`` on each line, UTF-8, perhaps under a heading that begins with ``id`` or another of its names.
-    - JSON lines with an id (``id``, ``_id``, ``qid``, ``topic_id`` …) and ``text``, ``query``, ``title`` …; a list
-      ``topics`` with a language each, as HC4 and NeuCLIR have it, gives one set of queries per language: titles that
-      people wrote, rather than machine translations.
-    - TREC topics, see ``read_topics``.
-
-    Raises:
-        DataError: the file cannot be read, holds no query, has one without id or text, or an id twice; the message
-            names ``path:line``.
+    JSON lines have an id (``id``, ``_id``, ``qid`` …) and ``text``, ``query``, ``title`` …, or a list ``topics`` with a
+    language each, as HC4 and NeuCLIR: there, titles that people wrote take precedence over machine translations.
     """
     first = next((line for _, line in text_lines(path) if line.strip()), "").lstrip()
     if first.startswith("<"):
@@ -167,17 +156,10 @@ _HEADING = re.compile(r"query[-_ ]?id", re.IGNORECASE)
 
 
 def read_qrels(path: Path) -> dict[str, dict[str, int]]:
-    """Read judgments: ``query iteration document grade`` in columns of white space, ``iteration`` being ignored.
+    """Read judgments ``query iteration document grade``: query id -> document id -> grade, in the file's order.
 
-    A first line ``query-id corpus-id score`` announces three columns instead. Grades are whole numbers; those above 0
-    mean relevant. A repeated line counts once.
-
-    Returns:
-        Query id to document id to grade, in the order of the file.
-
-    Raises:
-        DataError: the file cannot be read or is empty, a line has other columns, no whole number as its grade or one
-            over 10,000, or one pair of query and document has two grades; the message names ``path:line``.
+    A first line ``query-id corpus-id score`` announces three columns instead. Grades are whole numbers up to 10,000;
+    those above 0 mean relevant. A repeated line counts once.
     """
     found: dict[str, dict[str, int]] = {}
     columns = 4

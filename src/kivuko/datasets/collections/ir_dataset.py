@@ -1,7 +1,6 @@
 """Collections of ``ir_datasets``, by id: mMARCO, CLIRMatrix, NeuCLIR, HC4 and all the others that it knows.
 
-The library downloads a data set once, where the network and the license allow, and keeps it in its own folder
-(``~/.ir_datasets``, or ``$IR_DATASETS_HOME``).
+The library keeps its downloads in its own folder (``~/.ir_datasets``, or ``$IR_DATASETS_HOME``).
 """
 
 from __future__ import annotations
@@ -27,28 +26,23 @@ class IrDataset:
 
     @property
     def spec(self) -> str:
-        """See ``Collection``."""
         return f"ir:{self.name}"
 
     @property
     def query_languages(self) -> tuple[str, ...]:
-        """See ``Collection``."""
         return (_code(self._dataset.queries_lang()),)
 
     @property
     def document_language(self) -> str:
-        """See ``Collection``."""
         return _code(self._dataset.docs_lang())
 
     def queries(self, language: str) -> dict[str, str]:
-        """See ``Collection``. The text is the one that the library takes for the query (its ``default_text``)."""
         if language not in self.query_languages:
             raise UsageError(f"{self.spec}: its queries are in {', '.join(self.query_languages)}, not {language}")
         with _one_line(self.spec):
             return {str(query.query_id): _text(query) for query in self._dataset.queries_iter()}
 
     def documents(self) -> Iterator[Document]:
-        """See ``Collection``. Title and text are taken apart where the library has a title."""
         with _one_line(self.spec):
             for document in self._dataset.docs_iter():
                 title, text = getattr(document, "title", None), getattr(document, "text", None)
@@ -58,13 +52,11 @@ class IrDataset:
                     yield Document(str(document.doc_id), _text(document))
 
     def document_count(self) -> int | None:
-        """See ``Collection``."""
         with contextlib.suppress(Exception):  # an estimate for a bar; the documents themselves say what is wrong
             return int(self._dataset.docs_count())
         return None
 
     def judgments(self) -> Judgments:
-        """See ``Collection``."""
         found: dict[str, dict[str, int]] = {}
         with _one_line(self.spec):
             for qrel in self._dataset.qrels_iter():
@@ -72,18 +64,11 @@ class IrDataset:
         return found
 
     def files(self) -> tuple[Path, ...]:
-        """See ``Collection``: the library checks its files itself."""
         return ()
 
 
 def open_ir_dataset(name: str) -> IrDataset:
-    """Open a dataset by its id, such as ``mmarco/v2/fr/dev/small`` or ``clirmatrix/sw/bi139-base/en/test1``.
-
-    Raises:
-        MissingDependencyError: ``ir_datasets`` is not installed.
-        UsageError: there is no such id; close matches are named.
-        DataError: it has no documents, queries or judgments: then it is a part of a collection only.
-    """
+    """Open a dataset by its id, such as ``mmarco/v2/fr/dev/small`` or ``clirmatrix/sw/bi139-base/en/test1``."""
     try:
         import ir_datasets
     except ImportError as problem:
@@ -118,7 +103,7 @@ def _code(stated: str | None) -> str:
 
 @contextlib.contextmanager
 def _one_line(spec: str) -> Iterator[None]:
-    """Turn what the library raises (a missing license, no network, a damaged download) into one line."""
+    """Turn errors of the library (a missing license, no network, a damaged download) into one line."""
     level = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

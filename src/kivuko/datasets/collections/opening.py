@@ -1,4 +1,4 @@
-"""Opening a text collection by its name, and a summary of what is in it."""
+"""Opening a text collection by its name, and a summary of its content."""
 
 from __future__ import annotations
 
@@ -18,18 +18,12 @@ KINDS = ("ir:", "trec:")
 
 
 def is_collection(spec: str) -> bool:
-    """Tell whether a dataset's name means a text collection."""
+    """Return True if a data set's name is that of a text collection."""
     return spec.startswith(KINDS)
 
 
 def open_collection(spec: str) -> Collection:
-    """Open ``ir:ID`` (a dataset of ir_datasets) or ``trec:FOLDER`` (or ``trec:FOLDER#SPLIT``), see ``open_folder``.
-
-    Raises:
-        UsageError: another kind of name, an unknown id or split.
-        DataError: the collection is incomplete or cannot be read.
-        MissingDependencyError: ir_datasets is needed and not installed.
-    """
+    """Open ``ir:ID`` (a dataset of ir_datasets) or ``trec:FOLDER`` (or ``trec:FOLDER#SPLIT``)."""
     kind, colon, rest = spec.partition(":")
     if not colon or not rest or f"{kind}:" not in KINDS:
         raise UsageError(f"{spec}: not a text collection; write ir:ID, such as ir:mmarco/v2/fr/dev, or trec:FOLDER.")
@@ -77,14 +71,7 @@ class CollectionSummary:
 def summarize_collection(
     spec: str | Collection, *, read_documents: bool = False, progress: bool | None = None
 ) -> CollectionSummary:
-    """Return what is in a collection.
-
-    Args:
-        read_documents: also read and check all documents.
-
-    Raises:
-        DataError: the collection cannot be read, has no document, or two with one id.
-    """
+    """Return a summary of a collection; ``read_documents``: also read and check all documents."""
     collection = open_collection(spec) if isinstance(spec, str) else spec
     judgments = collection.judgments()
     with_relevant = {query for query, grades in judgments.items() if any(grade > 0 for grade in grades.values())}

@@ -20,13 +20,10 @@ _TEXT = frozenset({"text", "body", "leadpara", "lp", "abstract", "article"})
 
 
 def sgml_documents(path: Path) -> Iterator[Document]:
-    """Yield the documents of one file; at most one is held in memory.
+    """Yield the documents of one file; at most one, of up to 16 MiB, is held in memory.
 
-    The title is the content of TITLE, HEADLINE, HL and the like, the text that of TEXT, BODY, LEADPARA and the like; of
-    a document without those, all its text. Tags are dropped, character references resolved.
-
-    Raises:
-        DataError: see ``text_lines``; also a document without a number, without an end, or over 16 MiB.
+    The title is the content of TITLE, HEADLINE, HL and the like, the text that of TEXT, BODY, LEADPARA and the like,
+    else all text. Tags are dropped, character references resolved.
     """
     started, size = 0, 0
     body: list[str] = []
@@ -95,14 +92,8 @@ _TITLES = ("title", "query", "text")
 def read_topics(path: Path) -> dict[str, dict[str, str]]:
     """Read the titles of topics: ``<top> <num> Number: 301 <title> … <desc> …</top>`` and its variants.
 
-    Understood are tags without an end (TREC), with one (XML), a number as an attribute (``<topic number="1">``), and
-    titles by language (``<EN-title>``, as CLEF writes them, or ``<topic lang="sw">``).
-
-    Returns:
-        Language (``""`` where the topic says none) to query id to title.
-
-    Raises:
-        DataError: no topic, one without number or title, or a number twice; the message names ``path:line``.
+    Tags may have no end (TREC) or one (XML); the number may be an attribute; titles may be by language (``<EN-title>``
+    as in CLEF, ``<topic lang="sw">``). Returns language (``""`` if not stated) -> query id -> title.
     """
     found: dict[str, dict[str, str]] = {}
     for line, attributes, body in _topics(path):
@@ -160,7 +151,7 @@ def _topics(path: Path) -> Iterator[tuple[int, str, str]]:
 
 
 def _is_field(tag: str, body: list[str], rest: str) -> bool:
-    """Tell whether ``</query>`` closes a field of the topic rather than the topic."""
+    """Return True if ``</query>`` closes a field of the topic rather than the topic."""
     return tag.lower() == "query" and re.search(r"<query\b", "\n".join([*body, rest]), re.IGNORECASE) is not None
 
 
@@ -179,7 +170,7 @@ def _fields(body: str) -> dict[str, str]:
 
 
 def _titles(fields: dict[str, str], attributes: str) -> dict[str, str]:
-    """Return the titles by language; ``""`` where none is said."""
+    """Return the titles by language; ``""`` where none is stated."""
     by_language = {}
     for name, text in fields.items():
         code, dash, rest = name.partition("-")

@@ -32,10 +32,7 @@ class _Part:
 
 @dataclass(frozen=True)
 class TrecFolder:
-    """A collection in one folder, see ``open_folder``.
-
-    ``split``: of the judgments, if there are several (and of the queries, if they have splits too).
-    """
+    """A collection in one folder, see ``open_folder``; ``split`` is of the judgments, and of queries that have it."""
 
     folder: Path
     split: str
@@ -47,44 +44,35 @@ class TrecFolder:
 
     @property
     def spec(self) -> str:
-        """See ``Collection``."""
         return f"trec:{self.folder}" + (f"#{self.split}" if self.split else "")
 
     @property
     def name(self) -> str:
-        """See ``Collection``."""
         stated = str(self._about.get("name") or self.folder.resolve().name)
         return f"{stated}/{self.split}" if self.split else stated
 
     @property
     def query_languages(self) -> tuple[str, ...]:
-        """See ``Collection``."""
         return tuple(self._all_queries())
 
     @property
     def document_language(self) -> str:
-        """See ``Collection``."""
         return self._documents.language or _stated(self._about, "document_language", self.folder) or UNDETERMINED
 
     def queries(self, language: str) -> dict[str, str]:
-        """See ``Collection``."""
         return self._all_queries()[language]
 
     def documents(self) -> Iterator[Document]:
-        """See ``Collection``."""
         return read_documents(self._documents.path)
 
     def document_count(self) -> int | None:
-        """See ``Collection``."""
         count = self._about.get("documents")
         return count if isinstance(count, int) and not isinstance(count, bool) and count > 0 else None
 
     def judgments(self) -> Judgments:
-        """See ``Collection``."""
         return read_qrels(self._qrels.path)
 
     def files(self) -> tuple[Path, ...]:
-        """See ``Collection``."""
         documents = self._documents.path
         inside = sorted(file for file in documents.rglob("*") if file.is_file()) if documents.is_dir() else [documents]
         return (*(part.path for part in self._queries), *inside, self._qrels.path)
@@ -104,17 +92,11 @@ class TrecFolder:
 def open_folder(folder: Path, split: str = "") -> TrecFolder:
     """Open a collection in a folder by the names of its files, each of which may be compressed.
 
-    - ``queries.sw.tsv`` (or ``topics…``; .tsv, .jsonl, .xml, .txt, .trec): one file per language. The language may be
-      left out if ``collection.json`` says it: ``{"query_language": "sw", "document_language": "en"}``.
-    - ``documents.en.jsonl.gz`` (or ``docs…``, ``corpus…``, ``collection…``; .jsonl, .tsv, .trec, .sgml), or a folder.
-    - ``qrels.txt`` (or ``qrels.test.tsv``, or ``qrels/test.tsv``).
-
-    Args:
-        split: ``test`` chooses ``qrels.test.…`` and, where queries come by split, ``queries.test.…``.
-
-    Raises:
-        DataError: no such folder, a part is missing or there are several that fit; the message names them.
-        UsageError: there is no such split.
+    ``queries.sw.tsv`` (or ``topics…``; .tsv, .jsonl, .xml, .txt, .trec): one file per language, which
+    ``collection.json`` may say instead: ``{"query_language": "sw", "document_language": "en"}``.
+    ``documents.en.jsonl.gz`` (or ``docs…``, ``corpus…``, ``collection…``; .jsonl, .tsv, .trec, .sgml), or a folder.
+    ``qrels.txt`` (or ``qrels.test.tsv``, or ``qrels/test.tsv``). ``split``: ``test`` chooses ``qrels.test.…`` and, if
+    there, ``queries.test.…``.
     """
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder. Name the folder that holds queries, documents and qrels.")
@@ -133,7 +115,6 @@ def open_folder(folder: Path, split: str = "") -> TrecFolder:
 
 
 def _parts(folder: Path, stems: Sequence[str]) -> list[_Part]:
-    """Return the files and folders whose names begin with one of these words, in the order of their names."""
     found = []
     for path in sorted(folder.iterdir()):
         words = _bare(path).split(".")
@@ -154,7 +135,7 @@ _KNOWN = tuple(suffix + packed for suffix in _SUFFIXES for packed in ("", *COMPR
 
 
 def _bare(path: Path) -> str:
-    """Return a name without the suffixes that say how the file is written."""
+    """Return a name without its suffixes."""
     name = path.name
     for suffixes in (COMPRESSED, _SUFFIXES):
         for suffix in suffixes:

@@ -14,17 +14,15 @@ from torch.nn import functional as F
 class Augmentation:
     """Bounds of random views; each draw is uniform within them.
 
-    ``rotation`` in degrees either way; ``scale`` as factors; ``shift`` as a fraction of half the side;
-    ``contrast`` and ``brightness`` as fractions of the pixel scale 0-1; ``noise`` the largest standard deviation
-    of Gaussian noise on that scale. Half of the backgrounds are one color, half a ramp between two.
+    Half of the backgrounds are one color, half a ramp between two.
     """
 
-    rotation: float = 15.0
-    scale: tuple[float, float] = (0.7, 1.1)
-    shift: float = 0.1
-    contrast: float = 0.25
+    rotation: float = 15.0  # degrees either way
+    scale: tuple[float, float] = (0.7, 1.1)  # factors
+    shift: float = 0.1  # fraction of half the side
+    contrast: float = 0.25  # as ``brightness``, fractions of the pixel scale 0-1
     brightness: float = 0.2
-    noise: float = 0.06
+    noise: float = 0.06  # largest standard deviation of Gaussian noise on that scale
 
 
 def premultiplied(images: Tensor) -> Tensor:
@@ -40,16 +38,7 @@ def premultiplied(images: Tensor) -> Tensor:
 
 
 def augment(images: Tensor, size: int, generator: torch.Generator, how: Augmentation | None = None) -> Tensor:
-    """Draw one random view of each image.
-
-    Args:
-        images: premultiplied RGBA, float [n, 4, s, s] in 0-1.
-        size: side of the views in pixels.
-        generator: all randomness comes from it.
-
-    Returns:
-        float32 [n, 3, size, size] in 0-1.
-    """
+    """Draw one random view, float32 [n, 3, size, size], of premultiplied images float [n, 4, s, s], all in 0-1."""
     how = how or Augmentation()
     n = len(images)
 
@@ -70,7 +59,7 @@ def augment(images: Tensor, size: int, generator: torch.Generator, how: Augmenta
 
 
 def _background(n: int, size: int, generator: torch.Generator) -> Tensor:
-    """One color, or a ramp between two from left to right or top to bottom: float [n, 3, size, size]."""
+    """Return one color, or a ramp from left to right or top to bottom: float [n, 3, size, size]."""
     first, second = torch.rand(2, n, 3, 1, 1, generator=generator)
     plain, upright = (torch.rand(2, n, 1, 1, 1, generator=generator) < 0.5).float()
     ramp = torch.linspace(0, 1, size)

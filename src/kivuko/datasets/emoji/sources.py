@@ -1,7 +1,7 @@
 """The sources of the emoji world: names and keywords from Unicode CLDR, images from the color emoji font.
 
-CLDR's format: Unicode Technical Standard 35, part 7 ("Keyboards ... Annotations"). Each language has two files,
-``annotations/LANG.xml`` (written by people) and ``annotationsDerived/LANG.xml`` (composed from them).
+CLDR's format: Unicode Technical Standard 35, part 7. A language has ``annotations/LANG.xml`` (written by people) and
+``annotationsDerived/LANG.xml`` (composed from them).
 """
 
 from __future__ import annotations
@@ -33,11 +33,7 @@ class Annotation:
 
 
 def find_cldr(folder: Path | None = None) -> Path:
-    """Return the CLDR folder that holds ``annotations/``: the one given, ``$KIVUKO_CLDR``, or the system's.
-
-    Raises:
-        DataError: there is none; the message says how to get one.
-    """
+    """Return the CLDR folder that holds ``annotations/``: the one given, ``$KIVUKO_CLDR``, or the system's."""
     named = folder or (Path(os.environ["KIVUKO_CLDR"]) if os.environ.get("KIVUKO_CLDR") else None)
     candidates = [named, named / "common"] if named else [Path(p) for p in CLDR_PLACES]
     for candidate in candidates:
@@ -58,11 +54,7 @@ def available_languages(folder: Path) -> tuple[str, ...]:
 
 
 def annotation_files(folder: Path, language: str) -> list[Path]:
-    """Return the files that hold ``language``'s annotations, written by people first.
-
-    Raises:
-        DataError: the language has none there.
-    """
+    """Return the files that hold ``language``'s annotations, those written by people first."""
     stem = language.replace("-", "_")
     files = [folder / part / f"{stem}.xml" for part in FOLDERS]
     if not files[0].is_file():
@@ -73,13 +65,7 @@ def annotation_files(folder: Path, language: str) -> list[Path]:
 
 
 def read_annotations(folder: Path, language: str) -> dict[str, Annotation]:
-    """Return {emoji sequence without U+FE0F: Annotation} for one language.
-
-    An emoji without a name is left out: it gives no query.
-
-    Raises:
-        DataError: the language has no annotations, a file is not XML, or no name is in it.
-    """
+    """Return {emoji sequence without U+FE0F: Annotation} for one language; emoji without a name are left out."""
     names: dict[str, str] = {}
     keywords: dict[str, tuple[str, ...]] = {}
     for file in annotation_files(folder, language):
@@ -126,11 +112,7 @@ FONT_PLACES = (
 
 
 def find_font(path: Path | None = None) -> Path:
-    """Return the color emoji font file: the one given, ``$KIVUKO_FONT``, or the system's.
-
-    Raises:
-        DataError: there is none; the message says how to get one.
-    """
+    """Return the color emoji font file: the one given, ``$KIVUKO_FONT``, or the system's."""
     named = path or (Path(os.environ["KIVUKO_FONT"]) if os.environ.get("KIVUKO_FONT") else None)
     if named:
         if not named.is_file():

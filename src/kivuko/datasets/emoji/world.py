@@ -45,8 +45,7 @@ STOP_WORDS = frozenset(
 def split_concepts(concepts: Iterable[str]) -> dict[str, str]:
     """Assign each concept to "train", "validation" or "test", by a hash of the concept.
 
-    So the split depends neither on the machine nor on the language, and an emoji added by a later Unicode version moves
-    few others.
+    So the split depends neither on the machine nor on the language, and new emoji move few others.
     """
     order = sorted(set(concepts), key=lambda concept: hashlib.sha256(b"kivuko:" + concept.encode()).digest())
     bounds = (TEST_CONCEPTS, TEST_CONCEPTS + VALIDATION_CONCEPTS)
@@ -67,15 +66,12 @@ def content_words(text: str) -> frozenset[str]:
 
 
 def is_copied(name: str, english: str) -> bool:
-    """Tell whether a translation is the English name again (case and spaces aside): such a query proves nothing."""
+    """Return True if a translation is the English name again (case and spaces aside)."""
     return " ".join(name.casefold().split()) == " ".join(english.casefold().split())
 
 
 def is_compositional(english: str, known_words: frozenset[str]) -> bool:
-    """Tell whether every content word of an English name occurs among the words seen in training.
-
-    A name without content words (none exists today) counts as compositional.
-    """
+    """Return True if every content word of an English name occurs among the words seen in training."""
     return content_words(english) <= known_words
 
 
@@ -94,11 +90,7 @@ class Emoji:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """One emoji's name in one language, which should find its image.
-
-    ``compositional``: every English content word of its name occurs in training; otherwise the query is *lexical*.
-    ``copied``: the name is the English name again.
-    """
+    """One emoji's name in one language, which should retrieve its image."""
 
     id: str
     language: str
@@ -106,57 +98,45 @@ class Query:
     english: str
     image: int
     concept: str
-    compositional: bool
-    copied: bool
+    compositional: bool  # every English content word of its name occurs in training
+    copied: bool  # the name is the English name again
 
 
 class LanguageCounts(NamedTuple):
-    """Numbers of a language: ``copies`` are names equal to the English one, and are not in the last two.
-
-    ``train``, ``validation`` and ``test`` count queries; ``seen_words`` and ``unseen_words`` test queries by whether
-    training holds every English word of them.
-    """
+    """Numbers of queries of a language; copies are not in the last two."""
 
     names: int
     keywords: int
-    copies: int
+    copies: int  # names equal to the English one
     train: int
     validation: int
     test: int
-    seen_words: int
+    seen_words: int  # test queries of which training holds every English word
     unseen_words: int
 
 
 @dataclass(frozen=True)
 class EmojiWorld:
-    """Emoji that the font draws, each image once, with annotations per language.
-
-    ``images``: uint8 RGBA [images, 128, 136, 4]; emoji that the font draws alike (such as the flags of Norway and
-    Bouvet Island) share one. ``left_out``: number of CLDR's sequences without an image, by reason.
-    """
+    """Emoji that the font draws, each image once, with annotations per language."""
 
     emoji: tuple[Emoji, ...]
-    images: Pixels
+    images: Pixels  # RGBA [images, 128, 136, 4]; emoji that are drawn alike share one
     annotations: dict[str, dict[str, Annotation]]
-    left_out: Counter[str] = field(default_factory=Counter)
+    left_out: Counter[str] = field(default_factory=Counter)  # CLDR's sequences without an image, by reason
     fingerprint: str = ""
 
     @property
     def languages(self) -> tuple[str, ...]:
-        """The languages other than English that it was built with."""
         return tuple(code for code in self.annotations if code != ENGLISH)
 
     @cached_property
     def training_words(self) -> frozenset[str]:
-        """All English content words in names and keywords of training emoji."""
+        """Return all English content words in names and keywords of training emoji."""
         texts = (text for emoji in self.emoji if emoji.split == "train" for text in self._english_texts(emoji.sequence))
         return frozenset(word for text in texts for word in content_words(text))
 
     def bitext(self, languages: Sequence[str], split: str, *, keywords: bool = True) -> Bitext:
-        """Return sentence pairs of one split: each emoji's name, and its keywords as a list where both have some.
-
-        A pair's ``origin`` is ``emoji:SEQUENCE:name`` or ``emoji:SEQUENCE:keywords``.
-        """
+        """Return sentence pairs of one split: each emoji's name, and its keywords as a list where both have some."""
         self._check(languages, split)
         english = self.annotations[ENGLISH]
         pairs = []
@@ -201,11 +181,9 @@ class EmojiWorld:
         return list(queries.values())
 
     def split_sizes(self) -> dict[str, int]:
-        """Return how many emoji each split has."""
         return {name: sum(one.split == name for one in self.emoji) for name in SPLITS}
 
     def counts(self, language: str) -> LanguageCounts:
-        """Count one language's names, keywords and queries."""
         drawn = {one.sequence for one in self.emoji}
         own = [annotation for sequence, annotation in self.annotations[language].items() if sequence in drawn]
         train, validation, test = (self.queries(language, split) for split in SPLITS)
@@ -224,7 +202,7 @@ class EmojiWorld:
 
     @cached_property
     def image_sequences(self) -> list[str]:
-        """The ids of the images [images]: the first emoji sequence that is drawn as each."""
+        """Return the ids of the images [images]: the first emoji sequence that is drawn as each."""
         first: dict[int, str] = {}
         for emoji in self.emoji:
             first.setdefault(emoji.image, emoji.sequence)
@@ -253,13 +231,7 @@ class EmojiWorld:
 
 
 def english_documents(world: EmojiWorld) -> list[str]:
-    """Return, for each image, the English names and then keywords of the emoji that share it [images].
-
-    Separated by commas, each once regardless of case; the ids of the documents are ``world.image_sequences``.
-
-    >>> english_documents(world)[world.image_sequences.index("🐈")]  # doctest: +SKIP
-    'cat, pet'
-    """
+    """Return, for each image, the English names and then keywords of the emoji that share it [images]."""
     english = world.annotations[ENGLISH]
     names: list[list[str]] = [[] for _ in world.images]
     keywords: list[list[str]] = [[] for _ in world.images]
@@ -297,7 +269,7 @@ _FAMILY, _COUPLE, _KISS = "👪", "💑", "💏"
 
 
 def has_skin_tone(sequence: str) -> bool:
-    """Tell whether the sequence carries a skin-tone modifier (the modifiers themselves included)."""
+    """Return True if the sequence carries a skin-tone modifier (the modifiers themselves included)."""
     return any(character in SKIN_TONES for character in sequence)
 
 
@@ -364,7 +336,6 @@ def emoji_world(
 
 
 def _fingerprint(files: Iterable[Path]) -> str:
-    """Return a hash of the sources' contents, so that an updated font or CLDR gets a new cache."""
     return hashlib.sha256("\n".join([str(FORMAT), *map(sha256_of, files)]).encode()).hexdigest()
 
 

@@ -29,7 +29,7 @@ _EDGE = " \t,;:.–—-·•()[]（）、，。।"
 def query_text(title: str, text: str) -> str:
     """Return an article's first sentence without the words of its title; "" if none is left.
 
-    As Schamoni et al. 2014 build queries: one with the title in it would find its article by the name alone.
+    As Schamoni et al. 2014 build queries: one with the title in it would retrieve its article by the name alone.
 
     >>> query_text("Paka mweusi", "Paka mweusi ni mnyama wa nyumbani. Hula panya.")
     'ni mnyama wa nyumbani.'
@@ -65,7 +65,6 @@ def document_text(title: str, text: str, words: int | None) -> str:
 
 
 def _opening(title: str, text: str) -> str:
-    """Return the first paragraph that holds words, in one line."""
     paragraphs = (" ".join(line.split()) for line in _without_title(title, text).split("\n"))
     return next((paragraph for paragraph in paragraphs if word_list(paragraph)), "")
 
@@ -198,22 +197,18 @@ _MOST_TEXT = 8 << 20  # characters of one article: MediaWiki stops at 2 MiB
 
 @dataclass(frozen=True)
 class Article:
-    """A page of the main namespace. ``redirect``: the title that it leads to, if it is a redirect; then it has no text.
-
-    ``aliases``: titles of redirects to it, if the source lists them. ``wikitext``: ``text`` has markup, which ``plain``
-    removes at a cost.
-    """
+    """A page of the main namespace."""
 
     id: int
     title: str
-    text: str
-    redirect: str | None = None
-    aliases: tuple[str, ...] = ()
-    wikitext: bool = False
+    text: str  # empty for a redirect
+    redirect: str | None = None  # title of the target, if it is a redirect
+    aliases: tuple[str, ...] = ()  # titles of redirects to it, if the source lists them
+    wikitext: bool = False  # ``text`` has markup, which ``plain`` removes at a cost
 
     @property
     def plain(self) -> str:
-        """The text without markup, a paragraph per line."""
+        """Return the text without markup, a paragraph per line."""
         return plain_text(self.text) if self.wikitext else self.text
 
 
@@ -221,12 +216,6 @@ def read_articles(path: Path, progress: Callable[[int], None] | None = None) -> 
     """Yield the pages of the main namespace, redirects too; at most one is held in memory.
 
     A folder is read file by file, in the order of their names (WikiExtractor writes ``AA/wiki_00`` and so on).
-
-    Args:
-        progress: called with the number of bytes of all files that have been read, compressed.
-
-    Raises:
-        DataError: neither MediaWiki's XML nor JSON lines, damaged, or cut short; the message names ``path:line``.
     """
     files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
     if not files:

@@ -1,12 +1,9 @@
-"""Builds a WikiCLIR collection: queries from one Wikipedia, documents from another, relevance from their links.
+"""Building a WikiCLIR collection: queries from one Wikipedia, documents from another, relevance from their links.
 
 Schamoni, Hieber, Sokolov and Riezler 2014, "Learning Translational and Knowledge-based Similarities from Relevance
 Rankings for Cross-Language Retrieval" (ACL): a query is the first sentence of an article without its title; most
-relevant is the article that a language link leads to (its mate), less so every article that links to the mate and is
-linked from it. They write these grades 3 and 2; here they are 2 and 1. Documents are an article's first 200 words, as
-in theirs.
-
-Everything is streamed: tables to look up are in SQLite, links to sort in buckets on disk.
+relevant is the article that a language link leads to (its mate), less so every article in mutual link with the mate.
+Their grades 3 and 2 are 2 and 1 here. Everything is streamed: lookups in SQLite, links in buckets on disk.
 """
 
 from __future__ import annotations
@@ -42,20 +39,13 @@ MATE, MUTUAL = 2, 1  # grades of the article behind the language link, and of th
 
 @dataclass(frozen=True)
 class Options:
-    """Settings of a collection.
-
-    ``words``: of a document; None or 0 for whole articles. ``least_words``: of a query. ``most_queries``: a random
-    choice of so many, the same for the same ``seed``; None for all.
-
-    Raises:
-        UsageError: a value out of its range.
-    """
+    """Settings of a collection."""
 
     query_language: str
     document_language: str
-    words: int | None = 200
-    least_words: int = 3
-    most_queries: int | None = None
+    words: int | None = 200  # of a document; None or 0 for whole articles
+    least_words: int = 3  # of a query
+    most_queries: int | None = None  # a random choice of so many; None for all
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -66,7 +56,7 @@ class Options:
 
 @dataclass
 class Built:
-    """Counts of a collection that was built; ``left_out``: what gave no query or no document, by reason."""
+    """Counts of a collection that was built."""
 
     query_language: str
     document_language: str
@@ -74,20 +64,11 @@ class Built:
     documents: int = 0
     mates: int = 0
     mutual: int = 0
-    left_out: Counter[str] = field(default_factory=Counter)
+    left_out: Counter[str] = field(default_factory=Counter)  # articles without query or document, by reason
 
 
 def build_wikiclir(dumps: WikiDumps, options: Options, out: Path, progress: bool | None = None) -> Built:
-    """Write a collection as a folder that ``open_folder`` reads, whole or not at all.
-
-    Args:
-        out: a new folder, or one that such a build wrote before.
-        progress: whether to show how much of each file is read; None: on a terminal.
-
-    Raises:
-        UsageError: unknown languages, the same one twice, or ``out`` holds something else.
-        DataError: a dump is damaged, of another table, or nothing in it gives a query with a relevant document.
-    """
+    """Write a collection as a folder that ``open_folder`` reads, whole or not at all."""
     options = _checked(options)
     if out.is_file() or (out.is_dir() and any(out.iterdir()) and not (out / ABOUT).is_file()):
         raise UsageError(f"{out}: exists and is no collection; nothing was replaced. Choose another --out.")
@@ -122,7 +103,6 @@ class _Build:
         self.built = Built(options.query_language, options.document_language)
 
     def run(self) -> Built:
-        """Build the collection, one file after the other."""
         self._read_pages()
         self._read_language_links()
         self._write_queries()
@@ -228,7 +208,6 @@ class _Build:
         return mutual
 
     def _write_documents(self) -> NDArray[np.int64]:
-        """Write the documents; return their sorted ids, int64 [documents]."""
         written = np.empty(1 << 16, dtype=np.int64)
         path = self.out / f"documents.{self.options.document_language}.jsonl.gz"
         articles = self.dumps.document_articles
@@ -301,7 +280,7 @@ class _Build:
         (self.out / ABOUT).write_text(text + "\n", encoding="utf-8")
 
     def _progress(self, path: Path) -> Callable[[int], None]:
-        """Return a callable for the bytes of a file that are read; a file that is read twice keeps its bar."""
+        """Return a callable for the bytes read of a file; a file that is read twice keeps its bar."""
         total = -(-_size(path) // 1_000_000)
         report = self._bars.setdefault(path.name, late_task(self._display, f"{path.name} (MB)"))
         return lambda done: report(-(-done // 1_000_000), total)

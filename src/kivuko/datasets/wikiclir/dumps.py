@@ -64,17 +64,11 @@ def wiki_code(code: str) -> str:
 
 
 def find_dumps(folder: Path, query_language: str, document_language: str, **named: Path | None) -> WikiDumps:
-    """Find the dumps of two Wikipedias in one folder: ``swwiki-20240101-langlinks.sql.gz`` and so on.
+    """Return the dumps of two Wikipedias in one folder: ``swwiki-20240101-langlinks.sql.gz`` and so on.
 
-    Of the articles, XML dumps (``…-pages-articles.xml.bz2``, ``…-pages-articles-multistream.xml.bz2``), CirrusSearch
-    dumps (``…-cirrussearch-content.json.gz``) and WikiExtractor's JSON (``swwiki-articles.jsonl``, or a folder
-    ``swwiki-extracted``) are known. A dump in several parts goes into a folder of its own, to be given in ``named``.
-
-    Args:
-        named: files whose names are others, by the fields of ``WikiDumps``.
-
-    Raises:
-        DataError: a file is missing, or several fit; the message says which.
+    Of the articles, XML dumps (``…-pages-articles.xml.bz2``, also ``-multistream``), CirrusSearch dumps
+    (``…-cirrussearch-content.json.gz``) and WikiExtractor's JSON (``swwiki-articles.jsonl``, or a folder
+    ``swwiki-extracted``) are known. ``named`` are files with other names, by the fields of ``WikiDumps``.
     """
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder. Put the dumps of both Wikipedias into one and name it.")
@@ -146,7 +140,7 @@ _Block = TypeVar("_Block")
 
 
 class _Piece(NamedTuple):
-    """A part of the rows of a statement: ``begins``: its first; ``ends_line``: its last."""
+    """A part of the rows of a statement; ``begins``: its first, ``ends_line``: its last."""
 
     line: int
     content: bytes
@@ -155,30 +149,18 @@ class _Piece(NamedTuple):
 
 
 class SqlDump:
-    """One table's dump. ``columns``: the names of its columns.
-
-    Args:
-        progress: called with the number of bytes of the file that have been read, compressed.
-
-    Raises:
-        DataError: the file is no dump of this table, or cannot be read.
-    """
+    """One table's dump; ``progress`` is called with the compressed bytes read so far."""
 
     def __init__(self, path: Path, table: str, progress: Callable[[int], None] | None = None) -> None:
         self.path, self.table, self._progress = path, table, progress
         self.columns = self._read_columns()
 
     def has(self, *columns: str) -> bool:
-        """Tell whether the table has all of these columns."""
+        """Return True if the table has all of these columns."""
         return set(columns) <= set(self.columns)
 
     def rows(self, *columns: str) -> Iterator[tuple[bytes, ...]]:
-        """Yield the chosen columns of every row as bytes: text without quotes and escapes, anything else as written.
-
-        Raises:
-            DataError: the table has no such column, a row is malformed or of another width, or the file ends within
-                one; the message names ``path:line``.
-        """
+        """Yield the chosen columns of every row as bytes: text without quotes and escapes, anything else as written."""
         groups = [1 + 2 * place for place in self._places(columns)]  # a text; a number is in the next
         value = rb"\s*(?:" + _VALUE + rb")\s*"
         row = re.compile(rb"[\s,]*\(" + rb",".join([value] * len(self.columns)) + rb"\)", re.DOTALL)
@@ -196,9 +178,6 @@ class SqlDump:
         """Yield the chosen columns of all rows in blocks, int64 [rows, columns], for tables of whole numbers alone.
 
         Ten times as fast as ``rows``: links are the longest table of all.
-
-        Raises:
-            DataError: as ``rows``; also a value that is no whole number.
         """
         places, count = self._places(columns), len(self.columns)
 
@@ -209,7 +188,7 @@ class SqlDump:
         return (block for block in self._blocks(parse) if len(block))
 
     def _blocks(self, parse: Callable[[bytes, int], tuple[_Block, bytes]]) -> Iterator[_Block]:
-        """Yield what ``parse`` makes of whole rows; it returns the bytes after them, to be parsed with the next."""
+        """Yield the blocks that ``parse`` returns, with the bytes after whole rows, which are parsed with the next."""
         rest, line = b"", 0
         for line, piece, begins, ends_line in self._pieces():
             if begins:
@@ -223,11 +202,7 @@ class SqlDump:
         self._refuse_rest(rest, line)
 
     def whole(self, value: bytes) -> int:
-        """Return a value of ``rows`` as a whole number from 0.
-
-        Raises:
-            DataError: it is none, or has more than 18 digits.
-        """
+        """Return a value of ``rows`` as a whole number from 0, of at most 18 digits."""
         if not _WHOLE.fullmatch(value):
             shown = value[:40].decode("utf-8", "replace")
             raise DataError(
@@ -302,7 +277,6 @@ class SqlDump:
         return [self.columns.index(column) for column in columns]
 
     def _refuse_rest(self, rest: bytes, line: int) -> None:
-        """Raise DataError unless nothing but separators is left after the last whole row."""
         if rest.strip(b",; \t\r\n"):
             raise self._malformed(line, rest.lstrip(b", "))
 

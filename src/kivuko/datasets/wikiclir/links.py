@@ -41,19 +41,18 @@ class PageTable:
         self.resolve = lru_cache(maxsize=65_536)(self._resolve)
 
     def add_pages(self, pages: Iterable[tuple[str, int, str | None]]) -> None:
-        """Add (title, id, title that it leads to or None)."""
+        """Add (title, id, title of the redirect's target or None)."""
         keyed = (
             (title_key(title), number, None if target is None else title_key(target)) for title, number, target in pages
         )
         _insert(self._database, "INSERT INTO page VALUES (?, ?, ?)", keyed)
 
     def add_redirects(self, redirects: Iterable[tuple[int, str]]) -> None:
-        """Add (id of a redirect's page, title that it leads to)."""
+        """Add (id of a redirect's page, title of its target)."""
         keyed = ((number, title_key(title)) for number, title in redirects)
         _insert(self._database, "INSERT OR REPLACE INTO redirect VALUES (?, ?)", keyed)
 
     def freeze(self) -> None:
-        """Build the index that ``resolve`` needs."""
         self._database.execute("CREATE INDEX page_of_title ON page (title, id, redirect)")
         self._database.commit()
 
@@ -114,7 +113,6 @@ class LinkTargets:
                 self._pages[place] = page
 
     def of(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the page of each target, 0 where there is none."""
         known = (numbers >= 0) & (numbers < self._size)
         found: NDArray[np.int64] = np.where(known, self._pages[np.where(known, numbers, 0)], 0)
         return found
@@ -133,12 +131,7 @@ class LinkTargets:
 def read_links(dump: SqlDump, pages: PageTable, targets: LinkTargets | None) -> Iterator[NDArray[np.int64]]:
     """Yield links between articles in blocks, int64 [links, 2]: from page, to page, redirects followed.
 
-    Args:
-        dump: of ``pagelinks``: with ``pl_target_id`` (since 2024) or ``pl_namespace`` and ``pl_title`` (before).
-        targets: from the ``linktarget`` dump, which the newer schema needs.
-
-    Raises:
-        DataError: the newer schema and no targets, or a damaged dump.
+    ``pagelinks`` dumps have ``pl_target_id`` since 2024, which needs ``targets``, and ``pl_title`` before.
     """
     if dump.has("pl_title"):
         yield from _titled_links(dump, pages)
@@ -169,12 +162,7 @@ def _titled_links(dump: SqlDump, pages: PageTable) -> Iterator[NDArray[np.int64]
 
 
 class MutualLinks:
-    """The articles that link to a chosen article and are linked from it.
-
-    Args:
-        chosen: int64 [articles], sorted, each once.
-        folder: for the buckets.
-    """
+    """The articles in mutual link with a chosen article; ``chosen``: int64 [articles], sorted, each once."""
 
     def __init__(self, chosen: NDArray[np.int64], folder: Path) -> None:
         self._chosen = chosen
