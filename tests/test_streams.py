@@ -7,6 +7,7 @@ import gzip
 import io
 import lzma
 import os
+import sys
 import threading
 import tracemalloc
 from collections.abc import Callable
@@ -18,7 +19,7 @@ from hypothesis import strategies as st
 
 from kivuko import streams as lines_module
 from kivuko.bitext import read_bitext
-from kivuko.errors import DataError, UsageError
+from kivuko.errors import DataError, MissingDependencyError, UsageError
 from kivuko.streams import START_BYTES, ByteInput, byte_stream, read_lines, text_lines
 
 zstandard = pytest.importorskip("zstandard")
@@ -185,6 +186,12 @@ def test_a_url_is_read_as_a_file_would_be() -> None:
         read_bitext("memory://bucket/none.tsv", "sw")
     with pytest.raises(UsageError, match=r"nothing://bucket/f\.tsv: .*nothing.*; give https://, s3://, hf://"):
         read_bitext("nothing://bucket/f.tsv", "sw")
+
+
+def test_a_url_without_fsspec_names_the_command_that_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "fsspec", None)
+    with pytest.raises(MissingDependencyError, match=r"s3://b/f\.tsv needs fsspec: pip install 'kivuko\[data\]'"):
+        read_bitext("s3://b/f.tsv", "sw")
 
 
 @pytest.mark.parametrize("compress", COMPRESSORS)

@@ -100,14 +100,16 @@ def refuse_unwritable(path: Path) -> None:
 MODEL_FILE = "kivuko.json"  # in every folder that holds a model of Kivuko's
 
 
-def refuse_foreign(path: Path, marker: str, kind: str, remedy: str = "Choose another --out.") -> None:
-    """Raise ModelError if ``path`` is a file, or a folder that holds something but no file named ``marker``.
-
-    Args:
-        kind: of what may be replaced there, with its article: "a Kivuko model".
-    """
+def refuse_foreign(
+    path: Path,
+    marker: str,
+    kind: str,  # with its article: "a Kivuko model"
+    remedy: str = "Choose another --out.",
+    error: type[KivukoError] = ModelError,
+) -> None:
+    """Raise ``error`` if ``path`` is a file, or a folder that holds something but no file named ``marker``."""
     if path.is_file() or (path.is_dir() and any(path.iterdir()) and not (path / marker).is_file()):
-        raise ModelError(f"{path}: exists and is not {kind}; nothing was replaced. {remedy}")
+        raise error(f"{path}: exists and is not {kind}; nothing was replaced. {remedy}")
 
 
 def write_text(path: Path, text: str) -> None:

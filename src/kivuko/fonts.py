@@ -60,14 +60,6 @@ def scripts_without_font(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(script for script, _ in script_runs(text) if not has_font(script)))
 
 
-def script_of(text: str) -> str:
-    """Return the ISO 15924 script of a text, among those that need a font of their own; "Latn" if there is none."""
-    for script in _NOTO:
-        if regex.search(rf"\p{{Script={script}}}", text):
-            return script
-    return "Latn"
-
-
 @functools.lru_cache(maxsize=4096)
 def scripts_of(text: str) -> tuple[str, ...]:
     """Return the scripts that use every character of ``text``: Latin, and those that need a font of their own.

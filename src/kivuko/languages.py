@@ -90,6 +90,12 @@ def language(code: str) -> Language:
     return described
 
 
+def known_code(text: str) -> str | None:
+    """Return the normalized code of a tag, or None if it names no known language."""
+    described = _described(text.strip())
+    return None if described is None else described.code
+
+
 def other_than_english(code: str) -> str:
     """Return the normalized code of a language, or raise UsageError if it is English."""
     normalized = language(code).code

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import re
 from typing import Any
 
@@ -18,6 +19,11 @@ def is_plugin(text: str) -> bool:
     (True, False, False)
     """
     return _NAME.fullmatch(text) is not None
+
+
+def has_module(text: str) -> bool:
+    """Return True if the top package of ``package.module:Class`` can be imported, without importing it."""
+    return importlib.util.find_spec(text.partition(":")[0].partition(".")[0]) is not None
 
 
 def load_plugin(text: str, what: str) -> Any:

@@ -195,10 +195,15 @@ def _zstandard() -> Any:
 def _open_url(url: str) -> BinaryIO:
     try:
         import fsspec
-
+    except ImportError:
+        raise MissingDependencyError(f"{url} needs fsspec: pip install 'kivuko[data]', or download the file") from None
+    try:
         return cast(BinaryIO, fsspec.open(url, "rb").open())
-    except ImportError as problem:  # of fsspec, or of the package for one scheme
-        raise MissingDependencyError(f"{url}: {first_line(problem)}; or download the file and give its path") from None
+    except ImportError as problem:  # of the package for one scheme
+        scheme = url.partition(":")[0].replace("https", "http")
+        raise MissingDependencyError(
+            f"{url}: {first_line(problem)}. Run: pip install 'fsspec[{scheme}]', or download the file"
+        ) from None
     except (KivukoError, FileNotFoundError):
         raise
     except ValueError as problem:

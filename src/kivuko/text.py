@@ -65,6 +65,21 @@ def word_spans(text: str) -> list[tuple[str, int, int]]:
     return [(match.group().casefold(), *match.span()) for match in _WORD.finditer(text)]
 
 
+_SCRIPTS = (
+    "Arab", "Armn", "Beng", "Deva", "Ethi", "Geor", "Gujr", "Guru", "Hebr", "Khmr", "Knda", "Laoo", "Mlym", "Mymr",
+    "Orya", "Sinh", "Taml", "Telu", "Thai", "Tibt", "Hani", "Hira", "Kana", "Hang",
+)  # fmt: skip
+
+
+def script_of(text: str) -> str:
+    """Return the ISO 15924 script of a text; "Latn" also for Greek, Cyrillic and others that share Latin's fonts.
+
+    >>> script_of("paka"), script_of("काली बिल्ली")
+    ('Latn', 'Deva')
+    """
+    return next((one for one in _SCRIPTS if regex.search(rf"\p{{Script={one}}}", text)), "Latn")
+
+
 def spelling_likeness(first: str, second: str) -> float:
     """Return how alike two words are spelled: Dice's coefficient over their letter trigrams, edges included; 0 to 1.
 

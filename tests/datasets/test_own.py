@@ -9,6 +9,7 @@ import pytest
 
 import caption_scene as scene
 from kivuko.datasets.captions import CaptionSet
+from kivuko.datasets.evaluation_captions import evaluation_captions
 from kivuko.datasets.spec import check_spec, open_dataset, records_stem
 from kivuko.errors import DataError, UsageError
 
@@ -135,6 +136,22 @@ def test_what_names_no_data_set_lists_those_that_are_known(spec):
 def test_a_module_that_is_not_there_is_named():
     with pytest.raises(UsageError, match="no module 'nosuch_module'"):
         open_dataset("nosuch_module:Data")
+
+
+def test_a_mistyped_data_set_lists_those_that_are_known():
+    with pytest.raises(UsageError, match=r"xm36:path: no module 'xm36' for the data set, nor a known one.*xm3600:PATH"):
+        check_spec("xm36:path")
+
+
+def test_the_queries_of_a_text_collection_can_be_looked_for_in_training_text(tmp_path):
+    folder = tmp_path / "t"
+    folder.mkdir()
+    scene.write_lines(folder / "queries.sw.tsv", ["q1\tpaka mweusi"])
+    scene.write_lines(folder / "queries.en.tsv", ["q1\ta black cat"])
+    scene.write_lines(folder / "queries.de.tsv", ["q1\teine Katze"])
+    scene.write_lines(folder / "documents.en.tsv", ["d1\ta cat"])
+    scene.write_lines(folder / "qrels.txt", ["q1 0 d1 1"])
+    assert sorted(evaluation_captions([f"trec:{folder}"], "sw")) == ["a black cat", "paka mweusi"]
 
 
 def test_records_of_ones_own_files_are_named_after_file_and_folder(tmp_path):

@@ -191,7 +191,7 @@ def test_what_does_not_fit_is_said(tmp_path: Path) -> None:
         build_wikiclir(found, Options("sw", "fr"), tmp_path / "out")
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("x", encoding="utf-8")
-    with pytest.raises(UsageError, match="is no collection; nothing was replaced"):
+    with pytest.raises(UsageError, match="is not a collection; nothing was replaced"):
         build_wikiclir(found, Options("sw", "en"), tmp_path / "mine")
     found.linktarget.unlink()  # type: ignore[union-attr]
     with pytest.raises(DataError, match="give the linktarget dump"):

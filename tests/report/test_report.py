@@ -10,8 +10,9 @@ from kivuko.encoders.model import About
 from kivuko.encoders.model_card import model_card
 from kivuko.evaluation import Record
 from kivuko.evaluation.tables import comparison_table, index_records, no_better_line, results_table, with_interval
-from kivuko.fonts import font_for, script_of
+from kivuko.fonts import font_for
 from kivuko.report.result_image import ResultRow, results_image
+from kivuko.text import script_of
 
 ABOUT = About(
     teacher="all-MiniLM-L6-v2", teacher_source="x", student="static", recipe="optical", seed=3,

@@ -12,7 +12,7 @@ from kivuko.errors import DataError, ModelError, UsageError
 from kivuko.translation.marian import NO_LABEL, marian_model, marian_tokenizer, number_pairs, to_batch
 from kivuko.translation.pretrained import load_translator
 from kivuko.translation.settings import TranslationSettings
-from kivuko.translation.training import _cross_entropy, _rate, _Scorer, train_translator
+from kivuko.translation.training import _cross_entropy, _Scorer, train_translator
 
 READ = "model.encoder.embed_tokens.weight"
 
@@ -86,11 +86,6 @@ def test_the_same_seed_gives_the_same_weights_bit_for_bit(toy, small_settings):
 def test_training_takes_the_steps_that_the_bitext_asks_for():
     settings = TranslationSettings(epochs=3, batch_tokens=100, least_steps=5, most_steps=50)
     assert [settings.steps(tokens) for tokens in (10, 1000, 1_000_000)] == [5, 30, 50]
-
-
-def test_the_rate_rises_in_a_line_and_falls_as_a_cosine_to_zero():
-    assert [_rate(step, 110, 10 / 110) for step in (1, 5, 10)] == pytest.approx([0.1, 0.5, 1.0])
-    assert [_rate(step, 110, 10 / 110) for step in (60, 110)] == pytest.approx([0.5, 0.0], abs=1e-12)
 
 
 def test_the_loss_is_the_librarys_own(toy, small_settings):

@@ -21,7 +21,7 @@ from kivuko.bitext.pairs import (
     RawPair,
 )
 from kivuko.errors import DataError, UsageError, at, first_line
-from kivuko.languages import language as describe
+from kivuko.languages import known_code
 from kivuko.streams import COMPRESSED, ByteInput, plain_name, read_lines
 
 # (language's side, English side) pairs of headings that are in use for bitext.
@@ -305,10 +305,7 @@ def code_of(tag: str) -> str | None:
     tag = tag.strip()
     if not tag or len(tag) > _LONGEST or not tag.replace("-", "").replace("_", "").isalnum():
         return None
-    try:
-        return describe(tag).code
-    except UsageError:
-        return None
+    return known_code(tag)
 
 
 def fitting(wanted: str, codes: Sequence[str | None]) -> int | None:

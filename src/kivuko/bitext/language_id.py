@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from kivuko.errors import MissingDependencyError
 from kivuko.languages import language as describe
-from kivuko.text import word_list
+from kivuko.text import script_of, word_list
 
 _MAX_WORDS = 100_000  # that are counted; later ones are not learned
 _SEEN = 3  # times before a word counts as evidence
@@ -247,8 +247,6 @@ class LanguageGuesser:
         return LanguageGuess(language.code, language.name, float(shares[best]), "words")
 
     def _by_script(self, text: str) -> LanguageGuess:
-        from kivuko.fonts import script_of
-
         script = script_of(text)
         fitting = [one for one in self._languages if one.script == script and script not in _SCRIPTS_OF_MANY]
         return LanguageGuess(fitting[0].code, fitting[0].name, 1.0, "script") if len(fitting) == 1 else UNKNOWN

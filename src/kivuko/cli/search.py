@@ -173,8 +173,8 @@ def hits_table(title: str, hits: Sequence[Hit]) -> Table:
 def draw_hits(title: str, images: Sequence[Image.Image], captions: Sequence[str], file: Path) -> None:
     """Write the query and its results, with captions, as one image; the ending of the file is its format."""
     from kivuko.files import atomic_path
-    from kivuko.fonts import script_of
     from kivuko.report.result_image import ResultRow, results_image
+    from kivuko.text import script_of
 
     if not images:
         raise KivukoError(f"{file}: there are no results, so there is nothing to draw. Loosen --where.")

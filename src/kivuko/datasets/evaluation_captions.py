@@ -7,6 +7,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from kivuko.datasets.captions import CaptionSet
+from kivuko.datasets.emoji import EmojiWorld
+from kivuko.datasets.spec import EMOJI, is_spec, open_dataset
 from kivuko.errors import DataError, at
 from kivuko.streams import text_lines
 
@@ -17,7 +20,7 @@ _KEYS = ("caption", "captions", "text", "texts", "sentence", "sentences", "query
 def evaluation_captions(specs: Sequence[str], language: str) -> Iterator[str]:
     """Yield the captions of a language, and the English ones, of all evaluation sets named.
 
-    A spec is a data set such as ``emoji`` or ``xm3600:FOLDER``, or a file: a caption on each line (cells between tabs
+    A spec is a data set (see ``datasets.spec.SPECS``), of which queries and captions count, or a file: a caption on each line (cells between tabs
     are captions of their own, if they are more than one word), or JSON lines with captions under ``caption`` or the
     like.
     """
@@ -31,35 +34,29 @@ def evaluation_captions(specs: Sequence[str], language: str) -> Iterator[str]:
 
 
 def _captions(spec: str, language: str) -> Iterable[str]:
-    from kivuko.datasets.captions import is_caption_spec
-
-    if spec == "emoji":
-        return _emoji(language)
-    if is_caption_spec(spec) and not Path(spec).exists():
-        return _caption_set(spec, language)
     path = Path(spec)
+    if spec == EMOJI or (is_spec(spec) and not path.exists()):
+        return _of_dataset(spec, language)
     return _json_lines(path) if ".jsonl" in path.suffixes or ".ndjson" in path.suffixes else _lines(path)
 
 
-def _emoji(language: str) -> Iterator[str]:
-    from kivuko.datasets.emoji import emoji_world
-    from kivuko.progress import progress_bar
+def _of_dataset(spec: str, language: str) -> Iterator[str]:
+    dataset = open_dataset(spec, languages=(language,))
+    if isinstance(dataset, CaptionSet):
+        for code in _own(dataset.languages, language):
+            yield from dataset.of(code).texts
+    elif isinstance(dataset, EmojiWorld):
+        for code in (language, "en"):
+            yield from (query.text for query in dataset.queries(code, "test"))
+    else:
+        for code in _own(dataset.query_languages, language):
+            yield from dataset.queries(code).values()
 
-    with progress_bar("drawing emoji") as report:
-        world = emoji_world((language,), progress=report)
-    for code in (language, "en"):
-        for query in world.queries(code, "test"):
-            yield query.text
 
-
-def _caption_set(spec: str, language: str) -> Iterator[str]:
-    from kivuko.datasets.captions import open_caption_set
-
-    captions = open_caption_set(spec, language=language)
+def _own(codes: Iterable[str], language: str) -> list[str]:
+    """Return English and the codes of a language, whatever its script or country."""
     primary = language.partition("-")[0]
-    for code in captions.languages:
-        if code in (language, "en") or code.partition("-")[0] == primary:
-            yield from captions.of(code).texts
+    return [code for code in codes if code == "en" or code.partition("-")[0] == primary]
 
 
 def _lines(path: Path) -> Iterator[str]:

@@ -11,7 +11,7 @@ from kivuko.datasets.captions.formats import is_caption_spec, is_own_set, open_c
 from kivuko.datasets.collections import Collection, is_collection, open_collection
 from kivuko.datasets.own import adapt
 from kivuko.errors import UsageError, wrap_errors
-from kivuko.plugins import is_plugin, load_plugin
+from kivuko.plugins import has_module, is_plugin, load_plugin
 from kivuko.progress import progress_bar
 from kivuko.streams import plain_name
 
@@ -36,6 +36,9 @@ def check_spec(spec: str) -> None:
     """Raise UsageError, which lists all forms, if a text does not have the form of a data set's name."""
     if not is_spec(spec):
         raise UsageError(f"{spec}: not a data set that is known. Give one of: {SPECS}.")
+    if is_plugin(spec) and not (is_caption_spec(spec) or is_collection(spec) or has_module(spec)):
+        module = spec.partition(":")[0]
+        raise UsageError(f"{spec}: no module '{module}' for the data set, nor a known one. Give one of: {SPECS}.")
 
 
 def open_dataset(

@@ -19,7 +19,7 @@ from kivuko.perturbations.graphemes import (
     letters_for,
     offsets,
     primary_code,
-    script_of,
+    script_name,
     stay_apart,
 )
 
@@ -187,7 +187,7 @@ def _alone(units: Sequence[str], place: int) -> bool:
 @lru_cache(maxsize=65_536)
 def _slips(cluster: str, language: str) -> tuple[str, ...]:
     """Return a cluster with one letter or vowel sign typed on a neighboring key; each result is one cluster again."""
-    keys = _neighbors(_layout(script_of(cluster[0]), primary_code(language)))
+    keys = _neighbors(_layout(script_name(cluster[0]), primary_code(language)))
     slips = []
     for place, struck in enumerate(cluster):
         upper = struck != struck.lower()
@@ -204,7 +204,7 @@ def _layout(script: str, language: str) -> str:
     usual = str(data["scripts"].get(script, ""))
     own = str(data["languages"].get(language, usual))
     # A Latin word in a Russian text is typed on Latin keys, and a language's own layout may be of another script.
-    fits = any(script_of(key) == script for row in data["layouts"].get(own, {"rows": []})["rows"] for key in row)
+    fits = any(script_name(key) == script for row in data["layouts"].get(own, {"rows": []})["rows"] for key in row)
     return own if fits else usual
 
 

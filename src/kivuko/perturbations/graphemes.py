@@ -52,7 +52,7 @@ def is_letter(grapheme: str) -> bool:
 
 
 @lru_cache(maxsize=65_536)
-def script_of(character: str) -> str:
+def script_name(character: str) -> str:
     """Return the script of a character as its Unicode name begins, "LATIN" say; "" where it has no name."""
     return unicodedata.name(character, "").split(" ", 1)[0]
 
@@ -67,7 +67,7 @@ def letters_for(grapheme: str, language: str) -> tuple[str, ...]:
     letters (for a digit, the digits) of that script with code points near the grapheme's: for a Chinese character
     those of like radical, for a Korean syllable those of like beginning.
     """
-    return _letters(script_of(grapheme[0]), primary_code(language)) or _peers(grapheme[0])
+    return _letters(script_name(grapheme[0]), primary_code(language)) or _peers(grapheme[0])
 
 
 @cache
@@ -88,10 +88,10 @@ def _letters(script: str, language: str) -> tuple[str, ...]:
 
 @lru_cache(maxsize=4096)
 def _peers(character: str) -> tuple[str, ...]:
-    sort, script = unicodedata.category(character)[0], script_of(character)
+    sort, script = unicodedata.category(character)[0], script_name(character)
     row = ord(character) // _ROW * _ROW
     near = (one for one in map(chr, range(row, row + _ROW)) if unicodedata.category(one)[0] == sort)
-    return tuple(dict.fromkeys(one.lower() for one in near if script_of(one) == script and len(one.lower()) == 1))
+    return tuple(dict.fromkeys(one.lower() for one in near if script_name(one) == script and len(one.lower()) == 1))
 
 
 @cache

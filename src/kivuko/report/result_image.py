@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from PIL import Image, ImageDraw
 
-from kivuko.fonts import Font, font_for, script_of
+from kivuko.fonts import Font, font_for
+from kivuko.text import script_of
 
 _CELL, _GAP, _TEXT, _HEADER = 96, 10, 330, 54
 _CAPTION, _CAPTION_LINE, _CAPTION_LINES = 11, 15, 2  # size of captions, and of their lines

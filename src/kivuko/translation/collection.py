@@ -6,7 +6,6 @@ passages are translated sentence by sentence. Finished parts are kept in a work 
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import heapq
 import json
@@ -24,7 +23,7 @@ from kivuko.datasets.collections.collection import sentences
 from kivuko.datasets.collections.files import read_documents, write_document, write_qrels, write_queries
 from kivuko.datasets.collections.trec_folder import ABOUT
 from kivuko.errors import CorruptFileError, DataError, ModelError, UsageError
-from kivuko.files import atomic_path, write_text
+from kivuko.files import atomic_path, refuse_foreign, write_text
 from kivuko.languages import language as describe
 from kivuko.progress import progress_bar
 from kivuko.streams import open_compressed
@@ -161,8 +160,7 @@ def translate_collection(
         raise UsageError(f"source and target are both {source}: name two languages.")
     if not (plan.queries or plan.documents):
         raise UsageError("neither queries nor documents are to be translated: name one of them.")
-    if out.is_file() or (out.is_dir() and any(out.iterdir()) and not (out / ABOUT).is_file()):
-        raise UsageError(f"{out}: exists and is no collection; nothing was replaced. Choose another --out.")
+    refuse_foreign(out, ABOUT, "a collection", error=UsageError)
     if isinstance(collection, str):
         collection = open_collection(collection)
     if isinstance(translator, str):
@@ -353,5 +351,5 @@ def _write_part(path: Path, documents: Sequence[Document]) -> None:
 def _read_part(path: Path) -> list[Document]:
     try:
         return list(read_documents(path))
-    except (DataError, gzip.BadGzipFile) as problem:
+    except DataError as problem:
         raise CorruptFileError(f"{path}: a finished part is damaged ({problem}). Delete it and run again.") from None

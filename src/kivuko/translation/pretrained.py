@@ -13,6 +13,7 @@ import torch
 from kivuko.encoders.loading import require_hub
 from kivuko.encoders.model import quiet
 from kivuko.errors import MissingDependencyError, ModelError, UsageError, first_line
+from kivuko.languages import known_code
 from kivuko.languages import language as describe
 from kivuko.translation.marian import language_tag
 from kivuko.translation.seq2seq import Route, RouteFrom, Seq2SeqTranslator, source_routes
@@ -167,17 +168,11 @@ def _one_way(tokenizer: Any, vocabulary: Collection[str], name: str, target: str
 
 def _single(code: str | None) -> str | None:
     """Normalize a code that names one language; None for a group such as ``mul`` or ``bnt``, or none at all."""
-    try:
-        primary = describe(code or "").code.split("-")[0]
-    except UsageError:
-        return None
+    primary = (known_code(code or "") or "").split("-")[0]
     # Groups of languages have codes of three letters, as small languages have; only what is sure is checked.
     return primary if len(primary) == 2 or primary == "fil" else None
 
 
 def _is_code_of(code: str, target: str) -> bool:
     """Return True if a model's own code (``swh``, ``sw``) is the target language."""
-    try:
-        return describe(code.replace("_", "-")).code == target
-    except UsageError:  # a tag of the model's own that is no language's code
-        return False
+    return known_code(code.replace("_", "-")) == target  # a tag of the model's own may be no language's code

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from kivuko.errors import ModelError
-from kivuko.files import atomic_path
+from kivuko.files import atomic_path, refuse_foreign
 from kivuko.languages import language as describe
 from kivuko.translation.marian import language_tag
 
@@ -55,8 +55,7 @@ class Seq2SeqTranslator:
 
     def save(self, path: Path) -> None:
         """Write model and tokenizer as a folder of Hugging Face's own layout, whole or not at all."""
-        if path.is_file() or (path.is_dir() and any(path.iterdir()) and not (path / "config.json").is_file()):
-            raise ModelError(f"{path}: exists and is not a model folder; nothing was replaced. Choose another place.")
+        refuse_foreign(path, "config.json", "a model folder", "Choose another place.")
         with atomic_path(path) as temporary:
             self.model.save_pretrained(temporary)
             self.tokenizer.save_pretrained(temporary)

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from kivuko.bitext import Bitext
 from kivuko.errors import DataError, UsageError
+from kivuko.training.loop import warmup_cosine
 from kivuko.translation.marian import (
     NO_LABEL,
     Batch,
@@ -130,7 +131,7 @@ def _fit(
     best, best_step, history = mean, 0, list[tuple[int, float]]()
     for step, rows in batches(pairs, settings.batch_tokens, steps, seed):
         for group in optimizer.param_groups:
-            group["lr"] = settings.learning_rate * _rate(step, steps, settings.warmup)
+            group["lr"] = settings.learning_rate * warmup_cosine(step, steps, settings.warmup)
         torch.manual_seed(mixed(seed, step))
         model.train()
         loss = _cross_entropy(model, to_batch(pairs, rows, settings.word_dropout), settings.label_smoothing)
@@ -166,11 +167,3 @@ def _cross_entropy(model: Any, batch: Batch, smoothing: float = 0.0) -> Tensor:
 def _move_mean(mean: dict[str, Tensor], model: nn.Module, decay: float) -> None:
     """Move the running mean of the weights a step on: decay * mean + (1 - decay) * weights."""
     torch._foreach_lerp_(list(mean.values()), list(model.parameters()), 1 - decay)
-
-
-def _rate(step: int, steps: int, warmup: float) -> float:
-    """Linear warm-up, then half a cosine down to zero; a factor of the learning rate."""
-    warm = max(1, round(warmup * steps))
-    if step <= warm:
-        return step / warm
-    return 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))

@@ -59,9 +59,9 @@ def chrf(translations: Sequence[str], references: Sequence[str]) -> float:
     for order in _ORDERS:
         matched = written = wanted = 0
         for translation, reference in zip(translations, references, strict=True):
-            found, expected = _ngrams(translation, order), _ngrams(reference, order)
-            matched += (found & expected).total()
-            written, wanted = written + found.total(), wanted + expected.total()
+            counts, expected = _ngrams(translation, order), _ngrams(reference, order)
+            matched += (counts & expected).total()
+            written, wanted = written + counts.total(), wanted + expected.total()
         if wanted:  # a collection of short words has no long n-grams
             precision, recall = matched / max(written, 1), matched / wanted
             both = _BETA**2 * precision + recall

@@ -50,8 +50,8 @@ class Sample:
 
     def metadata(self) -> dict[str, Any]:
         """Return the object in the sample's ``.json``; empty if there is none."""
-        found = json.loads(self.texts["json"].decode("utf-8-sig")) if "json" in self.texts else {}
-        return found if isinstance(found, dict) else {}
+        content = json.loads(self.texts["json"].decode("utf-8-sig")) if "json" in self.texts else {}
+        return content if isinstance(content, dict) else {}
 
 
 def samples(shard: Path) -> Iterator[Sample]:

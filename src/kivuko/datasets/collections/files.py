@@ -90,18 +90,18 @@ def read_queries(path: Path) -> Queries:
     first = next((line for _, line in text_lines(path) if line.strip()), "").lstrip()
     if first.startswith("<"):
         return read_topics(path)
-    found: Queries = {}
+    queries: Queries = {}
     for place, code, name, text in _json_queries(path) if first.startswith("{") else _tab_queries(path):
         query = identifier(name, place)
         cleaned = " ".join((text or "").split())
         if not cleaned:
             raise DataError(f"{place}: query {query} has no text; write one or drop the line")
-        if query in found.setdefault(code, {}):
+        if query in queries.setdefault(code, {}):
             raise DataError(f"{place}: query id {query} occurs twice; ids must be unique")
-        found[code][query] = cleaned
-    if not found:
+        queries[code][query] = cleaned
+    if not queries:
         raise DataError(f"{path}: no query in it; give lines of id<TAB>text")
-    return found
+    return queries
 
 
 def write_queries(path: Path, queries: Mapping[str, str]) -> None:
@@ -161,7 +161,7 @@ def read_qrels(path: Path) -> dict[str, dict[str, int]]:
     A first line ``query-id corpus-id score`` announces three columns instead. Grades are whole numbers up to 10,000;
     those above 0 mean relevant. A repeated line counts once.
     """
-    found: dict[str, dict[str, int]] = {}
+    judgments: dict[str, dict[str, int]] = {}
     columns = 4
     for number, line in text_lines(path):
         cells = line.split()
@@ -181,14 +181,14 @@ def read_qrels(path: Path) -> dict[str, dict[str, int]]:
             raise DataError(f"{at(path, number)}: grade {grade[:40]!r} is no whole number; write 0, 1, 2 …")
         if int(grade) > _HIGHEST:
             raise DataError(f"{at(path, number)}: grade {grade} is over {_HIGHEST:,}; write 0, 1, 2 …")
-        if found.setdefault(query, {}).setdefault(document, int(grade)) != int(grade):
+        if judgments.setdefault(query, {}).setdefault(document, int(grade)) != int(grade):
             raise DataError(
                 f"{at(path, number)}: query {query[:40]!r} and document {document[:40]!r} were given another grade "
                 "before; keep one"
             )
-    if not found:
+    if not judgments:
         raise DataError(f"{path}: no judgment in it; give lines of: query iteration document grade")
-    return found
+    return judgments
 
 
 def write_qrels(path: Path, judgments: dict[str, dict[str, int]]) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 from kivuko.datasets.collections.collection import UNDETERMINED, Document, Judgments
 from kivuko.errors import DataError, KivukoError, MissingDependencyError, UsageError, first_line
-from kivuko.languages import language
+from kivuko.languages import known_code
 
 
 class IrDataset:
@@ -30,11 +30,11 @@ class IrDataset:
 
     @property
     def query_languages(self) -> tuple[str, ...]:
-        return (_code(self._dataset.queries_lang()),)
+        return (known_code(self._dataset.queries_lang() or "") or UNDETERMINED,)
 
     @property
     def document_language(self) -> str:
-        return _code(self._dataset.docs_lang())
+        return known_code(self._dataset.docs_lang() or "") or UNDETERMINED
 
     def queries(self, language: str) -> dict[str, str]:
         if language not in self.query_languages:
@@ -57,11 +57,11 @@ class IrDataset:
         return None
 
     def judgments(self) -> Judgments:
-        found: dict[str, dict[str, int]] = {}
+        judgments: dict[str, dict[str, int]] = {}
         with _one_line(self.spec):
             for qrel in self._dataset.qrels_iter():
-                found.setdefault(str(qrel.query_id), {})[str(qrel.doc_id)] = int(qrel.relevance)
-        return found
+                judgments.setdefault(str(qrel.query_id), {})[str(qrel.doc_id)] = int(qrel.relevance)
+        return judgments
 
     def files(self) -> tuple[Path, ...]:
         return ()
@@ -92,13 +92,6 @@ def open_ir_dataset(name: str) -> IrDataset:
 
 def _text(item: Any) -> str:
     return " ".join(str(item.default_text()).split())
-
-
-def _code(stated: str | None) -> str:
-    try:
-        return language(stated or "").code
-    except UsageError:
-        return UNDETERMINED
 
 
 @contextlib.contextmanager

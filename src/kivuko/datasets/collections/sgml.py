@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from kivuko.datasets.collections.collection import Document, identifier
-from kivuko.errors import DataError, UsageError, at
-from kivuko.languages import language
+from kivuko.errors import DataError, at
+from kivuko.languages import known_code
 from kivuko.streams import MAX_TEXT_BYTES, text_lines
 
 _START, _END = re.compile(r"<DOC\b[^<>]*>", re.IGNORECASE), re.compile(r"</DOC\s*>", re.IGNORECASE)
@@ -95,7 +95,7 @@ def read_topics(path: Path) -> dict[str, dict[str, str]]:
     Tags may have no end (TREC) or one (XML); the number may be an attribute; titles may be by language (``<EN-title>``
     as in CLEF, ``<topic lang="sw">``). Returns language (``""`` if not stated) -> query id -> title.
     """
-    found: dict[str, dict[str, str]] = {}
+    queries: dict[str, dict[str, str]] = {}
     for line, attributes, body in _topics(path):
         place = at(path, line)
         fields = _fields(body)
@@ -108,12 +108,12 @@ def read_topics(path: Path) -> dict[str, dict[str, str]]:
         if not any(titles.values()):
             raise DataError(f"{place}: topic {query} has no title; give it one in <title>")
         for code, title in titles.items():
-            if query in found.setdefault(code, {}):
+            if query in queries.setdefault(code, {}):
                 raise DataError(f"{place}: topic {query} occurs twice; ids must be unique")
-            found[code][query] = title
-    if not found:
+            queries[code][query] = title
+    if not queries:
         raise DataError(f"{path}: no topic in it; give <top> … </top>, or queries as id<TAB>text in a .tsv file")
-    return found
+    return queries
 
 
 def _topics(path: Path) -> Iterator[tuple[int, str, str]]:
@@ -157,16 +157,16 @@ def _is_field(tag: str, body: list[str], rest: str) -> bool:
 
 def _fields(body: str) -> dict[str, str]:
     """Return the text after each tag up to the next, by the tag's name in lower case; the first of a name counts."""
-    found: dict[str, str] = {}
+    fields: dict[str, str] = {}
     tags = list(_TOPICS_TAG.finditer(body))
     for place, tag in enumerate(tags):
         end = tags[place + 1].start() if place + 1 < len(tags) else len(body)
         name = tag[2].lower()
-        if not tag[1] and name not in found:
-            found[name] = " ".join(html.unescape(_LABEL.sub("", body[tag.end() : end], count=1)).split())
+        if not tag[1] and name not in fields:
+            fields[name] = " ".join(html.unescape(_LABEL.sub("", body[tag.end() : end], count=1)).split())
     if not tags and body.strip():
-        found["text"] = " ".join(html.unescape(body).split())
-    return found
+        fields["text"] = " ".join(html.unescape(body).split())
+    return fields
 
 
 def _titles(fields: dict[str, str], attributes: str) -> dict[str, str]:
@@ -174,17 +174,10 @@ def _titles(fields: dict[str, str], attributes: str) -> dict[str, str]:
     by_language = {}
     for name, text in fields.items():
         code, dash, rest = name.partition("-")
-        if dash and rest == "title" and text and (known := _code(code)):
+        if dash and rest == "title" and text and (known := known_code(code)):
             by_language[known] = text
     if by_language:
         return by_language
     stated = _LANGUAGE_ATTRIBUTE.search(attributes)
-    code = (_code(stated[1]) if stated else None) or ""
+    code = (known_code(stated[1]) if stated else None) or ""
     return {code: next((fields[name] for name in _TITLES if fields.get(name)), "")}
-
-
-def _code(text: str) -> str | None:
-    try:
-        return language(text).code
-    except UsageError:
-        return None

@@ -11,7 +11,7 @@ from typing import Any
 from kivuko.datasets.collections.collection import UNDETERMINED, Document, Judgments
 from kivuko.datasets.collections.files import read_documents, read_qrels, read_queries
 from kivuko.errors import DataError, UsageError
-from kivuko.languages import language
+from kivuko.languages import known_code, language
 from kivuko.streams import COMPRESSED
 
 ABOUT = "collection.json"
@@ -115,20 +115,20 @@ def open_folder(folder: Path, split: str = "") -> TrecFolder:
 
 
 def _parts(folder: Path, stems: Sequence[str]) -> list[_Part]:
-    found = []
+    parts = []
     for path in sorted(folder.iterdir()):
         words = _bare(path).split(".")
         if words[0].lower() not in stems:
             continue
         if path.is_dir() and stems == _QRELS:
-            found += [
+            parts += [
                 _Part(file, split=_bare(file)) for file in sorted(path.iterdir()) if file.name.lower().endswith(_KNOWN)
             ]
         elif path.is_dir() or path.name.lower().endswith(_KNOWN) or len(words) == 1 == len(path.name.split(".")):
-            split = ".".join(word for word in words[1:] if word.lower() in _SPLITS or not _code(word))
-            codes = [code for word in words[1:] if word.lower() not in _SPLITS and (code := _code(word))]
-            found.append(_Part(path, codes[0] if codes else "", split))
-    return found
+            split = ".".join(word for word in words[1:] if word.lower() in _SPLITS or not known_code(word))
+            codes = [code for word in words[1:] if word.lower() not in _SPLITS and (code := known_code(word))]
+            parts.append(_Part(path, codes[0] if codes else "", split))
+    return parts
 
 
 _KNOWN = tuple(suffix + packed for suffix in _SUFFIXES for packed in ("", *COMPRESSED))
@@ -160,13 +160,6 @@ def _chosen(parts: list[_Part], split: str, folder: Path, what: str) -> _Part:
 
 def _names(parts: Sequence[_Part]) -> str:
     return ", ".join(part.path.name for part in parts[:5])
-
-
-def _code(word: str) -> str | None:
-    try:
-        return language(word).code
-    except UsageError:
-        return None
 
 
 def _read_about(path: Path) -> dict[str, Any]:

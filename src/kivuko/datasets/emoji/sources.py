@@ -42,7 +42,7 @@ def find_cldr(folder: Path | None = None) -> Path:
     if named:
         raise DataError(f"{named}: not a CLDR folder (no annotations/en.xml in it). Name CLDR's 'common' folder.")
     raise DataError(
-        "no CLDR annotations found: run 'apt-get install unicode-cldr-core', or name a folder that holds "
+        "no CLDR annotations: run 'apt-get install unicode-cldr-core', or name a folder that holds "
         "annotations/ with --cldr FOLDER or KIVUKO_CLDR."
     )
 
@@ -90,13 +90,13 @@ def _read_file(file: Path) -> list[tuple[str, bool, str]]:
         raise DataError(f"{file}: cannot be read ({problem.strerror}).") from problem
     except (LookupError, ValueError) as problem:  # an encoding that the parser does not know
         raise DataError(f"{file}: not readable as XML ({problem}). Install CLDR again.") from problem
-    found = []
+    entries = []
     for element in root.iter("annotation"):
         text = " ".join((element.text or "").split())
         # CLDR writes U+2191 x3 where a value is inherited from the parent locale: not a translation.
         if text and text != "↑↑↑":
-            found.append((element.get("cp", "").replace("\ufe0f", ""), element.get("type") == "tts", text))
-    return found
+            entries.append((element.get("cp", "").replace("\ufe0f", ""), element.get("type") == "tts", text))
+    return entries
 
 
 Pixels = np.ndarray[tuple[int, ...], np.dtype[np.uint8]]
@@ -122,7 +122,7 @@ def find_font(path: Path | None = None) -> Path:
         if candidate.is_file():
             return candidate
     raise DataError(
-        "no color emoji font found: run 'apt-get install fonts-noto-color-emoji', or name NotoColorEmoji.ttf "
+        "no color emoji font: run 'apt-get install fonts-noto-color-emoji', or name NotoColorEmoji.ttf "
         "with --font FILE or KIVUKO_FONT."
     )
 

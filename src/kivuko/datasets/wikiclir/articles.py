@@ -119,10 +119,10 @@ def _without_elements(text: str) -> str:
     kept, position = [], 0
     lowered: str | None = None
     closed_from: dict[str, bool] = {}
-    while found := _ELEMENT.search(text, position):
-        kept.append(text[position : found.start()])
-        position = found.end()
-        if (name := found[2]) is None:
+    while element := _ELEMENT.search(text, position):
+        kept.append(text[position : element.start()])
+        position = element.end()
+        if (name := element[2]) is None:
             continue
         name = name.lower()
         if not closed_from.get(name, True):
@@ -140,13 +140,13 @@ def _without_elements(text: str) -> str:
 def _without_braces(text: str) -> str:
     """Drop templates and tables, nested ones too; braces that are never closed are kept, as MediaWiki shows them."""
     spans, opened = [], []
-    for found in _BRACES.finditer(text):
-        mark = found.group()
+    for brace in _BRACES.finditer(text):
+        mark = brace.group()
         if mark in ("{{", "{|"):
-            opened.append((mark, found.start()))
+            opened.append((mark, brace.start()))
         elif opened and opened[-1][0] == ("{{" if mark == "}}" else "{|"):
             _, start = opened.pop()
-            spans.append((start, found.end()))
+            spans.append((start, brace.end()))
     return _without(text, spans)
 
 
@@ -154,10 +154,10 @@ def _links(text: str) -> str:
     """Replace links by their words; files, categories and links to other wikis are dropped."""
     kept: list[list[str]] = [[]]
     position = 0
-    for found in _BRACKETS.finditer(text):
-        kept[-1].append(text[position : found.start()])
-        position = found.end()
-        if found.group() == "[[":
+    for bracket in _BRACKETS.finditer(text):
+        kept[-1].append(text[position : bracket.start()])
+        position = bracket.end()
+        if bracket.group() == "[[":
             kept.append([])
         elif len(kept) > 1:
             inner = "".join(kept.pop())
@@ -286,17 +286,17 @@ class _Reader:
     def end(self, name: str) -> None:
         depth = len(self._path)
         self._path.pop()
-        found, self._words = "".join(self._words or ()), None
+        content, self._words = "".join(self._words or ()), None
         if name == "page" and depth == 2:
             self.ready.append(self._page)
         elif depth == 3 and name == "title":
-            self._page.title = found
+            self._page.title = content
         elif depth == 3 and name == "ns":
-            self._page.namespace = found
+            self._page.namespace = content
         elif depth == 3 and name == "id":
-            self._page.id = found
+            self._page.id = content
         elif depth == 4 and name == "text":
-            self._page.text = found
+            self._page.text = content
 
 
 def _xml_articles(stream: BinaryIO, first: bytes, path: Path) -> Iterator[Article]:

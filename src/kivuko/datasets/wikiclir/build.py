@@ -29,7 +29,7 @@ from kivuko.datasets.wikiclir.articles import document_text, query_length, query
 from kivuko.datasets.wikiclir.dumps import SqlDump, WikiDumps, wiki_code
 from kivuko.datasets.wikiclir.links import LinkTargets, MutualLinks, PageTable, open_database, read_links, title_key
 from kivuko.errors import DataError, KivukoError, UsageError
-from kivuko.files import atomic_path
+from kivuko.files import atomic_path, refuse_foreign
 from kivuko.languages import language as describe
 from kivuko.progress import Report, bars, late_task
 from kivuko.streams import open_compressed
@@ -70,8 +70,7 @@ class Built:
 def build_wikiclir(dumps: WikiDumps, options: Options, out: Path, progress: bool | None = None) -> Built:
     """Write a collection as a folder that ``open_folder`` reads, whole or not at all."""
     options = _checked(options)
-    if out.is_file() or (out.is_dir() and any(out.iterdir()) and not (out / ABOUT).is_file()):
-        raise UsageError(f"{out}: exists and is no collection; nothing was replaced. Choose another --out.")
+    refuse_foreign(out, ABOUT, "a collection", error=UsageError)
     with atomic_path(out) as temporary, bars(progress) as display:
         temporary.mkdir()
         with tempfile.TemporaryDirectory(dir=temporary) as scratch:

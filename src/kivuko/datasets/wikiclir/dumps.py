@@ -1,4 +1,4 @@
-"""The dumps that a collection is built from: found by Wikimedia's names, and SQL tables read as streams."""
+"""The dumps that a collection is built from: located by Wikimedia's names, and SQL tables read as streams."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def _only(names: Sequence[Path], wiki: str, endings: Sequence[str]) -> Path | No
 # Rows of a table from a Wikipedia SQL dump (``swwiki-20240101-langlinks.sql.gz``), as a stream.
 #
 # The dumps are mysqldump's: a CREATE TABLE that names the columns, then INSERT statements of a megabyte each, in which
-# a line feed within a text is escaped. Columns are found by name, since their order and number change over the years.
+# a line feed within a text is escaped. Columns are looked up by name: their order and number change over the years.
 
 _PIECE = 1 << 20
 _MOST_ROW = 4 << 20  # bytes; a title has at most 255
@@ -167,9 +167,9 @@ class SqlDump:
 
         def parse(content: bytes, _: int) -> tuple[list[tuple[bytes, ...]], bytes]:
             rows, end = [], 0
-            while found := row.match(content, end):
-                rows.append(tuple([_unescaped(found[n]) if found[n] is not None else found[n + 1] for n in groups]))
-                end = found.end()
+            while match := row.match(content, end):
+                rows.append(tuple([_unescaped(match[n]) if match[n] is not None else match[n + 1] for n in groups]))
+                end = match.end()
             return rows, content[end:]
 
         return chain.from_iterable(self._blocks(parse))
@@ -219,12 +219,12 @@ class SqlDump:
         if flat.translate(None, b"0123456789,-") or opened != body.count(b")"):
             raise self._malformed(line, body)
         try:
-            found = np.fromstring(flat.decode("ascii"), dtype=np.int64, sep=",") if flat else np.empty(0, np.int64)
+            values = np.fromstring(flat.decode("ascii"), dtype=np.int64, sep=",") if flat else np.empty(0, np.int64)
         except ValueError:
             raise self._malformed(line, body) from None
-        if not len(found) or len(found) != count * opened:
+        if not len(values) or len(values) != count * opened:
             raise self._malformed(line, body)
-        return found.reshape(-1, count)
+        return values.reshape(-1, count)
 
     def _pieces(self) -> Iterator[_Piece]:
         """Yield the rows after VALUES, at most a megabyte at a time."""
@@ -245,7 +245,7 @@ class SqlDump:
                 begins_line = ends_line
 
     def _read_columns(self) -> tuple[str, ...]:
-        found: list[str] = []
+        columns: list[str] = []
         with byte_stream(self.path) as stream:
             created, line = False, 0
             while piece := stream.readline(_PIECE):
@@ -254,14 +254,14 @@ class SqlDump:
                     self._check_table(create[1], line)
                     created = True
                 elif created and (column := _COLUMN.match(piece)):
-                    found.append(column[1].decode())
-                elif found or _INSERT.match(piece) or line > 1000:
+                    columns.append(column[1].decode())
+                elif columns or _INSERT.match(piece) or line > 1000:
                     break
-        if not found:
+        if not columns:
             raise DataError(
                 f"{self.path}: no CREATE TABLE `{self.table}` at its beginning; give the .sql dump as Wikimedia has it"
             )
-        return tuple(found)
+        return tuple(columns)
 
     def _check_table(self, name: bytes, line: int) -> None:
         if name.decode() != self.table:
@@ -289,4 +289,4 @@ class SqlDump:
 
 
 def _unescaped(text: bytes) -> bytes:
-    return _ESCAPE.sub(lambda found: _ESCAPED.get(found[1], found[1]), text) if b"\\" in text else text
+    return _ESCAPE.sub(lambda match: _ESCAPED.get(match[1], match[1]), text) if b"\\" in text else text

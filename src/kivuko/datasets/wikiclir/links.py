@@ -114,8 +114,8 @@ class LinkTargets:
 
     def of(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
         known = (numbers >= 0) & (numbers < self._size)
-        found: NDArray[np.int64] = np.where(known, self._pages[np.where(known, numbers, 0)], 0)
-        return found
+        targets: NDArray[np.int64] = np.where(known, self._pages[np.where(known, numbers, 0)], 0)
+        return targets
 
     def _grow(self, place: int) -> None:
         if place > 1 << 32:
@@ -142,23 +142,23 @@ def read_links(dump: SqlDump, pages: PageTable, targets: LinkTargets | None) -> 
     columns = ("pl_from", "pl_target_id", *(["pl_from_namespace"] if with_namespace else []))
     for block in dump.numbers(*columns):
         kept = block[block[:, 2] == 0] if with_namespace else block
-        found = np.stack([kept[:, 0], targets.of(kept[:, 1])], axis=1)
-        yield found[found[:, 1] > 0]
+        linked = np.stack([kept[:, 0], targets.of(kept[:, 1])], axis=1)
+        yield linked[linked[:, 1] > 0]
 
 
 def _titled_links(dump: SqlDump, pages: PageTable) -> Iterator[NDArray[np.int64]]:
     with_namespace = dump.has("pl_from_namespace")
     columns = ("pl_from", "pl_namespace", "pl_title", *(["pl_from_namespace"] if with_namespace else []))
-    found: list[tuple[int, int]] = []
+    links: list[tuple[int, int]] = []
     for start, namespace, title, *own in dump.rows(*columns):
         if namespace != b"0" or (own and own[0] != b"0"):
             continue
         if (page := pages.resolve(title.decode("utf-8", "replace"))) is not None:
-            found.append((dump.whole(start), page))
-        if len(found) >= _BATCH:
-            yield np.array(found, dtype=np.int64)
-            found = []
-    yield np.array(found, dtype=np.int64).reshape(-1, 2)
+            links.append((dump.whole(start), page))
+        if len(links) >= _BATCH:
+            yield np.array(links, dtype=np.int64)
+            links = []
+    yield np.array(links, dtype=np.int64).reshape(-1, 2)
 
 
 class MutualLinks:
