@@ -152,7 +152,7 @@ def test_what_cannot_be_translated_is_said(source: Path, tmp_path: Path) -> None
         translate_collection(collection, WordByWord(), Plan("fr", "sw"), tmp_path / "out")
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "x").write_text("", encoding="utf-8")
-    with pytest.raises(UsageError, match="is no collection"):
+    with pytest.raises(UsageError, match="is not a collection"):
         translate_collection(collection, WordByWord(), plan(), tmp_path / "mine")
 
     class Short(WordByWord):

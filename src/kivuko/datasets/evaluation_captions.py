@@ -20,9 +20,9 @@ _KEYS = ("caption", "captions", "text", "texts", "sentence", "sentences", "query
 def evaluation_captions(specs: Sequence[str], language: str) -> Iterator[str]:
     """Yield the captions of a language, and the English ones, of all evaluation sets named.
 
-    A spec is a data set (see ``datasets.spec.SPECS``), of which queries and captions count, or a file: a caption on each line (cells between tabs
-    are captions of their own, if they are more than one word), or JSON lines with captions under ``caption`` or the
-    like.
+    A spec is a data set (see ``datasets.spec.SPECS``), of which captions or queries count, or a file: a caption on each
+    line (cells between tabs are captions of their own, if they are more than one word), or JSON lines with captions
+    under ``caption`` or the like.
     """
     for spec in specs:
         empty = True
