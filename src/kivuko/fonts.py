@@ -70,7 +70,7 @@ def scripts_of(text: str) -> tuple[str, ...]:
         script
         for script in ("Latn", *_NOTO)
         if regex.search(rf"\p{{scx={script}}}", text)
-        and regex.fullmatch(rf"[\p{{scx={script}}}\p{{scx=Zinh}}\u25cc]+", text)  # marks, and what they stand on
+        and regex.fullmatch(rf"[\p{{scx={script}}}\p{{scx=Zinh}}\u25cc]+", text)  # marks, and the base of marks
     )
 
 

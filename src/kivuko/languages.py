@@ -169,7 +169,8 @@ def _script(tag: Tag) -> str:
 
 def _unknown(code: str) -> str:
     shown = code if len(code) <= 40 else code[:40] + "…"
-    # The index of names fails on NUL and its kin with an error of its own; no language's name has such characters.
+    # The index of names fails on NUL and other control characters with a SystemError; no language's name has such
+    # characters.
     matches = _close_matches(code.strip()) if code.strip().isprintable() else []
     if matches:
         return f"unknown language code {shown!r}: did you mean {' or '.join(matches)}?"

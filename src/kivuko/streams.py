@@ -135,24 +135,26 @@ def read_lines(source: Path | ByteInput, longest: int | None = None) -> Iterator
     return chain.from_iterable(_blocks(source, MAX_LINE_BYTES if longest is None else longest))
 
 
-def text_lines(path: Path, longest: int = MAX_TEXT_BYTES) -> Iterator[tuple[int, str]]:
+def text_lines(source: Path | ByteInput, longest: int = MAX_TEXT_BYTES) -> Iterator[tuple[int, str]]:
     """Yield (number from 1, line) of a UTF-8 file, see ``read_lines``; a line over ``longest`` is a DataError."""
-    for number, line in enumerate(read_lines(path, longest), start=1):
+    name = source.name if isinstance(source, ByteInput) else source
+    for number, line in enumerate(read_lines(source, longest), start=1):
         if line is None:
-            raise DataError(f"{at(path, number)}: a line over {longest >> 20} MiB; give one text per line")
+            raise DataError(f"{at(name, number)}: a line over {longest >> 20} MiB; give one text per line")
         yield number, line
 
 
-def json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+def json_lines(source: Path | ByteInput) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield (number, object) of a file of JSON lines, without blank lines."""
-    for number, line in text_lines(path):
+    name = source.name if isinstance(source, ByteInput) else source
+    for number, line in text_lines(source):
         if line.strip():
             try:
                 row = json.loads(line, parse_constant=_refuse)
             except (ValueError, RecursionError):
                 row = None
             if not isinstance(row, dict):
-                raise DataError(f'{at(path, number)}: not a JSON object; write one per line, such as {{"id": "1", …}}')
+                raise DataError(f'{at(name, number)}: not a JSON object; write one per line, such as {{"id": "1", …}}')
             yield number, row
 
 

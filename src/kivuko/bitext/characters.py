@@ -88,7 +88,6 @@ def character_table(scripts: tuple[str, ...]) -> NDArray[np.uint8]:
 
 
 def read_characters(texts: Sequence[str], table: NDArray[np.uint8]) -> Characters:
-    """Look up the characters of a batch of sentences in a ``character_table``."""
     lengths = np.fromiter(map(len, texts), dtype=np.int64, count=len(texts)) + 1
     points = code_points("\n".join([*texts, ""]) if texts else "")
     np.minimum(points, TABLE_SIZE - 1, out=points)  # points above need not be distinguished here
@@ -155,7 +154,6 @@ def letter_counts(classes: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def own_kinds(scripts: Sequence[str]) -> tuple[int, ...]:
-    """Return the classes of characters that are letters of ``scripts`` (ISO 15924 codes)."""
     latin = any("Latn" in unicode_scripts(script) for script in scripts)
     return (OWN, OWN_SYLLABLE, OWN_IDEOGRAPH) + ((LATIN,) if latin else ())
 
@@ -167,9 +165,7 @@ def script_shares(classes: NDArray[np.int64], kinds: Sequence[int]) -> NDArray[n
     return np.where(letters == 0, 1.0, own / np.maximum(letters, 1))
 
 
-# Keys of the words of sentences, to count how many are different and how many two sides share.
-#
-# A key is the sum of a fixed random number for each letter, upper and lower case alike, so words of the same letters in
+# The key of a word is the sum of a fixed random number for each letter, upper and lower case alike, so words of the same letters in
 # another order share one. That is close enough to detect copies and repetitions, and takes two passes over the letters.
 
 _IN_WORD = np.zeros(CLASSES, dtype=np.bool_)
@@ -187,7 +183,6 @@ class WordKeys:
 
 
 def find_words(characters: Characters) -> WordKeys:
-    """Find the words: runs of letters, marks and digits."""
     within = np.zeros(len(characters.points) + 1, dtype=np.bool_)
     within[1:] = _IN_WORD[characters.kinds]
     edges = np.flatnonzero(within[1:] != within[:-1])  # every sentence ends in a line end, so ends come in time
@@ -201,7 +196,6 @@ def find_words(characters: Characters) -> WordKeys:
 
 
 def word_keys(words: Sequence[str]) -> Keys:
-    """Return the keys of single words [words]."""
     return find_words(read_characters(words, character_table(("Latn",)))).keys
 
 

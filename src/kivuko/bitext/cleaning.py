@@ -116,7 +116,6 @@ class PairJudge:
         return self._language.swapped if self._language else 0
 
     def judge(self, texts: Sequence[str], english: Sequence[str], place: Callable[[int], str]) -> Judged:
-        """Clean and judge a batch of both sides as in the source."""
         ours, theirs = [clean_text(text) for text in texts], [clean_text(text) for text in english]
         limit = self._rules.max_characters
         counted = ours, theirs
@@ -281,7 +280,6 @@ class Sifting(Iterator[Pair]):
         self._judge.finish()
 
     def drain(self) -> Account:
-        """Judge everything there is, keep nothing, and return the account."""
         for _ in self.batches():
             pass
         return self.account

@@ -360,7 +360,7 @@ class MosesSource:
     def _uneven(self, number: int, shorter: ByteInput) -> DataError:
         longer = self._english if shorter is self._text else self._text
         return DataError(
-            f"{at(shorter.name, number)}: ends before this line while {longer.name} goes on, so their lines do not "
+            f"{at(shorter.name, number)}: ends before this line while {longer.name} continues, so their lines do not "
             f"translate one another; fetch both files of the same release again"
         )
 

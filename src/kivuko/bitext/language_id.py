@@ -133,7 +133,6 @@ class LanguageJudge:
         return _flags(strangers | own, len(texts))
 
     def _strangers(self, texts: Sequence[str], expected: Any, letters: NDArray[np.int64]) -> dict[int, Any]:
-        """Return the rows of sentences in another language than expected, with that language."""
         rows = np.flatnonzero(letters >= MIN_LETTERS).tolist()
         words = self._words
         strangers: dict[int, Any] = {}

@@ -116,7 +116,6 @@ def hash_words(texts: Sequence[str]) -> WordHashes:
 
 
 def hash_runs(hashes: WordHashes, length: int) -> tuple[Keys, NDArray[np.int64]]:
-    """Return a hash of each run of ``length`` words within one sentence, and its sentence, in order."""
     count = len(hashes.words) - length + 1
     if count <= 0:
         return np.zeros(0, dtype=np.uint64), np.zeros(0, dtype=np.int64)

@@ -136,7 +136,6 @@ def report_dropped(bitext: Bitext) -> str | None:
 
 
 def report_copied(bitext: Bitext) -> str | None:
-    """Return a line on how many pairs have the same text on both sides, per language; None for none."""
     copied = bitext.copied()
     if not copied:
         return None

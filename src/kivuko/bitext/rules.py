@@ -92,7 +92,7 @@ _ADDRESS = re.compile(
     re.IGNORECASE,
 )
 _WORD = re.compile(r"[^\W\d_]{2,}")
-_LEAST_WORDS = 3  # beside an address; fewer are a caption to it
+_LEAST_WORDS = 3  # with an address; fewer are a caption to it
 
 _MARKUP = re.compile(
     r"</?[a-z!][^<>]{0,300}>|&(?:[a-z]{2,8}|#\d{2,7}|#x[0-9a-f]{2,6});|\{\{|\}\}|\[\[|\]\]", re.IGNORECASE

@@ -171,13 +171,11 @@ def quotas(counts: Mapping[str, int], total: int, temperature: float) -> dict[st
     return {code: full.get(code, taken.get(code, 0)) for code in counts}
 
 
-# Taking so many pairs of a language out of a stream: exactly, always the same ones, and in bounded memory.
-#
-# The stream is read twice. Each pair has a rank, a hash of the seed and its English sentence. The first reading counts
-# how many pairs fall into each of 65,536 equal intervals of ranks; that gives the rank up to which pairs are taken,
-# and how many of the last interval, so that the second reading takes exactly the right number. A smaller sample is
-# part of a larger one of the same seed, and languages with the same English sentences get the same ones, as far as
-# their numbers go.
+# An exact sample of a stream in bounded memory: the stream is read twice. Each pair has a rank, a hash of the seed and
+# its English sentence. The first reading counts how many pairs fall into each of 65,536 equal intervals of ranks; that
+# gives the rank up to which pairs are taken, and how many of the last interval, so that the second reading takes
+# exactly the right number. A smaller sample is part of a larger one of the same seed, and languages with the same
+# English sentences get the same ones, as far as their numbers go.
 
 _TEMPERED_SAMPLE_BITS = 16
 

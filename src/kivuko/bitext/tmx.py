@@ -15,9 +15,7 @@ from kivuko.bitext.pairs import MAX_SIDE_BYTES, MISSING_LANGUAGE, TOO_LONG, TOO_
 from kivuko.errors import DataError, at
 from kivuko.streams import utf8_blocks
 
-# The translation units of a TMX document, parsed as it streams by.
-#
-# Source: TMX 1.4b (LISA OSCAR, 2005). Expat parses; nothing outside the file is ever read, and a document that declares
+# TMX 1.4b (LISA OSCAR, 2005). Expat parses; nothing outside the file is ever read, and a document that declares
 # entities is refused, so neither external entities nor exponential ones can do harm.
 
 MAX_VARIANTS = 32  # of one unit, in the languages wanted

@@ -192,7 +192,6 @@ class _Work:
             raise UsageError(f"{collection.spec}: has no queries in {source}; it has {', '.join(own)}.")
 
     def open(self) -> None:
-        """Create the folder, or check that its parts belong to this translation."""
         stated = {
             "collection": self.collection.spec, "translator": self.translator.name, "source": self.source,
             "target": self.target, **{key: value for key, value in asdict(self.plan).items() if key != "sample"},
@@ -226,7 +225,6 @@ class _Work:
         return digest.hexdigest()
 
     def translated_queries(self) -> dict[str, str]:
-        """Return the translated queries, which are kept in parts too; none if they are not to be translated."""
         if not self.plan.queries:
             return {}
         originals = self.collection.queries(self.query_language)
@@ -242,7 +240,6 @@ class _Work:
         return translations
 
     def translate_documents(self) -> Iterator[int]:
-        """Translate all documents, part by part; yield how many are done."""
         documents, done = self.collection.documents(), 0
         number = 0
         while part := list(islice(documents, self.plan.part)):
@@ -275,7 +272,6 @@ class _Work:
         return [" ".join(text.split()) for text in joined]
 
     def finish(self, out: Path, queries: dict[str, str]) -> Translated:
-        """Join the parts, check the translations, and remove the work folder."""
         if not self.parts:
             raise DataError(f"{self.collection.spec}: has no document; nothing to translate")
         result = Translated(queries=len(queries))
@@ -292,7 +288,7 @@ class _Work:
                 for path in self.parts:  # concatenated gzip files are one gzip file
                     with path.open("rb") as part:
                         shutil.copyfileobj(part, stream)
-            # The originals are read once more, beside their translations: a sample needs both.
+            # The originals are read once more with their translations: a sample needs both.
             for original, translated in zip(self.collection.documents(), self._all_documents(), strict=True):
                 result.documents += 1
                 if self.plan.documents:

@@ -5,7 +5,6 @@ Architecture: Junczys-Dowmunt et al. 2018, "Marian: Fast Neural Machine Translat
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -18,6 +17,7 @@ from torch import Tensor
 
 from kivuko.bitext import Bitext, Pair
 from kivuko.encoders.vocabulary import PAD, UNKNOWN, train_vocabulary
+from kivuko.training.loop import step_seed
 from kivuko.translation.settings import TranslationSettings
 
 END = "</s>"
@@ -66,7 +66,6 @@ def _written_first(vocabulary: Tokenizer, english: Sequence[str]) -> Tokenizer:
 
 
 def written_subwords(tokenizer: Any, english: Sequence[str]) -> int:
-    """Return how many of the first subwords a decoder of these texts needs."""
     ids: list[list[int]] = tokenizer(list(english), truncation=True)["input_ids"]
     return 1 + max(max(own) for own in ids)
 
@@ -124,7 +123,6 @@ class Numbered:
 
     @property
     def tokens(self) -> int:
-        """Return the number of subwords of both sides together."""
         return sum(map(len, self.source)) + sum(map(len, self.target))
 
     def no_longer_than(self, subwords: int) -> Numbered:
@@ -185,7 +183,7 @@ def batches(pairs: Numbered, tokens: int, steps: int, seed: int) -> Iterator[tup
     """
     step, epoch = 0, 0
     while True:
-        generator = torch.Generator().manual_seed(mixed(seed, -1 - epoch))
+        generator = torch.Generator().manual_seed(step_seed(seed, -1 - epoch))
         order: list[int] = torch.randperm(len(pairs), generator=generator).tolist()
         pools = [order[start : start + _POOL] for start in range(0, len(order), _POOL)]
         cut = [rows for pool in pools for rows in cut_by_length(pairs, pool, tokens)]
@@ -207,11 +205,6 @@ def cut_by_length(pairs: Numbered, rows: Iterable[int], tokens: int) -> list[lis
             longest = len(pairs.source[row])
         cut[-1].append(row)
     return cut
-
-
-def mixed(seed: int, number: int) -> int:
-    """Return a generator's seed from the run's seed and a number, the same in every process."""
-    return int.from_bytes(hashlib.blake2b(f"{seed}:{number}".encode(), digest_size=7).digest(), "big")
 
 
 def _padded(rows: Sequence[Sequence[int]], filler: int) -> Tensor:

@@ -54,7 +54,6 @@ class Seq2SeqTranslator:
         return translations
 
     def save(self, path: Path) -> None:
-        """Write model and tokenizer as a folder of Hugging Face's own layout, whole or not at all."""
         refuse_foreign(path, "config.json", "a model folder", "Choose another place.")
         with atomic_path(path) as temporary:
             self.model.save_pretrained(temporary)

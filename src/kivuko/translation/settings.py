@@ -53,6 +53,5 @@ class TranslationSettings:
             raise UsageError(f"translation setting width = {self.width}: not divisible by heads = {self.heads}")
 
     def steps(self, tokens: int) -> int:
-        """Return the number of optimizer steps for a bitext of so many subwords, both sides counted."""
         wanted = round(self.epochs * tokens / self.batch_tokens)
         return max(self.least_steps, min(self.most_steps, wanted))

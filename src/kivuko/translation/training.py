@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from kivuko.bitext import Bitext
 from kivuko.errors import DataError, UsageError
-from kivuko.training.loop import warmup_cosine
+from kivuko.training.loop import step_seed, warmup_cosine
 from kivuko.translation.marian import (
     NO_LABEL,
     Batch,
@@ -27,7 +27,6 @@ from kivuko.translation.marian import (
     initialize_from_counts,
     marian_model,
     marian_tokenizer,
-    mixed,
     number_pairs,
     to_batch,
     written_subwords,
@@ -117,7 +116,6 @@ def _check(bitext: Bitext, held_out: Bitext) -> None:
 def _fit(
     model: Any, pairs: Numbered, scorer: _Scorer, settings: TranslationSettings, seed: int, report: Report | None
 ) -> tuple[int, list[tuple[int, float]]]:
-    """Train ``model`` in place, leave it with the best weights, and return the best step and all held-out scores."""
     steps = settings.steps(pairs.tokens)
     scored_at = {math.ceil(steps * (k + 1) / settings.selections) for k in range(settings.selections)}
     optimizer = torch.optim.AdamW(
@@ -132,7 +130,7 @@ def _fit(
     for step, rows in batches(pairs, settings.batch_tokens, steps, seed):
         for group in optimizer.param_groups:
             group["lr"] = settings.learning_rate * warmup_cosine(step, steps, settings.warmup)
-        torch.manual_seed(mixed(seed, step))
+        torch.manual_seed(step_seed(seed, step))
         model.train()
         loss = _cross_entropy(model, to_batch(pairs, rows, settings.word_dropout), settings.label_smoothing)
         loss.backward()
@@ -165,5 +163,4 @@ def _cross_entropy(model: Any, batch: Batch, smoothing: float = 0.0) -> Tensor:
 
 @torch.no_grad()
 def _move_mean(mean: dict[str, Tensor], model: nn.Module, decay: float) -> None:
-    """Move the running mean of the weights a step on: decay * mean + (1 - decay) * weights."""
     torch._foreach_lerp_(list(mean.values()), list(model.parameters()), 1 - decay)

@@ -33,7 +33,6 @@ class Association:
     shape: tuple[int, int]  # number of units of either side
 
     def row_mass(self) -> Tensor:
-        """Return the mass of each row unit, float32 [rows]; 0 where it never occurs."""
         return torch.zeros(self.shape[0]).index_add_(0, self.rows, self.mass)
 
     def mean_of(self, vectors: Tensor) -> Tensor:

@@ -49,21 +49,11 @@ def newton_pays_after(n, m):
 def newton_step(n, m, tile, rows, cols, system, right):
     """Move the row scalings by one damped Newton step of the dual, given columns that fit their marginal.
 
-    With the column potentials eliminated, the dual is concave in the row potentials; its gradient is what the rows
-    lack, its negative Hessian diag(r) - P diag(1 / c) P', a graph's Laplacian (Brauer et al. 2017, sec. 3). Off the
-    diagonal all terms have one sign, and the diagonal is minus their sum: nothing cancels, however sharp the plan.
-    Where a plan is so sharp that it falls into parts, the parts' potentials are all but free to move against one
-    another. What is added to the diagonal, the sums' own rounding, makes such a move long where mass is missing, and
-    none where only the last digits differ, so that it cannot drown the moves that count.
-
-    The step is shortened to log(1 + d) / d of itself, with d its range: the dual then cannot decrease (the bound of
-    Bach 2010 for functions whose third derivative the second bounds, of which log-sum-exp is one).
-
-    Args:
-        tile: [>= n, width], the absorbed kernel; overwritten with P / sqrt(c).
-        system: float64 [>= n, >= n], overwritten. right: float64 [>= n], overwritten.
-
-    The tile must be recomputed afterward. A step that is no number is not taken.
+    The negative Hessian diag(r) - P diag(1 / c) P' is a graph's Laplacian (Brauer et al. 2017, sec. 3): off the
+    diagonal all terms have one sign, and the diagonal is minus their sum, so nothing cancels. Rounding is added to the
+    diagonal, so that parts of a sharp plan move against one another only where mass is missing. The step is shortened
+    to log(1 + d) / d of itself, with d its range: the dual then cannot decrease (the bound of Bach 2010). The tile is
+    overwritten and must be recomputed afterward. A step that is no number is not taken.
     """
     kind = tile.dtype.type
     cols.sums[:m] = np.sqrt(cols.scaling[:m] / cols.sums[:m])  # P_ij / sqrt(c_j) = u_i K_ij sqrt(v_j / sums_j)
@@ -143,13 +133,8 @@ class Options(NamedTuple):
 def solve_range(cost, row, col, options, first, last, coupling, row_potential, col_potential, figures, iterations):
     """Solve the problems ``first`` to ``last`` - 1 and write the results into the last five arrays.
 
-    Args:
-        cost, row, col: [batch, n, m], [batch, n], [batch, m] of one type, as in ``Problem``.
-        coupling: [batch, n, m], of the cost's type.
-        row_potential, col_potential: [batch, n], [batch, m], in the unit of the cost.
-        figures: float64 [batch, 5]: transport cost, KL(plan | product of marginals), entropy, marginal error, and the
-            largest absolute cost. If a cost is not finite, that one is NaN, and the problem is left unsolved.
-        iterations: int64 [batch].
+    ``figures``, float64 [batch, 5]: transport cost, KL(plan | product of marginals), entropy, marginal error, and the
+    largest absolute cost; if a cost is not finite, that one is NaN, and the problem is left unsolved.
     """
     n, m = cost.shape[1], cost.shape[2]
     tile = np.empty((padded(n), padded(m)), cost.dtype)
@@ -182,7 +167,6 @@ def solve_range(cost, row, col, options, first, last, coupling, row_potential, c
 
 @njit(**OPTIONS)
 def _gather(cost, rows, cols, block):
-    """Copy the cells that hold mass to the corner of ``block`` and return it."""
     for i in range(rows.shape[0]):
         for j in range(cols.shape[0]):
             block[i, j] = cost[rows[i], cols[j]]
@@ -191,7 +175,6 @@ def _gather(cost, rows, cols, block):
 
 @njit(**OPTIONS)
 def _scatter(block, rows, cols, coupling):
-    """Copy the corner of ``block`` to the cells that hold mass."""
     for i in range(rows.shape[0]):
         for j in range(cols.shape[0]):
             coupling[rows[i], cols[j]] = block[i, j]
@@ -211,10 +194,8 @@ def _largest(cost, n, m):
 def solve_one(cost, n, m, largest, options, tile, rows, cols, system, right):
     """Iterate until the plan converges; return (iterations, marginal error).
 
-    Args:
-        cost: [>= n, >= m], of which the first n rows and m columns count, finite. largest: its largest absolute value.
-        tile: [padded n, padded m], left with the absorbed kernel. rows, cols: loaded; left with what makes it the plan.
-        system, right: float64 [>= n, >= n], [>= n], for Newton's steps.
+    ``cost`` is [>= n, >= m], of which the first n rows and m columns count, finite. ``tile`` is left with the absorbed
+    kernel, ``rows`` and ``cols`` with the plan's factors; ``system`` and ``right`` are for Newton's steps.
     """
     stage, careful, spent = _stages(largest, options), False, 0
     while True:  # one place to call each function: the compiler copies a function to wherever it is called
@@ -358,7 +339,6 @@ def _next_step(step, rate):
 
 @njit(**OPTIONS)
 def row_sums(tile, scaling, sums, n):
-    """Set the sums of each row of the kernel times the columns' scaling."""
     kind = tile.dtype.type
     i = 0
     while i < n:  # four rows at a time share the loads of the scaling; padding rows are zero
@@ -376,7 +356,6 @@ def row_sums(tile, scaling, sums, n):
 
 @njit(**OPTIONS)
 def _col_sums(tile, scaling, sums, n, m):
-    """Set the sums of each column of the kernel times the rows' scaling."""
     kind = tile.dtype.type
     sums[:m] = kind(0)
     i = 0

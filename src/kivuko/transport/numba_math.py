@@ -192,8 +192,6 @@ _forget_outdated(Path(__file__).parent)
 OPTIONS = _compile_options()
 
 
-# One side of the problem that the compiled path has at hand: its marginal, potentials and scalings.
-#
 # Arrays over the positions that hold mass, padded to whole vector registers. A padded position has marginal 1 and sum
 # 1, so that its scaling stays 1 without a special case.
 

@@ -48,7 +48,6 @@ def numba_sinkhorn(problem: Problem, settings: Settings) -> Solution:
 
 
 def kernel_options(settings: Settings) -> Options:
-    """Return the settings in the form that the compiled functions take."""
     return Options(
         settings.regularization, settings.row_share, settings.col_share, settings.tolerance,
         settings.max_iterations, _WIDEST,
@@ -108,11 +107,9 @@ if hasattr(os, "register_at_fork"):
 def align_range(x, x_mean, x_starts, y, y_mean, y_starts, options, first, last, gradient, figures):
     """Align the pairs ``first`` to ``last`` - 1 and write the results into the last two arrays.
 
-    Args:
-        x, y: [tokens, dim], the tokens of all pairs, end to end. x_mean, y_mean: [dim], taken from each.
-        x_starts, y_starts: int64 [pairs + 1]; pair p has the tokens from starts[p] up to starts[p + 1].
-        gradient: like x, of every pair's transport cost along its tokens, the plan held fixed.
-        figures: float64 [pairs, 2]: transport cost, marginal error.
+    ``x`` and ``y`` are the tokens [tokens, dim] of all pairs, end to end, minus the means; pair p has those from
+    starts[p] up to starts[p + 1]. ``gradient`` is like x; ``figures``, float64 [pairs, 2]: transport cost, marginal
+    error.
     """
     n, m = np.max(x_starts[1:] - x_starts[:-1]), np.max(y_starts[1:] - y_starts[:-1])
     width = padded(x.shape[1])

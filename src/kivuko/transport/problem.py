@@ -101,7 +101,6 @@ def _whole_marginal(
     empty: torch.Tensor,
     cost: torch.Tensor,
 ) -> torch.Tensor:
-    """Return the marginal in the type of the cost, all zeros in the empty problems."""
     if marginal is None:
         return uniform(mask, dtype=cost.dtype).masked_fill(empty[:, None], 0.0)
     _check_place(name, marginal, (mask.shape[0], mask.shape[1]), cost.device)
@@ -181,7 +180,6 @@ class Settings:
 
     @property
     def balanced(self) -> bool:
-        """True if both marginals must hold."""
         return math.isinf(self.row_penalty) and math.isinf(self.col_penalty)
 
     @property
@@ -291,7 +289,6 @@ def empty_solution(problem: Problem) -> Solution:
 
 
 def within(error: torch.Tensor, settings: Settings) -> torch.Tensor:
-    """Return bool [batch]: True where the error is within the tolerance; never for NaN."""
     return error <= settings.tolerance
 
 
@@ -327,7 +324,6 @@ class Plan:
 
 
 def describe(problem: Problem, settings: Settings, solution: Solution, *, regularized: bool) -> Plan:
-    """Return the :class:`Plan` of a solution; differentiable in the coupling and the problem's cost."""
     coupling = solution.coupling
     figures = solution.figures or figures_of(problem, coupling)
     value = figures.transport_cost

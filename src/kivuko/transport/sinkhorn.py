@@ -91,7 +91,6 @@ def _halvings(cost: torch.Tensor, dead: torch.Tensor, regularization: float) -> 
 
 
 def _advance(active: _Active, settings: Settings, length: int) -> None:
-    """Take ``length`` >= 1 iterations, in place."""
     # The first iteration is in the log domain: after it every entry of the plan is at most 1, so that the
     # exponential cannot overflow whatever the cost was.
     _move(active, _short(active.row, active.log_plan, 2), None, settings)

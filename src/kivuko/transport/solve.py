@@ -193,7 +193,6 @@ def _solved(problem: Problem, options: Settings, backend: Backend, regularizatio
 
 
 def _method(method: str, backend: str, gradient: str, marginal_penalty: object) -> Method:
-    """Return the method of that name, if it can do what is requested."""
     for name, value, known in (
         ("method", method, METHODS), ("backend", backend, ("auto", *BACKENDS)), ("gradient", gradient, GRADIENTS),
     ):  # fmt: skip

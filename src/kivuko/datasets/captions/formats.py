@@ -20,7 +20,6 @@ NAMES = tuple(FORMATS)
 
 
 def is_caption_spec(spec: str) -> bool:
-    """Return True if a spec names a caption set."""
     return spec.partition(":")[0] in FORMATS
 
 

@@ -1,4 +1,4 @@
-"""Sets whose captions are JSON: Crossmodal-3600, xFlickr&CO, WIT, and MSCOCO with its kin."""
+"""Sets whose captions are JSON: Crossmodal-3600, xFlickr&CO, WIT, MSCOCO and sets like it."""
 
 from __future__ import annotations
 
@@ -235,7 +235,6 @@ def _coco_key(row: Any, name: str, place: str) -> str:
 
 
 def _read_json(path: Path) -> Any:
-    """Read a file that is one JSON value in UTF-8, compressed or not."""
     with byte_stream(path) as stream:
         content = stream.read(_COCO_LARGEST + 1)
     if len(content) > _COCO_LARGEST:

@@ -17,7 +17,7 @@ FLICKR_FOLDERS = ("images", "flickr30k_images", "flickr30k-images")
 _LONGEST = 16_384  # letters of one line; a longer one is no caption
 _FLORES_FILE = re.compile(r"([a-z]{3}_[A-Z][a-z]{3})\.txt(\.gz)?")
 _TRANSLATED = (
-    "captions of the FLORES files are machine translations by NLLB: figures favor models that were taught by it, and "
+    "captions of the FLORES files are machine translations by NLLB: figures favor models trained on its output, and "
     "say little of how people write"
 )
 

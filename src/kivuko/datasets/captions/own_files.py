@@ -45,13 +45,11 @@ class CaptionLine(NamedTuple):
 
     @property
     def metadata(self) -> dict[str, Any]:
-        """Return all columns but those of the image and the caption."""
         named = (*IMAGE_COLUMNS, *CAPTION_COLUMNS)
         return {name: value for name, value in self.columns.items() if name not in named}
 
 
 def is_captions_file(path: Path) -> bool:
-    """Return True if the name of a file, perhaps compressed, is one of captions."""
     return _ending(path) in CAPTION_ENDINGS
 
 

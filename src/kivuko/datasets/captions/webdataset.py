@@ -97,7 +97,6 @@ def _as_text(name: str) -> str:
 
 
 def find_shards(pattern: str) -> list[Path]:
-    """Return the shards that a path with ``*``, ``?`` or ``{0000..0012}`` names, sorted."""
     shards: list[Path] = []
     for one in _expand_ranges(pattern):
         path = Path(one)

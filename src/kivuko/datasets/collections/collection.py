@@ -136,7 +136,6 @@ def sentences(text: str) -> Iterator[str]:
 
 
 def first_sentence(text: str) -> str:
-    """Return the first sentence of a text; empty where there is none."""
     return next(sentences(text), "")
 
 

@@ -192,7 +192,6 @@ def read_qrels(path: Path) -> dict[str, dict[str, int]]:
 
 
 def write_qrels(path: Path, judgments: dict[str, dict[str, int]]) -> None:
-    """Write judgments in TREC's four columns, whole or not at all."""
     with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as stream:
         for query, grades in judgments.items():
             stream.writelines(f"{query} 0 {document} {grade}\n" for document, grade in grades.items())

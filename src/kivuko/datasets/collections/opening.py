@@ -18,7 +18,6 @@ KINDS = ("ir:", "trec:")
 
 
 def is_collection(spec: str) -> bool:
-    """Return True if a data set's name is that of a text collection."""
     return spec.startswith(KINDS)
 
 

@@ -63,7 +63,7 @@ def _document(body: str, place: str) -> Document:
             open_tags.append(name)
     parts[_kind(open_tags)].append(body[last:])
     number, title, text, other = (" ".join(html.unescape(" ".join(parts[kind])).split()) for kind in parts)
-    # A document may have a DOCID beside its DOCNO; the first counts.
+    # A document may have a DOCID and a DOCNO; the first counts.
     return Document(identifier(number.split()[0] if number else None, place), text or ("" if title else other), title)
 
 

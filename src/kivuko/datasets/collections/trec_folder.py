@@ -135,7 +135,6 @@ _KNOWN = tuple(suffix + packed for suffix in _SUFFIXES for packed in ("", *COMPR
 
 
 def _bare(path: Path) -> str:
-    """Return a name without its suffixes."""
     name = path.name
     for suffixes in (COMPRESSED, _SUFFIXES):
         for suffix in suffixes:

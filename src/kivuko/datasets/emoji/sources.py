@@ -48,7 +48,6 @@ def find_cldr(folder: Path | None = None) -> Path:
 
 
 def available_languages(folder: Path) -> tuple[str, ...]:
-    """Return the codes of all languages that have annotations in ``folder``, sorted."""
     names = {file.stem for file in (folder / "annotations").glob("*.xml")} - {"root"}  # root: what all languages share
     return tuple(sorted(name.replace("_", "-") for name in names))
 

@@ -35,7 +35,7 @@ TEST_CONCEPTS = 320
 VALIDATION_CONCEPTS = 160
 SPLITS = ("train", "validation", "test")
 
-# English words that carry no meaning of their own in an emoji's name.
+# English words that carry no meaning in an emoji's name.
 STOP_WORDS = frozenset(
     ("a", "an", "and", "as", "at", "by", "for", "from", "in", "into", "is", "it", "its", "no", "not", "of", "off", "on",
      "or", "out", "over", "the", "to", "under", "up", "down", "with", "without")
@@ -196,7 +196,6 @@ class EmojiWorld:
         )  # fmt: skip
 
     def english_names(self) -> tuple[list[str], np.ndarray[tuple[int], np.dtype[np.int64]]]:
-        """Return every emoji's English name and, for each, its image's row [emoji]."""
         names = [self.annotations[ENGLISH][emoji.sequence].name for emoji in self.emoji]
         return names, np.array([emoji.image for emoji in self.emoji], dtype=np.int64)
 

@@ -6,7 +6,6 @@ They come from its XML dump, from WikiExtractor's JSON, or from a CirrusSearch d
 from __future__ import annotations
 
 import html
-import json
 import re
 import xml.parsers.expat
 from collections.abc import Callable, Iterator
@@ -18,7 +17,7 @@ import regex
 
 from kivuko.datasets.collections.collection import encodable, first_sentence
 from kivuko.errors import DataError, at
-from kivuko.streams import MAX_TEXT_BYTES, byte_stream
+from kivuko.streams import ByteInput, json_lines
 from kivuko.text import word_list, word_spans
 
 _UNSPACED = regex.compile(r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}\p{Tibetan}]")
@@ -231,19 +230,19 @@ def _shifted(progress: Callable[[int], None], before: int) -> Callable[[int], No
 
 
 def _of_file(path: Path, progress: Callable[[int], None] | None) -> Iterator[Article]:
-    with byte_stream(path, progress) as stream:
-        first = stream.read(_PIECE)
-        start = first.removeprefix(b"\xef\xbb\xbf").lstrip()
-        if not start:
-            raise DataError(f"{path}: is empty; give articles as MediaWiki's XML or as JSON lines")
-        if start.startswith(b"<doc "):
-            raise DataError(f"{path}: WikiExtractor's own format; run it again with --json")
-        if start.startswith(b"<"):
-            yield from _xml_articles(stream, first, path)
-        elif start.startswith(b"{"):
-            yield from _json_articles(stream, first, path)
-        else:
-            raise DataError(f"{path}: neither MediaWiki's XML nor JSON lines; give the dump or what WikiExtractor made")
+    source = ByteInput(path, progress)
+    start = source.start().removeprefix(b"\xef\xbb\xbf").lstrip()
+    if not start:
+        raise DataError(f"{path}: is empty; give articles as MediaWiki's XML or as JSON lines")
+    if start.startswith(b"<doc "):
+        raise DataError(f"{path}: WikiExtractor's own format; run it again with --json")
+    if start.startswith(b"<"):
+        with source.opened() as stream:
+            yield from _xml_articles(stream, path)
+    elif start.startswith(b"{"):
+        yield from _json_articles(source, path)
+    else:
+        raise DataError(f"{path}: neither MediaWiki's XML nor JSON lines; give the dump or WikiExtractor's output")
 
 
 @dataclass
@@ -299,7 +298,7 @@ class _Reader:
             self._page.text = content
 
 
-def _xml_articles(stream: BinaryIO, first: bytes, path: Path) -> Iterator[Article]:
+def _xml_articles(stream: BinaryIO, path: Path) -> Iterator[Article]:
     reader = _Reader()
     parser = xml.parsers.expat.ParserCreate()
     parser.buffer_text = True
@@ -310,12 +309,10 @@ def _xml_articles(stream: BinaryIO, first: bytes, path: Path) -> Iterator[Articl
         raise DataError(f"{at(path, parser.CurrentLineNumber)}: declares entities, which no dump does; not read")
 
     parser.EntityDeclHandler = refuse
-    piece = first
     try:
-        while piece:
+        while piece := stream.read(_PIECE):
             parser.Parse(piece, False)
             yield from _main_pages(reader, parser, path)
-            piece = stream.read(_PIECE)
         parser.Parse(b"", True)
     except xml.parsers.expat.ExpatError as problem:
         raise DataError(
@@ -338,20 +335,10 @@ def _main_pages(reader: _Reader, parser: Any, path: Path) -> Iterator[Article]:
         yield Article(int(page.id), page.title.strip(), text, page.redirect, wikitext=True)
 
 
-def _json_articles(stream: BinaryIO, first: bytes, path: Path) -> Iterator[Article]:
+def _json_articles(source: ByteInput, path: Path) -> Iterator[Article]:
     cirrus_id: int | None = None
-    for number, line in enumerate(_lines(stream, first), start=1):
-        if not line.strip():
-            continue
+    for number, row in json_lines(source):
         place = at(path, number)
-        if len(line) > MAX_TEXT_BYTES:
-            raise DataError(f"{place}: a line over {MAX_TEXT_BYTES >> 20} MiB; give one article per line")
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError):
-            row = None
-        if not isinstance(row, dict):
-            raise DataError(f"{place}: not a JSON object; give one article per line")
         if isinstance(index := row.get("index"), dict) and "title" not in row:
             cirrus_id = _whole(index.get("_id"), place)  # a CirrusSearch dump has the id on a line before the article
             continue
@@ -359,14 +346,6 @@ def _json_articles(stream: BinaryIO, first: bytes, path: Path) -> Iterator[Artic
             own = row.get("page_id", row.get("id", row.get("pageid")))
             yield _article(row, cirrus_id if own is None else _whole(own, place), place)
         cirrus_id = None
-
-
-def _lines(stream: BinaryIO, first: bytes) -> Iterator[bytes]:
-    *whole, rest = first.removeprefix(b"\xef\xbb\xbf").split(b"\n")
-    yield from whole
-    yield rest + stream.readline(MAX_TEXT_BYTES + 1)
-    while line := stream.readline(MAX_TEXT_BYTES + 1):
-        yield line
 
 
 def _article(row: dict[str, Any], number: int | None, place: str) -> Article:

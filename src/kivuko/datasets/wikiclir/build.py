@@ -163,7 +163,6 @@ class _Build:
         return ((title_key(title), number) for number, title in linked)
 
     def _write_queries(self) -> None:
-        """Store the queries in the order of their articles' ids, each with its mate."""
         self.database.execute("CREATE TABLE query (id INTEGER PRIMARY KEY, mate INTEGER, lot INTEGER, text TEXT)")
         self.database.executemany("INSERT OR IGNORE INTO query VALUES (?, ?, ?, ?)", self._query_rows())
         if self.options.most_queries is not None:
@@ -229,7 +228,6 @@ class _Build:
         return ids
 
     def _write_qrels(self, mutual: MutualLinks, documents: NDArray[np.int64]) -> None:
-        """Write the judgments, by mate, and the queries whose mate is among the documents, by id."""
         self.database.execute("CREATE INDEX query_of_mate ON query (mate, id)")
         with (self.out / "qrels.txt").open("w", encoding="ascii", newline="\n") as stream:
             for mate in np.setdiff1d(self._query_mates(), documents, assume_unique=True).tolist():

@@ -53,7 +53,6 @@ class WikiDumps:
                 raise DataError(f"{path}: no such file; check the path")
 
     def files(self) -> dict[str, Path]:
-        """Return the files that are given, by the names of the fields."""
         given = ((one.name, getattr(self, one.name)) for one in fields(self))
         return {name: path for name, path in given if path is not None}
 
@@ -118,9 +117,7 @@ def _only(names: Sequence[Path], wiki: str, endings: Sequence[str]) -> Path | No
     return None
 
 
-# Rows of a table from a Wikipedia SQL dump (``swwiki-20240101-langlinks.sql.gz``), as a stream.
-#
-# The dumps are mysqldump's: a CREATE TABLE that names the columns, then INSERT statements of a megabyte each, in which
+# SQL dumps are mysqldump's: a CREATE TABLE that names the columns, then INSERT statements of a megabyte each, in which
 # a line feed within a text is escaped. Columns are looked up by name: their order and number change over the years.
 
 _PIECE = 1 << 20
@@ -156,7 +153,6 @@ class SqlDump:
         self.columns = self._read_columns()
 
     def has(self, *columns: str) -> bool:
-        """Return True if the table has all of these columns."""
         return set(columns) <= set(self.columns)
 
     def rows(self, *columns: str) -> Iterator[tuple[bytes, ...]]:

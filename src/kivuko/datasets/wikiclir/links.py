@@ -60,7 +60,6 @@ class PageTable:
         return int(self._database.execute("SELECT count(*) FROM page").fetchone()[0])
 
     def _resolve(self, title: str) -> int | None:
-        """Return the id of the article of a title, or None."""
         key = title_key(title)
         for _ in range(_HOPS):
             row = self._database.execute("SELECT id, redirect FROM page WHERE title = ?", (key,)).fetchone()
@@ -137,7 +136,7 @@ def read_links(dump: SqlDump, pages: PageTable, targets: LinkTargets | None) -> 
         yield from _titled_links(dump, pages)
         return
     if targets is None:
-        raise DataError(f"{dump.path}: names its targets by number; give the linktarget dump of the same day beside it")
+        raise DataError(f"{dump.path}: names its targets by number; give the linktarget dump of the same day too")
     with_namespace = dump.has("pl_from_namespace")
     columns = ("pl_from", "pl_target_id", *(["pl_from_namespace"] if with_namespace else []))
     for block in dump.numbers(*columns):
@@ -172,7 +171,6 @@ class MutualLinks:
         self._files = [folder / f"links-{number:02}.int64" for number in range(_BUCKETS)]
 
     def add(self, links: NDArray[np.int64]) -> None:
-        """Add a block of links, int64 [links, 2]: from, to."""
         links = links[links[:, 0] != links[:, 1]]
         for own, other, way in ((0, 1, _OUT), (1, 0, _IN)):
             kept = links[self._is_chosen(links[:, own])]
