@@ -422,8 +422,9 @@ def utf8_blocks(stream: BinaryIO, name: str, size: int, line: Callable[[], int])
             block = stream.read(size)
         yield decoder.decode(b"", final=True).encode()
     except UnicodeError as error:
+        reason = error.reason if isinstance(error, UnicodeDecodeError) else str(error)
         raise DataError(
-            f"{at(name, line())}: after this line, bytes that are not {encoding} ({_reason(error)}); correct the "
+            f"{at(name, line())}: after this line, bytes that are not {encoding} ({reason}); correct the "
             f"encoding that the file's first line declares, or convert it to UTF-8 with iconv"
         ) from None
 
@@ -448,7 +449,3 @@ def _encoding(start: bytes, name: str) -> str:
     if codec.name.startswith(("utf-16", "utf-32")) or codec.name in ("ascii", "utf-8-sig"):
         return "utf-8"
     return codec.name
-
-
-def _reason(error: UnicodeError) -> str:
-    return error.reason if isinstance(error, UnicodeDecodeError) else str(error)

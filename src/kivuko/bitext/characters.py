@@ -165,8 +165,9 @@ def script_shares(classes: NDArray[np.int64], kinds: Sequence[int]) -> NDArray[n
     return np.where(letters == 0, 1.0, own / np.maximum(letters, 1))
 
 
-# The key of a word is the sum of a fixed random number for each letter, upper and lower case alike, so words of the same letters in
-# another order share one. That is close enough to detect copies and repetitions, and takes two passes over the letters.
+# The key of a word is the sum of a fixed random number for each letter, upper and lower case alike, so words of the
+# same letters in another order share one. That is close enough to detect copies and repetitions, and takes two passes
+# over the letters.
 
 _IN_WORD = np.zeros(CLASSES, dtype=np.bool_)
 _IN_WORD[[DIGIT, LATIN, OWN, OWN_SYLLABLE, OWN_IDEOGRAPH, FOREIGN]] = True
@@ -205,7 +206,8 @@ def count_different(sides: tuple[WordKeys, WordKeys]) -> tuple[NDArray[np.int64]
     length = len(sides[0].numbers)
     together = np.sort(np.concatenate(different))
     shared = together[1:][together[1:] == together[:-1]]
-    first, second, both = (np.bincount(_rows(some), minlength=length) for some in (*different, shared))
+    rows = ((some >> np.uint64(64 - _ROW_BITS)).astype(np.int64) for some in (*different, shared))
+    first, second, both = (np.bincount(some, minlength=length) for some in rows)
     return first, second, both
 
 
@@ -218,10 +220,6 @@ def _each_once(keys: Keys) -> Keys:
     keys.sort()  # np.unique takes several times as long
     once: Keys = keys[np.concatenate((keys[:1] == keys[:1], keys[1:] != keys[:-1]))]
     return once
-
-
-def _rows(combined: Keys) -> NDArray[np.int64]:
-    return (combined >> np.uint64(64 - _ROW_BITS)).astype(np.int64)
 
 
 @functools.cache

@@ -9,17 +9,8 @@ from itertools import chain, zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from kivuko.bitext.pairs import (
-    BLANK_LINE,
-    BROKEN_CHARACTERS,
-    EMPTY_SIDE,
-    MISSING_COLUMN,
-    NOT_JSON,
-    NOT_TEXT,
-    TOO_LONG,
-    Columns,
-    RawPair,
-)
+from kivuko.bitext import pairs as reasons
+from kivuko.bitext.pairs import Columns, RawPair
 from kivuko.errors import DataError, UsageError, at, first_line
 from kivuko.languages import known_code
 from kivuko.streams import COMPRESSED, ByteInput, plain_name, read_lines
@@ -144,15 +135,15 @@ def _pairs(texts: Iterator[str | None], where: Positions, first: int) -> Iterato
     new = tuple.__new__  # a third faster than RawPair's own, which checks nothing either
     for number, line in enumerate(texts, start=first):
         if line is None:
-            yield RawPair(number, None, None, TOO_LONG)
+            yield RawPair(number, None, None, reasons.TOO_LONG)
             continue
         cells = line.split("\t")
         if len(cells) >= needed:
             yield new(RawPair, (number, cells[text], cells[english], None))
         elif len(cells) == 1 and not line.strip():
-            yield RawPair(number, None, None, BLANK_LINE)
+            yield RawPair(number, None, None, reasons.BLANK_LINE)
         else:
-            yield RawPair(number, line, None, MISSING_COLUMN)
+            yield RawPair(number, line, None, reasons.MISSING_COLUMN)
 
 
 TRANSLATION = "translation"  # OPUS on the Hugging Face hub: {"translation": {"en": ..., "sw": ...}}
@@ -240,9 +231,9 @@ class JsonlSource(FileSource):
         number = 0
         for number, line in enumerate(read_lines(self._source), start=1):
             if line is None:
-                yield RawPair(number, None, None, TOO_LONG)
+                yield RawPair(number, None, None, reasons.TOO_LONG)
             elif not line or line.isspace():
-                yield RawPair(number, None, None, BLANK_LINE)
+                yield RawPair(number, None, None, reasons.BLANK_LINE)
             else:
                 if sides is None:
                     sides = self._sides(line, at(self.name, number))
@@ -269,16 +260,16 @@ def _pair(number: int, line: str, sides: Sides) -> RawPair:
     try:
         record = _decode(line)
     except (ValueError, RecursionError):
-        return RawPair(number, line, None, NOT_JSON)
+        return RawPair(number, line, None, reasons.NOT_JSON)
     try:
         text, english = _value(record, sides.text), _value(record, sides.english)
     except (KeyError, TypeError):
-        return RawPair(number, line, None, MISSING_COLUMN)
+        return RawPair(number, line, None, reasons.MISSING_COLUMN)
     if type(text) is not str or type(english) is not str:
-        return RawPair(number, None, None, EMPTY_SIDE if text is None or english is None else NOT_TEXT)
+        return RawPair(number, None, None, reasons.EMPTY_SIDE if text is None or english is None else reasons.NOT_TEXT)
     # Only an escape can bring in half of a surrogate pair.
     if "\\u" in line and not (_whole(text) and _whole(english)):
-        return RawPair(number, None, None, BROKEN_CHARACTERS)
+        return RawPair(number, None, None, reasons.BROKEN_CHARACTERS)
     return RawPair(number, text, english)
 
 
@@ -343,11 +334,11 @@ class MosesSource:
             if text is ended or english is ended:
                 raise self._uneven(number, self._text if text is ended else self._english)
             if text is None or english is None:
-                yield RawPair(number, None, None, TOO_LONG)
+                yield RawPair(number, None, None, reasons.TOO_LONG)
             elif text or english:
                 yield new(RawPair, (number, text, english, None))
             else:
-                yield RawPair(number, None, None, BLANK_LINE)
+                yield RawPair(number, None, None, reasons.BLANK_LINE)
         if not number:
             raise DataError(f"{self.name}: both are empty; give two files with one sentence per line")
 

@@ -6,25 +6,12 @@ import re
 from collections import Counter
 from pathlib import Path
 
+from kivuko.bitext import pairs as reasons
 from kivuko.bitext.arrow import MAGIC as PARQUET_MAGIC
 from kivuko.bitext.arrow import PREFIX as HUB_PREFIX
 from kivuko.bitext.arrow import ArrowSource, HubSource, ParquetSource, saved_files, saved_splits
 from kivuko.bitext.formats import JsonlSource, MosesSource, TsvSource, moses_files
-from kivuko.bitext.pairs import (
-    BLANK_LINE,
-    COPIED,
-    DUPLICATE,
-    EMPTY_SIDE,
-    MAX_CHARACTERS,
-    MISSING_COLUMN,
-    TOO_LONG,
-    Bitext,
-    Columns,
-    JoinedSource,
-    Pair,
-    PairSource,
-    report_dropped,
-)
+from kivuko.bitext.pairs import MAX_CHARACTERS, Bitext, Columns, JoinedSource, Pair, PairSource, report_dropped
 from kivuko.bitext.tmx import TmxSource
 from kivuko.errors import DataError, UsageError
 from kivuko.languages import language as describe
@@ -288,23 +275,23 @@ class _Collector:
 
     def _reason_against(self, text: str, english: str) -> str | None:
         if not text or not english:
-            return EMPTY_SIDE
+            return reasons.EMPTY_SIDE
         if max(len(text), len(english)) > MAX_CHARACTERS:
-            return TOO_LONG
+            return reasons.TOO_LONG
         if (text, english) in self._pairs:
-            return DUPLICATE
+            return reasons.DUPLICATE
         if text == english and not self._keep_copied:
-            return COPIED
+            return reasons.COPIED
         return None
 
 
 def _require_columns(bitext: Bitext, needed: int) -> None:
     """Raise DataError if most lines lack a column: most often the file has another separator."""
-    missing = bitext.dropped[MISSING_COLUMN]
-    lines = len(bitext) + bitext.dropped.total() - bitext.dropped[BLANK_LINE]
+    missing = bitext.dropped[reasons.MISSING_COLUMN]
+    lines = len(bitext) + bitext.dropped.total() - bitext.dropped[reasons.BLANK_LINE]
     if missing and (missing * 2 > lines or not bitext):
         raise DataError(
-            f"{bitext.first_dropped[MISSING_COLUMN]}: fewer than {needed} tab-separated columns, "
+            f"{bitext.first_dropped[reasons.MISSING_COLUMN]}: fewer than {needed} tab-separated columns, "
             f"as in {missing:,} of {lines:,} lines; probably the separator is no tab but commas or spaces: "
             f"convert them to tabs"
         )

@@ -109,16 +109,13 @@ def _rank(purpose: str, seed: int, group_by: GroupBy) -> Callable[[Pair], float]
         raise UsageError(f"group_by {group_by!r}: give 'english' or 'pair'")
 
     def rank(pair: Pair) -> float:
-        group = pair.english.casefold() if group_by == "english" else _joined(pair)
+        whole = f"{pair.language}\0{pair.text}\0{pair.english}"
+        group = pair.english.casefold() if group_by == "english" else whole
         hashed = f"{purpose}\0{seed}\0{group}".encode(errors="surrogatepass")
         number = int.from_bytes(hashlib.blake2b(hashed, digest_size=8).digest(), "big")
         return (number >> (64 - _BITS)) / (1 << _BITS)
 
     return rank
-
-
-def _joined(pair: Pair) -> str:
-    return f"{pair.language}\0{pair.text}\0{pair.english}"
 
 
 def _selected(pairs: Iterable[Pair], chosen: Iterable[bool]) -> Bitext:

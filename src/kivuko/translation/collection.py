@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -289,7 +289,8 @@ class _Work:
                     with path.open("rb") as part:
                         shutil.copyfileobj(part, stream)
             # The originals are read once more with their translations: a sample needs both.
-            for original, translated in zip(self.collection.documents(), self._all_documents(), strict=True):
+            documents = chain.from_iterable(map(_read_part, self.parts))
+            for original, translated in zip(self.collection.documents(), documents, strict=True):
                 result.documents += 1
                 if self.plan.documents:
                     sample.add("document", original.id, original.whole, translated.whole)
@@ -308,10 +309,6 @@ class _Work:
             (temporary / ABOUT).write_text(json.dumps(about, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         shutil.rmtree(self.folder)
         return result
-
-    def _all_documents(self) -> Iterator[Document]:
-        for path in self.parts:
-            yield from _read_part(path)
 
     def _about(self, result: Translated, written: str) -> dict[str, Any]:
         sides = [side for side in ("queries", "documents") if getattr(self.plan, side)]

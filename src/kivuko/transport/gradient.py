@@ -115,7 +115,8 @@ def adjoint(coupling: torch.Tensor, weighted: torch.Tensor, settings: Settings) 
     if coupling.numel() == 0:
         return weighted.sum(2), weighted.sum(1)
     if coupling.shape[1] > coupling.shape[2]:  # eliminate the longer side
-        y, x = adjoint(coupling.transpose(1, 2), weighted.transpose(1, 2), _flipped(settings))
+        flipped = replace(settings, row_penalty=settings.col_penalty, col_penalty=settings.row_penalty)
+        y, x = adjoint(coupling.transpose(1, 2), weighted.transpose(1, 2), flipped)
         return x, y
     plan, scaled = coupling.double(), weighted.double()  # the system is ill-conditioned for sharp plans
     rows = plan.sum(2) / settings.row_share
@@ -135,7 +136,3 @@ def _solve_semidefinite(matrix: torch.Tensor, right: torch.Tensor) -> torch.Tens
     least = values.amax(dim=1, keepdim=True).clamp_min(0) * (matrix.shape[1] * 1e-13)
     inverse = torch.where(values > least, 1 / values.where(values > least, 1.0), 0.0)
     return torch.einsum("bij,bj->bi", vectors, inverse * torch.einsum("bij,bi->bj", vectors, right))
-
-
-def _flipped(settings: Settings) -> Settings:
-    return replace(settings, row_penalty=settings.col_penalty, col_penalty=settings.row_penalty)

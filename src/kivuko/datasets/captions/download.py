@@ -108,7 +108,7 @@ def fetch(
             kept.append(one.place)
             continue
         known[one.place] = _fetch_one(one, folder, required.get(one.place), watch)
-        _write_checksums(folder / CHECKSUMS, known)
+        write_text(folder / CHECKSUMS, "".join(f"{digest}  {name}\n" for name, digest in sorted(known.items())))
         fetched.append(one.place)
     return Fetched(folder, tuple(fetched), tuple(kept), known)
 
@@ -149,10 +149,6 @@ def _fetch_one(one: RemoteFile, folder: Path, expected: str | None, watch: Watch
 
 def _mark(one: RemoteFile) -> str:
     return f".{one.place}.unpacked"
-
-
-def _write_checksums(path: Path, known: Mapping[str, str]) -> None:
-    write_text(path, "".join(f"{digest}  {name}\n" for name, digest in sorted(known.items())))
 
 
 def download(url: str, path: Path, progress: Progress | None = None) -> None:
@@ -209,7 +205,7 @@ def _fetch(url: str, part: Path, about: Path, progress: Progress | None) -> None
     request = urllib.request.Request(url, headers=headers)
     with urllib.request.urlopen(request, timeout=_TIMEOUT) as answer:
         resumes = answer.status == http.client.PARTIAL_CONTENT
-        if resumes and not _starts_at(answer.headers.get("Content-Range"), begun):
+        if resumes and not (answer.headers.get("Content-Range") or "").strip().lower().startswith(f"bytes {begun}-"):
             raise DataError(f"{url}: the server sent another part of the file than was requested. {_RETRY}")
         begun = begun if resumes else 0
         length = answer.headers.get("Content-Length")
@@ -226,10 +222,6 @@ def _fetch(url: str, part: Path, about: Path, progress: Progress | None) -> None
             os.fsync(stream.fileno())
     if total is not None and done != total:
         raise DataError(f"{url}: the connection was cut at {done:,} of {total:,} bytes. {_RETRY}")
-
-
-def _starts_at(header: str | None, begun: int) -> bool:
-    return header is not None and header.strip().lower().startswith(f"bytes {begun}-")
 
 
 def _note(about: Path, url: str, headers: Mapping[str, str]) -> None:

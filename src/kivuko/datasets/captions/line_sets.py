@@ -114,7 +114,10 @@ def _read_multi30k(request: Request) -> CaptionSet:
         )
     builder = SetBuilder(ImageFolder(request.images or request.path))
     below = (*FLICKR_FOLDERS, *COCO_FOLDERS)
-    images = _add_set(builder, names, below, ((code, file) for _, file, code in files), _without_caption)
+    images = _add_set(
+        builder, names, below, ((code, file) for _, file, code in files),
+        lambda line: line.strip().partition("#")[0],  # the COCO part writes NAME.jpg#CAPTION
+    )  # fmt: skip
     return builder.build(
         "multi30k", part if task == "task1" else f"task2/{part}", request.path, _multi30k_notes(task, part, images)
     )
@@ -128,11 +131,6 @@ def _multi30k_folders(root: Path, task: str) -> tuple[Path, Path]:
     if root.is_dir():
         return root, root
     raise DataError(f"{root}: no such folder; name the folder of multi30k's repository")
-
-
-def _without_caption(line: str) -> str:
-    """Return the image's name: the COCO part writes ``NAME.jpg#CAPTION``."""
-    return line.strip().partition("#")[0]
 
 
 def _multi30k_notes(task: str, part: str, images: list[str]) -> list[str]:

@@ -132,8 +132,8 @@ class EmojiWorld:
     @cached_property
     def training_words(self) -> frozenset[str]:
         """Return all English content words in names and keywords of training emoji."""
-        texts = (text for emoji in self.emoji if emoji.split == "train" for text in self._english_texts(emoji.sequence))
-        return frozenset(word for text in texts for word in content_words(text))
+        own = (self.annotations[ENGLISH][emoji.sequence] for emoji in self.emoji if emoji.split == "train")
+        return frozenset(word for one in own for text in (one.name, *one.keywords) for word in content_words(text))
 
     def bitext(self, languages: Sequence[str], split: str, *, keywords: bool = True) -> Bitext:
         """Return sentence pairs of one split: each emoji's name, and its keywords as a list where both have some."""
@@ -214,10 +214,6 @@ class EmojiWorld:
         canvas = Image.new("RGB", (side, side), background)
         canvas.paste(drawn, ((side - drawn.width) // 2, (side - drawn.height) // 2), drawn)
         return canvas
-
-    def _english_texts(self, sequence: str) -> tuple[str, ...]:
-        annotation = self.annotations[ENGLISH][sequence]
-        return (annotation.name, *annotation.keywords)
 
     def _check(self, languages: Sequence[str], split: str) -> None:
         if split not in SPLITS:

@@ -146,7 +146,7 @@ class _Build:
         linked = ((dump.whole(number), _text(title)) for number, code, title in rows if code == wanted and title)
         self.database.executemany(
             "INSERT INTO mate VALUES (?, ?)",
-            self._mates(linked) if from_queries else self._mates_from_documents(linked),
+            self._mates(linked) if from_queries else ((title_key(title), number) for number, title in linked),
         )
         self.database.execute("CREATE INDEX mate_of ON mate (article)")
         self.database.commit()
@@ -158,9 +158,6 @@ class _Build:
                 self.built.left_out["queries: language link to no article"] += 1
             else:
                 yield number, mate
-
-    def _mates_from_documents(self, linked: Iterator[tuple[int, str]]) -> Iterator[tuple[str, int]]:
-        return ((title_key(title), number) for number, title in linked)
 
     def _write_queries(self) -> None:
         self.database.execute("CREATE TABLE query (id INTEGER PRIMARY KEY, mate INTEGER, lot INTEGER, text TEXT)")
@@ -192,8 +189,7 @@ class _Build:
                 yield article.id, row[0], _lot(article.id, self.options.seed), text
 
     def _mutual_links(self) -> MutualLinks:
-        rows = self.database.execute("SELECT DISTINCT mate FROM query ORDER BY mate")
-        mutual = MutualLinks(np.fromiter((row[0] for row in rows), dtype=np.int64), self.scratch)
+        mutual = MutualLinks(self._query_mates(), self.scratch)
         targets = None
         pagelinks = SqlDump(self.dumps.pagelinks, "pagelinks", self._progress(self.dumps.pagelinks))
         if self.dumps.linktarget is not None and not pagelinks.has("pl_title"):
