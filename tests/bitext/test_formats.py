@@ -449,7 +449,9 @@ def test_files_of_different_length_are_refused(tmp_path: Path, text: str, englis
     prefix = write_pair(tmp_path, text, english)
     source = open_source(prefix, "sw")
     number = min(text.count("\n"), english.count("\n")) + 1
-    with pytest.raises(DataError, match=rf"Tatoeba\.en-sw\.{shorter}:{number}: ends before this line while .* continues"):
+    with pytest.raises(
+        DataError, match=rf"Tatoeba\.en-sw\.{shorter}:{number}: ends before this line while .* continues"
+    ):
         list(source)
 
 
