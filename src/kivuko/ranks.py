@@ -11,6 +11,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 
+def right_ranks(scores: Any, right: Any) -> Any:
+    """Return the rank from 1 of each query's right candidate, the column ``right`` int64 [queries].
+
+    ``scores``: [queries, candidates], higher is better; a NumPy array or a tensor.
+
+    >>> right_ranks(np.array([[0.1, 0.9, 0.5], [0.5, 0.5, 0.5]]), np.array([2, 0]))
+    array([2, 3])
+    """
+    rows = list(range(len(scores)))
+    return (scores >= scores[rows, right][:, None]).sum(1)
+
+
 def relevant_ranks(scores: NDArray[np.floating[Any]], relevant: NDArray[np.bool_]) -> NDArray[np.int64]:
     """Return the ranks from 1 of all relevant candidates of one query, rising: int64 [relevant].
 
