@@ -37,19 +37,14 @@ Requested = Literal["languages", "sentences", "each", "index", "bitexts"]
 
 @dataclass(frozen=True)
 class Check:
-    """One check.
+    """One check."""
 
-    Attributes:
-        name: as findings bear it.
-        run: takes the examined model, and what ``takes`` names.
-        takes: what was requested besides: "languages", "sentences" (all), "each" (the sentences of one language; the
-            check runs for each), "index" (None if none is given), "bitexts" (their names).
-        needs: "text": a model that encodes text; "index": an index. Without it the check is left out.
-    """
-
-    name: str
-    run: Callable[..., Iterable[Finding]]
+    name: str  # as findings bear it
+    run: Callable[..., Iterable[Finding]]  # takes the examined model, and what ``takes`` names
+    # what was requested besides: "languages", "sentences" (all), "each" (the sentences of one language; the
+    # check runs for each), "index" (None if none is given), "bitexts" (their names)
     takes: Requested | None = None
+    # "text": a model that encodes text; "index": an index. Without it the check is left out
     needs: Literal["text", "index"] | None = None
 
 
@@ -75,29 +70,14 @@ def examine(
     *,
     languages: Sequence[str] = (),
     bitext: Mapping[str, Source | Sequence[Source]] | None = None,
-    teacher: Path | str | None = None,
+    teacher: Path | str | None = None,  # hub id or folder of the English teacher. None: the one that the model names
     index: Path | str | None = None,
     cldr: Path | None = None,
-    progress: bool | None = None,
+    progress: bool | None = None,  # a progress bar; None: on a terminal
 ) -> list[Finding]:
     """Examine a model: its tokenizer in each language, its agreement with its teacher, and an index that it searches.
 
     Whatever is so broken that a check cannot finish is a fault by itself; the other checks continue.
-
-    Args:
-        model: anything that ``load_model`` takes.
-        languages: BCP 47 codes to try. None given: the model's own, or those of the bitext.
-        bitext: a file of sentences to try a language on, or several, by its code; other languages are tried on names
-            of emoji.
-        teacher: hub id or folder of the English teacher. None: the one that the model names.
-        index: the folder of an index that the model is to search.
-        cldr: folder that holds CLDR's annotations/, if not the system's.
-        progress: a progress bar; None: on a terminal.
-
-    Raises:
-        ModelError: there is no such model at all, or a teacher that was named does not load.
-        ImageIndexError: there is no such index.
-        DataError, UsageError: a bitext cannot be read, or a language is not known.
     """
     about, folder = _described(model)
     languages = tuple(language(code).code for code in languages)

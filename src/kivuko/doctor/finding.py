@@ -23,23 +23,15 @@ LEVELS: tuple[Level, ...] = ("ok", "note", "warning", "fault")  # from good to b
 
 @dataclass(frozen=True)
 class Finding:
-    """One result of a check.
+    """One result of a check."""
 
-    Attributes:
-        level: "ok"; "note", good to know; "warning", results will probably suffer; "fault", results are worth nothing.
-        check: the check's name.
-        what: the result, one line.
-        do: the remedy, one line; empty where there is nothing to do.
-        language: the language it concerns; None: the model as a whole.
-        figures: the numbers behind it, by name.
-    """
-
+    # "ok"; "note", good to know; "warning", results will probably suffer; "fault", results are worth nothing
     level: Level
-    check: str
-    what: str
-    do: str = ""
-    language: str | None = None
-    figures: Mapping[str, float] = field(default_factory=dict)
+    check: str  # the check's name
+    what: str  # the result, one line
+    do: str = ""  # the remedy, one line; empty where there is nothing to do
+    language: str | None = None  # the language it concerns; None: the model as a whole
+    figures: Mapping[str, float] = field(default_factory=dict)  # the numbers behind it, by name
 
 
 def worst_level(findings: Iterable[Finding]) -> Level:
@@ -49,18 +41,12 @@ def worst_level(findings: Iterable[Finding]) -> Level:
 
 @dataclass(frozen=True, eq=False)
 class Examined:
-    """A loaded model and what is known of it.
+    """A loaded model and what is known of it."""
 
-    Attributes:
-        folder: the model's.
-        encoder: its ``SentenceTransformer``, on the CPU, in float32.
-        about: its training; None for a model that Kivuko did not make.
-        teacher: the English encoder whose space it should share; None where none is known or none loads.
-    """
-
-    folder: Path
-    encoder: Any
-    about: About | None
+    folder: Path  # the model's
+    encoder: Any  # its ``SentenceTransformer``, on the CPU, in float32
+    about: About | None  # its training; None for a model that Kivuko did not make
+    # the English encoder whose space it should share; None where none is known or none loads
     teacher: TextTeacher | None = None
 
     @property
@@ -107,11 +93,7 @@ class Sentences:
 
 
 def emoji_sentences(language: str, cldr: Path | None = None) -> Sentences:
-    """Return the names of emoji in a language and in English (Unicode CLDR).
-
-    Raises:
-        DataError: no CLDR, or the language has no names in it.
-    """
+    """Return the names of emoji in a language and in English (Unicode CLDR)."""
     folder = find_cldr(cldr)
     own, english = read_annotations(folder, language), read_annotations(folder, "en")
     pairs = [
@@ -123,12 +105,7 @@ def emoji_sentences(language: str, cldr: Path | None = None) -> Sentences:
 
 
 def bitext_sentences(language: str, spec: str) -> Sentences:
-    """Return the first usable pairs of a bitext, at most ``MOST``.
-
-    Raises:
-        DataError: it cannot be read, or holds no usable pair.
-        UsageError: unknown language.
-    """
+    """Return the first usable pairs of a bitext, at most ``MOST``."""
     source = open_source(spec, language)
     usable = (
         Pair(source.language, text, english, source.place(one.number))

@@ -141,8 +141,7 @@ def check_captions(subject: Examined, index: IndexStore) -> Iterator[Finding]:
 def share_nearer(texts: Vectors, images: Vectors) -> float:
     """Return the mean share of the other images that are nearer to a text than its own; 0.5 by chance.
 
-    Args:
-        texts, images: unit vectors [n, dim], row by row of one another.
+    ``texts, images``: unit vectors [n, dim], row by row of one another.
     """
     scores = texts @ images.T
     return float((scores > scores.diagonal()[:, None]).sum() / max(1, len(texts) * (len(texts) - 1)))

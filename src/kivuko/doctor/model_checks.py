@@ -297,11 +297,7 @@ def _at_chance(subject: Examined, code: str, described: str, figures: dict[str, 
 
 
 def check_protocol(subject: Examined, bitexts: Sequence[str]) -> Iterator[Finding]:
-    """Name what has distorted published figures of such models.
-
-    Args:
-        bitexts: files or names of the bitexts that were given.
-    """
+    """Name what has distorted published figures of such models."""
     coco = [name for name in bitexts if "coco" in name.lower()]
     if coco:
         what = f"{', '.join(coco)}: if these are MSCOCO captions, 800 of XTD-10's 1,000 images are in its training set"

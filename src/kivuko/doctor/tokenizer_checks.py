@@ -141,35 +141,20 @@ def _changed(subject: Examined, code: str, cuts: Cuts) -> Iterator[tuple[Level, 
 
 @dataclass(frozen=True)
 class Cuts:
-    """Counts of how a tokenizer splits the sentences of a language.
+    """Counts of how a tokenizer splits the sentences of a language."""
 
-    Attributes:
-        fertility: subwords per word (as separated by spaces); in scripts without spaces, per letter.
-        per_letter: True where it is per letter.
-        words: different words, case folded; in scripts without spaces, different letters.
-        unknown: share of them of which some part is not in the vocabulary.
-        in_bytes: share of all subwords that stand for a single byte, where letters are missing.
-        in_letters: share of the words of three letters or more that are cut to single letters.
-        merged: share of the words that are cut to the very subwords of another word: letters or marks were dropped.
-        too_long: share of the sentences that are longer than the model reads.
-    """
-
-    fertility: float
-    per_letter: bool
-    words: int
-    unknown: float
-    in_bytes: float
-    in_letters: float
-    merged: float
-    too_long: float
+    fertility: float  # subwords per word (as separated by spaces); in scripts without spaces, per letter
+    per_letter: bool  # True where it is per letter
+    words: int  # different words, case folded; in scripts without spaces, different letters
+    unknown: float  # share of them of which some part is not in the vocabulary
+    in_bytes: float  # share of all subwords that stand for a single byte, where letters are missing
+    in_letters: float  # share of the words of three letters or more that are cut to single letters
+    merged: float  # share of the words that are cut to the very subwords of another word: letters or marks were dropped
+    too_long: float  # share of the sentences that are longer than the model reads
 
 
 def count_cuts(model: Any, texts: Sequence[str], script: str) -> Cuts | None:
-    """Count how a model's tokenizer splits texts; None if it is not one of the library ``tokenizers``.
-
-    Args:
-        script: the language's, ISO 15924.
-    """
+    """Count how a model's tokenizer splits texts; None if it is not one of the library ``tokenizers``."""
     backend = backend_tokenizer(model)
     if backend is None:
         return None

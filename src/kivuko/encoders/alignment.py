@@ -248,11 +248,7 @@ def align(
 def draw_alignments(
     alignments: Sequence[Alignment], path: Path | str, title: Sequence[str] = (), *, by_token: bool = False
 ) -> None:
-    """Draw plans of the same texts side by side; see ``Alignment.draw``.
-
-    Args:
-        title: lines above; none: the words of the texts.
-    """
+    """Draw plans of the same texts side by side; see ``Alignment.draw``."""
     _check_image(path := Path(path))
     first = alignments[0]
     lines = title or (" ".join(first.words), " ".join(first.english_words))
@@ -269,20 +265,14 @@ def draw_alignments(
 
 @dataclass(frozen=True, eq=False)
 class Aligner:
-    """A model with its English teacher: solves the transport problem that its training solved.
+    """A model with its English teacher: solves the transport problem that its training solved."""
 
-    Attributes:
-        encoder: a SentenceTransformer with token vectors.
-        center: float [dim], the teacher's mean token, subtracted from tokens before the cosine; None: plain cosine.
-        student_centered: True if it is subtracted from the model's tokens too.
-        name: of the model, for messages.
-    """
-
-    encoder: Any
+    encoder: Any  # a SentenceTransformer with token vectors
     teacher: TextTeacher
+    # float [dim], the teacher's mean token, subtracted from tokens before the cosine; None: plain cosine
     center: Tensor | None = None
-    student_centered: bool = True
-    name: str = "the model"
+    student_centered: bool = True  # True if it is subtracted from the model's tokens too
+    name: str = "the model"  # of the model, for messages
 
     def align(
         self,
@@ -332,15 +322,7 @@ _ALIGNERS: weakref.WeakKeyDictionary[Model, tuple[str, Aligner]] = weakref.WeakK
 
 
 def load_aligner(model: Model | Path | str, *, teacher: Path | str | None = None) -> Aligner:
-    """Load a model and its English teacher.
-
-    Args:
-        teacher: another one than the model names.
-
-    Raises:
-        UsageError: the model names no teacher.
-        ModelError, MissingDependencyError, CorruptFileError: the model or its teacher does not load.
-    """
+    """Load a model and its English teacher."""
     model = load_model(model, device=None if isinstance(model, Model) else "cpu")
     about = model.about
     source = str(teacher or (about.teacher_source if about else ""))

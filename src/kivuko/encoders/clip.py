@@ -27,17 +27,13 @@ SIGLIP_TYPES = ("siglip", "siglip2")  # the projections are inside the towers; t
 
 @dataclass(frozen=True, eq=False)
 class ClipTowers:
-    """The two sides of one model, as SentenceTransformers on the CPU, float32.
+    """The two sides of one model, as SentenceTransformers on the CPU, float32."""
 
-    Attributes:
-        text: tokens are the last hidden states through the final norm and the text projection, [batch, length, dim];
-            the sentence vector is pooled as the model pools, at the end-of-text token (CLIP) or at the last position of
-            the padded text (SigLIP), and brought to unit length.
-        image: PIL images -> what ``get_image_features`` of the whole model gives, [images, dim], not normalized.
-    """
-
+    # tokens are the last hidden states through the final norm and the text projection, [batch, length, dim];
+    # the sentence vector is pooled as the model pools, at the end-of-text token (CLIP) or at the last position
+    # of the padded text (SigLIP), and brought to unit length
     text: Any
-    image: Any
+    image: Any  # PIL images -> what ``get_image_features`` of the whole model gives, [images, dim], not normalized
 
 
 def is_clip(config: Any) -> bool:
@@ -46,15 +42,7 @@ def is_clip(config: Any) -> bool:
 
 
 def load_clip(source: str | Path, name: str) -> ClipTowers:
-    """Load both towers of a CLIP-like model by hub id, from a folder in Hugging Face's layout, or from ``open_clip``.
-
-    Args:
-        name: for messages.
-
-    Raises:
-        ModelError: it is of a kind whose towers cannot be taken apart.
-        Exception: whatever the loading libraries raise where it does not load.
-    """
+    """Load both towers of a CLIP-like model by hub id, from a folder in Hugging Face's layout, or from ``open_clip``."""
     from transformers import AutoModel, AutoProcessor
 
     if str(source).startswith(PREFIX):
@@ -64,11 +52,7 @@ def load_clip(source: str | Path, name: str) -> ClipTowers:
 
 
 def take_apart(model: Any, processor: Any, name: str) -> ClipTowers:
-    """Split a loaded CLIP-like model of ``transformers``; see ClipTowers. The weights are copied.
-
-    Raises:
-        ModelError: it is of a kind that is not supported, or its processor lacks a side.
-    """
+    """Split a loaded CLIP-like model of ``transformers``; see ClipTowers. The weights are copied."""
     kind = model.config.model_type
     if kind not in CLIP_TYPES + SIGLIP_TYPES:
         raise ModelError(

@@ -62,18 +62,14 @@ _CELL = 5  # characters of a cell
 class Panel:
     """One heat map.
 
-    Attributes:
-        title: its heading.
-        rows, columns: the words at its left and above it.
-        values: [rows, columns] in [0, 1]; NaN throughout a row that has nothing to share.
-        notes: lines below it.
+    ``rows, columns``: the words at its left and above it.
     """
 
-    title: str
+    title: str  # its heading
     rows: Sequence[str]
     columns: Sequence[str]
-    values: NDArray[np.float64]
-    notes: Sequence[str] = field(default=())
+    values: NDArray[np.float64]  # [rows, columns] in [0, 1]; NaN throughout a row that has nothing to share
+    notes: Sequence[str] = field(default=())  # lines below it
 
     def __post_init__(self) -> None:
         if self.values.shape != (len(self.rows), len(self.columns)) or not self.values.size:
@@ -85,16 +81,7 @@ class Panel:
 def heat_map_image(
     panels: Sequence[Panel], title: Sequence[str] = (), notes: Sequence[str] = (), scale: int = 2
 ) -> Image.Image:
-    """Draw panels side by side, as many to a row as fit, as an RGB image.
-
-    Args:
-        title: lines above, the first one bold.
-        notes: lines below.
-        scale: pixels of the image per pixel of the layout.
-
-    Raises:
-        UsageError: the image would be too large; words and values of a panel do not fit together.
-    """
+    """Draw panels side by side, as many to a row as fit, as an RGB image."""
     return to_image(_drawing(panels, title, notes), scale)
 
 
@@ -109,10 +96,6 @@ def heat_map_table(panel: Panel, width: int, in_color: bool, top: int = 3) -> Ta
 
     Column words are shortened as much as needed, down to six letters. Where that is not enough, each row lists its
     ``top`` largest shares instead.
-
-    Args:
-        in_color: whether the terminal shows enough colors to tell the shares apart by them; if not, the cells hold
-            block characters.
     """
     room = width - max(cell_len(shortened(word, _TABLE_ROW_LIMIT)) for word in panel.rows) - 1
     for limit in range(_TABLE_COLUMN_LIMIT, _SHORTEST_LIMIT - 1, -1):
@@ -328,11 +311,7 @@ class Drawing:
 
 
 def to_image(drawing: Drawing, scale: int = 2) -> Image.Image:
-    """Draw it as an RGB image of ``scale`` times its size, or of once its size if it is large.
-
-    Raises:
-        UsageError: it is too large for an image.
-    """
+    """Draw it as an RGB image of ``scale`` times its size, or of once its size if it is large."""
     width, height = round(drawing.width), round(drawing.height)
     scale = scale if width * height * scale * scale <= _MOST_PIXELS else 1
     if width * height * scale * scale > _MOST_PIXELS:
@@ -365,11 +344,7 @@ def _draw_rising(canvas: Image.Image, line: Line, scale: int) -> None:
 
 
 def to_svg(drawing: Drawing, title: str, description: str) -> str:
-    """Write it as a standalone SVG document: text stays text, nothing is fetched from anywhere.
-
-    Args:
-        title, description: for those who hear the image and do not see it.
-    """
+    """Write it as a standalone SVG document: text stays text, nothing is fetched from anywhere."""
     width, height = _number(drawing.width), _number(drawing.height)
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}" '

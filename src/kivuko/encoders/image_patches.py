@@ -28,17 +28,8 @@ def encode_image_cells(
 ) -> Tensor:
     """Encode PIL images into one vector per cell of the feature map.
 
-    Args:
-        tower: what :func:`kivuko.encoders.image_tower.load_image_tower` returns, or a model with images.
-        grid: cells per side after averaging neighbors; it must divide the sides of the map. None: the map itself.
-        normalize: bring each vector to unit length.
-
-    Returns:
-        float32 [images, cells, dim], on the tower's device; a cell's neighbor in its row follows it.
-
-    Raises:
-        ModelError: the tower has no cells whose vectors lie in the space of its own.
-        UsageError: the grid does not divide the map.
+    ``grid``: cells per side after averaging neighbors; it must divide the sides of the map. None: the map itself.
+    Returns float32 [images, cells, dim], on the tower's device; a cell's neighbor in its row follows it.
     """
     modules = _image_route(tower)
     cells_of = _cells_of(modules)
@@ -65,11 +56,7 @@ def _image_route(tower: Any) -> list[Any]:
 
 
 def _cells_of(modules: list[Any]) -> _Cells:
-    """Return what computes the cells in the space of the tower's vectors.
-
-    Raises:
-        ModelError: the modules do not show it.
-    """
+    """Return what computes the cells in the space of the tower's vectors."""
     from sentence_transformers.base.modules import Normalize, Transformer
     from sentence_transformers.sentence_transformer.modules import Pooling
 

@@ -28,9 +28,7 @@ PIXEL_MEAN, PIXEL_SPREAD = 0.5, 0.25
 class SmallImageTower(nn.Module):
     """A small residual network with a linear head: 1.7 million parameters, for images of 64 x 64 pixels.
 
-    Args:
-        dim: width of the vectors, the text tower's.
-        size: side of the input in pixels.
+    ``dim``: width of the vectors, the text tower's. ``size``: side of the input in pixels.
     """
 
     def __init__(self, dim: int, size: int = 64) -> None:

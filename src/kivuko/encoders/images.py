@@ -43,11 +43,7 @@ class RefusedImage(Exception):  # noqa: N818  (an outcome, not a fault of the pr
 
 
 def decode(content: bytes, most_pixels: int = MOST_PIXELS) -> Image.Image:
-    """Decode the bytes of a file: its first frame, upright, in RGB, what is transparent on white.
-
-    Raises:
-        RefusedImage: it is no image, a broken one, or one of more than ``most_pixels`` pixels.
-    """
+    """Decode the bytes of a file: its first frame, upright, in RGB, what is transparent on white."""
     if not content:
         raise RefusedImage("empty file")
     formats = readable_formats()
@@ -74,11 +70,7 @@ def decode(content: bytes, most_pixels: int = MOST_PIXELS) -> Image.Image:
 
 
 def open_image(path: Path | str) -> Image.Image:
-    """Read an image file: its first frame, upright, in RGB, transparent parts white.
-
-    Raises:
-        DataError: no such file, or it is not an image that can be read.
-    """
+    """Read an image file: its first frame, upright, in RGB, transparent parts white."""
     try:
         return decode(Path(path).read_bytes())
     except RefusedImage as problem:
@@ -105,12 +97,7 @@ def as_rgb(image: Image.Image) -> Image.Image:
 
 
 def thumbnail(image: Image.Image, content: bytes = b"", side: int = THUMBNAIL_SIDE) -> bytes:
-    """Return an RGB image as a JPEG without metadata: scaled down to ``side`` pixels at most, or as it is up to 384.
-
-    Args:
-        image: upright.
-        content: the bytes that it was decoded from, which serve themselves where they are a small, plain JPEG.
-    """
+    """Return an RGB image as a JPEG without metadata: scaled down to ``side`` pixels at most, or as it is up to 384."""
     small = image
     if max(image.size) > max(side, _LARGER_THUMBNAIL):
         scale = side / max(image.size)
@@ -124,11 +111,7 @@ def thumbnail(image: Image.Image, content: bytes = b"", side: int = THUMBNAIL_SI
 
 
 def identify(stream: BinaryIO) -> None:
-    """Read no more than the header, so that a film of gigabytes is refused at once.
-
-    Raises:
-        RefusedImage: not the start of an image.
-    """
+    """Read no more than the header, so that a film of gigabytes is refused at once."""
     start = stream.read(16)
     stream.seek(0)
     try:

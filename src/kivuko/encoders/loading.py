@@ -27,11 +27,7 @@ def fastest_device() -> str:
 
 
 def choose_device(name: str | None = None) -> str:
-    """Return torch's name of the device to run on: the one named, or the fastest one.
-
-    Raises:
-        UsageError: there is no such device here.
-    """
+    """Return torch's name of the device to run on: the one named, or the fastest one."""
     import torch
 
     if name is None:
@@ -46,11 +42,7 @@ def choose_device(name: str | None = None) -> str:
 
 
 def model_kind(source: str) -> Kind:
-    """Return the kind of a model; whatever is neither CLIP-like nor late interaction counts as a text encoder.
-
-    Args:
-        source: hub id or folder, of ``transformers`` or of ``sentence-transformers``; or ``open_clip:...``.
-    """
+    """Return the kind of a model; whatever is neither CLIP-like nor late interaction counts as a text encoder."""
     if source.startswith(PREFIX):
         return "clip"
     if _json(source, "config_sentence_transformers.json").get("model_type") in ("MultiVectorEncoder", "ColBERT"):
@@ -72,9 +64,6 @@ def require_hub(name: str) -> None:
     """Raise ModelError if a model is neither a folder nor in the hub's cache, and the hub does not answer.
 
     One request, since the loading libraries request each of a dozen files several times before they give up.
-
-    Args:
-        name: folder or hub id.
     """
     from huggingface_hub import HfApi, constants
     from huggingface_hub.errors import HfHubHTTPError
@@ -93,11 +82,7 @@ def require_hub(name: str) -> None:
 
 
 def local_folder(name: str) -> Path:
-    """Return the folder of a model: the one named, or that of a hub id in the hub's cache, fetched if necessary.
-
-    Raises:
-        ModelError: there is neither such a folder nor such a model on the hub.
-    """
+    """Return the folder of a model: the one named, or that of a hub id in the hub's cache, fetched if necessary."""
     folder = Path(name).expanduser()
     if folder.exists() or folder.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
         return folder
@@ -114,11 +99,7 @@ def local_folder(name: str) -> Path:
 
 
 def image_fingerprint(model: Any) -> str:
-    """Hash the weights of a model's image route, 64 hexadecimal digits: image vectors are valid for these only.
-
-    Args:
-        model: a model (a ``SentenceTransformer`` whose router has an image route) or an image tower.
-    """
+    """Hash the weights of a model's image route, 64 hexadecimal digits: image vectors are valid for these only."""
     import torch
 
     side = model[0].sub_modules["image"] if hasattr(model[0], "sub_modules") else model

@@ -33,23 +33,8 @@ def maxsim(queries: TokenLists, documents: TokenLists, *, average: bool = False,
     the same words come again. Beside its inputs and its result the function holds a copy of the documents' vectors, one
     of the vectors of 65,536 query tokens (or of one query, if that has more), and ``budget`` numbers (or two for each
     of those tokens, if that is more).
-
-    Args:
-        queries, documents: vectors of any length, centered on ``mean`` where that is given; a vector of zeros
-            has cosine 0 with all. See :func:`token_lists` and :func:`encode_token_lists`.
-        average: divide by the number of query tokens; cosines, -1 to 1.
-        budget: of working memory, in numbers of 4 bytes.
-
-    Returns:
-        float32 [queries, documents], on the documents' device. A document without a token scores -inf: it ranks below
-        every other. A query without a token scores 0 with the others: it ranks nothing.
-
-    Raises:
-        UsageError: the vectors are not of one width, or the budget is below 1.
-
-    >>> cat, dog = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 2.0]])
-    >>> maxsim(token_lists([cat, torch.cat([cat, dog])]), token_lists([cat, torch.cat([dog, -cat])])).tolist()
-    [[1.0, 0.0], [1.0, 1.0]]
+    Returns float32 [queries, documents], on the documents' device. A document without a token scores -inf: it ranks
+    below every other. A query without a token scores 0 with the others: it ranks nothing.
     """
     if queries.vectors.shape[1:] != documents.vectors.shape[1:]:
         raise UsageError(
@@ -87,9 +72,8 @@ def maxsim(queries: TokenLists, documents: TokenLists, *, average: bool = False,
 def token_lists(vectors: Sequence[Tensor], mean: Tensor | None = None) -> TokenLists:
     """Lay the token vectors of several texts or images, each float [tokens, dim], end to end.
 
-    Args:
-        vectors: at least one, as ``MultiVectorEncoder.encode_query`` returns them, or a tensor [texts, tokens, dim].
-        mean: [dim], taken from every vector before the cosine.
+    ``vectors``: at least one, as ``MultiVectorEncoder.encode_query`` returns them, or a tensor [texts, tokens, dim].
+    ``mean``: [dim], taken from every vector before the cosine.
     """
     lengths = torch.tensor([len(one) for one in vectors], dtype=torch.long)
     return TokenLists(torch.cat(list(vectors)), lengths, mean)
@@ -99,11 +83,7 @@ def token_lists(vectors: Sequence[Tensor], mean: Tensor | None = None) -> TokenL
 def encode_token_lists(
     encoder: Encoder, texts: Sequence[str], mean: Tensor | None = None, batch_size: int = 128
 ) -> TokenLists:
-    """Encode texts into their content tokens, end to end; a teacher, or a student in evaluation mode.
-
-    Args:
-        mean: see :func:`token_lists`.
-    """
+    """Encode texts into their content tokens, end to end; a teacher, or a student in evaluation mode."""
     # Texts of like length go together, which spares padding; the results are put back in order.
     order = sorted(range(len(texts)), key=lambda row: len(texts[row]))
     tokens: list[Tensor] = [torch.empty(0, encoder.dim)] * len(texts)

@@ -198,11 +198,7 @@ def _load(source: str) -> Model:
 
 
 def model_folder(source: str) -> Path | None:
-    """Return the folder that holds a model's files, fetched from the hub if necessary; None for ``open_clip``.
-
-    Raises:
-        ModelError: there is neither such a folder nor such a model on the hub.
-    """
+    """Return the folder that holds a model's files, fetched from the hub if necessary; None for ``open_clip``."""
     if source.startswith(PREFIX):
         return None
     is_default = source in DEFAULT_NAMES and not Path(source).is_dir()
@@ -309,16 +305,7 @@ def save_model(
     token_mean: TokenMean | None = None,
     words: WordCounts | None = None,
 ) -> None:
-    """Write a model, whole or not at all; it replaces a model at ``path``.
-
-    Args:
-        image_tower: a SentenceTransformer that encodes images; None for a text-only model.
-        card: the model card, Markdown, written as README.md.
-        words: counts over the training sentences, from which the language of a query is identified.
-
-    Raises:
-        KivukoError: the disk is full, or ``path`` is something else than a model.
-    """
+    """Write a model, whole or not at all; it replaces a model at ``path``."""
     refuse_foreign_folder(path)
     with atomic_path(path) as temporary, quiet():
         model = assemble(student, image_tower)
@@ -359,12 +346,7 @@ def refuse_foreign_folder(path: Path) -> None:
 
 
 def load_encoder(path: Path | str) -> Any:
-    """Load a folder of ``sentence-transformers`` on the CPU, with its ``spelling.json`` where it has one.
-
-    Raises:
-        ModelError: the folder is missing, is not a model, or does not load.
-        CorruptFileError: its ``spelling.json`` is damaged.
-    """
+    """Load a folder of ``sentence-transformers`` on the CPU, with its ``spelling.json`` where it has one."""
     from sentence_transformers import SentenceTransformer
 
     path = Path(path)
@@ -386,11 +368,7 @@ def load_encoder(path: Path | str) -> Any:
 
 
 def read_about(path: Path | str) -> About | None:
-    """Read how a model was trained; None if Kivuko did not make it.
-
-    Raises:
-        CorruptFileError: its kivuko.json is damaged.
-    """
+    """Read how a model was trained; None if Kivuko did not make it."""
     file = Path(path) / _ABOUT
     if not file.is_file():
         return None
@@ -407,22 +385,14 @@ def read_about(path: Path | str) -> About | None:
 def read_token_mean(path: Path | str, teacher: str | None = None) -> Tensor | None:
     """Read the mean token that a model was trained with, float32 [dim]; None if it does not hold one.
 
-    Args:
-        teacher: fingerprint of the teacher that the mean must be of; None: any.
-
-    Raises:
-        CorruptFileError: the file is damaged.
+    ``teacher``: fingerprint of the teacher that the mean must be of; None: any.
     """
     stored = _stored_mean(path)
     return stored.vector if stored is not None and teacher in (None, stored.teacher) else None
 
 
 def centers_student(path: Path | str) -> bool:
-    """Return True if a model's mean token is subtracted from its own tokens too (see TokenMean), or it does not say.
-
-    Raises:
-        CorruptFileError: the file is damaged.
-    """
+    """Return True if a model's mean token is subtracted from its own tokens too (see TokenMean), or it does not say."""
     stored = _stored_mean(path)
     return stored is None or stored.student_centered
 

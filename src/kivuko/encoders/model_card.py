@@ -22,11 +22,7 @@ _LICENCES = """\
 
 
 def model_card(about: About, records: Sequence[Any] = (), recipe_description: str = "") -> str:
-    """Return the card as Markdown with a YAML head; without records it says that nothing was measured.
-
-    Args:
-        records: see :class:`kivuko.evaluation.Record`.
-    """
+    """Return the card as Markdown with a YAML head; without records it says that nothing was measured."""
     rows = [
         f"| {code} | {language(code).name} | {size:,} | {about.fertility.get(code, float('nan')):.2f} |"
         for code, size in about.bitext_sizes.items()

@@ -43,16 +43,7 @@ def save_multi_vector(
     document_mean: Tensor | None = None,
     about: About | None = None,
 ) -> None:
-    """Write a multi-vector encoder, whole or not at all; it replaces one at ``path``.
-
-    Args:
-        model, teacher, query_mean, document_mean: see :func:`assemble_multi_vector`.
-        about: the training of the model, for the model card.
-
-    Raises:
-        ModelError: see :func:`assemble_multi_vector` and :func:`refuse_foreign_multi_vector`.
-        KivukoError: the disk is full.
-    """
+    """Write a multi-vector encoder, whole or not at all; it replaces one at ``path``."""
     refuse_foreign_multi_vector(path)
     centered = [side for side, mean in (("queries", query_mean), ("documents", document_mean)) if mean is not None]
     described = {"teacher": teacher.name, "teacher_source": teacher.source, "centered": centered}
@@ -79,16 +70,8 @@ def assemble_multi_vector(
     (:func:`kivuko.encoders.model.read_token_mean`) fits its own tokens, but a student that has learned mostly from
     sentence vectors, whose length says nothing, may have tokens shorter than that mean: taken from them, it leaves
     hardly anything but itself.
-
-    Args:
-        model: a student, or what :func:`kivuko.encoders.model.load_encoder` returns. A query that is longer than 1,024
-            tokens is cut where the student is static.
-        teacher: the English encoder in whose space the model's tokens lie.
-        query_mean, document_mean: float [dim], taken from the tokens of that side before they are brought to unit
-            length. None: as they are.
-
-    Raises:
-        ModelError: a side gives no token vectors, or the widths differ.
+    ``query_mean, document_mean``: float [dim], taken from the tokens of that side before they are brought to unit
+    length. None: as they are.
     """
     from sentence_transformers import MultiVectorEncoder
     from sentence_transformers.base.modules import Normalize, Router

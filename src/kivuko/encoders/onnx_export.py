@@ -87,27 +87,14 @@ def export_onnx(
     int8: bool = False,
     texts: Sequence[str] | None = None,
     cldr: Path | None = None,
-    progress: bool | None = None,
+    progress: bool | None = None,  # show the steps; None: as bars on a terminal, as lines elsewhere
 ) -> Exported:
     """Write a model's text encoder as ``model.onnx`` with ``tokenizer.json``, for onnxruntime and tokenizers alone.
 
     What is written is read again, run, and compared with torch on ``texts`` and on a few that are hard to get right.
     The graph takes ``input_ids`` and ``attention_mask``, int64 [batch, length], and gives ``sentence_embedding``, unit
     vectors, float32 [batch, dim]. The reading of misspelled words is left out.
-
-    Args:
-        model: anything that ``load_model`` takes.
-        out: a folder; an earlier export in it is replaced.
-        int8: also write ``model.int8.onnx``, with weights of eight bits.
-        texts: to compare on, in the model's languages. None: names of emoji, where CLDR is installed.
-        cldr: folder that holds CLDR's annotations/, if not the system's.
-        progress: show the steps; None: as bars on a terminal, as lines elsewhere.
-
-    Raises:
-        ModelError: the model has no text encoder, torch's exporter cannot follow it, or the graph does not give torch's
-            vectors to 1e-3 in cosine; nothing is written then.
-        MissingDependencyError: the extra ``export`` is not installed.
-        KivukoError: ``out`` is something else than an export, or cannot be written.
+    ``texts``: to compare on, in the model's languages. None: names of emoji, where CLDR is installed.
     """
     require_onnx("onnx", "onnxscript", "onnxruntime")
     out = Path(out)
@@ -202,14 +189,6 @@ def exported_tokenizer(model: Any, name: str, prompt: str | None = None) -> Toke
 
     ``encode_batch(texts)`` then gives ``ids`` and ``attention_mask`` of one length for all texts. An empty text gets
     no prompt.
-
-    Args:
-        model: a ``SentenceTransformer``.
-        name: of the model, for messages.
-        prompt: put before every text, such as E5's "query: ".
-
-    Raises:
-        ModelError: the model has no tokenizer of the library ``tokenizers``.
     """
     backend = backend_tokenizer(model)
     if backend is None:

@@ -29,14 +29,7 @@ def write_graph(model: Any, path: Path, name: str, *, length: int | None = None)
 
     Batch and length are free, unless ``length`` is given. A text without a token gets a zero vector where the text
     side is static.
-
-    Args:
-        model: a ``SentenceTransformer`` on the CPU, in float32; its weights are as before when this returns.
-        name: of the model, for messages.
-        length: to which every text is padded, for models that were trained so (SigLIP).
-
-    Raises:
-        ModelError: torch's exporter cannot make a graph of it.
+    ``model``: a ``SentenceTransformer`` on the CPU, in float32; its weights are as before when this returns.
     """
     route = text_route(model)
     with _by_row(route) as parts, _quiet():
@@ -64,9 +57,6 @@ def quantize_graph(graph: Path, out: Path) -> None:
 
     Activations are quantized while it runs, so no sentences are needed to calibrate it. Matrices use seven of the eight
     bits: processors without VNNI overflow with all of them, and what is measured here should hold there.
-
-    Args:
-        graph: written by ``write_graph``, its table with a factor for each row.
     """
     import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic

@@ -22,9 +22,8 @@ ABOUT = "export.json"
 class OnnxTextEncoder:
     """A text encoder that ``kivuko export`` wrote: texts -> unit vectors.
 
-    Attributes:
-        dim: width of the vectors.
-        about: the content of ``export.json``: source, prompt, longest text, agreement with torch.
+    ``dim``: width of the vectors. ``about``: the content of ``export.json``: source, prompt, longest text, agreement
+    with torch.
     """
 
     def __init__(self, session: Any, tokenizer: Any, about: dict[str, Any]) -> None:
@@ -35,14 +34,7 @@ class OnnxTextEncoder:
     def open(cls, folder: Path | str, *, int8: bool = False, threads: int | None = None) -> OnnxTextEncoder:
         """Open an exported folder.
 
-        Args:
-            int8: take the quantized graph.
-            threads: of one call; None: as many as there are cores.
-
-        Raises:
-            ModelError: it is not what ``kivuko export`` writes, or holds no quantized graph.
-            CorruptFileError: a file in it is damaged.
-            MissingDependencyError: onnxruntime is not installed.
+        ``threads``: of one call; None: as many as there are cores.
         """
         require_onnx("onnxruntime")
         import onnxruntime

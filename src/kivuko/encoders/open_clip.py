@@ -53,17 +53,7 @@ class Heads:
 
 
 def load_open_clip(spec: str) -> tuple[Any, Any]:
-    """Load a model of ``open_clip``: (CLIPModel, CLIPProcessor) of ``transformers``, float32 on the CPU.
-
-    Args:
-        spec: ``MODEL/PRETRAINED`` as that library names them (``ViT-B-16/datacomp_xl_s13b_b90k``), a hub id of its
-            (``hf-hub:ORGANIZATION/NAME``), or a folder with ``open_clip_config.json``.
-
-    Raises:
-        MissingDependencyError: ``open_clip`` is not installed.
-        ModelError: the model is of another design.
-        Exception: whatever the library raises where it does not load.
-    """
+    """Load a model of ``open_clip``: (CLIPModel, CLIPProcessor) of ``transformers``, float32 on the CPU."""
     try:
         import open_clip
     except ImportError as problem:
@@ -112,16 +102,7 @@ def _tokenizer(vocabulary: dict[str, int], merges: list[tuple[str, str]], length
 
 
 def clip_from_open_clip(state: Mapping[str, Tensor], heads: Heads, end: int, name: str) -> Any:
-    """Return the ``CLIPModel`` that computes what ``open_clip`` computes with these weights.
-
-    Args:
-        state: its ``state_dict``, text keys without a prefix.
-        end: number of the end-of-text token.
-        name: for messages.
-
-    Raises:
-        ModelError: weights are missing, or some have no place in a CLIP.
-    """
+    """Return the ``CLIPModel`` that computes what ``open_clip`` computes with these weights."""
     from transformers import CLIPConfig, CLIPModel
 
     try:

@@ -35,25 +35,15 @@ ENGLISH = "en"
 
 @dataclass(frozen=True, eq=False)
 class WordCounts:
-    """Words, and their frequencies in each language.
+    """Words, and their frequencies in each language."""
 
-    Attributes:
-        languages: BCP 47 codes.
-        words: case folded.
-        counts: float32 [languages, words], occurrences of a word in the sentences of a language.
-    """
-
-    languages: tuple[str, ...]
-    words: tuple[str, ...]
-    counts: NDArray[np.float32]
+    languages: tuple[str, ...]  # BCP 47 codes
+    words: tuple[str, ...]  # case folded
+    counts: NDArray[np.float32]  # float32 [languages, words], occurrences of a word in the sentences of a language
 
     @classmethod
     def from_bitext(cls, bitext: Bitext, most: int = MOST_COUNTED_WORDS, *, english: bool = True) -> WordCounts:
-        """Count the words of a bitext; of more than ``most`` the rarest are left out.
-
-        Args:
-            english: count the English sides too.
-        """
+        """Count the words of a bitext; of more than ``most`` the rarest are left out."""
         sentences = {code: [pair.text for pair in pairs] for code, pairs in bitext.by_language().items()}
         if english:
             sentences[ENGLISH] = list(dict.fromkeys(pair.english for pair in bitext.pairs))
@@ -74,11 +64,7 @@ class WordCounts:
 
     @classmethod
     def load(cls, file: Path) -> WordCounts | None:
-        """Read them; None if there is no such file.
-
-        Raises:
-            CorruptFileError: the file is there but damaged.
-        """
+        """Read them; None if there is no such file."""
         if not file.is_file():
             return None
         try:
@@ -119,17 +105,11 @@ class _Near:
 
 @dataclass(frozen=True, eq=False)
 class SpellingNeighbors:
-    """The words of a bitext, by which misspelled ones are read.
+    """The words of a bitext, by which misspelled ones are read."""
 
-    Attributes:
-        languages: BCP 47 codes.
-        words: case folded.
-        counts: float32 [languages, words], occurrences of a word in the sentences of a language.
-    """
-
-    languages: tuple[str, ...]
-    words: tuple[str, ...]
-    counts: NDArray[np.float32]
+    languages: tuple[str, ...]  # BCP 47 codes
+    words: tuple[str, ...]  # case folded
+    counts: NDArray[np.float32]  # float32 [languages, words], occurrences of a word in the sentences of a language
     _row: dict[str, int] = field(init=False, repr=False)
     _near: dict[str, _Near] = field(init=False, repr=False, default_factory=dict)
 
@@ -167,11 +147,7 @@ class SpellingNeighbors:
         return {row: _weighed(one, spans[row], readings[row], pieces) for row, one in zip(rows, encoded, strict=True)}
 
     def readings(self, words: Sequence[str]) -> list[dict[str, float]]:
-        """Return the possible readings of each word of a text: word -> share, the shares of a word adding up to 1.
-
-        Args:
-            words: all words of the text, case folded, in order: its language is guessed from them.
-        """
+        """Return the possible readings of each word of a text: word -> share, the shares of a word adding up to 1."""
         self._look_for({word for word in words if self._may_be_misspelled(word)})
         return self._readings(words)
 
@@ -201,11 +177,7 @@ class SpellingNeighbors:
 
     @classmethod
     def load(cls, folder: Path | str) -> SpellingNeighbors | None:
-        """Read the words of a model; None if it has none.
-
-        Raises:
-            CorruptFileError: the file is there but damaged.
-        """
+        """Read the words of a model; None if it has none."""
         result = WordCounts.load(Path(folder) / SPELLING_FILE)
         return None if result is None else cls(result.languages, result.words, result.counts)
 

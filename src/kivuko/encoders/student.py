@@ -53,15 +53,6 @@ class StaticStudent(nn.Module):
     """Subword vectors and nothing else: a sentence is the mean of its subwords' vectors.
 
     Trains in seconds, encodes in microseconds, and with little bitext beats a transformer trained from scratch.
-
-    Args:
-        tokenizer: with a padding token named ``[PAD]``.
-        dim: width of the vectors; the teacher's, so that no projection is needed.
-        token_dropout: share of subwords that training hides from each sentence.
-        fixed: float [last subwords of the vocabulary, dim], vectors that training leaves as they are; None: all learn.
-
-    ``spelling``, where set, reads misspelled words: a sentence with some is then a weighted mean, over the subwords of
-    their neighbors too, and ``pooled`` is not the mean of the tokens, which stay the text's own.
     """
 
     name = "static"
@@ -160,12 +151,9 @@ class StaticStudent(nn.Module):
 class TransformerStudent(nn.Module):
     """Any Hugging Face encoder, mean-pooled over all attended tokens; projected if its width is not the teacher's.
 
-    Args:
-        model: a ``transformers`` encoder with ``last_hidden_state``.
-        tokenizer: its tokenizer.
-        dim: the teacher's width. Where the model's hidden size differs, a linear projection is added.
-        max_length: longer texts are cut, in tokens.
-        rate_factor: of the recipe's learning rate; 0.01 suits pretrained weights, 0.1 random ones.
+    ``model``: a ``transformers`` encoder with ``last_hidden_state``. ``tokenizer``: its tokenizer. ``dim``: the
+    teacher's width. Where the model's hidden size differs, a linear projection is added. ``max_length``: longer texts
+    are cut, in tokens. ``rate_factor``: of the recipe's learning rate; 0.01 suits pretrained weights, 0.1 random ones.
     """
 
     def __init__(
@@ -229,15 +217,7 @@ class TransformerStudent(nn.Module):
 
 
 class SentenceStudent(nn.Module):
-    """A text model of ``sentence-transformers``, pooled as it pools; projected if its width is not the teacher's.
-
-    Args:
-        modules: the library's own, in order: a Transformer, a Pooling, any number of Dense and Normalize.
-        dim: the teacher's width.
-        rate_factor: of the recipe's learning rate.
-
-    Its tokens go through what the sentence vector goes through after pooling.
-    """
+    """A text model of ``sentence-transformers``, pooled as it pools; projected if its width is not the teacher's."""
 
     def __init__(self, modules: list[Any], dim: int, name: str, rate_factor: float = 0.01) -> None:
         super().__init__()
@@ -335,9 +315,6 @@ def load_transformer_student(name: str | Path, dim: int) -> Any:
     """Load any Hugging Face encoder, by hub name or from a folder, as a student: a TransformerStudent.
 
     A folder or hub id of ``sentence-transformers`` becomes a SentenceStudent, which pools as the model does.
-
-    Raises:
-        ModelError: it does not load, or is no encoder with token states.
     """
     from transformers import AutoModel, AutoTokenizer
 
@@ -362,12 +339,7 @@ def load_transformer_student(name: str | Path, dim: int) -> Any:
 
 
 def load_sentence_student(folder: str | Path, dim: int) -> SentenceStudent:
-    """Load a model of ``sentence-transformers``, by hub id or from a folder, as a student.
-
-    Raises:
-        ModelError: it encodes no text token by token, or has modules that a student cannot learn through.
-        Exception: whatever the loading library raises where it does not load.
-    """
+    """Load a model of ``sentence-transformers``, by hub id or from a folder, as a student."""
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.base.modules import Dense, Normalize, Transformer
     from sentence_transformers.sentence_transformer.modules import Pooling
@@ -386,12 +358,6 @@ def add_lora(model: Any, rank: int, *, train_embeddings: bool = False) -> Any:
 
     LoRA (Hu et al. 2021, arXiv 2106.09685), by the library ``peft``. The adapters change nothing before the first step;
     their scale is 1 for every rank.
-
-    Args:
-        train_embeddings: let the input vectors learn too, as needed where words were added to the vocabulary.
-
-    Raises:
-        MissingDependencyError: ``peft`` is not installed.
     """
     try:
         from peft import LoraConfig, get_peft_model

@@ -32,12 +32,10 @@ class TextTeacher:
 
     Its tokens are the last hidden states, through the token projection where the model has one; its sentence vector is
     what the model itself returns.
-
-    Args:
-        prompt: put before every text, as E5 asks for ("query: "); read by the model, but none of its tokens is content.
-            None: the model's own default prompt, if it has one.
     """
 
+    # put before every text, as E5 asks for ("query: "); read by the model, but none of its tokens is content.
+    # None: the model's own default prompt, if it has one
     prompt: str | None = None
     preferred_device: str | None = None  # where ``accelerated`` moves it; None: the fastest
     has_images = False  # True for the text side of a model that also encodes images
@@ -181,11 +179,7 @@ def load_teacher(name: str | Path = DEFAULT_TEACHER, prompt: str | None = None) 
 
 
 def teacher_of(about: About) -> TextTeacher:
-    """Load the teacher that a model was taught by, with its prompt; all-MiniLM-L6-v2 where the model names none.
-
-    Raises:
-        ModelError, MissingDependencyError, CorruptFileError: see ``load_teacher``.
-    """
+    """Load the teacher that a model was taught by, with its prompt; all-MiniLM-L6-v2 where the model names none."""
     return load_teacher(about.teacher_source or DEFAULT_TEACHER, about.teacher_prompt or None)
 
 

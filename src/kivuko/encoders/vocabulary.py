@@ -26,9 +26,6 @@ def train_vocabulary(texts: Iterable[str], size: int = 16000) -> Tokenizer:
 
     Text is NFKC-normalized and lower-cased; words are split at spaces and punctuation. The same texts in the same
     order give the same vocabulary: training runs on one thread because floating-point sums over threads differ.
-
-    Raises:
-        DataError: there is no text to learn from.
     """
     tokenizer = Tokenizer(Unigram())
     tokenizer.normalizer = normalizers.Sequence(
@@ -63,9 +60,6 @@ def add_words(tokenizer: Tokenizer, words: Iterable[str]) -> Tokenizer:
 
     Each is a little more probable than the rarest subword, so a text is cut as before where its words are well known,
     and one that holds an added word, otherwise cut to pieces, keeps it whole.
-
-    Args:
-        words: lower case; what the vocabulary has already, as a word's beginning, is passed over.
     """
     state = json.loads(tokenizer.to_str())
     pieces = state["model"]["vocab"]

@@ -38,13 +38,6 @@ def group_tokens(text: str, tokens: Sequence[Span]) -> Words:
     A word is what is written between spaces, with its punctuation. In a script without spaces (Thai, Chinese, Japanese
     and the like) each token is a word, unless it begins or ends within a grapheme cluster. Words that one token spans
     count as one word.
-
-    Args:
-        tokens: the span of ``text`` that each token comes from, in order. A token of spaces alone, or an empty one,
-            belongs to the word that follows it, or to the last word.
-
-    >>> group_tokens("paka mweusi", [(0, 4), (4, 7), (7, 11)])
-    Words(spans=((0, 4), (5, 11)), of_token=(0, 1, 1))
     """
     spans = _join(_spans(text, tokens), tokens)
     ends = [end for _, end in spans]
@@ -85,25 +78,16 @@ def _join(spans: list[Span], tokens: Sequence[Span]) -> list[Span]:
 
 @dataclass(frozen=True, eq=False)
 class TextTokens:
-    """The content tokens of one text, special tokens left out, and the words that they belong to.
+    """The content tokens of one text, special tokens left out, and the words that they belong to."""
 
-    Attributes:
-        words: the words of the text, in order, as written; see ``group_tokens``.
-        tokens: the part of the text that each token comes from.
-        word_of: for each token the number of its word.
-        vectors: float32 [tokens, dim].
-        unknown: out-of-vocabulary words, no part of which the model knows; in ``words``, but without a token.
-        partly_unknown: words of which some part is out of vocabulary.
-        unread: words past the length at which the model truncates a text; without a token as well.
-    """
-
-    words: tuple[str, ...]
-    tokens: tuple[str, ...]
-    word_of: tuple[int, ...]
-    vectors: Tensor
+    words: tuple[str, ...]  # the words of the text, in order, as written; see ``group_tokens``
+    tokens: tuple[str, ...]  # the part of the text that each token comes from
+    word_of: tuple[int, ...]  # for each token the number of its word
+    vectors: Tensor  # float32 [tokens, dim]
+    # out-of-vocabulary words, no part of which the model knows; in ``words``, but without a token
     unknown: tuple[str, ...] = ()
-    partly_unknown: tuple[str, ...] = ()
-    unread: tuple[str, ...] = ()
+    partly_unknown: tuple[str, ...] = ()  # words of which some part is out of vocabulary
+    unread: tuple[str, ...] = ()  # words past the length at which the model truncates a text; without a token as well
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,17 +103,7 @@ class _Tokens:
 
 @torch.no_grad()
 def text_tokens(model: Any, text: str, name: str, keep_unknown: bool = False) -> TextTokens:
-    """Return the tokens of a text with the vectors that a SentenceTransformer gives them.
-
-    Args:
-        model: its tokens are subword vectors (StaticEmbedding) or the last hidden states of a transformer. Where the
-            model projects its sentence vector, the tokens go through the same projection.
-        name: of the model, for messages.
-        keep_unknown: keep the tokens of out-of-vocabulary words, as for a teacher.
-
-    Raises:
-        ModelError: the model gives no token vectors, or vectors with NaN; or its tokenizer gives no offsets.
-    """
+    """Return the tokens of a text with the vectors that a SentenceTransformer gives them."""
     route = text_route(model)
     tokens = _static_tokens(route[0], text) if is_static(route[0]) else _contextual_tokens(route[0], text, name)
     tokens = replace(tokens, vectors=_projected(tokens.vectors, route[1:]).cpu())

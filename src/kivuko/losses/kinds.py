@@ -123,12 +123,7 @@ class Term:
 
 
 def read_term(entry: Any) -> Term:
-    """Read a table ``[[objective]]`` of a recipe.
-
-    Raises:
-        ValueError: a kind, an option or a value that there is not.
-        UsageError: an own class cannot be imported.
-    """
+    """Read a table ``[[objective]]`` of a recipe."""
     kind = entry.get("kind") if isinstance(entry, dict) else None
     if not isinstance(kind, str) or not (kind in KINDS or is_plugin(kind)):
         raise ValueError(

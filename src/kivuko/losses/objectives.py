@@ -42,7 +42,6 @@ class WeightedSum:
     terms: Sequence[tuple[float, Objective]]
 
     def __call__(self, student: TokenBatch, teacher: TokenBatch) -> ObjectiveValue:
-        """See Objective."""
         values = [(weight, _named(objective, objective(student, teacher))) for weight, objective in self.terms]
         parts: dict[str, Tensor] = {}
         for place, (_, value) in enumerate(values, start=1):  # no part hides another of its name
@@ -68,13 +67,8 @@ def centered_tokens(
 ) -> tuple[Tensor, Tensor]:
     """Return the student's tokens [batch, n, dim] and the teacher's [batch, m, dim], without the common part.
 
-    Args:
-        center: [dim], taken from every token of the teacher's; None: from none.
-        student_centered: whether it is taken from the student's tokens as well.
-
-    Returns:
-        Both zero where masked, whatever the padding holds; float64 if a side is, else float32. Only the student's
-        carry a gradient.
+    ``center``: [dim], taken from every token of the teacher's; None: from none. Returns both zero where masked,
+    whatever the padding holds; float64 if a side is, else float32. Only the student's carry a gradient.
     """
     dtype = working_dtype(student.tokens, teacher.tokens)
     mine, theirs = student.tokens.to(dtype), teacher.tokens.detach().to(dtype)

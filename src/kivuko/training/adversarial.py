@@ -46,9 +46,6 @@ class Hardening:
     over the images' original vectors, at ``temperature``; 0 leaves FARE alone. ``clean``: weight of the same loss
     on the unperturbed views. ``growing``: share of the training in which the radius grows from 0. ``learning_rate``:
     at its highest; None: 2e-3 for networks with batch normalization, 1e-5 for others.
-
-    Raises:
-        UsageError: a radius outside (0, 1], fewer than one step, a batch of fewer than two.
     """
 
     eps: float = 8 / 255
@@ -86,18 +83,7 @@ def harden_encoder(
     """Return a copy of a model whose image side withstands small changes of pixels; its vectors hardly move.
 
     Only weights of the image side change, and of those none that texts go through as well.
-
-    Args:
-        model: an image tower or a model, as a SentenceTransformer.
-        images: what it is trained on; they need no names.
-        checkpoints, report: see ``loop.fit``.
-
-    Returns:
-        A SentenceTransformer on the CPU, in float32 and evaluation mode.
-
-    Raises:
-        ModelError: the model encodes no images.
-        UsageError: fewer than two images; see also ``loop.fit``.
+    Returns A SentenceTransformer on the CPU, in float32 and evaluation mode.
     """
     settings = settings or Hardening()
     if len(images) < 2:
@@ -237,10 +223,7 @@ def describe_hardening(
 ) -> HardeningNote:  # fmt: skip
     """Measure what hardening did, on the very images it was done with.
 
-    Args:
-        before: the original model, float32.
-        after: the hardened one, with weights as they will be stored.
-        source: name of the images, for the note.
+    ``before``: the original model, float32.
     """
     old, new = PixelTower(before), PixelTower(after)
     anchors = torch.cat([old.encode(part) for part in images.clean_batches()])

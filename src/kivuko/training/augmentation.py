@@ -25,21 +25,14 @@ from kivuko.perturbations import edit_kinds, perturb
 
 @dataclass(frozen=True)
 class Augmentation:
-    """The table ``[augmentation]`` of a recipe.
+    """The table ``[augmentation]`` of a recipe."""
 
-    Attributes:
-        kinds: kinds of edit or groups of them, see ``kivuko.perturbations``.
-        edits: at most so many edits per sentence, at least 1; how many is drawn.
-        share: of the sentences of a batch that are perturbed, above 0 and at most 1.
-        worst_of: draws of which the worst is taken, at least 1.
-        copies: misspelled copies of each training sentence from which, beside the sentence, the vocabulary and the
-            first vectors of its subwords are learned; 0 or more.
-    """
-
-    kinds: tuple[str, ...] = ("typo",)
-    edits: int = 1
-    share: float = 0.5
-    worst_of: int = 1
+    kinds: tuple[str, ...] = ("typo",)  # kinds of edit or groups of them, see ``kivuko.perturbations``
+    edits: int = 1  # at most so many edits per sentence, at least 1; how many is drawn
+    share: float = 0.5  # of the sentences of a batch that are perturbed, above 0 and at most 1
+    worst_of: int = 1  # draws of which the worst is taken, at least 1
+    # misspelled copies of each training sentence from which, beside the sentence, the vocabulary and the first
+    # vectors of its subwords are learned; 0 or more
     copies: int = 0
 
     def __post_init__(self) -> None:
@@ -57,11 +50,7 @@ class Augmentation:
 
     @classmethod
     def from_table(cls, table: Mapping[str, Any]) -> Augmentation:
-        """Read the table of a recipe.
-
-        Raises:
-            ValueError: an entry has a value that it cannot have.
-        """
+        """Read the table of a recipe."""
         settings = dict(table)
         if isinstance(settings.get("kinds"), list):
             settings["kinds"] = tuple(settings["kinds"])
@@ -70,10 +59,7 @@ class Augmentation:
     def of_batch(self, pairs: Sequence[Pair], student: Any, targets: Tensor, seed: int) -> list[str]:
         """Return what the student reads of a batch: its sentences, a share of them perturbed.
 
-        Args:
-            student: encodes the draws, without gradients, if ``worst_of`` is above 1.
-            targets: float [batch, dim], the teacher's sentence vectors.
-            seed: all randomness comes from it.
+        ``targets``: float [batch, dim], the teacher's sentence vectors.
         """
         rng = np.random.default_rng(seed)
         texts = [pair.text for pair in pairs]

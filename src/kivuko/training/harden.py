@@ -192,14 +192,6 @@ def save_hardened(source: Path, out: Path, model: Any, effect: HardeningNote, ca
     Of a model, ``kivuko.json``, the mean token and the words for misspelled queries come along; its ``run`` says that
     it was hardened, so that the training of its student is not taken to have made this model. Records of evaluations
     do not come along.
-
-    Args:
-        source: folder of the original model.
-        model: in the precision to store.
-        card: the model card, Markdown.
-
-    Raises:
-        KivukoError: the disk is full, or ``out`` holds something that is not a hardened model.
     """
     from kivuko.encoders.model import quiet
     from kivuko.encoders.spelling import SPELLING_FILE, WORDS_FILE, without_reading
@@ -226,11 +218,7 @@ def refuse_not_hardened(out: Path, source: Path) -> None:
 
 
 def read_hardening(folder: Path | str) -> HardeningNote | None:
-    """Read the settings and the effect of a model's hardening from its folder; None if it was not hardened.
-
-    Raises:
-        CorruptFileError: the note is there but damaged.
-    """
+    """Read the settings and the effect of a model's hardening from its folder; None if it was not hardened."""
     from kivuko.training.adversarial import HardeningNote
 
     file = Path(folder) / _NOTE

@@ -54,17 +54,11 @@ class Images(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class PlainImages:
-    """Images of any kind; a view is the image, or a random part of it enlarged to the whole.
+    """Images of any kind; a view is the image, or a random part of it enlarged to the whole."""
 
-    Args:
-        pixels: uint8 [images, 3, h, w], as the tower sees them.
-        left_out: for each file of the folder that is no image, one line that says which and why.
-        beyond: images of the folder that were not read, for there were more than memory holds.
-    """
-
-    pixels: Tensor
-    left_out: tuple[str, ...] = ()
-    beyond: int = 0
+    pixels: Tensor  # uint8 [images, 3, h, w], as the tower sees them
+    left_out: tuple[str, ...] = ()  # for each file of the folder that is no image, one line that says which and why
+    beyond: int = 0  # images of the folder that were not read, for there were more than memory holds
     fingerprint: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -74,12 +68,10 @@ class PlainImages:
         return len(self.pixels)
 
     def clean_batches(self) -> Iterator[Tensor]:
-        """See Images."""
         for part in self.pixels.split(_BATCH):
             yield part.float() / 255
 
     def views(self, rows: Tensor, generator: torch.Generator) -> Tensor:
-        """See Images."""
         images = self.pixels[rows].float() / 255
         half = len(rows) // 2
         zoom, shift_x, shift_y = torch.rand(3, half, generator=generator)
@@ -94,30 +86,22 @@ class PlainImages:
 
 @dataclass(frozen=True, eq=False)
 class EmojiImages:
-    """The emoji world's images on white, as in the gallery; a view is that, or an augmented one.
+    """The emoji world's images on white, as in the gallery; a view is that, or an augmented one."""
 
-    Args:
-        white: what the gallery shows.
-        drawn: premultiplied RGBA, float32 [images, 4, s, s], of the same images.
-    """
-
-    white: PlainImages
-    drawn: Tensor
+    white: PlainImages  # what the gallery shows
+    drawn: Tensor  # premultiplied RGBA, float32 [images, 4, s, s], of the same images
 
     @property
     def fingerprint(self) -> str:
-        """See Images."""
         return f"emoji:{EMOJI_VIEWS}:{self.white.fingerprint}:{self.drawn.shape[-1]}"
 
     def __len__(self) -> int:
         return len(self.white)
 
     def clean_batches(self) -> Iterator[Tensor]:
-        """See Images."""
         return self.white.clean_batches()
 
     def views(self, rows: Tensor, generator: torch.Generator) -> Tensor:
-        """See Images."""
         half, side = len(rows) // 2, self.white.pixels.shape[-1]
         strayed = augment(self.drawn[rows[:half]], side, generator, EMOJI_VIEWS)
         return torch.cat([strayed, self.white.pixels[rows[half:]].float() / 255])
@@ -137,9 +121,6 @@ def folder_images(folder: Path, tower: PixelTower, seed: int = 0) -> PlainImages
     """Read the images in a folder and its subfolders, in the order of their paths, as a tower sees them.
 
     If more than 2 GiB of pixels would have to be held in memory, a random part of the images is taken.
-
-    Raises:
-        DataError: no such folder, or fewer than two images in it that can be read.
     """
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder of images.")

@@ -66,14 +66,6 @@ def make_image_tower(
     """Train an image tower for the emoji world, measure it on unseen views, and save it with a model card.
 
     A killed run resumes from ``OUT.training`` when the call is made again.
-
-    Args:
-        out: the folder, with weights in half precision; default ``image_tower``.
-        steps: at least 20; default 3600.
-
-    Raises:
-        ModelError: ``out`` holds something else.
-        UsageError: too few steps.
     """
     out = out or Path("image_tower")
     refuse_foreign(out, "modules.json", "an image tower")
@@ -110,21 +102,14 @@ def reduced(images: Tensor, side: int) -> Tensor:
 
 
 def train_image_tower(
-    images: Tensor,
-    image_of_name: Tensor,
-    name_vectors: Tensor,
+    images: Tensor,  # RGBA, uint8 [images, h, w, 4]
+    image_of_name: Tensor,  # int64 [names], the image that each name belongs to
+    name_vectors: Tensor,  # float [names, dim], from the frozen text tower
     settings: TowerTraining | None = None,
     report: Report | None = None,
     checkpoints: Path | None = None,
 ) -> SmallImageTower:
-    """Train a tower whose vector of each image is near the vectors of its names.
-
-    Args:
-        images: RGBA, uint8 [images, h, w, 4].
-        image_of_name: int64 [names], the image that each name belongs to.
-        name_vectors: float [names, dim], from the frozen text tower.
-        report, checkpoints: see ``loop.fit``.
-    """
+    """Train a tower whose vector of each image is near the vectors of its names."""
     settings = settings or TowerTraining()
     training = _TowerTraining(images, image_of_name, name_vectors, settings)
     digest = hashlib.sha256(json.dumps(asdict(settings)).encode())

@@ -51,11 +51,7 @@ class TeacherWords:
 
 
 def teacher_words(teacher: TextTeacher, progress: Progress | None = None) -> TeacherWords:
-    """Encode the whole words of a teacher's vocabulary (some twenty seconds, once; then from the cache).
-
-    Raises:
-        ModelError: its tokenizer holds no lower-case words in Latin letters that are one token each.
-    """
+    """Encode the whole words of a teacher's vocabulary (some twenty seconds, once; then from the cache)."""
     if (known := _known.get(teacher.fingerprint)) is not None:
         return known
     words = whole_words(teacher.model.tokenizer)
@@ -107,9 +103,6 @@ def started_student(
     """Build a static student over a fresh vocabulary as the recipe's ``[student]`` table says.
 
     Random first vectors are drawn by torch's global generator.
-
-    Raises:
-        ModelError: see ``teacher_words``.
     """
     start, dim, pieces = recipe.start, teacher.dim, tokenizer.get_vocab_size()
     own = torch.empty(pieces, dim).normal_(std=start.scale * dim**-0.5)
@@ -131,9 +124,7 @@ def aligned_vocabulary(
 ) -> AlignedVocabulary:
     """Associate the subwords of a bitext's texts with the words of its English side.
 
-    Args:
-        start: its plans; ``vectors = "mean"`` counts co-occurrence instead, without a plan.
-        mean: float [dim], taken from the English words' unit vectors.
+    ``mean``: float [dim], taken from the English words' unit vectors.
     """
     english = [word_list(pair.english) for pair in bitext.pairs]
     words = sorted({word for sentence in english for word in sentence})
@@ -208,9 +199,6 @@ def with_new_words(student: TransformerStudent, bitext: Bitext, start: Start) ->
     weighted by transport plans (``vectors = "mean"``: by co-occurrence). Words that occur most come first, 20,000 at
     most; words that the vocabulary holds whole stay as they are. Words in letters that the vocabulary lacks, as of a
     script that it never saw, are cut into subwords learned from the bitext, which serve unseen words of it too.
-
-    Raises:
-        ModelError: the student's tokenizer is not a fast one.
     """
     tokenizer = student.tokenizer
     if not getattr(tokenizer, "is_fast", False):
@@ -262,14 +250,7 @@ def _unseen_script(tokenizer: Any, counts: dict[str, int]) -> list[str]:
 def start_transformer(
     student: TransformerStudent, tokenizer: Tokenizer, bitext: Bitext, teacher: TextTeacher, start: Start
 ) -> None:
-    """Start the input vectors of a small transformer over a fresh vocabulary at the teacher's words, in place.
-
-    Args:
-        tokenizer: the fresh vocabulary; its numbers are the student's first ones.
-
-    Raises:
-        ModelError: see ``teacher_words``.
-    """
+    """Start the input vectors of a small transformer over a fresh vocabulary at the teacher's words, in place."""
     pieces = tokenizer.get_vocab_size()
     mean = teacher_words(teacher).mean
     vectors = aligned_vocabulary(tokenizer, bitext, teacher, start, mean).starting_vectors(pieces)

@@ -23,19 +23,12 @@ Report = Callable[[int, int, dict[str, float]], None]  # (step, steps, figures)
 
 
 class Training:
-    """One training, as the loop drives it. A subclass sets the attributes and implements ``set_rate`` and ``loss``.
-
-    Attributes:
-        name: for messages.
-        optimizer: over everything that learns.
-        clipped: the parameters whose gradient is clipped to norm 1.
-        weights: the module whose weights are the result.
-    """
+    """One training, as the loop drives it. A subclass sets the attributes and implements ``set_rate`` and ``loss``."""
 
     name: str
-    optimizer: torch.optim.Optimizer
-    clipped: list[nn.Parameter]
-    weights: nn.Module
+    optimizer: torch.optim.Optimizer  # over everything that learns
+    clipped: list[nn.Parameter]  # the parameters whose gradient is clipped to norm 1
+    weights: nn.Module  # the module whose weights are the result
 
     def set_rate(self, step: int) -> None:
         """Set the learning rate of a step, counted from 1."""
@@ -82,15 +75,7 @@ def fit(
 ) -> TrainingResult:
     """Train to the last step and leave the weights that scored best, or the last ones where nothing scores.
 
-    Args:
-        every: steps between scores and checkpoints; the last step has both as well.
-        run: fingerprint of everything that decides the result.
-        checkpoints: a folder for checkpoints; if it holds one of this same run, training resumes there. None: none.
-        report: called after each step.
-
-    Raises:
-        UsageError: ``checkpoints`` holds another run's checkpoint, or the loss is no longer a number.
-        CorruptFileError: the checkpoint is damaged.
+    ``checkpoints``: a folder for checkpoints; if it holds one of this same run, training resumes there. None: none.
     """
     started = time.monotonic()
     at, best = _resume(training, run, checkpoints)

@@ -25,18 +25,15 @@ _EMBEDDING = re.compile(r"embed|wte|shared")
 
 @dataclass(frozen=True)
 class FineTuning:
-    """Settings for students that are pretrained transformers; students of other kinds have no use for them.
+    """Settings for students that are pretrained transformers; students of other kinds have no use for them."""
 
-    Attributes:
-        lora_rank: of low-rank adapters, which then are all that learns, with the projection to the teacher's width and,
-            where words were added to the vocabulary, the input vectors; 0: all weights learn.
-        layer_decay: above 0, at most 1: each layer's learning rate is this times that of the layer above it, the input
-            vectors' that of the lowest layer once more (Howard and Ruder 2018, arXiv 1801.06146, section 3.2).
-        gradient_checkpointing: whether activations are computed again on the way back: less memory, more time.
-    """
-
+    # of low-rank adapters, which then are all that learns, with the projection to the teacher's width and,
+    # where words were added to the vocabulary, the input vectors; 0: all weights learn
     lora_rank: int = 0
+    # above 0, at most 1: each layer's learning rate is this times that of the layer above it, the input
+    # vectors' that of the lowest layer once more (Howard and Ruder 2018, arXiv 1801.06146, section 3.2)
     layer_decay: float = 1.0
+    # whether activations are computed again on the way back: less memory, more time
     gradient_checkpointing: bool = False
 
     def __post_init__(self) -> None:
@@ -53,16 +50,7 @@ class FineTuning:
         return cls(**table)
 
     def prepare(self, student: Any, *, new_words: bool) -> None:
-        """Give a student its adapters and let it save memory, in place.
-
-        Args:
-            student: with a ``model`` of ``transformers``.
-            new_words: whether words were added to its vocabulary.
-
-        Raises:
-            MissingDependencyError: adapters are requested, and ``peft`` is not installed.
-            ModelError: the model cannot recompute its activations.
-        """
+        """Give a student its adapters and let it save memory, in place."""
         if self.lora_rank:
             student.model = add_lora(student.model, self.lora_rank, train_embeddings=new_words)
         if self.gradient_checkpointing:
@@ -111,26 +99,18 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Start:
-    """A student's initialization: the table ``[student]`` of a recipe, see ``kivuko.training.initialization``.
+    """A student's initialization: the table ``[student]`` of a recipe, see ``kivuko.training.initialization``."""
 
-    Attributes:
-        vectors: how the subwords of a new vocabulary start: "random"; at a mean of the teacher's vectors of English
-            words, weighted by co-occurrence ("mean") or by transport plans over the bitext ("transplant").
-        scale: of random first vectors, > 0; 1 is the student's own.
-        teacher_words: whether the teacher's own words join the vocabulary, with the teacher's vectors.
-        regularization: > 0, entropy weight of the transplant's plans, in units of their cost.
-        marginal_penalty: > 0, weight of those plans' marginals, in that unit; None: they must hold.
-        spelling: >= 0, bonus for a subword and a word that are spelled the same, in nats; 0: none.
-        neighbors: whether a static student, in training and after, reads misspelled words by the training sentences'
-            words that are spelled nearly alike (see ``encoders.spelling``).
-    """
-
+    # how the subwords of a new vocabulary start: "random"; at a mean of the teacher's vectors of English words,
+    # weighted by co-occurrence ("mean") or by transport plans over the bitext ("transplant")
     vectors: str = "random"
-    scale: float = 1.0
-    teacher_words: bool = False
-    regularization: float = 0.5
-    marginal_penalty: float | None = None
-    spelling: float = 0.0
+    scale: float = 1.0  # of random first vectors, > 0; 1 is the student's own
+    teacher_words: bool = False  # whether the teacher's own words join the vocabulary, with the teacher's vectors
+    regularization: float = 0.5  # > 0, entropy weight of the transplant's plans, in units of their cost
+    marginal_penalty: float | None = None  # > 0, weight of those plans' marginals, in that unit; None: they must hold
+    spelling: float = 0.0  # >= 0, bonus for a subword and a word that are spelled the same, in nats; 0: none
+    # whether a static student, in training and after, reads misspelled words by the training sentences' words
+    # that are spelled nearly alike (see ``encoders.spelling``)
     neighbors: bool = False
 
 
@@ -173,11 +153,7 @@ class Recipe:
         return replace(self, schedule=replace(self.schedule, **changes))
 
     def with_options(self, **options: int | float | None) -> Recipe:
-        """Return the same recipe with the schedule entries that are not None changed.
-
-        Raises:
-            UsageError: a value that its entry cannot have.
-        """
+        """Return the same recipe with the schedule entries that are not None changed."""
         changes = {key: value for key, value in options.items() if value is not None}
         try:
             settings: dict[str, Any] = {key: _typed(key, value) for key, value in changes.items()}

@@ -74,12 +74,7 @@ def train_student(
     watch: Watch | None = None,
     device: str | None = None,
 ) -> Trained:
-    """Train a student for ``job``.
-
-    Raises:
-        DataError: nothing to train or to select on.
-        KivukoError: see ``distill_student``.
-    """
+    """Train a student for ``job``."""
     if not len(job.bitext):
         raise DataError("no pairs to train on: every line of the bitext was left out.")
     if not len(job.held_out):
@@ -126,12 +121,6 @@ def distill_to_folder(
     """Train and save a model at ``out``; resume from ``OUT.training`` if an earlier run of the same job was killed.
 
     If ``out`` already holds the result of the very same job, it stays as it is.
-
-    Returns:
-        The model's description, and whether it was trained now.
-
-    Raises:
-        KivukoError: see ``train_student`` and ``save_model``.
     """
     refuse_foreign_folder(out)
     about, key = read_about(out), _model_key(job, teacher, image_tower)
@@ -160,9 +149,6 @@ def build_student(
     """Build the student that ``spec`` names; a small one gets a vocabulary from the bitext's own texts.
 
     Its first weights follow the recipe's ``[student]`` table: see ``kivuko.training.initialization``.
-
-    Raises:
-        ModelError: ``spec`` names a model that does not load.
     """
     torch.manual_seed(seed)
     if spec not in ("static", "small"):
@@ -238,16 +224,6 @@ def distill_student(
     It trains on ``device`` (default: a GPU where there is one), in bfloat16 where a GPU has that, and returns to the
     device it was on. On a GPU the same seed gives nearly the same weights, not the same bits: sums there are taken in
     no fixed order.
-
-    Args:
-        student: a torch module with ``encode_tokens`` (see encoders.student).
-        bitext: training pairs; every English sentence must be in ``vectors``.
-        seed: drives the order of pairs and the hidden subwords (not the student's first weights).
-        checkpoints, report: see ``loop.fit``.
-
-    Raises:
-        DataError: the bitext is empty.
-        UsageError, CorruptFileError: see ``loop.fit``.
     """
     if not len(bitext):
         raise DataError("no pairs to train on: every line of the bitext was left out, or the sample is empty.")

@@ -52,11 +52,7 @@ def teacher_vectors(
     cache: Path | None = None,
     progress: Progress | None = None,
 ) -> TeacherVectors:
-    """Encode the distinct sentences, or read them from the cache, which is keyed by teacher and sentences.
-
-    Raises:
-        CorruptFileError: the cache file does not hold what was written.
-    """
+    """Encode the distinct sentences, or read them from the cache, which is keyed by teacher and sentences."""
     distinct = list(dict.fromkeys(sentences))
     key = hashlib.sha256(json.dumps([2, teacher.fingerprint, distinct]).encode()).hexdigest()
     file = (cache or cache_folder() / "teacher") / f"{key[:24]}.safetensors"
