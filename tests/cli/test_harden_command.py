@@ -140,6 +140,22 @@ def test_the_command_and_the_call_make_the_same_model(harden, place, tmp_path, c
     assert loaded.about == model.about
 
 
+def test_the_device_is_honored(harden, place, tmp_path, monkeypatch):
+    def fastest():
+        raise AssertionError("a device is named")
+
+    monkeypatch.setattr("kivuko.encoders.loading.fastest_device", fastest)
+    options = {"images": place / "images", "steps": 1, "batch_size": 4, "progress": False}
+    model = kivuko.harden(place / "tower", tmp_path / "call", device="cpu", **options)
+    assert model.device == torch.device("cpu")
+    refused(harden(place / "tower", tmp_path / "out", "--device", "nowhere"), "device nowhere", "Choose cpu")
+
+
+def test_a_tower_in_half_precision_encodes_images_on_a_cpu(place):
+    model = kivuko.load_model(place / "tower", device="cpu")
+    assert model.encode_image([Image.open(place / "images" / "0.png")]).shape == (1, 12)
+
+
 @pytest.mark.parametrize("eps", ["0", "-1/255", "2", "nan", "2/0", "none"])
 def test_a_radius_that_is_none_is_refused(harden, place, tmp_path, eps):
     refused(harden(place / "tower", tmp_path / "out", "--eps", eps), "eps", eps)

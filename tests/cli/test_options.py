@@ -1,5 +1,8 @@
 """Options that several commands share: several values, configuration files, models."""
 
+import subprocess
+import sys
+
 import click
 import pytest
 from click.testing import CliRunner
@@ -41,6 +44,8 @@ def test_a_configuration_file_gives_defaults(tmp_path):
     file.write_text('batch_size = 64\nlanguages = ["sw", "so"]\nbitext = {sw = "a.tsv"}\n', encoding="utf-8")
     assert run("--config", str(file)) == "(None, ('sw', 'so'), ('sw=a.tsv',), 64)"
     assert run("--batch-size", "2", "-l", "mr", "--config", str(file)) == "(None, ('mr',), ('sw=a.tsv',), 2)"
+    file.write_text('bitext = {sw = ["a.tsv", "b.tsv"]}\n', encoding="utf-8")
+    assert run("--config", str(file)) == "(None, (), ('sw=a.tsv', 'sw=b.tsv'), 8)"
     file.write_text('languages = "sw"\n', encoding="utf-8")
     assert run("--config", str(file)) == "(None, ('sw',), (), 8)"
 
@@ -75,6 +80,28 @@ def test_a_missing_configuration_file_is_named(tmp_path):
 @pytest.mark.parametrize("source", ["openai/clip-vit-base-patch32", "open_clip:ViT-B-32/laion2b_s34b_b79k"])
 def test_ids_of_models_are_taken_as_they_are(source):
     assert run(source) == repr((source, (), (), 8))
+
+
+@pytest.mark.parametrize("source", ["all-MiniLM-L6-v2", "xlm-roberta-base"])
+def test_ids_without_a_slash_are_taken_where_the_model_is_at_hand(source, monkeypatch):
+    monkeypatch.setattr("kivuko.encoders.loading._is_cached", lambda name: name == "xlm-roberta-base")
+    assert run(source) == repr((source, (), (), 8))
+
+
+def test_a_missing_folder_in_a_folder_is_no_id(tmp_path, monkeypatch):
+    (tmp_path / "models").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(ModelError, match=r"models/none: no such model folder"):
+        run("models/none")
+
+
+def test_a_missing_folder_is_refused_before_torch_is_imported():
+    program = "import sys; sys.argv[1:] = ['evaluate', './none']; from kivuko.cli.main import main\ntry: main()\n"
+    program += "except SystemExit: print('torch' in sys.modules)"
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert result.stdout == "False\n"
+    assert "./none: no such model folder" in result.stderr
 
 
 @pytest.mark.parametrize("source", ["no-such-model", "./models/none", "a/b/c"])

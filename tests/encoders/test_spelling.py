@@ -182,10 +182,10 @@ def test_forgetting_words_changes_nothing(spelling, vocabulary, monkeypatch):
 
 
 def test_the_words_survive_a_round_trip(spelling, tmp_path):
-    spelling.save(tmp_path)
-    again = SpellingNeighbors.load(tmp_path)
+    spelling.save(tmp_path / SPELLING_FILE)
+    again = SpellingNeighbors.load(tmp_path / SPELLING_FILE)
     assert again.readings(["mwuesi", "paka"])[0] == pytest.approx(spelling.readings(["mwuesi", "paka"])[0])
-    assert SpellingNeighbors.load(tmp_path / "nowhere") is None
+    assert SpellingNeighbors.load(tmp_path / "nowhere" / SPELLING_FILE) is None
     assert json.loads((tmp_path / SPELLING_FILE).read_text())["counts"]["fi"]["musta"] == 4
 
 

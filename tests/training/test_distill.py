@@ -62,6 +62,20 @@ def test_the_command_and_the_call_make_the_same_model(distill, place, tmp_path, 
     assert model.encode_text(["paka"]).shape == (1, 24)
 
 
+def test_a_configuration_file_makes_the_same_model_as_options(place, tmp_path, monkeypatch):
+    monkeypatch.setenv("KIVUKO_CACHE", str(place / "cache"))
+    options = ["--teacher", str(place / "teacher"), "--image-tower", "none"]
+    words = ["--bitext", f"sw={place / 'sw.tsv'}", "--steps", "3", "--vocabulary-size", "200", "--seed", "7"]
+    config = tmp_path / "config.toml"
+    lines = [f'bitext = {{sw = "{place / "sw.tsv"}"}}', "steps = 3", "vocabulary_size = 200", "seed = 7"]
+    config.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    for name, given in (("options", words), ("config", ["--config", str(config)])):
+        monkeypatch.setattr(sys, "argv", ["kivuko", "distill", "--out", str(tmp_path / name), *options, *given])
+        main()
+    assert files(tmp_path / "options") == files(tmp_path / "config")
+    assert read_about(tmp_path / "options") == read_about(tmp_path / "config")
+
+
 def test_several_sources_of_a_language_are_joined(distill, place, tmp_path):
     model = distill(tmp_path / "m", {"sw": [place / "sw.tsv", kivuko.Bitext((kivuko.Pair("sw", "a", "b", "c"),))]})
     assert sum(model.about.bitext_sizes.values()) in (38, 39, 40)

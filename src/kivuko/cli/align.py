@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from kivuko.cli.options import Command, Share
+from kivuko.cli.options import MODEL, Command, Share
 
 if TYPE_CHECKING:
     from kivuko.encoders.alignment import Alignment
 
 
 @click.command("align", cls=Command)
-@click.argument("model")
+@click.argument("model", type=MODEL)
 @click.argument("text")
 @click.argument("english")
 @click.option("--teacher", help="Hub id or folder of the English teacher.  [default: the model's own]")
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of tables.")
 @click.option("--tokens", "by_token", is_flag=True, help="Show subwords, not words.")
 def command(
-    model: str,
+    model: Path | str,
     text: str,
     english: str,
     teacher: str | None,
@@ -66,7 +66,7 @@ def command(
         model, text, english, teacher=teacher, regularization=regularizations, image=image, by_token=by_token, **options
     )
     if as_json:
-        described = {"model": model, "teacher": alignments[0].teacher, **options}
+        described = {"model": str(model), "teacher": alignments[0].teacher, **options}
         click.echo(json.dumps(described | _as_json(alignments, by_token), ensure_ascii=False))
     else:
         _show(alignments, by_token, image)

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from kivuko.cli.options import CODE, DEVICE, MODEL, SEED, Command, Several, sources_options
+from kivuko.cli.options import CODE, DEVICE, MODEL, SEED, Command, Several, config_option, sources_options
 from kivuko.text import pluralize
 
 
@@ -64,6 +64,7 @@ def _is_attack(word: str) -> bool:
 )  # fmt: skip
 @click.option("--images", type=click.Path(path_type=Path), help="Folder for the perturbed images, as PNG files.")
 @sources_options
+@config_option
 def command(
     model: Path | str | None, attacks: tuple[str, ...], list_only: bool, dataset: str,
     languages: tuple[str, ...], examples: Path | None, **options: Any,

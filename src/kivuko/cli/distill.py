@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from kivuko.cli.options import CODE, SEED, Command, Several, Share, sources_options
+from kivuko.cli.options import CODE, DEVICE, SEED, Command, Several, Share, config_option, sources_options
 from kivuko.errors import UsageError
 from kivuko.languages import language
 
@@ -46,13 +46,14 @@ POSITIVE = Share(0, min_open=True)
 @click.option("--epochs", type=POSITIVE, help="Length of the training in passes over the pairs, in place of --steps.")
 @click.option("--batch-size", type=click.IntRange(min=1), help="Pairs per step.  [default: the recipe's]")
 @click.option("--learning-rate", type=POSITIVE, help="At its highest.  [default: the recipe's]")
-@click.option("--device", metavar="NAME", help="cpu, cuda, cuda:1, ...  [default: a GPU where there is one]")
+@DEVICE
 @click.option("--vocabulary-size", type=click.IntRange(100, 1_000_000), default=16000, show_default=True)
 @click.option(
     "--validation-share", type=Share(0, 0.5, min_open=True), default=0.05, show_default=True,
     help="Share of the English sentences of files held out to select on.",
 )  # fmt: skip
 @sources_options
+@config_option
 def command(
     sources: tuple[str, ...],
     out: Path,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kivuko.cli.options import CODE, Command, Several, split_codes
+from kivuko.cli.options import CODE, MODEL, Command, Several, split_codes
 from kivuko.errors import UsageError
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ _COLORS = {"ok": "green", "note": "cyan", "warning": "yellow", "fault": "red"}
 
 
 @click.command("doctor", cls=Command)
-@click.argument("model")
+@click.argument("model", type=MODEL)
 @click.option("--index", type=click.Path(path_type=Path), help="An index that MODEL is to search.")
 @click.option("--gallery", type=click.Path(path_type=Path), hidden=True)
 @click.option("--teacher", help="Hub id or folder of the English teacher.  [default: the model's own]")
@@ -39,7 +39,7 @@ _COLORS = {"ok": "green", "note": "cyan", "warning": "yellow", "fault": "red"}
     "--cldr", type=click.Path(path_type=Path), help="Folder that holds CLDR's annotations/, if not the system's."
 )
 def command(
-    model: str,
+    model: Path | str,
     index: Path | None,
     gallery: Path | None,
     teacher: str | None,
@@ -79,7 +79,7 @@ def command(
     findings = examine(model, languages=languages, bitext=bitext, teacher=teacher, index=index, cldr=cldr)
     worst = worst_level(findings)
     if as_json:
-        described = {"model": model, "level": worst, "findings": [asdict(one) for one in findings]}
+        described = {"model": str(model), "level": worst, "findings": [asdict(one) for one in findings]}
         click.echo(json.dumps(described, ensure_ascii=False))
     else:
         _show(model, findings)
@@ -88,7 +88,7 @@ def command(
         sys.exit(1)
 
 
-def _show(model: str, findings: list[Finding]) -> None:
+def _show(model: Path | str, findings: list[Finding]) -> None:
     from kivuko.cli.progress import out as screen
 
     for _, same in groupby(findings, key=lambda one: (one.level, one.check, one.what, one.do)):

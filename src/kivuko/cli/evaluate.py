@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from kivuko.cli.options import CODE, Command, Several, sources_options
+from kivuko.cli.options import CODE, DEVICE, MODEL, Command, Several, config_option, sources_options
 from kivuko.text import pluralize
 
 _DATASETS = (
@@ -20,7 +20,7 @@ _DATASETS = (
 
 
 @click.command("evaluate", cls=Command)
-@click.argument("model")
+@click.argument("model", type=MODEL)
 @click.option("--dataset", default="emoji", show_default=True, metavar="SPEC", help=_DATASETS)
 @click.option(
     "-l", "--languages", cls=Several, follows=CODE, metavar="CODES",
@@ -35,13 +35,14 @@ _DATASETS = (
 @click.option("--alone", is_flag=True, help="The model alone, without the English teacher and random weights.")
 @click.option("--batch-size", type=click.IntRange(min=1), help="Texts that are encoded together.  [default: 256]")
 @click.option("--workers", type=click.IntRange(1, 64), help="Processes that decode images.  [default: one a core]")
-@click.option("--device", help="Such as cpu or cuda:0.  [default: the fastest]")
+@DEVICE
 @click.option(
     "--records", type=click.Path(path_type=Path),
     help="JSON Lines file.  [default: in MODEL/evaluation, named after the data set]",
 )  # fmt: skip
 @sources_options
-def command(model: str, languages: tuple[str, ...], **options: Any) -> None:
+@config_option
+def command(model: Path | str, languages: tuple[str, ...], **options: Any) -> None:
     """Measure MODEL beside the English teacher (the ceiling) and random weights (the floor).
 
     \b

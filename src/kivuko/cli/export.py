@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kivuko.cli.options import Command
+from kivuko.cli.options import MODEL, Command
 from kivuko.errors import UsageError
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @click.command("export", cls=Command)
-@click.argument("model")
+@click.argument("model", type=MODEL)
 @click.option("--onnx", is_flag=True, help="As ONNX: the format, and the only one there is.")
 @click.option("--int8", is_flag=True, help="Also with weights of eight bits, about a quarter of the size.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the files.")
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @click.option(
     "--cldr", type=click.Path(path_type=Path), help="Folder that holds CLDR's annotations/, if not the system's."
 )
-def command(model: str, onnx: bool, int8: bool, out: Path, as_json: bool, cldr: Path | None) -> None:
+def command(model: Path | str, onnx: bool, int8: bool, out: Path, as_json: bool, cldr: Path | None) -> None:
     """Write the text encoder of MODEL as ONNX: a graph and a tokenizer, for onnxruntime and tokenizers alone.
 
     MODEL is a folder that Kivuko made, any model of sentence-transformers that encodes text, or a hub id. The graph is

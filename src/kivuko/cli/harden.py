@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from kivuko.cli.options import SEED, sources_options
+from kivuko.cli.options import DEVICE, SEED, config_option, sources_options
 
 
 @click.command("harden", context_settings={"help_option_names": ["-h", "--help"]})
@@ -29,7 +29,9 @@ from kivuko.cli.options import SEED, sources_options
     help="At its highest.  [default: 0.002 with batch normalization, 0.00001 without]",
 )  # fmt: skip
 @click.option("--seed", type=SEED, default=0, show_default=True)
+@DEVICE
 @sources_options
+@config_option
 def command(
     model: Path,
     out: Path,
@@ -39,6 +41,7 @@ def command(
     batch_size: int,
     learning_rate: float | None,
     seed: int,
+    device: str | None,
     cldr: Path | None,
     font: Path | None,
 ) -> None:
@@ -60,7 +63,7 @@ def command(
 
     kivuko.harden(
         model, out, images=images, eps=eps, steps=steps, batch_size=batch_size, learning_rate=learning_rate,
-        seed=seed, cldr=cldr, font=font,
+        seed=seed, device=device, cldr=cldr, font=font,
     )  # fmt: skip
     effect = read_hardening(out)
     assert effect is not None

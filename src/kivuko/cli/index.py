@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kivuko.cli.options import sources_options
+from kivuko.cli.options import DEVICE, MODEL, config_option, sources_options
 from kivuko.errors import UsageError
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ _Skipped = list[tuple[str, str, str]]  # key, reason, detail
 
 
 @click.command("index", context_settings={"help_option_names": ["-h", "--help"]})
-@click.argument("model", type=click.Path(path_type=Path), required=False)
+@click.argument("model", type=MODEL, required=False)
 @click.argument("source", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the index, such as my.index.")
 @click.option("--dataset", metavar="SPEC", help="A data set instead of a SOURCE: emoji, xm3600:PATH, my_data:Photos …")
@@ -26,7 +26,7 @@ _Skipped = list[tuple[str, str, str]]  # key, reason, detail
     "--workers", type=click.IntRange(1, 256), help="Processes that decode images.  [default: one per core, at most 8]"
 )
 @click.option("--batch-size", type=click.IntRange(min=1), help="Images in one forward pass.  [default: 64]")
-@click.option("--device", help="Where the model runs, such as cpu or cuda:1.  [default: the fastest]")
+@DEVICE
 @click.option(
     "--storage", type=click.Choice(["float16", "float32", "int8"]),
     help="Number type of the stored vectors.  [default: that of the index; float16 for a new one]",
@@ -43,8 +43,9 @@ _Skipped = list[tuple[str, str, str]]  # key, reason, detail
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 @sources_options
+@config_option
 def command(
-    model: Path | None,
+    model: Path | str | None,
     source: tuple[Path, ...],
     out: Path | None,
     dataset: str | None,

@@ -6,16 +6,12 @@ import re
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import click
 
 from kivuko.errors import ModelError, UsageError
 from kivuko.languages import DEFAULT_LANGUAGES
-
-if TYPE_CHECKING:
-    pass
-
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
@@ -23,9 +19,8 @@ Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 class Several(click.Option):
     """An option that takes several values one after another: ``--languages sw so mr``.
 
-    Args:
-        follows: the pattern of a further value, or a function that recognizes one. Give it where the command has
-            arguments, so that an argument after the option's values is not taken for one of them.
+    ``follows``: the pattern of a further value, or a function that recognizes one, so that an argument of the command
+    after the option's values is not taken for one of them.
     """
 
     def __init__(self, *names: Any, follows: str | Callable[[str], bool] = r"-|[^-].*", **options: Any) -> None:
@@ -33,7 +28,7 @@ class Several(click.Option):
         self._follows = follows
 
     def takes(self, word: str) -> bool:
-        """Return whether ``word`` is a further value of this option."""
+        """Return True if ``word`` is a further value of this option."""
         if callable(self._follows):
             return not word.startswith("-") and self._follows(word)
         return re.fullmatch(self._follows, word) is not None
@@ -94,7 +89,11 @@ def _read_config(ctx: click.Context, _param: click.Parameter, file: Path | None)
         if name not in known:
             raise UsageError(f"--config {file}: no option '{name}'. There are: {', '.join(sorted(known))}.")
         if isinstance(value, dict):  # bitext = {sw = "sw.tsv"} is --bitext sw=sw.tsv
-            value = [f"{key}={one}" for key, one in value.items()]
+            value = [
+                f"{key}={one}"
+                for key, given in value.items()
+                for one in (given if isinstance(given, list) else [given])
+            ]
         if known[name].multiple and not isinstance(value, list):
             value = [value]
         ctx.default_map = {**(ctx.default_map or {}), str(known[name].name): value}
@@ -106,14 +105,12 @@ class ModelSource(click.ParamType[Path | str]):
     name = "model"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path | str:
-        """Return a folder as a Path and an id as text; refuse a folder that does not exist before anything is loaded.
+        """Return a folder as a Path and an id as text; raise ModelError where it is neither, before torch is loaded."""
+        if isinstance(value, Path) or Path(value).expanduser().exists():
+            return Path(value).expanduser()
+        from kivuko.encoders.loading import is_model_id
 
-        Raises:
-            ModelError: neither an existing folder nor an id.
-        """
-        if isinstance(value, Path) or Path(value).exists():
-            return Path(value)
-        if value.startswith("open_clip:") or re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", value):
+        if is_model_id(value):
             return str(value)
         raise ModelError(f"{value}: no such model folder. 'kivuko demo' and 'kivuko distill' make one.")
 
@@ -127,7 +124,6 @@ class Share(click.FloatRange):
     """A range of floats that holds no NaN, which ``FloatRange`` lets pass."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """See click."""
         number = float(super().convert(value, param, ctx))
         if number != number:
             self.fail(f"{value} is not in the range {self._describe_range()}.", param, ctx)

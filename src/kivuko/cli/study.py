@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from kivuko.cli.options import Command, Several, languages_option, sources_options, study_options
+from kivuko.cli.options import Command, Several, config_option, languages_option, sources_options, study_options
 
 if TYPE_CHECKING:
     from kivuko.evaluation import Record
@@ -29,6 +29,7 @@ def command() -> None:
 )
 @languages_option
 @sources_options
+@config_option
 @click.pass_context
 def low_resource(ctx: click.Context, /, **options: Any) -> None:
     """Compare recipes on languages with little bitext: recipes × bitext sizes × seeds.
@@ -62,6 +63,7 @@ def low_resource(ctx: click.Context, /, **options: Any) -> None:
 )  # fmt: skip
 @languages_option
 @sources_options
+@config_option
 @click.pass_context
 def robustness(ctx: click.Context, /, attacks: tuple[str, ...], **options: Any) -> None:
     """Does transport make low-resource image search more robust? Objectives × attacks × budgets × seeds.

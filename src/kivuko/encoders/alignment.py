@@ -1,7 +1,6 @@
 """Token alignment: the transport plan between the words of a text and those of its English translation.
 
-It is the plan that training with the transport objective computes (OPTICAL: Huang, Yu, Allan 2023, arXiv 2301.12566):
-uniform marginals over content tokens, cosine cost. For display, the mass of subwords is added up to words.
+The plan is that of training (OPTICAL, arXiv 2301.12566); for display, the mass of subwords is added up to words.
 """
 
 from __future__ import annotations

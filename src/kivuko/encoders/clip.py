@@ -1,10 +1,6 @@
-"""CLIP-like models, split: the text tower as a teacher, the image tower as the image route of models.
+"""CLIP-like models of ``transformers``, split: the text tower as a teacher, the image tower as a model's image route.
 
-Both parts are made of sentence-transformers' own modules, so they are saved and loaded like any other model of that
-library, and what carries an image tower loads where Kivuko is not installed. Supported are models of ``transformers``
-that join a text and a vision model by linear projections: CLIP (Radford et al. 2021, arXiv 2103.00020; checkpoints of
-OpenAI, of OpenCLIP in that format, MetaCLIP 2) and SigLIP (Zhai et al. 2023, arXiv 2303.15343; SigLIP 2,
-arXiv 2502.14786).
+CLIP and MetaCLIP 2 (arXiv 2103.00020) and SigLIP 1 and 2 (arXiv 2303.15343, 2502.14786), joined by linear projections.
 """
 
 from __future__ import annotations
@@ -18,7 +14,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from kivuko.encoders.open_clip import PREFIX, load_open_clip
+from kivuko.encoders.loading import PREFIX
+from kivuko.encoders.open_clip import load_open_clip
 from kivuko.errors import ModelError
 
 CLIP_TYPES = ("clip", "metaclip_2")  # a projection without a bias beside each tower
@@ -42,7 +39,7 @@ def is_clip(config: Any) -> bool:
 
 
 def load_clip(source: str | Path, name: str) -> ClipTowers:
-    """Load both towers of a CLIP-like model by hub id, from a folder in Hugging Face's layout, or from ``open_clip``."""
+    """Load both towers of a CLIP-like model: a hub id, a folder of ``transformers``, or one of ``open_clip``."""
     from transformers import AutoModel, AutoProcessor
 
     if str(source).startswith(PREFIX):

@@ -1,7 +1,6 @@
 """Heat maps of shares between words, side by side: as an image, as SVG, or as a table in the terminal.
 
-Drawn by our own code and not by matplotlib: the SVG keeps its text as text, says each share under the pointer and has a
-description for screen readers, and an image needs nothing but Pillow.
+Not by matplotlib: the SVG keeps its text as text, with a tooltip per share and a description for screen readers.
 """
 
 from __future__ import annotations

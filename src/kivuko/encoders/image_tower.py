@@ -1,8 +1,4 @@
-"""Image towers, which encode images as vectors in the teacher's space.
-
-An image tower is a ``sentence-transformers`` folder that encodes PIL images, so the library that loads a model also
-loads the tower, and a model needs no code of Kivuko's.
-"""
+"""Image towers: ``sentence-transformers`` folders that encode PIL images as vectors in the teacher's space."""
 
 from __future__ import annotations
 

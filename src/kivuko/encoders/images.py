@@ -1,7 +1,6 @@
-"""Image files: decoded to upright RGB images, or refused with a reason, and scaled to thumbnails.
+"""Image files, decoded to upright RGB images and scaled to thumbnails, or refused with a reason.
 
-Nothing is decoded before its size is known from its header, formats are recognized by content and never by name, and
-formats whose decoder runs another program (EPS runs Ghostscript) are not read.
+The header's size is checked before a pixel is decoded, and a format is recognized by content, never by name.
 """
 
 from __future__ import annotations
@@ -32,18 +31,22 @@ _NOT_READ = frozenset(("EPS", "WMF", "BUFR", "GRIB", "HDF5", "MPEG"))  # run a p
 _HEIF_BRANDS = frozenset((b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"))
 _AVIF_BRANDS = frozenset((b"avif", b"avis"))
 _TURNS = 0x0112  # EXIF's orientation
+_REMEDIES = {
+    "not an image": "Give PNG, JPEG, GIF, WebP, BMP or TIFF.",
+    "too many pixels": "Reduce it first.",
+}
 
 
-class RefusedImage(Exception):  # noqa: N818  (an outcome, not a fault of the program)
-    """A file is no image that can be indexed: ``reason`` is one of a few, ``detail`` says more."""
+class RefusedImage(Exception):  # noqa: N818  (not a fault of the program)
+    """A file that cannot be read as an image: ``reason`` is one of a few, ``detail`` says more."""
 
     def __init__(self, reason: str, detail: str = "") -> None:
         super().__init__(reason, detail)
         self.reason, self.detail = reason, " ".join(detail.split())[:300]
 
 
-def decode(content: bytes, most_pixels: int = MOST_PIXELS) -> Image.Image:
-    """Decode the bytes of a file: its first frame, upright, in RGB, what is transparent on white."""
+def decode(content: bytes, most_pixels: int = MOST_PIXELS, longest_side: int | None = None) -> Image.Image:
+    """Decode the bytes of a file: its first frame, upright, in RGB, on white, reduced to ``longest_side`` at most."""
     if not content:
         raise RefusedImage("empty file")
     formats = readable_formats()
@@ -55,8 +58,14 @@ def decode(content: bytes, most_pixels: int = MOST_PIXELS) -> Image.Image:
             with Image.open(io.BytesIO(content), formats=formats) as image:
                 if image.width * image.height > most_pixels:
                     raise RefusedImage("too many pixels", f"{image.width} x {image.height}, most {most_pixels}")
+                if longest_side is None:
+                    image.load()
+                    return as_rgb(image)
+                image.draft(None, (longest_side, longest_side))  # JPEG: decode at a half, quarter or eighth
                 image.load()
-                return as_rgb(image)
+                reduced = as_rgb(image)
+                reduced.thumbnail((longest_side, longest_side), Image.Resampling.BICUBIC, reducing_gap=2.0)
+                return reduced
     except RefusedImage:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as problem:
@@ -69,15 +78,16 @@ def decode(content: bytes, most_pixels: int = MOST_PIXELS) -> Image.Image:
         raise RefusedImage("broken image", f"{type(problem).__name__}: {problem}") from problem
 
 
-def open_image(path: Path | str) -> Image.Image:
-    """Read an image file: its first frame, upright, in RGB, transparent parts white."""
+def open_image(path: Path | str, *, most_pixels: int = MOST_PIXELS, longest_side: int | None = None) -> Image.Image:
+    """Read an image file as ``decode`` does; raise DataError where that is not possible."""
     try:
-        return decode(Path(path).read_bytes())
+        return decode(Path(path).read_bytes(), most_pixels, longest_side)
     except RefusedImage as problem:
         detail = f": {problem.detail}" if problem.detail else ""
-        raise DataError(f"{path}: cannot be read as an image ({problem.reason}{detail}).") from problem
-    except OSError as problem:
-        raise DataError(f"{path}: cannot be read ({problem.strerror or problem}).") from problem
+        remedy = _REMEDIES.get(problem.reason, "Remove it, or copy it again.")
+        raise DataError(f"{path}: cannot be read as an image ({problem.reason}{detail}). {remedy}") from problem
+    except (OSError, ValueError) as problem:
+        raise DataError(f"{path}: cannot be read ({getattr(problem, 'strerror', None) or problem}).") from problem
 
 
 def as_rgb(image: Image.Image) -> Image.Image:

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from pathlib import Path
 from typing import Any, Literal
 
-from kivuko.encoders.open_clip import PREFIX
 from kivuko.errors import ModelError, UsageError, first_line, wrap_errors
 from kivuko.files import sha256_of
 
+PREFIX = "open_clip:"
+DEFAULT_TEACHER = "sentence-transformers/all-MiniLM-L6-v2"
+DEFAULT_NAMES = frozenset({DEFAULT_TEACHER, "all-MiniLM-L6-v2"})  # found without a network
 # Words that a vocabulary may have, and characters that it does not; of different lengths, so that one is padded.
 PROBES = ("a ferry, kivuko, 𐤀 zzqxw", "a")
 _SECONDS = 10.0  # for the hub to answer
 _FILES = ("*.json", "*.txt", "*.model", "*.safetensors", "*.tiktoken")  # not the same weights for other libraries
 _PICKLED = "pytorch_model*.bin"  # where there are no others
+_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
 Kind = Literal["clip", "multi-vector", "text"]
 
 
@@ -60,25 +64,48 @@ def is_sentence_transformer(source: str) -> bool:
     return bool(_read(source, "modules.json"))
 
 
+def is_model_id(name: str) -> bool:
+    """Return True if a name that is no folder is a model of the hub or of ``open_clip``; needs no torch.
+
+    ORGANIZATION/NAME is taken for an id unchecked, unless there is a folder ORGANIZATION here.
+    """
+    from huggingface_hub import constants
+
+    if name.startswith(PREFIX) or name in DEFAULT_NAMES:
+        return True
+    if not _ID.fullmatch(name):
+        return False
+    if _is_cached(name) or ("/" in name and not Path(name).parent.is_dir()):
+        return True
+    return not constants.HF_HUB_OFFLINE and _is_on_hub(name)
+
+
 def require_hub(name: str) -> None:
-    """Raise ModelError if a model is neither a folder nor in the hub's cache, and the hub does not answer.
+    """Raise ModelError if a model is neither a folder nor in the hub's cache, and the hub does not answer."""
+    from huggingface_hub import constants
+
+    if not (Path(name).expanduser().is_dir() or ":" in name or constants.HF_HUB_OFFLINE or _is_cached(name)):
+        _is_on_hub(name)
+
+
+def _is_on_hub(name: str) -> bool:
+    """Request a model's page; raise ModelError if the hub does not answer.
 
     One request, since the loading libraries request each of a dozen files several times before they give up.
     """
-    from huggingface_hub import HfApi, constants
+    from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError
 
-    if Path(name).expanduser().is_dir() or ":" in name or constants.HF_HUB_OFFLINE or _is_cached(name):
-        return
     try:
         HfApi().model_info(name, timeout=_SECONDS)
     except (HfHubHTTPError, ValueError):
-        return  # it answers; or this is no id, which the loading library reports
+        return False
     except Exception as problem:  # of whatever library carries it
         raise ModelError(
             f"{name}: no such model folder here, and huggingface.co cannot be reached ({first_line(problem)}). "
             "Fetch the model where there is a network, and name its folder."
         ) from problem
+    return True
 
 
 def local_folder(name: str) -> Path:

@@ -1,8 +1,6 @@
-"""MaxSim, the score of late interaction: every query token finds its best document token.
+"""MaxSim, the score of late interaction (Khattab and Zaharia 2020, "ColBERT", arXiv 2004.12832, equation 3).
 
-Source: Khattab and Zaharia 2020, "ColBERT", arXiv 2004.12832, equation 3. Vectors of several texts go end to end, so
-there is no padding that a mask could forget: a padded token whose similarity is set to 0 would beat every negative one
-(issue 62 of ColBERT's repository).
+Vectors of several texts are end to end: no padded token whose similarity of 0 would beat every negative one.
 """
 
 from __future__ import annotations

@@ -1,9 +1,6 @@
 """Models: a text and an image encoder of one space, loaded from a folder, the Hugging Face hub or ``open_clip``.
 
-A model that Kivuko saves is one ``sentence-transformers`` folder. Text goes to the trained student, images to the image
-tower, and both land in the teacher's space, so an index of images made with the English model stays valid. Only
-modules of sentence-transformers' own are saved: ``SentenceTransformer(path)`` loads a model where Kivuko is not
-installed (without the reading of misspelled words, which ``spelling.json`` serves).
+What Kivuko saves holds modules of sentence-transformers only, so ``SentenceTransformer(path)`` loads it anywhere.
 """
 
 from __future__ import annotations
@@ -27,12 +24,10 @@ from torch import Tensor, nn
 from kivuko.encoders.clip import ClipTowers, is_clip, load_clip, take_apart
 from kivuko.encoders.image_tower import Vectors, encode_images
 from kivuko.encoders.images import as_rgb, open_image
-from kivuko.encoders.loading import PROBES, choose_device, local_folder, model_kind
-from kivuko.encoders.open_clip import PREFIX
-from kivuko.encoders.spelling import WORDS_FILE as WORDS
-from kivuko.encoders.spelling import SpellingNeighbors, WordCounts, read_misspelled
+from kivuko.encoders.loading import DEFAULT_NAMES, PREFIX, PROBES, choose_device, local_folder, model_kind
+from kivuko.encoders.spelling import SPELLING_FILE, WORDS_FILE, SpellingNeighbors, WordCounts, read_misspelled
 from kivuko.encoders.student import Student
-from kivuko.encoders.teacher import DEFAULT_NAMES, load_teacher, packaged_minilm
+from kivuko.encoders.teacher import load_teacher, packaged_minilm
 from kivuko.errors import CorruptFileError, ModelError, UsageError, wrap_errors
 from kivuko.files import MODEL_FILE as _ABOUT
 from kivuko.files import atomic_path, refuse_foreign
@@ -312,9 +307,9 @@ def save_model(
         model.save(str(temporary), create_model_card=False)
         spelling: SpellingNeighbors | None = getattr(student, "spelling", None)
         if spelling is not None:
-            spelling.save(temporary)
+            spelling.save(temporary / SPELLING_FILE)
         if words is not None:
-            words.save(temporary / WORDS)
+            words.save(temporary / WORDS_FILE)
         (temporary / _ABOUT).write_text(json.dumps(asdict(about), indent=1, ensure_ascii=False) + "\n", "utf-8")
         (temporary / "README.md").write_text(card, encoding="utf-8")
         if token_mean is not None:
@@ -362,7 +357,7 @@ def load_encoder(path: Path | str) -> Any:
         model = SentenceTransformer(str(path), device="cpu").eval()
         if "text" in model.modalities:
             model.encode(list(PROBES), show_progress_bar=False)  # what is damaged may load, and break when it is used
-    if (spelling := SpellingNeighbors.load(path)) is not None:
+    if (spelling := SpellingNeighbors.load(path / SPELLING_FILE)) is not None:
         read_misspelled(model, spelling)
     return model
 

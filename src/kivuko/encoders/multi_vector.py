@@ -1,8 +1,6 @@
 """A student and its teacher as one multi-vector encoder: queries to the student's tokens, documents to the teacher's.
 
-It is a folder of ``sentence-transformers``' own modules, so ``MultiVectorEncoder(path)`` loads it where Kivuko is not
-installed, and scores by MaxSim (Khattab and Zaharia 2020, arXiv 2004.12832). Both sides give content tokens, of unit
-length: padding and special tokens are out, out-of-vocabulary words of the teacher are in, as in :class:`TokenBatch`.
+The folder holds modules of ``sentence-transformers`` only, so ``MultiVectorEncoder(path)`` loads it anywhere.
 """
 
 from __future__ import annotations

@@ -1,8 +1,6 @@
-"""CLIPs of the library ``open_clip``, turned into the same model of ``transformers``.
+"""Models of the library ``open_clip`` (Ilharco et al. 2021), turned into the same model of ``transformers``.
 
-From there on they are like any other CLIP (see ``kivuko.encoders.clip``), and what is written needs no ``open_clip``.
-Models of its own design are taken: a vision transformer and a text transformer, joined by projections. Layout of their
-weights: Radford et al. 2021, as ``open_clip`` (Ilharco et al. 2021) saves it.
+Models of its own design are supported: a vision and a text transformer, joined by projections.
 """
 
 from __future__ import annotations
@@ -16,9 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from kivuko.encoders.loading import PREFIX
 from kivuko.errors import MissingDependencyError, ModelError
-
-PREFIX = "open_clip:"
 
 _BLOCK = {
     "ln_1.": "layer_norm1.", "ln_2.": "layer_norm2.", "mlp.c_fc.": "mlp.fc1.", "mlp.c_proj.": "mlp.fc2.",

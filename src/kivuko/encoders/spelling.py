@@ -1,8 +1,6 @@
 """Reading of misspelled words, by the words of the training sentences that are spelled nearly like them.
 
-A noisy channel, as in Kernighan, Church and Gale 1990 ("A Spelling Correction Program Based on a Noisy Channel Model"),
-that does not decide: the vector of a misspelled word becomes a mean over its possible readings, itself among them. The
-language of the text is guessed from the other words. Reasons and figures: docs/experiments.md, 20.
+A noisy channel (Kernighan, Church and Gale 1990) whose result is a mean over all readings; docs/experiments.md, 20.
 """
 
 from __future__ import annotations
@@ -14,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -28,7 +26,7 @@ from kivuko.bitext import Bitext, word_list, word_spans
 from kivuko.bitext.language_id import language_shares, log_probabilities
 from kivuko.errors import CorruptFileError
 
-WORDS_FILE = "words.json"
+WORDS_FILE, SPELLING_FILE = "words.json", "spelling.json"
 MOST_COUNTED_WORDS = 30_000  # of all languages
 ENGLISH = "en"
 
@@ -42,7 +40,7 @@ class WordCounts:
     counts: NDArray[np.float32]  # float32 [languages, words], occurrences of a word in the sentences of a language
 
     @classmethod
-    def from_bitext(cls, bitext: Bitext, most: int = MOST_COUNTED_WORDS, *, english: bool = True) -> WordCounts:
+    def from_bitext(cls, bitext: Bitext, most: int = MOST_COUNTED_WORDS, *, english: bool = True) -> Self:
         """Count the words of a bitext; of more than ``most`` the rarest are left out."""
         sentences = {code: [pair.text for pair in pairs] for code, pairs in bitext.by_language().items()}
         if english:
@@ -63,7 +61,7 @@ class WordCounts:
         file.write_text(content + "\n", encoding="utf-8")
 
     @classmethod
-    def load(cls, file: Path) -> WordCounts | None:
+    def load(cls, file: Path) -> Self | None:
         """Read them; None if there is no such file."""
         if not file.is_file():
             return None
@@ -78,7 +76,6 @@ class WordCounts:
         return cls(tuple(counted), words, counts)
 
 
-SPELLING_FILE = "spelling.json"
 MOST_EDITS = 2  # letters put in, left out, exchanged, or swapped with their neighbor
 MOST_WORDS = 50_000  # of all languages; the search for neighbors takes time with their number
 _SHORTEST = 3  # letters of a word that may be misspelled: two letters are near too many words
@@ -92,24 +89,17 @@ Subwords = tuple[list[int], list[float] | None]  # numbers, and their weights wh
 
 @dataclass(frozen=True, eq=False)
 class _Near:
-    """Words near a misspelled one.
+    """Words near a misspelled one."""
 
-    ``rows`` [near]; ``channel`` [near]: what their edits cost, as a factor; ``spoken`` [languages]: the logarithms of
-    how probable they all are in each.
-    """
-
-    rows: NDArray[np.int64]
-    channel: NDArray[np.float64]
-    spoken: NDArray[np.float64]
+    rows: NDArray[np.int64]  # [near]
+    channel: NDArray[np.float64]  # [near], the cost of their edits, as a factor
+    spoken: NDArray[np.float64]  # [languages], log probability of all of them in each
 
 
 @dataclass(frozen=True, eq=False)
-class SpellingNeighbors:
+class SpellingNeighbors(WordCounts):
     """The words of a bitext, by which misspelled ones are read."""
 
-    languages: tuple[str, ...]  # BCP 47 codes
-    words: tuple[str, ...]  # case folded
-    counts: NDArray[np.float32]  # float32 [languages, words], occurrences of a word in the sentences of a language
     _row: dict[str, int] = field(init=False, repr=False)
     _near: dict[str, _Near] = field(init=False, repr=False, default_factory=dict)
 
@@ -117,24 +107,19 @@ class SpellingNeighbors:
         object.__setattr__(self, "_row", {word: row for row, word in enumerate(self.words)})
 
     @classmethod
-    def from_bitext(cls, bitext: Bitext, most: int = MOST_WORDS) -> SpellingNeighbors:
-        """Count the words of a bitext's own sentences; of more than ``most`` the rarest are left out."""
-        result = WordCounts.from_bitext(bitext, most, english=False)
-        return cls(result.languages, result.words, result.counts)
+    def from_bitext(cls, bitext: Bitext, most: int = MOST_WORDS, *, english: bool = False) -> Self:
+        """Count the words of a bitext; of more than ``most`` the rarest are left out."""
+        return super().from_bitext(bitext, most, english=english)
 
     def subwords(self, tokenizer: Tokenizer, texts: Sequence[str]) -> list[Subwords]:
-        """Return the subwords that the vector of each text is a weighted mean of.
-
-        A text of known words, or of words unlike all known ones, has its own subwords and no weights. Of a word
-        that may be misspelled, the own subwords count less, and those of its neighbors come in.
-        """
+        """Return the subwords, and weights where a word has neighbors, whose mean is the vector of each text."""
         result = self.misspelled(tokenizer, texts)
         plain = [unicodedata.normalize("NFKC", text) for row, text in enumerate(texts) if row not in result]
         encoded = iter(tokenizer.encode_batch_fast(plain, add_special_tokens=False))
         return [result[row] if row in result else (list(next(encoded).ids), None) for row in range(len(texts))]
 
     def misspelled(self, tokenizer: Tokenizer, texts: Sequence[str]) -> dict[int, Subwords]:
-        """Return the same for those texts alone that have weights: row of the text -> its subwords and weights."""
+        """Return ``subwords`` of the texts that have weights, by the row of the text."""
         whole = [unicodedata.normalize("NFKC", text) for text in texts]
         spans = [word_spans(text) for text in whole]
         self._look_for({word for span in spans for word, _, _ in span if self._may_be_misspelled(word)})
@@ -152,7 +137,6 @@ class SpellingNeighbors:
         return self._readings(words)
 
     def _readings(self, words: Sequence[str]) -> list[dict[str, float]]:
-        """Return ``readings`` of words whose neighbors are in memory."""
         spoken: NDArray[np.float64] | None = None
         result = []
         for word in words:
@@ -170,16 +154,6 @@ class SpellingNeighbors:
             }
             result.append({word: 1.0 - sum(own.values()), **own})
         return result
-
-    def save(self, folder: Path) -> None:
-        """Write the words into a model's folder."""
-        WordCounts(self.languages, self.words, self.counts).save(folder / SPELLING_FILE)
-
-    @classmethod
-    def load(cls, folder: Path | str) -> SpellingNeighbors | None:
-        """Read the words of a model; None if it has none."""
-        result = WordCounts.load(Path(folder) / SPELLING_FILE)
-        return None if result is None else cls(result.languages, result.words, result.counts)
 
     def _may_be_misspelled(self, word: str) -> bool:
         return len(word) >= _SHORTEST and word not in self._row
@@ -220,7 +194,7 @@ class SpellingNeighbors:
 
     @cached_property
     def _spoken(self) -> NDArray[np.float64]:
-        """The logarithms of how probable each word is in each language, [languages, words]."""
+        """Log probability of each word in each language, [languages, words]."""
         return log_probabilities(self.counts)
 
     @cached_property
@@ -231,7 +205,7 @@ class SpellingNeighbors:
         )
 
     def _language(self, words: Sequence[str]) -> NDArray[np.float64]:
-        """Return how probable each language is, [languages], by the words, misspelled ones among them."""
+        """Return the probability of each language, [languages], by the words, misspelled ones among them."""
         result = np.zeros(len(self.languages))
         for word in words:
             if (row := self._row.get(word)) is not None:
@@ -269,10 +243,7 @@ def _weighed(
 
 
 class ReadingStaticEmbedding(StaticEmbedding):
-    """A StaticEmbedding whose sentences are weighted means, see ``SpellingNeighbors.subwords``.
-
-    It is never saved: a model holds the plain module, and the words beside it.
-    """
+    """A StaticEmbedding whose sentences are weighted means, see ``SpellingNeighbors.subwords``; it is never saved."""
 
     spelling: SpellingNeighbors
 
@@ -301,7 +272,7 @@ class ReadingStaticEmbedding(StaticEmbedding):
 
 def read_misspelled(model: Any, spelling: SpellingNeighbors) -> None:
     """Let a loaded model read misspelled words; a model whose text encoder is not static is left unchanged."""
-    route = model[0].sub_modules["text"] if hasattr(model[0], "sub_modules") else model
+    route = _text_modules(model)
     if type(route[0]) is StaticEmbedding:
         reading = ReadingStaticEmbedding(route[0].tokenizer, embedding_weights=route[0].embedding.weight.detach())
         reading.spelling = spelling
@@ -309,11 +280,8 @@ def read_misspelled(model: Any, spelling: SpellingNeighbors) -> None:
 
 
 def misspelled_words(model: Any, text: str) -> dict[str, dict[str, float]]:
-    """Return the words that a loaded model reads differently than written: word -> {reading: share}, likeliest first.
-
-    Empty for a model that reads what is written.
-    """
-    route = model[0].sub_modules["text"] if hasattr(model[0], "sub_modules") else model
+    """Return the words that a model reads differently than written: word -> {reading: share}, likeliest first."""
+    route = _text_modules(model)
     if not isinstance(route[0], ReadingStaticEmbedding):
         return {}
     words = word_list(unicodedata.normalize("NFKC", text))
@@ -324,7 +292,12 @@ def misspelled_words(model: Any, text: str) -> dict[str, dict[str, float]]:
 
 def without_reading(model: Any) -> Any:
     """Undo ``read_misspelled``, before a model is saved; returns the model."""
-    route = model[0].sub_modules["text"] if hasattr(model[0], "sub_modules") else model
+    route = _text_modules(model)
     if isinstance(route[0], ReadingStaticEmbedding):
         route[0] = StaticEmbedding(route[0].tokenizer, embedding_weights=route[0].embedding.weight.detach())
     return model
+
+
+def _text_modules(model: Any) -> Any:
+    """Return the container of a model's text modules, in which they can be replaced."""
+    return model[0].sub_modules["text"] if hasattr(model[0], "sub_modules") else model

@@ -13,7 +13,7 @@ import torch
 from torch.nn import functional as F
 
 from kivuko.encoders.clip import is_clip, load_clip, take_apart
-from kivuko.encoders.loading import PROBES, fastest_device, model_kind, require_hub
+from kivuko.encoders.loading import DEFAULT_NAMES, DEFAULT_TEACHER, PROBES, fastest_device, model_kind, require_hub
 from kivuko.encoders.token_batch import TokenBatch, masked_mean
 from kivuko.errors import CorruptFileError, KivukoError, MissingDependencyError, ModelError, wrap_errors
 from kivuko.files import sha256_of
@@ -21,8 +21,6 @@ from kivuko.files import sha256_of
 if TYPE_CHECKING:
     from kivuko.encoders.model import About
 
-DEFAULT_TEACHER = "sentence-transformers/all-MiniLM-L6-v2"
-DEFAULT_NAMES = frozenset({DEFAULT_TEACHER, "all-MiniLM-L6-v2"})
 # SHA-256 of model.safetensors as published on the model's page.
 _DEFAULT_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 

@@ -1,10 +1,6 @@
 """The kinds of objectives that a recipe can name: their options, the checks of these, and how each is built.
 
-An objective of your own is named ``package.module:Class``. The class satisfies ``kivuko.losses.Objective``: its
-instances are called with the student's and the teacher's ``TokenBatch`` of the same sentences and return a scalar to
-minimize, as a tensor or as an ``ObjectiveValue``. The recipe's options are the keywords of its constructor; a keyword
-``center`` without an option receives the teacher's mean content token, float [dim]. A ``torch.nn.Module`` may have
-weights of its own, which are trained with the student's.
+An objective of your own is named ``package.module:Class`` and satisfies ``kivuko.losses.Objective``.
 """
 
 from __future__ import annotations
@@ -40,7 +36,7 @@ Options = Mapping[str, Any]
 
 
 def is_number(value: Any, whole: bool = False) -> bool:
-    """Whether a TOML value is a finite number (``nan`` and ``inf`` are TOML too)."""
+    """Return True for a finite number (``nan`` and ``inf`` are TOML too)."""
     if isinstance(value, bool) or not isinstance(value, int if whole else int | float):
         return False
     return math.isfinite(value) if isinstance(value, float) else abs(value) < 2**63
@@ -48,7 +44,7 @@ def is_number(value: Any, whole: bool = False) -> bool:
 
 @dataclass(frozen=True)
 class Check:
-    """What an entry of a recipe may be; ``complaint`` says of any other value what it is not."""
+    """The values that an entry of a recipe may have; ``complaint`` describes any other value."""
 
     accepts: Callable[[Any], bool]
     complaint: str
@@ -73,17 +69,12 @@ FLAG = Check(lambda value: isinstance(value, bool), "is neither true nor false")
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of objective.
+    """A kind of objective."""
 
-    ``build`` makes one from the teacher's mean content token [dim] and the recipe's options; ``options`` says what
-    each may be; ``conflict`` returns why options do not go together, None if they do; ``transports`` whether the
-    options ask for a transport plan.
-    """
-
-    build: Callable[[Tensor, dict[str, Any]], Objective]
+    build: Callable[[Tensor, dict[str, Any]], Objective]  # from the teacher's mean content token [dim] and the options
     options: Mapping[str, Check] = field(default_factory=dict)
-    conflict: Callable[[Options], str | None] = lambda options: None
-    transports: Callable[[Options], bool] = lambda options: False
+    conflict: Callable[[Options], str | None] = lambda options: None  # why options do not go together
+    transports: Callable[[Options], bool] = lambda options: False  # True if it solves transport plans
 
     def check(self, name: str, options: Options) -> None:
         """Raise a ValueError that names the first option that this kind, called ``name``, does not have or take."""
@@ -106,7 +97,7 @@ class Term:
 
     @property
     def transports(self) -> bool:
-        """Whether it counts and solves transport plans."""
+        """True if it counts and solves transport plans."""
         return self.weight > 0 and find_kind(self.kind).transports(self.options)
 
     def build(self, center: Tensor) -> Objective:

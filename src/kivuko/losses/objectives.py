@@ -67,69 +67,46 @@ def centered_tokens(
 ) -> tuple[Tensor, Tensor]:
     """Return the student's tokens [batch, n, dim] and the teacher's [batch, m, dim], without the common part.
 
-    ``center``: [dim], taken from every token of the teacher's; None: from none. Returns both zero where masked,
-    whatever the padding holds; float64 if a side is, else float32. Only the student's carry a gradient.
+    ``center``: [dim], taken from every token of the teacher's; None: from none. Both are zero where masked, float64 if
+    a side is, else float32. Only the student's carry a gradient.
     """
     dtype = working_dtype(student.tokens, teacher.tokens)
     mine, theirs = student.tokens.to(dtype), teacher.tokens.detach().to(dtype)
     if center is not None:
         theirs = theirs - center.to(theirs)
         mine = mine - center.to(mine) if student_centered else mine
-    return _zero_where_masked(mine, student.mask), _zero_where_masked(theirs, teacher.mask)
+    return torch.where(student.mask[..., None], mine, 0.0), torch.where(teacher.mask[..., None], theirs, 0.0)
 
 
 def filled_rows(student: TokenBatch, teacher: TokenBatch) -> Tensor:
-    """Count the sentences that have content tokens on both sides; 1 if there are none.
-
-    An empty problem teaches nothing and must not dilute a mean.
-    """
+    """Count the sentences that have content tokens on both sides, for an undiluted mean; 1 if there are none."""
     return (student.mask.any(1) & teacher.mask.any(1)).sum().clamp(min=1)
-
-
-def _zero_where_masked(tokens: Tensor, mask: Tensor) -> Tensor:
-    return torch.where(mask[:, :, None], tokens, 0.0)
-
-
-# Mean squared error between sentence vectors.
-#
-# Source: Multilingual-CLIP (Carlsson et al. 2022), after Reimers & Gurevych 2020, "Making Monolingual Sentence
-# Embeddings Multilingual Using Knowledge Distillation" (arXiv 2004.09813).
 
 
 @dataclass(frozen=True)
 class SentenceMSE:
-    """Mean squared error between pooled vectors, times the width.
+    """Mean squared error between pooled vectors, summed over the width, so that weights suit teachers of any width.
 
-    The mean over the width is taken as a sum, so that weights and learning rates mean the same for teachers of any
-    width.
+    Source: Multilingual-CLIP (Carlsson et al. 2022), after Reimers and Gurevych 2020, "Making Monolingual Sentence
+    Embeddings Multilingual Using Knowledge Distillation" (arXiv 2004.09813).
     """
 
     def __call__(self, student: TokenBatch, teacher: TokenBatch) -> ObjectiveValue:
-        """See Objective."""
         total = (student.pooled - teacher.pooled).square().sum(-1).mean()
         return ObjectiveValue(total, {"mse": total.detach()})
 
 
-# Cosine distance between sentence vectors.
-#
-# Source: the cosine embedding loss by which DistilBERT's hidden states follow their teacher's (Sanh et al. 2019,
-# arXiv 1910.01108), here of pooled vectors. Search ranks by cosines, so a vector's length is left free.
-
-
 @dataclass(frozen=True)
 class SentenceCosine:
-    """One minus the cosine of pooled vectors, averaged over the batch; 0 to 2."""
+    """One minus the cosine of pooled vectors, averaged over the batch; 0 to 2.
+
+    Source: the cosine embedding loss of Sanh et al. 2019 (arXiv 1910.01108, section 3), here of pooled vectors.
+    """
 
     def __call__(self, student: TokenBatch, teacher: TokenBatch) -> ObjectiveValue:
-        """See Objective."""
         total = (1 - F.cosine_similarity(student.pooled, teacher.pooled, dim=-1)).mean()
         return ObjectiveValue(total, {"cosine": total.detach()})
 
-
-# Each sentence must find its own translation among the English sentences of the batch.
-#
-# Source: InfoNCE (van den Oord et al. 2018, arXiv 1807.03748); the learned temperature is CLIP's (Radford et al. 2021,
-# arXiv 2103.00020, section 2.5).
 
 LEAST_LEARNED, LARGEST_LEARNED = 0.01, 1.0  # CLIP never scales a cosine by more than 100
 
@@ -139,7 +116,7 @@ class SentenceContrastive:
     """Cross-entropy of each sentence's choice among the batch's English sentences, in nats.
 
     Rows whose teacher vectors are equal are the same English sentence in several languages: they are not wrong
-    answers to each other.
+    answers to each other. Source: InfoNCE (van den Oord et al. 2018, arXiv 1807.03748).
 
     Args:
         temperature: divides the cosines; below 0.1 the nearest wrong answers dominate.
@@ -148,13 +125,12 @@ class SentenceContrastive:
     temperature: float = 0.05
 
     def __call__(self, student: TokenBatch, teacher: TokenBatch) -> ObjectiveValue:
-        """See Objective."""
         total = _cross_entropy(student, teacher, self.temperature)
         return ObjectiveValue(total, {"contrastive": total.detach()})
 
 
 class LearnedContrastive(nn.Module):
-    """The same, with a temperature that training chooses; its logarithm is what is learned.
+    """SentenceContrastive with a temperature whose logarithm is learned, as CLIP's is (arXiv 2103.00020, section 2.5).
 
     Args:
         temperature: the first one, 0.01 to 1; it never leaves that range.
@@ -165,7 +141,7 @@ class LearnedContrastive(nn.Module):
         self.log_scale = nn.Parameter(torch.tensor(-math.log(temperature)))
 
     def forward(self, student: TokenBatch, teacher: TokenBatch) -> ObjectiveValue:
-        """See Objective. Adds the temperature to the parts."""
+        """Add the temperature to the parts."""
         with torch.no_grad():  # clamped inside the graph, a scale past the bound would have no gradient back
             self.log_scale.clamp_(-math.log(LARGEST_LEARNED), -math.log(LEAST_LEARNED))
         temperature = (-self.log_scale).exp()
@@ -174,7 +150,7 @@ class LearnedContrastive(nn.Module):
 
 
 def same_sentences(directions: Tensor) -> Tensor:
-    """Return bool [batch, batch]: whether two unit vectors [batch, dim] are one; a row is not the same as itself."""
+    """Return bool [batch, batch]: True where two unit vectors [batch, dim] are equal; a row is not equal to itself."""
     with full_precision(directions.device):  # rounded to bfloat16, no cosine exceeds this bound
         same = directions @ directions.T > 1 - 1e-6
     return same.fill_diagonal_(False)
@@ -187,16 +163,6 @@ def _cross_entropy(student: TokenBatch, teacher: TokenBatch, temperature: float 
     return F.cross_entropy(scores, torch.arange(len(scores), device=scores.device))
 
 
-# Relational distillation: sentences must relate to each other as their English translations do.
-#
-# Source: Passalis & Tefas 2018 ("Learning Deep Representations with Probabilistic Knowledge Transfer", arXiv
-# 1803.10837), whose conditional probabilities are here softmaxes of cosines at a temperature, as in SEED (Fang et al.
-# 2021, arXiv 2101.04731). Of Park et al. 2019 ("Relational Knowledge Distillation") and Tung & Mori 2019
-# ("Similarity-Preserving Knowledge Distillation") it keeps the idea, not the squared difference of the two similarity
-# matrices: nearly all pairs of a batch are unrelated, all at about one cosine, and their squares would drown the few
-# near pairs, which are what search is about.
-
-
 @dataclass(frozen=True)
 class RelationalObjective:
     """Mean over the batch of KL(teacher | student), in nats, between how a sentence's likeness spreads over others.
@@ -206,6 +172,9 @@ class RelationalObjective:
     into the teacher's space, and a recipe must add a sentence-level objective as an anchor. A sentence itself, and
     the same English sentence in other languages, take no part: they would draw nearly all of the likeness.
 
+    Source: Passalis and Tefas 2018 (arXiv 1803.10837), with softmaxes of cosines as in SEED (arXiv 2101.04731). Squared
+    differences of cosines would drown the few near pairs of a batch in its many unrelated ones.
+
     Args:
         temperature: divides the cosines; the lower, the more only the nearest neighbors count.
     """
@@ -213,7 +182,6 @@ class RelationalObjective:
     temperature: float = 0.05
 
     def __call__(self, student: TokenBatch, teacher: TokenBatch) -> ObjectiveValue:
-        """See Objective."""
         dtype = working_dtype(student.pooled, teacher.pooled)
         with full_precision(student.pooled.device):
             target = F.normalize(teacher.pooled.detach().to(dtype), dim=-1)  # [batch, dim]
@@ -230,12 +198,6 @@ class RelationalObjective:
         return scores.masked_fill(hidden, -1e9).log_softmax(1)
 
 
-# Token-level mean squared error along a transport plan.
-#
-# Source: the barycentric projection of a plan (Courty et al. 2017, "Optimal Transport for Domain Adaptation", equation
-# 14): each student token is held against the mean of the teacher's tokens, weighted by the student token's row of the
-# plan. Where the transport objective turns tokens, this one also sets their lengths.
-
 _CHUNK = 64  # sentences whose plans are solved together
 
 
@@ -243,7 +205,9 @@ _CHUNK = 64  # sentences whose plans are solved together
 class BarycenterObjective:
     """Mean over the batch, and over a sentence's tokens, of the squared distance from the plan's barycenter.
 
-    The square is summed over the width, as in SentenceMSE. The plan (cosine cost, uniform marginals) is held fixed.
+    The barycenter of a student token is the mean of the teacher's tokens, weighted by the token's row of the plan
+    (Courty et al. 2017, "Optimal Transport for Domain Adaptation", equation 14). The square is summed over the width,
+    as in SentenceMSE. The plan (cosine cost, uniform marginals) is held fixed.
 
     Args:
         regularization: entropy weight of the plan, in units of the cost (0-2). The more diffuse the plan, the nearer
@@ -262,7 +226,7 @@ class BarycenterObjective:
     max_iterations: int = 100
 
     def __call__(self, student: TokenBatch, teacher: TokenBatch) -> ObjectiveValue:
-        """See Objective. Adds the share of plans that did not converge to the parts."""
+        """Add the share of plans that did not converge to the parts."""
         error, converged = error_along_plans(
             student, teacher, self.center, self.student_centered,
             regularization=self.regularization, tolerance=self.tolerance, max_iterations=self.max_iterations,
@@ -275,11 +239,9 @@ class BarycenterObjective:
 def error_along_plans(
     student: TokenBatch, teacher: TokenBatch, center: Tensor | None, student_centered: bool, **how: Any
 ) -> tuple[Tensor, Tensor]:
-    """Return how far the student's tokens are from their barycenters, and bool [batch]: whether the plan converged.
+    """Return the summed squared distance of content tokens from their barycenters, and bool [batch]: plan converged.
 
-    The first is a sum over all content tokens: the squared distance from the barycenter of the token's row of the
-    plan, times the mass of that row. A row without mass counts for nothing. The gradient goes along the content
-    tokens, not through the padding. ``how``: options of ``transport.solve`` for the plans.
+    A token's distance is weighted by the mass of its row of the plan. ``how``: options of ``transport.solve``.
     """
     content = student.content()  # [content tokens, dim]
     wanted = torch.zeros_like(content, dtype=working_dtype(content, teacher.tokens))
@@ -323,18 +285,12 @@ def _trimmed(batch: TokenBatch, rows: Tensor) -> TokenBatch:
     return TokenBatch(batch.tokens[rows, :length], mask[:, :length], batch.pooled[rows])
 
 
-# Token-level distillation along a greedy one-to-one matching: what transport is measured against.
-#
-# Source: DR.DECR (Li et al. 2022, "Learning Cross-Lingual IR from an English Retriever", arXiv 2112.08185): the nearest
-# pair of unmatched tokens is matched first, by cosine distance and without gradient, until one side is used up; the
-# loss is the mean squared error of the matched pairs.
-
-
 @dataclass(frozen=True)
 class GreedyObjective:
     """Mean over the batch, and over a sentence's matched pairs, of the squared distance between matched tokens.
 
-    The square is summed over the width, as in SentenceMSE. Unmatched tokens of the longer side learn nothing here.
+    The nearest pair of unmatched tokens, by cosine, is matched first, until one side is used up (DR.DECR, Li et al.
+    2022, arXiv 2112.08185). The square is summed over the width, as in SentenceMSE. Unmatched tokens learn nothing.
 
     Args:
         center: float [dim], the teacher's corpus mean; None: tokens as they are.
@@ -347,19 +303,11 @@ class GreedyObjective:
     student_centered: bool = True
 
     def __call__(self, student: TokenBatch, teacher: TokenBatch) -> ObjectiveValue:
-        """See Objective."""
         # Each row of a matching holds one match or none, so its barycenter is the match.
         error, _ = error_along_plans(student, teacher, self.center, self.student_centered, method="greedy")
         total = error / filled_rows(student, teacher)
         return ObjectiveValue(total, {"greedy": total.detach()})
 
-
-# The transport objective: match a sentence's tokens with its translation's along an optimal plan.
-#
-# Source: OPTICAL (Huang, Yu, Allan 2023, arXiv 2301.12566): the cost of aligning student tokens with teacher tokens
-# is their cosine distance, the alignment is the optimal-transport plan, the loss is the Frobenius inner product of
-# plan and cost. What the paper's abstract does not fix (marginals, centering, solver settings) is an option here, with
-# the default that our own measurements favor (docs/experiments.md).
 
 COSTS = {"cosine": cosine_cost, "squared_euclidean": squared_euclidean_cost}
 MARGINALS = ("uniform", "norm", "teacher_norm")
@@ -369,7 +317,8 @@ MARGINALS = ("uniform", "norm", "teacher_norm")
 class TransportObjective:
     """Mean over the batch of <plan, cost>; the plan is held fixed, the cost carries the gradient.
 
-    That is the gradient of the regularized transport value itself (envelope theorem).
+    That is the gradient of the regularized transport value itself (envelope theorem). Source: OPTICAL (Huang, Yu,
+    Allan 2023, arXiv 2301.12566); the defaults are those of our own measurements (docs/experiments.md).
 
     Args:
         regularization: entropy weight of the plan, in units of the cost. A diffuse plan pulls every token to the
@@ -399,7 +348,7 @@ class TransportObjective:
     max_iterations: int = 100
 
     def __call__(self, student: TokenBatch, teacher: TokenBatch) -> ObjectiveValue:
-        """See Objective. Adds the share of plans that did not converge to the parts (greedy: nothing to converge)."""
+        """Add the share of plans that did not converge to the parts (greedy: nothing to converge)."""
         options = (self.marginal_penalty, self.method, self.marginals, self.cost)
         if options == (None, "sinkhorn", "uniform", "cosine"):
             return self._of_lists(student, teacher)

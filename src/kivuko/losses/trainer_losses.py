@@ -1,7 +1,6 @@
 """Kivuko's objectives as losses for ``sentence_transformers.SentenceTransformerTrainer``.
 
-The data set has a column of sentences and, after it, a column of their English translations; no labels. The student
-reads the first column, the teacher the last one.
+The data set has a column of sentences, for the student, and after it one of English translations, for the teacher.
 """
 
 from __future__ import annotations

@@ -1,11 +1,6 @@
 """Adversarial fine-tuning of an image tower, without labels and without moving its vectors.
 
-FARE (Schlarmann et al. 2024, "Robust CLIP: Unsupervised Adversarial Fine-Tuning of Vision Embeddings for Robust Large
-Vision-Language Models", arXiv 2402.12336): the image, perturbed as badly as the radius allows, is pulled to where
-the original tower puts it clean. Two things are added here. A softmax over the original vectors of all images keeps
-images apart: each image's own vector is its class, so that no text is needed. And the worst perturbation is searched
-with few long steps from a random start (Wong et al. 2020, "Fast is better than free: Revisiting adversarial training",
-arXiv 2001.03994), its radius growing over the first part of the training.
+FARE (arXiv 2402.12336), with a softmax over all images' original vectors and fast inner attacks (arXiv 2001.03994).
 """
 
 from __future__ import annotations
@@ -79,21 +74,22 @@ def harden_encoder(
     settings: Hardening | None = None,
     checkpoints: Path | None = None,
     report: Report | None = None,
+    device: str = "cpu",
 ) -> Any:
     """Return a copy of a model whose image side withstands small changes of pixels; its vectors hardly move.
 
-    Only weights of the image side change, and of those none that texts go through as well.
-    Returns A SentenceTransformer on the CPU, in float32 and evaluation mode.
+    Only weights of the image side change, and of those none that texts go through as well. The copy is on the CPU, in
+    float32 and evaluation mode.
     """
     settings = settings or Hardening()
     if len(images) < 2:
         raise UsageError(f"hardening needs at least 2 images, here are {len(images)}.")
     model = copy.deepcopy(model).to("cpu").float().eval().requires_grad_(False)
     run = hardening_key(model, images, settings)
-    training = _Hardening(model, images, settings)
+    training = _Hardening(model.to(device), images, settings)
     fit(training, settings.steps, every=_CHECKPOINT_EVERY, run=run, checkpoints=checkpoints, report=report)
-    training.route.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
-    return model.requires_grad_(True)
+    training.route.to("cpu", memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    return model.to("cpu").requires_grad_(True)
 
 
 def hardening_key(model: Any, images: Images, settings: Hardening) -> str:
@@ -114,7 +110,9 @@ class _Hardening(Training):
     def __init__(self, model: Any, images: Images, settings: Hardening) -> None:
         self.settings, self.images = settings, images
         self.original = PixelTower(model)
-        self.anchors = torch.cat([self.original.encode(part) for part in images.clean_batches()])  # [images, dim]
+        self.device = self.original.device
+        clean = [self.original.encode(part) for part in images.clean_batches()]
+        self.anchors = torch.cat(clean).to(self.device)  # [images, dim]
         # Evaluation mode throughout: batch statistics and dropout stay what they will be in use, so that what is
         # attacked is what is trained, and the clean vectors do not drift with the statistics of perturbed images.
         self.weights = self.route = nn.ModuleList(image_route(model)).eval()
@@ -134,6 +132,7 @@ class _Hardening(Training):
         generator = _generator(settings.seed, number)
         rows = torch.randperm(len(self.images), generator=generator)[: settings.batch_size]
         views = self.images.views(rows, generator).contiguous(memory_format=torch.channels_last)
+        rows, views = rows.to(self.device), views.to(self.device)
         wanted = self.original.encode(views)
         threat = Threat("linf", settings.eps * min(1.0, (number + 1) / max(1.0, settings.growing * settings.steps)))
         seen = self._worst(views, wanted, rows, threat, generator)
@@ -153,7 +152,7 @@ class _Hardening(Training):
         route = FrozenRoute(list(self.route)).route if self.folds else self.route
         steps = self.settings.inner_steps
         size = threat.eps * (1.25 if steps == 1 else 1.5 / steps)
-        now = threat.random_start(views, generator)
+        now = threat.random_start(views.cpu(), generator).to(self.device)  # drawn alike for every device
         for _ in range(steps):
             now = now.detach().requires_grad_()
             loss = self._losses(self._encode(route, now), wanted, rows).sum()

@@ -1,9 +1,6 @@
 """Misspelled training sentences: the student reads the perturbed sentence, the teacher the clean English one.
 
-What a student must do with a misspelled query is what it does with the query as it should be, and the teacher's
-vector of the translation says what that is. With ``worst_of`` above 1 the perturbation is adversarial: of several
-draws the one that takes the student's vector farthest from the teacher's is learned from, as LEAF does for English
-CLIP (arXiv 2506.03355).
+With ``worst_of`` above 1 the worst of several draws is taken, as LEAF does for English CLIP (arXiv 2506.03355).
 """
 
 from __future__ import annotations

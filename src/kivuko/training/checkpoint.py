@@ -1,7 +1,6 @@
-"""Checkpoints: everything that a killed run needs to resume and end with the same weights.
+"""Checkpoints: one safetensors file of all tensors, and ``checkpoint.json``, which names it with its SHA-256.
 
-One safetensors file holds all tensors; ``checkpoint.json`` names it, with its SHA-256, and is replaced last. So at any
-moment the folder holds one whole checkpoint or none. Nothing is pickled.
+The JSON is replaced last, so the folder holds one whole checkpoint or none at any moment.
 """
 
 from __future__ import annotations

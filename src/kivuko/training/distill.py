@@ -224,7 +224,7 @@ def _load_image_tower(name: str | Path | None, teacher: TextTeacher) -> Any:
     """Load the image tower of that name, or the teacher's own; None for a model of text only."""
     from kivuko.datasets.emoji import shipped_image_tower
     from kivuko.encoders.image_tower import load_image_tower
-    from kivuko.encoders.teacher import DEFAULT_TEACHER
+    from kivuko.encoders.loading import DEFAULT_TEACHER
 
     if name is None and teacher.has_images:
         name = teacher.source

@@ -34,6 +34,7 @@ def harden(
     batch_size: int = 128,
     learning_rate: float | None = None,
     seed: int = 0,
+    device: str | None = None,
     progress: bool | None = None,
     cldr: str | Path | None = None,
     font: str | Path | None = None,
@@ -52,6 +53,7 @@ def harden(
         batch_size: images per step, at least 2.
         learning_rate: at its highest; None: 0.002 for networks with batch normalization, 0.00001 without.
         seed: drives everything random, 0 or more.
+        device: of torch ("cpu", "cuda:0", "mps"). None: the fastest that there is.
         progress: whether to show progress on standard error; None: where that is a terminal.
         cldr, font: where the emoji world is built from; None: the system's folders.
 
@@ -74,7 +76,8 @@ def harden(
     radius = _radius(eps)
     refuse_not_hardened(out, source)
 
-    from kivuko.encoders.model import has_images, load_encoder, read_about
+    from kivuko.encoders.loading import choose_device
+    from kivuko.encoders.model import has_images, load_encoder, load_model, read_about
     from kivuko.perturbations.image import PixelTower
     from kivuko.training.adversarial import (
         Hardening,
@@ -84,34 +87,27 @@ def harden(
         stored_like,
     )  # fmt: skip
 
+    place = choose_device(device)
     settings = Hardening(radius, steps, seed, batch_size, learning_rate=learning_rate)
     stored = load_encoder(source)
     if not has_images(stored):
         raise ModelError(f"{source}: encodes text only; there is no image side to harden.")
     before = stored_like(stored, stored).float()
     with bars(progress) as display:
-        gallery = _load_images(images, PixelTower(before), seed, cldr, font)
+        pixels = _load_images(images, PixelTower(before), seed, cldr, font)
         done = read_hardening(out)
-        if done is not None and done.key == hardening_key(before, gallery, settings):
+        if done is not None and done.key == hardening_key(before, pixels, settings):
             note(f"{out}: nothing to do: made before")
-            return _loaded(out)
+            return load_model(out, device=device)
         checkpoints = out.with_name(f"{out.name}.hardening")
         watch = TrainingProgress(display, "hardening", batch_size, "images")
-        after = stored_like(harden_encoder(before, gallery, settings, checkpoints, watch.stepped), stored)
+        hardened = harden_encoder(before, pixels, settings, checkpoints, watch.stepped, place)
+        after = stored_like(hardened, stored)
         label = "emoji" if str(images) == "emoji" else Path(images).name
-        effect = describe_hardening(before, stored_like(after, after).float(), gallery, settings, label)
+        effect = describe_hardening(before, stored_like(after, after).float(), pixels, settings, label)
         save_hardened(source, out, after, effect, _card(read_about(source), effect))
         shutil.rmtree(checkpoints, ignore_errors=True)
-    return _loaded(out)
-
-
-def _loaded(folder: Path) -> Model:
-    """Load a hardened model in float32, whatever precision it is stored in: a CPU convolves no half precision."""
-    from kivuko.encoders.model import load_model
-
-    model = load_model(folder)
-    model.encoder.float()
-    return model
+    return load_model(out, device=device)
 
 
 def hardening_summary(effect: HardeningNote) -> list[str]:

@@ -16,9 +16,9 @@ from torch.nn import functional as F
 
 from kivuko.datasets.emoji import EmojiWorld
 from kivuko.datasets.emoji.augment import Augmentation, augment, premultiplied
+from kivuko.encoders.images import open_image
 from kivuko.errors import DataError
 from kivuko.perturbations.image import PixelTower
-from kivuko.perturbations.image.open_image import open_image
 
 # Half of the views stray from the gallery's images, and less than in the tower's own training: what must hold
 # against perturbations is the gallery.
@@ -30,6 +30,8 @@ _ENDINGS = frozenset(
     (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".jp2", ".avif", ".ico")
 )  # fmt: skip
 _MOST_BYTES = 2 << 30  # of a folder's images at once in memory
+_MOST_PIXELS = 64_000_000  # of one image: some 250 MB while it is decoded
+_LONGEST_SIDE = 1024  # no image tower sees more, and a batch of images has to fit in memory
 _BATCH = 128
 
 
@@ -131,7 +133,7 @@ def folder_images(folder: Path, tower: PixelTower, seed: int = 0) -> PlainImages
         batch = []
         for file in chosen[start : start + _BATCH]:
             try:
-                batch.append(open_image(file))
+                batch.append(open_image(file, most_pixels=_MOST_PIXELS, longest_side=_LONGEST_SIDE))
             except DataError as problem:
                 left_out.append(str(problem))
         if batch:

@@ -1,9 +1,6 @@
-"""Training a small image tower against a frozen text tower, from images and their English names.
+"""Training of a small image tower against a frozen text tower, from images and their English names.
 
-Every image is a class whose prototype is the vector of its name (the mean where it has several). Two softmax losses
-over *all* images, not only the batch's: image -> names, and name -> images, the latter against a memory of the last
-vector seen of each image (Wu et al. 2018, "Unsupervised Feature Learning via Non-Parametric Instance
-Discrimination"), and a pull of each image toward its own name.
+Softmax losses over all images, against a memory of their last vectors (Wu et al. 2018), and a pull to the own name.
 """
 
 from __future__ import annotations

@@ -1,9 +1,6 @@
 """Embedding initialization: a student's vocabulary and the first vectors of its subwords.
 
-Vocabulary transplant: a new language's subword starts at the mean of the English words that it goes with, weighted by
-transport plans over the bitext (``kivuko.transport.associate``; no vector of the new language is needed), and words of
-the teacher's own vocabulary keep the teacher's vectors. Relatives: WECHSEL (Minixhofer et al. 2022) and FOCUS (Dobler &
-de Melo 2023) start new subwords at mixtures of old ones, by static embeddings trained on monolingual text.
+Vocabulary transplant by transport plans over the bitext; relatives are WECHSEL (2022) and FOCUS (2023).
 """
 
 from __future__ import annotations

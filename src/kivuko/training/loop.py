@@ -1,7 +1,6 @@
 """The training loop that distillation, adversarial fine-tuning and the image tower share.
 
-All randomness of a step is a function of the seed and the step alone (``step_seed``). So a checkpoint needs no
-generator states, and a resumed run takes exactly the steps that an uninterrupted one takes.
+All randomness of a step follows from seed and step (``step_seed``), so a checkpoint needs no generator states.
 """
 
 from __future__ import annotations

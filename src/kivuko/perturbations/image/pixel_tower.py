@@ -28,21 +28,24 @@ class PixelTower:
     def __init__(self, model: Any) -> None:
         route = image_route(model)
         self._preprocess = route[0].preprocess
-        self.mean, self.spread = _normalization(route[0])
         self.network = FrozenRoute(route)
         self.device = next(self.network.parameters()).device
-        self._scale = self.mean.to(self.device), self.spread.to(self.device)
+        self.mean, self.spread = (one.to(self.device) for one in _normalization(route[0]))
 
     def pixels(self, images: Sequence[Image.Image]) -> Tensor:
         """Resize images as the model does: float32 [images, 3, height, width], whole steps of 1/255."""
+<<<<<<< HEAD
         normalized = self._preprocess(list(images))["pixel_values"].float().cpu()
         pixels: Tensor = on_levels((normalized * self.spread + self.mean).clamp(0, 1))
+=======
+        found = self._preprocess(list(images))["pixel_values"].float().cpu()
+        pixels: Tensor = on_levels((found * self.spread.cpu() + self.mean.cpu()).clamp(0, 1))
+>>>>>>> bf4196b (One image opener, devices for harden, --config on six commands, ids without a slash)
         return pixels.contiguous(memory_format=torch.channels_last)
 
     def __call__(self, pixels: Tensor) -> Tensor:
         """Encode pixels; differentiable. The vectors are on the device of the pixels."""
-        mean, spread = self._scale
-        vectors: Tensor = self.network((pixels.to(self.device) - mean) / spread)
+        vectors: Tensor = self.network((pixels.to(self.device) - self.mean) / self.spread)
         return vectors.to(pixels.device)
 
     @torch.no_grad()

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from kivuko.encoders.modules import text_route
 from kivuko.encoders.spelling import SpellingNeighbors
 from kivuko.encoders.student import StaticStudent
 from kivuko.errors import ModelError
@@ -198,7 +199,7 @@ def gradient_encoder(model: Any) -> GradientEncoder:
     if isinstance(model, StaticStudent):
         vectors = torch.cat([model.embedding.weight.detach(), model.fixed]).cpu()
         return StaticGradients(model.tokenizer, vectors, spelling=model.spelling)
-    route = model.to_modules() if hasattr(model, "to_modules") else _text_route(model)
+    route = model.to_modules() if hasattr(model, "to_modules") else text_route(model)
     first = route[0]
     if hasattr(first, "embedding") and hasattr(first, "tokenizer"):
         return StaticGradients(first.tokenizer, first.embedding.weight, route[1:], getattr(first, "spelling", None))
@@ -208,11 +209,6 @@ def gradient_encoder(model: Any) -> GradientEncoder:
         f"the text side begins with {type(first).__name__}: gradients can be taken through static vectors and "
         "transformers with a fast tokenizer. Attack it with 'greedy', which needs no gradients."
     )
-
-
-def _text_route(model: Any) -> list[Any]:
-    first = model[0]
-    return [*first.sub_modules["text"], *list(model)[1:]] if hasattr(first, "sub_modules") else list(model)
 
 
 def _spellings(tokenizer: Any, pieces: Sequence[str]) -> list[str]:
