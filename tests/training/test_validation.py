@@ -87,7 +87,7 @@ def test_it_is_made_of_held_out_pairs_and_distractors(tmp_path):
     assert made.texts == {"sw": ["paka", "mbwa"], "fi": ["kissa"]}
     english = ["cat", "dog", "bird"]  # each once
     expected = torch.nn.functional.normalize(torch.stack([teacher.vector(word) for word in english]), dim=-1)
-    torch.testing.assert_close(made.gallery, expected)
+    torch.testing.assert_close(made.english, expected)
     assert {language: rows.tolist() for language, rows in made.targets.items()} == {"sw": [0, 1], "fi": [0]}
 
 

@@ -268,10 +268,9 @@ class Aligner:
 
     encoder: Any  # a SentenceTransformer with token vectors
     teacher: TextTeacher
-    # float [dim], the teacher's mean token, subtracted from tokens before the cosine; None: plain cosine
-    center: Tensor | None = None
+    center: Tensor | None = None  # float [dim], the teacher's mean token, subtracted before the cosine
     student_centered: bool = True  # True if it is subtracted from the model's tokens too
-    name: str = "the model"  # of the model, for messages
+    name: str = "the model"
 
     def align(
         self,
@@ -367,10 +366,7 @@ def _members(side: TextTokens) -> Matrix:
 
 
 def _subwords(side: TextTokens) -> Iterator[str]:
-    """Mark a subword that continues a word by a dot, and put a combining mark at its start on a dotted circle.
-
-    "_" is a word boundary by itself.
-    """
+    """Mark a subword that continues a word by a dot, and put a combining mark at its start on a dotted circle."""
     for place, token in enumerate(side.tokens):
         continues = place > 0 and side.word_of[place] == side.word_of[place - 1]
         yield ("·" if continues else "") + ("◌" if regex.match(r"\p{M}", token) else "") + token.replace("▁", "_")

@@ -26,11 +26,8 @@ SIGLIP_TYPES = ("siglip", "siglip2")  # the projections are inside the towers; t
 class ClipTowers:
     """The two sides of one model, as SentenceTransformers on the CPU, float32."""
 
-    # tokens are the last hidden states through the final norm and the text projection, [batch, length, dim];
-    # the sentence vector is pooled as the model pools, at the end-of-text token (CLIP) or at the last position
-    # of the padded text (SigLIP), and brought to unit length
-    text: Any
-    image: Any  # PIL images -> what ``get_image_features`` of the whole model gives, [images, dim], not normalized
+    text: Any  # tokens: last hidden states, normed and projected, [batch, length, dim]; a unit sentence vector
+    image: Any  # ``get_image_features`` of the whole model, [images, dim], not normalized
 
 
 def is_clip(config: Any) -> bool:
@@ -49,7 +46,7 @@ def load_clip(source: str | Path, name: str) -> ClipTowers:
 
 
 def take_apart(model: Any, processor: Any, name: str) -> ClipTowers:
-    """Split a loaded CLIP-like model of ``transformers``; see ClipTowers. The weights are copied."""
+    """Split a loaded CLIP-like model of ``transformers``; the weights are copied."""
     kind = model.config.model_type
     if kind not in CLIP_TYPES + SIGLIP_TYPES:
         raise ModelError(
@@ -65,7 +62,7 @@ def take_apart(model: Any, processor: Any, name: str) -> ClipTowers:
 
 
 def _check_vocabulary(model: Any, tokenizer: Any, name: str) -> None:
-    """Refuse a tokenizer with numbers past the table, or without the model's end of text: they give noise, no error."""
+    """Refuse a tokenizer with numbers past the weights' table: it gives noise, and no error."""
     rows = model.text_model.get_input_embeddings().num_embeddings
     if len(tokenizer) > rows:
         raise ModelError(

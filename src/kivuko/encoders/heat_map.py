@@ -59,14 +59,11 @@ _CELL = 5  # characters of a cell
 
 @dataclass(frozen=True, eq=False)
 class Panel:
-    """One heat map.
+    """One heat map."""
 
-    ``rows, columns``: the words at its left and above it.
-    """
-
-    title: str  # its heading
-    rows: Sequence[str]
-    columns: Sequence[str]
+    title: str
+    rows: Sequence[str]  # the words at its left
+    columns: Sequence[str]  # the words above it
     values: NDArray[np.float64]  # [rows, columns] in [0, 1]; NaN throughout a row that has nothing to share
     notes: Sequence[str] = field(default=())  # lines below it
 
@@ -91,11 +88,7 @@ def heat_map_svg(panels: Sequence[Panel], title: Sequence[str] = (), notes: Sequ
 
 
 def heat_map_table(panel: Panel, width: int, in_color: bool, top: int = 3) -> Table:
-    """Return a panel, less its title and notes, as a table of at most ``width`` characters, if its words allow.
-
-    Column words are shortened as much as needed, down to six letters. Where that is not enough, each row lists its
-    ``top`` largest shares instead.
-    """
+    """Return a panel as a table at most ``width`` wide; if too wide, the ``top`` largest shares of each row."""
     room = width - max(cell_len(shortened(word, _TABLE_ROW_LIMIT)) for word in panel.rows) - 1
     for limit in range(_TABLE_COLUMN_LIMIT, _SHORTEST_LIMIT - 1, -1):
         columns = [shortened(word, limit) for word in panel.columns]
@@ -156,7 +149,7 @@ def _frame(panel: Panel) -> _Frame:
 
 @dataclass(frozen=True)
 class _Frame:
-    """How much room the parts of a panel take, in pixels."""
+    """The room that the parts of a panel take, in pixels."""
 
     label: float  # width of the row words
     head: float  # height of the column words
@@ -167,18 +160,12 @@ class _Frame:
 
 
 def _page_rows(framed: list[tuple[Panel, _Frame]]) -> list[list[tuple[Panel, _Frame]]]:
-    """Fill rows of the page from left to right; a panel wider than the page has a row of its own.
-
-    Panels that take two rows or more are spread evenly: four are two and two, not three and one.
-    """
+    """Fill rows of the page from left to right, evenly: four panels are two and two, not three and one."""
     rows = list(_filled_rows(framed))
     share = -(-len(framed) // max(1, len(rows)))
     even = [framed[first : first + share] for first in range(0, len(framed), share)]
-    return even if len(even) == len(rows) and all(_width(row) <= _PAGE for row in even) else rows
-
-
-def _width(row: Sequence[tuple[Panel, _Frame]]) -> float:
-    return sum(one.width for _, one in row) + 2 * _MARGIN * (len(row) - 1)
+    widths = [sum(one.width for _, one in row) + 2 * _MARGIN * (len(row) - 1) for row in even]
+    return even if len(even) == len(rows) and max(widths) <= _PAGE else rows
 
 
 def _filled_rows(framed: list[tuple[Panel, _Frame]]) -> Iterator[list[tuple[Panel, _Frame]]]:
@@ -282,9 +269,8 @@ class Box:
 
 @dataclass(frozen=True)
 class Line:
-    """A line of text whose baseline is at ``y``.
+    """A line of text whose baseline is at ``y``; ``x`` is its start, middle or end, as ``anchor`` says.
 
-    ``x`` is where it begins, ends or has its middle, as ``anchor`` says: "start" (left), "end" (right) or "middle".
     ``rising``: turned by 45 degrees about (x, y), counter-clockwise; the anchor is then "start".
     """
 
@@ -390,7 +376,7 @@ def _number(value: float) -> str:
 
 
 def scale_color(value: float) -> Color:
-    """Return the color of a share in [0, 1] (clipped to it) as red, green and blue in 0-255."""
+    """Return the color of a share in [0, 1] (clipped to it), 0-255 each."""
     place = min(max(value, 0.0), 1.0) * (len(_ANCHORS) - 1)
     step = min(int(place), len(_ANCHORS) - 2)
     low, high = list(pairwise(_ANCHORS))[step]
@@ -399,13 +385,13 @@ def scale_color(value: float) -> Color:
 
 
 def shade(value: float) -> str:
-    """Return a block character for a share in [0, 1], for where there is no color: the fuller, the larger."""
+    """Return a block character for a share in [0, 1], for where there is no color."""
     rounded = round(max(value, 0.0), 2)  # as the number beside it, so that equal numbers look alike
     return _SHADES[min(int(rounded * len(_SHADES)), len(_SHADES) - 1)]
 
 
 def ink_on(background: Color) -> Color:
-    """Return white or black, whichever is easier to read on ``background``: contrast at least 4.5 (WCAG 2.2, AA)."""
+    """Return white or black: contrast at least 4.5 with ``background`` (WCAG 2.2, AA)."""
     light = luminance(background)
     return (255, 255, 255) if 1.05 / (light + 0.05) > (light + 0.05) / 0.05 else (0, 0, 0)
 
@@ -418,5 +404,4 @@ def luminance(color: Color) -> float:
 
 
 def hex_color(color: Color) -> str:
-    """Write a color as ``#rrggbb``."""
     return "#{:02x}{:02x}{:02x}".format(*color)

@@ -22,10 +22,7 @@ PIXEL_MEAN, PIXEL_SPREAD = 0.5, 0.25
 
 
 class SmallImageTower(nn.Module):
-    """A small residual network with a linear head: 1.7 million parameters, for images of 64 x 64 pixels.
-
-    ``dim``: width of the vectors, the text tower's. ``size``: side of the input in pixels.
-    """
+    """A small residual network with a linear head: 1.7 million parameters, for images of 64 x 64 pixels."""
 
     def __init__(self, dim: int, size: int = 64) -> None:
         super().__init__()

@@ -46,7 +46,7 @@ def choose_device(name: str | None = None) -> str:
 
 
 def model_kind(source: str) -> Kind:
-    """Return the kind of a model; whatever is neither CLIP-like nor late interaction counts as a text encoder."""
+    """Return the kind of a model (hub id, folder or ``open_clip:...``), by its configuration files."""
     if source.startswith(PREFIX):
         return "clip"
     if _json(source, "config_sentence_transformers.json").get("model_type") in ("MultiVectorEncoder", "ColBERT"):

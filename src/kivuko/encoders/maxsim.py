@@ -24,15 +24,8 @@ _MOST_TOKENS = 2**16  # query tokens whose distinct vectors are computed togethe
 def maxsim(queries: TokenLists, documents: TokenLists, *, average: bool = False, budget: int = _BUDGET) -> Tensor:
     """Score every query against every document: the sum over its tokens of the highest cosine to a document's token.
 
-    The sum is what the paper has and what ``MultiVectorEncoder.similarity`` of sentence-transformers returns. The
-    ranking of one query's documents is the same with ``average``, whose scores can be compared between queries too.
-
-    Only distinct query vectors are scored: the tokens of a static student are rows of one table, and in many queries
-    the same words come again. Beside its inputs and its result the function holds a copy of the documents' vectors, one
-    of the vectors of 65,536 query tokens (or of one query, if that has more), and ``budget`` numbers (or two for each
-    of those tokens, if that is more).
-    Returns float32 [queries, documents], on the documents' device. A document without a token scores -inf: it ranks
-    below every other. A query without a token scores 0 with the others: it ranks nothing.
+    Only distinct query vectors are scored, in about ``budget`` numbers of memory. Returns float32 [queries, documents];
+    a document without a token scores -inf, a query without one 0. ``average``: comparable between queries too.
     """
     if queries.vectors.shape[1:] != documents.vectors.shape[1:]:
         raise UsageError(
@@ -68,11 +61,7 @@ def maxsim(queries: TokenLists, documents: TokenLists, *, average: bool = False,
 
 
 def token_lists(vectors: Sequence[Tensor], mean: Tensor | None = None) -> TokenLists:
-    """Lay the token vectors of several texts or images, each float [tokens, dim], end to end.
-
-    ``vectors``: at least one, as ``MultiVectorEncoder.encode_query`` returns them, or a tensor [texts, tokens, dim].
-    ``mean``: [dim], taken from every vector before the cosine.
-    """
+    """Lay token vectors of several texts, float [tokens, dim] each, end to end; ``mean`` [dim] is taken from each."""
     lengths = torch.tensor([len(one) for one in vectors], dtype=torch.long)
     return TokenLists(torch.cat(list(vectors)), lengths, mean)
 
@@ -102,8 +91,7 @@ def _unit(vectors: Tensor, mean: Tensor | None) -> Tensor:
 def _best(sources: Tensor, targets: Tensor, starts: Tensor, lengths: Tensor) -> Tensor:
     """Return the highest cosine of each source to the tokens of each document: [sources, documents].
 
-    Document d owns ``targets[starts[d] : starts[d] + lengths[d]]``, and lengths fall. The first tokens of all documents
-    come first, then the second ones: each step is one product of matrices, and nothing is padded.
+    Document d owns ``targets[starts[d] : starts[d] + lengths[d]]``, and lengths fall, so nothing is padded.
     """
     best = sources.new_full((len(sources), len(starts)), -torch.inf)
     product = torch.empty_like(best).flatten()

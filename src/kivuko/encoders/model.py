@@ -246,29 +246,23 @@ def has_images(encoder: Any) -> bool:
 
 @dataclass(frozen=True)
 class About:
-    """The training of a model: from what it was made, and how. Kept in ``kivuko.json`` in its folder.
-
-    ``teacher_source``: hub id or folder that loads the teacher again; ``teacher_prompt``: text put before all of its
-    texts. ``bitext_sizes``: training pairs per language. ``run``: fingerprint of the training run. ``fertility``:
-    subwords per word, per language.
-    """
+    """The training of a model, kept in ``kivuko.json`` in its folder."""
 
     teacher: str
-    teacher_source: str
+    teacher_source: str  # hub id or folder that loads it again
     student: str
     recipe: str
     seed: int
-    bitext_sizes: dict[str, int]
+    bitext_sizes: dict[str, int]  # training pairs per language
     best_step: int = 0
     validation_score: float = 0.0
-    run: str = ""
+    run: str = ""  # fingerprint of the training run
     kivuko: str = ""
-    fertility: dict[str, float] = field(default_factory=dict)
-    teacher_prompt: str = ""
+    fertility: dict[str, float] = field(default_factory=dict)  # subwords per word, per language
+    teacher_prompt: str = ""  # put before all of the teacher's texts
 
     @property
     def languages(self) -> tuple[str, ...]:
-        """The languages it was trained on."""
         return tuple(self.bitext_sizes)
 
     @property
@@ -279,16 +273,11 @@ class About:
 
 @dataclass(frozen=True, eq=False)
 class TokenMean:
-    """The mean content token of the teacher's training sentences, float32 [dim].
+    """The mean content token of the teacher's training sentences, which training subtracts before the cosine."""
 
-    Training subtracts it from tokens before their cosine, and so must everything that looks at the plans. ``teacher``:
-    fingerprint of the teacher whose mean it is. ``student_centered``: subtracted from the student's tokens as well as
-    from the teacher's.
-    """
-
-    vector: Tensor
-    teacher: str
-    student_centered: bool = True
+    vector: Tensor  # float32 [dim]
+    teacher: str  # its fingerprint
+    student_centered: bool = True  # subtracted from the student's tokens as well
 
 
 def save_model(
@@ -378,10 +367,7 @@ def read_about(path: Path | str) -> About | None:
 
 
 def read_token_mean(path: Path | str, teacher: str | None = None) -> Tensor | None:
-    """Read the mean token that a model was trained with, float32 [dim]; None if it does not hold one.
-
-    ``teacher``: fingerprint of the teacher that the mean must be of; None: any.
-    """
+    """Read the mean token that a model was trained with, of the teacher of that fingerprint if any; float32 [dim]."""
     stored = _stored_mean(path)
     return stored.vector if stored is not None and teacher in (None, stored.teacher) else None
 
@@ -439,7 +425,7 @@ def untrained_copy(model: Any, seed: int = 0) -> Any:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Silence the loading libraries' progress bars and notes, which would break up Kivuko's own output."""
+    """Silence the loading libraries' progress bars and notes."""
     from transformers.utils import logging as transformers_logging
 
     bars, level = transformers_logging.is_progress_bar_enabled(), logging.root.manager.disable

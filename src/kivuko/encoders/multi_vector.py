@@ -62,14 +62,10 @@ def refuse_foreign_multi_vector(path: Path) -> None:
 def assemble_multi_vector(
     model: Any, teacher: TextTeacher, *, query_mean: Tensor | None = None, document_mean: Tensor | None = None
 ) -> Any:
-    """Return the ``MultiVectorEncoder``: ``encode_query`` by the model's tokens, ``encode_document`` by the teacher's.
+    """Return the ``MultiVectorEncoder``: queries by the model's tokens, documents by the teacher's.
 
-    A mean must be of the scale of the tokens that it is taken from. The teacher's mean token
-    (:func:`kivuko.encoders.model.read_token_mean`) fits its own tokens, but a student that has learned mostly from
-    sentence vectors, whose length says nothing, may have tokens shorter than that mean: taken from them, it leaves
-    hardly anything but itself.
-    ``query_mean, document_mean``: float [dim], taken from the tokens of that side before they are brought to unit
-    length. None: as they are.
+    Means, float [dim], are taken from a side's tokens and must be of their scale. The teacher's mean token may be too
+    long for a student that learned mostly from sentence vectors. None: tokens as they are.
     """
     from sentence_transformers import MultiVectorEncoder
     from sentence_transformers.base.modules import Normalize, Router
@@ -112,7 +108,7 @@ def _query_modules(model: Any) -> list[Any]:
     from sentence_transformers.multi_vector_encoder.modules import MultiVectorMask
     from sentence_transformers.sentence_transformer.modules import Pooling, StaticEmbedding
 
-    first, *rest = _student_route(model)
+    first, *rest = model.to_modules() if hasattr(model, "to_modules") else text_route(model)
     if isinstance(first, StaticEmbedding):
         encoder = _embedding_table(first.tokenizer, first.embedding.weight.detach().float().cpu())
     elif isinstance(first, Transformer) and first.tokenizer is not None:
@@ -127,10 +123,6 @@ def _query_modules(model: Any) -> list[Any]:
     tokenizer = encoder.tokenizer
     special = [token for token in tokenizer.all_special_tokens if token != tokenizer.unk_token]
     return [encoder, *projections, MultiVectorMask(skiplist_words=special, skiplist_tasks=["query"])]
-
-
-def _student_route(model: Any) -> list[Any]:
-    return list(model.to_modules()) if hasattr(model, "to_modules") else text_route(model)
 
 
 def _document_modules(teacher: TextTeacher) -> list[Any]:
@@ -152,8 +144,7 @@ def _document_modules(teacher: TextTeacher) -> list[Any]:
 def _embedding_table(tokenizer: Tokenizer, weights: Tensor) -> Any:
     """Return a Transformer module that gives each token its row of ``weights`` [vocabulary, dim], and nothing else.
 
-    StaticEmbedding adds the rows up before anything can see them. An XLNet without layers is the table itself: it has
-    no positions and no normalization outside its layers.
+    StaticEmbedding adds the rows up too early. An XLNet without layers is the table itself.
     """
     from sentence_transformers.base.modules import Transformer
     from transformers import PreTrainedTokenizerFast, XLNetConfig, XLNetModel

@@ -34,8 +34,7 @@ With eight bits a vector depends a little on the texts that it is encoded with, 
 scale: encode texts one by one where the same text must always have the same vector.
 
 """
-# Texts that no exporter should get wrong: scripts with and without spaces, marks, case, emoji, nothing at all, a word
-# of one letter, numbers, and texts of very different lengths, so that padding and cutting are tried too.
+# Texts that no exporter should get wrong, of very different lengths, so that padding and cutting are tried too.
 _ALWAYS = (
     "paka mweusi anakula samaki mtoni", "Bisad madow ayaa kalluun cunaysa", "काळी मांजर मासा खाते", "黑猫在河里吃鱼",
     "แมวดำกินปลา", "قطة سوداء تأكل السمك", "ጥቁር ድመት", "Ein schwarzer Kater frißt Fisch.", "UNE ÉGLISE À CÔTÉ",
@@ -45,24 +44,20 @@ _ALWAYS = (
 
 @dataclass(frozen=True)
 class Agreement:
-    """Cosines between the vectors of an exported graph and those of torch.
-
-    ``worst_text``: the text of the lowest one. ``recall``: share of the texts whose nearest neighbor among torch's
-    vectors of all texts is their own vector. ``bytes``, ``sha256``: of the graph's file.
-    """
+    """Cosines between the vectors of an exported graph and those of torch."""
 
     texts: int
     mean: float
     worst: float
     worst_text: str
-    recall: float
-    bytes: int
+    recall: float  # share of the texts whose nearest neighbor among torch's vectors is their own
+    bytes: int  # of the graph's file
     sha256: str
 
 
 @dataclass(frozen=True)
 class Exported:
-    """The result of an export; ``int8`` is None where it was not requested. ``dim``: width of the vectors."""
+    """The result of an export; ``int8`` is None where it was not requested."""
 
     folder: Path
     dim: int
@@ -91,10 +86,8 @@ def export_onnx(
 ) -> Exported:
     """Write a model's text encoder as ``model.onnx`` with ``tokenizer.json``, for onnxruntime and tokenizers alone.
 
-    What is written is read again, run, and compared with torch on ``texts`` and on a few that are hard to get right.
-    The graph takes ``input_ids`` and ``attention_mask``, int64 [batch, length], and gives ``sentence_embedding``, unit
-    vectors, float32 [batch, dim]. The reading of misspelled words is left out.
-    ``texts``: to compare on, in the model's languages. None: names of emoji, where CLDR is installed.
+    The graph maps ``input_ids`` and ``attention_mask``, int64 [batch, length], to ``sentence_embedding``, unit vectors
+    float32 [batch, dim]. It is compared with torch on ``texts`` (None: names of emoji) before it is put in place.
     """
     require_onnx("onnx", "onnxscript", "onnxruntime")
     out = Path(out)
@@ -185,11 +178,7 @@ def _emoji_names(languages: Sequence[str], cldr: Path | None) -> list[str]:
 
 
 def exported_tokenizer(model: Any, name: str, prompt: str | None = None) -> Tokenizer:
-    """Return a copy of a model's tokenizer that also truncates, pads, and adds special tokens and the prompt.
-
-    ``encode_batch(texts)`` then gives ``ids`` and ``attention_mask`` of one length for all texts. An empty text gets
-    no prompt.
-    """
+    """Return a copy of a model's tokenizer that also truncates, pads, and adds special tokens and the prompt."""
     backend = backend_tokenizer(model)
     if backend is None:
         raise ModelError(f"{name}: its tokenizer is not one of the library 'tokenizers', so it cannot be exported.")
@@ -202,14 +191,17 @@ def exported_tokenizer(model: Any, name: str, prompt: str | None = None) -> Toke
         before = normalizers.Prepend(prompt)
         own.normalizer = normalizers.Sequence([before, own.normalizer] if own.normalizer is not None else [before])
     if is_static(first):
-        _pad(own, own.token_to_id(PAD) or 0, PAD, "right", None)
+        own.enable_padding(pad_id=own.token_to_id(PAD) or 0, pad_token=PAD)
         return own
     wrapped = first.tokenizer
     if wrapped.pad_token_id is None:
         raise ModelError(f"{name}: its tokenizer has no padding token, so texts of two lengths make no batch.")
     if longest := _text_options(first).get("max_length") or first.max_seq_length:
         own.enable_truncation(int(longest), direction=wrapped.truncation_side)
-    _pad(own, wrapped.pad_token_id, wrapped.pad_token, wrapped.padding_side, fixed_length(model))
+    own.enable_padding(
+        direction=wrapped.padding_side, pad_id=wrapped.pad_token_id, pad_token=wrapped.pad_token,
+        length=fixed_length(model),
+    )  # fmt: skip
     return own
 
 
@@ -229,8 +221,7 @@ def refuse_foreign_export(path: Path) -> None:
 def agreement(actual: Vectors, expected: Vectors) -> tuple[Vectors, float]:
     """Return the cosine of each pair of rows, float32 [texts], and the share whose nearest row is their own.
 
-    Two rows of zeros agree, a row of zeros and another do not. Rows are of unit length or zero; equal rows of
-    ``expected`` count as one's own.
+    Rows are of unit length or zero; two rows of zeros agree. Equal rows of ``expected`` count as one's own.
     """
     both_empty = ~actual.any(1) & ~expected.any(1)
     cosines = np.where(both_empty, 1.0, np.clip((actual * expected).sum(1), -1.0, 1.0))
@@ -263,10 +254,6 @@ def _text_options(first: Any) -> dict[str, Any]:
     """Return the options that a model's first module gives its tokenizer beyond the usual."""
     options: dict[str, Any] = getattr(first, "processing_kwargs", {}).get("text", {})
     return options
-
-
-def _pad(tokenizer: Tokenizer, number: int, token: str, side: str, length: int | None) -> None:
-    tokenizer.enable_padding(direction=side, pad_id=number, pad_token=token, length=length)
 
 
 def _about(model: Any, name: str, prompt: str | None, agreements: dict[str, Agreement]) -> dict[str, Any]:

@@ -53,10 +53,9 @@ def write_graph(model: Any, path: Path, name: str, *, length: int | None = None)
 
 
 def quantize_graph(graph: Path, out: Path) -> None:
-    """Write a quantized copy of a graph: matrices by column, the table of subwords by row, all else as it is.
+    """Write a graph with weights of eight bits; activations are quantized while it runs, without calibration.
 
-    Activations are quantized while it runs, so no sentences are needed to calibrate it. Matrices use seven of the eight
-    bits: processors without VNNI overflow with all of them, and what is measured here should hold there.
+    Matrices use seven of the eight bits: processors without VNNI overflow with all of them.
     """
     import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic
@@ -78,7 +77,7 @@ def quantize_graph(graph: Path, out: Path) -> None:
 
 
 class _TextGraph(nn.Module):
-    """The modules one after the other, as sentence-transformers runs them, on two tensors instead of a dictionary."""
+    """The modules in sequence, as sentence-transformers runs them, on two tensors instead of a dictionary."""
 
     def __init__(self, parts: list[nn.Module], features: tuple[str, ...]) -> None:
         super().__init__()
@@ -98,10 +97,9 @@ class _TextGraph(nn.Module):
 
 
 class _RowScaled(nn.Module):
-    """A table of vectors whose rows are kept with 1 as their largest number, and each row's own factor beside it.
+    """A table of vectors that keeps rows with 1 as their largest number, and a factor for each row.
 
-    It gives what the table gives. Quantized with one scale for the whole table, as ONNX Runtime does it, every row has
-    then a scale of its own: vectors of rare subwords are often ten times shorter than those of common ones.
+    ONNX Runtime quantizes a table with one scale; so every row has its own, as rare subwords' short vectors need.
     """
 
     def __init__(self, weights: Tensor, padding: int | None = None) -> None:
@@ -120,7 +118,7 @@ class _RowScaled(nn.Module):
 
 
 class _StaticMean(nn.Module):
-    """What StaticEmbedding computes, on padded texts: the mean of a text's subword vectors; zeros without any."""
+    """StaticEmbedding on padded texts: the mean of a text's subword vectors; zeros without any."""
 
     def __init__(self, weights: Tensor) -> None:
         super().__init__()
@@ -163,10 +161,7 @@ def _features(first: Any) -> tuple[str, ...]:
 
 
 def _small_tables(model: Any) -> list[str]:
-    """Return the names of the look-ups in all tables but that of subwords, or but the largest where none is marked.
-
-    Those of positions and of the rows' factors are small, and what eight bits lose there is lost for every text.
-    """
+    """Return the names of look-ups in small tables (positions, factors), where eight bits would hurt every text."""
     sizes = {one.name: math.prod(one.dims) for one in model.graph.initializer}
     gathers = {node.name: node.input[0] for node in model.graph.node if node.op_type == "Gather"}
     subwords = {table for table in gathers.values() if table.endswith(f".{ROWS}.weight")}

@@ -20,11 +20,7 @@ ABOUT = "export.json"
 
 
 class OnnxTextEncoder:
-    """A text encoder that ``kivuko export`` wrote: texts -> unit vectors.
-
-    ``dim``: width of the vectors. ``about``: the content of ``export.json``: source, prompt, longest text, agreement
-    with torch.
-    """
+    """A text encoder that ``kivuko export`` wrote; ``about`` is the content of its ``export.json``."""
 
     def __init__(self, session: Any, tokenizer: Any, about: dict[str, Any]) -> None:
         self._session, self._tokenizer, self.about = session, tokenizer, about
@@ -32,10 +28,7 @@ class OnnxTextEncoder:
 
     @classmethod
     def open(cls, folder: Path | str, *, int8: bool = False, threads: int | None = None) -> OnnxTextEncoder:
-        """Open an exported folder.
-
-        ``threads``: of one call; None: as many as there are cores.
-        """
+        """Open an exported folder; ``threads`` None: as many as there are cores."""
         require_onnx("onnxruntime")
         import onnxruntime
         from tokenizers import Tokenizer

@@ -42,7 +42,7 @@ _RESBLOCK = re.compile(r"(visual\.)?transformer\.resblocks\.(\d+)\.(.+)")
 
 @dataclass(frozen=True)
 class Heads:
-    """The numbers of attention heads and the activation, which the shapes of the weights do not show."""
+    """The settings that the shapes of the weights do not show: attention heads and activation."""
 
     text: int
     vision: int

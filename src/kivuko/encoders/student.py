@@ -26,34 +26,21 @@ _MOST_REMEMBERED = 1_000_000  # texts whose subwords are kept in memory: some 20
 
 
 class Student(Protocol):
-    """A trainable encoder.
-
-    Its learning rate is ``rate_factor`` times the recipe's: word vectors tolerate a rate that would destroy a
-    pretrained transformer.
-    """
+    """A trainable encoder; ``rate_factor`` is its share of the recipe's learning rate, 1 for word vectors."""
 
     name: str
     dim: int
     rate_factor: float
 
-    def encode_tokens(self, texts: list[str]) -> TokenBatch:
-        """Encode texts; differentiable."""
-        ...
+    def encode_tokens(self, texts: list[str]) -> TokenBatch: ...
 
-    def to_modules(self) -> list[nn.Module]:
-        """Return sentence-transformers modules, in order, that turn text into the unit sentence vector."""
-        ...
+    def to_modules(self) -> list[nn.Module]: ...
 
-    def tokenize(self, text: str) -> list[str]:
-        """Return the subwords of a text, special tokens left out."""
-        ...
+    def tokenize(self, text: str) -> list[str]: ...
 
 
 class StaticStudent(nn.Module):
-    """Subword vectors and nothing else: a sentence is the mean of its subwords' vectors.
-
-    Trains in seconds, encodes in microseconds, and with little bitext beats a transformer trained from scratch.
-    """
+    """Subword vectors and nothing else: a sentence is the mean of its subwords' vectors."""
 
     name = "static"
     rate_factor = 1.0
@@ -71,7 +58,6 @@ class StaticStudent(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the vectors are."""
         return self.embedding.weight.device
 
     def encode_tokens(self, texts: list[str]) -> TokenBatch:
@@ -133,7 +119,6 @@ class StaticStudent(nn.Module):
         return torch.where(is_fixed[:, None], self.fixed[(ids - learn).clamp(min=0)], looked_up)
 
     def tokenize(self, text: str) -> list[str]:
-        """Return the subwords of a text."""
         return list(self.tokenizer.encode(text, add_special_tokens=False).tokens)
 
     def to_modules(self) -> list[nn.Module]:
@@ -148,13 +133,42 @@ class StaticStudent(nn.Module):
         ]
 
 
-class TransformerStudent(nn.Module):
-    """Any Hugging Face encoder, mean-pooled over all attended tokens; projected if its width is not the teacher's.
+class _ProjectedStudent(nn.Module):
+    """A transformer, projected if its width is not the teacher's; a subclass sets all attributes."""
 
-    ``model``: a ``transformers`` encoder with ``last_hidden_state``. ``tokenizer``: its tokenizer. ``dim``: the
-    teacher's width. Where the model's hidden size differs, a linear projection is added. ``max_length``: longer texts
-    are cut, in tokens. ``rate_factor``: of the recipe's learning rate; 0.01 suits pretrained weights, 0.1 random ones.
-    """
+    dim: int
+    projection: nn.Module
+
+    @property
+    def device(self) -> torch.device:
+        model: Any = self.model
+        place: torch.device = next(model.parameters()).device
+        return place
+
+    def encode_tokens(self, texts: list[str]) -> TokenBatch:
+        raise NotImplementedError
+
+    def forward(self, texts: list[str]) -> TokenBatch:
+        """Same as ``encode_tokens``: lets training wrappers call the module."""
+        return self.encode_tokens(texts)
+
+    def tokenize(self, text: str) -> list[str]:
+        tokenizer: Any = self.tokenizer
+        return list(tokenizer.tokenize(text))
+
+    def _closing_modules(self) -> list[nn.Module]:
+        """Return Dense where there is a projection, and Normalize."""
+        from sentence_transformers.base.modules import Dense, Normalize
+
+        if not isinstance(self.projection, nn.Linear):
+            return [Normalize()]
+        dense = Dense(self.projection.in_features, self.dim, activation_function=nn.Identity())
+        dense.linear.load_state_dict(self.projection.state_dict())
+        return [dense, Normalize()]
+
+
+class TransformerStudent(_ProjectedStudent):
+    """Any Hugging Face encoder, mean-pooled over all attended tokens; longer texts are cut at ``max_length`` tokens."""
 
     def __init__(
         self, model: Any, tokenizer: Any, dim: int, name: str, max_length: int = 128, rate_factor: float = 0.01
@@ -168,12 +182,6 @@ class TransformerStudent(nn.Module):
         )  # models like RoBERTa reserve two positions
         width = int(model.config.hidden_size)
         self.projection = nn.Linear(width, dim) if width != dim else nn.Identity()
-
-    @property
-    def device(self) -> torch.device:
-        """Where the weights are."""
-        place: torch.device = next(self.model.parameters()).device
-        return place
 
     def encode_tokens(self, texts: list[str]) -> TokenBatch:
         """Encode texts; see TokenBatch for the shapes. Special tokens count in the pooled vector, not in the mask."""
@@ -189,40 +197,28 @@ class TransformerStudent(nn.Module):
         tokens = self.projection(self.model(**encoded).last_hidden_state)
         return TokenBatch(tokens, attended & ~special, masked_mean(tokens, attended))
 
-    def forward(self, texts: list[str]) -> TokenBatch:
-        """Same as ``encode_tokens``: lets training wrappers call the module."""
-        return self.encode_tokens(texts)
-
-    def tokenize(self, text: str) -> list[str]:
-        """Return the subwords of a text, special tokens left out."""
-        return list(self.tokenizer.tokenize(text))
-
     def to_modules(self) -> list[nn.Module]:
         """Return Transformer, mean Pooling, Dense where there is a projection, and Normalize."""
         import tempfile
 
-        from sentence_transformers.base.modules import Dense, Normalize, Transformer
+        from sentence_transformers.base.modules import Transformer
         from sentence_transformers.sentence_transformer.modules import Pooling
 
         with tempfile.TemporaryDirectory() as folder:
             merged(self.model).save_pretrained(folder)
             self.tokenizer.save_pretrained(folder)
             encoder = Transformer(folder, max_seq_length=self.max_length)
-        modules: list[nn.Module] = [encoder, Pooling(int(self.model.config.hidden_size), pooling_mode="mean")]
-        if isinstance(self.projection, nn.Linear):
-            dense = Dense(self.projection.in_features, self.dim, activation_function=nn.Identity())
-            dense.linear.load_state_dict(self.projection.state_dict())
-            modules.append(dense)
-        return [*modules, Normalize()]
+        pooling = Pooling(int(self.model.config.hidden_size), pooling_mode="mean")
+        return [encoder, pooling, *self._closing_modules()]
 
 
-class SentenceStudent(nn.Module):
+class SentenceStudent(_ProjectedStudent):
     """A text model of ``sentence-transformers``, pooled as it pools; projected if its width is not the teacher's."""
 
     def __init__(self, modules: list[Any], dim: int, name: str, rate_factor: float = 0.01) -> None:
-        super().__init__()
         from sentence_transformers.base.modules import Dense, Normalize
 
+        super().__init__()
         self.rate_factor, self.name, self.dim = rate_factor, name, dim
         self.route = nn.ModuleList(modules)
         self._after = [place for place, one in enumerate(modules) if isinstance(one, Dense | Normalize)]
@@ -231,7 +227,6 @@ class SentenceStudent(nn.Module):
 
     @property
     def model(self) -> Any:
-        """The encoder of ``transformers`` inside."""
         encoder: Any = self.route[0]
         return encoder.model
 
@@ -242,15 +237,8 @@ class SentenceStudent(nn.Module):
 
     @property
     def tokenizer(self) -> Any:
-        """Its tokenizer."""
         encoder: Any = self.route[0]
         return encoder.tokenizer
-
-    @property
-    def device(self) -> torch.device:
-        """Where the weights are."""
-        place: torch.device = next(self.model.parameters()).device
-        return place
 
     def encode_tokens(self, texts: list[str]) -> TokenBatch:
         """Encode texts; see TokenBatch for the shapes. Special tokens are not in the mask."""
@@ -269,33 +257,16 @@ class SentenceStudent(nn.Module):
         pooled = self.projection(features["sentence_embedding"])
         return TokenBatch(self.projection(tokens), attended & ~torch.isin(ids, special), pooled)
 
-    def forward(self, texts: list[str]) -> TokenBatch:
-        """Same as ``encode_tokens``: lets training wrappers call the module."""
-        return self.encode_tokens(texts)
-
-    def tokenize(self, text: str) -> list[str]:
-        """Return the subwords of a text, special tokens left out."""
-        return list(self.tokenizer.tokenize(text))
-
     def to_modules(self) -> list[nn.Module]:
         """Return the model's own modules, Dense where there is a projection, and Normalize."""
-        from sentence_transformers.base.modules import Dense, Normalize
-
         modules = [copy.deepcopy(one) for one in self.route]
         encoder: Any = modules[0]
         encoder.model = merged(encoder.model)
-        if isinstance(self.projection, nn.Linear):
-            dense = Dense(self.projection.in_features, self.dim, activation_function=nn.Identity())
-            dense.linear.load_state_dict(self.projection.state_dict())
-            modules.append(dense)
-        return [*modules, Normalize()]
+        return [*modules, *self._closing_modules()]
 
 
 def small_transformer(tokenizer: Tokenizer, dim: int, layers: int = 3, width: int = 256) -> TransformerStudent:
-    """Build a small BERT with random weights over a fresh vocabulary.
-
-    Every text begins with a special token: a transformer cannot take a text without any token.
-    """
+    """Build a small BERT with random weights over a fresh vocabulary; a special token begins every text."""
     from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
     own = Tokenizer.from_str(tokenizer.to_str())
@@ -354,11 +325,7 @@ def load_sentence_student(folder: str | Path, dim: int) -> SentenceStudent:
 
 
 def add_lora(model: Any, rank: int, *, train_embeddings: bool = False) -> Any:
-    """Return a ``transformers`` encoder with low-rank adapters on all its linear layers, its own weights frozen.
-
-    LoRA (Hu et al. 2021, arXiv 2106.09685), by the library ``peft``. The adapters change nothing before the first step;
-    their scale is 1 for every rank.
-    """
+    """Return a ``transformers`` encoder with low-rank adapters (LoRA, arXiv 2106.09685), its own weights frozen."""
     try:
         from peft import LoraConfig, get_peft_model
     except ImportError as problem:

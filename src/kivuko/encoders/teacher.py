@@ -28,13 +28,10 @@ _DEFAULT_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d
 class TextTeacher:
     """A model of ``sentence-transformers`` that encodes text, whose weights stay as they are.
 
-    Its tokens are the last hidden states, through the token projection where the model has one; its sentence vector is
-    what the model itself returns.
+    Its tokens are the last hidden states, through the token projection where the model has one.
     """
 
-    # put before every text, as E5 asks for ("query: "); read by the model, but none of its tokens is content.
-    # None: the model's own default prompt, if it has one
-    prompt: str | None = None
+    prompt: str | None = None  # put before every text, as in E5 ("query: "); none of its tokens is content
     preferred_device: str | None = None  # where ``accelerated`` moves it; None: the fastest
     has_images = False  # True for the text side of a model that also encodes images
 
@@ -48,7 +45,6 @@ class TextTeacher:
 
     @property
     def model(self) -> Any:
-        """The SentenceTransformer itself."""
         return self._model
 
     def to(self, device: torch.device | str) -> TextTeacher:
@@ -89,11 +85,9 @@ class ClipTeacher(TextTeacher):
 
 
 class MultiVectorTeacher(TextTeacher):
-    """A late-interaction model (``MultiVectorEncoder``: such as ColBERT), read as it reads queries.
+    """A late-interaction model such as ColBERT, used as its query side; with a document route of its own, as that.
 
-    Its tokens are the model's own projected ones, those of query expansion left out; its sentence vector is the mean
-    of their unit vectors, brought to unit length: the model itself has none. A model with a route of its own for
-    documents (as ``kivuko distill --multi-vector`` writes) is read as it reads documents: that is its English side.
+    Its tokens are the model's projected ones, those of query expansion left out; its sentence vector is their mean.
     """
 
     @property
@@ -116,10 +110,7 @@ class MultiVectorTeacher(TextTeacher):
 
 
 def special_ids(tokenizer: Any) -> set[int]:
-    """Return the numbers of the tokens that are not content: all special ones but the unknown token.
-
-    The unknown token represents a word, unless the tokenizer also ends or pads a text with it, as CLIP's does.
-    """
+    """Return the numbers of tokens that are not content; the unknown token is, unless it also frames texts (CLIP)."""
     unknown = tokenizer.unk_token_id
     framing = {tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id, tokenizer.cls_token_id,
                tokenizer.sep_token_id}  # fmt: skip

@@ -66,27 +66,18 @@ class _Unpacked(torch.autograd.Function):
 
 
 class Encoder(Protocol):
-    """Protocol of an encoder of texts into a TokenBatch of width ``dim``."""
+    """Protocol of an encoder of texts into a TokenBatch of width ``dim``, one row per text."""
 
     @property
-    def name(self) -> str:
-        """A short name for tables and records."""
-        ...
+    def name(self) -> str: ...
 
     @property
-    def dim(self) -> int:
-        """Width of token and sentence vectors."""
-        ...
+    def dim(self) -> int: ...
 
-    def encode_tokens(self, texts: list[str]) -> TokenBatch:
-        """Encode texts; the result has one row per text, in order."""
-        ...
+    def encode_tokens(self, texts: list[str]) -> TokenBatch: ...
 
 
 def masked_mean(tokens: Tensor, mask: Tensor) -> Tensor:
-    """Average tokens [batch, length, dim] over True positions of mask [batch, length] -> [batch, dim].
-
-    A row without a True position gives zeros.
-    """
+    """Average tokens [batch, length, dim] over True positions of mask [batch, length]; zeros where there is none."""
     weights = mask.to(tokens.dtype).unsqueeze(-1)
     return (tokens * weights).sum(1) / weights.sum(1).clamp(min=1.0)

@@ -22,10 +22,9 @@ _ADDED_ABOVE_RAREST = 2.0  # nats; docs/experiments.md, 11
 
 
 def train_vocabulary(texts: Iterable[str], size: int = 16000) -> Tokenizer:
-    """Learn a unigram vocabulary of at most ``size`` subwords from ``texts``.
+    """Learn a unigram vocabulary of at most ``size`` subwords from ``texts``, NFKC-normalized and lower-cased.
 
-    Text is NFKC-normalized and lower-cased; words are split at spaces and punctuation. The same texts in the same
-    order give the same vocabulary: training runs on one thread because floating-point sums over threads differ.
+    The same texts in the same order give the same vocabulary: training runs on one thread.
     """
     tokenizer = Tokenizer(Unigram())
     tokenizer.normalizer = normalizers.Sequence(
@@ -56,11 +55,7 @@ def train_vocabulary(texts: Iterable[str], size: int = 16000) -> Tokenizer:
 
 
 def add_words(tokenizer: Tokenizer, words: Iterable[str]) -> Tokenizer:
-    """Return a copy of a vocabulary of ``train_vocabulary`` with whole words added at its end.
-
-    Each is a little more probable than the rarest subword, so a text is cut as before where its words are well known,
-    and one that holds an added word, otherwise cut to pieces, keeps it whole.
-    """
+    """Return a copy of a vocabulary with whole words added, each a little likelier than the rarest subword."""
     state = json.loads(tokenizer.to_str())
     pieces = state["model"]["vocab"]
     known = {piece for piece, _ in pieces}
@@ -71,10 +66,10 @@ def add_words(tokenizer: Tokenizer, words: Iterable[str]) -> Tokenizer:
 
 
 def _in_fixed_order(tokenizer: Tokenizer) -> Tokenizer:
-    """Undo what the order of a hash table, another in every process, left in a trained vocabulary.
+    """Undo the order of a hash table, another in every process, in a trained vocabulary.
 
-    The trainer sums in that order (scores differ in their last digits), numbers equal scores by it, and hands out the
-    scores of letters that no piece was kept for, ``lowest + 0.0001 k``, by it as well.
+    The trainer sums in that order, numbers equal scores by it, and hands out the scores of left-over letters,
+    ``lowest + 0.0001 k``, by it as well.
     """
     state = json.loads(tokenizer.to_str())
     pieces = [(piece, float(score)) for piece, score in state["model"]["vocab"]]

@@ -35,9 +35,8 @@ class Words:
 def group_tokens(text: str, tokens: Sequence[Span]) -> Words:
     """Group tokens into the words of the text that they come from.
 
-    A word is what is written between spaces, with its punctuation. In a script without spaces (Thai, Chinese, Japanese
-    and the like) each token is a word, unless it begins or ends within a grapheme cluster. Words that one token spans
-    count as one word.
+    A word is what is between spaces, with its punctuation; in a script without spaces, a token that does not cut a
+    grapheme cluster. Words that one token spans are one word.
     """
     spans = _join(_spans(text, tokens), tokens)
     ends = [end for _, end in spans]
@@ -80,14 +79,13 @@ def _join(spans: list[Span], tokens: Sequence[Span]) -> list[Span]:
 class TextTokens:
     """The content tokens of one text, special tokens left out, and the words that they belong to."""
 
-    words: tuple[str, ...]  # the words of the text, in order, as written; see ``group_tokens``
+    words: tuple[str, ...]  # as written; see ``group_tokens``
     tokens: tuple[str, ...]  # the part of the text that each token comes from
     word_of: tuple[int, ...]  # for each token the number of its word
     vectors: Tensor  # float32 [tokens, dim]
-    # out-of-vocabulary words, no part of which the model knows; in ``words``, but without a token
-    unknown: tuple[str, ...] = ()
+    unknown: tuple[str, ...] = ()  # out-of-vocabulary words; in ``words``, but without a token
     partly_unknown: tuple[str, ...] = ()  # words of which some part is out of vocabulary
-    unread: tuple[str, ...] = ()  # words past the length at which the model truncates a text; without a token as well
+    unread: tuple[str, ...] = ()  # words past the length at which the model truncates a text; without a token
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,35 +111,29 @@ def text_tokens(model: Any, text: str, name: str, keep_unknown: bool = False) ->
 
 
 def out_of_vocabulary_words(model: Any, text: str) -> tuple[str, ...]:
-    """Return the words of which no part is in the vocabulary, each once; none where the tokenizer is not accessible.
-
-    The same words as ``text_tokens`` gives, without running the model.
-    """
+    """Return the ``unknown`` words of ``text_tokens``, each once, without running the model."""
     tokenizer = backend_tokenizer(model)
     if tokenizer is None:
         return ()
     marker = getattr(getattr(text_route(model)[0], "tokenizer", None), "unk_token", None)
-    numbers = {tokenizer.token_to_id(name) for name in (marker or UNKNOWN, "<unk>")}
-    encoding = tokenizer.encode(text, add_special_tokens=False)
-    tokens = _Tokens(
-        pieces=list(encoding.tokens),
-        offsets=list(encoding.offsets),
-        unknown=[number in numbers for number in encoding.ids],
-        vectors=torch.empty(len(encoding.ids), 0),
-        is_cut=bool(encoding.overflowing),
-    )
+    tokens = _encoded(tokenizer, text, marker or UNKNOWN)
     return tuple(dict.fromkeys(_grouped(text, tokens, keep_unknown=False).unknown))
 
 
 def _static_tokens(module: Any, text: str) -> _Tokens:
-    encoding = module.tokenizer.encode(text, add_special_tokens=False)
-    unknown = {module.tokenizer.token_to_id(name) for name in (UNKNOWN, "<unk>")}
-    vectors = module.embedding.weight.detach()[torch.tensor(encoding.ids, dtype=torch.long)]  # [tokens, dim]
+    return _encoded(module.tokenizer, text, UNKNOWN, module.embedding.weight.detach())
+
+
+def _encoded(tokenizer: Any, text: str, unknown: str, table: Tensor | None = None) -> _Tokens:
+    """Return the tokens of a text with their rows of ``table`` [vocabulary, dim]."""
+    encoding = tokenizer.encode(text, add_special_tokens=False)
+    numbers = {tokenizer.token_to_id(name) for name in (unknown, "<unk>")}
+    ids = torch.tensor(encoding.ids, dtype=torch.long)
     return _Tokens(
         pieces=list(encoding.tokens),
         offsets=list(encoding.offsets),
-        unknown=[number in unknown for number in encoding.ids],
-        vectors=vectors.float(),
+        unknown=[number in numbers for number in encoding.ids],
+        vectors=torch.empty(len(ids), 0) if table is None else table[ids].float(),
         is_cut=bool(encoding.overflowing),
     )
 

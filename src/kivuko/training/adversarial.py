@@ -28,33 +28,26 @@ from kivuko.training.loop import Report, Training, fit
 
 _CHECKPOINT_EVERY = 25
 _RATE, _RATE_WITHOUT_BATCH_NORM = 2e-3, 1e-5  # the latter is what FARE trains vision transformers with
-_ATTACKED = 128  # images that the note's own figures under attack are measured on
+_ATTACKED = 128  # images that the note's figures under attack are measured on
 _ATTACK_STEPS = 10
 
 
 @dataclass(frozen=True, slots=True)
 class Hardening:
-    """Settings of the hardening; the defaults made the hardened emoji tower that ships.
+    """Settings of the hardening; the defaults are those of the hardened emoji tower that ships."""
 
-    ``eps``: radius (L-inf, pixel scale 0-1) that is trained against. ``inner_steps``: gradients spent on each worst
-    perturbation. ``pull``: weight of the squared distance to the original vector. ``apart``: weight of the softmax
-    over the images' original vectors, at ``temperature``; 0 leaves FARE alone. ``clean``: weight of the same loss
-    on the unperturbed views. ``growing``: share of the training in which the radius grows from 0. ``learning_rate``:
-    at its highest; None: 2e-3 for networks with batch normalization, 1e-5 for others.
-    """
-
-    eps: float = 8 / 255
+    eps: float = 8 / 255  # radius (L-inf, pixel scale 0-1) that is trained against
     steps: int = 150
     seed: int = 0
     batch_size: int = 128
-    inner_steps: int = 1
-    learning_rate: float | None = None
+    inner_steps: int = 1  # gradients spent on each worst perturbation
+    learning_rate: float | None = None  # at its highest; None: 2e-3 with batch normalization, 1e-5 without
     weight_decay: float = 0.02
-    pull: float = 2.0
-    apart: float = 1.0
-    temperature: float = 1 / 40
-    clean: float = 0.0
-    growing: float = 0.3
+    pull: float = 2.0  # weight of the squared distance to the original vector
+    apart: float = 1.0  # weight of the softmax over the images' original vectors; 0 leaves FARE alone
+    temperature: float = 1 / 40  # of that softmax
+    clean: float = 0.0  # weight of the same loss on the unperturbed views
+    growing: float = 0.3  # share of the training in which the radius grows from 0
 
     def __post_init__(self) -> None:
         if not 0 < self.eps <= 1:  # NaN too
@@ -93,7 +86,7 @@ def harden_encoder(
 
 
 def hardening_key(model: Any, images: Images, settings: Hardening) -> str:
-    """Hash all that decides the result: the image side's weights, the images, the settings."""
+    """Hash everything that decides the result: the image side's weights, the images, the settings."""
     digest = hashlib.sha256(f"1:{images.fingerprint}:{json.dumps(asdict(settings))}".encode())
     for module in image_route(model):
         for name, value in sorted(module.state_dict().items()):
@@ -143,10 +136,9 @@ class _Hardening(Training):
         return loss, {"cosine": (vectors[0] * wanted).sum(1).mean()}
 
     def _worst(self, views: Tensor, wanted: Tensor, rows: Tensor, threat: Threat, generator: torch.Generator) -> Tensor:
-        """Look for the perturbation of each view [b, 3, h, w] that raises its loss most.
+        """Search the perturbation of each view [b, 3, h, w] that raises its loss most.
 
-        Not the package's PGD: that keeps the worst 8-bit image of all that it saw, for two more passes through the
-        tower than the one or two that are spent here; in training any bad perturbation will do.
+        Not by ``pgd``, which also keeps the worst 8-bit image, for two more passes through the tower.
         """
         # A copy with its batch normalization folded is faster to differentiate; without any, the copy is not worth it.
         route = FrozenRoute(list(self.route)).route if self.folds else self.route
@@ -161,7 +153,7 @@ class _Hardening(Training):
         return now
 
     def _losses(self, vectors: Tensor, wanted: Tensor, rows: Tensor) -> Tensor:
-        """Squared distance of unit vectors [b, dim] to where they should be, and their softmax loss: float [b]."""
+        """Return each vector's squared distance to the one wanted plus its softmax loss: float [b]."""
         losses: Tensor = self.settings.pull * (vectors - wanted).square().sum(1)
         if self.settings.apart:
             scores = vectors @ self.anchors.T / self.settings.temperature  # [b, images]
@@ -189,7 +181,7 @@ def _generator(seed: int, step: int) -> torch.Generator:
 
 
 def _schedule(done: float, rising: float = 0.05) -> float:
-    """Share of the highest learning rate: up in a line, down along a cosine."""
+    """Return the share of the highest learning rate: up in a line, down along a cosine."""
     if done < rising:
         return (done + 0.005) / (rising + 0.005)
     return 0.5 * (1 + math.cos(math.pi * (done - rising) / (1 - rising)))
@@ -197,33 +189,22 @@ def _schedule(done: float, rising: float = 0.05) -> float:
 
 @dataclass(frozen=True)
 class HardeningNote:
-    """The settings of a hardening and its measured effect, kept in ``hardening.json`` beside the model.
-
-    ``source``: "emoji" or the folder; ``images``: how many. ``clean_cosine`` and ``lowest_clean_cosine``: mean and
-    least cosine of a clean image's vector with its old one. ``kept_before`` and ``kept_after``: share of ``attacked``
-    images that, perturbed alone within ``eps`` by PGD with 10 steps, are still nearest to their own old vector
-    among those of all images. ``key``: of the job, see ``hardening_key``.
-    """
+    """The settings of a hardening and its measured effect, kept in ``hardening.json`` in the model's folder."""
 
     settings: dict[str, float | int | None]
-    source: str
+    source: str  # "emoji" or the folder
     images: int
-    clean_cosine: float
+    clean_cosine: float  # mean cosine of a clean image's vector with its old one
     lowest_clean_cosine: float
-    attacked: int
-    kept_before: float
+    attacked: int  # images, each perturbed within ``eps`` by PGD with 10 steps
+    kept_before: float  # share of them that are still nearest to their own old vector
     kept_after: float
-    key: str
+    key: str  # see ``hardening_key``
     kivuko: str
 
 
-def describe_hardening(
-    before: Any, after: Any, images: Images, settings: Hardening, source: str
-) -> HardeningNote:  # fmt: skip
-    """Measure what hardening did, on the very images it was done with.
-
-    ``before``: the original model, float32.
-    """
+def describe_hardening(before: Any, after: Any, images: Images, settings: Hardening, source: str) -> HardeningNote:
+    """Measure the effect of hardening on the images that it was done with."""
     old, new = PixelTower(before), PixelTower(after)
     anchors = torch.cat([old.encode(part) for part in images.clean_batches()])
     cosines = torch.cat([new.encode(part) for part in images.clean_batches()]).mul_(anchors).sum(1)

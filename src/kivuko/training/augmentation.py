@@ -28,9 +28,7 @@ class Augmentation:
     edits: int = 1  # at most so many edits per sentence, at least 1; how many is drawn
     share: float = 0.5  # of the sentences of a batch that are perturbed, above 0 and at most 1
     worst_of: int = 1  # draws of which the worst is taken, at least 1
-    # misspelled copies of each training sentence from which, beside the sentence, the vocabulary and the first
-    # vectors of its subwords are learned; 0 or more
-    copies: int = 0
+    copies: int = 0  # misspelled copies of each sentence, for the vocabulary and the first vectors; 0 or more
 
     def __post_init__(self) -> None:
         for name, least in (("edits", 1), ("worst_of", 1), ("copies", 0)):
@@ -54,10 +52,7 @@ class Augmentation:
         return cls(**settings)
 
     def of_batch(self, pairs: Sequence[Pair], student: Any, targets: Tensor, seed: int) -> list[str]:
-        """Return what the student reads of a batch: its sentences, a share of them perturbed.
-
-        ``targets``: float [batch, dim], the teacher's sentence vectors.
-        """
+        """Return a batch's sentences, a share of them perturbed; ``targets`` [batch, dim]: the teacher's vectors."""
         rng = np.random.default_rng(seed)
         texts = [pair.text for pair in pairs]
         chosen = np.flatnonzero(rng.random(len(pairs)) < self.share).tolist()
@@ -84,7 +79,7 @@ class Augmentation:
 
 @torch.no_grad()
 def _farthest(draws: Sequence[Sequence[str]], student: Any, targets: Tensor) -> list[str]:
-    """Return of each sentence's draws the one whose vector has the lowest cosine to its target [sentences, dim]."""
+    """Return the draw of each sentence with the lowest cosine to its target [sentences, dim]."""
     flat = [text for draw in draws for text in draw]
     learning = student.training
     student.eval()

@@ -23,7 +23,7 @@ _INDEX = "checkpoint.json"
 
 @dataclass
 class RunState:
-    """How far a run is: steps done, the best validation score and its step, and the scores so far."""
+    """The progress of a run: steps done, the best validation score and its step, and the scores so far."""
 
     step: int = 0
     best_score: float = -1.0

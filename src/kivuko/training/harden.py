@@ -160,7 +160,7 @@ def _levels(effect: HardeningNote) -> str:
 
 
 def _card(about: Any, effect: HardeningNote) -> str:
-    """Return the model card: the model's own, or a short one for an image tower, and what the hardening was."""
+    """Return the model card: the model's own, or a short one for an image tower, and a section on hardening."""
     from kivuko.encoders.model_card import model_card
 
     head = model_card(about) if about is not None else "# Hardened image tower\n"
@@ -183,11 +183,9 @@ def _card(about: Any, effect: HardeningNote) -> str:
 
 
 def save_hardened(source: Path, out: Path, model: Any, effect: HardeningNote, card: str) -> None:
-    """Write a hardened model, whole or not at all; a hardened model at ``out`` is replaced.
+    """Write a hardened model, whole or not at all, with its source's extra files but no evaluations.
 
-    Of a model, ``kivuko.json``, the mean token and the words for misspelled queries come along; its ``run`` says that
-    it was hardened, so that the training of its student is not taken to have made this model. Records of evaluations
-    do not come along.
+    Its ``run`` says that it was hardened, so ``distill`` does not take it for its own result.
     """
     from kivuko.encoders.model import quiet
     from kivuko.encoders.spelling import SPELLING_FILE, WORDS_FILE, without_reading

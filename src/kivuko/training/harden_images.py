@@ -20,8 +20,7 @@ from kivuko.encoders.images import open_image
 from kivuko.errors import DataError
 from kivuko.perturbations.image import PixelTower
 
-# Half of the views stray from the gallery's images, and less than in the tower's own training: what must hold
-# against perturbations is the gallery.
+# Less augmented than in the tower's own training: the plain images must hold against perturbations.
 EMOJI_VIEWS = Augmentation(
     rotation=8.0, scale=(0.85, 1.05), shift=0.05, contrast=0.15, brightness=0.1, noise=0.02
 )  # fmt: skip
@@ -39,18 +38,16 @@ class Images(Protocol):
     """Images as pixels, and random views of them."""
 
     @property
-    def fingerprint(self) -> str:
-        """A hash of the images and the kind of views."""
-        ...
+    def fingerprint(self) -> str: ...
 
     def __len__(self) -> int: ...
 
     def clean_batches(self) -> Iterator[Tensor]:
-        """Yield all images as they are in batches, float32 [b, 3, h, w] in 0-1 on whole levels."""
+        """Yield all images unchanged in batches, float32 [b, 3, h, w] in 0-1 on whole levels."""
         ...
 
     def views(self, rows: Tensor, generator: torch.Generator) -> Tensor:
-        """Draw one view of each of these images, float32 [b, 3, h, w] in 0-1: half of them as they are."""
+        """Draw one view of each of these images, float32 [b, 3, h, w] in 0-1: half of them unchanged."""
         ...
 
 
@@ -59,8 +56,8 @@ class PlainImages:
     """Images of any kind; a view is the image, or a random part of it enlarged to the whole."""
 
     pixels: Tensor  # uint8 [images, 3, h, w], as the tower sees them
-    left_out: tuple[str, ...] = ()  # for each file of the folder that is no image, one line that says which and why
-    beyond: int = 0  # images of the folder that were not read, for there were more than memory holds
+    left_out: tuple[str, ...] = ()  # a line for each file that is not an image
+    beyond: int = 0  # images that were not read, since memory holds no more
     fingerprint: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -88,9 +85,9 @@ class PlainImages:
 
 @dataclass(frozen=True, eq=False)
 class EmojiImages:
-    """The emoji world's images on white, as in the gallery; a view is that, or an augmented one."""
+    """The emoji world's images on white; a view is that, or an augmented one."""
 
-    white: PlainImages  # what the gallery shows
+    white: PlainImages
     drawn: Tensor  # premultiplied RGBA, float32 [images, 4, s, s], of the same images
 
     @property
@@ -120,10 +117,7 @@ def emoji_images(world: EmojiWorld, tower: PixelTower, rows: Sequence[int] | Non
 
 
 def folder_images(folder: Path, tower: PixelTower, seed: int = 0) -> PlainImages:
-    """Read the images in a folder and its subfolders, in the order of their paths, as a tower sees them.
-
-    If more than 2 GiB of pixels would have to be held in memory, a random part of the images is taken.
-    """
+    """Read the images of a folder and its subfolders as a tower sees them; a random part if beyond 2 GiB of pixels."""
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder of images.")
     files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in _ENDINGS and file.is_file())
@@ -144,7 +138,7 @@ def folder_images(folder: Path, tower: PixelTower, seed: int = 0) -> PlainImages
 
 
 def _that_fit(files: list[Path], tower: PixelTower, seed: int) -> tuple[list[Path], int]:
-    """Return the files, or as many of them as memory may hold, and how many are left."""
+    """Return the files, or a random part that fits into memory, and the number of the others."""
     one = tower.pixels([Image.new("RGB", (8, 8))]).numel()
     most = max(2, _MOST_BYTES // one)
     if len(files) <= most:

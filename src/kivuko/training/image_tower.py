@@ -37,7 +37,7 @@ _LEAST_STEPS = 20
 
 @dataclass(frozen=True, slots=True)
 class TowerTraining:
-    """Settings of the image tower's training; the defaults made the tower that ships."""
+    """Settings of the image tower's training; the defaults are those of the tower that ships."""
 
     steps: int = 3600
     batch_size: int = 128
@@ -51,7 +51,7 @@ class TowerTraining:
 
 @dataclass(frozen=True)
 class TrainedTower:
-    """An image tower that was saved: its folder, and the mean recall at 1 and at 10 over unseen views."""
+    """A saved image tower: its folder, and the mean recall at 1 and at 10 over unseen views."""
 
     path: Path
     recall: dict[int, float]
@@ -60,10 +60,7 @@ class TrainedTower:
 def make_image_tower(
     world: EmojiWorld, out: Path | None = None, *, steps: int | None = None, progress: bool | None = None
 ) -> TrainedTower:
-    """Train an image tower for the emoji world, measure it on unseen views, and save it with a model card.
-
-    A killed run resumes from ``OUT.training`` when the call is made again.
-    """
+    """Train an image tower for the emoji world, resuming from ``OUT.training``, measure it, and save it."""
     out = out or Path("image_tower")
     refuse_foreign(out, "modules.json", "an image tower")
     settings = TowerTraining() if steps is None else TowerTraining(steps=steps)
@@ -118,7 +115,7 @@ def train_image_tower(
 
 
 class _TowerTraining(Training):
-    """The training of one image tower. Its draws continue from step to step: the generator is part of its state."""
+    """The training of one image tower; the generator of its draws is part of its state."""
 
     name = "the image tower"
     weights: SmallImageTower
@@ -193,10 +190,7 @@ def tower_recall(
     seed: int,
     source_size: int = 80,
 ) -> dict[int, float]:
-    """Measure R@1 and R@10 of every English name against one unseen augmented view of every image.
-
-    A tie counts against the name. Arguments as in ``train_image_tower``; ``seed`` draws the views.
-    """
+    """Measure R@1 and R@10 of every English name against one unseen view of every image; ties count against it."""
     generator = torch.Generator().manual_seed(seed)
     reduced_images = reduced(images, source_size)
     views = [augment(part, tower.size, generator) for part in reduced_images.split(256)]
@@ -237,5 +231,5 @@ def _card(world: EmojiWorld, settings: TowerTraining, recalls: Sequence[dict[int
 
 
 def _fast_bfloat16() -> bool:
-    """Whether this processor multiplies bfloat16 matrices in hardware; elsewhere it would be slower than float32."""
+    """Return True if this processor multiplies bfloat16 matrices in hardware; else float32 is faster."""
     return bool(torch.backends.mkldnn.is_available() and torch.cpu._is_avx512_bf16_supported())

@@ -26,16 +26,14 @@ from kivuko.training.teacher_vectors import Progress, teacher_vectors
 from kivuko.transport import Association, associate
 from kivuko.transport.association import Affinity
 
-# The whole words of a teacher's vocabulary: those that are one token of it, each encoded by itself.
-#
-# A word of another language that is spelled like an English one (a name, a loan) may be it. And the vector of a word by
-# itself, relative to the mean of all, is what a bag of words should add up: measured on English names in the emoji
-# world, a sentence's mean of such vectors finds its image nearly as well as the sentence itself (docs/experiments.md,
-# 11).
-
 _WORD = regex.compile(r"\p{Latin}{3,}")
 _known: dict[str, TeacherWords] = {}
-_MOST = 50_000  # of the vocabularies of many languages only so many words are kept, the first ones
+_MOST = 50_000  # words of a teacher's vocabulary
+_ROUNDS = 4  # of plans and counts; more changed nothing measurable
+_SHORTEST = 3  # letters of a subword whose spelling says something
+_MOST_WORDS = 20_000  # that join a pretrained vocabulary
+_MOST_SUBWORDS = 8_000  # of an unseen script
+_MOST_COUNTED = 50  # occurrences of a word that its subwords are learned from
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,13 +75,9 @@ def whole_words(tokenizer: object) -> list[str]:
     return sorted([text for text, own in zip(likely, ids, strict=True) if len(own) == 1][:_MOST])
 
 
-ROUNDS = 4  # of plans and counts; more changed nothing measurable
-_SHORTEST = 3  # letters of a subword whose spelling says something
-
-
 @dataclass(frozen=True, eq=False)
 class AlignedVocabulary:
-    """Which subwords go with which English words over a bitext, and those words' vectors, float32 [words, dim]."""
+    """The association of subwords with English words over a bitext, and those words' vectors, float32 [words, dim]."""
 
     words: list[str]
     vectors: Tensor
@@ -97,10 +91,7 @@ class AlignedVocabulary:
 def started_student(
     tokenizer: Tokenizer, bitext: Bitext, teacher: TextTeacher, recipe: Recipe, progress: Progress | None = None
 ) -> StaticStudent:
-    """Build a static student over a fresh vocabulary as the recipe's ``[student]`` table says.
-
-    Random first vectors are drawn by torch's global generator.
-    """
+    """Build a static student over a fresh vocabulary, by torch's global generator and the recipe's ``[student]``."""
     start, dim, pieces = recipe.start, teacher.dim, tokenizer.get_vocab_size()
     own = torch.empty(pieces, dim).normal_(std=start.scale * dim**-0.5)
     learned = fixed = torch.zeros(0, dim)
@@ -119,10 +110,7 @@ def started_student(
 def aligned_vocabulary(
     tokenizer: Tokenizer, bitext: Bitext, teacher: TextTeacher, start: Start, mean: Tensor
 ) -> AlignedVocabulary:
-    """Associate the subwords of a bitext's texts with the words of its English side.
-
-    ``mean``: float [dim], taken from the English words' unit vectors.
-    """
+    """Associate a bitext's subwords with its English words; ``mean`` [dim] is taken from these words' unit vectors."""
     english = [word_list(pair.english) for pair in bitext.pairs]
     words = sorted({word for sentence in english for word in sentence})
     number = {word: place for place, word in enumerate(words)}
@@ -131,17 +119,14 @@ def aligned_vocabulary(
         [one.ids for one in encoded], [[number[word] for word in sentence] for sentence in english],
         (tokenizer.get_vocab_size(), len(words)),
         regularization=start.regularization, marginal_penalty=start.marginal_penalty,
-        rounds=ROUNDS if start.vectors == "transplant" else 0,
+        rounds=_ROUNDS if start.vectors == "transplant" else 0,
         affinity=alike(_pieces(tokenizer), words, start.spelling),
     )  # fmt: skip
     return AlignedVocabulary(words, unit_vectors(teacher, words) - mean, association)
 
 
 def alike(pieces: Sequence[str], words: Sequence[str], weight: float) -> Affinity | None:
-    """Return a bonus in nats for pieces and words that are spelled alike, ``weight`` for the same; None for weight 0.
-
-    See ``kivuko.bitext.spelling_likeness``; pieces of fewer than three letters get none.
-    """
+    """Return a bonus in nats for pieces and words spelled alike, ``weight`` for the same; None for weight 0."""
     if not weight:
         return None
     ours = [trigrams(piece) if len(piece) >= _SHORTEST else frozenset[str]() for piece in _bare(pieces)]
@@ -163,10 +148,7 @@ def _pieces(tokenizer: Tokenizer) -> list[str]:
 
 
 def _joined(tokenizer: Tokenizer, texts: Sequence[str], known: TeacherWords) -> tuple[Tokenizer, Tensor, Tensor]:
-    """Add the teacher's words to a vocabulary: (vocabulary, vectors of those in the texts, vectors of the others).
-
-    Words that the texts use learn further, so they come first; the others stay as they are.
-    """
+    """Add the teacher's words to a vocabulary: (vocabulary, vectors of those in the texts, vectors of the others)."""
     pieces = tokenizer.get_vocab_size()
     encoded = add_words(tokenizer, known.words).encode_batch(list(texts), add_special_tokens=False)
     used = {token[len(WORD_START) :] for one in encoded for n, token in zip(one.ids, one.tokens, strict=True)
@@ -178,24 +160,11 @@ def _joined(tokenizer: Tokenizer, texts: Sequence[str], known: TeacherWords) -> 
     return joined, vectors[: len(used)], vectors[len(used) :]
 
 
-# Vocabulary transplant for transformers: words of the bitext join the vocabulary and start among the English ones.
-#
-# The plans are those above; what is mixed differs. A pretrained encoder's new words start at mixtures of
-# its own input vectors of English subwords. A small transformer with random weights starts at the teacher's words,
-# brought to its width by principal components and to the size of its own random vectors.
-
-_MOST_WORDS = 20_000
-_MOST_SUBWORDS = 8_000  # of an unseen script
-_MOST_COUNTED = 50  # occurrences of a word that its subwords are learned from
-
-
 def with_new_words(student: TransformerStudent, bitext: Bitext, start: Start) -> TransformerStudent:
     """Add the bitext's words that a pretrained student cuts to pieces to its vocabulary, and start their vectors.
 
-    A new word's input vector is the mean of the student's own input vectors of the English subwords that it goes with,
-    weighted by transport plans (``vectors = "mean"``: by co-occurrence). Words that occur most come first, 20,000 at
-    most; words that the vocabulary holds whole stay as they are. Words in letters that the vocabulary lacks, as of a
-    script that it never saw, are cut into subwords learned from the bitext, which serve unseen words of it too.
+    A new word starts at the mean of the student's own vectors of the English subwords that it goes with. Words in
+    letters that the vocabulary lacks are cut into subwords learned from the bitext.
     """
     tokenizer = student.tokenizer
     if not getattr(tokenizer, "is_fast", False):
@@ -220,7 +189,7 @@ def with_new_words(student: TransformerStudent, bitext: Bitext, start: Start) ->
     association = associate(
         texts, english, (len(tokenizer), len(tokenizer)),
         regularization=start.regularization, marginal_penalty=start.marginal_penalty,
-        rounds=ROUNDS if start.vectors == "transplant" else 0, affinity=_spelling(tokenizer, start.spelling),
+        rounds=_ROUNDS if start.vectors == "transplant" else 0, affinity=_spelling(tokenizer, start.spelling),
     )  # fmt: skip
     with torch.no_grad():
         seen = association.row_mass()[before:] > 0

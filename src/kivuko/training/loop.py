@@ -45,17 +45,16 @@ class Training:
         return None
 
     def state(self) -> dict[str, Tensor]:
-        """Return all tensors but the optimizer's that a resumed run needs."""
+        """Return all tensors that a resumed run needs, except the optimizer's."""
         return self.weights.state_dict()
 
     def load_state(self, state: dict[str, Tensor]) -> None:
-        """Put back what ``state`` returned."""
         self.weights.load_state_dict(state)
 
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """The best step, its validation score, all scores by step, and the seconds this process spent."""
+    """The best step, its validation score, all scores by step, and the seconds of this process."""
 
     best_step: int
     best_score: float
@@ -74,7 +73,7 @@ def fit(
 ) -> TrainingResult:
     """Train to the last step and leave the weights that scored best, or the last ones where nothing scores.
 
-    ``checkpoints``: a folder for checkpoints; if it holds one of this same run, training resumes there. None: none.
+    ``checkpoints``: a folder; if it holds a checkpoint of this same run, training resumes there. None: no checkpoints.
     """
     started = time.monotonic()
     at, best = _resume(training, run, checkpoints)
@@ -102,7 +101,7 @@ def fit(
 
 
 def _resume(training: Training, run: str, checkpoints: Path | None) -> tuple[RunState, dict[str, Tensor]]:
-    """Load what a killed run left, if anything: how far it was, and its best weights."""
+    """Load the progress and the best weights of a killed run, if any."""
     if checkpoints is None or (owner := checkpoint_run(checkpoints)) is None:
         return RunState(), {}
     if owner != run:

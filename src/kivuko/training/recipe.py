@@ -27,14 +27,9 @@ _EMBEDDING = re.compile(r"embed|wte|shared")
 class FineTuning:
     """Settings for students that are pretrained transformers; students of other kinds have no use for them."""
 
-    # of low-rank adapters, which then are all that learns, with the projection to the teacher's width and,
-    # where words were added to the vocabulary, the input vectors; 0: all weights learn
-    lora_rank: int = 0
-    # above 0, at most 1: each layer's learning rate is this times that of the layer above it, the input
-    # vectors' that of the lowest layer once more (Howard and Ruder 2018, arXiv 1801.06146, section 3.2)
-    layer_decay: float = 1.0
-    # whether activations are computed again on the way back: less memory, more time
-    gradient_checkpointing: bool = False
+    lora_rank: int = 0  # of low-rank adapters, which learn in place of the encoder's weights; 0: none
+    layer_decay: float = 1.0  # a layer's learning rate over that of the layer above it (arXiv 1801.06146, section 3.2)
+    gradient_checkpointing: bool = False  # activations are computed again on the way back: less memory, more time
 
     def __post_init__(self) -> None:
         if not is_number(self.lora_rank, whole=True) or self.lora_rank < 0:
@@ -43,11 +38,6 @@ class FineTuning:
             raise ValueError("[fine_tuning] layer_decay must be above 0 and at most 1")
         if not isinstance(self.gradient_checkpointing, bool):
             raise ValueError("[fine_tuning] gradient_checkpointing must be true or false")
-
-    @classmethod
-    def from_table(cls, table: Mapping[str, Any]) -> FineTuning:
-        """Read the table of a recipe; ValueError for a value that an entry cannot have."""
-        return cls(**table)
 
     def prepare(self, student: Any, *, new_words: bool) -> None:
         """Give a student its adapters and let it save memory, in place."""
@@ -73,7 +63,7 @@ class FineTuning:
 
 
 def _depth(name: str, layers: int) -> int:
-    """Return how many layers are above a parameter: 0 for what comes after the last one."""
+    """Return the number of layers above a parameter: 0 for one after the last layer."""
     if match := _LAYER.search(name):
         return layers - 1 - int(match[1])
     return layers if _EMBEDDING.search(name) else 0
@@ -81,42 +71,33 @@ def _depth(name: str, layers: int) -> int:
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long and how fast: ``steps`` batches of ``batch_size`` pairs, AdamW, linear warm-up, cosine decay to 0.
-
-    ``warmup`` is a share of the steps; ``validate_every`` counts steps; ``token_dropout`` is the share of subwords
-    that a static student hides from each training sentence. ``learning_rate`` is the static student's; a student of
-    another kind takes the share of it that its ``rate_factor`` says.
-    """
+    """The schedule of a training by AdamW: linear warm-up, cosine decay to 0."""
 
     steps: int = 800
-    batch_size: int = 256
-    learning_rate: float = 5e-3
-    warmup: float = 0.05
+    batch_size: int = 256  # pairs
+    learning_rate: float = 5e-3  # at its highest; students take their ``rate_factor`` of it
+    warmup: float = 0.05  # share of the steps
     weight_decay: float = 0.0
-    token_dropout: float = 0.0
-    validate_every: int = 100
+    token_dropout: float = 0.0  # share of subwords that a static student hides from each training sentence
+    validate_every: int = 100  # steps
 
 
 @dataclass(frozen=True)
 class Start:
     """A student's initialization: the table ``[student]`` of a recipe, see ``kivuko.training.initialization``."""
 
-    # how the subwords of a new vocabulary start: "random"; at a mean of the teacher's vectors of English words,
-    # weighted by co-occurrence ("mean") or by transport plans over the bitext ("transplant")
-    vectors: str = "random"
+    vectors: str = "random"  # or at English words' vectors, weighted by co-occurrence ("mean") or plans ("transplant")
     scale: float = 1.0  # of random first vectors, > 0; 1 is the student's own
-    teacher_words: bool = False  # whether the teacher's own words join the vocabulary, with the teacher's vectors
+    teacher_words: bool = False  # the teacher's own words join the vocabulary, with the teacher's vectors
     regularization: float = 0.5  # > 0, entropy weight of the transplant's plans, in units of their cost
     marginal_penalty: float | None = None  # > 0, weight of those plans' marginals, in that unit; None: they must hold
     spelling: float = 0.0  # >= 0, bonus for a subword and a word that are spelled the same, in nats; 0: none
-    # whether a static student, in training and after, reads misspelled words by the training sentences' words
-    # that are spelled nearly alike (see ``encoders.spelling``)
-    neighbors: bool = False
+    neighbors: bool = False  # a static student reads misspelled words by their neighbors (``encoders.spelling``)
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """A named way to distill. ``objective`` builds what the trainer minimizes."""
+    """A named way to distill."""
 
     name: str
     description: str
@@ -128,18 +109,12 @@ class Recipe:
 
     @property
     def uses_transport(self) -> bool:
-        """Whether a transport plan takes part, in an objective that counts or in the student's first vectors.
-
-        Greedy matching is none, whatever kind of objective uses it.
-        """
+        """True if a transport plan takes part, in an objective that counts or in the student's first vectors."""
         return self.start.vectors == "transplant" or any(term.transports for term in self.terms)
 
     @property
     def centers_student(self) -> bool:
-        """Whether the teacher's mean token is taken from the student's tokens too, before they are compared.
-
-        Not where an objective on tokens says so, nor where subwords start at the teacher's words less their mean.
-        """
+        """True if the teacher's mean token is taken from the student's tokens too, before they are compared."""
         if self.start.teacher_words or self.start.vectors != "random":
             return False
         return not any(term.options.get("centered") == "teacher" for term in self.terms)
@@ -192,31 +167,27 @@ def load_recipe(name: str | Path) -> Recipe:
 
 
 def parse_recipe(content: str, name: str, where: str) -> Recipe:
-    """Read a recipe from TOML; ``where`` names it in messages. Raises UsageError as ``load_recipe`` does."""
+    """Read a recipe from TOML; ``where`` names it in messages."""
     try:
         table = tomllib.loads(content)
     except (ValueError, RecursionError) as problem:  # also numbers of 5,000 digits, endless nesting
         raise UsageError(f"{where}: not valid TOML ({problem}).") from problem
-    _check_keys(
-        table, {"description", "objective", "schedule", "student", "augmentation", "fine_tuning"}, where, "the recipe"
-    )
+    known = {"description", "objective", "schedule", "student", "augmentation", "fine_tuning"}
+    _check_keys(table, known, where, "the recipe")
     entries = table.get("objective", [])
     if not isinstance(entries, list) or not entries:
         raise UsageError(f"{where}: names no objective. Add at least one [[objective]] with a kind.")
-    schedule_table = table.get("schedule", {})
-    _check_keys(schedule_table, {one.name for one in fields(Schedule)}, where, "[schedule]")
-    start_table = table.get("student", {})
-    _check_keys(start_table, set(_START), where, "[student]")
-    noise_table = table.get("augmentation", {})
-    _check_keys(noise_table, {one.name for one in fields(Augmentation)}, where, "[augmentation]")
-    tuning_table = table.get("fine_tuning", {})
-    _check_keys(tuning_table, {one.name for one in fields(FineTuning)}, where, "[fine_tuning]")
+    parts: dict[str, type] = {
+        "schedule": Schedule, "student": Start, "augmentation": Augmentation, "fine_tuning": FineTuning,
+    }  # fmt: skip
+    for key, kind in parts.items():
+        _check_keys(table.get(key, {}), {one.name for one in fields(kind)}, where, f"[{key}]")
     try:
-        settings: dict[str, Any] = {key: _typed(key, value) for key, value in schedule_table.items()}
+        settings: dict[str, Any] = {key: _typed(key, value) for key, value in table.get("schedule", {}).items()}
         schedule = _checked(Schedule(**settings))
-        start = _start(start_table)
-        augmentation = Augmentation.from_table(noise_table) if "augmentation" in table else None
-        fine_tuning = FineTuning.from_table(tuning_table)
+        start = _start(table.get("student", {}))
+        augmentation = Augmentation.from_table(table["augmentation"]) if "augmentation" in table else None
+        fine_tuning = FineTuning(**table.get("fine_tuning", {}))
         terms = tuple(read_term(entry) for entry in entries)
     except (TypeError, ValueError) as problem:
         raise UsageError(f"{where}: {problem}.") from problem

@@ -42,24 +42,20 @@ class Watch(Protocol):
 
 @dataclass(frozen=True)
 class Job:
-    """What to distill. ``student`` is "static", "small", or the name or folder of a Hugging Face encoder.
-
-    ``held_out`` pairs select the best step and are never trained on. ``distractors`` are English sentences that make
-    that selection harder.
-    """
+    """The inputs and settings of one distillation."""
 
     bitext: Bitext
-    held_out: Bitext
+    held_out: Bitext  # pairs that select the best step
     recipe: Recipe
-    student: str = "static"
+    student: str = "static"  # or "small", or the name or folder of a Hugging Face encoder
     vocabulary_size: int = 16000
     seed: int = 0
-    distractors: tuple[str, ...] = ()
+    distractors: tuple[str, ...] = ()  # English sentences that make the selection harder
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A trained student, its description, how training went, and the teacher's mean token that it was trained with."""
+    """A trained student, its description, the scores of training, and the teacher's mean token."""
 
     student: Any
     about: About
@@ -118,10 +114,7 @@ def distill_to_folder(
     watch: Watch | None = None,
     device: str | None = None,
 ) -> tuple[About, bool]:
-    """Train and save a model at ``out``; resume from ``OUT.training`` if an earlier run of the same job was killed.
-
-    If ``out`` already holds the result of the very same job, it stays as it is.
-    """
+    """Train and save a model at ``out``, resuming from ``OUT.training``: (About, False if the job was done before)."""
     refuse_foreign_folder(out)
     about, key = read_about(out), _model_key(job, teacher, image_tower)
     if about is not None and about.run == key:
@@ -146,10 +139,7 @@ def build_student(
     seed: int,
     progress: Progress | None = None,
 ) -> Any:
-    """Build the student that ``spec`` names; a small one gets a vocabulary from the bitext's own texts.
-
-    Its first weights follow the recipe's ``[student]`` table: see ``kivuko.training.initialization``.
-    """
+    """Build the student that ``spec`` names, with first weights by the recipe's ``[student]`` table."""
     torch.manual_seed(seed)
     if spec not in ("static", "small"):
         student = load_transformer_student(spec, teacher.dim)
@@ -171,27 +161,23 @@ def build_student(
 
 @dataclass(frozen=True)
 class Validation:
-    """Held-out pairs, searched in a gallery of English sentences.
+    """Held-out pairs, searched among English sentences."""
 
-    ``texts`` and ``targets`` per language: query texts, and int64 [queries] rows of ``gallery`` [sentences, dim], unit
-    vectors of the teacher.
-    """
-
-    texts: dict[str, list[str]]
-    targets: dict[str, Tensor]
-    gallery: Tensor
+    texts: dict[str, list[str]]  # queries of each language
+    targets: dict[str, Tensor]  # int64 [queries], rows of ``english``
+    english: Tensor  # [sentences, dim], unit vectors of the teacher
 
     @classmethod
     def from_bitext(cls, held_out: Bitext, distractors: Sequence[str], vectors: TeacherVectors) -> Validation:
-        """Take queries from ``held_out``; the gallery is their English sentences and the ``distractors``."""
+        """Search ``held_out`` among its English sentences and the ``distractors``."""
         english = list(dict.fromkeys([*(pair.english for pair in held_out.pairs), *distractors]))
         row = {text: place for place, text in enumerate(english)}
-        gallery = F.normalize(vectors.pooled[[vectors.sentences[text] for text in english]], dim=-1)
+        targets = F.normalize(vectors.pooled[[vectors.sentences[text] for text in english]], dim=-1)
         groups = held_out.by_language()
         return cls(
             {language: [pair.text for pair in pairs] for language, pairs in groups.items()},
             {language: torch.tensor([row[pair.english] for pair in pairs]) for language, pairs in groups.items()},
-            gallery,
+            targets,
         )
 
     @torch.no_grad()
@@ -200,7 +186,7 @@ class Validation:
         means = []
         for language, texts in self.texts.items():
             pooled = torch.cat([student.encode_tokens(texts[i : i + 512]).pooled for i in range(0, len(texts), 512)])
-            scores = F.normalize(pooled.float(), dim=-1).cpu() @ self.gallery.T  # [queries, sentences]
+            scores = F.normalize(pooled.float(), dim=-1).cpu() @ self.english.T  # [queries, sentences]
             own = scores.gather(1, self.targets[language][:, None])
             rank = (~(scores < own)).sum(1)  # so written, a score that is no number counts against the student too
             means.append((1 / rank.double()).mean())
@@ -221,9 +207,7 @@ def distill_student(
 ) -> TrainingResult:
     """Train ``student`` in place and leave it with the weights that scored best on the validation split.
 
-    It trains on ``device`` (default: a GPU where there is one), in bfloat16 where a GPU has that, and returns to the
-    device it was on. On a GPU the same seed gives nearly the same weights, not the same bits: sums there are taken in
-    no fixed order.
+    In bfloat16 on a GPU that has it; sums there have no fixed order, so a seed gives nearly the same weights only.
     """
     if not len(bitext):
         raise DataError("no pairs to train on: every line of the bitext was left out, or the sample is empty.")
@@ -328,7 +312,7 @@ def batches(pairs: int, schedule: Schedule, seed: int, start: int) -> Iterator[t
 
 
 def _model_key(job: Job, teacher: TextTeacher, image_tower: Any | None) -> str:
-    """Hash all that decides what is in a model: the job, and the weights of the image tower."""
+    """Hash everything that decides the content of a model: the job, and the weights of the image tower."""
     digest = hashlib.sha256(job_key(job, teacher).encode())
     if image_tower is not None:
         for name, value in sorted(image_tower.state_dict().items()):
@@ -338,7 +322,7 @@ def _model_key(job: Job, teacher: TextTeacher, image_tower: Any | None) -> str:
 
 
 def job_key(job: Job, teacher: TextTeacher) -> str:
-    """Hash all that decides what a job makes: pairs, recipe, student, seed and the teacher's weights."""
+    """Hash everything that decides the result of a job: pairs, recipe, student, seed and the teacher's weights."""
     settings = [
         job.recipe.name, asdict(job.recipe.schedule), [term.described() for term in job.recipe.terms],
         asdict(job.recipe.start), asdict(job.recipe.augmentation) if job.recipe.augmentation else None,
@@ -353,7 +337,7 @@ def job_key(job: Job, teacher: TextTeacher) -> str:
 
 
 def fertility(student: Student, bitext: Bitext) -> dict[str, float]:
-    """Return, per language, the mean number of subwords per word: 1 is best, above about 3 words fall to pieces."""
+    """Return the mean number of subwords per word of each language: 1 is best, above about 3 words fall to pieces."""
     result = {}
     for language, pairs in bitext.by_language().items():
         words = sum(len(pair.text.split()) for pair in pairs)
@@ -364,7 +348,7 @@ def fertility(student: Student, bitext: Bitext) -> dict[str, float]:
 def _run_key(
     student: Any, bitext: Bitext, vectors: TeacherVectors, recipe: Recipe, validation: Validation, seed: int
 ) -> str:
-    """Hash all that decides the result, the student's first weights and its vocabulary included."""
+    """Hash everything that decides the result, the student's first weights and its vocabulary included."""
     digest = hashlib.sha256(
         json.dumps([recipe.name, asdict(recipe.schedule), [term.described() for term in recipe.terms], seed]).encode()
     )
@@ -377,7 +361,7 @@ def _run_key(
     digest.update(json.dumps([validation.texts, sorted(student.tokenizer.get_vocab().items())]).encode())
     for tensor in (
         vectors.pooled,
-        validation.gallery,
+        validation.english,
         *validation.targets.values(),
         *student.state_dict().values(),
     ):

@@ -24,17 +24,13 @@ _BATCH = 128
 
 @dataclass(frozen=True)
 class TeacherVectors:
-    """Content tokens of all sentences end to end, and their pooled vectors.
-
-    Shapes: ``tokens`` float16 [total, dim]; ``offsets`` int64 [sentences + 1], sentence i owns
-    tokens[offsets[i]:offsets[i + 1]]; ``pooled`` float32 [sentences, dim]; ``mean`` float32 [dim], the mean token.
-    """
+    """Content tokens of all sentences end to end, and their pooled vectors."""
 
     sentences: dict[str, int]
-    tokens: Tensor
-    offsets: Tensor
-    pooled: Tensor
-    mean: Tensor
+    tokens: Tensor  # float16 [total, dim]
+    offsets: Tensor  # int64 [sentences + 1], sentence i owns tokens[offsets[i]:offsets[i + 1]]
+    pooled: Tensor  # float32 [sentences, dim]
+    mean: Tensor  # float32 [dim], the mean token
 
     def batch(self, rows: Tensor) -> TokenBatch:
         """Return the sentences at ``rows`` int64 [batch] as a TokenBatch, its tokens packed."""
