@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -54,26 +55,7 @@ POSITIVE = Share(0, min_open=True)
 )  # fmt: skip
 @sources_options
 @config_option
-def command(
-    sources: tuple[str, ...],
-    out: Path,
-    recipe: str,
-    teacher: str,
-    teacher_prompt: str | None,
-    student: str,
-    image_tower: str | None,
-    multi_vector: Path | None,
-    seed: int,
-    steps: int | None,
-    epochs: float | None,
-    batch_size: int | None,
-    learning_rate: float | None,
-    device: str | None,
-    vocabulary_size: int,
-    validation_share: float,
-    cldr: Path | None,
-    font: Path | None,
-) -> None:
+def command(sources: tuple[str, ...], out: Path, **options: Any) -> None:
     """Teach a multilingual student from parallel sentences.
 
     A killed run resumes when the same command is given again.
@@ -88,12 +70,7 @@ def command(
     import kivuko
     from kivuko.cli.progress import out as screen
 
-    model = kivuko.distill(
-        split_sources(sources), out, teacher=teacher, teacher_prompt=teacher_prompt, student=student, recipe=recipe,
-        image_tower=image_tower, multi_vector=multi_vector, vocabulary_size=vocabulary_size,
-        validation_share=validation_share, steps=steps, epochs=epochs, batch_size=batch_size,
-        learning_rate=learning_rate, seed=seed, device=device, cldr=cldr, font=font,
-    )  # fmt: skip
+    model = kivuko.distill(split_sources(sources), out, **options)
     about = model.about
     assert about is not None
     score = f"validation MRR {about.validation_score:.3f} (text to English text)"

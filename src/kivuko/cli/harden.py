@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -32,24 +33,11 @@ from kivuko.cli.options import DEVICE, SEED, config_option, sources_options
 @DEVICE
 @sources_options
 @config_option
-def command(
-    model: Path,
-    out: Path,
-    images: str,
-    eps: str,
-    steps: int,
-    batch_size: int,
-    learning_rate: float | None,
-    seed: int,
-    device: str | None,
-    cldr: Path | None,
-    font: Path | None,
-) -> None:
+def command(model: Path, out: Path, **options: Any) -> None:
     """Harden the image side of MODEL against small changes of pixels, without labels.
 
     MODEL is a model, an image tower's folder, or emoji for the tower that comes with Kivuko. The text side stays as
-    it is, and vectors of clean images hardly move. A killed run resumes when the same command is
-    given again.
+    it is, and vectors of clean images hardly move. A killed run resumes when the same command is given again.
 
     \b
     Examples:
@@ -61,10 +49,7 @@ def command(
     from kivuko.cli.progress import out as screen
     from kivuko.training.harden import hardening_summary, read_hardening
 
-    kivuko.harden(
-        model, out, images=images, eps=eps, steps=steps, batch_size=batch_size, learning_rate=learning_rate,
-        seed=seed, device=device, cldr=cldr, font=font,
-    )  # fmt: skip
+    kivuko.harden(model, out, **options)
     effect = read_hardening(out)
     assert effect is not None
     for line in hardening_summary(effect):

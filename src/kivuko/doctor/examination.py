@@ -39,13 +39,10 @@ Requested = Literal["languages", "sentences", "each", "index", "bitexts"]
 class Check:
     """One check."""
 
-    name: str  # as findings bear it
-    run: Callable[..., Iterable[Finding]]  # takes the examined model, and what ``takes`` names
-    # what was requested besides: "languages", "sentences" (all), "each" (the sentences of one language; the
-    # check runs for each), "index" (None if none is given), "bitexts" (their names)
-    takes: Requested | None = None
-    # "text": a model that encodes text; "index": an index. Without it the check is left out
-    needs: Literal["text", "index"] | None = None
+    name: str
+    run: Callable[..., Iterable[Finding]]  # of the examined model, and of the argument that ``takes`` names
+    takes: Requested | None = None  # "each": it runs for the sentences of each language
+    needs: Literal["text", "index"] | None = None  # without it the check is left out
 
 
 CHECKS = (
@@ -70,14 +67,14 @@ def examine(
     *,
     languages: Sequence[str] = (),
     bitext: Mapping[str, Source | Sequence[Source]] | None = None,
-    teacher: Path | str | None = None,  # hub id or folder of the English teacher. None: the one that the model names
+    teacher: Path | str | None = None,  # None: the one that the model names
     index: Path | str | None = None,
     cldr: Path | None = None,
-    progress: bool | None = None,  # a progress bar; None: on a terminal
+    progress: bool | None = None,
 ) -> list[Finding]:
     """Examine a model: its tokenizer in each language, its agreement with its teacher, and an index that it searches.
 
-    Whatever is so broken that a check cannot finish is a fault by itself; the other checks continue.
+    Without languages and bitext, it is tried on names of emoji in its own languages. A check that breaks is a fault.
     """
     about, folder = _described(model)
     languages = tuple(language(code).code for code in languages)
@@ -106,7 +103,7 @@ def examine(
 def _runs(
     subject: Examined, given: Mapping[str, object], sentences: Sequence[Sentences]
 ) -> Iterator[tuple[Check, Callable[[], Iterable[Finding]]]]:
-    """Yield each check that applies, with what runs it."""
+    """Yield each check that applies, with the call that runs it."""
     available = {None, *(["text"] if "text" in subject.encoder.modalities else [])}
     available |= {"index"} if given["index"] is not None else set()
     for check in CHECKS:

@@ -25,13 +25,12 @@ LEVELS: tuple[Level, ...] = ("ok", "note", "warning", "fault")  # from good to b
 class Finding:
     """One result of a check."""
 
-    # "ok"; "note", good to know; "warning", results will probably suffer; "fault", results are worth nothing
-    level: Level
-    check: str  # the check's name
+    level: Level  # "warning": results will probably suffer; "fault": results are worth nothing
+    check: str
     what: str  # the result, one line
     do: str = ""  # the remedy, one line; empty where there is nothing to do
-    language: str | None = None  # the language it concerns; None: the model as a whole
-    figures: Mapping[str, float] = field(default_factory=dict)  # the numbers behind it, by name
+    language: str | None = None  # None: the model as a whole
+    figures: Mapping[str, float] = field(default_factory=dict)
 
 
 def worst_level(findings: Iterable[Finding]) -> Level:
@@ -41,17 +40,15 @@ def worst_level(findings: Iterable[Finding]) -> Level:
 
 @dataclass(frozen=True, eq=False)
 class Examined:
-    """A loaded model and what is known of it."""
+    """A loaded model, its training and its teacher, as far as they are known."""
 
-    folder: Path  # the model's
-    encoder: Any  # its ``SentenceTransformer``, on the CPU, in float32
-    about: About | None  # its training; None for a model that Kivuko did not make
-    # the English encoder whose space it should share; None where none is known or none loads
+    folder: Path
+    encoder: Any  # a ``SentenceTransformer`` on the CPU, in float32
+    about: About | None
     teacher: TextTeacher | None = None
 
     @property
     def trained(self) -> tuple[str, ...]:
-        """The languages that it was trained on; none for a model that does not say."""
         return self.about.languages if self.about else ()
 
 
@@ -71,14 +68,11 @@ def called(folder: Path) -> str:
 
 @dataclass(frozen=True)
 class Sentences:
-    """Sentences of one language with their English translations; those equal to it are left out.
-
-    ``origin``: their file, or a description, for messages.
-    """
+    """Sentences of one language with their English translations; those equal to it are left out."""
 
     language: str
     pairs: tuple[Pair, ...]
-    origin: str
+    origin: str  # their file, or a description, for messages
 
     def texts(self) -> list[str]:
         """Return the sentences that are not English, each once, in order."""

@@ -20,7 +20,7 @@ from kivuko.search.decoding import read_place
 from kivuko.search.items import FilePlace
 from kivuko.search.store import IndexStore
 
-_SAMPLED = 500  # vectors looked at
+_SAMPLED = 500  # vectors that are checked
 _ENCODED_AGAIN = 6  # images encoded again
 _SAME_IMAGE = 0.98  # cosine with the stored vector; eight bits a number keep 0.999 and more
 _ALIKE_IMAGES = 0.95  # mean cosine between different images
@@ -98,15 +98,12 @@ def _again(subject: Examined, index: IndexStore, remedy: str) -> Iterator[Findin
 
 
 def check_captions(subject: Examined, index: IndexStore) -> Iterator[Finding]:
-    """Search captioned images by their captions, with the teacher's vectors, among the images sampled.
-
-    Says nothing where 'index' reports another image tower: captions then find nothing for that reason.
-    """
+    """Search captioned images by their captions, with the teacher's vectors, unless 'index' reports another tower."""
     teacher = subject.teacher
     if teacher is None or teacher.dim != index.dim or not has_images(subject.encoder):
         return
     captioned = [one for one in index.items(sample(index, _MOST_CAPTIONS)) if one.caption]
-    items = list({one.caption: one for one in captioned}.values())  # a caption of several images finds one of them
+    items = list({one.caption: one for one in captioned}.values())  # one image per caption
     if len(items) < _FEWEST_CAPTIONS or image_fingerprint(subject.encoder) != index.fingerprint:
         return
     vectors = np.stack([index.vector(one.id) for one in items])
@@ -139,19 +136,13 @@ def check_captions(subject: Examined, index: IndexStore) -> Iterator[Finding]:
 
 
 def share_nearer(texts: Vectors, images: Vectors) -> float:
-    """Return the mean share of the other images that are nearer to a text than its own; 0.5 by chance.
-
-    ``texts, images``: unit vectors [n, dim], row by row of one another.
-    """
+    """Return the mean share of images nearer to a text than its own, of unit vectors [n, dim] in pairs; chance: 0.5."""
     scores = texts @ images.T
     return float((scores > scores.diagonal()[:, None]).sum() / max(1, len(texts) * (len(texts) - 1)))
 
 
 def _emoji_nearer(subject: Examined) -> float | None:
-    """Return ``share_nearer`` of emoji and their English names: images that every tower of the space should know.
-
-    None where CLDR or the font of emoji is not installed.
-    """
+    """Return ``share_nearer`` of emoji and their English names; None where CLDR or the font is not installed."""
     assert subject.teacher is not None
     try:
         annotations, font = read_annotations(find_cldr(), "en"), EmojiFont(find_font())

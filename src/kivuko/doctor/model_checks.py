@@ -78,9 +78,8 @@ def check_codes(subject: Examined, languages: Sequence[str]) -> Iterator[Finding
         yield Finding("warning", "languages", what, do)
     elif quechua:
         what = f"{quechua[0]} is {_QUECHUA[quechua[0]]}; quy (Ayacucho) and quz (Cuzco) are two languages"
-        yield Finding(
-            "note", "languages", what, "Check which one your data is in: Crossmodal-3600 has quz.", quechua[0]
-        )
+        do = "Check which one your data is in: Crossmodal-3600 has quz."
+        yield Finding("note", "languages", what, do, quechua[0])
     for code in codes:
         if code in _CAPTIONS:
             what = f"Crossmodal-3600 has {_CAPTIONS[code]}, two and more in most others"
@@ -89,7 +88,7 @@ def check_codes(subject: Examined, languages: Sequence[str]) -> Iterator[Finding
 
 
 def check_weights(subject: Examined) -> Iterator[Finding]:
-    """Look for weights that are NaN or infinite, and for matrices of zeros."""
+    """Report weights that are NaN or infinite, and matrices of zeros."""
     count, broken, empty = 0, [], []
     for name, weight in subject.encoder.state_dict().items():
         if not weight.is_floating_point():
@@ -100,18 +99,11 @@ def check_weights(subject: Examined) -> Iterator[Finding]:
         elif weight.ndim > 1 and weight.numel() and not weight.any():
             empty.append(name)
     if broken:
-        described = f"{_some(broken)}: some are NaN or infinite"
-        yield Finding(
-            "fault", "weights", described, "Fetch the model again, or train it again with a lower learning rate."
-        )
+        do = "Fetch the model again, or train it again with a lower learning rate."
+        yield Finding("fault", "weights", f"{_some(broken)}: some are NaN or infinite", do)
     if empty:
-        described = f"{_some(empty)}: all zeros"
-        yield Finding(
-            "warning",
-            "weights",
-            described,
-            "A part was never trained or was not stored: fetch or train the model again.",
-        )
+        do = "A part was never trained or was not stored: fetch or train the model again."
+        yield Finding("warning", "weights", f"{_some(empty)}: all zeros", do)
     if not broken and not empty:
         yield Finding("ok", "weights", f"{count:,} weights, all finite", figures={"weights": count})
 
@@ -139,7 +131,7 @@ def check_widths(subject: Examined, index: IndexStore | None) -> Iterator[Findin
 
 
 def check_vectors(subject: Examined, sentences: Sequence[Sentences]) -> Iterator[Finding]:
-    """Look for NaN, missing and nearly equal vectors among sentences of all languages."""
+    """Report NaN, missing and nearly equal vectors among sentences of all languages."""
     texts = list(dict.fromkeys(pair.text for own in sentences for pair in own.some(_EACH_ENCODED)))
     if len(texts) < 2:
         return
@@ -147,9 +139,8 @@ def check_vectors(subject: Examined, sentences: Sequence[Sentences]) -> Iterator
     again = "Train the model again with a lower learning rate."
     if not np.isfinite(vectors).all():
         broken = int((~np.isfinite(vectors).all(1)).sum())
-        yield Finding(
-            "fault", "vectors", f"{broken} of {len(texts)} sentences get vectors with NaN or infinite numbers", again
-        )
+        what = f"{broken} of {len(texts)} sentences get vectors with NaN or infinite numbers"
+        yield Finding("fault", "vectors", what, again)
         return
     empty = float((~vectors.any(1)).mean())
     total = vectors.sum(0)  # mean over pairs of different sentences, without the matrix of all pairs
@@ -165,9 +156,8 @@ def check_vectors(subject: Examined, sentences: Sequence[Sentences]) -> Iterator
         what = f"different sentences have nearly the same vector (mean cosine {alike:.3f}): training collapsed"
         yield Finding(level, "vectors", what, again, figures=figures)
     elif empty == 0:
-        yield Finding(
-            "ok", "vectors", f"different sentences have different vectors (mean cosine {alike:.3f})", figures=figures
-        )
+        what = f"different sentences have different vectors (mean cosine {alike:.3f})"
+        yield Finding("ok", "vectors", what, figures=figures)
 
 
 def check_casing(subject: Examined, sentences: Sequence[Sentences]) -> Iterator[Finding]:
@@ -195,14 +185,8 @@ def check_prompts(subject: Examined) -> Iterator[Finding]:
     if subject.about is None and "text" in subject.encoder.modalities:
         sides.append(("the model", subject.encoder, default_prompt(subject.encoder), called(subject.folder.absolute())))
     if (teacher := subject.teacher) is not None:
-        sides.append(
-            (
-                f"the teacher {teacher.name}",
-                teacher.model,
-                teacher.prompt,
-                f"{Path(teacher.name).name} {Path(teacher.source).name}",
-            )
-        )
+        names = f"{Path(teacher.name).name} {Path(teacher.source).name}"
+        sides.append((f"the teacher {teacher.name}", teacher.model, teacher.prompt, names))
     complaints = [finding for who, model, prompt, name in sides for finding in _look(who, model, prompt, name)]
     yield from complaints
     if sides and not complaints:
@@ -240,10 +224,7 @@ def _siglip(who: str, model: Any) -> Iterator[Finding]:
 
 
 def check_agreement(subject: Examined, sentences: Sentences) -> Iterator[Finding]:
-    """Look for each sentence's English translation among all of them, by cosine with the teacher's vectors.
-
-    This is no evaluation: the sentences may be those of training.
-    """
+    """Search each sentence's English translation among all of them; no evaluation, for they may be of training."""
     code, pairs = sentences.language, sentences.some(_MOST_SENTENCES)
     if subject.teacher is None:
         return
@@ -297,7 +278,7 @@ def _at_chance(subject: Examined, code: str, described: str, figures: dict[str, 
 
 
 def check_protocol(subject: Examined, bitexts: Sequence[str]) -> Iterator[Finding]:
-    """Name what has distorted published figures of such models."""
+    """Name causes of distorted figures in published work on such models."""
     coco = [name for name in bitexts if "coco" in name.lower()]
     if coco:
         what = f"{', '.join(coco)}: if these are MSCOCO captions, 800 of XTD-10's 1,000 images are in its training set"

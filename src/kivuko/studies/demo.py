@@ -38,27 +38,23 @@ class DemoFiles:
 
     @property
     def model(self) -> Path:
-        """The default recipe's model."""
         return self.out / "model"
 
     @property
     def baseline(self) -> Path:
-        """The model of the recipe it is compared with."""
         return self.out / "baseline-mse"
 
     @property
     def index(self) -> Path:
-        """Where the closing lines propose to index the emoji: the demo itself makes none."""
+        """The index that the closing lines propose; the demo itself builds none."""
         return self.out / "emoji.index"
 
     @property
     def records(self) -> Path:
-        """Records of both, of the teacher and of the floor."""
         return self.out / "records.jsonl"
 
     @property
     def image(self) -> Path:
-        """Example queries with their nearest images."""
         return self.out / "examples.png"
 
 
@@ -77,7 +73,7 @@ def emoji_job(
 
 
 def training_names(world: EmojiWorld) -> tuple[str, ...]:
-    """Return the English names of training emoji: they make the selection's gallery as crowded as the real one."""
+    """Return the English names of training emoji, which make the selection as hard as the evaluation."""
     english = world.annotations["en"]
     return tuple(dict.fromkeys(english[one.sequence].name for one in world.emoji if one.split == "train"))
 
@@ -93,7 +89,7 @@ def run_demo(
     steps: int | None = None,
     progress: bool | None = None,
 ) -> list[Record]:
-    """Distill, evaluate and draw; see DemoFiles for what is written. Finished parts of an earlier run are reused."""
+    """Distill, evaluate and draw into ``files``; finished parts of an earlier run are reused."""
     with quiet():
         tower = load_image_tower(shipped_image_tower(), teacher.dim)
     places = dict(zip(RECIPES, (files.model, files.baseline), strict=True))
@@ -127,11 +123,10 @@ def run_demo(
 def examples_image(
     model: Any, world: EmojiWorld, index: ImageIndex, languages: Sequence[str], columns: int = 7
 ) -> Image.Image:
-    """Draw one test query per row, languages in turn, chosen by position and not by how well they do."""
+    """Draw one test query per row, languages in turn, chosen by position and not by its result."""
     rows = []
     for number in range(max(SHOWN, len(languages))):
         code = languages[number % len(languages)]
-        # A fixed stride through the test split: no example is picked for its result.
         queries = [query for query in world.queries(code, "test") if query.compositional and not query.copied]
         if not queries:
             continue
