@@ -67,7 +67,7 @@ def test_what_cannot_be_written_is_refused_before_training(distill, tmp_path):
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "thesis.tex").write_text("years")
     for folder in (out, out / "tokens", out.parent, tmp_path / "models" / "x" / ".." / "m"):
-        refused(distill(out, "--multi-vector", folder), "--multi-vector", "name a folder of its own")
+        refused(distill(out, "--multi-vector", folder), "--multi-vector", "name a separate folder")
     refused(distill(out, "--multi-vector", f"{out}.training"), "checkpoints")
     refused(distill(out, "--multi-vector", tmp_path / "thesis"), str(tmp_path / "thesis"), "nothing was replaced")
     assert [file.name for file in tmp_path.iterdir()] == ["thesis"]

@@ -102,7 +102,7 @@ def test_the_same_call_again_trains_nothing_and_another_one_replaces(distill, tm
     told = capsys.readouterr().err
     assert "made with other settings; it and its evaluation are replaced" in told
     assert "Fewer than 1,000 pairs per language" in told
-    assert "hardly tell one step from another" in told
+    assert "hardly distinguish one step from another" in told
 
 
 def test_progress_false_prints_nothing(distill, tmp_path, capsys):

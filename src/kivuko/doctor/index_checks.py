@@ -54,7 +54,6 @@ def check_index(subject: Examined, index: IndexStore) -> Iterator[Finding]:
 
 
 def sample(index: IndexStore, most: int) -> list[int]:
-    """Return the numbers of at most ``most`` images, evenly spread."""
     ids = index.ids()
     return [int(ids[place * len(ids) // most]) for place in range(most)] if len(ids) > most else ids.tolist()
 
@@ -123,7 +122,7 @@ def check_captions(subject: Examined, index: IndexStore) -> Iterator[Finding]:
         do = f"Take both from one model, and a tower trained on such images. {not_english}"
     elif known <= _LOST_CAPTIONS:
         what = (
-            f"{described}, though emoji are found by their names ({known:.0%} nearer): the image tower is outside its "
+            f"{described}, though emoji match their names ({known:.0%} nearer): the image tower is outside its "
             "domain, it was not trained on such images"
         )
         do = f"Use an image tower trained on such images, a CLIP's for photographs. {not_english}"

@@ -63,7 +63,7 @@ def check_training(subject: Examined, languages: Sequence[str]) -> Iterator[Find
         return
     if read_token_mean(subject.folder, teacher.fingerprint) is None:
         what = f"{teacher.name} is not the teacher that the model was trained with, or that one has changed"
-        do = "Name that teacher (--teacher): each teacher has a space of its own."
+        do = "Name that teacher (--teacher): each teacher has its own space."
         yield Finding("warning", "training", what, do)
 
 
@@ -88,7 +88,6 @@ def check_codes(subject: Examined, languages: Sequence[str]) -> Iterator[Finding
 
 
 def check_weights(subject: Examined) -> Iterator[Finding]:
-    """Report weights that are NaN or infinite, and matrices of zeros."""
     count, broken, empty = 0, [], []
     for name, weight in subject.encoder.state_dict().items():
         if not weight.is_floating_point():
@@ -180,7 +179,7 @@ def check_casing(subject: Examined, sentences: Sequence[Sentences]) -> Iterator[
 
 
 def check_prompts(subject: Examined) -> Iterator[Finding]:
-    """Check that texts get the prompt and padding of training: the teacher's, and the model's if others made it."""
+    """Check that texts get the prompt and padding of training: the teacher's, and the model's if others trained it."""
     sides = []
     if subject.about is None and "text" in subject.encoder.modalities:
         sides.append(("the model", subject.encoder, default_prompt(subject.encoder), called(subject.folder.absolute())))
@@ -259,7 +258,6 @@ def check_agreement(subject: Examined, sentences: Sentences) -> Iterator[Finding
 
 
 def english_vectors(teacher: TextTeacher, texts: list[str]) -> Vectors:
-    """Encode English texts with a teacher: unit vectors, float32 [texts, dim]."""
     batches = [teacher.encode_tokens(texts[i : i + 64]).pooled.cpu().numpy() for i in range(0, len(texts), 64)]
     vectors = np.concatenate(batches).astype(np.float32)
     unit: Vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
@@ -287,10 +285,10 @@ def check_protocol(subject: Examined, bitexts: Sequence[str]) -> Iterator[Findin
     if has_images(subject.encoder):
         if not coco:
             what = "800 of XTD-10's 1,000 test images are in MSCOCO's training set, which many models have seen"
-            do = "Look for leaks: kivuko bitext check FILE --against CAPTIONS; say so beside the figures."
+            do = "Look for leaks: kivuko bitext check FILE --against CAPTIONS; say so next to the figures."
             yield Finding("note", "protocol", what, do)
         what = "five captions per image against one move text recall by about 20 points"
-        yield Finding("note", "protocol", what, "Give captions per image and gallery size beside every figure.")
+        yield Finding("note", "protocol", what, "Give captions per image and gallery size next to every figure.")
     elif "text" in subject.encoder.modalities:
         what = "trained on sentences, a model does worse on paragraphs"
         yield Finding("note", "protocol", what, "Measure on documents as long as yours, or split them into sentences.")

@@ -67,7 +67,6 @@ def _other_padding(first: Any) -> Iterator[Finding]:
 
 
 def check_tokens(subject: Examined, sentences: Sentences) -> Iterator[Finding]:
-    """Judge how the tokenizer splits the sentences of one language."""
     code = sentences.language
     cuts = count_cuts(subject.encoder, sentences.texts(), language(code).script)
     if cuts is None:

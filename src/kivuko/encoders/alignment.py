@@ -105,7 +105,7 @@ class Alignment:
 
     @property
     def warning(self) -> str:
-        """Why the plan should not be trusted, in one line; empty if it converged."""
+        """A line on why the plan should not be trusted; empty if it converged."""
         if self.converged:
             return ""
         if self.method == "greedy":
@@ -135,7 +135,7 @@ class Alignment:
         draw_alignments([self], path, by_token=by_token)
 
     def panel(self, by_token: bool = False) -> Panel:
-        """Return the heat map of the plan, to be drawn alone or beside others."""
+        """Return the heat map of the plan, to be drawn alone or next to others."""
         notes = [self.figures, self.warning] if self.warning else [self.figures]
         if by_token:
             rows, columns = list(_subwords(self.source)), list(_subwords(self.target))
@@ -320,7 +320,6 @@ _ALIGNERS: weakref.WeakKeyDictionary[Model, tuple[str, Aligner]] = weakref.WeakK
 
 
 def load_aligner(model: Model | Path | str, *, teacher: Path | str | None = None) -> Aligner:
-    """Load a model and its English teacher."""
     model = load_model(model, device=None if isinstance(model, Model) else "cpu")
     about = model.about
     source = str(teacher or (about.teacher_source if about else ""))

@@ -18,7 +18,7 @@ from kivuko.encoders.loading import PREFIX
 from kivuko.encoders.open_clip import load_open_clip
 from kivuko.errors import ModelError
 
-CLIP_TYPES = ("clip", "metaclip_2")  # a projection without a bias beside each tower
+CLIP_TYPES = ("clip", "metaclip_2")  # each tower has a projection without a bias
 SIGLIP_TYPES = ("siglip", "siglip2")  # the projections are inside the towers; texts are padded to a fixed length
 
 
@@ -56,7 +56,7 @@ def take_apart(model: Any, processor: Any, name: str) -> ClipTowers:
     tokenizer, pixels = getattr(processor, "tokenizer", None), getattr(processor, "image_processor", None)
     if tokenizer is None or pixels is None:
         missing = "tokenizer" if tokenizer is None else "image processor"
-        raise ModelError(f"{name}: has no {missing} beside its weights. Fetch the whole model.")
+        raise ModelError(f"{name}: has no {missing} with its weights. Fetch the whole model.")
     _check_vocabulary(model, tokenizer, name)
     return ClipTowers(_text_tower(model, processor, kind), _image_tower(model, pixels, kind))
 
@@ -80,7 +80,7 @@ def _text_tower(model: Any, processor: Any, kind: str) -> Any:
     if kind in CLIP_TYPES:
         encoder = _encoder(model.text_model, processor.tokenizer, "forward", length)
         projection = model.text_projection
-    else:  # the library loads no SigLIP text model by itself, so the image side stays beside it
+    else:  # the library loads no SigLIP text model by itself, so the image side stays with it
         encoder = _encoder(model, processor, "get_text_features", length)
         # SigLIP reads padding: it was trained on texts of one length, without a mask.
         padded = {"padding": "max_length", "max_length": length, "return_attention_mask": False}

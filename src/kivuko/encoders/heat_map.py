@@ -34,8 +34,8 @@ _FONTS = (
 )
 
 Color = tuple[int, int, int]
-# Blues of OKLCH hue 240-262 at lightness 0.975, 0.844, 0.713, 0.582, 0.451, 0.32: equal steps for the eye. What tells
-# them apart is lightness alone, so they stay in order for every kind of color vision and in gray print.
+# Blues of OKLCH hue 240-262 at lightness 0.975, 0.844, 0.713, 0.582, 0.451, 0.32: equal steps for the eye. They
+# differ in lightness alone, so they stay in order for every kind of color vision and in gray print.
 _ANCHORS: tuple[Color, ...] = (
     (0xF1, 0xF8, 0xFD), (0xAD, 0xD1, 0xED), (0x6C, 0xA9, 0xDD), (0x37, 0x7E, 0xC5), (0x21, 0x54, 0x99),
     (0x1A, 0x31, 0x5E),
@@ -296,7 +296,6 @@ class Drawing:
 
 
 def to_image(drawing: Drawing, scale: int = 2) -> Image.Image:
-    """Draw it as an RGB image of ``scale`` times its size, or of once its size if it is large."""
     width, height = round(drawing.width), round(drawing.height)
     scale = scale if width * height * scale * scale <= _MOST_PIXELS else 1
     if width * height * scale * scale > _MOST_PIXELS:
@@ -318,7 +317,6 @@ def to_image(drawing: Drawing, scale: int = 2) -> Image.Image:
 
 
 def _draw_rising(canvas: Image.Image, line: Line, scale: int) -> None:
-    """Draw a line on a square stencil of its own, its start in the middle; turn the stencil and lay it on."""
     size = line.size * scale
     half = round(line_width(line.text, size, line.bold)) + 2 * size
     stencil = Image.new("L", (2 * half, 2 * half), 0)
@@ -329,7 +327,6 @@ def _draw_rising(canvas: Image.Image, line: Line, scale: int) -> None:
 
 
 def to_svg(drawing: Drawing, title: str, description: str) -> str:
-    """Write it as a standalone SVG document: text stays text, nothing is fetched from anywhere."""
     width, height = _number(drawing.width), _number(drawing.height)
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}" '
@@ -386,7 +383,7 @@ def scale_color(value: float) -> Color:
 
 def shade(value: float) -> str:
     """Return a block character for a share in [0, 1], for where there is no color."""
-    rounded = round(max(value, 0.0), 2)  # as the number beside it, so that equal numbers look alike
+    rounded = round(max(value, 0.0), 2)  # as the number next to it, so that equal numbers look alike
     return _SHADES[min(int(rounded * len(_SHADES)), len(_SHADES) - 1)]
 
 

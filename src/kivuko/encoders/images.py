@@ -138,8 +138,8 @@ def identify(stream: BinaryIO) -> None:
 def without_metadata(content: bytes) -> bytes | None:
     """Return a JPEG that has been decoded without its metadata, comments, and whatever follows its end.
 
-    None: it is no small, baseline JPEG with one scan, in gray or in three colors; or it has EXIF or XMP, which may
-    say that it lies on its side.
+    None: it is not a small, baseline JPEG with one scan, in gray or in three colors; or it has EXIF or XMP, which may
+    say that it is to be turned.
     """
     if len(content) > _MOST_BYTES or not content.startswith(_START):
         return None
@@ -164,7 +164,6 @@ def without_metadata(content: bytes) -> bytes | None:
 
 @cache
 def readable_formats() -> tuple[str, ...]:
-    """Return the names of the formats that are read: Pillow's, and HEIF where ``pillow_heif`` is installed."""
     Image.init()
     try:
         import pillow_heif
@@ -186,7 +185,6 @@ def unidentified(content: bytes) -> RefusedImage:
 
 
 def _brand(content: bytes) -> bytes:
-    """Return the brand of an ISO media file (HEIF, AVIF), empty for other files."""
     return content[8:12] if content[4:8] == b"ftyp" else b""
 
 

@@ -13,7 +13,7 @@ from kivuko.files import sha256_of
 
 PREFIX = "open_clip:"
 DEFAULT_TEACHER = "sentence-transformers/all-MiniLM-L6-v2"
-DEFAULT_NAMES = frozenset({DEFAULT_TEACHER, "all-MiniLM-L6-v2"})  # found without a network
+DEFAULT_NAMES = frozenset({DEFAULT_TEACHER, "all-MiniLM-L6-v2"})  # available without a network
 # Words that a vocabulary may have, and characters that it does not; of different lengths, so that one is padded.
 PROBES = ("a ferry, kivuko, 𐤀 zzqxw", "a")
 _SECONDS = 10.0  # for the hub to answer
@@ -60,7 +60,6 @@ def model_kind(source: str) -> Kind:
 
 
 def is_sentence_transformer(source: str) -> bool:
-    """Return True if a hub id or folder was saved by ``sentence-transformers``, with its pooling."""
     return bool(_read(source, "modules.json"))
 
 

@@ -30,7 +30,7 @@ def maxsim(queries: TokenLists, documents: TokenLists, *, average: bool = False,
     if queries.vectors.shape[1:] != documents.vectors.shape[1:]:
         raise UsageError(
             f"query tokens are {list(queries.vectors.shape[1:])} wide, document tokens "
-            f"{list(documents.vectors.shape[1:])}: both must lie in one space"
+            f"{list(documents.vectors.shape[1:])}: both must be of one space"
         )
     if budget < 1:
         raise UsageError(f"the memory budget is {budget} numbers; give at least 1")
@@ -83,7 +83,6 @@ def encode_token_lists(
 
 
 def _unit(vectors: Tensor, mean: Tensor | None) -> Tensor:
-    """Return float32 vectors of length 1 [tokens, dim], centered first."""
     vectors = vectors.float()
     return F.normalize(vectors if mean is None else vectors - mean.to(vectors), dim=-1)
 

@@ -147,7 +147,7 @@ def load_model(source: Model | Path | str, *, device: str | torch.device | None 
     Args:
         source: one of
 
-            - a folder: made by Kivuko, of ``sentence-transformers``, or in the layout of ``transformers``
+            - a folder: saved by Kivuko, of ``sentence-transformers``, or in the layout of ``transformers``
               (CLIP, SigLIP, or a text encoder, which is then mean-pooled);
             - the id of such a model on the Hugging Face hub (``openai/clip-vit-base-patch32``,
               ``sentence-transformers/clip-ViT-B-32-multilingual-v1``); fetched once, then taken from the cache;
@@ -177,7 +177,6 @@ def load_model(source: Model | Path | str, *, device: str | torch.device | None 
 
 
 def _load(source: str) -> Model:
-    """Load a model on the CPU."""
     if source.startswith(PREFIX):
         name = source.removeprefix(PREFIX).replace("/", "-")
         with wrap_errors(lambda reason: ModelError(f"{source}: does not load ({reason}).")), quiet():
@@ -201,7 +200,6 @@ def model_folder(source: str) -> Path | None:
 
 
 def _load_folder(folder: Path) -> Any:
-    """Load the SentenceTransformer of a folder of any kind that ``load_model`` takes, on the CPU."""
     require_model_folder(folder)
     if (folder / "modules.json").is_file():
         encoder = load_encoder(folder)
@@ -240,7 +238,6 @@ def encode_texts(encoder: Any, texts: Sequence[str], batch_size: int = 256) -> V
 
 
 def has_images(encoder: Any) -> bool:
-    """Return True if a SentenceTransformer encodes images."""
     return "image" in encoder.modalities
 
 
@@ -267,7 +264,6 @@ class About:
 
     @property
     def pairs_per_language(self) -> int:
-        """Training pairs per language, their mean rounded."""
         return round(sum(self.bitext_sizes.values()) / max(1, len(self.bitext_sizes)))
 
 
@@ -352,7 +348,6 @@ def load_encoder(path: Path | str) -> Any:
 
 
 def read_about(path: Path | str) -> About | None:
-    """Read how a model was trained; None if Kivuko did not make it."""
     file = Path(path) / _ABOUT
     if not file.is_file():
         return None

@@ -1,4 +1,4 @@
-"""The model card: what a model was made from, and the figures of its evaluation."""
+"""The model card: the training of a model, and the figures of its evaluation."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def model_card(about: About, records: Sequence[Any] = (), recipe_description: st
             "",
             "- A student knows the words of its bitext; others are guessed from subwords. English is not one of its",
             "  languages unless the bitext held it: put English queries to the teacher.",
-            "- If `spelling.json` lies beside this card, Kivuko reads misspelled words by it; the lines above do",
+            "- If `spelling.json` is in this folder, Kivuko reads misspelled words by it; the lines above do",
             "  as they are written.",
             "- Where the image side is Kivuko's emoji tower, it knows emoji and no photographs.",
             "",

@@ -109,7 +109,6 @@ def export_onnx(
 
 @contextmanager
 def _steps(out: Path, int8: bool, progress: bool | None) -> Iterator[Callable[[str], None]]:
-    """Yield a callable that shows a step when it begins."""
     with bars(progress) as display:
         task = display.add_task("loading", total=len(_STEPS[: 4 if int8 else 2]) + 1, figures="")
 
@@ -251,7 +250,6 @@ def _refuse_left_out_prompt(model: Any, prompt: str | None, name: str) -> None:
 
 
 def _text_options(first: Any) -> dict[str, Any]:
-    """Return the options that a model's first module gives its tokenizer beyond the usual."""
     options: dict[str, Any] = getattr(first, "processing_kwargs", {}).get("text", {})
     return options
 

@@ -27,9 +27,8 @@ _INLINE = 1_600_000_000  # bytes of weights above which they go into a file of t
 def write_graph(model: Any, path: Path, name: str, *, length: int | None = None) -> None:
     """Write ``path`` (and ``path.data`` for weights above 1.6 GB) from a model's text side.
 
-    Batch and length are free, unless ``length`` is given. A text without a token gets a zero vector where the text
-    side is static.
-    ``model``: a ``SentenceTransformer`` on the CPU, in float32; its weights are as before when this returns.
+    Batch and length are free, unless ``length`` is given. The model is on the CPU, in float32. A text without a token
+    gets a zero vector where the text side is static.
     """
     route = text_route(model)
     with _by_row(route) as parts, _quiet():
@@ -64,7 +63,7 @@ def quantize_graph(graph: Path, out: Path) -> None:
     small = _small_tables(loaded)
     # The exporter's sizes are removed: the quantizer infers them again, and stops where they are wrong.
     del loaded.graph.value_info[:]
-    bare = graph.with_name(f"bare-{graph.name}")  # beside the weights, which it names by their place
+    bare = graph.with_name(f"bare-{graph.name}")  # next to the weights, which it names by their path
     onnx.save(loaded, str(bare))
     try:
         with _quiet():
@@ -112,7 +111,6 @@ class _RowScaled(nn.Module):
         self.padding_idx = padding  # models like RoBERTa read it from the table
 
     def forward(self, ids: Tensor) -> Tensor:
-        """Map int64 [batch, length] to [batch, length, width]."""
         vectors: Tensor = self.rows(ids) * self.factors(ids)
         return vectors
 
@@ -156,7 +154,6 @@ def _by_row(route: list[Any]) -> Iterator[list[nn.Module]]:
 
 
 def _features(first: Any) -> tuple[str, ...]:
-    """Return the names of the tensors that a text side reads."""
     return INPUTS if is_static(first) else tuple(first.preprocess(["a"]))
 
 
@@ -172,7 +169,6 @@ def _small_tables(model: Any) -> list[str]:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence the progress and the warnings of exporter and quantizer."""
     level = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

@@ -64,7 +64,6 @@ class OnnxTextEncoder:
 
 
 def require_onnx(*modules: str) -> None:
-    """Raise MissingDependencyError unless these libraries are installed."""
     if missing := [one for one in modules if importlib.util.find_spec(one) is None]:
         raise MissingDependencyError(f"ONNX needs {', '.join(missing)}: pip install 'kivuko[export]'")
 

@@ -1,6 +1,6 @@
 """Models of the library ``open_clip`` (Ilharco et al. 2021), turned into the same model of ``transformers``.
 
-Models of its own design are supported: a vision and a text transformer, joined by projections.
+Models of the library's native design are supported: a vision and a text transformer, joined by projections.
 """
 
 from __future__ import annotations

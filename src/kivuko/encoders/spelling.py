@@ -55,14 +55,12 @@ class WordCounts:
         return cls(tuple(counted), tuple(words), counts.reshape(len(counted), len(words)))
 
     def save(self, file: Path) -> None:
-        """Write them as JSON."""
         rows = [{w: int(n) for w, n in zip(self.words, own, strict=True) if n} for own in self.counts]
         content = json.dumps({"counts": dict(zip(self.languages, rows, strict=True))}, ensure_ascii=False)
         file.write_text(content + "\n", encoding="utf-8")
 
     @classmethod
     def load(cls, file: Path) -> Self | None:
-        """Read them; None if there is no such file."""
         if not file.is_file():
             return None
         try:
@@ -108,7 +106,6 @@ class SpellingNeighbors(WordCounts):
 
     @classmethod
     def from_bitext(cls, bitext: Bitext, most: int = MOST_WORDS, *, english: bool = False) -> Self:
-        """Count the words of a bitext; of more than ``most`` the rarest are left out."""
         return super().from_bitext(bitext, most, english=english)
 
     def subwords(self, tokenizer: Tokenizer, texts: Sequence[str]) -> list[Subwords]:
@@ -205,7 +202,6 @@ class SpellingNeighbors(WordCounts):
         )
 
     def _language(self, words: Sequence[str]) -> NDArray[np.float64]:
-        """Return the probability of each language, [languages], by the words, misspelled ones among them."""
         result = np.zeros(len(self.languages))
         for word in words:
             if (row := self._row.get(word)) is not None:
@@ -260,7 +256,6 @@ class ReadingStaticEmbedding(StaticEmbedding):
         }
 
     def forward(self, features: dict[str, Tensor], **_: Any) -> dict[str, Tensor]:
-        """Add ``sentence_embedding`` [texts, dim]."""
         ids, offsets, vectors = features["input_ids"], features["offsets"], self.embedding.weight
         weights = features["weights"].to(vectors.dtype)
         sums = F.embedding_bag(ids, vectors, offsets, mode="sum", per_sample_weights=weights)

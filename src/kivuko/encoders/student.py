@@ -79,7 +79,6 @@ class StaticStudent(nn.Module):
         return TokenBatch(None, mask, pooled, packed)
 
     def forward(self, texts: list[str]) -> TokenBatch:
-        """Same as ``encode_tokens``: lets training wrappers call the module."""
         return self.encode_tokens(texts)
 
     def _ids(self, texts: list[str]) -> list[NDArray[np.int64]]:
@@ -157,7 +156,6 @@ class _ProjectedStudent(nn.Module):
         return list(tokenizer.tokenize(text))
 
     def _closing_modules(self) -> list[nn.Module]:
-        """Return Dense where there is a projection, and Normalize."""
         from sentence_transformers.base.modules import Dense, Normalize
 
         if not isinstance(self.projection, nn.Linear):
@@ -310,7 +308,6 @@ def load_transformer_student(name: str | Path, dim: int) -> Any:
 
 
 def load_sentence_student(folder: str | Path, dim: int) -> SentenceStudent:
-    """Load a model of ``sentence-transformers``, by hub id or from a folder, as a student."""
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.base.modules import Dense, Normalize, Transformer
     from sentence_transformers.sentence_transformer.modules import Pooling

@@ -85,7 +85,7 @@ class ClipTeacher(TextTeacher):
 
 
 class MultiVectorTeacher(TextTeacher):
-    """A late-interaction model such as ColBERT, used as its query side; with a document route of its own, as that.
+    """A late-interaction model such as ColBERT, used as its document route if it has one, else as for queries.
 
     Its tokens are the model's projected ones, those of query expansion left out; its sentence vector is their mean.
     """

@@ -61,7 +61,6 @@ def _spans(text: str, tokens: Sequence[Span]) -> list[Span]:
 
 
 def _join(spans: list[Span], tokens: Sequence[Span]) -> list[Span]:
-    """Join the spans that one token covers."""
     starts, ends = [start for start, _ in spans], [end for _, end in spans]
     glued = set()  # numbers of the spans that belong to the span before them
     for start, end in tokens:
@@ -174,7 +173,7 @@ def _projected(vectors: Tensor, modules: list[Any]) -> Tensor:
 
 
 def _grouped(text: str, tokens: _Tokens, keep_unknown: bool) -> TextTokens:
-    # A mark of a word's beginning claims the space before it, or the word's first letter: it has no letter of its own.
+    # A mark of a word's beginning claims the space before it, or the word's first letter: it has no letter itself.
     offsets = [
         span if _has_text(piece) else (span[0], span[0])
         for span, piece in zip(tokens.offsets, tokens.pieces, strict=True)

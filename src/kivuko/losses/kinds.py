@@ -97,7 +97,6 @@ class Term:
 
     @property
     def transports(self) -> bool:
-        """True if it counts and solves transport plans."""
         return self.weight > 0 and find_kind(self.kind).transports(self.options)
 
     def build(self, center: Tensor) -> Objective:
@@ -114,7 +113,6 @@ class Term:
 
 
 def read_term(entry: Any) -> Term:
-    """Read a table ``[[objective]]`` of a recipe."""
     kind = entry.get("kind") if isinstance(entry, dict) else None
     if not isinstance(kind, str) or not (kind in KINDS or is_plugin(kind)):
         raise ValueError(

@@ -27,7 +27,7 @@ class ObjectiveValue:
 class Objective(Protocol):
     """A function of a student's and a teacher's encoding of the same sentences whose value is to be minimized.
 
-    An objective with weights of its own is a torch module: they are trained with the student's.
+    An objective with weights is a torch module: they are trained with the student's.
     """
 
     def __call__(self, student: TokenBatch, teacher: TokenBatch) -> ObjectiveValue | Tensor:
@@ -213,7 +213,7 @@ class BarycenterObjective:
         regularization: entropy weight of the plan, in units of the cost (0-2). The more diffuse the plan, the nearer
             all barycenters are to the sentence's mean.
         center: float [dim], the teacher's corpus mean; None: tokens as they are.
-        student_centered: True: the plan is made of centered tokens on both sides, and the squares, which do not change
+        student_centered: True: the plan is of centered tokens on both sides, and the squares, which do not change
             when both sides are moved, are those of the tokens as they are. False: the center is taken from the
             teacher's tokens only, and the student learns those.
         tolerance, max_iterations: of the solver; training needs no exact plan.
@@ -331,7 +331,7 @@ class TransportObjective:
             about exp(-c / (2 penalty)) of the mass moves whose way costs c; ``mass`` among the parts is the total.
         method: of ``transport.solve``.
         marginals: "uniform"; "norm": a token's mass is the length of its vector, less the center, without gradient
-            (Yokoi et al. 2020, "Word Rotator's Distance"; of centered vectors, the length tells how much a word says,
+            (Yokoi et al. 2020, "Word Rotator's Distance"; of centered vectors, the length shows how much a word says,
             Oyama et al. 2023); "teacher_norm": the teacher's so, the student's uniform.
         cost: "cosine" (0-2), or "squared_euclidean", in the teacher's squared units: mind the regularization.
         tolerance, max_iterations: of the solver; training needs no exact plan.

@@ -204,7 +204,6 @@ class HardeningNote:
 
 
 def describe_hardening(before: Any, after: Any, images: Images, settings: Hardening, source: str) -> HardeningNote:
-    """Measure the effect of hardening on the images that it was done with."""
     old, new = PixelTower(before), PixelTower(after)
     anchors = torch.cat([old.encode(part) for part in images.clean_batches()])
     cosines = torch.cat([new.encode(part) for part in images.clean_batches()]).mul_(anchors).sum(1)

@@ -45,7 +45,6 @@ class Augmentation:
 
     @classmethod
     def from_table(cls, table: Mapping[str, Any]) -> Augmentation:
-        """Read the table of a recipe."""
         settings = dict(table)
         if isinstance(settings.get("kinds"), list):
             settings["kinds"] = tuple(settings["kinds"])
@@ -64,7 +63,6 @@ class Augmentation:
         return texts
 
     def with_copies(self, bitext: Bitext, seed: int) -> Bitext:
-        """Return a bitext with ``copies`` misspelled copies of every pair after it."""
         rng = np.random.default_rng(seed)
         pairs = list(bitext.pairs)
         for _ in range(self.copies):

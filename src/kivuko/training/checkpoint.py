@@ -39,7 +39,6 @@ def save_checkpoint(
     best: dict[str, Tensor],
     optimizer: torch.optim.Optimizer,
 ) -> None:
-    """Write a checkpoint atomically and remove the one before it."""
     tensors = {f"weights.{k}": v for k, v in weights.items()} | {f"best.{k}": v for k, v in best.items()}
     for number, state in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{number}.{key}": value for key, value in state.items()}
@@ -61,7 +60,6 @@ def checkpoint_run(folder: Path) -> str | None:
 def load_checkpoint(
     folder: Path, optimizer: torch.optim.Optimizer
 ) -> tuple[RunState, dict[str, Tensor], dict[str, Tensor]]:
-    """Read the folder's checkpoint into ``optimizer`` and return (progress, weights, best weights)."""
     index = _index(folder)
     file = folder / str(index["file"])
     remedy = f"Delete the folder {folder} to start this training again."

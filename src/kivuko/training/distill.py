@@ -69,7 +69,7 @@ def distill(
             documents. None: it is not written.
         vocabulary_size: subwords of a "static" or "small" student's vocabulary, at least 100.
         validation_share: share of the English sentences of files, above 0 and at most 0.5, that is held out to select
-            the best step. The emoji world has a split of its own.
+            the best step. The emoji world has its own split.
         steps, epochs: length of the training, as one of the two; None: the recipe's number of steps.
         batch_size: pairs per step; None: the recipe's.
         learning_rate: at its highest; None: the recipe's. Students other than "static" take a share of it.
@@ -174,7 +174,7 @@ def _refuse_multi_vector(folder: Path | None, out: Path) -> None:
         return
     place, model = Path(os.path.realpath(folder)), Path(os.path.realpath(out))
     if place == model or place in model.parents or model in place.parents:
-        raise UsageError(f"--multi-vector {folder}: is inside --out {out}, or around it; name a folder of its own.")
+        raise UsageError(f"--multi-vector {folder}: is inside --out {out}, or around it; name a separate folder.")
     if place == model.with_name(f"{model.name}.training"):
         raise UsageError(f"--multi-vector {folder}: training keeps its checkpoints there; choose another folder.")
     refuse_foreign_multi_vector(folder)
@@ -238,7 +238,7 @@ def _load_image_tower(name: str | Path | None, teacher: TextTeacher) -> Any:
 def _note_sizes(training: Bitext, held_out: Bitext) -> None:
     note(f"trained on {len(training):,} pairs, selected on {len(held_out):,} held-out pairs.")
     if len(held_out) < _FEW_HELD_OUT:
-        few = "so few hardly tell one step from another; give more pairs, or a larger --validation-share."
+        few = "so few hardly distinguish one step from another; give more pairs, or a larger --validation-share."
         note(f"note: {len(held_out):,} held out: {few}")
     if len(training) < _FEW_PAIRS * len(training.languages()):
         note(f"Fewer than {_FEW_PAIRS:,} pairs per language: expect little beyond the very words they hold.")

@@ -122,7 +122,6 @@ def hardening_summary(effect: HardeningNote) -> list[str]:
 
 
 def _radius(eps: str | float) -> float:
-    """Read a radius such as "8/255" or 0.03."""
     from kivuko.perturbations.catalog import Number, read_value
 
     radii = Number("eps", Fraction(8, 255), 0, 1, "a radius above 0, up to 1, such as 8/255")
@@ -160,7 +159,6 @@ def _levels(effect: HardeningNote) -> str:
 
 
 def _card(about: Any, effect: HardeningNote) -> str:
-    """Return the model card: the model's own, or a short one for an image tower, and a section on hardening."""
     from kivuko.encoders.model_card import model_card
 
     head = model_card(about) if about is not None else "# Hardened image tower\n"

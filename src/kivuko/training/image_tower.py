@@ -103,7 +103,6 @@ def train_image_tower(
     report: Report | None = None,
     checkpoints: Path | None = None,
 ) -> SmallImageTower:
-    """Train a tower whose vector of each image is near the vectors of its names."""
     settings = settings or TowerTraining()
     training = _TowerTraining(images, image_of_name, name_vectors, settings)
     digest = hashlib.sha256(json.dumps(asdict(settings)).encode())

@@ -138,5 +138,4 @@ def warmup_cosine(step: int, steps: int, warmup: float) -> float:
 
 
 def step_seed(seed: int, step: int) -> int:
-    """Return the seed of one step of a run."""
     return int.from_bytes(hashlib.blake2b(f"{seed}:{step}".encode(), digest_size=7).digest())

@@ -124,7 +124,6 @@ class Recipe:
         return WeightedSum([(term.weight, term.build(center)) for term in self.terms])
 
     def with_schedule(self, **changes: Any) -> Recipe:
-        """Return the same recipe with some schedule entries changed."""
         return replace(self, schedule=replace(self.schedule, **changes))
 
     def with_options(self, **options: int | float | None) -> Recipe:
@@ -139,7 +138,6 @@ class Recipe:
 
 
 def shipped_recipes() -> tuple[str, ...]:
-    """Return the names of the recipes that come with Kivuko, sorted."""
     folder = resources.files("kivuko.training") / "recipes"
     return tuple(sorted(Path(entry.name).stem for entry in folder.iterdir() if entry.name.endswith(".toml")))
 
@@ -158,7 +156,7 @@ def load_recipe(name: str | Path) -> Recipe:
         except (OSError, UnicodeDecodeError) as problem:
             raise UsageError(f"{path}: cannot be read as a recipe ({problem}).") from problem
         if path.stem in _RESERVED:
-            raise UsageError(f"{path}: '{path.stem}' is a row of its own in every result. Give the file another name.")
+            raise UsageError(f"{path}: '{path.stem}' is a reserved row of every result. Give the file another name.")
         return parse_recipe(content, path.stem, str(path))
     if text not in shipped_recipes():
         raise UsageError(f"no recipe '{text}': choose one of {', '.join(shipped_recipes())}, or name a .toml file.")

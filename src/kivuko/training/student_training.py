@@ -33,11 +33,9 @@ from kivuko.training.teacher_vectors import Progress, TeacherVectors, teacher_ve
 class Watch(Protocol):
     """Shows the progress of a training, see ``kivuko.progress.TrainingProgress``."""
 
-    def encoded(self, done: int, total: int) -> None:
-        """Show that ``done`` of ``total`` English sentences went through the teacher."""
+    def encoded(self, done: int, total: int) -> None: ...
 
-    def stepped(self, step: int, steps: int, figures: Mapping[str, float]) -> None:
-        """Show that training took a step; ``figures`` holds the loss and its parts."""
+    def stepped(self, step: int, steps: int, figures: Mapping[str, float]) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -70,7 +68,6 @@ def train_student(
     watch: Watch | None = None,
     device: str | None = None,
 ) -> Trained:
-    """Train a student for ``job``."""
     if not len(job.bitext):
         raise DataError("no pairs to train on: every line of the bitext was left out.")
     if not len(job.held_out):
