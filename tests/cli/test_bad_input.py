@@ -65,7 +65,7 @@ def model(distill, place):
         (["distill", "--out", "m"], "--bitext"),
         (["study", "low-resource", "--sizes", "nan"], "--sizes"),
         (["data", "emoji", "--languages", ""], "names none"),
-        (["evaluate", "m", "--languages", "en"], "teacher's own"),
+        (["evaluate", "all-MiniLM-L6-v2", "--languages", "en"], "teacher's own"),
         (["search", "m"], "QUERY"),
         (["search", "m" * 300, "paka"], "name is too long"),
         (["search", "m", "\udcff paka"], "UTF-8"),
