@@ -274,9 +274,9 @@ def test_bad_input_is_one_line(align, words, told):
 
 def test_a_place_that_cannot_be_written_is_refused_before_the_work(align, tmp_path):
     (tmp_path / "file").write_text("x")
-    refused(align("paka", "cat", "--image", tmp_path / "file" / "x.png", model="nosuch"), "file")
+    refused(align("paka", "cat", "--image", tmp_path / "file" / "x.png", model="open_clip:nosuch/nosuch"), "file")
     (tmp_path / "folder.png").mkdir()
-    refused(align("paka", "cat", "--image", tmp_path / "folder.png", model="nosuch"), "folder.png")
+    refused(align("paka", "cat", "--image", tmp_path / "folder.png", model="open_clip:nosuch/nosuch"), "folder.png")
 
 
 def test_folders_that_are_no_models(align, tmp_path, place):
