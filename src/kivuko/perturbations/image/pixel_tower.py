@@ -34,13 +34,8 @@ class PixelTower:
 
     def pixels(self, images: Sequence[Image.Image]) -> Tensor:
         """Resize images as the model does: float32 [images, 3, height, width], whole steps of 1/255."""
-<<<<<<< HEAD
         normalized = self._preprocess(list(images))["pixel_values"].float().cpu()
-        pixels: Tensor = on_levels((normalized * self.spread + self.mean).clamp(0, 1))
-=======
-        found = self._preprocess(list(images))["pixel_values"].float().cpu()
-        pixels: Tensor = on_levels((found * self.spread.cpu() + self.mean.cpu()).clamp(0, 1))
->>>>>>> bf4196b (One image opener, devices for harden, --config on six commands, ids without a slash)
+        pixels: Tensor = on_levels((normalized * self.spread.cpu() + self.mean.cpu()).clamp(0, 1))
         return pixels.contiguous(memory_format=torch.channels_last)
 
     def __call__(self, pixels: Tensor) -> Tensor:
