@@ -66,15 +66,7 @@ class SmallImageTower(nn.Module):
 
 
 def load_image_tower(source: str | Path, dim: int) -> Any:
-    """Load an image tower, in float32 whatever it is stored in.
-
-    Args:
-        source: a folder of ``sentence-transformers``, or a CLIP-like model (folder or hub id), whose image side it is.
-        dim: width of the teacher's vectors.
-
-    Raises:
-        ModelError: no such model, it encodes no images, or its vectors are not ``dim`` wide.
-    """
+    """Load an image tower, or the image side of a CLIP, in float32; its vectors must be ``dim`` wide."""
     from sentence_transformers import SentenceTransformer
 
     folder = Path(source)

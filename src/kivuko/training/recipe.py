@@ -143,11 +143,7 @@ def shipped_recipes() -> tuple[str, ...]:
 
 
 def load_recipe(name: str | Path) -> Recipe:
-    """Load a recipe by name (``optical``, ``mse``, ...) or from a TOML file.
-
-    Raises:
-        UsageError: there is none of that name, or the file is not a recipe; names the file and the entry.
-    """
+    """Load a recipe by name (``optical``, ``mse``, ...) or from a TOML file."""
     text = str(name)
     if text.endswith(".toml"):
         path = Path(text)
