@@ -154,14 +154,10 @@ def languages_option(command: Decorated) -> Decorated:
 def sources_options(command: Decorated) -> Decorated:
     """Add ``--cldr`` and ``--font``: where the emoji world comes from if not from the system's folders."""
     command = click.option(
-        "--font",
-        type=click.Path(path_type=Path),
-        help="NotoColorEmoji.ttf, if it is not in the system's folder.",
+        "--font", type=click.Path(path_type=Path), help="NotoColorEmoji.ttf, if it is not in the system's folder."
     )(command)
     return click.option(
-        "--cldr",
-        type=click.Path(path_type=Path),
-        help="Folder that holds CLDR's annotations/, if not the system's.",
+        "--cldr", type=click.Path(path_type=Path), help="Folder that holds CLDR's annotations/, if not the system's."
     )(command)
 
 

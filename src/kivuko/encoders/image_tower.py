@@ -30,11 +30,7 @@ class SmallImageTower(nn.Module):
 
         self.size = size
         config = ResNetConfig(
-            embedding_size=32,
-            hidden_sizes=[48, 96, 192],
-            depths=[1, 2, 2],
-            layer_type="basic",
-            hidden_act="relu",
+            embedding_size=32, hidden_sizes=[48, 96, 192], depths=[1, 2, 2], layer_type="basic", hidden_act="relu"
         )
         self.body = ResNetModel(config)
         self.head = nn.Linear(config.hidden_sizes[-1], dim)

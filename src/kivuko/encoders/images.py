@@ -31,10 +31,7 @@ _NOT_READ = frozenset(("EPS", "WMF", "BUFR", "GRIB", "HDF5", "MPEG"))  # run a p
 _HEIF_BRANDS = frozenset((b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"))
 _AVIF_BRANDS = frozenset((b"avif", b"avis"))
 _TURNS = 0x0112  # EXIF's orientation
-_REMEDIES = {
-    "not an image": "Give PNG, JPEG, GIF, WebP, BMP or TIFF.",
-    "too many pixels": "Reduce it first.",
-}
+_REMEDIES = {"not an image": "Give PNG, JPEG, GIF, WebP, BMP or TIFF.", "too many pixels": "Reduce it first."}
 
 
 class RefusedImage(Exception):  # noqa: N818  (not a fault of the program)

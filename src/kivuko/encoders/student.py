@@ -126,10 +126,7 @@ class StaticStudent(nn.Module):
         from sentence_transformers.sentence_transformer.modules import StaticEmbedding
 
         weights = torch.cat([self.embedding.weight.detach(), self.fixed]).cpu()
-        return [
-            StaticEmbedding(Tokenizer.from_str(self.tokenizer.to_str()), embedding_weights=weights),
-            Normalize(),
-        ]
+        return [StaticEmbedding(Tokenizer.from_str(self.tokenizer.to_str()), embedding_weights=weights), Normalize()]
 
 
 class _ProjectedStudent(nn.Module):

@@ -28,23 +28,14 @@ def train_vocabulary(texts: Iterable[str], size: int = 16000) -> Tokenizer:
     """
     tokenizer = Tokenizer(Unigram())
     tokenizer.normalizer = normalizers.Sequence(
-        [
-            normalizers.NFKC(),
-            normalizers.Lowercase(),
-            normalizers.Replace(Regex(r"\s+"), " "),
-            normalizers.Strip(),
-        ]
+        [normalizers.NFKC(), normalizers.Lowercase(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Strip()]
     )
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.Punctuation("isolated"), pre_tokenizers.Metaspace()]
     )
     tokenizer.decoder = decoders.Metaspace()
     trainer = UnigramTrainer(
-        vocab_size=size,
-        special_tokens=[PAD, UNKNOWN],
-        unk_token=UNKNOWN,
-        show_progress=False,
-        max_piece_length=16,
+        vocab_size=size, special_tokens=[PAD, UNKNOWN], unk_token=UNKNOWN, show_progress=False, max_piece_length=16
     )
     material = list(texts)
     if not any(text.strip() for text in material):
@@ -83,8 +74,7 @@ def _in_fixed_order(tokenizer: Tokenizer) -> Tokenizer:
     left_over = sorted(filter(is_left_over, learned))
     learned |= dict(zip(left_over, sorted((learned[piece] for piece in left_over), reverse=True), strict=True))
     rounded = sorted(
-        ((piece, round(score, 4)) for piece, score in learned.items()),
-        key=lambda entry: (-entry[1], entry[0]),
+        ((piece, round(score, 4)) for piece, score in learned.items()), key=lambda entry: (-entry[1], entry[0])
     )
     state["model"]["vocab"] = [*special, *rounded]
     return Tokenizer.from_str(json.dumps(state))

@@ -181,11 +181,7 @@ def _refuse_multi_vector(folder: Path | None, out: Path) -> None:
 
 
 def _read_sources(
-    sources: Sequence[tuple[str, Source]],
-    share: float,
-    seed: int,
-    cldr: str | Path | None,
-    font: str | Path | None,
+    sources: Sequence[tuple[str, Source]], share: float, seed: int, cldr: str | Path | None, font: str | Path | None
 ) -> tuple[Bitext, Bitext]:
     """Return (training pairs, held-out pairs) of all sources; what is left out of each file is noted."""
     read: list[Bitext] = []

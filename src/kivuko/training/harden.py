@@ -79,13 +79,7 @@ def harden(
     from kivuko.encoders.loading import choose_device
     from kivuko.encoders.model import has_images, load_encoder, load_model, read_about
     from kivuko.perturbations.image import PixelTower
-    from kivuko.training.adversarial import (
-        Hardening,
-        describe_hardening,
-        harden_encoder,
-        hardening_key,
-        stored_like,
-    )  # fmt: skip
+    from kivuko.training.adversarial import Hardening, describe_hardening, harden_encoder, hardening_key, stored_like
 
     place = choose_device(device)
     settings = Hardening(radius, steps, seed, batch_size, learning_rate=learning_rate)

@@ -72,11 +72,7 @@ def train_student(
         raise DataError("no pairs to train on: every line of the bitext was left out.")
     if not len(job.held_out):
         raise DataError("no pairs held out to select on: give more bitext, or a larger --validation-share.")
-    sentences = [
-        *(p.english for p in job.bitext.pairs),
-        *(p.english for p in job.held_out.pairs),
-        *job.distractors,
-    ]
+    sentences = [*(p.english for p in job.bitext.pairs), *(p.english for p in job.held_out.pairs), *job.distractors]
     vectors = teacher_vectors(teacher, sentences, progress=watch.encoded if watch else None)
     student = build_student(
         job.student, job.bitext, teacher, job.recipe, size=job.vocabulary_size, seed=job.seed,
@@ -356,11 +352,6 @@ def _run_key(
     for pair in bitext.pairs:
         digest.update(f"{pair.language}\t{pair.text}\t{pair.english}\n".encode())
     digest.update(json.dumps([validation.texts, sorted(student.tokenizer.get_vocab().items())]).encode())
-    for tensor in (
-        vectors.pooled,
-        validation.english,
-        *validation.targets.values(),
-        *student.state_dict().values(),
-    ):
+    for tensor in (vectors.pooled, validation.english, *validation.targets.values(), *student.state_dict().values()):
         digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()

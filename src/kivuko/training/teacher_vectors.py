@@ -43,10 +43,7 @@ class TeacherVectors:
 
 
 def teacher_vectors(
-    teacher: TextTeacher,
-    sentences: Sequence[str],
-    cache: Path | None = None,
-    progress: Progress | None = None,
+    teacher: TextTeacher, sentences: Sequence[str], cache: Path | None = None, progress: Progress | None = None
 ) -> TeacherVectors:
     """Encode the distinct sentences, or read them from the cache, which is keyed by teacher and sentences."""
     distinct = list(dict.fromkeys(sentences))
