@@ -1,7 +1,4 @@
-"""Measures per query, intervals, significance tests, and the records they end in.
-
-Knows arrays and ids, not models: a score matrix comes in, records go out.
-"""
+"""Measures per query, intervals, significance tests, and the records that they end in."""
 
 from kivuko.evaluation.comparison import Comparison, PairedComparison, compare, compare_scores, seed_means
 from kivuko.evaluation.measures import MEASURES, PROTOCOL, Qrels, measure_run, parse_measures, per_query

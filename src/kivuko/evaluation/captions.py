@@ -1,7 +1,7 @@
 """Text-to-image and image-to-text retrieval in an image-caption set, one language at a time.
 
-Text to image: every caption is a query with one relevant image. Image to text: every image is a query, its captions
-in the language are the relevant documents, and the documents are all captions in the language.
+Text to image: every caption is a query with one relevant image. Image to text: every image is a query, and its captions
+are the relevant ones among all captions in the language.
 """
 
 from __future__ import annotations
@@ -31,37 +31,29 @@ _CHUNK_CELLS = 20_000_000  # of the score matrix held at once: 80 MB
 
 @dataclass(frozen=True, eq=False)
 class CaptionTask:
-    """A caption set in both directions.
-
-    ``images``: unit vectors of its images, float32 [images, dim]. ``digest``: SHA-256 over the images. ``captions``:
-    which captions of an image are queries, "every-caption" or "first-caption".
-    """
+    """A caption set in both directions."""
 
     caption_set: CaptionSet
-    images: NDArray[np.float32]
-    digest: str
-    captions: str = EVERY_CAPTION
+    images: NDArray[np.float32]  # unit vectors [images, dim]
+    digest: str  # SHA-256 over the images
+    captions: str = EVERY_CAPTION  # which captions of an image are queries
     scoring: str = "cosine"
     _captions: dict[str, LanguageCaptions] = field(default_factory=dict)
 
     @property
     def split(self) -> str:
-        """The set's own name of the split."""
         return self.caption_set.split
 
     @property
     def has_english(self) -> bool:
-        """Whether the set has English captions."""
         return ENGLISH in self.caption_set.captions
 
     def texts(self, language: str) -> tuple[str, ...]:
-        """Return the captions of one language."""
         if language not in self._captions:
             self._captions[language] = self.caption_set.of(language, self.captions)
         return self._captions[language].texts
 
     def measure(self, queries: Iterable[EncodedQueries]) -> Iterator[tuple[EncodedQueries, dict[str, LanguageScores]]]:
-        """See :class:`~kivuko.evaluation.evaluator.Task`."""
         for one in queries:
             scores = score_captions(self.caption_set, self._captions[one.language], one.vectors, self.images)
             yield (
@@ -70,12 +62,11 @@ class CaptionTask:
             )
 
     def protocol(self, languages: Sequence[str]) -> dict[str, Any]:
-        """See :class:`~kivuko.evaluation.evaluator.Task`."""
         return protocol(self.caption_set, languages, self.captions, self.digest)
 
 
 def dataset_name(caption_set: CaptionSet, protocol: str, direction: str) -> str:
-    """Return what records call the set, as ``xm3600/every-caption/text-to-image``: what cannot be compared differs."""
+    """Return the name in records, as ``xm3600/every-caption/text-to-image``; incomparable figures differ in it."""
     return f"{caption_set.name}/{protocol}/{direction}"
 
 
@@ -86,19 +77,10 @@ def score_captions(
     images: NDArray[np.float32],
     directions: Sequence[str] = DIRECTIONS,
 ) -> dict[str, LanguageScores]:
-    """Search the captions of one language in the images, and the other way round.
+    """Search the captions of one language in the images, and the other way round: direction to values.
 
-    Args:
-        captions: of ``caption_set.of``.
-        texts: unit vectors, float32 [captions, dim].
-        images: unit vectors, float32 [images of the set, dim].
-
-    Returns:
-        Direction to values. Clusters are the images: the captions of one image, in every language, depend
-        together.
-
-    Raises:
-        DataError: vectors whose number or width does not fit.
+    ``texts``: unit vectors, float32 [captions, dim]; ``images``: [images of the set, dim]. Clusters are the images,
+    since the captions of one image, in every language, depend on each other.
     """
     if texts.shape[0] != len(captions.texts) or images.shape[0] != len(caption_set.images):
         raise DataError(
@@ -142,11 +124,7 @@ def protocol(
     caption_protocol: str,
     images_digest: str,
 ) -> dict[str, Any]:
-    """Say what the numbers mean, for the records' header: JSON values.
-
-    Args:
-        images_digest: SHA-256 over the images' own, in the set's order.
-    """
+    """Return the protocol for the records' header; ``images_digest``: SHA-256 over the images' own, in order."""
     queries = "the first caption of each image" if caption_protocol == FIRST_CAPTION else "every caption"
     searched = (
         f"all {len(caption_set.images):,} images of the split"
@@ -182,7 +160,6 @@ def _gallery_size(caption_set: CaptionSet, code: str) -> int:
 
 
 def _caption_ids(owners: Sequence[str]) -> list[str]:
-    """Name the captions: the image's id, and which of its captions it is, from 1."""
     seen: dict[str, int] = {}
     ids = []
     for owner in owners:
@@ -200,7 +177,7 @@ def _measured(
     qrels: Qrels,
     direction: str,
 ) -> dict[str, NDArray[np.float64]]:
-    """Measure queries in blocks of rows; ``repeated``: which row of ``documents`` each document has."""
+    """Measure queries in blocks of rows; ``repeated``: the row of ``documents`` that holds each document."""
     step = max(1, _CHUNK_CELLS // max(1, len(document_ids)))
     parts = []
     for start in range(0, len(query_ids), step):
@@ -212,11 +189,7 @@ def _measured(
 
 
 def without_missing(caption_set: CaptionSet, skip_missing: bool) -> CaptionSet:
-    """Return the set without the images whose files are missing: known before any is encoded.
-
-    Raises:
-        DataError: some are missing, and ``skip_missing`` is not set; or all are.
-    """
+    """Return the set without the images whose files are missing; DataError unless ``skip_missing``."""
     refused = {row: Refused("missing") for row, one in enumerate(caption_set.images) if one.path is None}
     return _without(caption_set, refused, skip_missing)
 
@@ -224,11 +197,7 @@ def without_missing(caption_set: CaptionSet, skip_missing: bool) -> CaptionSet:
 def without_broken(
     caption_set: CaptionSet, vectors: ImageVectors, skip_missing: bool
 ) -> tuple[CaptionSet, NDArray[np.float32], str]:
-    """Return the set without the images that could not be read or decoded, the others' vectors and their digest.
-
-    Raises:
-        DataError: there are such, and ``skip_missing`` is not set; or there are no others.
-    """
+    """Return the set without unreadable images, the others' vectors [images, dim], and their digest."""
     kept = [row for row in range(len(caption_set.images)) if row not in vectors.refused]
     left = _without(caption_set, vectors.refused, skip_missing)
     return left, vectors.vectors[kept], vectors.digest()

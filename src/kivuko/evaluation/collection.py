@@ -1,7 +1,4 @@
-"""Searching a text collection of any size: documents stream past, each query keeps the best it has seen.
-
-Results are records, per-query scores, and a TREC run for each system and language.
-"""
+"""Searching a text collection of any size: documents are streamed, and each query keeps the best so far."""
 
 from __future__ import annotations
 
@@ -58,23 +55,17 @@ PROTOCOL = {
 
 @dataclass(frozen=True)
 class Encoders:
-    """What a collection is searched with: a reader of documents, and the systems whose queries are compared to them.
-
-    ``documents_by``: who encodes the documents, for the protocol. ``longest``: tokens of a text that are read, None
-    where the model does not say. ``scoring``: "cosine" or "maxsim". ``space``: a name of the space of the document
-    vectors, by which they are cached; None for what is too large to be cached, a list of vectors for each document.
-    """
+    """An encoder of documents, and the systems whose queries are compared with them."""
 
     encode_documents: Callable[[list[str]], Any]
     systems: tuple[System, ...]
-    documents_by: str
-    scoring: str = "cosine"
-    longest: int | None = None
-    space: str | None = None
+    documents_by: str  # the encoder of documents, in words, for the protocol
+    scoring: str = "cosine"  # or "maxsim"
+    longest: int | None = None  # tokens of a text that are read; None: the model does not say
+    space: str | None = None  # name of the vector space, by which vectors are cached; None: too large to be cached
     notes: tuple[str, ...] = ()
 
     def score(self, queries: Any, documents: Any) -> ArrayLike:
-        """Return [queries, documents], higher is better."""
         if self.scoring == "maxsim":
             from kivuko.encoders.maxsim import maxsim
 
@@ -86,10 +77,7 @@ class Encoders:
 class CollectionTask:
     """Queries of some languages against all documents of a collection; each document is encoded once for all.
 
-    Memory holds a block of documents and, for each query, the best ``DEPTH`` so far. Filled while it measures:
-    ``runs``, (objective, language) to run; ``trec_eval``, objective to language to measure to the mean under
-    trec_eval's own rule for equal scores; ``documents``, how many there are; ``missing``, how many relevant ones are
-    not among them.
+    Memory holds a block of documents and, for each query, the best ``DEPTH`` so far.
     """
 
     collection: Collection
@@ -97,10 +85,11 @@ class CollectionTask:
     languages: tuple[str, ...]
     report: Report | None = None
     split: str = "all"
-    runs: dict[tuple[str, str], Run] = field(default_factory=dict)
+    runs: dict[tuple[str, str], Run] = field(default_factory=dict)  # by objective and language
+    # Objective to language to measure to the mean under trec_eval's own rule for equal scores.
     trec_eval: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)
     documents: int = 0
-    missing: int = 0
+    missing: int = 0  # relevant documents that the collection lacks
     cached: DocumentVectors | None = None
 
     def __post_init__(self) -> None:
@@ -111,25 +100,17 @@ class CollectionTask:
 
     @property
     def scoring(self) -> str:
-        """ "cosine" or "maxsim"."""
         return self.encoders.scoring
 
     @property
     def dataset(self) -> str:
-        """The name that records give it, such as ``trec:my-collection``."""
+        """The name in records, such as ``trec:my-collection``."""
         return f"{self.collection.spec.partition(':')[0]}:{self.collection.name}"
 
     def texts(self, language: str) -> list[str]:
-        """Return the queries of one language that have a relevant document."""
         return list(self._queries[language][0].values())
 
     def measure(self, queries: Iterable[EncodedQueries]) -> Iterator[tuple[EncodedQueries, dict[str, LanguageScores]]]:
-        """See :class:`~kivuko.evaluation.evaluator.Task`.
-
-        Raises:
-            DataError: the collection has no document, or two of one id.
-            ModelError: the model gives NaN.
-        """
         searches = [(one, TopDocuments(len(self._queries[one.language][0]), DEPTH)) for one in queries]
         encode = self.encoders.encode_documents
         if self.encoders.space:
@@ -147,7 +128,6 @@ class CollectionTask:
             yield one, {self.dataset: self._measured(one, best)}
 
     def protocol(self, languages: Sequence[str]) -> dict[str, Any]:
-        """See :class:`~kivuko.evaluation.evaluator.Task`."""
         longest = self.encoders.longest
         read = "as the model says" if longest is None else f"the first {longest} tokens"
         return {
@@ -171,7 +151,7 @@ class CollectionTask:
         return {code: left for code, (_, left) in self._queries.items()}
 
     def notes(self) -> list[str]:
-        """Return what a reader of the figures must know, one line each, when everything is measured."""
+        """Return lines on what was left out, missing or cached, when everything is measured."""
         lines = [
             f"left out, without a relevant document in the qrels: {pluralize(count, 'query', 'queries')} in {code}."
             for code, count in self.unanswerable.items()
@@ -228,12 +208,7 @@ def choose_queries(
 ) -> tuple[str, ...]:
     """Return the languages whose queries are measured.
 
-    Args:
-        requested: normalized codes; None: the languages that the model was trained on.
-        trained: those; None: the model does not say, and all of the collection's are taken.
-
-    Raises:
-        UsageError: the collection has no queries in a language, or in none of the model's.
+    ``requested``: normalized codes; None: those that the model was ``trained`` on (None: unknown, all are taken).
     """
     there = collection.query_languages
     has = ", ".join(there) if there != (UNDETERMINED,) else "one language that no file names: name just that"
@@ -255,15 +230,12 @@ def choose_queries(
 def collection_encoders(
     model: Model, document_language: str, *, alone: bool = False, batch_size: int | None = None
 ) -> Encoders:
-    """Return what a collection with documents in this language is searched with.
+    """Return the encoders for a collection with documents in this language.
 
     A model of Kivuko's was trained to put its languages where its English teacher puts English: English documents are
-    encoded by the teacher, all others by the model itself. Beside the model, the teacher is given the queries of every
-    language as they are (in English that is the ceiling), and so are random weights (the floor). Any other folder of
-    ``sentence-transformers`` encodes queries and documents itself, with its own prompts for either.
-
-    Raises:
-        ModelError: the model encodes no text, or its teacher cannot be loaded.
+    encoded by the teacher, all others by the model itself. The teacher also searches with the queries of every language
+    as they are (in English that is the ceiling), and so does a model with random weights (the floor). Any other model
+    of ``sentence-transformers`` encodes queries and documents itself, with its own prompts for either.
     """
     encoder, about = model.encoder, model.about
     if not model.has_text:
@@ -296,11 +268,7 @@ def collection_encoders(
 
 
 def multi_vector_encoders(path: Path, device: str | None, batch_size: int | None = None) -> Encoders:
-    """Return what a ``MultiVectorEncoder`` searches a collection with: its own queries and documents, by MaxSim.
-
-    Raises:
-        ModelError: the folder does not load.
-    """
+    """Return the encoders of a ``MultiVectorEncoder``: its own queries and documents, by MaxSim."""
     from sentence_transformers import MultiVectorEncoder
 
     from kivuko.encoders.maxsim import token_lists
@@ -353,11 +321,7 @@ class TopDocuments:
         self.tied_beyond = np.zeros(queries, dtype=np.int64)
 
     def add(self, ids: Sequence[str], scores: ArrayLike) -> None:
-        """Take the scores of more documents, [queries, documents], higher is better.
-
-        Raises:
-            ModelError: a score is NaN.
-        """
+        """Add the scores of more documents, [queries, documents], higher is better; ModelError if one is NaN."""
         new = np.asarray(scores, dtype=np.float32)
         if np.isnan(new).any():
             raise ModelError("the model gives scores that are no numbers (NaN): are its weights damaged?")
@@ -386,11 +350,7 @@ class TopDocuments:
         self.tied_beyond = dropped
 
     def run(self, query_ids: Sequence[str]) -> Run:
-        """Return the documents kept for each query.
-
-        Raises:
-            DataError: two documents of the collection have one id.
-        """
+        """Return the documents kept for each query; DataError if two documents have one id."""
         run: Run = {}
         for query, ids, scores in zip(query_ids, self.ids.tolist(), self.scores.tolist(), strict=True):
             run[query] = dict(zip(ids, scores, strict=True))
@@ -423,21 +383,10 @@ def search_collection(
     report: Callable[[int], None] | None = None,
     name: str = "the collection",
 ) -> tuple[int, int]:
-    """Compare all queries with all documents; each document is encoded once, for all systems and languages.
+    """Compare all queries with all documents, encoding each document once for all systems and languages.
 
-    Args:
-        encode: texts -> whatever ``score`` takes.
-        score: (encoded queries, encoded documents) -> [queries, documents], higher is better.
-        searches: encoded queries, and where their best documents go.
-        report: called with the number of documents that are done.
-        name: of the collection, for messages.
-
-    Returns:
-        The number of documents, and that of the relevant ones that are not among them.
-
-    Raises:
-        DataError: the collection has no document.
-        ModelError: the model gives NaN.
+    ``searches``: encoded queries, and where their best documents go; ``report``: called with the number of documents
+    done. Returns the number of documents, and that of the relevant ones that are not among them.
     """
     missing = {name for grades in judgments.values() for name, grade in grades.items() if grade > 0}
     for _, best in searches:

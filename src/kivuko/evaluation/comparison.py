@@ -1,8 +1,7 @@
 """Two systems on the same queries: the difference, its interval, and a paired test.
 
-The unit is the cluster (of emoji the concept, of captions the image): queries for one thing, in whatever language and
-under whatever seed, depend on each other. A cluster's value is its share of the mean over languages, averaged over
-seeds.
+The unit is the cluster (of emoji the concept, of captions the image). A cluster's value is its share of the mean over
+languages, averaged over seeds.
 """
 
 from __future__ import annotations
@@ -291,7 +290,7 @@ class _Side:
 
 
 def _key(block: PerQueryScores) -> Condition:
-    """Return the condition without what differs between two systems."""
+    """Return the condition without the fields that differ between two systems."""
     return replace(block.condition, model="", objective="", bitext_size=None, seed=None)
 
 
@@ -303,41 +302,28 @@ def _p(value: float) -> str:
     return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
-# One pair of objectives in a study: also relative, and over seeds.
-
 Seed = int | None
 
 
 @dataclass(frozen=True)
 class PairedComparison:
-    """``first`` against ``second``: two objectives' mean over languages of one measure.
-
-    ``difference``: first - second, with a bootstrap interval over clusters. ``relative``: first / second - 1, likewise;
-    None where second's mean is zero in some sample. ``over_seeds``: the difference of each seed's means, with a t
-    interval; where an objective has no seed its one value is paired with each seed of the other. ``test``: a paired
-    randomization test over clusters on the same difference.
-    """
+    """Two objectives' mean over languages of one measure."""
 
     first: str
     second: str
     means: tuple[float, float]
-    difference: Interval
-    relative: Interval | None
-    over_seeds: Interval
+    difference: Interval  # first - second, a bootstrap over clusters
+    relative: Interval | None  # first / second - 1; None where second's mean is zero in some sample
+    over_seeds: Interval  # of each seed's difference; a side without seeds is paired with each seed of the other
     test: RandomizationTest
 
 
 def compare_scores(
     first: Sequence[PerQueryScores], second: Sequence[PerQueryScores], languages: Sequence[str]
 ) -> PairedComparison:
-    """Compare two objectives on one measure, subset, data set, split and bitext size.
+    """Compare two objectives on one measure, subset, data set, split and bitext size; the mean is over ``languages``.
 
-    Args:
-        first, second: an objective's blocks, one per language and seed; blocks of other languages are ignored.
-        languages: the mean is over these, each language counting the same.
-
-    Raises:
-        DataError: a language is missing on one side, queries differ, or the sides share no seed.
+    DataError where a language is missing on one side, queries differ, or the sides share no seed.
     """
     tables, names = _pair(first, second, languages)
     a, b = (_mean_over_seeds(table) for table in tables)
@@ -349,11 +335,7 @@ def compare_scores(
 
 
 def seed_means(blocks: Sequence[PerQueryScores], languages: Sequence[str]) -> dict[Seed, float]:
-    """Return the mean over languages of the mean over queries, for each seed.
-
-    Raises:
-        DataError: a seed lacks a language.
-    """
+    """Return the mean over languages of the mean over queries, for each seed."""
     return {seed: float(np.mean(list(table.values()))) for seed, table in _by_seed(blocks, languages).items()}
 
 

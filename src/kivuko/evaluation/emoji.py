@@ -1,7 +1,4 @@
-"""Text-to-image retrieval in the emoji world: every query in a language, all images as the gallery.
-
-The same queries can search English documents in place of images, see :func:`documents_protocol`.
-"""
+"""Text-to-image retrieval in the emoji world: every query in a language, all images as the gallery."""
 
 from __future__ import annotations
 
@@ -36,33 +33,24 @@ class EmojiTask:
         return {}
 
     def texts(self, language: str) -> list[str]:
-        """Return the queries of one language."""
         if language not in self._texts:
             self._texts[language] = [query.text for query in self.world.queries(language, self.split)]
         return self._texts[language]
 
     def measure(self, queries: Iterable[EncodedQueries]) -> Iterator[tuple[EncodedQueries, dict[str, LanguageScores]]]:
-        """See :class:`~kivuko.evaluation.evaluator.Task`."""
         for one in queries:
             scores = one.vectors @ self.images.T
             yield one, {DATASET: measure_queries(scores, self.world, one.language, self.split)}
 
     def protocol(self, languages: Sequence[str]) -> dict[str, Any]:
-        """See :class:`~kivuko.evaluation.evaluator.Task`."""
         return {**protocol(self.world, self.split), "languages": list(languages)}
 
 
 def measure_queries(scores: ArrayLike, world: EmojiWorld, language: str, split: str) -> LanguageScores:
     """Measure the queries of one language, each of which should retrieve its own image, or that image's document.
 
-    Args:
-        scores: [queries, images], higher is better; rows as in ``world.queries(language, split)``, columns as in
-            ``world.image_sequences``.
-        language: code, "en" for the English names.
-
-    Returns:
-        Subsets "copied", "compositional" (seen words only) and "lexical" (with unseen words), the latter two without
-        copied queries; clusters: concepts.
+    ``scores``: [queries, images], rows as in ``world.queries``, columns as in ``world.image_sequences``. Subsets are
+    "copied", "compositional" (seen words only) and "lexical" (with unseen words); clusters are concepts.
     """
     documents = world.image_sequences
     queries = world.queries(language, split)
@@ -80,7 +68,7 @@ def measure_queries(scores: ArrayLike, world: EmojiWorld, language: str, split: 
 
 
 def protocol(world: EmojiWorld, split: str) -> dict[str, Any]:
-    """Say what the numbers mean: for the records' header."""
+    """Return the protocol for the records' header."""
     return {
         **PROTOCOL,
         "dataset": DATASET,
@@ -94,7 +82,7 @@ def protocol(world: EmojiWorld, split: str) -> dict[str, Any]:
 
 
 def documents_protocol(world: EmojiWorld, split: str) -> dict[str, Any]:
-    """Say the same of searching English documents: what people call an image, names first, then keywords."""
+    """Return the protocol of searching English documents, an image's names and keywords, in place of images."""
     return {
         **protocol(world, split),
         "dataset": DOCUMENTS,

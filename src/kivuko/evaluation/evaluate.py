@@ -153,12 +153,10 @@ class Options:
 
 @dataclass(kw_only=True)
 class _Prepared:
-    """A task with the systems that are measured on it. ``notes``: called for more of them when all is measured."""
-
     task: Task
     systems: Sequence[System]
     languages: tuple[str, ...]
-    notes: Callable[[], list[str]] = list
+    notes: Callable[[], list[str]] = list  # called when everything is measured
 
 
 def evaluate(
@@ -322,7 +320,7 @@ def _captions(model: Any, caption_set: CaptionSet, options: Options, bar: Bar) -
 def open_captions(
     model: Any, caption_set: CaptionSet, options: Options, bar: Bar
 ) -> tuple[Model, tuple[str, ...], CaptionTask]:
-    """Return the model, the languages to measure, and the set without unreadable images beside the images' vectors."""
+    """Return the model, the languages to measure, and the task, without unreadable images."""
     from kivuko.datasets.captions import EVERY_CAPTION, FIRST_CAPTION, choose_languages
     from kivuko.evaluation.captions import CaptionTask, without_broken, without_missing
     from kivuko.evaluation.vectors import image_vectors
@@ -400,12 +398,11 @@ def _with_images(model: Any, device: str | None) -> Model:
 
 
 def is_caption_set(opened: Any) -> bool:
-    """Whether an open data set is an image-caption set."""
     return hasattr(opened, "captions") and hasattr(opened, "images")
 
 
 def is_emoji(opened: Any) -> bool:
-    """Whether an open data set is the emoji; None stands for them before they are read."""
+    """Return True for the emoji; None stands for them before they are read."""
     return opened is None or hasattr(opened, "annotations")
 
 
@@ -435,7 +432,7 @@ def read_codes(languages: Sequence[str] | None) -> tuple[str, ...] | None:
 
 
 def _is_one_of(code: str, trained: Sequence[str], there: Sequence[str]) -> bool:
-    """Whether a set's language is one of the model's: ``zh-Hans`` is ``zh`` where the set has no other Chinese."""
+    """Return True for a language of the model's: ``zh-Hans`` is ``zh`` where the set has no other Chinese."""
     if code in trained:
         return True
     primary = code.partition("-")[0]
@@ -443,7 +440,7 @@ def _is_one_of(code: str, trained: Sequence[str], there: Sequence[str]) -> bool:
 
 
 def _about_languages(model: Model, codes: Sequence[str]) -> list[str]:
-    """Name the languages that the model was not trained on, and those that it may be thought to know."""
+    """Return notes on languages that the model was not trained on, or may wrongly be thought to know."""
     if model.about is None:
         return []
     trained, lines = model.languages, []

@@ -1,7 +1,6 @@
 """One evaluator for every retrieval task: encode queries, search, measure, summarize, beside a ceiling and a floor.
 
-A task says what is searched and what is right (:class:`Task`); a system is one way to encode queries
-(:class:`System`). The English teacher on English queries is the ceiling, a model with random weights the floor.
+The English teacher on English queries is the ceiling, a model with random weights the floor.
 """
 
 from __future__ import annotations
@@ -34,16 +33,12 @@ _BLOCK = 1024  # texts between two reports of progress; a multiple of the batch
 
 @dataclass(frozen=True, eq=False)
 class System:
-    """One way to encode queries.
-
-    ``encode``: texts to unit vectors, float32 [texts, dim], or to a list of token vectors for each text. ``about``:
-    what the model says of its training; None for the teacher, random weights, and a model that Kivuko did not train.
-    """
+    """One way to encode queries."""
 
     model: str
     objective: str
-    encode: Encode
-    about: About | None = None
+    encode: Encode  # texts to unit vectors, float32 [texts, dim], or to a list of token vectors for each text
+    about: About | None = None  # of the training; None: the teacher, random weights, or a model of other origin
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +51,7 @@ class EncodedQueries:
 
 
 class Task(Protocol):
-    """What is searched, by which queries, and how results are measured."""
+    """A set of candidates, the queries that search it, and the way that results are measured."""
 
     @property
     def split(self) -> str:
@@ -65,12 +60,12 @@ class Task(Protocol):
 
     @property
     def scoring(self) -> str:
-        """How a query and a candidate are compared: "cosine" or "maxsim"."""
+        """ "cosine" or "maxsim"."""
         ...
 
     @property
     def has_english(self) -> bool:
-        """Whether there are English queries, which the ceiling is measured on."""
+        """True where there are English queries, which the ceiling is measured on."""
         ...
 
     def texts(self, language: str) -> Sequence[str]:
@@ -82,24 +77,21 @@ class Task(Protocol):
         ...
 
     def protocol(self, languages: Sequence[str]) -> dict[str, Any]:
-        """Say what the numbers mean, for the header of the records; called when everything is measured."""
+        """Return the protocol for the records' header; called when everything is measured."""
         ...
 
 
 def model_system(model: Model, batch_size: int | None = None) -> System:
-    """Return a model as it is."""
     objective = model.name if model.about is None else model.about.recipe
     return System(model.name, objective, _encode_with(model.encoder, batch_size), model.about)
 
 
 def untrained_system(model: Model, batch_size: int | None = None) -> System:
-    """Return the floor: the same model with random weights on its text side."""
     name = model.name if model.about is None else model.about.student
     return System(name, UNTRAINED, _encode_with(untrained_copy(model.encoder), batch_size))
 
 
 def teacher_system(teacher: TextTeacher, batch_size: int | None = None) -> System:
-    """Return the ceiling: the English teacher."""
     return System(teacher.name, TEACHER, teacher_encoder(teacher, batch_size))
 
 
@@ -153,12 +145,7 @@ def measure_systems(
 ) -> tuple[list[Record], list[PerQueryScores]]:
     """Measure systems on a task, the teacher first: its English scores are the denominator of parity.
 
-    Args:
-        languages: of the queries; the teacher is also given English ones, where the task has them.
-        grouped: the languages that group means may hold; None: all of ``languages``.
-
-    Returns:
-        Records, and the per-query scores that they summarize.
+    ``grouped``: the languages that group means may hold; None: all of ``languages``.
     """
     scores: dict[System, dict[str, list[LanguageScores]]] = {system: {} for system in systems}
     for queries, measured in task.measure(_encoded(task, systems, languages, bar)):

@@ -1,20 +1,13 @@
 """Two objectives under attack: at equal clean accuracy, and by the share of accuracy that is left.
 
-A better model has more to lose, so it may fall further for that alone. There are two ways to allow for it: compare
-attacked scores of models matched in clean accuracy (:func:`matched`), or the ratios robust / clean
-(:func:`compare_ratios`).
+A better model has more to lose. So models are compared when matched in clean accuracy (:func:`matched`), or by their
+ratios robust / clean (:func:`compare_ratios`).
 
-**Matching.** Each objective was trained at several bitext sizes. The better one at the requested size is brought down
-to the other's clean mean by mixing it with itself, trained on less: with weight w a query's score is w times the larger
-model's plus 1 - w times the smaller one's, clean and attacked alike. Where it was not trained on so little, the worse
-one is brought up in the same way by its models that were trained on more. Such a mixture is what is measured, in the
-mean, of a system that sends each query to the one model with probability w and to the other otherwise.
-
-**What it assumes.** That a worse model of the same objective is one that was trained on less bitext; a single model of
-just that clean accuracy may be more or less robust than the mixture. The weight is estimated from the same queries and
-then held fixed: in a bootstrap sample the clean means are equal on average, not exactly, which makes intervals a little
-wider. The test exchanges each concept's scores under the attack, and is exact if the mixture and the other objective
-are the same.
+Matching: the better objective is brought down to the other's clean mean by mixing it with itself, trained on less
+bitext (or the worse one up, by its models trained on more). With weight w a query's score is w times the larger model's
+plus 1 - w times the smaller one's, clean and attacked alike: the mean of a system that sends each query to one of the
+two by lot. A single model of just that clean accuracy may be more or less robust. The weight is estimated from the same
+queries and held fixed, so in a bootstrap sample the clean means are equal on average, not exactly.
 """
 
 from __future__ import annotations
@@ -44,56 +37,33 @@ from kivuko.evaluation.statistics import Interval, RandomizationTest, percentile
 
 @dataclass(frozen=True, eq=False)
 class Point:
-    """One objective at one bitext size: blocks of one measure before and after an attack, by language and seed.
-
-    The attack may cover fewer queries; clean means are then over those alone.
-    """
+    """One objective at one bitext size: blocks of one measure; clean means are over the attacked queries alone."""
 
     size: int
     clean: Sequence[PerQueryScores]
     robust: Sequence[PerQueryScores]
 
 
-Level = tuple[float, Point]
-"""A point and its clean mean, over languages and seeds."""
+Level = tuple[float, Point]  # a clean mean and its point
 
 
 @dataclass(frozen=True)
 class Matched:
-    """A comparison of robust scores at equal clean means, or why there is none.
-
-    Attributes:
-        comparison: first against second, on the attacked scores; None where there is a ``reason``.
-        target: the clean mean, over languages and seeds, of both.
-        mixed: the objective that was moved there; None where both were there already, or nothing was compared.
-        sizes: the bitext sizes that it was mixed from, the one with the lower clean mean first.
-        weight: of the model with the higher clean mean, in [0, 1].
-    """
+    """A comparison of robust scores at equal clean means, or the ``reason`` that there is none."""
 
     comparison: PairedComparison | None
-    target: float
-    mixed: str | None = None
-    sizes: tuple[int, int] | None = None
-    weight: float | None = None
+    target: float  # the clean mean of both
+    mixed: str | None = None  # the objective that was moved there, if one was
+    sizes: tuple[int, int] | None = None  # bitext sizes that it was mixed from, the lower clean mean first
+    weight: float | None = None  # of the model with the higher clean mean, in [0, 1]
     reason: str = ""
 
 
 def matched(first: Sequence[Point], second: Sequence[Point], languages: Sequence[str], size: int) -> Matched:
     """Compare two objectives under one attack at equal clean means.
 
-    Args:
-        first, second: each objective at several bitext sizes; ``size`` must be among them. All seeds of a size have to
-            be there at the others, so that a seed is mixed with itself.
-        languages: the means are over these, each language counting the same.
-        size: sentence pairs per language at which both are taken. The better one is then brought down to the other's
-            clean mean or, where its sizes do not reach down so far, the other one up.
-
-    Returns:
-        The comparison of the attacked scores; without one where neither can be moved ("not bracketed").
-
-    Raises:
-        UsageError: an objective lacks ``size``, or holds a size twice.
-        DataError: blocks that cannot be compared or mixed.
+    ``first``, ``second``: each at several bitext sizes, ``size`` among them, with the same seeds. Without a comparison
+    where neither side can be moved ("not bracketed").
     """
     sides = [_by_clean_mean(points, languages) for points in (first, second)]
     at = [_at(side, size) for side in sides]
@@ -154,8 +124,7 @@ def _objective(point: Point) -> str:
     return point.clean[0].condition.objective
 
 
-Sides = tuple[Sequence[PerQueryScores], Sequence[PerQueryScores]]
-"""An objective's blocks of one measure, clean and attacked."""
+Sides = tuple[Sequence[PerQueryScores], Sequence[PerQueryScores]]  # clean and attacked
 
 _CHUNK_TRIALS = 2000
 
@@ -169,18 +138,10 @@ def compare_ratios(
     trials: int = 10_000,
     seed: int = 0,
 ) -> PairedComparison | None:
-    """Compare robust / clean, each a mean over languages and seeds (see
-    :class:`~kivuko.evaluation.robustness.Robustness`).
+    """Compare robust / clean, each a mean over languages and seeds; None where a clean mean is zero in a sample.
 
-    The test exchanges, concept by concept, both objectives' clean and attacked scores together: if the two were the
-    same, either pair could have come from either. Its statistic is the difference of the ratios.
-
-    Returns:
-        As :func:`compare_scores`, of ratios; None where an objective's clean score is zero in
-        some sample or under some seed, for then it has no ratio.
-
-    Raises:
-        DataError: a language or seed is missing on one side, or the objectives were not measured on the same queries.
+    The test exchanges, concept by concept, both objectives' clean and attacked scores together. Its statistic is the
+    difference of the ratios.
     """
     sides = [aligned(list(side), languages) for side in (first, second)]
     names = [side[0][0].condition.objective for side in (first, second)]
@@ -232,7 +193,7 @@ def _seed_log_ratios(by_seed: Sequence[dict[Seed, float | None]]) -> list[float]
 
 
 def _cluster_sums(columns: dict[str, Floats], clusters: dict[str, Sequence[str]]) -> Floats:
-    """Each cluster's share of the four means over languages: [clusters, 4]."""
+    """Return each cluster's share of the four means over languages: [clusters, 4]."""
     names = sorted({name for code in columns for name in clusters[code]})
     place = {name: row for row, name in enumerate(names)}
     sums = np.zeros((len(names), 4))
@@ -255,7 +216,7 @@ def _test(sums: Floats, trials: int, seed: int) -> RandomizationTest:
 
 
 def _ratio_difference(means: Floats) -> NDArray[np.float64]:
-    """[trials, 4] to the difference of ratios [trials]; where a side has lost all its clean scores its ratio is 0."""
+    """Map [trials, 4] to the difference of ratios [trials]; the ratio of a side with no clean score is 0."""
     ratios = [
         np.divide(means[:, at + 1], means[:, at], out=np.zeros(len(means)), where=means[:, at] > 1e-15) for at in (0, 2)
     ]

@@ -1,9 +1,7 @@
 """Measures, query by query, from a matrix of scores or from a run; ``ir_measures`` computes all of them.
 
-trec_eval keeps scores as 32-bit floats and orders equal ones by document id, so a document's name could win or lose a
-query. Here the order is settled before trec_eval sees it, under one of two rules for equal scores (``TIES``), and
-trec_eval is given the ranks as scores. Queries whose relevant documents have the same ranks have the same values, so
-trec_eval sees each such pattern once.
+trec_eval orders equal 32-bit scores by document id, so a document's name could win or lose a query. Here the order is
+settled first, under one of two rules (``TIES``), and trec_eval gets ranks as scores, once for each pattern of ranks.
 """
 
 from __future__ import annotations
@@ -29,16 +27,10 @@ _FIELD_NAMES = {"MAP": "AP", "MRR": "RR"}
 
 
 def parse_measures(names: Sequence[str]) -> dict[str, Any]:
-    """Turn names into ``ir_measures`` measures, keeping the order and the names given.
+    """Turn names into ``ir_measures`` measures, in the same order and by the same names; UsageError for an unknown one.
 
-    ``MAP`` is the mean of AP over the full ranking, ``MRR`` the mean of RR. Any other name is
-    ``ir_measures``' own (``nDCG@10``, ``P@5``, ``Success@1``). ``R@k`` is recall, the share of a query's
-    relevant documents among the first k; where queries have several relevant documents, "at least one
+    ``MAP`` is the mean of AP over the full ranking, ``MRR`` the mean of RR. ``R@k`` is recall; "at least one relevant
     among the first k", which some image-text papers also write R@k, is ``Success@k``.
-
-    Raises:
-        UsageError: no name, a name twice, one that ``ir_measures`` or its pytrec_eval provider lacks, or a cutoff or a
-            level of relevance (``P(rel=2)@5``) that is not 1 to ``MOST``.
     """
     import ir_measures
 
@@ -93,26 +85,11 @@ def per_query(
     qrels: Qrels,
     measures: Sequence[str] = MEASURES,
 ) -> dict[str, NDArray[np.float64]]:
-    """Measure each query over the full ranking of the gallery.
+    """Measure each query over the full ranking of the gallery: measure name to float64 [queries].
 
-    Ties are broken against the relevant documents, so each value is the lower bound over all ways to order them: a
-    model that gives all n documents the same score has R@1 = 0 and, with one relevant document, RR = 1 / n. (McSherry &
-    Najork, ECIR 2008, average over the orders instead; then a model that cannot distinguish documents still scores.)
-
-    Args:
-        scores: [queries, documents], higher is better; infinities are allowed.
-        query_ids: one id per row, unique.
-        document_ids: one id per column, unique.
-        qrels: query id to the ids of its relevant documents; each query needs one in the gallery.
-        measures: names, see ``parse_measures``.
-
-    Returns:
-        Measure name to float64 [queries], in the order of ``query_ids``; values in [0, 1].
-
-    Raises:
-        DataError: shapes that do not fit, no query, no document, an id twice, a NaN score, or a query
-            with no relevant document in the gallery.
-        UsageError: a measure that is not known.
+    ``scores``: [queries, documents], higher is better. Ties are broken against the relevant documents, so each value is
+    the lower bound over all ways to order them: a model that gives all n documents the same score has R@1 = 0 and RR =
+    1 / n. DataError for shapes that do not fit, an id twice, NaN, or a query with no relevant document in the gallery.
     """
     parsed = parse_measures(measures)
     matrix = _checked(scores, query_ids, document_ids)
@@ -137,25 +114,11 @@ def measure_run(
     measures: Sequence[str] = MEASURES,
     ties: Ties = "trec_eval",
 ) -> dict[str, NDArray[np.float64]]:
-    """Measure each query of a run.
+    """Measure each query of a run: measure name to float64 [queries].
 
-    Grades above 0 are relevant; nDCG takes the grade as the gain, as trec_eval does. A query that is missing from the
-    run scores zero and stays in the mean, as under ``trec_eval -c`` and in ``ir_measures``; so does one whose judged
-    documents are all irrelevant, unless ``query_ids`` leaves it out (see ``answerable``).
-
-    Args:
-        run: query id to document id to score, higher is better; perhaps cut at some depth.
-        judgments: query id to document id to grade.
-        query_ids: the queries to measure and their order; None takes every judged one.
-        measures: names, see ``parse_measures``.
-        ties: the rule for equal scores, see ``TIES``.
-
-    Returns:
-        Measure name to float64 [queries], in the order of ``query_ids``.
-
-    Raises:
-        DataError: no query, one without judgments, or a NaN score.
-        UsageError: a measure that is not known.
+    Grades above 0 are relevant; nDCG takes the grade as the gain. A query that is missing from the run scores zero and
+    stays in the mean, as under ``trec_eval -c``; so does one whose judged documents are all irrelevant, unless
+    ``query_ids`` leaves it out (see ``answerable``).
     """
     parsed = parse_measures(measures)
     queries = list(judgments) if query_ids is None else list(query_ids)
@@ -215,21 +178,10 @@ def relevant_of(query: str, qrels: Qrels) -> Collection[str]:
 def relevance_matrix(
     query_ids: Sequence[str], columns: Mapping[str, int], qrels: Qrels
 ) -> NDArray[np.bool_]:  # [queries, documents]
-    """Mark the relevant documents of each query among the gallery's columns.
+    """Mark the relevant documents of each query among the gallery's ``columns``: bool [queries, documents].
 
-    A relevant document outside the gallery counts as never retrieved (recall and AP divide by all relevant
-    documents), but a query with none inside could only score zero: it is an error, not a zero.
-
-    Args:
-        query_ids: the rows.
-        columns: document id to its column, covering 0 .. documents - 1.
-        qrels: the judgments; queries beyond ``query_ids`` are ignored.
-
-    Returns:
-        bool [queries, documents], at least one True per row.
-
-    Raises:
-        DataError: a query has no relevant document in the gallery.
+    A relevant document outside the gallery counts as never retrieved, but a query with none inside could only score
+    zero: it is an error, not a zero.
     """
     matrix = np.zeros((len(query_ids), len(columns)), dtype=np.bool_)
     for row, query in enumerate(query_ids):
@@ -249,29 +201,18 @@ _MOST_KNOWN = 10_000  # patterns whose values are cached
 
 
 class RankPattern(NamedTuple):
-    """The ranks of a query's relevant documents: all that a measure of binary relevance depends on.
+    """The ranks of a query's relevant documents: all that a measure of binary relevance depends on."""
 
-    ``ranks``: int64, from 1, rising, as bytes, of the relevant documents in the ranking. ``relevant``: how many there
-    are, those outside the ranking included. ``documents``: the length of the ranking.
-    """
-
-    ranks: bytes
-    relevant: int
-    documents: int
+    ranks: bytes  # of the relevant documents in the ranking: int64, from 1, rising
+    relevant: int  # how many there are, those outside the ranking included
+    documents: int  # length of the ranking
 
 
 _known: dict[tuple[tuple[Any, ...], RankPattern], tuple[float, ...]] = {}
 
 
 def values_of_ranks(measures: tuple[Any, ...], patterns: Sequence[RankPattern]) -> NDArray[np.float64]:
-    """Measure queries by their patterns, each distinct pattern once; those of earlier calls are cached.
-
-    Args:
-        measures: of ``ir_measures``, see :func:`kivuko.evaluation.measures.parse_measures`.
-
-    Returns:
-        [patterns, measures].
-    """
+    """Measure queries by their patterns, each distinct one once, with a cache: [patterns, measures]."""
     if all(str(measure.NAME) in _OF_RELEVANT_RANKS for measure in measures):
         patterns = [pattern._replace(documents=_last(pattern)) for pattern in patterns]
     values_of: dict[RankPattern, tuple[float, ...]] = {}
@@ -316,7 +257,7 @@ def measure_rankings(
 ) -> dict[str, NDArray[np.float64]]:
     """Measure rankings, query id to document ids, best first: name to float64 [queries], in the order of ``ranked``.
 
-    trec_eval is given the ranks as scores. A query whose ranking is empty scores zero.
+    A query whose ranking is empty scores zero.
     """
     import ir_measures
 
@@ -345,11 +286,7 @@ def _ordered(scored: Mapping[str, float], grades: Mapping[str, int], ties: Ties)
 
 
 def trec_order(scored: Mapping[str, float]) -> list[str]:
-    """Return the documents of one query in the order in which trec_eval reads them.
-
-    By score, as a 32-bit float, falling; equal scores by document id, falling. The ranks in a run's file
-    are ignored.
-    """
+    """Return one query's documents as trec_eval orders them: by score, as a 32-bit float, then by id, both falling."""
     with np.errstate(over="ignore"):
         single = np.fromiter(scored.values(), np.float64, len(scored)).astype(np.float32)
     scores = dict(zip(scored, single.tolist(), strict=True))

@@ -1,7 +1,7 @@
-"""Weighted sums of per-query scores, and scores of several conditions brought into step.
+"""Weighted sums of per-query scores, and scores of several conditions over the same queries and seeds.
 
-A mean over attacks, the area under a curve and a mixture of two models are all weighted sums. Each query keeps a value
-of its own, so a sum can be compared, bootstrapped and tested like any single system.
+A mean over attacks, the area under a curve and a mixture of two models are all weighted sums. Each query keeps a value,
+so a sum can be compared, bootstrapped and tested like any single system.
 """
 
 from __future__ import annotations
@@ -19,24 +19,13 @@ from kivuko.evaluation.statistics import Interval, cluster_resampled_means, perc
 Floats = NDArray[np.float64]
 
 Part = tuple[float, Sequence[PerQueryScores]]
-Key = tuple[str, int | None]
-"""Language and seed: they name a block among those of one objective under one condition."""
+Key = tuple[str, int | None]  # language and seed
 
 
 def mixture(parts: Sequence[Part], measure: str | None = None) -> list[PerQueryScores]:
-    """Return the weighted sum of parts, block by block.
+    """Return the weighted sum of parts, a block per language and seed of the first, over the queries that all share.
 
-    Args:
-        parts: a weight and the blocks of one condition each, one block per language and seed. The result has the
-            languages and seeds of the first part, and its conditions.
-        measure: the name of the sum; by default the first part's measure.
-
-    Returns:
-        One block per language and seed, over the queries that every part has there, in the first part's order: where
-        one attack covers fewer queries than another, the sum is over those alone.
-
-    Raises:
-        DataError: no part, a language and seed that a part lacks or holds twice, or no query in common.
+    DataError for a language and seed that a part lacks or holds twice, or no query in common.
     """
     if not parts:
         raise DataError("there is nothing to sum; give at least one part")
@@ -45,16 +34,11 @@ def mixture(parts: Sequence[Part], measure: str | None = None) -> list[PerQueryS
 
 
 def mean_of(parts: Sequence[Sequence[PerQueryScores]], measure: str | None = None) -> list[PerQueryScores]:
-    """Return the plain mean of parts, such as one objective's scores under several attacks; see :func:`mixture`."""
     return mixture([(1 / len(parts), blocks) for blocks in parts], measure)
 
 
 def by_key(blocks: Sequence[PerQueryScores]) -> dict[Key, PerQueryScores]:
-    """Find each block by its language and seed.
-
-    Raises:
-        DataError: two blocks of one language and seed.
-    """
+    """Return the blocks by language and seed; DataError if two have the same."""
     table: dict[Key, PerQueryScores] = {}
     for block in blocks:
         key = (block.language, block.condition.seed)
@@ -65,21 +49,13 @@ def by_key(blocks: Sequence[PerQueryScores]) -> dict[Key, PerQueryScores]:
 
 
 def on_queries_of(blocks: Sequence[PerQueryScores], others: Sequence[PerQueryScores]) -> list[PerQueryScores]:
-    """Return, for each of ``others``, the block of its language and seed, with its queries alone.
-
-    Raises:
-        DataError: a language, seed or query that ``blocks`` lacks.
-    """
+    """Return, for each of ``others``, the block of its language and seed with its queries alone."""
     table = by_key(blocks)
     return [kept_rows(_block_of(table, key), other.query_ids) for key, other in by_key(others).items()]
 
 
 def kept_rows(block: PerQueryScores, query_ids: Sequence[str]) -> PerQueryScores:
-    """Return the block with these queries alone, in this order; the block itself where nothing changes.
-
-    Raises:
-        DataError: a query that the block lacks.
-    """
+    """Return the block with these queries alone, in this order; DataError for one that it lacks."""
     if list(query_ids) == list(block.query_ids):
         return block
     rows = {name: row for row, name in enumerate(block.query_ids)}
@@ -115,38 +91,35 @@ def _named(block: PerQueryScores) -> str:
 
 
 @dataclass(frozen=True)
-class Bootstrap:
-    """How samples are drawn; see :func:`kivuko.evaluation.statistics.cluster_resampled_means`."""
-
+class Bootstrap:  # see kivuko.evaluation.statistics.cluster_resampled_means
     level: float = 0.95
     resamples: int = 2000
     seed: int = 0
 
 
 BOOTSTRAP = Bootstrap()
-"""The default."""
 
 
 @dataclass(frozen=True, eq=False)
 class Aligned:
-    """One language's ``values`` under several conditions [conditions, seeds, queries], and ``clusters`` [queries]."""
+    """One language's scores under several conditions."""
 
-    values: Floats
-    clusters: Sequence[str]
+    values: Floats  # [conditions, seeds, queries]
+    clusters: Sequence[str]  # [queries]
     seeds: Sequence[int | None]
 
 
 @dataclass(frozen=True, eq=False)
 class ConceptSamples:
-    """``means``: [columns], over languages; ``samples``: [resamples, columns]; ``clusters``: how many there are."""
+    """Means over languages, and their bootstrap samples."""
 
-    means: Floats
-    samples: Floats
+    means: Floats  # [columns]
+    samples: Floats  # [resamples, columns]
     clusters: int
     level: float
 
     def interval(self, function: Callable[[Floats], Floats]) -> Interval:
-        """Return a function of the means, with its interval; it maps [..., columns] to [...]."""
+        """Return a function of the means, [..., columns] to [...], with its interval."""
         low, high = percentiles(function(self.samples), self.level)
         return Interval(float(function(self.means)), low, high, self.clusters)
 
@@ -158,17 +131,9 @@ class ConceptSamples:
 
 
 def aligned(conditions: Sequence[Sequence[PerQueryScores]], languages: Sequence[str]) -> dict[str, Aligned]:
-    """Bring one objective's scores under several conditions into step, language by language.
+    """Return one objective's scores under several conditions, language by language.
 
-    Args:
-        conditions: the blocks of each condition, one per language and seed; those of other languages are ignored.
-
-    Returns:
-        Each language, over the seeds of the first condition and the queries of the last.
-
-    Raises:
-        DataError: a language or seed is missing somewhere or given twice, or a query of the last condition is not in
-            another.
+    Over the seeds of the first condition and the queries of the last; DataError where another lacks one of them.
     """
     if not languages:
         raise DataError("there is no language to take a mean over; name at least one")
@@ -189,9 +154,7 @@ def concept_samples(
 ) -> ConceptSamples:
     """Resample clusters, in all languages together, and average over languages.
 
-    Args:
-        columns: language to [queries, columns].
-        clusters: language to the cluster of each query.
+    ``columns``: language to [queries, columns]; ``clusters``: language to the cluster of each query.
     """
     samples = [
         cluster_resampled_means(table, clusters[code], bootstrap.resamples, bootstrap.seed)

@@ -1,4 +1,4 @@
-"""Records: the source of truth. What was measured, on what, with how much certainty."""
+"""Records, the source of truth: each figure, its condition and its interval."""
 
 from __future__ import annotations
 
@@ -25,43 +25,30 @@ _REPORTED_PACKAGES = ("kivuko", "torch", "transformers", "sentence-transformers"
 
 @dataclass(frozen=True, kw_only=True)
 class Condition:
-    """What one score matrix was measured under.
-
-    ``bitext_size`` is in sentence pairs per language (the mean, rounded, where languages differ), None for a model
-    that saw no bitext. ``seed`` is the training seed, None for an untrained model or a mean over seeds. ``attack`` and
-    ``budget`` are None on clean input; a budget is a radius on the pixel scale 0-1, or a number of edits. ``scoring``
-    says how a query and a document are compared: the "cosine" of one vector each, or "maxsim" over several.
-    """
+    """The condition that one score matrix was measured under."""
 
     dataset: str
     split: str
     model: str
     objective: str
-    bitext_size: int | None = None
-    seed: int | None = None
-    attack: str | None = None
-    budget: float | None = None
-    scoring: str = "cosine"
+    bitext_size: int | None = None  # sentence pairs per language (rounded mean); None: no bitext
+    seed: int | None = None  # of the training; None: untrained, or a mean over seeds
+    attack: str | None = None  # None: clean
+    budget: float | None = None  # a radius on the pixel scale 0-1, a number of edits, or a severity
+    scoring: str = "cosine"  # of one vector each; "maxsim": of several
 
 
 @dataclass(frozen=True, kw_only=True)
 class Record(Condition):
-    """One number with its 95 % interval; one line of a records file.
+    """One number with its 95 % interval; one line of a records file. DataError for a field of the wrong type."""
 
-    ``language`` is a BCP-47 code or a group's name such as "low-resource"; ``subset`` names the queries
-    counted, "all" being all of them; ``queries`` is how many they are.
-
-    Raises:
-        DataError: a field of the wrong type, or a number that is not finite.
-    """
-
-    subset: str
-    language: str
+    subset: str  # of the queries; "all" being all of them
+    language: str  # BCP-47 code, or a group's name such as "low-resource"
     measure: str
     value: float
     low: float
     high: float
-    queries: int
+    queries: int  # number of them
 
     def __post_init__(self) -> None:
         if problem := wrong_field(vars(self), RECORD_FIELDS):
@@ -70,21 +57,17 @@ class Record(Condition):
 
 @dataclass(frozen=True, kw_only=True)
 class Header:
-    """How the records of one file came to be.
-
-    ``protocol`` says what the numbers mean (captions per image, gallery size, tie handling), as JSON
-    values; ``seeds`` are all seeds used; ``created`` is ISO 8601 in UTC.
-    """
+    """The origin of the records of one file."""
 
     command: str
-    protocol: Mapping[str, Any]
+    protocol: Mapping[str, Any]  # what the numbers mean (gallery size, tie handling), as JSON values
     seeds: Sequence[int] = ()
     versions: Mapping[str, str] = field(default_factory=lambda: current_versions())
-    created: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+    created: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))  # ISO 8601
 
 
 def current_versions() -> dict[str, str]:
-    """Versions of Python and of the packages that shape a number, read without importing them."""
+    """Return the versions of Python and of the packages that shape a number, without importing them."""
     versions = {"python": platform.python_version()}
     for package in _REPORTED_PACKAGES:
         try:
@@ -129,7 +112,7 @@ HEADER_FIELDS: dict[str, FieldRule] = {
 
 
 def wrong_field(fields: Mapping[str, Any], rules: Mapping[str, FieldRule]) -> str | None:
-    """Say what is wrong with the first field that breaks its rule, or None if all is well."""
+    """Return the problem of the first field that breaks its rule, or None."""
     for name, (words, types, optional) in rules.items():
         if name not in fields:
             return f"field {name!r} is missing"
@@ -147,13 +130,9 @@ def wrong_field(fields: Mapping[str, Any], rules: Mapping[str, FieldRule]) -> st
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PerQueryScores:
-    """One measure of one condition, query by query.
+    """One measure of one condition, query by query; DataError for lengths that differ or a value that is not finite.
 
-    ``values`` is float64 [queries], finite; ``query_ids`` names them in the same order. ``clusters`` names, per query,
-    the thing that it is for: queries of one cluster, in any language, depend on each other. None: independent.
-
-    Raises:
-        DataError: lengths that differ, no query, or a value that is not finite.
+    ``clusters``: a name per query; queries of one cluster, in any language, depend on each other. None: independent.
     """
 
     condition: Condition
@@ -161,7 +140,7 @@ class PerQueryScores:
     subset: str
     measure: str
     query_ids: Sequence[str]
-    values: NDArray[np.float64]
+    values: NDArray[np.float64]  # [queries], finite
     clusters: Sequence[str] | None = None
 
     def __post_init__(self) -> None:
@@ -175,18 +154,12 @@ class PerQueryScores:
 
 
 def per_query_path(records_path: Path | str) -> Path:
-    """Return the path of the per-query scores of a records file: ``records.per_query.parquet``."""
     path = Path(records_path)
     return path.with_name(f"{path.stem}.per_query.parquet")
 
 
 def read_per_query(records_path: Path | str) -> list[PerQueryScores]:
-    """Read the per-query scores beside a records file, in the order they were written.
-
-    Raises:
-        DataError: there is no such file.
-        CorruptFileError: it is not the Parquet file that was written.
-    """
+    """Read the per-query scores beside a records file, in the order they were written."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -208,11 +181,7 @@ def read_per_query(records_path: Path | str) -> list[PerQueryScores]:
 
 
 def write_per_query_table(path: Path, scores: Sequence[PerQueryScores]) -> None:
-    """Write the scores as one Parquet table, a row per query, at ``path`` as it is.
-
-    Columns: language, subset, measure, those of ``Condition``, query_id, cluster, value. Not atomic by itself:
-    ``write_records`` gives it a temporary path.
-    """
+    """Write the scores as one Parquet table, a row per query; not atomic by itself."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -246,7 +215,7 @@ def _columns() -> dict[str, Any]:
 
 
 def _completed(table: Any) -> Any:
-    """Add the columns that older files lack, with what they meant."""
+    """Add the columns that older files lack."""
     import pyarrow as pa
 
     for name, value in (("scoring", "cosine"), ("cluster", None)):
@@ -262,7 +231,7 @@ def _key(block: PerQueryScores) -> dict[str, Any]:
 
 
 def _blocks(table: Any) -> list[tuple[int, int]]:
-    """Split the table where a column that is constant within a block changes: (offset, length) of each block."""
+    """Return (offset, length) of each block: where a column that is constant within a block changes."""
     if not table.num_rows:
         return []
     changes = np.zeros(table.num_rows, dtype=np.bool_)
@@ -286,7 +255,7 @@ def _codes(column: Any) -> tuple[NDArray[np.int64], list[Any]]:
 
 
 class _Names:
-    """A column of names. A study repeats the same queries: blocks with the same names share one list."""
+    """A column of names; blocks with the same names, as of a study's repeated queries, share one list."""
 
     def __init__(self, column: Any) -> None:
         self._codes, self._words = _codes(column)
@@ -328,19 +297,10 @@ def write_records(
     records: Sequence[Record],
     per_query: Sequence[PerQueryScores] | None = None,
 ) -> None:
-    """Write a records file and, beside it, the per-query scores it summarizes.
+    """Write a records file and, beside it, the per-query scores that it summarizes, whole or not at all.
 
-    Both are written under temporary names, flushed to disk and renamed: a killed run leaves what was
-    there before, never half a file. The header line counts the records, so a file cut between two lines
-    is noticed too. Without ``per_query`` an older per-query file beside ``path`` is removed, since its
-    scores would belong to other records.
-
-    Args:
-        path: ``results/records.jsonl``; its per-query scores go to ``results/records.per_query.parquet``.
-
-    Raises:
-        DataError: a header field that JSON cannot hold.
-        KivukoError: the disk is full or the place cannot be written; the message names it.
+    The header line counts the records, so a file cut between two lines is noticed too. Without ``per_query`` an older
+    per-query file beside ``path`` is removed, since its scores would belong to other records.
     """
     path = Path(path)
     lines = [_line("header", asdict(header), format=FORMAT, records=len(records))]
@@ -361,12 +321,9 @@ def write_records(
 
 
 def keep_earlier(path: Path | str, records: Sequence[Record]) -> Path | None:
-    """Rename the files of an earlier run at ``path`` whose results differ from ``records``.
+    """Rename the files of an earlier run with other results at ``path``; return the records' new path, None if unmoved.
 
     The records file, its per-query scores, examples and TREC runs get the time of the earlier run in their names.
-
-    Returns:
-        The new path of the earlier records file; None where there was none, or one with these very results.
     """
     path = Path(path)
     if not path.is_file():
@@ -391,12 +348,7 @@ def keep_earlier(path: Path | str, records: Sequence[Record]) -> Path | None:
 
 
 def read_records(path: Path | str) -> tuple[Header, list[Record]]:
-    """Read a records file.
-
-    Raises:
-        DataError: there is no such file, or it was written in a format this version does not know.
-        CorruptFileError: a line is cut, garbled or missing; the message names ``path:line``.
-    """
+    """Read a records file; CorruptFileError names ``path:line`` of what is cut, garbled or missing."""
     path = Path(path)
     try:
         content = path.read_bytes()

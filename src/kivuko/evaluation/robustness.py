@@ -1,10 +1,8 @@
-"""How much of a system's accuracy an attack leaves: from per-query scores before it and after it.
+"""The share of a system's accuracy that is left after an attack: from per-query scores before and after it.
 
-A share is always taken of means, never a mean of shares: first each side is averaged over queries, then over languages,
-each counting the same, and over seeds; then the two are divided. A query that scored zero before the attack shows
-nothing of its harm, and a mean of shares would let such queries decide.
-
-Intervals are bootstraps over clusters (concepts), drawn together before and after, in all languages and seeds.
+A share is always taken of means over queries, then languages, then seeds, never as a mean of shares: a query that
+scored zero before the attack shows nothing of its harm. Intervals are bootstraps over clusters (concepts), drawn
+together before and after, in all languages and seeds.
 """
 
 from __future__ import annotations
@@ -25,26 +23,16 @@ _ENOUGH = 1e-9  # a reciprocal rank of 1/10 may be stored one rounding below 1/1
 
 @dataclass(frozen=True)
 class Robustness:
-    """One objective under one attack at one budget.
+    """One objective under one attack at one budget."""
 
-    Attributes:
-        clean, robust: the measure's mean before and after the attack, in [0, 1].
-        drop: clean - robust.
-        ratio: robust / clean, the robustness ratio: 1 where the attack takes nothing, 0 where it takes all; above 1
-            where it helps. None where clean is zero in some sample. (BEARD, arXiv 2411.09265, gives its robustness
-            ratio over several attacks instead: 1 - (clean - mean over attacks) / (clean - worst attack), which is 0 for
-            any single attack and says how far the usual attack is from the worst, not how much is left.)
-        accuracy_drop: attack success as Co-Attack's README counts it: accuracy before minus accuracy after. A query
-            that the attack repairs by chance counts against one that it breaks.
-        success_of_correct: attack success as SGA counts it (Lu et al. 2023): of the queries answered correctly before,
-            the share that fails after. None where no query is answered correctly in some sample.
-    """
-
-    clean: Interval
-    robust: Interval
-    drop: Interval
+    clean: Interval  # mean before the attack, in [0, 1]
+    robust: Interval  # mean after it
+    drop: Interval  # clean - robust
+    # robust / clean: 1 where the attack takes nothing; None where clean is zero in some sample. The "robustness ratio"
+    # of BEARD (arXiv 2411.09265) is another figure: how far the usual attack is from the worst.
     ratio: Interval | None
-    accuracy_drop: Interval
+    accuracy_drop: Interval  # success as Co-Attack's README counts it: accuracy before minus accuracy after
+    # Success as SGA counts it (Lu et al. 2023): of the queries answered correctly before, the share that fails after.
     success_of_correct: Interval | None
 
 
@@ -56,19 +44,10 @@ def robustness(
     correct_at: float = 1.0,
     bootstrap: Bootstrap = BOOTSTRAP,
 ) -> Robustness:
-    """Set one objective's scores after an attack against those before it.
+    """Compare one objective's scores after an attack with those before it, over the attacked queries.
 
-    Args:
-        clean, attacked: blocks of one measure, one per language and seed; those of other languages are ignored. The
-            attack may have been made on fewer queries: clean then counts those alone.
-        languages: the means are over these, each language counting the same.
-        correct_at: a query counts as answered correctly from this value on. With one right answer per query, 1 on MAP
-            (or R@1) means first, and 1 / k on MAP means among the first k.
-
-    Raises:
-        DataError: a language or seed is missing on one side, a block is given twice, or an attacked query has no clean
-            value.
-        UsageError: ``correct_at`` outside (0, 1].
+    ``correct_at``: a query counts as answered correctly from this value on. With one right answer per query, 1 on MAP
+    (or R@1) means first, and 1 / k on MAP means among the first k.
     """
     if not 0 < correct_at <= 1:
         raise UsageError(f"correct_at is {correct_at}; it must be in (0, 1], such as 1 for the first place")
@@ -97,11 +76,7 @@ def resource_gap(
 ) -> Interval | None:
     """Return the robustness ratio of high-resource languages minus that of low-resource ones.
 
-    Above zero, the attack takes a larger share from the low-resource languages. None where a group finds nothing,
-    clean, in some sample.
-
-    Raises:
-        DataError: as :func:`robustness`, or a group without languages.
+    None where a group's clean mean is zero in some sample.
     """
     groups = []
     for languages in (low, high):
@@ -125,15 +100,7 @@ def accuracy_radius_area(
 ) -> Interval:
     """Return the area under the curve of accuracy against budget, as a share of the largest area possible, in [0, 1].
 
-    Trapezoids over the budgets, 0 (clean) included, divided by the largest budget: the mean of the measure over all
-    budgets up to the largest, as straight lines between those measured. 1 is a system that answers everything at every
-    budget.
-
-    Args:
-        attacked: budget (radius, edits, severity) to the blocks after the attack.
-
-    Raises:
-        DataError: as :func:`robustness`. UsageError: no budget, or one that is not above zero.
+    ``attacked``: budget to blocks. Trapezoids over the budgets, 0 (clean) included, divided by the largest one.
     """
     areas = aligned([area_scores(clean, attacked)], languages)
     columns = {code: scores.values[0].mean(0)[:, None] for code, scores in areas.items()}  # [queries, 1]
@@ -144,13 +111,7 @@ def accuracy_radius_area(
 def area_scores(
     clean: Sequence[PerQueryScores], attacked: Mapping[float, Sequence[PerQueryScores]]
 ) -> list[PerQueryScores]:
-    """Return each query's own area under its curve, as :func:`accuracy_radius_area` defines it, for ``compare``.
-
-    The conditions are the clean ones; the measure is "area of" the clean blocks' measure.
-
-    Raises:
-        DataError, UsageError: as :func:`accuracy_radius_area`.
-    """
+    """Return each query's own area under its curve, as the measure "area of ..." of the clean condition."""
     budgets = sorted(attacked)
     if not budgets or not all(np.isfinite(budget) and budget > 0 for budget in budgets):
         raise UsageError(f"budgets are {budgets}; give at least one, each above 0 (clean counts as 0)")
@@ -182,18 +143,10 @@ def robustness_records(
     *,
     bootstrap: Bootstrap = BOOTSTRAP,
 ) -> list[Record]:
-    """Return one record per group and measure of robustness, under the attacked blocks' condition.
+    """Return one record per group and measure of robustness, of one objective and seed, under the attacked condition.
 
-    Args:
-        clean, attacked: per-query MAP of one objective and seed, one block per language.
-        groups: name to languages; a language by itself is a group of one, ``{"sw": ["sw"]}``.
-
-    Returns:
-        Records of "robustness ratio" (of MAP), "accuracy_drop" and "success_of_correct" (of R@1), see
-        :class:`~kivuko.evaluation.robustness.Robustness`; those without a value are left out.
-
-    Raises:
-        DataError: blocks of several conditions, or as :func:`~kivuko.evaluation.robustness.robustness`.
+    ``groups``: name to languages. Measures are "robustness ratio" (of MAP), "accuracy_drop" and "success_of_correct"
+    (of R@1); those without a value are left out.
     """
     conditions = {block.condition for block in attacked}
     if len(conditions) != 1:

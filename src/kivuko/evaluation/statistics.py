@@ -1,10 +1,8 @@
-"""Intervals around a mean. Which one depends on what could have come out differently.
+"""Intervals around a mean, by the question that they answer.
 
 - Would other **queries** change the number? ``bootstrap_interval``, over the queries of one trained model.
-- Is one model better than another **on the same queries**? ``paired_difference``: the queries' difficulty
-  cancels, so it sees differences that two overlapping intervals hide.
-- Would another **training run** change it? ``seed_interval``, over the means of several seeds. Queries
-  cannot tell: a bootstrap over queries is blind to the luck of one initialization.
+- Is one model better than another **on the same queries**? ``paired_difference``: the queries' difficulty cancels.
+- Would another **training run** change it? ``seed_interval``, over the means of several seeds.
 """
 
 from __future__ import annotations
@@ -24,11 +22,7 @@ _CHUNK_DRAWS = 1_000_000  # query draws held at once: 8 MB of indices
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean and its interval, in the unit of the values.
-
-    With ``n`` = 1 nothing is known about spread: ``low`` and ``high`` equal the mean, and
-    ``degenerate`` is True.
-    """
+    """A mean and its interval; with ``n`` = 1 the spread is unknown, and ``low`` and ``high`` equal the mean."""
 
     mean: float
     low: float
@@ -37,24 +31,13 @@ class Interval:
 
     @property
     def degenerate(self) -> bool:
-        """True where a single value leaves the spread unknown."""
         return self.n < 2
 
 
 def bootstrap_interval(values: ArrayLike, level: float = 0.95, resamples: int = 2000, seed: int = 0) -> Interval:
-    """Mean over queries with a percentile bootstrap interval (Efron & Tibshirani 1993, ch. 13).
+    """Return the mean of values [n] with a percentile bootstrap interval (Efron & Tibshirani 1993, ch. 13).
 
-    The same arguments give the same interval.
-
-    Args:
-        values: [n], one finite value per query.
-        level: in (0, 1).
-        resamples: how often n queries are drawn, with replacement.
-        seed: of the draws.
-
-    Raises:
-        DataError: no value, or one that is not finite.
-        UsageError: ``level`` or ``resamples`` out of range.
+    DataError for no value or one that is not finite; UsageError for ``level`` or ``resamples`` out of range.
     """
     checked = check_values(values)
     means = resampled_means(checked[:, None], resamples, np.random.default_rng(seed))[:, 0]
@@ -65,32 +48,15 @@ def bootstrap_interval(values: ArrayLike, level: float = 0.95, resamples: int = 
 def paired_difference(
     a: ArrayLike, b: ArrayLike, level: float = 0.95, resamples: int = 2000, seed: int = 0
 ) -> Interval:
-    """Mean of ``a - b`` over the same queries, in the same order, with a bootstrap interval over queries.
-
-    Args:
-        a, b: [n] each, element i of both belonging to query i.
-        level, resamples, seed: as in ``bootstrap_interval``.
-
-    Raises:
-        DataError: lengths that differ, no value, or one that is not finite.
-        UsageError: ``level`` or ``resamples`` out of range.
-    """
+    """Return the mean of ``a - b`` [n] over the same queries, with a bootstrap interval."""
     return bootstrap_interval(paired_values(a, b), level, resamples, seed)
 
 
 def seed_interval(values: ArrayLike, level: float = 0.95) -> Interval:
-    """Mean over training seeds with a Student t interval: mean ± t(n - 1) · s / sqrt(n).
+    """Return the mean over training seeds [n] with a Student t interval: mean ± t(n - 1) · s / sqrt(n).
 
-    With three to five seeds a bootstrap would be far too narrow; the t interval assumes instead that
-    the seeds' means are about normal. It may reach outside [0, 1].
-
-    Args:
-        values: [n], one mean per seed; n = 1 gives a degenerate interval.
-        level: in (0, 1).
-
-    Raises:
-        DataError: no value, or one that is not finite.
-        UsageError: ``level`` out of range.
+    With three to five seeds a bootstrap would be far too narrow; the t interval assumes instead that the seeds' means
+    are about normal. It may reach outside [0, 1].
     """
     checked = check_values(values)
     _check_level(level)
@@ -104,17 +70,7 @@ def seed_interval(values: ArrayLike, level: float = 0.95) -> Interval:
 
 
 def resampled_means(values: NDArray[np.float64], resamples: int, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Means of ``resamples`` bootstrap samples of the rows.
-
-    Args:
-        values: [n, k]; the k columns (measures) of a query are drawn together.
-
-    Returns:
-        [resamples, k].
-
-    Raises:
-        UsageError: ``resamples`` below 1.
-    """
+    """Return the means of bootstrap samples of the rows of [n, k], columns drawn together: [resamples, k]."""
     if resamples < 1:
         raise UsageError(f"resamples is {resamples}; it must be at least 1 (2000 is usual)")
     n, k = values.shape
@@ -133,21 +89,12 @@ def resampled_means(values: NDArray[np.float64], resamples: int, rng: np.random.
 def cluster_resampled_means(
     values: NDArray[np.float64], clusters: Sequence[str], resamples: int, seed: int
 ) -> NDArray[np.float64]:
-    """Means of bootstrap samples in which queries of one cluster are drawn together.
+    """Return the means of bootstrap samples of [n, k], rows of one cluster drawn together: [resamples, k].
 
-    A Poisson bootstrap (Hanley & MacGibbon 2006): in each sample a cluster counts as often as a Poisson(1) number
-    says. That number depends on ``seed``, the sample and the cluster's name alone, so the same cluster is drawn
-    alike wherever it occurs: in another language, in another subset, under another model.
-
-    Args:
-        values: [n, k]; the k columns (measures) of a query are drawn together.
-        clusters: [n] names; queries about one thing, which depend on each other.
-
-    Returns:
-        [resamples, k]. A sample that happens to hold no query takes the plain mean.
-
-    Raises:
-        UsageError: ``resamples`` below 1.
+    A Poisson bootstrap (Hanley & MacGibbon 2006): in each sample a cluster counts as often as a Poisson(1) number says.
+    That number depends on ``seed``, the sample and the cluster's name alone, so the same cluster is drawn alike
+    wherever it occurs: in another language, in another subset, under another model. A sample without a row takes the
+    plain mean.
     """
     if resamples < 1:
         raise UsageError(f"resamples is {resamples}; it must be at least 1 (2000 is usual)")
@@ -206,18 +153,21 @@ _CHUNK_CELLS = 1_000_000
 
 @dataclass(frozen=True)
 class RandomizationTest:
-    """``difference``: the mean of a - b; ``p_value`` in (0, 1]; ``n`` queries; ``trials`` sign flips."""
+    """A paired test of a difference."""
 
-    difference: float
-    p_value: float
-    n: int
-    trials: int
+    difference: float  # mean of a - b
+    p_value: float  # in (0, 1]
+    n: int  # queries
+    trials: int  # sign flips
 
 
 def randomization_test(a: ArrayLike, b: ArrayLike, trials: int = 10_000, seed: int = 0) -> RandomizationTest:
-    """Two-sided paired randomization test (Fisher's sign flips) on the mean difference over queries.
+    """Two-sided paired randomization test (Fisher's sign flips) on the mean of ``a - b`` [n] over queries.
 
+    If the two systems were the same, each difference could have either sign. ``p = (1 + count) / (1 + trials)``, where
+    ``count`` trials had a mean at least as far from zero as the observed one. (Smucker, Allan & Carterette, CIKM 2007.)
     Not ``scipy.stats.permutation_test``: its random signs differ, and published p-values would change.
+<<<<<<< HEAD
 
     If the two systems were the same, either value of a query could have come from either; so each
     difference may change its sign. ``p = (1 + count) / (1 + trials)``, where ``count`` trials had a mean
@@ -235,6 +185,8 @@ def randomization_test(a: ArrayLike, b: ArrayLike, trials: int = 10_000, seed: i
     Raises:
         DataError: lengths that differ, no value, or one that is not finite.
         UsageError: ``trials`` below 1.
+=======
+>>>>>>> 83c60f8 (Short docstrings on the internals of evaluation)
     """
     if trials < 1:
         raise UsageError(f"trials is {trials}; it must be at least 1 (10000 is usual)")

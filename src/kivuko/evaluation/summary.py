@@ -1,9 +1,7 @@
 """From per-query values to records: per language, per group of languages, per subset of queries.
 
-Intervals are percentile bootstraps. Where queries have a cluster (the concept that they are for, the same in every
-language), clusters are resampled, in all languages together: man, woman and person shrugging, in Swahili and in Somali,
-depend on each other, and an interval that took them for independent would be too narrow. Without clusters, each
-language's queries are resampled within that language, independently of the others'.
+Intervals are percentile bootstraps. Clusters of queries (the concept that they are for, the same in every language) are
+resampled in all languages together; without clusters, queries are resampled within each language.
 """
 
 from __future__ import annotations
@@ -25,25 +23,17 @@ PARITY = "parity"
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LanguageScores:
-    """One language's values under one condition.
+    """One language's values under one condition; DataError for lengths that differ, or no query or measure.
 
-    ``values``: measure name to float64 [queries], as ``per_query`` returns. ``subsets``: subset name
-    ("copied", "lexical", "compositional") to bool [queries]. ``clusters``: a name per query [queries] for what it
-    is for, shared with other queries and languages; None where queries are independent.
-
-    "all" is always there; where "copied" is given (queries identical to the reference language's text),
+    The subset "all" is always there; where "copied" is given (queries identical to the reference language's text),
     "headline" is its complement. For the reference language itself, mark nothing as copied.
-
-    Raises:
-        DataError: lengths that differ, no query, no measure, a value that is not finite, or a subset
-            named "all" or "headline".
     """
 
     language: str
     query_ids: Sequence[str]
-    values: Mapping[str, NDArray[np.float64]]
-    subsets: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
-    clusters: Sequence[str] | None = None
+    values: Mapping[str, NDArray[np.float64]]  # measure to [queries]
+    subsets: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)  # name to [queries]
+    clusters: Sequence[str] | None = None  # [queries]; None: independent
 
     def __post_init__(self) -> None:
         if not self.values:
@@ -73,10 +63,8 @@ class LanguageScores:
 
 @dataclass(frozen=True)
 class Summary:
-    """The records, and one line for each number that could not be computed, with the reason."""
-
     records: list[Record]
-    left_out: list[str]
+    left_out: list[str]  # a line for each number that could not be computed
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,24 +92,10 @@ def summarize(
 ) -> Summary:
     """Turn the per-query values of one condition into records.
 
-    Per language, subset and measure: the mean over queries. Per group: the mean of its languages' means,
-    each language counting once however many queries it has. "parity": MAP divided by the reference
-    language's MAP on the same subset, both bootstrapped, for every language and group but the reference.
-
-    A language's interval depends on ``seed``, the language and the subset alone, so it does not change
-    when another language is added.
-
-    Args:
-        scores: one entry per language.
-        condition: what they were measured under; copied into each record.
-        groups: group name, such as "low-resource", to its languages, all of them in ``scores``.
-        reference: language of the parity's denominator; without it in ``scores`` there is no parity.
-        english: the denominator, where another system's scores are; they are not recorded here.
-        level, resamples, seed: of the bootstrap, see ``bootstrap_interval``.
-
-    Raises:
-        DataError: no language, or one given twice.
-        UsageError: a group without languages, with one not in ``scores``, or named like a language.
+    Per language, subset and measure: the mean over queries. Per group: the mean of its languages' means, each language
+    counting once. "parity": MAP divided by the ``reference`` language's MAP on the same subset, taken from ``english``
+    where another system's scores are the denominator. A language's interval depends on ``seed``, the language and the
+    subset alone, so it does not change when another language is added.
     """
     groups = groups or {}
     _check_languages([entry.language for entry in scores], groups)
@@ -144,7 +118,7 @@ def summarize(
 
 
 def per_query_scores(scores: Iterable[LanguageScores], condition: Condition) -> list[PerQueryScores]:
-    """Lay out the same values for the Parquet file beside the records, empty subsets left out."""
+    """Return the same values for the Parquet file beside the records, empty subsets left out."""
     return [
         PerQueryScores(
             condition=condition,

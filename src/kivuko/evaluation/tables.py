@@ -35,7 +35,7 @@ _CAPTIONS = ("R@1", "R@5", "R@10", "MAP", PARITY, "MRR")
 def evaluation_tables(records: Sequence[Record], width: int = WIDTH, searched: str = "") -> list[Table]:
     """Return a table per data set and objective, and for emoji per subset of queries; ceiling and floor close each.
 
-    ``searched``: what the candidates are, for the titles, such as "3,600 images".
+    ``searched``: the candidates, for the titles, such as "3,600 images".
     """
     tables = []
     clean = [record for record in records if record.attack is None]
@@ -71,12 +71,11 @@ def comparison_table(records: Sequence[Record], measures: Sequence[str] = ("R@1"
 
 
 def compact_table(title: str) -> Table:
-    """Return an empty table without a frame, so that a line of eight figures fits into 80 characters."""
     return Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 1, 0, 0))
 
 
 def ceiling_line(records: Sequence[Record]) -> str | None:
-    """Return what the English teacher reaches on English queries, the ceiling; None if that was not measured."""
+    """Return the English teacher's figures on English queries, the ceiling; None if it was not measured."""
     figures = index_records(records)
     ceiling = {measure: figures.get(("teacher", "en", "headline", measure)) for measure in ("R@1", "R@10", "MAP")}
     if any(record is None for record in ceiling.values()):
@@ -129,12 +128,10 @@ def index_records(records: Iterable[Record]) -> dict[Key, Record]:
 
 
 def with_interval(record: Record | None) -> str:
-    """Write ``0.412 [0.380, 0.447]``; a dash where there is no record."""
     return "–" if record is None else f"{record.value:.3f} [{record.low:.3f}, {record.high:.3f}]"
 
 
 def plain(record: Record | None) -> str:
-    """Write ``0.412``; a dash where there is no record."""
     return "–" if record is None else f"{record.value:.3f}"
 
 
@@ -202,7 +199,6 @@ def fit_columns(table: Table, columns: Sequence[Sequence[str]], width: int) -> T
 
 
 def plain_text(parts: Sequence[Table | str], width: int = WIDTH) -> str:
-    """Return tables and lines as plain text."""
     console = Console(width=width, highlight=False, markup=False, emoji=False, color_system=None)
     with console.capture() as capture:
         for part in parts:

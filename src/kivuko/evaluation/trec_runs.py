@@ -13,20 +13,11 @@ from kivuko.evaluation.measures import TIES, Ties, answerable, measure_run, trec
 from kivuko.files import atomic_path
 from kivuko.streams import text_lines
 
-Run = dict[str, dict[str, float]]
-"""Query id to document id to score: the dictionary form that ``ir_measures`` accepts as a run."""
+Run = dict[str, dict[str, float]]  # query id to document id to score
 
 
 def read_run(path: Path) -> Run:
-    """Read a run: ``query Q0 document rank score tag`` in columns of white space.
-
-    Returns:
-        Query id to document id to score, in the order of the file.
-
-    Raises:
-        DataError: the file cannot be read or is empty, a line has other columns, a score is no number, or a document
-            occurs twice under one query; the message names ``path:line``.
-    """
+    """Read a run, lines of ``query Q0 document rank score tag``; a DataError names ``path:line``."""
     run: Run = {}
     for number, line in text_lines(path):
         cells = line.split()
@@ -56,13 +47,7 @@ def write_run(
 ) -> None:
     """Write a run, best document first, in trec_eval's own order, whole or not at all. Scores read back exactly.
 
-    Args:
-        tag: the run's name, the last column; white space in it becomes ``-``.
-        queries: which, and their order; None takes all of the run.
-
-    Raises:
-        UsageError: an id is empty or holds white space, which the columns cannot carry.
-        KivukoError: the disk is full or the place cannot be written.
+    ``queries``: which, and their order; None: all. UsageError for an id that is empty or holds white space.
     """
     named = "-".join(tag.split()) or "run"
     with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as stream:
@@ -77,32 +62,17 @@ def write_run(
 
 @dataclass(frozen=True)
 class RunMeasures:
-    """The mean measures of a run file on a collection.
+    """The mean measures of a run file on a collection."""
 
-    Attributes:
-        queries: how many are measured: those with a relevant document.
-        values: rule for equal scores, see ``TIES``, to measure to mean.
-        missing, not_judged, unanswerable: how many queries are measured but not in the run; in the run but not judged;
-            judged but without a relevant document.
-    """
-
-    queries: int
-    values: dict[Ties, dict[str, float]]
-    missing: int
-    not_judged: int
-    unanswerable: int
+    queries: int  # measured: those with a relevant document
+    values: dict[Ties, dict[str, float]]  # rule for equal scores to measure to mean
+    missing: int  # queries that are measured but not in the run
+    not_judged: int  # in the run but not judged
+    unanswerable: int  # judged but without a relevant document
 
 
 def measure_run_file(run: Path, collection: str, measures: Sequence[str] = ()) -> RunMeasures:
-    """Measure a TREC run file on the judgments of a collection, ``ir:ID`` or ``trec:FOLDER``.
-
-    Args:
-        measures: names such as ``nDCG@10``; none: those of evaluations of collections.
-
-    Raises:
-        DataError: a file cannot be read, or no query has a relevant document.
-        UsageError: no such measure or collection.
-    """
+    """Measure a TREC run file on the judgments of a collection, ``ir:ID`` or ``trec:FOLDER``."""
     from kivuko.evaluation.collection import COLLECTION_MEASURES
 
     judgments, scores = open_collection(collection).judgments(), read_run(run)

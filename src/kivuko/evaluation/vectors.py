@@ -1,7 +1,7 @@
 """Cached vectors of documents and images, so that models compared on one data set do not encode it again and again.
 
-Documents are found by their texts and images by their content; both by the space of the encoder. A killed run resumes
-with the last block or commit that it wrote. A damaged file is ignored and written again.
+They are keyed by the texts' or images' content and by the space of the encoder. A damaged file is ignored and
+rewritten.
 """
 
 from __future__ import annotations
@@ -31,13 +31,9 @@ _FEW = 256  # so few documents are encoded about as fast as read
 
 
 class DocumentVectors:
-    """An encoder of documents with a cache: every block of texts has a file of its own.
+    """An encoder of documents, texts to float32 [texts, dim], with a cache: every block of texts has its file.
 
-    Nothing is written where the disk is nearly full or the cache cannot be written.
-
-    Args:
-        encode: texts -> float32 [texts, dim].
-        space: a name of the encoder's vector space.
+    ``space``: a name of the encoder's vector space. Nothing is written where the disk is nearly full.
     """
 
     def __init__(self, encode: Callable[[list[str]], Any], space: str) -> None:
@@ -47,7 +43,6 @@ class DocumentVectors:
         self._writable = True
 
     def __call__(self, texts: list[str]) -> NDArray[np.float32]:
-        """Return the vectors of a block of texts, float32 [texts, dim]."""
         if len(texts) < _FEW:
             return np.asarray(self._encode(texts), dtype=np.float32)
         name = _digest(texts)
@@ -67,7 +62,6 @@ class DocumentVectors:
         return vectors
 
     def bytes(self) -> int:
-        """Return the size of the cached vectors on disk."""
         return sum(file.stat().st_size for file in self.folder.rglob("*.safetensors"))
 
 
@@ -81,7 +75,7 @@ def _digest(texts: list[str]) -> str:
 
 
 def _read_arrays(path: Path, *names: str) -> dict[str, NDArray[Any]] | None:
-    """Read arrays of a file; None where it is missing or does not hold what was written."""
+    """Read arrays of a file; None where it is missing or damaged."""
     from safetensors import SafetensorError, safe_open
 
     if not path.is_file():
@@ -113,16 +107,12 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, eq=False)
 class ImageVectors:
-    """The vectors of a set's images.
+    """The vectors of a set's images."""
 
-    ``vectors``: unit, float32 [images, dim]; rows of refused images are zero. ``sha256``: of each image's bytes,
-    None where refused. ``refused``: row to reason. ``encoded``: how many were not in the cache.
-    """
-
-    vectors: NDArray[np.float32]
-    sha256: tuple[str | None, ...]
-    refused: dict[int, Refused] = field(default_factory=dict)
-    encoded: int = 0
+    vectors: NDArray[np.float32]  # unit, [images, dim]; rows of refused images are zero
+    sha256: tuple[str | None, ...]  # of each image's bytes; None where refused
+    refused: dict[int, Refused] = field(default_factory=dict)  # by row
+    encoded: int = 0  # images that were not in the cache
 
     def digest(self) -> str:
         """Return one SHA-256 over those of the images that were read, in their order."""
@@ -140,14 +130,7 @@ def image_vectors(
 ) -> ImageVectors:
     """Encode the images of a set with a model's image side, or take them from the cache.
 
-    Args:
-        model: a model or an image tower.
-        workers: processes that decode; None: one for each core, at most 8.
-        progress: called with (done, total) while images are encoded.
-        reading: called likewise while they are read and hashed.
-
-    Raises:
-        ModelError: the model encodes no images, or gives no numbers.
+    ``progress`` and ``reading`` are called with (done, total) while images are encoded, and while they are hashed.
     """
     return encode_images(TowerEncoder(model), caption_set, workers=workers, progress=progress, reading=reading)
 
@@ -234,7 +217,7 @@ class VectorCache:
 
 
 def _space(encoder: ImageEncoder) -> str:
-    """Name the image side's weights and how it prepares images: either changes the vectors."""
+    """Return a hash of the image side's weights and preparation: either changes the vectors."""
     prepare = encoder.prepare
     settings = ""
     if isinstance(prepare, ProcessorPreparation):
