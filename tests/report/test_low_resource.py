@@ -9,7 +9,14 @@ from study_records import QUALITY, RECIPES, Plan, found_in, made_up
 
 from kivuko.evaluation import Interval, PairedComparison, RandomizationTest
 from kivuko.report.comparisons import RECIPE_CONTRAST, TRANSPORT_CONTRAST, Family, PairedTest
-from kivuko.report.low_resource import WANTED_OVER_TRANSLATION, Verdict, answer, gain_claim, judge, translation_claim
+from kivuko.report.low_resource_answer import (
+    WANTED_OVER_TRANSLATION,
+    Verdict,
+    answer,
+    gain_claim,
+    judge,
+    translation_claim,
+)
 from kivuko.report.results import Setting
 from kivuko.report.study_page import nearest
 

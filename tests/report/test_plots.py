@@ -31,11 +31,10 @@ def interval(mean: float, n: int = 3) -> Interval:
 def test_lines_are_labelled_and_colored_by_the_page(sizes):
     points = {size: interval(0.2) for size in sizes}
     lines = [Line(FIRST, "with transport", points), Line(SECOND, "without", points)]
-    drawn = line_panel(
-        "Swahili", lines, Axis(sizes, [str(size) for size in sizes], "pairs", 0, 1, log=True), "a", "heard"
-    )
+    drawn = line_panel("Swahili", lines, Axis(sizes, [str(size) for size in sizes], "pairs", 0, 1, log=True), "a")
     assert ">with transport<" in drawn
     assert ">without<" in drawn
+    assert f'aria-label="Swahili. with transport: 0.200 [0.190, 0.210] at {sizes[0]}' in drawn
     assert "var(--transport, #0072b2)" in drawn
     assert not any(f": {color}" in drawn for color in VARIABLES)  # each stands behind its variable
     assert "<style" not in drawn
@@ -46,6 +45,7 @@ def test_lines_are_labelled_and_colored_by_the_page(sizes):
 
 def test_bars_carry_their_figures_and_hatching():
     groups = [("Swahili", [Bar(FIRST, "with", interval(0.4)), Bar(SECOND, "without", interval(0.3, n=1))])]
-    drawn = bar_panel("300 pairs", groups, 1.0, "parity", "b", "heard")
+    drawn = bar_panel("300 pairs", groups, 1.0, "parity", "b")
     for told in (">0.400<", ">0.300<", ">Swahili<", "<pattern", ">300 pairs<"):
         assert told in drawn
+    assert 'aria-label="300 pairs. Swahili: with 0.400, without 0.300."' in drawn

@@ -36,18 +36,12 @@ BASELINES = (TRANSLATE_TEST, LEXICAL, MSE)
 
 @dataclass(frozen=True)
 class Contrast:
-    """The two sides of a page: with and without transport, or the best recipe and the next one.
-
-    Attributes:
-        transport: whether the sides are recipes with and without transport.
-        first, second: names of the sides in a plot's key.
-        best, other: names of the two chosen recipes in a sentence.
-    """
+    """The two sides of a page: with and without transport, or the best recipe and the next one."""
 
     transport: bool
-    first: str
+    first: str  # name of a side in a plot's key
     second: str
-    best: str
+    best: str  # name of a chosen recipe in a sentence
     other: str
 
     @property
@@ -63,7 +57,7 @@ class Contrast:
 
     @property
     def rule(self) -> str:
-        """How recipes are chosen, in a sentence or two."""
+        """The rule by which recipes are chosen, in a sentence or two."""
         if not self.transport:
             return (
                 "For each task, way of scoring and bitext size, the best recipe and the second best are chosen by the "
@@ -86,8 +80,7 @@ RECIPE_CONTRAST = Contrast(False, "best recipe", "second best", "the best recipe
 def contrast_of(results: Results) -> Contrast:
     """Return the contrast that the records allow: transport needs recipes with it and without it.
 
-    Records whose header says nothing on transport are compared recipe against recipe, and so is a study of recipes
-    that all use transport, or all do not.
+    Records whose header says nothing on transport are compared recipe against recipe.
     """
     recipes = {
         facts.name: facts.transport
@@ -101,23 +94,15 @@ def contrast_of(results: Results) -> Contrast:
 
 @dataclass(frozen=True)
 class Choice:
-    """The recipes chosen at one setting and size.
-
-    Attributes:
-        first, second: the best of each side; None where none could be chosen.
-        candidates: every recipe of the first side, the chosen one first.
-        validation: every candidate's low-resource mean MAP over seeds on the validation split.
-        scopes: all attacks together, then each family, over the attacks that every compared recipe was measured under.
-        notes: what the choice lacked, a line each.
-    """
+    """The recipes chosen at one setting and size."""
 
     setting: Setting
     size: int
-    first: System | None
+    first: System | None  # None where none could be chosen
     second: System | None
-    candidates: tuple[System, ...]
-    validation: Mapping[System, float]
-    scopes: tuple[Scope, ...] = ()
+    candidates: tuple[System, ...]  # every recipe of the first side, the chosen one first
+    validation: Mapping[System, float]  # low-resource mean MAP over seeds
+    scopes: tuple[Scope, ...] = ()  # all attacks together, then each family, as far as every recipe was measured
     notes: tuple[str, ...] = ()
 
     def mark(self, system: System) -> str:
@@ -126,11 +111,10 @@ class Choice:
 
 
 def choose(results: Results, contrast: Contrast, setting: Setting, size: int, attacked: bool = False) -> Choice:
-    """Choose at one setting and size; a test figure never decides.
+    """Choose at one setting and size, never by a test figure.
 
-    Args:
-        attacked: only among recipes measured under attack, and not among those trained on perturbed text. Recipes
-            without validation scores may then be taken by name.
+    ``attacked``: only among recipes measured under attack and not trained on perturbed text; those without validation
+    scores may then be taken by name.
     """
     systems = [
         system
@@ -212,23 +196,15 @@ def _scopes(results: Results, systems: Sequence[System], notes: list[str]) -> tu
 
 @dataclass(frozen=True)
 class PairedTest:
-    """A recipe of the first side against another on the test split, low-resource means.
-
-    Attributes:
-        scope: the attacks, "" for clean queries.
-        kind: what is compared, one of ``KINDS``.
-        roles: what the other recipe is compared as; "mse" may also be the best without transport, and is tested once.
-        adjusted: the p value after Holm over the whole family, of ``family_size`` tests.
-        matching: how clean MAP was made equal, if it was.
-    """
+    """A recipe of the first side against another on the test split, low-resource means."""
 
     setting: Setting
     size: int
     comparison: PairedComparison
-    adjusted: float
-    scope: str = ""
-    kind: str = CLEAN
-    roles: tuple[str, ...] = ()
+    adjusted: float  # p value after Holm over the whole family
+    scope: str = ""  # the attacks; "" for clean queries
+    kind: str = CLEAN  # one of KINDS
+    roles: tuple[str, ...] = ()  # of the other recipe: "mse" may also be the best without transport
     matching: Matched | None = None
     family_size: int = 1
 
@@ -242,7 +218,6 @@ class PairedTest:
 
     @property
     def significant(self) -> bool:
-        """True where the p value after Holm is below the level."""
         return self.adjusted < LEVEL
 
     @property
@@ -254,16 +229,13 @@ class PairedTest:
 
     @property
     def verdict(self) -> str:
-        """In a word, for a table."""
         return {1: "better", -1: "worse", 0: "not shown"}[self.sign]
 
 
 @dataclass(frozen=True)
 class Family:
-    """All tests of the page, and a line for each one that could not be made."""
-
     tests: tuple[PairedTest, ...]
-    missing: tuple[str, ...]
+    missing: tuple[str, ...]  # a line for each test that could not be computed
 
     def against(self, setting: Setting, size: int, role: str) -> PairedTest | None:
         """Return the clean test against the recipe in this role."""
@@ -277,7 +249,7 @@ class Family:
 
 
 def compare_all(results: Results, contrast: Contrast, choices: Sequence[Choice], attacked: bool = False) -> Family:
-    """Make every comparison of the page, then correct all of them together with Holm.
+    """Run every comparison of the page, then correct all of them together with Holm.
 
     Clean queries: the chosen recipe of the first side against every opponent. Under attack: every recipe of the first
     side against the chosen one of the second, in every scope, in three ways.

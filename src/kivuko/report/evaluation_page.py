@@ -6,8 +6,6 @@ import contextlib
 import itertools
 from dataclasses import dataclass, replace
 
-from markupsafe import Markup
-
 from kivuko.errors import DataError
 from kivuko.evaluation import Interval, PerQueryScores, Record, holm
 from kivuko.evaluation.comparison import Difference, differences
@@ -40,7 +38,7 @@ from kivuko.report.page import (
     protocol_section,
     words_section,
 )
-from kivuko.report.plots import FIRST, LEXICAL, MSE, OTHER, SECOND, TEACHER, Bar, bar_panel
+from kivuko.report.plots import FIRST, LEXICAL, MSE, OTHER, SECOND, TEACHER, Bar, axis_top, bar_panel
 from kivuko.report.results import (
     GROUPS,
     HIGH,
@@ -59,7 +57,7 @@ _ROLES = (FIRST, SECOND, MSE, LEXICAL)
 
 @dataclass(frozen=True)
 class Model:
-    """One evaluated model: its name, objective, bitext size and seed, as in the records."""
+    """One evaluated model, as in the records."""
 
     name: str
     objective: str
@@ -73,7 +71,6 @@ class Model:
 
     @property
     def label(self) -> str:
-        """In words, for a table."""
         return self.objective if self.is_reference else f"{self.name} ({self.objective})"
 
 
@@ -106,7 +103,6 @@ class Measured:
         self, setting: Setting, model: Model, code: str, measure: str = MAP,
         attack: tuple[str | None, float | None] = (None, None), subset: str | None = None,
     ) -> Record | None:  # fmt: skip
-        """Return one record, or None."""
         return self._by_key.get((setting, model, *attack, subset or self.subset, code, measure))
 
     def attacks(self, setting: Setting, model: Model) -> list[tuple[str, float]]:
@@ -137,17 +133,10 @@ def _setting(record: Record) -> Setting:
 
 
 def interval_of(record: Record | None) -> Interval | None:
-    """Return a record's value with its interval over concepts."""
     return None if record is None else Interval(record.value, record.low, record.high, record.queries)
 
 
 def evaluation_page(source: Source) -> Page:
-    """Return the page of an evaluation, or of an attack run.
-
-    Raises:
-        DataError: there are no figures, or two records contradict each other.
-        MissingDependencyError: matplotlib is not installed.
-    """
     measured = Measured(source)
     attacked = any(record.attack is not None for record in measured.records)
     what = "attack run" if attacked else "evaluation"
@@ -170,7 +159,7 @@ def evaluation_page(source: Source) -> Page:
         sections=[
             *sections,
             limits_section(_limits(source)),
-            words_section(_DEFINITIONS),
+            words_section(_TERMS),
             protocol_section(source.header, "", {"attacks": ("kind", "description")} if attacked else {}),
         ],
     )  # fmt: skip
@@ -216,7 +205,6 @@ def _answer(measured: Measured, attacked: bool) -> Answer:
 
 
 def _bars(measured: Measured, setting: Setting, place: int) -> FigureSet:
-    """Draw MAP per language with the models side by side."""
     roles: dict[Model, str] = {}
     for model in measured.models:
         role = TEACHER if model.objective == TEACHER else OTHER
@@ -234,16 +222,11 @@ def _bars(measured: Measured, setting: Setting, place: int) -> FigureSet:
             groups.append((language_label(code), bars))
     if not groups:
         return FigureSet(setting.label, "", (), None, "No MAP of clean queries was measured.")
-    top = max(bar.value.high for _, bars in groups for bar in bars)
-    panels = []
-    for start in range(0, len(groups), 12):
-        part = groups[start : start + 12]
-        told = (f"{name}: {', '.join(f'{b.label} {figure(b.value.mean)}' for b in bars)}." for name, bars in part)
-        title = f"MAP, {measured.split} split"
-        panel = bar_panel(
-            title, part, 1.2 * max(top, 1e-3), "MAP", f"bars{place}-{start}", f"{title}. {' '.join(told)}"
-        )
-        panels.append(Markup(panel))
+    limit = axis_top((bar.value for _, bars in groups for bar in bars), 1.2)
+    panels = [
+        bar_panel(f"MAP, {measured.split} split", groups[start : start + 12], limit, "MAP", f"bars{place}-{start}")
+        for start in range(0, len(groups), 12)
+    ]
     caption = (
         f"{setting.label}: MAP on the {measured.split} split. Thin lines are 95 % intervals over concepts. Bars, from "
         f"top to bottom: {', '.join(model.label for model in roles)}."
@@ -252,7 +235,6 @@ def _bars(measured: Measured, setting: Setting, place: int) -> FigureSet:
 
 
 def _measures(measured: Measured, setting: Setting) -> Table:
-    """Every clean measure of every model in every language, on every subset of queries."""
     clean = [r for r in measured.records if r.attack is None and _setting(r) == setting]
     names = sorted({r.measure for r in clean}, key=lambda name: (name != MAP, name))
     subsets = sorted({r.subset for r in clean}, key=lambda name: (name != measured.subset, name))
@@ -276,7 +258,6 @@ def _measures(measured: Measured, setting: Setting) -> Table:
 
 
 def _attack_section(measured: Measured) -> Section:
-    """Return every measure under every attack, per language, and a curve per attack of several budgets."""
     from kivuko.report.robustness import samples, success_of, success_rows
 
     blocks: list[tuple[str, Block]] = []
@@ -390,15 +371,12 @@ def _limits(source: Source) -> list[str]:
     ]
 
 
-_DEFINITIONS = (
-    ("MAP", "Mean average precision. For one query: at each right answer in the ranking, the share of right answers so "
-     "far, averaged over all right answers; then the mean over queries. 1 is perfect."),
-    ("R@k", "The share of right answers among the first k results, averaged over queries."),
-    ("Parity", "MAP in a language divided by the MAP of the English teacher on English queries. 1 is equal footing."),
-    ("Low- and high-resource mean", "The mean over the languages of a group, each counting the same."),
-    ("Interval over concepts", "Would other queries change the figure? Concepts (what a query asks for, in all "
-     "languages together) are resampled 2,000 times with replacement; 95 % of the results are in the interval."),
-    ("Budget", "How much an attack may change: edits of a query, how far a pixel may move, or a severity."),
-    ("p after Holm", "Testing many hypotheses finds some effects by luck. Holm’s correction raises each p value so "
-     "that the chance of even one false finding among all tests on this page stays below 5 %."),
-)  # fmt: skip
+_TERMS = (
+    "MAP",
+    "R@k",
+    "Parity",
+    "Low- and high-resource mean",
+    "Interval over concepts",
+    "Budget",
+    "p after Holm",
+)

@@ -15,17 +15,14 @@ _SCORINGS = {"cosine": "one vector each", "maxsim": "late interaction"}
 
 
 def figure(value: float | None) -> str:
-    """Write ``0.412``, with a true minus sign; a dash for None."""
     return DASH if value is None else f"{value:.3f}".replace("-", MINUS)
 
 
 def mean_of(interval: Interval | None) -> str:
-    """Write the mean alone; a dash for None."""
     return figure(interval.mean if interval else None)
 
 
 def signed(value: float, digits: int = 4) -> str:
-    """Write ``+0.0144`` or ``−0.0144``."""
     return f"{value:+.{digits}f}".replace("-", MINUS)
 
 
@@ -77,7 +74,6 @@ def keep_together(text: str) -> str:
 
 
 def count(number: int, noun: str) -> str:
-    """Write ``1 seed`` or ``5 seeds``."""
     return f"{number:,} {noun}" + ("" if number == 1 else "s")
 
 

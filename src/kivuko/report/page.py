@@ -12,89 +12,74 @@ from markupsafe import Markup
 
 from kivuko.evaluation import Header
 from kivuko.report.formatting import keep_together
+from kivuko.report.glossary import TERMS
 
 
 @dataclass(frozen=True)
 class Cell:
-    """``code``: a name from a file, set in a fixed-width font. ``strong``: bold. ``state``: CSS class of a verdict."""
-
     text: str
-    code: bool = False
+    code: bool = False  # a name from a file, in a fixed-width font
     strong: bool = False
-    state: str = ""
+    state: str = ""  # CSS class of a verdict
 
 
 @dataclass(frozen=True)
 class Row:
-    """``head`` names the row; ``cells`` follow it."""
-
     head: Cell
     cells: Sequence[Cell]
 
 
 @dataclass(frozen=True)
 class RowGroup:
-    """Rows that belong together, under a heading of their own if there is one."""
-
     rows: Sequence[Row]
     heading: str = ""
 
 
 @dataclass(frozen=True)
 class Table:
-    """``words`` counts the columns, from the left, that hold words and not figures; ``kind``: a CSS class."""
-
     caption: str
     columns: Sequence[str]
     groups: Sequence[RowGroup]
-    words: int = 1
-    kind: str = ""
+    words: int = 1  # columns, from the left, that hold words and not figures
+    kind: str = ""  # CSS class
     type: str = "table"
 
 
 @dataclass(frozen=True)
 class FigureSet:
-    """Small multiples with the table of the numbers behind them; without a panel, ``absent`` says why."""
+    """Small multiples with the table of the numbers behind them."""
 
     title: str
     caption: str
     panels: Sequence[Markup]
     numbers: Table | None
-    absent: str = ""
+    absent: str = ""  # the reason that there is no panel
     kind: str = ""
     type: str = "figures"
 
 
 @dataclass(frozen=True)
 class Prose:
-    """A paragraph; ``quiet``: in the lighter ink of a remark."""
-
     text: str
-    quiet: bool = False
+    quiet: bool = False  # in the lighter ink of a remark
     type: str = "prose"
 
 
 @dataclass(frozen=True)
 class Bullets:
-    """A list of sentences."""
-
     lines: Sequence[str]
     type: str = "bullets"
 
 
 @dataclass(frozen=True)
 class Fact:
-    """A term and its text: as prose, or as JSON where it has structure."""
-
     key: str
     text: str
-    structured: bool = False
+    structured: bool = False  # shown as JSON
 
 
 @dataclass(frozen=True)
 class Facts:
-    """A list of terms and what they mean or hold."""
-
     entries: Sequence[Fact]
     type: str = "facts"
 
@@ -120,10 +105,8 @@ class ShownExample:
 
 @dataclass(frozen=True)
 class Examples:
-    """Attacked examples; ``type`` is "texts" or "images"."""
-
     entries: Sequence[ShownExample]
-    type: str
+    type: str  # "texts" or "images"
 
 
 Block = Table | FigureSet | Prose | Bullets | Facts | Examples
@@ -131,27 +114,21 @@ Block = Table | FigureSet | Prose | Bullets | Facts | Examples
 
 @dataclass(frozen=True)
 class Section:
-    """A heading, its place in the contents, and (subheading or "", block) pairs."""
-
     id: str
     title: str
-    blocks: Sequence[tuple[str, Block]]
-    contents: str = ""
+    blocks: Sequence[tuple[str, Block]]  # each with its subheading, or ""
+    contents: str = ""  # title in the list of contents, if another
 
 
 @dataclass(frozen=True)
 class Answer:
-    """``kind``: a CSS class; ``sentence``: the answer; ``support``: what a careful reader asks next."""
-
-    kind: str
+    kind: str  # CSS class
     sentence: str
-    support: tuple[str, ...] = ()
+    support: tuple[str, ...] = ()  # further sentences
 
 
 @dataclass(frozen=True)
 class Page:
-    """What the template lays out."""
-
     title: str
     heading: str
     kicker: str
@@ -160,7 +137,6 @@ class Page:
 
 
 def cells(*texts: str) -> list[Cell]:
-    """Return plain cells."""
     return [Cell(text) for text in texts]
 
 
@@ -179,21 +155,19 @@ def render(page: Page) -> str:
 
 
 def limits_section(lines: Sequence[str]) -> Section:
-    """Return the section on what the records cannot show."""
     return Section("limits", "What this does not show", [("", Bullets(lines))])
 
 
-def words_section(definitions: Sequence[tuple[str, str]]) -> Section:
-    """Return the glossary."""
-    return Section("words", "Words", [("", Facts([Fact(word, meaning) for word, meaning in definitions]))])
+def words_section(terms: Sequence[str]) -> Section:
+    """Return the section that explains terms, names of ``glossary.TERMS``."""
+    return Section("words", "Words", [("", Facts([Fact(term, TERMS[term]) for term in terms]))])
 
 
 def protocol_section(header: Header, rule: str, tables: Mapping[str, Sequence[str]]) -> Section:
     """Return every key of the header: command, date, seeds, versions, how recipes were chosen, then the protocol's.
 
-    Args:
-        rule: how recipes were chosen on the page; empty where there is no choice.
-        tables: keys of the protocol to show as tables, such as "recipes", with the columns that come first.
+    ``rule``: how recipes were chosen on the page; ``tables``: keys of the protocol to show as tables, with first
+    columns.
     """
     versions = ", ".join(f"{name} {version}" for name, version in header.versions.items())
     facts = [
@@ -226,7 +200,6 @@ def _named_table(entries: Any, what: str, first: Sequence[str]) -> Block:
 
 
 def own_limits(header: Header) -> list[str]:
-    """Return the limits that the header names."""
     value = header.protocol.get("limits")
     lines = [value] if isinstance(value, str) else value if isinstance(value, list | tuple) else []
     return [str(line) for line in lines]

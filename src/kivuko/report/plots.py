@@ -1,8 +1,7 @@
 """Small plots as SVG for a page: lines with bands over seeds, and groups of bars, told apart by role.
 
-Colors are drawn as fixed sentinels and replaced by CSS variables in the finished SVG, so that one drawing serves the
-light, the dark and the printed page. The palette is Okabe and Ito's (2008), safe for every kind of color vision; dash,
-marker and hatching make sure that color is never the only cue.
+Colors are drawn as fixed sentinels and replaced by CSS variables, so that one drawing serves the light, the dark and
+the printed page. The palette is Okabe and Ito's (2008); dash, marker and hatching tell roles apart as well.
 """
 
 from __future__ import annotations
@@ -13,9 +12,11 @@ import math
 import re
 import warnings
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from markupsafe import Markup
 
 from kivuko.errors import MissingDependencyError
 from kivuko.evaluation import Interval
@@ -35,8 +36,6 @@ FONT = "DejaVu Sans"  # ships with matplotlib, so the layout is the same on ever
 
 @dataclass(frozen=True)
 class Style:
-    """``variable``: the CSS variable that takes the color's place; ``dash`` as matplotlib takes it."""
-
     color: str
     variable: str
     dash: Any
@@ -86,11 +85,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Axis:
-    """The axes that the panels of one row share.
-
-    ``places``: ticks of the x axis, ascending, written as ``ticks``; ``low`` and ``high``: ends of the y axis, whose
-    name is ``what``; ``banded``: the roles whose intervals are drawn, None for all but "other".
-    """
+    """The axes that the panels of one row share."""
 
     places: Sequence[float]
     ticks: Sequence[str]
@@ -100,24 +95,23 @@ class Axis:
     what: str = "MAP"
     log: bool = False
     banded: Sequence[str] | None = None
+    spoken: Callable[[float], str] = " at {:g}".format
 
 
 @dataclass(frozen=True)
 class Bar:
-    """One bar of a group: its role, value and, where seeds were several, interval."""
-
     role: str
     label: str
     value: Interval
 
 
-def line_panel(title: str, lines: Sequence[Line], axis: Axis, prefix: str, heard: str) -> str:
-    """Draw lines with bands over seeds, each labeled at its end; return SVG.
+BarGroup = tuple[str, Sequence[Bar]]  # a label (language) and its bars
 
-    Args:
-        lines: from back to front.
-        prefix: of every id, unique on the page.
-        heard: the text for a screen reader.
+
+def line_panel(title: str, lines: Sequence[Line], axis: Axis, prefix: str, spoken: str = "") -> Markup:
+    """Draw lines, from back to front, with bands over seeds, each labeled at its end; return SVG.
+
+    ``prefix``: of every id, unique on the page; ``spoken``: the title for a screen reader, if another.
     """
     with _plotting():
         from matplotlib.figure import Figure
@@ -130,7 +124,7 @@ def line_panel(title: str, lines: Sequence[Line], axis: Axis, prefix: str, heard
         for line in lines:
             _draw_line(axes, line, axis)
         _label_ends(axes, [line for line in lines if line.role != OTHER], axis)
-        return _inline_svg(image, prefix, heard)
+        return _inline_svg(image, prefix, _spoken_lines(spoken or title, lines, axis))
 
 
 def _set_axes(axes: Axes, axis: Axis) -> None:
@@ -153,7 +147,7 @@ def _set_axes(axes: Axes, axis: Axis) -> None:
 
 
 def _ticks(axes: Axes, axis: Axis) -> tuple[list[float], list[str]]:
-    """Leave out a tick that would run into the one before it; the last one stays."""
+    """Return the ticks that do not run into the one before them; the last one stays."""
     kept: list[tuple[float, str]] = []
     for place, name in zip(axis.places, axis.ticks, strict=True):
         close = bool(kept) and _AXES_WIDTH * (_share(axes, place) - _share(axes, kept[-1][0])) < _CHARACTER * len(name)
@@ -188,7 +182,7 @@ def _draw_line(axes: Axes, line: Line, axis: Axis) -> None:
 
 
 def _label_ends(axes: Axes, lines: Sequence[Line], axis: Axis) -> None:
-    """Write each line's name beside its end, pushed apart where they would overlap, with a thread to the end."""
+    """Write each line's name next to its end, pushed apart where they would overlap, with a thread to the end."""
     unit = (axis.high - axis.low) / _AXES_HEIGHT  # of the y axis, per unit of the view box
     left, right = axes.get_xlim()
 
@@ -228,14 +222,11 @@ def spread_apart(heights: Sequence[float], gap: float, low: float, high: float) 
 
 
 def bar_panel(
-    title: str, groups: Sequence[tuple[str, Sequence[Bar]]], limit: float, label: str, prefix: str, heard: str
-) -> str:
-    """Draw groups of horizontal bars, each with its figure at the end; return SVG.
+    title: str, groups: Sequence[BarGroup], limit: float, label: str, prefix: str, spoken: str = ""
+) -> Markup:
+    """Draw groups of horizontal bars, from top to bottom, each with its figure at the end; return SVG.
 
-    Args:
-        groups: a label (language) and its bars each, from top to bottom.
-        limit: right end of the axis, so that panels side by side compare.
-        label: of the axis.
+    ``limit``: right end of the axis, the same for panels side by side; ``label``: of the axis.
     """
     roles = {bar.role: bar.label for _, bars in groups for bar in bars}
     row = 13.0
@@ -262,7 +253,10 @@ def bar_panel(
             place += 9
         axes.set_yticks(middles, [_drawable(name) for name, _ in groups])
         axes.tick_params(axis="y", labelcolor=INK, labelsize=9.5)
-        return _inline_svg(image, prefix, heard)
+        groups_spoken = [
+            f"{name}: {', '.join(f'{b.label} {figure(b.value.mean)}' for b in bars)}." for name, bars in groups
+        ]
+        return _inline_svg(image, prefix, " ".join([f"{spoken or title}.", *groups_spoken]))
 
 
 def _draw_bar(axes: Axes, bar: Bar, y: float, limit: float) -> None:
@@ -277,7 +271,6 @@ def _draw_bar(axes: Axes, bar: Bar, y: float, limit: float) -> None:
 
 
 def _key(image: Any, roles: Mapping[str, str], height: float) -> None:
-    """Name the bars, above them."""
     from matplotlib.patches import Rectangle
 
     left, y = 6.0, height - 38
@@ -293,12 +286,17 @@ def _key(image: Any, roles: Mapping[str, str], height: float) -> None:
         left += 42 + 6.2 * len(label)
 
 
-def heard_lines(title: str, lines: Sequence[Line], place: Callable[[float], str]) -> str:
-    """Return a panel in words for a screen reader; ``place(x)`` writes a place on the x axis, with what precedes it."""
+def axis_top(intervals: Iterable[Interval], room: float = 1.06) -> float:
+    """Return the end of an axis that holds the intervals."""
+    return room * max(max(interval.high for interval in intervals), 1e-3)
+
+
+def _spoken_lines(title: str, lines: Sequence[Line], axis: Axis) -> str:
+    """Return a panel in words for a screen reader."""
     sentences = [f"{title}."]
     for line in lines:
         if line.role != OTHER:
-            points = (spread(value) + ("" if x is None else place(x)) for x, value in line.points.items())
+            points = (spread(value) + ("" if x is None else axis.spoken(x)) for x, value in line.points.items())
             sentences.append(f"{line.label}: {', '.join(points) or DASH}.")
     return " ".join(sentences)
 
@@ -334,7 +332,7 @@ def _drawable(text: str) -> str:
     return _NOT_IN_XML.sub("\ufffd", text)
 
 
-def _inline_svg(image: Figure, prefix: str, heard: str) -> str:
+def _inline_svg(image: Figure, prefix: str, spoken: str) -> Markup:
     """Return the figure as an ``<svg>`` element without fixed size, fixed colors or ids that clash."""
     buffer = io.BytesIO()
     nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
@@ -348,9 +346,9 @@ def _inline_svg(image: Figure, prefix: str, heard: str) -> str:
     _rename(root, prefix)
     for size in ("width", "height", "version"):
         root.attrib.pop(size, None)
-    root.attrib |= {"role": "img", "aria-label": _drawable(heard), "class": "plot"}
+    root.attrib |= {"role": "img", "aria-label": _drawable(spoken), "class": "plot"}
     ElementTree.register_namespace("", _SVG)
-    return ElementTree.tostring(root, encoding="unicode")
+    return Markup(ElementTree.tostring(root, encoding="unicode"))
 
 
 def _rename(root: ElementTree.Element, prefix: str) -> None:

@@ -298,11 +298,6 @@ class Results:
             default=0,
         )
 
-    def measures(self) -> tuple[str, ...]:
-        """Return the measures of clean test records, MAP first."""
-        names = {spot.measure for spot in self._seeds if spot.split == TEST and spot.attack is None}
-        return tuple(sorted(names, key=lambda name: (name != MAP, name)))
-
     def uneven_seeds(self) -> list[str]:
         """Return a line for each recipe with fewer training seeds than the header names."""
         most = len(set(self.header.seeds))

@@ -55,7 +55,7 @@ class Question:
     headline_size: int
     answer: Callable[[Findings], Answer]
     sections: Callable[[Findings], Sequence[Section]]
-    definitions: Sequence[tuple[str, str]]
+    terms: Sequence[str]
     limits: Callable[[Findings], Sequence[str]]
     tables: dict[str, Sequence[str]]
 
@@ -143,7 +143,6 @@ def study_page(findings: Findings) -> Page:
     question, header = findings.question, findings.results.header
     transport = findings.contrast.transport
     quick = ", quick" if is_quick(header) else ""
-    definitions = [entry for entry in question.definitions if transport or entry[0] != "Transport"]
     return Page(
         title=f"{question.title if transport else question.recipe_title} Kivuko, {question.name} study{quick}",
         heading=question.heading if transport else question.recipe_heading,
@@ -152,7 +151,7 @@ def study_page(findings: Findings) -> Page:
         sections=[
             *question.sections(findings),
             limits_section(_limits(findings)),
-            words_section(definitions),
+            words_section([term for term in question.terms if transport or term != "Transport"]),
             protocol_section(header, findings.contrast.rule, question.tables),
         ],
     )
