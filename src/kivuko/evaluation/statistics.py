@@ -164,29 +164,9 @@ class RandomizationTest:
 def randomization_test(a: ArrayLike, b: ArrayLike, trials: int = 10_000, seed: int = 0) -> RandomizationTest:
     """Two-sided paired randomization test (Fisher's sign flips) on the mean of ``a - b`` [n] over queries.
 
-        If the two systems were the same, each difference could have either sign. ``p = (1 + count) / (1 + trials)``, where
-        ``count`` trials had a mean at least as far from zero as the observed one. (Smucker, Allan & Carterette, CIKM 2007.)
-        Not ``scipy.stats.permutation_test``: its random signs differ, and published p-values would change.
-    <<<<<<< HEAD
-
-        If the two systems were the same, either value of a query could have come from either; so each
-        difference may change its sign. ``p = (1 + count) / (1 + trials)``, where ``count`` trials had a mean
-        at least as far from zero as the observed one; the ones added count the observed labeling itself and
-        keep p valid and above zero. The smallest p possible is 1 / (1 + trials).
-
-        Smucker, Allan & Carterette, "A comparison of statistical significance tests for information
-        retrieval evaluation", CIKM 2007.
-
-        Args:
-            a, b: [n] each, finite, element i of both belonging to query i.
-            trials: random sign assignments, at least 1.
-            seed: of the signs; the same arguments give the same p.
-
-        Raises:
-            DataError: lengths that differ, no value, or one that is not finite.
-            UsageError: ``trials`` below 1.
-    =======
-    >>>>>>> 83c60f8 (Short docstrings on the internals of evaluation)
+    If the two systems were the same, each difference could have either sign. ``p = (1 + count) / (1 + trials)``, where
+    ``count`` trials had a mean at least as far from zero as the observed one. (Smucker, Allan & Carterette, CIKM 2007.)
+    Not ``scipy.stats.permutation_test``: its random signs differ, and published p-values would change.
     """
     if trials < 1:
         raise UsageError(f"trials is {trials}; it must be at least 1 (10000 is usual)")
