@@ -112,7 +112,7 @@ def clean_once(file: Path, mode: str, captions: Path | None) -> dict[str, Any]:
     account = sifting.drain()
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
     return {
-        "pairs": account.seen, "kept": account.kept, "dropped": dict(account.dropped), "asked": account.asked,
+        "pairs": account.seen, "kept": account.kept, "dropped": dict(account.dropped), "identified": account.identified,
         "wall": wall, "cpu": cpu, "peak_mib": _peak_mib(),
     }  # fmt: skip
 
@@ -156,7 +156,7 @@ def report(results: dict[str, Any]) -> str:
         others = row["interference"]
         lines.append(
             f"| {mode} | {captions:,} | {row['pairs']:,} | {row['pairs'] / row['wall']:,.0f} | "
-            f"{row['pairs'] / row['cpu']:,.0f} | {row['asked']:,} | {'?' if others is None else f'{others:.0%}'} |"
+            f"{row['pairs'] / row['cpu']:,.0f} | {row['identified']:,} | {'?' if others is None else f'{others:.0%}'} |"
         )
     if ("off", 0) in best:
         speed = best["off", 0]["pairs"] / best["off", 0]["wall"]

@@ -32,7 +32,7 @@ def test_every_way_of_spoiling_is_found(tmp_path, monkeypatch):
 
 
 def test_the_verdict_follows_the_best_round():
-    row = {"mode": "off", "captions": 0, "pairs": 100_000, "cpu": 1.0, "asked": 0, "interference": None}
+    row = {"mode": "off", "captions": 0, "pairs": 100_000, "cpu": 1.0, "identified": 0, "interference": None}
     results = {"date": "d", "machine": {"processor": "p"}, "pairs": 100_000, "memory": []}
     assert "**met**" in report({**results, "speed": [{**row, "wall": 3.0}, {**row, "wall": 1.9}]})
     assert "**not met**" in report({**results, "speed": [{**row, "wall": 3.0}]})

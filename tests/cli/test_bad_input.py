@@ -65,7 +65,7 @@ def model(distill, place):
         (["distill", "--out", "m"], "--bitext"),
         (["study", "low-resource", "--sizes", "nan"], "--sizes"),
         (["data", "emoji", "--languages", ""], "names none"),
-        (["evaluate", "all-MiniLM-L6-v2", "--languages", "en"], "teacher's own"),
+        (["demo", "--languages", "en"], "teacher's own"),
         (["search", "m"], "QUERY"),
         (["search", "m" * 300, "paka"], "name is too long"),
         (["search", "m", "\udcff paka"], "UTF-8"),
@@ -228,11 +228,11 @@ def test_damaged_caches_are_named(kivuko, model, real_world, tmp_path, monkeypat
     shutil.copytree(cache_folder() / "emoji", tmp_path / "cache" / "emoji", ignore=shutil.ignore_patterns(".*.tmp"))
     monkeypatch.setenv("KIVUKO_CACHE", str(tmp_path / "cache"))
     assert kivuko("search", str(model), "paka", "-k", "1")[0] == 0
-    for file in (tmp_path / "cache" / "gallery").iterdir():
+    for file in (tmp_path / "cache" / "index").rglob("*.safetensors"):
         content = bytearray(file.read_bytes())
         content[len(content) // 2] ^= 1
         file.write_bytes(content)
-    refused(kivuko("search", str(model), "paka"), "gallery", "Delete this file")
+    refused(kivuko("search", str(model), "paka"), "emoji-", "Delete this folder")
     for world in (tmp_path / "cache" / "emoji").glob("world-*"):
         (world / "manifest.json").write_text('{"format": 1, "sha256": {}}')
     refused(kivuko("data", "emoji", "--languages", "sw"), "manifest.json", "Delete the folder")

@@ -128,7 +128,7 @@ def test_model_loads_with_sentence_transformers_alone(demo, tmp_path):
 def test_search_prints_json_and_draws(kivuko, demo, tmp_path):
     image = tmp_path / "out.png"
     status, out, _ = kivuko(
-        "search", str(demo[0] / "model"), "paka", "mweusi", "--json", "-k", "5", "--image", str(image)
+        "search", str(demo[0] / "model"), "paka", "mweusi", "--json", "-k", "5", "--save", str(image)
     )
     assert status == 0
     hits = [json.loads(line) for line in out.splitlines()]
