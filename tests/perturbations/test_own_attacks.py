@@ -1,4 +1,4 @@
-"""Attacks of one's own, named package.module:Class; the example in docs/attacks.md."""
+"""Custom attacks, named package.module:Class; the example in docs/attacks.md."""
 
 from __future__ import annotations
 

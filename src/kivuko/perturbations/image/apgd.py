@@ -41,11 +41,10 @@ def apgd(
     *,
     steps: int = 100,  # gradients per image and restart
     restarts: int = 1,
-    loss: LossName | Loss = "ce",  # a name of ``losses.LOSSES``, or a function of unit vectors and rows
+    loss: LossName | Loss = "ce",  # a name of ``LOSSES``, or a function of unit vectors and rows
     aims: Tensor | None = None,  # int64 [n], see ``loss_of``
     start: Tensor | None = None,  # pixels to begin at, inside the ball; None: random
-    # leave an image alone once the attacker has won; otherwise push on, so that it falls deeper
-    early_stop: bool = True,
+    early_stop: bool = True,  # stop with an image once the attacker has won
     seed: int = 0,
     progress: Progress | None = None,
 ) -> AttackedImages:

@@ -44,13 +44,11 @@ def pgd(
     threat: Threat,
     *,
     steps: int = 10,
-    # in radii; 2.5 over the number of steps by default, so that the far side can be reached
-    step_size: float | None = None,
-    restarts: int = 1,  # how many times to begin, with ``random_start`` each time at another point
+    step_size: float | None = None,  # in radii; None: 2.5 / steps, so that the far side can be reached
+    restarts: int = 1,  # with ``random_start`` each from another point
     random_start: bool = True,
-    loss: LossName | Loss = "ce",  # a name of ``losses.LOSSES``, or a function of unit vectors and rows
-    # leave an image alone once the attacker has won; otherwise push on, so that it falls deeper
-    early_stop: bool = True,
+    loss: LossName | Loss = "ce",  # a name of ``LOSSES``, or a function of unit vectors and rows
+    early_stop: bool = True,  # stop with an image once the attacker has won
     seed: int = 0,
     progress: Progress | None = None,
 ) -> AttackedImages:
@@ -70,16 +68,16 @@ def pgd(
     generator = torch.Generator().manual_seed(seed)
     for _, rows in rounds(goal, worst, restarts, early_stop, progress):
         first = threat.random_start(pixels[rows], generator) if random_start else pixels[rows]
-        _follow(tower, goal, threat, climbed, pixels[rows], first, rows, [size] * steps, early_stop, worst)
+        _follow(tower, goal, threat, climbed, pixels[rows], first, rows, size, steps, early_stop, worst)
     return worst
 
 
 def _follow(
     tower: PixelTower, goal: ImageGoal, threat: Threat, loss: Loss, original: Tensor, now: Tensor, rows: Tensor,
-    sizes: list[float], early_stop: bool, worst: AttackedImages,
+    size: float, steps: int, early_stop: bool, worst: AttackedImages,
 ) -> None:  # fmt: skip
-    """Take steps of the given sizes with one batch, and put what is worse into ``worst``."""
-    for size in sizes:
+    """Take the steps with one batch, and keep worse images in ``worst``."""
+    for _ in range(steps):
         seen = threat.on_levels(original, now)
         _, gradient, vectors = gradient_pass(tower, seen, loss, rows)
         won = _note(worst, goal, seen, vectors, rows)

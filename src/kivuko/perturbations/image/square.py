@@ -37,7 +37,7 @@ def square(
     threat: Threat,
     *,
     queries: int = 1000,  # calls of the tower for each image
-    early_stop: bool = True,  # leave an image alone once the attacker has won
+    early_stop: bool = True,  # stop with an image once the attacker has won
     seed: int = 0,
     progress: Progress | None = None,
 ) -> AttackedImages:
