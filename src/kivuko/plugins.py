@@ -56,5 +56,4 @@ def load_plugin(text: str, what: str) -> Any:
 
 
 def _covers(missing: str | None, module_name: str) -> bool:
-    """Return True if the missing module is the one named, or a package above it, and not one that it imports."""
     return missing is not None and (module_name == missing or module_name.startswith(f"{missing}."))

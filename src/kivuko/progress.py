@@ -94,7 +94,6 @@ def note(text: str) -> None:
 
 
 def _log(text: str) -> None:
-    """Print a line where there are no bars."""
     if not console.is_terminal:
         note(text)
 

@@ -121,7 +121,6 @@ class ByteInput:
 
 
 def byte_stream(path: Path, progress: Callable[[int], None] | None = None) -> AbstractContextManager[BinaryIO]:
-    """Open one file for reading; see ``ByteInput``."""
     return ByteInput(path, progress).opened()
 
 
@@ -301,7 +300,6 @@ def _refuse(name: str) -> NoReturn:
 
 
 def _blocks(source: ByteInput, longest: int) -> Iterator[list[str | None]]:
-    """Yield lists of lines: those that end in one block of bytes."""
     number = 1  # of the first line in the block
     with source.opened() as stream:
         for lines in _whole_lines(stream, longest):

@@ -91,6 +91,5 @@ def spelling_likeness(first: str, second: str) -> float:
 
 
 def trigrams(word: str) -> frozenset[str]:
-    """Return the letter trigrams of a word with its edges marked."""
     marked = f"<{word}>"
     return frozenset(marked[place : place + 3] for place in range(max(1, len(marked) - 2)))

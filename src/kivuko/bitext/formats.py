@@ -118,7 +118,6 @@ class TsvSource(FileSource):
         return _pairs(chain([first], texts), where, 1)
 
     def _layout(self, cells: list[str]) -> tuple[Positions, bool]:
-        """Return the positions of the two sides, and True if the first line is a header."""
         text, english = self._columns or (None, None)
         place = at(self.name, 1)
         if isinstance(text, str) and isinstance(english, str):

@@ -33,7 +33,6 @@ class BitextCheck:
     leaks: LeakReport | None  # None if no captions were given
 
     def to_dict(self) -> dict[str, Any]:
-        """Return everything as values that JSON can hold."""
         account, leaks = self.account, self.leaks
         content: dict[str, Any] = {
             "verdict": self.verdict.level, "findings": self.verdict.findings, "advice": self.verdict.advice,

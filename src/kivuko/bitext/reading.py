@@ -258,7 +258,6 @@ class _Collector:
         self._first_dropped: dict[str, str] = {}
 
     def add(self, text: str, english: str, origin: str) -> None:
-        """Clean both sides and keep the pair, or count the reason against it."""
         text, english = clean_text(text), clean_text(english)
         reason = self._reason_against(text, english)
         if reason is not None:

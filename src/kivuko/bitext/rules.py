@@ -152,7 +152,6 @@ def find_boilerplate(
 
 
 def is_furniture(english: str) -> bool:
-    """Return True if an English line is a page's furniture rather than its text."""
     lower = english.lower()
     if len(lower) <= _LONGEST_LINE and lower.strip(" .:!…«»<>|[]") in _LINES:
         return True

@@ -78,19 +78,10 @@ def take_pairs(bitext: Bitext, n_per_language: int, seed: int, *, group_by: Grou
 
 
 def hold_out(bitext: Bitext, fraction: float, seed: int) -> tuple[Bitext, Bitext]:
-    """Split into (train, validation) so that no English sentence is on both sides, in whatever language.
+    """Split into (train, validation) so that no English sentence, case ignored, is on both sides in any language.
 
-    Case does not make two English sentences different. Validation gets ``fraction`` of the sentences on
-    average, and neither side is ever empty. The choice has nothing to do with that of ``take_fraction`` for
-    the same seed. Order is kept.
-
-    Args:
-        bitext: at least two different English sentences.
-        fraction: share for validation, over 0 and below 1.
-        seed: any integer; chooses the split.
-
-    Raises:
-        UsageError: ``fraction`` is out of range, or there are not two English sentences.
+    Validation gets ``fraction`` of the sentences on average, and neither side is ever empty. The choice is independent
+    of ``take_fraction``'s. Order is kept.
     """
     if not 0 < fraction < 1:
         raise UsageError(f"fraction {fraction}: give a number over 0 and below 1")

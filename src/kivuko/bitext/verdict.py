@@ -58,7 +58,6 @@ class Gathering:
         copied: NDArray[np.bool_],
         letters: NDArray[np.int64],
     ) -> None:
-        """Add a batch of kept pairs."""
         for side, counts in enumerate(self._lengths):
             counts += np.bincount(lengths[side], minlength=len(counts))
         self._words += words.sum(axis=1)
@@ -187,7 +186,6 @@ class Verdict:
 
 
 def judge_bitext(account: Account, leaks: LeakReport | None = None) -> Verdict:
-    """Judge a bitext by the account of its pairs, and by the evaluation captions in it if any were looked for."""
     findings: list[tuple[int, str, str]] = [
         *_against_size(account),
         *_against_shares(account),

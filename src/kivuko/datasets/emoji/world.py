@@ -302,18 +302,9 @@ def emoji_world(
     cache: Path | None = None,
     progress: Progress | None = None,
 ) -> EmojiWorld:
-    """Return the emoji world with these languages, from the cache if its sources have not changed.
+    """Return the emoji world with these languages and English, from the cache if its sources have not changed.
 
-    Args:
-        languages: CLDR codes such as "sw"; English is always included.
-        cldr: folder that holds ``annotations/``; default: ``$KIVUKO_CLDR`` or the system's.
-        font: NotoColorEmoji.ttf; default: ``$KIVUKO_FONT`` or the system's.
-        cache: folder for the cache; default: Kivuko's.
-        progress: called with (done, total) while images are drawn.
-
-    Raises:
-        DataError: no CLDR folder, no font, or a language without annotations.
-        CorruptFileError: the cache does not hold what was written into it.
+    ``cldr`` and ``font`` are by default ``$KIVUKO_CLDR`` and ``$KIVUKO_FONT`` or the system's.
     """
     folder, font_file = find_cldr(cldr), find_font(font)
     codes = [ENGLISH, *(code for code in dict.fromkeys(languages) if code != ENGLISH)]
