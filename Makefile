@@ -10,11 +10,12 @@ SYSTEM_PACKAGES := unicode-cldr-core fonts-noto-color-emoji fonts-noto-core libf
 # What the report's page is opened in by a test, which is skipped without it.
 BROWSER := chromium
 
-.PHONY: help demo study test lint bench system browser clean
+.PHONY: help demo study test coverage lint bench system browser clean
 help:
 	@echo "make demo   set up, then carry an English image search into seven languages ($(DEMO_OUT)/)"
 	@echo "make study  set up, then run the low-resource study and make its page (about 45 minutes on two cores)"
 	@echo "make test   set up, then lint, type-check and test"
+	@echo "make coverage  test with a report of line coverage (takes twice as long)"
 	@echo "make lint   ruff, mypy and codespell"
 	@echo "make bench  benchmarks against peers"
 
@@ -27,6 +28,9 @@ study: system $(VENV)/.demo
 
 test: system browser lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
+
+coverage: system browser $(VENV)/.dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal --cov=kivuko --cov-report=term:skip-covered
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

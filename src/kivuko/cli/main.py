@@ -80,7 +80,7 @@ def main() -> None:
             stream.reconfigure(errors="backslashreplace")  # for terminals without Unicode, and paths that are not UTF-8
     try:
         with _sigterm_unwinds():
-            program.main(standalone_mode=False)
+            program.main(prog_name="kivuko", standalone_mode=False)
         sys.stdout.flush()  # a full disk or a closed pipe raises here
     except click.exceptions.NoArgsIsHelpError as problem:
         problem.show()

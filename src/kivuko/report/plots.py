@@ -1,4 +1,4 @@
-"""Small plots as SVG for a page: lines with bands over seeds, and groups of bars, told apart by role.
+"""Small plots as SVG for a page: lines with bands over seeds, and groups of bars, distinguished by role.
 
 Colors are drawn as fixed sentinels and replaced by CSS variables, so that one drawing serves the light, the dark and
 the printed page. The palette is Okabe and Ito's (2008); dash, marker and hatching tell roles apart as well.

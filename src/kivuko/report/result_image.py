@@ -12,7 +12,7 @@ from kivuko.text import script_of
 
 _CELL, _GAP, _TEXT, _HEADER = 96, 10, 330, 54
 _CAPTION, _CAPTION_LINE, _CAPTION_LINES = 11, 15, 2  # size of captions, and of their lines
-# Okabe and Ito's colors, told apart by color-blind readers; the thickness of the frame tells as well.
+# Okabe and Ito's colors, distinct for color-blind readers; so is the thickness of the frame.
 _RIGHT, _INK, _FAINT, _PAPER = "#009E73", "#1b1b1b", "#6b6b6b", "#ffffff"
 
 
