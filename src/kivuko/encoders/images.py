@@ -173,16 +173,12 @@ def readable_formats() -> tuple[str, ...]:
 
 def unidentified(content: bytes) -> RefusedImage:
     """Return why the start of a file is not that of an image, with the remedy where there is one."""
-    brand = _brand(content)
+    brand = content[8:12] if content[4:8] == b"ftyp" else b""  # of an ISO media file
     if brand in _HEIF_BRANDS:
         return RefusedImage("HEIC", "run pip install 'kivuko[heic]' to read it")
     if brand in _AVIF_BRANDS:
         return RefusedImage("AVIF", "run pip install 'pillow>=11.3' to read it")
     return RefusedImage("not an image")
-
-
-def _brand(content: bytes) -> bytes:
-    return content[8:12] if content[4:8] == b"ftyp" else b""
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:

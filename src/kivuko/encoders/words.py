@@ -102,7 +102,11 @@ class _Tokens:
 def text_tokens(model: Any, text: str, name: str, keep_unknown: bool = False) -> TextTokens:
     """Return the tokens of a text with the vectors that a SentenceTransformer gives them."""
     route = text_route(model)
-    tokens = _static_tokens(route[0], text) if is_static(route[0]) else _contextual_tokens(route[0], text, name)
+    first = route[0]
+    if is_static(first):
+        tokens = _encoded(first.tokenizer, text, UNKNOWN, first.embedding.weight.detach())
+    else:
+        tokens = _contextual_tokens(first, text, name)
     tokens = replace(tokens, vectors=_projected(tokens.vectors, route[1:]).cpu())
     if not tokens.vectors.isfinite().all():
         raise ModelError(f"{name}: gives vectors that are not numbers (NaN). Train the model again.")
@@ -117,10 +121,6 @@ def out_of_vocabulary_words(model: Any, text: str) -> tuple[str, ...]:
     marker = getattr(getattr(text_route(model)[0], "tokenizer", None), "unk_token", None)
     tokens = _encoded(tokenizer, text, marker or UNKNOWN)
     return tuple(dict.fromkeys(_grouped(text, tokens, keep_unknown=False).unknown))
-
-
-def _static_tokens(module: Any, text: str) -> _Tokens:
-    return _encoded(module.tokenizer, text, UNKNOWN, module.embedding.weight.detach())
 
 
 def _encoded(tokenizer: Any, text: str, unknown: str, table: Tensor | None = None) -> _Tokens:
