@@ -33,6 +33,7 @@ from kivuko.cli.report import command
 from kivuko.errors import DataError, MissingDependencyError
 from kivuko.perturbations.edits import Edit
 from kivuko.report.attacked_examples import PER_ATTACK, image_examples, text_examples
+from kivuko.report.hardening import text_hardening_table, tower_table
 from kivuko.report.page import render
 from kivuko.report.robustness import (
     gap_table,
@@ -40,8 +41,6 @@ from kivuko.report.robustness import (
     limits,
     robust_table,
     success_table,
-    text_hardening_table,
-    tower_table,
 )
 from kivuko.report.study_page import study_page
 

@@ -111,12 +111,12 @@ def world_table(world: EmojiWorld) -> object:
 
     table = compact_table("the emoji world")
     table.add_column("language", no_wrap=True)
-    for heading in ("names", "keywords", "copies", "train", "valid.", "test", "comp.", "lexical"):
+    for heading in ("names", "keywords", "copies", "train", "valid.", "test", "seen", "unseen"):
         table.add_column(heading, justify="right")
     for code in world.languages:
         table.add_row(label(code), *(f"{count:,}" for count in world.counts(code)))
     table.caption = (
-        "copies: names equal to the English one; comp., lexical: test queries less copies, "
+        "copies: names equal to the English one; seen, unseen: test queries less copies, "
         "by whether training holds every English word"
     )
     table.caption_justify = "left"

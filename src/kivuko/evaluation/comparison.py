@@ -330,13 +330,18 @@ def compare_scores(
     return PairedComparison(
         names[0], names[1], (float(a.mean()), float(b.mean())),
         difference=paired_difference(a, b), relative=_relative(a, b),
-        over_seeds=seed_interval(_seed_differences(tables[0], tables[1], names)), test=randomization_test(a, b),
+        over_seeds=seed_interval(seed_differences([_seed_means(table) for table in tables], names)),
+        test=randomization_test(a, b),
     )  # fmt: skip
 
 
 def seed_means(blocks: Sequence[PerQueryScores], languages: Sequence[str]) -> dict[Seed, float]:
     """Return the mean over languages of the mean over queries, for each seed."""
-    return {seed: float(np.mean(list(table.values()))) for seed, table in _by_seed(blocks, languages).items()}
+    return _seed_means(_by_seed(blocks, languages))
+
+
+def _seed_means(tables: Mapping[Seed, Mapping[str, float]]) -> dict[Seed, float]:
+    return {seed: float(np.mean(list(table.values()))) for seed, table in tables.items()}
 
 
 def _pair(
@@ -390,12 +395,10 @@ def _relative(a: NDArray[np.float64], b: NDArray[np.float64]) -> Interval | None
     return Interval(float(a.mean() / b.mean() - 1), low, high, len(a))
 
 
-def _seed_differences(
-    first: dict[Seed, dict[str, float]], second: dict[Seed, dict[str, float]], names: Sequence[str]
-) -> list[float]:
-    means = [{seed: float(np.mean(list(table.values()))) for seed, table in side.items()} for side in (first, second)]
-    one, other = means
-    if None in one or None in other:  # a system without training runs, beside each run of the other
+def seed_differences(sides: Sequence[Mapping[Seed, float]], names: Sequence[str]) -> list[float]:
+    """Return one minus other for each shared seed; a side without seeds is paired with each seed of the other."""
+    one, other = sides
+    if None in one or None in other:
         return [x - y for x in one.values() for y in other.values()]
     shared = [seed for seed in one if seed in other]
     if not shared:

@@ -13,6 +13,7 @@ queries and held fixed, so in a bootstrap sample the clean means are equal on av
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -20,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kivuko.errors import DataError, UsageError
-from kivuko.evaluation.comparison import PairedComparison, Seed, compare_scores, seed_means
+from kivuko.evaluation.comparison import PairedComparison, Seed, compare_scores, seed_differences, seed_means
 from kivuko.evaluation.mixtures import (
     BOOTSTRAP,
     Aligned,
@@ -153,7 +154,8 @@ def compare_ratios(
     }
     drawn = concept_samples(columns, clusters, bootstrap)
     by_seed = [_ratios_by_seed(side) for side in sides]
-    if drawn.share(1, 0) is None or drawn.share(3, 2) is None or any(None in ratios.values() for ratios in by_seed):
+    undefined = any(math.isnan(ratio) for side in by_seed for ratio in side.values())
+    if drawn.share(1, 0) is None or drawn.share(3, 2) is None or undefined:
         return None
     means = (float(drawn.means[1] / drawn.means[0]), float(drawn.means[3] / drawn.means[2]))
     relative = None
@@ -163,7 +165,7 @@ def compare_ratios(
     return PairedComparison(
         names[0], names[1], means,
         difference=drawn.interval(lambda m: m[..., 1] / m[..., 0] - m[..., 3] / m[..., 2]), relative=relative,
-        over_seeds=seed_interval(_seed_log_ratios(by_seed)),
+        over_seeds=seed_interval(seed_differences(by_seed, names)),
         test=_test(_cluster_sums(columns, clusters), trials, seed),
     )  # fmt: skip
 
@@ -174,22 +176,13 @@ def _check_same(sides: Sequence[dict[str, Aligned]], names: Sequence[str]) -> No
             raise DataError(f"{names[0]} and {names[1]} were not measured on the same queries; measure both again")
 
 
-def _ratios_by_seed(side: dict[str, Aligned]) -> dict[Seed, float | None]:
+def _ratios_by_seed(side: dict[str, Aligned]) -> dict[Seed, float]:
     means = np.mean([scores.values.mean(2) for scores in side.values()], axis=0)  # [2, seeds]
     seeds = next(iter(side.values())).seeds
     return {
-        seed: float(robust / clean) if clean > 0 else None for seed, (clean, robust) in zip(seeds, means.T, strict=True)
+        seed: float(robust / clean) if clean > 0 else math.nan
+        for seed, (clean, robust) in zip(seeds, means.T, strict=True)
     }
-
-
-def _seed_log_ratios(by_seed: Sequence[dict[Seed, float | None]]) -> list[float]:
-    one, other = by_seed
-    if None in one or None in other:  # a system without training runs, beside each run of the other
-        return [float(a or 0) - float(b or 0) for a in one.values() for b in other.values()]
-    shared = [seed for seed in one if seed in other]
-    if not shared:
-        raise DataError("the objectives share no seed, so they cannot be paired; run the study again")
-    return [float(one[seed] or 0) - float(other[seed] or 0) for seed in shared]
 
 
 def _cluster_sums(columns: dict[str, Floats], clusters: dict[str, Sequence[str]]) -> Floats:

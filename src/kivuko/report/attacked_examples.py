@@ -1,4 +1,4 @@
-"""Attacked queries and images to show on a page: few, varied, those that lost most first."""
+"""Attacked queries and images to show on a page: few, varied, those with the largest loss first."""
 
 from __future__ import annotations
 
@@ -32,12 +32,10 @@ def example_blocks(results: Results) -> list[tuple[str, Block]]:
 
 
 def text_examples(results: Results) -> list[ShownExample]:
-    """A few perturbed queries per attack, those whose image lost most places first."""
     return _shown(results, [example for example in results.examples if example.image_after is None and example.edits])
 
 
 def image_examples(results: Results) -> list[ShownExample]:
-    """A few attacked images per attack, likewise."""
     return _shown(results, [example for example in results.examples if example.image_after is not None])
 
 

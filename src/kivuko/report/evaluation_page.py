@@ -39,18 +39,7 @@ from kivuko.report.page import (
     words_section,
 )
 from kivuko.report.plots import FIRST, LEXICAL, MSE, OTHER, SECOND, TEACHER, Bar, axis_top, bar_panel
-from kivuko.report.results import (
-    GROUPS,
-    HIGH,
-    LOW,
-    MAP,
-    TEST,
-    UNTRAINED,
-    Results,
-    Setting,
-    Source,
-    attack_facts,
-)
+from kivuko.report.results import GROUPS, HIGH, LOW, MAP, TEST, UNTRAINED, Results, Setting, Source, attack_facts
 
 _ROLES = (FIRST, SECOND, MSE, LEXICAL)
 

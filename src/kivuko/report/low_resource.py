@@ -8,27 +8,9 @@ from functools import partial
 
 from kivuko.evaluation import PARITY, Interval
 from kivuko.report.comparisons import Contrast
-from kivuko.report.formatting import (
-    DASH,
-    count,
-    language_label,
-    per_cent,
-    signed_spread,
-    size_heading,
-    spread,
-)
+from kivuko.report.formatting import DASH, count, language_label, per_cent, signed_spread, size_heading, spread
 from kivuko.report.low_resource_answer import MET, MISSED, gain_claim, study_answer, translation_claim
-from kivuko.report.page import (
-    Block,
-    Cell,
-    FigureSet,
-    Prose,
-    Row,
-    RowGroup,
-    Section,
-    Table,
-    cells,
-)
+from kivuko.report.page import Block, Cell, FigureSet, Prose, Row, RowGroup, Section, Table, cells
 from kivuko.report.plots import FIRST, OTHER, SECOND, Axis, Bar, Line, axis_top, bar_panel, line_panel
 from kivuko.report.results import (
     ALL,

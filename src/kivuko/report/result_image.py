@@ -1,4 +1,4 @@
-"""An image of search results: each query in its own script, with its nearest images beside it."""
+"""An image of search results: each query in its script, with its nearest images next to it."""
 
 from __future__ import annotations
 
@@ -18,17 +18,14 @@ _RIGHT, _INK, _FAINT, _PAPER = "#009E73", "#1b1b1b", "#6b6b6b", "#ffffff"
 
 @dataclass(frozen=True)
 class ResultRow:
-    """One query and its images, best first, with what is written below them.
-
-    ``right`` is the place of the wanted image, None if it is not shown.
-    """
+    """One query and its images, best first, with captions below them."""
 
     query: str
     language: str
     script: str
     english: str
     images: Sequence[Image.Image]
-    right: int | None = None
+    right: int | None = None  # place of the wanted image, None if it is not shown
     captions: Sequence[str] = ()
 
 

@@ -51,20 +51,16 @@ Attack = tuple[str, float]  # name and budget
 
 @dataclass(frozen=True)
 class RecipeFacts:
-    """``kind``: "distillation", "translation" (queries go to the English teacher), or "reference" (untrained).
-
-    ``robust``: trained on perturbed text; ``counterpart``: the same recipe without.
-    """
+    """The header's facts on a recipe."""
 
     name: str
     transport: bool
-    kind: str
-    robust: bool = False
-    counterpart: str = ""
+    kind: str  # "distillation", "translation" (queries go to the English teacher), or "reference" (untrained)
+    robust: bool = False  # trained on perturbed text
+    counterpart: str = ""  # the same recipe without
 
     @property
     def role(self) -> str:
-        """In words, for a table."""
         if self.kind == DISTILLATION:
             return "with transport" if self.transport else "without transport"
         return self.kind
@@ -72,24 +68,23 @@ class RecipeFacts:
 
 @dataclass(frozen=True)
 class AttackFacts:
-    """``family``: one of ``FAMILIES``, or what the header says; ``unit``: "edits", "radius", "severity" or another."""
+    """The header's facts on an attack."""
 
     name: str
-    family: str
+    family: str  # one of FAMILIES, or as the header says
     description: str
-    unit: str
+    unit: str  # "edits", "radius", "severity" or another
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What is searched, and how a query and a document are compared."""
+    """A data set, and the way that a query and a document are compared."""
 
     dataset: str
     scoring: str
 
     @property
     def label(self) -> str:
-        """In words."""
         return setting_label(self.dataset, self.scoring)
 
     @property
@@ -139,7 +134,7 @@ class Scope:
 
 @dataclass(frozen=True)
 class Source:
-    """What a page is made of: header, records, per-query scores and attacked examples, as read from a records file."""
+    """Header, records, per-query scores and attacked examples, as read from a records file."""
 
     header: Header
     records: Sequence[Record]
@@ -148,22 +143,12 @@ class Source:
 
 
 class Results:
-    """Records and per-query MAP by spot.
-
-    Attributes:
-        subset: of the headline queries: "headline", or "all" in files that do not tell copied queries apart.
-        settings: those measured, the headline one first.
-        towers: the image towers, the plain one first, then those fine-tuned against attacks.
-        attacks: those measured on the test split, by family.
-        languages: those measured, English aside; ``low`` and ``high`` are the two groups of them.
-
-    Raises:
-        DataError: two records give different figures for the same condition.
-    """
+    """Records and per-query MAP by spot; DataError where two records of one condition differ."""
 
     def __init__(self, source: Source) -> None:
         self.header = source.header
         self.examples = tuple(source.examples)
+        # The headline queries; "all" in files that do not tell copied queries apart.
         self.subset = HEADLINE if any(record.subset == HEADLINE for record in source.records) else ALL
         self._seeds = self._by_spot(source.records)
         self._intervals: dict[Spot, Interval | None] = {}  # figures, tables and the choice read the same ones
@@ -183,6 +168,7 @@ class Results:
             elif spot.subset is None:
                 budgets.setdefault(spot.attack[0], set()).add(spot.attack[1])
         self.settings = _ordered_settings({system.setting for system in self._budgets})
+        # The plain image tower first, then those fine-tuned against attacks.
         self.towers = tuple(sorted({s.tower for s in self._budgets}, key=lambda t: ("robust" in t, len(t), t)))
         names = {attack for budgets in self._budgets.values() for attack in budgets}
         self.attacks = _by_family([self.attack(name) for name in names])
@@ -197,22 +183,19 @@ class Results:
         return tuple(sorted({s.size for s in measured if s.setting == setting and s.size is not None}))
 
     def systems(self, setting: Setting, size: int | None, tower: str | None = None) -> tuple[System, ...]:
-        """Return what was measured at a size on either split, by name, with the plain tower if none is given."""
+        """Return the systems measured at a size on either split, by name, with the plain tower by default."""
         tower = self.towers[0] if tower is None else tower
         at = [s for s in self._budgets if (s.setting, s.size, s.tower) == (setting, size, tower)]
         return tuple(sorted(at, key=lambda system: system.objective))
 
     def subsets(self, setting: Setting) -> tuple[str, ...]:
-        """Return the subsets of queries that a setting's test records are about."""
         return tuple(sorted({name for s, names in self._tested.items() if s.setting == setting for name in names}))
 
     def budgets(self, attack: str, systems: Iterable[System] | None = None) -> tuple[float, ...]:
-        """Return the budgets of an attack, ascending: of any system, or of these."""
         chosen = self._budgets if systems is None else systems
         return tuple(sorted({b for system in chosen for b in self._budgets.get(system, {}).get(attack, ())}))
 
     def measured(self, system: System) -> set[Attack]:
-        """Return every attack and budget that a system was measured under."""
         return {(attack, budget) for attack, budgets in self._budgets.get(system, {}).items() for budget in budgets}
 
     def recipe(self, objective: str) -> RecipeFacts:
@@ -223,11 +206,10 @@ class Results:
         return RecipeFacts(objective, entry.get("transport") is True, kind, entry.get("robust") is True, counterpart)
 
     def attack(self, name: str) -> AttackFacts:
-        """Return the header's facts on an attack; what it leaves out follows from the name."""
         return attack_facts(self.header, name)
 
     def seed_values(self, spot: Spot) -> dict[Seed, float]:
-        """Return the figure of each seed; a group's is made from its languages where no record holds it."""
+        """Return the figure of each seed; a group's is computed from its languages where no record holds it."""
         spot = replace(spot, subset=None) if spot.subset == self.subset else spot
         if records := self._seeds.get(spot):
             return {seed: record.value for seed, record in records.items()}
@@ -239,7 +221,6 @@ class Results:
         return {seed: sum(part[seed] for part in parts) / len(parts) for seed in shared}
 
     def over_seeds(self, spot: Spot) -> Interval | None:
-        """Return the mean over seeds with its t interval, or None where nothing was measured."""
         if spot not in self._intervals:
             self._intervals[spot] = over_seeds(self.seed_values(spot))
         return self._intervals[spot]
@@ -250,11 +231,10 @@ class Results:
         return over_seeds({seed: high[seed] - low[seed] for seed in high if seed in low})
 
     def members(self, code: str) -> tuple[str, ...]:
-        """Return the languages of a group, or the language alone."""
         return {LOW: self.low, HIGH: self.high}.get(code, (code,))
 
     def clean_values(self, system: System, attacked: Sequence[PerQueryScores], code: str = LOW) -> dict[Seed, float]:
-        """Return each seed's clean MAP over the queries that an attack was made on, which may not be all of them."""
+        """Return each seed's clean MAP over the queries that were attacked, which may not be all of them."""
         clean = self.blocks(system)
         values = self.seed_values(Spot(system, language=code))
         if sum(len(block.values) for block in attacked) in (0, sum(len(block.values) for block in clean)):
@@ -286,7 +266,7 @@ class Results:
         return self._mixed[key]
 
     def queries(self, setting: Setting, code: str) -> int:
-        """Return the most test queries that any of the setting's clean MAP records of a language counts."""
+        """Return the largest number of test queries in the setting's clean MAP records of a language."""
         return max(
             (
                 record.queries
@@ -350,7 +330,7 @@ def is_low(code: str) -> bool:
 
 
 def attack_facts(header: Header, name: str) -> AttackFacts:
-    """Return the header's facts on an attack; what it leaves out follows from the name."""
+    """Return the header's facts on an attack; missing ones follow from the name."""
     entry = _entry(header, "attacks", name)
     family = str(entry.get("kind") or _family_of(name))
     unit = str(entry.get("unit") or entry.get("budget unit") or _UNITS.get(family, "budget"))
@@ -358,7 +338,6 @@ def attack_facts(header: Header, name: str) -> AttackFacts:
 
 
 def attack_unit(name: str) -> str:
-    """Return the unit of an attack's budget, by its name."""
     return _UNITS.get(_family_of(name), "budget")
 
 

@@ -9,10 +9,7 @@ from functools import partial
 from kivuko.evaluation import Interval
 from kivuko.evaluation.robustness import accuracy_radius_area, resource_gap, robustness
 from kivuko.report.attacked_examples import example_blocks
-from kivuko.report.comparisons import (
-    MATCHED,
-    share_values,
-)
+from kivuko.report.comparisons import MATCHED, share_values
 from kivuko.report.formatting import (
     DASH,
     EDITS,
@@ -24,11 +21,11 @@ from kivuko.report.formatting import (
     figure,
     language_label,
     mean_of,
-    per_cent,
     signed_spread,
     size_heading,
     spread,
 )
+from kivuko.report.hardening import text_hardening_table, tower_table
 from kivuko.report.page import Block, Cell, FigureSet, Prose, Row, RowGroup, Section, Table, cells
 from kivuko.report.plots import FIRST, HARDENED, OTHER, SECOND, TOWER, Axis, Line, axis_top, line_panel
 from kivuko.report.results import (
@@ -38,7 +35,6 @@ from kivuko.report.results import (
     TEACHER,
     TEXT_ADVERSARIAL,
     TRANSLATE_TEST,
-    Attack,
     AttackFacts,
     Results,
     Scope,
@@ -354,95 +350,6 @@ def success_of(groups: Sequence[RowGroup], languages: str) -> Table:
         groups,
         words=2,
     )
-
-
-_LEAST_LOSS = 0.01  # of MAP; of less, a share says nothing
-
-
-def text_hardening_table(findings: Findings) -> Table | None:
-    results = findings.results
-    groups = []
-    for size in results.sizes(findings.setting):
-        for hardened in results.systems(findings.setting, size):
-            facts = results.recipe(hardened.objective)
-            plain = replace(hardened, objective=facts.counterpart)
-            rows = _text_rows(results, plain, hardened) if facts.robust and plain != hardened else []
-            if rows:
-                heading = f"Hardened {hardened.objective} against plain {plain.objective}: {size_heading(size)}"
-                groups.append(RowGroup(rows, heading))
-    if not groups:
-        return None
-    return Table(
-        "Recipes that saw perturbed text in training, beside the same recipe without: low-resource mean MAP, means "
-        "over seeds. Recovered is the share of the plain recipe’s loss under the attack (its clean less its attacked "
-        f"MAP) that the hardened one wins back, where it loses at least {_LEAST_LOSS} of MAP. In brackets 95 % t "
-        "intervals over seeds.",
-        ("attack", "budget", "plain", "hardened", "difference [95 %]", "recovered"),
-        groups,
-        words=2,
-    )
-
-
-def _conditions(results: Results, of_images: bool) -> list[Attack | None]:
-    kind = [facts for facts in results.attacks if (facts.family in OF_IMAGES) is of_images]
-    return [None, *((facts.name, budget) for facts in kind for budget in results.budgets(facts.name))]
-
-
-def _condition_cells(results: Results, attack: Attack | None) -> tuple[str, str]:
-    return (attack[0], budget_label(results.attack(attack[0]).unit, attack[1])) if attack else ("clean", DASH)
-
-
-def _text_rows(results: Results, plain: System, hardened: System) -> list[Row]:
-    rows = []
-    for attack in _conditions(results, of_images=False):
-        sides = [results.seed_values(Spot(system, attack)) for system in (plain, hardened)]
-        shared = [seed for seed in sides[0] if seed in sides[1]]
-        if not shared:
-            continue
-        gained = over_seeds({seed: sides[1][seed] - sides[0][seed] for seed in shared})
-        clean = results.clean_values(plain, results.blocks(plain, attack) if attack else [])
-        lost = sum(clean.get(seed, 0.0) - sides[0][seed] for seed in shared) / len(shared)
-        recovered = per_cent(gained.mean / lost) if attack and gained and lost >= _LEAST_LOSS else DASH
-        name, budget = _condition_cells(results, attack)
-        means = [mean_of(over_seeds(side)) for side in sides]
-        rows.append(Row(Cell(name), cells(budget, *means, signed_spread(gained, 3), recovered)))
-    return rows if len(rows) > 1 else []
-
-
-def tower_table(findings: Findings) -> Table | None:
-    results = findings.results
-    groups = []
-    for size in [findings.size] if findings.size is not None else [*results.sizes(findings.setting), None]:
-        for system in results.systems(findings.setting, size):
-            for tower in results.towers[1:]:
-                rows = _tower_rows(results, system, replace(system, tower=tower))
-                if rows:
-                    heading = f"Students of {system.objective}, {size_heading(size)}: {tower} against {system.tower}"
-                    groups.append(RowGroup(rows, heading))
-    if not groups:
-        return None
-    return Table(
-        "The image tower fine-tuned against attacks, with the same students: low-resource means over seeds. In "
-        "brackets 95 % t intervals over seeds.",
-        ("attack", "budget", "MAP, plain", "MAP, hardened", "difference [95 %]", "R@1, plain", "R@1, hardened"),
-        groups,
-        words=2,
-    )
-
-
-def _tower_rows(results: Results, plain: System, hardened: System) -> list[Row]:
-    rows = []
-    for attack in _conditions(results, of_images=True):
-        maps = [results.seed_values(Spot(system, attack)) for system in (plain, hardened)]
-        firsts = [results.seed_values(Spot(system, attack, measure="R@1")) for system in (plain, hardened)]
-        shared = [seed for seed in maps[0] if seed in maps[1]]
-        if not shared:
-            continue
-        gained = over_seeds({seed: maps[1][seed] - maps[0][seed] for seed in shared})
-        name, budget = _condition_cells(results, attack)
-        means = [mean_of(over_seeds(side)) for side in (*maps, *firsts)]
-        rows.append(Row(Cell(name), cells(budget, *means[:2], signed_spread(gained, 3), *means[2:])))
-    return rows if len(rows) > 1 else []
 
 
 def limits(findings: Findings) -> list[str]:

@@ -32,32 +32,20 @@ from kivuko.report.results import Results, Setting, Source, System
 
 @dataclass(frozen=True)
 class Question:
-    """One question to a study's records.
+    """One question to a study's records."""
 
-    Attributes:
-        name: of the study, as in the header.
-        attacked: whether it is about queries and images under attack.
-        title, heading: of the page, for a contrast of transport; ``recipe_title``, ``recipe_heading``: of recipes.
-        headline_size: bitext size that the answer is about, or the nearest measured one.
-        answer: works out the answer.
-        sections: the question's own sections, in order; the engine adds tests, limits, words and protocol.
-        definitions: terms and their meaning.
-        limits: lines on what the records cannot show, beside those of every study.
-        tables: keys of the header's protocol to show as tables, with their first columns.
-    """
-
-    name: str
+    name: str  # of the study, as in the header
     attacked: bool
-    title: str
+    title: str  # for a contrast of transport
     heading: str
-    recipe_title: str
+    recipe_title: str  # for a contrast of recipes
     recipe_heading: str
-    headline_size: int
+    headline_size: int  # bitext size of the answer, or the nearest measured one
     answer: Callable[[Findings], Answer]
     sections: Callable[[Findings], Sequence[Section]]
-    terms: Sequence[str]
+    terms: Sequence[str]  # explained on the page
     limits: Callable[[Findings], Sequence[str]]
-    tables: dict[str, Sequence[str]]
+    tables: dict[str, Sequence[str]]  # keys of the protocol to show as tables, with their first columns
 
 
 @dataclass(frozen=True)
@@ -73,17 +61,16 @@ class Findings:
 
     @property
     def setting(self) -> Setting:
-        """The headline setting."""
         return self.results.settings[0]
 
     @property
     def headline(self) -> Choice | None:
-        """What was chosen in the headline setting at the headline size."""
+        """The choice in the headline setting at the headline size."""
         return None if self.size is None else self.choice(self.setting, self.size)
 
     @property
     def missing(self) -> list[str]:
-        """Lines on what could not be chosen, compared or measured evenly."""
+        """Lines on comparisons that are missing, and on uneven seeds."""
         return [*self.family.missing, *self.results.uneven_seeds()]
 
     @property
@@ -95,7 +82,6 @@ class Findings:
         return Answer(answer.kind, f"Quick study, which proves nothing: {answer.sentence}", answer.support)
 
     def choice(self, setting: Setting, size: int | None) -> Choice | None:
-        """Return what was chosen there."""
         return next((c for c in self.choices if (c.setting, c.size) == (setting, size)), None)
 
     def marked(self, system: System) -> Cell:
@@ -105,11 +91,7 @@ class Findings:
 
 
 def examine(source: Source, question: Question) -> Findings:
-    """Choose, compare and correct.
-
-    Raises:
-        DataError: the records hold nothing that the question is about, or contradict each other.
-    """
+    """Choose, compare and correct; DataError where the records hold nothing that the question is about."""
     results = Results(source)
     if question.attacked and not results.attacks:
         raise DataError("the records hold no MAP of attacked queries, so there is nothing to report; run the study")
@@ -135,11 +117,6 @@ def nearest(sizes: Sequence[int], wanted: int) -> int | None:
 
 
 def study_page(findings: Findings) -> Page:
-    """Lay out the question's sections, then every test, the limits, the words and the protocol.
-
-    Raises:
-        MissingDependencyError: matplotlib is not installed.
-    """
     question, header = findings.question, findings.results.header
     transport = findings.contrast.transport
     quick = ", quick" if is_quick(header) else ""
@@ -174,7 +151,6 @@ def _limits(findings: Findings) -> list[str]:
 
 
 def tests_section(findings: Findings, remark: str) -> Section:
-    """Return the section with every test, and with what is missing."""
     blocks: list[tuple[str, Block]] = []
     if findings.family.tests:
         blocks += [
@@ -262,8 +238,7 @@ def by_size(
 ) -> list[RowGroup]:
     """Return a group of rows per bitext size, a row per recipe; rows that are None or all dashes are left out.
 
-    Args:
-        heading: whether the setting is part of each group's heading.
+    ``heading``: whether the setting is part of each group's heading.
     """
     groups = []
     for size in (*findings.results.sizes(setting), None):
@@ -279,7 +254,6 @@ def by_size(
 
 
 def stars(contrast: Contrast) -> str:
-    """Return the legend of the stars."""
     if contrast.transport:
         return "★ chosen with transport, ☆ chosen without."
     return "★ the best recipe on validation, ☆ the second best."

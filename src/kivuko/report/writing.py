@@ -119,7 +119,6 @@ def _joined(values: Sequence[Any]) -> Any:
 
 
 def page_of(source: Source) -> Page:
-    """Return the page that fits the records."""
     kind = kind_of(source)
     if kind == "evaluation":
         from kivuko.report.evaluation_page import evaluation_page
@@ -137,9 +136,6 @@ def kind_of(source: Source) -> str:
 
     A file whose header names no study is one if it holds several recipes over several seeds or bitext sizes, or their
     validation scores.
-
-    Raises:
-        DataError: the header names a study that no page is about.
     """
     attacked = any(record.attack is not None and record.measure == MAP for record in source.records)
     study = source.header.protocol.get("study")
