@@ -61,3 +61,7 @@ def __getattr__(name: str) -> Any:
     if name in _WHERE:
         return getattr(importlib.import_module(_WHERE[name]), name)
     raise AttributeError(f"module 'kivuko' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -93,7 +93,7 @@ def test_json_is_one_object(align):
 
 
 def test_the_call_gives_what_the_command_gives(align, place, tmp_path):
-    out = align(TEXTS[1], ENGLISH, "--json", "--regularization", "0.05", "--image", tmp_path / "command.svg")[1]
+    out = align(TEXTS[1], ENGLISH, "--json", "--regularization", "0.05", "--save", tmp_path / "command.svg")[1]
     (plan,) = json.loads(out)["plans"]
     found = kivuko.align(place / "model", TEXTS[1], ENGLISH, regularization=0.05)
     found.draw(tmp_path / "call.svg")
@@ -136,7 +136,7 @@ def test_tokens_are_shown_with_a_dot_where_a_word_goes_on(align):
 def test_images_of_several_plans(align, tmp_path):
     for name in ("one.png", "two.PNG", "one.svg"):
         plans = ("--regularization", "0.02", "--regularization", "0.3")[: 2 if name.startswith("one") else 4]
-        status, out, err = align(TEXTS[1], ENGLISH, "--image", tmp_path / name, *plans)
+        status, out, err = align(TEXTS[1], ENGLISH, "--save", tmp_path / name, *plans)
         assert status == 0, err
         assert f"image: {tmp_path / name}" in out
         assert sum(line.startswith("regularization ") for line in out.splitlines()) == len(plans) / 2
@@ -152,9 +152,9 @@ def test_images_of_several_plans(align, tmp_path):
 
 def test_a_script_without_a_font_is_told(align, tmp_path, monkeypatch):
     monkeypatch.setattr("kivuko.fonts.has_font", lambda script: script != "Ethi")
-    assert "no font here has the letters of Ethi" in align(TEXTS[2], ENGLISH, "--image", tmp_path / "x.png")[2]
-    assert align(TEXTS[0], ENGLISH, "--image", tmp_path / "x.png")[2] == ""
-    assert align(TEXTS[2], ENGLISH, "--image", tmp_path / "x.svg")[2] == ""
+    assert "no font here has the letters of Ethi" in align(TEXTS[2], ENGLISH, "--save", tmp_path / "x.png")[2]
+    assert align(TEXTS[0], ENGLISH, "--save", tmp_path / "x.png")[2] == ""
+    assert align(TEXTS[2], ENGLISH, "--save", tmp_path / "x.svg")[2] == ""
 
 
 def test_unknown_words_are_told_and_kept(align):
@@ -177,7 +177,7 @@ def test_a_plan_that_did_not_converge_says_so(align, monkeypatch, tmp_path):
     monkeypatch.setattr("kivuko.encoders.alignment._MOST_ITERATIONS", 1)
     monkeypatch.setattr("kivuko.encoders.alignment._TOLERANCE", 1e-12)
     for more in ((), ("--json",)):
-        status, out, err = align(TEXTS[0], ENGLISH, "--method", "sinkhorn_log", "--image", tmp_path / "x.svg", *more)
+        status, out, err = align(TEXTS[0], ENGLISH, "--method", "sinkhorn_log", "--save", tmp_path / "x.svg", *more)
         assert status == 0
         assert err.startswith("warning: sinkhorn_log, regularization 0.02: not converged")
     assert json.loads(out)["plans"][0]["converged"] is False
@@ -257,8 +257,8 @@ def test_what_distill_makes_can_be_aligned(run_here, place, tmp_path, monkeypatc
         (["日本語", "cat"], "vocabulary"),
         (["paka"], "ENGLISH"),
         (["paka", "cat", "fish"], "Got unexpected extra argument (fish). See 'kivuko align --help'."),
-        (["paka", "cat", "--image", "x.gif"], ".png or .svg"),
-        (["paka", "cat", "--image", "x"], ".png or .svg"),
+        (["paka", "cat", "--save", "x.gif"], ".png or .svg"),
+        (["paka", "cat", "--save", "x"], ".png or .svg"),
         (["paka", "cat", "--method", "nosuch"], "sinkhorn"),
         (["paka", "cat", "--regularization", "0"], "--regularization"),
         (["paka", "cat", "--regularization", "nan"], "--regularization"),
@@ -274,9 +274,9 @@ def test_bad_input_is_one_line(align, words, told):
 
 def test_a_place_that_cannot_be_written_is_refused_before_the_work(align, tmp_path):
     (tmp_path / "file").write_text("x")
-    refused(align("paka", "cat", "--image", tmp_path / "file" / "x.png", model="open_clip:nosuch/nosuch"), "file")
+    refused(align("paka", "cat", "--save", tmp_path / "file" / "x.png", model="open_clip:nosuch/nosuch"), "file")
     (tmp_path / "folder.png").mkdir()
-    refused(align("paka", "cat", "--image", tmp_path / "folder.png", model="open_clip:nosuch/nosuch"), "folder.png")
+    refused(align("paka", "cat", "--save", tmp_path / "folder.png", model="open_clip:nosuch/nosuch"), "folder.png")
 
 
 def test_folders_that_are_no_models(align, tmp_path, place):
@@ -297,3 +297,10 @@ def test_help_has_an_example_and_imports_no_torch():
     assert 'kivuko align kivuko-demo/model "paka mweusi" "black cat"' in told
     for method in ("sinkhorn", "proximal", "exact", "greedy"):
         assert method in told
+
+
+def test_the_old_name_of_save_still_works(align, tmp_path):
+    status, _, err = align(TEXTS[0], ENGLISH, "--image", tmp_path / "x.svg")
+    assert status == 0
+    assert (tmp_path / "x.svg").is_file()
+    assert "--image is now --save" in err

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 
 import numpy as np
@@ -153,3 +155,17 @@ def test_the_fork_server_does_not_hear_ctrl_c_while_it_imports():
         (blocked,) = [line.split()[1] for line in status if line.startswith("SigBlk")]
     assert int(blocked, 16) & 1 << signal.SIGINT - 1
     assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+
+
+def test_a_script_without_a_guard_runs_once(photos, tmp_path):
+    script = tmp_path / "index_photos.py"
+    script.write_text(
+        "print('started', flush=True)\n"
+        "from kivuko.search.decoding import DecodingWorkers, Limits, raw_pixels\n"
+        "from kivuko.search.items import FilePlace\n"
+        f"with DecodingWorkers(raw_pixels, 2, Limits(), window=4) as workers:\n"
+        f"    answers = list(workers.answers([(1, FilePlace({str(photos / '0001.png')!r}))]))\n"
+        "print(type(answers[0][1]).__name__)\n"
+    )
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=120, check=True)
+    assert done.stdout.split() == ["started", "Decoded"], done.stderr

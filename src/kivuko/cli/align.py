@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     "--marginal-penalty", type=Share(min=0, min_open=True, max=1e6), metavar="X",
     help="Let words give or take less mass than their share, at this price (unbalanced transport).",
 )  # fmt: skip
-@click.option("--image", type=click.Path(path_type=Path), help="Also write an image (.png or .svg).")
+@click.option("--save", type=click.Path(path_type=Path), metavar="FILE", help="Also draw the plans (.png or .svg).")
+@click.option("--image", type=click.Path(path_type=Path), hidden=True)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of tables.")
 @click.option("--tokens", "by_token", is_flag=True, help="Show subwords, not words.")
 def command(
@@ -43,6 +44,7 @@ def command(
     regularizations: tuple[float, ...],
     method: str,
     marginal_penalty: float | None,
+    save: Path | None,
     image: Path | None,
     as_json: bool,
     by_token: bool,
@@ -55,29 +57,32 @@ def command(
     \b
     Examples:
       kivuko align kivuko-demo/model "paka mweusi" "black cat"
-      kivuko align kivuko-demo/model "काळी मांजर" "black cat" --image plan.svg
+      kivuko align kivuko-demo/model "काळी मांजर" "black cat" --save plan.svg
       kivuko align my-model "uso wa furaha" "happy face" --regularization 0.01 --regularization 0.1
     """
     from kivuko.cli.progress import console
     from kivuko.encoders.alignment import align
 
+    if image is not None:
+        console.print("note: --image is now --save; the old name will go with the next release.")
+    save = save or image
     options: dict[str, Any] = {"method": method, "marginal_penalty": marginal_penalty}
     alignments = align(
-        model, text, english, teacher=teacher, regularization=regularizations, image=image, by_token=by_token, **options
+        model, text, english, teacher=teacher, regularization=regularizations, save=save, by_token=by_token, **options
     )
     if as_json:
         described = {"model": str(model), "teacher": alignments[0].teacher, **options}
         click.echo(json.dumps(described | _as_json(alignments, by_token), ensure_ascii=False))
     else:
-        _show(alignments, by_token, image)
+        _show(alignments, by_token, save)
     for one in alignments:
         if one.warning:
             console.print(f"warning: {one.title}: {one.warning}", soft_wrap=True)
-    if image is not None and image.suffix.lower() == ".png":
+    if save is not None and save.suffix.lower() == ".png":
         _warn_of_missing_fonts(f"{text} {english}")
 
 
-def _show(alignments: Sequence[Alignment], by_token: bool, image: Path | None) -> None:
+def _show(alignments: Sequence[Alignment], by_token: bool, save: Path | None) -> None:
     from kivuko.cli.progress import out as screen
     from kivuko.encoders.alignment import CAPTION, CAUTION
 
@@ -87,8 +92,8 @@ def _show(alignments: Sequence[Alignment], by_token: bool, image: Path | None) -
         screen.print(f"{one.title}: {one.figures}", soft_wrap=True)
     for note in (CAPTION, CAUTION, *alignments[0].notes):
         screen.print(note, soft_wrap=True)
-    if image is not None:
-        screen.print(f"image: {image}", soft_wrap=True)
+    if save is not None:
+        screen.print(f"image: {save}", soft_wrap=True)
 
 
 def _warn_of_missing_fonts(text: str) -> None:

@@ -171,13 +171,13 @@ class Alignment:
 def align(
     model: Model | Path | str, text: str, english: str, *, teacher: Path | str | None = None,
     regularization: float = 0.02, method: str = "sinkhorn", marginal_penalty: float | None = None,
-    image: Path | str | None = None, by_token: bool = False,
+    save: Path | str | None = None, by_token: bool = False,
 ) -> Alignment: ...  # fmt: skip
 @overload
 def align(
     model: Model | Path | str, text: str, english: str, *, teacher: Path | str | None = None,
     regularization: Sequence[float], method: str = "sinkhorn", marginal_penalty: float | None = None,
-    image: Path | str | None = None, by_token: bool = False,
+    save: Path | str | None = None, by_token: bool = False,
 ) -> list[Alignment]: ...  # fmt: skip
 def align(
     model: Model | Path | str,
@@ -188,7 +188,7 @@ def align(
     regularization: float | Sequence[float] = 0.02,
     method: str = "sinkhorn",
     marginal_penalty: float | None = None,
-    image: Path | str | None = None,
+    save: Path | str | None = None,
     by_token: bool = False,
 ) -> Alignment | list[Alignment]:
     """Align the words of a text with those of its English translation, as training with transport does.
@@ -206,7 +206,7 @@ def align(
         method: "sinkhorn", "sinkhorn_log", "proximal", "exact" or "greedy"; the last two have no use for the
             regularization.
         marginal_penalty: let words give or take less mass than their share at this price (unbalanced transport).
-        image: a file (.png, .svg) to draw the plans into, side by side.
+        save: a file (.png, .svg) to draw the plans into, side by side.
         by_token: show subwords in the image, not words.
 
     Returns:
@@ -230,8 +230,8 @@ def align(
     if method not in METHODS:
         raise UsageError(f"method '{method}': there is none of that name. Choose from {', '.join(METHODS)}.")
     text, english = _cleaned(text, "the text"), _cleaned(english, "the English")
-    if image is not None:
-        _check_image(image := Path(image))
+    if save is not None:
+        _check_image(save := Path(save))
     single = isinstance(regularization, int | float)
     values: Sequence[float] = [regularization] if isinstance(regularization, int | float) else regularization
     aligner = load_aligner(model, teacher=teacher)
@@ -239,8 +239,8 @@ def align(
         aligner.align(text, english, regularization=one, method=method, marginal_penalty=marginal_penalty)
         for one in list(dict.fromkeys(values))[: 1 if method in UNREGULARIZED else None]
     ]
-    if image is not None:
-        draw_alignments(alignments, image, (text, english), by_token=by_token)
+    if save is not None:
+        draw_alignments(alignments, save, (text, english), by_token=by_token)
     return alignments[0] if single else alignments
 
 

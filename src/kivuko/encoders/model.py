@@ -168,6 +168,8 @@ def load_model(source: Model | Path | str, *, device: str | torch.device | None 
     >>> kivuko.load_model(model) is model
     True
     """
+    if not isinstance(source, Model | Path | str) or not str(source):
+        raise UsageError(f"{source!r}: give a Model, the folder of a model, or an id.")
     if isinstance(source, Model) and device is None:
         return source
     place = choose_device(None if device is None else str(device))

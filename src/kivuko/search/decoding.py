@@ -18,6 +18,7 @@ import stat
 import sys
 import threading
 import time
+import types
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -201,6 +202,17 @@ def start_fork_server(*modules: str) -> None:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
+@contextlib.contextmanager
+def _without_main() -> Iterator[None]:
+    """Let workers start without importing the program's main module, which would run a script without a guard again."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = types.ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
+
+
 def _serve(pipe: Connection, prepare: Prepare, limits: Limits) -> None:
     """Answer requests until the pipe closes; the main function of a worker."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process closes the pipe
@@ -370,7 +382,8 @@ class DecodingWorkers(Generic[Tag]):
     def _started(self) -> _Worker:
         here, there = self._context.Pipe()
         process = self._context.Process(target=_serve, args=(there, self._prepare, self._limits), daemon=True)
-        process.start()
+        with _without_main():
+            process.start()
         there.close()
         self._ready.add(here)
         return _Worker(process, here)

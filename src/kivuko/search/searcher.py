@@ -133,6 +133,7 @@ class Searcher:
             UsageError: a text is empty or all of it is out of vocabulary; a condition is not understood, or names a
                 field that no image has.
         """
+        _check_count(k)
         texts = [clean_query(text) for text in ([query] if isinstance(query, str) else query)]
         passing = self._filter(where)
         hits = self.index.search(self.encode(texts), k, passing) if texts else []
@@ -144,6 +145,7 @@ class Searcher:
         Raises:
             UsageError: the file holds no image that can be read, or a condition is not understood.
         """
+        _check_count(k)
         passing = self._filter(where)
         opened = read_image(Path(image)) if isinstance(image, Path | str) else image
         return self.index.search(self.encode_image(opened)[None], k, passing)[0]
@@ -286,3 +288,8 @@ def check_same_space(encoder: Any, name: str, fingerprint: str, index: Path) -> 
             f"{index}: was built by another image side than that of {name}, so their vectors do not compare. "
             "Search with the model that built it, or index the images again with this one."
         )
+
+
+def _check_count(k: object) -> None:
+    if not isinstance(k, int) or isinstance(k, bool) or k < 1:
+        raise UsageError(f"k = {k!r}: give a whole number of images, at least 1.")

@@ -136,6 +136,8 @@ def distill(
 
 def _check_sources(bitext: Mapping[str, Source | Sequence[Source]]) -> list[tuple[str, Source]]:
     """Return (language code, source) in order, everything checked that can be without reading."""
+    if not isinstance(bitext, Mapping):
+        raise UsageError("bitext: give a file for each language, such as {'sw': 'sw.tsv'}.")
     sources: list[tuple[str, Source]] = []
     for name, given in bitext.items():
         code = language(name).code
