@@ -83,8 +83,12 @@ def example_folder(tmp_path_factory, monkeypatch):
 
 @pytest.fixture(autouse=True)
 def _examples_have_their_files(request):
-    if isinstance(request.node, pytest.DoctestItem) and _names_files(request.node):
-        request.getfixturevalue("example_folder")
+    """Run every docstring's example in a new folder, so that what it writes is not left in the repository."""
+    if isinstance(request.node, pytest.DoctestItem):
+        if _names_files(request.node):
+            request.getfixturevalue("example_folder")
+        else:
+            request.getfixturevalue("monkeypatch").chdir(request.getfixturevalue("tmp_path"))
 
 
 def _names_files(item: pytest.DoctestItem) -> bool:
