@@ -81,7 +81,7 @@ def test_documents_that_are_none_or_there_twice_are_told(run_here, tmp_path: Pat
     for words in (("collection", "show", spec, "--documents"), ("evaluate", str(model), "--dataset", spec)):
         refused(run_here(*words), f"{spec}: two documents have the id d3")
     documents.write_text("", encoding="utf-8")
-    for words in (("collection", "show", spec, "--documents"), ("evaluate", "no-model", "--dataset", spec)):
+    for words in (("collection", "show", spec, "--documents"), ("evaluate", str(model), "--dataset", spec)):
         refused(run_here(*words), f"{spec} has no document")
 
 
