@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from kivuko.encoders.model import load_encoder
 from kivuko.encoders.teacher import load_teacher
-from kivuko.encoders.words import text_tokens
+from kivuko.encoders.word_tokens import text_tokens
 from tiny_bert import save_teacher
 
 

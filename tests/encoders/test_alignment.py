@@ -17,7 +17,7 @@ from kivuko.encoders.model import About, TokenMean, centers_student, load_encode
 from kivuko.encoders.student import StaticStudent, load_transformer_student
 from kivuko.encoders.teacher import load_teacher
 from kivuko.encoders.vocabulary import train_vocabulary
-from kivuko.encoders.words import group_tokens, text_tokens
+from kivuko.encoders.word_tokens import group_tokens, text_tokens
 from kivuko.errors import CorruptFileError, ModelError, UsageError
 from kivuko.transport import centered_cosine_cost, cosine_cost, solve
 

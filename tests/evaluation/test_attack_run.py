@@ -13,8 +13,8 @@ from kivuko.errors import DataError
 from kivuko.evaluation.attack.results import AREA, CALLS, GAP, TARGET_FIRST
 from kivuko.evaluation.attack.run import run_attacks
 from kivuko.evaluation.attack.targets import EmojiTarget, some_of
+from kivuko.evaluation.group_means import HEADLINE
 from kivuko.evaluation.robustness import ACCURACY_DROP, RATIO, SUCCESS_OF_CORRECT
-from kivuko.evaluation.summary import HEADLINE
 from kivuko.perturbations.catalog import ATTACKS
 from kivuko.perturbations.spec import parse_attack, parse_attacks
 

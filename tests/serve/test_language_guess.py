@@ -7,7 +7,7 @@ import pytest
 
 from kivuko.bitext import Bitext, Pair
 from kivuko.bitext.language_id import UNKNOWN, LanguageGuesser
-from kivuko.encoders.spelling import WORDS_FILE, WordCounts
+from kivuko.encoders.known_words import WORDS_FILE, WordCounts
 from kivuko.serve.queries import language_guesser
 
 WORDS = ("paka", "mweusi", "der", "schwarz", "radio")

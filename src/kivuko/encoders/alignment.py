@@ -22,7 +22,7 @@ from torch import Tensor
 from kivuko.encoders.heat_map import Panel, heat_map_image, heat_map_svg, heat_map_table
 from kivuko.encoders.model import Model, centers_student, load_model, quiet, read_token_mean
 from kivuko.encoders.teacher import TextTeacher, load_teacher
-from kivuko.encoders.words import TextTokens, text_tokens
+from kivuko.encoders.word_tokens import TextTokens, text_tokens
 from kivuko.errors import ModelError, UsageError
 from kivuko.files import atomic_path, refuse_unwritable, write_text
 from kivuko.fonts import shortened

@@ -24,8 +24,9 @@ from torch import Tensor, nn
 from kivuko.encoders.clip import ClipTowers, is_clip, load_clip, take_apart
 from kivuko.encoders.image_tower import Vectors, encode_images
 from kivuko.encoders.images import as_rgb, open_image
+from kivuko.encoders.known_words import WORDS_FILE, WordCounts
 from kivuko.encoders.loading import DEFAULT_NAMES, PREFIX, PROBES, choose_device, local_folder, model_kind
-from kivuko.encoders.spelling import SPELLING_FILE, WORDS_FILE, SpellingNeighbors, WordCounts, read_misspelled
+from kivuko.encoders.spelling import SPELLING_FILE, SpellingNeighbors, read_misspelled
 from kivuko.encoders.student import Student
 from kivuko.encoders.teacher import load_teacher, packaged_minilm
 from kivuko.errors import CorruptFileError, ModelError, UsageError, wrap_errors

@@ -1,6 +1,7 @@
 """Measures per query, intervals, significance tests, and the records that they end in."""
 
 from kivuko.evaluation.comparison import Comparison, PairedComparison, compare, compare_scores, seed_means
+from kivuko.evaluation.group_means import PARITY, LanguageScores, Summary, per_query_scores, summarize
 from kivuko.evaluation.measures import MEASURES, PROTOCOL, Qrels, measure_run, parse_measures, per_query
 from kivuko.evaluation.records import (
     Condition,
@@ -21,7 +22,6 @@ from kivuko.evaluation.statistics import (
     randomization_test,
     seed_interval,
 )
-from kivuko.evaluation.summary import PARITY, LanguageScores, Summary, per_query_scores, summarize
 from kivuko.evaluation.trec_runs import Run
 
 __all__ = [

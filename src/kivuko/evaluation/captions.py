@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from kivuko.datasets.captions import EVERY_CAPTION, FIRST_CAPTION, CaptionSet, LanguageCaptions
 from kivuko.errors import DataError
 from kivuko.evaluation.evaluator import ENGLISH, EncodedQueries
+from kivuko.evaluation.group_means import LanguageScores
 from kivuko.evaluation.measures import MEASURES, PROTOCOL, Qrels, per_query
-from kivuko.evaluation.summary import LanguageScores
 from kivuko.evaluation.vectors import ImageVectors
 from kivuko.files import sha256_of
 from kivuko.search.decoding import Refused

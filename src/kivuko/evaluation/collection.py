@@ -26,8 +26,8 @@ from kivuko.evaluation.evaluator import (
     teacher_system,
     untrained_system,
 )
+from kivuko.evaluation.group_means import LanguageScores
 from kivuko.evaluation.measures import MEASURES, TIES, answerable, measure_run
-from kivuko.evaluation.summary import LanguageScores
 from kivuko.evaluation.trec_runs import Run
 from kivuko.evaluation.vectors import DocumentVectors
 from kivuko.files import sha256_of

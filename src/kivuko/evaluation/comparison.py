@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kivuko.errors import DataError, MissingDependencyError, UsageError
+from kivuko.evaluation.group_means import ALL, HEADLINE, PARITY
 from kivuko.evaluation.records import Condition, PerQueryScores
 from kivuko.evaluation.statistics import (
     Interval,
@@ -26,7 +27,6 @@ from kivuko.evaluation.statistics import (
     resampled_means,
     seed_interval,
 )
-from kivuko.evaluation.summary import ALL, HEADLINE, PARITY
 from kivuko.evaluation.tables import WIDTH, compact_table, fit_columns, label, plain_text
 from kivuko.languages import resource_groups
 

@@ -12,8 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from kivuko.datasets.emoji import EmojiWorld
 from kivuko.evaluation.evaluator import EncodedQueries
+from kivuko.evaluation.group_means import LanguageScores
 from kivuko.evaluation.measures import PROTOCOL, per_query
-from kivuko.evaluation.summary import LanguageScores
 
 DATASET, DOCUMENTS = "emoji", "emoji-text"
 

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from kivuko.encoders.model import About, Model, encode_texts, quiet, untrained_copy
 from kivuko.encoders.teacher import TextTeacher, teacher_of
 from kivuko.errors import KivukoError
+from kivuko.evaluation.group_means import LanguageScores, per_query_scores, summarize
 from kivuko.evaluation.records import Condition, PerQueryScores, Record
-from kivuko.evaluation.summary import LanguageScores, per_query_scores, summarize
 from kivuko.languages import resource_groups
 from kivuko.progress import note
 

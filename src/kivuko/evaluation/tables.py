@@ -8,8 +8,8 @@ from rich.console import Console
 from rich.table import Table
 
 from kivuko.errors import UsageError
+from kivuko.evaluation.group_means import PARITY
 from kivuko.evaluation.records import Record
-from kivuko.evaluation.summary import PARITY
 from kivuko.languages import language
 
 GROUPS = ("low-resource", "high-resource")

@@ -16,7 +16,7 @@ from kivuko.encoders.image_tower import Vectors
 from kivuko.encoders.model import encode_texts
 from kivuko.encoders.modules import has_known_token
 from kivuko.encoders.spelling import misspelled_words
-from kivuko.encoders.words import out_of_vocabulary_words
+from kivuko.encoders.word_tokens import out_of_vocabulary_words
 from kivuko.errors import ModelError, UsageError
 
 _FEW = 64  # texts of one batch

@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kivuko.bitext.language_id import LanguageGuess, LanguageGuesser
+from kivuko.encoders.known_words import WORDS_FILE as WORDS
+from kivuko.encoders.known_words import WordCounts
 from kivuko.encoders.model import read_about
-from kivuko.encoders.spelling import WORDS_FILE as WORDS
-from kivuko.encoders.spelling import WordCounts
 from kivuko.errors import KivukoError, UsageError
 
 

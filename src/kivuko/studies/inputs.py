@@ -34,7 +34,7 @@ from kivuko.studies.runs import Measured
 from kivuko.training.initialization import whole_words
 from kivuko.training.recipe import Recipe
 from kivuko.training.teacher_vectors import TeacherVectors, teacher_vectors
-from kivuko.translation.translator import Translator
+from kivuko.translation.translate_test import Translator
 from kivuko.transport import TokenLists
 
 VALIDATION, TEST = SPLITS = ("validation", "test")

@@ -58,7 +58,7 @@ from kivuko.studies.inputs import (
 )
 from kivuko.studies.runs import Measured, Notes, RunFile
 from kivuko.training.student_training import Job, train_student
-from kivuko.translation.translator import Translator
+from kivuko.translation.translate_test import Translator
 
 STUDY = "low-resource"
 _Built = tuple[EncodedQueries, str, Notes]  # queries, the model's name, notes

@@ -179,8 +179,9 @@ def save_hardened(source: Path, out: Path, model: Any, effect: HardeningNote, ca
 
     Its ``run`` says that it was hardened, so ``distill`` does not take it for its own result.
     """
+    from kivuko.encoders.known_words import WORDS_FILE
     from kivuko.encoders.model import quiet
-    from kivuko.encoders.spelling import SPELLING_FILE, WORDS_FILE, without_reading
+    from kivuko.encoders.spelling import SPELLING_FILE, without_reading
 
     refuse_not_hardened(out, source)
     with atomic_path(out) as temporary, quiet():

@@ -16,10 +16,11 @@ from torch.nn import functional as F
 
 import kivuko
 from kivuko.bitext import Bitext
+from kivuko.encoders.known_words import WordCounts
 from kivuko.encoders.loading import fastest_device
 from kivuko.encoders.model import About, TokenMean, read_about, refuse_foreign_folder, save_model
 from kivuko.encoders.model_card import model_card
-from kivuko.encoders.spelling import SpellingNeighbors, WordCounts
+from kivuko.encoders.spelling import SpellingNeighbors
 from kivuko.encoders.student import StaticStudent, Student, load_transformer_student, small_transformer
 from kivuko.encoders.teacher import TextTeacher
 from kivuko.encoders.vocabulary import train_vocabulary

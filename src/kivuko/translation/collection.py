@@ -27,7 +27,7 @@ from kivuko.files import atomic_path, refuse_foreign, write_text
 from kivuko.languages import language as describe
 from kivuko.progress import progress_bar
 from kivuko.streams import open_compressed
-from kivuko.translation.translator import Translator
+from kivuko.translation.translate_test import Translator
 
 _LEAST = 12  # characters; length and repetition of shorter texts say nothing
 _RATIO = 4.0  # a translation this many times longer or shorter than its original has lost or invented something

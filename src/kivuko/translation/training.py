@@ -33,7 +33,7 @@ from kivuko.translation.marian import (
 )
 from kivuko.translation.seq2seq import Seq2SeqTranslator, source_routes
 from kivuko.translation.settings import TranslationSettings
-from kivuko.translation.translator import chrf
+from kivuko.translation.translate_test import chrf
 
 Report = Callable[[int, int, dict[str, float]], None]  # (step, steps, figures)
 

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from kivuko.evaluation import Condition, LanguageScores, PerQueryScores, Record, per_query_scores, summarize
 from kivuko.evaluation.attack.examples import AttackedExample, png
 from kivuko.evaluation.attack.targets import CaptionTarget, EmojiTarget
+from kivuko.evaluation.group_means import ALL, HEADLINE
 from kivuko.evaluation.measures import MEASURES, RankPattern, parse_measures, values_of_ranks
 from kivuko.evaluation.robustness import accuracy_radius_area, resource_gap, robustness_records
 from kivuko.evaluation.statistics import Interval
-from kivuko.evaluation.summary import ALL, HEADLINE
 from kivuko.files import atomic_path
 from kivuko.languages import resource_groups
 from kivuko.perturbations import Perturbed

@@ -8,8 +8,8 @@ from rich.table import Table
 
 from kivuko.evaluation import Record
 from kivuko.evaluation.attack.results import AREA, CALLS, GAP, HIGH, LOW, TARGET_FIRST
+from kivuko.evaluation.group_means import ALL, HEADLINE
 from kivuko.evaluation.robustness import ACCURACY_DROP, RATIO, SUCCESS_OF_CORRECT
-from kivuko.evaluation.summary import ALL, HEADLINE
 from kivuko.evaluation.tables import GROUPS, compact_table, label
 from kivuko.perturbations.catalog import ATTACKS, Attack
 from kivuko.perturbations.spec import AttackSpec

@@ -31,7 +31,7 @@ from kivuko.studies.robustness.inputs import (
 )
 from kivuko.studies.runs import Notes
 from kivuko.training.student_training import train_student
-from kivuko.translation.translator import translate_test
+from kivuko.translation.translate_test import translate_test
 
 _BATCH = 256
 _MOST_REMEMBERED = 300_000  # texts whose vectors are cached: some 500 MB

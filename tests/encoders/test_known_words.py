@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from kivuko.bitext import Bitext, Pair
-from kivuko.encoders.spelling import WORDS_FILE, WordCounts
+from kivuko.encoders.known_words import WORDS_FILE, WordCounts
 from kivuko.errors import CorruptFileError
 
 PAIRS = (

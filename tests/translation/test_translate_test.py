@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from kivuko.translation.translator import chrf, translate_test
+from kivuko.translation.translate_test import chrf, translate_test
 
 WORDS = {"paka": "cat", "mbwa": "dog", "samaki": "fish"}
 VECTORS = {"cat": [0.6, 0.8], "dog": [0.0, 1.0], "fish": [-1.0, 0.0], "": [0.0, 0.0]}
