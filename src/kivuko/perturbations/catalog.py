@@ -212,7 +212,7 @@ class Attack:
 
 
 def _nearest(name: str, names: list[str], otherwise: str) -> str:
-    near = difflib.get_close_matches(name.lower(), names, 1, 0.7)
+    near = difflib.get_close_matches(name.lower(), names, 1, 0.6)
     return f"did you mean '{near[0]}'?" if near else otherwise
 
 
