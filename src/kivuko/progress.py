@@ -48,6 +48,7 @@ class PlainConsole(Console):
 
 
 console = PlainConsole(stderr=True)
+out = PlainConsole()  # results of commands
 _display: ContextVar[Progress | None] = ContextVar("display", default=None)
 _silent: ContextVar[bool] = ContextVar("silent", default=False)
 

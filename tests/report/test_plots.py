@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kivuko.evaluation import Interval
+from kivuko.report import plots
 from kivuko.report.plots import FIRST, SECOND, VARIABLES, Axis, Bar, Line, bar_panel, line_panel, spread_apart
 
 
@@ -49,3 +50,13 @@ def test_bars_carry_their_figures_and_hatching():
     for told in (">0.400<", ">0.300<", ">Swahili<", "<pattern", ">300 pairs<"):
         assert told in drawn
     assert 'aria-label="300 pairs. Swahili: with 0.400, without 0.300."' in drawn
+
+
+def test_a_key_that_is_full_goes_on_in_another_row():
+    roles = {"first": "model (optical)", "second": "baseline-mse (mse)", "third": "teacher", "fourth": "untrained"}
+    places = plots.key_places(roles)
+    assert [label for _, label, _, _ in places] == list(roles.values())
+    assert places[-1][3] == 1  # four entries do not fit into one row
+    assert all(left + 21 + 6.2 * len(label) <= plots._WIDTH for _, label, left, _ in places)
+    for (_, label, left, row), (_, _, following, below) in itertools.pairwise(places):
+        assert below > row or following >= left + 21 + 6.2 * len(label)

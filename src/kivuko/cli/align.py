@@ -60,8 +60,8 @@ def command(
       kivuko align kivuko-demo/model "काळी मांजर" "black cat" --save plan.svg
       kivuko align my-model "uso wa furaha" "happy face" --regularization 0.01 --regularization 0.1
     """
-    from kivuko.cli.progress import console
     from kivuko.encoders.alignment import align
+    from kivuko.progress import console
 
     if image is not None:
         console.print("note: --image is now --save; the old name will go with the next release.")
@@ -83,8 +83,8 @@ def command(
 
 
 def _show(alignments: Sequence[Alignment], by_token: bool, save: Path | None) -> None:
-    from kivuko.cli.progress import out as screen
     from kivuko.encoders.alignment import CAPTION, CAUTION
+    from kivuko.progress import out as screen
 
     in_color = screen.color_system in ("256", "truecolor")
     for one in alignments:
@@ -97,8 +97,8 @@ def _show(alignments: Sequence[Alignment], by_token: bool, save: Path | None) ->
 
 
 def _warn_of_missing_fonts(text: str) -> None:
-    from kivuko.cli.progress import console
     from kivuko.fonts import scripts_without_font
+    from kivuko.progress import console
 
     if lacking := ", ".join(scripts_without_font(text)):
         hint = "Install Noto's (Debian: fonts-noto-core, fonts-noto-cjk), or write .svg."

@@ -86,7 +86,7 @@ def command(
         raise click.UsageError("Missing argument 'MODEL'.", click.get_current_context())
     if not list_only and not attacks:
         raise click.UsageError("Missing option '--attack'.", click.get_current_context())
-    from kivuko.cli.progress import out as screen
+    from kivuko.progress import out as screen
 
     if list_only:
         from kivuko.evaluation.attack.tables import catalog_table

@@ -240,7 +240,7 @@ def _given(ctx: click.Context) -> str:
 
 
 def _print(line: str) -> None:
-    from kivuko.cli.progress import out
+    from kivuko.progress import out
 
     out.print(line, soft_wrap=True)
 
@@ -249,8 +249,8 @@ def _print_account(account: Account, form: str, *, examples: bool) -> None:
     """Print the number of kept pairs, and a table of the others by reason."""
     from rich.table import Table
 
-    from kivuko.cli.progress import out
     from kivuko.languages import language
+    from kivuko.progress import out
 
     share = account.kept / account.seen if account.seen else 0.0
     named = f"{account.source} ({form}, {language(account.language).name})"

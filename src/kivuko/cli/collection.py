@@ -35,9 +35,9 @@ def show(spec: str, read_documents: bool) -> None:
       kivuko collection show trec:wikiclir-sw-en
       kivuko collection show ir:clirmatrix/sw/bi139-base/en/test1
     """
-    from kivuko.cli.progress import out as screen
     from kivuko.datasets.collections import summarize_collection
     from kivuko.evaluation.tables import compact_table
+    from kivuko.progress import out as screen
 
     summary = summarize_collection(spec, read_documents=read_documents)
     table = compact_table(summary.name)
@@ -77,10 +77,10 @@ def measure(spec: str, run: Path, measures: tuple[str, ...]) -> None:
     Example:
       kivuko collection measure trec:wikiclir-sw-en my.run --measure nDCG@10 R@100
     """
-    from kivuko.cli.progress import console
-    from kivuko.cli.progress import out as screen
     from kivuko.evaluation.tables import compact_table
     from kivuko.evaluation.trec_runs import measure_run_file
+    from kivuko.progress import console
+    from kivuko.progress import out as screen
 
     result = measure_run_file(run, spec, measures)
     table = compact_table(f"{run.name} on {spec}: {_queries(result.queries)}")
@@ -135,9 +135,9 @@ def wikiclir(
     Example:
       kivuko collection wikiclir dumps/ --queries sw --documents en --out wikiclir-sw-en
     """
-    from kivuko.cli.progress import console
-    from kivuko.cli.progress import out as screen
     from kivuko.datasets.wikiclir import Options, build_wikiclir, find_dumps
+    from kivuko.progress import console
+    from kivuko.progress import out as screen
 
     chosen = Options(query_language, document_language, **options)  # type: ignore[arg-type]
     files = find_dumps(
@@ -177,8 +177,8 @@ def translate(
       kivuko collection translate ir:msmarco-passage/dev/small --translator facebook/nllb-200-distilled-600M \\
         --to sw --out marco-sw
     """
-    from kivuko.cli.progress import console
-    from kivuko.cli.progress import out as screen
+    from kivuko.progress import console
+    from kivuko.progress import out as screen
     from kivuko.translation.collection import Plan, translate_collection
 
     plan = Plan(source, target, only != "documents", only != "queries", sample=sample, seed=seed)

@@ -42,7 +42,7 @@ def emoji(
       kivuko data emoji --list
       kivuko data emoji --train-image-tower --out my-tower
     """
-    from kivuko.cli.progress import out as screen
+    from kivuko.progress import out as screen
 
     if list_only:
         from rich.columns import Columns
@@ -85,8 +85,8 @@ def fetch(name: str, out: Path | None, no_images: bool, checksums: Path | None) 
       kivuko data fetch xm3600 --out data/xm3600
       kivuko evaluate my-model --dataset xm3600:data/xm3600
     """
-    from kivuko.cli.progress import out as screen
     from kivuko.datasets.captions.download import CHECKSUMS, SETS, fetch_set
+    from kivuko.progress import out as screen
 
     done = fetch_set(name, out, images=not no_images, checksums=checksums)
     counts = f"{len(done.fetched):,} files downloaded, {len(done.kept):,} present before"

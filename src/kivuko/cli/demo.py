@@ -32,12 +32,12 @@ def command(
       kivuko demo --out /tmp/demo --languages sw so
     """
     from kivuko.cli.data import load_world, world_table
-    from kivuko.cli.progress import out as screen
     from kivuko.encoders.model import quiet, refuse_foreign_folder
     from kivuko.encoders.teacher import load_teacher
     from kivuko.evaluation.tables import ceiling_line, comparison_table, results_table
     from kivuko.files import refuse_unwritable
     from kivuko.progress import note
+    from kivuko.progress import out as screen
     from kivuko.studies.demo import RECIPES, DemoFiles, run_demo
 
     started, files = time.monotonic(), DemoFiles(out)

@@ -68,7 +68,7 @@ def command(sources: tuple[str, ...], out: Path, **options: Any) -> None:
       kivuko distill --bitext sw=en-sw.tmx --teacher openai/clip-vit-base-patch32 --student xlm-roberta-base --out clip
     """
     import kivuko
-    from kivuko.cli.progress import out as screen
+    from kivuko.progress import out as screen
 
     model = kivuko.distill(split_sources(sources), out, **options)
     about = model.about

@@ -69,8 +69,8 @@ def command(
         if not equals or not file:
             raise UsageError(f"--bitext {one}: write it as CODE=FILE, for example sw=sw.tsv.")
         bitext.setdefault(code, []).append(file)
-    from kivuko.cli.progress import console
     from kivuko.doctor import examine, worst_level
+    from kivuko.progress import console
 
     if gallery is not None:
         console.print("note: --gallery is now --index; the old name works for one more release.", soft_wrap=True)
@@ -89,7 +89,7 @@ def command(
 
 
 def _show(model: Path | str, findings: list[Finding]) -> None:
-    from kivuko.cli.progress import out as screen
+    from kivuko.progress import out as screen
 
     for _, same in groupby(findings, key=lambda one: (one.level, one.check, one.what, one.do)):
         _show_once(list(same))
@@ -102,7 +102,7 @@ def _show_once(findings: Iterable[Finding]) -> None:
     """Print findings that differ only in their language as one."""
     from rich.text import Text
 
-    from kivuko.cli.progress import out as screen
+    from kivuko.progress import out as screen
 
     first, *_ = findings = list(findings)
     subject = " ".join([first.check, ", ".join(one.language for one in findings if one.language)]).strip()

@@ -51,8 +51,8 @@ def command(model: Path | str, languages: tuple[str, ...], **options: Any) -> No
       kivuko evaluate my-model --dataset xm3600:data/xm3600 --languages sw fil quz
       kivuko evaluate my-model --dataset captions:photos/captions.tsv,photos -l sw
     """
-    from kivuko.cli.progress import out as screen
     from kivuko.evaluation.evaluate import evaluate
+    from kivuko.progress import out as screen
 
     typed = shlex.join(["kivuko", *sys.argv[1:]])
     result = evaluate(model, languages=languages or None, command=typed, **options)

@@ -40,9 +40,9 @@ def command(model: Path | str, onnx: bool, int8: bool, out: Path, as_json: bool,
 
     if not onnx:
         raise UsageError("say in which format: --onnx is the only one there is.")
-    from kivuko.cli.progress import console
-    from kivuko.cli.progress import out as screen
     from kivuko.encoders.onnx_export import export_onnx
+    from kivuko.progress import console
+    from kivuko.progress import out as screen
 
     exported = export_onnx(model, out, int8=int8, cldr=cldr)
     if as_json:

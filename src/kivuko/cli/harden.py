@@ -46,7 +46,7 @@ def command(model: Path, out: Path, **options: Any) -> None:
       kivuko harden emoji --out tower        then: kivuko distill ... --image-tower tower
     """
     import kivuko
-    from kivuko.cli.progress import out as screen
+    from kivuko.progress import out as screen
     from kivuko.training.harden import hardening_summary, read_hardening
 
     kivuko.harden(model, out, **options)

@@ -92,8 +92,8 @@ def command(
         from kivuko.datasets.spec import check_spec
 
         check_spec(dataset)
-    from kivuko.cli.progress import out as screen
     from kivuko.files import refuse_unwritable, write_text
+    from kivuko.progress import out as screen
     from kivuko.search import build_index
 
     if list_skipped is not None:

@@ -33,7 +33,7 @@ def protocol(environment: Mapping[str, str], color_system: str | None) -> str | 
 
 def way_to_show(wanted: bool | None) -> str | None:
     """Return the protocol of this terminal; UsageError if there is none but images are ``wanted``."""
-    from kivuko.cli.progress import out as screen
+    from kivuko.progress import out as screen
 
     how = protocol(os.environ, screen.color_system) if screen.is_terminal else None
     if how is None and wanted:
@@ -43,7 +43,7 @@ def way_to_show(wanted: bool | None) -> str | None:
 
 def show_images(images: Sequence[Image.Image], wanted: bool | None) -> None:
     """Show images side by side, best first; ``wanted``: None shows them if the terminal can."""
-    from kivuko.cli.progress import out as screen
+    from kivuko.progress import out as screen
 
     if wanted is False or not images or (how := way_to_show(wanted)) is None:
         return

@@ -79,9 +79,9 @@ def command(
       kivuko search kivuko-demo/model "paka mweusi" --save results.png
     """
     from kivuko.cli.preview import show_images, way_to_show
-    from kivuko.cli.progress import console
-    from kivuko.cli.progress import out as screen
     from kivuko.files import refuse_unwritable
+    from kivuko.progress import console
+    from kivuko.progress import out as screen
 
     if old_image is not None:
         console.print("note: --picture is now --image; the old name works for one more release.", soft_wrap=True)
@@ -194,7 +194,7 @@ def _as_json(rank: int, hit: Hit) -> dict[str, Any]:
 
 def _print_readings(searcher: Searcher, text: str, unknown: Sequence[str]) -> None:
     """Print the misspelled words of a query with their readings, and its out-of-vocabulary words."""
-    from kivuko.cli.progress import out as screen
+    from kivuko.progress import out as screen
 
     for word, readings in searcher.readings(text).items():
         screen.print(f"'{word}' read as {_shares(readings)}", style="dim", soft_wrap=True)

@@ -63,9 +63,9 @@ def command(
     """
     import logging
 
-    from kivuko.cli.progress import bars, console
-    from kivuko.cli.progress import out as screen
     from kivuko.errors import MissingDependencyError, UsageError
+    from kivuko.progress import bars, console
+    from kivuko.progress import out as screen
     from kivuko.search import Searcher
 
     try:

@@ -95,7 +95,7 @@ def _run(ctx: click.Context, study: Study, options: dict[str, Any]) -> list[Reco
 
 
 def _print(tables: Sequence[Any], records: Sequence[Record], path: Path) -> None:
-    from kivuko.cli.progress import out
+    from kivuko.progress import out
 
     for table in tables:
         out.print(table)

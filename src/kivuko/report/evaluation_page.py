@@ -141,8 +141,8 @@ def evaluation_page(source: Source) -> Page:
         sections.append(Section("examples", "Examples", example_blocks(measured.results)))
     return Page(
         title=f"{', '.join(m.name for m in measured.models if not m.is_reference) or 'Models'}: Kivuko {what}",
-        heading="How well does this model find what is searched for, in each language?" if not attacked
-        else "How much of this model’s search is left under attack?",
+        heading="How well does this model retrieve, per language?" if not attacked
+        else "How robust is this model’s search?",
         kicker=f"Kivuko, {what}, {source.header.created[:10]}",
         answer=_answer(measured, attacked),
         sections=[

@@ -70,6 +70,7 @@ _SETTINGS: Any = {  # Any: matplotlib types its keys one by one, from a version 
 }  # fmt: skip
 _INCH = 72  # units of the SVG's view box to matplotlib's inch
 _WIDTH, _HEIGHT, _AXES_WIDTH, _AXES_HEIGHT = 340, 252, 200, 174
+_KEY_ROW = 15.0  # height of a row of a panel's key, in units of the view box
 _LABEL_GAP = 13.0  # between labels, in units of the view box
 _CHARACTER = 6.0  # width of a tick's character, likewise
 
@@ -230,19 +231,20 @@ def bar_panel(
     """
     roles = {bar.role: bar.label for _, bars in groups for bar in bars}
     row = 13.0
-    height = 78 + sum(row * len(bars) + 9 for _, bars in groups)
+    key = key_places(roles) if len(roles) > 1 else []
+    margin = 78 + _KEY_ROW * (key[-1][3] if key else 0)  # above and below the bars
+    height = margin + sum(row * len(bars) + 9 for _, bars in groups)
     with _plotting():
         from matplotlib.figure import Figure
 
         image = Figure(figsize=(_WIDTH / _INCH, height / _INCH), dpi=_INCH, facecolor="none")
-        axes = image.add_axes((112 / _WIDTH, 32 / height, 212 / _WIDTH, (height - 78) / height), facecolor="none")
+        axes = image.add_axes((112 / _WIDTH, 32 / height, 212 / _WIDTH, (height - margin) / height), facecolor="none")
         image.text(6 / _WIDTH, 1 - 17 / height, _drawable(title), fontsize=12, fontweight="bold")
-        if len(roles) > 1:
-            _key(image, roles, height)
+        _draw_key(image, key, height)
         axes.grid(axis="y", visible=False)
         axes.grid(axis="x", visible=True)
         axes.set_xlim(0, limit)
-        axes.set_ylim(height - 78, 0)
+        axes.set_ylim(height - margin, 0)
         axes.set_xlabel(_drawable(label))
         place, middles = 4.5, []
         for _, bars in groups:
@@ -270,12 +272,24 @@ def _draw_bar(axes: Axes, bar: Bar, y: float, limit: float) -> None:
     axes.text(max(end, 0) + 0.015 * limit, y, figure(value.mean), fontsize=8.5, va="center", color=INK)
 
 
-def _key(image: Any, roles: Mapping[str, str], height: float) -> None:
+def key_places(roles: Mapping[str, str]) -> list[tuple[str, str, float, int]]:
+    """Return (role, label, left edge, row) of each entry of a panel's key, in as many rows as it takes."""
+    places: list[tuple[str, str, float, int]] = []
+    left, row = 6.0, 0
+    for role, label in roles.items():
+        width = 42 + 6.2 * len(label)
+        if places and left + width > _WIDTH:
+            left, row = 6.0, row + 1
+        places.append((role, label, left, row))
+        left += width
+    return places
+
+
+def _draw_key(image: Any, places: Sequence[tuple[str, str, float, int]], height: float) -> None:
     from matplotlib.patches import Rectangle
 
-    left, y = 6.0, height - 38
-    for role, label in roles.items():
-        style = STYLES[role]
+    for role, label, left, row in places:
+        style, y = STYLES[role], height - 38 - _KEY_ROW * row
         image.add_artist(
             Rectangle(
                 (left / _WIDTH, y / height), 16 / _WIDTH, 9 / height, transform=image.transFigure, linewidth=1,
@@ -283,7 +297,6 @@ def _key(image: Any, roles: Mapping[str, str], height: float) -> None:
             )
         )  # fmt: skip
         image.text((left + 21) / _WIDTH, (y + 1) / height, _drawable(label), fontsize=9.5, color=INK)
-        left += 42 + 6.2 * len(label)
 
 
 def axis_top(intervals: Iterable[Interval], room: float = 1.06) -> float:
