@@ -288,7 +288,7 @@ def _scores(row: Any, values: Any, names: Mapping[str, _Names], start: int, leng
 
 FORMAT = 2
 _ADDED = {"scoring": "cosine"}  # what format 1 lacks, and what it meant
-_REMEDY = "the file is damaged; run the command that wrote it again"
+_REMEDY = "the file is damaged, or holds no records; name a file that evaluate, attack or study wrote"
 
 
 def write_records(
