@@ -44,7 +44,7 @@ def healthy(healthy_folder, teacher_folder):
 
 @pytest.fixture(scope="session")
 def healthy_index(healthy_folder, tmp_path_factory):
-    """A index made with it, its captions English; read only."""
+    """An index made with it, its captions English; read only."""
     from patients import make_index
 
     return make_index(tmp_path_factory.mktemp("doctor") / "my.index", healthy_folder)
