@@ -5,9 +5,14 @@ The command line prints that line and exits with status 2.
 
 from __future__ import annotations
 
+import math
+import os
+import reprlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from numbers import Integral, Real
 from pathlib import Path
+from typing import Any
 
 
 class KivukoError(Exception):
@@ -73,3 +78,74 @@ def wrap_errors(make_error: Callable[[str], KivukoError]) -> Iterator[None]:
         if isinstance(problem, Exception) or type(problem).__name__ == "PanicException":
             raise make_error(first_line(problem)) from problem
         raise
+
+
+# Checks of arguments. Each names the argument and what it should be, and returns the value as it should be.
+
+
+def check_number(
+    name: str,
+    value: object,
+    *,
+    least: float | None = None,
+    above: float | None = None,
+    most: float | None = None,
+    whole: bool = False,
+    optional: bool = False,
+) -> Any:
+    """Return a number as ``int`` or ``float``, or raise UsageError if it is none, or not in its range.
+
+    >>> check_number("k", 10, least=1, whole=True)
+    10
+    >>> check_number("share", "0.1", above=0, most=0.5)
+    Traceback (most recent call last):
+    kivuko.errors.UsageError: share='0.1': choose a number above 0, up to 0.5.
+    """
+    if value is None and optional:
+        return None
+    if is_number(value, whole):
+        number = int(value) if whole or isinstance(value, Integral) else float(value)  # type: ignore[call-overload]
+        low = (least is None or number >= least) and (above is None or number > above)
+        if low and (most is None or number <= most):
+            return number
+    start = "" if least is None else f" from {least:,}" if most is not None else f" of at least {least:,}"
+    start += "" if above is None else f" above {above:,}"
+    end = "" if most is None else f" to {most:,}" if least is not None else f", up to {most:,}"
+    raise UsageError(f"{name}={_shown(value)}: choose a {'whole ' if whole else ''}number{start}{end}.")
+
+
+def check_seed(value: object) -> int:
+    """Return a seed, or raise UsageError if it is no whole number from 0 to 2**63 - 1."""
+    if is_number(value, whole=True) and value >= 0:  # type: ignore[operator]
+        return int(value)  # type: ignore[call-overload, no-any-return]
+    raise UsageError(f"seed={_shown(value)}: choose a whole number from 0 to 2**63 - 1.")
+
+
+def check_path(name: str, value: object, wanted: str = "a path", *, optional: bool = False) -> Any:
+    """Return a path (None where that is allowed), or raise UsageError if the value is neither text nor a path."""
+    if value is None and optional:
+        return None
+    text = os.fspath(value) if isinstance(value, str | os.PathLike) else None
+    if isinstance(text, str) and text and "\0" not in text:
+        return Path(text)
+    raise UsageError(f"{name}={_shown(value)}: give {wanted}, as text or a Path.")
+
+
+def check_type(name: str, value: object, types: Any, wanted: str) -> None:
+    """Raise UsageError unless a value is of one of these types; ``wanted`` completes "give ..."."""
+    if not isinstance(value, types):
+        raise UsageError(f"{name}={_shown(value)}: give {wanted}.")
+
+
+def is_number(value: object, whole: bool = False) -> bool:
+    """Return True for a finite number; True and False are none."""
+    if isinstance(value, bool) or not isinstance(value, Integral if whole else Real):
+        return False
+    return abs(value) < 2**63 if isinstance(value, Integral) else math.isfinite(value)
+
+
+def _shown(value: object) -> str:
+    """Return the representation of a value as one short line."""
+    short = reprlib.Repr()
+    short.maxstring = short.maxother = 80
+    return " ".join(short.repr(value).split())

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
 
-from kivuko.errors import UsageError
+from kivuko.errors import UsageError, check_type
 
 if TYPE_CHECKING:
     from langcodes import Language as Tag
@@ -84,6 +84,7 @@ def language(code: str) -> Language:
     Deprecated and three-letter forms become the current short one (``swa`` and ``swh`` give ``sw``, ``tl`` gives
     ``fil``); ``_`` may stand for ``-``. Languages of one group stay apart: ``quy`` and ``quz`` are two languages.
     """
+    check_type("language", code, str, "a language code, such as 'sw'")
     described = _described(code.strip())
     if described is None:
         raise UsageError(_unknown(code))

@@ -6,7 +6,6 @@ An objective of your own is named ``package.module:Class`` and satisfies ``kivuk
 from __future__ import annotations
 
 import inspect
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -14,6 +13,7 @@ from typing import Any
 
 from torch import Tensor
 
+from kivuko.errors import is_number
 from kivuko.losses.objectives import (
     COSTS,
     LARGEST_LEARNED,
@@ -33,13 +33,6 @@ from kivuko.plugins import is_plugin, load_plugin
 from kivuko.transport import METHODS
 
 Options = Mapping[str, Any]
-
-
-def is_number(value: Any, whole: bool = False) -> bool:
-    """Return True for a finite number (``nan`` and ``inf`` are TOML too)."""
-    if isinstance(value, bool) or not isinstance(value, int if whole else int | float):
-        return False
-    return math.isfinite(value) if isinstance(value, float) else abs(value) < 2**63
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from kivuko.bitext import Bitext, Pair
-from kivuko.errors import KivukoError
-from kivuko.losses.kinds import is_number
+from kivuko.errors import KivukoError, is_number
 from kivuko.perturbations import edit_kinds, perturb
 
 

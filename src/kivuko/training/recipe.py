@@ -14,8 +14,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from kivuko.encoders.student import add_lora
-from kivuko.errors import ModelError, UsageError
-from kivuko.losses.kinds import FLAG, NOT_NEGATIVE, POSITIVE, Check, Term, is_number, one_of, read_term
+from kivuko.errors import ModelError, UsageError, is_number
+from kivuko.losses.kinds import FLAG, NOT_NEGATIVE, POSITIVE, Check, Term, one_of, read_term
 from kivuko.losses.objectives import WeightedSum
 from kivuko.training.augmentation import Augmentation
 
