@@ -85,7 +85,7 @@ def wrap_errors(make_error: Callable[[str], KivukoError]) -> Iterator[None]:
 
 def check_number(
     name: str,
-    value: object,
+    value: Any,
     *,
     least: float | None = None,
     above: float | None = None,
@@ -104,7 +104,7 @@ def check_number(
     if value is None and optional:
         return None
     if is_number(value, whole):
-        number = int(value) if whole or isinstance(value, Integral) else float(value)  # type: ignore[call-overload]
+        number = int(value) if whole or isinstance(value, Integral) else float(value)
         low = (least is None or number >= least) and (above is None or number > above)
         if low and (most is None or number <= most):
             return number
@@ -114,14 +114,14 @@ def check_number(
     raise UsageError(f"{name}={_shown(value)}: choose a {'whole ' if whole else ''}number{start}{end}.")
 
 
-def check_seed(value: object) -> int:
+def check_seed(value: Any) -> int:
     """Return a seed, or raise UsageError if it is no whole number from 0 to 2**63 - 1."""
-    if is_number(value, whole=True) and value >= 0:  # type: ignore[operator]
-        return int(value)  # type: ignore[call-overload, no-any-return]
+    if is_number(value, whole=True) and value >= 0:
+        return int(value)
     raise UsageError(f"seed={_shown(value)}: choose a whole number from 0 to 2**63 - 1.")
 
 
-def check_path(name: str, value: object, wanted: str = "a path", *, optional: bool = False) -> Any:
+def check_path(name: str, value: Any, wanted: str = "a path", *, optional: bool = False) -> Any:
     """Return a path (None where that is allowed), or raise UsageError if the value is neither text nor a path."""
     if value is None and optional:
         return None
@@ -131,20 +131,20 @@ def check_path(name: str, value: object, wanted: str = "a path", *, optional: bo
     raise UsageError(f"{name}={_shown(value)}: give {wanted}, as text or a Path.")
 
 
-def check_type(name: str, value: object, types: Any, wanted: str) -> None:
+def check_type(name: str, value: Any, types: Any, wanted: str) -> None:
     """Raise UsageError unless a value is of one of these types; ``wanted`` completes "give ..."."""
     if not isinstance(value, types):
         raise UsageError(f"{name}={_shown(value)}: give {wanted}.")
 
 
-def is_number(value: object, whole: bool = False) -> bool:
+def is_number(value: Any, whole: bool = False) -> bool:
     """Return True for a finite number; True and False are none."""
     if isinstance(value, bool) or not isinstance(value, Integral if whole else Real):
         return False
-    return abs(value) < 2**63 if isinstance(value, Integral) else math.isfinite(value)
+    return abs(int(value)) < 2**63 if isinstance(value, Integral) else math.isfinite(value)
 
 
-def _shown(value: object) -> str:
+def _shown(value: Any) -> str:
     """Return the representation of a value as one short line."""
     short = reprlib.Repr()
     short.maxstring = short.maxother = 80
