@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from benchmarks.image_attacks_setting import Setting
 from benchmarks.machine import describe_machine
-from kivuko.perturbations.image import Threat, apgd, square, standard
-from kivuko.perturbations.image.goal import CE_SCALE
+from kivuko.perturbations.image.goal import CE_SCALE, Threat
+from kivuko.perturbations.image.pgd import apgd
+from kivuko.perturbations.image.standard import square, standard
 
 _ART = "adversarial-robustness-toolbox"
 ART_BATCH = 128  # as ours; its own 32 was no faster

@@ -13,8 +13,8 @@ from torch import Tensor
 from benchmarks.image_attacks_contenders import Budget, Contender
 from benchmarks.image_attacks_setting import SPEED_RADIUS, Extent, Setting
 from benchmarks.machine import Interference
-from kivuko.perturbations.image import Threat
-from kivuko.perturbations.image.pixel_tower import LEVELS
+from kivuko.perturbations.catalog import LEVELS
+from kivuko.perturbations.image.goal import Threat
 
 Row = dict[str, Any]
 

@@ -13,7 +13,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from kivuko.datasets.emoji import emoji_world, shipped_image_tower
-from kivuko.perturbations.image import ImageToText, PixelTower, broken
+from kivuko.perturbations.image.goal import ImageToText, broken
+from kivuko.perturbations.image.pixel_tower import PixelTower
 
 UNDEFENDED, HARDENED = "undefended", "hardened"
 RADII = (1, 2, 4, 8)  # of 255, L-inf; at the last one most images fall, so that it tells attacks apart best

@@ -16,8 +16,8 @@ from benchmarks.image_attacks_setting import EXTENTS, HARDENED, RADII, UNDEFENDE
 from benchmarks.image_attacks_table import excesses, ratios, report
 
 from kivuko.encoders.image_tower import SmallImageTower
-from kivuko.perturbations.image import ImageToText, PixelTower
-from kivuko.perturbations.image.goal import CE_SCALE
+from kivuko.perturbations.image.goal import CE_SCALE, ImageToText
+from kivuko.perturbations.image.pixel_tower import PixelTower
 
 TOWERS = {UNDEFENDED: Path("shipped"), HARDENED: Path("robust")}  # names only: the test makes its own
 TINY = Extent("tiny", 3, 2, 1, 2, False, 2, 2, 2, 2)

@@ -22,7 +22,7 @@ from kivuko.encoders.spelling import (
 from kivuko.encoders.student import StaticStudent
 from kivuko.encoders.vocabulary import train_vocabulary
 from kivuko.errors import CorruptFileError
-from kivuko.perturbations.text import gradient_encoder
+from kivuko.perturbations.text.gradients import gradient_encoder
 
 PAIRS = (
     *(Pair("sw", "paka mweusi", "black cat", "t"),) * 4,

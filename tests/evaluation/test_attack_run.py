@@ -146,7 +146,7 @@ def test_a_targeted_attack_brings_another_image_first(target):
 def test_images_crafted_with_english_are_made_once_for_all_languages(target, monkeypatch):
     made = []
     from kivuko.perturbations import runner
-    from kivuko.perturbations.image import pgd
+    from kivuko.perturbations.image.pgd import pgd
 
     counting = {**runner._IMAGE_ATTACKS, "pgd": lambda *given, **named: (made.append(1), pgd(*given, **named))[1]}
     monkeypatch.setattr(runner, "_IMAGE_ATTACKS", counting)

@@ -9,8 +9,8 @@ from torch.nn import functional as F
 from transformers import ResNetConfig, ResNetModel
 
 from kivuko.encoders.image_tower import SmallImageTower
-from kivuko.perturbations.image import AttackedImages, ImageToText, PixelTower, TextToImage, Threat
-from kivuko.perturbations.image.pixel_tower import on_levels
+from kivuko.perturbations.image.goal import AttackedImages, ImageToText, TextToImage, Threat
+from kivuko.perturbations.image.pixel_tower import PixelTower, on_levels
 
 SIDE, DIM = 16, 12
 

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kivuko.errors import UsageError
-from kivuko.perturbations import EDIT_GROUPS, EDIT_KINDS
 from kivuko.perturbations.catalog import ATTACKS, CODE_SWITCH, Choice, Flag, Number, Whole
+from kivuko.perturbations.edits import EDIT_GROUPS, EDIT_KINDS
 from kivuko.perturbations.spec import AttackSpec, parse_attack, parse_attacks
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from kivuko.bitext import Bitext, Pair, word_table
 from kivuko.errors import DataError, UsageError
-from kivuko.perturbations import apply_edit, code_switch, perturb
+from kivuko.perturbations.edits import apply_edit, code_switch, perturb
 
 _TABLES = {"sw": {"paka": "cat", "mweusi": "black", "redio": "redio", "na": " "}, "mr": {"मांजर": "cat"}}
 

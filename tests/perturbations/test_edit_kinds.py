@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from kivuko.errors import UsageError
-from kivuko.perturbations import EDIT_GROUPS, EDIT_KINDS, Edit, apply_edit, edit_kinds, graphemes
+from kivuko.perturbations.edits import EDIT_GROUPS, EDIT_KINDS, Edit, apply_edit, edit_kinds
+from kivuko.perturbations.graphemes import graphemes
 
 
 def results(kind, text, language):

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kivuko.errors import UsageError
-from kivuko.perturbations import EDIT_KINDS, Edit, all_edits, apply_edit, graphemes, perturb
-from kivuko.perturbations.edits import net_change
+from kivuko.perturbations.edits import EDIT_KINDS, Edit, all_edits, apply_edit, net_change, perturb
+from kivuko.perturbations.graphemes import graphemes
 
 # Letters of many scripts with the characters that make clusters long: marks, viramas, joiners, flags, jamo, keycaps.
 _PIECES = [

@@ -11,17 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kivuko.errors import DataError, UsageError
-from kivuko.perturbations.image import (
-    Threat,
-    apgd,
-    apply_universal,
-    broken,
-    fgsm,
-    pgd,
-    square,
-    standard,
-    universal,
-)
+from kivuko.perturbations.image.goal import Threat, broken
+from kivuko.perturbations.image.pgd import apgd, apply_universal, fgsm, pgd, universal
+from kivuko.perturbations.image.standard import square, standard
 
 
 def over_all(tower, pixels, goal, threat, **options):
@@ -187,7 +179,7 @@ def test_the_shipped_tower_has_no_masked_gradients(tiny_world):
     """Undefended, it falls to gradients within a few steps, and they find more than random search does."""
     from kivuko.datasets.emoji import shipped_image_tower
     from kivuko.encoders.image_tower import load_image_tower
-    from kivuko.perturbations.image import PixelTower
+    from kivuko.perturbations.image.pixel_tower import PixelTower
 
     tower = PixelTower(load_image_tower(shipped_image_tower(), 384))
     pixels = tower.pixels([tiny_world.image(row) for row in range(12)])

@@ -7,8 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from kivuko.errors import UsageError
-from kivuko.perturbations.image import ImageToText, TextToImage, broken
-from kivuko.perturbations.image.goal import LOSSES, loss_of
+from kivuko.perturbations.image.goal import LOSSES, ImageToText, TextToImage, broken, loss_of
 from kivuko.ranks import right_ranks
 
 

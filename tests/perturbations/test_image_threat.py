@@ -11,8 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kivuko.errors import UsageError
-from kivuko.perturbations.image import Threat
-from kivuko.perturbations.image.threat import whole_steps
+from kivuko.perturbations.image.goal import Threat, whole_steps
 
 THREATS = st.one_of(
     st.builds(Threat, st.just("linf"), st.one_of(st.floats(0, 1), st.integers(0, 255).map(lambda n: n / 255))),

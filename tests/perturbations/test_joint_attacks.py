@@ -10,11 +10,11 @@ import torch
 from attacked_images import assert_allowed, images, tiny_tower
 from torch.nn import functional as F
 
-from kivuko.perturbations.image import AttackedImages, Threat
+from kivuko.perturbations.image.goal import AttackedImages, Threat
 from kivuko.perturbations.runner import AttackRunner
 from kivuko.perturbations.spec import parse_attack
 from kivuko.perturbations.target import Draws, QuerySet
-from kivuko.perturbations.text import TextGoal
+from kivuko.perturbations.text.search import TextGoal
 
 TEXTS = ["paka mweusi", "mbwa mdogo", "gari la zimamoto", "uso wenye machozi", "moyo mwekundu", "nyumba kubwa"]
 

@@ -13,16 +13,8 @@ from kivuko.encoders.model import assemble
 from kivuko.encoders.student import small_transformer
 from kivuko.encoders.vocabulary import train_vocabulary
 from kivuko.errors import DataError, ModelError, UsageError
-from kivuko.perturbations.text import (
-    Pattern,
-    TextGoal,
-    apply_patterns,
-    char_gradient,
-    gradient_encoder,
-    greedy_search,
-    hotflip,
-    universal_edit,
-)
+from kivuko.perturbations.text.gradients import char_gradient, gradient_encoder, hotflip
+from kivuko.perturbations.text.search import Pattern, TextGoal, apply_patterns, greedy_search, universal_edit
 
 
 @pytest.fixture(scope="module")
@@ -131,7 +123,7 @@ def test_gradients_agree_with_differences(kind, student):
     assert len(told.ids) == len(told.spans) == len(told.gradients) > 0
     assert told.gradients.abs().max() > 0
     if kind == "static":
-        from kivuko.perturbations.text.gradient import retrieval_loss
+        from kivuko.perturbations.text.gradients import retrieval_loss
 
         means = encoder.vectors[told.ids].clone()
         step = 1e-3 * torch.randn(means.shape[1], generator=torch.Generator().manual_seed(0))

@@ -11,10 +11,20 @@ from hypothesis import strategies as st
 from kivuko.encoders.model import assemble, encode_texts
 from kivuko.encoders.student import StaticStudent, TransformerStudent, small_transformer
 from kivuko.encoders.vocabulary import train_vocabulary
-from kivuko.perturbations import apply_edit, graphemes
-from kivuko.perturbations.text import TextGoal, char_gradient, gradient_encoder, greedy_search, hotflip
-from kivuko.perturbations.text.gradient import StaticGradients, TokenGradients, retrieval_loss
-from kivuko.perturbations.text.hotflip import Flips, _slots, gains
+from kivuko.perturbations.edits import apply_edit
+from kivuko.perturbations.graphemes import graphemes
+from kivuko.perturbations.text.gradients import (
+    Flips,
+    StaticGradients,
+    TokenGradients,
+    _slots,
+    char_gradient,
+    gains,
+    gradient_encoder,
+    hotflip,
+    retrieval_loss,
+)
+from kivuko.perturbations.text.search import TextGoal, greedy_search
 
 TEXTS = [
     "paka mweusi", "mbwa mdogo", "samaki mkubwa", "ndege mwekundu", "gari la zimamoto", "nyumba kubwa", "हसरा चेहरा",

@@ -9,10 +9,19 @@ from hypothesis import strategies as st
 from text_scene import LANGUAGES, TEXTS, small_student
 
 from kivuko.errors import DataError, UsageError
-from kivuko.perturbations import all_edits, apply_edit, edit_kinds, graphemes
-from kivuko.perturbations.text import Pattern, TextGoal, apply_patterns, gradient_encoder, greedy_search, universal_edit
-from kivuko.perturbations.text.greedy import sampled
-from kivuko.perturbations.text.universal import _mean_reciprocal_ranks, _patterns
+from kivuko.perturbations.edits import all_edits, apply_edit, edit_kinds
+from kivuko.perturbations.graphemes import graphemes
+from kivuko.perturbations.text.gradients import gradient_encoder
+from kivuko.perturbations.text.search import (
+    Pattern,
+    TextGoal,
+    _mean_reciprocal_ranks,
+    _patterns,
+    apply_patterns,
+    greedy_search,
+    sampled,
+    universal_edit,
+)
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +87,7 @@ def test_seeds_give_other_candidates(encoder, goal):
 
 def test_portions_do_not_change_the_result(encoder, goal, monkeypatch):
     whole = greedy_search(encoder.encode, TEXTS, LANGUAGES, goal, edits=2, candidates=10)
-    monkeypatch.setattr("kivuko.perturbations.text.goal._AT_ONCE", 1)
+    monkeypatch.setattr("kivuko.perturbations.text.search._AT_ONCE", 1)
     parts = greedy_search(encoder.encode, TEXTS, LANGUAGES, goal, edits=2, candidates=10)
     assert [one.perturbed for one in parts] == [one.perturbed for one in whole]
 
@@ -164,7 +173,7 @@ def test_the_pattern_is_the_worst_of_all(encoder, goal):
 
 def test_sifting_finds_nearly_the_worst(encoder, goal, monkeypatch):
     many, own = TEXTS * 6, np.tile(np.arange(len(TEXTS)), 6)
-    monkeypatch.setattr("kivuko.perturbations.text.universal._SIFTED_ON", 8)
+    monkeypatch.setattr("kivuko.perturbations.text.search._SIFTED_ON", 8)
     large = TextGoal(goal.gallery, own)
     patterns = universal_edit(encoder.encode, many, "sw", large, seed=1)
     texts = [apply_patterns(text, patterns).text for text in many]

@@ -10,7 +10,9 @@ from torch import nn
 
 from kivuko.encoders.image_tower import SmallImageTower
 from kivuko.errors import UsageError
-from kivuko.perturbations.image import PixelTower, Threat, pgd
+from kivuko.perturbations.image.goal import Threat
+from kivuko.perturbations.image.pgd import pgd
+from kivuko.perturbations.image.pixel_tower import PixelTower
 from kivuko.training.adversarial import Hardening, _Hardening, harden_encoder
 from kivuko.training.harden_images import PlainImages
 

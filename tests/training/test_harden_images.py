@@ -9,7 +9,7 @@ from PIL import Image
 
 from kivuko.encoders.image_tower import SmallImageTower
 from kivuko.errors import DataError
-from kivuko.perturbations.image import PixelTower
+from kivuko.perturbations.image.pixel_tower import PixelTower
 from kivuko.training.harden_images import PlainImages, emoji_images, folder_images
 
 

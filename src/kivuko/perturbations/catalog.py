@@ -10,7 +10,7 @@ from fractions import Fraction
 from typing import Literal
 
 from kivuko.errors import UsageError
-from kivuko.perturbations import EDIT_GROUPS, EDIT_KINDS
+from kivuko.perturbations.edits import EDIT_GROUPS, EDIT_KINDS
 
 Value = Fraction | int | bool | str
 LEVELS = 255  # steps of an 8-bit image between black and white: radii are written as shares of them

@@ -22,8 +22,9 @@ from kivuko.text import pluralize
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from kivuko.perturbations.image import ImageGoal, PixelTower
-    from kivuko.perturbations.text import EncodeTexts, TextGoal
+    from kivuko.perturbations.image.goal import ImageGoal
+    from kivuko.perturbations.image.pixel_tower import PixelTower
+    from kivuko.perturbations.text.search import EncodeTexts, TextGoal
 
 _FORM = re.compile(r"\s*([^\W\d][\w.]*:[^\W\d][\w.]*)\s*(?:(:)(.*))?", re.DOTALL)
 _LARGEST = 1_000_000_000

@@ -19,22 +19,11 @@ from kivuko.errors import UsageError
 from kivuko.perturbations.catalog import CODE_SWITCH
 from kivuko.perturbations.custom import perturbed_texts
 from kivuko.perturbations.edits import Perturbed, perturb
-from kivuko.perturbations.image import (
-    AttackedImages,
-    TextToImage,
-    Threat,
-    apgd,
-    apply_universal,
-    fgsm,
-    pgd,
-    square,
-    standard,
-    universal,
-)
-from kivuko.perturbations.image.goal import BATCH
-from kivuko.perturbations.image.pixel_tower import on_levels
-from kivuko.perturbations.image.threat import Norm
-from kivuko.perturbations.joint import Pairs, TextSide, co_attack, sga
+from kivuko.perturbations.image.goal import AttackedImages, Norm, TextToImage, Threat
+from kivuko.perturbations.image.pgd import apgd, apply_universal, fgsm, pgd, universal
+from kivuko.perturbations.image.pixel_tower import BATCH, on_levels
+from kivuko.perturbations.image.standard import square, standard
+from kivuko.perturbations.sga import Pairs, TextSide, co_attack, sga
 from kivuko.perturbations.spec import AttackSpec, parse_attack
 from kivuko.perturbations.target import (
     Attacked,
@@ -47,14 +36,8 @@ from kivuko.perturbations.target import (
     from_bytes,
     to_bytes,
 )
-from kivuko.perturbations.text import (
-    AttackedText,
-    apply_patterns,
-    char_gradient,
-    greedy_search,
-    hotflip,
-    universal_edit,
-)
+from kivuko.perturbations.text.gradients import char_gradient, hotflip
+from kivuko.perturbations.text.search import AttackedText, apply_patterns, greedy_search, universal_edit
 
 Progress = Callable[[int, int], None]  # (steps done, steps) of one attack on one language
 Rows = NDArray[np.int64]

@@ -11,12 +11,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from kivuko.perturbations.catalog import LEVELS
 from kivuko.perturbations.edits import EditKind, Perturbed
-from kivuko.perturbations.image import PixelTower
 from kivuko.perturbations.image.corruptions import corrupt
-from kivuko.perturbations.image.pixel_tower import LEVELS
+from kivuko.perturbations.image.pixel_tower import PixelTower
 from kivuko.perturbations.spec import AttackSpec
-from kivuko.perturbations.text import GradientEncoder, TextGoal
+from kivuko.perturbations.text.gradients import GradientEncoder
+from kivuko.perturbations.text.search import TextGoal
 
 Vectors = NDArray[np.float32]
 

@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from kivuko.encoders.alignment import Alignment
 from kivuko.errors import KivukoError
-from kivuko.perturbations import Perturbed, perturb
+from kivuko.perturbations.edits import Perturbed, perturb
 from kivuko.search.filter import as_filter, clean_query
 from kivuko.search.items import Hit, Item
 from kivuko.serve.guard import refuse

@@ -21,8 +21,9 @@ from torch.nn import functional as F
 
 import kivuko
 from kivuko.errors import UsageError
-from kivuko.perturbations.image import ImageToText, PixelTower, Threat, broken, pgd
-from kivuko.perturbations.image.pixel_tower import FrozenRoute, image_route, run_route
+from kivuko.perturbations.image.goal import ImageToText, Threat, broken
+from kivuko.perturbations.image.pgd import pgd
+from kivuko.perturbations.image.pixel_tower import FrozenRoute, PixelTower, image_route, run_route
 from kivuko.training.harden_images import Images
 from kivuko.training.loop import Report, Training, fit
 

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from kivuko.bitext import Bitext, Pair
 from kivuko.errors import KivukoError, is_number
-from kivuko.perturbations import edit_kinds, perturb
+from kivuko.perturbations.edits import edit_kinds, perturb
 
 
 @dataclass(frozen=True)

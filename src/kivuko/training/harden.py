@@ -16,7 +16,7 @@ from kivuko.progress import TrainingProgress, bars, late_task, note
 
 if TYPE_CHECKING:
     from kivuko.encoders.model import Model
-    from kivuko.perturbations.image import PixelTower
+    from kivuko.perturbations.image.pixel_tower import PixelTower
     from kivuko.training.adversarial import HardeningNote
     from kivuko.training.harden_images import Images
 
@@ -78,7 +78,7 @@ def harden(
 
     from kivuko.encoders.loading import choose_device
     from kivuko.encoders.model import has_images, load_encoder, load_model, read_about
-    from kivuko.perturbations.image import PixelTower
+    from kivuko.perturbations.image.pixel_tower import PixelTower
     from kivuko.training.adversarial import Hardening, describe_hardening, harden_encoder, hardening_key, stored_like
 
     place = choose_device(device)

@@ -18,7 +18,7 @@ from kivuko.datasets.emoji import EmojiWorld
 from kivuko.datasets.emoji.augment import Augmentation, augment, premultiplied
 from kivuko.encoders.images import open_image
 from kivuko.errors import DataError
-from kivuko.perturbations.image import PixelTower
+from kivuko.perturbations.image.pixel_tower import PixelTower
 
 # Less augmented than in the tower's own training: the plain images must hold against perturbations.
 EMOJI_VIEWS = Augmentation(

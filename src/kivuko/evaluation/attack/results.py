@@ -20,7 +20,7 @@ from kivuko.evaluation.robustness import accuracy_radius_area, resource_gap, rob
 from kivuko.evaluation.statistics import Interval
 from kivuko.files import atomic_path
 from kivuko.languages import resource_groups
-from kivuko.perturbations import Perturbed
+from kivuko.perturbations.edits import Perturbed
 from kivuko.perturbations.spec import AttackSpec
 from kivuko.perturbations.target import Attacked, to_bytes
 

@@ -23,10 +23,10 @@ from kivuko.errors import DataError, ModelError, UsageError
 from kivuko.evaluation import captions as caption_evaluation
 from kivuko.evaluation import emoji as emoji_evaluation
 from kivuko.evaluation.evaluator import model_system, teacher_encoder
-from kivuko.perturbations import EditKind, code_switch
-from kivuko.perturbations.image import PixelTower
+from kivuko.perturbations.edits import EditKind, code_switch
+from kivuko.perturbations.image.pixel_tower import PixelTower
 from kivuko.perturbations.target import QuerySet, Vectors
-from kivuko.perturbations.text import GradientEncoder, gradient_encoder
+from kivuko.perturbations.text.gradients import GradientEncoder, gradient_encoder
 from kivuko.search.decoding import read_place
 from kivuko.search.items import FilePlace
 

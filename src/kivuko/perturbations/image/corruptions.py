@@ -5,8 +5,6 @@ and Perturbations", arXiv 1903.12261), with strengths chosen for small images. L
 so that a severity means the same at every size.
 """
 
-from __future__ import annotations
-
 import io
 from collections.abc import Callable, Mapping
 
@@ -17,7 +15,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from kivuko.errors import UsageError
-from kivuko.perturbations.image.pixel_tower import LEVELS, on_levels
+from kivuko.perturbations.catalog import LEVELS
+from kivuko.perturbations.image.pixel_tower import on_levels
 
 SEVERITIES = 5
 # One strength per severity, rising in harm.

@@ -1,7 +1,5 @@
 """An image tower as a differentiable function of pixels on the scale 0-1, which is where attacks have their budget."""
 
-from __future__ import annotations
-
 import copy
 import itertools
 from collections.abc import Sequence
@@ -14,8 +12,9 @@ from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from kivuko.errors import ModelError
+from kivuko.perturbations.catalog import LEVELS
 
-LEVELS = 255  # steps of an 8-bit image between black and white
+BATCH = 128  # images that go through the tower together
 
 
 class PixelTower:
@@ -44,9 +43,9 @@ class PixelTower:
         return vectors.to(pixels.device)
 
     @torch.no_grad()
-    def encode(self, pixels: Tensor, batch_size: int = 128) -> Tensor:
+    def encode(self, pixels: Tensor) -> Tensor:
         """Encode pixels in batches, without gradients."""
-        return torch.cat([self(part) for part in pixels.split(batch_size)])
+        return torch.cat([self(part) for part in pixels.split(BATCH)])
 
 
 class FrozenRoute(nn.Module):

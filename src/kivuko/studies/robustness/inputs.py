@@ -20,13 +20,14 @@ from kivuko.datasets.emoji import EmojiWorld, Query, shipped_image_tower
 from kivuko.encoders.image_tower import load_image_tower
 from kivuko.encoders.model import quiet
 from kivuko.encoders.teacher import TextTeacher
-from kivuko.perturbations import EditKind, code_switch
-from kivuko.perturbations.image import PixelTower
+from kivuko.perturbations.edits import EditKind, code_switch
 from kivuko.perturbations.image.corruptions import corrupt
+from kivuko.perturbations.image.pixel_tower import PixelTower
 from kivuko.perturbations.runner import AttackRunner, image_side
 from kivuko.perturbations.spec import AttackSpec
 from kivuko.perturbations.target import Crafted, Draws, QuerySet, from_bytes, to_bytes
-from kivuko.perturbations.text import EncodeTexts, GradientEncoder
+from kivuko.perturbations.text.gradients import GradientEncoder
+from kivuko.perturbations.text.search import EncodeTexts
 from kivuko.studies.inputs import ENGLISH, TEST, StudyInputs, study_inputs, unit
 from kivuko.studies.robustness.grid import Plan, PlannedAttack
 

@@ -15,7 +15,8 @@ from kivuko.encoders.token_batch import Encoder
 from kivuko.perturbations.catalog import CODE_SWITCH
 from kivuko.perturbations.runner import AttackRunner, image_side
 from kivuko.perturbations.target import Attacked, QuerySet, to_bytes
-from kivuko.perturbations.text import EncodeTexts, GradientEncoder, gradient_encoder
+from kivuko.perturbations.text.gradients import GradientEncoder, gradient_encoder
+from kivuko.perturbations.text.search import EncodeTexts
 from kivuko.studies import grid
 from kivuko.studies.grid import Run
 from kivuko.studies.inputs import ENGLISH, StudyInputs, unit
