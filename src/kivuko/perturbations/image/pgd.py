@@ -10,7 +10,19 @@ import torch
 from torch import Tensor
 
 from kivuko.errors import DataError, UsageError
-from kivuko.perturbations.image.goal import AttackedImages, ImageGoal, Loss, LossName, Threat, broken, finished, loss_of, margins_of, rounds, unchanged
+from kivuko.perturbations.image.goal import (
+    AttackedImages,
+    ImageGoal,
+    Loss,
+    LossName,
+    Threat,
+    broken,
+    finished,
+    loss_of,
+    margins_of,
+    rounds,
+    unchanged,
+)
 from kivuko.perturbations.image.pixel_tower import BATCH, PixelTower
 from kivuko.progress import Report
 
