@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kivuko.datasets.emoji import emoji_world
+from kivuko.datasets.emoji.world import emoji_world
 from kivuko.encoders.model import encode_texts, load_encoder
 from kivuko.files import atomic_path, cache_folder, sha256_of
 from kivuko.languages import DEFAULT_LANGUAGES

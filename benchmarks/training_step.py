@@ -11,7 +11,7 @@ import statistics
 import time
 from pathlib import Path
 
-from kivuko.datasets.emoji import emoji_world
+from kivuko.datasets.emoji.world import emoji_world
 from kivuko.encoders.teacher import load_teacher
 from kivuko.files import write_text
 from kivuko.languages import DEFAULT_LANGUAGES

@@ -57,7 +57,7 @@ class TokenBank:
 @functools.cache
 def token_bank() -> TokenBank:
     """Encode the English side of the emoji world's training sentences (some tens of seconds, once a process)."""
-    from kivuko.datasets.emoji import emoji_world
+    from kivuko.datasets.emoji.world import emoji_world
     from kivuko.encoders.teacher import load_teacher
     from kivuko.encoders.vocabulary import train_vocabulary
 

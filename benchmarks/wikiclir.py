@@ -40,7 +40,8 @@ def main() -> None:
 
 def build(folder: str) -> None:
     """Build a collection; print its queries, the seconds of processor time, and resident memory before and at most."""
-    from kivuko.datasets.wikiclir import Options, build_wikiclir, find_dumps
+    from kivuko.datasets.wikiclir.build import Options, build_wikiclir
+    from kivuko.datasets.wikiclir.dumps import find_dumps
 
     start, before = time.process_time(), _peak()
     found = find_dumps(Path(folder), "sw", "en")

@@ -111,7 +111,7 @@ def few_test_concepts(monkeypatch):
 @pytest.fixture(scope="session")
 def tiny_world(tiny_cldr, tmp_path_factory):
     """The emoji world over the tiny CLDR folder, with the real font."""
-    from kivuko.datasets.emoji import emoji_world
+    from kivuko.datasets.emoji.world import emoji_world
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("kivuko.datasets.emoji.world.TEST_CONCEPTS", TINY_TEST_CONCEPTS)
@@ -122,7 +122,7 @@ def tiny_world(tiny_cldr, tmp_path_factory):
 @pytest.fixture(scope="session")
 def real_world(tmp_path_factory):
     """The emoji world as it ships, from the system's CLDR and font (some seconds, once)."""
-    from kivuko.datasets.emoji import emoji_world
+    from kivuko.datasets.emoji.world import emoji_world
 
     with FileLock(shared_folder(tmp_path_factory) / "real-world.lock"):
         return emoji_world(["sw", "fil", "mr"])

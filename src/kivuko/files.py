@@ -3,8 +3,6 @@
 Everything is written under a temporary name in the same folder and renamed when it is complete.
 """
 
-from __future__ import annotations
-
 import contextlib
 import errno
 import hashlib

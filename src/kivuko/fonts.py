@@ -1,7 +1,5 @@
 """Lines of text in any script, drawn with Pillow: fonts, direction and shortening."""
 
-from __future__ import annotations
-
 import functools
 import unicodedata
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """Parts of the user's own, named ``package.module:Class``."""
 
-from __future__ import annotations
-
 import importlib
 import importlib.util
 import re

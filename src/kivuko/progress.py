@@ -4,8 +4,6 @@
 shows bars; False shows nothing. A call within another call draws into the outer display and follows its choice.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -185,14 +183,6 @@ class StudyRun(Protocol):
     def cost(self) -> float: ...
 
 
-@contextmanager
-def study_bar(progress: bool | None = None) -> Iterator[StudyBar]:
-    """Yield one bar for all runs of a study; where standard error is no terminal, a line for each finished run."""
-    columns = (SpinnerColumn(), BarColumn(bar_width=24), TextColumn("{task.fields[figures]}", markup=False))
-    with _new_display(columns, progress) as display:
-        yield StudyBar(display)
-
-
 @dataclass
 class StudyBar:
     """Shows how many runs are done, how long the others may take, and which ones are running.
@@ -250,6 +240,14 @@ class StudyBar:
         return f"{hours}:{minutes:02}:{seconds:02}"
 
 
+@contextmanager
+def study_bar(progress: bool | None = None) -> Iterator[StudyBar]:
+    """Yield one bar for all runs of a study; where standard error is no terminal, a line for each finished run."""
+    columns = (SpinnerColumn(), BarColumn(bar_width=24), TextColumn("{task.fields[figures]}", markup=False))
+    with _new_display(columns, progress) as display:
+        yield StudyBar(display)
+
+
 class ReadingSource(Protocol):
     """A source of pairs that knows its size in bytes (None: unknown) and how many of them were read."""
 
@@ -257,15 +255,6 @@ class ReadingSource(Protocol):
     def size(self) -> int | None: ...
 
     def bytes_read(self) -> int: ...
-
-
-@contextmanager
-def reading_bar(source: ReadingSource, label: str, progress: bool | None = None) -> Iterator[ReadingBar]:
-    """Yield a bar for one reading of a source, gone when it ends; where there is no terminal, a line now and then."""
-    with bars(progress) as display:
-        task = display.add_task(label, total=source.size, unit="bytes", figures="")
-        yield ReadingBar(source, label, display, task)
-        display.remove_task(task)
 
 
 @dataclass
@@ -286,3 +275,12 @@ class ReadingBar:
         if now - self._last_line > _SECONDS_BETWEEN_LINES:
             self._last_line = now
             _log(f"{self.label}: {figures}")
+
+
+@contextmanager
+def reading_bar(source: ReadingSource, label: str, progress: bool | None = None) -> Iterator[ReadingBar]:
+    """Yield a bar for one reading of a source, gone when it ends; where there is no terminal, a line now and then."""
+    with bars(progress) as display:
+        task = display.add_task(label, total=source.size, unit="bytes", figures="")
+        yield ReadingBar(source, label, display, task)
+        display.remove_task(task)

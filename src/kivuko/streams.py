@@ -3,8 +3,6 @@
 The only reader of compressed or line-based files in the package: all accept the same files, with the same messages.
 """
 
-from __future__ import annotations
-
 import bz2
 import codecs
 import gzip

@@ -256,7 +256,7 @@ def test_places_that_cannot_be_written_are_refused_before_the_work(kivuko, model
     def never(*_: object, **__: object) -> None:
         raise AssertionError("work was begun")
 
-    monkeypatch.setattr("kivuko.datasets.emoji.emoji_world", never)
+    monkeypatch.setattr("kivuko.datasets.emoji.world.emoji_world", never)
     start = ("attack", str(model), "--languages", "sw", "--attack", "pgd")
     (tmp_path / "file").write_text("x")
     refused(kivuko(*start, "--records", str(tmp_path)), str(tmp_path))

@@ -112,7 +112,7 @@ def test_a_link_is_written_through(distill, tmp_path):
 
 def test_another_image_tower_is_another_model(distill, model, tmp_path):
     tower = tmp_path / "tower"
-    from kivuko.datasets.emoji import shipped_image_tower
+    from kivuko.datasets.emoji.sources import shipped_image_tower
 
     shutil.copytree(shipped_image_tower(), tower)
     weights = next(tower.rglob("2_Dense/model.safetensors"))

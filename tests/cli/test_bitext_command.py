@@ -145,7 +145,7 @@ def test_check_finds_captions_of_several_files(run_here, bitext: Path, tmp_path:
 
 
 def test_check_against_the_emoji_world(run_here, tmp_path: Path, tiny_world, monkeypatch) -> None:
-    monkeypatch.setattr("kivuko.datasets.emoji.emoji_world", lambda *_, **options: tiny_world)
+    monkeypatch.setattr("kivuko.datasets.emoji.world.emoji_world", lambda *_, **options: tiny_world)
     query = next(query for query in tiny_world.queries("sw", "test") if not query.copied)
     file = write(tmp_path / "sw.tsv", [*lines(1200), f"{query.text}\t{query.english}"])
     told = json.loads(run_here("bitext", "check", str(file), *PLAIN, "--against", "emoji", "--json")[1])

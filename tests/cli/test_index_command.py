@@ -78,7 +78,7 @@ def test_a_folder_is_indexed_and_kept_up_to_date(run_here, models, photos, tmp_p
 
 
 def test_the_emoji_world_is_indexed(run_here, models, tiny_world, tmp_path, monkeypatch):
-    monkeypatch.setattr("kivuko.datasets.emoji.emoji_world", lambda *_, **__: tiny_world)
+    monkeypatch.setattr("kivuko.datasets.emoji.world.emoji_world", lambda *_, **__: tiny_world)
     out = tmp_path / "emoji.index"
     status, _, err = run_here(
         "index", str(models / "model0"), "--dataset", "emoji", "--out", str(out), "--workers", "1"

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 import pytest
 
 import caption_scene as scene
-from kivuko.datasets.captions import open_caption_set
 from kivuko.datasets.captions.download import (
     CHECKSUMS,
     SETS,
@@ -25,6 +24,7 @@ from kivuko.datasets.captions.download import (
     remote_set,
     unpack,
 )
+from kivuko.datasets.captions.formats import open_caption_set
 from kivuko.errors import DataError, UsageError
 
 

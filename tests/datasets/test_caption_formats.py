@@ -9,8 +9,8 @@ import shutil
 import pytest
 
 import caption_scene as scene
-from kivuko.datasets.captions import EVERY_CAPTION, FIRST_CAPTION, choose_languages, open_caption_set
-from kivuko.datasets.captions.builder import code_of
+from kivuko.datasets.captions.caption_set import EVERY_CAPTION, FIRST_CAPTION, choose_languages, code_of
+from kivuko.datasets.captions.formats import open_caption_set
 from kivuko.errors import DataError, UsageError
 
 

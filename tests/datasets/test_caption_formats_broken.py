@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import caption_scene as scene
-from kivuko.datasets.captions import open_caption_set
+from kivuko.datasets.captions.formats import open_caption_set
 from kivuko.errors import DataError, KivukoError, UsageError
 
 

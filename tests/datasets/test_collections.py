@@ -10,8 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from kivuko.datasets.collections import Document, open_collection
-from kivuko.datasets.collections.files import read_documents, read_qrels, read_queries, write_qrels, write_queries
+from kivuko.datasets.collections.collection import Document
+from kivuko.datasets.collections.trec_folder import (
+    read_documents,
+    read_qrels,
+    read_queries,
+    write_qrels,
+    write_queries,
+)
+from kivuko.datasets.spec import open_collection
 from kivuko.errors import DataError, KivukoError, UsageError
 
 TOPICS = """

@@ -11,7 +11,7 @@ import wiki_dumps as dumps
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kivuko.datasets.collections.files import read_documents, read_qrels, read_queries
+from kivuko.datasets.collections.trec_folder import read_documents, read_qrels, read_queries
 from kivuko.datasets.wikiclir.articles import read_articles
 from kivuko.errors import KivukoError
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kivuko.datasets.emoji import emoji_world
 from kivuko.datasets.emoji.sources import EmojiFont, find_font
+from kivuko.datasets.emoji.world import emoji_world
 from kivuko.errors import CorruptFileError, DataError, KivukoError
 
 pytestmark = pytest.mark.usefixtures("few_test_concepts")

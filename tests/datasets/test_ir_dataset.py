@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from kivuko.datasets.collections import Document, open_collection
+from kivuko.datasets.collections.collection import Document
+from kivuko.datasets.spec import open_collection
 from kivuko.errors import DataError, UsageError
 
 ir_datasets = pytest.importorskip("ir_datasets")

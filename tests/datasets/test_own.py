@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 
 import caption_scene as scene
-from kivuko.datasets.captions import CaptionSet
-from kivuko.datasets.evaluation_captions import evaluation_captions
-from kivuko.datasets.spec import check_spec, open_dataset, records_stem
+from kivuko.datasets.captions.caption_set import CaptionSet
+from kivuko.datasets.spec import check_spec, evaluation_captions, open_dataset, records_stem
 from kivuko.errors import DataError, UsageError
 
 DOCS = Path(__file__).parents[2] / "docs" / "data.md"

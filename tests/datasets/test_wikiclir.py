@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 import wiki_dumps as dumps
 
-from kivuko.datasets.collections import open_collection
-from kivuko.datasets.wikiclir import Options, WikiDumps, build_wikiclir, find_dumps
+from kivuko.datasets.spec import open_collection
 from kivuko.datasets.wikiclir.articles import read_articles
+from kivuko.datasets.wikiclir.build import Options, build_wikiclir
+from kivuko.datasets.wikiclir.dumps import WikiDumps, find_dumps
 from kivuko.errors import DataError, UsageError
 
 SWAHILI = [

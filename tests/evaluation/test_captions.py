@@ -8,7 +8,7 @@ import ir_measures
 import numpy as np
 import pytest
 
-from kivuko.datasets.captions import EVERY_CAPTION, FIRST_CAPTION, CaptionSet, Image
+from kivuko.datasets.captions.caption_set import EVERY_CAPTION, FIRST_CAPTION, CaptionSet, Image
 from kivuko.errors import DataError, UsageError
 from kivuko.evaluation import captions as module
 from kivuko.evaluation.captions import IMAGE_TO_TEXT, MEASURES_OF, TEXT_TO_IMAGE, dataset_name, protocol, score_captions

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kivuko.datasets.collections import Document
+from kivuko.datasets.collections.collection import Document
 from kivuko.errors import DataError, ModelError
 from kivuko.evaluation import collection as module
 from kivuko.evaluation.collection import COLLECTION_MEASURES, TopDocuments, search_collection

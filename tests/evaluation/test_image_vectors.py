@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import caption_scene as scene
-from kivuko.datasets.captions import open_caption_set
+from kivuko.datasets.captions.formats import open_caption_set
 from kivuko.errors import DataError
 from kivuko.evaluation.captions import without_broken, without_missing
 from kivuko.evaluation.vectors import VectorCache, encode_images

@@ -23,7 +23,7 @@ def random_pixels(count: int, height: int, width: int, seed: int = 0) -> torch.T
 @pytest.fixture(scope="module")
 def images(tiny_world):
     """Real images as the shipped tower sees them, with the tower."""
-    from kivuko.datasets.emoji import shipped_image_tower
+    from kivuko.datasets.emoji.sources import shipped_image_tower
     from kivuko.encoders.image_tower import load_image_tower
 
     tower = PixelTower(load_image_tower(shipped_image_tower(), 384))

@@ -177,7 +177,7 @@ def test_attacks_of_no_length_are_refused(attack):
 
 def test_the_shipped_tower_has_no_masked_gradients(tiny_world):
     """Undefended, it falls to gradients within a few steps, and they find more than random search does."""
-    from kivuko.datasets.emoji import shipped_image_tower
+    from kivuko.datasets.emoji.sources import shipped_image_tower
     from kivuko.encoders.image_tower import load_image_tower
     from kivuko.perturbations.image.pixel_tower import PixelTower
 

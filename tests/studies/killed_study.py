@@ -59,8 +59,8 @@ def tiny_grid(**changes):
 
 def tiny_bench(cldr: Path):
     """The inputs of the tests' tiny world, from its CLDR folder."""
-    from kivuko.datasets.emoji import emoji_world
     from kivuko.datasets.emoji import world as splits
+    from kivuko.datasets.emoji.world import emoji_world
     from kivuko.encoders.teacher import load_teacher
     from kivuko.studies.inputs import study_inputs
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from kivuko.datasets.collections import open_collection
+from kivuko.datasets.spec import open_collection
 from kivuko.errors import CorruptFileError, DataError, ModelError, UsageError
 from kivuko.translation.collection import Plan, suspicion, translate_collection
 

@@ -190,7 +190,7 @@ def sample(bitext: tuple[str, ...], pairs: int, temperature: float, seed: int, o
 def _arguments(options: dict[str, Any]) -> dict[str, Any]:
     """Return the arguments of the library's calls for the options of ``check`` and ``clean``."""
     from kivuko.bitext.rules import Rules
-    from kivuko.datasets.evaluation_captions import evaluation_captions
+    from kivuko.datasets.spec import evaluation_captions
     from kivuko.languages import other_than_english
 
     language = other_than_english(options["language"])

@@ -35,7 +35,7 @@ def show(spec: str, read_documents: bool) -> None:
       kivuko collection show trec:wikiclir-sw-en
       kivuko collection show ir:clirmatrix/sw/bi139-base/en/test1
     """
-    from kivuko.datasets.collections import summarize_collection
+    from kivuko.datasets.spec import summarize_collection
     from kivuko.evaluation.tables import compact_table
     from kivuko.progress import out as screen
 
@@ -135,7 +135,8 @@ def wikiclir(
     Example:
       kivuko collection wikiclir dumps/ --queries sw --documents en --out wikiclir-sw-en
     """
-    from kivuko.datasets.wikiclir import Options, build_wikiclir, find_dumps
+    from kivuko.datasets.wikiclir.build import Options, build_wikiclir
+    from kivuko.datasets.wikiclir.dumps import find_dumps
     from kivuko.progress import console
     from kivuko.progress import out as screen
 

@@ -10,7 +10,7 @@ import click
 from kivuko.cli.options import Command, languages_option, sources_options
 
 if TYPE_CHECKING:
-    from kivuko.datasets.emoji import EmojiWorld
+    from kivuko.datasets.emoji.world import EmojiWorld
 
 
 @click.group("data", context_settings={"help_option_names": ["-h", "--help"]})
@@ -98,7 +98,7 @@ def fetch(name: str, out: Path | None, no_images: bool, checksums: Path | None) 
 
 def load_world(languages: tuple[str, ...], cldr: Path | None = None, font: Path | None = None) -> EmojiWorld:
     """Build the emoji world, or load it from the cache."""
-    from kivuko.datasets.emoji import emoji_world
+    from kivuko.datasets.emoji.world import emoji_world
     from kivuko.progress import progress_bar
 
     with progress_bar("drawing emoji") as report:

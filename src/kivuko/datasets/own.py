@@ -1,14 +1,11 @@
 """Data sets of the user's own: a class with a few methods, named ``package.module:Class``."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
-from kivuko.datasets.captions.builder import SetBuilder
-from kivuko.datasets.captions.caption_set import CaptionSet, Image
+from kivuko.datasets.captions.caption_set import CaptionSet, Image, SetBuilder
 from kivuko.datasets.collections.collection import UNDETERMINED, Document, Judgments, identifier
 from kivuko.errors import DataError, KivukoError, UsageError, wrap_errors
 from kivuko.languages import language as describe
@@ -34,29 +31,6 @@ class OwnDataset(Protocol):
     def queries(self, language: str) -> Iterable[tuple[str, str]]:
         """Yield (query, id of the image or document that it should retrieve); the query again for each of several."""
         ...
-
-
-def adapt(dataset: Any, spec: str) -> CaptionSet | OwnCollection:
-    """Return an own data set in the form of all others: a caption set, or a text collection."""
-    missing = [name for name in ("name", "languages", "queries") if not hasattr(dataset, name)]
-    if not (hasattr(dataset, "images") or hasattr(dataset, "documents")):
-        missing.append("images or documents")
-    if missing:
-        raise UsageError(
-            f"{spec}: has no {', no '.join(missing)}; see kivuko.datasets.own.OwnDataset for what it needs."
-        )
-    if not hasattr(dataset, "images"):
-        return OwnCollection(dataset, spec)
-    builder = SetBuilder()
-    for name, path in _pairs(dataset.images, f"{spec}: images"):
-        file = Path(path)
-        builder.add_image(Image(str(name), file if file.is_file() else None, f"{path} ({spec})"))
-    for code, written in _languages(dataset, spec).items():
-        for text, image in _pairs(dataset.queries, place := f"{spec}: queries", written):
-            if str(image) not in builder.images:
-                raise DataError(f"{place}: {text!r:.80} should retrieve {image!r:.80}, which images does not yield")
-            builder.add_captions(str(image), code, [text], place)
-    return builder.build(str(dataset.name), "all", Path(spec))
 
 
 class OwnCollection:
@@ -101,6 +75,29 @@ class OwnCollection:
             for text, document in _pairs(self._dataset.queries, f"{self.spec}: queries", written):
                 own.setdefault(" ".join(str(text).split()), []).append(str(document))
         return by_language
+
+
+def adapt(dataset: Any, spec: str) -> CaptionSet | OwnCollection:
+    """Return an own data set in the form of all others: a caption set, or a text collection."""
+    missing = [name for name in ("name", "languages", "queries") if not hasattr(dataset, name)]
+    if not (hasattr(dataset, "images") or hasattr(dataset, "documents")):
+        missing.append("images or documents")
+    if missing:
+        raise UsageError(
+            f"{spec}: has no {', no '.join(missing)}; see kivuko.datasets.own.OwnDataset for what it needs."
+        )
+    if not hasattr(dataset, "images"):
+        return OwnCollection(dataset, spec)
+    builder = SetBuilder()
+    for name, path in _pairs(dataset.images, f"{spec}: images"):
+        file = Path(path)
+        builder.add_image(Image(str(name), file if file.is_file() else None, f"{path} ({spec})"))
+    for code, written in _languages(dataset, spec).items():
+        for text, image in _pairs(dataset.queries, place := f"{spec}: queries", written):
+            if str(image) not in builder.images:
+                raise DataError(f"{place}: {text!r:.80} should retrieve {image!r:.80}, which images does not yield")
+            builder.add_captions(str(image), code, [text], place)
+    return builder.build(str(dataset.name), "all", Path(spec))
 
 
 def _languages(dataset: Any, spec: str) -> dict[str, str]:

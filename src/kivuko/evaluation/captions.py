@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kivuko.datasets.captions import EVERY_CAPTION, FIRST_CAPTION, CaptionSet, LanguageCaptions
+from kivuko.datasets.captions.caption_set import EVERY_CAPTION, FIRST_CAPTION, CaptionSet, LanguageCaptions
 from kivuko.errors import DataError
 from kivuko.evaluation.evaluator import ENGLISH, EncodedQueries
 from kivuko.evaluation.group_means import LanguageScores

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from kivuko.datasets.collections import UNDETERMINED, Collection, Document, Judgments
+from kivuko.datasets.collections.collection import UNDETERMINED, Collection, Document, Judgments
 from kivuko.encoders.loading import folder_fingerprint
 from kivuko.encoders.model import Model, quiet
 from kivuko.encoders.teacher import TextTeacher, teacher_of

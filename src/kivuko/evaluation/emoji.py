@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from kivuko.datasets.emoji import EmojiWorld
+from kivuko.datasets.emoji.world import EmojiWorld
 from kivuko.evaluation.evaluator import EncodedQueries
 from kivuko.evaluation.group_means import LanguageScores
 from kivuko.evaluation.measures import PROTOCOL, per_query

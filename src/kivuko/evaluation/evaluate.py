@@ -33,9 +33,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from rich.table import Table
 
-    from kivuko.datasets.captions import CaptionSet
-    from kivuko.datasets.collections import Collection
-    from kivuko.datasets.emoji import EmojiWorld
+    from kivuko.datasets.captions.caption_set import CaptionSet
+    from kivuko.datasets.collections.collection import Collection
+    from kivuko.datasets.emoji.world import EmojiWorld
     from kivuko.encoders.model import Model
     from kivuko.evaluation.captions import CaptionTask
     from kivuko.evaluation.evaluator import Bar, System, Task
@@ -283,8 +283,8 @@ def open_emoji(
     model: Any, opened: EmojiWorld | None, options: Options, bar: Bar
 ) -> tuple[Model, tuple[str, ...], EmojiWorld, NDArray[np.float32]]:
     """Return the model, the languages to measure, the emoji, and the images' unit vectors, float32 [images, dim]."""
-    from kivuko.datasets.emoji import emoji_world
     from kivuko.datasets.emoji.sources import available_languages, find_cldr
+    from kivuko.datasets.emoji.world import emoji_world
     from kivuko.search import emoji_vectors
 
     loaded = _with_images(model, options.device)
@@ -321,7 +321,7 @@ def open_captions(
     model: Any, caption_set: CaptionSet, options: Options, bar: Bar
 ) -> tuple[Model, tuple[str, ...], CaptionTask]:
     """Return the model, the languages to measure, and the task, without unreadable images."""
-    from kivuko.datasets.captions import EVERY_CAPTION, FIRST_CAPTION, choose_languages
+    from kivuko.datasets.captions.caption_set import EVERY_CAPTION, FIRST_CAPTION, choose_languages
     from kivuko.evaluation.captions import CaptionTask, without_broken, without_missing
     from kivuko.evaluation.vectors import image_vectors
 

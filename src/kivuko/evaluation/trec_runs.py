@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from kivuko.datasets.collections import open_collection
+from kivuko.datasets.spec import open_collection
 from kivuko.errors import DataError, UsageError, at
 from kivuko.evaluation.measures import TIES, Ties, answerable, measure_run, trec_order
 from kivuko.files import atomic_path

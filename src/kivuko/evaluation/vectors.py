@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kivuko.datasets.captions import CaptionSet, Image
+from kivuko.datasets.captions.caption_set import CaptionSet, Image
 from kivuko.encoders.images import RefusedImage
 from kivuko.errors import KivukoError
 from kivuko.files import atomic_path, cache_folder

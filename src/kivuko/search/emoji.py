@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from filelock import FileLock
 
-from kivuko.datasets.emoji import EmojiWorld
+from kivuko.datasets.emoji.world import EmojiWorld
 from kivuko.encoders.image_tower import Vectors
 from kivuko.errors import CorruptFileError, ImageIndexError
 from kivuko.files import cache_folder, write_text

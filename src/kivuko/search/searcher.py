@@ -241,7 +241,7 @@ class Searcher:
         return model
 
     def _emoji_index(self) -> ImageIndex:
-        from kivuko.datasets.emoji import emoji_world
+        from kivuko.datasets.emoji.world import emoji_world
         from kivuko.progress import progress_bar
         from kivuko.search.emoji import emoji_index
 

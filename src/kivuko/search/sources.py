@@ -12,8 +12,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from kivuko.datasets.captions import CaptionSet, is_caption_spec
-from kivuko.datasets.captions.formats import path_of
+from kivuko.datasets.captions.caption_set import CaptionSet
+from kivuko.datasets.captions.formats import is_caption_spec, path_of
 from kivuko.datasets.captions.own_files import CaptionLine, caption_lines, is_captions_file
 from kivuko.datasets.captions.webdataset import Sample, samples
 from kivuko.datasets.spec import EMOJI, open_dataset
@@ -24,7 +24,7 @@ from kivuko.search.segments import DATABASE, OLD_DATABASE
 from kivuko.streams import COMPRESSED, plain_name
 
 if TYPE_CHECKING:
-    from kivuko.datasets.emoji import EmojiWorld
+    from kivuko.datasets.emoji.world import EmojiWorld
 
 _IN_MEMORY = 20_000  # names of one folder; more of them are sorted on disk
 _LONGEST = 20_000  # characters of one value

@@ -9,7 +9,8 @@ from typing import Any
 
 from PIL import Image
 
-from kivuko.datasets.emoji import EmojiWorld, shipped_image_tower
+from kivuko.datasets.emoji.sources import shipped_image_tower
+from kivuko.datasets.emoji.world import EmojiWorld
 from kivuko.encoders.image_tower import load_image_tower
 from kivuko.encoders.model import About, Model, encode_texts, load_encoder, quiet
 from kivuko.encoders.model_card import model_card

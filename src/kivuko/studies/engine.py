@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from kivuko.bitext import Bitext
-from kivuko.datasets.emoji import EmojiWorld
+from kivuko.datasets.emoji.world import EmojiWorld
 from kivuko.errors import CorruptFileError, UsageError
 from kivuko.evaluation import Condition, Header, Record, per_query_path, write_records
 from kivuko.evaluation.attack.examples import examples_path, read_examples, write_examples
@@ -109,7 +109,7 @@ def run_study(
     font: Path | None = None,
 ) -> list[Record]:
     """Run a study, or resume it, and write its records; finished runs are kept in a folder next to them."""
-    from kivuko.datasets.emoji import emoji_world
+    from kivuko.datasets.emoji.world import emoji_world
     from kivuko.progress import note, progress_bar, study_bar
 
     _check_options(translator, translation, quick, larger)

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from kivuko.bitext import word_list
-from kivuko.datasets.emoji import EmojiWorld, shipped_image_tower
-from kivuko.datasets.emoji.world import english_documents
+from kivuko.datasets.emoji.sources import shipped_image_tower
+from kivuko.datasets.emoji.world import EmojiWorld, english_documents
 from kivuko.encoders.image_tower import load_image_tower
 from kivuko.encoders.maxsim import maxsim
 from kivuko.encoders.model import quiet

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from kivuko.bitext import Bitext, take_pairs
-from kivuko.datasets.emoji import EmojiWorld
+from kivuko.datasets.emoji.world import EmojiWorld
 from kivuko.encoders.model import quiet
 from kivuko.encoders.student import StaticStudent
 from kivuko.encoders.teacher import load_teacher

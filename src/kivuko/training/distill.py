@@ -208,7 +208,7 @@ def _read_sources(
         kept, aside = hold_out(whole, share, seed)
         training, held_out = [kept], [aside]
     if embedded:
-        from kivuko.datasets.emoji import emoji_world
+        from kivuko.datasets.emoji.world import emoji_world
 
         places = [None if place is None else Path(place) for place in (cldr, font)]
         with bars() as display:
@@ -220,7 +220,7 @@ def _read_sources(
 
 def _load_image_tower(name: str | Path | None, teacher: TextTeacher) -> Any:
     """Load the image tower of that name, or the teacher's own; None for a model of text only."""
-    from kivuko.datasets.emoji import shipped_image_tower
+    from kivuko.datasets.emoji.sources import shipped_image_tower
     from kivuko.encoders.image_tower import load_image_tower
     from kivuko.encoders.loading import DEFAULT_TEACHER
 

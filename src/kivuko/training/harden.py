@@ -69,7 +69,7 @@ def harden(
     >>> model.encode_image(["photos/cat.png"]).shape
     (1, 384)
     """
-    from kivuko.datasets.emoji import shipped_image_tower
+    from kivuko.datasets.emoji.sources import shipped_image_tower
 
     out, name = Path(out), getattr(model, "path", None) or str(model)
     source = shipped_image_tower() if name == "emoji" and not Path(name).exists() else Path(name)
@@ -132,7 +132,7 @@ def _load_images(
     from kivuko.training.harden_images import emoji_images, folder_images
 
     if str(source) == "emoji":
-        from kivuko.datasets.emoji import emoji_world
+        from kivuko.datasets.emoji.world import emoji_world
 
         places = [None if place is None else Path(place) for place in (cldr, font)]
         with bars() as display:

@@ -14,8 +14,8 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from kivuko.datasets.emoji import EmojiWorld
 from kivuko.datasets.emoji.augment import Augmentation, augment, premultiplied
+from kivuko.datasets.emoji.world import EmojiWorld
 from kivuko.encoders.images import open_image
 from kivuko.errors import DataError
 from kivuko.perturbations.image.pixel_tower import PixelTower

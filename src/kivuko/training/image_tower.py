@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kivuko import __version__
-from kivuko.datasets.emoji import EmojiWorld
 from kivuko.datasets.emoji.augment import Augmentation, augment, premultiplied
+from kivuko.datasets.emoji.world import EmojiWorld
 from kivuko.encoders.image_tower import SmallImageTower
 from kivuko.encoders.model import quiet
 from kivuko.encoders.teacher import load_teacher

@@ -18,15 +18,15 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from kivuko.datasets.collections import UNDETERMINED, Collection, Document, open_collection
-from kivuko.datasets.collections.collection import sentences
-from kivuko.datasets.collections.files import read_documents, write_document, write_qrels, write_queries
-from kivuko.datasets.collections.trec_folder import ABOUT
+from kivuko.datasets.collections.collection import UNDETERMINED, Collection, Document
+from kivuko.datasets.collections.trec_folder import ABOUT, read_documents, write_document, write_qrels, write_queries
+from kivuko.datasets.spec import open_collection
 from kivuko.errors import CorruptFileError, DataError, ModelError, UsageError
 from kivuko.files import atomic_path, refuse_foreign, write_text
 from kivuko.languages import language as describe
 from kivuko.progress import progress_bar
 from kivuko.streams import open_compressed
+from kivuko.text import sentences
 from kivuko.translation.translate_test import Translator
 
 _LEAST = 12  # characters; length and repetition of shorter texts say nothing

@@ -4,11 +4,8 @@ Publishers give no checksums, so the first fetch writes them to ``SHA256SUMS`` i
 must match; a list of the user's (``--checksums``) applies from the first fetch on.
 """
 
-from __future__ import annotations
-
 import contextlib
 import http.client
-import json
 import os
 import re
 import shutil
@@ -21,7 +18,6 @@ import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from kivuko.errors import DataError, KivukoError, UsageError, at
 from kivuko.files import explain_write_failure, sha256_of, write_text
@@ -45,6 +41,11 @@ class RemoteFile:
     place: str  # path in the set's folder
     into: str | None = None  # folder that an archive is unpacked into
     images: bool = False  # gigabytes that the user may have already
+
+    @property
+    def mark(self) -> str:
+        """Return the name of the file that says that the archive was unpacked."""
+        return f".{self.place}.unpacked"
 
 
 @dataclass(frozen=True)
@@ -131,7 +132,7 @@ def _is_done(one: RemoteFile, folder: Path, known: Mapping[str, str], required: 
         return False
     place = folder / one.place
     if one.into is not None:
-        return (folder / _mark(one)).is_file() and (folder / one.into).is_dir()
+        return (folder / one.mark).is_file() and (folder / one.into).is_dir()
     return place.is_file() and _check_sha256(place, None) == known[one.place]
 
 
@@ -142,13 +143,9 @@ def _fetch_one(one: RemoteFile, folder: Path, expected: str | None, watch: Watch
     digest = _check_sha256(place, expected)
     if one.into is not None:
         count = unpack(place, folder / one.into)
-        write_text(folder / _mark(one), f"{digest}  {one.place}: {count} files\n")
+        write_text(folder / one.mark, f"{digest}  {one.place}: {count} files\n")
         place.unlink()
     return digest
-
-
-def _mark(one: RemoteFile) -> str:
-    return f".{one.place}.unpacked"
 
 
 def download(url: str, path: Path, progress: Progress | None = None) -> None:
@@ -156,8 +153,7 @@ def download(url: str, path: Path, progress: Progress | None = None) -> None:
 
     It resumes only if the file on the server is still the same one, by its ETag or its date.
     """
-    part = path.with_name(f".{path.name}.part")
-    about = path.with_name(f".{path.name}.part.json")
+    part, about = path.with_name(f".{path.name}.part"), path.with_name(f".{path.name}.part.about")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _fetch(url, part, about, progress)
@@ -168,7 +164,6 @@ def download(url: str, path: Path, progress: Progress | None = None) -> None:
     except urllib.error.HTTPError as problem:
         if problem.code == http.client.REQUESTED_RANGE_NOT_SATISFIABLE:
             part.unlink(missing_ok=True)  # longer than the file is: of another one
-            about.unlink(missing_ok=True)
         raise DataError(f"{url}: cannot be fetched (HTTP {problem.code} {problem.reason}). {_RETRY}") from problem
     except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as problem:
         reason = getattr(problem, "reason", None) or problem
@@ -194,25 +189,25 @@ def _check_sha256(path: Path, expected: str | None) -> str:
 
 
 def _fetch(url: str, part: Path, about: Path, progress: Progress | None) -> None:
-    begun = part.stat().st_size if part.exists() else 0
-    known = _read(about)
-    mark = known.get("etag") or known.get("modified")
+    """Fetch into ``part``; ``about`` holds the address and the mark of the edition that is in it."""
     headers = {"User-Agent": "kivuko", "Accept-Encoding": "identity"}
-    if begun and mark and known.get("url") == url:
-        headers |= {"Range": f"bytes={begun}-", "If-Range": str(mark)}
-    else:
-        begun = 0
+    begun = 0
+    with contextlib.suppress(OSError, ValueError):
+        known, mark = about.read_text(encoding="utf-8").splitlines()
+        if known == url and (begun := part.stat().st_size):
+            headers |= {"Range": f"bytes={begun}-", "If-Range": mark}
     request = urllib.request.Request(url, headers=headers)
     with urllib.request.urlopen(request, timeout=_TIMEOUT) as answer:
         resumes = answer.status == http.client.PARTIAL_CONTENT
         if resumes and not (answer.headers.get("Content-Range") or "").strip().lower().startswith(f"bytes {begun}-"):
             raise DataError(f"{url}: the server sent another part of the file than was requested. {_RETRY}")
-        begun = begun if resumes else 0
+        done = begun if resumes else 0
         length = answer.headers.get("Content-Length")
-        total = begun + int(length) if length and length.isdigit() else None
-        _note(about, url, answer.headers)
+        total = done + int(length) if length and length.isdigit() else None
+        etag = answer.headers.get("ETag") or "W/"  # a weak one does not promise the same bytes
+        mark = (answer.headers.get("Last-Modified") or "") if etag.startswith("W/") else etag
+        write_text(about, f"{url}\n{mark}\n" if mark else "")
         with part.open("ab" if resumes else "wb") as stream:
-            done = begun
             while block := answer.read(_BLOCK):
                 stream.write(block)
                 done += len(block)
@@ -222,19 +217,6 @@ def _fetch(url: str, part: Path, about: Path, progress: Progress | None) -> None
             os.fsync(stream.fileno())
     if total is not None and done != total:
         raise DataError(f"{url}: the connection was cut at {done:,} of {total:,} bytes. {_RETRY}")
-
-
-def _note(about: Path, url: str, headers: Mapping[str, str]) -> None:
-    etag = headers.get("ETag")
-    strong = etag if etag and not etag.startswith("W/") else None  # a weak one does not promise the same bytes
-    write_text(about, json.dumps({"url": url, "etag": strong, "modified": headers.get("Last-Modified")}))
-
-
-def _read(about: Path) -> dict[str, Any]:
-    with contextlib.suppress(OSError, ValueError, RecursionError):
-        content = json.loads(about.read_text(encoding="utf-8"))
-        return content if isinstance(content, dict) else {}
-    return {}
 
 
 def unpack(archive: Path, folder: Path) -> int:
@@ -252,7 +234,9 @@ def unpack(archive: Path, folder: Path) -> int:
             else:
                 with tarfile.open(archive, "r:*") as tar:
                     tar.extractall(place, filter="data")
-            return _move(place, folder)
+            count = sum(path.is_file() for path in place.rglob("*"))
+            shutil.copytree(place, folder, copy_function=shutil.move, dirs_exist_ok=True)
+            return count
     except (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, NotImplementedError, RuntimeError) as problem:
         raise DataError(f"{archive}: cannot be unpacked ({problem}). Delete it and fetch it again.") from problem
 
@@ -264,17 +248,6 @@ def _unzip(archive: Path, place: Path) -> None:
             if path.is_absolute() or ".." in path.parts or (path.parts and ":" in path.parts[0]):
                 raise DataError(f"{archive}: holds {name!r}, which leads out of its folder; it was not unpacked")
         packed.extractall(place)
-
-
-def _move(place: Path, folder: Path) -> int:
-    count = 0
-    for path in sorted(place.rglob("*")):
-        if path.is_file():
-            target = folder / path.relative_to(place)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.move(path, target)
-            count += 1
-    return count
 
 
 def _files(base: str, *places: str, below: str = "") -> tuple[RemoteFile, ...]:

@@ -1,21 +1,14 @@
 """``NAME:PATH[,IMAGES][@PART]``: every set and file format of captions, and the function that opens them."""
 
-from __future__ import annotations
-
-from collections.abc import Mapping
 from pathlib import Path
 
-from kivuko.datasets.captions.builder import CaptionFormat, Request
-from kivuko.datasets.captions.caption_set import CaptionSet
-from kivuko.datasets.captions.json_sets import COCO, WIT, XFLICKRCO, XM3600
-from kivuko.datasets.captions.line_sets import FLICKR30K200, MULTI30K, XTD
+from kivuko.datasets.captions.caption_set import CaptionSet, Request
 from kivuko.datasets.captions.own_files import CAPTIONS
+from kivuko.datasets.captions.published_sets import PUBLISHED
 from kivuko.datasets.captions.webdataset import WEBDATASET
 from kivuko.errors import DataError, UsageError
 
-FORMATS: Mapping[str, CaptionFormat] = {
-    one.name: one for one in (XM3600, XTD, MULTI30K, XFLICKRCO, WIT, FLICKR30K200, COCO, CAPTIONS, WEBDATASET)
-}
+FORMATS = {one.name: one for one in (*PUBLISHED, CAPTIONS, WEBDATASET)}
 NAMES = tuple(FORMATS)
 
 

@@ -5,8 +5,6 @@ title, description), ``language`` (or lang, locale), ``split``. An image may hav
 may also be a list, or an object of languages: ``{"caption": {"sw": ["paka"], "en": "a cat"}}``.
 """
 
-from __future__ import annotations
-
 import csv
 import io
 import json
@@ -14,8 +12,15 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from kivuko.datasets.captions.builder import CaptionFormat, ImageFolder, Request, Row, SetBuilder, as_texts
-from kivuko.datasets.captions.caption_set import CaptionSet
+from kivuko.datasets.captions.caption_set import (
+    CaptionFormat,
+    CaptionSet,
+    ImageFolder,
+    Request,
+    Row,
+    SetBuilder,
+    as_texts,
+)
 from kivuko.errors import DataError, UsageError, at
 from kivuko.streams import byte_stream, json_lines, plain_name, text_lines
 

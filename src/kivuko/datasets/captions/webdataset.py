@@ -5,8 +5,6 @@ with ``NAME.txt`` (a caption a line), ``NAME.sw.txt`` for a language, or ``NAME.
 (a text, a list, or an object of languages) and perhaps ``language``.
 """
 
-from __future__ import annotations
-
 import json
 import re
 import tarfile
@@ -16,8 +14,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from kivuko.datasets.captions.builder import CaptionFormat, Request, SetBuilder, as_texts
-from kivuko.datasets.captions.caption_set import CaptionSet, Image
+from kivuko.datasets.captions.caption_set import CaptionFormat, CaptionSet, Image, Request, SetBuilder, as_texts
 from kivuko.errors import DataError
 
 _IMAGES = frozenset(

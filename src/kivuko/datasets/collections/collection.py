@@ -1,12 +1,8 @@
 """A text collection: queries, documents and judgments, as TREC has them."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
-
-import regex
 
 from kivuko.errors import DataError
 
@@ -74,7 +70,7 @@ DOCUMENT_TEXT = ("text", "contents", "body", "passage", "abstract", "content")
 QUERY_TEXT = ("text", "query", "question", "title", "topic_title", "contents")
 
 
-def field(row: Mapping[str, Any], names: Sequence[str]) -> str | None:
+def text_of(row: Mapping[str, Any], names: Sequence[str]) -> str | None:
     """Return the first of these fields that is text or a whole number, as text, or None."""
     for name in names:
         value = row.get(name)
@@ -101,58 +97,3 @@ def identifier(text: str | None, place: str) -> str:
     if len(cleaned.split()) > 1:
         raise DataError(f"{place}: id {cleaned[:40]!r} holds white space, which TREC's files cannot hold; remove it")
     return cleaned
-
-
-# Latin, Arabic, Devanagari, Burmese, Khmer, Ethiopic, Armenian, Tibetan and the full-width marks of East Asia.
-_END = regex.compile(r"[.!?…‽؟۔।॥၊။។៕።፧፨։༎。！？｡]+[\"'”’»)\]）」』】]*")
-_FULL_WIDTH = frozenset("。！？｡")  # no space follows these
-_INITIAL = regex.compile(r"(?:^|[\s(\[“\"'«])(?:\p{Lu}\p{M}*|(?:\p{L}\p{M}*\.)+\p{L}\p{M}*)\.$")
-_ABBREVIATION = regex.compile(r"(?:^|[\s(\[])\p{L}{1,4}\.$")
-_BRACKET_SPAN = 400  # characters; an earlier bracket was never closed
-_BEGINS_SENTENCE = regex.compile(r"[\s]+[\"'“‘«(\[]*(?:[\p{Lu}\p{Lt}\p{Lo}\p{N}]|[¿¡])")
-
-
-def sentences(text: str) -> Iterator[str]:
-    """Yield the sentences of a text in order; together they hold all its words.
-
-    A full stop ends a sentence if white space follows and then a capital letter, a digit, or a letter of a script
-    without capitals; but not after an initial, letters with dots ("U.S. Army"), a short word with a capital or before a
-    digit ("St. John", "Na. 5"), or inside brackets.
-
-    >>> list(sentences("Dr. J. K. Nyerere (b. 1922. Butiama) led Tanzania. He was a teacher."))
-    ['Dr. J. K. Nyerere (b. 1922. Butiama) led Tanzania.', 'He was a teacher.']
-    >>> list(sentences("काली बिल्ली। लाल सेब।"))
-    ['काली बिल्ली।', 'लाल सेब।']
-    """
-    start = 0
-    for end in _END.finditer(text):
-        if end.end() < len(text) and not _ends(text, start, end):
-            continue
-        if sentence := text[start : end.end()].strip():
-            yield sentence
-        start = end.end()
-    if rest := text[start:].strip():
-        yield rest
-
-
-def first_sentence(text: str) -> str:
-    return next(sentences(text), "")
-
-
-def _ends(text: str, start: int, end: regex.Match[str]) -> bool:
-    before = text[max(start, end.end() - _BRACKET_SPAN) : end.end()]
-    if before.count("(") > before.count(")") or before.count("（") > before.count("）"):
-        return False
-    if end.group()[0] in _FULL_WIDTH:
-        return True
-    if not _BEGINS_SENTENCE.match(text, end.end()):
-        return False
-    if end.group() != ".":
-        return True
-    tail = before[-24:]
-    if _INITIAL.search(tail):
-        return False
-    follows = text[end.end() :].lstrip()[:1]
-    # "Na. 5", "St. John": a short word with a full stop that begins with a capital or is followed by a digit.
-    short = _ABBREVIATION.search(tail)
-    return not (short and (follows.isdigit() or short.group().strip(" ([")[0].isupper()))

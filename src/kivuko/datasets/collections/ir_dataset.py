@@ -3,8 +3,6 @@
 The library keeps its downloads in its own folder (``~/.ir_datasets``, or ``$IR_DATASETS_HOME``).
 """
 
-from __future__ import annotations
-
 import contextlib
 import difflib
 import logging

@@ -1,7 +1,5 @@
 """TREC's SGML, as streams: documents (``<DOC> <DOCNO> FT911-1 </DOCNO> <TEXT> … </TEXT> </DOC>``) and topics."""
 
-from __future__ import annotations
-
 import html
 import re
 from collections.abc import Iterator

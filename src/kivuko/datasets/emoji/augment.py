@@ -1,7 +1,5 @@
 """Augmented views of emoji: background, scale, shift, rotation, brightness, contrast and noise, drawn in torch."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 

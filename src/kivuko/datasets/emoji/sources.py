@@ -4,8 +4,6 @@ CLDR's format: Unicode Technical Standard 35, part 7. A language has ``annotatio
 ``annotationsDerived/LANG.xml`` (composed from them).
 """
 
-from __future__ import annotations
-
 import os
 import xml.etree.ElementTree as ET
 from dataclasses import dataclass
@@ -45,6 +43,11 @@ def find_cldr(folder: Path | None = None) -> Path:
         "no CLDR annotations: run 'apt-get install unicode-cldr-core', or name a folder that holds "
         "annotations/ with --cldr FOLDER or KIVUKO_CLDR."
     )
+
+
+def shipped_image_tower() -> Path:
+    """Return the folder of the image tower that comes with Kivuko."""
+    return Path(__file__).parent / "image_tower"
 
 
 def available_languages(folder: Path) -> tuple[str, ...]:

@@ -1,7 +1,5 @@
 """The emoji world: images, their names and keywords in many languages, and splits by concept; built once and cached."""
 
-from __future__ import annotations
-
 import hashlib
 import io
 import json

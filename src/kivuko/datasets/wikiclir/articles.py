@@ -3,8 +3,6 @@
 They come from its XML dump, from WikiExtractor's JSON, or from a CirrusSearch dump.
 """
 
-from __future__ import annotations
-
 import html
 import re
 import xml.parsers.expat
@@ -15,10 +13,10 @@ from typing import Any, BinaryIO
 
 import regex
 
-from kivuko.datasets.collections.collection import encodable, first_sentence
+from kivuko.datasets.collections.collection import encodable
 from kivuko.errors import DataError, at
 from kivuko.streams import ByteInput, json_lines
-from kivuko.text import word_list, word_spans
+from kivuko.text import first_sentence, word_list, word_spans
 
 _UNSPACED = regex.compile(r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}\p{Tibetan}]")
 _CHARACTERS_PER_WORD = 8  # at most, of a document's length in words, for scripts without spaces

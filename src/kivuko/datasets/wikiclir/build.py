@@ -6,8 +6,6 @@ relevant is the article that a language link leads to (its mate), less so every 
 Their grades 3 and 2 are 2 and 1 here. Everything is streamed: lookups in SQLite, links in buckets on disk.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import sqlite3
@@ -23,8 +21,7 @@ from numpy.typing import NDArray
 from rich.progress import Progress
 
 from kivuko.datasets.collections.collection import Document
-from kivuko.datasets.collections.files import write_document
-from kivuko.datasets.collections.trec_folder import ABOUT
+from kivuko.datasets.collections.trec_folder import ABOUT, write_document
 from kivuko.datasets.wikiclir.articles import document_text, query_length, query_text, read_articles
 from kivuko.datasets.wikiclir.dumps import SqlDump, WikiDumps, wiki_code
 from kivuko.datasets.wikiclir.links import LinkTargets, MutualLinks, PageTable, open_database, read_links, title_key

@@ -1,7 +1,5 @@
 """The dumps that a collection is built from: located by Wikimedia's names, and SQL tables read as streams."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields

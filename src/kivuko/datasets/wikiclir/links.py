@@ -4,8 +4,6 @@ Links are read once; those from or to a chosen article are kept on disk, in buck
 bucket, which fits into memory, is sorted.
 """
 
-from __future__ import annotations
-
 import itertools
 import sqlite3
 from collections.abc import Iterable, Iterator

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from kivuko.bitext import word_table
-from kivuko.datasets.captions import EVERY_CAPTION, CaptionSet
-from kivuko.datasets.emoji import EmojiWorld, Query
+from kivuko.datasets.captions.caption_set import EVERY_CAPTION, CaptionSet
+from kivuko.datasets.emoji.world import EmojiWorld, Query
 from kivuko.encoders.images import RefusedImage, decode
 from kivuko.encoders.model import Model, quiet
 from kivuko.encoders.teacher import teacher_of

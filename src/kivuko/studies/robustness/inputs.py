@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from kivuko.bitext import word_table
-from kivuko.datasets.emoji import EmojiWorld, Query, shipped_image_tower
+from kivuko.datasets.emoji.sources import shipped_image_tower
+from kivuko.datasets.emoji.world import EmojiWorld, Query
 from kivuko.encoders.image_tower import load_image_tower
 from kivuko.encoders.model import quiet
 from kivuko.encoders.teacher import TextTeacher

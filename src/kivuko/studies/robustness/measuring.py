@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from kivuko.datasets.emoji import Query
+from kivuko.datasets.emoji.world import Query
 from kivuko.evaluation import Condition, LanguageScores, Record, summarize
 from kivuko.evaluation.attack.examples import AttackedExample, png, write_examples
 from kivuko.evaluation.emoji import DATASET

@@ -7,7 +7,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from kivuko.bitext import Bitext
-from kivuko.datasets.emoji import EmojiWorld
+from kivuko.datasets.emoji.world import EmojiWorld
 from kivuko.encoders.model import quiet
 from kivuko.encoders.teacher import load_teacher
 from kivuko.evaluation import Header

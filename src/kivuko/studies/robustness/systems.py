@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from kivuko.datasets.emoji import Query
+from kivuko.datasets.emoji.world import Query
 from kivuko.encoders.teacher import TextTeacher
 from kivuko.encoders.token_batch import Encoder
 from kivuko.perturbations.catalog import CODE_SWITCH
