@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from kivuko.datasets.emoji.world import emoji_world
 from kivuko.datasets.emoji.sources import shipped_image_tower
+from kivuko.datasets.emoji.world import emoji_world
 from kivuko.perturbations.image.goal import ImageToText, broken
 from kivuko.perturbations.image.pixel_tower import PixelTower
 
