@@ -14,7 +14,7 @@ _WHERE = {
     "distill": "kivuko.training.distill",
     "load_model": "kivuko.encoders.model",
     "evaluate": "kivuko.evaluation.evaluate",
-    "attack": "kivuko.evaluation.attack",
+    "attack": "kivuko.evaluation.attack.run",
     "compare": "kivuko.evaluation.comparison",
     "harden": "kivuko.training.harden",
     "build_index": "kivuko.search",
@@ -26,7 +26,7 @@ _WHERE = {
     "KivukoError": "kivuko.errors",
     # The types that these calls take and return.
     "Alignment": "kivuko.encoders.alignment",
-    "AttackReport": "kivuko.evaluation.attack",
+    "AttackReport": "kivuko.evaluation.attack.run",
     "Bitext": "kivuko.bitext",
     "Comparison": "kivuko.evaluation.comparison",
     "Evaluation": "kivuko.evaluation.evaluate",
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from kivuko.encoders.alignment import Alignment, align
     from kivuko.encoders.model import Model, load_model
     from kivuko.errors import KivukoError
-    from kivuko.evaluation.attack import AttackReport, attack
+    from kivuko.evaluation.attack.run import AttackReport, attack
     from kivuko.evaluation.comparison import Comparison, compare
     from kivuko.evaluation.evaluate import Evaluation, evaluate
     from kivuko.report.writing import write_report

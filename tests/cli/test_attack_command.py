@@ -10,8 +10,8 @@ from command_checks import help_without_heavy_imports, refused
 from PIL import Image
 
 from kivuko.cli.main import main
-from kivuko.evaluation import read_per_query, read_records
 from kivuko.evaluation.attack.examples import read_examples
+from kivuko.evaluation.records import read_per_query, read_records
 
 SCORES = ("R@1", "MAP")
 GREEDY = "greedy:candidates=8,kinds=typo"

@@ -15,7 +15,7 @@ from command_checks import help_without_heavy_imports
 from PIL import Image
 
 from kivuko.cli.main import COMMANDS
-from kivuko.evaluation import read_per_query, read_records
+from kivuko.evaluation.records import read_per_query, read_records
 from once import made_once
 
 

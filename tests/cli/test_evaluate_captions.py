@@ -11,7 +11,7 @@ import pytest
 from command_checks import help_without_heavy_imports, refused
 
 import caption_scene as scene
-from kivuko.evaluation import read_per_query, read_records
+from kivuko.evaluation.records import read_per_query, read_records
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "search"))  # for tiny_model
 

@@ -12,7 +12,7 @@ from command_checks import help_without_heavy_imports, refused
 sys.path.append(str(Path(__file__).parent.parent / "report"))  # for study_records
 from study_records import Plan, made_up, page_of, written
 
-from kivuko.evaluation import per_query_path, write_records
+from kivuko.evaluation.records import per_query_path, write_records
 
 SMALL = Plan(languages=("sw", "fi"), seeds=(0, 1), concepts=12)
 

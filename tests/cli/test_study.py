@@ -8,7 +8,7 @@ import pytest
 from command_checks import help_without_heavy_imports, refused
 
 from kivuko.cli.study import means_table
-from kivuko.evaluation import Record
+from kivuko.evaluation.records import Record
 from kivuko.studies.grid import read_sizes
 
 WORDS = ("study", "low-resource")

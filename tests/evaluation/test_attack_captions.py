@@ -11,8 +11,8 @@ from PIL import Image
 
 from kivuko.encoders.model import About, Model
 from kivuko.errors import UsageError
-from kivuko.evaluation import read_records
 from kivuko.evaluation.attack.run import attack
+from kivuko.evaluation.records import read_records
 
 NAMES = {"sw": ["paka mweusi", "mbwa mdogo", "gari la moto", "nyumba kubwa", "moyo mwekundu", "uso wa machozi"],
          "de": ["schwarze Katze", "kleiner Hund", "Feuerwehr", "großes Haus", "rotes Herz", "Gesicht mit Tränen"],

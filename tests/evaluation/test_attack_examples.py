@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from kivuko.errors import CorruptFileError, DataError
-from kivuko.evaluation import Condition
 from kivuko.evaluation.attack.examples import AttackedExample, examples_path, read_examples, write_examples
+from kivuko.evaluation.records import Condition
 from kivuko.perturbations.edits import Edit
 
 

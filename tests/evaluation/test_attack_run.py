@@ -10,11 +10,10 @@ import torch
 
 from kivuko.encoders.model import About, Model
 from kivuko.errors import DataError
-from kivuko.evaluation.attack.results import AREA, CALLS, GAP, TARGET_FIRST
 from kivuko.evaluation.attack.run import run_attacks
 from kivuko.evaluation.attack.targets import EmojiTarget, some_of
 from kivuko.evaluation.group_means import HEADLINE
-from kivuko.evaluation.robustness import ACCURACY_DROP, RATIO, SUCCESS_OF_CORRECT
+from kivuko.evaluation.measures import ACCURACY_DROP, AREA, CALLS, GAP, RATIO, SUCCESS_OF_CORRECT, TARGET_FIRST
 from kivuko.perturbations.catalog import ATTACKS
 from kivuko.perturbations.spec import parse_attack, parse_attacks
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from kivuko.datasets.collections.collection import Document
 from kivuko.errors import DataError, ModelError
 from kivuko.evaluation import collection as module
-from kivuko.evaluation.collection import COLLECTION_MEASURES, TopDocuments, search_collection
-from kivuko.evaluation.measures import measure_run, trec_order
+from kivuko.evaluation.collection import TopDocuments, search_collection
+from kivuko.evaluation.measures import RUN_MEASURES, measure_run, trec_order
 
 
 @settings(max_examples=80, deadline=None)
@@ -57,7 +57,7 @@ def test_a_model_that_tells_nothing_apart_finds_nothing(monkeypatch: pytest.Monk
 def measured(best: TopDocuments, queries: list[str], judgments: dict[str, dict[str, int]]) -> dict[str, np.ndarray]:
     """Measure as the task does: ties, also at the cut, resolved against the relevant documents."""
     run = best.pessimistic_run(queries, judgments)
-    return measure_run(run, judgments, queries, COLLECTION_MEASURES, ties="pessimistic")
+    return measure_run(run, judgments, queries, RUN_MEASURES, ties="pessimistic")
 
 
 def _product(queries: np.ndarray, documents: np.ndarray) -> np.ndarray:

@@ -9,8 +9,8 @@ import pytest
 from tiny_collection import WORDS, make_collection, make_model
 
 from kivuko.errors import DataError, UsageError
-from kivuko.evaluation import read_per_query, read_records
 from kivuko.evaluation.evaluate import evaluate
+from kivuko.evaluation.records import read_per_query, read_records
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,10 @@ import pytest
 
 import kivuko
 from kivuko.errors import DataError, UsageError
-from kivuko.evaluation import Condition, Header, PerQueryScores, compare_scores, holm, write_records
+from kivuko.evaluation.comparison import compare_scores
 from kivuko.evaluation.evaluate import Evaluation
+from kivuko.evaluation.records import Condition, Header, PerQueryScores, write_records
+from kivuko.evaluation.statistics import holm
 
 CONCEPTS = [f"c{number}" for number in range(40)]
 HEADER = Header(command="kivuko evaluate", protocol={})

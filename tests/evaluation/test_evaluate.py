@@ -16,7 +16,7 @@ import caption_scene as scene
 import kivuko
 from kivuko.cli.main import main
 from kivuko.errors import ModelError, UsageError
-from kivuko.evaluation import per_query_path, read_records
+from kivuko.evaluation.records import per_query_path, read_records
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""Intervals over concepts: queries that stand or fall together are drawn together."""
+"""Intervals over concepts: dependent queries are drawn together."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ import numpy as np
 import pytest
 
 from kivuko.errors import DataError, UsageError
-from kivuko.evaluation import Condition, LanguageScores, summarize
+from kivuko.evaluation.group_means import LanguageScores, summarize
+from kivuko.evaluation.records import Condition
 from kivuko.evaluation.statistics import cluster_resampled_means, percentiles
 
 CONDITION = Condition(dataset="emoji", split="test", model="static", objective="transport", seed=1)
 
 
 def spread(means: np.ndarray) -> float:
-    low, high = percentiles(means[:, 0], 0.95)
+    low, high = percentiles(means[:, 0])
     return high - low
 
 
@@ -59,8 +60,8 @@ def test_languages_that_share_concepts_do_not_halve_a_groups_interval():
         )
 
     def width(clusters: list[str] | None, language: str) -> float:
-        found = summarize([entry("sw", clusters), entry("so", clusters)], CONDITION, groups={"low": ["sw", "so"]})
-        record = next(r for r in found.records if (r.language, r.subset) == (language, "all"))
+        records = summarize([entry("sw", clusters), entry("so", clusters)], CONDITION, groups={"low": ["sw", "so"]})
+        record = next(r for r in records if (r.language, r.subset) == (language, "all"))
         return record.high - record.low
 
     assert width(concepts, "low") == pytest.approx(width(concepts, "sw"))

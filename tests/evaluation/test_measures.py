@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from kivuko.errors import DataError, UsageError
-from kivuko.evaluation import MEASURES, measure_run, parse_measures, per_query
+from kivuko.evaluation.measures import MEASURES, measure_run, parse_measures, per_query
 
 
 def as_run(scores, queries, documents):

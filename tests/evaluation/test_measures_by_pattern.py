@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kivuko.evaluation import MEASURES, measure_run, per_query
 from kivuko.evaluation import measures as rank_values
+from kivuko.evaluation.measures import MEASURES, measure_run, per_query
 
 OTHERS = ("P@3", "Rprec", "NumRet", "Success@2", "R@100", "Bpref")  # the length of the ranking counts in some
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from kivuko.errors import DataError
-from kivuko.evaluation import Condition, PerQueryScores, compare_scores, seed_means
+from kivuko.evaluation.comparison import compare_scores, seed_means
+from kivuko.evaluation.records import Condition, PerQueryScores
 
 RNG = np.random.default_rng(0)
 CONCEPTS = [f"c{number}" for number in range(60)]

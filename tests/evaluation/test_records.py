@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kivuko.errors import CorruptFileError, DataError, KivukoError
-from kivuko.evaluation import (
+from kivuko.evaluation.records import (
     Condition,
     Header,
     PerQueryScores,

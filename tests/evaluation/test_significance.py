@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kivuko.errors import DataError, UsageError
-from kivuko.evaluation import holm, randomization_test
+from kivuko.evaluation.statistics import holm, randomization_test
 
 
 def exact_p(differences):

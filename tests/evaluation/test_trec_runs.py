@@ -13,8 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kivuko.errors import DataError, KivukoError, UsageError
-from kivuko.evaluation.measures import answerable, measure_run, trec_order
-from kivuko.evaluation.trec_runs import read_run, write_run
+from kivuko.evaluation.measures import answerable, measure_run, read_run, trec_order, write_run
 
 NAMES = ("MAP", "MRR", "nDCG@10", "nDCG", "R@1", "R@5", "R@100", "P@5", "Success@3", "Bpref")
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from kivuko.evaluation import Condition, Header, PerQueryScores, Record, write_records
 from kivuko.evaluation.attack.examples import AttackedExample, write_examples
+from kivuko.evaluation.records import Condition, Header, PerQueryScores, Record, write_records
 from kivuko.perturbations.edits import Edit
 from kivuko.report.page import render
 from kivuko.report.results import Source

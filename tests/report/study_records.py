@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from kivuko.evaluation import Condition, Header, PerQueryScores, Record, write_records
+from kivuko.evaluation.records import Condition, Header, PerQueryScores, Record, write_records
 from kivuko.report.low_resource import QUESTION
 from kivuko.report.page import render
 from kivuko.report.results import Source

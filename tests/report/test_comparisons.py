@@ -8,7 +8,7 @@ import pytest
 from study_records import QUALITY, Plan, found_in, made_up
 
 from kivuko.errors import DataError
-from kivuko.evaluation import holm
+from kivuko.evaluation.statistics import holm
 from kivuko.report.comparisons import TRANSPORT_CONTRAST, choose
 from kivuko.report.results import Results, Setting, Source, Spot, System
 

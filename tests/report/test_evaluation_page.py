@@ -13,10 +13,10 @@ from page_elements import Elements
 
 import kivuko
 from kivuko.errors import DataError, UsageError
-from kivuko.evaluation import per_query_path, write_records
-from kivuko.evaluation.attack import AttackReport
 from kivuko.evaluation.attack.examples import write_examples
+from kivuko.evaluation.attack.run import AttackReport
 from kivuko.evaluation.evaluate import Evaluation
+from kivuko.evaluation.records import per_query_path, write_records
 from kivuko.report.page import render
 from kivuko.report.results import Source
 from kivuko.report.writing import Report, kind_of, page_of, report

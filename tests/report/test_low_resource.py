@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 from study_records import QUALITY, RECIPES, Plan, found_in, made_up
 
-from kivuko.evaluation import Interval, PairedComparison, RandomizationTest
+from kivuko.evaluation.comparison import PairedComparison
+from kivuko.evaluation.statistics import Interval, RandomizationTest
 from kivuko.report.comparisons import RECIPE_CONTRAST, TRANSPORT_CONTRAST, Family, PairedTest
 from kivuko.report.low_resource_answer import (
     WANTED_OVER_TRANSLATION,

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kivuko.evaluation import Interval
+from kivuko.evaluation.statistics import Interval
 from kivuko.report import plots
 from kivuko.report.plots import FIRST, SECOND, VARIABLES, Axis, Bar, Line, bar_panel, line_panel, spread_apart
 

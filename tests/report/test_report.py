@@ -8,7 +8,7 @@ from rich.console import Console
 
 from kivuko.encoders.model import About
 from kivuko.encoders.model_card import model_card
-from kivuko.evaluation import Record
+from kivuko.evaluation.records import Record
 from kivuko.evaluation.tables import comparison_table, index_records, no_better_line, results_table, with_interval
 from kivuko.fonts import font_for
 from kivuko.report.result_image import ResultRow, results_image

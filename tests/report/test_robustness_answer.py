@@ -8,8 +8,10 @@ from dataclasses import replace
 import pytest
 from robustness_records import CLEAN, KEPT, Plan, found_in, made_up
 
-from kivuko.evaluation import Header, Interval, PairedComparison, RandomizationTest
-from kivuko.evaluation.matched import Matched
+from kivuko.evaluation.comparison import PairedComparison
+from kivuko.evaluation.records import Header
+from kivuko.evaluation.robustness import Matched
+from kivuko.evaluation.statistics import Interval, RandomizationTest
 from kivuko.report.comparisons import EVERYTHING, MATCHED, RATIO, TRANSPORT_CONTRAST, PairedTest
 from kivuko.report.comparisons import UNDER_ATTACK as RAW
 from kivuko.report.formatting import budget_label

@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from kivuko.evaluation import read_per_query, read_records
 from kivuko.evaluation.attack.examples import read_examples
+from kivuko.evaluation.records import read_per_query, read_records
 from kivuko.report.writing import write_report
 from kivuko.studies.engine import Place, perform_study
 from kivuko.studies.grid import Grid

@@ -15,7 +15,8 @@ import pytest
 from killed_study import Watch, tiny_grid, tiny_recipes
 
 from kivuko.errors import CorruptFileError, KivukoError
-from kivuko.evaluation import compare_scores, read_per_query, read_records
+from kivuko.evaluation.comparison import compare_scores
+from kivuko.evaluation.records import read_per_query, read_records
 from kivuko.report.page import render
 from kivuko.report.writing import page_of, read_source
 from kivuko.studies.engine import Place, perform_study, refuse_repeats

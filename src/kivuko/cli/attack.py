@@ -89,12 +89,12 @@ def command(
     from kivuko.progress import out as screen
 
     if list_only:
-        from kivuko.evaluation.attack.tables import catalog_table
+        from kivuko.evaluation.tables import catalog_table
 
         screen.print(catalog_table())
         return
-    from kivuko.evaluation.attack import attack
     from kivuko.evaluation.attack.examples import examples_path
+    from kivuko.evaluation.attack.run import attack
 
     assert model is not None
     typed = shlex.join(["kivuko", *sys.argv[1:]])

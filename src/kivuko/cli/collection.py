@@ -77,8 +77,8 @@ def measure(spec: str, run: Path, measures: tuple[str, ...]) -> None:
     Example:
       kivuko collection measure trec:wikiclir-sw-en my.run --measure nDCG@10 R@100
     """
+    from kivuko.evaluation.measures import measure_run_file
     from kivuko.evaluation.tables import compact_table
-    from kivuko.evaluation.trec_runs import measure_run_file
     from kivuko.progress import console
     from kivuko.progress import out as screen
 

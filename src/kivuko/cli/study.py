@@ -12,7 +12,7 @@ import click
 from kivuko.cli.options import Command, Several, config_option, languages_option, sources_options, study_options
 
 if TYPE_CHECKING:
-    from kivuko.evaluation import Record
+    from kivuko.evaluation.records import Record
     from kivuko.studies.engine import Study
 
 

@@ -27,15 +27,13 @@ from kivuko.evaluation.evaluator import (
     untrained_system,
 )
 from kivuko.evaluation.group_means import LanguageScores
-from kivuko.evaluation.measures import MEASURES, TIES, answerable, measure_run
-from kivuko.evaluation.trec_runs import Run
+from kivuko.evaluation.measures import RUN_MEASURES, TIES, Run, answerable, measure_run
 from kivuko.evaluation.vectors import DocumentVectors
 from kivuko.files import sha256_of
 from kivuko.text import pluralize
 
 DEPTH = 1000
 """Documents kept per query: TREC's custom."""
-COLLECTION_MEASURES = (*MEASURES, "R@100")
 _BLOCK = 2048  # documents that are encoded and scored together
 _BATCH = 64
 _PASSAGE_PROMPTS = ("document", "passage", "corpus")
@@ -187,10 +185,10 @@ class CollectionTask:
         objective, code = queries.system.objective, queries.language
         ids = list(self._queries[code][0])
         run = self.runs[objective, code] = best.run(ids)
-        means = measure_run(run, self.judgments, ids, COLLECTION_MEASURES)
+        means = measure_run(run, self.judgments, ids, RUN_MEASURES)
         self.trec_eval.setdefault(objective, {})[code] = {name: float(one.mean()) for name, one in means.items()}
         pessimistic = best.pessimistic_run(ids, self.judgments)
-        values = measure_run(pessimistic, self.judgments, ids, COLLECTION_MEASURES, ties="pessimistic")
+        values = measure_run(pessimistic, self.judgments, ids, RUN_MEASURES, ties="pessimistic")
         return LanguageScores(language=code, query_ids=ids, values=values, subsets=self._copied(code))
 
     def _copied(self, code: str) -> dict[str, NDArray[np.bool_]]:

@@ -391,7 +391,7 @@ def _relative(a: NDArray[np.float64], b: NDArray[np.float64]) -> Interval | None
     means = resampled_means(np.column_stack([a, b]), 2000, np.random.default_rng(0))  # [resamples, 2]
     if not (means[:, 1] > 0).all() or not b.mean() > 0:
         return None
-    low, high = percentiles(means[:, 0] / means[:, 1] - 1, 0.95)
+    low, high = percentiles(means[:, 0] / means[:, 1] - 1)
     return Interval(float(a.mean() / b.mean() - 1), low, high, len(a))
 
 

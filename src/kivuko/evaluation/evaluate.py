@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 from kivuko.datasets.spec import EMOJI, check_spec, open_dataset, records_stem
 from kivuko.errors import DataError, MissingDependencyError, ModelError, UsageError
+from kivuko.evaluation.measures import write_run
 from kivuko.evaluation.records import (
     Header,
     PerQueryScores,
@@ -22,7 +23,6 @@ from kivuko.evaluation.records import (
     write_records,
 )
 from kivuko.evaluation.tables import WIDTH, evaluation_tables, no_better_line, plain_text, unseen_words_line
-from kivuko.evaluation.trec_runs import write_run
 from kivuko.files import refuse_unwritable, write_text
 from kivuko.languages import DEFAULT_LANGUAGES, language
 from kivuko.progress import bars, late_task, note
@@ -354,12 +354,7 @@ def open_captions(
 def _collection(model: Any, collection: Collection, options: Options, bar: Bar) -> tuple[_Prepared, Model | None]:
     from kivuko.encoders.loading import model_kind
     from kivuko.encoders.model import load_model
-    from kivuko.evaluation.collection import (
-        CollectionTask,
-        choose_queries,
-        collection_encoders,
-        multi_vector_encoders,
-    )
+    from kivuko.evaluation.collection import CollectionTask, choose_queries, collection_encoders, multi_vector_encoders
 
     if options.languages is not None:
         choose_queries(collection, options.languages, None)

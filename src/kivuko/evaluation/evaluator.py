@@ -165,8 +165,7 @@ def measure_systems(
             alone = system.about is None and system.objective not in (TEACHER, UNTRAINED)
             reference = english.get(dataset) or (own if alone else None)
             condition = _condition(task, system, dataset)
-            summary = summarize(results, condition, groups=groups, english=reference)
-            records += summary.records
+            records += summarize(results, condition, groups=groups, english=reference)
             per_query += per_query_scores(results, condition)
     return records, per_query
 

@@ -4,21 +4,20 @@ Intervals are percentile bootstraps. Clusters of queries (the concept that they 
 resampled in all languages together; without clusters, queries are resampled within each language.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kivuko.errors import DataError, UsageError
-from kivuko.evaluation.records import Condition, PerQueryScores, Record
-from kivuko.evaluation.statistics import check_values, cluster_resampled_means, percentiles, resampled_means
+from kivuko.evaluation.records import Condition, PerQueryScores, Record, record_of
+from kivuko.evaluation.statistics import Interval, check_values, cluster_resampled_means, percentiles, resampled_means
 
+LOW, HIGH = GROUPS = ("low-resource", "high-resource")
 ALL, HEADLINE, COPIED = "all", "headline", "copied"
-PARITY = "parity"
-"""A language's MAP divided by the reference language's MAP, on the same subset; 1 is equal footing."""
+PARITY = "parity"  # a language's MAP divided by the reference language's on the same subset; 1 is equal footing
+RESAMPLES = 2000
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -61,12 +60,6 @@ class LanguageScores:
         return {**derived, **self.subsets}
 
 
-@dataclass(frozen=True)
-class Summary:
-    records: list[Record]
-    left_out: list[str]  # a line for each number that could not be computed
-
-
 @dataclass(frozen=True, eq=False)
 class _Cell:
     """One measure of one language or group on one subset: its value and bootstrap replicates."""
@@ -84,71 +77,66 @@ def summarize(
     condition: Condition,
     *,
     groups: Mapping[str, Sequence[str]] | None = None,
-    reference: str = "en",
     english: LanguageScores | None = None,
-    level: float = 0.95,
-    resamples: int = 2000,
-    seed: int = 0,
-) -> Summary:
-    """Turn the per-query values of one condition into records.
+) -> list[Record]:
+    """Turn the per-query values of one condition into records; what cannot be computed has none.
 
     Per language, subset and measure: the mean over queries. Per group: the mean of its languages' means, each language
-    counting once. "parity": MAP divided by the ``reference`` language's MAP on the same subset, taken from ``english``
-    where another system's scores are the denominator. A language's interval depends on ``seed``, the language and the
-    subset alone, so it does not change when another language is added.
+    counting once, where all of them have such queries. "parity": MAP divided by the MAP of English on the same subset,
+    taken from ``english`` where another system's scores are the denominator. A language's interval depends on the
+    language and the subset alone, so it does not change when another language is added.
     """
     groups = groups or {}
     _check_languages([entry.language for entry in scores], groups)
-    left_out: list[str] = []
     cells: _Cells = {}
     for entry in scores:
-        cells |= _language_cells(entry, resamples, seed, left_out)
+        cells |= _language_cells(entry)
     subsets = list(dict.fromkeys(name for entry in scores for name in entry.masks()))
     measures = list(dict.fromkeys(name for entry in scores for name in entry.values))
     for group, languages in groups.items():
-        cells |= _group_cells(cells, group, languages, subsets, measures, left_out)
-    if english is not None and not any(entry is english for entry in scores):
-        bases = _language_cells(english, resamples, seed, [])
-        own = None
-    else:
-        own = reference if english is None else english.language
+        cells |= _group_cells(cells, group, languages, subsets, measures)
+    own: str | None = "en" if english is None else english.language
+    if english is None or any(entry is english for entry in scores):
         bases = {key: cell for key, cell in cells.items() if key[0] == own}
-    cells |= _parity_cells(cells, bases, own, left_out)
-    return Summary([_record(condition, key, cell, level) for key, cell in cells.items()], left_out)
+    else:
+        bases, own = _language_cells(english), None
+    cells |= _parity_cells(cells, bases, own)
+    return [
+        record_of(
+            condition, Interval(cell.value, *percentiles(cell.replicates), cell.queries), cell.queries,
+            language=language, subset=subset, measure=measure,
+        )
+        for (language, subset, measure), cell in cells.items()
+    ]  # fmt: skip
 
 
 def per_query_scores(scores: Iterable[LanguageScores], condition: Condition) -> list[PerQueryScores]:
     """Return the same values for the Parquet file beside the records, empty subsets left out."""
     return [
         PerQueryScores(
-            condition=condition,
-            language=entry.language,
-            subset=subset,
-            measure=measure,
-            query_ids=_kept(entry.query_ids, mask),
-            values=column[mask],
+            condition=condition, language=entry.language, subset=subset, measure=measure,
+            query_ids=_kept(entry.query_ids, mask), values=column[mask],
             clusters=None if entry.clusters is None else _kept(entry.clusters, mask),
         )
         for entry in scores
         for subset, mask in entry.masks().items()
         if mask.any()
         for measure, column in entry.values.items()
-    ]
+    ]  # fmt: skip
 
 
-def _language_cells(entry: LanguageScores, resamples: int, seed: int, left_out: list[str]) -> _Cells:
+def _language_cells(entry: LanguageScores) -> _Cells:
     cells: _Cells = {}
     table = np.column_stack(list(entry.values.values()))  # [queries, measures]
     for subset, mask in entry.masks().items():
         if not mask.any():
-            left_out.append(f"{entry.language}, {subset}: no query is in this subset")
             continue
         kept = table[mask]
         if entry.clusters is None:
-            rng = np.random.default_rng([seed, *f"{entry.language}/{subset}".encode()])
-            means = resampled_means(kept, resamples, rng)  # [resamples, measures]
+            rng = np.random.default_rng([0, *f"{entry.language}/{subset}".encode()])
+            means = resampled_means(kept, RESAMPLES, rng)  # [resamples, measures]
         else:
-            means = cluster_resampled_means(kept, _kept(entry.clusters, mask), resamples, seed)
+            means = cluster_resampled_means(kept, _kept(entry.clusters, mask), RESAMPLES, seed=0)
         for column, measure in enumerate(entry.values):
             key = (entry.language, subset, measure)
             cells[key] = _Cell(float(kept[:, column].mean()), means[:, column], len(kept))
@@ -160,66 +148,33 @@ def _kept(names: Sequence[str], mask: NDArray[np.bool_]) -> list[str]:
 
 
 def _group_cells(
-    cells: _Cells,
-    group: str,
-    languages: Sequence[str],
-    subsets: Sequence[str],
-    measures: Sequence[str],
-    left_out: list[str],
+    cells: _Cells, group: str, languages: Sequence[str], subsets: Sequence[str], measures: Sequence[str]
 ) -> _Cells:
-    made: _Cells = {}
+    means: _Cells = {}
     for subset in subsets:
         for measure in measures:
-            members = [cells.get((language, subset, measure)) for language in languages]
-            present = [cell for cell in members if cell is not None]
-            if len(present) < len(members):
-                # A mean over the languages that happen to have such queries is a mean over other languages.
-                missing = [language for language, cell in zip(languages, members, strict=True) if cell is None]
-                left_out.append(f"{group}, {subset}, {measure}: no value for {', '.join(missing)}")
-                continue
-            made[group, subset, measure] = _Cell(
-                float(np.mean([cell.value for cell in present])),
-                np.mean([cell.replicates for cell in present], axis=0),
-                sum(cell.queries for cell in present),
-            )
-    return made
+            members = [
+                cells[language, subset, measure] for language in languages if (language, subset, measure) in cells
+            ]
+            # A mean over the languages that happen to have such queries is a mean over other languages.
+            if len(members) == len(languages):
+                means[group, subset, measure] = _Cell(
+                    float(np.mean([cell.value for cell in members])),
+                    np.mean([cell.replicates for cell in members], axis=0),
+                    sum(cell.queries for cell in members),
+                )
+    return means
 
 
-def _parity_cells(cells: _Cells, bases: _Cells, own: str | None, left_out: list[str]) -> _Cells:
-    """Divide each MAP by that of ``bases``; ``own``: the language among ``cells`` that is the denominator itself."""
-    made: _Cells = {}
-    if not bases:
-        left_out.append(f"{PARITY}: the reference language {own} was not measured")
-        return made
-    by_subset = {subset: (code, cell) for (code, subset, measure), cell in bases.items() if measure == "MAP"}
-    for (language, subset, measure), cell in cells.items():
-        if measure != "MAP" or language == own:
-            continue
-        code, base = by_subset.get(subset, (own, None))
-        if base is None:
-            left_out.append(f"{language}, {subset}, {PARITY}: {code} has no query in this subset")
-        elif not (base.replicates > 0).all():
-            left_out.append(f"{language}, {subset}, {PARITY}: the MAP of {code} may be zero")
-        else:
-            made[language, subset, PARITY] = _Cell(
-                cell.value / base.value, cell.replicates / base.replicates, cell.queries
-            )
-    return made
-
-
-def _record(condition: Condition, key: tuple[str, str, str], cell: _Cell, level: float) -> Record:
-    language, subset, measure = key
-    low, high = percentiles(cell.replicates, level)
-    return Record(
-        **asdict(condition),
-        language=language,
-        subset=subset,
-        measure=measure,
-        value=cell.value,
-        low=low,
-        high=high,
-        queries=cell.queries,
-    )
+def _parity_cells(cells: _Cells, bases: _Cells, own: str | None) -> _Cells:
+    """Divide each MAP by that of ``bases``, unless that may be zero; ``own``: the language of ``cells`` among them."""
+    by_subset = {subset: cell for (_, subset, measure), cell in bases.items() if measure == "MAP"}
+    return {
+        (language, subset, PARITY): _Cell(cell.value / base.value, cell.replicates / base.replicates, cell.queries)
+        for (language, subset, measure), cell in cells.items()
+        if measure == "MAP" and language != own
+        and (base := by_subset.get(subset)) is not None and (base.replicates > 0).all()
+    }  # fmt: skip
 
 
 def _check_languages(languages: Sequence[str], groups: Mapping[str, Sequence[str]]) -> None:

@@ -1,26 +1,34 @@
-"""Measures, query by query, from a matrix of scores or from a run; ``ir_measures`` computes all of them.
+"""Measures, query by query, from scores, from a run, or from a TREC run file; ``ir_measures`` computes all of them.
 
 trec_eval orders equal 32-bit scores by document id, so a document's name could win or lose a query. Here the order is
 settled first, under one of two rules (``TIES``), and trec_eval gets ranks as scores, once for each pattern of ranks.
 """
 
-from __future__ import annotations
-
+import math
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from kivuko.datasets.spec import open_collection
 from kivuko.datasets.collections.collection import Judgments
-from kivuko.errors import DataError, UsageError
+from kivuko.errors import DataError, UsageError, at
+from kivuko.files import atomic_path
 from kivuko.ranks import relevant_ranks
+from kivuko.streams import text_lines
 
+# The default measures. All are in [0, 1]; higher is better.
 MEASURES = ("R@1", "R@5", "R@10", "MAP", "MRR", "nDCG@10")
-"""The default measures. All are in [0, 1]; higher is better."""
+RUN_MEASURES = (*MEASURES, "R@100")  # of text collections
+# Of attacks; see kivuko.evaluation.robustness, and the legend of their tables.
+RATIO, ACCURACY_DROP, SUCCESS_OF_CORRECT = "robustness ratio", "accuracy_drop", "success_of_correct"
+CALLS, TARGET_FIRST, AREA, GAP = "calls", "target_first", "area of MAP", "robustness gap"
 
+# The largest cutoff: trec_eval ends the whole process on some numbers out of range, and grades are far below it.
 MOST = 1_000_000
-"""The largest cutoff; trec_eval ends the whole process on some numbers out of range, and grades are far below it."""
 
 # The field writes MAP and MRR for the means; ir_measures names the value of one query, AP and RR.
 _FIELD_NAMES = {"MAP": "AP", "MRR": "RR"}
@@ -55,19 +63,19 @@ def parse_measures(names: Sequence[str]) -> dict[str, Any]:
     return measures
 
 
-Qrels = Mapping[str, Collection[str]]
-"""Query id to the ids of its relevant documents: binary relevance, one or more per query."""
-
+Qrels = Mapping[str, Collection[str]]  # query id to the ids of its relevant documents: binary relevance
+Run = dict[str, dict[str, float]]  # query id to document id to score
 Ties = Literal["trec_eval", "pessimistic"]
 
+# The rules for equal scores, for headers and tables.
 TIES: dict[Ties, str] = {
     "trec_eval": "equal scores, as 32-bit floats, are ordered by document id, falling, as trec_eval and ir_measures do",
     "pessimistic": "among equal scores, documents of lower grade come first: the lower bound over all orders",
 }
-"""The rules for equal scores, for headers and tables."""
 
 _CHUNK_CELLS = 500_000  # of a relevance matrix, and of a run as dictionaries (about 30 MB)
 
+# How measures are taken, for the header of records.
 PROTOCOL = {
     "ties": "pessimistic: among equal scores every relevant document ranks below every other document; "
     "scores are equal when they are the same number in the precision they were computed in",
@@ -75,7 +83,6 @@ PROTOCOL = {
     "R@k": "recall: relevant documents among the first k, divided by the relevant documents of the query",
     "measured by": "ir_measures, pytrec_eval provider",
 }
-"""How measures are taken, for the header of records."""
 
 
 def per_query(
@@ -232,6 +239,13 @@ def values_of_ranks(measures: tuple[Any, ...], patterns: Sequence[RankPattern]) 
     return np.array([values_of[pattern] for pattern in patterns], dtype=np.float64)
 
 
+def values_at(ranks: NDArray[np.int64], documents: int) -> dict[str, NDArray[np.float64]]:
+    """Return the default measures of queries with one right answer at the given ranks [n] of so many documents."""
+    patterns = [RankPattern(ranks[n : n + 1].tobytes(), 1, documents) for n in range(len(ranks))]
+    values = values_of_ranks(tuple(parse_measures(MEASURES).values()), patterns)
+    return {name: values[:, column].copy() for column, name in enumerate(MEASURES)}
+
+
 def _last(pattern: RankPattern) -> int:
     ranks = np.frombuffer(pattern.ranks, dtype=np.int64)
     return int(ranks[-1]) if len(ranks) else 0
@@ -292,3 +306,75 @@ def trec_order(scored: Mapping[str, float]) -> list[str]:
     scores = dict(zip(scored, single.tolist(), strict=True))
     # Code points sort as their UTF-8 bytes do, which is what trec_eval compares.
     return sorted(sorted(scored, reverse=True), key=lambda document: -scores[document])
+
+
+def read_run(path: Path) -> Run:
+    """Read a run, lines of ``query Q0 document rank score tag``; a DataError names ``path:line``."""
+    run: Run = {}
+    for number, line in text_lines(path):
+        cells = line.split()
+        if not cells:
+            continue
+        if len(cells) != 6:
+            raise DataError(
+                f"{at(path, number)}: {len(cells)} columns, but a run has 6: query Q0 document rank score tag"
+            )
+        query, document = cells[0], cells[2]
+        try:
+            score = float(cells[4])
+        except ValueError:
+            score = math.nan
+        if math.isnan(score) or "_" in cells[4]:  # Python's own way of writing 10 as 1_0
+            raise DataError(f"{at(path, number)}: score {cells[4][:40]!r} is no number")
+        if document in run.setdefault(query, {}):
+            raise DataError(f"{at(path, number)}: document {document[:60]} occurs twice under query {query[:60]}")
+        run[query][document] = score
+    if not run:
+        raise DataError(f"{path}: no line in it; a run has lines of: query Q0 document rank score tag")
+    return run
+
+
+def write_run(
+    path: Path, run: Mapping[str, Mapping[str, float]], tag: str, queries: Sequence[str] | None = None
+) -> None:
+    """Write a run, best document first, in trec_eval's own order, whole or not at all. Scores read back exactly.
+
+    ``queries``: which, and their order; None: all. UsageError for an id that is empty or holds white space.
+    """
+    named = "-".join(tag.split()) or "run"
+    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as stream:
+        for query in run if queries is None else queries:
+            scored = run.get(query, {})
+            for name in (query, *scored):
+                if len(name.split()) != 1:
+                    raise UsageError(f"id {name[:40]!r} is empty or holds white space; a run's columns cannot carry it")
+            for rank, document in enumerate(trec_order(scored), start=1):
+                stream.write(f"{query} Q0 {document} {rank} {float(scored[document])!r} {named}\n")
+
+
+@dataclass(frozen=True)
+class RunMeasures:
+    """The mean measures of a run file on a collection."""
+
+    queries: int  # measured: those with a relevant document
+    values: dict[Ties, dict[str, float]]  # rule for equal scores to measure to mean
+    missing: int  # queries that are measured but not in the run
+    not_judged: int  # in the run but not judged
+    unanswerable: int  # judged but without a relevant document
+
+
+def measure_run_file(run: Path, collection: str, measures: Sequence[str] = ()) -> RunMeasures:
+    """Measure a TREC run file on the judgments of a collection, ``ir:ID`` or ``trec:FOLDER``."""
+    judgments, scores = open_collection(collection).judgments(), read_run(run)
+    queries = answerable(judgments)
+    if not queries:
+        raise DataError(
+            f"{collection}: no query has a relevant document in the qrels, a grade above 0; nothing to measure."
+        )
+    names = measures or RUN_MEASURES
+    values = {
+        ties: {name: float(own.mean()) for name, own in measure_run(scores, judgments, queries, names, ties).items()}
+        for ties in TIES
+    }
+    missing = sum(query not in scores for query in queries)
+    return RunMeasures(len(queries), values, missing, len(set(scores) - set(judgments)), len(judgments) - len(queries))

@@ -1,23 +1,23 @@
 """Records, the source of truth: each figure, its condition and its interval."""
 
-from __future__ import annotations
-
 import json
 import math
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from glob import escape
 from importlib import metadata
 from pathlib import Path
-from typing import Any, NoReturn
+from types import UnionType
+from typing import Any, NoReturn, get_args, get_origin
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kivuko.errors import CorruptFileError, DataError, KivukoError, at
-from kivuko.evaluation.statistics import check_values
+from kivuko.evaluation.statistics import Interval, check_values
 from kivuko.files import atomic_path
 
 _REPORTED_PACKAGES = ("kivuko", "torch", "transformers", "sentence-transformers", "ir_measures", "numpy")
@@ -51,7 +51,7 @@ class Record(Condition):
     queries: int  # number of them
 
     def __post_init__(self) -> None:
-        if problem := wrong_field(vars(self), RECORD_FIELDS):
+        if problem := wrong_field(vars(self), Record):
             raise DataError(f"record of {self.measure!r} in {self.language!r}: {problem}")
 
 
@@ -77,55 +77,38 @@ def current_versions() -> dict[str, str]:
     return versions
 
 
-# Field name to (what it must be, in words; the types; whether it may be None).
-FieldRule = tuple[str, tuple[type, ...], bool]
-_TEXT: FieldRule = ("text", (str,), False)
-_WHOLE: FieldRule = ("a whole number", (int,), False)
-_NUMBER: FieldRule = ("a finite number", (int, float), False)
-
-RECORD_FIELDS: dict[str, FieldRule] = {
-    "dataset": _TEXT,
-    "split": _TEXT,
-    "subset": _TEXT,
-    "language": _TEXT,
-    "model": _TEXT,
-    "objective": _TEXT,
-    "bitext_size": (*_WHOLE[:2], True),
-    "seed": (*_WHOLE[:2], True),
-    "attack": (*_TEXT[:2], True),
-    "budget": (*_NUMBER[:2], True),
-    "scoring": _TEXT,
-    "measure": _TEXT,
-    "value": _NUMBER,
-    "low": _NUMBER,
-    "high": _NUMBER,
-    "queries": _WHOLE,
-}
-
-HEADER_FIELDS: dict[str, FieldRule] = {
-    "command": _TEXT,
-    "protocol": ("an object", (dict,), False),
-    "seeds": ("a list", (list, tuple), False),
-    "versions": ("an object", (dict,), False),
-    "created": _TEXT,
+_KINDS: Mapping[Any, tuple[str, type | tuple[type, ...]]] = {
+    str: ("text", str),
+    int: ("a whole number", int),
+    float: ("a finite number", (int, float)),
+    Mapping: ("an object", dict),
+    Sequence: ("a list", (list, tuple)),
 }
 
 
-def wrong_field(fields: Mapping[str, Any], rules: Mapping[str, FieldRule]) -> str | None:
-    """Return the problem of the first field that breaks its rule, or None."""
-    for name, (words, types, optional) in rules.items():
-        if name not in fields:
-            return f"field {name!r} is missing"
-        value = fields[name]
+def wrong_field(values: Mapping[str, Any], kind: type[Record | Header]) -> str | None:
+    """Return the problem of the first value that does not have the type of its field, or None."""
+    for item in fields(kind):
+        if item.name not in values:
+            return f"field {item.name!r} is missing"
+        value, optional = values[item.name], isinstance(item.type, UnionType)
         if value is None and optional:
             continue
+        words, types = _KINDS[get_args(item.type)[0] if optional else get_origin(item.type) or item.type]
         # bool is an int to Python, and a NaN a float; neither is a number here.
         fits = isinstance(value, types) and not isinstance(value, bool)
         if not fits or (isinstance(value, float) and not math.isfinite(value)):
-            return f"field {name!r} is {value!r}; it must be {words}"
-    if unknown := set(fields) - set(rules):
+            return f"field {item.name!r} is {value!r}; it must be {words}"
+    if unknown := set(values) - {item.name for item in fields(kind)}:
         return f"field {min(unknown)!r} is not known"
     return None
+
+
+def record_of(condition: Condition, interval: Interval, queries: int, **names: str) -> Record:
+    """Return a record of an interval; ``names``: its subset, language and measure."""
+    return Record(
+        **asdict(condition), **names, value=interval.mean, low=interval.low, high=interval.high, queries=queries
+    )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -166,7 +149,7 @@ def read_per_query(records_path: Path | str) -> list[PerQueryScores]:
     path = per_query_path(records_path)
     if not path.is_file():
         raise DataError(f"{path}: there are no per-query scores; run the evaluation again to write them")
-    try:
+    with refuse_damaged(path, "per-query scores"):
         # Read as codes: as strings, the constant columns of a study's millions of rows would take gigabytes.
         words = [name for name, kind in _columns().items() if kind == pa.string()]
         table = _completed(pq.read_table(path, read_dictionary=words)).select(list(_columns())).unify_dictionaries()
@@ -174,10 +157,17 @@ def read_per_query(records_path: Path | str) -> list[PerQueryScores]:
         return [
             _scores(table.slice(start, 1), table["value"], names, start, length) for start, length in _blocks(table)
         ]
-    except (pa.ArrowException, OSError, ValueError, KeyError, DataError) as problem:
-        raise CorruptFileError(
-            f"{path}: the per-query scores are damaged; run the command that wrote them again"
-        ) from problem
+
+
+@contextmanager
+def refuse_damaged(path: Path, what: str) -> Iterator[None]:
+    """Turn what reading a damaged Parquet file raises into one line."""
+    from pyarrow import ArrowException
+
+    try:
+        yield
+    except (ArrowException, OSError, ValueError, KeyError, TypeError, RecursionError, DataError) as problem:
+        raise CorruptFileError(f"{path}: the {what} are damaged; run the command that wrote them again") from problem
 
 
 def write_per_query_table(path: Path, scores: Sequence[PerQueryScores]) -> None:
@@ -188,10 +178,11 @@ def write_per_query_table(path: Path, scores: Sequence[PerQueryScores]) -> None:
     schema = pa.schema(list(_columns().items()))
     tables = [schema.empty_table()]
     for block in scores:
-        constant = _key(block)
         count = len(block.values)
+        constant = {"language": block.language, "subset": block.subset, "measure": block.measure}
         columns = {
-            name: pa.repeat(pa.scalar(value, type=schema.field(name).type), count) for name, value in constant.items()
+            name: pa.repeat(pa.scalar(value, type=schema.field(name).type), count)
+            for name, value in {**constant, **asdict(block.condition)}.items()
         }
         columns["query_id"] = pa.array(block.query_ids, type=pa.string())
         columns["cluster"] = (
@@ -223,11 +214,6 @@ def _completed(table: Any) -> Any:
             column = pa.repeat(pa.scalar(value, type=pa.string()), table.num_rows)
             table = table.append_column(name, column)
     return table
-
-
-def _key(block: PerQueryScores) -> dict[str, Any]:
-    names = {"language": block.language, "subset": block.subset, "measure": block.measure}
-    return {**names, **asdict(block.condition)}
 
 
 def _blocks(table: Any) -> list[tuple[int, int]]:
@@ -277,13 +263,9 @@ def _scores(row: Any, values: Any, names: Mapping[str, _Names], start: int, leng
         raise ValueError("a query has no id")
     return PerQueryScores(
         condition=Condition(**{item.name: first[item.name] for item in fields(Condition)}),
-        language=first["language"],
-        subset=first["subset"],
-        measure=first["measure"],
-        query_ids=ids,
-        values=values.slice(start, length).to_numpy(),
-        clusters=names["cluster"].of(start, length),
-    )
+        language=first["language"], subset=first["subset"], measure=first["measure"], query_ids=ids,
+        values=values.slice(start, length).to_numpy(), clusters=names["cluster"].of(start, length),
+    )  # fmt: skip
 
 
 FORMAT = 2
@@ -389,13 +371,13 @@ def _header(path: Path, line: bytes) -> tuple[Header, int, Mapping[str, Any]]:
     promised = fields.pop("records", None)
     if not isinstance(promised, int) or isinstance(promised, bool) or promised < 0:
         _corrupt(path, 1, f"field 'records' is {promised!r}; it must be a whole number")
-    _check(path, 1, fields, HEADER_FIELDS)
+    _check(path, 1, fields, Header)
     return Header(**{**fields, "seeds": tuple(fields["seeds"])}), promised, _ADDED if version == 1 else {}
 
 
 def _record(path: Path, number: int, line: bytes, added: Mapping[str, Any]) -> Record:
     fields = {**added, **_fields(path, number, line, "record")}
-    _check(path, number, fields, RECORD_FIELDS)
+    _check(path, number, fields, Record)
     return Record(**fields)
 
 
@@ -413,8 +395,8 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
 
 
-def _check(path: Path, number: int, fields: dict[str, Any], rules: dict[str, FieldRule]) -> None:
-    if problem := wrong_field(fields, rules):
+def _check(path: Path, number: int, values: dict[str, Any], kind: type[Record | Header]) -> None:
+    if problem := wrong_field(values, kind):
         _corrupt(path, number, problem)
 
 

@@ -5,8 +5,6 @@
 - Would another **training run** change it? ``seed_interval``, over the means of several seeds.
 """
 
-from __future__ import annotations
-
 import functools
 import math
 from collections.abc import Sequence
@@ -17,7 +15,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from kivuko.errors import DataError, UsageError
 
+LEVEL = 0.95
 _CHUNK_DRAWS = 1_000_000  # query draws held at once: 8 MB of indices
+_CHUNK_CELLS = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -34,45 +34,40 @@ class Interval:
         return self.n < 2
 
 
-def bootstrap_interval(values: ArrayLike, level: float = 0.95, resamples: int = 2000, seed: int = 0) -> Interval:
+def bootstrap_interval(values: ArrayLike, resamples: int = 2000, seed: int = 0) -> Interval:
     """Return the mean of values [n] with a percentile bootstrap interval (Efron & Tibshirani 1993, ch. 13).
 
-    DataError for no value or one that is not finite; UsageError for ``level`` or ``resamples`` out of range.
+    DataError for no value or one that is not finite; UsageError for ``resamples`` out of range.
     """
     checked = check_values(values)
     means = resampled_means(checked[:, None], resamples, np.random.default_rng(seed))[:, 0]
-    low, high = percentiles(means, level)
-    return Interval(float(checked.mean()), low, high, len(checked))
+    return Interval(float(checked.mean()), *percentiles(means), len(checked))
 
 
-def paired_difference(
-    a: ArrayLike, b: ArrayLike, level: float = 0.95, resamples: int = 2000, seed: int = 0
-) -> Interval:
+def paired_difference(a: ArrayLike, b: ArrayLike) -> Interval:
     """Return the mean of ``a - b`` [n] over the same queries, with a bootstrap interval."""
-    return bootstrap_interval(paired_values(a, b), level, resamples, seed)
+    return bootstrap_interval(paired_values(a, b))
 
 
-def seed_interval(values: ArrayLike, level: float = 0.95) -> Interval:
+def seed_interval(values: ArrayLike) -> Interval:
     """Return the mean over training seeds [n] with a Student t interval: mean ± t(n - 1) · s / sqrt(n).
 
     With three to five seeds a bootstrap would be far too narrow; the t interval assumes instead that the seeds' means
     are about normal. It may reach outside [0, 1].
     """
     checked = check_values(values)
-    _check_level(level)
     mean, n = float(checked.mean()), len(checked)
     if n == 1:
         return Interval(mean, mean, mean, 1)
     from scipy.special import stdtrit  # here, since it takes a moment to import
 
-    half = float(stdtrit(n - 1, (1 + level) / 2)) * float(checked.std(ddof=1)) / math.sqrt(n)
+    half = float(stdtrit(n - 1, (1 + LEVEL) / 2)) * float(checked.std(ddof=1)) / math.sqrt(n)
     return Interval(mean, mean - half, mean + half, n)
 
 
 def resampled_means(values: NDArray[np.float64], resamples: int, rng: np.random.Generator) -> NDArray[np.float64]:
     """Return the means of bootstrap samples of the rows of [n, k], columns drawn together: [resamples, k]."""
-    if resamples < 1:
-        raise UsageError(f"resamples is {resamples}; it must be at least 1 (2000 is usual)")
+    _check_count("resamples", resamples, 2000)
     n, k = values.shape
     means = np.empty((resamples, k))
     chunk = max(1, _CHUNK_DRAWS // n)
@@ -96,8 +91,7 @@ def cluster_resampled_means(
     wherever it occurs: in another language, in another subset, under another model. A sample without a row takes the
     plain mean.
     """
-    if resamples < 1:
-        raise UsageError(f"resamples is {resamples}; it must be at least 1 (2000 is usual)")
+    _check_count("resamples", resamples, 2000)
     names, member = np.unique(np.asarray(clusters, dtype=str), return_inverse=True)
     sums = np.zeros((len(names), values.shape[1]))
     np.add.at(sums, member, values)
@@ -115,11 +109,15 @@ def _poisson_counts(seed: int, cluster: str, resamples: int) -> NDArray[np.float
     return np.random.default_rng([seed, *cluster.encode()]).poisson(1.0, resamples).astype(np.float64)
 
 
-def percentiles(replicates: NDArray[np.float64], level: float) -> tuple[float, float]:
-    """Return the central ``level`` of bootstrap replicates [resamples] as (low, high)."""
-    _check_level(level)
-    low, high = np.quantile(replicates, [(1 - level) / 2, (1 + level) / 2])
+def percentiles(replicates: NDArray[np.float64]) -> tuple[float, float]:
+    """Return the central 95 % of bootstrap replicates [resamples] as (low, high)."""
+    low, high = np.quantile(replicates, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return float(low), float(high)
+
+
+def _check_count(name: str, count: int, usual: int) -> None:
+    if count < 1:
+        raise UsageError(f"{name} is {count}; it must be at least 1 ({usual} is usual)")
 
 
 def paired_values(a: ArrayLike, b: ArrayLike) -> NDArray[np.float64]:
@@ -143,14 +141,6 @@ def check_values(values: ArrayLike) -> NDArray[np.float64]:
     return checked
 
 
-def _check_level(level: float) -> None:
-    if not 0 < level < 1:
-        raise UsageError(f"level is {level}; it must be between 0 and 1, such as 0.95")
-
-
-_CHUNK_CELLS = 1_000_000
-
-
 @dataclass(frozen=True)
 class RandomizationTest:
     """A paired test of a difference."""
@@ -168,8 +158,7 @@ def randomization_test(a: ArrayLike, b: ArrayLike, trials: int = 10_000, seed: i
     ``count`` trials had a mean at least as far from zero as the observed one. (Smucker, Allan & Carterette, CIKM 2007.)
     Not ``scipy.stats.permutation_test``: its random signs differ, and published p-values would change.
     """
-    if trials < 1:
-        raise UsageError(f"trials is {trials}; it must be at least 1 (10000 is usual)")
+    _check_count("trials", trials, 10_000)
     differences = paired_values(a, b)
     total = float(differences.sum())
     flippable = differences[differences != 0]  # a zero stays zero under either sign

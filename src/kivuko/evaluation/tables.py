@@ -1,21 +1,21 @@
 """Result tables for the terminal, from records. They fit into 80 columns: measures without room are left out."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 
 from rich.console import Console
 from rich.table import Table
 
 from kivuko.errors import UsageError
-from kivuko.evaluation.group_means import PARITY
+from kivuko.evaluation.group_means import ALL, GROUPS, HEADLINE, HIGH, LOW, PARITY
+from kivuko.evaluation.measures import ACCURACY_DROP, AREA, CALLS, GAP, RATIO, SUCCESS_OF_CORRECT, TARGET_FIRST
 from kivuko.evaluation.records import Record
 from kivuko.languages import language
+from kivuko.perturbations.catalog import ATTACKS
+from kivuko.perturbations.spec import AttackSpec
 
-GROUPS = ("low-resource", "high-resource")
 WIDTH = 80
 _LABEL = 22  # columns of a row's name at most
-Key = tuple[str, str, str, str]  # objective, language, subset, measure
+_NONE = "–"
 
 _OBJECTIVES = {"teacher": "teacher", "untrained": "random weights"}
 _SUBSETS = {
@@ -53,7 +53,7 @@ def results_table(records: Sequence[Record], objective: str, subset: str = "head
     """Return one objective's figures, a row per language and group: MAP with its interval, then the other measures."""
     rows = _rows(records, objective, subset, _EMOJI[0])
     title = f"{_OBJECTIVES.get(objective, objective)}: {_SUBSETS.get(subset, subset)}"
-    return _figures_table(title, index_records(records), rows, subset, _EMOJI, width)
+    return _figures_table(title, records, rows, subset, _EMOJI, width)
 
 
 def comparison_table(records: Sequence[Record], measures: Sequence[str] = ("R@1", "R@10", "MAP")) -> Table:
@@ -65,7 +65,7 @@ def comparison_table(records: Sequence[Record], measures: Sequence[str] = ("R@1"
         for measure in measures:
             table.add_column(f"{group.split('-')[0]} {measure}", justify="right", no_wrap=True)
     for objective in dict.fromkeys(record.objective for record in records):
-        row = (plain(figures.get((objective, g, "headline", m))) for g in GROUPS for m in measures)
+        row = (figure(figures.get((objective, g, "headline", m))) for g in GROUPS for m in measures)
         table.add_row(_OBJECTIVES.get(objective, objective), *row)
     return table
 
@@ -80,7 +80,7 @@ def ceiling_line(records: Sequence[Record]) -> str | None:
     ceiling = {measure: figures.get(("teacher", "en", "headline", measure)) for measure in ("R@1", "R@10", "MAP")}
     if any(record is None for record in ceiling.values()):
         return None
-    return "ceiling, the teacher on English names: " + ", ".join(f"{m} {plain(r)}" for m, r in ceiling.items())
+    return "ceiling, the teacher on English names: " + ", ".join(f"{m} {figure(r)}" for m, r in ceiling.items())
 
 
 def no_better_line(records: Sequence[Record], objective: str) -> str | None:
@@ -122,17 +122,17 @@ def label(code: str) -> str:
         return code
 
 
-def index_records(records: Iterable[Record]) -> dict[Key, Record]:
+def index_records(records: Iterable[Record]) -> dict[tuple[str, str, str, str], Record]:
     """Return the clean (unattacked) records by (objective, language, subset, measure); later ones win."""
     return {(r.objective, r.language, r.subset, r.measure): r for r in records if r.attack is None}
 
 
+def figure(record: Record | None, form: str = ".3f") -> str:
+    return _NONE if record is None else format(record.value, form)
+
+
 def with_interval(record: Record | None) -> str:
-    return "–" if record is None else f"{record.value:.3f} [{record.low:.3f}, {record.high:.3f}]"
-
-
-def plain(record: Record | None) -> str:
-    return "–" if record is None else f"{record.value:.3f}"
+    return _NONE if record is None else f"{record.value:.3f} [{record.low:.3f}, {record.high:.3f}]"
 
 
 def _task_table(records: Sequence[Record], objective: str, subset: str, width: int, searched: str) -> Table:
@@ -157,7 +157,7 @@ def _task_table(records: Sequence[Record], objective: str, subset: str, width: i
     first = records[0]
     parts = (searched, "" if subset == "all" else _SUBSETS.get(subset, subset))
     title = "; ".join([f"{objective}: {first.dataset}, {first.split}", *(part for part in parts if part)])
-    return _figures_table(title, index_records(records), rows, subset, layout, width)
+    return _figures_table(title, records, rows, subset, layout, width)
 
 
 def _rows(records: Sequence[Record], objective: str, subset: str, measure: str) -> list[tuple[str, Record]]:
@@ -167,17 +167,14 @@ def _rows(records: Sequence[Record], objective: str, subset: str, measure: str) 
 
 
 def _figures_table(
-    title: str,
-    figures: dict[Key, Record],
-    rows: Sequence[tuple[str, Record]],
-    subset: str,
-    measures: Sequence[str],
+    title: str, records: Sequence[Record], rows: Sequence[tuple[str, Record]], subset: str, measures: Sequence[str],
     width: int,
-) -> Table:
+) -> Table:  # fmt: skip
+    figures = index_records(records)
     columns = [["language", *(name for name, _ in rows)], ["n", *(f"{record.queries:,}" for _, record in rows)]]
     columns.append([f"{measures[0]} [95 %]", *(with_interval(record) for _, record in rows)])
     for measure in measures[1:]:
-        cells = [plain(figures.get((record.objective, record.language, subset, measure))) for _, record in rows]
+        cells = [figure(figures.get((record.objective, record.language, subset, measure))) for _, record in rows]
         columns.append([measure, *cells])
     return fit_columns(compact_table(title), columns, width)
 
@@ -204,3 +201,101 @@ def plain_text(parts: Sequence[Table | str], width: int = WIDTH) -> str:
         for part in parts:
             console.print(part, soft_wrap=isinstance(part, str))
     return "\n".join(line.rstrip() for line in capture.get().splitlines())
+
+
+_AFTER = ("R@1", "MAP", ACCURACY_DROP, SUCCESS_OF_CORRECT, RATIO)
+_NEVER = "no query was answered first before"
+_RARELY = "too few queries were answered first before for an interval; attack more queries"
+_LEGEND = (
+    "lost: clean less attacked R@1 (attack success as a drop in accuracy). broken: of the queries answered first "
+    "before, the share that is not after (attack success on correct queries). kept: MAP after over MAP before "
+    "(robustness ratio). calls: calls of the model, per query.",
+    "aimed: share of queries for which the chosen image came first.",
+    "gap: what is kept in high-resource languages less what is kept in low-resource ones. area: mean MAP over all "
+    "budgets up to the largest.",
+)
+
+
+def attack_table(records: Sequence[Record], spec: AttackSpec) -> Table:
+    """Return the effect of one attack, a row per language and group."""
+    by_key = _attacked(records)
+    codes = list(dict.fromkeys(code for attack, _, code, _ in by_key if attack is None))
+    targeted = any((spec.label, spec.budget, code, TARGET_FIRST) in by_key for code in codes)
+    table = compact_table(spec.text)
+    table.add_column("language", overflow="fold")
+    for heading in ("n", "R@1", "after", "MAP", "after", "lost", "broken", "kept", "calls", *["aimed"] * targeted):
+        table.add_column(heading, justify="right", no_wrap=True)
+    unanswered: dict[str, list[str]] = {}
+    for code in sorted(codes, key=lambda code: (code in GROUPS, codes.index(code))):
+        accuracy, precision = (by_key.get((None, None, code, measure)) for measure in ("R@1", "MAP"))
+        after = {measure: by_key.get((spec.label, spec.budget, code, measure)) for measure in (*_AFTER, CALLS)}
+        first, *others = (figure(after[measure]) for measure in _AFTER)
+        cells = [label(code), f"{accuracy.queries:,}" if accuracy else _NONE, figure(accuracy), first]
+        cells += [figure(precision), *others, figure(after[CALLS], ",.0f")]
+        aimed = figure(by_key.get((spec.label, spec.budget, code, TARGET_FIRST)))
+        table.add_row(*cells, *[aimed] * targeted)
+        if after[SUCCESS_OF_CORRECT] is None and accuracy is not None:
+            unanswered.setdefault(_RARELY if accuracy.value > 0 else _NEVER, []).append(code)
+    table.caption = " ".join(
+        f"broken is –{'' if len(some) == len(codes) else ' in ' + ', '.join(some)}: {why}."
+        for why, some in unanswered.items()
+    ) or None  # fmt: skip
+    table.caption_justify = "left"
+    return table
+
+
+def overview_table(records: Sequence[Record], specs: Sequence[AttackSpec]) -> Table:
+    """Return all attacks side by side: MAP of the groups, the share of it that is kept, the gap, the area."""
+    by_key = _attacked(records)
+    groups = [group for group in GROUPS if (None, None, group, "MAP") in by_key]
+    names = [group.split("-")[0] for group in groups]
+    table = compact_table("side by side: MAP under attack and the share kept, means of languages")
+    table.add_column("attack", overflow="fold")
+    headings = [text for name in names for text in (f"{name}\nMAP", "\nkept")]
+    for heading in (*headings, "\ngap", *(f"area\n{name}" for name in names)):
+        table.add_column(heading, justify="right", no_wrap=True)
+    clean = [cell for group in groups for cell in (figure(by_key[None, None, group, "MAP"]), _NONE)]
+    table.add_row("clean", *clean, *[_NONE] * (1 + len(groups)))
+    for spec in specs:
+        key = (spec.label, spec.budget)
+        cells = [
+            figure(by_key.get((*key, group, measure)), form)
+            for group in groups
+            for measure, form in (("MAP", ".3f"), (RATIO, ".2f"))
+        ]
+        gap = figure(by_key.get((*key, f"{HIGH} less {LOW}", GAP)), "+.2f")
+        table.add_row(spec.text, *cells, gap, *(figure(by_key.get((*key, group, AREA))) for group in groups))
+    return table
+
+
+def legend(records: Sequence[Record], specs: Sequence[AttackSpec]) -> str:
+    """Explain the columns that the tables have."""
+    parts = ["Queries equal to the English name are left out."] if _subset(records) == HEADLINE else []
+    parts.append(_LEGEND[0])
+    if any(record.measure == TARGET_FIRST for record in records):
+        parts.append(_LEGEND[1])
+    if len(specs) > 1:
+        parts.append(_LEGEND[2])
+    return " ".join(parts)
+
+
+def catalog_table() -> Table:
+    """Return all attacks with their parameters and defaults."""
+    table = compact_table("attacks: name:parameter=value,...  (in brackets: default)")
+    for heading in ("attack", "changes", "needs"):
+        table.add_column(heading, no_wrap=True)
+    table.add_column("what it does, and its parameters", overflow="fold")
+    for attack in ATTACKS.values():
+        parameters = ", ".join(f"{one.name} ({one.written(one.default)})" for one in attack.parameters)
+        table.add_row(attack.name, attack.kind, attack.needs, f"{attack.description}; {parameters}")
+    return table
+
+
+def _subset(records: Sequence[Record]) -> str:
+    return HEADLINE if any(one.subset == HEADLINE for one in records) else ALL
+
+
+def _attacked(records: Sequence[Record]) -> dict[tuple[str | None, float | None, str, str], Record]:
+    """Return the records by (attack, budget, language, measure); attack None: clean."""
+    subset = _subset(records)
+    return {(one.attack, one.budget, one.language, one.measure): one for one in records if one.subset == subset}

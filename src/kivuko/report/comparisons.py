@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from kivuko.errors import KivukoError
-from kivuko.evaluation import PairedComparison, compare_scores, holm
-from kivuko.evaluation.matched import Matched, Point, compare_ratios, matched
-from kivuko.evaluation.mixtures import on_queries_of
+from kivuko.evaluation.comparison import PairedComparison, compare_scores
+from kivuko.evaluation.robustness import Matched, Point, compare_ratios, matched, on_queries_of
+from kivuko.evaluation.statistics import holm
 from kivuko.report.results import (
     DISTILLATION,
     FAMILIES,

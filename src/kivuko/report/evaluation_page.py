@@ -7,8 +7,9 @@ import itertools
 from dataclasses import dataclass, replace
 
 from kivuko.errors import DataError
-from kivuko.evaluation import Interval, PerQueryScores, Record, holm
 from kivuko.evaluation.comparison import Difference, differences
+from kivuko.evaluation.records import PerQueryScores, Record
+from kivuko.evaluation.statistics import Interval, holm
 from kivuko.report.attacked_examples import example_blocks
 from kivuko.report.formatting import (
     budget_label,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from kivuko.errors import UsageError
-from kivuko.evaluation import Interval
+from kivuko.evaluation.statistics import Interval
 from kivuko.languages import language
 
 DASH, MINUS = "–", "−"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from kivuko.evaluation import Interval
+from kivuko.evaluation.statistics import Interval
 from kivuko.report.formatting import DASH, budget_label, mean_of, per_cent, signed_spread, size_heading
 from kivuko.report.page import Cell, Row, RowGroup, Table, cells
 from kivuko.report.results import OF_IMAGES, Attack, Results, Seed, Spot, System, over_seeds

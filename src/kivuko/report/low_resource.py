@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
-from kivuko.evaluation import PARITY, Interval
+from kivuko.evaluation.group_means import PARITY
+from kivuko.evaluation.statistics import Interval
 from kivuko.report.comparisons import Contrast
 from kivuko.report.formatting import DASH, count, language_label, per_cent, signed_spread, size_heading, spread
 from kivuko.report.low_resource_answer import MET, MISSED, gain_claim, study_answer, translation_claim

@@ -10,7 +10,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from kivuko.evaluation import Header
+from kivuko.evaluation.records import Header
 from kivuko.report.formatting import keep_together
 from kivuko.report.glossary import TERMS
 

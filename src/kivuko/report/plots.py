@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from markupsafe import Markup
 
 from kivuko.errors import MissingDependencyError
-from kivuko.evaluation import Interval
+from kivuko.evaluation.statistics import Interval
 from kivuko.report.formatting import DASH, figure, spread
 
 if TYPE_CHECKING:

@@ -7,9 +7,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from kivuko.errors import DataError, UsageError
-from kivuko.evaluation import PARITY, Condition, Header, Interval, PerQueryScores, Record, seed_interval, seed_means
 from kivuko.evaluation.attack.examples import AttackedExample
-from kivuko.evaluation.mixtures import mixture, on_queries_of
+from kivuko.evaluation.comparison import seed_means
+from kivuko.evaluation.group_means import PARITY
+from kivuko.evaluation.records import Condition, Header, PerQueryScores, Record
+from kivuko.evaluation.robustness import mixture, on_queries_of
+from kivuko.evaluation.statistics import Interval, seed_interval
 from kivuko.languages import DEFAULT_LANGUAGES, language
 from kivuko.report.formatting import EDITS, RADIUS, SEVERITY, setting_label
 

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 
-from kivuko.evaluation import Interval
 from kivuko.evaluation.robustness import accuracy_radius_area, resource_gap, robustness
+from kivuko.evaluation.statistics import Interval
 from kivuko.report.attacked_examples import example_blocks
 from kivuko.report.comparisons import MATCHED, share_values
 from kivuko.report.formatting import (

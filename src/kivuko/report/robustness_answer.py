@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from kivuko.evaluation import Interval
+from kivuko.evaluation.statistics import Interval
 from kivuko.report.comparisons import EVERYTHING, MATCHED, RATIO, UNDER_ATTACK, Contrast, PairedTest, no_choice
 from kivuko.report.formatting import after_holm, count, figure, per_cent, signed
 from kivuko.report.page import Answer

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from kivuko.errors import DataError, UsageError
-from kivuko.evaluation import per_query_path, read_per_query, read_records
 from kivuko.evaluation.attack.examples import examples_path, read_examples
 from kivuko.evaluation.evaluate import Evaluation
+from kivuko.evaluation.records import per_query_path, read_per_query, read_records
 from kivuko.files import refuse_unwritable, write_text
 from kivuko.report.page import Page, render
 from kivuko.report.plots import check_plotting

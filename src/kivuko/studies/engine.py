@@ -15,8 +15,8 @@ from typing import Any, Protocol
 from kivuko.bitext import Bitext
 from kivuko.datasets.emoji.world import EmojiWorld
 from kivuko.errors import CorruptFileError, UsageError
-from kivuko.evaluation import Condition, Header, Record, per_query_path, write_records
 from kivuko.evaluation.attack.examples import examples_path, read_examples, write_examples
+from kivuko.evaluation.records import Condition, Header, Record, per_query_path, write_records
 from kivuko.files import refuse_unwritable
 from kivuko.studies.grid import Grid, Run, Size, read_sizes
 from kivuko.studies.runs import (

@@ -24,9 +24,10 @@ from kivuko.encoders.model import quiet
 from kivuko.encoders.teacher import TextTeacher, load_teacher
 from kivuko.encoders.token_batch import Encoder, TokenBatch
 from kivuko.errors import ModelError
-from kivuko.evaluation import Condition, LanguageScores, PerQueryScores, Record, per_query_scores, summarize
 from kivuko.evaluation import emoji as images
 from kivuko.evaluation.emoji import measure_queries
+from kivuko.evaluation.group_means import LanguageScores, per_query_scores, summarize
+from kivuko.evaluation.records import Condition, PerQueryScores, Record
 from kivuko.languages import resource_groups
 from kivuko.search import emoji_vectors
 from kivuko.studies.demo import emoji_job
@@ -279,17 +280,17 @@ class Evaluator:
 
     def _choice_records(self, scores: Sequence[LanguageScores], condition: Condition) -> list[Record]:
         """Return MAP of headline queries, by which recipes are chosen."""
-        summary = summarize([map_only(one) for one in scores], condition, groups=self._groups(), reference=ENGLISH)
-        return [record for record in summary.records if (record.subset, record.measure) == (HEADLINE, MAP)]
+        records = summarize([map_only(one) for one in scores], condition, groups=self._groups())
+        return [record for record in records if (record.subset, record.measure) == (HEADLINE, MAP)]
 
     def _records(
         self, english: LanguageScores, scores: Sequence[LanguageScores], condition: Condition, keep_english: bool
     ) -> list[Record]:
         """Return MAP in every subset of queries; the other measures and parity on the headline queries alone."""
-        summary = summarize([english, *scores], condition, groups=self._groups(), reference=ENGLISH)
+        records = summarize([english, *scores], condition, groups=self._groups())
         return [
             record
-            for record in summary.records
+            for record in records
             if record.subset in SUBSETS
             and (record.subset == HEADLINE or record.measure == MAP)
             and (keep_english or record.language != ENGLISH)

@@ -19,8 +19,8 @@ from kivuko.encoders.model import quiet
 from kivuko.encoders.student import StaticStudent
 from kivuko.encoders.teacher import load_teacher
 from kivuko.encoders.vocabulary import train_vocabulary
-from kivuko.evaluation import Condition, Header
 from kivuko.evaluation import emoji as images
+from kivuko.evaluation.records import Condition, Header
 from kivuko.languages import language, resource_groups
 from kivuko.progress import progress_bar
 from kivuko.studies.demo import emoji_job

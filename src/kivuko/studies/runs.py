@@ -15,7 +15,7 @@ from typing import Any
 
 import kivuko
 from kivuko.errors import CorruptFileError, DataError
-from kivuko.evaluation import Header, PerQueryScores, Record, read_per_query, read_records, write_records
+from kivuko.evaluation.records import Header, PerQueryScores, Record, read_per_query, read_records, write_records
 from kivuko.files import sha256_of
 from kivuko.studies.grid import Run
 

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kivuko.evaluation import Condition, LanguageScores, PerQueryScores, Record, per_query_scores, summarize
 from kivuko.evaluation.attack.examples import AttackedExample, png
 from kivuko.evaluation.attack.targets import CaptionTarget, EmojiTarget
-from kivuko.evaluation.group_means import ALL, HEADLINE
-from kivuko.evaluation.measures import MEASURES, RankPattern, parse_measures, values_of_ranks
+from kivuko.evaluation.group_means import ALL, HEADLINE, HIGH, LOW, LanguageScores, per_query_scores, summarize
+from kivuko.evaluation.measures import AREA, CALLS, GAP, TARGET_FIRST, values_at
+from kivuko.evaluation.records import Condition, PerQueryScores, Record, record_of
 from kivuko.evaluation.robustness import accuracy_radius_area, resource_gap, robustness_records
 from kivuko.evaluation.statistics import Interval
 from kivuko.files import atomic_path
@@ -24,9 +24,6 @@ from kivuko.perturbations.edits import Perturbed
 from kivuko.perturbations.spec import AttackSpec
 from kivuko.perturbations.target import Attacked, to_bytes
 
-CALLS, TARGET_FIRST = "calls", "target_first"
-AREA, GAP = "area of MAP", "robustness gap"
-LOW, HIGH = "low-resource", "high-resource"
 _IMAGES_KEPT = 2  # examples per attack and language that carry their images
 
 
@@ -88,13 +85,6 @@ def collect(
                     (folders[spec] / f"{target.file_stem(query)}.png").write_bytes(png(to_bytes(pixels)))
             result.add(part)
     return list(results.values())
-
-
-def values_at(ranks: NDArray[np.int64], documents: int) -> dict[str, NDArray[np.float64]]:
-    """Return the measures of queries with one right image at the given ranks [n] of so many documents."""
-    patterns = [RankPattern(ranks[n : n + 1].tobytes(), 1, documents) for n in range(len(ranks))]
-    values = values_of_ranks(tuple(parse_measures(MEASURES).values()), patterns)
-    return {name: values[:, column].copy() for column, name in enumerate(MEASURES)}
 
 
 @dataclass(eq=False)
@@ -184,7 +174,7 @@ class Results:
         )  # fmt: skip
 
     def _add(self, scores: Sequence[LanguageScores], condition: Condition) -> None:
-        self.records += summarize(scores, condition, groups=self.groups).records
+        self.records += summarize(scores, condition, groups=self.groups)
         self.per_query += per_query_scores(scores, condition)
 
     def _blocks(self, condition: Condition) -> list[PerQueryScores]:
@@ -209,10 +199,7 @@ class Results:
                 yield self._record(condition, f"{HIGH} less {LOW}", GAP, gap, _queries(after, codes))
 
     def _record(self, condition: Condition, group: str, measure: str, interval: Interval, queries: int) -> Record:
-        return Record(
-            **vars(condition), subset=self._subset(), language=group, measure=measure, value=interval.mean,
-            low=interval.low, high=interval.high, queries=queries,
-        )  # fmt: skip
+        return record_of(condition, interval, queries, subset=self._subset(), language=group, measure=measure)
 
     def _examples(self, one: LanguageResult, condition: Condition) -> Iterator[AttackedExample]:
         for n, query in enumerate(self.target.queries(one.language)):

@@ -65,14 +65,14 @@ class AttackReport(Evaluation):
 
     def tables(self, width: int = WIDTH) -> list[Table]:
         """Return a Rich table for each attack, and an overview where there are several."""
-        from kivuko.evaluation.attack.tables import attack_table, overview_table
+        from kivuko.evaluation.tables import attack_table, overview_table
 
         tables = [attack_table(self.records, spec) for spec in self.attacks]
         return tables if len(self.attacks) < 2 else [*tables, overview_table(self.records, self.attacks)]
 
     def lines(self) -> list[str]:
         """Return an explanation of the tables' columns, and the notes."""
-        from kivuko.evaluation.attack.tables import legend
+        from kivuko.evaluation.tables import legend
 
         return [legend(self.records, self.attacks), *(f"note: {line}" for line in self.notes)]
 

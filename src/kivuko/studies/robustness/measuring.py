@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kivuko.datasets.emoji.world import Query
-from kivuko.evaluation import Condition, LanguageScores, Record, summarize
 from kivuko.evaluation.attack.examples import AttackedExample, png, write_examples
 from kivuko.evaluation.emoji import DATASET
+from kivuko.evaluation.group_means import LanguageScores, summarize
+from kivuko.evaluation.records import Condition, Record
 from kivuko.languages import resource_groups
 from kivuko.ranks import right_ranks
 from kivuko.studies.grid import Run
@@ -77,8 +78,8 @@ def _of_ranks(language: str, queries: Sequence[Query], ranks: NDArray[np.int64])
 def _records(scores: Sequence[LanguageScores], condition: Condition) -> list[Record]:
     codes = [one.language for one in scores]
     groups = {} if codes == [ENGLISH] else {str(name): own for name, own in resource_groups(codes).items() if own}
-    summary = summarize(scores, condition, groups=groups, reference=ENGLISH)
-    return [one for one in summary.records if one.subset == HEADLINE and one.measure in MEASURES]
+    records = summarize(scores, condition, groups=groups)
+    return [one for one in records if one.subset == HEADLINE and one.measure in MEASURES]
 
 
 def _validation(system: System, run: Run, inputs: RobustnessInputs) -> list[Record]:

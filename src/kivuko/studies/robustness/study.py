@@ -10,7 +10,7 @@ from kivuko.bitext import Bitext
 from kivuko.datasets.emoji.world import EmojiWorld
 from kivuko.encoders.model import quiet
 from kivuko.encoders.teacher import load_teacher
-from kivuko.evaluation import Header
+from kivuko.evaluation.records import Header
 from kivuko.progress import bars, late_task
 from kivuko.studies.engine import FinishedRuns, Study
 from kivuko.studies.inputs import needs_words
