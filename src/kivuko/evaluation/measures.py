@@ -13,8 +13,8 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from kivuko.datasets.spec import open_collection
 from kivuko.datasets.collections.collection import Judgments
+from kivuko.datasets.spec import open_collection
 from kivuko.errors import DataError, UsageError, at
 from kivuko.files import atomic_path
 from kivuko.ranks import relevant_ranks
