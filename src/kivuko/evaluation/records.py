@@ -104,11 +104,13 @@ def wrong_field(values: Mapping[str, Any], kind: type[Record | Header]) -> str |
     return None
 
 
-def record_of(condition: Condition, interval: Interval, queries: int, **names: str) -> Record:
-    """Return a record of an interval; ``names``: its subset, language and measure."""
+def record_of(
+    condition: Condition, interval: Interval, queries: int, *, subset: str, language: str, measure: str
+) -> Record:
     return Record(
-        **asdict(condition), **names, value=interval.mean, low=interval.low, high=interval.high, queries=queries
-    )
+        **asdict(condition), subset=subset, language=language, measure=measure, value=interval.mean, low=interval.low,
+        high=interval.high, queries=queries,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -336,8 +336,8 @@ def matched(first: Sequence[Point], second: Sequence[Point], languages: Sequence
             if low <= target <= high and low < high:
                 weight = (target - low) / (high - low)
                 blend = mixture([(weight, stronger.robust), (1 - weight, weaker.robust)])
-                pair = (blend, fixed.robust) if moved == 0 else (fixed.robust, blend)
-                comparison = compare_scores(*pair, languages)
+                one_side, other_side = (blend, fixed.robust) if moved == 0 else (fixed.robust, blend)
+                comparison = compare_scores(one_side, other_side, languages)
                 sizes = (weaker.size, stronger.size)
                 return Matched(comparison, target, stronger.objective, sizes, float(weight))
     return Matched(None, min(first_mean, second_mean), reason=_not_bracketed(sides[better], sides[1 - better], size))
