@@ -1,13 +1,9 @@
-"""The attack runner of ``kivuko attack`` and of the robustness study: ranks of queries before and after attacks.
-
-A ``Target`` is the attacked model with its images; random numbers come from ``Draws``.
-"""
-
-from __future__ import annotations
+"""The attack runner of ``kivuko attack`` and of the robustness study: ranks of queries before and after attacks."""
 
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, cast
 
 import numpy as np
@@ -23,7 +19,7 @@ from kivuko.perturbations.image.goal import AttackedImages, Norm, TextToImage, T
 from kivuko.perturbations.image.pgd import apgd, apply_universal, fgsm, pgd, universal
 from kivuko.perturbations.image.pixel_tower import BATCH, on_levels
 from kivuko.perturbations.image.standard import square, standard
-from kivuko.perturbations.sga import Pairs, TextSide, co_attack, sga
+from kivuko.perturbations.sga import co_attack, sga
 from kivuko.perturbations.spec import AttackSpec, parse_attack
 from kivuko.perturbations.target import (
     Attacked,
@@ -32,21 +28,20 @@ from kivuko.perturbations.target import (
     PerturbedImages,
     QuerySet,
     Target,
-    Vectors,
     from_bytes,
     to_bytes,
 )
 from kivuko.perturbations.text.gradients import char_gradient, hotflip
-from kivuko.perturbations.text.search import AttackedText, apply_patterns, greedy_search, universal_edit
+from kivuko.perturbations.text.search import AttackedText, Rows, Vectors, apply_patterns, greedy_search, universal_edit
+from kivuko.progress import Report
 
-Progress = Callable[[int, int], None]  # (steps done, steps) of one attack on one language
-Rows = NDArray[np.int64]
 ENGLISH = "en"
 SEP_ATTACK = "sep-attack"
 _PIXEL_BYTES = 128 << 20  # of images that are attacked together, and of crafted ones kept in memory
 _IMAGE_ATTACKS: Mapping[str, Any] = {"fgsm": fgsm, "pgd": pgd, "apgd": apgd, "square": square, "standard": standard}
 _ARGUMENTS = ("steps", "restarts", "loss", "early_stop", "queries")
 _JOINT_ATTACKS: Mapping[str, Any] = {"co-attack": co_attack, "sga": sga}
+_GRADIENT_SEARCHES: Mapping[str, Any] = {"hotflip": hotflip, "char-gradient": char_gradient}
 
 
 def sweeps(specs: Sequence[AttackSpec]) -> list[list[AttackSpec]]:
@@ -70,9 +65,7 @@ class AttackRunner:
     _changes: dict[tuple[AttackSpec, str], Tensor] = field(default_factory=dict)  # universal ones
     _last_search: tuple[Any, int, list[AttackedText]] | None = None  # key, budget, result
 
-    def run(
-        self, specs: Sequence[AttackSpec], queries: QuerySet, progress: Progress | None = None
-    ) -> Iterator[Attacked]:
+    def run(self, specs: Sequence[AttackSpec], queries: QuerySet, progress: Report | None = None) -> Iterator[Attacked]:
         """Run attacks that differ in their budget only on queries of one language.
 
         One result per attack; where images are attacked, for as many queries at a time as have 128 MB of pixels.
@@ -91,7 +84,7 @@ class AttackRunner:
             else:
                 yield from self._on_images(specs, part, seed, progress)
 
-    def craft(self, specs: Sequence[AttackSpec], progress: Progress | None = None) -> None:
+    def craft(self, specs: Sequence[AttackSpec], progress: Report | None = None) -> None:
         """Perturb the images of all queries, for attacks that differ in their budget only.
 
         Attacks by gradients or search work against the English text of a query, in the English teacher's vectors.
@@ -124,32 +117,28 @@ class AttackRunner:
 
     # Text attacks
 
-    def _on_texts(
-        self, specs: Sequence[AttackSpec], queries: QuerySet, progress: Progress | None
-    ) -> Iterator[Attacked]:
-        nothing = np.zeros(len(queries), dtype=np.int64)
+    def _on_texts(self, specs: Sequence[AttackSpec], queries: QuerySet, progress: Report | None) -> Iterator[Attacked]:
+        nothing, target, language = np.zeros(len(queries), dtype=np.int64), self.target, queries.language
         spec = specs[0]
         if spec.custom is not None:
             for one in specs:
                 texts, each = perturbed_texts(
-                    one.custom, queries.texts, [queries.language] * len(queries), self.target.encode,
-                    queries.goal(self.target.gallery),
-                )  # fmt: skip
+                    one.custom, queries.texts, [language] * len(queries), target.encode, queries.goal(target.gallery)
+                )
                 yield self._scored(one, queries, nothing + each, texts)
         elif spec.attack.needs == "nothing":
-            switch = spec.attack.name == CODE_SWITCH
-            kinds = [self.target.code_switch(queries.language) if switch else spec.attack.name]
+            kinds = [target.code_switch(language) if spec.attack.name == CODE_SWITCH else spec.attack.name]
             for one in specs:
                 texts = [
-                    perturb(text, queries.language, kinds, one.number("edits"), generator)
+                    perturb(text, language, kinds, one.number("edits"), generator)
                     for text, generator in zip(queries.texts, self.draws.edits(one, queries), strict=False)
                 ]
                 yield self._scored(one, queries, nothing, texts)
         elif spec.attack.name == "universal-text":
-            names = self.target.training(queries.language)  # so that no query is seen before its attack
+            names = target.training(language)  # so that no query is seen before its attack
             patterns = universal_edit(
-                self.target.encode, names.texts, queries.language, names.goal(self.target.gallery),
-                edits=specs[-1].number("edits"), progress=progress,
+                target.encode, names.texts, language, names.goal(target.gallery), edits=specs[-1].number("edits"),
+                progress=progress,
             )  # fmt: skip
             for one in specs:
                 texts = [apply_patterns(text, patterns[: one.number("edits")]) for text in queries.texts]
@@ -158,26 +147,30 @@ class AttackRunner:
             searched = self._search(specs[-1], queries, progress)
             for one in specs:
                 within = [text.within(one.number("edits")) for text in searched]
-                calls = np.array([text.calls for text in within], dtype=np.int64)
-                yield self._scored(one, queries, calls, [text.perturbed for text in within])
+                yield self._scored(one, queries, _calls(within), [text.perturbed for text in within])
 
-    def _search(self, spec: AttackSpec, queries: QuerySet, progress: Progress | None) -> list[AttackedText]:
-        """Search for the worst edits; a smaller budget's result is the beginning of a larger one's."""
-        kinds = str(spec.get("kinds", "")).split("+")
-        edits, candidates = spec.number("edits"), spec.number("candidates")
-        key = (spec.attack.name == "hotflip", spec.attack.name == "char-gradient", queries.language,
-               tuple(queries.ids), kinds, candidates)  # fmt: skip
-        if self._last_search is not None and self._last_search[0] == key and self._last_search[1] >= edits:
-            return [one.within(edits) for one in self._last_search[2]]
-        given = (queries.texts, [queries.language] * len(queries), queries.goal(self.target.gallery))
-        usual: dict[str, Any] = {"edits": edits, "candidates": candidates, "progress": progress}
-        if spec.attack.name == "hotflip":
-            texts = hotflip(self.target.gradients, *given, **usual)
-        elif spec.attack.name == "char-gradient":
-            texts = char_gradient(self.target.gradients, *given, kinds=kinds, seed=self.draws.seed, **usual)
-        else:  # greedy, or the text side of Sep-Attack
-            texts = greedy_search(self.target.encode, *given, kinds=kinds, seed=self.draws.seed, **usual)
-        self._last_search = (key, edits, texts)
+    def _search(
+        self, spec: AttackSpec, queries: QuerySet, progress: Report | None, instead: Vectors | None = None
+    ) -> list[AttackedText]:
+        """Search for the worst edits; a smaller budget's result is the beginning of a larger one's.
+
+        ``instead``: vectors in the place of the own images', float32 [n, dim].
+        """
+        run = _GRADIENT_SEARCHES.get(spec.attack.name, greedy_search)  # the latter also for the text side of Sep-Attack
+        edits, named = spec.number("edits"), dict[str, Any](candidates=spec.number("candidates"))
+        if spec.attack.has("kinds"):
+            named |= {"kinds": str(spec["kinds"]).split("+"), "seed": self.draws.seed}
+        key = (run, queries.language, tuple(queries.ids), named)
+        last = None if instead is not None else self._last_search
+        if last is not None and last[0] == key and last[1] >= edits:
+            return [one.within(edits) for one in last[2]]
+        texts: list[AttackedText] = run(
+            self.target.encode if run is greedy_search else self.target.gradients, queries.texts,
+            [queries.language] * len(queries), replace(queries.goal(self.target.gallery), instead=instead),
+            edits=edits, progress=progress, **named,
+        )  # fmt: skip
+        if instead is None:
+            self._last_search = (key, edits, texts)
         return texts
 
     # Image attacks
@@ -206,7 +199,7 @@ class AttackRunner:
         return drawn if queries.searched is None else queries.searched[drawn]
 
     def _on_images(
-        self, specs: Sequence[AttackSpec], queries: QuerySet, seed: int, progress: Progress | None
+        self, specs: Sequence[AttackSpec], queries: QuerySet, seed: int, progress: Report | None
     ) -> Iterator[Attacked]:
         rows = self._rows(specs[0], queries)
         if all(spec in self.crafted for spec in specs):
@@ -231,11 +224,11 @@ class AttackRunner:
 
     def _perturbed(
         self, specs: Sequence[AttackSpec], queries: QuerySet, rows: Rows, original: Tensor, seed: int,
-        progress: Progress | None,
+        progress: Report | None,
     ) -> Iterator[tuple[AttackSpec, AttackedImages]]:  # fmt: skip
         """Perturb images ``rows``, whose pixels are ``original``, against the vectors of the queries."""
         nothing = torch.zeros(len(rows), dtype=torch.long)
-        goal = self._image_goal(queries, rows, targeted=bool(specs[0].get("targeted", False)))
+        goal = queries.image_goal(self.target.gallery, rows, targeted=bool(specs[0].get("targeted", False)))
         previous: Tensor | None = None
         for spec in specs:
             threat = Threat(cast(Norm, spec.get("norm", "linf")), spec.budget) if spec.attack.has("eps") else None
@@ -258,15 +251,15 @@ class AttackRunner:
                 yield spec, images
 
     def _universal_change(
-        self, spec: AttackSpec, language: str, threat: Threat, seed: int, progress: Progress | None
+        self, spec: AttackSpec, language: str, threat: Threat, seed: int, progress: Report | None
     ) -> Tensor:
         """Learn one change on the images of training names, so that it has seen none of the attacked ones."""
         source = ENGLISH if spec["crafted"] == "english" else language
         if (spec, source) not in self._changes:
             names = self.target.training(source)
             self._changes[spec, source] = universal(
-                self.target.tower, self.target.pixels(names.own.tolist()), self._image_goal(names, names.own), threat,
-                epochs=spec.number("epochs"), seed=seed, progress=progress,
+                self.target.tower, self.target.pixels(names.own.tolist()), names.image_goal(self.target.gallery),
+                threat, epochs=spec.number("epochs"), seed=seed, progress=progress,
             )  # fmt: skip
         return self._changes[spec, source]
 
@@ -277,14 +270,6 @@ class AttackRunner:
             raise UsageError(f"attack {spec.text}: perturb_images must return finite pixels of shape {shape}.")
         pixels = pixels.detach().to(original).clamp(0, 1)
         return on_levels(pixels) if threat is None else threat.on_levels(original, threat.project(original, pixels))
-
-    def _image_goal(self, queries: QuerySet, rows: Rows, targeted: bool = False) -> TextToImage:
-        gallery = self.target.gallery
-        if queries.searched is not None:
-            gallery, rows = gallery[queries.searched], np.searchsorted(queries.searched, rows)
-        return TextToImage(
-            torch.from_numpy(queries.vectors), torch.from_numpy(gallery), torch.from_numpy(rows), targeted
-        )
 
     def _seen(self, spec: AttackSpec, rows: Rows, original: Tensor, pixels: Tensor) -> PerturbedImages:
         """Encode perturbed images; an unchanged one keeps its vector to the last bit."""
@@ -297,35 +282,30 @@ class AttackRunner:
     # Joint attacks
 
     def _on_pairs(
-        self, specs: Sequence[AttackSpec], queries: QuerySet, seed: int, progress: Progress | None
+        self, specs: Sequence[AttackSpec], queries: QuerySet, seed: int, progress: Report | None
     ) -> Iterator[Attacked]:
         if specs[0].attack.name == SEP_ATTACK:
             yield from self._sep_attack(specs, queries, seed, progress)
             return
-        goal, original = queries.goal(self.target.gallery), self.target.pixels(queries.own.tolist())
-        others = self.target.companions(queries) if specs[0].attack.name == "sga" else ()
-        pairs = Pairs(queries.texts, [queries.language] * len(queries), goal.own, original, goal.gallery, others)
+        original = self.target.pixels(queries.own.tolist())
         for spec in specs:
-            kinds = tuple(str(spec["kinds"]).split("+"))
-            side = TextSide(spec.number("edits"), kinds, spec.number("candidates"), self.draws.seed)
-            threat = Threat(cast(Norm, spec["norm"]), spec.budget)
             texts, attacked = _JOINT_ATTACKS[spec.attack.name](
-                self.target.encode, self.target.tower, pairs, threat, side,
-                steps=spec.number("steps"), seed=seed, progress=progress,
+                self.target, queries, original, Threat(cast(Norm, spec["norm"]), spec.budget),
+                partial(self._search, spec, queries, None), spec.number("steps"), seed, progress,
             )  # fmt: skip
-            calls = np.array([one.calls for one in texts], dtype=np.int64) + attacked.calls.numpy()
+            calls = _calls(texts) + attacked.calls.numpy()
             images = self._seen(spec, queries.own, original, attacked.pixels)
             yield self._scored(spec, queries, calls, [one.perturbed for one in texts], images)
 
     def _sep_attack(
-        self, specs: Sequence[AttackSpec], queries: QuerySet, seed: int, progress: Progress | None
+        self, specs: Sequence[AttackSpec], queries: QuerySet, seed: int, progress: Report | None
     ) -> Iterator[Attacked]:
         """Combine a query edited against the clean image and an image perturbed against the clean query."""
         texts = self._search(specs[0], queries, progress)
-        text_calls = np.array([one.calls for one in texts], dtype=np.int64)
         image_sides = self._on_images([image_side(spec) for spec in specs], queries, seed, progress)
         for spec, side in zip(specs, image_sides, strict=True):
-            yield self._scored(spec, queries, text_calls + side.calls, [one.perturbed for one in texts], side.images)
+            calls = _calls(texts) + side.calls
+            yield self._scored(spec, queries, calls, [one.perturbed for one in texts], side.images)
 
     # Results
 
@@ -350,6 +330,10 @@ class AttackRunner:
             spec, queries, goal.rank(queries.vectors, everyone).ranks, after.rank(vectors, everyone).ranks, texts,
             images, calls, first,
         )  # fmt: skip
+
+
+def _calls(texts: Sequence[AttackedText]) -> Rows:
+    return np.array([one.calls for one in texts], dtype=np.int64)
 
 
 def image_side(spec: AttackSpec) -> AttackSpec:

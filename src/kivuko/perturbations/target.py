@@ -14,12 +14,11 @@ from torch import Tensor
 from kivuko.perturbations.catalog import LEVELS
 from kivuko.perturbations.edits import EditKind, Perturbed
 from kivuko.perturbations.image.corruptions import corrupt
+from kivuko.perturbations.image.goal import TextToImage
 from kivuko.perturbations.image.pixel_tower import PixelTower
 from kivuko.perturbations.spec import AttackSpec
 from kivuko.perturbations.text.gradients import GradientEncoder
-from kivuko.perturbations.text.search import TextGoal
-
-Vectors = NDArray[np.float32]
+from kivuko.perturbations.text.search import Rows, TextGoal, Vectors
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,10 +28,10 @@ class QuerySet:
     language: str
     ids: Sequence[str]
     texts: Sequence[str]
-    own: NDArray[np.int64]  # rows of the right images in the target's gallery, int64 [n]
+    own: Rows  # rows of the right images in the target's gallery, int64 [n]
     vectors: Vectors  # the model's unit vectors, float32 [n, dim]
     english: Sequence[str] = ()  # its English text; needed by ``crafted=english`` only
-    searched: NDArray[np.int64] | None = None  # rows of the gallery that are searched, int64, rising; None: all
+    searched: Rows | None = None  # rows of the gallery that are searched, int64, rising; None: all
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -47,6 +46,13 @@ class QuerySet:
         if self.searched is None:
             return TextGoal(gallery, self.own)
         return TextGoal(gallery[self.searched], np.searchsorted(self.searched, self.own).astype(np.int64))
+
+    def image_goal(self, gallery: Vectors, rows: Rows | None = None, targeted: bool = False) -> TextToImage:
+        """Return the goal of an attack on images ``rows`` of the gallery, int64 [n]; None: the right ones."""
+        rows = self.own if rows is None else rows
+        if self.searched is not None:
+            gallery, rows = gallery[self.searched], np.searchsorted(self.searched, rows)
+        return TextToImage(torch.from_numpy(self.vectors), torch.from_numpy(gallery), torch.from_numpy(rows), targeted)
 
 
 class Target(Protocol):
@@ -105,7 +111,7 @@ class Draws:
         """Yield a generator for the random edits of each query."""
         return (stream(self.seed, one) for one in queries.ids)
 
-    def corrupt(self, spec: AttackSpec, pixels: Tensor, rows: NDArray[np.int64]) -> Tensor:
+    def corrupt(self, spec: AttackSpec, pixels: Tensor, rows: Rows) -> Tensor:
         """Return corrupted images, float32 [n, 3, h, w]; ``rows``: of the gallery, int64 [n]."""
         name, severity = spec.attack.name, spec.number("severity")
         seeds = [int(stream(self.seed, row).integers(2**62)) for row in rows.tolist()]
@@ -126,24 +132,15 @@ class PerturbedImages:
     """Perturbed images, one for each query."""
 
     # int64 [n], of the perturbed image: the right one, or of a targeted attack the one that should win
-    rows: NDArray[np.int64]
+    rows: Rows
     vectors: Vectors  # after the attack, unit, float32 [n, dim]
     moved: NDArray[np.bool_]  # where a pixel changed, bool [n]
     original: Tensor | None = None  # before and after, float32 [n, 3, h, w] in 0-1; None where they were not kept
     pixels: Tensor | None = None
     targeted: bool = False  # whether that image should win, where else it should lose
 
-    def linf(self) -> list[float]:
-        """Return the largest change of any value, per image."""
-        lengths: list[float] = self._change().abs().amax(1).tolist()
-        return lengths
-
-    def l2(self) -> list[float]:
-        """Return the length of the change, per image."""
-        lengths: list[float] = self._change().norm(dim=1).tolist()
-        return lengths
-
-    def _change(self) -> Tensor:
+    def change(self) -> Tensor:
+        """Return the change of each image, float32 [n, values]."""
         assert self.original is not None
         assert self.pixels is not None
         return (self.pixels - self.original).flatten(1)
@@ -155,11 +152,11 @@ class Attacked:
 
     spec: AttackSpec
     queries: QuerySet
-    ranks_before: NDArray[np.int64]  # of the right image, int64 [n], from 1; ties count against it
-    ranks_after: NDArray[np.int64]
+    ranks_before: Rows  # of the right image, int64 [n], from 1; ties count against it
+    ranks_after: Rows
     texts: Sequence[Perturbed]  # the queries before and after
     images: PerturbedImages | None  # None where none was touched
-    calls: NDArray[np.int64]  # calls of the model for each query, int64 [n]
+    calls: Rows  # calls of the model for each query, int64 [n]
     # where a targeted attack brought its image to the first place, bool [n]; None: not targeted
     target_first: NDArray[np.bool_] | None = None
 
@@ -175,10 +172,10 @@ class Crafted:
     places: Mapping[tuple[str, int], int]
     vectors: Vectors
     moved: NDArray[np.bool_]
-    calls: NDArray[np.int64]
+    calls: Rows
     pixels: NDArray[np.uint8] | None = None
 
-    def rows_of(self, queries: QuerySet) -> NDArray[np.int64]:
+    def rows_of(self, queries: QuerySet) -> Rows:
         """Return the row of the arrays for each query, int64 [n]."""
         keys = zip(queries.english, queries.own.tolist(), strict=True)
         return np.array([self.places[key] for key in keys], dtype=np.int64)

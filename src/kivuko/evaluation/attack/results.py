@@ -48,8 +48,9 @@ class LanguageResult:
         if images is not None:
             assert images.original is not None
             assert images.pixels is not None
-            self.linf += images.linf()
-            self.l2 += images.l2()
+            change = images.change()
+            self.linf += change.abs().amax(1).tolist()
+            self.l2 += change.norm(dim=1).tolist()
             for n in np.flatnonzero(part.ranks_after > part.ranks_before).tolist():
                 if len(self.shown) < _IMAGES_KEPT:
                     self.shown[first + n] = png(to_bytes(images.original[n])), png(to_bytes(images.pixels[n]))

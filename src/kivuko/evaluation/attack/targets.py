@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -25,8 +25,9 @@ from kivuko.evaluation import emoji as emoji_evaluation
 from kivuko.evaluation.evaluator import model_system, teacher_encoder
 from kivuko.perturbations.edits import EditKind, code_switch
 from kivuko.perturbations.image.pixel_tower import PixelTower
-from kivuko.perturbations.target import QuerySet, Vectors
+from kivuko.perturbations.target import QuerySet
 from kivuko.perturbations.text.gradients import GradientEncoder, gradient_encoder
+from kivuko.perturbations.text.search import EncodeTexts, Vectors
 from kivuko.search.decoding import read_place
 from kivuko.search.items import FilePlace
 
@@ -65,7 +66,7 @@ class ModelTarget:
     _sets: dict[tuple[str, bool], QuerySet] = field(default_factory=dict)
 
     @cached_property
-    def encode(self) -> Callable[[Sequence[str]], Vectors]:
+    def encode(self) -> EncodeTexts:
         return model_system(self.model, self.batch_size).encode
 
     @cached_property
@@ -79,11 +80,11 @@ class ModelTarget:
         return gradient_encoder(encoder if encoder.device.type == "cpu" else copy.deepcopy(encoder).cpu())
 
     @cached_property
-    def encode_english(self) -> Callable[[Sequence[str]], Vectors]:
+    def encode_english(self) -> EncodeTexts:
         if self.model.about is None:
             raise ModelError(f"{self.model.name}: has no kivuko.json, so its teacher is unknown; choose crafted=own.")
         with quiet():
-            encode: Callable[[Sequence[str]], Vectors] = teacher_encoder(teacher_of(self.model.about), self.batch_size)
+            encode: EncodeTexts = teacher_encoder(teacher_of(self.model.about), self.batch_size)
         return encode
 
     def training(self, language: str) -> QuerySet:

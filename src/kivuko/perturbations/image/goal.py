@@ -253,16 +253,6 @@ class AttackedImages:
         self.pixels[worse], self.margins[worse] = other.pixels[chosen], other.margins[chosen]
         self.calls[rows] += other.calls
 
-    def worse_of(self, other: AttackedImages) -> AttackedImages:
-        """Return for each image the perturbation with the lower margin; the calls of both are spent."""
-        better = other.margins < self.margins
-        pixels = torch.where(better[:, None, None, None], other.pixels, self.pixels)
-        return AttackedImages(
-            pixels.contiguous(memory_format=torch.channels_last),
-            torch.minimum(self.margins, other.margins),
-            self.calls + other.calls,
-        )
-
 
 @torch.no_grad()
 def margins_of(tower: PixelTower, pixels: Tensor, goal: ImageGoal, rows: Tensor) -> Tensor:
@@ -274,10 +264,9 @@ def margins_of(tower: PixelTower, pixels: Tensor, goal: ImageGoal, rows: Tensor)
 def finished(
     tower: PixelTower, original: Tensor, pixels: Tensor, goal: ImageGoal, rows: Tensor, threat: Threat, calls: Tensor
 ) -> AttackedImages:
-    """Round to levels and take the margins of what is left; where rounding undid all harm the original stays."""
+    """Round to levels and take the margins of what is left."""
     rounded = threat.on_levels(original, pixels)
-    attacked = AttackedImages(rounded, margins_of(tower, rounded, goal, rows), calls + 1)
-    return unchanged(tower, original, goal, rows).worse_of(attacked)
+    return AttackedImages(rounded, margins_of(tower, rounded, goal, rows), calls + 1)
 
 
 def unchanged(tower: PixelTower, original: Tensor, goal: ImageGoal, rows: Tensor) -> AttackedImages:
@@ -310,8 +299,8 @@ LOSSES: tuple[str, ...] = get_args(LossName)
 CE_SCALE = 20.0
 
 
-def loss_of(goal: ImageGoal, name: LossName, aims: Tensor | None = None) -> Loss:
-    """Return the loss of a name against a goal.
+def loss_of(goal: ImageGoal, name: LossName | Loss, aims: Tensor | None = None) -> Loss:
+    """Return the loss of a name against a goal; a function as it is.
 
     - "margin": the lead of the labeled candidate over the best other one, negated.
     - "ce": cross entropy of the cosines times 20.
@@ -325,6 +314,8 @@ def loss_of(goal: ImageGoal, name: LossName, aims: Tensor | None = None) -> Loss
 
     ``aims``: of "targeted-dlr", the candidate to pull up for each image of the goal, int64 [images].
     """
+    if callable(name):
+        return name
     if name not in LOSSES:
         raise UsageError(f"unknown loss '{name}': choose one of {', '.join(LOSSES)}.")
     if name == "margin" or goal.one_score:

@@ -71,7 +71,7 @@ def pgd(
     """
     if steps < 1 or restarts < 1:
         raise UsageError(f"PGD with {steps} steps and {restarts} restarts: both must be above 0.")
-    climbed = loss if callable(loss) else loss_of(goal, loss)
+    climbed = loss_of(goal, loss)
     everything = torch.arange(len(pixels))
     worst = unchanged(tower, pixels, goal, everything)
     if threat.allows_nothing:
@@ -142,9 +142,8 @@ def apgd(
     worst = unchanged(tower, pixels, goal, everything)
     if threat.allows_nothing:
         return worst
-    climbed = loss if callable(loss) else loss_of(goal, loss, aims)
     generator = torch.Generator().manual_seed(seed)
-    run = _Run(tower, goal, threat, climbed, steps, early_stop)
+    run = _Run(tower, goal, threat, loss_of(goal, loss, aims), steps, early_stop)
     for restart, rows in rounds(goal, worst, restarts, early_stop, progress):
         first = threat.random_start(pixels[rows], generator) if start is None or restart else start[rows]
         lowest, spent = run.climb(pixels[rows], first, rows)

@@ -66,7 +66,8 @@ def square(
             done += 1
             if progress:
                 progress(done, total)
-    return worst.worse_of(finished(tower, pixels, lowest, goal, everything, threat, spent))
+    worst.keep_worse(finished(tower, pixels, lowest, goal, everything, threat, spent), everything)
+    return worst
 
 
 def _stripes(original: Tensor, threat: Threat, generator: torch.Generator) -> Tensor:
