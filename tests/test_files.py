@@ -140,7 +140,7 @@ def test_a_write_that_the_system_refuses_names_the_path(tmp_path, monkeypatch, n
     assert old is None or target.read_text() == old
 
 
-def test_a_full_disk_told_of_by_a_writer_in_rust_is_understood(tmp_path):
+def test_a_full_disk_reported_by_a_writer_in_rust_is_one_line(tmp_path):
     # safetensors raises its own kind of exception, with the system's words in it.
     with pytest.raises(KivukoError, match="disk is full"), atomic_path(tmp_path / "model"):
         raise RuntimeError('Io(Os { code: 28, kind: StorageFull, message: "No space left on device" })')
@@ -165,9 +165,9 @@ def test_a_folder_where_a_file_should_go_is_named_and_a_file_where_a_folder_shou
     (tmp_path / "file").write_text("old")
     with (
         pytest.raises(KivukoError, match="there is a file where a folder is needed"),
-        atomic_path(tmp_path / "file") as made,
+        atomic_path(tmp_path / "file") as built,
     ):
-        fill(made, new="2")
+        fill(built, new="2")
     assert (tmp_path / "file").read_text() == "old"
     assert names_in(tmp_path) == ["file", "world"]
 
@@ -190,7 +190,7 @@ def test_a_pipe_is_no_file_and_stays_what_it_is(tmp_path, write, linked):
 @pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="needs a folder in which no file can be created")
 @pytest.mark.parametrize("write", [refuse_unwritable, lambda path: write_text(path, "new")])
 @pytest.mark.parametrize("place", ["/proc/new.tsv", "/proc/new/folder/new.tsv"])
-def test_a_folder_that_takes_no_files_is_told(write, place):
+def test_a_folder_that_takes_no_files_is_named(write, place):
     with pytest.raises(KivukoError, match=r"(no file can be created|no permission)") as caught:
         write(Path(place))
     assert str(caught.value).startswith(f"{place}: ")

@@ -79,7 +79,7 @@ def test_groups_put_medium_with_high_and_drop_repeats() -> None:
         ("qechua", "qu (Quechua)"), ("sw-nope1", "sw (Swahili)"), ("tagalog", "fil (Filipino)"),
     ],
 )  # fmt: skip
-def test_near_misses_are_told_what_was_meant(wrong: str, suggestion: str) -> None:
+def test_near_misses_get_suggestions(wrong: str, suggestion: str) -> None:
     with pytest.raises(UsageError, match="did you mean") as raised:
         language(wrong)
     assert suggestion in str(raised.value)

@@ -198,11 +198,11 @@ def test_a_url_without_fsspec_names_the_command_that_installs_it(monkeypatch: py
 def test_progress_ends_with_the_size_of_the_file(tmp_path: Path, compress: Compress) -> None:
     path = tmp_path / "f"
     path.write_bytes(compress(b"mbwa\n" * 1000))
-    told: list[int] = []
-    with byte_stream(path, told.append) as stream:
+    message: list[int] = []
+    with byte_stream(path, message.append) as stream:
         assert stream.readline() == b"mbwa\n"
         assert len(stream.read()) == 4995
-    assert told[-1] == path.stat().st_size
+    assert message[-1] == path.stat().st_size
 
 
 def test_numbered_lines_refuse_one_that_is_too_long(tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ class Server:
     address: str
     files: dict[str, bytes] = field(default_factory=dict)
     cut: dict[str, int] = field(default_factory=dict)
-    asked: list[tuple[str, str | None]] = field(default_factory=list)
+    requests: list[tuple[str, str | None]] = field(default_factory=list)
     ranges: bool = True
 
     def url(self, name: str) -> str:
@@ -51,7 +51,7 @@ def server():
         def do_GET(self):
             name = self.path.lstrip("/")
             wanted = self.headers.get("Range")
-            state.asked.append((name, wanted))
+            state.requests.append((name, wanted))
             if name not in state.files:
                 self.send_error(404, "Not Found")
                 return
@@ -108,13 +108,13 @@ def xm3600(server, tmp_path):
     return RemoteSet(files, "CC BY 4.0")
 
 
-def test_a_fetched_set_is_read_as_it_lies(server, xm3600, tmp_path):
-    told = []
-    done = fetch(xm3600, tmp_path / "xm", watch=lambda *figures: told.append(figures))
+def test_a_fetched_set_is_read_as_it_is(server, xm3600, tmp_path):
+    message = []
+    done = fetch(xm3600, tmp_path / "xm", watch=lambda *figures: message.append(figures))
     assert done.fetched == ("captions.zip", "images.tgz")
-    found = open_caption_set(f"xm3600:{tmp_path / 'xm'}")
-    assert all(image.path is not None for image in found.images)
-    assert told[-1] == ("images.tgz", len(server.files["images.tgz"]), len(server.files["images.tgz"]))
+    result = open_caption_set(f"xm3600:{tmp_path / 'xm'}")
+    assert all(image.path is not None for image in result.images)
+    assert message[-1] == ("images.tgz", len(server.files["images.tgz"]), len(server.files["images.tgz"]))
     digests = {name: hashlib.sha256(content).hexdigest() for name, content in server.files.items()}
     assert read_checksums(tmp_path / "xm" / CHECKSUMS) == digests
     assert not (tmp_path / "xm" / "images.tgz").exists(), "an archive is removed once it is unpacked"
@@ -122,18 +122,18 @@ def test_a_fetched_set_is_read_as_it_lies(server, xm3600, tmp_path):
 
 def test_what_is_there_is_not_fetched_again(server, xm3600, tmp_path):
     fetch(xm3600, tmp_path / "xm")
-    server.asked.clear()
+    server.requests.clear()
     again = fetch(xm3600, tmp_path / "xm")
     assert (again.fetched, again.kept) == ((), ("captions.zip", "images.tgz"))
-    assert server.asked == []
+    assert server.requests == []
 
 
 def test_captions_without_images(server, xm3600, tmp_path):
     assert fetch(xm3600, tmp_path / "xm", images=False).fetched == ("captions.zip",)
-    assert [name for name, _ in server.asked] == ["captions.zip"]
+    assert [name for name, _ in server.requests] == ["captions.zip"]
 
 
-def test_a_cut_fetch_goes_on_where_it_was(server, tmp_path):
+def test_a_cut_fetch_is_resumed(server, tmp_path):
     server.files["a"] = bytes(range(256)) * 2000
     server.cut["a"] = 300_000
     with pytest.raises(DataError, match="run the command again"):
@@ -142,7 +142,7 @@ def test_a_cut_fetch_goes_on_where_it_was(server, tmp_path):
     assert (tmp_path / ".a.part").stat().st_size == 300_000
     server.cut.clear()
     download(server.url("a"), tmp_path / "a")
-    assert server.asked[-1] == ("a", "bytes=300000-")
+    assert server.requests[-1] == ("a", "bytes=300000-")
     assert (tmp_path / "a").read_bytes() == server.files["a"]
     assert sorted(file.name for file in tmp_path.iterdir()) == ["a"]
 
@@ -217,7 +217,7 @@ def test_lists_of_another_form(tmp_path):
         read_checksums(scene.write_lines(tmp_path / "listed", ["abc captions.zip"]))
 
 
-def test_every_set_says_where_it_lies():
+def test_every_set_names_its_addresses():
     for name, one in SETS.items():
         assert one.license
         places = [file.place for file in one.files]

@@ -16,17 +16,17 @@ from kivuko.datasets.captions.formats import open_caption_set
 from kivuko.errors import DataError, KivukoError, UsageError
 
 
-def refused(spec, *told, kind=DataError, **options):
+def refused(spec, *messages, kind=DataError, **options):
     with pytest.raises(kind) as caught:
         open_caption_set(spec, **options)
     message = str(caught.value)
     assert "\n" not in message
-    for word in told:
+    for word in messages:
         assert word in message
 
 
 @pytest.mark.parametrize(
-    ("line", "told"),
+    ("line", "messages"),
     [
         ("{", "not a JSON object"),
         ("[1]", "not a JSON object"),
@@ -39,11 +39,11 @@ def refused(spec, *told, kind=DataError, **options):
         ('{"image/key": "0002b8f2ed1d4af3", "sw": {"caption": ["x"]}}', "second time"),
     ],
 )
-def test_a_wrong_line_is_named(tmp_path, line, told):
+def test_a_wrong_line_is_named(tmp_path, line, messages):
     scene.write_xm3600(tmp_path)
     with (tmp_path / "captions.jsonl").open("a", encoding="utf-8") as stream:
         stream.write(line + "\n")
-    refused(f"xm3600:{tmp_path}", "captions.jsonl:4", told)
+    refused(f"xm3600:{tmp_path}", "captions.jsonl:4", messages)
 
 
 def test_an_encoding_that_is_not_utf_8_is_named(tmp_path):
@@ -86,7 +86,7 @@ def test_a_gzip_that_was_cut(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "messages"),
     [
         ("3", "COCO's"),
         ("{}", "COCO's"),
@@ -102,9 +102,9 @@ def test_a_gzip_that_was_cut(tmp_path):
         ("1" * 5_000, "c.json"),
     ],
 )
-def test_json_that_is_no_captions(tmp_path, content, told):
+def test_json_that_is_no_captions(tmp_path, content, messages):
     (tmp_path / "c.json").write_text(content, "utf-8")
-    refused(f"coco:{tmp_path / 'c.json'}", "c.json", told)
+    refused(f"coco:{tmp_path / 'c.json'}", "c.json", messages)
 
 
 def test_tables_that_lack_a_column_or_a_cell(tmp_path):
@@ -214,14 +214,14 @@ def valid(tmp_path_factory):
 
 def _reads_or_says_why(spec, language):
     try:
-        found = open_caption_set(spec, language=language)
+        result = open_caption_set(spec, language=language)
     except KivukoError:
         return
-    for code in found.languages:
-        captions = found.of(code)
+    for code in result.languages:
+        captions = result.of(code)
         assert captions.texts
         assert all(text.strip() for text in captions.texts)
-        json.dumps([image.id for image in found.images], ensure_ascii=False).encode("utf-8")
+        json.dumps([image.id for image in result.images], ensure_ascii=False).encode("utf-8")
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

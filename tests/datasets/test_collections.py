@@ -93,14 +93,14 @@ def plain(folder: Path) -> Path:
 
 
 def test_a_folder_by_the_names_of_its_files(tmp_path: Path) -> None:
-    found = open_collection(f"trec:{plain(tmp_path / 'c')}")
-    assert (found.name, found.query_languages, found.document_language) == ("c", ("sw",), "en")
-    assert found.queries("sw") == {"1": "paka mweusi", "2": "mbwa"}
-    assert list(found.documents()) == [Document("a", "A black cat"), Document("b", "A big dog", "Dog")]
-    assert [document.whole for document in found.documents()] == ["A black cat", "Dog A big dog"]
-    assert found.judgments() == {"1": {"a": 2, "b": 0}, "2": {"b": 1}}
-    assert {path.name for path in found.files()} == {"queries.sw.tsv", "documents.en.tsv", "qrels.txt"}
-    assert found.document_count() is None
+    result = open_collection(f"trec:{plain(tmp_path / 'c')}")
+    assert (result.name, result.query_languages, result.document_language) == ("c", ("sw",), "en")
+    assert result.queries("sw") == {"1": "paka mweusi", "2": "mbwa"}
+    assert list(result.documents()) == [Document("a", "A black cat"), Document("b", "A big dog", "Dog")]
+    assert [document.whole for document in result.documents()] == ["A black cat", "Dog A big dog"]
+    assert result.judgments() == {"1": {"a": 2, "b": 0}, "2": {"b": 1}}
+    assert {path.name for path in result.files()} == {"queries.sw.tsv", "documents.en.tsv", "qrels.txt"}
+    assert result.document_count() is None
 
 
 def test_beir_layout_with_splits(tmp_path: Path) -> None:
@@ -115,10 +115,10 @@ def test_beir_layout_with_splits(tmp_path: Path) -> None:
     (folder / "qrels" / "dev.tsv").write_text("query-id\tcorpus-id\tscore\nq1\td2\t1\n", encoding="utf-8")
     with pytest.raises(DataError, match=r"several qrels: dev.tsv, test.tsv; choose with trec:.*#dev"):
         open_collection(f"trec:{folder}")
-    found = open_collection(f"trec:{folder}#test")
-    assert found.judgments() == {"q1": {"d1": 1}}
-    assert (found.name, found.query_languages) == ("beir/test", ("und",))
-    assert list(found.documents()) == [Document("d1", "A cat.", "Cat"), Document("d2", "A\u2028dog.")]
+    result = open_collection(f"trec:{folder}#test")
+    assert result.judgments() == {"q1": {"d1": 1}}
+    assert (result.name, result.query_languages) == ("beir/test", ("und",))
+    assert list(result.documents()) == [Document("d1", "A cat.", "Cat"), Document("d2", "A\u2028dog.")]
     with pytest.raises(UsageError, match=r"no qrels for 'train', only dev.tsv, test.tsv"):
         open_collection(f"trec:{folder}#train")
 
@@ -128,18 +128,18 @@ def test_msmarco_names_are_splits_not_languages(tmp_path: Path) -> None:
         tmp_path / "ms", collection__tsv="7\tText\n", queries__dev__small__tsv="1\tq\n", queries__train__tsv="2\tr\n",
         qrels__dev__small__tsv="1\t0\t7\t1\n",
     )  # fmt: skip
-    found = open_collection(f"trec:{folder}")
-    assert found.query_languages == ("und",)
-    assert found.queries("und") == {"1": "q"}
+    result = open_collection(f"trec:{folder}")
+    assert result.query_languages == ("und",)
+    assert result.queries("und") == {"1": "q"}
 
 
-def test_languages_may_be_told_beside_the_files(tmp_path: Path) -> None:
+def test_languages_may_be_given_beside_the_files(tmp_path: Path) -> None:
     about = '{"query_language": "swa", "document_language": "en", "documents": 1, "name": "mine"}'
     folder = collection(
         tmp_path / "c", topics__xml=TOPICS, docs__trec=SGML, qrels="301 0 LA-1 1\n", collection__json=about
     )
-    found = open_collection(f"trec:{folder}")
-    assert (found.name, found.query_languages, found.document_language, found.document_count()) == (
+    result = open_collection(f"trec:{folder}")
+    assert (result.name, result.query_languages, result.document_language, result.document_count()) == (
         "mine", ("sw",), "en", 1,
     )  # fmt: skip
 
@@ -219,7 +219,7 @@ def test_a_line_of_headings_is_no_data(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         ("1 0 a\n", "qrels:1: 3 columns, but qrels have 4"),
         ("1 0 a 1\n1 0 b x\n", "qrels:2: grade 'x' is no whole number"),
@@ -230,15 +230,15 @@ def test_a_line_of_headings_is_no_data(tmp_path: Path, name: str) -> None:
         ("query-id\tcorpus-id\tscore\n1\ta\n", "qrels:2: 2 columns, but qrels have 3"),
     ],
 )
-def test_bad_judgments_are_one_line(tmp_path: Path, content: str, told: str) -> None:
+def test_bad_judgments_are_one_line(tmp_path: Path, content: str, message: str) -> None:
     (tmp_path / "qrels").write_text(content, encoding="utf-8")
     with pytest.raises(DataError) as caught:
         read_qrels(tmp_path / "qrels")
-    assert told in str(caught.value)
+    assert message in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         ("no tab here\n", "q:1: no tab; write id<TAB>text"),
         ("1\ta\n1\tb\n", "q:2: query id 1 occurs twice"),
@@ -258,16 +258,16 @@ def test_bad_judgments_are_one_line(tmp_path: Path, content: str, told: str) -> 
         ('{"topic_id": "1", "topics": []}\n', "q:1: 'topics' holds no topic"),
     ],
 )
-def test_bad_queries_are_one_line(tmp_path: Path, content: str | bytes, told: str) -> None:
+def test_bad_queries_are_one_line(tmp_path: Path, content: str | bytes, message: str) -> None:
     (tmp_path / "q").write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(DataError) as caught:
         read_queries(tmp_path / "q")
-    assert told in str(caught.value)
+    assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         ('{"id": "1", "headline": "x"}\n', "d:1: no text"),
         ('{"text": "x"}\n', "d:1: no id"),
@@ -277,11 +277,11 @@ def test_bad_queries_are_one_line(tmp_path: Path, content: str | bytes, told: st
         (gzip.compress(b'{"id": "1", "text": "x"}\n' * 50, mtime=0)[:40], "damaged or cut short"),
     ],
 )
-def test_bad_documents_are_one_line(tmp_path: Path, content: str | bytes, told: str) -> None:
+def test_bad_documents_are_one_line(tmp_path: Path, content: str | bytes, message: str) -> None:
     (tmp_path / "d").write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(DataError) as caught:
         list(read_documents(tmp_path / "d"))
-    assert told in str(caught.value)
+    assert message in str(caught.value)
 
 
 def test_a_line_of_200_megabytes_is_never_held_whole(tmp_path: Path) -> None:
@@ -306,11 +306,13 @@ def test_incomplete_folders_say_what_is_missing(tmp_path: Path) -> None:
     (folder / "documents.sw.tsv").write_text("a\tPaka\n", encoding="utf-8")
     with pytest.raises(DataError, match=r"several documents: documents.en.tsv, documents.sw.tsv; keep one"):
         open_collection(f"trec:{folder}")
-    for name, told in (("documents.sw.tsv", ""), ("documents.en.tsv", "no documents"), ("queries.sw.tsv", "no queries"),
-                       ("qrels.txt", "no qrels")):  # fmt: skip
+    for name, message in (
+        ("documents.sw.tsv", ""), ("documents.en.tsv", "no documents"), ("queries.sw.tsv", "no queries"),
+        ("qrels.txt", "no qrels"),
+    ):  # fmt: skip
         (folder / name).unlink()
-        if told:
-            with pytest.raises(DataError, match=told):
+        if message:
+            with pytest.raises(DataError, match=message):
                 open_collection(f"trec:{folder}")
     with pytest.raises(UsageError, match="not a text collection"):
         open_collection("msmarco")

@@ -41,11 +41,11 @@ def damaged(draw: st.DrawFn, kind: str) -> bytes:
     start = draw(st.integers(0, len(whole)))
     end = min(len(whole), start + draw(st.integers(0, 40)))
     put = draw(st.one_of(st.binary(max_size=12), st.just(whole[start:end] * 3), st.sampled_from(_NASTY)))
-    found = whole[:start] + put + whole[end:]
+    result = whole[:start] + put + whole[end:]
     if draw(st.integers(0, 4)) == 0:
-        packed = gzip.compress(found)
-        found = packed[: draw(st.integers(1, len(packed)))]
-    return found
+        packed = gzip.compress(result)
+        result = packed[: draw(st.integers(1, len(packed)))]
+    return result
 
 
 _NASTY = [
@@ -67,11 +67,11 @@ def test_damage_is_a_kivuko_error_in_one_line(kind: str, tmp_path_factory: pytes
         try:
             WHOLE[kind][0](path)
         except KivukoError as problem:
-            told = str(problem)
+            message = str(problem)
         else:
             return
-        assert str(path) in told
-        assert "\n" not in told
+        assert str(path) in message
+        assert "\n" not in message
 
     check()
 

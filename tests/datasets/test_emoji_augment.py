@@ -21,19 +21,19 @@ def images(tiny_world):
 
 def squares(n, color=(0.0, 0.0, 0.0), side=32):
     """Opaque squares of one color that fill the whole image."""
-    found = torch.ones(n, 4, side, side)
-    found[:, :3] = torch.tensor(color)[:, None, None]
-    return found
+    result = torch.ones(n, 4, side, side)
+    result[:, :3] = torch.tensor(color)[:, None, None]
+    return result
 
 
 def test_premultiplied_pads_to_a_square_around_the_center():
     images = torch.full((1, 2, 6, 4), 255, dtype=torch.uint8)
     images[..., 3] = 51  # an alpha of 0.2
-    found = premultiplied(images)
-    assert found.shape == (1, 4, 6, 6)
-    assert found.dtype == torch.float32
-    torch.testing.assert_close(found[0, :, 2:4], torch.full((4, 2, 6), 0.2))
-    assert found[0, :, :2].abs().max() == found[0, :, 4:].abs().max() == 0
+    result = premultiplied(images)
+    assert result.shape == (1, 4, 6, 6)
+    assert result.dtype == torch.float32
+    torch.testing.assert_close(result[0, :, 2:4], torch.full((4, 2, 6), 0.2))
+    assert result[0, :, :2].abs().max() == result[0, :, 4:].abs().max() == 0
 
 
 def test_shape_range_and_type(images):

@@ -76,7 +76,7 @@ def test_annotations_come_from_the_cache_too(tiny_cldr, cache, monkeypatch):
     assert emoji_world(["sw"], cldr=tiny_cldr, cache=cache).annotations["sw"]["🐈"].name == "paka"
 
 
-def test_the_cache_lies_in_the_users_cache_folder_unless_named(tiny_cldr, tmp_path, monkeypatch):
+def test_the_cache_is_in_the_users_cache_folder_unless_named(tiny_cldr, tmp_path, monkeypatch):
     monkeypatch.setenv("KIVUKO_CACHE", str(tmp_path))
     emoji_world([], cldr=tiny_cldr)
     assert sorted(entry.name.split("-")[0] for entry in (tmp_path / "emoji").iterdir()) == [
@@ -114,10 +114,10 @@ def test_a_changed_translation_is_seen_without_drawing_anything(own_cldr, cache,
 
 
 def test_progress_ends_with_all_done(tiny_cldr, tmp_path):
-    told = []
-    world = emoji_world([], cldr=tiny_cldr, cache=tmp_path, progress=lambda *at: told.append(at))
+    messages = []
+    world = emoji_world([], cldr=tiny_cldr, cache=tmp_path, progress=lambda *at: messages.append(at))
     total = len(world.annotations["en"])
-    assert told[-1] == (total, total)
+    assert messages[-1] == (total, total)
 
 
 def test_images_survive_the_cache_unchanged(tiny_world):
@@ -126,9 +126,9 @@ def test_images_survive_the_cache_unchanged(tiny_world):
 
 
 def one(cache, pattern):
-    found = list(cache.glob(pattern))
-    assert len(found) == 1
-    return found[0]
+    result = list(cache.glob(pattern))
+    assert len(result) == 1
+    return result[0]
 
 
 def flip(file):

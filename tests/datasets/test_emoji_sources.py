@@ -27,22 +27,22 @@ def overwrite(folder, body, name="sw.xml"):
 
 
 def test_names_and_keywords_come_from_both_files(tiny_cldr):
-    found = read_annotations(tiny_cldr, "en")
-    assert found["🐈"] == Annotation("cat", ("cat", "pet"))
-    assert found["👩‍🚒"] == Annotation("woman firefighter", ("firefighter", "woman")), "from annotationsDerived"
+    result = read_annotations(tiny_cldr, "en")
+    assert result["🐈"] == Annotation("cat", ("cat", "pet"))
+    assert result["👩‍🚒"] == Annotation("woman firefighter", ("firefighter", "woman")), "from annotationsDerived"
 
 
 def test_the_presentation_selector_is_left_out_of_the_sequence(tiny_cldr):
-    found = read_annotations(tiny_cldr, "en")
-    assert found["❤"].name == "red heart"
-    assert found["🤷\u200d♀"].name == "woman shrugging"
-    assert not any("\ufe0f" in sequence for sequence in found)
+    result = read_annotations(tiny_cldr, "en")
+    assert result["❤"].name == "red heart"
+    assert result["🤷\u200d♀"].name == "woman shrugging"
+    assert not any("\ufe0f" in sequence for sequence in result)
 
 
 def test_an_inherited_value_is_not_a_translation(tiny_cldr):
-    found = read_annotations(tiny_cldr, "sw")
-    assert "🎁" not in found
-    assert "↑↑↑" not in {annotation.name for annotation in found.values()}
+    result = read_annotations(tiny_cldr, "sw")
+    assert "🎁" not in result
+    assert "↑↑↑" not in {annotation.name for annotation in result.values()}
 
 
 def test_an_inherited_list_of_keywords_is_no_keyword(own_cldr):
@@ -66,9 +66,9 @@ def test_white_space_is_tidied_and_empty_keywords_dropped(own_cldr):
 
 def test_a_language_may_do_without_derived_annotations(own_cldr):
     (own_cldr / "annotationsDerived" / "sw.xml").unlink()
-    found = read_annotations(own_cldr, "sw")
-    assert found["🐈"].name == "paka"
-    assert "👩‍🚒" not in found
+    result = read_annotations(own_cldr, "sw")
+    assert result["🐈"].name == "paka"
+    assert "👩‍🚒" not in result
 
 
 def test_a_folder_is_found_by_name_by_its_parent_and_by_the_environment(tiny_cldr, tmp_path, monkeypatch):

@@ -77,7 +77,7 @@ def test_every_gender_variant_in_the_real_data_falls_together(real_names):
             by_name[GENDERED.sub("*", name)].add(concept_of(sequence))
     # "woman and man holding hands" has two; "man's shoe" and the like are things of one sort only.
     assert len(by_name) > 50
-    assert {pattern: found for pattern, found in by_name.items() if len(found) > 1} == {}
+    assert {pattern: result for pattern, result in by_name.items() if len(result) > 1} == {}
 
 
 def test_variants_with_a_sign_share_the_concept_of_the_plain_emoji(real_names):
@@ -87,12 +87,12 @@ def test_variants_with_a_sign_share_the_concept_of_the_plain_emoji(real_names):
 
 
 def test_every_real_emoji_has_a_concept_which_is_its_own_concept(real_names):
-    found = {concept_of(sequence) for sequence in real_names}
-    assert "" not in found
-    assert {concept for concept in found if concept_of(concept) != concept} == set()
+    result = {concept_of(sequence) for sequence in real_names}
+    assert "" not in result
+    assert {concept for concept in result if concept_of(concept) != concept} == set()
 
 
-def test_skin_tones_are_told():
+def test_skin_tones_are_recognized():
     assert has_skin_tone("🤷🏻‍♀")
     assert has_skin_tone("🏿")
     assert not has_skin_tone("🤷‍♀")
@@ -136,9 +136,9 @@ def test_the_real_world_has_300_test_concepts_and_none_on_two_sides(real_world):
     for emoji in real_world.emoji:
         sides[concept_of(emoji.sequence)].add(emoji.split)
         images[emoji.image].add(emoji.split)
-    assert {concept for concept, found in sides.items() if len(found) > 1} == set()
-    assert {row for row, found in images.items() if len(found) > 1} == set(), "emoji that are drawn alike"
-    counts = Counter(next(iter(found)) for found in sides.values())
+    assert {concept for concept, result in sides.items() if len(result) > 1} == set()
+    assert {row for row, result in images.items() if len(result) > 1} == set(), "emoji that are drawn alike"
+    counts = Counter(next(iter(result)) for result in sides.values())
     assert counts["test"] >= 300
     assert counts["validation"] >= 100
     assert counts["train"] >= 1000

@@ -42,12 +42,12 @@ def test_emoji_that_are_drawn_alike_share_image_and_concept(tiny_world):
 
 
 def test_bitext_holds_names_and_keywords_with_their_origin(tiny_world):
-    found = {
+    result = {
         pair.origin: pair for split in ("train", "validation", "test") for pair in tiny_world.bitext(["sw"], split)
     }
-    assert found["emoji:🐈:name"] == Pair("sw", "paka", "cat", "emoji:🐈:name")
-    assert found["emoji:🐈:keywords"] == Pair("sw", "neno, jingine", "cat, pet", "emoji:🐈:keywords")
-    assert not any("🔔" in origin or "🎁" in origin for origin in found), "no Swahili name, no pair"
+    assert result["emoji:🐈:name"] == Pair("sw", "paka", "cat", "emoji:🐈:name")
+    assert result["emoji:🐈:keywords"] == Pair("sw", "neno, jingine", "cat, pet", "emoji:🐈:keywords")
+    assert not any("🔔" in origin or "🎁" in origin for origin in result), "no Swahili name, no pair"
 
 
 def test_keywords_need_both_sides_and_can_be_left_out(tiny_world):
@@ -160,17 +160,17 @@ def test_filipino_has_many_copies_and_marathi_hardly_any(real_world):
 def test_a_document_holds_names_then_keywords_each_once(tiny_world):
     documents = english_documents(tiny_world)
     assert len(documents) == len(tiny_world.images)
-    told = dict(zip(tiny_world.image_sequences, documents, strict=True))
-    assert told["🐈"] == "cat, pet", "the keyword that is the name does not come again"
-    assert told["🐟"] == "fish, Pisces"
-    assert told["🍎"] == "red apple, apple, fruit, red"
+    message = dict(zip(tiny_world.image_sequences, documents, strict=True))
+    assert message["🐈"] == "cat, pet", "the keyword that is the name does not come again"
+    assert message["🐟"] == "fish, Pisces"
+    assert message["🍎"] == "red apple, apple, fruit, red"
 
 
 def test_emoji_that_are_drawn_alike_share_a_document(tiny_world):
-    told = dict(zip(tiny_world.image_sequences, english_documents(tiny_world), strict=True))
-    assert told["🇳🇴"] == "flag: Norway, flag: Bouvet Island, flag"
-    assert told["🇰🇪"] == "flag: Kenya, flag"
-    assert "🇧🇻" not in told
+    message = dict(zip(tiny_world.image_sequences, english_documents(tiny_world), strict=True))
+    assert message["🇳🇴"] == "flag: Norway, flag: Bouvet Island, flag"
+    assert message["🇰🇪"] == "flag: Kenya, flag"
+    assert "🇧🇻" not in message
 
 
 def test_every_image_of_the_real_world_has_words(real_world):

@@ -50,15 +50,15 @@ def registered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path
 
 
 def test_a_registered_dataset_is_a_collection(registered: Path) -> None:
-    found = open_collection(f"ir:{NAME}/dev")
-    assert (found.spec, found.name) == (f"ir:{NAME}/dev", f"{NAME}/dev")
-    assert (found.query_languages, found.document_language) == (("sw",), "en")
-    assert found.queries("sw") == {"1": "paka mweusi"}
-    assert list(found.documents()) == [Document("d1", "A black cat"), Document("d2", "A big dog")]
-    assert found.judgments() == {"1": {"d1": 2, "d2": 0}}
-    assert found.files() == ()
+    result = open_collection(f"ir:{NAME}/dev")
+    assert (result.spec, result.name) == (f"ir:{NAME}/dev", f"{NAME}/dev")
+    assert (result.query_languages, result.document_language) == (("sw",), "en")
+    assert result.queries("sw") == {"1": "paka mweusi"}
+    assert list(result.documents()) == [Document("d1", "A black cat"), Document("d2", "A big dog")]
+    assert result.judgments() == {"1": {"d1": 2, "d2": 0}}
+    assert result.files() == ()
     with pytest.raises(UsageError, match="its queries are in sw, not so"):
-        found.queries("so")
+        result.queries("so")
 
 
 def test_what_is_missing_is_said(registered: Path) -> None:
@@ -87,9 +87,9 @@ def _no_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     ("name", "language"), [("mmarco/v2/fr/dev/small", "fr"), ("neuclir/1/fa/hc4-filtered", "fa"), ("hc4/zh/test", "zh")]
 )
 def test_the_ids_of_cross_lingual_collections_are_known(name: str, language: str) -> None:
-    found = open_collection(f"ir:{name}")
-    assert found.spec == f"ir:{name}"
-    assert found.document_language == language
+    result = open_collection(f"ir:{name}")
+    assert result.spec == f"ir:{name}"
+    assert result.document_language == language
 
 
 @pytest.mark.usefixtures("_no_network")

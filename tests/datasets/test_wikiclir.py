@@ -108,14 +108,14 @@ def test_relevance_is_what_the_links_mean(tmp_path: Path, older: bool, separate:
     dumps.write(tmp_path / "enwiki-20240901-pages-articles.xml.bz2", english)
     content = dumps.sql_dump("langlinks", dumps.LANGLINKS, LANGLINKS)
     dumps.write(tmp_path / "swwiki-20240901-langlinks.sql.gz", content)
-    found = build_wikiclir(find_dumps(tmp_path, "sw", "en"), Options("sw", "en"), tmp_path / "out")
+    result = build_wikiclir(find_dumps(tmp_path, "sw", "en"), Options("sw", "en"), tmp_path / "out")
     queries, judged, documents = built(tmp_path / "out")
     assert judged == EXPECTED
     assert queries == QUERIES
     assert set(documents) == {"10", "20", "30", "40", "50"}
     assert documents["10"] == "Cat The cat is a small animal. It eats mice."
-    assert (found.queries, found.documents, found.mates, found.mutual) == (4, 5, 4, 6)
-    assert dict(found.left_out) == {
+    assert (result.queries, result.documents, result.mates, result.mutual) == (4, 5, 4, 6)
+    assert dict(result.left_out) == {
         "queries: language link to no article": 1, "queries: no language link": 2, "queries: no first sentence": 1,
         "queries: too short without the title": 1, "documents: no text": 1,
     }  # fmt: skip
@@ -150,9 +150,9 @@ def small(tmp_path: Path) -> WikiDumps:
 
 
 def test_the_same_dumps_give_the_same_bytes_and_the_account_is_kept(tmp_path: Path) -> None:
-    found = small(tmp_path)
+    result = small(tmp_path)
     for name in ("a", "b"):
-        build_wikiclir(found, Options("sw", "en", words=4, most_queries=2, seed=3), tmp_path / name)
+        build_wikiclir(result, Options("sw", "en", words=4, most_queries=2, seed=3), tmp_path / name)
     files = sorted(path.name for path in (tmp_path / "a").iterdir())
     assert files == ["collection.json", "documents.en.jsonl.gz", "qrels.txt", "queries.sw.tsv"]
     for name in files:
@@ -163,38 +163,38 @@ def test_the_same_dumps_give_the_same_bytes_and_the_account_is_kept(tmp_path: Pa
     queries, judged, documents = built(tmp_path / "a")
     assert set(judged) == set(queries) < set(QUERIES)
     assert documents["10"] == "Cat The cat is a"
-    others = {frozenset(_chosen(found, seed, tmp_path)) for seed in range(6)}
+    others = {frozenset(_chosen(result, seed, tmp_path)) for seed in range(6)}
     assert len(others) > 1  # another seed, another choice
 
 
-def _chosen(found: WikiDumps, seed: int, tmp_path: Path) -> dict[str, str]:
-    build_wikiclir(found, Options("sw", "en", most_queries=2, seed=seed), tmp_path / f"seed-{seed}")
+def _chosen(result: WikiDumps, seed: int, tmp_path: Path) -> dict[str, str]:
+    build_wikiclir(result, Options("sw", "en", most_queries=2, seed=seed), tmp_path / f"seed-{seed}")
     return built(tmp_path / f"seed-{seed}")[0]
 
 
 def test_a_failed_build_leaves_nothing(tmp_path: Path) -> None:
-    found = small(tmp_path)
-    whole = gzip.decompress(found.pagelinks.read_bytes())
-    found.pagelinks.write_bytes(gzip.compress(whole[: whole.index(b"VALUES") + 20]))
+    result = small(tmp_path)
+    whole = gzip.decompress(result.pagelinks.read_bytes())
+    result.pagelinks.write_bytes(gzip.compress(whole[: whole.index(b"VALUES") + 20]))
     before = sorted(tmp_path.iterdir())
     with pytest.raises(DataError, match="not a whole row of 'pagelinks'"):
-        build_wikiclir(found, Options("sw", "en"), tmp_path / "out")
+        build_wikiclir(result, Options("sw", "en"), tmp_path / "out")
     assert sorted(tmp_path.iterdir()) == before
 
 
 def test_what_does_not_fit_is_said(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"no swwiki-…-pages-articles.xml.bz2"):
         find_dumps(tmp_path, "sw", "en")
-    found = small(tmp_path)
+    result = small(tmp_path)
     with pytest.raises(UsageError, match="both in sw"):
-        build_wikiclir(found, Options("sw", "swa"), tmp_path / "out")
+        build_wikiclir(result, Options("sw", "swa"), tmp_path / "out")
     with pytest.raises(DataError, match="no article gives a query"):
-        build_wikiclir(found, Options("sw", "fr"), tmp_path / "out")
+        build_wikiclir(result, Options("sw", "fr"), tmp_path / "out")
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("x", encoding="utf-8")
     with pytest.raises(UsageError, match="is not a collection; nothing was replaced"):
-        build_wikiclir(found, Options("sw", "en"), tmp_path / "mine")
-    found.linktarget.unlink()  # type: ignore[union-attr]
+        build_wikiclir(result, Options("sw", "en"), tmp_path / "mine")
+    result.linktarget.unlink()  # type: ignore[union-attr]
     with pytest.raises(DataError, match="give the linktarget dump"):
         build_wikiclir(find_dumps(tmp_path, "sw", "en"), Options("sw", "en"), tmp_path / "out")
     dumps.write(tmp_path / "enwiki-20230101-pagelinks.sql.gz", b"x")
@@ -203,7 +203,7 @@ def test_what_does_not_fit_is_said(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         (b"", "is empty"),
         (b'<doc id="1" title="Paka">\nPaka\n</doc>\n', "run it again with --json"),
@@ -217,20 +217,20 @@ def test_what_does_not_fit_is_said(tmp_path: Path) -> None:
         (dumps.xml_dump(SWAHILI).replace(b"<id>1</id>", b""), "a <page> without <id> or <title>"),
     ],
 )
-def test_articles_that_cannot_be_read_are_one_line(tmp_path: Path, content: bytes, told: str) -> None:
+def test_articles_that_cannot_be_read_are_one_line(tmp_path: Path, content: bytes, message: str) -> None:
     path = tmp_path / "sw.bin"
     path.write_bytes(content)
     with pytest.raises(DataError) as caught:
         list(read_articles(path))
-    assert told in str(caught.value)
+    assert message in str(caught.value)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-def test_a_plain_dump_goes_before_a_multistream_one_and_parts_lie_in_a_folder(tmp_path: Path) -> None:
-    found = small(tmp_path)
+def test_a_plain_dump_goes_before_a_multistream_one_and_parts_are_in_a_folder(tmp_path: Path) -> None:
+    result = small(tmp_path)
     dumps.write(tmp_path / "enwiki-latest-pages-articles-multistream.xml.bz2", b"x")
-    assert find_dumps(tmp_path, "sw", "en") == found
+    assert find_dumps(tmp_path, "sw", "en") == result
     (tmp_path / "parts").mkdir()
     for number, half in enumerate((ENGLISH[:3], ENGLISH[3:])):
         dumps.write(tmp_path / "parts" / f"enwiki-pages-articles{number}.xml-p1.bz2", dumps.xml_dump(half, REDIRECTS))

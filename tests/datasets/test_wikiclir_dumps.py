@@ -27,15 +27,15 @@ def langlinks(tmp_path: Path) -> Path:
 
 
 def test_rows_come_back_as_they_were(langlinks: Path) -> None:
-    found = SqlDump(langlinks, "langlinks").rows("ll_title", "ll_from")
-    assert [(title.decode(), int(number)) for title, number in found] == [(row[2], row[0]) for row in ROWS]
+    result = SqlDump(langlinks, "langlinks").rows("ll_title", "ll_from")
+    assert [(title.decode(), int(number)) for title, number in result] == [(row[2], row[0]) for row in ROWS]
 
 
-def test_columns_are_found_by_name_and_null_is_told(tmp_path: Path) -> None:
+def test_columns_are_looked_up_by_name_and_null_is_named(tmp_path: Path) -> None:
     rows = [dumps.page_row(5, "Dar es Salaam"), dumps.page_row(6, "X", namespace=1)]
     path = dumps.write(tmp_path / "page.sql", dumps.sql_dump("page", dumps.PAGE, rows))
-    found = list(SqlDump(path, "page").rows("page_title", "page_lang", "page_random", "page_namespace"))
-    assert found == [(b"Dar_es_Salaam", b"NULL", b"0.25", b"0"), (b"X", b"NULL", b"0.25", b"1")]
+    result = list(SqlDump(path, "page").rows("page_title", "page_lang", "page_random", "page_namespace"))
+    assert result == [(b"Dar_es_Salaam", b"NULL", b"0.25", b"0"), (b"X", b"NULL", b"0.25", b"1")]
 
 
 def test_rows_may_stand_on_lines_of_their_own(tmp_path: Path) -> None:
@@ -53,14 +53,14 @@ def test_rows_and_numbers_do_not_depend_on_where_pieces_end(
     titles, whole = SqlDump(langlinks, "langlinks"), SqlDump(path, "pagelinks")
     monkeypatch.setattr(module, "_PIECE", max(piece, 40))  # the beginning of a statement is read in one piece
     assert len(list(titles.rows("ll_from"))) == len(ROWS)
-    found = np.concatenate(list(whole.numbers("pl_target_id", "pl_from", "pl_from_namespace")))
-    assert found.tolist() == [[target, number, space] for number, space, target in links]
+    result = np.concatenate(list(whole.numbers("pl_target_id", "pl_from", "pl_from_namespace")))
+    assert result.tolist() == [[target, number, space] for number, space, target in links]
     slow = whole.rows("pl_target_id", "pl_from", "pl_from_namespace")
-    assert [[int(value) for value in row] for row in slow] == found.tolist()
+    assert [[int(value) for value in row] for row in slow] == result.tolist()
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         (lambda text: text.replace(b"(4,", b"(4"), "not a whole row of 'langlinks' with 3 columns"),
         (lambda text: text[: text.index(b"),(5")], "damaged or cut short"),
@@ -71,12 +71,12 @@ def test_rows_and_numbers_do_not_depend_on_where_pieces_end(
         (lambda text: b"\x1f\x8b\x08\x00nonsense", "damaged"),
     ],
 )
-def test_damage_is_one_line(tmp_path: Path, change, told: str) -> None:  # type: ignore[no-untyped-def]
+def test_damage_is_one_line(tmp_path: Path, change, message: str) -> None:  # type: ignore[no-untyped-def]
     path = tmp_path / "langlinks.sql"
     path.write_bytes(change(dumps.sql_dump("langlinks", dumps.LANGLINKS, ROWS)))
     with pytest.raises(DataError) as caught:
         list(SqlDump(path, "langlinks").rows("ll_from", "ll_lang"))
-    assert told in str(caught.value)
+    assert message in str(caught.value)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -90,7 +90,7 @@ def test_a_place_is_named_by_its_line(tmp_path: Path) -> None:
             list(read("pl_from"))
 
 
-def test_a_text_where_a_number_stands(tmp_path: Path) -> None:
+def test_a_text_in_place_of_a_number(tmp_path: Path) -> None:
     path = dumps.write(tmp_path / "p.sql", dumps.sql_dump("pagelinks", dumps.PAGELINKS, [("a", 0, 2)]))
     dump = SqlDump(path, "pagelinks")
     with pytest.raises(DataError, match="not a whole row"):

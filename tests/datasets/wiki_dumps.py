@@ -59,15 +59,15 @@ def page_row(number: int, title: str, namespace: int = 0, redirect: int = 0) -> 
 
 def xml_dump(pages: Sequence[tuple[int, str, str]], redirects: Sequence[tuple[int, str, str]] = ()) -> bytes:
     """Return an export of MediaWiki's: (id, title, wikitext) and (id, title, title that it leads to)."""
-    found = [
+    result = [
         '<mediawiki xmlns="http://www.mediawiki.org/xml/export-0.11/" version="0.11" xml:lang="en">\n'
         "  <siteinfo>\n    <sitename>Wikipedia</sitename>\n    <dbname>enwiki</dbname>\n    <namespaces>\n"
         '      <namespace key="0" case="first-letter" />\n    </namespaces>\n  </siteinfo>\n'
     ]
-    found.append(_page(9001, "Talk:Cat", 1, "Nothing that counts."))
-    found += [_page(number, title, 0, text) for number, title, text in pages]
-    found += [_page(number, title, 0, f"#REDIRECT [[{target}]]", target) for number, title, target in redirects]
-    return ("".join(found) + "</mediawiki>\n").encode()
+    result.append(_page(9001, "Talk:Cat", 1, "Nothing that counts."))
+    result += [_page(number, title, 0, text) for number, title, text in pages]
+    result += [_page(number, title, 0, f"#REDIRECT [[{target}]]", target) for number, title, target in redirects]
+    return ("".join(result) + "</mediawiki>\n").encode()
 
 
 def wikiextractor(pages: Sequence[tuple[int, str, str]]) -> bytes:
@@ -82,12 +82,12 @@ def wikiextractor(pages: Sequence[tuple[int, str, str]]) -> bytes:
 
 def cirrus(pages: Sequence[tuple[int, str, str]]) -> bytes:
     """Return a CirrusSearch dump: the id on one line, the article on the next."""
-    found = []
+    result = []
     for number, title, text in pages:
-        found.append(json.dumps({"index": {"_type": "_doc", "_id": str(number)}}))
-        found.append(json.dumps({"namespace": 0, "title": title, "text": text, "opening_text": text.split("\n")[0],
+        result.append(json.dumps({"index": {"_type": "_doc", "_id": str(number)}}))
+        result.append(json.dumps({"namespace": 0, "title": title, "text": text, "opening_text": text.split("\n")[0],
                                  "redirect": []}, ensure_ascii=False))  # fmt: skip
-    return ("\n".join(found) + "\n").encode()
+    return ("\n".join(result) + "\n").encode()
 
 
 def write(path: Path, content: bytes) -> Path:

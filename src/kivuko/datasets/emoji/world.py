@@ -13,7 +13,6 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import regex
 from PIL import Image
 
 from kivuko.bitext import Bitext, Pair
@@ -28,6 +27,7 @@ from kivuko.datasets.emoji.sources import (
 )
 from kivuko.errors import CorruptFileError, UsageError
 from kivuko.files import atomic_path, cache_folder, check_sha256, sha256_of, write_text
+from kivuko.text import word_list
 
 TEST_CONCEPTS = 320
 VALIDATION_CONCEPTS = 160
@@ -59,8 +59,7 @@ def content_words(text: str) -> frozenset[str]:
     >>> sorted(content_words("flag: Bosnia & Herzegovina"))
     ['bosnia', 'flag', 'herzegovina']
     """
-    words = regex.findall(r"[\p{L}\p{N}]+(?:[’'.-][\p{L}\p{N}]+)*", text.casefold())
-    return frozenset(word for word in words if word not in STOP_WORDS)
+    return frozenset(word_list(text)) - STOP_WORDS
 
 
 def is_copied(name: str, english: str) -> bool:

@@ -7,7 +7,8 @@ import html
 import re
 import xml.parsers.expat
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -219,12 +220,12 @@ def read_articles(path: Path, progress: Callable[[int], None] | None = None) -> 
         raise DataError(f"{path}: no file in this folder; put the articles there")
     before = 0
     for file in files:
-        yield from _of_file(file, None if progress is None else _shifted(progress, before))
+        yield from _of_file(file, progress and partial(_shifted, progress, before))
         before += file.stat().st_size
 
 
-def _shifted(progress: Callable[[int], None], before: int) -> Callable[[int], None]:
-    return lambda read: progress(before + read)
+def _shifted(progress: Callable[[int], None], before: int, read: int) -> None:
+    progress(before + read)
 
 
 def _of_file(path: Path, progress: Callable[[int], None] | None) -> Iterator[Article]:
@@ -243,34 +244,23 @@ def _of_file(path: Path, progress: Callable[[int], None] | None) -> Iterator[Art
         raise DataError(f"{path}: neither MediaWiki's XML nor JSON lines; give the dump or WikiExtractor's output")
 
 
-@dataclass
-class _Page:
-    """The parts of one ``<page>``."""
+class _PageHandler:
+    """A handler of expat's events; ``ready`` holds the parts of whole pages by their tags."""
 
-    title: str = ""
-    namespace: str = ""
-    id: str = ""
-    text: str = ""
-    redirect: str | None = None
-
-
-@dataclass
-class _Reader:
-    """A handler of expat's events; whole pages are in ``ready``."""
-
-    ready: list[_Page] = field(default_factory=list)
-    _path: list[str] = field(default_factory=list)
-    _page: _Page = field(default_factory=_Page)
-    _words: list[str] | None = None
-    _size: int = 0
+    def __init__(self) -> None:
+        self.ready: list[dict[str, str]] = []
+        self._path: list[str] = []
+        self._page: dict[str, str] = {}
+        self._words: list[str] | None = None
+        self._size = 0
 
     def start(self, name: str, attributes: dict[str, str]) -> None:
         self._path.append(name)
         depth = len(self._path)
-        if name == "page" and depth == 2:
-            self._page = _Page()
+        if depth == 2:
+            self._page = {}
         elif name == "redirect" and depth == 3:
-            self._page.redirect = attributes.get("title", "")
+            self._page[name] = attributes.get("title", "")
         # A revision and its contributor have ids of their own, one level down.
         self._words = [] if (name in ("title", "ns", "id") and depth == 3) or (name == "text" and depth == 4) else None
         self._size = 0
@@ -281,56 +271,46 @@ class _Reader:
             self._words.append(words)
 
     def end(self, name: str) -> None:
-        depth = len(self._path)
-        self._path.pop()
-        content, self._words = "".join(self._words or ()), None
-        if name == "page" and depth == 2:
+        if self._words is not None:
+            self._page[name], self._words = "".join(self._words), None
+        elif name == "page" and len(self._path) == 2:
             self.ready.append(self._page)
-        elif depth == 3 and name == "title":
-            self._page.title = content
-        elif depth == 3 and name == "ns":
-            self._page.namespace = content
-        elif depth == 3 and name == "id":
-            self._page.id = content
-        elif depth == 4 and name == "text":
-            self._page.text = content
+        self._path.pop()
 
 
 def _xml_articles(stream: BinaryIO, path: Path) -> Iterator[Article]:
-    reader = _Reader()
+    handler = _PageHandler()
     parser = xml.parsers.expat.ParserCreate()
     parser.buffer_text = True
-    parser.StartElementHandler, parser.EndElementHandler = reader.start, reader.end
-    parser.CharacterDataHandler = reader.data
+    parser.StartElementHandler, parser.EndElementHandler = handler.start, handler.end
+    parser.CharacterDataHandler = handler.data
 
     def refuse(*_: Any) -> None:
         raise DataError(f"{at(path, parser.CurrentLineNumber)}: declares entities, which no dump does; not read")
 
     parser.EntityDeclHandler = refuse
-    try:
-        while piece := stream.read(_PIECE):
-            parser.Parse(piece, False)
-            yield from _main_pages(reader, parser, path)
-        parser.Parse(b"", True)
-    except xml.parsers.expat.ExpatError as problem:
-        raise DataError(
-            f"{at(path, problem.lineno)}: not XML as MediaWiki dumps it ({xml.parsers.expat.ErrorString(problem.code)})"
-            "; the file is damaged or cut short: fetch it again"
-        ) from None
-    yield from _main_pages(reader, parser, path)
-
-
-def _main_pages(reader: _Reader, parser: Any, path: Path) -> Iterator[Article]:
-    pages, reader.ready = reader.ready, []
-    for page in pages:
-        if page.namespace.strip() not in ("0", ""):  # dumps before 2012 had no <ns>
-            continue
-        if not _ID.fullmatch(page.id.strip()) or not page.title.strip():
+    piece = b"<"
+    while piece:
+        piece = stream.read(_PIECE)
+        try:
+            parser.Parse(piece, not piece)
+        except xml.parsers.expat.ExpatError as problem:
             raise DataError(
-                f"{at(path, parser.CurrentLineNumber)}: a <page> without <id> or <title>; not a Wikipedia dump"
-            )
-        text = "" if page.redirect is not None or len(page.text) > _MOST_TEXT else page.text
-        yield Article(int(page.id), page.title.strip(), text, page.redirect, wikitext=True)
+                f"{at(path, problem.lineno)}: not XML as MediaWiki dumps it ("
+                f"{xml.parsers.expat.ErrorString(problem.code)}); the file is damaged or cut short: fetch it again"
+            ) from None
+        pages, handler.ready = handler.ready, []
+        for page in pages:
+            if page.get("ns", "").strip() not in ("0", ""):  # dumps before 2012 had no <ns>
+                continue
+            number, title, text = page.get("id", "").strip(), page.get("title", "").strip(), page.get("text", "")
+            if not _ID.fullmatch(number) or not title:
+                raise DataError(
+                    f"{at(path, parser.CurrentLineNumber)}: a <page> without <id> or <title>; not a Wikipedia dump"
+                )
+            redirect = page.get("redirect")
+            kept = "" if redirect is not None or len(text) > _MOST_TEXT else text
+            yield Article(int(number), title, kept, redirect, wikitext=True)
 
 
 def _json_articles(source: ByteInput, path: Path) -> Iterator[Article]:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from itertools import chain
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -134,15 +134,6 @@ _ESCAPED = {b"0": b"\0", b"n": b"\n", b"r": b"\r", b"t": b"\t", b"b": b"\b", b"Z
 _Block = TypeVar("_Block")
 
 
-class _Piece(NamedTuple):
-    """A part of the rows of a statement; ``begins``: its first, ``ends_line``: its last."""
-
-    line: int
-    content: bytes
-    begins: bool
-    ends_line: bool
-
-
 class SqlDump:
     """One table's dump; ``progress`` is called with the compressed bytes read so far."""
 
@@ -220,8 +211,8 @@ class SqlDump:
             raise self._malformed(line, body)
         return values.reshape(-1, count)
 
-    def _pieces(self) -> Iterator[_Piece]:
-        """Yield the rows after VALUES, at most a megabyte at a time."""
+    def _pieces(self) -> Iterator[tuple[int, bytes, bool, bool]]:
+        """Yield at most a megabyte of the rows after VALUES: (line, rows, first of its statement, last of its line)."""
         with byte_stream(self.path, self._progress) as stream:
             line, begins_line, inside = 1, True, False
             while piece := stream.readline(_PIECE):
@@ -234,7 +225,7 @@ class SqlDump:
                     elif not (inside and _MORE_ROWS.match(piece)):  # rows may be on lines of their own
                         inside = False
                 if inside:
-                    yield _Piece(line, piece, begins, ends_line)
+                    yield line, piece, begins, ends_line
                 line += ends_line
                 begins_line = ends_line
 
