@@ -11,7 +11,7 @@ from kivuko.encoders.loading import local_folder, require_hub
 from kivuko.encoders.student import load_transformer_student
 from kivuko.encoders.teacher import load_teacher
 from kivuko.errors import ModelError
-from kivuko.translation.pretrained import load_translator
+from kivuko.translation.seq2seq import load_translator
 
 ID = "nobody/has-this-model"
 

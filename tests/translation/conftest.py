@@ -7,8 +7,7 @@ import itertools
 import pytest
 
 from kivuko.bitext import Bitext, Pair
-from kivuko.translation.settings import TranslationSettings
-from kivuko.translation.training import train_translator
+from kivuko.translation.marian import TranslationSettings, train_translator
 
 ANIMALS = {"paka": "cat", "mbwa": "dog", "ndege": "bird", "samaki": "fish", "farasi": "horse", "simba": "lion"}
 COLORS = {"nyeusi": "black", "nyeupe": "white", "kubwa": "big", "ndogo": "small", "nyekundu": "red", "moto": "hot"}
@@ -46,7 +45,7 @@ def small_settings() -> TranslationSettings:
 
 @pytest.fixture(scope="session")
 def trained(toy):
-    """Return (translator, outcome, what was reported)."""
-    told = []
-    translator, outcome = train_translator(*toy, SMALL, report=lambda *at: told.append(at))
-    return translator, outcome, told
+    """Return (translator, result, what was reported)."""
+    reports = []
+    translator, result = train_translator(*toy, SMALL, report=lambda *at: reports.append(at))
+    return translator, result, reports

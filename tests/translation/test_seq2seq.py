@@ -1,11 +1,16 @@
-"""Saved translators, and how they translate."""
+"""Saved translators, models that are loaded by name, and how they translate."""
 
 from __future__ import annotations
 
-import pytest
+import importlib.util
+import json
+from types import SimpleNamespace
 
-from kivuko.errors import ModelError, UsageError
-from kivuko.translation.pretrained import load_translator
+import pytest
+from tiny_nllb import save_nllb
+
+from kivuko.errors import MissingDependencyError, ModelError, UsageError
+from kivuko.translation.seq2seq import ModelLanguages, Route, _route, load_translator
 
 
 @pytest.fixture(scope="module")
@@ -34,9 +39,9 @@ def test_the_folder_has_hugging_faces_own_layout(trained, folder):
 def test_order_and_empty_texts_are_kept(trained):
     translator, _, _ = trained
     texts = ["simba ndogo", "", "paka nyeusi kubwa", "  ", "mbwa"]
-    found = translator.translate(texts, "sw")
-    assert [bool(text) for text in found] == [True, False, True, False, True]
-    for text, translation in zip(texts, found, strict=True):
+    results = translator.translate(texts, "sw")
+    assert [bool(text) for text in results] == [True, False, True, False, True]
+    for text, translation in zip(texts, results, strict=True):
         assert translator.translate([text], "sw") == [translation], "a text's company must not matter"
     assert translator.translate([], "sw") == []
 
@@ -67,8 +72,8 @@ def test_a_saved_translator_refuses_other_languages_too(folder):
 
 
 def test_letters_never_seen_and_very_long_texts_are_no_error(trained):
-    found = trained[0].translate(["ჯჯ", "paka " * 500], "sw")
-    assert len(found) == 2
+    results = trained[0].translate(["ჯჯ", "paka " * 500], "sw")
+    assert len(results) == 2
 
 
 def test_something_else_is_never_replaced(trained, tmp_path):
@@ -88,3 +93,173 @@ def test_an_older_translator_is_replaced_and_nothing_else_is_left(trained, folde
     trained[0].save(place)
     assert [file.name for file in tmp_path.iterdir()] == ["translator"]
     assert (place / "model.safetensors").read_bytes() == (folder / "model.safetensors").read_bytes()
+
+
+SEVEN = {
+    "sw": "swh_Latn", "so": "som_Latn", "fil": "tgl_Latn", "mr": "mar_Deva", "fi": "fin_Latn", "de": "deu_Latn",
+    "fr": "fra_Latn",
+}  # fmt: skip
+CODES = [*SEVEN.values(), "eng_Latn", "zho_Hant"]
+
+
+@pytest.fixture(scope="module")
+def nllb(tmp_path_factory):
+    return save_nllb(tmp_path_factory.mktemp("hub") / "nllb", CODES)
+
+
+class Watched:
+    """Stands for a model, and remembers what it was given to translate."""
+
+    def __init__(self, model):
+        self.model, self.given = model, []
+
+    def __getattr__(self, name):
+        return getattr(self.model, name)
+
+    def generate(self, **options):
+        self.given.append((options, self.model.generate(**options)))
+        return self.given[-1][1]
+
+
+@pytest.mark.parametrize(("language", "code"), SEVEN.items())
+def test_nllb_is_reports_the_source_language_and_begins_in_english(nllb, language, code):
+    translator = load_translator(nllb)
+    translator.model = watched = Watched(translator.model)
+    assert len(translator.translate(["paka", "paka ab"], language)) == 2
+    options, written = watched.given[0]
+    number = translator.tokenizer.convert_tokens_to_ids
+    assert (options["input_ids"][:, 0] == number(code)).all()
+    assert (written[:, 1] == number("eng_Latn")).all()
+    assert translator.name == "nllb"
+
+
+def test_a_language_without_a_code_is_refused(nllb):
+    with pytest.raises(ModelError, match=r"nllb: has no code for Yoruba \(yo\) among its 9 languages"):
+        load_translator(nllb).translate(["ologbo"], "yo")
+
+
+def test_codes_are_results_in_every_style():
+    nllb, m2m, mbart = ModelLanguages(CODES), ModelLanguages(["__sw__", "__tl__", "__en__", "__zh__"]), None
+    assert {code: nllb.find(code).code for code in SEVEN} == SEVEN
+    assert [m2m.find(code).code for code in ("sw", "fil", "en", "zh")] == ["sw", "tl", "en", "zh"]
+    assert m2m.find("fil").token == "__tl__"
+    mbart = ModelLanguages(["sw_KE", "tl_XX", "mr_IN", "en_XX", "</s>", "<mask>"])
+    assert len(mbart) == 4
+    assert [mbart.find(code).code for code in ("sw", "fil", "mr")] == ["sw_KE", "tl_XX", "mr_IN"]
+    assert mbart.find("de") is None
+    both = ModelLanguages(["zho_Hans", "zho_Hant", "srp_Cyrl"])
+    assert [both.find(code).code for code in ("zh", "zh-Hant", "sr")] == ["zho_Hans", "zho_Hant", "srp_Cyrl"]
+    assert both.find("sr-Latn") is None, "a script that was asked for is not exchanged for another"
+    assert not ModelLanguages(["<s>", ">>sw<<", "paka", "__very_long__"])
+
+
+def tokenizer_like(tokens, **more):
+    numbers = {token: place for place, token in enumerate(tokens)}
+    return SimpleNamespace(
+        get_vocab=lambda: numbers, get_added_vocab=lambda: numbers, all_special_tokens=list(tokens),
+        convert_tokens_to_ids=numbers.__getitem__, **more,
+    )  # fmt: skip
+
+
+def route(tokens, kind="marian", **more):
+    model = SimpleNamespace(config=SimpleNamespace(model_type=kind))
+    return _route(model, tokenizer_like(tokens, **more), "a-model")
+
+
+def test_m2m100_is_reports_by_its_own_codes():
+    assert route(["__sw__", "__en__"], "m2m_100")("sw") == Route(source_code="sw", first_token=1)
+
+
+def test_opus_mt_translates_from_the_language_it_was_made_for():
+    made_for_swahili = route(["</s>"], source_lang="sw", target_lang="en")
+    assert made_for_swahili("sw") == Route()
+    with pytest.raises(ModelError, match="a-model: translates from sw, not de"):
+        made_for_swahili("de")
+    assert route(["</s>"], source_lang="mul", target_lang="eng")("de") == Route()
+    assert route(["</s>"], source_lang="tl", target_lang="en")("fil") == Route()
+    assert route([">>fra<<", ">>eng<<"], source_lang="mul", target_lang="mul")("sw") == Route(prefix=">>eng<< ")
+    assert route(["<2en>", "<2sw>"], "t5")("sw") == Route(prefix="<2en> ")
+
+
+@pytest.mark.parametrize(
+    ("tokens", "kind", "more", "message"),
+    [
+        (["</s>"], "marian", {"target_lang": "sw"}, "translates into sw, not English"),
+        ([">>fra<<", ">>swa<<"], "marian", {}, "translates into fra, swa, not English"),
+        (["__sw__", "__de__"], "m2m_100", {}, "does not translate into English"),
+        (["</s>"], "bart", {}, "a bart model without language codes"),
+    ],
+)
+def test_what_does_not_write_english_is_refused(tokens, kind, more, message):
+    with pytest.raises(ModelError, match=message):
+        route(tokens, kind, **more)
+
+
+def test_a_missing_folder_and_an_unknown_name_are_named(tmp_path):
+    with pytest.raises(ModelError, match="no such model folder"):
+        load_translator(tmp_path / "none")
+    with pytest.raises(ModelError, match="nobody/nothing: not a translation model that loads"):
+        load_translator("nobody/nothing")
+
+
+def test_an_encoder_alone_is_no_translator(tmp_path):
+    from transformers import BertConfig, BertModel
+
+    config = BertConfig(hidden_size=8, num_hidden_layers=1, num_attention_heads=1, vocab_size=9)
+    BertModel(config).save_pretrained(tmp_path)
+    with pytest.raises(ModelError, match="not a translation model that loads") as caught:
+        load_translator(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("sentencepiece") is not None, reason="SentencePiece is installed")
+def test_a_tokenizer_that_needs_sentencepiece_says_how_to_get_it(tmp_path):
+    from transformers import MarianConfig, MarianMTModel
+
+    MarianMTModel(
+        MarianConfig(
+            vocab_size=20, d_model=8, encoder_layers=1, decoder_layers=1, encoder_attention_heads=1,
+            decoder_attention_heads=1, encoder_ffn_dim=8, decoder_ffn_dim=8, pad_token_id=0,
+        )
+    ).save_pretrained(tmp_path)  # fmt: skip
+    for name in ("source.spm", "target.spm"):
+        (tmp_path / name).write_bytes(b"")
+    (tmp_path / "vocab.json").write_text(json.dumps({"<unk>": 0, "</s>": 1, "<pad>": 2}))
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "MarianTokenizer"}))
+    with pytest.raises(MissingDependencyError, match="pip install sentencepiece"):
+        load_translator(tmp_path)
+
+
+FOUR_CODES = ["swh_Latn", "som_Latn", "mar_Deva", "eng_Latn"]
+
+
+@pytest.fixture(scope="module")
+def four_languages(tmp_path_factory):
+    return save_nllb(tmp_path_factory.mktemp("hub") / "nllb", FOUR_CODES)
+
+
+@pytest.mark.parametrize(("target", "code"), [("sw", "swh_Latn"), ("mr", "mar_Deva")])
+def test_nllb_reads_english_and_begins_in_the_target(four_languages, target, code):
+    translator = load_translator(four_languages, target)
+    generate, seen = translator.model.generate, []
+
+    def watched(**options):
+        seen.append((options["input_ids"], generate(**options)))
+        return seen[-1][1]
+
+    translator.model.generate = watched
+    assert len(translator.translate(["cat", "cat ab"], "en")) == 2
+    number = translator.tokenizer.convert_tokens_to_ids
+    assert (seen[0][0][:, 0] == number("eng_Latn")).all()
+    assert (seen[0][1][:, 1] == number(code)).all()
+
+
+def test_a_model_that_does_not_write_it_is_refused(four_languages, tmp_path):
+    with pytest.raises(
+        ModelError, match=r"nllb: does not translate into Yoruba: has no code for Yoruba \(yo\) among its 4"
+    ):
+        load_translator(four_languages, "yo")
+    with pytest.raises(ModelError, match="no such model folder"):
+        load_translator(tmp_path / "none", "sw")
+    with pytest.raises(ModelError, match=r"nllb: has no code for French \(fr\)"):
+        load_translator(four_languages, "sw").translate(["chat"], "fr")

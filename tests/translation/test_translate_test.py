@@ -1,11 +1,14 @@
-"""Translate-test and chrF."""
+"""Translate-test, word-by-word translation, and chrF."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from kivuko.translation.translate_test import chrf, translate_test
+from kivuko.bitext import Bitext, Pair
+from kivuko.errors import DataError, ModelError
+from kivuko.translation.marian import chrf
+from kivuko.translation.translate_test import train_lexical, translate_test
 
 WORDS = {"paka": "cat", "mbwa": "dog", "samaki": "fish"}
 VECTORS = {"cat": [0.6, 0.8], "dog": [0.0, 1.0], "fish": [-1.0, 0.0], "": [0.0, 0.0]}
@@ -17,10 +20,10 @@ class WordList:
     name = "word-list"
 
     def __init__(self):
-        self.asked = []
+        self.requests = []
 
     def translate(self, texts, language):
-        self.asked.append((list(texts), language))
+        self.requests.append((list(texts), language))
         return [WORDS.get(text, "") for text in texts]
 
 
@@ -30,10 +33,10 @@ def encode_english(texts):
 
 def test_the_vectors_are_those_of_the_translations():
     translator = WordList()
-    found = translate_test(translator, encode_english, "sw")(["samaki", "paka", "mbwa"])
-    assert found.dtype == np.float32
-    np.testing.assert_allclose(found, [[-1, 0], [0.6, 0.8], [0, 1]], rtol=1e-6)
-    assert translator.asked == [(["samaki", "paka", "mbwa"], "sw")]
+    results = translate_test(translator, encode_english, "sw")(["samaki", "paka", "mbwa"])
+    assert results.dtype == np.float32
+    np.testing.assert_allclose(results, [[-1, 0], [0.6, 0.8], [0, 1]], rtol=1e-6)
+    assert translator.requests == [(["samaki", "paka", "mbwa"], "sw")]
 
 
 def test_an_empty_translation_stays_zero():
@@ -45,13 +48,13 @@ def test_each_distinct_text_is_translated_once():
     encode = translate_test(translator, encode_english, "sw")
     assert encode(["paka", "mbwa", "paka"]).shape == (3, 2)
     assert encode(["paka", "samaki"]).shape == (2, 2)
-    assert [texts for texts, _ in translator.asked] == [["paka", "mbwa"], ["samaki"]]
+    assert [texts for texts, _ in translator.requests] == [["paka", "mbwa"], ["samaki"]]
 
 
 def test_english_is_not_translated():
     translator = WordList()
     np.testing.assert_allclose(translate_test(translator, encode_english, "en")(["cat"]), [[0.6, 0.8]], rtol=1e-6)
-    assert translator.asked == []
+    assert translator.requests == []
 
 
 def test_a_trained_translator_finds_the_english_word(trained):
@@ -77,3 +80,38 @@ def test_recall_counts_twice():
 
 def test_counts_are_of_the_collection_and_clipped():
     assert chrf(["aa", "b"], ["a", "b"]) == pytest.approx(5 * 2 / 3 / (4 * 2 / 3 + 1))
+
+
+NOUNS = {"paka": "cat", "mbwa": "dog", "ndege": "bird", "samaki": "fish"}
+COLORS = {"mweusi": "black", "mwekundu": "red", "mweupe": "white"}
+
+
+@pytest.fixture(scope="module")
+def table():
+    pairs = [
+        Pair("sw", f"{noun} {color}", f"{english} {animal}", "test")
+        for noun, animal in NOUNS.items()
+        for color, english in COLORS.items()
+        if (noun, color) != ("paka", "mwekundu")
+    ]
+    return train_lexical(Bitext((*pairs, Pair("fi", "kissa", "cat", "test"))))
+
+
+def test_unseen_combinations_are_translated_in_the_order_they_stand(table):
+    assert table.translate(["Paka mwekundu", "mweupe, samaki!"], "sw") == ["cat red", "white fish"]
+
+
+def test_unknown_words_and_empty_texts_stay_as_they_are(table):
+    assert table.translate(["paka Kenya", "", "?"], "sw") == ["cat kenya", "", ""]
+
+
+def test_languages_have_tables_of_their_own(table):
+    assert table.translate(["kissa paka"], "fi") == ["cat paka"]
+    assert table.translate(["kissa"], "swh") == ["kissa"]  # another code of Swahili
+    with pytest.raises(ModelError, match="no language 'mr'"):
+        table.translate(["x"], "mr")
+
+
+def test_an_empty_bitext_is_refused():
+    with pytest.raises(DataError, match="empty"):
+        train_lexical(Bitext(()))

@@ -10,7 +10,7 @@ from kivuko.bitext import Bitext
 from kivuko.errors import UsageError
 from kivuko.languages import DEFAULT_LANGUAGES, resource_groups
 from kivuko.training.recipe import Recipe
-from kivuko.translation.settings import TranslationSettings
+from kivuko.translation.marian import TranslationSettings
 
 # Without transport, then with it. Those clearly behind on validation are in the larger grid (docs/experiments.md, 12).
 RECIPES = ("mse", "cosine", "contrastive", "greedy", "counted", "transport", "transplant", "optical")

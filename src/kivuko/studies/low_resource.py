@@ -125,14 +125,14 @@ def _untrained(inputs: StudyInputs) -> StaticStudent:
 def translator_of(run: Run, inputs: StudyInputs) -> tuple[Translator, Notes]:
     """Train or load the translator of a run; return it with notes on its training."""
     if run.kind == PRETRAINED:
-        from kivuko.translation.pretrained import load_translator
+        from kivuko.translation.seq2seq import load_translator
 
         return load_translator(run.translator or ""), {}
     if run.kind == LEXICAL:
-        from kivuko.translation.word_table import train_lexical
+        from kivuko.translation.translate_test import train_lexical
 
         return train_lexical(sample(run, inputs)), {}
-    from kivuko.translation.training import train_translator
+    from kivuko.translation.marian import train_translator
 
     held_out = inputs.world.bitext(inputs.languages, "validation", keywords=False)
     with quiet():

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +28,7 @@ class Training:
     optimizer: torch.optim.Optimizer  # over everything that learns
     clipped: list[nn.Parameter]  # the parameters whose gradient is clipped to norm 1
     weights: nn.Module  # the module whose weights are the result
+    later_of_equals = False  # which weights are taken where two score alike
 
     def set_rate(self, step: int) -> None:
         """Set the learning rate of a step, counted from 1."""
@@ -66,13 +67,14 @@ def fit(
     training: Training,
     steps: int,
     *,
-    every: int,
+    every: int | Container[int],
     run: str = "",
     checkpoints: Path | None = None,
     report: Report | None = None,
 ) -> TrainingResult:
     """Train to the last step and leave the weights that scored best, or the last ones where nothing scores.
 
+    ``every``: after how many steps, or after which, weights are scored and saved.
     ``checkpoints``: a folder; if it holds a checkpoint of this same run, training resumes there. None: no checkpoints.
     """
     started = time.monotonic()
@@ -91,7 +93,7 @@ def fit(
         at.step = step
         if report:
             report(step, steps, {"loss": value, **{name: one.item() for name, one in figures.items()}})
-        if step % every == 0 or step == steps:
+        if step == steps or (step % every == 0 if isinstance(every, int) else step in every):
             best = _select(training, at, best)
             if checkpoints:
                 save_checkpoint(checkpoints, run, at, training.state(), best, training.optimizer)
@@ -119,7 +121,7 @@ def _select(training: Training, at: RunState, best: dict[str, Tensor]) -> dict[s
     if score is None:
         return best
     at.history.append((at.step, score))
-    if score <= at.best_score:
+    if score < at.best_score or (score == at.best_score and not training.later_of_equals):
         return best
     at.best_score, at.best_step = score, at.step
     return {key: value.detach().clone() for key, value in training.weights.state_dict().items()}

@@ -164,7 +164,7 @@ def translate_collection(
     if isinstance(collection, str):
         collection = open_collection(collection)
     if isinstance(translator, str):
-        from kivuko.translation.pretrained import load_translator
+        from kivuko.translation.seq2seq import load_translator
 
         translator = load_translator(translator, target)
     work = _Work(collection, translator, plan, out.with_name(f"{out.name}.parts"), source, target)

@@ -1,18 +1,25 @@
-"""A translator over any sequence-to-sequence model of ``transformers``: ours, Marian, NLLB, M2M100."""
+"""Translators over sequence-to-sequence models of ``transformers``: our own, Marian, NLLB, M2M100, loaded by name."""
 
-from __future__ import annotations
-
-from collections.abc import Callable, Collection
+import re
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from kivuko.errors import ModelError
+from kivuko.encoders.loading import require_hub
+from kivuko.encoders.model import quiet
+from kivuko.errors import MissingDependencyError, ModelError, UsageError, first_line
 from kivuko.files import atomic_path, refuse_foreign
+from kivuko.languages import known_code
 from kivuko.languages import language as describe
-from kivuko.translation.marian import language_tag
+
+# Language tokens: NLLB has swh_Latn, M2M100 __sw__ (whose tokenizer calls it sw), mBART-50 sw_KE.
+_NLLB, _MBART = re.compile(r"[a-z]{3}_[A-Z][a-z]{3}"), re.compile(r"[a-z]{2}_[A-Z]{2}")
+_M2M = re.compile(r"__([a-z]{2,3})__")
+_ONE_WAY = ("marian", "fsmt")  # kinds of model that translate between two languages or groups without a code
+_ENGLISH_GROWTH, _GROWTH = 1.5, 2.0  # see Seq2SeqTranslator; other languages take more subwords a word
 
 
 @dataclass(frozen=True)
@@ -89,3 +96,165 @@ def source_routes(languages: Collection[str], tagged: bool) -> RouteFrom:
         return Route(prefix=f"{language_tag(language)} " if tagged else "")
 
     return route
+
+
+def language_tag(language: str) -> str:
+    """Return the token that says which language a source text is in.
+
+    >>> language_tag("sw")
+    '>>sw<<'
+    """
+    return f">>{language}<<"
+
+
+def load_translator(name_or_folder: str | Path, target: str = "en") -> Seq2SeqTranslator:
+    """Load a model that translates into ``target``: ours, OPUS-MT (Marian), NLLB, M2M100, mBART-50, MADLAD."""
+    code, text = describe(target).code, str(name_or_folder)
+    if (text.startswith((".", "~")) or Path(text).is_absolute()) and not Path(text).expanduser().is_dir():
+        raise ModelError(f"{text}: no such model folder. Name a folder or a translation model on the hub.")
+    model, tokenizer = _load_seq2seq(text, str(Path(text).expanduser()) if text.startswith("~") else text)
+    growth = _ENGLISH_GROWTH if code == "en" else _GROWTH
+    return Seq2SeqTranslator(model, tokenizer, Path(text).name, _route(model, tokenizer, text, code), growth=growth)
+
+
+@dataclass(frozen=True)
+class ModelLanguage:
+    """A language as one model has it: its ``token``, and its ``code`` in the tokenizer."""
+
+    token: str
+    code: str
+
+
+class ModelLanguages:
+    """The languages among a tokenizer's special tokens; false where there are none.
+
+    >>> known = ModelLanguages(["swh_Latn", "tgl_Latn", "eng_Latn", "</s>"])
+    >>> known.find("sw").code, known.find("fil").code, known.find("mr")
+    ('swh_Latn', 'tgl_Latn', None)
+    """
+
+    def __init__(self, special_tokens: Iterable[str]) -> None:
+        self._by_key: dict[tuple[str, str], ModelLanguage] = {}
+        for token in special_tokens:
+            if code := _code(token):
+                try:
+                    key = _key(code)
+                except UsageError:  # a code of the model's own, in no registry
+                    continue
+                self._by_key.setdefault(key, ModelLanguage(token, code))
+
+    def __len__(self) -> int:
+        return len(self._by_key)
+
+    def find(self, code: str) -> ModelLanguage | None:
+        """Return the language of a BCP 47 code: in its usual script, or in the only one that the model has."""
+        key = _key(code)
+        if key in self._by_key:
+            return self._by_key[key]
+        same = [one for (primary, _), one in self._by_key.items() if primary == key[0]]
+        return same[0] if len(same) == 1 and "-" not in code else None
+
+
+def _code(token: str) -> str | None:
+    if inner := _M2M.fullmatch(token):
+        return inner[1]
+    return token if _NLLB.fullmatch(token) or _MBART.fullmatch(token) else None
+
+
+def _key(code: str) -> tuple[str, str]:
+    """Return language and script: ("sw", "Latn") for sw, swh_Latn and sw_KE."""
+    described = describe(code.replace("_", "-"))
+    return described.code.split("-")[0], described.script
+
+
+def _load_seq2seq(text: str, source: str) -> tuple[Any, Any]:
+    """Return a translation model of ``transformers`` and its tokenizer; ``text`` names it in messages."""
+    from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
+
+    require_hub(source)
+    try:
+        with quiet():
+            tokenizer = AutoTokenizer.from_pretrained(source)
+            model = AutoModelForSeq2SeqLM.from_pretrained(source, dtype=torch.float32)
+    except Exception as problem:  # the loading library raises many kinds, all of them the name's fault
+        if "sentencepiece" in str(problem).lower():
+            raise MissingDependencyError(
+                f"{text}: its tokenizer needs SentencePiece. Run: pip install sentencepiece"
+            ) from problem
+        raise ModelError(
+            f"{text}: not a translation model that loads ({first_line(problem)}). "
+            "Name an encoder-decoder with its tokenizer."
+        ) from problem
+    return model, tokenizer
+
+
+def _route(model: Any, tokenizer: Any, name: str, target: str = "en") -> RouteFrom:
+    """Return the route that tells the model the language of the texts, and ``target`` as the one to write."""
+    if target == "en" and (own := getattr(model.config, "source_languages", None)):
+        return source_routes(own, tagged=language_tag(own[0]) in tokenizer.get_vocab())
+    special = [*tokenizer.get_added_vocab(), *tokenizer.all_special_tokens]
+    if codes := ModelLanguages(special):
+        return _coded(codes, tokenizer, name, target)
+    vocabulary = tokenizer.get_vocab()
+    madlad = f"<2{target.split('-')[0]}>"
+    if madlad in vocabulary:
+        return lambda language: Route(prefix=f"{madlad} ")
+    if model.config.model_type not in _ONE_WAY:
+        raise ModelError(
+            f"{name}: a {model.config.model_type} model without language codes, so it cannot be set to translate into "
+            f"{describe(target).name}. Choose an OPUS-MT, NLLB or M2M100 model."
+        )
+    return _one_way(tokenizer, vocabulary, name, target)
+
+
+def _coded(codes: ModelLanguages, tokenizer: Any, name: str, target: str) -> RouteFrom:
+    written = codes.find(target)
+    if written is None:
+        raise ModelError(f"{name}: does not translate into {describe(target).name}: {_no_code(codes, target)}")
+    first = tokenizer.convert_tokens_to_ids(written.token)
+
+    def route(language: str) -> Route:
+        read = codes.find(language)
+        if read is None:
+            raise ModelError(f"{name}: {_no_code(codes, language)}")
+        return Route(source_code=read.code, first_token=first)
+
+    return route
+
+
+def _no_code(codes: ModelLanguages, language: str) -> str:
+    name = describe(language).name
+    return f"has no code for {name} ({language}) among its {len(codes)} languages. Choose another model."
+
+
+def _one_way(tokenizer: Any, vocabulary: Collection[str], name: str, target: str) -> RouteFrom:
+    """Return the route of OPUS-MT, whose languages are its own; if it writes several, a tag in front chooses."""
+    tags = [token for token in vocabulary if token.startswith(">>") and token.endswith("<<")]
+    tag = next((tag for tag in tags if _is_code_of(tag.strip("<>"), target)), None)
+    named = getattr(tokenizer, "target_lang", None)
+    stated = _single(named)
+    # A model that names no language is taken for one into English, as most are.
+    writes_target = _is_code_of(named or "", target) or (stated or "en") == target.split("-")[0]
+    if tag is None and (tags or not writes_target):
+        writes = stated or ", ".join(sorted(tag.strip("<>") for tag in tags)[:5]) or "a language that it does not name"
+        raise ModelError(f"{name}: translates into {writes}, not {describe(target).name}. Choose another model.")
+    source = _single(getattr(tokenizer, "source_lang", None))
+
+    def route(language: str) -> Route:
+        if source is not None and source != describe(language).code.split("-")[0]:
+            raise ModelError(f"{name}: translates from {source}, not {language}. Choose a model for {language}.")
+        return Route(prefix=f"{tag} " if tag else "")
+
+    return route
+
+
+def _single(code: str | None) -> str | None:
+    """Normalize a code that names one language; None for a group such as ``mul`` or ``bnt``, or none at all."""
+    primary = (known_code(code or "") or "").split("-")[0]
+    # Groups of languages have codes of three letters, as small languages have; only what is sure is checked.
+    return primary if len(primary) == 2 or primary == "fil" else None
+
+
+def _is_code_of(code: str, target: str) -> bool:
+    """Return True if a model's own code (``swh``, ``sw``) is the target language."""
+    return known_code(code.replace("_", "-")) == target  # a tag of the model's own may be no language's code

@@ -1,13 +1,15 @@
-"""Translators into English: their protocol, the translate-test baseline, and chrF to score them."""
+"""Translate-test, the baseline that searches in English with a translated query; translators, one of them lexical."""
 
-from __future__ import annotations
-
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+from kivuko.bitext import Bitext, word_list, word_table
+from kivuko.errors import DataError, ModelError
+from kivuko.languages import language as describe
 
 
 class Translator(Protocol):
@@ -43,32 +45,30 @@ def translate_test(translator: Translator, encode_english: EncodeTexts, language
     return encode
 
 
-_ORDERS, _BETA = range(1, 7), 2.0
+@dataclass(frozen=True)
+class LexicalTranslator:
+    """A word-by-word translator with tables from transport plans over the bitext; words that they lack are copied.
 
-
-def chrf(translations: Sequence[str], references: Sequence[str]) -> float:
-    """Return chrF over a whole collection, 0 to 1; case and white space are ignored.
-
-    Popović 2015, "chrF: character n-gram F-score for automatic MT evaluation": n = 1 to 6, recall counts twice; the
-    mean of the F-scores of all n (sacrebleu takes the F-score of their mean precision and recall).
-
-    >>> chrf(["black cat"], ["Black cat"])
-    1.0
+    ``tables``: language code -> word -> English word, all case folded.
     """
-    scores = []
-    for order in _ORDERS:
-        matched = written = wanted = 0
-        for translation, reference in zip(translations, references, strict=True):
-            counts, expected = _ngrams(translation, order), _ngrams(reference, order)
-            matched += (counts & expected).total()
-            written, wanted = written + counts.total(), wanted + expected.total()
-        if wanted:  # a collection of short words has no long n-grams
-            precision, recall = matched / max(written, 1), matched / wanted
-            both = _BETA**2 * precision + recall
-            scores.append((1 + _BETA**2) * precision * recall / both if both else 0.0)
-    return sum(scores) / len(scores) if scores else 0.0
+
+    tables: Mapping[str, Mapping[str, str]]
+    name: str = "lexical"
+
+    def translate(self, texts: list[str], language: str) -> list[str]:
+        """Translate word by word; the order of words is kept."""
+        table = self.tables.get(describe(language).code)
+        if table is None:
+            raise ModelError(
+                f"the word table has no language {language!r} (it has {', '.join(self.tables)}): give bitext for it."
+            )
+        return [" ".join(table.get(word, word) for word in word_list(text)) for text in texts]
 
 
-def _ngrams(text: str, order: int) -> Counter[str]:
-    letters = "".join(text.casefold().split())
-    return Counter(letters[start : start + order] for start in range(len(letters) - order + 1))
+def train_lexical(bitext: Bitext, *, regularization: float = 0.5, rounds: int = 4) -> LexicalTranslator:
+    """Build a word table per language from a bitext: for each word its most associated English word."""
+    if not len(bitext):
+        raise DataError("no pairs to build a word table from: the bitext is empty.")
+    return LexicalTranslator(
+        {code: word_table(bitext, code, regularization=regularization, rounds=rounds) for code in bitext.by_language()}
+    )
