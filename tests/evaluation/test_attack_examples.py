@@ -41,7 +41,8 @@ IMAGE = replace(
 
 def test_examples_come_back_as_they_were(tmp_path):
     records = tmp_path / "robustness.jsonl"
-    assert write_examples(records, [TEXT, IMAGE]) == examples_path(records) == tmp_path / "robustness.examples.parquet"
+    write_examples(examples_path(records), [TEXT, IMAGE])
+    assert examples_path(records) == tmp_path / "robustness.examples.parquet"
     assert read_examples(records) == [TEXT, IMAGE]
     table = pq.read_table(examples_path(records))
     assert table["reciprocal_rank_after"].to_pylist() == [1 / 17, 1 / 17]
@@ -50,7 +51,7 @@ def test_examples_come_back_as_they_were(tmp_path):
 
 def test_none_is_a_file_too_and_no_file_is_none(tmp_path):
     assert read_examples(tmp_path / "x.jsonl") == []
-    write_examples(tmp_path / "x.jsonl", [])
+    write_examples(examples_path(tmp_path / "x.jsonl"), [])
     assert read_examples(tmp_path / "x.jsonl") == []
     assert pq.read_table(tmp_path / "x.examples.parquet").num_rows == 0
 
@@ -63,7 +64,7 @@ def test_any_text_and_rank_survives(tmp_path_factory, query, replacement, rank, 
         rank_before=1, rank_after=rank, linf=linf,
     )  # fmt: skip
     records = tmp_path_factory.mktemp("examples") / "r.jsonl"
-    write_examples(records, [whole])
+    write_examples(examples_path(records), [whole])
     assert read_examples(records) == [whole]
 
 
@@ -112,7 +113,7 @@ def damaged(column, value):
 )
 def test_damage_is_noticed(tmp_path, damage):
     records = tmp_path / "r.jsonl"
-    write_examples(records, [TEXT, IMAGE])
+    write_examples(examples_path(records), [TEXT, IMAGE])
     damage(examples_path(records))
     with pytest.raises(CorruptFileError, match=r"r.examples.parquet: the attacked examples are damaged"):
         read_examples(records)
@@ -120,13 +121,13 @@ def test_damage_is_noticed(tmp_path, damage):
 
 def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     records = tmp_path / "r.jsonl"
-    write_examples(records, [TEXT])
+    write_examples(examples_path(records), [TEXT])
 
     def full(*_, **__):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("pyarrow.parquet.write_table", full)
     with pytest.raises(Exception, match="disk is full"):
-        write_examples(records, [IMAGE])
+        write_examples(examples_path(records), [IMAGE])
     assert read_examples(records) == [TEXT]
     assert [file.name for file in tmp_path.iterdir()] == ["r.examples.parquet"]

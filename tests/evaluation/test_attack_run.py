@@ -13,6 +13,7 @@ from kivuko.errors import DataError
 from kivuko.evaluation.attack.run import run_attacks
 from kivuko.evaluation.attack.targets import EmojiTarget, some_of
 from kivuko.evaluation.group_means import HEADLINE
+from kivuko.evaluation.image_tasks import EmojiTask
 from kivuko.evaluation.measures import ACCURACY_DROP, AREA, CALLS, GAP, RATIO, SUCCESS_OF_CORRECT, TARGET_FIRST
 from kivuko.perturbations.catalog import ATTACKS
 from kivuko.perturbations.spec import parse_attack, parse_attacks
@@ -59,9 +60,8 @@ def target(parts, tiny_world):
         return (drawn / np.linalg.norm(drawn, axis=1, keepdims=True)).astype(np.float32)
 
     def build(*languages, **options):
-        own = EmojiTarget(
-            Model(model, "model", about=about), gallery, languages or ("sw",), world=tiny_world, **options
-        )
+        task = EmojiTask(tiny_world, gallery)
+        own = EmojiTarget(Model(model, "model", about=about), languages or ("sw",), task, **options)
         own.encode_english = english
         return own
 
@@ -221,7 +221,7 @@ def test_a_smaller_number_of_queries_is_a_part_of_a_larger_one(tiny_world):
 
 
 def test_a_language_without_queries_is_named(target, monkeypatch):
-    monkeypatch.setattr(type(target().world), "queries", lambda *_: [])
+    monkeypatch.setattr(type(target().task.world), "queries", lambda *_: [])
     with pytest.raises(DataError, match="'sw'"):
         run_attacks(target(), [parse_attack("typo")])
 

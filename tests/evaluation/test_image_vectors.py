@@ -8,7 +8,7 @@ import pytest
 import caption_scene as scene
 from kivuko.datasets.captions.formats import open_caption_set
 from kivuko.errors import DataError
-from kivuko.evaluation.captions import without_broken, without_missing
+from kivuko.evaluation.image_tasks import without_broken, without_missing
 from kivuko.evaluation.vectors import VectorCache, encode_images
 from kivuko.search.decoding import Limits, decode_place
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from kivuko.evaluation.attack.examples import AttackedExample, write_examples
+from kivuko.evaluation.attack.examples import AttackedExample, examples_path, write_examples
 from kivuko.evaluation.records import Condition, Header, PerQueryScores, Record, write_records
 from kivuko.perturbations.edits import Edit
 from kivuko.report.page import render
@@ -111,7 +111,7 @@ def written(path: Path, plan: Plan = Plan()) -> Path:
     """Write the made-up study to a records file."""
     header, records, per_query, shown = made_up(plan)
     write_records(path, header, records, per_query)
-    write_examples(path, shown)
+    write_examples(examples_path(path), shown)
     return path
 
 

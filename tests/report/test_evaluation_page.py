@@ -13,7 +13,7 @@ from page_elements import Elements
 
 import kivuko
 from kivuko.errors import DataError, UsageError
-from kivuko.evaluation.attack.examples import write_examples
+from kivuko.evaluation.attack.examples import examples_path, write_examples
 from kivuko.evaluation.attack.run import AttackReport
 from kivuko.evaluation.evaluate import Evaluation
 from kivuko.evaluation.records import per_query_path, write_records
@@ -102,7 +102,7 @@ def test_files_are_told_apart(evaluated, attacked):
 def test_the_public_call_writes_the_page_and_returns_its_answer(attacked, tmp_path):
     records = tmp_path / "attack.jsonl"
     write_records(records, attacked.header, list(attacked.records), list(attacked.per_query))
-    write_examples(records, attacked.examples)
+    write_examples(examples_path(records), attacked.examples)
     page = kivuko.write_report(records, tmp_path / "page.html")
     assert page == tmp_path / "page.html"
     assert page.read_text("utf-8") == render(page_of(attacked))

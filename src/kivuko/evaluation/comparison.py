@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kivuko.errors import DataError, MissingDependencyError, UsageError
+from kivuko.errors import DataError, UsageError
 from kivuko.evaluation.group_means import ALL, HEADLINE, PARITY
-from kivuko.evaluation.records import Condition, PerQueryScores
+from kivuko.evaluation.records import Condition, PerQueryScores, data_frame
 from kivuko.evaluation.statistics import (
     Interval,
     RandomizationTest,
@@ -83,16 +83,12 @@ class Comparison:
 
     def to_pandas(self) -> Any:
         """Return the rows as a ``pandas.DataFrame``; ``low`` and ``high`` are the interval's ends."""
-        try:
-            import pandas
-        except ImportError as problem:
-            raise MissingDependencyError("to_pandas needs pandas: pip install pandas") from problem
         rows = []
         for row in self.rows:
             interval, relative = row.difference, row.relative
             numbers = {"difference": interval.mean, "low": interval.low, "high": interval.high}
             rows.append({**asdict(row), **numbers, "relative": None if relative is None else relative.mean})
-        return pandas.DataFrame(rows)
+        return data_frame(rows)
 
     def tables(self, width: int = WIDTH) -> list[Table]:
         """Return a Rich table for each data set, split and attack, at most ``width`` columns wide."""

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal
 
-from kivuko.datasets.spec import EMOJI, check_spec, open_dataset, records_stem
-from kivuko.errors import DataError, MissingDependencyError, ModelError, UsageError
+from kivuko.datasets.spec import EMOJI, open_dataset, records_stem
+from kivuko.errors import DataError, ModelError, UsageError
 from kivuko.evaluation.measures import write_run
 from kivuko.evaluation.records import (
     Header,
     PerQueryScores,
     Record,
+    data_frame,
     keep_earlier,
     per_query_path,
     read_per_query,
@@ -29,16 +29,15 @@ from kivuko.progress import bars, late_task, note
 from kivuko.text import pluralize
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
     from rich.table import Table
 
     from kivuko.datasets.captions.caption_set import CaptionSet
     from kivuko.datasets.collections.collection import Collection
     from kivuko.datasets.emoji.world import EmojiWorld
     from kivuko.encoders.model import Model
-    from kivuko.evaluation.captions import CaptionTask
-    from kivuko.evaluation.evaluator import Bar, System, Task
+    from kivuko.evaluation.collection import CollectionTask
+    from kivuko.evaluation.evaluator import Bar, Report
+    from kivuko.evaluation.image_tasks import CaptionTask, EmojiTask
 
 _QUECHUA = {"quy", "quz", "qu", "qve", "qvc"}  # of one group, and not of one language
 
@@ -105,11 +104,7 @@ class Evaluation:
         Raises:
             MissingDependencyError: pandas is not installed.
         """
-        try:
-            import pandas
-        except ImportError as problem:
-            raise MissingDependencyError("to_pandas needs pandas: pip install pandas") from problem
-        return pandas.DataFrame([vars(record) for record in self.records])
+        return data_frame([vars(record) for record in self.records])
 
     def tables(self, width: int = WIDTH) -> list[Table]:
         """Return Rich tables, one per data set and subset of queries, each at most ``width`` columns wide."""
@@ -149,14 +144,6 @@ class Options:
     device: str | None
     cldr: Path | None
     font: Path | None
-
-
-@dataclass(kw_only=True)
-class _Prepared:
-    task: Task
-    systems: Sequence[System]
-    languages: tuple[str, ...]
-    notes: Callable[[], list[str]] = list  # called when everything is measured
 
 
 def evaluate(
@@ -220,34 +207,20 @@ def evaluate(
     contrastive: captions/every-caption/text-to-image, all; 3 images ...
     """
     requested = read_codes(languages)
-    if captions not in ("every", "first"):
-        raise UsageError(f"captions is {captions!r}; give 'every' or 'first'.")
-    if isinstance(dataset, str):
-        check_spec(dataset)
-    opened: Any = None  # emoji are read when it is known in which languages
-    if dataset != EMOJI:
-        opened = open_dataset(dataset, split=split, languages=requested or ())
-    elif split not in ("validation", "test"):
-        raise UsageError(f"emoji has no split {split!r}; it has validation, test")
-    source = str(model if isinstance(model, str | Path) else model.source)
-    folder = Path(source)
-    place = None
-    if records not in (None, False):
-        place = Path(cast(str, records))
-    elif records is None and source and folder.is_dir():  # not a model of the hub
-        place = folder / "evaluation" / f"{file_name(dataset, opened, split, captions)}.jsonl"
-    if place is not None:
-        refuse_unwritable(place)
+    opened = open_for(dataset, split, requested, captions)
+    place = records_place(model, records, file_name(dataset, opened, split, captions))
     options = Options(
         languages=requested, split=split, captions=captions, skip_missing=skip_missing, alone=alone,
         batch_size=batch_size, workers=workers, device=device, cldr=cldr, font=font,
     )  # fmt: skip
     with bars(progress) as display:
-        prepare = _emoji if is_emoji(opened) else _captions if is_caption_set(opened) else _collection
-        prepared, loaded = prepare(model, opened, options, lambda text: late_task(display, text))
-        result = _measured(
-            prepared, loaded, requested, lambda text: late_task(display, text), command or _call(dataset)
-        )
+
+        def bar(text: str) -> Report:
+            return late_task(display, text)
+
+        begin = open_emoji if is_emoji(opened) else open_captions if is_caption_set(opened) else open_collection
+        loaded, codes, task = begin(model, opened, options, bar)
+        result = _measure(task, loaded, codes, options, bar, command or call_text("evaluate", dataset))
         if place is not None:
             result.save(place)
     if is_emoji(opened) and split == "test" and not alone and loaded is not None and place is not None:
@@ -255,36 +228,62 @@ def evaluate(
     return result
 
 
-def _measured(
-    prepared: _Prepared, model: Model | None, requested: tuple[str, ...] | None, bar: Bar, command: str
+def _measure(
+    task: Any, model: Model | None, codes: tuple[str, ...], options: Options, bar: Bar, command: str
 ) -> Evaluation:
-    from kivuko.evaluation.evaluator import measure_systems
+    from kivuko.evaluation.evaluator import measure_systems, standard_systems
 
-    about = None if model is None else model.about
-    grouped = prepared.languages
-    if about is not None and requested is None:
-        grouped = tuple(code for code in prepared.languages if code in about.languages)
-    records, per_query = measure_systems(prepared.task, prepared.systems, prepared.languages, grouped=grouped, bar=bar)
-    seeds = sorted({system.about.seed for system in prepared.systems if system.about is not None})
-    header = Header(command=command, protocol=prepared.task.protocol(prepared.languages), seeds=seeds)
-    return Evaluation(records, header, per_query, notes=prepared.notes(), runs=getattr(prepared.task, "runs", {}))
+    if hasattr(task, "encoders"):  # of a collection
+        systems = task.encoders.systems
+    else:
+        assert model is not None
+        systems = standard_systems(model, alone=options.alone, batch_size=options.batch_size)
+    grouped = grouped_languages(model, codes, options.languages)
+    records, per_query = measure_systems(task, systems, codes, grouped=grouped, bar=bar)
+    seeds = sorted({system.about.seed for system in systems if system.about is not None})
+    header = Header(command=command, protocol=task.protocol(codes), seeds=seeds)
+    return Evaluation(records, header, per_query, notes=task.notes(), runs=getattr(task, "runs", {}))
 
 
-def _emoji(model: Any, opened: EmojiWorld | None, options: Options, bar: Bar) -> tuple[_Prepared, Model]:
-    from kivuko.evaluation.emoji import EmojiTask
-    from kivuko.evaluation.evaluator import standard_systems
+def open_for(dataset: Any, split: str, requested: tuple[str, ...] | None, captions: str) -> Any:
+    """Check what needs no model, and open a data set; None: the emoji, read when it is known in which languages."""
+    if captions not in ("every", "first"):
+        raise UsageError(f"captions is {captions!r}; give 'every' or 'first'.")
+    opened = None if dataset == EMOJI else open_dataset(dataset, split=split, languages=requested or ())
+    if is_emoji(opened) and split not in ("validation", "test"):
+        raise UsageError(f"emoji has no split {split!r}; it has validation, test")
+    return opened
 
-    loaded, codes, world, images = open_emoji(model, opened, options, bar)
-    systems = standard_systems(loaded, alone=options.alone, batch_size=options.batch_size)
-    return _Prepared(task=EmojiTask(world, images, options.split), systems=systems, languages=codes), loaded
+
+def records_place(model: Any, records: Path | str | Literal[False] | None, name: str) -> Path | None:
+    """Return the file that records are written to, None for none; KivukoError if it cannot be written."""
+    if records is False:
+        return None
+    source = str(model if isinstance(model, str | Path) else model.source)
+    place = None if records is None else Path(records)
+    if place is None and source and Path(source).is_dir():  # not a model of the hub
+        place = Path(source) / "evaluation" / f"{name}.jsonl"
+    if place is not None:
+        refuse_unwritable(place)
+    return place
+
+
+def grouped_languages(
+    model: Model | None, codes: tuple[str, ...], requested: tuple[str, ...] | None
+) -> tuple[str, ...]:
+    """Return the languages of group means: the requested ones, or the model's own."""
+    if requested is not None or model is None or not model.languages:
+        return codes
+    return tuple(code for code in codes if code in model.languages)
 
 
 def open_emoji(
     model: Any, opened: EmojiWorld | None, options: Options, bar: Bar
-) -> tuple[Model, tuple[str, ...], EmojiWorld, NDArray[np.float32]]:
-    """Return the model, the languages to measure, the emoji, and the images' unit vectors, float32 [images, dim]."""
+) -> tuple[Model, tuple[str, ...], EmojiTask]:
+    """Return the model, the languages to measure, and the task."""
     from kivuko.datasets.emoji.sources import available_languages, find_cldr
     from kivuko.datasets.emoji.world import emoji_world
+    from kivuko.evaluation.image_tasks import EmojiTask
     from kivuko.search import emoji_vectors
 
     loaded = _with_images(model, options.device)
@@ -292,12 +291,7 @@ def open_emoji(
         codes = options.languages or (DEFAULT_LANGUAGES if opened is None else opened.languages)
     else:
         there = opened.languages if opened is not None else available_languages(find_cldr(options.cldr))
-        codes = tuple(code for code in loaded.languages if code in there)
-        if not codes:
-            raise UsageError(
-                f"emoji: no names in the languages that the model was trained on ({', '.join(loaded.languages)}). "
-                "Name some with --languages."
-            )
+        codes = _own_languages(loaded, [code for code in loaded.languages if code in there], EMOJI, there)
         if absent := [code for code in loaded.languages if code not in codes]:
             note(f"note: emoji have no names in {', '.join(absent)}.")
     for line in _about_languages(loaded, codes):
@@ -305,16 +299,7 @@ def open_emoji(
     world = opened or emoji_world(
         [code for code in codes if code != "en"], cldr=options.cldr, font=options.font, progress=bar("drawing emoji")
     )
-    return loaded, tuple(codes), world, emoji_vectors(loaded.encoder, world)
-
-
-def _captions(model: Any, caption_set: CaptionSet, options: Options, bar: Bar) -> tuple[_Prepared, Model]:
-    from kivuko.evaluation.evaluator import standard_systems
-
-    loaded, codes, task = open_captions(model, caption_set, options, bar)
-    systems = standard_systems(loaded, alone=options.alone, batch_size=options.batch_size)
-    left_out = partial(_left_out, task.caption_set)
-    return _Prepared(task=task, systems=systems, languages=codes, notes=left_out), loaded
+    return loaded, tuple(codes), EmojiTask(world, emoji_vectors(loaded.encoder, world), options.split)
 
 
 def open_captions(
@@ -322,26 +307,21 @@ def open_captions(
 ) -> tuple[Model, tuple[str, ...], CaptionTask]:
     """Return the model, the languages to measure, and the task, without unreadable images."""
     from kivuko.datasets.captions.caption_set import EVERY_CAPTION, FIRST_CAPTION, choose_languages
-    from kivuko.evaluation.captions import CaptionTask, without_broken, without_missing
-    from kivuko.evaluation.vectors import image_vectors
+    from kivuko.evaluation.image_tasks import CaptionTask, without_broken, without_missing
+    from kivuko.evaluation.vectors import encode_images
+    from kivuko.search.encoding import TowerEncoder
 
     codes = choose_languages(caption_set, options.languages or ())
     caption_set = without_missing(caption_set, options.skip_missing)
     loaded = _with_images(model, options.device)
     if options.languages is None and loaded.languages:
-        codes = tuple(
-            code for code in caption_set.languages if _is_one_of(code, loaded.languages, caption_set.languages)
-        )
-        if not codes:
-            raise UsageError(
-                f"{caption_set.name} has no captions in a language that the model was trained on "
-                f"({', '.join(loaded.languages)}); it has {' '.join(caption_set.languages)}. Name some with "
-                "--languages."
-            )
+        there = caption_set.languages
+        own = [code for code in there if _is_one_of(code, loaded.languages, there)]
+        codes = _own_languages(loaded, own, caption_set.name, there)
     for line in [*caption_set.notes, *_about_languages(loaded, codes)]:
         note(f"note: {line}.")
-    vectors = image_vectors(
-        loaded.encoder, caption_set, workers=options.workers,
+    vectors = encode_images(
+        TowerEncoder(loaded.encoder), caption_set, workers=options.workers,
         progress=bar("encoding images"), reading=bar("reading images"),
     )  # fmt: skip
     kept, images, digest = without_broken(caption_set, vectors, options.skip_missing)
@@ -351,22 +331,27 @@ def open_captions(
     return loaded, tuple(code for code in codes if code in kept.captions), CaptionTask(kept, images, digest, which)
 
 
-def _collection(model: Any, collection: Collection, options: Options, bar: Bar) -> tuple[_Prepared, Model | None]:
+def open_collection(
+    model: Any, collection: Collection, options: Options, bar: Bar
+) -> tuple[Model | None, tuple[str, ...], CollectionTask]:
+    """Return the model (None: late interaction), the languages to measure, and the task."""
     from kivuko.encoders.loading import model_kind
     from kivuko.encoders.model import load_model
-    from kivuko.evaluation.collection import CollectionTask, choose_queries, collection_encoders, multi_vector_encoders
+    from kivuko.evaluation.collection import (
+        CollectionTask,
+        choose_queries,
+        collection_encoders,
+        multi_vector_encoders,
+    )
 
     if options.languages is not None:
         choose_queries(collection, options.languages, None)
     if next(iter(collection.documents()), None) is None:  # before the models are loaded
         raise DataError(f"{collection.spec} has no document; give at least one.")
     loaded = None
-    if (
-        isinstance(model, str | Path)
-        and Path(model, "modules.json").is_file()
-        and model_kind(str(model)) == "multi-vector"
-    ):
-        encoders = multi_vector_encoders(Path(model), options.device, options.batch_size)
+    folder = Path(model) if isinstance(model, str | Path) else None
+    if folder is not None and (folder / "modules.json").is_file() and model_kind(str(model)) == "multi-vector":
+        encoders = multi_vector_encoders(folder, options.device, options.batch_size)
     else:
         loaded = load_model(model, device=options.device)
         encoders = collection_encoders(
@@ -374,10 +359,18 @@ def _collection(model: Any, collection: Collection, options: Options, bar: Bar) 
         )
     for line in encoders.notes:
         note(f"note: {line}")
-    trained = (loaded.languages or None) if loaded is not None else None
-    codes = choose_queries(collection, options.languages, trained)
-    task = CollectionTask(collection, encoders, codes, bar("searching documents"))
-    return _Prepared(task=task, systems=encoders.systems, languages=codes, notes=task.notes), loaded
+    codes = choose_queries(collection, options.languages, loaded.languages or None if loaded is not None else None)
+    return loaded, codes, CollectionTask(collection, encoders, codes, bar("searching documents"))
+
+
+def _own_languages(model: Model, codes: Sequence[str], name: str, there: Sequence[str]) -> tuple[str, ...]:
+    """Return ``codes``; UsageError if there are none."""
+    if not codes:
+        raise UsageError(
+            f"{name} has nothing in a language that the model was trained on ({', '.join(model.languages)}); name "
+            f"others of its languages: {' '.join(there)}."
+        )
+    return tuple(codes)
 
 
 def _with_images(model: Any, device: str | None) -> Model:
@@ -422,7 +415,7 @@ def read_codes(languages: Sequence[str] | None) -> tuple[str, ...] | None:
     given = [languages] if isinstance(languages, str) else list(languages)
     codes = tuple(dict.fromkeys(language(code).code for one in given for code in one.replace(",", " ").split()))
     if not codes:
-        raise UsageError("--languages names none: give codes such as sw so.")
+        raise UsageError("languages: none named; give codes such as sw so.")
     return codes
 
 
@@ -449,15 +442,6 @@ def _about_languages(model: Model, codes: Sequence[str]) -> list[str]:
     return lines
 
 
-def _left_out(caption_set: CaptionSet) -> list[str]:
-    if not caption_set.left_out:
-        return []
-    line = "left out: " + ", ".join(f"{count:,} x {reason}" for reason, count in caption_set.left_out.items()) + "."
-    if any(reason.startswith("image: ") for reason in caption_set.left_out):
-        line += " Figures with images left out are not those of the whole set."
-    return [line]
-
-
 def _update_card(model: Model, result: Evaluation) -> None:
     from kivuko.encoders.model_card import model_card
     from kivuko.training.recipe import load_recipe, shipped_recipes
@@ -469,5 +453,7 @@ def _update_card(model: Model, result: Evaluation) -> None:
     write_text(model.path / "README.md", model_card(about, result.records, description))
 
 
-def _call(dataset: Any) -> str:
-    return f"kivuko.evaluate(..., {dataset if isinstance(dataset, str) else getattr(dataset, 'name', '')!r})"
+def call_text(function: str, dataset: Any, *others: Any) -> str:
+    """Return a call for the header of records."""
+    name = dataset if isinstance(dataset, str) else getattr(dataset, "name", "")
+    return f"kivuko.{function}(..., {', '.join(map(repr, (name, *others)))})"

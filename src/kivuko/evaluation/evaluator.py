@@ -80,6 +80,10 @@ class Task(Protocol):
         """Return the protocol for the records' header; called when everything is measured."""
         ...
 
+    def notes(self) -> list[str]:
+        """Return what a reader of the figures must know, a line each; called when everything is measured."""
+        ...
+
 
 def model_system(model: Model, batch_size: int | None = None) -> System:
     objective = model.name if model.about is None else model.about.recipe
@@ -164,16 +168,16 @@ def measure_systems(
             # A model that has no teacher is compared with itself in English.
             alone = system.about is None and system.objective not in (TEACHER, UNTRAINED)
             reference = english.get(dataset) or (own if alone else None)
-            condition = _condition(task, system, dataset)
+            condition = condition_of(system, dataset, task.split, task.scoring)
             records += summarize(results, condition, groups=groups, english=reference)
             per_query += per_query_scores(results, condition)
     return records, per_query
 
 
-def _condition(task: Task, system: System, dataset: str) -> Condition:
+def condition_of(system: System, dataset: str, split: str, scoring: str = "cosine") -> Condition:
     about = system.about
     return Condition(
-        dataset=dataset, split=task.split, model=system.model, objective=system.objective, scoring=task.scoring,
+        dataset=dataset, split=split, model=system.model, objective=system.objective, scoring=scoring,
         bitext_size=about.pairs_per_language if about else None, seed=about.seed if about else None,
     )  # fmt: skip
 

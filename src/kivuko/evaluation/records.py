@@ -16,7 +16,7 @@ from typing import Any, NoReturn, get_args, get_origin
 import numpy as np
 from numpy.typing import NDArray
 
-from kivuko.errors import CorruptFileError, DataError, KivukoError, at
+from kivuko.errors import CorruptFileError, DataError, KivukoError, MissingDependencyError, at
 from kivuko.evaluation.statistics import Interval, check_values
 from kivuko.files import atomic_path
 
@@ -111,6 +111,15 @@ def record_of(
         **asdict(condition), subset=subset, language=language, measure=measure, value=interval.mean, low=interval.low,
         high=interval.high, queries=queries,
     )  # fmt: skip
+
+
+def data_frame(rows: Sequence[Mapping[str, Any]]) -> Any:
+    """Return a ``pandas.DataFrame``."""
+    try:
+        import pandas
+    except ImportError as problem:
+        raise MissingDependencyError("to_pandas needs pandas: pip install pandas") from problem
+    return pandas.DataFrame(rows)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

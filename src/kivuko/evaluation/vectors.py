@@ -23,7 +23,7 @@ from kivuko.encoders.images import RefusedImage
 from kivuko.errors import KivukoError
 from kivuko.files import atomic_path, cache_folder
 from kivuko.search.decoding import Decoded, DecodingWorkers, Limits, Refused, decode_place, read_place
-from kivuko.search.encoding import ImageEncoder, ProcessorPreparation, TowerEncoder
+from kivuko.search.encoding import ImageEncoder, ProcessorPreparation
 from kivuko.search.items import FilePlace
 
 _LEFT_FREE = 2 << 30  # bytes of disk that the cache of documents does not fill
@@ -120,21 +120,6 @@ class ImageVectors:
         return hashlib.sha256("".join(read).encode()).hexdigest()
 
 
-def image_vectors(
-    model: Any,
-    caption_set: CaptionSet,
-    *,
-    workers: int | None = None,
-    progress: Progress | None = None,
-    reading: Progress | None = None,
-) -> ImageVectors:
-    """Encode the images of a set with a model's image side, or take them from the cache.
-
-    ``progress`` and ``reading`` are called with (done, total) while images are encoded, and while they are hashed.
-    """
-    return encode_images(TowerEncoder(model), caption_set, workers=workers, progress=progress, reading=reading)
-
-
 def encode_images(
     encoder: ImageEncoder,
     caption_set: CaptionSet,
@@ -143,7 +128,10 @@ def encode_images(
     progress: Progress | None = None,
     reading: Progress | None = None,
 ) -> ImageVectors:
-    """Do the same with any encoder of prepared images."""
+    """Encode the images of a set, or take their vectors from the cache.
+
+    ``progress`` and ``reading`` are called with (done, total) while images are encoded, and while they are hashed.
+    """
     images = caption_set.images
     sha256, refused = _hashed(images, reading)
     known = VectorCache(encoder)
@@ -229,15 +217,19 @@ def _place(image: Image) -> FilePlace | None:
     return None if image.path is None else FilePlace(str(image.path), image.offset, image.length)
 
 
+def read_image(image: Image) -> bytes:
+    """Return the bytes of an image's file; RefusedImage if they cannot be read."""
+    if (place := _place(image)) is None:
+        raise RefusedImage("missing")
+    return read_place(place)
+
+
 def _hashed(images: Sequence[Image], reading: Progress | None) -> tuple[list[str | None], dict[int, Refused]]:
     hashes: list[str | None] = []
     refused: dict[int, Refused] = {}
     for row, image in enumerate(images):
-        place = _place(image)
         try:
-            if place is None:
-                raise RefusedImage("missing")
-            hashes.append(hashlib.sha256(read_place(place)).hexdigest())
+            hashes.append(hashlib.sha256(read_image(image)).hexdigest())
         except RefusedImage as problem:
             refused[row] = Refused(problem.reason, problem.detail)
             hashes.append(None)

@@ -15,8 +15,8 @@ from kivuko.encoders.image_tower import load_image_tower
 from kivuko.encoders.model import About, Model, encode_texts, load_encoder, quiet
 from kivuko.encoders.model_card import model_card
 from kivuko.encoders.teacher import TextTeacher
-from kivuko.evaluation.emoji import EmojiTask
 from kivuko.evaluation.evaluator import measure_systems, model_system, teacher_system, untrained_system
+from kivuko.evaluation.image_tasks import EmojiTask
 from kivuko.evaluation.records import Header, Record, write_records
 from kivuko.files import atomic_path, write_text
 from kivuko.languages import language

@@ -169,7 +169,7 @@ def perform_study(
     per_query = [block for _, result in finished for block in result.per_query]
     examples = [one for file in files if examples_path(file.path).is_file() for one in read_examples(file.path)]
     if examples:
-        write_examples(place.records, examples)
+        write_examples(examples_path(place.records), examples)
     header = study.header(grid, inputs, bitext, finished, command, workers)
     write_records(place.records, header, records, per_query)
     shutil.rmtree(place.runs / _SCRATCH, ignore_errors=True)

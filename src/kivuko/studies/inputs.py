@@ -24,9 +24,8 @@ from kivuko.encoders.model import quiet
 from kivuko.encoders.teacher import TextTeacher, load_teacher
 from kivuko.encoders.token_batch import Encoder, TokenBatch
 from kivuko.errors import ModelError
-from kivuko.evaluation import emoji as images
-from kivuko.evaluation.emoji import measure_queries
 from kivuko.evaluation.group_means import LanguageScores, per_query_scores, summarize
+from kivuko.evaluation.image_tasks import DATASET, DOCUMENTS, measure_queries
 from kivuko.evaluation.records import Condition, PerQueryScores, Record
 from kivuko.languages import resource_groups
 from kivuko.search import emoji_vectors
@@ -248,7 +247,7 @@ def _encode(encoder: Encoder, texts: list[str]) -> tuple[Tensor, list[Tensor]]:
     return pooled, tokens
 
 
-SETTINGS = ((images.DATASET, "cosine"), (images.DOCUMENTS, "cosine"), (images.DOCUMENTS, "maxsim"))
+SETTINGS = ((DATASET, "cosine"), (DOCUMENTS, "cosine"), (DOCUMENTS, "maxsim"))
 MAP, HEADLINE = "MAP", "headline"
 MEASURES = ("R@1", "R@10", MAP)
 SUBSETS = ("all", HEADLINE, "compositional", "lexical")
@@ -315,7 +314,7 @@ def _scores(inputs: StudyInputs, queries: EncodedQueries, dataset: str, scoring:
     if scoring == "maxsim":
         scores = maxsim(queries.tokens, inputs.document_tokens).numpy()
     else:
-        scores = queries.pooled @ (inputs.images if dataset == images.DATASET else inputs.document_vectors).T
+        scores = queries.pooled @ (inputs.images if dataset == DATASET else inputs.document_vectors).T
     return scores
 
 

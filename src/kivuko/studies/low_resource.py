@@ -19,7 +19,7 @@ from kivuko.encoders.model import quiet
 from kivuko.encoders.student import StaticStudent
 from kivuko.encoders.teacher import load_teacher
 from kivuko.encoders.vocabulary import train_vocabulary
-from kivuko.evaluation import emoji as images
+from kivuko.evaluation.image_tasks import documents_protocol, emoji_protocol
 from kivuko.evaluation.records import Condition, Header
 from kivuko.languages import language, resource_groups
 from kivuko.progress import progress_bar
@@ -160,7 +160,7 @@ def study_header(
     grid: Grid, inputs: StudyInputs, bitext: Bitext, finished: FinishedRuns, command: str, workers: int
 ) -> Header:
     """Return the header of a study's records; ``bitext``: all training pairs of the study's languages."""
-    one = images.protocol(inputs.world, "test")
+    one = emoji_protocol(inputs.world, "test")
     runs = [run for run, _ in finished]
     protocol: dict[str, Any] = {
         "study": STUDY,
@@ -235,7 +235,7 @@ def limits(grid: Grid, inputs: StudyInputs) -> list[str]:
 
 def _datasets(inputs: StudyInputs) -> dict[str, dict[str, Any]]:
     datasets = {}
-    for protocol in (images.protocol, images.documents_protocol):
+    for protocol in (emoji_protocol, documents_protocol):
         facts = protocol(inputs.world, "test")
         scorings = [scoring for dataset, scoring in SETTINGS if dataset == facts["dataset"]]
         datasets[str(facts["dataset"])] = {key: facts[key] for key in ("task", "gallery")} | {"scoring": scorings}

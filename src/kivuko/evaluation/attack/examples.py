@@ -1,7 +1,5 @@
 """Attacked examples, and the Parquet file that holds them next to a records file."""
 
-from __future__ import annotations
-
 import functools
 import io
 import json
@@ -15,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from kivuko.errors import CorruptFileError, DataError
-from kivuko.evaluation.records import Condition
+from kivuko.errors import DataError
+from kivuko.evaluation.records import Condition, refuse_damaged
 from kivuko.files import atomic_path
 from kivuko.perturbations.edits import Edit, apply_edit
 
@@ -80,19 +78,17 @@ def examples_path(records_path: Path | str) -> Path:
     return path.with_name(f"{path.stem}.examples.parquet")
 
 
-def write_examples(records_path: Path | str, examples: Sequence[AttackedExample]) -> Path:
-    """Write the examples next to a records file, whole or not at all, and return their path.
+def write_examples(path: Path, examples: Sequence[AttackedExample]) -> None:
+    """Write the examples, whole or not at all.
 
     The columns are the fields of ``Condition`` and ``AttackedExample`` and the reciprocal ranks; edits are JSON.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    path = examples_path(records_path)
     table = pa.Table.from_pylist([_row(example) for example in examples], schema=pa.schema(list(_columns().items())))
     with atomic_path(path) as temporary:
         pq.write_table(table, temporary, compression="zstd")
-    return path
 
 
 def read_examples(records_path: Path | str) -> list[AttackedExample]:
@@ -103,13 +99,9 @@ def read_examples(records_path: Path | str) -> list[AttackedExample]:
     path = examples_path(records_path)
     if not path.exists():
         return []
-    try:
+    with refuse_damaged(path, "attacked examples"):
         rows = pq.read_table(path).select(list(_columns())).cast(pa.schema(list(_columns().items()))).to_pylist()
         return [_example(row) for row in rows]
-    except (pa.ArrowException, OSError, ValueError, KeyError, TypeError, RecursionError, DataError) as problem:
-        raise CorruptFileError(
-            f"{path}: the attacked examples are damaged; run the command that wrote them again"
-        ) from problem
 
 
 def _columns() -> dict[str, Any]:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from kivuko.evaluation.attack.examples import AttackedExample, png
 from kivuko.evaluation.attack.targets import CaptionTarget, EmojiTarget
+from kivuko.evaluation.evaluator import condition_of
 from kivuko.evaluation.group_means import ALL, HEADLINE, HIGH, LOW, LanguageScores, per_query_scores, summarize
 from kivuko.evaluation.measures import AREA, CALLS, GAP, TARGET_FIRST, values_at
 from kivuko.evaluation.records import Condition, PerQueryScores, Record, record_of
@@ -93,7 +94,6 @@ class Results:
     """Records, per-query scores and examples of one model, clean and under attacks."""
 
     target: EmojiTarget | CaptionTarget
-    languages: tuple[str, ...]
     grouped: tuple[str, ...]  # the languages of group means
     records: list[Record] = field(default_factory=list)
     per_query: list[PerQueryScores] = field(default_factory=list)
@@ -106,12 +106,7 @@ class Results:
 
     def condition(self, spec: AttackSpec | None = None) -> Condition:
         """Return the condition under an attack; None: clean."""
-        about = self.target.model.about
-        clean = Condition(
-            dataset=self.target.dataset, split=self.target.split, model=self.target.model.name,
-            objective=about.recipe if about else self.target.model.name,
-            bitext_size=about.pairs_per_language if about else None, seed=about.seed if about else None,
-        )  # fmt: skip
+        clean = condition_of(self.target.system, self.target.task.dataset, self.target.task.split)
         return replace(clean, attack=spec.label, budget=spec.budget) if spec else clean
 
     def add_clean(self, ranks: Mapping[str, NDArray[np.int64]]) -> None:
@@ -150,8 +145,7 @@ class Results:
         target = self.target
         drawn = f"up to {target.most} queries of each language that are no copies of English, drawn by concept"
         return {
-            **target.protocol(),
-            "languages": list(self.languages),
+            **target.task.protocol(self.target.languages),
             "attacks": {spec.label: attack_facts(spec) for spec in self.specs},
             "attacked": "all queries" if target.most is None else drawn,
             "perturbed images": "of each query one image is perturbed, all others in the gallery stay clean",
@@ -186,7 +180,7 @@ class Results:
     def _whole_groups(self, blocks: Sequence[PerQueryScores]) -> dict[str, list[str]]:
         """Return each language as a group, and the groups, as far as they have such queries."""
         there = {block.language for block in blocks}
-        wanted = {**{code: [code] for code in self.languages}, **self.groups}
+        wanted = {**{code: [code] for code in self.target.languages}, **self.groups}
         return {name: codes for name, codes in wanted.items() if there.issuperset(codes)}
 
     def _gap(

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal
 
-from kivuko.datasets.spec import EMOJI, check_spec, open_dataset
+from kivuko.datasets.spec import EMOJI
 from kivuko.errors import UsageError
 from kivuko.evaluation.attack.examples import AttackedExample, examples_path, write_examples
 from kivuko.evaluation.evaluate import (
     Evaluation,
     Options,
+    call_text,
     file_name,
+    grouped_languages,
     is_caption_set,
     is_emoji,
     open_captions,
     open_emoji,
+    open_for,
     read_codes,
+    records_place,
 )
 from kivuko.evaluation.records import Header, per_query_path
 from kivuko.evaluation.tables import WIDTH
@@ -54,13 +57,7 @@ class AttackReport(Evaluation):
     def save(self, path: Path | str) -> Path:
         """Write records, per-query scores and examples; return the records' path. See :meth:`Evaluation.save`."""
         path = super().save(path)
-        if self.examples_file is None:
-            write_examples(path, self.examples)
-            return path
-        place = self.examples_file
-        place.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=place.parent, prefix=f".{place.name}.") as folder:
-            write_examples(Path(folder) / place.stem, self.examples).replace(place)
+        write_examples(self.examples_file or examples_path(path), self.examples)
         return path
 
     def tables(self, width: int = WIDTH) -> list[Table]:
@@ -147,13 +144,16 @@ def attack(
     """
     specs = read_attacks([attacks] if isinstance(attacks, str | AttackSpec) else attacks, crafted)
     requested = read_codes(languages)
-    opened = _opened(dataset, split, requested, captions, queries, seed)
-    source = str(model if isinstance(model, str | Path) else model.source)
-    place = None
-    if records not in (None, False):
-        place = Path(cast(str, records))
-    elif records is None and source and Path(source).is_dir():  # not a model of the hub
-        place = Path(source) / "evaluation" / f"attacks-{file_name(dataset, opened, split, captions)}.jsonl"
+    if queries is not None and queries < 1:
+        raise UsageError(f"{queries} queries: give at least 1.")
+    if seed < 0:
+        raise UsageError(f"seed {seed}: give 0 or more.")
+    opened = open_for(dataset, split, requested, captions)
+    if is_emoji(opened) and requested is not None and "en" in requested:
+        raise UsageError("languages: English is the teacher's own and always there; name the other languages.")
+    if not is_emoji(opened) and not is_caption_set(opened):
+        raise UsageError(f"{dataset}: has no images; attack the emoji or an image-caption set (captions:photos.tsv).")
+    place = records_place(model, records, f"attacks-{file_name(dataset, opened, split, captions)}")
     check_places(place, examples, images)
     options = Options(
         languages=requested, split=split, captions=captions, skip_missing=skip_missing, alone=True,
@@ -161,14 +161,13 @@ def attack(
     )  # fmt: skip
     with bars(progress) as display:
         target = _target(model, opened, options, queries, seed, display)
-        own = target.model.languages
-        grouped = target.languages if requested is not None or not own else [c for c in target.languages if c in own]
-        results = run_attacks(target, specs, grouped=grouped, images=Path(images) if images else None, display=display)
-    seeds = {seed, *([target.model.about.seed] if target.model.about else [])}
-    name = dataset if isinstance(dataset, str) else getattr(dataset, "name", "")
+        results = run_attacks(
+            target, specs, grouped=grouped_languages(target.model, target.languages, requested),
+            images=Path(images) if images else None, display=display,
+        )  # fmt: skip
     header = Header(
-        command=command or f"kivuko.attack(..., {name!r}, {[spec.text for spec in specs]})",
-        protocol=results.protocol(), seeds=sorted(seeds),
+        command=command or call_text("attack", dataset, [spec.text for spec in specs]), protocol=results.protocol(),
+        seeds=sorted({seed, *([target.model.about.seed] if target.model.about else [])}),
     )  # fmt: skip
     report = AttackReport(
         results.records, header, results.per_query, attacks=specs, examples=results.examples,
@@ -177,29 +176,6 @@ def attack(
     if place is not None:
         report.save(place)
     return report
-
-
-def _opened(
-    dataset: Any, split: str, requested: tuple[str, ...] | None, captions: str, queries: int | None, seed: int
-) -> Any:
-    """Check everything that needs no model, and open the data set; None: the emoji, which are read later."""
-    if captions not in ("every", "first"):
-        raise UsageError(f"captions is {captions!r}; give 'every' or 'first'.")
-    if queries is not None and queries < 1:
-        raise UsageError(f"{queries} queries: give at least 1.")
-    if seed < 0:
-        raise UsageError(f"seed {seed}: give 0 or more.")
-    if isinstance(dataset, str):
-        check_spec(dataset)
-    opened = None if dataset == EMOJI else open_dataset(dataset, split=split, languages=requested or ())
-    if is_emoji(opened):
-        if split not in ("validation", "test"):
-            raise UsageError(f"emoji has no split {split!r}; it has validation, test")
-        if requested is not None and "en" in requested:
-            raise UsageError("languages: English is the teacher's own and always there; name the other languages.")
-    elif not is_caption_set(opened):
-        raise UsageError(f"{dataset}: has no images; attack the emoji or an image-caption set (captions:photos.tsv).")
-    return opened
 
 
 def _target(
@@ -211,15 +187,8 @@ def _target(
         return late_task(display, text)
 
     if is_emoji(opened):
-        loaded, codes, world, vectors = open_emoji(model, opened, options, bar)
-        return EmojiTarget(
-            loaded, vectors, codes, options.split, most, seed, world=world, batch_size=options.batch_size
-        )
-    loaded, codes, task = open_captions(model, opened, options, bar)
-    return CaptionTarget(
-        loaded, task.images, codes, task.split, most, seed, caption_set=task.caption_set, captions=task.captions,
-        digest=task.digest, batch_size=options.batch_size,
-    )  # fmt: skip
+        return EmojiTarget(*open_emoji(model, opened, options, bar), most, seed, options.batch_size)
+    return CaptionTarget(*open_captions(model, opened, options, bar), most, seed, options.batch_size)
 
 
 def run_attacks(
@@ -239,7 +208,7 @@ def run_attacks(
 
     sets = {code: target.attacked(code) for code in target.languages}
     runner = AttackRunner(target, sets, Draws(target.seed))
-    results = Results(target, target.languages, tuple(target.languages if grouped is None else grouped))
+    results = Results(target, tuple(target.languages if grouped is None else grouped))
     results.add_clean(
         {code: own.goal(target.gallery).rank(own.vectors, np.arange(len(own))).ranks for code, own in sets.items()}
     )
@@ -278,18 +247,17 @@ def read_attacks(attacks: Sequence[str | AttackSpec], crafted: str | None = None
     return list(dict.fromkeys(chosen))
 
 
-def check_places(records: Path | str | None, examples: Path | str | None, images: Path | str | None) -> None:
+def check_places(records: Path | None, examples: Path | str | None, images: Path | str | None) -> None:
     """Refuse places that cannot be written, before the work begins."""
-    files: list[Path] = []
     if records is not None:
-        files = [Path(records), per_query_path(records), Path(examples) if examples else examples_path(records)]
-    for file in files:
-        refuse_unwritable(file)
-    if len({file.resolve() for file in files}) < len(files):
-        raise UsageError(f"--examples {examples}: the records are written there. Choose another name.")
+        files = [records, per_query_path(records), Path(examples) if examples else examples_path(records)]
+        for file in files[1:]:
+            refuse_unwritable(file)
+        if len({file.resolve() for file in files}) < len(files):
+            raise UsageError(f"examples: the records are written to {examples}; choose another name.")
     if images is not None:
         if Path(images).is_file():
-            raise UsageError(f"--images {images}: is a file. Name a folder.")
+            raise UsageError(f"images: {images} is a file; name a folder.")
         refuse_unwritable(Path(images) / "any.png")
 
 

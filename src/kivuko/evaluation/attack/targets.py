@@ -1,7 +1,5 @@
 """Models under attack on the emoji and on caption sets: the images that they search, and the attacked queries."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -14,24 +12,20 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from kivuko.bitext import word_table
-from kivuko.datasets.captions.caption_set import EVERY_CAPTION, CaptionSet
-from kivuko.datasets.emoji.world import EmojiWorld, Query
+from kivuko.datasets.emoji.world import Query
 from kivuko.encoders.images import RefusedImage, decode
 from kivuko.encoders.model import Model, quiet
 from kivuko.encoders.teacher import teacher_of
 from kivuko.errors import DataError, ModelError, UsageError
-from kivuko.evaluation import captions as caption_evaluation
-from kivuko.evaluation import emoji as emoji_evaluation
-from kivuko.evaluation.evaluator import model_system, teacher_encoder
+from kivuko.evaluation.evaluator import ENGLISH, System, model_system, teacher_encoder
+from kivuko.evaluation.image_tasks import CaptionTask, EmojiTask, caption_ids
+from kivuko.evaluation.vectors import read_image
 from kivuko.perturbations.edits import EditKind, code_switch
 from kivuko.perturbations.image.pixel_tower import PixelTower
 from kivuko.perturbations.target import QuerySet
 from kivuko.perturbations.text.gradients import GradientEncoder, gradient_encoder
 from kivuko.perturbations.text.search import EncodeTexts, Vectors
-from kivuko.search.decoding import read_place
-from kivuko.search.items import FilePlace
 
-ENGLISH = "en"
 TRAINING_NAMES = 256  # of each language, for universal attacks to learn on
 
 
@@ -56,18 +50,27 @@ class ModelTarget:
     """A model with the images that it searches, those of ``EmojiTarget`` or ``CaptionTarget``."""
 
     model: Model
-    gallery: Vectors  # unit vectors of all images, float32 [images, dim]
     languages: tuple[str, ...]  # of the attacked queries
-    split: str = "test"
+    task: Any
     most: int | None = None  # queries of each language, drawn by concept; None: all
     seed: int = 0  # of everything that is drawn
-    batch_size: int | None = field(default=None, kw_only=True)
+    batch_size: int | None = None
     _listed: dict[tuple[str, bool], list[Any]] = field(default_factory=dict)
     _sets: dict[tuple[str, bool], QuerySet] = field(default_factory=dict)
 
+    @property
+    def gallery(self) -> Vectors:
+        """Unit vectors of all images, float32 [images, dim]."""
+        images: Vectors = self.task.images
+        return images
+
     @cached_property
+    def system(self) -> System:
+        return model_system(self.model, self.batch_size)
+
+    @property
     def encode(self) -> EncodeTexts:
-        return model_system(self.model, self.batch_size).encode
+        return self.system.encode
 
     @cached_property
     def tower(self) -> PixelTower:
@@ -138,52 +141,39 @@ class ModelTarget:
 class EmojiTarget(ModelTarget):
     """A model that searches the emoji."""
 
-    world: EmojiWorld = field(kw_only=True)
-    dataset = emoji_evaluation.DATASET
+    task: EmojiTask
     _pixels: dict[int, Tensor] = field(default_factory=dict)
     _words: dict[str, dict[str, str]] = field(default_factory=dict)
 
     def available(self, language: str, training: bool) -> Sequence[AttackedQuery]:
-        return self.world.queries(language, "train" if training else self.split)
+        return self.task.world.queries(language, "train" if training else self.task.split)
 
     def pixels(self, rows: Sequence[int]) -> Tensor:
         """Return images as the model sees them, float32 [n, 3, h, w]."""
         for row in dict.fromkeys(rows):
             if row not in self._pixels:
-                self._pixels[row] = self.tower.pixels([self.world.image(row)])[0]
+                self._pixels[row] = self.tower.pixels([self.task.world.image(row)])[0]
         return torch.stack([self._pixels[row] for row in rows]).contiguous(memory_format=torch.channels_last)
 
     def code_switch(self, language: str) -> EditKind:
         """Return the edit that replaces a word by its English translation in the training bitext."""
         if language not in self._words:
-            self._words[language] = word_table(self.world.bitext([language], "train"), language)
+            self._words[language] = word_table(self.task.world.bitext([language], "train"), language)
         return code_switch(self._words)
 
     def image_id(self, row: int) -> str:
-        return self.world.image_sequences[row]
+        return self.task.world.image_sequences[row]
 
     def file_stem(self, query: AttackedQuery) -> str:
         """Return the name of a query's image file: the code points of the emoji (1f408)."""
         return "-".join(f"{ord(one):x}" for one in query.id.partition(":")[2])
 
-    def protocol(self) -> dict[str, Any]:
-        return emoji_evaluation.protocol(self.world, self.split)
-
 
 @dataclass(eq=False)
 class CaptionTarget(ModelTarget):
-    """A model that searches the images of a caption set by their captions.
+    """A model that searches the images of a caption set by their captions."""
 
-    ``captions``: "every-caption" or "first-caption" of an image. ``digest``: SHA-256 over the images.
-    """
-
-    caption_set: CaptionSet = field(kw_only=True)
-    captions: str = field(default=EVERY_CAPTION, kw_only=True)
-    digest: str = field(default="", kw_only=True)
-
-    @property
-    def dataset(self) -> str:
-        return caption_evaluation.dataset_name(self.caption_set, self.captions, caption_evaluation.TEXT_TO_IMAGE)
+    task: CaptionTask
 
     def available(self, language: str, training: bool) -> Sequence[AttackedQuery]:
         if not training:
@@ -192,27 +182,24 @@ class CaptionTarget(ModelTarget):
         free = [query for query in self._all(language) if query.image not in attacked]
         if not free:
             raise UsageError(
-                f"{self.caption_set.name}: universal attacks learn on captions in '{language}' of images that are not "
-                "attacked, and there are none: attack fewer queries (--queries)."
+                f"{self.task.caption_set.name}: universal attacks learn on captions in '{language}' of images that "
+                "are not attacked, and there are none: attack fewer queries (--queries)."
             )
         return free
 
     def _all(self, language: str) -> list[Caption]:
-        own = self.caption_set.of(language, self.captions)
-        english = self.caption_set.captions.get(ENGLISH, {})
-        seen: dict[int, int] = {}
-        captions = []
-        for text, row in zip(own.texts, own.owners, strict=True):
-            image = self.caption_set.images[row].id
-            seen[row] = seen.get(row, 0) + 1
-            first = english.get(image, ("",))[0]
-            captions.append(Caption(f"{image}#{seen[row]}", language, text, first, row, image))
-        return captions
+        own = self.task.queries(language)
+        images = [self.task.caption_set.images[row].id for row in own.owners]
+        english = self.task.caption_set.captions.get(ENGLISH, {})
+        return [
+            Caption(name, language, text, english.get(image, ("",))[0], row, image)
+            for name, text, row, image in zip(caption_ids(images), own.texts, own.owners, images, strict=True)
+        ]
 
     def searched(self, language: str) -> NDArray[np.int64] | None:
-        if self.caption_set.gallery == "set":
+        if self.task.caption_set.gallery == "set":
             return None
-        return np.array(sorted(set(self.caption_set.of(language, self.captions).owners)), dtype=np.int64)
+        return np.array(sorted(set(self.task.queries(language).owners)), dtype=np.int64)
 
     def pixels(self, rows: Sequence[int]) -> Tensor:
         """Read images as the model sees them, float32 [n, 3, h, w]; they are not kept in memory."""
@@ -220,30 +207,25 @@ class CaptionTarget(ModelTarget):
         return torch.stack([parts[row] for row in rows]).contiguous(memory_format=torch.channels_last)
 
     def _image(self, row: int) -> Any:
-        image = self.caption_set.images[row]
+        image = self.task.caption_set.images[row]
         try:
-            if image.path is None:
-                raise RefusedImage("missing")
-            return decode(read_place(FilePlace(str(image.path), image.offset, image.length)))
+            return decode(read_image(image))
         except RefusedImage as problem:
             raise DataError(f"{image.named}: {problem.reason} ({problem.detail}).") from problem
 
     def code_switch(self, language: str) -> EditKind:
         raise UsageError(
-            f"code-switch needs the words of the training bitext, which {self.caption_set.name} lacks: leave it "
+            f"code-switch needs the words of the training bitext, which {self.task.caption_set.name} lacks: leave it "
             "out, or attack the emoji."
         )
 
     def image_id(self, row: int) -> str:
-        return self.caption_set.images[row].id
+        return self.task.caption_set.images[row].id
 
     def file_stem(self, query: AttackedQuery) -> str:
         """Return the name of an image file: the image's row, and the query's id without special characters."""
         plain = "".join(one if one.isalnum() or one in "-_.#" else "_" for one in query.id[-100:])
         return f"{query.image}-{plain}"
-
-    def protocol(self) -> dict[str, Any]:
-        return caption_evaluation.protocol(self.caption_set, self.languages, self.captions, self.digest)
 
 
 def some_of(queries: Sequence[Any], most: int, seed: int) -> list[Any]:

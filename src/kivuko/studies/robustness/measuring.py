@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kivuko.datasets.emoji.world import Query
-from kivuko.evaluation.attack.examples import AttackedExample, png, write_examples
-from kivuko.evaluation.emoji import DATASET
+from kivuko.evaluation.attack.examples import AttackedExample, examples_path, png, write_examples
 from kivuko.evaluation.group_means import LanguageScores, summarize
+from kivuko.evaluation.image_tasks import DATASET
 from kivuko.evaluation.records import Condition, Record
 from kivuko.languages import resource_groups
 from kivuko.ranks import right_ranks
@@ -50,7 +50,7 @@ def perform(file: RunFile, inputs: RobustnessInputs) -> Measured:
             examples += [one for result in results for one in _examples(result, clean[result.language], condition)]
     measured.records.extend(_validation(system, run, inputs))
     if examples:
-        write_examples(file.path, examples)
+        write_examples(examples_path(file.path), examples)
     notes = {
         **system.notes,
         "making_seconds": round(built - started, 1),

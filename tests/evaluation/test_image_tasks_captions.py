@@ -10,8 +10,15 @@ import pytest
 
 from kivuko.datasets.captions.caption_set import EVERY_CAPTION, FIRST_CAPTION, CaptionSet, Image
 from kivuko.errors import DataError, UsageError
-from kivuko.evaluation import captions as module
-from kivuko.evaluation.captions import IMAGE_TO_TEXT, MEASURES_OF, TEXT_TO_IMAGE, dataset_name, protocol, score_captions
+from kivuko.evaluation import image_tasks as module
+from kivuko.evaluation.image_tasks import (
+    IMAGE_TO_TEXT,
+    MEASURES_OF,
+    TEXT_TO_IMAGE,
+    captions_protocol,
+    dataset_name,
+    score_captions,
+)
 
 
 def make_set(captions, gallery="set", files=()):
@@ -36,11 +43,11 @@ def unit(rows):
 
 
 def test_text_to_image_and_back_by_hand():
-    found = make_set({"sw": [["a", "b"], ["c"], ["d", "e", "f"]]})
+    caption_set = make_set({"sw": [["a", "b"], ["c"], ["d", "e", "f"]]})
     images = unit(np.eye(3))
     # a finds p0; b finds p1 first, then p0; c finds p1; d, e find p2; f finds p0, then p2.
     texts = unit([[1, 0, 0], [0.6, 0.8, 0], [0, 1, 0], [0, 0, 1], [0.1, 0, 1], [0.8, 0, 0.6]])
-    scores = score_captions(found, found.of("sw"), texts, images)
+    scores = score_captions(caption_set, caption_set.of("sw"), texts, images)
     forth, back = scores[TEXT_TO_IMAGE], scores[IMAGE_TO_TEXT]
     assert list(forth.query_ids) == ["p0#1", "p0#2", "p1#1", "p2#1", "p2#2", "p2#3"]
     np.testing.assert_allclose(forth.values["R@1"], [1, 0, 1, 1, 1, 0])
@@ -59,14 +66,16 @@ def test_measures_are_those_of_ir_measures(direction, monkeypatch):
     monkeypatch.setattr(module, "_CHUNK_CELLS", 50)  # several blocks
     random = np.random.default_rng(3)
     own = [[f"{n} {one}" for one in range(random.integers(1, 4))] for n in range(12)]
-    found = make_set({"sw": own})
-    asked = found.of("sw")
-    texts, images = unit(random.normal(size=(len(asked.texts), 5))), unit(random.normal(size=(12, 5)))
-    scores = score_captions(found, asked, texts, images, [direction])[direction]
+    caption_set = make_set({"sw": own})
+    captions_of_sw = caption_set.of("sw")
+    texts, images = unit(random.normal(size=(len(captions_of_sw.texts), 5))), unit(random.normal(size=(12, 5)))
+    scores = score_captions(caption_set, captions_of_sw, texts, images)[direction]
     matrix = (texts @ images.T).astype(np.float64)
-    captions = [f"p{row}#{sum(o == row for o in asked.owners[: n + 1])}" for n, row in enumerate(asked.owners)]
+    captions = [
+        f"p{row}#{sum(o == row for o in captions_of_sw.owners[: n + 1])}" for n, row in enumerate(captions_of_sw.owners)
+    ]
     names = [f"p{n}" for n in range(12)]
-    owners = {caption: f"p{row}" for caption, row in zip(captions, asked.owners, strict=True)}
+    owners = {caption: f"p{row}" for caption, row in zip(captions, captions_of_sw.owners, strict=True)}
     if direction == TEXT_TO_IMAGE:
         run = {c: dict(zip(names, row, strict=True)) for c, row in zip(captions, matrix.tolist(), strict=True)}
         qrels = {c: {owners[c]: 1} for c in captions}
@@ -80,24 +89,24 @@ def test_measures_are_those_of_ir_measures(direction, monkeypatch):
 
 
 def test_the_first_caption_alone_is_another_protocol():
-    found = make_set({"sw": [["a", "b"], ["c", "d"]]})
+    caption_set = make_set({"sw": [["a", "b"], ["c", "d"]]})
     texts = unit([[1, 0], [0, 1]])
-    scores = score_captions(found, found.of("sw", FIRST_CAPTION), texts, unit(np.eye(2)))
+    scores = score_captions(caption_set, caption_set.of("sw", FIRST_CAPTION), texts, unit(np.eye(2)))
     assert list(scores[TEXT_TO_IMAGE].query_ids) == ["p0#1", "p1#1"]
     np.testing.assert_allclose(scores[IMAGE_TO_TEXT].values["R@1"], [1, 1])
-    names = {dataset_name(found, which, TEXT_TO_IMAGE) for which in (EVERY_CAPTION, FIRST_CAPTION)}
+    names = {dataset_name(caption_set, which, TEXT_TO_IMAGE) for which in (EVERY_CAPTION, FIRST_CAPTION)}
     assert names == {"xm3600/every-caption/text-to-image", "xm3600/first-caption/text-to-image"}
     with pytest.raises(UsageError, match="first-caption"):
-        found.of("sw", "second-caption")
+        caption_set.of("sw", "second-caption")
 
 
 def test_captions_that_two_images_share_are_ties_and_count_against_the_model():
-    found = make_set({"sw": [["ramani"], ["ramani"], ["paka"]]})
+    caption_set = make_set({"sw": [["ramani"], ["ramani"], ["paka"]]})
     random = np.random.default_rng(0)
     shared = random.normal(size=37)
     texts = unit([shared, shared + 1e-7 * random.normal(size=37), random.normal(size=37)])  # as batches may differ
     images = unit([shared, shared + 0.1, random.normal(size=37)])
-    back = score_captions(found, found.of("sw"), texts, images)[IMAGE_TO_TEXT]
+    back = score_captions(caption_set, caption_set.of("sw"), texts, images)[IMAGE_TO_TEXT]
     np.testing.assert_allclose(back.values["Success@1"][:2], [0, 0])
     np.testing.assert_allclose(back.values["MRR"][:2], [0.5, 0.5])
 
@@ -115,25 +124,25 @@ def test_images_without_a_caption_in_the_language_stay_in_the_gallery_unless_the
 
 
 def test_vectors_that_do_not_fit_are_refused():
-    found = make_set({"sw": [["a"], ["b"]]})
-    asked = found.of("sw")
+    caption_set = make_set({"sw": [["a"], ["b"]]})
+    captions_of_sw = caption_set.of("sw")
     with pytest.raises(DataError, match="vectors"):
-        score_captions(found, asked, unit(np.eye(3)), unit(np.eye(2)))
+        score_captions(caption_set, captions_of_sw, unit(np.eye(3)), unit(np.eye(2)))
     with pytest.raises(DataError, match="one space"):
-        score_captions(found, asked, unit(np.ones((2, 3))), unit(np.eye(2)))
+        score_captions(caption_set, captions_of_sw, unit(np.ones((2, 3))), unit(np.eye(2)))
 
 
 def test_the_protocol_says_what_was_done(tmp_path):
     (tmp_path / "captions.jsonl").write_text("{}", "utf-8")
     captions = {"sw": [["a"], [], ["c"]], "da": [["x", "w"], ["y"], ["z"]]}
-    found = make_set(captions, files=(tmp_path / "captions.jsonl",))
-    told = protocol(found, ["sw", "da"], FIRST_CAPTION, "digest")
-    assert told["captions"].startswith("first-caption")
-    assert told["captions per image"] == {"sw": 1.0, "da": 1.333}
-    assert told["gallery"] == {"sw": 3, "da": 3}
-    assert told["images"] == {"number": 3, "sha256": "digest"}
-    assert told["files"] == {"captions.jsonl": "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"}
-    assert told["notes"] == ["a note"]
-    assert "Success@k" in told
-    assert "ties" in told
-    assert protocol(make_set(captions, "language"), ["sw"], EVERY_CAPTION, "")["gallery"] == {"sw": 2}
+    caption_set = make_set(captions, files=(tmp_path / "captions.jsonl",))
+    facts = captions_protocol(caption_set, ["sw", "da"], FIRST_CAPTION, "digest")
+    assert facts["captions"].startswith("first-caption")
+    assert facts["captions per image"] == {"sw": 1.0, "da": 1.333}
+    assert facts["gallery"] == {"sw": 3, "da": 3}
+    assert facts["images"] == {"number": 3, "sha256": "digest"}
+    assert facts["files"] == {"captions.jsonl": "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"}
+    assert facts["notes"] == ["a note"]
+    assert "Success@k" in facts
+    assert "ties" in facts
+    assert captions_protocol(make_set(captions, "language"), ["sw"], EVERY_CAPTION, "")["gallery"] == {"sw": 2}

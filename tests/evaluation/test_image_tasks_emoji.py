@@ -8,9 +8,15 @@ import torch
 
 from kivuko.datasets.emoji.world import english_documents
 from kivuko.encoders.maxsim import maxsim, token_lists
-from kivuko.evaluation import emoji
-from kivuko.evaluation.emoji import EmojiTask, measure_queries
 from kivuko.evaluation.evaluator import EncodedQueries, System
+from kivuko.evaluation.image_tasks import (
+    DATASET,
+    DOCUMENTS,
+    EmojiTask,
+    documents_protocol,
+    emoji_protocol,
+    measure_queries,
+)
 
 DIM = 64
 
@@ -25,8 +31,8 @@ def words_of(text):
 
 def encode(texts):
     """Texts as the mean of random vectors of their words, of unit length."""
-    found = np.stack([words_of(text).numpy().mean(0) for text in texts])
-    return found / np.linalg.norm(found, axis=1, keepdims=True)
+    vectors = np.stack([words_of(text).numpy().mean(0) for text in texts])
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
 def knowing(world, language):
@@ -85,19 +91,19 @@ def test_one_vector_and_many_serve_alike(tiny_world):
     assert (scores.values["MAP"] > 0.99).mean() > 0.8, "each word finds itself"
 
 
-@pytest.mark.parametrize(("protocol", "dataset"), [(emoji.protocol, "emoji"), (emoji.documents_protocol, "emoji-text")])
+@pytest.mark.parametrize(("protocol", "dataset"), [(emoji_protocol, "emoji"), (documents_protocol, "emoji-text")])
 def test_the_protocol_says_what_was_done(tiny_world, protocol, dataset):
-    told = protocol(tiny_world, "test")
-    assert told["dataset"] == dataset
-    assert told["split"] == "test"
-    assert str(len(tiny_world.images)) in told["gallery"]
-    assert told["fingerprint"] == tiny_world.fingerprint
-    assert "ties" in told
+    facts = protocol(tiny_world, "test")
+    assert facts["dataset"] == dataset
+    assert facts["split"] == "test"
+    assert str(len(tiny_world.images)) in facts["gallery"]
+    assert facts["fingerprint"] == tiny_world.fingerprint
+    assert "ties" in facts
 
 
-def test_the_two_tasks_are_told_apart(tiny_world):
-    assert (emoji.DATASET, emoji.DOCUMENTS) == ("emoji", "emoji-text")
-    images, documents = emoji.protocol(tiny_world, "test"), emoji.documents_protocol(tiny_world, "test")
+def test_the_two_tasks_are_facts_apart(tiny_world):
+    assert (DATASET, DOCUMENTS) == ("emoji", "emoji-text")
+    images, documents = emoji_protocol(tiny_world, "test"), documents_protocol(tiny_world, "test")
     differing = {key for key in images if images[key] != documents[key]}
     assert differing == {"dataset", "task", "gallery"}
     assert "English" in documents["task"]

@@ -1,19 +1,14 @@
-"""Text-to-image and image-to-text retrieval in an image-caption set, one language at a time.
-
-Text to image: every caption is a query with one relevant image. Image to text: every image is a query, and its captions
-are the relevant ones among all captions in the language.
-"""
-
-from __future__ import annotations
+"""Retrieval of images: by their names in the emoji world, and by captions and back in an image-caption set."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from kivuko.datasets.captions.caption_set import EVERY_CAPTION, FIRST_CAPTION, CaptionSet, LanguageCaptions
+from kivuko.datasets.emoji.world import EmojiWorld
 from kivuko.errors import DataError
 from kivuko.evaluation.evaluator import ENGLISH, EncodedQueries
 from kivuko.evaluation.group_means import LanguageScores
@@ -22,47 +17,133 @@ from kivuko.evaluation.vectors import ImageVectors
 from kivuko.files import sha256_of
 from kivuko.search.decoding import Refused
 
+DATASET, DOCUMENTS = "emoji", "emoji-text"
 TEXT_TO_IMAGE, IMAGE_TO_TEXT = "text-to-image", "image-to-text"
-DIRECTIONS = (TEXT_TO_IMAGE, IMAGE_TO_TEXT)
 SUCCESS = ("Success@1", "Success@5", "Success@10")
 MEASURES_OF: Mapping[str, tuple[str, ...]] = {TEXT_TO_IMAGE: MEASURES, IMAGE_TO_TEXT: (*SUCCESS, *MEASURES)}
 _CHUNK_CELLS = 20_000_000  # of the score matrix held at once: 80 MB
 
+Measured = Iterator[tuple[EncodedQueries, dict[str, LanguageScores]]]
+
+
+@dataclass(frozen=True, eq=False)
+class EmojiTask:
+    """One split's queries against all images; ``images``: unit vectors, float32 [images, dim]."""
+
+    world: EmojiWorld
+    images: NDArray[np.float32]
+    split: str = "test"
+    scoring: str = "cosine"
+    has_english: bool = True
+    dataset: str = DATASET
+
+    def texts(self, language: str) -> list[str]:
+        return [query.text for query in self.world.queries(language, self.split)]
+
+    def measure(self, queries: Iterable[EncodedQueries]) -> Measured:
+        for one in queries:
+            scores = one.vectors @ self.images.T
+            yield one, {DATASET: measure_queries(scores, self.world, one.language, self.split)}
+
+    def protocol(self, languages: Sequence[str]) -> dict[str, Any]:
+        return {**emoji_protocol(self.world, self.split), "languages": list(languages)}
+
+    def notes(self) -> list[str]:
+        return []
+
+
+def measure_queries(scores: ArrayLike, world: EmojiWorld, language: str, split: str) -> LanguageScores:
+    """Measure the queries of one language, each of which should retrieve its own image, or that image's document.
+
+    ``scores``: [queries, images], rows as in ``world.queries``, columns as in ``world.image_sequences``. Subsets are
+    "copied", "compositional" (seen words only) and "lexical" (with unseen words); clusters are concepts.
+    """
+    documents = world.image_sequences
+    queries = world.queries(language, split)
+    ids = [query.id for query in queries]
+    qrels = {query.id: {documents[query.image]} for query in queries}
+    copied = np.array([query.copied for query in queries], dtype=bool)
+    seen = np.array([query.compositional for query in queries], dtype=bool)
+    return LanguageScores(
+        language=language, query_ids=ids, values=per_query(scores, ids, documents, qrels),
+        subsets={"copied": copied, "compositional": seen & ~copied, "lexical": ~seen & ~copied},
+        clusters=[query.concept for query in queries],
+    )  # fmt: skip
+
+
+def emoji_protocol(world: EmojiWorld, split: str) -> dict[str, Any]:
+    """Return the protocol for the records' header."""
+    return {
+        **PROTOCOL,
+        "dataset": DATASET,
+        "split": split,
+        "task": "text to image: one query per emoji name, one relevant image per query",
+        "gallery": f"all {len(world.images)} distinct emoji images of every split, on white",
+        "intervals": "95 % percentile bootstrap over concepts, drawn together in all languages; Poisson, 2,000 samples",
+        "headline": "queries equal to the English name (copied) are left out",
+        "fingerprint": world.fingerprint,
+    }
+
+
+def documents_protocol(world: EmojiWorld, split: str) -> dict[str, Any]:
+    """Return the protocol of searching English documents, an image's names and keywords, in place of images."""
+    return {
+        **emoji_protocol(world, split),
+        "dataset": DOCUMENTS,
+        "task": "text to English text: one query per emoji name, one relevant document per query",
+        "gallery": f"{len(world.images)} documents, one for each distinct emoji image of every split: the English "
+        "names and keywords of the emoji that are drawn so",
+    }
+
 
 @dataclass(frozen=True, eq=False)
 class CaptionTask:
-    """A caption set in both directions."""
+    """A caption set in both directions, one language at a time.
+
+    Text to image: every caption is a query with one relevant image. Image to text: every image is a query, and its
+    captions are the relevant ones among all captions in the language.
+    """
 
     caption_set: CaptionSet
     images: NDArray[np.float32]  # unit vectors [images, dim]
     digest: str  # SHA-256 over the images
     captions: str = EVERY_CAPTION  # which captions of an image are queries
     scoring: str = "cosine"
-    _captions: dict[str, LanguageCaptions] = field(default_factory=dict)
 
     @property
     def split(self) -> str:
         return self.caption_set.split
 
     @property
+    def dataset(self) -> str:
+        return dataset_name(self.caption_set, self.captions, TEXT_TO_IMAGE)
+
+    @property
     def has_english(self) -> bool:
         return ENGLISH in self.caption_set.captions
 
-    def texts(self, language: str) -> tuple[str, ...]:
-        if language not in self._captions:
-            self._captions[language] = self.caption_set.of(language, self.captions)
-        return self._captions[language].texts
+    def queries(self, language: str) -> LanguageCaptions:
+        return self.caption_set.of(language, self.captions)
 
-    def measure(self, queries: Iterable[EncodedQueries]) -> Iterator[tuple[EncodedQueries, dict[str, LanguageScores]]]:
+    def texts(self, language: str) -> tuple[str, ...]:
+        return self.queries(language).texts
+
+    def measure(self, queries: Iterable[EncodedQueries]) -> Measured:
         for one in queries:
-            scores = score_captions(self.caption_set, self._captions[one.language], one.vectors, self.images)
-            yield (
-                one,
-                {dataset_name(self.caption_set, self.captions, direction): own for direction, own in scores.items()},
-            )
+            scores = score_captions(self.caption_set, self.queries(one.language), one.vectors, self.images)
+            yield one, {dataset_name(self.caption_set, self.captions, way): own for way, own in scores.items()}
 
     def protocol(self, languages: Sequence[str]) -> dict[str, Any]:
-        return protocol(self.caption_set, languages, self.captions, self.digest)
+        return captions_protocol(self.caption_set, languages, self.captions, self.digest)
+
+    def notes(self) -> list[str]:
+        reasons = self.caption_set.left_out
+        if not reasons:
+            return []
+        line = "left out: " + ", ".join(f"{count:,} x {reason}" for reason, count in reasons.items()) + "."
+        if any(reason.startswith("image: ") for reason in reasons):
+            line += " Figures with images left out are not those of the whole set."
+        return [line]
 
 
 def dataset_name(caption_set: CaptionSet, protocol: str, direction: str) -> str:
@@ -71,11 +152,7 @@ def dataset_name(caption_set: CaptionSet, protocol: str, direction: str) -> str:
 
 
 def score_captions(
-    caption_set: CaptionSet,
-    captions: LanguageCaptions,
-    texts: NDArray[np.float32],
-    images: NDArray[np.float32],
-    directions: Sequence[str] = DIRECTIONS,
+    caption_set: CaptionSet, captions: LanguageCaptions, texts: NDArray[np.float32], images: NDArray[np.float32]
 ) -> dict[str, LanguageScores]:
     """Search the captions of one language in the images, and the other way round: direction to values.
 
@@ -92,50 +169,44 @@ def score_captions(
             f"captions have vectors of {texts.shape[1]} numbers, images of {images.shape[1]}: they are not in one "
             "space. Use the text and the image side of one model"
         )
-    image_ids = [image.id for image in caption_set.images]
-    owners = [image_ids[row] for row in captions.owners]
-    caption_ids = _caption_ids(owners)
+    names = [image.id for image in caption_set.images]
+    owners = [names[row] for row in captions.owners]
+    ids = caption_ids(owners)
     rows = sorted(set(captions.owners))  # the images that have a caption in this language
-    gallery = rows if caption_set.gallery == "language" else list(range(len(image_ids)))
+    gallery = rows if caption_set.gallery == "language" else list(range(len(names)))
+    own: dict[str, set[str]] = {}
+    for caption, owner in zip(ids, owners, strict=True):
+        own.setdefault(owner, set()).add(caption)
     # A text that several images share must score the same in each place, to the last bit, or a tie is none.
     _, first, place = np.unique(np.array(captions.texts, dtype=object), return_index=True, return_inverse=True)
-    columns = [image_ids[row] for row in gallery]
-    scores: dict[str, LanguageScores] = {}
-    for direction in directions:
-        if direction == TEXT_TO_IMAGE:
-            qrels: Qrels = {caption: {owner} for caption, owner in zip(caption_ids, owners, strict=True)}
-            values = _measured(texts, images[gallery], None, caption_ids, columns, qrels, direction)
-            ids, clusters = caption_ids, owners
-        else:
-            ids = clusters = [image_ids[row] for row in rows]
-            own: dict[str, set[str]] = {}
-            for caption, owner in zip(caption_ids, owners, strict=True):
-                own.setdefault(owner, set()).add(caption)
-            values = _measured(images[rows], texts[first], place, ids, caption_ids, own, direction)
-        scores[direction] = LanguageScores(
-            language=captions.language, query_ids=ids, values=values, clusters=list(clusters)
+    forth = _measured(
+        texts, images[gallery], None, ids, [names[row] for row in gallery],
+        {caption: {owner} for caption, owner in zip(ids, owners, strict=True)}, TEXT_TO_IMAGE,
+    )  # fmt: skip
+    searching = [names[row] for row in rows]
+    back = _measured(images[rows], texts[first], place, searching, ids, own, IMAGE_TO_TEXT)
+    return {
+        direction: LanguageScores(language=captions.language, query_ids=queries, values=values, clusters=list(clusters))
+        for direction, queries, values, clusters in (
+            (TEXT_TO_IMAGE, ids, forth, owners),
+            (IMAGE_TO_TEXT, searching, back, searching),
         )
-    return scores
+    }
 
 
-def protocol(
-    caption_set: CaptionSet,
-    languages: Sequence[str],
-    caption_protocol: str,
-    images_digest: str,
+def captions_protocol(
+    caption_set: CaptionSet, languages: Sequence[str], captions: str, images_digest: str
 ) -> dict[str, Any]:
     """Return the protocol for the records' header; ``images_digest``: SHA-256 over the images' own, in order."""
-    queries = "the first caption of each image" if caption_protocol == FIRST_CAPTION else "every caption"
-    searched = (
-        f"all {len(caption_set.images):,} images of the split"
-        if caption_set.gallery == "set"
-        else "the images that have a caption in the language"
-    )
+    whole = caption_set.gallery == "set"
+    queries = "the first caption of each image" if captions == FIRST_CAPTION else "every caption"
+    total = len(caption_set.images)
+    searched = f"all {total:,} images of the split" if whole else "the images that have a caption in the language"
     return {
         **PROTOCOL,
         "dataset": caption_set.name,
         "split": caption_set.split,
-        "captions": f"{caption_protocol}: {queries} is a query, and a document for images",
+        "captions": f"{captions}: {queries} is a query, and a document for images",
         "captions per image": {code: round(caption_set.per_image(code), 3) for code in languages},
         "task": {
             TEXT_TO_IMAGE: f"one query per caption, one relevant image; gallery: {searched}",
@@ -145,21 +216,18 @@ def protocol(
         "Success@k": "1 where at least one relevant document is among the first k: what papers on image-text retrieval "
         "call R@k from image to text; R@k here is the share of the image's captions retrieved. From text to image, "
         "with one relevant image, both are the same",
-        "gallery": {code: _gallery_size(caption_set, code) for code in languages},
+        "gallery": {code: total if whole else len(caption_set.captions[code]) for code in languages},
         "intervals": "95 % percentile bootstrap over images, drawn together in all languages; Poisson, 2,000 samples",
         "languages": list(languages),
         "files": {file.name: sha256_of(file) for file in caption_set.files},
-        "images": {"number": len(caption_set.images), "sha256": images_digest},
+        "images": {"number": total, "sha256": images_digest},
         "left out": dict(caption_set.left_out),
         "notes": list(caption_set.notes),
     }
 
 
-def _gallery_size(caption_set: CaptionSet, code: str) -> int:
-    return len(caption_set.images) if caption_set.gallery == "set" else len(caption_set.captions[code])
-
-
-def _caption_ids(owners: Sequence[str]) -> list[str]:
+def caption_ids(owners: Sequence[str]) -> list[str]:
+    """Return an id for each caption of these images: ``image#1``, ``image#2``."""
     seen: dict[str, int] = {}
     ids = []
     for owner in owners:
@@ -171,13 +239,12 @@ def _caption_ids(owners: Sequence[str]) -> list[str]:
 def _measured(
     queries: NDArray[np.float32],
     documents: NDArray[np.float32],
-    repeated: NDArray[np.int64] | None,
+    repeated: NDArray[np.int64] | None,  # the row of ``documents`` that holds each document
     query_ids: Sequence[str],
     document_ids: Sequence[str],
     qrels: Qrels,
     direction: str,
 ) -> dict[str, NDArray[np.float64]]:
-    """Measure queries in blocks of rows; ``repeated``: the row of ``documents`` that holds each document."""
     step = max(1, _CHUNK_CELLS // max(1, len(document_ids)))
     parts = []
     for start in range(0, len(query_ids), step):
