@@ -96,7 +96,7 @@ def in_own_process(spec: str) -> dict[str, Any]:
 
 def read_once(spec: str) -> dict[str, Any]:
     """Read a bitext to its end, and say how long it took and what memory it needed at most."""
-    from kivuko.bitext import open_source
+    from kivuko.bitext.reading import open_source
 
     source = open_source(spec, "sw")
     before = _peak_mib()

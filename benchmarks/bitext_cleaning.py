@@ -100,16 +100,18 @@ def clean_once(file: Path, mode: str, captions: Path | None) -> dict[str, Any]:
     """Read and clean a file in this process; seconds do not count imports and tables that are made once."""
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0), key=lambda core: core)})
-    from kivuko.bitext import open_source
-    from kivuko.bitext.cleaning import sift
+    from kivuko.bitext.cleaning import Sifting
     from kivuko.bitext.leak import LeakCheck
+    from kivuko.bitext.reading import open_source
     from kivuko.bitext.rules import Rules
 
     check = LeakCheck(captions.read_text("utf-8").splitlines()) if captions else None
     rules = Rules(language_id=mode)  # type: ignore[arg-type]
-    sifting = sift(open_source(file, "sw"), rules, captions=check)
+    sifting = Sifting(open_source(file, "sw"), rules, captions=check)
     wall, cpu = time.perf_counter(), time.process_time()
-    account = sifting.drain()
+    for _ in sifting.batches():
+        pass
+    account = sifting.account
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
     return {
         "pairs": account.seen, "kept": account.kept, "dropped": dict(account.dropped), "identified": account.identified,
@@ -175,8 +177,8 @@ def report(results: dict[str, Any]) -> str:
 
 def _vocabularies() -> list[list[str]]:
     """Words of emoji names and keywords in Swahili and in English, as Unicode's CLDR has them."""
-    from kivuko.bitext import word_list
     from kivuko.datasets.emoji.sources import find_cldr, read_annotations
+    from kivuko.text import word_list
 
     folder = find_cldr()
     found = []

@@ -10,7 +10,7 @@ import torch
 
 from benchmarks.transport_inputs import Inputs
 from kivuko.errors import MissingDependencyError
-from kivuko.transport import solve
+from kivuko.transport.solve import solve
 
 TOLERANCE = 1e-4
 MAX_ITERATIONS = 20_000

@@ -26,8 +26,9 @@ from typing import Any
 
 import torch
 
-from kivuko.transport import cosine_cost, solve
+from kivuko.transport.cost import cosine_cost
 from kivuko.transport.problem import pose, settings
+from kivuko.transport.solve import solve
 
 RESULTS = Path(__file__).parent / "results"
 BATCHES = (64, 256, 1024, 4096)

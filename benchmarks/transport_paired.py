@@ -15,7 +15,8 @@ from typing import Any
 
 import torch
 
-from kivuko.transport import cosine_cost, solve
+from kivuko.transport.cost import cosine_cost
+from kivuko.transport.solve import solve
 
 TOLERANCE, ROUNDS = 1e-4, 9
 

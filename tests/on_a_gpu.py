@@ -29,7 +29,7 @@ def ragged_costs() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
 
 
 def check_transport_equals_the_cpus() -> None:
-    from kivuko.transport import solve
+    from kivuko.transport.solve import solve
 
     cost, rows, cols = ragged_costs()
     for method in METHODS:
@@ -48,7 +48,7 @@ def check_transport_equals_the_cpus() -> None:
 
 
 def check_gradients_equal_the_cpus() -> None:
-    from kivuko.transport import solve
+    from kivuko.transport.solve import solve
 
     cost, rows, cols = ragged_costs()
     for gradient, backend in itertools.product(("envelope", "implicit"), ("auto", "torch", "triton")):
@@ -67,7 +67,7 @@ def check_gradients_equal_the_cpus() -> None:
 
 
 def check_alignments_equal_the_cpus() -> None:
-    from kivuko.transport import TokenLists, align_lists
+    from kivuko.transport.alignment import TokenLists, align_lists
 
     generator = torch.Generator().manual_seed(1)
     sides = []

@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kivuko import streams as lines_module
-from kivuko.bitext import read_bitext
+from kivuko.bitext.reading import read_bitext
 from kivuko.errors import DataError, MissingDependencyError, UsageError
 from kivuko.streams import START_BYTES, ByteInput, byte_stream, read_lines, text_lines
 

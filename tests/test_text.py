@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kivuko.bitext import clean_text, spelling_likeness, word_list
-from kivuko.text import _INVISIBLE
+from kivuko.text import _INVISIBLE, clean_text, spelling_likeness, word_list
 
 
 @pytest.mark.parametrize(

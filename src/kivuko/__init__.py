@@ -20,28 +20,29 @@ _WHERE = {
     "build_index": "kivuko.search",
     "Searcher": "kivuko.search",
     "align": "kivuko.encoders.alignment",
-    "solve": "kivuko.transport",
-    "read_bitext": "kivuko.bitext",
+    "solve": "kivuko.transport.solve",
+    "read_bitext": "kivuko.bitext.reading",
     "write_report": "kivuko.report.writing",
     "KivukoError": "kivuko.errors",
     # The types that these calls take and return.
     "Alignment": "kivuko.encoders.alignment",
     "AttackReport": "kivuko.evaluation.attack.run",
-    "Bitext": "kivuko.bitext",
+    "Bitext": "kivuko.bitext.pairs",
     "Comparison": "kivuko.evaluation.comparison",
     "Evaluation": "kivuko.evaluation.evaluate",
     "Hit": "kivuko.search",
     "ImageIndex": "kivuko.search",
     "Model": "kivuko.encoders.model",
-    "Pair": "kivuko.bitext",
-    "Plan": "kivuko.transport",
+    "Pair": "kivuko.bitext.pairs",
+    "Plan": "kivuko.transport.problem",
 }
 
 __all__ = ["__version__", "losses", *_WHERE]
 
 if TYPE_CHECKING:
     from kivuko import losses as losses
-    from kivuko.bitext import Bitext, Pair, read_bitext
+    from kivuko.bitext.pairs import Bitext, Pair
+    from kivuko.bitext.reading import read_bitext
     from kivuko.encoders.alignment import Alignment, align
     from kivuko.encoders.model import Model, load_model
     from kivuko.errors import KivukoError
@@ -52,7 +53,8 @@ if TYPE_CHECKING:
     from kivuko.search import Hit, ImageIndex, Searcher, build_index
     from kivuko.training.distill import distill as distill
     from kivuko.training.harden import harden as harden
-    from kivuko.transport import Plan, solve
+    from kivuko.transport.problem import Plan
+    from kivuko.transport.solve import solve
 
 
 def __getattr__(name: str) -> Any:

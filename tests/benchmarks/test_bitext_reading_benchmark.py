@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from benchmarks.bitext import FORMATS, read_once, report, write_bitext
 
-from kivuko.bitext import open_source
+from kivuko.bitext.reading import open_source
 
 
 @pytest.mark.parametrize("kind", FORMATS)

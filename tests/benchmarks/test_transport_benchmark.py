@@ -13,7 +13,7 @@ from benchmarks.transport_grid import Cell, Extent, extent
 from benchmarks.transport_growth import growth_chart
 from benchmarks.transport_inputs import TokenBank, build
 
-from kivuko.transport import solve
+from kivuko.transport.solve import solve
 
 PACKAGES = {"pot": "ot", "ott": "ott", "geomloss": "geomloss", "kivuko": "kivuko"}
 CELL = Cell("random", 2, 4, 4, 0.1)

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from kivuko.bitext import open_source, read_bitext
+from kivuko.bitext.reading import open_source, read_bitext
 from kivuko.errors import DataError, KivukoError, MissingDependencyError, UsageError
 
 PAIRS = [("mbwa", "dog"), ("paka", "cat"), ("kuku", "hen")]

@@ -8,20 +8,21 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from made_source import MadeSource
+from made_source import MadeSource, account_of, pairs_of
 
-from kivuko.bitext import Pair, clean_text
-from kivuko.bitext.cleaning import BATCH, sift
+from kivuko.bitext.cleaning import BATCH, Sifting
 from kivuko.bitext.leak import LeakCheck
+from kivuko.bitext.pairs import Pair
 from kivuko.bitext.rules import Rules
 from kivuko.bitext.verdict import EXAMPLES
+from kivuko.text import clean_text
 
 RULES = Rules(language_id="off", expected_pairs=1000)
 GOOD = ("Paka mweusi amelala juu ya meza", "The black cat sleeps on the table")
 
 
 def reason_against(text: str, english: str, language: str = "sw", rules: Rules = RULES) -> str | None:
-    account = sift(MadeSource([(text, english)], language), rules).drain()
+    account = account_of(MadeSource([(text, english)], language), rules)
     assert account.seen == 1
     assert account.kept + account.dropped.total() == 1
     return next(iter(account.dropped), None)
@@ -97,7 +98,7 @@ def test_each_rule_can_be_turned_off() -> None:
     rows = [
         GOOD, GOOD, ("same", "same"), ("x", "y" * 5000), ("Черный", "кот"), ("<b>", "https://a.org"), ("1", "2"),
     ]  # fmt: skip
-    assert sift(MadeSource(rows), off).drain().kept == len(rows)
+    assert account_of(MadeSource(rows), off).kept == len(rows)
 
 
 def test_copies_that_are_kept_need_no_other_script() -> None:
@@ -109,7 +110,7 @@ def test_copies_that_are_kept_need_no_other_script() -> None:
 def test_duplicates_are_told_whatever_their_case_within_and_across_batches() -> None:
     other = [(f"neno la {number} na la {number + 1}", f"word {number} and {number + 1}") for number in range(BATCH)]
     rows = [GOOD, (GOOD[0].upper(), GOOD[1]), *other, GOOD]
-    account = sift(MadeSource(rows), Rules(language_id="off")).drain()
+    account = account_of(MadeSource(rows), Rules(language_id="off"))
     assert account.dropped == {"duplicate": 2}
     assert account.first == {"duplicate": "made.tsv:2"}
     assert account.kept == BATCH + 1
@@ -120,28 +121,28 @@ def test_one_side_may_come_so_often_and_no_more() -> None:
     sentences = [" ".join(numerals[int(digit)] for digit in str(number)) for number in range(100, 130)]
     rows = [(sentence, "the same English sentence") for sentence in sentences]
     few = Rules(language_id="off", max_translations=7)
-    account = sift(MadeSource(rows), few).drain()
+    account = account_of(MadeSource(rows), few)
     assert account.dropped == {"one side too often": 23}
     assert account.kept == 7
     any_number = Rules(language_id="off", max_translations=None)
-    assert sift(MadeSource(rows), any_number).drain().kept == 30
+    assert account_of(MadeSource(rows), any_number).kept == 30
 
 
 def test_pairs_come_out_cleaned_in_order_with_their_places() -> None:
     rows = [("  Paka\u00a0 mweusi ", "The black cat"), (None, None, "blank line"), ("Mbwa", "The dog")]
-    sifting = sift(MadeSource(rows, name="folder/sw.tsv"), RULES)
-    assert list(sifting) == [
+    sifting = Sifting(MadeSource(rows, name="folder/sw.tsv"), RULES)
+    assert pairs_of(sifting) == [
         Pair("sw", "Paka mweusi", "The black cat", "folder/sw.tsv:1"),
         Pair("sw", "Mbwa", "The dog", "folder/sw.tsv:3"),
     ]
     account = sifting.account
     assert (account.seen, account.kept, account.dropped) == (3, 2, {"blank line": 1})
-    assert list(sifting) == [], "a stream is read once"
+    assert pairs_of(sifting) == [], "a stream is read once"
 
 
 def test_the_account_keeps_first_places_and_a_few_examples() -> None:
     rows = [GOOD, *[("Soma zaidi", "Read more")] * 5, ("", "x")]
-    account = sift(MadeSource(rows), RULES).drain()
+    account = account_of(MadeSource(rows), RULES)
     assert (account.seen, account.kept) == (7, 1)
     assert account.by_reason() == [
         ("boilerplate: web furniture", 5, "made.tsv:2"),
@@ -156,7 +157,7 @@ def test_the_account_keeps_first_places_and_a_few_examples() -> None:
 def test_every_rejected_pair_is_told() -> None:
     told: list[tuple[str | None, ...]] = []
     rows = [GOOD, GOOD, (None, None, "missing column")]
-    sift(MadeSource(rows), RULES, rejected=lambda *cells: told.append(cells)).drain()
+    account_of(MadeSource(rows), RULES, rejected=lambda *cells: told.append(cells))
     assert sorted(told, key=str) == [
         ("duplicate", "made.tsv:2", *GOOD),
         ("missing column", "made.tsv:3", None, None),
@@ -166,28 +167,28 @@ def test_every_rejected_pair_is_told() -> None:
 def test_captions_are_left_out() -> None:
     captions = LeakCheck(["the black cat sleeps on the table"])
     rows = [GOOD, ("Mbwa analala", "The dog sleeps")]
-    account = sift(MadeSource(rows), RULES, captions=captions).drain()
+    account = account_of(MadeSource(rows), RULES, captions=captions)
     assert account.dropped == {"in evaluation captions": 1}
     assert captions.report().examples[0].place == "made.tsv:1"
 
 
 def test_what_is_not_looked_at_is_said() -> None:
-    notes = sift(MadeSource([GOOD]), RULES).account.notes
+    notes = Sifting(MadeSource([GOOD]), RULES).account.notes
     assert notes == ["languages were not identified"]
 
 
 def test_more_pairs_than_expected_are_noted() -> None:
     rows = [(f"neno hili ni la {number}", f"this word is {number}") for number in range(2500)]
-    account = sift(MadeSource(rows), RULES).drain()
+    account = account_of(MadeSource(rows), RULES)
     assert account.kept == pytest.approx(2500, abs=25), "the filter forgets nothing and mistakes little"
     assert "--expected-pairs" in account.notes[-1]
     assert "2,5" in account.notes[-1] or "2,4" in account.notes[-1]
 
 
 def test_an_empty_source_has_an_account() -> None:
-    account = sift(MadeSource([]), RULES).drain()
+    account = account_of(MadeSource([]), RULES)
     assert (account.seen, account.kept) == (0, 0)
-    assert account.statistics().pairs == 0
+    assert account.gathering.statistics().pairs == 0
     assert account.by_reason() == []
 
 
@@ -200,7 +201,7 @@ def test_memory_does_not_grow_with_the_source(monkeypatch: pytest.MonkeyPatch) -
 
     def peak(count: int) -> int:
         tracemalloc.start()
-        sift(MadeSource(many(count)), Rules(language_id="off", expected_pairs=10_000)).drain()
+        account_of(MadeSource(many(count)), Rules(language_id="off", expected_pairs=10_000))
         _, highest = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         return highest
@@ -216,11 +217,11 @@ def test_memory_does_not_grow_with_the_source(monkeypatch: pytest.MonkeyPatch) -
     st.sampled_from(["sw", "mr", "zh", "th", "qu"]),
 )
 def test_any_text_is_kept_clean_or_counted(rows: list[tuple[str, str]], language: str) -> None:
-    sifting = sift(MadeSource(rows, language), RULES)
-    pairs = list(sifting)
+    sifting = Sifting(MadeSource(rows, language), RULES)
+    pairs = pairs_of(sifting)
     account = sifting.account
     assert account.seen == len(rows) == len(pairs) + account.dropped.total()
-    assert account.kept == len(pairs) == account.statistics().pairs
+    assert account.kept == len(pairs) == account.gathering.statistics().pairs
     for pair in pairs:
         for side in (pair.text, pair.english):
             assert side == clean_text(side) != ""

@@ -17,9 +17,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kivuko.bitext import Bitext, clean_text, open_source, read_bitext, report_dropped
+from kivuko.bitext.pairs import Bitext, report_dropped
+from kivuko.bitext.reading import open_source, read_bitext
 from kivuko.errors import DataError, UsageError
 from kivuko.streams import read_lines
+from kivuko.text import clean_text
 
 
 @pytest.fixture

@@ -6,9 +6,9 @@ import sys
 
 import numpy as np
 import pytest
-from made_source import MadeSource
+from made_source import MadeSource, account_of
 
-from kivuko.bitext.cleaning import sift
+from kivuko.bitext.cleaning import Sifting
 from kivuko.bitext.language_id import KnownWords, LanguageJudge, missing_library
 from kivuko.bitext.rules import Rules
 from kivuko.errors import MissingDependencyError
@@ -34,10 +34,9 @@ HINDI = ["बच्चे आज स्कूल के बगीचे मे�
 def left_out(rows: list[tuple[str, str]], language: str, how: str) -> list[int]:
     numbers: list[int] = []
     rules = Rules(language_id=how, min_script_share=0, expected_pairs=1000)  # type: ignore[arg-type]
-    sifting = sift(
+    account = account_of(
         MadeSource(rows, language), rules, rejected=lambda _, place, *__: numbers.append(int(place.split(":")[1]))
     )
-    account = sifting.drain()
     assert set(account.dropped) <= {"wrong language"}
     return numbers
 
@@ -65,16 +64,16 @@ def test_neighbors_of_one_script_are_told_apart() -> None:
 @needs_lingua
 def test_changed_columns_are_counted() -> None:
     rows = list(zip(ENGLISH, SWAHILI, strict=True))
-    account = sift(MadeSource(rows), Rules(expected_pairs=1000)).drain()
+    account = account_of(MadeSource(rows), Rules(expected_pairs=1000))
     assert account.dropped == {"wrong language": 4}
     assert account.swapped == 4
 
 
 @needs_lingua
 def test_a_language_the_library_does_not_know_leaves_the_english_side() -> None:
-    sifting = sift(MadeSource([("Yara suna wasa a gonar makaranta a yau", ENGLISH[0])], "ha"), Rules())
-    assert sifting.drain().kept == 1
-    assert sifting.account.notes == ["lingua does not know Hausa: the language of the English side alone was judged"]
+    account = account_of(MadeSource([("Yara suna wasa a gonar makaranta a yau", ENGLISH[0])], "ha"), Rules())
+    assert account.kept == 1
+    assert account.notes == ["lingua does not know Hausa: the language of the English side alone was judged"]
     wrong = [("Yara suna wasa a gonar makaranta a yau", SWAHILI[0] + " " + "Der Hund schläft im Garten des Hauses.")]
     german = [(wrong[0][0], "Der Lehrer hat den Eltern einen langen Brief geschrieben.")]
     assert left_out(german, "ha", "full") == [1]
@@ -121,8 +120,8 @@ def test_words_tell_when_seen_often_enough_and_hardly_elsewhere() -> None:
 def test_without_the_library_the_message_names_what_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "lingua", None)
     with pytest.raises(MissingDependencyError, match=r"pip install 'kivuko\[data\]'"):
-        sift(MadeSource([("a", "b")]), Rules(language_id="fast"))
-    without = sift(MadeSource([("nyumba", "house")]), Rules()).drain()
+        Sifting(MadeSource([("a", "b")]), Rules(language_id="fast"))
+    without = account_of(MadeSource([("nyumba", "house")]), Rules())
     assert without.kept == 1
     assert any("pip install 'kivuko[data]'" in note for note in without.notes)
-    assert sift(MadeSource([("nyumba", "house")]), Rules(language_id="off")).drain().kept == 1
+    assert account_of(MadeSource([("nyumba", "house")]), Rules(language_id="off")).kept == 1

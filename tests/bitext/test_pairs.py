@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from kivuko.bitext import Bitext, Pair, concatenate, report_copied, report_dropped
+from kivuko.bitext.pairs import Bitext, Pair, concatenate, report_copied, report_dropped
 
 DOG = Pair("sw", "mbwa", "dog", "a.tsv:1")
 CAT = Pair("so", "bisad", "cat", "b.tsv:1")

@@ -19,7 +19,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from kivuko.bitext import PairSource, open_source, read_bitext
+from kivuko.bitext.pairs import PairSource
+from kivuko.bitext.reading import open_source, read_bitext
 from kivuko.errors import DataError, KivukoError, UsageError
 
 TSV = b"mbwa\tdog\npaka\tcat\n"

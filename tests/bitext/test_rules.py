@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from made_source import MadeSource
+from made_source import MadeSource, account_of
 
-from kivuko.bitext.cleaning import sift
 from kivuko.bitext.rules import _LINES, _PHRASES, Rules, scripts_of
 from kivuko.errors import UsageError
 
@@ -42,7 +41,7 @@ RULES = Rules(language_id="off", min_script_share=0, max_length_ratio=None, expe
 def furniture(english: list[str]) -> list[bool]:
     found: set[str] = set()
     rows = [(f"neno {number}", line) for number, line in enumerate(english)]
-    rejected = sift(MadeSource(rows), RULES, rejected=lambda reason, place, *_: found.add(f"{reason} {place}")).drain()
+    rejected = account_of(MadeSource(rows), RULES, rejected=lambda reason, place, *_: found.add(f"{reason} {place}"))
     assert set(rejected.dropped) <= {"boilerplate: web furniture"}
     return [f"boilerplate: web furniture made.tsv:{number}" in found for number in range(1, len(rows) + 1)]
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from typing import Literal
 
 import numpy as np
 import pytest
@@ -13,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_source import MadeSource
 
-from kivuko.bitext import Bitext, Pair, hold_out, take_fraction, take_pairs
-from kivuko.bitext.sampling import RankCounts, Selection, count_ranks, quotas, sampled, tempered_shares
+from kivuko.bitext.pairs import Bitext, Pair
+from kivuko.bitext.sampling import count_ranks, hold_out, quotas, sampled, take_pairs, tempered_shares
 from kivuko.errors import UsageError
 
 
@@ -29,82 +28,41 @@ def made(language: str, sentences: range, copies: int = 1) -> Bitext:
 
 
 BOTH = made("sw", range(1000)) + made("so", range(200, 1200))
-Grouping = Literal["english", "pair"]
-
-
-@pytest.mark.parametrize("group_by", ["english", "pair"])
-def test_fraction_has_about_its_size_and_keeps_order(group_by: Grouping) -> None:
-    sample = take_fraction(BOTH, 0.2, seed=3, group_by=group_by)
-    for pairs in sample.by_language().values():
-        assert 150 < len(pairs) < 250  # four standard deviations
-    taken = set(sample.pairs)
-    assert sample.pairs == tuple(pair for pair in BOTH.pairs if pair in taken)
-
-
-def test_the_same_english_sentences_are_taken_in_each_language() -> None:
-    sample = take_fraction(BOTH, 0.3, seed=1)
-    english = {language: {p.english for p in pairs} for language, pairs in sample.by_language().items()}
-    shared = {f"sentence {i}" for i in range(200, 1000)}
-    assert english["sw"] & shared == english["so"] & shared != set()
-    alone = take_fraction(BOTH, 0.3, seed=1, group_by="pair").by_language()
-    assert {p.english for p in alone["sw"]} & shared != {p.english for p in alone["so"]} & shared
 
 
 def test_all_translations_of_a_sentence_go_together() -> None:
-    sample = take_fraction(made("sw", range(100), copies=3), 0.5, seed=0)
-    english = [pair.english for pair in sample.pairs]
+    english = [pair.english for pair in take_pairs(made("sw", range(100), copies=3), 150, seed=0)]
     assert {english.count(one) for one in english} == {3}
-    by_pair = [p.english for p in take_fraction(made("sw", range(100), copies=3), 0.5, seed=0, group_by="pair")]
-    assert {by_pair.count(one) for one in by_pair} == {1, 2, 3}
 
 
-@pytest.mark.parametrize("group_by", ["english", "pair"])
-def test_other_languages_and_order_do_not_matter(group_by: Grouping) -> None:
+def test_other_languages_and_order_do_not_matter() -> None:
     backwards = Bitext(BOTH.pairs[::-1])
     alone = Bitext(BOTH.by_language()["so"])
-    fraction = take_fraction(BOTH, 0.25, seed=5, group_by=group_by)
-    assert set(take_fraction(backwards, 0.25, seed=5, group_by=group_by).pairs) == set(fraction.pairs)
-    assert take_fraction(alone, 0.25, seed=5, group_by=group_by).pairs == fraction.by_language()["so"]
-    fifty = take_pairs(BOTH, 50, seed=5, group_by=group_by)
-    assert set(take_pairs(backwards, 50, seed=5, group_by=group_by).pairs) == set(fifty.pairs)
-    assert take_pairs(alone, 50, seed=5, group_by=group_by).pairs == fifty.by_language()["so"]
+    fifty = take_pairs(BOTH, 50, seed=5)
+    assert set(take_pairs(backwards, 50, seed=5).pairs) == set(fifty.pairs)
+    assert take_pairs(alone, 50, seed=5).pairs == fifty.by_language()["so"]
+    assert fifty.pairs == tuple(pair for pair in BOTH.pairs if pair in set(fifty.pairs)), "the order is kept"
 
 
-@given(
-    st.floats(0.01, 1),
-    st.floats(0.01, 1),
-    st.integers(),
-    st.sampled_from(["english", "pair"]),
-    st.integers(1, 40),
-)
-def test_smaller_samples_lie_within_larger_ones(
-    one: float, other: float, seed: int, group_by: Grouping, size: int
-) -> None:
+@given(st.integers(1, 40), st.integers(1, 40), st.integers(), st.integers(1, 40))
+def test_smaller_samples_are_within_larger_ones(one: int, other: int, seed: int, size: int) -> None:
     bitext = made("sw", range(size)) + made("mr", range(0, size, 3), copies=2)
-    small, large = sorted((one, other))
-    larger = take_fraction(bitext, large, seed, group_by=group_by)
-    smaller = take_fraction(bitext, small, seed, group_by=group_by)
-    assert set(smaller.pairs) <= set(larger.pairs)
-    assert smaller.languages() == bitext.languages(), "no language may vanish"
     fewest = min(len(pairs) for pairs in bitext.by_language().values())
-    few, more = sorted((max(1, int(fewest * one)), max(1, int(fewest * other))))
-    fewer = take_pairs(bitext, few, seed, group_by=group_by)
-    assert set(fewer.pairs) <= set(take_pairs(bitext, more, seed, group_by=group_by).pairs)
+    few, more = sorted((min(one, fewest), min(other, fewest)))
+    fewer = take_pairs(bitext, few, seed)
+    assert set(fewer.pairs) <= set(take_pairs(bitext, more, seed).pairs)
     assert {len(pairs) for pairs in fewer.by_language().values()} == {few}
 
 
 def test_seeds_differ_and_repeat() -> None:
-    samples = [take_fraction(BOTH, 0.5, seed).pairs for seed in (0, 1, -1, 0)]
+    samples = [take_pairs(BOTH, 100, seed).pairs for seed in (0, 1, -1, 0)]
     assert samples[0] == samples[3]
     assert len(set(samples)) == 3
-    numbers = [take_pairs(BOTH, 100, seed).pairs for seed in (0, 1, 0)]
-    assert numbers[0] == numbers[2] != numbers[1]
 
 
 def test_everything_is_everything() -> None:
-    assert take_fraction(BOTH, 1.0, seed=9).pairs == BOTH.pairs
     assert take_pairs(BOTH, 1000, seed=9).pairs == BOTH.pairs
-    assert take_fraction(Bitext(()), 0.5, seed=9) == Bitext(())
+    assert take_pairs(Bitext(()), 5, seed=9) == Bitext(())
 
 
 def test_pairs_take_the_same_sentences_in_each_language() -> None:
@@ -116,9 +74,9 @@ def test_pairs_take_the_same_sentences_in_each_language() -> None:
 
 def test_choice_does_not_depend_on_hash_randomization() -> None:
     script = (
-        "from kivuko.bitext import *;"
+        "from kivuko.bitext.pairs import Bitext, Pair; from kivuko.bitext.sampling import hold_out, take_pairs;"
         "b = Bitext(tuple(Pair('sw', f't{i}', f'e{i}', 'x') for i in range(200)));"
-        "print([p.text for p in take_fraction(b, .3, 7)], [p.text for p in take_pairs(b, 9, 7)],"
+        "print([p.text for p in take_pairs(b, 9, 7)],"
         " [p.text for p in hold_out(b, .1, 7)[1]])"
     )
     outputs = {
@@ -162,14 +120,12 @@ def test_hold_out_has_about_its_size_and_ignores_case() -> None:
 
 def test_hold_out_is_independent_of_the_sample_of_the_same_seed() -> None:
     validation = set(hold_out(BOTH, 0.2, seed=4)[1].pairs)
-    sample = set(take_fraction(BOTH, 0.2, seed=4).pairs)
+    sample = set(take_pairs(BOTH, 200, seed=4).pairs)
     assert 40 < len(validation & sample) < 140  # 80 expected; 400 if one hash served both
 
 
 @pytest.mark.parametrize("fraction", [0, -0.1, 1.01, float("nan"), float("inf")])
 def test_fractions_out_of_range(fraction: float) -> None:
-    with pytest.raises(UsageError, match="fraction"):
-        take_fraction(BOTH, fraction, seed=0)
     with pytest.raises(UsageError, match="fraction"):
         hold_out(BOTH, fraction, seed=0)
 
@@ -183,8 +139,6 @@ def test_what_cannot_be_taken_is_refused() -> None:
         hold_out(made("sw", range(1), copies=4), 0.5, seed=0)
     with pytest.raises(UsageError, match="below 1"):
         hold_out(BOTH, 1, seed=0)
-    with pytest.raises(UsageError, match="group_by"):
-        take_fraction(BOTH, 0.5, seed=0, group_by="sentence")  # type: ignore[arg-type]
 
 
 COUNTS = {"de": 1_000_000, "sw": 10_000, "so": 100}
@@ -218,12 +172,12 @@ def test_quotas_add_up_and_no_pair_is_taken_twice(counts: dict[str, int], total:
 
 
 @pytest.mark.parametrize(
-    ("counts", "total", "temperature", "told"),
+    ("counts", "total", "temperature", "message"),
     [({"sw": 5}, 3, 0.5, "at least 1"), ({"sw": 5}, 3, float("nan"), "at least 1"), ({"sw": 0}, 3, 5, "no pair"),
      ({}, 3, 5, "no pair"), ({"sw": 5}, 0, 5, "at least 1")],
 )  # fmt: skip
-def test_what_makes_no_sense_is_refused(counts: dict[str, int], total: int, temperature: float, told: str) -> None:
-    with pytest.raises(UsageError, match=told):
+def test_what_makes_no_sense_is_refused(counts: dict[str, int], total: int, temperature: float, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
         quotas(counts, total, temperature)
 
 
@@ -232,8 +186,8 @@ def rows(count: int, repeat: int = 1) -> list[tuple[str, str]]:
 
 
 def taken(source: MadeSource, quota: int, seed: int = 0) -> list[str]:
-    ranks = count_ranks(source, seed)
-    return [text for texts, _ in sampled(source, ranks, quota) for text in texts]
+    counts = count_ranks(source, seed, lambda _: None)
+    return [text for texts, _ in sampled(source, counts, quota, seed, lambda _: None) for text in texts]
 
 
 @settings(deadline=None, max_examples=30)
@@ -265,20 +219,18 @@ def test_the_sample_is_even_over_the_source() -> None:
 
 def test_what_cannot_be_written_is_in_neither_reading() -> None:
     source = MadeSource([("a", "b"), ("", "c"), (None, None, "blank line"), ("d \ud800", "e"), ("taxi", "taxi")])
-    ranks = count_ranks(source, 0)
-    assert ranks.pairs == 2
-    assert [pair for texts, _ in sampled(source, ranks, 2) for pair in texts] == ["a", "taxi"]
+    assert count_ranks(source, 0, lambda _: None).sum() == 2
+    assert taken(source, 2) == ["a", "taxi"]
 
 
-def test_watchers_are_told() -> None:
-    told: list[int] = []
-    ranks = count_ranks(MadeSource(rows(10)), 0, told.append)
-    list(sampled(MadeSource(rows(10)), ranks, 5, told.append))
-    assert told == [10, 10]
+def test_progress_is_reported_in_both_readings() -> None:
+    reported: list[int] = []
+    counts = count_ranks(MadeSource(rows(10)), 0, reported.append)
+    list(sampled(MadeSource(rows(10)), counts, 5, 0, reported.append))
+    assert reported == [10, 10]
 
 
 def test_all_and_none() -> None:
-    ranks = RankCounts(3)
-    ranks.add(["a", "b", "c"])
-    assert Selection(ranks, 3).take(["a", "b", "c"]).all()
-    assert not Selection(ranks, 0).take(["a", "b", "c"]).any()
+    source = MadeSource(rows(3))
+    assert len(taken(source, 3)) == 3
+    assert taken(source, 0) == []

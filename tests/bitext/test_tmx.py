@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from kivuko.bitext import open_source, read_bitext
 from kivuko.bitext.pairs import PairSource
+from kivuko.bitext.reading import open_source, read_bitext
 from kivuko.errors import DataError, UsageError
 
 # As OPUS writes it: a document type, creation tools, one line per element.

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from made_source import MadeSource
+from made_source import MadeSource, account_of
 
-from kivuko.bitext.cleaning import sift
 from kivuko.bitext.leak import LeakReport
 from kivuko.bitext.rules import Rules
 from kivuko.bitext.verdict import Account, Gathering, judge_bitext
@@ -23,7 +22,7 @@ def good(count: int) -> list[tuple[str, str]]:
 
 
 def account(rows: list[tuple[str, str]], **rules: object) -> Account:
-    return sift(MadeSource(rows), Rules(language_id="off", **rules)).drain()  # type: ignore[arg-type]
+    return account_of(MadeSource(rows), Rules(language_id="off", **rules))  # type: ignore[arg-type]
 
 
 def test_clean_text_is_usable() -> None:
@@ -95,7 +94,7 @@ def test_long_sentences_and_unequal_sides_are_told() -> None:
 
 def test_statistics_agree_with_a_count_by_hand() -> None:
     rows = [("paka", "cat"), ("paka mweusi", "black cat"), ("mbwa wa jirani", "the dog"), ("taxi", "taxi")]
-    figures = account(rows, keep_copied=True).statistics()
+    figures = account(rows, keep_copied=True).gathering.statistics()
     assert figures.pairs == 4
     assert (figures.text.words, figures.english.words) == (7, 6)
     lengths = [len(text) for text, _ in rows]

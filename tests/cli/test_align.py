@@ -16,7 +16,7 @@ from kivuko.encoders.model import About, TokenMean, save_model
 from kivuko.encoders.student import StaticStudent, load_transformer_student
 from kivuko.encoders.teacher import load_teacher
 from kivuko.encoders.vocabulary import train_vocabulary
-from kivuko.transport import METHODS
+from kivuko.transport.solve import METHODS
 from tiny_bert import save_bert, save_teacher
 
 TEXTS = ["paka mweusi anakula samaki", "क्षत्रिय मांजर आनंदाश्रूंचा चेहरा", "ጥቁር ድመት", "قطة سوداء"]

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from command_checks import help_without_heavy_imports, refused
 
-from kivuko.bitext import read_bitext
+from kivuko.bitext.reading import read_bitext
 
 NUMERALS = ["sifuri", "moja", "mbili", "tatu", "nne", "tano", "sita", "saba", "nane", "tisa"]
 ENGLISH = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]

@@ -13,7 +13,7 @@ from PIL import Image
 from sentence_transformers import SentenceTransformer
 
 import kivuko
-from kivuko.bitext import Bitext, Pair
+from kivuko.bitext.pairs import Bitext, Pair
 from kivuko.encoders.image_tower import SmallImageTower, encode_images, load_image_tower
 from kivuko.encoders.model import (
     About,

@@ -7,7 +7,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from kivuko.bitext import Pair
+from kivuko.bitext.pairs import Pair
 from kivuko.datasets.emoji.world import english_documents
 from kivuko.errors import UsageError
 

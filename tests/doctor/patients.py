@@ -11,7 +11,7 @@ from PIL import Image
 from tokenizers import Tokenizer, normalizers, pre_tokenizers
 from tokenizers.models import WordLevel
 
-from kivuko.bitext import Pair
+from kivuko.bitext.pairs import Pair
 from kivuko.doctor.finding import Sentences
 from tiny_bert import save_teacher
 

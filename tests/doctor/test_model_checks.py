@@ -9,7 +9,7 @@ import torch
 from patients import DIM, PAIRS, SENTENCES, SWAHILI, levels, make_model, make_teacher, opened, word_tokenizer
 from tokenizers import normalizers
 
-from kivuko.bitext import Pair
+from kivuko.bitext.pairs import Pair
 from kivuko.doctor.finding import Sentences
 from kivuko.doctor.model_checks import (
     check_agreement,

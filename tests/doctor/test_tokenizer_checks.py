@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from patients import PAIRS, SENTENCES, SWAHILI, opened
 
-from kivuko.bitext import Pair
+from kivuko.bitext.pairs import Pair
 from kivuko.doctor.finding import Examined, Sentences
 from kivuko.doctor.tokenizer_checks import check_tokens, count_cuts
 from kivuko.encoders.student import StaticStudent

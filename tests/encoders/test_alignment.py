@@ -19,7 +19,8 @@ from kivuko.encoders.teacher import load_teacher
 from kivuko.encoders.vocabulary import train_vocabulary
 from kivuko.encoders.word_tokens import group_tokens, text_tokens
 from kivuko.errors import CorruptFileError, ModelError, UsageError
-from kivuko.transport import centered_cosine_cost, cosine_cost, solve
+from kivuko.transport.cost import centered_cosine_cost, cosine_cost
+from kivuko.transport.solve import solve
 
 ENGLISH = "the cat eats fish"
 TEXTS = {

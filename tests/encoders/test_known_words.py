@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from kivuko.bitext import Bitext, Pair
+from kivuko.bitext.pairs import Bitext, Pair
 from kivuko.encoders.known_words import WORDS_FILE, WordCounts
 from kivuko.errors import CorruptFileError
 

@@ -13,7 +13,7 @@ from kivuko.encoders.student import StaticStudent
 from kivuko.encoders.token_batch import TokenBatch, masked_mean
 from kivuko.encoders.vocabulary import train_vocabulary
 from kivuko.errors import UsageError
-from kivuko.transport import TokenLists
+from kivuko.transport.alignment import TokenLists
 
 
 def by_definition(queries, documents):

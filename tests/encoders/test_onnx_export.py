@@ -186,7 +186,7 @@ def test_the_model_is_left_as_it_was(tiny_bert, tmp_path):
 
 def test_words_read_as_written(tmp_path):
     """A model that reads misspelled words is exported as it reads what is written."""
-    from kivuko.bitext import Bitext, Pair
+    from kivuko.bitext.pairs import Bitext, Pair
     from kivuko.encoders.spelling import SpellingNeighbors
 
     torch.manual_seed(0)

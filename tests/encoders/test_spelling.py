@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kivuko.bitext import Bitext, Pair
+from kivuko.bitext.pairs import Bitext, Pair
 from kivuko.encoders.model import About, encode_texts, load_encoder, save_model
 from kivuko.encoders.spelling import (
     SPELLING_FILE,

@@ -22,7 +22,7 @@ from token_batches import (
 from kivuko.encoders.token_batch import TokenBatch
 from kivuko.losses import objectives as module
 from kivuko.losses.objectives import BarycenterObjective
-from kivuko.transport import solve
+from kivuko.transport.solve import solve
 
 CENTER = torch.tensor([0.5, -1.0, 2.0, 0.0, 1.0, -0.5], dtype=torch.float64)
 CENTRINGS = [

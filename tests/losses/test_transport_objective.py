@@ -22,7 +22,9 @@ from token_batches import (
 from kivuko.encoders.token_batch import TokenBatch, masked_mean
 from kivuko.losses import objectives as module
 from kivuko.losses.objectives import TransportObjective
-from kivuko.transport import cosine_cost, norm_marginal, solve
+from kivuko.transport.cost import cosine_cost
+from kivuko.transport.marginals import norm_marginal
+from kivuko.transport.solve import solve
 
 
 def test_by_hand_where_the_plan_is_forced():

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from kivuko.bitext import Bitext, Pair, word_table
+from kivuko.bitext.pairs import Bitext, Pair
+from kivuko.bitext.sampling import word_table
 from kivuko.errors import DataError, UsageError
 from kivuko.perturbations.edits import apply_edit, code_switch, perturb
 

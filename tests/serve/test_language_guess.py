@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from kivuko.bitext import Bitext, Pair
 from kivuko.bitext.language_id import UNKNOWN, LanguageGuesser
+from kivuko.bitext.pairs import Bitext, Pair
 from kivuko.encoders.known_words import WORDS_FILE, WordCounts
 from kivuko.serve.queries import language_guesser
 

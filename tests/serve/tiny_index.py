@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw
 
-from kivuko.bitext import Bitext, Pair
+from kivuko.bitext.pairs import Bitext, Pair
 from kivuko.encoders.image_tower import SmallImageTower, encode_images
 from kivuko.encoders.model import About, TokenMean, load_encoder, quiet, save_model
 from kivuko.encoders.spelling import SpellingNeighbors

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from killed_study import tiny_grid, tiny_recipes
 
-from kivuko.bitext import Bitext, Pair
+from kivuko.bitext.pairs import Bitext, Pair
 from kivuko.errors import UsageError
 from kivuko.studies import grid as grids
 from kivuko.studies.grid import Grid, low_resource_grid, steps_for

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from kivuko.bitext import Bitext, Pair
+from kivuko.bitext.pairs import Bitext, Pair
 
 COLORS = {"mweusi": "black", "mwekundu": "red", "mweupe": "white"}
 NOUNS = {"paka": "cat", "mbwa": "dog", "ndege": "bird", "samaki": "fish"}

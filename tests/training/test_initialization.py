@@ -9,7 +9,7 @@ import torch
 from english_teacher import COLORS, NOUNS, bitext, save_teacher
 from torch.nn import functional as F
 
-from kivuko.bitext import Bitext, Pair
+from kivuko.bitext.pairs import Bitext, Pair
 from kivuko.encoders.model import assemble, encode_texts
 from kivuko.encoders.teacher import load_teacher
 from kivuko.encoders.vocabulary import add_words, train_vocabulary

@@ -59,14 +59,14 @@ def test_a_resized_student_makes_a_model_that_encodes_alike(folder):
 
 
 def test_nothing_new_leaves_the_student_as_it_is(folder):
-    from kivuko.bitext import Bitext, Pair
+    from kivuko.bitext.pairs import Bitext, Pair
 
     kept = with_new_words(student(folder), Bitext((Pair("sw", "cat", "cat", "test"),)), PLANS)
     assert len(kept.tokenizer) == len(student(folder).tokenizer)
 
 
 def test_a_script_that_the_vocabulary_never_saw_is_read_and_so_are_new_words_of_it(folder):
-    from kivuko.bitext import Bitext, Pair
+    from kivuko.bitext.pairs import Bitext, Pair
 
     words = {"მწვანე": "green", "წითელი": "red", "კატა": "cat", "თევზი": "fish"}
     pairs = tuple(Pair("ka", word, english, "test") for word, english in words.items()) * 5

@@ -8,7 +8,7 @@ import json
 import pytest
 import torch
 
-from kivuko.bitext import Bitext, Pair
+from kivuko.bitext.pairs import Bitext, Pair
 from kivuko.errors import CorruptFileError, DataError, UsageError
 from kivuko.training.loop import warmup_cosine
 from kivuko.training.recipe import Schedule, parse_recipe

@@ -6,7 +6,7 @@ import pytest
 import torch
 from tiny_run import WordTeacher
 
-from kivuko.bitext import Bitext, Pair
+from kivuko.bitext.pairs import Bitext, Pair
 from kivuko.encoders.token_batch import TokenBatch
 from kivuko.training.student_training import Validation
 from kivuko.training.teacher_vectors import teacher_vectors

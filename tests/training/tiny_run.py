@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 
-from kivuko.bitext import Bitext, Pair
+from kivuko.bitext.pairs import Bitext, Pair
 from kivuko.encoders.student import StaticStudent
 from kivuko.encoders.token_batch import TokenBatch, masked_mean
 from kivuko.encoders.vocabulary import train_vocabulary

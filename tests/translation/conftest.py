@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from kivuko.bitext import Bitext, Pair
+from kivuko.bitext.pairs import Bitext, Pair
 from kivuko.translation.marian import TranslationSettings, train_translator
 
 ANIMALS = {"paka": "cat", "mbwa": "dog", "ndege": "bird", "samaki": "fish", "farasi": "horse", "simba": "lion"}

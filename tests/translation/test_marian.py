@@ -8,7 +8,7 @@ import dataclasses
 import pytest
 import torch
 
-from kivuko.bitext import Bitext, Pair
+from kivuko.bitext.pairs import Bitext, Pair
 from kivuko.errors import DataError, ModelError, UsageError
 from kivuko.translation.marian import (
     NO_LABEL,

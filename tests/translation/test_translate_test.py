@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from kivuko.bitext import Bitext, Pair
+from kivuko.bitext.pairs import Bitext, Pair
 from kivuko.errors import DataError, ModelError
 from kivuko.translation.marian import chrf
 from kivuko.translation.translate_test import train_lexical, translate_test

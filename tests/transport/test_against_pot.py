@@ -16,7 +16,7 @@ from transport_problems import Ragged, finite, misplaced, pad, ragged, random, s
 
 from kivuko import transport
 from kivuko.errors import UsageError
-from kivuko.transport import Plan
+from kivuko.transport.problem import Plan
 
 SIZES = [(1, 1), (1, 6), (5, 1), (3, 4), (7, 2), (6, 6), (9, 5), (4, 11)]
 DTYPES = [torch.float32, torch.float64]

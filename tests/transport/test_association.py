@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from kivuko.errors import UsageError
-from kivuko.transport import associate, solve
+from kivuko.transport.association import associate
+from kivuko.transport.solve import solve
 
 WORDS = 12
 

@@ -9,7 +9,7 @@ import torch
 from hypothesis import strategies as st
 
 from kivuko import transport
-from kivuko.transport import Plan
+from kivuko.transport.problem import Plan
 
 
 @dataclass(frozen=True)

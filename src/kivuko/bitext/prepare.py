@@ -1,36 +1,37 @@
 """Checking, cleaning and sampling files of parallel text in bounded memory: the calls behind ``kivuko bitext``."""
 
-from __future__ import annotations
-
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
-from itertools import islice
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-from kivuko.bitext.cleaning import Sifting, sift
+from kivuko.bitext.cleaning import Rejected, Sifting
 from kivuko.bitext.leak import LeakCheck, LeakReport
-from kivuko.bitext.pairs import Columns, PairSource, RawPair
+from kivuko.bitext.pairs import Columns
 from kivuko.bitext.reading import open_source
 from kivuko.bitext.rules import Rules
 from kivuko.bitext.sampling import DEFAULT_TEMPERATURE, count_ranks, quotas, sampled, tempered_shares
 from kivuko.bitext.verdict import Account, Verdict, judge_bitext
-from kivuko.bitext.writing import RejectedWriter, pair_writer, text_stream
 from kivuko.errors import DataError, UsageError
+from kivuko.files import atomic_path, refuse_unwritable
 from kivuko.languages import other_than_english
 from kivuko.progress import reading_bar
-from kivuko.streams import COMPRESSED
+from kivuko.streams import COMPRESSED, open_compressed
 
 
 @dataclass(frozen=True)
 class BitextCheck:
-    """The result of ``check_bitext``."""
+    """The result of ``check_bitext`` and ``clean_bitext``."""
 
     format: str  # of the source, such as ``tsv``
     account: Account
-    verdict: Verdict
     leaks: LeakReport | None  # None if no captions were given
+
+    @cached_property
+    def verdict(self) -> Verdict:
+        return judge_bitext(self.account, self.leaks)
 
     def to_dict(self) -> dict[str, Any]:
         account, leaks = self.account, self.leaks
@@ -39,12 +40,13 @@ class BitextCheck:
             "source": account.source, "format": self.format, "language": account.language, "read": account.seen,
             "usable": account.kept, "left_out": dict(account.dropped), "first": account.first,
             "examples": {reason: [one._asdict() for one in some] for reason, some in account.examples.items()},
-            "statistics": asdict(account.statistics()), "swapped": account.swapped, "notes": account.notes,
+            "statistics": asdict(account.gathering.statistics()), "swapped": account.swapped, "notes": account.notes,
         }  # fmt: skip
         if leaks is not None:
             content["leaks"] = {
-                "captions": leaks.captions, "found": leaks.leaked, "pairs": leaks.pairs,
+                "captions": leaks.captions, "matches": leaks.leaked, "pairs": leaks.pairs,
                 "pairs_looked_at": leaks.looked, "examples": [one._asdict() for one in leaks.examples],
+                "found": leaks.leaked,  # the former name of "matches"
             }  # fmt: skip
         return content
 
@@ -64,22 +66,9 @@ def check_bitext(
 
     ``captions`` of an evaluation set, in any language, are looked for on both sides.
     """
-    opened, sifting, leaks = _opened(source, language, rules, captions, None, format, columns, first)
-    with reading_bar(opened, "checking", progress) as bar:
-        for _ in sifting.batches():
-            bar.show(sifting.account.seen)
-    report = leaks.report() if leaks else None
-    return BitextCheck(opened.format, sifting.account, judge_bitext(sifting.account, report), report)
-
-
-@dataclass(frozen=True)
-class CleanedBitext:
-    """The result of ``clean_bitext``: the format of the source, the account, caption leaks, and the pairs written."""
-
-    format: str
-    account: Account
-    leaks: LeakReport | None
-    written: int
+    opened = open_source(source, other_than_english(language), format=format, columns=columns)
+    sifting = Sifting(opened, rules or Rules(), _leak_check(captions), first=first)
+    return _finished(sifting, "checking", lambda *_: None, progress)
 
 
 def clean_bitext(
@@ -94,7 +83,7 @@ def clean_bitext(
     columns: Columns | None = None,
     first: int | None = None,
     progress: bool | None = None,
-) -> CleanedBitext:
+) -> BitextCheck:
     """Write the pairs that pass every rule to a tab-separated file, whole or not at all.
 
     ``rejected`` is a file for the others: reason, place, sentence, English. Pairs that hold one of ``captions`` are
@@ -102,37 +91,31 @@ def clean_bitext(
     """
     refuse_overwriting([str(source)], [out] if rejected is None else [out, rejected])
     with ExitStack() as stack:
-        writer = None if rejected is None else RejectedWriter(stack.enter_context(text_stream(rejected)))
-        write = writer.write if writer else None
-        opened, sifting, leaks = _opened(source, language, rules, captions, write, format, columns, first)
-        pairs = stack.enter_context(pair_writer(out, opened.language))
-        bar = stack.enter_context(reading_bar(opened, "cleaning", progress))
-        for _, texts, english in sifting.batches():
-            pairs.write(texts, english)
-            bar.show(sifting.account.seen)
-        account = sifting.account
-        if not account.kept:
-            reason, count, place = next(iter(account.by_reason()), ("nothing in it", 0, opened.name))
+        write_rejected = stack.enter_context(rejected_writer(rejected)) if rejected else None
+        opened = open_source(source, other_than_english(language), format=format, columns=columns)
+        sifting = Sifting(opened, rules or Rules(), _leak_check(captions), write_rejected, first)
+        write = stack.enter_context(pair_writer(out, opened.language))
+        result = _finished(sifting, "cleaning", write, progress)
+        if not result.account.kept:
+            reason, count, place = next(iter(result.account.by_reason()), ("nothing in it", 0, opened.name))
             raise DataError(f"{place}: no pair is left: {count:,} {reason}; kivuko bitext check gives details")
-    return CleanedBitext(opened.format, account, leaks.report() if leaks else None, pairs.written)
+    return result
 
 
-def _opened(
-    source: str | Path,
-    language: str,
-    rules: Rules | None,
-    captions: Iterable[str] | None,
-    rejected: Any,
-    format: str | None,
-    columns: Columns | None,
-    first: int | None,
-) -> tuple[PairSource, Sifting, LeakCheck | None]:
-    code = other_than_english(language)
-    opened = open_source(source, code, format=format, columns=columns)
-    if first is not None:
-        opened = _FirstPairs(opened, first)
-    leaks = None if captions is None else LeakCheck(captions)
-    return opened, sift(opened, rules or Rules(), captions=leaks, rejected=rejected), leaks
+Write = Callable[[Sequence[str], Sequence[str]], None]  # called with the sides of a batch of cleaned pairs
+
+
+def _leak_check(captions: Iterable[str] | None) -> LeakCheck | None:
+    return None if captions is None else LeakCheck(captions)
+
+
+def _finished(sifting: Sifting, label: str, write: Write, progress: bool | None) -> BitextCheck:
+    source, leaks = sifting.source, sifting.captions
+    with reading_bar(source, label, progress) as bar:
+        for _, texts, english in sifting.batches():
+            write(texts, english)
+            bar.show(sifting.account.seen)
+    return BitextCheck(source.format, sifting.account, leaks.report() if leaks else None)
 
 
 @dataclass(frozen=True)
@@ -177,14 +160,14 @@ def sample_bitext(
         opened = open_source(spec, code)
         with reading_bar(opened, f"counting {code}", progress) as bar:
             ranks[code] = count_ranks(opened, seed, bar.show)
-    counts = {code: one.pairs for code, one in ranks.items()}
+    counts = {code: int(one.sum()) for code, one in ranks.items()}
     shares, taken = tempered_shares(counts, temperature), quotas(counts, pairs, temperature)
     for code, spec in specs.items():
         if taken[code]:
             opened = open_source(spec, code)
-            with pair_writer(files[code], code) as writer, reading_bar(opened, f"sampling {code}", progress) as bar:
-                for texts, english in sampled(opened, ranks[code], taken[code], bar.show):
-                    writer.write(texts, english)
+            with pair_writer(files[code], code) as write, reading_bar(opened, f"sampling {code}", progress) as bar:
+                for texts, english in sampled(opened, ranks[code], taken[code], seed, bar.show):
+                    write(texts, english)
     return {
         code: LanguageSample(counts[code], shares[code], taken[code], files[code] if taken[code] else None)
         for code in specs
@@ -209,21 +192,34 @@ def refuse_overwriting(specs: Sequence[str], outputs: Sequence[Path]) -> None:
                     raise UsageError(f"{output}: is what is read; give another file to write to")
 
 
-class _FirstPairs:
-    """The first pairs of a source, as a source."""
+@contextmanager
+def pair_writer(path: Path, language: str) -> Iterator[Write]:
+    """Open a file for lines ``sentence<TAB>English`` under a header; it appears when the block succeeds."""
+    with _text_stream(path) as stream:
+        stream.write(f"{language}\ten\n".encode())
 
-    def __init__(self, source: PairSource, pairs: int) -> None:
-        if pairs < 1:
-            raise UsageError(f"first {pairs}: give at least 1")
-        self._source, self._pairs = source, pairs
-        self.name, self.language, self.format = source.name, source.language, source.format
-        self.size: int | None = None  # how many bytes these pairs take is not known
+        def write(texts: Sequence[str], english: Sequence[str]) -> None:
+            lines = "".join([f"{text}\t{other}\n" for text, other in zip(texts, english, strict=True)])
+            stream.write(lines.encode("utf-8"))
 
-    def __iter__(self) -> Iterator[RawPair]:
-        return islice(self._source, self._pairs)
+        yield write
 
-    def place(self, number: int) -> str:
-        return self._source.place(number)
 
-    def bytes_read(self) -> int:
-        return self._source.bytes_read()
+@contextmanager
+def rejected_writer(path: Path) -> Iterator[Rejected]:
+    """Open a file for lines of reason, place, sentence and English, after a header."""
+    with _text_stream(path) as stream:
+        stream.write(b"reason\tplace\ttext\tenglish\n")
+
+        def write(*cells: str | None) -> None:
+            line = "\t".join(" ".join((cell or "").split()) for cell in cells) + "\n"
+            stream.write(line.encode("utf-8", "backslashreplace"))
+
+        yield write
+
+
+@contextmanager
+def _text_stream(path: Path) -> Iterator[IO[bytes]]:
+    refuse_unwritable(path)
+    with atomic_path(path) as temporary, open_compressed(temporary, path.suffix.lower()) as stream:
+        yield stream

@@ -1,59 +1,28 @@
 """Smaller bitexts from larger ones: the same choice on every machine, larger samples holding smaller ones.
 
-Each group of pairs (by default all translations of one English sentence) gets a number from 0 to 1 from a hash of the
-seed and the group itself, so the choice depends neither on the file's order nor on the other languages.
+Each group of pairs (all translations of one English sentence) gets a number from 0 to 1 from a hash of the seed and the
+sentence, so the choice depends neither on the file's order nor on the other languages.
 """
-
-from __future__ import annotations
 
 import hashlib
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kivuko.bitext.cleaning import sift
+from kivuko.bitext.cleaning import Sifting
 from kivuko.bitext.duplicates import mixed, sentence_keys
-from kivuko.bitext.pairs import Bitext, Pair
+from kivuko.bitext.pairs import Bitext, Pair, PairSource
 from kivuko.bitext.rules import Rules
 from kivuko.errors import DataError, UsageError
 from kivuko.languages import language as describe
 from kivuko.text import word_list
 
-if TYPE_CHECKING:
-    from kivuko.bitext.pairs import PairSource
-
-
-GroupBy = Literal["english", "pair"]
-
 _BITS = 53  # of the hash, so that the quotient is an exact float below 1
 
 
-def take_fraction(bitext: Bitext, fraction: float, seed: int, *, group_by: GroupBy = "english") -> Bitext:
-    """Take a share of each language, over 0 and at most 1; at least one group of each.
-
-    Grouped by English sentence, a sentence is taken in every language that has it, so the size is ``fraction`` of the
-    pairs on average. The 20 % sample of a seed is part of its 50 % sample. Order is kept.
-    """
-    if not 0 < fraction <= 1:
-        raise UsageError(f"fraction {fraction}: give a number over 0 and at most 1")
-    rank = _rank("take", seed, group_by)
-    numbers = [rank(pair) for pair in bitext.pairs]
-    lowest: dict[str, float] = {}
-    for pair, number in zip(bitext.pairs, numbers, strict=True):
-        lowest[pair.language] = min(number, lowest.get(pair.language, 1.0))
-    return _selected(
-        bitext.pairs,
-        [
-            number < fraction or number == lowest[pair.language]
-            for pair, number in zip(bitext.pairs, numbers, strict=True)
-        ],
-    )
-
-
-def take_pairs(bitext: Bitext, n_per_language: int, seed: int, *, group_by: GroupBy = "english") -> Bitext:
+def take_pairs(bitext: Bitext, n_per_language: int, seed: int) -> Bitext:
     """Take exactly ``n_per_language`` pairs of each language.
 
     Groups are taken whole in the order of their hash, except that the last one may be cut. A smaller sample of a seed
@@ -61,7 +30,7 @@ def take_pairs(bitext: Bitext, n_per_language: int, seed: int, *, group_by: Grou
     """
     if n_per_language < 1:
         raise UsageError(f"{n_per_language} pairs per language: give at least 1")
-    rank = _rank("take", seed, group_by)
+    rank = _rank("take", seed)
     by_language: dict[str, list[int]] = {}
     for index, pair in enumerate(bitext.pairs):
         by_language.setdefault(pair.language, []).append(index)
@@ -81,11 +50,11 @@ def hold_out(bitext: Bitext, fraction: float, seed: int) -> tuple[Bitext, Bitext
     """Split into (train, validation) so that no English sentence, case ignored, is on both sides in any language.
 
     Validation gets ``fraction`` of the sentences on average, and neither side is ever empty. The choice is independent
-    of ``take_fraction``'s. Order is kept.
+    of ``take_pairs``'. Order is kept.
     """
     if not 0 < fraction < 1:
         raise UsageError(f"fraction {fraction}: give a number over 0 and below 1")
-    rank = _rank("hold out", seed, "english")
+    rank = _rank("hold out", seed)
     numbers = [rank(pair) for pair in bitext.pairs]
     if len(set(numbers)) < 2:
         raise UsageError("holding out needs at least two different English sentences; give more bitext")
@@ -94,15 +63,11 @@ def hold_out(bitext: Bitext, fraction: float, seed: int) -> tuple[Bitext, Bitext
     return _selected(bitext.pairs, [not one for one in held]), _selected(bitext.pairs, held)
 
 
-def _rank(purpose: str, seed: int, group_by: GroupBy) -> Callable[[Pair], float]:
+def _rank(purpose: str, seed: int) -> Callable[[Pair], float]:
     """Return a function from a pair to the number of its group, in [0, 1), the same in every process."""
-    if group_by not in ("english", "pair"):
-        raise UsageError(f"group_by {group_by!r}: give 'english' or 'pair'")
 
     def rank(pair: Pair) -> float:
-        whole = f"{pair.language}\0{pair.text}\0{pair.english}"
-        group = pair.english.casefold() if group_by == "english" else whole
-        hashed = f"{purpose}\0{seed}\0{group}".encode(errors="surrogatepass")
+        hashed = f"{purpose}\0{seed}\0{pair.english.casefold()}".encode(errors="surrogatepass")
         number = int.from_bytes(hashlib.blake2b(hashed, digest_size=8).digest(), "big")
         return (number >> (64 - _BITS)) / (1 << _BITS)
 
@@ -175,61 +140,31 @@ _ANYTHING = Rules(
 Watch = Callable[[int], None]  # called with the number of pairs read so far
 
 
-def _unwatched(_: int) -> None:
-    pass
-
-
-class RankCounts:
-    """The first reading: counts pairs by rank."""
-
-    def __init__(self, seed: int) -> None:
-        self.seed = seed
-        self.counts = np.zeros(1 << _TEMPERED_SAMPLE_BITS, dtype=np.int64)
-
-    @property
-    def pairs(self) -> int:
-        return int(self.counts.sum())
-
-    def add(self, english: Sequence[str]) -> None:
-        self.counts += np.bincount(_intervals(english, self.seed), minlength=len(self.counts))
-
-
-class Selection:
-    """The second reading: selects ``quota`` pairs."""
-
-    def __init__(self, ranks: RankCounts, quota: int) -> None:
-        self._seed = ranks.seed
-        below = np.concatenate(([0], np.cumsum(ranks.counts)))
-        self._last = int(np.searchsorted(below, quota, side="right")) - 1  # all intervals before it are taken whole
-        self._left = quota - int(below[self._last])
-
-    def take(self, english: Sequence[str]) -> NDArray[np.bool_]:
-        """Return which of the next batch of pairs to take [pairs]."""
-        intervals = _intervals(english, self._seed)
-        taken = intervals < self._last
-        edge = np.flatnonzero(intervals == self._last)[: self._left]
-        taken[edge] = True
-        self._left -= len(edge)
-        return taken
-
-
-def count_ranks(source: PairSource, seed: int, watch: Watch = _unwatched) -> RankCounts:
-    ranks = RankCounts(seed)
-    sifting = sift(source, _ANYTHING)
+def count_ranks(source: PairSource, seed: int, watch: Watch) -> NDArray[np.int64]:
+    """Read a source, and return how many of its pairs fall into each interval of ranks [intervals]."""
+    counts = np.zeros(1 << _TEMPERED_SAMPLE_BITS, dtype=np.int64)
+    sifting = Sifting(source, _ANYTHING)
     for _, _, english in sifting.batches():
-        ranks.add(english)
+        counts += np.bincount(_intervals(english, seed), minlength=len(counts))
         watch(sifting.account.seen)
-    return ranks
+    return counts
 
 
 def sampled(
-    source: PairSource, ranks: RankCounts, quota: int, watch: Watch = _unwatched
+    source: PairSource, counts: NDArray[np.int64], quota: int, seed: int, watch: Watch
 ) -> Iterator[tuple[list[str], list[str]]]:
     """Read a source for the second time, and yield the texts and English sides of the sample, in batches."""
-    selection = Selection(ranks, quota)
-    sifting = sift(source, _ANYTHING)
+    below = np.concatenate(([0], np.cumsum(counts)))
+    last = int(np.searchsorted(below, quota, side="right")) - 1  # all intervals before it are taken whole
+    left = quota - int(below[last])
+    sifting = Sifting(source, _ANYTHING)
     for _, texts, english in sifting.batches():
-        rows = np.flatnonzero(selection.take(english)).tolist()
+        intervals = _intervals(english, seed)
+        taken = intervals < last
+        edge = np.flatnonzero(intervals == last)[:left]
+        taken[edge] = True
+        left -= len(edge)
+        rows = np.flatnonzero(taken).tolist()
         yield [texts[row] for row in rows], [english[row] for row in rows]
         watch(sifting.account.seen)
 
@@ -245,7 +180,7 @@ def word_table(bitext: Bitext, language: str, *, regularization: float = 0.5, ro
 
     ``regularization`` and ``rounds`` are those of ``kivuko.transport.associate``.
     """
-    from kivuko.transport import associate
+    from kivuko.transport.association import associate
 
     pairs = bitext.by_language().get(describe(language).code)
     if not pairs:

@@ -130,9 +130,6 @@ class Account:
     swapped: int = 0  # pairs whose sides were each in the other's language
     notes: list[str] = field(default_factory=list)  # rules that were not applied, and why
 
-    def statistics(self) -> Statistics:
-        return self.gathering.statistics()
-
     def share(self, *reasons: str) -> float:
         """Return the share, 0 to 1, of all lines read that were left out for these reasons."""
         return sum(self.dropped[reason] for reason in reasons) / self.seen if self.seen else 0.0
@@ -233,7 +230,7 @@ def _remedy(account: Account, reason: str) -> str:
 
 def _against_figures(account: Account) -> list[tuple[int, str, str]]:
     findings = []
-    figures = account.statistics()
+    figures = account.gathering.statistics()
     if figures.pairs and not 0.5 <= figures.length_ratio[1] <= 2:
         text = f"its sentences are {figures.length_ratio[1]:.2f} times as long as the English ones (median)"
         findings.append((1, text, "see whether the sides belong together"))

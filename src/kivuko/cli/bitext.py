@@ -140,7 +140,7 @@ def clean(spec: str, out: Path, rejected: Path | None, **options: Any) -> None:
             f"evaluation captions: {leaks.total:,} of {leaks.captions:,} were in {pluralize(leaks.pairs, 'pair')}, now "
             "left out."
         )
-    _print(f"{out}: {pluralize(result.written, 'pair')}.")
+    _print(f"{out}: {pluralize(result.account.kept, 'pair')}.")
     _print(f"Next: kivuko distill --bitext {shlex.quote(f'{result.account.language}={out}')} --out my-model")
 
 
@@ -276,7 +276,7 @@ def _print_account(account: Account, form: str, *, examples: bool) -> None:
 def _print_statistics(account: Account) -> None:
     from kivuko.languages import language
 
-    figures = account.statistics()
+    figures = account.gathering.statistics()
     if not figures.pairs:
         return
     _print(_side(language(account.language).name, figures.text))

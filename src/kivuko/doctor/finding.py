@@ -9,12 +9,14 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
-from kivuko.bitext import Pair, clean_text, open_source
+from kivuko.bitext.pairs import Pair
+from kivuko.bitext.reading import open_source
 from kivuko.datasets.emoji.sources import find_cldr, read_annotations
 from kivuko.datasets.emoji.world import has_skin_tone
 from kivuko.encoders.model import About
 from kivuko.encoders.teacher import TextTeacher
 from kivuko.errors import DataError
+from kivuko.text import clean_text
 
 Level = Literal["ok", "note", "warning", "fault"]
 MOST = 2_000  # pairs read of a bitext: enough to judge, and the file may hold millions

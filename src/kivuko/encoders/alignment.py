@@ -27,7 +27,8 @@ from kivuko.errors import ModelError, UsageError
 from kivuko.files import atomic_path, refuse_unwritable, write_text
 from kivuko.fonts import shortened
 from kivuko.text import clean_text
-from kivuko.transport import METHODS, centered_cosine_cost, cosine_cost, solve
+from kivuko.transport.cost import centered_cosine_cost, cosine_cost
+from kivuko.transport.solve import METHODS, solve
 
 Matrix = NDArray[np.float64]
 
@@ -49,7 +50,7 @@ class Alignment:
         source, target: tokens and words of the text, and of the English.
         token_plan: float64 [tokens, English tokens], mass moved; sums to 1 unless the marginals are relaxed.
         regularization: of the plan, in units of the cost (0-2).
-        transport_cost, marginal_error, iterations, converged: see :class:`kivuko.transport.Plan`.
+        transport_cost, marginal_error, iterations, converged: see ``kivuko.Plan``.
         centered: True if the cost is of vectors relative to the teacher's mean token, as in training.
         method: the solver.
         model, teacher: their names.

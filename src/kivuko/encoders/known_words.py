@@ -12,8 +12,9 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from kivuko.bitext import Bitext, word_list
+from kivuko.bitext.pairs import Bitext
 from kivuko.errors import CorruptFileError
+from kivuko.text import word_list
 
 WORDS_FILE = "words.json"
 MOST_COUNTED_WORDS = 30_000  # of all languages

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from kivuko.encoders.token_batch import Encoder
 from kivuko.errors import UsageError
-from kivuko.transport import TokenLists
+from kivuko.transport.alignment import TokenLists
 from kivuko.transport.marginals import full_precision
 
 _BUDGET = 2**26  # numbers: 256 MB

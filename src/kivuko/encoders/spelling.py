@@ -19,9 +19,10 @@ from tokenizers import Tokenizer
 from torch import Tensor
 from torch.nn import functional as F
 
-from kivuko.bitext import Bitext, word_list, word_spans
 from kivuko.bitext.language_id import language_shares, log_probabilities
+from kivuko.bitext.pairs import Bitext
 from kivuko.encoders.known_words import WordCounts
+from kivuko.text import word_list, word_spans
 
 SPELLING_FILE = "spelling.json"
 MOST_EDITS = 2  # letters put in, left out, exchanged, or swapped with their neighbor

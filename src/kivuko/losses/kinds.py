@@ -30,7 +30,7 @@ from kivuko.losses.objectives import (
     TransportObjective,
 )
 from kivuko.plugins import is_plugin, load_plugin
-from kivuko.transport import METHODS
+from kivuko.transport.solve import METHODS
 
 Options = Mapping[str, Any]
 

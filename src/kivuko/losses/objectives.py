@@ -12,8 +12,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kivuko.encoders.token_batch import TokenBatch
-from kivuko.transport import Plan, TokenLists, align_lists, cosine_cost, normalize, solve, squared_euclidean_cost
-from kivuko.transport.marginals import full_precision, working_dtype
+from kivuko.transport.alignment import TokenLists, align_lists
+from kivuko.transport.cost import cosine_cost, squared_euclidean_cost
+from kivuko.transport.marginals import full_precision, normalize, working_dtype
+from kivuko.transport.problem import Plan
+from kivuko.transport.solve import solve
 
 
 @dataclass(frozen=True, slots=True)

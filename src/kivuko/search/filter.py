@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from kivuko.bitext import clean_text
 from kivuko.errors import UsageError
+from kivuko.text import clean_text
 
 if TYPE_CHECKING:
     from kivuko.search.store import IndexStore

@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from kivuko.bitext import word_list
 from kivuko.encoders.image_tower import Vectors
 from kivuko.encoders.model import encode_texts
 from kivuko.encoders.modules import has_known_token
 from kivuko.encoders.spelling import misspelled_words
 from kivuko.encoders.word_tokens import out_of_vocabulary_words
 from kivuko.errors import ModelError, UsageError
+from kivuko.text import word_list
 
 _FEW = 64  # texts of one batch
 _EDGES = regex.compile(r"(?<!\S)\p{P}+|\p{P}+(?!\S)")  # punctuation where a word begins or ends

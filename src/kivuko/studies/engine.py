@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Protocol
 
-from kivuko.bitext import Bitext
+from kivuko.bitext.pairs import Bitext
 from kivuko.datasets.emoji.world import EmojiWorld
 from kivuko.errors import CorruptFileError, UsageError
 from kivuko.evaluation.attack.examples import examples_path, read_examples, write_examples

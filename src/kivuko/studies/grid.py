@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from kivuko.bitext import Bitext
+from kivuko.bitext.pairs import Bitext
 from kivuko.errors import UsageError
 from kivuko.languages import DEFAULT_LANGUAGES, resource_groups
 from kivuko.training.recipe import Recipe

@@ -15,7 +15,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from kivuko.bitext import word_list
 from kivuko.datasets.emoji.sources import shipped_image_tower
 from kivuko.datasets.emoji.world import EmojiWorld, english_documents
 from kivuko.encoders.image_tower import load_image_tower
@@ -31,11 +30,12 @@ from kivuko.languages import resource_groups
 from kivuko.search import emoji_vectors
 from kivuko.studies.demo import emoji_job
 from kivuko.studies.runs import Measured
+from kivuko.text import word_list
 from kivuko.training.initialization import whole_words
 from kivuko.training.recipe import Recipe
 from kivuko.training.teacher_vectors import TeacherVectors, teacher_vectors
 from kivuko.translation.translate_test import Translator
-from kivuko.transport import TokenLists
+from kivuko.transport.alignment import TokenLists
 
 VALIDATION, TEST = SPLITS = ("validation", "test")
 ENGLISH = "en"

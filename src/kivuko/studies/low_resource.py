@@ -13,7 +13,8 @@ from typing import Any
 
 import torch
 
-from kivuko.bitext import Bitext, take_pairs
+from kivuko.bitext.pairs import Bitext
+from kivuko.bitext.sampling import take_pairs
 from kivuko.datasets.emoji.world import EmojiWorld
 from kivuko.encoders.model import quiet
 from kivuko.encoders.student import StaticStudent

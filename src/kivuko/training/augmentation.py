@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from kivuko.bitext import Bitext, Pair
+from kivuko.bitext.pairs import Bitext, Pair
 from kivuko.errors import KivukoError, is_number
 from kivuko.perturbations.edits import edit_kinds, perturb
 

@@ -8,7 +8,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kivuko.bitext import Bitext, concatenate, hold_out, open_source, read_bitext, report_copied, report_dropped
+from kivuko.bitext.pairs import Bitext, concatenate, report_copied, report_dropped
+from kivuko.bitext.reading import open_source, read_bitext
+from kivuko.bitext.sampling import hold_out
 from kivuko.errors import DataError, UsageError
 from kivuko.files import MODEL_FILE, refuse_foreign
 from kivuko.languages import language

@@ -16,15 +16,15 @@ from tokenizers import AddedToken, Tokenizer
 from torch import Tensor
 from torch.nn import functional as F
 
-from kivuko.bitext import Bitext, trigrams, word_list
+from kivuko.bitext.pairs import Bitext
 from kivuko.encoders.student import StaticStudent, TransformerStudent
 from kivuko.encoders.teacher import TextTeacher
 from kivuko.encoders.vocabulary import PAD, UNKNOWN, WORD_START, add_words, train_vocabulary
 from kivuko.errors import ModelError
+from kivuko.text import trigrams, word_list
 from kivuko.training.recipe import Recipe, Start
 from kivuko.training.teacher_vectors import Progress, teacher_vectors
-from kivuko.transport import Association, associate
-from kivuko.transport.association import Affinity
+from kivuko.transport.association import Affinity, Association, associate
 
 _WORD = regex.compile(r"\p{Latin}{3,}")
 _known: dict[str, TeacherWords] = {}

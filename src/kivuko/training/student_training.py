@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 import kivuko
-from kivuko.bitext import Bitext
+from kivuko.bitext.pairs import Bitext
 from kivuko.encoders.known_words import WordCounts
 from kivuko.encoders.loading import fastest_device
 from kivuko.encoders.model import About, TokenMean, read_about, refuse_foreign_folder, save_model

@@ -20,7 +20,7 @@ from tokenizers.processors import TemplateProcessing
 from torch import Tensor
 from torch.nn import functional as F
 
-from kivuko.bitext import Bitext, Pair
+from kivuko.bitext.pairs import Bitext, Pair
 from kivuko.encoders.vocabulary import PAD, UNKNOWN, train_vocabulary
 from kivuko.errors import DataError, UsageError
 from kivuko.training.loop import Report, Training, TrainingResult, fit, step_seed, warmup_cosine

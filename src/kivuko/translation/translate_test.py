@@ -7,9 +7,11 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from kivuko.bitext import Bitext, word_list, word_table
+from kivuko.bitext.pairs import Bitext
+from kivuko.bitext.sampling import word_table
 from kivuko.errors import DataError, ModelError
 from kivuko.languages import language as describe
+from kivuko.text import word_list
 
 
 class Translator(Protocol):

@@ -48,7 +48,7 @@ def align_lists(
 ) -> Alignments:
     """Align each text of ``x`` with that of ``y`` at the same place: uniform marginals, cosine cost, Sinkhorn.
 
-    Equal to :func:`kivuko.transport.solve` with ``gradient="envelope"`` on padded costs, and several times as fast on
+    Equal to ``kivuko.solve`` with ``gradient="envelope"`` on padded costs, and several times as fast on
     the CPU with numba.
     """
     if len(x.lengths) != len(y.lengths) or x.vectors.shape[1:] != y.vectors.shape[1:]:

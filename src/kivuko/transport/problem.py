@@ -49,7 +49,7 @@ def pose(
     col_mask: torch.Tensor | None,
     allow_empty: bool = False,
 ) -> Problem:
-    """Check a batch of problems and put it together; shapes as in :func:`kivuko.transport.solve`."""
+    """Check a batch of problems and put it together; shapes as in ``kivuko.solve``."""
     if cost.ndim != 3 or cost.is_complex():
         raise UsageError(f"cost is {cost.dtype} of shape {list(cost.shape)}: give real numbers of shape [batch, n, m]")
     batch, n, m = cost.shape
@@ -113,7 +113,7 @@ def _whole_marginal(
         first = int(off.nonzero()[0, 0])
         raise UsageError(
             f"{name} of problem {first} sums to {total[first, 0].item():g}, not 1: "
-            "scale it with kivuko.transport.normalize"
+            "scale it with kivuko.transport.marginals.normalize"
         )
     # Row and column mass must agree far more closely than rounded input does, or no plan can satisfy both.
     return mass / total.masked_fill(empty[:, None], 1.0)
@@ -164,7 +164,7 @@ def _check_entries(name: str, mass: torch.Tensor, mask: torch.Tensor) -> None:
         problem, position = stray.nonzero()[0].tolist()
         raise UsageError(
             f"{name} of problem {problem} puts mass {mass[problem, position].item():g} on masked position "
-            f"{position}: set it to 0, or build the marginal with kivuko.transport.normalize"
+            f"{position}: set it to 0, or build the marginal with kivuko.transport.marginals.normalize"
         )
 
 
@@ -199,7 +199,7 @@ def settings(
     tolerance: float,
     max_iterations: int,
 ) -> Settings:
-    """Check the options of :func:`kivuko.transport.solve` and put them together."""
+    """Check the options of ``kivuko.solve`` and put them together."""
     for name, value in (("regularization", regularization), ("tolerance", tolerance)):
         if not (math.isfinite(value) and value > 0):
             raise UsageError(f"{name} is {value}: give a positive, finite number")
@@ -234,7 +234,7 @@ class Figures:
 
 @dataclass(frozen=True, eq=False)
 class Solution:
-    """The couplings of a solver, without gradients; see :class:`kivuko.transport.Plan` for the fields."""
+    """The couplings of a solver, without gradients; see ``kivuko.Plan`` for the fields."""
 
     coupling: torch.Tensor  # [batch, n, m]
     marginal_error: torch.Tensor  # [batch]
@@ -296,7 +296,7 @@ def within(error: torch.Tensor, settings: Settings) -> torch.Tensor:
 class Plan:
     """Couplings of a batch of problems, and how well each was solved.
 
-    Which fields carry a gradient, and of what, is the ``gradient`` option of :func:`kivuko.transport.solve`.
+    Which fields carry a gradient, and of what, is the ``gradient`` option of ``kivuko.solve``.
 
     Attributes:
         coupling: [batch, n, m], mass moved from row to column; not negative, exactly 0 where a row or a column is

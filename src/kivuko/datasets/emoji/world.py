@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from kivuko.bitext import Bitext, Pair
+from kivuko.bitext.pairs import Bitext, Pair
 from kivuko.datasets.emoji.sources import (
     Annotation,
     EmojiFont,

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from kivuko.bitext import word_table
+from kivuko.bitext.sampling import word_table
 from kivuko.datasets.emoji.world import Query
 from kivuko.encoders.images import RefusedImage, decode
 from kivuko.encoders.model import Model, quiet

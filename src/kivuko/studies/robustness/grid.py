@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from kivuko.bitext import Bitext
+from kivuko.bitext.pairs import Bitext
 from kivuko.errors import UsageError
 from kivuko.evaluation.attack.results import attack_facts as facts_of
 from kivuko.perturbations.catalog import CODE_SWITCH

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from kivuko.bitext import word_table
+from kivuko.bitext.sampling import word_table
 from kivuko.datasets.emoji.sources import shipped_image_tower
 from kivuko.datasets.emoji.world import EmojiWorld, Query
 from kivuko.encoders.image_tower import load_image_tower

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
-from kivuko.bitext import Bitext
+from kivuko.bitext.pairs import Bitext
 from kivuko.datasets.emoji.world import EmojiWorld
 from kivuko.encoders.model import quiet
 from kivuko.encoders.teacher import load_teacher
