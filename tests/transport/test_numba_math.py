@@ -9,7 +9,7 @@ import pytest
 
 numba = pytest.importorskip("numba", reason="numba is not installed: pip install 'kivuko[fast]'")
 
-from kivuko.transport import numba_math
+from kivuko.transport import numba_math  # noqa: E402
 from kivuko.transport.numba_math import OPTIONS, exponential, logarithm  # noqa: E402
 
 COMPILED = {**OPTIONS, "cache": False}
