@@ -15,7 +15,7 @@ from gpu import environment_with_gpu, needs_gpu
 @needs_gpu
 def test_a_gpu_gives_what_the_cpu_gives():
     import on_a_gpu
-    from kivuko.training.recipe import shipped_recipes
+    from kivuko.training.recipes import shipped_recipes
 
     command = [sys.executable, str(Path(on_a_gpu.__file__)), *shipped_recipes()]
     done = subprocess.run(command, capture_output=True, text=True, env=environment_with_gpu(), timeout=600)

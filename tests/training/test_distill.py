@@ -120,16 +120,33 @@ def test_progress_false_prints_nothing(distill, tmp_path, capsys):
     [
         ({"steps": 3, "epochs": 2.0}, UsageError, "steps=3 and epochs=2.0 contradict each other"),
         ({"epochs": float("nan"), "steps": None}, UsageError, "epochs=nan"),
-        ({"steps": 0}, UsageError, "steps must be above 0."),
-        ({"batch_size": 0}, UsageError, "batch_size must be above 0."),
-        ({"learning_rate": -1.0}, UsageError, "learning_rate must be above 0."),
-        ({"learning_rate": float("inf")}, UsageError, "learning_rate = inf is not a number."),
-        ({"vocabulary_size": 10}, UsageError, "vocabulary_size=10"),
+        ({"steps": 0}, UsageError, "steps=0: choose a whole number of at least 1."),
+        ({"batch_size": 0}, UsageError, "batch_size=0: choose a whole number of at least 1."),
+        ({"learning_rate": -1.0}, UsageError, "learning_rate=-1.0: choose a number above 0."),
+        ({"learning_rate": float("inf")}, UsageError, "learning_rate=inf: choose a number above 0."),
+        ({"epochs": "3", "steps": None}, UsageError, "epochs='3': choose a number above 0."),
+        ({"vocabulary_size": 10}, UsageError, "vocabulary_size=10: choose a whole number from 100 to 1,000,000."),
         ({"validation_share": 0.0}, UsageError, "validation_share=0.0"),
+        ({"validation_share": "0.1"}, UsageError, "validation_share='0.1': choose a number above 0, up to 0.5."),
         ({"seed": -1}, UsageError, "seed=-1"),
+        ({"seed": "a"}, UsageError, "seed='a': choose a whole number from 0 to 2**63 - 1."),
+        ({"teacher": 5}, UsageError, "teacher=5: give a hub id or a folder, as text or a Path."),
+        ({"teacher_prompt": 5}, UsageError, "teacher_prompt=5: give text."),
+        ({"student": None}, UsageError, "student=None: give static, small, a hub id or a folder, as text or a Path."),
+        ({"image_tower": 5}, UsageError, "image_tower=5"),
+        ({"multi_vector": 5}, UsageError, "multi_vector=5: give a folder, as text or a Path."),
+        ({"progress": "yes"}, UsageError, "progress='yes': give True, False or None."),
+        ({"device": 0}, UsageError, "device=0: give torch's name of a device, such as cpu."),
+        ({"cldr": 5}, UsageError, "cldr=5: give a path"),
         ({"device": "tpu9"}, UsageError, "device tpu9: not available here"),
         ({"recipe": "optial"}, UsageError, "no recipe 'optial'"),
+        ({"recipe": 5}, UsageError, "recipe=5: give a recipe's name, a .toml file or a Recipe, as text or a Path."),
         ({"bitext": {}}, UsageError, "no bitext"),
+        ({"bitext": "sw.tsv"}, UsageError, "bitext='sw.tsv': give a file for each language, such as {'sw': 'sw.tsv'}."),
+        ({"bitext": {"sw": 5}}, UsageError, "bitext['sw']=5: give a Bitext, a file or a list of these"),
+        ({"bitext": {"sw": None}}, UsageError, "bitext['sw']=None: give a Bitext, a file or a list of these"),
+        ({"bitext": {"sw": [("paka", "cat")]}}, UsageError, "bitext['sw']=('paka', 'cat'): give a Bitext, a file"),
+        ({"bitext": {5: "sw.tsv"}}, UsageError, "language=5: give a language code, such as 'sw'."),
         ({"bitext": {"xx": "x.tsv"}}, UsageError, "xx"),
         ({"bitext": {"sw": "missing.tsv"}}, DataError, "missing.tsv: no such file"),
         ({"bitext": {"so": kivuko.Bitext((kivuko.Pair("sw", "a", "b", "c"),))}}, UsageError, "holds sentences in sw"),
@@ -143,6 +160,11 @@ def test_what_cannot_work_is_refused_before_training(distill, tmp_path, options,
     assert not (tmp_path / "m").exists()
 
 
+def test_no_folder_is_refused(distill):
+    with pytest.raises(UsageError, match=r"^out=None: give a folder, as text or a Path\.$"):
+        distill(None)
+
+
 def test_a_foreign_folder_is_refused(distill, tmp_path):
     (tmp_path / "thesis.tex").write_text("years")
     with pytest.raises(ModelError, match="not a Kivuko model; nothing was replaced"):
@@ -154,14 +176,17 @@ def test_cheap_checks_come_before_slow_imports(tmp_path):
     (tmp_path / "foreign").mkdir()
     (tmp_path / "foreign" / "note").write_text("mine")
     (tmp_path / "sw.tsv").write_text("paka\tcat\n")
-    code = f"""
+    code = """
 import sys, kivuko
-for bitext, out in (({{"sw": "no.tsv"}}, "m"), ({{"xx": "no.tsv"}}, "m"), ({{"sw": {str(tmp_path / "sw.tsv")!r}}},
-                    {str(tmp_path / "foreign")!r})):
-    try: kivuko.distill(bitext, out)
+bitext = {"sw": "sw.tsv"}
+for bitext, out, options in (
+    ({"sw": "no.tsv"}, "m", {}), ({"xx": "no.tsv"}, "m", {}), (bitext, "foreign", {}), (bitext, None, {}),
+    (bitext, "m", {"recipe": "optial"}), (bitext, "m", {"steps": 0}), (bitext, "m", {"learning_rate": "1"}),
+):
+    try: kivuko.distill(bitext, out, **options)
     except kivuko.KivukoError as problem: print(problem)
-assert not {{"torch", "transformers"}} & set(sys.modules)
+assert not {"torch", "transformers"} & set(sys.modules)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert len(done.stdout.splitlines()) == 3
+    assert len(done.stdout.splitlines()) == 7

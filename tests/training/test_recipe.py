@@ -16,7 +16,8 @@ from kivuko.losses.objectives import (
     SentenceMSE,
     TransportObjective,
 )
-from kivuko.training.recipe import Schedule, Start, load_recipe, parse_recipe, shipped_recipes
+from kivuko.training.recipe import Schedule, Start, load_recipe, parse_recipe
+from kivuko.training.recipes import shipped_recipes
 
 CENTER = torch.tensor([0.5, 0.25])
 MSE = '[[objective]]\nkind = "mse"\n'

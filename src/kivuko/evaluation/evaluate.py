@@ -444,7 +444,8 @@ def _about_languages(model: Model, codes: Sequence[str]) -> list[str]:
 
 def _update_card(model: Model, result: Evaluation) -> None:
     from kivuko.encoders.model_card import model_card
-    from kivuko.training.recipe import load_recipe, shipped_recipes
+    from kivuko.training.recipe import load_recipe
+    from kivuko.training.recipes import shipped_recipes
 
     about = model.about
     if model.path is None or about is None:

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 from kivuko.bitext.pairs import Bitext, concatenate, report_copied, report_dropped
 from kivuko.bitext.reading import open_source, read_bitext
 from kivuko.bitext.sampling import hold_out
-from kivuko.errors import DataError, UsageError
+from kivuko.errors import DataError, UsageError, check_number, check_path, check_seed, check_type
 from kivuko.files import MODEL_FILE, refuse_foreign
 from kivuko.languages import language
 from kivuko.progress import TrainingProgress, bars, late_task, note
+from kivuko.training.recipes import recipe_text
 
 if TYPE_CHECKING:
     from kivuko.encoders.model import Model
@@ -94,11 +95,24 @@ def distill(
     >>> model.languages, model.encode_text(["paka mweusi"]).shape
     (('sw', 'so'), (1, 384))
     """
-    out = Path(out)
-    multi_vector = None if multi_vector is None else Path(multi_vector)
+    folder: Path = check_path("out", out, "a folder")
+    late: Path | None = check_path("multi_vector", multi_vector, "a folder", optional=True)
     sources = _check_sources(bitext)
-    _check_numbers(vocabulary_size, validation_share, seed, steps, epochs)
-    refuse_foreign(out, MODEL_FILE, "a Kivuko model")
+    seed = check_seed(seed)
+    vocabulary_size = check_number("vocabulary_size", vocabulary_size, least=100, most=1_000_000, whole=True)
+    validation_share = check_number("validation_share", validation_share, above=0, most=0.5)
+    _check_schedule(steps, epochs, batch_size, learning_rate)
+    check_path("teacher", teacher, "a hub id or a folder")
+    check_path("student", student, "static, small, a hub id or a folder")
+    check_path("image_tower", image_tower, "none, emoji, a hub id or a folder", optional=True)
+    check_type("teacher_prompt", teacher_prompt, str | None, "text")
+    for name, place in (("cldr", cldr), ("font", font)):
+        check_path(name, place, optional=True)
+    if isinstance(recipe, str | Path):
+        recipe_text(recipe)
+    check_type("device", device, str | None, "torch's name of a device, such as cpu")
+    check_type("progress", progress, bool | None, "True, False or None")
+    refuse_foreign(folder, MODEL_FILE, "a Kivuko model")
 
     from kivuko.encoders.loading import choose_device
     from kivuko.encoders.model import load_model, quiet, read_about
@@ -107,10 +121,12 @@ def distill(
     from kivuko.training.recipe import Recipe, load_recipe
     from kivuko.training.student_training import Job, distill_to_folder
 
-    _refuse_multi_vector(multi_vector, out)
+    _refuse_multi_vector(late, folder)
     device = choose_device(device)
-    chosen = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
-    chosen = chosen.with_options(steps=steps, batch_size=batch_size, learning_rate=learning_rate)
+    if not isinstance(recipe, Recipe):
+        check_path("recipe", recipe, "a recipe's name, a .toml file or a Recipe")
+        recipe = load_recipe(recipe)
+    chosen = recipe.with_options(steps=steps, batch_size=batch_size, learning_rate=learning_rate)
     with bars(progress) as display:
         training, held_out = _read_sources(sources, validation_share, seed, cldr, font)
         if epochs is not None:
@@ -121,30 +137,32 @@ def distill(
         english.preferred_device = device
         distractors = tuple(dict.fromkeys(pair.english for pair in training.pairs))[:_MOST_DISTRACTORS]
         job = Job(training, held_out, chosen, student, vocabulary_size, seed, distractors)
-        replaced = read_about(out) is not None
+        replaced = read_about(folder) is not None
         watch = TrainingProgress(display, chosen.name, chosen.schedule.batch_size)
-        about, trained = distill_to_folder(job, english, tower, out, watch, device)
+        about, trained = distill_to_folder(job, english, tower, folder, watch, device)
         if not trained:
-            note(f"{out}: nothing to do: made before")
+            note(f"{folder}: nothing to do: made before")
         elif replaced:
-            note(f"{out}: the model that was here was made with other settings; it and its evaluation are replaced.")
+            note(f"{folder}: the model that was here was made with other settings; it and its evaluation are replaced.")
         _note_sizes(training, held_out)
-        model = load_model(out, device=device)
-        if multi_vector is not None:
-            save_multi_vector(multi_vector, model.encoder, english, about=about)
-            note(f"{multi_vector}: multi-vector encoder, queries by {about.student}, documents by {english.name}")
+        model = load_model(folder, device=device)
+        if late is not None:
+            save_multi_vector(late, model.encoder, english, about=about)
+            note(f"{late}: multi-vector encoder, queries by {about.student}, documents by {english.name}")
     return model
 
 
 def _check_sources(bitext: Mapping[str, Source | Sequence[Source]]) -> list[tuple[str, Source]]:
     """Return (language code, source) in order, everything checked that can be without reading."""
-    if not isinstance(bitext, Mapping):
-        raise UsageError("bitext: give a file for each language, such as {'sw': 'sw.tsv'}.")
+    check_type("bitext", bitext, Mapping, "a file for each language, such as {'sw': 'sw.tsv'}")
     sources: list[tuple[str, Source]] = []
     for name, given in bitext.items():
         code = language(name).code
-        several = [given] if isinstance(given, Bitext | str | Path) else list(given)
-        sources += [(code, source) for source in several]
+        several: Sequence[Any] = given if isinstance(given, list | tuple) else [given]
+        for source in several:
+            if not isinstance(source, Bitext):
+                check_path(f"bitext[{name!r}]", source, "a Bitext, a file or a list of these")
+            sources.append((code, source))
     if not sources:
         raise UsageError("no bitext: give a file of sentences and their English for at least one language.")
     for code, source in sources:
@@ -155,19 +173,15 @@ def _check_sources(bitext: Mapping[str, Source | Sequence[Source]]) -> list[tupl
     return sources
 
 
-def _check_numbers(
-    vocabulary_size: int, validation_share: float, seed: int, steps: int | None, epochs: float | None
+def _check_schedule(
+    steps: int | None, epochs: float | None, batch_size: int | None, learning_rate: float | None
 ) -> None:
-    if not 100 <= vocabulary_size <= 1_000_000:
-        raise UsageError(f"vocabulary_size={vocabulary_size}: choose 100 to 1,000,000 subwords.")
-    if not 0 < validation_share <= 0.5:  # NaN too
-        raise UsageError(f"validation_share={validation_share}: choose a share above 0, at most 0.5.")
-    if not 0 <= seed < 2**63:
-        raise UsageError(f"seed={seed}: choose a whole number from 0 to 2**63 - 1.")
     if steps is not None and epochs is not None:
         raise UsageError(f"steps={steps} and epochs={epochs} contradict each other: give one of them.")
-    if epochs is not None and not 0 < epochs < math.inf:
-        raise UsageError(f"epochs={epochs}: choose a number above 0.")
+    for name, count in (("steps", steps), ("batch_size", batch_size)):
+        check_number(name, count, least=1, whole=True, optional=True)
+    for name, number in (("epochs", epochs), ("learning_rate", learning_rate)):
+        check_number(name, number, above=0, optional=True)
 
 
 def _refuse_multi_vector(folder: Path | None, out: Path) -> None:

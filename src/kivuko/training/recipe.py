@@ -7,7 +7,6 @@ import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from kivuko.errors import ModelError, UsageError, is_number
 from kivuko.losses.kinds import FLAG, NOT_NEGATIVE, POSITIVE, Check, Term, one_of, read_term
 from kivuko.losses.objectives import WeightedSum
 from kivuko.training.augmentation import Augmentation
+from kivuko.training.recipes import recipe_text
 
 _LAYER = re.compile(r"\.(?:layer|layers|block|blocks|h)\.(\d+)\.")
 _EMBEDDING = re.compile(r"embed|wte|shared")
@@ -137,27 +137,9 @@ class Recipe:
         return self.with_schedule(**settings)
 
 
-def shipped_recipes() -> tuple[str, ...]:
-    folder = resources.files("kivuko.training") / "recipes"
-    return tuple(sorted(Path(entry.name).stem for entry in folder.iterdir() if entry.name.endswith(".toml")))
-
-
 def load_recipe(name: str | Path) -> Recipe:
     """Load a recipe by name (``optical``, ``mse``, ...) or from a TOML file."""
-    text = str(name)
-    if text.endswith(".toml"):
-        path = Path(text)
-        try:
-            content = path.read_text(encoding="utf-8-sig")
-        except (OSError, UnicodeDecodeError) as problem:
-            raise UsageError(f"{path}: cannot be read as a recipe ({problem}).") from problem
-        if path.stem in _RESERVED:
-            raise UsageError(f"{path}: '{path.stem}' is a reserved row of every result. Give the file another name.")
-        return parse_recipe(content, path.stem, str(path))
-    if text not in shipped_recipes():
-        raise UsageError(f"no recipe '{text}': choose one of {', '.join(shipped_recipes())}, or name a .toml file.")
-    file = resources.files("kivuko.training") / "recipes" / f"{text}.toml"
-    return parse_recipe(file.read_text(encoding="utf-8"), text, f"recipe '{text}'")
+    return parse_recipe(*recipe_text(name))
 
 
 def parse_recipe(content: str, name: str, where: str) -> Recipe:
@@ -190,7 +172,6 @@ def parse_recipe(content: str, name: str, where: str) -> Recipe:
     return Recipe(name, str(table.get("description", "")), terms, schedule, start, augmentation, fine_tuning)
 
 
-_RESERVED = ("teacher", "untrained", "translate-test", "lexical")  # the ceiling, the floor, two baselines
 _LARGEST = {"learning_rate": 1e30, "weight_decay": 1e6}  # beyond, the optimizer's own float32 scalars overflow
 _START: Mapping[str, Check] = {
     "vectors": one_of("random", "mean", "transplant"),
@@ -214,7 +195,7 @@ def _typed(key: str, value: Any) -> int | float:
     whole = key in ("steps", "batch_size", "validate_every")
     if not is_number(value, whole):
         raise ValueError(f"[schedule] {key} = {value!r} is not a {'whole ' if whole else ''}number")
-    return value if whole else float(value)
+    return int(value) if whole else float(value)
 
 
 def _checked(schedule: Schedule) -> Schedule:
