@@ -22,7 +22,7 @@ from benchmarks.indexing_memory import measure_memory
 from benchmarks.indexing_setting import RawWork, default_tower, load_tower, raw_work
 from benchmarks.machine import Interference, describe_machine, usable_cores
 from kivuko.files import write_text
-from kivuko.search.building import IndexOptions, index_images
+from kivuko.search.building import index_images
 from kivuko.search.decoding import share_cores
 from kivuko.search.encoding import TowerEncoder
 from kivuko.search.sources import FolderSource
@@ -87,7 +87,7 @@ def _round(
     watch = Interference()
     cost = raw.measure(files)
     began = time.perf_counter()
-    summary = index_images(encoder, [FolderSource(photos)], gallery, model=model, options=IndexOptions(workers=workers))
+    summary = index_images(encoder, [FolderSource(photos)], gallery, model=model, workers=workers)
     seconds = time.perf_counter() - began
     if summary.images != len(files):
         raise RuntimeError(f"{summary.images} images indexed of {len(files)}")

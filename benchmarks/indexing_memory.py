@@ -47,7 +47,7 @@ def _tree(root: int) -> int:
 
 def main() -> None:
     """Index a folder as ``kivuko index`` does."""
-    from kivuko.search.building import IndexOptions, index_images
+    from kivuko.search.building import index_images
     from kivuko.search.encoding import TowerEncoder
     from kivuko.search.sources import FolderSource
 
@@ -59,8 +59,7 @@ def main() -> None:
     from benchmarks.indexing_setting import load_tower
 
     encoder = TowerEncoder(load_tower(asked.tower))
-    options = IndexOptions(workers=asked.workers)
-    index_images(encoder, [FolderSource(asked.photos)], asked.gallery, model=asked.tower, options=options)
+    index_images(encoder, [FolderSource(asked.photos)], asked.gallery, model=asked.tower, workers=asked.workers)
 
 
 if __name__ == "__main__":

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from kivuko.search.building import BATCH
-from kivuko.search.decoding import start_fork_server
-from kivuko.search.encoding import Tensors, TowerEncoder
+from kivuko.search.decoding import Tensors, start_fork_server
+from kivuko.search.encoding import TowerEncoder
 
 _CHUNK = 16
 

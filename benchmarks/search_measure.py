@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import resource
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -14,7 +15,7 @@ import numpy as np
 
 from benchmarks.machine import Interference
 from kivuko.search import faiss_index
-from kivuko.search.index import FlatIndex, IndexPlan, new_index
+from kivuko.search.index import FlatIndex, Index, IndexPlan, new_index
 
 K = 10
 _BATCH = 16_384
@@ -69,7 +70,7 @@ def _measure(
         index.add(np.arange(start, start + len(part)), part)
     told: Row = {
         "vectors": len(vectors), "kind": plan.kind, "storage": plan.storage, "build_s": time.perf_counter() - started,
-        "build_others": others.share(), "index_mib": getattr(index, "nbytes", 0) / 2**20,
+        "build_others": others.share(), "index_mib": _file_mib(index),
         "held_mib": _anonymous_mib() - before, "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
     }  # fmt: skip
     rows = []
@@ -82,6 +83,12 @@ def _measure(
             timed = timed_clients(lambda place: index.search(queries[place % len(queries)][None], K), number, seconds)
             rows.append({**told, "width": width, "recall": recall, **timed})
     return rows
+
+
+def _file_mib(index: Index) -> float:
+    with tempfile.TemporaryDirectory() as folder:
+        index.save(Path(folder, "index"))
+        return Path(folder, "index").stat().st_size / 2**20
 
 
 def timed_clients(ask: Callable[[int], object], clients: int, seconds: float) -> Row:

@@ -26,7 +26,7 @@ from kivuko.encoders.loading import image_fingerprint
 from kivuko.search.decoding import Decoded
 from kivuko.search.image_index import ImageIndex
 from kivuko.search.items import Work
-from kivuko.search.writer import IndexSpec, IndexWriter
+from kivuko.search.resumable_writer import IndexSpec, IndexWriter
 
 _STARTS_WITHIN = 1800.0  # seconds; the peer reads a million items, and an index may be built
 KIVUKO, PEER = "kivuko serve", "Flask + FAISS"

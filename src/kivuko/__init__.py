@@ -17,8 +17,8 @@ _WHERE = {
     "attack": "kivuko.evaluation.attack.run",
     "compare": "kivuko.evaluation.comparison",
     "harden": "kivuko.training.harden",
-    "build_index": "kivuko.search",
-    "Searcher": "kivuko.search",
+    "build_index": "kivuko.search.building",
+    "Searcher": "kivuko.search.searcher",
     "align": "kivuko.encoders.alignment",
     "solve": "kivuko.transport.solve",
     "read_bitext": "kivuko.bitext.reading",
@@ -30,8 +30,8 @@ _WHERE = {
     "Bitext": "kivuko.bitext.pairs",
     "Comparison": "kivuko.evaluation.comparison",
     "Evaluation": "kivuko.evaluation.evaluate",
-    "Hit": "kivuko.search",
-    "ImageIndex": "kivuko.search",
+    "Hit": "kivuko.search.items",
+    "ImageIndex": "kivuko.search.image_index",
     "Model": "kivuko.encoders.model",
     "Pair": "kivuko.bitext.pairs",
     "Plan": "kivuko.transport.problem",
@@ -50,7 +50,10 @@ if TYPE_CHECKING:
     from kivuko.evaluation.comparison import Comparison, compare
     from kivuko.evaluation.evaluate import Evaluation, evaluate
     from kivuko.report.writing import write_report
-    from kivuko.search import Hit, ImageIndex, Searcher, build_index
+    from kivuko.search.building import build_index
+    from kivuko.search.image_index import ImageIndex
+    from kivuko.search.items import Hit
+    from kivuko.search.searcher import Searcher
     from kivuko.training.distill import distill as distill
     from kivuko.training.harden import harden as harden
     from kivuko.transport.problem import Plan

@@ -241,7 +241,7 @@ def test_wrong_options_are_one_line_before_any_work(kivuko, model, monkeypatch, 
     def never(*_: object, **__: object) -> None:
         raise AssertionError("images were encoded")
 
-    monkeypatch.setattr("kivuko.search.emoji_vectors", never)
+    monkeypatch.setattr("kivuko.search.building.emoji_vectors", never)
     refused(kivuko("attack", str(model), *words), *told)
 
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
@@ -16,8 +19,8 @@ from kivuko.encoders.image_tower import SmallImageTower
 from kivuko.encoders.model import About, save_model
 from kivuko.encoders.student import StaticStudent
 from kivuko.encoders.vocabulary import train_vocabulary
+from kivuko.search.resumable_writer import writing
 from kivuko.search.store import IndexStore
-from kivuko.search.writer import writing
 
 
 @pytest.fixture(scope="module")
@@ -128,3 +131,15 @@ def test_a_place_that_cannot_be_written(run_here, models, photos, tmp_path):
     (tmp_path / "locked").mkdir(mode=0o500)
     out = str(tmp_path / "locked" / "g.index")
     refused(run_here("index", str(models / "model0"), str(photos), "--out", out), "cannot be written")
+
+
+def test_no_process_outlives_the_message_of_a_mistyped_model(photos, tmp_path):
+    command = [sys.executable, "-m", "kivuko", "index", "nope", str(photos), "--out", str(tmp_path / "x.index")]
+    # A process that stays would hold the pipe open, and so keep this call waiting.
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=tmp_path) as run:
+        printed = run.stdout.readline()
+        began = time.monotonic()
+        printed += run.stdout.read()
+        assert run.wait() == 2
+    assert "nope" in printed
+    assert time.monotonic() - began < 3

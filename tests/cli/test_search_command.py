@@ -119,7 +119,7 @@ def test_fields_that_no_image_has_are_told_before_the_model_is_loaded(search, mo
 
 
 def test_a_preview_that_cannot_be_is_refused_before_anything_is_opened(search, monkeypatch):
-    monkeypatch.setattr("kivuko.search.Searcher", None)
+    monkeypatch.setattr("kivuko.search.searcher.Searcher", None)
     refused(search("paka", "--preview"), "--preview", "--save")
 
 

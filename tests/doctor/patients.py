@@ -75,7 +75,7 @@ def image_tower(dim: int, seed: int = 0):
 def make_index(folder: Path, model: Path, captions=tuple(ENGLISH[:30])) -> Path:
     """Index one noisy image for each caption."""
     from kivuko.encoders.model import load_encoder
-    from kivuko.search.building import IndexOptions, index_images
+    from kivuko.search.building import index_images
     from kivuko.search.encoding import TowerEncoder
     from kivuko.search.sources import open_source
 
@@ -90,7 +90,7 @@ def make_index(folder: Path, model: Path, captions=tuple(ENGLISH[:30])) -> Path:
     (photos / "captions.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
     source = open_source(photos / "captions.jsonl")
     encoder = TowerEncoder(load_encoder(model).float())
-    index_images(encoder, [source], folder, model=model.absolute(), options=IndexOptions(workers=1))
+    index_images(encoder, [source], folder, model=model.absolute(), workers=1)
     return folder
 
 

@@ -30,7 +30,7 @@ def parts(tiny_world):
     from kivuko.encoders.model import assemble
     from kivuko.encoders.student import StaticStudent
     from kivuko.encoders.vocabulary import train_vocabulary
-    from kivuko.search import emoji_vectors
+    from kivuko.search.building import emoji_vectors
 
     named = [(own.name, one) for code in LANGUAGES for one, own in tiny_world.annotations[code].items()]
     student = StaticStudent(train_vocabulary([name for name, _ in named], 400), 384)

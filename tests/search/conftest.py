@@ -15,7 +15,7 @@ def build(tmp_path):
     """Index sources with the tiny encoder into ``g.index``: (summary, opened store)."""
     from tiny_encoder import TinyEncoder
 
-    from kivuko.search.building import IndexOptions, index_images
+    from kivuko.search.building import index_images
     from kivuko.search.store import IndexStore
 
     opened = []
@@ -23,7 +23,7 @@ def build(tmp_path):
     def run(*sources, path=tmp_path / "g.index", encoder=None, **options):
         options.setdefault("workers", 1)
         encoder = encoder or TinyEncoder()
-        summary = index_images(encoder, sources, path, model=tmp_path / "model", options=IndexOptions(**options))
+        summary = index_images(encoder, sources, path, model=tmp_path / "model", **options)
         opened.append(IndexStore.open(path))
         return summary, opened[-1]
 

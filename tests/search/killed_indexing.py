@@ -15,10 +15,9 @@ def main() -> None:
     from kivuko.search.sources import FolderSource
 
     indexing.BATCH, indexing.COMMIT = 4, 8
-    options = indexing.IndexOptions(workers=1)
     folder, index = map(Path, sys.argv[1:3])
     print("ready", flush=True)
-    indexing.index_images(TinyEncoder(), [FolderSource(folder)], index, model=Path("model"), options=options)
+    indexing.index_images(TinyEncoder(), [FolderSource(folder)], index, model=Path("model"), workers=1)
     print("done", flush=True)
 
 

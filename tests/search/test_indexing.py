@@ -14,12 +14,12 @@ from tiny_encoder import DIM, TinyEncoder, image, prepare, write_images
 
 from kivuko.errors import CorruptFileError, DataError, ImageIndexError, KivukoError
 from kivuko.search import building as indexing
-from kivuko.search import writer as merging
+from kivuko.search import resumable_writer as merging
+from kivuko.search import store as store_module
 from kivuko.search.decoding import Limits
-from kivuko.search.segments import DATABASE
+from kivuko.search.resumable_writer import writing
 from kivuko.search.sources import CaptionsSource, FolderSource
-from kivuko.search.store import IndexStore
-from kivuko.search.writer import writing
+from kivuko.search.store import DATABASE, IndexStore
 
 
 def by_key(store):
@@ -70,7 +70,7 @@ def test_the_same_bytes_are_stored_once_within_and_across_runs(build, photos):
 
 
 def test_copies_are_written_as_they_come_and_not_held_for_the_next_commit(build, photos, monkeypatch):
-    from kivuko.search import writer
+    from kivuko.search import resumable_writer as writer
 
     monkeypatch.setattr(writer, "_ADDED_AT_ONCE", 2)
     waiting = []
@@ -301,13 +301,11 @@ def test_a_full_disk_is_one_line_and_what_was_committed_is_kept(build, photos, m
             raise OSError(28, "No space left on device")
         return write(folder, number, parts)
 
-    from kivuko.search import writer
-
-    write = writer.write_segment
-    monkeypatch.setattr(writer, "write_segment", full)
+    write = store_module.write_segment
+    monkeypatch.setattr(store_module, "write_segment", full)
     with pytest.raises(KivukoError, match="disk is full"):
         build(FolderSource(photos))
-    monkeypatch.setattr(writer, "write_segment", write)
+    monkeypatch.setattr(store_module, "write_segment", write)
     summary, store = build(FolderSource(photos))
     assert (summary.resumed, summary.unchanged, summary.new, len(store)) == (True, 8, 4, 12)
 
@@ -319,8 +317,8 @@ def test_many_small_segments_are_merged_and_nothing_else_changes(build, photos, 
     before = np.concatenate([vectors for _, vectors in store.vectors()])
     reader = IndexStore.open(store.path)
     reader.vector(int(reader.ids()[0]))
-    monkeypatch.setattr(merging, "MOST_SMALL", 3)
-    monkeypatch.setattr("kivuko.search.building.merge_segments", lambda w, dim: merging.merge_segments(w, dim, 3))
+    merge = merging.merge_segments
+    monkeypatch.setattr(merging, "merge_segments", lambda writer, dim: merge(writer, dim, 3))
     summary, merged = build(FolderSource(photos))
     assert summary.generation == 1
     for one in (merged, store, reader):

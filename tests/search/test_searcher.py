@@ -15,7 +15,8 @@ from kivuko.encoders.alignment import Aligner
 from kivuko.encoders.model import encode_texts, load_encoder, read_token_mean
 from kivuko.encoders.teacher import load_teacher
 from kivuko.errors import ImageIndexError, ModelError, UsageError
-from kivuko.search import ImageIndex, Searcher
+from kivuko.search.image_index import ImageIndex
+from kivuko.search.searcher import Searcher
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +46,7 @@ def test_words_find_the_images_whose_vectors_are_nearest(searcher):
 def test_few_texts_are_encoded_as_many_are(searcher, monkeypatch):
     texts = ["paka", "mweusi anakula", "काळी मांजर", "paka anakula samaki"]
     few = searcher.encode(texts)
-    monkeypatch.setattr("kivuko.search.query._FEW", 0)
+    monkeypatch.setattr("kivuko.search.encoding._FEW", 0)
     np.testing.assert_allclose(few, searcher.encode(texts), atol=1e-6)
 
 
@@ -147,7 +148,7 @@ def test_an_index_of_an_earlier_format_is_refused_until_it_is_rebuilt(place, tmp
 def test_a_model_of_numbers_that_are_not_finite_is_told(place, monkeypatch):
     with Searcher(place / "my.index") as opened:
         monkeypatch.setattr(
-            "kivuko.search.query._encoded", lambda _m, texts: torch.full((len(texts), 12), torch.nan).numpy()
+            "kivuko.search.encoding._encoded", lambda _m, texts: torch.full((len(texts), 12), torch.nan).numpy()
         )
         with pytest.raises(ModelError, match="NaN"):
             opened.search(["paka"], 3)
@@ -165,3 +166,58 @@ def test_a_model_stored_in_half_precision_indexes_and_searches(place, tmp_path):
         assert {weight.dtype for weight in opened.model.encoder.parameters()} == {torch.float32}
         assert opened.index.search(opened.encode_image(image)[None], 1)[0][0].item.key == "05.png"
         assert opened.search(["paka"], 3)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda searcher: searcher.search(None),
+        lambda searcher: searcher.search([None]),
+        lambda searcher: searcher.search("paka", where=[3]),
+        lambda searcher: searcher.search("paka", where=3),
+        lambda searcher: searcher.search("paka", k=None),
+        lambda searcher: searcher.search_image(None),
+        lambda searcher: searcher.index.search(np.zeros((1, searcher.model.dim), np.float32), where=b"width>3"),
+        lambda searcher: Searcher(None),
+        lambda searcher: ImageIndex(3),
+        lambda searcher: kivuko.build_index(searcher.model, None, "x.index"),
+        lambda searcher: kivuko.build_index(searcher.model, ["photos", None], "x.index"),
+        lambda searcher: kivuko.build_index(searcher.model, "photos", None),
+        lambda searcher: kivuko.build_index(None, "photos", "x.index"),
+        lambda searcher: kivuko.build_index(searcher.model, "photos", "x.index", workers="2"),
+    ],
+)
+def test_wrong_types_are_refused_in_one_line(searcher, place, monkeypatch, call):
+    monkeypatch.chdir(place)
+    with pytest.raises(UsageError) as refused:
+        call(searcher)
+    assert "\n" not in str(refused.value)
+    assert not (place / "x.index").exists()
+
+
+def test_closed_ones_refuse_in_one_line(place):
+    searcher = Searcher(place / "my.index").load()
+    index = searcher.index
+    vector = index.store.vector(1)
+    searcher.close()
+    for call in (
+        lambda: searcher.search("paka"),
+        lambda: searcher.like(1),
+        lambda: searcher.search_image(Image.new("RGB", (9, 9))),
+        lambda: index.search(vector[None]),
+        lambda: index.like(1),
+        lambda: index.store.items([1]),
+        index.refresh,
+    ):
+        with pytest.raises(ImageIndexError, match="closed"):
+            call()
+
+
+def test_they_show_what_they_hold(place):
+    with Searcher(place / "my.index") as searcher:
+        assert repr(searcher) == f"Searcher('{place / 'my.index'}')"
+        assert repr(searcher.index).startswith(f"ImageIndex('{place / 'my.index'}', ")
+        assert repr(searcher.index).endswith(" images, generation 1)")
+    assert repr(searcher) == f"Searcher('{place / 'my.index'}', closed)"
+    with Searcher(place / "my.index", place / "model") as searcher:
+        assert repr(searcher) == f"Searcher('{place / 'my.index'}', model='{place / 'model'}')"

@@ -12,8 +12,8 @@ from kivuko.encoders.image_tower import SmallImageTower, encode_images
 from kivuko.encoders.images import as_rgb
 from kivuko.encoders.loading import image_fingerprint
 from kivuko.errors import ModelError
-from kivuko.search.decoding import raw_pixels
-from kivuko.search.encoding import ProcessorPreparation, TowerEncoder
+from kivuko.search.decoding import ProcessorPreparation, raw_pixels
+from kivuko.search.encoding import TowerEncoder
 from kivuko.search.sources import FolderSource
 
 

@@ -44,7 +44,7 @@ def make_model(folder: Path, teacher: Path, seed: int = 0, tower_seed: int = 0) 
 def make_index(folder: Path, model: Path, count: int = 12) -> Path:
     """Index ``count`` images with captions, a license and a year each."""
     from kivuko.encoders.model import load_encoder
-    from kivuko.search.building import IndexOptions, index_images
+    from kivuko.search.building import index_images
     from kivuko.search.encoding import TowerEncoder
     from kivuko.search.sources import open_source
 
@@ -60,7 +60,7 @@ def make_index(folder: Path, model: Path, count: int = 12) -> Path:
     (photos / "captions.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
     encoder = TowerEncoder(load_encoder(model))
     source = open_source(photos / "captions.jsonl")
-    index_images(encoder, [source], folder, model=model.absolute(), options=IndexOptions(workers=1))
+    index_images(encoder, [source], folder, model=model.absolute(), workers=1)
     return folder
 
 

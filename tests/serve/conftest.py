@@ -32,7 +32,8 @@ def client(searcher):
     """A client of the application with its usual settings, but for small uploads."""
     from fastapi.testclient import TestClient
 
-    from kivuko.serve import Settings, create_app
+    from kivuko.serve.app import create_app
+    from kivuko.serve.guard import Settings
 
     app = create_app(searcher, Settings(max_upload=2**20, max_pixels=4_000_000))
     with TestClient(app, base_url="http://127.0.0.1:8117", raise_server_exceptions=False) as client:

@@ -10,8 +10,8 @@ from typing import Any
 
 import uvicorn
 
-from kivuko.serve import Settings, create_app
-from kivuko.serve.app import address, listen
+from kivuko.serve.app import address, create_app, listen
+from kivuko.serve.guard import Settings
 
 PATIENCE_S = 60
 

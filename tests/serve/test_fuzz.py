@@ -6,8 +6,8 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from served import served
 
-from kivuko.serve import Settings
 from kivuko.serve.app import _LONGEST_HEAD
+from kivuko.serve.guard import Settings
 
 schemathesis = pytest.importorskip("schemathesis")
 

@@ -7,8 +7,8 @@ import re
 import pytest
 from fastapi.testclient import TestClient
 
-from kivuko.serve import Settings, create_app
-from kivuko.serve.settings import is_loopback
+from kivuko.serve.app import create_app
+from kivuko.serve.guard import Settings, is_loopback
 
 PAGE = ("/", "/docs", "/page/app.js", "/page/style.css", "/favicon.ico")
 

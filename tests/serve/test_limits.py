@@ -18,7 +18,8 @@ from PIL import Image
 from served import served
 from tiny_index import THINGS, painted
 
-from kivuko.serve import Settings, create_app
+from kivuko.serve.app import create_app
+from kivuko.serve.guard import Settings
 
 MB = 2**20
 

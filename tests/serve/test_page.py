@@ -13,7 +13,7 @@ import pytest
 from served import served
 from tiny_index import HOSTILE_CAPTION, THINGS
 
-from kivuko.serve import Settings
+from kivuko.serve.guard import Settings
 
 playwright = pytest.importorskip("playwright.sync_api")
 expect = playwright.expect

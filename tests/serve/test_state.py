@@ -10,7 +10,8 @@ from fastapi.testclient import TestClient
 from tiny_index import THINGS, index, painted
 
 from kivuko.search.searcher import Searcher
-from kivuko.serve import Settings, create_app
+from kivuko.serve.app import create_app
+from kivuko.serve.guard import Settings
 
 
 def figures(client) -> dict[str, float]:

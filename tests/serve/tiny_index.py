@@ -81,13 +81,13 @@ def make_index(place: Path) -> Path:
 
 def index(place: Path) -> None:
     """Bring the index up to date with the images."""
-    from kivuko.search.building import IndexOptions, index_images
+    from kivuko.search.building import index_images
     from kivuko.search.encoding import TowerEncoder
     from kivuko.search.sources import open_source
 
     index_images(
         TowerEncoder(load_encoder(place / "model")), [open_source(place / "images" / "captions.tsv")],
-        place / "images.index", model=place / "model", options=IndexOptions(workers=1),
+        place / "images.index", model=place / "model", workers=1,
     )  # fmt: skip
 
 

@@ -94,7 +94,7 @@ def command(
         check_spec(dataset)
     from kivuko.files import refuse_unwritable, write_text
     from kivuko.progress import out as screen
-    from kivuko.search import build_index
+    from kivuko.search.building import build_index
 
     if list_skipped is not None:
         refuse_unwritable(list_skipped)

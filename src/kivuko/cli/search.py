@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from PIL import Image
     from rich.table import Table
 
-    from kivuko.search import Hit, Searcher
+    from kivuko.search.items import Hit
+    from kivuko.search.searcher import Searcher
     from kivuko.search.store import IndexStore
 
 _SHEET_ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
@@ -93,7 +94,7 @@ def command(
     if preview and not as_json:
         way_to_show(preview)
     text = _check_query(" ".join(query) if query else None, like, image)
-    from kivuko.search import Searcher
+    from kivuko.search.searcher import Searcher
 
     with Searcher(index, model, kind=kind, storage=storage, cldr=cldr, font=font) as searcher:
         if image is not None:

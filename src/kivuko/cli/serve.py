@@ -66,11 +66,11 @@ def command(
     from kivuko.errors import MissingDependencyError, UsageError
     from kivuko.progress import bars, console
     from kivuko.progress import out as screen
-    from kivuko.search import Searcher
+    from kivuko.search.searcher import Searcher
 
     try:
         from kivuko.serve.app import address, listen, run
-        from kivuko.serve.settings import Settings, is_loopback
+        from kivuko.serve.guard import Settings, is_loopback
     except ModuleNotFoundError as problem:
         if (problem.name or "").startswith("kivuko"):
             raise

@@ -284,7 +284,7 @@ def open_emoji(
     from kivuko.datasets.emoji.sources import available_languages, find_cldr
     from kivuko.datasets.emoji.world import emoji_world
     from kivuko.evaluation.image_tasks import EmojiTask
-    from kivuko.search import emoji_vectors
+    from kivuko.search.building import emoji_vectors
 
     loaded = _with_images(model, options.device)
     if options.languages is not None or not loaded.languages:

@@ -7,7 +7,6 @@ rewritten.
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -22,8 +21,17 @@ from kivuko.datasets.captions.caption_set import CaptionSet, Image
 from kivuko.encoders.images import RefusedImage
 from kivuko.errors import KivukoError
 from kivuko.files import atomic_path, cache_folder
-from kivuko.search.decoding import Decoded, DecodingWorkers, Limits, Refused, decode_place, read_place
-from kivuko.search.encoding import ImageEncoder, ProcessorPreparation
+from kivuko.search.decoding import (
+    Decoded,
+    DecodingWorkers,
+    ImageEncoder,
+    Limits,
+    ProcessorPreparation,
+    Refused,
+    cores,
+    decode_place,
+    read_place,
+)
 from kivuko.search.items import FilePlace
 
 _LEFT_FREE = 2 << 30  # bytes of disk that the cache of documents does not fill
@@ -247,7 +255,7 @@ def _decoded(
         for content, place in places:
             yield content, decode_place(place, encoder.prepare, limits)
         return
-    count = workers or max(1, min(8, os.cpu_count() or 1))
+    count = workers or min(8, cores())
     with DecodingWorkers[str](encoder.prepare, count, limits, _WINDOW) as processes:
         for content, answer in processes.answers(iter(places)):
             assert answer is not None  # each question has a place

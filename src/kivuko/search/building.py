@@ -1,45 +1,36 @@
-"""Indexing: from sources of images to an index, in one pass that may be killed at any moment and resumed."""
+"""Building an index: images are decoded, encoded and committed in one pass that resumes after a kill."""
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import shutil
 import sqlite3
 import time
-from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from filelock import FileLock
 from numpy.typing import NDArray
 
 from kivuko.datasets.spec import is_spec
-from kivuko.errors import DataError, KivukoError, UsageError
-from kivuko.files import explain_write_failure
-from kivuko.progress import bars, console, note
-from kivuko.search.decoding import Decoded, DecodingWorkers, Limits, Refused, decode_place
-from kivuko.search.encoding import ImageEncoder, Tensors
+from kivuko.errors import CorruptFileError, DataError, ImageIndexError, KivukoError, UsageError
+from kivuko.files import cache_folder, explain_write_failure, write_text
+from kivuko.progress import bars, console, note, progress_bar
+from kivuko.search import decoding, resumable_writer
+from kivuko.search.decoding import Decoded, ImageEncoder, Limits, Refused
 from kivuko.search.image_index import ImageIndex
+from kivuko.search.index import Vectors
 from kivuko.search.items import FilePlace, Skip, Source, Work
-from kivuko.search.segments import STORAGES, Storage
-from kivuko.search.sources import open_dataset_source, open_source
-from kivuko.search.writer import (
-    IndexSpec,
-    IndexWriter,
-    check_place,
-    fits,
-    holds_index,
-    merge_segments,
-    numbers_to_continue,
-    prepare_folder,
-    swap,
-    writing,
-)
+from kivuko.search.sources import EmojiSource, open_dataset_source, open_source
+from kivuko.search.store import STORAGES, Storage, holds_index
 
 if TYPE_CHECKING:
+    from kivuko.datasets.emoji.world import EmojiWorld
     from kivuko.encoders.model import Model
 
 BATCH = 64  # images in one forward pass
@@ -47,6 +38,7 @@ COMMIT = 4 * BATCH  # new images in one transaction: whole batches, so that they
 _WINDOW = 96  # images decoded ahead
 _MOST_WORKERS = 256
 _LINE_SECONDS = 15  # between two lines of a log
+_LIMITS = Limits()
 
 
 def build_index(
@@ -101,24 +93,26 @@ def build_index(
     >>> index.close()
     """
     for name, value in (("workers", workers), ("batch_size", batch_size), ("max_pixels", max_pixels)):
-        if value is not None and value < 1:
-            raise UsageError(f"{name} {value}: must be at least 1.")
+        if value is not None and (not isinstance(value, int) or value < 1):
+            raise UsageError(f"{name} {value!r}: must be a whole number, at least 1.")
     if workers is not None and workers > _MOST_WORKERS:
         raise UsageError(f"workers {workers}: at most {_MOST_WORKERS}.")
     if storage is not None and storage not in STORAGES:
         raise UsageError(f"storage {storage}: choose from {', '.join(STORAGES)}.")
-    named = [source] if isinstance(source, str | Path) or not isinstance(source, Sequence) else list(source)
+    if not isinstance(out, str | Path) or not str(out):
+        raise UsageError(f"out {out!r}: name the folder of the index, such as my.index.")
+    named = source if isinstance(source, Sequence) and not isinstance(source, str) else [source]
     if not named:
         raise UsageError("name what to index: a folder, a captions file, shards, or the data set emoji.")
     sources = [_source(one, cldr, font, progress) for one in named]
-    check_place(Path(os.path.realpath(out)), rebuild)
+    resumable_writer.check_place(Path(os.path.realpath(out)), rebuild)
     encoder, loaded_from = _load_encoder(model, device)
     limits = Limits(pixels=max_pixels) if max_pixels else Limits()
-    options = IndexOptions(workers, storage, limits, rebuild, batch_size)
     with bars(progress) as display:
         summary = index_images(
-            encoder, sources, Path(out), model=loaded_from, options=options, report=_IndexBar(display)
-        )
+            encoder, sources, Path(out), model=loaded_from, workers=workers, storage=storage, limits=limits,
+            rebuild=rebuild, batch_size=batch_size, report=_IndexBar(display),
+        )  # fmt: skip
     index = ImageIndex(out, progress=progress)
     index.summary = summary
     return index
@@ -128,20 +122,21 @@ def _source(
     source: Path | str | Source, cldr: Path | str | None, font: Path | str | None, progress: bool | None
 ) -> Source:
     if isinstance(source, str) and is_spec(source) and not Path(source).exists():
-        return open_dataset_source(source, cldr=_path(cldr), font=_path(font), progress=progress)
-    return open_source(Path(source)) if isinstance(source, str | Path) else source
-
-
-def _path(path: Path | str | None) -> Path | None:
-    return None if path is None else Path(path)
+        paths = {name: Path(value) for name, value in (("cldr", cldr), ("font", font)) if value is not None}
+        return open_dataset_source(source, **paths, progress=progress)
+    if isinstance(source, str | Path):
+        return open_source(Path(source))
+    if not hasattr(source, "describe"):
+        raise UsageError(f"{source!r}: not a source of images. Name a folder, a captions file, a shard or a data set.")
+    return source
 
 
 def _load_encoder(model: Model | Path | str, device: str | None) -> tuple[ImageEncoder, str]:
     """Return a model's image side, and the folder or id that loads the model again."""
-    from kivuko.search.decoding import share_cores, start_fork_server
-
-    share_cores()
-    start_fork_server("torch", "transformers.image_processing_utils")  # imports while this process does the same
+    decoding.share_cores()
+    if isinstance(model, str | Path) and (Path(model) / "modules.json").is_file():
+        # It imports while this process does the same. Not for a mistyped name: it would outlive the error message.
+        decoding.start_fork_server("torch", "transformers.image_processing_utils")
     from kivuko.encoders.model import load_model
     from kivuko.search.encoding import TowerEncoder
 
@@ -150,29 +145,19 @@ def _load_encoder(model: Model | Path | str, device: str | None) -> tuple[ImageE
 
 
 @dataclass
-class Counts:
-    """Progress of a run: ``seen`` files, of which ``new`` images were encoded, ``unchanged`` not decoded again."""
-
-    seen: int = 0
-    new: int = 0
-    unchanged: int = 0
-    vanished: int = 0
-    skipped: Counter[str] = field(default_factory=Counter)
-
-
-@dataclass(frozen=True)
 class Summary:
-    """The figures of an index after a run."""
+    """The counts of a run, and the figures of the index after it."""
 
     path: Path
-    generation: int  # the one before if nothing has changed
-    images: int  # distinct ones
-    files: int
-    new: int
-    unchanged: int
-    vanished: int
-    skipped: dict[str, int]  # by reason
-    resumed: bool  # the run continued one that was stopped
+    seen: int = 0  # files
+    new: int = 0  # images that were encoded
+    unchanged: int = 0  # files that were not decoded again
+    vanished: int = 0  # files
+    skipped: dict[str, int] = field(default_factory=dict)  # by reason
+    generation: int = 0  # the one before if nothing has changed
+    images: int = 0  # distinct ones in the index
+    files: int = 0  # in the index
+    resumed: bool = False  # the run continued one that was stopped
     seconds: float = 0.0
 
     @property
@@ -180,18 +165,7 @@ class Summary:
         return self.files - self.images
 
 
-@dataclass(frozen=True)
-class IndexOptions:
-    """Options of ``build_index``."""
-
-    workers: int | None = None  # 0: decode in this process
-    storage: Storage | None = None
-    limits: Limits = field(default_factory=Limits)
-    rebuild: bool = False
-    batch_size: int | None = None
-
-
-Reporter = Callable[[Counts, int | None], None]  # (so far, files in all if known)
+Reporter = Callable[[Summary, int | None], None]  # (so far, files in all if known)
 
 
 class _NoImageError(DataError):
@@ -200,137 +174,125 @@ class _NoImageError(DataError):
 
 def index_images(
     encoder: ImageEncoder, sources: Sequence[Source], path: Path, *, model: Path | str = "",
-    options: IndexOptions = IndexOptions(), report: Reporter | None = None,
+    workers: int | None = None, storage: Storage | None = None, limits: Limits = _LIMITS, rebuild: bool = False,
+    batch_size: int | None = None, report: Reporter | None = None,
 ) -> Summary:  # fmt: skip
-    """Index the images of some sources; ``model`` is the encoder's folder or id.
+    """Index the images of some sources; ``model`` is the encoder's folder or id, ``workers=0`` decodes in this process.
 
     Every commit survives a kill. Readers see the previous generation until the run has ended.
     """
     path = Path(os.path.realpath(path))
     recorded = os.path.realpath(model) if model and Path(model).is_dir() else str(model)  # a folder, or an id
     described = [one.describe() for one in sources]
-    spec = IndexSpec(encoder.fingerprint, encoder.dim, recorded, described, options.storage)
+    spec = resumable_writer.IndexSpec(encoder.fingerprint, encoder.dim, recorded, described, storage)
+    run = _Run(encoder, sources, spec, workers, limits, batch_size or BATCH, report)
     new, began = not path.exists(), time.monotonic()
     try:
-        prepare_folder(path, options.rebuild)
-        with writing(path):
-            run = _rebuild if options.rebuild and holds_index(path) else _run
-            summary = run(encoder, sources, path, spec, options, report)
+        resumable_writer.prepare_folder(path, rebuild)
+        with resumable_writer.writing(path):
+            if rebuild and holds_index(path):
+                beside, first = resumable_writer.rebuild_folder(path, spec)
+                with resumable_writer.writing(beside):
+                    summary = run(beside, first)
+                    resumable_writer.swap(beside, path)
+            else:
+                summary = run(path, {})
     except _NoImageError:
         if new:
             shutil.rmtree(path, ignore_errors=True)
         raise
     except (OSError, sqlite3.OperationalError) as problem:
         raise _explained(problem, path) from problem
-    return replace(summary, seconds=round(time.monotonic() - began, 3))
-
-
-def _run(
-    encoder: ImageEncoder, sources: Sequence[Source], path: Path, spec: IndexSpec, options: IndexOptions,
-    report: Reporter | None, first: dict[str, str] | None = None,
-) -> Summary:  # fmt: skip
-    with contextlib.closing(IndexWriter(path, spec, first)) as writer:
-        counted = [one.count() for one in sources] if report else []
-        total = sum(one or 0 for one in counted) if None not in counted else None
-        run = _Run(encoder, writer, options.batch_size or BATCH)
-        with contextlib.closing(_decoded(encoder, options, run.requests(sources))) as decoded:
-            for work, answer in decoded:
-                run.take(work, answer)
-                if report:
-                    report(run.counts, total)
-        run.flush()
-        counts = run.counts
-        counts.vanished = writer.vanish()
-        images, files = writer.living()
-        if not images:
-            reasons = ", ".join(f"{number:,} {reason}" for reason, number in counts.skipped.most_common(3))
-            where = " ".join(one["path"] for one in spec.sources)
-            raise _NoImageError(f"{where}: no image in it that can be read{f' ({reasons})' if reasons else ''}.")
-        generation = writer.publish()
-        writer.database.execute("BEGIN IMMEDIATE")
-        merge_segments(writer, encoder.dim)
-        return Summary(
-            path, generation, images, files, counts.new, counts.unchanged, counts.vanished, dict(counts.skipped),
-            writer.resumed,
-        )  # fmt: skip
-
-
-def _rebuild(
-    encoder: ImageEncoder, sources: Sequence[Source], path: Path, spec: IndexSpec, options: IndexOptions,
-    report: Reporter | None,
-) -> Summary:  # fmt: skip
-    """Build an index next to the old one, then replace the old one."""
-    beside = path.with_name(f".{path.name}.rebuild")
-    first = numbers_to_continue(path)
-    if beside.is_dir() and not fits(beside, spec, first):
-        shutil.rmtree(beside)
-    beside.mkdir(exist_ok=True)
-    with writing(beside):
-        summary = _run(encoder, sources, beside, spec, options, report, first)
-        swap(beside, path)
-    return replace(summary, path=path)
+    return replace(summary, path=path, seconds=round(time.monotonic() - began, 3))
 
 
 _Request = tuple[Work | Skip, FilePlace | bytes | None]
 _Answer = tuple[Work | Skip, Decoded | Refused | None]
 
 
-def _decoded(encoder: ImageEncoder, options: IndexOptions, requests: Iterator[_Request]) -> Generator[_Answer]:
-    """Yield each request with its decoded image (None: there is none to decode), in order."""
-    if options.workers == 0:
-        for work, place in requests:
-            yield work, None if place is None else decode_place(place, encoder.prepare, options.limits)
-        return
-    workers = options.workers or min(8, _cores())
-    with DecodingWorkers[Work | Skip](encoder.prepare, workers, options.limits, _WINDOW) as decoding:
-        yield from decoding.answers(requests)
-
-
 class _Run:
     """One run: collects decoded images into batches, and batches into commits."""
 
-    def __init__(self, encoder: ImageEncoder, writer: IndexWriter, batch: int) -> None:
-        self.counts = Counts()
-        self._encoder, self._writer = encoder, writer
+    def __init__(
+        self, encoder: ImageEncoder, sources: Sequence[Source], spec: resumable_writer.IndexSpec, workers: int | None,
+        limits: Limits, batch: int, report: Reporter | None,
+    ) -> None:  # fmt: skip
+        self._encoder, self._sources, self._spec, self._report = encoder, sources, spec, report
+        self._workers, self._limits = workers, limits
         self._batch, self._commit = batch, batch * max(1, COMMIT // BATCH)
         self._new: list[tuple[int, Decoded]] = []  # not committed yet
         self._by_hash: dict[str, int] = {}  # of those
-        self._waiting: list[Tensors] = []  # not encoded yet
+        self._waiting: list[decoding.Tensors] = []  # not encoded yet
         self._vectors: list[NDArray[np.float32]] = []
 
-    def requests(self, sources: Sequence[Source]) -> Iterator[_Request]:
+    def __call__(self, folder: Path, first: dict[str, str]) -> Summary:
+        """Index into a folder, on from what an earlier run committed; ``first``: see ``IndexWriter``."""
+        with contextlib.closing(resumable_writer.IndexWriter(folder, self._spec, first)) as self._writer:
+            summary = self._summary = Summary(folder, resumed=self._writer.resumed)
+            counted = [one.count() for one in self._sources] if self._report else []
+            total = sum(one or 0 for one in counted) if None not in counted else None
+            with contextlib.closing(self._decoded()) as decoded:
+                for work, answer in decoded:
+                    self._take(work, answer)
+                    if self._report:
+                        self._report(summary, total)
+            self._flush()
+            summary.vanished = self._writer.vanish()
+            summary.images, summary.files = self._writer.living()
+            if not summary.images:
+                raise self._no_image()
+            summary.generation = self._writer.publish()
+            self._writer.database.execute("BEGIN IMMEDIATE")
+            resumable_writer.merge_segments(self._writer, self._encoder.dim)
+            return summary
+
+    def _no_image(self) -> _NoImageError:
+        most = sorted(self._summary.skipped.items(), key=lambda one: -one[1])[:3]
+        reasons = ", ".join(f"{number:,} {reason}" for reason, number in most)
+        where = " ".join(one["path"] for one in self._spec.sources)
+        return _NoImageError(f"{where}: no image in it that can be read{f' ({reasons})' if reasons else ''}.")
+
+    def _decoded(self) -> Generator[_Answer]:
+        """Yield each request with its decoded image (None: there is none to decode), in order."""
+        if self._workers == 0:
+            for work, place in self._requests():
+                yield work, None if place is None else decoding.decode_place(place, self._encoder.prepare, self._limits)
+            return
+        workers = self._workers or min(8, decoding.cores())
+        with decoding.DecodingWorkers[Work | Skip](self._encoder.prepare, workers, self._limits, _WINDOW) as processes:
+            yield from processes.answers(self._requests())
+
+    def _requests(self) -> Iterator[_Request]:
         """Yield everything in the sources, with the place of each image that must be decoded."""
-        for source, prefix in zip(sources, _prefixes(sources), strict=True):
+        for source, prefix in zip(self._sources, _prefixes(self._sources), strict=True):
             for one in source:
                 named = replace(one, key=prefix + one.key) if prefix else one
                 if isinstance(named, Skip):
                     yield named, None
                 elif not self._writer.see(named.key):
                     yield Skip(named.key, "named twice", "only the first is taken"), None
-                elif self._writer.unchanged(named):
-                    yield replace(named, place=b"") if isinstance(named.place, bytes) else named, None
                 else:
-                    place = named.place
-                    yield replace(named, place=b"") if isinstance(place, bytes) else named, place
+                    place = None if self._writer.unchanged(named) else named.place
+                    yield replace(named, place=b"") if isinstance(named.place, bytes) else named, place
 
-    def take(self, work: Work | Skip, answer: Decoded | Refused | None) -> None:
+    def _take(self, work: Work | Skip, answer: Decoded | Refused | None) -> None:
         """Process one answer; they come in the order of the sources."""
-        self.counts.seen += 1
+        self._summary.seen += 1
         if isinstance(work, Skip):
             self._skip(work)
         elif isinstance(answer, Refused):
             self._writer.remove(work.key)
             self._skip(Skip(work.key, answer.reason, answer.detail))
         elif answer is None:
-            self.counts.unchanged += 1
+            self._summary.unchanged += 1
             self._writer.keep(work)
         else:
             content = self._by_hash.get(answer.sha256) or self._writer.content_of(answer.sha256)
             self._writer.put(work, content or self._add(answer))
             if len(self._new) == self._commit and not self._waiting:
-                self.flush()
+                self._flush()
 
-    def flush(self) -> None:
+    def _flush(self) -> None:
         """Encode the waiting images, and commit everything."""
         self._encode()
         vectors = np.concatenate(self._vectors) if self._vectors else np.empty((0, self._encoder.dim), np.float32)
@@ -343,7 +305,7 @@ class _Run:
         self._by_hash[decoded.sha256] = content
         self._waiting.append(decoded.tensors)
         self._new.append((content, replace(decoded, tensors={})))
-        self.counts.new += 1
+        self._summary.new += 1
         if len(self._waiting) == self._batch:
             self._encode()
         return content
@@ -354,7 +316,7 @@ class _Run:
             self._waiting = []
 
     def _skip(self, skip: Skip) -> None:
-        self.counts.skipped[skip.reason] += 1
+        self._summary.skipped[skip.reason] = self._summary.skipped.get(skip.reason, 0) + 1
         self._writer.skip(skip)
 
 
@@ -373,10 +335,6 @@ def _prefixes(sources: Sequence[Source]) -> list[str]:
     return prefixes
 
 
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def _explained(problem: BaseException, path: Path) -> BaseException:
     """Return a clear error for a disk that is full or cannot be written, else the problem itself."""
     words = str(problem).lower()
@@ -384,7 +342,7 @@ def _explained(problem: BaseException, path: Path) -> BaseException:
         if "full" in words:
             return KivukoError(f"{path}: the disk is full; what was committed is kept. Free some space and run again.")
         if "readonly" in words or "unable to open" in words:
-            return KivukoError(f"{path}: cannot be written here (no permission). Choose another --out.")
+            return KivukoError(f"{path}: cannot be written here (no permission). Choose another place (--out).")
         if "disk i/o" in words:
             return KivukoError(f"{path}: the disk fails, or is full ({problem}). Free some space and run again.")
         return problem
@@ -401,14 +359,68 @@ class _IndexBar:
         self._began = self._line = time.monotonic()
         self._shown = 0.0
 
-    def __call__(self, counts: Counts, total: int | None) -> None:
+    def __call__(self, so_far: Summary, total: int | None) -> None:
         now = time.monotonic()
-        if now - self._shown < 0.2 and counts.seen != total:
+        if now - self._shown < 0.2 and so_far.seen != total:
             return
         self._shown = now
-        speed = counts.seen / max(1e-6, now - self._began)
-        figures = f"{speed:,.0f} images/s · {counts.new:,} new · {sum(counts.skipped.values()):,} skipped"
-        self._display.update(self._task, completed=counts.seen, total=total, figures=figures)
+        speed = so_far.seen / max(1e-6, now - self._began)
+        figures = f"{speed:,.0f} images/s · {so_far.new:,} new · {sum(so_far.skipped.values()):,} skipped"
+        self._display.update(self._task, completed=so_far.seen, total=total, figures=figures)
         if not console.is_terminal and now - self._line > _LINE_SECONDS:
             self._line = now
-            note(f"indexing: {counts.seen:,} files · {figures}")
+            note(f"indexing: {so_far.seen:,} files · {figures}")
+
+
+_CHECKSUM = "vectors.sha256"  # written last: an index without it is not finished
+
+
+def emoji_index(
+    model: Any, world: EmojiWorld, *, cache: Path | None = None, progress: bool | None = None
+) -> ImageIndex:
+    """Open, or build and cache, the index of a world's images, encoded by a ``SentenceTransformer``.
+
+    The image of row ``n`` of the world has the id ``n + 1``. ``cache``: a folder; None: ``index/`` in Kivuko's cache.
+    """
+    from kivuko.search.encoding import TowerEncoder
+
+    encoder = TowerEncoder(model)
+    key = hashlib.sha256(f"3:{world.fingerprint}:{encoder.fingerprint}".encode()).hexdigest()
+    folder = (cache or cache_folder() / "index") / f"emoji-{key[:24]}.index"
+    if not (folder / _CHECKSUM).is_file():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder.with_suffix(".lock")):
+            if not (folder / _CHECKSUM).is_file():
+                _build(encoder, world, folder, progress)
+    try:
+        index = ImageIndex(folder, kind="flat", storage="float32")
+        if _digest(_vectors(index)) != (folder / _CHECKSUM).read_text(encoding="ascii").strip():
+            raise CorruptFileError("its checksum differs from what was written")
+    except (CorruptFileError, ImageIndexError, OSError, ValueError) as problem:
+        raise CorruptFileError(f"{folder}: corrupted. Delete this folder and run again.") from problem
+    return index
+
+
+def emoji_vectors(model: Any, world: EmojiWorld, *, cache: Path | None = None, progress: bool | None = None) -> Vectors:
+    """Return the unit vectors of a world's images, float32 [images, dim], in the world's order; see ``emoji_index``."""
+    with emoji_index(model, world, cache=cache, progress=progress) as index:
+        return _vectors(index)
+
+
+def _build(encoder: ImageEncoder, world: EmojiWorld, folder: Path, progress: bool | None) -> None:
+    with progress_bar("encoding images", progress) as report:
+        # Drawn images need no processes that may crash, and starting some takes longer than drawing.
+        index_images(
+            encoder, [EmojiSource(world)], folder, workers=0, storage="float32", batch_size=128,
+            report=lambda so_far, total: report(so_far.seen, total or so_far.seen),
+        )  # fmt: skip
+    with ImageIndex(folder, kind="flat", storage="float32") as index:
+        write_text(folder / _CHECKSUM, _digest(_vectors(index)) + "\n")
+
+
+def _vectors(index: ImageIndex) -> Vectors:
+    return np.concatenate([vectors for _, vectors in index.store.vectors()])
+
+
+def _digest(vectors: Vectors) -> str:
+    return hashlib.sha256(f"{vectors.dtype} {vectors.shape}".encode() + vectors.tobytes()).hexdigest()

@@ -4,8 +4,6 @@ The standard library's process pool breaks when one of its processes dies. Here 
 image it died on is tried once more, then skipped. (``pebble`` can do this too, but took twice the main process's time.)
 """
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import io
@@ -20,10 +18,10 @@ import threading
 import time
 import types
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,7 +31,8 @@ from kivuko.encoders.images import MOST_BYTES, MOST_PIXELS, RefusedImage, decode
 from kivuko.errors import KivukoError
 from kivuko.search.items import FilePlace
 
-Prepare = Callable[[Image.Image], dict[str, NDArray[Any]]]
+Tensors = dict[str, NDArray[Any]]
+Prepare = Callable[[Image.Image], Tensors]
 _MOST_PROPORTION = 200  # of the long side to the short
 _IDENTIFIED_FIRST = 1 << 20  # smaller files are read whole at once
 
@@ -55,7 +54,7 @@ class Decoded:
     width: int
     height: int
     thumbnail: bytes
-    tensors: dict[str, NDArray[Any]]  # the tower's input, each with a leading axis of 1
+    tensors: Tensors  # the tower's input, each with a leading axis of 1
 
 
 @dataclass(frozen=True)
@@ -116,9 +115,41 @@ def as_png(image: Image.Image) -> bytes:
     return stream.getvalue()
 
 
-def raw_pixels(image: Image.Image) -> dict[str, NDArray[Any]]:
+def raw_pixels(image: Image.Image) -> Tensors:
     """Return the pixels, uint8 [1, height, width, 3], for a tower that prepares images itself."""
     return {"pixels": np.asarray(image)[None]}
+
+
+@dataclass(frozen=True)
+class ProcessorPreparation:
+    """Prepare images with a tower's own image processor, as numpy arrays."""
+
+    processor: Any
+
+    @property
+    def preload(self) -> str:  # the module to import once for all workers
+        return type(self.processor).__module__
+
+    def __call__(self, image: Image.Image) -> Tensors:
+        tensors = self.processor(images=[image], return_tensors="np")
+        return {name: np.ascontiguousarray(value) for name, value in tensors.items()}
+
+
+class ImageEncoder(Protocol):
+    """An encoder of prepared images."""
+
+    @property
+    def fingerprint(self) -> str: ...  # a hash that identifies the vector space
+
+    @property
+    def dim(self) -> int: ...
+
+    @property
+    def prepare(self) -> Prepare: ...  # from an RGB image to the tower's input, with a leading axis of 1; pickled
+
+    def encode(self, prepared: Sequence[Tensors]) -> NDArray[np.float32]:
+        """Return unit vectors of prepared images, float32 [images, dim]."""
+        ...
 
 
 class ReadyPipes:
@@ -135,16 +166,15 @@ class ReadyPipes:
 
     def discard(self, pipe: Connection) -> None:
         """Remove a pipe, before it is closed."""
-        with contextlib.suppress(ValueError):
-            self._pipes.remove(pipe)
-            if self._selector is not None:
-                self._selector.unregister(pipe)
+        self._pipes.remove(pipe)
+        if self._selector is not None:
+            self._selector.unregister(pipe)
 
-    def wait(self, seconds: float) -> list[Connection]:
+    def wait(self, seconds: float) -> list[Any]:
         """Return the pipes that can be read or whose other end is closed; none after a timeout."""
         if self._selector is None:
-            return [pipe for pipe in wait(self._pipes, timeout=seconds) if isinstance(pipe, Connection)]
-        return [key.fileobj for key, _ in self._selector.select(seconds)]  # type: ignore[misc]
+            return list(wait(self._pipes, timeout=seconds))
+        return [key.fileobj for key, _ in self._selector.select(seconds)]
 
     def close(self) -> None:
         if self._selector is not None:
@@ -173,6 +203,11 @@ class _Worker:
     pipe: Connection
     requests: deque[_Request] = field(default_factory=deque)
     since: float = field(default_factory=time.monotonic)
+
+
+def cores() -> int:
+    """Return the number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def share_cores() -> None:
@@ -253,7 +288,7 @@ class DecodingWorkers(Generic[Tag]):
         self._ready.add(self._wake_read)
         self._thread = threading.Thread(target=self._run, name="kivuko-decoding", daemon=True)
 
-    def __enter__(self) -> DecodingWorkers[Tag]:
+    def __enter__(self) -> Self:
         try:
             for _ in range(self._count):
                 self._workers.append(self._started())
@@ -368,7 +403,9 @@ class DecodingWorkers(Generic[Tag]):
         _stop(worker)
         self._deaths += 1
         if self._deaths > _DEATHS_IN_A_ROW:
-            raise KivukoError("the processes that decode images die at once: is memory short? Try --workers 1.")
+            raise KivukoError(
+                "the processes that decode images die at once: is memory short? Try with one worker (--workers 1)."
+            )
         left = list(worker.requests)
         with self._changed:
             if left:

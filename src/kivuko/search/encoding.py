@@ -1,60 +1,33 @@
-"""The image side of a model for indexing: image preparation, done by the workers, and the forward pass."""
-
-from __future__ import annotations
+"""Encoding for search: a model's image side, as indexing needs it, and queries."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 import numpy as np
-from numpy.typing import NDArray
+import regex
+import torch
 from PIL import Image
+from torch import Tensor
+from torch.nn import functional as F
 
-from kivuko.errors import ModelError
-from kivuko.search.decoding import Prepare, raw_pixels
+from kivuko.encoders.image_tower import Vectors, encode_images
+from kivuko.encoders.loading import image_fingerprint
+from kivuko.encoders.model import encode_texts, has_images
+from kivuko.encoders.modules import has_known_token
+from kivuko.encoders.spelling import misspelled_words
+from kivuko.encoders.word_tokens import out_of_vocabulary_words
+from kivuko.errors import ModelError, UsageError
+from kivuko.search.decoding import Prepare, ProcessorPreparation, Tensors, raw_pixels
+from kivuko.text import word_list
 
-Tensors = dict[str, NDArray[Any]]
-
-
-class ImageEncoder(Protocol):
-    """An encoder of prepared images."""
-
-    @property
-    def fingerprint(self) -> str: ...  # a hash that identifies the vector space
-
-    @property
-    def dim(self) -> int: ...
-
-    @property
-    def prepare(self) -> Prepare: ...  # from an RGB image to the tower's input, with a leading axis of 1; pickled
-
-    def encode(self, prepared: Sequence[Tensors]) -> NDArray[np.float32]:
-        """Return unit vectors of prepared images, float32 [images, dim]."""
-        ...
-
-
-@dataclass(frozen=True)
-class ProcessorPreparation:
-    """Prepare images with a tower's own image processor, as numpy arrays."""
-
-    processor: Any
-
-    @property
-    def preload(self) -> str:  # the module to import once for all workers
-        return type(self.processor).__module__
-
-    def __call__(self, image: Image.Image) -> Tensors:
-        tensors = self.processor(images=[image], return_tensors="np")
-        return {name: np.ascontiguousarray(value) for name, value in tensors.items()}
+_FEW = 64  # texts of one batch
+_EDGES = regex.compile(r"(?<!\S)\p{P}+|\p{P}+(?!\S)")  # punctuation where a word begins or ends
 
 
 class TowerEncoder:
     """The image side of a loaded model or image tower; ModelError if it encodes no images."""
 
     def __init__(self, model: Any) -> None:
-        from kivuko.encoders.loading import image_fingerprint
-        from kivuko.encoders.model import has_images
-
         if not has_images(model):
             raise ModelError("this model encodes text only, so it cannot index images. Distill it with an image tower.")
         self._model = model
@@ -63,21 +36,17 @@ class TowerEncoder:
         self._constant: dict[str, Any] = {}  # what the tower's preparation adds for any image
         self.prepare: Prepare = self._preparation()
 
-    def encode(self, prepared: Sequence[Tensors]) -> NDArray[np.float32]:
+    def encode(self, prepared: Sequence[Tensors]) -> Vectors:
         if isinstance(self.prepare, ProcessorPreparation):
             vectors = self._forward(prepared)
         else:
-            from kivuko.encoders.image_tower import encode_images
-
             images = [Image.fromarray(one["pixels"][0]) for one in prepared]
             vectors = encode_images(self._model, images, batch_size=len(images))
         if not np.isfinite(vectors).all() or not np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-3):
             raise ModelError("the model gives vectors that are not numbers (NaN) or zero. Distill the model again.")
         return vectors
 
-    def _forward(self, prepared: Sequence[Tensors]) -> NDArray[np.float32]:
-        import torch
-
+    def _forward(self, prepared: Sequence[Tensors]) -> Vectors:
         vectors = np.empty((len(prepared), self.dim), dtype=np.float32)
         by_shape: dict[tuple[Any, ...], list[int]] = {}
         for place, one in enumerate(prepared):  # some towers keep the proportions: then shapes differ
@@ -86,20 +55,18 @@ class TowerEncoder:
         with torch.inference_mode():
             for places in by_shape.values():
                 features = {
-                    name: value.to(self._model.device) if isinstance(value, torch.Tensor) else value
+                    name: value.to(self._model.device) if isinstance(value, Tensor) else value
                     for name, value in self._constant.items()
                 }
                 for name in prepared[places[0]]:
                     stacked = np.concatenate([prepared[place][name] for place in places])
                     features[name] = torch.from_numpy(stacked).to(self._model.device)
                 encoded = self._model(features)["sentence_embedding"]
-                vectors[places] = torch.nn.functional.normalize(encoded, dim=1).float().cpu().numpy()
+                vectors[places] = F.normalize(encoded, dim=1).float().cpu().numpy()
         return vectors
 
     def _preparation(self) -> Prepare:
         """Return the tower's image processor if it alone prepares images, as tested on two unlike ones; else pixels."""
-        import torch
-
         side = self._model[0].sub_modules["image"] if hasattr(self._model[0], "sub_modules") else self._model
         processor = getattr(side[0], "processor", None)
         processor = getattr(processor, "image_processor", processor)  # of a CLIP, the part that is for images
@@ -113,8 +80,47 @@ class TowerEncoder:
                 own, expected = candidate(image), dict(self._model.preprocess([image]))
             except Exception:  # it takes more than images; the model itself knows what
                 return raw_pixels
-            tensors = {name: value.numpy() for name, value in expected.items() if isinstance(value, torch.Tensor)}
+            tensors = {name: value.numpy() for name, value in expected.items() if isinstance(value, Tensor)}
             if own.keys() != tensors.keys() or not all(np.array_equal(own[name], tensors[name]) for name in own):
                 return raw_pixels
             self._constant = {name: value for name, value in expected.items() if name not in tensors}
         return cast(Prepare, candidate)
+
+
+def encode_queries(model: Any, texts: Sequence[str], name: str = "the model") -> Vectors:
+    """Return unit vectors of cleaned queries, float32 [queries, dim]; ``name``: of the model, for messages."""
+    for text in texts:
+        if not has_known_token(model, text):
+            raise _unknown(text)
+    vectors = _encoded(model, texts) if texts else np.empty((0, 0), dtype=np.float32)
+    if not np.isfinite(vectors).all():
+        raise ModelError(f"{name}: gives vectors that are not numbers (NaN). Delete the folder and make it again.")
+    for text, vector in zip(texts, vectors, strict=True):
+        if not vector.any():
+            raise _unknown(text)
+    return vectors
+
+
+def unread_words(model: Any, text: str) -> tuple[str, ...]:
+    """Return the out-of-vocabulary words of a cleaned query, without those that ``misspelled_words`` reads."""
+    unknown = out_of_vocabulary_words(model, _EDGES.sub(" ", text))
+    if not unknown:
+        return ()
+    read = misspelled_words(model, text)
+    return tuple(word for word in unknown if not read.keys() & set(word_list(word)))
+
+
+def _encoded(model: Any, texts: Sequence[str]) -> Vectors:
+    """Encode as ``encode_texts`` does, but few texts without its preparations, which take longer than encoding."""
+    plain = getattr(model, "default_prompt_name", None) is None and getattr(model, "truncate_dim", None) is None
+    if not plain or len(texts) > _FEW:
+        return encode_texts(model, texts)
+    with torch.inference_mode():
+        features = model.preprocess(list(texts))
+        features = {name: one.to(model.device) if isinstance(one, Tensor) else one for name, one in features.items()}
+        vectors: Vectors = F.normalize(model(features)["sentence_embedding"].float(), dim=-1).cpu().numpy()
+    return vectors
+
+
+def _unknown(text: str) -> UsageError:
+    return UsageError(f"'{text[:80]}': no part of it is in the model's vocabulary. Try other words.")

@@ -1,11 +1,9 @@
 """Search with FAISS: exact, HNSW (a graph) or IVF (cells), in float32, float16 or int8."""
 
-from __future__ import annotations
-
 import errno
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, Self, cast
 
 import numpy as np
 
@@ -37,27 +35,10 @@ class FaissIndex:
         self._expected = expected
         self._index: Any = None if kind == "ivf" else _empty(dim, kind, storage, 0)
         self._alive: Ids = np.empty(0, dtype=np.int64)  # ascending
-        self._dead = 0
+        self.dead = 0  # vectors that were removed but keep their memory
 
     def __len__(self) -> int:
         return len(self._alive)
-
-    @property
-    def nbytes(self) -> int:
-        if self._index is None:
-            return 0
-        numbers = {"float32": 4, "float16": 2, "int8": 1}[self.storage] * self.dim * int(self._index.ntotal)
-        total = numbers + 8 * int(self._index.ntotal) + self._alive.nbytes
-        if self.kind == "ivf":
-            total += 4 * self.dim * int(self._index.nlist)
-        if self.kind == "hnsw":
-            total += 4 * int(self._inner().hnsw.neighbors.size())
-        return total
-
-    @property
-    def dead(self) -> int:
-        """The number of vectors that were removed but keep their memory."""
-        return self._dead
 
     @property
     def trained(self) -> bool:
@@ -93,7 +74,7 @@ class FaissIndex:
             known = faiss.vector_to_array(self._index.id_map)
             known[np.isin(known, gone)] = -1
             faiss.copy_array_to_vector(known, self._index.id_map)
-            self._dead += len(gone)
+            self.dead += len(gone)
         else:
             self._index.remove_ids(gone)
         self._alive = np.setdiff1d(self._alive, gone, assume_unique=True)
@@ -106,7 +87,7 @@ class FaissIndex:
         scores = np.full((len(queries), k), -np.inf, dtype=np.float32)
         ids = np.full((len(queries), k), -1, dtype=np.int64)
         if wanted and len(queries):
-            some = None if len(passing) == len(self._alive) and not self._dead else passing
+            some = None if len(passing) == len(self._alive) and not self.dead else passing
             share = len(passing) / len(self._alive)
             scores[:, :wanted], ids[:, :wanted] = self._search(queries, wanted, some, share)
             lacking = (ids[:, :wanted] < 0).any(1)
@@ -127,8 +108,7 @@ class FaissIndex:
             options = faiss.SearchParametersIVF(sel=selector, nprobe=probes)
         else:
             options = faiss.SearchParametersHNSW(sel=selector, efSearch=round(max(_SEARCH_WIDTH, 2 * k) / share))
-        result: tuple[Vectors, Ids] = self._index.search(queries, k, params=options)
-        return result
+        return cast(tuple[Vectors, Ids], self._index.search(queries, k, params=options))
 
     def _compare_all(self, queries: Vectors, k: int, some: Ids | None) -> tuple[Vectors, Ids]:
         """Compare with every vector that passes; exact but for the rounding of the storage."""
@@ -144,8 +124,7 @@ class FaissIndex:
             options = faiss.SearchParametersIVF(sel=selector, nprobe=int(self._index.nlist))
         else:
             options = faiss.SearchParameters(sel=selector)
-        result: tuple[Vectors, Ids] = self._index.search(queries, k, params=options)
-        return result
+        return cast(tuple[Vectors, Ids], self._index.search(queries, k, params=options))
 
     def _inner(self) -> Any:
         """Return the HNSW index without the map of ids around it."""
@@ -163,7 +142,7 @@ class FaissIndex:
                 raise OSError(number, str(problem), str(path)) from problem
 
     @classmethod
-    def load(cls, path: Path, *, mapped: bool = False) -> FaissIndex:
+    def load(cls, path: Path, *, mapped: bool = False) -> Self:
         """Load an index from a file; ``mapped`` leaves the vectors on disk, and the index cannot be changed.
 
         FAISS checks little: ``image_index`` keeps a checksum.
@@ -183,7 +162,7 @@ class FaissIndex:
             faiss.downcast_InvertedLists(stored.invlists).prefetch_nthread = 0
         known = _ids_of(stored, kind)
         index._alive = np.sort(known[known >= 0])
-        index._dead = len(known) - len(index._alive)
+        index.dead = len(known) - len(index._alive)
         return index
 
 

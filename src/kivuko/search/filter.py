@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kivuko.errors import UsageError
@@ -72,11 +73,28 @@ def parse_filter(texts: Sequence[str]) -> Filter:
 def as_filter(where: Conditions) -> Filter:
     if isinstance(where, Filter):
         return where
+    if not isinstance(where, str | Sequence | None):
+        raise UsageError(f"where is {where!r}: give a condition, or a list of them. {_HOW}")
     return parse_filter([where] if isinstance(where, str) else where or ())
 
 
+def check_count(k: object) -> None:
+    """Raise UsageError unless ``k`` is a number of images."""
+    if not isinstance(k, int) or isinstance(k, bool) or k < 1:
+        raise UsageError(f"k = {k!r}: give a whole number of images, at least 1.")
+
+
+def checked_path(path: Path | str) -> Path:
+    """Return a path as a Path; UsageError for anything else."""
+    if not isinstance(path, Path | str):
+        raise UsageError(f"{path!r}: give the folder of an index, such as my.index.")
+    return Path(path)
+
+
 def clean_query(text: str) -> str:
-    """Return a query, cleaned like training sentences; UsageError if it is empty or not UTF-8."""
+    """Return a query, cleaned like training sentences; UsageError if it is empty, not UTF-8 or no text."""
+    if not isinstance(text, str):
+        raise UsageError(f"the query is {text!r}: give a text.")
     try:
         text.encode()
     except UnicodeEncodeError as problem:
@@ -101,6 +119,8 @@ def refuse_unknown_fields(where: Filter, store: IndexStore) -> None:
 
 
 def _parsed(text: str) -> Condition:
+    if not isinstance(text, str):
+        raise UsageError(f"where holds {text!r}, which is not a condition. {_HOW}")
     shown = repr(text[:80])
     if len(text) > _LONGEST:
         raise UsageError(f"where {shown}...: longer than {_LONGEST} letters. Shorten it.")

@@ -16,10 +16,11 @@ import numpy as np
 from kivuko.errors import CorruptFileError, ImageIndexError, KivukoError, ModelError
 from kivuko.files import sha256_of, write_text
 from kivuko.progress import Report, progress_bar
-from kivuko.search.filter import Conditions, Filter, as_filter
+from kivuko.search.filter import Conditions, Filter, as_filter, check_count, checked_path
 from kivuko.search.index import AUTO, Ids, Index, IndexPlan, Vectors, choose_index, new_index
 from kivuko.search.items import Hit
 from kivuko.search.store import IndexStore
+from kivuko.text import pluralize
 
 if TYPE_CHECKING:
     from kivuko.search.building import Summary
@@ -68,7 +69,7 @@ class ImageIndex:
         self, path: Path | str, *, kind: str = AUTO, storage: str = AUTO, progress: bool | None = None
     ) -> None:
         choose_index(0, 1, kind, storage)
-        self._view = _View(IndexStore.open(Path(path)))
+        self._view = _View(IndexStore.open(checked_path(path)))
         self._retired: list[_View] = []
         self._lock = threading.Lock()
         self._refreshing = threading.Lock()
@@ -88,6 +89,10 @@ class ImageIndex:
     def __len__(self) -> int:
         return len(self.store)
 
+    def __repr__(self) -> str:
+        store = self.store
+        return f"ImageIndex({str(store.path)!r}, {pluralize(len(store), 'image')}, generation {store.generation})"
+
     def search(self, queries: Vectors, k: int = 10, where: Conditions = None) -> list[list[Hit]]:
         """Return the ``k`` nearest images of each query that pass the filter, best first; equal scores by id.
 
@@ -101,9 +106,10 @@ class ImageIndex:
 
         Raises:
             ModelError: the queries do not have the width of the vectors.
-            UsageError: a condition is not understood.
-            ValueError: ``k`` is less than 1.
+            UsageError: a condition is not understood, or ``k`` is less than 1.
+            ImageIndexError: the index is closed.
         """
+        check_count(k)
         with self._in_use() as view:
             return self._search(view, np.asarray(queries, dtype=np.float32), k, as_filter(where))
 
@@ -143,7 +149,7 @@ class ImageIndex:
             return True
 
     def close(self) -> None:
-        """Close the files of the index."""
+        """Close the files of the index; after that, nothing can be searched."""
         with self._lock:
             views, self._retired = [*self._retired, self._view], []
         for view in views:
@@ -175,10 +181,10 @@ class ImageIndex:
             )
         among = store.select(where) if where else None
         scores, ids = view.load(self._kind, self._storage, self._progress).search(queries, k, among)
-        return hits_of(store, scores, ids)
+        return _hits(store, scores, ids)
 
 
-def hits_of(store: IndexStore, scores: Vectors, ids: Ids) -> list[list[Hit]]:
+def _hits(store: IndexStore, scores: Vectors, ids: Ids) -> list[list[Hit]]:
     """Return the hits for the scores and ids of a vector index; ids of -1 are left out."""
     wanted = np.unique(ids[ids >= 0])
     items = {item.id: item for item in store.items([int(id) for id in wanted])}

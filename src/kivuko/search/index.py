@@ -1,11 +1,9 @@
 """Vector indexes: the protocol, the choice of one by size, and the exact one in NumPy."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,7 +46,7 @@ class Index(Protocol):
         """Write the index to a file, completely or not at all."""
 
     @classmethod
-    def load(cls, path: Path) -> Index:
+    def load(cls, path: Path) -> Self:
         """Load an index from a file; CorruptFileError if it is missing or damaged."""
 
     def __len__(self) -> int: ...
@@ -71,9 +69,9 @@ def choose_index(count: int, dim: int, kind: str = AUTO, storage: str = AUTO) ->
     Exact search as long as it takes a few milliseconds, then HNSW: real embeddings of sentences do not form cells, so
     IVF must search a tenth of them for a recall of 0.95, which takes several times as long.
     """
-    for option, named, known in (("index", kind, KINDS), ("storage", storage, STORAGES)):
+    for what, named, known in (("kind of index", kind, KINDS), ("storage", storage, STORAGES)):
         if named not in (AUTO, *known):
-            raise UsageError(f"--{option} {named}: there is no such {option}. Choose from {', '.join((AUTO, *known))}.")
+            raise UsageError(f"{named!r} is no {what}. Choose from {', '.join((AUTO, *known))}.")
     exact = count * dim <= _MOST_EXACT_NUMBERS
     if kind == AUTO:
         kind = "flat" if exact else "hnsw"
@@ -154,10 +152,6 @@ class FlatIndex:
     def __len__(self) -> int:
         return self._count
 
-    @property
-    def nbytes(self) -> int:
-        return self._vectors.nbytes + self._ids.nbytes
-
     def ids(self) -> Ids:
         return np.sort(self._ids[: self._count])
 
@@ -208,7 +202,7 @@ class FlatIndex:
             save_file({"ids": self._ids[: self._count], "vectors": self._vectors[: self._count]}, temporary)
 
     @classmethod
-    def load(cls, path: Path) -> FlatIndex:
+    def load(cls, path: Path) -> Self:
         try:
             with safe_open(path, framework="np") as stored:
                 ids, vectors = stored.get_tensor("ids"), stored.get_tensor("vectors")

@@ -1,7 +1,5 @@
 """Types of indexing and search: an image of an index, a hit, and a source of images."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol

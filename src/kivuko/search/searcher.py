@@ -8,11 +8,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 from kivuko.errors import ImageIndexError, ModelError, UsageError
-from kivuko.search.filter import Conditions, Filter, as_filter, clean_query, refuse_unknown_fields
+from kivuko.search.filter import (
+    Conditions,
+    Filter,
+    as_filter,
+    check_count,
+    checked_path,
+    clean_query,
+    refuse_unknown_fields,
+)
 from kivuko.search.image_index import ImageIndex
 from kivuko.search.index import AUTO, Vectors, choose_index
 from kivuko.search.items import Hit
-from kivuko.search.writer import holds_index
+from kivuko.search.store import holds_index
 
 if TYPE_CHECKING:
     import numpy as np
@@ -62,7 +70,7 @@ class Searcher:
         progress: bool | None = None,
     ) -> None:  # fmt: skip
         choose_index(0, 1, kind, storage)
-        path = Path(path)
+        path = checked_path(path)
         self._index: ImageIndex | None = None
         self._given: Model | Path | str | None = model
         if holds_index(path):
@@ -70,7 +78,7 @@ class Searcher:
         elif (path / "modules.json").is_file() and model is None:
             self._given = path
         elif (path / "modules.json").is_file():
-            raise UsageError(f"{path}: is a model already, so there is no need for another one (--model).")
+            raise UsageError(f"{path}: is a model already, so there is no need for another model (--model).")
         else:
             what = "neither an index nor a model (no index.sqlite, no modules.json in it)"
             raise ImageIndexError(
@@ -81,6 +89,11 @@ class Searcher:
         self._model: Model | None = None
         self._aligner: Aligner | None = None
         self._lock = threading.RLock()
+        self._path, self._closed = path, False
+
+    def __repr__(self) -> str:
+        model = "" if self._given is None else f", model={getattr(self._given, 'source', None) or str(self._given)!r}"
+        return f"Searcher({str(self._path)!r}{model}{', closed' if self._closed else ''})"
 
     @property
     def model(self) -> Model:
@@ -103,6 +116,8 @@ class Searcher:
     def index(self) -> ImageIndex:
         """The index that is searched."""
         with self._lock:
+            if self._closed:
+                raise ImageIndexError(f"{self._path}: this searcher is closed. Make a new one.")
             if self._index is None:
                 self._index = self._emoji_index()
             return self._index
@@ -133,7 +148,9 @@ class Searcher:
             UsageError: a text is empty or all of it is out of vocabulary; a condition is not understood, or names a
                 field that no image has.
         """
-        _check_count(k)
+        check_count(k)
+        if not isinstance(query, str | Sequence):
+            raise UsageError(f"the query is {query!r}: give a text, or a list of texts.")
         texts = [clean_query(text) for text in ([query] if isinstance(query, str) else query)]
         passing = self._filter(where)
         hits = self.index.search(self.encode(texts), k, passing) if texts else []
@@ -145,7 +162,7 @@ class Searcher:
         Raises:
             UsageError: the file holds no image that can be read, or a condition is not understood.
         """
-        _check_count(k)
+        check_count(k)
         passing = self._filter(where)
         opened = read_image(Path(image)) if isinstance(image, Path | str) else image
         return self.index.search(self.encode_image(opened)[None], k, passing)[0]
@@ -167,16 +184,20 @@ class Searcher:
         Raises:
             UsageError: a text is empty, or all of it is out of vocabulary.
         """
-        from kivuko.search.query import encode_queries
+        from kivuko.search.encoding import encode_queries
 
         cleaned = [clean_query(text) for text in texts]
         return encode_queries(self.model.encoder, cleaned, str(self.folder))
 
     def encode_image(self, image: Image.Image) -> NDArray[np.float32]:
         """Encode an image as those of the index (upright, on white): a unit vector, float32 [dim]."""
+        from PIL import Image
+
         from kivuko.encoders.image_tower import encode_images
         from kivuko.encoders.images import as_rgb
 
+        if not isinstance(image, Image.Image):
+            raise UsageError(f"the image is {image!r}: give a file, or a PIL image.")
         vector: NDArray[np.float32] = encode_images(self.model.encoder, [as_rgb(image)])[0]
         if not vector.any() or vector.dot(vector) != vector.dot(vector):
             raise ModelError(f"{self.folder}: gives no vector for this image. Distill the model again.")
@@ -190,7 +211,7 @@ class Searcher:
 
     def unknown_words(self, text: str) -> tuple[str, ...]:
         """Return the out-of-vocabulary words of a text, as written: its vector ignores them."""
-        from kivuko.search.query import unread_words
+        from kivuko.search.encoding import unread_words
 
         return unread_words(self.model.encoder, clean_query(text))
 
@@ -209,7 +230,8 @@ class Searcher:
         return self._aligner.align(clean_query(text), clean_query(english))
 
     def close(self) -> None:
-        """Close the files of the index."""
+        """Close the files of the index; after that, nothing can be searched."""
+        self._closed = True
         if self._index is not None:
             self._index.close()
 
@@ -243,7 +265,7 @@ class Searcher:
     def _emoji_index(self) -> ImageIndex:
         from kivuko.datasets.emoji.world import emoji_world
         from kivuko.progress import progress_bar
-        from kivuko.search.emoji import emoji_index
+        from kivuko.search.building import emoji_index
 
         cldr, font = (None if one is None else Path(one) for one in self._emoji)
         encoder = self.model.encoder
@@ -288,8 +310,3 @@ def check_same_space(encoder: Any, name: str, fingerprint: str, index: Path) -> 
             f"{index}: was built by another image side than that of {name}, so their vectors do not compare. "
             "Search with the model that built it, or index the images again with this one."
         )
-
-
-def _check_count(k: object) -> None:
-    if not isinstance(k, int) or isinstance(k, bool) or k < 1:
-        raise UsageError(f"k = {k!r}: give a whole number of images, at least 1.")

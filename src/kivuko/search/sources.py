@@ -20,7 +20,7 @@ from kivuko.datasets.spec import EMOJI, open_dataset
 from kivuko.errors import DataError, UsageError
 from kivuko.search.decoding import as_png
 from kivuko.search.items import FilePlace, Skip, Source, Value, Work
-from kivuko.search.segments import DATABASE, OLD_DATABASE
+from kivuko.search.store import DATABASE, OLD_DATABASE
 from kivuko.streams import COMPRESSED, plain_name
 
 if TYPE_CHECKING:

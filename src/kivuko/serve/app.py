@@ -1,7 +1,5 @@
 """The web application: routes, limits and access checks around a search service."""
 
-from __future__ import annotations
-
 import contextlib
 import errno
 import socket
@@ -17,10 +15,9 @@ from starlette.requests import Request
 import kivuko
 from kivuko.errors import UsageError
 from kivuko.serve import schemas
-from kivuko.serve.guard import BodyLimit, Gate, Guard, TimeLimit, answer_failures
+from kivuko.serve.guard import BodyLimit, Gate, Guard, Settings, TimeLimit, answer_failures
 from kivuko.serve.routes import REFUSALS, image_routes, search_routes
 from kivuko.serve.service import Measured, Metrics, SearchService
-from kivuko.serve.settings import Settings
 
 _KINDS = {
     "html": "text/html; charset=utf-8", "js": "text/javascript; charset=utf-8", "css": "text/css; charset=utf-8",

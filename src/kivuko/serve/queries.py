@@ -1,7 +1,5 @@
 """Micro-batching of queries: queries that arrive together are encoded together, and the latest are cached."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 from collections import OrderedDict

@@ -1,7 +1,5 @@
 """Routes that search: by text, by several texts, by an image; and the alignment of a query."""
 
-from __future__ import annotations
-
 import hashlib
 import time
 from typing import Annotated
@@ -11,9 +9,9 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from kivuko.errors import UsageError
 from kivuko.search.items import Hit
 from kivuko.serve import schemas
+from kivuko.serve.guard import LONGEST_QUERY, MOST_RESULTS
 from kivuko.serve.queries import ReadQuery
 from kivuko.serve.service import SearchService, deepest
-from kivuko.serve.settings import LONGEST_QUERY, MOST_RESULTS
 from kivuko.serve.uploads import read_upload
 
 REFUSALS: dict[int | str, dict[str, object]] = {

@@ -1,7 +1,5 @@
 """The bodies of requests and answers; FastAPI derives the OpenAPI description from them."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Annotated, Any
 
@@ -9,8 +7,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from kivuko.bitext.language_id import LanguageGuess
 from kivuko.search.items import Hit, Item
+from kivuko.serve.guard import LONGEST_QUERY, MOST_QUERIES, MOST_RESULTS
 from kivuko.serve.queries import ReadQuery
-from kivuko.serve.settings import LONGEST_QUERY, MOST_QUERIES, MOST_RESULTS
 
 LARGEST_ID = 2**63 - 1
 

@@ -1,7 +1,5 @@
 """The work of the server without HTTP, its threads, and its metrics."""
 
-from __future__ import annotations
-
 import asyncio
 import logging
 import time
@@ -18,9 +16,8 @@ from kivuko.errors import KivukoError
 from kivuko.perturbations.edits import Perturbed, perturb
 from kivuko.search.filter import as_filter, clean_query
 from kivuko.search.items import Hit, Item
-from kivuko.serve.guard import refuse
+from kivuko.serve.guard import MOST_RESULTS, Settings, refuse
 from kivuko.serve.queries import QueryBatches, ReadQuery, language_guesser, query_reader
-from kivuko.serve.settings import MOST_RESULTS, Settings
 from kivuko.serve.uploads import decode_upload
 
 _LATENCIES = (0.0025, 0.005, 0.01, 0.02, 0.04, 0.06, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0)

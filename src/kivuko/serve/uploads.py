@@ -1,7 +1,5 @@
 """Uploaded images, kept in memory, and decoded only after a check of their header."""
 
-from __future__ import annotations
-
 import io
 import warnings
 

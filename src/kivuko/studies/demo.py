@@ -22,7 +22,8 @@ from kivuko.files import atomic_path, write_text
 from kivuko.languages import language
 from kivuko.progress import TrainingProgress, bars, note
 from kivuko.report.result_image import ResultRow, results_image
-from kivuko.search import ImageIndex, emoji_index, emoji_vectors
+from kivuko.search.building import emoji_index, emoji_vectors
+from kivuko.search.image_index import ImageIndex
 from kivuko.training.recipe import Recipe, load_recipe
 from kivuko.training.student_training import Job, distill_to_folder
 

@@ -27,7 +27,7 @@ from kivuko.evaluation.group_means import LanguageScores, per_query_scores, summ
 from kivuko.evaluation.image_tasks import DATASET, DOCUMENTS, measure_queries
 from kivuko.evaluation.records import Condition, PerQueryScores, Record
 from kivuko.languages import resource_groups
-from kivuko.search import emoji_vectors
+from kivuko.search.building import emoji_vectors
 from kivuko.studies.demo import emoji_job
 from kivuko.studies.runs import Measured
 from kivuko.text import word_list

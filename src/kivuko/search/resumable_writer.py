@@ -1,6 +1,4 @@
-"""Writing an index of images: one run writes the next generation, committed batch by batch."""
-
-from __future__ import annotations
+"""Writing an index of images so that a killed run resumes: it publishes the next generation, committed by batches."""
 
 import contextlib
 import json
@@ -18,24 +16,9 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from kivuko.errors import ImageIndexError, KivukoError
+from kivuko.search import store
 from kivuko.search.decoding import Decoded
 from kivuko.search.items import FilePlace, Skip, Work
-from kivuko.search.segments import (
-    DATABASE,
-    FORMAT,
-    OLD_DATABASE,
-    SEGMENTS,
-    Segment,
-    Storage,
-    create,
-    open_to_read,
-    other_version,
-    read_meta,
-    segment_path,
-    storable_path,
-    stored,
-    write_segment,
-)
 
 
 @dataclass(frozen=True)
@@ -46,7 +29,7 @@ class IndexSpec:
     dim: int
     model: str
     sources: Sequence[Mapping[str, str]]  # see ``Source.describe``
-    storage: Storage | None = None  # None: that of the index; float16 if new
+    storage: store.Storage | None = None  # None: that of the index; float16 if new
 
 
 _ADDED_AT_ONCE = 1000  # rows that wait in memory, if only duplicates come and so nothing is committed
@@ -71,7 +54,7 @@ class IndexWriter:
         self.folder = folder
         self._rows: dict[str, _Row | None] = {}  # of keys whose images are being decoded
         self._added: list[tuple[object, ...]] = []  # rows of ``items`` that wait to be inserted together
-        self.database = create(folder)
+        self.database = store.create(folder)
         try:
             self.database.execute("BEGIN IMMEDIATE")
             self._begin(spec, first or {})
@@ -120,7 +103,7 @@ class IndexWriter:
         metadata = json.dumps(dict(work.metadata), ensure_ascii=False, sort_keys=True)
         place: str | bytes | None = None
         if isinstance(work.place, FilePlace) and work.place.length is None:
-            place = storable_path(work.place.path)
+            place = store.storable_path(work.place.path)
         described = (content, work.caption, metadata)
         if row is not None and row.died is None and (row.content, row.caption, row.metadata) == described:
             if (row.size, row.mtime_ns, row.place) != (work.size, work.mtime_ns, place):
@@ -155,7 +138,7 @@ class IndexWriter:
         """
         self._add()
         if new:
-            write_segment(self.folder, self._segment, stored(vectors, self.storage))
+            store.write_segment(self.folder, self._segment, store.stored(vectors, self.storage))
             self.database.executemany(
                 "INSERT INTO contents VALUES (?, ?, ?, ?, ?, ?)",
                 (
@@ -210,17 +193,17 @@ class IndexWriter:
         return self._segment - 1
 
     def _begin(self, spec: IndexSpec, first: Mapping[str, str]) -> None:
-        meta = read_meta(self.database)
+        meta = store.read_meta(self.database)
         if not meta:
             self._say(
-                format=FORMAT, published=0, fingerprint=spec.fingerprint, dim=spec.dim, model=spec.model,
+                format=store.FORMAT, published=0, fingerprint=spec.fingerprint, dim=spec.dim, model=spec.model,
                 storage=spec.storage or "float16", source="[]", identity=secrets.token_hex(8), next_segment=1,
                 contents=0, first_generation=1, created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             )  # fmt: skip
             self._say(**first)
-            meta = read_meta(self.database)
+            meta = store.read_meta(self.database)
         self._refuse(meta, spec)
-        self.storage: Storage = meta["storage"]  # type: ignore[assignment]
+        self.storage: store.Storage = meta["storage"]  # type: ignore[assignment]
         self.published = int(meta["published"])
         self.target = max(self.published + 1, int(meta["first_generation"]))
         self._segment, self._contents = int(meta["next_segment"]), int(meta["contents"])
@@ -233,8 +216,8 @@ class IndexWriter:
         self.database.execute("BEGIN IMMEDIATE")
 
     def _refuse(self, meta: Mapping[str, str], spec: IndexSpec) -> None:
-        rebuild = "Choose another --out, or rebuild it with --rebuild."
-        if meta["format"] != FORMAT:
+        rebuild = "Choose another place (--out), or rebuild it (--rebuild)."
+        if meta["format"] != store.FORMAT:
             raise ImageIndexError(f"{self.folder}: made by another version of Kivuko. {rebuild}")
         if (meta["fingerprint"], int(meta["dim"])) != (spec.fingerprint, spec.dim):
             raise ImageIndexError(
@@ -249,7 +232,7 @@ class IndexWriter:
             named = " ".join(one["path"] for one in earlier)
             raise ImageIndexError(
                 f"{self.folder}: was made from {named}. Name the same sources in the same order (more may follow), "
-                "another --out, or --rebuild."
+                "another place (--out), or rebuild it (--rebuild)."
             )
 
     def _clear(self) -> None:
@@ -262,8 +245,8 @@ class IndexWriter:
     def _delete_orphans(self) -> None:
         """Delete segments that no content refers to: of a killed run, or merged."""
         known = {row[0] for row in self.database.execute("SELECT DISTINCT segment FROM contents")}
-        kept = {segment_path(self.folder, number).name for number in known}
-        for file in (self.folder / SEGMENTS).iterdir():
+        kept = {store.segment_path(self.folder, number).name for number in known}
+        for file in (self.folder / store.SEGMENTS).iterdir():
             if file.name not in kept:
                 file.unlink(missing_ok=True)
 
@@ -322,7 +305,7 @@ def merge_segments(writer: IndexWriter, dim: int, most_small: int = MOST_SMALL) 
         return 0
     for contents, parts in _filled(writer, dim, small):
         number = writer.take_segment_number()
-        write_segment(writer.folder, number, parts)
+        store.write_segment(writer.folder, number, parts)
         writer.place_segments(number, contents)
         writer.commit([], np.empty((0, dim), dtype=np.float32))
     return len(small)
@@ -337,7 +320,7 @@ def _filled(writer: IndexWriter, dim: int, small: list[int]) -> Iterator[tuple[l
             "SELECT id, row FROM contents WHERE segment = ? ORDER BY row", (number,)
         ).fetchall()
         contents += [content for content, _ in rows]
-        parts.append(Segment(writer.folder, number, dim).raw([row for _, row in rows]))
+        parts.append(store.Segment(writer.folder, number, dim).raw([row for _, row in rows]))
         if len(contents) >= _SMALL:
             yield contents, _joined(parts)
             contents, parts = [], []
@@ -349,26 +332,30 @@ def _joined(parts: list[dict[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def numbers_to_continue(path: Path) -> dict[str, str]:
-    """Return the first numbers of generations, segments and contents, so that a reader never takes new for old."""
-    try:
-        with contextlib.closing(open_to_read(path)) as database:
-            meta = read_meta(database)
-        generation = int(meta["published"]) + 1
-        return {"first_generation": str(generation), "next_segment": meta["next_segment"], "contents": meta["contents"]}
-    except (KivukoError, KeyError, ValueError, sqlite3.DatabaseError):
-        return {}  # damaged or of another version
+def rebuild_folder(path: Path, spec: IndexSpec) -> tuple[Path, dict[str, str]]:
+    """Create the folder next to an index in which it is rebuilt, or keep that of an interrupted rebuild that fits.
+
+    Also return the first numbers of generations, segments and contents, so that a reader never takes new for old.
+    """
+    beside, first = path.with_name(f".{path.name}.rebuild"), dict[str, str]()
+    with contextlib.suppress(KivukoError, KeyError, ValueError):  # damaged or of another version
+        meta = store.meta_of(path)
+        first["first_generation"] = str(int(meta["published"]) + 1)
+        first |= {name: meta[name] for name in ("next_segment", "contents")}
+    if beside.is_dir() and not _fits(beside, spec, first.get("first_generation", "1")):
+        shutil.rmtree(beside)
+    beside.mkdir(exist_ok=True)
+    return beside, first
 
 
-def fits(folder: Path, spec: IndexSpec, first: dict[str, str]) -> bool:
+def _fits(folder: Path, spec: IndexSpec, generation: str) -> bool:
     """True if an interrupted rebuild had the same specification."""
     try:
-        with contextlib.closing(open_to_read(folder)) as database:
-            meta = read_meta(database)
-    except (KivukoError, sqlite3.DatabaseError):
+        meta = store.meta_of(folder)
+    except KivukoError:
         return False
     same = meta.get("fingerprint") == spec.fingerprint and meta.get("storage") == (spec.storage or "float16")
-    return same and meta.get("first_generation") == first.get("first_generation", "1")
+    return same and meta.get("first_generation") == generation
 
 
 def swap(new: Path, path: Path) -> None:
@@ -382,11 +369,11 @@ def swap(new: Path, path: Path) -> None:
 def check_place(path: Path, rebuild: bool = False) -> None:
     """Raise ImageIndexError if something other than an index is in the way."""
     if path.exists() and not path.is_dir():
-        raise ImageIndexError(f"{path}: is a file. Choose another --out.")
-    if path.is_dir() and not holds_index(path) and any(one.name != LOCK for one in path.iterdir()):
-        raise ImageIndexError(f"{path}: exists and is not an index; nothing was written. Choose another --out.")
-    if not rebuild and (path / OLD_DATABASE).exists() and not (path / DATABASE).exists():
-        raise other_version(path)
+        raise ImageIndexError(f"{path}: is a file. Choose another place (--out).")
+    if path.is_dir() and not store.holds_index(path) and any(one.name != LOCK for one in path.iterdir()):
+        raise ImageIndexError(f"{path}: exists and is not an index; nothing was written. Choose another place (--out).")
+    if not rebuild and (path / store.OLD_DATABASE).exists() and not (path / store.DATABASE).exists():
+        raise store.other_version(path)
 
 
 def prepare_folder(path: Path, rebuild: bool = False) -> None:
@@ -398,11 +385,6 @@ def prepare_folder(path: Path, rebuild: bool = False) -> None:
             _aside(path).rename(path)
     check_place(path, rebuild)
     path.mkdir(parents=True, exist_ok=True)
-
-
-def holds_index(path: Path) -> bool:
-    """True if a folder is an index, of this format or the previous one."""
-    return (path / DATABASE).exists() or (path / OLD_DATABASE).exists()
 
 
 def _aside(path: Path) -> Path:
