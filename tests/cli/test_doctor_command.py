@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from command_checks import help_without_heavy_imports, refused
 
-from kivuko.doctor import examine
+from kivuko.doctor.examination import examine
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "doctor"))  # for patients, under any import mode
 

@@ -10,7 +10,7 @@ from study_records import QUALITY, RECIPES, Plan, found_in, made_up
 from kivuko.evaluation.comparison import PairedComparison
 from kivuko.evaluation.statistics import Interval, RandomizationTest
 from kivuko.report.comparisons import RECIPE_CONTRAST, TRANSPORT_CONTRAST, Family, PairedTest
-from kivuko.report.low_resource_answer import (
+from kivuko.report.low_resource import (
     WANTED_OVER_TRANSLATION,
     Verdict,
     answer,

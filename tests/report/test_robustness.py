@@ -32,16 +32,16 @@ from robustness_records import (
 from kivuko.cli.report import command
 from kivuko.errors import DataError, MissingDependencyError
 from kivuko.perturbations.edits import Edit
-from kivuko.report.attacked_examples import PER_ATTACK, image_examples, text_examples
-from kivuko.report.hardening import text_hardening_table, tower_table
-from kivuko.report.page import render
-from kivuko.report.robustness import (
-    gap_table,
-    language_table,
-    limits,
-    robust_table,
+from kivuko.report.attack_tables import (
+    PER_ATTACK,
+    image_examples,
     success_table,
+    text_examples,
+    text_hardening_table,
+    tower_table,
 )
+from kivuko.report.page import render
+from kivuko.report.robustness import gap_table, language_table, limits, robust_table
 from kivuko.report.study_page import study_page
 
 EVIL = "<script>alert('x')</script>\"&'$x_1$"

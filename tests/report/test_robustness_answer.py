@@ -16,8 +16,8 @@ from kivuko.report.comparisons import EVERYTHING, MATCHED, RATIO, TRANSPORT_CONT
 from kivuko.report.comparisons import UNDER_ATTACK as RAW
 from kivuko.report.formatting import budget_label
 from kivuko.report.results import Setting, attack_facts
-from kivuko.report.robustness_answer import Headline, Verdict, judge
-from kivuko.report.robustness_answer import answer as answer_of
+from kivuko.report.robustness import Headline, Verdict, judge
+from kivuko.report.robustness import answer as answer_of
 
 QUICK = {"towers": ("static+emoji",), "seeds": (0, 1), "attacks": ("typo", "apgd-own"), "concepts": 40}
 

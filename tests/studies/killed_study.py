@@ -77,7 +77,7 @@ def main() -> None:
     for records in sys.argv[3:]:
         watch = Watch(sys.argv[2] == "kill")
         place = Place(Path(records))
-        perform_study(LOW_RESOURCE, tiny_grid(), inputs, place, command="tiny", workers=1, watch=watch, note=print)
+        perform_study(LOW_RESOURCE, tiny_grid(), inputs, place, command="tiny", workers=1, watch=watch)
         made.append(len(watch.made))
     print(json.dumps(made))
 

@@ -12,16 +12,16 @@ from kivuko.evaluation.records import read_per_query, read_records
 from kivuko.report.writing import write_report
 from kivuko.studies.engine import Place, perform_study
 from kivuko.studies.grid import Grid
-from kivuko.studies.robustness.grid import (
+from kivuko.studies.robustness import ROBUSTNESS, STUDY
+from kivuko.studies.robustness_inputs import (
     RECIPES,
     STANDARD_PLAN,
     Plan,
     PlannedAttack,
     RobustnessGrid,
     robustness_grid,
+    robustness_inputs,
 )
-from kivuko.studies.robustness.inputs import robustness_inputs
-from kivuko.studies.robustness.study import ROBUSTNESS, STUDY
 from kivuko.training.recipe import load_recipe, parse_recipe
 
 ENGLISH = "warm_start=true,crafted=english"
@@ -68,7 +68,7 @@ def robustness_bench(tiny_world):
 @pytest.fixture(scope="module")
 def outcome(robustness_bench, tmp_path_factory):
     """The records of two recipes, two sizes and one seed, and a lexical translator; made in this process."""
-    from kivuko.studies.robustness.measuring import perform
+    from kivuko.studies.robustness import perform
     from kivuko.studies.runs import save_run
 
     def here(todo, bench, prepare, scratch, workers, watch):
@@ -88,7 +88,7 @@ def outcome(robustness_bench, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("kivuko.studies.engine.run_all", here)
         for watch in watches:
-            perform_study(ROBUSTNESS, grid, robustness_bench, place, command="test", workers=1, watch=watch, note=print)
+            perform_study(ROBUSTNESS, grid, robustness_bench, place, command="test", workers=1, watch=watch)
     return place.records, watches
 
 

@@ -23,15 +23,14 @@ from kivuko.studies.engine import Place, perform_study, refuse_repeats
 from kivuko.studies.grid import QUICK_TRANSLATION, Run
 from kivuko.studies.inputs import SETTINGS, encode_queries, query_texts
 from kivuko.studies.low_resource import LOW_RESOURCE, prepare
-from kivuko.studies.runs import run_files
-from kivuko.studies.workers import run_all
+from kivuko.studies.runs import run_all, run_files
 from kivuko.training.recipe import load_recipe
 
 
-def studied(inputs, records: Path, note=lambda line: None, **changes):
+def studied(inputs, records: Path, **changes):
     """Run a tiny study and read what it wrote."""
     grid, place = tiny_grid(**changes), Place(records)
-    perform_study(LOW_RESOURCE, grid, inputs, place, command="tiny", workers=1, watch=Watch(), note=note)
+    perform_study(LOW_RESOURCE, grid, inputs, place, command="tiny", workers=1, watch=Watch())
     return read_records(records)
 
 
@@ -80,8 +79,8 @@ def test_the_header_tells_what_a_reviewer_asks_and_the_page_reads_it(inputs, in_
     assert "optical" in render(page_of(read_source(tmp_path / "r.jsonl")))
 
 
-def test_finished_runs_are_read_damaged_ones_made_again_others_ignored(inputs, in_process, tmp_path):
-    place, notes = Place(tmp_path / "r.jsonl"), []
+def test_finished_runs_are_read_damaged_ones_rebuilt_others_ignored(inputs, in_process, tmp_path, capsys):
+    place = Place(tmp_path / "r.jsonl")
     first = studied(inputs, place.records)[1]
     assert len(in_process) == 6
     assert studied(inputs, place.records)[1] == first
@@ -89,7 +88,9 @@ def test_finished_runs_are_read_damaged_ones_made_again_others_ignored(inputs, i
     damaged = next(place.runs.glob("optical-8-1-*.jsonl"))
     damaged.write_bytes(damaged.read_bytes()[:-20])
     next(place.runs.glob("mse-8-0-*.parquet")).unlink()
-    assert studied(inputs, place.records, notes.append)[1] == first
+    capsys.readouterr()
+    assert studied(inputs, place.records)[1] == first
+    notes = capsys.readouterr().err.splitlines()
     assert in_process[6:] == ["mse, 8 pairs, seed 0", "optical, 8 pairs, seed 1"]
     assert len(notes) == 2
     assert damaged.name in "".join(notes)

@@ -7,10 +7,14 @@ import shutil
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from kivuko.cli.options import SEED, Command, languages_option, sources_options
+
+if TYPE_CHECKING:
+    from kivuko.datasets.emoji.world import EmojiWorld
 
 
 @click.command("demo", cls=Command)
@@ -31,28 +35,19 @@ def command(
     Example:
       kivuko demo --out /tmp/demo --languages sw so
     """
-    from kivuko.cli.data import load_world, world_table
-    from kivuko.encoders.model import quiet, refuse_foreign_folder
-    from kivuko.encoders.teacher import load_teacher
+    from kivuko.cli.data import world_table
     from kivuko.evaluation.tables import ceiling_line, comparison_table, results_table
-    from kivuko.files import refuse_unwritable
     from kivuko.progress import note
     from kivuko.progress import out as screen
     from kivuko.studies.demo import RECIPES, DemoFiles, run_demo
 
-    started, files = time.monotonic(), DemoFiles(out)
-    for place in (files.model, files.baseline):
-        refuse_foreign_folder(place)
-    for file in (files.records, files.image):
-        refuse_unwritable(file)
-    world = load_world(languages, cldr, font)
-    screen.print(world_table(world))
-    if steps is None:
-        note("· two to three minutes on two idle cores")
-    with quiet():
-        teacher = load_teacher()
-    command_line = shlex.join(["kivuko", *sys.argv[1:]])
-    records = run_demo(world, languages, teacher, files, command_line, seed=seed, steps=steps)
+    def ready(world: EmojiWorld) -> None:
+        screen.print(world_table(world))
+        if steps is None:
+            note("· two to three minutes on two idle cores")
+
+    started, files = time.monotonic(), DemoFiles.below(out)
+    world, records = run_demo(out, languages, seed=seed, steps=steps, cldr=cldr, font=font, ready=ready)
     for subset in ("headline", "compositional", "lexical"):
         screen.print(results_table(records, RECIPES[0], subset), "")
     screen.print(comparison_table(records))
@@ -73,7 +68,7 @@ def command(
         screen.print(f"  {line}", soft_wrap=True)
     screen.print("\nThe search page, on what was just built:", soft_wrap=True)
     for line in (
-        f"{program} index {shlex.quote(str(files.model))} --dataset emoji --out {shlex.quote(str(files.index))}",
-        f"{program} serve {shlex.quote(str(files.index))}",
+        f"{program} index {shlex.quote(str(files.model))} --dataset emoji --out {shlex.quote(str(files.search_index))}",
+        f"{program} serve {shlex.quote(str(files.search_index))}",
     ):
         screen.print(f"  {line}", soft_wrap=True)

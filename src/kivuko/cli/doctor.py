@@ -15,7 +15,7 @@ from kivuko.cli.options import CODE, MODEL, Command, Several, split_codes
 from kivuko.errors import UsageError
 
 if TYPE_CHECKING:
-    from kivuko.doctor import Finding
+    from kivuko.doctor.finding import Finding
 
 _COLORS = {"ok": "green", "note": "cyan", "warning": "yellow", "fault": "red"}
 
@@ -69,7 +69,8 @@ def command(
         if not equals or not file:
             raise UsageError(f"--bitext {one}: write it as CODE=FILE, for example sw=sw.tsv.")
         bitext.setdefault(code, []).append(file)
-    from kivuko.doctor import examine, worst_level
+    from kivuko.doctor.examination import examine
+    from kivuko.doctor.finding import worst_level
     from kivuko.progress import console
 
     if gallery is not None:

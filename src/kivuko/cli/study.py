@@ -79,7 +79,7 @@ def robustness(ctx: click.Context, /, attacks: tuple[str, ...], **options: Any) 
       kivuko study robustness --recipe contrastive optical optical-robust --seeds 3
       kivuko report robustness.jsonl
     """
-    from kivuko.studies.robustness.study import robustness_study
+    from kivuko.studies.robustness import robustness_study
 
     records = _run(ctx, robustness_study(attacks), options)
     _print([attacked_table(records)], records, options["records"])

@@ -1,7 +1,5 @@
 """The choice of recipes on the validation split, and every test of the page, corrected together with Holm."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -10,6 +8,7 @@ from kivuko.errors import KivukoError
 from kivuko.evaluation.comparison import PairedComparison, compare_scores
 from kivuko.evaluation.robustness import Matched, Point, compare_ratios, matched, on_queries_of
 from kivuko.evaluation.statistics import holm
+from kivuko.report.formatting import text
 from kivuko.report.results import (
     DISTILLATION,
     FAMILIES,
@@ -58,17 +57,7 @@ class Contrast:
     @property
     def rule(self) -> str:
         """The rule by which recipes are chosen, in a sentence or two."""
-        if not self.transport:
-            return (
-                "For each task, way of scoring and bitext size, the best recipe and the second best are chosen by the "
-                "low-resource mean MAP over seeds on the validation split. They are then compared on the test split, "
-                "which had no part in the choice."
-            )
-        return (
-            "For each task, way of scoring and bitext size, the best recipe with transport and the best distillation "
-            "recipe without it are chosen by the low-resource mean MAP over seeds on the validation split. They are "
-            "then compared on the test split, which had no part in the choice."
-        )
+        return text("study.rule-transport" if self.transport else "study.rule-recipes")
 
 
 TRANSPORT_CONTRAST = Contrast(

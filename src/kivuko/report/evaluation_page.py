@@ -1,7 +1,5 @@
 """The page of an evaluation or an attack run: every measure of every model, by language, clean and attacked."""
 
-from __future__ import annotations
-
 import contextlib
 import itertools
 from dataclasses import dataclass, replace
@@ -10,16 +8,18 @@ from kivuko.errors import DataError
 from kivuko.evaluation.comparison import Difference, differences
 from kivuko.evaluation.records import PerQueryScores, Record
 from kivuko.evaluation.statistics import Interval, holm
-from kivuko.report.attacked_examples import example_blocks
+from kivuko.report.attack_tables import example_blocks, samples, success_of, success_rows
 from kivuko.report.formatting import (
     budget_label,
     count,
+    entry,
     figure,
     language_label,
     per_cent,
     per_cent_spread,
     signed_spread,
     spread,
+    text,
 )
 from kivuko.report.page import (
     Answer,
@@ -149,7 +149,7 @@ def evaluation_page(source: Source) -> Page:
         sections=[
             *sections,
             limits_section(_limits(source)),
-            words_section(_TERMS),
+            words_section(entry("evaluation.terms")),
             protocol_section(source.header, "", {"attacks": ("kind", "description")} if attacked else {}),
         ],
     )  # fmt: skip
@@ -211,16 +211,14 @@ def _bars(measured: Measured, setting: Setting, place: int) -> FigureSet:
         if bars:
             groups.append((language_label(code), bars))
     if not groups:
-        return FigureSet(setting.label, "", (), None, "No MAP of clean queries was measured.")
+        return FigureSet(setting.label, "", (), None, text("evaluation.no-bars"))
     limit = axis_top((bar.value for _, bars in groups for bar in bars), 1.2)
     panels = [
         bar_panel(f"MAP, {measured.split} split", groups[start : start + 12], limit, "MAP", f"bars{place}-{start}")
         for start in range(0, len(groups), 12)
     ]
-    caption = (
-        f"{setting.label}: MAP on the {measured.split} split. Thin lines are 95 % intervals over concepts. Bars, from "
-        f"top to bottom: {', '.join(model.label for model in roles)}."
-    )
+    models = ", ".join(model.label for model in roles)
+    caption = text("evaluation.bars", setting=setting.label, split=measured.split, models=models)
     return FigureSet(setting.label, caption, panels, None, kind="bars")
 
 
@@ -241,15 +239,13 @@ def _measures(measured: Measured, setting: Setting) -> Table:
             if rows:
                 groups.append(RowGroup(rows, model.label + (f": {subset} queries" if len(subsets) > 1 else "")))
     return Table(
-        f"{setting.label}: every measure on the {measured.split} split, with 95 % intervals over concepts.",
+        text("evaluation.measures", setting=setting.label, split=measured.split),
         ("language", *names, "queries"),
         groups,
     )
 
 
 def _attack_section(measured: Measured) -> Section:
-    from kivuko.report.robustness import samples, success_of, success_rows
-
     blocks: list[tuple[str, Block]] = []
     for setting in measured.settings:
         for model in measured.models:
@@ -295,7 +291,7 @@ def _attack_table(measured: Measured, setting: Setting, model: Model) -> Table |
             clean = measured.record(setting, model, code)
             heading = language_label(code) + (f", clean MAP {spread(interval_of(clean))}" if clean else "")
             groups.append(RowGroup(rows, heading))
-    caption = f"{model.label} under attack, {setting.label}: every measure, with 95 % intervals over concepts."
+    caption = text("evaluation.attacked", model=model.label, setting=setting.label)
     return Table(caption, ("attack", "budget", *names), groups, words=2)
 
 
@@ -312,8 +308,7 @@ def _tests_section(measured: Measured) -> Section:
                         results = differences(blocks[model], blocks[other], groups={name: codes})
                         tested += [(setting, model, other, result) for result in results]
     if not tested:
-        remark = "No two models have scores of the same queries, so nothing was tested."
-        return Section("tests", "Every test", [("", Prose(remark, quiet=True))])
+        return Section("tests", "Every test", [("", Prose(text("evaluation.no-tests"), quiet=True))])
     rows = []
     adjusted = holm([result.p_value for *_, result in tested])
     for (setting, model, other, result), p in zip(tested, adjusted, strict=True):
@@ -330,8 +325,7 @@ def _tests_section(measured: Measured) -> Section:
             )
         )  # fmt: skip
     table = Table(
-        "Mean MAP of two models on the same clean queries: paired randomization tests, intervals over concepts. "
-        f"{count(len(tested), 'test')} in the family that Holm’s correction covers.",
+        text("evaluation.tests", tests=count(len(tested), "test")),
         ("model", "against", "queries", "it is", "MAP", "other’s MAP", "difference [95 %]", "relative [95 %]", "p",
          "p, Holm"),
         [RowGroup(rows)], words=4,
@@ -353,20 +347,4 @@ def _blocks(measured: Measured, setting: Setting, model: Model) -> list[PerQuery
 
 
 def _limits(source: Source) -> list[str]:
-    return [
-        *own_limits(source.header),
-        "One training run of each model: the result of another run is not known.",
-        "The figures are of this collection. Other images, texts or languages may give others.",
-        "A difference that is not shown may still exist: the intervals say how large it could still be.",
-    ]
-
-
-_TERMS = (
-    "MAP",
-    "R@k",
-    "Parity",
-    "Low- and high-resource mean",
-    "Interval over concepts",
-    "Budget",
-    "p after Holm",
-)
+    return [*own_limits(source.header), *entry("evaluation.limits"), text("study.limit-shown")]

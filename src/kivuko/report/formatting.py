@@ -1,8 +1,9 @@
-"""Numbers and names as a page writes them: ``0.412 [0.380, 0.447]``, ``p < 0.001``, ``Swahili (sw)``, ``4/255``."""
-
-from __future__ import annotations
+"""Sentences of pages, and numbers and names as they write them: ``0.412 [0.380, 0.447]``, ``Swahili (sw)``."""
 
 import re
+import tomllib
+from importlib import resources
+from typing import Any
 
 from kivuko.errors import UsageError
 from kivuko.evaluation.statistics import Interval
@@ -12,6 +13,20 @@ DASH, MINUS = "–", "−"
 EDITS, RADIUS, SEVERITY = "edits", "radius", "severity"
 _DATASETS = {"emoji": "text to image", "emoji-text": "text to English text"}
 _SCORINGS = {"cosine": "one vector each", "maxsim": "late interaction"}
+_TEXTS = tomllib.loads(resources.files("kivuko.report").joinpath("templates/texts.toml").read_text("utf-8"))
+
+
+def entry(key: str) -> Any:
+    """Return an entry of ``templates/texts.toml``, such as ``robustness.limits``."""
+    value: Any = _TEXTS
+    for name in key.split("."):
+        value = value[name]
+    return value
+
+
+def text(key: str, **fields: object) -> str:
+    """Return a sentence of ``templates/texts.toml`` with its fields filled in."""
+    return str(entry(key)).format(**fields)
 
 
 def figure(value: float | None) -> str:

@@ -1,17 +1,29 @@
 """The page of a low-resource study: which recipe helps most with little bitext, and does transport help?"""
 
-from __future__ import annotations
-
-from collections.abc import Callable
-from dataclasses import replace
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum, auto
 from functools import partial
 
 from kivuko.evaluation.group_means import PARITY
 from kivuko.evaluation.statistics import Interval
-from kivuko.report.comparisons import Contrast
-from kivuko.report.formatting import DASH, count, language_label, per_cent, signed_spread, size_heading, spread
-from kivuko.report.low_resource_answer import MET, MISSED, gain_claim, study_answer, translation_claim
-from kivuko.report.page import Block, Cell, FigureSet, Prose, Row, RowGroup, Section, Table, cells
+from kivuko.report.comparisons import Contrast, Family, PairedTest, no_choice
+from kivuko.report.formatting import (
+    DASH,
+    after_holm,
+    count,
+    entry,
+    figure,
+    language_label,
+    per_cent,
+    per_cent_spread,
+    signed_spread,
+    size_heading,
+    spread,
+    text,
+)
+from kivuko.report.page import Answer, Block, Cell, FigureSet, Prose, Row, RowGroup, Section, Table, cells
 from kivuko.report.plots import FIRST, OTHER, SECOND, Axis, Bar, Line, axis_top, bar_panel, line_panel
 from kivuko.report.results import (
     ALL,
@@ -29,7 +41,124 @@ from kivuko.report.results import (
     System,
     is_low,
 )
-from kivuko.report.study_page import Findings, Question, by_size, stars, tests_section
+from kivuko.report.study_page import Findings, Question, by_size, seed_lines, stars, tests_section
+
+WANTED_GAIN = 0.10  # over the best without transport, relative
+WANTED_OVER_TRANSLATION = 0.137  # as the OPTICAL paper reports (Huang, Yu and Allan 2023), relative
+MET, MISSED, OPEN = "met", "missed", "not measured"
+
+
+class Verdict(StrEnum):
+    """The result of the headline test."""
+
+    HELPS = auto()
+    HELPS_LITTLE = auto()
+    UNMEASURABLE = auto()
+    NO_HELP = auto()
+    HARMS = auto()
+    UNANSWERED = auto()
+
+
+def judge(gain: float, p: float) -> Verdict:
+    """Return the verdict on a relative gain and its p value after Holm."""
+    if p < 0.05 and gain > 0:
+        return Verdict.HELPS if gain >= WANTED_GAIN else Verdict.HELPS_LITTLE
+    if p < 0.05 and gain < 0:
+        return Verdict.HARMS
+    return Verdict.UNMEASURABLE if gain > 0 else Verdict.NO_HELP
+
+
+def answer(tested: PairedTest | None, contrast: Contrast, reason: str = "", languages: int = 0) -> Answer:
+    """Answer in one sentence from the headline test; ``reason`` ends the sentence where there is none."""
+    verdict = judge(tested.gain, tested.adjusted) if tested else Verdict.UNANSWERED
+    on_transport, on_recipes = entry(f"low-resource.verdicts.{verdict}")
+    begins = on_transport if contrast.transport else on_recipes
+    if tested is None:
+        return Answer(verdict, f"{begins}: {reason or 'the comparison is missing'}.")
+    comparison = tested.comparison
+    names = {"first": comparison.first, "second": comparison.second}
+    sentence = text(
+        "low-resource.answer", begins=begins.format(**names), pairs=count(tested.size, "sentence pair"),
+        setting=tested.setting.label, best=contrast.best, mean=figure(comparison.means[0]),
+        languages=count(languages, "low-resource language"), amount=_amount(tested), other=contrast.other,
+        second_mean=figure(comparison.means[1]), p=after_holm(tested.adjusted, tested.family_size), **names,
+    )  # fmt: skip
+    return Answer(verdict, sentence, tuple(_support(tested, verdict)))
+
+
+def _amount(tested: PairedTest) -> str:
+    difference = tested.comparison.difference.mean
+    if tested.gain == 0:
+        return "exactly as much as"
+    direction = "more than" if difference > 0 else "less than"
+    if math.isinf(tested.gain):
+        return f"{figure(difference)} {direction}"
+    return f"{per_cent(abs(tested.gain)).lstrip('+')} {direction}"
+
+
+def _support(tested: PairedTest, verdict: Verdict) -> Iterator[str]:
+    comparison = tested.comparison
+    relative = "Difference in MAP"
+    if comparison.relative is not None:
+        relative = f"Relative difference {per_cent_spread(comparison.relative)}; in MAP"
+    over = count(comparison.difference.n, "concept")
+    yield f"{relative} {signed_spread(comparison.difference)}, 95 % intervals over {over}."
+    yield from seed_lines(tested, signed_spread)
+    if verdict is Verdict.UNMEASURABLE:
+        yield "A difference of this size can be chance."
+
+
+def study_answer(findings: Findings) -> Answer:
+    choice = findings.headline
+    if choice is None:
+        return answer(None, findings.contrast, "no model in them was trained on bitext")
+    reason = no_choice(choice, findings.contrast, "could be chosen on the validation split")
+    if choice.first and choice.second:
+        names = f"{choice.first.objective} and {choice.second.objective}"
+        reason = f"at {choice.size:,} pairs {names} could not be compared query by query"
+    tested = findings.family.against(choice.setting, choice.size, findings.contrast.role)
+    return answer(tested, findings.contrast, reason, len(findings.results.low))
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One requirement set beforehand."""
+
+    wanted: str
+    figures: tuple[str, ...]
+    state: str  # MET, MISSED or OPEN
+
+
+def gain_claim(family: Family, setting: Setting, size: int) -> Claim:
+    """At least 10 % over the best without transport at the headline size, and not by luck."""
+    wanted = text("low-resource.gain", pairs=count(size, "pair"), gain=per_cent(WANTED_GAIN))
+    tested = family.against(setting, size, "best without transport")
+    if tested is None:
+        return Claim(wanted, ("the comparison could not be made",), OPEN)
+    names = f"“{tested.comparison.first}” over “{tested.comparison.second}”"
+    state = MET if judge(tested.gain, tested.adjusted) is Verdict.HELPS else MISSED
+    return Claim(wanted, (f"{_gain(tested)} ({names})",), state)
+
+
+def translation_claim(family: Family, setting: Setting, sizes: Sequence[int]) -> Claim:
+    """At least 13.7 % over translating the query, at every size; one size below is enough to miss it."""
+    wanted = f"At every size: at least {per_cent(WANTED_OVER_TRANSLATION)} relative over {TRANSLATE_TEST}"
+    lines, states = [], []
+    for size in sizes:
+        tested = family.against(setting, size, TRANSLATE_TEST)
+        reached = tested is not None and tested.gain >= WANTED_OVER_TRANSLATION
+        lines.append(f"{count(size, 'pair')}: {_gain(tested) if tested else 'not measured'}")
+        states.append(MET if reached else MISSED if tested else OPEN)
+    overall = MISSED if MISSED in states else OPEN if OPEN in states or not states else MET
+    return Claim(wanted, tuple(lines) or ("nothing was measured",), overall)
+
+
+def _gain(tested: PairedTest) -> str:
+    p = after_holm(tested.adjusted)
+    if tested.comparison.relative is not None:
+        return f"{per_cent_spread(tested.comparison.relative)}, {p}"
+    gain = "no ratio, the other’s MAP is 0" if math.isinf(tested.gain) else per_cent(tested.gain)
+    return f"{gain}, {p}"
 
 
 def _sections(findings: Findings) -> list[Section]:
@@ -45,10 +174,7 @@ def _sections(findings: Findings) -> list[Section]:
                 [(s.label, _parity_figure(findings, s, n)) for n, s in enumerate(settings)]),
         Section("gap", "Low- against high-resource languages", [("", _gap_figure(findings))],
                 "Low against high resource"),
-        tests_section(
-            findings, "Each test is on the same queries for both sides. Comparisons of one recipe in two roles are "
-            "counted once."
-        ),
+        tests_section(findings),
         _recipes_section(findings),
     ]  # fmt: skip
 
@@ -70,11 +196,8 @@ def _claims_section(findings: Findings, size: int) -> Section:
         )
         for claim in claims
     ]  # fmt: skip
-    table = Table(
-        f"Required of the best recipe with transport ({setting.label}; low-resource mean MAP, test split), and the "
-        "result. In brackets: 95 % intervals over concepts.",
-        ("required", "result", "verdict"), [RowGroup(rows)], 3, "claims",
-    )  # fmt: skip
+    caption = text("low-resource.claims", setting=setting.label)
+    table = Table(caption, ("required", "result", "verdict"), [RowGroup(rows)], 3, "claims")
     return Section("bars", "Bars set beforehand", [("", table), ("", Prose(findings.contrast.rule, quiet=True))])
 
 
@@ -117,19 +240,17 @@ def _map_figure(findings: Findings, setting: Setting, place: int) -> FigureSet:
             teacher = results.over_seeds(Spot(System(setting, TEACHER, None, results.towers[0]), language=code))
             drawn[code] = [*lines, *([Line(TEACHER, "teacher, as is", {None: teacher})] if teacher else [])]
     if not drawn:
-        return FigureSet(title, "", (), None, "No model trained on bitext was measured on the test split.")
+        return FigureSet(title, "", (), None, text("low-resource.no-map"))
     top = axis_top(value for lines in drawn.values() for line in lines for value in line.points.values())
     axis = _axis(findings, setting, 0.0, top)
     panels = [
         line_panel(language_label(code), lines, axis, f"map{place}-{index}")
         for index, (code, lines) in enumerate(drawn.items())
     ]
-    first, second = f"“{findings.contrast.first}”", f"“{findings.contrast.second}”"
-    caption = (
-        f"{title}: MAP on the test split against sentence pairs per language. Lines are means over seeds, bands their "
-        f"95 % t intervals. {first} and {second} are, at each size, the recipes chosen on validation; thin gray lines "
-        f"are all other recipes.{_largest(findings, setting)}"
-    )
+    caption = text(
+        "low-resource.map", setting=title, first=findings.contrast.first, second=findings.contrast.second,
+        largest=f" “all” is {results.sizes(setting)[-1]:,} pairs." if axis.ticks[-1] == "all" else "",
+    )  # fmt: skip
     return FigureSet(title, caption, panels, _numbers(findings, setting, "MAP", "MAP"))
 
 
@@ -142,7 +263,7 @@ def _gap_figure(findings: Findings) -> FigureSet:
     drawn = {s: _lines(findings, s, findings.results.gap, False) for s in findings.results.settings}
     drawn = {setting: lines for setting, lines in drawn.items() if lines}
     if not drawn:
-        return FigureSet(title, "", (), None, "A gap needs both low- and high-resource languages on the test split.")
+        return FigureSet(title, "", (), None, text("low-resource.no-gap"))
     intervals = [value for lines in drawn.values() for line in lines for value in line.points.values()]
     low, high = min(0.0, *(i.low for i in intervals)), max(0.0, *(i.high for i in intervals))
     pad = max(0.08 * (high - low), 1e-3)
@@ -152,11 +273,7 @@ def _gap_figure(findings: Findings) -> FigureSet:
         axis = replace(_axis(findings, setting, low - pad, high + pad), what="MAP, high − low", banded=(FIRST, MSE))
         label = setting.label[0].upper() + setting.label[1:]
         panels.append(line_panel(label, lines, axis, f"gap-{place}", f"Gap, {setting.label}"))
-    caption = (
-        "High-resource mean MAP minus low-resource mean MAP on the test split, by sentence pairs per language: means "
-        f"over seeds, with 95 % t intervals for “{findings.contrast.first}” and “mse” (the others’ are in the table). "
-        "Zero is equal footing; below zero the low-resource languages do better."
-    )
+    caption = text("low-resource.gap", first=findings.contrast.first)
     return FigureSet(title, caption, panels, _gap_numbers(findings))
 
 
@@ -165,7 +282,7 @@ def _parity_figure(findings: Findings, setting: Setting, place: int) -> FigureSe
     sizes = findings.results.sizes(setting)
     panels_of = {size: groups for size in sizes if (groups := _parity_groups(findings, setting, size))}
     if not panels_of:
-        return FigureSet(title, "", (), None, "No parity of a chosen recipe was measured on the test split.")
+        return FigureSet(title, "", (), None, text("low-resource.no-parity"))
     limit = axis_top((bar.value for groups in panels_of.values() for _, bars in groups for bar in bars), 1.2)
     label = "parity: MAP over the English teacher’s"
     panels = [
@@ -174,11 +291,7 @@ def _parity_figure(findings: Findings, setting: Setting, place: int) -> FigureSe
         )
         for size, groups in panels_of.items()
     ]
-    caption = (
-        f"{title}: parity on the test split, MAP in the language over the English teacher’s MAP on English queries; 1 "
-        "is equal footing with English. Bars are means over seeds, thin lines their 95 % t intervals. The recipes are "
-        "those chosen on validation at that size."
-    )
+    caption = text("low-resource.parity", setting=title)
     return FigureSet(title, caption, panels, _numbers(findings, setting, PARITY, "Parity"), kind="bars")
 
 
@@ -207,12 +320,6 @@ def _axis(findings: Findings, setting: Setting, low: float, high: float) -> Axis
     return Axis(sizes, ticks, "sentence pairs per language (log scale)", low, high, log=True, spoken=_at)
 
 
-def _largest(findings: Findings, setting: Setting) -> str:
-    sizes = findings.results.sizes(setting)
-    standard = len(sizes) > 1 and findings.results.header.protocol.get("standard") is True
-    return f" “all” is {sizes[-1]:,} pairs." if standard else ""
-
-
 def _at(size: float) -> str:
     return f" at {size:,.0f} pairs"
 
@@ -223,9 +330,7 @@ def _numbers(findings: Findings, setting: Setting, measure: str, name: str) -> T
     groups = by_size(
         findings, setting, lambda s: cells(*(spread(results.over_seeds(Spot(s, None, c, measure))) for c in codes))
     )
-    caption = (
-        f"{name} on the test split, {setting.label}: mean over seeds with 95 % t interval. {stars(findings.contrast)}"
-    )
+    caption = text("low-resource.numbers", name=name, setting=setting.label, stars=stars(findings.contrast))
     return Table(caption, ("recipe", *(language_label(code) for code in codes)), groups)
 
 
@@ -241,8 +346,7 @@ def _gap_numbers(findings: Findings) -> Table:
 
     groups = [group for setting in results.settings for group in by_size(findings, setting, row, heading=True)]
     return Table(
-        "Low- and high-resource mean MAP on the test split, and the gap between them (high − low): mean over seeds "
-        f"with 95 % t interval. {stars(findings.contrast)}",
+        text("low-resource.gap-numbers", stars=stars(findings.contrast)),
         ("recipe", "low-resource", "high-resource", "gap", "gap, share of high"),
         groups,
     )
@@ -284,8 +388,7 @@ def _recipe_table(findings: Findings, setting: Setting) -> Table:
         if rows:
             groups.append(RowGroup(rows, size_heading(size)))
     return Table(
-        f"{setting.label}: low-resource means over seeds with 95 % t intervals. Chosen by validation MAP: "
-        f"{stars(findings.contrast)}",
+        text("low-resource.recipes", setting=setting.label, stars=stars(findings.contrast)),
         ("recipe", "kind", "chosen", "MAP, validation", "MAP, test", "R@1, test", "R@10, test", "seeds"),
         groups,
         words=3,
@@ -316,10 +419,7 @@ def _subset_table(findings: Findings) -> Table | None:
         ]  # fmt: skip
         if rows:
             groups.append(RowGroup(rows, size_heading(size)))
-    caption = (
-        f"{setting.label}: low-resource mean MAP of the chosen recipes on the test split, by kind of query. "
-        f"{stars(findings.contrast)}"
-    )
+    caption = text("low-resource.subsets", setting=setting.label, stars=stars(findings.contrast))
     return Table(caption, ("recipe", *(_SUBSETS[name] for name in names)), groups) if groups else None
 
 
@@ -345,46 +445,9 @@ def _language_table(findings: Findings) -> Table:
 
 
 def _limits(findings: Findings) -> list[str]:
-    lines = [
-        f"One collection and {count(len(findings.results.languages), 'language')}. It lets recipes be compared; it "
-        "does not say how well a search over photographs or long documents would do, nor how another language would "
-        "fare.",
-        "The choice is among the recipes in the table. A recipe that nobody tried might do better, with transport or "
-        "without.",
-    ]
-    if findings.results.high:
-        lines.append(
-            "Low- and high-resource languages saw about equally much bitext here; that isolates the language, and is "
-            "not how data is spread in the world."
-        )
-    return lines
+    languages = count(len(findings.results.languages), "language")
+    lines = [line.format(languages=languages) for line in entry("low-resource.limits")]
+    return [*lines, text("low-resource.limit-groups")] if findings.results.high else lines
 
 
-_TERMS = (
-    "MAP",
-    "R@k",
-    "Parity",
-    "Low- and high-resource mean",
-    "Gap",
-    "Sentence pairs per language",
-    "Transport",
-    "Interval over seeds",
-    "Interval over concepts",
-    "p",
-    "p after Holm",
-)
-
-QUESTION = Question(
-    name="low-resource",
-    attacked=False,
-    title="Does optimal transport help with little bitext?",
-    heading="Does optimal transport help carry an English search model into low-resource languages?",
-    recipe_title="Which recipe helps most with little bitext?",
-    recipe_heading="Which recipe carries an English search model furthest into low-resource languages?",
-    headline_size=300,
-    answer=study_answer,
-    sections=_sections,
-    terms=_TERMS,
-    limits=_limits,
-    tables={"recipes": ("kind", "transport", "description")},
-)
+QUESTION = Question("low-resource", attacked=False, answer=study_answer, sections=_sections, limits=_limits)

@@ -1,7 +1,5 @@
 """A page: an answer and sections of paragraphs, tables, plots and examples, rendered as one HTML document."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,8 +9,7 @@ import jinja2
 from markupsafe import Markup
 
 from kivuko.evaluation.records import Header
-from kivuko.report.formatting import keep_together
-from kivuko.report.glossary import TERMS
+from kivuko.report.formatting import entry, keep_together
 
 
 @dataclass(frozen=True)
@@ -159,8 +156,8 @@ def limits_section(lines: Sequence[str]) -> Section:
 
 
 def words_section(terms: Sequence[str]) -> Section:
-    """Return the section that explains terms, names of ``glossary.TERMS``."""
-    return Section("words", "Words", [("", Facts([Fact(term, TERMS[term]) for term in terms]))])
+    """Return the section that explains terms."""
+    return Section("words", "Words", [("", Facts([Fact(term, entry("terms")[term]) for term in terms]))])
 
 
 def protocol_section(header: Header, rule: str, tables: Mapping[str, Sequence[str]]) -> Section:

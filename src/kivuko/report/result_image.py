@@ -1,7 +1,5 @@
 """An image of search results: each query in its script, with its nearest images next to it."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

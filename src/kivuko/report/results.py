@@ -1,7 +1,5 @@
 """The records of a study, an evaluation or an attack run, indexed by what a page looks up."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any

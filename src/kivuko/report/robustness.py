@@ -1,32 +1,44 @@
 """The page of a robustness study: which recipe loses least under attack, and does transport help?"""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from enum import StrEnum, auto
 from functools import partial
 
-from kivuko.evaluation.robustness import accuracy_radius_area, resource_gap, robustness
+from kivuko.evaluation.robustness import resource_gap
 from kivuko.evaluation.statistics import Interval
-from kivuko.report.attacked_examples import example_blocks
-from kivuko.report.comparisons import MATCHED, share_values
+from kivuko.report.attack_tables import example_blocks, samples, success_table, text_hardening_table, tower_table
+from kivuko.report.comparisons import (
+    EVERYTHING,
+    MATCHED,
+    RATIO,
+    UNDER_ATTACK,
+    Contrast,
+    PairedTest,
+    no_choice,
+    share_values,
+)
 from kivuko.report.formatting import (
     DASH,
     EDITS,
     RADIUS,
     SEVERITY,
+    after_holm,
     budget_label,
     budget_tick,
     count,
+    entry,
     figure,
     language_label,
     mean_of,
+    per_cent_spread,
+    signed,
     signed_spread,
     size_heading,
     spread,
+    text,
 )
-from kivuko.report.hardening import text_hardening_table, tower_table
-from kivuko.report.page import Block, Cell, FigureSet, Prose, Row, RowGroup, Section, Table, cells
+from kivuko.report.page import Answer, Block, Cell, FigureSet, Prose, Row, RowGroup, Section, Table, cells
 from kivuko.report.plots import FIRST, HARDENED, OTHER, SECOND, TOWER, Axis, Line, axis_top, line_panel
 from kivuko.report.results import (
     GROUPS,
@@ -42,47 +54,208 @@ from kivuko.report.results import (
     System,
     over_seeds,
 )
-from kivuko.report.robustness_answer import study_answer
-from kivuko.report.study_page import Findings, Question, by_size, stars, tests_section
+from kivuko.report.study_page import Findings, Question, by_size, seed_lines, stars, tests_section
+
+
+class Verdict(StrEnum):
+    """The result under attack, and at equal clean accuracy."""
+
+    IMPROVES = auto()
+    ONLY_BETTER = auto()
+    BETTER_BUT_FRAGILE = auto()
+    AT_EQUAL = auto()
+    NO_CHANGE = auto()
+    FRAGILE = auto()
+    WORSE = auto()
+    HARMS = auto()
+    UNANSWERED = auto()
+
+
+_VERDICTS = {
+    (1, 1): Verdict.IMPROVES, (1, 0): Verdict.ONLY_BETTER, (1, -1): Verdict.BETTER_BUT_FRAGILE,
+    (0, 1): Verdict.AT_EQUAL, (0, 0): Verdict.NO_CHANGE, (0, -1): Verdict.FRAGILE,
+    (-1, 1): Verdict.WORSE, (-1, 0): Verdict.WORSE, (-1, -1): Verdict.HARMS,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Headline:
+    """The tests behind the answer, of the chosen recipe of the first side."""
+
+    raw: PairedTest  # MAP under all attacks
+    equal: PairedTest | None  # at equal clean MAP, or the robustness ratio where that could not be computed
+    ratio: PairedTest | None
+    families: Sequence[tuple[str, PairedTest, PairedTest | None]]  # each with its raw and equal test
+    languages: int
+    attacks: int
+
+
+def judge(raw: PairedTest, equal: PairedTest | None) -> Verdict:
+    """Return the verdict on the signs of both tests after Holm."""
+    return _VERDICTS[raw.sign, equal.sign if equal else 0]
+
+
+def answer(headline: Headline | None, contrast: Contrast, reason: str = "") -> Answer:
+    """Answer in one sentence from the headline tests; ``reason`` ends the sentence where there are none."""
+    if headline is None:
+        subject = "optimal transport" if contrast.transport else "one recipe"
+        begins = text("robustness.verdicts.unanswered", subject=subject)
+        return Answer("unanswered", f"{begins}: {reason or 'the comparison is missing'}.")
+    verdict, tested = judge(headline.raw, headline.equal), headline.raw
+    raw = tested.comparison
+    subject = "Optimal transport" if contrast.transport else f"“{raw.first}”"
+    sentence = text(
+        "robustness.answer", begins=text(f"robustness.verdicts.{verdict}", subject=subject),
+        pairs=count(tested.size, "sentence pair"), best=contrast.best, first=raw.first, mean=figure(raw.means[0]),
+        attacks=count(headline.attacks, "attack"), languages=count(headline.languages, "low-resource language"),
+        amount=_amount(raw.difference), second=raw.second, second_mean=figure(raw.means[1]),
+        other=contrast.other.replace("best distillation recipe without", "best without"),
+        p=after_holm(tested.adjusted, tested.family_size), equal=_equal(headline.equal), where=_where(headline),
+    )  # fmt: skip
+    return Answer(verdict, sentence, tuple(_support(headline)))
+
+
+def _amount(difference: Interval) -> str:
+    """Write how much more or less; with its sign where the interval holds zero, since neither word would be sure."""
+    if difference.mean == 0:
+        return "exactly as much as"
+    if difference.low <= 0 <= difference.high:
+        return f"a difference of {_signed(difference)} to"
+    low, high = sorted((abs(difference.low), abs(difference.high)))
+    words = "more than" if difference.mean > 0 else "less than"
+    return f"{figure(abs(difference.mean))} [{figure(low)}, {figure(high)}] {words}"
+
+
+def _signed(interval: Interval) -> str:
+    """Write a difference with three digits and its sign; what rounds to nothing has none."""
+    written = [
+        signed(value, 3) if abs(value) >= 5e-4 else "0.000" for value in (interval.mean, interval.low, interval.high)
+    ]
+    return written[0] if interval.degenerate else f"{written[0]} [{written[1]}, {written[2]}]"
+
+
+def _equal(tested: PairedTest | None) -> str:
+    if tested is None:
+        return ", with no comparison at equal clean accuracy"
+    what = "at equal clean MAP the difference is"
+    if tested.kind == RATIO:
+        what = "the share of clean MAP that it keeps differs by"
+    return f", and {what} {_signed(tested.comparison.difference)} ({after_holm(tested.adjusted)})"
+
+
+def _where(headline: Headline) -> str:
+    """Name the families of attacks with an advantage, without a visible difference, and with a disadvantage."""
+    if len(headline.families) < 2:
+        return ""
+    signs = [(name, (equal or raw).sign) for name, raw, equal in headline.families]
+    words = {1: "it is better against", 0: "no difference is shown against", -1: "it is worse against"}
+    parts = [
+        f"{words[sign]} {_listed([name for name, its in signs if its == sign])}"
+        for sign in words
+        if any(its == sign for _, its in signs)
+    ]
+    basis = "at equal clean MAP" if headline.equal and headline.equal.kind == MATCHED else "by the share kept"
+    if headline.equal is None:
+        basis = "in MAP under attack"
+    joined = parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])}, and {parts[-1]}"
+    return f"; by kind of attack, {basis}, {joined}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    named = [name if name.endswith(("noise", "attacks")) else f"{name} attacks" for name in names]
+    return named[0] if len(named) == 1 else f"{', '.join(named[:-1])} and {named[-1]}"
+
+
+def _support(headline: Headline) -> Iterator[str]:
+    raw = headline.raw.comparison
+    if raw.relative is not None:
+        over = count(raw.difference.n, "concept")
+        yield f"Relative difference in MAP under attack: {per_cent_spread(raw.relative)}, 95 % interval over {over}."
+    if headline.ratio is not None:
+        shares = headline.ratio.comparison
+        yield (
+            f"Share of clean MAP kept: {figure(shares.means[0])} against {figure(shares.means[1])}, difference "
+            f"{_signed(shares.difference)} ({after_holm(headline.ratio.adjusted)})."
+        )
+    matching = headline.equal.matching if headline.equal else None
+    if matching is not None and matching.mixed is not None and matching.sizes is not None:
+        sizes = " and ".join(f"{size:,}" for size in matching.sizes)
+        yield (
+            f"Equal clean MAP: both at {figure(matching.target)}, “{matching.mixed}” as a mixture of its models of "
+            f"{sizes} pairs."
+        )
+    yield from seed_lines(headline.raw, _signed)
+    if not headline.raw.sign and not (headline.equal and headline.equal.sign):
+        yield text("robustness.chance")
+
+
+def study_answer(findings: Findings) -> Answer:
+    return answer(headline_of(findings), findings.contrast, _why_not(findings))
+
+
+def headline_of(findings: Findings) -> Headline | None:
+    """Return the tests behind the answer, or None where the main one could not be made."""
+    choice, family = findings.headline, findings.family
+    if choice is None or choice.first is None or not choice.scopes:
+        return None
+    at = (choice.size, choice.first.objective)
+    raw = family.attacked(at[0], EVERYTHING, UNDER_ATTACK, at[1])
+    if raw is None:
+        return None
+    kind = MATCHED if family.attacked(at[0], EVERYTHING, MATCHED, at[1]) else RATIO
+    families = [
+        (scope.name, of_scope, family.attacked(at[0], scope.name, kind, at[1]))
+        for scope in choice.scopes[1:]
+        if (of_scope := family.attacked(at[0], scope.name, UNDER_ATTACK, at[1])) is not None
+    ]
+    equal = family.attacked(at[0], EVERYTHING, kind, at[1])
+    ratio = family.attacked(at[0], EVERYTHING, RATIO, at[1])
+    return Headline(raw, equal, ratio, families, len(findings.results.low), len(choice.scopes[0].attacks))
+
+
+def _why_not(findings: Findings) -> str:
+    choice = findings.headline
+    if choice is None:
+        return "no model in them was trained on bitext"
+    if choice.first is None or choice.second is None:
+        return no_choice(choice, findings.contrast, "was measured under attack")
+    if not choice.scopes:
+        return f"at {choice.size:,} pairs the recipes were not measured under the same attacks"
+    names = f"{choice.first.objective} and {choice.second.objective}"
+    return f"at {choice.size:,} pairs {names} could not be compared query by query"
 
 
 def _sections(findings: Findings) -> list[Section]:
-    rule = Prose(
-        f"{findings.contrast.rule} Only clean queries decide: no attacked score has a part in the choice. Recipes "
-        "trained on perturbed text are not compared as recipes with transport; they are reported apart.",
-        quiet=True,
-    )
+    rule = Prose(text("robustness.rule", rule=findings.contrast.rule), quiet=True)
     curves = [(figures.title, figures) for figures in curve_figures(findings)]
     overview: list[tuple[str, Block]] = [("", robust_table(findings))]
     if (success := success_table(findings)) is not None:
         overview.append(("Success of each attack", success))
-    equal = matched_table(findings) or Prose(
-        "No two recipes could be brought to the same clean MAP: that needs a second bitext size, with the other "
-        "recipe’s clean MAP between those of the two sizes.",
-        quiet=True,
-    )
+    equal = matched_table(findings) or _remark("no-equal")
     languages: list[tuple[str, Block]] = []
     if (table := language_table(findings)) is not None:
         languages.append(("", table))
     if (gap := gap_table(findings)) is not None:
         languages.append(("Gap between high- and low-resource languages", gap))
     else:
-        remark = "A gap needs both low- and high-resource languages, with scores per query."
-        languages.append(("", Prose(remark, quiet=True)))
-    no_text = Prose("No recipe that the header calls robust was measured beside its counterpart.", quiet=True)
+        languages.append(("", _remark("no-gap")))
     return [
         Section("curves", "Accuracy by budget", [("", rule), *curves]),
         Section("robust", "Every recipe, every attack", overview),
-        tests_section(findings, "Each test is on the same queries and attacks for both sides."),
+        tests_section(findings),
         Section("equal", "At equal clean accuracy", [("", equal)]),
         Section("languages", "Languages", languages),
         Section("hardening", "Hardening", [
-            ("Recipes trained on perturbed text", text_hardening_table(findings) or no_text),
+            ("Recipes trained on perturbed text", text_hardening_table(findings) or _remark("no-hardened")),
             ("The image tower fine-tuned against attacks",
-             tower_table(findings) or Prose("No second image tower was measured.", quiet=True)),
+             tower_table(findings) or _remark("no-tower")),
         ]),
         Section("examples", "Examples", example_blocks(findings.results)),
     ]  # fmt: skip
+
+
+def _remark(name: str) -> Prose:
+    return Prose(text(f"robustness.{name}"), quiet=True)
 
 
 _AXIS = {EDITS: "edits of the query", RADIUS: "radius of the perturbation", SEVERITY: "severity"}
@@ -123,7 +296,7 @@ def family_figure(
         if lines:
             drawn[facts] = lines
     if not drawn:
-        return FigureSet(family, "", (), None, "Not measured in low-resource languages at this bitext size.")
+        return FigureSet(family, "", (), None, text("robustness.no-curve"))
     top = axis_top(value for lines in drawn.values() for line in lines for value in line.points.values())
     panels = []
     for row, (facts, lines) in enumerate(drawn.items()):
@@ -134,10 +307,7 @@ def family_figure(
         )
         panels.append(line_panel(facts.name, lines, axis, f"{prefix}-{row}"))
     described = " ".join(f"{facts.name}: {facts.description.rstrip('.')}." for facts in drawn if facts.description)
-    caption = (
-        f"{family}: {languages} MAP on the test split against budget{at}; at 0 the input is clean. Lines are means "
-        f"over seeds, bands their 95 % t intervals, thin gray lines all other recipes. {described}"
-    )
+    caption = text("robustness.curve", family=family, languages=languages, at=at, described=described)
     return FigureSet(family, caption.strip(), panels, numbers)
 
 
@@ -193,9 +363,7 @@ def _numbers(findings: Findings, family: str, attacks: Sequence[AttackFacts]) ->
             if rows:
                 groups.append(RowGroup(rows, size_heading(size) + (f", {tower}" if len(results.towers) > 1 else "")))
     columns = ("recipe", "clean", *(f"{f.name}, {budget_label(f.unit, budget)}" for f, budget in conditions))
-    return Table(
-        f"{family}: low-resource mean MAP on the test split, mean over seeds with 95 % t interval.", columns, groups
-    )
+    return Table(text("robustness.numbers", family=family), columns, groups)
 
 
 def robust_table(findings: Findings) -> Table:
@@ -215,9 +383,7 @@ def robust_table(findings: Findings) -> Table:
                 *cells(*means)]  # fmt: skip
 
     return Table(
-        "Low-resource mean MAP on the test split, clean and under attack: each attack’s column is a mean over its "
-        "budgets; “all attacks” is a mean over those attacks that every compared recipe was measured under, each "
-        f"counting the same. Means over seeds; in brackets 95 % t intervals. {stars(findings.contrast)}",
+        text("robustness.robust", stars=stars(findings.contrast)),
         ("recipe", "kind", "clean", "all attacks", *(facts.name for facts in results.attacks)),
         by_size(findings, findings.setting, row),
         words=2,
@@ -250,9 +416,7 @@ def matched_table(findings: Findings) -> Table | None:
         return None
     sides = ("with", "without") if findings.contrast.transport else ("best", "second best")
     return Table(
-        "Robustness at equal clean MAP: the better recipe is mixed with its own model of less bitext (or the other "
-        "with its own of more) until both have the same low-resource mean clean MAP; the difference under attack is "
-        "then not one of clean accuracy.",
+        text("robustness.equal"),
         (
             "recipes", "attacks", "mixture", "clean MAP of both", *(f"{side}, under attack" for side in sides),
             "difference [95 %]", "p, Holm",
@@ -277,8 +441,7 @@ def language_table(findings: Findings) -> Table | None:
             rows.append(Row(Cell(language_label(code)), cells(*columns)))
     names = [system.objective for system in systems]
     return Table(
-        f"MAP on the test split, clean and under all attacks, and the share kept, at {count(choice.size, 'pair')} per "
-        "language: means over seeds, the share with its 95 % t interval.",
+        text("robustness.languages", pairs=count(choice.size, "pair")),
         ("language", *(f"{name}, {what}" for name in names for what in ("clean", "all attacks", "share kept"))),
         [RowGroup(rows)],
     )
@@ -302,120 +465,19 @@ def gap_table(findings: Findings) -> Table | None:
     if not groups:
         return None
     return Table(
-        "Gap in robustness: the share of clean MAP that high-resource languages keep under attack, less the share that "
-        "low-resource languages keep, with 95 % intervals over concepts. Above zero, the attacks take more from the "
-        "low-resource languages.",
+        text("robustness.gap"),
         ("recipe", *(scope.name for scope in scopes)),
         groups,
     )
 
 
-def success_table(findings: Findings) -> Table | None:
-    choice, results = findings.headline, findings.results
-    if choice is None or not results.low:
-        return None
-    groups = []
-    for system in (choice.first, choice.second):
-        rows = success_rows(results, system, results.low) if system else []
-        if rows and system is not None:
-            groups.append(RowGroup(rows, f"Against {system.objective}, {size_heading(system.size)}"))
-    return success_of(groups, "low-resource languages") if groups else None
-
-
-def success_rows(results: Results, system: System, languages: Sequence[str]) -> list[Row]:
-    """Return both rates of success, the share kept and the area under the curve, per attack at its largest budget."""
-    rows = []
-    for facts in results.attacks:
-        by_budget = {
-            budget: blocks
-            for budget in results.budgets(facts.name)
-            if (blocks := results.blocks(system, (facts.name, budget)))
-        }
-        if by_budget and results.blocks(system):
-            largest, clean = max(by_budget), results.blocks(system)
-            result = robustness(clean, by_budget[largest], languages)
-            area = accuracy_radius_area(clean, by_budget, languages)
-            figures = map(spread, (result.accuracy_drop, result.success_of_correct, result.ratio, area))
-            rows.append(Row(Cell(facts.name), cells(budget_label(facts.unit, largest), *figures)))
-    return rows
-
-
-def success_of(groups: Sequence[RowGroup], languages: str) -> Table:
-    return Table(
-        f"Success of each attack at its largest budget, {languages}. Fall of R@1 is clean minus attacked "
-        "R@1 (Co-Attack’s rate); broken is the share of queries answered first before that fail after (SGA’s rate); "
-        "kept is attacked over clean MAP; area is the area under MAP against budget, as a share of the largest "
-        "possible. 95 % intervals over concepts.",
-        ("attack", "budget", "fall of R@1", "broken", "kept", "area"),
-        groups,
-        words=2,
-    )
-
-
 def limits(findings: Findings) -> list[str]:
     families = {facts.family for facts in findings.results.attacks}
-    lines = [
-        f"One collection and {count(len(findings.results.languages), 'language')}. It lets recipes be compared; it "
-        "does not say how robust a search over photographs or long documents would be.",
-        "An attack gives an upper bound: a stronger one than these may leave less. No robustness is proven here.",
-        "A mean over attacks counts each the same; how often each happens in use is another question.",
-        *(samples(findings.results, findings.headline.first) if findings.headline and findings.headline.first else []),
-    ]
-    if TEXT_ADVERSARIAL in families or JOINT in families:
-        lines.append(
-            "Adversarial text is made against each model, so models are not attacked with the same queries; the "
-            "attack, its budget and its seed are the same."
-        )
-    return lines
+    languages = count(len(findings.results.languages), "language")
+    lines = [line.format(languages=languages) for line in entry("robustness.limits")]
+    if findings.headline and findings.headline.first:
+        lines += samples(findings.results, findings.headline.first)
+    return [*lines, text("robustness.limit-text")] if families & {TEXT_ADVERSARIAL, JOINT} else lines
 
 
-def samples(results: Results, system: System) -> list[str]:
-    """Return a line for each attack that was run on some of the queries only."""
-    queries = sum(len(block.values) for block in results.blocks(system))
-    lines = []
-    for facts in results.attacks:
-        for budget in results.budgets(facts.name, [system])[:1]:
-            attacked = sum(len(block.values) for block in results.blocks(system, (facts.name, budget)))
-            if 0 < attacked < queries:
-                lines.append(
-                    f"{facts.name} was made on {attacked / queries:.0%} of the queries; its figures, and the means "
-                    "that it is part of, are over those, clean figures beside it too."
-                )
-    return lines
-
-
-_TERMS = (
-    "MAP",
-    "MAP under attack",
-    "Budget",
-    "Noise, adversarial",
-    "Share kept (robustness ratio)",
-    "At equal clean MAP",
-    "Success of an attack",
-    "Area",
-    "Low- and high-resource mean",
-    "Gap in robustness",
-    "Transport",
-    "Interval over seeds",
-    "Interval over concepts",
-    "p",
-    "p after Holm",
-)
-
-QUESTION = Question(
-    name="robustness",
-    attacked=True,
-    title="Does optimal-transport distillation make search more robust?",
-    heading="Does optimal-transport distillation make image search in low-resource languages more robust?",
-    recipe_title="Which recipe makes search most robust?",
-    recipe_heading="Which recipe makes image search in low-resource languages most robust?",
-    headline_size=300,
-    answer=study_answer,
-    sections=_sections,
-    terms=_TERMS,
-    limits=limits,
-    tables={
-        "recipes": ("kind", "transport", "robust", "description"),
-        "attacks": ("kind", "description"),
-    },
-)
+QUESTION = Question("robustness", attacked=True, answer=study_answer, sections=_sections, limits=limits)

@@ -1,14 +1,24 @@
 """The engine of study pages: examine the records for one question, answer it, and lay out its sections."""
 
-from __future__ import annotations
-
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from kivuko.errors import DataError
+from kivuko.evaluation.statistics import Interval
 from kivuko.report.comparisons import KINDS, Choice, Contrast, Family, PairedTest, choose, compare_all, contrast_of
-from kivuko.report.formatting import DASH, count, figure, per_cent_spread, setting_label, signed_spread, size_heading
+from kivuko.report.formatting import (
+    DASH,
+    count,
+    entry,
+    figure,
+    per_cent_spread,
+    setting_label,
+    signed_spread,
+    size_heading,
+    text,
+)
 from kivuko.report.page import (
     Answer,
     Block,
@@ -34,18 +44,15 @@ from kivuko.report.results import Results, Setting, Source, System
 class Question:
     """One question to a study's records."""
 
-    name: str  # of the study, as in the header
+    name: str  # of the study, as in the header and in the texts
     attacked: bool
-    title: str  # for a contrast of transport
-    heading: str
-    recipe_title: str  # for a contrast of recipes
-    recipe_heading: str
-    headline_size: int  # bitext size of the answer, or the nearest measured one
-    answer: Callable[[Findings], Answer]
-    sections: Callable[[Findings], Sequence[Section]]
-    terms: Sequence[str]  # explained on the page
-    limits: Callable[[Findings], Sequence[str]]
-    tables: dict[str, Sequence[str]]  # keys of the protocol to show as tables, with their first columns
+    answer: "Callable[[Findings], Answer]"
+    sections: "Callable[[Findings], Sequence[Section]]"
+    limits: "Callable[[Findings], Sequence[str]]"
+    headline_size: int = 300  # bitext size of the answer, or the nearest measured one
+
+    def text(self, name: str) -> Any:
+        return entry(f"{self.name}.{name}")
 
 
 @dataclass(frozen=True)
@@ -79,7 +86,7 @@ class Findings:
         answer = self.question.answer(self)
         if not is_quick(self.results.header):
             return answer
-        return Answer(answer.kind, f"Quick study, which proves nothing: {answer.sentence}", answer.support)
+        return Answer(answer.kind, text("study.quick", sentence=answer.sentence), answer.support)
 
     def choice(self, setting: Setting, size: int | None) -> Choice | None:
         return next((c for c in self.choices if (c.setting, c.size) == (setting, size)), None)
@@ -119,17 +126,19 @@ def nearest(sizes: Sequence[int], wanted: int) -> int | None:
 def study_page(findings: Findings) -> Page:
     question, header = findings.question, findings.results.header
     transport = findings.contrast.transport
+    side = "" if transport else "recipe-"
     quick = ", quick" if is_quick(header) else ""
+    terms = [term for term in question.text("terms") if transport or term != "Transport"]
     return Page(
-        title=f"{question.title if transport else question.recipe_title} Kivuko, {question.name} study{quick}",
-        heading=question.heading if transport else question.recipe_heading,
+        title=f"{question.text(f'{side}title')} Kivuko, {question.name} study{quick}",
+        heading=question.text(f"{side}heading"),
         kicker=f"Kivuko, {question.name} study{quick}, {header.created[:10]}",
         answer=findings.answer,
         sections=[
             *question.sections(findings),
             limits_section(_limits(findings)),
-            words_section([term for term in question.terms if transport or term != "Transport"]),
-            protocol_section(header, findings.contrast.rule, question.tables),
+            words_section(terms),
+            protocol_section(header, findings.contrast.rule, question.text("tables")),
         ],
     )
 
@@ -138,27 +147,35 @@ def _limits(findings: Findings) -> list[str]:
     header = findings.results.header
     lines = own_limits(header)
     if header.protocol.get("standard") is not True:
-        lines.append("Not the standard study, or its header does not say so: a shorter run, or other settings.")
+        lines.append(text("study.limit-standard"))
     if (seeds := len(set(header.seeds))) < 5:
-        lines.append(f"{count(seeds, 'training seed')}: too few to say much about other training runs.")
+        lines.append(text("study.limit-seeds", seeds=count(seeds, "training seed")))
     lines += findings.question.limits(findings)
     if findings.contrast.transport:
-        lines.append(
-            "Transport is compared as recipes use it. Two chosen recipes may differ in more than transport; the table "
-            "of recipes says in what."
-        )
-    return [*lines, "A difference that is not shown may still exist: the intervals say how large it could still be."]
+        lines.append(text("study.limit-transport"))
+    return [*lines, text("study.limit-shown")]
 
 
-def tests_section(findings: Findings, remark: str) -> Section:
+def seed_lines(tested: PairedTest, write: Callable[[Interval], str]) -> Iterator[str]:
+    """Yield the interval over seeds of an answer's test, and whether it includes zero."""
+    seeds = tested.comparison.over_seeds
+    if seeds.degenerate:
+        yield text("study.one-seed")
+        return
+    yield f"95 % interval over {count(seeds.n, 'training seed')}: {write(seeds)}."
+    if seeds.low <= 0 <= seeds.high and tested.significant:
+        yield text("study.includes-zero")
+
+
+def tests_section(findings: Findings) -> Section:
     blocks: list[tuple[str, Block]] = []
     if findings.family.tests:
         blocks += [
-            ("", Prose(remark)),
+            ("", Prose(findings.question.text("tests"))),
             ("", _attacked_tests(findings) if findings.question.attacked else _tests(findings)),
         ]
     else:
-        blocks.append(("", Prose("No comparison could be made; see below for what is missing.", quiet=True)))
+        blocks.append(("", Prose(text("study.no-tests"), quiet=True)))
     if findings.missing:
         blocks.append(("What is missing", Bullets(findings.missing)))
     return Section("tests", "Every test", blocks)
@@ -168,11 +185,7 @@ _TEST_COLUMNS = ("difference [95 %]", "relative [95 %]", "over seeds [95 %]", "p
 
 
 def _holm_note(findings: Findings) -> str:
-    return (
-        f"{count(len(findings.family.tests), 'test')} in the family that Holm’s correction covers; “better” and "
-        "“worse” where p after Holm is below 0.05. A p of 1 after Holm may stand beside an interval without 0: the "
-        "interval is of one comparison, p pays for all of them."
-    )
+    return text("study.holm", tests=count(len(findings.family.tests), "test"))
 
 
 def _tests(findings: Findings) -> Table:
@@ -189,10 +202,9 @@ def _tests(findings: Findings) -> Table:
         )  # fmt: skip
         groups.setdefault((tested.setting, tested.size), []).append(row)
     first = "with transport" if findings.contrast.transport else "best recipe"
+    side = " with transport" if findings.contrast.transport else ""
     return Table(
-        f"The best recipe{' with transport' if findings.contrast.transport else ''} against each other one: "
-        "low-resource mean MAP on the test split. Intervals of the difference and of the relative difference are over "
-        f"concepts. {_holm_note(findings)}",
+        text("study.tests", side=side, holm=_holm_note(findings)),
         ("against", first, "it is", "MAP", "other’s MAP", *_TEST_COLUMNS),
         [RowGroup(rows, f"{setting.label}: {size_heading(size)}") for (setting, size), rows in groups.items()],
         words=3,
@@ -214,8 +226,7 @@ def _attacked_tests(findings: Findings) -> Table:
         else ("The best recipe against the second best")
     )
     return Table(
-        f"{who}: low-resource means on the test split, over the attacks and budgets of a kind. Intervals of the "
-        f"difference are over concepts. {_holm_note(findings)}",
+        text("study.attacked-tests", who=who, holm=_holm_note(findings)),
         ("recipe", "attacks", "it is", "its value", "the other’s", *_TEST_COLUMNS),
         [
             RowGroup(rows, f"{kind}, against “{other}”: {size_heading(size)}")
@@ -254,6 +265,4 @@ def by_size(
 
 
 def stars(contrast: Contrast) -> str:
-    if contrast.transport:
-        return "★ chosen with transport, ☆ chosen without."
-    return "★ the best recipe on validation, ☆ the second best."
+    return text("study.stars-transport" if contrast.transport else "study.stars-recipes")

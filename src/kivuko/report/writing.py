@@ -1,7 +1,5 @@
 """Write the page that fits a records file: a study of either question, an evaluation, or an attack run."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path

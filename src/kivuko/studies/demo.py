@@ -1,26 +1,25 @@
 """The demo: the whole route on the emoji world, from sentence pairs to a searchable model with figures."""
 
-from __future__ import annotations
-
-from collections.abc import Sequence
-from dataclasses import dataclass
+import shlex
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, Self
 
 from PIL import Image
 
 from kivuko.datasets.emoji.sources import shipped_image_tower
-from kivuko.datasets.emoji.world import EmojiWorld
+from kivuko.datasets.emoji.world import EmojiWorld, emoji_world
 from kivuko.encoders.image_tower import load_image_tower
-from kivuko.encoders.model import About, Model, encode_texts, load_encoder, quiet
+from kivuko.encoders.model import About, Model, encode_texts, load_encoder, quiet, refuse_foreign_folder
 from kivuko.encoders.model_card import model_card
-from kivuko.encoders.teacher import TextTeacher
+from kivuko.encoders.teacher import load_teacher
 from kivuko.evaluation.evaluator import measure_systems, model_system, teacher_system, untrained_system
 from kivuko.evaluation.image_tasks import EmojiTask
 from kivuko.evaluation.records import Header, Record, write_records
-from kivuko.files import atomic_path, write_text
-from kivuko.languages import language
-from kivuko.progress import TrainingProgress, bars, note
+from kivuko.files import atomic_path, refuse_unwritable, write_text
+from kivuko.languages import DEFAULT_LANGUAGES, language
+from kivuko.progress import TrainingProgress, bars, note, progress_bar
 from kivuko.report.result_image import ResultRow, results_image
 from kivuko.search.building import emoji_index, emoji_vectors
 from kivuko.search.image_index import ImageIndex
@@ -32,32 +31,19 @@ RECIPES = ("optical", "mse")  # the first is the model, the second what it is co
 SHOWN = 7
 
 
-@dataclass(frozen=True)
-class DemoFiles:
+class DemoFiles(NamedTuple):
     """The files of the demo's results."""
 
-    out: Path
+    model: Path
+    baseline: Path
+    records: Path
+    image: Path
+    search_index: Path  # the closing lines propose it; the demo builds none
 
-    @property
-    def model(self) -> Path:
-        return self.out / "model"
-
-    @property
-    def baseline(self) -> Path:
-        return self.out / "baseline-mse"
-
-    @property
-    def index(self) -> Path:
-        """The index that the closing lines propose; the demo itself builds none."""
-        return self.out / "emoji.index"
-
-    @property
-    def records(self) -> Path:
-        return self.out / "records.jsonl"
-
-    @property
-    def image(self) -> Path:
-        return self.out / "examples.png"
+    @classmethod
+    def below(cls, out: Path) -> Self:
+        names = ("model", "baseline-mse", "records.jsonl", "examples.png", "emoji.index")
+        return cls(*(out / name for name in names))
 
 
 def emoji_job(
@@ -81,18 +67,28 @@ def training_names(world: EmojiWorld) -> tuple[str, ...]:
 
 
 def run_demo(
-    world: EmojiWorld,
-    languages: Sequence[str],
-    teacher: TextTeacher,
-    files: DemoFiles,
-    command: str,
+    out: Path | str = "kivuko-demo",
+    languages: Sequence[str] = DEFAULT_LANGUAGES,
     *,
     seed: int = 0,
     steps: int | None = None,
     progress: bool | None = None,
-) -> list[Record]:
-    """Distill, evaluate and draw into ``files``; finished parts of an earlier run are reused."""
+    command: str | None = None,
+    cldr: Path | None = None,
+    font: Path | None = None,
+    ready: Callable[[EmojiWorld], None] = lambda world: None,  # called before the training
+) -> tuple[EmojiWorld, list[Record]]:
+    """Distill, evaluate and draw into a folder; finished parts of an earlier run are reused."""
+    files = DemoFiles.below(Path(out))
+    for place in (files.model, files.baseline):
+        refuse_foreign_folder(place)
+    for file in (files.records, files.image):
+        refuse_unwritable(file)
+    with progress_bar("drawing emoji", progress) as report:
+        world = emoji_world(languages, cldr=cldr, font=font, progress=report)
+    ready(world)
     with quiet():
+        teacher = load_teacher()
         tower = load_image_tower(shipped_image_tower(), teacher.dim)
     places = dict(zip(RECIPES, (files.model, files.baseline), strict=True))
     abouts: dict[str, About] = {}
@@ -113,13 +109,14 @@ def run_demo(
     systems = [teacher_system(teacher), untrained_system(models[RECIPES[0]]), *map(model_system, models.values())]
     records, per_query = measure_systems(task, systems, languages)
     seeds = sorted({about.seed for about in abouts.values()})
+    command = command or shlex.join(["kivuko", *sys.argv[1:]])
     header = Header(command=command, protocol=task.protocol(languages), seeds=seeds)
     write_records(files.records, header, records, per_query)
     for name, place in places.items():
         write_text(place / "README.md", model_card(abouts[name], records, load_recipe(name).description))
     with atomic_path(files.image) as temporary, emoji_index(model, world) as index:
         examples_image(model, world, index, languages).save(temporary, format="PNG")
-    return records
+    return world, records
 
 
 def examples_image(

@@ -1,37 +1,32 @@
 """The engine of studies: it performs a :class:`Study`'s grid of runs, resumably, and writes one records file."""
 
-from __future__ import annotations
-
 import json
-import os
 import shlex
 import shutil
 import sys
+import tomllib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
+from importlib import resources
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 from kivuko.bitext.pairs import Bitext
-from kivuko.datasets.emoji.world import EmojiWorld
+from kivuko.datasets.emoji.world import EmojiWorld, emoji_world
 from kivuko.errors import CorruptFileError, UsageError
 from kivuko.evaluation.attack.examples import examples_path, read_examples, write_examples
 from kivuko.evaluation.records import Condition, Header, Record, per_query_path, write_records
 from kivuko.files import refuse_unwritable
+from kivuko.progress import StudyBar, note, progress_bar, study_bar
+from kivuko.search.decoding import cores
 from kivuko.studies.grid import Grid, Run, Size, read_sizes
-from kivuko.studies.runs import (
-    Finished,
-    RunFile,
-    load_run,
-    remove_leftovers,
-    run_files,
-    runs_folder,
-)
-from kivuko.studies.workers import Prepare, Watch, run_all
+from kivuko.studies.runs import Measured, Prepare, RunFile, load_run, run_all, run_files
 from kivuko.training.recipe import Recipe, load_recipe
 
+_TEXTS = resources.files("kivuko.studies").joinpath("protocol.toml")
+TEXTS: dict[str, dict[str, Any]] = tomllib.loads(_TEXTS.read_text("utf-8"))  # study -> sentences of its header
 _SCRATCH = "teacher"  # folder next to the runs: the teacher's vectors of each sample
-FinishedRuns = Sequence[tuple[Run, Finished]]
+FinishedRuns = Sequence[tuple[Run, Measured]]
 
 
 class Inputs(Protocol):
@@ -51,7 +46,7 @@ class StudyGrid(Protocol):
     @property
     def systems(self) -> Grid: ...
     def runs(self, bitext: Bitext) -> list[Run]: ...
-    def changed(self, **changes: Any) -> StudyGrid: ...
+    def changed(self, **changes: Any) -> Self: ...
 
 
 @dataclass(frozen=True)
@@ -76,7 +71,7 @@ class Place:
 
     @property
     def runs(self) -> Path:
-        return runs_folder(self.records)
+        return self.records.with_name(f"{self.records.name}.runs")
 
     def check(self) -> None:
         """Refuse a place that cannot be written, or that holds other records."""
@@ -109,9 +104,6 @@ def run_study(
     font: Path | None = None,
 ) -> list[Record]:
     """Run a study, or resume it, and write its records; finished runs are kept in a folder next to them."""
-    from kivuko.datasets.emoji.world import emoji_world
-    from kivuko.progress import note, progress_bar, study_bar
-
     _check_options(translator, translation, quick, larger)
     mode = "quick" if quick else "larger" if larger else "standard"
     chosen = [load_recipe(name) for name in dict.fromkeys(recipes or study.recipes[mode])]
@@ -135,9 +127,7 @@ def run_study(
     command = command or shlex.join(["kivuko", *sys.argv[1:]])
     with study_bar(progress) as bar:
         try:
-            return perform_study(
-                study, grid, inputs, place, command=command, workers=workers or cores(), watch=bar, note=note
-            )
+            return perform_study(study, grid, inputs, place, command=command, workers=workers or cores(), watch=bar)
         except KeyboardInterrupt:
             note(f"stopped: {bar.finished} of {total} runs are finished, in {place.runs}")
             raise
@@ -151,14 +141,13 @@ def perform_study(
     *,
     command: str,
     workers: int,
-    watch: Watch,
-    note: Callable[[str], None],  # takes a line for each run on disk that is damaged and rebuilt
+    watch: StudyBar,
 ) -> list[Record]:
     """Perform every run that is not on disk yet, then write records, scores and examples in the grid's order."""
     bitext = inputs.world.bitext(inputs.languages, "train")
     files = run_files(grid.runs(bitext), inputs.fingerprint, place.runs)
     names: dict[tuple[str, ...], tuple[str, ...]] = {}
-    on_disk = {file.path: _load_or_note(file, names, note) for file in files}
+    on_disk = {file.path: _load_or_note(file, names) for file in files}
     todo = [file for file in files if on_disk[file.path] is None]
     watch.planned([file.run for file in files if on_disk[file.path]], [file.run for file in todo], workers)
     if todo:
@@ -173,7 +162,8 @@ def perform_study(
     header = study.header(grid, inputs, bitext, finished, command, workers)
     write_records(place.records, header, records, per_query)
     shutil.rmtree(place.runs / _SCRATCH, ignore_errors=True)
-    remove_leftovers(place.runs)
+    for leftover in place.runs.glob(".*.tmp"):  # of killed writers
+        leftover.unlink(missing_ok=True)
     return records
 
 
@@ -188,11 +178,6 @@ def refuse_repeats(records: Iterable[Record]) -> None:
         seen.add(place)
 
 
-def cores() -> int:
-    """Return the number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def _check_options(translator: str | None, translation: bool, quick: bool, larger: bool) -> None:
     if quick and larger:
         raise UsageError("--quick and --larger contradict each other: choose one.")
@@ -202,9 +187,7 @@ def _check_options(translator: str | None, translation: bool, quick: bool, large
         raise UsageError(f"{translator}: no such model folder. Name a folder or a translation model on the hub.")
 
 
-def _load_or_note(
-    file: RunFile, names: dict[tuple[str, ...], tuple[str, ...]], note: Callable[[str], None]
-) -> Finished | None:
+def _load_or_note(file: RunFile, names: dict[tuple[str, ...], tuple[str, ...]]) -> Measured | None:
     try:
         return load_run(file, names)
     except CorruptFileError as problem:
@@ -212,7 +195,7 @@ def _load_or_note(
         return None
 
 
-def _load(file: RunFile, names: dict[tuple[str, ...], tuple[str, ...]]) -> Finished:
+def _load(file: RunFile, names: dict[tuple[str, ...], tuple[str, ...]]) -> Measured:
     result = load_run(file, names)
     if result is None:
         raise CorruptFileError(f"{file.path}: disappeared during the study. Run the same command again.")

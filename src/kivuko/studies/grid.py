@@ -1,10 +1,8 @@
 """The grid of a study, objectives × bitext sizes × seeds, and the runs that it consists of."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Self
 
 from kivuko.bitext.pairs import Bitext
 from kivuko.errors import UsageError
@@ -90,11 +88,11 @@ class Grid:
             raise UsageError(f"{taken[0]!r} is the name of another row in every result: give that recipe another name.")
 
     @property
-    def systems(self) -> Grid:
+    def systems(self) -> Self:
         """This grid; that of the robustness study has one inside."""
         return self
 
-    def changed(self, **changes: Any) -> Grid:
+    def changed(self, **changes: Any) -> Self:
         return replace(self, **changes)
 
     def check_languages(self) -> None:

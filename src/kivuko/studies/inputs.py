@@ -1,14 +1,12 @@
 """The inputs that all runs of a study share, and the evaluator that measures a system on them."""
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -54,7 +52,7 @@ class KnownTexts:
     pooled: NDArray[np.float32]
 
     @classmethod
-    def of(cls, vectors: TeacherVectors) -> KnownTexts:
+    def of(cls, vectors: TeacherVectors) -> Self:
         return cls(tuple(vectors.sentences), vectors.tokens.numpy(), vectors.offsets.numpy(), vectors.pooled.numpy())
 
     def vectors(self, mean: NDArray[np.float32]) -> TeacherVectors:

@@ -4,8 +4,6 @@ At a size, all recipes have the same student, steps and selection. A seed, share
 comparisons, decides the sample of bitext, the student's first weights and the order of pairs.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
@@ -25,7 +23,7 @@ from kivuko.evaluation.records import Condition, Header
 from kivuko.languages import language, resource_groups
 from kivuko.progress import progress_bar
 from kivuko.studies.demo import emoji_job
-from kivuko.studies.engine import FinishedRuns, Study
+from kivuko.studies.engine import TEXTS, FinishedRuns, Study
 from kivuko.studies.grid import (
     BATCH,
     DISTILLATION,
@@ -37,7 +35,6 @@ from kivuko.studies.grid import (
     QUICK_TRANSLATION,
     RECIPES,
     TEACHER,
-    TRANSLATE_TEST,
     UNTRAINED,
     VALIDATE_EVERY,
     Grid,
@@ -161,34 +158,29 @@ def study_header(
     grid: Grid, inputs: StudyInputs, bitext: Bitext, finished: FinishedRuns, command: str, workers: int
 ) -> Header:
     """Return the header of a study's records; ``bitext``: all training pairs of the study's languages."""
-    one = emoji_protocol(inputs.world, "test")
+    one, texts = emoji_protocol(inputs.world, "test"), TEXTS[STUDY]
     runs = [run for run, _ in finished]
     protocol: dict[str, Any] = {
         "study": STUDY,
         "standard": grid.standard,
         "quick": grid.steps == QUICK_STEPS and grid.translation in (None, QUICK_TRANSLATION),
-        "question": "Does optimal transport help carry an English search model into low-resource languages?",
+        "question": texts["question"],
         "datasets": _datasets(inputs),
-        "scoring": _SCORING,
+        "scoring": texts["scoring"],
         **{key: one[key] for key in _FLAT},
-        "queries": "the name of every emoji, one query per name; one right answer per query",
+        "queries": texts["queries"],
         "splits": _splits(inputs),
         "languages": {code: language(code).name for code in inputs.languages},
         "groups": {str(name): list(codes) for name, codes in resource_groups(inputs.languages).items()},
-        "sizes": [run_size for run_size in dict.fromkeys(run.size for run in runs) if run_size is not None],
+        "sizes": [size for size in dict.fromkeys(run.size for run in runs) if size is not None],
         "pairs in all": {code: len(pairs) for code, pairs in bitext.by_language().items()},
-        "sampling": "sizes are sentence pairs per language; a seed's sample is the same for all objectives, its "
-        "smaller samples lie within its larger ones, and languages share English sentences where they can",
-        "seeds": "a seed decides the sample of bitext, the student's first weights and the order of pairs; shared by "
-        "all objectives. With all pairs nothing is sampled",
+        "sampling": texts["sampling"],
+        "seeds": texts["seeds"],
         "steps": {str(run.size): grid.steps or steps_for(run.size) for run in runs if run.size is not None},
         "batch": BATCH,
-        "student": "static: subword vectors, a vocabulary of at most 16,000 learned from the sample, one student for "
-        "all languages together; the whole words of the teacher's vocabulary join it where a recipe's start says so",
-        "selection in a run": f"the step, of every {VALIDATE_EVERY}th and the last, with the best mean reciprocal rank "
-        "of English names on the validation split, text to text; translators by chrF of held-out names",
-        "validation data": f"the names of {_concepts(inputs, 'validation')} held-out concepts, in every run alike; "
-        "they are not counted in the bitext size",
+        "student": texts["student"],
+        "selection in a run": texts["selection"].format(every=VALIDATE_EVERY),
+        "validation data": texts["validation"].format(concepts=_concepts(inputs, "validation")),
         "teacher": {"name": inputs.teacher_name, "fingerprint": inputs.teacher_fingerprint},
         "translation": _translation(grid),
         "recipes": _recipes(grid, runs),
@@ -200,37 +192,18 @@ def study_header(
     return Header(command=command, protocol=protocol, seeds=grid.seeds)
 
 
-_SCORING = {
-    "cosine": "one unit vector per text, of the student or, for translations, of the teacher",
-    "maxsim": "late interaction: for each query token the highest cosine to a document's token, summed. Document "
-    "tokens are the teacher's, less its mean token over the English side of training and validation. Query tokens are "
-    "the student's, as they are; or the teacher's of the English translation, less the same mean",
-}
-
-
 def limits(grid: Grid, inputs: StudyInputs) -> list[str]:
     """Return the limits of the study, a line each."""
+    texts = TEXTS[STUDY]
+    lines: list[str] = [*texts["limits"]]
     least = min((size for size in grid.sizes if size is not None), default=None)
     held_out = len(inputs.world.queries(inputs.languages[0], "validation"))
-    lines = [
-        "One collection, emoji: short names, images on white. Photographs, captions and long documents may behave "
-        "otherwise.",
-        "The image tower was trained on images of emoji of every split, beside their English names.",
-        "The student is static: it knows no order of words and no context. A transformer may gain more or less.",
-        "The training pairs are names and lists of keywords, not sentences; words to be aligned are few.",
-    ]
     if least is not None and held_out > least:
-        lines.append(
-            f"Selection inside a run uses about {held_out} held-out names per language, more than the smallest sample "
-            f"of {least} pairs holds; a real project of that size would have fewer to spare."
-        )
+        lines.append(texts["limit_validation"].format(held_out=held_out, least=least))
     if grid.translator is not None:
-        lines.append(
-            f"Translations come from {grid.translator}, which learned from text that the students never saw; it was "
-            "run once and has no bitext size."
-        )
+        lines.append(texts["limit_translator"].format(translator=grid.translator))
     if len(grid.seeds) < 2:
-        lines.append("One seed: nothing is known of the spread between runs.")
+        lines.append(texts["limit_seed"])
     return lines
 
 
@@ -278,25 +251,18 @@ def _recipes(grid: Grid, runs: Sequence[Run]) -> dict[str, dict[str, Any]]:
         for recipe in grid.recipes
     }
     objectives = {run.objective for run in runs}
-    for name, description in _TRANSLATIONS.items():
+    for name, description in TEXTS[STUDY]["translations"].items():
         if name in objectives:
             facts[name] = {"description": description, "transport": False, "kind": "translation"}
     return facts
-
-
-_TRANSLATIONS = {
-    TRANSLATE_TEST: "translate the query into English, then search with the English teacher",
-    LEXICAL: "word by word through a table that plans over the bitext give, then search with the English teacher",
-}
 
 
 def _seconds(finished: FinishedRuns) -> dict[str, float]:
     """Return the mean seconds of a run on one core, by objective and size."""
     seconds_of: dict[str, list[float]] = {}
     for run, result in finished:
-        seconds_of.setdefault(f"{run.objective}, {run.size} pairs" if run.size else run.objective, []).append(
-            result.seconds
-        )
+        name = f"{run.objective}, {run.size} pairs" if run.size else run.objective
+        seconds_of.setdefault(name, []).append(float(result.notes["seconds"]))
     return {name: round(sum(seconds) / len(seconds), 1) for name, seconds in seconds_of.items()}
 
 

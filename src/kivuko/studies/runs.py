@@ -1,22 +1,27 @@
-"""Finished runs on disk, a small records file each, so that a killed study resumes.
+"""Finished runs on disk, a small records file each, and the worker processes that perform the others, one core each."""
 
-A file's name ends in a fingerprint of everything that decides the run's result.
-"""
-
-from __future__ import annotations
-
+import contextlib
 import hashlib
 import json
+import multiprocessing
+import multiprocessing.connection
+import os
 import re
-from collections.abc import Sequence
+import signal
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import kivuko
-from kivuko.errors import CorruptFileError, DataError
+from kivuko.errors import CorruptFileError, DataError, KivukoError
 from kivuko.evaluation.records import Header, PerQueryScores, Record, read_per_query, read_records, write_records
 from kivuko.files import sha256_of
+from kivuko.progress import StudyBar
 from kivuko.studies.grid import Run
 
 _FORMAT = 1  # raise it when runs are measured or recorded in another way
@@ -42,20 +47,6 @@ class RunFile:
     fingerprint: str
 
 
-@dataclass(frozen=True)
-class Finished:
-    """A run's result, read back."""
-
-    records: list[Record]
-    per_query: list[PerQueryScores]
-    seconds: float
-
-
-def runs_folder(records: Path) -> Path:
-    """Return ``low-resource.jsonl.runs`` for ``low-resource.jsonl``."""
-    return records.with_name(f"{records.name}.runs")
-
-
 def run_files(runs: Sequence[Run], fingerprint: str, folder: Path) -> list[RunFile]:
     """Return the file of each run, in order; ``fingerprint``: of the inputs that the runs share."""
     models = {name: _folder_digest(Path(name).expanduser()) for run in runs if (name := run.translator)}
@@ -79,7 +70,7 @@ def save_run(file: RunFile, measured: Measured) -> None:
     write_records(file.path, header, measured.records, measured.per_query)
 
 
-def load_run(file: RunFile, names: dict[tuple[str, ...], tuple[str, ...]]) -> Finished | None:
+def load_run(file: RunFile, names: dict[tuple[str, ...], tuple[str, ...]]) -> Measured | None:
     """Read a run's result; None if there is none yet.
 
     ``names``: lists of query ids and clusters of earlier runs; equal ones are shared, which saves most of the memory.
@@ -93,14 +84,8 @@ def load_run(file: RunFile, names: dict[tuple[str, ...], tuple[str, ...]]) -> Fi
         raise CorruptFileError(str(problem)) from problem
     if header.protocol.get("run") != file.fingerprint or not records:
         raise CorruptFileError(f"{file.path}: is not the run of its name; it is rebuilt")
-    seconds = header.protocol.get("seconds", 0.0)
-    return Finished(records, [_shared(block, names) for block in per_query], float(seconds))
-
-
-def remove_leftovers(folder: Path) -> None:
-    """Remove temporary files of killed writers."""
-    for stray in folder.glob(".*.tmp"):
-        stray.unlink(missing_ok=True)
+    seconds = float(header.protocol.get("seconds", 0.0))
+    return Measured(records, [_shared(block, names) for block in per_query], {"seconds": seconds})
 
 
 def _content(run: Run) -> dict[str, Any]:
@@ -125,3 +110,116 @@ def _shared(block: PerQueryScores, names: dict[tuple[str, ...], tuple[str, ...]]
         query_ids=names.setdefault(ids, ids),
         clusters=None if clusters is None else names.setdefault(clusters, clusters),
     )
+
+
+# One core for each worker: several threads per worker would only fight over the cores. Libraries read these names
+# when they are imported, so they must be set before a worker starts.
+_ONE_THREAD = {
+    "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1",
+    "RAYON_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false",
+}  # fmt: skip
+_TICK = 1.0  # seconds between two looks at the clock
+Prepare = Callable[[Any], Callable[[RunFile], Measured]]
+"""Inputs -> a function that performs one run; it must be a function of a module, since it goes to another process."""
+
+
+def run_all(
+    todo: Sequence[RunFile], inputs: Any, prepare: Prepare, scratch: Path, workers: int, watch: StudyBar
+) -> None:
+    """Perform and save every run; finished runs stay on disk if another one fails or the user interrupts.
+
+    ``scratch``: folder for the teacher's vectors of each sample of bitext, which the objectives share.
+    """
+    others = set(multiprocessing.active_children())
+    pool = ProcessPoolExecutor(
+        min(workers, max(1, len(todo))), multiprocessing.get_context("spawn"), _begin, (inputs, prepare, scratch)
+    )
+    try:
+        _feed(pool, deque(sorted(todo, key=lambda one: -one.run.cost)), workers, watch)
+    except BaseException:
+        for child in set(multiprocessing.active_children()) - others:
+            child.terminate()  # in the middle of a run, which is lost; files are whole or absent
+        pool.shutdown(wait=True, cancel_futures=True)
+        raise
+    pool.shutdown(wait=True)
+
+
+def _feed(pool: ProcessPoolExecutor, waiting: deque[RunFile], workers: int, watch: StudyBar) -> None:
+    """Keep every worker busy with one run at a time."""
+    running: dict[Future[float], RunFile] = {}
+    while waiting or running:
+        while waiting and len(running) < workers:
+            file = waiting.popleft()
+            with _starting_a_worker():
+                running[pool.submit(_perform, file)] = file
+            watch.began(file.run)
+        done, _ = wait(running, timeout=_TICK, return_when=FIRST_COMPLETED)
+        # Finished ones first: an error of another should not hide them.
+        for future in sorted(done, key=lambda future: future.exception() is not None):
+            try:
+                seconds = future.result()
+            except BrokenProcessPool as problem:
+                lost = "; ".join(sorted(one.run.label for one in running.values()))
+                raise KivukoError(
+                    f"the system ended a worker (too little memory?) while these were running: {lost}. "
+                    "They are lost, all others are kept: the same command resumes. Fewer --workers need less memory."
+                ) from problem
+            except KivukoError as problem:
+                raise KivukoError(f"{running[future].run.label}: {problem}") from problem
+            watch.ended(running.pop(future).run, seconds)
+        watch.ticked()
+
+
+@contextlib.contextmanager
+def _starting_a_worker() -> Iterator[None]:
+    """Let a process that starts here inherit one thread, and ignore Ctrl-C, which the parent handles."""
+    before = {name: os.environ.get(name) for name in _ONE_THREAD}
+    os.environ.update(_ONE_THREAD)
+    # Blocked, not ignored: an interrupt that arrives now reaches the parent a moment later.
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}) if hasattr(signal, "pthread_sigmask") else None
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+        if mask is not None:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+# In a worker: its arguments, and the function that it prepares for its first run.
+_given: tuple[Any, Prepare, Path] | None = None
+_performers: list[Callable[[RunFile], Measured]] = []
+
+
+def _begin(inputs: Any, prepare: Prepare, scratch: Path) -> None:
+    """Initialize a worker. Everything that can fail waits for the first run, which reports it in one line."""
+    global _given
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _given = inputs, prepare, scratch
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_die_with, args=(parent.sentinel,), daemon=True).start()
+
+
+def _die_with(sentinel: int) -> None:
+    """End this process when its parent has ended."""
+    multiprocessing.connection.wait([sentinel])
+    os._exit(1)
+
+
+def _perform(file: RunFile) -> float:
+    """Perform and save a run in a worker; return its seconds."""
+    import torch
+
+    assert _given is not None
+    inputs, prepare, scratch = _given
+    if not _performers:
+        torch.set_num_threads(1)
+        os.environ["KIVUKO_CACHE"] = str(scratch)  # samples of bitext are many, and of no use after the study
+        _performers.append(prepare(inputs))
+    measured = _performers[0](file)
+    save_run(file, measured)
+    return float(measured.notes["seconds"])

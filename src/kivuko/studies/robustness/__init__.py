@@ -1,1 +1,0 @@
-"""Does optimal-transport distillation make low-resource image search more robust? Objectives × attacks × budgets."""
