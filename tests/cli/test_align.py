@@ -109,7 +109,7 @@ def test_the_call_gives_what_the_command_gives(align, place, tmp_path):
 def test_a_loaded_model_keeps_its_teacher(place, monkeypatch):
     model = kivuko.load_model(place / "model", device="cpu")
     kivuko.align(model, TEXTS[0], ENGLISH)
-    monkeypatch.setattr("kivuko.encoders.alignment.load_teacher", None)
+    monkeypatch.setattr("kivuko.encoders.teacher.load_teacher", None)
     first, second = kivuko.align(model, TEXTS[0], ENGLISH, regularization=[0.02, 0.1])
     assert (first.regularization, second.regularization) == (0.02, 0.1)
 

@@ -10,7 +10,7 @@ import pytest
 from patients import ENGLISH, levels, make_index, make_model, make_teacher, opened
 from PIL import Image
 
-from kivuko.doctor import examine
+from kivuko.doctor.examination import examine
 from kivuko.doctor.index_checks import check_captions, check_index, sample
 from kivuko.doctor.model_checks import check_widths
 from kivuko.encoders.teacher import load_teacher

@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from kivuko.encoders.maxsim import encode_token_lists, maxsim, token_lists
+from encoded_tokens import encoded_tokens
+from kivuko.encoders.maxsim import maxsim, token_lists
 from kivuko.encoders.model import About, load_encoder, save_model
 from kivuko.encoders.multi_vector import assemble_multi_vector, save_multi_vector
 from kivuko.encoders.student import StaticStudent, load_transformer_student, small_transformer
@@ -82,7 +83,7 @@ def test_it_gives_the_tokens_of_student_and_teacher(student, teacher, mean, cent
     assert encoder.get_embedding_dimension() == 32
     found = encoder.similarity(queries, documents)
     filled = [row for row, one in enumerate(documents) if len(one)]
-    expected = maxsim(encode_token_lists(student, TEXTS, first), encode_token_lists(teacher, ENGLISH, second))
+    expected = maxsim(encoded_tokens(student, TEXTS, first), encoded_tokens(teacher, ENGLISH, second))
     torch.testing.assert_close(found[:, filled], expected[:, filled], atol=1e-4, rtol=0)
     assert found[3, filled].tolist() == [0, 0, 0], "a text without a token tells nothing apart"
     torch.testing.assert_close(maxsim(token_lists(queries), token_lists(documents)), expected, atol=1e-4, rtol=0)

@@ -83,7 +83,7 @@ def test_eight_bits_are_near_and_measured(exported):
 
 
 def test_wrong_sizes_that_an_exporter_noted_down_do_not_stop_eight_bits(exported, tmp_path):
-    from kivuko.encoders.onnx_graph import quantize_graph
+    from kivuko.encoders.onnx_export import quantize_graph
 
     _, found = exported
     graph = onnx.load(str(found.folder / "model.onnx"))

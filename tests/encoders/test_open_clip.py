@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from kivuko.encoders.clip import take_apart
-from kivuko.encoders.open_clip import Heads, _tokenizer, clip_from_open_clip
+from kivuko.encoders.clip import Heads, _tokenizer, clip_from_open_clip
 from kivuko.encoders.teacher import load_teacher
 from kivuko.errors import MissingDependencyError, ModelError
 

@@ -1,7 +1,5 @@
 """The examination: all checks, one after the other."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -9,21 +7,8 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
+from kivuko.doctor import index_checks, model_checks, tokenizer_checks
 from kivuko.doctor.finding import Examined, Finding, Sentences, bitext_sentences, emoji_sentences
-from kivuko.doctor.index_checks import check_captions, check_index
-from kivuko.doctor.model_checks import (
-    NOT_TRAINED,
-    check_agreement,
-    check_casing,
-    check_codes,
-    check_prompts,
-    check_protocol,
-    check_training,
-    check_vectors,
-    check_weights,
-    check_widths,
-)
-from kivuko.doctor.tokenizer_checks import check_tokens, check_vocabulary
 from kivuko.encoders.model import Model, load_model, model_folder, quiet, read_about, require_model_folder
 from kivuko.encoders.teacher import TextTeacher, load_teacher
 from kivuko.errors import CorruptFileError, KivukoError
@@ -46,19 +31,19 @@ class Check:
 
 
 CHECKS = (
-    Check("training", check_training, takes="languages"),
-    Check("languages", check_codes, takes="languages"),
-    Check("weights", check_weights),
-    Check("vocabulary", check_vocabulary, needs="text"),
-    Check("widths", check_widths, takes="index"),
-    Check("tokens", check_tokens, takes="each", needs="text"),
-    Check("vectors", check_vectors, takes="sentences", needs="text"),
-    Check("casing", check_casing, takes="sentences", needs="text"),
-    Check("prompts", check_prompts, needs="text"),
-    Check("agreement", check_agreement, takes="each", needs="text"),
-    Check("index", check_index, takes="index", needs="index"),
-    Check("captions", check_captions, takes="index", needs="index"),
-    Check("protocol", check_protocol, takes="bitexts"),
+    Check("training", model_checks.check_training, takes="languages"),
+    Check("languages", model_checks.check_codes, takes="languages"),
+    Check("weights", model_checks.check_weights),
+    Check("vocabulary", tokenizer_checks.check_vocabulary, needs="text"),
+    Check("widths", model_checks.check_widths, takes="index"),
+    Check("tokens", tokenizer_checks.check_tokens, takes="each", needs="text"),
+    Check("vectors", model_checks.check_vectors, takes="sentences", needs="text"),
+    Check("casing", model_checks.check_casing, takes="sentences", needs="text"),
+    Check("prompts", model_checks.check_prompts, needs="text"),
+    Check("agreement", model_checks.check_agreement, takes="each", needs="text"),
+    Check("index", index_checks.check_index, takes="index", needs="index"),
+    Check("captions", index_checks.check_captions, takes="index", needs="index"),
+    Check("protocol", model_checks.check_protocol, takes="bitexts"),
 )
 
 
@@ -132,9 +117,9 @@ def _finished(name: str, run: Callable[[], Iterable[Finding]]) -> list[Finding]:
 
 def _without_repetition(findings: Sequence[Finding]) -> list[Finding]:
     """Leave out that a model was not trained on a language where its agreement says so with figures."""
-    said = {one.language for one in findings if one.check == "agreement" and NOT_TRAINED in one.what}
+    said = {one.language for one in findings if one.check == "agreement" and model_checks.NOT_TRAINED in one.what}
     return [
-        one for one in findings if not (one.check == "training" and one.language in said and NOT_TRAINED in one.what)
+        one for one in findings if not (one.check == "training" and one.language in said and model_checks.NOT_TRAINED in one.what)
     ]
 
 

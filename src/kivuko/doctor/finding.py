@@ -1,7 +1,5 @@
 """Findings of an examination, and what is examined: a model, and sentences of each language."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """Checks of an index: that its images have vectors in the space of the model that will search it."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Checks of a model: its training, weights and vectors, and its agreement with its teacher."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -59,9 +57,8 @@ def check_training(subject: Examined, languages: Sequence[str]) -> Iterator[Find
             what = f"{NOT_TRAINED}, but on {', '.join(about.languages)}"
             yield Finding("note", "training", what, f"Teach it: kivuko distill --bitext {code}=FILE ...", code)
     teacher = subject.teacher
-    if teacher is None or read_token_mean(subject.folder) is None:
-        return
-    if read_token_mean(subject.folder, teacher.fingerprint) is None:
+    mean = read_token_mean(subject.folder)
+    if teacher is not None and mean is not None and mean.teacher != teacher.fingerprint:
         what = f"{teacher.name} is not the teacher that the model was trained with, or that one has changed"
         do = "Name that teacher (--teacher): each teacher has its own space."
         yield Finding("warning", "training", what, do)

@@ -1,7 +1,5 @@
 """Checks of a tokenizer: that it belongs to the weights, and how it cuts the sentences of each language."""
 
-from __future__ import annotations
-
 import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -28,6 +26,20 @@ _OTHER_STUDENT = (
 )
 _UNSPACED_SCRIPTS = frozenset({"Hani", "Hans", "Hant", "Jpan", "Hira", "Kana", "Thai", "Laoo", "Khmr", "Mymr", "Tibt"})
 _BYTE_PIECE = regex.compile(r"<0x[0-9A-Fa-f]{2}>")
+
+
+@dataclass(frozen=True)
+class Cuts:
+    """Counts of how a tokenizer splits the sentences of a language."""
+
+    fertility: float  # subwords per word (as separated by spaces); in scripts without spaces, per letter
+    per_letter: bool
+    words: int  # different words, case folded; in scripts without spaces, different letters
+    unknown: float  # share of words of which some part is not in the vocabulary
+    in_bytes: float  # share of subwords that are a single byte, where letters are missing
+    in_letters: float  # share of words of three letters or more that are cut to single letters
+    merged: float  # share of words with the subwords of another word: letters or marks were dropped
+    too_long: float  # share of sentences that are longer than the model reads
 
 
 def check_vocabulary(subject: Examined) -> Iterator[Finding]:
@@ -126,20 +138,6 @@ def _changed(subject: Examined, code: str, cuts: Cuts) -> Iterator[tuple[Level, 
             f"{cuts.fertility:.2f} subwords per word, but {before:.2f} in training: perhaps the tokenizer has changed"
         )
         yield "warning", what, "Give sentences like those of training (--bitext); if it stays, train the model again."
-
-
-@dataclass(frozen=True)
-class Cuts:
-    """Counts of how a tokenizer splits the sentences of a language."""
-
-    fertility: float  # subwords per word (as separated by spaces); in scripts without spaces, per letter
-    per_letter: bool
-    words: int  # different words, case folded; in scripts without spaces, different letters
-    unknown: float  # share of words of which some part is not in the vocabulary
-    in_bytes: float  # share of subwords that are a single byte, where letters are missing
-    in_letters: float  # share of words of three letters or more that are cut to single letters
-    merged: float  # share of words with the subwords of another word: letters or marks were dropped
-    too_long: float  # share of sentences that are longer than the model reads
 
 
 def count_cuts(model: Any, texts: Sequence[str], script: str) -> Cuts | None:

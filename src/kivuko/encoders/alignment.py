@@ -9,32 +9,33 @@ import weakref
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 import regex
-import torch
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
-from torch import Tensor
 
 from kivuko.encoders.heat_map import Panel, heat_map_image, heat_map_svg, heat_map_table
-from kivuko.encoders.model import Model, centers_student, load_model, quiet, read_token_mean
-from kivuko.encoders.teacher import TextTeacher, load_teacher
-from kivuko.encoders.word_tokens import TextTokens, text_tokens
-from kivuko.errors import ModelError, UsageError
+from kivuko.errors import ModelError, UsageError, check_number, check_path, check_type
 from kivuko.files import atomic_path, refuse_unwritable, write_text
 from kivuko.fonts import shortened
-from kivuko.text import clean_text
-from kivuko.transport.cost import centered_cosine_cost, cosine_cost
-from kivuko.transport.solve import METHODS, solve
+from kivuko.text import clean_text, pluralize
+
+if TYPE_CHECKING:  # torch takes seconds to import, and options are checked before
+    from torch import Tensor
+
+    from kivuko.encoders.model import Model
+    from kivuko.encoders.teacher import TextTeacher
+    from kivuko.encoders.word_tokens import TextTokens
 
 Matrix = NDArray[np.float64]
 
 CAPTION = "Each row: where the word's mass goes, in per cent; a row adds up to 100."
 CAUTION = "Unrelated words get a share, too; a word weighs by its subwords."
-UNREGULARIZED = tuple(name for name, method in METHODS.items() if not method.regularized)
+METHODS = ("sinkhorn", "sinkhorn_log", "proximal", "exact", "greedy")  # those of ``kivuko.solve``
+UNREGULARIZED = ("exact", "greedy")
 
 # A plan for display is small and solved once, so it is solved more closely than training needs.
 _TOLERANCE, _MOST_ITERATIONS = 1e-6, 10_000
@@ -102,7 +103,7 @@ class Alignment:
     def figures(self) -> str:
         """Transport cost, marginal error and iterations in one line."""
         error = f"marginal error {self.marginal_error:.1g}"
-        return f"transport cost {self.transport_cost:.3f}, {error}, {self._iterations}"
+        return f"transport cost {self.transport_cost:.3f}, {error}, {pluralize(self.iterations, 'iteration')}"
 
     @property
     def warning(self) -> str:
@@ -111,7 +112,7 @@ class Alignment:
             return ""
         if self.method == "greedy":
             return "one to one, so on the side with more subwords some have no partner."
-        return f"not converged in {self._iterations}: do not trust it; try a larger regularization."
+        return f"not converged in {pluralize(self.iterations, 'iteration')}: do not trust it; try a larger regularization."
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -149,9 +150,9 @@ class Alignment:
             console.print(self.table())
         return "\n".join([capture.get().rstrip("\n"), f"{self.title}: {self.figures}", *filter(None, [self.warning])])
 
-    @property
-    def _iterations(self) -> str:
-        return f"{self.iterations} iteration{'s' if self.iterations != 1 else ''}"
+    def __repr__(self) -> str:
+        sizes = f"{pluralize(len(self.words), 'word')} with {len(self.english_words)} English"
+        return f"<Alignment of {sizes}, {self.title}: {self.warning or self.figures}>"
 
     def _notes(self) -> Iterator[str]:
         if not self.centered:
@@ -230,11 +231,16 @@ def align(
     """
     if method not in METHODS:
         raise UsageError(f"method '{method}': there is none of that name. Choose from {', '.join(METHODS)}.")
-    text, english = _cleaned(text, "the text"), _cleaned(english, "the English")
+    text, english = _cleaned("text", text), _cleaned("english", english)
+    save = check_path("save", save, "a file (.png, .svg)", optional=True)
+    check_path("teacher", teacher, "the id or folder of a teacher", optional=True)
     if save is not None:
-        _check_image(save := Path(save))
-    single = isinstance(regularization, int | float)
-    values: Sequence[float] = [regularization] if isinstance(regularization, int | float) else regularization
+        _check_image(save)
+    single = np.ndim(regularization) == 0
+    values = [check_number("regularization", one, above=0) for one in np.atleast_1d(regularization).tolist()]
+    if not values:
+        raise UsageError("regularization: give a number above 0, or several.")
+    check_number("marginal_penalty", marginal_penalty, above=0, optional=True)
     aligner = load_aligner(model, teacher=teacher)
     alignments = [
         aligner.align(text, english, regularization=one, method=method, marginal_penalty=marginal_penalty)
@@ -283,6 +289,9 @@ class Aligner:
         marginal_penalty: float | None = None,
     ) -> Alignment:
         """Align a text with its English translation; options and errors as of :func:`align`."""
+        from kivuko.encoders.word_tokens import text_tokens
+        from kivuko.transport.solve import solve
+
         source = text_tokens(self.encoder, text, self.name)
         target = text_tokens(self.teacher.model, english, self.teacher.name, keep_unknown=True)
         for side, given, owner in ((source, text, "model"), (target, english, "teacher")):
@@ -303,16 +312,16 @@ class Aligner:
 
     def _cost(self, source: Tensor, target: Tensor) -> Tensor:
         """Return the cosine distances of tokens [n, dim] and [m, dim], relative to the mean token: [1, n, m]."""
+        from kivuko.encoders.modules import require_one_width
+        from kivuko.transport.cost import centered_cosine_cost, cosine_cost
+
         widths = {"its tokens": source.shape[1], f"those of {self.teacher.name}": target.shape[1]}
-        if self.center is not None:
-            widths["the mean token"] = len(self.center)
-        if len(set(widths.values())) > 1:
-            listed = ", ".join(f"{owner} {width}" for owner, width in widths.items())
-            raise ModelError(f"{self.name}: vectors are not of one width ({listed}). Name the teacher that taught it.")
+        widths |= {"the mean token": len(self.center)} if self.center is not None else {}
+        require_one_width(self.name, widths, "Name the teacher that taught it.")
         x, y = source.double()[None], target.double()[None]
         if self.center is None:
             return cosine_cost(x, y)
-        own = self.center if self.student_centered else torch.zeros_like(self.center)
+        own = self.center if self.student_centered else self.center.new_zeros(len(self.center))
         return centered_cosine_cost(x, y, own, self.center)
 
 
@@ -321,13 +330,15 @@ _ALIGNERS: weakref.WeakKeyDictionary[Model, tuple[str, Aligner]] = weakref.WeakK
 
 
 def load_aligner(model: Model | Path | str, *, teacher: Path | str | None = None) -> Aligner:
+    from kivuko.encoders.model import Model, load_model, quiet, read_token_mean
+    from kivuko.encoders.teacher import load_teacher
+
     model = load_model(model, device=None if isinstance(model, Model) else "cpu")
     about = model.about
+    name = model.source or model.name
     source = str(teacher or (about.teacher_source if about else ""))
     if not source:
-        raise UsageError(
-            f"{model.source or model.name}: does not say which English teacher it belongs to. Name one: --teacher NAME."
-        )
+        raise UsageError(f"{name}: does not say which English teacher it belongs to. Name one: --teacher NAME.")
     if model in _ALIGNERS and _ALIGNERS[model][0] == source:
         return _ALIGNERS[model][1]
     prompt = about.teacher_prompt or None if about and teacher is None else None
@@ -337,12 +348,10 @@ def load_aligner(model: Model | Path | str, *, teacher: Path | str | None = None
     except ModelError as problem:
         if teacher:
             raise
-        raise ModelError(
-            f"{problem} It is the teacher that {model.source or model.name} names; --teacher names another."
-        ) from problem
-    center = read_token_mean(model.path, loaded.fingerprint) if model.path else None
-    centered = model.path is None or centers_student(model.path)
-    aligner = Aligner(model.encoder, loaded, center, centered, model.source or model.name)
+        raise ModelError(f"{problem} It is the teacher that {name} names; --teacher names another.") from problem
+    mean = read_token_mean(model.path, loaded.fingerprint) if model.path else None
+    center, both = (None, True) if mean is None else (mean.vector, mean.student_centered)
+    aligner = Aligner(model.encoder, loaded, center, both, name)
     _ALIGNERS[model] = (source, aligner)
     return aligner
 
@@ -372,13 +381,15 @@ def _subwords(side: TextTokens) -> Iterator[str]:
         yield ("·" if continues else "") + ("◌" if regex.match(r"\p{M}", token) else "") + token.replace("▁", "_")
 
 
-def _cleaned(text: str, name: str) -> str:
+def _cleaned(name: str, text: str) -> str:
+    check_type(name, text, str, "one text")
+    shown = "the English" if name == "english" else "the text"
     try:
         text.encode()
     except UnicodeEncodeError as problem:
-        raise UsageError(f"{name} is not UTF-8: set the terminal to UTF-8 and write it again.") from problem
+        raise UsageError(f"{shown} is not UTF-8: set the terminal to UTF-8 and write it again.") from problem
     if not (cleaned := clean_text(text)):
-        raise UsageError(f"{name} is empty: write a few words.")
+        raise UsageError(f"{shown} is empty: write a few words.")
     return cleaned
 
 

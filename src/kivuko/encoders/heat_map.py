@@ -3,13 +3,12 @@
 Not by matplotlib: the SVG keeps its text as text, with a tooltip per share and a description for screen readers.
 """
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import Any
 from xml.sax.saxutils import escape, quoteattr
 
 import numpy as np
@@ -72,6 +71,58 @@ class Panel:
             raise UsageError(
                 f"values have shape {list(self.values.shape)}: give [{len(self.rows)}, {len(self.columns)}], not empty"
             )
+
+
+@dataclass(frozen=True)
+class Box:
+    """A filled rectangle; ``tip`` is what a viewer of the SVG shows under the pointer."""
+
+    left: float
+    top: float
+    width: float
+    height: float
+    fill: str
+    tip: str = ""
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of text whose baseline is at ``y``; ``x`` is its start, middle or end, as ``anchor`` says.
+
+    ``rising``: turned by 45 degrees about (x, y), counter-clockwise; the anchor is then "start".
+    """
+
+    x: float
+    y: float
+    text: str
+    size: int
+    fill: str
+    anchor: str = "start"
+    bold: bool = False
+    rising: bool = False
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """Boxes first, then lines over them; lengths in pixels of a screen at 96 to the inch."""
+
+    width: float
+    height: float
+    boxes: Sequence[Box]
+    lines: Sequence[Line]
+    paper: str = "#ffffff"
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """The room that the parts of a panel take, in pixels."""
+
+    label: float  # width of the row words
+    head: float  # height of the column words
+    column: float
+    rising: bool
+    width: float
+    height: float
 
 
 def heat_map_image(
@@ -147,18 +198,6 @@ def _frame(panel: Panel) -> _Frame:
     return _Frame(label, head, column, rising, width, height)
 
 
-@dataclass(frozen=True)
-class _Frame:
-    """The room that the parts of a panel take, in pixels."""
-
-    label: float  # width of the row words
-    head: float  # height of the column words
-    column: float
-    rising: bool
-    width: float
-    height: float
-
-
 def _page_rows(framed: list[tuple[Panel, _Frame]]) -> list[list[tuple[Panel, _Frame]]]:
     """Fill rows of the page from left to right, evenly: four panels are two and two, not three and one."""
     rows = list(_filled_rows(framed))
@@ -209,23 +248,26 @@ def _panel_marks(panel: Panel, frame: _Frame, x: float, y: float, top: float) ->
 def _spoken(panel: Panel) -> str:
     best = []
     for word, row in zip(panel.rows, panel.values, strict=True):
-        if np.isnan(row).all():
-            best.append(f"{word}: nothing")
-        else:
-            column = int(np.nanargmax(row))
-            best.append(f"{word}: {panel.columns[column]} {per_cent(row[column])} %")
+        column = 0 if np.isnan(row).all() else int(np.nanargmax(row))
+        share = "nothing" if np.isnan(row).all() else f"{panel.columns[column]} {per_cent(row[column])} %"
+        best.append(f"{word}: {share}")
     return f"{panel.title}: {', '.join(best)}."
 
 
-def _cells(panel: Panel, columns: list[str], in_color: bool) -> Table:
+def _table(*columns: str | Text, **options: Any) -> Table:
+    """Return a table without rows: the words at its left, then these columns."""
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("", justify="right", no_wrap=True)
-    for word in columns:
-        table.add_column(Text(_held(word)), justify="center", no_wrap=True)
+    for column in columns:
+        table.add_column(column, **options)
+    return table
+
+
+def _cells(panel: Panel, columns: list[str], in_color: bool) -> Table:
+    table = _table(*(Text(_held(word)) for word in columns), justify="center", no_wrap=True)
+    widths = [max(_CELL, cell_len(word)) for word in columns]
     for word, row in zip(panel.rows, panel.values, strict=True):
-        cells = []
-        for heading, value in zip(columns, map(float, row), strict=True):
-            cells.append(_cell(value, max(_CELL, cell_len(heading)), in_color))
+        cells = [_cell(value, width, in_color) for width, value in zip(widths, map(float, row), strict=True)]
         table.add_row(Text(_held(shortened(word, _TABLE_ROW_LIMIT))), *cells)
     return table
 
@@ -241,9 +283,7 @@ def _cell(value: float, width: int, in_color: bool) -> Text:
 
 
 def _largest(panel: Panel, top: int) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
-    table.add_column("", justify="right", no_wrap=True)
-    table.add_column(f"the {top} largest shares, in per cent", overflow="fold")
+    table = _table(f"the {top} largest shares, in per cent", overflow="fold")
     for word, row in zip(panel.rows, panel.values, strict=True):
         order = [] if np.isnan(row).all() else list(np.argsort(-row, kind="stable")[:top])
         shares = ", ".join(f"{_held(panel.columns[place])} {per_cent(row[place])}" for place in order)
@@ -253,46 +293,6 @@ def _largest(panel: Panel, top: int) -> Table:
 
 def _held(word: str) -> str:
     return f"{_LEFT_TO_RIGHT_MARK}{word}{_LEFT_TO_RIGHT_MARK}" if is_right_to_left(word) else word
-
-
-@dataclass(frozen=True)
-class Box:
-    """A filled rectangle; ``tip`` is what a viewer of the SVG shows under the pointer."""
-
-    left: float
-    top: float
-    width: float
-    height: float
-    fill: str
-    tip: str = ""
-
-
-@dataclass(frozen=True)
-class Line:
-    """A line of text whose baseline is at ``y``; ``x`` is its start, middle or end, as ``anchor`` says.
-
-    ``rising``: turned by 45 degrees about (x, y), counter-clockwise; the anchor is then "start".
-    """
-
-    x: float
-    y: float
-    text: str
-    size: int
-    fill: str
-    anchor: str = "start"
-    bold: bool = False
-    rising: bool = False
-
-
-@dataclass(frozen=True)
-class Drawing:
-    """Boxes first, then lines over them; lengths in pixels of a screen at 96 to the inch."""
-
-    width: float
-    height: float
-    boxes: Sequence[Box]
-    lines: Sequence[Line]
-    paper: str = "#ffffff"
 
 
 def to_image(drawing: Drawing, scale: int = 2) -> Image.Image:

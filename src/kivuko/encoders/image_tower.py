@@ -1,19 +1,21 @@
 """Image towers: ``sentence-transformers`` folders that encode PIL images as vectors in the teacher's space."""
 
-from __future__ import annotations
-
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import torch
+import transformers
 from PIL import Image
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.base.modules import Normalize
+from sentence_transformers.sentence_transformer.modules import Pooling
 from torch import Tensor, nn
 
-from kivuko.encoders.clip import is_clip, load_clip, take_apart
+from kivuko.encoders.clip import load_clip, split_clip
 from kivuko.encoders.loading import model_kind
+from kivuko.encoders.modules import dense_module, transformer_module
 from kivuko.errors import ModelError, wrap_errors
 
 Vectors = np.ndarray[tuple[int, int], np.dtype[np.float32]]
@@ -26,13 +28,11 @@ class SmallImageTower(nn.Module):
 
     def __init__(self, dim: int, size: int = 64) -> None:
         super().__init__()
-        from transformers import ResNetConfig, ResNetModel
-
         self.size = size
-        config = ResNetConfig(
+        config = transformers.ResNetConfig(
             embedding_size=32, hidden_sizes=[48, 96, 192], depths=[1, 2, 2], layer_type="basic", hidden_act="relu"
         )
-        self.body = ResNetModel(config)
+        self.body = transformers.ResNetModel(config)
         self.head = nn.Linear(config.hidden_sizes[-1], dim)
 
     def forward(self, pixels: Tensor) -> Tensor:
@@ -42,39 +42,26 @@ class SmallImageTower(nn.Module):
 
     def to_sentence_transformer(self) -> Any:
         """Return the same function as a ``SentenceTransformer`` that encodes PIL images."""
-        from sentence_transformers import SentenceTransformer
-        from sentence_transformers.base.modules import Dense, Normalize, Transformer
-        from sentence_transformers.sentence_transformer.modules import Pooling
-        from transformers import ViTImageProcessorPil
-
-        processor = ViTImageProcessorPil(
+        processor = transformers.ViTImageProcessorPil(
             size={"height": self.size, "width": self.size}, image_mean=[PIXEL_MEAN] * 3, image_std=[PIXEL_SPREAD] * 3,
             resample=int(Image.Resampling.BILINEAR), do_convert_rgb=True,
         )  # fmt: skip
-        with tempfile.TemporaryDirectory() as folder:
-            self.body.save_pretrained(folder)
-            processor.save_pretrained(folder)
-            body = Transformer(folder, model_kwargs={"dtype": torch.float32})
-        dense = Dense(self.head.in_features, self.head.out_features, activation_function=nn.Identity())
-        dense.linear.load_state_dict(self.head.state_dict())
+        body = transformer_module(self.body, processor, model_kwargs={"dtype": torch.float32})
         pooling = Pooling(self.head.in_features, pooling_mode="mean")
-        return SentenceTransformer(modules=[body, pooling, dense, Normalize()], device="cpu")
+        return SentenceTransformer(modules=[body, pooling, dense_module(self.head), Normalize()], device="cpu")
 
 
 def load_image_tower(source: str | Path, dim: int) -> Any:
     """Load an image tower, or the image side of a CLIP, in float32; its vectors must be ``dim`` wide."""
-    from sentence_transformers import SentenceTransformer
-
-    folder = Path(source)
-    if not (is_model := (folder / "modules.json").is_file()) and model_kind(str(source)) != "clip":
+    name = str(source)
+    if not (is_model := Path(source, "modules.json").is_file()) and model_kind(name) != "clip":
         raise ModelError(f"{source}: not an image tower (no modules.json in it, and no CLIP).")
     with wrap_errors(lambda reason: ModelError(f"{source}: not an image tower that loads ({reason}).")):
         if is_model:
-            tower = SentenceTransformer(str(folder), device="cpu", model_kwargs={"dtype": torch.float32})
-            if is_clip(getattr(getattr(tower[0], "model", None), "config", None)):
-                tower = take_apart(tower[0].model, tower[0].processor, str(source)).image
+            tower = SentenceTransformer(name, device="cpu", model_kwargs={"dtype": torch.float32})
+            tower = towers.image if (towers := split_clip(tower, name)) else tower
         else:
-            tower = load_clip(source, str(source)).image
+            tower = load_clip(source, name).image
         modalities = tower.modalities
     if "image" not in modalities:
         raise ModelError(f"{source}: encodes {', '.join(map(str, modalities))}, not images.")

@@ -3,8 +3,6 @@
 The header's size is checked before a pixel is decoded, and a format is recognized by content, never by name.
 """
 
-from __future__ import annotations
-
 import io
 import re
 import warnings

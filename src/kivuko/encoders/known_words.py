@@ -1,7 +1,5 @@
 """The known words of a model: the words of its training sentences with their frequencies (``words.json``)."""
 
-from __future__ import annotations
-
 import json
 import unicodedata
 from collections import Counter

@@ -1,7 +1,5 @@
 """Devices, hub ids and kinds of models, and the fingerprints of models."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import re

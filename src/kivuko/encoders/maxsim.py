@@ -3,15 +3,12 @@
 Vectors of several texts are end to end: no padded token whose similarity of 0 would beat every negative one.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from kivuko.encoders.token_batch import Encoder
 from kivuko.errors import UsageError
 from kivuko.transport.alignment import TokenLists
 from kivuko.transport.marginals import full_precision
@@ -64,22 +61,6 @@ def token_lists(vectors: Sequence[Tensor], mean: Tensor | None = None) -> TokenL
     """Lay token vectors of several texts, float [tokens, dim] each, end to end; ``mean`` [dim] is taken from each."""
     lengths = torch.tensor([len(one) for one in vectors], dtype=torch.long)
     return TokenLists(torch.cat(list(vectors)), lengths, mean)
-
-
-@torch.no_grad()
-def encode_token_lists(
-    encoder: Encoder, texts: Sequence[str], mean: Tensor | None = None, batch_size: int = 128
-) -> TokenLists:
-    """Encode texts into their content tokens, end to end; a teacher, or a student in evaluation mode."""
-    # Texts of like length go together, which spares padding; the results are put back in order.
-    order = sorted(range(len(texts)), key=lambda row: len(texts[row]))
-    tokens: list[Tensor] = [torch.empty(0, encoder.dim)] * len(texts)
-    for start in range(0, len(order), batch_size):
-        rows = order[start : start + batch_size]
-        batch = encoder.encode_tokens([texts[row] for row in rows]).to("cpu")
-        for row, vectors in zip(rows, batch.content().float().split(batch.mask.sum(1).tolist()), strict=True):
-            tokens[row] = vectors
-    return TokenLists(torch.cat([torch.empty(0, encoder.dim), *tokens]), torch.tensor([*map(len, tokens)]).long(), mean)
 
 
 def _unit(vectors: Tensor, mean: Tensor | None) -> Tensor:

@@ -3,8 +3,6 @@
 What Kivuko saves holds modules of sentence-transformers only, so ``SentenceTransformer(path)`` loads it anywhere.
 """
 
-from __future__ import annotations
-
 import contextlib
 import copy
 import json
@@ -12,28 +10,67 @@ import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, cast, get_origin
 
 import numpy as np
 import torch
 from PIL import Image
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.base.modules import Router
 from torch import Tensor, nn
+from transformers.utils import logging as transformers_logging
 
-from kivuko.encoders.clip import ClipTowers, is_clip, load_clip, take_apart
+from kivuko.encoders.clip import ClipTowers, load_clip, split_clip
 from kivuko.encoders.image_tower import Vectors, encode_images
 from kivuko.encoders.images import as_rgb, open_image
 from kivuko.encoders.known_words import WORDS_FILE, WordCounts
 from kivuko.encoders.loading import DEFAULT_NAMES, PREFIX, PROBES, choose_device, local_folder, model_kind
+from kivuko.encoders.modules import text_modules
 from kivuko.encoders.spelling import SPELLING_FILE, SpellingNeighbors, read_misspelled
 from kivuko.encoders.student import Student
 from kivuko.encoders.teacher import load_teacher, packaged_minilm
-from kivuko.errors import CorruptFileError, ModelError, UsageError, wrap_errors
+from kivuko.errors import CorruptFileError, ModelError, UsageError, check_number, check_type, wrap_errors
 from kivuko.files import MODEL_FILE as _ABOUT
 from kivuko.files import atomic_path, refuse_foreign
 
 _TOKEN_MEAN = "token_mean"  # the tensor's name, and the file's
+
+
+@dataclass(frozen=True)
+class About:
+    """The training of a model, kept in ``kivuko.json`` in its folder."""
+
+    teacher: str
+    teacher_source: str  # hub id or folder that loads it again
+    student: str
+    recipe: str
+    seed: int
+    bitext_sizes: dict[str, int]  # training pairs per language
+    best_step: int = 0
+    validation_score: float = 0.0
+    run: str = ""  # fingerprint of the training run
+    kivuko: str = ""
+    fertility: dict[str, float] = field(default_factory=dict)  # subwords per word, per language
+    teacher_prompt: str = ""  # put before all of the teacher's texts
+
+    @property
+    def languages(self) -> tuple[str, ...]:
+        return tuple(self.bitext_sizes)
+
+    @property
+    def pairs_per_language(self) -> int:
+        return round(sum(self.bitext_sizes.values()) / max(1, len(self.bitext_sizes)))
+
+
+@dataclass(frozen=True, eq=False)
+class TokenMean:
+    """The mean content token of the teacher's training sentences, which training subtracts before the cosine."""
+
+    vector: Tensor  # float32 [dim]
+    teacher: str  # its fingerprint
+    student_centered: bool = True  # subtracted from the student's tokens as well
 
 
 @dataclass(eq=False)
@@ -90,6 +127,11 @@ class Model:
         """The device that its weights are on."""
         return torch.device(self.encoder.device)
 
+    def __repr__(self) -> str:
+        kinds = " and ".join(kind for kind, has in (("text", self.has_text), ("images", self.has_images)) if has)
+        languages = f", languages {', '.join(self.languages)}" if self.languages else ""
+        return f"<Model {self.name}: {kinds}, dim {self.dim}{languages}, on {self.device}>"
+
     def encode_text(self, texts: Sequence[str], *, batch_size: int = 256) -> Vectors:
         """Encode texts.
 
@@ -98,13 +140,13 @@ class Model:
 
         Raises:
             ModelError: the model encodes images only.
-            UsageError: one text instead of a list.
+            UsageError: one text instead of a list, something else than texts, or a batch of none.
         """
-        if isinstance(texts, str):
-            raise UsageError("encode_text takes a list of texts: encode_text([text]).")
+        texts = _listed("encode_text", "text", texts, str)
+        batch_size = check_number("batch_size", batch_size, least=1, whole=True)
         if not self.has_text:
             raise ModelError(f"{self.name}: encodes images only, so it has no vectors for texts.")
-        return encode_texts(self.encoder, texts, batch_size) if len(texts) else self._no_vectors()
+        return encode_texts(self.encoder, texts, batch_size) if texts else self._no_vectors()
 
     def encode_image(self, images: Sequence[Image.Image | Path | str], *, batch_size: int = 64) -> Vectors:
         """Encode images, prepared as ``kivuko index`` prepares them: upright, in RGB, transparent parts white.
@@ -117,7 +159,7 @@ class Model:
 
         Raises:
             ModelError: the model encodes text only.
-            UsageError: one image instead of a list.
+            UsageError: one image instead of a list, something else than images, or a batch of none.
             DataError: a file is missing or is not an image.
 
         >>> import kivuko
@@ -126,8 +168,8 @@ class Model:
         >>> model.encode_image([Image.new("RGB", (64, 64), "red")]).shape
         (1, 384)
         """
-        if isinstance(images, Image.Image | Path | str):
-            raise UsageError("encode_image takes a list of images: encode_image([image]).")
+        images = _listed("encode_image", "image", images, Image.Image | Path | str)
+        batch_size = check_number("batch_size", batch_size, least=1, whole=True)
         if not self.has_images:
             raise ModelError(f"{self.name}: encodes text only, so it has no vectors for images.")
         opened = [as_rgb(one) if isinstance(one, Image.Image) else open_image(one) for one in images]
@@ -135,11 +177,36 @@ class Model:
 
     @staticmethod
     def similarity(one: Vectors, other: Vectors) -> Vectors:
-        """Return the cosines of unit vectors [n, dim] and [m, dim], float32 [n, m]."""
+        """Return the cosines of unit vectors [n, dim] and [m, dim], float32 [n, m].
+
+        Raises:
+            UsageError: something else than two matrices of one width.
+        """
+        one, other = (_matrix(name, vectors) for name, vectors in (("one", one), ("other", other)))
+        if one.shape[1] != other.shape[1]:
+            raise UsageError(f"vectors of widths {one.shape[1]} and {other.shape[1]}: give two matrices of one width.")
         return one @ other.T
 
     def _no_vectors(self) -> Vectors:
         return np.zeros((0, self.dim), dtype=np.float32)
+
+
+def _listed(call: str, noun: str, values: Any, types: Any) -> list[Any]:
+    """Return the values of a list, or raise UsageError if it is no list or holds something of other types."""
+    if isinstance(values, types) or not hasattr(values, "__iter__"):
+        raise UsageError(f"{call} takes a list of {noun}s: {call}([{noun}]).")
+    values = list(values)
+    for number, value in enumerate(values):
+        check_type(f"{noun}s[{number}]", value, types, "text" if types is str else "a PIL image, or the path of one")
+    return values
+
+
+def _matrix(name: str, vectors: Any) -> Vectors:
+    matrix = np.asarray(vectors)
+    if matrix.ndim != 2 or matrix.dtype.kind not in "fiu":
+        what = f"of shape {list(matrix.shape)}" if matrix.dtype.kind in "fiu" else f"of {matrix.dtype}"
+        raise UsageError(f"{name}: an array {what}; give vectors as rows, [n, dim].")
+    return matrix
 
 
 def load_model(source: Model | Path | str, *, device: str | torch.device | None = None) -> Model:
@@ -171,6 +238,7 @@ def load_model(source: Model | Path | str, *, device: str | torch.device | None 
     """
     if not isinstance(source, Model | Path | str) or not str(source):
         raise UsageError(f"{source!r}: give a Model, the folder of a model, or an id.")
+    check_type("device", device, str | torch.device | None, 'the name of a device of torch, such as "cpu" or "cuda:0"')
     if isinstance(source, Model) and device is None:
         return source
     place = choose_device(None if device is None else str(device))
@@ -206,10 +274,8 @@ def _load_folder(folder: Path) -> Any:
     require_model_folder(folder)
     if (folder / "modules.json").is_file():
         encoder = load_encoder(folder)
-        config = getattr(getattr(encoder[0], "model", None), "config", None)
-        if is_clip(config):  # saved whole by sentence-transformers, as clip-ViT-B-32 is
-            return _route_towers(take_apart(encoder[0].model, encoder[0].processor, str(folder)))
-        return encoder
+        towers = split_clip(encoder, str(folder))
+        return _route_towers(towers) if towers else encoder
     with quiet():
         if model_kind(str(folder)) == "clip":
             with wrap_errors(lambda reason: ModelError(f"{folder}: does not load as a model ({reason}).")):
@@ -221,11 +287,11 @@ def _route_towers(towers: ClipTowers) -> Any:
     return _routed({"text": list(towers.text.children()), "image": list(towers.image.children())})
 
 
-def require_model_folder(folder: Path) -> None:
-    """Raise ModelError unless a folder holds a model with one vector per text."""
+def require_model_folder(folder: Path, marks: Sequence[str] = ("modules.json", "config.json", _ABOUT)) -> None:
+    """Raise ModelError unless a folder holds a model with one vector per text: one of the files ``marks``."""
     if not folder.is_dir():
         raise ModelError(f"{folder}: no such model folder. 'kivuko demo' and 'kivuko distill' make one.")
-    if not any((folder / name).is_file() for name in ("modules.json", "config.json", _ABOUT)):
+    if not any((folder / name).is_file() for name in marks):
         raise ModelError(f"{folder}: not a model folder (no modules.json in it). Name the folder that --out wrote.")
     if model_kind(str(folder)) == "multi-vector":
         raise ModelError(
@@ -242,41 +308,6 @@ def encode_texts(encoder: Any, texts: Sequence[str], batch_size: int = 256) -> V
 
 def has_images(encoder: Any) -> bool:
     return "image" in encoder.modalities
-
-
-@dataclass(frozen=True)
-class About:
-    """The training of a model, kept in ``kivuko.json`` in its folder."""
-
-    teacher: str
-    teacher_source: str  # hub id or folder that loads it again
-    student: str
-    recipe: str
-    seed: int
-    bitext_sizes: dict[str, int]  # training pairs per language
-    best_step: int = 0
-    validation_score: float = 0.0
-    run: str = ""  # fingerprint of the training run
-    kivuko: str = ""
-    fertility: dict[str, float] = field(default_factory=dict)  # subwords per word, per language
-    teacher_prompt: str = ""  # put before all of the teacher's texts
-
-    @property
-    def languages(self) -> tuple[str, ...]:
-        return tuple(self.bitext_sizes)
-
-    @property
-    def pairs_per_language(self) -> int:
-        return round(sum(self.bitext_sizes.values()) / max(1, len(self.bitext_sizes)))
-
-
-@dataclass(frozen=True, eq=False)
-class TokenMean:
-    """The mean content token of the teacher's training sentences, which training subtracts before the cosine."""
-
-    vector: Tensor  # float32 [dim]
-    teacher: str  # its fingerprint
-    student_centered: bool = True  # subtracted from the student's tokens as well
 
 
 def save_model(
@@ -316,9 +347,6 @@ def assemble(student: Student, image_tower: Any | None) -> Any:
 
 
 def _routed(routes: dict[str, list[Any]]) -> Any:
-    from sentence_transformers import SentenceTransformer
-    from sentence_transformers.base.modules import Router
-
     router = Router(cast(Any, routes), default_route="text")
     return SentenceTransformer(modules=[router], device="cpu", similarity_fn_name="cosine").eval()
 
@@ -330,13 +358,8 @@ def refuse_foreign_folder(path: Path) -> None:
 
 def load_encoder(path: Path | str) -> Any:
     """Load a folder of ``sentence-transformers`` on the CPU, with its ``spelling.json`` where it has one."""
-    from sentence_transformers import SentenceTransformer
-
     path = Path(path)
-    if not path.is_dir():
-        raise ModelError(f"{path}: no such model folder. 'kivuko demo' and 'kivuko distill' make one.")
-    if not (path / "modules.json").is_file():
-        raise ModelError(f"{path}: not a model folder (no modules.json in it). Name the folder that --out wrote.")
+    require_model_folder(path, ["modules.json"])
     unusable = f"{path}: does not load as a model"
     with (
         wrap_errors(lambda reason: ModelError(f"{unusable} ({reason}). Delete the folder and make it again.")),
@@ -364,19 +387,8 @@ def read_about(path: Path | str) -> About | None:
     return about
 
 
-def read_token_mean(path: Path | str, teacher: str | None = None) -> Tensor | None:
-    """Read the mean token that a model was trained with, of the teacher of that fingerprint if any; float32 [dim]."""
-    stored = _stored_mean(path)
-    return stored.vector if stored is not None and teacher in (None, stored.teacher) else None
-
-
-def centers_student(path: Path | str) -> bool:
-    """Return True if a model's mean token is subtracted from its own tokens too (see TokenMean), or it does not say."""
-    stored = _stored_mean(path)
-    return stored is None or stored.student_centered
-
-
-def _stored_mean(path: Path | str) -> TokenMean | None:
+def read_token_mean(path: Path | str, teacher: str | None = None) -> TokenMean | None:
+    """Read the mean token that a model was trained with; None without one, or of another teacher (a fingerprint)."""
     file = Path(path) / f"{_TOKEN_MEAN}.safetensors"
     if not file.is_file():
         return None
@@ -390,16 +402,16 @@ def _stored_mean(path: Path | str) -> TokenMean | None:
         raise CorruptFileError(f"{file}: corrupted or unreadable. Make the model again.") from problem
     # Models without the entry were trained with the mean subtracted from both sides.
     side = metadata.get("centered") or metadata.get("centred")  # its old spelling  # codespell:ignore centred
-    return TokenMean(vector.float(), metadata.get("teacher", ""), student_centered=side != "teacher")
+    mean = TokenMean(vector.float(), metadata.get("teacher", ""), student_centered=side != "teacher")
+    return mean if teacher in (None, mean.teacher) else None
 
 
 def _check_types(about: About) -> None:
     for one in fields(About):
-        value = getattr(about, one.name)
-        kind = {"str": str, "int": int, "float": (int, float)}.get(str(one.type), dict)
-        if isinstance(value, bool) or not isinstance(value, kind):  # type: ignore[arg-type]
-            raise TypeError(f"'{one.name}' is {value!r}")
+        value, kind = getattr(about, one.name), cast(Any, get_origin(one.type) or one.type)
         number = int if one.name == "bitext_sizes" else (int, float)
+        if isinstance(value, bool) or not isinstance(value, (int, float) if kind is float else kind):
+            raise TypeError(f"'{one.name}' is {value!r}")
         if isinstance(value, dict) and not all(isinstance(entry, number) for entry in value.values()):
             raise TypeError(f"'{one.name}' is {value!r}")
 
@@ -407,10 +419,9 @@ def _check_types(about: About) -> None:
 def untrained_copy(model: Any, seed: int = 0) -> Any:
     """Return a copy whose text side has random weights: the lower bound that training must exceed."""
     blank = copy.deepcopy(model)
-    route = blank[0].sub_modules["text"] if hasattr(blank[0], "sub_modules") else blank
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        for module in route.modules():
+        for module in text_modules(blank).modules():
             for name, weight in module.named_parameters(recurse=False):
                 if isinstance(module, nn.LayerNorm):
                     weight.fill_(1.0 if name == "weight" else 0.0)
@@ -424,8 +435,6 @@ def untrained_copy(model: Any, seed: int = 0) -> Any:
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """Silence the loading libraries' progress bars and notes."""
-    from transformers.utils import logging as transformers_logging
-
     bars, level = transformers_logging.is_progress_bar_enabled(), logging.root.manager.disable
     transformers_logging.disable_progress_bar()
     logging.disable(logging.WARNING)

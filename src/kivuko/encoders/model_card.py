@@ -1,7 +1,5 @@
 """The model card: the training of a model, and the figures of its evaluation."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

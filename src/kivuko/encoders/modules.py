@@ -1,23 +1,68 @@
-"""The modules inside a loaded ``SentenceTransformer``: its text route, its tokenizer, its table of subword vectors."""
+"""The modules of a ``SentenceTransformer``: built from parts, and looked up in a loaded model."""
 
-from __future__ import annotations
-
+import json
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+from sentence_transformers.base.modules import Dense, Transformer
 from tokenizers import Tokenizer
-from torch import nn
+from torch import Tensor, device, nn
 
-from kivuko.encoders.vocabulary import UNKNOWN
+from kivuko.errors import ModelError
+
+_PREPARATION = ("tokenizer_config.json", "preprocessor_config.json")
+
+
+def transformer_module(body: Any, preparation: Any, *, one_side: bool = False, **options: Any) -> Any:
+    """Return the module of a network of ``transformers`` with its tokenizer, processor or image processor.
+
+    ``one_side``: the tokenizer or image processor forgets the class that joined it with the other side of a CLIP.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        body.save_pretrained(folder)
+        preparation.save_pretrained(folder)
+        for file in [Path(folder, name) for name in _PREPARATION] if one_side else []:
+            if file.is_file():
+                settings = json.loads(file.read_text(encoding="utf-8"))
+                settings.pop("processor_class", None)
+                file.write_text(json.dumps(settings, indent=1, ensure_ascii=False), encoding="utf-8")
+        return Transformer(folder, **options)
+
+
+def dense_module(linear: nn.Linear, **names: str) -> Any:
+    """Return a linear layer as a module; ``names``: ``module_input_name``, where it is not of sentence vectors."""
+    dense = Dense(
+        linear.in_features,
+        linear.out_features,
+        bias=linear.bias is not None,
+        activation_function=nn.Identity(),
+        **names,
+    )
+    dense.linear.load_state_dict(linear.state_dict())
+    return dense.float()
+
+
+def features_on(place: device, features: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a model reads, with its tensors on a device."""
+    return {key: value.to(place) if isinstance(value, Tensor) else value for key, value in features.items()}
+
+
+def text_modules(model: Any) -> Any:
+    """Return the container of a model's text modules, in which they can be replaced."""
+    router = model[0]
+    if not hasattr(router, "sub_modules"):
+        return model
+    routes = router.sub_modules
+    name = next((name for name in ("text", router.default_route) if name in routes), next(iter(routes)))
+    return routes[name]
 
 
 def text_route(model: Any) -> list[Any]:
     """Return the modules that text goes through, in order; of a model with a router, those of its text route."""
-    router = model[0]
-    if not hasattr(router, "sub_modules"):
-        return list(model)
-    routes = router.sub_modules
-    name = next((name for name in ("text", router.default_route) if name in routes), next(iter(routes)))
-    return [*routes[name], *list(model)[1:]]
+    modules = text_modules(model)
+    return list(model) if modules is model else [*modules, *list(model)[1:]]
 
 
 def is_static(module: Any) -> bool:
@@ -44,13 +89,8 @@ def input_table(model: Any) -> Any | None:
         return None
 
 
-def has_known_token(model: Any, text: str) -> bool:
-    """Return True if any part of ``text`` is in the vocabulary, or the tokenizer is not accessible."""
-    tokenizer = backend_tokenizer(model)
-    if tokenizer is None:
-        return True
-    unknown = tokenizer.token_to_id(getattr(text_route(model)[0].tokenizer, "unk_token", None) or UNKNOWN)
-    encoding = tokenizer.encode(text, add_special_tokens=False)
-    return any(
-        number != unknown and piece.strip("▁ ") for piece, number in zip(encoding.tokens, encoding.ids, strict=True)
-    )
+def require_one_width(name: str, widths: Mapping[str, int], remedy: str) -> None:
+    """Raise ModelError unless all vectors are of one width; ``widths``: by their owner, as messages call it."""
+    if len(set(widths.values())) > 1:
+        listed = ", ".join(f"{owner} {width}" for owner, width in widths.items())
+        raise ModelError(f"{name}: vectors are not of one width ({listed}). {remedy}")

@@ -3,27 +3,27 @@
 The folder holds modules of ``sentence-transformers`` only, so ``MultiVectorEncoder(path)`` loads it anywhere.
 """
 
-from __future__ import annotations
-
 import copy
 import itertools
 import json
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
 import torch
+import transformers
+from sentence_transformers import MultiVectorEncoder
+from sentence_transformers.base.modules import Dense, Normalize, Router, Transformer
+from sentence_transformers.multi_vector_encoder.modules import MultiVectorMask
+from sentence_transformers.sentence_transformer.modules import Pooling, StaticEmbedding
 from tokenizers import Tokenizer
-from tokenizers.processors import TemplateProcessing
 from torch import Tensor, nn
 
 import kivuko
 from kivuko.encoders.model import About, quiet
-from kivuko.encoders.modules import text_route
-from kivuko.encoders.student import BEGIN
+from kivuko.encoders.modules import require_one_width, text_route, transformer_module
+from kivuko.encoders.student import wrap_tokenizer
 from kivuko.encoders.teacher import TextTeacher
-from kivuko.encoders.vocabulary import PAD, UNKNOWN
 from kivuko.errors import ModelError
 from kivuko.files import atomic_path, refuse_foreign
 
@@ -67,16 +67,11 @@ def assemble_multi_vector(
     Means, float [dim], are taken from a side's tokens and must be of their scale. The teacher's mean token may be too
     long for a student that learned mostly from sentence vectors. None: tokens as they are.
     """
-    from sentence_transformers import MultiVectorEncoder
-    from sentence_transformers.base.modules import Normalize, Router
-
     (*query, query_mask), (*document, document_mask) = _query_modules(model), _document_modules(teacher)
     widths = {"the model's tokens": int(query[-1].get_embedding_dimension()), f"those of {teacher.name}": teacher.dim}
     for side, mean in (("query", query_mean), ("document", document_mean)):
         widths |= {f"the {side} mean": len(mean)} if mean is not None else {}
-    if len(set(widths.values())) > 1:
-        listed = ", ".join(f"{owner} {width}" for owner, width in widths.items())
-        raise ModelError(f"vectors are not of one width ({listed}). Name the teacher that taught the model.")
+    require_one_width("late interaction", widths, "Name the teacher that taught the model.")
     # The query route comes first: the masks find the numbers of their words with the first route's tokenizer.
     routes = {
         "query": [*query, *_shift(query_mean), query_mask],
@@ -89,8 +84,6 @@ def assemble_multi_vector(
 
 def _shift(mean: Tensor | None) -> list[Any]:
     """Return the module that takes a mean from every token, as a list; an empty one without a mean."""
-    from sentence_transformers.base.modules import Dense
-
     if mean is None:
         return []
     bias = -mean.detach().to("cpu", torch.float32)
@@ -104,10 +97,6 @@ def _shift(mean: Tensor | None) -> list[Any]:
 
 def _query_modules(model: Any) -> list[Any]:
     """Return copies of a model's modules that give token vectors, and a mask for its special tokens."""
-    from sentence_transformers.base.modules import Dense, Normalize, Transformer
-    from sentence_transformers.multi_vector_encoder.modules import MultiVectorMask
-    from sentence_transformers.sentence_transformer.modules import Pooling, StaticEmbedding
-
     first, *rest = model.to_modules() if hasattr(model, "to_modules") else text_route(model)
     if isinstance(first, StaticEmbedding):
         encoder = _embedding_table(first.tokenizer, first.embedding.weight.detach().float().cpu())
@@ -127,10 +116,6 @@ def _query_modules(model: Any) -> list[Any]:
 
 def _document_modules(teacher: TextTeacher) -> list[Any]:
     """Return copies of the teacher's modules up to its pooling, and a mask that leaves its content tokens."""
-    from sentence_transformers.base.modules import Transformer
-    from sentence_transformers.multi_vector_encoder.modules import MultiVectorMask
-    from sentence_transformers.sentence_transformer.modules import Pooling
-
     modules = list(itertools.takewhile(lambda module: not isinstance(module, Pooling), teacher.model))
     tokenizer = teacher.model.tokenizer
     if not modules or not isinstance(modules[0], Transformer) or not hasattr(tokenizer, "get_vocab"):
@@ -146,30 +131,19 @@ def _embedding_table(tokenizer: Tokenizer, weights: Tensor) -> Any:
 
     StaticEmbedding adds the rows up too early. An XLNet without layers is the table itself.
     """
-    from sentence_transformers.base.modules import Transformer
-    from transformers import PreTrainedTokenizerFast, XLNetConfig, XLNetModel
-
-    own = Tokenizer.from_str(tokenizer.to_str())
-    longest = int((own.truncation or {}).get("max_length", _LONGEST))
-    own.no_truncation()
-    own.no_padding()
-    # A token before every text, masked out again: transformers cannot take a batch without any token.
-    own.add_special_tokens([BEGIN])
-    own.post_processor = TemplateProcessing(single=f"{BEGIN} $A", special_tokens=[(BEGIN, own.token_to_id(BEGIN))])
-    unknown = UNKNOWN if own.token_to_id(UNKNOWN) is not None else None
-    wrapped = PreTrainedTokenizerFast(tokenizer_object=own, pad_token=PAD, unk_token=unknown, cls_token=BEGIN)
-    config = XLNetConfig(
+    longest = int((tokenizer.truncation or {}).get("max_length", _LONGEST))
+    # Its special token before every text is masked out again: transformers cannot take a batch without any token.
+    wrapped = wrap_tokenizer(tokenizer)
+    config = transformers.XLNetConfig(
         vocab_size=max(len(wrapped), len(weights)), d_model=weights.shape[1], n_layer=0, n_head=1, d_inner=1,
         use_mems_eval=False, pad_token_id=wrapped.pad_token_id,
     )  # fmt: skip
-    table = XLNetModel(config)
+    table = transformers.XLNetModel(config)
     with torch.no_grad():
         table.word_embedding.weight.zero_()
         table.word_embedding.weight[: len(weights)] = weights
-    with tempfile.TemporaryDirectory() as folder, quiet():
-        table.save_pretrained(folder)
-        wrapped.save_pretrained(folder)
-        return Transformer(folder, max_seq_length=longest + 1)
+    with quiet():
+        return transformer_module(table, wrapped, max_seq_length=longest + 1)
 
 
 def _card(teacher: TextTeacher, centered: Sequence[str], about: About | None) -> str:

@@ -1,12 +1,10 @@
 """An exported text encoder, run by onnxruntime and tokenizers without torch."""
 
-from __future__ import annotations
-
 import importlib.util
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +25,7 @@ class OnnxTextEncoder:
         self.dim = int(session.get_outputs()[0].shape[-1])
 
     @classmethod
-    def open(cls, folder: Path | str, *, int8: bool = False, threads: int | None = None) -> OnnxTextEncoder:
+    def open(cls, folder: Path | str, *, int8: bool = False, threads: int | None = None) -> Self:
         """Open an exported folder; ``threads`` None: as many as there are cores."""
         require_onnx("onnxruntime")
         import onnxruntime

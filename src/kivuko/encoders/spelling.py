@@ -3,8 +3,6 @@
 A noisy channel (Kernighan, Church and Gale 1990) whose result is a mean over all readings; docs/experiments.md, 20.
 """
 
-from __future__ import annotations
-
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,6 +21,7 @@ from kivuko.bitext.language_id import language_shares, log_probabilities
 from kivuko.bitext.pairs import Bitext
 from kivuko.encoders.known_words import WordCounts
 from kivuko.text import word_list, word_spans
+from kivuko.encoders.modules import text_modules
 
 SPELLING_FILE = "spelling.json"
 MOST_EDITS = 2  # letters put in, left out, exchanged, or swapped with their neighbor
@@ -218,7 +217,7 @@ class ReadingStaticEmbedding(StaticEmbedding):
 
 def read_misspelled(model: Any, spelling: SpellingNeighbors) -> None:
     """Let a loaded model read misspelled words; a model whose text encoder is not static is left unchanged."""
-    route = _text_modules(model)
+    route = text_modules(model)
     if type(route[0]) is StaticEmbedding:
         reading = ReadingStaticEmbedding(route[0].tokenizer, embedding_weights=route[0].embedding.weight.detach())
         reading.spelling = spelling
@@ -227,7 +226,7 @@ def read_misspelled(model: Any, spelling: SpellingNeighbors) -> None:
 
 def misspelled_words(model: Any, text: str) -> dict[str, dict[str, float]]:
     """Return the words that a model reads differently than written: word -> {reading: share}, likeliest first."""
-    route = _text_modules(model)
+    route = text_modules(model)
     if not isinstance(route[0], ReadingStaticEmbedding):
         return {}
     words = word_list(unicodedata.normalize("NFKC", text))
@@ -238,12 +237,7 @@ def misspelled_words(model: Any, text: str) -> dict[str, dict[str, float]]:
 
 def without_reading(model: Any) -> Any:
     """Undo ``read_misspelled``, before a model is saved; returns the model."""
-    route = _text_modules(model)
+    route = text_modules(model)
     if isinstance(route[0], ReadingStaticEmbedding):
         route[0] = StaticEmbedding(route[0].tokenizer, embedding_weights=route[0].embedding.weight.detach())
     return model
-
-
-def _text_modules(model: Any) -> Any:
-    """Return the container of a model's text modules, in which they can be replaced."""
-    return model[0].sub_modules["text"] if hasattr(model[0], "sub_modules") else model

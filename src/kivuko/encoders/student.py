@@ -1,19 +1,22 @@
 """Students: multilingual encoders that learn. Each is a torch module that returns TokenBatch."""
 
-from __future__ import annotations
-
 import copy
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import torch
+import transformers
 from numpy.typing import NDArray
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.base.modules import Dense, Normalize, Transformer
+from sentence_transformers.sentence_transformer.modules import Pooling, StaticEmbedding
 from tokenizers import Tokenizer
 from tokenizers.processors import TemplateProcessing
 from torch import Tensor, nn
 
 from kivuko.encoders.loading import is_sentence_transformer, require_hub
+from kivuko.encoders.modules import dense_module, features_on, transformer_module
 from kivuko.encoders.spelling import SpellingNeighbors
 from kivuko.encoders.teacher import special_ids
 from kivuko.encoders.token_batch import TokenBatch, masked_mean
@@ -122,23 +125,27 @@ class StaticStudent(nn.Module):
 
     def to_modules(self) -> list[nn.Module]:
         """Return a StaticEmbedding with these vectors and a Normalize: both are sentence-transformers' own."""
-        from sentence_transformers.base.modules import Normalize
-        from sentence_transformers.sentence_transformer.modules import StaticEmbedding
 
         weights = torch.cat([self.embedding.weight.detach(), self.fixed]).cpu()
         return [StaticEmbedding(Tokenizer.from_str(self.tokenizer.to_str()), embedding_weights=weights), Normalize()]
 
 
 class _ProjectedStudent(nn.Module):
-    """A transformer, projected if its width is not the teacher's; a subclass sets all attributes."""
+    """A transformer, projected if its width is not the teacher's."""
 
-    dim: int
-    projection: nn.Module
+    model: Any
+    tokenizer: Any
+
+    def __init__(self, dim: int, name: str, rate_factor: float) -> None:
+        super().__init__()
+        self.dim, self.name, self.rate_factor = dim, name, rate_factor
+
+    def _project(self, width: int) -> None:
+        self.projection = nn.Linear(width, self.dim) if width != self.dim else nn.Identity()
 
     @property
     def device(self) -> torch.device:
-        model: Any = self.model
-        place: torch.device = next(model.parameters()).device
+        place: torch.device = next(self.model.parameters()).device
         return place
 
     def encode_tokens(self, texts: list[str]) -> TokenBatch:
@@ -149,17 +156,10 @@ class _ProjectedStudent(nn.Module):
         return self.encode_tokens(texts)
 
     def tokenize(self, text: str) -> list[str]:
-        tokenizer: Any = self.tokenizer
-        return list(tokenizer.tokenize(text))
+        return list(self.tokenizer.tokenize(text))
 
     def _closing_modules(self) -> list[nn.Module]:
-        from sentence_transformers.base.modules import Dense, Normalize
-
-        if not isinstance(self.projection, nn.Linear):
-            return [Normalize()]
-        dense = Dense(self.projection.in_features, self.dim, activation_function=nn.Identity())
-        dense.linear.load_state_dict(self.projection.state_dict())
-        return [dense, Normalize()]
+        return [*([dense_module(self.projection)] if isinstance(self.projection, nn.Linear) else []), Normalize()]
 
 
 class TransformerStudent(_ProjectedStudent):
@@ -168,15 +168,12 @@ class TransformerStudent(_ProjectedStudent):
     def __init__(
         self, model: Any, tokenizer: Any, dim: int, name: str, max_length: int = 128, rate_factor: float = 0.01
     ) -> None:
-        super().__init__()
-        self.rate_factor = rate_factor
-        self.model, self.tokenizer, self.name, self.dim = model, tokenizer, name, dim
+        super().__init__(dim, name, rate_factor)
+        self.model, self.tokenizer = model, tokenizer
         limit = getattr(model.config, "max_position_embeddings", None) or max_length
-        self.max_length = min(
-            max_length, limit - 2 if limit > 2 else limit
-        )  # models like RoBERTa reserve two positions
-        width = int(model.config.hidden_size)
-        self.projection = nn.Linear(width, dim) if width != dim else nn.Identity()
+        # Models like RoBERTa reserve two positions.
+        self.max_length = min(max_length, limit - 2 if limit > 2 else limit)
+        self._project(int(model.config.hidden_size))
 
     def encode_tokens(self, texts: list[str]) -> TokenBatch:
         """Encode texts; see TokenBatch for the shapes. Special tokens count in the pooled vector, not in the mask."""
@@ -194,15 +191,7 @@ class TransformerStudent(_ProjectedStudent):
 
     def to_modules(self) -> list[nn.Module]:
         """Return Transformer, mean Pooling, Dense where there is a projection, and Normalize."""
-        import tempfile
-
-        from sentence_transformers.base.modules import Transformer
-        from sentence_transformers.sentence_transformer.modules import Pooling
-
-        with tempfile.TemporaryDirectory() as folder:
-            merged(self.model).save_pretrained(folder)
-            self.tokenizer.save_pretrained(folder)
-            encoder = Transformer(folder, max_seq_length=self.max_length)
+        encoder = transformer_module(merged(self.model), self.tokenizer, max_seq_length=self.max_length)
         pooling = Pooling(int(self.model.config.hidden_size), pooling_mode="mean")
         return [encoder, pooling, *self._closing_modules()]
 
@@ -211,14 +200,11 @@ class SentenceStudent(_ProjectedStudent):
     """A text model of ``sentence-transformers``, pooled as it pools; projected if its width is not the teacher's."""
 
     def __init__(self, modules: list[Any], dim: int, name: str, rate_factor: float = 0.01) -> None:
-        from sentence_transformers.base.modules import Dense, Normalize
-
-        super().__init__()
-        self.rate_factor, self.name, self.dim = rate_factor, name, dim
+        super().__init__(dim, name, rate_factor)
         self.route = nn.ModuleList(modules)
         self._after = [place for place, one in enumerate(modules) if isinstance(one, Dense | Normalize)]
-        width = next(int(w) for one in reversed(modules) if (w := _width(one)) is not None)
-        self.projection = nn.Linear(width, dim) if width != dim else nn.Identity()
+        widths = [one.get_embedding_dimension() for one in modules if hasattr(one, "get_embedding_dimension")]
+        self._project(int([width for width in widths if width is not None][-1]))
 
     @property
     def model(self) -> Any:
@@ -238,10 +224,7 @@ class SentenceStudent(_ProjectedStudent):
     def encode_tokens(self, texts: list[str]) -> TokenBatch:
         """Encode texts; see TokenBatch for the shapes. Special tokens are not in the mask."""
         encoder: Any = self.route[0]
-        features = {
-            key: value.to(self.device) if isinstance(value, Tensor) else value
-            for key, value in encoder.preprocess(texts).items()
-        }
+        features = features_on(self.device, encoder.preprocess(texts))
         ids, attended = features["input_ids"], features["attention_mask"].bool()
         for module in self.route:
             features = module(features)
@@ -262,19 +245,26 @@ class SentenceStudent(_ProjectedStudent):
 
 def small_transformer(tokenizer: Tokenizer, dim: int, layers: int = 3, width: int = 256) -> TransformerStudent:
     """Build a small BERT with random weights over a fresh vocabulary; a special token begins every text."""
-    from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
-    own = Tokenizer.from_str(tokenizer.to_str())
-    own.add_special_tokens([BEGIN])
-    own.post_processor = TemplateProcessing(single=f"{BEGIN} $A", special_tokens=[(BEGIN, own.token_to_id(BEGIN))])
-    wrapped = PreTrainedTokenizerFast(tokenizer_object=own, pad_token=PAD, unk_token=UNKNOWN, cls_token=BEGIN)
-    config = BertConfig(
-        vocab_size=own.get_vocab_size(), hidden_size=width, num_hidden_layers=layers, num_attention_heads=4,
+    wrapped = wrap_tokenizer(tokenizer)
+    config = transformers.BertConfig(
+        vocab_size=len(wrapped), hidden_size=width, num_hidden_layers=layers, num_attention_heads=4,
         intermediate_size=2 * width, max_position_embeddings=160, pad_token_id=tokenizer.token_to_id(PAD),
     )  # fmt: skip
     return TransformerStudent(
-        BertModel(config, add_pooling_layer=False), wrapped, dim, "small-transformer", rate_factor=0.1
+        transformers.BertModel(config, add_pooling_layer=False), wrapped, dim, "small-transformer", rate_factor=0.1
     )
+
+
+def wrap_tokenizer(tokenizer: Tokenizer) -> Any:
+    """Return a copy of a tokenizer as one of ``transformers``; a special token begins every text."""
+    own = Tokenizer.from_str(tokenizer.to_str())
+    own.no_truncation()
+    own.no_padding()
+    own.add_special_tokens([BEGIN])
+    own.post_processor = TemplateProcessing(single=f"{BEGIN} $A", special_tokens=[(BEGIN, own.token_to_id(BEGIN))])
+    unknown = UNKNOWN if own.token_to_id(UNKNOWN) is not None else None
+    return transformers.PreTrainedTokenizerFast(tokenizer_object=own, pad_token=PAD, unk_token=unknown, cls_token=BEGIN)
 
 
 def load_transformer_student(name: str | Path, dim: int) -> Any:
@@ -282,8 +272,6 @@ def load_transformer_student(name: str | Path, dim: int) -> Any:
 
     A folder or hub id of ``sentence-transformers`` becomes a SentenceStudent, which pools as the model does.
     """
-    from transformers import AutoModel, AutoTokenizer
-
     text = str(name)
     if (text.startswith((".", "~")) or Path(text).is_absolute()) and not Path(text).expanduser().is_dir():
         raise ModelError(f"{text}: no such model folder. Name a folder or a model on the hub.")
@@ -291,8 +279,8 @@ def load_transformer_student(name: str | Path, dim: int) -> Any:
     with wrap_errors(lambda reason: ModelError(f"{text}: not a Hugging Face encoder that loads ({reason}).")):
         if is_sentence_transformer(text):
             return load_sentence_student(text, dim)
-        tokenizer = AutoTokenizer.from_pretrained(text)
-        model = AutoModel.from_pretrained(text, dtype=torch.float32)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(text)
+        model = transformers.AutoModel.from_pretrained(text, dtype=torch.float32)
     if getattr(model.config, "is_encoder_decoder", False):
         model = model.get_encoder()
     if (takes := getattr(model, "main_input_name", "input_ids")) != "input_ids":
@@ -305,9 +293,6 @@ def load_transformer_student(name: str | Path, dim: int) -> Any:
 
 
 def load_sentence_student(folder: str | Path, dim: int) -> SentenceStudent:
-    from sentence_transformers import SentenceTransformer
-    from sentence_transformers.base.modules import Dense, Normalize, Transformer
-    from sentence_transformers.sentence_transformer.modules import Pooling
 
     model = SentenceTransformer(str(folder), device="cpu", model_kwargs={"dtype": torch.float32})
     modules = list(model)
@@ -339,8 +324,3 @@ def _drop_tokens(mask: Tensor, share: float) -> Tensor:
     """Hide a share of True positions at random, but never the whole of a row."""
     kept = mask & (torch.rand(mask.shape) >= share)
     return torch.where(kept.any(1, keepdim=True), kept, mask)
-
-
-def _width(module: Any) -> int | None:
-    dimension = getattr(module, "get_embedding_dimension", None)
-    return int(dimension()) if callable(dimension) else None

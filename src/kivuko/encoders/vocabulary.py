@@ -3,8 +3,6 @@
 Unigram language model segmentation: Kudo 2018, "Subword Regularization".
 """
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Iterable, Iterator

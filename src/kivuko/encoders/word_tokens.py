@@ -1,7 +1,5 @@
 """The words of a text, and the tokens and token vectors that a model gives them."""
 
-from __future__ import annotations
-
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -12,7 +10,7 @@ import regex
 import torch
 from torch import Tensor
 
-from kivuko.encoders.modules import backend_tokenizer, is_static, text_route
+from kivuko.encoders.modules import backend_tokenizer, features_on, is_static, text_route
 from kivuko.encoders.vocabulary import UNKNOWN
 from kivuko.errors import ModelError
 
@@ -115,12 +113,23 @@ def text_tokens(model: Any, text: str, name: str, keep_unknown: bool = False) ->
 
 def out_of_vocabulary_words(model: Any, text: str) -> tuple[str, ...]:
     """Return the ``unknown`` words of ``text_tokens``, each once, without running the model."""
-    tokenizer = backend_tokenizer(model)
-    if tokenizer is None:
-        return ()
-    marker = getattr(getattr(text_route(model)[0], "tokenizer", None), "unk_token", None)
-    tokens = _encoded(tokenizer, text, marker or UNKNOWN)
-    return tuple(dict.fromkeys(_grouped(text, tokens, keep_unknown=False).unknown))
+    tokens = _without_vectors(model, text)
+    return tuple(dict.fromkeys(_grouped(text, tokens, keep_unknown=False).unknown)) if tokens else ()
+
+
+def has_known_token(model: Any, text: str) -> bool:
+    """Return True if any part of ``text`` is in the vocabulary, or the tokenizer is not accessible."""
+    tokens = _without_vectors(model, text)
+    return tokens is None or any(
+        piece.strip("▁ ") for piece, unknown in zip(tokens.pieces, tokens.unknown, strict=True) if not unknown
+    )
+
+
+def _without_vectors(model: Any, text: str) -> _Tokens | None:
+    """Return the tokens of a text without running the model; None if its tokenizer is not accessible."""
+    if (tokenizer := backend_tokenizer(model)) is None:
+        return None
+    return _encoded(tokenizer, text, getattr(text_route(model)[0].tokenizer, "unk_token", None) or UNKNOWN)
 
 
 def _encoded(tokenizer: Any, text: str, unknown: str, table: Tensor | None = None) -> _Tokens:
@@ -141,9 +150,8 @@ def _contextual_tokens(module: Any, text: str, name: str) -> _Tokens:
     tokenizer: Any = getattr(module, "tokenizer", None)
     try:
         features = module.preprocess([text])
-        place = next((weight.device for weight in module.parameters()), "cpu")
-        moved = {key: value.to(place) if isinstance(value, Tensor) else value for key, value in features.items()}
-        states = module(moved)["token_embeddings"]  # [1, length, dim]
+        place = next((weight.device for weight in module.parameters()), torch.device("cpu"))
+        states = module(features_on(place, features))["token_embeddings"]  # [1, length, dim]
         ids = features["input_ids"][0].tolist()
     except (KeyError, TypeError, AttributeError, ValueError) as problem:
         raise ModelError(f"{name}: gives no token vectors, so there is nothing to align.") from problem

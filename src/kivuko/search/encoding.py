@@ -13,9 +13,8 @@ from torch.nn import functional as F
 from kivuko.encoders.image_tower import Vectors, encode_images
 from kivuko.encoders.loading import image_fingerprint
 from kivuko.encoders.model import encode_texts, has_images
-from kivuko.encoders.modules import has_known_token
 from kivuko.encoders.spelling import misspelled_words
-from kivuko.encoders.word_tokens import out_of_vocabulary_words
+from kivuko.encoders.word_tokens import has_known_token, out_of_vocabulary_words
 from kivuko.errors import ModelError, UsageError
 from kivuko.search.decoding import Prepare, ProcessorPreparation, Tensors, raw_pixels
 from kivuko.text import word_list
