@@ -92,7 +92,7 @@ def test_a_model_keeps_its_text_side_and_what_it_says_of_itself(harden, place, t
     assert about is not None
     assert about.recipe == "optical"
     assert about.run.startswith("abc hardened:"), "distilling again must not take it for the model it made"
-    torch.testing.assert_close(read_token_mean(tmp_path / "out"), torch.arange(12.0))
+    torch.testing.assert_close(read_token_mean(tmp_path / "out").vector, torch.arange(12.0))
     card = (tmp_path / "out" / "README.md").read_text("utf-8")
     assert "radius 16/255" in card
     assert "library_name: sentence-transformers" in card

@@ -10,7 +10,8 @@ import torch
 from patients import SENTENCES, grow_tokenizer, levels, make_model, shuffle_tokenizer, text_folder
 from safetensors.torch import load_file, save_file
 
-from kivuko.doctor import Finding, examine, worst_level
+from kivuko.doctor.examination import examine
+from kivuko.doctor.finding import Finding, worst_level
 from kivuko.errors import ImageIndexError, ModelError
 from tiny_clip import save_clip
 

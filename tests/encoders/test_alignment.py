@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from kivuko.encoders.alignment import Aligner, row_shares
-from kivuko.encoders.model import About, TokenMean, centers_student, load_encoder, read_token_mean, save_model
+from kivuko.encoders.model import About, TokenMean, load_encoder, read_token_mean, save_model
 from kivuko.encoders.student import StaticStudent, load_transformer_student
 from kivuko.encoders.teacher import load_teacher
 from kivuko.encoders.vocabulary import train_vocabulary
@@ -248,18 +248,18 @@ def test_words_never_overlap_and_every_token_has_one(text, pieces):
 
 
 def test_a_model_holds_the_mean_token_of_its_teacher(static_folder, mean, teacher):
-    torch.testing.assert_close(read_token_mean(static_folder), mean)
-    torch.testing.assert_close(read_token_mean(static_folder, teacher.fingerprint), mean)
+    torch.testing.assert_close(read_token_mean(static_folder).vector, mean)
+    torch.testing.assert_close(read_token_mean(static_folder, teacher.fingerprint).vector, mean)
     assert read_token_mean(static_folder, "another teacher") is None
 
 
 def test_a_model_says_whose_tokens_the_mean_is_taken_from(static_folder, mean, teacher, tmp_path):
-    assert centers_student(static_folder)
+    assert read_token_mean(static_folder).student_centered
     vocabulary = load_encoder(static_folder)[0].sub_modules["text"][0].tokenizer
     only_teacher = TokenMean(mean, teacher.fingerprint, student_centered=False)
     save_model(tmp_path / "m", StaticStudent(vocabulary, 32), None, ABOUT, "card", only_teacher)
-    assert not centers_student(tmp_path / "m")
-    assert centers_student(tmp_path)  # not a model: nothing is said
+    assert not read_token_mean(tmp_path / "m").student_centered
+    assert read_token_mean(tmp_path) is None
 
 
 def test_the_mean_may_be_taken_from_the_teachers_tokens_alone(static_folder, mean, teacher):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
+from encoded_tokens import encoded_tokens
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from encoded_tokens import encoded_tokens
 from kivuko.encoders.maxsim import maxsim, token_lists
 from kivuko.encoders.token_batch import TokenBatch, masked_mean
 from kivuko.errors import UsageError

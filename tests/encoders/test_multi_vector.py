@@ -8,9 +8,9 @@ import sys
 
 import pytest
 import torch
+from encoded_tokens import encoded_tokens
 from torch.nn import functional as F
 
-from encoded_tokens import encoded_tokens
 from kivuko.encoders.maxsim import maxsim, token_lists
 from kivuko.encoders.model import About, load_encoder, save_model
 from kivuko.encoders.multi_vector import assemble_multi_vector, save_multi_vector

@@ -13,8 +13,7 @@ import pytest
 import torch
 from torch import nn
 
-from kivuko.encoders.clip import take_apart
-from kivuko.encoders.clip import Heads, _tokenizer, clip_from_open_clip
+from kivuko.encoders.clip import Heads, _tokenizer, clip_from_open_clip, take_apart
 from kivuko.encoders.teacher import load_teacher
 from kivuko.errors import MissingDependencyError, ModelError
 

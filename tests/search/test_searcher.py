@@ -76,7 +76,7 @@ def test_a_query_without_a_known_word_is_refused(searcher, text, told):
 def test_alignment_is_that_of_training(searcher, place):
     """The model's own teacher, its mean token taken from both sides."""
     teacher = load_teacher(place / "teacher")
-    center = read_token_mean(place / "model", teacher.fingerprint)
+    center = read_token_mean(place / "model", teacher.fingerprint).vector
     assert center is not None
     expected = Aligner(load_encoder(place / "model"), teacher, center).align("paka mweusi", "black cat")
     found = searcher.alignment(" paka mweusi ", "black cat")

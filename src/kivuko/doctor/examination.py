@@ -117,10 +117,9 @@ def _finished(name: str, run: Callable[[], Iterable[Finding]]) -> list[Finding]:
 
 def _without_repetition(findings: Sequence[Finding]) -> list[Finding]:
     """Leave out that a model was not trained on a language where its agreement says so with figures."""
-    said = {one.language for one in findings if one.check == "agreement" and model_checks.NOT_TRAINED in one.what}
-    return [
-        one for one in findings if not (one.check == "training" and one.language in said and model_checks.NOT_TRAINED in one.what)
-    ]
+    notes = [one for one in findings if model_checks.NOT_TRAINED in one.what]
+    said = {one.language for one in notes if one.check == "agreement"}
+    return [one for one in findings if not (one in notes and one.check == "training" and one.language in said)]
 
 
 def _described(model: Model | Path | str) -> tuple[tuple[str, ...], Path]:

@@ -112,7 +112,9 @@ class Alignment:
             return ""
         if self.method == "greedy":
             return "one to one, so on the side with more subwords some have no partner."
-        return f"not converged in {pluralize(self.iterations, 'iteration')}: do not trust it; try a larger regularization."
+        return (
+            f"not converged in {pluralize(self.iterations, 'iteration')}: do not trust it; try a larger regularization."
+        )
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -232,10 +234,10 @@ def align(
     if method not in METHODS:
         raise UsageError(f"method '{method}': there is none of that name. Choose from {', '.join(METHODS)}.")
     text, english = _cleaned("text", text), _cleaned("english", english)
-    save = check_path("save", save, "a file (.png, .svg)", optional=True)
     check_path("teacher", teacher, "the id or folder of a teacher", optional=True)
     if save is not None:
-        _check_image(save)
+        save = check_path("save", save, "a file (.png, .svg)")
+        _check_image(Path(save))
     single = np.ndim(regularization) == 0
     values = [check_number("regularization", one, above=0) for one in np.atleast_1d(regularization).tolist()]
     if not values:

@@ -195,10 +195,10 @@ def _listed(call: str, noun: str, values: Any, types: Any) -> list[Any]:
     """Return the values of a list, or raise UsageError if it is no list or holds something of other types."""
     if isinstance(values, types) or not hasattr(values, "__iter__"):
         raise UsageError(f"{call} takes a list of {noun}s: {call}([{noun}]).")
-    values = list(values)
-    for number, value in enumerate(values):
+    listed: list[Any] = list(values)
+    for number, value in enumerate(listed):
         check_type(f"{noun}s[{number}]", value, types, "text" if types is str else "a PIL image, or the path of one")
-    return values
+    return listed
 
 
 def _matrix(name: str, vectors: Any) -> Vectors:

@@ -3,7 +3,7 @@
 import contextlib
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Self
@@ -73,9 +73,10 @@ class KnownTeacher(TextTeacher):
     def model(self) -> Any:
         return self._whole().model
 
-    def accelerated(self) -> contextlib.AbstractContextManager[None]:
+    @contextlib.contextmanager
+    def accelerated(self) -> Iterator[None]:
         """Do nothing: known texts need no device, and several workers would compete for one."""
-        return contextlib.nullcontext()
+        yield
 
     def encode_tokens(self, texts: list[str]) -> TokenBatch:
         """Encode texts; tokens of known texts are rounded to half precision, as in training."""
