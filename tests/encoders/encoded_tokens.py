@@ -2,7 +2,7 @@
 
 import torch
 
-from kivuko.transport import TokenLists
+from kivuko.transport.alignment import TokenLists
 
 
 @torch.no_grad()

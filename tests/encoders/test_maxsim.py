@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from kivuko.encoders.maxsim import maxsim, token_lists
+from kivuko.encoders.multi_vector import maxsim, token_lists
 from kivuko.encoders.token_batch import TokenBatch, masked_mean
 from kivuko.errors import UsageError
 from kivuko.transport.alignment import TokenLists
@@ -51,7 +51,7 @@ def test_equals_its_definition_whatever_the_memory(query_lengths, document_lengt
 def test_groups_of_queries_are_scored_as_all_together(monkeypatch):
     queries, documents = token_lists(random_texts(0, [3, 0, 9, 1, 1, 4])), token_lists(random_texts(1, [2, 5, 1]))
     whole = maxsim(queries, documents)
-    monkeypatch.setattr("kivuko.encoders.maxsim._MOST_TOKENS", 4)
+    monkeypatch.setattr("kivuko.encoders.multi_vector._MOST_TOKENS", 4)
     torch.testing.assert_close(maxsim(queries, documents), whole)
 
 

@@ -11,9 +11,8 @@ import torch
 from encoded_tokens import encoded_tokens
 from torch.nn import functional as F
 
-from kivuko.encoders.maxsim import maxsim, token_lists
 from kivuko.encoders.model import About, load_encoder, save_model
-from kivuko.encoders.multi_vector import assemble_multi_vector, save_multi_vector
+from kivuko.encoders.multi_vector import assemble_multi_vector, maxsim, save_multi_vector, token_lists
 from kivuko.encoders.student import StaticStudent, load_transformer_student, small_transformer
 from kivuko.encoders.teacher import load_teacher
 from kivuko.encoders.vocabulary import train_vocabulary

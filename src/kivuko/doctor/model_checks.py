@@ -11,8 +11,7 @@ from PIL import Image
 from kivuko.doctor.finding import Examined, Finding, Level, Sentences, called, names_of
 from kivuko.encoders.image_tower import Vectors, encode_images
 from kivuko.encoders.model import encode_texts, has_images, read_token_mean
-from kivuko.encoders.modules import backend_tokenizer, text_route
-from kivuko.encoders.onnx_export import fixed_length
+from kivuko.encoders.modules import backend_tokenizer, fixed_length, text_route
 from kivuko.encoders.teacher import TextTeacher, default_prompt
 from kivuko.search.store import IndexStore
 

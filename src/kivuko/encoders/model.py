@@ -30,7 +30,7 @@ from kivuko.encoders.loading import DEFAULT_NAMES, PREFIX, PROBES, choose_device
 from kivuko.encoders.modules import text_modules
 from kivuko.encoders.spelling import SPELLING_FILE, SpellingNeighbors, read_misspelled
 from kivuko.encoders.student import Student
-from kivuko.encoders.teacher import load_teacher, packaged_minilm
+from kivuko.encoders.teacher import load_teacher
 from kivuko.errors import CorruptFileError, ModelError, UsageError, check_number, check_type, wrap_errors
 from kivuko.files import MODEL_FILE as _ABOUT
 from kivuko.files import atomic_path, refuse_foreign
@@ -264,10 +264,7 @@ def _load(source: str) -> Model:
 
 def model_folder(source: str) -> Path | None:
     """Return the folder that holds a model's files, fetched from the hub if necessary; None for ``open_clip``."""
-    if source.startswith(PREFIX):
-        return None
-    is_default = source in DEFAULT_NAMES and not Path(source).is_dir()
-    return (packaged_minilm() if is_default else None) or local_folder(source)
+    return None if source.startswith(PREFIX) else local_folder(source)
 
 
 def _load_folder(folder: Path) -> Any:

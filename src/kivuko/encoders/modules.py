@@ -78,13 +78,23 @@ def backend_tokenizer(model: Any) -> Tokenizer | None:
     return backend if isinstance(backend, Tokenizer) else None
 
 
-def input_table(model: Any) -> Any | None:
-    """Return the table of subword vectors itself (no copy), [vocabulary, width]; None if it is not accessible."""
+def text_options(first: Any) -> dict[str, Any]:
+    options: dict[str, Any] = getattr(first, "processing_kwargs", {}).get("text", {})
+    return options
+
+
+def fixed_length(model: Any) -> int | None:
+    """Return the length to which a model pads every text, as SigLIP does; None if it pads to the longest."""
     first = text_route(model)[0]
-    if is_static(first):
-        return first.embedding.weight
+    options = text_options(first)
+    return int(options.get("max_length") or first.max_seq_length) if options.get("padding") == "max_length" else None
+
+
+def subword_table(model: Any) -> Any | None:
+    """Return the layer that looks subword vectors up, itself and no copy; None if it is not accessible."""
+    first = text_route(model)[0]
     try:
-        return first.model.get_input_embeddings().weight
+        return first.embedding if is_static(first) else first.model.get_input_embeddings()
     except (AttributeError, NotImplementedError):
         return None
 

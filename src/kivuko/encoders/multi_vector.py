@@ -1,12 +1,14 @@
-"""A student and its teacher as one multi-vector encoder: queries to the student's tokens, documents to the teacher's.
+"""Late interaction: MaxSim, and a student and its teacher as one multi-vector encoder.
 
-The folder holds modules of ``sentence-transformers`` only, so ``MultiVectorEncoder(path)`` loads it anywhere.
+Queries go to the student's tokens, documents to the teacher's. The folder holds modules of ``sentence-transformers``
+only, so ``MultiVectorEncoder(path)`` loads it anywhere. MaxSim: Khattab and Zaharia 2020, "ColBERT", arXiv 2004.12832,
+equation 3; vectors of several texts are end to end, so no padded token's similarity of 0 beats every negative one.
 """
 
 import copy
 import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,15 +20,20 @@ from sentence_transformers.multi_vector_encoder.modules import MultiVectorMask
 from sentence_transformers.sentence_transformer.modules import Pooling, StaticEmbedding
 from tokenizers import Tokenizer
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 import kivuko
 from kivuko.encoders.model import About, quiet
 from kivuko.encoders.modules import require_one_width, text_route, transformer_module
 from kivuko.encoders.student import wrap_tokenizer
 from kivuko.encoders.teacher import TextTeacher
-from kivuko.errors import ModelError
+from kivuko.errors import ModelError, UsageError
 from kivuko.files import atomic_path, refuse_foreign
+from kivuko.transport.alignment import TokenLists
+from kivuko.transport.marginals import full_precision
 
+_BUDGET = 2**26  # numbers: 256 MB
+_MOST_TOKENS = 2**16  # query tokens whose distinct vectors are computed together
 _ABOUT = "kivuko-multi-vector.json"
 _TOKENS = "token_embeddings"  # sentence-transformers' name for them
 _LONGEST = 1024  # tokens of a query; the memory of a batch grows with the square
@@ -175,3 +182,81 @@ print(model.similarity(queries, documents))
 
 Made with Kivuko {kivuko.__version__}: {training}.
 """
+
+
+@torch.no_grad()
+def maxsim(queries: TokenLists, documents: TokenLists, *, average: bool = False, budget: int = _BUDGET) -> Tensor:
+    """Score every query against every document: the sum over its tokens of the highest cosine to a document's token.
+
+    Only distinct query vectors are scored, in about ``budget`` numbers of memory. Returns float32 [queries, documents];
+    a document without a token scores -inf, a query without one 0. ``average``: comparable between queries too.
+    """
+    if queries.vectors.shape[1:] != documents.vectors.shape[1:]:
+        raise UsageError(
+            f"query tokens are {list(queries.vectors.shape[1:])} wide, document tokens "
+            f"{list(documents.vectors.shape[1:])}: both must be of one space"
+        )
+    if budget < 1:
+        raise UsageError(f"the memory budget is {budget} numbers; give at least 1")
+    device = documents.vectors.device
+    with full_precision(device):
+        targets = _unit(documents.vectors, documents.mean)
+        # Longest first: the documents that have a j-th token are then a stretch from the beginning.
+        lengths, order = documents.lengths.to(device).sort(descending=True, stable=True)
+        starts = documents.starts().to(device)[:-1][order]
+        scores = torch.zeros(len(queries.lengths), len(order), device=device)
+        places = queries.starts().tolist()
+        for first, last in _groups(queries.lengths.tolist(), _MOST_TOKENS):
+            tokens = queries.vectors[places[first] : places[last]].to(device)
+            if not len(tokens):
+                continue
+            distinct, row_of = torch.unique(tokens, dim=0, return_inverse=True)
+            sources = _unit(distinct, queries.mean)
+            offsets = torch.tensor(places[first:last], device=device) - places[first]
+            step = max(1, budget // (2 * len(sources)))
+            for place in range(0, len(order), step):
+                part = slice(place, place + step)
+                best = _best(sources, targets, starts[part], lengths[part])  # [distinct, part]
+                scores[first:last, order[part]] = F.embedding_bag(row_of, best, offsets, mode="sum")
+        scores[:, documents.lengths.to(device) == 0] = -torch.inf
+        if average:
+            scores /= queries.lengths.to(device).clamp(min=1)[:, None]
+    return scores
+
+
+def token_lists(vectors: Sequence[Tensor], mean: Tensor | None = None) -> TokenLists:
+    """Lay token vectors of several texts, float [tokens, dim] each, end to end; ``mean`` [dim] is taken from each."""
+    lengths = torch.tensor([len(one) for one in vectors], dtype=torch.long)
+    return TokenLists(torch.cat(list(vectors)), lengths, mean)
+
+
+def _unit(vectors: Tensor, mean: Tensor | None) -> Tensor:
+    vectors = vectors.float()
+    return F.normalize(vectors if mean is None else vectors - mean.to(vectors), dim=-1)
+
+
+def _best(sources: Tensor, targets: Tensor, starts: Tensor, lengths: Tensor) -> Tensor:
+    """Return the highest cosine of each source to the tokens of each document: [sources, documents].
+
+    Document d owns ``targets[starts[d] : starts[d] + lengths[d]]``, and lengths fall, so nothing is padded.
+    """
+    best = sources.new_full((len(sources), len(starts)), -torch.inf)
+    product = torch.empty_like(best).flatten()
+    for step in range(int(lengths[0])):
+        count = int((lengths > step).sum())
+        scores = product[: len(sources) * count].view(len(sources), count)
+        torch.mm(sources, targets[starts[:count] + step].T, out=scores)
+        torch.maximum(best[:, :count], scores, out=best[:, :count])
+    return best
+
+
+def _groups(lengths: Sequence[int], most: int) -> Iterator[tuple[int, int]]:
+    """Yield (first, last) of consecutive queries with at most ``most`` tokens together; one with more is alone."""
+    first = tokens = 0
+    for number, length in enumerate(lengths):
+        if tokens and tokens + length > most:
+            yield first, number
+            first, tokens = number, 0
+        tokens += length
+    if first < len(lengths):
+        yield first, len(lengths)

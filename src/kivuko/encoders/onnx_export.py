@@ -20,7 +20,7 @@ import kivuko
 from kivuko.datasets.emoji.sources import find_cldr, read_annotations
 from kivuko.encoders.image_tower import Vectors
 from kivuko.encoders.model import Model, encode_texts, load_model, quiet
-from kivuko.encoders.modules import backend_tokenizer, is_static, text_route
+from kivuko.encoders.modules import backend_tokenizer, fixed_length, is_static, subword_table, text_options, text_route
 from kivuko.encoders.onnx_text import ABOUT, GRAPH, INT8_GRAPH, TOKENIZER, OnnxTextEncoder, require_onnx
 from kivuko.encoders.spelling import without_reading
 from kivuko.encoders.teacher import default_prompt
@@ -133,7 +133,11 @@ def _export(loaded: Model, out: Path, texts: Sequence[str], int8: bool, begin: C
     name = loaded.source or loaded.name
     encoder = without_reading(loaded.encoder).float().cpu().eval()
     prompt = default_prompt(encoder)
-    _refuse_left_out_prompt(encoder, prompt, name)
+    if prompt and not all(getattr(module, "include_prompt", True) for module in text_route(encoder)):
+        raise ModelError(
+            f"{name}: leaves its prompt {prompt!r} out of the mean, which an exported graph cannot. "
+            "Save the model without a default prompt, or with a pooling that includes it."
+        )
     # An empty text gets the prompt from sentence-transformers, and not from a tokenizer.
     checked = [text for text in dict.fromkeys([*_ALWAYS, *texts]) if text.strip() or not prompt]
     graph, check, quantization, check_of_int8 = _STEPS
@@ -201,20 +205,13 @@ def exported_tokenizer(model: Any, name: str, prompt: str | None = None) -> Toke
     wrapped = first.tokenizer
     if wrapped.pad_token_id is None:
         raise ModelError(f"{name}: its tokenizer has no padding token, so texts of two lengths make no batch.")
-    if longest := _text_options(first).get("max_length") or first.max_seq_length:
+    if longest := text_options(first).get("max_length") or first.max_seq_length:
         own.enable_truncation(int(longest), direction=wrapped.truncation_side)
     own.enable_padding(
         direction=wrapped.padding_side, pad_id=wrapped.pad_token_id, pad_token=wrapped.pad_token,
         length=fixed_length(model),
     )  # fmt: skip
     return own
-
-
-def fixed_length(model: Any) -> int | None:
-    """Return the length to which a model pads every text, as SigLIP does; None if it pads to the longest."""
-    first = text_route(model)[0]
-    options = _text_options(first)
-    return int(options.get("max_length") or first.max_seq_length) if options.get("padding") == "max_length" else None
 
 
 def agreement(actual: Vectors, expected: Vectors) -> tuple[Vectors, float]:
@@ -239,19 +236,6 @@ def _agreement(folder: Path, texts: Sequence[str], expected: Vectors, *, int8: b
     return Agreement(
         len(texts), float(cosines.mean()), float(cosines[worst]), texts[worst][:200], recall, size, sha256_of(file)
     )
-
-
-def _refuse_left_out_prompt(model: Any, prompt: str | None, name: str) -> None:
-    if prompt and not all(getattr(module, "include_prompt", True) for module in text_route(model)):
-        raise ModelError(
-            f"{name}: leaves its prompt {prompt!r} out of the mean, which an exported graph cannot. "
-            "Save the model without a default prompt, or with a pooling that includes it."
-        )
-
-
-def _text_options(first: Any) -> dict[str, Any]:
-    options: dict[str, Any] = getattr(first, "processing_kwargs", {}).get("text", {})
-    return options
 
 
 def _about(model: Any, name: str, prompt: str | None, agreements: dict[str, Agreement]) -> dict[str, Any]:
@@ -322,8 +306,9 @@ def write_graph(model: Any, path: Path, name: str, *, length: int | None = None)
     gets a zero vector where the text side is static.
     """
     route = text_route(model)
-    with _by_row(route) as parts, _quiet():
-        graph = _TextGraph(parts, _features(route[0])).eval()
+    with _by_row(model) as parts, _quiet():
+        features = INPUTS if is_static(route[0]) else tuple(route[0].preprocess(["a"]))
+        graph = _TextGraph(parts, features).eval()
         ids = torch.zeros(2, length or 5, dtype=torch.long)
         free = {0: "batch"} if length else {0: "batch", 1: "length"}
         try:
@@ -422,30 +407,21 @@ class _StaticMean(nn.Module):
 
 
 @contextlib.contextmanager
-def _by_row(route: list[Any]) -> Iterator[list[nn.Module]]:
+def _by_row(model: Any) -> Iterator[list[nn.Module]]:
     """Yield a text side's modules with its table scaled by row; the model's own table is put back afterward."""
-    first, *rest = route
+    first, *rest = route = text_route(model)
     if is_static(first):
         yield [_StaticMean(first.embedding.weight), *rest]
         return
-    body = getattr(first, "model", None)
-    try:
-        table = body.get_input_embeddings()  # type: ignore[union-attr]
-    except (AttributeError, NotImplementedError):
-        table = None
+    table = subword_table(model)
     if type(table) is not nn.Embedding or table.max_norm is not None:  # one that does more than look up stays
         yield route
         return
-    assert body is not None
-    body.set_input_embeddings(_RowScaled(table.weight, table.padding_idx))
+    first.model.set_input_embeddings(_RowScaled(table.weight, table.padding_idx))
     try:
         yield route
     finally:
-        body.set_input_embeddings(table)
-
-
-def _features(first: Any) -> tuple[str, ...]:
-    return INPUTS if is_static(first) else tuple(first.preprocess(["a"]))
+        first.model.set_input_embeddings(table)
 
 
 def _small_tables(model: Any) -> list[str]:

