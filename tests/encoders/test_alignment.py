@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -12,7 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from kivuko.encoders.alignment import Aligner, row_shares
+import kivuko
+from kivuko import transport
+from kivuko.encoders.alignment import METHODS, UNREGULARIZED, Aligner, row_shares
 from kivuko.encoders.model import About, TokenMean, load_encoder, read_token_mean, save_model
 from kivuko.encoders.student import StaticStudent, load_transformer_student
 from kivuko.encoders.teacher import load_teacher
@@ -295,3 +300,51 @@ def test_a_damaged_mean_is_one_line(tmp_path, damage):
     with pytest.raises(CorruptFileError, match=r"token_mean\.safetensors: corrupted") as caught:
         read_token_mean(tmp_path)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options", "message"),
+    [
+        ((None, "cat"), {}, "^text=None: give one text"),
+        (("paka", ["cat"]), {}, r"^english=\['cat'\]: give one text"),
+        ((" ", "cat"), {}, "^the text is empty"),
+        (("paka", "\u200b"), {}, "^the English is empty"),
+        (("paka", "cat"), {"method": "magic"}, "^method 'magic': there is none of that name. Choose from sinkhorn"),
+        (("paka", "cat"), {"regularization": 0}, "^regularization=0: choose a number above 0"),
+        (("paka", "cat"), {"regularization": [0.1, -1]}, "^regularization=-1.0: choose a number above 0"),
+        (("paka", "cat"), {"regularization": "0.1"}, "^regularization='0.1': choose a number"),
+        (("paka", "cat"), {"regularization": []}, "^regularization: give a number above 0, or several"),
+        (("paka", "cat"), {"marginal_penalty": 0}, "^marginal_penalty=0: choose a number above 0"),
+        (("paka", "cat"), {"save": 3}, "^save=3: give a file"),
+        (("paka", "cat"), {"save": "plan.pdf"}, r"^plan.pdf: end the image's name in \.png or \.svg"),
+        (("paka", "cat"), {"teacher": 3}, "^teacher=3: give the id or folder of a teacher"),
+    ],
+)
+def test_options_are_checked_before_a_model_is_loaded(arguments, options, message):
+    with pytest.raises(UsageError, match=message):
+        kivuko.align("no-such-model", *arguments, **options)
+
+
+def test_options_are_checked_before_torch_is_imported():
+    code = """
+import sys, kivuko
+try:
+    kivuko.align("model", "paka", "cat", method="magic")
+except kivuko.KivukoError:
+    assert "torch" not in sys.modules
+else:
+    raise AssertionError("nothing was refused")
+"""
+    subprocess.run(
+        [sys.executable, "-c", code], check=True, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    )
+
+
+def test_methods_are_those_of_the_solver():
+    assert list(METHODS) == list(transport.METHODS)
+    assert [name for name, method in transport.METHODS.items() if not method.regularized] == list(UNREGULARIZED)
+
+
+def test_an_alignment_is_shown_in_one_line(static, teacher):
+    plan = align(static, teacher, TEXTS["sw"], ENGLISH, regularization=0.3)
+    assert repr(plan).startswith("<Alignment of 3 words with 4 English, regularization 0.3: transport cost ")

@@ -135,11 +135,37 @@ def test_an_image_file_that_cannot_be_read(own, tmp_path):
         load(own).encode_image([tmp_path / "none.png"])
 
 
-def test_one_text_or_image_is_not_taken_for_a_list(own, image):
-    with pytest.raises(UsageError, match="list of texts"):
-        load(own).encode_text("paka")
-    with pytest.raises(UsageError, match="list of images"):
-        load(own).encode_image(image)
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda model: model.encode_text("paka"), r"^encode_text takes a list of texts: encode_text\(\[text\]\)\.$"),
+        (lambda model: model.encode_text(None), "list of texts"),
+        (lambda model: model.encode_text([1]), r"^texts\[0\]=1: give text\.$"),
+        (lambda model: model.encode_text(["paka", None]), r"^texts\[1\]=None: give text\.$"),
+        (lambda model: model.encode_text(["paka"], batch_size=0), "^batch_size=0: choose a whole number"),
+        (lambda model: model.encode_text([], batch_size="8"), "^batch_size='8': choose a whole number"),
+        (lambda model: model.encode_image(Image.new("RGB", (4, 4))), "list of images"),
+        (lambda model: model.encode_image("photo.png"), "list of images"),
+        (lambda model: model.encode_image([None]), r"^images\[0\]=None: give a PIL image, or the path of one\.$"),
+        (lambda model: model.encode_image([], batch_size=1.5), "^batch_size=1.5: choose a whole number"),
+        (lambda model: model.similarity(np.zeros((2, 3)), np.zeros((2, 4))), "^vectors of widths 3 and 4: give two"),
+        (lambda model: model.similarity(np.zeros(3), np.zeros((2, 3))), r"^one: an array of shape \[3\]; give vectors"),
+        (lambda model: model.similarity(np.zeros((2, 3)), [["a"]]), "^other: an array of <U1; give vectors"),
+        (lambda _: kivuko.load_model(3), "^3: give a Model, the folder of a model, or an id"),
+        (lambda _: kivuko.load_model(""), "^'': give a Model"),
+        (lambda _: kivuko.load_model("m", device=0), "^device=0: give the name of a device"),
+    ],
+)  # fmt: skip
+def test_arguments_of_a_wrong_type_are_one_line(own, call, message):
+    with pytest.raises(UsageError, match=message) as caught:
+        call(load(own))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_model_is_shown_with_what_it_encodes(own, saved, image_tower_folder):
+    assert repr(load(own)) == "<Model own: text and images, dim 12, languages sw, mr, on cpu>"
+    assert repr(load(saved("clip"))) == "<Model clip: text and images, dim 24, on cpu>"
+    assert repr(load(image_tower_folder)) == "<Model tower: images, dim 12, on cpu>"
 
 
 def test_a_hub_id_is_fetched_whole_with_what_kivuko_keeps_in_it(own, monkeypatch):
