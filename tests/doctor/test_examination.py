@@ -1,4 +1,4 @@
-"""The whole examination: a healthy model has nothing against it, and each sickness is found."""
+"""The whole examination: a healthy model has nothing against it, and each sickness is named."""
 
 from __future__ import annotations
 
@@ -31,35 +31,35 @@ def examined(folder, **options):
 
 
 def test_a_healthy_model_and_its_index(healthy_folder, healthy_index):
-    found = examined(healthy_folder, index=healthy_index)
+    result = examined(healthy_folder, index=healthy_index)
     # The tower's weights are random, so captions are far from their images; all else is well.
-    assert [one.check for one in found if one.level in ("warning", "fault")] == ["captions"]
+    assert [one.check for one in result if one.level in ("warning", "fault")] == ["captions"]
     assert {"loading", "training", "weights", "vocabulary", "widths", "tokens", "vectors", "casing", "agreement",
-            "index"} <= {one.check for one in found if one.level == "ok"}  # fmt: skip
-    (agreement,) = of(found, "agreement")
+            "index"} <= {one.check for one in result if one.level == "ok"}  # fmt: skip
+    (agreement,) = of(result, "agreement")
     assert agreement.figures["R@1"] == 1.0
     assert agreement.figures["own"] == pytest.approx(1.0, abs=1e-5)
     assert agreement.language == "sw"
-    assert all("\n" not in one.what + one.do for one in found)
-    assert all(one.do for one in found if one.level in ("warning", "fault"))
+    assert all("\n" not in one.what + one.do for one in result)
+    assert all(one.do for one in result if one.level in ("warning", "fault"))
 
 
 def test_a_wrong_tokenizer_of_the_right_size(sick):
     """It gives vectors, no error, and chance."""
     shuffle_tokenizer(sick)
-    (found,) = of(examined(sick), "agreement")
-    assert found.level == "fault"
-    assert "no better than chance" in found.what
-    assert "tokenizer" in found.do
-    assert found.figures["R@1"] < 0.06
+    (result,) = of(examined(sick), "agreement")
+    assert result.level == "fault"
+    assert "no better than chance" in result.what
+    assert "tokenizer" in result.do
+    assert result.figures["R@1"] < 0.06
 
 
 def test_a_wrong_tokenizer_of_another_size(sick):
     grow_tokenizer(sick, 5)
-    (found,) = of(examined(sick), "vocabulary")
-    assert found.level == "fault"
-    assert found.figures == {"entries": 87, "rows": 82}
-    assert "wrong tokenizer" in found.what
+    (result,) = of(examined(sick), "vocabulary")
+    assert result.level == "fault"
+    assert result.figures == {"entries": 87, "rows": 82}
+    assert "wrong tokenizer" in result.what
 
 
 def test_fewer_entries_than_weights(sick):
@@ -72,20 +72,20 @@ def test_weights_that_are_no_numbers(sick):
     weights = load_file(file)
     weights["embedding.weight"][10, 3] = float("nan")
     save_file(weights, file)
-    found = examined(sick)
-    (weight,) = of(found, "weights")
+    result = examined(sick)
+    (weight,) = of(result, "weights")
     assert weight.level == "fault"
     assert "embedding.weight" in weight.what
-    assert of(found, "vectors")[0].level == "fault"
+    assert of(result, "vectors")[0].level == "fault"
 
 
 def test_weights_of_zeros(sick):
     file = text_folder(sick) / "model.safetensors"
     save_file({"embedding.weight": torch.zeros_like(load_file(file)["embedding.weight"])}, file)
-    found = examined(sick)
-    assert levels(found, "weights") == ["warning"]
-    assert of(found, "vectors")[0].level == "fault"
-    assert levels(found, "agreement") == ["fault"]
+    result = examined(sick)
+    assert levels(result, "weights") == ["warning"]
+    assert of(result, "vectors")[0].level == "fault"
+    assert levels(result, "agreement") == ["fault"]
 
 
 def test_a_collapsed_model(sick):
@@ -98,16 +98,16 @@ def test_a_collapsed_model(sick):
 
 def test_a_model_that_does_not_load_is_a_fault(sick):
     (text_folder(sick) / "model.safetensors").write_bytes(b"no weights")
-    found = examined(sick)
-    assert [(one.level, one.check) for one in found] == [("fault", "loading")]
-    assert str(sick) in found[0].what
+    result = examined(sick)
+    assert [(one.level, one.check) for one in result] == [("fault", "loading")]
+    assert str(sick) in result[0].what
 
 
 def test_damaged_words_about_the_model_are_a_fault(sick):
     (sick / "kivuko.json").write_text("{")
-    found = examined(sick)
-    assert [one.check for one in found if one.level == "fault"] == ["loading"]
-    assert "kivuko.json" in found[0].what
+    result = examined(sick)
+    assert [one.check for one in result if one.level == "fault"] == ["loading"]
+    assert "kivuko.json" in result[0].what
 
 
 def test_a_check_that_breaks_is_a_fault_and_the_others_go_on(sick, monkeypatch):
@@ -118,10 +118,10 @@ def test_a_check_that_breaks_is_a_fault_and_the_others_go_on(sick, monkeypatch):
 
     checks = [replace(one, run=breaks) if one.name == "tokens" else one for one in examination.CHECKS]
     monkeypatch.setattr(examination, "CHECKS", checks)
-    found = examined(sick)
-    (broken,) = of(found, "tokens")
+    result = examined(sick)
+    (broken,) = of(result, "tokens")
     assert (broken.level, "index out of range" in broken.what, "\n" in broken.what) == ("fault", True, False)
-    assert levels(found, "agreement") == ["ok"]
+    assert levels(result, "agreement") == ["ok"]
 
 
 @pytest.mark.parametrize("content", [None, "empty"])
@@ -134,9 +134,9 @@ def test_what_is_no_model_is_refused(tmp_path, content):
 
 def test_a_clip_in_the_layout_of_transformers(tmp_path):
     folder = save_clip(tmp_path / "clip")
-    found = examined(folder, teacher=str(folder))
-    assert levels(found, "loading") == levels(found, "weights") == levels(found, "vocabulary") == ["ok"]
-    (widths,) = of(found, "widths")
+    result = examined(folder, teacher=str(folder))
+    assert levels(result, "loading") == levels(result, "weights") == levels(result, "vocabulary") == ["ok"]
+    (widths,) = of(result, "widths")
     assert set(widths.figures.values()) == {24}
     assert {"text", "images"} < set(widths.figures)
 
@@ -157,15 +157,15 @@ def test_a_teacher_that_is_gone(healthy_folder, teacher_folder, tmp_path):
     teacher = shutil.copytree(teacher_folder, tmp_path / "teacher")
     folder = make_model(tmp_path / "model", teacher)
     shutil.rmtree(teacher)
-    found = of(examined(folder), "agreement")
-    assert [one.level for one in found] == ["warning"]
-    assert "--teacher" in found[0].do
+    result = of(examined(folder), "agreement")
+    assert [one.level for one in result] == ["warning"]
+    assert "--teacher" in result[0].do
     assert levels(examined(folder, teacher=str(teacher_folder)), "agreement") == ["ok"]
     with pytest.raises(ModelError, match="no such model folder"):
         examined(folder, teacher=str(teacher))
 
 
 def test_the_worst_level():
-    found = [Finding(level, "x", "y") for level in ("note", "fault", "ok", "warning")]
-    assert worst_level(found) == "fault"
+    result = [Finding(level, "x", "y") for level in ("note", "fault", "ok", "warning")]
+    assert worst_level(result) == "fault"
     assert worst_level([]) == "ok"

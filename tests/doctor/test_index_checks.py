@@ -24,25 +24,25 @@ def store(healthy_index):
 
 
 def test_the_same_image_side(healthy, store):
-    found = list(check_index(healthy, store))
-    assert [one.level for one in found] == ["ok", "ok"]
-    assert found[1].figures["images"] == 6
-    assert found[1].figures["worst"] > 0.999
+    result = list(check_index(healthy, store))
+    assert [one.level for one in result] == ["ok", "ok"]
+    assert result[1].figures["images"] == 6
+    assert result[1].figures["worst"] > 0.999
 
 
 def test_another_image_side(teacher_folder, store, tmp_path):
     other = opened(make_model(tmp_path / "model", teacher_folder, tower_seed=1))
-    (found,) = check_index(other, store)
-    assert found.level == "fault"
-    assert "another image tower" in found.what
-    assert "kivuko index" in found.do
+    (result,) = check_index(other, store)
+    assert result.level == "fault"
+    assert "another image tower" in result.what
+    assert "kivuko index" in result.do
 
 
 def test_a_model_without_images(teacher_folder, store, tmp_path):
     text_only = opened(make_model(tmp_path / "model", teacher_folder, tower=False))
-    (found,) = check_index(text_only, store)
-    assert found.level == "fault"
-    assert "encodes text only" in found.what
+    (result,) = check_index(text_only, store)
+    assert result.level == "fault"
+    assert "encodes text only" in result.what
 
 
 def test_images_that_changed(healthy_folder, tmp_path):
@@ -51,9 +51,9 @@ def test_images_that_changed(healthy_folder, tmp_path):
     for file in (tmp_path / "photos").glob("*.png"):
         Image.fromarray(draw.integers(0, 256, (40, 40, 3), dtype=np.uint8)).save(file)
     with IndexStore.open(index) as store:
-        found = list(check_index(opened(healthy_folder), store))
-    assert levels(found) == ["ok", "warning"]
-    assert "encoded again" in found[1].what
+        result = list(check_index(opened(healthy_folder), store))
+    assert levels(result) == ["ok", "warning"]
+    assert "encoded again" in result[1].what
 
 
 def test_images_that_are_gone_are_not_missed(healthy_folder, tmp_path):
@@ -66,8 +66,8 @@ def test_images_that_are_gone_are_not_missed(healthy_folder, tmp_path):
 def test_a_damaged_index_is_a_fault(healthy_folder, healthy_index, tmp_path):
     broken = shutil.copytree(healthy_index, tmp_path / "broken.index")
     shutil.rmtree(broken / "segments")
-    found = examine(healthy_folder, index=broken)
-    assert [one.level for one in found if one.check == "index"] == ["fault"]
+    result = examine(healthy_folder, index=broken)
+    assert [one.level for one in result if one.check == "index"] == ["fault"]
 
 
 def test_samples_are_spread(store):
@@ -77,20 +77,20 @@ def test_samples_are_spread(store):
 
 
 def test_one_width(healthy, store):
-    (found,) = check_widths(healthy, store)
-    assert found.level == "ok"
-    assert set(found.figures.values()) == {12}
-    assert len(found.figures) == 4
+    (result,) = check_widths(healthy, store)
+    assert result.level == "ok"
+    assert set(result.figures.values()) == {12}
+    assert len(result.figures) == 4
 
 
 def test_other_widths(healthy, store, tmp_path):
     """768 under 512, in small: the teacher that is named is wider."""
     wider = replace(healthy, teacher=load_teacher(make_teacher(tmp_path / "wide", width=16)))
-    (found,) = check_widths(wider, store)
-    assert found.level == "fault"
-    assert "text 12" in found.what
-    assert "teacher wide 16" in found.what
-    assert "projection" in found.do
+    (result,) = check_widths(wider, store)
+    assert result.level == "fault"
+    assert "text 12" in result.what
+    assert "teacher wide 16" in result.what
+    assert "projection" in result.do
 
 
 def test_captions_that_find_their_images(healthy, store):
@@ -109,16 +109,16 @@ def test_captions_that_find_their_images(healthy, store):
         def __len__(self):
             return len(placed)
 
-    (found,) = check_captions(healthy, Placed())
-    assert (found.level, found.figures) == ("ok", {"captions": 30, "nearer": 0.0})
+    (result,) = check_captions(healthy, Placed())
+    assert (result.level, result.figures) == ("ok", {"captions": 30, "nearer": 0.0})
 
 
 def test_captions_that_do_not(healthy, store):
-    (found,) = check_captions(healthy, store)
-    assert found.level == "warning"
-    assert 0.35 < found.figures["nearer"] < 0.65
-    assert "of two spaces" in found.what
-    assert 0.35 < found.figures["emoji_nearer"] < 0.65
+    (result,) = check_captions(healthy, store)
+    assert result.level == "warning"
+    assert 0.35 < result.figures["nearer"] < 0.65
+    assert "of two spaces" in result.what
+    assert 0.35 < result.figures["emoji_nearer"] < 0.65
 
 
 def test_captions_say_nothing_where_another_tower_made_the_index(teacher_folder, store, tmp_path):
@@ -127,7 +127,7 @@ def test_captions_say_nothing_where_another_tower_made_the_index(teacher_folder,
     assert list(check_captions(other, store)) == []
 
 
-def test_a_tower_outside_its_domain_is_told_from_another_space(tmp_path):
+def test_a_tower_outside_its_domain_differs_from_another_space(tmp_path):
     """The emoji tower on images that are not emoji: the space is the teacher's, as emoji show."""
     from kivuko.datasets.emoji.sources import shipped_image_tower
     from kivuko.encoders.teacher import DEFAULT_TEACHER
@@ -138,11 +138,11 @@ def test_a_tower_outside_its_domain_is_told_from_another_space(tmp_path):
     index = make_index(tmp_path / "noise.index", shipped_image_tower(), captions)
     emoji_tower = replace(opened(shipped_image_tower()), teacher=load_teacher(DEFAULT_TEACHER))
     with IndexStore.open(index) as opened_index:
-        (found,) = check_captions(emoji_tower, opened_index)
-    assert found.level == "warning"
-    assert "outside its domain" in found.what
-    assert found.figures["emoji_nearer"] < 0.1
-    assert "trained on such images" in found.do
+        (result,) = check_captions(emoji_tower, opened_index)
+    assert result.level == "warning"
+    assert "outside its domain" in result.what
+    assert result.figures["emoji_nearer"] < 0.1
+    assert "trained on such images" in result.do
 
 
 def test_few_captions_say_nothing(healthy, healthy_folder, tmp_path):

@@ -25,14 +25,14 @@ from kivuko.encoders.teacher import load_teacher
 from tiny_clip import save_siglip2
 
 
-def saved(folder, tiny_bert, *, options=None, **told):
+def saved(folder, tiny_bert, *, options=None, **content):
     """Save a sentence-transformers folder over a tiny encoder."""
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.base.modules import Transformer
     from sentence_transformers.sentence_transformer.modules import Pooling
 
     modules = [Transformer(str(tiny_bert), **(options or {})), Pooling(32)]
-    SentenceTransformer(modules=modules, device="cpu", **told).save(str(folder))
+    SentenceTransformer(modules=modules, device="cpu", **content).save(str(folder))
     return folder
 
 
@@ -46,12 +46,12 @@ class TestCodes:
     def test_levels(self, healthy, codes, expected):
         assert levels(check_codes(healthy, codes)) == expected
 
-    def test_one_asked_and_another_trained(self, healthy):
+    def test_one_requested_and_another_trained(self, healthy):
         trained = replace(healthy, about=replace(healthy.about, bitext_sizes={"quy": 9_000}))
-        (found,) = check_codes(trained, ["quz"])
-        assert "not the same language" in found.what
-        assert "Ayacucho" in found.what
-        assert "Cuzco" in found.what
+        (result,) = check_codes(trained, ["quz"])
+        assert "not the same language" in result.what
+        assert "Ayacucho" in result.what
+        assert "Cuzco" in result.what
 
 
 class TestPrompts:
@@ -59,9 +59,9 @@ class TestPrompts:
 
     def test_e5_without_its_prefix(self, tiny_bert, tmp_path):
         subject = opened(saved(tmp_path / "multilingual-e5-tiny", tiny_bert))
-        (found,) = check_prompts(subject)
-        assert found.level == "warning"
-        assert "'query: '" in found.what
+        (result,) = check_prompts(subject)
+        assert result.level == "warning"
+        assert "'query: '" in result.what
 
     def test_e5_with_it(self, tiny_bert, tmp_path):
         folder = saved(tmp_path / "e5-tiny", tiny_bert, prompts={"query": "query: "}, default_prompt_name="query")
@@ -69,9 +69,9 @@ class TestPrompts:
 
     def test_prompts_that_nobody_uses(self, tiny_bert, tmp_path):
         folder = saved(tmp_path / "model", tiny_bert, prompts={"query": "find: ", "document": ""})
-        (found,) = check_prompts(opened(folder))
-        assert found.level == "warning"
-        assert "(query)" in found.what
+        (result,) = check_prompts(opened(folder))
+        assert result.level == "warning"
+        assert "(query)" in result.what
 
     def test_the_teachers_prefix(self, healthy, tmp_path):
         teacher = make_teacher(tmp_path / "e5-base")
@@ -87,10 +87,10 @@ class TestPrompts:
         first = text_route(subject.encoder)[0]
         first.processing_kwargs = {}
         backend_tokenizer(subject.encoder).normalizer = normalizers.Replace("x", "x")
-        found = list(check_prompts(subject))
-        assert levels(found) == ["warning", "warning"]
-        assert "padded" in found[0].what
-        assert "lower-case" in found[1].what
+        result = list(check_prompts(subject))
+        assert levels(result) == ["warning", "warning"]
+        assert "padded" in result[0].what
+        assert "lower-case" in result[1].what
 
 
 class TestCasing:
@@ -99,7 +99,7 @@ class TestCasing:
     def test_lower_cased(self, healthy):
         assert levels(check_casing(healthy, [SENTENCES])) == ["ok"]
 
-    def test_told_apart(self, healthy):
+    def test_two_languages_are_distinguished(self, healthy):
         from sentence_transformers import SentenceTransformer
 
         torch.manual_seed(0)
@@ -107,9 +107,9 @@ class TestCasing:
         cased.normalizer = None
         modules = StaticStudent(cased, DIM).to_modules()
         subject = replace(healthy, encoder=SentenceTransformer(modules=modules, device="cpu"))
-        (found,) = check_casing(subject, [SENTENCES])
-        assert found.level == "warning"
-        assert found.figures["cosine"] < 0.5
+        (result,) = check_casing(subject, [SENTENCES])
+        assert result.level == "warning"
+        assert result.figures["cosine"] < 0.5
 
     def test_scripts_without_case_are_passed_over(self, healthy):
         marathi = Sentences("mr", (Pair("mr", "काळी मांजर", "black cat", ""),), "x")
@@ -121,10 +121,10 @@ class TestTraining:
 
     def test_languages_and_amounts(self, teacher_folder, tmp_path):
         subject = opened(make_model(tmp_path / "model", teacher_folder, tower=False, pairs=300))
-        found = list(check_training(subject, ["sw", "so"]))
-        assert [(one.level, one.language) for one in found] == [("ok", None), ("note", "sw"), ("note", "so")]
-        assert "300 pairs" in found[1].what
-        assert "kivuko distill --bitext so=" in found[2].do
+        result = list(check_training(subject, ["sw", "so"]))
+        assert [(one.level, one.language) for one in result] == [("ok", None), ("note", "sw"), ("note", "so")]
+        assert "300 pairs" in result[1].what
+        assert "kivuko distill --bitext so=" in result[2].do
 
     def test_another_teacher_than_that_of_training(self, healthy, tmp_path):
         other = load_teacher(make_teacher(tmp_path / "other", seed=1))
@@ -140,20 +140,20 @@ class TestAgreement:
 
     def test_a_language_that_was_never_taught(self, healthy):
         foreign = Sentences("so", tuple(replace(p, language="so", text=f"z{p.text}") for p in PAIRS), "x")
-        (found,) = check_agreement(healthy, foreign)
-        assert found.level == "note"
-        assert "not trained" in found.what
-        assert found.figures["R@1"] == 1 / 80  # all get the vector of the unknown token, and that is nearest to one
+        (result,) = check_agreement(healthy, foreign)
+        assert result.level == "note"
+        assert "not trained" in result.what
+        assert result.figures["R@1"] == 1 / 80  # all get the vector of the unknown token, and that is nearest to one
 
     def test_too_few_sentences(self, healthy):
-        (found,) = check_agreement(healthy, Sentences("sw", PAIRS[:49], "x"))
-        assert (found.level, "too few" in found.what) == ("note", True)
+        (result,) = check_agreement(healthy, Sentences("sw", PAIRS[:49], "x"))
+        assert (result.level, "too few" in result.what) == ("note", True)
 
     def test_a_weak_model(self, healthy):
         half = [replace(p, text=p.text if i % 7 == 0 else PAIRS[i - 1].text) for i, p in enumerate(PAIRS)]
-        (found,) = check_agreement(healthy, Sentences("sw", tuple(half), "x"))
-        assert found.level == "warning"
-        assert found.figures["R@1"] == pytest.approx(12 / 80)
+        (result,) = check_agreement(healthy, Sentences("sw", tuple(half), "x"))
+        assert result.level == "warning"
+        assert result.figures["R@1"] == pytest.approx(12 / 80)
 
 
 class TestProtocol:
@@ -165,5 +165,5 @@ class TestProtocol:
 
     def test_documents(self, teacher_folder, tmp_path):
         subject = opened(make_model(tmp_path / "model", teacher_folder, tower=False))
-        (found,) = check_protocol(subject, [])
-        assert "paragraphs" in found.what
+        (result,) = check_protocol(subject, [])
+        assert "paragraphs" in result.what

@@ -50,10 +50,10 @@ def test_scripts_without_spaces_count_letters():
 
 
 def test_another_script_is_a_fault_where_the_model_claims_the_language(healthy):
-    found = list(check_tokens(healthy, sentences("sw", "काळी मांजर", "मासा खातो")))
-    assert [one.level for one in found] == ["fault"], "and what it says is not said again"
-    assert found[0].figures["unknown"] == 1.0
-    assert "100% of 4 words" in found[0].what
+    result = list(check_tokens(healthy, sentences("sw", "काळी मांजर", "मासा खातो")))
+    assert [one.level for one in result] == ["fault"], "and what it says is not said again"
+    assert result[0].figures["unknown"] == 1.0
+    assert "100% of 4 words" in result[0].what
     (unknown,) = check_tokens(healthy, sentences("mr", "काळी मांजर", "मासा खातो"))
     assert unknown.level == "warning", "the model does not claim to know it"
 
@@ -71,13 +71,13 @@ def test_dropped_vowel_signs(tiny_bert, tmp_path):
         tmp_path / "bert"
     )
     model = SentenceTransformer(modules=[Transformer(str(tmp_path / "bert")), Pooling(32)], device="cpu")
-    found = list(check_tokens(Examined(tmp_path, model, None), sentences("mr", "केल मत", "कल मेत", "कुल मुत")))
-    assert "read as another word" in found[0].what
-    assert found[0].level == "warning"
-    assert found[0].figures["merged"] == pytest.approx(4 / 6)  # six words, of which two are left
+    result = list(check_tokens(Examined(tmp_path, model, None), sentences("mr", "केल मत", "कल मेत", "कुल मुत")))
+    assert "read as another word" in result[0].what
+    assert result[0].level == "warning"
+    assert result[0].figures["merged"] == pytest.approx(4 / 6)  # six words, of which two are left
 
 
-def test_long_sentences_are_told(tiny_bert, tmp_path):
+def test_long_sentences_are_counted(tiny_bert, tmp_path):
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.base.modules import Transformer
     from sentence_transformers.sentence_transformer.modules import Pooling
@@ -85,15 +85,15 @@ def test_long_sentences_are_told(tiny_bert, tmp_path):
     model = SentenceTransformer(modules=[Transformer(str(tiny_bert), max_seq_length=6), Pooling(32)], device="cpu")
     assert count_cuts(model, ["paka " * 4, "paka " * 5], "Latn").too_long == 0.5  # two special tokens are counted
     model.encode(["paka " * 9])  # which switches cutting on in the tokenizer that is looked at
-    found = list(check_tokens(Examined(tmp_path, model, None), sentences("sw", "paka " * 4, "paka " * 5)))
-    assert any("longer than the model reads" in one.what and one.level == "warning" for one in found)
+    result = list(check_tokens(Examined(tmp_path, model, None), sentences("sw", "paka " * 4, "paka " * 5)))
+    assert any("longer than the model reads" in one.what and one.level == "warning" for one in result)
 
 
 def test_a_tokenizer_that_cuts_otherwise_than_in_training(healthy):
     changed = replace(healthy, about=replace(healthy.about, fertility={"sw": 2.5}))
-    found = list(check_tokens(changed, SENTENCES))
-    assert [one.level for one in found] == ["warning"]
-    assert "2.50 in training" in found[0].what
+    result = list(check_tokens(changed, SENTENCES))
+    assert [one.level for one in result] == ["warning"]
+    assert "2.50 in training" in result[0].what
     assert [one.level for one in check_tokens(healthy, SENTENCES)] == ["ok"]
 
 
@@ -104,7 +104,7 @@ def test_sentences_are_spread_and_of_different_english():
     assert doubled.texts() == list(dict.fromkeys(SWAHILI))
 
 
-def test_a_hidden_tokenizer_is_told(healthy_folder):
+def test_a_hidden_tokenizer_is_noted(healthy_folder):
     subject = opened(healthy_folder)
     subject.encoder[0].sub_modules["text"][0].tokenizer = object()
     assert [one.level for one in check_tokens(subject, SENTENCES)] == ["note"]

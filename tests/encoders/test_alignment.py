@@ -69,19 +69,19 @@ def static(static_folder):
 
 @pytest.mark.parametrize("language", TEXTS)
 def test_mass_of_subwords_adds_up_to_words(static, teacher, language):
-    found = align(static, teacher, TEXTS[language], ENGLISH)
-    assert len(found.source.tokens) > len(found.words)
-    for word in range(len(found.words)):
-        rows = [row for row, owner in enumerate(found.source.word_of) if owner == word]
-        np.testing.assert_allclose(found.plan[word].sum(), len(rows) / len(found.source.tokens), atol=1e-5)
+    result = align(static, teacher, TEXTS[language], ENGLISH)
+    assert len(result.source.tokens) > len(result.words)
+    for word in range(len(result.words)):
+        rows = [row for row, owner in enumerate(result.source.word_of) if owner == word]
+        np.testing.assert_allclose(result.plan[word].sum(), len(rows) / len(result.source.tokens), atol=1e-5)
         np.testing.assert_allclose(
-            found.plan[word],
-            [found.token_plan[rows][:, np.array(found.target.word_of) == e].sum() for e in range(4)],
+            result.plan[word],
+            [result.token_plan[rows][:, np.array(result.target.word_of) == e].sum() for e in range(4)],
         )
-    assert found.english_words == ("the", "cat", "eats", "fish")
-    np.testing.assert_allclose(found.plan.sum(0), 1 / 4, atol=1e-5)
-    assert found.converged
-    assert found.marginal_error < 1e-5
+    assert result.english_words == ("the", "cat", "eats", "fish")
+    np.testing.assert_allclose(result.plan.sum(0), 1 / 4, atol=1e-5)
+    assert result.converged
+    assert result.marginal_error < 1e-5
 
 
 @pytest.mark.parametrize("language", [language for language in TEXTS if language != "th"])
@@ -90,24 +90,24 @@ def test_words_are_those_of_the_text_as_written(static, teacher, language):
 
 
 def test_a_script_without_spaces_is_cut_at_subwords_and_never_within_a_cluster(static):
-    found = text_tokens(static, TEXTS["th"], "model")
-    assert "".join(found.words) == TEXTS["th"]
-    assert len(found.words) > 1
+    result = text_tokens(static, TEXTS["th"], "model")
+    assert "".join(result.words) == TEXTS["th"]
+    assert len(result.words) > 1
     clusters = regex.findall(r"\X", TEXTS["th"])
-    assert [cluster for word in found.words for cluster in regex.findall(r"\X", word)] == clusters
+    assert [cluster for word in result.words for cluster in regex.findall(r"\X", word)] == clusters
 
 
 def test_the_plan_is_the_one_that_training_sees(static, teacher, mean):
-    found = align(static, teacher, TEXTS["sw"], ENGLISH, regularization=0.1, center=mean)
+    result = align(static, teacher, TEXTS["sw"], ENGLISH, regularization=0.1, center=mean)
     student = StaticStudent(static[0].sub_modules["text"][0].tokenizer, 32)
     student.embedding.weight.data = static[0].sub_modules["text"][0].embedding.weight.data
     x, y = student.encode_tokens([TEXTS["sw"]]), teacher.encode_tokens([ENGLISH])
     cost = centered_cosine_cost(x.tokens, y.tokens, mean, mean)
     plan = solve(cost, row_mask=x.mask, col_mask=y.mask, regularization=0.1, tolerance=1e-5)
     seen = plan.coupling[0][x.mask[0]][:, y.mask[0]]
-    np.testing.assert_allclose(found.token_plan, seen.detach().numpy(), atol=1e-4)
-    assert found.transport_cost == pytest.approx(plan.transport_cost.item(), abs=1e-4)
-    assert found.centered
+    np.testing.assert_allclose(result.token_plan, seen.detach().numpy(), atol=1e-4)
+    assert result.transport_cost == pytest.approx(plan.transport_cost.item(), abs=1e-4)
+    assert result.centered
     assert not align(static, teacher, TEXTS["sw"], ENGLISH).centered
 
 
@@ -118,27 +118,27 @@ def test_a_smaller_regularization_gives_a_sharper_plan(static, teacher):
 
 
 def test_unknown_words_stay_in_their_place_without_mass(static, teacher):
-    found = align(static, teacher, "paka 日本語 samaki", ENGLISH)
-    assert "".join(found.source.unknown) == "日本語"
-    assert (found.words[0], found.words[-1]) == ("paka", "samaki")
-    lost = [number for number, word in enumerate(found.words) if word in found.source.unknown]
-    assert found.plan[lost].sum() == 0
-    assert np.isnan(row_shares(found.plan)[lost]).all()
-    assert found.plan.sum() == pytest.approx(1, abs=1e-5)
+    result = align(static, teacher, "paka 日本語 samaki", ENGLISH)
+    assert "".join(result.source.unknown) == "日本語"
+    assert (result.words[0], result.words[-1]) == ("paka", "samaki")
+    lost = [number for number, word in enumerate(result.words) if word in result.source.unknown]
+    assert result.plan[lost].sum() == 0
+    assert np.isnan(row_shares(result.plan)[lost]).all()
+    assert result.plan.sum() == pytest.approx(1, abs=1e-5)
 
 
-def test_a_partly_unknown_word_is_told(static):
-    found = text_tokens(static, "paka🐈 samaki", "model")
-    assert found.words == ("paka🐈", "samaki")
-    assert found.partly_unknown == ("paka🐈",)
-    assert found.unknown == ()
+def test_a_partly_unknown_word_is_named(static):
+    result = text_tokens(static, "paka🐈 samaki", "model")
+    assert result.words == ("paka🐈", "samaki")
+    assert result.partly_unknown == ("paka🐈",)
+    assert result.unknown == ()
 
 
 def test_an_unknown_english_word_counts_as_the_teacher_counts_it(static, teacher):
-    found = align(static, teacher, TEXTS["sw"], "the zebra")
-    assert found.english_words == ("the", "zebra")
-    assert found.target.unknown == ()
-    np.testing.assert_allclose(found.plan.sum(0), 1 / 2, atol=1e-5)
+    result = align(static, teacher, TEXTS["sw"], "the zebra")
+    assert result.english_words == ("the", "zebra")
+    assert result.target.unknown == ()
+    np.testing.assert_allclose(result.plan.sum(0), 1 / 2, atol=1e-5)
 
 
 def test_shares_add_up_to_one(static, teacher):
@@ -151,12 +151,12 @@ def test_a_transformer_model_gives_its_projected_tokens(encoder, teacher, reques
     student = load_transformer_student(request.getfixturevalue(encoder), 32).eval()
     save_model(tmp_path / "model", student, None, ABOUT, "card")
     text = "paka anakula samaki mtoni"
-    found = align(load_encoder(tmp_path / "model"), teacher, text, ENGLISH)
+    result = align(load_encoder(tmp_path / "model"), teacher, text, ENGLISH)
     with torch.no_grad():
         batch = student.encode_tokens([text])
-    torch.testing.assert_close(found.source.vectors, batch.tokens[0][batch.mask[0]], atol=1e-5, rtol=1e-4)
-    assert found.words == tuple(text.split())
-    assert found.source.unknown == ()
+    torch.testing.assert_close(result.source.vectors, batch.tokens[0][batch.mask[0]], atol=1e-5, rtol=1e-4)
+    assert result.words == tuple(text.split())
+    assert result.source.unknown == ()
 
 
 def test_a_projection_is_applied(tiny_xlm_roberta, tmp_path):
@@ -169,15 +169,15 @@ def test_a_projection_is_applied(tiny_xlm_roberta, tmp_path):
 def test_words_past_the_models_limit_are_unread_not_unknown(tiny_xlm_roberta, tmp_path):
     student = load_transformer_student(tiny_xlm_roberta, 24)
     save_model(tmp_path / "model", student, None, ABOUT, "card")
-    found = text_tokens(load_encoder(tmp_path / "model"), " ".join(["paka"] * 40), "model")
-    assert len(found.words) == 40
-    assert found.unread == ("paka",) * (40 - len(found.tokens))
-    assert found.unknown == ()
+    result = text_tokens(load_encoder(tmp_path / "model"), " ".join(["paka"] * 40), "model")
+    assert len(result.words) == 40
+    assert result.unread == ("paka",) * (40 - len(result.tokens))
+    assert result.unknown == ()
 
 
 def test_any_sentence_transformers_folder_will_do(tiny_sentence_transformer, teacher):
-    found = align(load_encoder(tiny_sentence_transformer), teacher, "cat fish", "cat fish")
-    np.testing.assert_allclose(row_shares(found.plan), np.eye(2), atol=0.05)
+    result = align(load_encoder(tiny_sentence_transformer), teacher, "cat fish", "cat fish")
+    np.testing.assert_allclose(row_shares(result.plan), np.eye(2), atol=0.05)
 
 
 def test_a_model_without_token_vectors_is_refused(teacher, tmp_path):
@@ -234,22 +234,22 @@ def test_a_side_without_tokens_is_refused(static, teacher, text, english):
     ],
 )
 def test_words_from_tokens(text, tokens, words, of_token):
-    found = group_tokens(text, tokens)
-    assert [text[start:end] for start, end in found.spans] == words
-    assert found.of_token == of_token
+    result = group_tokens(text, tokens)
+    assert [text[start:end] for start, end in result.spans] == words
+    assert result.of_token == of_token
 
 
 @given(st.text("aक्ष手แม ،", max_size=12), st.lists(st.tuples(st.integers(0, 12), st.integers(0, 4)), max_size=8))
 def test_words_never_overlap_and_every_token_has_one(text, pieces):
     tokens = sorted((min(start, len(text)), min(start + length, len(text))) for start, length in pieces)
-    found = group_tokens(text, tokens)
-    edges = [edge for span in found.spans for edge in span]
+    result = group_tokens(text, tokens)
+    edges = [edge for span in result.spans for edge in span]
     assert edges == sorted(edges)
-    covered = {place for start, end in found.spans for place in range(start, end)}
+    covered = {place for start, end in result.spans for place in range(start, end)}
     assert {place for place, letter in enumerate(text) if not letter.isspace()} <= covered
-    if found.spans:
-        assert len(found.of_token) == len(tokens)
-        assert all(0 <= word < len(found.spans) for word in found.of_token)
+    if result.spans:
+        assert len(result.of_token) == len(tokens)
+        assert all(0 <= word < len(result.spans) for word in result.of_token)
 
 
 def test_a_model_holds_the_mean_token_of_its_teacher(static_folder, mean, teacher):
@@ -269,13 +269,13 @@ def test_a_model_says_whose_tokens_the_mean_is_taken_from(static_folder, mean, t
 
 def test_the_mean_may_be_taken_from_the_teachers_tokens_alone(static_folder, mean, teacher):
     model, text, english = load_encoder(static_folder), "paka anakula", "cat eats"
-    found = align(model, teacher, text, english, center=mean, student_centered=False, regularization=0.3)
+    result = align(model, teacher, text, english, center=mean, student_centered=False, regularization=0.3)
     source, target = text_tokens(model, text, "m").vectors, text_tokens(teacher.model, english, "t").vectors
     cost = cosine_cost(source.double()[None], target.double()[None] - mean.double())
     plan = solve(cost, regularization=0.3, tolerance=1e-6, max_iterations=10_000)
-    np.testing.assert_allclose(found.token_plan, plan.coupling[0].numpy(), atol=1e-5)
+    np.testing.assert_allclose(result.token_plan, plan.coupling[0].numpy(), atol=1e-5)
     both = align(model, teacher, text, english, center=mean, regularization=0.3)
-    assert not np.allclose(both.token_plan, found.token_plan, atol=1e-3)
+    assert not np.allclose(both.token_plan, result.token_plan, atol=1e-3)
 
 
 def test_a_model_without_a_mean_has_none(tiny_sentence_transformer):

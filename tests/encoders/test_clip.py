@@ -39,37 +39,37 @@ def whole_text(folder, texts):
     """Return what the model itself makes of texts, and its last hidden states through the projection."""
     model, processor = AutoModel.from_pretrained(folder).eval(), AutoProcessor.from_pretrained(folder)
     clip = model.config.model_type == "clip"
-    found = processor.tokenizer(
+    result = processor.tokenizer(
         texts, padding=True if clip else "max_length", truncation=True, max_length=tiny_clip.LENGTH,
         return_tensors="pt", return_attention_mask=clip,
     )  # fmt: skip
-    out = model.get_text_features(**found)
+    out = model.get_text_features(**result)
     project = model.text_projection if clip else model.text_model.head
-    return F.normalize(out.pooler_output, dim=-1), project(out.last_hidden_state), found["input_ids"]
+    return F.normalize(out.pooler_output, dim=-1), project(out.last_hidden_state), result["input_ids"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_text_vectors_and_tokens_are_the_models_own(saved, kind):
     teacher = load_teacher(saved(kind))
-    found = teacher.encode_tokens(tiny_clip.TEXTS)
+    result = teacher.encode_tokens(tiny_clip.TEXTS)
     pooled, tokens, _ = whole_text(saved(kind), tiny_clip.TEXTS)
-    torch.testing.assert_close(found.pooled, pooled, atol=1e-5, rtol=0)
-    torch.testing.assert_close(found.tokens, tokens, atol=1e-5, rtol=1e-5)
-    assert found.pooled.shape[1] == teacher.dim
-    assert (found.pooled[0] - found.pooled[1]).norm() > 1e-3
+    torch.testing.assert_close(result.pooled, pooled, atol=1e-5, rtol=0)
+    torch.testing.assert_close(result.tokens, tokens, atol=1e-5, rtol=1e-5)
+    assert result.pooled.shape[1] == teacher.dim
+    assert (result.pooled[0] - result.pooled[1]).norm() > 1e-3
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_only_content_tokens_are_in_the_mask(saved, kind):
     teacher = load_teacher(saved(kind))
-    found = teacher.encode_tokens(["cat", "cat cat cat"])
+    result = teacher.encode_tokens(["cat", "cat cat cat"])
     tokenizer = teacher.model.tokenizer
     content = [len(tokenizer(text, add_special_tokens=False)["input_ids"]) for text in ("cat", "cat cat cat")]
-    assert found.mask.sum(1).tolist() == content
+    assert result.mask.sum(1).tolist() == content
     assert 0 < content[0] < content[1]
 
 
-def test_the_end_of_text_is_found_where_old_checkpoints_name_it_wrongly(tmp_path):
+def test_the_end_of_text_is_right_where_old_checkpoints_name_it_wrongly(tmp_path):
     folder = tiny_clip.save_clip(tmp_path / "old", legacy_end=True)
     pooled, _, _ = whole_text(folder, tiny_clip.TEXTS)
     torch.testing.assert_close(load_teacher(folder).encode_tokens(tiny_clip.TEXTS).pooled, pooled, atol=1e-5, rtol=0)

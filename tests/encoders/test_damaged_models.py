@@ -57,13 +57,13 @@ def damaged(folder, place, name, change):
 
 
 def test_a_vocabulary_without_the_unknown_token_is_named(model, tmp_path):
-    copy = damaged(model, tmp_path / "copy", "tokenizer.json", lambda told: told["model"]["vocab"].pop("[UNK]"))
+    copy = damaged(model, tmp_path / "copy", "tokenizer.json", lambda content: content["model"]["vocab"].pop("[UNK]"))
     with pytest.raises(ModelError, match=r"copy: does not load as a model \(.*UNK.*make it again"):
         load_encoder(copy)
 
 
 def test_a_padding_token_beyond_the_table_is_named(teacher, tmp_path):
-    copy = damaged(teacher, tmp_path / "copy", "tokenizer_config.json", lambda told: told.update(pad_token="new"))
+    copy = damaged(teacher, tmp_path / "copy", "tokenizer_config.json", lambda content: content.update(pad_token="new"))
     with pytest.raises(ModelError, match="copy"):
         load_teacher(copy)
 
@@ -76,9 +76,9 @@ def test_whatever_is_damaged_no_other_error_comes(kind, request, tmp_path_factor
     names = sorted(file.name for file in folder.rglob("*.json") if file.name.startswith(("tok", "modules", "router")))
     name = data.draw(st.sampled_from(names))
 
-    def change(told):
+    def change(content):
         for _ in range(data.draw(st.integers(1, 2))):
-            place = told
+            place = content
             while isinstance(place, dict | list) and len(place):
                 key = data.draw(st.sampled_from(list(place) if isinstance(place, dict) else range(len(place))))
                 if data.draw(st.booleans()) or not isinstance(place[key], dict | list):

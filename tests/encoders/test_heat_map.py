@@ -201,11 +201,11 @@ def test_values_must_fit_the_words():
 def test_svg_holds_the_words_as_text():
     rows = list(WORDS.values())
     svg = heat_map_svg([panel(rows), panel(rows, title="0.5 < x")], ["paka & co"], ["a note"])
-    found = texts(svg)
+    result = texts(svg)
     for word in (*rows, *ENGLISH):
-        assert found.count(word) == 2, word
+        assert result.count(word) == 2, word
     for line in ("paka & co", "a note", "0.5 < x", "100"):
-        assert line in found
+        assert line in result
     root = ElementTree.fromstring(svg)
     assert len(list(root.iter(f"{SVG}rect"))) == 1 + 2 * len(rows) * len(ENGLISH)
     assert root.get("role") == "img"
@@ -238,7 +238,7 @@ def test_table_has_a_figure_for_every_pair_and_fits():
         assert word in lines[0]
     for word, line, values in zip(one.rows, lines[1:], one.values, strict=True):
         assert word in line
-        assert [int(found) for found in regex.findall(r"\d+", line)] == [round(100 * value) for value in values]
+        assert [int(result) for result in regex.findall(r"\d+", line)] == [round(100 * value) for value in values]
         assert shade(values[-1]) in line
 
 

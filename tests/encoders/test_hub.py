@@ -1,4 +1,4 @@
-"""Models that are named by hub id: told at once where the hub cannot be reached, fetched where it can."""
+"""Models that are named by hub id: one message where the hub cannot be reached, fetched where it can."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ class RefusedError(HfHubHTTPError):
 
 
 class Hub:
-    """Stands in for the hub: answers what it is told to, and counts how often it is asked."""
+    """Stands in for the hub: gives one answer, and counts the requests."""
 
     def __init__(self, answer):
-        self.answer, self.asked = answer, 0
+        self.answer, self.requested = answer, 0
 
     def model_info(self, _api, name, timeout):
-        self.asked += 1
+        self.requested += 1
         if isinstance(self.answer, Exception):
             raise self.answer
         return self.answer
@@ -39,10 +39,12 @@ class Hub:
 @pytest.fixture
 def answering(monkeypatch):
     def make(answer):
-        found = Hub(answer)
-        monkeypatch.setattr(huggingface_hub.HfApi, "model_info", lambda *told, **more: found.model_info(*told, **more))
+        result = Hub(answer)
+        monkeypatch.setattr(
+            huggingface_hub.HfApi, "model_info", lambda *content, **more: result.model_info(*content, **more)
+        )
         monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
-        return found
+        return result
 
     return make
 
@@ -50,44 +52,44 @@ def answering(monkeypatch):
 @pytest.mark.parametrize(
     "load", [load_teacher, lambda name: load_transformer_student(name, 8), load_translator, local_folder]
 )
-def test_no_network_is_told_after_one_question(answering, load):
-    found = answering(ConnectionError("Name or service not known"))
+def test_no_network_is_named_after_one_request(answering, load):
+    result = answering(ConnectionError("Name or service not known"))
     with pytest.raises(
         ModelError, match=rf"{ID}: no such model folder here, .* cannot be reached \(Name .*name its folder"
     ):
         load(ID)
-    assert found.asked == 1
+    assert result.requested == 1
 
 
 def test_a_hub_that_answers_leaves_the_rest_to_the_library(answering):
     for answer in (object(), RefusedError()):
-        found = answering(answer)
+        result = answering(answer)
         require_hub(ID)
-        assert found.asked == 1
+        assert result.requested == 1
 
 
-def test_what_is_at_hand_is_not_asked_for(answering, tmp_path, monkeypatch):
-    found = answering(ConnectionError())
+def test_what_is_at_hand_is_not_requested(answering, tmp_path, monkeypatch):
+    result = answering(ConnectionError())
     require_hub(str(tmp_path))
     require_hub("open_clip:ViT-B-32/laion2b")
     monkeypatch.setattr(hub, "_is_cached", lambda _: True)
     require_hub(ID)
-    assert found.asked == 0
+    assert result.requested == 0
 
 
 def test_a_folder_is_taken_as_it_is_named_and_an_id_is_fetched(answering, tmp_path, monkeypatch):
     answering(object())
-    asked = []
+    requested = []
 
     def fetched(name, allow_patterns):
-        asked.append((name, allow_patterns))
+        requested.append((name, allow_patterns))
         return str(tmp_path)
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", fetched)
     for own in (tmp_path, tmp_path / "none", "./none", "a/b/c"):
         assert str(local_folder(str(own))) == str(own).removeprefix("./")
-    assert asked == []
+    assert requested == []
     assert local_folder(ID) == tmp_path
-    assert [name for name, _ in asked] == [ID, ID]  # no safetensors in it: then the older file of weights
-    assert "pytorch_model*.bin" in asked[1][1]
-    assert "*.safetensors" in asked[0][1]
+    assert [name for name, _ in requested] == [ID, ID]  # no safetensors in it: then the older file of weights
+    assert "pytorch_model*.bin" in requested[1][1]
+    assert "*.safetensors" in requested[0][1]

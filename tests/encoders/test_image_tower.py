@@ -40,12 +40,12 @@ def test_the_size_of_the_shipped_design():
 
 def test_the_saved_tower_gives_the_same_vectors(tiny_image_tower, image_tower_folder, images):
     loaded = load_image_tower(image_tower_folder, 12)
-    found = encode_images(loaded, images, batch_size=2)
-    assert found.shape == (5, 12)
-    assert found.dtype == np.float32
+    result = encode_images(loaded, images, batch_size=2)
+    assert result.shape == (5, 12)
+    assert result.dtype == np.float32
     with torch.no_grad():
         expected = tiny_image_tower(as_pixels(images)).numpy()
-    np.testing.assert_allclose(found, expected, atol=1e-4)
+    np.testing.assert_allclose(result, expected, atol=1e-4)
 
 
 def test_images_of_other_sizes_and_kinds_are_taken(image_tower_folder, images):
@@ -56,9 +56,9 @@ def test_images_of_other_sizes_and_kinds_are_taken(image_tower_folder, images):
         images[0].convert("RGBA"),
         images[0].convert("P"),
     ]
-    found = encode_images(loaded, kinds)
-    np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, atol=1e-5)
-    np.testing.assert_allclose(found[2], encode_images(loaded, images[:1])[0], atol=1e-4)
+    result = encode_images(loaded, kinds)
+    np.testing.assert_allclose(np.linalg.norm(result, axis=1), 1, atol=1e-5)
+    np.testing.assert_allclose(result[2], encode_images(loaded, images[:1])[0], atol=1e-4)
 
 
 def test_a_tower_stored_in_half_precision_works_in_single(tiny_image_tower, tmp_path, images):

@@ -37,13 +37,13 @@ def png_that_says(width: int, height: int) -> bytes:
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF"])
-def test_formats_are_told_by_content(kind):
+def test_formats_are_recognized_by_content(kind):
     if kind not in Image.SAVE and kind not in readable_formats():
         pytest.skip("this Pillow has no AVIF")
     image = Image.new("RGB", (20, 12), (200, 30, 40))
-    found = decode(as_bytes(image, kind))
-    assert (found.mode, found.size) == ("RGB", (20, 12))
-    assert np.abs(np.asarray(found, dtype=int) - (200, 30, 40)).max() <= 6
+    result = decode(as_bytes(image, kind))
+    assert (result.mode, result.size) == ("RGB", (20, 12))
+    assert np.abs(np.asarray(result, dtype=int) - (200, 30, 40)).max() <= 6
 
 
 def test_heic_is_read_or_the_command_named(monkeypatch):
@@ -58,9 +58,9 @@ def test_heic_with_the_extra():
     pillow_heif = pytest.importorskip("pillow_heif")
     stream = io.BytesIO()
     pillow_heif.from_pillow(Image.new("RGB", (64, 48), (10, 200, 30))).save(stream, format="HEIF")
-    found = decode(stream.getvalue())
-    assert found.size == (64, 48)
-    assert np.abs(np.asarray(found, dtype=int) - (10, 200, 30)).max() < 12
+    result = decode(stream.getvalue())
+    assert result.size == (64, 48)
+    assert np.abs(np.asarray(result, dtype=int) - (10, 200, 30)).max() < 12
 
 
 def test_eps_is_not_read_for_it_would_run_a_program():
@@ -101,36 +101,36 @@ def test_images_are_turned_upright():
     upright = image(3, (30, 20))
     exif = Image.Exif()
     exif[0x0112] = 6  # turned by a quarter
-    found = decode(as_bytes(upright, "PNG", exif=exif))
-    np.testing.assert_array_equal(np.asarray(found), np.asarray(upright.transpose(Image.Transpose.ROTATE_270)))
+    result = decode(as_bytes(upright, "PNG", exif=exif))
+    np.testing.assert_array_equal(np.asarray(result), np.asarray(upright.transpose(Image.Transpose.ROTATE_270)))
 
 
 def test_transparent_parts_are_white():
     image = Image.new("RGBA", (4, 2), (0, 0, 255, 255))
     image.putpixel((0, 0), (0, 0, 0, 0))
     for content in (as_bytes(image), as_bytes(image.quantize(4)), as_bytes(image, "GIF")):
-        found = decode(content)
-        assert found.getpixel((0, 0)) == (255, 255, 255)
-        assert found.getpixel((3, 1)) == (0, 0, 255)
+        result = decode(content)
+        assert result.getpixel((0, 0)) == (255, 255, 255)
+        assert result.getpixel((3, 1)) == (0, 0, 255)
 
 
 def test_sixteen_bits_become_eight():
     values = np.array([[0, 257 * 7], [257 * 128, 65535]], dtype=np.uint16)
-    found = decode(as_bytes(Image.fromarray(values)))
-    np.testing.assert_array_equal(np.asarray(found)[..., 0], [[0, 7], [128, 255]])
+    result = decode(as_bytes(Image.fromarray(values)))
+    np.testing.assert_array_equal(np.asarray(result)[..., 0], [[0, 7], [128, 255]])
 
 
 def test_floats_and_cmyk_and_palettes():
-    found = decode(as_bytes(Image.fromarray(np.array([[0.0, 0.5, 1.0]], dtype=np.float32)), "TIFF"))
-    np.testing.assert_array_equal(np.asarray(found)[0, :, 0], [0, 128, 255])
+    result = decode(as_bytes(Image.fromarray(np.array([[0.0, 0.5, 1.0]], dtype=np.float32)), "TIFF"))
+    np.testing.assert_array_equal(np.asarray(result)[0, :, 0], [0, 128, 255])
     cmyk = decode(as_bytes(Image.new("CMYK", (8, 8), (0, 255, 255, 0)), "JPEG"))
     assert np.abs(np.asarray(cmyk, dtype=int) - (255, 0, 0)).max() < 8
 
 
 def test_of_a_moving_image_the_first_frame():
     frames = [Image.new("RGB", (6, 6), color) for color in ("red", "lime", "blue")]
-    found = decode(as_bytes(frames[0], "GIF", save_all=True, append_images=frames[1:]))
-    assert found.getpixel((2, 2)) == (255, 0, 0)
+    result = decode(as_bytes(frames[0], "GIF", save_all=True, append_images=frames[1:]))
+    assert result.getpixel((2, 2)) == (255, 0, 0)
 
 
 def test_a_broken_exif_block_does_not_break_the_image():

@@ -35,17 +35,17 @@ def test_words_are_counted_in_their_languages_and_in_english(counted):
 
 
 def test_the_rarest_are_left_out():
-    found = WordCounts.from_bitext(Bitext(PAIRS), most=2)
-    assert sorted(found.words) == ["cat", "paka"]
-    assert found.counts.shape == (3, 2)
+    result = WordCounts.from_bitext(Bitext(PAIRS), most=2)
+    assert sorted(result.words) == ["cat", "paka"]
+    assert result.counts.shape == (3, 2)
 
 
 def test_they_survive_a_round_trip(counted, tmp_path):
     counted.save(tmp_path / WORDS_FILE)
-    found = WordCounts.load(tmp_path / WORDS_FILE)
-    order = [found.words.index(word) for word in counted.words]
-    assert found.languages == counted.languages
-    np.testing.assert_array_equal(found.counts[:, order], counted.counts)
+    result = WordCounts.load(tmp_path / WORDS_FILE)
+    order = [result.words.index(word) for word in counted.words]
+    assert result.languages == counted.languages
+    np.testing.assert_array_equal(result.counts[:, order], counted.counts)
     assert WordCounts.load(tmp_path / "none.json") is None
 
 

@@ -55,17 +55,17 @@ def load(folder):
 
 def own_tokens(encoder, texts, mean=None):
     """The content tokens of each text, one text at a time, centered and of unit length."""
-    found = []
+    result = []
     for text in texts:
         with torch.no_grad():
             tokens = encoder.encode_tokens([text]).content()
-        found.append(F.normalize(tokens if mean is None else tokens - mean, dim=-1))
-    return found
+        result.append(F.normalize(tokens if mean is None else tokens - mean, dim=-1))
+    return result
 
 
-def same(found, expected):
-    assert [len(one) for one in found] == [len(one) for one in expected]
-    for one, other in zip(found, expected, strict=True):
+def same(result, expected):
+    assert [len(one) for one in result] == [len(one) for one in expected]
+    for one, other in zip(result, expected, strict=True):
         torch.testing.assert_close(one, other, atol=1e-5, rtol=0)
 
 
@@ -80,11 +80,11 @@ def test_it_gives_the_tokens_of_student_and_teacher(student, teacher, mean, cent
     same(encoder.encode_query([""]), own_tokens(student, [""]))
     same(encoder.encode(ENGLISH), documents)
     assert encoder.get_embedding_dimension() == 32
-    found = encoder.similarity(queries, documents)
+    result = encoder.similarity(queries, documents)
     filled = [row for row, one in enumerate(documents) if len(one)]
     expected = maxsim(encoded_tokens(student, TEXTS, first), encoded_tokens(teacher, ENGLISH, second))
-    torch.testing.assert_close(found[:, filled], expected[:, filled], atol=1e-4, rtol=0)
-    assert found[3, filled].tolist() == [0, 0, 0], "a text without a token tells nothing apart"
+    torch.testing.assert_close(result[:, filled], expected[:, filled], atol=1e-4, rtol=0)
+    assert result[3, filled].tolist() == [0, 0, 0], "a text without a token tells nothing apart"
     torch.testing.assert_close(maxsim(token_lists(queries), token_lists(documents)), expected, atol=1e-4, rtol=0)
 
 
@@ -116,8 +116,8 @@ def test_it_loads_without_kivuko_and_as_the_card_says(teacher, mean, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("tensor([[")
-    told = json.loads((folder / "kivuko-multi-vector.json").read_text("utf-8"))
-    assert (told["teacher"], told["centered"]) == ("tiny-teacher", ["queries", "documents"])
+    content = json.loads((folder / "kivuko-multi-vector.json").read_text("utf-8"))
+    assert (content["teacher"], content["centered"]) == ("tiny-teacher", ["queries", "documents"])
     assert "taken from those of queries and documents first" in card
 
 
@@ -134,10 +134,10 @@ def test_model_and_teacher_stay_as_they_are(teacher, tmp_path, tiny_xlm_roberta)
 def test_long_queries_are_cut_for_the_static_student_and_no_shorter(teacher, tmp_path):
     student = StaticStudent(train_vocabulary(TEXTS * 3, size=80), 32).eval()
     encoder = assemble_multi_vector(student, teacher)
-    (found,) = encoder.encode_query(["paka " * 1500])
+    (result,) = encoder.encode_query(["paka " * 1500])
     (whole,) = own_tokens(student, ["paka " * 1500])
-    assert len(found) == 1024 < len(whole)
-    torch.testing.assert_close(found, whole[:1024], atol=1e-5, rtol=0)
+    assert len(result) == 1024 < len(whole)
+    torch.testing.assert_close(result, whole[:1024], atol=1e-5, rtol=0)
 
 
 def test_what_is_not_ours_is_not_replaced(teacher, tmp_path):

@@ -51,33 +51,33 @@ def export(folder, out, texts=(), **options) -> Exported:
 
 @pytest.mark.parametrize("batch_size", [1, 2, 64])
 def test_the_graph_gives_torchs_vectors(exported, batch_size):
-    model, found = exported
+    model, result = exported
     texts = [*TEXTS, "paka " * 500, "", "🐈 zebra"]
-    vectors = OnnxTextEncoder.open(found.folder).encode(texts, batch_size)
+    vectors = OnnxTextEncoder.open(result.folder).encode(texts, batch_size)
     assert vectors.dtype == np.float32
     np.testing.assert_allclose(vectors, encode_texts(model, texts), atol=2e-5)
 
 
-def test_what_is_told_of_the_check(exported):
-    _, found = exported
-    assert found.float32.worst > 1 - 1e-5
-    assert found.float32.mean >= found.float32.worst
-    assert found.float32.recall == 1.0
-    assert found.float32.texts > len(TEXTS)
-    about = json.loads((found.folder / "export.json").read_text("utf-8"))
-    assert about["dim"] == found.dim == OnnxTextEncoder.open(found.folder).dim
-    assert about["files"]["model.onnx"]["worst"] == found.float32.worst
-    assert about["files"]["model.onnx"]["bytes"] == (found.folder / "model.onnx").stat().st_size
+def test_the_check_is_described(exported):
+    _, result = exported
+    assert result.float32.worst > 1 - 1e-5
+    assert result.float32.mean >= result.float32.worst
+    assert result.float32.recall == 1.0
+    assert result.float32.texts > len(TEXTS)
+    about = json.loads((result.folder / "export.json").read_text("utf-8"))
+    assert about["dim"] == result.dim == OnnxTextEncoder.open(result.folder).dim
+    assert about["files"]["model.onnx"]["worst"] == result.float32.worst
+    assert about["files"]["model.onnx"]["bytes"] == (result.folder / "model.onnx").stat().st_size
 
 
 def test_eight_bits_are_near_and_measured(exported):
-    model, found = exported
-    vectors = OnnxTextEncoder.open(found.folder, int8=True).encode(TEXTS)
+    model, result = exported
+    vectors = OnnxTextEncoder.open(result.folder, int8=True).encode(TEXTS)
     cosines, _ = agreement(vectors, encode_texts(model, TEXTS))
     assert 0.97 < cosines.min() < 1 - 1e-7, "quantized, and not too coarsely"
     # Activations of a batch share a scale, so that in another batch a text's vector is a little different.
-    assert found.int8.worst <= cosines.min() + 1e-3
-    stored = onnx.load(str(found.folder / "model.int8.onnx"))
+    assert result.int8.worst <= cosines.min() + 1e-3
+    stored = onnx.load(str(result.folder / "model.int8.onnx"))
     (table,) = [one for one in stored.graph.initializer if one.name.endswith(".rows.weight_quantized")]
     assert table.data_type in (onnx.TensorProto.INT8, onnx.TensorProto.UINT8)
 
@@ -85,8 +85,8 @@ def test_eight_bits_are_near_and_measured(exported):
 def test_wrong_sizes_that_an_exporter_noted_down_do_not_stop_eight_bits(exported, tmp_path):
     from kivuko.encoders.onnx_export import quantize_graph
 
-    _, found = exported
-    graph = onnx.load(str(found.folder / "model.onnx"))
+    _, result = exported
+    graph = onnx.load(str(result.folder / "model.onnx"))
     wrong = [
         onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [7, 7, 7, 7])
         for node in graph.graph.node
@@ -110,14 +110,14 @@ def test_the_graph_has_named_free_axes(exported):
 
 
 def test_the_example_of_the_card_runs_without_torch(exported):
-    model, found = exported
-    card = (found.folder / "README.md").read_text("utf-8")
+    model, result = exported
+    card = (result.folder / "README.md").read_text("utf-8")
     example = card.split("```python\n")[1].split("```")[0]
     blocked = "import sys\nfor name in ('torch', 'transformers', 'sentence_transformers', 'kivuko', 'onnx'):\n"
-    asked = "\nprint(encode(['paka anakula samaki mtoni', 'cat']).tolist())\n"
+    requested = "\nprint(encode(['paka anakula samaki mtoni', 'cat']).tolist())\n"
     done = subprocess.run(
-        [sys.executable, "-c", f"{blocked}    sys.modules[name] = None\n{example}{asked}"],
-        capture_output=True, text=True, cwd=found.folder,
+        [sys.executable, "-c", f"{blocked}    sys.modules[name] = None\n{example}{requested}"],
+        capture_output=True, text=True, cwd=result.folder,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     vectors = np.array(json.loads(done.stdout.splitlines()[-1]))
@@ -126,7 +126,7 @@ def test_the_example_of_the_card_runs_without_torch(exported):
 
 
 def sentence_transformer(folder, place, *, pooling="mean", prompt=None, length=None, normalize=False):
-    """Save a sentence-transformers folder over an encoder, not normalized unless asked for."""
+    """Save a sentence-transformers folder over an encoder, not normalized unless requested."""
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.base.modules import Normalize, Transformer
     from sentence_transformers.sentence_transformer.modules import Pooling
@@ -135,36 +135,36 @@ def sentence_transformer(folder, place, *, pooling="mean", prompt=None, length=N
     modules = [Transformer(str(folder), **options)]
     modes = pooling if isinstance(pooling, tuple) else (pooling,)
     modules += [Pooling(modules[0].get_embedding_dimension(), pooling_mode=modes)] + [Normalize()] * normalize
-    told = {"prompts": {"query": prompt}, "default_prompt_name": "query"} if prompt else {}
-    SentenceTransformer(modules=modules, device="cpu", **told).save(str(place))
+    content = {"prompts": {"query": prompt}, "default_prompt_name": "query"} if prompt else {}
+    SentenceTransformer(modules=modules, device="cpu", **content).save(str(place))
     return place
 
 
 @pytest.mark.parametrize("pooling", ["max", "lasttoken", ("mean", "cls")])
 def test_any_pooling_of_sentence_transformers(tiny_bert, tmp_path, pooling):
     folder = sentence_transformer(tiny_bert, tmp_path / "model", pooling=pooling)
-    found = export(folder, tmp_path / "out")
-    assert found.float32.worst > 1 - 1e-5
-    vectors = OnnxTextEncoder.open(found.folder).encode(TEXTS)
+    result = export(folder, tmp_path / "out")
+    assert result.float32.worst > 1 - 1e-5
+    vectors = OnnxTextEncoder.open(result.folder).encode(TEXTS)
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", ["clip", "siglip2"])
 def test_the_text_side_of_a_clip(tmp_path, kind):
-    found = export_onnx(tiny_clip.MAKERS[kind](tmp_path / kind), tmp_path / "out", texts=["a Ferry", "cat"], int8=True)
-    assert found.float32.worst > 1 - 1e-5
-    assert found.int8.worst > 0.9
+    result = export_onnx(tiny_clip.MAKERS[kind](tmp_path / kind), tmp_path / "out", texts=["a Ferry", "cat"], int8=True)
+    assert result.float32.worst > 1 - 1e-5
+    assert result.int8.worst > 0.9
 
 
 def test_the_default_prompt_is_put_before_every_text(tiny_bert, tmp_path):
     folder = sentence_transformer(tiny_bert, tmp_path / "model", prompt="the river ")
     model = load_encoder(folder)
     assert export(folder, tmp_path / "out").float32.worst > 1 - 1e-5
-    found = OnnxTextEncoder.open(tmp_path / "out")
-    np.testing.assert_allclose(found.encode(TEXTS), encode_texts(model, TEXTS), atol=2e-5)
+    result = OnnxTextEncoder.open(tmp_path / "out")
+    np.testing.assert_allclose(result.encode(TEXTS), encode_texts(model, TEXTS), atol=2e-5)
     without = model.encode(TEXTS, prompt="", normalize_embeddings=True)
-    assert np.abs(found.encode(TEXTS) - without).max() > 0.01
-    assert found.about["prompt"] == "the river "
+    assert np.abs(result.encode(TEXTS) - without).max() > 0.01
+    assert result.about["prompt"] == "the river "
 
 
 def test_texts_padded_to_one_length(tiny_bert, tmp_path):
@@ -277,9 +277,9 @@ class TestOpening:
         assert "\n" not in str(caught.value)
 
     def test_no_texts(self, folder):
-        found = OnnxTextEncoder.open(folder)
-        assert found.encode([]).shape == (0, found.dim)
-        assert found.encode([""]).shape == (1, found.dim)
+        result = OnnxTextEncoder.open(folder)
+        assert result.encode([]).shape == (0, result.dim)
+        assert result.encode([""]).shape == (1, result.dim)
 
 
 def test_rows_agree_as_cosines():
@@ -290,7 +290,7 @@ def test_rows_agree_as_cosines():
     assert recall == pytest.approx(4 / 5)  # only the second has a nearer row than its own
 
 
-def test_what_the_exporter_cannot_follow_is_told(tiny_bert, tmp_path, monkeypatch):
+def test_what_the_exporter_cannot_follow_is_named(tiny_bert, tmp_path, monkeypatch):
     folder = sentence_transformer(tiny_bert, tmp_path / "model")
     monkeypatch.setattr(torch.onnx, "export", lambda *_a, **_k: (_ for _ in ()).throw(RuntimeError("odd\nthing")))
     with pytest.raises(KivukoError, match=r"makes no ONNX graph of its text side \(RuntimeError: odd\)") as caught:

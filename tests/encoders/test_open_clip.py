@@ -113,11 +113,11 @@ def both(request):
 def test_texts_and_images_are_the_references(both):
     reference, clip = both
     ids = torch.tensor([[1, 5, 6, END, 0, 0], [1, 7, END, 0, 0, 0], [1, 8, 9, 10, 11, END]])
-    found = clip.get_text_features(input_ids=ids).pooler_output
-    torch.testing.assert_close(found, reference.encode_text(ids), atol=1e-5, rtol=1e-5)
+    result = clip.get_text_features(input_ids=ids).pooler_output
+    torch.testing.assert_close(result, reference.encode_text(ids), atol=1e-5, rtol=1e-5)
     pixels = torch.rand(3, 3, SIDE, SIDE)
-    found = clip.get_image_features(pixel_values=pixels).pooler_output
-    torch.testing.assert_close(found, reference.visual(pixels), atol=1e-5, rtol=1e-5)
+    result = clip.get_image_features(pixel_values=pixels).pooler_output
+    torch.testing.assert_close(result, reference.visual(pixels), atol=1e-5, rtol=1e-5)
 
 
 def test_it_is_a_teacher_with_a_tokenizer_made_of_open_clips_words(both):

@@ -27,9 +27,9 @@ def saved(folder, name: str, image: Image.Image, **options: object):
     return path
 
 
-def near(found: Image.Image, color: tuple[int, int, int], at: tuple[int, int] = (0, 0), within: int = 3) -> bool:
-    assert found.mode == "RGB"
-    return all(abs(a - b) <= within for a, b in zip(found.getpixel(at), color, strict=True))
+def near(result: Image.Image, color: tuple[int, int, int], at: tuple[int, int] = (0, 0), within: int = 3) -> bool:
+    assert result.mode == "RGB"
+    return all(abs(a - b) <= within for a, b in zip(result.getpixel(at), color, strict=True))
 
 
 def png_of_size(path, width: int, height: int):
@@ -43,25 +43,25 @@ def png_of_size(path, width: int, height: int):
     return path
 
 
-def refused(path, *told: str) -> None:
+def refused(path, *words: str) -> None:
     with pytest.raises(KivukoError) as problem:
         open_image(path)
     message = str(problem.value)
     assert "\n" not in message
-    for word in (str(path), *told):
+    for word in (str(path), *words):
         assert word in message
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.gif", "a.webp", "a.bmp", "a.tiff", "a.ppm"])
 def test_plain_images(tmp_path, name):
-    found = open_image(saved(tmp_path, name, Image.new("RGB", (7, 5), RED)))
-    assert found.size == (7, 5)
-    assert near(found, RED)
+    result = open_image(saved(tmp_path, name, Image.new("RGB", (7, 5), RED)))
+    assert result.size == (7, 5)
+    assert near(result, RED)
 
 
 def test_a_single_pixel(tmp_path):
-    found = open_image(saved(tmp_path, "dot.png", Image.new("RGB", (1, 1), BLUE)))
-    assert (found.size, found.getpixel((0, 0))) == ((1, 1), BLUE)
+    result = open_image(saved(tmp_path, "dot.png", Image.new("RGB", (1, 1), BLUE)))
+    assert (result.size, result.getpixel((0, 0))) == ((1, 1), BLUE)
 
 
 @pytest.mark.parametrize("size", [(10_000, 10_000), (20_000, 20_000), (2**31 - 1, 2**31 - 1)])
@@ -72,9 +72,9 @@ def test_a_huge_image_is_refused_before_it_is_decoded(tmp_path, size):
 def test_a_large_image_is_reduced(tmp_path):
     wide = Image.new("RGB", (4000, 40), BLUE)
     for name in ("wide.png", "wide.jpg"):
-        found = open_image(saved(tmp_path, name, wide))
-        assert found.size == (LONGEST_SIDE, 10)
-        assert near(found, BLUE)
+        result = open_image(saved(tmp_path, name, wide))
+        assert result.size == (LONGEST_SIDE, 10)
+        assert near(result, BLUE)
     line = open_image(saved(tmp_path, "line.png", Image.new("L", (9000, 1))))
     assert line.size == (LONGEST_SIDE, 1)
 
@@ -88,9 +88,9 @@ def test_a_palette_with_transparency_lies_on_white(tmp_path):
     image = Image.new("P", (4, 4), 1)
     image.putpalette([*RED, *BLUE])
     image.putpixel((0, 0), 0)
-    found = open_image(saved(tmp_path, "clear.png", image, transparency=0))
-    assert found.getpixel((0, 0)) == WHITE
-    assert found.getpixel((1, 1)) == BLUE
+    result = open_image(saved(tmp_path, "clear.png", image, transparency=0))
+    assert result.getpixel((0, 0)) == WHITE
+    assert result.getpixel((1, 1)) == BLUE
 
 
 @pytest.mark.parametrize(("mode", "value"), [("RGBA", (255, 0, 0, 0)), ("LA", (0, 0))])
@@ -99,33 +99,33 @@ def test_what_is_transparent_lies_on_white(tmp_path, mode, value):
 
 
 def test_half_transparent_is_half_white(tmp_path):
-    found = open_image(saved(tmp_path, "half.png", Image.new("RGBA", (3, 3), (*BLUE, 128))))
-    assert near(found, (127, 127, 255))
+    result = open_image(saved(tmp_path, "half.png", Image.new("RGBA", (3, 3), (*BLUE, 128))))
+    assert near(result, (127, 127, 255))
 
 
 def test_a_plain_image_with_one_color_declared_transparent(tmp_path):
     image = Image.new("RGB", (2, 1), RED)
     image.putpixel((1, 0), BLUE)
-    found = open_image(saved(tmp_path, "key.png", image, transparency=RED))
-    assert [found.getpixel((x, 0)) for x in (0, 1)] == [WHITE, BLUE]
+    result = open_image(saved(tmp_path, "key.png", image, transparency=RED))
+    assert [result.getpixel((x, 0)) for x in (0, 1)] == [WHITE, BLUE]
 
 
 @pytest.mark.parametrize("name", ["deep.png", "deep.tiff"])
 def test_16_bits_become_8(tmp_path, name):
     levels = np.array([[0, 257, 128 * 257, 65_535]], dtype=np.uint16)
-    found = open_image(saved(tmp_path, name, Image.fromarray(levels)))
-    assert np.asarray(found)[0, :, 0].tolist() == [0, 1, 128, 255]
+    result = open_image(saved(tmp_path, name, Image.fromarray(levels)))
+    assert np.asarray(result)[0, :, 0].tolist() == [0, 1, 128, 255]
 
 
 def test_floats_and_large_integers_are_scaled(tmp_path):
-    found = open_image(saved(tmp_path, "f.tiff", Image.fromarray(np.array([[0, 0.2, 1]], dtype=np.float32))))
-    assert np.asarray(found)[0, :, 0].tolist() == [0, 51, 255]
+    result = open_image(saved(tmp_path, "f.tiff", Image.fromarray(np.array([[0, 0.2, 1]], dtype=np.float32))))
+    assert np.asarray(result)[0, :, 0].tolist() == [0, 51, 255]
     for number, low_and_high in enumerate(([-1, 0], [0, 3e9], [np.nan, 300])):
         wild = Image.fromarray(np.array([low_and_high], dtype=np.float32))
-        found = open_image(saved(tmp_path, f"{number}.tiff", wild))
-        assert np.asarray(found)[0, :, 0].tolist() == [0, 255]
-    found = open_image(saved(tmp_path, "i.tiff", Image.fromarray(np.array([[0, 70_000]], dtype=np.int32))))
-    assert np.asarray(found)[0, :, 0].tolist() == [0, 255]
+        result = open_image(saved(tmp_path, f"{number}.tiff", wild))
+        assert np.asarray(result)[0, :, 0].tolist() == [0, 255]
+    result = open_image(saved(tmp_path, "i.tiff", Image.fromarray(np.array([[0, 70_000]], dtype=np.int32))))
+    assert np.asarray(result)[0, :, 0].tolist() == [0, 255]
 
 
 @pytest.mark.parametrize("name", ["a.gif", "a.webp", "a.png", "a.tiff"])
@@ -143,9 +143,9 @@ def test_a_camera_held_upright(tmp_path):
     image.paste(BLUE, (0, 0, 20, 20))
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned clockwise
-    found = open_image(saved(tmp_path, "upright.jpg", image, exif=exif))
-    assert found.size == (20, 40)
-    assert near(found, BLUE, at=(10, 5), within=12)
+    result = open_image(saved(tmp_path, "upright.jpg", image, exif=exif))
+    assert result.size == (20, 40)
+    assert near(result, BLUE, at=(10, 5), within=12)
 
 
 @pytest.mark.parametrize("name", ["cut.png", "cut.jpg", "cut.webp", "cut.gif", "cut.bmp", "cut.tiff"])
@@ -178,7 +178,7 @@ def test_flipped_bytes_never_leave_anything_but_a_image_or_a_line(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         (b"", "empty"),
         (b"paka", "not an image"),
@@ -187,10 +187,10 @@ def test_flipped_bytes_never_leave_anything_but_a_image_or_a_line(tmp_path):
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n", "not an image"),
     ],
 )
-def test_what_is_no_image(tmp_path, content, told):
+def test_what_is_no_image(tmp_path, content, message):
     path = tmp_path / "a.png"
     path.write_bytes(content)
-    refused(path, told)
+    refused(path, message)
 
 
 def test_the_name_does_not_matter(tmp_path):

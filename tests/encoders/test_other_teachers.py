@@ -31,16 +31,16 @@ class TestPrompts:
     def test_the_vectors_are_of_the_prompted_text_and_the_mask_is_of_the_text(self, tiny_sentence_transformer):
         plain, prompted = load_teacher(tiny_sentence_transformer), load_teacher(tiny_sentence_transformer, "the river ")
         whole = plain.encode_tokens([f"the river {text}" for text in TEXTS])
-        found = prompted.encode_tokens(TEXTS)
-        torch.testing.assert_close(found.pooled, whole.pooled, atol=1e-6, rtol=0)
-        assert found.mask.sum(1).tolist() == [3, 5] == (whole.mask.sum(1) - 2).tolist()
-        assert found.mask[0].int().tolist() == [0, 0, 0, 1, 1, 1, 0, 0, 0]
+        result = prompted.encode_tokens(TEXTS)
+        torch.testing.assert_close(result.pooled, whole.pooled, atol=1e-6, rtol=0)
+        assert result.mask.sum(1).tolist() == [3, 5] == (whole.mask.sum(1) - 2).tolist()
+        assert result.mask[0].int().tolist() == [0, 0, 0, 1, 1, 1, 0, 0, 0]
         assert prompted.fingerprint != plain.fingerprint
 
     def test_a_models_own_prompt_is_taken_unless_another_is_given(self, with_own, tiny_sentence_transformer):
-        own, told = load_teacher(with_own), load_teacher(tiny_sentence_transformer, "the river ")
+        own, content = load_teacher(with_own), load_teacher(tiny_sentence_transformer, "the river ")
         assert own.prompt == "the river "
-        torch.testing.assert_close(own.encode_tokens(TEXTS).pooled, told.encode_tokens(TEXTS).pooled)
+        torch.testing.assert_close(own.encode_tokens(TEXTS).pooled, content.encode_tokens(TEXTS).pooled)
         none = load_teacher(with_own, "")
         torch.testing.assert_close(
             none.encode_tokens(TEXTS).pooled, load_teacher(tiny_sentence_transformer).encode_tokens(TEXTS).pooled

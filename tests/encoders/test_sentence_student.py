@@ -64,8 +64,8 @@ def test_all_of_it_learns(labse):
 @torch.no_grad()
 def test_the_model_gives_the_same_unit_vectors(labse):
     own = student(labse, 20)
-    found = torch.from_numpy(encode_texts(assemble(own, None), TEXTS))
-    torch.testing.assert_close(found, F.normalize(own.encode_tokens(TEXTS).pooled, dim=-1), atol=1e-5, rtol=0)
+    result = torch.from_numpy(encode_texts(assemble(own, None), TEXTS))
+    torch.testing.assert_close(result, F.normalize(own.encode_tokens(TEXTS).pooled, dim=-1), atol=1e-5, rtol=0)
 
 
 def test_a_model_of_words_without_a_transformer_is_refused(tmp_path):

@@ -44,11 +44,11 @@ def test_the_pixels_are_kept_and_all_else_is_left_out(mode, options):
     if mode == "L" and "keep_rgb" in options:
         return
     content = jpeg(image(3, (200, 90)).convert(mode), **options)
-    found = without_metadata(content + SECRET)
-    assert found is not None
-    np.testing.assert_array_equal(pixels(found), pixels(content))
-    assert SECRET not in found
-    assert len(found) <= len(content)
+    result = without_metadata(content + SECRET)
+    assert result is not None
+    np.testing.assert_array_equal(pixels(result), pixels(content))
+    assert SECRET not in result
+    assert len(result) <= len(content)
 
 
 @pytest.mark.parametrize(
@@ -91,6 +91,6 @@ def test_a_broken_file_gives_the_pixels_it_decodes_to_or_nothing(changes):
         expected = decode(bytes(content))
     except RefusedImage:
         return
-    found = without_metadata(bytes(content))
-    if found is not None:
-        np.testing.assert_array_equal(pixels(found), np.asarray(expected))
+    result = without_metadata(bytes(content))
+    if result is not None:
+        np.testing.assert_array_equal(pixels(result), np.asarray(expected))

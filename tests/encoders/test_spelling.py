@@ -128,17 +128,17 @@ def test_student_model_and_attacks_agree(student, tmp_path):
     texts = [*KNOWN, "paka mwuesi", "simbba", "", "mustaa kisa!", "🦁"]
     expected = torch.nn.functional.normalize(student.encode_tokens(texts).pooled, dim=-1).detach().numpy()
     model = _model(student, tmp_path / "model")
-    for found in (
+    for result in (
         encode_texts(model, texts), gradient_encoder(student).encode(texts), gradient_encoder(model).encode(texts),
     ):  # fmt: skip
-        np.testing.assert_allclose(found, expected, atol=1e-6)
+        np.testing.assert_allclose(result, expected, atol=1e-6)
 
 
 def test_a_model_says_what_it_read_otherwise(student, tmp_path):
     model = _model(student, tmp_path / "model")
-    found = misspelled_words(model, "Paka MWUESI!")
-    assert list(found) == ["mwuesi"]
-    assert next(iter(found["mwuesi"])) == "mweusi"
+    result = misspelled_words(model, "Paka MWUESI!")
+    assert list(result) == ["mwuesi"]
+    assert next(iter(result["mwuesi"])) == "mweusi"
     assert misspelled_words(without_reading(model), "Paka MWUESI!") == {}
 
 
@@ -146,8 +146,8 @@ def test_a_model_loads_without_kivuko_and_then_reads_what_is_written(student, tm
     from sentence_transformers import SentenceTransformer
 
     _model(student, tmp_path / "model")
-    told = "".join(file.read_text() for file in (tmp_path / "model").rglob("*.json") if file.name != "kivuko.json")
-    assert "kivuko" not in told
+    content = "".join(file.read_text() for file in (tmp_path / "model").rglob("*.json") if file.name != "kivuko.json")
+    assert "kivuko" not in content
     plain = SentenceTransformer(str(tmp_path / "model"), device="cpu")
     student.spelling = None
     expected = torch.nn.functional.normalize(student.encode_tokens(["paka mwuesi"]).pooled, dim=-1).detach().numpy()

@@ -110,9 +110,9 @@ def test_the_modules_of_the_model_give_the_same_unit_vectors(student, tmp_path):
     loaded = SentenceTransformer(str(tmp_path / "model"), device="cpu")
     with torch.no_grad():
         expected = F.normalize(student.encode_tokens(TEXTS).pooled, dim=-1)
-    found = loaded.encode(TEXTS, convert_to_tensor=True)
-    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
-    assert found[:3].norm(dim=-1).allclose(torch.ones(3), atol=1e-5)
+    result = loaded.encode(TEXTS, convert_to_tensor=True)
+    torch.testing.assert_close(result, expected, atol=1e-5, rtol=0)
+    assert result[:3].norm(dim=-1).allclose(torch.ones(3), atol=1e-5)
 
 
 def test_the_model_does_not_change_when_the_student_learns_on(student):

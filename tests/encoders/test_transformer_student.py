@@ -104,8 +104,8 @@ def test_the_modules_of_the_model_give_the_same_unit_vectors(folder, dim, tmp_pa
     SentenceTransformer(modules=student.to_modules(), device="cpu").save(str(tmp_path / "model"))
     loaded = SentenceTransformer(str(tmp_path / "model"), device="cpu")
     texts = [*TEXTS, "paka samaki " * 40]  # the last is longer than the encoder takes
-    found = loaded.encode(texts, convert_to_tensor=True)
-    torch.testing.assert_close(found, F.normalize(encoded(student, texts).pooled, dim=-1), atol=1e-5, rtol=0)
+    result = loaded.encode(texts, convert_to_tensor=True)
+    torch.testing.assert_close(result, F.normalize(encoded(student, texts).pooled, dim=-1), atol=1e-5, rtol=0)
 
 
 def test_tokenize_leaves_special_tokens_out(student):
@@ -153,8 +153,8 @@ class TestSmallTransformer:
         from sentence_transformers import SentenceTransformer
 
         SentenceTransformer(modules=student.to_modules(), device="cpu").save(str(tmp_path / "model"))
-        found = SentenceTransformer(str(tmp_path / "model"), device="cpu").encode(TEXTS, convert_to_tensor=True)
-        torch.testing.assert_close(found, F.normalize(encoded(student, TEXTS).pooled, dim=-1), atol=1e-5, rtol=0)
+        result = SentenceTransformer(str(tmp_path / "model"), device="cpu").encode(TEXTS, convert_to_tensor=True)
+        torch.testing.assert_close(result, F.normalize(encoded(student, TEXTS).pooled, dim=-1), atol=1e-5, rtol=0)
 
 
 def test_a_missing_folder_is_named(tmp_path):
