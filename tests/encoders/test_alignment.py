@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 import kivuko
-from kivuko import transport
 from kivuko.encoders.alignment import METHODS, UNREGULARIZED, Aligner, row_shares
 from kivuko.encoders.model import About, TokenMean, load_encoder, read_token_mean, save_model
 from kivuko.encoders.student import StaticStudent, load_transformer_student
@@ -25,6 +24,7 @@ from kivuko.encoders.vocabulary import train_vocabulary
 from kivuko.encoders.word_tokens import group_tokens, text_tokens
 from kivuko.errors import CorruptFileError, ModelError, UsageError
 from kivuko.transport.cost import centered_cosine_cost, cosine_cost
+from kivuko.transport.solve import METHODS as SOLVERS
 from kivuko.transport.solve import solve
 
 ENGLISH = "the cat eats fish"
@@ -341,8 +341,8 @@ else:
 
 
 def test_methods_are_those_of_the_solver():
-    assert list(METHODS) == list(transport.METHODS)
-    assert [name for name, method in transport.METHODS.items() if not method.regularized] == list(UNREGULARIZED)
+    assert list(METHODS) == list(SOLVERS)
+    assert [name for name, method in SOLVERS.items() if not method.regularized] == list(UNREGULARIZED)
 
 
 def test_an_alignment_is_shown_in_one_line(static, teacher):

@@ -20,8 +20,8 @@ from torch.nn import functional as F
 from kivuko.bitext.language_id import language_shares, log_probabilities
 from kivuko.bitext.pairs import Bitext
 from kivuko.encoders.known_words import WordCounts
-from kivuko.text import word_list, word_spans
 from kivuko.encoders.modules import text_modules
+from kivuko.text import word_list, word_spans
 
 SPELLING_FILE = "spelling.json"
 MOST_EDITS = 2  # letters put in, left out, exchanged, or swapped with their neighbor
