@@ -22,14 +22,14 @@ ROWS = {
 
 @pytest.fixture(scope="module")
 def database():
-    made = sqlite3.connect(":memory:")
-    made.execute("CREATE TABLE contents(id INTEGER PRIMARY KEY, width INT, height INT)")
-    made.execute("CREATE TABLE items(key TEXT, content INT, caption TEXT, metadata TEXT)")
+    database = sqlite3.connect(":memory:")
+    database.execute("CREATE TABLE contents(id INTEGER PRIMARY KEY, width INT, height INT)")
+    database.execute("CREATE TABLE items(key TEXT, content INT, caption TEXT, metadata TEXT)")
     for number, (key, caption, width, height, metadata) in ROWS.items():
-        made.execute("INSERT INTO contents VALUES (?, ?, ?)", (number, width, height))
+        database.execute("INSERT INTO contents VALUES (?, ?, ?)", (number, width, height))
         stored = json.dumps(metadata, ensure_ascii=False)
-        made.execute("INSERT INTO items VALUES (?, ?, ?, ?)", (key, number, caption, stored))
-    return made
+        database.execute("INSERT INTO items VALUES (?, ?, ?, ?)", (key, number, caption, stored))
+    return database
 
 
 def passing(database, *texts: str) -> list[int]:
@@ -120,16 +120,16 @@ def test_no_word_of_the_users_becomes_sql(database, key, operator, value):
 def test_stored_values_are_found_under_any_key(key, text, number):
     if key in ("key", "caption", "width", "height"):
         return
-    made = sqlite3.connect(":memory:")
-    made.execute("CREATE TABLE contents(id INTEGER PRIMARY KEY, width INT, height INT)")
-    made.execute("CREATE TABLE items(key TEXT, content INT, caption TEXT, metadata TEXT)")
-    made.execute("INSERT INTO contents VALUES (1, 1, 1)")
+    database = sqlite3.connect(":memory:")
+    database.execute("CREATE TABLE contents(id INTEGER PRIMARY KEY, width INT, height INT)")
+    database.execute("CREATE TABLE items(key TEXT, content INT, caption TEXT, metadata TEXT)")
+    database.execute("INSERT INTO contents VALUES (1, 1, 1)")
     for stored, query in ((number, f"{key}={number}"), (number, f"{key}>={number}"), (number, f"{key}<{number + 1}")):
-        made.execute("DELETE FROM items")
-        made.execute("INSERT INTO items VALUES ('k', 1, NULL, ?)", (json.dumps({key: stored}, ensure_ascii=False),))
-        assert passing(made, query) == [1]
+        database.execute("DELETE FROM items")
+        database.execute("INSERT INTO items VALUES ('k', 1, NULL, ?)", (json.dumps({key: stored}, ensure_ascii=False),))
+        assert passing(database, query) == [1]
     if text and text == text.strip() and not text.startswith("=") and "\0" not in text:
-        made.execute("DELETE FROM items")
-        made.execute("INSERT INTO items VALUES ('k', 1, NULL, ?)", (json.dumps({key: text}, ensure_ascii=False),))
-        assert passing(made, f"{key}={text}") == [1]
-        assert passing(made, f"{key}~{text}") == [1]
+        database.execute("DELETE FROM items")
+        database.execute("INSERT INTO items VALUES ('k', 1, NULL, ?)", (json.dumps({key: text}, ensure_ascii=False),))
+        assert passing(database, f"{key}={text}") == [1]
+        assert passing(database, f"{key}~{text}") == [1]

@@ -22,7 +22,7 @@ def photos(tmp_path):
 
 
 @pytest.fixture
-def made(build, photos):
+def built_index(build, photos):
     """An index of 30 images: (its path, its store)."""
     from kivuko.search.sources import FolderSource
 
@@ -43,20 +43,20 @@ def brute_force(store, query, k, among=None):
 
 
 @pytest.mark.parametrize("kind", ["auto", "flat", "hnsw", "ivf"])
-def test_search_finds_what_brute_force_finds(made, kind):
-    path, store = made
+def test_search_finds_what_brute_force_finds(built_index, kind):
+    path, store = built_index
     with ImageIndex(path, kind=kind, storage="float32") as index:
         assert len(index) == 30
-        asked = queries(6)
-        for query, hits in zip(asked, index.search(asked, 7), strict=True):
+        wanted = queries(6)
+        for query, hits in zip(wanted, index.search(wanted, 7), strict=True):
             assert [hit.item.id for hit in hits] == brute_force(store, query, 7)
             assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
             assert hits[0].item.key.endswith(".png")
-        assert index.search(asked[:0], 7) == []
+        assert index.search(wanted[:0], 7) == []
 
 
-def test_filters_like_and_bounds(made):
-    path, store = made
+def test_filters_like_and_bounds(built_index):
+    path, store = built_index
     with ImageIndex(path) as index:
         where = parse_filter(["key~sub"])
         among = store.select(where)
@@ -80,8 +80,8 @@ def test_filters_like_and_bounds(made):
         ImageIndex(path, kind="tree")
 
 
-def test_a_saved_index_is_used_again_and_a_small_exact_one_is_not_saved(made, monkeypatch):
-    path, store = made
+def test_a_saved_index_is_used_again_and_a_small_exact_one_is_not_saved(built_index, monkeypatch):
+    path, store = built_index
     ImageIndex(path).close()
     assert not saved_index.vector_index_file(store).exists()
     with ImageIndex(path, kind="hnsw") as index:
@@ -97,13 +97,13 @@ def test_a_saved_index_is_used_again_and_a_small_exact_one_is_not_saved(made, mo
 
 
 @pytest.mark.parametrize("harm", ["byte", "cut", "gone", "note", "other ids", "other index"])
-def test_a_damaged_or_foreign_index_is_built_again(made, harm):
-    path, store = made
+def test_a_damaged_or_foreign_index_is_built_again(built_index, harm):
+    path, store = built_index
     with ImageIndex(path, kind="ivf") as index:
         expected = index.search(queries(3), 5)
     file = saved_index.vector_index_file(store)
     note, content = file.with_suffix(".json"), bytearray(file.read_bytes())
-    told = json.loads(note.read_text())
+    written = json.loads(note.read_text())
     if harm in ("byte", "cut"):
         file.unlink()  # the index above may still have it mapped
     if harm == "byte":
@@ -116,11 +116,11 @@ def test_a_damaged_or_foreign_index_is_built_again(made, harm):
     elif harm == "note":
         note.write_text("{")
     else:
-        note.write_text(json.dumps({**told, "ids" if harm == "other ids" else "index": "0" * 16}))
+        note.write_text(json.dumps({**written, "ids" if harm == "other ids" else "index": "0" * 16}))
     with ImageIndex(path, kind="ivf") as index:
         assert index.search(queries(3), 5) == expected
-    assert json.loads(note.read_text()) == told
-    assert saved_index.sha256_of(file) == told["sha256"]
+    assert json.loads(note.read_text()) == written
+    assert saved_index.sha256_of(file) == written["sha256"]
 
 
 def test_a_new_generation_brings_the_index_up_to_date(build, photos, monkeypatch):
@@ -158,8 +158,8 @@ def test_an_index_rebuilt_with_another_model_is_refused_on_refresh(build, photos
             index.refresh()
 
 
-def test_where_nothing_can_be_written_the_index_is_built_each_time(made, monkeypatch):
-    path, store = made
+def test_where_nothing_can_be_written_the_index_is_built_each_time(built_index, monkeypatch):
+    path, store = built_index
 
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")

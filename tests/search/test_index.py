@@ -39,7 +39,7 @@ def brute_force(held: dict[int, np.ndarray], query: np.ndarray, k: int) -> list[
 
 
 @pytest.fixture(params=MADE)
-def made(request):
+def index(request):
     return MADE[request.param]()
 
 
@@ -47,45 +47,45 @@ def rounded(index) -> float:
     return ROUNDED[index.storage]
 
 
-def test_each_vector_finds_itself_under_its_id(made):
+def test_each_vector_finds_itself_under_its_id(index):
     ids = np.arange(300, dtype=np.int64)[::-1] * 7 + 3
-    made.add(ids, unit(300))
-    scores, found = made.search(unit(300), 1)
-    assert len(made) == 300
-    assert (found[:, 0] == ids).mean() > 0.98  # rounding to 8 bits may mistake a near neighbor
-    assert np.abs(scores[:, 0] - 1).max() < rounded(made) * 2
-    assert made.ids().tolist() == sorted(ids.tolist())
+    index.add(ids, unit(300))
+    scores, nearest = index.search(unit(300), 1)
+    assert len(index) == 300
+    assert (nearest[:, 0] == ids).mean() > 0.98  # rounding to 8 bits may mistake a near neighbor
+    assert np.abs(scores[:, 0] - 1).max() < rounded(index) * 2
+    assert index.ids().tolist() == sorted(ids.tolist())
 
 
-def test_results_are_those_of_brute_force_after_adding_and_removing(made):
+def test_results_are_those_of_brute_force_after_adding_and_removing(index):
     vectors = unit(500, 1)
     held = dict(enumerate(vectors))
-    made.add(np.arange(400), vectors[:400])
+    index.add(np.arange(400), vectors[:400])
     gone = np.arange(0, 400, 3)
-    assert made.remove(np.append(gone, 9999)) == len(gone)
-    made.add(np.arange(400, 500), vectors[400:])
-    made.add(np.array([0]), vectors[:1])  # an id that was removed may come back
+    assert index.remove(np.append(gone, 9999)) == len(gone)
+    index.add(np.arange(400, 500), vectors[400:])
+    index.add(np.array([0]), vectors[:1])  # an id that was removed may come back
     held = {number: vector for number, vector in held.items() if number == 0 or number not in set(gone.tolist())}
-    assert len(made) == len(held)
+    assert len(index) == len(held)
     queries = unit(20, 2)
-    scores, ids = made.search(queries, 10)
+    scores, ids = index.search(queries, 10)
     assert set(ids.ravel().tolist()) <= set(held)
     hits = 0
     for query, own_scores, own_ids in zip(queries, scores, ids, strict=True):
         expected = brute_force(held, query, 10)
         hits += len({number for number, _ in expected} & set(own_ids.tolist()))
         for number, score in zip(own_ids.tolist(), own_scores.tolist(), strict=True):
-            assert score == pytest.approx(float(held[number] @ query), abs=rounded(made))
+            assert score == pytest.approx(float(held[number] @ query), abs=rounded(index))
         assert (np.diff(own_scores) <= 0).all()
-    assert hits / 200 >= (0.9 if made.storage == "int8" else 0.97)
+    assert hits / 200 >= (0.9 if index.storage == "int8" else 0.97)
 
 
 @pytest.mark.parametrize("passing", [0, 1, 5, 60, 390])
-def test_a_filter_never_costs_results(made, passing):
+def test_a_filter_never_costs_results(index, passing):
     vectors = unit(400, 3)
-    made.add(np.arange(400) * 2, vectors)
+    index.add(np.arange(400) * 2, vectors)
     among = np.sort(np.random.default_rng(passing).permutation(400)[:passing]) * 2
-    scores, ids = made.search(unit(4, 4), 10, np.append(among, 100_001))  # one that is not in the index
+    scores, ids = index.search(unit(4, 4), 10, np.append(among, 100_001))  # one that is not in the index
     least = min(10, passing)
     assert ((ids >= 0).sum(1) == least).all()
     assert np.isin(ids[ids >= 0], among).all()
@@ -107,31 +107,31 @@ def test_a_filter_is_exact_where_few_pass_also_beyond_the_cells_looked_into(monk
         assert (index.search(queries, 15, among)[1] >= 0).all()
 
 
-def test_more_is_asked_for_than_there_is(made):
-    made.add(np.arange(50), unit(50))
-    scores, ids = made.search(unit(2), 60)
+def test_more_is_wanted_than_there_is(index):
+    index.add(np.arange(50), unit(50))
+    scores, ids = index.search(unit(2), 60)
     assert sorted(ids[0, :50].tolist()) == list(range(50))
     assert (ids[:, 50:] == -1).all()
     assert np.isneginf(scores[:, 50:]).all()
 
 
-def test_an_empty_index_finds_nothing(made):
-    scores, ids = made.search(unit(2), 3)
+def test_an_empty_index_finds_nothing(index):
+    scores, ids = index.search(unit(2), 3)
     assert (ids == -1).all()
     assert np.isneginf(scores).all()
-    made.add(np.arange(40), unit(40))
-    assert made.remove(np.arange(40)) == 40
-    assert len(made) == 0
-    assert (made.search(unit(2), 3)[1] == -1).all()
+    index.add(np.arange(40), unit(40))
+    assert index.remove(np.arange(40)) == 40
+    assert len(index) == 0
+    assert (index.search(unit(2), 3)[1] == -1).all()
 
 
-def test_saving_keeps_everything(made, tmp_path):
-    made.add(np.arange(200) * 3, unit(200))
-    made.remove(np.array([3, 6]))
-    before = made.search(unit(5, 7), 8)
-    made.save(tmp_path / "index")
-    read = type(made).load(tmp_path / "index")
-    assert (read.kind, read.storage, len(read)) == (made.kind, made.storage, 198)
+def test_saving_keeps_everything(index, tmp_path):
+    index.add(np.arange(200) * 3, unit(200))
+    index.remove(np.array([3, 6]))
+    before = index.search(unit(5, 7), 8)
+    index.save(tmp_path / "index")
+    read = type(index).load(tmp_path / "index")
+    assert (read.kind, read.storage, len(read)) == (index.kind, index.storage, 198)
     for one, other in zip(before, read.search(unit(5, 7), 8), strict=True):
         assert np.array_equal(one, other)
     read.remove(np.array([9]))
@@ -161,8 +161,8 @@ def test_what_is_no_index_is_refused(kind, content, tmp_path):
         kind.load(tmp_path / "index")
 
 
-def test_bad_additions_and_queries_are_refused_and_change_nothing(made):
-    made.add(np.arange(30), unit(30))
+def test_bad_additions_and_queries_are_refused_and_change_nothing(index):
+    index.add(np.arange(30), unit(30))
     broken = unit(1)
     broken[0, 3] = np.nan
     for ids, vectors, error in (
@@ -170,12 +170,12 @@ def test_bad_additions_and_queries_are_refused_and_change_nothing(made):
         ([50], unit(2), ValueError), ([50], unit(1)[:, :8], ValueError), ([50], broken, DataError),
     ):  # fmt: skip
         with pytest.raises(error):
-            made.add(np.array(ids), vectors)
-    assert made.ids().tolist() == list(range(30))
+            index.add(np.array(ids), vectors)
+    assert index.ids().tolist() == list(range(30))
     with pytest.raises(ValueError, match="width"):
-        made.search(unit(1)[:, :8], 3)
+        index.search(unit(1)[:, :8], 3)
     with pytest.raises(ValueError, match="at least 1"):
-        made.search(unit(1), 0)
+        index.search(unit(1), 0)
 
 
 @settings(max_examples=60, deadline=None)

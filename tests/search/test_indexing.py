@@ -141,7 +141,7 @@ def test_what_died_is_deleted_in_the_run_after_next(build, photos):
     assert contents() == 13
 
 
-def test_a_image_that_comes_back_is_not_encoded_again(build, photos):
+def test_an_image_that_comes_back_is_not_encoded_again(build, photos):
     _, first = build(FolderSource(photos))
     kept = (photos / "0001.png").read_bytes()
     (photos / "0001.png").unlink()
@@ -328,7 +328,7 @@ def test_many_small_segments_are_merged_and_nothing_else_changes(build, photos, 
     np.testing.assert_array_equal(reader.vector(int(reader.ids()[-1])), before[-1])
 
 
-def test_damage_is_told(build, photos, tmp_path):
+def test_damage_is_reported(build, photos, tmp_path):
     _, store = build(FolderSource(photos))
     (segment,) = (store.path / "segments").iterdir()
     whole = segment.read_bytes()

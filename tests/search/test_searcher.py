@@ -66,10 +66,10 @@ def test_an_image_finds_itself_also_turned_by_its_camera_and_with_transparency(s
 
 
 @pytest.mark.parametrize(
-    ("text", "told"), [("", "empty"), (" \u200b ", "empty"), ("\ud800", "UTF-8"), ("ጥቁር", "vocabulary")]
+    ("text", "message"), [("", "empty"), (" \u200b ", "empty"), ("\ud800", "UTF-8"), ("ጥቁር", "vocabulary")]
 )
-def test_a_query_without_a_known_word_is_refused(searcher, text, told):
-    with pytest.raises(UsageError, match=told):
+def test_a_query_without_a_known_word_is_refused(searcher, text, message):
+    with pytest.raises(UsageError, match=message):
         searcher.search(["paka", text], 3)
 
 
@@ -79,10 +79,10 @@ def test_alignment_is_that_of_training(searcher, place):
     center = read_token_mean(place / "model", teacher.fingerprint).vector
     assert center is not None
     expected = Aligner(load_encoder(place / "model"), teacher, center).align("paka mweusi", "black cat")
-    found = searcher.alignment(" paka mweusi ", "black cat")
-    assert found.centered
-    assert found.words == ("paka", "mweusi")
-    np.testing.assert_allclose(found.plan, expected.plan, atol=1e-7)
+    alignment = searcher.alignment(" paka mweusi ", "black cat")
+    assert alignment.centered
+    assert alignment.words == ("paka", "mweusi")
+    np.testing.assert_allclose(alignment.plan, expected.plan, atol=1e-7)
     with pytest.raises(UsageError, match="empty"):
         searcher.alignment("paka", " ")
     assert searcher.readings("paka") == {}  # this model reads what is written
@@ -145,7 +145,7 @@ def test_an_index_of_an_earlier_format_is_refused_until_it_is_rebuilt(place, tmp
     assert not (tmp_path / "old.index" / "gallery.sqlite").exists()
 
 
-def test_a_model_of_numbers_that_are_not_finite_is_told(place, monkeypatch):
+def test_a_model_of_numbers_that_are_not_finite_is_reported(place, monkeypatch):
     with Searcher(place / "my.index") as opened:
         monkeypatch.setattr(
             "kivuko.search.encoding._encoded", lambda _m, texts: torch.full((len(texts), 12), torch.nan).numpy()

@@ -98,9 +98,9 @@ def test_folders_nested_deeper_than_python_calls(deep):
 def test_names_that_are_no_utf8(tmp_path):
     with open(os.path.join(os.fsencode(tmp_path), b"caf\xe9.png"), "wb") as stream:  # noqa: PTH118, PTH123
         stream.write(b"x")
-    (found,) = FolderSource(tmp_path)
-    assert found.key == "caf\\xe9.png"
-    assert os.path.exists(found.place.path)  # noqa: PTH110
+    (results,) = FolderSource(tmp_path)
+    assert results.key == "caf\\xe9.png"
+    assert os.path.exists(results.place.path)  # noqa: PTH110
 
 
 def test_tsv_without_and_with_names(tmp_path):
@@ -157,14 +157,14 @@ def test_shards_join_members_by_their_basename(tmp_path):
         ("x/2.seg.png", two.read_bytes()), ("x/2.json", b'{"caption": "dog"}'), ("x/3.txt", b"alone"),
         ("../../4.png", one.read_bytes()), ("5.png", b""), ("5.json", b"{broken"),
     ])  # fmt: skip
-    found = list(ShardSource(path))
-    works = {work.key: work for work in found if isinstance(work, Work)}
+    results = list(ShardSource(path))
+    works = {work.key: work for work in results if isinstance(work, Work)}
     assert list(works) == ["a.tar/x/1.png", "a.tar/x/2.seg.png", "a.tar/4.png", "a.tar/5.png"]
     assert (works["a.tar/x/1.png"].caption, works["a.tar/x/1.png"].metadata) == ("a cat", {"year": 1998})
     assert works["a.tar/x/2.seg.png"].caption == "dog"
     place = works["a.tar/x/2.seg.png"].place
     assert path.read_bytes()[place.offset : place.offset + place.length] == two.read_bytes()
-    assert skips(found) == {"a.tar/x/3.txt": "sample without an image"}
+    assert skips(results) == {"a.tar/x/3.txt": "sample without an image"}
 
 
 def test_links_and_devices_in_a_shard_are_left_out(tmp_path):
@@ -173,17 +173,17 @@ def test_links_and_devices_in_a_shard_are_left_out(tmp_path):
             info = tarfile.TarInfo(name)
             info.type, info.linkname = kind, "/etc/passwd"
             out.addfile(info)
-    found = list(ShardSource(tmp_path / "a.tar"))
-    assert all(isinstance(one, Skip) for one in found)
-    assert {one.reason for one in found} == {"not a regular file", "sample without an image"}
+    results = list(ShardSource(tmp_path / "a.tar"))
+    assert all(isinstance(one, Skip) for one in results)
+    assert {one.reason for one in results} == {"not a regular file", "sample without an image"}
 
 
 def test_a_shard_cut_short_gives_what_it_has(tmp_path):
     one = write_images(tmp_path, range(1, 2)) / "0001.png"
     path = shard(tmp_path / "a.tar", [("1.png", one.read_bytes()), ("2.png", one.read_bytes() * 20)])
     path.write_bytes(path.read_bytes()[:1700])
-    found = list(ShardSource(path))
-    assert found[0].key == "a.tar/1.png"
+    results = list(ShardSource(path))
+    assert results[0].key == "a.tar/1.png"
     (tmp_path / "no.tar").write_bytes(b"nothing" * 1000)
     assert skips(ShardSource(tmp_path / "no.tar")) == {"no.tar": "damaged shard"}
 

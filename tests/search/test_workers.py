@@ -56,46 +56,46 @@ def photos(tmp_path):
 
 
 def test_answers_come_in_the_order_of_the_questions(photos):
-    asked = questions(photos, range(30))
-    asked.insert(4, ("passed through", None))
+    requests = questions(photos, range(30))
+    requests.insert(4, ("passed through", None))
     with DecodingWorkers(prepare, 3, Limits(), window=5) as workers:
-        found = list(workers.answers(asked))
-    assert [tag for tag, _ in found] == [tag for tag, _ in asked]
-    assert [answer.width for _, answer in found if answer] == list(range(60, 90))
+        answers = list(workers.answers(requests))
+    assert [tag for tag, _ in answers] == [tag for tag, _ in requests]
+    assert [answer.width for _, answer in answers if answer] == list(range(60, 90))
 
 
 def test_no_more_than_the_window_is_decoded_ahead(photos):
-    asked = []
+    requests = []
 
     def watched():
         for question in questions(photos, range(30)):
-            asked.append(question)
+            requests.append(question)
             yield question
 
     with DecodingWorkers(prepare, 1, Limits(), window=4) as workers:
         answers = workers.answers(watched())
         for taken in range(10):
             next(answers)
-            assert len(asked) <= taken + 1 + 4
+            assert len(requests) <= taken + 1 + 4
 
 
 def test_a_crash_and_a_hang_cost_only_their_images(photos):
     with DecodingWorkers(deadly, 2, Limits(seconds=2.0), window=8) as workers:
-        found = dict(workers.answers(questions(photos, range(30))))
-    assert found[6].reason == "decoder crashed"
-    assert found[7].reason == "took too long"
-    assert all(isinstance(found[number], Decoded) for number in found if number not in (6, 7))
+        answers = dict(workers.answers(questions(photos, range(30))))
+    assert answers[6].reason == "decoder crashed"
+    assert answers[7].reason == "took too long"
+    assert all(isinstance(answers[number], Decoded) for number in answers if number not in (6, 7))
 
 
 def test_a_worker_killed_from_outside_costs_nothing(photos):
     with DecodingWorkers(prepare, 2, Limits(), window=3) as workers:
-        found = []
+        answers = []
         for number, answer in workers.answers(questions(photos, range(30))):
-            found.append(answer)
+            answers.append(answer)
             if number in (5, 12):
                 os.kill(workers._workers[0].process.pid, signal.SIGKILL)
-    assert len(found) == 30
-    assert not any(isinstance(answer, Refused) for answer in found)
+    assert len(answers) == 30
+    assert not any(isinstance(answer, Refused) for answer in answers)
 
 
 def test_workers_that_always_die_end_the_run_in_one_line(photos, monkeypatch):
@@ -108,22 +108,22 @@ def test_workers_that_always_die_end_the_run_in_one_line(photos, monkeypatch):
 
 
 def test_bytes_go_to_the_workers_too(photos):
-    asked = [(number, (photos / f"{number:04}.png").read_bytes() + b"\0" * 300_000) for number in range(20)]
+    requests = [(number, (photos / f"{number:04}.png").read_bytes() + b"\0" * 300_000) for number in range(20)]
     with DecodingWorkers(prepare, 2, Limits(), window=8) as workers:
-        assert [answer.width for _, answer in workers.answers(asked)] == list(range(60, 80))
+        assert [answer.width for _, answer in workers.answers(requests)] == list(range(60, 80))
 
 
 def test_what_the_tower_cannot_use_is_refused(photos):
     with DecodingWorkers(picky, 1, Limits(), window=4) as workers:
-        found = dict(workers.answers(questions(photos, range(3))))
-    assert found[1] == Refused("cannot be prepared", "ValueError: not this one")
-    assert isinstance(found[2], Decoded)
+        answers = dict(workers.answers(questions(photos, range(3))))
+    assert answers[1] == Refused("cannot be prepared", "ValueError: not this one")
+    assert isinstance(answers[2], Decoded)
 
 
 def test_decoding_gives_way_to_the_process_that_encodes(photos):
     with DecodingWorkers(niceness, 1, Limits(), window=4) as workers:
-        found = dict(workers.answers(questions(photos, range(1))))
-    assert found[0].tensors["nice"].item() == min(19, os.nice(0) + 10)
+        answers = dict(workers.answers(questions(photos, range(1))))
+    assert answers[0].tensors["nice"].item() == min(19, os.nice(0) + 10)
 
 
 def test_what_is_asked_while_workers_are_idle_is_handed_out_at_once(photos):
@@ -136,9 +136,9 @@ def test_what_is_asked_while_workers_are_idle_is_handed_out_at_once(photos):
         wait = workers._ready.wait
 
         def woken(seconds):
-            found = wait(20.0)
-            assert found or not workers._waiting, "asked, and nobody woke the thread that hands out"
-            return found
+            answers = wait(20.0)
+            assert answers or not workers._waiting, "a request waits, and nobody woke the thread that hands out"
+            return answers
 
         workers._ready.wait = woken
         assert len(list(workers.answers(now_and_then()))) == 6

@@ -53,10 +53,10 @@ def make_index(folder: Path, model: Path, count: int = 12) -> Path:
     lines = []
     for number in range(count):
         image(number, (24 + number, 16)).save(photos / f"{number:02}.png")
-        told = {"image": f"{number:02}.png", "license": "cc0" if number % 3 else "by", "year": 2000 + number}
+        line = {"image": f"{number:02}.png", "license": "cc0" if number % 3 else "by", "year": 2000 + number}
         if (caption := CAPTIONS[number % len(CAPTIONS)]) is not None:
-            told["caption"] = caption
-        lines.append(json.dumps(told))
+            line["caption"] = caption
+        lines.append(json.dumps(line))
     (photos / "captions.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
     encoder = TowerEncoder(load_encoder(model))
     source = open_source(photos / "captions.jsonl")

@@ -36,8 +36,10 @@ def described(searcher):
 
 def _head(case):
     """Return how many bytes a request's line and headers have, about."""
-    told = case.as_transport_kwargs()
-    prepared = requests.Request(told["method"], told["url"], told.get("headers"), params=told.get("params")).prepare()
+    arguments = case.as_transport_kwargs()
+    prepared = requests.Request(
+        arguments["method"], arguments["url"], arguments.get("headers"), params=arguments.get("params")
+    ).prepare()
     return len(prepared.url) + sum(len(name) + len(value) + 4 for name, value in prepared.headers.items())
 
 

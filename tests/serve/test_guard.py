@@ -1,4 +1,4 @@
-"""Who may ask, and what every answer tells a browser."""
+"""Who may ask, and what every answer says to a browser."""
 
 from __future__ import annotations
 
@@ -82,6 +82,6 @@ def test_the_key_opens_in_either_header_and_the_page_needs_none(locked):
     assert locked.get("/health").json() == {"status": "ok", "api_key": True}
 
 
-def test_the_key_is_not_told(locked):
+def test_the_key_is_not_shown(locked):
     assert "sesame" not in repr(Settings(api_key="open sesame"))
     assert "sesame" not in locked.get("/metrics", headers={"X-API-Key": "open sesame"}).text

@@ -21,9 +21,9 @@ def guesser():
 
 def test_words_tell(guesser):
     assert guesser.guess("Paka MWEUSI", {}).code == "sw"
-    found = guesser.guess("der schwarz paka", {})
-    assert (found.code, found.name, found.basis) == ("de", "German", "words")
-    assert 0.6 <= found.share <= 1
+    guess = guesser.guess("der schwarz paka", {})
+    assert (guess.code, guess.name, guess.basis) == ("de", "German", "words")
+    assert 0.6 <= guess.share <= 1
 
 
 def test_misspelled_words_tell_by_what_they_may_be(guesser):
@@ -50,8 +50,8 @@ class _Model(list):
 
 def test_a_models_own_words_tell_english_too_and_damage_is_passed_over(tmp_path):
     WordCounts.from_bitext(Bitext((Pair("sw", "paka mweusi", "black cat", "1"),))).save(tmp_path / WORDS_FILE)
-    found = language_guesser(_Model([object()]), tmp_path)
-    assert [found.guess(text, {}).code for text in ("paka", "a black cat", "qwerty")] == ["sw", "en", "und"]
-    assert found.codes == ("sw",)
+    guess = language_guesser(_Model([object()]), tmp_path)
+    assert [guess.guess(text, {}).code for text in ("paka", "a black cat", "qwerty")] == ["sw", "en", "und"]
+    assert guess.codes == ("sw",)
     (tmp_path / WORDS_FILE).write_text("{")
     assert language_guesser(_Model([object()]), tmp_path).guess("paka", {}) == UNKNOWN

@@ -118,7 +118,7 @@ def test_a_hundred_megabytes_are_refused_without_being_kept(address, still_well)
     resident = _resident()
     form = b'--x\r\nContent-Disposition: form-data; name="image"; filename="x.png"\r\n\r\n'
 
-    def sent(told: bool):
+    def sent():
         yield form
         for _ in range(100):
             yield b"\0" * MB
@@ -126,7 +126,7 @@ def test_a_hundred_megabytes_are_refused_without_being_kept(address, still_well)
     kind = {"Content-Type": "multipart/form-data; boundary=x"}
     length = {"Content-Length": str(len(form) + 100 * MB)}
     for headers in (kind | length, kind):  # said beforehand; in chunks, without saying
-        answer = httpx.post(f"{address}/api/search/image", content=sent(True), headers=headers, timeout=120)
+        answer = httpx.post(f"{address}/api/search/image", content=sent(), headers=headers, timeout=120)
         assert answer.status_code == 413
         assert "at most 1 MB" in answer.json()["error"]
     assert _resident() - resident < 40 * MB
@@ -176,7 +176,7 @@ class _Held:
         return self._real.encode(texts)
 
 
-def test_too_many_requests_are_told_to_come_back(searcher):
+def test_too_many_requests_are_asked_to_come_back(searcher):
     held = _Held(searcher)
     with served(held, Settings(max_requests=2)) as address:
         results = []

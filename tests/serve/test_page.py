@@ -38,19 +38,19 @@ def address(searcher):
 
 @pytest.fixture
 def page(browser, address):
-    """The page, opened; afterward: nothing was asked of anyone else, and no script or policy complained."""
+    """The page, opened; afterward: nothing was requested of anyone else, and no script or policy complained."""
     expect.set_options(timeout=PATIENCE_MS)
     context = browser.new_context(viewport={"width": 1200, "height": 900})
     context.set_default_timeout(PATIENCE_MS)
     page = context.new_page()
-    asked, complaints = [], []
-    page.on("request", lambda request: asked.append(request.url))
+    requested, complaints = [], []
+    page.on("request", lambda request: requested.append(request.url))
     page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
     page.on("pageerror", lambda problem: complaints.append(str(problem)))
     page.goto(address)
     yield page
     context.close()
-    assert [url for url in asked if not url.startswith((address, "blob:", "data:"))] == []
+    assert [url for url in requested if not url.startswith((address, "blob:", "data:"))] == []
     assert [line for line in complaints if "Failed to load resource" not in line] == []
 
 

@@ -69,11 +69,6 @@ def failure(status: int, line: str, headers: Mapping[str, str] | None = None) ->
     return JSONResponse({"error": " ".join(line.split())}, status, headers=dict(headers or {}))
 
 
-def refuse(status: int, line: str) -> HTTPException:
-    """Return the exception that ends a route with an error."""
-    return HTTPException(status, line)
-
-
 def answer_failures(app: FastAPI) -> None:
     """Make an application answer every error in one form."""
 
@@ -125,18 +120,28 @@ _OPEN_TO_ALL = ("/", "/docs", "/health", "/favicon.ico")
 _PAGE = "/page/"
 
 
-class Guard:
-    """ASGI middleware that checks host name and key, and adds security headers."""
+class Middleware:
+    """ASGI middleware for HTTP requests; other scopes pass by."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await (self.http if scope["type"] == "http" else self.app)(scope, receive, send)
+
+    async def http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        raise NotImplementedError
+
+
+class Guard(Middleware):
+    """Checks host name and key, and adds security headers."""
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
-        self.app = app
+        super().__init__(app)
         self._hosts = settings.allowed_hosts
         self._key = _digest(settings.api_key) if settings.api_key else None
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
+    async def http(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = False
 
         async def protected(message: Message) -> None:
@@ -195,14 +200,15 @@ _MULTIPART_FRAME = 16 * 1024  # bytes around the image: boundaries and part head
 _MOST_DISCARDED, _DISCARD_S = 256 * 2**20, 10.0
 
 
-class Gate:
-    """ASGI middleware that refuses requests, with 503 and Retry-After, while too many are in progress."""
+class Gate(Middleware):
+    """Refuses requests, with 503 and Retry-After, while too many are in progress."""
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
-        self.app, self._most, self._now = app, settings.max_requests, 0
+        super().__init__(app)
+        self._most, self._now = settings.max_requests, 0
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] in ("/health", "/metrics"):
+    async def http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] in ("/health", "/metrics"):
             await self.app(scope, receive, send)
             return
         if self._now >= self._most:
@@ -216,16 +222,14 @@ class Gate:
             self._now -= 1
 
 
-class TimeLimit:
-    """ASGI middleware that ends a request after ``settings.timeout`` seconds, its upload included."""
+class TimeLimit(Middleware):
+    """Ends a request after ``settings.timeout`` seconds, its upload included."""
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
-        self.app, self._seconds = app, settings.timeout
+        super().__init__(app)
+        self._seconds = settings.timeout
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
+    async def http(self, scope: Scope, receive: Receive, send: Send) -> None:
         started, uploading = False, True
 
         async def noting_send(message: Message) -> None:
@@ -250,19 +254,17 @@ class TimeLimit:
             await late(scope, receive, send)
 
 
-class BodyLimit:
-    """ASGI middleware that counts a request's body as it arrives, and refuses it with 413 if it is too long.
+class BodyLimit(Middleware):
+    """Counts a request's body as it arrives, and refuses it with 413 if it is too long.
 
     The rest is read and discarded for a while, for clients that send everything before they read the answer.
     """
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
-        self.app, self._upload = app, settings.max_upload
+        super().__init__(app)
+        self._upload = settings.max_upload
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
+    async def http(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = Headers(scope=scope)
         most = self._upload + _MULTIPART_FRAME if scope["path"] == UPLOAD_PATH else LARGEST_JSON
         line = self._message(scope["path"])

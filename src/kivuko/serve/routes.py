@@ -11,7 +11,7 @@ from kivuko.search.items import Hit
 from kivuko.serve import schemas
 from kivuko.serve.guard import LONGEST_QUERY, MOST_RESULTS
 from kivuko.serve.queries import ReadQuery
-from kivuko.serve.service import SearchService, deepest
+from kivuko.serve.service import SearchService
 from kivuko.serve.uploads import read_upload
 
 REFUSALS: dict[int | str, dict[str, object]] = {
@@ -52,7 +52,7 @@ def search_routes(service: SearchService) -> APIRouter:
     @routes.post("/search", summary="Search by a text in any language of the model")
     async def search(body: schemas.SearchRequest) -> schemas.SearchAnswer:
         began = time.perf_counter()
-        depth = deepest(body.k) if body.typos else body.k
+        depth = MOST_RESULTS if body.typos else body.k
         read, hits = await service.search(body.query, depth, body.where)
         typos = await _with_typos(service, read, hits, body) if body.typos else None
         return _answer(service, read, hits[: body.k], began, typos)
@@ -135,7 +135,7 @@ async def _with_typos(
     perturbed = await service.misspelled(read, body.typos.edits, body.typos.seed)
     kinds = [edit.kind for edit in perturbed.edits]
     try:
-        again, after = await service.search(perturbed.text, deepest(body.k), body.where)
+        again, after = await service.search(perturbed.text, MOST_RESULTS, body.where)
     except UsageError as problem:  # no part of the misspelled query is known, which typos can cause
         lost = schemas.moved([], before, body.k)[1]
         return schemas.TypoAnswer(
@@ -165,7 +165,7 @@ def image_routes(service: SearchService) -> APIRouter:
 
     @routes.get("/{id}", summary="Caption, size and metadata of an image")
     async def item(id: _Id) -> schemas.Image:
-        return schemas.image(await service.item(id))
+        return schemas.Image(**vars(await service.item(id)))
 
     @routes.get("/{id}/like", summary="Images like this one")
     async def like(

@@ -1,12 +1,12 @@
 """The bodies of requests and answers; FastAPI derives the OpenAPI description from them."""
 
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from kivuko.bitext.language_id import LanguageGuess
-from kivuko.search.items import Hit, Item
+from kivuko.search.items import Hit
 from kivuko.serve.guard import LONGEST_QUERY, MOST_QUERIES, MOST_RESULTS
 from kivuko.serve.queries import ReadQuery
 
@@ -15,11 +15,7 @@ LARGEST_ID = 2**63 - 1
 Query = Annotated[
     str, Field(min_length=1, max_length=LONGEST_QUERY, description="In any language of the model.", examples=["paka"])
 ]
-Results = Annotated[int, Field(ge=1, le=MOST_RESULTS, description="How many images, best first.")]
 Condition = Annotated[str, Field(max_length=1000, examples=["width>=800"])]
-Where = Annotated[
-    list[Condition], Field(max_length=32, description="Conditions that all must hold, such as license=cc0.")
-]
 
 
 class _Request(BaseModel):
@@ -33,21 +29,24 @@ class Typos(_Request):
     seed: Annotated[int, Field(ge=0, le=2**31 - 1, description="The same seed makes the same typos.")] = 0
 
 
-class SearchRequest(_Request):
+class _Search(_Request):
+    k: Annotated[int, Field(ge=1, le=MOST_RESULTS, description="How many images, best first.")] = 20
+    where: Annotated[
+        list[Condition], Field(max_length=32, description="Conditions that all must hold, such as license=cc0.")
+    ] = []
+
+
+class SearchRequest(_Search):
     """One query."""
 
     query: Query
-    k: Results = 20
-    where: Where = []
     typos: Typos | None = None
 
 
-class BatchRequest(_Request):
+class BatchRequest(_Search):
     """Several queries."""
 
     queries: Annotated[list[Query], Field(min_length=1, max_length=MOST_QUERIES)]
-    k: Results = 20
-    where: Where = []
 
 
 class AlignRequest(_Request):
@@ -137,23 +136,19 @@ class TypoAnswer(Understood):
     error: str | None = Field(description="Why the misspelled query cannot be searched at all.")
 
 
-class SearchAnswer(Understood):
-    """The results of a search."""
+class ImagesAnswer(BaseModel):
+    """Images that are like another."""
 
     hits: list[SearchHit]
-    typos: TypoAnswer | None = None
     generation: int = Field(description="State of the index; it grows when images come or go.")
     images: int = Field(description="Distinct images in the index.")
     took_ms: float
 
 
-class ImagesAnswer(BaseModel):
-    """Images that are like another."""
+class SearchAnswer(Understood, ImagesAnswer):
+    """The results of a search."""
 
-    hits: list[SearchHit]
-    generation: int
-    images: int
-    took_ms: float
+    typos: TypoAnswer | None = None
 
 
 class BatchAnswer(BaseModel):
@@ -196,12 +191,8 @@ class About(BaseModel):
     max_pixels: int
 
 
-def image(item: Item) -> Image:
-    return Image(**_fields(item))
-
-
 def search_hits(hits: Sequence[Hit]) -> list[SearchHit]:
-    return [SearchHit(**_fields(hit.item), rank=rank, score=hit.score) for rank, hit in enumerate(hits, start=1)]
+    return [SearchHit(**vars(hit.item), rank=rank, score=hit.score) for rank, hit in enumerate(hits, start=1)]
 
 
 def moved(hits: Sequence[Hit], before: Sequence[Hit], k: int) -> tuple[list[Moved], list[FellOut]]:
@@ -228,10 +219,3 @@ def understood(read: ReadQuery) -> Understood:
 
 def guessed_language(guess: LanguageGuess) -> Language:
     return Language(code=guess.code, name=guess.name, share=guess.share, basis=guess.basis)
-
-
-def _fields(item: Item) -> dict[str, Any]:
-    return {
-        "id": item.id, "key": item.key, "caption": item.caption, "width": item.width, "height": item.height,
-        "copies": item.copies, "metadata": dict(item.metadata),
-    }  # fmt: skip

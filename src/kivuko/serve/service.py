@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 import numpy as np
+from fastapi import HTTPException
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -16,7 +17,7 @@ from kivuko.errors import KivukoError
 from kivuko.perturbations.edits import Perturbed, perturb
 from kivuko.search.filter import as_filter, clean_query
 from kivuko.search.items import Hit, Item
-from kivuko.serve.guard import MOST_RESULTS, Settings, refuse
+from kivuko.serve.guard import Middleware, Settings
 from kivuko.serve.queries import QueryBatches, ReadQuery, language_guesser, query_reader
 from kivuko.serve.uploads import decode_upload
 
@@ -55,16 +56,14 @@ class Metrics:
         return generate_latest(self.registry)
 
 
-class Measured:
-    """ASGI middleware that counts and times requests by the pattern of the route, never by the path."""
+class Measured(Middleware):
+    """Counts and times requests by the pattern of the route, never by the path."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
-        self.app, self.metrics = app, metrics
+        super().__init__(app)
+        self.metrics = metrics
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
+    async def http(self, scope: Scope, receive: Receive, send: Send) -> None:
         status, began = 0, time.perf_counter()
 
         async def noting(message: Message) -> None:
@@ -147,19 +146,19 @@ class SearchService:
         try:
             return await self._run(self._searching, self.searcher.index.like, id, k)
         except KeyError as problem:
-            raise refuse(404, _NO_IMAGE) from problem
+            raise HTTPException(404, _NO_IMAGE) from problem
 
     async def item(self, id: int) -> Item:
         items: list[Item] = await self._run(self._searching, self.searcher.index.store.items, [id])
         if not items:
-            raise refuse(404, _NO_IMAGE)
+            raise HTTPException(404, _NO_IMAGE)
         return items[0]
 
     async def thumbnail(self, id: int) -> bytes:
         """Return the thumbnail of an image, JPEG or WebP."""
         content: bytes | None = await self._run(self._searching, self.searcher.index.store.thumbnail, id)
         if content is None:
-            raise refuse(404, _NO_IMAGE)
+            raise HTTPException(404, _NO_IMAGE)
         return content
 
     async def captioned(self) -> bool:
@@ -170,14 +169,14 @@ class SearchService:
         if english is None:
             item = await self.item(id) if id is not None else await self._nearest_captioned(query)
             if item.caption is None:
-                raise refuse(422, "this image has no caption to align the query with; send an English text.")
+                raise HTTPException(422, "this image has no caption to align the query with; send an English text.")
             english, id = item.caption, item.id
         return await self._run(self._aligning, self.searcher.alignment, query, english), english, id
 
     async def _nearest_captioned(self, query: str) -> Item:
         _, hits = await self.search(query, 1, ["caption!="])
         if not hits:
-            raise refuse(422, "no image of this index has a caption; send an English text.")
+            raise HTTPException(422, "no image of this index has a caption; send an English text.")
         return hits[0].item
 
     async def _run(self, threads: ThreadPoolExecutor, work: Callable[..., Result], *arguments: Any) -> Result:
@@ -202,8 +201,3 @@ class SearchService:
         store = self.searcher.index.store
         self.metrics.images.set(len(store))
         self.metrics.generation.set(store.generation)
-
-
-def deepest(k: int) -> int:
-    """Return the number of hits to search for where ranks are compared."""
-    return max(k, MOST_RESULTS)
