@@ -192,7 +192,7 @@ def test_what_cannot_be_measured_is_one_line(evaluate, place, tmp_path):
     refused(evaluate("--dataset", f"xm3600:{tmp_path / 'nosuch'}"), "nosuch")
     refused(evaluate("--dataset", f"xm3600:{place / 'xm'}", "-l", "de"), "'de'", "en sw bn mi quz")
     refused(evaluate("--dataset", f"xm3600:{place / 'xm'}", "-l", "quy"), "'quy'")
-    refused(evaluate("--dataset", f"xm3600:{place / 'xm'}", "-l", ","), "names none")
+    refused(evaluate("--dataset", f"xm3600:{place / 'xm'}", "-l", ","), "none named")
     refused(evaluate("--dataset", f"xm3600:{place / 'xm'}", "--split", "validation"), "no split 'validation'")
     refused(evaluate("--dataset", f"xm3600:{place / 'xm'}", "--records", tmp_path), str(tmp_path))
     refused(evaluate("--dataset", f"xm3600:{place / 'xm'}", model=tmp_path / "none"), "no such model")

@@ -10,7 +10,7 @@ import torch
 
 from kivuko.encoders.model import About, Model
 from kivuko.errors import DataError
-from kivuko.evaluation.attack.run import run_attacks
+from kivuko.evaluation.attack.results import run_attacks
 from kivuko.evaluation.attack.targets import EmojiTarget, some_of
 from kivuko.evaluation.group_means import HEADLINE
 from kivuko.evaluation.image_tasks import EmojiTask

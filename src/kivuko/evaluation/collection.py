@@ -12,13 +12,15 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from kivuko.datasets.collections.collection import UNDETERMINED, Collection, Document, Judgments
-from kivuko.encoders.loading import folder_fingerprint
-from kivuko.encoders.model import Model, quiet
+from kivuko.encoders.loading import folder_fingerprint, model_kind
+from kivuko.encoders.model import Model, load_model, quiet
 from kivuko.encoders.teacher import TextTeacher, teacher_of
 from kivuko.errors import DataError, ModelError, UsageError, wrap_errors
 from kivuko.evaluation.evaluator import (
     ENGLISH,
+    Bar,
     EncodedQueries,
+    Options,
     Report,
     System,
     model_system,
@@ -30,6 +32,7 @@ from kivuko.evaluation.group_means import LanguageScores
 from kivuko.evaluation.measures import RUN_MEASURES, TIES, Run, answerable, measure_run
 from kivuko.evaluation.vectors import DocumentVectors
 from kivuko.files import sha256_of
+from kivuko.progress import note
 from kivuko.text import pluralize
 
 DEPTH = 1000
@@ -199,6 +202,29 @@ class CollectionTask:
         own = self._queries[code][0]
         same = [code != ENGLISH and text.casefold() == english.get(query, "").casefold() for query, text in own.items()]
         return {"copied": np.array(same, dtype=np.bool_)}
+
+
+def open_collection(
+    model: Any, collection: Collection, options: Options, bar: Bar
+) -> tuple[Model | None, tuple[str, ...], CollectionTask]:
+    """Return the model (None: late interaction), the languages to measure, and the task."""
+    if options.languages is not None:
+        choose_queries(collection, options.languages, None)
+    if next(iter(collection.documents()), None) is None:  # before the models are loaded
+        raise DataError(f"{collection.spec} has no document; give at least one.")
+    loaded = None
+    folder = Path(model) if isinstance(model, str | Path) else None
+    if folder is not None and (folder / "modules.json").is_file() and model_kind(str(model)) == "multi-vector":
+        encoders = multi_vector_encoders(folder, options.device, options.batch_size)
+    else:
+        loaded = load_model(model, device=options.device)
+        encoders = collection_encoders(
+            loaded, collection.document_language, alone=options.alone, batch_size=options.batch_size
+        )
+    for line in encoders.notes:
+        note(f"note: {line}")
+    codes = choose_queries(collection, options.languages, loaded.languages or None if loaded is not None else None)
+    return loaded, codes, CollectionTask(collection, encoders, codes, bar("searching documents"))
 
 
 def choose_queries(

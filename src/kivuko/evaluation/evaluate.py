@@ -5,41 +5,31 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from rich.table import Table
+
 from kivuko.datasets.spec import EMOJI, open_dataset, records_stem
-from kivuko.errors import DataError, ModelError, UsageError
+from kivuko.errors import UsageError
 from kivuko.evaluation.measures import write_run
 from kivuko.evaluation.records import (
     Header,
     PerQueryScores,
     Record,
     data_frame,
-    keep_earlier,
-    per_query_path,
-    read_per_query,
-    read_records,
-    write_records,
+    read_results,
+    save_results,
 )
 from kivuko.evaluation.tables import WIDTH, evaluation_tables, no_better_line, plain_text, unseen_words_line
 from kivuko.files import refuse_unwritable, write_text
-from kivuko.languages import DEFAULT_LANGUAGES, language
-from kivuko.progress import bars, late_task, note
+from kivuko.languages import language
+from kivuko.progress import bars, late_task
 from kivuko.text import pluralize
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
-    from kivuko.datasets.captions.caption_set import CaptionSet
-    from kivuko.datasets.collections.collection import Collection
-    from kivuko.datasets.emoji.world import EmojiWorld
     from kivuko.encoders.model import Model
-    from kivuko.evaluation.collection import CollectionTask
-    from kivuko.evaluation.evaluator import Bar, Report
-    from kivuko.evaluation.image_tasks import CaptionTask, EmojiTask
-
-_QUECHUA = {"quy", "quz", "qu", "qve", "qvc"}  # of one group, and not of one language
 
 
 @dataclass(eq=False)
@@ -71,9 +61,7 @@ class Evaluation:
         Raises:
             DataError, CorruptFileError: see :func:`~kivuko.evaluation.read_records`.
         """
-        header, records = read_records(path)
-        per_query = read_per_query(path) if per_query_path(path).is_file() else []
-        return cls(records, header, per_query, path=Path(path))
+        return cls(*read_results(path), path=Path(path))
 
     def save(self, path: Path | str) -> Path:
         """Write the records, the per-query scores and the TREC runs beside them; return the records' path.
@@ -84,10 +72,7 @@ class Evaluation:
             KivukoError: the disk is full or the place cannot be written; the message names it.
         """
         path = Path(path)
-        refuse_unwritable(path)
-        if (kept := keep_earlier(path, self.records)) is not None:
-            note(f"note: {path} held the results of another run; they are kept as {kept}.")
-        write_records(path, self.header, self.records, self.per_query)
+        save_results(path, self.header, self.records, self.per_query)
         for objective, code in self.runs:
             run = self.runs[objective, code]
             write_run(self._run_path(path, objective, code), run, f"kivuko-{objective}-{code}")
@@ -128,22 +113,6 @@ class Evaluation:
     @staticmethod
     def _run_path(path: Path, objective: str, code: str) -> Path:
         return path.with_name(f"{path.stem}.{code}.{'-'.join(objective.split())}.run")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Options:
-    """The keywords of :func:`evaluate` that say how a data set is opened and a model loaded."""
-
-    languages: tuple[str, ...] | None
-    split: str
-    captions: str
-    skip_missing: bool
-    alone: bool
-    batch_size: int | None
-    workers: int | None
-    device: str | None
-    cldr: Path | None
-    font: Path | None
 
 
 def evaluate(
@@ -206,183 +175,53 @@ def evaluate(
     >>> print(result)
     contrastive: captions/every-caption/text-to-image, all; 3 images ...
     """
-    requested = read_codes(languages)
-    opened = open_for(dataset, split, requested, captions)
-    place = records_place(model, records, file_name(dataset, opened, split, captions))
+    requested, opened, place = prepare(model, dataset, languages, split, captions, records)
+    from kivuko.evaluation.collection import open_collection
+    from kivuko.evaluation.evaluator import Options, measure_systems, standard_systems
+    from kivuko.evaluation.image_tasks import open_captions, open_emoji
+
     options = Options(
         languages=requested, split=split, captions=captions, skip_missing=skip_missing, alone=alone,
         batch_size=batch_size, workers=workers, device=device, cldr=cldr, font=font,
     )  # fmt: skip
+    begin: Any = open_emoji if is_emoji(opened) else open_captions if is_caption_set(opened) else open_collection
     with bars(progress) as display:
-
-        def bar(text: str) -> Report:
-            return late_task(display, text)
-
-        begin = open_emoji if is_emoji(opened) else open_captions if is_caption_set(opened) else open_collection
-        loaded, codes, task = begin(model, opened, options, bar)
-        result = _measure(task, loaded, codes, options, bar, command or call_text("evaluate", dataset))
+        loaded, codes, task = begin(model, opened, options, partial(late_task, display))
+        systems = task.encoders.systems if hasattr(task, "encoders") else standard_systems(loaded, options)
+        measured, per_query = measure_systems(
+            task, systems, codes, options.grouped(loaded, codes), partial(late_task, display)
+        )
+        seeds = sorted({system.about.seed for system in systems if system.about is not None})
+        header = Header(command=command or call_text("evaluate", dataset), protocol=task.protocol(codes), seeds=seeds)
+        result = Evaluation(measured, header, per_query, notes=task.notes(), runs=getattr(task, "runs", {}))
         if place is not None:
             result.save(place)
-    if is_emoji(opened) and split == "test" and not alone and loaded is not None and place is not None:
+    if is_emoji(opened) and split == "test" and not alone and place is not None:
         _update_card(loaded, result)
     return result
 
 
-def _measure(
-    task: Any, model: Model | None, codes: tuple[str, ...], options: Options, bar: Bar, command: str
-) -> Evaluation:
-    from kivuko.evaluation.evaluator import measure_systems, standard_systems
-
-    if hasattr(task, "encoders"):  # of a collection
-        systems = task.encoders.systems
-    else:
-        assert model is not None
-        systems = standard_systems(model, alone=options.alone, batch_size=options.batch_size)
-    grouped = grouped_languages(model, codes, options.languages)
-    records, per_query = measure_systems(task, systems, codes, grouped=grouped, bar=bar)
-    seeds = sorted({system.about.seed for system in systems if system.about is not None})
-    header = Header(command=command, protocol=task.protocol(codes), seeds=seeds)
-    return Evaluation(records, header, per_query, notes=task.notes(), runs=getattr(task, "runs", {}))
-
-
-def open_for(dataset: Any, split: str, requested: tuple[str, ...] | None, captions: str) -> Any:
-    """Check what needs no model, and open a data set; None: the emoji, read when it is known in which languages."""
+def prepare(
+    model: Any, dataset: Any, languages: Sequence[str] | None, split: str, captions: str,
+    records: Path | str | Literal[False] | None, prefix: str = "",
+) -> tuple[tuple[str, ...] | None, Any, Path | None]:  # fmt: skip
+    """Check what needs no model; return the codes, the data set (None: emoji, read later), and the records' place."""
+    requested = read_codes(languages)
     if captions not in ("every", "first"):
         raise UsageError(f"captions is {captions!r}; give 'every' or 'first'.")
     opened = None if dataset == EMOJI else open_dataset(dataset, split=split, languages=requested or ())
     if is_emoji(opened) and split not in ("validation", "test"):
         raise UsageError(f"emoji has no split {split!r}; it has validation, test")
-    return opened
-
-
-def records_place(model: Any, records: Path | str | Literal[False] | None, name: str) -> Path | None:
-    """Return the file that records are written to, None for none; KivukoError if it cannot be written."""
     if records is False:
-        return None
+        return requested, opened, None
     source = str(model if isinstance(model, str | Path) else model.source)
     place = None if records is None else Path(records)
     if place is None and source and Path(source).is_dir():  # not a model of the hub
-        place = Path(source) / "evaluation" / f"{name}.jsonl"
+        name = file_name(dataset, opened, split, captions)
+        place = Path(source) / "evaluation" / f"{prefix}{name}.jsonl"
     if place is not None:
         refuse_unwritable(place)
-    return place
-
-
-def grouped_languages(
-    model: Model | None, codes: tuple[str, ...], requested: tuple[str, ...] | None
-) -> tuple[str, ...]:
-    """Return the languages of group means: the requested ones, or the model's own."""
-    if requested is not None or model is None or not model.languages:
-        return codes
-    return tuple(code for code in codes if code in model.languages)
-
-
-def open_emoji(
-    model: Any, opened: EmojiWorld | None, options: Options, bar: Bar
-) -> tuple[Model, tuple[str, ...], EmojiTask]:
-    """Return the model, the languages to measure, and the task."""
-    from kivuko.datasets.emoji.sources import available_languages, find_cldr
-    from kivuko.datasets.emoji.world import emoji_world
-    from kivuko.evaluation.image_tasks import EmojiTask
-    from kivuko.search.building import emoji_vectors
-
-    loaded = _with_images(model, options.device)
-    if options.languages is not None or not loaded.languages:
-        codes = options.languages or (DEFAULT_LANGUAGES if opened is None else opened.languages)
-    else:
-        there = opened.languages if opened is not None else available_languages(find_cldr(options.cldr))
-        codes = _own_languages(loaded, [code for code in loaded.languages if code in there], EMOJI, there)
-        if absent := [code for code in loaded.languages if code not in codes]:
-            note(f"note: emoji have no names in {', '.join(absent)}.")
-    for line in _about_languages(loaded, codes):
-        note(f"note: {line}.")
-    world = opened or emoji_world(
-        [code for code in codes if code != "en"], cldr=options.cldr, font=options.font, progress=bar("drawing emoji")
-    )
-    return loaded, tuple(codes), EmojiTask(world, emoji_vectors(loaded.encoder, world), options.split)
-
-
-def open_captions(
-    model: Any, caption_set: CaptionSet, options: Options, bar: Bar
-) -> tuple[Model, tuple[str, ...], CaptionTask]:
-    """Return the model, the languages to measure, and the task, without unreadable images."""
-    from kivuko.datasets.captions.caption_set import EVERY_CAPTION, FIRST_CAPTION, choose_languages
-    from kivuko.evaluation.image_tasks import CaptionTask, without_broken, without_missing
-    from kivuko.evaluation.vectors import encode_images
-    from kivuko.search.encoding import TowerEncoder
-
-    codes = choose_languages(caption_set, options.languages or ())
-    caption_set = without_missing(caption_set, options.skip_missing)
-    loaded = _with_images(model, options.device)
-    if options.languages is None and loaded.languages:
-        there = caption_set.languages
-        own = [code for code in there if _is_one_of(code, loaded.languages, there)]
-        codes = _own_languages(loaded, own, caption_set.name, there)
-    for line in [*caption_set.notes, *_about_languages(loaded, codes)]:
-        note(f"note: {line}.")
-    vectors = encode_images(
-        TowerEncoder(loaded.encoder), caption_set, workers=options.workers,
-        progress=bar("encoding images"), reading=bar("reading images"),
-    )  # fmt: skip
-    kept, images, digest = without_broken(caption_set, vectors, options.skip_missing)
-    if gone := [code for code in codes if code not in kept.captions]:
-        note(f"note: no image is left that has a caption in {', '.join(gone)}.")
-    which = FIRST_CAPTION if options.captions == "first" else EVERY_CAPTION
-    return loaded, tuple(code for code in codes if code in kept.captions), CaptionTask(kept, images, digest, which)
-
-
-def open_collection(
-    model: Any, collection: Collection, options: Options, bar: Bar
-) -> tuple[Model | None, tuple[str, ...], CollectionTask]:
-    """Return the model (None: late interaction), the languages to measure, and the task."""
-    from kivuko.encoders.loading import model_kind
-    from kivuko.encoders.model import load_model
-    from kivuko.evaluation.collection import (
-        CollectionTask,
-        choose_queries,
-        collection_encoders,
-        multi_vector_encoders,
-    )
-
-    if options.languages is not None:
-        choose_queries(collection, options.languages, None)
-    if next(iter(collection.documents()), None) is None:  # before the models are loaded
-        raise DataError(f"{collection.spec} has no document; give at least one.")
-    loaded = None
-    folder = Path(model) if isinstance(model, str | Path) else None
-    if folder is not None and (folder / "modules.json").is_file() and model_kind(str(model)) == "multi-vector":
-        encoders = multi_vector_encoders(folder, options.device, options.batch_size)
-    else:
-        loaded = load_model(model, device=options.device)
-        encoders = collection_encoders(
-            loaded, collection.document_language, alone=options.alone, batch_size=options.batch_size
-        )
-    for line in encoders.notes:
-        note(f"note: {line}")
-    codes = choose_queries(collection, options.languages, loaded.languages or None if loaded is not None else None)
-    return loaded, codes, CollectionTask(collection, encoders, codes, bar("searching documents"))
-
-
-def _own_languages(model: Model, codes: Sequence[str], name: str, there: Sequence[str]) -> tuple[str, ...]:
-    """Return ``codes``; UsageError if there are none."""
-    if not codes:
-        raise UsageError(
-            f"{name} has nothing in a language that the model was trained on ({', '.join(model.languages)}); name "
-            f"others of its languages: {' '.join(there)}."
-        )
-    return tuple(codes)
-
-
-def _with_images(model: Any, device: str | None) -> Model:
-    from kivuko.encoders.model import load_model
-
-    loaded = load_model(model, device=device)
-    if not loaded.has_images:
-        raise ModelError(
-            f"{loaded.path or loaded.name}: encodes text only, so it cannot search images. Distill it with an image "
-            "tower."
-        )
-    return loaded
+    return requested, opened, place
 
 
 def is_caption_set(opened: Any) -> bool:
@@ -417,29 +256,6 @@ def read_codes(languages: Sequence[str] | None) -> tuple[str, ...] | None:
     if not codes:
         raise UsageError("languages: none named; give codes such as sw so.")
     return codes
-
-
-def _is_one_of(code: str, trained: Sequence[str], there: Sequence[str]) -> bool:
-    """Return True for a language of the model's: ``zh-Hans`` is ``zh`` where the set has no other Chinese."""
-    if code in trained:
-        return True
-    primary = code.partition("-")[0]
-    return primary in trained and sum(one.partition("-")[0] == primary for one in there) == 1
-
-
-def _about_languages(model: Model, codes: Sequence[str]) -> list[str]:
-    """Return notes on languages that the model was not trained on, or may wrongly be thought to know."""
-    if model.about is None:
-        return []
-    trained, lines = model.languages, []
-    if unknown := [code for code in codes if code not in trained and code != "en"]:
-        lines.append(f"the model was not trained on {', '.join(unknown)}")
-    own, requested = _QUECHUA.intersection(trained), _QUECHUA.intersection(codes)
-    if own and requested and not own & requested:
-        lines.append(
-            f"the model was trained on {', '.join(sorted(own))}, another Quechua than {', '.join(sorted(requested))}"
-        )
-    return lines
 
 
 def _update_card(model: Model, result: Evaluation) -> None:

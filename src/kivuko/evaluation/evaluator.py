@@ -7,14 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kivuko.encoders.model import About, Model, encode_texts, quiet, untrained_copy
+from kivuko.encoders.model import About, Model, encode_texts, load_model, quiet, untrained_copy
 from kivuko.encoders.teacher import TextTeacher, teacher_of
-from kivuko.errors import KivukoError
+from kivuko.errors import KivukoError, ModelError, UsageError
 from kivuko.evaluation.group_means import LanguageScores, per_query_scores, summarize
 from kivuko.evaluation.records import Condition, PerQueryScores, Record
 from kivuko.languages import resource_groups
@@ -27,6 +28,7 @@ UNDETERMINED = "und"
 Encode = Callable[[Sequence[str]], Any]
 Report = Callable[[int, int], None]  # (done, total)
 Bar = Callable[[str], Report]  # a description to the report of its progress
+_QUECHUA = {"quy", "quz", "qu", "qve", "qvc"}  # of one group, and not of one language
 _BATCH = 256
 _BLOCK = 1024  # texts between two reports of progress; a multiple of the batch
 
@@ -85,6 +87,37 @@ class Task(Protocol):
         ...
 
 
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """The keywords of ``kivuko.evaluate`` that say how a data set is opened and a model loaded."""
+
+    languages: tuple[str, ...] | None
+    split: str
+    captions: str
+    skip_missing: bool
+    alone: bool
+    batch_size: int | None
+    workers: int | None
+    device: str | None
+    cldr: Path | None
+    font: Path | None
+
+    def load_with_images(self, model: Any) -> Model:
+        loaded = load_model(model, device=self.device)
+        if not loaded.has_images:
+            raise ModelError(
+                f"{loaded.path or loaded.name}: encodes text only, so it cannot search images. Distill it with an "
+                "image tower."
+            )
+        return loaded
+
+    def grouped(self, model: Model | None, codes: tuple[str, ...]) -> tuple[str, ...]:
+        """Return the languages of group means: the requested ones, or the model's own."""
+        if self.languages is not None or model is None or not model.languages:
+            return codes
+        return tuple(code for code in codes if code in model.languages)
+
+
 def model_system(model: Model, batch_size: int | None = None) -> System:
     objective = model.name if model.about is None else model.about.recipe
     return System(model.name, objective, _encode_with(model.encoder, batch_size), model.about)
@@ -126,24 +159,49 @@ def load_ceiling(model: Model, about: About) -> TextTeacher | None:
         return None
 
 
-def standard_systems(model: Model, *, alone: bool = False, batch_size: int | None = None) -> tuple[System, ...]:
+def standard_systems(model: Model, options: Options) -> tuple[System, ...]:
     """Return the teacher, random weights and the model itself; the model alone where it has no teacher."""
-    own = model_system(model, batch_size)
-    if alone:
+    size = options.batch_size
+    own = model_system(model, size)
+    if options.alone:
         return (own,)
     if model.about is None:
         note("note: the model has no kivuko.json: no teacher as a ceiling, no random weights as a floor.")
         return (own,)
     teacher = load_ceiling(model, model.about)
-    ceiling = () if teacher is None else (teacher_system(teacher, batch_size),)
-    return (*ceiling, untrained_system(model, batch_size), own)
+    ceiling = () if teacher is None else (teacher_system(teacher, size),)
+    return (*ceiling, untrained_system(model, size), own)
+
+
+def own_languages(model: Model, codes: Sequence[str], name: str, there: Sequence[str]) -> tuple[str, ...]:
+    """Return ``codes``; UsageError if there are none."""
+    if not codes:
+        raise UsageError(
+            f"{name} has nothing in a language that the model was trained on ({', '.join(model.languages)}); name "
+            f"others of its languages: {' '.join(there)}."
+        )
+    return tuple(codes)
+
+
+def notes_on_languages(model: Model, codes: Sequence[str]) -> list[str]:
+    """Return notes on languages that the model was not trained on, or may wrongly be thought to know."""
+    if model.about is None:
+        return []
+    trained, lines = model.languages, []
+    if unknown := [code for code in codes if code not in trained and code != "en"]:
+        lines.append(f"the model was not trained on {', '.join(unknown)}")
+    own, requested = _QUECHUA.intersection(trained), _QUECHUA.intersection(codes)
+    if own and requested and not own & requested:
+        lines.append(
+            f"the model was trained on {', '.join(sorted(own))}, another Quechua than {', '.join(sorted(requested))}"
+        )
+    return lines
 
 
 def measure_systems(
     task: Task,
     systems: Sequence[System],
     languages: Sequence[str],
-    *,
     grouped: Sequence[str] | None = None,
     bar: Bar | None = None,
 ) -> tuple[list[Record], list[PerQueryScores]]:

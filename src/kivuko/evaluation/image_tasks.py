@@ -7,15 +7,33 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from kivuko.datasets.captions.caption_set import EVERY_CAPTION, FIRST_CAPTION, CaptionSet, LanguageCaptions
-from kivuko.datasets.emoji.world import EmojiWorld
+from kivuko.datasets.captions.caption_set import (
+    FIRST_CAPTION,
+    CaptionSet,
+    LanguageCaptions,
+    choose_languages,
+)
+from kivuko.datasets.emoji.sources import available_languages, find_cldr
+from kivuko.datasets.emoji.world import EmojiWorld, emoji_world
+from kivuko.datasets.spec import EMOJI
+from kivuko.encoders.model import Model
 from kivuko.errors import DataError
-from kivuko.evaluation.evaluator import ENGLISH, EncodedQueries
+from kivuko.evaluation.evaluator import (
+    ENGLISH,
+    Bar,
+    EncodedQueries,
+    Options,
+    notes_on_languages,
+    own_languages,
+)
 from kivuko.evaluation.group_means import LanguageScores
 from kivuko.evaluation.measures import MEASURES, PROTOCOL, Qrels, per_query
-from kivuko.evaluation.vectors import ImageVectors
+from kivuko.evaluation.vectors import ImageVectors, encode_images
 from kivuko.files import sha256_of
-from kivuko.search.decoding import Refused
+from kivuko.languages import DEFAULT_LANGUAGES
+from kivuko.progress import note
+from kivuko.search.building import emoji_vectors
+from kivuko.search.decoding import Refused, TowerEncoder
 
 DATASET, DOCUMENTS = "emoji", "emoji-text"
 TEXT_TO_IMAGE, IMAGE_TO_TEXT = "text-to-image", "image-to-text"
@@ -50,6 +68,26 @@ class EmojiTask:
 
     def notes(self) -> list[str]:
         return []
+
+
+def open_emoji(
+    model: Any, opened: EmojiWorld | None, options: Options, bar: Bar
+) -> tuple[Model, tuple[str, ...], EmojiTask]:
+    """Return the model, the languages to measure, and the task."""
+    loaded = options.load_with_images(model)
+    if options.languages is not None or not loaded.languages:
+        codes = options.languages or (DEFAULT_LANGUAGES if opened is None else opened.languages)
+    else:
+        there = opened.languages if opened is not None else available_languages(find_cldr(options.cldr))
+        codes = own_languages(loaded, [code for code in loaded.languages if code in there], EMOJI, there)
+        if absent := [code for code in loaded.languages if code not in codes]:
+            note(f"note: emoji have no names in {', '.join(absent)}.")
+    for line in notes_on_languages(loaded, codes):
+        note(f"note: {line}.")
+    world = opened or emoji_world(
+        [code for code in codes if code != "en"], cldr=options.cldr, font=options.font, progress=bar("drawing emoji")
+    )
+    return loaded, tuple(codes), EmojiTask(world, emoji_vectors(loaded.encoder, world), options.split)
 
 
 def measure_queries(scores: ArrayLike, world: EmojiWorld, language: str, split: str) -> LanguageScores:
@@ -107,7 +145,7 @@ class CaptionTask:
     caption_set: CaptionSet
     images: NDArray[np.float32]  # unit vectors [images, dim]
     digest: str  # SHA-256 over the images
-    captions: str = EVERY_CAPTION  # which captions of an image are queries
+    captions: str  # which captions of an image are queries
     scoring: str = "cosine"
 
     @property
@@ -144,6 +182,39 @@ class CaptionTask:
         if any(reason.startswith("image: ") for reason in reasons):
             line += " Figures with images left out are not those of the whole set."
         return [line]
+
+
+def open_captions(
+    model: Any, caption_set: CaptionSet, options: Options, bar: Bar
+) -> tuple[Model, tuple[str, ...], CaptionTask]:
+    """Return the model, the languages to measure, and the task, without unreadable images."""
+
+    codes = choose_languages(caption_set, options.languages or ())
+    caption_set = without_missing(caption_set, options.skip_missing)
+    loaded = options.load_with_images(model)
+    if options.languages is None and loaded.languages:
+        there = caption_set.languages
+        own = [code for code in there if _is_one_of(code, loaded.languages, there)]
+        codes = own_languages(loaded, own, caption_set.name, there)
+    for line in [*caption_set.notes, *notes_on_languages(loaded, codes)]:
+        note(f"note: {line}.")
+    vectors = encode_images(
+        TowerEncoder(loaded.encoder), caption_set, workers=options.workers,
+        progress=bar("encoding images"), reading=bar("reading images"),
+    )  # fmt: skip
+    kept, images, digest = without_broken(caption_set, vectors, options.skip_missing)
+    if gone := [code for code in codes if code not in kept.captions]:
+        note(f"note: no image is left that has a caption in {', '.join(gone)}.")
+    task = CaptionTask(kept, images, digest, f"{options.captions}-caption")
+    return loaded, tuple(code for code in codes if code in kept.captions), task
+
+
+def _is_one_of(code: str, trained: Sequence[str], there: Sequence[str]) -> bool:
+    """Return True for a language of the model's: ``zh-Hans`` is ``zh`` where the set has no other Chinese."""
+    if code in trained:
+        return True
+    primary = code.partition("-")[0]
+    return primary in trained and sum(one.partition("-")[0] == primary for one in there) == 1
 
 
 def dataset_name(caption_set: CaptionSet, protocol: str, direction: str) -> str:

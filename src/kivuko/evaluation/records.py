@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from kivuko.errors import CorruptFileError, DataError, KivukoError, MissingDependencyError, at
 from kivuko.evaluation.statistics import Interval, check_values
-from kivuko.files import atomic_path
+from kivuko.files import atomic_path, refuse_unwritable
+from kivuko.progress import note
 
 _REPORTED_PACKAGES = ("kivuko", "torch", "transformers", "sentence-transformers", "ir_measures", "numpy")
 
@@ -150,6 +151,12 @@ class PerQueryScores:
 def per_query_path(records_path: Path | str) -> Path:
     path = Path(records_path)
     return path.with_name(f"{path.stem}.per_query.parquet")
+
+
+def read_results(path: Path | str) -> tuple[list[Record], Header, list[PerQueryScores]]:
+    """Read a records file, and the per-query scores beside it if they are there."""
+    header, records = read_records(path)
+    return records, header, read_per_query(path) if per_query_path(path).is_file() else []
 
 
 def read_per_query(records_path: Path | str) -> list[PerQueryScores]:
@@ -313,18 +320,20 @@ def write_records(
         raise KivukoError(f"{path}: cannot be written ({reason}). Choose another place.") from problem
 
 
-def keep_earlier(path: Path | str, records: Sequence[Record]) -> Path | None:
-    """Rename the files of an earlier run with other results at ``path``; return the records' new path, None if unmoved.
+def save_results(path: Path, header: Header, records: Sequence[Record], per_query: Sequence[PerQueryScores]) -> None:
+    """Write records and per-query scores; an earlier run's with other results are renamed, and a note says so."""
+    refuse_unwritable(path)
+    if path.is_file():
+        _keep_earlier(path, records)
+    write_records(path, header, records, per_query)
 
-    The records file, its per-query scores, examples and TREC runs get the time of the earlier run in their names.
-    """
-    path = Path(path)
-    if not path.is_file():
-        return None
+
+def _keep_earlier(path: Path, records: Sequence[Record]) -> None:
+    """Put the time of the earlier run into the names of its records, per-query scores, examples and TREC runs."""
     try:
         header, earlier = read_records(path)
         if earlier == list(records):
-            return None
+            return
         stamp = "".join(character for character in header.created if character.isalnum())[:15]
     except KivukoError:  # damaged, or no records at all: kept too
         stamp = datetime.fromtimestamp(path.stat().st_mtime, UTC).strftime("%Y%m%dT%H%M%S")
@@ -337,7 +346,8 @@ def keep_earlier(path: Path | str, records: Sequence[Record]) -> Path | None:
             beside.rename(path.with_name(f"{stem}{suffix}"))
     for run in path.parent.glob(f"{escape(path.stem)}.*.run"):
         run.rename(path.with_name(f"{stem}{run.name[len(path.stem) :]}"))
-    return path.rename(kept)
+    path.rename(kept)
+    note(f"note: {path} held the results of another run; they are kept as {kept}.")
 
 
 def read_records(path: Path | str) -> tuple[Header, list[Record]]:

@@ -1,15 +1,16 @@
-"""From ranks under attack to records, per-query scores and examples."""
+"""Run attacks on a target, and turn ranks into records, per-query scores and examples."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from rich.progress import Progress
 
 from kivuko.evaluation.attack.examples import AttackedExample, png
 from kivuko.evaluation.attack.targets import CaptionTarget, EmojiTarget
@@ -22,10 +23,60 @@ from kivuko.evaluation.statistics import Interval
 from kivuko.files import atomic_path
 from kivuko.languages import resource_groups
 from kivuko.perturbations.edits import Perturbed
+from kivuko.perturbations.runner import AttackRunner, sweeps
 from kivuko.perturbations.spec import AttackSpec
-from kivuko.perturbations.target import Attacked, to_bytes
+from kivuko.perturbations.target import Attacked, Draws, to_bytes
 
 _IMAGES_KEPT = 2  # examples per attack and language that carry their images
+
+
+def run_attacks(
+    target: EmojiTarget | CaptionTarget,
+    specs: Sequence[AttackSpec],
+    grouped: Sequence[str] | None = None,  # languages that group means are taken over; None: all
+    images: Path | None = None,  # a folder that perturbed images are written to
+    display: Progress | None = None,
+) -> Results:
+    """Measure the target's queries clean and under each attack."""
+    sets = {code: target.attacked(code) for code in target.languages}
+    runner = AttackRunner(target, sets, Draws(target.seed))
+    results = Results(target, tuple(target.languages if grouped is None else grouped))
+    results.add_clean(
+        {code: own.goal(target.gallery).rank(own.vectors, np.arange(len(own))).ranks for code, own in sets.items()}
+    )
+    groups = sweeps(specs)
+    by_spec: dict[AttackSpec, list[Any]] = {spec: [] for spec in specs}
+    with _watched(display, len(groups) * len(sets)) as watch:
+        for group in groups:
+            for code, own in sets.items():
+                report = watch(f"{group[0].label if len(group) > 1 else group[0].text}, {code}")
+                for one in collect(runner.run(group, own, report), target, images):
+                    by_spec[one.spec].append(one)
+    for spec in specs:
+        results.add_attacked(by_spec[spec])
+    results.add_areas()
+    return results
+
+
+@contextmanager
+def _watched(display: Progress | None, total: int) -> Iterator[Any]:
+    """Yield a function that begins the next piece of work, by its name, and returns its progress callback."""
+    if display is None:
+        yield lambda _name: None
+        return
+    everything = display.add_task("attacks", total=total, figures="")
+    one = display.add_task("", total=1, figures="", visible=False)
+    begun = 0
+
+    def begin(name: str) -> Any:
+        nonlocal begun
+        display.update(everything, completed=begun)
+        begun += 1
+        display.reset(one, total=1, description=name, visible=True)
+        return lambda done, steps: display.update(one, completed=done, total=steps)
+
+    yield begin
+    display.update(everything, completed=total)
 
 
 @dataclass(eq=False)

@@ -2,42 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
+
+from rich.table import Table
 
 from kivuko.datasets.spec import EMOJI
 from kivuko.errors import UsageError
 from kivuko.evaluation.attack.examples import AttackedExample, examples_path, write_examples
-from kivuko.evaluation.evaluate import (
-    Evaluation,
-    Options,
-    call_text,
-    file_name,
-    grouped_languages,
-    is_caption_set,
-    is_emoji,
-    open_captions,
-    open_emoji,
-    open_for,
-    read_codes,
-    records_place,
-)
+from kivuko.evaluation.evaluate import Evaluation, call_text, is_caption_set, is_emoji, prepare
 from kivuko.evaluation.records import Header, per_query_path
-from kivuko.evaluation.tables import WIDTH
+from kivuko.evaluation.tables import WIDTH, attack_table, legend, overview_table
 from kivuko.files import refuse_unwritable
 from kivuko.perturbations.spec import AttackSpec, parse_attacks
 from kivuko.progress import bars, late_task
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
-    from rich.table import Table
-
     from kivuko.encoders.model import Model
-    from kivuko.evaluation.attack.results import Results
-    from kivuko.evaluation.attack.targets import CaptionTarget, EmojiTarget
 
 
 @dataclass(eq=False)
@@ -62,15 +46,11 @@ class AttackReport(Evaluation):
 
     def tables(self, width: int = WIDTH) -> list[Table]:
         """Return a Rich table for each attack, and an overview where there are several."""
-        from kivuko.evaluation.tables import attack_table, overview_table
-
         tables = [attack_table(self.records, spec) for spec in self.attacks]
         return tables if len(self.attacks) < 2 else [*tables, overview_table(self.records, self.attacks)]
 
     def lines(self) -> list[str]:
         """Return an explanation of the tables' columns, and the notes."""
-        from kivuko.evaluation.tables import legend
-
         return [legend(self.records, self.attacks), *(f"note: {line}" for line in self.notes)]
 
 
@@ -143,28 +123,32 @@ def attack(
     typo...
     """
     specs = read_attacks([attacks] if isinstance(attacks, str | AttackSpec) else attacks, crafted)
-    requested = read_codes(languages)
     if queries is not None and queries < 1:
         raise UsageError(f"{queries} queries: give at least 1.")
     if seed < 0:
         raise UsageError(f"seed {seed}: give 0 or more.")
-    opened = open_for(dataset, split, requested, captions)
+    requested, opened, place = prepare(model, dataset, languages, split, captions, records, "attacks-")
     if is_emoji(opened) and requested is not None and "en" in requested:
         raise UsageError("languages: English is the teacher's own and always there; name the other languages.")
     if not is_emoji(opened) and not is_caption_set(opened):
         raise UsageError(f"{dataset}: has no images; attack the emoji or an image-caption set (captions:photos.tsv).")
-    place = records_place(model, records, f"attacks-{file_name(dataset, opened, split, captions)}")
     check_places(place, examples, images)
+    from kivuko.evaluation.attack.results import run_attacks
+    from kivuko.evaluation.attack.targets import CaptionTarget, EmojiTarget
+    from kivuko.evaluation.evaluator import Options
+    from kivuko.evaluation.image_tasks import open_captions, open_emoji
+
     options = Options(
         languages=requested, split=split, captions=captions, skip_missing=skip_missing, alone=True,
         batch_size=batch_size, workers=workers, device=device, cldr=cldr, font=font,
     )  # fmt: skip
+    begin: Any = open_emoji if is_emoji(opened) else open_captions
+    kind: Any = EmojiTarget if is_emoji(opened) else CaptionTarget
     with bars(progress) as display:
-        target = _target(model, opened, options, queries, seed, display)
-        results = run_attacks(
-            target, specs, grouped=grouped_languages(target.model, target.languages, requested),
-            images=Path(images) if images else None, display=display,
-        )  # fmt: skip
+        loaded, codes, task = begin(model, opened, options, partial(late_task, display))
+        target = kind(loaded, codes, task, queries, seed, batch_size)
+        grouped = options.grouped(loaded, codes)
+        results = run_attacks(target, specs, grouped, Path(images) if images else None, display)
     header = Header(
         command=command or call_text("attack", dataset, [spec.text for spec in specs]), protocol=results.protocol(),
         seeds=sorted({seed, *([target.model.about.seed] if target.model.about else [])}),
@@ -176,54 +160,6 @@ def attack(
     if place is not None:
         report.save(place)
     return report
-
-
-def _target(
-    model: Any, opened: Any, options: Options, most: int | None, seed: int, display: Progress
-) -> EmojiTarget | CaptionTarget:
-    from kivuko.evaluation.attack.targets import CaptionTarget, EmojiTarget
-
-    def bar(text: str) -> Any:
-        return late_task(display, text)
-
-    if is_emoji(opened):
-        return EmojiTarget(*open_emoji(model, opened, options, bar), most, seed, options.batch_size)
-    return CaptionTarget(*open_captions(model, opened, options, bar), most, seed, options.batch_size)
-
-
-def run_attacks(
-    target: EmojiTarget | CaptionTarget,
-    specs: Sequence[AttackSpec],
-    *,
-    grouped: Sequence[str] | None = None,  # languages that group means are taken over; None: all
-    images: Path | None = None,  # a folder that perturbed images are written to
-    display: Progress | None = None,
-) -> Results:
-    """Measure the target's queries clean and under each attack."""
-    import numpy as np
-
-    from kivuko.evaluation.attack.results import Results, collect
-    from kivuko.perturbations.runner import AttackRunner, sweeps
-    from kivuko.perturbations.target import Draws
-
-    sets = {code: target.attacked(code) for code in target.languages}
-    runner = AttackRunner(target, sets, Draws(target.seed))
-    results = Results(target, tuple(target.languages if grouped is None else grouped))
-    results.add_clean(
-        {code: own.goal(target.gallery).rank(own.vectors, np.arange(len(own))).ranks for code, own in sets.items()}
-    )
-    groups = sweeps(specs)
-    by_spec: dict[AttackSpec, list[Any]] = {spec: [] for spec in specs}
-    with _watched(display, len(groups) * len(sets)) as watch:
-        for group in groups:
-            for code, own in sets.items():
-                report = watch(f"{group[0].label if len(group) > 1 else group[0].text}, {code}")
-                for one in collect(runner.run(group, own, report), target, images):
-                    by_spec[one.spec].append(one)
-    for spec in specs:
-        results.add_attacked(by_spec[spec])
-    results.add_areas()
-    return results
 
 
 def read_attacks(attacks: Sequence[str | AttackSpec], crafted: str | None = None) -> list[AttackSpec]:
@@ -259,24 +195,3 @@ def check_places(records: Path | None, examples: Path | str | None, images: Path
         if Path(images).is_file():
             raise UsageError(f"images: {images} is a file; name a folder.")
         refuse_unwritable(Path(images) / "any.png")
-
-
-@contextmanager
-def _watched(display: Progress | None, total: int) -> Iterator[Any]:
-    """Yield a function that begins the next piece of work, by its name, and returns its progress callback."""
-    if display is None:
-        yield lambda _name: None
-        return
-    everything = display.add_task("attacks", total=total, figures="")
-    one = display.add_task("", total=1, figures="", visible=False)
-    begun = 0
-
-    def begin(name: str) -> Any:
-        nonlocal begun
-        display.update(everything, completed=begun)
-        begun += 1
-        display.reset(one, total=1, description=name, visible=True)
-        return lambda done, steps: display.update(one, completed=done, total=steps)
-
-    yield begin
-    display.update(everything, completed=total)
