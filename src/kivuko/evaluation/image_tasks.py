@@ -33,7 +33,8 @@ from kivuko.files import sha256_of
 from kivuko.languages import DEFAULT_LANGUAGES
 from kivuko.progress import note
 from kivuko.search.building import emoji_vectors
-from kivuko.search.decoding import Refused, TowerEncoder
+from kivuko.search.decoding import Refused
+from kivuko.search.encoding import TowerEncoder
 
 DATASET, DOCUMENTS = "emoji", "emoji-text"
 TEXT_TO_IMAGE, IMAGE_TO_TEXT = "text-to-image", "image-to-text"
