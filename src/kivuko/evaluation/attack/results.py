@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from rich.progress import Progress
 
 from kivuko.evaluation.attack.examples import AttackedExample, png
-from kivuko.evaluation.attack.targets import CaptionTarget, EmojiTarget
+from kivuko.evaluation.attack.targets import AttackedQuery, CaptionTarget, EmojiTarget
 from kivuko.evaluation.evaluator import condition_of
 from kivuko.evaluation.group_means import ALL, HEADLINE, HIGH, LOW, LanguageScores, per_query_scores, summarize
 from kivuko.evaluation.measures import AREA, CALLS, GAP, TARGET_FIRST, values_at
@@ -22,7 +22,6 @@ from kivuko.evaluation.robustness import accuracy_radius_area, resource_gap, rob
 from kivuko.evaluation.statistics import Interval
 from kivuko.files import atomic_path
 from kivuko.languages import resource_groups
-from kivuko.perturbations.edits import Perturbed
 from kivuko.perturbations.runner import AttackRunner, sweeps
 from kivuko.perturbations.spec import AttackSpec
 from kivuko.perturbations.target import Attacked, Draws, to_bytes
@@ -50,10 +49,10 @@ def run_attacks(
         for group in groups:
             for code, own in sets.items():
                 report = watch(f"{group[0].label if len(group) > 1 else group[0].text}, {code}")
-                for one in collect(runner.run(group, own, report), target, images):
-                    by_spec[one.spec].append(one)
+                for spec, one in results.collect(runner.run(group, own, report), images).items():
+                    by_spec[spec].append(one)
     for spec in specs:
-        results.add_attacked(by_spec[spec])
+        results.add_attacked(spec, by_spec[spec])
     results.add_areas()
     return results
 
@@ -81,63 +80,11 @@ def _watched(display: Progress | None, total: int) -> Iterator[Any]:
 
 @dataclass(eq=False)
 class LanguageResult:
-    """Queries of one language under one attack, without the pixels."""
+    """Queries of one language under one attack; ``target_first``: of targeted attacks, per query."""
 
-    spec: AttackSpec
     language: str
-    ranks_before: list[int] = field(default_factory=list)
-    ranks_after: list[int] = field(default_factory=list)
-    texts: list[Perturbed] = field(default_factory=list)
-    calls: list[int] = field(default_factory=list)
-    target_first: list[bool] = field(default_factory=list)  # of targeted attacks
-    linf: list[float] = field(default_factory=list)  # length of each image's change; empty where none was attacked
-    l2: list[float] = field(default_factory=list)
-    # row of the query -> its image before and after, as PNG files
-    shown: dict[int, tuple[bytes, bytes]] = field(default_factory=dict)
-
-    def add(self, part: Attacked) -> None:
-        images, first = part.images, len(self.texts)
-        if images is not None:
-            assert images.original is not None
-            assert images.pixels is not None
-            change = images.change()
-            self.linf += change.abs().amax(1).tolist()
-            self.l2 += change.norm(dim=1).tolist()
-            for n in np.flatnonzero(part.ranks_after > part.ranks_before).tolist():
-                if len(self.shown) < _IMAGES_KEPT:
-                    self.shown[first + n] = png(to_bytes(images.original[n])), png(to_bytes(images.pixels[n]))
-        self.texts += part.texts
-        self.ranks_before += part.ranks_before.tolist()
-        self.ranks_after += part.ranks_after.tolist()
-        self.calls += part.calls.tolist()
-        self.target_first += [] if part.target_first is None else part.target_first.tolist()
-
-
-def collect(
-    parts: Iterable[Attacked], target: EmojiTarget | CaptionTarget, images: Path | None = None
-) -> list[LanguageResult]:
-    """Join the parts of one language's results, one result per attack.
-
-    ``images``: a folder that perturbed images are written to, as ``ATTACK/LANGUAGE/NAME.png``.
-    """
-    results: dict[AttackSpec, LanguageResult] = {}
-    folders: dict[AttackSpec, Path] = {}
-    with ExitStack() as open_folders:
-        for part in parts:
-            spec, language = part.spec, part.queries.language
-            result = results.setdefault(spec, LanguageResult(spec, language))
-            if images is not None and part.images is not None:
-                if spec not in folders:
-                    place = images / spec.text.replace("/", "-").replace(":", " ") / language
-                    folders[spec] = open_folders.enter_context(atomic_path(place))
-                    folders[spec].mkdir()
-                assert part.images.pixels is not None
-                first = len(result.texts)
-                queries = target.queries(language)[first : first + len(part.texts)]
-                for query, pixels in zip(queries, part.images.pixels, strict=True):
-                    (folders[spec] / f"{target.file_stem(query)}.png").write_bytes(png(to_bytes(pixels)))
-            result.add(part)
-    return list(results.values())
+    examples: list[AttackedExample] = field(default_factory=list)
+    target_first: list[bool] = field(default_factory=list)
 
 
 @dataclass(eq=False)
@@ -163,16 +110,61 @@ class Results:
     def add_clean(self, ranks: Mapping[str, NDArray[np.int64]]) -> None:
         self._add([self._scores(code, own) for code, own in ranks.items()], self.condition())
 
-    def add_attacked(self, results: Sequence[LanguageResult]) -> None:
+    def collect(self, parts: Iterable[Attacked], images: Path | None = None) -> dict[AttackSpec, LanguageResult]:
+        """Join the parts of one language's results, without the pixels.
+
+        ``images``: a folder that perturbed images are written to, as ``ATTACK/LANGUAGE/NAME.png``.
+        """
+        results: dict[AttackSpec, LanguageResult] = {}
+        folders: dict[AttackSpec, Path] = {}
+        with ExitStack() as open_folders:
+            for part in parts:
+                spec, language = part.spec, part.queries.language
+                result = results.setdefault(spec, LanguageResult(language))
+                first = len(result.examples)
+                queries = self.target.queries(language)[first : first + len(part.texts)]
+                if images is not None and part.images is not None:
+                    if spec not in folders:
+                        place = images / spec.text.replace("/", "-").replace(":", " ") / language
+                        folders[spec] = open_folders.enter_context(atomic_path(place))
+                        folders[spec].mkdir()
+                    assert part.images.pixels is not None
+                    for query, pixels in zip(queries, part.images.pixels, strict=True):
+                        (folders[spec] / f"{self.target.file_stem(query)}.png").write_bytes(png(to_bytes(pixels)))
+                shown = sum(one.image_after is not None for one in result.examples)
+                result.examples += self._examples(part, queries, _IMAGES_KEPT - shown)
+                result.target_first += [] if part.target_first is None else part.target_first.tolist()
+        return results
+
+    def _examples(self, part: Attacked, queries: Sequence[AttackedQuery], shown: int) -> Iterator[AttackedExample]:
+        """Yield the queries before and after; the images of the first ``shown`` that are harmed."""
+        images, condition = part.images, self.condition(part.spec)
+        lengths: list[tuple[float | None, float | None]] = [(None, None)] * len(queries)
+        files: dict[int, tuple[bytes, bytes]] = {}
+        if images is not None and images.original is not None and images.pixels is not None:
+            change = images.change()
+            lengths = list(zip(change.abs().amax(1).tolist(), change.norm(dim=1).tolist(), strict=True))
+            for n in np.flatnonzero(part.ranks_after > part.ranks_before)[:shown].tolist():
+                files[n] = png(to_bytes(images.original[n])), png(to_bytes(images.pixels[n]))
+        for n, query in enumerate(queries):
+            before, after = files.get(n, (None, None))
+            yield AttackedExample(
+                condition=condition, language=query.language, query_id=query.id, query=query.text,
+                perturbed=part.texts[n].text, edits=part.texts[n].edits, image_id=self.target.image_id(query.image),
+                linf=lengths[n][0], l2=lengths[n][1], rank_before=int(part.ranks_before[n]),
+                rank_after=int(part.ranks_after[n]), calls=int(part.calls[n]), image_before=before, image_after=after,
+            )  # fmt: skip
+
+    def add_attacked(self, spec: AttackSpec, results: Sequence[LanguageResult]) -> None:
         """Add one attack's results, one per language. The clean queries must have been added."""
-        spec = results[0].spec
         condition, scores = self.condition(spec), []
         for one in results:
-            more = {CALLS: np.array(one.calls, dtype=np.float64)}
+            more = {CALLS: np.array([example.calls for example in one.examples], dtype=np.float64)}
             if one.target_first:
                 more[TARGET_FIRST] = np.array(one.target_first, dtype=np.float64)
-            scores.append(self._scores(one.language, np.array(one.ranks_after, dtype=np.int64), more))
-            self.examples += self._examples(one, condition)
+            ranks = np.array([example.rank_after for example in one.examples], dtype=np.int64)
+            scores.append(self._scores(one.language, ranks, more))
+            self.examples += one.examples
         self._add(scores, condition)
         self.specs.append(spec)
         before, after = self._blocks(self.condition()), self._blocks(condition)
@@ -246,17 +238,6 @@ class Results:
 
     def _record(self, condition: Condition, group: str, measure: str, interval: Interval, queries: int) -> Record:
         return record_of(condition, interval, queries, subset=self._subset(), language=group, measure=measure)
-
-    def _examples(self, one: LanguageResult, condition: Condition) -> Iterator[AttackedExample]:
-        for n, query in enumerate(self.target.queries(one.language)):
-            images = one.shown.get(n, (None, None))
-            yield AttackedExample(
-                condition=condition, language=query.language, query_id=query.id, query=query.text,
-                perturbed=one.texts[n].text, edits=one.texts[n].edits, image_id=self.target.image_id(query.image),
-                linf=one.linf[n] if one.linf else None, l2=one.l2[n] if one.l2 else None,
-                rank_before=one.ranks_before[n], rank_after=one.ranks_after[n], calls=one.calls[n],
-                image_before=images[0], image_after=images[1],
-            )  # fmt: skip
 
 
 def attack_facts(spec: AttackSpec) -> dict[str, Any]:
