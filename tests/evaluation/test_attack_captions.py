@@ -113,3 +113,21 @@ def test_the_command_and_the_call_give_the_same_records(model, photos, tmp_path,
     assert records == report.records
     assert header.protocol == json.loads(json.dumps(report.header.protocol))
     assert header.command.startswith("kivuko attack")
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"attacks": [3]}, "attacks=3: give attacks as text, such as 'typo:edits=2'"),
+        ({"attacks": 3}, "attacks=3: give attacks as text"),
+        ({"attacks": {"typo": 2}.items()}, "attacks=.'typo', 2.: "),
+        ({"queries": 1.5}, "queries=1.5: choose a whole number of at least 1"),
+        ({"queries": 0}, "queries=0"), ({"queries": True}, "queries=True"), ({"seed": -1}, "seed=-1"),
+        ({"seed": "3"}, "seed='3'"), ({"examples": 3}, "examples=3: give a path"),
+        ({"records": 3}, "records=3: give a path"),
+    ],
+)  # fmt: skip
+def test_arguments_of_a_wrong_type_or_range_are_one_line(given, message):
+    with pytest.raises(UsageError, match=message) as error:
+        attack("no-model", "emoji", **({"attacks": ["typo"]} | given))
+    assert "\n" not in str(error.value)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from rich.table import Table
 
 from kivuko.datasets.spec import EMOJI
-from kivuko.errors import UsageError
+from kivuko.errors import UsageError, check_number, check_path, check_seed, check_type
 from kivuko.evaluation.attack.examples import AttackedExample, examples_path, write_examples
 from kivuko.evaluation.evaluate import Evaluation, call_text, is_caption_set, is_emoji, prepare
 from kivuko.evaluation.records import Header, per_query_path
@@ -22,6 +22,8 @@ from kivuko.progress import bars, late_task
 
 if TYPE_CHECKING:
     from kivuko.encoders.model import Model
+
+_WANTED = "attacks as text, such as 'typo:edits=2'"
 
 
 @dataclass(eq=False)
@@ -122,17 +124,16 @@ def attack(
     >>> print(report)
     typo...
     """
-    specs = read_attacks([attacks] if isinstance(attacks, str | AttackSpec) else attacks, crafted)
-    if queries is not None and queries < 1:
-        raise UsageError(f"{queries} queries: give at least 1.")
-    if seed < 0:
-        raise UsageError(f"seed {seed}: give 0 or more.")
+    specs, seed = read_attacks(attacks, crafted), check_seed(seed)
+    queries = check_number("queries", queries, least=1, whole=True, optional=True)
+    examples_file = check_path("examples", examples, optional=True)
+    images_folder = check_path("images", images, optional=True)
     requested, opened, place = prepare(model, dataset, languages, split, captions, records, "attacks-")
     if is_emoji(opened) and requested is not None and "en" in requested:
         raise UsageError("languages: English is the teacher's own and always there; name the other languages.")
     if not is_emoji(opened) and not is_caption_set(opened):
         raise UsageError(f"{dataset}: has no images; attack the emoji or an image-caption set (captions:photos.tsv).")
-    check_places(place, examples, images)
+    check_places(place, examples_file, images_folder)
     from kivuko.evaluation.attack.results import run_attacks
     from kivuko.evaluation.attack.targets import CaptionTarget, EmojiTarget
     from kivuko.evaluation.evaluator import Options
@@ -148,24 +149,30 @@ def attack(
         loaded, codes, task = begin(model, opened, options, partial(late_task, display))
         target = kind(loaded, codes, task, queries, seed, batch_size)
         grouped = options.grouped(loaded, codes)
-        results = run_attacks(target, specs, grouped, Path(images) if images else None, display)
+        results = run_attacks(target, specs, grouped, images_folder, display)
     header = Header(
         command=command or call_text("attack", dataset, [spec.text for spec in specs]), protocol=results.protocol(),
         seeds=sorted({seed, *([target.model.about.seed] if target.model.about else [])}),
     )  # fmt: skip
     report = AttackReport(
         results.records, header, results.per_query, attacks=specs, examples=results.examples,
-        examples_file=Path(examples) if examples else None,
+        examples_file=examples_file,
     )  # fmt: skip
     if place is not None:
         report.save(place)
     return report
 
 
-def read_attacks(attacks: Sequence[str | AttackSpec], crafted: str | None = None) -> list[AttackSpec]:
+def read_attacks(
+    attacks: str | AttackSpec | Sequence[str | AttackSpec], crafted: str | None = None
+) -> list[AttackSpec]:
     """Read attacks; with ``crafted`` "both" those on images are run twice."""
-    read = ([one] if isinstance(one, AttackSpec) else parse_attacks([one]) for one in attacks)
-    specs = list(dict.fromkeys(spec for group in read for spec in group))
+    specs: list[AttackSpec] = []
+    check_type("attacks", attacks, str | AttackSpec | Iterable, _WANTED)
+    for one in [attacks] if isinstance(attacks, str | AttackSpec) else attacks:
+        check_type("attacks", one, str | AttackSpec, _WANTED)
+        specs += [one] if isinstance(one, AttackSpec) else parse_attacks([one])
+    specs = list(dict.fromkeys(specs))
     if not specs:
         raise UsageError("no attack is given: name at least one, such as typo:edits=2 (--attack).")
     if crafted is None:
@@ -183,15 +190,15 @@ def read_attacks(attacks: Sequence[str | AttackSpec], crafted: str | None = None
     return list(dict.fromkeys(chosen))
 
 
-def check_places(records: Path | None, examples: Path | str | None, images: Path | str | None) -> None:
+def check_places(records: Path | None, examples: Path | None, images: Path | None) -> None:
     """Refuse places that cannot be written, before the work begins."""
     if records is not None:
-        files = [records, per_query_path(records), Path(examples) if examples else examples_path(records)]
+        files = [records, per_query_path(records), examples or examples_path(records)]
         for file in files[1:]:
             refuse_unwritable(file)
         if len({file.resolve() for file in files}) < len(files):
             raise UsageError(f"examples: the records are written to {examples}; choose another name.")
     if images is not None:
-        if Path(images).is_file():
+        if images.is_file():
             raise UsageError(f"images: {images} is a file; name a folder.")
-        refuse_unwritable(Path(images) / "any.png")
+        refuse_unwritable(images / "any.png")
