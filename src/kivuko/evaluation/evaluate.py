@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from rich.table import Table
 
 from kivuko.datasets.spec import EMOJI, open_dataset, records_stem
-from kivuko.errors import UsageError
+from kivuko.errors import UsageError, check_path
 from kivuko.evaluation.measures import write_run
 from kivuko.evaluation.records import (
     Header,
@@ -215,7 +215,7 @@ def prepare(
     if records is False:
         return requested, opened, None
     source = str(model if isinstance(model, str | Path) else model.source)
-    place = None if records is None else Path(records)
+    place: Path | None = check_path("records", records, optional=True)
     if place is None and source and Path(source).is_dir():  # not a model of the hub
         name = file_name(dataset, opened, split, captions)
         place = Path(source) / "evaluation" / f"{prefix}{name}.jsonl"
