@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from kivuko import streams as lines_module
 from kivuko.bitext.reading import read_bitext
 from kivuko.errors import DataError, MissingDependencyError, UsageError
-from kivuko.streams import START_BYTES, ByteInput, byte_stream, read_lines, text_lines
+from kivuko.streams import START_BYTES, ByteInput, byte_stream, json_lines, parse_json, read_lines, text_lines
 
 zstandard = pytest.importorskip("zstandard")
 
@@ -143,13 +143,21 @@ def test_lines_do_not_depend_on_blocks(pieces: list[bytes], block: int, limit: i
     lines = content.split(b"\n")
     if not lines[-1]:  # nothing after the last line's end, or nothing at all
         lines.pop()
-    expected = [None if len(line) > limit else line.decode().removesuffix("\r") for line in lines]
-    assert read == expected
+    expected = [[None] if len(line) > limit else _parted(line.decode().rstrip("\r")) for line in lines]
+    assert read == [part for parts in expected for part in parts]
+
+
+def _parted(line: str) -> list[str | None]:
+    """Split at lone CRs where each part is a row of as many tabs, at least one."""
+    parts = [part for part in line.split("\r") if part.strip()]
+    tabs = {part.count("\t") for part in parts}
+    return list(parts) if len(parts) > 1 and len(tabs) == 1 and 0 not in tabs else [line]
 
 
 def _runs(content: bytes, longest: int) -> list[list[str | None]]:
     runs, number = [], 1
-    for run in lines_module._whole_lines(io.BytesIO(content), longest):
+    stream = io.BytesIO(content)
+    for run in lines_module._whole_lines(iter(lambda: stream.read(lines_module._BLOCK), b""), longest):
         texts, fault = ([None], None) if run is None else lines_module._texts(run, "f", number)
         assert fault is None
         runs.append(texts)
@@ -211,3 +219,75 @@ def test_numbered_lines_refuse_one_that_is_too_long(tmp_path: Path) -> None:
     assert [number for number, _ in text_lines(path)] == [1, 2]
     with pytest.raises(DataError, match="f:2: a line over 1 MiB; give one text per line"):
         list(text_lines(path, 1 << 20))
+
+
+@pytest.mark.parametrize("compress", [bytes, gzip.compress])
+@pytest.mark.parametrize("end", ["\r", "\r\n", "\n", "\r\r\n"])
+def test_lines_end_as_on_any_system(tmp_path: Path, compress: Compress, end: str) -> None:
+    lines = [f"q{number}\tneno {number}" for number in range(40_000)]  # more than two blocks
+    path = tmp_path / "f"
+    path.write_bytes(compress((end.join(lines) + end).encode()))
+    assert list(read_lines(path)) == lines
+    path.write_bytes(compress(end.join(lines[:3]).encode()))
+    assert list(text_lines(path)) == list(enumerate(lines[:3], start=1))
+
+
+def test_a_file_of_lone_returns_may_hold_other_line_ends(tmp_path: Path) -> None:
+    path = tmp_path / "f"
+    path.write_bytes(b"a\rb\rc\r\nd\n\re\r")
+    assert list(read_lines(path)) == ["a", "b", "c", "d", "", "e"]
+
+
+@pytest.mark.parametrize("block", [1, 2, 3, 5])
+def test_a_return_and_a_line_feed_may_be_in_two_blocks(monkeypatch: pytest.MonkeyPatch, block: int) -> None:
+    monkeypatch.setattr(lines_module, "_BLOCK", block)
+    stream = io.BytesIO(b"\rb\rc\r\nd\r\n\re\r")
+    assert b"".join(lines_module._with_line_feeds(stream)) == b"\nb\nc\nd\n\ne\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "lines"),
+    [
+        (b"a\tb\nc\td\re\tf\ng\th\n", ["a\tb", "c\td", "e\tf", "g\th"]),  # rows glued together
+        (b'{"a": 1}\n{"a": 2}\r{"a": 3}\n', ['{"a": 1}', '{"a": 2}', '{"a": 3}']),
+        (b"a\tb\nc\rd\te\nf\tg\n", ["a\tb", "c\rd\te", "f\tg"]),  # white space within a sentence
+        (b"a b\nc\rd\ne\n", ["a b", "c\rd", "e"]),  # or the lines of a parallel file would shift
+    ],
+)
+def test_a_lone_return_among_line_feeds_ends_a_line_where_that_is_evident(
+    tmp_path: Path, content: bytes, lines: list[str]
+) -> None:
+    (tmp_path / "f").write_bytes(content)
+    assert list(read_lines(tmp_path / "f")) == lines
+
+
+@pytest.mark.parametrize(
+    ("encoding", "named"),
+    [
+        ("utf-32", "UTF-32"), ("utf-16", "UTF-16"), ("utf-32-le", "UTF-32LE"), ("utf-32-be", "UTF-32BE"),
+        ("utf-16-le", "UTF-16LE"), ("utf-16-be", "UTF-16BE"),
+    ],
+)  # fmt: skip
+def test_an_encoding_of_wide_units_is_named(tmp_path: Path, encoding: str, named: str) -> None:
+    (tmp_path / "f").write_bytes("mbwa\tdog\npaka\tcat\n".encode(encoding))
+    with pytest.raises(DataError, match=f"f:1: {named}, not UTF-8; convert with iconv -f {named.lower()} -t utf-8"):
+        list(read_lines(tmp_path / "f"))
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "NaN", "-Infinity", "1" * 5000, "-" + "9" * 4301, "[" * 100_000 + "]" * 100_000,
+        '{"a":' * 20_000 + "1" + "}" * 20_000, '"a\tb"', '"\\ud800"',
+    ],
+)  # fmt: skip
+def test_a_field_that_nobody_needs_refuses_no_line(tmp_path: Path, value: str) -> None:
+    (tmp_path / "f").write_text(f'{{"x": {value}, "text": "paka \\"[{{", "y": [1, [2]]}}\n')
+    [(number, row)] = json_lines(tmp_path / "f")
+    assert (number, row["text"], row["y"]) == (1, 'paka "[{', [1, [2]])
+
+
+@pytest.mark.parametrize("text", ["{", '{"a": }', "[" * 100_000, '{"a": "b}', "{'a': 1}", "", '{"a": 1} {"a": 2}'])
+def test_what_is_no_json_stays_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"Expecting|Unterminated|Extra|Invalid"):
+        parse_json(text)

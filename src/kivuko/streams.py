@@ -12,11 +12,11 @@ import lzma
 import re
 import sys
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from itertools import chain
 from pathlib import Path
-from typing import IO, Any, BinaryIO, NoReturn, cast
+from typing import IO, Any, BinaryIO, cast
 
 from kivuko.errors import DataError, KivukoError, MissingDependencyError, UsageError, at, first_line, one_line
 
@@ -125,8 +125,8 @@ def byte_stream(path: Path, progress: Callable[[int], None] | None = None) -> Ab
 def read_lines(source: Path | ByteInput, longest: int | None = None) -> Iterator[str | None]:
     """Yield the lines of a UTF-8 file without their ends; None for a line over ``longest`` bytes.
 
-    Only ``\\n`` or ``\\r\\n`` ends a line, so U+2028, U+0085 or a vertical tab inside a sentence do not split it. A
-    byte order mark is skipped. The lines before a fault are yielded first.
+    ``\\n`` or ``\\r\\n`` ends a line, and a lone ``\\r`` in a file whose lines end so; U+2028, U+0085 or a vertical tab
+    inside a sentence do not split it. A byte order mark is skipped. The lines before a fault are yielded first.
     """
     source = source if isinstance(source, ByteInput) else ByteInput(source)
     return chain.from_iterable(_blocks(source, MAX_LINE_BYTES if longest is None else longest))
@@ -147,12 +147,52 @@ def json_lines(source: Path | ByteInput) -> Iterator[tuple[int, dict[str, Any]]]
     for number, line in text_lines(source):
         if line.strip():
             try:
-                row = json.loads(line, parse_constant=_refuse)
-            except (ValueError, RecursionError):
+                row = parse_json(line)
+            except ValueError:
                 row = None
             if not isinstance(row, dict):
                 raise DataError(f'{at(name, number)}: not a JSON object; write one per line, such as {{"id": "1", …}}')
             yield number, row
+
+
+def parse_json(text: str) -> Any:
+    """Parse JSON, or raise ValueError; what only some parsers take is read, as it may be in a field that nobody needs.
+
+    NaN and infinity are numbers, an integer of thousands of digits is infinite, control characters may be in a text,
+    and what is nested deeper than ``_DEEPEST`` is null.
+    """
+    try:
+        return _decode(text)
+    except RecursionError:
+        text = _without_depths(text)
+    except ValueError:
+        pass
+    return _decode_leniently(text)
+
+
+def _whole_number(digits: str) -> int | float:
+    return int(digits) if len(digits) < sys.int_info.default_max_str_digits else float(digits)
+
+
+_DEEPEST = 100
+_JSON_TOKEN = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[\[\]{}]', re.DOTALL)
+_decode = json.JSONDecoder().decode
+_decode_leniently = json.JSONDecoder(strict=False, parse_int=_whole_number).decode
+
+
+def _without_depths(text: str) -> str:
+    kept, position, depth = [], 0, 0
+    for token in _JSON_TOKEN.finditer(text):
+        if token[0] in "[{":
+            depth += 1
+            if depth == _DEEPEST:
+                kept.append(text[position : token.start()])
+        elif token[0] in "]}":
+            if depth == _DEEPEST:
+                kept.append("null")
+                position = token.end()
+            depth -= 1
+    return "".join(kept) + (text[position:] if depth < _DEEPEST else "")
 
 
 @contextmanager
@@ -293,14 +333,10 @@ def _is_pipe(path: Path) -> bool:
         return False
 
 
-def _refuse(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")
-
-
 def _blocks(source: ByteInput, longest: int) -> Iterator[list[str | None]]:
     number = 1  # of the first line in the block
     with source.opened() as stream:
-        for lines in _whole_lines(stream, longest):
+        for lines in _whole_lines(_with_line_feeds(stream), longest):
             if lines is None:
                 yield [None]
                 number += 1
@@ -312,14 +348,33 @@ def _blocks(source: ByteInput, longest: int) -> Iterator[list[str | None]]:
             number += len(texts)
 
 
-def _whole_lines(stream: BinaryIO, longest: int) -> Iterator[bytes | None]:
+def _with_line_feeds(stream: BinaryIO) -> Iterator[bytes]:
+    """Yield a file in blocks; if most of its lines end in a lone CR, as on old Macs, all ends become LF."""
+    block = stream.read(_BLOCK)
+    returns, pairs = block.count(b"\r"), block.count(b"\r\n")
+    if returns - pairs <= block.count(b"\n"):
+        while block:
+            yield block
+            block = stream.read(_BLOCK)
+        return
+    held = b""  # a CR that may be followed by LF
+    while block:
+        block = held + block
+        held = b"\r" if block.endswith(b"\r") else b""
+        yield block.removesuffix(b"\r").replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        block = stream.read(_BLOCK)
+    if held:
+        yield b"\n"
+
+
+def _whole_lines(blocks: Iterable[bytes], longest: int) -> Iterator[bytes | None]:
     """Yield runs of whole lines; None for a line over the limit, of which little is held.
 
     A run with a NUL in it may end with half a line, and nothing is read after it.
     """
     parts: list[bytes] = []  # of the line that has not ended yet
     length = 0
-    while block := stream.read(_BLOCK):
+    for block in blocks:
         first, nul = block.find(b"\n") + 1, block.find(b"\0")
         if not first and nul < 0:
             length += len(block)
@@ -345,8 +400,8 @@ def _whole_lines(stream: BinaryIO, longest: int) -> Iterator[bytes | None]:
 def _texts(lines: bytes, name: str, number: int) -> tuple[list[str | None], DataError | None]:
     """Return the texts of whole lines, and the error of the line after them, if any."""
     if number == 1:
-        if lines.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-            return [], DataError(f"{at(name, 1)}: UTF-16, not UTF-8; convert with iconv -f utf-16 -t utf-8")
+        if (wide := _wide_encoding(lines)) is not None:
+            return [], DataError(f"{at(name, 1)}: {wide.upper()}, not UTF-8; convert with iconv -f {wide} -t utf-8")
         # One mark by itself is a file of one blank line.
         lines = lines.removeprefix(codecs.BOM_UTF8) or b"\n"
     fault: DataError | None = None
@@ -360,18 +415,44 @@ def _texts(lines: bytes, name: str, number: int) -> tuple[list[str | None], Data
         lines = lines[: lines.rfind(b"\n", 0, error.start) + 1]
         fault = _not_utf8(name, number + lines.count(b"\n"), error.object[error.start])
         text = lines.decode("utf-8")
-    if "\r\n" in text:
+    while "\r\n" in text:  # a text written twice in the way of Windows has two CRs
         text = text.replace("\r\n", "\n")
     texts: list[str | None] = list(text.removesuffix("\n").split("\n")) if text else []
     if not lines.endswith(b"\n") and texts and texts[-1] is not None:
-        texts[-1] = texts[-1].removesuffix("\r")  # the last line of a file
+        texts[-1] = texts[-1].rstrip("\r")  # the last line of a file
+    if "\r" in text:
+        texts = [part for line in texts if line is not None for part in _parted_at_returns(line)]
     return texts, fault
+
+
+def _parted_at_returns(line: str) -> list[str]:
+    """Split a line at lone CRs where that is evident: into JSON objects, or rows of as many tabs each."""
+    parts = [part for part in line.split("\r") if part.strip()]
+    tabs = {part.count("\t") for part in parts}
+    objects = all(part.lstrip().startswith("{") and part.rstrip().endswith("}") for part in parts)
+    return parts if len(parts) > 1 and (objects or (len(tabs) == 1 and tabs != {0})) else [line]
+
+
+_WIDE = (
+    (re.compile(rb"[^\0]\0\0\0"), "utf-32le"),
+    (re.compile(rb"\0\0\0[^\0]"), "utf-32be"),
+    (re.compile(rb"[^\0]\0[^\0]\0"), "utf-16le"),
+    (re.compile(rb"\0[^\0]\0[^\0]"), "utf-16be"),
+)
+
+
+def _wide_encoding(start: bytes) -> str | None:
+    """Return UTF-16 or UTF-32 if a text begins so: with a byte order mark, or with two ASCII letters."""
+    for mark, encoding in _MARKS[1:5]:
+        if start.startswith(mark):
+            return encoding
+    return next((encoding for pattern, encoding in _WIDE if pattern.match(start)), None)
 
 
 def _binary(name: str, number: int) -> DataError:
     return DataError(
         f"{at(name, number)}: a NUL byte, so this is a binary file, not UTF-8 text; give a text file "
-        f"(UTF-16 without a byte order mark: convert with iconv -f utf-16le -t utf-8)"
+        f"(or convert it from UTF-16 with iconv -f utf-16le -t utf-8)"
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import chain, zip_longest
@@ -13,7 +12,7 @@ from kivuko.bitext import pairs as reasons
 from kivuko.bitext.pairs import Columns, RawPair
 from kivuko.errors import DataError, UsageError, at, first_line
 from kivuko.languages import known_code
-from kivuko.streams import COMPRESSED, ByteInput, plain_name, read_lines
+from kivuko.streams import COMPRESSED, ByteInput, parse_json, plain_name, read_lines
 
 # (language's side, English side) pairs of headings that are in use for bitext.
 _HEADINGS = (("text", "english"), ("source", "target"), ("non_english", "english"))
@@ -209,9 +208,6 @@ def _listed(names: Sequence[str]) -> str:
     return (listed + (", ..." if len(names) > 10 else "")) or "none"
 
 
-_decode = json.JSONDecoder().decode
-
-
 class JsonlSource(FileSource):
     """The lines of a UTF-8 JSON lines file; see ``PairSource``.
 
@@ -242,7 +238,7 @@ class JsonlSource(FileSource):
 
     def _sides(self, line: str, place: str) -> Sides:
         try:
-            record = _decode(line)
+            record = parse_json(line)
         except (ValueError, RecursionError) as error:
             hint = "; it is one JSON array: write its objects on lines with jq -c '.[]'" if line[0] == "[" else ""
             raise DataError(
@@ -257,7 +253,7 @@ class JsonlSource(FileSource):
 
 def _pair(number: int, line: str, sides: Sides) -> RawPair:
     try:
-        record = _decode(line)
+        record = parse_json(line)
     except (ValueError, RecursionError):
         return RawPair(number, line, None, reasons.NOT_JSON)
     try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -19,7 +18,7 @@ from kivuko.datasets.own import adapt
 from kivuko.errors import DataError, UsageError, at, wrap_errors
 from kivuko.plugins import has_module, is_plugin, load_plugin
 from kivuko.progress import progress_bar
-from kivuko.streams import plain_name, text_lines
+from kivuko.streams import parse_json, plain_name, text_lines
 
 if TYPE_CHECKING:
     from kivuko.datasets.emoji.world import EmojiWorld
@@ -260,9 +259,9 @@ def _of_json(path: Path) -> Iterator[str]:
         if not line.strip():
             continue
         try:
-            content = json.loads(line)
+            content = parse_json(line)
             yield from list(_strings(content, isinstance(content, str)))
-        except (ValueError, RecursionError):
+        except ValueError:
             raise DataError(f"{at(path, number)}: is no JSON; give a file with an object on each line") from None
 
 

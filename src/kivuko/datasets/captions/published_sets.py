@@ -23,7 +23,7 @@ from kivuko.datasets.captions.caption_set import (
     code_of,
 )
 from kivuko.errors import DataError, UsageError, at
-from kivuko.streams import byte_stream, json_lines, text_lines
+from kivuko.streams import byte_stream, json_lines, parse_json, text_lines
 from kivuko.text import pluralize
 
 _COCO_FOLDERS = ("images", "train2014", "val2014")
@@ -433,14 +433,12 @@ def _read_json(path: Path) -> Any:
     if len(content) > _COCO_LARGEST:
         raise DataError(f"{path}: over {_COCO_LARGEST >> 30} GiB of JSON; give one object per line (.jsonl) instead")
     try:
-        return json.loads(content.decode("utf-8-sig"))
+        return parse_json(content.decode("utf-8-sig"))
     except json.JSONDecodeError as problem:
         raise DataError(f"{at(path, problem.lineno)}: not JSON ({problem.msg}); fetch the file again") from problem
     except UnicodeDecodeError as problem:
         line = content.count(b"\n", 0, problem.start) + 1
         raise DataError(f"{at(path, line)}: not UTF-8; convert the file, or fetch it again") from problem
-    except (ValueError, RecursionError) as problem:  # numbers of thousands of digits, thousands of brackets
-        raise DataError(f"{path}: JSON that cannot be read ({problem}); fetch the file again") from problem
 
 
 PUBLISHED = (

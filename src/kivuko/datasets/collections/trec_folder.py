@@ -27,7 +27,7 @@ from kivuko.datasets.collections.sgml import read_topics, sgml_documents
 from kivuko.errors import DataError, UsageError, at
 from kivuko.files import atomic_path, write_text
 from kivuko.languages import known_code, language
-from kivuko.streams import COMPRESSED, json_lines, text_lines
+from kivuko.streams import COMPRESSED, json_lines, parse_json, text_lines
 
 ABOUT = "collection.json"
 _QUERIES, _DOCUMENTS, _QRELS = ("queries", "topics"), ("documents", "docs", "corpus", "collection"), ("qrels",)
@@ -180,8 +180,8 @@ def _read_about(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        about = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as problem:
+        about = parse_json(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError) as problem:
         raise DataError(f"{path}: not JSON that can be read ({problem}); mend it or delete it") from None
     if not isinstance(about, dict):
         raise DataError(f"{path}: not a JSON object; mend it or delete it")
