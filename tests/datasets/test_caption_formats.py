@@ -258,3 +258,22 @@ def test_a_set_without_some_images_counts_them(tmp_path):
     assert left.left_out == {"image: missing": 1}
     assert left.of("sw").owners == (0, 0, 1, 1)
     assert hashlib.sha256(content(left.images[0])).digest() == hashlib.sha256(scene.jpeg(1)).digest()
+
+
+@pytest.mark.parametrize("value", ["NaN", "-Infinity", "1" * 5000, "[" * 50_000 + "]" * 50_000])
+def test_a_json_field_that_is_not_needed_refuses_nothing(tmp_path, value):
+    lines = [f'{{"image": "a.jpg", "caption": "paka", "width": {value}}}']
+    result = open_caption_set(f"captions:{scene.write_lines(tmp_path / 'c.jsonl', lines)}", language="sw")
+    assert result.captions == {"sw": {"a.jpg": ("paka",)}}
+    images, annotations = '[{"file_name": "a.jpg", "id": 1}]', '[{"image_id": 1, "caption": "paka"}]'
+    coco = f'{{"info": {value}, "images": {images}, "annotations": {annotations}}}'
+    result = open_caption_set(f"coco:{scene.write_lines(tmp_path / 'c.json', [coco])}", language="sw")
+    assert result.captions == {"sw": {"a.jpg": ("paka",)}}
+
+
+def test_captions_whose_lines_end_in_lone_returns(tmp_path):
+    (tmp_path / "c.tsv").write_bytes(b"image\tcaption\ra.jpg\tpaka\rb.jpg\tmbwa\r")
+    (tmp_path / "c.csv").write_bytes(b"image,caption\ra.jpg,paka\rb.jpg,mbwa\r")
+    for name in ("c.tsv", "c.csv"):
+        result = open_caption_set(f"captions:{tmp_path / name}", language="sw")
+        assert result.captions == {"sw": {"a.jpg": ("paka",), "b.jpg": ("mbwa",)}}

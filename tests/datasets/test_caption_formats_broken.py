@@ -98,7 +98,7 @@ def test_a_gzip_that_was_cut(tmp_path):
         ('{"images": [{"filename": "a.jpg", "split": "train", "sentences": []}]}', "--split"),
         ('{"images": [{"filename": "a.jpg", "split": "test", "sentences": []}]}', "no caption"),
         ('{\n"images": [,]}', "c.json:2"),
-        ("[" * 100_000, "cannot be read"),
+        ("[" * 100_000, "not JSON"),
         ("1" * 5_000, "c.json"),
     ],
 )

@@ -319,3 +319,22 @@ def test_incomplete_folders_say_what_is_missing(tmp_path: Path) -> None:
     collection(folder, collection__json="{")
     with pytest.raises(DataError, match=r"collection.json: not JSON"):
         open_collection(f"trec:{folder}")
+
+
+def test_lines_that_end_in_lone_returns(tmp_path: Path) -> None:
+    (tmp_path / "queries.sw.tsv").write_bytes(b"q1\tpaka mweusi\rq2\tmbwa mweupe\r")
+    (tmp_path / "documents.en.jsonl").write_bytes(b'{"id": "d1", "text": "a cat"}\r{"id": "d2", "text": "a dog"}\r')
+    (tmp_path / "qrels.txt").write_bytes(b"q1 0 d1 1\rq2 0 d2 1\r")
+    result = open_collection(f"trec:{tmp_path}")
+    assert result.queries("sw") == {"q1": "paka mweusi", "q2": "mbwa mweupe"}
+    assert [document.text for document in result.documents()] == ["a cat", "a dog"]
+    assert result.judgments() == {"q1": {"d1": 1}, "q2": {"d2": 1}}
+    topics = b"<top>\r<num> Number: 1\r<title> paka mweusi\r</top>\r<top>\r<num> 2\r<title> mbwa\r</top>\r"
+    (tmp_path / "topics.xml").write_bytes(topics)
+    assert read_queries(tmp_path / "topics.xml") == {"": {"1": "paka mweusi", "2": "mbwa"}}
+
+
+def test_a_field_that_is_not_needed_refuses_no_document(tmp_path: Path) -> None:
+    value = "1" * 5000
+    (tmp_path / "d.jsonl").write_text(f'{{"id": "d1", "text": "a cat", "score": NaN, "hash": {value}}}\n')
+    assert [document.id for document in read_documents(tmp_path / "d.jsonl")] == ["d1"]
