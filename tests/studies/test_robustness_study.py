@@ -1,4 +1,4 @@
-"""The robustness study on the tiny world: every system attacked, resumed, and told of in one file."""
+"""The robustness study on the tiny world: every system attacked, resumed, and recorded in one file."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from kivuko.evaluation.attack.examples import read_examples
 from kivuko.evaluation.records import read_per_query, read_records
 from kivuko.report.writing import write_report
 from kivuko.studies.engine import Place, perform_study
-from kivuko.studies.grid import Grid
 from kivuko.studies.robustness import ROBUSTNESS, STUDY
 from kivuko.studies.robustness_inputs import (
     RECIPES,
@@ -40,7 +39,7 @@ PLAN = Plan((
 
 
 class Watch:
-    """Counts what it is told."""
+    """Counts runs."""
 
     def __init__(self):
         self.finished, self.waiting = [], []
@@ -59,48 +58,44 @@ class Watch:
 
 
 @pytest.fixture(scope="module")
-def robustness_bench(tiny_world):
+def robustness_data(tiny_world):
     from kivuko.encoders.teacher import load_teacher
 
     return robustness_inputs(tiny_world, ["sw", "mr"], load_teacher(), PLAN, words=False)
 
 
 @pytest.fixture(scope="module")
-def outcome(robustness_bench, tmp_path_factory):
+def study(robustness_data, tmp_path_factory):
     """The records of two recipes, two sizes and one seed, and a lexical translator; made in this process."""
     from kivuko.studies.robustness import perform
     from kivuko.studies.runs import save_run
 
-    def here(todo, bench, prepare, scratch, workers, watch):
+    def here(todo, inputs, prepare, scratch, workers, watch):
         for file in todo:
-            save_run(file, perform(file, bench))
+            save_run(file, perform(file, inputs))
 
     place = Place(tmp_path_factory.mktemp("robustness") / "r.jsonl", STUDY)
-    systems = Grid(
-        (load_recipe("mse"), parse_recipe(OWN, "own", "own.toml")),
-        (10, 20),
-        (0,),
-        ("sw", "mr"),
-        steps=3,
-        translation=None,
-    )
-    grid, watches = RobustnessGrid(systems, PLAN), (Watch(), Watch())
+    grid = RobustnessGrid(
+        (load_recipe("mse"), parse_recipe(OWN, "own", "own.toml")), (10, 20), (0,), ("sw", "mr"),
+        steps=3, translation=None, plan=PLAN,
+    )  # fmt: skip
+    watches = Watch(), Watch()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("kivuko.studies.engine.run_all", here)
         for watch in watches:
-            perform_study(ROBUSTNESS, grid, robustness_bench, place, command="test", workers=1, watch=watch)
+            perform_study(ROBUSTNESS, grid, robustness_data, place, command="test", workers=1, watch=watch)
     return place.records, watches
 
 
-def test_a_second_run_makes_nothing_again(outcome):
-    _, (first, second) = outcome
+def test_a_second_run_makes_nothing_again(study):
+    _, (first, second) = study
     assert len(first.waiting) == 1 + 4 + 2  # the teacher, four students, two word tables
     assert not second.waiting
     assert len(second.finished) == len(first.waiting)
 
 
-def test_every_attack_and_budget_is_on_record_beside_the_clean_search(outcome):
-    header, records = read_records(outcome[0])
+def test_every_attack_and_budget_is_on_record_beside_the_clean_search(study):
+    header, records = read_records(study[0])
     assert header.protocol["study"] == STUDY
     seen = {(one.attack, one.budget) for one in records if one.objective == "mse" and one.model == "static+emoji"}
     assert seen == {
@@ -115,8 +110,8 @@ def test_every_attack_and_budget_is_on_record_beside_the_clean_search(outcome):
     assert any(one.split == "validation" and one.attack is None for one in records)
 
 
-def test_a_custom_objective_is_measured_under_a_custom_attack(outcome):
-    header, records = read_records(outcome[0])
+def test_a_custom_objective_is_measured_under_a_custom_attack(study):
+    header, records = read_records(study[0])
     assert header.protocol["recipes"]["own"]["objectives"] == [
         {"kind": "own_parts:Cosine", "weight": 1.0, "power": 2.0}
     ]  # fmt: skip
@@ -126,8 +121,8 @@ def test_a_custom_objective_is_measured_under_a_custom_attack(outcome):
     assert all(one.language in ("sw", "mr", "low-resource") for one in attacked)
 
 
-def test_searches_and_larger_radii_never_help(outcome):
-    blocks = read_per_query(outcome[0])
+def test_searches_and_larger_radii_never_help(study):
+    blocks = read_per_query(study[0])
     values = {
         (b.condition.objective, b.condition.bitext_size, b.condition.model, b.language, b.condition.attack,
          b.condition.budget): dict(zip(b.query_ids, b.values, strict=True))
@@ -142,8 +137,8 @@ def test_searches_and_larger_radii_never_help(outcome):
     assert compared
 
 
-def test_the_noise_is_the_same_for_all_systems_of_a_seed(outcome):
-    examples = read_examples(outcome[0])
+def test_the_noise_is_the_same_for_all_systems_of_a_seed(study):
+    examples = read_examples(study[0])
     drawn = {}
     for one in examples:
         if one.condition.attack == "typo":
@@ -153,8 +148,8 @@ def test_the_noise_is_the_same_for_all_systems_of_a_seed(outcome):
     assert all(len(texts) == 1 for texts in drawn.values())
 
 
-def test_examples_show_what_was_changed_inside_the_radius(outcome):
-    examples = read_examples(outcome[0])
+def test_examples_show_what_was_changed_inside_the_radius(study):
+    examples = read_examples(study[0])
     moved = [one for one in examples if (one.condition.attack or "").startswith("apgd")]
     assert moved
     for one in moved:
@@ -163,25 +158,25 @@ def test_examples_show_what_was_changed_inside_the_radius(outcome):
         assert one.linf <= one.condition.budget + 1e-6
 
 
-def test_the_report_page_is_made_of_these_records(outcome):
-    page = write_report(outcome[0]).read_text("utf-8")
+def test_the_report_page_is_made_of_these_records(study):
+    page = write_report(study[0]).read_text("utf-8")
     assert "<html" in page
     assert "typo" in page
 
 
-def test_the_concepts_under_attack_are_test_concepts_in_every_language(robustness_bench):
+def test_the_concepts_under_attack_are_test_concepts_in_every_language(robustness_data):
     for code in ("sw", "mr"):
-        asked = {query.concept for query in robustness_bench.queries(code)}
-        assert set(robustness_bench.concepts) <= asked
+        queried = {query.concept for query in robustness_data.queries(code)}
+        assert set(robustness_data.concepts) <= queried
 
 
-def test_the_fingerprint_changes_with_the_plan_and_the_images(robustness_bench):
-    other = replace(robustness_bench, plan=Plan(PLAN.attacks[:-1]))
-    assert other.fingerprint != robustness_bench.fingerprint
-    tower = robustness_bench.towers[0]
+def test_the_fingerprint_changes_with_the_plan_and_the_images(robustness_data):
+    other = replace(robustness_data, plan=Plan(PLAN.attacks[:-1]))
+    assert other.fingerprint != robustness_data.fingerprint
+    tower = robustness_data.towers[0]
     moved = replace(tower, gallery=(tower.gallery + np.float32(1e-3)))
-    assert replace(robustness_bench, towers=(moved, *robustness_bench.towers[1:])).fingerprint != (
-        robustness_bench.fingerprint
+    assert replace(robustness_data, towers=(moved, *robustness_data.towers[1:])).fingerprint != (
+        robustness_data.fingerprint
     )
 
 
@@ -189,4 +184,4 @@ def test_grids():
     recipes = [load_recipe(name) for name in RECIPES]
     assert robustness_grid(recipes).standard
     assert not robustness_grid(recipes, "quick").standard
-    assert not RobustnessGrid(robustness_grid(recipes).systems, Plan(STANDARD_PLAN.attacks[1:])).standard
+    assert not replace(robustness_grid(recipes), plan=Plan(STANDARD_PLAN.attacks[1:])).standard

@@ -7,19 +7,7 @@ from dataclasses import replace
 from kivuko.evaluation.attack.examples import AttackedExample
 from kivuko.evaluation.robustness import accuracy_radius_area, robustness
 from kivuko.evaluation.statistics import Interval
-from kivuko.report.formatting import (
-    DASH,
-    RADIUS,
-    budget_label,
-    count,
-    language_label,
-    mean_of,
-    per_cent,
-    signed_spread,
-    size_heading,
-    spread,
-    text,
-)
+from kivuko.report import formatting as fmt
 from kivuko.report.page import Block, Cell, Examples, Prose, Row, RowGroup, ShownExample, Table, cells
 from kivuko.report.results import OF_IMAGES, Attack, Results, Seed, Spot, System, over_seeds
 from kivuko.report.study_page import Findings
@@ -33,7 +21,7 @@ def success_table(findings: Findings) -> Table | None:
     for system in (choice.first, choice.second):
         rows = success_rows(results, system, results.low) if system else []
         if rows and system is not None:
-            groups.append(RowGroup(rows, f"Against {system.objective}, {size_heading(system.size)}"))
+            groups.append(RowGroup(rows, f"Against {system.objective}, {fmt.size_heading(system.size)}"))
     return success_of(groups, "low-resource languages") if groups else None
 
 
@@ -50,14 +38,14 @@ def success_rows(results: Results, system: System, languages: Sequence[str]) -> 
             largest, clean = max(by_budget), results.blocks(system)
             result = robustness(clean, by_budget[largest], languages)
             area = accuracy_radius_area(clean, by_budget, languages)
-            figures = map(spread, (result.accuracy_drop, result.success_of_correct, result.ratio, area))
-            rows.append(Row(Cell(facts.name), cells(budget_label(facts.unit, largest), *figures)))
+            figures = map(fmt.spread, (result.accuracy_drop, result.success_of_correct, result.ratio, area))
+            rows.append(Row(Cell(facts.name), cells(fmt.budget_label(facts.unit, largest), *figures)))
     return rows
 
 
 def success_of(groups: Sequence[RowGroup], languages: str) -> Table:
     return Table(
-        text("robustness.success", languages=languages),
+        fmt.text("robustness.success", languages=languages),
         ("attack", "budget", "fall of R@1", "broken", "kept", "area"),
         groups,
         words=2,
@@ -73,7 +61,7 @@ def samples(results: Results, system: System) -> list[str]:
             attacked = sum(len(block.values) for block in results.blocks(system, (facts.name, budget)))
             if 0 < attacked < queries:
                 share = f"{attacked / queries:.0%}"
-                lines.append(text("robustness.sample", attack=facts.name, share=share))
+                lines.append(fmt.text("robustness.sample", attack=facts.name, share=share))
     return lines
 
 
@@ -91,12 +79,12 @@ def text_hardening_table(findings: Findings) -> Table | None:
             plain = replace(hardened, objective=facts.counterpart)
             rows = _text_rows(results, plain, hardened) if facts.robust and plain != hardened else []
             if rows:
-                heading = f"Hardened {hardened.objective} against plain {plain.objective}: {size_heading(size)}"
+                heading = f"Hardened {hardened.objective} against plain {plain.objective}: {fmt.size_heading(size)}"
                 groups.append(RowGroup(rows, heading))
     if not groups:
         return None
     return Table(
-        text("robustness.hardened", least=_LEAST_LOSS),
+        fmt.text("robustness.hardened", least=_LEAST_LOSS),
         ("attack", "budget", "plain", "hardened", "difference [95 %]", "recovered"),
         groups,
         words=2,
@@ -109,7 +97,7 @@ def _conditions(results: Results, of_images: bool) -> list[Attack | None]:
 
 
 def _condition_cells(results: Results, attack: Attack | None) -> tuple[str, str]:
-    return (attack[0], budget_label(results.attack(attack[0]).unit, attack[1])) if attack else ("clean", DASH)
+    return (attack[0], fmt.budget_label(results.attack(attack[0]).unit, attack[1])) if attack else ("clean", fmt.DASH)
 
 
 def _hardening_rows(
@@ -124,9 +112,9 @@ def _hardening_rows(
         gained = over_seeds({seed: sides[1][seed] - sides[0][seed] for seed in shared})
         if gained is not None:
             name, budget = _condition_cells(results, attack)
-            means = [mean_of(over_seeds(side)) for side in sides]
+            means = [fmt.mean_of(over_seeds(side)) for side in sides]
             cells_after = further(attack, gained, shared)
-            rows.append(Row(Cell(name), cells(budget, *means, signed_spread(gained, 3), *cells_after)))
+            rows.append(Row(Cell(name), cells(budget, *means, fmt.signed_spread(gained, 3), *cells_after)))
     return rows if len(rows) > 1 else []
 
 
@@ -135,7 +123,7 @@ def _text_rows(results: Results, plain: System, hardened: System) -> list[Row]:
         attacked = results.seed_values(Spot(plain, attack))
         clean = results.clean_values(plain, results.blocks(plain, attack) if attack else [])
         lost = sum(clean.get(seed, 0.0) - attacked[seed] for seed in shared) / len(shared)
-        return [per_cent(gained.mean / lost) if attack and lost >= _LEAST_LOSS else DASH]
+        return [fmt.per_cent(gained.mean / lost) if attack and lost >= _LEAST_LOSS else fmt.DASH]
 
     return _hardening_rows(results, plain, hardened, False, recovered)
 
@@ -148,12 +136,14 @@ def tower_table(findings: Findings) -> Table | None:
             for tower in results.towers[1:]:
                 rows = _tower_rows(results, system, replace(system, tower=tower))
                 if rows:
-                    heading = f"Students of {system.objective}, {size_heading(size)}: {tower} against {system.tower}"
+                    heading = (
+                        f"Students of {system.objective}, {fmt.size_heading(size)}: {tower} against {system.tower}"
+                    )
                     groups.append(RowGroup(rows, heading))
     if not groups:
         return None
     return Table(
-        text("robustness.tower"),
+        fmt.text("robustness.tower"),
         ("attack", "budget", "MAP, plain", "MAP, hardened", "difference [95 %]", "R@1, plain", "R@1, hardened"),
         groups,
         words=2,
@@ -163,7 +153,7 @@ def tower_table(findings: Findings) -> Table | None:
 def _tower_rows(results: Results, plain: System, hardened: System) -> list[Row]:
     def first_ranks(attack: Attack | None, _gained: Interval, _shared: list[Seed]) -> list[str]:
         sides = [results.seed_values(Spot(system, attack, measure="R@1")) for system in (plain, hardened)]
-        return [mean_of(over_seeds(side)) for side in sides]
+        return [fmt.mean_of(over_seeds(side)) for side in sides]
 
     return _hardening_rows(results, plain, hardened, True, first_ranks)
 
@@ -177,8 +167,8 @@ def example_blocks(results: Results) -> list[tuple[str, Block]]:
     """Return perturbed queries and images under their headings, or a line that there are none."""
     texts, images = text_examples(results), image_examples(results)
     if not texts and not images:
-        return [("", Prose(text("robustness.no-examples"), quiet=True))]
-    blocks: list[tuple[str, Block]] = [("", Prose(text("robustness.examples", most=PER_ATTACK)))]
+        return [("", Prose(fmt.text("robustness.no-examples"), quiet=True))]
+    blocks: list[tuple[str, Block]] = [("", Prose(fmt.text("robustness.examples", most=PER_ATTACK)))]
     if texts:
         blocks.append(("Queries", Examples(texts, "texts")))
     if images:
@@ -225,21 +215,21 @@ def _show(results: Results, example: AttackedExample) -> ShownExample:
     attack = example.condition.attack or "none"
     distances = {"L∞": example.linf, "L2": example.l2}
     moved = [
-        f"{norm} {budget_label(RADIUS, value) if norm == 'L∞' else f'{value:.2f}'}"
+        f"{norm} {fmt.budget_label(fmt.RADIUS, value) if norm == 'L∞' else f'{value:.2f}'}"
         for norm, value in distances.items()
         if value
     ]
     return ShownExample(
         attack=attack,
-        budget=budget_label(results.attack(attack).unit, example.condition.budget),
-        language=language_label(example.language),
+        budget=fmt.budget_label(results.attack(attack).unit, example.condition.budget),
+        language=fmt.language_label(example.language),
         code=example.language,
         query=example.query,
         perturbed=example.perturbed,
         changed=example.perturbed != example.query,
         edits=", ".join(edit.kind for edit in example.edits) or "none",
         ranks=f"{example.rank_before:,} → {example.rank_after:,}",
-        calls=count(example.calls, "call"),
+        calls=fmt.count(example.calls, "call"),
         distance=", ".join(moved),
         before=_data_uri(example.image_before),
         after=_data_uri(example.image_after),

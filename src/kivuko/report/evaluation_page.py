@@ -8,19 +8,8 @@ from kivuko.errors import DataError
 from kivuko.evaluation.comparison import Difference, differences
 from kivuko.evaluation.records import PerQueryScores, Record
 from kivuko.evaluation.statistics import Interval, holm
+from kivuko.report import formatting as fmt
 from kivuko.report.attack_tables import example_blocks, samples, success_of, success_rows
-from kivuko.report.formatting import (
-    budget_label,
-    count,
-    entry,
-    figure,
-    language_label,
-    per_cent,
-    per_cent_spread,
-    signed_spread,
-    spread,
-    text,
-)
 from kivuko.report.page import (
     Answer,
     Block,
@@ -149,7 +138,7 @@ def evaluation_page(source: Source) -> Page:
         sections=[
             *sections,
             limits_section(_limits(source)),
-            words_section(entry("evaluation.terms")),
+            words_section(fmt.entry("evaluation.terms")),
             protocol_section(source.header, "", {"attacks": ("kind", "description")} if attacked else {}),
         ],
     )  # fmt: skip
@@ -164,18 +153,17 @@ def _answer(measured: Measured, attacked: bool) -> Answer:
         return Answer("unanswered", f"These records hold no clean MAP of “{model.name}”.")
     record = measured.record(setting, model, place)
     where = (
-        f"over {count(len(measured.results.low), 'low-resource language')}"
+        f"over {fmt.count(len(measured.results.low), 'low-resource language')}"
         if place == LOW
-        else (f"in {language_label(place)}")
+        else (f"in {fmt.language_label(place)}")
     )
-    sentence = (
-        f"“{model.name}” ({model.objective}) reaches a MAP of {spread(interval_of(record))} {where} ({setting.label})"
-    )
+    reached = f"reaches a MAP of {fmt.spread(interval_of(record))} {where} ({setting.label})"
+    sentence = f"“{model.name}” ({model.objective}) {reached}"
     teacher = next((m for m in measured.models if m.objective == TEACHER), None)
     reference = measured.record(setting, teacher, place) if teacher else None
     if record is not None and reference is not None and reference.value > 0 and teacher != model:
-        gain = per_cent(record.value / reference.value - 1)
-        sentence += f"; its English teacher alone reaches {figure(reference.value)} on the same queries ({gain})"
+        gain = fmt.per_cent(record.value / reference.value - 1)
+        sentence += f"; its English teacher alone reaches {fmt.figure(reference.value)} on the same queries ({gain})"
     support = []
     if attacked and record is not None:
         left = [
@@ -184,9 +172,9 @@ def _answer(measured: Measured, attacked: bool) -> Answer:
             if (hit := measured.record(setting, model, place, attack=(name, budget))) is not None
         ]
         if left:
-            _, name, worst = min(left, key=lambda entry: entry[2].value)
-            label = budget_label(attack_facts(measured.source.header, name).unit, worst.budget)
-            sentence += f"; the strongest attack here, {name} ({label}), leaves {spread(interval_of(worst))}"
+            _, name, worst = min(left, key=lambda one: one[2].value)
+            label = fmt.budget_label(attack_facts(measured.source.header, name).unit, worst.budget)
+            sentence += f"; the strongest attack here, {name} ({label}), leaves {fmt.spread(interval_of(worst))}"
     if record is not None:
         support.append(
             f"95 % interval over the concepts of {record.queries:,} {'query' if record.queries == 1 else 'queries'}."
@@ -209,16 +197,16 @@ def _bars(measured: Measured, setting: Setting, place: int) -> FigureSet:
             if (value := interval_of(measured.record(setting, model, code))) is not None
         ]
         if bars:
-            groups.append((language_label(code), bars))
+            groups.append((fmt.language_label(code), bars))
     if not groups:
-        return FigureSet(setting.label, "", (), None, text("evaluation.no-bars"))
+        return FigureSet(setting.label, "", (), None, fmt.text("evaluation.no-bars"))
     limit = axis_top((bar.value for _, bars in groups for bar in bars), 1.2)
     panels = [
         bar_panel(f"MAP, {measured.split} split", groups[start : start + 12], limit, "MAP", f"bars{place}-{start}")
         for start in range(0, len(groups), 12)
     ]
     models = ", ".join(model.label for model in roles)
-    caption = text("evaluation.bars", setting=setting.label, split=measured.split, models=models)
+    caption = fmt.text("evaluation.bars", setting=setting.label, split=measured.split, models=models)
     return FigureSet(setting.label, caption, panels, None, kind="bars")
 
 
@@ -234,12 +222,12 @@ def _measures(measured: Measured, setting: Setting) -> Table:
                 records = [measured.record(setting, model, code, name, subset=subset) for name in names]
                 if any(records):
                     queries = max(record.queries for record in records if record)
-                    figures = [spread(interval_of(record)) for record in records]
-                    rows.append(Row(Cell(language_label(code)), cells(*figures, f"{queries:,}")))
+                    figures = [fmt.spread(interval_of(record)) for record in records]
+                    rows.append(Row(Cell(fmt.language_label(code)), cells(*figures, f"{queries:,}")))
             if rows:
                 groups.append(RowGroup(rows, model.label + (f": {subset} queries" if len(subsets) > 1 else "")))
     return Table(
-        text("evaluation.measures", setting=setting.label, split=measured.split),
+        fmt.text("evaluation.measures", setting=setting.label, split=measured.split),
         ("language", *names, "queries"),
         groups,
     )
@@ -285,13 +273,13 @@ def _attack_table(measured: Measured, setting: Setting, model: Model) -> Table |
                 for name in names
             ]  # fmt: skip
             if any(at):
-                label = budget_label(attack_facts(measured.source.header, attack).unit, budget)
-                rows.append(Row(Cell(attack), cells(label, *(spread(interval_of(record)) for record in at))))
+                label = fmt.budget_label(attack_facts(measured.source.header, attack).unit, budget)
+                rows.append(Row(Cell(attack), cells(label, *(fmt.spread(interval_of(record)) for record in at))))
         if rows:
             clean = measured.record(setting, model, code)
-            heading = language_label(code) + (f", clean MAP {spread(interval_of(clean))}" if clean else "")
+            heading = fmt.language_label(code) + (f", clean MAP {fmt.spread(interval_of(clean))}" if clean else "")
             groups.append(RowGroup(rows, heading))
-    caption = text("evaluation.attacked", model=model.label, setting=setting.label)
+    caption = fmt.text("evaluation.attacked", model=model.label, setting=setting.label)
     return Table(caption, ("attack", "budget", *names), groups, words=2)
 
 
@@ -308,7 +296,7 @@ def _tests_section(measured: Measured) -> Section:
                         results = differences(blocks[model], blocks[other], groups={name: codes})
                         tested += [(setting, model, other, result) for result in results]
     if not tested:
-        return Section("tests", "Every test", [("", Prose(text("evaluation.no-tests"), quiet=True))])
+        return Section("tests", "Every test", [("", Prose(fmt.text("evaluation.no-tests"), quiet=True))])
     rows = []
     adjusted = holm([result.p_value for *_, result in tested])
     for (setting, model, other, result), p in zip(tested, adjusted, strict=True):
@@ -317,15 +305,15 @@ def _tests_section(measured: Measured) -> Section:
             Row(
                 Cell(model.label, code=True),
                 [
-                    Cell(other.label, code=True), Cell(f"{language_label(result.language)}, {setting.label}"),
+                    Cell(other.label, code=True), Cell(f"{fmt.language_label(result.language)}, {setting.label}"),
                     Cell(better if p < 0.05 else "not shown", strong=p < 0.05),
-                    *cells(figure(result.a), figure(result.b), signed_spread(result.difference),
-                           per_cent_spread(result.relative), f"{result.p_value:.4f}", f"{p:.4f}"),
+                    *cells(fmt.figure(result.a), fmt.figure(result.b), fmt.signed_spread(result.difference),
+                           fmt.per_cent_spread(result.relative), f"{result.p_value:.4f}", f"{p:.4f}"),
                 ],
             )
         )  # fmt: skip
     table = Table(
-        text("evaluation.tests", tests=count(len(tested), "test")),
+        fmt.text("evaluation.tests", tests=fmt.count(len(tested), "test")),
         ("model", "against", "queries", "it is", "MAP", "other’s MAP", "difference [95 %]", "relative [95 %]", "p",
          "p, Holm"),
         [RowGroup(rows)], words=4,
@@ -347,4 +335,4 @@ def _blocks(measured: Measured, setting: Setting, model: Model) -> list[PerQuery
 
 
 def _limits(source: Source) -> list[str]:
-    return [*own_limits(source.header), *entry("evaluation.limits"), text("study.limit-shown")]
+    return [*own_limits(source.header), *fmt.entry("evaluation.limits"), fmt.text("study.limit-shown")]

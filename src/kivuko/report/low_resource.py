@@ -8,21 +8,8 @@ from functools import partial
 
 from kivuko.evaluation.group_means import PARITY
 from kivuko.evaluation.statistics import Interval
+from kivuko.report import formatting as fmt
 from kivuko.report.comparisons import Contrast, Family, PairedTest, no_choice
-from kivuko.report.formatting import (
-    DASH,
-    after_holm,
-    count,
-    entry,
-    figure,
-    language_label,
-    per_cent,
-    per_cent_spread,
-    signed_spread,
-    size_heading,
-    spread,
-    text,
-)
 from kivuko.report.page import Answer, Block, Cell, FigureSet, Prose, Row, RowGroup, Section, Table, cells
 from kivuko.report.plots import FIRST, OTHER, SECOND, Axis, Bar, Line, axis_top, bar_panel, line_panel
 from kivuko.report.results import (
@@ -71,17 +58,17 @@ def judge(gain: float, p: float) -> Verdict:
 def answer(tested: PairedTest | None, contrast: Contrast, reason: str = "", languages: int = 0) -> Answer:
     """Answer in one sentence from the headline test; ``reason`` ends the sentence where there is none."""
     verdict = judge(tested.gain, tested.adjusted) if tested else Verdict.UNANSWERED
-    on_transport, on_recipes = entry(f"low-resource.verdicts.{verdict}")
+    on_transport, on_recipes = fmt.entry(f"low-resource.verdicts.{verdict}")
     begins = on_transport if contrast.transport else on_recipes
     if tested is None:
         return Answer(verdict, f"{begins}: {reason or 'the comparison is missing'}.")
     comparison = tested.comparison
     names = {"first": comparison.first, "second": comparison.second}
-    sentence = text(
-        "low-resource.answer", begins=begins.format(**names), pairs=count(tested.size, "sentence pair"),
-        setting=tested.setting.label, best=contrast.best, mean=figure(comparison.means[0]),
-        languages=count(languages, "low-resource language"), amount=_amount(tested), other=contrast.other,
-        second_mean=figure(comparison.means[1]), p=after_holm(tested.adjusted, tested.family_size), **names,
+    sentence = fmt.text(
+        "low-resource.answer", begins=begins.format(**names), pairs=fmt.count(tested.size, "sentence pair"),
+        setting=tested.setting.label, best=contrast.best, mean=fmt.figure(comparison.means[0]),
+        languages=fmt.count(languages, "low-resource language"), amount=_amount(tested), other=contrast.other,
+        second_mean=fmt.figure(comparison.means[1]), p=fmt.after_holm(tested.adjusted, tested.family_size), **names,
     )  # fmt: skip
     return Answer(verdict, sentence, tuple(_support(tested, verdict)))
 
@@ -92,18 +79,18 @@ def _amount(tested: PairedTest) -> str:
         return "exactly as much as"
     direction = "more than" if difference > 0 else "less than"
     if math.isinf(tested.gain):
-        return f"{figure(difference)} {direction}"
-    return f"{per_cent(abs(tested.gain)).lstrip('+')} {direction}"
+        return f"{fmt.figure(difference)} {direction}"
+    return f"{fmt.per_cent(abs(tested.gain)).lstrip('+')} {direction}"
 
 
 def _support(tested: PairedTest, verdict: Verdict) -> Iterator[str]:
     comparison = tested.comparison
     relative = "Difference in MAP"
     if comparison.relative is not None:
-        relative = f"Relative difference {per_cent_spread(comparison.relative)}; in MAP"
-    over = count(comparison.difference.n, "concept")
-    yield f"{relative} {signed_spread(comparison.difference)}, 95 % intervals over {over}."
-    yield from seed_lines(tested, signed_spread)
+        relative = f"Relative difference {fmt.per_cent_spread(comparison.relative)}; in MAP"
+    over = fmt.count(comparison.difference.n, "concept")
+    yield f"{relative} {fmt.signed_spread(comparison.difference)}, 95 % intervals over {over}."
+    yield from seed_lines(tested, fmt.signed_spread)
     if verdict is Verdict.UNMEASURABLE:
         yield "A difference of this size can be chance."
 
@@ -131,7 +118,7 @@ class Claim:
 
 def gain_claim(family: Family, setting: Setting, size: int) -> Claim:
     """At least 10 % over the best without transport at the headline size, and not by luck."""
-    wanted = text("low-resource.gain", pairs=count(size, "pair"), gain=per_cent(WANTED_GAIN))
+    wanted = fmt.text("low-resource.gain", pairs=fmt.count(size, "pair"), gain=fmt.per_cent(WANTED_GAIN))
     tested = family.against(setting, size, "best without transport")
     if tested is None:
         return Claim(wanted, ("the comparison could not be made",), OPEN)
@@ -142,22 +129,22 @@ def gain_claim(family: Family, setting: Setting, size: int) -> Claim:
 
 def translation_claim(family: Family, setting: Setting, sizes: Sequence[int]) -> Claim:
     """At least 13.7 % over translating the query, at every size; one size below is enough to miss it."""
-    wanted = f"At every size: at least {per_cent(WANTED_OVER_TRANSLATION)} relative over {TRANSLATE_TEST}"
+    wanted = f"At every size: at least {fmt.per_cent(WANTED_OVER_TRANSLATION)} relative over {TRANSLATE_TEST}"
     lines, states = [], []
     for size in sizes:
         tested = family.against(setting, size, TRANSLATE_TEST)
         reached = tested is not None and tested.gain >= WANTED_OVER_TRANSLATION
-        lines.append(f"{count(size, 'pair')}: {_gain(tested) if tested else 'not measured'}")
+        lines.append(f"{fmt.count(size, 'pair')}: {_gain(tested) if tested else 'not measured'}")
         states.append(MET if reached else MISSED if tested else OPEN)
     overall = MISSED if MISSED in states else OPEN if OPEN in states or not states else MET
     return Claim(wanted, tuple(lines) or ("nothing was measured",), overall)
 
 
 def _gain(tested: PairedTest) -> str:
-    p = after_holm(tested.adjusted)
+    p = fmt.after_holm(tested.adjusted)
     if tested.comparison.relative is not None:
-        return f"{per_cent_spread(tested.comparison.relative)}, {p}"
-    gain = "no ratio, the other’s MAP is 0" if math.isinf(tested.gain) else per_cent(tested.gain)
+        return f"{fmt.per_cent_spread(tested.comparison.relative)}, {p}"
+    gain = "no ratio, the other’s MAP is 0" if math.isinf(tested.gain) else fmt.per_cent(tested.gain)
     return f"{gain}, {p}"
 
 
@@ -196,7 +183,7 @@ def _claims_section(findings: Findings, size: int) -> Section:
         )
         for claim in claims
     ]  # fmt: skip
-    caption = text("low-resource.claims", setting=setting.label)
+    caption = fmt.text("low-resource.claims", setting=setting.label)
     table = Table(caption, ("required", "result", "verdict"), [RowGroup(rows)], 3, "claims")
     return Section("bars", "Bars set beforehand", [("", table), ("", Prose(findings.contrast.rule, quiet=True))])
 
@@ -240,14 +227,14 @@ def _map_figure(findings: Findings, setting: Setting, place: int) -> FigureSet:
             teacher = results.over_seeds(Spot(System(setting, TEACHER, None, results.towers[0]), language=code))
             drawn[code] = [*lines, *([Line(TEACHER, "teacher, as is", {None: teacher})] if teacher else [])]
     if not drawn:
-        return FigureSet(title, "", (), None, text("low-resource.no-map"))
+        return FigureSet(title, "", (), None, fmt.text("low-resource.no-map"))
     top = axis_top(value for lines in drawn.values() for line in lines for value in line.points.values())
     axis = _axis(findings, setting, 0.0, top)
     panels = [
-        line_panel(language_label(code), lines, axis, f"map{place}-{index}")
+        line_panel(fmt.language_label(code), lines, axis, f"map{place}-{index}")
         for index, (code, lines) in enumerate(drawn.items())
     ]
-    caption = text(
+    caption = fmt.text(
         "low-resource.map", setting=title, first=findings.contrast.first, second=findings.contrast.second,
         largest=f" “all” is {results.sizes(setting)[-1]:,} pairs." if axis.ticks[-1] == "all" else "",
     )  # fmt: skip
@@ -263,7 +250,7 @@ def _gap_figure(findings: Findings) -> FigureSet:
     drawn = {s: _lines(findings, s, findings.results.gap, False) for s in findings.results.settings}
     drawn = {setting: lines for setting, lines in drawn.items() if lines}
     if not drawn:
-        return FigureSet(title, "", (), None, text("low-resource.no-gap"))
+        return FigureSet(title, "", (), None, fmt.text("low-resource.no-gap"))
     intervals = [value for lines in drawn.values() for line in lines for value in line.points.values()]
     low, high = min(0.0, *(i.low for i in intervals)), max(0.0, *(i.high for i in intervals))
     pad = max(0.08 * (high - low), 1e-3)
@@ -273,7 +260,7 @@ def _gap_figure(findings: Findings) -> FigureSet:
         axis = replace(_axis(findings, setting, low - pad, high + pad), what="MAP, high − low", banded=(FIRST, MSE))
         label = setting.label[0].upper() + setting.label[1:]
         panels.append(line_panel(label, lines, axis, f"gap-{place}", f"Gap, {setting.label}"))
-    caption = text("low-resource.gap", first=findings.contrast.first)
+    caption = fmt.text("low-resource.gap", first=findings.contrast.first)
     return FigureSet(title, caption, panels, _gap_numbers(findings))
 
 
@@ -282,16 +269,21 @@ def _parity_figure(findings: Findings, setting: Setting, place: int) -> FigureSe
     sizes = findings.results.sizes(setting)
     panels_of = {size: groups for size in sizes if (groups := _parity_groups(findings, setting, size))}
     if not panels_of:
-        return FigureSet(title, "", (), None, text("low-resource.no-parity"))
+        return FigureSet(title, "", (), None, fmt.text("low-resource.no-parity"))
     limit = axis_top((bar.value for groups in panels_of.values() for _, bars in groups for bar in bars), 1.2)
     label = "parity: MAP over the English teacher’s"
     panels = [
         bar_panel(
-            count(size, "pair"), groups, limit, label, f"parity{place}-{size}", f"Parity at {count(size, 'pair')}"
+            fmt.count(size, "pair"),
+            groups,
+            limit,
+            label,
+            f"parity{place}-{size}",
+            f"Parity at {fmt.count(size, 'pair')}",
         )
         for size, groups in panels_of.items()
     ]
-    caption = text("low-resource.parity", setting=title)
+    caption = fmt.text("low-resource.parity", setting=title)
     return FigureSet(title, caption, panels, _numbers(findings, setting, PARITY, "Parity"), kind="bars")
 
 
@@ -308,7 +300,7 @@ def _parity_groups(findings: Findings, setting: Setting, size: int) -> list[tupl
             if system and (value := findings.results.over_seeds(Spot(system, language=code, measure=PARITY)))
         ]
         if bars:
-            groups.append((language_label(code), bars))
+            groups.append((fmt.language_label(code), bars))
     return groups
 
 
@@ -328,10 +320,10 @@ def _numbers(findings: Findings, setting: Setting, measure: str, name: str) -> T
     results = findings.results
     codes = (*GROUPS, *results.languages)
     groups = by_size(
-        findings, setting, lambda s: cells(*(spread(results.over_seeds(Spot(s, None, c, measure))) for c in codes))
+        findings, setting, lambda s: cells(*(fmt.spread(results.over_seeds(Spot(s, None, c, measure))) for c in codes))
     )
-    caption = text("low-resource.numbers", name=name, setting=setting.label, stars=stars(findings.contrast))
-    return Table(caption, ("recipe", *(language_label(code) for code in codes)), groups)
+    caption = fmt.text("low-resource.numbers", name=name, setting=setting.label, stars=stars(findings.contrast))
+    return Table(caption, ("recipe", *(fmt.language_label(code) for code in codes)), groups)
 
 
 def _gap_numbers(findings: Findings) -> Table:
@@ -341,12 +333,12 @@ def _gap_numbers(findings: Findings) -> Table:
         if (gap := results.gap(system)) is None:
             return None
         low, high = (results.over_seeds(Spot(system, language=group)) for group in (LOW, HIGH))
-        share = per_cent(gap.mean / high.mean) if high and high.mean > 0 else DASH
-        return cells(spread(low), spread(high), signed_spread(gap, 3), share)
+        share = fmt.per_cent(gap.mean / high.mean) if high and high.mean > 0 else fmt.DASH
+        return cells(fmt.spread(low), fmt.spread(high), fmt.signed_spread(gap, 3), share)
 
     groups = [group for setting in results.settings for group in by_size(findings, setting, row, heading=True)]
     return Table(
-        text("low-resource.gap-numbers", stars=stars(findings.contrast)),
+        fmt.text("low-resource.gap-numbers", stars=stars(findings.contrast)),
         ("recipe", "low-resource", "high-resource", "gap", "gap, share of high"),
         groups,
     )
@@ -372,23 +364,23 @@ def _recipe_table(findings: Findings, setting: Setting) -> Table:
             mark = choice.mark(system).strip() if choice else ""
             side = {"★": findings.contrast.first, "☆": findings.contrast.second}.get(mark, "")
             seeds = [seed for seed in results.seed_values(Spot(system)) if seed is not None]
-            figures = [spread(results.over_seeds(Spot(system, measure=measure))) for measure in ("R@1", "R@10")]
+            figures = [fmt.spread(results.over_seeds(Spot(system, measure=measure))) for measure in ("R@1", "R@10")]
             rows.append(
                 Row(
                     Cell(system.objective, code=True),
                     [
                         Cell(results.recipe(system.objective).role),
                         Cell(f"{mark} {side.removesuffix(' transport')}".strip(), strong=True),
-                        Cell(spread(results.over_seeds(Spot(system, split=VALIDATION)))),
-                        Cell(spread(results.over_seeds(Spot(system))), strong=bool(mark)),
-                        *cells(*figures, str(len(seeds)) if seeds else DASH),
+                        Cell(fmt.spread(results.over_seeds(Spot(system, split=VALIDATION)))),
+                        Cell(fmt.spread(results.over_seeds(Spot(system))), strong=bool(mark)),
+                        *cells(*figures, str(len(seeds)) if seeds else fmt.DASH),
                     ],
                 )
             )
         if rows:
-            groups.append(RowGroup(rows, size_heading(size)))
+            groups.append(RowGroup(rows, fmt.size_heading(size)))
     return Table(
-        text("low-resource.recipes", setting=setting.label, stars=stars(findings.contrast)),
+        fmt.text("low-resource.recipes", setting=setting.label, stars=stars(findings.contrast)),
         ("recipe", "kind", "chosen", "MAP, validation", "MAP, test", "R@1, test", "R@10, test", "seeds"),
         groups,
         words=3,
@@ -413,13 +405,13 @@ def _subset_table(findings: Findings) -> Table | None:
         choice = findings.choice(setting, size)
         rows = [
             Row(findings.marked(system),
-                cells(*(spread(results.over_seeds(Spot(system, subset=name))) for name in names)))
+                cells(*(fmt.spread(results.over_seeds(Spot(system, subset=name))) for name in names)))
             for system in ((choice.first, choice.second) if choice else ())
             if system is not None
         ]  # fmt: skip
         if rows:
-            groups.append(RowGroup(rows, size_heading(size)))
-    caption = text("low-resource.subsets", setting=setting.label, stars=stars(findings.contrast))
+            groups.append(RowGroup(rows, fmt.size_heading(size)))
+    caption = fmt.text("low-resource.subsets", setting=setting.label, stars=stars(findings.contrast))
     return Table(caption, ("recipe", *(_SUBSETS[name] for name in names)), groups) if groups else None
 
 
@@ -427,7 +419,7 @@ def _language_table(findings: Findings) -> Table:
     results = findings.results
     rows = [
         Row(
-            Cell(language_label(code)),
+            Cell(fmt.language_label(code)),
             cells(
                 "low-resource" if is_low(code) else "high-resource",
                 *(f"{results.queries(setting, code):,}" for setting in results.settings),
@@ -445,9 +437,9 @@ def _language_table(findings: Findings) -> Table:
 
 
 def _limits(findings: Findings) -> list[str]:
-    languages = count(len(findings.results.languages), "language")
-    lines = [line.format(languages=languages) for line in entry("low-resource.limits")]
-    return [*lines, text("low-resource.limit-groups")] if findings.results.high else lines
+    languages = fmt.count(len(findings.results.languages), "language")
+    lines = [line.format(languages=languages) for line in fmt.entry("low-resource.limits")]
+    return [*lines, fmt.text("low-resource.limit-groups")] if findings.results.high else lines
 
 
 QUESTION = Question("low-resource", attacked=False, answer=study_answer, sections=_sections, limits=_limits)

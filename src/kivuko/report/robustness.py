@@ -7,6 +7,7 @@ from functools import partial
 
 from kivuko.evaluation.robustness import resource_gap
 from kivuko.evaluation.statistics import Interval
+from kivuko.report import formatting as fmt
 from kivuko.report.attack_tables import example_blocks, samples, success_table, text_hardening_table, tower_table
 from kivuko.report.comparisons import (
     EVERYTHING,
@@ -17,26 +18,6 @@ from kivuko.report.comparisons import (
     PairedTest,
     no_choice,
     share_values,
-)
-from kivuko.report.formatting import (
-    DASH,
-    EDITS,
-    RADIUS,
-    SEVERITY,
-    after_holm,
-    budget_label,
-    budget_tick,
-    count,
-    entry,
-    figure,
-    language_label,
-    mean_of,
-    per_cent_spread,
-    signed,
-    signed_spread,
-    size_heading,
-    spread,
-    text,
 )
 from kivuko.report.page import Answer, Block, Cell, FigureSet, Prose, Row, RowGroup, Section, Table, cells
 from kivuko.report.plots import FIRST, HARDENED, OTHER, SECOND, TOWER, Axis, Line, axis_top, line_panel
@@ -99,18 +80,18 @@ def answer(headline: Headline | None, contrast: Contrast, reason: str = "") -> A
     """Answer in one sentence from the headline tests; ``reason`` ends the sentence where there are none."""
     if headline is None:
         subject = "optimal transport" if contrast.transport else "one recipe"
-        begins = text("robustness.verdicts.unanswered", subject=subject)
+        begins = fmt.text("robustness.verdicts.unanswered", subject=subject)
         return Answer("unanswered", f"{begins}: {reason or 'the comparison is missing'}.")
     verdict, tested = judge(headline.raw, headline.equal), headline.raw
     raw = tested.comparison
     subject = "Optimal transport" if contrast.transport else f"“{raw.first}”"
-    sentence = text(
-        "robustness.answer", begins=text(f"robustness.verdicts.{verdict}", subject=subject),
-        pairs=count(tested.size, "sentence pair"), best=contrast.best, first=raw.first, mean=figure(raw.means[0]),
-        attacks=count(headline.attacks, "attack"), languages=count(headline.languages, "low-resource language"),
-        amount=_amount(raw.difference), second=raw.second, second_mean=figure(raw.means[1]),
+    sentence = fmt.text(
+        "robustness.answer", begins=fmt.text(f"robustness.verdicts.{verdict}", subject=subject),
+        pairs=fmt.count(tested.size, "sentence pair"), best=contrast.best, first=raw.first, second=raw.second,
+        attacks=fmt.count(headline.attacks, "attack"), languages=fmt.count(headline.languages, "low-resource language"),
+        amount=_amount(raw.difference), mean=fmt.figure(raw.means[0]), second_mean=fmt.figure(raw.means[1]),
         other=contrast.other.replace("best distillation recipe without", "best without"),
-        p=after_holm(tested.adjusted, tested.family_size), equal=_equal(headline.equal), where=_where(headline),
+        p=fmt.after_holm(tested.adjusted, tested.family_size), equal=_equal(headline.equal), where=_where(headline),
     )  # fmt: skip
     return Answer(verdict, sentence, tuple(_support(headline)))
 
@@ -123,13 +104,14 @@ def _amount(difference: Interval) -> str:
         return f"a difference of {_signed(difference)} to"
     low, high = sorted((abs(difference.low), abs(difference.high)))
     words = "more than" if difference.mean > 0 else "less than"
-    return f"{figure(abs(difference.mean))} [{figure(low)}, {figure(high)}] {words}"
+    return f"{fmt.figure(abs(difference.mean))} [{fmt.figure(low)}, {fmt.figure(high)}] {words}"
 
 
 def _signed(interval: Interval) -> str:
     """Write a difference with three digits and its sign; what rounds to nothing has none."""
     written = [
-        signed(value, 3) if abs(value) >= 5e-4 else "0.000" for value in (interval.mean, interval.low, interval.high)
+        fmt.signed(value, 3) if abs(value) >= 5e-4 else "0.000"
+        for value in (interval.mean, interval.low, interval.high)
     ]
     return written[0] if interval.degenerate else f"{written[0]} [{written[1]}, {written[2]}]"
 
@@ -140,7 +122,7 @@ def _equal(tested: PairedTest | None) -> str:
     what = "at equal clean MAP the difference is"
     if tested.kind == RATIO:
         what = "the share of clean MAP that it keeps differs by"
-    return f", and {what} {_signed(tested.comparison.difference)} ({after_holm(tested.adjusted)})"
+    return f", and {what} {_signed(tested.comparison.difference)} ({fmt.after_holm(tested.adjusted)})"
 
 
 def _where(headline: Headline) -> str:
@@ -169,24 +151,25 @@ def _listed(names: Sequence[str]) -> str:
 def _support(headline: Headline) -> Iterator[str]:
     raw = headline.raw.comparison
     if raw.relative is not None:
-        over = count(raw.difference.n, "concept")
-        yield f"Relative difference in MAP under attack: {per_cent_spread(raw.relative)}, 95 % interval over {over}."
+        over = fmt.count(raw.difference.n, "concept")
+        relative = fmt.per_cent_spread(raw.relative)
+        yield f"Relative difference in MAP under attack: {relative}, 95 % interval over {over}."
     if headline.ratio is not None:
         shares = headline.ratio.comparison
         yield (
-            f"Share of clean MAP kept: {figure(shares.means[0])} against {figure(shares.means[1])}, difference "
-            f"{_signed(shares.difference)} ({after_holm(headline.ratio.adjusted)})."
+            f"Share of clean MAP kept: {fmt.figure(shares.means[0])} against {fmt.figure(shares.means[1])}, difference "
+            f"{_signed(shares.difference)} ({fmt.after_holm(headline.ratio.adjusted)})."
         )
     matching = headline.equal.matching if headline.equal else None
     if matching is not None and matching.mixed is not None and matching.sizes is not None:
         sizes = " and ".join(f"{size:,}" for size in matching.sizes)
         yield (
-            f"Equal clean MAP: both at {figure(matching.target)}, “{matching.mixed}” as a mixture of its models of "
+            f"Equal clean MAP: both at {fmt.figure(matching.target)}, “{matching.mixed}” as a mixture of its models of "
             f"{sizes} pairs."
         )
     yield from seed_lines(headline.raw, _signed)
     if not headline.raw.sign and not (headline.equal and headline.equal.sign):
-        yield text("robustness.chance")
+        yield fmt.text("robustness.chance")
 
 
 def study_answer(findings: Findings) -> Answer:
@@ -226,7 +209,7 @@ def _why_not(findings: Findings) -> str:
 
 
 def _sections(findings: Findings) -> list[Section]:
-    rule = Prose(text("robustness.rule", rule=findings.contrast.rule), quiet=True)
+    rule = Prose(fmt.text("robustness.rule", rule=findings.contrast.rule), quiet=True)
     curves = [(figures.title, figures) for figures in curve_figures(findings)]
     overview: list[tuple[str, Block]] = [("", robust_table(findings))]
     if (success := success_table(findings)) is not None:
@@ -255,10 +238,10 @@ def _sections(findings: Findings) -> list[Section]:
 
 
 def _remark(name: str) -> Prose:
-    return Prose(text(f"robustness.{name}"), quiet=True)
+    return Prose(fmt.text(f"robustness.{name}"), quiet=True)
 
 
-_AXIS = {EDITS: "edits of the query", RADIUS: "radius of the perturbation", SEVERITY: "severity"}
+_AXIS = {fmt.EDITS: "edits of the query", fmt.RADIUS: "radius of the perturbation", fmt.SEVERITY: "severity"}
 NamedSystem = tuple[str, str, System]  # role, label
 
 
@@ -270,7 +253,7 @@ def curve_figures(findings: Findings) -> list[FigureSet]:
     return [
         family_figure(
             findings.results, family, attacks, f"curve{place}", lambda facts: _systems(findings, facts),
-            _numbers(findings, family, attacks), f", {size_heading(findings.size)}" if findings.size else "",
+            _numbers(findings, family, attacks), f", {fmt.size_heading(findings.size)}" if findings.size else "",
         )
         for place, (family, attacks) in enumerate(by_family.items())
     ]  # fmt: skip
@@ -296,23 +279,23 @@ def family_figure(
         if lines:
             drawn[facts] = lines
     if not drawn:
-        return FigureSet(family, "", (), None, text("robustness.no-curve"))
+        return FigureSet(family, "", (), None, fmt.text("robustness.no-curve"))
     top = axis_top(value for lines in drawn.values() for line in lines for value in line.points.values())
     panels = []
     for row, (facts, lines) in enumerate(drawn.items()):
         budgets = sorted({budget for line in lines for budget in line.points if budget is not None})
-        ticks = ["0", *(budget_tick(facts.unit, budget) for budget in budgets[1:])]
+        ticks = ["0", *(fmt.budget_tick(facts.unit, budget) for budget in budgets[1:])]
         axis = Axis(
             budgets, ticks, _AXIS.get(facts.unit, facts.unit), 0.0, top, spoken=partial(_spoken_budget, facts.unit)
         )
         panels.append(line_panel(facts.name, lines, axis, f"{prefix}-{row}"))
     described = " ".join(f"{facts.name}: {facts.description.rstrip('.')}." for facts in drawn if facts.description)
-    caption = text("robustness.curve", family=family, languages=languages, at=at, described=described)
+    caption = fmt.text("robustness.curve", family=family, languages=languages, at=at, described=described)
     return FigureSet(family, caption.strip(), panels, numbers)
 
 
 def _spoken_budget(unit: str, budget: float) -> str:
-    return f" {budget_label(unit, budget)}"
+    return f" {fmt.budget_label(unit, budget)}"
 
 
 def _points(results: Results, system: System, facts: AttackFacts, code: str) -> dict[float | None, Interval]:
@@ -357,13 +340,15 @@ def _numbers(findings: Findings, family: str, attacks: Sequence[AttackFacts]) ->
             rows = []
             for system in results.systems(findings.setting, size, tower):
                 spots = [Spot(system), *(Spot(system, (facts.name, budget)) for facts, budget in conditions)]
-                figures = [spread(results.over_seeds(spot)) for spot in spots]
-                if any(text != DASH for text in figures[1:]):
+                figures = [fmt.spread(results.over_seeds(spot)) for spot in spots]
+                if any(cell != fmt.DASH for cell in figures[1:]):
                     rows.append(Row(Cell(system.objective, code=True), cells(*figures)))
             if rows:
-                groups.append(RowGroup(rows, size_heading(size) + (f", {tower}" if len(results.towers) > 1 else "")))
-    columns = ("recipe", "clean", *(f"{f.name}, {budget_label(f.unit, budget)}" for f, budget in conditions))
-    return Table(text("robustness.numbers", family=family), columns, groups)
+                groups.append(
+                    RowGroup(rows, fmt.size_heading(size) + (f", {tower}" if len(results.towers) > 1 else ""))
+                )
+    columns = ("recipe", "clean", *(f"{f.name}, {fmt.budget_label(f.unit, budget)}" for f, budget in conditions))
+    return Table(fmt.text("robustness.numbers", family=family), columns, groups)
 
 
 def robust_table(findings: Findings) -> Table:
@@ -373,17 +358,17 @@ def robust_table(findings: Findings) -> Table:
     def row(system: System) -> list[Cell] | None:
         choice = findings.choice(system.setting, system.size) if system.size is not None else findings.headline
         everything = over_seeds(results.scope_values(system, choice.scopes[0])) if choice and choice.scopes else None
-        means = [mean_of(over_seeds(results.scope_values(system, scope))) for scope in scopes]
-        if all(text == DASH for text in means):
+        means = [fmt.mean_of(over_seeds(results.scope_values(system, scope))) for scope in scopes]
+        if all(cell == fmt.DASH for cell in means):
             return None
         facts = results.recipe(system.objective)
         mark = choice.mark(system) if choice else ""
         kind = facts.role + (", hardened" if facts.robust else "")
-        return [Cell(kind), Cell(spread(results.over_seeds(Spot(system)))), Cell(spread(everything), strong=bool(mark)),
-                *cells(*means)]  # fmt: skip
+        clean = fmt.spread(results.over_seeds(Spot(system)))
+        return [*cells(kind, clean), Cell(fmt.spread(everything), strong=bool(mark)), *cells(*means)]
 
     return Table(
-        text("robustness.robust", stars=stars(findings.contrast)),
+        fmt.text("robustness.robust", stars=stars(findings.contrast)),
         ("recipe", "kind", "clean", "all attacks", *(facts.name for facts in results.attacks)),
         by_size(findings, findings.setting, row),
         words=2,
@@ -406,8 +391,8 @@ def matched_table(findings: Findings) -> Table | None:
         row = Row(
             Cell(f"{comparison.first} / {comparison.second}", code=True),
             [
-                Cell(tested.scope), Cell(mixed),
-                *cells(figure(how.target), *map(figure, comparison.means), signed_spread(comparison.difference)),
+                *cells(tested.scope, mixed, *map(fmt.figure, (how.target, *comparison.means))),
+                Cell(fmt.signed_spread(comparison.difference)),
                 Cell(f"{tested.adjusted:.4f}", strong=tested.sign != 0),
             ],
         )  # fmt: skip
@@ -416,12 +401,12 @@ def matched_table(findings: Findings) -> Table | None:
         return None
     sides = ("with", "without") if findings.contrast.transport else ("best", "second best")
     return Table(
-        text("robustness.equal"),
+        fmt.text("robustness.equal"),
         (
             "recipes", "attacks", "mixture", "clean MAP of both", *(f"{side}, under attack" for side in sides),
             "difference [95 %]", "p, Holm",
         ),
-        [RowGroup(rows, size_heading(size)) for size, rows in groups.items()],
+        [RowGroup(rows, fmt.size_heading(size)) for size, rows in groups.items()],
         words=3,
     )  # fmt: skip
 
@@ -436,12 +421,12 @@ def language_table(findings: Findings) -> Table | None:
         columns: list[str] = []
         for system in systems:
             clean, robust, ratio = share_values(findings.results, system, choice.scopes[0], code)
-            columns += [mean_of(over_seeds(clean)), mean_of(over_seeds(robust)), spread(over_seeds(ratio))]
-        if any(text != DASH for text in columns):
-            rows.append(Row(Cell(language_label(code)), cells(*columns)))
+            columns += [fmt.mean_of(over_seeds(clean)), fmt.mean_of(over_seeds(robust)), fmt.spread(over_seeds(ratio))]
+        if any(cell != fmt.DASH for cell in columns):
+            rows.append(Row(Cell(fmt.language_label(code)), cells(*columns)))
     names = [system.objective for system in systems]
     return Table(
-        text("robustness.languages", pairs=count(choice.size, "pair")),
+        fmt.text("robustness.languages", pairs=fmt.count(choice.size, "pair")),
         ("language", *(f"{name}, {what}" for name in names for what in ("clean", "all attacks", "share kept"))),
         [RowGroup(rows)],
     )
@@ -454,8 +439,8 @@ def gap_table(findings: Findings) -> Table | None:
     def gap(system: System, scope: Scope) -> str:
         clean, attacked = results.blocks(system), results.scope_blocks(system, scope)
         if not (results.low and results.high and clean and attacked):
-            return DASH
-        return signed_spread(resource_gap(clean, attacked, results.low, results.high), 3)
+            return fmt.DASH
+        return fmt.signed_spread(resource_gap(clean, attacked, results.low, results.high), 3)
 
     def row(system: System) -> list[Cell] | None:
         choice = findings.choice(system.setting, system.size)
@@ -465,7 +450,7 @@ def gap_table(findings: Findings) -> Table | None:
     if not groups:
         return None
     return Table(
-        text("robustness.gap"),
+        fmt.text("robustness.gap"),
         ("recipe", *(scope.name for scope in scopes)),
         groups,
     )
@@ -473,11 +458,11 @@ def gap_table(findings: Findings) -> Table | None:
 
 def limits(findings: Findings) -> list[str]:
     families = {facts.family for facts in findings.results.attacks}
-    languages = count(len(findings.results.languages), "language")
-    lines = [line.format(languages=languages) for line in entry("robustness.limits")]
+    languages = fmt.count(len(findings.results.languages), "language")
+    lines = [line.format(languages=languages) for line in fmt.entry("robustness.limits")]
     if findings.headline and findings.headline.first:
         lines += samples(findings.results, findings.headline.first)
-    return [*lines, text("robustness.limit-text")] if families & {TEXT_ADVERSARIAL, JOINT} else lines
+    return [*lines, fmt.text("robustness.limit-text")] if families & {TEXT_ADVERSARIAL, JOINT} else lines
 
 
 QUESTION = Question("robustness", attacked=True, answer=study_answer, sections=_sections, limits=limits)

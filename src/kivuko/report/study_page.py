@@ -7,18 +7,8 @@ from typing import Any
 
 from kivuko.errors import DataError
 from kivuko.evaluation.statistics import Interval
+from kivuko.report import formatting as fmt
 from kivuko.report.comparisons import KINDS, Choice, Contrast, Family, PairedTest, choose, compare_all, contrast_of
-from kivuko.report.formatting import (
-    DASH,
-    count,
-    entry,
-    figure,
-    per_cent_spread,
-    setting_label,
-    signed_spread,
-    size_heading,
-    text,
-)
 from kivuko.report.page import (
     Answer,
     Block,
@@ -52,7 +42,7 @@ class Question:
     headline_size: int = 300  # bitext size of the answer, or the nearest measured one
 
     def text(self, name: str) -> Any:
-        return entry(f"{self.name}.{name}")
+        return fmt.entry(f"{self.name}.{name}")
 
 
 @dataclass(frozen=True)
@@ -86,7 +76,7 @@ class Findings:
         answer = self.question.answer(self)
         if not is_quick(self.results.header):
             return answer
-        return Answer(answer.kind, text("study.quick", sentence=answer.sentence), answer.support)
+        return Answer(answer.kind, fmt.text("study.quick", sentence=answer.sentence), answer.support)
 
     def choice(self, setting: Setting, size: int | None) -> Choice | None:
         return next((c for c in self.choices if (c.setting, c.size) == (setting, size)), None)
@@ -147,24 +137,24 @@ def _limits(findings: Findings) -> list[str]:
     header = findings.results.header
     lines = own_limits(header)
     if header.protocol.get("standard") is not True:
-        lines.append(text("study.limit-standard"))
+        lines.append(fmt.text("study.limit-standard"))
     if (seeds := len(set(header.seeds))) < 5:
-        lines.append(text("study.limit-seeds", seeds=count(seeds, "training seed")))
+        lines.append(fmt.text("study.limit-seeds", seeds=fmt.count(seeds, "training seed")))
     lines += findings.question.limits(findings)
     if findings.contrast.transport:
-        lines.append(text("study.limit-transport"))
-    return [*lines, text("study.limit-shown")]
+        lines.append(fmt.text("study.limit-transport"))
+    return [*lines, fmt.text("study.limit-shown")]
 
 
 def seed_lines(tested: PairedTest, write: Callable[[Interval], str]) -> Iterator[str]:
     """Yield the interval over seeds of an answer's test, and whether it includes zero."""
     seeds = tested.comparison.over_seeds
     if seeds.degenerate:
-        yield text("study.one-seed")
+        yield fmt.text("study.one-seed")
         return
-    yield f"95 % interval over {count(seeds.n, 'training seed')}: {write(seeds)}."
+    yield f"95 % interval over {fmt.count(seeds.n, 'training seed')}: {write(seeds)}."
     if seeds.low <= 0 <= seeds.high and tested.significant:
-        yield text("study.includes-zero")
+        yield fmt.text("study.includes-zero")
 
 
 def tests_section(findings: Findings) -> Section:
@@ -175,7 +165,7 @@ def tests_section(findings: Findings) -> Section:
             ("", _attacked_tests(findings) if findings.question.attacked else _tests(findings)),
         ]
     else:
-        blocks.append(("", Prose(text("study.no-tests"), quiet=True)))
+        blocks.append(("", Prose(fmt.text("study.no-tests"), quiet=True)))
     if findings.missing:
         blocks.append(("What is missing", Bullets(findings.missing)))
     return Section("tests", "Every test", blocks)
@@ -185,7 +175,7 @@ _TEST_COLUMNS = ("difference [95 %]", "relative [95 %]", "over seeds [95 %]", "p
 
 
 def _holm_note(findings: Findings) -> str:
-    return text("study.holm", tests=count(len(findings.family.tests), "test"))
+    return fmt.text("study.holm", tests=fmt.count(len(findings.family.tests), "test"))
 
 
 def _tests(findings: Findings) -> Table:
@@ -204,9 +194,9 @@ def _tests(findings: Findings) -> Table:
     first = "with transport" if findings.contrast.transport else "best recipe"
     side = " with transport" if findings.contrast.transport else ""
     return Table(
-        text("study.tests", side=side, holm=_holm_note(findings)),
+        fmt.text("study.tests", side=side, holm=_holm_note(findings)),
         ("against", first, "it is", "MAP", "other’s MAP", *_TEST_COLUMNS),
-        [RowGroup(rows, f"{setting.label}: {size_heading(size)}") for (setting, size), rows in groups.items()],
+        [RowGroup(rows, f"{setting.label}: {fmt.size_heading(size)}") for (setting, size), rows in groups.items()],
         words=3,
     )
 
@@ -226,10 +216,10 @@ def _attacked_tests(findings: Findings) -> Table:
         else ("The best recipe against the second best")
     )
     return Table(
-        text("study.attacked-tests", who=who, holm=_holm_note(findings)),
+        fmt.text("study.attacked-tests", who=who, holm=_holm_note(findings)),
         ("recipe", "attacks", "it is", "its value", "the other’s", *_TEST_COLUMNS),
         [
-            RowGroup(rows, f"{kind}, against “{other}”: {size_heading(size)}")
+            RowGroup(rows, f"{kind}, against “{other}”: {fmt.size_heading(size)}")
             for (size, kind, other), rows in groups.items()
         ],
         words=3,
@@ -239,8 +229,9 @@ def _attacked_tests(findings: Findings) -> Table:
 def _test_cells(tested: PairedTest) -> list[Cell]:
     comparison = tested.comparison
     return cells(
-        *map(figure, comparison.means), signed_spread(comparison.difference), per_cent_spread(comparison.relative),
-        signed_spread(comparison.over_seeds), f"{comparison.test.p_value:.4f}", f"{tested.adjusted:.4f}",
+        *map(fmt.figure, comparison.means),
+        fmt.signed_spread(comparison.difference), fmt.per_cent_spread(comparison.relative),
+        fmt.signed_spread(comparison.over_seeds), f"{comparison.test.p_value:.4f}", f"{tested.adjusted:.4f}",
     )  # fmt: skip
 
 
@@ -256,13 +247,13 @@ def by_size(
         rows = []
         for system in findings.results.systems(setting, size):
             columns = row(system)
-            if columns is not None and any(cell.text != DASH for cell in columns):
+            if columns is not None and any(cell.text != fmt.DASH for cell in columns):
                 rows.append(Row(findings.marked(system), columns))
         if rows:
-            label = f"{setting_label(setting.dataset, setting.scoring)}: " if heading else ""
-            groups.append(RowGroup(rows, label + size_heading(size)))
+            label = f"{fmt.setting_label(setting.dataset, setting.scoring)}: " if heading else ""
+            groups.append(RowGroup(rows, label + fmt.size_heading(size)))
     return groups
 
 
 def stars(contrast: Contrast) -> str:
-    return text("study.stars-transport" if contrast.transport else "study.stars-recipes")
+    return fmt.text("study.stars-transport" if contrast.transport else "study.stars-recipes")

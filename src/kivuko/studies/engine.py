@@ -6,10 +6,10 @@ import shutil
 import sys
 import tomllib
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from importlib import resources
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any, Protocol
 
 from kivuko.bitext.pairs import Bitext
 from kivuko.datasets.emoji.world import EmojiWorld, emoji_world
@@ -38,15 +38,6 @@ class Inputs(Protocol):
     def languages(self) -> tuple[str, ...]: ...
     @property
     def fingerprint(self) -> str: ...
-
-
-class StudyGrid(Protocol):
-    """The conditions of a study; ``systems`` is the plain grid of recipes, sizes and seeds."""
-
-    @property
-    def systems(self) -> Grid: ...
-    def runs(self, bitext: Bitext) -> list[Run]: ...
-    def changed(self, **changes: Any) -> Self: ...
 
 
 @dataclass(frozen=True)
@@ -116,13 +107,13 @@ def run_study(
         changes["sizes"] = read_sizes(sizes)
     if languages is not None:
         changes["languages"] = tuple(languages)
-    grid: StudyGrid = study.grid(chosen, mode).changed(**changes)
-    grid.systems.check_languages()
+    grid: Grid = replace(study.grid(chosen, mode), **changes)
+    grid.check_languages()
     place = Place(Path(records or f"{study.name}.jsonl"), study.name)
     place.check()
     with progress_bar("drawing emoji", progress) as report:
-        world = emoji_world(grid.systems.languages, cldr=cldr, font=font, progress=report)
-    total = len(grid.runs(world.bitext(grid.systems.languages, "train")))  # refuses sizes that a language lacks
+        world = emoji_world(grid.languages, cldr=cldr, font=font, progress=report)
+    total = len(grid.runs(world.bitext(grid.languages, "train")))  # refuses sizes that a language lacks
     inputs = study.inputs(world, grid, progress)
     command = command or shlex.join(["kivuko", *sys.argv[1:]])
     with study_bar(progress) as bar:
@@ -135,7 +126,7 @@ def run_study(
 
 def perform_study(
     study: Study,
-    grid: StudyGrid,
+    grid: Grid,
     inputs: Inputs,
     place: Place,
     *,

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Any
 
 from kivuko.bitext.pairs import Bitext
 from kivuko.errors import UsageError
@@ -27,6 +27,10 @@ TRANSLATION = TranslationSettings()
 QUICK_TRANSLATION = TranslationSettings(
     vocabulary_size=2000, width=64, least_steps=20, most_steps=20, selections=1, selection_pairs=40, beams=1
 )
+QUICK: dict[str, Any] = {
+    "sizes": QUICK_SIZES, "seeds": tuple(range(QUICK_SEEDS)), "languages": QUICK_LANGUAGES, "steps": QUICK_STEPS,
+    "translation": QUICK_TRANSLATION,
+}  # fmt: skip
 _STEPS = ((100, 150), (300, 250), (1000, 350))  # up to so many pairs per language, so many steps
 _MOST_STEPS = 500
 
@@ -87,14 +91,6 @@ class Grid:
         if taken := [name for name in names if name in (TEACHER, UNTRAINED, TRANSLATE_TEST, LEXICAL)]:
             raise UsageError(f"{taken[0]!r} is the name of another row in every result: give that recipe another name.")
 
-    @property
-    def systems(self) -> Self:
-        """This grid; that of the robustness study has one inside."""
-        return self
-
-    def changed(self, **changes: Any) -> Self:
-        return replace(self, **changes)
-
     def check_languages(self) -> None:
         """Raise UsageError for a study without a low-resource language."""
         if not resource_groups(self.languages)["low-resource"]:
@@ -131,10 +127,7 @@ def low_resource_grid(recipes: Sequence[Recipe], mode: str = "standard") -> Grid
     """Return the standard grid, a "quick" one of two minutes, or a "larger" one with more seeds and a smaller size."""
     grid = Grid(tuple(recipes))
     if mode == "quick":
-        return replace(
-            grid, sizes=QUICK_SIZES, seeds=tuple(range(QUICK_SEEDS)), languages=QUICK_LANGUAGES, steps=QUICK_STEPS,
-            translation=QUICK_TRANSLATION,
-        )  # fmt: skip
+        return replace(grid, **QUICK)
     return replace(grid, sizes=LARGER_SIZES, seeds=tuple(range(LARGER_SEEDS))) if mode == "larger" else grid
 
 

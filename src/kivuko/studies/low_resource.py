@@ -22,97 +22,69 @@ from kivuko.evaluation.image_tasks import documents_protocol, emoji_protocol
 from kivuko.evaluation.records import Condition, Header
 from kivuko.languages import language, resource_groups
 from kivuko.progress import progress_bar
+from kivuko.studies import grid as grids
+from kivuko.studies import inputs as shared
 from kivuko.studies.demo import emoji_job
 from kivuko.studies.engine import TEXTS, FinishedRuns, Study
-from kivuko.studies.grid import (
-    BATCH,
-    DISTILLATION,
-    LARGER_RECIPES,
-    LEXICAL,
-    PRETRAINED,
-    QUICK_RECIPES,
-    QUICK_STEPS,
-    QUICK_TRANSLATION,
-    RECIPES,
-    TEACHER,
-    UNTRAINED,
-    VALIDATE_EVERY,
-    Grid,
-    Run,
-    low_resource_grid,
-    steps_for,
-)
-from kivuko.studies.inputs import (
-    ENGLISH,
-    SETTINGS,
-    SPLITS,
-    EncodedQueries,
-    Evaluator,
-    StudyInputs,
-    encode_queries,
-    needs_words,
-    query_texts,
-    study_inputs,
-)
 from kivuko.studies.runs import Measured, Notes, RunFile
 from kivuko.training.student_training import Job, train_student
 from kivuko.translation.translate_test import Translator
 
 STUDY = "low-resource"
-_Built = tuple[EncodedQueries, str, Notes]  # queries, the model's name, notes
+_Built = tuple[shared.EncodedQueries, str, Notes]  # queries, the model's name, notes
 _FLAT = ("ties", "ranking", "R@k", "measured by", "intervals", "headline")
 
 
-def prepare(inputs: StudyInputs) -> Callable[[RunFile], Measured]:
-    evaluator = Evaluator(inputs)
+def prepare(inputs: shared.StudyInputs) -> Callable[[RunFile], Measured]:
+    evaluator = shared.Evaluator(inputs)
     return lambda file: perform(file.run, evaluator)
 
 
-def perform(run: Run, evaluator: Evaluator) -> Measured:
+def perform(run: grids.Run, evaluator: shared.Evaluator) -> Measured:
     """Train or load the system of ``run`` and measure it on both splits."""
     started, inputs = time.monotonic(), evaluator.inputs
     queries, model, notes = _built(run, inputs)
     condition = Condition(
         dataset="", split="", model=model, objective=run.objective, bitext_size=run.size, seed=run.seed
     )
-    measured = evaluator.measure(queries, condition, with_english=run.kind == TEACHER)
+    measured = evaluator.measure(queries, condition, with_english=run.kind == grids.TEACHER)
     return replace(measured, notes={**notes, "seconds": round(time.monotonic() - started, 1)})
 
 
-def sample(run: Run, inputs: StudyInputs) -> Bitext:
+def sample(run: grids.Run, inputs: shared.StudyInputs) -> Bitext:
     """Return the bitext of ``run``: the same for every objective of a size and seed."""
     whole = inputs.world.bitext(inputs.languages, "train")
     return whole if run.whole or run.size is None else take_pairs(whole, run.size, run.seed or 0)
 
 
-def _built(run: Run, inputs: StudyInputs) -> _Built:
-    if run.kind == TEACHER:
-        texts = query_texts(inputs, [ENGLISH, *inputs.languages])
-        return encode_queries(inputs.teacher, texts, inputs.mean), inputs.teacher.name, {}
-    if run.kind == UNTRAINED:
+def _built(run: grids.Run, inputs: shared.StudyInputs) -> _Built:
+    if run.kind == grids.TEACHER:
+        texts = shared.query_texts(inputs, [shared.ENGLISH, *inputs.languages])
+        return shared.encode_queries(inputs.teacher, texts, inputs.mean), inputs.teacher.name, {}
+    if run.kind == grids.UNTRAINED:
         student = _untrained(inputs)
-        return encode_queries(student, query_texts(inputs, inputs.languages)), student.name, {}
-    if run.kind == DISTILLATION:
+        return shared.encode_queries(student, shared.query_texts(inputs, inputs.languages)), student.name, {}
+    if run.kind == grids.DISTILLATION:
         return _distilled(run, inputs)
     translator, notes = translator_of(run, inputs)
-    texts = query_texts(inputs, inputs.languages)
-    return encode_queries(inputs.teacher, texts, inputs.mean, translator), translator.name, notes
+    texts = shared.query_texts(inputs, inputs.languages)
+    return shared.encode_queries(inputs.teacher, texts, inputs.mean, translator), translator.name, notes
 
 
-def _distilled(run: Run, inputs: StudyInputs) -> _Built:
+def _distilled(run: grids.Run, inputs: shared.StudyInputs) -> _Built:
     # Student tokens stay as they are in late interaction: to subtract the teacher's mean destroys them.
     trained = train_student(job_of(run, inputs), inputs.teacher)
-    queries = encode_queries(trained.student, query_texts(inputs, inputs.languages))
+    queries = shared.encode_queries(trained.student, shared.query_texts(inputs, inputs.languages))
     return queries, trained.about.student, training_notes(trained.result)
 
 
-def job_of(run: Run, inputs: StudyInputs) -> Job:
+def job_of(run: grids.Run, inputs: shared.StudyInputs) -> Job:
     assert run.recipe is not None
     job = emoji_job(inputs.world, inputs.languages, run.recipe, run.seed or 0)
     return replace(job, bitext=sample(run, inputs))
 
 
-def _untrained(inputs: StudyInputs) -> StaticStudent:
+def _untrained(inputs: shared.StudyInputs) -> StaticStudent:
     """Return the static student of seed 0 over the whole bitext's vocabulary, before its first step."""
     bitext = inputs.world.bitext(inputs.languages, "train")
     torch.manual_seed(0)
@@ -120,13 +92,13 @@ def _untrained(inputs: StudyInputs) -> StaticStudent:
     return student.eval()
 
 
-def translator_of(run: Run, inputs: StudyInputs) -> tuple[Translator, Notes]:
+def translator_of(run: grids.Run, inputs: shared.StudyInputs) -> tuple[Translator, Notes]:
     """Train or load the translator of a run; return it with notes on its training."""
-    if run.kind == PRETRAINED:
+    if run.kind == grids.PRETRAINED:
         from kivuko.translation.seq2seq import load_translator
 
         return load_translator(run.translator or ""), {}
-    if run.kind == LEXICAL:
+    if run.kind == grids.LEXICAL:
         from kivuko.translation.translate_test import train_lexical
 
         return train_lexical(sample(run, inputs)), {}
@@ -146,16 +118,17 @@ def training_notes(result: Any) -> Notes:
     }
 
 
-def encoded_inputs(world: EmojiWorld, grid: Grid, progress: bool | None) -> StudyInputs:
+def encoded_inputs(world: EmojiWorld, grid: grids.Grid, progress: bool | None) -> shared.StudyInputs:
     """Encode what all runs share, with a progress bar."""
     with quiet():
         teacher = load_teacher()
     with progress_bar("teacher", progress) as report:
-        return study_inputs(world, grid.languages, teacher, words=needs_words(grid.recipes), progress=report)
+        words = shared.needs_words(grid.recipes)
+        return shared.study_inputs(world, grid.languages, teacher, words=words, progress=report)
 
 
 def study_header(
-    grid: Grid, inputs: StudyInputs, bitext: Bitext, finished: FinishedRuns, command: str, workers: int
+    grid: grids.Grid, inputs: shared.StudyInputs, bitext: Bitext, finished: FinishedRuns, command: str, workers: int
 ) -> Header:
     """Return the header of a study's records; ``bitext``: all training pairs of the study's languages."""
     one, texts = emoji_protocol(inputs.world, "test"), TEXTS[STUDY]
@@ -163,7 +136,7 @@ def study_header(
     protocol: dict[str, Any] = {
         "study": STUDY,
         "standard": grid.standard,
-        "quick": grid.steps == QUICK_STEPS and grid.translation in (None, QUICK_TRANSLATION),
+        "quick": grid.steps == grids.QUICK_STEPS and grid.translation in (None, grids.QUICK_TRANSLATION),
         "question": texts["question"],
         "datasets": _datasets(inputs),
         "scoring": texts["scoring"],
@@ -176,10 +149,10 @@ def study_header(
         "pairs in all": {code: len(pairs) for code, pairs in bitext.by_language().items()},
         "sampling": texts["sampling"],
         "seeds": texts["seeds"],
-        "steps": {str(run.size): grid.steps or steps_for(run.size) for run in runs if run.size is not None},
-        "batch": BATCH,
+        "steps": {str(run.size): grid.steps or grids.steps_for(run.size) for run in runs if run.size is not None},
+        "batch": grids.BATCH,
         "student": texts["student"],
-        "selection in a run": texts["selection"].format(every=VALIDATE_EVERY),
+        "selection in a run": texts["selection"].format(every=grids.VALIDATE_EVERY),
         "validation data": texts["validation"].format(concepts=_concepts(inputs, "validation")),
         "teacher": {"name": inputs.teacher_name, "fingerprint": inputs.teacher_fingerprint},
         "translation": _translation(grid),
@@ -192,7 +165,7 @@ def study_header(
     return Header(command=command, protocol=protocol, seeds=grid.seeds)
 
 
-def limits(grid: Grid, inputs: StudyInputs) -> list[str]:
+def limits(grid: grids.Grid, inputs: shared.StudyInputs) -> list[str]:
     """Return the limits of the study, a line each."""
     texts = TEXTS[STUDY]
     lines: list[str] = [*texts["limits"]]
@@ -207,30 +180,30 @@ def limits(grid: Grid, inputs: StudyInputs) -> list[str]:
     return lines
 
 
-def _datasets(inputs: StudyInputs) -> dict[str, dict[str, Any]]:
+def _datasets(inputs: shared.StudyInputs) -> dict[str, dict[str, Any]]:
     datasets = {}
     for protocol in (emoji_protocol, documents_protocol):
         facts = protocol(inputs.world, "test")
-        scorings = [scoring for dataset, scoring in SETTINGS if dataset == facts["dataset"]]
+        scorings = [scoring for dataset, scoring in shared.SETTINGS if dataset == facts["dataset"]]
         datasets[str(facts["dataset"])] = {key: facts[key] for key in ("task", "gallery")} | {"scoring": scorings}
     return datasets
 
 
-def _splits(inputs: StudyInputs) -> dict[str, dict[str, Any]]:
+def _splits(inputs: shared.StudyInputs) -> dict[str, dict[str, Any]]:
     return {
         split: {
             "concepts": _concepts(inputs, split),
             "queries": {code: len(inputs.world.queries(code, split)) for code in ("en", *inputs.languages)},
         }
-        for split in SPLITS
+        for split in shared.SPLITS
     }
 
 
-def _concepts(inputs: StudyInputs, split: str) -> int:
+def _concepts(inputs: shared.StudyInputs, split: str) -> int:
     return len({one.concept for one in inputs.world.emoji if one.split == split})
 
 
-def _translation(grid: Grid) -> dict[str, Any] | str:
+def _translation(grid: grids.Grid) -> dict[str, Any] | str:
     if grid.translator is not None:
         return f"pretrained: {grid.translator}, not trained here"
     if grid.translation is None:
@@ -238,7 +211,7 @@ def _translation(grid: Grid) -> dict[str, Any] | str:
     return {"model": "Marian, trained from scratch on the sample, all languages together", **asdict(grid.translation)}
 
 
-def _recipes(grid: Grid, runs: Sequence[Run]) -> dict[str, dict[str, Any]]:
+def _recipes(grid: grids.Grid, runs: Sequence[grids.Run]) -> dict[str, dict[str, Any]]:
     facts = {
         recipe.name: {
             "description": recipe.description,
@@ -268,8 +241,8 @@ def _seconds(finished: FinishedRuns) -> dict[str, float]:
 
 LOW_RESOURCE = Study(
     STUDY,
-    low_resource_grid,
-    {"standard": RECIPES, "quick": QUICK_RECIPES, "larger": LARGER_RECIPES},
+    grids.low_resource_grid,
+    {"standard": grids.RECIPES, "quick": grids.QUICK_RECIPES, "larger": grids.LARGER_RECIPES},
     encoded_inputs,
     prepare,
     study_header,

@@ -28,21 +28,9 @@ from kivuko.perturbations.text.search import EncodeTexts
 from kivuko.progress import bars, late_task
 from kivuko.ranks import right_ranks
 from kivuko.studies import grid
+from kivuko.studies import inputs as shared
 from kivuko.studies.engine import TEXTS, FinishedRuns, Study
 from kivuko.studies.grid import Run
-from kivuko.studies.inputs import (
-    ENGLISH,
-    HEADLINE,
-    MAP,
-    MEASURES,
-    TEST,
-    VALIDATION,
-    StudyInputs,
-    headline_map,
-    map_only,
-    needs_words,
-    unit,
-)
 from kivuko.studies.low_resource import job_of, study_header, training_notes, translator_of
 from kivuko.studies.robustness_inputs import (
     HEADLINE_SIZE,
@@ -77,10 +65,10 @@ def robustness_header(
     grid: RobustnessGrid, inputs: RobustnessInputs, bitext: Bitext, finished: FinishedRuns, command: str, workers: int
 ) -> Header:
     """Return the header of the study's records."""
-    systems = study_header(grid.systems, inputs.plain, bitext, finished, command, workers)
+    systems = study_header(grid, inputs.plain, bitext, finished, command, workers)
     sizes, texts = systems.protocol["sizes"], TEXTS[STUDY]
     recipes = {name: dict(facts) for name, facts in systems.protocol["recipes"].items()}
-    for recipe in grid.systems.recipes:
+    for recipe in grid.recipes:
         recipes[recipe.name]["robust"] = recipe.augmentation is not None
         if recipe.augmentation is not None:
             recipes[recipe.name]["augmentation"] = asdict(recipe.augmentation)
@@ -108,7 +96,7 @@ def robustness_header(
         "fingerprint": inputs.fingerprint,
         "limits": [*texts["limits"], *systems.protocol["limits"]],
     }  # fmt: skip
-    return Header(command=command, protocol=protocol, seeds=grid.systems.seeds)
+    return Header(command=command, protocol=protocol, seeds=grid.seeds)
 
 
 def perturbed_inputs(world: EmojiWorld, grid: RobustnessGrid, progress: bool | None) -> RobustnessInputs:
@@ -117,7 +105,7 @@ def perturbed_inputs(world: EmojiWorld, grid: RobustnessGrid, progress: bool | N
         teacher = load_teacher()
     with bars(progress) as display:
         return robustness_inputs(
-            world, grid.systems.languages, teacher, grid.plan, words=needs_words(grid.systems.recipes),
+            world, grid.languages, teacher, grid.plan, words=shared.needs_words(grid.recipes),
             encoded=late_task(display, "teacher"), attacked=late_task(display, "attacking images"),
         )  # fmt: skip
 
@@ -138,11 +126,11 @@ class System:
     notes: Notes = field(default_factory=dict)  # on its training
 
 
-def make_system(run: Run, inputs: StudyInputs) -> System:
+def make_system(run: Run, inputs: shared.StudyInputs) -> System:
     """Train or load the system of a run."""
     if run.kind == grid.TEACHER:
         encode = encoder_of(inputs.teacher)
-        return System(inputs.teacher.name, (ENGLISH,), lambda _code: encode)
+        return System(inputs.teacher.name, (shared.ENGLISH,), lambda _code: encode)
     if run.kind == grid.DISTILLATION:
         trained = train_student(job_of(run, inputs), inputs.teacher)
         inside = gradient_encoder(trained.student)
@@ -167,7 +155,7 @@ def encoder_of(encoder: Encoder) -> EncodeTexts:
         new = sorted({text for text in texts if text not in known}, key=lambda text: (len(text), text))
         for start in range(0, len(new), _BATCH):
             part = new[start : start + _BATCH]
-            vectors = unit(encoder.encode_tokens(part).pooled.float().cpu().numpy())
+            vectors = shared.unit(encoder.encode_tokens(part).pooled.float().cpu().numpy())
             known.update(zip(part, vectors, strict=True))
         return np.stack([known[text] for text in texts])
 
@@ -250,7 +238,8 @@ def _applies(planned: PlannedAttack, system: System, code: str, first: bool) -> 
     spec = planned.specs[0]
     if planned.against_images:
         return True
-    if not first or (system.slow and not planned.translators) or (spec.attack.name == CODE_SWITCH and code == ENGLISH):
+    nothing_to_switch = spec.attack.name == CODE_SWITCH and code == shared.ENGLISH
+    if not first or nothing_to_switch or (system.slow and not planned.translators):
         return False
     return spec.attack.kind == "joint" or spec.attack.needs != "gradients" or system.gradients is not None
 
@@ -297,7 +286,7 @@ def perform(file: RunFile, inputs: RobustnessInputs) -> Measured:
         condition = _condition(run, system, *key)
         scores = [_scores(one.language, one.queries, one.ranks, len(one.tower.gallery)) for one in results]
         measured.records.extend(_records(scores, condition))
-        measured.per_query.extend(headline_map(scores, condition))
+        measured.per_query.extend(shared.headline_map(scores, condition))
         if run.seed in (0, None) and key[1] is not None:
             clean = {one.language: one for one in gathered[key[0], None, None]}
             examples += [one for result in results for one in _examples(result, clean[result.language], condition)]
@@ -314,8 +303,8 @@ def perform(file: RunFile, inputs: RobustnessInputs) -> Measured:
 
 def _condition(run: Run, system: System, tower: str, attack: str | None, budget: float | None) -> Condition:
     return Condition(
-        dataset=DATASET, split=TEST, model=f"{system.name}+{tower}", objective=run.objective, bitext_size=run.size,
-        seed=run.seed, attack=attack, budget=budget,
+        dataset=DATASET, split=shared.TEST, model=f"{system.name}+{tower}", objective=run.objective,
+        bitext_size=run.size, seed=run.seed, attack=attack, budget=budget,
     )  # fmt: skip
 
 
@@ -323,30 +312,31 @@ def _scores(language: str, queries: Sequence[Query], ranks: NDArray[np.int64], i
     values = values_at(ranks, images)
     return LanguageScores(
         language=language, query_ids=[query.id for query in queries],
-        values={measure: values[measure] for measure in MEASURES},
+        values={measure: values[measure] for measure in shared.MEASURES},
         subsets={"copied": np.zeros(len(ranks), dtype=bool)}, clusters=[query.concept for query in queries],
     )  # fmt: skip
 
 
 def _records(scores: Sequence[LanguageScores], condition: Condition) -> list[Record]:
     codes = [one.language for one in scores]
-    groups = {} if codes == [ENGLISH] else {str(name): own for name, own in resource_groups(codes).items() if own}
+    own = [] if codes == [shared.ENGLISH] else codes
+    groups = {str(name): members for name, members in resource_groups(own).items() if members}
     records = summarize(scores, condition, groups=groups)
-    return [one for one in records if one.subset == HEADLINE and one.measure in MEASURES]
+    return [one for one in records if one.subset == shared.HEADLINE and one.measure in shared.MEASURES]
 
 
 def _validation(system: System, run: Run, inputs: RobustnessInputs) -> list[Record]:
     """Return the clean MAP on the validation split, by which recipes are chosen."""
-    if system.languages == (ENGLISH,):
+    if system.languages == (shared.ENGLISH,):
         return []
     tower, scores = inputs.towers[0], []
     for code in system.languages:
-        queries = inputs.queries(code, VALIDATION)
+        queries = inputs.queries(code, shared.VALIDATION)
         vectors = system.encoder(code)([query.text for query in queries])
-        ranks = right_ranks(unit(vectors) @ tower.gallery.T, np.array([query.image for query in queries]))
-        scores.append(map_only(_scores(code, queries, ranks, len(tower.gallery))))
-    condition = replace(_condition(run, system, tower.name, None, None), split=VALIDATION)
-    return [record for record in _records(scores, condition) if record.measure == MAP]
+        ranks = right_ranks(shared.unit(vectors) @ tower.gallery.T, np.array([query.image for query in queries]))
+        scores.append(shared.map_only(_scores(code, queries, ranks, len(tower.gallery))))
+    condition = replace(_condition(run, system, tower.name, None, None), split=shared.VALIDATION)
+    return [record for record in _records(scores, condition) if record.measure == shared.MAP]
 
 
 def _examples(result: SearchResult, clean: SearchResult, condition: Condition) -> list[AttackedExample]:

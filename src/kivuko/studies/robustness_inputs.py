@@ -31,7 +31,7 @@ from kivuko.perturbations.spec import AttackSpec, parse_attacks
 from kivuko.perturbations.target import Crafted, Draws, QuerySet, from_bytes, to_bytes
 from kivuko.perturbations.text.gradients import GradientEncoder
 from kivuko.perturbations.text.search import EncodeTexts
-from kivuko.studies.grid import UNTRAINED, Grid, Run, low_resource_grid
+from kivuko.studies.grid import QUICK, UNTRAINED, Grid, Run
 from kivuko.studies.inputs import ENGLISH, TEST, StudyInputs, study_inputs, unit
 from kivuko.training.recipe import Recipe
 
@@ -149,35 +149,29 @@ LARGER_SIZES: tuple[int | None, ...] = (100, 300, 1000, None)
 
 
 @dataclass(frozen=True)
-class RobustnessGrid:
-    """``systems``: the low-resource study's grid; ``plan``: the attacks on each system."""
+class RobustnessGrid(Grid):
+    """The low-resource study's grid, and the plan of attacks on each system."""
 
-    systems: Grid
     plan: Plan = STANDARD_PLAN
 
     def runs(self, bitext: Bitext) -> list[Run]:
         """Return every run: the English teacher on English names, then each objective."""
-        return [run for run in self.systems.runs(bitext) if run.kind != UNTRAINED]
-
-    def changed(self, **changes: Any) -> Self:
-        return replace(self, systems=self.systems.changed(**changes))
+        return [run for run in super().runs(bitext) if run.kind != UNTRAINED]
 
     @property
     def standard(self) -> bool:
         """True if the grid covers the standard study."""
-        systems = self.systems
-        names = {recipe.name for recipe in systems.recipes}
-        covers = names >= set(RECIPES) and {*systems.sizes} >= {*SIZES} and len(systems.seeds) >= 5
-        return covers and self.plan == STANDARD_PLAN and systems.steps is None and systems.translator is None
+        names = {recipe.name for recipe in self.recipes}
+        covers = names >= set(RECIPES) and {*self.sizes} >= {*SIZES} and len(self.seeds) >= 5
+        return covers and self.plan == STANDARD_PLAN and self.steps is None and self.translator is None
 
 
 def robustness_grid(recipes: Sequence[Recipe], mode: str = "standard") -> RobustnessGrid:
     """Return the standard grid, a "quick" one of a few minutes, or a "larger" one with more seeds and sizes."""
-    if mode == "quick":
-        return RobustnessGrid(low_resource_grid(recipes, "quick"), QUICK_PLAN)
     if mode == "larger":
-        return RobustnessGrid(Grid(tuple(recipes), LARGER_SIZES, tuple(range(10))))
-    return RobustnessGrid(Grid(tuple(recipes), SIZES))
+        return RobustnessGrid(tuple(recipes), LARGER_SIZES, tuple(range(10)))
+    grid = RobustnessGrid(tuple(recipes), SIZES)
+    return replace(grid, **QUICK, plan=QUICK_PLAN) if mode == "quick" else grid
 
 
 Vectors = NDArray[np.float32]
