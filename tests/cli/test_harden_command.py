@@ -27,7 +27,7 @@ from kivuko.encoders.model import (
 from kivuko.encoders.spelling import SpellingNeighbors
 from kivuko.encoders.student import StaticStudent
 from kivuko.encoders.vocabulary import train_vocabulary
-from kivuko.errors import CorruptFileError
+from kivuko.errors import CorruptFileError, KivukoError
 from kivuko.files import sha256_of
 from kivuko.training.harden import read_hardening
 
@@ -166,6 +166,34 @@ def test_what_cannot_be_hardened_is_refused(harden, place, tmp_path):
     refused(harden(place / "text", tmp_path / "out"), str(place / "text"), "encodes text only")
     refused(harden(tmp_path / "none", tmp_path / "out"), "no such model folder")
     refused(harden(place / "tower", tmp_path / "out", "--images", tmp_path / "none"), "no such folder of images")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"model": 5}, "model=5: give a model's folder, a model loaded from one, or emoji, as text or a Path."),
+        ({"model": "none"}, "none: no such model folder."),
+        ({"out": None}, "out=None: give a folder, as text or a Path."),
+        ({"images": "none"}, "none: no such folder of images."),
+        ({"images": None}, "images=None: give a folder or emoji, as text or a Path."),
+        ({"eps": 0}, "eps=0: choose a number above 0, up to 1."),
+        ({"eps": float("nan")}, "eps=nan: choose a number above 0, up to 1."),
+        ({"eps": [1]}, "eps=[1]: choose a number above 0, up to 1."),
+        ({"steps": "3"}, "steps='3': choose a whole number of at least 1."),
+        ({"steps": 0}, "steps=0: choose a whole number of at least 1."),
+        ({"batch_size": 1}, "batch_size=1: choose a whole number of at least 2."),
+        ({"learning_rate": 0}, "learning_rate=0: choose a number above 0, up to 1."),
+        ({"seed": 1.5}, "seed=1.5: choose a whole number from 0 to 2**63 - 1."),
+        ({"device": 0}, "device=0: give torch's name of a device, such as cpu."),
+    ],
+)
+def test_wrong_arguments_get_one_line(place, tmp_path, monkeypatch, wrong, message):
+    monkeypatch.chdir(tmp_path)
+    arguments = {"model": place / "tower", "out": "out", "images": place / "images"} | wrong
+    with pytest.raises(KivukoError) as caught:
+        kivuko.harden(**arguments)
+    assert str(caught.value).startswith(message)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_what_stands_at_out_is_not_replaced(harden, place, tmp_path):

@@ -267,8 +267,7 @@ class Searcher:
         from kivuko.progress import progress_bar
         from kivuko.search.building import emoji_index
 
-        cldr, font = (None if one is None else Path(one) for one in self._emoji)
-        encoder = self.model.encoder
+        (cldr, font), encoder = self._emoji, self.model.encoder
         with progress_bar("drawing emoji", self._progress) as report:
             world = emoji_world((), cldr=cldr, font=font, progress=report)
         return emoji_index(encoder, world, progress=self._progress)

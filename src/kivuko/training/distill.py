@@ -14,7 +14,7 @@ from kivuko.bitext.sampling import hold_out
 from kivuko.errors import DataError, UsageError, check_number, check_path, check_seed, check_type
 from kivuko.files import MODEL_FILE, refuse_foreign
 from kivuko.languages import language
-from kivuko.progress import TrainingProgress, bars, late_task, note
+from kivuko.progress import TrainingProgress, bars, note, progress_bar
 from kivuko.training.recipes import recipe_text
 
 if TYPE_CHECKING:
@@ -226,9 +226,8 @@ def _read_sources(
     if embedded:
         from kivuko.datasets.emoji.world import emoji_world
 
-        places = [None if place is None else Path(place) for place in (cldr, font)]
-        with bars() as display:
-            world = emoji_world(embedded, cldr=places[0], font=places[1], progress=late_task(display, "drawing emoji"))
+        with progress_bar("drawing emoji") as report:
+            world = emoji_world(embedded, cldr=cldr, font=font, progress=report)
         training.append(world.bitext(embedded, "train"))
         held_out.append(world.bitext(embedded, "validation", keywords=False))
     return concatenate(training), concatenate(held_out)

@@ -10,15 +10,14 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kivuko.errors import CorruptFileError, ModelError, UsageError
+from kivuko.errors import CorruptFileError, DataError, ModelError, check_number, check_path, check_seed, check_type
 from kivuko.files import MODEL_FILE, atomic_path, refuse_foreign
-from kivuko.progress import TrainingProgress, bars, late_task, note
+from kivuko.progress import TrainingProgress, bars, note, progress_bar
 
 if TYPE_CHECKING:
     from kivuko.encoders.model import Model
     from kivuko.perturbations.image.pixel_tower import PixelTower
-    from kivuko.training.adversarial import HardeningNote
-    from kivuko.training.harden_images import Images
+    from kivuko.training.adversarial import HardeningNote, Images
 
 _NOTE = "hardening.json"
 _SHIFTED = 0.9  # mean cosine with the old vectors below which an index of them should be rebuilt
@@ -71,10 +70,20 @@ def harden(
     """
     from kivuko.datasets.emoji.sources import shipped_image_tower
 
-    out, name = Path(out), getattr(model, "path", None) or str(model)
-    source = shipped_image_tower() if name == "emoji" and not Path(name).exists() else Path(name)
-    radius = _radius(eps)
-    refuse_not_hardened(out, source)
+    folder: Path = check_path("out", out, "a folder")
+    name = check_path("model", getattr(model, "path", model), "a model's folder, a model loaded from one, or emoji")
+    source = shipped_image_tower() if str(name) == "emoji" and not name.exists() else name
+    radius, seed = _radius(eps), check_seed(seed)
+    steps = check_number("steps", steps, least=1, whole=True)
+    batch_size = check_number("batch_size", batch_size, least=2, whole=True)
+    learning_rate = check_number("learning_rate", learning_rate, above=0, most=1, optional=True)
+    if str(check_path("images", images, "a folder or emoji")) != "emoji" and not Path(images).is_dir():
+        raise DataError(f"{images}: no such folder of images.")
+    check_type("device", device, str | None, "torch's name of a device, such as cpu")
+    check_type("progress", progress, bool | None, "True, False or None")
+    if not source.is_dir():
+        raise ModelError(f"{source}: no such model folder. 'kivuko demo' and 'kivuko distill' make one.")
+    refuse_not_hardened(folder, source)
 
     from kivuko.encoders.loading import choose_device
     from kivuko.encoders.model import has_images, load_encoder, load_model, read_about
@@ -89,19 +98,19 @@ def harden(
     before = stored_like(stored, stored).float()
     with bars(progress) as display:
         pixels = _load_images(images, PixelTower(before), seed, cldr, font)
-        done = read_hardening(out)
+        done = read_hardening(folder)
         if done is not None and done.key == hardening_key(before, pixels, settings):
-            note(f"{out}: nothing to do: made before")
-            return load_model(out, device=device)
-        checkpoints = out.with_name(f"{out.name}.hardening")
+            note(f"{folder}: nothing to do: made before")
+            return load_model(folder, device=device)
+        checkpoints = folder.with_name(f"{folder.name}.hardening")
         watch = TrainingProgress(display, "hardening", batch_size, "images")
         hardened = harden_encoder(before, pixels, settings, checkpoints, watch.stepped, place)
         after = stored_like(hardened, stored)
         label = "emoji" if str(images) == "emoji" else Path(images).name
         effect = describe_hardening(before, stored_like(after, after).float(), pixels, settings, label)
-        save_hardened(source, out, after, effect, _card(read_about(source), effect))
+        save_hardened(source, folder, after, effect, _card(read_about(source), effect))
         shutil.rmtree(checkpoints, ignore_errors=True)
-    return load_model(out, device=device)
+    return load_model(folder, device=device)
 
 
 def hardening_summary(effect: HardeningNote) -> list[str]:
@@ -118,26 +127,23 @@ def hardening_summary(effect: HardeningNote) -> list[str]:
 def _radius(eps: str | float) -> float:
     from kivuko.perturbations.catalog import Number, read_value
 
-    radii = Number("eps", Fraction(8, 255), 0, 1, "a radius above 0, up to 1, such as 8/255")
-    radius = float(read_value(radii, eps, "harden")) if isinstance(eps, str) else eps
-    if not 0 < radius <= 1:  # NaN too
-        raise UsageError(f"--eps {eps}: no radius to harden against; give one above 0, up to 1, such as 8/255.")
-    return radius
+    if isinstance(eps, str):
+        radii = Number("eps", Fraction(8, 255), 0, 1, "a radius above 0, up to 1, such as 8/255")
+        eps = float(read_value(radii, eps, "harden"))
+    return float(check_number("eps", eps, above=0, most=1))
 
 
 def _load_images(
     source: str | Path, tower: PixelTower, seed: int, cldr: str | Path | None, font: str | Path | None
 ) -> Images:
     """Load the images to harden on; what is left out of a folder is noted."""
-    from kivuko.training.harden_images import emoji_images, folder_images
+    from kivuko.training.adversarial import emoji_images, folder_images
 
     if str(source) == "emoji":
         from kivuko.datasets.emoji.world import emoji_world
 
-        places = [None if place is None else Path(place) for place in (cldr, font)]
-        with bars() as display:
-            report = late_task(display, "drawing emoji")
-            return emoji_images(emoji_world((), cldr=places[0], font=places[1], progress=report), tower)
+        with progress_bar("drawing emoji") as report:
+            return emoji_images(emoji_world((), cldr=cldr, font=font, progress=report), tower)
     images = folder_images(Path(source), tower, seed)
     for line in images.left_out[:5]:
         note(line)

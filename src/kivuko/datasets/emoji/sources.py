@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont, features
 
-from kivuko.errors import DataError, MissingDependencyError
+from kivuko.errors import DataError, MissingDependencyError, check_path
 
 FOLDERS = ("annotations", "annotationsDerived")
 CLDR_PLACES = (
@@ -30,9 +30,9 @@ class Annotation:
     keywords: tuple[str, ...]
 
 
-def find_cldr(folder: Path | None = None) -> Path:
+def find_cldr(folder: str | Path | None = None) -> Path:
     """Return the CLDR folder that holds ``annotations/``: the one given, ``$KIVUKO_CLDR``, or the system's."""
-    named = folder or (Path(os.environ["KIVUKO_CLDR"]) if os.environ.get("KIVUKO_CLDR") else None)
+    named = check_path("cldr", folder or os.environ.get("KIVUKO_CLDR") or None, "CLDR's folder", optional=True)
     candidates = [named, named / "common"] if named else [Path(p) for p in CLDR_PLACES]
     for candidate in candidates:
         if (candidate / "annotations" / "en.xml").is_file():
@@ -113,9 +113,9 @@ FONT_PLACES = (
 )
 
 
-def find_font(path: Path | None = None) -> Path:
+def find_font(path: str | Path | None = None) -> Path:
     """Return the color emoji font file: the one given, ``$KIVUKO_FONT``, or the system's."""
-    named = path or (Path(os.environ["KIVUKO_FONT"]) if os.environ.get("KIVUKO_FONT") else None)
+    named: Path | None = check_path("font", path or os.environ.get("KIVUKO_FONT") or None, optional=True)
     if named:
         if not named.is_file():
             raise DataError(f"{named}: no such font file. Name NotoColorEmoji.ttf.")

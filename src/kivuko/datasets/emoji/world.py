@@ -294,8 +294,8 @@ Progress = Callable[[int, int], None]  # (done, total)
 def emoji_world(
     languages: Sequence[str],
     *,
-    cldr: Path | None = None,
-    font: Path | None = None,
+    cldr: str | Path | None = None,
+    font: str | Path | None = None,
     cache: Path | None = None,
     progress: Progress | None = None,
 ) -> EmojiWorld:
