@@ -4,14 +4,18 @@ import hashlib
 import importlib.util
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import huggingface_hub
 import huggingface_hub.errors
 
 from kivuko.errors import ModelError, UsageError, first_line, wrap_errors
 from kivuko.files import sha256_of
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 PREFIX = "open_clip:"
 DEFAULT_TEACHER = "sentence-transformers/all-MiniLM-L6-v2"
@@ -127,14 +131,19 @@ def packaged_minilm() -> Path | None:
 
 def image_fingerprint(model: Any) -> str:
     """Hash the weights of a model's image route, 64 hexadecimal digits: image vectors are valid for these only."""
-    import torch
-
     side = model[0].sub_modules["image"] if hasattr(model[0], "sub_modules") else model
     digest = hashlib.sha256()
-    for name, value in sorted(side.state_dict().items()):
+    hash_tensors(digest, side.state_dict())
+    return digest.hexdigest()
+
+
+def hash_tensors(digest: hashlib._Hash, tensors: Mapping[str, Tensor]) -> None:
+    """Add the names and the bytes of tensors to a hash, sorted by name."""
+    import torch
+
+    for name, value in sorted(tensors.items()):
         digest.update(name.encode())
         digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
 
 
 def folder_fingerprint(folder: Path) -> str:

@@ -24,6 +24,7 @@ import kivuko
 from kivuko.datasets.emoji.augment import Augmentation, augment, premultiplied
 from kivuko.datasets.emoji.world import EmojiWorld
 from kivuko.encoders.images import open_image
+from kivuko.encoders.loading import hash_tensors
 from kivuko.errors import DataError, UsageError
 from kivuko.perturbations.image.goal import ImageToText, Threat, broken
 from kivuko.perturbations.image.pgd import pgd
@@ -82,9 +83,7 @@ def hardening_key(model: Any, images: Images, settings: Hardening) -> str:
     """Hash everything that decides the result: the image side's weights, the images, the settings."""
     digest = hashlib.sha256(f"1:{images.fingerprint}:{json.dumps(asdict(settings))}".encode())
     for module in image_route(model):
-        for name, value in sorted(module.state_dict().items()):
-            digest.update(name.encode())
-            digest.update(value.detach().cpu().float().contiguous().numpy().tobytes())
+        hash_tensors(digest, {name: value.float() for name, value in module.state_dict().items()})
     return digest.hexdigest()
 
 

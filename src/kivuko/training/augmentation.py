@@ -5,7 +5,7 @@ With ``worst_of`` above 1 the worst of several draws is taken, as LEAF does for 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,8 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from kivuko.bitext.pairs import Bitext, Pair
-from kivuko.errors import KivukoError, is_number
-from kivuko.perturbations.edits import edit_kinds, perturb
+from kivuko.perturbations.edits import perturb
 
 
 @dataclass(frozen=True)
@@ -28,26 +27,6 @@ class Augmentation:
     share: float = 0.5  # of the sentences of a batch that are perturbed, above 0 and at most 1
     worst_of: int = 1  # draws of which the worst is taken, at least 1
     copies: int = 0  # misspelled copies of each sentence, for the vocabulary and the first vectors; 0 or more
-
-    def __post_init__(self) -> None:
-        for name, least in (("edits", 1), ("worst_of", 1), ("copies", 0)):
-            if not is_number(getattr(self, name), whole=True) or getattr(self, name) < least:
-                raise ValueError(f"[augmentation] {name} must be a whole number of at least {least}")
-        if not is_number(self.share) or not 0 < self.share <= 1:
-            raise ValueError("[augmentation] share must be above 0 and at most 1")
-        if not isinstance(self.kinds, tuple) or not all(isinstance(kind, str) for kind in self.kinds):
-            raise ValueError("[augmentation] kinds must be a list of names")
-        try:
-            edit_kinds(self.kinds)
-        except KivukoError as problem:
-            raise ValueError(f"[augmentation] {str(problem).removesuffix('.')}") from problem
-
-    @classmethod
-    def from_table(cls, table: Mapping[str, Any]) -> Augmentation:
-        settings = dict(table)
-        if isinstance(settings.get("kinds"), list):
-            settings["kinds"] = tuple(settings["kinds"])
-        return cls(**settings)
 
     def of_batch(self, pairs: Sequence[Pair], student: Any, targets: Tensor, seed: int) -> list[str]:
         """Return a batch's sentences, a share of them perturbed; ``targets`` [batch, dim]: the teacher's vectors."""

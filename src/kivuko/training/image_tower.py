@@ -67,7 +67,8 @@ def make_image_tower(
     if settings.steps < _LEAST_STEPS:
         raise UsageError(f"steps = {settings.steps}: give at least {_LEAST_STEPS}")
     names, rows = world.english_names()
-    teacher = load_teacher()
+    with quiet():
+        teacher = load_teacher()
     vectors = torch.cat([teacher.encode_tokens(names[i : i + 256]).pooled for i in range(0, len(names), 256)])
     images, image_of_name = torch.from_numpy(world.images), torch.from_numpy(rows)
     with bars(progress) as display:

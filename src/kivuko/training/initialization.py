@@ -75,19 +75,6 @@ def whole_words(tokenizer: object) -> list[str]:
     return sorted([text for text, own in zip(likely, ids, strict=True) if len(own) == 1][:_MOST])
 
 
-@dataclass(frozen=True, eq=False)
-class AlignedVocabulary:
-    """The association of subwords with English words over a bitext, and those words' vectors, float32 [words, dim]."""
-
-    words: list[str]
-    vectors: Tensor
-    association: Association
-
-    def starting_vectors(self, count: int) -> Tensor:
-        """Return the first vectors of the first ``count`` subwords, float32 [count, dim]; zero for the never seen."""
-        return self.association.mean_of(self.vectors)[:count]
-
-
 def started_student(
     tokenizer: Tokenizer, bitext: Bitext, teacher: TextTeacher, recipe: Recipe, progress: Progress | None = None
 ) -> StaticStudent:
@@ -100,32 +87,39 @@ def started_student(
         if start.teacher_words:
             tokenizer, learned, fixed = _joined(tokenizer, [pair.text for pair in bitext.pairs], known)
         if start.vectors != "random":
-            own = aligned_vocabulary(tokenizer, bitext, teacher, start, known.mean).starting_vectors(pieces)
+            own = _first_vectors(tokenizer, bitext, teacher, start, known.mean)
     student = StaticStudent(tokenizer, dim, recipe.schedule.token_dropout, fixed)
     with torch.no_grad():
         student.embedding.weight.copy_(torch.cat([own, learned]))
     return student
 
 
-def aligned_vocabulary(
-    tokenizer: Tokenizer, bitext: Bitext, teacher: TextTeacher, start: Start, mean: Tensor
-) -> AlignedVocabulary:
-    """Associate a bitext's subwords with its English words; ``mean`` [dim] is taken from these words' unit vectors."""
+def _first_vectors(tokenizer: Tokenizer, bitext: Bitext, teacher: TextTeacher, start: Start, mean: Tensor) -> Tensor:
+    """Return subwords' first vectors, means of those of the English words they go with: float32 [subwords, dim].
+
+    Zero for a subword that the bitext lacks. ``mean`` [dim] is taken from the words' unit vectors.
+    """
     english = [word_list(pair.english) for pair in bitext.pairs]
     words = sorted({word for sentence in english for word in sentence})
     number = {word: place for place, word in enumerate(words)}
     encoded = tokenizer.encode_batch([pair.text for pair in bitext.pairs], add_special_tokens=False)
-    association = associate(
+    association = _associate(
         [one.ids for one in encoded], [[number[word] for word in sentence] for sentence in english],
-        (tokenizer.get_vocab_size(), len(words)),
-        regularization=start.regularization, marginal_penalty=start.marginal_penalty,
-        rounds=_ROUNDS if start.vectors == "transplant" else 0,
-        affinity=alike(_pieces(tokenizer), words, start.spelling),
+        (tokenizer.get_vocab_size(), len(words)), start, _alike(_pieces(tokenizer), words, start.spelling),
     )  # fmt: skip
-    return AlignedVocabulary(words, unit_vectors(teacher, words) - mean, association)
+    return association.mean_of(unit_vectors(teacher, words) - mean)
 
 
-def alike(pieces: Sequence[str], words: Sequence[str], weight: float) -> Affinity | None:
+def _associate(
+    texts: list[list[int]], english: list[list[int]], size: tuple[int, int], start: Start, affinity: Affinity | None
+) -> Association:
+    return associate(
+        texts, english, size, regularization=start.regularization, marginal_penalty=start.marginal_penalty,
+        rounds=_ROUNDS if start.vectors == "transplant" else 0, affinity=affinity,
+    )  # fmt: skip
+
+
+def _alike(pieces: Sequence[str], words: Sequence[str], weight: float) -> Affinity | None:
     """Return a bonus in nats for pieces and words spelled alike, ``weight`` for the same; None for weight 0."""
     if not weight:
         return None
@@ -186,11 +180,9 @@ def with_new_words(student: TransformerStudent, bitext: Bitext, start: Start) ->
         tokenizer(side, add_special_tokens=False)["input_ids"]
         for side in ([pair.text for pair in bitext.pairs], [pair.english for pair in bitext.pairs])
     )
-    association = associate(
-        texts, english, (len(tokenizer), len(tokenizer)),
-        regularization=start.regularization, marginal_penalty=start.marginal_penalty,
-        rounds=_ROUNDS if start.vectors == "transplant" else 0, affinity=_spelling(tokenizer, start.spelling),
-    )  # fmt: skip
+    spelled = [(text or "").strip("▁Ġ# ") for text in tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))]
+    affinity = _alike(spelled, spelled, start.spelling)
+    association = _associate(texts, english, (len(tokenizer), len(tokenizer)), start, affinity)
     with torch.no_grad():
         seen = association.row_mass()[before:] > 0
         known = table[:before].detach().float()
@@ -219,7 +211,7 @@ def start_transformer(
     """Start the input vectors of a small transformer over a fresh vocabulary at the teacher's words, in place."""
     pieces = tokenizer.get_vocab_size()
     mean = teacher_words(teacher).mean
-    vectors = aligned_vocabulary(tokenizer, bitext, teacher, start, mean).starting_vectors(pieces)
+    vectors = _first_vectors(tokenizer, bitext, teacher, start, mean)
     table = student.model.get_input_embeddings().weight
     with torch.no_grad():
         seen = vectors.norm(dim=1) > 0
@@ -234,10 +226,3 @@ def _principal(vectors: Tensor, width: int) -> Tensor:
     _, _, directions = torch.linalg.svd(vectors, full_matrices=False)
     kept = vectors @ directions[:rank].T
     return torch.nn.functional.pad(kept, (0, width - rank))
-
-
-def _spelling(tokenizer: Any, weight: float) -> Affinity | None:
-    if not weight:
-        return None
-    spelled = [text.strip("▁Ġ# ") for text in tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))]
-    return alike(spelled, spelled, weight)

@@ -5,17 +5,18 @@ from __future__ import annotations
 import difflib
 import re
 import tomllib
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 
 from kivuko.encoders.student import add_lora
-from kivuko.errors import ModelError, UsageError, is_number
-from kivuko.losses.kinds import FLAG, NOT_NEGATIVE, POSITIVE, Check, Term, one_of, read_term
+from kivuko.errors import KivukoError, ModelError, UsageError, is_number
+from kivuko.losses.kinds import COUNT, FLAG, NOT_NEGATIVE, POSITIVE, Check, Term, one_of, read_term
 from kivuko.losses.objectives import WeightedSum
+from kivuko.perturbations.edits import edit_kinds
 from kivuko.training.augmentation import Augmentation
 from kivuko.training.recipes import recipe_text
 
@@ -30,14 +31,6 @@ class FineTuning:
     lora_rank: int = 0  # of low-rank adapters, which learn in place of the encoder's weights; 0: none
     layer_decay: float = 1.0  # a layer's learning rate over that of the layer above it (arXiv 1801.06146, section 3.2)
     gradient_checkpointing: bool = False  # activations are computed again on the way back: less memory, more time
-
-    def __post_init__(self) -> None:
-        if not is_number(self.lora_rank, whole=True) or self.lora_rank < 0:
-            raise ValueError("[fine_tuning] lora_rank must be a whole number of at least 0")
-        if not is_number(self.layer_decay) or not 0 < self.layer_decay <= 1:
-            raise ValueError("[fine_tuning] layer_decay must be above 0 and at most 1")
-        if not isinstance(self.gradient_checkpointing, bool):
-            raise ValueError("[fine_tuning] gradient_checkpointing must be true or false")
 
     def prepare(self, student: Any, *, new_words: bool) -> None:
         """Give a student its adapters and let it save memory, in place."""
@@ -123,6 +116,11 @@ class Recipe:
         """Build the weighted sum of objectives; ``center`` [dim] is the teacher's mean content token."""
         return WeightedSum([(term.weight, term.build(center)) for term in self.terms])
 
+    def settings(self) -> list[Any]:
+        """Return all that decides what a recipe does, for hashing as JSON."""
+        parts = [None if part is None else asdict(part) for part in (self.start, self.augmentation, self.fine_tuning)]
+        return [self.name, asdict(self.schedule), [term.described() for term in self.terms], *parts]
+
     def with_schedule(self, **changes: Any) -> Recipe:
         return replace(self, schedule=replace(self.schedule, **changes))
 
@@ -130,11 +128,9 @@ class Recipe:
         """Return the same recipe with the schedule entries that are not None changed."""
         changes = {key: value for key, value in options.items() if value is not None}
         try:
-            settings: dict[str, Any] = {key: _typed(key, value) for key, value in changes.items()}
-            _checked(replace(self.schedule, **settings))
+            return self.with_schedule(**_read(Schedule, changes, ""))
         except ValueError as problem:
-            raise UsageError(f"{str(problem).removeprefix('[schedule] ')}.") from problem
-        return self.with_schedule(**settings)
+            raise UsageError(f"{problem}.") from problem
 
 
 def load_recipe(name: str | Path) -> Recipe:
@@ -153,64 +149,57 @@ def parse_recipe(content: str, name: str, where: str) -> Recipe:
     entries = table.get("objective", [])
     if not isinstance(entries, list) or not entries:
         raise UsageError(f"{where}: names no objective. Add at least one [[objective]] with a kind.")
-    parts: dict[str, type] = {
-        "schedule": Schedule, "student": Start, "augmentation": Augmentation, "fine_tuning": FineTuning,
-    }  # fmt: skip
-    for key, kind in parts.items():
-        _check_keys(table.get(key, {}), {one.name for one in fields(kind)}, where, f"[{key}]")
+    for key, part in _PARTS.items():
+        _check_keys(table.get(key, {}), {one.name for one in fields(part)}, where, f"[{key}]")
     try:
-        settings: dict[str, Any] = {key: _typed(key, value) for key, value in table.get("schedule", {}).items()}
-        schedule = _checked(Schedule(**settings))
-        start = _start(table.get("student", {}))
-        augmentation = Augmentation.from_table(table["augmentation"]) if "augmentation" in table else None
-        fine_tuning = FineTuning(**table.get("fine_tuning", {}))
+        parts = {key: part(**_read(part, table.get(key, {}), f"[{key}] ")) for key, part in _PARTS.items()}
         terms = tuple(read_term(entry) for entry in entries)
     except (TypeError, ValueError) as problem:
         raise UsageError(f"{where}: {problem}.") from problem
     if not any(term.weight for term in terms):
         raise UsageError(f"{where}: every objective has weight 0, so nothing would be learned.")
-    return Recipe(name, str(table.get("description", "")), terms, schedule, start, augmentation, fine_tuning)
+    augmentation = parts["augmentation"] if "augmentation" in table else None
+    description = str(table.get("description", ""))
+    return Recipe(name, description, terms, parts["schedule"], parts["student"], augmentation, parts["fine_tuning"])
 
 
-_LARGEST = {"learning_rate": 1e30, "weight_decay": 1e6}  # beyond, the optimizer's own float32 scalars overflow
-_START: Mapping[str, Check] = {
-    "vectors": one_of("random", "mean", "transplant"),
-    "scale": POSITIVE,
-    "teacher_words": FLAG,
-    "regularization": POSITIVE,
-    "marginal_penalty": POSITIVE,
-    "spelling": NOT_NEGATIVE,
-    "neighbors": FLAG,
-}
-
-
-def _start(table: Mapping[str, Any]) -> Start:
+def _read(part: type, table: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Return a table's entries as a part of a recipe has them, or raise a ValueError that names a wrong one."""
     for key, value in table.items():
-        _START[key](f"[student] {key}", value)
-    settings: dict[str, Any] = {key: float(value) if is_number(value) else value for key, value in table.items()}
-    return Start(**settings)
+        _CHECKS[key](f"{where}{key}", value)
+    return {key: _like(getattr(part, key), value) for key, value in table.items()}
 
 
-def _typed(key: str, value: Any) -> int | float:
-    whole = key in ("steps", "batch_size", "validate_every")
-    if not is_number(value, whole):
-        raise ValueError(f"[schedule] {key} = {value!r} is not a {'whole ' if whole else ''}number")
-    return int(value) if whole else float(value)
+def _like(default: Any, value: Any) -> Any:
+    if isinstance(value, list):
+        return tuple(value)
+    return float(value) if is_number(value) and (default is None or isinstance(default, float)) else value
 
 
-def _checked(schedule: Schedule) -> Schedule:
-    for key in ("steps", "batch_size", "validate_every", "learning_rate"):
-        if getattr(schedule, key) <= 0:
-            raise ValueError(f"[schedule] {key} must be above 0")
-    for key in ("warmup", "token_dropout"):
-        if not 0 <= getattr(schedule, key) < 1:
-            raise ValueError(f"[schedule] {key} must be at least 0 and below 1")
-    if schedule.weight_decay < 0:
-        raise ValueError("[schedule] weight_decay must be 0 or more")
-    for key, largest in _LARGEST.items():
-        if getattr(schedule, key) > largest:
-            raise ValueError(f"[schedule] {key} must be at most {largest:g}")
-    return schedule
+def _names_edits(entry: str, value: Any) -> None:
+    if not isinstance(value, list) or not all(isinstance(kind, str) for kind in value):
+        raise ValueError(f"{entry} = {value!r} is not a list of names")
+    try:
+        edit_kinds(tuple(value))
+    except KivukoError as problem:
+        raise ValueError(f"{entry}: {str(problem).removesuffix('.')}") from problem
+
+
+_PARTS = {"schedule": Schedule, "student": Start, "augmentation": Augmentation, "fine_tuning": FineTuning}
+_SHARE = Check(lambda value: is_number(value) and 0 < value <= 1, "is not a number above 0, up to 1")
+_LESS_THAN_ALL = Check(lambda value: is_number(value) and 0 <= value < 1, "is not a number from 0 to below 1")
+_WHOLE = Check(lambda value: is_number(value, whole=True) and value >= 0, "is not a whole number of 0 or more")
+_CHECKS: Mapping[str, Callable[[str, Any], None]] = {
+    "steps": COUNT, "batch_size": COUNT, "validate_every": COUNT, "warmup": _LESS_THAN_ALL,
+    "token_dropout": _LESS_THAN_ALL,
+    # Beyond these, the optimizer's own float32 scalars overflow.
+    "learning_rate": Check(lambda value: is_number(value) and 0 < value <= 1e30, "is not a number above 0, up to 1e30"),
+    "weight_decay": Check(lambda value: is_number(value) and 0 <= value <= 1e6, "is not a number from 0 to 1e6"),
+    "vectors": one_of("random", "mean", "transplant"), "scale": POSITIVE, "teacher_words": FLAG,
+    "regularization": POSITIVE, "marginal_penalty": POSITIVE, "spelling": NOT_NEGATIVE, "neighbors": FLAG,
+    "kinds": _names_edits, "edits": COUNT, "share": _SHARE, "worst_of": COUNT, "copies": _WHOLE,
+    "lora_rank": _WHOLE, "layer_decay": _SHARE, "gradient_checkpointing": FLAG,
+}  # fmt: skip
 
 
 def _check_keys(table: Any, known: set[str], where: str, what: str) -> None:

@@ -6,9 +6,9 @@ import hashlib
 import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,26 +17,19 @@ from torch.nn import functional as F
 import kivuko
 from kivuko.bitext.pairs import Bitext
 from kivuko.encoders.known_words import WordCounts
-from kivuko.encoders.loading import fastest_device
-from kivuko.encoders.model import About, TokenMean, read_about, refuse_foreign_folder, save_model
+from kivuko.encoders.loading import fastest_device, hash_tensors
+from kivuko.encoders.model import About, TokenMean, quiet, read_about, refuse_foreign_folder, save_model
 from kivuko.encoders.model_card import model_card
 from kivuko.encoders.spelling import SpellingNeighbors
 from kivuko.encoders.student import StaticStudent, Student, load_transformer_student, small_transformer
 from kivuko.encoders.teacher import TextTeacher
 from kivuko.encoders.vocabulary import train_vocabulary
 from kivuko.errors import DataError
+from kivuko.progress import TrainingProgress
 from kivuko.training.initialization import start_transformer, started_student, with_new_words
 from kivuko.training.loop import Report, Training, TrainingResult, fit, step_seed, warmup_cosine
-from kivuko.training.recipe import FineTuning, Recipe, Schedule
+from kivuko.training.recipe import Recipe, Schedule
 from kivuko.training.teacher_vectors import Progress, TeacherVectors, teacher_vectors
-
-
-class Watch(Protocol):
-    """Shows the progress of a training, see ``kivuko.progress.TrainingProgress``."""
-
-    def encoded(self, done: int, total: int) -> None: ...
-
-    def stepped(self, step: int, steps: int, figures: Mapping[str, float]) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -66,7 +59,7 @@ def train_student(
     job: Job,
     teacher: TextTeacher,
     checkpoints: Path | None = None,
-    watch: Watch | None = None,
+    watch: TrainingProgress | None = None,
     device: str | None = None,
 ) -> Trained:
     if not len(job.bitext):
@@ -105,7 +98,7 @@ def distill_to_folder(
     teacher: TextTeacher,
     image_tower: Any | None,
     out: Path,
-    watch: Watch | None = None,
+    watch: TrainingProgress | None = None,
     device: str | None = None,
 ) -> tuple[About, bool]:
     """Train and save a model at ``out``, resuming from ``OUT.training``: (About, False if the job was done before)."""
@@ -136,7 +129,8 @@ def build_student(
     """Build the student that ``spec`` names, with first weights by the recipe's ``[student]`` table."""
     torch.manual_seed(seed)
     if spec not in ("static", "small"):
-        student = load_transformer_student(spec, teacher.dim)
+        with quiet():
+            student = load_transformer_student(spec, teacher.dim)
         known = len(student.tokenizer)
         if recipe.start.vectors != "random":
             with_new_words(student, bitext, recipe.start)
@@ -309,19 +303,14 @@ def _model_key(job: Job, teacher: TextTeacher, image_tower: Any | None) -> str:
     """Hash everything that decides the content of a model: the job, and the weights of the image tower."""
     digest = hashlib.sha256(job_key(job, teacher).encode())
     if image_tower is not None:
-        for name, value in sorted(image_tower.state_dict().items()):
-            digest.update(name.encode())
-            digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+        hash_tensors(digest, image_tower.state_dict())
     return digest.hexdigest()
 
 
 def job_key(job: Job, teacher: TextTeacher) -> str:
     """Hash everything that decides the result of a job: pairs, recipe, student, seed and the teacher's weights."""
     settings = [
-        job.recipe.name, asdict(job.recipe.schedule), [term.described() for term in job.recipe.terms],
-        asdict(job.recipe.start), asdict(job.recipe.augmentation) if job.recipe.augmentation else None,
-        asdict(job.recipe.fine_tuning),
-        job.student, job.vocabulary_size, job.seed, job.distractors, teacher.fingerprint,
+        *job.recipe.settings(), job.student, job.vocabulary_size, job.seed, job.distractors, teacher.fingerprint,
         kivuko.__version__,
     ]  # fmt: skip
     digest = hashlib.sha256(json.dumps(settings).encode())
@@ -343,16 +332,10 @@ def _run_key(
     student: Any, bitext: Bitext, vectors: TeacherVectors, recipe: Recipe, validation: Validation, seed: int
 ) -> str:
     """Hash everything that decides the result, the student's first weights and its vocabulary included."""
-    digest = hashlib.sha256(
-        json.dumps([recipe.name, asdict(recipe.schedule), [term.described() for term in recipe.terms], seed]).encode()
-    )
-    if recipe.augmentation is not None:
-        digest.update(json.dumps(asdict(recipe.augmentation)).encode())
-    if recipe.fine_tuning != FineTuning():
-        digest.update(json.dumps(asdict(recipe.fine_tuning)).encode())
-    for pair in bitext.pairs:
-        digest.update(f"{pair.language}\t{pair.text}\t{pair.english}\n".encode())
-    digest.update(json.dumps([validation.texts, sorted(student.tokenizer.get_vocab().items())]).encode())
-    for tensor in (vectors.pooled, validation.english, *validation.targets.values(), *student.state_dict().values()):
-        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    texts = [(pair.language, pair.text, pair.english) for pair in bitext.pairs]
+    settings = [*recipe.settings(), seed, texts, validation.texts, sorted(student.tokenizer.get_vocab().items())]
+    digest = hashlib.sha256(json.dumps(settings).encode())
+    hash_tensors(digest, {"sentences": vectors.pooled, "searched": validation.english})
+    hash_tensors(digest, validation.targets)
+    hash_tensors(digest, student.state_dict())
     return digest.hexdigest()
