@@ -87,7 +87,7 @@ def started_student(
         if start.teacher_words:
             tokenizer, learned, fixed = _joined(tokenizer, [pair.text for pair in bitext.pairs], known)
         if start.vectors != "random":
-            own = _first_vectors(tokenizer, bitext, teacher, start, known.mean)
+            own = _first_vectors(tokenizer, bitext, teacher, start, known.mean)[:pieces]
     student = StaticStudent(tokenizer, dim, recipe.schedule.token_dropout, fixed)
     with torch.no_grad():
         student.embedding.weight.copy_(torch.cat([own, learned]))
