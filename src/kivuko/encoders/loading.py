@@ -6,16 +6,13 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import huggingface_hub
 import huggingface_hub.errors
 
 from kivuko.errors import ModelError, UsageError, first_line, wrap_errors
 from kivuko.files import sha256_of
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 PREFIX = "open_clip:"
 DEFAULT_TEACHER = "sentence-transformers/all-MiniLM-L6-v2"
@@ -137,7 +134,7 @@ def image_fingerprint(model: Any) -> str:
     return digest.hexdigest()
 
 
-def hash_tensors(digest: hashlib._Hash, tensors: Mapping[str, Tensor]) -> None:
+def hash_tensors(digest: Any, tensors: Mapping[str, Any]) -> None:
     """Add the names and the bytes of tensors to a hash, sorted by name."""
     import torch
 
