@@ -1,7 +1,5 @@
 """Searching a text collection of any size: documents are streamed, and each query keeps the best so far."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -183,7 +181,7 @@ class CollectionTask:
             )
         return kept, len(own) - len(kept)
 
-    def _measured(self, queries: EncodedQueries, best: TopDocuments) -> LanguageScores:
+    def _measured(self, queries: EncodedQueries, best: "TopDocuments") -> LanguageScores:
         """Measure one language's results, ties resolved against the relevant documents; keep the run."""
         objective, code = queries.system.objective, queries.language
         ids = list(self._queries[code][0])

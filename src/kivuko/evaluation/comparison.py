@@ -4,36 +4,22 @@ The unit is the cluster (of emoji the concept, of captions the image). A cluster
 languages, averaged over seeds.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from rich.table import Table
 
 from kivuko.errors import DataError, UsageError
+from kivuko.evaluation import statistics as stats
+from kivuko.evaluation.evaluate import Evaluation
 from kivuko.evaluation.group_means import ALL, HEADLINE, PARITY
 from kivuko.evaluation.records import Condition, PerQueryScores, data_frame
-from kivuko.evaluation.statistics import (
-    Interval,
-    RandomizationTest,
-    holm,
-    paired_difference,
-    percentiles,
-    randomization_test,
-    resampled_means,
-    seed_interval,
-)
 from kivuko.evaluation.tables import WIDTH, compact_table, fit_columns, label, plain_text
 from kivuko.languages import resource_groups
-
-if TYPE_CHECKING:
-    from rich.table import Table
-
-    from kivuko.evaluation.evaluate import Evaluation
 
 _REFERENCES = ("teacher", "untrained")
 _NO_GROUP = ("en", "und")
@@ -61,8 +47,8 @@ class Difference:
     queries: int
     a: float
     b: float
-    difference: Interval
-    relative: Interval | None
+    difference: stats.Interval
+    relative: stats.Interval | None
     p_value: float
     p_holm: float = 1.0
 
@@ -176,7 +162,7 @@ def compare(
     rows = differences(blocks[0], blocks[1], languages, trials=trials, seed=seed)
     if not rows:
         raise DataError("the two results have no data set, split and attack in common; measure both on the same")
-    adjusted = holm([row.p_value for row in rows])
+    adjusted = stats.holm([row.p_value for row in rows])
     rows = [replace(row, p_holm=p) for row, p in zip(rows, adjusted, strict=True)]
     names = [side.name for side in sides]
     if names[0] == names[1]:
@@ -236,8 +222,8 @@ def _difference(
     return Difference(
         dataset=key.dataset, split=key.split, attack=key.attack, budget=key.budget, language=name,
         queries=sum(len(block.values) for block in first if block.language in languages) // seeds,
-        a=float(a.mean()), b=float(b.mean()), difference=paired_difference(a, b), relative=_relative(a, b),
-        p_value=randomization_test(a, b, trials, seed).p_value,
+        a=float(a.mean()), b=float(b.mean()), difference=stats.paired_difference(a, b), relative=_relative(a, b),
+        p_value=stats.randomization_test(a, b, trials, seed).p_value,
     )  # fmt: skip
 
 
@@ -249,9 +235,7 @@ class _Side:
     blocks: list[PerQueryScores]
 
     @classmethod
-    def of(cls, result: Evaluation | Path | str, objective: str | None) -> _Side:
-        from kivuko.evaluation.evaluate import Evaluation
-
+    def of(cls, result: Evaluation | Path | str, objective: str | None) -> Self:
         if isinstance(result, str | Path):
             result = Evaluation.load(result)
         if not result.per_query:
@@ -290,7 +274,7 @@ def _key(block: PerQueryScores) -> Condition:
     return replace(block.condition, model="", objective="", bitext_size=None, seed=None)
 
 
-def _signed(interval: Interval) -> str:
+def _signed(interval: stats.Interval) -> str:
     return f"{interval.mean:+.3f} [{interval.low:+.3f}, {interval.high:+.3f}]"
 
 
@@ -308,10 +292,10 @@ class PairedComparison:
     first: str
     second: str
     means: tuple[float, float]
-    difference: Interval  # first - second, a bootstrap over clusters
-    relative: Interval | None  # first / second - 1; None where second's mean is zero in some sample
-    over_seeds: Interval  # of each seed's difference; a side without seeds is paired with each seed of the other
-    test: RandomizationTest
+    difference: stats.Interval  # first - second, a bootstrap over clusters
+    relative: stats.Interval | None  # first / second - 1; None where second's mean is zero in some sample
+    over_seeds: stats.Interval  # of each seed's difference; a side without seeds is paired with each seed of the other
+    test: stats.RandomizationTest
 
 
 def compare_scores(
@@ -325,9 +309,9 @@ def compare_scores(
     a, b = (_mean_over_seeds(table) for table in tables)
     return PairedComparison(
         names[0], names[1], (float(a.mean()), float(b.mean())),
-        difference=paired_difference(a, b), relative=_relative(a, b),
-        over_seeds=seed_interval(seed_differences([_seed_means(table) for table in tables], names)),
-        test=randomization_test(a, b),
+        difference=stats.paired_difference(a, b), relative=_relative(a, b),
+        over_seeds=stats.seed_interval(seed_differences([_seed_means(table) for table in tables], names)),
+        test=stats.randomization_test(a, b),
     )  # fmt: skip
 
 
@@ -383,12 +367,12 @@ def _mean_over_seeds(table: dict[Seed, dict[str, float]]) -> NDArray[np.float64]
     return np.array([np.mean([values[cluster] for values in table.values()]) for cluster in clusters])
 
 
-def _relative(a: NDArray[np.float64], b: NDArray[np.float64]) -> Interval | None:
-    means = resampled_means(np.column_stack([a, b]), 2000, np.random.default_rng(0))  # [resamples, 2]
+def _relative(a: NDArray[np.float64], b: NDArray[np.float64]) -> stats.Interval | None:
+    means = stats.resampled_means(np.column_stack([a, b]), 2000, np.random.default_rng(0))  # [resamples, 2]
     if not (means[:, 1] > 0).all() or not b.mean() > 0:
         return None
-    low, high = percentiles(means[:, 0] / means[:, 1] - 1)
-    return Interval(float(a.mean() / b.mean() - 1), low, high, len(a))
+    low, high = stats.percentiles(means[:, 0] / means[:, 1] - 1)
+    return stats.Interval(float(a.mean() / b.mean() - 1), low, high, len(a))
 
 
 def seed_differences(sides: Sequence[Mapping[Seed, float]], names: Sequence[str]) -> list[float]:

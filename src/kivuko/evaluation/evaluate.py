@@ -14,14 +14,7 @@ from rich.table import Table
 from kivuko.datasets.spec import EMOJI, open_dataset, records_stem
 from kivuko.errors import UsageError, check_path
 from kivuko.evaluation.measures import write_run
-from kivuko.evaluation.records import (
-    Header,
-    PerQueryScores,
-    Record,
-    data_frame,
-    read_results,
-    save_results,
-)
+from kivuko.evaluation.records import Header, PerQueryScores, Record, data_frame, read_results, save_results
 from kivuko.evaluation.tables import WIDTH, evaluation_tables, no_better_line, plain_text, unseen_words_line
 from kivuko.files import refuse_unwritable, write_text
 from kivuko.languages import language

@@ -3,8 +3,6 @@
 The English teacher on English queries is the ceiling, a model with random weights the floor.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path

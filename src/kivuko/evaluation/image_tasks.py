@@ -7,25 +7,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from kivuko.datasets.captions.caption_set import (
-    FIRST_CAPTION,
-    CaptionSet,
-    LanguageCaptions,
-    choose_languages,
-)
+from kivuko.datasets.captions.caption_set import FIRST_CAPTION, CaptionSet, LanguageCaptions, choose_languages
 from kivuko.datasets.emoji.sources import available_languages, find_cldr
 from kivuko.datasets.emoji.world import EmojiWorld, emoji_world
 from kivuko.datasets.spec import EMOJI
 from kivuko.encoders.model import Model
 from kivuko.errors import DataError
-from kivuko.evaluation.evaluator import (
-    ENGLISH,
-    Bar,
-    EncodedQueries,
-    Options,
-    notes_on_languages,
-    own_languages,
-)
+from kivuko.evaluation.evaluator import ENGLISH, Bar, EncodedQueries, Options, notes_on_languages, own_languages
 from kivuko.evaluation.group_means import LanguageScores
 from kivuko.evaluation.measures import MEASURES, PROTOCOL, Qrels, per_query
 from kivuko.evaluation.vectors import ImageVectors, encode_images

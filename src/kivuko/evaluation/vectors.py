@@ -4,8 +4,6 @@ They are keyed by the texts' or images' content and by the space of the encoder.
 rewritten.
 """
 
-from __future__ import annotations
-
 import hashlib
 import shutil
 from collections.abc import Callable, Iterator, Sequence

@@ -3,36 +3,21 @@
 An objective of your own is named ``package.module:Class`` and satisfies ``kivuko.losses.Objective``.
 """
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Any
 
 from torch import Tensor
 
 from kivuko.errors import is_number
-from kivuko.losses.objectives import (
-    COSTS,
-    LARGEST_LEARNED,
-    LEAST_LEARNED,
-    MARGINALS,
-    BarycenterObjective,
-    GreedyObjective,
-    LearnedContrastive,
-    Objective,
-    RelationalObjective,
-    SentenceContrastive,
-    SentenceCosine,
-    SentenceMSE,
-    TransportObjective,
-)
+from kivuko.losses import objectives as own
+from kivuko.losses.objectives import Objective
 from kivuko.plugins import is_plugin, load_plugin
 from kivuko.transport.solve import METHODS
 
 Options = Mapping[str, Any]
+Build = Callable[[Tensor, dict[str, Any]], Objective]  # from the teacher's mean content token [dim] and the options
 
 
 @dataclass(frozen=True)
@@ -64,7 +49,7 @@ FLAG = Check(lambda value: isinstance(value, bool), "is neither true nor false")
 class Kind:
     """A kind of objective."""
 
-    build: Callable[[Tensor, dict[str, Any]], Objective]  # from the teacher's mean content token [dim] and the options
+    build: Build
     options: Mapping[str, Check] = field(default_factory=dict)
     conflict: Callable[[Options], str | None] = lambda options: None  # why options do not go together
     transports: Callable[[Options], bool] = lambda options: False  # True if it solves transport plans
@@ -148,17 +133,25 @@ CENTERED = one_of("both", "teacher", "none", True, False)
 _SOLVER = {"regularization": POSITIVE, "centered": CENTERED, "tolerance": POSITIVE, "max_iterations": COUNT}
 
 
-def _centering(center: Tensor, options: dict[str, Any], default: str) -> dict[str, Any]:
-    """Return the options of an objective on tokens, with ``centered`` in that objective's own words."""
-    centered = options.pop("centered", default)
-    return options | {
-        "center": None if centered in ("none", False) else center,
-        "student_centered": centered != "teacher",
-    }
+def _pooled(objective: Callable[..., Objective]) -> Build:
+    return lambda _, options: objective(**options)
 
 
-def _contrastive(options: dict[str, Any]) -> Objective:
-    return LearnedContrastive(**options) if options.pop("learned", False) else SentenceContrastive(**options)
+def _on_tokens(objective: Callable[..., Objective], default: str) -> Build:
+    """Build an objective on tokens, with ``centered`` in that objective's own words; ``default``: of ``centered``."""
+
+    def build(center: Tensor, options: dict[str, Any]) -> Objective:
+        centered = options.pop("centered", default)
+        return objective(
+            **options, center=None if centered in ("none", False) else center, student_centered=centered != "teacher"
+        )
+
+    return build
+
+
+def _contrastive(_: Tensor, options: dict[str, Any]) -> Objective:
+    learned = options.pop("learned", False)
+    return own.LearnedContrastive(**options) if learned else own.SentenceContrastive(**options)
 
 
 def _transport_conflict(options: Options) -> str | None:
@@ -173,41 +166,26 @@ def _transport_conflict(options: Options) -> str | None:
 
 
 def _contrastive_conflict(options: Options) -> str | None:
-    temperature = options.get("temperature", LARGEST_LEARNED)
-    if options.get("learned") and not LEAST_LEARNED <= temperature <= LARGEST_LEARNED:
-        return f"a learned temperature starts at {LEAST_LEARNED} to {LARGEST_LEARNED}, not at {temperature}"
+    least, most = own.LEAST_LEARNED, own.LARGEST_LEARNED
+    temperature = options.get("temperature", most)
+    if options.get("learned") and not least <= temperature <= most:
+        return f"a learned temperature starts at {least} to {most}, not at {temperature}"
     return None
 
 
-KINDS: Mapping[str, Kind] = MappingProxyType(
-    {
-        "transport": Kind(
-            lambda center, options: TransportObjective(**_centering(center, options, "both")),
-            _SOLVER
-            | {
-                "marginal_penalty": POSITIVE,
-                "method": one_of(*METHODS),
-                "marginals": one_of(*MARGINALS),
-                "cost": one_of(*COSTS),
-            },
-            conflict=_transport_conflict,
-            transports=lambda options: options.get("method") != "greedy",
-        ),
-        "mse": Kind(lambda center, options: SentenceMSE()),
-        "cosine": Kind(lambda center, options: SentenceCosine()),
-        "contrastive": Kind(
-            lambda center, options: _contrastive(options),
-            {"temperature": POSITIVE, "learned": FLAG},
-            conflict=_contrastive_conflict,
-        ),
-        "greedy": Kind(
-            lambda center, options: GreedyObjective(**_centering(center, options, "none")), {"centered": CENTERED}
-        ),
-        "barycenter": Kind(
-            lambda center, options: BarycenterObjective(**_centering(center, options, "both")),
-            _SOLVER,
-            transports=lambda options: True,
-        ),
-        "relational": Kind(lambda center, options: RelationalObjective(**options), {"temperature": POSITIVE}),
-    }
-)
+KINDS: Mapping[str, Kind] = {
+    "transport": Kind(
+        _on_tokens(own.TransportObjective, "both"),
+        _SOLVER
+        | {"marginal_penalty": POSITIVE, "method": one_of(*METHODS)}
+        | {"marginals": one_of(*own.MARGINALS), "cost": one_of(*own.COSTS)},
+        conflict=_transport_conflict,
+        transports=lambda options: options.get("method") != "greedy",
+    ),
+    "mse": Kind(_pooled(own.SentenceMSE)),
+    "cosine": Kind(_pooled(own.SentenceCosine)),
+    "contrastive": Kind(_contrastive, {"temperature": POSITIVE, "learned": FLAG}, conflict=_contrastive_conflict),
+    "greedy": Kind(_on_tokens(own.GreedyObjective, "none"), {"centered": CENTERED}),
+    "barycenter": Kind(_on_tokens(own.BarycenterObjective, "both"), _SOLVER, transports=lambda options: True),
+    "relational": Kind(_pooled(own.RelationalObjective), {"temperature": POSITIVE}),
+}

@@ -1,7 +1,5 @@
 """The objectives of distillation: each compares a student's and a teacher's encoding of the same sentences."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

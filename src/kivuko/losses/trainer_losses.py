@@ -3,8 +3,6 @@
 The data set has a column of sentences, for the student, and after it one of English translations, for the teacher.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -107,12 +105,19 @@ class DistillationLoss(nn.Module):
         return _packed(torch.cat(tokens), torch.tensor([len(one) for one in tokens]), torch.stack(pooled))
 
 
-class TransportLoss(DistillationLoss):
+class _OneObjective(DistillationLoss):
+    kind: str
+
+    def __init__(self, model: Any, teacher: str | TextTeacher = "all-MiniLM-L6-v2", **options: Any) -> None:
+        super().__init__(model, teacher, [{"kind": self.kind} | options])
+
+
+class TransportLoss(_OneObjective):
     """Transport cost of aligning a sentence's tokens with its translation's, see ``TransportObjective``.
 
     Args:
         model, teacher: see ``DistillationLoss``.
-        regularization, options: of ``TransportObjective``; ``centered`` as in a recipe.
+        options: of ``TransportObjective``, such as ``regularization``; ``centered`` as in a recipe.
 
     Example::
 
@@ -122,66 +127,46 @@ class TransportLoss(DistillationLoss):
         SentenceTransformerTrainer(model=student, train_dataset=pairs, loss=loss).train()
     """
 
-    def __init__(
-        self,
-        model: Any,
-        teacher: str | TextTeacher = "all-MiniLM-L6-v2",
-        *,
-        regularization: float = 0.05,
-        **options: Any,
-    ) -> None:
-        super().__init__(model, teacher, [{"kind": "transport", "regularization": regularization} | options])
+    kind = "transport"
 
 
-class ContrastiveLoss(DistillationLoss):
-    """Each sentence must find its own translation among those of the batch, see ``SentenceContrastive``."""
+class ContrastiveLoss(_OneObjective):
+    """Each sentence must find its own translation among those of the batch, see ``SentenceContrastive``.
 
-    def __init__(
-        self,
-        model: Any,
-        teacher: str | TextTeacher = "all-MiniLM-L6-v2",
-        *,
-        temperature: float = 0.05,
-        learned: bool = False,
-    ) -> None:
-        super().__init__(model, teacher, [{"kind": "contrastive", "temperature": temperature, "learned": learned}])
+    Options: ``temperature``, and ``learned`` for one that is trained.
+    """
+
+    kind = "contrastive"
 
 
-class MSELoss(DistillationLoss):
+class MSELoss(_OneObjective):
     """Squared distance of sentence vectors, see ``SentenceMSE``."""
 
-    def __init__(self, model: Any, teacher: str | TextTeacher = "all-MiniLM-L6-v2") -> None:
-        super().__init__(model, teacher, [{"kind": "mse"}])
+    kind = "mse"
 
 
-class CosineLoss(DistillationLoss):
+class CosineLoss(_OneObjective):
     """One minus the cosine of sentence vectors, see ``SentenceCosine``."""
 
-    def __init__(self, model: Any, teacher: str | TextTeacher = "all-MiniLM-L6-v2") -> None:
-        super().__init__(model, teacher, [{"kind": "cosine"}])
+    kind = "cosine"
 
 
-class GreedyLoss(DistillationLoss):
+class GreedyLoss(_OneObjective):
     """Squared distance of greedily matched tokens, see ``GreedyObjective``."""
 
-    def __init__(self, model: Any, teacher: str | TextTeacher = "all-MiniLM-L6-v2", **options: Any) -> None:
-        super().__init__(model, teacher, [{"kind": "greedy"} | options])
+    kind = "greedy"
 
 
-class BarycenterLoss(DistillationLoss):
+class BarycenterLoss(_OneObjective):
     """Squared distance of tokens from their barycenters along a plan, see ``BarycenterObjective``."""
 
-    def __init__(self, model: Any, teacher: str | TextTeacher = "all-MiniLM-L6-v2", **options: Any) -> None:
-        super().__init__(model, teacher, [{"kind": "barycenter"} | options])
+    kind = "barycenter"
 
 
-class RelationalLoss(DistillationLoss):
+class RelationalLoss(_OneObjective):
     """Divergence between how sentences and how their translations resemble each other, see ``RelationalObjective``."""
 
-    def __init__(
-        self, model: Any, teacher: str | TextTeacher = "all-MiniLM-L6-v2", *, temperature: float = 0.05
-    ) -> None:
-        super().__init__(model, teacher, [{"kind": "relational", "temperature": temperature}])
+    kind = "relational"
 
 
 def _passing_texts(preprocess: Callable[..., Features]) -> Callable[..., Features]:

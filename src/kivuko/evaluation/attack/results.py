@@ -1,7 +1,5 @@
 """Run attacks on a target, and turn ranks into records, per-query scores and examples."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
@@ -35,7 +33,7 @@ def run_attacks(
     grouped: Sequence[str] | None = None,  # languages that group means are taken over; None: all
     images: Path | None = None,  # a folder that perturbed images are written to
     display: Progress | None = None,
-) -> Results:
+) -> "Results":
     """Measure the target's queries clean and under each attack."""
     sets = {code: target.attacked(code) for code in target.languages}
     runner = AttackRunner(target, sets, Draws(target.seed))
