@@ -13,10 +13,9 @@ import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
-from enum import StrEnum
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from kivuko.datasets.collections.collection import UNDETERMINED, Collection, Document
 from kivuko.datasets.collections.trec_folder import ABOUT, read_documents, write_document, write_qrels, write_queries
@@ -31,22 +30,6 @@ from kivuko.translation.translate_test import Translator
 
 _LEAST = 12  # characters; length and repetition of shorter texts say nothing
 _RATIO = 4.0  # a translation this many times longer or shorter than its original has lost or invented something
-
-
-class Checked(StrEnum):
-    RANDOM = "random"
-    SUSPICIOUS = "suspicious"
-
-
-class SampleRow(NamedTuple):
-    """One translation with its original."""
-
-    chosen: Checked
-    kind: str
-    id: str
-    original: str
-    translation: str
-    suspicion: str
 
 
 def suspicion(original: str, translation: str) -> str | None:
@@ -78,33 +61,29 @@ class Sample:
     def __init__(self, size: int, seed: int) -> None:
         self._size, self._seed = size, seed
         self.suspicious: Counter[str] = Counter()
-        self._chosen: dict[str, list[tuple[int, str, SampleRow]]] = {}
-        self._wrong: list[SampleRow] = []
+        self._chosen: dict[str, list[tuple[int, str, tuple[str, ...]]]] = {}
+        self._wrong: list[tuple[str, ...]] = []
 
     def add(self, kind: str, name: str, original: str, translated: str) -> None:
         """Check one translation; ``name`` is its id."""
-        row = SampleRow(Checked.RANDOM, kind, name, original, translated, suspicion(original, translated) or "")
-        if row.suspicion:
-            self.suspicious[row.suspicion] += 1
-            if self.suspicious[row.suspicion] <= self._size:
-                self._wrong.append(row._replace(chosen=Checked.SUSPICIOUS))
+        fault = suspicion(original, translated) or ""
+        row = (kind, name, original, translated, fault)
+        if fault:
+            self.suspicious[fault] += 1
+            if self.suspicious[fault] <= self._size:
+                self._wrong.append(("suspicious", *row))
         digest = hashlib.blake2b(f"{self._seed}:{kind}:{name}".encode(), digest_size=8).digest()
         lots = self._chosen.setdefault(kind, [])
-        if len(lots) < self._size:
-            heapq.heappush(lots, (-int.from_bytes(digest, "big"), name, row))
-        elif lots:
-            heapq.heappushpop(lots, (-int.from_bytes(digest, "big"), name, row))
+        push = heapq.heappush if len(lots) < self._size else heapq.heappushpop
+        if self._size:
+            push(lots, (-int.from_bytes(digest, "big"), name, ("random", *row)))
 
-    def rows(self) -> list[SampleRow]:
-        return [row for lots in self._chosen.values() for _, _, row in sorted(lots, reverse=True)] + self._wrong
-
-
-def write_sample(path: Path, rows: Sequence[SampleRow]) -> None:
-    """Write the table, tab-separated, with empty columns for adequacy and fluency (1 to 5) and a remark."""
-    headings = ("chosen", "kind", "id", "original", "translation", "suspicion", "adequacy", "fluency", "remark")
-    lines = ["\t".join(headings)]
-    lines += ["\t".join([*(" ".join(str(cell).split()) for cell in row), "", "", ""]) for row in rows]
-    write_text(path, "\n".join(lines) + "\n")
+    def write(self, path: Path) -> None:
+        """Write a table, tab-separated, with empty columns for adequacy and fluency (1 to 5) and a remark."""
+        headings = ("chosen", "kind", "id", "original", "translation", "suspicion", "adequacy", "fluency", "remark")
+        random = [row for lots in self._chosen.values() for _, _, row in sorted(lots, reverse=True)]
+        rows = ["\t".join([*(" ".join(cell.split()) for cell in row), "", "", ""]) for row in random + self._wrong]
+        write_text(path, "\n".join(["\t".join(headings), *rows]) + "\n")
 
 
 _MOST_CHARACTERS = 400  # of a piece that is translated in one go: some hundred subwords, which every model takes
@@ -136,14 +115,6 @@ class Translated:
     queries: int = 0
     documents: int = 0
     suspicious: Counter[str] = field(default_factory=Counter)  # translations by their fault; they are kept
-
-
-class _Item(NamedTuple):
-    """A text to be translated, and the id of what it belongs to."""
-
-    kind: str
-    id: str
-    text: str
 
 
 def translate_collection(
@@ -229,20 +200,16 @@ class _Work:
             return {}
         originals = self.collection.queries(self.query_language)
         translations: dict[str, str] = {}
-        items = [_Item("query", query, text) for query, text in originals.items()]
-        for number, start in enumerate(range(0, len(items), self.plan.part)):
-            part = items[start : start + self.plan.part]
+        for number, part in enumerate(_portions(iter(originals), self.plan.part)):
             path = self.folder / f"queries-{number:06}.jsonl.gz"
             if not path.is_file():
-                translated = self._translate([item.text for item in part])
-                _write_part(path, [Document(item.id, text) for item, text in zip(part, translated, strict=True)])
+                _write_part(path, list(map(Document, part, self._translate([originals[query] for query in part]))))
             translations |= {document.id: document.text for document in _read_part(path)}
         return translations
 
     def translate_documents(self) -> Iterator[int]:
-        documents, done = self.collection.documents(), 0
-        number = 0
-        while part := list(islice(documents, self.plan.part)):
+        done = 0
+        for number, part in enumerate(_portions(self.collection.documents(), self.plan.part)):
             path = self.folder / f"documents-{number:06}.jsonl.gz"
             if path.is_file():
                 if [document.id for document in _read_part(path)] != [document.id for document in part]:
@@ -253,7 +220,7 @@ class _Work:
             else:
                 _write_part(path, self._documents(part) if self.plan.documents else part)
             self.parts.append(path)
-            number, done = number + 1, done + len(part)
+            done += len(part)
             yield done
 
     def _documents(self, part: Sequence[Document]) -> list[Document]:
@@ -263,7 +230,7 @@ class _Work:
     def _translate(self, texts: Sequence[str]) -> list[str]:
         """Translate texts of any length: sentence by sentence, so that no model cuts them."""
         pieces = [list(_pieces(text)) for text in texts]
-        flat = [piece for own in pieces for piece in own]
+        flat = list(chain.from_iterable(pieces))
         translations = self.translator.translate(flat, self.source) if flat else []
         if len(translations) != len(flat):
             raise ModelError(f"{self.translator.name}: gave {len(translations):,} translations of {len(flat):,} texts.")
@@ -277,9 +244,8 @@ class _Work:
         result = Translated(queries=len(queries))
         sample = Sample(self.plan.sample, self.plan.seed)
         originals = self.collection.queries(self.query_language) if queries else {}
-        if queries:
-            for query, text in queries.items():
-                sample.add("query", query, originals[query], text)
+        for query, text in queries.items():
+            sample.add("query", query, originals[query], text)
         own = self.collection.document_language
         written = self.target if self.plan.documents else own if own != UNDETERMINED else self.source
         with atomic_path(out) as temporary:
@@ -304,7 +270,7 @@ class _Work:
             judgments = {query: dict(grades) for query, grades in self.collection.judgments().items()}
             write_qrels(temporary / "qrels.txt", judgments)
             result.suspicious = sample.suspicious
-            write_sample(temporary / "sample.tsv", sample.rows())
+            sample.write(temporary / "sample.tsv")
             about = self._about(result, written)
             (temporary / ABOUT).write_text(json.dumps(about, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         shutil.rmtree(self.folder)
@@ -333,6 +299,11 @@ def _pieces(text: str) -> Iterator[str]:
             rest = rest[cut:].strip()
         if rest:
             yield rest
+
+
+def _portions(items: Iterator[Any], size: int) -> Iterator[list[Any]]:
+    while part := list(islice(items, size)):
+        yield part
 
 
 def _write_part(path: Path, documents: Sequence[Document]) -> None:
