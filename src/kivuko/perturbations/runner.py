@@ -13,14 +13,13 @@ from torch import Tensor
 
 from kivuko.errors import UsageError
 from kivuko.perturbations.catalog import CODE_SWITCH
-from kivuko.perturbations.custom import perturbed_texts
 from kivuko.perturbations.edits import Perturbed, perturb
 from kivuko.perturbations.image.goal import AttackedImages, Norm, TextToImage, Threat
 from kivuko.perturbations.image.pgd import apgd, apply_universal, fgsm, pgd, universal
 from kivuko.perturbations.image.pixel_tower import BATCH, on_levels
 from kivuko.perturbations.image.standard import square, standard
 from kivuko.perturbations.sga import co_attack, sga
-from kivuko.perturbations.spec import AttackSpec, parse_attack
+from kivuko.perturbations.spec import AttackSpec, parse_attack, perturbed_texts
 from kivuko.perturbations.target import (
     Attacked,
     Crafted,
