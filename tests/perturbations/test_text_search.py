@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 from text_scene import LANGUAGES, TEXTS, small_student
 
 from kivuko.errors import DataError, UsageError
-from kivuko.perturbations.edits import all_edits, apply_edit, edit_kinds
+from kivuko.perturbations.edits import Perturbed, all_edits, apply_edit, edit_kinds
 from kivuko.perturbations.graphemes import graphemes
 from kivuko.perturbations.text.gradients import gradient_encoder
 from kivuko.perturbations.text.search import (
+    AttackedText,
     Pattern,
     TextGoal,
     _mean_reciprocal_ranks,
@@ -132,19 +133,23 @@ def test_an_encoder_that_breaks_on_a_candidate_says_so(encoder, goal):
         greedy_search(encode, TEXTS, LANGUAGES, goal)
 
 
-def test_progress_is_told_each_round(encoder, goal):
-    told = []
+def test_progress_is_reports_each_round(encoder, goal):
+    reports = []
     greedy_search(
-        encoder.encode, TEXTS, LANGUAGES, goal, edits=2, candidates=4, progress=lambda *done: told.append(done)
+        encoder.encode, TEXTS, LANGUAGES, goal, edits=2, candidates=4, progress=lambda *done: reports.append(done)
     )
-    assert told == [(1, 2), (2, 2)]
+    assert reports == [(1, 2), (2, 2)]
+
+
+def query(text):
+    return AttackedText(Perturbed(text, text), "sw", 0.0, (1,), (0.0,))
 
 
 @given(st.sampled_from(["a", "ab", "paka", "हसरा", "कि", "👪", "", " x "]), st.integers(1, 400), st.integers(0, 5))
 @settings(max_examples=40)
 def test_drawn_edits_are_single_edits_without_doubles(text, count, seed):
     kinds = edit_kinds(["typo"])
-    drawn = [apply_edit(text, edit) for edit in sampled(text, "sw", kinds, count, np.random.default_rng(seed))]
+    drawn = [apply_edit(text, edit) for edit in sampled(query(text), kinds, count, seed)]
     every = {apply_edit(text, edit) for edit in all_edits(text, "sw", ["typo"])}
     assert len(drawn) == len(set(drawn))
     assert set(drawn) <= every
@@ -152,7 +157,7 @@ def test_drawn_edits_are_single_edits_without_doubles(text, count, seed):
 
 
 def test_few_edits_are_all_drawn():
-    drawn = sampled("ab", "sw", edit_kinds(["delete", "swap"]), 50, np.random.default_rng(0))
+    drawn = sampled(query("ab"), edit_kinds(["delete", "swap"]), 50, 0)
     assert {apply_edit("ab", edit) for edit in drawn} == {"a", "b", "ba"}
 
 
@@ -167,8 +172,8 @@ def test_the_pattern_is_the_worst_of_all(encoder, goal):
 
     means = [mean(pattern) for pattern in pool]
     assert mean(found[0]) == min(means)
-    told = _mean_reciprocal_ranks(encoder.encode, TEXTS, goal, pool, np.arange(len(TEXTS)))
-    assert told.tolist() == pytest.approx([1.0, *means])
+    reports = _mean_reciprocal_ranks(encoder.encode, TEXTS, goal, pool, np.arange(len(TEXTS)))
+    assert reports.tolist() == pytest.approx([1.0, *means])
 
 
 def test_sifting_finds_nearly_the_worst(encoder, goal, monkeypatch):

@@ -25,11 +25,9 @@ from kivuko.perturbations.edits import Edit, EditKind, apply_edit, edit_kinds
 from kivuko.perturbations.graphemes import graphemes, offsets, stay_apart
 from kivuko.perturbations.text.search import (
     AttackedText,
-    AttackState,
     TextGoal,
     Vectors,
     check_candidates,
-    draws_of,
     sampled,
     search,
 )
@@ -159,11 +157,13 @@ class TransformerGradients:
         if not len(texts):
             return np.zeros((0, self.vectors.shape[1]), dtype=np.float32)
         order = sorted(range(len(texts)), key=lambda n: len(texts[n]))  # texts of like length need little padding
-        parts = [order[n : n + _TOGETHER] for n in range(0, len(order), _TOGETHER)]
-        encoded = torch.cat([self._forward(self._features([texts[n] for n in part])) for part in parts])
-        back = torch.empty(len(order), dtype=torch.long)
-        back[order] = torch.arange(len(order))
-        vectors: Vectors = encoded[back].numpy()
+        encoded = []
+        for start in range(0, len(order), _TOGETHER):
+            part = [texts[n] for n in order[start : start + _TOGETHER]]
+            encoded.append(
+                self._forward(dict(self.tokenizer(part, padding=True, truncation=True, return_tensors="pt")))
+            )
+        vectors: Vectors = torch.cat(encoded)[torch.tensor(order).argsort()].numpy()
         return vectors
 
     def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
@@ -200,9 +200,6 @@ class TransformerGradients:
             )
             for n, keep in enumerate(content)
         ]
-
-    def _features(self, texts: Sequence[str]) -> dict[str, Any]:
-        return dict(self.tokenizer(list(texts), padding=True, truncation=True, return_tensors="pt"))
 
     def _forward(self, features: dict[str, Any]) -> Tensor:
         features = {**features, "modality": "text"}
@@ -378,9 +375,9 @@ def hotflip(
     check_candidates(candidates)
     flips = Flips(encoder)
 
-    def propose(states: Sequence[AttackState], rows: Sequence[int]) -> list[list[Edit]]:
-        tokens = encoder.gradients([state.text for state in states], goal, rows)
-        return flips.best([state.text for state in states], tokens, candidates)
+    def propose(states: Sequence[AttackedText], rows: Sequence[int]) -> list[list[Edit]]:
+        now = [state.perturbed.text for state in states]
+        return flips.best(now, encoder.gradients(now, goal, rows), candidates)
 
     return search(encoder.encode, texts, languages, goal, propose, edits=edits, progress=progress)
 
@@ -405,12 +402,11 @@ def char_gradient(
     check_candidates(candidates)
     chosen = edit_kinds(kinds)
 
-    def propose(states: Sequence[AttackState], rows: Sequence[int]) -> list[list[Edit]]:
-        tokens = encoder.gradients([state.text for state in states], goal, rows)
-        proposed = []
-        for state, own in zip(states, tokens, strict=True):
-            drawn = sampled(state.text, state.language, chosen, _POOL * candidates, draws_of(state, seed))
-            readings = encoder.tokenize([apply_edit(state.text, edit) for edit in drawn]) if drawn else []
+    def propose(states: Sequence[AttackedText], rows: Sequence[int]) -> list[list[Edit]]:
+        now, proposed = [state.perturbed.text for state in states], []
+        for state, text, own in zip(states, now, encoder.gradients(now, goal, rows), strict=True):
+            drawn = sampled(state, chosen, _POOL * candidates, seed)
+            readings = encoder.tokenize([apply_edit(text, edit) for edit in drawn]) if drawn else []
             order = np.argsort(-gains(own, encoder.vectors, readings), kind="stable")
             proposed.append(_spread([drawn[n] for n in order.tolist()], candidates))
         return proposed

@@ -10,7 +10,7 @@ import functools
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -94,24 +94,19 @@ class RankState:
         return loss
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class AttackedText:
     """A query under attack, after each of its edits."""
 
     perturbed: Perturbed  # the text before and after all edits
+    language: str
+    attack_loss: float = field(compare=False)  # after the last edit
     ranks: tuple[int, ...]  # of the right image, from 1, before the first edit and after each: never falling
     margins: tuple[float, ...]  # score of the right image less the best other's, before the first edit and after each
     # texts encoded for this query in each round; the clean query is not counted. There is one round more than edits
     # where the last one had no edit that harms.
-    calls_per_round: tuple[int, ...]
-
-    @property
-    def rank_before(self) -> int:
-        return self.ranks[0]
-
-    @property
-    def rank_after(self) -> int:
-        return self.ranks[-1]
+    calls_per_round: tuple[int, ...] = ()
+    stuck: bool = field(default=False, compare=False)  # no candidate of the last round harmed
 
     @property
     def calls(self) -> int:
@@ -121,31 +116,14 @@ class AttackedText:
         """Return the result of the same attack with a smaller budget: the first ``budget`` edits."""
         original, edits = self.perturbed.original, self.perturbed.edits[:budget]
         perturbed = Perturbed(original, functools.reduce(apply_edit, edits, original), edits)
-        kept = len(edits) + 1
-        return AttackedText(perturbed, self.ranks[:kept], self.margins[:kept], self.calls_per_round[:budget])
-
-
-@dataclass(slots=True)
-class AttackState:
-    """The state of one query in a search that adds edit after edit; ``stuck`` once no candidate harms."""
-
-    original: str
-    text: str
-    language: str
-    attack_loss: float
-    ranks: list[int]
-    margins: list[float]
-    edits: list[Edit] = field(default_factory=list)
-    calls: list[int] = field(default_factory=list)  # of each round
-    stuck: bool = False
-
-    def result(self) -> AttackedText:
-        perturbed = Perturbed(self.original, self.text, tuple(self.edits))
-        return AttackedText(perturbed, tuple(self.ranks), tuple(self.margins), tuple(self.calls))
+        ranks, margins = self.ranks[: len(edits) + 1], self.margins[: len(edits) + 1]
+        return replace(
+            self, perturbed=perturbed, ranks=ranks, margins=margins, calls_per_round=self.calls_per_round[:budget]
+        )
 
 
 # (the queries still under attack, their rows) -> candidate edits of each
-Candidates = Callable[[Sequence[AttackState], Sequence[int]], list[list[Edit]]]
+Candidates = Callable[[Sequence[AttackedText], Sequence[int]], list[list[Edit]]]
 Tried = list[tuple[int, Edit, str]]  # row of the query, the edit, the edited query
 
 
@@ -168,7 +146,7 @@ def search(
         return []
     clean = rank_texts(encode, goal, texts, np.arange(len(texts)))
     states = [
-        AttackState(text, text, language, attack_loss, [rank], [margin])
+        AttackedText(Perturbed(text, text), language, attack_loss, (rank,), (margin,))
         for text, language, attack_loss, rank, margin in zip(
             texts, languages, clean.attack_loss().tolist(), clean.ranks.tolist(), clean.margins.tolist(), strict=True
         )
@@ -180,7 +158,7 @@ def search(
         _round(encode, goal, states, rows, candidates([states[row] for row in rows], rows))
         if progress:
             progress(done + 1, edits)
-    return [state.result() for state in states]
+    return states
 
 
 def rank_texts(encode: EncodeTexts, goal: TextGoal, texts: Sequence[str], rows: Sequence[int] | Rows) -> RankState:
@@ -193,11 +171,11 @@ def rank_texts(encode: EncodeTexts, goal: TextGoal, texts: Sequence[str], rows: 
 
 
 def _round(
-    encode: EncodeTexts, goal: TextGoal, states: list[AttackState], rows: list[int], proposed: list[list[Edit]]
+    encode: EncodeTexts, goal: TextGoal, states: list[AttackedText], rows: list[int], proposed: list[list[Edit]]
 ) -> None:
     """Try every candidate and let each query take its worst."""
     for row in rows:
-        states[row].calls.append(0)
+        states[row].calls_per_round += (0,)
         states[row].stuck = True  # until a candidate harms
     for tried in _portions(states, rows, proposed):
         ranked = rank_texts(encode, goal, [text for _, _, text in tried], [row for row, _, _ in tried])
@@ -209,19 +187,19 @@ def _round(
         for best, calls in zip(order[first].tolist(), counts.tolist(), strict=True):
             row, edit, text = tried[best]
             state = states[row]
-            state.calls[-1] = calls
+            state.calls_per_round = (*state.calls_per_round[:-1], calls)
             if attack_loss[best] > state.attack_loss:
-                state.attack_loss, state.text, state.stuck = float(attack_loss[best]), text, False
-                state.ranks.append(int(ranked.ranks[best]))
-                state.margins.append(float(ranked.margins[best]))
-                state.edits.append(edit)
+                state.attack_loss, state.stuck = float(attack_loss[best]), False
+                state.perturbed = Perturbed(state.perturbed.original, text, (*state.perturbed.edits, edit))
+                state.ranks += (int(ranked.ranks[best]),)
+                state.margins += (float(ranked.margins[best]),)
 
 
-def _portions(states: list[AttackState], rows: list[int], proposed: list[list[Edit]]) -> Iterator[Tried]:
+def _portions(states: list[AttackedText], rows: list[int], proposed: list[list[Edit]]) -> Iterator[Tried]:
     """Yield candidates in portions that hold all candidates of a query or none; one that leaves no text is skipped."""
     portion: Tried = []
     for row, own in zip(rows, proposed, strict=True):
-        candidates = ((row, edit, apply_edit(states[row].text, edit)) for edit in own)
+        candidates = ((row, edit, apply_edit(states[row].perturbed.text, edit)) for edit in own)
         portion += [one for one in candidates if one[2].strip()]
         if len(portion) >= _AT_ONCE:
             yield portion
@@ -250,8 +228,8 @@ def greedy_search(
     check_candidates(candidates)
     chosen = edit_kinds(kinds)
 
-    def propose(states: Sequence[AttackState], _rows: Sequence[int]) -> list[list[Edit]]:
-        return [sampled(state.text, state.language, chosen, candidates, draws_of(state, seed)) for state in states]
+    def propose(states: Sequence[AttackedText], _rows: Sequence[int]) -> list[list[Edit]]:
+        return [sampled(one, chosen, candidates, seed) for one in states]
 
     return search(encode, texts, languages, goal, propose, edits=edits, progress=progress)
 
@@ -262,13 +240,14 @@ def check_candidates(candidates: int) -> None:
         raise UsageError(f"a search with {candidates} candidates: give at least 1.")
 
 
-def draws_of(state: AttackState, seed: int) -> np.random.Generator:
-    """Return the generator of a query's round: it does not depend on the other queries."""
-    return np.random.default_rng([seed, zlib.crc32(state.original.encode()), len(state.edits)])
+def sampled(query: AttackedText, kinds: Sequence[EditKind], count: int, seed: int) -> list[Edit]:
+    """Return about ``count`` random edits of a text, no two with the same result; all there are if they are fewer.
 
-
-def sampled(text: str, language: str, kinds: Sequence[EditKind], count: int, rng: np.random.Generator) -> list[Edit]:
-    """Return about ``count`` random edits of a text, no two with the same result; all there are if they are fewer."""
+    They depend on the query, the round and the seed alone.
+    """
+    text, language = query.perturbed.text, query.language
+    original, edits = query.perturbed.original, query.perturbed.edits
+    rng = np.random.default_rng([seed, zlib.crc32(original.encode()), len(edits)])
     sample: dict[str, Edit] = {}
     open_kinds = list(kinds)
     for _ in range(_DRAWS * count):
