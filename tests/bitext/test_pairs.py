@@ -64,3 +64,9 @@ def test_copies_are_counted_per_language() -> None:
     assert bitext.copied() == {"sw": 1, "fil": 2}
     assert report_copied(bitext) == "3 of 5 pairs with the same text on both sides: 2 in fil, 1 in sw"
     assert report_copied(Bitext((DOG, CAT))) is None
+
+
+def test_a_bitext_shows_its_size_and_languages() -> None:
+    assert repr(Bitext((DOG, CAT, TAXI))) == "Bitext(3 pairs in sw, so)"
+    assert repr(Bitext((DOG,), Counter({"empty side": 2}))) == "Bitext(1 pair in sw, 2 lines left out)"
+    assert repr(Bitext(())) == "Bitext(0 pairs)"

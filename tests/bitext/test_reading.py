@@ -265,3 +265,11 @@ def test_damaged_moses_pairs(text: list[bytes], english: list[bytes]) -> None:
         for name, lines in (("f.sw", text), ("f.en", english)):
             Path(folder, name).write_bytes(b"\n".join(lines))
         survives(Path(folder, "f"), None)
+
+
+def test_arguments_of_a_wrong_type_are_one_line(tmp_path: Path) -> None:
+    (tmp_path / "a.tsv").write_text("a\tb\n")
+    with pytest.raises(UsageError, match=r"^source=3: give a path, a URL"):
+        read_bitext(3, "sw")  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match=r"^language=None: give a language code"):
+        read_bitext(tmp_path / "a.tsv", None)  # type: ignore[arg-type]

@@ -54,16 +54,16 @@ def test_help_has_examples_and_imports_nothing_heavy(name: str) -> None:
 def test_check_gives_the_account_and_a_verdict(run_here, bitext: Path) -> None:
     status, out, err = run_here("bitext", "check", str(bitext), *PLAIN)
     assert (status, err) == (0, "")
-    told = printed(out)
-    assert "sw.tsv (tsv, Swahili): 1,204 read, 1,200 usable (99.7%)." in told
+    printed_text = printed(out)
+    assert "sw.tsv (tsv, Swahili): 1,204 read, 1,200 usable (99.7%)." in printed_text
     reasons = ("duplicate", "blank line", "boilerplate: web furniture", "missing column")
     for line, reason in enumerate(reasons, start=1201):
-        assert f"{reason} 1 0.08%" in told
-        assert f"sw.tsv:{line}" in told
-    assert "note: languages were not identified." in told
-    assert "Swahili: 6,000 words" in told
-    assert "VERDICT: usable." in told
-    assert f"Next: kivuko bitext clean {bitext} -l sw --no-language-id --out sw.clean.tsv.gz" in told
+        assert f"{reason} 1 0.08%" in printed_text
+        assert f"sw.tsv:{line}" in printed_text
+    assert "note: languages were not identified." in printed_text
+    assert "Swahili: 6,000 words" in printed_text
+    assert "VERDICT: usable." in printed_text
+    assert f"Next: kivuko bitext clean {bitext} -l sw --no-language-id --out sw.clean.tsv.gz" in printed_text
 
 
 def test_the_suggested_command_keeps_the_options_and_writes_a_new_file(
@@ -85,10 +85,10 @@ def test_the_suggested_command_keeps_the_options_and_writes_a_new_file(
         "1,2",
     )
     write(tmp_path / "emoji.txt", ["nor this one"])
-    told = printed(run_here("bitext", *words)[1])
+    printed_text = printed(run_here("bitext", *words)[1])
     given = f"--columns 1,2 --no-language-id --script Latn --against '{captions}' emoji.txt"
-    assert f"Next: kivuko bitext clean {file} -l sw {given} --out sw.clean.2.tsv.gz" in told
-    suggested = shlex.split(told.split("Next: kivuko ")[1])
+    assert f"Next: kivuko bitext clean {file} -l sw {given} --out sw.clean.2.tsv.gz" in printed_text
+    suggested = shlex.split(printed_text.split("Next: kivuko ")[1])
     assert run_here(*suggested)[0] == 0
     assert len(read_bitext(tmp_path / "sw.clean.2.tsv.gz", "sw")) == 1200
 
@@ -96,22 +96,22 @@ def test_the_suggested_command_keeps_the_options_and_writes_a_new_file(
 def test_check_as_json(run_here, bitext: Path) -> None:
     status, out, err = run_here("bitext", "check", str(bitext), *PLAIN, "--json")
     assert (status, err) == (0, "")
-    told = json.loads(out)
-    assert (told["verdict"], told["read"], told["usable"], told["format"]) == ("usable", 1204, 1200, "tsv")
-    assert told["left_out"]["duplicate"] == 1
-    assert told["first"]["duplicate"].endswith("sw.tsv:1201")
-    assert told["statistics"]["text"]["words"] == 6000
-    assert "leaks" not in told
+    content = json.loads(out)
+    assert (content["verdict"], content["read"], content["usable"], content["format"]) == ("usable", 1204, 1200, "tsv")
+    assert content["left_out"]["duplicate"] == 1
+    assert content["first"]["duplicate"].endswith("sw.tsv:1201")
+    assert content["statistics"]["text"]["words"] == 6000
+    assert "leaks" not in content
 
 
 def test_check_shows_examples(run_here, bitext: Path) -> None:
-    told = printed(run_here("bitext", "check", str(bitext), *PLAIN, "--examples")[1])
-    assert f"boilerplate: web furniture, {bitext}:1203: Soma zaidi | Read more" in told
+    printed_text = printed(run_here("bitext", "check", str(bitext), *PLAIN, "--examples")[1])
+    assert f"boilerplate: web furniture, {bitext}:1203: Soma zaidi | Read more" in printed_text
 
 
 def test_check_of_the_first_pairs(run_here, bitext: Path) -> None:
-    told = json.loads(run_here("bitext", "check", str(bitext), *PLAIN, "--first", "150", "--json")[1])
-    assert (told["read"], told["verdict"]) == (150, "with care")
+    content = json.loads(run_here("bitext", "check", str(bitext), *PLAIN, "--first", "150", "--json")[1])
+    assert (content["read"], content["verdict"]) == (150, "with care")
 
 
 def test_findings_stand_below_the_verdict(run_here, bitext: Path) -> None:
@@ -133,11 +133,12 @@ def test_check_finds_captions_of_several_files(run_here, bitext: Path, tmp_path:
         + json.dumps({"text": "nothing of this is in it"}) + "\n\n"
     )  # fmt: skip
     words = ("bitext", "check", str(bitext), *PLAIN, "--against", str(one), str(two))
-    told = json.loads(run_here(*words, "--json")[1])
-    assert told["leaks"]["captions"] == 4
-    assert told["leaks"]["found"]["the same words"] == 2
-    assert told["verdict"] == "not usable"
-    places = {example["place"].rpartition(":")[2] for example in told["leaks"]["examples"][:2]}
+    content = json.loads(run_here(*words, "--json")[1])
+    assert content["leaks"]["captions"] == 4
+    assert content["leaks"]["found"] == content["leaks"]["matches"], "the key's former name works for a release"
+    assert content["leaks"]["matches"]["the same words"] == 2
+    assert content["verdict"] == "not usable"
+    places = {example["place"].rpartition(":")[2] for example in content["leaks"]["examples"][:2]}
     assert places == {"4", "5"}
     out = printed(run_here(*words)[1])
     assert "of 4 in the text" in out
@@ -148,19 +149,19 @@ def test_check_against_the_emoji_world(run_here, tmp_path: Path, tiny_world, mon
     monkeypatch.setattr("kivuko.datasets.emoji.world.emoji_world", lambda *_, **options: tiny_world)
     query = next(query for query in tiny_world.queries("sw", "test") if not query.copied)
     file = write(tmp_path / "sw.tsv", [*lines(1200), f"{query.text}\t{query.english}"])
-    told = json.loads(run_here("bitext", "check", str(file), *PLAIN, "--against", "emoji", "--json")[1])
-    assert told["leaks"]["found"]["the same words"] >= 2
-    assert any(example["sentence"] == query.text for example in told["leaks"]["examples"])
+    content = json.loads(run_here("bitext", "check", str(file), *PLAIN, "--against", "emoji", "--json")[1])
+    assert content["leaks"]["matches"]["the same words"] >= 2
+    assert any(example["sentence"] == query.text for example in content["leaks"]["examples"])
 
 
 def test_clean_writes_what_passes_and_what_does_not(run_here, bitext: Path, tmp_path: Path) -> None:
     out, rejected = tmp_path / "out/sw.tsv.gz", tmp_path / "rejected.tsv"
     caption = write(tmp_path / "captions.txt", [spelled(10_003, ENGLISH)])
     words = ("bitext", "clean", str(bitext), *PLAIN, "--out", str(out), "--rejected", str(rejected))
-    status, told, err = run_here(*words, "--against", str(caption))
+    status, printed_text, err = run_here(*words, "--against", str(caption))
     assert (status, err) == (0, "")
     cleaned = read_bitext(out, "sw")
-    assert "dropped" not in printed(told)
+    assert "dropped" not in printed(printed_text)
     assert spelled(10_003, ENGLISH) not in {pair.english for pair in cleaned}
     rows = [line.split("\t") for line in rejected.read_text("utf-8").splitlines()]
     assert rows[0] == ["reason", "place", "text", "english"]
@@ -171,8 +172,8 @@ def test_clean_writes_what_passes_and_what_does_not(run_here, bitext: Path, tmp_
     assert reasons == {
         "duplicate", "blank line", "boilerplate: web furniture", "missing column", "in evaluation captions"
     }  # fmt: skip
-    assert f"{out}: {len(cleaned):,} pairs." in printed(told)
-    assert f"kivuko distill --bitext sw={out}" in printed(told)
+    assert f"{out}: {len(cleaned):,} pairs." in printed(printed_text)
+    assert f"kivuko distill --bitext sw={out}" in printed(printed_text)
 
 
 def test_clean_reads_standard_input(run_here, bitext: Path, tmp_path: Path, monkeypatch) -> None:
@@ -232,7 +233,7 @@ def test_sample_by_temperature(run_here, tmp_path: Path) -> None:
     status, out, err = run_here(*words, "--pairs", "200")
     assert (status, err) == (0, "")
     taken = {code: read_bitext(tmp_path / f"out/{code}.tsv", code) for code in ("sw", "so")}
-    assert {code: len(found) for code, found in taken.items()} == {"sw": 150, "so": 50}
+    assert {code: len(lines) for code, lines in taken.items()} == {"sw": 150, "so": 50}
     assert "sw: 150 of 900 pairs (75.0% by temperature)" in printed(out)
     assert "kivuko distill --bitext sw=" in printed(out)
     status, out, err = run_here(*words, "--pairs", "5000", "--compress", "gz")
@@ -242,7 +243,7 @@ def test_sample_by_temperature(run_here, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (("check", "{bitext}", "-l", "xx-nothing"), "unknown language"),
         (("check", "{bitext}", "-l", "en-GB"), "English is the other side"),
@@ -262,11 +263,11 @@ def test_sample_by_temperature(run_here, tmp_path: Path) -> None:
         (("sample", "en={bitext}", "--pairs", "5", "--out", "{folder}/o"), "English is the other side"),
     ],
 )
-def test_what_is_wrong_is_said_in_one_line(run_here, bitext: Path, tmp_path: Path, words, told: str) -> None:
+def test_what_is_wrong_is_said_in_one_line(run_here, bitext: Path, tmp_path: Path, words, message: str) -> None:
     (tmp_path / "empty.txt").write_text("\n\n")
     (tmp_path / "bad.jsonl").write_text("{no json\n")
     filled = [word.format(bitext=bitext, folder=tmp_path) for word in words]
-    refused(run_here("bitext", *filled), told)
+    refused(run_here("bitext", *filled), message)
     assert not (tmp_path / "o").exists()
 
 

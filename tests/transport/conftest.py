@@ -19,9 +19,9 @@ SINKHORNS = {
 
 @pytest.fixture(scope="session", params=SINKHORNS)
 def sinkhorn(request):
-    """``transport.solve`` by one of the implementations of Sinkhorn's algorithm that run on the CPU."""
+    """``solve`` by one of the implementations of Sinkhorn's algorithm that run on the CPU."""
     if request.param == "numba":
         pytest.importorskip("numba", reason="numba is not installed: pip install 'kivuko[fast]'")
-    from kivuko import transport
+    from kivuko.transport.solve import solve
 
-    return partial(transport.solve, **SINKHORNS[request.param])
+    return partial(solve, **SINKHORNS[request.param])

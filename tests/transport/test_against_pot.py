@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transport_problems import Ragged, finite, misplaced, pad, ragged, random, skewed, token_problems
 
-from kivuko import transport
 from kivuko.errors import UsageError
 from kivuko.transport.problem import Plan
+from kivuko.transport.solve import solve
 
 SIZES = [(1, 1), (1, 6), (5, 1), (3, 4), (7, 2), (6, 6), (9, 5), (4, 11)]
 DTYPES = [torch.float32, torch.float64]
@@ -106,7 +106,7 @@ def test_the_bias_for_any_cost_is_bounded_by_the_entropy(sinkhorn, size, seed) -
 @given(batch=token_problems())
 def test_proximal_is_within_a_thousandth_of_the_optimum(dtype, batch) -> None:
     batch = batch.to(dtype)
-    plan = transport.solve(*batch.arguments(), **batch.masks(), method="proximal", max_iterations=3000)
+    plan = solve(*batch.arguments(), **batch.masks(), method="proximal", max_iterations=3000)
     slack = 1e-9 if dtype == torch.float64 else 4e-6
     for _, paid, optimum in solved(plan, batch, tolerance=1e-4):
         # The plan is made feasible: what is left of the marginal error is rounding, and the optimum is a lower bound.
@@ -117,7 +117,7 @@ def test_proximal_is_within_a_thousandth_of_the_optimum(dtype, batch) -> None:
 @MODERATE
 @given(batch=token_problems())
 def test_exact_is_the_optimum(batch) -> None:
-    plan = transport.solve(*batch.arguments(), **batch.masks(), method="exact", tolerance=1e-9)
+    plan = solve(*batch.arguments(), **batch.masks(), method="exact", tolerance=1e-9)
     assert plan.converged.all()
     for _, paid, optimum in solved(plan, batch, tolerance=1e-9):
         assert paid == pytest.approx(optimum, rel=1e-9, abs=1e-15)
@@ -126,7 +126,7 @@ def test_exact_is_the_optimum(batch) -> None:
 @MODERATE
 @given(batch=token_problems())
 def test_greedy_says_how_far_from_the_marginals_it_is(batch) -> None:
-    plan = transport.solve(*batch.arguments(), **batch.masks(), method="greedy")
+    plan = solve(*batch.arguments(), **batch.masks(), method="greedy")
     for _, paid, optimum in solved(plan, batch, tolerance=1e-4):
         assert paid >= optimum - RANGE * 1e-4
 
@@ -139,8 +139,8 @@ METHODS = ["sinkhorn", "sinkhorn_log", "proximal", "exact", "greedy"]
 def test_costs_of_any_scale_are_solved_with_the_regularization_scaled_along(method, scale) -> None:
     batch = ragged([(5, 7), (12, 9)], seed=3, dtype=torch.float32)
     options = {"method": method, "max_iterations": 5000, **batch.masks()}
-    plan = transport.solve(batch.cost * scale, *batch.arguments()[1:], regularization=0.05 * scale, **options)
-    plain = transport.solve(*batch.arguments(), regularization=0.05, **options)
+    plan = solve(batch.cost * scale, *batch.arguments()[1:], regularization=0.05 * scale, **options)
+    plain = solve(*batch.arguments(), regularization=0.05, **options)
     assert torch.equal(plan.converged, plain.converged)
     torch.testing.assert_close(plan.transport_cost / scale, plain.transport_cost, atol=2e-3, rtol=0)
 
@@ -154,9 +154,9 @@ def test_costs_of_any_scale_never_give_nan(method, scale, dtype) -> None:
     scaled = replace(batch, cost=batch.cost * scale)
     if method in ("sinkhorn", "sinkhorn_log", "proximal", "torch") and 2 * scale * torch.finfo(dtype).eps > 0.05:
         with pytest.raises(UsageError, match=r"regularization 0\.05 is too small for problem 0"):
-            transport.solve(*scaled.arguments(), **scaled.masks(), **options)
+            solve(*scaled.arguments(), **scaled.masks(), **options)
         return
-    plan = transport.solve(*scaled.arguments(), **scaled.masks(), **options)
+    plan = solve(*scaled.arguments(), **scaled.masks(), **options)
     for _, paid, optimum in solved(plan, scaled, tolerance=1e-4):
         assert paid >= optimum - RANGE * scale * 1e-4
 
@@ -166,7 +166,7 @@ def test_costs_of_any_scale_never_give_nan(method, scale, dtype) -> None:
 @pytest.mark.parametrize("level", [0.0, 1.0, 1e-8, 1e4])
 def test_identical_tokens_cost_what_they_cost(method, dtype, level) -> None:
     batch = ragged([(1, 1), (1, 7), (8, 8), (5, 3)], seed=4, dtype=dtype)
-    plan = transport.solve(torch.full_like(batch.cost, level), **batch.masks(), method=method)
+    plan = solve(torch.full_like(batch.cost, level), **batch.masks(), method=method)
     assert finite(plan)
     assert plan.converged[:3].all() or method == "greedy"
     torch.testing.assert_close(plan.transport_cost, torch.full((4,), level, dtype=dtype), atol=1e-6, rtol=2e-4)

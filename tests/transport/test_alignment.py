@@ -5,27 +5,27 @@ from __future__ import annotations
 import pytest
 import torch
 
-from kivuko import transport
 from kivuko.errors import UsageError
 from kivuko.transport import alignment
+from kivuko.transport.alignment import TokenLists, align_lists
+from kivuko.transport.cost import centered_cosine_cost, cosine_cost
+from kivuko.transport.solve import solve
 
 LENGTHS = [(3, 5), (1, 1), (0, 4), (7, 2), (2, 0), (40, 19), (6, 6)]
 
 
-def lists(
-    *, dtype: torch.dtype = torch.float64, mean: bool = True, seed: int = 0
-) -> tuple[transport.TokenLists, transport.TokenLists]:
+def lists(*, dtype: torch.dtype = torch.float64, mean: bool = True, seed: int = 0) -> tuple[TokenLists, TokenLists]:
     generator = torch.Generator().manual_seed(seed)
     sides = []
     for side in (0, 1):
         lengths = torch.tensor([pair[side] for pair in LENGTHS])
         vectors = torch.randn(int(lengths.sum()), 24, generator=generator, dtype=torch.float64).to(dtype)
         center = torch.randn(24, generator=generator, dtype=torch.float64).to(dtype) if mean else None
-        sides.append(transport.TokenLists(vectors, lengths, center))
+        sides.append(TokenLists(vectors, lengths, center))
     return sides[0], sides[1]
 
 
-def by_autograd(x: transport.TokenLists, y: transport.TokenLists, regularization: float) -> tuple[torch.Tensor, ...]:
+def by_autograd(x: TokenLists, y: TokenLists, regularization: float) -> tuple[torch.Tensor, ...]:
     """Each pair by itself, through ``solve`` with the envelope gradient."""
     vectors = x.vectors.clone().requires_grad_()
     costs = []
@@ -36,10 +36,10 @@ def by_autograd(x: transport.TokenLists, y: transport.TokenLists, regularization
         own = vectors[x.starts()[pair] : x.starts()[pair + 1]][None]
         other = y.vectors[y.starts()[pair] : y.starts()[pair + 1]][None]
         if x.mean is None or y.mean is None:
-            cost = transport.cosine_cost(own, other)
+            cost = cosine_cost(own, other)
         else:
-            cost = transport.centered_cosine_cost(own, other, x.mean, y.mean)
-        plan = transport.solve(
+            cost = centered_cosine_cost(own, other, x.mean, y.mean)
+        plan = solve(
             cost, regularization=regularization, method="sinkhorn_log", gradient="envelope", tolerance=1e-11,
             max_iterations=100_000,
         )  # fmt: skip
@@ -59,7 +59,7 @@ def test_same_as_the_padded_way(
         pytest.importorskip("numba")
     monkeypatch.setattr(alignment, "is_installed", lambda package: compiled)
     x, y = lists(mean=mean)
-    found = transport.align_lists(x, y, regularization=regularization, tolerance=1e-11, max_iterations=100_000)
+    found = align_lists(x, y, regularization=regularization, tolerance=1e-11, max_iterations=100_000)
     cost, gradient = by_autograd(x, y, regularization)
     assert found.converged.all()
     torch.testing.assert_close(found.transport_cost, cost, atol=1e-8, rtol=0)
@@ -68,15 +68,15 @@ def test_same_as_the_padded_way(
 
 def test_an_empty_side_costs_nothing_and_pulls_nothing() -> None:
     x, y = lists()
-    found = transport.align_lists(x, y)
+    found = align_lists(x, y)
     assert found.transport_cost[[2, 4]].tolist() == [0.0, 0.0]
     assert found.gradient[x.starts()[4] : x.starts()[5]].abs().sum() == 0
     assert found.transport_cost[[0, 1, 3, 5, 6]].min() > 0
 
 
 def test_nothing_at_all_is_fine() -> None:
-    nothing = transport.TokenLists(torch.empty(0, 4), torch.tensor([0, 0]))
-    found = transport.align_lists(nothing, nothing)
+    nothing = TokenLists(torch.empty(0, 4), torch.tensor([0, 0]))
+    found = align_lists(nothing, nothing)
     assert found.transport_cost.tolist() == [0.0, 0.0]
     assert found.converged.all()
 
@@ -84,12 +84,12 @@ def test_nothing_at_all_is_fine() -> None:
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
 def test_half_precision_is_computed_in_float32(dtype: torch.dtype) -> None:
     x, y = lists(dtype=dtype)
-    found = transport.align_lists(x, y)
+    found = align_lists(x, y)
     assert found.gradient.dtype == found.transport_cost.dtype == torch.float32
     wide_x, wide_y = (
-        transport.TokenLists(s.vectors.double(), s.lengths, None if s.mean is None else s.mean.double()) for s in (x, y)
+        TokenLists(s.vectors.double(), s.lengths, None if s.mean is None else s.mean.double()) for s in (x, y)
     )
-    expected = transport.align_lists(wide_x, wide_y)
+    expected = align_lists(wide_x, wide_y)
     torch.testing.assert_close(found.transport_cost.double(), expected.transport_cost, atol=2e-4, rtol=0)
 
 
@@ -99,7 +99,7 @@ def test_what_does_not_converge_says_so(compiled: bool, monkeypatch: pytest.Monk
         pytest.importorskip("numba")
     monkeypatch.setattr(alignment, "is_installed", lambda package: compiled)
     x, y = lists()
-    found = transport.align_lists(x, y, regularization=0.01, tolerance=1e-9, max_iterations=1)
+    found = align_lists(x, y, regularization=0.01, tolerance=1e-9, max_iterations=1)
     assert not found.converged[5]
     assert found.converged[2], "an empty pair has nothing to converge"
 
@@ -107,7 +107,7 @@ def test_what_does_not_converge_says_so(compiled: bool, monkeypatch: pytest.Monk
 def test_zero_vectors_have_no_direction_and_no_pull_beyond_measure() -> None:
     x, y = lists(mean=False)
     x.vectors[0] = 0
-    found = transport.align_lists(x, y)
+    found = align_lists(x, y)
     assert found.gradient.isfinite().all()
     assert found.gradient[0].norm() <= 1
 
@@ -120,10 +120,10 @@ def test_vectors_that_are_not_finite_are_refused(compiled: bool, monkeypatch: py
     x, y = lists()
     x.vectors[x.starts()[3], 0] = torch.nan
     with pytest.raises(UsageError, match="finite"):
-        transport.align_lists(x, y)
+        align_lists(x, y)
 
 
 def test_lists_that_do_not_fit_together_are_refused() -> None:
     x, y = lists()
     with pytest.raises(UsageError, match=r"x holds 7 texts .* y 6"):
-        transport.align_lists(x, transport.TokenLists(y.vectors, y.lengths[:-1]))
+        align_lists(x, TokenLists(y.vectors, y.lengths[:-1]))

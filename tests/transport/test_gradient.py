@@ -8,16 +8,16 @@ import pytest
 import torch
 from transport_problems import Ragged, ragged
 
-from kivuko import transport
+from kivuko.transport.marginals import uniform
+from kivuko.transport.solve import METHODS, solve
 
 TIGHT = {"tolerance": 1e-12, "max_iterations": 100_000, "regularization": 0.1}
 PENALTIES = [None, 0.5, (None, 0.3), (0.3, None)]
-METHODS = sorted(transport.METHODS)
 
 
 def envelope(batch: Ragged, **options):
     cost = batch.cost.clone().requires_grad_()
-    return cost, transport.solve(cost, *batch.arguments()[1:], **batch.masks(), gradient="envelope", **options)
+    return cost, solve(cost, *batch.arguments()[1:], **batch.masks(), gradient="envelope", **options)
 
 
 @pytest.mark.parametrize("penalty", PENALTIES)
@@ -42,11 +42,11 @@ def test_the_gradient_is_the_coupling(field, penalty, dtype) -> None:
     assert (cost.grad[~(batch.row_mask[:, :, None] & batch.col_mask[:, None, :])] == 0).all()
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", sorted(METHODS))
 def test_every_method_has_the_gradient_with_the_plan_fixed(method) -> None:
     batch = ragged([(3, 4), (4, 2)], seed=3, padding=math.nan)
     cost, plan = envelope(batch, method=method)
-    fixed = transport.solve(*batch.arguments(), **batch.masks(), method=method)
+    fixed = solve(*batch.arguments(), **batch.masks(), method=method)
     assert torch.equal(plan.coupling, fixed.coupling)
     torch.testing.assert_close(plan.value.detach(), fixed.value)
     torch.testing.assert_close(plan.entropy, fixed.entropy)
@@ -64,14 +64,14 @@ def test_under_the_envelope_only_the_costs_carry_a_gradient() -> None:
 def test_the_envelope_has_no_gradient_along_the_marginals() -> None:
     batch = ragged([(3, 4)], seed=5)
     row = batch.row_marginal.clone().requires_grad_()
-    plan = transport.solve(batch.cost, row, batch.col_marginal, gradient="envelope")
+    plan = solve(batch.cost, row, batch.col_marginal, gradient="envelope")
     assert not plan.value.requires_grad
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", sorted(METHODS))
 def test_nothing_carries_a_gradient_unless_asked(method) -> None:
     batch = ragged([(3, 4)], seed=6)
-    plan = transport.solve(*(part.requires_grad_() for part in batch.arguments()), method=method)
+    plan = solve(*(part.requires_grad_() for part in batch.arguments()), method=method)
     fields = (plan.coupling, plan.transport_cost, plan.value, plan.entropy, plan.marginal_error)
     assert not any(part.requires_grad for part in fields)
 
@@ -80,7 +80,7 @@ def test_nothing_carries_a_gradient_unless_asked(method) -> None:
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_gradients_of_half_precision_costs_come_back_in_half_precision(gradient, dtype) -> None:
     cost = ragged([(3, 4)], seed=7).cost.to(dtype).requires_grad_()
-    plan = transport.solve(cost, gradient=gradient)
+    plan = solve(cost, gradient=gradient)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         plan.transport_cost.sum().backward()
     assert cost.grad.dtype == dtype
@@ -105,7 +105,7 @@ FIELDS = ("coupling", "transport_cost", "entropy", "value")
 
 def implicit(cost, row, col, **options):
     """The four fields that carry a gradient."""
-    plan = transport.solve(cost, row, col, gradient="implicit", **IMPLICIT_TIGHT, **options)
+    plan = solve(cost, row, col, gradient="implicit", **IMPLICIT_TIGHT, **options)
     return tuple(getattr(plan, field) for field in FIELDS)
 
 
@@ -122,7 +122,7 @@ def with_gradients(batch: Ragged) -> tuple[torch.Tensor, ...]:
 @pytest.mark.parametrize("penalty", IMPLICIT_PENALTIES)
 @pytest.mark.parametrize("size", SIZES)
 def test_gradients_along_cost_and_marginals_are_those_of_finite_differences(size, penalty) -> None:
-    check_by_finite_differences(transport.solve, size, penalty)
+    check_by_finite_differences(solve, size, penalty)
 
 
 @pytest.mark.parametrize("penalty", [None, (None, 0.3)])
@@ -235,7 +235,7 @@ def test_the_gradient_of_value_is_the_envelopes() -> None:
     grads = []
     for gradient in ("implicit", "envelope"):
         cost = batch.cost.clone().requires_grad_()
-        transport.solve(cost, *batch.arguments()[1:], gradient=gradient, **IMPLICIT_TIGHT).value.sum().backward()
+        solve(cost, *batch.arguments()[1:], gradient=gradient, **IMPLICIT_TIGHT).value.sum().backward()
         grads.append(cost.grad)
     torch.testing.assert_close(*grads, atol=1e-9, rtol=0)
 
@@ -250,7 +250,7 @@ def test_a_constant_added_to_a_row_or_a_column_changes_no_coupling() -> None:
 def test_uniform_marginals_need_not_be_given() -> None:
     batch = ragged([(4, 3)], seed=8)
     given, default = (batch.cost.clone().requires_grad_() for _ in range(2))
-    masses = (transport.uniform(mask, dtype=torch.float64) for mask in batch.masks().values())
+    masses = (uniform(mask, dtype=torch.float64) for mask in batch.masks().values())
     loss(implicit(given, *masses)).backward()
     loss(implicit(default, None, None)).backward()
     torch.testing.assert_close(default.grad, given.grad)
@@ -263,7 +263,7 @@ def test_sharp_plans_have_finite_gradients(dtype, regularization, penalty) -> No
     batch = ragged([(12, 9), (9, 12), (6, 6)], seed=9, dtype=dtype, padding=math.nan)
     inputs = with_gradients(batch)
     options = {"regularization": regularization, "marginal_penalty": penalty, **batch.masks()}
-    plan = transport.solve(*inputs, gradient="implicit", **options)
+    plan = solve(*inputs, gradient="implicit", **options)
     loss([getattr(plan, field) for field in FIELDS]).backward()
     for part in inputs:
         assert part.grad.isfinite().all()
@@ -274,7 +274,7 @@ def test_float32_gradients_are_near_those_of_float64() -> None:
     grads = []
     for dtype in (torch.float32, torch.float64):
         inputs = with_gradients(batch.to(dtype))
-        plan = transport.solve(*inputs, **batch.masks(), regularization=0.1, tolerance=1e-6, gradient="implicit")
+        plan = solve(*inputs, **batch.masks(), regularization=0.1, tolerance=1e-6, gradient="implicit")
         weights = torch.randn(plan.coupling.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
         (plan.coupling * weights.to(dtype)).sum().backward()
         grads.append([part.grad.double() for part in inputs])

@@ -11,8 +11,8 @@ import pytest
 import torch
 from transport_problems import finite, misplaced, ragged, random, uneven
 
-from kivuko import transport
 from kivuko.transport import sinkhorn as backends
+from kivuko.transport.solve import solve
 
 pytest.importorskip("numba", reason="numba is not installed: pip install 'kivuko[fast]'")
 
@@ -21,7 +21,7 @@ MANY = [(9 + i % 8, 16 - i % 8) for i in range(250)]
 
 
 def numba(*arguments, **options):
-    return transport.solve(*arguments, backend="numba", **options)
+    return solve(*arguments, backend="numba", **options)
 
 
 def same(one, other) -> bool:
@@ -39,7 +39,7 @@ def threads():
 
 def test_it_is_what_sinkhorn_runs_on_by_default() -> None:
     batch = ragged([(5, 6), (7, 3)], seed=1)
-    assert same(transport.solve(*batch.arguments(), **batch.masks()), numba(*batch.arguments(), **batch.masks()))
+    assert same(solve(*batch.arguments(), **batch.masks()), numba(*batch.arguments(), **batch.masks()))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -65,16 +65,16 @@ def test_callers_on_several_threads_get_their_own_answers(threads) -> None:
 
 FORKING = """
 import os, sys, torch
-from kivuko import transport
+from kivuko.transport.solve import solve
 
 torch.set_num_threads(4)
 cost = torch.rand(256, 16, 16, generator=torch.Generator().manual_seed(0))
-expected = transport.solve(cost, backend="numba").coupling
+expected = solve(cost, backend="numba").coupling
 child = os.fork()
 if child == 0:
-    os._exit(0 if torch.equal(transport.solve(cost, backend="numba").coupling, expected) else 3)
+    os._exit(0 if torch.equal(solve(cost, backend="numba").coupling, expected) else 3)
 code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-again = torch.equal(transport.solve(cost, backend="numba").coupling, expected)
+again = torch.equal(solve(cost, backend="numba").coupling, expected)
 sys.exit(code or (0 if again else 4))
 """
 
@@ -123,7 +123,7 @@ def test_hard_problems_converge_where_the_plain_iteration_would_take_thousands(d
     assert plan.converged.all()
     assert (misplaced(plan, uniform, uniform) <= 1.1e-4).all()
     if kind == "uniform":
-        plain = transport.solve(cost.to(dtype), regularization=regularization, method="sinkhorn_log")
+        plain = solve(cost.to(dtype), regularization=regularization, method="sinkhorn_log")
         assert not plain.converged.all()
 
 
@@ -133,7 +133,7 @@ def test_what_the_plain_iteration_solves_is_solved_however_uneven_the_masses(dty
     for seed in range(3):
         problem = uneven(size, seed=seed, dtype=dtype)
         plan = numba(*problem, regularization=0.005)
-        plain = transport.solve(*(part.double() for part in problem), regularization=0.005, method="sinkhorn_log")
+        plain = solve(*(part.double() for part in problem), regularization=0.005, method="sinkhorn_log")
         assert finite(plan)
         assert plan.converged[plain.converged].all(), plan.marginal_error[plain.converged].max()
 
@@ -151,7 +151,7 @@ def test_a_tolerance_of_one_millionth_in_float32_is_reached_or_flagged() -> None
 
 def test_without_numba_torch_takes_over(monkeypatch) -> None:
     batch = ragged([(5, 6), (7, 3)], seed=7)
-    torchs = transport.solve(*batch.arguments(), **batch.masks(), backend="torch")
+    torchs = solve(*batch.arguments(), **batch.masks(), backend="torch")
     monkeypatch.setattr(backends, "is_installed", lambda package: False)
-    assert same(transport.solve(*batch.arguments(), **batch.masks()), torchs)
-    assert finite(transport.solve(*batch.arguments(), **batch.masks(), method="proximal"))
+    assert same(solve(*batch.arguments(), **batch.masks()), torchs)
+    assert finite(solve(*batch.arguments(), **batch.masks(), method="proximal"))

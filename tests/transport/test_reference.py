@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from scipy.optimize import linear_sum_assignment
 from transport_problems import Ragged, Single, finite, misplaced, pad, ragged, random, skewed
 
-from kivuko import transport
 from kivuko.errors import MissingDependencyError, UsageError
+from kivuko.transport.solve import solve
 
 SIZES = [(1, 1), (1, 6), (5, 1), (3, 4), (6, 6), (12, 9), (20, 30)]
 DTYPES = [torch.float32, torch.float64]
@@ -25,7 +25,7 @@ DTYPES = [torch.float32, torch.float64]
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_the_plan_is_a_vertex(dtype) -> None:
     batch = ragged(SIZES, seed=1, dtype=dtype, padding=math.nan)
-    plan = transport.solve(*batch.arguments(), **batch.masks(), method="exact", tolerance=1e-6)
+    plan = solve(*batch.arguments(), **batch.masks(), method="exact", tolerance=1e-6)
     assert finite(plan)
     assert plan.converged.all()
     assert (misplaced(plan, *batch.arguments()[1:]) < 1e-6).all()
@@ -37,7 +37,7 @@ def test_the_plan_is_a_vertex(dtype) -> None:
 
 def test_a_permutation_is_found_exactly() -> None:
     permutation = torch.tensor([2, 0, 3, 1])
-    plan = transport.solve(1 - torch.eye(4)[permutation][None], method="exact")
+    plan = solve(1 - torch.eye(4)[permutation][None], method="exact")
     assert torch.equal(plan.coupling[0], torch.eye(4)[permutation] / 4)
     assert plan.value.item() == plan.transport_cost.item() == 0
 
@@ -46,7 +46,7 @@ def test_zero_mass_bins_carry_exactly_nothing() -> None:
     rows, cols = torch.tensor([[0.5, 0.0, 0.5]]), torch.tensor([[0.0, 0.25, 0.75]])
     cost = torch.tensor([[[math.nan, 1.0, 2.0], [0.0, 0.0, 0.0], [0.0, 2.0, 1.0]]])
     cost[0, 0, 0] = -5.0  # tempting, but that column holds no mass
-    plan = transport.solve(cost, rows, cols, method="exact")
+    plan = solve(cost, rows, cols, method="exact")
     assert plan.coupling.tolist() == [[[0, 0.25, 0.25], [0, 0, 0], [0, 0, 0.5]]]
 
 
@@ -54,7 +54,7 @@ def test_negative_and_transposed_costs_are_taken_as_they_are() -> None:
     cost = torch.tensor([[[-3.0, 0.0], [0.0, -1.0], [5.0, 2.0]]]).transpose(1, 2)
     assert not cost.is_contiguous()
     row, col = torch.tensor([[0.5, 0.5]]), torch.tensor([[0.25, 0.5, 0.25]])
-    plan = transport.solve(cost, row, col, method="exact")
+    plan = solve(cost, row, col, method="exact")
     assert plan.coupling.tolist() == [[[0.25, 0.25, 0.0], [0.0, 0.25, 0.25]]]
     assert plan.transport_cost.item() == -0.5
 
@@ -74,7 +74,7 @@ def test_forbidden_pairs_give_the_optimum_or_are_refused(largest: float, seed: i
     best = cost.numpy()[rows, cols].sum() / len(rows)
     refusal = None
     try:
-        plan = transport.solve(cost[None], method="exact")
+        plan = solve(cost[None], method="exact")
     except UsageError as problem:
         refusal = str(problem)
     if refusal is None:
@@ -89,7 +89,7 @@ def test_forbidden_pairs_give_the_optimum_or_are_refused(largest: float, seed: i
 def test_a_plan_that_costs_nothing_is_proven_whatever_the_others_cost() -> None:
     cost = torch.full((1, 5, 5), 1e20, dtype=torch.float64)
     cost[0, range(5), [3, 1, 4, 0, 2]] = 0
-    plan = transport.solve(cost, method="exact")
+    plan = solve(cost, method="exact")
     assert (plan.converged.item(), plan.transport_cost.item()) == (True, 0)
 
 
@@ -105,7 +105,7 @@ def test_what_the_simplex_warns_of_has_not_converged(monkeypatch, pivots) -> Non
         return plan, {**log, "warning": "numItermax reached before optimality"}
 
     monkeypatch.setattr(lp, "emd", warning)
-    plan = transport.solve(ragged([(20, 30)], seed=2).cost, method="exact")
+    plan = solve(ragged([(20, 30)], seed=2).cost, method="exact")
     assert not plan.converged.any()
 
 
@@ -121,7 +121,7 @@ def test_without_pot_the_message_names_the_command(monkeypatch) -> None:
 
     monkeypatch.setattr(builtins, "__import__", without_pot)
     with pytest.raises(MissingDependencyError, match=re.escape("pip install 'kivuko[exact]'")) as caught:
-        transport.solve(torch.zeros(1, 2, 2), method="exact")
+        solve(torch.zeros(1, 2, 2), method="exact")
     assert "\n" not in str(caught.value)
 
 
@@ -171,7 +171,7 @@ def test_it_takes_the_cheapest_free_pair_again_and_again(sizes, seed, levels, dt
         for n, m in sizes
     ]
     batch = pad(problems, padding=-math.inf)  # type: ignore[arg-type]
-    plan = transport.solve(*batch.arguments(), **batch.masks(), method="greedy")
+    plan = solve(*batch.arguments(), **batch.masks(), method="greedy")
     assert finite(plan)
     for i, (n, m) in enumerate(sizes):
         torch.testing.assert_close(plan.coupling[i, :n, :m], expected(problems[i]))  # type: ignore[arg-type]
@@ -181,7 +181,7 @@ def test_it_takes_the_cheapest_free_pair_again_and_again(sizes, seed, levels, dt
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_every_position_is_matched_at_most_once(dtype) -> None:
-    plan = transport.solve(ragged(GREEDY_SIZES, seed=1, dtype=dtype).cost, method="greedy")
+    plan = solve(ragged(GREEDY_SIZES, seed=1, dtype=dtype).cost, method="greedy")
     taken = plan.coupling > 0
     assert (taken.sum(1) <= 1).all()
     assert (taken.sum(2) <= 1).all()
@@ -189,25 +189,25 @@ def test_every_position_is_matched_at_most_once(dtype) -> None:
 
 def test_converged_is_said_exactly_where_the_marginals_are_met() -> None:
     batch = ragged([(4, 4), (4, 3), (3, 3)], seed=2)
-    given_ = transport.solve(*batch.arguments(), **batch.masks(), method="greedy")
-    even = transport.solve(batch.cost, **batch.masks(), method="greedy", tolerance=1e-12)
+    given_ = solve(*batch.arguments(), **batch.masks(), method="greedy")
+    even = solve(batch.cost, **batch.masks(), method="greedy", tolerance=1e-12)
     torch.testing.assert_close(given_.marginal_error, misplaced(given_, *batch.arguments()[1:]))
     assert even.converged.tolist() == [True, False, True]
     assert given_.converged.tolist() == [False, False, False]
     torch.testing.assert_close(even.marginal_error, torch.tensor([0, 0.5, 0], dtype=torch.float64))
-    loose = transport.solve(batch.cost, **batch.masks(), method="greedy", tolerance=0.5 + 1e-9)
+    loose = solve(batch.cost, **batch.masks(), method="greedy", tolerance=0.5 + 1e-9)
     assert loose.converged.all()
 
 
 def test_of_the_marginals_only_the_zeros_count() -> None:
     batch = ragged([(5, 5)], seed=3)
     uneven = torch.tensor([[0.9, 0.05, 0.03, 0.01, 0.01]], dtype=torch.float64)
-    plan = transport.solve(batch.cost, uneven, uneven, method="greedy")
-    assert torch.equal(plan.coupling, transport.solve(batch.cost, method="greedy").coupling)
+    plan = solve(batch.cost, uneven, uneven, method="greedy")
+    assert torch.equal(plan.coupling, solve(batch.cost, method="greedy").coupling)
 
 
 def test_where_all_is_equal_the_first_row_takes_the_first_column() -> None:
-    plan = transport.solve(torch.ones(2, 3, 4), method="greedy")
+    plan = solve(torch.ones(2, 3, 4), method="greedy")
     assert torch.equal(plan.coupling[1], torch.eye(3, 4) / 3)
     assert plan.value.tolist() == pytest.approx([1, 1])
 
@@ -216,8 +216,8 @@ PROXIMAL_SIZES = [(1, 1), (1, 6), (5, 1), (3, 4), (6, 6), (12, 9), (20, 30)]
 PROXIMAL_DTYPES = [torch.float32, torch.float64]
 
 
-def solve(batch: Ragged, **options):
-    return transport.solve(*batch.arguments(), **batch.masks(), method="proximal", **options)
+def solve_proximal(batch: Ragged, **options):
+    return solve(*batch.arguments(), **batch.masks(), method="proximal", **options)
 
 
 def optimum(batch: Ragged, index: int) -> float:
@@ -228,7 +228,7 @@ def optimum(batch: Ragged, index: int) -> float:
 @pytest.mark.parametrize("dtype", PROXIMAL_DTYPES)
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_nearly_all_mass_lies_on_as_many_cells_as_a_vertex_has(dtype, seed) -> None:
-    plan = solve(ragged(PROXIMAL_SIZES, seed=seed, dtype=dtype, padding=math.nan))
+    plan = solve_proximal(ragged(PROXIMAL_SIZES, seed=seed, dtype=dtype, padding=math.nan))
     assert plan.converged.all()
     for coupling, (n, m) in zip(plan.coupling, PROXIMAL_SIZES, strict=True):
         largest = coupling.flatten().topk(min(n + m - 1, coupling.numel())).values
@@ -239,7 +239,7 @@ def test_nearly_all_mass_lies_on_as_many_cells_as_a_vertex_has(dtype, seed) -> N
 def test_the_marginals_hold_whether_it_converged_or_not(dtype) -> None:
     batch = ragged(PROXIMAL_SIZES, seed=4, dtype=dtype, padding=math.nan)
     for max_iterations in (1, 7, 50, 1000):
-        plan = solve(batch, max_iterations=max_iterations)
+        plan = solve_proximal(batch, max_iterations=max_iterations)
         assert finite(plan)
         assert (misplaced(plan, *batch.arguments()[1:]) < 1e-6).all()
         torch.testing.assert_close(
@@ -252,7 +252,7 @@ def test_the_marginals_hold_whether_it_converged_or_not(dtype) -> None:
 @pytest.mark.parametrize("max_iterations", [20, 100, 2000])
 def test_what_it_calls_converged_is_optimal(dtype, regularization, max_iterations) -> None:
     batch = ragged(PROXIMAL_SIZES, seed=5, dtype=dtype)
-    plan = solve(batch, regularization=regularization, max_iterations=max_iterations)
+    plan = solve_proximal(batch, regularization=regularization, max_iterations=max_iterations)
     for i in plan.converged.nonzero()[:, 0].tolist():
         assert plan.transport_cost[i].item() <= optimum(batch, i) * 1.0005 + 5e-6
     assert plan.converged.all() or max_iterations < 2000
@@ -261,14 +261,14 @@ def test_what_it_calls_converged_is_optimal(dtype, regularization, max_iteration
 @pytest.mark.parametrize("max_iterations", [1, 2, 5])
 def test_what_has_not_converged_says_so(max_iterations) -> None:
     batch = ragged([(12, 9), (1, 1)], seed=6)
-    plan = solve(batch, max_iterations=max_iterations)
+    plan = solve_proximal(batch, max_iterations=max_iterations)
     assert plan.converged.tolist() == [False, True]
     assert plan.transport_cost[0].item() > 1.0005 * optimum(batch, 0)
 
 
 @pytest.mark.parametrize("max_iterations", [1, 3, 10, 33, 100])
 def test_the_iterations_of_all_steps_together_keep_to_the_limit(max_iterations) -> None:
-    plan = solve(ragged(PROXIMAL_SIZES, seed=7), max_iterations=max_iterations)
+    plan = solve_proximal(ragged(PROXIMAL_SIZES, seed=7), max_iterations=max_iterations)
     assert (plan.iterations <= max_iterations).all()
     assert (plan.iterations >= 1).all()
     assert (plan.iterations[~plan.converged] == max_iterations).all()
@@ -276,10 +276,10 @@ def test_the_iterations_of_all_steps_together_keep_to_the_limit(max_iterations) 
 
 def test_a_problem_does_not_depend_on_its_batch_mates() -> None:
     batch = ragged(PROXIMAL_SIZES, seed=8)
-    together = solve(batch)
+    together = solve_proximal(batch)
     for i, (n, m) in enumerate(PROXIMAL_SIZES):
         row, col, cost = (part[None] for part in batch.single(i))
-        alone = transport.solve(cost, row, col, method="proximal")
+        alone = solve(cost, row, col, method="proximal")
         torch.testing.assert_close(together.coupling[i, :n, :m], alone.coupling[0], atol=1e-9, rtol=0)
         assert together.iterations[i] == alone.iterations[0]
 
@@ -292,7 +292,7 @@ def test_uneven_masses_with_zeros_are_carried(dtype) -> None:
         for n, m in PROXIMAL_SIZES
     ]
     batch = pad(problems, padding=1e30).to(dtype)
-    plan = solve(batch)
+    plan = solve_proximal(batch)
     assert finite(plan)
     assert (plan.coupling[batch.row_marginal == 0] == 0).all()
     assert (plan.coupling.transpose(1, 2)[batch.col_marginal == 0] == 0).all()
@@ -302,6 +302,6 @@ def test_uneven_masses_with_zeros_are_carried(dtype) -> None:
 
 def test_a_permutation_costs_nothing() -> None:
     permutation = torch.tensor([2, 0, 3, 1])
-    plan = transport.solve(1 - torch.eye(4)[permutation][None], method="proximal")
+    plan = solve(1 - torch.eye(4)[permutation][None], method="proximal")
     assert plan.converged.all()
     torch.testing.assert_close(plan.coupling[0], torch.eye(4)[permutation] / 4, atol=1e-6, rtol=0)

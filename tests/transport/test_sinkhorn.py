@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transport_problems import Ragged, divergence, finite, misplaced, ragged, uneven
 
-from kivuko import transport
+from kivuko.transport.marginals import uniform
+from kivuko.transport.solve import solve
 
 SIZES = st.lists(st.tuples(st.integers(1, 7), st.integers(1, 7)), min_size=1, max_size=6)
 SEEDS = st.integers(0, 2**31)
@@ -53,7 +54,7 @@ def test_every_implementation_finds_the_plan_of_the_reference(sinkhorn, sizes, s
     batch = ragged(sizes, seed=seed)
     options = {"regularization": regularization, "tolerance": 1e-10, "max_iterations": 100_000, **batch.masks()}
     plan = sinkhorn(*batch.arguments(), **options)
-    reference = transport.solve(*batch.arguments(), method="sinkhorn_log", **options)
+    reference = solve(*batch.arguments(), method="sinkhorn_log", **options)
     assert plan.converged.all()
     assert reference.converged.all()
     torch.testing.assert_close(plan.coupling, reference.coupling, atol=1e-7, rtol=0)
@@ -167,7 +168,7 @@ def test_where_all_costs_are_equal_the_plan_is_the_product_of_the_marginals(sink
 
 def test_uniform_is_the_default_over_the_mask(sinkhorn) -> None:
     batch = ragged([(3, 2), (2, 4)], seed=7, dtype=torch.float32)
-    given_ = sinkhorn(batch.cost, *(transport.uniform(mask) for mask in batch.masks().values()), **batch.masks())
+    given_ = sinkhorn(batch.cost, *(uniform(mask) for mask in batch.masks().values()), **batch.masks())
     default = sinkhorn(batch.cost, **batch.masks())
     assert torch.equal(given_.coupling, default.coupling)
     torch.testing.assert_close(default.coupling[0].sum(1)[:3], torch.full((3,), 1 / 3), atol=1e-4, rtol=0)
@@ -346,7 +347,7 @@ def test_every_implementation_finds_the_relaxed_plan_of_the_reference(
     batch = ragged(sizes, seed=seed)
     options = {"regularization": regularization, "marginal_penalty": penalty, "tolerance": 1e-9, **batch.masks()}
     plan = sinkhorn(*batch.arguments(), **options, max_iterations=10_000)
-    reference = transport.solve(*batch.arguments(), method="sinkhorn_log", **options, max_iterations=10_000)
+    reference = solve(*batch.arguments(), method="sinkhorn_log", **options, max_iterations=10_000)
     assert finite(plan)
     assert plan.converged.all()
     torch.testing.assert_close(plan.coupling, reference.coupling, atol=1e-6, rtol=0)

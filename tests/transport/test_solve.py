@@ -10,13 +10,14 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from transport_problems import ragged
 
-from kivuko import transport
 from kivuko.errors import MissingDependencyError, UsageError
 from kivuko.transport import sinkhorn as backends
+from kivuko.transport.solve import METHODS, solve
 
 COST = torch.zeros(2, 2, 3)
 HALF = torch.full((2, 2), 0.5)
@@ -35,12 +36,12 @@ OPTIONS: dict[str, tuple[dict[str, Any], str]] = {
     "method": ({"method": "magic"}, r"method 'magic' is unknown: choose from exact, greedy, .*sinkhorn_log"),
     "backend": ({"backend": "jax"}, r"backend 'jax' is unknown: choose from auto, numba, torch, triton"),
     "gradient": ({"gradient": "all"}, r"gradient 'all' is unknown: choose from envelope, implicit, none"),
-    "no regularization": ({"regularization": 0.0}, r"regularization is 0.0: give a positive"),
-    "negative regularization": ({"regularization": -1.0}, r"regularization is -1.0: give a positive"),
-    "nan regularization": ({"regularization": NAN}, r"regularization is nan: give a positive"),
-    "infinite regularization": ({"regularization": INF}, r"regularization is inf: give a positive, finite"),
-    "tolerance": ({"tolerance": 0.0}, r"tolerance is 0.0: give a positive"),
-    "iterations": ({"max_iterations": 0}, r"max_iterations is 0: give at least 1"),
+    "no regularization": ({"regularization": 0.0}, r"regularization=0.0: choose a number above 0"),
+    "negative regularization": ({"regularization": -1.0}, r"regularization=-1.0: choose a number"),
+    "nan regularization": ({"regularization": NAN}, r"regularization=nan: choose a number"),
+    "infinite regularization": ({"regularization": INF}, r"regularization=inf: choose a number"),
+    "tolerance": ({"tolerance": 0.0}, r"tolerance=0.0: choose a number"),
+    "iterations": ({"max_iterations": 0}, r"max_iterations=0: choose a whole number of at least 1"),
     "penalty": ({"marginal_penalty": 0.0}, r"marginal_penalty is 0.0: give .*positive number.*None"),
     "one penalty": ({"marginal_penalty": (None, -1.0)}, r"marginal_penalty is \(None, -1.0\): give .*positive"),
     "nan penalty": ({"marginal_penalty": NAN}, r"marginal_penalty is nan: give .*positive"),
@@ -119,12 +120,12 @@ PIECES: dict[str, tuple[dict[str, Any], str]] = {
     "no rows at all": ({"cost": torch.zeros(2, 0, 3)}, r"of problem 0 leaves no row .*\[2, 0, 3\]"),
     "no columns at all": ({"cost": torch.zeros(2, 3, 0)}, r"of problem 0 leaves no column .*\[2, 3, 0\]"),
 }
-METHODS = [{"method": name} for name in transport.METHODS] + [{"backend": "torch"}]
+WAYS = [{"method": name} for name in METHODS] + [{"backend": "torch"}]
 
 
 def refused(message: str, **arguments: Any) -> None:
     with pytest.raises(UsageError, match=message) as caught:
-        transport.solve(**{"cost": COST, **arguments})
+        solve(**{"cost": COST, **arguments})
     assert "\n" not in str(caught.value)
 
 
@@ -134,7 +135,7 @@ def test_an_option_is_refused_in_one_line(case: str) -> None:
     refused(message, **arguments)
 
 
-@pytest.mark.parametrize("method", METHODS, ids=lambda one: "-".join(one.values()))
+@pytest.mark.parametrize("method", WAYS, ids=lambda one: "-".join(one.values()))
 @pytest.mark.parametrize("case", PIECES)
 def test_a_bad_piece_is_refused_in_one_line_by_every_method(case: str, method: dict[str, str]) -> None:
     arguments, message = PIECES[case]
@@ -150,18 +151,18 @@ def test_a_regularization_too_small_for_the_type_is_refused(method: dict[str, st
         regularization=1e-3,
         **method,
     )
-    assert transport.solve(cost.double(), regularization=1e-3, **method).coupling.isfinite().all()
+    assert solve(cost.double(), regularization=1e-3, **method).coupling.isfinite().all()
     # Where there is no mass to be moved, no cost is too large.
     mask = torch.tensor([[True, True], [False, True]])
-    assert transport.solve(cost, row_mask=mask, regularization=1e-3, **method).converged.all()
+    assert solve(cost, row_mask=mask, regularization=1e-3, **method).converged.all()
 
 
-@pytest.mark.parametrize("method", METHODS, ids=lambda one: "-".join(one.values()))
+@pytest.mark.parametrize("method", WAYS, ids=lambda one: "-".join(one.values()))
 @pytest.mark.parametrize("value", [NAN, INF, 1e30])
 def test_what_lies_in_a_masked_or_massless_cell_is_nobodys_business(value: float, method: dict[str, str]) -> None:
     cost = changed(COST, (1, 1), value)
     for arguments in ({"row_mask": FIRST_ONLY}, {"row_marginal": torch.tensor([[0.5, 0.5], [1.0, 0.0]])}):
-        plan = transport.solve(cost, **arguments, **method)
+        plan = solve(cost, **arguments, **method)
         assert plan.coupling[1, 1].tolist() == [0, 0, 0]
         for field in (plan.transport_cost, plan.value, plan.entropy, plan.marginal_error):
             assert field.isfinite().all()
@@ -176,13 +177,13 @@ def test_a_backend_that_is_not_installed_names_the_command(monkeypatch: pytest.M
     with pytest.raises(
         MissingDependencyError, match=r"backend 'numba' is not installed. Run: pip install 'kivuko\[fast\]'"
     ):
-        transport.solve(COST, backend="numba")
+        solve(COST, backend="numba")
 
 
-@pytest.mark.parametrize("method", METHODS, ids=lambda one: "-".join(one.values()))
+@pytest.mark.parametrize("method", WAYS, ids=lambda one: "-".join(one.values()))
 def test_a_mass_that_rounding_explains_is_accepted_and_made_exact(method: dict[str, str]) -> None:
     cost = torch.rand(2, 2, 2, generator=torch.Generator().manual_seed(0))
-    plan = transport.solve(cost, HALF * 1.003, HALF * 0.998, regularization=0.5, tolerance=1e-5, **method)
+    plan = solve(cost, HALF * 1.003, HALF * 0.998, regularization=0.5, tolerance=1e-5, **method)
     assert plan.converged.all()
     torch.testing.assert_close(plan.coupling.sum(2), HALF, atol=2e-5, rtol=0)
 
@@ -192,11 +193,11 @@ def test_a_mass_that_rounding_explains_is_accepted_and_made_exact(method: dict[s
 def test_what_holds_no_numbers_is_refused_by_name(name: str, wrong: Any) -> None:
     given = {"cost": torch.rand(1, 2, 2), name: wrong}
     with pytest.raises(UsageError, match=f"{name} is a {type(wrong).__name__} that holds no array of") as caught:
-        transport.solve(**given)
+        solve(**given)
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("method", METHODS, ids=lambda one: "-".join(one.values()))
+@pytest.mark.parametrize("method", WAYS, ids=lambda one: "-".join(one.values()))
 @pytest.mark.parametrize("convert", [lambda values: values.numpy(), lambda values: values.tolist()])
 def test_numpy_arrays_and_nested_lists_give_the_plan_of_the_tensor(
     method: dict[str, str], convert: Callable[[torch.Tensor], Any]
@@ -207,14 +208,13 @@ def test_numpy_arrays_and_nested_lists_give_the_plan_of_the_tensor(
         "row_marginal": torch.tensor([[0.2, 0.3, 0.5], [0.6, 0.4, 0.0]], dtype=torch.float64),
         "col_mask": torch.tensor([[True] * 4, [True, False, True, True]]),
     }
-    expected = transport.solve(**pieces, **method)
-    plan = transport.solve(**{name: convert(piece) for name, piece in pieces.items()}, **method)
+    expected = solve(**pieces, **method)
+    plan = solve(**{name: convert(piece) for name, piece in pieces.items()}, **method)
     assert plan.coupling.dtype == torch.float64
     torch.testing.assert_close(plan.coupling, expected.coupling, atol=0, rtol=0)
     torch.testing.assert_close(plan.transport_cost, expected.transport_cost, atol=0, rtol=0)
 
 
-WAYS = [{"method": name} for name in transport.METHODS] + [{"backend": "torch"}]
 FIELDS = ("coupling", "transport_cost", "value", "entropy", "marginal_error", "iterations", "converged")
 SIZES = [(1 + i % 4, 5 - i % 5) for i in range(21)]
 
@@ -231,9 +231,9 @@ def test_parts_give_what_the_whole_gives(few_cells, way) -> None:
     col_mask = batch.col_mask.clone()
     col_mask[9] = False  # an empty problem in the middle
     masks = {"row_mask": batch.row_mask, "col_mask": col_mask, "allow_empty": True}
-    whole = transport.solve(batch.cost, **masks, **way)
+    whole = solve(batch.cost, **masks, **way)
     few_cells()
-    parts = transport.solve(batch.cost, **masks, **way)
+    parts = solve(batch.cost, **masks, **way)
     for field in FIELDS:
         torch.testing.assert_close(getattr(parts, field), getattr(whole, field), atol=1e-12, rtol=1e-10)
 
@@ -244,7 +244,7 @@ def test_a_bad_cost_is_named_by_its_place_in_the_whole_batch(few_cells, way) -> 
     cost = torch.zeros(21, 3, 4)
     cost[17, 2, 1] = math.nan
     with pytest.raises(UsageError, match=r"of problem 17 is nan at row 2, column 1"):
-        transport.solve(cost, **way)
+        solve(cost, **way)
 
 
 @pytest.mark.parametrize("way", [{"method": "sinkhorn_log"}, {"backend": "torch"}, {"method": "sinkhorn"}])
@@ -253,7 +253,7 @@ def test_a_cost_too_large_is_named_by_its_place_in_the_whole_batch(few_cells, wa
     cost = torch.zeros(21, 3, 4)
     cost[18, 2, 1] = 1e9
     with pytest.raises(UsageError, match=r"too small for problem 18,"):
-        transport.solve(cost, **way)
+        solve(cost, **way)
 
 
 @pytest.mark.parametrize("gradient", ["envelope", "implicit"])
@@ -263,20 +263,20 @@ def test_gradients_of_parts_are_those_of_the_whole(few_cells, gradient) -> None:
     for prepare in (lambda: None, few_cells):
         prepare()
         cost = batch.cost.clone().requires_grad_()
-        plan = transport.solve(cost, **batch.masks(), gradient=gradient, backend="torch")
+        plan = solve(cost, **batch.masks(), gradient=gradient, backend="torch")
         (plan.transport_cost * torch.arange(21)).sum().backward()
         grads.append(cost.grad)
     torch.testing.assert_close(*grads, atol=1e-12, rtol=1e-10)
 
 
-EVERY_METHOD = sorted(transport.METHODS)
+EVERY_METHOD = sorted(METHODS)
 SHAPES = [(0, 3, 4), (2, 0, 4), (2, 3, 0), (2, 0, 0), (0, 0, 0)]
 
 
 @pytest.mark.parametrize("method", EVERY_METHOD)
 @pytest.mark.parametrize("marginal_penalty", [None, 1.0])
 def test_empty_problems_are_zero_and_do_not_disturb_the_rest(method, marginal_penalty) -> None:
-    if marginal_penalty and not transport.METHODS[method].entropic:
+    if marginal_penalty and not METHODS[method].entropic:
         pytest.skip("marginals are relaxed by Sinkhorn methods only")
     batch = ragged([(3, 4)] * 4, seed=6, dtype=torch.float32, padding=float("nan"))
     row_mask, col_mask = batch.row_mask.clone(), batch.col_mask.clone()
@@ -284,21 +284,21 @@ def test_empty_problems_are_zero_and_do_not_disturb_the_rest(method, marginal_pe
     col_mask[2] = False
     row_mask[3], col_mask[3] = False, False
     options = {"method": method, "marginal_penalty": marginal_penalty}
-    plan = transport.solve(batch.cost, row_mask=row_mask, col_mask=col_mask, allow_empty=True, **options)
+    plan = solve(batch.cost, row_mask=row_mask, col_mask=col_mask, allow_empty=True, **options)
     empty = torch.tensor([True, False, True, True])
     assert plan.converged[empty].all()
     assert (plan.coupling[empty] == 0).all()
     assert (plan.iterations[empty] == 0).all()
     for part in (plan.transport_cost, plan.value, plan.entropy, plan.marginal_error):
         assert (part[empty] == 0).all()
-    alone = transport.solve(batch.cost[1:2], **options)
+    alone = solve(batch.cost[1:2], **options)
     torch.testing.assert_close(plan.coupling[1:2], alone.coupling, atol=1e-6, rtol=0)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("method", EVERY_METHOD)
 def test_shapes_without_cells_work(shape, method) -> None:
-    plan = transport.solve(torch.zeros(shape), method=method, allow_empty=True)
+    plan = solve(torch.zeros(shape), method=method, allow_empty=True)
     assert plan.coupling.shape == shape
     for part in (plan.converged, plan.iterations, plan.transport_cost, plan.value, plan.entropy, plan.marginal_error):
         assert part.shape == shape[:1]
@@ -310,7 +310,7 @@ def test_shapes_without_cells_work(shape, method) -> None:
 @pytest.mark.parametrize("gradient", ["envelope", "implicit"])
 def test_gradients_of_shapes_without_cells_are_empty(shape, gradient) -> None:
     cost = torch.zeros(shape, requires_grad=True)
-    plan = transport.solve(cost, gradient=gradient, allow_empty=True)
+    plan = solve(cost, gradient=gradient, allow_empty=True)
     (plan.value.sum() + plan.transport_cost.sum()).backward()
     assert cost.grad is not None
     assert cost.grad.shape == shape
@@ -321,8 +321,8 @@ def test_an_empty_problem_has_no_gradient_and_does_not_disturb_the_rest(gradient
     batch = ragged([(3, 4)] * 2, seed=7)
     mask = torch.tensor([[True] * 3, [False] * 3])
     cost, alone = (part.clone().requires_grad_() for part in (batch.cost, batch.cost[:1]))
-    transport.solve(cost, row_mask=mask, gradient=gradient, allow_empty=True).value.sum().backward()
-    transport.solve(alone, gradient=gradient).value.sum().backward()
+    solve(cost, row_mask=mask, gradient=gradient, allow_empty=True).value.sum().backward()
+    solve(alone, gradient=gradient).value.sum().backward()
     assert (cost.grad[1] == 0).all()
     torch.testing.assert_close(cost.grad[:1], alone.grad)
 
@@ -346,7 +346,7 @@ def test_given_marginals_are_dropped_where_the_other_side_is_empty(sinkhorn) -> 
 def test_an_empty_problem_is_refused_unless_allowed(method) -> None:
     mask = torch.tensor([[True, True], [False, False]])
     with pytest.raises(UsageError, match=r"row_mask of problem 1 leaves no row .*\[2, 2, 3\].*allow_empty=True"):
-        transport.solve(torch.zeros(2, 2, 3), row_mask=mask, method=method)
+        solve(torch.zeros(2, 2, 3), row_mask=mask, method=method)
 
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="peak memory is read from /proc")
@@ -355,7 +355,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="peak memory is 
 MEASURE = r"""
 import json, re, sys, torch
 from pathlib import Path
-from kivuko import transport
+from kivuko.transport.solve import METHODS, solve
 
 def peak():  # of this process: what getrusage tells, a process inherits from the one that started it
     return 1024 * int(re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())[1])
@@ -363,10 +363,10 @@ def peak():  # of this process: what getrusage tells, a process inherits from th
 torch.set_num_threads(1)
 torch.manual_seed(0)
 options = json.loads(sys.argv[1])
-transport.solve(torch.rand(4, 64, 64), **options)
+solve(torch.rand(4, 64, 64), **options)
 cost = torch.rand(2048, 64, 64)
 before = peak()
-transport.solve(cost, **options)
+solve(cost, **options)
 print((peak() - before) / cost.nbytes)
 """
 
@@ -385,3 +385,30 @@ def test_solving_takes_less_than_four_times_the_memory_of_the_costs(options) -> 
     )  # fmt: skip
     assert ran.returncode == 0, ran.stderr
     assert float(ran.stdout) < 4
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"method": ["sinkhorn"]}, r"method \['sinkhorn'\] is unknown: choose from"),
+        ({"backend": None}, "backend None is unknown"),
+        ({"regularization": None}, "regularization=None: choose a number above 0"),
+        ({"regularization": "0.1"}, "regularization='0.1': choose a number"),
+        ({"regularization": torch.tensor([0.1, 0.2])}, "choose a number above 0"),
+        ({"tolerance": None}, "tolerance=None"),
+        ({"max_iterations": None}, "max_iterations=None: choose a whole number"),
+        ({"max_iterations": 2.5}, "max_iterations=2.5: choose a whole number"),
+        ({"marginal_penalty": "much"}, "marginal_penalty is 'much'"),
+    ],
+)
+def test_options_of_a_wrong_type_are_one_line(options: dict[str, object], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        solve(torch.ones(1, 2, 2), **options)  # type: ignore[arg-type]
+    assert solve(torch.ones(1, 2, 2), regularization=np.float32(0.1), max_iterations=np.int64(9)).converged.all()
+
+
+def test_a_plan_shows_its_size_and_costs() -> None:
+    plan = solve([[[0.0, 1.0, 1.0], [1.0, 0.0, 1.0]]] * 2, regularization=0.1)
+    assert repr(plan).startswith("Plan(2 of 2 x 3, transport cost ")
+    assert repr(plan).endswith(", 2 converged)")
+    assert repr(solve(torch.zeros(0, 2, 3))) == "Plan(0 of 2 x 3, 0 converged)"

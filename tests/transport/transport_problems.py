@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from hypothesis import strategies as st
 
-from kivuko import transport
+from kivuko.transport.cost import cosine_cost
 from kivuko.transport.problem import Plan
 
 
@@ -88,7 +88,7 @@ def uneven(size: int, *, seed: int, dtype: torch.dtype) -> tuple[torch.Tensor, t
     generator = torch.Generator().manual_seed(seed)
     x, y = (torch.randn(16, size, 8, generator=generator, dtype=torch.float64) for _ in range(2))
     row, col = (torch.stack([skewed(size, 6.0, generator=generator) for _ in range(16)]) for _ in range(2))
-    return transport.cosine_cost(x, y).to(dtype), row.to(dtype), col.to(dtype)
+    return cosine_cost(x, y).to(dtype), row.to(dtype), col.to(dtype)
 
 
 @st.composite
@@ -104,7 +104,7 @@ def token_problems(draw: st.DrawFn) -> Ragged:
         x = draw(st.sampled_from([copied + 0.3 * noise, copied + noise, noise]))
         power = draw(st.sampled_from([0.0, 1.0, 3.0]))
         row, col = skewed(n, power, generator=generator), skewed(m, power, generator=generator)
-        problems.append((row, col, transport.cosine_cost(x[None], y[None])[0]))
+        problems.append((row, col, cosine_cost(x[None], y[None])[0]))
     return pad(problems, padding=draw(st.sampled_from([0.0, 1e30, math.nan, math.inf])))
 
 

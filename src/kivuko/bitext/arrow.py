@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,7 +44,7 @@ def sides_in_schema(schema: pyarrow.Schema, language: str, columns: Columns | No
         kind = fields[path[0]].type
         if len(path) > 1:
             kind = next(kind.field(i).type for i in range(kind.num_fields) if kind.field(i).name == path[1])
-        if not _is_text(kind):
+        if str(kind.value_type if types.is_dictionary(kind) else kind) not in _TEXT:
             raise DataError(f"{name}: column {'.'.join(path)} holds {kind}, not text; name other columns")
     return sides
 
@@ -81,8 +81,8 @@ def _column(batch: pyarrow.RecordBatch, path: FieldPath) -> pyarrow.Array:
         array = array.dictionary_decode()
     if pa.types.is_null(array.type):
         array = array.cast(pa.string())
-    if _is_view(array.type):
-        array = array.cast(pa.large_string() if str(array.type).startswith("string") else pa.large_binary())
+    if str(array.type) in ("string_view", "binary_view"):
+        array = array.cast(pa.large_string() if str(array.type) == "string_view" else pa.large_binary())
     return array
 
 
@@ -112,17 +112,7 @@ def _values(array: pyarrow.Array) -> tuple[list[str | None], dict[int, str]]:
     return values, faults
 
 
-def _is_text(kind: pyarrow.DataType) -> bool:
-    import pyarrow.types as types
-
-    if types.is_dictionary(kind):
-        kind = kind.value_type
-    plain = (types.is_string, types.is_large_string, types.is_binary, types.is_large_binary, types.is_null)
-    return any(test(kind) for test in plain) or _is_view(kind)
-
-
-def _is_view(kind: pyarrow.DataType) -> bool:
-    return str(kind) in ("string_view", "binary_view")
+_TEXT = ("string", "large_string", "binary", "large_binary", "null", "string_view", "binary_view")
 
 
 _FILE_MAGIC = b"ARROW1"  # of the format with an index at its end; the other one is a stream
@@ -185,33 +175,33 @@ def _batches(has_index: bool, path: Path, stack: ExitStack) -> Iterator[pyarrow.
 def saved_files(folder: Path) -> list[Path] | None:
     """Return the Arrow files of a dataset saved to ``folder``, in their order; None where it is none."""
     state = folder / "state.json"
-    if not state.is_file():
+    described = _described(state, lambda content: [file["filename"] for file in content["_data_files"]])
+    if described is None:
         return None
-    try:
-        described = json.loads(state.read_text(encoding="utf-8"))
-        names = [file["filename"] for file in described["_data_files"]]
-        selected = described.get("_indices_data_files")
-        if not names or not all(isinstance(name, str) and Path(name).name == name for name in names):
-            raise ValueError("it names no files in this folder")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise DataError(f"{state}: damaged ({one_line(error)[:120]}); save the dataset again") from None
-    if selected:
+    names, content = described
+    if content.get("_indices_data_files"):
         raise DataError(f"{state}: a selection of rows; save it with flatten_indices() first")
     return [folder / name for name in names]
 
 
 def saved_splits(folder: Path) -> list[str] | None:
     """Return the names of the splits of datasets saved together to ``folder``; None where it is none of these."""
-    listed = folder / "dataset_dict.json"
-    if not listed.is_file():
+    described = _described(folder / "dataset_dict.json", lambda content: content["splits"])
+    return described and described[0]
+
+
+def _described(path: Path, names_in: Callable[[Any], Any]) -> tuple[list[str], dict[str, Any]] | None:
+    """Return the names in a folder that a file in it lists, and all that it holds; None where there is no such file."""
+    if not path.is_file():
         return None
     try:
-        splits = json.loads(listed.read_text(encoding="utf-8"))["splits"]
-        if not isinstance(splits, list) or not all(isinstance(one, str) and Path(one).name == one for one in splits):
-            raise ValueError("it names no splits")
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise DataError(f"{listed}: damaged ({one_line(error)[:120]}); save the datasets again") from None
-    return splits
+        content = json.loads(path.read_text(encoding="utf-8"))
+        names = names_in(content)
+        if not names or not isinstance(names, list) or not all(Path(name).name == name for name in names):
+            raise ValueError("it names nothing in this folder")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise DataError(f"{path}: damaged ({one_line(error)[:120]}); save the dataset again") from None
+    return names, content
 
 
 MAGIC = b"PAR1"

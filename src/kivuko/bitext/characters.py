@@ -3,8 +3,6 @@
 Whole batches are looked up at once: a Python loop over characters would be the slowest part of cleaning.
 """
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -32,7 +32,7 @@ from kivuko.bitext.leak import LeakCheck
 from kivuko.bitext.pairs import PairSource, RawPair
 from kivuko.bitext.rules import Rules, find_boilerplate, find_mojibake, scripts_of
 from kivuko.bitext.verdict import Account, Gathering
-from kivuko.errors import UsageError
+from kivuko.errors import check_number
 from kivuko.text import clean_text
 
 BATCH = 4096  # pairs
@@ -77,8 +77,7 @@ class Sifting:
         rejected: Rejected | None = None,
         first: int | None = None,
     ) -> None:
-        if first is not None and first < 1:
-            raise UsageError(f"first {first}: give at least 1")
+        check_number("first", first, least=1, whole=True, optional=True)
         if first is not None:
             source.size = None  # how many bytes these pairs take is not known
         self.source, self.captions = source, captions

@@ -1,7 +1,5 @@
 """Detect duplicate pairs and sides that occur too often, in memory of fixed size."""
 
-from __future__ import annotations
-
 import hashlib
 import math
 from collections.abc import Sequence

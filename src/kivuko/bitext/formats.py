@@ -1,7 +1,5 @@
 """Sources of pairs line by line: tab-separated, JSON lines, and Moses."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import chain, zip_longest

@@ -4,8 +4,6 @@ lingua takes 0.1 to 0.3 ms a sentence, many times as long as all other rules, so
 whose words do not decide; the words are learned from the bitext as it is read.
 """
 
-from __future__ import annotations
-
 import unicodedata
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass

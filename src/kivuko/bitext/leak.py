@@ -4,8 +4,6 @@
 Memory grows with the captions, not with the training text.
 """
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field

@@ -1,12 +1,10 @@
 """The types of parallel text: pairs, bitexts, sources of pairs, and the reasons why a line gives none."""
 
-from __future__ import annotations
-
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, Self
 
 from kivuko.streams import MAX_LINE_BYTES
 from kivuko.text import pluralize
@@ -69,7 +67,7 @@ class Pair:
     origin: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Bitext:
     """Pairs of sentences, and the account of the lines that gave none.
 
@@ -83,13 +81,18 @@ class Bitext:
     dropped: Counter[str] = field(default_factory=Counter)
     first_dropped: dict[str, str] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        languages = f" in {', '.join(self.languages())}" if self.pairs else ""
+        left_out = f", {pluralize(self.dropped.total(), 'line')} left out" if self.dropped.total() else ""
+        return f"Bitext({pluralize(len(self), 'pair')}{languages}{left_out})"
+
     def __len__(self) -> int:
         return len(self.pairs)
 
     def __iter__(self) -> Iterator[Pair]:
         return iter(self.pairs)
 
-    def __add__(self, other: Bitext) -> Bitext:
+    def __add__(self, other: Self) -> "Bitext":
         if not isinstance(other, Bitext):
             return NotImplemented
         return concatenate([self, other])
@@ -130,8 +133,9 @@ def report_dropped(bitext: Bitext) -> str | None:
     left_out = bitext.dropped.total()
     if not left_out:
         return None
-    reasons = sorted(bitext.dropped.items(), key=lambda item: (-item[1], item[0]))
-    parts = [_reason(bitext, reason, count) for reason, count in reasons if count]
+    first = {reason: f" (first at {place})" for reason, place in bitext.first_dropped.items()}
+    by_count = sorted(bitext.dropped.items(), key=lambda item: (-item[1], item[0]))
+    parts = [f"{count:,} {reason}{first.get(reason, '')}" for reason, count in by_count if count]
     return f"{left_out:,} of {pluralize(len(bitext) + left_out, 'line')} left out: {', '.join(parts)}"
 
 
@@ -142,11 +146,6 @@ def report_copied(bitext: Bitext) -> str | None:
     parts = [f"{count:,} in {language}" for language, count in copied.most_common()]
     total = pluralize(len(bitext), "pair")
     return f"{copied.total():,} of {total} with the same text on both sides: {', '.join(parts)}"
-
-
-def _reason(bitext: Bitext, reason: str, count: int) -> str:
-    first = bitext.first_dropped.get(reason)
-    return f"{count:,} {reason}" + (f" (first at {first})" if first else "")
 
 
 class RawPair(NamedTuple):

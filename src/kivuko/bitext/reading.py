@@ -1,9 +1,8 @@
 """Reading parallel text in any format, as a stream or into memory."""
 
-from __future__ import annotations
-
 import re
 from collections import Counter
+from collections.abc import Container
 from pathlib import Path
 
 from kivuko.bitext import pairs as reasons
@@ -13,7 +12,7 @@ from kivuko.bitext.arrow import ArrowSource, HubSource, ParquetSource, saved_fil
 from kivuko.bitext.formats import JsonlSource, MosesSource, TsvSource, moses_files
 from kivuko.bitext.pairs import MAX_CHARACTERS, Bitext, Columns, JoinedSource, Pair, PairSource, report_dropped
 from kivuko.bitext.tmx import TmxSource
-from kivuko.errors import DataError, UsageError
+from kivuko.errors import DataError, UsageError, check_type
 from kivuko.languages import language as describe
 from kivuko.progress import reading_bar
 from kivuko.streams import ByteInput, is_url, plain_name
@@ -147,6 +146,10 @@ def open_source(
     spec: str | Path, language: str, *, format: str | None = None, columns: Columns | None = None
 ) -> PairSource:
     """Open parallel text as a stream that is never held in memory; arguments and errors as for ``read_bitext``."""
+    if not isinstance(spec, str | Path):
+        raise UsageError(
+            f"{spec!r} is no source of parallel text: give a path, a URL, hf:NAME, or - for standard input"
+        )
     code = describe(language).code
     if format is not None and format not in FORMATS:
         raise UsageError(f"unknown format {format!r}: give {', '.join(FORMATS)}")
@@ -230,16 +233,23 @@ def read_bitext(
     {'duplicate': 1}
     """
     opened = open_source(source, language, format=format, columns=columns)
-    collector = _Collector(opened.language, keep_copied=keep_copied)
+    pairs: dict[tuple[str, str], Pair] = {}
+    dropped: Counter[str] = Counter()
+    first_dropped: dict[str, str] = {}
     with reading_bar(opened, f"reading {opened.language}", progress) as bar:
-        for count, (number, text, english, reason) in enumerate(opened):
+        for count, (number, *sides, reason) in enumerate(opened):
+            place = opened.place(number)
             if reason is None:
-                collector.add(text or "", english or "", opened.place(number))
+                text, english = (clean_text(side or "") for side in sides)
+                reason = _reason_against(text, english, pairs, keep_copied)
+            if reason is None:
+                pairs[text, english] = Pair(opened.language, text, english, place)
             else:
-                collector.drop(reason, opened.place(number))
+                dropped[reason] += 1
+                first_dropped.setdefault(reason, place)
             if not count % _SHOWN_EVERY:
                 bar.show(count)
-    bitext = collector.bitext()
+    bitext = Bitext(tuple(pairs.values()), dropped, first_dropped)
     if isinstance(opened, TsvSource):
         _require_columns(bitext, opened.needed)
     if not bitext:
@@ -247,41 +257,14 @@ def read_bitext(
     return bitext
 
 
-class _Collector:
-    """Collects the pairs of one source in one language and counts what it leaves out."""
-
-    def __init__(self, language: str, *, keep_copied: bool = True) -> None:
-        self._language = language
-        self._keep_copied = keep_copied
-        self._pairs: dict[tuple[str, str], Pair] = {}
-        self._dropped: Counter[str] = Counter()
-        self._first_dropped: dict[str, str] = {}
-
-    def add(self, text: str, english: str, origin: str) -> None:
-        text, english = clean_text(text), clean_text(english)
-        reason = self._reason_against(text, english)
-        if reason is not None:
-            self.drop(reason, origin)
-        else:
-            self._pairs[text, english] = Pair(self._language, text, english, origin)
-
-    def drop(self, reason: str, origin: str) -> None:
-        self._dropped[reason] += 1
-        self._first_dropped.setdefault(reason, origin)
-
-    def bitext(self) -> Bitext:
-        return Bitext(tuple(self._pairs.values()), self._dropped.copy(), self._first_dropped.copy())
-
-    def _reason_against(self, text: str, english: str) -> str | None:
-        if not text or not english:
-            return reasons.EMPTY_SIDE
-        if max(len(text), len(english)) > MAX_CHARACTERS:
-            return reasons.TOO_LONG
-        if (text, english) in self._pairs:
-            return reasons.DUPLICATE
-        if text == english and not self._keep_copied:
-            return reasons.COPIED
-        return None
+def _reason_against(text: str, english: str, pairs: Container[tuple[str, str]], keep_copied: bool) -> str | None:
+    if not text or not english:
+        return reasons.EMPTY_SIDE
+    if max(len(text), len(english)) > MAX_CHARACTERS:
+        return reasons.TOO_LONG
+    if (text, english) in pairs:
+        return reasons.DUPLICATE
+    return None if keep_copied or text != english else reasons.COPIED
 
 
 def _require_columns(bitext: Bitext, needed: int) -> None:

@@ -1,7 +1,5 @@
 """The rules of cleaning: thresholds, scripts, and patterns of boilerplate and broken encodings."""
 
-from __future__ import annotations
-
 import functools
 import re
 from collections.abc import Iterator, Sequence
@@ -13,7 +11,7 @@ import numpy as np
 from kivuko.bitext.characters import LATIN, SIGN, Characters, WordKeys, has_pair, is_script, word_keys
 from kivuko.bitext.duplicates import Keys
 from kivuko.bitext.pairs import MARKUP, MAX_CHARACTERS, WEB_ADDRESS, WEB_FURNITURE
-from kivuko.errors import UsageError
+from kivuko.errors import UsageError, check_number
 from kivuko.languages import UNKNOWN_SCRIPT
 from kivuko.languages import language as describe
 
@@ -47,25 +45,14 @@ class Rules:
     language_id: LanguageId = "auto"
 
     def __post_init__(self) -> None:
-        ratio = self.max_length_ratio
-        faults = (
-            (self.max_characters < 1, f"max_characters {self.max_characters}: give at least 1"),
-            (ratio is not None and not ratio >= 1, f"max_length_ratio {ratio}: give at least 1"),
-            (self.length_allowance < 0, f"length_allowance {self.length_allowance}: give at least 0"),
-            (not 0 <= self.min_script_share <= 1, f"min_script_share {self.min_script_share}: give 0 to 1"),
-            (
-                self.max_translations is not None and not 1 <= self.max_translations <= MAX_COUNTED,
-                f"max_translations {self.max_translations}: give 1 to {MAX_COUNTED}",
-            ),
-            (self.expected_pairs < 1000, f"expected_pairs {self.expected_pairs}: give at least 1000"),
-            (
-                self.language_id not in get_args(LanguageId),
-                f"language_id {self.language_id!r}: give {', '.join(get_args(LanguageId))}",
-            ),
-        )
-        for wrong, message in faults:
-            if wrong:
-                raise UsageError(message)
+        check_number("max_characters", self.max_characters, least=1, whole=True)
+        check_number("max_length_ratio", self.max_length_ratio, least=1, optional=True)
+        check_number("length_allowance", self.length_allowance, least=0, whole=True)
+        check_number("min_script_share", self.min_script_share, least=0, most=1)
+        check_number("max_translations", self.max_translations, least=1, most=MAX_COUNTED, whole=True, optional=True)
+        check_number("expected_pairs", self.expected_pairs, least=1000, whole=True)
+        if self.language_id not in get_args(LanguageId):
+            raise UsageError(f"language_id {self.language_id!r}: give {', '.join(get_args(LanguageId))}")
         for script in self.scripts:
             if not is_script(script):
                 raise UsageError(f"unknown script {script!r}: give an ISO 15924 code such as Latn, Deva or Arab")

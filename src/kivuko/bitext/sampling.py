@@ -15,7 +15,7 @@ from kivuko.bitext.cleaning import Sifting
 from kivuko.bitext.duplicates import mixed, sentence_keys
 from kivuko.bitext.pairs import Bitext, Pair, PairSource
 from kivuko.bitext.rules import Rules
-from kivuko.errors import DataError, UsageError
+from kivuko.errors import DataError, UsageError, check_number
 from kivuko.languages import language as describe
 from kivuko.text import word_list
 
@@ -28,8 +28,7 @@ def take_pairs(bitext: Bitext, n_per_language: int, seed: int) -> Bitext:
     Groups are taken whole in the order of their hash, except that the last one may be cut. A smaller sample of a seed
     is part of a larger one. Order is kept.
     """
-    if n_per_language < 1:
-        raise UsageError(f"{n_per_language} pairs per language: give at least 1")
+    check_number("n_per_language", n_per_language, least=1, whole=True)
     rank = _rank("take", seed)
     by_language: dict[str, list[int]] = {}
     for index, pair in enumerate(bitext.pairs):
@@ -87,8 +86,7 @@ DEFAULT_TEMPERATURE = 5.0
 
 def tempered_shares(counts: Mapping[str, int], temperature: float) -> dict[str, float]:
     """Return each language's share of the sample, in proportion to its pairs to the power of 1/temperature."""
-    if not temperature >= 1:
-        raise UsageError(f"temperature {temperature}: give at least 1 (1 keeps the proportions, 5 is usual)")
+    check_number("temperature", temperature, least=1)
     most = max(counts.values(), default=0)
     if most < 1:
         raise UsageError("there is no pair to take a sample of")
@@ -102,8 +100,7 @@ def quotas(counts: Mapping[str, int], total: int, temperature: float) -> dict[st
 
     Pairs that a language lacks are taken from the others, in proportion to their shares.
     """
-    if total < 1:
-        raise UsageError(f"{total} pairs: give at least 1")
+    check_number("pairs", total, least=1, whole=True)
     shares = tempered_shares(counts, temperature)
     if total >= sum(counts.values()):
         return dict(counts)

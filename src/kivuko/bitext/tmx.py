@@ -1,7 +1,5 @@
 """Bitext from TMX, the exchange format of translation memories, which OPUS also gives out."""
 
-from __future__ import annotations
-
 import html.entities
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field

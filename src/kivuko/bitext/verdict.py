@@ -1,7 +1,5 @@
 """The account of a cleaning, statistics of what was kept, and the verdict: usable, with care, or not."""
 
-from __future__ import annotations
-
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple

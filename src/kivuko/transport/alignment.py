@@ -3,9 +3,6 @@
 The lists are ragged, and the plan is held fixed (envelope), so the gradient comes out with the cost.
 """
 
-from __future__ import annotations
-
-import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -123,7 +120,8 @@ def _alike_in_length(first: torch.Tensor, second: torch.Tensor) -> Iterator[torc
     order = torch.argsort(first + second, stable=True)
     order = order[(first[order] > 0) & (second[order] > 0)]
     size = _CHUNK if order.device.type == "cpu" else _CHUNK_OF_A_GPU
-    yield from itertools.chain(order.split(size) if len(order) else ())
+    if len(order):
+        yield from order.split(size)
 
 
 def _places(lists: TokenLists, texts: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

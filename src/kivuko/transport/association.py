@@ -4,8 +4,6 @@ Expectation maximization as in IBM Model 1 (Brown et al. 1993), with a transport
 mass is spent on both sides, so what one pair explains is not explained again.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple

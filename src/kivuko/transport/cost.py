@@ -1,7 +1,5 @@
 """Costs between token vectors: cosine, centered cosine, squared Euclidean."""
 
-from __future__ import annotations
-
 import torch
 
 from kivuko.errors import UsageError

@@ -1,7 +1,5 @@
 """Gradients of a solved problem: along the cost with the plan held fixed, or through the plan itself."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from dataclasses import replace

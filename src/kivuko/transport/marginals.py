@@ -1,8 +1,4 @@
-"""Marginals: uniform, or weighted by inverse document frequency or vector norm."""
-
-from __future__ import annotations
-
-from collections.abc import Iterable
+"""Marginals: uniform, or in proportion to weights; and the precision that plans are computed in."""
 
 import torch
 
@@ -54,7 +50,7 @@ def normalize(weights: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
             f"weights[{row}, {position}] is {kept[row, position].item():g}: give finite weights that are not negative"
         )
     # Dividing by the largest weight first keeps the sum from overflowing or underflowing.
-    largest = _largest(kept)
+    largest = kept.amax(dim=1, keepdim=True) if kept.shape[1] else kept.new_zeros(len(kept), 1)
     empty = (largest == 0) & mask.any(dim=1, keepdim=True)
     if empty.any():
         raise UsageError(
@@ -64,54 +60,6 @@ def normalize(weights: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     scaled = kept / largest.masked_fill(largest == 0, 1.0)
     total = scaled.sum(dim=1, keepdim=True)
     return scaled / total.masked_fill(total == 0, 1.0)
-
-
-def inverse_document_frequency(documents: Iterable[Iterable[int]], vocabulary_size: int) -> torch.Tensor:
-    """Return float32 [vocabulary_size]: the smoothed IDF of each token over a corpus of token ids.
-
-    ``log((1 + documents) / (1 + documents with the token)) + 1`` (Salton & Buckley 1988): at least 1.
-
-    >>> inverse_document_frequency([[0, 1], [0, 2, 2]], 4).round(decimals=2).tolist()
-    [1.0, 1.409999966621399, 1.409999966621399, 2.0999999046325684]
-    """
-    counts, total = torch.zeros(vocabulary_size, dtype=torch.float64), 0
-    for total, document in enumerate(documents, start=1):
-        seen = torch.tensor(sorted(set(document)), dtype=torch.int64)
-        if len(seen) and not (seen[0] >= 0 and seen[-1] < vocabulary_size):
-            raise UsageError(
-                f"document {total - 1} holds token ids from {int(seen[0])} to {int(seen[-1])}: "
-                f"the vocabulary has 0 to {vocabulary_size - 1}"
-            )
-        counts[seen] += 1
-    return (((1 + total) / (1 + counts)).log() + 1).float()
-
-
-def idf_marginal(ids: torch.Tensor, mask: torch.Tensor, idf: torch.Tensor) -> torch.Tensor:
-    """Give each token id int64 [batch, n] mass in proportion to its ``idf`` [vocabulary]; see :func:`normalize`."""
-    _check_mask(mask)
-    if ids.shape != mask.shape:
-        raise UsageError(f"ids have shape {list(ids.shape)} and mask {list(mask.shape)}: give the same shape")
-    kept = ids.masked_fill(~mask, 0)
-    outside = (kept < 0) | (kept >= len(idf))
-    if outside.any():
-        row, position = outside.nonzero()[0].tolist()
-        raise UsageError(
-            f"ids[{row}, {position}] is {int(kept[row, position])}: idf holds {len(idf)} tokens, 0 to {len(idf) - 1}"
-        )
-    return normalize(idf.to(ids.device)[kept], mask)
-
-
-def norm_marginal(tokens: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """Give each token mass in proportion to its vector's length (Yokoi et al. 2020, Word Rotator's Distance)."""
-    if tokens.ndim != 3 or tokens.shape[:2] != mask.shape:
-        raise UsageError(f"tokens have shape {list(tokens.shape)} and mask {list(mask.shape)}: give [batch, n, dim]")
-    return normalize(torch.linalg.vector_norm(tokens.to(working_dtype(tokens)), dim=-1), mask)
-
-
-def _largest(weights: torch.Tensor) -> torch.Tensor:
-    if weights.shape[1] == 0:
-        return weights.new_zeros(weights.shape[0], 1)
-    return weights.amax(dim=1, keepdim=True)
 
 
 def _check_mask(mask: torch.Tensor) -> None:

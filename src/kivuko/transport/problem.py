@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from kivuko.errors import UsageError
+from kivuko.errors import UsageError, check_number, is_number
 from kivuko.transport.marginals import uniform, working_dtype
 
 # Largest distance from 1 of a given marginal's sum. Entries rounded to bfloat16 can be off by 1 part in 256.
@@ -200,23 +200,17 @@ def settings(
     max_iterations: int,
 ) -> Settings:
     """Check the options of ``kivuko.solve`` and put them together."""
-    for name, value in (("regularization", regularization), ("tolerance", tolerance)):
-        if not (math.isfinite(value) and value > 0):
-            raise UsageError(f"{name} is {value}: give a positive, finite number")
-    if max_iterations < 1:
-        raise UsageError(f"max_iterations is {max_iterations}: give at least 1")
+    regularization = check_number("regularization", regularization, above=0)
+    tolerance = check_number("tolerance", tolerance, above=0)
+    max_iterations = check_number("max_iterations", max_iterations, least=1, whole=True)
     pair = marginal_penalty if isinstance(marginal_penalty, tuple) else (marginal_penalty, marginal_penalty)
-    if len(pair) != 2 or not all(_is_penalty(one) for one in pair):
+    if len(pair) != 2 or not all(one in (None, math.inf) or (is_number(one) and one > 0) for one in pair):
         raise UsageError(
             f"marginal_penalty is {marginal_penalty!r}: give a positive number, or a pair (rows, columns) of them; "
             "None where the marginal must hold"
         )
     row, col = (math.inf if one is None else float(one) for one in pair)
     return Settings(regularization, row, col, tolerance, max_iterations)
-
-
-def _is_penalty(value: object) -> bool:
-    return value is None or (isinstance(value, int | float) and not isinstance(value, bool) and value > 0)
 
 
 def _share(penalty: float, regularization: float) -> float:
@@ -292,7 +286,7 @@ def within(error: torch.Tensor, settings: Settings) -> torch.Tensor:
     return error <= settings.tolerance
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Plan:
     """Couplings of a batch of problems, and how well each was solved.
 
@@ -321,6 +315,12 @@ class Plan:
     marginal_error: torch.Tensor
     iterations: torch.Tensor
     converged: torch.Tensor
+
+    def __repr__(self) -> str:
+        batch, n, m = self.coupling.shape
+        cost = self.transport_cost.detach()
+        costs = f", transport cost {cost.min():.4g} to {cost.max():.4g}" if batch else ""
+        return f"Plan({batch:,} of {n:,} x {m:,}{costs}, {int(self.converged.sum()):,} converged)"
 
 
 def describe(problem: Problem, settings: Settings, solution: Solution, *, regularized: bool) -> Plan:

@@ -1,7 +1,5 @@
 """The methods without a fast path: log-domain Sinkhorn (the reference in tests), greedy, exact, and proximal."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import torch

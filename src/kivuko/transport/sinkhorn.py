@@ -1,12 +1,10 @@
 """Sinkhorn in torch, and the choice among the fast backends: numba, Triton or torch."""
 
-from __future__ import annotations
-
 import functools
 import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from typing import Protocol
+from typing import NamedTuple
 
 import torch
 
@@ -171,14 +169,10 @@ def _next(active: _Active, unfinished: torch.Tensor) -> _Active:
     )  # fmt: skip
 
 
-class Solver(Protocol):
-    """Solves checked problems. It runs without gradients and need not check its arguments."""
-
-    def __call__(self, problem: Problem, settings: Settings) -> Solution: ...
+Solver = Callable[[Problem, Settings], Solution]  # runs without gradients and need not check its arguments
 
 
-@dataclass(frozen=True)
-class Backend:
+class Backend(NamedTuple):
     """A solver that may check the costs itself."""
 
     solver: Solver
@@ -187,24 +181,7 @@ class Backend:
     surveys: bool = False
 
 
-def _numba() -> Backend:
-    from kivuko.transport.numba_sinkhorn import numba_sinkhorn
-
-    return Backend(numba_sinkhorn, surveys=True)
-
-
-def _triton() -> Backend:
-    from kivuko.transport.triton_sinkhorn import triton_sinkhorn
-
-    return Backend(triton_sinkhorn)
-
-
-def _torch() -> Backend:
-    return Backend(scaling_sinkhorn)
-
-
-# A backend's package is imported when it is first used: kivuko works without any of them.
-BACKENDS: dict[str, Callable[[], Backend]] = {"numba": _numba, "triton": _triton, "torch": _torch}
+BACKENDS = ("numba", "triton", "torch")
 _DEVICE = {"numba": "cpu", "triton": "cuda"}
 _INSTALL = {"numba": "pip install 'kivuko[fast]'", "triton": "pip install triton"}
 
@@ -213,15 +190,23 @@ def sinkhorn_backend(name: str, device: torch.device, *, potentials: bool = Fals
     """Return the solver of a backend; for "auto" numba's on a CPU and Triton's on CUDA if installed, else torch's."""
     if name == "auto":
         compiled = {"cpu": "numba", "cuda": "triton"}.get(device.type, "torch")
-        usable = compiled == "torch" or (is_installed(compiled) and not (potentials and compiled == "triton"))
-        return BACKENDS[compiled if usable else "torch"]()
-    if name in _DEVICE and device.type != _DEVICE[name]:
+        name = compiled if is_installed(compiled) and not (potentials and compiled == "triton") else "torch"
+    elif name in _DEVICE and device.type != _DEVICE[name]:
         raise UsageError(
             f"backend {name!r} runs on {_DEVICE[name]} and cost is on {device}: move it, or leave backend out"
         )
-    if name in _DEVICE and not is_installed(name):
+    elif name in _DEVICE and not is_installed(name):
         raise MissingDependencyError(f"backend {name!r} is not installed. Run: {_INSTALL[name]}")
-    return BACKENDS[name]()
+    # A backend's package is imported when it is first used: kivuko works without any of them.
+    if name == "numba":
+        from kivuko.transport.numba_sinkhorn import numba_sinkhorn
+
+        return Backend(numba_sinkhorn, surveys=True)
+    if name == "triton":
+        from kivuko.transport.triton_sinkhorn import triton_sinkhorn
+
+        return Backend(triton_sinkhorn)
+    return Backend(scaling_sinkhorn)
 
 
 @functools.cache

@@ -1,10 +1,9 @@
 """The one entry point: check a batch of problems and pass it to a solver by name."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from types import MappingProxyType
+from typing import NamedTuple
 
 import numpy.typing as npt
 import torch
@@ -61,8 +60,7 @@ def _parts(problem: Problem) -> Iterator[slice]:
         yield slice(first, min(batch, first + size))
 
 
-@dataclass(frozen=True)
-class Method:
+class Method(NamedTuple):
     """A solver and its abilities."""
 
     solver: Solver
@@ -175,7 +173,12 @@ def solve(
     with torch.no_grad(), full_precision(device):
         problem = pose(cost, row_marginal, col_marginal, row_mask=row_mask, col_mask=col_mask, allow_empty=allow_empty)
         backend_ = sinkhorn_backend(backend, cost.device) if method == "sinkhorn" else Backend(chosen.solver)
-        solution = _solved(problem, options, backend_, regularization if chosen.regularized else None)
+        compared = regularization if chosen.regularized else None
+        if backend_.surveys:
+            solution = backend_.solver(problem, options)
+            refuse_costs(problem, solution.largest_cost, compared)
+        else:
+            solution = solve_in_chunks(problem, options, backend_.solver, compared)
         if gradient == "none":
             return describe(problem, options, solution, regularized=chosen.entropic)
     with full_precision(cost.device):
@@ -184,19 +187,11 @@ def solve(
         return implicit(problem, cost, (row_marginal, col_marginal), options, solution, on_triton=backend == "triton")
 
 
-def _solved(problem: Problem, options: Settings, backend: Backend, regularization: float | None) -> Solution:
-    if backend.surveys:
-        solution = backend.solver(problem, options)
-        refuse_costs(problem, solution.largest_cost, regularization)
-        return solution
-    return solve_in_chunks(problem, options, backend.solver, regularization)
-
-
 def _method(method: str, backend: str, gradient: str, marginal_penalty: object) -> Method:
     for name, value, known in (
         ("method", method, METHODS), ("backend", backend, ("auto", *BACKENDS)), ("gradient", gradient, GRADIENTS),
     ):  # fmt: skip
-        if value not in known:
+        if not isinstance(value, str) or value not in known:
             raise UsageError(f"{name} {value!r} is unknown: choose from {', '.join(sorted(known))}")
     chosen = METHODS[method]
     if not chosen.entropic and marginal_penalty is not None:
