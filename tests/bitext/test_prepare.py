@@ -77,7 +77,7 @@ def test_calls_refuse_what_the_commands_refuse(write: Callable[[str, range], Pat
     file = write("sw.tsv", range(10_000, 10_010))
     with pytest.raises(UsageError, match="English is the other side"):
         check_bitext(file, "en-GB")
-    with pytest.raises(UsageError, match="first 0: give at least 1"):
+    with pytest.raises(UsageError, match="first=0: choose a whole number of at least 1"):
         check_bitext(file, "sw", first=0)
     with pytest.raises(UsageError, match="is what is read"):
         clean_bitext(file, "sw", file)

@@ -146,10 +146,7 @@ def open_source(
     spec: str | Path, language: str, *, format: str | None = None, columns: Columns | None = None
 ) -> PairSource:
     """Open parallel text as a stream that is never held in memory; arguments and errors as for ``read_bitext``."""
-    if not isinstance(spec, str | Path):
-        raise UsageError(
-            f"{spec!r} is no source of parallel text: give a path, a URL, hf:NAME, or - for standard input"
-        )
+    check_type("source", spec, str | Path, "a path, a URL, hf:NAME, or - for standard input")
     code = describe(language).code
     if format is not None and format not in FORMATS:
         raise UsageError(f"unknown format {format!r}: give {', '.join(FORMATS)}")
