@@ -21,7 +21,7 @@ from kivuko.errors import UsageError
     ],
 )  # fmt: skip
 def test_out_of_range_is_refused(wrong: dict[str, Any]) -> None:
-    with pytest.raises(UsageError, match="=.*: choose|: give"):
+    with pytest.raises(UsageError, match=r"=.*: choose|: give"):
         Rules(**wrong)
 
 
