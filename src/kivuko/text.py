@@ -40,6 +40,28 @@ def clean_text(text: str) -> str:
     return text if text.isascii() else unicodedata.normalize("NFC", text)
 
 
+# Elements that format letters within a word; any other tag of HTML, wikitext or SGML separates words.
+_INLINE = (
+    "a|abbr|acronym|b|bdi|bdo|big|cite|code|data|del|dfn|em|font|i|includeonly|ins|kbd|mark|noinclude|nowiki|"
+    "onlyinclude|q|rb|rt|rtc|ruby|s|samp|small|span|strike|strong|sub|sup|time|tt|u|var|wbr"
+)
+_INLINE_TAG = re.compile(rf"</?(?:{_INLINE})(?=[\s/>])[^<>]*>", re.IGNORECASE)
+_TAG = re.compile(r"</?[A-Za-z][^<>]*>")
+
+
+def without_inline_tags(text: str) -> str:
+    return _INLINE_TAG.sub("", text)
+
+
+def without_tags(text: str) -> str:
+    """Return a text without tags, with a space in place of each that separates words.
+
+    >>> without_tags("Bandari<br/>Ziwa <b>M</b>oja<p>Mbili")
+    'Bandari Ziwa Moja Mbili'
+    """
+    return _TAG.sub(" ", _INLINE_TAG.sub("", text))
+
+
 # Letters with their marks (Marathi's vowel signs are marks) and numbers; apostrophes, dots and hyphens within a word.
 _WORD = regex.compile(r"[\p{L}\p{N}][\p{L}\p{M}\p{N}]*(?:[’'.-][\p{L}\p{N}][\p{L}\p{M}\p{N}]*)*")
 

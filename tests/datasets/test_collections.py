@@ -338,3 +338,11 @@ def test_a_field_that_is_not_needed_refuses_no_document(tmp_path: Path) -> None:
     value = "1" * 5000
     (tmp_path / "d.jsonl").write_text(f'{{"id": "d1", "text": "a cat", "score": NaN, "hash": {value}}}\n')
     assert [document.id for document in read_documents(tmp_path / "d.jsonl")] == ["d1"]
+
+
+def test_tags_separate_words_unless_they_format_letters(tmp_path: Path) -> None:
+    text = "<DOC><DOCNO>d1</DOCNO><TEXT>Bandari<BR>Ziwa<P>Mo<b>j</b>a<P>Mbili<li>H<sub>2</sub>O</TEXT></DOC>"
+    (tmp_path / "d.sgml").write_text(text)
+    assert [document.text for document in read_documents(tmp_path / "d.sgml")] == ["Bandari Ziwa Moja Mbili H2O"]
+    (tmp_path / "t.xml").write_text("<top><num>1</num><title>paka <i>m</i>weusi</title><desc>x</desc></top>")
+    assert read_queries(tmp_path / "t.xml") == {"": {"1": "paka mweusi"}}

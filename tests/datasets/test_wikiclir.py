@@ -10,7 +10,7 @@ import pytest
 import wiki_dumps as dumps
 
 from kivuko.datasets.spec import open_collection
-from kivuko.datasets.wikiclir.articles import read_articles
+from kivuko.datasets.wikiclir.articles import plain_text, read_articles
 from kivuko.datasets.wikiclir.build import Options, build_wikiclir
 from kivuko.datasets.wikiclir.dumps import WikiDumps, find_dumps
 from kivuko.errors import DataError, UsageError
@@ -242,3 +242,49 @@ def test_a_plain_dump_goes_before_a_multistream_one_and_parts_are_in_a_folder(tm
 def test_filipino_is_the_tagalog_wikipedia(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="tlwiki-"):
         find_dumps(tmp_path, "fil", "en")
+
+
+@pytest.mark.parametrize(
+    ("wikitext", "text"),
+    [
+        ("Bandari<br />Ziwa <p>Moja</p><p>Mbili</p>", "Bandari Ziwa Moja Mbili"),
+        ("Bandari<BR>Ziwa<hr/>Mto", "Bandari Ziwa Mto"),
+        ("<ul><li>Paka</li><li>Mbwa</li></ul>", "Paka Mbwa"),
+        ("<table><tr><td>Paka</td><td>Mbwa</td></tr></table>", "Paka Mbwa"),
+        ("Moja<div class='a'>Mbili</div>Tatu<poem>Nne</poem>", "Moja Mbili Tatu Nne"),
+        ("<b>M</b>bwa <span style='x'>mku</span>bwa H<sub>2</sub>O ki<wbr>tabu", "Mbwa mkubwa H2O kitabu"),
+        ("Paka<ref name=a>X</ref>, <nowiki>m</nowiki>bwa<ref/>.", "Paka, mbwa."),
+        ("Paka<gallery>A.jpg|x</gallery>Mbwa<score>c</score>.", "Paka Mbwa."),
+        ("Paka[[File:A.jpg|thumb|maelezo]]Mbwa", "Paka Mbwa"),
+        ("<blockquote>Moja<br clear=all>Mbili</blockquote> <big-title>x", "Moja Mbili x"),
+    ],
+)
+def test_tags_separate_words_unless_they_format_letters(wikitext: str, text: str) -> None:
+    assert plain_text(wikitext) == text
+
+
+@pytest.mark.parametrize(
+    ("wikitext", "text"),
+    [
+        ("他買了-{zh-hans:打印机;zh-hant:印表機}-。", "他買了打印机。"),
+        ("-{zh-cn:软件; zh-tw:軟體;}-公司", "软件公司"),
+        ("-{简体}-字", "简体字"),
+        ("-{zh-hans|计算机}-科学", "计算机科学"),
+        ("-{H|zh-cn:博客;zh-tw:網誌}-文章", "文章"),
+        ("-{A|zh-hans:[[鼠标|鼠标]];zh-hant:滑鼠}-垫", "鼠标垫"),
+        ("-{T|zh:标题}-正文-{R|a;b}-", "正文a;b"),
+        ("-{巨集=>zh-cn:宏;zh-tw:巨集}-", "宏"),
+        ("-{zh-hans:甲&nbsp;乙;zh-hant:丙}-", "甲 乙"),
+        ("-{sr-ec:Београд;sr-el:Beograd}- је", "Београд је"),
+        ("-{zh-hans:-{甲}-乙;zh-hant:丙}-", "甲乙"),
+        ("nyuzi 10-{{convert|5}} 3-{x", "nyuzi 10- 3-{x"),
+    ],
+)
+def test_one_variant_of_a_conversion_mark_is_kept(wikitext: str, text: str) -> None:
+    assert plain_text(wikitext) == text
+
+
+def test_conversion_marks_take_linear_time() -> None:
+    plain_text("-{" * 100_000 + "}-" * 100_000)
+    plain_text("-{zh-hans:" + ";zh" * 100_000)
+    plain_text("-{" + ";a=>zh" * 50_000 + "}-")

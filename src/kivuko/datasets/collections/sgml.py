@@ -9,6 +9,7 @@ from kivuko.datasets.collections.collection import Document, identifier
 from kivuko.errors import DataError, at
 from kivuko.languages import known_code
 from kivuko.streams import MAX_TEXT_BYTES, text_lines
+from kivuko.text import without_inline_tags
 
 _START, _END = re.compile(r"<DOC\b[^<>]*>", re.IGNORECASE), re.compile(r"</DOC\s*>", re.IGNORECASE)
 _TAG = re.compile(r"<(/?)([A-Za-z][\w.-]*)[^<>]*>|<!--.*?-->", re.DOTALL)
@@ -50,6 +51,7 @@ def _document(body: str, place: str) -> Document:
     parts: dict[str, list[str]] = {"number": [], "title": [], "text": [], "other": []}
     open_tags: list[str] = []
     last = 0
+    body = without_inline_tags(body)
     for tag in _TAG.finditer(body):
         parts[_kind(open_tags)].append(body[last : tag.start()])
         last = tag.end()
@@ -156,6 +158,7 @@ def _is_field(tag: str, body: list[str], rest: str) -> bool:
 def _fields(body: str) -> dict[str, str]:
     """Return the text after each tag up to the next, by the tag's name in lower case; the first of a name counts."""
     fields: dict[str, str] = {}
+    body = without_inline_tags(body)
     tags = list(_TOPICS_TAG.finditer(body))
     for place, tag in enumerate(tags):
         end = tags[place + 1].start() if place + 1 < len(tags) else len(body)

@@ -17,7 +17,7 @@ import regex
 from kivuko.datasets.collections.collection import encodable
 from kivuko.errors import DataError, at
 from kivuko.streams import ByteInput, json_lines
-from kivuko.text import first_sentence, word_list, word_spans
+from kivuko.text import first_sentence, without_tags, word_list, word_spans
 
 _UNSPACED = regex.compile(r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}\p{Tibetan}]")
 _CHARACTERS_PER_WORD = 8  # at most, of a document's length in words, for scripts without spaces
@@ -82,8 +82,8 @@ _COMMENT = re.compile(r"<!--.*?(?:-->|\Z)", re.DOTALL)
 _DROPPED = (
     "ref|gallery|math|chem|timeline|score|syntaxhighlight|source|pre|code|imagemap|style|templatestyles|hiero|graph"
 )
+_UNSEEN = ("ref", "style", "templatestyles")  # these separate no words
 _ELEMENT = re.compile(rf"<({_DROPPED})\b[^<>]*?/>|<({_DROPPED})\b[^<>]*>", re.IGNORECASE)
-_TAG = re.compile(r"</?[A-Za-z][^<>]*>")
 _BRACES = re.compile(r"\{\{|\}\}|\{\||\|\}")
 _BRACKETS = re.compile(r"\[\[|\]\]")
 _EXTERNAL = re.compile(r"\[(?:https?:|ftp:|mailto:)?//[^\s\[\]]*+(?:\s+([^\[\]\n]*+))?\]")
@@ -103,11 +103,11 @@ def plain_text(wikitext: str) -> str:
     'Paka ni mnyama wa nyumbani.'
     """
     text = _without_elements(_COMMENT.sub("", wikitext))
-    text = _links(_without_braces(text))
+    text = _links(_one_variant(_without_braces(text)))
     text = _EXTERNAL.sub(lambda link: link[1] or "", text)
     text = _BARE_ADDRESS.sub("", text)
     text = _QUOTES.sub("", _MAGIC.sub("", _HEADING.sub("", text)))
-    text = html.unescape(_TAG.sub("", _BULLET.sub("", text)))
+    text = html.unescape(without_tags(_BULLET.sub("", text)))
     text = _SPACE_BEFORE_MARK.sub(r"\1", _EMPTY_BRACKETS.sub("", text))
     return "\n".join(cleaned for line in text.split("\n") if (cleaned := " ".join(line.split())))
 
@@ -123,6 +123,8 @@ def _without_elements(text: str) -> str:
         if (name := element[2]) is None:
             continue
         name = name.lower()
+        if name not in _UNSEEN:
+            kept.append(" ")
         if not closed_from.get(name, True):
             continue
         lowered = text.lower() if lowered is None or len(lowered) != len(text) else lowered
@@ -146,6 +148,31 @@ def _without_braces(text: str) -> str:
             _, start = opened.pop()
             spans.append((start, brace.end()))
     return _without(text, spans)
+
+
+# -{zh-hans:打印机;zh-hant:印表機}- of wikis in two scripts: words for each, perhaps after flags ("H": not shown) and a bar.
+_CONVERSION = re.compile(r"-\{([^{}]*)\}-")
+_FLAGS = re.compile(r"([\sA-Za-z;-]*)\|")
+_CODE = r"(?:zh|[a-z]{2,3}-[a-z]{2,8}(?:-[a-z]{2,8})*)\s*:"
+_RULE = re.compile(rf"(?:^|;)\s*(?:[^;:]*=>\s*)?{_CODE}\s*([^;]*(?:;(?!\s*(?:[^;:]*=>\s*)?(?:{_CODE}|$))[^;]*)*)")
+_NESTED = 3  # conversions within conversions
+
+
+def _one_variant(text: str) -> str:
+    """Replace conversion marks by the first words that they give for a script."""
+    for _ in range(_NESTED if "-{" in text else 0):
+        text = _CONVERSION.sub(_variant, text)
+    return text
+
+
+def _variant(mark: re.Match[str]) -> str:
+    content = mark[1]
+    if flags := _FLAGS.match(content):
+        if {"H", "T", "-"} & set(flags[1].upper().replace(" ", "").split(";")):
+            return ""
+        content = content[flags.end() :]
+    rules = [rule.strip() for rule in _RULE.findall(content)]
+    return next(filter(None, rules), "") if rules else content
 
 
 def _links(text: str) -> str:
@@ -172,9 +199,9 @@ def _shown(link: str) -> str:
         # "Category:Cats" in any language; a title with a colon is written with a space behind it.
         return target if target[len(prefix) + 1 : len(prefix) + 2] == " " else ""
     if colon and bar and ("|" in words or words.strip() in ("thumb", "frame", "right", "left", "center")):
-        return ""  # [[File:A.jpg|thumb|caption]], whatever "File" is called in this language
+        return " "  # [[File:A.jpg|thumb|caption]], whatever "File" is called in this language
     if colon and bar and re.search(r"\.(?:jpe?g|png|svg|gif|tiff?|webp|og[gv]|webm|pdf)\s*$", target, re.IGNORECASE):
-        return ""
+        return " "
     return words.rpartition("|")[2] if bar else target.removeprefix(":")
 
 
