@@ -150,7 +150,7 @@ def _without_braces(text: str) -> str:
     return _without(text, spans)
 
 
-# -{zh-hans:打印机;zh-hant:印表機}- of wikis in two scripts: words for each, perhaps after flags ("H": hidden) and a bar.
+# -{zh-hans:打印机;zh-hant:印表機}- of wikis in two scripts: words for each, maybe after flags ("H": hidden) and a bar.
 _CONVERSION = re.compile(r"-\{([^{}]*)\}-")
 _FLAGS = re.compile(r"([\sA-Za-z;-]*)\|")
 _CODE = r"(?:zh|[a-z]{2,3}-[a-z]{2,8}(?:-[a-z]{2,8})*)\s*:"
