@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from kivuko.cli.options import MODEL, Command, Share
+from kivuko.cli.options import MODEL, PATH, Command, Share
+from kivuko.cli.output import show, show_json, warn
 
 if TYPE_CHECKING:
     from kivuko.encoders.alignment import Alignment
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     "--marginal-penalty", type=Share(min=0, min_open=True, max=1e6), metavar="X",
     help="Let words give or take less mass than their share, at this price (unbalanced transport).",
 )  # fmt: skip
-@click.option("--save", type=click.Path(path_type=Path), metavar="FILE", help="Also draw the plans (.png or .svg).")
-@click.option("--image", type=click.Path(path_type=Path), hidden=True)
+@click.option("--save", type=PATH, metavar="FILE", help="Also draw the plans (.png or .svg).")
+@click.option("--image", type=PATH, hidden=True)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of tables.")
 @click.option("--tokens", "by_token", is_flag=True, help="Show subwords, not words.")
 def command(
@@ -61,10 +61,9 @@ def command(
       kivuko align my-model "uso wa furaha" "happy face" --regularization 0.01 --regularization 0.1
     """
     from kivuko.encoders.alignment import align
-    from kivuko.progress import console
 
     if image is not None:
-        console.print("note: --image is now --save; the old name will go with the next release.")
+        warn("note: --image is now --save; the old name will go with the next release.")
     save = save or image
     options: dict[str, Any] = {"method": method, "marginal_penalty": marginal_penalty}
     alignments = align(
@@ -72,12 +71,12 @@ def command(
     )
     if as_json:
         described = {"model": str(model), "teacher": alignments[0].teacher, **options}
-        click.echo(json.dumps(described | _as_json(alignments, by_token), ensure_ascii=False))
+        show_json(described | _as_json(alignments, by_token))
     else:
         _show(alignments, by_token, save)
     for one in alignments:
         if one.warning:
-            console.print(f"warning: {one.title}: {one.warning}", soft_wrap=True)
+            warn(f"warning: {one.title}: {one.warning}")
     if save is not None and save.suffix.lower() == ".png":
         _warn_of_missing_fonts(f"{text} {english}")
 
@@ -88,21 +87,19 @@ def _show(alignments: Sequence[Alignment], by_token: bool, save: Path | None) ->
 
     in_color = screen.color_system in ("256", "truecolor")
     for one in alignments:
-        screen.print(one.table(screen.width, in_color=in_color, by_token=by_token))
-        screen.print(f"{one.title}: {one.figures}", soft_wrap=True)
-    for note in (CAPTION, CAUTION, *alignments[0].notes):
-        screen.print(note, soft_wrap=True)
+        show(one.table(screen.width, in_color=in_color, by_token=by_token))
+        show(f"{one.title}: {one.figures}")
+    show(CAPTION, CAUTION, *alignments[0].notes)
     if save is not None:
-        screen.print(f"image: {save}", soft_wrap=True)
+        show(f"image: {save}")
 
 
 def _warn_of_missing_fonts(text: str) -> None:
     from kivuko.fonts import scripts_without_font
-    from kivuko.progress import console
 
     if lacking := ", ".join(scripts_without_font(text)):
         hint = "Install Noto's (Debian: fonts-noto-core, fonts-noto-cjk), or write .svg."
-        console.print(f"warning: no font here has the letters of {lacking}. {hint}", soft_wrap=True)
+        warn(f"warning: no font here has the letters of {lacking}. {hint}")
 
 
 def _as_json(alignments: Sequence[Alignment], by_token: bool) -> dict[str, Any]:

@@ -1,18 +1,15 @@
 """``kivuko collection``: describe text collections, build them from Wikipedia, translate them, and score runs."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import click
 
-from kivuko.cli.options import SEED, Command, Several
+from kivuko.cli.options import PATH, SEED, Command, Several
+from kivuko.cli.output import show, warn
 from kivuko.text import pluralize
 
-_FILE = click.Path(path_type=Path)
 
-
-@click.group("collection", context_settings={"help_option_names": ["-h", "--help"]})
+@click.group("collection")
 def command() -> None:
     """Describe text collections, build them from Wikipedia, translate them, and score runs."""
 
@@ -20,7 +17,7 @@ def command() -> None:
 @command.command("show", cls=Command)
 @click.argument("spec", metavar="SPEC")
 @click.option("--documents", "read_documents", is_flag=True, help="Also read and check all documents.")
-def show(spec: str, read_documents: bool) -> None:
+def show_collection(spec: str, read_documents: bool) -> None:
     """Show the queries, documents and judgments of a collection: ir:ID (of ir_datasets) or trec:FOLDER.
 
     \b
@@ -37,7 +34,6 @@ def show(spec: str, read_documents: bool) -> None:
     """
     from kivuko.datasets.spec import summarize_collection
     from kivuko.evaluation.tables import compact_table
-    from kivuko.progress import out as screen
 
     summary = summarize_collection(spec, read_documents=read_documents)
     table = compact_table(summary.name)
@@ -45,17 +41,16 @@ def show(spec: str, read_documents: bool) -> None:
         table.add_column(heading, justify="left" if heading in ("queries in", "an example") else "right")
     for code, *counts, example in summary.queries:
         table.add_row(code, *(f"{count:,}" for count in counts), str(example)[:60])
-    screen.print(table)
+    show(table)
     graded = ", ".join(f"grade {grade}: {count:,}" for grade, count in summary.grades.items())
-    screen.print(f"Judgments of {_queries(summary.judged_queries)}: {graded}.")
+    show(f"Judgments of {_queries(summary.judged_queries)}: {graded}.")
     count, language = summary.document_count, summary.document_language
     known = f"{pluralize(count, 'document')} in {language}" if count else f"Documents in {language}"
-    screen.print(f"{known}." if count else f"{known} (not counted; see --documents).")
+    show(f"{known}." if count else f"{known} (not counted; see --documents).")
     if read := summary.documents:
-        screen.print(
+        show(
             f"Read {pluralize(read.documents, 'document')}: {read.characters:,} characters on average, {read.empty:,} "
             f"empty; {read.relevant_present:,} of {pluralize(read.relevant, 'relevant document')} present.",
-            soft_wrap=True,
         )
 
 
@@ -65,7 +60,7 @@ def _queries(count: int) -> str:
 
 @command.command("measure", cls=Command)
 @click.argument("spec", metavar="SPEC")
-@click.argument("run", type=_FILE)
+@click.argument("run", type=PATH)
 @click.option("--measure", "measures", cls=Several, metavar="NAME", help="Measures such as nDCG@10 or P@5.")
 def measure(spec: str, run: Path, measures: tuple[str, ...]) -> None:
     """Score a TREC run file (query Q0 document rank score tag) with the judgments of a collection.
@@ -79,8 +74,6 @@ def measure(spec: str, run: Path, measures: tuple[str, ...]) -> None:
     """
     from kivuko.evaluation.measures import measure_run_file
     from kivuko.evaluation.tables import compact_table
-    from kivuko.progress import console
-    from kivuko.progress import out as screen
 
     result = measure_run_file(run, spec, measures)
     table = compact_table(f"{run.name} on {spec}: {_queries(result.queries)}")
@@ -89,27 +82,27 @@ def measure(spec: str, run: Path, measures: tuple[str, ...]) -> None:
         table.add_column(name, justify="right", no_wrap=True)
     for ties, values in result.values.items():
         table.add_row(ties, *(f"{value:.4f}" for value in values.values()))
-    screen.print(table)
+    show(table)
     for count, about in (
         (result.missing, "not in the run, so their score is zero"),
         (result.not_judged, "left out, in the run but not judged"),
         (result.unanswerable, "left out, judged but without a relevant document"),
     ):
         if count:
-            console.print(f"note: {about}: {_queries(count)}.")
+            warn(f"note: {about}: {_queries(count)}.")
 
 
 @command.command("wikiclir", cls=Command)
-@click.argument("dumps", type=_FILE)
+@click.argument("dumps", type=PATH)
 @click.option("--queries", "query_language", required=True, metavar="CODE", help="Language of the queries.")
 @click.option("--documents", "document_language", default="en", show_default=True, metavar="CODE")
-@click.option("--out", type=_FILE, required=True, help="Folder of the collection.")
+@click.option("--out", type=PATH, required=True, help="Folder of the collection.")
 @click.option("--words", type=int, default=200, show_default=True, help="Words of a document; 0: whole articles.")
 @click.option("--least-words", type=int, default=3, show_default=True, help="Fewest words of a query.")
 @click.option("--most-queries", type=int, help="Size of a random sample of queries.  [default: all]")
 @click.option("--seed", type=SEED, default=0, show_default=True, help="Seed of the sample.")
-@click.option("--query-articles", type=_FILE, help="Articles in the queries' language, if the file has another name.")
-@click.option("--document-articles", type=_FILE, help="Articles in the documents' language, likewise.")
+@click.option("--query-articles", type=PATH, help="Articles in the queries' language, if the file has another name.")
+@click.option("--document-articles", type=PATH, help="Articles in the documents' language, likewise.")
 def wikiclir(
     dumps: Path,
     query_language: str,
@@ -137,8 +130,6 @@ def wikiclir(
     """
     from kivuko.datasets.wikiclir.build import Options, build_wikiclir
     from kivuko.datasets.wikiclir.dumps import find_dumps
-    from kivuko.progress import console
-    from kivuko.progress import out as screen
 
     chosen = Options(query_language, document_language, **options)  # type: ignore[arg-type]
     files = find_dumps(
@@ -146,14 +137,13 @@ def wikiclir(
     )
     built = build_wikiclir(files, chosen, out)
     for reason, count in built.left_out.most_common():
-        console.print(f"left out, {reason}: {count:,}", soft_wrap=True)
-    screen.print(
+        warn(f"left out, {reason}: {count:,}")
+    show(
         f"{_queries(built.queries)} in {built.query_language}, {pluralize(built.documents, 'document')} in "
         f"{built.document_language}, {pluralize(built.mates, 'judgment')} of grade 2 and {built.mutual:,} of grade 1: "
         f"{out}",
-        soft_wrap=True,
     )
-    screen.print(f"Next: kivuko evaluate MODEL --dataset trec:{out}", soft_wrap=True)
+    show(f"Next: kivuko evaluate MODEL --dataset trec:{out}")
 
 
 @command.command("translate", cls=Command)
@@ -162,7 +152,7 @@ def wikiclir(
 @click.option("--to", "target", required=True, metavar="CODE", help="Language to translate into.")
 @click.option("--from", "source", default="en", show_default=True, metavar="CODE", help="Language of the texts.")
 @click.option("--only", type=click.Choice(["queries", "documents"]), help="Translate one side, and copy the other.")
-@click.option("--out", type=_FILE, required=True, help="Folder of the new collection.")
+@click.option("--out", type=PATH, required=True, help="Folder of the new collection.")
 @click.option("--sample", type=int, default=50, show_default=True, help="Queries and documents in sample.tsv.")
 @click.option("--seed", type=SEED, default=0, show_default=True, help="Seed of the sample.")
 def translate(
@@ -178,13 +168,11 @@ def translate(
       kivuko collection translate ir:msmarco-passage/dev/small --translator facebook/nllb-200-distilled-600M \\
         --to sw --out marco-sw
     """
-    from kivuko.progress import console
-    from kivuko.progress import out as screen
     from kivuko.translation.collection import Plan, translate_collection
 
     plan = Plan(source, target, only != "documents", only != "queries", sample=sample, seed=seed)
     done = translate_collection(spec, translator, plan, out)
     for reason, count in done.suspicious.most_common():
-        console.print(f"looks wrong, {reason}: {count:,}", soft_wrap=True)
-    screen.print(f"{_queries(done.queries)} and {pluralize(done.documents, 'document')}: {out}", soft_wrap=True)
-    screen.print(f"Next: let a person fill in {out / 'sample.tsv'}", soft_wrap=True)
+        warn(f"looks wrong, {reason}: {count:,}")
+    show(f"{_queries(done.queries)} and {pluralize(done.documents, 'document')}: {out}")
+    show(f"Next: let a person fill in {out / 'sample.tsv'}")

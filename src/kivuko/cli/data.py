@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kivuko.cli.options import Command, languages_option, sources_options
+from kivuko.cli.options import PATH, Command, languages_option, sources_options
+from kivuko.cli.output import show
 
 if TYPE_CHECKING:
     from kivuko.datasets.emoji.world import EmojiWorld
 
 
-@click.group("data", context_settings={"help_option_names": ["-h", "--help"]})
+@click.group("data")
 def command() -> None:
     """Build, download and describe data sets."""
 
@@ -23,7 +24,7 @@ def command() -> None:
 @sources_options
 @click.option("--list", "list_only", is_flag=True, help="List the available languages, and stop.")
 @click.option("--train-image-tower", is_flag=True, help="Train the image tower (10 minutes on two cores).")
-@click.option("--out", type=click.Path(path_type=Path), help="Folder of the image tower.  [default: image_tower]")
+@click.option("--out", type=PATH, help="Folder of the image tower.  [default: image_tower]")
 @click.option("--steps", type=int, help="Steps of --train-image-tower.  [default: 3600]")
 def emoji(
     languages: tuple[str, ...],
@@ -42,7 +43,6 @@ def emoji(
       kivuko data emoji --list
       kivuko data emoji --train-image-tower --out my-tower
     """
-    from kivuko.progress import out as screen
 
     if list_only:
         from rich.columns import Columns
@@ -50,7 +50,7 @@ def emoji(
         from kivuko.datasets.emoji.sources import available_languages, find_cldr
         from kivuko.evaluation.tables import label
 
-        screen.print(Columns([label(code) for code in available_languages(find_cldr(cldr))], column_first=True))
+        show(Columns([label(code) for code in available_languages(find_cldr(cldr))], column_first=True))
         return
     world = load_world(languages, cldr, font)
     if train_image_tower:
@@ -58,22 +58,20 @@ def emoji(
 
         tower = make_image_tower(world, out, steps=steps)
         line = ", ".join(f"R@{k} {value:.4f}" for k, value in tower.recall.items())
-        screen.print(f"{tower.path}: English name to image, unseen views: {line}", soft_wrap=True)
+        show(f"{tower.path}: English name to image, unseen views: {line}")
         return
-    screen.print(world_table(world))
+    show(world_table(world))
     sizes = ", ".join(f"{name} {count:,}" for name, count in world.split_sizes().items())
     concepts = len({one.concept for one in world.emoji if one.split == "test"})
-    screen.print(
-        f"{len(world.emoji):,} emoji, {len(world.images):,} distinct images; {sizes} ({concepts} test concepts)."
-    )
-    screen.print("Left out: " + ", ".join(f"{count:,} {reason}" for reason, count in world.left_out.items()) + ".")
+    show(f"{len(world.emoji):,} emoji, {len(world.images):,} distinct images; {sizes} ({concepts} test concepts).")
+    show("Left out: " + ", ".join(f"{count:,} {reason}" for reason, count in world.left_out.items()) + ".")
 
 
 @command.command("fetch", cls=Command)
 @click.argument("name")
-@click.option("--out", type=click.Path(path_type=Path), help="Folder for the data set.  [default: data/NAME]")
+@click.option("--out", type=PATH, help="Folder for the data set.  [default: data/NAME]")
 @click.option("--no-images", is_flag=True, help="Download only the captions.")
-@click.option("--checksums", type=click.Path(path_type=Path), help="Output of sha256sum that the files must match.")
+@click.option("--checksums", type=PATH, help="Output of sha256sum that the files must match.")
 def fetch(name: str, out: Path | None, no_images: bool, checksums: Path | None) -> None:
     """Download the image-caption set NAME: xm3600, xtd, xflickrco, wit or multi30k.
 
@@ -86,14 +84,13 @@ def fetch(name: str, out: Path | None, no_images: bool, checksums: Path | None) 
       kivuko evaluate my-model --dataset xm3600:data/xm3600
     """
     from kivuko.datasets.captions.download import CHECKSUMS, SETS, fetch_set
-    from kivuko.progress import out as screen
 
     done = fetch_set(name, out, images=not no_images, checksums=checksums)
     counts = f"{len(done.fetched):,} files downloaded, {len(done.kept):,} present before"
-    screen.print(f"{done.folder}: {counts}. Checksums: {done.folder / CHECKSUMS}", soft_wrap=True)
-    screen.print(f"License: {SETS[name].license}.", soft_wrap=True)
+    show(f"{done.folder}: {counts}. Checksums: {done.folder / CHECKSUMS}")
+    show(f"License: {SETS[name].license}.")
     if SETS[name].also:
-        screen.print(f"Not downloaded: {SETS[name].also}.", soft_wrap=True)
+        show(f"Not downloaded: {SETS[name].also}.")
 
 
 def load_world(languages: tuple[str, ...], cldr: Path | None = None, font: Path | None = None) -> EmojiWorld:

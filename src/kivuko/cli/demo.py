@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kivuko.cli.options import SEED, Command, languages_option, sources_options
+from kivuko.cli.options import PATH, SEED, Command, languages_option, sources_options
+from kivuko.cli.output import show
 
 if TYPE_CHECKING:
     from kivuko.datasets.emoji.world import EmojiWorld
 
 
 @click.command("demo", cls=Command)
-@click.option("--out", type=click.Path(path_type=Path), default=Path("kivuko-demo"), show_default=True)
+@click.option("--out", type=PATH, default=Path("kivuko-demo"), show_default=True)
 @languages_option
 @click.option("--seed", type=SEED, default=0, show_default=True)
 @click.option(
@@ -38,37 +39,36 @@ def command(
     from kivuko.cli.data import world_table
     from kivuko.evaluation.tables import ceiling_line, comparison_table, results_table
     from kivuko.progress import note
-    from kivuko.progress import out as screen
     from kivuko.studies.demo import RECIPES, DemoFiles, run_demo
 
     def ready(world: EmojiWorld) -> None:
-        screen.print(world_table(world))
+        show(world_table(world))
         if steps is None:
             note("· two to three minutes on two idle cores")
 
     started, files = time.monotonic(), DemoFiles.below(out)
     world, records = run_demo(out, languages, seed=seed, steps=steps, cldr=cldr, font=font, ready=ready)
     for subset in ("headline", "compositional", "lexical"):
-        screen.print(results_table(records, RECIPES[0], subset), "")
-    screen.print(comparison_table(records))
+        show(results_table(records, RECIPES[0], subset), "")
+    show(comparison_table(records))
     if line := ceiling_line(records):
-        screen.print(line)
+        show(line)
     sample = "paka mweusi" if "sw" in languages else world.queries(languages[0], "train")[0].text
     # The hints must work as they are, also where the virtual environment is not active.
     called = Path(sys.argv[0])
     on_path = shutil.which("kivuko") is not None or called.name != "kivuko"
     program = "kivuko" if on_path else shlex.quote(str(called))
-    screen.print(f"\nDone in {time.monotonic() - started:.0f} s. Look at {files.image}, then try:", soft_wrap=True)
+    show(f"\nDone in {time.monotonic() - started:.0f} s. Look at {files.image}, then try:")
     for line in (
         f"{program} search {shlex.quote(str(files.model))} {shlex.quote(sample)}",
         f"{program} evaluate {shlex.quote(str(files.model))} --languages {' '.join(languages)}",
         f"{program} attack {shlex.quote(str(files.model))} --attack typo:edits=2 --languages {' '.join(languages)}",
         f"{program} distill --bitext sw=your-pairs.tsv --out my-model",
     ):
-        screen.print(f"  {line}", soft_wrap=True)
-    screen.print("\nThe search page, on what was just built:", soft_wrap=True)
+        show(f"  {line}")
+    show("\nThe search page, on what was just built:")
     for line in (
         f"{program} index {shlex.quote(str(files.model))} --dataset emoji --out {shlex.quote(str(files.search_index))}",
         f"{program} serve {shlex.quote(str(files.search_index))}",
     ):
-        screen.print(f"  {line}", soft_wrap=True)
+        show(f"  {line}")

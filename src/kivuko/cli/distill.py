@@ -1,15 +1,23 @@
 """``kivuko distill``: teach a multilingual student from parallel sentences."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 
 import click
 
-from kivuko.cli.options import CODE, DEVICE, SEED, Command, Several, Share, config_option, sources_options
-from kivuko.errors import UsageError
-from kivuko.languages import language
+from kivuko.cli.options import (
+    CODE,
+    DEVICE,
+    PATH,
+    SEED,
+    Command,
+    Several,
+    Share,
+    config_option,
+    sources_options,
+    split_sources,
+)
+from kivuko.cli.output import show
 
 POSITIVE = Share(0, min_open=True)
 
@@ -20,14 +28,12 @@ POSITIVE = Share(0, min_open=True)
     help="Sentences and their English: TSV, TMX, JSONL, Parquet, Moses (FILE,ENGLISH_FILE), a Hugging Face data set; "
     "compressed or not. Or CODE=emoji for the emoji world's.",
 )  # fmt: skip
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the model.")
+@click.option("--out", type=PATH, required=True, help="Folder for the model.")
 @click.option("--recipe", default="optical", show_default=True, help="A recipe's name, or a .toml file.")
 @click.option(
-    "--teacher",
-    default="all-MiniLM-L6-v2",
-    show_default=True,
+    "--teacher", default="all-MiniLM-L6-v2", show_default=True,
     help="Hub id or folder of the English teacher: a CLIP or SigLIP, a text encoder, a ColBERT.",
-)
+)  # fmt: skip
 @click.option(
     "--teacher-prompt", metavar="TEXT",
     help="Put before every English text, as E5 wants 'query: '.  [default: the teacher's own, if it has one]",
@@ -39,7 +45,7 @@ POSITIVE = Share(0, min_open=True)
     "all-MiniLM-L6-v2; else none]",
 )  # fmt: skip
 @click.option(
-    "--multi-vector", type=click.Path(path_type=Path), metavar="DIR",
+    "--multi-vector", type=PATH, metavar="DIR",
     help="Also write a multi-vector encoder here: late interaction of tokens, queries to English documents.",
 )  # fmt: skip
 @click.option("--seed", type=SEED, default=0, show_default=True)
@@ -68,23 +74,11 @@ def command(sources: tuple[str, ...], out: Path, **options: Any) -> None:
       kivuko distill --bitext sw=en-sw.tmx --teacher openai/clip-vit-base-patch32 --student xlm-roberta-base --out clip
     """
     import kivuko
-    from kivuko.progress import out as screen
 
     model = kivuko.distill(split_sources(sources), out, **options)
     about = model.about
     assert about is not None
     score = f"validation MRR {about.validation_score:.3f} (text to English text)"
-    screen.print(f"{out}: step {about.best_step:,} was best, {score}", soft_wrap=True)
+    show(f"{out}: step {about.best_step:,} was best, {score}")
     if model.has_images:
-        screen.print(f'Next: kivuko evaluate {out}   or   kivuko search {out} "..."', soft_wrap=True)
-
-
-def split_sources(sources: tuple[str, ...]) -> dict[str, list[str]]:
-    """Read ``sw=sw.tsv`` ...: per language code, its sources in order."""
-    by_language: dict[str, list[str]] = {}
-    for source in sources:
-        code, equals, place = source.partition("=")
-        if not equals or not place:
-            raise UsageError(f"--bitext {source}: write it as CODE=FILE, for example sw=sw.tsv.")
-        by_language.setdefault(language(code).code, []).append(place)
-    return by_language
+        show(f'Next: kivuko evaluate {out}   or   kivuko search {out} "..."')

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterable
 from itertools import groupby
@@ -11,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kivuko.cli.options import CODE, MODEL, Command, Several, split_codes
-from kivuko.errors import UsageError
+from kivuko.cli.options import CLDR, CODE, MODEL, PATH, Command, Several, split_codes, split_sources
+from kivuko.cli.output import show, show_json, warn
 
 if TYPE_CHECKING:
     from kivuko.doctor.finding import Finding
@@ -22,8 +21,8 @@ _COLORS = {"ok": "green", "note": "cyan", "warning": "yellow", "fault": "red"}
 
 @click.command("doctor", cls=Command)
 @click.argument("model", type=MODEL)
-@click.option("--index", type=click.Path(path_type=Path), help="An index that MODEL is to search.")
-@click.option("--gallery", type=click.Path(path_type=Path), hidden=True)
+@click.option("--index", type=PATH, help="An index that MODEL is to search.")
+@click.option("--gallery", type=PATH, hidden=True)
 @click.option("--teacher", help="Hub id or folder of the English teacher.  [default: the model's own]")
 @click.option(
     "-l", "--languages", "languages", cls=Several, follows=CODE, metavar="CODES",
@@ -35,9 +34,7 @@ _COLORS = {"ok": "green", "note": "cyan", "warning": "yellow", "fault": "red"}
     help="Sentences to try a language on.  [default: names of emoji]",
 )  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-@click.option(
-    "--cldr", type=click.Path(path_type=Path), help="Folder that holds CLDR's annotations/, if not the system's."
-)
+@CLDR
 def command(
     model: Path | str,
     index: Path | None,
@@ -63,25 +60,19 @@ def command(
     """
     from dataclasses import asdict
 
-    bitext: dict[str, list[str]] = {}
-    for one in bitexts:
-        code, equals, file = one.partition("=")
-        if not equals or not file:
-            raise UsageError(f"--bitext {one}: write it as CODE=FILE, for example sw=sw.tsv.")
-        bitext.setdefault(code, []).append(file)
+    bitext = split_sources(bitexts)
     from kivuko.doctor.examination import examine
     from kivuko.doctor.finding import worst_level
-    from kivuko.progress import console
 
     if gallery is not None:
-        console.print("note: --gallery is now --index; the old name works for one more release.", soft_wrap=True)
+        warn("note: --gallery is now --index; the old name works for one more release.")
         index = index or gallery
 
     findings = examine(model, languages=languages, bitext=bitext, teacher=teacher, index=index, cldr=cldr)
     worst = worst_level(findings)
     if as_json:
         described = {"model": str(model), "level": worst, "findings": [asdict(one) for one in findings]}
-        click.echo(json.dumps(described, ensure_ascii=False))
+        show_json(described)
     else:
         _show(model, findings)
     if worst == "fault":
@@ -90,25 +81,21 @@ def command(
 
 
 def _show(model: Path | str, findings: list[Finding]) -> None:
-    from kivuko.progress import out as screen
-
     for _, same in groupby(findings, key=lambda one: (one.level, one.check, one.what, one.do)):
         _show_once(list(same))
     counts = [(level, sum(one.level == level for one in findings)) for level in ("fault", "warning", "note")]
     summary = ", ".join(f"{count} {level}{'s' if count > 1 else ''}" for level, count in counts if count)
-    screen.print(f"{model}: {summary or 'nothing wrong'}.", soft_wrap=True)
+    show(f"{model}: {summary or 'nothing wrong'}.")
 
 
 def _show_once(findings: Iterable[Finding]) -> None:
     """Print findings that differ only in their language as one."""
     from rich.text import Text
 
-    from kivuko.progress import out as screen
-
     first, *_ = findings = list(findings)
     subject = " ".join([first.check, ", ".join(one.language for one in findings if one.language)]).strip()
     line = Text(f"{first.level:8}", style=_COLORS[first.level])
     line.append(f"{subject}: {first.what}", style="default")
-    screen.print(line, soft_wrap=True)
+    show(line)
     if first.do and first.level != "ok":
-        screen.print(f"        → {first.do}", soft_wrap=True)
+        show(f"        → {first.do}")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from kivuko.cli.options import MODEL, Command
+from kivuko.cli.options import CLDR, MODEL, PATH, Command
+from kivuko.cli.output import show, show_json, warn
 from kivuko.errors import UsageError
 
 if TYPE_CHECKING:
@@ -19,11 +19,9 @@ if TYPE_CHECKING:
 @click.argument("model", type=MODEL)
 @click.option("--onnx", is_flag=True, help="As ONNX: the format, and the only one there is.")
 @click.option("--int8", is_flag=True, help="Also with weights of eight bits, about a quarter of the size.")
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the files.")
+@click.option("--out", type=PATH, required=True, help="Folder for the files.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
-@click.option(
-    "--cldr", type=click.Path(path_type=Path), help="Folder that holds CLDR's annotations/, if not the system's."
-)
+@CLDR
 def command(model: Path | str, onnx: bool, int8: bool, out: Path, as_json: bool, cldr: Path | None) -> None:
     """Write the text encoder of MODEL as ONNX: a graph and a tokenizer, for onnxruntime and tokenizers alone.
 
@@ -41,17 +39,14 @@ def command(model: Path | str, onnx: bool, int8: bool, out: Path, as_json: bool,
     if not onnx:
         raise UsageError("say in which format: --onnx is the only one there is.")
     from kivuko.encoders.onnx_export import export_onnx
-    from kivuko.progress import console
-    from kivuko.progress import out as screen
 
     exported = export_onnx(model, out, int8=int8, cldr=cldr)
     if as_json:
-        click.echo(json.dumps({**asdict(exported), "folder": str(out)}, ensure_ascii=False))
+        show_json({**asdict(exported), "folder": str(out)})
         return
-    for line in _closing_lines(exported):
-        screen.print(line, soft_wrap=True)
+    show(*_closing_lines(exported))
     if exported.warning:
-        console.print(f"warning: {exported.warning}", soft_wrap=True)
+        warn(f"warning: {exported.warning}")
 
 
 def _closing_lines(exported: Exported) -> list[str]:

@@ -1,32 +1,29 @@
 """``kivuko harden``: make a model's image side robust to small changes of pixels."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 
 import click
 
-from kivuko.cli.options import DEVICE, SEED, config_option, sources_options
+from kivuko.cli.options import DEVICE, PATH, SEED, Share, config_option, sources_options
+from kivuko.cli.output import show
 
 
-@click.command("harden", context_settings={"help_option_names": ["-h", "--help"]})
-@click.argument("model", type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the hardened model.")
+@click.command("harden")
+@click.argument("model", type=PATH)
+@click.option("--out", type=PATH, required=True, help="Folder for the hardened model.")
 @click.option(
     "--images", default="emoji", show_default=True, metavar="FOLDER",
     help="Images to harden on, no names needed: a folder, or emoji for the emoji world's.",
 )  # fmt: skip
 @click.option(
-    "--eps",
-    default="8/255",
-    show_default=True,
+    "--eps", default="8/255", show_default=True,
     help="Radius (L-inf, pixel scale 0-1) to harden against, such as 4/255.",
-)
+)  # fmt: skip
 @click.option("--steps", type=click.IntRange(min=1), default=150, show_default=True, help="Steps of training.")
 @click.option("--batch-size", type=click.IntRange(min=2), default=128, show_default=True, help="Images per step.")
 @click.option(
-    "--learning-rate", type=click.FloatRange(0, 1, min_open=True),
+    "--learning-rate", type=Share(0, 1, min_open=True),
     help="At its highest.  [default: 0.002 with batch normalization, 0.00001 without]",
 )  # fmt: skip
 @click.option("--seed", type=SEED, default=0, show_default=True)
@@ -46,11 +43,10 @@ def command(model: Path, out: Path, **options: Any) -> None:
       kivuko harden emoji --out tower        then: kivuko distill ... --image-tower tower
     """
     import kivuko
-    from kivuko.progress import out as screen
     from kivuko.training.harden import hardening_summary, read_hardening
 
     kivuko.harden(model, out, **options)
     effect = read_hardening(out)
     assert effect is not None
     for line in hardening_summary(effect):
-        screen.print(f"{out}: {line}", soft_wrap=True)
+        show(f"{out}: {line}")

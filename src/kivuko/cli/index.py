@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from kivuko.cli.options import DEVICE, MODEL, config_option, sources_options
+from kivuko.cli.options import DEVICE, MODEL, PATH, config_option, sources_options
+from kivuko.cli.output import show, show_json
 from kivuko.errors import UsageError
 
 if TYPE_CHECKING:
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 _Skipped = list[tuple[str, str, str]]  # key, reason, detail
 
 
-@click.command("index", context_settings={"help_option_names": ["-h", "--help"]})
+@click.command("index")
 @click.argument("model", type=MODEL, required=False)
-@click.argument("source", nargs=-1, type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path), help="Folder of the index, such as my.index.")
+@click.argument("source", nargs=-1, type=PATH)
+@click.option("--out", type=PATH, help="Folder of the index, such as my.index.")
 @click.option("--dataset", metavar="SPEC", help="A data set instead of a SOURCE: emoji, xm3600:PATH, my_data:Photos …")
 @click.option(
     "--workers", type=click.IntRange(1, 256), help="Processes that decode images.  [default: one per core, at most 8]"
@@ -35,12 +35,8 @@ _Skipped = list[tuple[str, str, str]]  # key, reason, detail
 @click.option(
     "--rebuild", is_flag=True, help="Build from scratch; the old index is used until the new one is complete."
 )
-@click.option(
-    "--list-skipped", type=click.Path(path_type=Path), metavar="FILE", help="Write the skipped files, with reasons."
-)
-@click.option(
-    "--skipped", type=click.Path(path_type=Path), metavar="INDEX", help="List the files that INDEX skipped, and stop."
-)
+@click.option("--list-skipped", type=PATH, metavar="FILE", help="Write the skipped files, with reasons.")
+@click.option("--skipped", type=PATH, metavar="INDEX", help="List the files that INDEX skipped, and stop.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 @sources_options
 @config_option
@@ -93,7 +89,6 @@ def command(
 
         check_spec(dataset)
     from kivuko.files import refuse_unwritable, write_text
-    from kivuko.progress import out as screen
     from kivuko.search.building import build_index
 
     if list_skipped is not None:
@@ -107,16 +102,15 @@ def command(
             write_text(list_skipped, "".join(line + "\n" for line in _lines(index.store.skipped())))
     assert summary is not None
     if as_json:
-        click.echo(json.dumps(_as_json(summary, out), ensure_ascii=False))
+        show_json(_as_json(summary, out))
         return
-    for line in _closing_lines(summary, out, list_skipped):
-        screen.print(line, soft_wrap=True)
+    show(*_closing_lines(summary, out, list_skipped))
 
 
 def _print_skipped(rows: _Skipped, as_json: bool) -> None:
     if as_json:
         for key, reason, detail in rows:
-            click.echo(json.dumps({"key": key, "reason": reason, "detail": detail}, ensure_ascii=False))
+            show_json({"key": key, "reason": reason, "detail": detail})
         return
     for line in _lines(rows):
         click.echo(line)

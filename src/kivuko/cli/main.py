@@ -1,7 +1,5 @@
 """``kivuko``: run a command, and turn errors into one line and exit status 2."""
 
-from __future__ import annotations
-
 import importlib
 import io
 import os

@@ -1,19 +1,19 @@
 """Options that several commands share."""
 
-from __future__ import annotations
-
 import re
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
 from kivuko.errors import ModelError, UsageError
-from kivuko.languages import DEFAULT_LANGUAGES
+from kivuko.languages import DEFAULT_LANGUAGES, language
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
+
+PATH = click.Path(path_type=Path)
 
 
 class Several(click.Option):
@@ -38,11 +38,7 @@ CODE = r"[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8})*"  # a language code among the word
 
 
 class Command(click.Command):
-    """A command with ``-h``, and whose :class:`Several` options take several values, which click's do not."""
-
-    def __init__(self, *args: Any, **options: Any) -> None:
-        options.setdefault("context_settings", {}).setdefault("help_option_names", ["-h", "--help"])
-        super().__init__(*args, **options)
+    """A command whose :class:`Several` options take several values, which click's do not."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Repeat the option's name before each further value."""
@@ -65,7 +61,7 @@ class Command(click.Command):
 def config_option(command: Decorated) -> Decorated:
     """Add ``--config FILE``: options from a TOML file, under the names that the Python call gives them."""
     return click.option(
-        "--config", type=click.Path(path_type=Path), metavar="FILE", is_eager=True, expose_value=False,
+        "--config", type=PATH, metavar="FILE", is_eager=True, expose_value=False,
         callback=_read_config,
         help="TOML file of options, such as batch_size = 64; those on the command line take precedence.",
     )(command)  # fmt: skip
@@ -130,10 +126,19 @@ class Share(click.FloatRange):
         return number
 
 
+def split_sources(sources: Iterable[str], option: str = "--bitext ") -> dict[str, list[str]]:
+    """Read ``sw=sw.tsv`` ...: per language code, its sources in order."""
+    by_language: dict[str, list[str]] = {}
+    for source in sources:
+        code, equals, place = source.partition("=")
+        if not equals or not place:
+            raise UsageError(f"{option}{source}: write it as CODE=FILE, for example sw=sw.tsv.")
+        by_language.setdefault(language(code).code, []).append(place)
+    return by_language
+
+
 def split_codes(values: tuple[str, ...]) -> tuple[str, ...]:
     """Accept ``-l sw -l so``, ``-l sw,so`` and ``-l "sw so"`` alike; check and normalize the codes."""
-    from kivuko.languages import language
-
     codes = tuple(dict.fromkeys(language(code).code for value in values for code in value.replace(",", " ").split()))
     if not codes:
         raise UsageError("--languages names none: give codes such as sw so.")
@@ -151,19 +156,65 @@ def languages_option(command: Decorated) -> Decorated:
     )(command)  # fmt: skip
 
 
-def sources_options(command: Decorated) -> Decorated:
-    """Add ``--cldr`` and ``--font``: where the emoji world comes from if not from the system's folders."""
-    command = click.option(
-        "--font", type=click.Path(path_type=Path), help="NotoColorEmoji.ttf, if it is not in the system's folder."
-    )(command)
-    return click.option(
-        "--cldr", type=click.Path(path_type=Path), help="Folder that holds CLDR's annotations/, if not the system's."
-    )(command)
+CLDR = click.option("--cldr", type=PATH, help="Folder that holds CLDR's annotations/, if not the system's.")
+
+
+def add_options(*options: Callable[[Any], Any]) -> Callable[[Decorated], Decorated]:
+    """Return a decorator that adds options to a command, in this order."""
+
+    def decorate(command: Decorated) -> Decorated:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+# Where the emoji world comes from if not from the system's folders.
+sources_options = add_options(
+    CLDR, click.option("--font", type=PATH, help="NotoColorEmoji.ttf, if it is not in the system's folder.")
+)
+
+# An index to search.
+index_options = add_options(
+    click.option("--model", type=PATH, help="Folder of the model.  [default: that of the index]"),
+    click.option(
+        "--index", "kind", default="auto", show_default=True, metavar="KIND",
+        help="Type of the vector index: flat (exact), hnsw, ivf or auto.",
+    ),
+    click.option(
+        "--storage", default="auto", show_default=True, metavar="TYPE",
+        help="Number type of the vector index: float32, float16, int8 or auto.",
+    ),
+)  # fmt: skip
+
+# What a model is measured on.
+dataset_options = add_options(
+    click.option(
+        "--dataset", default="emoji", show_default=True, metavar="SPEC",
+        help="emoji; xm3600:PATH, xtd:PATH, multi30k:PATH, xflickrco:PATH, wit:PATH, flickr30k200:PATH, coco:FILE, "
+        "captions:FILE or webdataset:'SHARDS', each with ,IMAGES if the images are elsewhere; ir:ID or trec:FOLDER "
+        "for texts (evaluate only); package.module:Class for your own.",
+    ),
+    click.option(
+        "-l", "--languages", cls=Several, follows=CODE, metavar="CODES",
+        help="Language codes, such as sw so.  [default: the model's own; without kivuko.json, the data set's]",
+    ),
+    click.option("--split", type=click.Choice(["validation", "test"]), default="test", show_default=True),
+    click.option(
+        "--captions", type=click.Choice(["every", "first"]), default="every", show_default=True,
+        help="Which captions of an image are queries: figures differ, and papers use either.",
+    ),
+    click.option("--skip-missing", is_flag=True, help="Leave out images that are missing or broken, and count them."),
+    click.option("--batch-size", type=click.IntRange(min=1), help="Texts encoded together.  [default: 256]"),
+    click.option("--workers", type=click.IntRange(1, 64), help="Processes that decode images.  [default: one a core]"),
+    DEVICE,
+)  # fmt: skip
 
 
 def study_options(records: str, quick: str, larger: str) -> Callable[[Decorated], Decorated]:
     """Add the options that studies share. ``records``: the default file; ``quick``, ``larger``: what these do."""
-    options = (
+    return add_options(
         click.option(
             "-r", "--recipe", "recipes", cls=Several, metavar="NAME|FILE",
             help="Recipes' names or files; several.  [default: a set with and without transport]",
@@ -185,14 +236,7 @@ def study_options(records: str, quick: str, larger: str) -> Callable[[Decorated]
         click.option("--quick", is_flag=True, help=quick),
         click.option("--larger", is_flag=True, help=larger),
         click.option(
-            "--records", type=click.Path(path_type=Path), default=Path(records), show_default=True,
+            "--records", type=PATH, default=Path(records), show_default=True,
             help="JSON Lines file.",
         ),
     )  # fmt: skip
-
-    def decorate(command: Decorated) -> Decorated:
-        for option in reversed(options):
-            command = option(command)
-        return command
-
-    return decorate

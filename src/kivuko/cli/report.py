@@ -1,15 +1,15 @@
 """``kivuko report``: records as one HTML page."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import click
 
+from kivuko.cli.options import PATH
 
-@click.command("report", context_settings={"help_option_names": ["-h", "--help"]})
-@click.argument("records", type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path), help="The page.  [default: RECORDS, ending in .html]")
+
+@click.command("report")
+@click.argument("records", type=PATH)
+@click.option("--out", type=PATH, help="The page.  [default: RECORDS, ending in .html]")
 def command(records: Path, out: Path | None) -> None:
     """Write the RECORDS of a study, an evaluation or an attack run as one self-contained HTML page.
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from kivuko.cli.options import sources_options
+from kivuko.cli.options import PATH, index_options, sources_options
+from kivuko.cli.output import show, show_json, warn
 from kivuko.errors import KivukoError, UsageError
 
 if TYPE_CHECKING:
@@ -25,8 +25,8 @@ _SHEET_ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
 _LONGEST = 120  # characters of a key or a caption that are shown
 
 
-@click.command("search", context_settings={"help_option_names": ["-h", "--help"]})
-@click.argument("index", type=click.Path(path_type=Path))
+@click.command("search")
+@click.argument("index", type=PATH)
 @click.argument("query", nargs=-1)
 @click.option("-k", "--top", type=click.IntRange(1, 100), default=10, show_default=True, help="Number of results.")
 @click.option(
@@ -34,19 +34,11 @@ _LONGEST = 120  # characters of a key or a caption that are shown
     help='Only images that meet a condition such as "license=cc0" or "width>=800" (=, !=, <, <=, >, >=, ~ contains). '
     "Repeatable: all must hold.",
 )  # fmt: skip
-@click.option("--image", type=click.Path(path_type=Path), metavar="FILE", help="Search by an image instead of a QUERY.")
-@click.option("--picture", "old_image", type=click.Path(path_type=Path), hidden=True)
+@click.option("--image", type=PATH, metavar="FILE", help="Search by an image instead of a QUERY.")
+@click.option("--picture", "old_image", type=PATH, hidden=True)
 @click.option("--like", type=int, metavar="ID", help="Search by an image of the index instead of a QUERY.")
-@click.option("--model", type=click.Path(path_type=Path), help="Folder of the model.  [default: that of the index]")
-@click.option(
-    "--index", "kind", default="auto", show_default=True, metavar="KIND",
-    help="Type of the vector index: flat (exact), hnsw, ivf or auto.",
-)  # fmt: skip
-@click.option(
-    "--storage", default="auto", show_default=True, metavar="TYPE",
-    help="Number type of the vector index: float32, float16, int8 or auto.",
-)  # fmt: skip
-@click.option("--save", type=click.Path(path_type=Path), metavar="FILE", help="Also write the results as an image.")
+@index_options
+@click.option("--save", type=PATH, metavar="FILE", help="Also write the results as an image.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON Lines instead of a table.")
 @click.option("--preview/--no-preview", default=None, help="Show the images in the terminal.  [default: where it can]")
 @sources_options
@@ -81,11 +73,9 @@ def command(
     """
     from kivuko.cli.preview import show_images, way_to_show
     from kivuko.files import refuse_unwritable
-    from kivuko.progress import console
-    from kivuko.progress import out as screen
 
     if old_image is not None:
-        console.print("note: --picture is now --image; the old name works for one more release.", soft_wrap=True)
+        warn("note: --picture is now --image; the old name works for one more release.")
         image = image or old_image
     if save is not None:
         if save.suffix.lower() not in _SHEET_ENDINGS:
@@ -107,18 +97,18 @@ def command(
         images = thumbnails(searcher.index.store, hits) if save or not as_json else []
         if as_json:
             for rank, hit in enumerate(hits, start=1):
-                click.echo(json.dumps(_as_json(rank, hit) | {"unknown_words": unknown}, ensure_ascii=False))
+                show_json(_as_json(rank, hit) | {"unknown_words": unknown})
         else:
             show_images(images, preview)
-            screen.print(hits_table(title, hits))
+            show(hits_table(title, hits))
             if not hits:
-                screen.print("Nothing passes the filter." if where else "There are no results.")
+                show("Nothing passes the filter." if where else "There are no results.")
             if text:
                 _print_readings(searcher, text, unknown)
         if save is not None:
             draw_hits(title, images, [_shown(hit.item.caption or hit.item.key) for hit in hits], save)
             if not as_json:
-                screen.print(f"results: {save}", soft_wrap=True)
+                show(f"results: {save}")
 
 
 def _check_query(query: str | None, like: int | None, image: Path | None) -> str:
@@ -195,12 +185,11 @@ def _as_json(rank: int, hit: Hit) -> dict[str, Any]:
 
 def _print_readings(searcher: Searcher, text: str, unknown: Sequence[str]) -> None:
     """Print the misspelled words of a query with their readings, and its out-of-vocabulary words."""
-    from kivuko.progress import out as screen
 
     for word, readings in searcher.readings(text).items():
-        screen.print(f"'{word}' read as {_shares(readings)}", style="dim", soft_wrap=True)
+        show(f"'{word}' read as {_shares(readings)}")
     if unknown:
-        screen.print(f"Not in the model's vocabulary: {', '.join(unknown)}", soft_wrap=True)
+        show(f"Not in the model's vocabulary: {', '.join(unknown)}")
 
 
 def _shares(readings: Mapping[str, float]) -> str:

@@ -1,17 +1,15 @@
 """``kivuko serve``: a web page and an HTTP API to search an index."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import click
 
-from kivuko.cli.options import Share
+from kivuko.cli.options import PATH, Share, index_options
+from kivuko.cli.output import show, warn
 
 
-@click.command("serve", context_settings={"help_option_names": ["-h", "--help"]})
-@click.argument("index", type=click.Path(path_type=Path))
-@click.option("--model", type=click.Path(path_type=Path), help="Folder of the model.  [default: that of the index]")
+@click.command("serve")
+@click.argument("index", type=PATH)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8117, show_default=True, help="0: any free port.")
 @click.option(
@@ -30,14 +28,7 @@ from kivuko.cli.options import Share
     "--timeout", type=Share(min=0.1, max=3600), default=30, show_default=True, metavar="SECONDS",
     help="Time limit of a request.",
 )  # fmt: skip
-@click.option(
-    "--index", "kind", default="auto", show_default=True, metavar="KIND",
-    help="Type of the vector index: flat (exact), hnsw, ivf or auto.",
-)  # fmt: skip
-@click.option(
-    "--storage", default="auto", show_default=True, metavar="TYPE",
-    help="Number type of the vector index: float32, float16, int8 or auto.",
-)  # fmt: skip
+@index_options
 def command(
     index: Path,
     model: Path | None,
@@ -64,8 +55,7 @@ def command(
     import logging
 
     from kivuko.errors import MissingDependencyError, UsageError
-    from kivuko.progress import bars, console
-    from kivuko.progress import out as screen
+    from kivuko.progress import bars
     from kivuko.search.searcher import Searcher
 
     try:
@@ -91,14 +81,10 @@ def command(
             progress.update(task, completed=1, total=1)
         with searcher:
             if not is_loopback(host) and settings.api_key is None:
-                console.print(
-                    f"warning: anyone who can connect to {host} can search this index. Set KIVUKO_API_KEY.",
-                    style="yellow", soft_wrap=True,
-                )  # fmt: skip
+                warn(f"warning: anyone who can connect to {host} can search this index. Set KIVUKO_API_KEY.")
 
             def ready() -> None:
                 where = address(listening)
-                screen.print(f"{len(searcher.index):,} images at {where}", soft_wrap=True)
-                screen.print(f"API: {where}docs   stop: Ctrl-C", style="dim", soft_wrap=True)
+                show(f"{len(searcher.index):,} images at {where}", f"API: {where}docs   stop: Ctrl-C")
 
             run(searcher, settings, listening, ready)

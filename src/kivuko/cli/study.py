@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kivuko.cli.options import Command, Several, config_option, languages_option, sources_options, study_options
+from kivuko.cli.output import show
 
 if TYPE_CHECKING:
     from kivuko.evaluation.records import Record
@@ -95,12 +96,7 @@ def _run(ctx: click.Context, study: Study, options: dict[str, Any]) -> list[Reco
 
 
 def _print(tables: Sequence[Any], records: Sequence[Record], path: Path) -> None:
-    from kivuko.progress import out
-
-    for table in tables:
-        out.print(table)
-    out.print(f"{len(records):,} records: {path}", soft_wrap=True)
-    out.print(f"Next: kivuko report {shlex.quote(str(path))}", soft_wrap=True)
+    show(*tables, f"{len(records):,} records: {path}", f"Next: kivuko report {shlex.quote(str(path))}")
 
 
 def means_table(records: Sequence[Record], dataset: str, scoring: str) -> Any:
