@@ -165,7 +165,7 @@ def test_bad_questions_get_one_line(search, place, tmp_path):
     refused(search("--image", note), "note.txt", "not an image")
     refused(search("paka", "--where", "license"), "where 'license'", "operators")
     refused(search("paka", "--index", "tree"), "'tree' is no kind of index", "hnsw")
-    refused(search("paka", "--storage", "int4"), "--storage int4", "int8")
+    refused(search("paka", "--storage", "int4"), "'int4' is no storage", "int8")
     refused(search("paka", "--save", tmp_path / "x.gif"), "x.gif", ".png")
     refused(search("paka", "--image", tmp_path / "x.png"), "more than one", f"--save {tmp_path / 'x.png'}")
     refused(search("paka", "--where", "year>3000", "--save", tmp_path / "x.png"), "no results")
