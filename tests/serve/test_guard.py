@@ -47,6 +47,30 @@ def test_it_answers_to_its_own_names(client, host):
     assert client.get("/api/search?q=moto", headers={"Host": host}).status_code == 200
 
 
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 200),
+        ({"Origin": "http://127.0.0.1:8117"}, 200),
+        ({"Origin": "http://evil.example"}, 403),
+        ({"Origin": "http://127.0.0.1:3000"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Origin": "https://images.example", "Sec-Fetch-Site": "same-origin"}, 200),  # behind a proxy
+        ({"Sec-Fetch-Site": "none"}, 200),
+        ({"Origin": "http://127.0.0.1:8117", "Sec-Fetch-Site": "cross-site"}, 403),
+        ({"Sec-Fetch-Site": "same-site"}, 403),
+    ],
+)
+def test_pages_of_other_sites_cannot_post(client, headers, status):
+    for sent in ({"json": {"query": "moto"}}, {"content": '{"query": "moto"}'}):
+        answer = client.post("/api/search", headers={"Content-Type": "application/json", **headers}, **sent)
+        assert answer.status_code == status, answer.text
+    form = {"image": ("x.png", b"no image at all")}
+    expected = 403 if status == 403 else 415
+    assert client.post("/api/search/image", headers=headers, files=form).status_code == expected
+    assert client.get("/api/search?q=moto", headers=headers).status_code == 200
+
+
 def test_a_server_that_listens_elsewhere_answers_to_any_name(searcher):
     with TestClient(create_app(searcher, Settings(host="0.0.0.0")), base_url="http://images.example") as client:
         assert client.get("/health").status_code == 200

@@ -18,6 +18,8 @@ from PIL import Image
 from served import served
 from tiny_index import THINGS, painted
 
+from kivuko.errors import CorruptFileError, KivukoError
+from kivuko.serve import uploads
 from kivuko.serve.app import create_app
 from kivuko.serve.guard import Settings
 
@@ -37,6 +39,13 @@ def saved(image: Image.Image, kind: str, **options) -> bytes:
     stream = io.BytesIO()
     image.save(stream, kind, **options)
     return stream.getvalue()
+
+
+def progressive_bomb(side: int, scans: int) -> bytes:
+    """A small progressive JPEG whose last scan comes again and again: each passes over all its pixels."""
+    whole = saved(Image.new("L", (side, side), 128), "JPEG", progressive=True)
+    scan, end = whole.rfind(b"\xff\xda"), whole.rfind(b"\xff\xd9")
+    return whole[:scan] + whole[scan:end] * scans + whole[end:]
 
 
 BOMB = zlib.compress(b"A" * (200 * MB // 4), 9)
@@ -89,6 +98,49 @@ def test_hostile_images_are_refused_and_cost_little(client, name):
     if answer.status_code != 200:
         assert list(answer.json()) == ["error"]
         assert "\n" not in answer.json()["error"]
+
+
+def test_an_upload_that_takes_too_long_is_stopped_and_others_are_searched_by(searcher):
+    with served(searcher, Settings(decode_seconds=1.5)) as address:
+        bomb, good = progressive_bomb(2000, 4000), saved(painted(*THINGS[5][3:]), "PNG")
+        answers = []
+
+        def upload(content):
+            files = {"image": ("x.jpg", content, "image/jpeg")}
+            return httpx.post(f"{address}/api/search/image?k=1", files=files, timeout=60)
+
+        threads = [threading.Thread(target=lambda: answers.append(upload(bomb))) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        assert upload(good).json()["hits"][0]["key"] == "snow.png"
+        assert httpx.get(f"{address}/api/search?q=moto", timeout=60).status_code == 200
+        for thread in threads:
+            thread.join(60)
+        assert [answer.status_code for answer in answers] == [422] * 4
+        assert "took too long" in answers[0].json()["error"]
+        assert upload(good).status_code == 200
+
+
+def test_an_upload_that_takes_too_much_memory_is_refused(searcher, monkeypatch):
+    monkeypatch.setattr(uploads, "_MEMORY", 2**20)
+    monkeypatch.setattr(uploads, "_MEMORY_PER_PIXEL", 1)
+    with served(searcher, Settings(max_pixels=20_000_000)) as address:
+        large = saved(Image.new("RGB", (4000, 4000)), "PNG")
+        answer = httpx.post(f"{address}/api/search/image", files={"image": ("x", large, "image/png")}, timeout=60)
+        assert answer.status_code == 422
+        assert "memory" in answer.json()["error"]
+
+
+def test_more_processes_replace_those_that_die(searcher, monkeypatch):
+    def die(content):
+        raise KivukoError("the processes that decode images die at once")
+
+    with served(searcher) as address:
+        good = {"image": ("x", saved(painted(*THINGS[5][3:]), "PNG"), "image/png")}
+        with monkeypatch.context() as broken:
+            broken.setattr(uploads.DecodingWorkers, "decode", lambda self, content: die(content))
+            assert httpx.post(f"{address}/api/search/image", files=good, timeout=60).status_code == 503
+        assert httpx.post(f"{address}/api/search/image", files=good, timeout=60).status_code == 200
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"])
@@ -146,6 +198,19 @@ def test_a_huge_head_is_refused(address, still_well):
         except (httpx.RemoteProtocolError, httpx.WriteError, httpx.ReadError):
             continue  # the connection is closed while the head still comes
         assert 400 <= status < 500
+
+
+@pytest.mark.parametrize("size", [30_000, 33_000, 60_000])
+def test_the_limit_of_a_head_holds_however_it_arrives(address, size):
+    host, port = address.removeprefix("http://").split(":")
+    head = f"GET /health HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nX-Long: {'a' * size}\r\n\r\n".encode()
+    for parts in ([head], [head[:20_000], head[20_000:]]):
+        with socket.create_connection((host, int(port)), timeout=60) as connection:
+            for part in parts:
+                connection.sendall(part)
+                time.sleep(0.1)
+            status = connection.recv(4096).split()[1]
+        assert status == (b"200" if size < 32 * 1024 else b"400")
 
 
 def test_a_slow_upload_ends_with_408(searcher):
@@ -223,6 +288,23 @@ def test_a_fault_of_ours_is_a_json_500_without_a_traceback(searcher):
         assert "secret" not in answer.text
         assert list(answer.json()) == ["error"]
         assert "default-src 'none'" in answer.headers["content-security-policy"]
+
+
+def test_damage_is_shown_by_health_and_paths_by_nothing(searcher):
+    class Damaged(_Held):
+        def encode(self, texts):
+            raise CorruptFileError(f"{searcher.index.store.path}: damaged (000001.safetensors). Rebuild it.")
+
+    from fastapi.testclient import TestClient
+
+    app = create_app(Damaged(searcher))
+    with TestClient(app, base_url="http://localhost", raise_server_exceptions=False) as client:
+        assert client.get("/health").json()["status"] == "ok"
+        answer = client.get("/api/search?q=moto")
+        assert answer.status_code == 503
+        assert "/" not in answer.json()["error"]
+        health = client.get("/health")
+        assert (health.status_code, health.json()["status"]) == (503, "damaged")
 
 
 def _until(holds) -> None:

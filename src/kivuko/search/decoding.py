@@ -17,17 +17,19 @@ import sys
 import threading
 import time
 import types
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
+from pathlib import Path
 from typing import Any, Generic, Protocol, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
-from kivuko.encoders.images import MOST_BYTES, MOST_PIXELS, RefusedImage, decode, identify, thumbnail
+from kivuko.encoders.images import MOST_BYTES, MOST_PIXELS, RefusedImage, decode, identify, readable_formats, thumbnail
 from kivuko.errors import KivukoError
 from kivuko.search.items import FilePlace
 
@@ -44,6 +46,8 @@ class Limits:
     pixels: int = MOST_PIXELS
     bytes: int = MOST_BYTES
     seconds: float = 300.0  # of a worker's time
+    memory: int | None = None  # bytes that a worker may use beyond those of its start; None: all
+    formats: tuple[str, ...] = ()  # those of Pillow that are read; none: all that decode nothing but pixels
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,8 @@ def decode_place(place: FilePlace | bytes, prepare: Prepare, limits: Limits) -> 
     """Read, hash, decode and prepare one image; a failure is returned as ``Refused``."""
     try:
         content = place if isinstance(place, bytes) else read_place(place, limits.bytes)
+        if limits.formats:
+            _refuse_other_formats(content, limits.formats)
         image = decode(content, limits.pixels)
         if max(image.size) > _MOST_PROPORTION * min(image.size):  # scaled by the short side, it would fill memory
             raise RefusedImage("too narrow", f"{image.width} x {image.height}")
@@ -81,6 +87,20 @@ def decode_place(place: FilePlace | bytes, prepare: Prepare, limits: Limits) -> 
     except Exception as problem:  # a tower's own preparation may refuse what it cannot use
         return Refused("cannot be prepared", f"{type(problem).__name__}: {problem}"[:300])
     return Decoded(hashlib.sha256(content).hexdigest(), *image.size, small, tensors)
+
+
+def _refuse_other_formats(content: bytes, formats: tuple[str, ...]) -> None:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(io.BytesIO(content), formats=[name for name in readable_formats() if name in formats]):
+                pass
+    except UnidentifiedImageError as problem:
+        raise RefusedImage("not an image" if content else "empty file") from problem
+    except Image.DecompressionBombError as problem:
+        raise RefusedImage("too many pixels") from problem
+    except Exception as problem:  # what a broken header leads Pillow to
+        raise RefusedImage("broken image", "or its metadata is too large") from problem
 
 
 def read_place(place: FilePlace, most_bytes: int = MOST_BYTES) -> bytes:
@@ -186,6 +206,7 @@ Place = FilePlace | bytes
 _FORK_SERVER = "forkserver" in multiprocessing.get_all_start_methods()
 _AHEAD = 3  # requests that wait in a worker's pipe, so that it never waits for the next
 _TRIES = 2
+_GRACE_S = 5  # a worker ends itself so much later than the main process would end it
 _PROTOCOL = pickle.HIGHEST_PROTOCOL  # of what is sent; ``Connection.send`` takes an older one, and longer
 _DEATHS_IN_A_ROW = 20  # without an answer in between: the files are not the cause
 
@@ -259,10 +280,31 @@ def _serve(pipe: Connection, prepare: Prepare, limits: Limits) -> None:
     torch = sys.modules.get("torch")
     if torch is not None:  # the tower's preparation brought it
         torch.set_num_threads(1)
+    readable_formats()  # loads their libraries, which the limit does not count
+    _limit_memory(limits.memory)
     with contextlib.suppress(EOFError, OSError, KeyboardInterrupt):
         while True:
-            answer = decode_place(pickle.loads(pipe.recv_bytes()), prepare, limits)
+            place = pickle.loads(pipe.recv_bytes())
+            _end_after(limits.seconds + _GRACE_S)
+            answer = decode_place(place, prepare, limits)
+            _end_after(0)
             pipe.send_bytes(pickle.dumps(answer, _PROTOCOL))
+
+
+def _limit_memory(most: int | None) -> None:
+    """Let this process use so many more bytes, where the system can hold it to that."""
+    statm = Path("/proc/self/statm")
+    if most is not None and statm.is_file():
+        import resource
+
+        used = int(statm.read_text().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (used + most, used + most))
+
+
+def _end_after(seconds: float) -> None:
+    """Let the system end this process, whatever it does then; 0: no longer. For one whose parent was killed."""
+    if hasattr(signal, "setitimer"):
+        signal.setitimer(signal.ITIMER_REAL, seconds)
 
 
 class DecodingWorkers(Generic[Tag]):
@@ -282,7 +324,7 @@ class DecodingWorkers(Generic[Tag]):
         self._changed = threading.Condition()
         self._failure: BaseException | None = None
         self._closed = False
-        self._deaths = 0
+        self._deaths = self._calls = 0
         self._wake_read, self._wake_write = multiprocessing.Pipe(duplex=False)
         self._ready = ReadyPipes()
         self._ready.add(self._wake_read)
@@ -303,6 +345,9 @@ class DecodingWorkers(Generic[Tag]):
             self._closed = True
         self._wake_write.send_bytes(b"x")
         self._thread.join()
+        with self._changed:  # for calls of ``decode`` that still wait
+            self._failure = self._failure or KivukoError("the processes that decode images were stopped.")
+            self._changed.notify_all()
         self._end()
 
     def answers(self, requests: Iterable[tuple[Tag, Place | None]]) -> Iterator[tuple[Tag, Decoded | Refused | None]]:
@@ -328,6 +373,16 @@ class DecodingWorkers(Generic[Tag]):
         while order:
             tag, requested = order.popleft()
             yield tag, None if requested is None else self._answer(requested)
+
+    def decode(self, place: Place) -> Decoded | Refused:
+        """Decode one image; for calls from several threads, but not beside ``answers``."""
+        with self._changed:
+            if self._failure is not None:
+                raise self._failure
+            self._calls += 1
+            request = _Request(self._calls, place)
+            self._submit(request)
+        return self._answer(request.number)
 
     def _submit(self, request: _Request) -> None:
         with self._changed:
@@ -362,6 +417,7 @@ class DecodingWorkers(Generic[Tag]):
                 for worker in list(self._workers):
                     if worker.requests and time.monotonic() - worker.since > self._limits.seconds:
                         worker.requests[0].tries = _TRIES
+                        self._deaths -= 1  # not one of its own
                         self._replace(worker, Refused("took too long", f"more than {self._limits.seconds:.0f} s"))
         except BaseException as problem:
             with self._changed:

@@ -2,19 +2,20 @@
 
 import contextlib
 import errno
+import logging
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from importlib.resources import files
 from typing import Any
 
-import uvicorn
 from fastapi import APIRouter, FastAPI, Response
 from starlette.requests import Request
 
 import kivuko
 from kivuko.errors import UsageError
 from kivuko.serve import schemas
+from kivuko.serve.connections import BACKLOG, LogLimit, Server, server_config
 from kivuko.serve.guard import BodyLimit, Gate, Guard, Settings, TimeLimit, answer_failures
 from kivuko.serve.routes import REFUSALS, image_routes, search_routes
 from kivuko.serve.service import Measured, Metrics, SearchService
@@ -69,7 +70,7 @@ def create_app(searcher: Any, settings: Settings | None = None) -> FastAPI:
     app.include_router(image_routes(service))
     _add_state_routes(app, service)
     app.include_router(page_routes())
-    answer_failures(app)
+    answer_failures(app, service.note_damage)
     # The last one added is the first to see a request.
     app.add_middleware(BodyLimit, settings=settings)
     app.add_middleware(TimeLimit, settings=settings)
@@ -82,9 +83,14 @@ def create_app(searcher: Any, settings: Settings | None = None) -> FastAPI:
 def _add_state_routes(app: FastAPI, service: SearchService) -> None:
     settings, languages = service.settings, service.guesser.codes
 
-    @app.get("/health", tags=["state"], summary="State of the server; needs no key")
-    async def health() -> schemas.Health:
-        return schemas.Health(status="ok", api_key=settings.api_key is not None)
+    @app.get(
+        "/health", tags=["state"], summary="State of the server; needs no key",
+        responses={503: {"model": schemas.Health, "description": "The index is damaged."}},
+    )  # fmt: skip
+    async def health(response: Response) -> schemas.Health:
+        if service.damage:
+            response.status_code = 503
+        return schemas.Health(status="damaged" if service.damage else "ok", api_key=settings.api_key is not None)
 
     @app.get("/api/about", tags=["state"], summary="The index, the languages and the limits", responses=REFUSALS)
     async def about() -> schemas.About:
@@ -102,11 +108,6 @@ def _add_state_routes(app: FastAPI, service: SearchService) -> None:
         return Response(service.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
-_KEEP_ALIVE_S, _LAST_REQUESTS_S = 15, 5
-_LONGEST_HEAD = 32 * 1024  # bytes of a request's line and headers
-_MOST_CONNECTIONS = 1024
-
-
 def listen(host: str, port: int) -> socket.socket:
     """Return a socket that listens; port 0 takes a free one."""
     try:
@@ -117,7 +118,7 @@ def listen(host: str, port: int) -> socket.socket:
         try:
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listening.bind(place)
-            listening.listen(_MOST_CONNECTIONS)
+            listening.listen(BACKLOG)
         except OSError:
             listening.close()
             raise
@@ -141,17 +142,7 @@ def address(listening: socket.socket) -> str:
 
 def run(searcher: Any, settings: Settings, listening: socket.socket, ready: Callable[[], None]) -> None:
     """Serve until interrupted; ``ready`` is called once requests are answered."""
-    config = uvicorn.Config(
-        create_app(searcher, settings), log_level="warning", access_log=False, server_header=False,
-        timeout_keep_alive=_KEEP_ALIVE_S, timeout_graceful_shutdown=_LAST_REQUESTS_S,
-        limit_concurrency=_MOST_CONNECTIONS, h11_max_incomplete_event_size=_LONGEST_HEAD, http="h11", ws="none",
-        lifespan="on",
-    )  # fmt: skip
-
-    class Server(uvicorn.Server):
-        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-            await super().startup(sockets)
-            ready()
-
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(LogLimit())
     with contextlib.suppress(KeyboardInterrupt):  # how a server is ended
-        Server(config).run(sockets=[listening])
+        Server(server_config(create_app(searcher, settings)), ready).run(sockets=[listening])

@@ -6,7 +6,7 @@ import hashlib
 import hmac
 import ipaddress
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,6 +23,7 @@ DEFAULT_PORT = 8117
 MOST_RESULTS = 100
 MOST_QUERIES = 64  # in one batch
 LONGEST_QUERY = 500  # characters
+LARGEST_HEAD = 32 * 1024  # bytes of a request's line and headers
 LARGEST_JSON = 512 * 1024  # bytes: a full batch of the longest queries, escaped, fits well
 
 _LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
@@ -37,6 +38,7 @@ class Settings:
     api_key: str | None = field(default=None, repr=False)
     max_upload: int = 20 * 2**20  # bytes of an uploaded image
     max_pixels: int = 50_000_000  # width times height of it
+    decode_seconds: float = 10.0  # of an upload
     timeout: float = 30.0  # seconds of a request, its upload included
     max_requests: int = 128  # in progress; more are answered with 503
     remembered: int = 2048  # encoded queries that are cached, about 2 KB each
@@ -69,8 +71,8 @@ def failure(status: int, line: str, headers: Mapping[str, str] | None = None) ->
     return JSONResponse({"error": " ".join(line.split())}, status, headers=dict(headers or {}))
 
 
-def answer_failures(app: FastAPI) -> None:
-    """Make an application answer every error in one form."""
+def answer_failures(app: FastAPI, report: Callable[[KivukoError], None]) -> None:
+    """Make an application answer every error in one form; ``report`` is called with those that a client cannot mend."""
 
     async def http(_: Request, problem: Exception) -> Response:
         assert isinstance(problem, AnyHTTPException)
@@ -83,8 +85,11 @@ def answer_failures(app: FastAPI) -> None:
         return failure(422, _first(problem.errors()))
 
     async def ours(_: Request, problem: Exception) -> Response:
-        # A client can correct its query, but not a damaged index.
-        return failure(422 if isinstance(problem, UsageError) else 503, str(problem))
+        assert isinstance(problem, KivukoError)
+        if isinstance(problem, UsageError):
+            return failure(422, str(problem))
+        report(problem)  # its message names files of the server
+        return failure(503, "the server cannot do this now; its log says why.")
 
     app.add_exception_handler(AnyHTTPException, http)
     app.add_exception_handler(RequestValidationError, invalid)
@@ -167,6 +172,11 @@ class Guard(Middleware):
         headers = Headers(scope=scope)
         if self._hosts is not None and _without_port(headers.get("host", "")) not in self._hosts:
             return failure(421, "this server answers to localhost only; open it by the address that it printed.")
+        if _head_size(scope) > LARGEST_HEAD:
+            line = f"the line and the headers of the request are too long: at most {LARGEST_HEAD // 1024} KB."
+            return failure(400, line, {"Connection": "close"})
+        if scope["method"] not in ("GET", "HEAD", "OPTIONS") and _is_foreign(headers):
+            return failure(403, "requests from the pages of other sites are refused.")
         if self._key is not None and not _is_open(scope["path"]) and not self._has_key(headers):
             return failure(
                 401, "an API key is needed: send it as X-API-Key or as a Bearer token.",
@@ -178,6 +188,19 @@ class Guard(Middleware):
         kind, _, token = headers.get("authorization", "").partition(" ")
         given = headers.get("x-api-key") or (token.strip() if kind.lower() == "bearer" else "")
         return self._key is not None and hmac.compare_digest(_digest(given), self._key)
+
+
+def _head_size(scope: Scope) -> int:
+    line = len(scope["method"]) + len(scope["raw_path"]) + len(scope["query_string"]) + len(" ? HTTP/1.1\r\n\r\n")
+    return line + sum(len(name) + len(value) + len(": \r\n") for name, value in scope["headers"])
+
+
+def _is_foreign(headers: Headers) -> bool:
+    """True if a browser sends a request for the page of another site; other clients say nothing of it."""
+    if site := headers.get("sec-fetch-site"):
+        return site not in ("same-origin", "none")
+    origin = headers.get("origin")
+    return origin is not None and origin.partition("://")[2].lower() != headers.get("host", "").lower()
 
 
 def _is_open(path: str) -> bool:

@@ -13,13 +13,13 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from kivuko.encoders.alignment import Alignment
-from kivuko.errors import KivukoError
+from kivuko.errors import CorruptFileError, KivukoError
 from kivuko.perturbations.edits import Perturbed, perturb
 from kivuko.search.filter import as_filter, clean_query
 from kivuko.search.items import Hit, Item
 from kivuko.serve.guard import Middleware, Settings
 from kivuko.serve.queries import QueryBatches, ReadQuery, language_guesser, query_reader
-from kivuko.serve.uploads import decode_upload
+from kivuko.serve.uploads import UploadDecoder
 
 _LATENCIES = (0.0025, 0.005, 0.01, 0.02, 0.04, 0.06, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0)
 _SIZES = (1, 2, 4, 8, 16, 32, 64)
@@ -98,9 +98,11 @@ class SearchService:
             on_batch=metrics.batches.observe, on_lookup=metrics.looked_up,
         )  # fmt: skip
         self._searching = ThreadPoolExecutor(2, "kivuko-search")
-        self._decoding = ThreadPoolExecutor(2, "kivuko-image")  # each may hold an image of max_pixels
+        self._uploads = UploadDecoder(settings)
+        self._decoding = ThreadPoolExecutor(2, "kivuko-image")
         self._aligning = ThreadPoolExecutor(1, "kivuko-align")
         self._watch: asyncio.Task[None] | None = None
+        self.damage = ""  # of the index, in one line
         self._show_size()
 
     async def start(self) -> None:
@@ -113,6 +115,7 @@ class SearchService:
         await self._queries.stop()
         for threads in (self._searching, self._decoding, self._aligning):
             threads.shutdown(wait=False, cancel_futures=True)
+        self._uploads.close()
 
     async def search(self, text: str, k: int, where: Sequence[str] = ()) -> tuple[ReadQuery, list[Hit]]:
         """Return an encoded query, and the ``k`` images nearest to it."""
@@ -135,8 +138,7 @@ class SearchService:
         passing = as_filter(where)
 
         def look() -> list[Hit]:
-            image = decode_upload(content, self.settings.max_pixels)
-            vector = self.searcher.encode_image(image)
+            vector = self.searcher.encode_image(self._uploads.decode(content))
             hits: list[Hit] = self.searcher.index.search(vector[None], k, passing)[0]
             return hits
 
@@ -178,6 +180,14 @@ class SearchService:
         if not hits:
             raise HTTPException(422, "no image of this index has a caption; send an English text.")
         return hits[0].item
+
+    def note_damage(self, problem: KivukoError) -> None:
+        """Log an error, once if it comes again, and remember it if it is damage of the index."""
+        if isinstance(problem, CorruptFileError) and str(problem) == self.damage:
+            return
+        _LOG.error("%s", problem)
+        if isinstance(problem, CorruptFileError):
+            self.damage = str(problem)
 
     async def _run(self, threads: ThreadPoolExecutor, work: Callable[..., Result], *arguments: Any) -> Result:
         return await asyncio.get_running_loop().run_in_executor(threads, work, *arguments)

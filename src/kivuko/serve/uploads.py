@@ -1,18 +1,20 @@
-"""Uploaded images, kept in memory, and decoded only after a check of their header."""
+"""Uploaded images: kept in memory, and decoded in processes with limits of time and memory."""
 
-import io
-import warnings
+import threading
 
 from fastapi import HTTPException, Request
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
-from kivuko.encoders.images import RefusedImage, decode, readable_formats
+from kivuko.encoders.images import readable_formats
+from kivuko.errors import KivukoError
+from kivuko.search.decoding import Decoded, DecodingWorkers, Limits, raw_pixels
+from kivuko.serve.guard import Settings
 
 # Common formats. Pillow reads dozens of others, whose decoders should not be reachable over a network.
 _FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "HEIF")
-_MOST_PROPORTION = 200  # of the long side to the short, as in indexing
+_MEMORY_PER_PIXEL, _MEMORY = 24, 256 * 2**20  # bytes that decoding may take
 
 
 async def read_upload(request: Request, most_bytes: int) -> bytes:
@@ -38,35 +40,41 @@ async def read_upload(request: Request, most_bytes: int) -> bytes:
     return content
 
 
-def decode_upload(content: bytes, most_pixels: int) -> Image.Image:
-    """Decode an upload (first frame, upright, RGB), or raise HTTPException; slow, so call it in a thread."""
-    if not content:
-        raise HTTPException(422, "image: the file is empty.")
-    width, height = _size(content)
-    if width * height > most_pixels:
-        raise HTTPException(
-            422, f"image: {width} x {height} pixels are too many; at most {most_pixels:,}. Scale it down."
-        )
-    if max(width, height) > _MOST_PROPORTION * max(1, min(width, height)):
-        raise HTTPException(422, f"image: {width} x {height} pixels are too narrow to be searched by.")
-    try:
-        return decode(content, most_pixels)
-    except RefusedImage as problem:
-        raise HTTPException(422, f"image: {problem.reason}. Send another image.") from problem
+class UploadDecoder:
+    """Decodes uploads in two processes, which are started by the first and ended when one takes too long."""
 
+    def __init__(self, settings: Settings) -> None:
+        self._limits = Limits(
+            settings.max_pixels, settings.max_upload, settings.decode_seconds,
+            memory=_MEMORY_PER_PIXEL * settings.max_pixels + _MEMORY,
+            formats=tuple(name for name in readable_formats() if name in _FORMATS),
+        )  # fmt: skip
+        self._workers: DecodingWorkers[int] | None = None
+        self._lock = threading.Lock()
 
-def _size(content: bytes) -> tuple[int, int]:
-    """Return width and height from the header, without decoding."""
-    formats = [name for name in readable_formats() if name in _FORMATS]
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(content), formats=formats) as image:
-                return image.size
-    except UnidentifiedImageError as problem:
-        shown = ", ".join(name for name in formats if name != "MPO")
-        raise HTTPException(415, f"image: not an image of a kind that is read here ({shown}).") from problem
-    except Image.DecompressionBombError as problem:
-        raise HTTPException(422, "image: too many pixels. Scale it down.") from problem
-    except Exception as problem:  # what a broken header leads Pillow to
-        raise HTTPException(422, "image: the image is broken, or its metadata is too large.") from problem
+    def decode(self, content: bytes) -> Image.Image:
+        """Return the image (first frame, upright, RGB), or raise HTTPException; slow, so call it in a thread."""
+        with self._lock:
+            if self._workers is None:
+                self._workers = DecodingWorkers[int](raw_pixels, 2, self._limits, 2).__enter__()
+            workers = self._workers
+        try:
+            answer = workers.decode(content)
+        except KivukoError:
+            self.close(workers)  # the next upload gets new processes
+            raise
+        if isinstance(answer, Decoded):
+            return Image.fromarray(answer.tensors["pixels"][0])
+        if answer.reason == "not an image":
+            shown = ", ".join(name for name in self._limits.formats if name != "MPO")
+            raise HTTPException(415, f"image: not an image of a kind that is read here ({shown}).")
+        detail = f" ({answer.detail})" if answer.detail else ""
+        raise HTTPException(422, f"image: {answer.reason}{detail}. Send another image.")
+
+    def close(self, workers: DecodingWorkers[int] | None = None) -> None:
+        """End the processes, or only if they still are ``workers``."""
+        with self._lock:
+            ended, keep = self._workers, workers is not None and workers is not self._workers
+            self._workers = ended if keep else None
+        if ended is not None and not keep:
+            ended.__exit__()
