@@ -10,10 +10,12 @@ import click
 
 def show(*parts: Any) -> None:
     """Print lines, which are not cut, and tables."""
+    from rich.text import Text
+
     from kivuko.progress import out
 
     for part in parts:
-        out.print(part, soft_wrap=isinstance(part, str))
+        out.print(part, soft_wrap=isinstance(part, str | Text))
 
 
 def warn(text: str) -> None:
