@@ -112,7 +112,7 @@ class ModelSource(click.ParamType[Path | str]):
 
 
 MODEL = ModelSource()
-DEVICE = click.option("--device", metavar="NAME", help="cpu, cuda, cuda:1, mps.  [default: the fastest there is]")
+DEVICE = click.option("--device", metavar="NAME", help="Such as cpu or cuda:0.  [default: the fastest there is]")
 SEED = click.IntRange(0, 2**63 - 1)  # what torch takes
 
 

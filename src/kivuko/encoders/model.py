@@ -221,7 +221,7 @@ def load_model(source: Model | Path | str, *, device: str | torch.device | None 
               ``sentence-transformers/clip-ViT-B-32-multilingual-v1``); fetched once, then taken from the cache;
             - ``open_clip:NAME/PRETRAINED``, a model of that library (``open_clip:ViT-B-32/laion2b_s34b_b79k``);
             - a Model, which is returned as it is.
-        device: of torch ("cpu", "cuda:0", "mps"). None: the fastest that there is; a Model stays where it is.
+        device: such as "cpu" or "cuda:0". None: the fastest there is; a Model stays where it is.
 
     Raises:
         ModelError: there is no such model, it does not load, or it gives one vector per token (late interaction).

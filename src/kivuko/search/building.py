@@ -71,7 +71,7 @@ def build_index(
             for a new one.
         workers: number of processes that decode images; None: one for each core, at most 8.
         batch_size: number of images in one forward pass; None: 64.
-        device: where the model runs, such as "cpu" or "cuda:1"; None: the fastest available.
+        device: such as "cpu" or "cuda:0". None: the fastest there is.
         max_pixels: larger images are skipped; None: 178,956,970.
         rebuild: build the index from scratch; the old one stays in use until the new one is complete.
         cldr, font: sources of the emoji world; None: the system's folders.
@@ -168,10 +168,6 @@ class Summary:
 Reporter = Callable[[Summary, int | None], None]  # (so far, files in all if known)
 
 
-class _NoImageError(DataError):
-    """The sources hold no image."""
-
-
 def index_images(
     encoder: ImageEncoder, sources: Sequence[Source], path: Path, *, model: Path | str = "",
     workers: int | None = None, storage: Storage | None = None, limits: Limits = _LIMITS, rebuild: bool = False,
@@ -197,8 +193,8 @@ def index_images(
                     resumable_writer.swap(beside, path)
             else:
                 summary = run(path, {})
-    except _NoImageError:
-        if new:
+    except DataError:
+        if new and run.without_images:
             shutil.rmtree(path, ignore_errors=True)
         raise
     except (OSError, sqlite3.OperationalError) as problem:
@@ -220,6 +216,7 @@ class _Run:
         self._encoder, self._sources, self._spec, self._report = encoder, sources, spec, report
         self._workers, self._limits = workers, limits
         self._batch, self._commit = batch, batch * max(1, COMMIT // BATCH)
+        self.without_images = False
         self._new: list[tuple[int, Decoded]] = []  # not committed yet
         self._by_hash: dict[str, int] = {}  # of those
         self._waiting: list[decoding.Tensors] = []  # not encoded yet
@@ -240,17 +237,18 @@ class _Run:
             summary.vanished = self._writer.vanish()
             summary.images, summary.files = self._writer.living()
             if not summary.images:
+                self.without_images = True
                 raise self._no_image()
             summary.generation = self._writer.publish()
             self._writer.database.execute("BEGIN IMMEDIATE")
             resumable_writer.merge_segments(self._writer, self._encoder.dim)
             return summary
 
-    def _no_image(self) -> _NoImageError:
+    def _no_image(self) -> DataError:
         most = sorted(self._summary.skipped.items(), key=lambda one: -one[1])[:3]
         reasons = ", ".join(f"{number:,} {reason}" for reason, number in most)
         where = " ".join(one["path"] for one in self._spec.sources)
-        return _NoImageError(f"{where}: no image in it that can be read{f' ({reasons})' if reasons else ''}.")
+        return DataError(f"{where}: no image in it that can be read{f' ({reasons})' if reasons else ''}.")
 
     def _decoded(self) -> Generator[_Answer]:
         """Yield each request with its decoded image (None: there is none to decode), in order."""

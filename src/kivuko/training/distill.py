@@ -77,7 +77,7 @@ def distill(
         batch_size: pairs per step; None: the recipe's.
         learning_rate: at its highest; None: the recipe's. Students other than "static" take a share of it.
         seed: drives everything random, 0 or more. On a CPU the same seed gives the same weights.
-        device: "cpu", "cuda", "cuda:1", ...; None: a GPU where there is one.
+        device: such as "cpu" or "cuda:0". None: the fastest there is.
         progress: whether to show progress on standard error; None: where that is a terminal.
         cldr, font: where the emoji world is built from; None: the system's folders.
 

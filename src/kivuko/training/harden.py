@@ -52,7 +52,7 @@ def harden(
         batch_size: images per step, at least 2.
         learning_rate: at its highest; None: 0.002 for networks with batch normalization, 0.00001 without.
         seed: drives everything random, 0 or more.
-        device: of torch ("cpu", "cuda:0", "mps"). None: the fastest that there is.
+        device: such as "cpu" or "cuda:0". None: the fastest there is.
         progress: whether to show progress on standard error; None: where that is a terminal.
         cldr, font: where the emoji world is built from; None: the system's folders.
 
