@@ -96,6 +96,7 @@ def refuse_unwritable(path: Path) -> None:
 
 
 MODEL_FILE = "kivuko.json"  # in every folder that holds a model of Kivuko's
+HARDENING_FILE = "hardening.json"  # in every folder that holds a hardened model or image tower
 
 
 def refuse_foreign(

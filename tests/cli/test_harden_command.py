@@ -29,7 +29,7 @@ from kivuko.encoders.student import StaticStudent
 from kivuko.encoders.vocabulary import train_vocabulary
 from kivuko.errors import CorruptFileError, KivukoError
 from kivuko.files import sha256_of
-from kivuko.training.harden import read_hardening
+from kivuko.training.adversarial import read_hardening
 
 QUICK = ("--steps", "2", "--batch-size", "4", "--eps", "16/255")
 

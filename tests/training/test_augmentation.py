@@ -8,8 +8,7 @@ import pytest
 import torch
 
 from kivuko.errors import UsageError
-from kivuko.training.augmentation import Augmentation
-from kivuko.training.recipe import load_recipe, parse_recipe
+from kivuko.training.recipe import Augmentation, load_recipe, parse_recipe
 
 MSE = '[[objective]]\nkind = "mse"\n'
 

@@ -43,7 +43,7 @@ def command(model: Path, out: Path, **options: Any) -> None:
       kivuko harden emoji --out tower        then: kivuko distill ... --image-tower tower
     """
     import kivuko
-    from kivuko.training.harden import hardening_summary, read_hardening
+    from kivuko.training.adversarial import hardening_summary, read_hardening
 
     kivuko.harden(model, out, **options)
     effect = read_hardening(out)

@@ -9,6 +9,7 @@ import copy
 import hashlib
 import json
 import math
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -22,19 +23,26 @@ from torch.nn import functional as F
 
 import kivuko
 from kivuko.datasets.emoji.augment import Augmentation, augment, premultiplied
-from kivuko.datasets.emoji.world import EmojiWorld
+from kivuko.datasets.emoji.world import EmojiWorld, emoji_world
 from kivuko.encoders.images import open_image
-from kivuko.encoders.loading import hash_tensors
-from kivuko.errors import DataError, UsageError
+from kivuko.encoders.known_words import WORDS_FILE
+from kivuko.encoders.loading import choose_device, hash_tensors
+from kivuko.encoders.model import Model, has_images, load_encoder, load_model, quiet, read_about
+from kivuko.encoders.model_card import model_card
+from kivuko.encoders.spelling import SPELLING_FILE, without_reading
+from kivuko.errors import CorruptFileError, DataError, ModelError, UsageError
+from kivuko.files import HARDENING_FILE, MODEL_FILE, atomic_path, refuse_foreign
 from kivuko.perturbations.image.goal import ImageToText, Threat, broken
 from kivuko.perturbations.image.pgd import pgd
 from kivuko.perturbations.image.pixel_tower import FrozenRoute, PixelTower, image_route, run_route
+from kivuko.progress import TrainingProgress, bars, note, progress_bar
 from kivuko.training.loop import Report, Training, fit
 
 _CHECKPOINT_EVERY = 25
 _RATE, _RATE_WITHOUT_BATCH_NORM = 2e-3, 1e-5  # the latter is what FARE trains vision transformers with
 _ATTACKED = 128  # images that the note's figures under attack are measured on
 _ATTACK_STEPS = 10
+_SHIFTED = 0.9  # mean cosine with the old vectors below which an index of them should be rebuilt
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +187,33 @@ def _schedule(done: float, rising: float = 0.05) -> float:
     return 0.5 * (1 + math.cos(math.pi * (done - rising) / (1 - rising)))
 
 
+def harden_model(
+    source: Path, out: Path, images: str | Path, settings: Hardening, *, device: str | None, progress: bool | None,
+    cldr: str | Path | None, font: str | Path | None,
+) -> Model:  # fmt: skip
+    """Harden the model in a folder and save it at ``out``, resuming from ``OUT.hardening``; see ``kivuko.harden``."""
+    place = choose_device(device)
+    stored = load_encoder(source)
+    if not has_images(stored):
+        raise ModelError(f"{source}: encodes text only; there is no image side to harden.")
+    before = stored_like(stored, stored).float()
+    with bars(progress) as display:
+        pixels = _load_images(images, PixelTower(before), settings.seed, cldr, font)
+        done = read_hardening(out)
+        if done is not None and done.key == hardening_key(before, pixels, settings):
+            note(f"{out}: nothing to do: made before")
+            return load_model(out, device=device)
+        checkpoints = out.with_name(f"{out.name}.hardening")
+        watch = TrainingProgress(display, "hardening", settings.batch_size, "images")
+        hardened = harden_encoder(before, pixels, settings, checkpoints, watch.stepped, place)
+        after = stored_like(hardened, stored)
+        label = "emoji" if str(images) == "emoji" else Path(images).name
+        effect = describe_hardening(before, stored_like(after, after).float(), pixels, settings, label)
+        save_hardened(source, out, after, effect, _card(read_about(source), effect))
+        shutil.rmtree(checkpoints, ignore_errors=True)
+    return load_model(out, device=device)
+
+
 @dataclass(frozen=True)
 class HardeningNote:
     """The settings of a hardening and its measured effect, kept in ``hardening.json`` in the model's folder."""
@@ -225,6 +260,76 @@ def stored_like(model: Any, original: Any) -> Any:
             if value.is_floating_point() and name in kinds:
                 value.data = value.data.to(kinds[name])
     return model
+
+
+def read_hardening(folder: Path | str) -> HardeningNote | None:
+    """Read the settings and the effect of a model's hardening from its folder; None if it was not hardened."""
+    file = Path(folder) / HARDENING_FILE
+    if not file.is_file():
+        return None
+    try:
+        effect = HardeningNote(**json.loads(file.read_text(encoding="utf-8")))
+        if not isinstance(effect.key, str) or not isinstance(effect.settings, dict):
+            raise TypeError("key or settings")
+    except (OSError, ValueError, TypeError, RecursionError) as problem:
+        raise CorruptFileError(
+            f"{file}: corrupted or of another version. Delete the folder and harden again."
+        ) from problem
+    return effect
+
+
+def hardening_summary(effect: HardeningNote) -> list[str]:
+    """Return lines on the effect: how far clean vectors moved, and what an attack does before and after."""
+    index = "an index of the old vectors stays about valid" if effect.clean_cosine >= _SHIFTED else "rebuild the index"
+    return [
+        f"clean images have a mean cosine of {effect.clean_cosine:.3f} with their old vectors (least "
+        f"{effect.lowest_clean_cosine:.3f}): {index}.",
+        f"perturbed within {_levels(effect)}, {effect.kept_after:.0%} of {effect.attacked} images are nearest to their "
+        f"own old vector; {effect.kept_before:.0%} were before.",
+    ]
+
+
+def _levels(effect: HardeningNote) -> str:
+    return f"{float(effect.settings['eps'] or 0) * 255:g}/255"
+
+
+def save_hardened(source: Path, out: Path, model: Any, effect: HardeningNote, card: str) -> None:
+    """Write a hardened model, whole or not at all, with its source's extra files but no evaluations.
+
+    Its ``run`` says that it was hardened, so ``distill`` does not take it for its own result.
+    """
+    refuse_foreign(out, HARDENING_FILE, "a hardened model")
+    with atomic_path(out) as temporary, quiet():
+        without_reading(copy.deepcopy(model)).save(str(temporary), create_model_card=False)
+        if (source / MODEL_FILE).is_file():
+            about = json.loads((source / MODEL_FILE).read_text(encoding="utf-8"))
+            about["run"] = f"{about['run']} hardened:{effect.key[:24]}"
+            (temporary / MODEL_FILE).write_text(json.dumps(about, indent=1, ensure_ascii=False) + "\n", "utf-8")
+        for extra in ("token_mean.safetensors", SPELLING_FILE, WORDS_FILE):
+            if (source / extra).is_file():
+                shutil.copyfile(source / extra, temporary / extra)
+        (temporary / HARDENING_FILE).write_text(json.dumps(asdict(effect), indent=1) + "\n", encoding="utf-8")
+        (temporary / "README.md").write_text(card, encoding="utf-8")
+
+
+def _card(about: Any, effect: HardeningNote) -> str:
+    head = model_card(about) if about is not None else "# Hardened image tower\n"
+    return "\n".join(
+        [
+            head,
+            "## Hardening",
+            "",
+            f"The image side was fine-tuned by `kivuko harden` (Kivuko {effect.kivuko}) to withstand small changes of",
+            "pixels, without labels: images, perturbed for the worst, are pulled to where the original model",
+            "puts them clean (FARE, Schlarmann et al. 2024, arXiv 2402.12336), and are kept apart by a softmax over",
+            "the original vectors of all images.",
+            "",
+            f"- images: {effect.images:,} ({effect.source}); radius {_levels(effect)}, L-inf",
+            f"- settings: `{json.dumps(effect.settings)}`",
+            *(f"- {line}" for line in hardening_summary(effect)),
+            "",
+        ]
+    )
 
 
 # The images that a tower is hardened on: those of the emoji world, or any in a folder. No names needed.
@@ -341,3 +446,20 @@ def _as_seen(images: Sequence[Image.Image], tower: PixelTower) -> Tensor:
 
 def _digest(pixels: Tensor) -> str:
     return hashlib.sha256(f"{tuple(pixels.shape)}".encode() + pixels.contiguous().numpy().tobytes()).hexdigest()
+
+
+def _load_images(
+    source: str | Path, tower: PixelTower, seed: int, cldr: str | Path | None, font: str | Path | None
+) -> Images:
+    """Load the images to harden on; what is left out of a folder is noted."""
+    if str(source) == "emoji":
+        with progress_bar("drawing emoji") as report:
+            return emoji_images(emoji_world((), cldr=cldr, font=font, progress=report), tower)
+    images = folder_images(Path(source), tower, seed)
+    for line in images.left_out[:5]:
+        note(line)
+    if images.left_out:
+        note(f"{source}: {len(images.left_out):,} files left out, which are no images.")
+    if images.beyond:
+        note(f"{source}: {len(images):,} images are drawn; memory holds no more.")
+    return images

@@ -136,7 +136,7 @@ def distill(
             tower = _load_image_tower(image_tower, english)
         english.preferred_device = device
         distractors = tuple(dict.fromkeys(pair.english for pair in training.pairs))[:_MOST_DISTRACTORS]
-        job = Job(training, held_out, chosen, student, vocabulary_size, seed, distractors)
+        job = Job(training, held_out, chosen, str(student), vocabulary_size, seed, distractors)
         replaced = read_about(folder) is not None
         watch = TrainingProgress(display, chosen.name, chosen.schedule.batch_size)
         about, trained = distill_to_folder(job, english, tower, folder, watch, device)

@@ -5,19 +5,22 @@ from __future__ import annotations
 import difflib
 import re
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
+from kivuko.bitext.pairs import Bitext, Pair
 from kivuko.encoders.student import add_lora
 from kivuko.errors import KivukoError, ModelError, UsageError, is_number
 from kivuko.losses.kinds import COUNT, FLAG, NOT_NEGATIVE, POSITIVE, Check, Term, one_of, read_term
 from kivuko.losses.objectives import WeightedSum
-from kivuko.perturbations.edits import edit_kinds
-from kivuko.training.augmentation import Augmentation
+from kivuko.perturbations.edits import edit_kinds, perturb
 from kivuko.training.recipes import recipe_text
 
 _LAYER = re.compile(r"\.(?:layer|layers|block|blocks|h)\.(\d+)\.")
@@ -86,6 +89,56 @@ class Start:
     marginal_penalty: float | None = None  # > 0, weight of those plans' marginals, in that unit; None: they must hold
     spelling: float = 0.0  # >= 0, bonus for a subword and a word that are spelled the same, in nats; 0: none
     neighbors: bool = False  # a static student reads misspelled words by their neighbors (``encoders.spelling``)
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Misspelled training sentences: the student reads the perturbed sentence, the teacher the clean English one.
+
+    With ``worst_of`` above 1 the worst of several draws is taken, as LEAF does for English CLIP (arXiv 2506.03355).
+    """
+
+    kinds: tuple[str, ...] = ("typo",)  # kinds of edit or groups of them, see ``kivuko.perturbations``
+    edits: int = 1  # at most so many edits per sentence, at least 1; how many is drawn
+    share: float = 0.5  # of the sentences of a batch that are perturbed, above 0 and at most 1
+    worst_of: int = 1  # draws of which the worst is taken, at least 1
+    copies: int = 0  # misspelled copies of each sentence, for the vocabulary and the first vectors; 0 or more
+
+    def of_batch(self, pairs: Sequence[Pair], student: Any, targets: Tensor, seed: int) -> list[str]:
+        """Return a batch's sentences, a share of them perturbed; ``targets`` [batch, dim]: the teacher's vectors."""
+        rng = np.random.default_rng(seed)
+        texts = [pair.text for pair in pairs]
+        chosen = np.flatnonzero(rng.random(len(pairs)) < self.share).tolist()
+        draws = [self._drawn([pairs[row] for row in chosen], rng) for _ in range(self.worst_of)]
+        if len(draws) > 1 and chosen:
+            draws = [_farthest(draws, student, targets[chosen])]
+        for row, text in zip(chosen, draws[0], strict=True):
+            texts[row] = text
+        return texts
+
+    def with_copies(self, bitext: Bitext, seed: int) -> Bitext:
+        rng = np.random.default_rng(seed)
+        pairs = list(bitext.pairs)
+        for _ in range(self.copies):
+            texts = self._drawn(bitext.pairs, rng)
+            pairs += [replace(pair, text=text) for pair, text in zip(bitext.pairs, texts, strict=True)]
+        return Bitext(tuple(pairs))
+
+    def _drawn(self, pairs: Sequence[Pair], rng: np.random.Generator) -> list[str]:
+        edits = rng.integers(1, self.edits + 1, size=len(pairs)).tolist()
+        return [perturb(p.text, p.language, self.kinds, n, rng).text for p, n in zip(pairs, edits, strict=True)]
+
+
+@torch.no_grad()
+def _farthest(draws: Sequence[Sequence[str]], student: Any, targets: Tensor) -> list[str]:
+    """Return the draw of each sentence with the lowest cosine to its target [sentences, dim]."""
+    flat = [text for draw in draws for text in draw]
+    learning = student.training
+    student.eval()
+    vectors = student.encode_tokens(flat).pooled.view(len(draws), len(targets), -1)
+    student.train(learning)
+    worst = F.cosine_similarity(vectors, targets.to(vectors.device), dim=-1).argmin(0).tolist()
+    return [draws[draw][row] for row, draw in enumerate(worst)]
 
 
 @dataclass(frozen=True)
