@@ -64,7 +64,7 @@ def test_what_cannot_be_is_refused_in_one_line_before_the_work(run_here, no_work
 
 
 def test_a_size_larger_than_a_language_has_is_refused(run_here, tiny_cldr, few_test_concepts, tmp_path, monkeypatch):
-    monkeypatch.setattr("kivuko.studies.low_resource.study_inputs", lambda *_, **__: pytest.fail("work was begun"))
+    monkeypatch.setattr("kivuko.studies.inputs.study_inputs", lambda *_, **__: pytest.fail("work was begun"))
     monkeypatch.setenv("KIVUKO_CACHE", str(tmp_path / "cache"))
     words = ("--languages", "sw", "mr", "--cldr", str(tiny_cldr), "--records", str(tmp_path / "r.jsonl"))
     refused(run_here(*WORDS, *words, "--sizes", "5", "1000"), "--sizes 1000", "training pairs")
