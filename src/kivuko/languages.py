@@ -91,6 +91,20 @@ def language(code: str) -> Language:
     return described
 
 
+def read_codes(languages: str | Iterable[str] | None) -> tuple[str, ...] | None:
+    """Return the normalized codes of ``["sw", "so"]``, ``"sw so"`` or ``"sw,so"``, once each; None stays None."""
+    if languages is None:
+        return None
+    check_type("languages", languages, str | Iterable, "language codes, such as ['sw', 'so']")
+    given = [languages] if isinstance(languages, str) else list(languages)
+    for one in given:
+        check_type("languages", one, str, "language codes, such as ['sw', 'so']")
+    codes = tuple(dict.fromkeys(language(code).code for one in given for code in one.replace(",", " ").split()))
+    if not codes:
+        raise UsageError("languages: none named; give codes such as sw so.")
+    return codes
+
+
 def known_code(text: str) -> str | None:
     """Return the normalized code of a tag, or None if it names no known language."""
     described = _described(text.strip())

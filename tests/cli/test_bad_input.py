@@ -64,7 +64,7 @@ def model(distill, place):
         (["distill", "--bitext", "sw=x.tsv", "--out", "m", "--validation-share", "nan"], "--validation-share"),
         (["distill", "--out", "m"], "--bitext"),
         (["study", "low-resource", "--sizes", "nan"], "--sizes"),
-        (["data", "emoji", "--languages", ""], "names none"),
+        (["data", "emoji", "--languages", ""], "none named"),
         (["demo", "--languages", "en"], "teacher's own"),
         (["search", "m"], "QUERY"),
         (["search", "m" * 300, "paka"], "name is too long"),

@@ -102,7 +102,7 @@ def test_a_data_set_without_images_is_refused(model, tmp_path):
 def test_the_command_and_the_call_give_the_same_records(model, photos, tmp_path, monkeypatch):
     from kivuko.cli.main import main
 
-    monkeypatch.setattr("kivuko.evaluation.evaluator.load_model", lambda *_, **__: model)
+    monkeypatch.setattr("kivuko.encoders.model.load_model", lambda *_, **__: model)
     (tmp_path / "model").mkdir()
     words = ["--attack", "typo:edits=1|2", "pgd:steps=2", "--dataset", photos, "--queries", "4", "-l", "sw", "de"]
     monkeypatch.setattr(sys, "argv", ["kivuko", "attack", str(tmp_path / "model"), *words])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import shutil
 
@@ -201,3 +202,44 @@ def test_what_cannot_be_evaluated_is_one_line(place, tmp_path):
         kivuko.evaluate(place / "model", "emoji", split="train")
     with pytest.raises(UsageError, match="unknown language code 'xx'"):
         kivuko.evaluate(place / "model", "emoji", languages=["xx"])
+
+
+@pytest.mark.parametrize(
+    ("call", "keywords", "message"),
+    [
+        (kivuko.evaluate, {"languages": [3]}, "languages=3: give language codes"),
+        (kivuko.evaluate, {"languages": ()}, "languages: none named"),
+        (kivuko.evaluate, {"split": 3}, "split=3: give the name of a split"),
+        (kivuko.evaluate, {"batch_size": "x"}, "batch_size='x': choose a whole number"),
+        (kivuko.evaluate, {"workers": 1.5}, "workers=1.5: choose a whole number"),
+        (kivuko.evaluate, {"alone": "yes"}, "alone='yes': give True or False"),
+        (kivuko.evaluate, {"records": 3}, "records=3: give a path"),
+        (kivuko.attack, {"attacks": [3]}, "attacks=3: give attacks as text"),
+        (kivuko.attack, {"attacks": "typo", "queries": 1.5}, "queries=1.5: choose a whole number"),
+        (kivuko.attack, {"attacks": "typo", "languages": 3}, "languages=3: give language codes"),
+    ],
+)
+def test_a_value_of_the_wrong_type_is_one_line(tmp_path, call, keywords, message):
+    with pytest.raises(kivuko.KivukoError, match=re.escape(message)):
+        call(tmp_path, **keywords)
+
+
+@pytest.mark.parametrize(
+    ("keywords", "message"),
+    [
+        ({"measure": 3}, "measure=3: give the name of a measure"),
+        ({"objectives": "ab"}, "objectives='ab': give the names of two"),
+        ({"trials": "many"}, "trials='many': choose a whole number"),
+        ({"languages": [3]}, "languages=3: give language codes"),
+        ({}, "result=3: give what evaluate or attack returned"),
+    ],
+)
+def test_what_cannot_be_compared_is_one_line(keywords, message):
+    with pytest.raises(kivuko.KivukoError, match=re.escape(message)):
+        kivuko.compare(3, 4, **keywords)
+
+
+def test_a_model_of_the_wrong_type_is_one_line():
+    for call in (kivuko.evaluate, lambda model: kivuko.attack(model, attacks="typo")):
+        with pytest.raises(kivuko.KivukoError, match="model=3: give a Model, a folder or an id"):
+            call(3)

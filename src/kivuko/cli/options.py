@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from kivuko.errors import ModelError, UsageError
-from kivuko.languages import DEFAULT_LANGUAGES, language
+from kivuko.languages import DEFAULT_LANGUAGES, language, read_codes
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
@@ -139,9 +139,7 @@ def split_sources(sources: Iterable[str], option: str = "--bitext ") -> dict[str
 
 def split_codes(values: tuple[str, ...]) -> tuple[str, ...]:
     """Accept ``-l sw -l so``, ``-l sw,so`` and ``-l "sw so"`` alike; check and normalize the codes."""
-    codes = tuple(dict.fromkeys(language(code).code for value in values for code in value.replace(",", " ").split()))
-    if not codes:
-        raise UsageError("--languages names none: give codes such as sw so.")
+    codes = read_codes(values) or ()
     if "en" in codes:
         raise UsageError("--languages en: English is the teacher's own and always there; name the other languages.")
     return codes

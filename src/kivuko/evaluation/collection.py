@@ -14,18 +14,9 @@ from kivuko.encoders.loading import folder_fingerprint, model_kind
 from kivuko.encoders.model import Model, load_model, quiet
 from kivuko.encoders.teacher import TextTeacher, teacher_of
 from kivuko.errors import DataError, ModelError, UsageError, wrap_errors
-from kivuko.evaluation.evaluator import (
-    ENGLISH,
-    Bar,
-    EncodedQueries,
-    Options,
-    Report,
-    System,
-    model_system,
-    teacher_encoder,
-    teacher_system,
-    untrained_system,
-)
+from kivuko.evaluation import evaluator
+from kivuko.evaluation.evaluate import Options
+from kivuko.evaluation.evaluator import ENGLISH, Bar, EncodedQueries, Report, System
 from kivuko.evaluation.group_means import LanguageScores
 from kivuko.evaluation.measures import RUN_MEASURES, TIES, Run, answerable, measure_run
 from kivuko.evaluation.vectors import DocumentVectors
@@ -33,13 +24,13 @@ from kivuko.files import sha256_of
 from kivuko.progress import note
 from kivuko.text import pluralize
 
-DEPTH = 1000
-"""Documents kept per query: TREC's custom."""
+DEPTH = 1000  # documents kept per query: TREC's custom
 _BLOCK = 2048  # documents that are encoded and scored together
 _BATCH = 64
 _PASSAGE_PROMPTS = ("document", "passage", "corpus")
 _LARGE = 1 << 30  # bytes in the cache that a user should know of
 
+# How measures are taken, for the header of records.
 PROTOCOL = {
     "task": "text to text: every query against all documents of the collection",
     "ties": TIES["pessimistic"] + "; a tie that the cut goes through is resolved against the relevant documents too",
@@ -49,7 +40,6 @@ PROTOCOL = {
     "measured by": "ir_measures, pytrec_eval provider",
     "intervals": "95 % percentile bootstrap over queries, 2,000 samples",
 }
-"""How measures are taken, for the header of records."""
 
 
 @dataclass(frozen=True)
@@ -239,7 +229,7 @@ def choose_queries(
         if not chosen:
             raise UsageError(
                 f"{collection.spec}: has no queries in a language that the model was trained on "
-                f"({', '.join(trained or ())}); it has {has}. Name some with --languages."
+                f"({', '.join(trained or ())}); it has {has}."
             )
         return chosen
     if there == (UNDETERMINED,) and len(requested) == 1:
@@ -271,21 +261,27 @@ def collection_encoders(
             (System(model.name, model.name, _with_prompt(encoder, "query", batch_size)),),
             f"{model.name} (the model itself)", longest=_longest(encoder), space=space,
         )  # fmt: skip
-    student = model_system(model, batch_size)
+    student = evaluator.model_system(model, batch_size)
     if document_language not in (ENGLISH, UNDETERMINED):
-        note = f"{model.name} was not trained on {document_language}, the documents' language."
+        line = f"{model.name} was not trained on {document_language}, the documents' language."
         return Encoders(
             student.encode, (student,), f"{model.name} (the model itself)", longest=_longest(encoder), space=space,
-            notes=() if document_language in about.languages else (note,),
+            notes=() if document_language in about.languages else (line,),
         )  # fmt: skip
     with quiet():
         teacher = teacher_of(about).to(model.device)
-    beside = () if alone else (teacher_system(teacher, batch_size), untrained_system(model, batch_size))
-    note = "no file says the documents' language; taken for English."
+    systems = [student]
+    if not alone:
+        systems = [
+            evaluator.teacher_system(teacher, batch_size),
+            evaluator.untrained_system(model, batch_size),
+            student,
+        ]
+    line = "no file says the documents' language; taken for English."
     return Encoders(
-        _teacher_documents(teacher, batch_size), (*beside, student), f"{teacher.name} (the teacher)",
+        _teacher_documents(teacher, batch_size), tuple(systems), f"{teacher.name} (the teacher)",
         longest=_longest(teacher.model), space=f"{teacher.fingerprint} {getattr(teacher.model, 'prompts', None)}",
-        notes=() if document_language == ENGLISH else (note,),
+        notes=() if document_language == ENGLISH else (line,),
     )  # fmt: skip
 
 
@@ -312,7 +308,7 @@ def _teacher_documents(teacher: TextTeacher, batch_size: int | None) -> Callable
     prompts = getattr(teacher.model, "prompts", None) or {}
     if any(prompts.get(name) for name in _PASSAGE_PROMPTS):
         return _with_prompt(teacher.model, "document", batch_size)
-    return teacher_encoder(teacher, batch_size)
+    return evaluator.teacher_encoder(teacher, batch_size)
 
 
 def _with_prompt(model: Any, side: str, batch_size: int | None) -> Callable[[Sequence[str]], Any]:

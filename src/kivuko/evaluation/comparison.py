@@ -13,13 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.table import Table
 
-from kivuko.errors import DataError, UsageError
+from kivuko.errors import DataError, UsageError, check_number, check_seed, check_type
 from kivuko.evaluation import statistics as stats
 from kivuko.evaluation.evaluate import Evaluation
 from kivuko.evaluation.group_means import ALL, HEADLINE, PARITY
 from kivuko.evaluation.records import Condition, PerQueryScores, data_frame
 from kivuko.evaluation.tables import WIDTH, compact_table, fit_columns, label, plain_text
-from kivuko.languages import resource_groups
+from kivuko.languages import read_codes, resource_groups
 
 _REFERENCES = ("teacher", "untrained")
 _NO_GROUP = ("en", "und")
@@ -151,6 +151,13 @@ def compare(
     >>> print(comparison)
     R@1 of ...
     """
+    codes = read_codes(languages)
+    check_type("measure", measure, str, 'the name of a measure, such as "MAP"')
+    check_type("subset", subset, str | None, 'the name of a subset, such as "headline"')
+    check_number("bitext_size", bitext_size, least=0, whole=True, optional=True)
+    trials, seed = check_number("trials", trials, least=1, whole=True), check_seed(seed)
+    if objectives is not None and (isinstance(objectives, str) or len(objectives) != 2):
+        raise UsageError(f'objectives={objectives!r}: give the names of two, such as ("optical", "mse").')
     if measure == PARITY:
         raise UsageError("parity is no measure of single queries, so it cannot be tested: compare MAP.")
     sides = [
@@ -159,7 +166,7 @@ def compare(
     if subset is None:
         subset = HEADLINE if all(HEADLINE in side.values("subset") for side in sides) else ALL
     blocks = [side.chosen(measure, subset, bitext_size) for side in sides]
-    rows = differences(blocks[0], blocks[1], languages, trials=trials, seed=seed)
+    rows = differences(blocks[0], blocks[1], codes, trials=trials, seed=seed)
     if not rows:
         raise DataError("the two results have no data set, split and attack in common; measure both on the same")
     adjusted = stats.holm([row.p_value for row in rows])
@@ -238,6 +245,7 @@ class _Side:
     def of(cls, result: Evaluation | Path | str, objective: str | None) -> Self:
         if isinstance(result, str | Path):
             result = Evaluation.load(result)
+        check_type("result", result, Evaluation, "what evaluate or attack returned, or a records file")
         if not result.per_query:
             raise DataError(f"{result.path or 'the result'}: holds no per-query scores, which a paired test needs.")
         there = list(dict.fromkeys(block.condition.objective for block in result.per_query))

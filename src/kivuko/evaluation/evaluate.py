@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any, Literal
 from rich.table import Table
 
 from kivuko.datasets.spec import EMOJI, open_dataset, records_stem
-from kivuko.errors import UsageError, check_path
+from kivuko.errors import ModelError, UsageError, check_number, check_path, check_type
 from kivuko.evaluation.measures import write_run
 from kivuko.evaluation.records import Header, PerQueryScores, Record, data_frame, read_results, save_results
 from kivuko.evaluation.tables import WIDTH, evaluation_tables, no_better_line, plain_text, unseen_words_line
 from kivuko.files import refuse_unwritable, write_text
-from kivuko.languages import language
+from kivuko.languages import read_codes
 from kivuko.progress import bars, late_task
 from kivuko.text import pluralize
 
@@ -108,6 +108,48 @@ class Evaluation:
         return path.with_name(f"{path.stem}.{code}.{'-'.join(objective.split())}.run")
 
 
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """The keywords of ``evaluate`` that say how a data set is opened and a model loaded; UsageError for a wrong one."""
+
+    languages: tuple[str, ...] | None
+    split: str
+    captions: str
+    skip_missing: bool
+    alone: bool
+    batch_size: int | None
+    workers: int | None
+    device: str | None
+    cldr: Path | None
+    font: Path | None
+
+    def __post_init__(self) -> None:
+        check_type("split", self.split, str, "the name of a split, such as 'test'")
+        if self.captions not in ("every", "first"):
+            raise UsageError(f"captions is {self.captions!r}; give 'every' or 'first'.")
+        for name in ("skip_missing", "alone"):
+            check_type(name, getattr(self, name), bool, "True or False")
+        for name in ("batch_size", "workers"):
+            check_number(name, getattr(self, name), least=1, whole=True, optional=True)
+
+    def load_with_images(self, model: Any) -> Model:
+        from kivuko.encoders.model import load_model
+
+        loaded = load_model(model, device=self.device)
+        if not loaded.has_images:
+            raise ModelError(
+                f"{loaded.path or loaded.name}: encodes text only, so it cannot search images. Distill it with an "
+                "image tower."
+            )
+        return loaded
+
+    def grouped(self, model: Model | None, codes: tuple[str, ...]) -> tuple[str, ...]:
+        """Return the languages of group means: the requested ones, or the model's own."""
+        if self.languages is not None or model is None or not model.languages:
+            return codes
+        return tuple(code for code in codes if code in model.languages)
+
+
 def evaluate(
     model: Model | Path | str,
     dataset: Any = "emoji",
@@ -168,15 +210,15 @@ def evaluate(
     >>> print(result)
     contrastive: captions/every-caption/text-to-image, all; 3 images ...
     """
-    requested, opened, place = prepare(model, dataset, languages, split, captions, records)
-    from kivuko.evaluation.collection import open_collection
-    from kivuko.evaluation.evaluator import Options, measure_systems, standard_systems
-    from kivuko.evaluation.image_tasks import open_captions, open_emoji
-
     options = Options(
-        languages=requested, split=split, captions=captions, skip_missing=skip_missing, alone=alone,
+        languages=read_codes(languages), split=split, captions=captions, skip_missing=skip_missing, alone=alone,
         batch_size=batch_size, workers=workers, device=device, cldr=cldr, font=font,
     )  # fmt: skip
+    opened, place = prepare(model, dataset, options, records)
+    from kivuko.evaluation.collection import open_collection
+    from kivuko.evaluation.evaluator import measure_systems, standard_systems
+    from kivuko.evaluation.image_tasks import open_captions, open_emoji
+
     begin: Any = open_emoji if is_emoji(opened) else open_captions if is_caption_set(opened) else open_collection
     with bars(progress) as display:
         loaded, codes, task = begin(model, opened, options, partial(late_task, display))
@@ -195,26 +237,25 @@ def evaluate(
 
 
 def prepare(
-    model: Any, dataset: Any, languages: Sequence[str] | None, split: str, captions: str,
-    records: Path | str | Literal[False] | None, prefix: str = "",
-) -> tuple[tuple[str, ...] | None, Any, Path | None]:  # fmt: skip
-    """Check what needs no model; return the codes, the data set (None: emoji, read later), and the records' place."""
-    requested = read_codes(languages)
-    if captions not in ("every", "first"):
-        raise UsageError(f"captions is {captions!r}; give 'every' or 'first'.")
-    opened = None if dataset == EMOJI else open_dataset(dataset, split=split, languages=requested or ())
-    if is_emoji(opened) and split not in ("validation", "test"):
-        raise UsageError(f"emoji has no split {split!r}; it has validation, test")
+    model: Any, dataset: Any, options: Options, records: Path | str | Literal[False] | None, prefix: str = ""
+) -> tuple[Any, Path | None]:
+    """Check what needs no model; return the data set (None: emoji, read later), and the records' place."""
+    if not isinstance(model, str | Path) and not hasattr(model, "source"):
+        check_path("model", model, "a Model, a folder or an id")
+    opened = None
+    if dataset != EMOJI:
+        opened = open_dataset(dataset, split=options.split, languages=options.languages or ())
+    if is_emoji(opened) and options.split not in ("validation", "test"):
+        raise UsageError(f"emoji has no split {options.split!r}; it has validation, test")
     if records is False:
-        return requested, opened, None
+        return opened, None
     source = str(model if isinstance(model, str | Path) else model.source)
     place: Path | None = check_path("records", records, optional=True)
     if place is None and source and Path(source).is_dir():  # not a model of the hub
-        name = file_name(dataset, opened, split, captions)
-        place = Path(source) / "evaluation" / f"{prefix}{name}.jsonl"
+        place = Path(source) / "evaluation" / f"{prefix}{file_name(dataset, opened, options)}.jsonl"
     if place is not None:
         refuse_unwritable(place)
-    return requested, opened, place
+    return opened, place
 
 
 def is_caption_set(opened: Any) -> bool:
@@ -226,29 +267,14 @@ def is_emoji(opened: Any) -> bool:
     return opened is None or hasattr(opened, "annotations")
 
 
-def file_name(dataset: Any, opened: Any, split: str, captions: str) -> str:
+def file_name(dataset: Any, opened: Any, options: Options) -> str:
     """Return the stem of the default records file: the data set, and what else makes figures incomparable."""
     if is_emoji(opened):
-        return f"emoji-{split}"
+        return f"emoji-{options.split}"
     name = records_stem(dataset, opened.name) if isinstance(dataset, str) else opened.name
     if is_caption_set(opened):
-        name = f"{name}-{opened.split.replace('/', '-')}-{captions}-caption"
-    return _slug(name)
-
-
-def _slug(name: str) -> str:
+        name = f"{name}-{opened.split.replace('/', '-')}-{options.captions}-caption"
     return re.sub(r"[^\w.-]+", "-", name).strip("-.") or "collection"
-
-
-def read_codes(languages: Sequence[str] | None) -> tuple[str, ...] | None:
-    """Normalize codes; None stays None."""
-    if languages is None:
-        return None
-    given = [languages] if isinstance(languages, str) else list(languages)
-    codes = tuple(dict.fromkeys(language(code).code for one in given for code in one.replace(",", " ").split()))
-    if not codes:
-        raise UsageError("languages: none named; give codes such as sw so.")
-    return codes
 
 
 def _update_card(model: Model, result: Evaluation) -> None:

@@ -5,15 +5,15 @@ The English teacher on English queries is the ceiling, a model with random weigh
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kivuko.encoders.model import About, Model, encode_texts, load_model, quiet, untrained_copy
+from kivuko.encoders.model import About, Model, encode_texts, quiet, untrained_copy
 from kivuko.encoders.teacher import TextTeacher, teacher_of
-from kivuko.errors import KivukoError, ModelError, UsageError
+from kivuko.errors import KivukoError, UsageError
+from kivuko.evaluation.evaluate import Options
 from kivuko.evaluation.group_means import LanguageScores, per_query_scores, summarize
 from kivuko.evaluation.records import Condition, PerQueryScores, Record
 from kivuko.languages import resource_groups
@@ -83,37 +83,6 @@ class Task(Protocol):
     def notes(self) -> list[str]:
         """Return what a reader of the figures must know, a line each; called when everything is measured."""
         ...
-
-
-@dataclass(frozen=True, kw_only=True)
-class Options:
-    """The keywords of ``kivuko.evaluate`` that say how a data set is opened and a model loaded."""
-
-    languages: tuple[str, ...] | None
-    split: str
-    captions: str
-    skip_missing: bool
-    alone: bool
-    batch_size: int | None
-    workers: int | None
-    device: str | None
-    cldr: Path | None
-    font: Path | None
-
-    def load_with_images(self, model: Any) -> Model:
-        loaded = load_model(model, device=self.device)
-        if not loaded.has_images:
-            raise ModelError(
-                f"{loaded.path or loaded.name}: encodes text only, so it cannot search images. Distill it with an "
-                "image tower."
-            )
-        return loaded
-
-    def grouped(self, model: Model | None, codes: tuple[str, ...]) -> tuple[str, ...]:
-        """Return the languages of group means: the requested ones, or the model's own."""
-        if self.languages is not None or model is None or not model.languages:
-            return codes
-        return tuple(code for code in codes if code in model.languages)
 
 
 def model_system(model: Model, batch_size: int | None = None) -> System:

@@ -13,7 +13,8 @@ from kivuko.datasets.emoji.world import EmojiWorld, emoji_world
 from kivuko.datasets.spec import EMOJI
 from kivuko.encoders.model import Model
 from kivuko.errors import DataError
-from kivuko.evaluation.evaluator import ENGLISH, Bar, EncodedQueries, Options, notes_on_languages, own_languages
+from kivuko.evaluation.evaluate import Options
+from kivuko.evaluation.evaluator import ENGLISH, Bar, EncodedQueries, notes_on_languages, own_languages
 from kivuko.evaluation.group_means import LanguageScores
 from kivuko.evaluation.measures import MEASURES, PROTOCOL, Qrels, per_query
 from kivuko.evaluation.vectors import ImageVectors, encode_images

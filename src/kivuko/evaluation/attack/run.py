@@ -13,10 +13,11 @@ from rich.table import Table
 from kivuko.datasets.spec import EMOJI
 from kivuko.errors import UsageError, check_number, check_path, check_seed, check_type
 from kivuko.evaluation.attack.examples import AttackedExample, examples_path, write_examples
-from kivuko.evaluation.evaluate import Evaluation, call_text, is_caption_set, is_emoji, prepare
+from kivuko.evaluation.evaluate import Evaluation, Options, call_text, is_caption_set, is_emoji, prepare
 from kivuko.evaluation.records import Header, per_query_path
 from kivuko.evaluation.tables import WIDTH, attack_table, legend, overview_table
 from kivuko.files import refuse_unwritable
+from kivuko.languages import read_codes
 from kivuko.perturbations.spec import AttackSpec, parse_attacks
 from kivuko.progress import bars, late_task
 
@@ -128,21 +129,20 @@ def attack(
     queries = check_number("queries", queries, least=1, whole=True, optional=True)
     examples_file = check_path("examples", examples, optional=True)
     images_folder = check_path("images", images, optional=True)
-    requested, opened, place = prepare(model, dataset, languages, split, captions, records, "attacks-")
-    if is_emoji(opened) and requested is not None and "en" in requested:
+    options = Options(
+        languages=read_codes(languages), split=split, captions=captions, skip_missing=skip_missing, alone=True,
+        batch_size=batch_size, workers=workers, device=device, cldr=cldr, font=font,
+    )  # fmt: skip
+    opened, place = prepare(model, dataset, options, records, "attacks-")
+    if is_emoji(opened) and "en" in (options.languages or ()):
         raise UsageError("languages: English is the teacher's own and always there; name the other languages.")
     if not is_emoji(opened) and not is_caption_set(opened):
         raise UsageError(f"{dataset}: has no images; attack the emoji or an image-caption set (captions:photos.tsv).")
     check_places(place, examples_file, images_folder)
     from kivuko.evaluation.attack.results import run_attacks
     from kivuko.evaluation.attack.targets import CaptionTarget, EmojiTarget
-    from kivuko.evaluation.evaluator import Options
     from kivuko.evaluation.image_tasks import open_captions, open_emoji
 
-    options = Options(
-        languages=requested, split=split, captions=captions, skip_missing=skip_missing, alone=True,
-        batch_size=batch_size, workers=workers, device=device, cldr=cldr, font=font,
-    )  # fmt: skip
     begin: Any = open_emoji if is_emoji(opened) else open_captions
     kind: Any = EmojiTarget if is_emoji(opened) else CaptionTarget
     with bars(progress) as display:
@@ -174,14 +174,14 @@ def read_attacks(
         specs += [one] if isinstance(one, AttackSpec) else parse_attacks([one])
     specs = list(dict.fromkeys(specs))
     if not specs:
-        raise UsageError("no attack is given: name at least one, such as typo:edits=2 (--attack).")
+        raise UsageError("no attack is given: name at least one, such as typo:edits=2.")
     if crafted is None:
         return specs
     if crafted not in ("own", "english", "both"):
         raise UsageError(f"crafted={crafted}: choose own, english or both.")
     if not any(spec.attack.has("crafted") for spec in specs):
         raise UsageError(
-            f"--crafted {crafted}: none of the attacks perturbs images against a query; name one such as pgd."
+            f"crafted={crafted}: none of the attacks perturbs images against a query; name one such as pgd."
         )
     wanted = ("own", "english") if crafted == "both" else (crafted,)
     chosen = [
