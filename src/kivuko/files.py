@@ -76,11 +76,11 @@ def explain_write_failure(problem: BaseException, path: Path) -> KivukoError | N
     return None
 
 
-def refuse_unwritable(path: Path) -> None:
-    """Raise KivukoError if the file ``path`` cannot be written, before the work whose result it is to hold."""
+def refuse_unwritable(path: Path, *, folder: bool = False) -> None:
+    """Raise KivukoError if the file (or ``folder``) cannot be written, before the work whose result it is to hold."""
     _refuse_device(path)
     try:
-        if path.is_dir():
+        if path.is_dir() and not folder:
             raise IsADirectoryError(errno.EISDIR, "is a folder")
         nearest = next(parent for parent in Path(os.path.realpath(path)).parents if parent.exists())
         if not nearest.is_dir():
@@ -106,9 +106,29 @@ def refuse_foreign(
     remedy: str = "Choose another --out.",
     error: type[KivukoError] = ModelError,
 ) -> None:
-    """Raise ``error`` if ``path`` is a file, or a folder that holds something but no file named ``marker``."""
-    if path.is_file() or (path.is_dir() and any(path.iterdir()) and not (path / marker).is_file()):
+    """Raise ``error`` if ``path`` is a file, or a folder that holds something but no file named ``marker``.
+
+    Also raises KivukoError if no folder can be written there.
+    """
+    try:
+        foreign = path.is_file() or (path.is_dir() and any(path.iterdir()) and not (path / marker).is_file())
+    except OSError as problem:
+        raise explain_write_failure(problem, path) or problem from problem
+    if foreign:
         raise error(f"{path}: exists and is not {kind}; nothing was replaced. {remedy}")
+    refuse_unwritable(path, folder=True)
+
+
+def folder_beside(out: Path, ending: str) -> Path:
+    """Return ``OUT.ending``, where a run keeps what it has done so far; KivukoError if it cannot be written."""
+    named = out if out.name not in ("", "..") else Path(os.path.abspath(out))  # noqa: PTH100 - links stay
+    folder = named.with_name(f"{named.name}.{ending}")
+    refuse_unwritable(folder, folder=True)
+    if folder.exists() and not folder.is_dir():
+        raise KivukoError(f"{folder}: a folder is needed here. Move this file away, or choose another --out.")
+    if folder.is_dir() and not os.access(folder, os.W_OK | os.X_OK):
+        raise KivukoError(f"{folder}: cannot be written here (no permission). Choose another place.")
+    return folder
 
 
 def write_text(path: Path, text: str) -> None:

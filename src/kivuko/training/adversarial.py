@@ -31,7 +31,7 @@ from kivuko.encoders.model import Model, has_images, load_encoder, load_model, q
 from kivuko.encoders.model_card import model_card
 from kivuko.encoders.spelling import SPELLING_FILE, without_reading
 from kivuko.errors import CorruptFileError, DataError, ModelError, UsageError
-from kivuko.files import HARDENING_FILE, MODEL_FILE, atomic_path, refuse_foreign
+from kivuko.files import HARDENING_FILE, MODEL_FILE, atomic_path, folder_beside, refuse_foreign
 from kivuko.perturbations.image.goal import ImageToText, Threat, broken
 from kivuko.perturbations.image.pgd import pgd
 from kivuko.perturbations.image.pixel_tower import FrozenRoute, PixelTower, image_route, run_route
@@ -203,7 +203,7 @@ def harden_model(
         if done is not None and done.key == hardening_key(before, pixels, settings):
             note(f"{out}: nothing to do: made before")
             return load_model(out, device=device)
-        checkpoints = out.with_name(f"{out.name}.hardening")
+        checkpoints = folder_beside(out, "hardening")
         watch = TrainingProgress(display, "hardening", settings.batch_size, "images")
         hardened = harden_encoder(before, pixels, settings, checkpoints, watch.stepped, place)
         after = stored_like(hardened, stored)

@@ -12,7 +12,7 @@ from kivuko.bitext.pairs import Bitext, concatenate, report_copied, report_dropp
 from kivuko.bitext.reading import open_source, read_bitext
 from kivuko.bitext.sampling import hold_out
 from kivuko.errors import DataError, UsageError, check_number, check_path, check_seed, check_type
-from kivuko.files import MODEL_FILE, refuse_foreign
+from kivuko.files import MODEL_FILE, folder_beside, refuse_foreign
 from kivuko.languages import language
 from kivuko.progress import TrainingProgress, bars, note, progress_bar
 from kivuko.training.recipes import recipe_text
@@ -113,6 +113,7 @@ def distill(
     check_type("device", device, str | None, "torch's name of a device, such as cpu")
     check_type("progress", progress, bool | None, "True, False or None")
     refuse_foreign(folder, MODEL_FILE, "a Kivuko model")
+    folder_beside(folder, "training")
 
     from kivuko.encoders.loading import choose_device
     from kivuko.encoders.model import load_model, quiet, read_about

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from kivuko.datasets.emoji.sources import shipped_image_tower
 from kivuko.errors import DataError, ModelError, check_number, check_path, check_seed, check_type
-from kivuko.files import HARDENING_FILE, refuse_foreign
+from kivuko.files import HARDENING_FILE, folder_beside, refuse_foreign
 from kivuko.perturbations.catalog import Number, read_value
 
 if TYPE_CHECKING:
@@ -88,6 +88,7 @@ def refuse_not_hardened(out: Path, source: Path) -> None:
     if out.exists() and out.resolve() == source.resolve():
         raise ModelError(f"{out}: is the model that is to be hardened, which stays as it is. Choose another --out.")
     refuse_foreign(out, HARDENING_FILE, "a hardened model")
+    folder_beside(out, "hardening")
 
 
 def _radius(eps: str | float) -> float:

@@ -26,7 +26,7 @@ from kivuko.encoders.image_tower import SmallImageTower
 from kivuko.encoders.model import quiet
 from kivuko.encoders.teacher import load_teacher
 from kivuko.errors import UsageError
-from kivuko.files import atomic_path, refuse_foreign
+from kivuko.files import atomic_path, folder_beside, refuse_foreign
 from kivuko.progress import TrainingProgress, bars
 from kivuko.training.loop import Report, Training, fit
 
@@ -66,6 +66,7 @@ def make_image_tower(
     settings = TowerTraining() if steps is None else TowerTraining(steps=steps)
     if settings.steps < _LEAST_STEPS:
         raise UsageError(f"steps = {settings.steps}: give at least {_LEAST_STEPS}")
+    checkpoints = folder_beside(out, "training")
     names, rows = world.english_names()
     with quiet():
         teacher = load_teacher()
@@ -73,7 +74,6 @@ def make_image_tower(
     images, image_of_name = torch.from_numpy(world.images), torch.from_numpy(rows)
     with bars(progress) as display:
         watch = TrainingProgress(display, "image tower", settings.batch_size, "images")
-        checkpoints = out.with_name(f"{out.name}.training")
         tower = train_image_tower(images, image_of_name, vectors, settings, watch.stepped, checkpoints)
     tower.half().float()  # what is stored is what is measured
     recalls = [tower_recall(tower, images, image_of_name, vectors, seed) for seed in _VIEW_SEEDS]

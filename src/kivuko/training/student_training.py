@@ -25,6 +25,7 @@ from kivuko.encoders.student import StaticStudent, Student, load_transformer_stu
 from kivuko.encoders.teacher import TextTeacher
 from kivuko.encoders.vocabulary import train_vocabulary
 from kivuko.errors import DataError
+from kivuko.files import folder_beside
 from kivuko.progress import TrainingProgress
 from kivuko.training.initialization import start_transformer, started_student, with_new_words
 from kivuko.training.loop import Report, Training, TrainingResult, fit, step_seed, warmup_cosine
@@ -106,7 +107,7 @@ def distill_to_folder(
     about, key = read_about(out), _model_key(job, teacher, image_tower)
     if about is not None and about.run == key:
         return about, False
-    checkpoints = out.with_name(f"{out.name}.training")
+    checkpoints = folder_beside(out, "training")
     trained = train_student(job, teacher, checkpoints, watch, device)
     about = replace(trained.about, run=key)
     words = WordCounts.from_bitext(job.bitext)

@@ -16,7 +16,7 @@ from torch import Tensor
 from kivuko.encoders.teacher import TextTeacher
 from kivuko.encoders.token_batch import TokenBatch
 from kivuko.errors import CorruptFileError
-from kivuko.files import atomic_path, cache_folder
+from kivuko.files import atomic_path, cache_folder, refuse_unwritable
 
 Progress = Callable[[int, int], None]  # (sentences done, sentences)
 _BATCH = 128
@@ -50,6 +50,7 @@ def teacher_vectors(
     key = hashlib.sha256(json.dumps([2, teacher.fingerprint, distinct]).encode()).hexdigest()
     file = (cache or cache_folder() / "teacher") / f"{key[:24]}.safetensors"
     if not file.is_file():
+        refuse_unwritable(file)
         with teacher.accelerated():
             tensors = _encode(teacher, distinct, progress)
         with atomic_path(file) as temporary:

@@ -21,7 +21,7 @@ from kivuko.datasets.collections.collection import UNDETERMINED, Collection, Doc
 from kivuko.datasets.collections.trec_folder import ABOUT, read_documents, write_document, write_qrels, write_queries
 from kivuko.datasets.spec import open_collection
 from kivuko.errors import CorruptFileError, DataError, ModelError, UsageError
-from kivuko.files import atomic_path, refuse_foreign, write_text
+from kivuko.files import atomic_path, folder_beside, refuse_foreign, write_text
 from kivuko.languages import language as describe
 from kivuko.progress import progress_bar
 from kivuko.streams import open_compressed
@@ -132,13 +132,14 @@ def translate_collection(
     if not (plan.queries or plan.documents):
         raise UsageError("neither queries nor documents are to be translated: name one of them.")
     refuse_foreign(out, ABOUT, "a collection", error=UsageError)
+    parts = folder_beside(out, "parts")
     if isinstance(collection, str):
         collection = open_collection(collection)
     if isinstance(translator, str):
         from kivuko.translation.seq2seq import load_translator
 
         translator = load_translator(translator, target)
-    work = _Work(collection, translator, plan, out.with_name(f"{out.name}.parts"), source, target)
+    work = _Work(collection, translator, plan, parts, source, target)
     work.open()
     queries = work.translated_queries()
     total = collection.document_count() or 0

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from kivuko.errors import DataError, KivukoError, UsageError, at
-from kivuko.files import explain_write_failure, sha256_of, write_text
+from kivuko.files import explain_write_failure, refuse_unwritable, sha256_of, write_text
 from kivuko.progress import Report, bars, late_task
 from kivuko.streams import text_lines
 
@@ -98,6 +98,7 @@ def fetch(
 
     ``images``: also the archives of images, which are gigabytes. ``checksums``: a list in the form of ``sha256sum``.
     """
+    refuse_unwritable(folder / CHECKSUMS)
     known = read_checksums(folder / CHECKSUMS) if (folder / CHECKSUMS).is_file() else {}
     required = known if checksums is None else {**known, **read_checksums(checksums)}
     fetched: list[str] = []

@@ -26,7 +26,7 @@ from kivuko.datasets.emoji.sources import (
     read_annotations,
 )
 from kivuko.errors import CorruptFileError, UsageError
-from kivuko.files import atomic_path, cache_folder, check_sha256, sha256_of, write_text
+from kivuko.files import atomic_path, cache_folder, check_sha256, refuse_unwritable, sha256_of, write_text
 from kivuko.text import word_list
 
 TEST_CONCEPTS = 320
@@ -323,6 +323,7 @@ def _fingerprint(files: Iterable[Path]) -> str:
 
 
 def _build(place: Path, english: dict[str, Annotation], font_file: Path, progress: Progress | None) -> None:
+    refuse_unwritable(place, folder=True)
     font, left_out = EmojiFont(font_file), Counter[str]()
     row_of: dict[bytes, int] = {}
     images: list[Pixels] = []
