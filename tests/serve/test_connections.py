@@ -22,6 +22,7 @@ from test_limits import progressive_bomb
 
 from kivuko.serve import connections
 from kivuko.serve.connections import LogLimit, most_connections
+from kivuko.serve.guard import Settings
 
 HEAD = b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\n"
 
@@ -88,6 +89,19 @@ def test_silent_connections_shut_nobody_out(searcher, monkeypatch):
                 pass
             connection.close()
         assert open_still <= 40
+
+
+def test_bodies_that_never_come_shut_nobody_out(searcher):
+    with served(searcher, Settings(max_requests=5)) as address, contextlib.ExitStack() as stack:
+        head = HEAD.replace(b"GET /health", b"POST /api/search") + b"Content-Type: application/json\r\n"
+        slow = [stack.enter_context(connected(address)) for _ in range(20)]
+        for connection in slow:
+            connection.sendall(head + b"Content-Length: 100\r\n\r\n{")
+        time.sleep(0.5)
+        for _ in range(3):
+            assert httpx.get(f"{address}/api/search?q=moto", timeout=30).status_code == 200
+            assert httpx.post(f"{address}/api/search", json={"query": "moto"}, timeout=30).status_code == 200
+        assert slow[0].recv(4096).split()[1] == b"408"
 
 
 def test_connections_stay_below_the_limit_of_descriptors(monkeypatch):

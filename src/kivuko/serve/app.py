@@ -16,7 +16,7 @@ import kivuko
 from kivuko.errors import UsageError
 from kivuko.serve import schemas
 from kivuko.serve.connections import BACKLOG, LogLimit, Server, server_config
-from kivuko.serve.guard import BodyLimit, Gate, Guard, Settings, TimeLimit, answer_failures
+from kivuko.serve.guard import BodyLimit, Gate, Guard, Settings, answer_failures
 from kivuko.serve.routes import REFUSALS, image_routes, search_routes
 from kivuko.serve.service import Measured, Metrics, SearchService
 
@@ -73,7 +73,6 @@ def create_app(searcher: Any, settings: Settings | None = None) -> FastAPI:
     answer_failures(app, service.note_damage)
     # The last one added is the first to see a request.
     app.add_middleware(BodyLimit, settings=settings)
-    app.add_middleware(TimeLimit, settings=settings)
     app.add_middleware(Gate, settings=settings)
     app.add_middleware(Guard, settings=settings)
     app.add_middleware(Measured, metrics=metrics)

@@ -224,11 +224,16 @@ _MOST_DISCARDED, _DISCARD_S = 256 * 2**20, 10.0
 
 
 class Gate(Middleware):
-    """Refuses requests, with 503 and Retry-After, while too many are in progress."""
+    """Refuses requests while too many are in progress, and ends each after ``settings.timeout``, its upload included.
+
+    Those whose body still arrives do not count; when there are as many of them, the oldest gives way to a new one.
+    """
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         super().__init__(app)
-        self._most, self._now = settings.max_requests, 0
+        self._most, self._seconds = settings.max_requests, settings.timeout
+        self._now = 0
+        self._arriving: dict[asyncio.Timeout, None] = {}
 
     async def http(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["path"] in ("/health", "/metrics"):
@@ -238,22 +243,8 @@ class Gate(Middleware):
             busy = failure(503, "the server is busy; try again in a moment.", {"Retry-After": "1"})
             await busy(scope, receive, send)
             return
-        self._now += 1
-        try:
-            await self.app(scope, receive, send)
-        finally:
-            self._now -= 1
-
-
-class TimeLimit(Middleware):
-    """Ends a request after ``settings.timeout`` seconds, its upload included."""
-
-    def __init__(self, app: ASGIApp, settings: Settings) -> None:
-        super().__init__(app)
-        self._seconds = settings.timeout
-
-    async def http(self, scope: Scope, receive: Receive, send: Send) -> None:
-        started, uploading = False, True
+        started, headers = False, Headers(scope=scope)
+        arriving = headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
 
         async def noting_send(message: Message) -> None:
             nonlocal started
@@ -261,20 +252,33 @@ class TimeLimit(Middleware):
             await send(message)
 
         async def noting_receive() -> Message:
-            nonlocal uploading
+            nonlocal arriving
             message = await receive()
-            uploading = bool(message.get("more_body"))
+            if arriving and not message.get("more_body"):
+                arriving = False
+                self._arriving.pop(limit, None)
+                self._now += 1
             return message
 
         try:
             async with asyncio.timeout(self._seconds) as limit:
+                if not arriving:
+                    self._now += 1
+                else:
+                    if len(self._arriving) >= self._most:
+                        oldest = next(iter(self._arriving))
+                        del self._arriving[oldest]
+                        oldest.reschedule(0)
+                    self._arriving[limit] = None
                 await self.app(scope, noting_receive, noting_send)
         except TimeoutError:
             if started or not limit.expired():
                 raise
-            status = 408 if uploading and scope["method"] == "POST" else 503
-            late = failure(status, f"not done within {self._seconds:g} seconds.", {"Connection": "close"})
-            await late(scope, receive, send)
+            line = f"not done within {self._seconds:g} seconds, or too slow while the server is busy."
+            await failure(408 if arriving else 503, line, {"Connection": "close"})(scope, receive, send)
+        finally:
+            self._arriving.pop(limit, None)
+            self._now -= not arriving
 
 
 class BodyLimit(Middleware):
