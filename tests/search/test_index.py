@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kivuko.errors import CorruptFileError, DataError, MissingDependencyError, UsageError
+from kivuko.search import faiss_index as faiss_module
 from kivuko.search.faiss_index import FaissIndex
 from kivuko.search.index import FlatIndex, IndexPlan, choose_index, new_index
 
@@ -241,3 +242,56 @@ def test_without_faiss_exact_search_works_and_the_rest_names_the_extra(monkeypat
     unready = new_index(IndexPlan("ivf", "float16"), DIM, 10)
     with pytest.raises(MissingDependencyError, match="scale"):
         unready.add(np.arange(3), unit(3))
+
+
+def two_heaps(n, dim=16):
+    """Return vectors near one of two directions, and which of them are near the second."""
+    random = np.random.default_rng(5)
+    second = random.random(n) < 0.5
+    centers = np.where(second[:, None], np.eye(dim)[1], np.eye(dim)[0])
+    vectors = centers + 0.3 * random.normal(size=(n, dim))
+    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32), second
+
+
+def recall(results, best):
+    return np.mean([len(set(a) & set(b)) / 10 for a, b in zip(results.tolist(), best.tolist(), strict=True)])
+
+
+@pytest.mark.parametrize("kind", ["hnsw", "ivf", "flat"])
+@pytest.mark.parametrize("storage", ["float32", "float16", "int8"])
+@pytest.mark.parametrize("exact_below", [4096, 50])  # by comparing all that pass, and with the graph or the cells
+def test_filters_keep_the_recall_whatever_share_passes(kind, storage, exact_below, monkeypatch):
+    monkeypatch.setattr(faiss_module, "_FEW", exact_below)
+    if exact_below == 50:
+        monkeypatch.setattr(faiss_module, "_COMPARED_PER_DEPTH", 0.1)
+    vectors, second = two_heaps(6000)
+    index = FaissIndex(16, kind, storage, expected=len(vectors))
+    index.add(np.arange(len(vectors)) * 3, vectors)
+    queries = two_heaps(300)[0][~two_heaps(300)[1]][:30]  # all near the first
+    scores = queries @ vectors.T
+
+    def best(rows):
+        return rows[np.argsort(-scores[:, rows], axis=1)[:, :10]] * 3
+
+    random = np.random.default_rng(1).random(len(vectors))
+    plain = recall(index.search(queries, 10)[1], best(np.arange(len(vectors))))
+    shares = {share: np.flatnonzero(random < share) for share in (0.5, 0.05, 0.005)}
+    for rows in (*shares.values(), np.flatnonzero(second), np.flatnonzero(second & (random < 0.02))):
+        results = index.search(queries, 10, rows * 3)[1]
+        assert (results >= 0).all()
+        assert recall(results, best(rows)) >= 0.95 * plain - (0.1 if storage == "int8" else 0)
+
+
+@pytest.mark.parametrize("kind", ["hnsw", "ivf"])
+def test_removed_vectors_take_no_place_in_filtered_results(kind, monkeypatch):
+    monkeypatch.setattr(faiss_module, "_FEW", 50)
+    vectors, second = two_heaps(3000)
+    index = FaissIndex(16, kind, "float32", expected=3000)
+    index.add(np.arange(3000), vectors)
+    index.remove(np.flatnonzero(~second)[::2])
+    left = np.union1d(np.flatnonzero(second), np.flatnonzero(~second)[1::2])
+    query = vectors[~second][:1]
+    for among in (None, left, np.flatnonzero(second), np.arange(3000)):
+        rows = left if among is None else np.intersect1d(left, among)
+        expected = rows[np.argsort(-(query @ vectors[rows].T)[0])[:20]]
+        assert len(set(index.search(query, 20, among)[1][0]) & set(expected)) >= 19

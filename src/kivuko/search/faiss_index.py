@@ -18,8 +18,10 @@ _NEIGHBORS, _BUILD_WIDTH, _SEARCH_WIDTH = 32, 80, 256  # HNSW: M, efConstruction
 POINTS_PER_CELL = 64  # IVF: training vectors per cell
 _ROUNDS = 10  # of k-means
 _MARGIN = 0.05  # int8: of the range seen in training, added at both ends
-_GRAPH_SHARE = 0.1  # HNSW: where fewer pass a filter, the graph leads to too few of them
 _FEW = 4096  # up to this many vectors are compared one by one rather than with the graph or the cells
+_SPARE = 2  # of the nearest images, how many times more are expected to pass a filter than are wanted
+_DEEPER = 2  # times that the graph or the cells are searched
+_COMPARED_PER_DEPTH = 30  # vectors that are compared one by one in the time of one more unit of depth
 
 
 class FaissIndex:
@@ -82,39 +84,56 @@ class FaissIndex:
 
     def search(self, queries: Vectors, k: int, among: Ids | None = None) -> tuple[Vectors, Ids]:
         queries = checked_queries(queries, k, self.dim)
-        passing = self._alive if among is None else np.intersect1d(self._alive, np.asarray(among, dtype=np.int64))
-        wanted = min(k, len(passing))
+        some = (
+            None
+            if among is None and not self.dead
+            else self._alive
+            if among is None
+            else np.asarray(among, dtype=np.int64)
+        )
+        passing = len(self) if some is None else len(some)
+        wanted = min(k, len(self), passing)
         scores = np.full((len(queries), k), -np.inf, dtype=np.float32)
         ids = np.full((len(queries), k), -1, dtype=np.int64)
-        if wanted and len(queries):
-            some = None if len(passing) == len(self._alive) and not self.dead else passing
-            share = len(passing) / len(self._alive)
-            scores[:, :wanted], ids[:, :wanted] = self._search(queries, wanted, some, share)
-            lacking = (ids[:, :wanted] < 0).any(1)
-            if lacking.any():
-                again = np.ascontiguousarray(queries[lacking])
-                scores[lacking, :wanted], ids[lacking, :wanted] = self._compare_all(again, wanted, some)
+        left = np.arange(len(queries) if wanted else 0)  # queries without a result so far
+        if self.kind != "flat":
+            # The nearest of all images are searched so deep that enough of them should pass. Where they do not, as
+            # when a filter leaves only images unlike the query, deeper, and then all that pass are compared.
+            depth = wanted if some is None else math.ceil(_SPARE * wanted * (len(self) + self.dead) / max(1, passing))
+            for _ in range(_DEEPER):
+                if passing <= max(_FEW, _COMPARED_PER_DEPTH * max(depth, self._width)) or not len(left):
+                    break
+                nearest_scores, nearest = self._nearest(queries[left], depth)
+                passes = nearest >= 0 if some is None else np.isin(nearest, some)
+                best = np.argsort(~passes, axis=1, kind="stable")[:, :wanted]
+                enough = passes.sum(1) >= wanted
+                rows, best = left[enough], best[enough]
+                scores[rows, :wanted] = np.take_along_axis(nearest_scores[enough], best, axis=1)
+                ids[rows, :wanted] = np.take_along_axis(nearest[enough], best, axis=1)
+                left, depth = left[~enough], depth * 4
+        if len(left):
+            scores[left, :wanted], ids[left, :wanted] = self._compare_all(queries[left], wanted, some)
         return ranked(scores, ids)
 
-    def _search(self, queries: Vectors, k: int, some: Ids | None, share: float) -> tuple[Vectors, Ids]:
-        """Search with the graph or the cells, or one by one where few pass, which is then as quick and exact."""
+    @property
+    def _width(self) -> int:
+        return _SEARCH_WIDTH if self.kind == "hnsw" else _PROBES
+
+    def _nearest(self, queries: Vectors, depth: int) -> tuple[Vectors, Ids]:
+        """Search all images with the graph or the cells, so thoroughly that the recall holds down to ``depth``."""
         faiss = _faiss()
-        if self.kind == "flat" or share * len(self._alive) <= _FEW or (self.kind == "hnsw" and share < _GRAPH_SHARE):
-            return self._compare_all(queries, k, some)
-        selector = None if some is None else _selector(some)
         if self.kind == "ivf":
-            # Only a share of each cell passes, so more cells are searched.
-            probes = min(int(self._index.nlist), round(max(_PROBES, k / 4) / share))
-            options = faiss.SearchParametersIVF(sel=selector, nprobe=probes)
+            probes = min(int(self._index.nlist), round(max(_PROBES, depth / 4)))
+            options = faiss.SearchParametersIVF(nprobe=probes)
         else:
-            options = faiss.SearchParametersHNSW(sel=selector, efSearch=round(max(_SEARCH_WIDTH, 2 * k) / share))
-        return cast(tuple[Vectors, Ids], self._index.search(queries, k, params=options))
+            options = faiss.SearchParametersHNSW(efSearch=round(max(_SEARCH_WIDTH, 1.5 * depth)))
+        return cast(tuple[Vectors, Ids], self._index.search(np.ascontiguousarray(queries), depth, params=options))
 
     def _compare_all(self, queries: Vectors, k: int, some: Ids | None) -> tuple[Vectors, Ids]:
         """Compare with every vector that passes; exact but for the rounding of the storage."""
-        faiss = _faiss()
+        faiss, queries = _faiss(), np.ascontiguousarray(queries)
         if self.kind == "hnsw":  # its storage numbers vectors by row
-            known = faiss.vector_to_array(self._index.id_map)
+            known = faiss.rev_swig_ptr(self._index.id_map.data(), self._index.id_map.size())
             rows = None if some is None else _selector(np.flatnonzero(np.isin(known, some)))
             vectors = faiss.downcast_index(self._inner().storage)
             scores, places = vectors.search(queries, k, params=faiss.SearchParameters(sel=rows))
@@ -221,7 +240,7 @@ def _widen(index: Any) -> None:
 
 def _selector(ids: Ids) -> Any:
     """Return a FAISS selector of some ids, one bit for each possible id."""
-    marks = np.zeros(int(ids[-1]) + 1 if len(ids) else 1, dtype=bool)
+    marks = np.zeros(int(ids.max()) + 1 if len(ids) else 1, dtype=bool)
     marks[ids] = True
     return _faiss().IDSelectorBitmap(np.packbits(marks, bitorder="little"))
 

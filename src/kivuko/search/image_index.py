@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import json
 import threading
@@ -27,11 +28,15 @@ if TYPE_CHECKING:
     from kivuko.search.faiss_index import FaissIndex
 
 
+_FILTERS = 8  # whose images are remembered: with a million images, to select half of them takes a second
+
+
 class _View:
     """One generation: its store, its vector index, and the number of searches that use them."""
 
     def __init__(self, store: IndexStore) -> None:
         self.store, self.users = store, 0
+        self.select = functools.lru_cache(_FILTERS)(store.select)  # a generation never changes
         self.vector_index: Index | None = None
         self._loading = threading.Lock()
 
@@ -179,7 +184,7 @@ class ImageIndex:
                 f"{store.path}: holds vectors of {store.dim} numbers, the query has shape {queries.shape}. "
                 "Search with the model that made the index."
             )
-        among = store.select(where) if where else None
+        among = view.select(where) if where else None
         scores, ids = view.load(self._kind, self._storage, self._progress).search(queries, k, among)
         return _hits(store, scores, ids)
 
