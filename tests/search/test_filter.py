@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import unicodedata
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kivuko.errors import UsageError
-from kivuko.search.filter import MOST_CONDITIONS, OPERATORS, Condition, Filter, parse_filter
+from kivuko.search.filter import MOST_CONDITIONS, OPERATORS, Condition, Filter, add_functions, fold, parse_filter
 
 ROWS = {
     1: ("a/cat.jpg", "A black cat", 800, 600, {"license": "cc0", "year": 2019, "rating": 4.5, "public": True}),
@@ -20,11 +21,17 @@ ROWS = {
 }
 
 
-@pytest.fixture(scope="module")
-def database():
+def empty_database():
     database = sqlite3.connect(":memory:")
+    add_functions(database)
     database.execute("CREATE TABLE contents(id INTEGER PRIMARY KEY, width INT, height INT)")
     database.execute("CREATE TABLE items(key TEXT, content INT, caption TEXT, metadata TEXT)")
+    return database
+
+
+@pytest.fixture(scope="module")
+def database():
+    database = empty_database()
     for number, (key, caption, width, height, metadata) in ROWS.items():
         database.execute("INSERT INTO contents VALUES (?, ?, ?)", (number, width, height))
         stored = json.dumps(metadata, ensure_ascii=False)
@@ -120,9 +127,7 @@ def test_no_word_of_the_users_becomes_sql(database, key, operator, value):
 def test_stored_values_are_found_under_any_key(key, text, number):
     if key in ("key", "caption", "width", "height"):
         return
-    database = sqlite3.connect(":memory:")
-    database.execute("CREATE TABLE contents(id INTEGER PRIMARY KEY, width INT, height INT)")
-    database.execute("CREATE TABLE items(key TEXT, content INT, caption TEXT, metadata TEXT)")
+    database = empty_database()
     database.execute("INSERT INTO contents VALUES (1, 1, 1)")
     for stored, query in ((number, f"{key}={number}"), (number, f"{key}>={number}"), (number, f"{key}<{number + 1}")):
         database.execute("DELETE FROM items")
@@ -133,3 +138,47 @@ def test_stored_values_are_found_under_any_key(key, text, number):
         database.execute("INSERT INTO items VALUES ('k', 1, NULL, ?)", (json.dumps({key: text}, ensure_ascii=False),))
         assert passing(database, f"{key}={text}") == [1]
         assert passing(database, f"{key}~{text}") == [1]
+
+
+@pytest.mark.parametrize(
+    ("stored", "wanted"),
+    [
+        ("e\u0301cole normale", "école"), ("école normale", "E\u0301COLE"),
+        ("İSTANBUL GECESİ", "istanbul"), ("İSTANBUL GECESİ", "İstanbul"), ("istanbul gecesi", "İSTANBUL"),
+        ("KIZ KULESİ", "kız"), ("kız kulesi", "KIZ KULESİ"),
+        ("Чёрная Кошка", "чёрная кошка"), ("чёрная кошка", "Чёрная КОШКА"), ("Че\u0308рная", "чёрная"),
+        ("ΟΔΟΣ ΑΘΗΝΑΣ", "οδος αθηνας"), ("οδός", "ΟΔΌΣ"), ("STRASSE", "straße"), ("die Straße", "STRASSE"),
+        ("ԵՐԵՎԱՆ", "երևան"[:2]), ("ᲗᲑᲘᲚᲘᲡᲘ", "თბილისი"), ("𐐔𐐯𐑅𐐨𐑉𐐯𐐻", "𐐼𐐯𐑅𐐨𐑉𐐯𐐻"), ("Ꮳꮃꭹ", "ꮳꮃꭹ"),
+        ("क\u093cलम", "क़लम"), ("ک\u0627\u0653ب", "کآب"), ("각", "\u1100\u1161\u11a8"), ("ﬁsh", "FISH"), ("\u212a", "k"),
+        ("Ÿ", "ÿ"), ("ǅ", "ǆ"), ("Việt", "vie\u0323\u0302t"),
+    ],
+)  # fmt: skip
+def test_case_and_composition_do_not_matter_in_any_script_and_field(stored, wanted):
+    database = empty_database()
+    database.execute("INSERT INTO contents VALUES (1, 1, 1)")
+    metadata = json.dumps({"place": stored}, ensure_ascii=False)
+    database.execute("INSERT INTO items VALUES (?, 1, ?, ?)", (stored, stored, metadata))
+    for field in ("key", "caption", "place"):
+        assert passing(database, f"{field}~{wanted}") == [1]
+        assert passing(database, f"{field}~{wanted}x") == []
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_equality_order_and_names_of_fields_do_not_depend_on_the_form(form):
+    database = empty_database()
+    database.execute("INSERT INTO contents VALUES (1, 1, 1)")
+    fields = {unicodedata.normalize(form, "größe"): unicodedata.normalize(form, "é"), "x": True}
+    metadata = json.dumps(fields, ensure_ascii=False)
+    database.execute("INSERT INTO items VALUES ('k', 1, NULL, ?)", (metadata,))
+    for own in ("NFC", "NFD"):
+        conditions = ("größe=é", "größe~É", "größe>=é", "größe<=é", "größe<ê", "größe!=e", "größe!=")
+        assert passing(database, *(unicodedata.normalize(own, text) for text in conditions)) == [1]
+        for text in ("größe!=é", "größe<é", "größe=E", "größe="):
+            assert passing(database, unicodedata.normalize(own, text)) == []
+
+
+@given(st.text(max_size=20))
+def test_folding_is_the_same_for_every_way_to_write_a_text(text):
+    for form in ("NFC", "NFD"):
+        assert fold(unicodedata.normalize(form, text)) == fold(text)
+    assert fold(fold(text)) == fold(text)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import math
 import re
+import sqlite3
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -143,22 +145,52 @@ def _parsed(text: str) -> Condition:
     return Condition(key, operator, value)
 
 
+def fold(text: str) -> str:
+    """Return a text for comparison in any case: folded as Unicode says, composed, and with one small i for all four.
+
+    >>> fold("İSTANBUL"), fold("E\u0301COLE") == fold("École"), fold("Straße")
+    ('istanbul', True, 'strasse')
+    """
+    folded = unicodedata.normalize("NFC", unicodedata.normalize("NFD", text).casefold())
+    return folded.replace("i\u0307", "i").replace("ı", "i")
+
+
+def _composed(text: str) -> str:
+    return unicodedata.normalize("NFC", text)
+
+
+def add_functions(database: sqlite3.Connection) -> None:
+    """Add the functions that the SQL of a filter calls; SQLite itself knows the case of a to z only."""
+    for name, function in (("kivuko_fold", fold), ("kivuko_nfc", _composed)):
+        database.create_function(name, 1, function, deterministic=True)
+
+
+# Only texts beyond ASCII need the functions, which take some microseconds each: CASE does not call them for others.
+_BEYOND_ASCII = "*[^\x01-\x7f]*"
+
+
 def _compiled(condition: Condition) -> tuple[str, list[Bound]]:
-    if condition.key in COLUMNS:
-        known, path = COLUMNS[condition.key], list[Bound]()
-    else:
-        known, path = "json_extract(items.metadata, ?)", [f'$."{condition.key}"']
+    known, path = (COLUMNS[condition.key], []) if condition.key in COLUMNS else _field("json_extract", condition.key)
     if condition.operator in ("=", "!="):
         part, bound = _equal(known, path, condition)
         return (part, bound) if condition.operator == "=" else (f"NOT ({part})", bound)
     if condition.operator == "~":
-        return _contains(known, path, condition.value)
+        return _contains(known, path, fold(condition.value))
     number = _number(condition.value)
     if number is None:
-        return f"typeof({known}) = 'text' AND {known} {condition.operator} ?", [*path, *path, condition.value]
+        part = f"CASE WHEN {known} GLOB ? THEN kivuko_nfc({known}) ELSE {known} END {condition.operator} ?"
+        own = [*path, _BEYOND_ASCII, *path, *path, _composed(condition.value)]
+        return f"typeof({known}) = 'text' AND {part}", [*path, *own]
     # Compared with a REAL, SQLite reads a numeric text as a number; any other text is more than infinity.
     part = f"{known} {condition.operator} CAST(? AS REAL) AND {known} <= CAST(? AS REAL)"
     return part, [*path, number, *path, math.inf]
+
+
+def _field(function: str, key: str) -> tuple[str, list[Bound]]:
+    """Return an expression for a field of the metadata, whose name may be stored composed or not."""
+    names = dict.fromkeys((key, _composed(key), unicodedata.normalize("NFD", key)))
+    calls = ", ".join(f"{function}(items.metadata, ?)" for _ in names)
+    return (f"COALESCE({calls})" if len(names) > 1 else calls), [f'$."{name}"' for name in names]
 
 
 def _equal(known: str, path: list[Bound], condition: Condition) -> tuple[str, list[Bound]]:
@@ -167,27 +199,23 @@ def _equal(known: str, path: list[Bound], condition: Condition) -> tuple[str, li
     if not value:
         return f"COALESCE({known}, '') = ''", path
     parts, bound = [f"COALESCE(CAST({known} AS TEXT) = ?, 0)"], [*path, value]
+    parts.append(f"CASE WHEN {known} GLOB ? THEN kivuko_nfc({known}) = ? ELSE 0 END")
+    bound += [*path, _BEYOND_ASCII, *path, _composed(value)]
     if (number := _number(value)) is not None:
         parts.append(f"COALESCE({known} = CAST(? AS REAL), 0)")
         bound += [*path, number]
     if path and value.lower() in ("true", "false"):
-        parts.append("COALESCE(json_type(items.metadata, ?) = ?, 0)")
-        bound += [*path, value.lower()]
+        kind, names = _field("json_type", condition.key)
+        parts.append(f"COALESCE({kind} = ?, 0)")
+        bound += [*names, value.lower()]
     return " OR ".join(parts), bound
 
 
-def _contains(known: str, path: list[Bound], value: str) -> tuple[str, list[Bound]]:
-    """Return a case-insensitive expression; SQLite's ``lower`` knows only a to z, so other cases are tried as well."""
-    parts, bound = [f"instr(lower({known}), ?) > 0"], [*path, _lower_ascii(value)]
-    for written in dict.fromkeys((value.lower(), value.upper(), value.capitalize())):
-        if not written.isascii():
-            parts.append(f"instr({known}, ?) > 0")
-            bound += [*path, written]
-    return " OR ".join(parts), bound
-
-
-def _lower_ascii(text: str) -> str:
-    return "".join(letter.lower() if letter.isascii() else letter for letter in text)
+def _contains(known: str, path: list[Bound], folded: str) -> tuple[str, list[Bound]]:
+    beyond, bound = f"instr(kivuko_fold({known}), ?)", [*path, _BEYOND_ASCII, *path, folded]
+    if not folded.isascii():
+        return f"CASE WHEN {known} GLOB ? THEN {beyond} > 0 END", bound
+    return f"CASE WHEN {known} GLOB ? THEN {beyond} ELSE instr(lower({known}), ?) END > 0", [*bound, *path, folded]
 
 
 def _number(text: str) -> float | None:

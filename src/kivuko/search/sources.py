@@ -346,4 +346,4 @@ def _value(value: Any) -> Value:
         return value if abs(value) < 1 << 53 else str(value)
     if isinstance(value, float):
         return value if math.isfinite(value) else None
-    return json.dumps(value, ensure_ascii=True)[:_LONGEST]
+    return json.dumps(value, ensure_ascii=False).encode("utf-8", "replace").decode("utf-8")[:_LONGEST]

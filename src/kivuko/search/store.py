@@ -21,6 +21,7 @@ from safetensors.numpy import save_file
 
 from kivuko.errors import CorruptFileError, ImageIndexError
 from kivuko.files import atomic_path
+from kivuko.search.filter import add_functions
 from kivuko.search.items import Item
 
 FORMAT = "2"
@@ -79,6 +80,7 @@ def open_to_read(folder: Path) -> sqlite3.Connection:
         database = sqlite3.connect(f"{address}?{mode}", uri=True, timeout=60, check_same_thread=False)
         try:
             database.execute("SELECT value FROM meta LIMIT 1").fetchone()
+            add_functions(database)
             return database
         except sqlite3.DatabaseError as refused:
             database.close()
