@@ -16,6 +16,7 @@ from PIL import Image
 
 from kivuko.cli.main import COMMANDS
 from kivuko.evaluation.records import read_per_query, read_records
+from kivuko.studies.demo import run_demo
 from once import made_once
 
 
@@ -84,6 +85,16 @@ def test_demo_leaves_a_model_records_and_a_image(demo):
     assert "fertility" in card
     assert "kivuko search" in printed
     assert not list(out.glob("*.training"))
+
+
+def test_the_demo_command_and_the_call_give_the_same_records(demo):
+    """The models of the same job are reused, so that only the measuring is repeated."""
+    out, _ = demo
+    records = read_records(out / "records.jsonl")[1]
+    weights = {file: file.read_bytes() for file in out.glob("model/**/*.safetensors")}
+    _, repeated = run_demo(out, ["sw", "de"], steps=60, progress=False)
+    assert repeated == list(records)
+    assert weights == {file: file.read_bytes() for file in out.glob("model/**/*.safetensors")} != {}
 
 
 def test_demo_ends_with_the_two_commands_that_open_the_page(demo):

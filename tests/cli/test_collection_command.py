@@ -44,6 +44,27 @@ def test_show_tells_what_is_in_it(run_here, tmp_path: Path) -> None:
     refused(run_here("collection", "show", "marco"), "not a text collection")
 
 
+def test_show_and_measure_print_what_the_calls_return(run_here, tmp_path: Path) -> None:
+    from tiny_collection import make_collection
+
+    from kivuko.datasets.spec import summarize_collection
+    from kivuko.evaluation.measures import measure_run_file
+
+    spec = f"trec:{make_collection(tmp_path / 'c')}"
+    summary = summarize_collection(spec, read_documents=True)
+    shown = run_here("collection", "show", spec, "--documents")[1]
+    assert f"Judgments of {summary.judged_queries} queries" in shown
+    for code, *counts, example in summary.queries:
+        assert [code, *map(str, counts)] in [line.split()[: len(counts) + 1] for line in shown.splitlines()]
+        assert str(example) in shown
+    run = tmp_path / "my.run"
+    run.write_text("".join(f"q{n} Q0 d{n} 1 {5 - n} x\n" for n in range(1, 5)))
+    result = measure_run_file(run, spec, ("MAP", "nDCG@10"))
+    printed = run_here("collection", "measure", spec, str(run), "--measure", "MAP", "nDCG@10")[1]
+    for ties, values in result.values.items():
+        assert [ties, *(f"{value:.4f}" for value in values.values())] in [line.split() for line in printed.splitlines()]
+
+
 def test_evaluate_writes_records_and_runs_and_measure_reads_them(run_here, tmp_path: Path, model: Path) -> None:
     from tiny_collection import make_collection
 

@@ -12,6 +12,7 @@ from command_checks import help_without_heavy_imports, refused
 sys.path.append(str(Path(__file__).parent.parent / "report"))  # for study_records
 from study_records import Plan, made_up, page_of, written
 
+import kivuko
 from kivuko.evaluation.records import per_query_path, write_records
 
 SMALL = Plan(languages=("sw", "fi"), seeds=(0, 1), concepts=12)
@@ -44,6 +45,13 @@ def test_page_answer_and_path(run_here, records):
         "low-resource.jsonl",
         "low-resource.per_query.parquet",
     ]
+
+
+def test_the_command_and_the_call_write_the_same_page(run_here, records, tmp_path):
+    run_here("report", str(records))
+    page = kivuko.write_report(records, tmp_path / "call.html")
+    assert page == tmp_path / "call.html"
+    assert page.read_bytes() == records.with_suffix(".html").read_bytes()
 
 
 def test_out_names_the_page_and_folders_are_made(run_here, records, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -13,6 +14,8 @@ from pathlib import Path
 
 import pytest
 from command_checks import help_without_heavy_imports, refused
+
+import kivuko
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "serve"))
 
@@ -43,12 +46,15 @@ def test_it_serves_says_where_and_ends_quietly_when_interrupted(index):
         assert found, server.communicate(timeout=60)
         asked = urllib.request.Request(f"{found[1]}api/search?q=moto&k=1", headers={"X-API-Key": "sesame"})
         with urllib.request.urlopen(asked, timeout=60) as answer:
-            assert b"fire.png" in answer.read()
+            (served,) = json.loads(answer.read())["hits"]
         server.send_signal(signal.SIGINT)
         _, err = server.communicate(timeout=60)
     finally:
         server.kill()
     assert (server.returncode, err) == (0, "")
+    with kivuko.Searcher(index) as searcher:
+        (hit,) = searcher.search("moto", k=1)
+    assert (served["id"], served["score"]) == (hit.item.id, pytest.approx(hit.score))
 
 
 def test_a_port_that_is_taken_is_one_line(index, run_here):

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import json
 
 import pytest
 from command_checks import help_without_heavy_imports, refused
+from rich.console import Console
 
-from kivuko.cli.study import means_table
+from kivuko.cli.study import attacked_table, means_table
 from kivuko.evaluation.records import Record
+from kivuko.studies.engine import run_study
 from kivuko.studies.grid import read_sizes
+from kivuko.studies.low_resource import LOW_RESOURCE
 
 WORDS = ("study", "low-resource")
 
@@ -88,7 +92,7 @@ def test_the_table_has_the_mean_over_seeds_of_each_objective_and_size():
     assert [list(column.cells) for column in table.columns] == [["teacher", "mse"], ["0.100", ""], ["", "0.300"]]
 
 
-def test_a_study_from_the_command_line_ends_in_records_a_table_and_what_is_next(
+def test_the_command_and_the_call_give_the_same_records_and_what_is_next_is_printed(
     run_here, tiny_cldr, few_test_concepts, tmp_path
 ):
     records, optical = tmp_path / "r.jsonl", tmp_path / "optical.toml"
@@ -107,5 +111,28 @@ def test_a_study_from_the_command_line_ends_in_records_a_table_and_what_is_next(
     assert status == 0, err
     assert "0 to go" in err
     assert records.read_text("utf-8").splitlines()[1:] == first
+    recipes = ["mse", str(optical)]
+    run_study(LOW_RESOURCE, tmp_path / "call.jsonl", recipes=recipes, sizes=[8], seeds=1, steps=2, translation=False,
+              languages=["sw", "mr"], cldr=tiny_cldr, workers=1)  # fmt: skip
+    assert (tmp_path / "call.jsonl").read_text("utf-8").splitlines()[1:] == first
     status, out, _ = run_here("report", str(records), "--out", str(tmp_path / "page.html"))
     assert status == 0
+
+
+def test_the_table_under_attack_fits_80_columns_with_every_heading_whole():
+    attacks = {"typo": 2.0, "greedy:candidates=8,kinds=typo": 1.0, "gaussian-noise": 3.0,
+               "apgd:steps=5,warm_start=true,crafted=english": 8 / 255, "apgd:steps=3": 8 / 255}  # fmt: skip
+    records = [
+        Record(
+            dataset="emoji", split="test", model="static+emoji", objective="translate-test", bitext_size=1000, seed=0,
+            attack=attack, budget=budget, subset="headline", language="low-resource", measure="MAP", value=0.5,
+            low=0.4, high=0.6, queries=3,
+        )
+        for attack, budget in attacks.items()
+    ]  # fmt: skip
+    printed = io.StringIO()
+    Console(file=printed, width=80).print(attacked_table(records))
+    lines = printed.getvalue().splitlines()
+    assert max(map(len, lines)) <= 80
+    assert lines[1].split() == ["typo", "greedy", "gaussian-noise", "apgd", "english", "apgd", "own"]
+    assert lines[2].split() == ["objective", "clean", *["2", "edits", "1", "edit", "severity", "3", "8/255", "8/255"]]

@@ -55,11 +55,9 @@ def command(
     import logging
 
     from kivuko.errors import MissingDependencyError, UsageError
-    from kivuko.progress import bars
-    from kivuko.search.searcher import Searcher
 
     try:
-        from kivuko.serve.app import address, listen, run
+        from kivuko.serve.app import serve_index
         from kivuko.serve.guard import Settings, is_loopback
     except ModuleNotFoundError as problem:
         if (problem.name or "").startswith("kivuko"):
@@ -74,17 +72,10 @@ def command(
         timeout=timeout,
     )  # fmt: skip
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s")
-    with listen(host, port) as listening:  # before the model is loaded, so that a used port fails at once
-        with bars() as progress:
-            task = progress.add_task("loading", total=None, figures="")
-            searcher = Searcher(index, model, kind=kind, storage=storage).load()
-            progress.update(task, completed=1, total=1)
-        with searcher:
-            if not is_loopback(host) and settings.api_key is None:
-                warn(f"warning: anyone who can connect to {host} can search this index. Set KIVUKO_API_KEY.")
 
-            def ready() -> None:
-                where = address(listening)
-                show(f"{len(searcher.index):,} images at {where}", f"API: {where}docs   stop: Ctrl-C")
+    def ready(images: int, address: str) -> None:
+        if not is_loopback(host) and settings.api_key is None:
+            warn(f"warning: anyone who can connect to {host} can search this index. Set KIVUKO_API_KEY.")
+        show(f"{images:,} images at {address}", f"API: {address}docs   stop: Ctrl-C")
 
-            run(searcher, settings, listening, ready)
+    serve_index(index, settings, ready, model=model, kind=kind, storage=storage)

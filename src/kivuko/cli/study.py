@@ -127,7 +127,7 @@ def attacked_table(records: Sequence[Record]) -> Any:
             budgets[one.attack] = max(one.budget, budgets.get(one.attack, 0.0))
     columns: dict[Any, str] = {(None, None): "clean"}
     for attack, budget in budgets.items():
-        columns[attack, budget] = f"{_short(attack)} {budget_label(attack_unit(attack), budget)}"
+        columns[attack, budget] = f"{_short(attack)}\n{budget_label(attack_unit(attack), budget)}"
     size = "" if largest is None else f", {largest:,} pairs per language"
     return _table(f"low-resource mean test MAP under attack{size}", columns, values)
 

@@ -7,6 +7,7 @@ import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter, FastAPI, Response
@@ -14,6 +15,8 @@ from starlette.requests import Request
 
 import kivuko
 from kivuko.errors import UsageError
+from kivuko.progress import bars
+from kivuko.search.searcher import Searcher
 from kivuko.serve import schemas
 from kivuko.serve.connections import BACKLOG, LogLimit, Server, server_config
 from kivuko.serve.guard import BodyLimit, Gate, Guard, Settings, answer_failures
@@ -137,6 +140,20 @@ def address(listening: socket.socket) -> str:
     if host in ("0.0.0.0", "::"):
         host = "127.0.0.1"
     return f"http://{f'[{host}]' if ':' in host else host}:{port}/"
+
+
+def serve_index(
+    index: Path | str, settings: Settings, ready: Callable[[int, str], None], *, model: Path | None = None,
+    kind: str = "auto", storage: str = "auto",
+) -> None:  # fmt: skip
+    """Load an index and serve it until interrupted; ``ready`` takes the number of images and the address."""
+    with listen(settings.host, settings.port) as listening:  # before the model is loaded: a used port fails at once
+        with bars() as progress:
+            task = progress.add_task("loading", total=None, figures="")
+            searcher = Searcher(index, model, kind=kind, storage=storage).load()
+            progress.update(task, completed=1, total=1)
+        with searcher:
+            run(searcher, settings, listening, lambda: ready(len(searcher.index), address(listening)))
 
 
 def run(searcher: Any, settings: Settings, listening: socket.socket, ready: Callable[[], None]) -> None:
