@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
@@ -66,13 +67,85 @@ def test_no_record_is_a_file_too(path):
 finite = st.floats(allow_nan=False, allow_infinity=False)
 
 
-@given(text=st.text(), value=finite, budget=st.none() | finite, seed=st.none() | st.integers())
+@given(text=st.text(), value=finite, budget=st.none() | finite.map(abs), seed=st.none() | st.integers(min_value=0))
 def test_any_text_and_any_finite_number_survive(tmp_path_factory, text, value, budget, seed):
     path = tmp_path_factory.mktemp("records") / "records.jsonl"
     text = text.encode("utf-8", "replace").decode()  # lone surrogates are not text
-    record = replace(RECORD, model=text, value=value, budget=budget, seed=seed)
+    attack = None if budget is None else text
+    record = replace(RECORD, model=text, measure="own", value=value, low=value, high=value, attack=attack,
+                     budget=budget, seed=seed)  # fmt: skip
     write_records(path, HEADER, [record])
     assert read_records(path)[1] == [record]
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"value": 1.5, "high": 2.0}, "'value' is 1.5; MAP is from 0 to 1"),
+        ({"value": -0.1, "low": -0.2}, "'value' is -0.1; MAP is from 0 to 1"),
+        ({"measure": "nDCG@10", "value": 1.01, "high": 1.1}, "nDCG@10 is from 0 to 1"),
+        ({"measure": "P(rel=2)@5", "value": 3.0, "high": 3.0}, "from 0 to 1"),
+        ({"measure": "parity", "value": -1.0, "low": -2.0}, "parity is at least 0"),
+        ({"measure": "accuracy_drop", "value": -1.5, "low": -2.0}, "from -1 to 1"),
+        ({"low": 0.26}, "outside its interval [0.26, 0.3]"),
+        ({"high": 0.2}, "outside its interval"),
+        ({"low": 0.4, "high": 0.1}, "outside its interval"),
+        ({"queries": 0}, "'queries' is 0; it must be at least 1"),
+        ({"queries": -300}, "at least 1"),
+        ({"bitext_size": -1}, "'bitext_size' is -1"),
+        ({"seed": -1}, "'seed' is -1"),
+        ({"budget": 2.0}, "without an attack"),
+        ({"attack": "typo", "budget": -2.0}, "'budget' is -2.0"),
+    ],
+)  # fmt: skip
+def test_a_record_that_no_measurement_gives_is_refused_with_its_line(path, changes, problem):
+    write_records(path, HEADER, [RECORD, replace(RECORD, language="mr", **changes)])
+    with pytest.raises(CorruptFileError, match=r"records.jsonl:3: ") as caught:
+        read_records(path)
+    assert problem in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"measure": "parity", "value": 1.2, "high": 1.3},
+        {"measure": "calls", "value": 65.0, "high": 70.0},
+        {"measure": "accuracy_drop", "value": -0.1, "low": -0.2},
+        {"measure": "robustness gap", "value": -0.1, "low": -0.2},
+        {"measure": "my_cost", "value": 1000.0, "high": 1000.0},
+        {"value": 1.0, "low": 0.9, "high": 1.0 - 1e-12},  # rounding
+        {"value": 0.0, "low": 0.0},
+    ],
+)  # fmt: skip
+def test_a_record_that_a_measurement_can_give_is_read(path, changes):
+    record = replace(RECORD, **changes)
+    write_records(path, HEADER, [record])
+    assert read_records(path)[1] == [record]
+
+
+def test_a_line_that_is_there_twice_is_refused_whether_or_not_the_figures_agree(path):
+    for second, problem in ((RECORD, "the same record as line 3"), (replace(RECORD, value=0.21), "contradicts line 3")):
+        write_records(path, HEADER, [replace(RECORD, language="mr"), RECORD, second])
+        with pytest.raises(CorruptFileError, match=f"records.jsonl:4: {problem}"):
+            read_records(path)
+
+
+def test_a_line_without_end_is_not_read_into_memory(path):
+    write_records(path, HEADER, [RECORD])
+    with path.open("ab") as stream:
+        stream.write(b"x" * (1 << 20))
+    tracemalloc.start()
+    with pytest.raises(CorruptFileError, match=r"records.jsonl:3: not a line of JSON"):
+        read_records(path)
+    assert tracemalloc.get_traced_memory()[1] < 500_000
+    tracemalloc.stop()
+
+
+def test_names_that_repeat_are_kept_once(path):
+    write_records(path, HEADER, [RECORD, replace(RECORD, language="mr")])
+    first, second = read_records(path)[1]
+    assert first.model is second.model
+    assert first.measure is second.measure
 
 
 def test_the_header_knows_the_versions():

@@ -125,8 +125,8 @@ def _figures(at: Condition, code: str, value: float, english: float, queries: in
     kinds = {"headline": 1.0, "compositional": 1.5, "lexical": 0.5}
     return [
         Record(
-            **vars(at), subset=subset, language=code, measure=measure, value=figure * factor,
-            low=figure * factor * 0.9, high=figure * factor * 1.1, queries=queries,
+            **vars(at), subset=subset, language=code, measure=measure, value=min(1.0, figure * factor),
+            low=min(1.0, figure * factor) * 0.9, high=figure * factor * 1.1, queries=queries,
         )
         for subset, factor in kinds.items()
         for measure, figure in figures.items()

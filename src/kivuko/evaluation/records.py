@@ -1,8 +1,11 @@
 """Records, the source of truth: each figure, its condition and its interval."""
 
+import functools
 import json
 import math
+import operator
 import platform
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
@@ -87,21 +90,65 @@ _KINDS: Mapping[Any, tuple[str, type | tuple[type, ...]]] = {
 }
 
 
-def wrong_field(values: Mapping[str, Any], kind: type[Record | Header]) -> str | None:
-    """Return the problem of the first value that does not have the type of its field, or None."""
+@functools.cache
+def _types(kind: Any) -> list[tuple[str, bool, str, Any]]:
+    """Return (name, whether None is allowed, the type in words, the types) of each field."""
+    rows = []
     for item in fields(kind):
-        if item.name not in values:
-            return f"field {item.name!r} is missing"
-        value, optional = values[item.name], isinstance(item.type, UnionType)
+        optional = isinstance(item.type, UnionType)
+        of = get_args(item.type)[0] if optional else get_origin(item.type) or item.type
+        rows.append((item.name, optional, *_KINDS[of]))
+    return rows
+
+
+def wrong_field(values: Mapping[str, Any], kind: Any) -> str | None:
+    """Return the problem of the first value that does not have the type of its field, or None."""
+    types = _types(kind)
+    for name, optional, words, allowed in types:
+        if name not in values:
+            return f"field {name!r} is missing"
+        value = values[name]
         if value is None and optional:
             continue
-        words, types = _KINDS[get_args(item.type)[0] if optional else get_origin(item.type) or item.type]
         # bool is an int to Python, and a NaN a float; neither is a number here.
-        fits = isinstance(value, types) and not isinstance(value, bool)
+        fits = isinstance(value, allowed) and not isinstance(value, bool)
         if not fits or (isinstance(value, float) and not math.isfinite(value)):
-            return f"field {item.name!r} is {value!r}; it must be {words}"
-    if unknown := set(values) - {item.name for item in fields(kind)}:
+            return f"field {name!r} is {value!r}; it must be {words}"
+    if unknown := set(values) - {name for name, *_ in types}:
         return f"field {min(unknown)!r} is not known"
+    return None
+
+
+_LEAST = {"queries": 1, "bitext_size": 0, "seed": 0, "budget": 0}
+# Measures are shares, but for these; a user's own measure, which neither names, may have any value.
+_RANGES = {"parity": (0, math.inf), "robustness ratio": (0, math.inf), "calls": (0, math.inf), "accuracy_drop": (-1, 1)}
+_SHARE = re.compile(
+    r"(AP|MAP|RR|MRR|P|R|Success|nDCG|IPrec|SetP|SetR|SetF|Bpref|Rprec|infAP|Judged)(\([^)]*\))?(@[\d.]+)?"
+    "|target_first|success_of_correct|area of MAP"
+)
+_ROUNDING = 1e-9
+
+
+@functools.lru_cache(maxsize=1000)
+def _range(measure: str) -> tuple[float, float]:
+    """Return the smallest and largest value that a measure can have."""
+    return _RANGES.get(measure) or ((0, 1) if _SHARE.fullmatch(measure) else (-math.inf, math.inf))
+
+
+def _impossible(record: Record) -> str | None:
+    """Return what no measurement gives: a negative count, a value out of its range or outside its interval."""
+    for name, least in _LEAST.items():
+        if (count := getattr(record, name)) is not None and count < least:
+            return f"field {name!r} is {count}; it must be at least {least}"
+    if record.attack is None and record.budget is not None:
+        return f"field 'budget' is {record.budget:g} without an attack"
+    low, high = _range(record.measure)
+    if not low - _ROUNDING <= record.value <= high + _ROUNDING:
+        limits = f"at least {low:g}" if math.isinf(high) else f"from {low:g} to {high:g}"
+        return f"field 'value' is {record.value:g}; {record.measure} is {limits}"
+    slack = _ROUNDING * max(1.0, abs(record.value))
+    if not record.low - slack <= record.value <= record.high + slack:
+        return f"the value {record.value:g} is outside its interval [{record.low:g}, {record.high:g}]"
     return None
 
 
@@ -288,6 +335,7 @@ def _scores(row: Any, values: Any, names: Mapping[str, _Names], start: int, leng
 
 FORMAT = 2
 _ADDED = {"scoring": "cosine"}  # what format 1 lacks, and what it meant
+_LONGEST_LINE, _LONGEST_HEADER = 1 << 16, 1 << 26  # bytes
 _REMEDY = "the file is damaged, or holds no records; name a file that evaluate, attack or study wrote"
 
 
@@ -351,26 +399,38 @@ def _keep_earlier(path: Path, records: Sequence[Record]) -> None:
 
 
 def read_records(path: Path | str) -> tuple[Header, list[Record]]:
-    """Read a records file; CorruptFileError names ``path:line`` of what is cut, garbled or missing."""
+    """Read a records file; CorruptFileError names ``path:line`` of what is cut, garbled, impossible or repeated."""
     path = Path(path)
+    records: list[Record] = []
+    lines_of: dict[int, int] = {}  # hash of a condition -> the record's place
+    known: dict[str, str] = {}  # names, of which there are few: each is kept once
     try:
-        content = path.read_bytes()
+        with path.open("rb") as stream:
+            # Only b"\n" ends a line: text streams would also break at separators inside JSON strings.
+            first = stream.readline(_LONGEST_HEADER)
+            if not first:
+                _corrupt(path, 1, "the file is empty")
+            header, promised, added = _header(path, first)
+            line, number = first, 1
+            while following := stream.readline(_LONGEST_LINE):
+                line, number = following, number + 1
+                record = _record(path, number, line, added, known)
+                place = lines_of.setdefault(hash(_identity(record)), len(records))
+                if place < len(records) and _identity(records[place]) == _identity(record):
+                    what = "the same record as" if records[place] == record else "contradicts"
+                    _corrupt(path, number, f"{what} line {place + 2}, of one condition, language and measure")
+                records.append(record)
     except OSError as problem:
         reason = problem.strerror or problem
         raise DataError(f"{path}: records cannot be read ({reason}). Check the path.") from problem
-    if not content:
-        _corrupt(path, 1, "the file is empty")
-    # Only b"\n" ends a line: str.splitlines would also break at separators inside JSON strings.
-    *lines, rest = content.split(b"\n")
-    if rest:
-        lines.append(rest)
-    header, promised, added = _header(path, lines[0])
-    records = [_record(path, number, line, added) for number, line in enumerate(lines[1:], start=2)]
-    if rest:
-        _corrupt(path, len(lines), "the line is cut short")
+    if not line.endswith(b"\n"):
+        _corrupt(path, number, "the line is cut short")
     if len(records) != promised:
-        _corrupt(path, len(lines), f"the header promises {promised} records, the file holds {len(records)}")
+        _corrupt(path, number, f"the header promises {promised} records, the file holds {len(records)}")
     return header, records
+
+
+_identity = operator.attrgetter(*(item.name for item in fields(Condition)), "subset", "language", "measure")
 
 
 def _line(kind: str, fields: dict[str, Any], **first: Any) -> str:
@@ -396,10 +456,19 @@ def _header(path: Path, line: bytes) -> tuple[Header, int, Mapping[str, Any]]:
     return Header(**{**fields, "seeds": tuple(fields["seeds"])}), promised, _ADDED if version == 1 else {}
 
 
-def _record(path: Path, number: int, line: bytes, added: Mapping[str, Any]) -> Record:
-    fields = {**added, **_fields(path, number, line, "record")}
-    _check(path, number, fields, Record)
-    return Record(**fields)
+def _record(path: Path, number: int, line: bytes, added: Mapping[str, Any], known: dict[str, str]) -> Record:
+    values = {**added, **_fields(path, number, line, "record")}
+    for name, value in values.items():
+        if isinstance(value, str):
+            values[name] = known.setdefault(value, value)
+    try:
+        record = Record(**values)
+    except (DataError, TypeError):
+        _check(path, number, values, Record)
+        raise
+    if problem := _impossible(record):
+        _corrupt(path, number, problem)
+    return record
 
 
 def _fields(path: Path, number: int, line: bytes, kind: str) -> dict[str, Any]:
