@@ -62,6 +62,23 @@ def without_tags(text: str) -> str:
     return _TAG.sub(" ", _INLINE_TAG.sub("", text))
 
 
+# Letters and marks that people and keyboards write for an apostrophe. Those that Unicode counts as letters join the
+# words beside them, so that a tokenizer cuts "dʼeau" otherwise than "d’eau".
+APOSTROPHES = "\u2018\u201b\u02bb\u02bc\u02bd\u02c8\u02b9\u2032\u055a\ua78c\uff07\u0060\u00b4"
+APOSTROPHE = "\u2019"
+_ONE_APOSTROPHE = str.maketrans(dict.fromkeys([*APOSTROPHES, "'"], APOSTROPHE))
+
+
+def words_normalized(text: str) -> str:
+    """Return a text in NFKC with one kind of apostrophe and no İ, as lists of words are made and looked up.
+
+    >>> words_normalized("feu d'artifice") == words_normalized("feu d\u02bcartifice")
+    True
+    """
+    # Folding the case of İ leaves an i with a second dot, which no list holds.
+    return unicodedata.normalize("NFKC", text.translate(_ONE_APOSTROPHE)).replace("İ", "i")
+
+
 # Letters with their marks (Marathi's vowel signs are marks) and numbers; apostrophes, dots and hyphens within a word.
 _WORD = regex.compile(r"[\p{L}\p{N}][\p{L}\p{M}\p{N}]*(?:[’'.-][\p{L}\p{N}][\p{L}\p{M}\p{N}]*)*")
 

@@ -4,7 +4,6 @@ lingua takes 0.1 to 0.3 ms a sentence, many times as long as all other rules, so
 whose words do not decide; the words are learned from the bitext as it is read.
 """
 
-import unicodedata
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 
 from kivuko.errors import MissingDependencyError
 from kivuko.languages import language as describe
-from kivuko.text import script_of, word_list
+from kivuko.text import script_of, word_list, words_normalized
 
 _MAX_WORDS = 100_000  # that are counted; later ones are not learned
 _SEEN = 3  # times before a word counts as evidence
@@ -230,7 +229,7 @@ class LanguageGuesser:
 
     def guess(self, text: str, readings: Mapping[str, Mapping[str, float]] | None = None) -> LanguageGuess:
         """Guess the language of a text; ``readings`` are the likely words, with shares, of misspelled ones."""
-        words = word_list(unicodedata.normalize("NFKC", text))
+        words = word_list(words_normalized(text))
         evidence = [(near, share) for word in words for near, share in (readings or {}).get(word, {word: 1.0}).items()]
         known = [(self._row[word], share) for word, share in evidence if word in self._row]
         return self._by_words(known) if known else self._by_script(text)

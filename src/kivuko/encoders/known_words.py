@@ -1,7 +1,6 @@
 """The known words of a model: the words of its training sentences with their frequencies (``words.json``)."""
 
 import json
-import unicodedata
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 
 from kivuko.bitext.pairs import Bitext
 from kivuko.errors import CorruptFileError
-from kivuko.text import word_list
+from kivuko.text import word_list, words_normalized
 
 WORDS_FILE = "words.json"
 MOST_COUNTED_WORDS = 30_000  # of all languages
@@ -34,7 +33,7 @@ class WordCounts:
         if english:
             sentences[ENGLISH] = list(dict.fromkeys(pair.english for pair in bitext.pairs))
         counted = {
-            code: Counter(word for text in texts for word in word_list(unicodedata.normalize("NFKC", text)))
+            code: Counter(word for text in texts for word in word_list(words_normalized(text)))
             for code, texts in sentences.items()
         }
         total: Counter[str] = sum(counted.values(), Counter())

@@ -3,7 +3,6 @@
 A noisy channel (Kernighan, Church and Gale 1990) whose result is a mean over all readings; docs/experiments.md, 20.
 """
 
-import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -21,7 +20,7 @@ from kivuko.bitext.language_id import language_shares, log_probabilities
 from kivuko.bitext.pairs import Bitext
 from kivuko.encoders.known_words import WordCounts
 from kivuko.encoders.modules import text_modules
-from kivuko.text import word_list, word_spans
+from kivuko.text import word_list, word_spans, words_normalized
 
 SPELLING_FILE = "spelling.json"
 MOST_EDITS = 2  # letters put in, left out, exchanged, or swapped with their neighbor
@@ -61,13 +60,13 @@ class SpellingNeighbors(WordCounts):
     def subwords(self, tokenizer: Tokenizer, texts: Sequence[str]) -> list[Subwords]:
         """Return the subwords, and weights where a word has neighbors, whose mean is the vector of each text."""
         result = self.misspelled(tokenizer, texts)
-        plain = [unicodedata.normalize("NFKC", text) for row, text in enumerate(texts) if row not in result]
+        plain = [words_normalized(text) for row, text in enumerate(texts) if row not in result]
         encoded = iter(tokenizer.encode_batch_fast(plain, add_special_tokens=False))
         return [result[row] if row in result else (list(next(encoded).ids), None) for row in range(len(texts))]
 
     def misspelled(self, tokenizer: Tokenizer, texts: Sequence[str]) -> dict[int, Subwords]:
         """Return ``subwords`` of the texts that have weights, by the row of the text."""
-        whole = [unicodedata.normalize("NFKC", text) for text in texts]
+        whole = [words_normalized(text) for text in texts]
         spans = [word_spans(text) for text in whole]
         self._look_for({word for span in spans for word, _, _ in span if self._may_be_misspelled(word)})
         readings = [self._readings([word for word, _, _ in span]) for span in spans]
@@ -229,7 +228,7 @@ def misspelled_words(model: Any, text: str) -> dict[str, dict[str, float]]:
     route = text_modules(model)
     if not isinstance(route[0], ReadingStaticEmbedding):
         return {}
-    words = word_list(unicodedata.normalize("NFKC", text))
+    words = word_list(words_normalized(text))
     result = zip(words, route[0].spelling.readings(words), strict=True)
     ranked = {word: dict(sorted(own.items(), key=lambda entry: -entry[1])) for word, own in result}
     return {word: own for word, own in ranked.items() if next(iter(own)) != word}

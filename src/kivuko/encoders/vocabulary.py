@@ -13,6 +13,7 @@ from tokenizers.models import Unigram
 from tokenizers.trainers import UnigramTrainer
 
 from kivuko.errors import DataError
+from kivuko.text import APOSTROPHE, APOSTROPHES
 
 PAD, UNKNOWN = "[PAD]", "[UNK]"
 WORD_START = "▁"  # how a subword that begins a word begins
@@ -20,13 +21,22 @@ _ADDED_ABOVE_RAREST = 2.0  # nats; docs/experiments.md, 11
 
 
 def train_vocabulary(texts: Iterable[str], size: int = 16000) -> Tokenizer:
-    """Learn a unigram vocabulary of at most ``size`` subwords from ``texts``, NFKC-normalized and lower-cased.
+    """Learn a unigram vocabulary of at most ``size`` subwords from ``texts``, in NFKC, one case and one apostrophe.
 
     The same texts in the same order give the same vocabulary: training runs on one thread.
     """
     tokenizer = Tokenizer(Unigram())
     tokenizer.normalizer = normalizers.Sequence(
-        [normalizers.NFKC(), normalizers.Lowercase(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Strip()]
+        [
+            normalizers.Replace(Regex(f"[{APOSTROPHES}]"), APOSTROPHE),
+            normalizers.NFKC(),
+            normalizers.Lowercase(),
+            # Capitals become small letters one by one: İ leaves its dot, and a Σ that ends a word is no ς.
+            normalizers.Replace("i\u0307", "i"),
+            normalizers.Replace("ς", "σ"),
+            normalizers.Replace(Regex(r"\s+"), " "),
+            normalizers.Strip(),
+        ]
     )
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.Punctuation("isolated"), pre_tokenizers.Metaspace()]
