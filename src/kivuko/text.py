@@ -69,6 +69,11 @@ APOSTROPHE = "\u2019"
 _ONE_APOSTROPHE = str.maketrans(dict.fromkeys([*APOSTROPHES, "'"], APOSTROPHE))
 
 
+def one_apostrophe(text: str) -> str:
+    """Return a text with ’ for all that is written for an apostrophe."""
+    return text.translate(_ONE_APOSTROPHE)
+
+
 def words_normalized(text: str) -> str:
     """Return a text in NFKC with one kind of apostrophe and no İ, as lists of words are made and looked up.
 
@@ -76,7 +81,7 @@ def words_normalized(text: str) -> str:
     True
     """
     # Folding the case of İ leaves an i with a second dot, which no list holds.
-    return unicodedata.normalize("NFKC", text.translate(_ONE_APOSTROPHE)).replace("İ", "i")
+    return unicodedata.normalize("NFKC", one_apostrophe(text)).replace("İ", "i")
 
 
 # Letters with their marks (Marathi's vowel signs are marks) and numbers; apostrophes, dots and hyphens within a word.
@@ -91,6 +96,12 @@ def word_list(text: str) -> list[str]:
     """
     words: list[str] = _WORD.findall(text.casefold())
     return words
+
+
+def word_forms(text: str) -> list[str]:
+    """Return the words of a text as they are written, in order, punctuation left out."""
+    forms: list[str] = _WORD.findall(text)
+    return forms
 
 
 def word_spans(text: str) -> list[tuple[str, int, int]]:

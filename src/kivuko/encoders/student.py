@@ -1,6 +1,7 @@
 """Students: multilingual encoders that learn. Each is a torch module that returns TokenBatch."""
 
 import copy
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -135,10 +136,28 @@ class _ProjectedStudent(nn.Module):
 
     model: Any
     tokenizer: Any
+    rows: Tensor | None  # int64 [vocabulary]: the token whose vector each token has, where some share theirs
 
     def __init__(self, dim: int, name: str, rate_factor: float) -> None:
         super().__init__()
         self.dim, self.name, self.rate_factor = dim, name, rate_factor
+        self.register_buffer("rows", None, persistent=False)
+
+    def share_vectors(self, same: Mapping[int, int]) -> None:
+        """Let tokens have the vectors of others, as forms of one word in capitals: number -> that of the other."""
+        if same:
+            self.rows = torch.tensor([same.get(number, number) for number in range(len(self.tokenizer))])
+
+    def _read(self, ids: Tensor) -> Tensor:
+        """Return the numbers of tokens, int64, as the network reads them."""
+        return ids if self.rows is None else self.rows[ids]
+
+    def _copy_shared(self) -> None:
+        """Write shared vectors into the table, so that the network needs no list of them."""
+        if self.rows is not None:
+            table = self.model.get_input_embeddings().weight
+            with torch.no_grad():
+                table[: len(self.rows)] = table[self.rows]
 
     def _project(self, width: int) -> None:
         self.projection = nn.Linear(width, self.dim) if width != self.dim else nn.Identity()
@@ -186,11 +205,13 @@ class TransformerStudent(_ProjectedStudent):
         if not attended.shape[1]:  # texts without a token, from a tokenizer that adds no special ones
             empty = torch.zeros(len(texts), 1, self.dim, device=self.device)
             return TokenBatch(empty, empty[..., 0].bool(), empty[:, 0])
+        encoded["input_ids"] = self._read(encoded["input_ids"])
         tokens = self.projection(self.model(**encoded).last_hidden_state)
         return TokenBatch(tokens, attended & ~special, masked_mean(tokens, attended))
 
     def to_modules(self) -> list[nn.Module]:
         """Return Transformer, mean Pooling, Dense where there is a projection, and Normalize."""
+        self._copy_shared()
         encoder = transformer_module(merged(self.model), self.tokenizer, max_seq_length=self.max_length)
         pooling = Pooling(int(self.model.config.hidden_size), pooling_mode="mean")
         return [encoder, pooling, *self._closing_modules()]
@@ -226,6 +247,7 @@ class SentenceStudent(_ProjectedStudent):
         encoder: Any = self.route[0]
         features = features_on(self.device, encoder.preprocess(texts))
         ids, attended = features["input_ids"], features["attention_mask"].bool()
+        features["input_ids"] = self._read(ids)
         for module in self.route:
             features = module(features)
         tokens = features["token_embeddings"]
@@ -237,6 +259,7 @@ class SentenceStudent(_ProjectedStudent):
 
     def to_modules(self) -> list[nn.Module]:
         """Return the model's own modules, Dense where there is a projection, and Normalize."""
+        self._copy_shared()
         modules = [copy.deepcopy(one) for one in self.route]
         encoder: Any = modules[0]
         encoder.model = merged(encoder.model)

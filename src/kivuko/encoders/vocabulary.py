@@ -5,7 +5,8 @@ Unigram language model segmentation: Kudo 2018, "Subword Regularization".
 
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 from tokenizers import Regex, Tokenizer, decoders, normalizers, pre_tokenizers
@@ -51,6 +52,27 @@ def train_vocabulary(texts: Iterable[str], size: int = 16000) -> Tokenizer:
     with _one_thread():
         tokenizer.train_from_iterator(material, trainer)
     return _in_fixed_order(tokenizer)
+
+
+def case_forms(seen: Mapping[str, int], *, dotted: bool = False) -> list[str]:
+    """Return the forms in which a word may be written; the first is the most usual one in small letters.
+
+    ``seen``: forms and how often each was seen; ``dotted``: of a language with İ and ı, such as Turkish.
+
+    >>> case_forms({"Paka": 2, "paka": 1}), case_forms({"İzmir": 1}, dotted=True)
+    (['paka', 'Paka', 'PAKA'], ['izmir', 'İzmir', 'İZMİR', 'Izmir', 'IZMIR'])
+    """
+    small: Counter[str] = Counter()
+    for form, count in seen.items():
+        small[(form.replace("İ", "i").replace("I", "ı") if dotted else form).lower()] += count
+    usual = [form for form, _ in small.most_common()]
+    capitals = [
+        form
+        for word in usual
+        for own in ([word.replace("i", "İ").replace("ı", "I"), word] if dotted else [word])
+        for form in (own[:1].title() + word[1:], own.upper())
+    ]
+    return list(dict.fromkeys([*usual, *seen, *capitals]))
 
 
 def add_words(tokenizer: Tokenizer, words: Iterable[str]) -> Tokenizer:

@@ -6,7 +6,7 @@ Vocabulary transplant by transport plans over the bitext; relatives are WECHSEL 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,9 +19,9 @@ from torch.nn import functional as F
 from kivuko.bitext.pairs import Bitext
 from kivuko.encoders.student import StaticStudent, TransformerStudent
 from kivuko.encoders.teacher import TextTeacher
-from kivuko.encoders.vocabulary import PAD, UNKNOWN, WORD_START, add_words, train_vocabulary
+from kivuko.encoders.vocabulary import PAD, UNKNOWN, WORD_START, add_words, case_forms, train_vocabulary
 from kivuko.errors import ModelError
-from kivuko.text import trigrams, word_list
+from kivuko.text import APOSTROPHE, one_apostrophe, trigrams, word_forms, word_list
 from kivuko.training.recipe import Recipe, Start
 from kivuko.training.teacher_vectors import Progress, teacher_vectors
 from kivuko.transport.association import Affinity, Association, associate
@@ -164,7 +164,7 @@ def with_new_words(student: TransformerStudent, bitext: Bitext, start: Start) ->
     if not getattr(tokenizer, "is_fast", False):
         raise ModelError(f"{student.name}: its tokenizer takes no new words (it is not a fast one).")
     before = len(tokenizer)
-    counts = Counter(word for pair in bitext.pairs for word in word_list(pair.text))
+    counts, forms = _words(bitext)
     cut = [word for word, _ in sorted(counts.items(), key=lambda one: (-one[1], one[0]))]
     pieces = tokenizer(cut, add_special_tokens=False)["input_ids"] if cut else []
     unread = {word for word, ids in zip(cut, pieces, strict=True) if tokenizer.unk_token_id in ids}
@@ -174,10 +174,13 @@ def with_new_words(student: TransformerStudent, bitext: Bitext, start: Start) ->
         return student
     tokenizer.add_tokens([AddedToken(word, single_word=True, normalized=True) for word in new])
     tokenizer.add_tokens([AddedToken(piece, normalized=True) for piece in subwords])
+    same = _add_forms(tokenizer, {word: forms[word] for word in new}, single_word=True)
+    same |= _add_forms(tokenizer, {piece: case_forms({piece: 1}) for piece in subwords}, single_word=False)
+    student.share_vectors(same)
     student.model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
     table = student.model.get_input_embeddings().weight
     texts, english = (
-        tokenizer(side, add_special_tokens=False)["input_ids"]
+        [[same.get(number, number) for number in ids] for ids in tokenizer(side, add_special_tokens=False)["input_ids"]]
         for side in ([pair.text for pair in bitext.pairs], [pair.english for pair in bitext.pairs])
     )
     spelled = [(text or "").strip("▁Ġ# ") for text in tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))]
@@ -190,6 +193,48 @@ def with_new_words(student: TransformerStudent, bitext: Bitext, start: Start) ->
         vectors = association.mean_of(torch.cat([known, known.mean(0).expand(len(tokenizer) - before, -1)]))[before:]
         table[before:] = torch.where(seen[:, None], vectors, known.mean(0)).to(table.dtype)
     return student
+
+
+def _words(bitext: Bitext) -> tuple[Counter[str], dict[str, list[str]]]:
+    """Count a bitext's words, in small letters, and list the forms in which each may be written."""
+    seen: dict[str, Counter[str]] = {}
+    dotted: set[str] = set()  # words of languages with İ and ı
+    for pairs in bitext.by_language().values():
+        has_dots = any("İ" in pair.text or "ı" in pair.text for pair in pairs)
+        words = Counter(word for pair in pairs for word in word_forms(pair.text))
+        for form, count in words.items():
+            small = one_apostrophe(form.replace("İ", "i").replace("I", "ı") if has_dots else form).casefold()
+            seen.setdefault(small, Counter())[form] += count
+            dotted |= {small} if has_dots else set()
+    counts, forms = Counter[str](), dict[str, list[str]]()
+    for small, own in seen.items():
+        cased = case_forms(own, dotted=small in dotted)
+        counts[cased[0]] = own.total()
+        marks = (APOSTROPHE, "'", "\u02bc", "\u2018") if APOSTROPHE in small else ()
+        typed = [one_apostrophe(form).replace(APOSTROPHE, mark) for form in cased for mark in marks]
+        forms[cased[0]] = list(dict.fromkeys([*cased, *typed]))
+    return counts, forms
+
+
+def _add_forms(tokenizer: Any, forms: Mapping[str, Sequence[str]], *, single_word: bool) -> dict[int, int]:
+    """Add the other forms of added words to a vocabulary, and return the number of each with that of its word.
+
+    A form that a tokenizer reads like another one, or has as one token of its own, is left out.
+    """
+    normalizer = tokenizer.backend_tokenizer.normalizer
+    read = normalizer.normalize_str if normalizer is not None else str
+    taken, others = {read(word) for word in forms}, {}
+    longest = max(map(len, forms.values()), default=0)
+    # First the second form of each word, and then the third: a word's own capitals come before those of others.
+    ranked = [(own[place], word) for place in range(1, longest) for word, own in forms.items() if place < len(own)]
+    pieces = tokenizer([form for form, _ in ranked], add_special_tokens=False)["input_ids"] if ranked else []
+    for (form, word), ids in zip(ranked, pieces, strict=True):
+        if read(form) not in taken and (len(ids) > 1 or tokenizer.unk_token_id in ids):
+            taken.add(read(form))
+            others[form] = word
+    tokenizer.add_tokens([AddedToken(form, single_word=single_word, normalized=True) for form in others])
+    number = tokenizer.convert_tokens_to_ids
+    return {number(form): number(word) for form, word in others.items()}
 
 
 def _unseen_script(tokenizer: Any, counts: dict[str, int]) -> list[str]:
