@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
+
 import huggingface_hub
 import pytest
 from huggingface_hub.errors import HfHubHTTPError
 
+import kivuko
 from kivuko.encoders import loading as hub
 from kivuko.encoders.loading import local_folder, require_hub
 from kivuko.encoders.student import load_transformer_student
@@ -93,3 +96,36 @@ def test_a_folder_is_taken_as_it_is_named_and_an_id_is_fetched(answering, tmp_pa
     assert [name for name, _ in requested] == [ID, ID]  # no safetensors in it: then the older file of weights
     assert "pytorch_model*.bin" in requested[1][1]
     assert "*.safetensors" in requested[0][1]
+
+
+@pytest.fixture
+def no_network(monkeypatch):
+    """Let every connection fail, and list what was looked up."""
+    lookups = []
+
+    def refuse(host, *_, **__):
+        lookups.append(host)
+        raise OSError("no network")
+
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("socket.getaddrinfo", refuse)
+    return lookups
+
+
+@pytest.mark.parametrize("load", [kivuko.load_model, load_teacher, lambda name: load_transformer_student(name, 32)])
+def test_a_local_model_with_a_name_like_an_id_is_not_looked_up(no_network, load, tiny_sentence_transformer, tmp_path,
+                                                              monkeypatch):  # fmt: skip
+    shutil.copytree(tiny_sentence_transformer, tmp_path / "models" / "mine")
+    monkeypatch.chdir(tmp_path)
+    load("models/mine")
+    assert no_network == []
+
+
+def test_a_search_looks_nothing_up(no_network):
+    with pytest.raises(
+        ModelError, match=rf"^{ID}: not on this machine, and not fetched by a search\. Run: hf download"
+    ):
+        local_folder(ID, fetch=False)
+    with pytest.raises(ModelError, match="not on this machine"):
+        load_teacher(ID, fetch=False)
+    assert no_network == []

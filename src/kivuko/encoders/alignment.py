@@ -331,7 +331,7 @@ class Aligner:
 _ALIGNERS: weakref.WeakKeyDictionary[Model, tuple[str, Aligner]] = weakref.WeakKeyDictionary()
 
 
-def load_aligner(model: Model | Path | str, *, teacher: Path | str | None = None) -> Aligner:
+def load_aligner(model: Model | Path | str, *, teacher: Path | str | None = None, fetch: bool = True) -> Aligner:
     from kivuko.encoders.model import Model, load_model, quiet, read_token_mean
     from kivuko.encoders.teacher import load_teacher
 
@@ -346,7 +346,7 @@ def load_aligner(model: Model | Path | str, *, teacher: Path | str | None = None
     prompt = about.teacher_prompt or None if about and teacher is None else None
     try:
         with quiet():
-            loaded = load_teacher(source, prompt)
+            loaded = load_teacher(source, prompt, fetch=fetch)
     except ModelError as problem:
         if teacher:
             raise

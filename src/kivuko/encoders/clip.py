@@ -51,11 +51,13 @@ class ClipTowers:
 
 
 def load_clip(source: str | Path, name: str) -> ClipTowers:
-    """Load both towers of a CLIP-like model: a hub id, a folder of ``transformers``, or one of ``open_clip``."""
+    """Load both towers of a CLIP-like model: a folder of ``transformers``, or a name of ``open_clip``."""
     if str(source).startswith(PREFIX):
         return take_apart(*load_open_clip(str(source).removeprefix(PREFIX)), name)
-    model = transformers.AutoModel.from_pretrained(str(source), dtype=torch.float32)
-    return take_apart(model, transformers.AutoProcessor.from_pretrained(str(source)), name)
+    folder = Path(source).absolute()  # a relative path may be taken for a hub id
+    model = transformers.AutoModel.from_pretrained(folder, dtype=torch.float32, trust_remote_code=False)
+    processor = transformers.AutoProcessor.from_pretrained(folder, trust_remote_code=False)
+    return take_apart(model, processor, name)
 
 
 def split_clip(encoder: Any, name: str) -> ClipTowers | None:
@@ -107,7 +109,7 @@ def _text_tower(model: Any, processor: Any, kind: str) -> Any:
 def _encoder(body: Any, texts: Any, method: str, length: int) -> Any:
     """Return the module that gives a text model's last hidden states; ``texts``: its tokenizer or processor."""
     return transformer_module(
-        body, texts, one_side=method == "forward", max_seq_length=length, model_kwargs={"dtype": torch.float32},
+        body, texts, one_side=method == "forward", max_seq_length=length, dtype=torch.float32,
         modality_config={"text": {"method": method, "method_output_name": "last_hidden_state"}},
         module_output_name="token_embeddings",
     )  # fmt: skip
@@ -115,7 +117,7 @@ def _encoder(body: Any, texts: Any, method: str, length: int) -> Any:
 
 def _image_tower(model: Any, pixels: Any, kind: str) -> Any:
     encoder = transformer_module(
-        model.vision_model, pixels, one_side=True, model_kwargs={"dtype": torch.float32},
+        model.vision_model, pixels, one_side=True, dtype=torch.float32,
         modality_config={"image": {"method": "forward", "method_output_name": "pooler_output"}},
         module_output_name="sentence_embedding",
     )  # fmt: skip

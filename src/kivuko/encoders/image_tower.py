@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from kivuko.encoders.clip import load_clip, split_clip
 from kivuko.encoders.loading import PREFIX, local_folder, model_kind
-from kivuko.encoders.modules import dense_module, transformer_module
+from kivuko.encoders.modules import dense_module, load_sentence_transformer, transformer_module
 from kivuko.errors import ModelError, wrap_errors
 
 Vectors = np.ndarray[tuple[int, int], np.dtype[np.float32]]
@@ -46,7 +46,7 @@ class SmallImageTower(nn.Module):
             size={"height": self.size, "width": self.size}, image_mean=[PIXEL_MEAN] * 3, image_std=[PIXEL_SPREAD] * 3,
             resample=int(Image.Resampling.BILINEAR), do_convert_rgb=True,
         )  # fmt: skip
-        body = transformer_module(self.body, processor, model_kwargs={"dtype": torch.float32})
+        body = transformer_module(self.body, processor, dtype=torch.float32)
         pooling = Pooling(self.head.in_features, pooling_mode="mean")
         return SentenceTransformer(modules=[body, pooling, dense_module(self.head), Normalize()], device="cpu")
 
@@ -59,7 +59,7 @@ def load_image_tower(source: str | Path, dim: int) -> Any:
         raise ModelError(f"{source}: not an image tower (no modules.json in it, and no CLIP).")
     with wrap_errors(lambda reason: ModelError(f"{source}: not an image tower that loads ({reason}).")):
         if is_model:
-            tower = SentenceTransformer(place, device="cpu", model_kwargs={"dtype": torch.float32})
+            tower = load_sentence_transformer(place, torch.float32)
             tower = towers.image if (towers := split_clip(tower, name)) else tower
         else:
             tower = load_clip(place, name).image

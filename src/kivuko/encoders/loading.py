@@ -101,8 +101,11 @@ def _is_on_hub(name: str) -> bool:
     return True
 
 
-def local_folder(name: str) -> Path:
-    """Return the folder of a model: the one named, or that of a hub id in the hub's cache, fetched if necessary."""
+def local_folder(name: str, *, fetch: bool = True) -> Path:
+    """Return the folder of a model: the one named, or that of a hub id in the hub's cache.
+
+    ``fetch``: ask the hub for it, and for its newest version; else it must be in the cache, and nothing is looked up.
+    """
     folder = Path(name).expanduser()
     if folder.exists() or folder.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
         return folder
@@ -110,6 +113,11 @@ def local_folder(name: str) -> Path:
         if (packaged := packaged_minilm()) is not None:
             return packaged
         name = DEFAULT_TEACHER
+    if not fetch:
+        with wrap_errors(
+            lambda _: ModelError(f"{name}: not on this machine, and not fetched by a search. Run: hf download {name}")
+        ):
+            return Path(huggingface_hub.snapshot_download(name, allow_patterns=list(_FILES), local_files_only=True))
     require_hub(name)
     with wrap_errors(
         lambda reason: ModelError(f"{name}: no such model folder, and the hub does not provide it ({reason}).")

@@ -27,7 +27,7 @@ from kivuko.encoders.image_tower import Vectors, encode_images
 from kivuko.encoders.images import as_rgb, open_image
 from kivuko.encoders.known_words import WORDS_FILE, WordCounts
 from kivuko.encoders.loading import DEFAULT_NAMES, PREFIX, PROBES, choose_device, local_folder, model_kind
-from kivuko.encoders.modules import text_modules
+from kivuko.encoders.modules import load_sentence_transformer, text_modules
 from kivuko.encoders.spelling import SPELLING_FILE, SpellingNeighbors, read_misspelled
 from kivuko.encoders.student import Student
 from kivuko.encoders.teacher import load_teacher
@@ -362,7 +362,7 @@ def load_encoder(path: Path | str) -> Any:
         wrap_errors(lambda reason: ModelError(f"{unusable} ({reason}). Delete the folder and make it again.")),
         quiet(),
     ):
-        model = SentenceTransformer(str(path), device="cpu").eval()
+        model = load_sentence_transformer(path).eval()
         if "text" in model.modalities:
             model.encode(list(PROBES), show_progress_bar=False)  # what is damaged may load, and break when it is used
     if (spelling := SpellingNeighbors.load(path / SPELLING_FILE)) is not None:

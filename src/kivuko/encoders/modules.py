@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Dense, Transformer
 from tokenizers import Tokenizer
 from torch import Tensor, device, nn
@@ -15,7 +16,19 @@ from kivuko.errors import ModelError
 _PREPARATION = ("tokenizer_config.json", "preprocessor_config.json")
 
 
-def transformer_module(body: Any, preparation: Any, *, one_side: bool = False, **options: Any) -> Any:
+_SAFE = {"trust_remote_code": False}  # and without a question at the terminal
+
+
+def load_sentence_transformer(folder: Path | str, dtype: Any = None) -> Any:
+    """Load a folder of sentence-transformers on the CPU; code that comes with a model is refused."""
+    # A relative path that looks like a hub id is looked up on the hub for each file that the folder lacks.
+    options = {} if dtype is None else {"model_kwargs": {"dtype": dtype}}
+    return SentenceTransformer(str(Path(folder).absolute()), device="cpu", trust_remote_code=False, **options)
+
+
+def transformer_module(
+    body: Any, preparation: Any, *, one_side: bool = False, dtype: Any = None, **options: Any
+) -> Any:
     """Return the module of a network of ``transformers`` with its tokenizer, processor or image processor.
 
     ``one_side``: the tokenizer or image processor forgets the class that joined it with the other side of a CLIP.
@@ -28,7 +41,8 @@ def transformer_module(body: Any, preparation: Any, *, one_side: bool = False, *
                 settings = json.loads(file.read_text(encoding="utf-8"))
                 settings.pop("processor_class", None)
                 file.write_text(json.dumps(settings, indent=1, ensure_ascii=False), encoding="utf-8")
-        return Transformer(folder, **options)
+        network = _SAFE if dtype is None else {**_SAFE, "dtype": dtype}
+        return Transformer(folder, model_kwargs=network, processor_kwargs=_SAFE, config_kwargs=_SAFE, **options)
 
 
 def dense_module(linear: nn.Linear, **names: str) -> Any:

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 import transformers
 from numpy.typing import NDArray
-from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Dense, Normalize, Transformer
 from sentence_transformers.sentence_transformer.modules import Pooling, StaticEmbedding
 from tokenizers import Tokenizer
@@ -17,7 +16,7 @@ from tokenizers.processors import TemplateProcessing
 from torch import Tensor, nn
 
 from kivuko.encoders.loading import local_folder
-from kivuko.encoders.modules import dense_module, features_on, transformer_module
+from kivuko.encoders.modules import dense_module, features_on, load_sentence_transformer, transformer_module
 from kivuko.encoders.spelling import SpellingNeighbors
 from kivuko.encoders.teacher import special_ids
 from kivuko.encoders.token_batch import TokenBatch, masked_mean
@@ -296,14 +295,14 @@ def load_transformer_student(name: str | Path, dim: int) -> Any:
     A folder or hub id of ``sentence-transformers`` becomes a SentenceStudent, which pools as the model does.
     """
     text = str(name)
-    folder = local_folder(text)
+    folder = local_folder(text).absolute()
     if not folder.is_dir():
         raise ModelError(f"{text}: no such model folder. Name a folder or a model on the hub.")
     with wrap_errors(lambda reason: ModelError(f"{text}: not a Hugging Face encoder that loads ({reason}).")):
         if (folder / "modules.json").is_file():
             return _load_sentence_student(folder, dim, text)
-        tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
-        model = transformers.AutoModel.from_pretrained(folder, dtype=torch.float32)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        model = transformers.AutoModel.from_pretrained(folder, dtype=torch.float32, trust_remote_code=False)
     if getattr(model.config, "is_encoder_decoder", False):
         model = model.get_encoder()
     if (takes := getattr(model, "main_input_name", "input_ids")) != "input_ids":
@@ -316,7 +315,7 @@ def load_transformer_student(name: str | Path, dim: int) -> Any:
 
 
 def _load_sentence_student(folder: Path, dim: int, name: str) -> SentenceStudent:
-    model = SentenceTransformer(str(folder), device="cpu", model_kwargs={"dtype": torch.float32})
+    model = load_sentence_transformer(folder, torch.float32)
     modules = list(model)
     if not isinstance(modules[0], Transformer) or modules[0].tokenizer is None:
         raise ModelError(f"{name}: its text goes to {type(modules[0]).__name__}; a student must be a transformer.")

