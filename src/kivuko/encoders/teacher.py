@@ -171,9 +171,8 @@ def _load(source: str, name: str) -> tuple[Any, type[TextTeacher]]:
     if (kind := loading.model_kind(source)) == "clip":
         return load_clip(source, name).text, ClipTeacher
     if kind == "multi-vector":
-        return MultiVectorEncoder(
-            str(Path(source).absolute()), device="cpu", trust_remote_code=False
-        ), MultiVectorTeacher
+        folder = str(Path(source).absolute())  # a relative path may be taken for a hub id
+        return MultiVectorEncoder(folder, device="cpu", trust_remote_code=False), MultiVectorTeacher
     model = load_sentence_transformer(source)
     towers = split_clip(model, name)
     return (towers.text, ClipTeacher) if towers else (model, TextTeacher)
