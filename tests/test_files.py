@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import signal
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from kivuko.errors import CorruptFileError, KivukoError
-from kivuko.files import atomic_path, cache_folder, check_sha256, refuse_unwritable, sha256_of, write_text
+from kivuko.files import atomic_path, cache_folder, check_sha256, mend, refuse_unwritable, sha256_of, write_text
 
 ABC_SHA256 = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # FIPS 180-2, appendix B.1
 
@@ -250,3 +251,106 @@ def test_the_cache_folder_heeds_the_nearest_setting(monkeypatch, tmp_path):
     assert cache_folder() == tmp_path / "xdg" / "kivuko"
     monkeypatch.delenv("XDG_CACHE_HOME")
     assert cache_folder() == tmp_path / "home" / ".cache" / "kivuko"
+
+
+def dead_process():
+    """Return the number of a process that has ended."""
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return process.pid
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from kivuko.files import atomic_path
+target, moment = Path(sys.argv[1]), sys.argv[2]
+if moment == "between":
+    rename = Path.rename
+    def killed(self, to):
+        rename(self, to)
+        os.kill(os.getpid(), signal.SIGKILL)
+    Path.rename = killed
+with atomic_path(target) as temporary:
+    temporary.mkdir()
+    (temporary / "new").write_text("2")
+    if moment == "writing":
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.parametrize("moment", ["writing", "between"])
+def test_what_a_killed_process_leaves_is_mended_by_the_next(tmp_path, moment):
+    target = tmp_path / "world"
+    fill(target, old="1")
+    path = os.pathsep.join(sys.path)
+    killed = subprocess.run([sys.executable, "-c", KILLED, target, moment], env={**os.environ, "PYTHONPATH": path})
+    assert killed.returncode == -signal.SIGKILL
+    assert len(names_in(tmp_path)) == 2
+    mend(target)
+    assert names_in(tmp_path) == ["world"]
+    assert names_in(target) == ["old"]
+
+
+def test_the_next_writer_removes_the_temporary_files_of_dead_processes_and_no_others(tmp_path):
+    dead, live = dead_process(), os.getppid()
+    stays = [f".file.txt.{live}-0123ab.tmp", f".other.txt.{dead}-0123ab.tmp", ".file.txt.backup.tmp",
+             f".file.txt.ffff-{dead}-0123ab.tmp", f".file.txt.{dead}-0123ab.bak"]  # fmt: skip
+    for name in (*stays, f".file.txt.{dead}-0123ab.tmp", f".file.txt.{os.getpid()}-0123ab.tmp"):
+        (tmp_path / name).write_text("half")
+    write_text(tmp_path / "file.txt", "whole")
+    assert names_in(tmp_path) == sorted([*stays, "file.txt"])
+
+
+def test_two_writers_of_one_process_leave_each_other_alone(tmp_path):
+    target = tmp_path / "file.txt"
+    with atomic_path(target) as first:
+        first.write_text("1")
+        with atomic_path(target) as second:
+            second.write_text("2")
+        assert first.read_text() == "1"
+    assert target.read_text() == "1"
+
+
+def test_an_interrupt_between_two_renames_leaves_the_old_folder(tmp_path, monkeypatch):
+    target, real = tmp_path / "world", Path.rename
+    fill(target, old="1")
+
+    def rename(self, to):
+        if self.name.endswith(".tmp"):
+            raise KeyboardInterrupt
+        return real(self, to)
+
+    monkeypatch.setattr(Path, "rename", rename)
+    with pytest.raises(KeyboardInterrupt), atomic_path(target) as temporary:
+        fill(temporary, new="2")
+    assert names_in(target) == ["old"]
+    assert names_in(tmp_path) == ["world"]
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o027, 0o640), (0o077, 0o600), (0o002, 0o664)])
+def test_modes_follow_the_umask_even_where_a_writer_is_stricter(tmp_path, umask, mode):
+    before = os.umask(umask)
+    try:
+        with atomic_path(tmp_path / "folder") as temporary:
+            fill(temporary, a="1")
+            (temporary / "a").chmod(0o600)
+        with atomic_path(tmp_path / "file") as temporary:
+            temporary.touch(0o600)
+    finally:
+        os.umask(before)
+    for place in (tmp_path / "folder" / "a", tmp_path / "file"):
+        assert stat.S_IMODE(place.stat().st_mode) == mode
+
+
+def test_folders_are_flushed_too(tmp_path, monkeypatch):
+    flushed, real = [], os.fsync
+
+    def fsync(number):
+        flushed.append(str(Path(f"/proc/self/fd/{number}").readlink()))
+        real(number)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with atomic_path(tmp_path / "folder") as temporary:
+        fill(temporary, a="1")
+    assert flushed == [str(temporary), str(temporary / "a"), str(tmp_path)]

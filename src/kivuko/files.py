@@ -1,12 +1,15 @@
 """Files that are either whole or absent, and the folder where caches live.
 
-Everything is written under a temporary name in the same folder and renamed when it is complete.
+Everything is written under a temporary name in the same folder and renamed when it is complete. What a killed process
+leaves of that is removed, or put back, by the next one.
 """
 
 import contextlib
 import errno
 import hashlib
 import os
+import platform
+import re
 import secrets
 import shutil
 import stat
@@ -15,6 +18,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from kivuko.errors import CorruptFileError, KivukoError, ModelError
+
+_HOST = hashlib.sha256(platform.node().encode()).hexdigest()[:4]  # process numbers of another machine say nothing here
+_LEFT = re.compile(r"\.(?P<name>.+)\.(?:(?P<host>[0-9a-f]{4})-)?(?P<process>\d+)-[0-9a-f]{6}\.(?P<kind>tmp|old)")
+_live: set[str] = set()  # names of what this process is writing
 
 
 def cache_folder() -> Path:
@@ -39,12 +46,16 @@ def atomic_path(path: Path) -> Iterator[Path]:
     """
     _refuse_device(path)
     path = Path(os.path.realpath(path))  # what a link points to is replaced, not the link
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(3)}.tmp")
+    temporary = path.with_name(f".{path.name}.{_HOST}-{os.getpid()}-{secrets.token_hex(3)}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        mend(path)
+        usual = _usual_mode(temporary)
+        _live.add(temporary.stem)
         yield temporary
-        _flush_to_disk(temporary)
+        _flush_to_disk(temporary, usual)
         _replace(temporary, path)
+        _sync(path.parent)
     except BaseException as problem:
         _remove(temporary)
         if isinstance(problem, FileNotFoundError) and str(problem.filename) in map(str, (temporary, *path.parents)):
@@ -52,6 +63,42 @@ def atomic_path(path: Path) -> Iterator[Path]:
         if explained := explain_write_failure(problem, path):
             raise explained from problem
         raise
+    finally:
+        _live.discard(temporary.stem)
+
+
+def mend(path: Path) -> None:
+    """Put back a folder that a killed process had moved aside to replace it, and remove what else it left of that."""
+    path = Path(os.path.realpath(path))
+    with contextlib.suppress(OSError):  # a folder that cannot be read or changed stays as it is
+        with os.scandir(path.parent) as entries:
+            names = [entry.name for entry in entries if entry.name.startswith(f".{path.name}.")]
+        left = [match for match in map(_LEFT.fullmatch, names) if match and match["name"] == path.name]
+        for match in sorted(left, key=lambda match: match["kind"]):  # what stepped aside first
+            if _is_running(match):
+                continue
+            place = path.with_name(match.group())
+            if match["kind"] == "old" and not path.exists():
+                place.rename(path)
+                _sync(path.parent)
+            else:
+                _remove(place)
+
+
+def _is_running(left: re.Match[str]) -> bool:
+    """Return True if the process may still be at work that a name is from."""
+    if left["host"] not in (None, _HOST):
+        return True
+    process = int(left["process"])
+    if process == os.getpid():
+        return Path(left.group()).stem in _live
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:
+        pass  # another user's
+    return True
 
 
 def explain_write_failure(problem: BaseException, path: Path) -> KivukoError | None:
@@ -110,6 +157,7 @@ def refuse_foreign(
 
     Also raises KivukoError if no folder can be written there.
     """
+    mend(path)
     try:
         foreign = path.is_file() or (path.is_dir() and any(path.iterdir()) and not (path / marker).is_file())
     except OSError as problem:
@@ -158,11 +206,37 @@ def _no_files_kept(path: Path) -> KivukoError:
     return KivukoError(f"{path}: cannot be written here (no file can be created in this folder). Choose another place.")
 
 
-def _flush_to_disk(path: Path) -> None:
-    for file in [path] if path.is_file() else path.rglob("*"):
-        if file.is_file():
-            with file.open("rb") as stream:
+def _usual_mode(path: Path) -> int:
+    """Return the mode of new files here, 0o666 less the umask, by way of a file at ``path``."""
+    number = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+    try:
+        return stat.S_IMODE(os.fstat(number).st_mode)
+    finally:
+        os.close(number)
+        path.unlink()
+
+
+def _flush_to_disk(path: Path, usual: int) -> None:
+    """Flush files and folders, and give files the usual mode where a writer was stricter, as safetensors is."""
+    for place in [path, *path.rglob("*")] if path.is_dir() else [path]:
+        if place.is_file():
+            mode = stat.S_IMODE(place.stat().st_mode)
+            if mode | usual != mode:
+                place.chmod(mode | usual)
+            with place.open("rb") as stream:
                 os.fsync(stream.fileno())
+        elif place.is_dir():
+            _sync(place)
+
+
+def _sync(folder: Path) -> None:
+    """Flush the names in a folder."""
+    with contextlib.suppress(OSError):  # not every file system or system can
+        number = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(number)
+        finally:
+            os.close(number)
 
 
 def _replace(temporary: Path, path: Path) -> None:
@@ -172,8 +246,9 @@ def _replace(temporary: Path, path: Path) -> None:
         path.rename(aside)
         try:
             temporary.rename(path)
-        except OSError:
-            aside.rename(path)
+        except BaseException:
+            if not path.exists():
+                aside.rename(path)
             raise
         shutil.rmtree(aside)
     else:
