@@ -16,9 +16,6 @@ from kivuko.errors import ModelError
 _PREPARATION = ("tokenizer_config.json", "preprocessor_config.json")
 
 
-_SAFE = {"trust_remote_code": False}  # and without a question at the terminal
-
-
 def load_sentence_transformer(folder: Path | str, dtype: Any = None) -> Any:
     """Load a folder of sentence-transformers on the CPU; code that comes with a model is refused."""
     # A relative path that looks like a hub id is looked up on the hub for each file that the folder lacks.
@@ -41,8 +38,7 @@ def transformer_module(
                 settings = json.loads(file.read_text(encoding="utf-8"))
                 settings.pop("processor_class", None)
                 file.write_text(json.dumps(settings, indent=1, ensure_ascii=False), encoding="utf-8")
-        network = _SAFE if dtype is None else {**_SAFE, "dtype": dtype}
-        return Transformer(folder, model_kwargs=network, processor_kwargs=_SAFE, config_kwargs=_SAFE, **options)
+        return Transformer(folder, model_kwargs={} if dtype is None else {"dtype": dtype}, **options)
 
 
 def dense_module(linear: nn.Linear, **names: str) -> Any:
