@@ -43,6 +43,9 @@ class UsageError(KivukoError):
     """The options given contradict each other or name something that does not exist."""
 
 
+NO_ACCESS = "no permission to read it. Run as its owner, or let others read it (chmod -R a+rX)."
+
+
 def at(path: Path | str, line: int | None = None) -> str:
     """Format a place as ``path`` or ``path:line`` (lines count from 1), as compilers do."""
     return f"{path}" if line is None else f"{path}:{line}"
@@ -64,6 +67,23 @@ def one_line(problem: BaseException) -> str:
     return " ".join(str(problem).split()) or type(problem).__name__
 
 
+def is_denied(problem: BaseException | None) -> bool:
+    """Return True if an error, or one that it follows from, is a lack of permission."""
+    while problem is not None:
+        if isinstance(problem, PermissionError) or "(os error 13)" in str(problem):  # of libraries in Rust
+            return True
+        problem = problem.__cause__ or problem.__context__
+    return False
+
+
+def unreadable(file: Path | str, problem: BaseException, message: str) -> KivukoError:
+    """Return the error of a file of Kivuko's that cannot be read: damaged, as ``message`` says, unless access lacks."""
+    # safetensors says that there is no such file.
+    if is_denied(problem) or (os.path.exists(file) and not os.access(file, os.R_OK)):  # noqa: PTH110
+        return DataError(f"{file}: {NO_ACCESS}")
+    return CorruptFileError(message)
+
+
 @contextmanager
 def wrap_errors(make_error: Callable[[str], KivukoError]) -> Iterator[None]:
     """Turn any error of a library into ``make_error(reason)``; Kivuko's own and Ctrl-C pass.
@@ -76,7 +96,11 @@ def wrap_errors(make_error: Callable[[str], KivukoError]) -> Iterator[None]:
         raise
     except BaseException as problem:
         if isinstance(problem, Exception) or type(problem).__name__ == "PanicException":
-            raise make_error(first_line(problem)) from problem
+            error = make_error(first_line(problem))
+            if is_denied(problem):  # messages begin with the place
+                place = getattr(problem, "filename", None) or str(error).partition(": ")[0]
+                error = type(error)(f"{place}: {NO_ACCESS}")
+            raise error from problem
         raise
 
 

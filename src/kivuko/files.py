@@ -17,7 +17,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from kivuko.errors import CorruptFileError, KivukoError, ModelError
+from kivuko.errors import NO_ACCESS, CorruptFileError, DataError, KivukoError, ModelError
 
 _HOST = hashlib.sha256(platform.node().encode()).hexdigest()[:4]  # process numbers of another machine say nothing here
 _LEFT = re.compile(r"\.(?P<name>.+)\.(?:(?P<host>[0-9a-f]{4})-)?(?P<process>\d+)-[0-9a-f]{6}\.(?P<kind>tmp|old)")
@@ -140,6 +140,18 @@ def refuse_unwritable(path: Path, *, folder: bool = False) -> None:
         raise _no_files_kept(path) from problem
     except OSError as problem:
         raise explain_write_failure(problem, path) or problem from problem
+
+
+def refuse_unreadable(path: Path) -> None:
+    """Raise DataError if a file or folder may not be read; what is not there is reported where it is read."""
+    try:
+        needed = os.R_OK | os.X_OK if stat.S_ISDIR(path.stat().st_mode) else os.R_OK
+    except PermissionError as problem:
+        raise DataError(f"{path}: {NO_ACCESS}") from problem
+    except (OSError, ValueError):
+        return
+    if not os.access(path, needed):
+        raise DataError(f"{path}: {NO_ACCESS}")
 
 
 MODEL_FILE = "kivuko.json"  # in every folder that holds a model of Kivuko's

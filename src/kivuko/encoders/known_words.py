@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kivuko.bitext.pairs import Bitext
-from kivuko.errors import CorruptFileError
+from kivuko.errors import unreadable
 from kivuko.text import word_list, words_normalized
 
 WORDS_FILE = "words.json"
@@ -57,5 +57,6 @@ class WordCounts:
             if not counts.size or not np.isfinite(counts).all() or (counts < 0).any():
                 raise ValueError("not counts of words")
         except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError) as problem:
-            raise CorruptFileError(f"{file}: corrupted or of another version. Make the model again.") from problem
+            what = f"{file}: corrupted or of another version. Make the model again."
+            raise unreadable(file, problem, what) from problem
         return cls(tuple(counted), words, counts)

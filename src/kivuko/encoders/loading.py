@@ -12,7 +12,7 @@ import huggingface_hub
 import huggingface_hub.errors
 
 from kivuko.errors import ModelError, UsageError, first_line, wrap_errors
-from kivuko.files import mend, sha256_of
+from kivuko.files import mend, refuse_unreadable, sha256_of
 
 PREFIX = "open_clip:"
 DEFAULT_TEACHER = "sentence-transformers/all-MiniLM-L6-v2"
@@ -107,6 +107,8 @@ def local_folder(name: str, *, fetch: bool = True) -> Path:
     ``fetch``: ask the hub for it, and for its newest version; else it must be in the cache, and nothing is looked up.
     """
     folder = Path(name).expanduser()
+    for place in (folder, *folder.glob("*"), *folder.glob("*/*")):  # those of its modules, too
+        refuse_unreadable(place)
     if not folder.exists():
         mend(folder)
     if folder.exists() or folder.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:

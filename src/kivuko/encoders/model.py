@@ -31,7 +31,7 @@ from kivuko.encoders.modules import load_sentence_transformer, text_modules
 from kivuko.encoders.spelling import SPELLING_FILE, SpellingNeighbors, read_misspelled
 from kivuko.encoders.student import Student
 from kivuko.encoders.teacher import load_teacher
-from kivuko.errors import CorruptFileError, ModelError, UsageError, check_number, check_type, wrap_errors
+from kivuko.errors import ModelError, UsageError, check_number, check_type, unreadable, wrap_errors
 from kivuko.files import MODEL_FILE as _ABOUT
 from kivuko.files import atomic_path, refuse_foreign
 
@@ -378,9 +378,8 @@ def read_about(path: Path | str) -> About | None:
         about = About(**json.loads(file.read_text(encoding="utf-8")))
         _check_types(about)
     except (OSError, ValueError, TypeError, RecursionError) as problem:
-        raise CorruptFileError(
-            f"{file}: corrupted or of another version. Delete the folder and make the model again."
-        ) from problem
+        what = f"{file}: corrupted or of another version. Delete the folder and make the model again."
+        raise unreadable(file, problem, what) from problem
     return about
 
 
@@ -396,7 +395,7 @@ def read_token_mean(path: Path | str, teacher: str | None = None) -> TokenMean |
         if vector.ndim != 1 or not vector.is_floating_point() or not vector.isfinite().all():
             raise ValueError("not a vector of finite numbers")
     except (SafetensorError, OSError, ValueError) as problem:
-        raise CorruptFileError(f"{file}: corrupted or unreadable. Make the model again.") from problem
+        raise unreadable(file, problem, f"{file}: corrupted or unreadable. Make the model again.") from problem
     # Models without the entry were trained with the mean subtracted from both sides.
     side = metadata.get("centered") or metadata.get("centred")  # its old spelling  # codespell:ignore centred
     mean = TokenMean(vector.float(), metadata.get("teacher", ""), student_centered=side != "teacher")

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kivuko.encoders.loading import PROBES
-from kivuko.errors import CorruptFileError, MissingDependencyError, ModelError, first_line, wrap_errors
+from kivuko.errors import CorruptFileError, MissingDependencyError, ModelError, first_line, unreadable, wrap_errors
 
 GRAPH, INT8_GRAPH = "model.onnx", "model.int8.onnx"
 TOKENIZER = "tokenizer.json"
@@ -72,7 +72,7 @@ def _read_about(file: Path) -> dict[str, Any]:
     try:
         about = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as problem:
-        raise _damaged(file, first_line(problem)) from problem
+        raise unreadable(file, problem, str(_damaged(file, first_line(problem)))) from problem
     return about if isinstance(about, dict) else {}
 
 

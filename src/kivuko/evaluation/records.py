@@ -19,7 +19,7 @@ from typing import Any, NoReturn, get_args, get_origin
 import numpy as np
 from numpy.typing import NDArray
 
-from kivuko.errors import CorruptFileError, DataError, KivukoError, MissingDependencyError, at
+from kivuko.errors import CorruptFileError, DataError, KivukoError, MissingDependencyError, at, unreadable
 from kivuko.evaluation.statistics import Interval, check_values
 from kivuko.files import atomic_path, refuse_unwritable
 from kivuko.progress import note
@@ -232,7 +232,8 @@ def refuse_damaged(path: Path, what: str) -> Iterator[None]:
     try:
         yield
     except (ArrowException, OSError, ValueError, KeyError, TypeError, RecursionError, DataError) as problem:
-        raise CorruptFileError(f"{path}: the {what} are damaged; run the command that wrote them again") from problem
+        message = f"{path}: the {what} are damaged; run the command that wrote them again"
+        raise unreadable(path, problem, message) from problem
 
 
 def write_per_query_table(path: Path, scores: Sequence[PerQueryScores]) -> None:

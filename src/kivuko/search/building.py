@@ -18,7 +18,7 @@ from filelock import FileLock
 from numpy.typing import NDArray
 
 from kivuko.datasets.spec import is_spec
-from kivuko.errors import CorruptFileError, DataError, ImageIndexError, KivukoError, UsageError
+from kivuko.errors import CorruptFileError, DataError, ImageIndexError, KivukoError, UsageError, unreadable
 from kivuko.files import cache_folder, explain_write_failure, write_text
 from kivuko.progress import bars, console, note, progress_bar
 from kivuko.search import decoding, resumable_writer
@@ -395,7 +395,7 @@ def emoji_index(
         if _digest(_vectors(index)) != (folder / _CHECKSUM).read_text(encoding="ascii").strip():
             raise CorruptFileError("its checksum differs from what was written")
     except (CorruptFileError, ImageIndexError, OSError, ValueError) as problem:
-        raise CorruptFileError(f"{folder}: corrupted. Delete this folder and run again.") from problem
+        raise unreadable(folder, problem, f"{folder}: corrupted. Delete this folder and run again.") from problem
     return index
 
 

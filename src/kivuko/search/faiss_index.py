@@ -7,7 +7,7 @@ from typing import Any, Self, cast
 
 import numpy as np
 
-from kivuko.errors import CorruptFileError, MissingDependencyError
+from kivuko.errors import MissingDependencyError, unreadable
 from kivuko.files import atomic_path
 from kivuko.search.index import KINDS, STORAGES, Ids, Vectors, checked_addition, checked_queries, ranked
 
@@ -174,7 +174,8 @@ class FaissIndex:
             stored = faiss.read_index(str(path), mapping | faiss.IO_FLAG_READ_ONLY if mapped else 0)
             kind, storage = _described(stored)
         except (RuntimeError, OSError, ValueError, KeyError, AttributeError) as problem:
-            raise CorruptFileError(f"{path}: not an index that loads. Delete this file and run again.") from problem
+            what = f"{path}: not an index that loads. Delete this file and run again."
+            raise unreadable(path, problem, what) from problem
         index = cls(int(stored.d), kind, storage, expected=int(stored.ntotal))
         index._index = stored
         if mapped and kind == "ivf":  # else each search starts 32 threads that read ahead

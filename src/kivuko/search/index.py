@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from kivuko.errors import CorruptFileError, DataError, UsageError
+from kivuko.errors import DataError, UsageError, unreadable
 from kivuko.files import atomic_path
 
 Vectors = NDArray[np.float32]
@@ -210,7 +210,8 @@ class FlatIndex:
                 raise ValueError("not ids and their vectors")
             index = cls(vectors.shape[1], str(vectors.dtype))
         except (SafetensorError, OSError, ValueError) as problem:
-            raise CorruptFileError(f"{path}: not an index that loads. Delete this file and run again.") from problem
+            what = f"{path}: not an index that loads. Delete this file and run again."
+            raise unreadable(path, problem, what) from problem
         index._ids, index._vectors, index._count = ids, vectors, len(ids)
         return index
 

@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from kivuko.errors import CorruptFileError
+from kivuko.errors import CorruptFileError, unreadable
 from kivuko.files import atomic_path, check_sha256, sha256_of, write_text
 
 _INDEX = "checkpoint.json"
@@ -86,9 +86,8 @@ def _index(folder: Path) -> dict[str, Any]:
         index = dict(json.loads(path.read_text(encoding="utf-8")))
         intact = index.pop("check") == _check(index)
     except (OSError, ValueError, KeyError, TypeError) as problem:
-        raise CorruptFileError(
-            f"{path}: corrupted. Delete the folder {folder} to start this training again."
-        ) from problem
+        what = f"{path}: corrupted. Delete the folder {folder} to start this training again."
+        raise unreadable(path, problem, what) from problem
     if not intact:
         raise CorruptFileError(f"{path}: corrupted. Delete the folder {folder} to start this training again.")
     if index["format"] != 1:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from kivuko.encoders.teacher import TextTeacher
 from kivuko.encoders.token_batch import TokenBatch
-from kivuko.errors import CorruptFileError
+from kivuko.errors import CorruptFileError, unreadable
 from kivuko.files import atomic_path, cache_folder, refuse_unwritable
 
 Progress = Callable[[int, int], None]  # (sentences done, sentences)
@@ -85,7 +85,7 @@ def _read(file: Path, sentences: dict[str, int]) -> TeacherVectors:
             tensors = {name: stored.get_tensor(name) for name in ("tokens", "offsets", "pooled", "mean")}
             expected = (stored.metadata() or {}).get("sha256")
     except (SafetensorError, OSError, ValueError) as problem:
-        raise CorruptFileError(f"{file}: corrupted or unreadable. {remedy}") from problem
+        raise unreadable(file, problem, f"{file}: corrupted or unreadable. {remedy}") from problem
     if _digest(tensors) != expected:
         raise CorruptFileError(f"{file}: corrupted (its checksum differs from what was written). {remedy}")
     return TeacherVectors(sentences, **tensors)

@@ -25,7 +25,7 @@ from kivuko.datasets.emoji.sources import (
     find_font,
     read_annotations,
 )
-from kivuko.errors import CorruptFileError, UsageError
+from kivuko.errors import CorruptFileError, UsageError, unreadable
 from kivuko.files import atomic_path, cache_folder, check_sha256, refuse_unwritable, sha256_of, write_text
 from kivuko.text import word_list
 
@@ -370,7 +370,8 @@ def _load(place: Path) -> tuple[tuple[Emoji, ...], Pixels, Counter[str]]:
         manifest = json.loads((place / "manifest.json").read_text(encoding="utf-8"))
         sums = {name: str(manifest["sha256"][name]) for name in ("images.parquet", "emoji.json")}
     except (OSError, ValueError, KeyError, TypeError) as problem:
-        raise CorruptFileError(f"{place / 'manifest.json'}: corrupted or unreadable. {remedy}") from problem
+        file = place / "manifest.json"
+        raise unreadable(file, problem, f"{file}: corrupted or unreadable. {remedy}") from problem
     for name, expected in sums.items():
         check_sha256(place / name, expected, remedy)
     listing = json.loads((place / "emoji.json").read_text(encoding="utf-8"))
