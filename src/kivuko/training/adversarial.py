@@ -30,7 +30,7 @@ from kivuko.encoders.loading import choose_device, hash_tensors
 from kivuko.encoders.model import Model, has_images, load_encoder, load_model, quiet, read_about
 from kivuko.encoders.model_card import model_card
 from kivuko.encoders.spelling import SPELLING_FILE, without_reading
-from kivuko.errors import CorruptFileError, DataError, ModelError, UsageError
+from kivuko.errors import DataError, ModelError, UsageError, unreadable
 from kivuko.files import HARDENING_FILE, MODEL_FILE, atomic_path, folder_beside, refuse_foreign
 from kivuko.perturbations.image.goal import ImageToText, Threat, broken
 from kivuko.perturbations.image.pgd import pgd
@@ -272,9 +272,8 @@ def read_hardening(folder: Path | str) -> HardeningNote | None:
         if not isinstance(effect.key, str) or not isinstance(effect.settings, dict):
             raise TypeError("key or settings")
     except (OSError, ValueError, TypeError, RecursionError) as problem:
-        raise CorruptFileError(
-            f"{file}: corrupted or of another version. Delete the folder and harden again."
-        ) from problem
+        what = f"{file}: corrupted or of another version. Delete the folder and harden again."
+        raise unreadable(file, problem, what) from problem
     return effect
 
 
