@@ -6,7 +6,8 @@ Everything public is imported on first use, so that ``import kivuko`` stays chea
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any
+
+TYPE_CHECKING = False
 
 __version__ = "0.1.0.dev0"
 
@@ -40,6 +41,8 @@ _WHERE = {
 __all__ = ["__version__", "losses", *_WHERE]
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from kivuko import losses as losses
     from kivuko.bitext.pairs import Bitext, Pair
     from kivuko.bitext.reading import read_bitext

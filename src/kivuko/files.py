@@ -112,6 +112,10 @@ def explain_write_failure(problem: BaseException, path: Path) -> KivukoError | N
     words = str(problem).lower()
     if number in (errno.ENOSPC, errno.EDQUOT) or "no space left" in words or "quota exceeded" in words:
         return KivukoError(f"{path}: the disk is full; nothing was written. Free some space and run again.")
+    if number == errno.EFBIG or "file too large" in words:
+        return KivukoError(
+            f"{path}: larger than files may be here (ulimit -f, or the file system); nothing was written."
+        )
     if number in (errno.EACCES, errno.EPERM, errno.EROFS) or "permission denied" in words:
         return KivukoError(f"{path}: cannot be written here (no permission). Choose another place.")
     if number in (errno.ENOTDIR, errno.EEXIST):

@@ -12,8 +12,9 @@ from typing import Any
 import click
 
 import kivuko
-from kivuko.errors import KivukoError
+from kivuko.errors import KivukoError, UsageError
 from kivuko.files import explain_write_failure
+from kivuko.processes import SAFE_PATH
 
 # name -> (module, one line for --help, which imports no command)
 COMMANDS = {
@@ -73,42 +74,91 @@ def main() -> None:
     # Hub libraries print progress bars, which mix with those of Kivuko.
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    os.environ.setdefault(SAFE_PATH, "1")  # for processes of libraries; those of Kivuko have it anyway
+    presses: list[int] = []
+    try:
+        with _signals(presses):
+            _check_surroundings()
+            program.main(prog_name="kivuko", standalone_mode=False)
+            sys.stdout.flush()  # a full disk or a closed pipe raises here
+    except SystemExit:
+        raise
+    except BaseException as problem:
+        _end(problem, bool(presses))
+        raise
+
+
+def _check_surroundings() -> None:
+    """Open standard streams that are closed, whose place the next file would take; refuse what cannot work."""
+    without_output = sys.stdout is None
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+    sys.stdin, sys.stdout, sys.stderr = (
+        stream or open(number, mode, encoding="utf-8", closefd=False)  # noqa: SIM115
+        for number, (mode, stream) in enumerate((("r", sys.stdin), ("w", sys.stdout), ("w", sys.stderr)))
+    )
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # for terminals without Unicode, and paths that are not UTF-8
+    if without_output:
+        raise UsageError("standard output is closed. Send it to a file, or to /dev/null.")
+    if _folder_is_gone():
+        raise UsageError("the current folder does not exist any more. Change to another one (cd).")
+
+
+def _folder_is_gone() -> bool:
     try:
-        with _sigterm_unwinds():
-            program.main(prog_name="kivuko", standalone_mode=False)
-        sys.stdout.flush()  # a full disk or a closed pipe raises here
-    except click.exceptions.NoArgsIsHelpError as problem:
+        os.getcwd()  # noqa: PTH109
+    except FileNotFoundError:
+        return True
+    return False
+
+
+def _end(problem: BaseException, pressed: bool) -> None:
+    """Exit with one line for an error that has one.
+
+    ``pressed``: Ctrl-C was pressed, which libraries may turn into an error of their own.
+    """
+    if pressed or isinstance(problem, click.Abort | KeyboardInterrupt):
+        _fail(_interrupted(sys.argv[1:]), 130)
+    if isinstance(problem, click.exceptions.NoArgsIsHelpError):
         problem.show()
         sys.exit(2)
-    except click.ClickException as problem:
+    if isinstance(problem, click.ClickException):
         context = getattr(problem, "ctx", None)
         message = problem.format_message()
         message += "" if message.endswith((".", "?", "!")) else "."
         _fail(message + (f" See '{context.command_path} --help'." if context else ""), 2)
-    except (click.Abort, KeyboardInterrupt):
-        _fail(_interrupted(sys.argv[1:]), 130)
-    except KivukoError as problem:
+    if isinstance(problem, KivukoError):
         _fail(str(problem), 2)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader is gone
+    if isinstance(problem, BrokenPipeError):
+        _drop_output()  # the reader is gone
         sys.exit(0)
-    except OSError as problem:
+    if isinstance(problem, OSError):
         place: Any = problem.filename or "the output"
         explained = explain_write_failure(problem, place)
-        if explained is None:
-            raise
-        _fail(str(explained), 2)
+        if explained is None and isinstance(problem, FileNotFoundError) and _folder_is_gone():
+            explained = KivukoError("the current folder was removed. Change to another one (cd) and run again.")
+        if explained is not None:
+            if problem.filename is None:
+                _drop_output()
+            _fail(str(explained), 2)
+
+
+def _drop_output() -> None:
+    """Send what is left of standard output nowhere: at exit it would fail once more."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @contextmanager
-def _sigterm_unwinds() -> Iterator[None]:
-    """Make SIGTERM raise SystemExit, so that temporary files are removed, unless there is another handler."""
-    if signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
-        yield
-        return
+def _signals(presses: list[int]) -> Iterator[None]:
+    """Let SIGTERM, and SIGHUP as if it were that, raise SystemExit, so that temporary files are removed.
+
+    ``presses`` notes Ctrl-C. Signals that have another handler, or are ignored (``nohup``), are left alone.
+    """
     process = os.getpid()
 
     def unwind(number: int, _frame: object) -> None:
@@ -117,11 +167,27 @@ def _sigterm_unwinds() -> Iterator[None]:
         signal.signal(number, signal.SIG_DFL)  # in a forked child, whose parent removes the files
         os.kill(os.getpid(), number)
 
-    signal.signal(signal.SIGTERM, unwind)
+    def hang_up(_number: int, _frame: object) -> None:
+        signal.raise_signal(signal.SIGTERM)  # a server has its own handler for it
+
+    def interrupt(number: int, frame: Any) -> None:
+        presses.append(number)
+        signal.default_int_handler(number, frame)
+
+    wanted: list[tuple[int, Any, Any]] = [
+        (signal.SIGTERM, signal.SIG_DFL, unwind),
+        (signal.SIGINT, signal.default_int_handler, interrupt),
+    ]
+    if hasattr(signal, "SIGHUP"):
+        wanted.append((signal.SIGHUP, signal.SIG_DFL, hang_up))
+    wanted = [one for one in wanted if signal.getsignal(one[0]) is one[1]]
+    for number, _, handler in wanted:
+        signal.signal(number, handler)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        for number, usual, _ in wanted:
+            signal.signal(number, usual)
 
 
 def _interrupted(words: Sequence[str]) -> str:

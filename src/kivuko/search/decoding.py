@@ -31,6 +31,7 @@ from PIL import Image, UnidentifiedImageError
 
 from kivuko.encoders.images import MOST_BYTES, MOST_PIXELS, RefusedImage, decode, identify, readable_formats, thumbnail
 from kivuko.errors import KivukoError
+from kivuko.processes import starting_processes
 from kivuko.search.items import FilePlace
 
 Tensors = dict[str, NDArray[Any]]
@@ -245,17 +246,11 @@ def start_fork_server(*modules: str) -> None:
     A fork of a process with threads may hang; the fork server has none, and imports ``modules`` once for all workers.
     """
     if _FORK_SERVER:
-        from multiprocessing import forkserver, resource_tracker
+        from multiprocessing import forkserver
 
         multiprocessing.get_context("forkserver").set_forkserver_preload(["kivuko.search.decoding", *modules])
-        resource_tracker.ensure_running()  # it would unblock what is blocked here
-        # Ctrl-C goes to all processes of a terminal. The fork server inherits that it is blocked, else it would print
-        # a traceback while it imports; here it arrives a moment later.
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        try:
+        with starting_processes():
             forkserver.ensure_running()
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextlib.contextmanager
@@ -475,7 +470,7 @@ class DecodingWorkers(Generic[Tag]):
     def _started(self) -> _Worker:
         here, there = self._context.Pipe()
         process = self._context.Process(target=_serve, args=(there, self._prepare, self._limits), daemon=True)
-        with _without_main():
+        with starting_processes(), _without_main():
             process.start()
         there.close()
         self._ready.add(here)

@@ -1,6 +1,5 @@
 """Finished runs on disk, a small records file each, and the worker processes that perform the others, one core each."""
 
-import contextlib
 import hashlib
 import json
 import multiprocessing
@@ -10,7 +9,7 @@ import re
 import signal
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, field, replace
@@ -21,6 +20,7 @@ import kivuko
 from kivuko.errors import CorruptFileError, DataError, KivukoError
 from kivuko.evaluation.records import Header, PerQueryScores, Record, read_per_query, read_records, write_records
 from kivuko.files import sha256_of
+from kivuko.processes import starting_processes
 from kivuko.progress import StudyBar
 from kivuko.studies.grid import Run
 
@@ -131,9 +131,10 @@ def run_all(
     ``scratch``: folder for the teacher's vectors of each sample of bitext, which the objectives share.
     """
     others = set(multiprocessing.active_children())
-    pool = ProcessPoolExecutor(
-        min(workers, max(1, len(todo))), multiprocessing.get_context("spawn"), _begin, (inputs, prepare, scratch)
-    )
+    with starting_processes():  # one that watches over what the workers share
+        pool = ProcessPoolExecutor(
+            min(workers, max(1, len(todo))), multiprocessing.get_context("spawn"), _begin, (inputs, prepare, scratch)
+        )
     try:
         _feed(pool, deque(sorted(todo, key=lambda one: -one.run.cost)), workers, watch)
     except BaseException:
@@ -150,7 +151,7 @@ def _feed(pool: ProcessPoolExecutor, waiting: deque[RunFile], workers: int, watc
     while waiting or running:
         while waiting and len(running) < workers:
             file = waiting.popleft()
-            with _starting_a_worker():
+            with starting_processes(**_ONE_THREAD):
                 running[pool.submit(_perform, file)] = file
             watch.began(file.run)
         done, _ = wait(running, timeout=_TICK, return_when=FIRST_COMPLETED)
@@ -168,25 +169,6 @@ def _feed(pool: ProcessPoolExecutor, waiting: deque[RunFile], workers: int, watc
                 raise KivukoError(f"{running[future].run.label}: {problem}") from problem
             watch.ended(running.pop(future).run, seconds)
         watch.ticked()
-
-
-@contextlib.contextmanager
-def _starting_a_worker() -> Iterator[None]:
-    """Let a process that starts here inherit one thread, and ignore Ctrl-C, which the parent handles."""
-    before = {name: os.environ.get(name) for name in _ONE_THREAD}
-    os.environ.update(_ONE_THREAD)
-    # Blocked, not ignored: an interrupt that arrives now reaches the parent a moment later.
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}) if hasattr(signal, "pthread_sigmask") else None
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
-        if mask is not None:
-            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 # In a worker: its arguments, and the function that it prepares for its first run.
