@@ -23,6 +23,7 @@ def run_here(monkeypatch, capsys) -> Callable[..., tuple[int, str, str]]:
         monkeypatch.setenv("HF_HUB_DISABLE_PROGRESS_BARS", "1")
         monkeypatch.setenv("TOKENIZERS_PARALLELISM", "false")
         monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")
+        monkeypatch.setenv("PYTHONSAFEPATH", "1")
         status = 0
         try:
             main()
