@@ -54,35 +54,21 @@ class Task(Protocol):
     """A set of candidates, the queries that search it, and the way that results are measured."""
 
     @property
-    def split(self) -> str:
-        """The part of the data set, as records name it."""
-        ...
-
+    def split(self) -> str: ...  # the part of the data set, as records name it
     @property
-    def scoring(self) -> str:
-        """ "cosine" or "maxsim"."""
-        ...
-
+    def scoring(self) -> str: ...  # "cosine" or "maxsim"
     @property
-    def has_english(self) -> bool:
-        """True where there are English queries, which the ceiling is measured on."""
-        ...
+    def has_english(self) -> bool: ...  # True where there are English queries, which the ceiling is measured on
 
-    def texts(self, language: str) -> Sequence[str]:
-        """Return the queries of one language."""
-        ...
+    def texts(self, language: str) -> Sequence[str]: ...  # the queries of one language
 
     def measure(self, queries: Iterable[EncodedQueries]) -> Iterator[tuple[EncodedQueries, dict[str, LanguageScores]]]:
         """Yield the scores of each set of queries by the name that records give to the data set."""
         ...
 
-    def protocol(self, languages: Sequence[str]) -> dict[str, Any]:
-        """Return the protocol for the records' header; called when everything is measured."""
-        ...
-
-    def notes(self) -> list[str]:
-        """Return what a reader of the figures must know, a line each; called when everything is measured."""
-        ...
+    # Called when everything is measured: the protocol for the records' header, and lines that readers must know.
+    def protocol(self, languages: Sequence[str]) -> dict[str, Any]: ...
+    def notes(self) -> list[str]: ...
 
 
 def model_system(model: Model, batch_size: int | None = None) -> System:

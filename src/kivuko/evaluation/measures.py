@@ -172,16 +172,6 @@ def _check_ids(ids: Sequence[str], noun: str) -> None:
         raise DataError(f"{noun} id {twice!r} occurs twice; ids must be unique")
 
 
-def relevant_of(query: str, qrels: Qrels) -> Collection[str]:
-    """Return the relevant documents of a query; DataError if it has none."""
-    relevant = qrels.get(query, ())
-    if isinstance(relevant, str):
-        raise DataError(f"query {query!r}: its relevant documents are one string; give a set of document ids")
-    if not relevant:
-        raise DataError(f"query {query!r} has no relevant document in the qrels; add one or drop the query")
-    return relevant
-
-
 def relevance_matrix(
     query_ids: Sequence[str], columns: Mapping[str, int], qrels: Qrels
 ) -> NDArray[np.bool_]:  # [queries, documents]
@@ -192,7 +182,12 @@ def relevance_matrix(
     """
     matrix = np.zeros((len(query_ids), len(columns)), dtype=np.bool_)
     for row, query in enumerate(query_ids):
-        inside = [columns[document] for document in relevant_of(query, qrels) if document in columns]
+        relevant = qrels.get(query, ())
+        if isinstance(relevant, str):
+            raise DataError(f"query {query!r}: its relevant documents are one string; give a set of document ids")
+        if not relevant:
+            raise DataError(f"query {query!r} has no relevant document in the qrels; add one or drop the query")
+        inside = [columns[document] for document in relevant if document in columns]
         if not inside:
             raise DataError(
                 f"query {query!r}: none of its relevant documents is in the gallery of {len(columns)}; "
