@@ -51,6 +51,18 @@ def test_one_english_sentence_in_several_languages_takes_no_part_in_its_own_like
     assert value.total.item() == pytest.approx(reference(vectors(student), vectors(teacher), 0.3), rel=1e-9)
 
 
+def test_a_text_with_two_translations_takes_no_part_in_its_own_likeness():
+    student, teacher = drawn([3, 1, 2, 4]), drawn([2, 2, 4, 1], seed=1)
+    own = student.pooled.clone()
+    own[1] = own[0]
+    student = TokenBatch(student.tokens, student.mask, own)
+    known = RelationalObjective(0.3)(student, teacher).total.item()
+    student.texts = ["paka", "paka", "mbwa", "ndege"]
+    assert RelationalObjective(0.3)(student, teacher).total.item() == known
+    student.texts = ["paka", "chui", "mbwa", "ndege"]
+    assert RelationalObjective(0.3)(student, teacher).total.item() > known
+
+
 def test_the_gradient_is_that_of_the_value():
     student, teacher = drawn([3, 1, 2, 2], dim=4), drawn([2, 2, 4, 1], dim=4, seed=1)
     objective = RelationalObjective(0.3)

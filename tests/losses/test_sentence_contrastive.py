@@ -27,6 +27,35 @@ def test_one_english_sentence_in_several_languages_is_one_target():
     assert SentenceContrastive(temperature=0.5)(pooled(E1, E1, E2), pooled(E1, E1, E2)).total.item() < 1.5 * alone
 
 
+@pytest.mark.parametrize("objective", [SentenceContrastive(), LearnedContrastive()])
+def test_a_second_translation_of_a_text_is_no_wrong_answer(objective):
+    # "paka" next to "cat" and next to "kitty", and another word: was 2/3 log 2, each translation wrong for the other.
+    student, teacher = pooled([1.0, 1, 0], [1, 1, 0], [0, 0, 1]), pooled([1.0, 0, 0], [0, 1, 0], [0, 0, 1])
+    assert objective(student, teacher).total.item() == pytest.approx(0, abs=1e-6)
+
+
+def test_texts_decide_where_they_are_known():
+    student, teacher = pooled(E1, [0.9, 0.1]), pooled(E1, E2)  # the vectors of one text, with dropout
+    apart = SentenceContrastive(temperature=0.5)(student, teacher).total.item()
+    assert apart > 0.5
+    for texts in (["paka", "paka"], ["Paka", "paka"], ["\u00e9cole", "e\u0301cole"]):
+        student.texts = texts
+        assert SentenceContrastive(temperature=0.5)(student, teacher).total.item() == 0
+    student.texts = ["paka", "mbwa"]
+    assert SentenceContrastive(temperature=0.5)(student, teacher).total.item() == apart
+    same = pooled(E1, E1)
+    same.texts = ["paka", "mbwa"]  # of a student that cannot tell them apart yet, and must learn to
+    assert SentenceContrastive(temperature=0.5)(same, teacher).total.item() > 0.5
+
+
+def test_another_texts_equal_translation_is_no_wrong_answer_either():
+    # Row 0 is "paka": cat; row 1 "paka": kitty; row 2 "gatto": kitty, which is therefore right for row 0 too.
+    student, teacher = pooled([1.0, 0, 0], [1, 0, 0], [0, 0, 1]), pooled([1.0, 0, 0], [0, 1, 0], [0, 1, 0])
+    student.texts = ["paka", "paka", "gatto"]
+    value = SentenceContrastive(temperature=0.5)(student, teacher).total.item()
+    assert value == pytest.approx(math.log(2) / 3)  # row 2 alone has a wrong answer, "cat", as near as its own
+
+
 def test_equal_sentences_are_known_under_autocast():
     torch.manual_seed(0)
     one = torch.randn(384).tolist()

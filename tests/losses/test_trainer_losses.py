@@ -54,7 +54,7 @@ def transformer_student(tmp_path):
 
 
 def batch(model):
-    """What the trainer's collator makes of the pairs."""
+    """Return the pairs as the trainer's collator gives them."""
     return [dict(model.preprocess([pair[side] for pair in PAIRS])) for side in (0, 1)]
 
 
@@ -115,9 +115,9 @@ def test_tokens_are_those_that_kivuko_trains(transformer_student, teacher):
     own.projection.load_state_dict(transformer_student[2].linear.state_dict())
     transformer_student.eval()
     expected = own.encode_tokens(texts)
-    found = losses.trainer_losses._encode_tokens(transformer_student, transformer_student.preprocess(texts))
-    torch.testing.assert_close(found.content(), expected.content(), atol=1e-5, rtol=0)
-    torch.testing.assert_close(found.pooled, expected.pooled, atol=1e-5, rtol=0)
+    encoded = losses.trainer_losses._encode_tokens(transformer_student, transformer_student.preprocess(texts))
+    torch.testing.assert_close(encoded.content(), expected.content(), atol=1e-5, rtol=0)
+    torch.testing.assert_close(encoded.pooled, expected.pooled, atol=1e-5, rtol=0)
 
 
 def test_the_loss_is_the_objective_of_both_encodings(teacher):
@@ -153,6 +153,16 @@ def test_the_student_encodes_and_saves_as_before(teacher, tmp_path):
     np.testing.assert_array_equal(student.encode(["paka anakula"]), before)
     student.save(str(tmp_path / "m"), create_model_card=False)
     np.testing.assert_allclose(SentenceTransformer(str(tmp_path / "m")).encode(["paka anakula"]), before, atol=1e-6)
+
+
+def test_a_sentence_with_two_translations_is_no_negative_of_itself(teacher):
+    student = static_student()
+    loss = losses.ContrastiveLoss(student, teacher)
+    pairs = [("paka", "cat"), ("Paka", "bird")]
+    columns = [dict(student.preprocess([pair[side] for pair in pairs])) for side in (0, 1)]
+    assert loss(columns, None).item() == 0
+    columns = [dict(student.preprocess(list(side))) for side in (("paka", "mbwa"), ("cat", "bird"))]
+    assert loss(columns, None).item() > 0
 
 
 def test_a_temperature_that_is_learned_is_a_parameter_of_the_loss(teacher):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import torch
@@ -14,15 +15,17 @@ class TokenBatch:
     Shapes: ``tokens`` float [batch, length, dim]; ``mask`` bool [batch, length], True where a token is content
     (padding and special tokens are False); ``pooled`` float [batch, dim], not necessarily of unit length.
     ``packed``: float [content tokens, dim], ``tokens[mask]``, from an encoder that computes it anyway; ``tokens`` is
-    then laid out on first use, since most of a batch of texts of different lengths is padding.
+    then laid out on first use, since most of a batch of texts of different lengths is padding. ``texts``: what was
+    encoded, where it is known, for objectives that must see which rows are of the same text.
     """
 
-    __slots__ = ("_tokens", "mask", "packed", "pooled")
+    __slots__ = ("_tokens", "mask", "packed", "pooled", "texts")
 
     def __init__(self, tokens: Tensor | None, mask: Tensor, pooled: Tensor, packed: Tensor | None = None) -> None:
         if tokens is None and packed is None:
             raise ValueError("give tokens, packed tokens, or both")
         self._tokens, self.mask, self.pooled, self.packed = tokens, mask, pooled, packed
+        self.texts: Sequence[str] | None = None
 
     def __len__(self) -> int:
         return len(self.mask)
@@ -38,7 +41,9 @@ class TokenBatch:
     def to(self, device: torch.device | str) -> TokenBatch:
         """Return the same batch on another device."""
         tokens, packed = (None if one is None else one.to(device) for one in (self._tokens, self.packed))
-        return TokenBatch(tokens, self.mask.to(device), self.pooled.to(device), packed)
+        moved = TokenBatch(tokens, self.mask.to(device), self.pooled.to(device), packed)
+        moved.texts = self.texts
+        return moved
 
     def content(self) -> Tensor:
         """Return the content tokens end to end, float [content tokens, dim]; differentiable."""

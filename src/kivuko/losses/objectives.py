@@ -1,6 +1,7 @@
 """The objectives of distillation: each compares a student's and a teacher's encoding of the same sentences."""
 
 import math
+import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -116,8 +117,9 @@ LEAST_LEARNED, LARGEST_LEARNED = 0.01, 1.0  # CLIP never scales a cosine by more
 class SentenceContrastive:
     """Cross-entropy of each sentence's choice among the batch's English sentences, in nats.
 
-    Rows whose teacher vectors are equal are the same English sentence in several languages: they are not wrong
-    answers to each other. Source: InfoNCE (van den Oord et al. 2018, arXiv 1807.03748).
+    No translation of a sentence that the batch holds is a wrong answer to it: not the same English sentence next to
+    another language's text, and not a second translation of the same text. Source: InfoNCE (van den Oord et al. 2018,
+    arXiv 1807.03748).
 
     Args:
         temperature: divides the cosines; below 0.1 the nearest wrong answers dominate.
@@ -151,16 +153,28 @@ class LearnedContrastive(nn.Module):
 
 
 def same_sentences(directions: Tensor) -> Tensor:
-    """Return bool [batch, batch]: True where two unit vectors [batch, dim] are equal; a row is not equal to itself."""
+    """Return bool [batch, batch]: True where two unit vectors [batch, dim] are equal, as each is to itself."""
     with full_precision(directions.device):  # rounded to bfloat16, no cosine exceeds this bound
         same = directions @ directions.T > 1 - 1e-6
-    return same.fill_diagonal_(False)
+    return same.fill_diagonal_(True)
+
+
+def same_texts(batch: TokenBatch) -> Tensor:
+    """Return bool [batch, batch]: True where two rows are of one text, by their vectors where texts are not known."""
+    if batch.texts is None:
+        return same_sentences(F.normalize(batch.pooled.detach(), dim=-1))
+    numbers: dict[str, int] = {}
+    keys = [unicodedata.normalize("NFC", text).casefold() for text in batch.texts]
+    own = torch.tensor([numbers.setdefault(key, len(numbers)) for key in keys], device=batch.pooled.device)
+    return own[:, None] == own
 
 
 def _cross_entropy(student: TokenBatch, teacher: TokenBatch, temperature: float | Tensor) -> Tensor:
     target = F.normalize(teacher.pooled, dim=-1)  # [batch, dim]
     scores = F.normalize(student.pooled, dim=-1) @ target.T / temperature  # [batch, batch]
-    scores = scores.masked_fill(same_sentences(target), float("-inf"))
+    # The English sentences next to any row of the same text, and their equals in other rows.
+    known = same_texts(student).to(target.dtype) @ same_sentences(target).to(target.dtype) > 0
+    scores = scores.masked_fill(known.fill_diagonal_(False), float("-inf"))
     return F.cross_entropy(scores, torch.arange(len(scores), device=scores.device))
 
 
@@ -170,8 +184,9 @@ class RelationalObjective:
 
     The likeness of two sentences is the cosine of their pooled vectors, both in the student's space or both in the
     teacher's. So the value does not change when the student's space is rotated: alone it does not bring the student
-    into the teacher's space, and a recipe must add a sentence-level objective as an anchor. A sentence itself, and
-    the same English sentence in other languages, take no part: they would draw nearly all of the likeness.
+    into the teacher's space, and a recipe must add a sentence-level objective as an anchor. A sentence itself,
+    the same English sentence in other languages, and the same text with another translation take no part: they would
+    draw nearly all of the likeness.
 
     Source: Passalis and Tefas 2018 (arXiv 1803.10837), with softmaxes of cosines as in SEED (arXiv 2101.04731). Squared
     differences of cosines would drown the few near pairs of a batch in its many unrelated ones.
@@ -186,7 +201,7 @@ class RelationalObjective:
         dtype = working_dtype(student.pooled, teacher.pooled)
         with full_precision(student.pooled.device):
             target = F.normalize(teacher.pooled.detach().to(dtype), dim=-1)  # [batch, dim]
-            hidden = same_sentences(target).fill_diagonal_(True)  # [batch, batch]
+            hidden = same_sentences(target) | same_texts(student)  # [batch, batch]
             wanted = self._log_likeness(target, hidden)
             actual = self._log_likeness(F.normalize(student.pooled.to(dtype), dim=-1), hidden)
             divergence = (wanted.exp() * (wanted - actual)).masked_fill(hidden, 0.0).sum(1)  # [batch]

@@ -81,6 +81,7 @@ class DistillationLoss(nn.Module):
                 "before the trainer (or before its data collator)."
             )
         student = _encode_tokens(self.model, {key: one for key, one in columns[0].items() if key != _TEXTS})
+        student.texts = columns[0].get(_TEXTS)
         teacher = self._teacher_batch(texts).to(student.pooled.device)
         return self._sum(student, teacher).total
 

@@ -268,7 +268,9 @@ class _Distillation(Training):
             texts = self.recipe.augmentation.of_batch(pairs, self.weights, target.pooled, noise_seed)
         self.weights.train()
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
-            value = self.objective(self.weights(texts), target.to(self.device))
+            student = self.weights(texts)
+            student.texts = [pair.text for pair in pairs]  # not as augmentation misspells them
+            value = self.objective(student, target.to(self.device))
         return value.total, value.parts
 
     def score(self) -> float:
