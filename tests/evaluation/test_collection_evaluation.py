@@ -10,6 +10,7 @@ from tiny_collection import WORDS, make_collection, make_model
 
 from kivuko.errors import DataError, UsageError
 from kivuko.evaluation.evaluate import evaluate
+from kivuko.evaluation.measures import measure_run_file
 from kivuko.evaluation.records import read_per_query, read_records
 
 
@@ -18,8 +19,8 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_model(tmp_path_factory.mktemp("tiny"))
 
 
-def evaluated(model: Path, folder: Path, languages: tuple[str, ...] | None = None):  # type: ignore[no-untyped-def]
-    return evaluate(model, f"trec:{folder}", languages=languages, records=False)
+def evaluated(model: Path, folder: Path, languages: tuple[str, ...] | None = None, **options):  # type: ignore[no-untyped-def]
+    return evaluate(model, f"trec:{folder}", languages=languages, records=False, **options)
 
 
 def values(results) -> dict[tuple[str, str], float]:  # type: ignore[no-untyped-def]
@@ -110,3 +111,38 @@ def test_what_does_not_fit_is_said(model: Path, tmp_path: Path) -> None:
         evaluated(model, folder)
     (folder / "qrels.txt").write_text("0 0 d1 1\n1 0 gone 1\n", encoding="utf-8")
     assert evaluated(model, folder).header.protocol["relevant documents not in the collection"] == 1
+
+
+def test_a_query_that_is_a_document_is_left_out_on_request_and_noted_otherwise(model: Path, tmp_path: Path) -> None:
+    folder = make_collection(tmp_path / "c", english=False)
+    rows = [f"{number}\t{word}\n" for number, word in enumerate(WORDS.values())]  # each query's own English
+    others = [f"d{number}\t{word} {word}\n" for number, word in enumerate(WORDS.values())]
+    (folder / "documents.en.tsv").write_text("".join(rows + others), "utf-8")
+    (folder / "qrels.txt").write_text("".join(f"{n} 0 d{n} 2\n{n} 0 {n} 1\n" for n in range(len(WORDS))), "utf-8")
+    both, alone = (evaluated(model, folder, ignore_identical_ids=ignore) for ignore in (False, True))
+    assert "own id is searched too; leave it out with ignore_identical_ids: 6 queries." in both.notes[-1]
+    assert "own id is left out: 6 queries." in alone.notes[-1]
+    assert alone.header.protocol["documents with the id of the query"] == "left out"
+    measured = {(r.objective, r.measure): r.value for r in alone.records if (r.language, r.subset) == ("sw", "all")}
+    assert measured["optical", "R@1"] == measured["optical", "nDCG@10"] == 1
+    run = alone.runs["optical", "sw"]
+    assert all(query not in documents and len(documents) == 11 for query, documents in run.items())
+    with pytest.raises(UsageError, match="ignore_identical_ids: for text collections"):
+        evaluate(model, "emoji", ignore_identical_ids=True, records=False)
+
+
+def test_a_run_file_is_measured_without_the_querys_own_document(tmp_path: Path) -> None:
+    folder = make_collection(tmp_path / "c", english=False)
+    (tmp_path / "a.run").write_text("0 Q0 0 1 9 x\n0 Q0 d0 2 8 x\n1 Q0 d1 1 5 x\n", "utf-8")
+    both, alone = (measure_run_file(tmp_path / "a.run", f"trec:{folder}", ["MRR"], ignore) for ignore in (False, True))
+    assert (both.identical, alone.identical) == (1, 1)
+    assert both.values["trec_eval"]["MRR"] == pytest.approx(1.5 / len(WORDS))
+    assert alone.values["trec_eval"]["MRR"] == pytest.approx(2 / len(WORDS))
+
+
+def test_a_model_alone_on_a_collection(model: Path, tmp_path: Path) -> None:
+    folder = make_collection(tmp_path / "c")
+    assert {r.objective for r in evaluated(model, folder, alone=True).records} == {"optical"}
+    swahili = make_collection(tmp_path / "d", english=False, documents="documents.sw.tsv")
+    (swahili / "documents.sw.tsv").write_text("".join(f"d{n}\t{word}\n" for n, word in enumerate(WORDS)), "utf-8")
+    assert {r.objective for r in evaluated(model, swahili, alone=True).records} == {"optical"}

@@ -102,9 +102,10 @@ def test_a_constant_encoder_finds_nothing_whatever_the_names(names):
         assert measure_binary({"q": dict.fromkeys(names, 0.5)}, {"q": {relevant}})["R@1"] == 0
 
 
-def test_scores_closer_than_single_precision_are_still_told_apart():
-    measured = per_query(np.array([[1.0 + 1e-12, 1.0]]), ["q"], ["a", "z"], {"q": {"a"}})
-    assert measured["R@1"] == 1
+def test_scores_that_are_equal_as_32_bit_floats_are_ties_everywhere():
+    scores = [[1.0 + 1e-12, 1.0]]
+    assert per_query(np.array(scores), ["q"], ["a", "z"], {"q": {"a"}})["R@1"] == 0
+    assert measure_binary(as_run(scores, ["q"], ["a", "z"]), {"q": {"a"}})["R@1"] == 0
 
 
 def test_equals_ir_measures_own_run_where_nothing_is_tied():

@@ -62,7 +62,10 @@ def _queries(count: int) -> str:
 @click.argument("spec", metavar="SPEC")
 @click.argument("run", type=PATH)
 @click.option("--measure", "measures", cls=Several, metavar="NAME", help="Measures such as nDCG@10 or P@5.")
-def measure(spec: str, run: Path, measures: tuple[str, ...]) -> None:
+@click.option(
+    "--ignore-identical-ids", is_flag=True, help="Leave out, of each query, the document that has the query's id."
+)
+def measure(spec: str, run: Path, measures: tuple[str, ...], ignore_identical_ids: bool) -> None:
     """Score a TREC run file (query Q0 document rank score tag) with the judgments of a collection.
 
     The two rows differ in the order of equal scores: as in trec_eval (by descending document id), and pessimistic
@@ -75,7 +78,7 @@ def measure(spec: str, run: Path, measures: tuple[str, ...]) -> None:
     from kivuko.evaluation.measures import measure_run_file
     from kivuko.evaluation.tables import compact_table
 
-    result = measure_run_file(run, spec, measures)
+    result = measure_run_file(run, spec, measures, ignore_identical_ids)
     table = compact_table(f"{run.name} on {spec}: {_queries(result.queries)}")
     table.add_column("equal scores", no_wrap=True)
     for name in next(iter(result.values.values())):
@@ -90,6 +93,9 @@ def measure(spec: str, run: Path, measures: tuple[str, ...]) -> None:
     ):
         if count:
             warn(f"note: {about}: {_queries(count)}.")
+    if result.identical:
+        left = "left out" if ignore_identical_ids else "measured; leave it out with --ignore-identical-ids"
+        warn(f"note: a document with the query's own id is {left}: {_queries(result.identical)}.")
 
 
 @command.command("wikiclir", cls=Command)

@@ -15,6 +15,10 @@ from kivuko.text import pluralize
 @dataset_options
 @click.option("--alone", is_flag=True, help="The model alone, without the English teacher and random weights.")
 @click.option(
+    "--ignore-identical-ids", is_flag=True,
+    help="Of a text collection: leave out, of each query, the document that has the query's id.",
+)  # fmt: skip
+@click.option(
     "--records", type=PATH,
     help="JSON Lines file.  [default: in MODEL/evaluation, named after the data set]",
 )  # fmt: skip

@@ -18,7 +18,7 @@ from kivuko.evaluation import evaluator
 from kivuko.evaluation.evaluate import Options
 from kivuko.evaluation.evaluator import ENGLISH, Bar, EncodedQueries, Report, System
 from kivuko.evaluation.group_means import LanguageScores
-from kivuko.evaluation.measures import RUN_MEASURES, TIES, Run, answerable, measure_run
+from kivuko.evaluation.measures import RUN_MEASURES, TIES, Run, answerable, measure_run, without_own_id
 from kivuko.evaluation.vectors import DocumentVectors
 from kivuko.files import sha256_of
 from kivuko.progress import note
@@ -73,16 +73,20 @@ class CollectionTask:
     encoders: Encoders
     languages: tuple[str, ...]
     report: Report | None = None
+    ignore_identical_ids: bool = False  # leave out, of each query, the document that has its id
     split: str = "all"
     runs: dict[tuple[str, str], Run] = field(default_factory=dict)  # by objective and language
     # Objective to language to measure to the mean under trec_eval's own rule for equal scores.
     trec_eval: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)
     documents: int = 0
     missing: int = 0  # relevant documents that the collection lacks
+    identical: int = 0  # queries that have a document of their own id
     cached: DocumentVectors | None = None
 
     def __post_init__(self) -> None:
         self.judgments = self.collection.judgments()
+        if self.ignore_identical_ids:
+            self.judgments = without_own_id(self.judgments)
         self.has_english = ENGLISH in self.collection.query_languages
         codes = dict.fromkeys((*([ENGLISH] if self.has_english else []), *self.languages))
         self._queries = {code: self._answerable(code) for code in codes}
@@ -100,7 +104,8 @@ class CollectionTask:
         return list(self._queries[language][0].values())
 
     def measure(self, queries: Iterable[EncodedQueries]) -> Iterator[tuple[EncodedQueries, dict[str, LanguageScores]]]:
-        searches = [(one, TopDocuments(len(self._queries[one.language][0]), DEPTH)) for one in queries]
+        ignore = self.ignore_identical_ids
+        searches = [(one, TopDocuments(list(self._queries[one.language][0]), DEPTH, ignore)) for one in queries]
         encode = self.encoders.encode_documents
         if self.encoders.space:
             encode = self.cached = DocumentVectors(self.encoders.encode_documents, self.encoders.space)
@@ -108,7 +113,7 @@ class CollectionTask:
         judged = {query: grades for query, grades in self.judgments.items() if query in used}
         total = self.collection.document_count() or 0
         report = self.report
-        self.documents, self.missing = search_collection(
+        self.documents, self.missing, self.identical = search_collection(
             self.collection.documents(), encode, self.encoders.score,
             [(one.vectors, best) for one, best in searches], judged,
             (lambda done: report(done, max(total, done))) if report else None, self.collection.spec,
@@ -127,6 +132,8 @@ class CollectionTask:
             "queries": {code: len(texts) for code, (texts, _) in self._queries.items()},
             "queries left out": {"no relevant document in the qrels": self.unanswerable},
             "relevant documents not in the collection": self.missing,
+            "documents with the id of the query": "left out" if self.ignore_identical_ids else "ranked like any other",
+            "queries with such a document": self.identical,
             "depth": DEPTH,
             "run files": "beside the records, named after system and language",
             "ties in the run files": TIES["trec_eval"],
@@ -150,6 +157,10 @@ class CollectionTask:
             lines.append(
                 f"not in the collection, and counted as not retrieved: {pluralize(self.missing, 'relevant document')}."
             )
+        if self.identical:
+            queries = pluralize(self.identical, "query", "queries")
+            left = "left out" if self.ignore_identical_ids else "searched too; leave it out with ignore_identical_ids"
+            lines.append(f"a document with the query's own id is {left}: {queries}.")
         if self.cached is not None:
             where = self.cached.folder.parent
             if self.cached.taken:
@@ -175,10 +186,10 @@ class CollectionTask:
         """Measure one language's results, ties resolved against the relevant documents; keep the run."""
         objective, code = queries.system.objective, queries.language
         ids = list(self._queries[code][0])
-        run = self.runs[objective, code] = best.run(ids)
+        run = self.runs[objective, code] = best.run()
         means = measure_run(run, self.judgments, ids, RUN_MEASURES)
         self.trec_eval.setdefault(objective, {})[code] = {name: float(one.mean()) for name, one in means.items()}
-        pessimistic = best.pessimistic_run(ids, self.judgments)
+        pessimistic = best.pessimistic_run(self.judgments)
         values = measure_run(pessimistic, self.judgments, ids, RUN_MEASURES, ties="pessimistic")
         return LanguageScores(language=code, query_ids=ids, values=values, subsets=self._copied(code))
 
@@ -212,7 +223,8 @@ def open_collection(
     for line in encoders.notes:
         note(f"note: {line}")
     codes = choose_queries(collection, options.languages, loaded.languages or None if loaded is not None else None)
-    return loaded, codes, CollectionTask(collection, encoders, codes, bar("searching documents"))
+    report = bar("searching documents")
+    return loaded, codes, CollectionTask(collection, encoders, codes, report, options.ignore_identical_ids)
 
 
 def choose_queries(
@@ -330,19 +342,25 @@ def _longest(model: Any) -> int | None:
 class TopDocuments:
     """The best documents of each query so far, in trec_eval's order: by score, then by document id, both falling."""
 
-    def __init__(self, queries: int, depth: int) -> None:
-        self.depth = depth
+    def __init__(self, queries: Sequence[str], depth: int, ignore_identical_ids: bool = False) -> None:
+        self.depth, self.ignore_identical_ids = depth, ignore_identical_ids
+        self.rows = {query: row for row, query in enumerate(queries)}
         self.collection = ""  # its name, for messages
-        self.scores = np.empty((queries, 0), dtype=np.float32)
-        self.ids = np.empty((queries, 0), dtype=object)
+        self.scores = np.empty((len(queries), 0), dtype=np.float32)
+        self.ids = np.empty((len(queries), 0), dtype=object)
         # How many documents beyond the cut score exactly as the last one that was kept.
-        self.tied_beyond = np.zeros(queries, dtype=np.int64)
+        self.tied_beyond = np.zeros(len(queries), dtype=np.int64)
 
     def add(self, ids: Sequence[str], scores: ArrayLike) -> None:
         """Add the scores of more documents, [queries, documents], higher is better; ModelError if one is NaN."""
         new = np.asarray(scores, dtype=np.float32)
         if np.isnan(new).any():
             raise ModelError("the model gives scores that are no numbers (NaN): are its weights damaged?")
+        if self.ignore_identical_ids and self.rows.keys() & set(ids):
+            new = new.copy()
+            for column, name in enumerate(ids):
+                if name in self.rows:
+                    new[self.rows[name], column] = -np.inf  # not kept, or dropped by ``run``
         names = np.empty(len(ids), dtype=object)
         names[:] = ids
         all_scores = np.concatenate([self.scores, new], axis=1)
@@ -367,21 +385,23 @@ class TopDocuments:
         self.ids = np.take_along_axis(all_ids, kept, axis=1)
         self.tied_beyond = dropped
 
-    def run(self, query_ids: Sequence[str]) -> Run:
+    def run(self) -> Run:
         """Return the documents kept for each query; DataError if two documents have one id."""
         run: Run = {}
-        for query, ids, scores in zip(query_ids, self.ids.tolist(), self.scores.tolist(), strict=True):
+        for query, ids, scores in zip(self.rows, self.ids.tolist(), self.scores.tolist(), strict=True):
             run[query] = dict(zip(ids, scores, strict=True))
             if len(run[query]) < len(ids):
                 twice = next(name for name in ids if ids.count(name) > 1)
                 problem = f"two documents have the id {twice}; ids must be unique in a collection"
                 raise DataError(f"{self.collection}: {problem}" if self.collection else problem)
+            if self.ignore_identical_ids:
+                run[query].pop(query, None)
         return run
 
-    def pessimistic_run(self, query_ids: Sequence[str], judgments: Judgments) -> Run:
+    def pessimistic_run(self, judgments: Judgments) -> Run:
         """Return the run that keeps irrelevant documents instead where a tie goes through the cut."""
-        run = self.run(query_ids)
-        for query, beyond, scores in zip(query_ids, self.tied_beyond.tolist(), self.scores, strict=True):
+        run = self.run()
+        for query, beyond, scores in zip(self.rows, self.tied_beyond.tolist(), self.scores, strict=True):
             if not beyond:
                 continue
             limit, scored, grades = float(scores.min()), run[query], judgments.get(query, {})
@@ -400,28 +420,30 @@ def search_collection(
     judgments: Judgments,
     report: Callable[[int], None] | None = None,
     name: str = "the collection",
-) -> tuple[int, int]:
+) -> tuple[int, int, int]:
     """Compare all queries with all documents, encoding each document once for all systems and languages.
 
     ``searches``: encoded queries, and where their best documents go; ``report``: called with the number of documents
-    done. Returns the number of documents, and that of the relevant ones that are not among them.
+    done. Returns the number of documents, of relevant ones that are not among them, and of those with a query's id.
     """
     missing = {name for grades in judgments.values() for name, grade in grades.items() if grade > 0}
+    queries = {query for _, best in searches for query in best.rows}
     for _, best in searches:
         best.collection = name
-    count = 0
+    count = identical = 0
     for block in _blocks(iter(documents)):
         ids = [document.id for document in block]
         encoded = encode([document.whole for document in block])
-        for queries, best in searches:
-            best.add(ids, score(queries, encoded))
+        for vectors, best in searches:
+            best.add(ids, score(vectors, encoded))
         count += len(block)
         missing.difference_update(ids)
+        identical += len(queries.intersection(ids))
         if report is not None:
             report(count)
     if not count:
         raise DataError(f"{name} has no document; give at least one")
-    return count, len(missing)
+    return count, len(missing), identical
 
 
 def _blocks(documents: Iterator[Document]) -> Iterator[list[Document]]:

@@ -117,6 +117,7 @@ class Options:
     captions: str
     skip_missing: bool
     alone: bool
+    ignore_identical_ids: bool = False
     batch_size: int | None
     workers: int | None
     device: str | None
@@ -127,7 +128,7 @@ class Options:
         check_type("split", self.split, str, "the name of a split, such as 'test'")
         if self.captions not in ("every", "first"):
             raise UsageError(f"captions is {self.captions!r}; give 'every' or 'first'.")
-        for name in ("skip_missing", "alone"):
+        for name in ("skip_missing", "alone", "ignore_identical_ids"):
             check_type(name, getattr(self, name), bool, "True or False")
         for name in ("batch_size", "workers"):
             check_number(name, getattr(self, name), least=1, whole=True, optional=True)
@@ -159,6 +160,7 @@ def evaluate(
     captions: Literal["every", "first"] = "every",
     skip_missing: bool = False,
     alone: bool = False,
+    ignore_identical_ids: bool = False,
     batch_size: int | None = None,
     workers: int | None = None,
     device: str | None = None,
@@ -185,6 +187,8 @@ def evaluate(
         captions: "every" caption of an image is a query, or the "first" alone: figures differ, and papers use either.
         skip_missing: leave out images that are missing or broken, and count them.
         alone: measure the model alone, without the teacher and random weights.
+        ignore_identical_ids: leave out, of each query of a text collection, the document that has the query's id, as
+            where queries are documents themselves (ArguAna, Quora). It is neither searched nor judged.
         batch_size: texts that are encoded together. None: 256, or 64 with a model's own prompts.
         workers: processes that decode images. None: one for each core, at most 8.
         device: such as "cpu" or "cuda:0". None: the fastest there is.
@@ -212,7 +216,8 @@ def evaluate(
     """
     options = Options(
         languages=read_codes(languages), split=split, captions=captions, skip_missing=skip_missing, alone=alone,
-        batch_size=batch_size, workers=workers, device=device, cldr=cldr, font=font,
+        ignore_identical_ids=ignore_identical_ids, batch_size=batch_size, workers=workers, device=device, cldr=cldr,
+        font=font,
     )  # fmt: skip
     opened, place = prepare(model, dataset, options, records)
     from kivuko.evaluation.collection import open_collection
@@ -245,6 +250,8 @@ def prepare(
     opened = None
     if dataset != EMOJI:
         opened = open_dataset(dataset, split=options.split, languages=options.languages or ())
+    if options.ignore_identical_ids and (is_emoji(opened) or is_caption_set(opened)):
+        raise UsageError("ignore_identical_ids: for text collections, whose documents have ids as queries have.")
     if is_emoji(opened) and options.split not in ("validation", "test"):
         raise UsageError(f"emoji has no split {options.split!r}; it has validation, test")
     if records is False:

@@ -70,7 +70,8 @@ Ties = Literal["trec_eval", "pessimistic"]
 # The rules for equal scores, for headers and tables.
 TIES: dict[Ties, str] = {
     "trec_eval": "equal scores, as 32-bit floats, are ordered by document id, falling, as trec_eval and ir_measures do",
-    "pessimistic": "among equal scores, documents of lower grade come first: the lower bound over all orders",
+    "pessimistic": "among equal scores, as 32-bit floats, documents of lower grade come first: the lower bound over "
+    "all orders",
 }
 
 _CHUNK_CELLS = 500_000  # of a relevance matrix, and of a run as dictionaries (about 30 MB)
@@ -78,7 +79,7 @@ _CHUNK_CELLS = 500_000  # of a relevance matrix, and of a run as dictionaries (a
 # How measures are taken, for the header of records.
 PROTOCOL = {
     "ties": "pessimistic: among equal scores every relevant document ranks below every other document; "
-    "scores are equal when they are the same number in the precision they were computed in",
+    "scores are equal when they are the same as 32-bit floats",
     "ranking": "the whole gallery, no cut",
     "R@k": "recall: relevant documents among the first k, divided by the relevant documents of the query",
     "measured by": "ir_measures, pytrec_eval provider",
@@ -142,10 +143,9 @@ def measure_run(
 
 
 def _checked(scores: ArrayLike, query_ids: Sequence[str], document_ids: Sequence[str]) -> NDArray[np.floating]:
-    """Return the scores as a float matrix that fits its ids and holds no NaN."""
-    matrix = np.asarray(scores)
-    if matrix.dtype.kind != "f":
-        matrix = matrix.astype(np.float64)
+    """Return the scores as 32-bit floats, as trec_eval compares them, in a matrix that fits its ids, without NaN."""
+    with np.errstate(over="ignore"):
+        matrix = np.asarray(scores).astype(np.float32, copy=False)
     _check_ids(query_ids, "query")
     _check_ids(document_ids, "document")
     if matrix.shape != (len(query_ids), len(document_ids)):
@@ -291,16 +291,22 @@ def answerable(judgments: Judgments) -> list[str]:
 def _ordered(scored: Mapping[str, float], grades: Mapping[str, int], ties: Ties) -> list[str]:
     if ties == "trec_eval":
         return trec_order(scored)
-    return sorted(scored, key=lambda document: (-scored[document], grades.get(document, 0)))
+    scores = _single(scored)
+    return sorted(scored, key=lambda document: (-scores[document], grades.get(document, 0)))
 
 
 def trec_order(scored: Mapping[str, float]) -> list[str]:
     """Return one query's documents as trec_eval orders them: by score, as a 32-bit float, then by id, both falling."""
-    with np.errstate(over="ignore"):
-        single = np.fromiter(scored.values(), np.float64, len(scored)).astype(np.float32)
-    scores = dict(zip(scored, single.tolist(), strict=True))
+    scores = _single(scored)
     # Code points sort as their UTF-8 bytes do, which is what trec_eval compares.
     return sorted(sorted(scored, reverse=True), key=lambda document: -scores[document])
+
+
+def _single(scored: Mapping[str, float]) -> dict[str, float]:
+    """Return one query's scores as 32-bit floats."""
+    with np.errstate(over="ignore"):
+        single = np.fromiter(scored.values(), np.float64, len(scored)).astype(np.float32)
+    return dict(zip(scored, single.tolist(), strict=True))
 
 
 def read_run(path: Path) -> Run:
@@ -356,11 +362,25 @@ class RunMeasures:
     missing: int  # queries that are measured but not in the run
     not_judged: int  # in the run but not judged
     unanswerable: int  # judged but without a relevant document
+    identical: int  # measured queries whose results hold a document with the query's own id
 
 
-def measure_run_file(run: Path, collection: str, measures: Sequence[str] = ()) -> RunMeasures:
-    """Measure a TREC run file on the judgments of a collection, ``ir:ID`` or ``trec:FOLDER``."""
+def without_own_id(table: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Return judgments or a run without the document that has the query's own id."""
+    return {query: {name: own for name, own in row.items() if name != query} for query, row in table.items()}
+
+
+def measure_run_file(
+    run: Path, collection: str, measures: Sequence[str] = (), ignore_identical_ids: bool = False
+) -> RunMeasures:
+    """Measure a TREC run file on the judgments of a collection, ``ir:ID`` or ``trec:FOLDER``.
+
+    ``ignore_identical_ids``: leave out, of each query, the document that has its id.
+    """
     judgments, scores = open_collection(collection).judgments(), read_run(run)
+    identical = {query for query, row in scores.items() if query in row}
+    if ignore_identical_ids:
+        judgments, scores = without_own_id(judgments), without_own_id(scores)
     queries = answerable(judgments)
     if not queries:
         raise DataError(
@@ -372,4 +392,7 @@ def measure_run_file(run: Path, collection: str, measures: Sequence[str] = ()) -
         for ties in TIES
     }
     missing = sum(query not in scores for query in queries)
-    return RunMeasures(len(queries), values, missing, len(set(scores) - set(judgments)), len(judgments) - len(queries))
+    return RunMeasures(
+        len(queries), values, missing, len(set(scores) - set(judgments)), len(judgments) - len(queries),
+        len(identical.intersection(queries)),
+    )  # fmt: skip
