@@ -1,5 +1,6 @@
 """Checking, cleaning and sampling files of parallel text in bounded memory: the calls behind ``kivuko bitext``."""
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
@@ -176,13 +177,13 @@ def sample_bitext(
 
 def refuse_overwriting(specs: Sequence[str], outputs: Sequence[Path]) -> None:
     """Raise UsageError if an output is a file of a source, a shard in its folder, or named twice."""
-    if len({output.resolve() for output in outputs}) < len(outputs):
+    if len({os.path.realpath(output) for output in outputs}) < len(outputs):
         raise UsageError(f"{outputs[-1]}: is named for two outputs; give two files")
     for spec in specs:
         for part in {spec, *spec.split(",")} - {"", "-"}:
-            place = Path(part).resolve()
+            place = Path(os.path.realpath(part))  # unlike resolve(), also of a link to itself
             for output in (output for output in outputs if output.exists()):
-                written = output.resolve()
+                written = Path(os.path.realpath(output))
                 of_a_pair = not place.exists() and written.parent == place.parent
                 if (
                     written == place

@@ -76,7 +76,10 @@ def _read_config(ctx: click.Context, _param: click.Parameter, file: Path | None)
     except FileNotFoundError:
         raise UsageError(f"--config {file}: no such file.") from None
     except (OSError, ValueError) as problem:
-        raise UsageError(f"--config {file}: not readable as TOML ({problem}).") from None
+        reason = getattr(problem, "strerror", None) or problem
+        raise UsageError(f"--config {file}: not readable as TOML ({reason}).") from None
+    if not entries:
+        raise UsageError(f"--config {file}: holds no option.")
     known = {
         name.removeprefix("--").replace("-", "_"): one for one in ctx.command.params for name in one.opts
         if isinstance(one, click.Option) and name.startswith("--") and name != "--config"

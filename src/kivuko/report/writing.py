@@ -1,5 +1,6 @@
 """Write the page that fits a records file: a study of either question, an evaluation, or an attack run."""
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -63,8 +64,8 @@ def report(records: Records, out: Path | str | None = None) -> Report:
     if out is None and not files:
         raise UsageError("the results are in no file, so the page has no name: write_report(results, 'page.html').")
     page = files[0].with_suffix(".html") if out is None else Path(out)
-    taken = {path.resolve() for file in files for path in (file, per_query_path(file), examples_path(file))}
-    if page.resolve() in taken:
+    taken = {os.path.realpath(path) for file in files for path in (file, per_query_path(file), examples_path(file))}
+    if os.path.realpath(page) in taken:
         raise UsageError(f"{page}: the page would take the place of the records. Name another file with --out.")
     check_plotting()
     refuse_unwritable(page)

@@ -127,9 +127,8 @@ class IndexWriter:
         self.database.execute("UPDATE items SET died = ? WHERE key = ? AND died IS NULL", (self.target, key))
 
     def skip(self, skip: Skip) -> None:
-        self.database.execute(
-            "INSERT INTO skipped VALUES (?, ?, ?, ?)", (skip.key, skip.reason, skip.detail, self.target)
-        )
+        texts = (one.encode("utf-8", "backslashreplace").decode() for one in (skip.key, skip.reason, skip.detail))
+        self.database.execute("INSERT INTO skipped VALUES (?, ?, ?, ?)", (*texts, self.target))
 
     def commit(self, new: Sequence[tuple[int, Decoded]], vectors: NDArray[np.float32]) -> None:
         """Commit everything so far, with new contents and their unit vectors, float32 [contents, dim].

@@ -85,7 +85,7 @@ def harden(
 
 def refuse_not_hardened(out: Path, source: Path) -> None:
     """Raise ModelError if ``out`` is the source, or holds something else than a hardened model."""
-    if out.exists() and out.resolve() == source.resolve():
+    if out.exists() and out.samefile(source):
         raise ModelError(f"{out}: is the model that is to be hardened, which stays as it is. Choose another --out.")
     refuse_foreign(out, HARDENING_FILE, "a hardened model")
     folder_beside(out, "hardening")

@@ -124,6 +124,8 @@ def read_checksums(path: Path) -> dict[str, str]:
         if (match := _LINE.fullmatch(line.rstrip())) is None:
             raise DataError(f"{at(path, number)}: not a line of sha256sum: 64 hexadecimal digits, two blanks, a name")
         checksums[match[2].removeprefix("./")] = match[1].lower()
+    if not checksums:
+        raise DataError(f"{path}: holds no checksum; name what sha256sum wrote")
     return checksums
 
 

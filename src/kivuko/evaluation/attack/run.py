@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -196,7 +197,7 @@ def check_places(records: Path | None, examples: Path | None, images: Path | Non
         files = [records, per_query_path(records), examples or examples_path(records)]
         for file in files[1:]:
             refuse_unwritable(file)
-        if len({file.resolve() for file in files}) < len(files):
+        if len({os.path.realpath(file) for file in files}) < len(files):
             raise UsageError(f"examples: the records are written to {examples}; choose another name.")
     if images is not None:
         if images.is_file():

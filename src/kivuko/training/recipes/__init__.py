@@ -23,8 +23,11 @@ def recipe_text(name: str | Path) -> tuple[str, str, str]:
     path = Path(text)
     try:
         content = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as problem:
+        raise UsageError(f"{path}: cannot be read as a recipe (it is not UTF-8 text).") from problem
     except (OSError, ValueError) as problem:
-        raise UsageError(f"{path}: cannot be read as a recipe ({problem}).") from problem
+        reason = getattr(problem, "strerror", None) or problem
+        raise UsageError(f"{path}: cannot be read as a recipe ({reason}).") from problem
     if path.stem in _RESERVED:
         raise UsageError(f"{path}: '{path.stem}' is a reserved row of every result. Give the file another name.")
     return content, path.stem, str(path)
