@@ -84,6 +84,11 @@ def words_normalized(text: str) -> str:
     return unicodedata.normalize("NFKC", one_apostrophe(text)).replace("İ", "i")
 
 
+def single_spaced(text: str) -> str:
+    """Return a text on one line: white space and control characters, in runs, are one space each."""
+    return " ".join((text if text.isprintable() else _PARTING.sub(" ", text)).split())
+
+
 # Letters with their marks (Marathi's vowel signs are marks) and numbers; apostrophes, dots and hyphens within a word.
 _WORD = regex.compile(r"[\p{L}\p{N}][\p{L}\p{M}\p{N}]*(?:[’'.-][\p{L}\p{N}][\p{L}\p{M}\p{N}]*)*")
 

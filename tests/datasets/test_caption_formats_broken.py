@@ -129,7 +129,7 @@ def test_shards_that_are_none(tmp_path):
     (tmp_path / "a.tar").write_bytes(b"no tar file")
     refused(f"webdataset:{tmp_path / 'a.tar'}", "a.tar", "not a tar file")
     scene.write_shard(tmp_path / "b.tar", {"0.jpg": scene.jpeg(0), "0.json": "{", "0.txt": b"\xff"})
-    refused(f"webdataset:{tmp_path / 'b.tar'}", "sample 0", language="sw")
+    refused(f"webdataset:{tmp_path / 'b.tar'}", "text is not UTF-8: 1", ".json is not JSON: 1", language="sw")
     with tarfile.open(tmp_path / "c.tar", "w:gz") as archive:
         archive.addfile(tarfile.TarInfo("0.txt"), io.BytesIO(b""))
     refused(f"webdataset:{tmp_path / 'c.tar'}", "c.tar", "unpack")

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import tarfile
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -164,7 +165,7 @@ def test_shards_join_members_by_their_basename(tmp_path):
     assert works["a.tar/x/2.seg.png"].caption == "dog"
     place = works["a.tar/x/2.seg.png"].place
     assert path.read_bytes()[place.offset : place.offset + place.length] == two.read_bytes()
-    assert skips(results) == {"a.tar/x/3.txt": "sample without an image"}
+    assert skips(results) == {"a.tar/x/3.txt": "sample without an image", "a.tar/5.*": ".json is not JSON"}
 
 
 def test_links_and_devices_in_a_shard_are_left_out(tmp_path):
@@ -233,3 +234,74 @@ def test_what_a_path_names(tmp_path):
     with pytest.raises(UsageError, match="folder of images"):
         open_source(tmp_path / "a.doc")
     assert isinstance(open_source(tmp_path), FolderSource)
+
+
+@pytest.mark.parametrize("name", ["c.csv", "c.tsv", "c.jsonl"])
+@pytest.mark.parametrize(
+    ("encoding", "message"),
+    [("latin-1", "byte 0xE9 is not UTF-8"), ("utf-16", "UTF-16, not UTF-8"), ("utf-32-be", "UTF-32BE, not UTF-8")],
+)
+def test_captions_in_another_encoding_are_refused_with_their_line(tmp_path, name, encoding, message):
+    rows = {
+        "c.csv": "image,caption\na.png,café noir\n", "c.tsv": "image\tcaption\na.png\tcafé noir\n",
+        "c.jsonl": '{"image": "a.png", "caption": "paka"}\n{"image": "a.png", "caption": "café"}\n',
+    }  # fmt: skip
+    (tmp_path / name).write_bytes(rows[name].encode(encoding))
+    line = 2 if encoding == "latin-1" else 1
+    with pytest.raises(DataError, match=f"{name}:{line}: {message}"):
+        list(CaptionsSource(tmp_path / name))
+
+
+@pytest.mark.parametrize(
+    ("name", "first", "message"),
+    [
+        ("c.csv", "image;caption", "separated by semicolons, not by commas"),
+        ("c.csv", '"image";"caption"', "separated by semicolons, not by commas"),
+        ("c.csv", "sep=;", "separated by semicolons, not by commas"),
+        ("c.csv", "image\tcaption", "separated by tabs, not by commas"),
+        ("c.csv", "image|caption", "separated by bars, not by commas"),
+        ("c.tsv", "image,caption", "separated by commas, not by tabs"),
+        ("c.tsv", "image;caption", "separated by semicolons, not by tabs"),
+    ],
+)
+def test_a_table_with_another_separator_is_named_as_one(tmp_path, name, first, message):
+    (tmp_path / name).write_text(f"{first}\na.png;paka\n")
+    with pytest.raises(DataError, match=f"{name}:1: the columns are {message}"):
+        CaptionsSource(tmp_path / name)
+    with pytest.raises(DataError, match=f"{name}:1: the columns are {message}"):
+        open_dataset(f"captions:{tmp_path / name}", languages=["sw"])
+
+
+def test_a_key_that_is_no_text_ends_nothing(tmp_path):
+    write_images(tmp_path, range(1, 3))
+    lines = ['{"image": "0001.png", "caption": "x", "k\\ud800": 1}', '{"image": "0002.png", "caption": "\\ud800y"}']
+    (tmp_path / "c.jsonl").write_text("\n".join(lines))
+    first, second = CaptionsSource(tmp_path / "c.jsonl")
+    assert (first.caption, first.metadata) == ("x", {"k?": 1})
+    assert second.caption == "?y"
+    assert open_dataset(f"captions:{tmp_path / 'c.jsonl'}", languages=["sw"]).captions["sw"]["0001.png"] == ("x",)
+
+
+@pytest.mark.parametrize(
+    ("name", "before", "after"),
+    [
+        ("c.csv", 'image,caption\n0001.png,"', '"\n0001.png,paka\n'),
+        ("c.tsv", "image\tcaption\n0001.png\t", "\n0001.png\tpaka\n"),
+        ("c.jsonl", '{"image": "0001.png", "caption": "', '"}\n{"image": "0001.png", "caption": "paka"}\n'),
+    ],
+)
+def test_a_line_without_end_takes_no_memory(tmp_path, name, before, after):
+    write_images(tmp_path, range(1, 2))
+    with (tmp_path / name).open("w") as stream:
+        stream.write(before)
+        for _ in range(128):
+            stream.write("x" * (1 << 20))
+        stream.write(after)
+    tracemalloc.start()
+    results = list(CaptionsSource(tmp_path / name))
+    with pytest.raises(DataError, match="a line over 16 MiB; give one text per line"):
+        open_dataset(f"captions:{tmp_path / name}", languages=["sw"])
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert [getattr(one, "caption", None) or one.reason for one in results] == ["line not understood", "paka"]
+    assert peak < 40 << 20

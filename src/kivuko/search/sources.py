@@ -9,19 +9,22 @@ import re
 import sqlite3
 import stat
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from kivuko.datasets.captions.caption_set import CaptionSet
 from kivuko.datasets.captions.formats import is_caption_spec, path_of
-from kivuko.datasets.captions.own_files import CaptionLine, caption_lines, is_captions_file
-from kivuko.datasets.captions.webdataset import Sample, samples
+from kivuko.datasets.captions.own_files import CAPTION_COLUMNS, CaptionLine, caption_lines, is_captions_file
+from kivuko.datasets.captions.webdataset import APART, NO_IMAGE, Description, Member, dots_note, samples
 from kivuko.datasets.spec import EMOJI, open_dataset
 from kivuko.errors import DataError, UsageError
+from kivuko.progress import note
 from kivuko.search.decoding import as_png
 from kivuko.search.items import FilePlace, Skip, Source, Value, Work
 from kivuko.search.store import DATABASE, OLD_DATABASE
 from kivuko.streams import COMPRESSED, plain_name
+from kivuko.text import single_spaced
 
 if TYPE_CHECKING:
     from kivuko.datasets.emoji.world import EmojiWorld
@@ -226,28 +229,32 @@ class ShardSource:
         return None  # not known before all of it is read
 
     def __iter__(self) -> Iterator[Work | Skip]:
+        dotted = False
         try:
             modified = self.path.stat().st_mtime_ns
             for sample in samples(self.path):
-                yield from self._sample(sample, modified)
+                for one in sample.captioned():
+                    if one.own and not dotted:
+                        dotted = True
+                        note(f"{self.path.name}: {dots_note(one.image, sample)}")
+                    described = one.read()
+                    yield self._work(one.image, described, modified)
+                    for reason in described.faults:
+                        yield Skip(self._key(f"{one.key}.*"), reason, "the image is kept")
+                for name, reason in sample.refused.items():
+                    yield Skip(self._key(name), reason)
+                if not sample.images:
+                    yield Skip(self._key(sample.first), APART if sample.apart else NO_IMAGE)
         except (DataError, OSError) as problem:
-            yield Skip(self.path.name, "damaged shard", f"{problem}; what came before it is kept")
+            yield Skip(self.path.name, "damaged shard", f"{problem}; what could be read is kept")
 
-    def _sample(self, sample: Sample, modified: int) -> Iterator[Work | Skip]:
-        for name in sample.refused:
-            yield Skip(self._key(name), "not a regular file")
-        if not sample.images:
-            yield Skip(self._key(sample.first), "sample without an image")
-        try:
-            metadata = sample.metadata()
-        except (ValueError, RecursionError):
-            metadata = {}
-        texts = [content for rest, content in sample.texts.items() if not rest.endswith("json")]
-        caption = clean_caption(texts[-1].decode("utf-8", "replace") if texts else metadata.get("caption"))
-        rest = clean_metadata({name: value for name, value in metadata.items() if name != "caption"})
-        for image in sample.images:
-            place = FilePlace(str(self.path), image.offset, image.length)
-            yield Work(self._key(image.name), place, image.length, modified, caption, rest)
+    def _work(self, image: Member, described: Description, modified: int) -> Work:
+        captions: dict[str | None, list[Any]] = dict(reversed(described.captions))
+        texts = captions.get("en") or next(reversed(captions.values()), [])
+        caption = next(filter(None, map(clean_caption, texts)), None)
+        rest = {name: value for name, value in described.metadata.items() if name not in CAPTION_COLUMNS[:2]}
+        place = FilePlace(str(self.path), image.offset, image.length)
+        return Work(self._key(image.name), place, image.length, modified, caption, clean_metadata(rest))
 
     def _key(self, member: str) -> str:
         return f"{self.path.name}/{os.path.normpath('/' + member).lstrip('/')}"
@@ -314,7 +321,8 @@ def _spill(spilled: sqlite3.Connection, names: list[bytes]) -> None:
 
 def clean_metadata(fields: Mapping[Any, Any]) -> dict[str, Value]:
     """Return names and plain values; lists and objects become JSON text, long values are cut."""
-    return {str(name)[:200]: _value(value) for name, value in list(fields.items())[:_MOST] if name is not None}
+    named = ((str(name).encode("utf-8", "replace").decode("utf-8")[:200], value) for name, value in fields.items())
+    return {name: _value(value) for name, value in islice(named, _MOST)}
 
 
 def number_or_text(text: str) -> Value:
@@ -334,7 +342,7 @@ def clean_caption(text: Any) -> str | None:
         text = next(iter(text), None)
     if not isinstance(text, str):
         return None
-    return " ".join(text.encode("utf-8", "replace").decode("utf-8").split())[:_LONGEST] or None
+    return single_spaced(text.encode("utf-8", "replace").decode("utf-8"))[:_LONGEST] or None
 
 
 def _value(value: Any) -> Value:

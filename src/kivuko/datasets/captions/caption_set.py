@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple, Self
 
 from kivuko.errors import DataError, UsageError
 from kivuko.languages import language
-from kivuko.text import pluralize
+from kivuko.text import pluralize, single_spaced
 
 EVERY_CAPTION, FIRST_CAPTION = "every-caption", "first-caption"
 PROTOCOLS = (EVERY_CAPTION, FIRST_CAPTION)
@@ -241,7 +241,7 @@ class SetBuilder:
         for text in texts:
             if not isinstance(text, str):
                 raise DataError(f"{place}: a caption of {image!r} in {code} is no text but {repr(text)[:60]}")
-            clean = " ".join(text.encode("utf-8", "replace").decode("utf-8").split())
+            clean = single_spaced(text.encode("utf-8", "replace").decode("utf-8"))
             if clean:
                 self.captions.setdefault(code, {}).setdefault(image, []).append(clean)
                 count += 1
@@ -257,10 +257,13 @@ class SetBuilder:
     def build(
         self, name: str, split: str, place: Path, notes: Iterable[str] = (), gallery: Literal["set", "language"] = "set"
     ) -> CaptionSet:
+        reasons = ", ".join(f"{reason}: {count:,}" for reason, count in self.left_out.items())
+        seen = f" (left out, {reasons})" if reasons else ""
         if not self.images:
-            raise DataError(f"{place}: names no image of the split {split!r}; check the path and --split")
+            raise DataError(f"{place}: names no image of the split {split!r}{seen}; check the path and --split")
         if not self.captions:
-            raise DataError(f"{place}: holds no caption for its {pluralize(len(self.images), 'image')}; check the path")
+            images = pluralize(len(self.images), "image")
+            raise DataError(f"{place}: holds no caption for its {images}{seen}; check the path")
         captions = {code: {image: tuple(texts) for image, texts in own.items()} for code, own in self.captions.items()}
         return CaptionSet(
             name, split, tuple(self.images.values()), captions, tuple(dict.fromkeys(self.files)), tuple(notes),

@@ -6,8 +6,6 @@ may also be a list, or an object of languages: ``{"caption": {"sw": ["paka"], "e
 """
 
 import csv
-import io
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,14 +20,16 @@ from kivuko.datasets.captions.caption_set import (
     as_texts,
 )
 from kivuko.errors import DataError, UsageError, at
-from kivuko.streams import byte_stream, json_lines, plain_name, text_lines
+from kivuko.streams import MAX_TEXT_BYTES, parse_json, plain_name, read_lines
 
 IMAGE_COLUMNS = ("image", "path", "file", "filename", "file_name", "filepath", "image_path")
 CAPTION_COLUMNS = ("caption", "captions", "text", "sentence", "title", "description")
 CAPTION_ENDINGS = (".tsv", ".csv", ".jsonl", ".ndjson")
 _LANGUAGE_COLUMNS = ("language", "lang", "locale")
 _SPLITS = {"test": ("test",), "validation": ("validation", "valid", "val", "dev")}
-_LONGEST = 1 << 20  # letters of a cell, or of a line of JSON
+_LONGEST_CELL = 1 << 20  # letters
+_TOO_LONG = f"a line over {MAX_TEXT_BYTES >> 20} MiB; give one text per line"
+_SEPARATORS = {";": "semicolons", "\t": "tabs", ",": "commas", "|": "bars"}
 
 
 class CaptionLine(NamedTuple):
@@ -59,22 +59,18 @@ def is_captions_file(path: Path) -> bool:
 
 
 def caption_lines(path: Path, *, lenient: bool = False) -> Iterator[CaptionLine]:
-    """Yield the lines of a captions file, compressed or not; blank lines are skipped.
+    """Yield the lines of a UTF-8 captions file, compressed or not; blank lines are skipped.
 
     A table has a first row of column names; a tab-separated one may do without: image, caption, and language (which a
-    lenient reading calls ``column_3``). Lenient, what is not UTF-8 is replaced, and unreadable lines have a ``fault``.
+    lenient reading calls ``column_3``). Unreadable lines have a ``fault`` if lenient, else they raise DataError.
     """
     ending = _ending(path)
     if ending not in CAPTION_ENDINGS:
         raise UsageError(f"{path}: name a .tsv, .csv or .jsonl of captions (compressed or not)")
-    if ending in (".jsonl", ".ndjson"):
-        yield from _lenient_json(path) if lenient else (CaptionLine(*line) for line in json_lines(path))
-    elif lenient:
-        with byte_stream(path) as stream:
-            text = io.TextIOWrapper(stream, encoding="utf-8-sig", errors="replace", newline="")
-            yield from _table(path, (line.replace("\0", "\ufffd") for line in text), ending, lenient=True)
-    else:
-        yield from _table(path, (f"{line}\n" for _, line in text_lines(path)), ending, lenient=False)
+    for line in _objects(path) if ending in (".jsonl", ".ndjson") else _table(path, ending, lenient):
+        if line.fault and not lenient:
+            raise DataError(f"{at(path, line.number)}: {line.fault}")
+        yield line
 
 
 def _ending(path: Path) -> str:
@@ -86,16 +82,19 @@ def _first(columns: Mapping[str, Any], names: Iterable[str]) -> Any:
     return next((value for value in values if value), values[0] if values else None)
 
 
-def _lenient_json(path: Path) -> Iterator[CaptionLine]:
-    with byte_stream(path) as stream:
-        for number, line in enumerate(io.TextIOWrapper(stream, encoding="utf-8-sig", errors="replace"), start=1):
-            if not line.strip():
-                continue
+def _objects(path: Path) -> Iterator[CaptionLine]:
+    for number, line in enumerate(read_lines(path, MAX_TEXT_BYTES), start=1):
+        if line is None:
+            yield CaptionLine(number, {}, _TOO_LONG)
+        elif line.strip():
             try:
-                row = json.loads(line) if len(line) <= _LONGEST else None
-            except (ValueError, RecursionError):
+                row = parse_json(line)
+            except ValueError:
                 row = None
-            yield CaptionLine(number, row) if isinstance(row, dict) else CaptionLine(number, {}, "not a JSON object")
+            if isinstance(row, dict):
+                yield CaptionLine(number, row)
+            else:
+                yield CaptionLine(number, {}, 'not a JSON object; write one per line, such as {"image": "a.jpg", …}')
 
 
 class _TabSeparated(csv.excel_tab):
@@ -104,8 +103,10 @@ class _TabSeparated(csv.excel_tab):
     quoting = csv.QUOTE_NONE
 
 
-def _table(path: Path, lines: Iterable[str], ending: str, *, lenient: bool) -> Iterator[CaptionLine]:
-    csv.field_size_limit(_LONGEST)
+def _table(path: Path, ending: str, lenient: bool) -> Iterator[CaptionLine]:
+    csv.field_size_limit(_LONGEST_CELL)
+    # A NUL, which no line holds, stands for one that is too long.
+    lines = ("\0" if line is None else f"{line}\n" for line in read_lines(path, MAX_TEXT_BYTES))
     reader = csv.reader(lines, _TabSeparated if ending == ".tsv" else csv.excel)
     headings: list[str] = []
     while True:
@@ -114,11 +115,13 @@ def _table(path: Path, lines: Iterable[str], ending: str, *, lenient: bool) -> I
         except StopIteration:
             return
         except csv.Error as problem:
-            if not lenient or not headings:
-                raise DataError(
-                    f"{at(path, reader.line_num)}: not a table ({problem}); check quotes and line ends"
-                ) from problem
-            yield CaptionLine(reader.line_num, {}, f"not a row of a table ({problem})")
+            fault = f"not a row of a table ({problem}); check quotes and line ends"
+            if not headings:
+                raise DataError(f"{at(path, reader.line_num)}: {fault}") from problem
+            yield CaptionLine(reader.line_num, {}, fault)
+            continue
+        if cells == ["\0"]:
+            yield CaptionLine(reader.line_num, {}, _TOO_LONG)
             continue
         if not headings:
             headings, is_first_row = _headings(cells, ending, at(path, reader.line_num), lenient)
@@ -136,6 +139,14 @@ def _headings(cells: list[str], ending: str, place: str, lenient: bool) -> tuple
         if not lenient and not any(name in names for name in CAPTION_COLUMNS):
             raise DataError(f"{place}: no column named caption; name the columns: image, caption, language")
         return names, True
+    own = "\t" if ending == ".tsv" else ","
+    for separator, called in _SEPARATORS.items():
+        parts = [part.strip(" \"'") for part in names[0].split(separator)] if names else []
+        if separator != own and len(parts) > 1 and (any(name in parts for name in IMAGE_COLUMNS) or ending != ".tsv"):
+            raise DataError(
+                f"{place}: the columns are separated by {called}, not by {_SEPARATORS[own]}; "
+                f"convert the file to {own.join(('image', 'caption', 'language'))!r} and so on"
+            )
     looks_named = any(name in names for name in (*CAPTION_COLUMNS, *_LANGUAGE_COLUMNS))
     if ending != ".tsv" or (not lenient and (len(cells) not in (2, 3) or looks_named)):
         raise DataError(f"{place}: no column named image; name the columns: image, caption, language")
