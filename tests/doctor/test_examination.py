@@ -99,14 +99,40 @@ def test_a_collapsed_model(sick):
 def test_a_model_that_does_not_load_is_a_fault(sick):
     (text_folder(sick) / "model.safetensors").write_bytes(b"no weights")
     result = examined(sick)
-    assert [(one.level, one.check) for one in result] == [("fault", "loading")]
+    assert [(one.level, one.check) for one in result] == [("fault", "files"), ("fault", "loading")]
     assert str(sick) in result[0].what
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["words.json", "spelling.json", "kivuko.json", "token_mean.safetensors", "tokenizer.json", "router_config.json",
+     "model.safetensors"],
+)  # fmt: skip
+def test_each_damaged_file_is_named_once(sick, name):
+    for file in [*sick.rglob(name)] or [sick / name]:
+        file.write_bytes(b'{"counts": 3')
+    (sick / "README.md").write_bytes(b"\xff")  # not read
+    result = examined(sick)
+    assert any(name in one.what for one in of(result, "files"))
+    for one in of(result, "files"):
+        assert one.level == "fault"
+        assert one.do
+        assert sum(one.what in other.what for other in result) == 1
+
+
+def test_several_damaged_files_are_all_named(sick):
+    for name in ("words.json", "spelling.json"):
+        (sick / name).write_text("{")
+    assert [one.what.split("/")[-1].split(":")[0] for one in of(examined(sick), "files")] == [
+        "spelling.json",
+        "words.json",
+    ]
 
 
 def test_damaged_words_about_the_model_are_a_fault(sick):
     (sick / "kivuko.json").write_text("{")
     result = examined(sick)
-    assert [one.check for one in result if one.level == "fault"] == ["loading"]
+    assert [one.check for one in result if one.level == "fault"] == ["files", "loading"]
     assert "kivuko.json" in result[0].what
 
 

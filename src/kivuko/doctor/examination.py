@@ -68,10 +68,14 @@ def examine(
     codes = tuple(dict.fromkeys([*languages, *(one.language for one in sentences)]))
     with ExitStack() as stack, progress_bar("examining", progress) as report, quiet():
         store, findings = _open_index(index, stack)
+        if not isinstance(model, Model) or model.path is not None:
+            findings += model_checks.check_files(folder)
         try:
             loaded = load_model(model, device=None if isinstance(model, Model) else "cpu")
         except KivukoError as problem:
-            return [*findings, Finding("fault", "loading", str(problem), "Nothing else can be checked."), *without]
+            named = any(str(problem).startswith(one.what) for one in findings if one.check == "files")
+            what = "the model does not load" if named else str(problem)
+            return [*findings, Finding("fault", "loading", what, "Nothing else can be checked."), *without]
         subject = Examined(folder, loaded.encoder, loaded.about)
         english, complaints = _load_teacher(teacher, subject)
         subject = replace(subject, teacher=english)
@@ -116,7 +120,9 @@ def _finished(name: str, run: Callable[[], Iterable[Finding]]) -> list[Finding]:
 
 
 def _without_repetition(findings: Sequence[Finding]) -> list[Finding]:
-    """Leave out that a model was not trained on a language where its agreement says so with figures."""
+    """Leave out what another finding says: a damaged file, or, with figures, a language without training."""
+    damaged = [one.what for one in findings if one.check == "files"]
+    findings = [one for one in findings if one.check == "files" or not one.what.startswith(tuple(damaged))]
     notes = [one for one in findings if model_checks.NOT_TRAINED in one.what]
     said = {one.language for one in notes if one.check == "agreement"}
     return [one for one in findings if not (one in notes and one.check == "training" and one.language in said)]

@@ -1,18 +1,24 @@
 """Checks of a model: its training, weights and vectors, and its agreement with its teacher."""
 
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import regex
 from PIL import Image
+from safetensors import SafetensorError, safe_open
 
 from kivuko.doctor.finding import Examined, Finding, Level, Sentences, called, names_of
 from kivuko.encoders.image_tower import Vectors, encode_images
-from kivuko.encoders.model import encode_texts, has_images, read_token_mean
+from kivuko.encoders.known_words import WORDS_FILE, WordCounts
+from kivuko.encoders.model import encode_texts, has_images, read_about, read_token_mean
 from kivuko.encoders.modules import backend_tokenizer, fixed_length, text_route
+from kivuko.encoders.spelling import SPELLING_FILE, SpellingNeighbors
 from kivuko.encoders.teacher import TextTeacher, default_prompt
+from kivuko.errors import KivukoError, first_line, unreadable
+from kivuko.files import MODEL_FILE
 from kivuko.search.store import IndexStore
 
 NOT_TRAINED = "the model was not trained on it"
@@ -36,6 +42,35 @@ _MOST_SENTENCES = 200  # sentences of each language
 _FEWEST_SENTENCES = 50  # below, chance and weakness cannot be distinguished
 _LUCKY_HITS = 4  # chance gives more hits in 4 of 1,000 tries, however many sentences there are (Poisson, mean 1)
 _WEAK_RECALL = 0.2  # R@1
+
+
+def check_files(folder: Path) -> Iterator[Finding]:
+    """Read every file of a model that is JSON or safetensors, and name those that cannot be read."""
+    readers: dict[str, Callable[[Path], Any]] = {
+        MODEL_FILE: lambda file: read_about(file.parent),
+        "token_mean.safetensors": lambda file: read_token_mean(file.parent),
+        WORDS_FILE: WordCounts.load,
+        SPELLING_FILE: SpellingNeighbors.load,
+    }
+    for file in sorted(folder.rglob("*.json")) + sorted(folder.rglob("*.safetensors")):
+        read = readers.get(file.name, _open_file) if file.parent == folder else _open_file
+        try:
+            read(file)
+        except KivukoError as problem:
+            what, _, do = str(problem).partition(". ")
+            yield Finding("fault", "files", what, do)
+
+
+def _open_file(file: Path) -> None:
+    try:
+        if file.suffix == ".json":
+            json.loads(file.read_text(encoding="utf-8"))
+        else:
+            with safe_open(file, framework="np"):
+                pass
+    except (OSError, ValueError, RecursionError, SafetensorError) as problem:
+        what = f"{file}: damaged ({first_line(problem)}). Fetch or make the model again."
+        raise unreadable(file, problem, what) from problem
 
 
 def check_training(subject: Examined, languages: Sequence[str]) -> Iterator[Finding]:
