@@ -48,10 +48,11 @@ class _Model(list):
     """Stand in for a loaded model whose text side reads nothing misspelled."""
 
 
-def test_a_models_own_words_tell_english_too_and_damage_is_passed_over(tmp_path):
+def test_a_models_own_words_tell_english_too_and_damage_is_named(tmp_path, capsys):
     WordCounts.from_bitext(Bitext((Pair("sw", "paka mweusi", "black cat", "1"),))).save(tmp_path / WORDS_FILE)
     guess = language_guesser(_Model([object()]), tmp_path)
     assert [guess.guess(text, {}).code for text in ("paka", "a black cat", "qwerty")] == ["sw", "en", "und"]
     assert guess.codes == ("sw",)
     (tmp_path / WORDS_FILE).write_text("{")
     assert language_guesser(_Model([object()]), tmp_path).guess("paka", {}) == UNKNOWN
+    assert f"{tmp_path / WORDS_FILE}: corrupted" in capsys.readouterr().err.replace("\n", "")

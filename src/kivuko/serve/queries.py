@@ -17,14 +17,17 @@ from kivuko.encoders.known_words import WORDS_FILE as WORDS
 from kivuko.encoders.known_words import WordCounts
 from kivuko.encoders.model import read_about
 from kivuko.errors import KivukoError, UsageError
+from kivuko.progress import note
 
 
 def language_guesser(model: Any, folder: Path | str) -> LanguageGuesser:
     """Return a language guesser for a loaded model, with the word counts in its folder if it has any."""
     route = model[0].sub_modules["text"] if hasattr(model[0], "sub_modules") else model
-    with contextlib.suppress(KivukoError):  # search works without them
+    try:
         if (words := WordCounts.load(Path(folder) / WORDS)) is not None:
             return LanguageGuesser(words.languages, words.words, words.counts)
+    except KivukoError as problem:  # search works without them
+        note(f"warning: {problem} Until then the language of a query is guessed without them.")
     spelling = getattr(route[0], "spelling", None)  # of older models, without such a file
     if spelling is not None:
         return LanguageGuesser(spelling.languages, spelling.words, spelling.counts)
