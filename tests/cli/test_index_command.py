@@ -19,8 +19,7 @@ from kivuko.encoders.image_tower import SmallImageTower
 from kivuko.encoders.model import About, save_model
 from kivuko.encoders.student import StaticStudent
 from kivuko.encoders.vocabulary import train_vocabulary
-from kivuko.search.resumable_writer import writing
-from kivuko.search.store import IndexStore
+from kivuko.search.store import IndexStore, writing
 
 
 @pytest.fixture(scope="module")

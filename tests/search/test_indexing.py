@@ -17,9 +17,9 @@ from kivuko.search import building as indexing
 from kivuko.search import resumable_writer as merging
 from kivuko.search import store as store_module
 from kivuko.search.decoding import Limits
-from kivuko.search.resumable_writer import writing
+from kivuko.search.image_index import ImageIndex
 from kivuko.search.sources import CaptionsSource, FolderSource
-from kivuko.search.store import DATABASE, IndexStore
+from kivuko.search.store import DATABASE, IndexStore, writing
 
 
 def by_key(store):
@@ -336,7 +336,7 @@ def test_damage_is_reported(build, photos, tmp_path):
     with pytest.raises(CorruptFileError, match="damaged"):
         list(IndexStore.open(store.path).vectors())
     segment.write_bytes(whole[: -DIM * 2] + b"\0" * DIM * 2)
-    with pytest.raises(CorruptFileError, match="unit"):
+    with pytest.raises(CorruptFileError, match="checksum"):
         list(IndexStore.open(store.path).vectors())
     segment.unlink()
     with pytest.raises(CorruptFileError, match="missing"):
@@ -351,6 +351,95 @@ def test_damage_is_reported(build, photos, tmp_path):
     for wrong in (tmp_path / "gone.index", photos):
         with pytest.raises(ImageIndexError, match="kivuko index"):
             IndexStore.open(wrong)
+
+
+def flipped(file, place, bit=1):
+    content = bytearray(file.read_bytes())
+    content[place] ^= bit
+    file.write_bytes(content)
+
+
+@pytest.mark.parametrize("storage", ["float16", "float32", "int8"])
+def test_every_changed_byte_of_the_vectors_is_noticed(build, photos, monkeypatch, storage):
+    monkeypatch.setattr(indexing, "BATCH", 4)
+    monkeypatch.setattr(indexing, "COMMIT", 4)
+    _, store = build(FolderSource(photos), storage=storage)
+    assert store.verify() == []
+    files = sorted((store.path / "segments").iterdir())
+    whole = [file.read_bytes() for file in files]
+    assert len(files) == 3
+
+    def refused():
+        with IndexStore.open(store.path) as damaged:
+            assert any("checksum" in line for line in damaged.verify())
+            with pytest.raises(CorruptFileError, match="checksum differs") as message:
+                list(damaged.vectors())
+            assert "\n" not in str(message.value)
+            assert "--rebuild" in str(message.value)
+
+    for place in (-1, -5, -20, 12, len(whole[0]) // 2):
+        flipped(files[0], place)
+        refused()
+        files[0].write_bytes(whole[0])
+    files[0].write_bytes(whole[1])  # segments of the same size, exchanged
+    files[1].write_bytes(whole[0])
+    refused()
+    for file, content in zip(files, whole, strict=True):
+        file.write_bytes(content)
+    with IndexStore.open(store.path) as mended:
+        assert mended.verify() == []
+        assert len(list(mended.vectors())) == 1
+
+
+def test_damage_is_not_merged_into_new_segments(build, photos, monkeypatch):
+    monkeypatch.setattr(indexing, "BATCH", 2)
+    monkeypatch.setattr(indexing, "COMMIT", 2)
+    _, store = build(FolderSource(photos))
+    flipped(sorted((store.path / "segments").iterdir())[0], -3)
+    merge = merging.merge_segments
+    monkeypatch.setattr(merging, "merge_segments", lambda writer, dim: merge(writer, dim, 3))
+    with pytest.raises(CorruptFileError, match="checksum"):
+        build(FolderSource(photos))
+
+
+def test_an_index_of_an_earlier_version_gets_checksums_with_its_next_run(build, photos):
+    _, store = build(FolderSource(photos))
+    with sqlite3.connect(store.path / DATABASE) as database:
+        database.execute("DROP TABLE segments")
+    with IndexStore.open(store.path) as old:
+        assert old.verify() == []
+        assert sum(len(ids) for ids, _ in old.vectors()) == 12
+    _, new = build(FolderSource(photos))
+    flipped(next((store.path / "segments").iterdir()), -3)
+    assert new.verify() == ["000001.safetensors: its checksum differs from what was written"]
+
+
+def test_a_damaged_database_is_one_line(build, photos):
+    _, store = build(FolderSource(photos))
+    store.close()
+    file = store.path / DATABASE
+    for rest in store.path.glob("index.sqlite-*"):
+        rest.unlink()
+    whole = file.read_bytes()
+    noticed, messages = 0, []
+    random = np.random.default_rng(0)
+    for _ in range(150):
+        content = bytearray(whole)
+        place = int(random.integers(len(content)))
+        content[place : place + 40] = bytes(random.integers(0, 256, 40, dtype=np.uint8))[: len(content) - place]
+        file.write_bytes(content)
+        try:
+            with ImageIndex(store.path) as index:
+                hits = index.search(np.eye(DIM, dtype=np.float32)[:2], 5, "caption!=x")
+                [index.store.thumbnail(hit.item.id) for row in hits for hit in row]
+                [index.store.image_path(hit.item.id) for row in hits for hit in row]
+                index.store.fields()
+                index.store.skipped()
+                noticed += bool(index.store.verify())
+        except (CorruptFileError, ImageIndexError) as problem:
+            messages.append(str(problem))
+    assert noticed + len(messages) > 20
+    assert all("\n" not in line and ("--rebuild" in line or "kivuko index" in line) for line in messages)
 
 
 def test_a_store_serves_several_threads(build, photos):

@@ -18,7 +18,10 @@ from pathlib import Path
 import pytest
 from tiny_encoder import image, write_images
 
-from kivuko.search.store import IndexStore
+from kivuko.errors import ImageIndexError
+from kivuko.search.image_index import ImageIndex
+from kivuko.search.sources import FolderSource
+from kivuko.search.store import IndexStore, aside_of, writing
 
 SCRIPT = Path(__file__).with_name("killed_indexing.py")
 KILLS = int(os.environ.get("KIVUKO_KILLS", "4"))
@@ -136,3 +139,57 @@ def test_a_reader_is_served_while_a_run_is_at_work(place, tmp_path):
             process.stdout.close()
         assert reader.newer()
     assert contents(index)[2] == before[2] + 1
+
+
+@pytest.fixture
+def photos(tmp_path):
+    return write_images(tmp_path / "photos", range(1, 13))
+
+
+def test_an_index_that_a_killed_rebuild_left_aside_is_restored(build, photos):
+    _, store = build(FolderSource(photos))
+    path, aside = store.path, aside_of(store.path)
+    path.rename(aside)  # as after the first of the two renames
+    with writing(aside), pytest.raises(ImageIndexError, match="at work"):  # the rebuild goes on: hands off
+        build(FolderSource(photos))
+    assert not path.exists()
+    with IndexStore.open(path) as again:
+        assert len(again) == 12
+    assert not aside.exists()
+    path.rename(aside)
+    summary, _ = build(FolderSource(photos))
+    assert (summary.unchanged, summary.new) == (12, 0)
+
+
+def test_leftovers_of_killed_processes_are_removed_by_the_next_run(build, photos):
+    _, store = build(FolderSource(photos))
+    path = store.path
+    shutil.copytree(path, aside_of(path))
+    shutil.copytree(path, path.with_name(".g.index.rebuild"))
+    (path / "segments" / ".000001.safetensors.99999999-abcdef.tmp").write_bytes(b"x")
+    build(FolderSource(photos))
+    assert sorted(one.name for one in path.parent.iterdir()) == ["g.index", "photos"]
+    assert [one.name for one in (path / "segments").iterdir()] == ["000001.safetensors"]
+    with ImageIndex(path, kind="hnsw") as index:
+        faiss = path / "faiss"
+        faiss.mkdir()
+        (faiss / ".1.faiss.99999999-abcdef.tmp").write_bytes(b"of a dead process")
+        (faiss / f".1.faiss.{os.getpid()}-abcdef.tmp").write_bytes(b"of a living one")
+        _ = index.vector_index
+        assert sorted(one.name for one in faiss.iterdir()) == [
+            f".1.faiss.{os.getpid()}-abcdef.tmp", "1.faiss", "1.json",
+        ]  # fmt: skip
+
+
+@pytest.mark.parametrize("mask", [0o022, 0o027, 0o077])
+def test_modes_of_files_follow_the_umask(build, photos, mask):
+    before = os.umask(mask)
+    try:
+        _, store = build(FolderSource(photos))
+        with ImageIndex(store.path, kind="hnsw") as index:
+            _ = index.vector_index
+    finally:
+        os.umask(before)
+    for file in store.path.rglob("*"):
+        if file.is_file() and file.name != ".lock":
+            assert file.stat().st_mode & 0o777 == 0o666 & ~mask, file.name

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from kivuko.datasets.spec import is_spec
 from kivuko.errors import CorruptFileError, DataError, ImageIndexError, KivukoError, UsageError, unreadable
-from kivuko.files import cache_folder, explain_write_failure, write_text
+from kivuko.files import cache_folder, explain_write_failure
 from kivuko.progress import bars, console, note, progress_bar
 from kivuko.search import decoding, resumable_writer
 from kivuko.search.decoding import Decoded, ImageEncoder, Limits, Refused
@@ -27,7 +27,7 @@ from kivuko.search.image_index import ImageIndex
 from kivuko.search.index import Vectors
 from kivuko.search.items import FilePlace, Skip, Source, Work
 from kivuko.search.sources import EmojiSource, open_dataset_source, open_source
-from kivuko.search.store import STORAGES, Storage, holds_index
+from kivuko.search.store import STORAGES, Storage, holds_index, meta_of, writing
 
 if TYPE_CHECKING:
     from kivuko.datasets.emoji.world import EmojiWorld
@@ -185,14 +185,15 @@ def index_images(
     new, began = not path.exists(), time.monotonic()
     try:
         resumable_writer.prepare_folder(path, rebuild)
-        with resumable_writer.writing(path):
+        with writing(path):
             if rebuild and holds_index(path):
                 beside, first = resumable_writer.rebuild_folder(path, spec)
-                with resumable_writer.writing(beside):
+                with writing(beside):
                     summary = run(beside, first)
                     resumable_writer.swap(beside, path)
             else:
                 summary = run(path, {})
+            resumable_writer.remove_leftovers(path)
     except DataError:
         if new and run.without_images:
             shutil.rmtree(path, ignore_errors=True)
@@ -370,9 +371,6 @@ class _IndexBar:
             note(f"indexing: {so_far.seen:,} files · {figures}")
 
 
-_CHECKSUM = "vectors.sha256"  # written last: an index without it is not finished
-
-
 def emoji_index(
     model: Any, world: EmojiWorld, *, cache: Path | None = None, progress: bool | None = None
 ) -> ImageIndex:
@@ -383,26 +381,33 @@ def emoji_index(
     from kivuko.search.encoding import TowerEncoder
 
     encoder = TowerEncoder(model)
-    key = hashlib.sha256(f"3:{world.fingerprint}:{encoder.fingerprint}".encode()).hexdigest()
+    key = hashlib.sha256(f"4:{world.fingerprint}:{encoder.fingerprint}".encode()).hexdigest()
     folder = (cache or cache_folder() / "index") / f"emoji-{key[:24]}.index"
-    if not (folder / _CHECKSUM).is_file():
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder.with_suffix(".lock")):
-            if not (folder / _CHECKSUM).is_file():
-                _build(encoder, world, folder, progress)
     try:
+        if not _is_finished(folder):
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(folder.with_suffix(".lock")):
+                if not _is_finished(folder):
+                    _build(encoder, world, folder, progress)
         index = ImageIndex(folder, kind="flat", storage="float32")
-        if _digest(_vectors(index)) != (folder / _CHECKSUM).read_text(encoding="ascii").strip():
-            raise CorruptFileError("its checksum differs from what was written")
-    except (CorruptFileError, ImageIndexError, OSError, ValueError) as problem:
+        if wrong := index.store.verify():
+            raise CorruptFileError(wrong[0])
+    except (CorruptFileError, ImageIndexError, OSError) as problem:
         raise unreadable(folder, problem, f"{folder}: corrupted. Delete this folder and run again.") from problem
     return index
+
+
+def _is_finished(folder: Path) -> bool:
+    try:
+        return meta_of(folder).get("published", "0") != "0"
+    except ImageIndexError:
+        return False
 
 
 def emoji_vectors(model: Any, world: EmojiWorld, *, cache: Path | None = None, progress: bool | None = None) -> Vectors:
     """Return the unit vectors of a world's images, float32 [images, dim], in the world's order; see ``emoji_index``."""
     with emoji_index(model, world, cache=cache, progress=progress) as index:
-        return _vectors(index)
+        return np.concatenate([vectors for _, vectors in index.store.vectors()])
 
 
 def _build(encoder: ImageEncoder, world: EmojiWorld, folder: Path, progress: bool | None) -> None:
@@ -412,13 +417,3 @@ def _build(encoder: ImageEncoder, world: EmojiWorld, folder: Path, progress: boo
             encoder, [EmojiSource(world)], folder, workers=0, storage="float32", batch_size=128,
             report=lambda so_far, total: report(so_far.seen, total or so_far.seen),
         )  # fmt: skip
-    with ImageIndex(folder, kind="flat", storage="float32") as index:
-        write_text(folder / _CHECKSUM, _digest(_vectors(index)) + "\n")
-
-
-def _vectors(index: ImageIndex) -> Vectors:
-    return np.concatenate([vectors for _, vectors in index.store.vectors()])
-
-
-def _digest(vectors: Vectors) -> str:
-    return hashlib.sha256(f"{vectors.dtype} {vectors.shape}".encode() + vectors.tobytes()).hexdigest()

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kivuko.errors import CorruptFileError, ImageIndexError, KivukoError, ModelError
-from kivuko.files import sha256_of, write_text
+from kivuko.files import mend, sha256_of, write_text
 from kivuko.progress import Report, progress_bar
 from kivuko.search.filter import Conditions, Filter, as_filter, check_count, checked_path
 from kivuko.search.index import AUTO, Ids, Index, IndexPlan, Vectors, choose_index, new_index
@@ -316,7 +316,7 @@ def _load(file: Path, *, mapped: bool) -> FaissIndex:
 
 
 def _save(index: Index, file: Path, store: IndexStore, plan: IndexPlan, trained_on: int) -> None:
-    """Write the vector index, then its note; then delete those of generations before the last."""
+    """Write the vector index, then its note; then delete those of earlier generations and of dead processes."""
     index.save(file)
     note = {
         "format": _FORMAT, "kind": plan.kind, "storage": plan.storage, "trained_on": trained_on,
@@ -327,6 +327,8 @@ def _save(index: Index, file: Path, store: IndexStore, plan: IndexPlan, trained_
         if other.stem.isdigit() and int(other.stem) < store.generation - 1:
             other.unlink(missing_ok=True)
             other.with_suffix(".json").unlink(missing_ok=True)
+    for left in file.parent.glob(".*.tmp"):
+        mend(file.with_name(".".join(left.name.split(".")[1:3])))
 
 
 def _checked(file: Path, store: IndexStore, generation: int) -> _Saved | None:

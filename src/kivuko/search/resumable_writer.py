@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from kivuko.errors import ImageIndexError, KivukoError
+from kivuko.files import sha256_of
 from kivuko.search import store
 from kivuko.search.decoding import Decoded
 from kivuko.search.items import FilePlace, Skip, Work
@@ -137,7 +137,7 @@ class IndexWriter:
         """
         self._add()
         if new:
-            store.write_segment(self.folder, self._segment, store.stored(vectors, self.storage))
+            self.write_segment(self._segment, store.stored(vectors, self.storage))
             self.database.executemany(
                 "INSERT INTO contents VALUES (?, ?, ?, ?, ?, ?)",
                 (
@@ -179,6 +179,11 @@ class IndexWriter:
         self.database.execute("COMMIT")
         return shown
 
+    def write_segment(self, number: int, parts: dict[str, NDArray[Any]]) -> None:
+        """Write a file of vectors and record its checksum; does not commit."""
+        sha256 = store.write_segment(self.folder, number, parts)
+        self.database.execute("INSERT OR REPLACE INTO segments VALUES (?, ?)", (number, sha256))
+
     def place_segments(self, number: int, contents: Sequence[int]) -> None:
         """Record that the vectors of these contents are the rows of a segment, in this order; does not commit."""
         self.database.executemany(
@@ -210,7 +215,9 @@ class IndexWriter:
         self.resumed = bool(self.database.execute("SELECT 1 FROM items WHERE born = ?", (self.target,)).fetchone())
         self._clear()
         self.database.execute("COMMIT")
+        self.database.execute("BEGIN IMMEDIATE")
         self._delete_orphans()
+        self.database.execute("COMMIT")
         self.database.execute("CREATE TEMP TABLE seen(key TEXT PRIMARY KEY) WITHOUT ROWID")
         self.database.execute("BEGIN IMMEDIATE")
 
@@ -248,6 +255,10 @@ class IndexWriter:
         for file in (self.folder / store.SEGMENTS).iterdir():
             if file.name not in kept:
                 file.unlink(missing_ok=True)
+        self.database.execute("DELETE FROM segments WHERE number NOT IN (SELECT segment FROM contents)")
+        for number in known - store.checksums(self.database).keys():  # of an index of an earlier version
+            if (file := store.segment_path(self.folder, number)).is_file():
+                self.database.execute("INSERT INTO segments VALUES (?, ?)", (number, sha256_of(file)))
 
     def _add(self) -> None:
         self.database.executemany("INSERT INTO items VALUES (?, ?, ?, ?, ?, ?, ?, ?, NULL)", self._added)
@@ -271,20 +282,6 @@ class IndexWriter:
         )
 
 
-LOCK = ".lock"
-
-
-@contextlib.contextmanager
-def writing(folder: Path, wait: bool = False) -> Iterator[None]:
-    """Hold the lock of an index; ``wait`` for another process that holds it, or raise ImageIndexError."""
-    lock = FileLock(folder / LOCK, timeout=-1 if wait else 0)
-    try:
-        with lock:
-            yield
-    except Timeout as problem:
-        raise ImageIndexError(f"{folder}: another 'kivuko index' is at work on it. Wait until it ends.") from problem
-
-
 MOST_SMALL = 64
 ROWS = 16_384  # of a merged segment, held in memory at once
 _SMALL = ROWS // 2
@@ -304,7 +301,7 @@ def merge_segments(writer: IndexWriter, dim: int, most_small: int = MOST_SMALL) 
         return 0
     for contents, parts in _filled(writer, dim, small):
         number = writer.take_segment_number()
-        store.write_segment(writer.folder, number, parts)
+        writer.write_segment(number, parts)
         writer.place_segments(number, contents)
         writer.commit([], np.empty((0, dim), dtype=np.float32))
     return len(small)
@@ -314,12 +311,13 @@ def _filled(writer: IndexWriter, dim: int, small: list[int]) -> Iterator[tuple[l
     """Yield (contents, their rows as stored) for each new segment."""
     contents: list[int] = []
     parts: list[dict[str, NDArray[Any]]] = []
+    checksums = store.checksums(writer.database)
     for number in small:
         rows = writer.database.execute(
             "SELECT id, row FROM contents WHERE segment = ? ORDER BY row", (number,)
         ).fetchall()
         contents += [content for content, _ in rows]
-        parts.append(store.Segment(writer.folder, number, dim).raw([row for _, row in rows]))
+        parts.append(store.Segment(writer.folder, number, dim, checksums.get(number)).raw([row for _, row in rows]))
         if len(contents) >= _SMALL:
             yield contents, _joined(parts)
             contents, parts = [], []
@@ -336,7 +334,7 @@ def rebuild_folder(path: Path, spec: IndexSpec) -> tuple[Path, dict[str, str]]:
 
     Also return the first numbers of generations, segments and contents, so that a reader never takes new for old.
     """
-    beside, first = path.with_name(f".{path.name}.rebuild"), dict[str, str]()
+    beside, first = _beside(path), dict[str, str]()
     with contextlib.suppress(KivukoError, KeyError, ValueError):  # damaged or of another version
         meta = store.meta_of(path)
         first["first_generation"] = str(int(meta["published"]) + 1)
@@ -358,33 +356,46 @@ def _fits(folder: Path, spec: IndexSpec, generation: str) -> bool:
 
 
 def swap(new: Path, path: Path) -> None:
-    """Replace an index by another; ``prepare_folder`` finishes a swap that a kill interrupts."""
-    aside = _aside(path)
+    """Replace an index by another, under the locks of both; ``store.restore`` undoes a swap that a kill interrupts."""
+    aside = store.aside_of(path)
+    if aside.is_dir():  # of a rebuild that was killed after its swap
+        shutil.rmtree(aside)
     path.rename(aside)
     new.rename(path)
     shutil.rmtree(aside)
+
+
+def remove_leftovers(path: Path) -> None:
+    """Remove what killed rebuilds left next to an index; call it under the index's lock.
+
+    A rebuild that could be resumed is kept.
+    """
+    shutil.rmtree(store.aside_of(path), ignore_errors=True)
+    beside = _beside(path)
+    with contextlib.suppress(KivukoError, KeyError, ValueError):
+        if beside.is_dir():
+            published, first = int(store.meta_of(path)["published"]), store.meta_of(beside).get("first_generation")
+            if first != str(published + 1):
+                with store.writing(beside):
+                    shutil.rmtree(beside, ignore_errors=True)
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(f".{path.name}.rebuild")
 
 
 def check_place(path: Path, rebuild: bool = False) -> None:
     """Raise ImageIndexError if something other than an index is in the way."""
     if path.exists() and not path.is_dir():
         raise ImageIndexError(f"{path}: is a file. Choose another place (--out).")
-    if path.is_dir() and not store.holds_index(path) and any(one.name != LOCK for one in path.iterdir()):
+    if path.is_dir() and not store.holds_index(path) and any(one.name != store.LOCK for one in path.iterdir()):
         raise ImageIndexError(f"{path}: exists and is not an index; nothing was written. Choose another place (--out).")
     if not rebuild and (path / store.OLD_DATABASE).exists() and not (path / store.DATABASE).exists():
         raise store.other_version(path)
 
 
 def prepare_folder(path: Path, rebuild: bool = False) -> None:
-    """Create the folder of an index, or finish a swap that a kill interrupted; errors as of ``check_place``."""
-    if _aside(path).is_dir():
-        if path.exists():
-            shutil.rmtree(_aside(path))
-        else:
-            _aside(path).rename(path)
+    """Create the folder of an index, or restore one; errors as of ``check_place``."""
+    store.restore(path)
     check_place(path, rebuild)
     path.mkdir(parents=True, exist_ok=True)
-
-
-def _aside(path: Path) -> Path:
-    return path.with_name(f".{path.name}.replaced")

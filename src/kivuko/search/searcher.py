@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,7 +21,7 @@ from kivuko.search.filter import (
 from kivuko.search.image_index import ImageIndex
 from kivuko.search.index import AUTO, Vectors, choose_index
 from kivuko.search.items import Hit
-from kivuko.search.store import holds_index
+from kivuko.search.store import holds_index, restore
 
 if TYPE_CHECKING:
     import numpy as np
@@ -73,6 +74,8 @@ class Searcher:
         path = checked_path(path)
         self._index: ImageIndex | None = None
         self._given: Model | Path | str | None = model
+        with contextlib.suppress(ImageIndexError, OSError):
+            restore(path)
         if holds_index(path):
             self._index = ImageIndex(path, kind=kind, storage=storage, progress=progress)
         elif (path / "modules.json").is_file() and model is None:

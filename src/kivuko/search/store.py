@@ -6,6 +6,7 @@ vectors of one committed batch and never changes.
 """
 
 import contextlib
+import hashlib
 import json
 import os
 import sqlite3
@@ -15,12 +16,13 @@ from pathlib import Path
 from typing import Any, Literal, Self, cast
 
 import numpy as np
+from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
-from kivuko.errors import CorruptFileError, ImageIndexError
-from kivuko.files import atomic_path
+from kivuko.errors import NO_ACCESS, CorruptFileError, ImageIndexError, one_line
+from kivuko.files import atomic_path, sha256_of
 from kivuko.search.filter import add_functions
 from kivuko.search.items import Item
 
@@ -43,6 +45,7 @@ CREATE TABLE IF NOT EXISTS items(
     metadata TEXT NOT NULL, place TEXT, born INTEGER NOT NULL, died INTEGER, PRIMARY KEY(key, born)
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS items_by_content ON items(content, born, died);
+CREATE TABLE IF NOT EXISTS segments(number INTEGER PRIMARY KEY, sha256 TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS skipped(
     key TEXT NOT NULL, reason TEXT NOT NULL, detail TEXT NOT NULL, generation INTEGER NOT NULL
 );
@@ -74,21 +77,38 @@ def open_to_read(folder: Path) -> sqlite3.Connection:
             raise other_version(folder)
         what = "not an index (no index.sqlite in it)" if folder.is_dir() else "no such index"
         raise ImageIndexError(f"{folder}: {what}. 'kivuko index MODEL photos/ --out my.index' makes one.")
+    if not os.access(file, os.R_OK):
+        raise ImageIndexError(f"{file}: {NO_ACCESS}")
     address = file.absolute().as_uri()
-    problem: sqlite3.DatabaseError | None = None
+    problem: Exception | None = None
     for mode in ("mode=ro", "mode=ro&immutable=1"):  # the second where the folder cannot be written, as on a DVD
         database = sqlite3.connect(f"{address}?{mode}", uri=True, timeout=60, check_same_thread=False)
         try:
             database.execute("SELECT value FROM meta LIMIT 1").fetchone()
             add_functions(database)
             return database
-        except sqlite3.DatabaseError as refused:
+        except _DAMAGE as refused:
             database.close()
             problem = problem or refused
             if not isinstance(refused, sqlite3.OperationalError):
                 break
     assert problem is not None
     raise damaged(folder, problem) from problem
+
+
+# What SQLite and Python raise on bytes that nobody wrote.
+_DAMAGE = (sqlite3.Error, ValueError, TypeError, OverflowError, KeyError)
+
+
+@contextlib.contextmanager
+def reading(folder: Path) -> Iterator[None]:
+    """Turn what damage of a database leads to into CorruptFileError, which says so in one line."""
+    try:
+        yield
+    except _DAMAGE as problem:
+        if isinstance(problem, sqlite3.OperationalError) and "locked" in str(problem):
+            raise ImageIndexError(f"{folder}: another process holds its database. Try again.") from problem
+        raise damaged(folder, problem) from problem
 
 
 def read_meta(database: sqlite3.Connection) -> dict[str, str]:
@@ -98,16 +118,39 @@ def read_meta(database: sqlite3.Connection) -> dict[str, str]:
 
 def meta_of(folder: Path) -> dict[str, str]:
     """Return the entries of an index; ImageIndexError or CorruptFileError where they cannot be read."""
-    with contextlib.closing(open_to_read(folder)) as database:
-        try:
-            return read_meta(database)
-        except sqlite3.DatabaseError as problem:
-            raise damaged(folder, problem) from problem
+    with contextlib.closing(open_to_read(folder)) as database, reading(folder):
+        return read_meta(database)
 
 
 def holds_index(path: Path) -> bool:
     """True if a folder is an index, of this format or the previous one."""
     return (path / DATABASE).exists() or (path / OLD_DATABASE).exists()
+
+
+def aside_of(path: Path) -> Path:
+    """Return where an index is while another takes its place."""
+    return path.with_name(f".{path.name}.replaced")
+
+
+LOCK = ".lock"
+
+
+@contextlib.contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """Hold the lock of an index, or raise ImageIndexError."""
+    try:
+        with FileLock(folder / LOCK, timeout=0):
+            yield
+    except Timeout as problem:
+        raise ImageIndexError(f"{folder}: another 'kivuko index' is at work on it. Wait until it ends.") from problem
+
+
+def restore(path: Path) -> None:
+    """Put an index back that a killed rebuild left aside, unless that rebuild is still at work."""
+    if not path.exists() and (aside := aside_of(path)).is_dir():
+        with writing(aside):  # the lock moves with its folder
+            if not path.exists() and aside.is_dir():
+                aside.rename(path)
 
 
 def storable_path(path: str) -> str | bytes:
@@ -120,6 +163,7 @@ def storable_path(path: str) -> str | bytes:
 
 
 def damaged(folder: Path, problem: object) -> CorruptFileError:
+    problem = one_line(problem) if isinstance(problem, Exception) else problem
     return CorruptFileError(f"{folder}: damaged ({problem}). Rebuild it: 'kivuko index ... --out {folder} --rebuild'.")
 
 
@@ -146,23 +190,35 @@ def stored(vectors: NDArray[np.float32], storage: Storage) -> dict[str, NDArray[
     return {"vectors": np.rint(vectors / scales).astype(np.int8), "scales": scales[:, 0].astype(np.float32)}
 
 
-def write_segment(folder: Path, number: int, parts: dict[str, NDArray[Any]]) -> None:
-    """Write one segment, completely or not at all, from what ``stored`` returned."""
+def write_segment(folder: Path, number: int, parts: dict[str, NDArray[Any]]) -> str:
+    """Write one segment, completely or not at all, from what ``stored`` returned; return its SHA-256."""
+    content = save({name: np.ascontiguousarray(part) for name, part in parts.items()})
     with atomic_path(segment_path(folder, number)) as temporary:
-        save_file({name: np.ascontiguousarray(part) for name, part in parts.items()}, temporary)
+        temporary.write_bytes(content)
+    return hashlib.sha256(content).hexdigest()
+
+
+def checksums(database: sqlite3.Connection) -> dict[int, str]:
+    """Return the SHA-256 of each segment; none for an index of an earlier version, until it is updated."""
+    known = database.execute("SELECT 1 FROM sqlite_master WHERE name = 'segments'").fetchone()
+    return dict(database.execute("SELECT number, sha256 FROM segments")) if known else {}
 
 
 class Segment:
-    """A file of vectors, memory-mapped; FileNotFoundError or CorruptFileError if it cannot be opened."""
+    """A file of vectors, memory-mapped; FileNotFoundError, or CorruptFileError if it is not what was written."""
 
-    def __init__(self, folder: Path, number: int, dim: int) -> None:
+    def __init__(self, folder: Path, number: int, dim: int, sha256: str | None = None) -> None:
         self._folder, self._file = folder, segment_path(folder, number)
         if not self._file.is_file():
             raise FileNotFoundError(self._file)
         try:
+            if sha256 is not None and sha256_of(self._file) != sha256:
+                raise damaged(folder, f"{self._file.name}: its checksum differs from what was written")
             self._stored = cast(Any, safe_open(self._file, framework="np"))
             self._parts = {name: self._stored.get_slice(name) for name in self._stored.keys()}  # noqa: SIM118
             shape = self._parts["vectors"].get_shape()
+        except PermissionError as problem:
+            raise ImageIndexError(f"{self._file}: {NO_ACCESS}") from problem
         except (SafetensorError, OSError, KeyError, ValueError) as problem:
             raise damaged(folder, f"{self._file.name}: {problem}") from problem
         if len(shape) != 2 or shape[1] != dim:
@@ -217,8 +273,9 @@ class IndexStore:
     def open(cls, path: Path | str) -> Self:
         """Open the last published generation; ImageIndexError or CorruptFileError if there is none."""
         path = Path(path)
-        database = open_to_read(path)
-        try:
+        with contextlib.suppress(ImageIndexError, OSError):
+            restore(path)
+        with contextlib.closing(open_to_read(path)) as database, reading(path):
             meta = read_meta(database)
             if meta.get("format") != FORMAT:
                 raise other_version(path)
@@ -229,10 +286,6 @@ class IndexStore:
             for (number,) in database.execute("SELECT DISTINCT segment FROM contents"):
                 if not segment_path(path, number).is_file():
                     raise damaged(path, f"{segment_path(path, number).name} is missing")
-        except (sqlite3.DatabaseError, KeyError, ValueError) as problem:
-            raise damaged(path, problem) from problem
-        finally:
-            database.close()
         return store
 
     def __len__(self) -> int:
@@ -276,7 +329,8 @@ class IndexStore:
             captions = {row[0]: row[1] for row in others}
             for content, key, caption, metadata, copies, width, height in rows:
                 shown = caption if caption is not None else captions.get(content)
-                items[content] = Item(content, key, shown, width, height, json.loads(metadata), copies)
+                with reading(self.path):
+                    items[content] = Item(content, key, shown, width, height, dict(json.loads(metadata)), copies)
         return [items[id] for id in wanted if id in items]
 
     def thumbnail(self, id: int) -> bytes | None:
@@ -326,6 +380,28 @@ class IndexStore:
         except (ImageIndexError, CorruptFileError):
             return False  # it is being replaced
         return meta.get("identity") != self._identity or int(meta.get("published", 0)) > self.generation
+
+    def verify(self, database: bool = True) -> list[str]:
+        """Compare the files of vectors with their checksums, and let SQLite check the database; return what is wrong.
+
+        An index of an earlier version has no checksums until ``kivuko index`` updates it.
+        """
+        wrong = []
+        known = checksums(self._database())
+        for (number,) in self._all("SELECT DISTINCT segment FROM contents"):
+            try:
+                Segment(self.path, number, self.dim, known.get(number))
+            except FileNotFoundError as problem:
+                wrong.append(f"{problem} is missing")
+            except CorruptFileError:
+                wrong.append(f"{segment_path(self.path, number).name}: its checksum differs from what was written")
+        if database:
+            try:
+                found = [line for (line,) in self._database().execute("PRAGMA quick_check(5)")]
+            except _DAMAGE as problem:
+                found = [str(problem)]
+            wrong += [f"{DATABASE}: {' '.join(line.split())}" for line in found if line != "ok"]
+        return wrong
 
     def close(self) -> None:
         self._closed = True
@@ -383,19 +459,18 @@ class IndexStore:
         return vectors
 
     def _segment(self, number: int) -> Segment:
-        with self._lock:
-            if number not in self._segments:
-                self._segments[number] = Segment(self.path, number, self.dim)
-            return self._segments[number]
+        if (segment := self._segments.get(number)) is None:
+            segment = Segment(self.path, number, self.dim, checksums(self._database()).get(number))
+            with self._lock:
+                self._segments[number] = segment
+        return segment
 
     def _all(self, statement: str, **bound: Any) -> list[Any]:
         return self._fetch(statement, {"g": self.generation, **bound})
 
     def _fetch(self, statement: str, bound: Any) -> list[Any]:
-        try:
+        with reading(self.path):
             return self._database().execute(statement, bound).fetchall()
-        except sqlite3.DatabaseError as problem:
-            raise damaged(self.path, problem) from problem
 
     def _database(self) -> sqlite3.Connection:
         """The connection of this thread."""

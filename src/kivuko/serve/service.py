@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from kivuko.encoders.alignment import Alignment
-from kivuko.errors import CorruptFileError, KivukoError
+from kivuko.errors import CorruptFileError, ImageIndexError, KivukoError
 from kivuko.perturbations.edits import Perturbed, perturb
 from kivuko.search.filter import as_filter, clean_query
 from kivuko.search.items import Hit, Item
@@ -102,16 +102,19 @@ class SearchService:
         self._decoding = ThreadPoolExecutor(2, "kivuko-image")
         self._aligning = ThreadPoolExecutor(1, "kivuko-align")
         self._watch: asyncio.Task[None] | None = None
+        self._check: asyncio.Task[None] | None = None
         self.damage = ""  # of the index, in one line
         self._show_size()
 
     async def start(self) -> None:
         await self._queries.start()
         self._watch = asyncio.create_task(self._watch_index())
+        self._check = asyncio.create_task(self._check_index())
 
     async def stop(self) -> None:
-        if self._watch is not None:
-            self._watch.cancel()
+        for task in (self._watch, self._check):
+            if task is not None:
+                task.cancel()
         await self._queries.stop()
         for threads in (self._searching, self._decoding, self._aligning):
             threads.shutdown(wait=False, cancel_futures=True)
@@ -192,6 +195,17 @@ class SearchService:
     async def _run(self, threads: ThreadPoolExecutor, work: Callable[..., Result], *arguments: Any) -> Result:
         return await asyncio.get_running_loop().run_in_executor(threads, work, *arguments)
 
+    async def _check_index(self) -> None:
+        """Compare the files of vectors with their checksums, beside the searches."""
+        store = self.searcher.index.store
+        try:
+            for problem in await self._run(self._aligning, store.verify, False):
+                self.note_damage(CorruptFileError(f"{store.path}: damaged ({problem})."))
+        except ImageIndexError:  # closed meanwhile
+            return
+        except KivukoError as problem:
+            self.note_damage(problem)
+
     async def _watch_index(self) -> None:
         logged = ""
         while True:
@@ -199,6 +213,8 @@ class SearchService:
             try:
                 if await self._run(self._aligning, self.searcher.index.refresh):
                     self._show_size()
+                    self.damage = ""
+                    self._check = asyncio.create_task(self._check_index())
                     _LOG.warning("the index has changed: %d images now", len(self.searcher.index.store))
                 logged = ""
             except KivukoError as problem:  # the open generation is still served
