@@ -174,10 +174,10 @@ def test_leftovers_of_killed_processes_are_removed_by_the_next_run(build, photos
         faiss = path / "faiss"
         faiss.mkdir()
         (faiss / ".1.faiss.99999999-abcdef.tmp").write_bytes(b"of a dead process")
-        (faiss / f".1.faiss.{os.getpid()}-abcdef.tmp").write_bytes(b"of a living one")
+        (faiss / f".1.faiss.{os.getppid()}-abcdef.tmp").write_bytes(b"of a living one")
         _ = index.vector_index
         assert sorted(one.name for one in faiss.iterdir()) == [
-            f".1.faiss.{os.getpid()}-abcdef.tmp", "1.faiss", "1.json",
+            f".1.faiss.{os.getppid()}-abcdef.tmp", "1.faiss", "1.json",
         ]  # fmt: skip
 
 

@@ -4,6 +4,7 @@ stays well."""
 from __future__ import annotations
 
 import io
+import shutil
 import socket
 import struct
 import threading
@@ -19,6 +20,7 @@ from served import served
 from tiny_index import THINGS, painted
 
 from kivuko.errors import CorruptFileError, KivukoError
+from kivuko.search.searcher import Searcher
 from kivuko.serve import uploads
 from kivuko.serve.app import create_app
 from kivuko.serve.guard import Settings
@@ -305,6 +307,17 @@ def test_damage_is_shown_by_health_and_paths_by_nothing(searcher):
         assert "/" not in answer.json()["error"]
         health = client.get("/health")
         assert (health.status_code, health.json()["status"]) == (503, "damaged")
+
+
+def test_damaged_vectors_are_noticed_in_the_background(place, tmp_path):
+    shutil.copytree(place, tmp_path / "place")
+    segment = next((tmp_path / "place" / "images.index" / "segments").iterdir())
+    content = bytearray(segment.read_bytes())
+    content[-3] ^= 1
+    segment.write_bytes(content)
+    with Searcher(tmp_path / "place" / "images.index") as searcher, served(searcher) as address:
+        _until(lambda: httpx.get(f"{address}/health", timeout=60).status_code == 503)
+        assert httpx.get(f"{address}/health", timeout=60).json()["status"] == "damaged"
 
 
 def _until(holds) -> None:

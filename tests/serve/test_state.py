@@ -55,7 +55,7 @@ def test_the_description_is_complete(client):
         for status, answer in operation["responses"].items()
         if status >= "400"
     ]
-    assert {re.sub(".*/", "", one) for one in failures} == {"Failure"}
+    assert {re.sub(".*/", "", one) for one in failures} == {"Failure", "Health"}
 
 
 def test_a_new_state_of_the_index_is_served_without_a_restart(place, tmp_path):
