@@ -65,7 +65,7 @@ def test_heic_with_the_extra():
 
 def test_eps_is_not_read_for_it_would_run_a_program():
     assert not {"EPS", "WMF"} & set(readable_formats())
-    assert reason(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\n") == "not an image"
+    assert reason(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\n") == "PostScript"
 
 
 @pytest.mark.parametrize("side", [50_000, 20_000])
@@ -94,7 +94,7 @@ def test_truncated_files_are_broken(kind):
 def test_what_is_no_image():
     assert reason(b"") == "empty file"
     assert reason(b"hello") == "not an image"
-    assert reason(b"<svg xmlns='http://www.w3.org/2000/svg'/>") == "not an image"
+    assert reason(b"<svg xmlns='http://www.w3.org/2000/svg'/>") == "SVG"
 
 
 def test_images_are_turned_upright():

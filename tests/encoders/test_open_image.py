@@ -183,8 +183,8 @@ def test_flipped_bytes_never_leave_anything_but_a_image_or_a_line(tmp_path):
         (b"", "empty"),
         (b"paka", "not an image"),
         (b"\x89PNG\r\n\x1a\n", "read"),
-        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "not an image"),
-        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n", "not an image"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "SVG is not read as an image; convert it"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n", "PostScript is not read"),
     ],
 )
 def test_what_is_no_image(tmp_path, content, message):
