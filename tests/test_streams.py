@@ -234,14 +234,16 @@ def test_lines_end_as_on_any_system(tmp_path: Path, compress: Compress, end: str
 
 def test_a_file_of_lone_returns_may_hold_other_line_ends(tmp_path: Path) -> None:
     path = tmp_path / "f"
-    path.write_bytes(b"a\rb\rc\r\nd\n\re\r")
-    assert list(read_lines(path)) == ["a", "b", "c", "d", "", "e"]
+    path.write_bytes(b"a\tx\nb\ty\rc\tz\r")
+    assert list(read_lines(path)) == ["a\tx", "b\ty", "c\tz"]
+    path.write_bytes(b"a\rb\rc\r\n" + b"d\r" * 300_000 + b"e\r\nf\n\rg")
+    assert list(read_lines(path)) == ["a", "b", "c", *["d"] * 300_000, "e", "f", "", "g"]
 
 
 @pytest.mark.parametrize("block", [1, 2, 3, 5])
 def test_a_return_and_a_line_feed_may_be_in_two_blocks(monkeypatch: pytest.MonkeyPatch, block: int) -> None:
     monkeypatch.setattr(lines_module, "_BLOCK", block)
-    stream = io.BytesIO(b"\rb\rc\r\nd\r\n\re\r")
+    stream = io.BytesIO(b"\rb\rc\r\nd\r\re\r")
     assert b"".join(lines_module._with_line_feeds(stream)) == b"\nb\nc\nd\n\ne\n"
 
 
@@ -250,6 +252,7 @@ def test_a_return_and_a_line_feed_may_be_in_two_blocks(monkeypatch: pytest.Monke
     [
         (b"a\tb\nc\td\re\tf\ng\th\n", ["a\tb", "c\td", "e\tf", "g\th"]),  # rows glued together
         (b'{"a": 1}\n{"a": 2}\r{"a": 3}\n', ['{"a": 1}', '{"a": 2}', '{"a": 3}']),
+        (b"a\tb\r\r\r \n" * 2 + b"c\rd\te\n", ["a\tb\r\r\r ", "a\tb\r\r\r ", "c\rd\te"]),
         (b"a\tb\nc\rd\te\nf\tg\n", ["a\tb", "c\rd\te", "f\tg"]),  # white space within a sentence
         (b"a b\nc\rd\ne\n", ["a b", "c\rd", "e"]),  # or the lines of a parallel file would shift
     ],

@@ -349,10 +349,13 @@ def _blocks(source: ByteInput, longest: int) -> Iterator[list[str | None]]:
 
 
 def _with_line_feeds(stream: BinaryIO) -> Iterator[bytes]:
-    """Yield a file in blocks; if most of its lines end in a lone CR, as on old Macs, all ends become LF."""
+    """Yield a file in blocks; if its lines end in a lone CR, as on old Macs, with LF in its place.
+
+    One LF does not count: of a header, or at the end.
+    """
     block = stream.read(_BLOCK)
-    returns, pairs = block.count(b"\r"), block.count(b"\r\n")
-    if returns - pairs <= block.count(b"\n"):
+    feeds, returns = block.count(b"\n"), block.count(b"\r") - block.count(b"\r\n")
+    if returns <= feeds or feeds > 1:
         while block:
             yield block
             block = stream.read(_BLOCK)

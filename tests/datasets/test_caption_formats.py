@@ -277,3 +277,10 @@ def test_captions_whose_lines_end_in_lone_returns(tmp_path):
     for name in ("c.tsv", "c.csv"):
         result = open_caption_set(f"captions:{tmp_path / name}", language="sw")
         assert result.captions == {"sw": {"a.jpg": ("paka",), "b.jpg": ("mbwa",)}}
+
+
+def test_line_ends_within_quoted_captions(tmp_path):
+    content = 'image,caption\na.jpg,"paka\nmweusi, ""mdogo"""\nb.jpg,"mbwa\r\nmweupe\r!"\n'
+    (tmp_path / "c.csv").write_bytes(content.encode())
+    result = open_caption_set(f"captions:{tmp_path / 'c.csv'}", language="sw")
+    assert result.captions == {"sw": {"a.jpg": ('paka mweusi, "mdogo"',), "b.jpg": ("mbwa mweupe !",)}}

@@ -346,3 +346,25 @@ def test_tags_separate_words_unless_they_format_letters(tmp_path: Path) -> None:
     assert [document.text for document in read_documents(tmp_path / "d.sgml")] == ["Bandari Ziwa Moja Mbili H2O"]
     (tmp_path / "t.xml").write_text("<top><num>1</num><title>paka <i>m</i>weusi</title><desc>x</desc></top>")
     assert read_queries(tmp_path / "t.xml") == {"": {"1": "paka mweusi"}}
+
+
+def test_topics_whose_text_has_no_tag_of_its_own(tmp_path: Path) -> None:
+    text = (
+        '<topics task="2021 TREC Clinical Trials">\n <topic number="-1">\n mtoto wa miaka\n 2\n </topic>\n</topics>\n'
+    )
+    (tmp_path / "t.xml").write_text(text)
+    assert read_queries(tmp_path / "t.xml") == {"": {"-1": "mtoto wa miaka 2"}}
+
+
+def test_a_document_without_a_title_or_with_none(tmp_path: Path) -> None:
+    lines = [
+        '{"_id": "1", "title": null, "text": "a cat"}',
+        '{"_id": 2, "text": "a dog"}',
+        '{"_id": "3", "title": "", "text": "a"}',
+    ]
+    (tmp_path / "corpus.jsonl").write_text("\n".join(lines))
+    assert [(one.id, one.title) for one in read_documents(tmp_path / "corpus.jsonl")] == [
+        ("1", ""),
+        ("2", ""),
+        ("3", ""),
+    ]

@@ -207,3 +207,18 @@ def test_every_form_of_tar_is_read(tmp_path, form):
     (first, _) = (one for one in ShardSource(tmp_path / "a.tar") if isinstance(one, Work))
     content = (tmp_path / "a.tar").read_bytes()
     assert content[first.place.offset : first.place.offset + first.place.length] == JPEG
+
+
+def test_files_that_belong_to_no_sample_do_not_part_one(tmp_path):
+    members = {"._1.jpg": b"x", "1.jpg": JPEG, "README": "x", "__MACOSX/._1.txt": "x", "1.txt": "paka"}
+    path = scene.write_shard(tmp_path / "a.tar", members)
+    assert evaluated(path)[:2] == ({"sw": {"1": ["paka"]}}, {})
+    assert indexed(path) == ({"1.jpg": "paka"}, [])
+
+
+def test_a_text_under_another_name_than_a_language_is_counted(tmp_path):
+    path = scene.write_shard(
+        tmp_path / "a.tar", {"1.input.jpg": JPEG, "1.outputs.txt": "x", "2.jpg": JPEG, "2.txt": "paka"}
+    )
+    assert evaluated(path)[:2] == ({"sw": {"2": ["paka"]}}, {NO_LANGUAGE: 1, "sample without a caption": 1})
+    assert indexed(path) == ({"1.input.jpg": None, "2.jpg": "paka"}, [NO_LANGUAGE])

@@ -256,6 +256,8 @@ def test_filipino_is_the_tagalog_wikipedia(tmp_path: Path) -> None:
         ("Paka<ref name=a>X</ref>, <nowiki>m</nowiki>bwa<ref/>.", "Paka, mbwa."),
         ("Paka<gallery>A.jpg|x</gallery>Mbwa<score>c</score>.", "Paka Mbwa."),
         ("Paka[[File:A.jpg|thumb|maelezo]]Mbwa", "Paka Mbwa"),
+        ('Paka<mapframe zoom=1>{"type": "Feature"}</mapframe>Mbwa <includeonly>x</includeonly>', "Paka Mbwa"),
+        ("<section begin=a/><poem>Paka<br>mdogo</poem><q>m</q><ins>b</ins>wa<section end=a />", "Paka mdogo mbwa"),
         ("<blockquote>Moja<br clear=all>Mbili</blockquote> <big-title>x", "Moja Mbili x"),
     ],
 )

@@ -129,9 +129,9 @@ def samples(shard: Path) -> Iterator[Sample]:
                     continue
                 any_member = True
                 folder, _, name = header.name.rpartition("/")
-                if name.startswith(".") or header.isdir():
+                base, dot, rest = name.partition(".")
+                if not base or not dot or header.isdir():  # hidden, or a README
                     continue
-                base, _, rest = name.partition(".")
                 key = _as_text(f"{folder}/{base}" if folder else base)
                 if sample is None or key != sample.key or count >= _MOST_MEMBERS:
                     if sample is not None:

@@ -80,7 +80,8 @@ def _without_title(title: str, text: str) -> str:
 _COMMENT = re.compile(r"<!--.*?(?:-->|\Z)", re.DOTALL)
 # Elements whose content is no prose; a tag that closes itself has none.
 _DROPPED = (
-    "ref|gallery|math|chem|timeline|score|syntaxhighlight|source|pre|code|imagemap|style|templatestyles|hiero|graph"
+    "ref|gallery|math|chem|ce|timeline|score|syntaxhighlight|source|pre|code|imagemap|style|templatestyles|hiero|graph|"
+    "mapframe|maplink|templatedata|inputbox|categorytree|includeonly"
 )
 _UNSEEN = ("ref", "style", "templatestyles")  # these separate no words
 _ELEMENT = re.compile(rf"<({_DROPPED})\b[^<>]*?/>|<({_DROPPED})\b[^<>]*>", re.IGNORECASE)
