@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from kivuko.errors import UsageError
-from kivuko.languages import DEFAULT_LANGUAGES, Language, language, resource_groups
+from kivuko.languages import DEFAULT_LANGUAGES, Language, language, resource_groups, written_scripts
 
 
 def test_swahili_in_full() -> None:
@@ -37,7 +37,8 @@ def test_codes_are_normalized(given_code: str, normalized: str) -> None:
         ("mr", "Deva", "ltr"), ("ar", "Arab", "rtl"), ("he", "Hebr", "rtl"), ("dv", "Thaa", "rtl"),
         ("zh-Hant", "Hant", "ltr"), ("zh-TW", "Hant", "ltr"), ("sr-Latn", "Latn", "ltr"),
         ("ff-Adlm", "Adlm", "rtl"),
-        ("quy", "Latn", "ltr"), ("pbt", "Arab", "rtl"), ("ur-Latn", "Latn", "ltr"), ("tlh", "Zzzz", "ltr"),
+        ("quy", "Latn", "ltr"), ("pbt", "Arab", "rtl"), ("ur-Latn", "Latn", "ltr"), ("tlh", "Latn", "ltr"),
+        ("ber", "Zzzz", "ltr"),
     ],
 )  # fmt: skip
 def test_script_and_direction(code: str, script: str, direction: str) -> None:
@@ -131,3 +132,22 @@ def test_import_does_not_load_the_language_data() -> None:
     script = "import sys, kivuko.languages; print([m for m in sys.modules if m.startswith('lang')])"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("code", "scripts"),
+    [("azb", {"Arab", "Latn"}), ("crh", {"Cyrl", "Latn"}), ("tt", {"Cyrl", "Latn"}), ("uz", {"Latn", "Cyrl", "Arab"}),
+     ("bjn", {"Latn", "Arab"}), ("ks", {"Arab", "Deva"}), ("lad", {"Hebr", "Latn"}), ("taq", {"Latn", "Tfng"}),
+     ("shi", {"Tfng", "Latn"}), ("mni", {"Beng", "Mtei"}), ("pa", {"Guru", "Arab"}), ("nan", {"Hans", "Latn"})],
+)  # fmt: skip
+def test_every_script_that_a_language_is_written_in(code: str, scripts: set[str]) -> None:
+    assert scripts <= set(written_scripts(code))
+    assert written_scripts(code)[0] == language(code).script
+
+
+def test_scripts_of_codes_that_name_one_and_of_unknown_ones() -> None:
+    assert written_scripts("sr-Latn") == ("Latn",)
+    assert written_scripts("ber") == ()
+    assert "Latn" not in written_scripts("zh"), "Latin letters transcribe Chinese"
+    assert "Deva" not in written_scripts("sw")
+    assert written_scripts("am") == ("Ethi",)

@@ -176,10 +176,59 @@ def _script(tag: Tag) -> str:
         return tag.script
     # maximize() answers Latin for every language it knows nothing about; only listed ones are trusted.
     primary = tag.language or ""
-    for known in (primary, MACROLANGUAGES.get(primary, "")):
-        if known in LIKELY_SUBTAGS:
-            return tag.update_dict({"language": known}).maximize().script or UNKNOWN_SCRIPT
+    if primary in LIKELY_SUBTAGS:
+        return tag.maximize().script or UNKNOWN_SCRIPT
+    if listed := _listed_scripts().get(primary):
+        return listed[0]
+    if (whole := MACROLANGUAGES.get(primary, "")) in LIKELY_SUBTAGS:
+        return tag.update_dict({"language": whole}).maximize().script or UNKNOWN_SCRIPT
     return UNKNOWN_SCRIPT
+
+
+def written_scripts(code: str) -> tuple[str, ...]:
+    """Return the ISO 15924 codes of all scripts that a language is written in, the usual one first; empty if unknown.
+
+    A code with a script (``sr-Latn``) has only that one.
+    """
+    import langcodes
+    from langcodes.data_dicts import LIKELY_SUBTAGS, MACROLANGUAGES
+
+    described = language(code)
+    tag = langcodes.Language.get(described.code)
+    if tag.script is not None:
+        return (tag.script,)
+    primary = tag.language or ""
+    scripts = [described.script]
+    for name in (primary, MACROLANGUAGES.get(primary, "")):
+        scripts += _listed_scripts().get(name, ())
+        scripts += [
+            likely.split("-")[1] for tag, likely in LIKELY_SUBTAGS.items() if name and tag.split("-")[0] == name
+        ]
+    unwritten = {UNKNOWN_SCRIPT, "Latn"} if primary in ("zh", "ja") else {UNKNOWN_SCRIPT}  # Latin only transcribes them
+    return tuple(script for script in dict.fromkeys(scripts) if script not in unwritten)
+
+
+# As Wiktionary calls styles of scripts, and what it lists that is no script of a language.
+_STYLES = {"Latinx": "Latn", "polytonic": "Grek", "Zyyy": "", "Zzzz": "", "Ibrn": "", "Sgnw": "", "Brai": ""}
+
+
+@lru_cache(maxsize=1)
+def _listed_scripts() -> dict[str, list[str]]:
+    """Return the scripts of each language: CLDR's data on languages, then Wiktionary's, both from ``language_data``."""
+    import re
+    from importlib.resources import files
+
+    data = files("language_data") / "data"
+    listed: dict[str, list[str]] = {}
+    cldr = (data / "supplementalData.xml").read_text(encoding="utf-8")
+    cldr = cldr[cldr.find("<languageData>") : cldr.find("</languageData>")]
+    for code, scripts in re.findall(r'<language type="(\w+)" scripts="([\w ]+)"', cldr):
+        listed.setdefault(code, []).extend(scripts.split())
+    wiktionary = (data / "wiktionary" / "codes-en.csv").read_text(encoding="utf-8")
+    for code, _, _, scripts, *_ in (line.split("\t") for line in wiktionary.strip().split("\n")):
+        names = [name.strip().rpartition("-")[2] for name in scripts.split(",")]  # fa-Arab: Arabic as for Persian
+        listed.setdefault(code, []).extend(filter(None, (_STYLES.get(name, name) for name in names)))
+    return listed
 
 
 def _unknown(code: str) -> str:

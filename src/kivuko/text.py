@@ -49,6 +49,12 @@ _INLINE_TAG = re.compile(rf"</?(?:{_INLINE})(?=[\s/>])[^<>]*>", re.IGNORECASE)
 _TAG = re.compile(r"</?[A-Za-z][^<>]*>")
 
 
+# Elements of HTML by themselves, without the brackets: what other formats call so may be anything.
+_PARTING_NAME = re.compile(
+    "blockquote|br|caption|dd|div|dl|dt|h[1-6]|hr|img|lb|li|ol|p|pb|pre|section|table|tab|td|th|tr|ul", re.IGNORECASE
+)
+
+
 def without_inline_tags(text: str) -> str:
     return _INLINE_TAG.sub("", text)
 
@@ -60,6 +66,17 @@ def without_tags(text: str) -> str:
     'Bandari Ziwa Moja Mbili'
     """
     return _TAG.sub(" ", _INLINE_TAG.sub("", text))
+
+
+def separates_words(markup: str) -> bool:
+    """Return True if the name of an element, or markup with tags, separates words.
+
+    >>> separates_words("br"), separates_words("hi"), separates_words("<b>"), separates_words("x<p>")
+    (True, False, False, True)
+    """
+    if markup.isalnum():
+        return _PARTING_NAME.fullmatch(markup) is not None
+    return _TAG.search(_INLINE_TAG.sub("", markup)) is not None
 
 
 # Letters and marks that people and keyboards write for an apostrophe. Those that Unicode counts as letters join the

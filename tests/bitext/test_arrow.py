@@ -74,7 +74,9 @@ def test_fields_of_structs_by_name(tmp_path: Path) -> None:
 
 def test_without_the_columns(tmp_path: Path) -> None:
     path = write(tmp_path / "f.parquet", {"id": [1], "translation": pa.array([{"en": "dog", "fr": "chien"}])})
-    with pytest.raises(DataError, match=r"f\.parquet: translation: the header names fr and en, not sw"):
+    with pytest.raises(
+        DataError, match=r"f\.parquet: no columns for sw and en, but: id, translation.en, translation.fr"
+    ):
         pairs(path)
     path = write(tmp_path / "f.parquet", {"id": [1], "sentence": ["mbwa"]})
     with pytest.raises(DataError, match=r"f\.parquet: no columns for sw and en, but: id, sentence; name two of them"):
@@ -169,7 +171,7 @@ def test_damaged_files(tmp_path: Path) -> None:
         with pytest.raises(DataError, match=message):
             read_bitext(path, "sw")
     empty = write(path, {"sw": pa.array([], pa.string()), "en": pa.array([], pa.string())})
-    with pytest.raises(DataError, match="no usable pair"):
+    with pytest.raises(DataError, match=r"f\.parquet: holds no row; give a file"):
         read_bitext(empty, "sw")
 
 

@@ -49,8 +49,8 @@ def test_formats_are_told(tmp_path: Path, name: str, content: bytes, format: str
 def test_the_format_that_is_said_counts(tmp_path: Path) -> None:
     (tmp_path / "f.txt").write_bytes(TMX)
     assert [raw.text for raw in open_source(tmp_path / "f.txt", "sw", format="tmx")] == ["mbwa"]
-    with pytest.raises(UsageError, match="unknown format 'csv': give tsv, moses, tmx, jsonl, parquet, datasets"):
-        open_source(tmp_path / "f.txt", "sw", format="csv")
+    with pytest.raises(UsageError, match="unknown format 'xlsx': give tsv, csv, moses, tmx, jsonl, parquet, datasets"):
+        open_source(tmp_path / "f.txt", "sw", format="xlsx")
     with pytest.raises(UsageError, match="standard input: a saved dataset is a folder"):
         open_source("-", "sw", format="datasets")
     with pytest.raises(UsageError, match="leave the format tsv out"):

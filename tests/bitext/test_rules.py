@@ -26,9 +26,9 @@ def test_out_of_range_is_refused(wrong: dict[str, Any]) -> None:
 
 
 def test_scripts_of_languages() -> None:
-    assert scripts_of("sw") == ("Latn",)
-    assert scripts_of("mr") == ("Deva",)
-    assert scripts_of("ja") == ("Jpan",)
+    assert scripts_of("sw") == ("Latn", "Arab")
+    assert scripts_of("mr") == ("Deva", "Modi")
+    assert scripts_of("ja") == ("Jpan", "Hira")
     assert scripts_of("sr") == ("Cyrl", "Latn")
     assert scripts_of("sr-Latn") == ("Latn",)
     assert scripts_of("zh-Hant") == ("Hant",)

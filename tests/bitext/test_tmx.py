@@ -241,3 +241,76 @@ def test_a_tag_without_end_is_refused_before_it_fills_memory(tmx: Callable[..., 
 def test_tmx_has_no_columns(tmx: Callable[..., Path]) -> None:
     with pytest.raises(UsageError, match="TMX has no columns"):
         open_source(tmx(OPUS), "sw", columns=(1, 2))
+
+
+def segments(tmp_path: Path, *segments: str) -> list[str]:
+    units = "".join(
+        f'<tu><tuv xml:lang="sw"><seg>{one}</seg></tuv><tuv xml:lang="en"><seg>{number}</seg></tuv></tu>'
+        for number, one in enumerate(segments)
+    )
+    (tmp_path / "s.tmx").write_text(f"<tmx><body>{units}</body></tmx>", encoding="utf-8")
+    return [pair.text for pair in read_bitext(tmp_path / "s.tmx", "sw")]
+
+
+@pytest.mark.parametrize(
+    ("segment", "text"),
+    [
+        ("Mbwa<ph>&lt;br/&gt;</ph>analala", "Mbwa analala"), ("Mbwa<ph/>analala", "Mbwa analala"),
+        ("Mbwa<ph x='1'>{1}</ph>analala.", "Mbwa analala."), ("Mbwa analala<ph>1</ph>.", "Mbwa analala."),
+        ("Mbwa<bpt i='1'>&lt;p&gt;</bpt>analala<ept i='1'>&lt;/p&gt;</ept>", "Mbwa analala"),
+        ("<bpt i='1'>&lt;b&gt;</bpt>M<ept i='1'>&lt;/b&gt;</ept>bwa", "Mbwa"), ("<hi>M</hi>bwa", "Mbwa"),
+        ("<ph>&lt;b&gt;</ph>M<ph>&lt;/b&gt;</ph>bwa", "Mbwa"), ("<ph>{\\b </ph>M<ph>}</ph>bwa", "Mbwa"),
+        ("Mbwa<it pos='begin'>\\line </it>analala", "Mbwa analala"),
+        ("Mbwa<ut>&lt;tab&gt;</ut>analala", "Mbwa analala"),
+        ("Mbwa<br/>analala", "Mbwa analala"), ("<p>Mbwa</p><p>analala</p>", "Mbwa analala"),
+        ("Mbwa<x id='1'/>analala", "Mbwa analala"), ("Mbwa\u200banalala", "Mbwa analala"),
+        ("Mbwa&#x85;analala", "Mbwa analala"), ("Mbwa<ph type='lb'/>, paka", "Mbwa , paka"),
+    ],
+)  # fmt: skip
+def test_elements_that_part_words_become_a_space(tmp_path: Path, segment: str, text: str) -> None:
+    assert segments(tmp_path, segment) == [text]
+
+
+@pytest.mark.parametrize("tag", ["zh-TW", "zh-HK", "zh_TW", "ZH-CHT", "zh-Hant", "zh-Hant-TW", "cht", "zho-Hant", "zh"])
+def test_every_tag_of_traditional_chinese(tmx: Callable[..., Path], tag: str) -> None:
+    path = tmx(units(tuv(tag, "這是一本書。") + tuv("en-US", "This is a book.")))
+    assert [pair.text for pair in read_bitext(path, "zh-Hant")] == ["這是一本書。"]
+
+
+def test_the_variety_that_fits_best_is_taken(tmx: Callable[..., Path]) -> None:
+    variants = {"zh-CN": "这是", "zh": "這", "zh-TW": "這是", "en": "This is"}
+    path = tmx(units("".join(tuv(tag, text) for tag, text in variants.items())))
+    assert [pair.text for pair in read_bitext(path, "zh-Hant")] == ["這是"]
+
+
+def test_variants_without_a_segment_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "f.tmx"
+    path.write_text('<tmx><body><tu><tuv xml:lang="sw">Mbwa</tuv><tuv xml:lang="en">Dog</tuv></tu></body></tmx>')
+    with pytest.raises(DataError, match=r"f\.tmx: 2 <tuv> elements in sw or en hold no <seg>"):
+        read_bitext(path, "sw")
+
+
+@pytest.mark.parametrize("opening", ["<x>", "<tu>", "<tu><tuv xml:lang='sw'><seg><hi>", "<tuv xml:lang='sw'><seg><ph>"])
+def test_tags_nested_without_end_are_refused_early(tmp_path: Path, opening: str) -> None:
+    path = tmp_path / "f.tmx"
+    path.write_text("<tmx><body>" + opening + opening[opening.rindex("<") :] * 99_999)
+    with pytest.raises(DataError, match=r"f\.tmx:1: over 1,000 tags within one another"):
+        read_bitext(path, "sw")
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("<seg>bread & butter</seg>", "an & that begins no entity: write &amp;"),
+        ("<seg>1 < 2</seg>", "a < that begins no tag: write &lt;"),
+        ("<seg>cut", "cut short"),
+    ],
+)
+def test_what_is_not_well_formed_is_named_for_what_it_is(tmp_path: Path, body: str, message: str) -> None:
+    path = tmp_path / "f.tmx"
+    path.write_text(f'<tmx><body>\n<tu><tuv xml:lang="sw">{body}')
+    with pytest.raises(DataError, match=rf"f\.tmx:2: not well-formed XML .*{message}"):
+        read_bitext(path, "sw")
+    path.write_text("mbwa\tdog\n")
+    with pytest.raises(DataError, match=r"f\.tmx:1: .* does not begin as XML does: name its format"):
+        read_bitext(path, "sw")

@@ -10,7 +10,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kivuko.bitext.formats import FieldPath, FileSource, Sides, check_columns, sides_of
+from kivuko.bitext.columns import FieldPath, Sides, check_columns, sides_of
+from kivuko.bitext.formats import FileSource
 from kivuko.bitext.pairs import BROKEN_CHARACTERS, EMPTY_SIDE, MAX_SIDE_BYTES, TOO_LONG, Columns, RawPair
 from kivuko.errors import DataError, KivukoError, MissingDependencyError, UsageError, one_line
 from kivuko.streams import ByteInput

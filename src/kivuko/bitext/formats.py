@@ -1,73 +1,27 @@
-"""Sources of pairs line by line: tab-separated, JSON lines, and Moses."""
+"""Sources of pairs line by line: tables, JSON lines, and Moses."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from functools import lru_cache
-from itertools import chain, zip_longest
+import csv
+from collections.abc import Iterator
+from itertools import chain, islice, zip_longest
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from kivuko.bitext import pairs as reasons
+from kivuko.bitext.columns import (
+    FieldPath,
+    Positions,
+    Sides,
+    check_columns,
+    code_of,
+    fitting,
+    header_columns,
+    is_header,
+    named_columns,
+    sides_of,
+)
 from kivuko.bitext.pairs import Columns, RawPair
 from kivuko.errors import DataError, UsageError, at, first_line
-from kivuko.languages import known_code
-from kivuko.streams import COMPRESSED, ByteInput, parse_json, plain_name, read_lines
-
-# (language's side, English side) pairs of headings that are in use for bitext.
-_HEADINGS = (("text", "english"), ("source", "target"), ("non_english", "english"))
-_ENGLISH_CODES = ("en", "eng", "english")
-
-
-class Positions(NamedTuple):
-    """The positions of the two sides, counted from 0."""
-
-    text: int
-    english: int
-
-
-def check_columns(columns: Columns) -> None:
-    """Raise ``UsageError`` unless two different positions (from 1) or two different headings are given."""
-    if len(columns) != 2 or len({type(column) for column in columns}) != 1 or columns[0] == columns[1]:
-        raise UsageError(f"columns {columns!r}: give two different positions or two different headings")
-    if any(isinstance(column, int) and column < 1 for column in columns):
-        raise UsageError(f"columns {columns!r}: positions count from 1")
-
-
-def columns_in_header(cells: Sequence[str], language: str, place: str) -> Positions | None:
-    """Return the places of both sides in a table's first row, or None where that row is not a header.
-
-    A header names ``text`` and ``english``, ``source`` and ``target``, ``non_english`` and ``english``, or the
-    language's own code and ``en``. DataError if it has ``en`` and only codes of other languages.
-    """
-    names = [cell.strip().casefold() for cell in cells]
-    for text_heading, english_heading in _HEADINGS:
-        if text_heading in names and english_heading in names:
-            return Positions(names.index(text_heading), names.index(english_heading))
-    english = next((names.index(code) for code in _ENGLISH_CODES if code in names), None)
-    if english is None:
-        return None
-    # Only what is as short as a code is looked up: a cell may hold anything.
-    codes = [None if index == english or len(name) > 12 else code_of(name) for index, name in enumerate(names)]
-    if language in codes:
-        return Positions(codes.index(language), english)
-    others = [code for code in codes if code is not None]
-    if others and names[english] != "english":
-        raise DataError(
-            f"{place}: the header names {', '.join(others)} and {names[english]}, not {language}; "
-            f"give the language the file is in, or take the header away"
-        )
-    return None
-
-
-def named_columns(cells: Sequence[str], columns: tuple[str, str], place: str) -> Positions:
-    """Return the places of two headings in a table's first row, whatever their case."""
-    names = [cell.strip().casefold() for cell in cells]
-    wanted = [column.strip().casefold() for column in columns]
-    missing = [column for column, name in zip(columns, wanted, strict=True) if name not in names]
-    if missing:
-        has = ", ".join(cell.strip()[:40] for cell in cells[:10])
-        raise DataError(f"{place}: no column {' nor '.join(missing)} in the header, which has: {has}")
-    return Positions(names.index(wanted[0]), names.index(wanted[1]))
-
+from kivuko.streams import COMPRESSED, MAX_LINE_BYTES, ByteInput, parse_json, plain_name, read_lines
 
 _NOTHING = "\0"  # no line holds a NUL
 
@@ -90,120 +44,148 @@ class FileSource:
         return self._source.bytes_read()
 
 
-class TsvSource(FileSource):
-    """The lines of a tab-separated UTF-8 file, where quotes mean nothing; see ``PairSource``.
+Row = tuple[int, list[str] | None]  # number of the line where it begins, cells; None for a line that is too long
+_INSPECTED = 1000  # rows
+_SEPARATORS = (",", ";", "\t", "|")
+
+
+class TableSource(FileSource):
+    """The lines of a UTF-8 table, separated by tabs (where quotes mean nothing) or as CSV; see ``PairSource``.
 
     ``columns`` are two positions from 1, or two headings; by default a first row that names columns decides, else 1 and
-    2. ``needed`` is how many columns a line must have, known after the first line.
+    2. A CSV file is separated by commas, semicolons, tabs or bars, whichever its first line shows. A table in which
+    most of the first lines lack a column, or have no sentences in it, is refused.
     """
 
-    format = "tsv"
-
-    def __init__(self, source: ByteInput, language: str, columns: Columns | None = None) -> None:
+    def __init__(self, source: ByteInput, language: str, columns: Columns | None = None, format: str = "tsv") -> None:
         super().__init__(source, language, columns)
-        self.needed = 2
+        self.format = format
 
     def __iter__(self) -> Iterator[RawPair]:
-        texts = read_lines(self._source)
-        first = next(texts, _NOTHING)
+        lines = read_lines(self._source)
+        first = next(lines, _NOTHING)
         if first is _NOTHING:
             raise DataError(f"{self.name}: is empty; give a file with one pair of sentences per line")
-        where, is_header = self._layout((first or "").split("\t"))
-        self.needed = max(where) + 1
-        if is_header:
-            return _pairs(texts, where, 2)
-        return _pairs(chain([first], texts), where, 1)
+        separator, quoted = "\t", self.format == "csv"
+        if quoted:
+            separator = separator_of(first or "", self.language)
+        elif is_quoted(cells := (first or "").split("\t")) and is_header([one[1:-1] for one in cells], self.language):
+            quoted = True
+        again = chain([first], lines)
+        rows = quoted_rows(again, separator, self.name) if quoted else plain_rows(again)
+        return self._pairs(rows, separator)
+
+    def _pairs(self, rows: Iterator[Row], separator: str) -> Iterator[RawPair]:
+        new = tuple.__new__  # a third faster than RawPair's own, which checks nothing either
+        start = next(rows)
+        (text, english), has_header = self._layout(start[1] or [])
+        needed = max(text, english) + 1
+        rows = rows if has_header else chain([start], rows)
+        inspected, fault = _at_most(rows, _INSPECTED)
+        self._inspect(inspected, (text, english), separator)
+        for number, cells in chain(inspected, rows if fault is None else ()):
+            if cells is None:
+                yield RawPair(number, None, None, reasons.TOO_LONG)
+            elif len(cells) >= needed:
+                yield new(RawPair, (number, cells[text], cells[english], None))
+            elif not any(map(str.strip, cells)):
+                yield RawPair(number, None, None, reasons.BLANK_LINE)
+            else:
+                yield RawPair(number, separator.join(cells), None, reasons.MISSING_COLUMN)
+        if fault is not None:
+            raise fault
 
     def _layout(self, cells: list[str]) -> tuple[Positions, bool]:
         text, english = self._columns or (None, None)
         place = at(self.name, 1)
         if isinstance(text, str) and isinstance(english, str):
             return named_columns(cells, (text, english), place), True
-        header = columns_in_header(cells, self.language, place)
         if isinstance(text, int) and isinstance(english, int):
-            return Positions(text - 1, english - 1), header is not None
-        return header or Positions(0, 1), header is not None
+            return (text - 1, english - 1), is_header(cells, self.language)
+        header = header_columns(cells, self.language, place)
+        return header or (0, 1), header is not None
+
+    def _inspect(self, rows: list[Row], where: Positions, separator: str) -> None:
+        """Raise DataError if the first rows show that the separator or the columns are not the file's."""
+        full = [(number, cells) for number, cells in rows if cells and any(map(str.strip, cells))]
+        short = [(number, cells) for number, cells in full if len(cells) <= max(where)]
+        if 2 * len(short) > len(full):
+            number, cells = short[0]
+            other = separator_of(separator.join(cells), self.language, but=separator)
+            names = {"\t": "tabs", ",": "commas", ";": "semicolons", "|": "bars"}
+            probably = (
+                f"it is separated by {names[other]}: give it as --format csv" if other in cells[0]
+                else "probably the separator is spaces: convert them to tabs"
+            )  # fmt: skip
+            raise DataError(
+                f"{at(self.name, number)}: fewer than {max(where) + 1} columns separated by {names[separator]}, as in "
+                f"{len(short):,} of {len(full):,} lines; {probably}"
+            )
+        for column in where:
+            # Two columns may be a list of numbers and their names; with a third there are sentences elsewhere.
+            cells_of = [cells[column] for _, cells in full if len(cells) > max(2, column)]
+            if len(cells_of) == len(full) > 0 and not any(letters.isalpha() for cell in cells_of for letters in cell):
+                raise DataError(
+                    f"{at(self.name, full[0][0])}: column {column + 1} holds no sentences ({cells_of[0][:40]!r}); name "
+                    f"the columns of {self.language} and of English, such as --columns 3,2"
+                )
 
 
-def _pairs(texts: Iterator[str | None], where: Positions, first: int) -> Iterator[RawPair]:
-    text, english = where
-    needed = max(where) + 1
-    new = tuple.__new__  # a third faster than RawPair's own, which checks nothing either
-    for number, line in enumerate(texts, start=first):
-        if line is None:
-            yield RawPair(number, None, None, reasons.TOO_LONG)
-            continue
-        cells = line.split("\t")
-        if len(cells) >= needed:
-            yield new(RawPair, (number, cells[text], cells[english], None))
-        elif len(cells) == 1 and not line.strip():
-            yield RawPair(number, None, None, reasons.BLANK_LINE)
-        else:
-            yield RawPair(number, line, None, reasons.MISSING_COLUMN)
+def _at_most(rows: Iterator[Row], count: int) -> tuple[list[Row], DataError | None]:
+    """Return the next rows, and the error that ended them, if any: the rows before it come first."""
+    taken: list[Row] = []
+    try:
+        taken.extend(islice(rows, count))
+    except DataError as error:
+        return taken, error
+    return taken, None
 
 
-TRANSLATION = "translation"  # OPUS on the Hugging Face hub: {"translation": {"en": ..., "sw": ...}}
-
-FieldPath = tuple[str, ...]  # the names that lead to a field
-
-
-class Sides(NamedTuple):
-    """The names that lead to the two sides: of a column, or of a struct and a field in it."""
-
-    text: FieldPath
-    english: FieldPath
+def plain_rows(lines: Iterator[str | None]) -> Iterator[Row]:
+    for number, line in enumerate(lines, start=1):
+        yield number, None if line is None else line.split("\t")
 
 
-def sides_of(
-    fields: Mapping[str, Sequence[str]],
-    language: str,
-    columns: Columns | None,
-    place: str,
-) -> Sides:
-    """Return the sides among the fields of a record, or raise DataError with a list of the fields.
+def quoted_rows(lines: Iterator[str | None], separator: str, name: str) -> Iterator[Row]:
+    """Yield the rows of a CSV file; what quotation marks enclose may hold separators and line ends."""
+    csv.field_size_limit(max(csv.field_size_limit(), MAX_LINE_BYTES))
+    too_long: list[int] = []
 
-    ``fields``: name -> names of the fields in it, none where it is no struct. ``columns``: two positions from 1, or two
-    names; ``translation.sw`` is the field ``sw`` in ``translation``.
-    """
-    paths = _paths(fields)
-    if columns is None:
-        return _detected(fields, language, place)
-    text, english = columns
-    if isinstance(text, str) and isinstance(english, str):
-        where = named_columns(list(paths), (text, english), place)
-        return Sides(list(paths.values())[where.text], list(paths.values())[where.english])
-    if isinstance(text, str) or isinstance(english, str):
-        raise UsageError(f"columns {columns!r}: give two positions or two headings")
-    names = list(fields)
-    if max(text, english) > len(names):
-        raise DataError(f"{place}: there are {len(names)} columns, not {max(text, english)}: {_listed(names)}")
-    return Sides((names[text - 1],), (names[english - 1],))
+    def ended() -> Iterator[str]:
+        for number, line in enumerate(lines, start=1):
+            if line is None:
+                too_long.append(number)
+            yield f"{line or ''}\n"
 
-
-def _detected(fields: Mapping[str, Sequence[str]], language: str, place: str) -> Sides:
-    names = list(fields)
-    if where := columns_in_header(names, language, place):
-        return Sides((names[where.text],), (names[where.english],))
-    for name in (*(name for name in names if name.casefold() == TRANSLATION), *names):
-        inner = list(fields[name])
-        if inner and (where := columns_in_header(inner, language, f"{place}: {name}")):
-            return Sides((name, inner[where.text]), (name, inner[where.english]))
-    raise DataError(
-        f"{place}: no columns for {language} and en, but: {_listed(list(_paths(fields)))}; name two of them as columns"
-    )
+    reader = csv.reader(ended(), delimiter=separator, doublequote=True, skipinitialspace=True)
+    before = 0
+    try:
+        for cells in reader:
+            yield before + 1, None if too_long else cells
+            before = reader.line_num
+            too_long.clear()
+    except csv.Error as error:
+        raise DataError(
+            f"{at(name, before + 1)}: no row of CSV ({first_line(error)}); probably a quotation mark opens here and is "
+            f"not closed: correct it, or give tab-separated text"
+        ) from None
 
 
-def _paths(fields: Mapping[str, Sequence[str]]) -> dict[str, FieldPath]:
-    paths: dict[str, FieldPath] = {}
-    for name, inner in fields.items():
-        for path in ((name, one) for one in inner) if inner else [(name,)]:
-            paths.setdefault(".".join(path), path)
-    return paths
+def separator_of(line: str, language: str, but: str = "") -> str:
+    """Return the separator of a CSV file by its first line: the one that gives a header, else the most columns."""
+    rows = {one: csv_cells(line, one) for one in _SEPARATORS if one != but}
+    return max(rows, key=lambda one: (len(rows[one]) > 1 and is_header(rows[one], language), len(rows[one])))
 
 
-def _listed(names: Sequence[str]) -> str:
-    listed = ", ".join(name.strip()[:40] for name in names[:10])
-    return (listed + (", ..." if len(names) > 10 else "")) or "none"
+def csv_cells(line: str, separator: str) -> list[str]:
+    try:
+        return next(csv.reader([line], delimiter=separator, skipinitialspace=True), [])
+    except csv.Error:
+        return [line]
+
+
+def is_quoted(cells: list[str]) -> bool:
+    return len(cells) > 1 and all(len(cell) > 1 and cell[0] == cell[-1] == '"' for cell in cells)
 
 
 class JsonlSource(FileSource):
@@ -278,34 +260,6 @@ def _whole(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-_LONGEST = 35  # characters of a tag; a file may have anything in its place
-
-
-@lru_cache(maxsize=4096)
-def code_of(tag: str) -> str | None:
-    """Return the normalized BCP 47 code of a tag such as ``EN-US`` or ``swh_Latn``; None where it is none."""
-    tag = tag.strip()
-    if not tag or len(tag) > _LONGEST or not tag.replace("-", "").replace("_", "").isalnum():
-        return None
-    return known_code(tag)
-
-
-def fitting(wanted: str, codes: Sequence[str | None]) -> int | None:
-    """Return which of the codes is the wanted language's: the same, else the first that ``fits``."""
-    if wanted in codes:
-        return codes.index(wanted)
-    return next((index for index, code in enumerate(codes) if fits(wanted, code)), None)
-
-
-def fits(wanted: str, code: str | None) -> bool:
-    """Return True if a code is the wanted one or differs in more subtags only: ``pt`` fits ``pt-BR``."""
-    if code is None:
-        return False
-    ours, theirs = wanted.split("-"), code.split("-")
-    shared = min(len(ours), len(theirs))
-    return ours[:shared] == theirs[:shared]
 
 
 class MosesSource:

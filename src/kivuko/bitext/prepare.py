@@ -11,7 +11,7 @@ from typing import IO, Any
 from kivuko.bitext.cleaning import Rejected, Sifting
 from kivuko.bitext.leak import LeakCheck, LeakReport
 from kivuko.bitext.pairs import Columns
-from kivuko.bitext.reading import open_source
+from kivuko.bitext.reading import nothing_in, open_source
 from kivuko.bitext.rules import Rules
 from kivuko.bitext.sampling import DEFAULT_TEMPERATURE, count_ranks, quotas, sampled, tempered_shares
 from kivuko.bitext.verdict import Account, Verdict, judge_bitext
@@ -98,7 +98,7 @@ def clean_bitext(
         write = stack.enter_context(pair_writer(out, opened.language))
         result = _finished(sifting, "cleaning", write, progress)
         if not result.account.kept:
-            reason, count, place = next(iter(result.account.by_reason()), ("nothing in it", 0, opened.name))
+            reason, count, place = result.account.by_reason()[0]
             raise DataError(f"{place}: no pair is left: {count:,} {reason}; kivuko bitext check gives details")
     return result
 
@@ -116,6 +116,8 @@ def _finished(sifting: Sifting, label: str, write: Write, progress: bool | None)
         for _, texts, english in sifting.batches():
             write(texts, english)
             bar.show(sifting.account.seen)
+    if not sifting.account.seen:
+        raise nothing_in(source)
     return BitextCheck(source.format, sifting.account, leaks.report() if leaks else None)
 
 

@@ -9,7 +9,8 @@ from kivuko.bitext import pairs as reasons
 from kivuko.bitext.arrow import MAGIC as PARQUET_MAGIC
 from kivuko.bitext.arrow import PREFIX as HUB_PREFIX
 from kivuko.bitext.arrow import ArrowSource, HubSource, ParquetSource, saved_files, saved_splits
-from kivuko.bitext.formats import JsonlSource, MosesSource, TsvSource, moses_files
+from kivuko.bitext.columns import is_header
+from kivuko.bitext.formats import JsonlSource, MosesSource, TableSource, csv_cells, moses_files, separator_of
 from kivuko.bitext.pairs import MAX_CHARACTERS, Bitext, Columns, JoinedSource, Pair, PairSource, report_dropped
 from kivuko.bitext.tmx import TmxSource
 from kivuko.errors import DataError, UsageError, check_type
@@ -18,17 +19,17 @@ from kivuko.progress import reading_bar
 from kivuko.streams import ByteInput, is_url, plain_name
 from kivuko.text import clean_text
 
-FORMATS = ("tsv", "moses", "tmx", "jsonl", "parquet", "datasets")
+FORMATS = ("tsv", "csv", "moses", "tmx", "jsonl", "parquet", "datasets")
 
 _BY_SUFFIX = {
-    ".tsv": "tsv", ".txt": "tsv", ".tab": "tsv", ".csv": "tsv", ".tmx": "tmx", ".jsonl": "jsonl", ".ndjson": "jsonl",
+    ".tsv": "tsv", ".txt": "tsv", ".tab": "tsv", ".csv": "csv", ".tmx": "tmx", ".jsonl": "jsonl", ".ndjson": "jsonl",
     ".json": "jsonl", ".parquet": "parquet", ".arrow": "datasets",
 }  # fmt: skip
 
 
 def file_source(source: ByteInput, language: str, format: str | None, columns: Columns | None) -> PairSource:
     """Open one file in any format but ``moses``; None: detected by the name, else by the content."""
-    kind = format or format_by_name(Path(source.name)) or _format_by_content(source)
+    kind = format or format_by_name(Path(source.name)) or _format_by_content(source, language)
     if kind == "tmx":
         if columns is not None:
             raise UsageError(f"{source.name}: TMX has no columns; leave them out, languages are read from xml:lang")
@@ -41,7 +42,7 @@ def file_source(source: ByteInput, language: str, format: str | None, columns: C
         if source.path is None:
             raise UsageError(f"{source.name}: a saved dataset is a folder; give its path, or hf:NAME")
         return ArrowSource(source.path, language, columns)
-    return TsvSource(source, language, columns)
+    return TableSource(source, language, columns, kind)
 
 
 def format_by_name(path: Path) -> str | None:
@@ -50,7 +51,7 @@ def format_by_name(path: Path) -> str | None:
     return _BY_SUFFIX.get(Path(name).suffix)
 
 
-def _format_by_content(source: ByteInput) -> str:
+def _format_by_content(source: ByteInput, language: str) -> str:
     start = source.start()
     if start.startswith(PARQUET_MAGIC):
         return "parquet"
@@ -64,7 +65,11 @@ def _format_by_content(source: ByteInput) -> str:
     text = start.lstrip(b"\xef\xbb\xbf\xff\xfe").replace(b"\0", b"").lstrip()
     if text.startswith((b"<?xml", b"<!DOCTYPE", b"<tmx")):
         return "tmx"
-    return "jsonl" if text.startswith((b"{", b"[{")) else "tsv"
+    if text.startswith((b"{", b"[{")):
+        return "jsonl"
+    line = text.partition(b"\n")[0].decode(errors="replace")
+    cells = csv_cells(line, separator_of(line, language, but="\t"))
+    return "csv" if "\t" not in line and is_header(cells, language) else "tsv"
 
 
 # As the hub names the files of a split: train.parquet, train-00000-of-00002.parquet.
@@ -197,17 +202,17 @@ def read_bitext(
     ``duplicate`` and, with ``keep_copied=False``, ``copied``.
 
     Args:
-        source: a file (tab-separated, ``.tmx``, ``.jsonl``, ``.parquet``, ``.arrow``), compressed with gzip, bzip2, xz
-            or Zstandard or not; ``-`` for standard input; a Moses pair as ``FILE,ENGLISH_FILE`` or by their common
-            prefix (``corpus.en-sw`` for ``corpus.en-sw.sw`` and ``corpus.en-sw.en``); a folder of shards or of a
+        source: a file (tab-separated, ``.csv``, ``.tmx``, ``.jsonl``, ``.parquet``, ``.arrow``), compressed with gzip,
+            bzip2, xz or Zstandard or not; ``-`` for standard input; a Moses pair as ``FILE,ENGLISH_FILE`` or by their
+            common prefix (``corpus.en-sw`` for ``corpus.en-sw.sw`` and ``corpus.en-sw.en``); a folder of shards or of a
             saved Hugging Face dataset, with ``:SPLIT`` where it has several; ``hf:NAME[:CONFIG][:SPLIT]`` on the hub;
             or a URL of one file (``https://``, ``s3://``, ``hf://``).
         language: BCP 47 code of the side that is not English.
-        format: ``tsv``, ``moses``, ``tmx``, ``jsonl``, ``parquet`` or ``datasets``; None: detected by the name, else
-            by the content.
+        format: ``tsv``, ``csv``, ``moses``, ``tmx``, ``jsonl``, ``parquet`` or ``datasets``; None: detected by the
+            name, else by the content.
         columns: of the language and of English, where the format has columns: two positions from 1, or two headings.
-            Default: a heading that names them decides (``sw`` and ``en``, ``text`` and ``english``, ``source`` and
-            ``target``), else the first two.
+            Default: headings that name them decide: tags (``sw-KE``), names of languages (``Kiswahili``), ``text`` and
+            ``english``, ``source`` and ``target``; without a header, the first two.
         keep_copied: whether to keep pairs with the same text on both sides (``Bitext.copied`` counts them).
         progress: None shows a bar on a terminal only; True and False force it.
 
@@ -247,8 +252,6 @@ def read_bitext(
             if not count % _SHOWN_EVERY:
                 bar.show(count)
     bitext = Bitext(tuple(pairs.values()), dropped, first_dropped)
-    if isinstance(opened, TsvSource):
-        _require_columns(bitext, opened.needed)
     if not bitext:
         raise _nothing_usable(bitext, opened)
     return bitext
@@ -264,21 +267,14 @@ def _reason_against(text: str, english: str, pairs: Container[tuple[str, str]], 
     return None if keep_copied or text != english else reasons.COPIED
 
 
-def _require_columns(bitext: Bitext, needed: int) -> None:
-    """Raise DataError if most lines lack a column: most often the file has another separator."""
-    missing = bitext.dropped[reasons.MISSING_COLUMN]
-    lines = len(bitext) + bitext.dropped.total() - bitext.dropped[reasons.BLANK_LINE]
-    if missing and (missing * 2 > lines or not bitext):
-        raise DataError(
-            f"{bitext.first_dropped[reasons.MISSING_COLUMN]}: fewer than {needed} tab-separated columns, "
-            f"as in {missing:,} of {lines:,} lines; probably the separator is no tab but commas or spaces: "
-            f"convert them to tabs"
-        )
+def nothing_in(source: PairSource) -> DataError:
+    held = "a header and no line below it" if source.format in ("tsv", "csv") else "no row"
+    return DataError(f"{source.name}: holds {held}; give a file with pairs of sentences")
 
 
 def _nothing_usable(bitext: Bitext, source: PairSource) -> DataError:
     if not bitext.dropped:
-        return DataError(f"{source.name}: no usable pair of sentences: a header and nothing below it")
+        return nothing_in(source)
     # Reasons are in the order of their first occurrence, so the first one's place is the earliest.
     first = next(iter(bitext.first_dropped.values()))
     return DataError(f"{first}: no usable pair of sentences: {report_dropped(bitext)}")

@@ -12,20 +12,11 @@ from kivuko.bitext.characters import LATIN, SIGN, Characters, WordKeys, has_pair
 from kivuko.bitext.duplicates import Keys
 from kivuko.bitext.pairs import MARKUP, MAX_CHARACTERS, WEB_ADDRESS, WEB_FURNITURE
 from kivuko.errors import UsageError, check_number
-from kivuko.languages import UNKNOWN_SCRIPT
-from kivuko.languages import language as describe
+from kivuko.languages import written_scripts
 
 LanguageId = Literal["auto", "fast", "full", "off"]
 
 MAX_COUNTED = 250  # translations of one sentence: more is not counted, a counter is one byte
-
-# Languages that are written in more than one script every day; the others are held to the one CLDR names.
-_ALSO_WRITTEN_IN = {
-    "sr": ("Latn",), "bs": ("Cyrl",), "uz": ("Cyrl",), "az": ("Cyrl",), "kk": ("Latn", "Arab"), "ku": ("Arab",),
-    "pa": ("Arab",), "ha": ("Arab",), "mn": ("Mong",), "sd": ("Deva",), "ks": ("Deva",), "ms": ("Arab",),
-    "tk": ("Cyrl",), "tg": ("Latn",), "tt": ("Latn",), "ug": ("Cyrl", "Latn"), "ky": ("Arab",), "sat": ("Beng",),
-    "mni": ("Mtei", "Beng"), "kok": ("Latn",), "ro": ("Cyrl",), "zgh": ("Latn",), "ff": ("Adlm",),
-}  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,13 +56,7 @@ def scripts_of(language: str, chosen: Sequence[str] = ()) -> tuple[str, ...]:
     """
     if chosen:
         return tuple(chosen)
-    described = describe(language)
-    if described.script == UNKNOWN_SCRIPT or not is_script(described.script):
-        return ()
-    parts = described.code.split("-")
-    if any(len(part) == 4 and part.isalpha() for part in parts[1:]):
-        return (described.script,)
-    return (described.script, *_ALSO_WRITTEN_IN.get(parts[0], ()))
+    return tuple(script for script in written_scripts(language) if is_script(script))
 
 
 _ADDRESS = re.compile(

@@ -1,17 +1,18 @@
 """Bitext from TMX, the exchange format of translation memories, which OPUS also gives out."""
 
 import html.entities
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+import re
+from collections.abc import Iterator
 from functools import lru_cache
 from itertools import product
-from typing import BinaryIO
 from xml.parsers import expat
 
-from kivuko.bitext.formats import FileSource, code_of, fits
+from kivuko.bitext.columns import code_of, fit
+from kivuko.bitext.formats import FileSource
 from kivuko.bitext.pairs import MAX_SIDE_BYTES, MISSING_LANGUAGE, TOO_LONG, TOO_MANY_VARIANTS, RawPair
 from kivuko.errors import DataError, at
 from kivuko.streams import utf8_blocks
+from kivuko.text import separates_words
 
 # TMX 1.4b (LISA OSCAR, 2005). Expat parses; nothing outside the file is ever read, and a document that declares
 # entities is refused, so neither external entities nor exponential ones can do harm.
@@ -20,79 +21,151 @@ MAX_VARIANTS = 32  # of one unit, in the languages wanted
 
 _BLOCK = 1 << 16
 _LONGEST_TOKEN = 4 << 20  # bytes of one tag, comment or attribute, which Expat holds whole
-_CODES = frozenset({"bpt", "ept", "it", "ph", "ut"})  # their content is formatting, not text
+_DEEPEST = 1000  # elements within one another, which Expat holds too
+_CODES = frozenset({"bpt", "ept", "it", "ph", "ut", "x", "bx", "ex"})  # their content is formatting, not text
+_ALONE = frozenset({"ph", "ut", "x"})  # these are not one end of a pair of codes, such as those of bold letters
 _LINE_BREAKS = frozenset({"lb", "pb"})  # types of formatting that part words
+_MAYBE = "\0"  # where a code is, between two parts of a segment; XML has no such character
+_BETWEEN_WORDS = re.compile(f"(?<=\\w){_MAYBE}+(?=\\w)")
+_RTF_BREAK = re.compile(r"\\(?:line|par|tab|page|sect|cell|row)\b|[\n\t]")
 
 
-@dataclass
 class Unit:
     """One translation unit."""
 
-    line: int  # of its beginning, from 1
-    # (tag, text) in wanted languages; None where the unit is too long
-    variants: list[tuple[str, str | None]] = field(default_factory=list)
-    overflowed: bool = False  # there were more than ``MAX_VARIANTS``
+    __slots__ = ("length", "line", "variants")
+
+    def __init__(self, line: int) -> None:
+        self.line = line  # of its beginning, from 1
+        self.length = 0  # characters so far
+        # In the languages wanted: how well it fits the language, and whether it is English; text, None if too long.
+        self.variants: list[tuple[Fits, str | None]] = []
+
+    def sides(self) -> tuple[list[str | None], list[str | None]]:
+        """Return the different texts in the variety of the language that fits best, and in English."""
+        ours: dict[str | None, None] = {}
+        theirs: dict[str | None, None] = {}
+        best = None
+        for (how, is_english), text in self.variants:
+            if is_english:
+                theirs[text] = None
+            if how is not None:
+                if best is None or how < best:
+                    best, ours = how, {}
+                if how == best:
+                    ours[text] = None
+        return list(ours), list(theirs)
 
 
-def read_units(
-    stream: BinaryIO, name: str, wanted: Callable[[str], bool], passed_over: Callable[[str], None]
-) -> Iterator[Unit]:
-    """Yield the units of a document, with the variants whose language tag is ``wanted``.
+Fits = tuple[int | None, bool]  # how well a tag fits the language (lower is better), and whether it is English
+_NEITHER: Fits = (None, False)
 
-    ``passed_over`` is called with the other tags. DataError: it is not well-formed, no TMX, declares entities, or holds
-    a tag of over 4 MiB.
+
+class TmxSource(FileSource):
+    """The translation units of a TMX file; see ``PairSource``. Numbers are the lines where units begin.
+
+    Languages are read from ``xml:lang`` or ``lang``; ``EN-GB`` is English, ``sw-KE`` Swahili. A unit with several
+    variants gives every combination that differs. Formatting codes within a segment are left out; one that parts words
+    becomes a space.
     """
-    # Whatever the document declares, its bytes come as UTF-8.
-    parser = expat.ParserCreate("utf-8")
-    parser.buffer_text = True
-    handler = _Handler(parser, name, wanted, passed_over)
-    fed = 0
-    try:
-        for block in utf8_blocks(stream, name, _BLOCK, lambda: parser.CurrentLineNumber):
-            fed += len(block)
-            parser.Parse(block, False)
-            yield from handler.taken()
-            handler.limit()
-            if fed - max(0, parser.CurrentByteIndex) > _LONGEST_TOKEN:
-                raise DataError(
-                    f"{at(name, parser.CurrentLineNumber)}: a tag or comment of over {_LONGEST_TOKEN >> 20} MiB begins "
-                    f"here; probably its end is missing: mend it"
-                )
-        parser.Parse(b"", True)
-    except expat.ExpatError as error:
-        yield from handler.taken()
-        raise _malformed(error, name) from None
-    yield from handler.taken()
+
+    format = "tmx"
+
+    def __iter__(self) -> Iterator[RawPair]:
+        # Whatever the document declares, its bytes come as UTF-8.
+        parser = expat.ParserCreate("utf-8")
+        parser.buffer_text = True
+        reader = _Reader(parser, self.name, self.language)
+        fed, block = 0, b""
+        try:
+            with self._source.opened() as stream:
+                for block in utf8_blocks(stream, self.name, _BLOCK, lambda: parser.CurrentLineNumber):
+                    fed += len(block)
+                    parser.Parse(block, False)
+                    yield from reader.pairs()
+                    reader.limit()
+                    if fed - max(0, parser.CurrentByteIndex) > _LONGEST_TOKEN:
+                        raise DataError(
+                            f"{at(self.name, parser.CurrentLineNumber)}: a tag or comment of over "
+                            f"{_LONGEST_TOKEN >> 20} MiB begins here; probably its end is missing: mend it"
+                        )
+            parser.Parse(b"", True)
+        except expat.ExpatError as error:
+            yield from reader.pairs()
+            start = max(0, parser.ErrorByteIndex - fed + len(block) - 1)
+            raise _malformed(error, self.name, block[start : start + 2]) from None
+        yield from reader.pairs()
+        reader.check_languages()
 
 
-class _Handler:
+_LISTED = 12  # other languages that a message names
+
+
+class _Reader:
     """Collects units from Expat's events; Expat itself appends the text of wanted segments."""
 
-    def __init__(
-        self, parser: expat.XMLParserType, name: str, wanted: Callable[[str], bool], passed_over: Callable[[str], None]
-    ) -> None:
-        self._parser, self._name, self._wanted, self._passed_over = parser, name, wanted, passed_over
+    def __init__(self, parser: expat.XMLParserType, name: str, language: str) -> None:
+        self._parser, self._name, self._language = parser, name, language
         self._units: list[Unit] = []
+        self._count = self._empty_variants = 0
+        self._present: set[str] = set()
+        self._others: dict[str, None] = {}  # tags of other languages
         self._unit: Unit | None = None
-        self._tag: str | None = None  # of a wanted variant
+        self._fits = _NEITHER  # of a variant's tag
+        self._has_segment = False  # of the variant
         self._parts: list[str] | None = None  # of the segment that is open
-        self._length = 0  # characters of the unit so far, without the open segment
-        self._within_code = 0  # how many elements deep
+        self._depth = self._within_code = 0  # how many elements deep
+        self._code: list[str] = []  # content of the outermost formatting element
+        self._code_name = ""
         parser.StartElementHandler = self._root
         parser.EndElementHandler = self._end
         parser.EntityDeclHandler = self._entity_declared
         parser.SkippedEntityHandler = self._entity_skipped
 
-    def taken(self) -> list[Unit]:
-        """Return the units that ended since the last call."""
+    def pairs(self) -> Iterator[RawPair]:
+        """Yield the pairs of the units that ended since the last call."""
         units, self._units = self._units, []
-        return units
+        for unit in units:
+            self._count += 1
+            texts, english = unit.sides()
+            overflowed = len(unit.variants) > MAX_VARIANTS
+            if texts or overflowed:
+                self._present.add(self._language)
+            if english or overflowed:
+                self._present.add("en")
+            if overflowed:
+                yield RawPair(unit.line, None, None, TOO_MANY_VARIANTS)
+            elif not texts or not english:
+                yield RawPair(unit.line, next(iter(texts), None), next(iter(english), None), MISSING_LANGUAGE)
+            elif None in texts or None in english:
+                yield RawPair(unit.line, None, None, TOO_LONG)
+            else:
+                for text, other in product(texts, english):
+                    yield RawPair(unit.line, text, other)
+
+    def check_languages(self) -> None:
+        """Raise DataError if no unit, or none in both languages, was read."""
+        if not self._count:
+            raise DataError(f"{self._name}: holds no translation unit; give a TMX file with <tu> elements")
+        missing = [code for code in (self._language, "en") if code not in self._present]
+        if missing and self._empty_variants:
+            raise DataError(
+                f"{self._name}: {self._empty_variants:,} <tuv> elements in {' or '.join(missing)} hold no <seg>, which "
+                f"TMX wants around the sentence; write <seg> around it"
+            )
+        if missing:
+            listed = ", ".join([*sorted(self._present), *self._others]) or "nothing"
+            raise DataError(
+                f"{self._name}: none of its {self._count:,} units is in {' or '.join(missing)}; it holds: {listed}"
+            )
 
     def limit(self) -> None:
         """Drop the text of an open segment that is too long; to be called after every block."""
-        if self._parts is not None and (length := sum(map(len, self._parts))) > MAX_SIDE_BYTES:
-            self._length += length
-            self._parts.clear()
+        for parts in (self._parts, self._code):
+            if parts and (length := sum(map(len, parts))) > MAX_SIDE_BYTES:
+                parts.clear()
+                if self._unit is not None:
+                    self._unit.length += length
 
     def _root(self, name: str, attributes: dict[str, str]) -> None:
         if _local(name).lower() != "tmx":
@@ -103,23 +176,32 @@ class _Handler:
         self._parser.StartElementHandler = self._start
 
     def _start(self, name: str, attributes: dict[str, str]) -> None:
+        self._depth += 1
+        if self._depth > _DEEPEST:
+            raise DataError(
+                f"{at(self._name, self._parser.CurrentLineNumber)}: over {_DEEPEST:,} tags within one another, which "
+                f"no TMX file has; probably their ends are missing: mend it"
+            )
         if ":" in name:
             name = _local(name)
         if self._parts is not None:
             self._start_within_segment(self._parts, name, attributes)
         elif name == "seg":
-            if self._tag is not None:
+            self._has_segment = True
+            if self._fits is not _NEITHER:
                 self._parts, self._within_code = [], 0
                 self._parser.CharacterDataHandler = self._parts.append
         elif name == "tuv":
             tag = attributes.get("xml:lang") or attributes.get("lang") or ""
-            self._tag = tag if self._unit is not None and self._wanted(tag) else None
-            if self._tag is None:
-                self._passed_over(tag)
+            self._fits = _fits(tag, self._language) if self._unit is not None else _NEITHER
+            self._has_segment = False
+            if self._fits is _NEITHER and len(self._others) < _LISTED:
+                self._others[tag.strip()[:40] or "(none)"] = None
         elif name == "tu":
-            self._unit, self._length = Unit(self._parser.CurrentLineNumber), 0
+            self._unit = Unit(self._parser.CurrentLineNumber)
 
     def _end(self, name: str) -> None:
+        self._depth -= 1
         if ":" in name:
             name = _local(name)
         if self._parts is not None:
@@ -128,31 +210,47 @@ class _Handler:
             elif self._within_code:
                 self._within_code -= 1
                 if not self._within_code:
-                    self._parser.CharacterDataHandler = self._parts.append
+                    self._end_code(self._parts)
+            elif separates_words(name):
+                self._parts.append(" ")
         elif name == "tuv":
-            self._tag = None
+            if not self._has_segment and self._fits is not _NEITHER:
+                self._empty_variants += 1
+            self._fits = _NEITHER
         elif name == "tu" and self._unit is not None:
             self._units.append(self._unit)
             self._unit = None
 
     def _start_within_segment(self, parts: list[str], name: str, attributes: dict[str, str]) -> None:
         if self._within_code or name in _CODES:
+            if not self._within_code:
+                self._code_name, self._code = name, []
+                self._parser.CharacterDataHandler = self._code.append
             self._within_code += 1
-            self._parser.CharacterDataHandler = None
             if attributes.get("type") in _LINE_BREAKS:
-                parts.append(" ")
+                self._code.append("\n")
+        elif separates_words(name):
+            parts.append(" ")
+
+    def _end_code(self, parts: list[str]) -> None:
+        self._parser.CharacterDataHandler = parts.append
+        code = "".join(self._code)
+        if _RTF_BREAK.search(code) or separates_words(code):
+            parts.append(" ")
+        elif self._code_name in _ALONE and not code.startswith(("<", "\\", "{\\", "}")):
+            parts.append(_MAYBE)
 
     def _end_segment(self, parts: list[str]) -> None:
         self._parser.CharacterDataHandler = None
         unit, self._parts = self._unit, None
-        if unit is None or self._tag is None:
+        if unit is None:
             return
         text = "".join(parts)
-        self._length += len(text)
-        if len(unit.variants) >= MAX_VARIANTS:
-            unit.overflowed = True
-        else:
-            unit.variants.append((self._tag, text if self._length <= MAX_SIDE_BYTES else None))
+        if _MAYBE in text:
+            text = _BETWEEN_WORDS.sub(" ", text).replace(_MAYBE, "")
+        unit.length += len(text)
+        if len(unit.variants) <= MAX_VARIANTS:
+            unit.variants.append((self._fits, text if unit.length <= MAX_SIDE_BYTES else None))
 
     def _entity_declared(self, entity: str, *_: object) -> None:
         raise DataError(
@@ -177,93 +275,28 @@ def _local(name: str) -> str:
     return name.rpartition(":")[2] if ":" in name else name
 
 
-def _malformed(error: expat.ExpatError, name: str) -> DataError:
+@lru_cache(maxsize=4096)
+def _fits(tag: str, language: str) -> Fits:
+    code = code_of(tag)
+    fits = fit(language, code), fit("en", code) is not None
+    return _NEITHER if fits == _NEITHER else fits
+
+
+def _malformed(error: expat.ExpatError, name: str, context: bytes) -> DataError:
     words = expat.ErrorString(error.code) or "not well-formed"
-    cut_short = error.code in (expat.errors.codes[expat.errors.XML_ERROR_NO_ELEMENTS],) or words.startswith("unclosed")
-    if cut_short:
+    codes = expat.errors.codes
+    remedy = "mend that line, or try xmllint --recover"
+    if error.code == codes[expat.errors.XML_ERROR_NO_ELEMENTS] or words.startswith("unclosed"):
         remedy = "the file is empty or cut short: fetch it again"
-    elif error.code == expat.errors.codes[expat.errors.XML_ERROR_INVALID_TOKEN]:
+    elif error.code == codes[expat.errors.XML_ERROR_SYNTAX] and error.lineno == 1:
+        remedy = "the file does not begin as XML does: name its format, such as --format tsv"
+    elif b"&" in context:
+        remedy = "an & that begins no entity: write &amp;"
+    elif b"<" in context:
+        remedy = "a < that begins no tag: write &lt;"
+    elif error.code == codes[expat.errors.XML_ERROR_INVALID_TOKEN]:
         remedy = (
             "there is a character that XML does not allow, or bytes in another encoding than the one declared: mend "
             "that line, or try xmllint --recover"
         )
-    else:
-        remedy = "mend that line, or try xmllint --recover"
     return DataError(f"{at(name, error.lineno)}: not well-formed XML ({words}, column {error.offset + 1}); {remedy}")
-
-
-_LISTED = 12  # other languages that a message names
-
-
-class TmxSource(FileSource):
-    """The translation units of a TMX file; see ``PairSource``. Numbers are the lines where units begin.
-
-    Languages are read from ``xml:lang`` or ``lang``; ``EN-GB`` is English, ``sw-KE`` Swahili. A unit with several
-    variants gives every combination that differs. Formatting codes within a segment are left out.
-    """
-
-    format = "tmx"
-
-    def __iter__(self) -> Iterator[RawPair]:
-        units = 0
-        present: set[str] = set()
-        others: dict[str, None] = {}
-
-        def wanted(tag: str) -> bool:
-            return any(_role(tag, self.language))
-
-        def passed_over(tag: str) -> None:
-            if len(others) < _LISTED:
-                others[tag.strip()[:40] or "(none)"] = None
-
-        with self._source.opened() as stream:
-            for unit in read_units(stream, self.name, wanted, passed_over):
-                units += 1
-                text, english = _sides(unit, self.language)
-                if text or unit.overflowed:
-                    present.add(self.language)
-                if english or unit.overflowed:
-                    present.add("en")
-                yield from _pairs(unit, text, english)
-        if not units:
-            raise DataError(f"{self.name}: holds no translation unit; give a TMX file with <tu> elements")
-        if missing := [code for code in (self.language, "en") if code not in present]:
-            listed = ", ".join([*sorted(present), *others]) or "nothing"
-            raise DataError(
-                f"{self.name}: none of its {units:,} units is in {' or '.join(missing)}; it holds: {listed}"
-            )
-
-
-@lru_cache(maxsize=4096)
-def _role(tag: str, language: str) -> tuple[bool, bool, bool]:
-    """Return three truths about a tag: it is exactly the language's, it fits the language, it fits English."""
-    code = code_of(tag)
-    return code == language, fits(language, code), fits("en", code)
-
-
-def _sides(unit: Unit, language: str) -> tuple[list[str | None], list[str | None]]:
-    """Return the different texts of a unit in the language (in exactly that variety, if there are any), and English."""
-    exact: dict[str | None, None] = {}
-    ours: dict[str | None, None] = {}
-    theirs: dict[str | None, None] = {}
-    for tag, text in unit.variants:
-        is_exact, fits_ours, fits_english = _role(tag, language)
-        if is_exact:
-            exact[text] = None
-        if fits_ours:
-            ours[text] = None
-        if fits_english:
-            theirs[text] = None
-    return list(exact or ours), list(theirs)
-
-
-def _pairs(unit: Unit, texts: list[str | None], english: list[str | None]) -> Iterator[RawPair]:
-    if unit.overflowed:
-        yield RawPair(unit.line, None, None, TOO_MANY_VARIANTS)
-    elif not texts or not english:
-        yield RawPair(unit.line, next(iter(texts), None), next(iter(english), None), MISSING_LANGUAGE)
-    elif None in texts or None in english:
-        yield RawPair(unit.line, None, None, TOO_LONG)
-    else:
-        for text, other in product(texts, english):
-            yield RawPair(unit.line, text, other)
