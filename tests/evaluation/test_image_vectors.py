@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
+
 import numpy as np
 import pytest
+from PIL import Image
 
 import caption_scene as scene
 from kivuko.datasets.captions.formats import open_caption_set
@@ -30,20 +33,20 @@ def test_images_are_encoded_once_for_each_content(encoder, tmp_path):
     scene.write_xm3600(tmp_path / "xm")
     images = sorted((tmp_path / "xm" / "images").iterdir())
     images[2].write_bytes(images[0].read_bytes())  # the same image under two names
-    found = open_caption_set(f"xm3600:{tmp_path / 'xm'}")
-    told = []
-    first = encode_images(encoder, found, progress=lambda *figures: told.append(figures))
+    caption_set = open_caption_set(f"xm3600:{tmp_path / 'xm'}")
+    reports = []
+    first = encode_images(encoder, caption_set, progress=lambda *figures: reports.append(figures))
     assert first.encoded == 2
-    assert told[-1] == (3, 3)
+    assert reports[-1] == (3, 3)
     np.testing.assert_array_equal(first.vectors[0], first.vectors[2])
     assert not np.allclose(first.vectors[0], first.vectors[1])
     encoder.batches.clear()
-    again = encode_images(encoder, found)
+    again = encode_images(encoder, caption_set)
     assert (again.encoded, encoder.batches) == (0, [])
     np.testing.assert_array_equal(again.vectors, first.vectors)
     assert again.digest() == first.digest()
     images[1].write_bytes(scene.jpeg(7))
-    changed = encode_images(encoder, found)
+    changed = encode_images(encoder, caption_set)
     assert changed.encoded == 1
     assert changed.digest() != first.digest()
     np.testing.assert_allclose(changed.vectors[1], expected(encoder, scene.jpeg(7)), atol=0.01)
@@ -52,31 +55,31 @@ def test_images_are_encoded_once_for_each_content(encoder, tmp_path):
 def test_another_model_does_not_get_this_ones_vectors(encoder, tmp_path):
     from tiny_encoder import TinyEncoder
 
-    found = open_caption_set(f"xm3600:{scene.write_xm3600(tmp_path / 'xm')}")
-    encode_images(encoder, found)
-    assert encode_images(TinyEncoder("another"), found).encoded == 3
+    caption_set = open_caption_set(f"xm3600:{scene.write_xm3600(tmp_path / 'xm')}")
+    encode_images(encoder, caption_set)
+    assert encode_images(TinyEncoder("another"), caption_set).encoded == 3
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "empty"])
-def test_a_damaged_cache_is_written_anew(encoder, tmp_path, damage):
-    found = open_caption_set(f"xm3600:{scene.write_xm3600(tmp_path / 'xm')}")
-    first = encode_images(encoder, found)
+def test_a_damaged_cache_is_written_again(encoder, tmp_path, damage):
+    caption_set = open_caption_set(f"xm3600:{scene.write_xm3600(tmp_path / 'xm')}")
+    first = encode_images(encoder, caption_set)
     path = VectorCache(encoder).path
     content = bytearray(path.read_bytes())
     if damage == "flipped":
         content[-1] ^= 1
     path.write_bytes({"cut": content[:-3], "flipped": content, "empty": b""}[damage])
     assert VectorCache(encoder).vectors == {}
-    again = encode_images(encoder, found)
+    again = encode_images(encoder, caption_set)
     assert again.encoded == 3
     np.testing.assert_array_equal(again.vectors, first.vectors)
     assert len(VectorCache(encoder).vectors) == 3
 
 
 def test_a_cache_that_cannot_be_written_does_not_end_the_run(encoder, tmp_path):
-    found = open_caption_set(f"xm3600:{scene.write_xm3600(tmp_path / 'xm')}")
+    caption_set = open_caption_set(f"xm3600:{scene.write_xm3600(tmp_path / 'xm')}")
     (tmp_path / "cache").write_text("a file where the cache should be")
-    assert encode_images(encoder, found).encoded == 3
+    assert encode_images(encoder, caption_set).encoded == 3
 
 
 def test_images_in_shards_through_worker_processes(encoder, tmp_path):
@@ -84,10 +87,23 @@ def test_images_in_shards_through_worker_processes(encoder, tmp_path):
     for number in range(4):
         members |= {f"{number}.jpg": scene.jpeg(number), f"{number}.txt": f"picha {number}"}
     scene.write_shard(tmp_path / "a.tar", members)
-    found = open_caption_set(f"webdataset:{tmp_path / 'a.tar'}", language="sw")
-    vectors = encode_images(encoder, found, workers=1)
+    caption_set = open_caption_set(f"webdataset:{tmp_path / 'a.tar'}", language="sw")
+    vectors = encode_images(encoder, caption_set, workers=1)
     for number in range(4):
         np.testing.assert_allclose(vectors.vectors[number], expected(encoder, scene.jpeg(number)), atol=0.01)
+
+
+def test_an_image_that_takes_minutes_is_left_out(encoder, tmp_path, monkeypatch):
+    scene.write_xm3600(tmp_path / "xm")
+    image = sorted((tmp_path / "xm" / "images").iterdir())[0]
+    stream = io.BytesIO()
+    Image.new("RGB", (2000, 2000)).save(stream, "JPEG", progressive=True)
+    content, last = stream.getvalue(), stream.getvalue().rfind(b"\xff\xda")
+    image.write_bytes(content[:last] + content[last:-2] * 5000 + content[-2:])  # a scan more takes as long as an image
+    monkeypatch.setattr("kivuko.evaluation.vectors.Limits", lambda: Limits(seconds=1))
+    vectors = encode_images(encoder, open_caption_set(f"xm3600:{tmp_path / 'xm'}"))
+    assert {row: one.reason for row, one in vectors.refused.items()} == {0: "took too long"}
+    assert vectors.encoded == 2
 
 
 def test_missing_and_broken_images_are_one_line_or_are_counted(encoder, tmp_path):
@@ -95,10 +111,10 @@ def test_missing_and_broken_images_are_one_line_or_are_counted(encoder, tmp_path
     images = sorted((tmp_path / "xm" / "images").iterdir())
     images[0].unlink()
     images[1].write_bytes(scene.jpeg(1)[:200])
-    found = open_caption_set(f"xm3600:{tmp_path / 'xm'}")
+    caption_set = open_caption_set(f"xm3600:{tmp_path / 'xm'}")
     with pytest.raises(DataError, match=r"1 of its 3 images.*0002b8f2ed1d4af3\.jpg.*jsonl:1.*missing.*--skip-missing"):
-        without_missing(found, skip_missing=False)
-    kept = without_missing(found, skip_missing=True)
+        without_missing(caption_set, skip_missing=False)
+    kept = without_missing(caption_set, skip_missing=True)
     assert kept.left_out == {"image: missing": 1}
     vectors = encode_images(encoder, kept)
     with pytest.raises(DataError, match=r"1 of its 2 images.*jsonl:2.*broken image.*--skip-missing"):
@@ -114,6 +130,6 @@ def test_missing_and_broken_images_are_one_line_or_are_counted(encoder, tmp_path
 def test_a_set_without_any_image_says_where_to_name_them(tmp_path):
     scene.write_xm3600(tmp_path / "xm")
     (tmp_path / "xm" / "images").rename(tmp_path / "elsewhere")
-    found = open_caption_set(f"xm3600:{tmp_path / 'xm'}")
+    caption_set = open_caption_set(f"xm3600:{tmp_path / 'xm'}")
     with pytest.raises(DataError, match=r"none of its 3 images.*PATH,IMAGES"):
-        without_missing(found, skip_missing=True)
+        without_missing(caption_set, skip_missing=True)

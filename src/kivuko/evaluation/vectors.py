@@ -108,6 +108,8 @@ def _checksum(arrays: dict[str, NDArray[Any]]) -> str:
 
 _BATCH, _COMMIT, _WINDOW = 64, 2048, 96
 _IN_PROCESS = 32  # so few images are decoded sooner than worker processes start
+_MOST_SCANS = 50  # of a JPEG that is decoded in this process; encoders write about ten
+
 Progress = Callable[[int, int], None]
 
 
@@ -247,14 +249,25 @@ def _hashed(images: Sequence[Image], reading: Progress | None) -> tuple[list[str
 def _decoded(
     waiting: dict[str, Image], encoder: ImageEncoder, workers: int | None
 ) -> Iterator[tuple[str, Decoded | Refused]]:
+    """Decode in processes that can be ended; a few quick files here, since processes take a while to start."""
     limits = Limits()
     places = [(content, place) for content, image in waiting.items() if (place := _place(image)) is not None]
-    if len(places) <= _IN_PROCESS and workers is None:
-        for content, place in places:
-            yield content, decode_place(place, encoder.prepare, limits)
-        return
-    count = workers or min(8, cores())
-    with DecodingWorkers[str](encoder.prepare, count, limits, _WINDOW) as processes:
-        for content, answer in processes.answers(iter(places)):
-            assert answer is not None  # each question has a place
-            yield content, answer
+    quick = dict(places if workers is None and len(places) <= _IN_PROCESS else ())
+    quick = {content: place for content, place in quick.items() if not _has_many_scans(place)}
+    for content, place in quick.items():
+        yield content, decode_place(place, encoder.prepare, limits)
+    slow = [(content, place) for content, place in places if content not in quick]
+    if slow:
+        count = workers or min(8, cores(), len(slow))
+        with DecodingWorkers[str](encoder.prepare, count, limits, _WINDOW) as processes:
+            for content, answer in processes.answers(iter(slow)):
+                assert answer is not None  # each request has a place
+                yield content, answer
+
+
+def _has_many_scans(place: FilePlace) -> bool:
+    """Return True for a progressive JPEG that takes minutes, each of its scans as long as a whole image."""
+    with suppress(RefusedImage):
+        content = read_place(place)
+        return content[:2] == b"\xff\xd8" and content.count(b"\xff\xda") > _MOST_SCANS
+    return False
