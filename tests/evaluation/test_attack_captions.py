@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+import kivuko
 from kivuko.encoders.model import About, Model
 from kivuko.errors import UsageError
 from kivuko.evaluation.attack.run import attack
@@ -131,3 +133,31 @@ def test_arguments_of_a_wrong_type_or_range_are_one_line(given, message):
     with pytest.raises(UsageError, match=message) as error:
         attack("no-model", "emoji", **({"attacks": ["typo"]} | given))
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("late", "options", "message"),
+    [
+        ("code-switch:edits=1", {}, "code-switch needs the words of the training bitext"),
+        ("universal:eps=1/255", {}, "universal attacks learn on captions"),
+        ("universal-text:edits=1", {}, "universal attacks learn on captions"),
+        ("pgd:eps=1/255", {"crafted": "english"}, "its teacher is unknown; choose crafted=own"),
+    ],
+)
+def test_an_attack_that_cannot_run_is_refused_before_others_run(model, photos, monkeypatch, late, options, message):
+    without_teacher = Model(model.encoder, "model")
+    monkeypatch.setattr(
+        "kivuko.evaluation.attack.results.AttackRunner.run", lambda *_: pytest.fail("an attack was run")
+    )
+    with pytest.raises(kivuko.KivukoError, match=message):
+        attack(without_teacher, photos, ["typo:edits=1", late], languages=["sw"], progress=False, **options)
+
+
+def test_an_attack_against_english_needs_english_captions(model, tmp_path, photos, monkeypatch):
+    file = Path(photos.removeprefix("captions:").split(",")[0])
+    rows = [row for row in file.read_text("utf-8").splitlines(keepends=True) if "\ten\t" not in row]
+    (tmp_path / "no-english.tsv").write_text("".join(rows), "utf-8")
+    monkeypatch.setattr("kivuko.evaluation.attack.targets.teacher_of", lambda about: None)
+    dataset = f"captions:{tmp_path / 'no-english.tsv'},{file.parent}"
+    with pytest.raises(UsageError, match="the queries have no English text; choose crafted=own"):
+        attack(model, dataset, ["typo:edits=1", "pgd:crafted=english"], languages=["sw"], progress=False)

@@ -243,3 +243,44 @@ def test_a_model_of_the_wrong_type_is_one_line():
     for call in (kivuko.evaluate, lambda model: kivuko.attack(model, attacks="typo")):
         with pytest.raises(kivuko.KivukoError, match="model=3: give a Model, a folder or an id"):
             call(3)
+
+
+@pytest.fixture
+def no_model_loads(monkeypatch):
+    """Fail if a model is loaded: what is wrong must be seen before that."""
+    monkeypatch.setattr("kivuko.encoders.model._load", lambda source: pytest.fail(f"{source} was loaded"))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"languages": ["sw", "tlh"]}, "no annotations for language 'tlh'"),
+        ({"font": "no-font.ttf"}, "no such font file"),
+        ({"cldr": "no-cldr"}, "not a CLDR folder"),
+        ({"records": "file/records.jsonl"}, "there is a file where a folder is needed"),
+        ({"split": "tests"}, "emoji has no split 'tests'"),
+    ],
+)
+def test_what_cannot_work_is_refused_before_a_model_is_loaded(
+    place, tiny_cldr, tmp_path, monkeypatch, no_model_loads, options, message
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
+    for call in (kivuko.evaluate, lambda *given, **named: kivuko.attack(*given, attacks="typo", **named)):
+        with pytest.raises(kivuko.KivukoError, match=message):
+            call(place / "model", "emoji", **{"cldr": tiny_cldr, **options})
+
+
+def test_a_place_of_examples_is_checked_before_a_model_is_loaded(place, tiny_cldr, tmp_path, no_model_loads):
+    (tmp_path / "file").touch()
+    for name in ("examples", "images"):
+        with pytest.raises(kivuko.KivukoError, match="there is a file where a folder is needed"):
+            kivuko.attack(place / "model", "emoji", "typo", cldr=tiny_cldr, **{name: tmp_path / "file" / "x"})
+
+
+def test_a_card_that_cannot_be_written_is_a_note(model, tiny_cldr, few_test_concepts, tmp_path, capsys):
+    (model / "README.md").unlink()
+    (model / "README.md").mkdir()
+    result = kivuko.evaluate(model, "emoji", cldr=tiny_cldr, records=tmp_path / "r.jsonl")
+    assert result.path.is_file()
+    assert "note: the figures are not in the model's card: " in capsys.readouterr().err

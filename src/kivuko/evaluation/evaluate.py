@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any, Literal
 from rich.table import Table
 
 from kivuko.datasets.spec import EMOJI, open_dataset, records_stem
-from kivuko.errors import ModelError, UsageError, check_number, check_path, check_type
+from kivuko.errors import KivukoError, ModelError, UsageError, check_number, check_path, check_type
 from kivuko.evaluation.measures import write_run
 from kivuko.evaluation.records import Header, PerQueryScores, Record, data_frame, read_results, save_results
 from kivuko.evaluation.tables import WIDTH, evaluation_tables, no_better_line, plain_text, unseen_words_line
 from kivuko.files import refuse_unwritable, write_text
 from kivuko.languages import read_codes
-from kivuko.progress import bars, late_task
+from kivuko.progress import bars, late_task, note
 from kivuko.text import pluralize
 
 if TYPE_CHECKING:
@@ -254,6 +254,12 @@ def prepare(
         raise UsageError("ignore_identical_ids: for text collections, whose documents have ids as queries have.")
     if is_emoji(opened) and options.split not in ("validation", "test"):
         raise UsageError(f"emoji has no split {options.split!r}; it has validation, test")
+    if opened is None:  # emoji that are read when the model says its languages
+        from kivuko.datasets.emoji.sources import annotation_files, find_cldr, find_font
+
+        folder, _ = find_cldr(options.cldr), find_font(options.font)
+        for code in options.languages or ():
+            annotation_files(folder, code)
     if records is False:
         return opened, None
     source = str(model if isinstance(model, str | Path) else model.source)
@@ -293,7 +299,10 @@ def _update_card(model: Model, result: Evaluation) -> None:
     if model.path is None or about is None:
         return
     description = load_recipe(about.recipe).description if about.recipe in shipped_recipes() else ""
-    write_text(model.path / "README.md", model_card(about, result.records, description))
+    try:
+        write_text(model.path / "README.md", model_card(about, result.records, description))
+    except KivukoError as problem:
+        note(f"note: the figures are not in the model's card: {problem}")
 
 
 def call_text(function: str, dataset: Any, *others: Any) -> str:

@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.progress import Progress
 
+from kivuko.errors import UsageError
 from kivuko.evaluation.attack.examples import AttackedExample, png
 from kivuko.evaluation.attack.targets import AttackedQuery, CaptionTarget, EmojiTarget
-from kivuko.evaluation.evaluator import condition_of
+from kivuko.evaluation.evaluator import ENGLISH, condition_of
 from kivuko.evaluation.group_means import ALL, HEADLINE, HIGH, LOW, LanguageScores, per_query_scores, summarize
 from kivuko.evaluation.measures import AREA, CALLS, GAP, TARGET_FIRST, values_at
 from kivuko.evaluation.records import Condition, PerQueryScores, Record, record_of
@@ -20,6 +21,7 @@ from kivuko.evaluation.robustness import accuracy_radius_area, resource_gap, rob
 from kivuko.evaluation.statistics import Interval
 from kivuko.files import atomic_path
 from kivuko.languages import resource_groups
+from kivuko.perturbations.catalog import CODE_SWITCH
 from kivuko.perturbations.runner import AttackRunner, sweeps
 from kivuko.perturbations.spec import AttackSpec
 from kivuko.perturbations.target import Attacked, Draws, to_bytes
@@ -36,6 +38,8 @@ def run_attacks(
 ) -> "Results":
     """Measure the target's queries clean and under each attack."""
     sets = {code: target.attacked(code) for code in target.languages}
+    for spec in specs:
+        _refuse_early(target, spec)
     runner = AttackRunner(target, sets, Draws(target.seed))
     results = Results(target, tuple(target.languages if grouped is None else grouped))
     results.add_clean(
@@ -53,6 +57,25 @@ def run_attacks(
         results.add_attacked(spec, by_spec[spec])
     results.add_areas()
     return results
+
+
+def _refuse_early(target: EmojiTarget | CaptionTarget, spec: AttackSpec) -> None:
+    """Take what an attack needs of a target, so that an attack that cannot run is refused before others have run."""
+    name, crafted = spec.attack.name, spec.get("crafted", "own")
+    if name == CODE_SWITCH:
+        for code in target.languages:
+            target.code_switch(code)
+    if name in ("universal", "universal-text"):
+        for code in target.languages:
+            target.queries(ENGLISH if crafted == "english" else code, training=True)
+    if crafted == "english":
+        _ = target.encode_english
+        if not any(query.english for code in target.languages for query in target.queries(code)):
+            raise UsageError(f"attack {spec.text}: the queries have no English text; choose crafted=own.")
+    if spec.attack.kind == "text" and spec.attack.needs == "gradients":
+        _ = target.gradients
+    if spec.attack.kind != "text":
+        _ = target.tower
 
 
 @contextmanager
