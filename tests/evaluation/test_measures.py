@@ -178,6 +178,16 @@ def test_a_cutoff_or_level_out_of_range_is_refused(name):
         parse_measures([name])
 
 
-def test_any_measure_of_ir_measures_can_be_asked_for():
+@pytest.mark.parametrize("name", ["IPrec@0.101", "IPrec@1.5", "IPrec@-0.1"])
+def test_recall_levels_that_trec_eval_takes_for_others_are_refused(name):
+    """Measured next to IPrec@0.1, IPrec@0.101 made it zero."""
+    with pytest.raises(UsageError):
+        parse_measures([name])
+    scores = [[2.0, 1.0, 0.0]]
+    both = per_query(scores, ["q"], ["a", "b", "c"], {"q": {"a", "b"}}, ["IPrec@0.1", "IPrec@0.11"])
+    assert {measure: value.tolist() for measure, value in both.items()} == {"IPrec@0.1": [1], "IPrec@0.11": [1]}
+
+
+def test_any_measure_of_ir_measures_can_be_requested():
     measured = per_query([[2.0, 1.0, 0.0]], ["q"], ["a", "b", "c"], {"q": {"a", "b"}}, ["Success@1", "R@1"])
     assert {name: value.tolist() for name, value in measured.items()} == {"Success@1": [1], "R@1": [0.5]}

@@ -132,6 +132,16 @@ def test_a_run_reads_back_as_it_was_written(tmp_path: Path) -> None:
     assert [int(line.split()[3]) for line in lines[:50]] == list(range(1, 51))
 
 
+def test_only_ascii_white_space_parts_columns(tmp_path: Path) -> None:
+    run = {"q\u00a01": {"d\u30001": 2.0, "d2": 1.0}, "q2": {"\u2028": 0.5}}
+    write_run(tmp_path / "a.run", run, "x")
+    assert read_run(tmp_path / "a.run") == run
+    (tmp_path / "b.run").write_bytes("# by us\r\n\u00e9\tQ0 \td\u00a01 1\v2.0 x\r\n#é Q0 d2 1 1 x\n \n".encode())
+    assert read_run(tmp_path / "b.run") == {"\u00e9": {"d\u00a01": 2.0}}
+    with pytest.raises(UsageError, match="begins with #"):
+        write_run(tmp_path / "c.run", {"#1": {"d": 1.0}}, "x")
+
+
 def test_ir_measures_reads_our_run_files(tmp_path: Path) -> None:
     run, _ = made_up(1, 2)
     write_run(tmp_path / "a.run", run, "x")

@@ -5,6 +5,7 @@ settled first, under one of two rules (``TIES``), and trec_eval gets ranks as sc
 """
 
 import math
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,6 +56,9 @@ def parse_measures(names: Sequence[str]) -> dict[str, Any]:
             value = measure.params.get(key, 1)
             if type(value) is not int or not 1 <= value <= MOST:
                 raise UsageError(f"measure {name!r}: {what} {value}; give a whole number from 1 to {MOST:,}")
+        recall = measure.params.get("recall", 0)
+        if not 0 <= recall <= 1 or round(recall, 2) != recall:  # to trec_eval, levels that round alike are one
+            raise UsageError(f"measure {name!r}: recall {recall}; give a level from 0 to 1 in steps of 0.01")
         if not supported:
             raise UsageError(f"measure {name!r} is not computed by pytrec_eval; use {', '.join(MEASURES)}")
         if measure in measures.values():
@@ -74,6 +78,7 @@ TIES: dict[Ties, str] = {
     "all orders",
 }
 
+_WHITE_SPACE = re.compile(r"[ \t\n\r\f\v]+")
 _CHUNK_CELLS = 500_000  # of a relevance matrix, and of a run as dictionaries (about 30 MB)
 
 # How measures are taken, for the header of records.
@@ -310,11 +315,14 @@ def _single(scored: Mapping[str, float]) -> dict[str, float]:
 
 
 def read_run(path: Path) -> Run:
-    """Read a run, lines of ``query Q0 document rank score tag``; a DataError names ``path:line``."""
+    """Read a run, lines of ``query Q0 document rank score tag``; a DataError names ``path:line``.
+
+    As in trec_eval, only ASCII white space parts columns, and a line that begins with # is a comment.
+    """
     run: Run = {}
     for number, line in text_lines(path):
-        cells = line.split()
-        if not cells:
+        cells = line.split() if line.isascii() else _WHITE_SPACE.split(line.strip(" \t\r\f\v"))
+        if not cells or not cells[0] or line.startswith("#"):
             continue
         if len(cells) != 6:
             raise DataError(
@@ -347,8 +355,12 @@ def write_run(
         for query in run if queries is None else queries:
             scored = run.get(query, {})
             for name in (query, *scored):
-                if len(name.split()) != 1:
+                if not name or _WHITE_SPACE.search(name):
                     raise UsageError(f"id {name[:40]!r} is empty or holds white space; a run's columns cannot carry it")
+            if query.startswith("#"):
+                raise UsageError(
+                    f"id {query[:40]!r} begins with #, which makes a run's line a comment; rename the query"
+                )
             for rank, document in enumerate(trec_order(scored), start=1):
                 stream.write(f"{query} Q0 {document} {rank} {float(scored[document])!r} {named}\n")
 
