@@ -218,6 +218,12 @@ def test_a_line_of_headings_is_no_data(tmp_path: Path, name: str) -> None:
         read_queries(tmp_path / "q")
 
 
+def test_qrels_are_split_as_trec_eval_splits_them(tmp_path):
+    content = "# judged by us\n\nquery-id\tcorpus-id\tscore\r\nq\u00a01\td\u30001\t2\r\n# q2\td2\t1\r\n\u00a0\td\t1\n"
+    (tmp_path / "q.tsv").write_text(content, "utf-8", newline="")
+    assert read_qrels(tmp_path / "q.tsv") == {"q\u00a01": {"d\u30001": 2}, "\u00a0": {"d": 1}}
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

@@ -5,7 +5,6 @@ settled first, under one of two rules (``TIES``), and trec_eval gets ranks as sc
 """
 
 import math
-import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from kivuko.datasets.collections.collection import Judgments
+from kivuko.datasets.collections.trec_folder import WHITE_SPACE, trec_columns
 from kivuko.datasets.spec import open_collection
 from kivuko.errors import DataError, UsageError, at
 from kivuko.files import atomic_path
@@ -78,7 +78,6 @@ TIES: dict[Ties, str] = {
     "all orders",
 }
 
-_WHITE_SPACE = re.compile(r"[ \t\n\r\f\v]+")
 _CHUNK_CELLS = 500_000  # of a relevance matrix, and of a run as dictionaries (about 30 MB)
 
 # How measures are taken, for the header of records.
@@ -315,14 +314,11 @@ def _single(scored: Mapping[str, float]) -> dict[str, float]:
 
 
 def read_run(path: Path) -> Run:
-    """Read a run, lines of ``query Q0 document rank score tag``; a DataError names ``path:line``.
-
-    As in trec_eval, only ASCII white space parts columns, and a line that begins with # is a comment.
-    """
+    """Read a run, lines of ``query Q0 document rank score tag``; a DataError names ``path:line``."""
     run: Run = {}
     for number, line in text_lines(path):
-        cells = line.split() if line.isascii() else _WHITE_SPACE.split(line.strip(" \t\r\f\v"))
-        if not cells or not cells[0] or line.startswith("#"):
+        cells = trec_columns(line)
+        if not cells:
             continue
         if len(cells) != 6:
             raise DataError(
@@ -355,7 +351,7 @@ def write_run(
         for query in run if queries is None else queries:
             scored = run.get(query, {})
             for name in (query, *scored):
-                if not name or _WHITE_SPACE.search(name):
+                if not name or WHITE_SPACE.search(name):
                     raise UsageError(f"id {name[:40]!r} is empty or holds white space; a run's columns cannot carry it")
             if query.startswith("#"):
                 raise UsageError(

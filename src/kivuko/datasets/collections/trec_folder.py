@@ -325,6 +325,17 @@ def _by_machine(topic: Mapping[str, Any]) -> bool:
 _GRADE = re.compile(r"[+-]?[0-9]{1,9}")
 _HIGHEST = 10_000  # trec_eval's memory and time grow with the highest grade: seconds at ten millions
 _HEADING = re.compile(r"query[-_ ]?id", re.IGNORECASE)
+WHITE_SPACE = re.compile(r"[ \t\n\r\f\v]+")
+
+
+def trec_columns(line: str) -> list[str]:
+    """Split a line of qrels or of a run as trec_eval does: at ASCII white space; none in a line that begins with #."""
+    if line.startswith("#"):
+        return []
+    if line.isascii():
+        return line.split()
+    stripped = line.strip(" \t\n\r\f\v")
+    return WHITE_SPACE.split(stripped) if stripped else []
 
 
 def read_qrels(path: Path) -> dict[str, dict[str, int]]:
@@ -336,10 +347,10 @@ def read_qrels(path: Path) -> dict[str, dict[str, int]]:
     judgments: dict[str, dict[str, int]] = {}
     columns = 4
     for number, line in text_lines(path):
-        cells = line.split()
+        cells = trec_columns(line)
         if not cells:
             continue
-        if number == 1 and _HEADING.fullmatch(cells[0]):
+        if not judgments and _HEADING.fullmatch(cells[0]):
             columns = len(cells)
             if columns in (3, 4):
                 continue
