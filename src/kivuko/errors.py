@@ -3,8 +3,6 @@
 The command line prints that line and exits with status 2.
 """
 
-from __future__ import annotations
-
 import math
 import os
 import reprlib

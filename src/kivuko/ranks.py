@@ -3,8 +3,6 @@
 A model that scores all candidates alike retrieves nothing, whatever their order.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

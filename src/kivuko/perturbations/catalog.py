@@ -1,7 +1,5 @@
 """The catalog of attacks and their parameters; ``kivuko.perturbations.runner`` runs them. Torch is not imported."""
 
-from __future__ import annotations
-
 import difflib
 import re
 from collections.abc import Iterator, Mapping

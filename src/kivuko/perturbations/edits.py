@@ -1,7 +1,5 @@
 """Edits of text: single edits, the kinds of them in any script, and random noise."""
 
-from __future__ import annotations
-
 import difflib
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -1,7 +1,5 @@
 """Grapheme clusters, the characters that a reader sees (Unicode Standard Annex 29)."""
 
-from __future__ import annotations
-
 import json
 import unicodedata
 from collections.abc import Sequence

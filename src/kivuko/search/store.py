@@ -397,10 +397,10 @@ class IndexStore:
                 wrong.append(f"{segment_path(self.path, number).name}: its checksum differs from what was written")
         if database:
             try:
-                found = [line for (line,) in self._database().execute("PRAGMA quick_check(5)")]
+                faults = [line for (line,) in self._database().execute("PRAGMA quick_check(5)")]
             except _DAMAGE as problem:
-                found = [str(problem)]
-            wrong += [f"{DATABASE}: {' '.join(line.split())}" for line in found if line != "ok"]
+                faults = [str(problem)]
+            wrong += [f"{DATABASE}: {' '.join(line.split())}" for line in faults if line != "ok"]
         return wrong
 
     def close(self) -> None:

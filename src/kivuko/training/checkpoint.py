@@ -3,8 +3,6 @@
 The JSON is replaced last, so the folder holds one whole checkpoint or none at any moment.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from dataclasses import asdict, dataclass, field

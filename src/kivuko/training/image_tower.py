@@ -3,8 +3,6 @@
 Softmax losses over all images, against a memory of their last vectors (Wu et al. 2018), and a pull to the own name.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import math

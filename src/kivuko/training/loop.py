@@ -3,8 +3,6 @@
 All randomness of a step follows from seed and step (``step_seed``), so a checkpoint needs no generator states.
 """
 
-from __future__ import annotations
-
 import hashlib
 import math
 import time

@@ -1,7 +1,5 @@
 """Teacher vectors: every English sentence encoded once, kept in a cache, served in batches."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Callable, Sequence

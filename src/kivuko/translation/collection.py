@@ -4,8 +4,6 @@ Bonifacio et al. 2021, "mMARCO: A Multilingual Version of the MS MARCO Passage R
 passages are translated sentence by sentence. Finished parts are kept in a work folder next to the result.
 """
 
-from __future__ import annotations
-
 import hashlib
 import heapq
 import json

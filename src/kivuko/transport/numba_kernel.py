@@ -9,8 +9,6 @@ stabilisation of Schmitzer 2019, sec. 3).
 Positions without mass are left out of the tile; what pads it is zero.
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import numpy as np

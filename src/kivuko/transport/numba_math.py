@@ -5,8 +5,6 @@ after the usual reduction by powers of two, so a loop over them runs on whole ve
 library's: it is for accuracy, not for speed.
 """
 
-from __future__ import annotations
-
 import contextlib
 import math
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The CPU path: compiled, one problem at a time in cache, on all the threads that torch may use."""
 
-from __future__ import annotations
-
 import itertools
 import os
 import threading

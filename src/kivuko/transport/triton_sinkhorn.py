@@ -3,8 +3,6 @@
 Tested through Triton's interpreter, and on a GPU where there is one (so far an NVIDIA H200).
 """
 
-from __future__ import annotations
-
 import contextlib
 import math
 from dataclasses import replace
