@@ -101,9 +101,14 @@ def words_normalized(text: str) -> str:
     return unicodedata.normalize("NFKC", one_apostrophe(text)).replace("İ", "i")
 
 
+def without_controls(text: str) -> str:
+    """Return a text with a space in place of each control character that is no white space."""
+    return text if text.isprintable() else _PARTING.sub(" ", text)
+
+
 def single_spaced(text: str) -> str:
     """Return a text on one line: white space and control characters, in runs, are one space each."""
-    return " ".join((text if text.isprintable() else _PARTING.sub(" ", text)).split())
+    return " ".join(without_controls(text).split())
 
 
 # Letters with their marks (Marathi's vowel signs are marks) and numbers; apostrophes, dots and hyphens within a word.

@@ -374,3 +374,19 @@ def test_a_document_without_a_title_or_with_none(tmp_path: Path) -> None:
         ("2", ""),
         ("3", ""),
     ]
+
+
+@pytest.mark.parametrize("mark", ["\x01", "\x1b", "\x7f", "\x9f", "\u200b"])
+def test_control_characters_separate_words(tmp_path: Path, mark: str) -> None:
+    text = f"paka{mark}mweusi"
+    contents = {
+        "d.jsonl": json.dumps({"id": "1", "text": text, "title": text}), "d.tsv": f"1\t{text}\t{text}",
+        "d.sgml": f"<DOC><DOCNO>1</DOCNO><TITLE>{text}</TITLE><TEXT>{text}</TEXT></DOC>",
+    }  # fmt: skip
+    for name, content in contents.items():
+        (tmp_path / name).write_text(content, encoding="utf-8")
+        assert [one.whole for one in read_documents(tmp_path / name)] == ["paka mweusi paka mweusi"]
+    (tmp_path / "q.tsv").write_text(f"q1\t{text}\n", encoding="utf-8")
+    (tmp_path / "q.xml").write_text(f"<top><num>q1</num><title>{text}</title></top>", encoding="utf-8")
+    for name in ("q.tsv", "q.xml"):
+        assert read_queries(tmp_path / name) == {"": {"q1": "paka mweusi"}}

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from kivuko.errors import DataError
+from kivuko.text import without_controls
 
 UNDETERMINED = "und"
 """BCP 47's code for an unknown language."""
@@ -22,8 +23,8 @@ class Document(NamedTuple):
 
     @property
     def whole(self) -> str:
-        """Return title and text in one, as they are encoded."""
-        return f"{self.title} {self.text}".strip() if self.title else self.text
+        """Return title and text in one, as they are encoded: control characters separate words."""
+        return without_controls(f"{self.title} {self.text}".strip() if self.title else self.text)
 
 
 class Collection(Protocol):

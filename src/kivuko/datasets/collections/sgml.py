@@ -9,7 +9,7 @@ from kivuko.datasets.collections.collection import Document, identifier
 from kivuko.errors import DataError, at
 from kivuko.languages import known_code
 from kivuko.streams import MAX_TEXT_BYTES, text_lines
-from kivuko.text import without_inline_tags
+from kivuko.text import single_spaced, without_inline_tags
 
 _START, _END = re.compile(r"<DOC\b[^<>]*>", re.IGNORECASE), re.compile(r"</DOC\s*>", re.IGNORECASE)
 _TAG = re.compile(r"<(/?)([A-Za-z][\w.-]*)[^<>]*>|<!--.*?-->", re.DOTALL)
@@ -164,9 +164,9 @@ def _fields(body: str) -> dict[str, str]:
         end = tags[place + 1].start() if place + 1 < len(tags) else len(body)
         name = tag[2].lower()
         if not tag[1] and name not in fields:
-            fields[name] = " ".join(html.unescape(_LABEL.sub("", body[tag.end() : end], count=1)).split())
+            fields[name] = single_spaced(html.unescape(_LABEL.sub("", body[tag.end() : end], count=1)))
     if not tags and body.strip():
-        fields["text"] = " ".join(html.unescape(body).split())
+        fields["text"] = single_spaced(html.unescape(body))
     return fields
 
 

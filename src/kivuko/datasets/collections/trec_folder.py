@@ -28,6 +28,7 @@ from kivuko.errors import DataError, UsageError, at
 from kivuko.files import atomic_path, write_text
 from kivuko.languages import known_code, language
 from kivuko.streams import COMPRESSED, json_lines, parse_json, text_lines
+from kivuko.text import single_spaced
 
 ABOUT = "collection.json"
 _QUERIES, _DOCUMENTS, _QRELS = ("queries", "topics"), ("documents", "docs", "corpus", "collection"), ("qrels",)
@@ -265,7 +266,7 @@ def read_queries(path: Path) -> Queries:
     queries: Queries = {}
     for place, code, name, text in _json_queries(path) if first.startswith("{") else _tab_queries(path):
         query = identifier(name, place)
-        cleaned = " ".join((text or "").split())
+        cleaned = single_spaced(text or "")
         if not cleaned:
             raise DataError(f"{place}: query {query} has no text; write one or drop the line")
         if query in queries.setdefault(code, {}):

@@ -17,7 +17,7 @@ import regex
 from kivuko.datasets.collections.collection import encodable
 from kivuko.errors import DataError, at
 from kivuko.streams import ByteInput, json_lines
-from kivuko.text import first_sentence, without_tags, word_list, word_spans
+from kivuko.text import first_sentence, single_spaced, without_controls, without_tags, word_list, word_spans
 
 _UNSPACED = regex.compile(r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}\p{Tibetan}]")
 _CHARACTERS_PER_WORD = 8  # at most, of a document's length in words, for scripts without spaces
@@ -43,7 +43,7 @@ def query_text(title: str, text: str) -> str:
             position = end
     kept.append(sentence[position:])
     joined = regex.sub(r"\([,;:\s]*\)|\"\s*\"|“\s*”|«\s*»", " ", "".join(kept))
-    cleaned = " ".join(joined.split()).lstrip(_EDGE)
+    cleaned = single_spaced(joined).lstrip(_EDGE)
     return cleaned if regex.search(r"\p{L}", cleaned) else ""
 
 
@@ -57,8 +57,8 @@ def document_text(title: str, text: str, words: int | None) -> str:
     """Return an article's text in one line, at most its first ``words`` words (and 8 characters for each of them)."""
     body = _without_title(title, text)
     if words is None:
-        return " ".join(body.split())
-    cut = " ".join(body[: 4 * _CHARACTERS_PER_WORD * words].split()[:words])
+        return single_spaced(body)
+    cut = " ".join(without_controls(body[: 4 * _CHARACTERS_PER_WORD * words]).split()[:words])
     return cut[: _CHARACTERS_PER_WORD * words].rstrip()
 
 
