@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from kivuko.bitext.prepare import check_bitext, clean_bitext
 from kivuko.bitext.reading import open_source, read_bitext
 from kivuko.errors import DataError, KivukoError, MissingDependencyError, UsageError
 
@@ -363,7 +364,7 @@ def test_nothing_on_the_hub_is_unpickled(tmp_path: Path, monkeypatch: pytest.Mon
     assert not (tmp_path / "owned").exists()
 
 
-def test_tries_to_reach_the_hub_are_not_told_one_by_one(
+def test_tries_to_reach_the_hub_are_not_logged_one_by_one(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     datasets = pytest.importorskip("datasets")
@@ -392,3 +393,18 @@ def test_without_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "datasets", None)
     with pytest.raises(MissingDependencyError, match=r"needs datasets: pip install 'kivuko\[data\]'"):
         open_source("hf:Helsinki-NLP/opus-100:en-sw", "sw")
+
+
+@pytest.mark.parametrize("character", ["\0", "\x01", "\x1f", "\x85", "\u200b", "\u2028", "\x0b"])
+def test_control_characters_part_words(tmp_path: Path, character: str) -> None:
+    path = write(tmp_path / "f.parquet", {"sw": [f"Mbwa{character}analala"], "en": [f"The dog{character}sleeps"]})
+    assert [(pair.text, pair.english) for pair in read_bitext(path, "sw")] == [("Mbwa analala", "The dog sleeps")]
+
+
+def test_a_table_without_a_row_is_named(tmp_path: Path) -> None:
+    path = write(tmp_path / "f.parquet", {"sw": pa.array([], pa.string()), "en": pa.array([], pa.string())})
+    for call in (read_bitext, check_bitext):
+        with pytest.raises(DataError, match=r"f\.parquet: holds no row; give a file with pairs"):
+            call(path, "sw")
+    with pytest.raises(DataError, match="holds no row"):
+        clean_bitext(path, "sw", tmp_path / "out.tsv")

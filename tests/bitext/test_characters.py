@@ -65,7 +65,7 @@ def test_ratios_are_never_nan() -> None:
     assert np.isfinite(length_ratios(zero, zero)).all()
 
 
-def test_scripts_are_told_from_other_words() -> None:
+def test_scripts_are_named_from_other_words() -> None:
     assert is_script("Latn")
     assert is_script("Jpan")
     assert not any(is_script(word) for word in ("Xxxx", "", "L}", "Latn Deva"))

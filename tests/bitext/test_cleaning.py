@@ -107,7 +107,7 @@ def test_copies_that_are_kept_need_no_other_script() -> None:
     assert reason_against("Microsoft Windows", "the window", "mr", keep) == "wrong script"
 
 
-def test_duplicates_are_told_whatever_their_case_within_and_across_batches() -> None:
+def test_duplicates_are_detected_whatever_their_case_within_and_across_batches() -> None:
     other = [(f"neno la {number} na la {number + 1}", f"word {number} and {number + 1}") for number in range(BATCH)]
     rows = [GOOD, (GOOD[0].upper(), GOOD[1]), *other, GOOD]
     account = account_of(MadeSource(rows), Rules(language_id="off"))
@@ -154,11 +154,11 @@ def test_the_account_keeps_first_places_and_a_few_examples() -> None:
     assert "empty side" not in account.examples
 
 
-def test_every_rejected_pair_is_told() -> None:
-    told: list[tuple[str | None, ...]] = []
+def test_every_rejected_pair_is_reported() -> None:
+    messages: list[tuple[str | None, ...]] = []
     rows = [GOOD, GOOD, (None, None, "missing column")]
-    account_of(MadeSource(rows), RULES, rejected=lambda *cells: told.append(cells))
-    assert sorted(told, key=str) == [
+    account_of(MadeSource(rows), RULES, rejected=lambda *cells: messages.append(cells))
+    assert sorted(messages, key=str) == [
         ("duplicate", "made.tsv:2", *GOOD),
         ("missing column", "made.tsv:3", None, None),
     ]

@@ -18,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kivuko.bitext.pairs import Bitext, report_dropped
+from kivuko.bitext.prepare import check_bitext
 from kivuko.bitext.reading import open_source, read_bitext
 from kivuko.errors import DataError, UsageError
 from kivuko.streams import read_lines
@@ -321,7 +322,7 @@ def test_translations_as_opus_on_the_hub_has_them(jsonl: Callable[..., Path], na
         {"translation": {"swh_Latn": "mbwa", "en": "dog"}},
     ],
 )
-def test_keys_are_found_as_headings_are(jsonl: Callable[..., Path], record: dict[str, Any]) -> None:
+def test_keys_are_matched_as_headings_are(jsonl: Callable[..., Path], record: dict[str, Any]) -> None:
     assert pairs(jsonl([record])) == [("mbwa", "dog")]
 
 
@@ -497,3 +498,63 @@ def test_a_long_line_drops_its_pair_only(tmp_path: Path) -> None:
 def test_empty_files_of_moses(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="both are empty"):
         read_bitext(write_pair(tmp_path, "", ""), "sw")
+
+
+@pytest.mark.parametrize(
+    ("content", "pairs"),
+    [
+        ("sw,en\nmbwa,dog\n", [("mbwa", "dog")]),
+        ("en;sw\ndog;mbwa\n", [("mbwa", "dog")]),
+        ('"sw";"en"\n"mbwa; paka";"dog, cat"\n', [("mbwa; paka", "dog, cat")]),
+        ('sw,en\n"mbwa\nmkubwa","a ""big"" dog"\n\npaka,cat\n', [("mbwa mkubwa", 'a "big" dog'), ("paka", "cat")]),
+        ("sw\ten\nmbwa, paka\tdog, cat\n", [("mbwa, paka", "dog, cat")]),
+        ("mbwa,dog\npaka,cat\n", [("mbwa", "dog"), ("paka", "cat")]),
+        ("id|sw|en\n1|mbwa|dog\n", [("mbwa", "dog")]),
+        ("\ufeffsw,en\r\nmbwa,dog\r\n", [("mbwa", "dog")]),
+        ("sw,en\rmbwa,dog\rpaka,cat\r", [("mbwa", "dog"), ("paka", "cat")]),
+    ],
+)  # fmt: skip
+def test_csv(tmp_path: Path, content: str, pairs: list[tuple[str, str]]) -> None:
+    path = tmp_path / "f.csv"
+    path.write_text(content, encoding="utf-8", newline="")
+    assert [(pair.text, pair.english) for pair in read_bitext(path, "sw")] == pairs
+    unnamed = tmp_path / "f"
+    unnamed.write_bytes(path.read_bytes())
+    assert [(pair.text, pair.english) for pair in read_bitext(unnamed, "sw", format="csv")] == pairs
+
+
+def test_places_in_csv_are_lines_where_rows_begin(tmp_path: Path) -> None:
+    path = tmp_path / "f.csv"
+    path.write_text('sw,en\n"mbwa\nmkubwa",dog\npaka\npaka,cat\n')
+    source = open_source(path, "sw")
+    assert [(raw.number, raw.reason) for raw in source] == [(2, None), (4, "missing column"), (5, None)]
+    path.write_text('sw,en\nmbwa,dog\n"' + "abc defg\n" * 150_000)
+    with pytest.raises(DataError, match=r"f\.csv:3: no row of CSV .* a quotation mark opens here and is not closed"):
+        read_bitext(path, "sw")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("mbwa;dog\npaka;cat\n", "fewer than 2 columns .*, as in 2 of 2 lines; it is separated by semicolons: give"),
+        ("mbwa|dog\n", ".*separated by bars: give it as --format csv"), ("mbwa dog\n", ".*the separator is spaces"),
+        ("1.10\tThe dog.\tMbwa.\n1.2\tA.\tB.\n", r"column 1 holds no sentences \('1.10'\); name the columns of sw"),
+        ("mbwa\t17\tdog\n", r"column 2 holds no sentences \('17'\)"),
+    ],
+)  # fmt: skip
+def test_tables_are_named_for_what_they_are(write: Callable[..., Path], content: str, message: str) -> None:
+    path = write(content)
+    for call in (read_bitext, check_bitext):
+        with pytest.raises(DataError, match=rf"f\.tsv:1: {message}"):
+            call(path, "sw")
+
+
+def test_numbers_and_their_names_are_pairs(write: Callable[..., Path]) -> None:
+    assert len(read_bitext(write("kumi\t10\nishirini\t20\n"), "sw")) == 2
+    assert len(read_bitext(write("sw\ten\tscore\nmbwa\tdog\t0.9\n"), "sw")) == 1
+
+
+def test_a_csv_header_on_standard_input_is_recognized(tmp_path: Path) -> None:
+    path = tmp_path / "unnamed"
+    path.write_text("English,Swahili\nThe dog,mbwa\n")
+    assert [(pair.text, pair.english) for pair in read_bitext(path, "sw")] == [("mbwa", "The dog")]

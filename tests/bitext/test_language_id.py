@@ -56,7 +56,7 @@ def test_sides_in_another_language_are_left_out(how: str) -> None:
 
 
 @needs_lingua
-def test_neighbors_of_one_script_are_told_apart() -> None:
+def test_neighbors_of_one_script_are_named_apart() -> None:
     rows = [(MARATHI[0], ENGLISH[0]), (HINDI[0], ENGLISH[0]), (MARATHI[1], ENGLISH[1]), (HINDI[1], ENGLISH[1])]
     assert left_out(rows, "mr", "full") == [2, 4]
 

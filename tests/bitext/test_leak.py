@@ -1,4 +1,4 @@
-"""Evaluation captions in training text: found in three ways, in any script, on both sides, and nowhere else."""
+"""Evaluation captions in training text: detected in three ways, in any script, on both sides, and nowhere else."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CAPTIONS = [
 ]
 
 
-def found(*pairs: tuple[str, str]) -> tuple[list[bool], dict[str, int], LeakCheck]:
+def look_for(*pairs: tuple[str, str]) -> tuple[list[bool], dict[str, int], LeakCheck]:
     check = LeakCheck(CAPTIONS)
     leaks = check.look([text for text, _ in pairs], [english for _, english in pairs], lambda row: f"f.tsv:{row + 1}")
     return leaks.tolist(), check.report().leaked, check
@@ -45,10 +45,10 @@ def found(*pairs: tuple[str, str]) -> tuple[list[bool], dict[str, int], LeakChec
     ],
 )
 @pytest.mark.parametrize("side", [0, 1])
-def test_a_caption_is_found_on_either_side(sentence: str, kind: str, side: int) -> None:
+def test_a_caption_is_detected_on_either_side(sentence: str, kind: str, side: int) -> None:
     other = "something else"
     pair = (sentence, other) if side == 0 else (other, sentence)
-    leaks, kinds, check = found(("Mbwa", "A dog"), pair)
+    leaks, kinds, check = look_for(("Mbwa", "A dog"), pair)
     assert leaks == [False, True]
     assert {name: count for name, count in kinds.items() if count} == {kind: 1}
     example = check.report().examples[0]
@@ -65,12 +65,12 @@ def test_a_caption_is_found_on_either_side(sentence: str, kind: str, side: int) 
     ],
 )  # fmt: skip
 def test_other_sentences_are_no_leak(sentence: str) -> None:
-    assert found((sentence, sentence))[0] == [False]
+    assert look_for((sentence, sentence))[0] == [False]
 
 
 def test_a_caption_counts_once_in_its_surest_way() -> None:
     near, same = "A black cat sleeps on the kitchen tables", "A black cat sleeps on the kitchen table"
-    leaks, kinds, check = found((near, ""), (same, same), ("", near))
+    leaks, kinds, check = look_for((near, ""), (same, same), ("", near))
     assert leaks == [True, True, True]
     report = check.report()
     assert kinds == {SAME: 1, RUN: 0, NEAR: 0}
@@ -94,7 +94,7 @@ def test_a_similarity_out_of_range_is_refused(similarity: float) -> None:
         LeakCheck(["a cat"], similarity=similarity)
 
 
-def test_one_changed_word_in_ten_is_nearly_always_found_among_many() -> None:
+def test_one_changed_word_in_ten_is_nearly_always_detected_among_many() -> None:
     chosen = random.Random(0)
     vocabulary = [f"w{number}x" for number in range(2000)]
     captions = [" ".join(chosen.choices(vocabulary, k=12)) for _ in range(500)]

@@ -37,7 +37,7 @@ JSONL = json.dumps({"sw": "mbwa", "en": "dog"}).encode()
         ("f.weird", b"\xef\xbb\xbf" + TMX, "tmx"), ("f.weird", '<?xml version="1.0"?>'.encode("utf-16"), "tmx"),
     ],
 )  # fmt: skip
-def test_formats_are_told(tmp_path: Path, name: str, content: bytes, format: str) -> None:
+def test_formats_are_detected(tmp_path: Path, name: str, content: bytes, format: str) -> None:
     (tmp_path / name).write_bytes(content)
     source: PairSource = open_source(tmp_path / name, "sw")
     assert source.format == format

@@ -48,13 +48,13 @@ def test_what_is_left_out_counts_by_its_share(bad: int, level: str) -> None:
     rows = good(1500) + [("Soma zaidi", "Read more")] * bad
     verdict = judge_bitext(account(rows))
     assert verdict.level == level
-    told = [finding for finding in verdict.findings if "web furniture" in finding]
-    assert bool(told) == (level != "usable")
-    if told:
-        assert f"{bad:,}; first at made.tsv:1501" in told[0]
+    messages = [finding for finding in verdict.findings if "web furniture" in finding]
+    assert bool(messages) == (level != "usable")
+    if messages:
+        assert f"{bad:,}; first at made.tsv:1501" in messages[0]
 
 
-def test_columns_the_wrong_way_round_are_told() -> None:
+def test_columns_the_wrong_way_round_are_named() -> None:
     counted = Account("f.tsv", "sw", Gathering(100), seen=2000, kept=0, swapped=1500)
     counted.dropped["wrong language"] = 2000
     counted.first["wrong language"] = "f.tsv:1"
@@ -65,14 +65,14 @@ def test_columns_the_wrong_way_round_are_told() -> None:
     assert "see whether sw is the right code" in judge_bitext(counted).advice
 
 
-@pytest.mark.parametrize(("found", "level"), [(0, "usable"), (5, "with care"), (50, "not usable")])
-def test_leaks(found: int, level: str) -> None:
-    leaks = LeakReport(1000, {"the same words": found}, pairs=found, looked=1500)
+@pytest.mark.parametrize(("leaked", "level"), [(0, "usable"), (5, "with care"), (50, "not usable")])
+def test_leaks(leaked: int, level: str) -> None:
+    leaks = LeakReport(1000, {"the same words": leaked}, pairs=leaked, looked=1500)
     verdict = judge_bitext(account(good(1500)), leaks)
     assert verdict.level == level
-    assert (verdict.findings == []) == (found == 0)
-    if found:
-        assert f"{found} of 1,000 evaluation captions" in verdict.findings[0]
+    assert (verdict.findings == []) == (leaked == 0)
+    if leaked:
+        assert f"{leaked} of 1,000 evaluation captions" in verdict.findings[0]
         assert "--against" in verdict.advice[0]
 
 
@@ -82,7 +82,7 @@ def test_the_gravest_comes_first() -> None:
     assert verdict.level == "not usable"
 
 
-def test_long_sentences_and_unequal_sides_are_told() -> None:
+def test_long_sentences_and_unequal_sides_are_named() -> None:
     long = [(text * 20, english * 20) for text, english in good(1200)]
     verdict = judge_bitext(account(long, boilerplate=False))
     assert verdict.level == "with care"

@@ -28,11 +28,11 @@ RANGE = 2.0
 
 def optima(batch: Ragged) -> list[float]:
     """The unregularized optimum of each problem, for its masses scaled to agree to the last bit."""
-    found = []
+    costs = []
     for i in range(len(batch.sizes)):
         row, col, cost = (part.double().numpy() for part in batch.single(i))
-        found.append(ot.emd2(row / row.sum(), col / col.sum(), np.ascontiguousarray(cost), numItermax=1_000_000))
-    return found
+        costs.append(ot.emd2(row / row.sum(), col / col.sum(), np.ascontiguousarray(cost), numItermax=1_000_000))
+    return costs
 
 
 def solved(plan: Plan, batch: Ragged, tolerance: float) -> Iterator[tuple[int, float, float]]:

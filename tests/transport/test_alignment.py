@@ -59,38 +59,38 @@ def test_same_as_the_padded_way(
         pytest.importorskip("numba")
     monkeypatch.setattr(alignment, "is_installed", lambda package: compiled)
     x, y = lists(mean=mean)
-    found = align_lists(x, y, regularization=regularization, tolerance=1e-11, max_iterations=100_000)
+    result = align_lists(x, y, regularization=regularization, tolerance=1e-11, max_iterations=100_000)
     cost, gradient = by_autograd(x, y, regularization)
-    assert found.converged.all()
-    torch.testing.assert_close(found.transport_cost, cost, atol=1e-8, rtol=0)
-    torch.testing.assert_close(found.gradient, gradient, atol=1e-8, rtol=0)
+    assert result.converged.all()
+    torch.testing.assert_close(result.transport_cost, cost, atol=1e-8, rtol=0)
+    torch.testing.assert_close(result.gradient, gradient, atol=1e-8, rtol=0)
 
 
 def test_an_empty_side_costs_nothing_and_pulls_nothing() -> None:
     x, y = lists()
-    found = align_lists(x, y)
-    assert found.transport_cost[[2, 4]].tolist() == [0.0, 0.0]
-    assert found.gradient[x.starts()[4] : x.starts()[5]].abs().sum() == 0
-    assert found.transport_cost[[0, 1, 3, 5, 6]].min() > 0
+    result = align_lists(x, y)
+    assert result.transport_cost[[2, 4]].tolist() == [0.0, 0.0]
+    assert result.gradient[x.starts()[4] : x.starts()[5]].abs().sum() == 0
+    assert result.transport_cost[[0, 1, 3, 5, 6]].min() > 0
 
 
 def test_nothing_at_all_is_fine() -> None:
     nothing = TokenLists(torch.empty(0, 4), torch.tensor([0, 0]))
-    found = align_lists(nothing, nothing)
-    assert found.transport_cost.tolist() == [0.0, 0.0]
-    assert found.converged.all()
+    result = align_lists(nothing, nothing)
+    assert result.transport_cost.tolist() == [0.0, 0.0]
+    assert result.converged.all()
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
 def test_half_precision_is_computed_in_float32(dtype: torch.dtype) -> None:
     x, y = lists(dtype=dtype)
-    found = align_lists(x, y)
-    assert found.gradient.dtype == found.transport_cost.dtype == torch.float32
+    result = align_lists(x, y)
+    assert result.gradient.dtype == result.transport_cost.dtype == torch.float32
     wide_x, wide_y = (
         TokenLists(s.vectors.double(), s.lengths, None if s.mean is None else s.mean.double()) for s in (x, y)
     )
     expected = align_lists(wide_x, wide_y)
-    torch.testing.assert_close(found.transport_cost.double(), expected.transport_cost, atol=2e-4, rtol=0)
+    torch.testing.assert_close(result.transport_cost.double(), expected.transport_cost, atol=2e-4, rtol=0)
 
 
 @pytest.mark.parametrize("compiled", [True, False])
@@ -99,17 +99,17 @@ def test_what_does_not_converge_says_so(compiled: bool, monkeypatch: pytest.Monk
         pytest.importorskip("numba")
     monkeypatch.setattr(alignment, "is_installed", lambda package: compiled)
     x, y = lists()
-    found = align_lists(x, y, regularization=0.01, tolerance=1e-9, max_iterations=1)
-    assert not found.converged[5]
-    assert found.converged[2], "an empty pair has nothing to converge"
+    result = align_lists(x, y, regularization=0.01, tolerance=1e-9, max_iterations=1)
+    assert not result.converged[5]
+    assert result.converged[2], "an empty pair has nothing to converge"
 
 
 def test_zero_vectors_have_no_direction_and_no_pull_beyond_measure() -> None:
     x, y = lists(mean=False)
     x.vectors[0] = 0
-    found = align_lists(x, y)
-    assert found.gradient.isfinite().all()
-    assert found.gradient[0].norm() <= 1
+    result = align_lists(x, y)
+    assert result.gradient.isfinite().all()
+    assert result.gradient[0].norm() <= 1
 
 
 @pytest.mark.parametrize("compiled", [True, False])

@@ -1,4 +1,4 @@
-"""Units that go together are found, by plans alone; counting alone finds fewer."""
+"""Units that go together are matched, by plans alone; counting alone finds fewer."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ def corpus(pairs: int = 60, seed: int = 0) -> tuple[list[list[int]], list[list[i
     return ours, [drawn.sample(sentence, len(sentence)) for sentence in ours]
 
 
-def share_of_the_right_one(found) -> float:
-    right = found.mass[found.rows == found.cols].sum()
-    return float(right / found.mass.sum())
+def share_of_the_right_one(result) -> float:
+    right = result.mass[result.rows == result.cols].sum()
+    return float(right / result.mass.sum())
 
 
 def test_every_word_finds_its_translation():
-    found = associate(*corpus(), (WORDS, WORDS))
-    assert found.best() == {word: word for word in range(WORDS)}
-    assert share_of_the_right_one(found) > 0.95
+    result = associate(*corpus(), (WORDS, WORDS))
+    assert result.best() == {word: word for word in range(WORDS)}
+    assert share_of_the_right_one(result) > 0.95
 
 
 def test_plans_find_what_counts_leave_open():
@@ -41,8 +41,8 @@ def test_plans_find_what_counts_leave_open():
 
 def test_what_one_pair_explains_is_not_explained_again():
     # "a" is known from a pair by itself, so in the other pair what is left must be b's.
-    found = associate([[0], [0, 1]], [[0], [0, 1]], (2, 2), regularization=0.2, rounds=6)
-    assert found.mean_of(torch.eye(2))[1, 1] > 0.95
+    result = associate([[0], [0, 1]], [[0], [0, 1]], (2, 2), regularization=0.2, rounds=6)
+    assert result.mean_of(torch.eye(2))[1, 1] > 0.95
 
 
 def test_one_round_is_the_plan_of_every_pair_at_the_cost_that_counts_give():
@@ -58,11 +58,11 @@ def test_one_round_is_the_plan_of_every_pair_at_the_cost_that_counts_give():
         plan = solve((cost - cost.min())[None], regularization=0.7, tolerance=1e-6, max_iterations=5000).coupling[0]
         for (a, i), (b, j) in itertools.product(enumerate(x), enumerate(y)):
             expected[i, j] += plan[a, b] * (len(x) * len(y)) ** 0.5
-    found = associate(ours, theirs, (WORDS, WORDS), regularization=0.7, rounds=1)
+    result = associate(ours, theirs, (WORDS, WORDS), regularization=0.7, rounds=1)
     dense = torch.zeros(WORDS, WORDS)
-    dense[found.rows, found.cols] = found.mass
+    dense[result.rows, result.cols] = result.mass
     torch.testing.assert_close(dense, expected, atol=5e-3, rtol=0)
-    torch.testing.assert_close(found.row_mass(), expected.sum(1), atol=5e-3, rtol=0)
+    torch.testing.assert_close(result.row_mass(), expected.sum(1), atol=5e-3, rtol=0)
 
 
 def test_blocks_of_any_size_give_the_same(monkeypatch):
@@ -73,10 +73,10 @@ def test_blocks_of_any_size_give_the_same(monkeypatch):
 
 
 def test_mean_of_weighs_vectors_by_mass_and_leaves_the_unseen_at_zero():
-    found = associate([[0, 0], [2]], [[0, 1], [1]], (4, 2), rounds=0)
+    result = associate([[0, 0], [2]], [[0, 1], [1]], (4, 2), rounds=0)
     vectors = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
-    assert found.mean_of(vectors).tolist() == [[0.5, 0.5], [0.0, 0.0], [0.0, 1.0], [0.0, 0.0]]
-    assert found.row_mass()[[1, 3]].tolist() == [0.0, 0.0]
+    assert result.mean_of(vectors).tolist() == [[0.5, 0.5], [0.0, 0.0], [0.0, 1.0], [0.0, 0.0]]
+    assert result.row_mass()[[1, 3]].tolist() == [0.0, 0.0]
 
 
 def test_affinity_decides_where_counts_do_not():
@@ -94,13 +94,13 @@ def test_a_unit_without_a_partner_may_stay_unmatched():
 
 
 def test_empty_sides_are_passed_over_and_an_empty_corpus_is_empty():
-    found = associate([[0], [], [1]], [[0], [1], []], (2, 2))
-    assert found.best() == {0: 0}
+    result = associate([[0], [], [1]], [[0], [1], []], (2, 2))
+    assert result.best() == {0: 0}
     assert associate([], [], (3, 2)).mean_of(torch.ones(2, 5)).shape == (3, 5)
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         ({"row_units": [[0]], "col_units": [], "shape": (1, 1)}, "one per pair"),
         ({"row_units": [[3]], "col_units": [[0]], "shape": (3, 1)}, "row units run from 3 to 3: shape allows 0 to 2"),
@@ -109,6 +109,6 @@ def test_empty_sides_are_passed_over_and_an_empty_corpus_is_empty():
         ({"row_units": [[0]], "col_units": [[0]], "shape": (1, 1), "regularization": 0.0}, "regularization"),
     ],
 )
-def test_refusals(arguments, told):
-    with pytest.raises(UsageError, match=told):
+def test_refusals(arguments, message):
+    with pytest.raises(UsageError, match=message):
         associate(**arguments)

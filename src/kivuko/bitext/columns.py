@@ -127,7 +127,7 @@ _OF_SENTENCES = frozenset((
 _OF_OTHERS = frozenset((
     "id", "ids", "score", "scores", "source", "target", "no", "nr", "num", "number", "index", "idx", "line", "url",
     "uri", "domain", "doc", "document", "docid", "corpus", "origin", "split", "quality", "similarity", "laser", "labse",
-    "comet", "bicleaner", "margin", "alignment", "cosine", "probability", "prob", "license", "licence", "date", "time",
+    "comet", "bicleaner", "margin", "alignment", "cosine", "probability", "prob", "license", "date", "time",
     "author", "user", "username", "key", "name", "title", "category", "label", "topic", "genre", "note", "notes",
     "comment", "comments", "file", "filename", "page", "section", "dataset", "collection", "provenance", "length",
     "ratio", "tokens", "hash", "type", "status",

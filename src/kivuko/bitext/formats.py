@@ -115,7 +115,8 @@ class TableSource(FileSource):
             names = {"\t": "tabs", ",": "commas", ";": "semicolons", "|": "bars"}
             probably = (
                 f"it is separated by {names[other]}: give it as --format csv" if other in cells[0]
-                else "probably the separator is spaces: convert them to tabs"
+                else "probably the separator is spaces: convert them to tabs" if separator == "\t"
+                else "correct these lines"
             )  # fmt: skip
             raise DataError(
                 f"{at(self.name, number)}: fewer than {max(where) + 1} columns separated by {names[separator]}, as in "
