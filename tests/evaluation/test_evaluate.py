@@ -271,6 +271,15 @@ def test_what_cannot_work_is_refused_before_a_model_is_loaded(
             call(place / "model", "emoji", **{"cldr": tiny_cldr, **options})
 
 
+def test_a_cache_that_cannot_be_written_is_said_before_a_model_is_loaded(
+    place, tiny_cldr, tmp_path, monkeypatch, no_model_loads
+):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("KIVUKO_CACHE", str(tmp_path / "file" / "cache"))
+    with pytest.raises(kivuko.KivukoError, match="file/cache/emoji/world: there is a file where a folder is needed"):
+        kivuko.evaluate(place / "model", "emoji", cldr=tiny_cldr, records=False)
+
+
 def test_a_place_of_examples_is_checked_before_a_model_is_loaded(place, tiny_cldr, tmp_path, no_model_loads):
     (tmp_path / "file").touch()
     for name in ("examples", "images"):

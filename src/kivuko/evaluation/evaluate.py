@@ -16,7 +16,7 @@ from kivuko.errors import KivukoError, ModelError, UsageError, check_number, che
 from kivuko.evaluation.measures import write_run
 from kivuko.evaluation.records import Header, PerQueryScores, Record, data_frame, read_results, save_results
 from kivuko.evaluation.tables import WIDTH, evaluation_tables, no_better_line, plain_text, unseen_words_line
-from kivuko.files import refuse_unwritable, write_text
+from kivuko.files import cache_folder, refuse_unwritable, write_text
 from kivuko.languages import read_codes
 from kivuko.progress import bars, late_task, note
 from kivuko.text import pluralize
@@ -260,6 +260,8 @@ def prepare(
         folder, _ = find_cldr(options.cldr), find_font(options.font)
         for code in options.languages or ():
             annotation_files(folder, code)
+        if not (cache := cache_folder() / "emoji").is_dir():
+            refuse_unwritable(cache / "world")
     if records is False:
         return opened, None
     source = str(model if isinstance(model, str | Path) else model.source)
