@@ -14,6 +14,7 @@ from kivuko.bitext.formats import JsonlSource, MosesSource, TableSource, csv_cel
 from kivuko.bitext.pairs import MAX_CHARACTERS, Bitext, Columns, JoinedSource, Pair, PairSource, report_dropped
 from kivuko.bitext.tmx import TmxSource
 from kivuko.errors import DataError, UsageError, check_type
+from kivuko.files import refuse_unreadable
 from kivuko.languages import language as describe
 from kivuko.progress import reading_bar
 from kivuko.streams import ByteInput, is_url, plain_name
@@ -180,6 +181,7 @@ def open_source(
         raise DataError(
             f"{text}: no such file; check the path (a Moses pair is FILE,ENGLISH_FILE, or what both begin with)"
         )
+    refuse_unreadable(path)
     if path.is_dir():
         return folder_source(path, code, format=format, columns=columns)
     return file_source(ByteInput(path), code, format, columns)

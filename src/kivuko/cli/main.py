@@ -7,13 +7,14 @@ import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import click
 
 import kivuko
 from kivuko.errors import KivukoError, UsageError
-from kivuko.files import explain_write_failure
+from kivuko.files import explain_write_failure, refuse_unreadable
 from kivuko.processes import SAFE_PATH
 
 # name -> (module, one line for --help, which imports no command)
@@ -139,13 +140,23 @@ def _end(problem: BaseException, pressed: bool) -> None:
         sys.exit(0)
     if isinstance(problem, OSError):
         place: Any = problem.filename or "the output"
-        explained = explain_write_failure(problem, place)
+        explained = _unreadable(problem) or explain_write_failure(problem, place)
         if explained is None and isinstance(problem, FileNotFoundError) and _folder_is_gone():
             explained = KivukoError("the current folder was removed. Change to another one (cd) and run again.")
         if explained is not None:
             if problem.filename is None:
                 _drop_output()
             _fail(str(explained), 2)
+
+
+def _unreadable(problem: OSError) -> KivukoError | None:
+    """Return the error that says that a file or folder may not be read, if that is it."""
+    try:
+        if isinstance(problem, PermissionError) and problem.filename is not None:
+            refuse_unreadable(Path(os.fsdecode(problem.filename)))
+    except KivukoError as explained:
+        return explained
+    return None
 
 
 def _drop_output() -> None:

@@ -16,7 +16,7 @@ from kivuko.datasets.emoji.world import EmojiWorld, emoji_world
 from kivuko.errors import CorruptFileError, UsageError
 from kivuko.evaluation.attack.examples import examples_path, read_examples, write_examples
 from kivuko.evaluation.records import Condition, Header, Record, per_query_path, write_records
-from kivuko.files import refuse_unwritable
+from kivuko.files import refuse_unreadable, refuse_unwritable
 from kivuko.progress import StudyBar, note, progress_bar, study_bar
 from kivuko.search.decoding import cores
 from kivuko.studies.grid import Grid, Run, Size, read_sizes
@@ -176,6 +176,10 @@ def _check_options(translator: str | None, translation: bool, quick: bool, large
         raise UsageError("--translator and --no-translation contradict each other: choose one.")
     if translator is not None and translator.startswith((".", "~", "/")) and not Path(translator).expanduser().is_dir():
         raise UsageError(f"{translator}: no such model folder. Name a folder or a translation model on the hub.")
+    if translator is not None and (folder := Path(translator).expanduser()).is_dir():
+        refuse_unreadable(folder)
+        if not (folder / "config.json").is_file():
+            raise UsageError(f"{translator}: not a translation model (no config.json in it).")
 
 
 def _load_or_note(file: RunFile, names: dict[tuple[str, ...], tuple[str, ...]]) -> Measured | None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from kivuko.datasets.emoji.sources import shipped_image_tower
 from kivuko.errors import DataError, ModelError, check_number, check_path, check_seed, check_type
-from kivuko.files import HARDENING_FILE, folder_beside, refuse_foreign
+from kivuko.files import HARDENING_FILE, folder_beside, refuse_foreign, refuse_unreadable
 from kivuko.perturbations.catalog import Number, read_value
 
 if TYPE_CHECKING:
@@ -69,6 +69,7 @@ def harden(
     learning_rate = check_number("learning_rate", learning_rate, above=0, most=1, optional=True)
     if str(check_path("images", images, "a folder or emoji")) != "emoji" and not Path(images).is_dir():
         raise DataError(f"{images}: no such folder of images.")
+    refuse_unreadable(Path(images))
     check_type("device", device, str | None, "torch's name of a device, such as cpu")
     check_type("progress", progress, bool | None, "True, False or None")
     if not source.is_dir():

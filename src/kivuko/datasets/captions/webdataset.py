@@ -15,6 +15,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 from kivuko.datasets.captions.caption_set import CaptionFormat, CaptionSet, Image, Request, SetBuilder, as_texts
 from kivuko.errors import DataError
+from kivuko.files import refuse_unreadable
 from kivuko.languages import known_code
 from kivuko.streams import parse_json
 from kivuko.text import pluralize
@@ -118,6 +119,7 @@ class Sample:
 
 def samples(shard: Path) -> Iterator[Sample]:
     """Yield the samples of one shard, also those without an image; at the end DataError, if a part is damaged."""
+    refuse_unreadable(shard)
     sample: Sample | None = None
     count, damage, any_member = 0, 0, False
     incomplete: set[int] = set()

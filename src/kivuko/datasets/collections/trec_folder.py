@@ -25,7 +25,7 @@ from kivuko.datasets.collections.collection import (
 )
 from kivuko.datasets.collections.sgml import read_topics, sgml_documents
 from kivuko.errors import DataError, UsageError, at
-from kivuko.files import atomic_path, write_text
+from kivuko.files import atomic_path, refuse_unreadable, write_text
 from kivuko.languages import known_code, language
 from kivuko.streams import COMPRESSED, json_lines, parse_json, text_lines
 from kivuko.text import single_spaced
@@ -116,6 +116,7 @@ def open_folder(folder: Path, split: str = "") -> TrecFolder:
     """
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder. Name the folder that holds queries, documents and qrels.")
+    refuse_unreadable(folder)
     about = _read_about(folder / ABOUT)
     qrels = _chosen(_parts(folder, _QRELS), split, folder, "qrels")
     queries = _parts(folder, _QUERIES)
