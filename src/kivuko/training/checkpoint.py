@@ -83,7 +83,7 @@ def _index(folder: Path) -> dict[str, Any]:
     try:
         index = dict(json.loads(path.read_text(encoding="utf-8")))
         intact = index.pop("check") == _check(index)
-    except (OSError, ValueError, KeyError, TypeError) as problem:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as problem:
         what = f"{path}: corrupted. Delete the folder {folder} to start this training again."
         raise unreadable(path, problem, what) from problem
     if not intact:
