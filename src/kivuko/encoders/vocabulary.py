@@ -5,10 +5,12 @@ Unigram language model segmentation: Kudo 2018, "Subword Regularization".
 
 import json
 import os
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
+import regex
 from tokenizers import Regex, Tokenizer, decoders, normalizers, pre_tokenizers
 from tokenizers.models import Unigram
 from tokenizers.trainers import UnigramTrainer
@@ -17,6 +19,7 @@ from kivuko.errors import DataError
 from kivuko.text import APOSTROPHE, APOSTROPHES
 
 PAD, UNKNOWN = "[PAD]", "[UNK]"
+_GREEK = regex.compile(r"\p{Greek}")
 WORD_START = "▁"  # how a subword that begins a word begins
 _ADDED_ABOVE_RAREST = 2.0  # nats; docs/experiments.md, 11
 
@@ -72,7 +75,10 @@ def case_forms(seen: Mapping[str, int], *, dotted: bool = False) -> list[str]:
         for own in ([word.replace("i", "İ").replace("ı", "I"), word] if dotted else [word])
         for form in (own[:1].title() + word[1:], own.upper())
     ]
-    return list(dict.fromkeys([*usual, *seen, *capitals]))
+    # Greek capitals have no accent: σκύλος is ΣΚΥΛΟΣ.
+    greek = [unicodedata.normalize("NFD", form.upper()) for form in capitals if _GREEK.search(form)]
+    bare = [unicodedata.normalize("NFC", form.replace("\u0301", "")) for form in greek]
+    return list(dict.fromkeys([*usual, *seen, *capitals, *bare]))
 
 
 def add_words(tokenizer: Tokenizer, words: Iterable[str]) -> Tokenizer:
