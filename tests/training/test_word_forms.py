@@ -142,6 +142,15 @@ def test_letters_that_a_cased_vocabulary_lacks_are_read_in_capitals_as_well():
         assert student.tokenizer.unk_token_id not in student.tokenizer(text)["input_ids"]
 
 
+def test_a_turkish_name_makes_no_language_turkish():
+    pairs = [Pair("sw", "ijumaa nzuri ya kijiji hiki", "cat", "test")] * 9
+    pairs.append(Pair("sw", "Kılıç ijumaa", "dog", "test"))
+    student = with_new_words(transformer(unigram()), Bitext(tuple(pairs)), Start(vectors="mean")).eval()
+    with torch.no_grad():
+        own, plain = student.encode_tokens(["Ijumaa"]).pooled, student.encode_tokens(["ijumaa"]).pooled
+    torch.testing.assert_close(own, plain)
+
+
 @pytest.mark.parametrize("typed", ["d'eau", "d’eau", "dʼeau", "D'eau", "DʼEAU"])
 def test_an_added_word_is_matched_with_any_apostrophe(typed):
     pairs = (Pair("fr", "d'eau", "cat", "test"), Pair("fr", "chien", "dog", "test")) * 3

@@ -33,6 +33,7 @@ _ROUNDS = 4  # of plans and counts; more changed nothing measurable
 _SHORTEST = 3  # letters of a subword whose spelling says something
 _MOST_WORDS = 20_000  # that join a pretrained vocabulary
 _MOST_SUBWORDS = 8_000  # of an unseen script
+_DOTS = 0.1  # share of İ and ı among i, I, İ and ı from which a language has them; about 0.3 in Turkish
 _MOST_COUNTED = 50  # occurrences of a word that its subwords are learned from
 
 
@@ -200,7 +201,8 @@ def _words(bitext: Bitext) -> tuple[Counter[str], dict[str, list[str]]]:
     seen: dict[str, Counter[str]] = {}
     dotted: set[str] = set()  # words of languages with İ and ı
     for pairs in bitext.by_language().values():
-        has_dots = any("İ" in pair.text or "ı" in pair.text for pair in pairs)
+        letters = Counter(letter for pair in pairs for letter in pair.text if letter in "iIİı")
+        has_dots = letters["İ"] + letters["ı"] > _DOTS * letters.total()  # not by a name of another language
         words = Counter(word for pair in pairs for word in word_forms(pair.text))
         for form, count in words.items():
             small = one_apostrophe(form.replace("İ", "i").replace("I", "ı") if has_dots else form).casefold()
