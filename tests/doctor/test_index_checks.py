@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
+import sqlite3
 from dataclasses import replace
 
 import numpy as np
@@ -68,6 +70,33 @@ def test_a_damaged_index_is_a_fault(healthy_folder, healthy_index, tmp_path):
     shutil.rmtree(broken / "segments")
     result = examine(healthy_folder, index=broken)
     assert [one.level for one in result if one.check == "index"] == ["fault"]
+
+
+def test_a_flipped_bit_in_the_vectors_is_named(healthy_folder, healthy_index, tmp_path):
+    broken = shutil.copytree(healthy_index, tmp_path / "broken.index")
+    segment = next(iter(sorted((broken / "segments").iterdir())))
+    content = bytearray(segment.read_bytes())
+    content[-1] ^= 1
+    segment.write_bytes(content)
+    result = [one for one in examine(healthy_folder, index=broken) if one.check in ("index", "captions")]
+    assert [(one.level, one.check) for one in result] == [("fault", "index")]
+    assert f"{segment.name}: its checksum differs" in result[0].what
+    assert "--rebuild" in result[0].do
+
+
+def test_a_damaged_database_is_named(healthy_folder, healthy_index, tmp_path):
+    broken = shutil.copytree(healthy_index, tmp_path / "broken.index")
+    with contextlib.closing(sqlite3.connect(broken / "index.sqlite")) as database:
+        database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        (root,) = database.execute("SELECT rootpage FROM sqlite_master WHERE name = 'thumbnails'").fetchone()
+        (size,) = database.execute("PRAGMA page_size").fetchone()
+    content = bytearray((broken / "index.sqlite").read_bytes())
+    content[(root - 1) * size : (root - 1) * size + 64] = b"\xff" * 64
+    (broken / "index.sqlite").write_bytes(content)
+    faults = [one for one in examine(healthy_folder, index=broken) if one.check in ("index", "captions")]
+    assert {(one.level, one.check) for one in faults} == {("fault", "index")}
+    assert all("\n" not in one.what for one in faults)
+    assert any("index.sqlite" in one.what or "damaged" in one.what for one in faults)
 
 
 def test_samples_are_spread(store):

@@ -173,12 +173,16 @@ def _sentences(
 
 
 def _open_index(path: Path | str | None, stack: ExitStack) -> tuple[IndexStore | None, list[Finding]]:
+    """Open an index, with what is damaged in it: then nothing else of it is checked."""
     if path is None:
         return None, []
     try:
-        return stack.enter_context(IndexStore.open(Path(path))), []
+        store = stack.enter_context(IndexStore.open(Path(path)))
+        damaged = store.verify()
     except CorruptFileError as problem:
         return None, [Finding("fault", "index", str(problem))]
+    remedy = f"Rebuild it: 'kivuko index ... --out {path} --rebuild'."
+    return None if damaged else store, [Finding("fault", "index", f"{path}: {what}", remedy) for what in damaged]
 
 
 def _load_teacher(named: Path | str | None, subject: Examined) -> tuple[TextTeacher | None, list[Finding]]:
