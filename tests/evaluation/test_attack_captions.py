@@ -85,7 +85,7 @@ def test_images_may_be_crafted_against_the_english_captions(model, photos, monke
 @pytest.mark.parametrize(
     ("name", "message"), [("code-switch", "training bitext"), ("universal-text", "attack fewer queries")]
 )
-def test_what_a_caption_set_lacks_is_said_in_one_line(model, photos, name, message):
+def test_what_a_caption_set_lacks_is_one_line(model, photos, name, message):
     with pytest.raises(UsageError, match=message):
         attack(model, photos, name, progress=False)
 

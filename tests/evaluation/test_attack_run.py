@@ -37,13 +37,13 @@ def parts(tiny_world):
     model = assemble(student, load_image_tower(shipped_image_tower(), 384))
     gallery = emoji_vectors(model, tiny_world)
     image = {one.sequence: one.image for one in tiny_world.emoji}
-    told = [(name, image[one]) for name, one in named if one in image]
-    means = torch.zeros(len(told), student.embedding.num_embeddings)  # names as means of their subwords
-    for row, (name, _) in enumerate(told):
+    images_of_names = [(name, image[one]) for name, one in named if one in image]
+    means = torch.zeros(len(images_of_names), student.embedding.num_embeddings)  # names as means of their subwords
+    for row, (name, _) in enumerate(images_of_names):
         ids = student.tokenizer.encode(name, add_special_tokens=False).ids
         means[row].index_add_(0, torch.tensor(ids), torch.full((len(ids),), 1 / len(ids)))
     aside = np.random.default_rng(0).normal(size=(len(gallery), 384)) * 1.5 / 384**0.5
-    wanted = torch.from_numpy((gallery + aside).astype(np.float32)[[row for _, row in told]])
+    wanted = torch.from_numpy((gallery + aside).astype(np.float32)[[row for _, row in images_of_names]])
     with torch.no_grad():
         student.embedding.weight.copy_(torch.linalg.lstsq(means, wanted, driver="gelsd").solution)
     return assemble(student, load_image_tower(shipped_image_tower(), 384)), gallery
@@ -78,13 +78,13 @@ def cheap(name, **changes):
 
 def value(results, measure, language="sw", spec=None, subset="all"):
     label, budget = (spec.label, spec.budget) if spec else (None, None)
-    found = [
+    values = [
         one.value
         for one in results.records
         if (one.measure, one.language, one.attack, one.budget, one.subset) == (measure, language, label, budget, subset)
     ]
-    assert len(found) == 1, (measure, language, label, budget, len(found))
-    return found[0]
+    assert len(values) == 1, (measure, language, label, budget, len(values))
+    return values[0]
 
 
 @pytest.mark.parametrize("name", sorted(ATTACKS))
@@ -142,7 +142,7 @@ def test_a_targeted_attack_brings_another_image_first(target):
     assert value(results, "R@1", spec=strong) + aimed[1] <= 1  # one image comes first
 
 
-def test_images_crafted_with_english_are_made_once_for_all_languages(target, monkeypatch):
+def test_images_crafted_with_english_are_perturbed_once_for_all_languages(target, monkeypatch):
     made = []
     from kivuko.perturbations import runner
     from kivuko.perturbations.image.pgd import pgd
@@ -203,11 +203,11 @@ def test_the_gap_is_what_the_groups_keep(target, monkeypatch):
 
 def test_the_header_says_what_every_attack_was(target):
     spec = cheap("pgd:eps=8/255")
-    told = run_attacks(target(), [spec]).protocol()["attacks"]
-    assert told["pgd:steps=2"]["kind"] == "image adversarial"
-    assert told["pgd:steps=2"]["unit"] == "radius"
-    assert told["pgd:steps=2"]["parameters"]["steps"] == "2"
-    assert "eps" not in told["pgd:steps=2"]["parameters"]
+    attacks = run_attacks(target(), [spec]).protocol()["attacks"]
+    assert attacks["pgd:steps=2"]["kind"] == "image adversarial"
+    assert attacks["pgd:steps=2"]["unit"] == "radius"
+    assert attacks["pgd:steps=2"]["parameters"]["steps"] == "2"
+    assert "eps" not in attacks["pgd:steps=2"]["parameters"]
 
 
 def test_a_smaller_number_of_queries_is_a_part_of_a_larger_one(tiny_world):

@@ -79,7 +79,7 @@ def test_what_is_not_in_the_collection_is_counted() -> None:
     assert values["MRR"].tolist() == [1.0, 1.0]
 
 
-def test_what_cannot_be_searched_is_said() -> None:
+def test_what_cannot_be_searched_is_one_line() -> None:
     searches = [(np.ones((1, 1), np.float32), TopDocuments(["q"], 5))]
     with pytest.raises(DataError, match="no document"):
         search_collection([], lambda texts: None, _product, searches, {})

@@ -29,12 +29,14 @@ def values(results) -> dict[tuple[str, str], float]:  # type: ignore[no-untyped-
 
 def test_english_documents_are_the_teachers_and_queries_the_students(model: Path, tmp_path: Path) -> None:
     results = evaluated(model, make_collection(tmp_path / "c"))
-    found = values(results)
-    assert found["optical", "sw"] == pytest.approx(1.0)
-    assert found["teacher", "en"] == pytest.approx(1.0)
-    assert found["teacher", "sw"] < 0.5  # Swahili words are all unknown to it, hence the same text: pessimistic ties
-    assert found["untrained", "sw"] < 0.9
-    assert ("optical", "en") not in found  # it never saw English
+    measured_values = values(results)
+    assert measured_values["optical", "sw"] == pytest.approx(1.0)
+    assert measured_values["teacher", "en"] == pytest.approx(1.0)
+    assert (
+        measured_values["teacher", "sw"] < 0.5
+    )  # Swahili words are all unknown to it, hence the same text: pessimistic ties
+    assert measured_values["untrained", "sw"] < 0.9
+    assert ("optical", "en") not in measured_values  # it never saw English
     parity = [r for r in results.records if (r.measure, r.objective, r.language) == ("parity", "optical", "sw")]
     assert parity[0].value == pytest.approx(1.0)
     assert results.header.protocol["queries"] == {"sw": len(WORDS), "en": len(WORDS)}
@@ -61,8 +63,8 @@ def test_records_and_runs_say_what_was_measured(model: Path, tmp_path: Path) -> 
     for path in runs:
         language, objective = path.name.split(".")[1:3]
         measured = ir_measures.calc_aggregate([ir_measures.AP], qrels, ir_measures.read_trec_run(str(path)))
-        told = header.protocol["means under trec_eval's rule for ties"][objective][language]["MAP"]
-        assert told == pytest.approx(measured[ir_measures.AP], abs=1e-6)
+        mean = header.protocol["means under trec_eval's rule for ties"][objective][language]["MAP"]
+        assert mean == pytest.approx(measured[ir_measures.AP], abs=1e-6)
 
 
 def test_documents_in_another_language_are_the_students_own(model: Path, tmp_path: Path, capsys) -> None:  # type: ignore[no-untyped-def]
@@ -92,7 +94,7 @@ def test_a_multi_vector_encoder_scores_by_maxsim(model: Path, tmp_path: Path) ->
     assert 0.0 < values(results)["late", "sw"] <= 1.0
 
 
-def test_the_language_of_queries_may_be_told(model: Path, tmp_path: Path) -> None:
+def test_the_language_of_queries_may_be_given(model: Path, tmp_path: Path) -> None:
     folder = make_collection(tmp_path / "c", english=False, documents="documents.tsv")
     (folder / "queries.sw.tsv").rename(folder / "queries.tsv")
     results = evaluated(model, folder, ("sw",))
@@ -102,7 +104,7 @@ def test_the_language_of_queries_may_be_told(model: Path, tmp_path: Path) -> Non
         evaluated(model, folder, ("sw", "so"))
 
 
-def test_what_does_not_fit_is_said(model: Path, tmp_path: Path) -> None:
+def test_what_does_not_fit_is_one_line(model: Path, tmp_path: Path) -> None:
     folder = make_collection(tmp_path / "c")
     with pytest.raises(UsageError, match=r"has no queries in mr; it has en, sw"):
         evaluated(model, folder, ("mr",))

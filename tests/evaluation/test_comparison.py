@@ -80,7 +80,7 @@ def test_records_files_and_two_systems_of_one_file(tmp_path):
     assert [row.p_value for row in kivuko.compare(one, one).rows] == [1.0] * 5, "a system against itself"
 
 
-def test_models_of_one_objective_are_told_apart_by_name():
+def test_models_of_one_objective_are_distinguished_by_name():
     other = [
         PerQueryScores(**{**vars(block), "condition": Condition(**{**vars(block.condition), "model": "larger"})})
         for block in blocks("optical", 0.0, seed=7)
@@ -99,10 +99,10 @@ def test_both_directions_and_attacks_are_compared_apart():
         for name, gain in (("optical", 0.1), ("mse", 0.0))
     ]
     comparison = kivuko.compare(*sides, languages=["sw"])
-    found = {(row.dataset, row.attack, row.language): row.difference.mean for row in comparison.rows}
-    assert found["xm/text-to-image", None, "sw"] == pytest.approx(0.1)
-    assert found["xm/image-to-text", None, "sw"] == pytest.approx(-0.1)
-    assert found["xm/text-to-image", "typo", "low-resource"] == pytest.approx(0.1)
+    differences = {(row.dataset, row.attack, row.language): row.difference.mean for row in comparison.rows}
+    assert differences["xm/text-to-image", None, "sw"] == pytest.approx(0.1)
+    assert differences["xm/image-to-text", None, "sw"] == pytest.approx(-0.1)
+    assert differences["xm/text-to-image", "typo", "low-resource"] == pytest.approx(0.1)
     assert "under typo 2" in " ".join(str(comparison).split())
 
 

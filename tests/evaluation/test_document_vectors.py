@@ -23,7 +23,7 @@ def _own_cache(tmp_path, monkeypatch):
 
 
 class Reader:
-    """Counts what it is asked."""
+    """Counts the texts that it encodes."""
 
     def __init__(self):
         self.read = 0
@@ -57,7 +57,7 @@ def test_other_readers_and_other_texts_are_read(space, texts):
 
 
 @pytest.mark.parametrize("damage", [lambda _: b"", lambda old: old[:-4], lambda old: old[:-1] + bytes([old[-1] ^ 1])])
-def test_a_damaged_file_is_passed_over_and_written_anew(damage):
+def test_a_damaged_file_is_passed_over_and_written_again(damage):
     remembered = DocumentVectors(Reader(), "one")
     vectors = remembered(TEXTS)
     (file,) = remembered.folder.rglob("*.safetensors")

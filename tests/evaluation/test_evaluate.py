@@ -271,7 +271,7 @@ def test_what_cannot_work_is_refused_before_a_model_is_loaded(
             call(place / "model", "emoji", **{"cldr": tiny_cldr, **options})
 
 
-def test_a_cache_that_cannot_be_written_is_said_before_a_model_is_loaded(
+def test_a_cache_that_cannot_be_written_is_named_before_a_model_is_loaded(
     place, tiny_cldr, tmp_path, monkeypatch, no_model_loads
 ):
     (tmp_path / "file").touch()

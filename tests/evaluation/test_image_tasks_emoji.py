@@ -1,4 +1,4 @@
-"""Retrieval in the emoji world, of images and of English documents: what is asked, what counts, how it is grouped."""
+"""Retrieval in the emoji world, of images and of English documents: queries, relevance, and how it is grouped."""
 
 from __future__ import annotations
 

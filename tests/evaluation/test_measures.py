@@ -114,7 +114,7 @@ def test_equals_ir_measures_own_run_where_nothing_is_tied():
     scores = np.random.default_rng(1).permuted(np.tile(np.arange(50.0), (8, 1)), axis=1)
     queries, documents = ids("q", 8), ids("d", 50)
     qrels = {query: {documents[index], documents[index + 9]} for index, query in enumerate(queries)}
-    judged = [ir_measures.Qrel(query, document, 1) for query, found in qrels.items() for document in found]
+    judged = [ir_measures.Qrel(query, document, 1) for query, own in qrels.items() for document in own]
     theirs = ir_measures.calc_aggregate([ir_measures.AP], judged, as_run(scores, queries, documents))
     assert per_query(scores, queries, documents, qrels)["MAP"].mean() == pytest.approx(theirs[ir_measures.AP])
 
@@ -130,7 +130,7 @@ def test_what_a_run_does_not_hold_scores_zero_and_stays_in_the_mean():
     assert measure_binary({}, {"a": {"x"}})["MAP"].tolist() == [0]
 
 
-def test_a_relevant_document_outside_the_gallery_counts_as_never_found():
+def test_a_relevant_document_outside_the_gallery_counts_as_never_retrieved():
     assert per_query([[1.0, 0.0]], ["q"], ["a", "b"], {"q": {"a", "elsewhere"}})["MAP"] == 0.5
 
 

@@ -16,44 +16,44 @@ DIFFICULTY = dict(zip(CONCEPTS, RNG.uniform(0.2, 0.6, len(CONCEPTS)), strict=Tru
 
 
 def blocks(objective, gain=0.0, seeds=(0, 1, 2), languages=("sw", "mr"), noise=0.02):
-    found = []
+    scores = []
     for seed in seeds:
         for language in languages:
             clusters = CONCEPTS[: SIZES.get(language, 10)]
             values = np.array([DIFFICULTY[c] + gain for c in clusters]) + RNG.normal(0, noise, len(clusters))
-            found.append(
+            scores.append(
                 PerQueryScores(
                     condition=Condition(dataset="emoji", split="test", model="m", objective=objective, seed=seed),
                     language=language, subset="headline", measure="MAP",
                     query_ids=[f"{language}:{c}" for c in clusters], values=values, clusters=clusters,
                 )
             )  # fmt: skip
-    return found
+    return scores
 
 
-def plain_mean(found, languages=("sw", "mr")):
-    return np.mean([np.mean([b.values.mean() for b in found if b.language == code]) for code in languages])
+def plain_mean(scores, languages=("sw", "mr")):
+    return np.mean([np.mean([b.values.mean() for b in scores if b.language == code]) for code in languages])
 
 
 def test_means_are_over_languages_first_and_the_difference_is_theirs():
     better, worse = blocks("a", 0.05), blocks("b")
-    found = compare_scores(better, worse, ["sw", "mr"])
-    assert (found.first, found.second) == ("a", "b")
-    assert found.means == pytest.approx((plain_mean(better), plain_mean(worse)))
-    assert found.difference.mean == pytest.approx(found.means[0] - found.means[1])
-    assert found.over_seeds.mean == pytest.approx(found.difference.mean)
-    assert found.relative.mean == pytest.approx(found.means[0] / found.means[1] - 1)
-    assert found.difference.low > 0.03
-    assert found.over_seeds.low > 0.03
-    assert found.test.p_value < 0.001
-    assert found.test.n == len(CONCEPTS)
+    result = compare_scores(better, worse, ["sw", "mr"])
+    assert (result.first, result.second) == ("a", "b")
+    assert result.means == pytest.approx((plain_mean(better), plain_mean(worse)))
+    assert result.difference.mean == pytest.approx(result.means[0] - result.means[1])
+    assert result.over_seeds.mean == pytest.approx(result.difference.mean)
+    assert result.relative.mean == pytest.approx(result.means[0] / result.means[1] - 1)
+    assert result.difference.low > 0.03
+    assert result.over_seeds.low > 0.03
+    assert result.test.p_value < 0.001
+    assert result.test.n == len(CONCEPTS)
 
 
-def test_no_difference_is_not_found_significant():
-    found = compare_scores(blocks("a"), blocks("b"), ["sw", "mr"])
-    assert found.test.p_value > 0.05
-    assert found.difference.low < 0 < found.difference.high
-    assert found.relative.low < 0 < found.relative.high
+def test_no_difference_is_not_significant():
+    result = compare_scores(blocks("a"), blocks("b"), ["sw", "mr"])
+    assert result.test.p_value > 0.05
+    assert result.difference.low < 0 < result.difference.high
+    assert result.relative.low < 0 < result.relative.high
 
 
 def test_queries_of_one_concept_are_one_unit():
@@ -71,9 +71,9 @@ def _fields(block):
     return {name: getattr(block, name) for name in names}
 
 
-def test_seeds_are_paired_and_a_system_without_seeds_stands_beside_each():
-    found = compare_scores(blocks("a", seeds=[0, 1, 7]), blocks("b", seeds=[1, 0, 9]), ["sw", "mr"])
-    assert found.over_seeds.n == 2
+def test_seeds_are_paired_and_a_system_without_seeds_is_paired_with_each():
+    result = compare_scores(blocks("a", seeds=[0, 1, 7]), blocks("b", seeds=[1, 0, 9]), ["sw", "mr"])
+    assert result.over_seeds.n == 2
     against_table = compare_scores(blocks("a", seeds=[0, 1, 2]), blocks("table", seeds=[None]), ["sw", "mr"])
     assert against_table.over_seeds.n == 3
     with pytest.raises(DataError, match="share no seed"):
@@ -81,8 +81,8 @@ def test_seeds_are_paired_and_a_system_without_seeds_stands_beside_each():
 
 
 def test_seed_means():
-    found = blocks("a", seeds=[3])
-    assert seed_means(found, ["sw", "mr"]) == {3: pytest.approx(plain_mean(found))}
+    scores = blocks("a", seeds=[3])
+    assert seed_means(scores, ["sw", "mr"]) == {3: pytest.approx(plain_mean(scores))}
 
 
 def test_what_cannot_be_compared_is_refused():

@@ -208,7 +208,7 @@ def test_a_field_that_is_wrong_is_named(path, change):
         read_records(path)
 
 
-def test_another_format_is_told_from_damage(path):
+def test_another_format_is_not_called_damage(path):
     write_records(path, HEADER, [RECORD])
     path.write_text(path.read_text("utf-8").replace('"format": 2', '"format": 3'), "utf-8")
     with pytest.raises(DataError, match="format 3, but this Kivuko reads formats 1 and 2"):
@@ -308,4 +308,4 @@ def test_a_place_that_cannot_be_written_is_one_clear_line(tmp_path):
     for place in [tmp_path / "file" / "records.jsonl", tmp_path / "folder"]:
         with pytest.raises(KivukoError, match=str(place)):
             write_records(place, HEADER, [RECORD])
-    assert sorted(found.name for found in tmp_path.iterdir()) == ["file", "folder"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["file", "folder"]

@@ -24,10 +24,10 @@ def reference(run: dict, judgments: dict, measures: tuple[str, ...]) -> dict[str
     parsed = {ir_measures.parse_measure(named.get(name, name)): name for name in measures}
     qrels = [ir_measures.Qrel(q, d, grade) for q, grades in judgments.items() for d, grade in grades.items()]
     scored = [ir_measures.ScoredDoc(q, d, score) for q, own in run.items() for d, score in own.items()]
-    found: dict[str, dict[str, float]] = {name: {} for name in measures}
+    values: dict[str, dict[str, float]] = {name: {} for name in measures}
     for metric in ir_measures.iter_calc(list(parsed), qrels, scored):
-        found[parsed[metric.measure]][metric.query_id] = metric.value
-    return found
+        values[parsed[metric.measure]][metric.query_id] = metric.value
+    return values
 
 
 def made_up(seed: int, levels: int) -> tuple[dict, dict]:
@@ -39,7 +39,7 @@ def made_up(seed: int, levels: int) -> tuple[dict, dict]:
         query = f"q{number}"
         judgments[query] = {name: draw.choice([-1, 0, 0, 1, 1, 2, 3]) for name in draw.sample(names, 20)}
         run[query] = {name: draw.randrange(levels) / 7 for name in draw.sample(names, 40)}
-    del run["q3"]  # asked, and nothing came back
+    del run["q3"]  # a query without a result
     run["extra"] = {"d1": 1.0}  # never judged
     judgments["q4"] = dict.fromkeys(judgments["q4"], 0)
     return run, judgments
@@ -76,7 +76,7 @@ def test_scores_that_differ_beyond_32_bits_are_ties_to_trec_eval() -> None:
 
 
 def test_both_rules_by_hand() -> None:
-    # Ranking b (grade 0) | c, a tied (grades 2, 1) | d (not judged); e is relevant and not found.
+    # Ranking b (grade 0) | c, a tied (grades 2, 1) | d (not judged); e is relevant and not retrieved.
     run = {"q": {"a": 0.5, "b": 0.9, "c": 0.5, "d": 0.1}}
     judgments = {"q": {"a": 1, "b": 0, "c": 2, "e": 1}}
     names = ("MAP", "MRR", "nDCG@10", "R@5")
@@ -152,7 +152,7 @@ def test_ir_measures_reads_our_run_files(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         ("", "no line in it"),
         ("q Q0 d 1 0.5\n", "a.run:1: 5 columns, but a run has 6"),
@@ -164,11 +164,11 @@ def test_ir_measures_reads_our_run_files(tmp_path: Path) -> None:
         (b"\x1f\x8b\x08\x00\x00\x00", "damaged or cut short"),
     ],
 )
-def test_a_bad_run_is_one_line(tmp_path: Path, content: str | bytes, told: str) -> None:
+def test_a_bad_run_is_one_line(tmp_path: Path, content: str | bytes, message: str) -> None:
     (tmp_path / "a.run").write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(DataError) as caught:
         read_run(tmp_path / "a.run")
-    assert told in str(caught.value)
+    assert message in str(caught.value)
 
 
 def test_ids_that_columns_cannot_carry_are_refused_and_nothing_is_written(tmp_path: Path) -> None:
@@ -183,7 +183,7 @@ def test_no_bytes_crash_the_run_reader(tmp_path_factory: pytest.TempPathFactory,
     path = tmp_path_factory.mktemp("run") / "any.run"
     path.write_bytes(content)
     try:
-        found = read_run(path)
+        run = read_run(path)
     except KivukoError:
         return
-    assert all(math.isfinite(score) or math.isinf(score) for own in found.values() for score in own.values())
+    assert all(math.isfinite(score) or math.isinf(score) for own in run.values() for score in own.values())

@@ -96,14 +96,14 @@ def test_special_tokens_in_front_are_not_seen(batches):
 @every_centering
 def test_the_gradient_is_that_of_the_error_under_the_fixed_plan(batches, center, student_centered, monkeypatch):
     objective = BarycenterObjective(center=center, student_centered=student_centered, **EXACTLY)
-    found, kept = gradient(objective, *batches), []
+    slope, kept = gradient(objective, *batches), []
 
     def remembered(cost, **settings):
         kept.append(solve(cost, **settings))
         return kept[0]
 
     monkeypatch.setattr(module, "solve", remembered)
-    assert_same_gradient(found, finite_differences(objective, *batches))
+    assert_same_gradient(slope, finite_differences(objective, *batches))
 
 
 @every_centering
@@ -111,9 +111,9 @@ def test_padding_changes_nothing_whatever_it_holds(batches, center, student_cent
     objective = BarycenterObjective(center=center, student_centered=student_centered, **EXACTLY)
     longer = (drawn([3, 1, 4], longest=7, junk=torch.nan), drawn([2, 3, 4], seed=1, longest=6, junk=torch.nan))
     torch.testing.assert_close(objective(*longer).total, objective(*batches).total)
-    found = gradient(objective, *longer)
-    torch.testing.assert_close(found[:, :4], gradient(objective, *batches))
-    assert found[:, 4:].abs().max() == 0
+    slope = gradient(objective, *longer)
+    torch.testing.assert_close(slope[:, :4], gradient(objective, *batches))
+    assert slope[:, 4:].abs().max() == 0
 
 
 def test_empty_rows_are_harmless_and_do_not_dilute_the_mean():
@@ -123,9 +123,9 @@ def test_empty_rows_are_harmless_and_do_not_dilute_the_mean():
     value = objective(student, teacher)
     assert value.total.item() == pytest.approx(alone.item())
     assert value.parts["unconverged"].item() == 0
-    found = gradient(objective, student, teacher)
-    assert found[0].abs().max() > 0
-    assert found[1:].abs().max() == 0
+    slope = gradient(objective, student, teacher)
+    assert slope[0].abs().max() > 0
+    assert slope[1:].abs().max() == 0
     assert objective(drawn([0, 0], longest=2), drawn([0, 0], longest=1)).total.item() == 0
 
 

@@ -54,8 +54,8 @@ def test_by_hand():
 
 def test_what_is_not_matched_learns_nothing():
     student, teacher = sentences([E1, [0.9, 0.1], E2]), sentences([E2])
-    found = gradient(GreedyObjective(), student, teacher)
-    assert found[0, :2].abs().max() == 0
+    slope = gradient(GreedyObjective(), student, teacher)
+    assert slope[0, :2].abs().max() == 0
     moved = gradient(GreedyObjective(), student, sentences([[0.0, 3.0]]))
     assert moved[0, 2].tolist() == [0.0, -4.0]
 
@@ -71,9 +71,9 @@ def test_padding_changes_nothing_whatever_it_holds(batches, center, student_cent
     objective = GreedyObjective(center, student_centered)
     longer = (drawn([3, 1, 4], longest=7, junk=torch.nan), drawn([2, 3, 4], seed=1, longest=6, junk=torch.nan))
     torch.testing.assert_close(objective(*longer).total, objective(*batches).total)
-    found = gradient(objective, *longer)
-    torch.testing.assert_close(found[:, :4], gradient(objective, *batches))
-    assert found[:, 4:].abs().max() == 0
+    slope = gradient(objective, *longer)
+    torch.testing.assert_close(slope[:, :4], gradient(objective, *batches))
+    assert slope[:, 4:].abs().max() == 0
 
 
 def test_empty_rows_are_harmless_and_do_not_dilute_the_mean():
@@ -81,7 +81,7 @@ def test_empty_rows_are_harmless_and_do_not_dilute_the_mean():
     alone = TokenBatch(teacher.tokens[:1], teacher.mask[:1], teacher.pooled[:1])
     expected = GreedyObjective()(drawn([2]), alone).total.item()
     assert GreedyObjective()(student, teacher).total.item() == pytest.approx(expected)
-    found = gradient(GreedyObjective(), student, teacher)
-    assert found[0].abs().max() > 0
-    assert found[1:].abs().max() == 0
+    slope = gradient(GreedyObjective(), student, teacher)
+    assert slope[0].abs().max() > 0
+    assert slope[1:].abs().max() == 0
     assert GreedyObjective()(drawn([0, 0], longest=2), drawn([0, 0], longest=1)).total.item() == 0

@@ -71,5 +71,5 @@ def test_half_precision_is_not_computed_in(objective):
     student, teacher = drawn([3, 1, 2]), drawn([2, 3, 4], seed=1)
     alone = objective(student, teacher).total
     with torch.autocast("cpu", torch.bfloat16):
-        found = objective(student, teacher).total
-    torch.testing.assert_close(found.double(), alone.double(), rtol=0.02, atol=1e-3)
+        value = objective(student, teacher).total
+    torch.testing.assert_close(value.double(), alone.double(), rtol=0.02, atol=1e-3)

@@ -89,7 +89,7 @@ def test_a_center_and_own_weights(own):
         ('"hinge"', "own.toml: unknown objective kind 'hinge': choose one of transport, mse, "),
     ],
 )
-def test_what_is_wrong_is_said_in_one_line(own, entry, message):
+def test_what_is_wrong_is_one_line(own, entry, message):
     with pytest.raises(UsageError) as problem:
         parse_recipe(f"[[objective]]\nkind = {entry}\n", "own", "own.toml")
     assert str(problem.value).startswith(message)

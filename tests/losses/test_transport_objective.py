@@ -208,9 +208,9 @@ def test_padding_changes_nothing_whatever_it_holds(batches, options):
     objective = objective_with(options)
     longer = (drawn([3, 1, 4], longest=7, junk=torch.nan), drawn([2, 3, 4], seed=1, longest=6, junk=torch.nan))
     torch.testing.assert_close(objective(*longer).total, objective(student, teacher).total)
-    found = gradient(objective, *longer)
-    torch.testing.assert_close(found[:, :4], gradient(objective, student, teacher))
-    assert found[:, 4:].abs().max() == 0
+    slope = gradient(objective, *longer)
+    torch.testing.assert_close(slope[:, :4], gradient(objective, student, teacher))
+    assert slope[:, 4:].abs().max() == 0
 
 
 @pytest.mark.parametrize("options", EVERY_OPTION, ids=NAMES)
@@ -221,9 +221,9 @@ def test_empty_rows_are_harmless_under_every_option(options):
     value = objective(student, teacher)
     assert value.total.item() == pytest.approx(alone.total.item())
     assert value.parts.get("unconverged", torch.zeros(())).item() == 0
-    found = gradient(objective, student, teacher)
-    assert found[0].abs().max() > 0
-    assert found[1:].abs().max() == 0
+    slope = gradient(objective, student, teacher)
+    assert slope[0].abs().max() > 0
+    assert slope[1:].abs().max() == 0
 
 
 @pytest.mark.parametrize("options", [EVERY_OPTION[2], *EVERY_OPTION[-2:]], ids=["teacher", "exact", "greedy"])
@@ -244,11 +244,11 @@ def test_elsewhere_it_is_that_of_the_cost_under_the_fixed_plan(batches, options)
         frozen.setdefault("coupling", plan.coupling)
         return dataclasses.replace(plan, transport_cost=(frozen["coupling"] * cost.nan_to_num()).sum((1, 2)))
 
-    found = gradient(objective, student, teacher)
+    slope = gradient(objective, student, teacher)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "solve", remembered)
         expected = finite_differences(objective, student, teacher)
-    assert_same_gradient(found, expected)
+    assert_same_gradient(slope, expected)
 
 
 @pytest.mark.parametrize("centered", [True, False])

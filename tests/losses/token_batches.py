@@ -56,7 +56,7 @@ def gradient(objective, student, teacher):
 
 def finite_differences(objective, student, teacher, step=1e-5):
     """The same gradient, from the values at two places each."""
-    found = torch.zeros_like(student.tokens)
+    slope = torch.zeros_like(student.tokens)
     for place in student.mask.nonzero().tolist():
         for column in range(student.tokens.shape[2]):
             ends = []
@@ -64,10 +64,10 @@ def finite_differences(objective, student, teacher, step=1e-5):
                 tokens = student.tokens.clone()
                 tokens[*place, column] += sign * step
                 ends.append(objective(with_tokens(tokens, student.mask), teacher).total.item())
-            found[*place, column] = (ends[0] - ends[1]) / (2 * step)
-    return found
+            slope[*place, column] = (ends[0] - ends[1]) / (2 * step)
+    return slope
 
 
-def assert_same_gradient(found, expected):
+def assert_same_gradient(slope, expected):
     """Compare a gradient with finite differences, which lose about half of the digits."""
-    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(slope, expected, rtol=1e-5, atol=1e-6)
