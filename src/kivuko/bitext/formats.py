@@ -44,7 +44,8 @@ class FileSource:
         return self._source.bytes_read()
 
 
-Row = tuple[int, list[str] | None]  # number of the line where it begins, cells; None for a line that is too long
+# Number of the line where a row begins, and its cells, or a line to be split at tabs; None for one that is too long.
+Row = tuple[int, list[str] | str | None]
 _INSPECTED = 1000  # rows
 _SEPARATORS = (",", ";", "\t", "|")
 
@@ -72,21 +73,23 @@ class TableSource(FileSource):
         elif is_quoted(cells := (first or "").split("\t")) and is_header([one[1:-1] for one in cells], self.language):
             quoted = True
         again = chain([first], lines)
-        rows = quoted_rows(again, separator, self.name) if quoted else plain_rows(again)
+        rows = quoted_rows(again, separator, self.name) if quoted else enumerate(again, start=1)
         return self._pairs(rows, separator)
 
     def _pairs(self, rows: Iterator[Row], separator: str) -> Iterator[RawPair]:
         new = tuple.__new__  # a third faster than RawPair's own, which checks nothing either
         start = next(rows)
-        (text, english), has_header = self._layout(start[1] or [])
+        (text, english), has_header = self._layout(_cells(start[1]))
         needed = max(text, english) + 1
         rows = rows if has_header else chain([start], rows)
         inspected, fault = _at_most(rows, _INSPECTED)
         self._inspect(inspected, (text, english), separator)
-        for number, cells in chain(inspected, rows if fault is None else ()):
-            if cells is None:
+        for number, row in chain(inspected, rows if fault is None else ()):
+            if row is None:
                 yield RawPair(number, None, None, reasons.TOO_LONG)
-            elif len(cells) >= needed:
+                continue
+            cells = row.split("\t") if type(row) is str else row
+            if len(cells) >= needed:
                 yield new(RawPair, (number, cells[text], cells[english], None))
             elif not any(map(str.strip, cells)):
                 yield RawPair(number, None, None, reasons.BLANK_LINE)
@@ -107,7 +110,7 @@ class TableSource(FileSource):
 
     def _inspect(self, rows: list[Row], where: Positions, separator: str) -> None:
         """Raise DataError if the first rows show that the separator or the columns are not the file's."""
-        full = [(number, cells) for number, cells in rows if cells and any(map(str.strip, cells))]
+        full = [(number, cells) for number, row in rows if any(map(str.strip, cells := _cells(row)))]
         short = [(number, cells) for number, cells in full if len(cells) <= max(where)]
         if 2 * len(short) > len(full):
             number, cells = short[0]
@@ -142,9 +145,8 @@ def _at_most(rows: Iterator[Row], count: int) -> tuple[list[Row], DataError | No
     return taken, None
 
 
-def plain_rows(lines: Iterator[str | None]) -> Iterator[Row]:
-    for number, line in enumerate(lines, start=1):
-        yield number, None if line is None else line.split("\t")
+def _cells(row: list[str] | str | None) -> list[str]:
+    return row.split("\t") if isinstance(row, str) else row or []
 
 
 def quoted_rows(lines: Iterator[str | None], separator: str, name: str) -> Iterator[Row]:
