@@ -558,3 +558,35 @@ def test_a_csv_header_on_standard_input_is_recognized(tmp_path: Path) -> None:
     path = tmp_path / "unnamed"
     path.write_text("English,Swahili\nThe dog,mbwa\n")
     assert [(pair.text, pair.english) for pair in read_bitext(path, "sw")] == [("mbwa", "The dog")]
+
+
+@pytest.mark.parametrize(
+    "rows",
+    ['"Second,second\nThird,third\nFourth "x",fourth\n', '"Second,second\n' + "Third,third\n" * 300 + '"x",y\n',
+     '"mbwa "mkubwa" wangu",dog\n'],
+)  # fmt: skip
+def test_a_quotation_mark_that_is_not_closed_swallows_no_lines_in_silence(tmp_path: Path, rows: str) -> None:
+    path = tmp_path / "f.csv"
+    path.write_text("sw,en\n" + rows)
+    with pytest.raises(DataError, match=r"f\.csv:2: no row of CSV .*: correct it, or give tab-separated text"):
+        read_bitext(path, "sw")
+    path.write_text('sw,en\nskrini ya 5" nzuri,a 5" screen\n')
+    assert read_bitext(path, "sw").pairs[0].english == 'a 5" screen'
+
+
+def test_columns_of_language_codes_are_no_header(write: Callable[..., Path]) -> None:
+    path = write("1\teng\tThe dog\t2\tswh\tMbwa\n3\teng\tThe cat\t4\tswh\tPaka\n")
+    with pytest.raises(DataError, match=r"f\.tsv:1: columns 5 and 2 hold names of languages, not sentences"):
+        read_bitext(path, "sw")
+    bitext = read_bitext(path, "sw", columns=(6, 3))
+    assert [(pair.text, pair.english) for pair in bitext] == [("Mbwa", "The dog"), ("Paka", "The cat")]
+
+
+def test_the_published_header_of_tico_19_wants_its_columns_named(write: Callable[..., Path]) -> None:
+    path = write("sourceLang\ttargetLang\tsourceString\ttargetString\tstringID\nen\tsw\tThe dog\tMbwa\t1\n")
+    with pytest.raises(
+        DataError, match="the header names sourceLang, targetLang, sourceString, targetString, stringID"
+    ):
+        read_bitext(path, "sw")
+    bitext = read_bitext(path, "sw", columns=("targetString", "sourceString"))
+    assert [(pair.text, pair.english) for pair in bitext] == [("Mbwa", "The dog")]

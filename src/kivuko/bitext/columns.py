@@ -122,7 +122,8 @@ _HEADINGS = (
 )  # fmt: skip
 # Words of headings: of columns with sentences, and of all others.
 _OF_SENTENCES = frozenset((
-    "text", "sentence", "translation", "segment", "source", "target", "src", "tgt", "trg", "side", "language", "lang",
+    "text", "string", "sentence", "translation", "segment", "source", "target", "src", "tgt", "trg", "side", "language",
+    "lang",
 ))  # fmt: skip
 _OF_OTHERS = frozenset((
     "id", "ids", "score", "scores", "source", "target", "no", "nr", "num", "number", "index", "idx", "line", "url",
@@ -136,8 +137,13 @@ _EDGES = " \t\r\n\ufeff\u200b\u200e\u200f\"'`“”„‘’«»*#"
 
 
 def headings(cells: Sequence[str]) -> list[str]:
-    """Return cells as headings: case folded, without quotation marks, byte order mark and spaces around them."""
-    return [cell.strip(_EDGES).casefold() for cell in cells]
+    """Return cells as headings: case folded, without quotation marks, byte order mark and spaces around them.
+
+    Capitals within a word part it: ``sourceString`` is ``source_string``.
+    """
+    return [
+        re.sub(r"(?<=[a-z])(?=[A-Z][a-z])|(?<=[a-z])(?=ID\b)", "_", cell.strip(_EDGES)).casefold() for cell in cells
+    ]
 
 
 def _tokens(name: str) -> list[str]:

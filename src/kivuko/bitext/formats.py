@@ -17,6 +17,7 @@ from kivuko.bitext.columns import (
     header_columns,
     is_header,
     named_columns,
+    sides_in_header,
     sides_of,
 )
 from kivuko.bitext.pairs import Columns, RawPair
@@ -47,6 +48,7 @@ class FileSource:
 # Number of the line where a row begins, and its cells, or a line to be split at tabs; None for one that is too long.
 Row = tuple[int, list[str] | str | None]
 _INSPECTED = 1000  # rows
+_MOST_LINES = 100  # of a row of CSV: more are swallowed by a quotation mark that is not closed
 _SEPARATORS = (",", ";", "\t", "|")
 
 
@@ -83,6 +85,14 @@ class TableSource(FileSource):
         needed = max(text, english) + 1
         rows = rows if has_header else chain([start], rows)
         inspected, fault = _at_most(rows, _INSPECTED)
+        named = sides_in_header(_cells(start[1]), self.language) if has_header else None
+        if named and inspected and _headings_again(_cells(start[1]), _cells(inspected[0][1]), named):
+            if self._columns is None:
+                raise DataError(
+                    f"{at(self.name, 1)}: columns {text + 1} and {english + 1} hold names of languages, not sentences; "
+                    f"name the columns of {self.language} and of English, such as --columns 6,3"
+                )
+            inspected.insert(0, start)
         self._inspect(inspected, (text, english), separator)
         for number, row in chain(inspected, rows if fault is None else ()):
             if row is None:
@@ -145,6 +155,10 @@ def _at_most(rows: Iterator[Row], count: int) -> tuple[list[Row], DataError | No
     return taken, None
 
 
+def _headings_again(header: list[str], cells: list[str], where: Positions) -> bool:
+    return len(cells) > max(where) and all(cells[column] == header[column] for column in where)
+
+
 def _cells(row: list[str] | str | None) -> list[str]:
     return row.split("\t") if isinstance(row, str) else row or []
 
@@ -160,17 +174,19 @@ def quoted_rows(lines: Iterator[str | None], separator: str, name: str) -> Itera
                 too_long.append(number)
             yield f"{line or ''}\n"
 
-    reader = csv.reader(ended(), delimiter=separator, doublequote=True, skipinitialspace=True)
+    reader = csv.reader(ended(), delimiter=separator, doublequote=True, skipinitialspace=True, strict=True)
     before = 0
     try:
         for cells in reader:
+            if reader.line_num - before > _MOST_LINES:
+                raise csv.Error(f"it is {reader.line_num - before:,} lines long")
             yield before + 1, None if too_long else cells
             before = reader.line_num
             too_long.clear()
     except csv.Error as error:
         raise DataError(
             f"{at(name, before + 1)}: no row of CSV ({first_line(error)}); probably a quotation mark opens here and is "
-            f"not closed: correct it, or give tab-separated text"
+            f"not closed, or those within a cell are not doubled: correct it, or give tab-separated text"
         ) from None
 
 

@@ -290,11 +290,11 @@ def _malformed(error: expat.ExpatError, name: str, context: bytes) -> DataError:
         remedy = "the file is empty or cut short: fetch it again"
     elif error.code == codes[expat.errors.XML_ERROR_SYNTAX] and error.lineno == 1:
         remedy = "the file does not begin as XML does: name its format, such as --format tsv"
-    elif b"&" in context:
+    elif b"&" in context and error.code != codes[expat.errors.XML_ERROR_BAD_CHAR_REF]:
         remedy = "an & that begins no entity: write &amp;"
     elif b"<" in context:
         remedy = "a < that begins no tag: write &lt;"
-    elif error.code == codes[expat.errors.XML_ERROR_INVALID_TOKEN]:
+    elif error.code in (codes[expat.errors.XML_ERROR_INVALID_TOKEN], codes[expat.errors.XML_ERROR_BAD_CHAR_REF]):
         remedy = (
             "there is a character that XML does not allow, or bytes in another encoding than the one declared: mend "
             "that line, or try xmllint --recover"
