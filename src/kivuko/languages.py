@@ -48,7 +48,7 @@ _RESOURCE: dict[str, Resource] = {
 # Codes of one standard variety that stand for the whole language wherever text is exchanged (FLORES writes
 # swh, zsm, npi; CLDR sw, ms, ne). langcodes can fold every such code, but its list also turns Cuzco Quechua
 # (quz) into Quechua and Guarani, Zapotec or Bikol varieties into their groups, which are different languages.
-_STANDARD_VARIETY = {
+STANDARD_VARIETIES = {
     "swh": "sw", "zsm": "ms", "cmn": "zh", "arb": "ar", "pes": "fa", "ekk": "et", "lvs": "lv", "khk": "mn",
     "npi": "ne", "ory": "or", "azj": "az", "uzn": "uz", "als": "sq", "plt": "mg", "ydd": "yi", "kmr": "ku",
     "gaz": "om", "knn": "kok", "nb": "no",
@@ -156,7 +156,7 @@ def _standard_tag(code: str) -> str:
     import langcodes
 
     primary, dash, rest = langcodes.standardize_tag(code).partition("-")
-    return langcodes.standardize_tag(_STANDARD_VARIETY.get(primary, primary) + dash + rest)
+    return langcodes.standardize_tag(STANDARD_VARIETIES.get(primary, primary) + dash + rest)
 
 
 def _names_a_language(tag: Tag) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import json
 from types import SimpleNamespace
@@ -10,6 +11,7 @@ import pytest
 from tiny_nllb import save_nllb
 
 from kivuko.errors import MissingDependencyError, ModelError, UsageError
+from kivuko.languages import known_code
 from kivuko.translation.seq2seq import ModelLanguages, Route, _route, load_translator
 
 
@@ -122,7 +124,7 @@ class Watched:
 
 
 @pytest.mark.parametrize(("language", "code"), SEVEN.items())
-def test_nllb_is_reports_the_source_language_and_begins_in_english(nllb, language, code):
+def test_nllb_is_given_the_source_language_and_begins_in_english(nllb, language, code):
     translator = load_translator(nllb)
     translator.model = watched = Watched(translator.model)
     assert len(translator.translate(["paka", "paka ab"], language)) == 2
@@ -138,7 +140,7 @@ def test_a_language_without_a_code_is_refused(nllb):
         load_translator(nllb).translate(["ologbo"], "yo")
 
 
-def test_codes_are_results_in_every_style():
+def test_codes_are_matched_in_every_style():
     nllb, m2m, mbart = ModelLanguages(CODES), ModelLanguages(["__sw__", "__tl__", "__en__", "__zh__"]), None
     assert {code: nllb.find(code).code for code in SEVEN} == SEVEN
     assert [m2m.find(code).code for code in ("sw", "fil", "en", "zh")] == ["sw", "tl", "en", "zh"]
@@ -149,8 +151,99 @@ def test_codes_are_results_in_every_style():
     assert mbart.find("de") is None
     both = ModelLanguages(["zho_Hans", "zho_Hant", "srp_Cyrl"])
     assert [both.find(code).code for code in ("zh", "zh-Hant", "sr")] == ["zho_Hans", "zho_Hant", "srp_Cyrl"]
-    assert both.find("sr-Latn") is None, "a script that was asked for is not exchanged for another"
-    assert not ModelLanguages(["<s>", ">>sw<<", "paka", "__very_long__"])
+    assert both.find("sr-Latn") is None, "a requested script is not exchanged for another"
+    assert not ModelLanguages(["<s>", "paka", "__very_long__"])
+
+
+# A code that names no script stands for one of two tokens, the language in its usual script.
+IN_ANOTHER_SCRIPT = {"ace_Arab", "bjn_Arab", "kas_Deva", "knc_Arab", "taq_Tfng", "zho_Hant"}
+
+
+def published(model):
+    """Return the language tokens of a published model, from the lists of ``transformers``, and their plain codes."""
+    module = {"nllb": "nllb.tokenization_nllb", "mbart": "mbart50.tokenization_mbart50"}.get(model)
+    module = module or "m2m_100.tokenization_m2m_100"
+    codes = importlib.import_module(f"transformers.models.{module}").FAIRSEQ_LANGUAGE_CODES
+    return {f"__{code}__": code for code in codes[model]} if isinstance(codes, dict) else {code: code for code in codes}
+
+
+@pytest.mark.parametrize(("model", "count"), [("nllb", 202), ("m2m100", 100), ("wmt21", 8), ("mbart", 52)])
+def test_every_language_of_a_published_model_is_matched_by_its_code(model, count):
+    tokens = published(model)
+    languages = ModelLanguages(["<s>", *tokens, "</s>"])
+    assert len(tokens) == len(languages) == count
+    for token, code in tokens.items():
+        plain = "nso" if token == "__ns__" else code.replace("_", "-")
+        forms = {plain} if token in IN_ANOTHER_SCRIPT else {plain, plain.split("-")[0]}
+        for form in forms:
+            assert languages.find(form).token == token, form
+            if known := known_code(form):  # as translate() normalizes it
+                assert languages.find(known).token == token or token == "sat_Beng", (form, known)
+
+
+@pytest.mark.parametrize(
+    ("codes", "nllb", "m2m100"),
+    [
+        ("prs fa-AF prs-Arab", "prs_Arab", "__fa__"), ("fa fa-IR pes fas per", "pes_Arab", "__fa__"),
+        ("zh zh-CN zh-SG zh-Hans cmn zho", "zho_Hans", "__zh__"),
+        ("zh-TW zh-HK zh-MO zh-Hant cmn-Hant", "zho_Hant", None),
+        ("yue zh-yue", "yue_Hant", None), ("no nb nob nb-NO", "nob_Latn", "__no__"), ("nn nno", "nno_Latn", None),
+        ("sr srp sr-Cyrl sr-RS", "srp_Cyrl", "__sr__"), ("sr-Latn sh hbs", None, None),
+        ("ps pus", "pbt_Arab", "__ps__"),
+        ("ff", "fuv_Latn", "__ff__"), ("ay", "ayr_Latn", None), ("om gaz", "gaz_Latn", None), ("qu", "quy_Latn", None),
+        ("kr", "knc_Latn", None), ("nso", "nso_Latn", "__ns__"), ("sat sat-Olck", "sat_Beng", None),
+        ("pa pa-Guru", "pan_Guru", "__pa__"), ("pa-PK pa-Arab", None, None), ("uz-Cyrl", None, None),
+        ("ar ar-EG", "arb_Arab", "__ar__"), ("arz", "arz_Arab", None), ("pt-BR", "por_Latn", "__pt__"),
+        ("tw", "twi_Latn", None), ("ak", "aka_Latn", None), ("ko ko-KR", "kor_Hang", "__ko__"),
+        ("iw", "heb_Hebr", "__he__"),
+    ],
+)  # fmt: skip
+def test_other_codes_of_a_language_are_matched_too(codes, nllb, m2m100):
+    for model, token in (("nllb", nllb), ("m2m100", m2m100)):
+        languages = ModelLanguages(published(model))
+        for code in codes.split():
+            match = languages.find(known_code(code))
+            assert (match and match.token) == token, (model, code)
+
+
+def test_a_model_without_scripts_reads_a_language_in_any():
+    languages = ModelLanguages(published("m2m100"))
+    assert languages.find("zh-Hant", reading=True).token == "__zh__"
+    assert languages.find("sr-Latn", reading=True).token == "__sr__"
+    assert ModelLanguages(published("nllb")).find("sr-Latn", reading=True) is None
+    assert ModelLanguages(["zh_CN"]).find("zh-Hant", reading=True) is None
+
+
+@pytest.mark.parametrize(
+    ("tags", "targets"),
+    [
+        (["cmn", "cmn_Hans", "cmn_Hant", "yue_Hant"], {"zh": "cmn_Hans", "zh-TW": "cmn_Hant", "yue": "yue_Hant"}),
+        (
+            ["srp_Cyrl", "srp_Latn", "bos_Latn", "hrv"],
+            {"sr": "srp_Cyrl", "sr-Latn": "srp_Latn", "sh": "srp_Latn", "bs": "bos_Latn", "hr": "hrv"},
+        ),
+        (["nob", "nno", "dan"], {"no": "nob", "nb": "nob", "nn": "nno", "da": "dan"}),
+        (["pes", "prs", "tgl_Latn", "zsm_Latn"], {"fa": "pes", "prs": "prs", "fil": "tgl_Latn", "ms": "zsm_Latn"}),
+        (["pt", "pt_br", "es"], {"pt": "pt", "pt-BR": "pt_br", "pt-PT": "pt", "es-MX": "es"}),
+    ],
+)
+def test_the_tags_of_marian_models_are_matched(tags, targets):
+    tokens = ["</s>", *(f">>{tag}<<" for tag in tags)]
+    for target, tag in targets.items():
+        chosen = _route(
+            SimpleNamespace(config=SimpleNamespace(model_type="marian")),
+            tokenizer_like(tokens, source_lang="en", target_lang="mul"), "a-model", known_code(target),
+        )  # fmt: skip
+        assert chosen("en") == Route(prefix=f">>{tag}<< ")
+
+
+def test_the_tags_of_madlad_are_matched():
+    model = SimpleNamespace(config=SimpleNamespace(model_type="t5"))
+    tokens = tokenizer_like(["<2en>", "<2zh>", "<2sr>", "<2fil>", "paka"])
+    assert _route(model, tokens, "madlad", "sr")("en") == Route(prefix="<2sr> ")
+    for target in ("zh-Hant", "de"):
+        with pytest.raises(ModelError, match="madlad: does not translate into"):
+            _route(model, tokens, "madlad", target)
 
 
 def tokenizer_like(tokens, **more):
@@ -166,7 +259,7 @@ def route(tokens, kind="marian", **more):
     return _route(model, tokenizer_like(tokens, **more), "a-model")
 
 
-def test_m2m100_is_reports_by_its_own_codes():
+def test_m2m100_gets_its_own_codes():
     assert route(["__sw__", "__en__"], "m2m_100")("sw") == Route(source_code="sw", first_token=1)
 
 

@@ -2,9 +2,10 @@
 
 import re
 from collections.abc import Callable, Collection, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -12,12 +13,15 @@ from kivuko.encoders.loading import require_hub
 from kivuko.encoders.model import quiet
 from kivuko.errors import MissingDependencyError, ModelError, UsageError, first_line
 from kivuko.files import atomic_path, refuse_foreign
-from kivuko.languages import known_code
+from kivuko.languages import STANDARD_VARIETIES, known_code
 from kivuko.languages import language as describe
 
-# Language tokens: NLLB has swh_Latn, M2M100 __sw__ (whose tokenizer calls it sw), mBART-50 sw_KE.
-_NLLB, _MBART = re.compile(r"[a-z]{3}_[A-Z][a-z]{3}"), re.compile(r"[a-z]{2}_[A-Z]{2}")
-_M2M = re.compile(r"__([a-z]{2,3})__")
+# Language tokens: NLLB has swh_Latn, mBART-50 sw_KE, M2M100 __sw__ (whose tokenizer calls it sw), Marian >>swh<< or
+# >>srp_Cyrl<<, MADLAD <2sw>.
+_TOKEN = re.compile(r"([a-z]{3}_[A-Z][a-z]{3}|[a-z]{2}_[A-Z]{2})|__([a-z]{2,3})__|>>([\w-]+)<<|<2([\w-]+)>")
+# Codes that mean another language than their registered one, or no registered one. NLLB's Santali is in Ol Chiki (as
+# in FLORES-200), whatever its name says; M2M100's ns is Northern Sotho.
+_OWN_CODES = {"sat_Beng": "sat-Olck", "__ns__": "nso"}
 _ONE_WAY = ("marian", "fsmt")  # kinds of model that translate between two languages or groups without a code
 _ENGLISH_GROWTH, _GROWTH = 1.5, 2.0  # see Seq2SeqTranslator; other languages take more subwords a word
 
@@ -117,6 +121,14 @@ def load_translator(name_or_folder: str | Path, target: str = "en") -> Seq2SeqTr
     return Seq2SeqTranslator(model, tokenizer, Path(text).name, _route(model, tokenizer, text, code), growth=growth)
 
 
+class _Key(NamedTuple):
+    """A language, its usual script where the code names none, and the territory of the code."""
+
+    language: str
+    script: str
+    territory: str
+
+
 @dataclass(frozen=True)
 class ModelLanguage:
     """A language as one model has it: its ``token``, and its ``code`` in the tokenizer."""
@@ -126,45 +138,69 @@ class ModelLanguage:
 
 
 class ModelLanguages:
-    """The languages among a tokenizer's special tokens; false where there are none.
+    """The languages among a tokenizer's tokens; false where there are none.
 
-    >>> known = ModelLanguages(["swh_Latn", "tgl_Latn", "eng_Latn", "</s>"])
-    >>> known.find("sw").code, known.find("fil").code, known.find("mr")
-    ('swh_Latn', 'tgl_Latn', None)
+    >>> known = ModelLanguages(["swh_Latn", "pes_Arab", "prs_Arab", "zho_Hans", "zho_Hant", "pbt_Arab", "</s>"])
+    >>> [known.find(code).code for code in ("sw", "fa", "prs", "zh", "zh-TW", "ps")]
+    ['swh_Latn', 'pes_Arab', 'prs_Arab', 'zho_Hans', 'zho_Hant', 'pbt_Arab']
     """
 
-    def __init__(self, special_tokens: Iterable[str]) -> None:
-        self._by_key: dict[tuple[str, str], ModelLanguage] = {}
-        for token in special_tokens:
+    def __init__(self, tokens: Iterable[str]) -> None:
+        self._languages: list[tuple[_Key, ModelLanguage]] = []
+        for token in dict.fromkeys(tokens):
             if code := _code(token):
-                try:
-                    key = _key(code)
-                except UsageError:  # a code of the model's own, in no registry
-                    continue
-                self._by_key.setdefault(key, ModelLanguage(token, code))
+                with suppress(UsageError):  # a code of the model's own, in no registry
+                    self._languages.append((_key(_OWN_CODES.get(token, code)), ModelLanguage(token, code)))
 
     def __len__(self) -> int:
-        return len(self._by_key)
+        return len(self._languages)
 
-    def find(self, code: str) -> ModelLanguage | None:
-        """Return the language of a BCP 47 code: in its usual script, or in the only one that the model has."""
-        key = _key(code)
-        if key in self._by_key:
-            return self._by_key[key]
-        same = [one for (primary, _), one in self._by_key.items() if primary == key[0]]
-        return same[0] if len(same) == 1 and "-" not in code else None
+    def find(self, code: str, reading: bool = False) -> ModelLanguage | None:
+        """Return the language of a BCP 47 code: in the script that it names, else its usual one, else the only one.
+
+        ``reading``: a code of the model's that names no script will do for any. A group of languages without a standard
+        variety (ps, ay) stands for its only member that the model has.
+        """
+        if own := [one for _, one in self._languages if one.code.replace("_", "-") == code]:
+            return own[0]
+        wanted = _key(code)
+        same = [one for one in self._languages if one[0].language == wanted.language]
+        if not same and wanted.language not in STANDARD_VARIETIES.values():
+            same = [one for one in self._languages if _group(one[0].language) == wanted.language]
+            if len({key.language for key, _ in same}) > 1:
+                return None
+        names_script = wanted.script != describe(wanted.language).script  # as zh-Hant and zh-TW do
+        fitting = [one for one in same if one[0].script == wanted.script]
+        if not fitting and not names_script and len({key.script for key, _ in same}) == 1:
+            fitting = same
+        if not fitting and reading:
+            fitting = [one for one in same if not re.search("[_-]", one[1].code)]
+        # The code's own territory, else none in particular; a token that names its script before one that does not.
+        best = max(
+            fitting, default=None,
+            key=lambda one: (one[0].territory == wanted.territory, not one[0].territory, one[0].script in one[1].code),
+        )  # fmt: skip
+        return None if best is None else best[1]
 
 
 def _code(token: str) -> str | None:
-    if inner := _M2M.fullmatch(token):
-        return inner[1]
-    return token if _NLLB.fullmatch(token) or _MBART.fullmatch(token) else None
+    match = _TOKEN.fullmatch(token)
+    return next((code for code in match.groups() if code), None) if match else None
 
 
-def _key(code: str) -> tuple[str, str]:
-    """Return language and script: ("sw", "Latn") for sw, swh_Latn and sw_KE."""
+def _key(code: str) -> _Key:
+    """Return language, script and territory: ("sw", "Latn", "KE") for sw_KE, ("fa", "Arab", "AF") for prs_Arab."""
     described = describe(code.replace("_", "-"))
-    return described.code.split("-")[0], described.script
+    primary, *parts = described.code.split("-")
+    return _Key(
+        primary, described.script, next((part for part in parts if re.fullmatch("[A-Z]{2}|[0-9]{3}", part)), "")
+    )
+
+
+def _group(language: str) -> str | None:
+    from langcodes.data_dicts import MACROLANGUAGES
+
+    return MACROLANGUAGES.get(language)
 
 
 def _load_seq2seq(text: str, source: str) -> tuple[Any, Any]:
@@ -195,12 +231,13 @@ def _route(model: Any, tokenizer: Any, name: str, target: str = "en") -> RouteFr
     if target == "en" and (own := getattr(model.config, "source_languages", None)):
         return source_routes(own, tagged=language_tag(own[0]) in tokenizer.get_vocab())
     special = [*tokenizer.get_added_vocab(), *tokenizer.all_special_tokens]
-    if codes := ModelLanguages(special):
+    if codes := ModelLanguages(token for token in special if not token.startswith((">>", "<2"))):
         return _coded(codes, tokenizer, name, target)
     vocabulary = tokenizer.get_vocab()
-    madlad = f"<2{target.split('-')[0]}>"
-    if madlad in vocabulary:
-        return lambda language: Route(prefix=f"{madlad} ")
+    if madlad := ModelLanguages(token for token in vocabulary if token.startswith("<2")):
+        if (written := madlad.find(target)) is None:
+            raise ModelError(f"{name}: does not translate into {describe(target).name}: {_no_code(madlad, target)}")
+        return lambda language: Route(prefix=f"{written.token} ")
     if model.config.model_type not in _ONE_WAY:
         raise ModelError(
             f"{name}: a {model.config.model_type} model without language codes, so it cannot be set to translate into "
@@ -216,7 +253,7 @@ def _coded(codes: ModelLanguages, tokenizer: Any, name: str, target: str) -> Rou
     first = tokenizer.convert_tokens_to_ids(written.token)
 
     def route(language: str) -> Route:
-        read = codes.find(language)
+        read = codes.find(language, reading=True)
         if read is None:
             raise ModelError(f"{name}: {_no_code(codes, language)}")
         return Route(source_code=read.code, first_token=first)
@@ -232,11 +269,12 @@ def _no_code(codes: ModelLanguages, language: str) -> str:
 def _one_way(tokenizer: Any, vocabulary: Collection[str], name: str, target: str) -> RouteFrom:
     """Return the route of OPUS-MT, whose languages are its own; if it writes several, a tag in front chooses."""
     tags = [token for token in vocabulary if token.startswith(">>") and token.endswith("<<")]
-    tag = next((tag for tag in tags if _is_code_of(tag.strip("<>"), target)), None)
+    chosen = ModelLanguages(tags).find(target)
+    tag = chosen.token if chosen else None
     named = getattr(tokenizer, "target_lang", None)
     stated = _single(named)
     # A model that names no language is taken for one into English, as most are.
-    writes_target = _is_code_of(named or "", target) or (stated or "en") == target.split("-")[0]
+    writes_target = known_code((named or "").replace("_", "-")) == target or (stated or "en") == target.split("-")[0]
     if tag is None and (tags or not writes_target):
         writes = stated or ", ".join(sorted(tag.strip("<>") for tag in tags)[:5]) or "a language that it does not name"
         raise ModelError(f"{name}: translates into {writes}, not {describe(target).name}. Choose another model.")
@@ -255,8 +293,3 @@ def _single(code: str | None) -> str | None:
     primary = (known_code(code or "") or "").split("-")[0]
     # Groups of languages have codes of three letters, as small languages have; only what is sure is checked.
     return primary if len(primary) == 2 or primary == "fil" else None
-
-
-def _is_code_of(code: str, target: str) -> bool:
-    """Return True if a model's own code (``swh``, ``sw``) is the target language."""
-    return known_code(code.replace("_", "-")) == target  # a tag of the model's own may be no language's code
