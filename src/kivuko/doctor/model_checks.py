@@ -20,6 +20,7 @@ from kivuko.encoders.teacher import TextTeacher, default_prompt
 from kivuko.errors import KivukoError, first_line, unreadable
 from kivuko.files import MODEL_FILE
 from kivuko.search.store import IndexStore
+from kivuko.vectors import unit_rows
 
 NOT_TRAINED = "the model was not trained on it"
 _FEW_PAIRS = 1_000  # pairs of a language below which a student knows little beyond their words
@@ -290,9 +291,7 @@ def check_agreement(subject: Examined, sentences: Sentences) -> Iterator[Finding
 
 def english_vectors(teacher: TextTeacher, texts: list[str]) -> Vectors:
     batches = [teacher.encode_tokens(texts[i : i + 64]).pooled.cpu().numpy() for i in range(0, len(texts), 64)]
-    vectors = np.concatenate(batches).astype(np.float32)
-    unit: Vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
-    return unit
+    return unit_rows(np.concatenate(batches).astype(np.float32))
 
 
 def _at_chance(subject: Examined, code: str, described: str, figures: dict[str, float]) -> Finding:

@@ -31,6 +31,7 @@ from kivuko.errors import ModelError, UsageError
 from kivuko.files import atomic_path, refuse_foreign
 from kivuko.transport.alignment import TokenLists
 from kivuko.transport.marginals import full_precision
+from kivuko.vectors import rescaled
 
 _BUDGET = 2**26  # numbers: 256 MB
 _MOST_TOKENS = 2**16  # query tokens whose distinct vectors are computed together
@@ -232,7 +233,7 @@ def token_lists(vectors: Sequence[Tensor], mean: Tensor | None = None) -> TokenL
 
 def _unit(vectors: Tensor, mean: Tensor | None) -> Tensor:
     vectors = vectors.float()
-    return F.normalize(vectors if mean is None else vectors - mean.to(vectors), dim=-1)
+    return F.normalize(rescaled(vectors if mean is None else vectors - mean.to(vectors)), dim=-1)
 
 
 def _best(sources: Tensor, targets: Tensor, starts: Tensor, lengths: Tensor) -> Tensor:

@@ -20,6 +20,7 @@ from kivuko.encoders.modules import features_on, load_sentence_transformer
 from kivuko.encoders.token_batch import TokenBatch, masked_mean
 from kivuko.errors import CorruptFileError, MissingDependencyError, ModelError, wrap_errors
 from kivuko.files import sha256_of
+from kivuko.vectors import rescaled
 
 if TYPE_CHECKING:
     from kivuko.encoders.model import About
@@ -100,7 +101,7 @@ class MultiVectorTeacher(TextTeacher):
         features, mask = self._features(texts, task=task)
         if (expanded := features.get("query_expansion_positions")) is not None:
             mask &= ~expanded.bool()
-        tokens = F.normalize(self.model(features, task=task)["token_embeddings"].float(), dim=-1)
+        tokens = F.normalize(rescaled(self.model(features, task=task)["token_embeddings"].float()), dim=-1)
         return TokenBatch(tokens, mask, F.normalize(masked_mean(tokens, mask), dim=-1))
 
 

@@ -18,6 +18,7 @@ from kivuko.evaluation.group_means import LanguageScores, per_query_scores, summ
 from kivuko.evaluation.records import Condition, PerQueryScores, Record
 from kivuko.languages import resource_groups
 from kivuko.progress import note
+from kivuko.vectors import unit_rows
 
 ENGLISH = "en"
 TEACHER, UNTRAINED = "teacher", "untrained"  # objectives of the ceiling and of the floor in records
@@ -91,9 +92,7 @@ def teacher_encoder(teacher: TextTeacher, batch_size: int | None = None) -> Enco
 
     def encode(texts: Sequence[str]) -> NDArray[np.float32]:
         parts = [teacher.encode_tokens(list(texts[i : i + size])).pooled for i in range(0, len(texts), size)]
-        vectors = np.concatenate([part.cpu().numpy() for part in parts]).astype(np.float32)
-        unit: NDArray[np.float32] = vectors / np.linalg.norm(vectors, axis=1, keepdims=True).clip(min=1e-12)
-        return unit
+        return unit_rows(np.concatenate([part.cpu().numpy() for part in parts]).astype(np.float32))
 
     return encode
 

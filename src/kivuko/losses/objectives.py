@@ -16,6 +16,7 @@ from kivuko.transport.cost import cosine_cost, squared_euclidean_cost
 from kivuko.transport.marginals import full_precision, normalize, working_dtype
 from kivuko.transport.problem import Plan
 from kivuko.transport.solve import solve
+from kivuko.vectors import rescaled
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +107,7 @@ class SentenceCosine:
     """
 
     def __call__(self, student: TokenBatch, teacher: TokenBatch) -> ObjectiveValue:
-        total = (1 - F.cosine_similarity(student.pooled, teacher.pooled, dim=-1)).mean()
+        total = (1 - F.cosine_similarity(rescaled(student.pooled), rescaled(teacher.pooled), dim=-1)).mean()
         return ObjectiveValue(total, {"cosine": total.detach()})
 
 
@@ -170,8 +171,8 @@ def same_texts(batch: TokenBatch) -> Tensor:
 
 
 def _cross_entropy(student: TokenBatch, teacher: TokenBatch, temperature: float | Tensor) -> Tensor:
-    target = F.normalize(teacher.pooled, dim=-1)  # [batch, dim]
-    scores = F.normalize(student.pooled, dim=-1) @ target.T / temperature  # [batch, batch]
+    target = F.normalize(rescaled(teacher.pooled), dim=-1)  # [batch, dim]
+    scores = F.normalize(rescaled(student.pooled), dim=-1) @ target.T / temperature  # [batch, batch]
     # The English sentences next to any row of the same text, and their equals in other rows.
     known = same_texts(student).to(target.dtype) @ same_sentences(target).to(target.dtype) > 0
     scores = scores.masked_fill(known.fill_diagonal_(False), float("-inf"))
@@ -200,10 +201,10 @@ class RelationalObjective:
     def __call__(self, student: TokenBatch, teacher: TokenBatch) -> ObjectiveValue:
         dtype = working_dtype(student.pooled, teacher.pooled)
         with full_precision(student.pooled.device):
-            target = F.normalize(teacher.pooled.detach().to(dtype), dim=-1)  # [batch, dim]
+            target = F.normalize(rescaled(teacher.pooled.detach().to(dtype)), dim=-1)  # [batch, dim]
             hidden = same_sentences(target) | same_texts(student)  # [batch, batch]
             wanted = self._log_likeness(target, hidden)
-            actual = self._log_likeness(F.normalize(student.pooled.to(dtype), dim=-1), hidden)
+            actual = self._log_likeness(F.normalize(rescaled(student.pooled.to(dtype)), dim=-1), hidden)
             divergence = (wanted.exp() * (wanted - actual)).masked_fill(hidden, 0.0).sum(1)  # [batch]
         total = divergence.mean()
         return ObjectiveValue(total, {"relational": total.detach()})

@@ -18,6 +18,7 @@ from kivuko.encoders.word_tokens import has_known_token, out_of_vocabulary_words
 from kivuko.errors import ModelError, UsageError
 from kivuko.search.decoding import Prepare, ProcessorPreparation, Tensors, raw_pixels
 from kivuko.text import word_list
+from kivuko.vectors import rescaled
 
 _FEW = 64  # texts of one batch
 _EDGES = regex.compile(r"(?<!\S)\p{P}+|\p{P}+(?!\S)")  # punctuation where a word begins or ends
@@ -61,7 +62,7 @@ class TowerEncoder:
                     stacked = np.concatenate([prepared[place][name] for place in places])
                     features[name] = torch.from_numpy(stacked).to(self._model.device)
                 encoded = self._model(features)["sentence_embedding"]
-                vectors[places] = F.normalize(encoded, dim=1).float().cpu().numpy()
+                vectors[places] = F.normalize(rescaled(encoded), dim=1).float().cpu().numpy()
         return vectors
 
     def _preparation(self) -> Prepare:

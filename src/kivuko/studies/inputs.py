@@ -34,6 +34,7 @@ from kivuko.training.recipe import Recipe
 from kivuko.training.teacher_vectors import TeacherVectors, teacher_vectors
 from kivuko.translation.translate_test import Translator
 from kivuko.transport.alignment import TokenLists
+from kivuko.vectors import unit_rows
 
 VALIDATION, TEST = SPLITS = ("validation", "test")
 ENGLISH = "en"
@@ -129,7 +130,7 @@ class StudyInputs:
     @cached_property
     def document_vectors(self) -> NDArray[np.float32]:
         """The documents' unit vectors, float32 [images, dim]."""
-        return unit(self.documents.pooled[self.document_rows])
+        return unit_rows(self.documents.pooled[self.document_rows])
 
     @cached_property
     def fingerprint(self) -> str:
@@ -185,12 +186,6 @@ def needs_words(recipes: Sequence[Recipe]) -> bool:
     return any(recipe.start.teacher_words or recipe.start.vectors != "random" for recipe in recipes)
 
 
-def unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return vectors [n, dim] at length 1; zeros stay zeros."""
-    normalized: NDArray[np.float32] = vectors / np.linalg.norm(vectors, axis=1, keepdims=True).clip(min=1e-12)
-    return normalized
-
-
 Texts = Mapping[str, Sequence[str]]  # language to distinct texts
 _BATCH = 128
 
@@ -228,7 +223,7 @@ def encode_queries(
     pooled, vectors = _encode(encoder, list(row_of))
     lengths = torch.tensor([len(one) for one in vectors], dtype=torch.long)
     tokens = TokenLists(torch.cat(vectors), lengths, None if mean is None else torch.from_numpy(mean))
-    return EncodedQueries({query: row_of[text] for query, text in spoken.items()}, unit(pooled.numpy()), tokens)
+    return EncodedQueries({query: row_of[text] for query, text in spoken.items()}, unit_rows(pooled.numpy()), tokens)
 
 
 @torch.no_grad()

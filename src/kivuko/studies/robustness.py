@@ -52,6 +52,7 @@ from kivuko.studies.runs import Measured, Notes, RunFile
 from kivuko.training.recipe import Recipe
 from kivuko.training.student_training import train_student
 from kivuko.translation.translate_test import translate_test
+from kivuko.vectors import unit_rows
 
 STUDY = "robustness"
 _KEPT = (
@@ -155,7 +156,7 @@ def encoder_of(encoder: Encoder) -> EncodeTexts:
         new = sorted({text for text in texts if text not in known}, key=lambda text: (len(text), text))
         for start in range(0, len(new), _BATCH):
             part = new[start : start + _BATCH]
-            vectors = shared.unit(encoder.encode_tokens(part).pooled.float().cpu().numpy())
+            vectors = unit_rows(encoder.encode_tokens(part).pooled.float().cpu().numpy())
             known.update(zip(part, vectors, strict=True))
         return np.stack([known[text] for text in texts])
 
@@ -333,7 +334,7 @@ def _validation(system: System, run: Run, inputs: RobustnessInputs) -> list[Reco
     for code in system.languages:
         queries = inputs.queries(code, shared.VALIDATION)
         vectors = system.encoder(code)([query.text for query in queries])
-        ranks = right_ranks(shared.unit(vectors) @ tower.gallery.T, np.array([query.image for query in queries]))
+        ranks = right_ranks(unit_rows(vectors) @ tower.gallery.T, np.array([query.image for query in queries]))
         scores.append(shared.map_only(_scores(code, queries, ranks, len(tower.gallery))))
     condition = replace(_condition(run, system, tower.name, None, None), split=shared.VALIDATION)
     return [record for record in _records(scores, condition) if record.measure == shared.MAP]

@@ -32,8 +32,9 @@ from kivuko.perturbations.target import Crafted, Draws, QuerySet, from_bytes, to
 from kivuko.perturbations.text.gradients import GradientEncoder
 from kivuko.perturbations.text.search import EncodeTexts
 from kivuko.studies.grid import QUICK, UNTRAINED, Grid, Run
-from kivuko.studies.inputs import ENGLISH, TEST, StudyInputs, study_inputs, unit
+from kivuko.studies.inputs import ENGLISH, TEST, StudyInputs, study_inputs
 from kivuko.training.recipe import Recipe
+from kivuko.vectors import unit_rows
 
 
 @dataclass(frozen=True)
@@ -384,7 +385,7 @@ def robustness_inputs(
     named = set(concepts[: _largest(plan, english=True)])
     attacked_names = [query for query in world.queries(ENGLISH, TEST) if query.concept in named]
     pooled = teacher.encode_tokens([query.text for query in attacked_names]).pooled.cpu().numpy()
-    vectors = unit(pooled.astype(np.float32))
+    vectors = unit_rows(pooled.astype(np.float32))
     english = dict(zip([query.image for query in attacked_names], vectors, strict=True))
     names = {query.image: query.text for query in (*world.queries(ENGLISH, TEST), *attacked_names)}
     names = dict(sorted(names.items()))

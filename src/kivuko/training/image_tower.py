@@ -27,6 +27,7 @@ from kivuko.errors import UsageError
 from kivuko.files import atomic_path, folder_beside, refuse_foreign
 from kivuko.progress import TrainingProgress, bars
 from kivuko.training.loop import Report, Training, fit
+from kivuko.vectors import rescaled
 
 _CHECKPOINT_EVERY = 200
 _VIEW_SEEDS = (10_001, 10_002, 10_003)  # of the unseen views that the card reports on
@@ -85,7 +86,9 @@ def make_image_tower(
 
 def prototypes(name_vectors: Tensor, image_of_name: Tensor, images: int) -> Tensor:
     """Average the unit name vectors [names, dim] of each image: unit vectors [images, dim]."""
-    sums = torch.zeros(images, name_vectors.shape[1]).index_add_(0, image_of_name, F.normalize(name_vectors, dim=-1))
+    sums = torch.zeros(images, name_vectors.shape[1]).index_add_(
+        0, image_of_name, F.normalize(rescaled(name_vectors), dim=-1)
+    )
     return F.normalize(sums, dim=-1)
 
 
@@ -193,7 +196,7 @@ def tower_recall(
     reduced_images = reduced(images, source_size)
     views = [augment(part, tower.size, generator) for part in reduced_images.split(256)]
     gallery = torch.cat([tower(part) for part in views])
-    scores = F.normalize(name_vectors, dim=-1) @ gallery.T  # [names, images]
+    scores = F.normalize(rescaled(name_vectors), dim=-1) @ gallery.T  # [names, images]
     own = scores.gather(1, image_of_name[:, None])
     better = (~(scores < own)).sum(1) - 1  # so written, a score that is no number counts against the name too
     return {k: (better < k).float().mean().item() for k in (1, 10)}

@@ -25,6 +25,7 @@ from kivuko.text import APOSTROPHE, one_apostrophe, trigrams, word_forms, word_l
 from kivuko.training.recipe import Recipe, Start
 from kivuko.training.teacher_vectors import Progress, teacher_vectors
 from kivuko.transport.association import Affinity, Association, associate
+from kivuko.vectors import rescaled
 
 _WORD = regex.compile(r"\p{Latin}{3,}")
 _known: dict[str, TeacherWords] = {}
@@ -62,7 +63,7 @@ def teacher_words(teacher: TextTeacher, progress: Progress | None = None) -> Tea
 def unit_vectors(teacher: TextTeacher, words: Sequence[str], progress: Progress | None = None) -> Tensor:
     """Return the teacher's unit vector of each word by itself, float32 [words, dim]."""
     encoded = teacher_vectors(teacher, words, progress=progress)
-    return F.normalize(encoded.pooled[[encoded.sentences[word] for word in words]], dim=-1)
+    return F.normalize(rescaled(encoded.pooled[[encoded.sentences[word] for word in words]]), dim=-1)
 
 
 def whole_words(tokenizer: object) -> list[str]:

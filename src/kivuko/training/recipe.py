@@ -22,6 +22,7 @@ from kivuko.losses.kinds import COUNT, FLAG, NOT_NEGATIVE, POSITIVE, Check, Term
 from kivuko.losses.objectives import WeightedSum
 from kivuko.perturbations.edits import edit_kinds, perturb
 from kivuko.training.recipes import recipe_text
+from kivuko.vectors import rescaled
 
 _LAYER = re.compile(r"\.(?:layer|layers|block|blocks|h)\.(\d+)\.")
 _EMBEDDING = re.compile(r"embed|wte|shared")
@@ -137,7 +138,7 @@ def _farthest(draws: Sequence[Sequence[str]], student: Any, targets: Tensor) -> 
     student.eval()
     vectors = student.encode_tokens(flat).pooled.view(len(draws), len(targets), -1)
     student.train(learning)
-    worst = F.cosine_similarity(vectors, targets.to(vectors.device), dim=-1).argmin(0).tolist()
+    worst = F.cosine_similarity(rescaled(vectors), rescaled(targets.to(vectors.device)), dim=-1).argmin(0).tolist()
     return [draws[draw][row] for row, draw in enumerate(worst)]
 
 

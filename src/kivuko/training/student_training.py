@@ -31,6 +31,7 @@ from kivuko.training.initialization import start_transformer, started_student, w
 from kivuko.training.loop import Report, Training, TrainingResult, fit, step_seed, warmup_cosine
 from kivuko.training.recipe import Recipe, Schedule
 from kivuko.training.teacher_vectors import Progress, TeacherVectors, teacher_vectors
+from kivuko.vectors import rescaled
 
 
 @dataclass(frozen=True)
@@ -161,7 +162,7 @@ class Validation:
         """Search ``held_out`` among its English sentences and the ``distractors``."""
         english = list(dict.fromkeys([*(pair.english for pair in held_out.pairs), *distractors]))
         row = {text: place for place, text in enumerate(english)}
-        targets = F.normalize(vectors.pooled[[vectors.sentences[text] for text in english]], dim=-1)
+        targets = F.normalize(rescaled(vectors.pooled[[vectors.sentences[text] for text in english]]), dim=-1)
         groups = held_out.by_language()
         return cls(
             {language: [pair.text for pair in pairs] for language, pairs in groups.items()},

@@ -13,6 +13,7 @@ from kivuko.transport.marginals import full_precision, working_dtype
 from kivuko.transport.problem import Settings, settings
 from kivuko.transport.sinkhorn import is_installed
 from kivuko.transport.solve import solve
+from kivuko.vectors import powers_apart
 
 # Pairs solved together, each padded to the longest: on a GPU each call costs more than the padding of many pairs.
 _CHUNK, _CHUNK_OF_A_GPU = 64, 1024
@@ -110,9 +111,10 @@ def _directions(lists: TokenLists) -> tuple[torch.Tensor, torch.Tensor]:
     vectors = lists.vectors.detach().to(working_dtype(lists.vectors))
     if lists.mean is not None:
         vectors = vectors - lists.mean.to(vectors)
+    vectors, scale = powers_apart(vectors)
     length = torch.linalg.vector_norm(vectors, dim=-1, keepdim=True)
-    length = length.masked_fill(length < 1e-8, 1.0)  # as in cosine_cost: such a vector has no direction
-    return vectors / length, length
+    length = length.masked_fill(length < 1e-8, 1.0)  # as in cosine_cost: a zero vector has no direction
+    return vectors / length, (length / scale).clamp_min(1e-8)
 
 
 def _alike_in_length(first: torch.Tensor, second: torch.Tensor) -> Iterator[torch.Tensor]:

@@ -4,9 +4,9 @@ import torch
 
 from kivuko.errors import UsageError
 from kivuko.transport.marginals import full_precision, working_dtype
+from kivuko.vectors import rescaled
 
-# Below this length a vector has no direction worth the name.
-_SHORTEST = 1e-8
+_SHORTEST = 1e-8  # below this length a vector, at its usual length, is zero
 
 
 def cosine_cost(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
@@ -58,7 +58,8 @@ def squared_euclidean_cost(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
 
 
 def _unit(vectors: torch.Tensor) -> torch.Tensor:
-    # Dividing a short vector by 1 and not by a tiny number keeps its gradient of order one.
+    # Dividing a zero vector by 1 and not by a tiny number keeps its gradient of order one.
+    vectors = rescaled(vectors)
     length: torch.Tensor = torch.linalg.vector_norm(vectors, dim=-1, keepdim=True)
     return vectors / length.masked_fill(length < _SHORTEST, 1.0)
 

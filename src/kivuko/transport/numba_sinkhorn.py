@@ -147,9 +147,21 @@ def _directions(vectors, first, count, mean, units, lengths):
             units[i, k] = one
             total += one * one
         length = np.sqrt(total)
-        if length < kind(1e-8):  # as in cosine_cost: such a vector has no direction
-            length = kind(1)
-        lengths[i] = length
+        largest = kind(0)
+        if length < kind(1e-8) or length > kind(1e18):  # as in cosine_cost: squares overflow or vanish
+            for k in range(dim):
+                largest = max(largest, abs(units[i, k]))
+        if largest > kind(0) and np.isfinite(largest):
+            total = kind(0)
+            for k in range(dim):
+                units[i, k] /= largest
+                total += units[i, k] * units[i, k]
+            length = np.sqrt(total)
+            lengths[i] = max(largest * length, kind(1e-8))
+        else:
+            if length < kind(1e-8):  # a zero vector has no direction
+                length = kind(1)
+            lengths[i] = length
         scale = kind(1) / length
         for k in range(dim):
             units[i, k] *= scale

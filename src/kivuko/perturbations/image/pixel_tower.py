@@ -13,6 +13,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from kivuko.errors import ModelError
 from kivuko.perturbations.catalog import LEVELS
+from kivuko.vectors import rescaled
 
 BATCH = 128  # images that go through the tower together
 
@@ -68,7 +69,7 @@ def run_route(route: Sequence[nn.Module] | nn.ModuleList, normalized: Tensor) ->
     features: dict[str, Any] = {"pixel_values": normalized, "modality": "image"}
     for module in route:
         features = module(features)
-    return F.normalize(features["sentence_embedding"].float(), dim=-1)
+    return F.normalize(rescaled(features["sentence_embedding"].float()), dim=-1)
 
 
 def image_route(model: Any) -> list[Any]:

@@ -32,6 +32,7 @@ from kivuko.perturbations.text.search import (
     search,
 )
 from kivuko.progress import Report
+from kivuko.vectors import rescaled
 
 TEMPERATURE = 0.1  # of the softmax over the gallery; at 0.02 and 0.3 the edits it points to harm less
 _TOGETHER = 128  # texts that go through a transformer together
@@ -138,7 +139,7 @@ class StaticGradients:
         features: dict[str, Any] = {"sentence_embedding": means, "modality": "text"}
         for module in self.after:
             features = module(features)
-        return F.normalize(features["sentence_embedding"], dim=-1)
+        return F.normalize(rescaled(features["sentence_embedding"]), dim=-1)
 
 
 class TransformerGradients:
@@ -205,7 +206,7 @@ class TransformerGradients:
         features = {**features, "modality": "text"}
         for module in self.route:
             features = module(features)
-        return F.normalize(features["sentence_embedding"].float(), dim=-1)
+        return F.normalize(rescaled(features["sentence_embedding"].float()), dim=-1)
 
 
 def gradient_encoder(model: Any) -> GradientEncoder:
