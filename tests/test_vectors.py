@@ -49,7 +49,7 @@ def test_gradients_are_right_or_bounded(length):
     assert F.cosine_similarity(rescaled(gradient), expected, dim=-1).item() == pytest.approx(1, abs=1e-5)
     if length >= 1e-8:
         assert torch.allclose(rescaled(gradient) / powers_apart(gradient)[1] * length, expected, rtol=1e-4)
-    assert gradient.abs().max() < 1e9
+    assert length >= 1e-8 or gradient.abs().max() < 100
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])

@@ -16,8 +16,8 @@ def rescaled(vectors: _Vectors) -> _Vectors:
     """Return vectors [..., dim] with the directions that they have, at lengths that a cosine can be taken of.
 
     Where all lengths are usual the vectors are returned as they are; else each is multiplied by a power of two, which
-    changes no bit of a cosine. Half precision becomes single. The gradient of a vector shorter than 1e-8 is that of one
-    as long as that; a zero vector stays zero.
+    changes no bit of a cosine. Half precision becomes single. The gradient of a vector shorter than 1e-8 has the right
+    direction and is of order one; a zero vector stays zero.
 
     >>> float(torch.nn.functional.cosine_similarity(*map(rescaled, torch.tensor([[[3e20, 4e20]], [[3e-30, 4e-30]]]))))
     1.0
@@ -45,7 +45,7 @@ def _tensor(vectors: Tensor) -> tuple[Tensor, Any]:
         wanted = vectors * scale
     if not vectors.requires_grad:
         return wanted, scale
-    followed = vectors * scale.clamp_max(1 / _SHORTEST)
+    followed = vectors * torch.where(length[..., None] < _SHORTEST, 1.0, scale)
     return wanted + (followed - followed.detach()), scale
 
 

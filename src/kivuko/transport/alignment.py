@@ -114,7 +114,8 @@ def _directions(lists: TokenLists) -> tuple[torch.Tensor, torch.Tensor]:
     vectors, scale = powers_apart(vectors)
     length = torch.linalg.vector_norm(vectors, dim=-1, keepdim=True)
     length = length.masked_fill(length < 1e-8, 1.0)  # as in cosine_cost: a zero vector has no direction
-    return vectors / length, (length / scale).clamp_min(1e-8)
+    before = length / scale
+    return vectors / length, before.masked_fill(before < 1e-8, 1.0)
 
 
 def _alike_in_length(first: torch.Tensor, second: torch.Tensor) -> Iterator[torch.Tensor]:

@@ -157,7 +157,7 @@ def _directions(vectors, first, count, mean, units, lengths):
                 units[i, k] /= largest
                 total += units[i, k] * units[i, k]
             length = np.sqrt(total)
-            lengths[i] = max(largest * length, kind(1e-8))
+            lengths[i] = largest * length if largest * length >= kind(1e-8) else kind(1)
         else:
             if length < kind(1e-8):  # a zero vector has no direction
                 length = kind(1)
