@@ -163,7 +163,7 @@ def same_sentences(directions: Tensor) -> Tensor:
 def same_texts(batch: TokenBatch) -> Tensor:
     """Return bool [batch, batch]: True where two rows are of one text, by their vectors where texts are not known."""
     if batch.texts is None:
-        return same_sentences(F.normalize(batch.pooled.detach(), dim=-1))
+        return same_sentences(F.normalize(rescaled(batch.pooled.detach()), dim=-1))
     numbers: dict[str, int] = {}
     keys = [unicodedata.normalize("NFC", text).casefold() for text in batch.texts]
     own = torch.tensor([numbers.setdefault(key, len(numbers)) for key in keys], device=batch.pooled.device)
