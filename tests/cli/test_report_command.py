@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from pathlib import Path
@@ -90,6 +91,48 @@ def test_damaged_records(run_here, records, damage, told):
     records.write_bytes(damage(records.read_bytes()))
     refused(run_here("report", str(records)), str(records), told)
     assert not records.with_suffix(".html").exists()
+
+
+def edited(records, change, language="sw"):
+    """Change the first record of a language and of MAP on headline test queries of "optical"; return its line."""
+    lines = records.read_text("utf-8").splitlines()
+    for place, line in enumerate(lines[1:], start=1):
+        one = json.loads(line)
+        if [one[name] for name in ("objective", "language", "measure", "subset", "split")] == [
+            "optical", language, "MAP", "headline", "test"
+        ]:  # fmt: skip
+            lines[place] = json.dumps({**one, **change(one)})
+            records.write_text("\n".join(lines) + "\n", "utf-8")
+            return f"{records.name}:{place + 1}: "
+    raise AssertionError
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (lambda one: {"value": 1.7, "high": 2.0}, "MAP is from 0 to 1"),
+        (lambda one: {"low": one["high"]}, "outside its interval"),
+        (lambda one: {"queries": -3}, "'queries' is -3"),
+        (lambda one: {"value": float("nan")}, "not a line of JSON"),
+        (lambda one: {"queries": one["queries"] + 1}, "13 queries, but low-resource.per_query.parquet holds"),
+        (lambda one: {"value": one["value"] * 1.01}, "the mean of its scores"),
+        (lambda one: {"attack": "gremlins", "budget": 1.0}, "attack 'gremlins' is unknown"),
+        (lambda one: {"language": "fi"}, "contradicts line"),
+    ],
+)  # fmt: skip
+def test_records_that_cannot_be_are_refused_with_their_line(run_here, records, change, problem):
+    where = edited(records, change)
+    refused(run_here("report", str(records)), problem, *([] if "contradicts" in problem else [where]))
+    assert not records.with_suffix(".html").exists()
+
+
+def test_an_attack_that_the_header_describes_is_reported(run_here, records):
+    edited(records, lambda one: {"attack": "gremlins", "budget": 1.0})
+    header, *lines = records.read_text("utf-8").splitlines()
+    described = json.loads(header)
+    described["protocol"]["attacks"] = {"gremlins": {"kind": "text noise", "unit": "edits"}}
+    records.write_text("\n".join([json.dumps(described), *lines]) + "\n", "utf-8")
+    assert run_here("report", str(records))[0] == 0
 
 
 def test_missing_or_damaged_per_query_scores(run_here, records):

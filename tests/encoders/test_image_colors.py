@@ -196,6 +196,32 @@ def test_what_the_first_frame_of_a_gif_leaves_out_is_white():
     assert [image.getpixel(at) for at in ((0, 0), (1, 1), (3, 3))] == [WHITE, (200, 0, 0), WHITE]
 
 
+def test_an_animated_webp_whose_header_denies_its_alpha_is_laid_onto_white():
+    first, second = Image.new("RGBA", (16, 16), (0, 0, 0, 0)), Image.new("RGBA", (16, 16), (0, 255, 0, 255))
+    first.paste((0, 0, 200, 255), (2, 2, 6, 6))
+    first.paste((0, 0, 200, 255), (10, 10, 14, 14))
+    content = bytearray(written(first, "WEBP", save_all=True, append_images=[second], lossless=True))
+    content[20] &= ~0x10
+    image = decode(bytes(content))
+    assert [image.getpixel(at) for at in ((0, 0), (4, 4), (8, 8))] == [WHITE, (0, 0, 200), WHITE]
+
+
+@pytest.mark.parametrize(
+    ("bits", "white_is_zero", "values", "expected"),
+    [
+        (16, False, struct.pack("<4H", 0, 32768, 65535, 1000), [0, 128, 255, 4]),
+        (16, True, struct.pack("<4H", 0, 32768, 65535, 1000), [255, 127, 0, 251]),
+        (8, True, bytes([0, 128, 255, 4]), [255, 127, 0, 251]),
+        (1, True, b"\x50", [255, 0, 255, 0]),
+    ],
+)
+def test_gray_of_a_tiff_whose_white_is_zero_is_turned(bits, white_is_zero, values, expected):
+    tags = {256: 4, 257: 1, 258: bits, 259: 1, 262: int(not white_is_zero), 273: 8, 277: 1, 278: 1, 279: len(values)}
+    content = b"II*\0" + struct.pack("<I", 8 + len(values) + len(values) % 2) + values + b"\0" * (len(values) % 2)
+    content += struct.pack("<H", len(tags)) + b"".join(struct.pack("<HHIHH", n, 3, 1, v, 0) for n, v in tags.items())
+    assert pixels(content + bytes(4)) == [(level,) * 3 for level in expected]
+
+
 def test_every_way_to_an_image_sees_the_same_colors(tmp_path):
     """Indexing, evaluating and uploads decode in workers; hardening and searching by an image open a path."""
     content = written(Image.new("RGB", (32, 32), RED), "PNG", icc_profile=swapped_profile())

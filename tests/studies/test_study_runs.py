@@ -95,6 +95,8 @@ def test_finished_runs_are_read_damaged_ones_rebuilt_others_ignored(inputs, in_p
     assert len(notes) == 2
     assert damaged.name in "".join(notes)
     other = studied(inputs, place.records, steps=3)[1]
+    kept = list(tmp_path.glob("r-*.jsonl"))
+    assert [read_records(file)[1] for file in kept] == [first], "other records are kept, not replaced"
     assert len(in_process) == 8 + 4  # the references do not depend on the steps
     assert len(other) == len(first)
     assert studied(inputs, place.records)[1] == first

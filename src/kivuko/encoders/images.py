@@ -29,7 +29,7 @@ _LARGER_THUMBNAIL = 384  # to scale what is hardly larger takes longer than to d
 _NOT_READ = frozenset(("EPS", "WMF", "BUFR", "GRIB", "HDF5", "MPEG"))  # run a program, or known by name only
 _HEIF_BRANDS = frozenset((b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"))
 _AVIF_BRANDS = frozenset((b"avif", b"avis"))
-_TURNS = 0x0112  # EXIF's orientation
+_TURNS, _PHOTOMETRIC = 0x0112, 0x0106  # EXIF's orientation, and what TIFF says of its colors
 _REMEDIES = {"not an image": "Give PNG, JPEG, GIF, WebP, BMP or TIFF.", "too many pixels": "Reduce it first."}
 
 
@@ -51,12 +51,12 @@ def decode(content: bytes, most_pixels: int = MOST_PIXELS, longest_side: int | N
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(content), formats=formats) as image:
+            with Image.open(io.BytesIO(_with_alpha(content)), formats=formats) as image:
                 if image.width * image.height > most_pixels:
                     raise RefusedImage("too many pixels", f"{image.width} x {image.height}, most {most_pixels}")
                 if longest_side is not None:
                     image.draft(None, (longest_side, longest_side))  # JPEG: decode at a half, quarter or eighth
-                raw, covered = _raw_mode(image), _first_frame(image, content)
+                raw, covered = _raw_mode(image), _first_frame(image)
                 image.load()
                 _scale_key_color(image, raw)
                 decoded = as_rgb(image, release=True)
@@ -107,7 +107,7 @@ def as_rgb(image: Image.Image, release: bool = False) -> Image.Image:
         return upright.copy() if upright is image else upright
     alpha = None
     if upright.mode.startswith("I") or upright.mode == "F":
-        upright, alpha = _eight_bits(upright, key)
+        upright, alpha = _eight_bits(upright, key, getattr(image, "tag_v2", {}).get(_PHOTOMETRIC) == 0)
         if release:
             image.close()
     elif upright.mode in ("RGBA", "LA", "PA", "La", "RGBa") or key is not None:
@@ -239,12 +239,14 @@ def _bands(image: Image.Image) -> Iterator[tuple[int, int, int, int]]:
         yield 0, top, image.width, min(image.height, top + rows)
 
 
-def _eight_bits(image: Image.Image, key: Any) -> tuple[Image.Image, Image.Image | None]:
+def _eight_bits(image: Image.Image, key: Any, white_is_zero: bool) -> tuple[Image.Image, Image.Image | None]:
     """Bring whole numbers of 16 or 32 bits, or floats, to 8 bits: by their own range where none is prescribed.
 
     ``key``: the value that is transparent, if there is one; returns the alpha of each pixel, too.
     """
     low, high = _range_of(image)
+    if white_is_zero and image.mode.startswith("I;16"):  # Pillow turns other modes itself
+        low, high = high, low
     levels = np.empty((image.height, image.width), dtype=np.uint8)
     alpha = np.empty_like(levels) if isinstance(key, int) else None
     for box in _bands(image):
@@ -254,7 +256,7 @@ def _eight_bits(image: Image.Image, key: Any) -> tuple[Image.Image, Image.Image 
             alpha[rows] = np.where(values == key, 0, 255)
         scaled = np.nan_to_num(values.astype(np.float64))
         scaled -= low
-        scaled *= 255 / max(high - low, 1e-12)
+        scaled *= 255 / (high - low or 1e-12)
         levels[rows] = np.rint(scaled, out=scaled).clip(0, 255)
     return Image.fromarray(levels), None if alpha is None else Image.fromarray(alpha)
 
@@ -285,11 +287,14 @@ def _parted(image: Image.Image) -> tuple[Image.Image, Image.Image]:
 
 def _on_white(image: Image.Image, alpha: Image.Image) -> Image.Image:
     """Lay an RGB image onto white."""
-    for box in _bands(image):
-        above = image.crop(box)
-        above.putalpha(alpha.crop(box))
-        white = Image.new("RGBA", above.size, "white")
-        image.paste(Image.alpha_composite(white, above).convert("RGB"), box)
+    boxes = list(_bands(image))
+    for box in boxes:
+        above, its_alpha = (image, alpha) if len(boxes) == 1 else (image.crop(box), alpha.crop(box))
+        above.putalpha(its_alpha)
+        flat = Image.alpha_composite(Image.new("RGBA", above.size, "white"), above).convert("RGB")
+        if len(boxes) == 1:
+            return flat
+        image.paste(flat, box)
     return image
 
 
@@ -301,15 +306,19 @@ def _raw_mode(image: Image.Image) -> str:
     return str(arguments if isinstance(arguments, str) else arguments[0])
 
 
-def _first_frame(image: Image.Image, content: bytes) -> tuple[int, int, int, int] | None:
-    """Return the box of an animation's first frame where the rest, which is transparent, would come out black."""
-    box = (0, 0, *image.size)
-    if image.format == "GIF" and getattr(image, "tile", None):
-        box = tuple(image.tile[0][1] or box)  # type: ignore[attr-defined]
-    elif image.format == "WEBP" and image.mode == "RGB" and (at := content.find(b"ANMF", 0, 4096)) > 0:
-        left, top, width, height = (int.from_bytes(content[at + n : at + n + 3], "little") for n in (8, 11, 14, 17))
-        box = 2 * left, 2 * top, 2 * left + width + 1, 2 * top + height + 1
-    return None if box == (0, 0, *image.size) else box
+def _first_frame(image: Image.Image) -> tuple[int, int, int, int] | None:
+    """Return the box of a GIF's first frame if it is not the whole image; the rest is transparent."""
+    if image.format != "GIF" or not getattr(image, "tile", None):
+        return None
+    box: tuple[int, int, int, int] | None = image.tile[0][1]  # type: ignore[attr-defined]
+    return None if box is None or tuple(box) == (0, 0, *image.size) else box
+
+
+def _with_alpha(content: bytes) -> bytes:
+    """Say in the header of an animated WebP file that it has alpha: its canvas has, whatever the header says."""
+    if content[:4] == b"RIFF" and content[8:16] == b"WEBPVP8X" and content[20] & 0x12 == 0x02:
+        return content[:20] + bytes([content[20] | 0x10]) + content[21:]
+    return content
 
 
 def _scale_key_color(image: Image.Image, raw: str) -> None:

@@ -2,19 +2,21 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from kivuko.errors import DataError, UsageError
+from kivuko.errors import DataError, UsageError, at
 from kivuko.evaluation.attack.examples import examples_path, read_examples
 from kivuko.evaluation.evaluate import Evaluation
-from kivuko.evaluation.records import per_query_path, read_per_query, read_records
+from kivuko.evaluation.records import Condition, per_query_path, read_per_query, read_records
 from kivuko.files import refuse_unwritable, write_text
+from kivuko.perturbations.catalog import is_catalog_name
 from kivuko.report.page import Page, render
 from kivuko.report.plots import check_plotting
-from kivuko.report.results import MAP, TEACHER, UNTRAINED, VALIDATION, Source
+from kivuko.report.results import MAP, OTHER_ATTACKS, TEACHER, UNTRAINED, VALIDATION, Source, attack_facts
 
+_ROUNDING = 1e-6
 Records = Path | str | Evaluation | Sequence[Evaluation | Path | str]
 
 
@@ -78,13 +80,52 @@ def read_source(result: Evaluation | Path | str) -> Source:
     """Read records, per-query scores and examples; only a study must have per-query scores."""
     if isinstance(result, Evaluation):
         return Source(result.header, result.records, result.per_query, getattr(result, "examples", ()))
-    header, records = read_records(result)
+    path = Path(result)
+    header, records = read_records(path)
     source = Source(header, records)
-    if per_query_path(result).is_file() or kind_of(source) in ("low-resource", "robustness"):
-        source = Source(header, records, read_per_query(result))
-    if examples_path(result).is_file():
-        source = Source(header, records, source.per_query, read_examples(result))
+    _refuse_unknown_attacks(path, source)
+    if per_query_path(path).is_file() or kind_of(source) in ("low-resource", "robustness"):
+        source = Source(header, records, read_per_query(path))
+        _refuse_other_scores(path, source)
+    if examples_path(path).is_file():
+        source = replace(source, examples=read_examples(path))
     return source
+
+
+def _refuse_unknown_attacks(path: Path, source: Source) -> None:
+    """Refuse an attack that neither the header nor this version describes: its family would be a guess."""
+    described = source.header.protocol.get("attacks")
+    for number, record in enumerate(source.records, start=2):
+        name = record.attack
+        if name is None or (isinstance(described, Mapping) and name in described):
+            continue
+        if attack_facts(source.header, name).family == OTHER_ATTACKS and not is_catalog_name(name.split(":")[0]):
+            raise DataError(
+                f"{at(path, number)}: attack {name[:60]!r} is unknown; the header's 'attacks' must describe it"
+            )
+
+
+def _refuse_other_scores(path: Path, source: Source) -> None:
+    """Refuse per-query scores that belong to other records: their number, or their mean, is another."""
+    scores, beside = {}, per_query_path(path).name
+    for block in source.per_query:
+        key = (block.condition, block.language, block.subset, block.measure)
+        if key in scores:
+            what = f"{block.measure} of {block.condition.objective!r} in {block.language!r}"
+            raise DataError(f"{per_query_path(path)}: {what} is there twice; run the command that wrote it again")
+        scores[key] = block.values
+    for number, record in enumerate(source.records, start=2):
+        condition = Condition(**{item.name: getattr(record, item.name) for item in fields(Condition)})
+        values = scores.get((condition, record.language, record.subset, record.measure))
+        if values is None:
+            continue
+        problem = ""
+        if len(values) != record.queries:
+            problem = f"{record.queries:,} queries, but {beside} holds the scores of {len(values):,}"
+        elif abs(float(values.mean()) - record.value) > _ROUNDING:
+            problem = f"value {record.value:g}, but the mean of its scores in {beside} is {values.mean():g}"
+        if problem:
+            raise DataError(f"{at(path, number)}: {problem}; keep the files of one run together, or run it again")
 
 
 def merged(sources: Sequence[Source]) -> Source:

@@ -16,7 +16,7 @@ from kivuko.encoders.model_card import model_card
 from kivuko.encoders.teacher import load_teacher
 from kivuko.evaluation.evaluator import measure_systems, model_system, teacher_system, untrained_system
 from kivuko.evaluation.image_tasks import EmojiTask
-from kivuko.evaluation.records import Header, Record, write_records
+from kivuko.evaluation.records import Header, Record, save_results
 from kivuko.files import atomic_path, refuse_unwritable, write_text
 from kivuko.languages import DEFAULT_LANGUAGES, language
 from kivuko.progress import TrainingProgress, bars, note, progress_bar
@@ -111,7 +111,7 @@ def run_demo(
     seeds = sorted({about.seed for about in abouts.values()})
     command = command or shlex.join(["kivuko", *sys.argv[1:]])
     header = Header(command=command, protocol=task.protocol(languages), seeds=seeds)
-    write_records(files.records, header, records, per_query)
+    save_results(files.records, header, records, per_query)
     for name, place in places.items():
         write_text(place / "README.md", model_card(abouts[name], records, load_recipe(name).description))
     with atomic_path(files.image) as temporary, emoji_index(model, world) as index:

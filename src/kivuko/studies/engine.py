@@ -15,7 +15,7 @@ from kivuko.bitext.pairs import Bitext
 from kivuko.datasets.emoji.world import EmojiWorld, emoji_world
 from kivuko.errors import CorruptFileError, UsageError
 from kivuko.evaluation.attack.examples import examples_path, read_examples, write_examples
-from kivuko.evaluation.records import Condition, Header, Record, per_query_path, write_records
+from kivuko.evaluation.records import Condition, Header, Record, per_query_path, save_results
 from kivuko.files import refuse_unreadable, refuse_unwritable
 from kivuko.progress import StudyBar, note, progress_bar, study_bar
 from kivuko.search.decoding import cores
@@ -148,10 +148,10 @@ def perform_study(
     refuse_repeats(records)
     per_query = [block for _, result in finished for block in result.per_query]
     examples = [one for file in files if examples_path(file.path).is_file() for one in read_examples(file.path)]
+    header = study.header(grid, inputs, bitext, finished, command, workers)
+    save_results(place.records, header, records, per_query)
     if examples:
         write_examples(examples_path(place.records), examples)
-    header = study.header(grid, inputs, bitext, finished, command, workers)
-    write_records(place.records, header, records, per_query)
     shutil.rmtree(place.runs / _SCRATCH, ignore_errors=True)
     for leftover in place.runs.glob(".*.tmp"):  # of killed writers
         leftover.unlink(missing_ok=True)
