@@ -291,7 +291,8 @@ def test_removed_vectors_take_no_place_in_filtered_results(kind, monkeypatch):
     index.remove(np.flatnonzero(~second)[::2])
     left = np.union1d(np.flatnonzero(second), np.flatnonzero(~second)[1::2])
     query = vectors[~second][:1]
-    for among in (None, left, np.flatnonzero(second), np.arange(3000)):
+    shuffled = np.random.default_rng(0).permutation(np.flatnonzero(second))
+    for among in (None, left, np.flatnonzero(second), np.arange(3000), shuffled, np.append(shuffled, shuffled[:9])):
         rows = left if among is None else np.intersect1d(left, among)
         expected = rows[np.argsort(-(query @ vectors[rows].T)[0])[:20]]
         assert len(set(index.search(query, 20, among)[1][0]) & set(expected)) >= 19

@@ -37,6 +37,7 @@ class FaissIndex:
         self._expected = expected
         self._index: Any = None if kind == "ivf" else _empty(dim, kind, storage, 0)
         self._alive: Ids = np.empty(0, dtype=np.int64)  # ascending
+        self._in_order: bool | None = None  # whether rows have ascending ids; None: not known
         self.dead = 0  # vectors that were removed but keep their memory
 
     def __len__(self) -> int:
@@ -65,6 +66,7 @@ class FaissIndex:
         if not self.trained:
             self.train(vectors)
         self._index.add_with_ids(vectors, ids)
+        self._in_order = None
         self._alive = np.union1d(self._alive, ids)
 
     def remove(self, ids: Ids) -> int:
@@ -77,6 +79,7 @@ class FaissIndex:
             known[np.isin(known, gone)] = -1
             faiss.copy_array_to_vector(known, self._index.id_map)
             self.dead += len(gone)
+            self._in_order = False
         else:
             self._index.remove_ids(gone)
         self._alive = np.setdiff1d(self._alive, gone, assume_unique=True)
@@ -84,13 +87,9 @@ class FaissIndex:
 
     def search(self, queries: Vectors, k: int, among: Ids | None = None) -> tuple[Vectors, Ids]:
         queries = checked_queries(queries, k, self.dim)
-        some = (
-            None
-            if among is None and not self.dead
-            else self._alive
-            if among is None
-            else np.asarray(among, dtype=np.int64)
-        )
+        some: Ids | None = self._alive if among is None else _ascending(among)
+        if among is None and not self.dead:
+            some = None
         passing = len(self) if some is None else len(some)
         wanted = min(k, len(self), passing)
         scores = np.full((len(queries), k), -np.inf, dtype=np.float32)
@@ -104,7 +103,7 @@ class FaissIndex:
                 if passing <= max(_FEW, _COMPARED_PER_DEPTH * max(depth, self._width)) or not len(left):
                     break
                 nearest_scores, nearest = self._nearest(queries[left], depth)
-                passes = nearest >= 0 if some is None else np.isin(nearest, some)
+                passes = nearest >= 0 if some is None else _places(nearest, some)[1]
                 best = np.argsort(~passes, axis=1, kind="stable")[:, :wanted]
                 enough = passes.sum(1) >= wanted
                 rows, best = left[enough], best[enough]
@@ -134,7 +133,7 @@ class FaissIndex:
         faiss, queries = _faiss(), np.ascontiguousarray(queries)
         if self.kind == "hnsw":  # its storage numbers vectors by row
             known = faiss.rev_swig_ptr(self._index.id_map.data(), self._index.id_map.size())
-            rows = None if some is None else _selector(np.flatnonzero(np.isin(known, some)))
+            rows = None if some is None else _selector(self._rows(known, some))
             vectors = faiss.downcast_index(self._inner().storage)
             scores, places = vectors.search(queries, k, params=faiss.SearchParameters(sel=rows))
             return scores, np.where(places < 0, -1, known[places])
@@ -144,6 +143,15 @@ class FaissIndex:
         else:
             options = faiss.SearchParameters(sel=selector)
         return cast(tuple[Vectors, Ids], self._index.search(queries, k, params=options))
+
+    def _rows(self, known: Ids, some: Ids) -> Ids:
+        """Return the rows of the storage that hold some ids; ``known``: the ids by row."""
+        if self._in_order is None:
+            self._in_order = bool((known[1:] > known[:-1]).all())
+        if not self._in_order:
+            return np.flatnonzero(np.isin(known, some))
+        rows, present = _places(some, known)
+        return np.asarray(rows[present])
 
     def _inner(self) -> Any:
         """Return the HNSW index without the map of ids around it."""
@@ -237,6 +245,17 @@ def _widen(index: Any) -> None:
     """Let int8 reach beyond the smallest and largest number of the training sample."""
     if (quantizer := getattr(index, "sq", None)) is not None:
         quantizer.rangestat_arg = _MARGIN
+
+
+def _ascending(ids: Ids) -> Ids:
+    ids = np.asarray(ids, dtype=np.int64)
+    return ids if (ids[1:] > ids[:-1]).all() else np.unique(ids)
+
+
+def _places(ids: Ids, among: Ids) -> tuple[Ids, Any]:
+    """Return where each id would be among ascending others, of which there is at least one, and whether it is there."""
+    places = np.minimum(np.searchsorted(among, ids), len(among) - 1)
+    return places, among[places] == ids
 
 
 def _selector(ids: Ids) -> Any:
