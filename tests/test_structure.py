@@ -10,7 +10,8 @@ import kivuko
 
 SOURCE = Path(kivuko.__file__).parent
 FLOORS = (
-    {"errors", "files", "fonts", "streams", "text", "languages", "progress", "plugins", "ranks", "transport", "bitext"},
+    {"errors", "files", "fonts", "languages", "plugins", "processes", "progress", "ranks", "streams", "text", "vectors"}
+    | {"transport", "bitext"},
     {"encoders", "datasets"},
     {"losses", "perturbations"},
     {"training", "translation", "search"},
