@@ -147,3 +147,25 @@ def test_which_varieties_fit_and_which_fits_best(wanted: str, fits: list[str], o
     assert ranks[0] == 0
     assert [fit(wanted, code) for code in others] == [None] * len(others)
     assert fitting(wanted, [*others, *reversed(fits)]) == len(others) + len(fits) - 1
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"id": 1, "translation": {"en-US": "dog", "sw-KE": "mbwa"}},
+        {"English": "dog", "Kiswahili": "mbwa", "score": 0.1},
+        {"translation": {"eng_Latn": "dog", "swh_Latn": "mbwa"}, "laser_score": 1.1, "source_sentence_lid": 0.9},
+        {"sentence_eng_Latn": "dog", "sentence_swh_Latn": "mbwa", "URL": "x"},
+        {"Source (English)": "dog", "Target (Swahili)": "mbwa"},
+    ],
+)  # fmt: skip
+def test_keys_of_published_data_sets(tmp_path: Path, record: dict[str, object]) -> None:
+    path = tmp_path / "f.jsonl"
+    path.write_text("\ufeff" + json.dumps(record) + "\n", encoding="utf-8")
+    assert [(pair.text, pair.english) for pair in read_bitext(path, "sw")] == [("mbwa", "dog")]
+    pa.parquet.write_table(pa.Table.from_pylist([record]), tmp_path / "f.parquet")
+    assert [(pair.text, pair.english) for pair in read_bitext(tmp_path / "f.parquet", "sw")] == [("mbwa", "dog")]
+
+
+def test_english_on_both_sides(tmp_path: Path) -> None:
+    assert read_bitext(tsv(tmp_path / "f.tsv", [("en", "en"), ("dog", "dog")]), "en").pairs[0].text == "dog"

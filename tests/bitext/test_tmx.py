@@ -311,6 +311,7 @@ def test_what_is_not_well_formed_is_named_for_what_it_is(tmp_path: Path, body: s
     path.write_text(f'<tmx><body>\n<tu><tuv xml:lang="sw">{body}')
     with pytest.raises(DataError, match=rf"f\.tmx:2: not well-formed XML .*{message}"):
         read_bitext(path, "sw")
-    path.write_text("mbwa\tdog\n")
-    with pytest.raises(DataError, match=r"f\.tmx:1: .* does not begin as XML does: name its format"):
-        read_bitext(path, "sw")
+    for other in ("mbwa\tdog\n", '{"sw": "mbwa", "en": "dog"}\n'):
+        path.write_text(other)
+        with pytest.raises(DataError, match=r"f\.tmx:1: .* does not begin as XML does: name its format"):
+            read_bitext(path, "sw")

@@ -288,7 +288,7 @@ def _malformed(error: expat.ExpatError, name: str, context: bytes) -> DataError:
     remedy = "mend that line, or try xmllint --recover"
     if error.code == codes[expat.errors.XML_ERROR_NO_ELEMENTS] or words.startswith("unclosed"):
         remedy = "the file is empty or cut short: fetch it again"
-    elif error.code == codes[expat.errors.XML_ERROR_SYNTAX] and error.lineno == 1:
+    elif error.lineno == 1 and not error.offset:
         remedy = "the file does not begin as XML does: name its format, such as --format tsv"
     elif b"&" in context and error.code != codes[expat.errors.XML_ERROR_BAD_CHAR_REF]:
         remedy = "an & that begins no entity: write &amp;"
