@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import regex
 
@@ -89,6 +89,18 @@ _ONE_APOSTROPHE = str.maketrans(dict.fromkeys([*APOSTROPHES, "'"], APOSTROPHE))
 def one_apostrophe(text: str) -> str:
     """Return a text with ’ for all that is written for an apostrophe."""
     return text.translate(_ONE_APOSTROPHE)
+
+
+def table_lookup(table: Mapping[str, str]) -> Callable[[str, str], str]:
+    """Return a function from a word and a default to the word's entry, whichever apostrophe either is written with.
+
+    >>> table_lookup({"d’eau": "water"})("dʼeau", "")
+    'water'
+    """
+    alike: dict[str, str] = {}
+    for word, entry in table.items():
+        alike.setdefault(one_apostrophe(word), entry)
+    return lambda word, default: table[word] if word in table else alike.get(one_apostrophe(word), default)
 
 
 def words_normalized(text: str) -> str:

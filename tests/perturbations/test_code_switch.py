@@ -46,3 +46,11 @@ def test_a_table_read_off_a_bitext():
         word_table(bitext, "fi")
     with pytest.raises(UsageError, match="unknown language"):
         word_table(bitext, "qqqq")
+
+
+@pytest.mark.parametrize("mark", ["'", "\u2019", "\u02bc", "\u2018"])
+@pytest.mark.parametrize("written", ["'", "\u2019", "\u02bc"])
+def test_apostrophes_that_look_alike_are_one(mark, written):
+    kind = code_switch({"fr": {f"d{written}eau": "of water"}})
+    (edit,) = kind.all(f"verre d{mark}eau", "fr")
+    assert apply_edit(f"verre d{mark}eau", edit) == "verre of water"

@@ -156,3 +156,11 @@ def test_every_kind_says_what_it_does():
 def test_an_edit_replaces_code_points():
     assert apply_edit("किल्ली", Edit("delete", 0, 2, "")) == "ल्ली"
     assert apply_edit("", Edit("insert", 0, 0, "a")) == "a"
+
+
+@pytest.mark.parametrize("mark", ["\u2019", "'", "\u02bc", "\u02bb", "\u2032"])
+def test_an_apostrophe_is_no_letter_whichever_is_written(mark):
+    usual, other = "c\u2019hoar mat", f"c{mark}hoar mat"
+    for name in ("insert", "delete", "swap", "substitute", "split"):
+        expected = {apply_edit(usual, edit).replace("\u2019", mark) for edit in EDIT_KINDS[name].all(usual, "br")}
+        assert {apply_edit(other, edit) for edit in EDIT_KINDS[name].all(other, "br")} == expected, name

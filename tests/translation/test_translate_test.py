@@ -8,7 +8,7 @@ import pytest
 from kivuko.bitext.pairs import Bitext, Pair
 from kivuko.errors import DataError, ModelError
 from kivuko.translation.marian import chrf
-from kivuko.translation.translate_test import train_lexical, translate_test
+from kivuko.translation.translate_test import LexicalTranslator, train_lexical, translate_test
 
 WORDS = {"paka": "cat", "mbwa": "dog", "samaki": "fish"}
 VECTORS = {"cat": [0.6, 0.8], "dog": [0.0, 1.0], "fish": [-1.0, 0.0], "": [0.0, 0.0]}
@@ -115,3 +115,9 @@ def test_languages_have_tables_of_their_own(table):
 def test_an_empty_bitext_is_refused():
     with pytest.raises(DataError, match="empty"):
         train_lexical(Bitext(()))
+
+
+@pytest.mark.parametrize("mark", ["'", "\u2019", "\u02bc", "\u2032", "`"])
+def test_words_with_an_apostrophe_are_looked_up_whichever_is_written(mark):
+    translator = LexicalTranslator({"fr": {"l'eau": "water", "verre": "glass"}})
+    assert translator.translate([f"L{mark}eau verre inconnu"], "fr") == ["water glass inconnu"]

@@ -20,6 +20,7 @@ from kivuko.perturbations.graphemes import (
     script_name,
     stay_apart,
 )
+from kivuko.text import table_lookup
 
 
 @dataclass(frozen=True, slots=True)
@@ -360,8 +361,10 @@ def _end_of_word(units: Sequence[str], place: int) -> int | None:
 def code_switch(tables: Mapping[str, Mapping[str, str]]) -> EditKind:
     """Return the kind of edit that replaces a word by its translation; punctuation around it stays.
 
-    ``tables``: language code -> word, case folded -> translation; see ``kivuko.bitext.word_table``.
+    ``tables``: language code -> word, case folded -> translation; see ``kivuko.bitext.word_table``. Apostrophes that
+    look alike are one.
     """
+    translations = {language: table_lookup(table) for language, table in tables.items()}
 
     def options(units: Sequence[str], place: int, language: str) -> list[Change]:
         end = _end_of_word(units, place)
@@ -370,7 +373,7 @@ def code_switch(tables: Mapping[str, Mapping[str, str]]) -> EditKind:
             return []
         first, last = letters[0], letters[-1] + 1
         word = "".join(units[first:last]).casefold()
-        other = tables.get(language, {}).get(word, "")
+        other = translations[language](word, "") if language in translations else ""
         return [(first, last, other)] if other.strip() and other.casefold() != word else []
 
     return EditKind("code-switch", "a word said in English, by the bitext", options)

@@ -10,6 +10,8 @@ from typing import Any
 
 import regex
 
+from kivuko.text import APOSTROPHES
+
 _CLUSTER = regex.compile(r"\X")
 
 
@@ -44,7 +46,12 @@ def stay_apart(before: str, new: str, after: str) -> bool:
 
 @lru_cache(maxsize=65_536)
 def is_letter(grapheme: str) -> bool:
-    """Return True for clusters that begin with a letter or a digit: only those are misspelled. Keycaps (1️⃣) are not."""
+    """Return True for clusters that begin with a letter or a digit: only those are misspelled.
+
+    Keycaps (1️⃣) are not, and no more is an apostrophe, whichever is written: Unicode counts some (ʼ) as letters.
+    """
+    if grapheme[0] in APOSTROPHES:
+        return False
     emoji = "\ufe0f" in grapheme or "\u20e3" in grapheme
     return unicodedata.category(grapheme[0])[0] in "LN" and not emoji
 

@@ -11,7 +11,7 @@ from kivuko.bitext.pairs import Bitext
 from kivuko.bitext.sampling import word_table
 from kivuko.errors import DataError, ModelError
 from kivuko.languages import language as describe
-from kivuko.text import word_list
+from kivuko.text import APOSTROPHES, one_apostrophe, table_lookup, word_list
 
 
 class Translator(Protocol):
@@ -64,7 +64,10 @@ class LexicalTranslator:
             raise ModelError(
                 f"the word table has no language {language!r} (it has {', '.join(self.tables)}): give bitext for it."
             )
-        return [" ".join(table.get(word, word) for word in word_list(text)) for text in texts]
+        english = table_lookup(table)
+        # An apostrophe that is no letter would part the word.
+        spelled = (one_apostrophe(text) if set(APOSTROPHES) & set(text) else text for text in texts)
+        return [" ".join(english(word, word) for word in word_list(text)) for text in spelled]
 
 
 def train_lexical(bitext: Bitext, *, regularization: float = 0.5, rounds: int = 4) -> LexicalTranslator:
