@@ -100,7 +100,7 @@ def test_an_image_that_takes_minutes_is_left_out(encoder, tmp_path, monkeypatch)
     Image.new("RGB", (2000, 2000)).save(stream, "JPEG", progressive=True)
     content, last = stream.getvalue(), stream.getvalue().rfind(b"\xff\xda")
     image.write_bytes(content[:last] + content[last:-2] * 5000 + content[-2:])  # a scan more takes as long as an image
-    monkeypatch.setattr("kivuko.evaluation.vectors.Limits", lambda: Limits(seconds=1))
+    monkeypatch.setattr("kivuko.evaluation.vectors._LIMITS", Limits(seconds=1))
     vectors = encode_images(encoder, open_caption_set(f"xm3600:{tmp_path / 'xm'}"))
     assert {row: one.reason for row, one in vectors.refused.items()} == {0: "took too long"}
     assert vectors.encoded == 2

@@ -19,17 +19,7 @@ from kivuko.datasets.captions.caption_set import CaptionSet, Image
 from kivuko.encoders.images import RefusedImage
 from kivuko.errors import KivukoError
 from kivuko.files import atomic_path, cache_folder
-from kivuko.search.decoding import (
-    Decoded,
-    DecodingWorkers,
-    ImageEncoder,
-    Limits,
-    ProcessorPreparation,
-    Refused,
-    cores,
-    decode_place,
-    read_place,
-)
+from kivuko.search import decoding
 from kivuko.search.items import FilePlace
 
 _LEFT_FREE = 2 << 30  # bytes of disk that the cache of documents does not fill
@@ -107,6 +97,7 @@ def _checksum(arrays: dict[str, NDArray[Any]]) -> str:
 
 
 _BATCH, _COMMIT, _WINDOW = 64, 2048, 96
+_LIMITS = decoding.Limits()  # of one image, as in an index
 _IN_PROCESS = 32  # so few images are decoded sooner than worker processes start
 _MOST_SCANS = 50  # of a JPEG that is decoded in this process; encoders write about ten
 
@@ -119,7 +110,7 @@ class ImageVectors:
 
     vectors: NDArray[np.float32]  # unit, [images, dim]; rows of refused images are zero
     sha256: tuple[str | None, ...]  # of each image's bytes; None where refused
-    refused: dict[int, Refused] = field(default_factory=dict)  # by row
+    refused: dict[int, decoding.Refused] = field(default_factory=dict)  # by row
     encoded: int = 0  # images that were not in the cache
 
     def digest(self) -> str:
@@ -129,7 +120,7 @@ class ImageVectors:
 
 
 def encode_images(
-    encoder: ImageEncoder,
+    encoder: decoding.ImageEncoder,
     caption_set: CaptionSet,
     *,
     workers: int | None = None,
@@ -148,8 +139,8 @@ def encode_images(
         if content is not None and content not in known.vectors:
             waiting.setdefault(content, image)
     done, total = len(images) - len(waiting), len(images)
-    unusable: dict[str, Refused] = {}
-    batch: list[tuple[str, Decoded]] = []
+    unusable: dict[str, decoding.Refused] = {}
+    batch: list[tuple[str, decoding.Decoded]] = []
 
     def encode() -> None:
         for (content, _), vector in zip(batch, encoder.encode([one.tensors for _, one in batch]), strict=True):
@@ -157,7 +148,7 @@ def encode_images(
         batch.clear()
 
     for content, answer in _decoded(waiting, encoder, workers):
-        if isinstance(answer, Refused):
+        if isinstance(answer, decoding.Refused):
             unusable[content] = answer
         else:
             batch.append((content, answer))
@@ -182,7 +173,7 @@ def encode_images(
 class VectorCache:
     """Vectors by the SHA-256 of an image's bytes, one file for each image side and its preparation."""
 
-    def __init__(self, encoder: ImageEncoder) -> None:
+    def __init__(self, encoder: decoding.ImageEncoder) -> None:
         self.path = cache_folder() / "image-vectors" / f"{_space(encoder)[:32]}.safetensors"
         self._dim = encoder.dim
         self.vectors: dict[str, NDArray[np.float32]] = self._read()
@@ -212,11 +203,11 @@ class VectorCache:
         return {bytes(one).hex(): vector for one, vector in zip(stored["digests"], stored["vectors"], strict=True)}
 
 
-def _space(encoder: ImageEncoder) -> str:
+def _space(encoder: decoding.ImageEncoder) -> str:
     """Return a hash of the image side's weights and preparation: either changes the vectors."""
     prepare = encoder.prepare
     settings = ""
-    if isinstance(prepare, ProcessorPreparation):
+    if isinstance(prepare, decoding.ProcessorPreparation):
         settings = str(getattr(prepare.processor, "to_json_string", lambda: "")())
     return hashlib.sha256(f"{encoder.fingerprint}\n{settings}".encode()).hexdigest()
 
@@ -229,17 +220,17 @@ def read_image(image: Image) -> bytes:
     """Return the bytes of an image's file; RefusedImage if they cannot be read."""
     if (place := _place(image)) is None:
         raise RefusedImage("missing")
-    return read_place(place)
+    return decoding.read_place(place)
 
 
-def _hashed(images: Sequence[Image], reading: Progress | None) -> tuple[list[str | None], dict[int, Refused]]:
+def _hashed(images: Sequence[Image], reading: Progress | None) -> tuple[list[str | None], dict[int, decoding.Refused]]:
     hashes: list[str | None] = []
-    refused: dict[int, Refused] = {}
+    refused: dict[int, decoding.Refused] = {}
     for row, image in enumerate(images):
         try:
             hashes.append(hashlib.sha256(read_image(image)).hexdigest())
         except RefusedImage as problem:
-            refused[row] = Refused(problem.reason, problem.detail)
+            refused[row] = decoding.Refused(problem.reason, problem.detail)
             hashes.append(None)
         if reading is not None:
             reading(row + 1, len(images))
@@ -247,19 +238,18 @@ def _hashed(images: Sequence[Image], reading: Progress | None) -> tuple[list[str
 
 
 def _decoded(
-    waiting: dict[str, Image], encoder: ImageEncoder, workers: int | None
-) -> Iterator[tuple[str, Decoded | Refused]]:
+    waiting: dict[str, Image], encoder: decoding.ImageEncoder, workers: int | None
+) -> Iterator[tuple[str, decoding.Decoded | decoding.Refused]]:
     """Decode in processes that can be ended; a few quick files here, since processes take a while to start."""
-    limits = Limits()
     places = [(content, place) for content, image in waiting.items() if (place := _place(image)) is not None]
     quick = dict(places if workers is None and len(places) <= _IN_PROCESS else ())
     quick = {content: place for content, place in quick.items() if not _has_many_scans(place)}
     for content, place in quick.items():
-        yield content, decode_place(place, encoder.prepare, limits)
+        yield content, decoding.decode_place(place, encoder.prepare, _LIMITS)
     slow = [(content, place) for content, place in places if content not in quick]
     if slow:
-        count = workers or min(8, cores(), len(slow))
-        with DecodingWorkers[str](encoder.prepare, count, limits, _WINDOW) as processes:
+        count = workers or min(8, decoding.cores(), len(slow))
+        with decoding.DecodingWorkers[str](encoder.prepare, count, _LIMITS, _WINDOW) as processes:
             for content, answer in processes.answers(iter(slow)):
                 assert answer is not None  # each request has a place
                 yield content, answer
@@ -268,6 +258,6 @@ def _decoded(
 def _has_many_scans(place: FilePlace) -> bool:
     """Return True for a progressive JPEG that takes minutes, each of its scans as long as a whole image."""
     with suppress(RefusedImage):
-        content = read_place(place)
+        content = decoding.read_place(place)
         return content[:2] == b"\xff\xd8" and content.count(b"\xff\xda") > _MOST_SCANS
     return False
