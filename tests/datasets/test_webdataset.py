@@ -222,3 +222,10 @@ def test_a_text_under_another_name_than_a_language_is_counted(tmp_path):
     )
     assert evaluated(path)[:2] == ({"sw": {"2": ["paka"]}}, {NO_LANGUAGE: 1, "sample without a caption": 1})
     assert indexed(path) == ({"1.input.jpg": None, "2.jpg": "paka"}, [NO_LANGUAGE])
+
+
+def test_metadata_may_have_a_longer_name(tmp_path):
+    path = scene.write_shard(tmp_path / "a.tar", {"1.jpg": JPEG, "1.info.json": {"caption": "paka", "year": 1998}})
+    assert evaluated(path)[:2] == ({"sw": {"1": ["paka"]}}, {})
+    (work,) = ShardSource(path)
+    assert (work.caption, work.metadata) == ("paka", {"year": 1998})

@@ -305,3 +305,13 @@ def test_a_line_without_end_takes_no_memory(tmp_path, name, before, after):
     tracemalloc.stop()
     assert [getattr(one, "caption", None) or one.reason for one in results] == ["line not understood", "paka"]
     assert peak < 40 << 20
+
+
+def test_a_quotation_mark_that_is_never_closed_hides_no_rows(tmp_path):
+    write_images(tmp_path, range(1, 4))
+    rows = ["image,caption", '0001.png,paka "mdogo" mweusi', '0002.png,"mbwa', "0003.png,samaki"]
+    (tmp_path / "c.csv").write_text("\n".join(rows))
+    results = list(CaptionsSource(tmp_path / "c.csv"))
+    assert [getattr(one, "caption", None) or one.key for one in results] == ['paka "mdogo" mweusi', "c.csv:3"]
+    with pytest.raises(DataError, match=r"c\.csv:3: a quotation mark that is never closed"):
+        open_dataset(f"captions:{tmp_path / 'c.csv'}", languages=["sw"])

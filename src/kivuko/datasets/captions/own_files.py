@@ -7,6 +7,7 @@ may also be a list, or an object of languages: ``{"caption": {"sw": ["paka"], "e
 
 import csv
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -105,9 +106,9 @@ class _TabSeparated(csv.excel_tab):
 
 def _table(path: Path, ending: str, lenient: bool) -> Iterator[CaptionLine]:
     csv.field_size_limit(_LONGEST_CELL)
-    # A NUL, which no line holds, stands for one that is too long.
+    # No line holds a NUL: one stands for a line that is too long, two for the end.
     lines = ("\0" if line is None else f"{line}\n" for line in read_lines(path, MAX_TEXT_BYTES))
-    reader = csv.reader(lines, _TabSeparated if ending == ".tsv" else csv.excel)
+    reader = csv.reader(chain(lines, ["\0\0"]), _TabSeparated if ending == ".tsv" else csv.excel)
     headings: list[str] = []
     while True:
         try:
@@ -120,8 +121,11 @@ def _table(path: Path, ending: str, lenient: bool) -> Iterator[CaptionLine]:
                 raise DataError(f"{at(path, reader.line_num)}: {fault}") from problem
             yield CaptionLine(reader.line_num, {}, fault)
             continue
-        if cells == ["\0"]:
-            yield CaptionLine(reader.line_num, {}, _TOO_LONG)
+        if cells and "\0" in cells[-1]:
+            if cells == ["\0\0"]:
+                return
+            first = reader.line_num - cells[-1].count("\n")
+            yield CaptionLine(first, {}, _TOO_LONG if cells == ["\0"] else "a quotation mark that is never closed")
             continue
         if not headings:
             headings, is_first_row = _headings(cells, ending, at(path, reader.line_num), lenient)

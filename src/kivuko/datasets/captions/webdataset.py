@@ -72,9 +72,9 @@ class Captioned(NamedTuple):
         captions: list[tuple[str | None, list[Any]]] = []
         faults: list[str] = []
         about: dict[str, Any] = {}
-        if "json" in self.texts:
+        if json := next((end for end in ("json", *self.texts) if end.endswith("json") and end in self.texts), None):
             try:
-                content = parse_json(self.texts["json"].decode("utf-8-sig"))
+                content = parse_json(self.texts[json].decode("utf-8-sig"))
                 about = content if isinstance(content, dict) else {}
             except ValueError as problem:
                 faults.append(NOT_UTF8 if isinstance(problem, UnicodeDecodeError) else NOT_JSON)
