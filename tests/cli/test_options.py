@@ -55,6 +55,14 @@ def test_a_configuration_file_gives_defaults(tmp_path):
     [
         ("batchsize = 1\n", "no option 'batchsize'. There are: batch_size, "),
         ("batch_size = \n", "not readable as TOML"),
+        ("x = " + "[" * 3000, "not readable as TOML"),
+        ("", "holds no option"),
+        ("batch_size = [1, 2]\n", "batch_size = [1, 2]: write a single value"),
+        ("batch_size = {a = 1}\n", "batch_size = {'a': 1}: write a single value"),
+        ("batch_size = true\n", "batch_size = True: write text or a number"),
+        ("batch_size = 1979-05-27\n", "write text or a number"),
+        ("bitext = {sw = {a = 1}}\n", "bitext = {'sw': {'a': 1}}: write text or a number"),
+        ("languages = [true]\n", "languages = [True]: write text or a number"),
     ],
 )
 def test_a_configuration_file_that_does_not_fit_is_refused(tmp_path, content, message):
@@ -108,3 +116,16 @@ def test_a_missing_folder_is_refused_before_torch_is_imported():
 def test_a_folder_that_does_not_exist_is_refused_before_anything_is_loaded(source):
     with pytest.raises(ModelError, match="no such model folder"):
         run(source)
+
+
+def test_values_of_a_configuration_file_are_checked_as_those_of_the_command_line(tmp_path):
+    file = tmp_path / "config.toml"
+    for content, message in (("batch_size = 1.5\n", "1.5"), ('batch_size = "x"\n', "x"), ("batch_size = 0\n", "0")):
+        file.write_text(content, encoding="utf-8")
+        with pytest.raises(click.BadParameter, match=message):
+            run("--config", str(file))
+    file.write_bytes(b"\xef\xbb\xbfbatch_size = 3\n")
+    assert run("--config", str(file)) == "(None, (), (), 3)"
+    file.write_bytes("batch_size = 3".encode("utf-16"))
+    with pytest.raises(UsageError, match=r"config\.toml: not readable as TOML \(it is not UTF-8 text\)"):
+        run("--config", str(file))

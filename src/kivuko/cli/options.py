@@ -1,6 +1,7 @@
 """Options that several commands share."""
 
 import re
+import reprlib
 import tomllib
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -72,10 +73,12 @@ def _read_config(ctx: click.Context, _param: click.Parameter, file: Path | None)
     if file is None:
         return
     try:
-        entries = tomllib.loads(file.read_text(encoding="utf-8"))
+        entries = tomllib.loads(file.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise UsageError(f"--config {file}: no such file.") from None
-    except (OSError, ValueError) as problem:
+    except UnicodeDecodeError:
+        raise UsageError(f"--config {file}: not readable as TOML (it is not UTF-8 text).") from None
+    except (OSError, ValueError, RecursionError) as problem:
         reason = getattr(problem, "strerror", None) or problem
         raise UsageError(f"--config {file}: not readable as TOML ({reason}).") from None
     if not entries:
@@ -87,15 +90,30 @@ def _read_config(ctx: click.Context, _param: click.Parameter, file: Path | None)
     for name, value in entries.items():
         if name not in known:
             raise UsageError(f"--config {file}: no option '{name}'. There are: {', '.join(sorted(known))}.")
-        if isinstance(value, dict):  # bitext = {sw = "sw.tsv"} is --bitext sw=sw.tsv
-            value = [
-                f"{key}={one}"
-                for key, given in value.items()
-                for one in (given if isinstance(given, list) else [given])
-            ]
-        if known[name].multiple and not isinstance(value, list):
-            value = [value]
-        ctx.default_map = {**(ctx.default_map or {}), str(known[name].name): value}
+        try:
+            typed = _as_typed(known[name], value)
+        except ValueError as problem:
+            raise UsageError(f"--config {file}: {name} = {reprlib.repr(value)}: {problem}.") from None
+        ctx.default_map = {**(ctx.default_map or {}), str(known[name].name): typed}
+
+
+def _as_typed(option: click.Option, value: Any) -> Any:
+    """Return a value of a configuration file as it is typed, or raise ValueError if the option takes none such."""
+    if option.is_flag:
+        if not isinstance(value, bool):
+            raise ValueError("write true or false")
+        return value
+    if isinstance(value, dict):  # bitext = {sw = "sw.tsv"} is --bitext sw=sw.tsv
+        pairs = [(key, one) for key, own in value.items() for one in (own if isinstance(own, list) else [own])]
+        values, texts = [one for _, one in pairs], [f"{key}={one}" for key, one in pairs]
+    else:
+        values = value if isinstance(value, list) else [value]
+        texts = [str(one) for one in values]
+    if any(isinstance(one, bool) or not isinstance(one, str | int | float) for one in values):
+        raise ValueError("write text or a number")
+    if not option.multiple and isinstance(value, dict | list):
+        raise ValueError("write a single value")
+    return texts if option.multiple else texts[0]
 
 
 class ModelSource(click.ParamType[Path | str]):
