@@ -25,8 +25,8 @@ def records(tmp_path):
 
 
 def test_help_has_an_example_and_imports_nothing_heavy():
-    told = help_without_heavy_imports("report")
-    assert "kivuko report low-resource.jsonl" in told.split("Example", 1)[1]
+    message = help_without_heavy_imports("report")
+    assert "kivuko report low-resource.jsonl" in message.split("Example", 1)[1]
 
 
 def test_help_does_not_import_what_draws():
@@ -77,7 +77,7 @@ def test_missing_records(run_here, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("damage", "told"),
+    ("damage", "message"),
     [
         (lambda content: content[:-1], "cut short"),
         (lambda content: content[:-40], "not a line of JSON"),
@@ -87,9 +87,9 @@ def test_missing_records(run_here, tmp_path):
         (lambda content: b"\x00\xff" + content, ":1: not a line of JSON"),
     ],
 )
-def test_damaged_records(run_here, records, damage, told):
+def test_damaged_records(run_here, records, damage, message):
     records.write_bytes(damage(records.read_bytes()))
-    refused(run_here("report", str(records)), str(records), told)
+    refused(run_here("report", str(records)), str(records), message)
     assert not records.with_suffix(".html").exists()
 
 

@@ -19,8 +19,8 @@ WORDS = ("study", "low-resource")
 
 
 def test_help_has_examples_and_imports_nothing_heavy():
-    told = help_without_heavy_imports(*WORDS)
-    assert "kivuko study low-resource --quick" in told.split("Examples", 1)[1]
+    message = help_without_heavy_imports(*WORDS)
+    assert "kivuko study low-resource --quick" in message.split("Examples", 1)[1]
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def no_work(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (["--recipe", "nosuch"], "no recipe 'nosuch'"),
         (["--seeds", "0"], "--seeds"),
@@ -58,13 +58,13 @@ def no_work(monkeypatch, tmp_path):
         (["--records", "busy.jsonl"], "busy.jsonl.runs"),
     ],
 )
-def test_what_cannot_be_is_refused_in_one_line_before_the_work(run_here, no_work, words, told):
+def test_what_cannot_be_is_refused_in_one_line_before_the_work(run_here, no_work, words, message):
     for name in ("mse.toml", "lexical.toml"):
         (no_work / name).write_text('[[objective]]\nkind = "mse"\n')
     (no_work / "folder").mkdir()
     (no_work / "busy.jsonl.runs").write_text("")
     (no_work / "other.jsonl").write_text(json.dumps({"kind": "header", "protocol": {"dataset": "emoji"}}) + "\n")
-    refused(run_here(*WORDS, *words), told)
+    refused(run_here(*WORDS, *words), message)
 
 
 def test_a_size_larger_than_a_language_has_is_refused(run_here, tiny_cldr, few_test_concepts, tmp_path, monkeypatch):

@@ -92,7 +92,7 @@ def made_up(plan: Plan = Plan()) -> Scores:
     return header, records, per_query, examples(plan)
 
 
-def found_in(
+def findings_of(
     header: Header,
     records: Sequence[Record],
     per_query: Sequence[PerQueryScores] = (),
@@ -104,7 +104,7 @@ def found_in(
 
 def page_of(*parts) -> str:
     """Return the page as HTML."""
-    return render(study_page(found_in(*parts)))
+    return render(study_page(findings_of(*parts)))
 
 
 def written(path: Path, plan: Plan = Plan()) -> Path:

@@ -73,14 +73,14 @@ def made_up(plan: Plan = Plan()) -> Scores:
     return header, records, per_query
 
 
-def found_in(header: Header, records: Sequence[Record], per_query: Sequence[PerQueryScores] = ()) -> Findings:
+def findings_of(header: Header, records: Sequence[Record], per_query: Sequence[PerQueryScores] = ()) -> Findings:
     """Return the findings of the low-resource question."""
     return examine(Source(header, records, per_query), QUESTION)
 
 
 def page_of(header: Header, records: Sequence[Record], per_query: Sequence[PerQueryScores] = ()) -> str:
     """Return the page as HTML."""
-    return render(study_page(found_in(header, records, per_query)))
+    return render(study_page(findings_of(header, records, per_query)))
 
 
 def written(path: Path, plan: Plan = Plan()) -> Path:

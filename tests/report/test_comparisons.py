@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from study_records import QUALITY, Plan, found_in, made_up
+from study_records import QUALITY, Plan, findings_of, made_up
 
 from kivuko.errors import DataError
 from kivuko.evaluation.statistics import holm
@@ -26,10 +26,10 @@ def test_validation_decides_even_where_test_disagrees():
     assert test["sentence"] > test["mse"]
     choice = choose(results, TRANSPORT_CONTRAST, EMOJI, 300)
     assert (choice.first.objective, choice.second.objective) == ("greedy", "mse")
-    found = found_in(*made_up(CONTRARY))
-    assert all(one.comparison.first == "greedy" for one in found.family.tests)
+    findings = findings_of(*made_up(CONTRARY))
+    assert all(one.comparison.first == "greedy" for one in findings.family.tests)
     # What is compared is the test split: the means are those of the test records.
-    headline = found.family.against(EMOJI, 300, WITHOUT)
+    headline = findings.family.against(EMOJI, 300, WITHOUT)
     assert headline.comparison.means == pytest.approx((test["greedy"], test["mse"]))
 
 
@@ -41,11 +41,11 @@ def test_translation_and_references_are_never_chosen():
 
 
 def test_without_validation_nothing_is_chosen_and_the_page_says_so():
-    found = found_in(*made_up(Plan(splits=("test",))))
-    assert found.choices[0].first is None
-    assert not found.family.tests
-    assert any("no validation scores" in line for line in found.missing)
-    assert "validation" in found.answer.sentence
+    findings = findings_of(*made_up(Plan(splits=("test",))))
+    assert findings.choices[0].first is None
+    assert not findings.family.tests
+    assert any("no validation scores" in line for line in findings.missing)
+    assert "validation" in findings.answer.sentence
 
 
 @pytest.mark.parametrize(
@@ -53,53 +53,53 @@ def test_without_validation_nothing_is_chosen_and_the_page_says_so():
     [
         (Plan(), 2 * 4),
         (Plan(settings=[("emoji", "cosine"), ("emoji", "maxsim")], sizes=(100, 300, 1000)), 2 * 3 * 4),
-        (CONTRARY, 2 * 3),  # mse is also the best without transport: asked once, not twice
+        (CONTRARY, 2 * 3),  # mse is also the best without transport: requested once, not twice
         (Plan(quality={n: q for n, q in QUALITY.items() if n != "lexical"}), 2 * 3),
     ],
 )
 def test_family_is_every_comparison_of_the_page(plan, tests):
-    family = found_in(*made_up(plan)).family
+    family = findings_of(*made_up(plan)).family
     assert len(family.tests) == tests
     assert [one.adjusted for one in family.tests] == holm([one.comparison.test.p_value for one in family.tests])
 
 
 def test_a_recipe_in_two_roles_is_found_by_either():
-    family = found_in(*made_up(CONTRARY)).family
+    family = findings_of(*made_up(CONTRARY)).family
     assert family.against(EMOJI, 300, WITHOUT) is family.against(EMOJI, 300, "mse") is not None
 
 
 def test_opponents_that_were_not_measured_are_named():
-    found = found_in(*made_up(Plan(quality={"mse": 0.2, "optical": 0.3})))
-    assert any("no translate-test was measured" in line for line in found.missing)
-    assert any("no lexical was measured" in line for line in found.missing)
+    findings = findings_of(*made_up(Plan(quality={"mse": 0.2, "optical": 0.3})))
+    assert any("no translate-test was measured" in line for line in findings.missing)
+    assert any("no lexical was measured" in line for line in findings.missing)
 
 
 def test_missing_per_query_scores_leave_a_line_not_a_crash():
     header, records, per_query = made_up()
     kept = [block for block in per_query if (block.condition.objective, block.language) != ("sentence", "so")]
-    found = found_in(header, records, kept)
-    assert found.family.against(EMOJI, 300, WITHOUT) is None
-    assert any("optical against sentence was not tested" in line for line in found.missing)
-    assert "could not be compared" in found.answer.sentence
+    findings = findings_of(header, records, kept)
+    assert findings.family.against(EMOJI, 300, WITHOUT) is None
+    assert any("optical against sentence was not tested" in line for line in findings.missing)
+    assert "could not be compared" in findings.answer.sentence
 
 
 def test_fewer_seeds_than_the_others_are_pointed_out():
     header, records, per_query = made_up()
     kept = [record for record in records if (record.objective, record.seed) != ("greedy", 2)]
-    assert any("greedy has 2 of 3 seeds" in line for line in found_in(header, kept, per_query).missing)
+    assert any("greedy has 2 of 3 seeds" in line for line in findings_of(header, kept, per_query).missing)
 
 
 def test_two_models_under_one_condition_are_refused():
     header, records, per_query = made_up(Plan(seeds=(0,)))
     twice = [replace(record, model="another") for record in records if record.objective == "mse"]
     with pytest.raises(DataError, match="'static' and 'another'"):
-        found_in(header, records + twice, per_query)
+        findings_of(header, records + twice, per_query)
 
 
 def test_attacked_records_are_left_out():
     header, records, per_query = made_up(Plan(seeds=(0, 1)))
     attacked = [replace(record, attack="typo", budget=1.0, value=0.99, low=0.9, high=1.0) for record in records]
-    plain, mixed = found_in(header, records, per_query), found_in(header, records + attacked, per_query)
+    plain, mixed = findings_of(header, records, per_query), findings_of(header, records + attacked, per_query)
     assert plain.answer == mixed.answer
     with pytest.raises(DataError, match="nothing to report"):
-        found_in(header, attacked, [])
+        findings_of(header, attacked, [])

@@ -62,7 +62,7 @@ def test_every_figure_of_the_records_is_on_the_page(which, request):
 def test_the_page_can_be_heard_and_fetches_nothing(which, request):
     page = render(page_of(request.getfixturevalue(which)))
     elements = Elements(page)
-    ids = Counter(attributes["id"] for _, attributes in elements.found if "id" in attributes)
+    ids = Counter(attributes["id"] for _, attributes in elements.tags if "id" in attributes)
     assert max(ids.values()) == 1
     assert not elements.named("script")
     assert len(re.findall("https?://", page)) == len(re.findall(r'xmlns="https?://', page))

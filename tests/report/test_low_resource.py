@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from study_records import QUALITY, RECIPES, Plan, found_in, made_up
+from study_records import QUALITY, RECIPES, Plan, findings_of, made_up
 
 from kivuko.evaluation.comparison import PairedComparison
 from kivuko.evaluation.statistics import Interval, RandomizationTest
@@ -25,7 +25,7 @@ EMOJI = Setting("emoji", "cosine")
 WITHOUT = "best without transport"
 
 
-def outcome(first: float, second: float, p: float, roles: tuple[str, ...] = (WITHOUT,), size: int = 300) -> PairedTest:
+def result(first: float, second: float, p: float, roles: tuple[str, ...] = (WITHOUT,), size: int = 300) -> PairedTest:
     """A comparison with these means and p after Holm; its intervals are of no account."""
     difference = Interval(first - second, first - second - 0.01, first - second + 0.01, 320)
     relative = Interval(first / second - 1, first / second - 1.1, first / second - 0.9, 320) if second else None
@@ -66,24 +66,24 @@ def test_verdict(gain, p, verdict):
     ],
 )
 def test_sentence_says_it_plainly(first, second, p, begins, holds):
-    told = answer(outcome(first, second, p), TRANSPORT_CONTRAST, languages=4)
-    assert told.sentence.startswith(begins)
-    assert holds in told.sentence
-    assert "“greedy”" in told.sentence
-    assert "“sentence”" in told.sentence
-    assert "over 4 low-resource languages" in told.sentence
-    assert " after Holm, over 24 tests." in told.sentence
-    assert told.sentence.count(". ") == 0  # one sentence
+    message = answer(result(first, second, p), TRANSPORT_CONTRAST, languages=4)
+    assert message.sentence.startswith(begins)
+    assert holds in message.sentence
+    assert "“greedy”" in message.sentence
+    assert "“sentence”" in message.sentence
+    assert "over 4 low-resource languages" in message.sentence
+    assert " after Holm, over 24 tests." in message.sentence
+    assert message.sentence.count(". ") == 0  # one sentence
 
 
 def test_without_a_comparison_there_is_no_answer():
-    told = answer(None, TRANSPORT_CONTRAST, "nobody measured it")
-    assert told.kind == "unanswered"
-    assert told.sentence == "These records do not say whether optimal transport helps: nobody measured it."
+    message = answer(None, TRANSPORT_CONTRAST, "nobody measured it")
+    assert message.kind == "unanswered"
+    assert message.sentence == "These records do not say whether optimal transport helps: nobody measured it."
 
 
 def test_an_interval_over_seeds_that_includes_zero_is_pointed_out():
-    sure = outcome(0.12, 0.10, 0.001)
+    sure = result(0.12, 0.10, 0.001)
     unsure = replace(sure, comparison=replace(sure.comparison, over_seeds=Interval(0.02, -0.01, 0.05, 5)))
     once = replace(sure, comparison=replace(sure.comparison, over_seeds=Interval(0.02, 0.02, 0.02, 1)))
     assert "includes zero" not in " ".join(answer(sure, TRANSPORT_CONTRAST).support)
@@ -96,14 +96,14 @@ def test_an_interval_over_seeds_that_includes_zero_is_pointed_out():
     [(0.11, 0.01, "met"), (0.09, 0.01, "missed"), (0.11, 0.06, "missed"), (-0.2, 0.01, "missed")],
 )
 def test_gain_bar(gain, p, state):
-    assert gain_claim(Family((outcome(0.1 * (1 + gain), 0.1, p),), ()), EMOJI, 300).state == state
+    assert gain_claim(Family((result(0.1 * (1 + gain), 0.1, p),), ()), EMOJI, 300).state == state
     assert gain_claim(Family((), ()), EMOJI, 300).state == "not measured"
 
 
 def test_translation_bar_must_hold_at_every_size():
     role = ("translate-test",)
-    above = outcome(0.1 * (1.001 + WANTED_OVER_TRANSLATION), 0.1, 0.01, role, 300)
-    below = outcome(0.1 * (0.999 + WANTED_OVER_TRANSLATION), 0.1, 0.01, role, 1000)
+    above = result(0.1 * (1.001 + WANTED_OVER_TRANSLATION), 0.1, 0.01, role, 300)
+    below = result(0.1 * (0.999 + WANTED_OVER_TRANSLATION), 0.1, 0.01, role, 1000)
     assert translation_claim(Family((above,), ()), EMOJI, [300]).state == "met"
     assert translation_claim(Family((above, below), ()), EMOJI, [300, 1000]).state == "missed"
     assert translation_claim(Family((above,), ()), EMOJI, [300, 1000]).state == "not measured"
@@ -122,14 +122,14 @@ def test_translation_bar_must_hold_at_every_size():
 def test_answer_follows_the_records(optical, greedy, verdict):
     """`sentence`, the best without transport, has 0.24 in every case."""
     quality = {**QUALITY, "optical": optical, "greedy": greedy}
-    found = found_in(*made_up(Plan(quality=quality, noise=0.005)))
-    assert found.answer.kind == verdict.name.lower()
-    assert found.size == 300
+    findings = findings_of(*made_up(Plan(quality=quality, noise=0.005)))
+    assert findings.answer.kind == verdict.name.lower()
+    assert findings.size == 300
 
 
 def test_equal_recipes_are_not_found_different():
-    found = found_in(*made_up(Plan(quality={**QUALITY, "optical": 0.24, "greedy": 0.1}, noise=0.05)))
-    assert found.answer.kind in ("unmeasurable", "no_help")
+    findings = findings_of(*made_up(Plan(quality={**QUALITY, "optical": 0.24, "greedy": 0.1}, noise=0.05)))
+    assert findings.answer.kind in ("unmeasurable", "no_help")
 
 
 @pytest.mark.parametrize(
@@ -140,36 +140,36 @@ def test_headline_is_at_the_size_nearest_to_300(sizes, size):
 
 
 def test_records_that_say_nothing_of_transport_compare_the_best_recipe_with_the_second_best():
-    unmarked = {name: {"kind": told["kind"]} for name, told in RECIPES.items()}
+    unmarked = {name: {"kind": message["kind"]} for name, message in RECIPES.items()}
     for protocol in ({}, {"recipes": unmarked}, {"recipes": "lost"}, {"recipes": {"optical": 3}}):
-        found = found_in(*made_up(Plan(protocol=protocol, noise=0.005, quality={**QUALITY, "greedy": 0.27})))
-        assert found.contrast is RECIPE_CONTRAST
-        assert found.answer.sentence.startswith("“optical” is better than “greedy”: with 300 sentence pairs")
-        assert "than the second best, “greedy” (" in found.answer.sentence
+        findings = findings_of(*made_up(Plan(protocol=protocol, noise=0.005, quality={**QUALITY, "greedy": 0.27})))
+        assert findings.contrast is RECIPE_CONTRAST
+        assert findings.answer.sentence.startswith("“optical” is better than “greedy”: with 300 sentence pairs")
+        assert "than the second best, “greedy” (" in findings.answer.sentence
 
 
 @pytest.mark.parametrize("transport", [True, False])
 def test_recipes_that_all_use_transport_or_none_of_them_are_compared_with_each_other(transport):
     recipes = {name: {"transport": transport} for name in ("mine", "contrastive", "mse")}
     plan = Plan(quality={"mine": 0.3, "contrastive": 0.2, "mse": 0.1}, protocol={"recipes": recipes}, noise=0.005)
-    found = found_in(*made_up(plan))
-    assert found.answer.kind == "helps"
-    assert found.answer.sentence.startswith("“mine” is better than “contrastive”: ")
-    assert {one.comparison.second for one in found.family.tests} == {"contrastive", "mse"}
-    assert found.missing == []
+    findings = findings_of(*made_up(plan))
+    assert findings.answer.kind == "helps"
+    assert findings.answer.sentence.startswith("“mine” is better than “contrastive”: ")
+    assert {one.comparison.second for one in findings.family.tests} == {"contrastive", "mse"}
+    assert findings.missing == []
 
 
 def test_a_single_recipe_has_nothing_to_be_compared_with():
-    found = found_in(*made_up(Plan(quality={"mine": 0.3}, protocol={})))
-    assert found.answer.kind == "unanswered"
-    assert "with transport" in found.answer.sentence
+    findings = findings_of(*made_up(Plan(quality={"mine": 0.3}, protocol={})))
+    assert findings.answer.kind == "unanswered"
+    assert "with transport" in findings.answer.sentence
 
 
 def test_a_quick_study_says_in_its_answer_that_it_is_one():
     header, records, per_query = made_up(Plan(seeds=(0,)))
-    assert found_in(header, records, per_query).answer.sentence.startswith("Optimal transport")
+    assert findings_of(header, records, per_query).answer.sentence.startswith("Optimal transport")
     for quick in (
         replace(header, protocol={**header.protocol, "quick": True}),
         replace(header, command="kivuko study low-resource --quick"),
     ):
-        assert found_in(quick, records, per_query).answer.sentence.startswith("Quick study, which proves nothing: ")
+        assert findings_of(quick, records, per_query).answer.sentence.startswith("Quick study, which proves nothing: ")

@@ -47,8 +47,8 @@ def test_lines_are_labelled_and_colored_by_the_page(sizes):
 def test_bars_carry_their_figures_and_hatching():
     groups = [("Swahili", [Bar(FIRST, "with", interval(0.4)), Bar(SECOND, "without", interval(0.3, n=1))])]
     drawn = bar_panel("300 pairs", groups, 1.0, "parity", "b")
-    for told in (">0.400<", ">0.300<", ">Swahili<", "<pattern", ">300 pairs<"):
-        assert told in drawn
+    for message in (">0.400<", ">0.300<", ">Swahili<", "<pattern", ">300 pairs<"):
+        assert message in drawn
     assert 'aria-label="300 pairs. Swahili: with 0.400, without 0.300."' in drawn
 
 

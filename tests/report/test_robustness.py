@@ -22,7 +22,7 @@ from robustness_records import (
     RECIPES,
     Plan,
     examples,
-    found_in,
+    findings_of,
     made_up,
     page_of,
     png,
@@ -66,13 +66,13 @@ def study():
 
 
 @pytest.fixture(scope="module")
-def found(study):
-    return found_in(*study)
+def findings(study):
+    return findings_of(*study)
 
 
 @pytest.fixture(scope="module")
-def page(found) -> str:
-    return render(study_page(found))
+def page(findings) -> str:
+    return render(study_page(findings))
 
 
 def test_same_records_same_bytes_in_any_order():
@@ -84,7 +84,7 @@ def test_same_records_same_bytes_in_any_order():
 
 def test_nothing_is_fetched(page):
     elements = Elements(page)
-    for tag, attributes in elements.found:
+    for tag, attributes in elements.tags:
         for name, value in attributes.items():
             if name.split(":")[-1] in ("src", "href", "srcset", "data", "action", "poster"):
                 assert value.startswith(("#", "data:,", "data:image/png;base64,")), (tag, name, value)
@@ -97,17 +97,17 @@ def test_nothing_is_fetched(page):
 
 def test_every_id_is_unique_and_every_reference_has_its_target(page):
     elements = Elements(page)
-    ids = Counter(attributes["id"] for _, attributes in elements.found if "id" in attributes)
+    ids = Counter(attributes["id"] for _, attributes in elements.tags if "id" in attributes)
     assert max(ids.values()) == 1
-    targets = {a["href"][1:] for _, a in elements.found if a.get("href", "").startswith("#")}
-    targets |= {a["aria-labelledby"] for _, a in elements.found if "aria-labelledby" in a}
+    targets = {a["href"][1:] for _, a in elements.tags if a.get("href", "").startswith("#")}
+    targets |= {a["aria-labelledby"] for _, a in elements.tags if "aria-labelledby" in a}
     assert len(targets) > 10
     assert targets <= set(ids)
 
 
 def test_it_can_be_heard(page):
     elements = Elements(page)
-    levels = [int(tag[1]) for tag, _ in elements.found if re.fullmatch("h[1-6]", tag)]
+    levels = [int(tag[1]) for tag, _ in elements.tags if re.fullmatch("h[1-6]", tag)]
     assert levels.count(1) == 1
     assert all(after <= before + 1 for before, after in itertools.pairwise(levels))
     assert len(elements.named("caption")) == len(elements.named("table"))
@@ -118,15 +118,15 @@ def test_it_can_be_heard(page):
         assert "with transport: 0." in attributes["aria-label"]
         assert " clean" in attributes["aria-label"]
     assert all(len(attributes["alt"]) > 20 for attributes in elements.named("img"))
-    assert {a["lang"] for _, a in elements.found if "lang" in a} == {"en", "mr", "sw"}
+    assert {a["lang"] for _, a in elements.tags if "lang" in a} == {"en", "mr", "sw"}
 
 
 def test_the_answer_comes_first_and_the_protocol_is_told(page, study):
     text = words(page)
     header = study[0]
     assert page.index("once clean accuracy is equal no gain in robustness is shown") < page.index("<nav")
-    for told in (header.command, header.created, "3.11.7", "0, 1, 2", "no attacked score has a part in the choice"):
-        assert told in text
+    for message in (header.command, header.created, "3.11.7", "0, 1, 2", "no attacked score has a part in the choice"):
+        assert message in text
     for name, recipe in RECIPES.items():
         assert re.search(f"{name} ?{recipe['kind']}", text)
     for name, attack in ATTACKS.items():
@@ -135,7 +135,7 @@ def test_the_answer_comes_first_and_the_protocol_is_told(page, study):
     assert "60 tests in the family" in text
 
 
-def test_tables_hold_the_means_of_the_records(study, found):
+def test_tables_hold_the_means_of_the_records(study, findings):
     records = study[1]
 
     def mean(objective, attack, language="low-resource", size=300, measure="MAP", model="static+emoji"):
@@ -148,54 +148,58 @@ def test_tables_hold_the_means_of_the_records(study, found):
         assert len(values) in (3, 6)  # seeds, budgets
         return sum(values) / len(values)
 
-    table = dict(column(robust_table(found), "typo", "300 pairs"))
+    table = dict(column(robust_table(findings), "typo", "300 pairs"))
     assert table["optical ★"] == f"{mean('optical', 'typo'):.3f}"
     assert table["contrastive ☆"] == f"{mean('contrastive', 'typo'):.3f}"
-    overall = dict(column(robust_table(found), "all attacks", "300 pairs"))["optical ★"]
+    overall = dict(column(robust_table(findings), "all attacks", "300 pairs"))["optical ★"]
     assert overall.startswith(f"{sum(mean('optical', attack) for attack in ATTACKS) / 4:.3f} [")
-    languages = dict(column(language_table(found), "optical, clean"))
+    languages = dict(column(language_table(findings), "optical, clean"))
     assert languages["Marathi (mr)"] == f"{mean('optical', None, 'mr'):.3f}"
     assert languages["low-resource mean"] == f"{mean('optical', None):.3f}"
-    kept = dict(column(language_table(found), "optical, share kept"))["low-resource mean"]
+    kept = dict(column(language_table(findings), "optical, share kept"))["low-resource mean"]
     assert 0.60 < float(kept[:5]) < 0.65  # the mean of three quarters and a half
-    towers = dict(column(tower_table(found), "MAP, hardened", "Students of optical,"))
+    towers = dict(column(tower_table(findings), "MAP, hardened", "Students of optical,"))
     assert towers["clean"] == f"{mean('optical', None, model=HARDENED):.3f}"
 
 
-def test_hardened_recipe_stands_beside_its_counterpart(found):
-    table = text_hardening_table(found)
+def test_hardened_recipe_stands_beside_its_counterpart(findings):
+    table = text_hardening_table(findings)
     assert table.groups[0].heading.startswith("Hardened optical-robust against plain optical: 300 pairs")
     recovered = [text for name, text in column(table, "recovered", "300 pairs") if name == "typo"]
     # plain falls from 0.6 to 0.5 of itself, hardened from 0.58 to 0.75 of itself: (0.435 - 0.3) / 0.3
     assert float(recovered[1].split()[0].lstrip("+")) == pytest.approx(45, abs=4)
     unharmed = Plan(clean={"optical": 0.5, "optical-robust": 0.52}, kept={"optical": 0.999, "optical-robust": 0.999},
                     seeds=(0,), attacks=("typo",))  # fmt: skip
-    shares = [text for _, text in column(text_hardening_table(found_in(*made_up(unharmed))), "recovered", "300 pairs")]
+    shares = [
+        text for _, text in column(text_hardening_table(findings_of(*made_up(unharmed))), "recovered", "300 pairs")
+    ]
     assert set(shares) == {"–"}, "of a loss of nothing no share can be won back"
     named = {**RECIPES, "tough": {"kind": "distillation", "transport": True, "robust": True, "counterpart": "optical"}}
     other = Plan(clean={"optical": 0.5, "tough": 0.5}, protocol={"recipes": named}, seeds=(0,), attacks=("typo",))
-    assert "Hardened tough against plain optical" in text_hardening_table(found_in(*made_up(other))).groups[0].heading
-    assert tower_table(found_in(*made_up(replace(TINY, towers=("static+emoji",))))) is None
+    assert (
+        "Hardened tough against plain optical" in text_hardening_table(findings_of(*made_up(other))).groups[0].heading
+    )
+    assert tower_table(findings_of(*made_up(replace(TINY, towers=("static+emoji",))))) is None
 
 
 def test_gap_and_success_tables():
-    found = found_in(*made_up(SMALL))
-    gaps = dict(column(gap_table(found), "all attacks", "300 pairs"))
+    findings = findings_of(*made_up(SMALL))
+    gaps = dict(column(gap_table(findings), "all attacks", "300 pairs"))
     assert abs(float(gaps["optical ★"].split()[0].replace("−", "-"))) < 0.03  # both groups keep the same share
-    table = success_table(found)
+    table = success_table(findings)
     assert dict(column(table, "budget", "Against optical")) == {"typo": "2 edits", "apgd-own": "4/255"}
     kept = dict(column(table, "kept", "Against optical"))
     assert float(kept["typo"][:5]) == pytest.approx(0.5, abs=0.03)
-    low_only = found_in(*made_up(replace(TINY, languages=("sw",))))
+    low_only = findings_of(*made_up(replace(TINY, languages=("sw",))))
     assert gap_table(low_only) is None
 
 
 def test_an_attack_on_some_queries_is_set_against_the_same_queries_clean():
-    found = found_in(*made_up(replace(SMALL, attacked_concepts=10)))
-    assert any(line.startswith("typo was made on 25% of the queries") for line in limits(found))
-    kept = dict(column(language_table(found), "optical, share kept"))["low-resource mean"]
+    findings = findings_of(*made_up(replace(SMALL, attacked_concepts=10)))
+    assert any(line.startswith("typo was made on 25% of the queries") for line in limits(findings))
+    kept = dict(column(language_table(findings), "optical, share kept"))["low-resource mean"]
     assert 0.60 < float(kept[:5]) < 0.65
-    tested = found.family.tests[0].comparison
+    tested = findings.family.tests[0].comparison
     assert tested.difference.n == 10
 
 
@@ -218,11 +222,11 @@ def test_examples_vary_and_are_few():
         for row in range(30)
     ]
     header, records, per_query, _ = made_up(replace(TINY, attacks=("greedy",), seeds=(0,)))
-    shown = text_examples(found_in(header, records, per_query, many).results)
+    shown = text_examples(findings_of(header, records, per_query, many).results)
     assert len(shown) == PER_ATTACK
     assert [example.code for example in shown[:2]] == ["mr", "sw"]
     assert shown[0].ranks == "1 → 31"
-    assert image_examples(found_in(header, records, per_query, many).results) == []
+    assert image_examples(findings_of(header, records, per_query, many).results) == []
     assert "No examples are stored beside the records" in page_of(header, records, per_query)
 
 
@@ -245,12 +249,12 @@ def test_what_a_user_wrote_is_inert():
     elements = Elements(page)
     assert "<script" not in page
     assert f"“{EVIL}”" in "".join(elements.text)  # shown as it was written, in the answer
-    assert not any(name.startswith("on") for _, attributes in elements.found for name in attributes)
+    assert not any(name.startswith("on") for _, attributes in elements.tags for name in attributes)
     page.encode()
 
 
 @pytest.mark.parametrize(
-    ("plan", "told"),
+    ("plan", "message"),
     [
         (replace(TINY, seeds=(0,)), "One training seed only"),
         (replace(TINY, sizes=(300,)), "No two recipes could be brought to the same clean MAP"),
@@ -265,8 +269,8 @@ def test_what_a_user_wrote_is_inert():
         (replace(TINY, concepts=1), "over 1 concept"),
     ],
 )
-def test_poor_records_give_a_page_that_says_so(plan, told):
-    assert told in words(page_of(*made_up(plan)))
+def test_poor_records_give_a_page_that_says_so(plan, message):
+    assert message in words(page_of(*made_up(plan)))
 
 
 def test_records_that_hold_no_attack_are_refused():
@@ -289,19 +293,19 @@ def test_a_missing_matplotlib_is_named_with_the_command(monkeypatch):
 
 def test_the_command_makes_the_page_that_the_records_ask_for(tmp_path):
     records = written(tmp_path / "robustness.jsonl", SMALL)
-    outcome = CliRunner().invoke(command, [str(records)], catch_exceptions=False)
-    assert outcome.exit_code == 0
+    result = CliRunner().invoke(command, [str(records)], catch_exceptions=False)
+    assert result.exit_code == 0
     page = (tmp_path / "robustness.html").read_text("utf-8")
     assert "Kivuko, robustness study" in page
     assert len(Elements(page).named("img")) == 4
-    assert outcome.output.splitlines()[0].startswith("Optimal transport ")
-    assert outcome.output.splitlines()[0] in words(page)
+    assert result.output.splitlines()[0].startswith("Optimal transport ")
+    assert result.output.splitlines()[0] in words(page)
     assert json.loads(records.read_text("utf-8").splitlines()[0])["protocol"]["study"] == "robustness"
 
 
 def test_the_page_never_takes_the_place_of_the_examples(tmp_path):
     records = written(tmp_path / "robustness.jsonl", replace(TINY, seeds=(0,)))
     before = (tmp_path / "robustness.examples.parquet").read_bytes()
-    outcome = CliRunner().invoke(command, [str(records), "--out", str(tmp_path / "robustness.examples.parquet")])
-    assert outcome.exit_code != 0
+    result = CliRunner().invoke(command, [str(records), "--out", str(tmp_path / "robustness.examples.parquet")])
+    assert result.exit_code != 0
     assert (tmp_path / "robustness.examples.parquet").read_bytes() == before

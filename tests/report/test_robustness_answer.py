@@ -6,7 +6,7 @@ import itertools
 from dataclasses import replace
 
 import pytest
-from robustness_records import CLEAN, KEPT, Plan, found_in, made_up
+from robustness_records import CLEAN, KEPT, Plan, findings_of, made_up
 
 from kivuko.evaluation.comparison import PairedComparison
 from kivuko.evaluation.records import Header
@@ -22,7 +22,7 @@ from kivuko.report.robustness import answer as answer_of
 QUICK = {"towers": ("static+emoji",), "seeds": (0, 1), "attacks": ("typo", "apgd-own"), "concepts": 40}
 
 
-def outcome(difference=0.02, p=0.001, kind=RAW, scope=EVERYTHING, seeds=2):
+def result(difference=0.02, p=0.001, kind=RAW, scope=EVERYTHING, seeds=2):
     comparison = PairedComparison(
         "optical", "contrastive", (0.2 + difference, 0.2),
         difference=Interval(difference, difference - 0.01, difference + 0.01, 320),
@@ -34,8 +34,8 @@ def outcome(difference=0.02, p=0.001, kind=RAW, scope=EVERYTHING, seeds=2):
     return PairedTest(Setting("emoji", "cosine"), 300, comparison, p, scope, kind, (), matching, 60)
 
 
-def answer(found):
-    return answer_of(found, TRANSPORT_CONTRAST)
+def answer(findings):
+    return answer_of(findings, TRANSPORT_CONTRAST)
 
 
 def headline(raw, equal, families=()):
@@ -57,25 +57,25 @@ def headline(raw, equal, families=()):
     ],
 )
 def test_verdict_and_the_words_for_it(raw, equal, verdict, begins):
-    first, second = outcome(*raw), outcome(*equal, kind=MATCHED)
+    first, second = result(*raw), result(*equal, kind=MATCHED)
     assert judge(first, second) is verdict
-    told = answer(headline(first, second))
-    assert told.kind == verdict.name.lower()
-    assert told.sentence.startswith(begins)
-    assert "“optical”" in told.sentence
-    assert "“contrastive” (0.200" in told.sentence
-    assert "9 attacks in 4 low-resource languages" in told.sentence
-    assert "at equal clean MAP the difference is" in told.sentence
-    assert " after Holm, over 60 tests)" in told.sentence
-    assert told.sentence.count(". ") == 0  # one sentence
+    message = answer(headline(first, second))
+    assert message.kind == verdict.name.lower()
+    assert message.sentence.startswith(begins)
+    assert "“optical”" in message.sentence
+    assert "“contrastive” (0.200" in message.sentence
+    assert "9 attacks in 4 low-resource languages" in message.sentence
+    assert "at equal clean MAP the difference is" in message.sentence
+    assert " after Holm, over 60 tests)" in message.sentence
+    assert message.sentence.count(". ") == 0  # one sentence
 
 
 def test_every_pair_of_signs_has_its_verdict():
-    found = {
-        judge(outcome(d, p), outcome(e, q, MATCHED))
+    findings = {
+        judge(result(d, p), result(e, q, MATCHED))
         for (d, p), (e, q) in itertools.product([(0.1, 0.001), (0.1, 0.5), (-0.1, 0.001)], repeat=2)
     }
-    assert found == set(Verdict) - {Verdict.UNANSWERED}
+    assert findings == set(Verdict) - {Verdict.UNANSWERED}
 
 
 @pytest.mark.parametrize(
@@ -89,45 +89,43 @@ def test_every_pair_of_signs_has_its_verdict():
     ],
 )
 def test_effect_is_written_with_its_interval(difference, words):
-    assert words in answer(headline(outcome(difference), None)).sentence
+    assert words in answer(headline(result(difference), None)).sentence
 
 
 def test_families_say_where_it_holds_and_where_not():
     families = [
-        ("text noise", outcome(), outcome(0.02, 0.001, MATCHED)),
-        ("text adversarial", outcome(), outcome(0.01, 0.4, MATCHED)),
-        ("image noise", outcome(), outcome(0.01, 0.4, MATCHED)),
-        ("image adversarial", outcome(), outcome(-0.02, 0.001, MATCHED)),
+        ("text noise", result(), result(0.02, 0.001, MATCHED)),
+        ("text adversarial", result(), result(0.01, 0.4, MATCHED)),
+        ("image noise", result(), result(0.01, 0.4, MATCHED)),
+        ("image adversarial", result(), result(-0.02, 0.001, MATCHED)),
     ]
-    sentence = answer(headline(outcome(), outcome(0.01, 0.01, MATCHED), families)).sentence
+    sentence = answer(headline(result(), result(0.01, 0.01, MATCHED), families)).sentence
     assert sentence.endswith(
         "; by kind of attack, at equal clean MAP, it is better against text noise, no difference is shown against text "
         "adversarial attacks and image noise, and it is worse against image adversarial attacks."
     )
     raw_only = [(name, raw, None) for name, raw, _ in families]
-    assert (
-        "by kind of attack, in MAP under attack, it is better" in answer(headline(outcome(), None, raw_only)).sentence
-    )
+    assert "by kind of attack, in MAP under attack, it is better" in answer(headline(result(), None, raw_only)).sentence
 
 
 def test_support_tells_what_the_sentence_leaves_out():
-    told = " ".join(answer(headline(outcome(), outcome(0.0, 1.0, MATCHED))).support)
-    assert "both at 0.310, “contrastive” as a mixture of its models of 300 and 1,400 pairs" in told
-    assert "over 320 concepts" in told
-    assert "95 % interval over 2 training seeds: +0.020 [+0.019, +0.021]" in told
-    assert "One training seed only" in " ".join(answer(headline(outcome(seeds=1), None)).support)
-    assert "can be chance" in " ".join(answer(headline(outcome(p=0.4), None)).support)
-    unsure = outcome()
+    message = " ".join(answer(headline(result(), result(0.0, 1.0, MATCHED))).support)
+    assert "both at 0.310, “contrastive” as a mixture of its models of 300 and 1,400 pairs" in message
+    assert "over 320 concepts" in message
+    assert "95 % interval over 2 training seeds: +0.020 [+0.019, +0.021]" in message
+    assert "One training seed only" in " ".join(answer(headline(result(seeds=1), None)).support)
+    assert "can be chance" in " ".join(answer(headline(result(p=0.4), None)).support)
+    unsure = result()
     unsure = replace(unsure, comparison=replace(unsure.comparison, over_seeds=Interval(0.02, -0.01, 0.05, 5)))
     assert "That interval includes zero" in " ".join(answer(headline(unsure, None)).support)
 
 
 def test_where_clean_accuracy_could_not_be_made_equal_the_share_kept_is_told():
-    sentence = answer(headline(outcome(), outcome(0.01, 0.01, RATIO))).sentence
+    sentence = answer(headline(result(), result(0.01, 0.01, RATIO))).sentence
     assert (
         "and the share of clean MAP that it keeps differs by +0.010 [0.000, +0.020] (p = 0.010 after Holm)" in sentence
     )
-    assert "no comparison at equal clean accuracy" in answer(headline(outcome(), None)).sentence
+    assert "no comparison at equal clean accuracy" in answer(headline(result(), None)).sentence
 
 
 # --- from records ---
@@ -146,28 +144,28 @@ def test_where_clean_accuracy_could_not_be_made_equal_the_share_kept_is_told():
 )
 def test_answer_follows_the_records(clean, kept, verdict):
     plan = Plan(clean={**CLEAN, "optical": clean, "transport": 0.2}, kept={**KEPT, "optical": kept}, **QUICK)
-    found = found_in(*made_up(plan))
-    assert found.answer.kind == verdict.name.lower()
-    assert found.headline.size == 300
-    assert found.headline.first.objective == "optical"
-    assert found.headline.second.objective == "contrastive"
+    findings = findings_of(*made_up(plan))
+    assert findings.answer.kind == verdict.name.lower()
+    assert findings.headline.size == 300
+    assert findings.headline.first.objective == "optical"
+    assert findings.headline.second.objective == "contrastive"
 
 
 def test_a_gain_against_one_kind_of_attack_is_told_as_such():
     plan = Plan(
         clean={**CLEAN, "optical": 0.5}, attack_kept={("optical", "typo"): 0.8, ("optical", "apgd-own"): 0.3}, **QUICK
     )
-    sentence = found_in(*made_up(plan)).answer.sentence
+    sentence = findings_of(*made_up(plan)).answer.sentence
     assert "it is better against text noise, and it is worse against image adversarial attacks" in sentence
 
 
 def test_holm_covers_every_test():
-    found = found_in(*made_up(Plan(**QUICK)))
+    findings = findings_of(*made_up(Plan(**QUICK)))
     # two sizes, two recipes with transport, three scopes, three kinds
-    assert len(found.family.tests) + len(found.family.missing) == 2 * 2 * 3 * 3
-    for one in found.family.tests:
+    assert len(findings.family.tests) + len(findings.family.missing) == 2 * 2 * 3 * 3
+    for one in findings.family.tests:
         assert one.adjusted >= one.comparison.test.p_value
-    matched = [one for one in found.family.tests if one.kind == MATCHED]
+    matched = [one for one in findings.family.tests if one.kind == MATCHED]
     assert matched
     for one in matched:
         assert one.matching.mixed in (one.comparison.first, one.comparison.second)
@@ -175,11 +173,11 @@ def test_holm_covers_every_test():
 
 def test_choice_is_on_clean_validation_scores_and_hardened_recipes_do_not_stand_for_transport():
     better = {**CLEAN, "optical-robust": 0.9, "transport": 0.55, "mse": 0.52}
-    found = found_in(*made_up(Plan(clean=better, **QUICK)))
-    assert found.headline.first.objective == "optical"
-    assert found.headline.second.objective == "mse"
-    assert {system.objective for system in found.headline.candidates} == {"optical", "transport"}
-    unseen = found_in(*made_up(Plan(clean=better, splits=("test",), **QUICK)))
+    findings = findings_of(*made_up(Plan(clean=better, **QUICK)))
+    assert findings.headline.first.objective == "optical"
+    assert findings.headline.second.objective == "mse"
+    assert {system.objective for system in findings.headline.candidates} == {"optical", "transport"}
+    unseen = findings_of(*made_up(Plan(clean=better, splits=("test",), **QUICK)))
     assert unseen.headline.second.objective == "contrastive"
     assert any("contrastive was taken by its name" in line for line in unseen.missing)
 
@@ -188,10 +186,10 @@ def test_an_attack_that_one_recipe_lacks_is_left_out_of_means_and_named():
     header, records, per_query, _ = made_up(Plan(**QUICK))
     lacking = [r for r in records if (r.objective, r.attack) != ("contrastive", "apgd-own")]
     blocks = [b for b in per_query if (b.condition.objective, b.condition.attack) != ("contrastive", "apgd-own")]
-    found = found_in(header, lacking, blocks)
-    assert [scope.name for scope in found.headline.scopes] == [EVERYTHING, "text noise"]
-    assert any("apgd-own was not made on every recipe" in line for line in found.missing)
-    assert "mean of 1 attack in" in found.answer.sentence
+    findings = findings_of(header, lacking, blocks)
+    assert [scope.name for scope in findings.headline.scopes] == [EVERYTHING, "text noise"]
+    assert any("apgd-own was not made on every recipe" in line for line in findings.missing)
+    assert "mean of 1 attack in" in findings.answer.sentence
 
 
 @pytest.mark.parametrize(
@@ -203,16 +201,16 @@ def test_an_attack_that_one_recipe_lacks_is_left_out_of_means_and_named():
     ],
 )
 def test_records_that_cannot_answer_say_so(plan, reason):
-    found = found_in(*made_up(plan))
-    assert found.answer.kind == "unanswered"
-    assert reason in found.answer.sentence
+    findings = findings_of(*made_up(plan))
+    assert findings.answer.kind == "unanswered"
+    assert reason in findings.answer.sentence
 
 
 def test_without_per_query_scores_nothing_is_tested():
     header, records, _, _ = made_up(Plan(**QUICK))
-    found = found_in(header, records, [])
-    assert found.answer.kind == "unanswered"
-    assert found.answer.sentence.endswith("optical and contrastive could not be compared query by query.")
+    findings = findings_of(header, records, [])
+    assert findings.answer.kind == "unanswered"
+    assert findings.answer.sentence.endswith("optical and contrastive could not be compared query by query.")
 
 
 @pytest.mark.parametrize(

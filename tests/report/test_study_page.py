@@ -47,7 +47,7 @@ def test_the_users_matplotlib_settings_do_not_matter_and_are_kept(page):
 
 def test_nothing_is_fetched(page):
     elements = Elements(page)
-    for _, attributes in elements.found:
+    for _, attributes in elements.tags:
         for name, value in attributes.items():
             if name.split(":")[-1] in ("src", "href", "srcset", "data", "action", "poster"):
                 assert value.startswith(("#", "data:,")), (name, value)
@@ -62,13 +62,13 @@ def test_nothing_is_fetched(page):
 
 def test_every_id_is_unique_and_every_reference_has_its_target(page):
     elements = Elements(page)
-    ids = Counter(attributes["id"] for _, attributes in elements.found if "id" in attributes)
+    ids = Counter(attributes["id"] for _, attributes in elements.tags if "id" in attributes)
     assert max(ids.values()) == 1
-    targets = {a["href"][1:] for _, a in elements.found if a.get("href", "").startswith("#")}
+    targets = {a["href"][1:] for _, a in elements.tags if a.get("href", "").startswith("#")}
     targets |= {
-        name for _, a in elements.found for value in a.values() for name in re.findall(r"url\(#([^)]+)\)", value)
+        name for _, a in elements.tags for value in a.values() for name in re.findall(r"url\(#([^)]+)\)", value)
     }
-    targets |= {a["aria-labelledby"] for _, a in elements.found if "aria-labelledby" in a}
+    targets |= {a["aria-labelledby"] for _, a in elements.tags if "aria-labelledby" in a}
     assert len(targets) > 20
     assert targets <= set(ids)
 
@@ -76,7 +76,7 @@ def test_every_id_is_unique_and_every_reference_has_its_target(page):
 def test_it_can_be_heard(page):
     elements = Elements(page)
     assert elements.named("html")[0]["lang"] == "en"
-    levels = [int(tag[1]) for tag, _ in elements.found if re.fullmatch("h[1-6]", tag)]
+    levels = [int(tag[1]) for tag, _ in elements.tags if re.fullmatch("h[1-6]", tag)]
     assert levels[0] == 1
     assert levels.count(1) == 1
     assert all(after <= before + 1 for before, after in itertools.pairwise(levels))
@@ -101,8 +101,14 @@ def test_it_holds_the_numbers_behind_the_plots_and_the_protocol(page):
     ]
     assert len(values) == 3
     assert f"{sum(values) / 3:.3f}" in text
-    for told in (header.command, header.created, "3.11.7", "0, 1, 2", "chosen by the low-resource mean MAP over seeds"):
-        assert told in text
+    for message in (
+        header.command,
+        header.created,
+        "3.11.7",
+        "0, 1, 2",
+        "chosen by the low-resource mean MAP over seeds",
+    ):
+        assert message in text
     assert "standardyes" in text
     for name, recipe in RECIPES.items():
         assert re.search(f"{name} ?{recipe['kind']}", text)
@@ -125,12 +131,12 @@ def test_what_a_user_wrote_is_inert():
     assert not elements.named("script")
     assert "<script" not in page
     assert f"“{EVIL}”" in "".join(elements.text)  # shown as it was written, in the answer
-    assert not any(name.startswith("on") for _, attributes in elements.found for name in attributes)
+    assert not any(name.startswith("on") for _, attributes in elements.tags for name in attributes)
     page.encode()
 
 
 @pytest.mark.parametrize(
-    ("plan", "told"),
+    ("plan", "message"),
     [
         (Plan(seeds=(0,)), "One training seed only"),
         (Plan(sizes=(300,)), "300 pairs per language"),
@@ -147,9 +153,9 @@ def test_what_a_user_wrote_is_inert():
         (Plan(concepts=1, seeds=(0, 1)), "over 1 concept"),
     ],
 )
-def test_poor_records_give_a_page_that_says_so(plan, told):
+def test_poor_records_give_a_page_that_says_so(plan, message):
     page = page_of(*made_up(plan))
-    assert told in " ".join("".join(Elements(page).text).replace("\u00a0", " ").split())
+    assert message in " ".join("".join(Elements(page).text).replace("\u00a0", " ").split())
 
 
 def test_without_any_per_query_scores_the_figures_still_stand():

@@ -14,7 +14,7 @@ from pathlib import Path
 
 
 class Watch:
-    """Counts the runs that are made; kills the process after the first one if asked."""
+    """Counts the runs that are made; kills the process after the first one if requested."""
 
     def __init__(self, deadly: bool = False) -> None:
         self.deadly, self.made = deadly, []

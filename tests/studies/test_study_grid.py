@@ -101,7 +101,7 @@ def test_a_fingerprint_changes_with_all_that_decides_and_with_nothing_else(input
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         ({"recipes": recipes("mse", "mse")}, "of one name"),
         ({"recipes": ()}, "no recipe"),
@@ -109,8 +109,8 @@ def test_a_fingerprint_changes_with_all_that_decides_and_with_nothing_else(input
         ({"sizes": ()}, "no size"),
     ],
 )
-def test_a_grid_that_says_two_things_of_one_condition_is_refused(change, told):
-    with pytest.raises(UsageError, match=told):
+def test_a_grid_that_says_two_things_of_one_condition_is_refused(change, message):
+    with pytest.raises(UsageError, match=message):
         Grid(**({"recipes": recipes("mse")} | change))
 
 

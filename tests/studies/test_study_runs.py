@@ -59,23 +59,23 @@ def test_records_are_complete_unique_and_in_the_grids_order(inputs, in_process, 
     mean = {(b.condition, b.language): float(np.mean(b.values)) for b in blocks}
     for one in records:
         if (one.split, one.subset, one.measure, one.language, one.seed) == ("test", "headline", "MAP", "sw", 1):
-            found = [v for (c, code), v in mean.items() if code == "sw" and (c.objective, c.seed, c.dataset, c.scoring)
+            findings = [v for (c, code), v in mean.items() if code == "sw" and (c.objective, c.seed, c.dataset, c.scoring)
                      == (one.objective, 1, one.dataset, one.scoring)]  # fmt: skip
-            assert found == [pytest.approx(one.value)]
+            assert findings == [pytest.approx(one.value)]
 
 
 def test_the_header_tells_what_a_reviewer_asks_and_the_page_reads_it(inputs, in_process, tmp_path):
     header, _ = studied(inputs, tmp_path / "r.jsonl", lexical=True)
-    told = header.protocol
+    message = header.protocol
     assert {"study", "standard", "datasets", "ties", "queries", "splits", "languages", "groups", "sizes", "steps",
             "batch", "student", "selection in a run", "validation data", "seeds", "workers", "translation", "limits",
-            "recipes", "scoring", "teacher"} <= set(told)  # fmt: skip
-    assert told["standard"] is False
-    assert told["steps"] == {"8": 2}
-    assert (told["recipes"]["optical"]["transport"], told["recipes"]["mse"]["transport"]) == (True, False)
-    assert told["recipes"]["optical"]["kind"] == "distillation"
-    assert told["recipes"]["lexical"]["kind"] == "translation"
-    assert told["splits"]["test"]["queries"]["sw"] == len(inputs.world.queries("sw", "test"))
+            "recipes", "scoring", "teacher"} <= set(message)  # fmt: skip
+    assert message["standard"] is False
+    assert message["steps"] == {"8": 2}
+    assert (message["recipes"]["optical"]["transport"], message["recipes"]["mse"]["transport"]) == (True, False)
+    assert message["recipes"]["optical"]["kind"] == "distillation"
+    assert message["recipes"]["lexical"]["kind"] == "translation"
+    assert message["splits"]["test"]["queries"]["sw"] == len(inputs.world.queries("sw", "test"))
     assert "optical" in render(page_of(read_source(tmp_path / "r.jsonl")))
 
 
@@ -118,16 +118,16 @@ def test_a_recipe_that_learns_beats_one_that_does_not(inputs, in_process, tmp_pa
     for dataset, scoring in SETTINGS:
         here = [b for b in blocks if (b.condition.dataset, b.condition.scoring) == (dataset, scoring)]
         sides = [[b for b in here if b.condition.objective == name] for name in ("optical", "hardly")]
-        found = compare_scores(*sides, ["sw", "mr"])
-        assert found.means[0] > 1.2 * found.means[1]
-        assert found.over_seeds.mean == pytest.approx(found.difference.mean)
+        findings = compare_scores(*sides, ["sw", "mr"])
+        assert findings.means[0] > 1.2 * findings.means[1]
+        assert findings.over_seeds.mean == pytest.approx(findings.difference.mean)
         recorded = [
             o.value
             for o in records
             if (o.objective, o.dataset, o.scoring, o.split) == ("optical", dataset, scoring, "test")
             and (o.language, o.subset, o.measure) == ("low-resource", "headline", "MAP")
         ]
-        assert np.mean(recorded) == pytest.approx(found.means[0])
+        assert np.mean(recorded) == pytest.approx(findings.means[0])
 
 
 def test_each_query_is_translated_once(inputs):
@@ -135,15 +135,15 @@ def test_each_query_is_translated_once(inputs):
         name = "echo"
 
         def __init__(self):
-            self.asked = []
+            self.requested = []
 
         def translate(self, texts, language):
-            self.asked += [(language, text) for text in texts]
+            self.requested += [(language, text) for text in texts]
             return ["cat" for _ in texts]
 
     echo, texts = Echo(), query_texts(inputs, ["sw", "mr"])
     encoded = encode_queries(inputs.teacher, texts, inputs.mean, echo)
-    assert len(echo.asked) == len(set(echo.asked)) == len(encoded.rows)
+    assert len(echo.requested) == len(set(echo.requested)) == len(encoded.rows)
     assert encoded.pooled.shape == (1, inputs.teacher.dim)
 
 
@@ -182,8 +182,8 @@ def test_a_killed_study_goes_on_and_ends_like_one_that_was_not(inputs, in_proces
     killed, whole = tmp_path / "killed.jsonl", tmp_path / "whole.jsonl"
 
     def run(*words: object) -> subprocess.CompletedProcess[str]:
-        told = [sys.executable, script, str(tiny_cldr), *map(str, words)]
-        return subprocess.run(told, capture_output=True, text=True, timeout=300)
+        message = [sys.executable, script, str(tiny_cldr), *map(str, words)]
+        return subprocess.run(message, capture_output=True, text=True, timeout=300)
 
     done = run("kill", killed)
     assert done.returncode == -signal.SIGKILL, done.stderr
