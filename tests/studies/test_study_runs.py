@@ -59,9 +59,13 @@ def test_records_are_complete_unique_and_in_the_grids_order(inputs, in_process, 
     mean = {(b.condition, b.language): float(np.mean(b.values)) for b in blocks}
     for one in records:
         if (one.split, one.subset, one.measure, one.language, one.seed) == ("test", "headline", "MAP", "sw", 1):
-            findings = [v for (c, code), v in mean.items() if code == "sw" and (c.objective, c.seed, c.dataset, c.scoring)
-                     == (one.objective, 1, one.dataset, one.scoring)]  # fmt: skip
-            assert findings == [pytest.approx(one.value)]
+            at = (one.objective, 1, one.dataset, one.scoring)
+            means = [
+                value
+                for (c, code), value in mean.items()
+                if code == "sw" and (c.objective, c.seed, c.dataset, c.scoring) == at
+            ]
+            assert means == [pytest.approx(one.value)]
 
 
 def test_the_header_tells_what_a_reviewer_asks_and_the_page_reads_it(inputs, in_process, tmp_path):
