@@ -80,7 +80,7 @@ def test_no_more_than_the_window_is_decoded_ahead(photos):
 
 
 def test_a_crash_and_a_hang_cost_only_their_images(photos):
-    with DecodingWorkers(deadly, 2, Limits(seconds=2.0), window=8) as workers:
+    with DecodingWorkers(deadly, 2, Limits(seconds=5.0), window=8) as workers:
         answers = dict(workers.answers(questions(photos, range(30))))
     assert answers[6].reason == "decoder crashed"
     assert answers[7].reason == "took too long"

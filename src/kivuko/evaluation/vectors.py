@@ -19,6 +19,7 @@ from kivuko.datasets.captions.caption_set import CaptionSet, Image
 from kivuko.encoders.images import RefusedImage
 from kivuko.errors import KivukoError
 from kivuko.files import atomic_path, cache_folder
+from kivuko.processes import cores
 from kivuko.search import decoding
 from kivuko.search.items import FilePlace
 
@@ -248,7 +249,7 @@ def _decoded(
         yield content, decoding.decode_place(place, encoder.prepare, _LIMITS)
     slow = [(content, place) for content, place in places if content not in quick]
     if slow:
-        count = workers or min(8, decoding.cores(), len(slow))
+        count = workers or min(8, cores(), len(slow))
         with decoding.DecodingWorkers[str](encoder.prepare, count, _LIMITS, _WINDOW) as processes:
             for content, answer in processes.answers(iter(slow)):
                 assert answer is not None  # each request has a place

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from kivuko.datasets.spec import is_spec
 from kivuko.errors import CorruptFileError, DataError, ImageIndexError, KivukoError, UsageError, unreadable
 from kivuko.files import cache_folder, explain_write_failure
+from kivuko.processes import cores
 from kivuko.progress import bars, console, note, progress_bar
 from kivuko.search import decoding, resumable_writer
 from kivuko.search.decoding import Decoded, ImageEncoder, Limits, Refused
@@ -257,7 +258,7 @@ class _Run:
             for work, place in self._requests():
                 yield work, None if place is None else decoding.decode_place(place, self._encoder.prepare, self._limits)
             return
-        workers = self._workers or min(8, decoding.cores())
+        workers = self._workers or min(8, cores())
         with decoding.DecodingWorkers[Work | Skip](self._encoder.prepare, workers, self._limits, _WINDOW) as processes:
             yield from processes.answers(self._requests())
 

@@ -227,11 +227,6 @@ class _Worker:
     since: float = field(default_factory=time.monotonic)
 
 
-def cores() -> int:
-    """Return the number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def share_cores() -> None:
     """Make the threads of this process sleep while they wait for each other; call it before torch is imported.
 
@@ -275,8 +270,9 @@ def _serve(pipe: Connection, prepare: Prepare, limits: Limits) -> None:
     torch = sys.modules.get("torch")
     if torch is not None:  # the tower's preparation brought it
         torch.set_num_threads(1)
-    readable_formats()  # loads their libraries, which the limit does not count
-    _limit_memory(limits.memory)
+    if limits.memory is not None:
+        readable_formats()  # loads their libraries, which the limit does not count
+        _limit_memory(limits.memory)
     with contextlib.suppress(EOFError, OSError, KeyboardInterrupt):
         while True:
             place = pickle.loads(pipe.recv_bytes())
@@ -286,10 +282,10 @@ def _serve(pipe: Connection, prepare: Prepare, limits: Limits) -> None:
             pipe.send_bytes(pickle.dumps(answer, _PROTOCOL))
 
 
-def _limit_memory(most: int | None) -> None:
+def _limit_memory(most: int) -> None:
     """Let this process use so many more bytes, where the system can hold it to that."""
     statm = Path("/proc/self/statm")
-    if most is not None and statm.is_file():
+    if statm.is_file():
         import resource
 
         used = int(statm.read_text().split()[0]) * resource.getpagesize()

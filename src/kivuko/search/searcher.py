@@ -24,8 +24,6 @@ from kivuko.search.items import Hit
 from kivuko.search.store import holds_index, restore
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
     from PIL import Image
 
     from kivuko.encoders.alignment import Aligner, Alignment
@@ -192,7 +190,7 @@ class Searcher:
         cleaned = [clean_query(text) for text in texts]
         return encode_queries(self.model.encoder, cleaned, str(self.folder))
 
-    def encode_image(self, image: Image.Image) -> NDArray[np.float32]:
+    def encode_image(self, image: Image.Image) -> Vectors:
         """Encode an image as those of the index (upright, on white): a unit vector, float32 [dim]."""
         from PIL import Image
 
@@ -201,7 +199,7 @@ class Searcher:
 
         if not isinstance(image, Image.Image):
             raise UsageError(f"the image is {image!r}: give a file, or a PIL image.")
-        vector: NDArray[np.float32] = encode_images(self.model.encoder, [as_rgb(image)])[0]
+        vector: Vectors = encode_images(self.model.encoder, [as_rgb(image)])[0]
         if not vector.any() or vector.dot(vector) != vector.dot(vector):
             raise ModelError(f"{self.folder}: gives no vector for this image. Distill the model again.")
         return vector

@@ -17,8 +17,8 @@ from kivuko.errors import CorruptFileError, UsageError
 from kivuko.evaluation.attack.examples import examples_path, read_examples, write_examples
 from kivuko.evaluation.records import Condition, Header, Record, per_query_path, save_results
 from kivuko.files import refuse_unreadable, refuse_unwritable
+from kivuko.processes import cores
 from kivuko.progress import StudyBar, note, progress_bar, study_bar
-from kivuko.search.decoding import cores
 from kivuko.studies.grid import Grid, Run, Size, read_sizes
 from kivuko.studies.runs import Measured, Prepare, RunFile, load_run, run_all, run_files
 from kivuko.training.recipe import Recipe, load_recipe
