@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from kivuko.search.faiss_index import FaissIndex
 
 
-_FILTERS = 8  # whose images are remembered: with a million images, to select half of them takes a second
+_FILTERS = 8  # whose images are remembered: to select many may take longer than to search them
 
 
 class _View:
