@@ -92,6 +92,8 @@ def _is_running(left: re.Match[str]) -> bool:
     process = int(left["process"])
     if process == os.getpid():
         return Path(left.group()).stem in _live
+    if os.name == "nt":
+        return True  # there, signal 0 is Ctrl-C
     try:
         os.kill(process, 0)
     except (ProcessLookupError, OverflowError):

@@ -216,7 +216,7 @@ class ParquetSource(FileSource):
     """The rows of a Parquet file; see ``PairSource``. Only the two columns are read, some thousand rows at once.
 
     A compressed file, a URL or standard input is first copied to a temporary file. ``columns`` are two positions from
-    1, or two headings such as ``translation.sw``; by default the headings decide, as in ``TsvSource``.
+    1, or two headings such as ``translation.sw``; by default the headings decide, as in ``TableSource``.
     """
 
     format = "parquet"

@@ -387,7 +387,7 @@ class IndexStore:
         An index of an earlier version has no checksums until ``kivuko index`` updates it.
         """
         wrong = []
-        known = checksums(self._database())
+        known = self._checksums()
         for (number,) in self._all("SELECT DISTINCT segment FROM contents"):
             try:
                 Segment(self.path, number, self.dim, known.get(number))
@@ -460,10 +460,14 @@ class IndexStore:
 
     def _segment(self, number: int) -> Segment:
         if (segment := self._segments.get(number)) is None:
-            segment = Segment(self.path, number, self.dim, checksums(self._database()).get(number))
+            segment = Segment(self.path, number, self.dim, self._checksums().get(number))
             with self._lock:
                 self._segments[number] = segment
         return segment
+
+    def _checksums(self) -> dict[int, str]:
+        with reading(self.path):
+            return checksums(self._database())
 
     def _all(self, statement: str, **bound: Any) -> list[Any]:
         return self._fetch(statement, {"g": self.generation, **bound})

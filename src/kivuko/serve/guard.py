@@ -268,7 +268,8 @@ class Gate(Middleware):
                     if len(self._arriving) >= self._most:
                         oldest = next(iter(self._arriving))
                         del self._arriving[oldest]
-                        oldest.reschedule(0)
+                        if not oldest.expired():  # one that is being answered with 408 has no time to lose
+                            oldest.reschedule(0)
                     self._arriving[limit] = None
                 await self.app(scope, noting_receive, noting_send)
         except TimeoutError:

@@ -8,7 +8,6 @@ from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
 from kivuko.encoders.images import readable_formats
-from kivuko.errors import KivukoError
 from kivuko.search.decoding import Decoded, DecodingWorkers, Limits, raw_pixels
 from kivuko.serve.guard import Settings
 
@@ -60,8 +59,8 @@ class UploadDecoder:
             workers = self._workers
         try:
             answer = workers.decode(content)
-        except KivukoError:
-            self.close(workers)  # the next upload gets new processes
+        except Exception:  # the processes die, or the system starts no more of them
+            self.close(workers)  # the next upload gets new ones
             raise
         if isinstance(answer, Decoded):
             return Image.fromarray(answer.tensors["pixels"][0])

@@ -83,7 +83,7 @@ def load_run(file: RunFile, names: dict[tuple[str, ...], tuple[str, ...]]) -> Me
     except DataError as problem:
         raise CorruptFileError(str(problem)) from problem
     if header.protocol.get("run") != file.fingerprint or not records:
-        raise CorruptFileError(f"{file.path}: is not the run of its name; it is rebuilt")
+        raise CorruptFileError(f"{file.path}: is not the run of its name")
     seconds = float(header.protocol.get("seconds", 0.0))
     return Measured(records, [_shared(block, names) for block in per_query], {"seconds": seconds})
 

@@ -249,11 +249,6 @@ class SetBuilder:
                 self.left_out[BLANK] += 1
         return count
 
-    def drop_images_without_captions(self) -> None:
-        """Remove images that no caption belongs to: no language would search them."""
-        described = {image for own in self.captions.values() for image in own}
-        self.images = {name: image for name, image in self.images.items() if name in described}
-
     def build(
         self, name: str, split: str, place: Path, notes: Iterable[str] = (), gallery: Literal["set", "language"] = "set"
     ) -> CaptionSet:

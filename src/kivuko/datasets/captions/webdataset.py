@@ -178,6 +178,7 @@ def _members(stream: BinaryIO, size: int) -> Iterator[tarfile.TarInfo | None]:
             if header.size < 0 or (with_data and place + header.size > size):
                 raise tarfile.HeaderError
         except (tarfile.HeaderError, ValueError):
+            named = {}  # of a member that is lost
             if intact and any(block):
                 intact = False
                 yield None
