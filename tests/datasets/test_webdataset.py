@@ -166,6 +166,7 @@ def shard(tmp_path, number):
         header(tarfile.REGTYPE, 7_000_000_000, "9.jpg"),
         bytes(range(256)) * 4,
         b"\x80" * 512,
+        header(tarfile.GNUTYPE_LONGNAME, 6) + b"x.jpg\0".ljust(512, b"\0") + b"\x80" * 512,  # of a member that is lost
     ],
 )
 def test_what_is_whole_around_damage_is_kept(tmp_path, damage):

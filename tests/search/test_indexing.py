@@ -442,6 +442,16 @@ def test_a_damaged_database_is_one_line(build, photos):
     assert all("\n" not in line and ("--rebuild" in line or "kivuko index" in line) for line in messages)
 
 
+def test_a_damaged_list_of_checksums_is_one_line(build, photos):
+    _, store = build(FolderSource(photos))
+    store.close()
+    with sqlite3.connect(store.path / DATABASE) as database:
+        database.executescript("DROP TABLE segments; CREATE TABLE segments(number)")
+    for read in (IndexStore.verify, lambda opened: list(opened.vectors())):
+        with IndexStore.open(store.path) as opened, pytest.raises(CorruptFileError, match="--rebuild"):
+            read(opened)
+
+
 def test_a_store_serves_several_threads(build, photos):
     from concurrent.futures import ThreadPoolExecutor
 

@@ -133,15 +133,24 @@ def test_an_upload_that_takes_too_much_memory_is_refused(searcher, monkeypatch):
         assert "memory" in answer.json()["error"]
 
 
-def test_more_processes_replace_those_that_die(searcher, monkeypatch):
+@pytest.mark.parametrize(
+    ("problem", "status"),
+    [(KivukoError("the processes that decode images die at once"), 503), (OSError(11, "no more processes"), 500)],
+)
+def test_more_processes_replace_those_that_die(searcher, monkeypatch, problem, status):
+    ended = []
+    close = uploads.UploadDecoder.close
+    monkeypatch.setattr(uploads.UploadDecoder, "close", lambda self, *given: (ended.append(given), close(self, *given)))
+
     def die(content):
-        raise KivukoError("the processes that decode images die at once")
+        raise problem
 
     with served(searcher) as address:
         good = {"image": ("x", saved(painted(*THINGS[5][3:]), "PNG"), "image/png")}
         with monkeypatch.context() as broken:
             broken.setattr(uploads.DecodingWorkers, "decode", lambda self, content: die(content))
-            assert httpx.post(f"{address}/api/search/image", files=good, timeout=60).status_code == 503
+            assert httpx.post(f"{address}/api/search/image", files=good, timeout=60).status_code == status
+        assert len(ended) == 1
         assert httpx.post(f"{address}/api/search/image", files=good, timeout=60).status_code == 200
 
 

@@ -204,13 +204,16 @@ class VectorCache:
         return {bytes(one).hex(): vector for one, vector in zip(stored["digests"], stored["vectors"], strict=True)}
 
 
+_DECODING = 2  # to be raised when images are decoded to other pixels
+
+
 def _space(encoder: decoding.ImageEncoder) -> str:
-    """Return a hash of the image side's weights and preparation: either changes the vectors."""
+    """Return a hash of decoding and of the image side's weights and preparation: each changes the vectors."""
     prepare = encoder.prepare
     settings = ""
     if isinstance(prepare, decoding.ProcessorPreparation):
         settings = str(getattr(prepare.processor, "to_json_string", lambda: "")())
-    return hashlib.sha256(f"{encoder.fingerprint}\n{settings}".encode()).hexdigest()
+    return hashlib.sha256(f"{_DECODING}\n{encoder.fingerprint}\n{settings}".encode()).hexdigest()
 
 
 def _place(image: Image) -> FilePlace | None:
