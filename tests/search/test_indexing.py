@@ -452,6 +452,27 @@ def test_a_damaged_list_of_checksums_is_one_line(build, photos):
             read(opened)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE contents SET row = x'00' WHERE id = 3",
+        "UPDATE contents SET row = -1 WHERE id = 3",
+        "UPDATE contents SET row = 1000000 WHERE id = 3",
+        "UPDATE contents SET segment = 'one' WHERE id = 3",
+        "UPDATE items SET content = -7 WHERE content = 3",
+        "UPDATE items SET content = 'three' WHERE content = 3",
+        "UPDATE items SET content = 2.5 WHERE content = 3",
+    ],
+)
+def test_places_of_vectors_that_nobody_wrote_are_damage(build, photos, change):
+    _, store = build(FolderSource(photos))
+    store.close()
+    with sqlite3.connect(store.path / DATABASE) as database:
+        assert database.execute(change).rowcount == 1
+    with pytest.raises(CorruptFileError, match="--rebuild"), ImageIndex(store.path) as index:
+        index.search(np.eye(DIM, dtype=np.float32)[:2], 5)
+
+
 def test_a_store_serves_several_threads(build, photos):
     from concurrent.futures import ThreadPoolExecutor
 

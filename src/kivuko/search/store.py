@@ -229,8 +229,9 @@ class Segment:
         """Return some rows as they are stored."""
         wanted = np.asarray(rows, dtype=np.int64)
         first, last = int(wanted.min()), int(wanted.max())
-        if last >= self.rows:
-            raise damaged(self._folder, f"{self._file.name}: {self.rows} vectors, row {last} is missing")
+        if first < 0 or last >= self.rows:
+            missing = first if first < 0 else last
+            raise damaged(self._folder, f"{self._file.name}: {self.rows} vectors, row {missing} is missing")
         return {name: part[first : last + 1][wanted - first] for name, part in self._parts.items()}
 
     def unit(self, rows: NDArray[np.int64] | Sequence[int]) -> NDArray[np.float32]:
@@ -430,7 +431,10 @@ class IndexStore:
         rows = database.execute(
             f"SELECT DISTINCT content FROM items WHERE {VISIBLE} ORDER BY content", {"g": self.generation}
         )
-        return np.fromiter((row[0] for row in rows), dtype=np.int64)
+        ids = np.fromiter((row[0] for row in rows), dtype=np.int64)
+        if len(ids) and (ids[0] < 0 or (ids[1:] <= ids[:-1]).any()):
+            raise damaged(self.path, "ids of images that nobody gave")
+        return ids
 
     def _vectors_of(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
         """Read the vectors of ascending ids; a second time if their files were merged in between."""
@@ -447,7 +451,8 @@ class IndexStore:
             "SELECT id, segment, row FROM contents WHERE id BETWEEN :first AND :last ORDER BY id",
             first=int(ids[0]), last=int(ids[-1]),
         )  # fmt: skip
-        places = np.array(rows, dtype=np.int64).reshape(-1, 3)
+        with reading(self.path):
+            places = np.array(rows, dtype=np.int64).reshape(-1, 3)
         if len(places) != len(ids):
             places = places[np.isin(places[:, 0], ids)]
         if len(places) != len(ids):
