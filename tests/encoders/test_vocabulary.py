@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from kivuko.encoders.vocabulary import PAD, UNKNOWN, train_vocabulary
-from kivuko.errors import DataError
+from kivuko.errors import DataError, UsageError
 
 TEXTS = [
     "paka anakula samaki", "mbwa anakula mkate", "mtoto anasoma kitabu", "मांजर मासा खाते", "कुत्रा पाव खातो",
@@ -82,3 +82,9 @@ def test_the_users_thread_setting_is_put_back(monkeypatch, before):
 def test_nothing_to_learn_from_is_refused(texts):
     with pytest.raises(DataError, match="no text to learn a vocabulary from"):
         train_vocabulary(texts)
+
+
+def test_fewer_subwords_than_letters_are_refused():
+    texts = ["".join(chr(0x4E00 + number) for number in range(200))]
+    with pytest.raises(UsageError, match=r"100 subwords is too small for the 200 different characters"):
+        train_vocabulary(texts, 100)

@@ -15,7 +15,7 @@ from tokenizers import Regex, Tokenizer, decoders, normalizers, pre_tokenizers
 from tokenizers.models import Unigram
 from tokenizers.trainers import UnigramTrainer
 
-from kivuko.errors import DataError
+from kivuko.errors import DataError, UsageError
 from kivuko.text import APOSTROPHE, APOSTROPHES
 
 PAD, UNKNOWN = "[PAD]", "[UNK]"
@@ -52,8 +52,17 @@ def train_vocabulary(texts: Iterable[str], size: int = 16000) -> Tokenizer:
     material = list(texts)
     if not any(text.strip() for text in material):
         raise DataError("no text to learn a vocabulary from: the bitext is empty.")
-    with _one_thread():
-        tokenizer.train_from_iterator(material, trainer)
+    try:
+        with _one_thread():
+            tokenizer.train_from_iterator(material, trainer)
+    except Exception as problem:  # the library's errors are of no kind of their own
+        if "large enough" not in str(problem):
+            raise
+        letters = len({letter for text in material for letter in tokenizer.normalizer.normalize_str(text)})
+        raise UsageError(
+            f"a vocabulary of {size:,} subwords is too small for the {letters:,} different characters of the bitext: "
+            "choose more than that (--vocabulary-size)."
+        ) from problem
     return _in_fixed_order(tokenizer)
 
 
