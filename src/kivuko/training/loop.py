@@ -106,7 +106,8 @@ def _resume(training: Training, run: str, checkpoints: Path | None) -> tuple[Run
         return RunState(), {}
     if owner != run:
         raise UsageError(
-            f"{checkpoints}: belongs to another run (other data, settings or seed). Delete it, or choose another --out."
+            f"{checkpoints}: belongs to another run (other data, settings, seed or version of Kivuko). Delete it, "
+            "or choose another --out."
         )
     at, state, best = load_checkpoint(checkpoints, training.optimizer)
     training.load_state(state)
