@@ -43,7 +43,7 @@ def test_an_index_is_measured_and_the_page_tells_whether_the_bar_is_met(tmp_path
     rows = measure_index(tmp_path / "v.npy", queries, exact, IndexPlan("flat", "float32"), (1, 2), 0.02, [])
     assert [row["clients"] for row in rows] == [1, 2]
     assert all(row["recall"] == 1 for row in rows)
-    assert rows[0]["index_mib"] == pytest.approx(400 * (8 * 4 + 8) / 2**20)
+    assert rows[0]["index_mib"] == pytest.approx(400 * (8 * 4 + 8) / 2**20, rel=0.02)  # and a checksum
     machine = {"processor": "p", "cores": 2, "memory_gib": 8, "system": "s", "python": "3"}
     results = {
         "machine": machine, "date": "d", "faiss": "1", "command": "c", "peer": None, "finished": True, "served": [],

@@ -131,7 +131,7 @@ def test_own_attacks_are_still_read_from_the_python_path(model, planted, install
     folder = planted.parent / "mine"
     folder.mkdir()
     (planted / "own_attacks.py").rename(folder / "own_attacks.py")
-    path = os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")])
+    path = os.pathsep.join(filter(None, (str(folder), os.environ.get("PYTHONPATH"))))
     done = run(words, planted, installed, env={**os.environ, "PYTHONPATH": path})
     assert (done.returncode, "Traceback" in done.stderr) == (0, False), done.stderr
     assert not (planted / "HIJACKED").exists()

@@ -18,7 +18,9 @@ def in_a_process(
     module: str, cache: Path, inherited: Mapping[str, str] = os.environ, **environment: str
 ) -> dict[str, Any]:
     """Return what the module prints as JSON when it is run; Triton's cache goes into ``cache``."""
-    kept = {name: value for name, value in inherited.items() if not name.startswith("TRITON_")}
+    kept = {
+        name: value for name, value in inherited.items() if not name.startswith("TRITON_") and name != "PYTHONSAFEPATH"
+    }
     path = os.pathsep.join(filter(None, (str(Path(__file__).parents[1]), kept.get("PYTHONPATH"))))
     own = {"OMP_NUM_THREADS": "1", "PYTHONPATH": path, "TRITON_CACHE_DIR": str(cache)}
     done = subprocess.run(
