@@ -9,7 +9,7 @@ import importlib
 
 TYPE_CHECKING = False
 
-__version__ = "0.1.0.dev0"
+__version__ = "0.1.0.dev1"
 
 _WHERE = {
     "distill": "kivuko.training.distill",
