@@ -106,12 +106,44 @@ def test_bodies_that_never_come_shut_nobody_out(searcher):
 
 def test_connections_stay_below_the_limit_of_descriptors(monkeypatch):
     monkeypatch.setattr(resource, "setrlimit", lambda kind, limits: None)
-    monkeypatch.setattr(resource, "getrlimit", lambda kind: (256, 512))
-    assert most_connections() == 512 - connections.BACKLOG - 100
+    monkeypatch.setattr(resource, "getrlimit", lambda kind: (256, 1024))
+    assert most_connections() == 1024 - 5 * connections.BACKLOG - 100
     monkeypatch.setattr(resource, "getrlimit", lambda kind: (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     assert most_connections() == 1000
     monkeypatch.setattr(resource, "getrlimit", lambda kind: (64, 64))
     assert most_connections() == 16
+
+
+@pytest.fixture
+def many_descriptors():
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if before[1] < 4096:
+        pytest.skip("this process may not open so many connections")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (4096, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+@pytest.mark.usefixtures("many_descriptors")
+def test_a_burst_of_connections_leaves_descriptors(place):
+    server = subprocess.Popen(
+        [sys.executable, "-m", "kivuko", "serve", str(place / "images.index"), "--port", "0"],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (1024, 1024)),
+    )  # fmt: skip
+    try:
+        address = re.search(r"http://127\.0\.0\.1:\d+", server.stdout.readline())[0]
+        port = int(address.rpartition(":")[2])
+        with contextlib.ExitStack() as stack:
+            for _ in range(3000):
+                waiting = stack.enter_context(socket.socket())
+                waiting.setblocking(False)
+                waiting.connect_ex(("127.0.0.1", port))
+            assert httpx.get(f"{address}/health", timeout=30).status_code == 200
+        server.send_signal(signal.SIGTERM)
+        assert "Too many open files" not in server.communicate(timeout=60)[0]
+    finally:
+        server.kill()
 
 
 def test_the_log_cannot_be_flooded():

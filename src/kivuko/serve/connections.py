@@ -18,7 +18,7 @@ HEAD_S = 10  # for the head of a request, from the connection or its first byte 
 KEEP_ALIVE_S = 15  # from an answer to the next request
 BACKLOG = 128  # connections that wait to be accepted
 _MOST_CONNECTIONS = 1000
-_OTHER_DESCRIPTORS = 100  # files of the index, pipes, libraries
+_RESERVED = 5 * BACKLOG + 100  # descriptors: of connections that are accepted before others are closed; of files, pipes
 _LAST_REQUESTS_S, _END_S = 5, 12  # from a signal: to cancel requests; to end the process whatever it does
 _MOST_LINES, _LINES_S = 50, 10.0  # lines of the log in so many seconds
 
@@ -29,12 +29,12 @@ def most_connections() -> int:
         import resource
     except ImportError:  # not on Windows, which has no such limit
         return _MOST_CONNECTIONS
-    needed = _MOST_CONNECTIONS + BACKLOG + _OTHER_DESCRIPTORS
+    needed = _MOST_CONNECTIONS + _RESERVED
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != resource.RLIM_INFINITY and soft < needed:
         wanted = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-        return max(16, wanted - BACKLOG - _OTHER_DESCRIPTORS)
+        return max(16, wanted - _RESERVED)
     return _MOST_CONNECTIONS
 
 
