@@ -10,6 +10,7 @@ import click
 from kivuko.cli.options import DEVICE, MODEL, PATH, config_option, sources_options
 from kivuko.cli.output import show, show_json
 from kivuko.errors import UsageError
+from kivuko.text import pluralize
 
 if TYPE_CHECKING:
     from kivuko.search.building import Summary
@@ -131,8 +132,8 @@ def _as_json(summary: Summary, index: Path) -> dict[str, object]:
 
 
 def _closing_lines(summary: Summary, index: Path, listed: Path | None) -> list[str]:
-    changes = [f"{summary.new:,} new", f"{summary.unchanged:,} files unchanged", f"{summary.vanished:,} removed"]
-    lines = [f"{index}: {summary.images:,} images ({', '.join(changes)})."]
+    changes = [f"{summary.new:,} new", f"{pluralize(summary.unchanged, 'file')} unchanged", f"{summary.vanished:,} removed"]
+    lines = [f"{index}: {pluralize(summary.images, 'image')} ({', '.join(changes)})."]
     if summary.resumed:
         lines[0] += " Resumed a stopped run."
     if summary.duplicates:

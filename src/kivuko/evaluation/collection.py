@@ -159,7 +159,9 @@ class CollectionTask:
             )
         if self.identical:
             queries = pluralize(self.identical, "query", "queries")
-            left = "left out" if self.ignore_identical_ids else "searched too; leave it out with ignore_identical_ids"
+            left = "left out"
+            if not self.ignore_identical_ids:
+                left = "searched too; --ignore-identical-ids (ignore_identical_ids) leaves it out"
             lines.append(f"a document with the query's own id is {left}: {queries}.")
         if self.cached is not None:
             where = self.cached.folder.parent
