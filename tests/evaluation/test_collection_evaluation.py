@@ -122,7 +122,10 @@ def test_a_query_that_is_a_document_is_left_out_on_request_and_noted_otherwise(m
     (folder / "documents.en.tsv").write_text("".join(rows + others), "utf-8")
     (folder / "qrels.txt").write_text("".join(f"{n} 0 d{n} 2\n{n} 0 {n} 1\n" for n in range(len(WORDS))), "utf-8")
     both, alone = (evaluated(model, folder, ignore_identical_ids=ignore) for ignore in (False, True))
-    assert "own id is searched too; --ignore-identical-ids (ignore_identical_ids) leaves it out: 6 queries." in both.notes[-1]
+    assert (
+        "own id is searched too; --ignore-identical-ids (ignore_identical_ids) leaves it out: 6 queries."
+        in both.notes[-1]
+    )
     assert "own id is left out: 6 queries." in alone.notes[-1]
     assert alone.header.protocol["documents with the id of the query"] == "left out"
     measured = {(r.objective, r.measure): r.value for r in alone.records if (r.language, r.subset) == ("sw", "all")}

@@ -132,7 +132,11 @@ def _as_json(summary: Summary, index: Path) -> dict[str, object]:
 
 
 def _closing_lines(summary: Summary, index: Path, listed: Path | None) -> list[str]:
-    changes = [f"{summary.new:,} new", f"{pluralize(summary.unchanged, 'file')} unchanged", f"{summary.vanished:,} removed"]
+    changes = [
+        f"{summary.new:,} new",
+        f"{pluralize(summary.unchanged, 'file')} unchanged",
+        f"{summary.vanished:,} removed",
+    ]
     lines = [f"{index}: {pluralize(summary.images, 'image')} ({', '.join(changes)})."]
     if summary.resumed:
         lines[0] += " Resumed a stopped run."
