@@ -120,7 +120,9 @@ def without_controls(text: str) -> str:
 
 def single_spaced(text: str) -> str:
     """Return a text on one line: white space and control characters, in runs, are one space each."""
-    return " ".join(without_controls(text).split())
+    if not text.isprintable():
+        text = _PARTING.sub(" ", text)
+    return " ".join(text.split())
 
 
 # Letters with their marks (Marathi's vowel signs are marks) and numbers; apostrophes, dots and hyphens within a word.

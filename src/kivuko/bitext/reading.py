@@ -241,10 +241,10 @@ def read_bitext(
     dropped: Counter[str] = Counter()
     first_dropped: dict[str, str] = {}
     with reading_bar(opened, f"reading {opened.language}", progress) as bar:
-        for count, (number, *sides, reason) in enumerate(opened):
+        for count, (number, side, english_side, reason) in enumerate(opened):
             place = opened.place(number)
             if reason is None:
-                text, english = (clean_text(side or "") for side in sides)
+                text, english = clean_text(side or ""), clean_text(english_side or "")
                 reason = _reason_against(text, english, pairs, keep_copied)
             if reason is None:
                 pairs[text, english] = Pair(opened.language, text, english, place)
