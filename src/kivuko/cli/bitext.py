@@ -323,8 +323,8 @@ def _cleaned_names(code: str) -> list[str]:
 
 def _side(name: str, side: SideStatistics) -> str:
     return (
-        f"{name}: {side.words:,} words, {side.characters:,} characters; of a sentence: mean {side.mean:.0f}, "
-        f"median {side.median:,}, 95 % below {side.percentile_95 + 1:,}, longest {side.longest:,}."
+        f"{name}: {pluralize(side.words, 'word')}, {pluralize(side.characters, 'character')}; of a sentence: mean "
+        f"{side.mean:.0f}, median {side.median:,}, 95 % below {side.percentile_95 + 1:,}, longest {side.longest:,}."
     )
 
 
