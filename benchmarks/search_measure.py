@@ -39,19 +39,31 @@ def measure_index(
         return pool.apply(_measure, (vectors, queries, exact, plan, tuple(clients), seconds, tuple(widths)))
 
 
-def exact_neighbors(vectors: np.ndarray, queries: np.ndarray) -> np.ndarray:
-    """Return the ids of the nearest by exact float32 search, int64 [queries, K]."""
+def exact_neighbors(vectors: np.ndarray, queries: np.ndarray, among: np.ndarray | None = None) -> np.ndarray:
+    """Return the ids of the nearest by exact float32 search, int64 [queries, K]; ``among``: ids to search (None: all)."""
     best = np.full((len(queries), K), -np.inf, dtype=np.float32)
     ids = np.full((len(queries), K), -1, dtype=np.int64)
     for start in range(0, len(vectors), 65_536):
         block = FlatIndex(vectors.shape[1])
         part = np.asarray(vectors[start : start + 65_536])
         block.add(np.arange(start, start + len(part)), part)
-        scores, found = block.search(queries, K)
+        scores, found = block.search(queries, K, among)
         scores, found = np.concatenate([best, scores], axis=1), np.concatenate([ids, found], axis=1)
         order = np.argsort(-scores, axis=1, kind="stable")[:, :K]
         best, ids = np.take_along_axis(scores, order, axis=1), np.take_along_axis(found, order, axis=1)
     return ids
+
+
+def built(vectors: np.ndarray, plan: IndexPlan) -> Index:
+    """Return an index of all vectors, under their row numbers, trained and filled as Kivuko does it."""
+    index = new_index(plan, vectors.shape[1], len(vectors))
+    if isinstance(index, faiss_index.FaissIndex):
+        step = max(1, len(vectors) // max(10_000, faiss_index.POINTS_PER_CELL * faiss_index.cells(len(vectors))))
+        index.train(np.asarray(vectors[::step]))
+    for start in range(0, len(vectors), _BATCH):
+        part = np.asarray(vectors[start : start + _BATCH])
+        index.add(np.arange(start, start + len(part)), part)
+    return index
 
 
 def _measure(
@@ -61,13 +73,7 @@ def _measure(
     vectors = np.load(file, mmap_mode="r")
     before = _anonymous_mib()
     others, started = Interference(), time.perf_counter()
-    index = new_index(plan, vectors.shape[1], len(vectors))
-    if isinstance(index, faiss_index.FaissIndex):
-        step = max(1, len(vectors) // max(10_000, faiss_index.POINTS_PER_CELL * faiss_index.cells(len(vectors))))
-        index.train(np.asarray(vectors[::step]))
-    for start in range(0, len(vectors), _BATCH):
-        part = np.asarray(vectors[start : start + _BATCH])
-        index.add(np.arange(start, start + len(part)), part)
+    index = built(vectors, plan)
     told: Row = {
         "vectors": len(vectors), "kind": plan.kind, "storage": plan.storage, "build_s": time.perf_counter() - started,
         "build_others": others.share(), "index_mib": _file_mib(index),
@@ -78,11 +84,16 @@ def _measure(
         if width is not None:
             faiss_index._PROBES = faiss_index._SEARCH_WIDTH = width
         found = np.concatenate([index.search(query[None], K)[1] for query in queries])
-        recall = float(np.mean([len(set(a) & set(b)) / K for a, b in zip(found.tolist(), exact.tolist(), strict=True)]))
+        recall = recall_of(found, exact)
         for number in clients:
             timed = timed_clients(lambda place: index.search(queries[place % len(queries)][None], K), number, seconds)
             rows.append({**told, "width": width, "recall": recall, **timed})
     return rows
+
+
+def recall_of(found: np.ndarray, exact: np.ndarray) -> float:
+    """Return the mean share of the exact neighbors that were found; both: ids, int64 [queries, K]."""
+    return float(np.mean([len(set(a) & set(b)) / K for a, b in zip(found.tolist(), exact.tolist(), strict=True)]))
 
 
 def _file_mib(index: Index) -> float:

@@ -105,6 +105,8 @@ def as_rgb(image: Image.Image, release: bool = False) -> Image.Image:
     profile, key = upright.info.get("icc_profile"), upright.info.get("transparency")
     if upright.mode == "RGB" and not profile and key is None:
         return upright.copy() if upright is image else upright
+    if upright.mode == "RGBA" and not profile:
+        return _on_white(upright)
     alpha = None
     if upright.mode.startswith("I") or upright.mode == "F":
         upright, alpha = _eight_bits(upright, key, getattr(image, "tag_v2", {}).get(_PHOTOMETRIC) == 0)
@@ -285,17 +287,19 @@ def _parted(image: Image.Image) -> tuple[Image.Image, Image.Image]:
     return above.convert("RGB"), above.getchannel("A")
 
 
-def _on_white(image: Image.Image, alpha: Image.Image) -> Image.Image:
-    """Lay an RGB image onto white."""
+def _on_white(image: Image.Image, alpha: Image.Image | None = None) -> Image.Image:
+    """Lay an image, RGB with its alpha or RGBA, onto white."""
     boxes = list(_bands(image))
+    whole = image if alpha is not None else Image.new("RGB", image.size)
     for box in boxes:
-        above, its_alpha = (image, alpha) if len(boxes) == 1 else (image.crop(box), alpha.crop(box))
-        above.putalpha(its_alpha)
+        above = image if len(boxes) == 1 else image.crop(box)
+        if alpha is not None:
+            above.putalpha(alpha if len(boxes) == 1 else alpha.crop(box))
         flat = Image.alpha_composite(Image.new("RGBA", above.size, "white"), above).convert("RGB")
         if len(boxes) == 1:
             return flat
-        image.paste(flat, box)
-    return image
+        whole.paste(flat, box)
+    return whole
 
 
 def _raw_mode(image: Image.Image) -> str:

@@ -270,9 +270,10 @@ def read_queries(path: Path) -> Queries:
         cleaned = single_spaced(text or "")
         if not cleaned:
             raise DataError(f"{place}: query {query} has no text; write one or drop the line")
-        if query in queries.setdefault(code, {}):
+        of_language = queries.setdefault(code, {})
+        if query in of_language:
             raise DataError(f"{place}: query id {query} occurs twice; ids must be unique")
-        queries[code][query] = cleaned
+        of_language[query] = cleaned
     if not queries:
         raise DataError(f"{path}: no query in it; give lines of id<TAB>text")
     return queries
@@ -347,6 +348,7 @@ def read_qrels(path: Path) -> dict[str, dict[str, int]]:
     those above 0 mean relevant. A repeated line counts once.
     """
     judgments: dict[str, dict[str, int]] = {}
+    grades: dict[str, int] = {}  # those read before: there are few
     columns = 4
     for number, line in text_lines(path):
         cells = trec_columns(line)
@@ -362,11 +364,13 @@ def read_qrels(path: Path) -> dict[str, dict[str, int]]:
                 "query iteration document grade"
             )
         query, document, grade = cells[0], cells[-2], cells[-1]
-        if not _GRADE.fullmatch(grade):
-            raise DataError(f"{at(path, number)}: grade {grade[:40]!r} is no whole number; write 0, 1, 2 …")
-        if int(grade) > _HIGHEST:
-            raise DataError(f"{at(path, number)}: grade {grade} is over {_HIGHEST:,}; write 0, 1, 2 …")
-        if judgments.setdefault(query, {}).setdefault(document, int(grade)) != int(grade):
+        if (relevance := grades.get(grade)) is None:
+            if not _GRADE.fullmatch(grade):
+                raise DataError(f"{at(path, number)}: grade {grade[:40]!r} is no whole number; write 0, 1, 2 …")
+            relevance = grades[grade] = int(grade)
+            if relevance > _HIGHEST:
+                raise DataError(f"{at(path, number)}: grade {grade} is over {_HIGHEST:,}; write 0, 1, 2 …")
+        if judgments.setdefault(query, {}).setdefault(document, relevance) != relevance:
             raise DataError(
                 f"{at(path, number)}: query {query[:40]!r} and document {document[:40]!r} were given another grade "
                 "before; keep one"
