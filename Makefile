@@ -13,7 +13,8 @@ BROWSER := chromium
 .PHONY: help demo study test coverage lint bench system browser clean
 help:
 	@echo "make demo   set up, then carry an English image search into seven languages ($(DEMO_OUT)/)"
-	@echo "make study  set up, then run the low-resource study and make its page (about 45 minutes on two cores)"
+	@echo "make study  set up, then run both studies, make their pages, and compress their records into studies/"
+	@echo "            (emoji: over two hours on two cores; with TICO19=FOLDER also on real sentences)"
 	@echo "make test   set up, then lint, type-check and test"
 	@echo "make coverage  test with a report of line coverage (takes twice as long)"
 	@echo "make lint   ruff, mypy and codespell"
@@ -23,8 +24,14 @@ demo: system $(VENV)/.demo
 	$(BIN)/kivuko demo --out $(DEMO_OUT)
 
 study: system $(VENV)/.demo
-	$(BIN)/kivuko study low-resource --records low-resource.jsonl
-	$(BIN)/kivuko report low-resource.jsonl
+	for study in low-resource robustness; do \
+	  $(BIN)/kivuko study $$study --records $$study.jsonl || exit; \
+	  $(BIN)/kivuko report $$study.jsonl && $(BIN)/kivuko study publish $$study.jsonl || exit; \
+	  if [ -n "$(TICO19)" ]; then \
+	    $(BIN)/kivuko study $$study --dataset tico19:$(TICO19) --records $$study-tico19.jsonl || exit; \
+	    $(BIN)/kivuko report $$study-tico19.jsonl && $(BIN)/kivuko study publish $$study-tico19.jsonl || exit; \
+	  fi; \
+	done
 
 test: system browser lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal

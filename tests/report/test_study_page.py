@@ -13,6 +13,8 @@ from page_elements import Elements
 from study_records import HIGH, LOW, QUALITY, RECIPES, Plan, made_up, page_of
 
 from kivuko.errors import MissingDependencyError
+from kivuko.evaluation.statistics import randomization_test
+from kivuko.report import formatting as fmt
 from kivuko.report.formatting import keep_together
 
 EVIL = "<script>alert('x')</script>\"&'$x_1$"
@@ -175,3 +177,12 @@ def test_what_belongs_together_stays_on_one_line():
     assert keep_together("14.2 % [1.0 %, 2.0 %]; p = 0.01, p < 0.001") == (
         "14.2\u00a0% [1.0\u00a0%,\u00a02.0\u00a0%]; p\u00a0=\u00a00.01, p\u00a0<\u00a00.001"
     )
+
+
+def test_a_p_value_that_no_trial_reached_is_written_as_a_bound():
+    assert fmt.after_holm(0.0108, at_floor=True) == "p ≤ 0.011 after Holm"
+    assert fmt.p_cell(0.0001, True) == "≤ 0.0001"
+    assert fmt.p_cell(0.0301, False) == "0.0301"
+    test = randomization_test([0.5] * 40, [0.1] * 40)
+    assert test.at_floor
+    assert not randomization_test([0.5, 0.1] * 20, [0.1, 0.5] * 20).at_floor

@@ -8,18 +8,20 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import study_records
 from killed_study import Watch, tiny_grid, tiny_recipes
 
-from kivuko.errors import CorruptFileError, KivukoError
+from kivuko.errors import CorruptFileError, DataError, KivukoError, UsageError
 from kivuko.evaluation.comparison import compare_scores
-from kivuko.evaluation.records import read_per_query, read_records
+from kivuko.evaluation.records import read_per_query, read_records, write_records
 from kivuko.report.page import render
 from kivuko.report.writing import page_of, read_source
-from kivuko.studies.engine import Place, perform_study, refuse_repeats
+from kivuko.studies.engine import Place, perform_study, publish_study, refuse_repeats
 from kivuko.studies.grid import QUICK_TRANSLATION, Run
 from kivuko.studies.inputs import SETTINGS, encode_queries, query_texts
 from kivuko.studies.low_resource import LOW_RESOURCE, prepare
@@ -205,3 +207,29 @@ def test_a_killed_study_goes_on_and_ends_like_one_that_was_not(inputs, in_proces
         assert np.array_equal(one.values, other.values)
     assert not list(Place(killed).runs.glob(".*.tmp"))
     assert not (Place(killed).runs / "teacher").exists()
+
+
+def test_a_published_study_gives_the_same_page_and_sums_that_hold(tmp_path):
+    import hashlib
+
+    records = study_records.written(tmp_path / "low.jsonl")
+    place = publish_study(records, tmp_path / "studies")
+    assert place == tmp_path / "studies" / "low.jsonl.gz"
+    assert render(page_of(read_source(place))) == render(page_of(read_source(records)))
+    lines = (place.parent / "low.sha256").read_text().splitlines()
+    assert [line.split("  ")[1] for line in lines] == ["low.jsonl.gz", "low.per_query.parquet"]
+    for line in lines:
+        digest, name = line.split("  ")
+        assert hashlib.sha256((place.parent / name).read_bytes()).hexdigest() == digest
+    with pytest.raises(UsageError, match="published already"):
+        publish_study(place, place.parent)
+
+
+def test_only_a_study_with_its_scores_is_published(tmp_path):
+    header, records, per_query = study_records.made_up()
+    write_records(tmp_path / "other.jsonl", replace(header, protocol={}), records, per_query)
+    with pytest.raises(UsageError, match="no records of a study"):
+        publish_study(tmp_path / "other.jsonl", tmp_path)
+    write_records(tmp_path / "bare.jsonl", header, records)
+    with pytest.raises(DataError, match="no per-query scores"):
+        publish_study(tmp_path / "bare.jsonl", tmp_path)

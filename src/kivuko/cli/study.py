@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from kivuko.cli.options import Command, Several, config_option, languages_option, sources_options, study_options
+from kivuko.cli.options import PATH, Command, Several, config_option, languages_option, sources_options, study_options
 from kivuko.cli.output import show
 
 if TYPE_CHECKING:
@@ -84,6 +84,23 @@ def robustness(ctx: click.Context, /, attacks: tuple[str, ...], **options: Any) 
 
     records = _run(ctx, robustness_study(attacks), options)
     _print([attacked_table(records)], records, options["records"])
+
+
+@command.command("publish", cls=Command)
+@click.argument("records", type=PATH)
+@click.option("--out", "folder", type=PATH, default=Path("studies"), show_default=True, help="Folder to write into.")
+def publish(records: Path, folder: Path) -> None:
+    """Write the RECORDS of a study compressed, with per-query scores, examples and their SHA-256 sums.
+
+    \b
+    Examples:
+      kivuko study publish low-resource.jsonl
+      kivuko report studies/low-resource.jsonl.gz
+    """
+    from kivuko.studies.engine import publish_study
+
+    place = publish_study(records, folder)
+    show(f"published: {place}", f"sums: {place.with_name(place.name.removesuffix('.jsonl.gz') + '.sha256')}")
 
 
 def _run(ctx: click.Context, study: Study, options: dict[str, Any]) -> list[Record]:

@@ -6,6 +6,7 @@ import math
 import operator
 import platform
 import re
+import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
@@ -23,6 +24,7 @@ from kivuko.errors import CorruptFileError, DataError, KivukoError, MissingDepen
 from kivuko.evaluation.statistics import Interval, check_values
 from kivuko.files import atomic_path, refuse_unwritable
 from kivuko.progress import note
+from kivuko.streams import byte_stream, open_compressed, plain_name
 
 _REPORTED_PACKAGES = ("kivuko", "torch", "transformers", "sentence-transformers", "ir_measures", "numpy")
 
@@ -71,14 +73,27 @@ class Header:
 
 
 def current_versions() -> dict[str, str]:
-    """Return the versions of Python and of the packages that shape a number, without importing them."""
-    versions = {"python": platform.python_version()}
+    """Return the versions of Python and of the packages that shape a number, and Kivuko's commit, without imports."""
+    versions = {"python": platform.python_version()} | ({"commit": commit} if (commit := _commit()) else {})
     for package in _REPORTED_PACKAGES:
         try:
             versions[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             versions[package] = "not installed"
     return versions
+
+
+@functools.cache
+def _commit() -> str:
+    """Return ``git describe`` of the checkout that this package runs from; empty for an installed one."""
+    checkout = Path(__file__).parents[3]
+    if not (checkout / ".git").exists() or not (checkout / "pyproject.toml").is_file():
+        return ""
+    command = ["git", "-C", str(checkout), "describe", "--always", "--dirty", "--tags", "--abbrev=12"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return ""
 
 
 _KINDS: Mapping[Any, tuple[str, type | tuple[type, ...]]] = {
@@ -196,8 +211,13 @@ class PerQueryScores:
 
 
 def per_query_path(records_path: Path | str) -> Path:
+    return file_beside(records_path, ".per_query.parquet")
+
+
+def file_beside(records_path: Path | str, suffix: str) -> Path:
+    """Return the file beside a records file, compressed or not, that differs from it in its ending."""
     path = Path(records_path)
-    return path.with_name(f"{path.stem}.per_query.parquet")
+    return path.with_name(Path(plain_name(path.name)).stem + suffix)
 
 
 def read_results(path: Path | str) -> tuple[list[Record], Header, list[PerQueryScores]]:
@@ -348,6 +368,7 @@ def write_records(
 ) -> None:
     """Write a records file and, beside it, the per-query scores that it summarizes, whole or not at all.
 
+    A name that ends in .gz or .zst is compressed.
     The header line counts the records, so a file cut between two lines is noticed too. Without ``per_query`` an older
     per-query file beside ``path`` is removed, since its scores would belong to other records.
     """
@@ -357,7 +378,8 @@ def write_records(
     scores_path = per_query_path(path)
     try:
         with atomic_path(path) as temporary:
-            temporary.write_text("".join(lines), encoding="utf-8", newline="\n")
+            with open_compressed(temporary, path.suffix) as stream:
+                stream.write("".join(lines).encode())
             # Nested, so that neither file takes its place before both are complete.
             if per_query is not None:
                 with atomic_path(scores_path) as temporary_scores:
@@ -400,30 +422,26 @@ def _keep_earlier(path: Path, records: Sequence[Record]) -> None:
 
 
 def read_records(path: Path | str) -> tuple[Header, list[Record]]:
-    """Read a records file; CorruptFileError names ``path:line`` of what is cut, garbled, impossible or repeated."""
+    """Read a records file, compressed or not; CorruptFileError names ``path:line`` of what is cut or impossible."""
     path = Path(path)
     records: list[Record] = []
     lines_of: dict[int, int] = {}  # hash of a condition -> the record's place
     known: dict[str, str] = {}  # names, of which there are few: each is kept once
-    try:
-        with path.open("rb") as stream:
-            # Only b"\n" ends a line: text streams would also break at separators inside JSON strings.
-            first = stream.readline(_LONGEST_HEADER)
-            if not first:
-                _corrupt(path, 1, "the file is empty")
-            header, promised, added = _header(path, first)
-            line, number = first, 1
-            while following := stream.readline(_LONGEST_LINE):
-                line, number = following, number + 1
-                record = _record(path, number, line, added, known)
-                place = lines_of.setdefault(hash(_identity(record)), len(records))
-                if place < len(records) and _identity(records[place]) == _identity(record):
-                    what = "the same record as" if records[place] == record else "contradicts"
-                    _corrupt(path, number, f"{what} line {place + 2}, of one condition, language and measure")
-                records.append(record)
-    except OSError as problem:
-        reason = problem.strerror or problem
-        raise DataError(f"{path}: records cannot be read ({reason}). Check the path.") from problem
+    with byte_stream(path) as stream:
+        # Only b"\n" ends a line: text streams would also break at separators inside JSON strings.
+        first = stream.readline(_LONGEST_HEADER)
+        if not first:
+            _corrupt(path, 1, "the file is empty")
+        header, promised, added = _header(path, first)
+        line, number = first, 1
+        while following := stream.readline(_LONGEST_LINE):
+            line, number = following, number + 1
+            record = _record(path, number, line, added, known)
+            place = lines_of.setdefault(hash(_identity(record)), len(records))
+            if place < len(records) and _identity(records[place]) == _identity(record):
+                what = "the same record as" if records[place] == record else "contradicts"
+                _corrupt(path, number, f"{what} line {place + 2}, of one condition, language and measure")
+            records.append(record)
     if not line.endswith(b"\n"):
         _corrupt(path, number, "the line is cut short")
     if len(records) != promised:

@@ -150,6 +150,11 @@ class RandomizationTest:
     n: int  # queries
     trials: int  # sign flips
 
+    @property
+    def at_floor(self) -> bool:
+        """True if no trial reached the observed difference: the p value is then an upper bound."""
+        return self.p_value * (1 + self.trials) < 1.5
+
 
 def randomization_test(a: ArrayLike, b: ArrayLike, trials: int = 10_000, seed: int = 0) -> RandomizationTest:
     """Two-sided paired randomization test (Fisher's sign flips) on the mean of ``a - b`` [n] over queries.

@@ -8,7 +8,7 @@ from kivuko.errors import KivukoError
 from kivuko.evaluation.comparison import PairedComparison, compare_scores
 from kivuko.evaluation.robustness import Matched, Point, compare_ratios, matched, on_queries_of
 from kivuko.evaluation.statistics import holm
-from kivuko.report.formatting import text
+from kivuko.report.formatting import after_holm, text
 from kivuko.report.results import (
     DISTILLATION,
     FAMILIES,
@@ -208,6 +208,16 @@ class PairedTest:
     @property
     def significant(self) -> bool:
         return self.adjusted < LEVEL
+
+    @property
+    def at_floor(self) -> bool:
+        """True if the p values are upper bounds: no random trial reached the difference."""
+        return self.comparison.test.at_floor
+
+    @property
+    def p_text(self) -> str:
+        """The p value after Holm, as in a sentence."""
+        return after_holm(self.adjusted, at_floor=self.at_floor)
 
     @property
     def sign(self) -> int:

@@ -71,20 +71,25 @@ def per_cent_spread(interval: Interval | None) -> str:
     return f"{per_cent(interval.mean)} [{per_cent(interval.low)}, {per_cent(interval.high)}]"
 
 
-def probability(p: float) -> str:
-    """Write ``p = 0.012`` or ``p < 0.001``."""
-    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
+def probability(p: float, at_floor: bool = False) -> str:
+    """Write ``p = 0.012``, ``p < 0.001``, or ``p ≤ 0.012`` where no random trial reached the difference."""
+    return "p < 0.001" if p < 0.001 else f"p {'≤' if at_floor else '='} {p:.3f}"
 
 
-def after_holm(p: float, tests: int | None = None) -> str:
+def after_holm(p: float, tests: int | None = None, *, at_floor: bool = False) -> str:
     """Write ``p = 1.000 after Holm, over 60 tests``."""
-    return f"{probability(p)} after Holm" + ("" if tests is None else f", over {count(tests, 'test')}")
+    return f"{probability(p, at_floor)} after Holm" + ("" if tests is None else f", over {count(tests, 'test')}")
+
+
+def p_cell(p: float, at_floor: bool) -> str:
+    """Write a p value in a table, ``≤ 0.0012`` where it is an upper bound."""
+    return f"{'≤ ' if at_floor else ''}{p:.4f}"
 
 
 def keep_together(text: str) -> str:
     """Put no-break spaces into what belongs on one line: ``14.2 %``, ``p = 0.012``, the inside of brackets."""
     text = re.sub(r"(?<=\d) %", "\u00a0%", text)
-    text = re.sub(r"\bp ([=<]) (?=\d)", "p\u00a0\\1\u00a0", text)
+    text = re.sub(r"\bp ([=<≤]) (?=\d)", "p\u00a0\\1\u00a0", text)
     return re.sub(r"\[[^\]]{1,40}\]", lambda match: match[0].replace(" ", "\u00a0"), text)
 
 

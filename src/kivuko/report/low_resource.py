@@ -68,7 +68,8 @@ def answer(tested: PairedTest | None, contrast: Contrast, reason: str = "", lang
         "low-resource.answer", begins=begins.format(**names), pairs=fmt.count(tested.size, "sentence pair"),
         setting=tested.setting.label, best=contrast.best, mean=fmt.figure(comparison.means[0]),
         languages=fmt.count(languages, "low-resource language"), amount=_amount(tested), other=contrast.other,
-        second_mean=fmt.figure(comparison.means[1]), p=fmt.after_holm(tested.adjusted, tested.family_size), **names,
+        second_mean=fmt.figure(comparison.means[1]),
+        p=fmt.after_holm(tested.adjusted, tested.family_size, at_floor=tested.at_floor), **names,
     )  # fmt: skip
     return Answer(verdict, sentence, tuple(_support(tested, verdict)))
 
@@ -141,7 +142,7 @@ def translation_claim(family: Family, setting: Setting, sizes: Sequence[int]) ->
 
 
 def _gain(tested: PairedTest) -> str:
-    p = fmt.after_holm(tested.adjusted)
+    p = tested.p_text
     if tested.comparison.relative is not None:
         return f"{fmt.per_cent_spread(tested.comparison.relative)}, {p}"
     gain = "no ratio, the other’s MAP is 0" if math.isinf(tested.gain) else fmt.per_cent(tested.gain)

@@ -91,7 +91,8 @@ def answer(headline: Headline | None, contrast: Contrast, reason: str = "") -> A
         attacks=fmt.count(headline.attacks, "attack"), languages=fmt.count(headline.languages, "low-resource language"),
         amount=_amount(raw.difference), mean=fmt.figure(raw.means[0]), second_mean=fmt.figure(raw.means[1]),
         other=contrast.other.replace("best distillation recipe without", "best without"),
-        p=fmt.after_holm(tested.adjusted, tested.family_size), equal=_equal(headline.equal), where=_where(headline),
+        p=fmt.after_holm(tested.adjusted, tested.family_size, at_floor=tested.at_floor),
+        equal=_equal(headline.equal), where=_where(headline),
     )  # fmt: skip
     return Answer(verdict, sentence, tuple(_support(headline)))
 
@@ -122,7 +123,7 @@ def _equal(tested: PairedTest | None) -> str:
     what = "at equal clean MAP the difference is"
     if tested.kind == RATIO:
         what = "the share of clean MAP that it keeps differs by"
-    return f", and {what} {_signed(tested.comparison.difference)} ({fmt.after_holm(tested.adjusted)})"
+    return f", and {what} {_signed(tested.comparison.difference)} ({tested.p_text})"
 
 
 def _where(headline: Headline) -> str:
@@ -158,7 +159,7 @@ def _support(headline: Headline) -> Iterator[str]:
         shares = headline.ratio.comparison
         yield (
             f"Share of clean MAP kept: {fmt.figure(shares.means[0])} against {fmt.figure(shares.means[1])}, difference "
-            f"{_signed(shares.difference)} ({fmt.after_holm(headline.ratio.adjusted)})."
+            f"{_signed(shares.difference)} ({headline.ratio.p_text})."
         )
     matching = headline.equal.matching if headline.equal else None
     if matching is not None and matching.mixed is not None and matching.sizes is not None:
@@ -393,7 +394,7 @@ def matched_table(findings: Findings) -> Table | None:
             [
                 *cells(tested.scope, mixed, *map(fmt.figure, (how.target, *comparison.means))),
                 Cell(fmt.signed_spread(comparison.difference)),
-                Cell(f"{tested.adjusted:.4f}", strong=tested.sign != 0),
+                Cell(fmt.p_cell(tested.adjusted, tested.at_floor), strong=tested.sign != 0),
             ],
         )  # fmt: skip
         groups.setdefault(tested.size, []).append(row)

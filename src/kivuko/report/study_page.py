@@ -231,7 +231,8 @@ def _test_cells(tested: PairedTest) -> list[Cell]:
     return cells(
         *map(fmt.figure, comparison.means),
         fmt.signed_spread(comparison.difference), fmt.per_cent_spread(comparison.relative),
-        fmt.signed_spread(comparison.over_seeds), f"{comparison.test.p_value:.4f}", f"{tested.adjusted:.4f}",
+        fmt.signed_spread(comparison.over_seeds), fmt.p_cell(comparison.test.p_value, tested.at_floor),
+        fmt.p_cell(tested.adjusted, tested.at_floor),
     )  # fmt: skip
 
 

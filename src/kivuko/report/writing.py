@@ -9,7 +9,7 @@ from typing import Any
 from kivuko.errors import DataError, UsageError, at
 from kivuko.evaluation.attack.examples import examples_path, read_examples
 from kivuko.evaluation.evaluate import Evaluation
-from kivuko.evaluation.records import Condition, per_query_path, read_per_query, read_records
+from kivuko.evaluation.records import Condition, file_beside, per_query_path, read_per_query, read_records
 from kivuko.files import refuse_unwritable, write_text
 from kivuko.perturbations.catalog import is_catalog_name
 from kivuko.report.page import Page, render
@@ -36,7 +36,7 @@ def write_report(records: Records, out: Path | str | None = None) -> Path:
     opens in any browser, from a file, without a network; the same records give the same bytes.
 
     Args:
-        records: a JSON Lines file that ``kivuko study``, ``evaluate`` or ``attack`` wrote, or one in that format; what
+        records: a JSON Lines file that ``kivuko study``, ``evaluate`` or ``attack`` wrote, compressed or not; what
             :func:`kivuko.evaluate` or :func:`kivuko.attack` returned; or a list of either, for one page on several
             models. The per-query scores of a study must be beside its file, where the study wrote them.
         out: the page; None: the records' name, ending in .html. An existing page is replaced.
@@ -65,7 +65,7 @@ def report(records: Records, out: Path | str | None = None) -> Report:
         raise UsageError("there are no results to report; give at least one.")
     if out is None and not files:
         raise UsageError("the results are in no file, so the page has no name: write_report(results, 'page.html').")
-    page = files[0].with_suffix(".html") if out is None else Path(out)
+    page = file_beside(files[0], ".html") if out is None else Path(out)
     taken = {os.path.realpath(path) for file in files for path in (file, per_query_path(file), examples_path(file))}
     if os.path.realpath(page) in taken:
         raise UsageError(f"{page}: the page would take the place of the records. Name another file with --out.")

@@ -13,12 +13,21 @@ from typing import Any, Protocol
 
 from kivuko.bitext.pairs import Bitext
 from kivuko.datasets.emoji.world import EmojiWorld, emoji_world
-from kivuko.errors import CorruptFileError, UsageError
+from kivuko.errors import CorruptFileError, DataError, UsageError
 from kivuko.evaluation.attack.examples import examples_path, read_examples, write_examples
-from kivuko.evaluation.records import Condition, Header, Record, per_query_path, save_results
-from kivuko.files import refuse_unreadable, refuse_unwritable
+from kivuko.evaluation.records import (
+    Condition,
+    Header,
+    Record,
+    per_query_path,
+    read_records,
+    save_results,
+    write_records,
+)
+from kivuko.files import atomic_path, refuse_unreadable, refuse_unwritable, sha256_of, write_text
 from kivuko.processes import cores
 from kivuko.progress import StudyBar, note, progress_bar, study_bar
+from kivuko.streams import plain_name
 from kivuko.studies.grid import Grid, Run, Size, read_sizes
 from kivuko.studies.runs import Measured, Prepare, RunFile, load_run, run_all, run_files
 from kivuko.training.recipe import Recipe, load_recipe
@@ -156,6 +165,34 @@ def perform_study(
     for leftover in place.runs.glob(".*.tmp"):  # of killed writers
         leftover.unlink(missing_ok=True)
     return records
+
+
+def publish_study(records: Path | str, folder: Path | str = "studies") -> Path:
+    """Write a study's records compressed into a folder, with scores, examples and SHA-256 sums; return the records.
+
+    ``sha256sum -c NAME.sha256`` in the folder checks them, and ``kivuko report NAME.jsonl.gz`` makes the page.
+    """
+    source = Path(records)
+    header, read = read_records(source)
+    if "study" not in header.protocol:
+        raise UsageError(f"{source}: holds no records of a study; name a file that 'kivuko study' wrote.")
+    scores = per_query_path(source)
+    if not scores.is_file():
+        raise DataError(f"{scores}: there are no per-query scores; run the study again to write them")
+    name = plain_name(source.name).removesuffix(".jsonl")
+    place = Path(folder) / f"{name}.jsonl.gz"
+    if place.resolve() == source.resolve():
+        raise UsageError(f"{source}: is published already; choose another folder with --out.")
+    write_records(place, header, read)
+    published = [place]
+    for file, copy in ((scores, per_query_path(place)), (examples_path(source), examples_path(place))):
+        if file.is_file():
+            with atomic_path(copy) as temporary:
+                shutil.copyfile(file, temporary)
+            published.append(copy)
+    sums = "".join(f"{sha256_of(file)}  {file.name}\n" for file in published)
+    write_text(place.with_name(f"{name}.sha256"), sums)
+    return place
 
 
 def refuse_repeats(records: Iterable[Record]) -> None:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from kivuko.errors import DataError
-from kivuko.evaluation.records import Condition, refuse_damaged
+from kivuko.evaluation.records import Condition, file_beside, refuse_damaged
 from kivuko.files import atomic_path
 from kivuko.perturbations.edits import Edit, apply_edit
 
@@ -74,8 +74,7 @@ def png(levels: NDArray[np.uint8]) -> bytes:
 
 def examples_path(records_path: Path | str) -> Path:
     """Return ``records.examples.parquet`` for ``records.jsonl``."""
-    path = Path(records_path)
-    return path.with_name(f"{path.stem}.examples.parquet")
+    return file_beside(records_path, ".examples.parquet")
 
 
 def write_examples(path: Path, examples: Sequence[AttackedExample]) -> None:
