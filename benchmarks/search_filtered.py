@@ -67,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _filters(vectors: np.ndarray) -> Iterable[tuple[str, float, np.ndarray | None]]:
     """Yield name, share and ids (ascending; None: all) of each filter."""
     generator = np.random.default_rng(0)
-    count, dim = vectors.shape
+    count = len(vectors)
     yield "none", 1.0, None
     for share in SHARES:
         yield "random", share, np.flatnonzero(generator.random(count) < share)

@@ -40,7 +40,7 @@ def measure_index(
 
 
 def exact_neighbors(vectors: np.ndarray, queries: np.ndarray, among: np.ndarray | None = None) -> np.ndarray:
-    """Return the ids of the nearest by exact float32 search, int64 [queries, K]; ``among``: ids to search (None: all)."""
+    """Return the nearest by exact float32 search, int64 [queries, K]; ``among``: ids to search (None: all)."""
     best = np.full((len(queries), K), -np.inf, dtype=np.float32)
     ids = np.full((len(queries), K), -1, dtype=np.int64)
     for start in range(0, len(vectors), 65_536):

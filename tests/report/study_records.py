@@ -44,7 +44,9 @@ class Plan:
     concepts: int = 40
     splits: Sequence[str] = ("validation", "test")
     noise: float = 0.02
-    protocol: Mapping[str, object] = field(default_factory=lambda: {"study": "low-resource", "standard": True, "recipes": RECIPES, "ties": "x"})
+    protocol: Mapping[str, object] = field(
+        default_factory=lambda: {"study": "low-resource", "standard": True, "recipes": RECIPES, "ties": "x"}
+    )
 
 
 def made_up(plan: Plan = Plan()) -> Scores:
