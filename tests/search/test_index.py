@@ -94,6 +94,34 @@ def test_a_filter_never_costs_results(index, passing):
     assert np.isneginf(scores[:, least:]).all()
 
 
+def test_the_vectors_of_a_filter_are_gathered_again_after_every_change(index):
+    vectors, query = unit(400, 3), unit(1, 4)
+    index.add(np.arange(400), vectors)
+    among = np.arange(0, 400, 9)
+    for _ in range(2):  # the second time from what was kept
+        best = int(index.search(query, 1, among)[1][0, 0])
+        assert best == among[(vectors[among] @ query[0]).argmax()]
+    index.remove(np.array([best]))
+    rest = among[among != best]
+    assert index.search(query, 1, among)[1][0, 0] == rest[(vectors[rest] @ query[0]).argmax()]
+    index.add(np.array([best]), query)  # another vector under the same id
+    scores, ids = index.search(query, 1, among)
+    assert ids[0, 0] == best
+    assert scores[0, 0] == pytest.approx(1, abs=rounded(index))
+
+
+def test_no_more_vectors_of_filters_are_kept_than_the_limit(monkeypatch):
+    index = FaissIndex(DIM, "hnsw")
+    vectors, query = unit(400, 3), unit(1, 4)
+    index.add(np.arange(400), vectors)
+    monkeypatch.setattr("kivuko.search.faiss_index._KEPT_BYTES", 4 * DIM * 100)
+    for step in (9, 10, 11, 9, 3, 9):  # 45, 40, 37 of them, and 134: too many to keep
+        among = np.arange(0, 400, step)
+        assert index.search(query, 1, among)[1][0, 0] == among[(vectors[among] @ query[0]).argmax()]
+        assert sum(len(kept) for kept in index._kept.values()) <= 100
+    assert len(index._kept) == 2
+
+
 def test_a_filter_is_exact_where_few_pass_also_beyond_the_cells_looked_into(monkeypatch):
     monkeypatch.setattr("kivuko.search.faiss_index._FEW", 10)  # so that graph and cells are really used
     vectors, queries = unit(3000, 5), unit(10, 6)

@@ -2,6 +2,7 @@
 
 import errno
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Self, cast
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from kivuko.errors import MissingDependencyError, unreadable
 from kivuko.files import atomic_path
-from kivuko.search.index import KINDS, STORAGES, Ids, Vectors, checked_addition, checked_queries, ranked
+from kivuko.search.index import KINDS, STORAGES, FlatIndex, Ids, Vectors, checked_addition, checked_queries, ranked
 
 # Chosen by measurement on vectors of real sentences, see docs/search.md.
 _CELLS_PER_ROOT = 4  # IVF: cells, in square roots of the number of vectors
@@ -22,6 +23,9 @@ _FEW = 4096  # up to this many vectors are compared one by one rather than with 
 _SPARE = 2  # of the nearest images, how many times more are expected to pass a filter than are wanted
 _DEEPER = 2  # times that the graph or the cells are searched
 _COMPARED_PER_DEPTH = 30  # vectors that are compared one by one in the time of one more unit of depth
+_KEPT_BYTES = (
+    64 << 20
+)  # vectors of the last filters that are kept, so that the next query with one need not gather them
 
 
 class FaissIndex:
@@ -38,6 +42,7 @@ class FaissIndex:
         self._index: Any = None if kind == "ivf" else _empty(dim, kind, storage, 0)
         self._alive: Ids = np.empty(0, dtype=np.int64)  # ascending
         self._in_order: bool | None = None  # whether rows have ascending ids; None: not known
+        self._kept: dict[bytes, FlatIndex] = {}  # the vectors of filters that few pass, last used last
         self.dead = 0  # vectors that were removed but keep their memory
 
     def __len__(self) -> int:
@@ -66,13 +71,14 @@ class FaissIndex:
         if not self.trained:
             self.train(vectors)
         self._index.add_with_ids(vectors, ids)
-        self._in_order = None
+        self._in_order, self._kept = None, {}
         self._alive = np.union1d(self._alive, ids)
 
     def remove(self, ids: Ids) -> int:
         gone = np.intersect1d(self._alive, np.asarray(ids, dtype=np.int64))
         if not len(gone):
             return 0
+        self._kept = {}
         if self.kind == "hnsw":  # a graph cannot lose a node: it is passed through, but never returned
             faiss = _faiss()
             known = faiss.vector_to_array(self._index.id_map)
@@ -122,7 +128,7 @@ class FaissIndex:
         """Search all images with the graph or the cells, so thoroughly that the recall holds down to ``depth``."""
         faiss = _faiss()
         if self.kind == "ivf":
-            probes = min(int(self._index.nlist), round(max(_PROBES, depth / 4)))
+            probes = min(int(self._index.nlist), round(max(_PROBES, depth / 2)))
             options = faiss.SearchParametersIVF(nprobe=probes)
         else:
             options = faiss.SearchParametersHNSW(efSearch=round(max(_SEARCH_WIDTH, 1.5 * depth)))
@@ -131,6 +137,8 @@ class FaissIndex:
     def _compare_all(self, queries: Vectors, k: int, some: Ids | None) -> tuple[Vectors, Ids]:
         """Compare with every vector that passes; exact but for the rounding of the storage."""
         faiss, queries = _faiss(), np.ascontiguousarray(queries)
+        if some is not None and self.kind != "flat" and 4 * self.dim * len(some) <= _KEPT_BYTES // 2:
+            return self._gathered(some).search(queries, k)
         if self.kind == "hnsw":  # its storage numbers vectors by row
             known = faiss.rev_swig_ptr(self._index.id_map.data(), self._index.id_map.size())
             rows = None if some is None else _selector(self._rows(known, some))
@@ -143,6 +151,39 @@ class FaissIndex:
         else:
             options = faiss.SearchParameters(sel=selector)
         return cast(tuple[Vectors, Ids], self._index.search(queries, k, params=options))
+
+    def _gathered(self, some: Ids) -> FlatIndex:
+        """Return the vectors of some ids for exact search, kept for the next query with the same filter."""
+        key = some.tobytes()
+        gathered = self._kept.pop(key, None)
+        if gathered is None:
+            gathered = FlatIndex(self.dim)
+            gathered.add(*self._vectors_of(some))
+        self._kept[key] = gathered
+        numbers = _KEPT_BYTES // (4 * self.dim)
+        for other in list(self._kept):  # the longest unused first
+            if sum(len(index) for index in list(self._kept.values())) <= numbers:
+                break
+            self._kept.pop(other, None)
+        return gathered
+
+    def _vectors_of(self, some: Ids) -> tuple[Ids, Vectors]:
+        """Return the ids that are there and their vectors, as rounded by the storage."""
+        faiss, some = _faiss(), some[_places(some, self._alive)[1]]
+        if not len(some):
+            return some, np.empty((0, self.dim), dtype=np.float32)
+        if self.kind == "hnsw":
+            known = faiss.rev_swig_ptr(self._index.id_map.data(), self._index.id_map.size())
+            rows = self._rows(known, some)
+            return known[rows], faiss.downcast_index(self._inner().storage).reconstruct_batch(rows)
+        ids, vectors = np.empty_like(some), np.empty((len(some), self.dim), dtype=np.float32)
+        row = 0
+        for cell, known in _cells_of(self._index):
+            for offset in np.flatnonzero(_places(known, some)[1]).tolist():
+                self._index.reconstruct_from_offset(cell, offset, faiss.swig_ptr(vectors[row]))
+                ids[row] = known[offset]
+                row += 1
+        return ids, vectors
 
     def _rows(self, known: Ids, some: Ids) -> Ids:
         """Return the rows of the storage that hold some ids; ``known``: the ids by row."""
@@ -287,15 +328,19 @@ def _storage(inner: Any) -> str:
     return {_faiss().ScalarQuantizer.QT_fp16: "float16", _faiss().ScalarQuantizer.QT_8bit: "int8"}[quantizer.qtype]
 
 
+def _cells_of(stored: Any) -> Iterator[tuple[int, Ids]]:
+    """Yield each of IVF's cells that is not empty, and the ids in it, not copied."""
+    lists = stored.invlists
+    for cell in range(int(stored.nlist)):
+        if size := lists.list_size(cell):
+            yield cell, _faiss().rev_swig_ptr(lists.get_ids(cell), size)
+
+
 def _ids_of(stored: Any, kind: str) -> Ids:
     """Return the ids of a loaded index, in its own order; -1 where one was removed."""
     faiss = _faiss()
     if kind != "ivf":
         ids: Ids = faiss.vector_to_array(stored.id_map)
         return ids
-    lists, parts = stored.invlists, []
-    for cell in range(int(stored.nlist)):
-        size = lists.list_size(cell)
-        if size:
-            parts.append(faiss.rev_swig_ptr(lists.get_ids(cell), size).astype(np.int64))  # a copy
+    parts = [known.astype(np.int64) for _, known in _cells_of(stored)]  # copies
     return np.concatenate(parts) if parts else np.empty(0, dtype=np.int64)
