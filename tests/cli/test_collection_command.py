@@ -10,8 +10,8 @@ from command_checks import help_without_heavy_imports, refused
 
 from kivuko.cli.main import COMMANDS
 
-for folder in ("datasets", "evaluation"):
-    sys.path.insert(0, str(Path(__file__).parents[1] / folder))  # for wiki_dumps and tiny_collection
+for folder in ("datasets", "evaluation", "translation"):
+    sys.path.insert(0, str(Path(__file__).parents[1] / folder))  # for wiki_dumps, tiny_collection and tiny_nllb
 
 
 @pytest.fixture(autouse=True)
@@ -127,6 +127,55 @@ def test_wikiclir_from_a_folder_of_dumps(run_here, tmp_path: Path) -> None:
     assert "left out, queries: no language link: 2" in err
     refused(run_here(*words[:3], "--queries", "so", "--out", str(tmp_path / "o")), "no sowiki-")
     refused(run_here(*words[:4], "xx", "--out", str(tmp_path / "o")), "unknown language code 'xx'")
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {file.relative_to(folder).as_posix(): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+
+
+def test_the_wikiclir_command_and_the_call_write_the_same_collection(run_here, tmp_path: Path) -> None:
+    from test_wikiclir import small
+
+    from kivuko.datasets.wikiclir.build import Options, build_wikiclir
+    from kivuko.datasets.wikiclir.dumps import find_dumps
+
+    small(tmp_path)
+    named = next(tmp_path.glob("enwiki-*-articles.xml.bz2")).rename(tmp_path / "english.xml.bz2")
+    words = ["collection", "wikiclir", str(tmp_path), "--queries", "sw", "--documents", "en", "--words", "4"]
+    words += ["--least-words", "4", "--most-queries", "2", "--seed", "3", "--document-articles", str(named)]
+    status, out, err = run_here(*words, "--out", str(tmp_path / "command"))
+    assert status == 0, err
+    dumps = find_dumps(tmp_path, "sw", "en", document_articles=named)
+    options = Options("sw", "en", words=4, least_words=4, most_queries=2, seed=3)
+    built = build_wikiclir(dumps, options, tmp_path / "call", progress=False)
+    assert contents(tmp_path / "command") == contents(tmp_path / "call")
+    assert built.queries == 2
+    assert f"{built.queries} queries in sw, {built.documents} documents in en" in out
+    for reason, count in built.left_out.items():
+        assert f"left out, {reason}: {count}" in err
+
+
+def test_the_translate_command_and_the_call_write_the_same_collection(run_here, tmp_path: Path) -> None:
+    from tiny_collection import make_collection
+    from tiny_nllb import save_nllb
+
+    from kivuko.translation.collection import Plan, translate_collection
+
+    spec = f"trec:{make_collection(tmp_path / 'c')}"
+    model = str(save_nllb(tmp_path / "nllb", ["eng_Latn", "swh_Latn", "som_Latn"]))
+    words = ["collection", "translate", spec, "--translator", model, "--to", "so", "--from", "en"]
+    for only, sides in (((), {}), (("--only", "queries"), {"documents": False})):
+        name = f"{len(only)}"
+        place = tmp_path / f"command-{name}" / "so"
+        status, out, err = run_here(*words, *only, "--sample", "3", "--seed", "5", "--out", str(place))
+        assert status == 0, err
+        plan = Plan("en", "so", sample=3, seed=5, **sides)
+        done = translate_collection(spec, model, plan, tmp_path / f"call-{name}" / "so", progress=False)
+        assert contents(place) == contents(tmp_path / f"call-{name}" / "so")
+        assert (done.queries, done.documents) == (6, 6)
+        assert f"{done.queries} queries and {done.documents} documents" in out
+        for reason, count in done.suspicious.items():
+            assert f"looks wrong, {reason}: {count}" in err
 
 
 def test_translate_refuses_in_one_line(run_here, tmp_path: Path) -> None:

@@ -1,6 +1,34 @@
-"""``kivuko data emoji`` as a user meets it."""
+"""``kivuko data`` as a user meets it."""
 
+import functools
+import http.server
+import threading
+
+import pytest
+
+import caption_scene as scene
+from kivuko.datasets.captions.download import CHECKSUMS, SETS, RemoteFile, RemoteSet, fetch_set
 from kivuko.datasets.emoji.world import emoji_world
+
+
+class _Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        """Print nothing."""
+
+
+@pytest.fixture
+def published(tmp_path, monkeypatch):
+    """Serve a small set on the loopback address under the name xtd; return its license."""
+    place = scene.write_xtd(tmp_path / "published")
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(_Quiet, directory=str(place))) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_address[1]}"
+        names = sorted(file.relative_to(place).as_posix() for file in place.rglob("*") if file.suffix == ".txt")
+        remote = RemoteSet(tuple(RemoteFile(f"{address}/{name}", name) for name in names), "CC0", also="the images")
+        monkeypatch.setitem(SETS, "xtd", remote)
+        yield names
+        server.shutdown()
 
 
 def test_the_command_prints_the_sizes_of_the_world_that_the_call_returns(run_here, tiny_cldr, few_test_concepts):
@@ -20,3 +48,22 @@ def test_the_list_is_that_of_the_call(run_here, tiny_cldr):
     status, out, err = run_here("data", "emoji", "--list", "--cldr", str(tiny_cldr))
     assert status == 0, err
     assert {*available_languages(tiny_cldr)} <= {*out.split()}
+
+
+def contents(folder):
+    return {file.relative_to(folder).as_posix(): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+
+
+def test_the_fetch_command_and_the_call_write_the_same_files(run_here, published, tmp_path):
+    status, out, err = run_here("data", "fetch", "xtd", "--out", str(tmp_path / "command"))
+    assert status == 0, err
+    done = fetch_set("xtd", tmp_path / "call", progress=False)
+    assert list(done.fetched) == published
+    assert sorted(contents(tmp_path / "command")) == sorted([*published, CHECKSUMS])
+    assert contents(tmp_path / "command") == contents(tmp_path / "call")
+    shown = " ".join(out.split())
+    assert f"{len(published)} files downloaded, 0 present before" in shown
+    assert "License: CC0." in shown
+    assert "Not downloaded: the images." in shown
+    again = fetch_set("xtd", tmp_path / "command", progress=False)
+    assert (again.fetched, list(again.kept)) == ((), published)
