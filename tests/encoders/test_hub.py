@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 
 import huggingface_hub
 import pytest
@@ -96,6 +98,16 @@ def test_a_folder_is_taken_as_it_is_named_and_an_id_is_fetched(answering, tmp_pa
     assert [name for name, _ in requested] == [ID, ID]  # no safetensors in it: then the older file of weights
     assert "pytorch_model*.bin" in requested[1][1]
     assert "*.safetensors" in requested[0][1]
+
+
+def test_a_model_that_a_killed_process_moved_aside_is_put_back(tiny_sentence_transformer, tmp_path):
+    process = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True)
+    aside = tmp_path / f".model.{process.stdout.strip()}-abcdef.old"
+    shutil.copytree(tiny_sentence_transformer, aside)
+    for load in (kivuko.load_model, load_teacher):
+        assert load(tmp_path / "model")
+        assert [entry.name for entry in tmp_path.iterdir()] == ["model"]
+        (tmp_path / "model").rename(aside)
 
 
 @pytest.fixture

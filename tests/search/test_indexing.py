@@ -442,6 +442,19 @@ def test_a_damaged_database_is_one_line(build, photos):
     assert all("\n" not in line and ("--rebuild" in line or "kivuko index" in line) for line in messages)
 
 
+def test_a_closed_file_of_an_index_is_named_and_not_called_damaged(build, photos, monkeypatch):
+    _, store = build(FolderSource(photos))
+    access = os.access
+    for closed in (store.path / DATABASE, store.path / "segments" / "000001.safetensors"):
+        monkeypatch.setattr(os, "access", lambda path, mode, closed=closed: path != closed and access(path, mode))
+        with pytest.raises(ImageIndexError) as refused, IndexStore.open(store.path) as opened:
+            opened.verify()
+        assert str(refused.value).startswith(f"{closed}: no permission to read it")
+        assert not {"delete", "rebuild", "damaged"} & {
+            word.strip("(.:)").lower() for word in str(refused.value).split()
+        }
+
+
 def test_a_damaged_list_of_checksums_is_one_line(build, photos):
     _, store = build(FolderSource(photos))
     store.close()

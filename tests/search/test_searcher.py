@@ -113,13 +113,40 @@ def test_index_and_model_may_move_together(place, tmp_path):
         assert opened.folder == tmp_path / "moved" / "model"
 
 
-def _forget_the_place(index) -> None:
+def _forget_the_place(index, model="/nowhere/model") -> None:
     import sqlite3
 
     database = sqlite3.connect(index / "index.sqlite")
-    database.execute("UPDATE meta SET value = '/nowhere/model' WHERE key = 'model'")
+    database.execute("UPDATE meta SET value = ? WHERE key = 'model'", (model,))
     database.commit()
     database.close()
+
+
+def test_models_of_the_hub_are_taken_from_its_cache_and_never_looked_up(place, tmp_path, monkeypatch):
+    lookups = []
+
+    def refuse(host, *_, **__):
+        lookups.append(host)
+        raise OSError("no network")
+
+    monkeypatch.setattr("socket.getaddrinfo", refuse)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    shutil.copytree(place / "my.index", tmp_path / "my.index")
+    _forget_the_place(tmp_path / "my.index", "nobody/model")
+    for name in ("model", "teacher"):
+        with Searcher(tmp_path / "my.index") as opened, pytest.raises(ModelError, match=f"hf download nobody/{name}"):
+            opened.alignment("paka", "black cat")
+        cached = tmp_path / "hub" / f"models--nobody--{name}"
+        shutil.copytree(place / name, cached / "snapshots" / "abc")
+        (cached / "refs").mkdir()
+        (cached / "refs" / "main").write_text("abc")
+        if (about := cached / "snapshots" / "abc" / "kivuko.json").is_file():
+            about.write_text(about.read_text("utf-8").replace(str(place / "teacher"), "nobody/teacher"), "utf-8")
+    with Searcher(tmp_path / "my.index") as opened:
+        assert opened.search("paka", 1)
+        assert opened.alignment("paka", "black cat").words == ("paka",)
+    assert lookups == []
 
 
 def test_a_path_that_is_no_index_is_refused(tmp_path, place):

@@ -20,7 +20,7 @@ import pytest
 from served import served
 from test_limits import progressive_bomb
 
-from kivuko.serve import connections
+from kivuko.serve import app, connections
 from kivuko.serve.connections import LogLimit, most_connections
 from kivuko.serve.guard import Settings
 
@@ -155,6 +155,15 @@ def test_the_log_cannot_be_flooded():
     assert lines[7].getMessage() == "line 7 (and 9,950 more lines before it)"
     canceled = (asyncio.CancelledError, asyncio.CancelledError(), None)
     assert not limit.filter(logging.LogRecord("x", logging.ERROR, "", 0, "failed", (), canceled))
+
+
+def test_the_log_of_a_server_is_limited(searcher, monkeypatch):
+    handler = logging.StreamHandler()
+    monkeypatch.setattr(logging.getLogger(), "handlers", [handler])
+    monkeypatch.setattr(app.Server, "run", lambda server, sockets: None)
+    with app.listen("127.0.0.1", 0) as listening:
+        app.run(searcher, Settings(), listening, lambda: None)
+    assert [type(one) for one in handler.filters] == [LogLimit]
 
 
 def test_sigterm_ends_the_server_soon_whatever_is_in_flight(place):

@@ -248,6 +248,7 @@ class Searcher:
         return conditions
 
     def _load_model(self) -> Model:
+        from kivuko.encoders.loading import PREFIX, local_folder
         from kivuko.encoders.model import Model, load_model
 
         store = self._index.store if self._index is not None else None
@@ -255,6 +256,8 @@ class Searcher:
         if named is None:
             assert store is not None
             named = find_model(store.path, store.model)
+        if isinstance(named, str) and not named.startswith(PREFIX):
+            named = local_folder(named, fetch=False)
         model = named if isinstance(named, Model) else load_model(named, device=self._device or "cpu")
         name = model.source or model.name
         if not model.has_images:

@@ -211,14 +211,14 @@ class Segment:
         self._folder, self._file = folder, segment_path(folder, number)
         if not self._file.is_file():
             raise FileNotFoundError(self._file)
+        if not os.access(self._file, os.R_OK):
+            raise ImageIndexError(f"{self._file}: {NO_ACCESS}")
         try:
             if sha256 is not None and sha256_of(self._file) != sha256:
                 raise damaged(folder, f"{self._file.name}: its checksum differs from what was written")
             self._stored = cast(Any, safe_open(self._file, framework="np"))
             self._parts = {name: self._stored.get_slice(name) for name in self._stored.keys()}  # noqa: SIM118
             shape = self._parts["vectors"].get_shape()
-        except PermissionError as problem:
-            raise ImageIndexError(f"{self._file}: {NO_ACCESS}") from problem
         except (SafetensorError, OSError, KeyError, ValueError) as problem:
             raise damaged(folder, f"{self._file.name}: {problem}") from problem
         if len(shape) != 2 or shape[1] != dim:
