@@ -185,11 +185,15 @@ def test_an_interrupt_ends_the_workers(inputs, tmp_path):
 
 def test_a_killed_study_goes_on_and_ends_like_one_that_was_not(inputs, in_process, tiny_cldr, tmp_path):
     script = str(Path(__file__).with_name("killed_study.py"))
-    killed, whole = tmp_path / "killed.jsonl", tmp_path / "whole.jsonl"
+    killed, whole, here = tmp_path / "killed.jsonl", tmp_path / "whole.jsonl", tmp_path / "here"
+    here.mkdir()
+    for name in ("torch", "struct", "pickle", "signal", "selectors", "tempfile", "random"):
+        (here / f"{name}.py").write_text("open('HIJACKED', 'a').write(__name__ + ' ')\n")
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONSAFEPATH"}
 
     def run(*words: object) -> subprocess.CompletedProcess[str]:
         message = [sys.executable, script, str(tiny_cldr), *map(str, words)]
-        return subprocess.run(message, capture_output=True, text=True, timeout=300)
+        return subprocess.run(message, capture_output=True, text=True, timeout=300, cwd=here, env=environment)
 
     done = run("kill", killed)
     assert done.returncode == -signal.SIGKILL, done.stderr
@@ -207,6 +211,7 @@ def test_a_killed_study_goes_on_and_ends_like_one_that_was_not(inputs, in_proces
         assert np.array_equal(one.values, other.values)
     assert not list(Place(killed).runs.glob(".*.tmp"))
     assert not (Place(killed).runs / "teacher").exists()
+    assert not (here / "HIJACKED").exists(), "workers import nothing from the current folder"
 
 
 def test_a_published_study_gives_the_same_page_and_sums_that_hold(tmp_path):
