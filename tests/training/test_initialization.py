@@ -65,9 +65,15 @@ def test_a_transplanted_word_starts_at_the_word_it_translates(teacher, vocabular
         assert cosine(student, word, centered(teacher, [english])[0]) > 0.95
 
 
+def test_a_word_starts_at_the_word_that_ibm_model_1_aligns_it_with(teacher, vocabulary):
+    student = started(vocabulary, teacher, vectors="transplant", aligner="ibm1")
+    for word, english in WORDS.items():
+        assert cosine(student, word, centered(teacher, [english])[0]) > 0.9
+
+
 def test_counting_alone_starts_further_off(teacher, vocabulary):
     planned = started(vocabulary, teacher, vectors="transplant", regularization=0.3)
-    counted = started(vocabulary, teacher, vectors="mean")
+    counted = started(vocabulary, teacher, vectors="transplant", aligner="counts")
 
     def mean(student):
         return sum(cosine(student, w, centered(teacher, [e])[0]) for w, e in WORDS.items()) / len(WORDS)

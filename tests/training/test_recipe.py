@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -141,7 +143,7 @@ def test_a_temperature_is_learned_if_the_recipe_says_so():
 
 def test_a_student_starts_at_random_unless_told_otherwise():
     assert parse_recipe(MSE, "mine", "mine.toml").start == Start()
-    assert Start() == Start("random", 1.0, False, 0.5, None, 0.0, False)
+    assert Start() == Start("random", "transport", 1.0, False, 0.5, None, 0.0, False)
 
 
 def test_a_student_with_every_entry():
@@ -150,7 +152,7 @@ def test_a_student_with_every_entry():
         "marginal_penalty = 3\nspelling = 0\nneighbors = true",
         "mine", "mine.toml",
     ).start  # fmt: skip
-    assert found == Start("transplant", 2.0, True, 1.0, 3.0, 0.0, True)
+    assert found == Start("transplant", "transport", 2.0, True, 1.0, 3.0, 0.0, True)
     assert {type(value) for value in (found.scale, found.regularization, found.marginal_penalty)} == {float}
 
 
@@ -165,7 +167,7 @@ def test_a_student_with_every_entry():
         (MSE + '[[objective]]\nkind = "barycenter"\nweight = 0.1\n', True),
         ('[[objective]]\nkind = "greedy"\n', False),
         (MSE + '[student]\nvectors = "transplant"\n', True),
-        (MSE + '[student]\nvectors = "mean"\n', False),
+        (MSE + '[student]\nvectors = "transplant"\naligner = "ibm1"\n', False),
     ],
 )
 def test_whether_a_recipe_uses_transport(content, uses):
@@ -175,6 +177,34 @@ def test_whether_a_recipe_uses_transport(content, uses):
 def test_which_shipped_recipes_use_transport():
     assert {"optical", "barycenter"} <= {name for name in shipped_recipes() if load_recipe(name).uses_transport}
     assert not any(load_recipe(name).uses_transport for name in ("mse", "sentence", "cosine", "relational", "greedy"))
+
+
+@pytest.mark.parametrize(
+    ("name", "aligner"), [("counted", "counts"), ("ibm1", "ibm1"), ("fast-align", "fast_align")]
+)
+def test_the_controls_of_the_transplant_differ_in_the_aligner_and_in_nothing_else(name, aligner):
+    control, planned = load_recipe(name), load_recipe("transplant")
+    assert control.start == replace(planned.start, aligner=aligner)
+    assert (control.terms, control.schedule, control.augmentation) == (planned.terms, planned.schedule, None)
+    assert planned.uses_transport
+    assert not control.uses_transport
+
+
+@pytest.mark.parametrize(
+    ("name", "option"), [("unbalanced", {"marginal_penalty": 0.5}), ("proximal", {"method": "proximal"})]
+)
+def test_the_variants_of_transport_differ_in_the_plan_and_in_nothing_else(name, option):
+    variant, plain = load_recipe(name), load_recipe("transport")
+    first, *others = plain.terms
+    assert variant.terms == (replace(first, options={**first.options, **option}), *others)
+    assert (variant.start, variant.schedule) == (plain.start, plain.schedule)
+
+
+def test_the_papers_recipe_has_nothing_but_the_papers_loss():
+    recipe = load_recipe("paper")
+    assert [(term.kind, term.weight) for term in recipe.terms] == [("transport", 1.0)]
+    assert recipe.terms[0].options == {"regularization": 0.05, "centered": "none"}
+    assert (recipe.start, recipe.augmentation) == (Start(), None)
 
 
 def test_a_schedule_can_be_changed_without_touching_the_recipe():

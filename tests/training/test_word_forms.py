@@ -85,7 +85,7 @@ def bitext(code):
 @pytest.mark.parametrize("code", SCRIPTS)
 @pytest.mark.parametrize("kind", TOKENIZERS)
 def test_an_added_word_is_matched_in_any_case(kind, code):
-    student = with_new_words(transformer(TOKENIZERS[kind]()), bitext(code), Start(vectors="mean")).eval()
+    student = with_new_words(transformer(TOKENIZERS[kind]()), bitext(code), Start(vectors="transplant", aligner="counts")).eval()
     unread = student.tokenizer.unk_token_id
     for word, forms in SCRIPTS[code][1].items():
         for form in (word, *forms):
@@ -98,7 +98,7 @@ def test_an_added_word_is_matched_in_any_case(kind, code):
 
 
 def test_the_saved_model_matches_them_too_after_training():
-    student = with_new_words(transformer(unigram()), bitext("sw"), Start(vectors="mean"))
+    student = with_new_words(transformer(unigram()), bitext("sw"), Start(vectors="transplant", aligner="counts"))
     optimizer = torch.optim.AdamW(student.parameters(), lr=0.05)
     for _ in range(3):
         optimizer.zero_grad()
@@ -119,7 +119,7 @@ def test_a_sentence_transformer_shares_vectors_as_well():
 
     whole = transformer(unigram())
     route = whole.to_modules()
-    student = with_new_words(SentenceStudent([route[0], Pooling(16)], 16, "tiny"), bitext("ru"), Start(vectors="mean"))
+    student = with_new_words(SentenceStudent([route[0], Pooling(16)], 16, "tiny"), bitext("ru"), Start(vectors="transplant", aligner="counts"))
     vectors = encode_texts(assemble(student.eval(), None), ["кошка", "Кошка", "КОШКА"])
     assert vectors[0] @ vectors[1] == pytest.approx(1, abs=1e-5)
     assert vectors[0] @ vectors[2] == pytest.approx(1, abs=1e-5)
@@ -130,14 +130,14 @@ def test_what_a_cased_student_knew_in_capitals_stays():
     state = own.get_vocab_size()
     tokenizer = Tokenizer.from_str(own.to_str().replace('["▁cat"', '["▁Paka",-2.0],["▁cat"'))
     assert tokenizer.get_vocab_size() == state + 1
-    student = with_new_words(transformer(tokenizer), bitext("sw"), Start(vectors="mean"))
+    student = with_new_words(transformer(tokenizer), bitext("sw"), Start(vectors="transplant", aligner="counts"))
     assert student.tokenize("Paka") == ["▁Paka"]
     assert student.tokenize("Mbwa")[-1] == "Mbwa"
 
 
 def test_letters_that_a_cased_vocabulary_lacks_are_read_in_capitals_as_well():
     pairs = tuple(Pair("hy", text, "cat", "test") for text in ("կատու", "կատուն", "տուն")) * 5
-    student = with_new_words(transformer(word_piece(normalizers.NFC())), Bitext(pairs), Start(vectors="mean"))
+    student = with_new_words(transformer(word_piece(normalizers.NFC())), Bitext(pairs), Start(vectors="transplant", aligner="counts"))
     for text in ("կատու", "Կատու", "ԿԱՏՈՒ"):
         assert student.tokenizer.unk_token_id not in student.tokenizer(text)["input_ids"]
 
@@ -145,7 +145,7 @@ def test_letters_that_a_cased_vocabulary_lacks_are_read_in_capitals_as_well():
 def test_a_turkish_name_makes_no_language_turkish():
     pairs = [Pair("sw", "ijumaa nzuri ya kijiji hiki", "cat", "test")] * 9
     pairs.append(Pair("sw", "Kılıç ijumaa", "dog", "test"))
-    student = with_new_words(transformer(unigram()), Bitext(tuple(pairs)), Start(vectors="mean")).eval()
+    student = with_new_words(transformer(unigram()), Bitext(tuple(pairs)), Start(vectors="transplant", aligner="counts")).eval()
     with torch.no_grad():
         own, plain = student.encode_tokens(["Ijumaa"]).pooled, student.encode_tokens(["ijumaa"]).pooled
     torch.testing.assert_close(own, plain)
@@ -154,7 +154,7 @@ def test_a_turkish_name_makes_no_language_turkish():
 @pytest.mark.parametrize("typed", ["d'eau", "d’eau", "dʼeau", "D'eau", "DʼEAU"])
 def test_an_added_word_is_matched_with_any_apostrophe(typed):
     pairs = (Pair("fr", "d'eau", "cat", "test"), Pair("fr", "chien", "dog", "test")) * 3
-    student = with_new_words(transformer(unigram()), Bitext(pairs), Start(vectors="mean")).eval()
+    student = with_new_words(transformer(unigram()), Bitext(pairs), Start(vectors="transplant", aligner="counts")).eval()
     with torch.no_grad():
         own, plain = student.encode_tokens([typed]).pooled, student.encode_tokens(["d'eau"]).pooled
     torch.testing.assert_close(own, plain)

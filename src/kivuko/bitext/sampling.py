@@ -172,12 +172,15 @@ def _intervals(english: Sequence[str], seed: int) -> NDArray[np.int64]:
     return (keys >> np.uint64(64 - _TEMPERED_SAMPLE_BITS)).astype(np.int64)
 
 
-def word_table(bitext: Bitext, language: str, *, regularization: float = 0.5, rounds: int = 4) -> dict[str, str]:
+def word_table(
+    bitext: Bitext, language: str, *, aligner: str = "transport", regularization: float = 0.5, rounds: int = 4
+) -> dict[str, str]:
     """Return for each word of a language the English word most associated with it, both case folded.
 
-    ``regularization`` and ``rounds`` are those of ``kivuko.transport.associate``.
+    ``aligner``: "transport", "ibm1", "fast_align" or "counts", see ``kivuko.bitext.word_alignment``; ``regularization``
+    and ``rounds`` are those of transport.
     """
-    from kivuko.transport.association import associate
+    from kivuko.bitext.word_alignment import align_units
 
     pairs = bitext.by_language().get(describe(language).code)
     if not pairs:
@@ -188,7 +191,6 @@ def word_table(bitext: Bitext, language: str, *, regularization: float = 0.5, ro
     units = [
         [[known[word] for word in sentence] for sentence in side] for side, known in zip(sides, numbers, strict=True)
     ]
-    best = associate(
-        units[0], units[1], (len(words[0]), len(words[1])), regularization=regularization, rounds=rounds
-    ).best()
+    shape = (len(words[0]), len(words[1]))
+    best = align_units(*units, shape, aligner, regularization=regularization, rounds=rounds).best()
     return {words[0][own]: words[1][english] for own, english in best.items()}

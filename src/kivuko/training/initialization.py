@@ -1,6 +1,7 @@
 """Embedding initialization: a student's vocabulary and the first vectors of its subwords.
 
-Vocabulary transplant by transport plans over the bitext; relatives are WECHSEL (2022) and FOCUS (2023).
+Vocabulary transplant by transport plans over the bitext, or by another aligner of its words; relatives are WECHSEL
+(2022) and FOCUS (2023).
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from kivuko.bitext.pairs import Bitext
+from kivuko.bitext.word_alignment import align_units
 from kivuko.encoders.student import StaticStudent, TransformerStudent
 from kivuko.encoders.teacher import TextTeacher
 from kivuko.encoders.vocabulary import PAD, UNKNOWN, WORD_START, add_words, case_forms, train_vocabulary
@@ -24,13 +26,12 @@ from kivuko.errors import ModelError
 from kivuko.text import APOSTROPHE, one_apostrophe, trigrams, word_forms, word_list
 from kivuko.training.recipe import Recipe, Start
 from kivuko.training.teacher_vectors import Progress, teacher_vectors
-from kivuko.transport.association import Affinity, Association, associate
+from kivuko.transport.association import Affinity, Association
 from kivuko.vectors import rescaled
 
 _WORD = regex.compile(r"\p{Latin}{3,}")
 _known: dict[str, TeacherWords] = {}
 _MOST = 50_000  # words of a teacher's vocabulary
-_ROUNDS = 4  # of plans and counts; more changed nothing measurable
 _SHORTEST = 3  # letters of a subword whose spelling says something
 _MOST_WORDS = 20_000  # that join a pretrained vocabulary
 _MOST_SUBWORDS = 8_000  # of an unseen script
@@ -115,9 +116,9 @@ def _first_vectors(tokenizer: Tokenizer, bitext: Bitext, teacher: TextTeacher, s
 def _associate(
     texts: list[list[int]], english: list[list[int]], size: tuple[int, int], start: Start, affinity: Affinity | None
 ) -> Association:
-    return associate(
-        texts, english, size, regularization=start.regularization, marginal_penalty=start.marginal_penalty,
-        rounds=_ROUNDS if start.vectors == "transplant" else 0, affinity=affinity,
+    return align_units(
+        texts, english, size, start.aligner,
+        regularization=start.regularization, marginal_penalty=start.marginal_penalty, affinity=affinity,
     )  # fmt: skip
 
 

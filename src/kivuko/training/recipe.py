@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kivuko.bitext.pairs import Bitext, Pair
+from kivuko.bitext.word_alignment import ALIGNERS
 from kivuko.encoders.student import add_lora
 from kivuko.errors import KivukoError, ModelError, UsageError, is_number
 from kivuko.losses.kinds import COUNT, FLAG, NOT_NEGATIVE, POSITIVE, Check, Term, one_of, read_term
@@ -83,7 +84,8 @@ class Schedule:
 class Start:
     """A student's initialization: the table ``[student]`` of a recipe, see ``kivuko.training.initialization``."""
 
-    vectors: str = "random"  # or at English words' vectors, weighted by co-occurrence ("mean") or plans ("transplant")
+    vectors: str = "random"  # or "transplant": at means of English words' vectors, weighted by an aligner
+    aligner: str = "transport"  # of the transplant, see ``kivuko.bitext.word_alignment``
     scale: float = 1.0  # of random first vectors, > 0; 1 is the student's own
     teacher_words: bool = False  # the teacher's own words join the vocabulary, with the teacher's vectors
     regularization: float = 0.5  # > 0, entropy weight of the transplant's plans, in units of their cost
@@ -157,7 +159,8 @@ class Recipe:
     @property
     def uses_transport(self) -> bool:
         """True if a transport plan takes part, in an objective that counts or in the student's first vectors."""
-        return self.start.vectors == "transplant" or any(term.transports for term in self.terms)
+        planned = self.start.vectors == "transplant" and self.start.aligner == "transport"
+        return planned or any(term.transports for term in self.terms)
 
     @property
     def centers_student(self) -> bool:
@@ -249,7 +252,7 @@ _CHECKS: Mapping[str, Callable[[str, Any], None]] = {
     # Beyond these, the optimizer's own float32 scalars overflow.
     "learning_rate": Check(lambda value: is_number(value) and 0 < value <= 1e30, "is not a number above 0, up to 1e30"),
     "weight_decay": Check(lambda value: is_number(value) and 0 <= value <= 1e6, "is not a number from 0 to 1e6"),
-    "vectors": one_of("random", "mean", "transplant"), "scale": POSITIVE, "teacher_words": FLAG,
+    "vectors": one_of("random", "transplant"), "aligner": one_of(*ALIGNERS), "scale": POSITIVE, "teacher_words": FLAG,
     "regularization": POSITIVE, "marginal_penalty": POSITIVE, "spelling": NOT_NEGATIVE, "neighbors": FLAG,
     "kinds": _names_edits, "edits": COUNT, "share": _SHARE, "worst_of": COUNT, "copies": _WHOLE,
     "lora_rank": _WHOLE, "layer_decay": _SHARE, "gradient_checkpointing": FLAG,

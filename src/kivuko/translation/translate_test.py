@@ -49,7 +49,7 @@ def translate_test(translator: Translator, encode_english: EncodeTexts, language
 
 @dataclass(frozen=True)
 class LexicalTranslator:
-    """A word-by-word translator with tables from transport plans over the bitext; words that they lack are copied.
+    """A word-by-word translator with tables from an aligner of the bitext; words that they lack are copied.
 
     ``tables``: language code -> word -> English word, all case folded.
     """
@@ -70,10 +70,14 @@ class LexicalTranslator:
         return [" ".join(english(word, word) for word in word_list(text)) for text in spelled]
 
 
-def train_lexical(bitext: Bitext, *, regularization: float = 0.5, rounds: int = 4) -> LexicalTranslator:
-    """Build a word table per language from a bitext: for each word its most associated English word."""
+def train_lexical(bitext: Bitext, aligner: str = "transport") -> LexicalTranslator:
+    """Build a word table per language from a bitext: for each word its most associated English word.
+
+    ``aligner``: see ``kivuko.bitext.word_alignment``.
+    """
     if not len(bitext):
         raise DataError("no pairs to build a word table from: the bitext is empty.")
     return LexicalTranslator(
-        {code: word_table(bitext, code, regularization=regularization, rounds=rounds) for code in bitext.by_language()}
+        {code: word_table(bitext, code, aligner=aligner) for code in bitext.by_language()},
+        "lexical" if aligner == "transport" else f"lexical-{aligner}",
     )

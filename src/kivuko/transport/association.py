@@ -4,8 +4,11 @@ Expectation maximization as in IBM Model 1 (Brown et al. 1993), with a transport
 mass is spent on both sides, so what one pair explains is not explained again.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -66,38 +69,65 @@ def associate(
     """Associate the units of two sides, numbers below ``shape``, over a corpus of pairs.
 
     Each round solves one transport problem per pair, uniform marginals, at cost ``-log(strength) - affinity`` in nats,
-    with strength = mass / sqrt(row mass * column mass) of the previous round; rounds=0 counts co-occurrences.
+    with strength = mass / sqrt(row mass * column mass) of the previous round; rounds=0 counts co-occurrences, each
+    times exp(affinity).
 
     >>> result = associate([[0, 1], [0, 2]], [[0, 1], [0, 2]], (3, 3))
     >>> result.best()
     {0: 0, 1: 1, 2: 2}
     """
-    if len(row_units) != len(col_units):
-        raise UsageError(f"{len(row_units)} lists of row units and {len(col_units)} of column units: give one per pair")
     if rounds < 0:
         raise UsageError(f"rounds is {rounds}: give 0 or more")
-    blocks = [_block(chosen, row_units, col_units, shape) for chosen in _chunks(row_units, col_units)]
-    if not blocks:
-        nothing = torch.zeros(0, dtype=torch.long)
-        return Association(nothing, nothing, torch.zeros(0), shape)
-    keys, entry = torch.cat([block.keys for block in blocks]).unique(return_inverse=True)
-    rows, cols = keys // shape[1], keys % shape[1]
-    bonus = affinity(rows, cols) if affinity else torch.zeros(len(keys))
-    entries = entry.split([len(block.keys) for block in blocks])
-    mass = torch.zeros(len(keys))
-    for block, places in zip(blocks, entries, strict=True):
-        mass.index_add_(0, places, block.cells(block.uniform()))
+    corpus = Corpus.of(row_units, col_units, shape)
+    rows, cols = corpus.rows, corpus.cols
+    mass = corpus.summed(lambda block, places: block.cells(block.uniform()))
+    if not len(rows):
+        return Association(rows, cols, mass, shape)
+    bonus = affinity(rows, cols) if affinity else torch.zeros(len(rows))
+    if not rounds:
+        return Association(rows, cols, mass * bonus.exp(), shape)
     for _ in range(rounds):
         cost = -(mass / _geometric_mean(mass, rows, cols, shape) + _FLOOR).log() - bonus
         cost = cost - cost.min()
-        mass = torch.zeros(len(keys))
-        for block, places in zip(blocks, entries, strict=True):
-            coupling = block.solved(cost[places], regularization, marginal_penalty)
-            mass.index_add_(0, places, block.cells(coupling))
+        mass = corpus.summed(partial(_plans, cost, regularization, marginal_penalty))
     return Association(rows, cols, mass, shape)
 
 
-class _Block(NamedTuple):
+def _plans(cost: Tensor, regularization: float, marginal_penalty: float | None, block: Block, places: Tensor) -> Tensor:
+    """Return the mass that the plans of a block put in each of its cells."""
+    return block.cells(block.solved(cost[places], regularization, marginal_penalty))
+
+
+@dataclass(frozen=True, eq=False)
+class Corpus:
+    """The pairs of a corpus in padded blocks, and the entries: which units occur together in a pair."""
+
+    rows: Tensor  # int64 [entries]
+    cols: Tensor
+    blocks: Sequence[Block]
+    places: Sequence[Tensor]  # of each block, int64 [cells]: the entry of each cell
+
+    @classmethod
+    def of(cls, row_units: Units, col_units: Units, shape: tuple[int, int]) -> Corpus:
+        if len(row_units) != len(col_units):
+            raise UsageError(
+                f"{len(row_units)} lists of row units and {len(col_units)} of column units: give one per pair"
+            )
+        blocks = [_block(chosen, row_units, col_units, shape) for chosen in _chunks(row_units, col_units)]
+        nothing = torch.zeros(0, dtype=torch.long)
+        keys, entry = torch.cat([nothing, *(block.keys for block in blocks)]).unique(return_inverse=True)
+        places = entry.split([len(block.keys) for block in blocks]) if blocks else ()
+        return cls(keys // shape[1], keys % shape[1], blocks, places)
+
+    def summed(self, cells: Callable[[Block, Tensor], Tensor]) -> Tensor:
+        """Return float32 [entries], the sums of what ``cells`` gives for each block's cells."""
+        total = torch.zeros(len(self.rows))
+        for block, places in zip(self.blocks, self.places, strict=True):
+            total.index_add_(0, places, cells(block, places))
+        return total
+
+
+class Block(NamedTuple):
     """Pairs of like size, padded: masks bool [pairs, n] and [pairs, m], and which units meet in each true cell."""
 
     row_mask: Tensor
@@ -141,11 +171,11 @@ def _chunks(row_units: Units, col_units: Units) -> list[list[int]]:
     return chunks
 
 
-def _block(chosen: list[int], row_units: Units, col_units: Units, shape: tuple[int, int]) -> _Block:
+def _block(chosen: list[int], row_units: Units, col_units: Units, shape: tuple[int, int]) -> Block:
     rows, row_mask = _padded([row_units[number] for number in chosen], shape[0], "row")
     cols, col_mask = _padded([col_units[number] for number in chosen], shape[1], "column")
     keys = rows[:, :, None] * shape[1] + cols[:, None, :]
-    return _Block(row_mask, col_mask, keys[row_mask[:, :, None] & col_mask[:, None, :]])
+    return Block(row_mask, col_mask, keys[row_mask[:, :, None] & col_mask[:, None, :]])
 
 
 def _padded(units: list[Sequence[int]], count: int, side: str) -> tuple[Tensor, Tensor]:
