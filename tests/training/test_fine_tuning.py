@@ -77,7 +77,9 @@ class TestLora:
         from kivuko.training.initialization import with_new_words
         from kivuko.training.recipe import Start
 
-        own = with_new_words(load_transformer_student(folder, 20), bitext(), Start(vectors="transplant", aligner="counts"))
+        own = with_new_words(
+            load_transformer_student(folder, 20), bitext(), Start(vectors="transplant", aligner="counts")
+        )
         FineTuning(lora_rank=2).prepare(own, new_words=True)
         assert own.model.get_input_embeddings().weight.requires_grad
 

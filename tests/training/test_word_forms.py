@@ -85,7 +85,9 @@ def bitext(code):
 @pytest.mark.parametrize("code", SCRIPTS)
 @pytest.mark.parametrize("kind", TOKENIZERS)
 def test_an_added_word_is_matched_in_any_case(kind, code):
-    student = with_new_words(transformer(TOKENIZERS[kind]()), bitext(code), Start(vectors="transplant", aligner="counts")).eval()
+    student = with_new_words(
+        transformer(TOKENIZERS[kind]()), bitext(code), Start(vectors="transplant", aligner="counts")
+    ).eval()
     unread = student.tokenizer.unk_token_id
     for word, forms in SCRIPTS[code][1].items():
         for form in (word, *forms):
@@ -119,7 +121,11 @@ def test_a_sentence_transformer_shares_vectors_as_well():
 
     whole = transformer(unigram())
     route = whole.to_modules()
-    student = with_new_words(SentenceStudent([route[0], Pooling(16)], 16, "tiny"), bitext("ru"), Start(vectors="transplant", aligner="counts"))
+    student = with_new_words(
+        SentenceStudent([route[0], Pooling(16)], 16, "tiny"),
+        bitext("ru"),
+        Start(vectors="transplant", aligner="counts"),
+    )
     vectors = encode_texts(assemble(student.eval(), None), ["кошка", "Кошка", "КОШКА"])
     assert vectors[0] @ vectors[1] == pytest.approx(1, abs=1e-5)
     assert vectors[0] @ vectors[2] == pytest.approx(1, abs=1e-5)
@@ -137,7 +143,9 @@ def test_what_a_cased_student_knew_in_capitals_stays():
 
 def test_letters_that_a_cased_vocabulary_lacks_are_read_in_capitals_as_well():
     pairs = tuple(Pair("hy", text, "cat", "test") for text in ("կատու", "կատուն", "տուն")) * 5
-    student = with_new_words(transformer(word_piece(normalizers.NFC())), Bitext(pairs), Start(vectors="transplant", aligner="counts"))
+    student = with_new_words(
+        transformer(word_piece(normalizers.NFC())), Bitext(pairs), Start(vectors="transplant", aligner="counts")
+    )
     for text in ("կատու", "Կատու", "ԿԱՏՈՒ"):
         assert student.tokenizer.unk_token_id not in student.tokenizer(text)["input_ids"]
 
@@ -145,7 +153,9 @@ def test_letters_that_a_cased_vocabulary_lacks_are_read_in_capitals_as_well():
 def test_a_turkish_name_makes_no_language_turkish():
     pairs = [Pair("sw", "ijumaa nzuri ya kijiji hiki", "cat", "test")] * 9
     pairs.append(Pair("sw", "Kılıç ijumaa", "dog", "test"))
-    student = with_new_words(transformer(unigram()), Bitext(tuple(pairs)), Start(vectors="transplant", aligner="counts")).eval()
+    student = with_new_words(
+        transformer(unigram()), Bitext(tuple(pairs)), Start(vectors="transplant", aligner="counts")
+    ).eval()
     with torch.no_grad():
         own, plain = student.encode_tokens(["Ijumaa"]).pooled, student.encode_tokens(["ijumaa"]).pooled
     torch.testing.assert_close(own, plain)
@@ -154,7 +164,9 @@ def test_a_turkish_name_makes_no_language_turkish():
 @pytest.mark.parametrize("typed", ["d'eau", "d’eau", "dʼeau", "D'eau", "DʼEAU"])
 def test_an_added_word_is_matched_with_any_apostrophe(typed):
     pairs = (Pair("fr", "d'eau", "cat", "test"), Pair("fr", "chien", "dog", "test")) * 3
-    student = with_new_words(transformer(unigram()), Bitext(pairs), Start(vectors="transplant", aligner="counts")).eval()
+    student = with_new_words(
+        transformer(unigram()), Bitext(pairs), Start(vectors="transplant", aligner="counts")
+    ).eval()
     with torch.no_grad():
         own, plain = student.encode_tokens([typed]).pooled, student.encode_tokens(["d'eau"]).pooled
     torch.testing.assert_close(own, plain)

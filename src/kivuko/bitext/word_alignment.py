@@ -1,15 +1,16 @@
 """Word alignment of a bitext: four aligners with one result, weights between the units of either side.
 
 They differ in how the weight of a pair of units comes about, and in nothing else: ``transport`` solves one transport
-problem per sentence pair, which spends the mass of both sides (``kivuko.transport.association``); ``ibm1`` is IBM Model
-1 (Brown et al. 1993), where each unit chooses by itself; ``fast_align`` is IBM Model 2 with a preference for the diagonal
-(Dyer et al. 2013); ``counts`` takes co-occurrences as they are. None has seen a vector.
+problem per sentence pair, which spends the mass of both sides (``kivuko.transport.association``); ``ibm1`` is IBM
+Model 1 (Brown et al. 1993), where each unit chooses by itself; ``fast_align`` is IBM Model 2 with a preference for the
+diagonal (Dyer et al. 2013); ``counts`` takes co-occurrences as they are. None has seen a vector.
 """
 
 from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -71,37 +72,36 @@ def ibm1(
 
 def _expected_counts(corpus: Corpus, shape: tuple[int, int], factor: Tensor, rounds: int, generated: int) -> Tensor:
     """Return the counts of the last round, float32 [entries]; ``generated``: 0 for the rows, 1 for the columns."""
-    units, givers = (corpus.rows, corpus.cols) if generated == 0 else (corpus.cols, corpus.rows)
-    probability = torch.full((len(units),), 1.0 / max(1, shape[generated]))
+    givers, giver_count = (corpus.cols, shape[1]) if generated == 0 else (corpus.rows, shape[0])
+    probability = torch.full((len(givers),), 1.0 / max(1, shape[generated]))
     null = torch.full((shape[generated],), 1.0 / max(1, shape[generated]))
     counts = probability
     for _ in range(rounds):
-        weights = probability * factor
         null_counts = torch.zeros_like(null)
-
-        def posterior(block: Block, places: Tensor, weights: Tensor = weights, lost: Tensor = null_counts) -> Tensor:
-            mask = block.inside  # [pairs, n, m]
-            padded = torch.zeros(mask.shape)
-            padded[mask] = weights[places]
-            ids = torch.zeros(mask.shape, dtype=torch.long)
-            ids[mask] = units[places]
-            own = ids.amax(2 - generated)  # [pairs, n or m], number of the generated unit
-            of_null = null[own]
-            total = (padded.sum(2 - generated) + of_null).clamp_min(1e-30)
-            kept = block.row_mask if generated == 0 else block.col_mask
-            lost.index_add_(0, own[kept], (of_null / total)[kept])
-            return (padded / total.unsqueeze(2 - generated))[mask]
-
-        counts = corpus.summed(posterior)
-        of_giver = torch.zeros(shape[1 - generated]).index_add_(0, givers, counts)
+        counts = corpus.summed(partial(_posteriors, corpus, generated, probability * factor, null, null_counts))
+        of_giver = torch.zeros(giver_count).index_add_(0, givers, counts)
         probability = counts / of_giver[givers].clamp_min(1e-12)
         null = null_counts / null_counts.sum().clamp_min(1e-12)
     return counts
 
 
-def _fast_align(
-    row_units: Units, col_units: Units, shape: tuple[int, int], affinity: Affinity | None
-) -> Association:
+def _posteriors(
+    corpus: Corpus, generated: int, weights: Tensor, null: Tensor, null_counts: Tensor, block: Block, places: Tensor
+) -> Tensor:
+    """Return each cell's probability that its generated unit comes from its other unit, and add those of no unit."""
+    mask, along = block.inside, 2 - generated  # [pairs, n, m]
+    padded = torch.zeros(mask.shape)
+    padded[mask] = weights[places]
+    units = torch.zeros(mask.shape, dtype=torch.long)
+    units[mask] = (corpus.rows if generated == 0 else corpus.cols)[places]
+    units = units.amax(along)  # [pairs, n or m]
+    total = (padded.sum(along) + null[units]).clamp_min(1e-30)
+    kept = block.row_mask if generated == 0 else block.col_mask
+    null_counts.index_add_(0, units[kept], (null[units] / total)[kept])
+    return (padded / total.unsqueeze(along))[mask]
+
+
+def _fast_align(row_units: Units, col_units: Units, shape: tuple[int, int], affinity: Affinity | None) -> Association:
     """Associate by the links of ``systran_align``, fast_align in both directions, symmetrized; a link weighs 1."""
     try:
         import systran_align
