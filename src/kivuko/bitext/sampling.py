@@ -192,5 +192,5 @@ def word_table(
         [[known[word] for word in sentence] for sentence in side] for side, known in zip(sides, numbers, strict=True)
     ]
     shape = (len(words[0]), len(words[1]))
-    best = align_units(*units, shape, aligner, regularization=regularization, rounds=rounds).best()
+    best = align_units(units[0], units[1], shape, aligner, regularization=regularization, rounds=rounds).best()
     return {words[0][own]: words[1][english] for own, english in best.items()}
