@@ -11,6 +11,7 @@ import json
 import lzma
 import re
 import sys
+import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -30,6 +31,7 @@ _BUFFER = 1 << 18
 _BLOCK = 1 << 18  # bytes decoded at once: decoding line by line takes three times as long
 _GZIP, _XZ, _ZSTD = b"\x1f\x8b\x08", b"\xfd7zXZ\x00", b"\x28\xb5\x2f\xfd"
 _BZIP2, _BZIP2_BLOCKS = b"BZh", (b"1AY&SY", b"\x17rE8P\x90")
+_ZIP = b"PK\x03\x04"
 _ZSTD_SKIPPABLE = b"\x2a\x4d\x18"  # after a first byte of 0x50 to 0x5f
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://.")
 
@@ -42,7 +44,8 @@ def is_url(name: str) -> bool:
 class ByteInput:
     """A file, URL (for fsspec) or standard input (None), perhaps compressed with gzip, bzip2, xz or Zstandard.
 
-    Compression is detected by content: browsers and web servers unpack ``.gz`` on the way and keep the name.
+    Compression is detected by content: browsers and web servers unpack ``.gz`` on the way and keep the name. A zip
+    archive (of a file, not of a pipe or URL) is read if it holds a single file.
     ``progress`` is called with the stored bytes read so far; ``size`` is in stored bytes, None where not known.
     """
 
@@ -79,13 +82,13 @@ class ByteInput:
         """Open for one reading; errors while it is read in the block become a DataError."""
         try:
             with ExitStack() as stack:
-                yield self._opened_once() if self._once else self._stream(stack.enter_context(self._raw()))
+                yield self._opened_once() if self._once else self._stream(stack.enter_context(self._raw()), stack)
         except FileNotFoundError:
             raise DataError(f"{self.name}: no such file; check the path") from None
         except IsADirectoryError:
             raise DataError(f"{self.name}: is a folder; give the file in it") from None
         # A damaged header may request gigabytes for its window.
-        except (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile, MemoryError) as error:
+        except (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile, zipfile.BadZipFile, MemoryError) as error:
             raise DataError(
                 f"{self.name}: compressed data damaged or cut short ({one_line(error)}); fetch the file again"
             ) from None
@@ -100,7 +103,7 @@ class ByteInput:
             return stream
         if self._counted is not None:
             raise UsageError(f"{self.name} can be read only once; write it to a file and give that")
-        return self._stream(self._raw())
+        return self._stream(self._raw(), None)
 
     def _raw(self) -> BinaryIO:
         if self._url is not None:
@@ -110,10 +113,13 @@ class ByteInput:
         except ValueError:
             raise DataError(f"{self.name!r}: no file has a NUL in its name; check the path") from None
 
-    def _stream(self, raw: BinaryIO) -> BinaryIO:
+    def _stream(self, raw: BinaryIO, stack: ExitStack | None) -> BinaryIO:
         self._counted = _Counted(raw, self._progress)
         buffered = cast(io.BufferedReader, io.BufferedReader(self._counted, _BUFFER))
-        stream = _decompressed(buffered)
+        if stack is not None and self.path is not None and buffered.peek(4)[:4] == _ZIP:
+            stream = _zip_member(self.path, stack)
+        else:
+            stream = _decompressed(buffered)
         self._plain = stream is buffered
         return stream
 
@@ -217,7 +223,7 @@ def open_compressed(path: Path, suffix: str) -> Iterator[IO[bytes]]:
 
 def plain_name(name: str) -> str:
     """Return a file's name without the suffix of its compression."""
-    suffix = next((one for one in COMPRESSED if name.lower().endswith(one)), "")
+    suffix = next((one for one in (*COMPRESSED, ".zip") if name.lower().endswith(one)), "")
     return name.removesuffix(name[len(name) - len(suffix) :])
 
 
@@ -317,6 +323,23 @@ def _decompressed(raw: io.BufferedReader) -> BinaryIO:
     if start.startswith(_ZSTD) or (start[1:4] == _ZSTD_SKIPPABLE and 0x50 <= start[0] <= 0x5F):
         return cast(BinaryIO, io.BufferedReader(_Zstandard(raw), _BUFFER))
     return raw
+
+
+def _zip_member(path: Path, stack: ExitStack) -> BinaryIO:
+    """Open the only file of a zip archive; ``stack`` closes it."""
+    archive = stack.enter_context(zipfile.ZipFile(path))
+    members = [one for one in archive.infolist() if not one.is_dir() and not one.filename.startswith("__MACOSX/")]
+    if len(members) != 1:
+        raise DataError(
+            f"{path}: a zip archive of {len(members):,} files, where one is read; unpack it and give what is in it, "
+            "for Moses as FILE,ENGLISH_FILE"
+        )
+    if members[0].flag_bits & 1:
+        raise DataError(f"{path}: the zip archive is encrypted; unpack it with its password and give the file in it")
+    try:
+        return cast(BinaryIO, stack.enter_context(archive.open(members[0])))
+    except NotImplementedError as problem:  # a compression that Python lacks
+        raise DataError(f"{path}: {one_line(problem)}; unpack it and give the file in it") from None
 
 
 def _size(path: Path | None) -> int | None:

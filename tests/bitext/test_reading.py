@@ -57,11 +57,33 @@ def test_the_format_that_is_said_counts(tmp_path: Path) -> None:
         open_source("hf:name", "sw", format="tsv")
 
 
-def test_zip_archives_are_named_as_such(tmp_path: Path) -> None:
+def test_zip_archives_of_one_file_are_read_and_others_named_as_such(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "f.tsv.zip", "w") as archive:
+        archive.writestr("f.tsv", TSV)
+    assert [raw.text for raw in open_source(tmp_path / "f.tsv.zip", "sw")] == ["mbwa", "paka"]
     with zipfile.ZipFile(tmp_path / "en-sw.zip", "w") as archive:
         archive.writestr("f.en", "dog")
-    with pytest.raises(DataError, match=r"en-sw\.zip: a zip archive; unpack it"):
+        archive.writestr("f.sw", "mbwa")
+    with pytest.raises(DataError, match=r"en-sw\.zip: a zip archive of 2 files, where one is read; unpack it"):
         open_source(tmp_path / "en-sw.zip", "sw")
+
+
+def test_damaged_and_encrypted_zip_archives_are_named_as_such(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "f.tsv.zip", "w") as archive:
+        archive.writestr("f.tsv", TSV * 500)
+    content = (tmp_path / "f.tsv.zip").read_bytes()
+    (tmp_path / "cut.tsv.zip").write_bytes(content[:-30])
+    (tmp_path / "changed.tsv.zip").write_bytes(content.replace(b"mbwa", b"Mbwa", 1))
+    for name in ("cut.tsv.zip", "changed.tsv.zip"):
+        with pytest.raises(DataError, match=rf"{name}: compressed data damaged or cut short"):
+            list(open_source(tmp_path / name, "sw"))
+    # The flag of encryption, in the file's own header and in the directory.
+    locked = content.replace(content[:8], content[:6] + b"\x01\x00").replace(
+        b"PK\x01\x02\x14\x03\x14\x00\x00\x00", b"PK\x01\x02\x14\x03\x14\x00\x01\x00"
+    )
+    (tmp_path / "locked.tsv.zip").write_bytes(locked)
+    with pytest.raises(DataError, match=r"locked\.tsv\.zip: the zip archive is encrypted"):
+        list(open_source(tmp_path / "locked.tsv.zip", "sw"))
 
 
 def test_reading_again_begins_anew(tmp_path: Path) -> None:

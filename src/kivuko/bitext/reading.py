@@ -12,6 +12,7 @@ from kivuko.bitext.arrow import ArrowSource, HubSource, ParquetSource, saved_fil
 from kivuko.bitext.columns import is_header
 from kivuko.bitext.formats import JsonlSource, MosesSource, TableSource, csv_cells, moses_files, separator_of
 from kivuko.bitext.pairs import MAX_CHARACTERS, Bitext, Columns, JoinedSource, Pair, PairSource, report_dropped
+from kivuko.bitext.sentence_sets import SentenceSource, is_sentence_spec
 from kivuko.bitext.tmx import TmxSource
 from kivuko.errors import DataError, UsageError, check_type
 from kivuko.files import refuse_unreadable
@@ -165,6 +166,10 @@ def open_source(
         return file_source(ByteInput(None), code, format, columns)
     if is_url(text):
         return file_source(ByteInput(text), code, format, columns)
+    if is_sentence_spec(text):
+        if format is not None or columns is not None:
+            raise UsageError(f"{text}: a set of sentences has its own format; leave format and columns out")
+        return SentenceSource(text, code)
     path = Path(text)
     if text.startswith(HUB_PREFIX) and not _exists(path):
         if format not in (None, "datasets"):
@@ -208,7 +213,8 @@ def read_bitext(
             bzip2, xz or Zstandard or not; ``-`` for standard input; a Moses pair as ``FILE,ENGLISH_FILE`` or by their
             common prefix (``corpus.en-sw`` for ``corpus.en-sw.sw`` and ``corpus.en-sw.en``); a folder of shards or of a
             saved Hugging Face dataset, with ``:SPLIT`` where it has several; ``hf:NAME[:CONFIG][:SPLIT]`` on the hub;
-            or a URL of one file (``https://``, ``s3://``, ``hf://``).
+            a URL of one file (``https://``, ``s3://``, ``hf://``); or the training sentences of ``tico19:PATH``,
+            ``flores:PATH`` or ``tatoeba:PATH``.
         language: BCP 47 code of the side that is not English.
         format: ``tsv``, ``csv``, ``moses``, ``tmx``, ``jsonl``, ``parquet`` or ``datasets``; None: detected by the
             name, else by the content.

@@ -33,10 +33,11 @@ _RTF_BREAK = re.compile(r"\\(?:line|par|tab|page|sect|cell|row)\b|[\n\t]")
 class Unit:
     """One translation unit."""
 
-    __slots__ = ("length", "line", "variants")
+    __slots__ = ("length", "line", "name", "variants")
 
-    def __init__(self, line: int) -> None:
+    def __init__(self, line: int, name: str) -> None:
         self.line = line  # of its beginning, from 1
+        self.name = name  # its ``tuid``; empty where it has none
         self.length = 0  # characters so far
         # In the languages wanted: how well it fits the language, and whether it is English; text, None if too long.
         self.variants: list[tuple[Fits, str | None]] = []
@@ -66,10 +67,11 @@ class TmxSource(FileSource):
 
     Languages are read from ``xml:lang`` or ``lang``; ``EN-GB`` is English, ``sw-KE`` Swahili. A unit with several
     variants gives every combination that differs. Formatting codes within a segment are left out; one that parts words
-    becomes a space.
+    becomes a space. ``unit`` is the ``tuid`` of the unit that the latest pair came from.
     """
 
     format = "tmx"
+    unit = ""
 
     def __iter__(self) -> Iterator[RawPair]:
         # Whatever the document declares, its bytes come as UTF-8.
@@ -82,7 +84,8 @@ class TmxSource(FileSource):
                 for block in utf8_blocks(stream, self.name, _BLOCK, lambda: parser.CurrentLineNumber):
                     fed += len(block)
                     parser.Parse(block, False)
-                    yield from reader.pairs()
+                    for self.unit, pair in reader.pairs():
+                        yield pair
                     reader.limit()
                     if fed - max(0, parser.CurrentByteIndex) > _LONGEST_TOKEN:
                         raise DataError(
@@ -91,10 +94,12 @@ class TmxSource(FileSource):
                         )
             parser.Parse(b"", True)
         except expat.ExpatError as error:
-            yield from reader.pairs()
+            for self.unit, pair in reader.pairs():
+                yield pair
             start = max(0, parser.ErrorByteIndex - fed + len(block) - 1)
             raise _malformed(error, self.name, block[start : start + 2]) from None
-        yield from reader.pairs()
+        for self.unit, pair in reader.pairs():
+            yield pair
         reader.check_languages()
 
 
@@ -122,8 +127,8 @@ class _Reader:
         parser.EntityDeclHandler = self._entity_declared
         parser.SkippedEntityHandler = self._entity_skipped
 
-    def pairs(self) -> Iterator[RawPair]:
-        """Yield the pairs of the units that ended since the last call."""
+    def pairs(self) -> Iterator[tuple[str, RawPair]]:
+        """Yield the pairs of the units that ended since the last call, each with the name of its unit."""
         units, self._units = self._units, []
         for unit in units:
             self._count += 1
@@ -134,14 +139,15 @@ class _Reader:
             if english or overflowed:
                 self._present.add("en")
             if overflowed:
-                yield RawPair(unit.line, None, None, TOO_MANY_VARIANTS)
+                yield unit.name, RawPair(unit.line, None, None, TOO_MANY_VARIANTS)
             elif not texts or not english:
-                yield RawPair(unit.line, next(iter(texts), None), next(iter(english), None), MISSING_LANGUAGE)
+                sides = next(iter(texts), None), next(iter(english), None)
+                yield unit.name, RawPair(unit.line, *sides, MISSING_LANGUAGE)
             elif None in texts or None in english:
-                yield RawPair(unit.line, None, None, TOO_LONG)
+                yield unit.name, RawPair(unit.line, None, None, TOO_LONG)
             else:
                 for text, other in product(texts, english):
-                    yield RawPair(unit.line, text, other)
+                    yield unit.name, RawPair(unit.line, text, other)
 
     def check_languages(self) -> None:
         """Raise DataError if no unit, or none in both languages, was read."""
@@ -198,7 +204,7 @@ class _Reader:
             if self._fits is _NEITHER and len(self._others) < _LISTED:
                 self._others[tag.strip()[:40] or "(none)"] = None
         elif name == "tu":
-            self._unit = Unit(self._parser.CurrentLineNumber)
+            self._unit = Unit(self._parser.CurrentLineNumber, attributes.get("tuid", ""))
 
     def _end(self, name: str) -> None:
         self._depth -= 1

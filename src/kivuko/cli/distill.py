@@ -26,7 +26,7 @@ POSITIVE = Share(0, min_open=True)
 @click.option(
     "-b", "--bitext", "sources", cls=Several, follows=CODE + "=.+", required=True, metavar="CODE=FILE",
     help="Sentences and their English: TSV, TMX, JSONL, Parquet, Moses (FILE,ENGLISH_FILE), a Hugging Face data set; "
-    "compressed or not. Or CODE=emoji for the emoji world's.",
+    "compressed or not. Or CODE=emoji for the emoji world's, CODE=tico19:PATH, flores:PATH or tatoeba:PATH.",
 )  # fmt: skip
 @click.option("--out", type=PATH, required=True, help="Folder for the model.")
 @click.option("--recipe", default="optical", show_default=True, help="A recipe's name, or a .toml file.")
@@ -70,6 +70,7 @@ def command(sources: tuple[str, ...], out: Path, **options: Any) -> None:
     Examples:
       kivuko distill --bitext sw=sw.tsv so=so.tsv --out my-model
       kivuko distill --bitext sw=emoji mr=emoji --recipe mse --out baseline
+      kivuko distill --bitext sw=tico19:data/tico19 mr=tico19:data/tico19 --out my-model
       kivuko distill --bitext sw=sw.tsv --out my-model --multi-vector my-late-interaction
       kivuko distill --bitext sw=en-sw.tmx --teacher openai/clip-vit-base-patch32 --student xlm-roberta-base --out clip
     """

@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from kivuko.bitext.sentence_sets import is_sentence_spec
 from kivuko.datasets.captions.caption_set import CaptionSet
 from kivuko.datasets.captions.formats import is_caption_spec, is_own_set, open_caption_set, path_of
 from kivuko.datasets.collections.collection import Collection, Judgments
 from kivuko.datasets.collections.ir_dataset import open_ir_dataset
 from kivuko.datasets.collections.trec_folder import open_folder
 from kivuko.datasets.own import adapt
+from kivuko.datasets.sentences import open_sentences
 from kivuko.errors import DataError, UsageError, at, wrap_errors
 from kivuko.plugins import has_module, is_plugin, load_plugin
 from kivuko.progress import progress_bar
@@ -26,8 +28,8 @@ if TYPE_CHECKING:
 EMOJI = "emoji"
 SPECS = (
     "emoji; xm3600:PATH, xtd:PATH, multi30k:PATH, xflickrco:PATH, wit:PATH, flickr30k200:PATH, coco:FILE, "
-    "captions:FILE or webdataset:'SHARDS', each with ,IMAGES if the images are elsewhere; ir:ID or trec:FOLDER "
-    "for texts; package.module:Class for your own"
+    "captions:FILE or webdataset:'SHARDS', each with ,IMAGES if the images are elsewhere; tico19:PATH, flores:PATH, "
+    "tatoeba:PATH, ir:ID or trec:FOLDER for texts; package.module:Class for your own"
 )
 _COLLECTION = ("spec", "name", "query_languages", "document_language", "queries", "documents", "judgments", "files")
 
@@ -71,24 +73,31 @@ def open_dataset(
     if is_caption_spec(dataset):
         return open_caption_set(dataset, split=split, language=languages[0] if len(languages) == 1 else None)
     if _is_collection(dataset):
-        return open_collection(dataset)
+        return open_collection(dataset, split)
     own = load_plugin(dataset, "data set")
     with wrap_errors(lambda reason: UsageError(f"{dataset}: calling it without arguments failed ({reason}).")):
         own = own() if callable(own) else own
     return _from_object(own, dataset)
 
 
-def open_collection(spec: str) -> Collection:
-    """Open ``ir:ID`` (a dataset of ir_datasets) or ``trec:FOLDER`` (or ``trec:FOLDER#SPLIT``)."""
+def open_collection(spec: str, split: str = "test") -> Collection:
+    """Open ``ir:ID`` (a dataset of ir_datasets), ``trec:FOLDER`` (or ``trec:FOLDER#SPLIT``), or a set of sentences.
+
+    ``split``: "test" or "validation", of sets of sentences.
+    """
     kind, _, rest = spec.partition(":")
     if not rest or not _is_collection(spec):
-        raise UsageError(f"{spec}: not a text collection; write ir:ID, such as ir:mmarco/v2/fr/dev, or trec:FOLDER.")
+        raise UsageError(
+            f"{spec}: not a text collection; write ir:ID, such as ir:mmarco/v2/fr/dev, trec:FOLDER, or tico19:PATH."
+        )
+    if is_sentence_spec(spec):
+        return open_sentences(spec, split)
     if kind == "ir":
         return open_ir_dataset(rest)
-    folder, _, split = rest.partition("#")
-    if split and Path(rest).is_dir():  # a folder with such a sign in its name
-        folder, split = rest, ""
-    return open_folder(Path(folder).expanduser(), split)
+    folder, _, part = rest.partition("#")
+    if part and Path(rest).is_dir():  # a folder with such a sign in its name
+        folder, part = rest, ""
+    return open_folder(Path(folder).expanduser(), part)
 
 
 def records_stem(spec: str, name: str) -> str:
@@ -101,7 +110,7 @@ def records_stem(spec: str, name: str) -> str:
 
 
 def _is_collection(spec: str) -> bool:
-    return spec.startswith(("ir:", "trec:"))
+    return spec.startswith(("ir:", "trec:")) or is_sentence_spec(spec)
 
 
 def _from_object(dataset: Any, spec: str) -> EmojiWorld | CaptionSet | Collection:

@@ -9,6 +9,7 @@ import copy
 import itertools
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
 
@@ -53,13 +54,22 @@ def save_multi_vector(
     refuse_foreign_multi_vector(path)
     centered = [side for side, mean in (("queries", query_mean), ("documents", document_mean)) if mean is not None]
     described = {"teacher": teacher.name, "teacher_source": teacher.source, "centered": centered}
+    trained = {"model": asdict(about)} if about is not None else {}
     with quiet():
         encoder = assemble_multi_vector(model, teacher, query_mean=query_mean, document_mean=document_mean)
         with atomic_path(path) as temporary:
             encoder.save(str(temporary), create_model_card=False)
-            text = json.dumps({**described, "kivuko": kivuko.__version__}, indent=1, ensure_ascii=False)
+            text = json.dumps({**described, **trained, "kivuko": kivuko.__version__}, indent=1, ensure_ascii=False)
             (temporary / _ABOUT).write_text(text + "\n", encoding="utf-8")
             (temporary / "README.md").write_text(_card(teacher, centered, about), encoding="utf-8")
+
+
+def read_multi_vector_about(path: Path) -> About | None:
+    """Return how the query side was trained; None where the folder does not say, or not as this version does."""
+    try:
+        return About(**json.loads((path / _ABOUT).read_text(encoding="utf-8"))["model"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def refuse_foreign_multi_vector(path: Path) -> None:

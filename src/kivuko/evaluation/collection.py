@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from kivuko.datasets.collections.collection import UNDETERMINED, Collection, Document, Judgments
+from kivuko.datasets.sentences import Sentences
 from kivuko.encoders.loading import folder_fingerprint, model_kind
 from kivuko.encoders.model import Model, load_model, quiet
 from kivuko.encoders.teacher import TextTeacher, teacher_of
@@ -97,8 +98,9 @@ class CollectionTask:
 
     @property
     def dataset(self) -> str:
-        """The name in records, such as ``trec:my-collection``."""
-        return f"{self.collection.spec.partition(':')[0]}:{self.collection.name}"
+        """The name in records, such as ``trec:my-collection`` or ``tico19``."""
+        kind, name = self.collection.spec.partition(":")[0], self.collection.name
+        return name if isinstance(self.collection, Sentences) else f"{kind}:{name}"
 
     def texts(self, language: str) -> list[str]:
         return list(self._queries[language][0].values())
@@ -139,6 +141,7 @@ class CollectionTask:
             "ties in the run files": TIES["trec_eval"],
             "means under trec_eval's rule for ties": self.trec_eval,
             "files (SHA-256)": {str(path): sha256_of(path) for path in self.collection.files()},
+            **(self.collection.protocol() if isinstance(self.collection, Sentences) else {}),
         }  # fmt: skip
 
     @property
@@ -148,7 +151,8 @@ class CollectionTask:
 
     def notes(self) -> list[str]:
         """Return lines on what was left out, missing or cached, when everything is measured."""
-        lines = [
+        lines = self.collection.notes(self.languages) if isinstance(self.collection, Sentences) else []
+        lines += [
             f"left out, without a relevant document in the qrels: {pluralize(count, 'query', 'queries')} in {code}."
             for code, count in self.unanswerable.items()
             if count
@@ -193,7 +197,10 @@ class CollectionTask:
         self.trec_eval.setdefault(objective, {})[code] = {name: float(one.mean()) for name, one in means.items()}
         pessimistic = best.pessimistic_run(self.judgments)
         values = measure_run(pessimistic, self.judgments, ids, RUN_MEASURES, ties="pessimistic")
-        return LanguageScores(language=code, query_ids=ids, values=values, subsets=self._copied(code))
+        clusters = ids if isinstance(self.collection, Sentences) else None  # the same in every language
+        return LanguageScores(
+            language=code, query_ids=ids, values=values, subsets=self._copied(code), clusters=clusters
+        )
 
     def _copied(self, code: str) -> dict[str, NDArray[np.bool_]]:
         """Mark queries equal to their English version: they prove nothing about the language."""
@@ -216,7 +223,7 @@ def open_collection(
     loaded = None
     folder = Path(model) if isinstance(model, str | Path) else None
     if folder is not None and (folder / "modules.json").is_file() and model_kind(str(model)) == "multi-vector":
-        encoders = multi_vector_encoders(folder, options.device, options.batch_size)
+        encoders = multi_vector_encoders(folder, options.device, options.batch_size, alone=options.alone)
     else:
         loaded = load_model(model, device=options.device)
         encoders = collection_encoders(
@@ -224,9 +231,11 @@ def open_collection(
         )
     for line in encoders.notes:
         note(f"note: {line}")
-    codes = choose_queries(collection, options.languages, loaded.languages or None if loaded is not None else None)
+    trained = next((one.about.languages for one in encoders.systems if one.about is not None), None)
+    codes = choose_queries(collection, options.languages, trained or None)
     report = bar("searching documents")
-    return loaded, codes, CollectionTask(collection, encoders, codes, report, options.ignore_identical_ids)
+    split = collection.split if isinstance(collection, Sentences) else "all"
+    return loaded, codes, CollectionTask(collection, encoders, codes, report, options.ignore_identical_ids, split)
 
 
 def choose_queries(
@@ -299,22 +308,35 @@ def collection_encoders(
     )  # fmt: skip
 
 
-def multi_vector_encoders(path: Path, device: str | None, batch_size: int | None = None) -> Encoders:
-    """Return the encoders of a ``MultiVectorEncoder``: its own queries and documents, by MaxSim."""
+def multi_vector_encoders(
+    path: Path, device: str | None, batch_size: int | None = None, *, alone: bool = False
+) -> Encoders:
+    """Return the encoders of a ``MultiVectorEncoder``: its own queries and documents, by MaxSim.
+
+    In one of Kivuko's, documents are the English teacher's tokens; then the teacher searches too, as in
+    ``collection_encoders``.
+    """
     from sentence_transformers import MultiVectorEncoder
 
-    from kivuko.encoders.multi_vector import token_lists
+    from kivuko.encoders.multi_vector import read_multi_vector_about, token_lists
 
     unusable = f"{path}: does not load as a multi-vector encoder"
     with wrap_errors(lambda reason: ModelError(f"{unusable} ({reason}). Make it again.")), quiet():
         model = MultiVectorEncoder(str(path.absolute()), device=device, trust_remote_code=False).eval()
     options = {"batch_size": batch_size or _BATCH, "show_progress_bar": False}
-    name = path.resolve().name
-    return Encoders(
-        lambda texts: token_lists(model.encode_document(texts, **options)),
-        (System(name, name, lambda texts: token_lists(model.encode_query(list(texts), **options))),),
-        f"{name} (its document side)", scoring="maxsim", longest=_longest(model),
+    name, about = path.resolve().name, read_multi_vector_about(path)
+
+    def documents(texts: Sequence[str]) -> Any:
+        return token_lists(model.encode_document(list(texts), **options))
+
+    own = System(
+        name, about.recipe if about else name,
+        lambda texts: token_lists(model.encode_query(list(texts), **options)), about,
     )  # fmt: skip
+    teacher = () if about is None or alone else (System(about.teacher, evaluator.TEACHER, documents),)
+    return Encoders(
+        documents, (*teacher, own), f"{name} (its document side)", scoring="maxsim", longest=_longest(model)
+    )
 
 
 def _teacher_documents(teacher: TextTeacher, batch_size: int | None) -> Callable[[Sequence[str]], Any]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from rich.table import Table
 
+from kivuko.datasets.sentences import Sentences
 from kivuko.datasets.spec import EMOJI, open_dataset, records_stem
 from kivuko.errors import KivukoError, ModelError, UsageError, check_number, check_path, check_type
 from kivuko.evaluation.measures import write_run
@@ -178,7 +179,8 @@ def evaluate(
     Args:
         model: a model, its folder, or its id.
         dataset: "emoji"; an image-caption set, such as "xm3600:data/xm3600" or "captions:photos.tsv,photos"; a text
-            collection, "trec:FOLDER" or "ir:ID"; "package.module:Class" for a data set of your own; or a data set
+            collection, "trec:FOLDER" or "ir:ID"; a set of sentences, "tico19:PATH", "flores:PATH" or "tatoeba:PATH";
+            "package.module:Class" for a data set of your own; or a data set
             itself, open or with the methods of :class:`~kivuko.datasets.own.OwnDataset`.
         languages: codes of the queries' languages. None: those that the model was trained on and the data set has;
             all of the data set's where the model does not say. Means over low- and high-resource languages hold the
@@ -289,6 +291,8 @@ def file_name(dataset: Any, opened: Any, options: Options) -> str:
     name = records_stem(dataset, opened.name) if isinstance(dataset, str) else opened.name
     if is_caption_set(opened):
         name = f"{name}-{opened.split.replace('/', '-')}-{options.captions}-caption"
+    elif isinstance(opened, Sentences):
+        name = f"{name}-{opened.split}"
     return re.sub(r"[^\w.-]+", "-", name).strip("-.") or "collection"
 
 

@@ -155,7 +155,8 @@ def _task_table(records: Sequence[Record], objective: str, subset: str, width: i
                 if not grouped or record.language in GROUPS or (other, record.language) == ("teacher", "en")
             ]
     first = records[0]
-    parts = (searched, "" if subset == "all" else _SUBSETS.get(subset, subset))
+    late = "late interaction (MaxSim)" if first.scoring == "maxsim" else ""
+    parts = (searched, late, "" if subset == "all" else _SUBSETS.get(subset, subset))
     title = "; ".join([f"{objective}: {first.dataset}, {first.split}", *(part for part in parts if part)])
     return _figures_table(title, records, rows, subset, layout, width)
 

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 from kivuko.bitext.pairs import Bitext, concatenate, report_copied, report_dropped
 from kivuko.bitext.reading import open_source, read_bitext
 from kivuko.bitext.sampling import hold_out
+from kivuko.bitext.sentence_sets import is_sentence_spec
+from kivuko.datasets.sentences import open_sentences
 from kivuko.errors import DataError, UsageError, check_number, check_path, check_seed, check_type
 from kivuko.files import MODEL_FILE, folder_beside, refuse_foreign
 from kivuko.languages import language
@@ -72,7 +74,7 @@ def distill(
             documents. None: it is not written.
         vocabulary_size: subwords of a "static" or "small" student's vocabulary, at least 100.
         validation_share: share of the English sentences of files, above 0 and at most 0.5, that is held out to select
-            the best step. The emoji world has its own split.
+            the best step. The emoji world and sets of sentences have their own splits.
         steps, epochs: length of the training, as one of the two; None: the recipe's number of steps.
         batch_size: pairs per step; None: the recipe's.
         learning_rate: at its highest; None: the recipe's. Students other than "static" take a share of it.
@@ -204,16 +206,24 @@ def _read_sources(
 ) -> tuple[Bitext, Bitext]:
     """Return (training pairs, held-out pairs) of all sources; what is left out of each file is noted."""
     read: list[Bitext] = []
+    training, held_out = [], []
     for code, source in sources:
         if isinstance(source, Bitext):
             read.append(source)
         elif source != EMOJI:
-            read.append(read_bitext(source, code))
-            for remark in (report_dropped(read[-1]), report_copied(read[-1])):
+            bitext = read_bitext(source, code)
+            for remark in (report_dropped(bitext), report_copied(bitext)):
                 if remark:
                     note(f"{source}: {remark}")
+            aside = (
+                open_sentences(str(source)).bitext(code, "validation") if is_sentence_spec(str(source)) else Bitext(())
+            )
+            if aside:
+                training.append(bitext)
+                held_out.append(aside)
+            else:
+                read.append(bitext)
     embedded = [code for code, source in sources if source == EMOJI]
-    training, held_out = [], []
     if read:
         whole = concatenate(read)
         if len({pair.english.casefold() for pair in whole.pairs}) < 2:
@@ -223,7 +233,8 @@ def _read_sources(
                 "give more bitext."
             )
         kept, aside = hold_out(whole, share, seed)
-        training, held_out = [kept], [aside]
+        training.append(kept)
+        held_out.append(aside)
     if embedded:
         from kivuko.datasets.emoji.world import emoji_world
 

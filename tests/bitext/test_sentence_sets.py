@@ -1,0 +1,246 @@
+"""Sets of sentences as published: languages, splits, sentences out of step, and every kind of file that is not one."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from kivuko.bitext.misaligned import in_step
+from kivuko.bitext.prepare import check_bitext, clean_bitext
+from kivuko.bitext.reading import open_source, read_bitext
+from kivuko.bitext.sentence_sets import SentenceSet, sentence_key
+from kivuko.errors import DataError, KivukoError, UsageError
+from sentence_files import DOCUMENTS, LENGTH, sentence, tmx, units, write_tico
+
+
+def test_a_folder_of_zip_archives_is_split_by_document_alike_in_every_language(tmp_path: Path) -> None:
+    sentences = SentenceSet(f"tico19:{write_tico(tmp_path, 'sw', 'tl')}")
+    assert sentences.languages == ("fil", "sw")
+    sides = {split: {row.document for row in sentences.split("sw", split)} for split in ("train", "validation", "test")}
+    assert sum(map(len, sides.values())) == DOCUMENTS == len(set().union(*sides.values()))
+    assert all(sides.values())
+    for split, documents in sides.items():
+        assert {row.document for row in sentences.split("fil", split)} == documents
+        assert len(sentences.split("sw", split)) == len(documents) * LENGTH
+    alone = SentenceSet(f"tico19:{tmp_path / 'all.en-tl.tmx.zip'}")
+    assert alone.languages == ("fil",)
+    assert alone.split("fil", "test") == sentences.split("fil", "test"), "a file alone is split as in its folder"
+
+
+def test_the_split_of_documents_is_the_same_everywhere(tmp_path: Path) -> None:
+    """A changed rule would move sentences from test to train between versions."""
+    sentences = SentenceSet(f"tico19:{write_tico(tmp_path, 'sw')}")
+    split = {row.document: side for row, side in sentences.placed("sw")}
+    assert {name for name, side in split.items() if side == "test"} == TEST
+    assert {name for name, side in split.items() if side == "validation"} == VALIDATION
+
+
+TEST = {f"Doc_{number}" for number in (2, 3, 4, 8, 9)}
+VALIDATION = {"Doc_6", "Doc_7"}
+
+
+def test_bitext_is_the_training_split(tmp_path: Path) -> None:
+    spec = f"tico19:{write_tico(tmp_path, 'sw')}"
+    source = open_source(spec, "swh")
+    bitext = read_bitext(spec, "sw")
+    rows = SentenceSet(spec).split("sw", "train")
+    assert [(pair.text, pair.english) for pair in bitext] == [(row.text, row.english) for row in rows]
+    assert [raw.text for raw in source] == [row.text for row in rows]
+    assert bitext.pairs[0].origin == f"{tmp_path / 'all.en-sw.tmx.zip'}:{rows[0].number}"
+    assert check_bitext(spec, "sw").account.seen == len(rows)
+    result = clean_bitext(spec, "sw", tmp_path / "clean.tsv")
+    assert len(read_bitext(tmp_path / "clean.tsv", "sw")) == result.account.kept > 0.9 * len(rows)
+    with pytest.raises(UsageError, match="has its own format; leave format and columns out"):
+        open_source(spec, "sw", format="tmx")
+
+
+def test_no_sentence_is_on_two_sides(tmp_path: Path) -> None:
+    rows = units("sw")
+    placed = SentenceSet(f"tico19:{write_tico(tmp_path / 'a', 'sw')}").placed("sw")
+    test = next(place for place, (_, side) in enumerate(placed) if side == "test")
+    train = [place for place, (_, side) in enumerate(placed) if side == "train"]
+    rows[train[0]] = (rows[train[0]][0], "another text altogether", f"“{rows[test][2].upper()}”!")
+    rows[train[1]] = (rows[train[1]][0], rows[test][1], rows[train[1]][2])
+    (tmp_path / "all.en-sw.tmx").write_text(tmx("sw", rows))
+    sentences = SentenceSet(f"tico19:{tmp_path}")
+    changed = dict(enumerate(side for _, side in sentences.placed("sw")))
+    assert changed[test] == "test"
+    assert changed[train[0]] == changed[train[1]] == "same sentence in another split"
+    assert read_bitext(sentences.spec, "sw").dropped == {"same sentence in another split": 2}
+    assert sentences.english[sentence_key(rows[test][2])].split == "test"
+
+
+def test_documents_out_of_step_are_left_out_in_every_split(tmp_path: Path) -> None:
+    slipped = (3, 4, 5, 9, 10)
+    sentences = SentenceSet(f"tico19:{write_tico(tmp_path, 'sw', 'so', slip=slipped)}")
+    out = [number for number, (_, side) in enumerate(sentences.placed("so")) if side == "out of step"]
+    expected = [number for number in range(DOCUMENTS * LENGTH) if number // LENGTH in slipped]
+    assert len(set(out) ^ set(expected)) <= 6, "a sentence or two at the edge of a run fits by chance"
+    assert sentences.left_out("sw") == {}
+    assert len(sentences.english) == DOCUMENTS * LENGTH, "their English is searched all the same"
+    with pytest.raises(DataError, match=r"none of 192 sentences belongs to the English beside it"):
+        SentenceSet(f"tico19:{write_tico(tmp_path / 'all', 'so', slip=range(DOCUMENTS))}").placed("so")
+
+
+def test_lengths_show_what_is_out_of_step() -> None:
+    """Three odd translations in a row are no run; thirty other sentences are; few or equal lengths show nothing."""
+    english = [sentence("en", number) for number in range(300)]
+    texts = [sentence("sw", number) for number in range(300)]
+    assert in_step(texts, english).all()
+    texts[50:53] = ["x" * 300, "y", "z" * 400]
+    assert in_step(texts, english).all()
+    texts[100:130] = texts[101:131]
+    left = np.flatnonzero(~in_step(texts, english))
+    assert left.min() in range(99, 103)
+    assert left.max() in range(127, 131)
+    assert len(left) >= 26
+    assert in_step(texts[100:115], english[100:115]).all()
+    assert in_step(["neno moja"] * 40, ["one word"] * 40).all()
+    assert len(in_step([], [])) == 0
+
+
+def test_one_tmx_file_under_any_name(tmp_path: Path) -> None:
+    write_tico(tmp_path, "sw", zipped=False)
+    (tmp_path / "all.en-sw.tmx").rename(tmp_path / "memory.xml")
+    assert SentenceSet(f"tico19:{tmp_path / 'memory.xml'}").languages == ("sw",)
+
+
+def flores(folder: Path, code: str, split: str, lines: list[str]) -> None:
+    (folder / split).mkdir(parents=True, exist_ok=True)
+    (folder / split / f"{code}.{split}").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def test_flores_in_its_folders(tmp_path: Path) -> None:
+    for split, numbers in (("dev", range(60)), ("devtest", range(60, 90))):
+        for code, short in (("eng_Latn", "en"), ("swh_Latn", "sw"), ("zho_Hant", "zh")):
+            flores(tmp_path, code, split, [sentence(short, number) for number in numbers])
+        urls = "".join(f"https://example.org/{number // 3}\twikinews\n" for number in numbers)
+        (tmp_path / f"metadata_{split}.tsv").write_text("URL\tdomain\n" + urls)
+    sentences = SentenceSet(f"flores:{tmp_path}")
+    assert sentences.languages == ("sw", "zh-Hant")
+    assert [row.text for row in sentences.split("sw", "test")] == [sentence("sw", number) for number in range(60, 90)]
+    sides = {side: {row.document for row in sentences.split("sw", side)} for side in ("train", "validation")}
+    assert len(sentences.split("sw", "train")) + len(sentences.split("sw", "validation")) == 60
+    assert sides["train"]
+    assert sides["validation"]
+    assert not sides["train"] & sides["validation"]
+    assert [row.id for row in sentences.split("zh-Hant", "test")] == [row.id for row in sentences.split("sw", "test")]
+    flores(tmp_path, "swh_Latn", "dev", ["moja"])
+    with pytest.raises(DataError, match=r"swh_Latn\.dev: 1 line, but eng_Latn\.dev has 60"):
+        SentenceSet(f"flores:{tmp_path}").rows("sw")
+    (tmp_path / "devtest" / "eng_Latn.devtest").unlink()
+    (tmp_path / "dev" / "eng_Latn.dev").unlink()
+    with pytest.raises(DataError, match="has no English"):
+        SentenceSet(f"flores:{tmp_path}")
+
+
+def test_flores_plus_as_json_lines(tmp_path: Path) -> None:
+    (tmp_path / "devtest").mkdir()
+    for code, short in (("eng_Latn", "en"), ("mar_Deva", "mr")):
+        rows = [{"id": n, "text": sentence(short, n), "url": "https://example.org/1"} for n in range(4)]
+        content = "".join(json.dumps(row) + "\n" for row in rows)
+        (tmp_path / "devtest" / f"{code}.jsonl").write_text(content, encoding="utf-8")
+    sentences = SentenceSet(f"flores:{tmp_path}")
+    assert [(row.document, row.english) for row in sentences.split("mr", "test")] == [
+        ("https://example.org/1", sentence("en", number)) for number in range(4)
+    ]
+    with pytest.raises(DataError, match="no sentence in mr is in the training split"):
+        read_bitext(sentences.spec, "mr")
+
+
+@pytest.mark.parametrize("name", ["Sentence pairs in English-Swahili - 2024-05-01.tsv", "en-sw.tsv"])
+def test_tatoeba_pairs_are_split_by_english_sentence(tmp_path: Path, name: str) -> None:
+    rows = [f"{n}\t{sentence('en', n)}\t{1000 + n}\t{sentence('sw', n)}" for n in range(200)]
+    rows.append(f"500\t{sentence('en', 3)}\t1500\tnyingine kabisa")  # the same English sentence once more
+    (tmp_path / name).write_text("\n".join(rows) + "\n", encoding="utf-8")
+    sentences = SentenceSet(f"tatoeba:{tmp_path}")
+    sides = {side: sentences.split("sw", side) for side in ("train", "validation", "test")}
+    assert sum(map(len, sides.values())) == 201
+    assert len(sides["train"]) > 150
+    assert sides["validation"]
+    assert sides["test"]
+    again = [side for side, own in sides.items() for row in own if row.english == sentence("en", 3)]
+    assert len(again) == 2
+    assert len(set(again)) == 1
+    swapped = [f"{1000 + n}\t{sentence('sw', n)}\t{n}\t{sentence('en', n)}" for n in range(3)]
+    (tmp_path / "sw-en.tsv").write_text("\n".join(swapped), encoding="utf-8")
+    assert SentenceSet(f"tatoeba:{tmp_path / 'sw-en.tsv'}").rows("sw")[1].english == sentence("en", 1)
+
+
+def _empty(folder: Path) -> None:
+    (folder / "all.en-sw.tmx").write_bytes(b"")
+
+
+def _other_pair(folder: Path) -> None:
+    (folder / "all.en-sw.tmx").write_text(tmx("so", units("so")))
+
+
+def _no_zip(folder: Path) -> None:
+    (folder / "all.en-sw.tmx.zip").write_text("<!DOCTYPE html><title>Not found</title>")
+
+
+def _wrong_zip(folder: Path) -> None:
+    with zipfile.ZipFile(folder / "all.en-sw.tmx.zip", "w") as archive:
+        archive.writestr("readme.txt", "no sentences here")
+
+
+def _many_in_zip(folder: Path) -> None:
+    with zipfile.ZipFile(folder / "all.en-sw.tmx.zip", "w") as archive:
+        archive.writestr("a.tmx", tmx("sw", units("sw")))
+        archive.writestr("b.tmx", tmx("so", units("so")))
+
+
+def _no_units(folder: Path) -> None:
+    (folder / "all.en-sw.tmx").write_text('<tmx version="1.4"><header/><body></body></tmx>')
+
+
+BAD: list[tuple[Callable[[Path], None], str]] = [
+    (lambda folder: None, "the folder holds no file of TICO-19; give the TMX files of tico-19.github.io"),
+    (_empty, r"all\.en-sw\.tmx: is empty; fetch it again from tico-19\.github\.io"),
+    (_other_pair, r"all\.en-sw\.tmx: none of its 192 units is in sw; it holds: en, so"),
+    (_no_zip, r"all\.en-sw\.tmx\.zip: not a TMX file, nor a zip archive of one"),
+    (_wrong_zip, r"all\.en-sw\.tmx\.zip: not a TMX file, nor a zip archive of one"),
+    (_many_in_zip, r"all\.en-sw\.tmx\.zip: a zip archive of 2 files, where one is read"),
+    (_no_units, r"all\.en-sw\.tmx: holds no translation unit"),
+]
+
+
+@pytest.mark.parametrize(("write", "message"), BAD)
+def test_bad_files_are_named_in_one_line(tmp_path: Path, write: Callable[[Path], None], message: str) -> None:
+    write(tmp_path)
+    with pytest.raises(DataError, match=message) as caught:
+        read_bitext(f"tico19:{tmp_path}", "sw")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("spec", "language", "message"),
+    [
+        ("tico19:", "sw", "not a set of sentences; give tico19:PATH, flores:PATH, tatoeba:PATH"),
+        ("tico19:{folder}/nowhere", "sw", "nowhere: no such file or folder; give the TMX files"),
+        ("tico19:{folder}", "yo", "has no sentences in yo; it has so, sw"),
+        ("tico19:{folder}", "en", "has no sentences in en; it has so, sw"),
+        ("flores:{folder}", "sw", "the folder holds no file of FLORES; give FLORES-200"),
+        ("tatoeba:{folder}", "sw", "the folder holds no file of Tatoeba; give the sentence pairs"),
+        ("tatoeba:{folder}/all.en-sw.tmx.zip", "sw", "this is no file of Tatoeba"),
+    ],
+)
+def test_wrong_names_are_answered_in_one_line(tmp_path: Path, spec: str, language: str, message: str) -> None:
+    write_tico(tmp_path, "sw", "so")
+    with pytest.raises(KivukoError, match=message) as caught:
+        read_bitext(spec.format(folder=tmp_path), language)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_of_two_other_languages_and_lines_that_are_no_pairs(tmp_path: Path) -> None:
+    (tmp_path / "x.tmx").write_text(tmx("sw", units("sw")[:1], english="so"))
+    with pytest.raises(DataError, match="holds so and sw; give a TMX file of English and one other language"):
+        SentenceSet(f"tico19:{tmp_path / 'x.tmx'}")
+    (tmp_path / "en-sw.tsv").write_text("mbwa\tdog\n")
+    with pytest.raises(DataError, match=r"en-sw\.tsv:1: not number, sentence, number, translation between tabs"):
+        SentenceSet(f"tatoeba:{tmp_path / 'en-sw.tsv'}").rows("sw")
