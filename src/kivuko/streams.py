@@ -441,12 +441,13 @@ def _texts(lines: bytes, name: str, number: int) -> tuple[list[str | None], Data
         lines = lines[: lines.rfind(b"\n", 0, error.start) + 1]
         fault = _not_utf8(name, number + lines.count(b"\n"), error.object[error.start])
         text = lines.decode("utf-8")
-    while "\r\n" in text:  # a text written twice in the way of Windows has two CRs
+    returns = "\r" in text
+    while returns and "\r\n" in text:  # a text written twice in the way of Windows has two CRs
         text = text.replace("\r\n", "\n")
     texts: list[str | None] = list(text.removesuffix("\n").split("\n")) if text else []
     if not lines.endswith(b"\n") and texts and texts[-1] is not None:
         texts[-1] = texts[-1].rstrip("\r")  # the last line of a file
-    if "\r" in text:
+    if returns and "\r" in text:
         texts = [part for line in texts if line is not None for part in _parted_at_returns(line)]
     return texts, fault
 
