@@ -4,6 +4,7 @@ from benchmarks.bitext import main as bitext
 from benchmarks.bitext_cleaning import main as bitext_cleaning
 from benchmarks.indexing import main as indexing
 from benchmarks.search import main as search
+from benchmarks.search_filtered import main as search_filtered
 from benchmarks.training_step import main as training_step
 from benchmarks.transport import main as transport
 
@@ -13,3 +14,4 @@ bitext([])
 bitext_cleaning([])
 indexing([])
 search([])
+search_filtered([])
