@@ -12,7 +12,13 @@ from kivuko.encoders.student import load_transformer_student, small_transformer
 from kivuko.encoders.teacher import load_teacher
 from kivuko.encoders.vocabulary import add_words, train_vocabulary
 from kivuko.errors import ModelError
-from kivuko.training.initialization import start_transformer, teacher_words, unit_vectors, with_new_words
+from kivuko.training.initialization import (
+    refuse_unread_script,
+    start_transformer,
+    teacher_words,
+    unit_vectors,
+    with_new_words,
+)
 from kivuko.training.recipe import Start
 
 WORDS = {**COLORS, **NOUNS}
@@ -107,3 +113,15 @@ def test_a_small_transformer_starts_among_the_teachers_words(folder):
         F.normalize(theirs, dim=1) @ F.normalize(theirs, dim=1).T, atol=0.15, rtol=0,
     )  # fmt: skip
     assert ours.norm(dim=1).mean() == pytest.approx(float(size), rel=0.3)
+
+
+def test_a_vocabulary_without_the_script_is_refused_in_one_line(folder):
+    from kivuko.bitext.pairs import Bitext, Pair
+
+    georgian = Bitext(tuple(Pair("ka", word, "cat", "test") for word in ("მწვანე", "წითელი", "კატა")))
+    with pytest.raises(
+        ModelError, match=r"lacks the Georgian script of Georgian \(ka\): 100% of its words .*--student static\)\.$"
+    ):
+        refuse_unread_script(student(folder), georgian)
+    refuse_unread_script(with_new_words(student(folder), georgian, PLANS), georgian)
+    refuse_unread_script(student(folder), bitext())

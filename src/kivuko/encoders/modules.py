@@ -1,8 +1,10 @@
 """The modules of a ``SentenceTransformer``: built from parts, and looked up in a loaded model."""
 
+import contextlib
 import json
+import logging
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Dense, Transformer
 from tokenizers import Tokenizer
 from torch import Tensor, device, nn
+from transformers.utils import logging as transformers_logging
 
 from kivuko.errors import ModelError
 
@@ -114,3 +117,17 @@ def require_one_width(name: str, widths: Mapping[str, int], remedy: str) -> None
     if len(set(widths.values())) > 1:
         listed = ", ".join(f"{owner} {width}" for owner, width in widths.items())
         raise ModelError(f"{name}: vectors are not of one width ({listed}). {remedy}")
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Silence the loading libraries' progress bars and notes."""
+    bars, level = transformers_logging.is_progress_bar_enabled(), logging.root.manager.disable
+    transformers_logging.disable_progress_bar()
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(level)
+        if bars:
+            transformers_logging.enable_progress_bar()

@@ -166,7 +166,9 @@ def _embedding_table(tokenizer: Tokenizer, weights: Tensor) -> Any:
 
 def _card(teacher: TextTeacher, centered: Sequence[str], about: About | None) -> str:
     languages = ", ".join(about.languages) if about else "the languages of its bitext"
-    training = f"recipe `{about.recipe}`, student {about.student}, seed {about.seed}" if about else "not recorded"
+    training = (
+        f"recipe `{about.recipe}`, student {about.described_student}, seed {about.seed}" if about else "not recorded"
+    )
     shift = f" (a mean token is taken from those of {' and '.join(centered)} first)" if centered else ""
     codes = "".join(f"\n- {code}" for code in about.languages) if about else ""
     return f"""\

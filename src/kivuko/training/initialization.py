@@ -23,6 +23,8 @@ from kivuko.encoders.student import StaticStudent, TransformerStudent
 from kivuko.encoders.teacher import TextTeacher
 from kivuko.encoders.vocabulary import PAD, UNKNOWN, WORD_START, add_words, case_forms, train_vocabulary
 from kivuko.errors import ModelError
+from kivuko.languages import language
+from kivuko.perturbations.graphemes import script_name
 from kivuko.text import APOSTROPHE, one_apostrophe, trigrams, word_forms, word_list
 from kivuko.training.recipe import Recipe, Start
 from kivuko.training.teacher_vectors import Progress, teacher_vectors
@@ -36,6 +38,7 @@ _SHORTEST = 3  # letters of a subword whose spelling says something
 _MOST_WORDS = 20_000  # that join a pretrained vocabulary
 _MOST_SUBWORDS = 8_000  # of an unseen script
 _DOTS = 0.1  # share of İ and ı among i, I, İ and ı from which a language has them; about 0.3 in Turkish
+_ENOUGH = 1_000  # pairs that tell whether a vocabulary has the letters of a language
 _MOST_COUNTED = 50  # occurrences of a word that its subwords are learned from
 
 
@@ -196,6 +199,27 @@ def with_new_words(student: TransformerStudent, bitext: Bitext, start: Start) ->
         vectors = association.mean_of(torch.cat([known, known.mean(0).expand(len(tokenizer) - before, -1)]))[before:]
         table[before:] = torch.where(seen[:, None], vectors, known.mean(0)).to(table.dtype)
     return student
+
+
+def refuse_unread_script(student: Any, bitext: Bitext) -> None:
+    """Raise ModelError if a language's letters are in no piece of a student's vocabulary, and its words unknown."""
+    tokenizer = student.tokenizer
+    for code, pairs in bitext.by_language().items():
+        words = list(dict.fromkeys(word for pair in pairs[:_ENOUGH] for word in word_list(pair.text)))
+        ids = tokenizer(words, add_special_tokens=False)["input_ids"] if words else []
+        unread = [word for word, own in zip(words, ids, strict=True) if tokenizer.unk_token_id in own]
+        if 2 * len(unread) <= len(words):
+            continue
+        letters = Counter(letter for word in unread for letter in word if letter.isalpha())
+        known = {letter for piece in tokenizer.get_vocab() for letter in piece}
+        lacking = Counter({letter: count for letter, count in letters.items() if letter not in known})
+        if 2 * lacking.total() > letters.total():
+            script = script_name(lacking.most_common(1)[0][0]).capitalize()
+            raise ModelError(
+                f"{student.name}: its vocabulary lacks the {script} script of {language(code).name} ({code}): "
+                f"{len(unread) / len(words):.0%} of its words are unknown. Choose a recipe that adds words "
+                "(--recipe optical), or a student that learns its vocabulary (--student static)."
+            )
 
 
 def _words(bitext: Bitext) -> tuple[Counter[str], dict[str, list[str]]]:

