@@ -121,6 +121,25 @@ def test_computing_activations_again_changes_no_gradient(folder):
     torch.testing.assert_close(*gradients)
 
 
+@pytest.mark.parametrize("kind", ["contrastive", "mse"])
+def test_training_the_rows_in_use_is_training_the_whole_table(folder, tiny_run, kind):
+    content = f'[[objective]]\nkind = "{kind}"\n[schedule]\nsteps = 4\nbatch_size = 5\nlearning_rate = 0.5'
+    students = []
+    for embeddings in ("all", "used", "frozen"):
+        recipe = parse_recipe(f'{content}\n[fine_tuning]\nembeddings = "{embeddings}"', "mine", "mine.toml")
+        own = student(folder, 16)
+        before = own.model.get_input_embeddings().weight.detach().clone()
+        rows = recipe.fine_tuning.learning_rows(own, tiny_run.bitext)
+        tiny_run.go(student=own, recipe=recipe, rows=rows)
+        students.append(own.state_dict())
+    assert students[0].keys() == students[1].keys()
+    for name, value in students[0].items():
+        torch.testing.assert_close(students[1][name], value, atol=1e-5, rtol=1e-4)
+    table = next(name for name in students[0] if name.endswith("word_embeddings.weight"))
+    assert not torch.equal(students[1][table], before)
+    assert torch.equal(students[2][table], before)
+
+
 def test_a_recipe_names_it_and_training_is_another_run(tmp_path):
     content = (
         '[[objective]]\nkind = "mse"\n[fine_tuning]\nlora_rank = 8\nlayer_decay = 0.9\ngradient_checkpointing = true'
@@ -137,6 +156,7 @@ def test_a_recipe_names_it_and_training_is_another_run(tmp_path):
         ("lora_rank = 1.5", "is not a whole number of 0 or more"),
         ("layer_decay = 0", "is not a number above 0, up to 1"),
         ("layer_decay = 1.1", "is not a number above 0, up to 1"),
+        ('embeddings = "some"', "embeddings = 'some' is none of: used, all, frozen"),
         ("gradient_checkpointing = 1", "gradient_checkpointing = 1 is neither true nor false"),
         ("lora = 8", "did you mean 'lora_rank'"),
     ],

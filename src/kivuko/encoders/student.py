@@ -14,7 +14,10 @@ from sentence_transformers.sentence_transformer.modules import Pooling, StaticEm
 from tokenizers import Tokenizer
 from tokenizers.processors import TemplateProcessing
 from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
+from kivuko.encoders.input_embeddings import UsedRows, by_length
 from kivuko.encoders.loading import local_folder
 from kivuko.encoders.modules import dense_module, features_on, load_sentence_transformer, transformer_module
 from kivuko.encoders.spelling import SpellingNeighbors
@@ -26,6 +29,8 @@ from kivuko.errors import MissingDependencyError, ModelError, wrap_errors
 BEGIN = "[CLS]"
 _NO_IDS: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
 _MOST_REMEMBERED = 1_000_000  # texts whose subwords are kept in memory: some 200 MB
+_PART_COST, _PART_COST_GPU = 64, 4096  # tokens that take as long as one more part of a batch
+TOKEN_BUDGET = 4096
 
 
 class Student(Protocol):
@@ -135,7 +140,9 @@ class _ProjectedStudent(nn.Module):
 
     model: Any
     tokenizer: Any
+    max_length: int
     rows: Tensor | None  # int64 [vocabulary]: the token whose vector each token has, where some share theirs
+    token_budget = TOKEN_BUDGET  # tokens, padding included, whose activations are kept for the way back
 
     def __init__(self, dim: int, name: str, rate_factor: float) -> None:
         super().__init__()
@@ -158,6 +165,16 @@ class _ProjectedStudent(nn.Module):
             with torch.no_grad():
                 table[: len(self.rows)] = table[self.rows]
 
+    def learn_rows(self, rows: Tensor) -> None:
+        """Let only these rows of the token vectors learn, int64, until ``learn_all``."""
+        self.model.set_input_embeddings(UsedRows(self.model.get_input_embeddings(), rows))
+
+    def learn_all(self) -> None:
+        """End ``learn_rows``: the table is one again, with what its rows have learned."""
+        table = self.model.get_input_embeddings()
+        if isinstance(table, UsedRows):
+            self.model.set_input_embeddings(table.whole())
+
     def _project(self, width: int) -> None:
         self.projection = nn.Linear(width, self.dim) if width != self.dim else nn.Identity()
 
@@ -166,7 +183,38 @@ class _ProjectedStudent(nn.Module):
         place: torch.device = next(self.model.parameters()).device
         return place
 
+    def token_ids(self, texts: list[str]) -> list[list[int]]:
+        """Return the numbers of the tokens that each text is cut to, as the network reads them."""
+        ids: list[list[int]] = self.tokenizer(texts, truncation=True, max_length=self.max_length)["input_ids"]
+        return ids if self.rows is None else [self.rows[torch.tensor(own)].tolist() for own in ids]
+
     def encode_tokens(self, texts: list[str]) -> TokenBatch:
+        """Encode texts; see TokenBatch for the shapes. Special tokens count in the pooled vector, not in the mask.
+
+        Texts of like length go through the network together. What exceeds the token budget keeps no activations: they
+        are computed again on the way back, part by part. Neither changes a vector, a gradient, or what objectives see.
+        """
+        lengths = [len(ids) for ids in self.token_ids(texts)]
+        cost = _PART_COST if self.device.type == "cpu" else _PART_COST_GPU
+        parts = by_length(lengths, cost=cost, most=self.token_budget)
+        if len(parts) <= 1:
+            return self._encode(texts)
+        learns, kept, encoded = self.training and torch.is_grad_enabled(), 0, []
+        for rows in reversed(parts):  # the longest first: memory that they leave is enough for the others
+            own = [texts[row] for row in rows]
+            kept += len(rows) * lengths[rows[-1]]
+            if learns and kept > self.token_budget:
+                encoded.append(TokenBatch(*checkpoint(self._encode_parts, own, use_reentrant=False)))
+            else:
+                encoded.append(self._encode(own))
+        return _joined(encoded, [row for rows in reversed(parts) for row in rows])
+
+    def _encode_parts(self, texts: list[str]) -> tuple[Tensor, Tensor, Tensor]:
+        batch = self._encode(texts)
+        return batch.tokens, batch.mask, batch.pooled
+
+    def _encode(self, texts: list[str]) -> TokenBatch:
+        """Encode texts that go through the network together."""
         raise NotImplementedError
 
     def forward(self, texts: list[str]) -> TokenBatch:
@@ -193,8 +241,7 @@ class TransformerStudent(_ProjectedStudent):
         self.max_length = min(max_length, limit - 2 if limit > 2 else limit)
         self._project(int(model.config.hidden_size))
 
-    def encode_tokens(self, texts: list[str]) -> TokenBatch:
-        """Encode texts; see TokenBatch for the shapes. Special tokens count in the pooled vector, not in the mask."""
+    def _encode(self, texts: list[str]) -> TokenBatch:
         encoded = self.tokenizer(
             texts, padding=True, truncation=True, max_length=self.max_length, return_tensors="pt",
             return_special_tokens_mask=True,
@@ -241,8 +288,12 @@ class SentenceStudent(_ProjectedStudent):
         encoder: Any = self.route[0]
         return encoder.tokenizer
 
-    def encode_tokens(self, texts: list[str]) -> TokenBatch:
-        """Encode texts; see TokenBatch for the shapes. Special tokens are not in the mask."""
+    @property
+    def max_length(self) -> Any:
+        encoder: Any = self.route[0]
+        return encoder.max_seq_length
+
+    def _encode(self, texts: list[str]) -> TokenBatch:
         encoder: Any = self.route[0]
         features = features_on(self.device, encoder.preprocess(texts))
         ids, attended = features["input_ids"], features["attention_mask"].bool()
@@ -263,6 +314,19 @@ class SentenceStudent(_ProjectedStudent):
         encoder: Any = modules[0]
         encoder.model = merged(encoder.model)
         return [*modules, *self._closing_modules()]
+
+
+def _joined(parts: list[TokenBatch], order: list[int]) -> TokenBatch:
+    """Join parts of a batch, whose rows go to the places ``order``, into one."""
+    back = torch.argsort(torch.tensor(order))
+    longest = max(part.mask.shape[1] for part in parts)
+    mask = torch.cat([F.pad(part.mask, (0, longest - part.mask.shape[1])) for part in parts])
+    content = torch.cat([part.content() for part in parts])  # [content tokens, dim]
+    places = torch.arange(len(content)).split(mask.sum(1).tolist())
+    places = torch.cat([places[row] for row in back.tolist()]).to(content.device)
+    back = back.to(mask.device)
+    pooled = torch.cat([part.pooled for part in parts])[back]
+    return TokenBatch(None, mask[back], pooled, content.index_select(0, places))
 
 
 def small_transformer(tokenizer: Tokenizer, dim: int, layers: int = 3, width: int = 256) -> TransformerStudent:

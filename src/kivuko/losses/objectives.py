@@ -374,7 +374,7 @@ class TransportObjective:
     def _of_lists(self, student: TokenBatch, teacher: TokenBatch) -> ObjectiveValue:
         """The one problem that has a path without padding, several times as fast."""
         rows, cols = student.mask.sum(1), teacher.mask.sum(1)
-        center = None if self.center is None else self.center.to(student.tokens.device)
+        center = None if self.center is None else self.center.to(student.pooled.device)
         wanted = TokenLists(teacher.content().detach(), cols, center)
         total, unconverged = _AlignedCost.apply(  # type: ignore[no-untyped-call]
             student.content(), rows, center if self.student_centered else None, wanted, self

@@ -17,7 +17,8 @@ from torch.nn import functional as F
 
 from kivuko.bitext.pairs import Bitext, Pair
 from kivuko.bitext.word_alignment import ALIGNERS
-from kivuko.encoders.student import add_lora
+from kivuko.encoders.input_embeddings import used_rows
+from kivuko.encoders.student import TOKEN_BUDGET, add_lora
 from kivuko.errors import KivukoError, ModelError, UsageError, is_number
 from kivuko.losses.kinds import COUNT, FLAG, NOT_NEGATIVE, POSITIVE, Check, Term, one_of, read_term
 from kivuko.losses.objectives import WeightedSum
@@ -36,6 +37,14 @@ class FineTuning:
     lora_rank: int = 0  # of low-rank adapters, which learn in place of the encoder's weights; 0: none
     layer_decay: float = 1.0  # a layer's learning rate over that of the layer above it (arXiv 1801.06146, section 3.2)
     gradient_checkpointing: bool = False  # activations are computed again on the way back: less memory, more time
+    embeddings: str = "used"  # which token vectors learn: those that the bitext uses, "all", or none ("frozen")
+
+    def learning_rows(self, student: Any, bitext: Bitext) -> Tensor | None:
+        """Return the rows of the token vectors that learn, int64; None: the whole table as it is."""
+        if self.embeddings == "all":
+            return None
+        rows = used_rows(student, (pair.text for pair in bitext.pairs))
+        return rows if rows is None or self.embeddings == "used" else rows[:0]
 
     def prepare(self, student: Any, *, new_words: bool) -> None:
         """Give a student its adapters and let it save memory, in place."""
@@ -78,6 +87,7 @@ class Schedule:
     weight_decay: float = 0.0
     token_dropout: float = 0.0  # share of subwords that a static student hides from each training sentence
     validate_every: int = 100  # steps
+    token_budget: int = TOKEN_BUDGET  # tokens of a transformer's batch that are in memory at once; the rest: in parts
 
 
 @dataclass(frozen=True)
@@ -247,7 +257,8 @@ _SHARE = Check(lambda value: is_number(value) and 0 < value <= 1, "is not a numb
 _LESS_THAN_ALL = Check(lambda value: is_number(value) and 0 <= value < 1, "is not a number from 0 to below 1")
 _WHOLE = Check(lambda value: is_number(value, whole=True) and value >= 0, "is not a whole number of 0 or more")
 _CHECKS: Mapping[str, Callable[[str, Any], None]] = {
-    "steps": COUNT, "batch_size": COUNT, "validate_every": COUNT, "warmup": _LESS_THAN_ALL,
+    "steps": COUNT, "batch_size": COUNT, "validate_every": COUNT, "token_budget": COUNT,
+    "warmup": _LESS_THAN_ALL,
     "token_dropout": _LESS_THAN_ALL,
     # Beyond these, the optimizer's own float32 scalars overflow.
     "learning_rate": Check(lambda value: is_number(value) and 0 < value <= 1e30, "is not a number above 0, up to 1e30"),
@@ -256,6 +267,7 @@ _CHECKS: Mapping[str, Callable[[str, Any], None]] = {
     "regularization": POSITIVE, "marginal_penalty": POSITIVE, "spelling": NOT_NEGATIVE, "neighbors": FLAG,
     "kinds": _names_edits, "edits": COUNT, "share": _SHARE, "worst_of": COUNT, "copies": _WHOLE,
     "lora_rank": _WHOLE, "layer_decay": _SHARE, "gradient_checkpointing": FLAG,
+    "embeddings": one_of("used", "all", "frozen"),
 }  # fmt: skip
 
 

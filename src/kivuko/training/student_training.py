@@ -27,7 +27,7 @@ from kivuko.encoders.teacher import TextTeacher
 from kivuko.encoders.vocabulary import train_vocabulary
 from kivuko.errors import DataError
 from kivuko.files import folder_beside
-from kivuko.progress import TrainingProgress
+from kivuko.progress import TrainingProgress, note
 from kivuko.training.initialization import refuse_unread_script, start_transformer, started_student, with_new_words
 from kivuko.training.loop import Report, Training, TrainingResult, fit, step_seed, warmup_cosine
 from kivuko.training.recipe import Recipe, Schedule
@@ -81,10 +81,15 @@ def train_student(
     validation = Validation.from_bitext(selecting, job.distractors, vectors)
     if job.recipe.start.neighbors and isinstance(student, StaticStudent):
         student.spelling = SpellingNeighbors.from_bitext(job.bitext)
+    seen = noise.with_copies(job.bitext, job.seed) if noise else job.bitext
+    rows = job.recipe.fine_tuning.learning_rows(student, seen)
+    if watch and rows is not None:
+        note(f"{student.name}: {len(rows):,} of {len(student.tokenizer):,} token vectors learn, those that the bitext "
+             'uses; the others stay as they are ([fine_tuning] embeddings = "all" trains them too).')  # fmt: skip
     result = distill_student(
         student, job.bitext, vectors, job.recipe, validation,
         seed=job.seed, checkpoints=checkpoints, report=watch.stepped if watch else None,
-        device=device,
+        device=device, rows=rows,
     )  # fmt: skip
     about = About(
         teacher=teacher.name, teacher_source=teacher.source, student=student.name,
@@ -197,15 +202,21 @@ def distill_student(
     checkpoints: Path | None = None,
     report: Report | None = None,
     device: str | None = None,
+    rows: Tensor | None = None,
 ) -> TrainingResult:
     """Train ``student`` in place and leave it with the weights that scored best on the validation split.
 
+    ``rows``: those of a transformer's token vectors that learn, int64; None: all.
     In bfloat16 on a GPU that has it; sums there have no fixed order, so a seed gives nearly the same weights only.
     """
     if not len(bitext):
         raise DataError("no pairs to train on: every line of the bitext was left out, or the sample is empty.")
     run = _run_key(student, bitext, vectors, recipe, validation, seed)
     home = next(student.parameters()).device
+    if hasattr(student, "token_budget"):
+        student.token_budget = recipe.schedule.token_budget
+    if rows is not None:
+        student.learn_rows(rows)
     training = _Distillation(
         student, bitext, vectors, recipe, validation, seed, torch.device(device or fastest_device())
     )
@@ -214,6 +225,8 @@ def distill_student(
         training, schedule.steps, every=schedule.validate_every, run=run, checkpoints=checkpoints, report=report
     )
     student.to(home).eval()
+    if rows is not None:
+        student.learn_all()
     return result
 
 
