@@ -50,7 +50,8 @@ class UsedRows(nn.Module):
         """Return the table as one layer, with the rows as they have learned."""
         rows = (self.places >= 0).nonzero()[:, 0]
         self.table[rows] = self.learned[self.places[rows]]
-        return nn.Embedding.from_pretrained(self.table, freeze=False, padding_idx=self.padding_idx)
+        rebuilt: nn.Embedding = nn.Embedding.from_pretrained(self.table, freeze=False, padding_idx=self.padding_idx)
+        return rebuilt
 
 
 def used_rows(student: Any, texts: Iterable[str]) -> Tensor | None:

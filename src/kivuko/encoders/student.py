@@ -140,7 +140,6 @@ class _ProjectedStudent(nn.Module):
 
     model: Any
     tokenizer: Any
-    max_length: int
     rows: Tensor | None  # int64 [vocabulary]: the token whose vector each token has, where some share theirs
     token_budget = TOKEN_BUDGET  # tokens, padding included, whose activations are kept for the way back
 
@@ -174,6 +173,10 @@ class _ProjectedStudent(nn.Module):
         table = self.model.get_input_embeddings()
         if isinstance(table, UsedRows):
             self.model.set_input_embeddings(table.whole())
+
+    @property
+    def max_length(self) -> int:
+        raise NotImplementedError
 
     def _project(self, width: int) -> None:
         self.projection = nn.Linear(width, self.dim) if width != self.dim else nn.Identity()
@@ -238,8 +241,12 @@ class TransformerStudent(_ProjectedStudent):
         self.model, self.tokenizer = model, tokenizer
         limit = getattr(model.config, "max_position_embeddings", None) or max_length
         # Models like RoBERTa reserve two positions.
-        self.max_length = min(max_length, limit - 2 if limit > 2 else limit)
+        self._max_length = min(max_length, limit - 2 if limit > 2 else limit)
         self._project(int(model.config.hidden_size))
+
+    @property
+    def max_length(self) -> int:
+        return self._max_length
 
     def _encode(self, texts: list[str]) -> TokenBatch:
         encoded = self.tokenizer(
@@ -289,9 +296,9 @@ class SentenceStudent(_ProjectedStudent):
         return encoder.tokenizer
 
     @property
-    def max_length(self) -> Any:
+    def max_length(self) -> int:
         encoder: Any = self.route[0]
-        return encoder.max_seq_length
+        return int(encoder.max_seq_length)
 
     def _encode(self, texts: list[str]) -> TokenBatch:
         encoder: Any = self.route[0]
