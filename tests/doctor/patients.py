@@ -90,7 +90,7 @@ def make_index(folder: Path, model: Path, captions=tuple(ENGLISH[:30])) -> Path:
     (photos / "captions.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
     source = open_source(photos / "captions.jsonl")
     encoder = TowerEncoder(load_encoder(model).float())
-    index_images(encoder, [source], folder, model=model.absolute(), workers=1)
+    index_images(encoder, [source], folder, model=model.absolute(), workers=1, batch_size=4)  # two files of vectors
     return folder
 
 

@@ -44,16 +44,23 @@ def with_code(tiny_bert, tmp_path):
 
 
 @pytest.mark.parametrize("loader", LOADERS)
-@pytest.mark.parametrize("kind", ["plain", "sentence-transformers"])
+@pytest.mark.parametrize("kind", ["plain", "clip", "sentence-transformers"])
 def test_code_of_a_model_is_not_run(with_code, monkeypatch, loader, kind):
-    def question(*_):
-        raise AssertionError("a question at the terminal")
+    questions = []
+
+    def question(*shown):
+        questions.append(shown)
+        raise EOFError  # which the library takes for a no
 
     monkeypatch.setattr("builtins.input", question)
     if kind == "sentence-transformers":
         modules = [{"idx": 0, "name": "0", "path": "", "type": "own.Model"}]
         (with_code / "modules.json").write_text(json.dumps(modules))
+    if kind == "clip":
+        settings = json.loads((with_code / "config.json").read_text())
+        (with_code / "config.json").write_text(json.dumps(settings | {"text_config": {}, "vision_config": {}}))
     with pytest.raises(KivukoError) as caught:
         LOADERS[loader](with_code)
     assert "\n" not in str(caught.value)
     assert not (with_code / "ran").exists()
+    assert questions == []
