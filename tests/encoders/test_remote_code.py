@@ -12,6 +12,7 @@ from kivuko.encoders.teacher import load_teacher
 from kivuko.errors import KivukoError
 from kivuko.evaluation.collection import multi_vector_encoders
 from kivuko.translation.seq2seq import load_translator
+from tiny_clip import save_clip
 
 CODE = """
 from pathlib import Path
@@ -44,7 +45,7 @@ def with_code(tiny_bert, tmp_path):
 
 
 @pytest.mark.parametrize("loader", LOADERS)
-@pytest.mark.parametrize("kind", ["plain", "clip", "sentence-transformers"])
+@pytest.mark.parametrize("kind", ["plain", "weights", "clip", "sentence-transformers"])
 def test_code_of_a_model_is_not_run(with_code, monkeypatch, loader, kind):
     questions = []
 
@@ -56,11 +57,28 @@ def test_code_of_a_model_is_not_run(with_code, monkeypatch, loader, kind):
     if kind == "sentence-transformers":
         modules = [{"idx": 0, "name": "0", "path": "", "type": "own.Model"}]
         (with_code / "modules.json").write_text(json.dumps(modules))
+    settings = json.loads((with_code / "config.json").read_text())
     if kind == "clip":
-        settings = json.loads((with_code / "config.json").read_text())
-        (with_code / "config.json").write_text(json.dumps(settings | {"text_config": {}, "vision_config": {}}))
+        settings |= {"text_config": {}, "vision_config": {}}
+    if kind == "weights":  # the tokenizer needs no code of its own
+        del settings["auto_map"]["AutoTokenizer"]
+    (with_code / "config.json").write_text(json.dumps(settings))
     with pytest.raises(KivukoError) as caught:
         LOADERS[loader](with_code)
     assert "\n" not in str(caught.value)
     assert not (with_code / "ran").exists()
     assert questions == []
+
+
+def test_code_of_an_image_processor_is_not_run(tmp_path, monkeypatch):
+    questions = []
+    monkeypatch.setattr("builtins.input", lambda *shown: questions.append(shown) or "y")
+    folder = save_clip(tmp_path / "clip")
+    (folder / "own.py").write_text(CODE)
+    settings = json.loads((folder / "processor_config.json").read_text())
+    settings |= {"processor_class": "Own", "auto_map": {"AutoProcessor": "own.Model"}}
+    (folder / "processor_config.json").write_text(json.dumps(settings))
+    with pytest.raises(KivukoError, match="custom code"):
+        kivuko.load_model(folder, device="cpu")
+    assert questions == []
+    assert not (folder / "ran").exists()
