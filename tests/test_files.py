@@ -13,7 +13,16 @@ from pathlib import Path
 import pytest
 
 from kivuko.errors import CorruptFileError, KivukoError
-from kivuko.files import atomic_path, cache_folder, check_sha256, mend, refuse_unwritable, sha256_of, write_text
+from kivuko.files import (
+    atomic_path,
+    cache_folder,
+    check_sha256,
+    mend,
+    refuse_foreign,
+    refuse_unwritable,
+    sha256_of,
+    write_text,
+)
 
 ABC_SHA256 = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # FIPS 180-2, appendix B.1
 
@@ -279,15 +288,16 @@ with atomic_path(target) as temporary:
 """
 
 
+@pytest.mark.parametrize("next_one", [mend, lambda path: refuse_foreign(path, "old", "a world")])
 @pytest.mark.parametrize("moment", ["writing", "between"])
-def test_what_a_killed_process_leaves_is_mended_by_the_next(tmp_path, moment):
+def test_what_a_killed_process_leaves_is_mended_by_the_next(tmp_path, moment, next_one):
     target = tmp_path / "world"
     fill(target, old="1")
     path = os.pathsep.join(sys.path)
     killed = subprocess.run([sys.executable, "-c", KILLED, target, moment], env={**os.environ, "PYTHONPATH": path})
     assert killed.returncode == -signal.SIGKILL
     assert len(names_in(tmp_path)) == 2
-    mend(target)
+    next_one(target)
     assert names_in(tmp_path) == ["world"]
     assert names_in(target) == ["old"]
 

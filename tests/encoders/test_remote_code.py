@@ -15,8 +15,7 @@ from kivuko.translation.seq2seq import load_translator
 from tiny_clip import save_clip
 
 CODE = """
-from pathlib import Path
-Path(__file__).parent.joinpath("ran").touch()
+open({ran!r}, "w").close()  # not beside this file, which is copied before it runs
 class Model: pass
 class Configuration: pass
 """
@@ -34,7 +33,7 @@ LOADERS = {
 def with_code(tiny_bert, tmp_path):
     """A model of a type that needs its own code."""
     folder = shutil.copytree(tiny_bert, tmp_path / "model")
-    (folder / "own.py").write_text(CODE)
+    (folder / "own.py").write_text(CODE.format(ran=str(folder / "ran")))
     settings = json.loads((folder / "config.json").read_text())
     settings |= {"model_type": "own", "auto_map": {
         "AutoConfig": "own.Configuration", "AutoModel": "own.Model", "AutoModelForSeq2SeqLM": "own.Model",
@@ -74,7 +73,7 @@ def test_code_of_an_image_processor_is_not_run(tmp_path, monkeypatch):
     questions = []
     monkeypatch.setattr("builtins.input", lambda *shown: questions.append(shown) or "y")
     folder = save_clip(tmp_path / "clip")
-    (folder / "own.py").write_text(CODE)
+    (folder / "own.py").write_text(CODE.format(ran=str(folder / "ran")))
     settings = json.loads((folder / "processor_config.json").read_text())
     settings |= {"processor_class": "Own", "auto_map": {"AutoProcessor": "own.Model"}}
     (folder / "processor_config.json").write_text(json.dumps(settings))
