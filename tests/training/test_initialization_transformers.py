@@ -14,6 +14,8 @@ from kivuko.encoders.vocabulary import add_words, train_vocabulary
 from kivuko.errors import ModelError
 from kivuko.training.initialization import (
     refuse_unread_script,
+    map_english,
+    ridge,
     start_transformer,
     teacher_words,
     unit_vectors,
@@ -125,3 +127,39 @@ def test_a_vocabulary_without_the_script_is_refused_in_one_line(folder):
         refuse_unread_script(student(folder), georgian)
     refuse_unread_script(with_new_words(student(folder), georgian, PLANS), georgian)
     refuse_unread_script(student(folder), bitext())
+
+
+def test_ridge_finds_a_linear_map_and_its_offset():
+    torch.manual_seed(0)
+    inputs = torch.randn(60, 5)
+    weight, bias = torch.randn(3, 5), torch.randn(3)
+    found = ridge(inputs, inputs @ weight.T + bias)
+    torch.testing.assert_close(found[0], weight, atol=1e-3, rtol=0)
+    torch.testing.assert_close(found[1], bias, atol=1e-3, rtol=0)
+
+
+def test_ridge_shrinks_what_would_not_hold_for_a_sentence_left_out():
+    torch.manual_seed(0)
+    inputs, targets = torch.randn(20, 15), torch.randn(20, 4)  # nothing to be learned
+    weight, _ = ridge(inputs, targets)
+    plain = torch.linalg.lstsq(inputs - inputs.mean(0), targets - targets.mean(0)).solution.T
+    assert weight.norm() < 0.5 * plain.norm()
+
+
+def test_a_map_from_english_text_brings_the_student_to_the_teacher(folder):
+    teacher = load_teacher(folder)
+    own = student(folder)
+    with torch.no_grad():
+        own.model.get_input_embeddings().weight.add_(0.01)
+    english = [f"{color} {noun}" for color in COLORS.values() for noun in NOUNS.values()]
+    before = {name: one.clone() for name, one in own.model.state_dict().items()}
+    map_english(own, english, teacher)
+    assert all(torch.equal(before[name], one) for name, one in own.model.state_dict().items())
+    with torch.no_grad():
+        ours = own.encode_tokens(english).pooled
+    theirs = torch.from_numpy(teacher.model.encode(english))
+    assert F.cosine_similarity(ours, theirs).min() > 0.95
+    model = assemble(own.eval(), None)  # the map is saved with it
+    torch.testing.assert_close(
+        torch.from_numpy(encode_texts(model, english)), F.normalize(ours, dim=-1), atol=1e-4, rtol=0
+    )

@@ -145,7 +145,9 @@ def test_a_wrong_schedule_is_named(entry, message):
 @pytest.mark.parametrize(
     ("entry", "message"),
     [
-        ('vectors = "means"', "[student] vectors = 'means' is none of: random, mean, transplant"),
+        ('vectors = "means"', "[student] vectors = 'means' is none of: random, transplant"),
+        ('aligner = "giza"', "[student] aligner = 'giza' is none of: transport, ibm1, fast_align, counts"),
+        ('projection = "no"', "[student] projection = 'no' is none of: random, english"),
         ("vectors = true", "vectors = True is none of"),
         ("scale = 0", "[student] scale = 0 is not a positive number"),
         ("scale = inf", "scale = inf is not a positive number"),

@@ -130,6 +130,7 @@ def distill(
         check_path("recipe", recipe, "a recipe's name, a .toml file or a Recipe")
         recipe = load_recipe(recipe)
     chosen = recipe.with_options(steps=steps, batch_size=batch_size, learning_rate=learning_rate)
+    chosen.check_student(str(student))
     with bars(progress) as display:
         training, held_out = _read_sources(sources, validation_share, seed, cldr, font)
         if epochs is not None:

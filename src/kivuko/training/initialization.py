@@ -299,3 +299,44 @@ def _principal(vectors: Tensor, width: int) -> Tensor:
     _, _, directions = torch.linalg.svd(vectors, full_matrices=False)
     kept = vectors @ directions[:rank].T
     return torch.nn.functional.pad(kept, (0, width - rank))
+
+
+_PENALTIES = tuple(10.0**power for power in range(-6, 3))  # of the ridge, shares of the largest squared singular value
+
+
+@torch.no_grad()
+def map_english(
+    student: Any, english: Sequence[str], teacher: TextTeacher, progress: Progress | None = None
+) -> None:
+    """Set a pretrained student's projection, in place, to a linear map learned from English sentences only.
+
+    Ridge regression with an intercept, from the student's sentence vectors to the teacher's unit vectors of the same
+    sentences, as in M2M (arXiv 2601.10096): the student brings its languages together, the map does the rest.
+    """
+    texts = sorted(dict.fromkeys(english), key=len)
+    student.projection = torch.nn.Identity()
+    student.eval()
+    ours = torch.cat([student.encode_tokens(texts[at : at + 64]).pooled.float() for at in range(0, len(texts), 64)])
+    encoded = teacher_vectors(teacher, texts, progress=progress)
+    theirs = F.normalize(rescaled(encoded.pooled[[encoded.sentences[text] for text in texts]]), dim=-1)
+    weight, bias = ridge(ours.cpu(), theirs)
+    student.projection = torch.nn.Linear(weight.shape[1], weight.shape[0]).to(student.device)
+    student.projection.weight.copy_(weight)
+    student.projection.bias.copy_(bias)
+
+
+def ridge(inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the weight [targets' dim, inputs' dim] and bias of ridge regression; the penalty by leaving one out."""
+    x, y = inputs.double(), targets.double()
+    center, goal = x.mean(0), y.mean(0)
+    left, values, right = torch.linalg.svd(x - center, full_matrices=False)  # [n, k], [k], [k, dim]
+    along = left.T @ (y - goal)  # [k, targets' dim]
+
+    def error(penalty: float) -> float:
+        shrunk = values**2 / (values**2 + penalty)  # [k]
+        leverage = (left**2 @ shrunk + 1 / len(x)).clamp_max(1 - 1e-9)  # [n], of each sentence on its own prediction
+        return float((((y - goal - (left * shrunk) @ along) / (1 - leverage)[:, None]) ** 2).sum())
+
+    penalty = min((share * float(values[0]) ** 2 + 1e-12 for share in _PENALTIES), key=error)
+    weight = ((right.T * (values / (values**2 + penalty))) @ along).T  # [targets' dim, dim]
+    return weight.float(), (goal - weight @ center).float()

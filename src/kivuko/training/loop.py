@@ -95,6 +95,8 @@ def fit(
             best = _select(training, at, best)
             if checkpoints:
                 save_checkpoint(checkpoints, run, at, training.state(), best, training.optimizer)
+    if not steps:
+        _select(training, at, best)  # nothing is trained, but the score is of interest
     if best:
         training.weights.load_state_dict(best)
     return TrainingResult(at.best_step, at.best_score, at.history, time.monotonic() - started)

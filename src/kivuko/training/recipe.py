@@ -102,6 +102,7 @@ class Start:
     marginal_penalty: float | None = None  # > 0, weight of those plans' marginals, in that unit; None: they must hold
     spelling: float = 0.0  # >= 0, bonus for a subword and a word that are spelled the same, in nats; 0: none
     neighbors: bool = False  # a static student reads misspelled words by their neighbors (``encoders.spelling``)
+    projection: str = "random"  # of a pretrained student; "english": see ``map_english``
 
 
 @dataclass(frozen=True)
@@ -188,7 +189,18 @@ class Recipe:
         parts = [None if part is None else asdict(part) for part in (self.start, self.augmentation, self.fine_tuning)]
         return [self.name, asdict(self.schedule), [term.described() for term in self.terms], *parts]
 
+    def check_student(self, student: str) -> None:
+        """Raise UsageError for a student without the part that the recipe initializes."""
+        if self.start.projection == "english" and student in ("static", "small"):
+            raise UsageError(
+                f"recipe {self.name}: a linear map from English text needs a pretrained student, not {student}: give "
+                "--student multilingual-e5-small, a folder or a hub id."
+            )
+
     def with_schedule(self, **changes: Any) -> Recipe:
+        """Return the same recipe with another schedule; one without objectives keeps its 0 steps."""
+        if not self.terms:
+            changes = changes | {"steps": 0}
         return replace(self, schedule=replace(self.schedule, **changes))
 
     def with_options(self, **options: int | float | None) -> Recipe:
@@ -214,20 +226,24 @@ def parse_recipe(content: str, name: str, where: str) -> Recipe:
     known = {"description", "objective", "schedule", "student", "augmentation", "fine_tuning"}
     _check_keys(table, known, where, "the recipe")
     entries = table.get("objective", [])
-    if not isinstance(entries, list) or not entries:
+    untrained = entries == [] and table.get("schedule") == {"steps": 0}
+    if not isinstance(entries, list) or not (entries or untrained):
         raise UsageError(f"{where}: names no objective. Add at least one [[objective]] with a kind.")
     for key, part in _PARTS.items():
         _check_keys(table.get(key, {}), {one.name for one in fields(part)}, where, f"[{key}]")
+    if untrained:
+        del table["schedule"]
     try:
         parts = {key: part(**_read(part, table.get(key, {}), f"[{key}] ")) for key, part in _PARTS.items()}
         terms = tuple(read_term(entry) for entry in entries)
     except (TypeError, ValueError) as problem:
         raise UsageError(f"{where}: {problem}.") from problem
-    if not any(term.weight for term in terms):
+    if not untrained and not any(term.weight for term in terms):
         raise UsageError(f"{where}: every objective has weight 0, so nothing would be learned.")
     augmentation = parts["augmentation"] if "augmentation" in table else None
     description = str(table.get("description", ""))
-    return Recipe(name, description, terms, parts["schedule"], parts["student"], augmentation, parts["fine_tuning"])
+    schedule = replace(parts["schedule"], steps=0) if untrained else parts["schedule"]
+    return Recipe(name, description, terms, schedule, parts["student"], augmentation, parts["fine_tuning"])
 
 
 def _read(part: type, table: Mapping[str, Any], where: str) -> dict[str, Any]:
@@ -258,6 +274,7 @@ _LESS_THAN_ALL = Check(lambda value: is_number(value) and 0 <= value < 1, "is no
 _WHOLE = Check(lambda value: is_number(value, whole=True) and value >= 0, "is not a whole number of 0 or more")
 _CHECKS: Mapping[str, Callable[[str, Any], None]] = {
     "steps": COUNT, "batch_size": COUNT, "validate_every": COUNT, "token_budget": COUNT,
+    "projection": one_of("random", "english"),
     "warmup": _LESS_THAN_ALL,
     "token_dropout": _LESS_THAN_ALL,
     # Beyond these, the optimizer's own float32 scalars overflow.

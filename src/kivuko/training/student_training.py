@@ -28,7 +28,13 @@ from kivuko.encoders.vocabulary import train_vocabulary
 from kivuko.errors import DataError
 from kivuko.files import folder_beside
 from kivuko.progress import TrainingProgress, note
-from kivuko.training.initialization import refuse_unread_script, start_transformer, started_student, with_new_words
+from kivuko.training.initialization import (
+    map_english,
+    refuse_unread_script,
+    start_transformer,
+    started_student,
+    with_new_words,
+)
 from kivuko.training.loop import Report, Training, TrainingResult, fit, step_seed, warmup_cosine
 from kivuko.training.recipe import Recipe, Schedule
 from kivuko.training.teacher_vectors import Progress, TeacherVectors, teacher_vectors
@@ -136,6 +142,7 @@ def build_student(
     progress: Progress | None = None,
 ) -> Any:
     """Build the student that ``spec`` names, with first weights by the recipe's ``[student]`` table."""
+    recipe.check_student(spec)
     torch.manual_seed(seed)
     if spec not in ("static", "small"):
         with quiet():
@@ -144,6 +151,8 @@ def build_student(
         if recipe.start.vectors != "random":
             with_new_words(student, bitext, recipe.start)
         refuse_unread_script(student, bitext)
+        if recipe.start.projection == "english":
+            map_english(student, [pair.english for pair in bitext.pairs], teacher, progress)
         recipe.fine_tuning.prepare(student, new_words=len(student.tokenizer) > known)
         return student
     if recipe.augmentation is not None:
