@@ -13,8 +13,8 @@ from kivuko.encoders.teacher import load_teacher
 from kivuko.encoders.vocabulary import add_words, train_vocabulary
 from kivuko.errors import ModelError
 from kivuko.training.initialization import (
-    refuse_unread_script,
     map_english,
+    refuse_unread_script,
     ridge,
     start_transformer,
     teacher_words,

@@ -214,7 +214,7 @@ def test_m2m_trains_nothing_whatever_the_schedule_and_needs_a_pretrained_student
     assert (recipe.terms, recipe.schedule.steps, recipe.start) == ((), 0, Start(projection="english"))
     assert recipe.with_schedule(steps=100).schedule.steps == 0
     assert recipe.with_options(steps=100).schedule.steps == 0
-    with pytest.raises(UsageError, match="recipe m2m: .* needs a pretrained student, not static"):
+    with pytest.raises(UsageError, match=r"recipe m2m: .* needs a pretrained student, not static"):
         recipe.check_student("static")
     recipe.check_student("multilingual-e5-small")
 

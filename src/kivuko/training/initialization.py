@@ -305,9 +305,7 @@ _PENALTIES = tuple(10.0**power for power in range(-6, 3))  # of the ridge, share
 
 
 @torch.no_grad()
-def map_english(
-    student: Any, english: Sequence[str], teacher: TextTeacher, progress: Progress | None = None
-) -> None:
+def map_english(student: Any, english: Sequence[str], teacher: TextTeacher, progress: Progress | None = None) -> None:
     """Set a pretrained student's projection, in place, to a linear map learned from English sentences only.
 
     Ridge regression with an intercept, from the student's sentence vectors to the teacher's unit vectors of the same
