@@ -93,7 +93,7 @@ def test_a_gzip_that_was_cut(tmp_path):
         ("[3]", "'image'"),
         ('{"images": [{"file_name": "a.jpg"}], "annotations": []}', "'id'"),
         ('{"images": [{"file_name": "a.jpg", "id": 1}], "annotations": [{"image_id": 2}]}', "image 2"),
-        ('{"images": [{"file_name": "a.jpg", "id": 1}], "annotations": [{"image_id": 1}]}', "no text"),
+        ('{"images": [{"file_name": "a.jpg", "id": 1}], "annotations": [{"image_id": 1}]}', "without a caption: 1"),
         ('{"images": [{"filename": "a.jpg", "split": "test"}]}', "'sentences'"),
         ('{"images": [{"filename": "a.jpg", "split": "train", "sentences": []}]}', "--split"),
         ('{"images": [{"filename": "a.jpg", "split": "test", "sentences": []}]}', "no caption"),

@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from kivuko.bitext.formats import csv_cells
 from kivuko.bitext.sentence_sets import is_sentence_spec
 from kivuko.datasets.captions.caption_set import CaptionSet
 from kivuko.datasets.captions.formats import is_caption_spec, is_own_set, open_caption_set, path_of
+from kivuko.datasets.captions.own_files import CAPTION_COLUMNS
 from kivuko.datasets.collections.collection import Collection, Judgments
 from kivuko.datasets.collections.ir_dataset import open_ir_dataset
 from kivuko.datasets.collections.trec_folder import open_folder
@@ -211,15 +213,15 @@ def _refuse_equal_ids(collection: Collection, hashes: array[int]) -> None:
 
 
 # Under these keys JSON Lines files of captions hold text: a string, a list of strings, or objects that hold some.
-_KEYS = ("caption", "captions", "text", "texts", "sentence", "sentences", "query", "raw", "english", "translation")
+_KEYS = (*CAPTION_COLUMNS, "texts", "sentences", "query", "raw", "english", "translation")
 
 
 def evaluation_captions(specs: Sequence[str], language: str) -> Iterator[str]:
     """Yield the captions of a language, and the English ones, of all evaluation sets named, to look for in bitext.
 
     A spec is a data set (see ``SPECS``), of which captions or queries count, or a file: a caption on each line (cells
-    between tabs are captions of their own, if they are more than one word), or JSON lines with captions under
-    ``caption`` or the like.
+    between tabs, or of a CSV file, are captions of their own, if they are more than one word), or JSON lines with
+    captions under ``caption`` or the like.
     """
     for spec in specs:
         empty, path = True, Path(spec)
@@ -255,8 +257,9 @@ def _of_dataset(spec: str, language: str) -> Iterator[str]:
 
 
 def _of_lines(path: Path) -> Iterator[str]:
+    separated_by_commas = ".csv" in path.suffixes
     for _, line in text_lines(path):
-        cells = line.split("\t")
+        cells = csv_cells(line, ",") if separated_by_commas else line.split("\t")
         for cell in cells:
             # Beside a caption, a single word without spaces is the name of an image or a number.
             if cell.strip() and (len(cells) == 1 or " " in cell.strip() or not cell.isascii()):

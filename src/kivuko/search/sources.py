@@ -13,7 +13,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from kivuko.datasets.captions.caption_set import CaptionSet
+from kivuko.datasets.captions.caption_set import CaptionSet, find_file
 from kivuko.datasets.captions.formats import is_caption_spec, path_of
 from kivuko.datasets.captions.own_files import CAPTION_COLUMNS, CaptionLine, caption_lines, is_captions_file
 from kivuko.datasets.captions.webdataset import APART, NO_IMAGE, Description, Member, dots_note, samples
@@ -139,6 +139,8 @@ class FolderSource:
                 yield relative
         elif not stat.S_ISREG(state.st_mode):
             yield Skip(key, "not a regular file")
+        elif is_captions_file(Path(key)):
+            yield Skip(key, "captions file", "name it as a source of its own, for images with their captions")
         else:
             yield Work(key, FilePlace(os.fsdecode(path)), state.st_size, state.st_mtime_ns)
 
@@ -170,6 +172,8 @@ class CaptionsSource:
             else:
                 rest = {name: number_or_text(cell) for name, cell in line.metadata.items()} if table else line.metadata
                 yield self._work(named, clean_caption(line.caption), clean_metadata(rest))
+                if isinstance(line.caption, bool | int):
+                    yield Skip(place, "caption is no text", "the image is kept")
 
     def _lines(self) -> Iterator[CaptionLine]:
         return caption_lines(self.path, lenient=True)
@@ -182,6 +186,8 @@ class CaptionsSource:
         try:
             state = path.stat()
         except FileNotFoundError:
+            if other := find_file(self.path.parent, named):
+                return self._work(str(other), caption, metadata)
             return Skip(key, "missing", f"named in {self.path.name}")
         except (OSError, ValueError) as problem:
             return Skip(key, "cannot be read", str(getattr(problem, "strerror", None) or problem))
@@ -335,11 +341,11 @@ def number_or_text(text: str) -> Value:
 
 
 def clean_caption(text: Any) -> str | None:
-    """Return a caption on one line, the first of a list or of an object by language; None if there is none."""
+    """Return a caption on one line, the first of a list that is not blank, or of an object; None if there is none."""
     if isinstance(text, dict):
         text = next(iter(text.values()), None)
     if isinstance(text, list):
-        text = next(iter(text), None)
+        return next(filter(None, map(clean_caption, text)), None)
     if not isinstance(text, str):
         return None
     return single_spaced(text.encode("utf-8", "replace").decode("utf-8"))[:_LONGEST] or None

@@ -1,10 +1,11 @@
 """An image-caption set: images, and per language the captions that people wrote for them; and how readers build one."""
 
 import os
+import unicodedata
 from collections import Counter
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal, NamedTuple, Self
 
 from kivuko.errors import DataError, UsageError
@@ -139,7 +140,7 @@ class CaptionFormat:
 
 
 class ImageFolder:
-    """A folder in which images are looked up by path, or by name at any depth.
+    """A folder in which images are looked up by path, or at any depth by name and the folders that both paths name.
 
     It is walked once, and only if an image is not at its path. Hidden folders and links to folders are skipped.
     """
@@ -157,11 +158,15 @@ class ImageFolder:
             place = self.path / name
             if _is_file(place):
                 return place
-        for name in names:
-            if places := self._index().get(Path(name).name):
+        for form in (form for name in names for form in (name, *spellings(name))):
+            path = self.path / form
+            if _is_file(path):
+                return path
+            places = [place for place in self._index().get(PurePosixPath(form).name, ()) if _fits(place, form)]
+            if places:
                 if len(places) > 1:
                     raise DataError(
-                        f"{self.path}: holds two images named {Path(name).name}: {places[0]} and {places[1]}; "
+                        f"{self.path}: holds two images named {Path(form).name}: {places[0]} and {places[1]}; "
                         "name the folder of this set's own images after a comma"
                     )
                 return self.path / places[0]
@@ -177,6 +182,34 @@ class ImageFolder:
                     where = name if below == "." else f"{below}/{name}"
                     self._by_name.setdefault(name, []).append(where)
         return self._by_name
+
+
+def spellings(name: str) -> Iterator[str]:
+    """Yield the other forms in which a file system may have a path.
+
+    They are: with slashes for the backslashes of Windows and no space around it, in Unicode NFC or NFD (as macOS stores
+    names), and with its ending in small or capital letters.
+    """
+    plain = name.strip().replace("\\", "/")
+    forms = dict.fromkeys([plain, *(unicodedata.normalize(form, plain) for form in ("NFC", "NFD"))])
+    for form in [*forms]:
+        stem, dot, ending = form.rpartition(".")
+        forms |= dict.fromkeys([f"{stem}{dot}{ending.lower()}", f"{stem}{dot}{ending.upper()}"])
+    yield from (form for form in forms if form not in ("", name))
+
+
+def find_file(folder: Path, name: str) -> Path | None:
+    """Return the file of a path below a folder in another of its ``spellings``, or None."""
+    return next((place for form in spellings(name) if _is_file(place := folder / form)), None)
+
+
+def _fits(place: str, name: str) -> bool:
+    """Return True if one of two paths is the end of the other; ``train/1.jpg`` is not ``test/1.jpg``.
+
+    ``images/`` counts for nothing, because captions are written with and without it.
+    """
+    folders = zip(*(reversed(PurePosixPath(one.removeprefix("images/")).parts) for one in (place, name)), strict=False)
+    return all(here == there for here, there in folders)
 
 
 def _is_name(name: str) -> bool:
@@ -239,6 +272,8 @@ class SetBuilder:
         """Add one image's captions in one language, as the file writes it; return how many were not blank."""
         code, count = self._code(written, place), 0
         for text in texts:
+            if text is None or text != text:  # null, or NaN as pandas writes what is missing
+                text = ""
             if not isinstance(text, str):
                 raise DataError(f"{place}: a caption of {image!r} in {code} is no text but {repr(text)[:60]}")
             clean = single_spaced(text.encode("utf-8", "replace").decode("utf-8"))

@@ -6,6 +6,7 @@ Crossmodal-3600, xFlickr&CO, WIT, MSCOCO and sets like it have JSON.
 
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -370,7 +371,7 @@ def _read_coco(request: Request) -> CaptionSet:
     elif not isinstance(content, dict) or not isinstance(images := content.get("images"), list):
         raise DataError(f"{file}: not captions in a way of COCO's ({_COCO_KINDS})")
     elif isinstance(annotations := content.get("annotations"), list):
-        builder.add(_coco_annotations(images, annotations, str(file)))
+        builder.add(_coco_annotations(images, annotations, str(file), builder.left_out))
     else:
         split = request.split
         builder.add(_coco_karpathy(images, {"test": "test", "validation": "val"}[split], str(file)))
@@ -389,22 +390,28 @@ def _coco_list(rows: list[Any], file: str) -> Iterator[Row]:
         yield Row(place, name, (name, f"images/{name}"), [(None, as_texts(row.get("caption")))])
 
 
-def _coco_annotations(images: list[Any], annotations: list[Any], file: str) -> Iterator[Row]:
+def _coco_annotations(images: list[Any], annotations: list[Any], file: str, left_out: Counter[str]) -> Iterator[Row]:
     names: dict[str, str] = {}
     for number, row in enumerate(images):
         place = f"{file}, images entry {number}"
         name = _coco_text(row, "file_name", place)
-        names[_coco_key(row, "id", place)] = name
+        key = _coco_key(row, "id", place)
+        if names.setdefault(key, name) != name:
+            raise DataError(f"{place}: the id {key} is of two images, {names[key]} and {name}; give each its own")
         yield Row(place, name, (name, f"images/{name}"))
     for number, row in enumerate(annotations):
         place = f"{file}, annotations entry {number}"
         key = _coco_key(row, "image_id", place)
         if key not in names:
             raise DataError(f"{place}: a caption of image {key}, which 'images' does not have; fetch the file again")
-        yield Row(place, names[key], (), [(None, [row.get("caption")])])
+        if "caption" in row:
+            yield Row(place, names[key], (), [(None, [row["caption"]])])
+        else:
+            left_out["annotation without a caption"] += 1
 
 
 def _coco_karpathy(images: list[Any], split: str, file: str) -> Iterator[Row]:
+    paths: dict[str, str] = {}  # of the first image of a name, whose id is its name; of others it is the path
     for number, row in enumerate(images):
         place = f"{file}, images entry {number}"
         name = _coco_text(row, "filename", place)
@@ -415,7 +422,8 @@ def _coco_karpathy(images: list[Any], split: str, file: str) -> Iterator[Row]:
             raise DataError(f"{place}: no list of 'sentences'; {_COCO_KINDS} are read")
         folder = row.get("filepath")
         path = f"{folder}/{name}" if isinstance(folder, str) and folder else name
-        yield Row(place, name, (path, f"images/{path}"), [(None, [one.get("raw") for one in sentences])], path)
+        key = name if paths.setdefault(name, path) == path else path
+        yield Row(place, key, (path, f"images/{path}"), [(None, [one.get("raw") for one in sentences])], path)
 
 
 def _coco_text(row: Any, name: str, place: str) -> str:
@@ -424,7 +432,9 @@ def _coco_text(row: Any, name: str, place: str) -> str:
 
 def _coco_key(row: Any, name: str, place: str) -> str:
     value = row.get(name) if isinstance(row, dict) else None
-    return str(value) if type(value) is int else _coco_text(row, name, place)
+    if type(value) is int or (type(value) is float and value.is_integer()):  # pandas writes 1.0
+        return str(int(value))
+    return _coco_text(row, name, place)
 
 
 def _read_json(path: Path) -> Any:
