@@ -44,7 +44,7 @@ def tmx(language: str, rows: Sequence[tuple[str, str, str]], english: str = "en"
 
 
 def write_tico(folder: Path, *languages: str, slip: Sequence[int] = (), zipped: bool = True) -> Path:
-    """Write ``all.en-XX.tmx.zip`` for each language; in the last one, some documents are out of step."""
+    """Write ``all.en-XX.tmx.zip`` for each language; in the last one, some documents are misaligned."""
     folder.mkdir(parents=True, exist_ok=True)
     for language in languages:
         content = tmx(language, units(language, slip if language == languages[-1] else ()))

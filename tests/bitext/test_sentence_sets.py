@@ -1,4 +1,4 @@
-"""Sets of sentences as published: languages, splits, sentences out of step, and every kind of file that is not one."""
+"""Sets of sentences as published: languages, splits, misaligned sentences, and every kind of file that is not one."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kivuko.bitext.misaligned import in_step
+from kivuko.bitext.misaligned import aligned_sentences
 from kivuko.bitext.prepare import check_bitext, clean_bitext
 from kivuko.bitext.reading import open_source, read_bitext
-from kivuko.bitext.sentence_sets import SentenceSet, sentence_key
+from kivuko.bitext.sentence_sets import open_set, sentence_key
 from kivuko.errors import DataError, KivukoError, UsageError
 from sentence_files import DOCUMENTS, LENGTH, sentence, tmx, units, write_tico
 
 
 def test_a_folder_of_zip_archives_is_split_by_document_alike_in_every_language(tmp_path: Path) -> None:
-    sentences = SentenceSet(f"tico19:{write_tico(tmp_path, 'sw', 'tl')}")
+    sentences = open_set(f"tico19:{write_tico(tmp_path, 'sw', 'tl')}")
     assert sentences.languages == ("fil", "sw")
     sides = {split: {row.document for row in sentences.split("sw", split)} for split in ("train", "validation", "test")}
     assert sum(map(len, sides.values())) == DOCUMENTS == len(set().union(*sides.values()))
@@ -27,14 +27,14 @@ def test_a_folder_of_zip_archives_is_split_by_document_alike_in_every_language(t
     for split, documents in sides.items():
         assert {row.document for row in sentences.split("fil", split)} == documents
         assert len(sentences.split("sw", split)) == len(documents) * LENGTH
-    alone = SentenceSet(f"tico19:{tmp_path / 'all.en-tl.tmx.zip'}")
+    alone = open_set(f"tico19:{tmp_path / 'all.en-tl.tmx.zip'}")
     assert alone.languages == ("fil",)
     assert alone.split("fil", "test") == sentences.split("fil", "test"), "a file alone is split as in its folder"
 
 
 def test_the_split_of_documents_is_the_same_everywhere(tmp_path: Path) -> None:
     """A changed rule would move sentences from test to train between versions."""
-    sentences = SentenceSet(f"tico19:{write_tico(tmp_path, 'sw')}")
+    sentences = open_set(f"tico19:{write_tico(tmp_path, 'sw')}")
     split = {row.document: side for row, side in sentences.placed("sw")}
     assert {name for name, side in split.items() if side == "test"} == TEST
     assert {name for name, side in split.items() if side == "validation"} == VALIDATION
@@ -48,7 +48,7 @@ def test_bitext_is_the_training_split(tmp_path: Path) -> None:
     spec = f"tico19:{write_tico(tmp_path, 'sw')}"
     source = open_source(spec, "swh")
     bitext = read_bitext(spec, "sw")
-    rows = SentenceSet(spec).split("sw", "train")
+    rows = open_set(spec).split("sw", "train")
     assert [(pair.text, pair.english) for pair in bitext] == [(row.text, row.english) for row in rows]
     assert [raw.text for raw in source] == [row.text for row in rows]
     assert bitext.pairs[0].origin == f"{tmp_path / 'all.en-sw.tmx.zip'}:{rows[0].number}"
@@ -61,13 +61,13 @@ def test_bitext_is_the_training_split(tmp_path: Path) -> None:
 
 def test_no_sentence_is_on_two_sides(tmp_path: Path) -> None:
     rows = units("sw")
-    placed = SentenceSet(f"tico19:{write_tico(tmp_path / 'a', 'sw')}").placed("sw")
+    placed = open_set(f"tico19:{write_tico(tmp_path / 'a', 'sw')}").placed("sw")
     test = next(place for place, (_, side) in enumerate(placed) if side == "test")
     train = [place for place, (_, side) in enumerate(placed) if side == "train"]
     rows[train[0]] = (rows[train[0]][0], "another text altogether", f"“{rows[test][2].upper()}”!")
     rows[train[1]] = (rows[train[1]][0], rows[test][1], rows[train[1]][2])
     (tmp_path / "all.en-sw.tmx").write_text(tmx("sw", rows))
-    sentences = SentenceSet(f"tico19:{tmp_path}")
+    sentences = open_set(f"tico19:{tmp_path}")
     changed = dict(enumerate(side for _, side in sentences.placed("sw")))
     assert changed[test] == "test"
     assert changed[train[0]] == changed[train[1]] == "same sentence in another split"
@@ -75,39 +75,39 @@ def test_no_sentence_is_on_two_sides(tmp_path: Path) -> None:
     assert sentences.english[sentence_key(rows[test][2])].split == "test"
 
 
-def test_documents_out_of_step_are_left_out_in_every_split(tmp_path: Path) -> None:
+def test_misaligned_documents_are_left_out_in_every_split(tmp_path: Path) -> None:
     slipped = (3, 4, 5, 9, 10)
-    sentences = SentenceSet(f"tico19:{write_tico(tmp_path, 'sw', 'so', slip=slipped)}")
-    out = [number for number, (_, side) in enumerate(sentences.placed("so")) if side == "out of step"]
+    sentences = open_set(f"tico19:{write_tico(tmp_path, 'sw', 'so', slip=slipped)}")
+    out = [number for number, (_, side) in enumerate(sentences.placed("so")) if side == "misaligned"]
     expected = [number for number in range(DOCUMENTS * LENGTH) if number // LENGTH in slipped]
     assert len(set(out) ^ set(expected)) <= 6, "a sentence or two at the edge of a run fits by chance"
     assert sentences.left_out("sw") == {}
     assert len(sentences.english) == DOCUMENTS * LENGTH, "their English is searched all the same"
     with pytest.raises(DataError, match=r"none of 192 sentences belongs to the English beside it"):
-        SentenceSet(f"tico19:{write_tico(tmp_path / 'all', 'so', slip=range(DOCUMENTS))}").placed("so")
+        open_set(f"tico19:{write_tico(tmp_path / 'all', 'so', slip=range(DOCUMENTS))}").placed("so")
 
 
-def test_lengths_show_what_is_out_of_step() -> None:
+def test_lengths_show_what_is_misaligned() -> None:
     """Three odd translations in a row are no run; thirty other sentences are; few or equal lengths show nothing."""
     english = [sentence("en", number) for number in range(300)]
     texts = [sentence("sw", number) for number in range(300)]
-    assert in_step(texts, english).all()
+    assert aligned_sentences(texts, english).all()
     texts[50:53] = ["x" * 300, "y", "z" * 400]
-    assert in_step(texts, english).all()
+    assert aligned_sentences(texts, english).all()
     texts[100:130] = texts[101:131]
-    left = np.flatnonzero(~in_step(texts, english))
+    left = np.flatnonzero(~aligned_sentences(texts, english))
     assert left.min() in range(99, 103)
     assert left.max() in range(127, 131)
     assert len(left) >= 26
-    assert in_step(texts[100:115], english[100:115]).all()
-    assert in_step(["neno moja"] * 40, ["one word"] * 40).all()
-    assert len(in_step([], [])) == 0
+    assert aligned_sentences(texts[100:115], english[100:115]).all()
+    assert aligned_sentences(["neno moja"] * 40, ["one word"] * 40).all()
+    assert len(aligned_sentences([], [])) == 0
 
 
 def test_one_tmx_file_under_any_name(tmp_path: Path) -> None:
     write_tico(tmp_path, "sw", zipped=False)
     (tmp_path / "all.en-sw.tmx").rename(tmp_path / "memory.xml")
-    assert SentenceSet(f"tico19:{tmp_path / 'memory.xml'}").languages == ("sw",)
+    assert open_set(f"tico19:{tmp_path / 'memory.xml'}").languages == ("sw",)
 
 
 def flores(folder: Path, code: str, split: str, lines: list[str]) -> None:
@@ -121,7 +121,7 @@ def test_flores_in_its_folders(tmp_path: Path) -> None:
             flores(tmp_path, code, split, [sentence(short, number) for number in numbers])
         urls = "".join(f"https://example.org/{number // 3}\twikinews\n" for number in numbers)
         (tmp_path / f"metadata_{split}.tsv").write_text("URL\tdomain\n" + urls)
-    sentences = SentenceSet(f"flores:{tmp_path}")
+    sentences = open_set(f"flores:{tmp_path}")
     assert sentences.languages == ("sw", "zh-Hant")
     assert [row.text for row in sentences.split("sw", "test")] == [sentence("sw", number) for number in range(60, 90)]
     sides = {side: {row.document for row in sentences.split("sw", side)} for side in ("train", "validation")}
@@ -132,11 +132,11 @@ def test_flores_in_its_folders(tmp_path: Path) -> None:
     assert [row.id for row in sentences.split("zh-Hant", "test")] == [row.id for row in sentences.split("sw", "test")]
     flores(tmp_path, "swh_Latn", "dev", ["moja"])
     with pytest.raises(DataError, match=r"swh_Latn\.dev: 1 line, but eng_Latn\.dev has 60"):
-        SentenceSet(f"flores:{tmp_path}").rows("sw")
+        open_set(f"flores:{tmp_path}").rows("sw")
     (tmp_path / "devtest" / "eng_Latn.devtest").unlink()
     (tmp_path / "dev" / "eng_Latn.dev").unlink()
     with pytest.raises(DataError, match="has no English"):
-        SentenceSet(f"flores:{tmp_path}")
+        open_set(f"flores:{tmp_path}")
 
 
 def test_flores_plus_as_json_lines(tmp_path: Path) -> None:
@@ -145,7 +145,7 @@ def test_flores_plus_as_json_lines(tmp_path: Path) -> None:
         rows = [{"id": n, "text": sentence(short, n), "url": "https://example.org/1"} for n in range(4)]
         content = "".join(json.dumps(row) + "\n" for row in rows)
         (tmp_path / "devtest" / f"{code}.jsonl").write_text(content, encoding="utf-8")
-    sentences = SentenceSet(f"flores:{tmp_path}")
+    sentences = open_set(f"flores:{tmp_path}")
     assert [(row.document, row.english) for row in sentences.split("mr", "test")] == [
         ("https://example.org/1", sentence("en", number)) for number in range(4)
     ]
@@ -158,7 +158,7 @@ def test_tatoeba_pairs_are_split_by_english_sentence(tmp_path: Path, name: str) 
     rows = [f"{n}\t{sentence('en', n)}\t{1000 + n}\t{sentence('sw', n)}" for n in range(200)]
     rows.append(f"500\t{sentence('en', 3)}\t1500\tnyingine kabisa")  # the same English sentence once more
     (tmp_path / name).write_text("\n".join(rows) + "\n", encoding="utf-8")
-    sentences = SentenceSet(f"tatoeba:{tmp_path}")
+    sentences = open_set(f"tatoeba:{tmp_path}")
     sides = {side: sentences.split("sw", side) for side in ("train", "validation", "test")}
     assert sum(map(len, sides.values())) == 201
     assert len(sides["train"]) > 150
@@ -169,7 +169,7 @@ def test_tatoeba_pairs_are_split_by_english_sentence(tmp_path: Path, name: str) 
     assert len(set(again)) == 1
     swapped = [f"{1000 + n}\t{sentence('sw', n)}\t{n}\t{sentence('en', n)}" for n in range(3)]
     (tmp_path / "sw-en.tsv").write_text("\n".join(swapped), encoding="utf-8")
-    assert SentenceSet(f"tatoeba:{tmp_path / 'sw-en.tsv'}").rows("sw")[1].english == sentence("en", 1)
+    assert open_set(f"tatoeba:{tmp_path / 'sw-en.tsv'}").rows("sw")[1].english == sentence("en", 1)
 
 
 def _empty(folder: Path) -> None:
@@ -240,7 +240,7 @@ def test_wrong_names_are_answered_in_one_line(tmp_path: Path, spec: str, languag
 def test_a_file_of_two_other_languages_and_lines_that_are_no_pairs(tmp_path: Path) -> None:
     (tmp_path / "x.tmx").write_text(tmx("sw", units("sw")[:1], english="so"))
     with pytest.raises(DataError, match="holds so and sw; give a TMX file of English and one other language"):
-        SentenceSet(f"tico19:{tmp_path / 'x.tmx'}")
+        open_set(f"tico19:{tmp_path / 'x.tmx'}")
     (tmp_path / "en-sw.tsv").write_text("mbwa\tdog\n")
     with pytest.raises(DataError, match=r"en-sw\.tsv:1: not number, sentence, number, translation between tabs"):
-        SentenceSet(f"tatoeba:{tmp_path / 'en-sw.tsv'}").rows("sw")
+        open_set(f"tatoeba:{tmp_path / 'en-sw.tsv'}").rows("sw")

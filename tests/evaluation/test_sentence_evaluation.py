@@ -84,7 +84,7 @@ def test_single_vectors_beside_ceiling_and_floor(tico: Path, model: Path) -> Non
     header, records = read_records(result.path)
     assert records == result.records
     assert header.protocol["split rule"].startswith("by document")
-    assert header.protocol["pairs left out"]["so"]["out of step"] == pytest.approx(48, abs=3)
+    assert header.protocol["pairs left out"]["so"]["misaligned"] == pytest.approx(48, abs=3)
     assert any(line.startswith("note: English queries are the sentences to retrieve") for line in result.lines())
     clusters = {scores.language: scores.clusters for scores in result.per_query if scores.measure == "MAP"}
     assert clusters["sw"] == clusters["en"], "one sentence is drawn in all languages together"

@@ -26,7 +26,7 @@ MISSING_LANGUAGE = "missing language"  # of a translation unit
 NOT_JSON = "not JSON"
 NOT_TEXT = "not text"  # a number or a list where a sentence should be
 TOO_MANY_VARIANTS = "too many variants"  # of one translation unit
-OUT_OF_STEP = "out of step"  # in a run of sentences beside the English of others; see ``misaligned``
+MISALIGNED = "misaligned"  # in a run of sentences beside the English of others
 OTHER_SPLIT = "same sentence in another split"  # of a set of sentences
 
 # Reasons of the rules of cleaning.

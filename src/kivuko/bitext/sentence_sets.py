@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from kivuko.bitext.columns import code_of
-from kivuko.bitext.misaligned import in_step
-from kivuko.bitext.pairs import OTHER_SPLIT, OUT_OF_STEP, Bitext, Pair, RawPair
+from kivuko.bitext.misaligned import aligned_sentences
+from kivuko.bitext.pairs import MISALIGNED, OTHER_SPLIT, Bitext, Pair, RawPair
 from kivuko.bitext.tmx import TmxSource
 from kivuko.errors import DataError, UsageError, at
 from kivuko.files import refuse_unreadable
@@ -65,7 +65,7 @@ class Layout:
 
 
 class SentenceSet:
-    """A copy of a set of sentences; files are read when they are needed, once."""
+    """A copy of a set of sentences; its files are read when they are needed, once. ``open_set`` opens one."""
 
     def __init__(self, spec: str) -> None:
         kind, _, rest = spec.partition(":")
@@ -83,7 +83,14 @@ class SentenceSet:
             what = "the folder holds" if self.path.is_dir() else "this is"
             raise DataError(f"{self.path}: {what} no file of {self.layout.title}; give {self.layout.wanted}.")
         self.languages = tuple(self.files)
+        self._rows: dict[str, list[Row]] = {}
         self._placed: dict[str, list[tuple[Row, str]]] = {}
+
+    @property
+    def stamps(self) -> tuple[tuple[str, int, int], ...]:
+        """The path, time and size of each file."""
+        files = [(path, path.stat()) for paths in self.files.values() for path in paths]
+        return tuple((str(path), stat.st_mtime_ns, stat.st_size) for path, stat in files)
 
     def check_language(self, code: str) -> str:
         """Return the normalized code; UsageError if the set has nothing in it."""
@@ -94,9 +101,16 @@ class SentenceSet:
 
     def rows(self, code: str) -> list[Row]:
         """Return the sentences of one language in the order of its files, all splits; DataError if there are none."""
-        files = self.files[self.check_language(code)]
-        stamps = tuple((path, (stat := path.stat()).st_mtime_ns, stat.st_size) for path in files)
-        return _read(self.layout.name, code, stamps)
+        if code not in self._rows:
+            files = self.files[self.check_language(code)]
+            rows = [
+                row._replace(text=clean_text(html.unescape(row.text)), english=clean_text(html.unescape(row.english)))
+                for row in self.layout.read(code, files)
+            ]
+            self._rows[code] = [row for row in rows if row.text and sentence_key(row.english)]
+            if not self._rows[code]:
+                raise DataError(f"{files[0]}: holds no sentence in {code} with its English; fetch it again.")
+        return self._rows[code]
 
     @cached_property
     def english(self) -> dict[str, English]:
@@ -135,7 +149,7 @@ class SentenceSet:
         rows = self.rows(code)
         mask = [True] * len(rows)
         if self.layout.in_order:
-            mask = in_step([row.text for row in rows], [row.english for row in rows]).tolist()
+            mask = aligned_sentences([row.text for row in rows], [row.english for row in rows]).tolist()
         first: dict[str, int] = {}  # text to its first split
         for row, kept in zip(rows, mask, strict=True):
             if kept:
@@ -150,7 +164,7 @@ class SentenceSet:
         for row, kept in zip(rows, mask, strict=True):
             own = self.layout.split(row)
             elsewhere = self.english[self.key(row)].split != own or SPLITS[first.get(row.text, 0)] != own
-            placed.append((row, OUT_OF_STEP if not kept else OTHER_SPLIT if elsewhere else own))
+            placed.append((row, MISALIGNED if not kept else OTHER_SPLIT if elsewhere else own))
         return placed
 
     def split(self, code: str, name: str) -> list[Row]:
@@ -169,13 +183,23 @@ class SentenceSet:
         )
 
 
+def open_set(spec: str) -> SentenceSet:
+    """Open a set, or return it as it was read before if its files have not changed."""
+    return _open(spec, SentenceSet(spec).stamps)
+
+
+@lru_cache(maxsize=8)
+def _open(spec: str, _stamps: tuple[tuple[str, int, int], ...]) -> SentenceSet:
+    return SentenceSet(spec)
+
+
 class SentenceSource:
     """The training sentences of a set in one language; see ``PairSource``."""
 
     size: int | None = None
 
     def __init__(self, spec: str, language: str) -> None:
-        self._set = SentenceSet(spec)
+        self._set = open_set(spec)
         self.name, self.language = spec, self._set.check_language(language)
         self.format = self._set.layout.name
 
@@ -207,20 +231,6 @@ def sentence_key(text: str) -> str:
     return "".join(filter(str.isalnum, unicodedata.normalize("NFKC", text).casefold()))
 
 
-@lru_cache(maxsize=256)
-def _read(layout: str, code: str, stamps: tuple[tuple[Path, int, int], ...]) -> list[Row]:
-    """Read files that have not changed since; empty sides are left out."""
-    files = tuple(path for path, *_ in stamps)
-    rows = [
-        row._replace(text=clean_text(html.unescape(row.text)), english=clean_text(html.unescape(row.english)))
-        for row in LAYOUTS[layout].read(code, files)
-    ]
-    kept = [row for row in rows if row.text and sentence_key(row.english)]
-    if not kept:
-        raise DataError(f"{files[0]}: holds no sentence in {code} with its English; fetch it again.")
-    return kept
-
-
 def _share(document: str) -> float:
     """Return a number from 0 to 1 for a document, the same everywhere."""
     digest = hashlib.blake2b(f"kivuko\0{document}".encode(errors="surrogatepass"), digest_size=8).digest()
@@ -239,12 +249,12 @@ def _find_tmx(path: Path) -> dict[str, tuple[Path, ...]]:
     if path.is_file():
         code = _code_in_name(path) or _code_in_tags(path)
         return {code: (path,)} if code else {}
-    found: dict[str, tuple[Path, ...]] = {}
+    by_language: dict[str, tuple[Path, ...]] = {}
     for folder in (path, path / "data" / "TM"):  # the published repository has them there
         for file in sorted(folder.iterdir()) if folder.is_dir() else ():
             if file.is_file() and (code := _code_in_name(file)):
-                found.setdefault(code, (file,))  # unpacked before packed
-    return found
+                by_language.setdefault(code, (file,))  # unpacked before packed
+    return by_language
 
 
 def _code_in_name(path: Path) -> str | None:
@@ -288,15 +298,15 @@ _FLORES = re.compile(r"([a-z]{3}_[A-Z][a-z]{3})(?:_\w+)?\.(?:dev|devtest|jsonl)$
 
 
 def _find_flores(path: Path) -> dict[str, tuple[Path, ...]]:
-    found: dict[str, list[Path]] = {}
+    by_language: dict[str, list[Path]] = {}
     for split in ("dev", "devtest"):
         folder = path / split
         for file in sorted(folder.iterdir()) if folder.is_dir() else ():
             if (name := _FLORES.match(file.name)) and (code := code_of(name[1])):
-                found.setdefault(code, []).append(file)
-    if found and "en" not in found:
+                by_language.setdefault(code, []).append(file)
+    if by_language and "en" not in by_language:
         raise DataError(f"{path}: has no English (dev/eng_Latn.dev); unpack all of FLORES there.")
-    return {code: tuple(files) for code, files in found.items() if code != "en"}
+    return {code: tuple(files) for code, files in by_language.items() if code != "en"}
 
 
 def _read_flores(code: str, files: tuple[Path, ...]) -> list[Row]:
@@ -338,11 +348,11 @@ _TATOEBA = re.compile(r"(?:Sentence pairs in )?(.+?)-(.+?)(?: - \d{4}-\d{2}-\d{2
 
 
 def _find_tatoeba(path: Path) -> dict[str, tuple[Path, ...]]:
-    found: dict[str, tuple[Path, ...]] = {}
+    by_language: dict[str, tuple[Path, ...]] = {}
     for file in sorted(path.iterdir()) if path.is_dir() else [path]:
         if sides := _tatoeba_sides(file):
-            found[next(code for code in sides if code != "en")] = (file,)  # the latest download
-    return found
+            by_language[next(code for code in sides if code != "en")] = (file,)  # the latest download
+    return by_language
 
 
 def _tatoeba_sides(file: Path) -> tuple[str, str] | None:

@@ -5,8 +5,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from kivuko.bitext.pairs import OUT_OF_STEP, Bitext
-from kivuko.bitext.sentence_sets import SentenceSet
+from kivuko.bitext.pairs import MISALIGNED, Bitext
+from kivuko.bitext.sentence_sets import open_set
 from kivuko.datasets.collections.collection import Document, Judgments
 from kivuko.errors import UsageError
 from kivuko.text import pluralize
@@ -26,7 +26,7 @@ class Sentences:
     def __init__(self, spec: str, split: str = "test") -> None:
         if split not in ("validation", "test"):
             raise UsageError(f"{spec.partition(':')[0]} has no split {split!r} to search; it has validation, test")
-        self._set, self.split = SentenceSet(spec), split
+        self._set, self.split = open_set(spec), split
         self.spec, self.name, self.languages = spec, self._set.layout.name, self._set.languages
 
     def pairs(self, language: str, split: str) -> list[tuple[str, str]]:
@@ -92,7 +92,7 @@ class Sentences:
         """Return lines on sentences that are left out, and on the ceiling."""
         lines = []
         for code in languages:
-            if count := (self._set.left_out(code) if code != ENGLISH else {}).get(OUT_OF_STEP):
+            if count := (self._set.left_out(code) if code != ENGLISH else {}).get(MISALIGNED):
                 lines.append(
                     f"left out in {code}, in every split: {pluralize(count, 'sentence')} beside the English of others, "
                     "by their lengths."
