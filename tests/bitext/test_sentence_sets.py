@@ -8,7 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pyarrow
 import pytest
+from pyarrow import parquet
 
 from kivuko.bitext.misaligned import aligned_sentences
 from kivuko.bitext.prepare import check_bitext, clean_bitext
@@ -110,6 +112,13 @@ def test_one_tmx_file_under_any_name(tmp_path: Path) -> None:
     assert open_set(f"tico19:{tmp_path / 'memory.xml'}").languages == ("sw",)
 
 
+def test_languages_of_names_with_a_country(tmp_path: Path) -> None:
+    """A country is part of the code only where a folder has several of one language."""
+    for tag in ("es-LA", "ti_ER", "ti_ET"):
+        (tmp_path / f"all.en-{tag}.tmx").write_text("")
+    assert open_set(f"tico19:{tmp_path}").languages == ("es", "ti-ER", "ti-ET")
+
+
 def flores(folder: Path, code: str, split: str, lines: list[str]) -> None:
     (folder / split).mkdir(parents=True, exist_ok=True)
     (folder / split / f"{code}.{split}").write_text("\n".join(lines) + "\n", encoding="utf-8")
@@ -139,18 +148,25 @@ def test_flores_in_its_folders(tmp_path: Path) -> None:
         open_set(f"flores:{tmp_path}")
 
 
-def test_flores_plus_as_json_lines(tmp_path: Path) -> None:
+@pytest.mark.parametrize("suffix", ["jsonl", "parquet"])
+def test_flores_plus_as_json_lines_and_parquet(tmp_path: Path, suffix: str) -> None:
     (tmp_path / "devtest").mkdir()
-    for code, short in (("eng_Latn", "en"), ("mar_Deva", "mr")):
+    for code, short in (("eng_Latn", "en"), ("mar_Deva", "mr"), ("mar_Deva_othe1234", "mr")):
         rows = [{"id": n, "text": sentence(short, n), "url": "https://example.org/1"} for n in range(4)]
-        content = "".join(json.dumps(row) + "\n" for row in rows)
-        (tmp_path / "devtest" / f"{code}.jsonl").write_text(content, encoding="utf-8")
+        file = tmp_path / "devtest" / f"{code}.{suffix}"
+        if suffix == "parquet":
+            parquet.write_table(pyarrow.Table.from_pylist(rows), file)
+        else:
+            file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     sentences = open_set(f"flores:{tmp_path}")
     assert [(row.document, row.english) for row in sentences.split("mr", "test")] == [
         ("https://example.org/1", sentence("en", number)) for number in range(4)
     ]
     with pytest.raises(DataError, match="no sentence in mr is in the training split"):
         read_bitext(sentences.spec, "mr")
+    (tmp_path / "devtest" / f"mar_Deva.{suffix}").write_bytes(b"{")
+    with pytest.raises(DataError, match=r"mar_Deva\.\w+(:1)?: not "):
+        open_set(f"flores:{tmp_path}").rows("mr")
 
 
 @pytest.mark.parametrize("name", ["Sentence pairs in English-Swahili - 2024-05-01.tsv", "en-sw.tsv"])

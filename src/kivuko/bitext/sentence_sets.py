@@ -20,7 +20,7 @@ from kivuko.bitext.columns import code_of
 from kivuko.bitext.misaligned import aligned_sentences
 from kivuko.bitext.pairs import MISALIGNED, OTHER_SPLIT, Bitext, Pair, RawPair
 from kivuko.bitext.tmx import TmxSource
-from kivuko.errors import DataError, UsageError, at
+from kivuko.errors import DataError, UsageError, at, wrap_errors
 from kivuko.files import refuse_unreadable
 from kivuko.languages import language as describe
 from kivuko.progress import progress_bar
@@ -254,7 +254,9 @@ def _find_tmx(path: Path) -> dict[str, tuple[Path, ...]]:
         for file in sorted(folder.iterdir()) if folder.is_dir() else ():
             if file.is_file() and (code := _code_in_name(file)):
                 by_language.setdefault(code, (file,))  # unpacked before packed
-    return by_language
+    spoken = Counter(code.partition("-")[0] for code in by_language)
+    # The only Spanish is es, though the file says es-LA.
+    return {code if spoken[base := code.partition("-")[0]] > 1 else base: file for code, file in by_language.items()}
 
 
 def _code_in_name(path: Path) -> str | None:
@@ -292,9 +294,10 @@ def _read_tmx(code: str, files: tuple[Path, ...]) -> list[Row]:
 
 
 # FLORES-200 and FLORES+: one file for each language and split, ``dev/swh_Latn.dev`` or ``dev/swh_Latn.jsonl``; lines
-# with the same number translate one another, and ``metadata_dev.tsv`` or a field ``url`` names the article.
+# with the same number translate one another, and ``metadata_dev.tsv`` or a field ``url`` names the article. The hub
+# has FLORES+ as ``dev/swh_Latn.parquet``.
 
-_FLORES = re.compile(r"([a-z]{3}_[A-Z][a-z]{3})(?:_\w+)?\.(?:dev|devtest|jsonl)$")
+_FLORES = re.compile(r"([a-z]{3}_[A-Z][a-z]{3})(?:_\w+)?\.(?:dev|devtest|jsonl|parquet)$")
 
 
 def _find_flores(path: Path) -> dict[str, tuple[Path, ...]]:
@@ -303,7 +306,9 @@ def _find_flores(path: Path) -> dict[str, tuple[Path, ...]]:
         folder = path / split
         for file in sorted(folder.iterdir()) if folder.is_dir() else ():
             if (name := _FLORES.match(file.name)) and (code := code_of(name[1])):
-                by_language.setdefault(code, []).append(file)
+                own = by_language.setdefault(code, [])
+                if all(other.parent != folder for other in own):  # of cat_Latn and cat_Latn_vale1252, the first
+                    own.append(file)
     if by_language and "en" not in by_language:
         raise DataError(f"{path}: has no English (dev/eng_Latn.dev); unpack all of FLORES there.")
     return {code: tuple(files) for code, files in by_language.items() if code != "en"}
@@ -332,6 +337,13 @@ def _flores_lines(file: Path) -> list[tuple[str, str]]:
     """Return text and address of the article of each line."""
     if file.suffix == ".jsonl":
         return [(str(row.get("text") or ""), str(row.get("url") or "")) for _, row in json_lines(file)]
+    if file.suffix == ".parquet":
+        from pyarrow import parquet
+
+        with wrap_errors(lambda reason: DataError(f"{file}: not readable as Parquet ({reason}); fetch it again.")):
+            table = parquet.read_table(file)
+            urls = table["url"].to_pylist() if "url" in table.column_names else [""] * len(table)
+            return [(text or "", url or "") for text, url in zip(table["text"].to_pylist(), urls, strict=True)]
     return [(line, "") for _, line in text_lines(file)]
 
 
