@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from kivuko.errors import MissingDependencyError, UsageError
@@ -22,6 +23,7 @@ from kivuko.transport.association import Affinity, Association, Block, Corpus, U
 ALIGNERS = ("transport", "ibm1", "fast_align", "counts")
 _ROUNDS = 4  # of plans and counts; more changed nothing measurable
 _IBM1_ROUNDS = 10
+_TINY = 1e-30
 
 
 def align_units(
@@ -64,41 +66,50 @@ def ibm1(
     equally likely beforehand. ``affinity`` adds to the log-probability of a unit given another.
     """
     corpus = Corpus.of(row_units, col_units, shape)
-    factor = affinity(corpus.rows, corpus.cols).exp() if affinity and len(corpus.rows) else torch.ones(len(corpus.rows))
-    rows_given_cols = _expected_counts(corpus, shape, factor, rounds, generated=0)
-    cols_given_rows = _expected_counts(corpus, shape, factor, rounds, generated=1)
-    return Association(corpus.rows, corpus.cols, (rows_given_cols * cols_given_rows).sqrt(), shape)
+    if not len(corpus.rows):
+        return Association(corpus.rows, corpus.cols, torch.zeros(0), shape)
+    factor = affinity(corpus.rows, corpus.cols).double().exp().numpy() if affinity else np.ones(len(corpus.rows))
+    rows, cols, places = corpus.rows.numpy(), corpus.cols.numpy(), torch.cat([*corpus.places]).numpy()
+    row_tokens, col_tokens = _tokens(corpus.blocks)
+    of_rows = _expected_counts(places, row_tokens, rows, cols, shape, factor, rounds)
+    of_cols = _expected_counts(places, col_tokens, cols, rows, shape[::-1], factor, rounds)
+    return Association(corpus.rows, corpus.cols, torch.from_numpy(np.sqrt(of_rows * of_cols)).float(), shape)
 
 
-def _expected_counts(corpus: Corpus, shape: tuple[int, int], factor: Tensor, rounds: int, generated: int) -> Tensor:
-    """Return the counts of the last round, float32 [entries]; ``generated``: 0 for the rows, 1 for the columns."""
-    givers, giver_count = (corpus.cols, shape[1]) if generated == 0 else (corpus.rows, shape[0])
-    probability = torch.full((len(givers),), 1.0 / max(1, shape[generated]))
-    null = torch.full((shape[generated],), 1.0 / max(1, shape[generated]))
+def _tokens(blocks: Sequence[Block]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the number of each cell's token among all of the rows' side, and of the columns'; int64 [cells]."""
+    sides: tuple[list[Tensor], list[Tensor]] = ([], [])
+    offsets = [0, 0]
+    for block in blocks:
+        for side, (mask, along) in enumerate(((block.row_mask, 2), (block.col_mask, 1))):
+            numbers = (mask.flatten().cumsum(0) - 1).view_as(mask) + offsets[side]
+            sides[side].append(numbers.unsqueeze(along).expand(block.inside.shape)[block.inside])
+            offsets[side] += int(mask.sum())
+    return torch.cat(sides[0]).numpy(), torch.cat(sides[1]).numpy()
+
+
+def _expected_counts(
+    places: NDArray[np.int64],  # [cells], the entry of each cell
+    tokens: NDArray[np.int64],  # [cells], its generated token
+    units: NDArray[np.int64],  # [entries], the generated unit
+    givers: NDArray[np.int64],  # [entries], the unit that it may come from
+    sizes: tuple[int, int],  # numbers of either
+    factor: NDArray[np.float64],
+    rounds: int,
+) -> NDArray[np.float64]:
+    """Return how often each entry's unit comes from its other unit, [entries], by the posterior of the last round."""
+    unit_of = np.zeros(int(tokens.max()) + 1, dtype=np.int64)
+    unit_of[tokens] = units[places]
+    probability, null = np.full(len(units), 1 / sizes[0]), np.full(sizes[0], 1 / sizes[0])
     counts = probability
     for _ in range(rounds):
-        null_counts = torch.zeros_like(null)
-        counts = corpus.summed(partial(_posteriors, corpus, generated, probability * factor, null, null_counts))
-        of_giver = torch.zeros(giver_count).index_add_(0, givers, counts)
-        probability = counts / of_giver[givers].clamp_min(1e-12)
-        null = null_counts / null_counts.sum().clamp_min(1e-12)
+        weights, spare = (probability * factor)[places], null[unit_of]
+        total = np.maximum(np.bincount(tokens, weights) + spare, _TINY)
+        counts = np.bincount(places, weights / total[tokens], minlength=len(units))
+        probability = counts / np.maximum(np.bincount(givers, counts, minlength=sizes[1])[givers], _TINY)
+        null = np.bincount(unit_of, spare / total, minlength=sizes[0])
+        null /= max(null.sum(), _TINY)
     return counts
-
-
-def _posteriors(
-    corpus: Corpus, generated: int, weights: Tensor, null: Tensor, null_counts: Tensor, block: Block, places: Tensor
-) -> Tensor:
-    """Return each cell's probability that its generated unit comes from its other unit, and add those of no unit."""
-    mask, along = block.inside, 2 - generated  # [pairs, n, m]
-    padded = torch.zeros(mask.shape)
-    padded[mask] = weights[places]
-    units = torch.zeros(mask.shape, dtype=torch.long)
-    units[mask] = (corpus.rows if generated == 0 else corpus.cols)[places]
-    units = units.amax(along)  # [pairs, n or m]
-    total = (padded.sum(along) + null[units]).clamp_min(1e-30)
-    kept = block.row_mask if generated == 0 else block.col_mask
-    null_counts.index_add_(0, units[kept], (null[units] / total)[kept])
-    return (padded / total.unsqueeze(along))[mask]
 
 
 def _fast_align(row_units: Units, col_units: Units, shape: tuple[int, int], affinity: Affinity | None) -> Association:
