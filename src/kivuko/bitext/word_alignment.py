@@ -108,7 +108,7 @@ def _expected_counts(
         counts = np.bincount(places, weights / total[tokens], minlength=len(units))
         probability = counts / np.maximum(np.bincount(givers, counts, minlength=sizes[1])[givers], _TINY)
         null = np.bincount(unit_of, spare / total, minlength=sizes[0])
-        null /= max(null.sum(), _TINY)
+        null = null / max(float(null.sum()), _TINY)
     return counts
 
 
