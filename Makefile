@@ -71,7 +71,9 @@ $(VENV)/.demo: $(VENV)/.torch pyproject.toml
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.demo
-	$(BIN)/python -m pip install -q -c constraints.txt -e '.[demo,dev]'
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[demo,dev]' brotli gradio-client orjson
+	@# By itself, since it wants a Pillow below 13, for what is not used here.
+	$(BIN)/python -m pip install -q -c constraints.txt --no-deps trackio
 	@touch $@
 
 clean:

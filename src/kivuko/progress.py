@@ -32,6 +32,7 @@ _SMALLEST_SHOWN = 0.0005  # anything less is displayed as 0.000
 _SECONDS_BETWEEN_LINES = 15
 
 Report = Callable[[int, int], None]  # (done, total)
+Record = Callable[[Mapping[str, float]], None]  # of a learning curve
 
 
 class PlainConsole(Console):
@@ -138,12 +139,16 @@ class FiguresColumn(ProgressColumn):
 
 @dataclass
 class TrainingProgress:
-    """Shows teacher encoding and training steps: loss, its parts, pairs per second, time left."""
+    """Shows teacher encoding and training steps: loss, its parts, pairs per second, time left.
+
+    ``record`` receives the learning curve.
+    """
 
     display: Progress
     label: str
     batch_size: int
     unit: str = "pairs"
+    record: Record | None = None
     _encoding: Report | None = None
     _training: TaskID | None = None
     _started: float = 0.0

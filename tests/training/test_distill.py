@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 
 import pytest
+from PIL import Image
 from safetensors import safe_open
 
 import kivuko
@@ -95,6 +97,32 @@ def test_options_change_the_recipe(distill, tmp_path):
     epochs = distill(tmp_path / "epochs", steps=None, epochs=1.5, batch_size=10)
     steps = distill(tmp_path / "steps", steps=-(-epochs.about.bitext_sizes["sw"] * 3 // 20), batch_size=10)
     assert epochs.about.run == steps.about.run
+
+
+def test_the_learning_curve_is_kept_with_the_model(distill, tmp_path, capsys):
+    model = distill(tmp_path / "m", steps=60, patience=1, accumulation=2, batch_size=5, log_to="tensorboard")
+    curve = [json.loads(line) for line in (model.path / "training.jsonl").read_text().splitlines()]
+    scored = {one["step"]: one["validation"] for one in curve if "validation" in one}
+    assert max(scored, key=scored.get) == model.about.best_step
+    assert scored[model.about.best_step] == model.about.validation_score
+    with Image.open(model.path / "training.png") as drawn:
+        assert (drawn.format, drawn.size) == ("PNG", (1600, 640))
+    assert "](training.png)" in (model.path / "README.md").read_text()
+    assert [*(tmp_path / "m.log").iterdir()]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"patience": -1}, "patience"),
+        ({"accumulation": 0}, "accumulation"),
+        ({"log_to": "aim"}, "choose one of tensorboard, trackio, wandb"),
+    ],
+)
+def test_bad_options_of_training_are_one_line(distill, tmp_path, options, message):
+    with pytest.raises(UsageError, match=message):
+        distill(tmp_path / "m", **options)
+    assert not (tmp_path / "m").exists()
 
 
 def test_the_same_call_again_trains_nothing_and_another_one_replaces(distill, tmp_path, capsys):

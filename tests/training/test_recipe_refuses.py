@@ -56,7 +56,7 @@ def test_a_recipe_without_objectives_is_refused(content):
         ("shedule = 1\n" + MSE, "the recipe has no entry 'shedule'; did you mean 'schedule'?"),
         (MSE + "[schedule]\nlerning_rate = 1", "[schedule] has no entry 'lerning_rate'; did you mean 'learning_rate'?"),
         (MSE + "[schedule]\nbatchsize = 1", "did you mean 'batch_size'?"),
-        (MSE + "[schedule]\nzzz = 1", "known: batch_size, learning_rate"),
+        (MSE + "[schedule]\nzzz = 1", "known: accumulation, batch_size, epochs, learning_rate"),
         ("schedule = 3\n" + MSE, "[schedule] must be a table"),
         (
             MSE + "[student]\nteacher_word = true",

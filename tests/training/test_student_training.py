@@ -229,3 +229,62 @@ def test_a_run_that_diverges_says_so(tiny_run, tmp_path):
     with pytest.raises(UsageError, match=r"training diverged at step \d+ .* Lower learning_rate"):
         tiny_run.go(recipe=recipe, checkpoints=tmp_path / "run")
     assert not (tmp_path / "run" / "checkpoint.json").exists()
+
+
+def test_batches_that_accumulate_are_one_large_batch_where_sentences_do_not_meet(tiny_run):
+    content = '[[objective]]\nkind = "mse"\n[schedule]\nlearning_rate = 0.05\nsteps = 6\n'
+    students = []
+    for more in ("batch_size = 16", "batch_size = 4\naccumulation = 4"):
+        student = tiny_run.new_student()
+        student.token_dropout = 0.0
+        outcome = tiny_run.go(student=student, recipe=parse_recipe(content + more, "mine", "mine.toml"))
+        students.append((weights(student)["embedding.weight"], [one["loss"] for one in outcome.curve]))
+    torch.testing.assert_close(students[1][0], students[0][0], atol=1e-5, rtol=1e-3)
+    assert students[1][1] == pytest.approx(students[0][1], rel=1e-4)
+
+
+def test_epochs_are_passes_over_the_pairs(tiny_run):
+    pairs = len(tiny_run.bitext)
+    schedule = Schedule(epochs=2.5, batch_size=4, accumulation=2)
+    assert schedule.for_pairs(pairs).steps == -(-5 * pairs // 16)
+    assert Schedule(epochs=3.0, batch_size=100).for_pairs(10).steps == 3, "a batch has no more than all pairs"
+    assert Schedule(steps=7).for_pairs(pairs) == Schedule(steps=7)
+    recipe = parse_recipe('[[objective]]\nkind = "mse"\n[schedule]\nepochs = 2', "mine", "mine.toml")
+    assert recipe.with_options(steps=9).schedule.epochs is None
+    assert tiny_run.go(recipe=recipe).step == 2
+
+
+def test_training_stops_when_nothing_gets_better_and_keeps_the_best(tiny_run, tmp_path):
+    recipe = tiny_run.recipe.with_schedule(steps=40, validate_every=3, learning_rate=0.3)
+    whole = tiny_run.go(recipe=recipe)
+    patient = recipe.with_schedule(patience=2)
+    students = [tiny_run.new_student(), tiny_run.new_student()]
+    stopped = tiny_run.go(student=students[0], recipe=patient)
+    assert stopped.step < whole.step == 40
+    assert stopped.history == whole.history[: len(stopped.history)]
+    assert [step > stopped.best_step for step, _ in stopped.history[-3:]] == [False, True, True]
+    assert tiny_run.validation.score(students[0]) == stopped.best_score
+    steps, count = [], lambda step, *_: steps.append(step)
+    for _ in range(2):  # a run that was stopped has ended, and takes no further step
+        again = tiny_run.go(student=students[1], recipe=patient, checkpoints=tmp_path / "run", report=count)
+        students[1] = tiny_run.new_student()
+        assert again.step == stopped.step
+        assert len(steps) == stopped.step
+
+
+def test_the_learning_curve_holds_means_and_scores(tiny_run):
+    losses, curve = [], []
+    recipe = tiny_run.recipe.with_schedule(steps=250, validate_every=100)
+    outcome = tiny_run.go(
+        recipe=recipe, report=lambda step, steps, figures: losses.append(figures["loss"]), record=curve.append
+    )
+    assert curve == outcome.curve
+    steps = [one["step"] for one in curve]
+    assert steps == sorted({*range(3, 251, 3), 100, 200, 250})
+    assert {one["step"]: one["validation"] for one in curve if "validation" in one} == dict(outcome.history)
+    first = 0
+    for one in curve:
+        assert one["loss"] == pytest.approx(sum(losses[first : one["step"]]) / (one["step"] - first))
+        first = one["step"]
+    assert set(curve[0]) == {"step", "loss", "contrastive", "transport", "unconverged", "learning_rate"}
+    assert json.loads(json.dumps(curve)) == curve

@@ -53,6 +53,18 @@ POSITIVE = Share(0, min_open=True)
 @click.option("--epochs", type=POSITIVE, help="Length of the training in passes over the pairs, in place of --steps.")
 @click.option("--batch-size", type=click.IntRange(min=1), help="Pairs per step.  [default: the recipe's]")
 @click.option("--learning-rate", type=POSITIVE, help="At its highest.  [default: the recipe's]")
+@click.option(
+    "--accumulation",
+    type=click.IntRange(min=1),
+    help="Batches per step, whose gradients add up.  [default: the recipe's]",
+)
+@click.option(
+    "--patience", type=click.IntRange(min=0),
+    help="Stop after so many validations without a better score; 0: never.  [default: the recipe's]",
+)  # fmt: skip
+@click.option(
+    "--log-to", type=click.Choice(["tensorboard", "trackio", "wandb"]), help="Send the learning curve to a tracker."
+)
 @DEVICE
 @click.option("--vocabulary-size", type=click.IntRange(100, 1_000_000), default=16000, show_default=True)
 @click.option(
@@ -72,6 +84,7 @@ def command(sources: tuple[str, ...], out: Path, **options: Any) -> None:
       kivuko distill --bitext sw=emoji mr=emoji --recipe mse --out baseline
       kivuko distill --bitext sw=tico19:data/tico19 mr=tico19:data/tico19 --out my-model
       kivuko distill --bitext sw=sw.tsv --out my-model --multi-vector my-late-interaction
+      kivuko distill --bitext sw=sw.tsv --out my-model --epochs 30 --patience 3 --log-to tensorboard
       kivuko distill --bitext sw=en-sw.tmx --teacher openai/clip-vit-base-patch32 --student xlm-roberta-base --out clip
     """
     import kivuko

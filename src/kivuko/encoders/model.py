@@ -5,7 +5,7 @@ What Kivuko saves holds modules of sentence-transformers only, so ``SentenceTran
 
 import copy
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, cast, get_origin
@@ -23,6 +23,7 @@ from kivuko.encoders.clip import ClipTowers, load_clip, split_clip
 from kivuko.encoders.image_tower import Vectors, encode_images
 from kivuko.encoders.images import as_rgb, open_image
 from kivuko.encoders.known_words import WORDS_FILE, WordCounts
+from kivuko.encoders.learning_curve import save_curve
 from kivuko.encoders.loading import DEFAULT_NAMES, PREFIX, PROBES, choose_device, local_folder, model_kind
 from kivuko.encoders.modules import load_sentence_transformer, text_modules
 from kivuko.encoders.modules import quiet as quiet  # others import it from here
@@ -321,8 +322,12 @@ def save_model(
     card: str,
     token_mean: TokenMean | None = None,
     words: WordCounts | None = None,
+    curve: Sequence[Mapping[str, float]] = (),
 ) -> None:
-    """Write a model, whole or not at all; it replaces a model at ``path``."""
+    """Write a model, whole or not at all; it replaces a model at ``path``.
+
+    ``curve``: the learning curve, written as JSON lines and drawn where matplotlib is installed.
+    """
     refuse_foreign_folder(path)
     with atomic_path(path) as temporary, quiet():
         model = assemble(student, image_tower)
@@ -334,6 +339,8 @@ def save_model(
             words.save(temporary / WORDS_FILE)
         (temporary / _ABOUT).write_text(json.dumps(asdict(about), indent=1, ensure_ascii=False) + "\n", "utf-8")
         (temporary / "README.md").write_text(card, encoding="utf-8")
+        if curve:
+            save_curve(curve, temporary)
         if token_mean is not None:
             vector = token_mean.vector.detach().to("cpu", torch.float32).contiguous()
             file = temporary / f"{_TOKEN_MEAN}.safetensors"

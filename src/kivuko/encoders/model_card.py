@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from kivuko.encoders.learning_curve import CURVE_IMAGE
 from kivuko.encoders.model import About
 from kivuko.languages import language
 
@@ -19,8 +20,14 @@ _LICENCES = """\
 """
 
 
-def model_card(about: About, records: Sequence[Any] = (), recipe_description: str = "") -> str:
-    """Return the card as Markdown with a YAML head; without records it says that nothing was measured."""
+def model_card(
+    about: About, records: Sequence[Any] = (), recipe_description: str = "", *, has_curve: bool = False
+) -> str:
+    """Return the card as Markdown with a YAML head; without records it says that nothing was measured.
+
+    ``has_curve``: the model's folder holds ``CURVE_IMAGE``.
+    """
+    curve = [f"![Learning curve: loss of training and score on held-out pairs, by step]({CURVE_IMAGE})", ""]
     rows = [
         f"| {code} | {language(code).name} | {size:,} | {about.fertility.get(code, float('nan')):.2f} |"
         for code, size in about.bitext_sizes.items()
@@ -49,6 +56,7 @@ def model_card(about: About, records: Sequence[Any] = (), recipe_description: st
             f"- Student: {about.described_student}; seed {about.seed}",
             f"- Selected on held-out pairs: step {about.best_step}, text-to-text MRR {about.validation_score:.3f}",
             "",
+            *(curve if has_curve else []),
             "| code | language | training pairs | fertility (subwords per word) |",
             "|---|---|---|---|",
             *rows,

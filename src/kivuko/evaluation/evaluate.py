@@ -297,6 +297,7 @@ def file_name(dataset: Any, opened: Any, options: Options) -> str:
 
 
 def _update_card(model: Model, result: Evaluation) -> None:
+    from kivuko.encoders.learning_curve import CURVE_IMAGE
     from kivuko.encoders.model_card import model_card
     from kivuko.training.recipe import load_recipe
     from kivuko.training.recipes import shipped_recipes
@@ -305,8 +306,9 @@ def _update_card(model: Model, result: Evaluation) -> None:
     if model.path is None or about is None:
         return
     description = load_recipe(about.recipe).description if about.recipe in shipped_recipes() else ""
+    has_curve = (model.path / CURVE_IMAGE).is_file()
     try:
-        write_text(model.path / "README.md", model_card(about, result.records, description))
+        write_text(model.path / "README.md", model_card(about, result.records, description, has_curve=has_curve))
     except KivukoError as problem:
         note(f"note: the figures are not in the model's card: {problem}")
 

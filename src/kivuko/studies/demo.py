@@ -11,6 +11,7 @@ from PIL import Image
 from kivuko.datasets.emoji.sources import shipped_image_tower
 from kivuko.datasets.emoji.world import EmojiWorld, emoji_world
 from kivuko.encoders.image_tower import load_image_tower
+from kivuko.encoders.learning_curve import CURVE_IMAGE
 from kivuko.encoders.model import About, Model, encode_texts, load_encoder, quiet, refuse_foreign_folder
 from kivuko.encoders.model_card import model_card
 from kivuko.encoders.teacher import load_teacher
@@ -113,7 +114,8 @@ def run_demo(
     header = Header(command=command, protocol=task.protocol(languages), seeds=seeds)
     save_results(files.records, header, records, per_query)
     for name, place in places.items():
-        write_text(place / "README.md", model_card(abouts[name], records, load_recipe(name).description))
+        about, has_curve = load_recipe(name).description, (place / CURVE_IMAGE).is_file()
+        write_text(place / "README.md", model_card(abouts[name], records, about, has_curve=has_curve))
     with atomic_path(files.image) as temporary, emoji_index(model, world) as index:
         examples_image(model, world, index, languages).save(temporary, format="PNG")
     return world, records

@@ -21,12 +21,17 @@ _INDEX = "checkpoint.json"
 
 @dataclass
 class RunState:
-    """The progress of a run: steps done, the best validation score and its step, and the scores so far."""
+    """The progress of a run: steps done, the best score and its step, and the scores and the curve so far."""
 
     step: int = 0
     best_score: float = -1.0
     best_step: int = 0
     history: list[tuple[int, float]] = field(default_factory=list)
+    curve: list[dict[str, float]] = field(default_factory=list)
+
+    def stale(self) -> int:
+        """Count the scores since the best one."""
+        return sum(step > self.best_step for step, _ in self.history)
 
 
 def save_checkpoint(

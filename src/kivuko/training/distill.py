@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from kivuko.files import MODEL_FILE, folder_beside, refuse_foreign
 from kivuko.languages import language
 from kivuko.progress import TrainingProgress, bars, note, progress_bar
 from kivuko.training.recipes import recipe_text
+from kivuko.training.trackers import check_tracker, open_tracker
 
 if TYPE_CHECKING:
     from kivuko.encoders.model import Model
@@ -48,6 +49,9 @@ def distill(
     epochs: float | None = None,
     batch_size: int | None = None,
     learning_rate: float | None = None,
+    accumulation: int | None = None,
+    patience: int | None = None,
+    log_to: str | None = None,
     seed: int = 0,
     device: str | None = None,
     progress: bool | None = None,
@@ -78,6 +82,11 @@ def distill(
         steps, epochs: length of the training, as one of the two; None: the recipe's number of steps.
         batch_size: pairs per step; None: the recipe's.
         learning_rate: at its highest; None: the recipe's. Students other than "static" take a share of it.
+        accumulation: batches per step, whose gradients add up; None: the recipe's.
+        patience: validations in a row without a better score that end the training early, 0: none do; None: the
+            recipe's. The weights that scored best are the result in any case.
+        log_to: "tensorboard" (files in ``OUT.log``), "trackio" or "wandb", which receive the learning curve as it
+            grows. Each needs the extra of its name. The curve is in the model too (``training.jsonl``).
         seed: drives everything random, 0 or more. On a CPU the same seed gives the same weights.
         device: such as "cpu" or "cuda:0". None: the fastest there is.
         progress: whether to show progress on standard error; None: where that is a terminal.
@@ -104,6 +113,9 @@ def distill(
     vocabulary_size = check_number("vocabulary_size", vocabulary_size, least=100, most=1_000_000, whole=True)
     validation_share = check_number("validation_share", validation_share, above=0, most=0.5)
     _check_schedule(steps, epochs, batch_size, learning_rate)
+    check_number("accumulation", accumulation, least=1, whole=True, optional=True)
+    check_number("patience", patience, least=0, whole=True, optional=True)
+    check_tracker(log_to)
     check_path("teacher", teacher, "a hub id or a folder")
     check_path("student", student, "static, small, a hub id or a folder")
     check_path("image_tower", image_tower, "none, emoji, a hub id or a folder", optional=True)
@@ -129,12 +141,14 @@ def distill(
     if not isinstance(recipe, Recipe):
         check_path("recipe", recipe, "a recipe's name, a .toml file or a Recipe")
         recipe = load_recipe(recipe)
-    chosen = recipe.with_options(steps=steps, batch_size=batch_size, learning_rate=learning_rate)
+    chosen = recipe.with_options(
+        steps=steps, epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, accumulation=accumulation,
+        patience=patience,
+    )  # fmt: skip
     chosen.check_student(str(student))
     with bars(progress) as display:
         training, held_out = _read_sources(sources, validation_share, seed, cldr, font)
-        if epochs is not None:
-            chosen = chosen.with_options(steps=math.ceil(epochs * len(training) / chosen.schedule.batch_size))
+        chosen = replace(chosen, schedule=chosen.schedule.for_pairs(len(training)))
         with quiet():
             english = load_teacher(teacher, teacher_prompt)
             tower = _load_image_tower(image_tower, english)
@@ -142,8 +156,10 @@ def distill(
         distractors = tuple(dict.fromkeys(pair.english for pair in training.pairs))[:_MOST_DISTRACTORS]
         job = Job(training, held_out, chosen, str(student), vocabulary_size, seed, distractors)
         replaced = read_about(folder) is not None
-        watch = TrainingProgress(display, chosen.name, chosen.schedule.batch_size)
-        about, trained = distill_to_folder(job, english, tower, folder, watch, device)
+        schedule = chosen.schedule
+        watch = TrainingProgress(display, chosen.name, schedule.batch_size * schedule.accumulation)
+        with open_tracker(log_to, folder, chosen) as watch.record:
+            about, trained = distill_to_folder(job, english, tower, folder, watch, device)
         if not trained:
             note(f"{folder}: nothing to do: made before")
         elif replaced:

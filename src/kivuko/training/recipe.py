@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import re
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
@@ -87,7 +88,17 @@ class Schedule:
     weight_decay: float = 0.0
     token_dropout: float = 0.0  # share of subwords that a static student hides from each training sentence
     validate_every: int = 100  # steps
+    epochs: float | None = None  # length in passes over the pairs, in place of ``steps``
+    accumulation: int = 1  # batches per step; an in-batch objective sees one of them at a time
+    patience: int = 0  # validations in a row without a better score that end the training; 0: it goes to its last step
     token_budget: int = TOKEN_BUDGET  # tokens of a transformer's batch that are in memory at once; the rest: in parts
+
+    def for_pairs(self, pairs: int) -> Schedule:
+        """Return the schedule with ``steps`` by its epochs, where it has them."""
+        if self.epochs is None:
+            return self
+        batch = min(self.batch_size, pairs) * self.accumulation
+        return replace(self, steps=max(1, math.ceil(self.epochs * pairs / batch)), epochs=None)
 
 
 @dataclass(frozen=True)
@@ -198,10 +209,10 @@ class Recipe:
             )
 
     def with_schedule(self, **changes: Any) -> Recipe:
-        """Return the same recipe with another schedule; one without objectives keeps its 0 steps."""
-        if not self.terms:
-            changes = changes | {"steps": 0}
-        return replace(self, schedule=replace(self.schedule, **changes))
+        """Return the same recipe with another schedule: ``steps`` take the place of ``epochs``; no objectives, no step."""
+        replaced = {"epochs": None} if "steps" in changes else {}
+        replaced |= changes if self.terms else changes | {"steps": 0, "epochs": None}
+        return replace(self, schedule=replace(self.schedule, **replaced))
 
     def with_options(self, **options: int | float | None) -> Recipe:
         """Return the same recipe with the schedule entries that are not None changed."""
@@ -274,7 +285,7 @@ _LESS_THAN_ALL = Check(lambda value: is_number(value) and 0 <= value < 1, "is no
 _WHOLE = Check(lambda value: is_number(value, whole=True) and value >= 0, "is not a whole number of 0 or more")
 _CHECKS: Mapping[str, Callable[[str, Any], None]] = {
     "steps": COUNT, "batch_size": COUNT, "validate_every": COUNT, "token_budget": COUNT,
-    "projection": one_of("random", "english"),
+    "projection": one_of("random", "english"), "epochs": POSITIVE, "accumulation": COUNT, "patience": _WHOLE,
     "warmup": _LESS_THAN_ALL,
     "token_dropout": _LESS_THAN_ALL,
     # Beyond these, the optimizer's own float32 scalars overflow.

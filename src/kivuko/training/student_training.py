@@ -17,6 +17,7 @@ from torch.nn import functional as F
 import kivuko
 from kivuko.bitext.pairs import Bitext
 from kivuko.encoders.known_words import WordCounts
+from kivuko.encoders.learning_curve import can_draw
 from kivuko.encoders.loading import fastest_device, hash_tensors
 from kivuko.encoders.model import About, TokenMean, quiet, read_about, refuse_foreign_folder, save_model
 from kivuko.encoders.model_card import model_card
@@ -27,7 +28,7 @@ from kivuko.encoders.teacher import TextTeacher
 from kivuko.encoders.vocabulary import train_vocabulary
 from kivuko.errors import DataError
 from kivuko.files import folder_beside
-from kivuko.progress import TrainingProgress, note
+from kivuko.progress import Record, TrainingProgress, note
 from kivuko.training.initialization import (
     map_english,
     refuse_unread_script,
@@ -95,7 +96,7 @@ def train_student(
     result = distill_student(
         student, job.bitext, vectors, job.recipe, validation,
         seed=job.seed, checkpoints=checkpoints, report=watch.stepped if watch else None,
-        device=device, rows=rows,
+        record=watch.record if watch else None, device=device, rows=rows,
     )  # fmt: skip
     about = About(
         teacher=teacher.name, teacher_source=teacher.source, student=student.name,
@@ -125,8 +126,12 @@ def distill_to_folder(
     trained = train_student(job, teacher, checkpoints, watch, device)
     about = replace(trained.about, run=key)
     words = WordCounts.from_bitext(job.bitext)
-    card = model_card(about, (), job.recipe.description)
-    save_model(out, trained.student, image_tower, about, card, trained.token_mean, words)
+    result, schedule = trained.result, job.recipe.schedule.for_pairs(len(job.bitext))
+    if result.step < schedule.steps:
+        without = f"{schedule.patience} validations without a better score"
+        note(f"stopped at step {result.step:,} of {schedule.steps:,}: {without}.")
+    card = model_card(about, (), job.recipe.description, has_curve=bool(result.curve) and can_draw())
+    save_model(out, trained.student, image_tower, about, card, trained.token_mean, words, result.curve)
     shutil.rmtree(checkpoints, ignore_errors=True)
     return about, True
 
@@ -210,6 +215,7 @@ def distill_student(
     seed: int = 0,
     checkpoints: Path | None = None,
     report: Report | None = None,
+    record: Record | None = None,
     device: str | None = None,
     rows: Tensor | None = None,
 ) -> TrainingResult:
@@ -229,10 +235,11 @@ def distill_student(
     training = _Distillation(
         student, bitext, vectors, recipe, validation, seed, torch.device(device or fastest_device())
     )
-    schedule = recipe.schedule
+    schedule = training.schedule
     result = fit(
-        training, schedule.steps, every=schedule.validate_every, run=run, checkpoints=checkpoints, report=report
-    )
+        training, schedule.steps, every=schedule.validate_every, accumulation=schedule.accumulation,
+        patience=schedule.patience, run=run, checkpoints=checkpoints, report=report, record=record,
+    )  # fmt: skip
     student.to(home).eval()
     if rows is not None:
         student.learn_all()
@@ -259,6 +266,7 @@ class _Distillation(Training):
     ) -> None:
         self.weights, self.bitext, self.vectors, self.recipe = student.to(device), bitext, vectors, recipe
         self.validation, self.seed, self.device = validation, seed, device
+        self.schedule = recipe.schedule.for_pairs(len(bitext))
         self.peak = recipe.schedule.learning_rate * student.rate_factor
         self.objective = recipe.objective(vectors.mean)
         self.learned = self.objective.learned().to(device)
@@ -277,13 +285,13 @@ class _Distillation(Training):
         self._batches: Iterator[tuple[int, Tensor]] | None = None
 
     def set_rate(self, step: int) -> None:
-        schedule = self.recipe.schedule
+        schedule = self.schedule
         for group in self.optimizer.param_groups:
             group["lr"] = self.peak * group["factor"] * warmup_cosine(step, schedule.steps, schedule.warmup)
 
     def loss(self, step: int) -> tuple[Tensor, Mapping[str, Tensor]]:
         if self._batches is None:
-            self._batches = batches(len(self.bitext), self.recipe.schedule, self.seed, start=step - 1)
+            self._batches = batches(len(self.bitext), self.schedule, self.seed, start=step - 1)
         _, chosen = next(self._batches)
         torch.manual_seed(step_seed(self.seed, step))
         target = self.vectors.batch(self.rows[chosen])
@@ -313,9 +321,9 @@ class _Distillation(Training):
 
 
 def batches(pairs: int, schedule: Schedule, seed: int, start: int) -> Iterator[tuple[int, Tensor]]:
-    """Yield (step, rows int64 [batch]) from ``start`` + 1 on: shuffled epochs end to end, each pair once an epoch."""
+    """Yield (number, rows int64 [batch]) from ``start`` + 1 on: shuffled epochs end to end, each pair once an epoch."""
     size, orders = min(schedule.batch_size, pairs), dict[int, Tensor]()
-    for step in range(start + 1, schedule.steps + 1):
+    for step in range(start + 1, schedule.steps * schedule.accumulation + 1):
         first = (step - 1) * size
         epochs = range(first // pairs, (first + size - 1) // pairs + 1)
         for epoch in epochs:
