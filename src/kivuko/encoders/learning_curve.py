@@ -9,7 +9,7 @@ CURVE, CURVE_IMAGE = "training.jsonl", "training.png"
 
 
 def save_curve(curve: Sequence[Mapping[str, float]], folder: Path) -> None:
-    """Write the records of a learning curve, see ``training.loop.TrainingResult``; draw it where matplotlib is installed."""
+    """Write the records of ``training.loop.TrainingResult.curve``; draw them where matplotlib is installed."""
     (folder / CURVE).write_text("".join(json.dumps(one) + "\n" for one in curve), encoding="utf-8")
     if can_draw():
         _draw(curve, folder / CURVE_IMAGE)
