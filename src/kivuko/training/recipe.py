@@ -210,7 +210,7 @@ class Recipe:
 
     def with_schedule(self, **changes: Any) -> Recipe:
         """Return the same recipe with another schedule: ``steps`` replace ``epochs``; no steps without objectives."""
-        replaced = {"epochs": None} if "steps" in changes else {}
+        replaced: dict[str, Any] = {"epochs": None} if "steps" in changes else {}
         replaced |= changes if self.terms else changes | {"steps": 0, "epochs": None}
         return replace(self, schedule=replace(self.schedule, **replaced))
 
