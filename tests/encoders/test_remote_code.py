@@ -44,7 +44,7 @@ def with_code(tiny_bert, tmp_path):
 
 
 @pytest.mark.parametrize("loader", LOADERS)
-@pytest.mark.parametrize("kind", ["plain", "weights", "clip", "sentence-transformers"])
+@pytest.mark.parametrize("kind", ["plain", "weights", "clip", "sentence-transformers", "multi-vector"])
 def test_code_of_a_model_is_not_run(with_code, monkeypatch, loader, kind):
     questions = []
 
@@ -53,9 +53,11 @@ def test_code_of_a_model_is_not_run(with_code, monkeypatch, loader, kind):
         raise EOFError  # which the library takes for a no
 
     monkeypatch.setattr("builtins.input", question)
-    if kind == "sentence-transformers":
+    if kind in ("sentence-transformers", "multi-vector"):
         modules = [{"idx": 0, "name": "0", "path": "", "type": "own.Model"}]
         (with_code / "modules.json").write_text(json.dumps(modules))
+    if kind == "multi-vector":
+        (with_code / "config_sentence_transformers.json").write_text('{"model_type": "MultiVectorEncoder"}')
     settings = json.loads((with_code / "config.json").read_text())
     if kind == "clip":
         settings |= {"text_config": {}, "vision_config": {}}
