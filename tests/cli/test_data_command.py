@@ -5,10 +5,13 @@ import http.server
 import threading
 
 import pytest
+from command_checks import refused
 
 import caption_scene as scene
 from kivuko.datasets.captions.download import CHECKSUMS, SETS, RemoteFile, RemoteSet, fetch_set
 from kivuko.datasets.emoji.world import emoji_world
+from kivuko.errors import DataError
+from kivuko.files import sha256_of
 
 
 class _Quiet(http.server.SimpleHTTPRequestHandler):
@@ -18,14 +21,15 @@ class _Quiet(http.server.SimpleHTTPRequestHandler):
 
 @pytest.fixture
 def published(tmp_path, monkeypatch):
-    """Serve a small set on the loopback address under the name xtd; return its license."""
+    """Serve a small set on the loopback address under the name xtd; return its files, the last for images."""
     place = scene.write_xtd(tmp_path / "published")
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(_Quiet, directory=str(place))) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         address = f"http://127.0.0.1:{server.server_address[1]}"
         names = sorted(file.relative_to(place).as_posix() for file in place.rglob("*") if file.suffix == ".txt")
-        remote = RemoteSet(tuple(RemoteFile(f"{address}/{name}", name) for name in names), "CC0", also="the images")
+        files = (RemoteFile(f"{address}/{name}", name, images=name == names[-1]) for name in names)
+        remote = RemoteSet(tuple(files), "CC0", also="the photographs")
         monkeypatch.setitem(SETS, "xtd", remote)
         yield names
         server.shutdown()
@@ -54,16 +58,24 @@ def contents(folder):
     return {file.relative_to(folder).as_posix(): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
 
 
-def test_the_fetch_command_and_the_call_write_the_same_files(run_here, published, tmp_path):
-    status, out, err = run_here("data", "fetch", "xtd", "--out", str(tmp_path / "command"))
+@pytest.mark.parametrize("images", [True, False])
+def test_the_fetch_command_and_the_call_write_the_same_files(run_here, published, tmp_path, images):
+    command, call = tmp_path / "command", tmp_path / "call"
+    fetched = published if images else published[:-1]
+    listed = tmp_path / "listed"
+    listed.write_text(f"{sha256_of(tmp_path / 'published' / published[0])}  {published[0]}\n")
+    words = ("data", "fetch", "xtd", "--checksums", str(listed), *(() if images else ("--no-images",)))
+    status, out, err = run_here(*words, "--out", str(command))
     assert status == 0, err
-    done = fetch_set("xtd", tmp_path / "call", progress=False)
-    assert list(done.fetched) == published
-    assert sorted(contents(tmp_path / "command")) == sorted([*published, CHECKSUMS])
-    assert contents(tmp_path / "command") == contents(tmp_path / "call")
+    done = fetch_set("xtd", call, images=images, checksums=listed, progress=False)
+    assert list(done.fetched) == fetched
+    assert sorted(contents(command)) == sorted([*fetched, CHECKSUMS])
+    assert contents(command) == contents(call)
     shown = " ".join(out.split())
-    assert f"{len(published)} files downloaded, 0 present before" in shown
+    assert f"{len(fetched)} files downloaded, 0 present before" in shown
     assert "License: CC0." in shown
-    assert "Not downloaded: the images." in shown
-    again = fetch_set("xtd", tmp_path / "command", progress=False)
-    assert (again.fetched, list(again.kept)) == ((), published)
+    assert "Not downloaded: the photographs." in shown
+    listed.write_text(f"{'0' * 64}  {published[0]}\n")
+    with pytest.raises(DataError) as refused_by_call:
+        fetch_set("xtd", tmp_path / "other", images=images, checksums=listed, progress=False)
+    refused(run_here(*words, "--out", str(tmp_path / "other")), str(refused_by_call.value))
