@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 import pytest
 import torch
 from tiny_run import WordTeacher
@@ -67,6 +69,33 @@ def test_more_sentences_than_fit_in_one_batch_stay_in_order(teacher, tmp_path):
     torch.testing.assert_close(vectors.pooled, teacher.encode_tokens(texts).pooled)
     assert told[-1] == (300, 300)
     assert [done for done, _ in told] == sorted(done for done, _ in told)
+
+
+def test_blocks_of_sentences_are_as_all_at_once(teacher, tmp_path, monkeypatch):
+    texts = [f"{'word ' * (i % 7)}n{i}" for i in range(300)]
+    whole = teacher_vectors(teacher, texts, tmp_path / "whole")
+    monkeypatch.setattr("kivuko.training.teacher_vectors._BLOCK", 37)
+    monkeypatch.setattr("kivuko.training.teacher_vectors._LARGE", 0)
+    told = []
+    parts = teacher_vectors(teacher, texts, tmp_path / "parts", progress=lambda *at: told.append(at))
+    assert told == sorted(told)
+    assert told[-1] == (300, 300)
+    assert one_file(tmp_path / "whole").name == one_file(tmp_path / "parts").name
+    assert parts.mapping is not None
+    assert torch.equal(parts.offsets, whole.offsets)
+    for name in ("tokens", "pooled", "mean"):
+        torch.testing.assert_close(getattr(parts, name), getattr(whole, name), atol=1e-3, rtol=1e-3)
+    rows = torch.tensor([250, 3, 3])
+    for _ in range(2):  # what left the memory is read again
+        torch.testing.assert_close(parts.batch(rows).content(), whole.batch(rows).content(), atol=1e-3, rtol=1e-3)
+
+
+def test_any_reader_of_safetensors_reads_the_cache(teacher, tmp_path):
+    from safetensors.torch import load_file
+
+    vectors = teacher_vectors(teacher, TEXTS, tmp_path)
+    loaded = load_file(one_file(tmp_path))
+    assert all(torch.equal(loaded[name], getattr(vectors, name)) for name in ("tokens", "offsets", "pooled", "mean"))
 
 
 def test_the_second_call_does_not_ask_the_teacher(teacher, tmp_path):
@@ -163,9 +192,9 @@ def test_a_teacher_that_fails_leaves_no_cache(tmp_path):
 
 def test_a_full_disk_is_one_clear_error_and_leaves_no_cache(teacher, tmp_path, monkeypatch):
     def full(*_, **__):
-        raise RuntimeError('Io(Os { code: 28, kind: StorageFull, message: "No space left on device" })')
+        raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("kivuko.training.teacher_vectors.save_file", full)
+    monkeypatch.setattr("kivuko.training.teacher_vectors.shutil.copyfileobj", full)
     with pytest.raises(KivukoError, match="disk is full"):
         teacher_vectors(teacher, TEXTS, tmp_path)
     assert list(tmp_path.iterdir()) == []

@@ -58,7 +58,8 @@ class KnownTexts:
 
     def vectors(self, mean: NDArray[np.float32]) -> TeacherVectors:
         rows = {text: row for row, text in enumerate(self.texts)}
-        return TeacherVectors(rows, *(torch.from_numpy(a) for a in (self.tokens, self.offsets, self.pooled, mean)))
+        tokens, offsets = torch.from_numpy(self.tokens), torch.from_numpy(self.offsets)
+        return TeacherVectors(rows, tokens, offsets, torch.from_numpy(self.pooled), torch.from_numpy(mean))
 
 
 class KnownTeacher(TextTeacher):

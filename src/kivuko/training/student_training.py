@@ -246,6 +246,7 @@ def distill_student(
     return result
 
 
+_HASHED_AT_ONCE = 10_000  # pairs
 _OBJECTIVE = "objective."  # in a checkpoint, this marks the objectives' own weights
 
 
@@ -351,9 +352,17 @@ def job_key(job: Job, teacher: TextTeacher) -> str:
         kivuko.__version__,
     ]  # fmt: skip
     digest = hashlib.sha256(json.dumps(settings).encode())
-    for pairs in (job.bitext.pairs, job.held_out.pairs):
-        digest.update(json.dumps([(p.language, p.text, p.english) for p in pairs]).encode())
+    for bitext in (job.bitext, job.held_out):
+        _hash_pairs(digest, bitext)
     return digest.hexdigest()
+
+
+def _hash_pairs(digest: Any, bitext: Bitext) -> None:
+    """Add a bitext to a hash, some pairs at a time."""
+    for start in range(0, len(bitext), _HASHED_AT_ONCE):
+        pairs = bitext.pairs[start : start + _HASHED_AT_ONCE]
+        digest.update(json.dumps([(pair.language, pair.text, pair.english) for pair in pairs]).encode())
+    digest.update(b"end")
 
 
 def fertility(student: Student, bitext: Bitext) -> dict[str, float]:
@@ -369,10 +378,11 @@ def _run_key(
     student: Any, bitext: Bitext, vectors: TeacherVectors, recipe: Recipe, validation: Validation, seed: int
 ) -> str:
     """Hash everything that decides the result, the student's first weights and its vocabulary included."""
-    texts = [(pair.language, pair.text, pair.english) for pair in bitext.pairs]
-    settings = [*recipe.settings(), seed, texts, validation.texts, sorted(student.tokenizer.get_vocab().items())]
+    settings = [*recipe.settings(), seed, validation.texts, sorted(student.tokenizer.get_vocab().items())]
     digest = hashlib.sha256(json.dumps(settings).encode())
-    hash_tensors(digest, {"sentences": vectors.pooled, "searched": validation.english})
+    _hash_pairs(digest, bitext)
+    digest.update(vectors.digest.encode())
+    hash_tensors(digest, {"searched": validation.english} | ({} if vectors.digest else {"sentences": vectors.pooled}))
     hash_tensors(digest, validation.targets)
     hash_tensors(digest, student.state_dict())
     return digest.hexdigest()
