@@ -1,4 +1,4 @@
-"""A inputs over the tiny emoji world, tiny recipes, and runs made in this process."""
+"""Inputs over the tiny emoji world, tiny recipes, and runs made in this process."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ sys.path.insert(0, str(Path(__file__).parent))  # for killed_study, under any im
 def inputs(tiny_world):
     """What runs share, in Swahili and Marathi."""
     from kivuko.encoders.teacher import load_teacher
+    from kivuko.studies.data import EmojiData
     from kivuko.studies.inputs import study_inputs
 
-    return study_inputs(tiny_world, ["sw", "mr"], load_teacher())
+    return study_inputs(EmojiData(tiny_world, ("sw", "mr")), load_teacher())
 
 
 @pytest.fixture(scope="session")

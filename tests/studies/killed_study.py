@@ -62,10 +62,11 @@ def tiny_bench(cldr: Path):
     from kivuko.datasets.emoji import world as splits
     from kivuko.datasets.emoji.world import emoji_world
     from kivuko.encoders.teacher import load_teacher
+    from kivuko.studies.data import EmojiData
     from kivuko.studies.inputs import study_inputs
 
     splits.TEST_CONCEPTS, splits.VALIDATION_CONCEPTS = 8, 6
-    return study_inputs(emoji_world(["sw", "mr"], cldr=cldr), ["sw", "mr"], load_teacher())
+    return study_inputs(EmojiData(emoji_world(["sw", "mr"], cldr=cldr), ("sw", "mr")), load_teacher())
 
 
 def main() -> None:

@@ -10,7 +10,9 @@ import pytest
 from kivuko.evaluation.attack.examples import read_examples
 from kivuko.evaluation.records import read_per_query, read_records
 from kivuko.report.writing import write_report
+from kivuko.studies.data import EmojiData
 from kivuko.studies.engine import Place, perform_study
+from kivuko.studies.grid import Variant
 from kivuko.studies.robustness import ROBUSTNESS, STUDY
 from kivuko.studies.robustness_inputs import (
     RECIPES,
@@ -61,7 +63,7 @@ class Watch:
 def robustness_data(tiny_world):
     from kivuko.encoders.teacher import load_teacher
 
-    return robustness_inputs(tiny_world, ["sw", "mr"], load_teacher(), PLAN, words=False)
+    return robustness_inputs(EmojiData(tiny_world, ("sw", "mr")), load_teacher(), PLAN, words=False)
 
 
 @pytest.fixture(scope="module")
@@ -183,5 +185,5 @@ def test_the_fingerprint_changes_with_the_plan_and_the_images(robustness_data):
 def test_grids():
     recipes = [load_recipe(name) for name in RECIPES]
     assert robustness_grid(recipes).standard
-    assert not robustness_grid(recipes, "quick").standard
+    assert not robustness_grid(recipes, Variant("quick")).standard
     assert not replace(robustness_grid(recipes), plan=Plan(STANDARD_PLAN.attacks[1:])).standard

@@ -8,7 +8,7 @@ from killed_study import tiny_grid, tiny_recipes
 from kivuko.bitext.pairs import Bitext, Pair
 from kivuko.errors import UsageError
 from kivuko.studies import grid as grids
-from kivuko.studies.grid import Grid, low_resource_grid, steps_for
+from kivuko.studies.grid import Grid, Variant, low_resource_grid, steps_for
 from kivuko.studies.low_resource import job_of, sample
 from kivuko.studies.runs import run_files
 from kivuko.training.recipe import load_recipe
@@ -51,7 +51,7 @@ def test_a_pretrained_translator_is_one_run_without_size_and_seed():
 
 
 def test_the_quick_grid_has_transport_translation_and_both_groups_and_is_not_the_standard_one():
-    grid = low_resource_grid(recipes(*grids.QUICK_RECIPES), "quick")
+    grid = low_resource_grid(recipes(*grids.QUICK_RECIPES), Variant("quick"))
     assert any(recipe.uses_transport for recipe in grid.recipes)
     assert not all(recipe.uses_transport for recipe in grid.recipes)
     assert (grid.sizes, grid.seeds, grid.languages) == ((100, 300), (0, 1), ("sw", "mr", "fi", "de"))
@@ -63,7 +63,7 @@ def test_the_quick_grid_has_transport_translation_and_both_groups_and_is_not_the
 def test_standard_is_what_covers_the_standard_study_with_its_budgets():
     standard = recipes(*grids.RECIPES)
     assert Grid(standard).standard
-    assert grids.low_resource_grid(standard, "larger").standard
+    assert grids.low_resource_grid(standard, Variant("larger")).standard
     for change in ({"steps": 10}, {"seeds": (0, 1)}, {"sizes": (100,)}, {"languages": ("sw",)}, {"translation": None},
                    {"translator": "x"}, {"recipes": standard[:2]}):  # fmt: skip
         assert not Grid(**({"recipes": standard} | change)).standard
@@ -71,7 +71,7 @@ def test_standard_is_what_covers_the_standard_study_with_its_budgets():
 
 def test_every_objective_learns_from_the_same_sample_and_seeds_differ(inputs):
     grid = tiny_grid(translation=grids.QUICK_TRANSLATION, lexical=True)
-    runs = [run for run in grid.runs(inputs.world.bitext(["sw", "mr"], "train")) if run.seed is not None]
+    runs = [run for run in grid.runs(inputs.data.bitext("train")) if run.seed is not None]
     by_seed = {seed: {sample(run, inputs).pairs for run in runs if run.seed == seed} for seed in (0, 1)}
     assert len(by_seed[0]) == len(by_seed[1]) == 1
     assert by_seed[0] != by_seed[1]
@@ -79,9 +79,9 @@ def test_every_objective_learns_from_the_same_sample_and_seeds_differ(inputs):
 
 
 def test_training_sees_nothing_of_the_test_split(inputs):
-    run = next(r for r in tiny_grid().runs(inputs.world.bitext(["sw", "mr"], "train")) if r.recipe is not None)
+    run = next(r for r in tiny_grid().runs(inputs.data.bitext("train")) if r.recipe is not None)
     job = job_of(run, inputs)
-    split_of = {f"emoji:{one.sequence}": one.split for one in inputs.world.emoji}
+    split_of = {f"emoji:{one.sequence}": one.split for one in inputs.data.world.emoji}
     for given, split in ((job.bitext, "train"), (job.held_out, "validation")):
         assert {split_of[pair.origin.rpartition(":")[0]] for pair in given} == {split}
 
@@ -89,7 +89,7 @@ def test_training_sees_nothing_of_the_test_split(inputs):
 def test_a_fingerprint_changes_with_all_that_decides_and_with_nothing_else(inputs, tmp_path):
     def names(**changes):
         grid = tiny_grid(**changes)
-        files = run_files(grid.runs(inputs.world.bitext(["sw", "mr"], "train")), inputs.fingerprint, tmp_path)
+        files = run_files(grid.runs(inputs.data.bitext("train")), inputs.fingerprint, tmp_path)
         return {file.path.name for file in files if file.run.objective == "optical"}
 
     optical = tiny_recipes()[1]

@@ -23,7 +23,7 @@ from kivuko.report.page import render
 from kivuko.report.writing import page_of, read_source
 from kivuko.studies.engine import Place, perform_study, publish_study, refuse_repeats
 from kivuko.studies.grid import QUICK_TRANSLATION, Run
-from kivuko.studies.inputs import SETTINGS, encode_queries, query_texts
+from kivuko.studies.inputs import encode_queries, query_texts
 from kivuko.studies.low_resource import LOW_RESOURCE, prepare
 from kivuko.studies.runs import run_all, run_files
 from kivuko.training.recipe import load_recipe
@@ -45,8 +45,8 @@ def test_records_are_complete_unique_and_in_the_grids_order(inputs, in_process, 
     assert order == [("teacher", None, None), ("untrained", None, None), *cells]
     for cell in order[1:]:
         own = [one for one in records if (one.objective, one.bitext_size, one.seed) == cell]
-        assert {(one.dataset, one.scoring) for one in own} == set(SETTINGS)
-        for setting in SETTINGS:
+        assert {(one.dataset, one.scoring) for one in own} == set(inputs.data.settings)
+        for setting in inputs.data.settings:
             here = [one for one in own if (one.dataset, one.scoring) == setting]
             chosen = {(o.language, o.subset, o.measure) for o in here if o.split == "validation"}
             assert chosen == {(code, "headline", "MAP") for code in ("sw", "mr", "low-resource")}
@@ -81,7 +81,7 @@ def test_the_header_tells_what_a_reviewer_asks_and_the_page_reads_it(inputs, in_
     assert (message["recipes"]["optical"]["transport"], message["recipes"]["mse"]["transport"]) == (True, False)
     assert message["recipes"]["optical"]["kind"] == "distillation"
     assert message["recipes"]["lexical"]["kind"] == "translation"
-    assert message["splits"]["test"]["queries"]["sw"] == len(inputs.world.queries("sw", "test"))
+    assert message["splits"]["test"]["queries"]["sw"] == len(inputs.data.queries("sw", "test"))
     assert "optical" in render(page_of(read_source(tmp_path / "r.jsonl")))
 
 
@@ -121,7 +121,7 @@ def test_a_recipe_that_learns_beats_one_that_does_not(inputs, in_process, tmp_pa
     recipes = (tiny_recipes()[1], load_recipe(hardly))
     _, records = studied(inputs, tmp_path / "r.jsonl", recipes=recipes, sizes=(None,), seeds=(0, 1, 2), steps=60)
     blocks = read_per_query(tmp_path / "r.jsonl")
-    for dataset, scoring in SETTINGS:
+    for dataset, scoring in inputs.data.settings:
         here = [b for b in blocks if (b.condition.dataset, b.condition.scoring) == (dataset, scoring)]
         sides = [[b for b in here if b.condition.objective == name] for name in ("optical", "hardly")]
         findings = compare_scores(*sides, ["sw", "mr"])

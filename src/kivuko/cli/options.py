@@ -242,6 +242,18 @@ def study_options(records: str, quick: str, larger: str) -> Callable[[Decorated]
             "--sizes", cls=Several, metavar="N|all",
             help="Sentence pairs per language; several.  [default: the grid's]",
         ),
+        click.option(
+            "--dataset", default="emoji", show_default=True, metavar="SPEC",
+            help="What to learn from and search: emoji, or sentences: tico19:PATH, flores:PATH or tatoeba:PATH.",
+        ),
+        click.option(
+            "--student", default="static", show_default=True, metavar="NAME|FOLDER",
+            help="static, or a pretrained encoder, such as multilingual-e5-small.",
+        ),
+        click.option(
+            "--multi-vector/--one-vector", "multi_vector", default=None,
+            help="Measure late interaction on sentences, or not.  [default: with a static student]",
+        ),
         click.option("--seeds", type=click.IntRange(1, 100), help="Number of seeds.  [default: 5]"),
         click.option("--steps", type=click.IntRange(min=1), help="Steps of every recipe.  [default: by size]"),
         click.option(

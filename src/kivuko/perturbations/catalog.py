@@ -172,6 +172,7 @@ Family = Literal["text noise", "text adversarial", "image noise", "image adversa
 
 LARGEST_RADIUS = 1000  # an L2 radius; L-inf radii end at 1, see ``spec``
 CODE_SWITCH = "code-switch"
+CODE_POINTS = "code-points"
 
 
 @dataclass(frozen=True)
@@ -205,7 +206,7 @@ class Attack:
 
     @property
     def unit(self) -> str:
-        """The unit of its budget: "edits", "severity" (levels of noise) or "radius" (on the pixel scale 0-1)."""
+        """The unit of its budget: "edits", "points" (of code), "severity" (levels of noise) or "radius" (on 0-1)."""
         return {"eps": "radius"}.get(self.budget, self.budget)
 
 
@@ -261,6 +262,10 @@ def _attacks() -> Iterator[Attack]:
     for kind in EDIT_KINDS.values():
         yield _text(kind.name, "nothing", kind.description)
     yield _text(CODE_SWITCH, "nothing", "words said in English, by the training bitext")
+    points = Whole("points", 2, 0, 1000)
+    yield Attack(
+        CODE_POINTS, "text", "nothing", "points", (points, _KINDS), "as many edits as change so many code points"
+    )
     candidates = Whole("candidates", 64, 1, 100_000)
     yield _text("greedy", "queries", "the worst of random edits, one after another", candidates, _KINDS)
     few = Whole("candidates", 16, 1, 100_000)

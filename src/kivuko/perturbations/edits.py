@@ -443,6 +443,34 @@ def perturb(
     return Perturbed(text, now, tuple(applied))
 
 
+def code_points(text: str, edit: Edit) -> int:
+    """Return the number of code points that an edit changes: put in, left out or replaced."""
+    start, end, new = net_change(text, edit)
+    return max(end - start, len(new))
+
+
+def perturb_within(
+    text: str, language: str, kinds: Sequence[str | EditKind], points: int, rng: np.random.Generator
+) -> Perturbed:
+    """Apply random edits that change at most ``points`` code points together, as many as fit.
+
+    A letter is one code point in some scripts and several in others, so a number of edits is not one budget for both.
+    """
+    if points < 0:
+        raise UsageError(f"a text cannot have {points} code points changed: give 0 or more.")
+    chosen, applied, now, seen = edit_kinds(kinds), list[Edit](), text, {text}
+    for _ in range(_TRIES * points):
+        edit = _draw(now, language, chosen, seen, rng) if points else None
+        if edit is None:
+            break
+        if (cost := code_points(now, edit)) <= points:
+            points -= cost
+            applied.append(edit)
+            now = apply_edit(now, edit)
+            seen.add(now)
+    return Perturbed(text, now, tuple(applied))
+
+
 def all_edits(text: str, language: str, kinds: Sequence[str | EditKind]) -> list[Edit]:
     """Return every single edit of some kinds, kind by kind; of those with the same result the first."""
     edits: dict[tuple[int, int, str], Edit] = {}

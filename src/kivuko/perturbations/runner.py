@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from kivuko.errors import UsageError
-from kivuko.perturbations.catalog import CODE_SWITCH
-from kivuko.perturbations.edits import Perturbed, perturb
+from kivuko.perturbations.catalog import CODE_POINTS, CODE_SWITCH
+from kivuko.perturbations.edits import EditKind, Perturbed, perturb, perturb_within
 from kivuko.perturbations.image.goal import AttackedImages, Norm, TextToImage, Threat
 from kivuko.perturbations.image.pgd import apgd, apply_universal, fgsm, pgd, universal
 from kivuko.perturbations.image.pixel_tower import BATCH, on_levels
@@ -126,10 +126,13 @@ class AttackRunner:
                 )
                 yield self._scored(one, queries, nothing + each, texts)
         elif spec.attack.needs == "nothing":
-            kinds = [target.code_switch(language) if spec.attack.name == CODE_SWITCH else spec.attack.name]
+            name, noise = spec.attack.name, perturb_within if spec.attack.name == CODE_POINTS else perturb
+            kinds: list[str | EditKind] = [target.code_switch(language) if name == CODE_SWITCH else name]
+            if name == CODE_POINTS:
+                kinds = [*str(spec["kinds"]).split("+")]
             for one in specs:
                 texts = [
-                    perturb(text, language, kinds, one.number("edits"), generator)
+                    noise(text, language, kinds, int(one.budget), generator)
                     for text, generator in zip(queries.texts, self.draws.edits(one, queries), strict=False)
                 ]
                 yield self._scored(one, queries, nothing, texts)

@@ -10,7 +10,7 @@ from kivuko.evaluation.statistics import Interval
 from kivuko.languages import language
 
 DASH, MINUS = "–", "−"
-EDITS, RADIUS, SEVERITY = "edits", "radius", "severity"
+EDITS, POINTS, RADIUS, SEVERITY = "edits", "points", "radius", "severity"
 _DATASETS = {"emoji": "text to image", "emoji-text": "text to English text"}
 _SCORINGS = {"cosine": "one vector each", "maxsim": "late interaction"}
 _TEXTS = tomllib.loads(resources.files("kivuko.report").joinpath("templates/texts.toml").read_text("utf-8"))
@@ -123,6 +123,8 @@ def budget_label(unit: str, budget: float | None) -> str:
         return "clean"
     if unit == EDITS and budget == int(budget):
         return count(int(budget), "edit")
+    if unit == POINTS:
+        return count(int(budget), "code point")
     if unit == RADIUS:
         levels = budget * 255
         return f"{round(levels)}/255" if abs(levels - round(levels)) < 1e-6 and levels < 255 else f"{budget:g}"

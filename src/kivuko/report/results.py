@@ -12,7 +12,7 @@ from kivuko.evaluation.records import Condition, Header, PerQueryScores, Record
 from kivuko.evaluation.robustness import mixture, on_queries_of
 from kivuko.evaluation.statistics import Interval, seed_interval
 from kivuko.languages import DEFAULT_LANGUAGES, language
-from kivuko.report.formatting import EDITS, RADIUS, SEVERITY, setting_label
+from kivuko.report.formatting import EDITS, POINTS, RADIUS, SEVERITY, setting_label
 
 TEACHER, UNTRAINED = "teacher", "untrained"
 TRANSLATE_TEST, LEXICAL, MSE = "translate-test", "lexical", "mse"
@@ -29,6 +29,7 @@ IMAGE_NOISE, IMAGE_ADVERSARIAL, JOINT = "image noise", "image adversarial", "joi
 FAMILIES = (TEXT_NOISE, TEXT_ADVERSARIAL, IMAGE_NOISE, IMAGE_ADVERSARIAL, JOINT)
 OF_IMAGES = (IMAGE_NOISE, IMAGE_ADVERSARIAL, JOINT)
 OTHER_ATTACKS = "other attacks"
+POINTS_ATTACK = "code-points"
 
 _KINDS = {TEACHER: REFERENCE, UNTRAINED: REFERENCE, TRANSLATE_TEST: TRANSLATION, LEXICAL: TRANSLATION}
 _FAMILY_OF = {
@@ -40,7 +41,8 @@ _FAMILY_OF = {
     JOINT: ("sep", "sep-attack", "co-attack", "sga"),
     TEXT_NOISE: (
         "typo", "insert", "delete", "swap", "substitute", "keyboard", "confusable", "diacritics", "case", "width",
-        "normalization", "join", "split", "drop-word", "swap-words", "code-switch",
+        "normalization", "join", "split", "drop-word", "swap-words", "code-switch", "code-points", "form", "word",
+        "any",
     ),
 }  # fmt: skip
 _UNITS = {TEXT_NOISE: EDITS, TEXT_ADVERSARIAL: EDITS, IMAGE_NOISE: SEVERITY, IMAGE_ADVERSARIAL: RADIUS, JOINT: RADIUS}
@@ -334,12 +336,12 @@ def attack_facts(header: Header, name: str) -> AttackFacts:
     """Return the header's facts on an attack; missing ones follow from the name."""
     entry = _entry(header, "attacks", name)
     family = str(entry.get("kind") or _family_of(name))
-    unit = str(entry.get("unit") or entry.get("budget unit") or _UNITS.get(family, "budget"))
+    unit = str(entry.get("unit") or entry.get("budget unit") or attack_unit(name))
     return AttackFacts(name, family, str(entry.get("description") or ""), unit)
 
 
 def attack_unit(name: str) -> str:
-    return _UNITS.get(_family_of(name), "budget")
+    return POINTS if name.startswith(POINTS_ATTACK) else _UNITS.get(_family_of(name), "budget")
 
 
 def _family_of(name: str) -> str:

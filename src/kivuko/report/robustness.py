@@ -242,7 +242,12 @@ def _remark(name: str) -> Prose:
     return Prose(fmt.text(f"robustness.{name}"), quiet=True)
 
 
-_AXIS = {fmt.EDITS: "edits of the query", fmt.RADIUS: "radius of the perturbation", fmt.SEVERITY: "severity"}
+_AXIS = {
+    fmt.EDITS: "edits of the query",
+    fmt.POINTS: "code points changed",
+    fmt.RADIUS: "radius of the perturbation",
+    fmt.SEVERITY: "severity",
+}
 NamedSystem = tuple[str, str, System]  # role, label
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from kivuko.bitext.pairs import Bitext
-from kivuko.datasets.emoji.world import EmojiWorld, emoji_world
+from kivuko.datasets.spec import EMOJI
 from kivuko.errors import CorruptFileError, DataError, UsageError
 from kivuko.evaluation.attack.examples import examples_path, read_examples, write_examples
 from kivuko.evaluation.records import (
@@ -26,9 +26,10 @@ from kivuko.evaluation.records import (
 )
 from kivuko.files import atomic_path, refuse_unreadable, refuse_unwritable, sha256_of, write_text
 from kivuko.processes import cores
-from kivuko.progress import StudyBar, note, progress_bar, study_bar
+from kivuko.progress import StudyBar, note, study_bar
 from kivuko.streams import plain_name
-from kivuko.studies.grid import Grid, Run, Size, read_sizes
+from kivuko.studies.data import StudyData, open_study_data
+from kivuko.studies.grid import Grid, Mode, Run, Size, Variant, read_sizes
 from kivuko.studies.runs import Measured, Prepare, RunFile, load_run, run_all, run_files
 from kivuko.training.recipe import Recipe, load_recipe
 
@@ -38,13 +39,16 @@ _SCRATCH = "teacher"  # folder next to the runs: the teacher's vectors of each s
 FinishedRuns = Sequence[tuple[Run, Measured]]
 
 
+def texts_of(study: str, dataset: str) -> dict[str, Any]:
+    """Return the sentences of a study's header; those for sentences take the place of those for emoji."""
+    return TEXTS[study] | ({} if dataset == EMOJI else TEXTS["sentences"][study])
+
+
 class Inputs(Protocol):
     """The data that all runs of a study share; it goes to each worker."""
 
     @property
-    def world(self) -> EmojiWorld: ...
-    @property
-    def languages(self) -> tuple[str, ...]: ...
+    def data(self) -> StudyData: ...
     @property
     def fingerprint(self) -> str: ...
 
@@ -54,9 +58,9 @@ class Study:
     """A research question as an experiment."""
 
     name: str  # in the records' header, and of the default records file
-    grid: Callable[[Sequence[Recipe], str], Any]  # (recipes, "standard" | "quick" | "larger") -> grid
-    recipes: dict[str, Sequence[str]]  # "standard" | "quick" | "larger" -> names of the usual recipes
-    inputs: Callable[[EmojiWorld, Any, bool | None], Any]  # (world, grid, progress) -> Inputs
+    grid: Callable[[Sequence[Recipe], Variant], Any]  # (recipes, variant) -> grid
+    recipes: Callable[[Variant], Sequence[str]]  # names of a variant's usual recipes
+    inputs: Callable[[StudyData, Any, bool | None], Any]  # (data, grid, progress) -> Inputs
     prepare: Prepare  # inputs -> a function that performs one run
     # (grid, inputs, bitext, finished, command, workers) -> the header of the records
     header: Callable[[Any, Any, Bitext, FinishedRuns, str, int], Header]
@@ -88,6 +92,9 @@ def run_study(
     study: Study,
     records: Path | str | None = None,  # the file; None: named after the study
     *,
+    dataset: str = EMOJI,  # or sentences, such as "tico19:FOLDER"
+    student: str = "static",  # or a pretrained encoder: its name on the hub, or its folder
+    multi_vector: bool | None = None,  # measure late interaction; None: with a static student, where it costs little
     recipes: Sequence[str] = (),  # names or files; none: the study's usual ones. Any recipes can be compared.
     sizes: Sequence[Size | str] = (),  # sentence pairs per language, None or "all" for all; none: the grid's
     seeds: int | None = None,  # number of seeds
@@ -105,8 +112,9 @@ def run_study(
 ) -> list[Record]:
     """Run a study, or resume it, and write its records; finished runs are kept in a folder next to them."""
     _check_options(translator, translation, quick, larger)
-    mode = "quick" if quick else "larger" if larger else "standard"
-    chosen = [load_recipe(name) for name in dict.fromkeys(recipes or study.recipes[mode])]
+    mode: Mode = "quick" if quick else "larger" if larger else "standard"
+    variant = Variant(mode, dataset != EMOJI, student)
+    chosen = [load_recipe(name) for name in dict.fromkeys(recipes or study.recipes(variant))]
     changes: dict[str, Any] = {"translator": translator} | ({} if translation else {"translation": None})
     if steps is not None:
         changes["steps"] = steps
@@ -114,16 +122,19 @@ def run_study(
         changes["seeds"] = tuple(range(seeds))
     if sizes:
         changes["sizes"] = read_sizes(sizes)
-    if languages is not None:
-        changes["languages"] = tuple(languages)
-    grid: Grid = replace(study.grid(chosen, mode), **changes)
-    grid.check_languages()
+    if multi_vector is not None:
+        changes["multi_vector"] = multi_vector
+    grid: Grid = replace(study.grid(chosen, variant), **changes)
+    codes = languages or grid.languages
+    if codes:
+        Grid.check_languages(codes)
     place = Place(Path(records or f"{study.name}.jsonl"), study.name)
     place.check()
-    with progress_bar("drawing emoji", progress) as report:
-        world = emoji_world(grid.languages, cldr=cldr, font=font, progress=report)
-    total = len(grid.runs(world.bitext(grid.languages, "train")))  # refuses sizes that a language lacks
-    inputs = study.inputs(world, grid, progress)
+    data = open_study_data(dataset, codes, multi_vector=grid.multi_vector, progress=progress, cldr=cldr, font=font)
+    Grid.check_languages(data.languages)
+    grid = replace(grid, languages=data.languages)
+    total = len(grid.runs(data.bitext("train")))  # refuses sizes that a language lacks
+    inputs = study.inputs(data, grid, progress)
     command = command or shlex.join(["kivuko", *sys.argv[1:]])
     with study_bar(progress) as bar:
         try:
@@ -144,7 +155,7 @@ def perform_study(
     watch: StudyBar,
 ) -> list[Record]:
     """Perform every run that is not on disk yet, then write records, scores and examples in the grid's order."""
-    bitext = inputs.world.bitext(inputs.languages, "train")
+    bitext = inputs.data.bitext("train")
     files = run_files(grid.runs(bitext), inputs.fingerprint, place.runs)
     names: dict[tuple[str, ...], tuple[str, ...]] = {}
     on_disk = {file.path: _load_or_note(file, names) for file in files}

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 from kivuko.bitext.pairs import Bitext
 from kivuko.errors import UsageError
@@ -16,13 +16,37 @@ LARGER_RECIPES = (*RECIPES, "sentence", "relational", "barycenter")
 QUICK_RECIPES = ("mse", "contrastive", "optical")
 QUICK_LANGUAGES = ("sw", "mr", "fi", "de")
 
+# Of sentences: word alignment without transport first, so that a study that was cut short still answers for it.
+CONTROLS = ("ibm1", "fast-align", "counted")
+SENTENCE_RECIPES = (
+    *CONTROLS, "mse", "cosine", "contrastive", "paper", "transport", "transplant", "optical", "unbalanced", "proximal",
+)  # fmt: skip
+PRETRAINED_RECIPES = ("ibm1", "contrastive", "mse", "transport", "optical")
+
+Mode = Literal["standard", "quick", "larger"]
+
+
+@dataclass(frozen=True)
+class Variant:
+    """What decides the usual grid of a study."""
+
+    mode: Mode = "standard"
+    sentences: bool = False  # or emoji
+    student: str = "static"
+
+    @property
+    def pretrained(self) -> bool:
+        return self.student != "static"
+
+
+STANDARD = Variant()
 Size = int | None  # pairs per language; None: all that there are
 SIZES: tuple[Size, ...] = (100, 300, 1000, None)
 QUICK_SIZES: tuple[Size, ...] = (100, 300)
 LARGER_SIZES: tuple[Size, ...] = (30, 100, 300, 1000, None)
 SEEDS, QUICK_SEEDS, LARGER_SEEDS = 5, 2, 10
 
-BATCH, VALIDATE_EVERY, QUICK_STEPS = 256, 50, 40
+BATCH, PRETRAINED_BATCH, VALIDATE_EVERY, QUICK_STEPS = 256, 32, 50, 40
 TRANSLATION = TranslationSettings()
 QUICK_TRANSLATION = TranslationSettings(
     vocabulary_size=2000, width=64, least_steps=20, most_steps=20, selections=1, selection_pairs=40, beams=1
@@ -50,6 +74,7 @@ class Run:
     recipe: Recipe | None = None  # of a distillation, its schedule set
     translation: TranslationSettings | None = None  # settings of a translator that is trained
     translator: str | None = None  # name or folder of a pretrained one
+    student: str = "static"  # of a distillation, as ``kivuko distill --student`` takes it
 
     @property
     def label(self) -> str:
@@ -80,6 +105,9 @@ class Grid:
     translation: TranslationSettings | None = TRANSLATION  # settings of translate-test; None leaves it out
     translator: str | None = None  # name or folder of a pretrained translator that takes the place of the trained ones
     lexical: bool = True  # whether the word table is among the objectives
+    student: str = "static"
+    multi_vector: bool = True  # whether late interaction is measured
+    batch: int = BATCH
 
     def __post_init__(self) -> None:
         names = [recipe.name for recipe in self.recipes]
@@ -91,9 +119,10 @@ class Grid:
         if taken := [name for name in names if name in (TEACHER, UNTRAINED, TRANSLATE_TEST, LEXICAL)]:
             raise UsageError(f"{taken[0]!r} is the name of another row in every result: give that recipe another name.")
 
-    def check_languages(self) -> None:
+    @staticmethod
+    def check_languages(codes: Sequence[str]) -> None:
         """Raise UsageError for a study without a low-resource language."""
-        if not resource_groups(self.languages)["low-resource"]:
+        if not resource_groups(codes)["low-resource"]:
             raise UsageError("none of the languages is a low-resource one: add one, for example --languages sw so.")
 
     def runs(self, bitext: Bitext) -> list[Run]:
@@ -103,8 +132,9 @@ class Grid:
         for recipe in self.recipes:
             for size, whole in sizes:
                 steps = self.steps or steps_for(size)
-                budget = recipe.with_schedule(steps=steps, batch_size=BATCH, validate_every=VALIDATE_EVERY)
-                runs += [Run(recipe.name, DISTILLATION, size, whole, seed, budget) for seed in self.seeds]
+                budget = recipe.with_schedule(steps=steps, batch_size=self.batch, validate_every=VALIDATE_EVERY)
+                cell = Run(recipe.name, DISTILLATION, size, whole, None, budget, student=self.student)
+                runs += [replace(cell, seed=seed) for seed in self.seeds]
         cells = [(size, whole, seed) for size, whole in sizes for seed in self.seeds]
         if self.translator is not None:
             runs.append(Run(TRANSLATE_TEST, PRETRAINED, translator=self.translator))
@@ -123,12 +153,35 @@ class Grid:
         return covers and as_ever and self.lexical and self.translation == TRANSLATION
 
 
-def low_resource_grid(recipes: Sequence[Recipe], mode: str = "standard") -> Grid:
+def usual_recipes(variant: Variant) -> tuple[str, ...]:
+    """Return the names of the low-resource study's usual recipes."""
+    if variant.mode == "quick":
+        return QUICK_RECIPES
+    if variant.pretrained:
+        return PRETRAINED_RECIPES
+    if variant.sentences:
+        return SENTENCE_RECIPES
+    return LARGER_RECIPES if variant.mode == "larger" else RECIPES
+
+
+def low_resource_grid(recipes: Sequence[Recipe], variant: Variant = STANDARD) -> Grid:
     """Return the standard grid, a "quick" one of two minutes, or a "larger" one with more seeds and a smaller size."""
     grid = Grid(tuple(recipes))
-    if mode == "quick":
-        return replace(grid, **QUICK)
-    return replace(grid, sizes=LARGER_SIZES, seeds=tuple(range(LARGER_SEEDS))) if mode == "larger" else grid
+    if variant.mode == "quick":
+        grid = replace(grid, **QUICK)
+    elif variant.mode == "larger":
+        grid = replace(grid, sizes=LARGER_SIZES, seeds=tuple(range(LARGER_SEEDS)))
+    return for_variant(grid, variant)
+
+
+def for_variant(grid: Grid, variant: Variant) -> Grid:
+    """Return a grid with what sentences and pretrained students change of it."""
+    if variant.sentences:
+        # A Marian model trained on so few sentences takes minutes a run to translate them all (docs/experiments.md).
+        grid = replace(grid, languages=(), translation=None, lexical=not variant.pretrained)
+    if variant.pretrained:
+        grid = replace(grid, student=variant.student, multi_vector=False, batch=PRETRAINED_BATCH)
+    return grid
 
 
 def read_sizes(sizes: Sequence[Size | str]) -> tuple[Size, ...]:

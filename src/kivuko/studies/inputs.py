@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from kivuko.datasets.emoji.sources import shipped_image_tower
-from kivuko.datasets.emoji.world import EmojiWorld, english_documents
 from kivuko.encoders.image_tower import load_image_tower
 from kivuko.encoders.model import quiet
 from kivuko.encoders.multi_vector import maxsim
@@ -22,11 +21,11 @@ from kivuko.encoders.teacher import TextTeacher, load_teacher
 from kivuko.encoders.token_batch import Encoder, TokenBatch
 from kivuko.errors import ModelError
 from kivuko.evaluation.group_means import LanguageScores, per_query_scores, summarize
-from kivuko.evaluation.image_tasks import DATASET, DOCUMENTS, measure_queries
+from kivuko.evaluation.image_tasks import DATASET
 from kivuko.evaluation.records import Condition, PerQueryScores, Record
 from kivuko.languages import resource_groups
 from kivuko.search.building import emoji_vectors
-from kivuko.studies.demo import emoji_job
+from kivuko.studies.data import ENGLISH, SPLITS, TEST, VALIDATION, EmojiData, StudyData
 from kivuko.studies.runs import Measured
 from kivuko.text import word_list
 from kivuko.training.initialization import whole_words
@@ -35,9 +34,6 @@ from kivuko.training.teacher_vectors import TeacherVectors, teacher_vectors
 from kivuko.translation.translate_test import Translator
 from kivuko.transport.alignment import TokenLists
 from kivuko.vectors import unit_rows
-
-VALIDATION, TEST = SPLITS = ("validation", "test")
-ENGLISH = "en"
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,11 +98,10 @@ class KnownTeacher(TextTeacher):
 class StudyInputs:
     """The data that all runs learn from and are measured on; plain arrays, since it goes to each worker process."""
 
-    world: EmojiWorld  # the emoji world, without its pixels
-    languages: tuple[str, ...]
-    images: NDArray[np.float32]  # unit vectors of all images, float32 [images, dim]
+    data: StudyData  # of emoji, without their pixels
+    images: NDArray[np.float32]  # unit vectors of all images, float32 [images, dim]; of sentences there are none
     documents: KnownTexts  # the distinct English documents
-    document_rows: NDArray[np.int64]  # int64 [images], the document of each image
+    document_rows: NDArray[np.int64]  # int64 [documents], the row of each document among the distinct ones
     known: KnownTexts  # every English text that a run may encode with the teacher, translations aside
     # float32 [dim], the teacher's mean content token over the English side of training and validation
     mean: NDArray[np.float32]
@@ -115,6 +110,10 @@ class StudyInputs:
     teacher_fingerprint: str
     words: KnownTexts | None = None  # of the teacher's own vocabulary, where a recipe needs them
 
+    @property
+    def languages(self) -> tuple[str, ...]:
+        return self.data.languages
+
     @cached_property
     def teacher(self) -> KnownTeacher:
         known = [one.vectors(self.mean) for one in (self.known, self.words) if one is not None]
@@ -122,7 +121,7 @@ class StudyInputs:
 
     @cached_property
     def document_tokens(self) -> TokenLists:
-        """The documents' tokens, one document per image, centered on the teacher's mean token."""
+        """The documents' tokens, one per row of the data, centered on the teacher's mean token."""
         starts, ends = self.documents.offsets[self.document_rows], self.documents.offsets[self.document_rows + 1]
         parts = [self.documents.tokens[start:end] for start, end in zip(starts, ends, strict=True)]
         tokens = torch.from_numpy(np.concatenate(parts)).float()
@@ -130,49 +129,46 @@ class StudyInputs:
 
     @cached_property
     def document_vectors(self) -> NDArray[np.float32]:
-        """The documents' unit vectors, float32 [images, dim]."""
+        """The documents' unit vectors, float32 [documents, dim]."""
         return unit_rows(self.documents.pooled[self.document_rows])
 
     @cached_property
     def fingerprint(self) -> str:
         """A hash of texts, splits, images and the teacher."""
-        emoji = [(one.sequence, one.concept, one.split, one.image) for one in self.world.emoji]
-        annotations = {
-            code: [(sequence, own.name, own.keywords) for sequence, own in self.world.annotations[code].items()]
-            for code in (ENGLISH, *self.languages)
-        }
-        content = [self.world.fingerprint, emoji, annotations, self.languages, self.teacher_fingerprint]
-        digest = hashlib.sha256(json.dumps(content).encode())
+        digest = hashlib.sha256(json.dumps([self.data.fingerprint, self.teacher_fingerprint]).encode())
         for array in (self.images, self.documents.pooled, self.mean):
             digest.update(np.ascontiguousarray(array).tobytes())
         return digest.hexdigest()
 
 
 def study_inputs(
-    world: EmojiWorld,
-    languages: Sequence[str],
+    data: StudyData,
     teacher: TextTeacher,
     *,
     words: bool = False,  # see :func:`needs_words`
     progress: Callable[[int, int], None] | None = None,
 ) -> StudyInputs:
     """Encode images, documents and sentences, or read them from the cache."""
-    with quiet():
-        tower = load_image_tower(shipped_image_tower(), teacher.dim)
-    job = emoji_job(world, languages, "mse")
-    learned = dict.fromkeys(
-        [*(pair.english for pair in (*job.bitext.pairs, *job.held_out.pairs)), *job.distractors],
-    )
-    queries = [query.text for split in SPLITS for code in (ENGLISH, *languages) for query in world.queries(code, split)]
-    spoken = sorted({word for pair in job.bitext.pairs for word in word_list(pair.english)})
+    bitext = [data.bitext(split) for split in ("train", VALIDATION)]
+    learned = dict.fromkeys([*(pair.english for pairs in bitext for pair in pairs.pairs), *data.distractors])
+    # Long sentences of many languages would take gigabytes in every worker; the one run that needs them encodes them.
+    codes = (ENGLISH, *data.languages) if isinstance(data, EmojiData) else (ENGLISH,)
+    queries = [query.text for split in SPLITS for code in codes for query in data.queries(code, split)]
+    spoken = sorted({word for pair in bitext[0].pairs for word in word_list(pair.english)})
     known = teacher_vectors(teacher, [*learned, *queries, *spoken], progress=progress)
     own = teacher_vectors(teacher, whole_words(teacher.model.tokenizer), progress=progress) if words else None
-    documents = english_documents(world)
+    documents = data.documents
     document_vectors = teacher_vectors(teacher, documents, progress=progress)
+    images = np.zeros((0, teacher.dim), dtype=np.float32)
+    if isinstance(data, EmojiData):
+        with quiet():
+            tower = load_image_tower(shipped_image_tower(), teacher.dim)
+        images = emoji_vectors(tower, data.world)
+        unseen = np.zeros((len(data.world.images), 0, 0, 4), dtype=np.uint8)
+        data = replace(data, world=replace(data.world, images=unseen))
     return StudyInputs(
-        world=replace(world, images=np.zeros((len(world.images), 0, 0, 4), dtype=np.uint8)),
-        languages=tuple(languages),
-        images=emoji_vectors(tower, world),
+        data=data,
+        images=images,
         documents=KnownTexts.of(document_vectors),
         document_rows=np.array([document_vectors.sentences[text] for text in documents], dtype=np.int64),
         known=KnownTexts.of(known),
@@ -203,7 +199,7 @@ class EncodedQueries:
 def query_texts(inputs: StudyInputs, languages: Sequence[str]) -> dict[str, list[str]]:
     """Return the distinct queries of both splits in each language."""
     return {
-        code: list(dict.fromkeys(query.text for split in SPLITS for query in inputs.world.queries(code, split)))
+        code: list(dict.fromkeys(query.text for split in SPLITS for query in inputs.data.queries(code, split)))
         for code in languages
     }
 
@@ -242,7 +238,6 @@ def _encode(encoder: Encoder, texts: list[str]) -> tuple[Tensor, list[Tensor]]:
     return pooled, tokens
 
 
-SETTINGS = ((DATASET, "cosine"), (DOCUMENTS, "cosine"), (DOCUMENTS, "maxsim"))
 MAP, HEADLINE = "MAP", "headline"
 MEASURES = ("R@1", "R@10", MAP)
 SUBSETS = ("all", HEADLINE, "compositional", "lexical")
@@ -259,7 +254,7 @@ class Evaluator:
         """Measure a system on both splits in every setting; ``with_english``: the teacher, on English queries too."""
         measured = Measured([], [])
         codes = [ENGLISH, *self.inputs.languages] if with_english else list(self.inputs.languages)
-        for dataset, scoring in SETTINGS:
+        for dataset, scoring in self.inputs.data.settings:
             scores = _scores(self.inputs, queries, dataset, scoring)  # [rows, images]
             for split in (VALIDATION, TEST):
                 at = replace(condition, dataset=dataset, scoring=scoring, split=split)
@@ -297,14 +292,14 @@ class Evaluator:
         if not self._english:
             texts = query_texts(self.inputs, [ENGLISH])
             queries = encode_queries(self.inputs.teacher, texts, self.inputs.mean)
-            for setting in SETTINGS:
+            for setting in self.inputs.data.settings:
                 scores = _scores(self.inputs, queries, *setting)
                 self._english[setting] = _in_language(self.inputs, queries, scores, ENGLISH, TEST)
         return self._english[dataset, scoring]
 
 
 def _scores(inputs: StudyInputs, queries: EncodedQueries, dataset: str, scoring: str) -> NDArray[np.float32]:
-    """Score every query against every image, or its document: float32 [rows, images], higher is better."""
+    """Score every query against every image or document: float32 [rows, images], higher is better."""
     scores: NDArray[np.float32]
     if scoring == "maxsim":
         scores = maxsim(queries.tokens, inputs.document_tokens).numpy()
@@ -316,8 +311,8 @@ def _scores(inputs: StudyInputs, queries: EncodedQueries, dataset: str, scoring:
 def _in_language(
     inputs: StudyInputs, queries: EncodedQueries, scores: NDArray[np.float32], code: str, split: str
 ) -> LanguageScores:
-    rows = [queries.rows[code, query.text] for query in inputs.world.queries(code, split)]
-    measured = measure_queries(scores[rows], inputs.world, code, split)
+    rows = [queries.rows[code, query.text] for query in inputs.data.queries(code, split)]
+    measured = inputs.data.measure(scores[np.ix_(rows, inputs.data.rows(split))], code, split)
     return replace(measured, values={measure: measured.values[measure] for measure in MEASURES})
 
 

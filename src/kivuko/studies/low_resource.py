@@ -5,7 +5,7 @@ comparisons, decides the sample of bitext, the student's first weights and the o
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -13,19 +13,17 @@ import torch
 
 from kivuko.bitext.pairs import Bitext
 from kivuko.bitext.sampling import take_pairs
-from kivuko.datasets.emoji.world import EmojiWorld
 from kivuko.encoders.model import quiet
 from kivuko.encoders.student import StaticStudent
 from kivuko.encoders.teacher import load_teacher
 from kivuko.encoders.vocabulary import train_vocabulary
-from kivuko.evaluation.image_tasks import documents_protocol, emoji_protocol
 from kivuko.evaluation.records import Condition, Header
 from kivuko.languages import language, resource_groups
 from kivuko.progress import progress_bar
 from kivuko.studies import grid as grids
 from kivuko.studies import inputs as shared
-from kivuko.studies.demo import emoji_job
-from kivuko.studies.engine import TEXTS, FinishedRuns, Study
+from kivuko.studies.data import ENGLISH, SPLITS, StudyData
+from kivuko.studies.engine import FinishedRuns, Study, texts_of
 from kivuko.studies.runs import Measured, Notes, RunFile
 from kivuko.training.student_training import Job, train_student
 from kivuko.translation.translate_test import Translator
@@ -53,13 +51,13 @@ def perform(run: grids.Run, evaluator: shared.Evaluator) -> Measured:
 
 def sample(run: grids.Run, inputs: shared.StudyInputs) -> Bitext:
     """Return the bitext of ``run``: the same for every objective of a size and seed."""
-    whole = inputs.world.bitext(inputs.languages, "train")
+    whole = inputs.data.bitext("train")
     return whole if run.whole or run.size is None else take_pairs(whole, run.size, run.seed or 0)
 
 
 def _built(run: grids.Run, inputs: shared.StudyInputs) -> _Built:
     if run.kind == grids.TEACHER:
-        texts = shared.query_texts(inputs, [shared.ENGLISH, *inputs.languages])
+        texts = shared.query_texts(inputs, [ENGLISH, *inputs.languages])
         return shared.encode_queries(inputs.teacher, texts, inputs.mean), inputs.teacher.name, {}
     if run.kind == grids.UNTRAINED:
         student = _untrained(inputs)
@@ -80,13 +78,15 @@ def _distilled(run: grids.Run, inputs: shared.StudyInputs) -> _Built:
 
 def job_of(run: grids.Run, inputs: shared.StudyInputs) -> Job:
     assert run.recipe is not None
-    job = emoji_job(inputs.world, inputs.languages, run.recipe, run.seed or 0)
-    return replace(job, bitext=sample(run, inputs))
+    return Job(
+        bitext=sample(run, inputs), held_out=inputs.data.bitext("validation"), recipe=run.recipe, student=run.student,
+        seed=run.seed or 0, distractors=inputs.data.distractors,
+    )  # fmt: skip
 
 
 def _untrained(inputs: shared.StudyInputs) -> StaticStudent:
     """Return the static student of seed 0 over the whole bitext's vocabulary, before its first step."""
-    bitext = inputs.world.bitext(inputs.languages, "train")
+    bitext = inputs.data.bitext("train")
     torch.manual_seed(0)
     student = StaticStudent(train_vocabulary(pair.text for pair in bitext.pairs), inputs.teacher.dim)
     return student.eval()
@@ -104,7 +104,7 @@ def translator_of(run: grids.Run, inputs: shared.StudyInputs) -> tuple[Translato
         return train_lexical(sample(run, inputs)), {}
     from kivuko.translation.marian import train_translator
 
-    held_out = inputs.world.bitext(inputs.languages, "validation", keywords=False)
+    held_out = inputs.data.bitext("validation")
     with quiet():
         translator, result = train_translator(sample(run, inputs), held_out, run.translation, seed=run.seed or 0)
     return translator, training_notes(result)
@@ -118,31 +118,33 @@ def training_notes(result: Any) -> Notes:
     }
 
 
-def encoded_inputs(world: EmojiWorld, grid: grids.Grid, progress: bool | None) -> shared.StudyInputs:
+def encoded_inputs(data: StudyData, grid: grids.Grid, progress: bool | None) -> shared.StudyInputs:
     """Encode what all runs share, with a progress bar."""
     with quiet():
         teacher = load_teacher()
     with progress_bar("teacher", progress) as report:
         words = shared.needs_words(grid.recipes)
-        return shared.study_inputs(world, grid.languages, teacher, words=words, progress=report)
+        return shared.study_inputs(data, teacher, words=words, progress=report)
 
 
 def study_header(
     grid: grids.Grid, inputs: shared.StudyInputs, bitext: Bitext, finished: FinishedRuns, command: str, workers: int
 ) -> Header:
     """Return the header of a study's records; ``bitext``: all training pairs of the study's languages."""
-    one, texts = emoji_protocol(inputs.world, "test"), TEXTS[STUDY]
+    data = inputs.data
+    protocols, texts = data.protocols(), texts_of(STUDY, data.name)
+    one = next(iter(protocols.values()))
     runs = [run for run, _ in finished]
     protocol: dict[str, Any] = {
         "study": STUDY,
         "standard": grid.standard,
         "quick": grid.steps == grids.QUICK_STEPS and grid.translation in (None, grids.QUICK_TRANSLATION),
         "question": texts["question"],
-        "datasets": _datasets(inputs),
+        "datasets": _datasets(data),
         "scoring": texts["scoring"],
         **{key: one[key] for key in _FLAT},
         "queries": texts["queries"],
-        "splits": _splits(inputs),
+        "splits": _splits(data),
         "languages": {code: language(code).name for code in inputs.languages},
         "groups": {str(name): list(codes) for name, codes in resource_groups(inputs.languages).items()},
         "sizes": [size for size in dict.fromkeys(run.size for run in runs) if size is not None],
@@ -150,13 +152,13 @@ def study_header(
         "sampling": texts["sampling"],
         "seeds": texts["seeds"],
         "steps": {str(run.size): grid.steps or grids.steps_for(run.size) for run in runs if run.size is not None},
-        "batch": grids.BATCH,
-        "student": texts["student"],
+        "batch": grid.batch,
+        "student": texts["student" if grid.student == "static" else "student_pretrained"].format(student=grid.student),
         "selection in a run": texts["selection"].format(every=grids.VALIDATE_EVERY),
-        "validation data": texts["validation"].format(concepts=_concepts(inputs, "validation")),
+        "validation data": texts["validation"].format(concepts=data.concepts("validation")),
         "teacher": {"name": inputs.teacher_name, "fingerprint": inputs.teacher_fingerprint},
         "translation": _translation(grid),
-        "recipes": _recipes(grid, runs),
+        "recipes": _recipes(grid, texts, runs),
         "workers": workers,
         "seconds per run": _seconds(finished),
         "fingerprint": inputs.fingerprint,
@@ -167,10 +169,10 @@ def study_header(
 
 def limits(grid: grids.Grid, inputs: shared.StudyInputs) -> list[str]:
     """Return the limits of the study, a line each."""
-    texts = TEXTS[STUDY]
+    texts = texts_of(STUDY, inputs.data.name)
     lines: list[str] = [*texts["limits"]]
     least = min((size for size in grid.sizes if size is not None), default=None)
-    held_out = len(inputs.world.queries(inputs.languages[0], "validation"))
+    held_out = len(inputs.data.queries(inputs.languages[0], "validation"))
     if least is not None and held_out > least:
         lines.append(texts["limit_validation"].format(held_out=held_out, least=least))
     if grid.translator is not None:
@@ -180,27 +182,22 @@ def limits(grid: grids.Grid, inputs: shared.StudyInputs) -> list[str]:
     return lines
 
 
-def _datasets(inputs: shared.StudyInputs) -> dict[str, dict[str, Any]]:
-    datasets = {}
-    for protocol in (emoji_protocol, documents_protocol):
-        facts = protocol(inputs.world, "test")
-        scorings = [scoring for dataset, scoring in shared.SETTINGS if dataset == facts["dataset"]]
-        datasets[str(facts["dataset"])] = {key: facts[key] for key in ("task", "gallery")} | {"scoring": scorings}
-    return datasets
-
-
-def _splits(inputs: shared.StudyInputs) -> dict[str, dict[str, Any]]:
+def _datasets(data: StudyData) -> dict[str, dict[str, Any]]:
     return {
-        split: {
-            "concepts": _concepts(inputs, split),
-            "queries": {code: len(inputs.world.queries(code, split)) for code in ("en", *inputs.languages)},
-        }
-        for split in shared.SPLITS
+        name: {key: facts[key] for key in ("task", "gallery")}
+        | {"scoring": [scoring for dataset, scoring in data.settings if dataset == name]}
+        for name, facts in data.protocols().items()
     }
 
 
-def _concepts(inputs: shared.StudyInputs, split: str) -> int:
-    return len({one.concept for one in inputs.world.emoji if one.split == split})
+def _splits(data: StudyData) -> dict[str, dict[str, Any]]:
+    return {
+        split: {
+            "concepts": data.concepts(split),
+            "queries": {code: len(data.queries(code, split)) for code in ("en", *data.languages)},
+        }
+        for split in SPLITS
+    }
 
 
 def _translation(grid: grids.Grid) -> dict[str, Any] | str:
@@ -211,7 +208,7 @@ def _translation(grid: grids.Grid) -> dict[str, Any] | str:
     return {"model": "Marian, trained from scratch on the sample, all languages together", **asdict(grid.translation)}
 
 
-def _recipes(grid: grids.Grid, runs: Sequence[grids.Run]) -> dict[str, dict[str, Any]]:
+def _recipes(grid: grids.Grid, texts: Mapping[str, Any], runs: Sequence[grids.Run]) -> dict[str, dict[str, Any]]:
     facts = {
         recipe.name: {
             "description": recipe.description,
@@ -224,7 +221,7 @@ def _recipes(grid: grids.Grid, runs: Sequence[grids.Run]) -> dict[str, dict[str,
         for recipe in grid.recipes
     }
     objectives = {run.objective for run in runs}
-    for name, description in TEXTS[STUDY]["translations"].items():
+    for name, description in texts["translations"].items():
         if name in objectives:
             facts[name] = {"description": description, "transport": False, "kind": "translation"}
     return facts
@@ -242,7 +239,7 @@ def _seconds(finished: FinishedRuns) -> dict[str, float]:
 LOW_RESOURCE = Study(
     STUDY,
     grids.low_resource_grid,
-    {"standard": grids.RECIPES, "quick": grids.QUICK_RECIPES, "larger": grids.LARGER_RECIPES},
+    grids.usual_recipes,
     encoded_inputs,
     prepare,
     study_header,

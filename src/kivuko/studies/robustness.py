@@ -10,13 +10,12 @@ import torch
 from numpy.typing import NDArray
 
 from kivuko.bitext.pairs import Bitext
-from kivuko.datasets.emoji.world import EmojiWorld, Query
+from kivuko.datasets.emoji.world import Query
 from kivuko.encoders.model import quiet
 from kivuko.encoders.teacher import TextTeacher, load_teacher
 from kivuko.encoders.token_batch import Encoder
 from kivuko.evaluation.attack.examples import AttackedExample, examples_path, png, write_examples
 from kivuko.evaluation.group_means import LanguageScores, summarize
-from kivuko.evaluation.image_tasks import DATASET
 from kivuko.evaluation.measures import values_at
 from kivuko.evaluation.records import Condition, Header, Record
 from kivuko.languages import resource_groups
@@ -29,13 +28,12 @@ from kivuko.progress import bars, late_task
 from kivuko.ranks import right_ranks
 from kivuko.studies import grid
 from kivuko.studies import inputs as shared
-from kivuko.studies.engine import TEXTS, FinishedRuns, Study
-from kivuko.studies.grid import Run
+from kivuko.studies.data import ENGLISH, TEST, VALIDATION, StudyData
+from kivuko.studies.engine import FinishedRuns, Study, texts_of
+from kivuko.studies.grid import STANDARD, Run, Variant
 from kivuko.studies.low_resource import job_of, study_header, training_notes, translator_of
 from kivuko.studies.robustness_inputs import (
     HEADLINE_SIZE,
-    QUICK_RECIPES,
-    RECIPES,
     PlannedAttack,
     RobustnessGrid,
     RobustnessInputs,
@@ -47,6 +45,7 @@ from kivuko.studies.robustness_inputs import (
     is_crafted,
     robustness_grid,
     robustness_inputs,
+    usual_recipes,
 )
 from kivuko.studies.runs import Measured, Notes, RunFile
 from kivuko.training.recipe import Recipe
@@ -67,7 +66,7 @@ def robustness_header(
 ) -> Header:
     """Return the header of the study's records."""
     systems = study_header(grid, inputs.plain, bitext, finished, command, workers)
-    sizes, texts = systems.protocol["sizes"], TEXTS[STUDY]
+    sizes, texts = systems.protocol["sizes"], texts_of(STUDY, inputs.data.name)
     recipes = {name: dict(facts) for name, facts in systems.protocol["recipes"].items()}
     for recipe in grid.recipes:
         recipes[recipe.name]["robust"] = recipe.augmentation is not None
@@ -87,7 +86,7 @@ def robustness_header(
         "attacks": attack_facts(grid.plan),
         "plan": asdict(grid.plan),
         "threat": texts["threat"],
-        "image towers": {tower.name: "ships with Kivuko" for tower in inputs.towers},
+        **({"image towers": {one.name: "ships with Kivuko" for one in inputs.towers}} if inputs.towers[0].name else {}),
         "measures": texts["measures"],
         "noise": texts["noise"],
         "attacked concepts": {
@@ -100,13 +99,13 @@ def robustness_header(
     return Header(command=command, protocol=protocol, seeds=grid.seeds)
 
 
-def perturbed_inputs(world: EmojiWorld, grid: RobustnessGrid, progress: bool | None) -> RobustnessInputs:
+def perturbed_inputs(data: StudyData, grid: RobustnessGrid, progress: bool | None) -> RobustnessInputs:
     """Encode what all runs share, and perturb the images that need no system, with progress bars."""
     with quiet():
         teacher = load_teacher()
     with bars(progress) as display:
         return robustness_inputs(
-            world, grid.languages, teacher, grid.plan, words=shared.needs_words(grid.recipes),
+            data, teacher, grid.plan, words=shared.needs_words(grid.recipes),
             encoded=late_task(display, "teacher"), attacked=late_task(display, "attacking images"),
         )  # fmt: skip
 
@@ -131,7 +130,7 @@ def make_system(run: Run, inputs: shared.StudyInputs) -> System:
     """Train or load the system of a run."""
     if run.kind == grid.TEACHER:
         encode = encoder_of(inputs.teacher)
-        return System(inputs.teacher.name, (shared.ENGLISH,), lambda _code: encode)
+        return System(inputs.teacher.name, (ENGLISH,), lambda _code: encode)
     if run.kind == grid.DISTILLATION:
         trained = train_student(job_of(run, inputs), inputs.teacher)
         inside = gradient_encoder(trained.student)
@@ -239,7 +238,7 @@ def _applies(planned: PlannedAttack, system: System, code: str, first: bool) -> 
     spec = planned.specs[0]
     if planned.against_images:
         return True
-    nothing_to_switch = spec.attack.name == CODE_SWITCH and code == shared.ENGLISH
+    nothing_to_switch = spec.attack.name == CODE_SWITCH and code == ENGLISH
     if not first or nothing_to_switch or (system.slow and not planned.translators):
         return False
     return spec.attack.kind == "joint" or spec.attack.needs != "gradients" or system.gradients is not None
@@ -284,7 +283,7 @@ def perform(file: RunFile, inputs: RobustnessInputs) -> Measured:
             gathered.setdefault(result.condition, []).append(result)
     measured, examples = Measured([], []), list[AttackedExample]()
     for key, results in gathered.items():
-        condition = _condition(run, system, *key)
+        condition = _condition(inputs.data.settings[0][0], run, system, *key)
         scores = [_scores(one.language, one.queries, one.ranks, len(one.tower.gallery)) for one in results]
         measured.records.extend(_records(scores, condition))
         measured.per_query.extend(shared.headline_map(scores, condition))
@@ -302,10 +301,12 @@ def perform(file: RunFile, inputs: RobustnessInputs) -> Measured:
     return replace(measured, notes=notes)
 
 
-def _condition(run: Run, system: System, tower: str, attack: str | None, budget: float | None) -> Condition:
+def _condition(
+    dataset: str, run: Run, system: System, tower: str, attack: str | None, budget: float | None
+) -> Condition:
     return Condition(
-        dataset=DATASET, split=shared.TEST, model=f"{system.name}+{tower}", objective=run.objective,
-        bitext_size=run.size, seed=run.seed, attack=attack, budget=budget,
+        dataset=dataset, split=TEST, model=f"{system.name}+{tower}" if tower else system.name,
+        objective=run.objective, bitext_size=run.size, seed=run.seed, attack=attack, budget=budget,
     )  # fmt: skip
 
 
@@ -320,7 +321,7 @@ def _scores(language: str, queries: Sequence[Query], ranks: NDArray[np.int64], i
 
 def _records(scores: Sequence[LanguageScores], condition: Condition) -> list[Record]:
     codes = [one.language for one in scores]
-    own = [] if codes == [shared.ENGLISH] else codes
+    own = [] if codes == [ENGLISH] else codes
     groups = {str(name): members for name, members in resource_groups(own).items() if members}
     records = summarize(scores, condition, groups=groups)
     return [one for one in records if one.subset == shared.HEADLINE and one.measure in shared.MEASURES]
@@ -328,15 +329,16 @@ def _records(scores: Sequence[LanguageScores], condition: Condition) -> list[Rec
 
 def _validation(system: System, run: Run, inputs: RobustnessInputs) -> list[Record]:
     """Return the clean MAP on the validation split, by which recipes are chosen."""
-    if system.languages == (shared.ENGLISH,):
+    if system.languages == (ENGLISH,):
         return []
     tower, scores = inputs.towers[0], []
     for code in system.languages:
-        queries = inputs.queries(code, shared.VALIDATION)
+        queries = inputs.queries(code, VALIDATION)
         vectors = system.encoder(code)([query.text for query in queries])
-        ranks = right_ranks(unit_rows(vectors) @ tower.gallery.T, np.array([query.image for query in queries]))
-        scores.append(shared.map_only(_scores(code, queries, ranks, len(tower.gallery))))
-    condition = replace(_condition(run, system, tower.name, None, None), split=shared.VALIDATION)
+        gallery = inputs.gallery(VALIDATION, tower)
+        ranks = right_ranks(unit_rows(vectors) @ gallery.T, np.array([query.image for query in queries]))
+        scores.append(shared.map_only(_scores(code, queries, ranks, len(gallery))))
+    condition = replace(_condition(inputs.data.settings[0][0], run, system, tower.name, None, None), split=VALIDATION)
     return [record for record in _records(scores, condition) if record.measure == shared.MAP]
 
 
@@ -378,7 +380,7 @@ def _example(
 ROBUSTNESS = Study(
     STUDY,
     robustness_grid,
-    {"standard": RECIPES, "quick": QUICK_RECIPES, "larger": RECIPES},
+    usual_recipes,
     perturbed_inputs,
     prepare,
     robustness_header,
@@ -388,8 +390,8 @@ ROBUSTNESS = Study(
 def robustness_study(attacks: Sequence[str] = ()) -> Study:
     """Return the study with further attacks, as ``kivuko attack`` takes them: ``package.module:Class``, say."""
 
-    def grid(recipes: Sequence[Recipe], mode: str = "standard") -> RobustnessGrid:
-        usual = robustness_grid(recipes, mode)
+    def grid(recipes: Sequence[Recipe], variant: Variant = STANDARD) -> RobustnessGrid:
+        usual = robustness_grid(recipes, variant)
         return replace(usual, plan=usual.plan.plus(attacks))
 
     return replace(ROBUSTNESS, grid=grid) if attacks else ROBUSTNESS

@@ -31,8 +31,9 @@ from kivuko.perturbations.spec import AttackSpec, parse_attacks
 from kivuko.perturbations.target import Crafted, Draws, QuerySet, from_bytes, to_bytes
 from kivuko.perturbations.text.gradients import GradientEncoder
 from kivuko.perturbations.text.search import EncodeTexts
-from kivuko.studies.grid import QUICK, UNTRAINED, Grid, Run
-from kivuko.studies.inputs import ENGLISH, TEST, StudyInputs, study_inputs
+from kivuko.studies.data import ENGLISH, TEST, EmojiData, StudyData
+from kivuko.studies.grid import QUICK, STANDARD, UNTRAINED, Grid, Run, Variant, for_variant
+from kivuko.studies.inputs import StudyInputs, study_inputs
 from kivuko.training.recipe import Recipe
 from kivuko.vectors import unit_rows
 
@@ -115,6 +116,30 @@ STANDARD_PLAN = Plan((
     PlannedAttack("apgd:eps=4/255,steps=8", concepts=40),
     PlannedAttack(f"{_SEP},eps=2/255,steps=20,candidates=32", concepts=100),
 ))  # fmt: skip
+# On sentences: budgets in code points, so that a script whose letters are several of them has no more room.
+TEXT_PLAN = Plan(
+    (
+        PlannedAttack("typo:edits=1|2|4|8"),
+        PlannedAttack("code-points:points=2|4|8|16"),
+        PlannedAttack("keyboard:edits=4"),
+        PlannedAttack("confusable:edits=4"),
+        PlannedAttack("split:edits=2"),
+        PlannedAttack("diacritics:edits=4"),
+        PlannedAttack("drop-word:edits=1|4"),
+        PlannedAttack("swap-words:edits=2"),
+        PlannedAttack("code-switch:edits=1|4"),
+        PlannedAttack("greedy:edits=1|2|4,candidates=32", concepts=60),
+        PlannedAttack("hotflip:edits=1|2", concepts=60),
+    )
+)
+QUICK_TEXT_PLAN = Plan(
+    (
+        PlannedAttack("typo:edits=2|8"),
+        PlannedAttack("code-points:points=4"),
+        PlannedAttack("code-switch:edits=2"),
+        PlannedAttack("greedy:edits=1|2,candidates=8", concepts=8),
+    )
+)
 QUICK_PLAN = Plan((
     PlannedAttack("typo:edits=1|2", translators=True),
     PlannedAttack("greedy:candidates=8", concepts=12),
@@ -143,6 +168,8 @@ RECIPES = (
     "optical-robust",
 )  # fmt: skip
 QUICK_RECIPES = ("contrastive", "optical", "optical-robust")
+SENTENCE_RECIPES = ("ibm1", "contrastive", "cosine", "transport", "transplant", "optical", "optical-robust")
+PRETRAINED_RECIPES = ("contrastive", "optical")
 # Two sizes, so that a better system can be set back to the clean accuracy of a worse one.
 SIZES: tuple[int | None, ...] = (300, 1000)
 HEADLINE_SIZE = 1000
@@ -167,16 +194,28 @@ class RobustnessGrid(Grid):
         return covers and self.plan == STANDARD_PLAN and self.steps is None and self.translator is None
 
 
-def robustness_grid(recipes: Sequence[Recipe], mode: str = "standard") -> RobustnessGrid:
+def usual_recipes(variant: Variant) -> tuple[str, ...]:
+    """Return the names of the study's usual recipes."""
+    if variant.mode == "quick":
+        return QUICK_RECIPES
+    return PRETRAINED_RECIPES if variant.pretrained else SENTENCE_RECIPES if variant.sentences else RECIPES
+
+
+def robustness_grid(recipes: Sequence[Recipe], variant: Variant = STANDARD) -> RobustnessGrid:
     """Return the standard grid, a "quick" one of a few minutes, or a "larger" one with more seeds and sizes."""
-    if mode == "larger":
-        return RobustnessGrid(tuple(recipes), LARGER_SIZES, tuple(range(10)))
     grid = RobustnessGrid(tuple(recipes), SIZES)
-    return replace(grid, **QUICK, plan=QUICK_PLAN) if mode == "quick" else grid
+    if variant.mode == "larger":
+        grid = replace(grid, sizes=LARGER_SIZES, seeds=tuple(range(10)))
+    elif variant.mode == "quick":
+        grid = replace(grid, **QUICK, plan=QUICK_PLAN)
+    if variant.sentences:
+        grid = replace(grid, plan=QUICK_TEXT_PLAN if variant.mode == "quick" else TEXT_PLAN, lexical=False)
+    return for_variant(grid, variant)
 
 
 Vectors = NDArray[np.float32]
 EMOJI, ROBUST = "emoji", "emoji-robust"
+TEXTS_ONLY = ""  # in the place of a tower's name, where English texts are searched
 
 
 @dataclass(frozen=True)
@@ -348,8 +387,8 @@ class RobustnessInputs:
     names: Mapping[int, str]
 
     @property
-    def world(self) -> EmojiWorld:
-        return self.plain.world
+    def data(self) -> StudyData:
+        return self.plain.data
 
     @property
     def languages(self) -> tuple[str, ...]:
@@ -357,7 +396,11 @@ class RobustnessInputs:
 
     def queries(self, language: str, split: str = TEST) -> list[Query]:
         """Return the headline queries (not equal to the English name) of a split."""
-        return [query for query in self.plain.world.queries(language, split) if not query.copied]
+        return [query for query in self.data.queries(language, split) if not query.copied]
+
+    def gallery(self, split: str, tower: TowerImages) -> Vectors:
+        """Return what is searched in a split: a tower's images, or English sentences."""
+        return tower.gallery if tower.name else self.plain.document_vectors[self.data.rows(split)]
 
     @cached_property
     def fingerprint(self) -> str:
@@ -369,8 +412,7 @@ class RobustnessInputs:
 
 
 def robustness_inputs(
-    world: EmojiWorld,
-    languages: Sequence[str],
+    data: StudyData,
     teacher: TextTeacher,
     plan: Plan,
     *,
@@ -380,18 +422,37 @@ def robustness_inputs(
     attacked: Callable[[int, int], None] | None = None,
 ) -> RobustnessInputs:
     """Encode everything, choose the concepts, and attack the images with the English names."""
-    plain = study_inputs(world, languages, teacher, words=words, progress=encoded)
-    concepts = _concepts(world, languages)
+    plain = study_inputs(data, teacher, words=words, progress=encoded)
+    concepts = _concepts(data)
+    names = {query.image: query.text for query in data.queries(ENGLISH, TEST)}
+    if isinstance(data, EmojiData):
+        towers = _towers(data, teacher, plan, concepts, names, attacked)
+    else:
+        towers = (TowerImages(TEXTS_ONLY, Path(), plain.document_vectors[data.rows(TEST)], {}, {}, {}),)
+    bitext = data.bitext("train")
+    tables = {code: word_table(bitext, code) for code in data.languages} if plan.switches_code else {}
+    return RobustnessInputs(plain, plan, towers, concepts, tables, dict(sorted(names.items())))
+
+
+def _towers(
+    data: EmojiData,
+    teacher: TextTeacher,
+    plan: Plan,
+    concepts: Sequence[str],
+    names: dict[int, str],
+    attacked: Callable[[int, int], None] | None,
+) -> tuple[TowerImages, ...]:
+    """Return the towers' images, perturbed with the English names; these are added to ``names``."""
+    world = data.world
     named = set(concepts[: _largest(plan, english=True)])
     attacked_names = [query for query in world.queries(ENGLISH, TEST) if query.concept in named]
     pooled = teacher.encode_tokens([query.text for query in attacked_names]).pooled.cpu().numpy()
     vectors = unit_rows(pooled.astype(np.float32))
     english = dict(zip([query.image for query in attacked_names], vectors, strict=True))
-    names = {query.image: query.text for query in (*world.queries(ENGLISH, TEST), *attacked_names)}
-    names = dict(sorted(names.items()))
+    names |= {query.image: query.text for query in attacked_names}
     queried = set(concepts[: _largest(plan, english=False)])
     own = dict.fromkeys(
-        query.image for code in languages for query in world.queries(code, TEST) if query.concept in queried
+        query.image for code in data.languages for query in world.queries(code, TEST) if query.concept in queried
     )
     folders, done = tower_folders(), 0
 
@@ -401,12 +462,10 @@ def robustness_inputs(
         if attacked:
             attacked(done, len(folders) * work(plan))
 
-    towers = tuple(
-        tower_images(name, folder, world, names, english, list(own), plan, ticked) for name, folder in folders.items()
+    ordered = dict(sorted(names.items()))
+    return tuple(
+        tower_images(name, folder, world, ordered, english, list(own), plan, ticked) for name, folder in folders.items()
     )
-    bitext = world.bitext(languages, "train")
-    tables = {code: word_table(bitext, code) for code in languages} if plan.switches_code else {}
-    return RobustnessInputs(plain, plan, towers, concepts, tables, names)
 
 
 def _largest(plan: Plan, *, english: bool) -> int | None:
@@ -420,8 +479,8 @@ def _largest(plan: Plan, *, english: bool) -> int | None:
     return None if None in numbers else max((one for one in numbers if one is not None), default=0)
 
 
-def _concepts(world: EmojiWorld, languages: Sequence[str]) -> tuple[str, ...]:
+def _concepts(data: StudyData) -> tuple[str, ...]:
     """Return test concepts with a headline query in every language, in the order of a hash of the concept."""
-    present = [{query.concept for query in world.queries(code, TEST) if not query.copied} for code in languages]
+    present = [{query.concept for query in data.queries(code, TEST) if not query.copied} for code in data.languages]
     shared = set.intersection(*present)
     return tuple(sorted(shared, key=lambda one: hashlib.sha256(b"attacked:" + one.encode()).digest()))
