@@ -22,8 +22,8 @@ from kivuko.text import word_list
 _BITS = 53  # of the hash, so that the quotient is an exact float below 1
 
 
-def take_pairs(bitext: Bitext, n_per_language: int, seed: int) -> Bitext:
-    """Take exactly ``n_per_language`` pairs of each language.
+def take_pairs(bitext: Bitext, n_per_language: int, seed: int, *, up_to: bool = False) -> Bitext:
+    """Take exactly ``n_per_language`` pairs of each language; ``up_to``: all of a language that has fewer.
 
     Groups are taken whole in the order of their hash, except that the last one may be cut. A smaller sample of a seed
     is part of a larger one. Order is kept.
@@ -35,7 +35,7 @@ def take_pairs(bitext: Bitext, n_per_language: int, seed: int) -> Bitext:
         by_language.setdefault(pair.language, []).append(index)
     chosen = [False] * len(bitext)
     for language, indices in by_language.items():
-        if len(indices) < n_per_language:
+        if len(indices) < n_per_language and not up_to:
             raise UsageError(
                 f"{n_per_language:,} pairs per language requested, but {language} has {len(indices):,}; "
                 f"request fewer or give more bitext"

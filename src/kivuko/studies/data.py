@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from kivuko.bitext.pairs import Bitext, Pair
+from kivuko.bitext.pairs import Bitext
 from kivuko.datasets.emoji.world import EmojiWorld, Query, emoji_world, english_documents, is_copied
 from kivuko.datasets.sentences import open_sentences
 from kivuko.datasets.spec import EMOJI
@@ -39,6 +39,10 @@ class StudyData(Protocol):
 
     @property
     def settings(self) -> tuple[Setting, ...]: ...
+
+    @property
+    def has_yardstick(self) -> bool:
+        """True if English queries differ from the documents, so that the teacher's figures mean something."""
 
     @property
     def fingerprint(self) -> str: ...
@@ -76,6 +80,7 @@ class EmojiData:
     world: EmojiWorld
     languages: tuple[str, ...]
     name = EMOJI
+    has_yardstick = True
     settings = ((DATASET, "cosine"), (DOCUMENTS, "cosine"), (DOCUMENTS, "maxsim"))
 
     @property
@@ -121,9 +126,12 @@ class SentenceData:
 
     name: str
     languages: tuple[str, ...]
-    pairs: Mapping[tuple[str, str], Sequence[tuple[str, str]]]  # (language, split) -> (sentence, English)
-    pools: Mapping[str, Sequence[str]]  # split -> its distinct English sentences
+    pairs: Mapping[str, Bitext]  # "train" and "validation"
+    # (language, split) -> sentences, each with the row of its English in the split's pool
+    texts: Mapping[tuple[str, str], Sequence[tuple[str, int]]]
+    pools: Mapping[str, Sequence[str]]  # split -> its English sentences
     multi_vector: bool = True  # whether late interaction is measured
+    has_yardstick = False
 
     @property
     def settings(self) -> tuple[Setting, ...]:
@@ -135,36 +143,27 @@ class SentenceData:
 
     @cached_property
     def distractors(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(pair.english for pair in self.bitext("train").pairs))
+        return tuple(dict.fromkeys(pair.english for pair in self.pairs["train"].pairs))
 
     @cached_property
     def fingerprint(self) -> str:
-        content = [self.name, self.languages, list(self.pairs.values()), dict(self.pools)]
+        pairs = [(pair.language, pair.text, pair.english) for own in self.pairs.values() for pair in own.pairs]
+        content = [self.name, self.languages, pairs, list(self.texts.values()), list(self.pools.values())]
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
     def bitext(self, split: str) -> Bitext:
-        return Bitext(
-            tuple(
-                Pair(code, text, english, f"{self.name}:{code}:{split}:{row}")
-                for code in self.languages
-                for row, (text, english) in enumerate(self.pairs[code, split])
-            )
-        )
+        return self.pairs[split]
 
     def queries(self, language: str, split: str) -> list[Query]:
-        """Return the distinct sentences; the English ones are the documents themselves."""
-        row_of = {english: row for row, english in enumerate(self.pools[split])}
-        pairs = [(text, text) for text in row_of] if language == ENGLISH else self.pairs[language, split]
-        first: dict[str, str] = {}
-        for text, english in pairs:
-            first.setdefault(english, text)
+        pool = self.pools[split]
+        texts = [(text, row) for row, text in enumerate(pool)] if language == ENGLISH else self.texts[language, split]
         return [
             Query(
-                id=f"{language}:{row_of[english]}", language=language, text=text, english=english,
-                image=row_of[english], concept=f"{split}:{row_of[english]}", compositional=True,
-                copied=language != ENGLISH and is_copied(text, english),
+                id=f"{language}:{row}", language=language, text=text, english=pool[row], image=row,
+                concept=f"{split}:{row}", compositional=True,
+                copied=language != ENGLISH and is_copied(text, pool[row]),
             )
-            for english, text in first.items()
+            for text, row in texts
         ]  # fmt: skip
 
     def rows(self, split: str) -> NDArray[np.int64]:
@@ -214,8 +213,19 @@ def open_study_data(
         with progress_bar("drawing emoji", progress) as report:
             return EmojiData(emoji_world(codes, cldr=cldr, font=font, progress=report), codes)
     opened = {split: open_sentences(dataset, split) for split in SPLITS}
-    test = opened[TEST]
-    codes = tuple(languages or test.languages)
-    pairs = {(code, split): test.pairs(code, split) for code in codes for split in ("train", *SPLITS)}
-    pools = {split: list(dict.fromkeys(one.pool)) for split, one in opened.items()}
-    return SentenceData(test.name, codes, pairs, pools, multi_vector)
+    codes = tuple(languages or opened[TEST].languages)
+    pools: dict[str, list[str]] = {}
+    texts: dict[tuple[str, str], list[tuple[str, int]]] = {}
+    for split, sentences in opened.items():
+        documents = list(sentences.documents())
+        row_of = {document.id: row for row, document in enumerate(documents)}
+        relevant = sentences.judgments()
+        pools[split] = [document.text for document in documents]
+        for code in codes:
+            own = sentences.queries(code)
+            texts[code, split] = [(text, row_of[next(iter(relevant[name]))]) for name, text in own.items()]
+    bitext = {
+        split: Bitext(tuple(pair for code in codes for pair in opened[TEST].bitext(code, split).pairs))
+        for split in ("train", VALIDATION)
+    }
+    return SentenceData(opened[TEST].name, codes, bitext, texts, pools, multi_vector)

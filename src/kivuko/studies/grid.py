@@ -108,6 +108,7 @@ class Grid:
     student: str = "static"
     multi_vector: bool = True  # whether late interaction is measured
     batch: int = BATCH
+    up_to: bool = False  # whether a language that has fewer pairs than a size takes part with all of its own
 
     def __post_init__(self) -> None:
         names = [recipe.name for recipe in self.recipes]
@@ -127,7 +128,7 @@ class Grid:
 
     def runs(self, bitext: Bitext) -> list[Run]:
         """Return every run: the two references, then objective by objective, size by size, seed by seed."""
-        sizes = _resolved(self.sizes, bitext)
+        sizes = _resolved(self.sizes, bitext, self.up_to)
         runs = [Run(TEACHER, TEACHER), Run(UNTRAINED, UNTRAINED)]
         for recipe in self.recipes:
             for size, whole in sizes:
@@ -178,7 +179,7 @@ def for_variant(grid: Grid, variant: Variant) -> Grid:
     """Return a grid with what sentences and pretrained students change of it."""
     if variant.sentences:
         # A Marian model trained on so few sentences takes minutes a run to translate them all (docs/experiments.md).
-        grid = replace(grid, languages=(), translation=None, lexical=not variant.pretrained)
+        grid = replace(grid, languages=(), translation=None, lexical=not variant.pretrained, up_to=True)
     if variant.pretrained:
         grid = replace(grid, student=variant.student, multi_vector=False, batch=PRETRAINED_BATCH)
     return grid
@@ -204,10 +205,10 @@ def pairs_per_language(bitext: Bitext) -> int:
     return round(len(bitext) / max(1, len(bitext.languages())))
 
 
-def _resolved(sizes: Sequence[Size], bitext: Bitext) -> list[tuple[int, bool]]:
-    """Return (pairs per language, whether that is all) of each size."""
+def _resolved(sizes: Sequence[Size], bitext: Bitext, up_to: bool) -> list[tuple[int, bool]]:
+    """Return (pairs per language, whether that is all) of each size; ``up_to``: a language may have fewer."""
     counts = {code: len(pairs) for code, pairs in bitext.by_language().items()}
-    least = min(counts, key=lambda code: counts[code])
+    least = (max if up_to else min)(counts, key=lambda code: counts[code])
     resolved: dict[int, Size] = {}
     for size in sizes:
         if size is not None and size > counts[least]:

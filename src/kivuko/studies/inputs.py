@@ -250,11 +250,20 @@ class Evaluator:
         self.inputs = inputs
         self._english: dict[tuple[str, str], LanguageScores] = {}
 
-    def measure(self, queries: EncodedQueries, condition: Condition, with_english: bool = False) -> Measured:
-        """Measure a system on both splits in every setting; ``with_english``: the teacher, on English queries too."""
-        measured = Measured([], [])
-        codes = [ENGLISH, *self.inputs.languages] if with_english else list(self.inputs.languages)
-        for dataset, scoring in self.inputs.data.settings:
+    def measure(
+        self, queries: EncodedQueries, condition: Condition, teacher: bool = False, student: bool = True
+    ) -> Measured:
+        """Measure a system on both splits in every setting.
+
+        ``teacher``: on English queries too, where they differ from what they should find; ``student``: not a
+        translation, whose late interaction over sentences takes minutes of a run and is left out.
+        """
+        measured, data = Measured([], []), self.inputs.data
+        with_english = teacher and data.has_yardstick
+        codes = [ENGLISH, *data.languages] if with_english else list(data.languages)
+        for dataset, scoring in data.settings:
+            if scoring == "maxsim" and not (student or data.has_yardstick):
+                continue
             scores = _scores(self.inputs, queries, dataset, scoring)  # [rows, images]
             for split in (VALIDATION, TEST):
                 at = replace(condition, dataset=dataset, scoring=scoring, split=split)
@@ -262,7 +271,7 @@ class Evaluator:
                 if split == VALIDATION:
                     measured.records.extend(self._choice_records(scored, at))
                     continue
-                english = scored[0] if with_english else self._reference(dataset, scoring)
+                english = scored[:1] if with_english else self._reference(dataset, scoring)
                 measured.records.extend(self._records(english, scored[int(with_english) :], at, with_english))
                 measured.per_query.extend(headline_map(scored, at))
         return measured
@@ -273,10 +282,14 @@ class Evaluator:
         return [record for record in records if (record.subset, record.measure) == (HEADLINE, MAP)]
 
     def _records(
-        self, english: LanguageScores, scores: Sequence[LanguageScores], condition: Condition, keep_english: bool
+        self,
+        english: Sequence[LanguageScores],
+        scores: Sequence[LanguageScores],
+        condition: Condition,
+        keep_english: bool,
     ) -> list[Record]:
         """Return MAP in every subset of queries; the other measures and parity on the headline queries alone."""
-        records = summarize([english, *scores], condition, groups=self._groups())
+        records = summarize([*english, *scores], condition, groups=self._groups())
         return [
             record
             for record in records
@@ -288,14 +301,17 @@ class Evaluator:
     def _groups(self) -> dict[str, tuple[str, ...]]:
         return {str(name): codes for name, codes in resource_groups(self.inputs.languages).items() if codes}
 
-    def _reference(self, dataset: str, scoring: str) -> LanguageScores:
+    def _reference(self, dataset: str, scoring: str) -> list[LanguageScores]:
+        """Return the teacher's scores of English queries; nothing where these are the documents themselves."""
+        if not self.inputs.data.has_yardstick:
+            return []
         if not self._english:
             texts = query_texts(self.inputs, [ENGLISH])
             queries = encode_queries(self.inputs.teacher, texts, self.inputs.mean)
             for setting in self.inputs.data.settings:
                 scores = _scores(self.inputs, queries, *setting)
                 self._english[setting] = _in_language(self.inputs, queries, scores, ENGLISH, TEST)
-        return self._english[dataset, scoring]
+        return [self._english[dataset, scoring]]
 
 
 def _scores(inputs: StudyInputs, queries: EncodedQueries, dataset: str, scoring: str) -> NDArray[np.float32]:

@@ -45,14 +45,14 @@ def perform(run: grids.Run, evaluator: shared.Evaluator) -> Measured:
     condition = Condition(
         dataset="", split="", model=model, objective=run.objective, bitext_size=run.size, seed=run.seed
     )
-    measured = evaluator.measure(queries, condition, with_english=run.kind == grids.TEACHER)
+    measured = evaluator.measure(queries, condition, run.kind == grids.TEACHER, run.recipe is not None)
     return replace(measured, notes={**notes, "seconds": round(time.monotonic() - started, 1)})
 
 
 def sample(run: grids.Run, inputs: shared.StudyInputs) -> Bitext:
     """Return the bitext of ``run``: the same for every objective of a size and seed."""
     whole = inputs.data.bitext("train")
-    return whole if run.whole or run.size is None else take_pairs(whole, run.size, run.seed or 0)
+    return whole if run.whole or run.size is None else take_pairs(whole, run.size, run.seed or 0, up_to=True)
 
 
 def _built(run: grids.Run, inputs: shared.StudyInputs) -> _Built:
