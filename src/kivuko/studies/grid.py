@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from kivuko.bitext.pairs import Bitext
 from kivuko.errors import UsageError
@@ -132,7 +132,7 @@ class Grid:
         runs = [Run(TEACHER, TEACHER), Run(UNTRAINED, UNTRAINED)]
         for recipe in self.recipes:
             for size, whole in sizes:
-                steps = self.steps or steps_for(size)
+                steps = recipe.schedule.steps and (self.steps or steps_for(size))  # 0: nothing is trained
                 budget = recipe.with_schedule(steps=steps, batch_size=self.batch, validate_every=VALIDATE_EVERY)
                 cell = Run(recipe.name, DISTILLATION, size, whole, None, budget, student=self.student)
                 runs += [replace(cell, seed=seed) for seed in self.seeds]
@@ -152,6 +152,9 @@ class Grid:
         covers = names >= set(RECIPES) and {*self.sizes} >= {*SIZES} and {*self.seeds} >= {*range(SEEDS)}
         as_ever = self.languages == DEFAULT_LANGUAGES and self.steps is None and self.translator is None
         return covers and as_ever and self.lexical and self.translation == TRANSLATION
+
+
+AnyGrid = TypeVar("AnyGrid", bound=Grid)
 
 
 def usual_recipes(variant: Variant) -> tuple[str, ...]:
@@ -175,7 +178,7 @@ def low_resource_grid(recipes: Sequence[Recipe], variant: Variant = STANDARD) ->
     return for_variant(grid, variant)
 
 
-def for_variant(grid: Grid, variant: Variant) -> Grid:
+def for_variant(grid: AnyGrid, variant: Variant) -> AnyGrid:
     """Return a grid with what sentences and pretrained students change of it."""
     if variant.sentences:
         # A Marian model trained on so few sentences takes minutes a run to translate them all (docs/experiments.md).

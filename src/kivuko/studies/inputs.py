@@ -327,7 +327,7 @@ def _scores(inputs: StudyInputs, queries: EncodedQueries, dataset: str, scoring:
 def _in_language(
     inputs: StudyInputs, queries: EncodedQueries, scores: NDArray[np.float32], code: str, split: str
 ) -> LanguageScores:
-    rows = [queries.rows[code, query.text] for query in inputs.data.queries(code, split)]
+    rows = np.array([queries.rows[code, query.text] for query in inputs.data.queries(code, split)], dtype=np.int64)
     measured = inputs.data.measure(scores[np.ix_(rows, inputs.data.rows(split))], code, split)
     return replace(measured, values={measure: measured.values[measure] for measure in MEASURES})
 
