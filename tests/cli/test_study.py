@@ -30,7 +30,7 @@ def no_work(monkeypatch, tmp_path):
     def never(*_: object, **__: object) -> None:
         raise AssertionError("work was begun")
 
-    monkeypatch.setattr("kivuko.studies.engine.emoji_world", never)
+    monkeypatch.setattr("kivuko.studies.data.emoji_world", never)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
