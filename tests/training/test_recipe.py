@@ -206,7 +206,7 @@ def test_the_papers_recipe_has_nothing_but_the_papers_loss():
     recipe = load_recipe("paper")
     assert [(term.kind, term.weight) for term in recipe.terms] == [("transport", 1.0)]
     assert recipe.terms[0].options == {"regularization": 0.05, "centered": "none"}
-    assert (recipe.start, recipe.augmentation) == (Start(), None)
+    assert (recipe.start, recipe.augmentation) == (Start(projection="random"), None)
 
 
 def test_m2m_trains_nothing_whatever_the_schedule_and_needs_a_pretrained_student():

@@ -25,9 +25,10 @@ from kivuko.encoders.vocabulary import PAD, UNKNOWN, WORD_START, add_words, case
 from kivuko.errors import ModelError
 from kivuko.languages import language
 from kivuko.perturbations.graphemes import script_name
+from kivuko.progress import progress_bar
 from kivuko.text import APOSTROPHE, one_apostrophe, trigrams, word_forms, word_list
 from kivuko.training.recipe import Recipe, Start
-from kivuko.training.teacher_vectors import Progress, teacher_vectors
+from kivuko.training.teacher_vectors import Progress, TeacherVectors, teacher_vectors
 from kivuko.transport.association import Affinity, Association
 from kivuko.vectors import rescaled
 
@@ -38,6 +39,7 @@ _SHORTEST = 3  # letters of a subword whose spelling says something
 _MOST_WORDS = 20_000  # that join a pretrained vocabulary
 _MOST_SUBWORDS = 8_000  # of an unseen script
 _DOTS = 0.1  # share of İ and ı among i, I, İ and ı from which a language has them; about 0.3 in Turkish
+_MOST_MAPPED = 5_000  # sentences that a projection is fitted to
 _ENOUGH = 1_000  # pairs that tell whether a vocabulary has the letters of a language
 _MOST_COUNTED = 50  # occurrences of a word that its subwords are learned from
 
@@ -305,19 +307,27 @@ _PENALTIES = tuple(10.0**power for power in range(-6, 3))  # of the ridge, share
 
 
 @torch.no_grad()
-def map_english(student: Any, english: Sequence[str], teacher: TextTeacher, progress: Progress | None = None) -> None:
+def map_english(
+    student: Any, english: Sequence[str], teacher: TextTeacher, encoded: TeacherVectors | None = None
+) -> None:
     """Set a pretrained student's projection, in place, to a linear map learned from English sentences only.
 
     Ridge regression with an intercept, from the student's sentence vectors to the teacher's unit vectors of the same
-    sentences, as in M2M (arXiv 2601.10096): the student brings its languages together, the map does the rest.
+    sentences, as in M2M (arXiv 2601.10096): the student brings its languages together, the map does the rest. Of many
+    sentences some thousands are taken, of every length. ``encoded``: the teacher's vectors, if they are known.
     """
     texts = sorted(dict.fromkeys(english), key=len)
+    texts = texts[:: -(-len(texts) // _MOST_MAPPED)]
     student.projection = torch.nn.Identity()
     student.eval()
-    ours = torch.cat([student.encode_tokens(texts[at : at + 64]).pooled.float() for at in range(0, len(texts), 64)])
-    encoded = teacher_vectors(teacher, texts, progress=progress)
+    ours = []
+    with progress_bar("fitting the projection") as report:
+        for at in range(0, len(texts), 64):
+            ours.append(student.encode_tokens(texts[at : at + 64]).pooled.float().cpu())
+            report(min(at + 64, len(texts)), len(texts))
+    encoded = encoded or teacher_vectors(teacher, texts)
     theirs = F.normalize(rescaled(encoded.pooled[[encoded.sentences[text] for text in texts]]), dim=-1)
-    weight, bias = ridge(ours.cpu(), theirs)
+    weight, bias = ridge(torch.cat(ours), theirs)
     student.projection = torch.nn.Linear(weight.shape[1], weight.shape[0]).to(student.device)
     student.projection.weight.copy_(weight)
     student.projection.bias.copy_(bias)

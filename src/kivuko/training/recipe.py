@@ -113,7 +113,7 @@ class Start:
     marginal_penalty: float | None = None  # > 0, weight of those plans' marginals, in that unit; None: they must hold
     spelling: float = 0.0  # >= 0, bonus for a subword and a word that are spelled the same, in nats; 0: none
     neighbors: bool = False  # a static student reads misspelled words by their neighbors (``encoders.spelling``)
-    projection: str = "random"  # of a pretrained student; "english": see ``map_english``
+    projection: str = "english"  # of a pretrained student, see ``map_english``; "random" only where widths differ
 
 
 @dataclass(frozen=True)
@@ -201,8 +201,8 @@ class Recipe:
         return [self.name, asdict(self.schedule), [term.described() for term in self.terms], *parts]
 
     def check_student(self, student: str) -> None:
-        """Raise UsageError for a student without the part that the recipe initializes."""
-        if self.start.projection == "english" and student in ("static", "small"):
+        """Raise UsageError for a student without a projection, if the recipe does nothing but initialize that."""
+        if not self.terms and student in ("static", "small"):
             raise UsageError(
                 f"recipe {self.name}: a linear map from English text needs a pretrained student, not {student}: give "
                 "--student multilingual-e5-small, a folder or a hub id."

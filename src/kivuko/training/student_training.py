@@ -80,7 +80,7 @@ def train_student(
     vectors = teacher_vectors(teacher, sentences, progress=watch.encoded if watch else None)
     student = build_student(
         job.student, job.bitext, teacher, job.recipe, size=job.vocabulary_size, seed=job.seed,
-        progress=watch.encoded if watch else None,
+        progress=watch.encoded if watch else None, vectors=vectors,
     )  # fmt: skip
     noise = job.recipe.augmentation
     # A student that learns from misspelled sentences still improves on them when it no longer does on clean ones.
@@ -145,8 +145,12 @@ def build_student(
     size: int,
     seed: int,
     progress: Progress | None = None,
+    vectors: TeacherVectors | None = None,
 ) -> Any:
-    """Build the student that ``spec`` names, with first weights by the recipe's ``[student]`` table."""
+    """Build the student that ``spec`` names, with first weights by the recipe's ``[student]`` table.
+
+    ``vectors``: the teacher's of the bitext's English, if they are known.
+    """
     recipe.check_student(spec)
     torch.manual_seed(seed)
     if spec not in ("static", "small"):
@@ -157,7 +161,7 @@ def build_student(
             with_new_words(student, bitext, recipe.start)
         refuse_unread_script(student, bitext)
         if recipe.start.projection == "english":
-            map_english(student, [pair.english for pair in bitext.pairs], teacher, progress)
+            map_english(student, [pair.english for pair in bitext.pairs], teacher, vectors)
         recipe.fine_tuning.prepare(student, new_words=len(student.tokenizer) > known)
         return student
     if recipe.augmentation is not None:
