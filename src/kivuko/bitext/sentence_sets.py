@@ -414,7 +414,7 @@ LAYOUTS = {
         Layout(
             "flores", "FLORES", "CC BY-SA 4.0",
             "devtest is test; of dev, by a hash of the article's address, 0.2 are validation, the others train",
-            "FLORES-200 or FLORES+: dev/swh_Latn.dev, dev/eng_Latn.dev, devtest/swh_Latn.devtest, ...",
+            "FLORES-200 or FLORES+: dev/swh_Latn.dev, dev/eng_Latn.dev, devtest/swh_Latn.devtest and so on",
             _find_flores, _read_flores, _flores_split, in_order=True,
         ),
         Layout(

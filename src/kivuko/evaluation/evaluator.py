@@ -91,8 +91,13 @@ def teacher_encoder(teacher: TextTeacher, batch_size: int | None = None) -> Enco
     size = batch_size or _BATCH
 
     def encode(texts: Sequence[str]) -> NDArray[np.float32]:
-        parts = [teacher.encode_tokens(list(texts[i : i + size])).pooled for i in range(0, len(texts), size)]
-        return unit_rows(np.concatenate([part.cpu().numpy() for part in parts]).astype(np.float32))
+        order = sorted(range(len(texts)), key=lambda row: len(texts[row]))  # less padding
+        parts = [
+            teacher.encode_tokens([texts[row] for row in order[start : start + size]]).pooled.cpu().numpy()
+            for start in range(0, len(texts), size)
+        ]
+        vectors = unit_rows(np.concatenate(parts).astype(np.float32))
+        return vectors[np.argsort(order)]
 
     return encode
 
