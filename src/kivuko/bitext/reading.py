@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Container
+from collections.abc import Container, Iterator
 from pathlib import Path
 
 from kivuko.bitext import pairs as reasons
@@ -263,6 +263,15 @@ def read_bitext(
     if not bitext:
         raise _nothing_usable(bitext, opened)
     return bitext
+
+
+def stream_pairs(opened: PairSource) -> Iterator[Pair]:
+    """Yield the pairs of a source as ``read_bitext`` cleans them, without a memory of them: duplicates come again."""
+    for number, side, english_side, reason in opened:
+        if reason is None:
+            text, english = clean_text(side or ""), clean_text(english_side or "")
+            if _reason_against(text, english, (), keep_copied=True) is None:
+                yield Pair(opened.language, text, english, opened.place(number))
 
 
 def _reason_against(text: str, english: str, pairs: Container[tuple[str, str]], keep_copied: bool) -> str | None:

@@ -65,6 +65,10 @@ POSITIVE = Share(0, min_open=True)
     help="Stop after so many validations without a better score; 0: never.  [default: the recipe's]",
 )  # fmt: skip
 @click.option(
+    "--window", type=click.IntRange(min=1000), metavar="PAIRS",
+    help="Read larger files while training, so many pairs at a time.  [default: everything first]",
+)  # fmt: skip
+@click.option(
     "--log-to", type=click.Choice(["tensorboard", "trackio", "wandb"]), help="Send the learning curve to a tracker."
 )
 @DEVICE

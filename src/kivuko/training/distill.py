@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from kivuko.encoders.model import Model
     from kivuko.encoders.teacher import TextTeacher
     from kivuko.training.recipe import Recipe
+    from kivuko.training.streaming import PairStream
 
 Source = Bitext | str | Path
 EMOJI = "emoji"  # names the bitext and the image tower of the emoji world
@@ -51,6 +52,7 @@ def distill(
     learning_rate: float | None = None,
     accumulation: int | None = None,
     patience: int | None = None,
+    window: int | None = None,
     log_to: str | None = None,
     seed: int = 0,
     device: str | None = None,
@@ -86,6 +88,9 @@ def distill(
         accumulation: batches per step, whose gradients add up; None: the recipe's.
         patience: validations in a row without a better score that end the training early, 0: none do; None: the
             recipe's. The weights that scored best are the result in any case.
+        window: pairs of the files in memory at once: files with more are read while training, window by window, and
+            shuffled within each. The vocabulary, the first vectors and the held-out sentences come from the first
+            window; training starts when it is read and encoded. None: everything is read first.
         log_to: "tensorboard" (files in ``OUT.log``), "trackio" or "wandb", which receive the learning curve as it
             grows. Each needs the extra of its name. The curve is in the model too (``training.jsonl``).
         seed: drives everything random, 0 or more. On a CPU the same seed gives the same weights.
@@ -116,7 +121,10 @@ def distill(
     _check_schedule(steps, epochs, batch_size, learning_rate)
     check_number("accumulation", accumulation, least=1, whole=True, optional=True)
     check_number("patience", patience, least=0, whole=True, optional=True)
+    check_number("window", window, least=1000, whole=True, optional=True)
     check_tracker(log_to)
+    if window is not None:
+        _check_streamed(sources, epochs)
     check_path("teacher", teacher, "a hub id or a folder")
     check_path("student", student, "static, small, a hub id or a folder")
     check_path("image_tower", image_tower, "none, emoji, a hub id or a folder", optional=True)
@@ -148,14 +156,20 @@ def distill(
     )  # fmt: skip
     chosen.check_student(str(student))
     with bars(progress) as display:
-        training, held_out = _read_sources(sources, validation_share, seed, cldr, font)
+        stream = first = None
+        if window is not None:
+            stream, first = _first_window(sources, window)
+        training, held_out = (
+            _read_sources(sources, validation_share, seed, cldr, font) if first is None
+            else hold_out(first, validation_share, seed)
+        )  # fmt: skip
         chosen = replace(chosen, schedule=chosen.schedule.for_pairs(len(training)))
         with quiet():
             english = load_teacher(teacher, teacher_prompt)
             tower = _load_image_tower(image_tower, english)
         english.preferred_device = device
         distractors = tuple(dict.fromkeys(pair.english for pair in training.pairs))[:_MOST_DISTRACTORS]
-        job = Job(training, held_out, chosen, str(student), vocabulary_size, seed, distractors)
+        job = Job(training, held_out, chosen, str(student), vocabulary_size, seed, distractors, stream)
         replaced = read_about(folder) is not None
         schedule = chosen.schedule
         watch = TrainingProgress(display, chosen.name, schedule.batch_size * schedule.accumulation)
@@ -165,7 +179,11 @@ def distill(
             note(f"{folder}: nothing to do: made before")
         elif replaced:
             note(f"{folder}: the model that was here was made with other settings; it and its evaluation are replaced.")
-        _note_sizes(training, held_out)
+        if stream is None:
+            _note_sizes(training, held_out)
+        else:
+            note(f"trained on {sum(about.bitext_sizes.values()):,} pairs, {window:,} at a time, selected on "
+                 f"{len(held_out):,} held-out pairs.")  # fmt: skip
         model = load_model(folder, device=device)
         if late is not None:
             save_multi_vector(late, model.encoder, english, about=about)
@@ -203,6 +221,25 @@ def _check_schedule(
         check_number(name, count, least=1, whole=True, optional=True)
     for name, number in (("epochs", epochs), ("learning_rate", learning_rate)):
         check_number(name, number, above=0, optional=True)
+
+
+def _check_streamed(sources: Sequence[tuple[str, Source]], epochs: float | None) -> None:
+    """Raise UsageError for sources that cannot be read while training."""
+    for _, source in sources:
+        if isinstance(source, Bitext) or str(source) in (EMOJI, "-") or is_sentence_spec(str(source)):
+            name = "a Bitext" if isinstance(source, Bitext) else str(source)
+            raise UsageError(f"window: {name} cannot be read while training. Give files, or leave the window out.")
+    if epochs is not None:
+        raise UsageError(f"epochs={epochs} needs the number of pairs, which a window does not know. Give steps.")
+
+
+def _first_window(sources: Sequence[tuple[str, Source]], window: int) -> tuple[PairStream | None, Bitext | None]:
+    """Return the stream of the files and its first window; (None, None) where that holds all of them."""
+    from kivuko.training.streaming import PairStream
+
+    stream = PairStream(tuple((code, str(source)) for code, source in sources), window)
+    first = next(stream.windows(), None)
+    return (stream, first) if first is not None and len(first) == window else (None, None)
 
 
 def _refuse_multi_vector(folder: Path | None, out: Path) -> None:

