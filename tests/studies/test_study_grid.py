@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from killed_study import tiny_grid, tiny_recipes
 
@@ -42,6 +44,26 @@ def test_runs_are_the_whole_grid_once_with_one_budget_per_size():
     rising = [steps_for(size) for size in (30, 100, 101, 300, 1000, 5000)]
     assert rising == sorted(rising)
     assert rising[0] == rising[1] < rising[2] == rising[3] < rising[4] < rising[5]
+
+
+def test_a_pretrained_student_on_sentences_has_its_own_space_and_the_linear_map_beside_it():
+    variant = Variant(sentences=True, student="multilingual-e5-small")
+    grid = low_resource_grid(recipes(*grids.usual_recipes(variant)), variant)
+    runs = grid.runs(pairs(1200))
+    assert [(run.size, run.seed) for run in runs if run.objective == grids.ZERO_SHOT] == [(None, None)]
+    assert sum(run.objective == grids.SHIFT for run in runs) == 20
+    assert {run.student for run in runs if run.kind in (grids.OWN_SPACE, grids.DISTILLATION)} == {variant.student}
+    assert {run.recipe.schedule.steps for run in runs if run.objective == "m2m"} == {0}
+    with pytest.raises(UsageError, match="'shift' is the name of another row"):
+        Grid(tuple(replace(one, name="shift") for one in recipes("mse")))
+
+
+def test_sentences_have_a_word_table_by_every_aligner():
+    variant = Variant(sentences=True)
+    runs = low_resource_grid(recipes("mse"), variant).runs(pairs(1200))
+    tables = {(run.objective, run.aligner) for run in runs if run.kind == grids.LEXICAL}
+    assert tables == {("lexical", "transport"), ("lexical-ibm1", "ibm1"), ("lexical-fast_align", "fast_align")}
+    assert not any(run.kind == grids.OWN_SPACE for run in runs)
 
 
 def test_a_pretrained_translator_is_one_run_without_size_and_seed():

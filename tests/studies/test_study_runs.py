@@ -36,6 +36,32 @@ def studied(inputs, records: Path, **changes):
     return read_records(records)
 
 
+class OtherSpace:
+    """A model in which English and the other languages are alike but for a direction of their own."""
+
+    def encode_text(self, texts):
+        rows = [np.random.default_rng(len(text)).normal(size=8) + (text[0] > "m") for text in texts]
+        return np.array([row / np.linalg.norm(row) for row in rows], dtype=np.float32)
+
+
+def test_a_students_own_space_is_measured_against_its_own_documents(inputs, in_process, tmp_path, monkeypatch):
+    monkeypatch.setattr("kivuko.studies.low_resource.load_model", lambda name: OtherSpace())
+    header, records = studied(inputs, tmp_path / "r.jsonl", own_space=True, recipes=tiny_recipes()[:1])
+    own = [one for one in records if one.objective in ("zero-shot", "shift")]
+    assert {(one.dataset, one.scoring) for one in own} == {("emoji-text", "cosine")}
+    assert {(one.objective, one.bitext_size, one.seed) for one in own} == {
+        ("zero-shot", None, None), ("shift", 8, 0), ("shift", 8, 1)}  # fmt: skip
+    assert header.protocol["recipes"]["shift"]["kind"] == "own space"
+    model, data = OtherSpace(), inputs.data
+    queries, rows = data.queries("sw", "test"), data.rows("test")
+    documents = model.encode_text(list(data.documents))[rows]
+    scores = model.encode_text([query.text for query in queries]) @ documents.T
+    value = data.measure(scores, "sw", "test").values["MAP"].mean()
+    record = next(o for o in own if (o.objective, o.language, o.split, o.subset, o.measure)
+                  == ("zero-shot", "sw", "test", "all", "MAP"))  # fmt: skip
+    assert record.value == pytest.approx(float(value), abs=1e-6)
+
+
 def test_records_are_complete_unique_and_in_the_grids_order(inputs, in_process, tmp_path):
     header, records = studied(inputs, tmp_path / "r.jsonl", translation=QUICK_TRANSLATION, lexical=True)
     refuse_repeats(records)

@@ -16,7 +16,7 @@ from kivuko.report.formatting import EDITS, POINTS, RADIUS, SEVERITY, setting_la
 
 TEACHER, UNTRAINED = "teacher", "untrained"
 TRANSLATE_TEST, LEXICAL, MSE = "translate-test", "lexical", "mse"
-DISTILLATION, TRANSLATION, REFERENCE = "distillation", "translation", "reference"
+DISTILLATION, TRANSLATION, REFERENCE, OWN_SPACE = "distillation", "translation", "reference", "own space"
 LOW, HIGH = "low-resource", "high-resource"
 GROUPS = (LOW, HIGH)
 ENGLISH, MAP = "en", "MAP"
@@ -58,7 +58,7 @@ class RecipeFacts:
 
     name: str
     transport: bool
-    kind: str  # "distillation", "translation" (queries go to the English teacher), or "reference" (untrained)
+    kind: str  # "distillation", "translation" (queries go to the English teacher), or "own space", or "reference" (untrained)
     robust: bool = False  # trained on perturbed text
     counterpart: str = ""  # the same recipe without
 
@@ -204,7 +204,8 @@ class Results:
     def recipe(self, objective: str) -> RecipeFacts:
         """Return the header's facts on a recipe; what it leaves out counts as distillation without transport."""
         entry = _entry(self.header, "recipes", objective)
-        kind = _KINDS.get(objective) or (TRANSLATION if entry.get("kind") == TRANSLATION else DISTILLATION)
+        stated = entry.get("kind")
+        kind = _KINDS.get(objective) or (stated if stated in (TRANSLATION, OWN_SPACE) else DISTILLATION)
         counterpart = str(entry.get("counterpart") or objective.removesuffix("-robust"))
         return RecipeFacts(objective, entry.get("transport") is True, kind, entry.get("robust") is True, counterpart)
 

@@ -21,7 +21,7 @@ CONTROLS = ("ibm1", "fast-align", "counted")
 SENTENCE_RECIPES = (
     *CONTROLS, "mse", "cosine", "contrastive", "paper", "transport", "transplant", "optical", "unbalanced", "proximal",
 )  # fmt: skip
-PRETRAINED_RECIPES = ("ibm1", "contrastive", "mse", "transport", "optical")
+PRETRAINED_RECIPES = ("m2m", "ibm1", "contrastive", "mse", "transport", "optical")
 
 Mode = Literal["standard", "quick", "larger"]
 
@@ -59,7 +59,9 @@ _STEPS = ((100, 150), (300, 250), (1000, 350))  # up to so many pairs per langua
 _MOST_STEPS = 500
 
 TEACHER, UNTRAINED, TRANSLATE_TEST, LEXICAL = "teacher", "untrained", "translate-test", "lexical"  # also objectives
-DISTILLATION, PRETRAINED = "distillation", "pretrained"
+ZERO_SHOT, SHIFT = "zero-shot", "shift"  # objectives that search in a pretrained student's own space
+DISTILLATION, PRETRAINED, OWN_SPACE = "distillation", "pretrained", "own space"
+_RESERVED = (TEACHER, UNTRAINED, TRANSLATE_TEST, LEXICAL, ZERO_SHOT, SHIFT)
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ class Run:
     """One system to train or load, and to measure."""
 
     objective: str  # its name in the records
-    kind: str  # "teacher", "untrained", "distillation", "translate-test", "lexical", or "pretrained" (a translator)
+    kind: str  # "teacher", "untrained", "distillation", "translate-test", "lexical", "pretrained" (a translator), ...
     size: int | None = None  # pairs per language; None where no bitext of the study is used
     whole: bool = False  # whether ``size`` is all that there is, so that nothing is sampled
     seed: int | None = None  # None where nothing is random
@@ -75,6 +77,7 @@ class Run:
     translation: TranslationSettings | None = None  # settings of a translator that is trained
     translator: str | None = None  # name or folder of a pretrained one
     student: str = "static"  # of a distillation, as ``kivuko distill --student`` takes it
+    aligner: str = "transport"  # of a word table
 
     @property
     def label(self) -> str:
@@ -104,7 +107,9 @@ class Grid:
     steps: int | None = None  # of every recipe at every size; None: :func:`steps_for`
     translation: TranslationSettings | None = TRANSLATION  # settings of translate-test; None leaves it out
     translator: str | None = None  # name or folder of a pretrained translator that takes the place of the trained ones
-    lexical: bool = True  # whether the word table is among the objectives
+    lexical: bool = True  # whether word tables are among the objectives
+    tables: tuple[str, ...] = ("transport",)  # their aligners
+    own_space: bool = False  # whether the student's own space is, zero-shot and with SHIFT
     student: str = "static"
     multi_vector: bool = True  # whether late interaction is measured
     batch: int = BATCH
@@ -117,7 +122,7 @@ class Grid:
                 raise UsageError(f"the study has no {what}: name at least one.")
         if twice := [name for name in names if names.count(name) > 1]:
             raise UsageError(f"two recipes are of one name, {twice[0]!r}: rename a file, so that records differ.")
-        if taken := [name for name in names if name in (TEACHER, UNTRAINED, TRANSLATE_TEST, LEXICAL)]:
+        if taken := [name for name in names if name in _RESERVED]:
             raise UsageError(f"{taken[0]!r} is the name of another row in every result: give that recipe another name.")
 
     @staticmethod
@@ -142,7 +147,12 @@ class Grid:
         elif self.translation is not None:
             runs += [Run(TRANSLATE_TEST, TRANSLATE_TEST, *cell, translation=self.translation) for cell in cells]
         if self.lexical:
-            runs += [Run(LEXICAL, LEXICAL, *cell) for cell in cells]
+            for aligner in self.tables:
+                name = LEXICAL if aligner == "transport" else f"{LEXICAL}-{aligner}"
+                runs += [Run(name, LEXICAL, *cell, aligner=aligner) for cell in cells]
+        if self.own_space:
+            runs.append(Run(ZERO_SHOT, OWN_SPACE, student=self.student))
+            runs += [Run(SHIFT, OWN_SPACE, *cell, student=self.student) for cell in cells]
         return runs
 
     @property
@@ -175,6 +185,8 @@ def low_resource_grid(recipes: Sequence[Recipe], variant: Variant = STANDARD) ->
         grid = replace(grid, **QUICK)
     elif variant.mode == "larger":
         grid = replace(grid, sizes=LARGER_SIZES, seeds=tuple(range(LARGER_SEEDS)))
+    if variant.sentences:
+        grid = replace(grid, tables=("transport", "ibm1", "fast_align"), own_space=variant.pretrained)
     return for_variant(grid, variant)
 
 

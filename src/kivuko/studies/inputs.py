@@ -29,6 +29,7 @@ from kivuko.studies.data import ENGLISH, SPLITS, TEST, VALIDATION, EmojiData, St
 from kivuko.studies.runs import Measured
 from kivuko.text import word_list
 from kivuko.training.initialization import whole_words
+from kivuko.training.own_space import OwnSpace
 from kivuko.training.recipe import Recipe
 from kivuko.training.teacher_vectors import TeacherVectors, teacher_vectors
 from kivuko.translation.translate_test import Translator
@@ -204,6 +205,13 @@ def query_texts(inputs: StudyInputs, languages: Sequence[str]) -> dict[str, list
     }
 
 
+def own_queries(space: OwnSpace, texts: Texts) -> EncodedQueries:
+    """Encode queries in a student's own space, without tokens."""
+    rows = {query: row for row, query in enumerate((code, text) for code, own in texts.items() for text in own)}
+    pooled = np.concatenate([space.queries(own, code) for code, own in texts.items() if own])
+    return EncodedQueries(rows, pooled, TokenLists(torch.zeros(0, 0), torch.zeros(len(rows), dtype=torch.long), None))
+
+
 def encode_queries(
     encoder: Encoder,
     texts: Texts,
@@ -251,12 +259,14 @@ class Evaluator:
         self._english: dict[tuple[str, str], LanguageScores] = {}
 
     def measure(
-        self, queries: EncodedQueries, condition: Condition, teacher: bool = False, student: bool = True
-    ) -> Measured:
+        self, queries: EncodedQueries, condition: Condition, teacher: bool = False, student: bool = True,
+        documents: NDArray[np.float32] | None = None,
+    ) -> Measured:  # fmt: skip
         """Measure a system on both splits in every setting.
 
         ``teacher``: on English queries too, where they differ from what they should find; ``student``: not a
-        translation, whose late interaction over sentences takes minutes of a run and is left out.
+        translation, whose late interaction over sentences takes minutes of a run and is left out. ``documents``: unit
+        vectors to search in place of the teacher's, float32 [documents, dim], by cosine only.
         """
         measured, data = Measured([], []), self.inputs.data
         with_english = teacher and data.has_yardstick
@@ -264,7 +274,9 @@ class Evaluator:
         for dataset, scoring in data.settings:
             if scoring == "maxsim" and not (student or data.has_yardstick):
                 continue
-            scores = _scores(self.inputs, queries, dataset, scoring)  # [rows, images]
+            if documents is not None and (scoring == "maxsim" or dataset == DATASET):
+                continue
+            scores = _scores(self.inputs, queries, dataset, scoring, documents)  # [rows, images]
             for split in (VALIDATION, TEST):
                 at = replace(condition, dataset=dataset, scoring=scoring, split=split)
                 scored = [_in_language(self.inputs, queries, scores, code, split) for code in codes]
@@ -314,13 +326,17 @@ class Evaluator:
         return [self._english[dataset, scoring]]
 
 
-def _scores(inputs: StudyInputs, queries: EncodedQueries, dataset: str, scoring: str) -> NDArray[np.float32]:
+def _scores(
+    inputs: StudyInputs, queries: EncodedQueries, dataset: str, scoring: str,
+    documents: NDArray[np.float32] | None = None,
+) -> NDArray[np.float32]:  # fmt: skip
     """Score every query against every image or document: float32 [rows, images], higher is better."""
     scores: NDArray[np.float32]
     if scoring == "maxsim":
         scores = maxsim(queries.tokens, inputs.document_tokens).numpy()
     else:
-        scores = queries.pooled @ (inputs.images if dataset == DATASET else inputs.document_vectors).T
+        own = inputs.document_vectors if documents is None else documents
+        scores = queries.pooled @ (inputs.images if dataset == DATASET else own).T
     return scores
 
 

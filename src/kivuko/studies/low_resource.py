@@ -7,13 +7,16 @@ comparisons, decides the sample of bitext, the student's first weights and the o
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
+from functools import lru_cache
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from kivuko.bitext.pairs import Bitext
 from kivuko.bitext.sampling import take_pairs
-from kivuko.encoders.model import quiet
+from kivuko.encoders.model import load_model, quiet
 from kivuko.encoders.student import StaticStudent
 from kivuko.encoders.teacher import load_teacher
 from kivuko.encoders.vocabulary import train_vocabulary
@@ -25,6 +28,7 @@ from kivuko.studies import inputs as shared
 from kivuko.studies.data import ENGLISH, SPLITS, StudyData
 from kivuko.studies.engine import FinishedRuns, Study, texts_of
 from kivuko.studies.runs import Measured, Notes, RunFile
+from kivuko.training.own_space import Encode, OwnSpace, shifted
 from kivuko.training.student_training import Job, train_student
 from kivuko.translation.translate_test import Translator
 
@@ -41,11 +45,13 @@ def prepare(inputs: shared.StudyInputs) -> Callable[[RunFile], Measured]:
 def perform(run: grids.Run, evaluator: shared.Evaluator) -> Measured:
     """Train or load the system of ``run`` and measure it on both splits."""
     started, inputs = time.monotonic(), evaluator.inputs
-    queries, model, notes = _built(run, inputs)
+    space = _own_space(run, inputs) if run.kind == grids.OWN_SPACE else None
+    queries, model, notes = _built(run, inputs) if space is None else _own_queries(space, run, inputs)
+    documents = None if space is None else space.documents(inputs.data.documents)
     condition = Condition(
         dataset="", split="", model=model, objective=run.objective, bitext_size=run.size, seed=run.seed
     )
-    measured = evaluator.measure(queries, condition, run.kind == grids.TEACHER, run.recipe is not None)
+    measured = evaluator.measure(queries, condition, run.kind == grids.TEACHER, run.recipe is not None, documents)
     return replace(measured, notes={**notes, "seconds": round(time.monotonic() - started, 1)})
 
 
@@ -67,6 +73,28 @@ def _built(run: grids.Run, inputs: shared.StudyInputs) -> _Built:
     translator, notes = translator_of(run, inputs)
     texts = shared.query_texts(inputs, inputs.languages)
     return shared.encode_queries(inputs.teacher, texts, inputs.mean, translator), translator.name, notes
+
+
+def _own_space(run: grids.Run, inputs: shared.StudyInputs) -> OwnSpace:
+    encode = _encoder(run.student)
+    return OwnSpace(encode) if run.objective == grids.ZERO_SHOT else shifted(encode, sample(run, inputs))
+
+
+def _own_queries(space: OwnSpace, run: grids.Run, inputs: shared.StudyInputs) -> _Built:
+    return shared.own_queries(space, shared.query_texts(inputs, inputs.languages)), run.student, {}
+
+
+@lru_cache(maxsize=1)
+def _encoder(student: str) -> Encode:
+    """Return a pretrained student's encoder for all runs of a process; it encodes equal texts once."""
+    model, known = load_model(student), dict[str, NDArray[np.float32]]()
+
+    def encode(texts: Sequence[str]) -> NDArray[np.float32]:
+        new = [text for text in dict.fromkeys(texts) if text not in known]
+        known.update(zip(new, model.encode_text(new), strict=True) if new else ())
+        return np.stack([known[text] for text in texts])
+
+    return encode
 
 
 def _distilled(run: grids.Run, inputs: shared.StudyInputs) -> _Built:
@@ -101,7 +129,7 @@ def translator_of(run: grids.Run, inputs: shared.StudyInputs) -> tuple[Translato
     if run.kind == grids.LEXICAL:
         from kivuko.translation.translate_test import train_lexical
 
-        return train_lexical(sample(run, inputs)), {}
+        return train_lexical(sample(run, inputs), run.aligner), {}
     from kivuko.translation.marian import train_translator
 
     held_out = inputs.data.bitext("validation")
@@ -224,6 +252,9 @@ def _recipes(grid: grids.Grid, texts: Mapping[str, Any], runs: Sequence[grids.Ru
     for name, description in texts["translations"].items():
         if name in objectives:
             facts[name] = {"description": description, "transport": False, "kind": "translation"}
+    for name, description in texts["own_space"].items():
+        if name in objectives:
+            facts[name] = {"description": description, "transport": False, "kind": grids.OWN_SPACE}
     return facts
 
 
