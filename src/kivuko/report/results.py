@@ -58,7 +58,7 @@ class RecipeFacts:
 
     name: str
     transport: bool
-    kind: str  # "distillation", "translation" (queries go to the English teacher), or "own space", or "reference" (untrained)
+    kind: str  # "distillation", "translation" (queries go to the English teacher), "own space", "reference" (untrained)
     robust: bool = False  # trained on perturbed text
     counterpart: str = ""  # the same recipe without
 
