@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from study_records import QUALITY, Plan, findings_of, made_up
+from study_records import QUALITY, RECIPES, Plan, findings_of, made_up, page_of
 
 from kivuko.errors import DataError
 from kivuko.evaluation.statistics import holm
@@ -103,3 +103,17 @@ def test_attacked_records_are_left_out():
     assert plain.answer == mixed.answer
     with pytest.raises(DataError, match="nothing to report"):
         findings_of(header, attacked, [])
+
+
+def test_controls_are_compared_by_name_in_a_family_of_their_own_and_never_chosen():
+    recipes = RECIPES | {"ibm1": {"transport": False, "kind": "distillation", "control": True}}
+    protocol = {"study": "low-resource", "recipes": recipes, "contrasts": ["ibm1"]}
+    findings = findings_of(*made_up(Plan(quality=QUALITY | {"ibm1": 0.295}, protocol=protocol)))
+    choice = findings.headline
+    assert choice.second.objective == "sentence"
+    tests = {role: test for test in findings.family.tests if test.size == 300 for role in test.roles}
+    assert tests["ibm1"].family == tests["best without transport"].family == "emoji/cosine: the question"
+    assert tests["ibm1"].family_size == 4  # two contrasts at two sizes
+    assert tests["translate-test"].family == "emoji/cosine: baselines"
+    text = page_of(*made_up(Plan(quality=QUALITY | {"ibm1": 0.295}, protocol=protocol)))
+    assert "emoji/cosine: the question: 4 tests" in text

@@ -41,8 +41,9 @@ from kivuko.report.attack_tables import (
     tower_table,
 )
 from kivuko.report.page import render
-from kivuko.report.robustness import gap_table, language_table, limits, robust_table
-from kivuko.report.study_page import study_page
+from kivuko.report.results import Source
+from kivuko.report.robustness import QUESTION, gap_table, language_table, limits, robust_table
+from kivuko.report.study_page import examine, study_page
 
 EVIL = "<script>alert('x')</script>\"&'$x_1$"
 SMALL = Plan(seeds=(0, 1), attacks=("typo", "apgd-own"), concepts=40)
@@ -309,3 +310,19 @@ def test_the_page_never_takes_the_place_of_the_examples(tmp_path):
     result = CliRunner().invoke(command, [str(records), "--out", str(tmp_path / "robustness.examples.parquet")])
     assert result.exit_code != 0
     assert (tmp_path / "robustness.examples.parquet").read_bytes() == before
+
+
+def test_an_attack_that_takes_nothing_away_is_no_part_of_the_means():
+    plan = replace(SMALL, concepts=20)
+    header, records, per_query, *_ = made_up(plan)
+    names = {name for name, _ in examine(Source(header, records, per_query), QUESTION).headline.scopes[0].attacks}
+    harmless = min(names)
+
+    def undone(one):
+        if one.attack != harmless or one.measure != "MAP":
+            return one
+        return replace(one, value=0.9, low=0.9, high=0.9)
+
+    findings = examine(Source(header, [undone(one) for one in records]), QUESTION)
+    assert harmless not in {name for scope in findings.headline.scopes for name, _ in scope.attacks}
+    assert any("it is no attack here" in line and harmless in line for line in findings.missing)

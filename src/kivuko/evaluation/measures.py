@@ -26,6 +26,7 @@ MEASURES = ("R@1", "R@5", "R@10", "MAP", "MRR", "nDCG@10")
 RUN_MEASURES = (*MEASURES, "R@100")  # of text collections
 # Of attacks; see kivuko.evaluation.robustness, and the legend of their tables.
 RATIO, ACCURACY_DROP, SUCCESS_OF_CORRECT = "robustness ratio", "accuracy_drop", "success_of_correct"
+CODE_POINTS = "code points changed"  # of a query by an attack, as an edit distance
 CALLS, TARGET_FIRST, AREA, GAP = "calls", "target_first", "area of MAP", "robustness gap"
 
 # The largest cutoff: trec_eval ends the whole process on some numbers out of range, and grades are far below it.

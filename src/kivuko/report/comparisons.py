@@ -50,7 +50,7 @@ class Contrast:
 
     def sides(self, recipes: Sequence[RecipeFacts]) -> tuple[list[str], list[str]]:
         """Return the names of the recipes that may be chosen for each side."""
-        names = [[one.name for one in recipes if one.transport is uses] for uses in (True, False)]
+        names = [[one.name for one in recipes if one.transport is uses and not one.control] for uses in (True, False)]
         every = [one.name for one in recipes]
         return (names[0], names[1]) if self.transport else (every, every)
 
@@ -173,6 +173,10 @@ def _scopes(results: Results, systems: Sequence[System], notes: list[str]) -> tu
     shared = set.intersection(*(results.measured(system) for system in systems))
     if left_out := sorted({name for s in systems for name, _ in results.measured(s)} - {name for name, _ in shared}):
         notes.append(f"{', '.join(left_out)} was not made on every recipe, so means leave it out")
+    for rule, says in ((_is_small, "small"), (_is_harmless, "harmless")):
+        if names := sorted({name for name, _ in shared if rule(results, systems, name)}):
+            notes.append(text(f"robustness.{says}", attacks=", ".join(names)))
+            shared = {(name, budget) for name, budget in shared if name not in names}
     by_family: dict[str, list[tuple[str, tuple[float, ...]]]] = {}
     for facts in results.attacks:
         if budgets := tuple(sorted(budget for name, budget in shared if name == facts.name)):
@@ -181,6 +185,29 @@ def _scopes(results: Results, systems: Sequence[System], notes: list[str]) -> tu
     families.sort(key=lambda scope: FAMILIES.index(scope.name) if scope.name in FAMILIES else len(FAMILIES))
     every = tuple(attack for scope in families for attack in scope.attacks)
     return (Scope(EVERYTHING, every), *families) if every else ()
+
+
+_LEAST_SHARE = 0.1  # of the queries; means over fewer would rest on a few concepts
+_LEAST_HARM = 0.01  # of clean MAP
+
+
+def _is_small(results: Results, systems: Sequence[System], attack: str) -> bool:
+    """Return True for an attack on so few of the queries that it would decide what all means are over."""
+    budget = results.budgets(attack, systems[:1])[0]
+    queries = [sum(len(b.values) for b in results.blocks(systems[0], at)) for at in ((attack, budget), None)]
+    return 0 < queries[0] < _LEAST_SHARE * queries[1]
+
+
+def _is_harmless(results: Results, systems: Sequence[System], attack: str) -> bool:
+    """Return True for an attack that takes no compared recipe's low-resource MAP down, at any budget."""
+    for system in systems:
+        for budget in results.budgets(attack, [system]):
+            clean = results.clean_values(system, results.blocks(system, (attack, budget)))
+            attacked = results.seed_values(Spot(system, (attack, budget)))
+            before = sum(clean[seed] for seed in attacked if seed in clean)
+            if not before or sum(attacked[seed] for seed in attacked if seed in clean) < (1 - _LEAST_HARM) * before:
+                return False
+    return True
 
 
 @dataclass(frozen=True)
@@ -196,6 +223,7 @@ class PairedTest:
     roles: tuple[str, ...] = ()  # of the other recipe: "mse" may also be the best without transport
     matching: Matched | None = None
     family_size: int = 1
+    family: str = ""  # tests that are corrected together
 
     @property
     def gain(self) -> float:
@@ -261,9 +289,22 @@ def compare_all(results: Results, contrast: Contrast, choices: Sequence[Choice],
                 missing.append(f"{_where(choice, attacked)}{one}")
             else:
                 tests.append(one)
-    adjusted = holm([one.comparison.test.p_value for one in tests])
-    corrected = (replace(one, adjusted=p, family_size=len(tests)) for one, p in zip(tests, adjusted, strict=True))
-    return Family(tuple(corrected), tuple(missing))
+    if results.contrasts and not attacked:
+        tests = [replace(one, family=_named_family(one, results, contrast)) for one in tests]
+    families = dict.fromkeys(one.family for one in tests)
+    corrected: dict[int, PairedTest] = {}
+    for family in families:
+        own = [place for place, one in enumerate(tests) if one.family == family]
+        adjusted = holm([tests[place].comparison.test.p_value for place in own])
+        for place, p in zip(own, adjusted, strict=True):
+            corrected[place] = replace(tests[place], adjusted=p, family_size=len(own))
+    return Family(tuple(corrected[place] for place in range(len(tests))), tuple(missing))
+
+
+def _named_family(tested: PairedTest, results: Results, contrast: Contrast) -> str:
+    """Return the family that was fixed beforehand: the question's contrasts in one setting, or the baselines there."""
+    asked = {contrast.role, *results.contrasts} & {*tested.roles}
+    return f"{tested.setting.where}: {'the question' if asked else 'baselines'}"
 
 
 def _where(choice: Choice, attacked: bool) -> str:
@@ -275,7 +316,8 @@ def _clean(results: Results, contrast: Contrast, choice: Choice) -> Iterator[Pai
         return
     here = {system.objective: system for system in results.systems(choice.setting, choice.size)}
     if contrast.transport:
-        roles = [(contrast.role, choice.second), *((name, here[name]) for name in BASELINES if name in here)]
+        named = [*results.contrasts, *BASELINES]
+        roles = [(contrast.role, choice.second), *((name, here[name]) for name in named if name in here)]
     else:
         others = [here[name] for name in here if results.recipe(name).kind != "reference"]
         roles = [(contrast.role, choice.second), *((system.objective, system) for system in others)]
@@ -291,7 +333,8 @@ def _clean(results: Results, contrast: Contrast, choice: Choice) -> Iterator[Pai
         else:
             yield PairedTest(choice.setting, choice.size, comparison, 1.0, roles=names)
     if contrast.transport:
-        yield from (f": no {name} was measured" for name in BASELINES if name not in here)
+        wanted = [*results.contrasts, *([] if results.contrasts else BASELINES)]
+        yield from (f": no {name} was measured" for name in wanted if name not in here)
 
 
 def _under_attack(results: Results, choice: Choice) -> Iterator[PairedTest | str]:

@@ -117,6 +117,14 @@ def language_label(code: str) -> str:
         return code
 
 
+def script_label(code: str) -> str:
+    """Write the script of a language, as ``Deva``; of an unknown code that it is unknown."""
+    try:
+        return language(code).script
+    except UsageError:
+        return "unknown"
+
+
 def budget_label(unit: str, budget: float | None) -> str:
     """Write a budget: ``2 edits``, ``4/255``, ``severity 3``; ``clean`` for none."""
     if budget is None or budget == 0:

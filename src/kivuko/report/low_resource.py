@@ -6,10 +6,11 @@ from dataclasses import dataclass, replace
 from enum import StrEnum, auto
 from functools import partial
 
+from kivuko.evaluation.comparison import compare_scores
 from kivuko.evaluation.group_means import PARITY
 from kivuko.evaluation.statistics import Interval
 from kivuko.report import formatting as fmt
-from kivuko.report.comparisons import Contrast, Family, PairedTest, no_choice
+from kivuko.report.comparisons import Choice, Contrast, Family, PairedTest, no_choice
 from kivuko.report.page import Answer, Block, Cell, FigureSet, Prose, Row, RowGroup, Section, Table, cells
 from kivuko.report.plots import FIRST, OTHER, SECOND, Axis, Bar, Line, axis_top, bar_panel, line_panel
 from kivuko.report.results import (
@@ -22,6 +23,7 @@ from kivuko.report.results import (
     TEACHER,
     TRANSLATE_TEST,
     VALIDATION,
+    WITHOUT_FILIPINO,
     Results,
     Setting,
     Spot,
@@ -105,7 +107,20 @@ def study_answer(findings: Findings) -> Answer:
         names = f"{choice.first.objective} and {choice.second.objective}"
         reason = f"at {choice.size:,} pairs {names} could not be compared query by query"
     tested = findings.family.against(choice.setting, choice.size, findings.contrast.role)
-    return answer(tested, findings.contrast, reason, len(findings.results.low))
+    answered = answer(tested, findings.contrast, reason, len(findings.results.low))
+    if tested is None or choice.second is None or findings.results.groups == GROUPS:
+        return answered
+    return replace(answered, support=(*answered.support, *_filipino_apart(findings.results, choice)))
+
+
+def _filipino_apart(results: Results, choice: Choice) -> Iterator[str]:
+    """Yield the same difference without Filipino, which other lists do not call low-resource."""
+    if choice.first is None or choice.second is None:
+        return
+    codes = results.members(WITHOUT_FILIPINO)
+    apart = compare_scores(results.blocks(choice.first), results.blocks(choice.second), codes)
+    if apart.relative is not None:
+        yield fmt.text("low-resource.filipino", relative=fmt.per_cent_spread(apart.relative))
 
 
 @dataclass(frozen=True)
@@ -319,7 +334,7 @@ def _at(size: float) -> str:
 
 def _numbers(findings: Findings, setting: Setting, measure: str, name: str) -> Table:
     results = findings.results
-    codes = (*GROUPS, *results.languages)
+    codes = (*results.groups, *results.languages)
     groups = by_size(
         findings, setting, lambda s: cells(*(fmt.spread(results.over_seeds(Spot(s, None, c, measure))) for c in codes))
     )

@@ -19,6 +19,7 @@ TRANSLATE_TEST, LEXICAL, MSE = "translate-test", "lexical", "mse"
 DISTILLATION, TRANSLATION, REFERENCE, OWN_SPACE = "distillation", "translation", "reference", "own space"
 LOW, HIGH = "low-resource", "high-resource"
 GROUPS = (LOW, HIGH)
+WITHOUT_FILIPINO = "low-resource without Filipino"  # which only this project counts as low-resource
 ENGLISH, MAP = "en", "MAP"
 ROBUSTNESS_GAP = "robustness gap"
 TEST, VALIDATION = "test", "validation"
@@ -61,11 +62,12 @@ class RecipeFacts:
     kind: str  # "distillation", "translation" (queries go to the English teacher), "own space", "reference" (untrained)
     robust: bool = False  # trained on perturbed text
     counterpart: str = ""  # the same recipe without
+    control: bool = False  # aligns words without transport: compared by name, never chosen as the best without
 
     @property
     def role(self) -> str:
         if self.kind == DISTILLATION:
-            return "with transport" if self.transport else "without transport"
+            return "with transport" if self.transport else "control" if self.control else "without transport"
         return self.kind
 
 
@@ -207,7 +209,20 @@ class Results:
         stated = entry.get("kind")
         kind = _KINDS.get(objective) or (stated if stated in (TRANSLATION, OWN_SPACE) else DISTILLATION)
         counterpart = str(entry.get("counterpart") or objective.removesuffix("-robust"))
-        return RecipeFacts(objective, entry.get("transport") is True, kind, entry.get("robust") is True, counterpart)
+        return RecipeFacts(
+            objective,
+            entry.get("transport") is True,
+            kind,
+            entry.get("robust") is True,
+            counterpart,
+            entry.get("control") is True,
+        )
+
+    @property
+    def contrasts(self) -> tuple[str, ...]:
+        """Controls that the study's question names beforehand, beside the best recipe without transport."""
+        named = self.header.protocol.get("contrasts")
+        return tuple(map(str, named)) if isinstance(named, list | tuple) else ()
 
     def attack(self, name: str) -> AttackFacts:
         return attack_facts(self.header, name)
@@ -235,7 +250,13 @@ class Results:
         return over_seeds({seed: high[seed] - low[seed] for seed in high if seed in low})
 
     def members(self, code: str) -> tuple[str, ...]:
-        return {LOW: self.low, HIGH: self.high}.get(code, (code,))
+        apart = tuple(one for one in self.low if one != "fil")
+        return {LOW: self.low, HIGH: self.high, WITHOUT_FILIPINO: apart}.get(code, (code,))
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """Return the groups that tables show: without Filipino too, where it and others are there."""
+        return (*GROUPS, WITHOUT_FILIPINO) if "fil" in self.low and len(self.low) > 1 else GROUPS
 
     def clean_values(self, system: System, attacked: Sequence[PerQueryScores], code: str = LOW) -> dict[Seed, float]:
         """Return each seed's clean MAP over the queries that were attacked, which may not be all of them."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum, auto
 from functools import partial
 
+from kivuko.evaluation.measures import CODE_POINTS
 from kivuko.evaluation.robustness import resource_gap
 from kivuko.evaluation.statistics import Interval
 from kivuko.report import formatting as fmt
@@ -14,6 +15,7 @@ from kivuko.report.comparisons import (
     MATCHED,
     RATIO,
     UNDER_ATTACK,
+    Choice,
     Contrast,
     PairedTest,
     no_choice,
@@ -22,6 +24,7 @@ from kivuko.report.comparisons import (
 from kivuko.report.page import Answer, Block, Cell, FigureSet, Prose, Row, RowGroup, Section, Table, cells
 from kivuko.report.plots import FIRST, HARDENED, OTHER, SECOND, TOWER, Axis, Line, axis_top, line_panel
 from kivuko.report.results import (
+    DISTILLATION,
     GROUPS,
     JOINT,
     OF_IMAGES,
@@ -69,6 +72,8 @@ class Headline:
     families: Sequence[tuple[str, PairedTest, PairedTest | None]]  # each with its raw and equal test
     languages: int
     attacks: int
+    ratios: Sequence[tuple[str, PairedTest]] = ()  # each family's test of the share kept
+    keeps_more: Sequence[tuple[str, float]] = ()  # recipes without transport that keep more than the chosen one
 
 
 def judge(raw: PairedTest, equal: PairedTest | None) -> Verdict:
@@ -88,6 +93,7 @@ def answer(headline: Headline | None, contrast: Contrast, reason: str = "") -> A
     sentence = fmt.text(
         "robustness.answer", begins=fmt.text(f"robustness.verdicts.{verdict}", subject=subject),
         pairs=fmt.count(tested.size, "sentence pair"), best=contrast.best, first=raw.first, second=raw.second,
+        concepts=fmt.count(raw.difference.n, "concept"),
         attacks=fmt.count(headline.attacks, "attack"), languages=fmt.count(headline.languages, "low-resource language"),
         amount=_amount(raw.difference), mean=fmt.figure(raw.means[0]), second_mean=fmt.figure(raw.means[1]),
         other=contrast.other.replace("best distillation recipe without", "best without"),
@@ -169,6 +175,20 @@ def _support(headline: Headline) -> Iterator[str]:
             f"{sizes} pairs."
         )
     yield from seed_lines(headline.raw, _signed)
+    if headline.equal is not None and headline.equal.kind == MATCHED:
+        seeds = headline.equal.comparison.over_seeds
+        if not seeds.degenerate:
+            written = fmt.count(seeds.n, "training seed")
+            yield fmt.text("robustness.equal-seeds", seeds=written, interval=_signed(seeds))
+    for name, ratio in headline.ratios:
+        if ratio.sign:
+            yield fmt.text(
+                "robustness.kept-less", family=name if name.endswith("noise") else f"{name} attacks",
+                first=ratio.comparison.first, difference=_signed(ratio.comparison.difference), p=f"({ratio.p_text})",
+            )  # fmt: skip
+    if headline.keeps_more:
+        others = ", ".join(f"“{name}” keeps {fmt.figure(share)}" for name, share in headline.keeps_more)
+        yield fmt.text("robustness.keeps-more", second=raw.second, others=others)
     if not headline.raw.sign and not (headline.equal and headline.equal.sign):
         yield fmt.text("robustness.chance")
 
@@ -194,7 +214,34 @@ def headline_of(findings: Findings) -> Headline | None:
     ]
     equal = family.attacked(at[0], EVERYTHING, kind, at[1])
     ratio = family.attacked(at[0], EVERYTHING, RATIO, at[1])
-    return Headline(raw, equal, ratio, families, len(findings.results.low), len(choice.scopes[0].attacks))
+    ratios = [
+        (scope.name, of_scope)
+        for scope in choice.scopes[1:]
+        if (of_scope := family.attacked(at[0], scope.name, RATIO, at[1])) is not None
+    ]
+    return Headline(
+        raw, equal, ratio, families, len(findings.results.low), len(choice.scopes[0].attacks), ratios,
+        _keeps_more(findings, choice),
+    )  # fmt: skip
+
+
+def _keeps_more(findings: Findings, choice: Choice) -> list[tuple[str, float]]:
+    """Return the recipes without transport that keep a larger share than the one chosen on clean queries."""
+    results, second = findings.results, choice.second
+    if second is None or not findings.contrast.transport:
+        return []
+    shares = {}
+    for system in results.systems(choice.setting, choice.size):
+        facts = results.recipe(system.objective)
+        if facts.kind == DISTILLATION and not (facts.transport or facts.robust):
+            kept = over_seeds(share_values(results, system, choice.scopes[0], GROUPS[0])[2])
+            if kept is not None:
+                shares[system] = kept.mean
+    return [
+        (system.objective, share)
+        for system, share in sorted(shares.items(), key=lambda one: -one[1])
+        if system != second and share > shares.get(second, 1.0)
+    ]
 
 
 def _why_not(findings: Findings) -> str:
@@ -223,6 +270,8 @@ def _sections(findings: Findings) -> list[Section]:
         languages.append(("Gap between high- and low-resource languages", gap))
     else:
         languages.append(("", _remark("no-gap")))
+    if (scripts := script_table(findings)) is not None:
+        languages.append(("By script", scripts))
     return [
         Section("curves", "Accuracy by budget", [("", rule), *curves]),
         Section("robust", "Every recipe, every attack", overview),
@@ -398,7 +447,7 @@ def matched_table(findings: Findings) -> Table | None:
             Cell(f"{comparison.first} / {comparison.second}", code=True),
             [
                 *cells(tested.scope, mixed, *map(fmt.figure, (how.target, *comparison.means))),
-                Cell(fmt.signed_spread(comparison.difference)),
+                *cells(fmt.signed_spread(comparison.difference), fmt.signed_spread(comparison.over_seeds)),
                 Cell(fmt.p_cell(tested.adjusted, tested.at_floor), strong=tested.sign != 0),
             ],
         )  # fmt: skip
@@ -410,7 +459,7 @@ def matched_table(findings: Findings) -> Table | None:
         fmt.text("robustness.equal"),
         (
             "recipes", "attacks", "mixture", "clean MAP of both", *(f"{side}, under attack" for side in sides),
-            "difference [95 %]", "p, Holm",
+            "difference [95 %, concepts]", "over seeds [95 %]", "p, Holm",
         ),
         [RowGroup(rows, fmt.size_heading(size)) for size, rows in groups.items()],
         words=3,
@@ -423,7 +472,7 @@ def language_table(findings: Findings) -> Table | None:
         return None
     systems = [system for system in (choice.first, choice.second) if system is not None]
     rows = []
-    for code in (*findings.results.languages, *GROUPS):
+    for code in (*findings.results.languages, *findings.results.groups):
         columns: list[str] = []
         for system in systems:
             clean, robust, ratio = share_values(findings.results, system, choice.scopes[0], code)
@@ -436,6 +485,47 @@ def language_table(findings: Findings) -> Table | None:
         ("language", *(f"{name}, {what}" for name in names for what in ("clean", "all attacks", "share kept"))),
         [RowGroup(rows)],
     )
+
+
+def script_table(findings: Findings) -> Table | None:
+    """Return what text attacks leave of the chosen recipe in each script, and the code points that they change."""
+    choice, results = findings.headline, findings.results
+    system = choice.first if choice else None
+    if system is None:
+        return None
+    by_script: dict[str, list[str]] = {}
+    for code in results.low:
+        by_script.setdefault(fmt.script_label(code), []).append(code)
+    rows = []
+    for facts in results.attacks:
+        for budget in results.budgets(facts.name, [system])[-1:]:
+            for script, codes in by_script.items():
+                row = _script_row(results, system, (facts.name, budget), codes)
+                if row:
+                    label = fmt.budget_label(facts.unit, budget)
+                    rows.append(Row(Cell(facts.name), cells(label, f"{script} ({', '.join(codes)})", *row)))
+    if not rows:
+        return None
+    return Table(
+        fmt.text("robustness.scripts", recipe=f"“{system.objective}”", pairs=fmt.count(system.size or 0, "pair")),
+        ("attack", "budget", "script", "clean", "attacked", "share kept", "code points changed"),
+        [RowGroup(rows)], words=3,
+    )  # fmt: skip
+
+
+def _script_row(results: Results, system: System, attack: tuple[str, float], codes: Sequence[str]) -> list[str]:
+    figures = []
+    for code in codes:
+        changed = over_seeds(results.seed_values(Spot(system, attack, code, CODE_POINTS)))
+        attacked = over_seeds(results.seed_values(Spot(system, attack, code)))
+        clean = over_seeds(results.clean_values(system, results.blocks(system, attack), code))
+        if changed and attacked and clean and changed.mean > 0:
+            figures.append((clean.mean, attacked.mean, changed.mean))
+    if not figures:
+        return []
+    clean_mean, attacked_mean, points = (sum(column) / len(figures) for column in zip(*figures, strict=True))
+    share = fmt.figure(attacked_mean / clean_mean) if clean_mean > 0 else fmt.DASH
+    return [fmt.figure(clean_mean), fmt.figure(attacked_mean), share, f"{points:.1f}"]
 
 
 def gap_table(findings: Findings) -> Table | None:

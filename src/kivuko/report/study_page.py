@@ -175,6 +175,10 @@ _TEST_COLUMNS = ("difference [95 %]", "relative [95 %]", "over seeds [95 %]", "p
 
 
 def _holm_note(findings: Findings) -> str:
+    sizes: dict[str, int] = {one.family: one.family_size for one in findings.family.tests}
+    families = "; ".join(f"{name}: {fmt.count(size, 'test')}" for name, size in sizes.items() if name)
+    if families:
+        return fmt.text("study.families", families=families)
     return fmt.text("study.holm", tests=fmt.count(len(findings.family.tests), "test"))
 
 

@@ -18,6 +18,7 @@ QUICK_LANGUAGES = ("sw", "mr", "fi", "de")
 
 # Of sentences: word alignment without transport first, so that a study that was cut short still answers for it.
 CONTROLS = ("ibm1", "fast-align", "counted")
+CONTRASTS = ("ibm1", "fast-align")
 SENTENCE_RECIPES = (
     *CONTROLS, "mse", "cosine", "contrastive", "paper", "transport", "transplant", "optical", "unbalanced", "proximal",
 )  # fmt: skip
@@ -198,6 +199,12 @@ def for_variant(grid: AnyGrid, variant: Variant) -> AnyGrid:
     if variant.pretrained:
         grid = replace(grid, student=variant.student, multi_vector=False, batch=PRETRAINED_BATCH)
     return grid
+
+
+def contrasts(grid: Grid) -> list[str]:
+    """Return the controls that the study's question names beside the best recipe without transport."""
+    names = {recipe.name for recipe in grid.recipes}
+    return [name for name in CONTRASTS if name in names]
 
 
 def read_sizes(sizes: Sequence[Size | str]) -> tuple[Size, ...]:

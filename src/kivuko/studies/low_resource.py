@@ -187,6 +187,7 @@ def study_header(
         "teacher": {"name": inputs.teacher_name, "fingerprint": inputs.teacher_fingerprint},
         "translation": _translation(grid),
         "recipes": _recipes(grid, texts, runs),
+        **({"contrasts": contrasts} if (contrasts := grids.contrasts(grid)) else {}),
         "workers": workers,
         "seconds per run": _seconds(finished),
         "fingerprint": inputs.fingerprint,
@@ -241,6 +242,7 @@ def _recipes(grid: grids.Grid, texts: Mapping[str, Any], runs: Sequence[grids.Ru
         recipe.name: {
             "description": recipe.description,
             "transport": recipe.uses_transport,
+            "control": recipe.start.vectors == "transplant" and recipe.start.aligner != "transport",
             "kind": "distillation",
             "learning rate": recipe.schedule.learning_rate,
             "objectives": [{"kind": term.kind, "weight": term.weight, **term.options} for term in recipe.terms],

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from rapidfuzz.distance import Levenshtein
 
 from kivuko.bitext.pairs import Bitext
 from kivuko.datasets.emoji.world import Query
@@ -16,8 +17,9 @@ from kivuko.encoders.teacher import TextTeacher, load_teacher
 from kivuko.encoders.token_batch import Encoder
 from kivuko.evaluation.attack.examples import AttackedExample, examples_path, png, write_examples
 from kivuko.evaluation.group_means import LanguageScores, summarize
-from kivuko.evaluation.measures import values_at
-from kivuko.evaluation.records import Condition, Header, Record
+from kivuko.evaluation.measures import CODE_POINTS, values_at
+from kivuko.evaluation.records import Condition, Header, Record, record_of
+from kivuko.evaluation.statistics import bootstrap_interval
 from kivuko.languages import resource_groups
 from kivuko.perturbations.catalog import CODE_SWITCH
 from kivuko.perturbations.runner import AttackRunner, image_side
@@ -287,6 +289,7 @@ def perform(file: RunFile, inputs: RobustnessInputs) -> Measured:
         scores = [_scores(one.language, one.queries, one.ranks, len(one.tower.gallery)) for one in results]
         measured.records.extend(_records(scores, condition))
         measured.per_query.extend(shared.headline_map(scores, condition))
+        measured.records.extend(_code_points(one, condition) for one in results if _edits_texts(one))
         if run.seed in (0, None) and key[1] is not None:
             clean = {one.language: one for one in gathered[key[0], None, None]}
             examples += [one for result in results for one in _examples(result, clean[result.language], condition)]
@@ -325,6 +328,20 @@ def _records(scores: Sequence[LanguageScores], condition: Condition) -> list[Rec
     groups = {str(name): members for name, members in resource_groups(own).items() if members}
     records = summarize(scores, condition, groups=groups)
     return [one for one in records if one.subset == shared.HEADLINE and one.measure in shared.MEASURES]
+
+
+def _edits_texts(result: SearchResult) -> bool:
+    return result.attacked is not None and result.attacked.spec.attack.kind != "image"
+
+
+def _code_points(result: SearchResult, condition: Condition) -> Record:
+    """Return the mean number of code points by which queries were changed."""
+    assert result.attacked is not None
+    changed = [Levenshtein.distance(one.original, one.text) for one in result.attacked.texts]
+    return record_of(
+        condition, bootstrap_interval(changed), len(changed), subset=shared.HEADLINE, language=result.language,
+        measure=CODE_POINTS,
+    )  # fmt: skip
 
 
 def _validation(system: System, run: Run, inputs: RobustnessInputs) -> list[Record]:

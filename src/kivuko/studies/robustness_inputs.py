@@ -98,6 +98,8 @@ class Plan:
 
 
 _NOT_PLANNED = ("universal", "universal-text", "sga")  # they need queries that the study does not have
+# Exhaustive: no text has more single edits than candidates.
+_EVERY_EDIT = "greedy:edits=1,candidates=100000,kinds=any"
 _ENGLISH = "warm_start=true,crafted=english"
 _SEP = "sep-attack:edits=1,image=apgd,crafted=english,warm_start=true"
 STANDARD_PLAN = Plan((
@@ -109,11 +111,12 @@ STANDARD_PLAN = Plan((
     PlannedAttack("swap-words"),
     PlannedAttack("code-switch"),
     PlannedAttack("greedy:edits=1|2,candidates=32", concepts=100),
-    PlannedAttack("hotflip", concepts=30),
+    PlannedAttack("hotflip", concepts=100),  # fewer would decide over how many concepts all means are
+    PlannedAttack(_EVERY_EDIT, concepts=20),  # of means it is no part
     PlannedAttack("gaussian-noise:severity=1|3|5"),
     *(PlannedAttack(f"{name}:severity=3") for name in ("blur", "jpeg", "occlusion", "contrast")),
     PlannedAttack(f"apgd:eps=1/255|2/255|4/255|8/255,steps=20,{_ENGLISH}", concepts=100),
-    PlannedAttack("apgd:eps=4/255,steps=8", concepts=40),
+    PlannedAttack("apgd:eps=4/255,steps=8", concepts=100),
     PlannedAttack(f"{_SEP},eps=2/255,steps=20,candidates=32", concepts=100),
 ))  # fmt: skip
 # On sentences: budgets in code points, so that a script whose letters are several of them has no more room.
@@ -128,8 +131,9 @@ TEXT_PLAN = Plan(
         PlannedAttack("drop-word:edits=1|4"),
         PlannedAttack("swap-words:edits=2"),
         PlannedAttack("code-switch:edits=1|4"),
-        PlannedAttack("greedy:edits=1|2|4,candidates=32", concepts=60),
-        PlannedAttack("hotflip:edits=1|2", concepts=60),
+        PlannedAttack("greedy:edits=1|2|4,candidates=32", concepts=150),
+        PlannedAttack("hotflip:edits=1|2", concepts=150),
+        PlannedAttack(_EVERY_EDIT, concepts=4),  # of means it is no part: a sentence has thousands of edits
     )
 )
 QUICK_TEXT_PLAN = Plan(
@@ -368,7 +372,7 @@ def _crafted_attacks(plan: Plan) -> list[PlannedAttack]:
     return [planned for planned in plan.attacks if planned.against_images and is_crafted(planned.specs[0])]
 
 
-_FORMAT = 2  # raise it when systems are attacked or measured in another way
+_FORMAT = 3  # raise it when systems are attacked or measured in another way
 
 
 @dataclass(frozen=True, eq=False)
