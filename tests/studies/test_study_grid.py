@@ -8,7 +8,7 @@ import pytest
 from killed_study import tiny_grid, tiny_recipes
 
 from kivuko.bitext.pairs import Bitext, Pair
-from kivuko.errors import UsageError
+from kivuko.errors import MissingDependencyError, UsageError
 from kivuko.studies import grid as grids
 from kivuko.studies.grid import Grid, Variant, low_resource_grid, steps_for
 from kivuko.studies.low_resource import job_of, sample
@@ -58,7 +58,19 @@ def test_a_pretrained_student_on_sentences_has_its_own_space_and_the_linear_map_
         Grid(tuple(replace(one, name="shift") for one in recipes("mse")))
 
 
-def test_sentences_have_a_word_table_by_every_aligner():
+def test_a_study_with_fast_align_is_refused_at_once_without_its_package(monkeypatch):
+    monkeypatch.setattr("kivuko.bitext.word_alignment.has_fast_align", lambda: False)
+    with pytest.raises(MissingDependencyError, match="pip install"):
+        Grid(recipes("mse", "fast-align"))
+    monkeypatch.setattr("kivuko.studies.grid.has_fast_align", lambda: False)
+    variant = Variant(sentences=True)
+    assert "fast-align" not in grids.usual_recipes(variant)
+    assert low_resource_grid(recipes("mse"), variant).tables == ("transport", "ibm1")
+
+
+def test_sentences_have_a_word_table_by_every_aligner(monkeypatch):
+    monkeypatch.setattr("kivuko.bitext.word_alignment.has_fast_align", lambda: True)
+    monkeypatch.setattr("kivuko.studies.grid.has_fast_align", lambda: True)
     variant = Variant(sentences=True)
     runs = low_resource_grid(recipes("mse"), variant).runs(pairs(1200))
     tables = {(run.objective, run.aligner) for run in runs if run.kind == grids.LEXICAL}

@@ -8,6 +8,7 @@ diagonal (Dyer et al. 2013); ``counts`` takes co-occurrences as they are. None h
 
 from __future__ import annotations
 
+import importlib.util
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -44,8 +45,7 @@ def align_units(
     >>> align_units([[0, 1], [0, 2]], [[0, 1], [0, 2]], (3, 3), "ibm1").best() == {0: 0, 1: 1, 2: 2}
     True
     """
-    if aligner not in ALIGNERS:
-        raise UsageError(f"no aligner {aligner!r}: choose one of {', '.join(ALIGNERS)}.")
+    check_aligner(aligner)
     if aligner == "ibm1":
         return ibm1(row_units, col_units, shape, affinity=affinity)
     if aligner == "fast_align":
@@ -54,6 +54,21 @@ def align_units(
         row_units, col_units, shape, regularization=regularization, marginal_penalty=marginal_penalty,
         rounds=0 if aligner == "counts" else rounds, affinity=affinity,
     )  # fmt: skip
+
+
+def check_aligner(aligner: str) -> None:
+    """Raise UsageError for an unknown aligner, MissingDependencyError for one whose package is not installed."""
+    if aligner not in ALIGNERS:
+        raise UsageError(f"no aligner {aligner!r}: choose one of {', '.join(ALIGNERS)}.")
+    if aligner == "fast_align" and not has_fast_align():
+        raise MissingDependencyError(
+            "the aligner fast_align needs systran-align (Linux, Python 3.11). Run: pip install 'kivuko[align]'"
+        )
+
+
+def has_fast_align() -> bool:
+    """Return True if the package of fast_align is installed."""
+    return importlib.util.find_spec("systran_align") is not None
 
 
 def ibm1(
@@ -114,12 +129,9 @@ def _expected_counts(
 
 def _fast_align(row_units: Units, col_units: Units, shape: tuple[int, int], affinity: Affinity | None) -> Association:
     """Associate by the links of ``systran_align``, fast_align in both directions, symmetrized; a link weighs 1."""
-    try:
-        import systran_align
-    except ImportError as problem:
-        raise MissingDependencyError(
-            "the aligner fast_align needs systran-align (Linux, Python 3.11). Run: pip install 'kivuko[align]'"
-        ) from problem
+    check_aligner("fast_align")
+    import systran_align
+
     corpus = Corpus.of(row_units, col_units, shape)  # complains about wrong input
     chosen = [number for number in range(len(row_units)) if row_units[number] and col_units[number]]
     sides = [[[str(unit) for unit in side[number]] for number in chosen] for side in (row_units, col_units)]

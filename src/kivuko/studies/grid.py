@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeVar
 
 from kivuko.bitext.pairs import Bitext
+from kivuko.bitext.word_alignment import check_aligner, has_fast_align
 from kivuko.errors import UsageError
 from kivuko.languages import DEFAULT_LANGUAGES, resource_groups
 from kivuko.training.recipe import Recipe
@@ -125,6 +126,8 @@ class Grid:
             raise UsageError(f"two recipes are of one name, {twice[0]!r}: rename a file, so that records differ.")
         if taken := [name for name in names if name in _RESERVED]:
             raise UsageError(f"{taken[0]!r} is the name of another row in every result: give that recipe another name.")
+        for aligner in {*(recipe.start.aligner for recipe in self.recipes), *(self.tables if self.lexical else ())}:
+            check_aligner(aligner)
 
     @staticmethod
     def check_languages(codes: Sequence[str]) -> None:
@@ -175,7 +178,7 @@ def usual_recipes(variant: Variant) -> tuple[str, ...]:
     if variant.pretrained:
         return PRETRAINED_RECIPES
     if variant.sentences:
-        return SENTENCE_RECIPES
+        return tuple(name for name in SENTENCE_RECIPES if name != "fast-align" or has_fast_align())
     return LARGER_RECIPES if variant.mode == "larger" else RECIPES
 
 
@@ -187,7 +190,8 @@ def low_resource_grid(recipes: Sequence[Recipe], variant: Variant = STANDARD) ->
     elif variant.mode == "larger":
         grid = replace(grid, sizes=LARGER_SIZES, seeds=tuple(range(LARGER_SEEDS)))
     if variant.sentences:
-        grid = replace(grid, tables=("transport", "ibm1", "fast_align"), own_space=variant.pretrained)
+        tables = ("transport", "ibm1", *(("fast_align",) if has_fast_align() else ()))
+        grid = replace(grid, tables=tables, own_space=variant.pretrained)
     return for_variant(grid, variant)
 
 

@@ -206,6 +206,8 @@ def limits(grid: grids.Grid, inputs: shared.StudyInputs) -> list[str]:
         lines.append(texts["limit_validation"].format(held_out=held_out, least=least))
     if grid.translator is not None:
         lines.append(texts["limit_translator"].format(translator=grid.translator))
+    if "ibm1" in grid.tables and "fast_align" not in grid.tables:
+        lines.append(texts["limit_fast_align"])
     if len(grid.seeds) < 2:
         lines.append(texts["limit_seed"])
     return lines
