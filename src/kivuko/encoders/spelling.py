@@ -3,6 +3,7 @@
 A noisy channel (Kernighan, Church and Gale 1990) whose result is a mean over all readings; docs/experiments.md, 20.
 """
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -66,16 +67,40 @@ class SpellingNeighbors(WordCounts):
 
     def misspelled(self, tokenizer: Tokenizer, texts: Sequence[str]) -> dict[int, Subwords]:
         """Return ``subwords`` of the texts that have weights, by the row of the text."""
-        whole = [words_normalized(text) for text in texts]
+        normalized = [words_normalized(text) for text in texts]
+        whole = [self.rejoined(text) for text in normalized]
         spans = [word_spans(text) for text in whole]
         self._look_for({word for span in spans for word, _, _ in span if self._may_be_misspelled(word)})
         readings = [self._readings([word for word, _, _ in span]) for span in spans]
-        rows = [row for row, text in enumerate(readings) if any(len(own) > 1 for own in text)]
+        rows = [
+            row
+            for row, text in enumerate(readings)
+            if whole[row] != normalized[row] or any(len(own) > 1 for own in text)
+        ]
         near = sorted({word for row in rows for own in readings[row] if len(own) > 1 for word in own})
         cut = [one.ids for one in tokenizer.encode_batch_fast(near, add_special_tokens=False)]
         pieces = dict(zip(near, cut, strict=True))
         encoded = tokenizer.encode_batch([whole[row] for row in rows], add_special_tokens=False)
         return {row: _weighed(one, spans[row], readings[row], pieces) for row, one in zip(rows, encoded, strict=True)}
+
+    def rejoined(self, text: str) -> str:
+        """Return a text without spaces that split a word of the bitext into parts of which one at least is none."""
+        spans = word_spans(text)
+        if len(spans) < 2:
+            return text
+        dropped, joined = [], False
+        for (first, _, end), (second, start, _) in itertools.pairwise(spans):
+            joined = (
+                not joined
+                and text[end:start].isspace()
+                and first + second in self._row
+                and not (first in self._row and second in self._row)
+            )
+            if joined:
+                dropped.append((end, start))
+        for end, start in reversed(dropped):
+            text = text[:end] + text[start:]
+        return text
 
     def readings(self, words: Sequence[str]) -> list[dict[str, float]]:
         """Return the possible readings of each word of a text: word -> share, the shares of a word adding up to 1."""
@@ -228,7 +253,7 @@ def misspelled_words(model: Any, text: str) -> dict[str, dict[str, float]]:
     route = text_modules(model)
     if not isinstance(route[0], ReadingStaticEmbedding):
         return {}
-    words = word_list(words_normalized(text))
+    words = word_list(route[0].spelling.rejoined(words_normalized(text)))
     result = zip(words, route[0].spelling.readings(words), strict=True)
     ranked = {word: dict(sorted(own.items(), key=lambda entry: -entry[1])) for word, own in result}
     return {word: own for word, own in ranked.items() if next(iter(own)) != word}

@@ -1,5 +1,6 @@
 """The grid of a study, objectives × bitext sizes × seeds, and the runs that it consists of."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeVar
@@ -20,10 +21,9 @@ QUICK_LANGUAGES = ("sw", "mr", "fi", "de")
 # Of sentences: word alignment without transport first, so that a study that was cut short still answers for it.
 CONTROLS = ("ibm1", "fast-align", "counted")
 CONTRASTS = ("ibm1", "fast-align")
-SENTENCE_RECIPES = (
-    *CONTROLS, "mse", "cosine", "contrastive", "paper", "transport", "transplant", "optical", "unbalanced", "proximal",
-)  # fmt: skip
-PRETRAINED_RECIPES = ("m2m", "ibm1", "contrastive", "mse", "transport", "optical")
+SENTENCE_RECIPES = (*CONTROLS, "mse", "contrastive", "paper", "transport", "transplant", "optical")
+LARGER_SENTENCE_RECIPES = (*SENTENCE_RECIPES, "cosine", "unbalanced", "proximal")
+PRETRAINED_RECIPES = ("m2m", "ibm1", "contrastive", "optical")
 
 Mode = Literal["standard", "quick", "larger"]
 
@@ -57,8 +57,10 @@ QUICK: dict[str, Any] = {
     "sizes": QUICK_SIZES, "seeds": tuple(range(QUICK_SEEDS)), "languages": QUICK_LANGUAGES, "steps": QUICK_STEPS,
     "translation": QUICK_TRANSLATION,
 }  # fmt: skip
-_STEPS = ((100, 150), (300, 250), (1000, 350))  # up to so many pairs per language, so many steps
-_MOST_STEPS = 500
+# Up to so many pairs per language, so many steps; on sentences every start was best before step 300.
+_STEPS = ((100, 150), (300, 250), (1000, 350), (math.inf, 500))
+_SENTENCE_STEPS = ((100, 150), (300, 250), (math.inf, 300))
+_PRETRAINED_STEPS = ((100, 60), (300, 100), (1000, 150), (math.inf, 200))
 
 TEACHER, UNTRAINED, TRANSLATE_TEST, LEXICAL = "teacher", "untrained", "translate-test", "lexical"  # also objectives
 ZERO_SHOT, SHIFT = "zero-shot", "shift"  # objectives that search in a pretrained student's own space
@@ -135,13 +137,16 @@ class Grid:
         if not resource_groups(codes)["low-resource"]:
             raise UsageError("none of the languages is a low-resource one: add one, for example --languages sw so.")
 
+    def steps_at(self, size: int) -> int:
+        return self.steps or steps_for(size, self.up_to, self.student != "static")
+
     def runs(self, bitext: Bitext) -> list[Run]:
         """Return every run: the two references, then objective by objective, size by size, seed by seed."""
         sizes = _resolved(self.sizes, bitext, self.up_to)
         runs = [Run(TEACHER, TEACHER), Run(UNTRAINED, UNTRAINED)]
         for recipe in self.recipes:
             for size, whole in sizes:
-                steps = recipe.schedule.steps and (self.steps or steps_for(size))  # 0: nothing is trained
+                steps = recipe.schedule.steps and self.steps_at(size)  # 0: nothing is trained
                 budget = recipe.with_schedule(steps=steps, batch_size=self.batch, validate_every=VALIDATE_EVERY)
                 cell = Run(recipe.name, DISTILLATION, size, whole, None, budget, student=self.student)
                 runs += [replace(cell, seed=seed) for seed in self.seeds]
@@ -163,9 +168,12 @@ class Grid:
     def standard(self) -> bool:
         """True if the grid covers the standard study, with its budgets."""
         names = {recipe.name for recipe in self.recipes}
-        covers = names >= set(RECIPES) and {*self.sizes} >= {*SIZES} and {*self.seeds} >= {*range(SEEDS)}
-        as_ever = self.languages == DEFAULT_LANGUAGES and self.steps is None and self.translator is None
-        return covers and as_ever and self.lexical and self.translation == TRANSLATION
+        usual = PRETRAINED_RECIPES if self.student != "static" else SENTENCE_RECIPES if self.up_to else RECIPES
+        covers = names >= set(usual) and {*self.sizes} >= {*SIZES} and {*self.seeds} >= {*range(SEEDS)}
+        as_ever = covers and self.steps is None and self.translator is None
+        if self.up_to:
+            return as_ever
+        return as_ever and self.languages == DEFAULT_LANGUAGES and self.lexical and self.translation == TRANSLATION
 
 
 AnyGrid = TypeVar("AnyGrid", bound=Grid)
@@ -178,7 +186,8 @@ def usual_recipes(variant: Variant) -> tuple[str, ...]:
     if variant.pretrained:
         return PRETRAINED_RECIPES
     if variant.sentences:
-        return tuple(name for name in SENTENCE_RECIPES if name != "fast-align" or has_fast_align())
+        names = LARGER_SENTENCE_RECIPES if variant.mode == "larger" else SENTENCE_RECIPES
+        return tuple(name for name in names if name != "fast-align" or has_fast_align())
     return LARGER_RECIPES if variant.mode == "larger" else RECIPES
 
 
@@ -221,9 +230,10 @@ def read_sizes(sizes: Sequence[Size | str]) -> tuple[Size, ...]:
     return tuple(dict.fromkeys(None if word == "all" else int(word) for word in words))
 
 
-def steps_for(size: int) -> int:
+def steps_for(size: int, sentences: bool = False, pretrained: bool = False) -> int:
     """Return the training steps of all recipes at a number of pairs per language."""
-    return next((steps for most, steps in _STEPS if size <= most), _MOST_STEPS)
+    table = _PRETRAINED_STEPS if pretrained else _SENTENCE_STEPS if sentences else _STEPS
+    return next(steps for most, steps in table if size <= most)
 
 
 def pairs_per_language(bitext: Bitext) -> int:

@@ -179,7 +179,7 @@ def study_header(
         "pairs in all": {code: len(pairs) for code, pairs in bitext.by_language().items()},
         "sampling": texts["sampling"],
         "seeds": texts["seeds"],
-        "steps": {str(run.size): grid.steps or grids.steps_for(run.size) for run in runs if run.size is not None},
+        "steps": {str(run.size): grid.steps_at(run.size) for run in runs if run.size is not None},
         "batch": grid.batch,
         "student": texts["student" if grid.student == "static" else "student_pretrained"].format(student=grid.student),
         "selection in a run": texts["selection"].format(every=grids.VALIDATE_EVERY),

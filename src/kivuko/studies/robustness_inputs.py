@@ -194,8 +194,11 @@ class RobustnessGrid(Grid):
     def standard(self) -> bool:
         """True if the grid covers the standard study."""
         names = {recipe.name for recipe in self.recipes}
-        covers = names >= set(RECIPES) and {*self.sizes} >= {*SIZES} and len(self.seeds) >= 5
-        return covers and self.plan == STANDARD_PLAN and self.steps is None and self.translator is None
+        pretrained = self.student != "static"
+        usual = PRETRAINED_RECIPES if pretrained else SENTENCE_RECIPES if self.up_to else RECIPES
+        covers = names >= set(usual) and {*self.sizes} >= {*SIZES} and len(self.seeds) >= 5
+        plan = TEXT_PLAN if self.up_to else STANDARD_PLAN
+        return covers and self.plan == plan and self.steps is None and self.translator is None
 
 
 def usual_recipes(variant: Variant) -> tuple[str, ...]:
