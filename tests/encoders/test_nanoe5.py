@@ -8,7 +8,7 @@ import huggingface_hub
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import kivuko
@@ -93,6 +93,7 @@ def test_texts_are_normalized_as_the_file_says(tiny, tmp_path):
     assert normalizer.normalize_str("e\u0301") == "é"
 
 
+@settings(deadline=None)
 @given(
     st.dictionaries(
         st.characters(codec="utf-8", exclude_characters="\0"), st.text(st.characters(codec="utf-8", min_codepoint=1))
