@@ -312,6 +312,12 @@ class _Zstandard(io.RawIOBase):
         return len(part)
 
 
+def is_compressed(start: bytes) -> bool:
+    """Return True if a file that begins like this is compressed as a whole."""
+    bzip2 = start.startswith(_BZIP2) and start[4:10] in _BZIP2_BLOCKS
+    return bzip2 or start.startswith((_GZIP, _XZ, _ZSTD))
+
+
 def _decompressed(raw: io.BufferedReader) -> BinaryIO:
     start = raw.peek(10)[:10]
     if start.startswith(_GZIP):

@@ -1,16 +1,33 @@
 """Odd webdataset shards: read alike for evaluation and for an index, or left out and counted."""
 
+import bz2
+import gzip
 import io
+import json
+import lzma
 import tarfile
+from pathlib import Path
 
 import pytest
+from tiny_encoder import TinyEncoder
 
 import caption_scene as scene
 from kivuko.datasets.captions.formats import open_caption_set
-from kivuko.datasets.captions.webdataset import APART, DAMAGED, NO_LANGUAGE, NOT_UTF8, TOO_LONG
+from kivuko.datasets.captions.webdataset import (
+    APART,
+    DAMAGED,
+    LINK,
+    NO_LANGUAGE,
+    NO_SAMPLE,
+    NOT_UTF8,
+    SPARSE,
+    TOO_LONG,
+)
 from kivuko.errors import DataError
+from kivuko.search.building import index_images
 from kivuko.search.items import Skip, Work
-from kivuko.search.sources import ShardSource
+from kivuko.search.sources import ShardSource, open_sources
+from kivuko.search.store import IndexStore
 
 JPEG = scene.jpeg(0)
 
@@ -30,6 +47,14 @@ def indexed(path):
     items = list(ShardSource(path))
     works = {one.key.rpartition("/")[2]: one.caption for one in items if isinstance(one, Work)}
     return works, [one.reason for one in items if isinstance(one, Skip)]
+
+
+def built(path, tmp_path):
+    """Index a path or a pattern; return the summary, and the captions of the stored images by key."""
+    place = tmp_path / "my.index"
+    summary = index_images(TinyEncoder(), open_sources(Path(path)), place, model=tmp_path, workers=0)
+    with IndexStore.open(place) as store:
+        return summary, {one.key: one.caption for one in store.items(store.ids())}
 
 
 def test_names_with_more_dots_have_their_own_captions(tmp_path, capsys):
@@ -232,3 +257,206 @@ def test_metadata_may_have_a_longer_name(tmp_path):
     assert evaluated(path)[:2] == ({"sw": {"1": ["paka"]}}, {})
     (work,) = ShardSource(path)
     assert (work.caption, work.metadata) == ("paka", {"year": 1998})
+
+
+def test_other_names_of_captions_and_images(tmp_path):
+    members = {"1.img": JPEG, "1.cap": "paka", "2.image": JPEG, "2.text": "mbwa", "3.JFIF": JPEG, "3.TXT": "kuku"}
+    path = scene.write_shard(tmp_path / "a.tar", {**members, "4.pnm": JPEG, "4.captions": "simba"})
+    expected = {"1.img": "paka", "2.image": "mbwa", "3.JFIF": "kuku", "4.pnm": "simba"}
+    assert evaluated(path) == ({"sw": {name[0]: [text] for name, text in expected.items()}}, {}, ())
+    assert indexed(path) == (expected, [])
+
+
+@pytest.mark.parametrize(
+    ("content", "captions"),
+    [
+        ({"text": "paka", "url": "u"}, ["paka"]),
+        ({"URL": "u", "TEXT": "paka"}, ["paka"]),
+        ({"caption": None, "captions": [], "sentence": "paka"}, ["paka"]),
+        (["paka", "paka mweusi"], ["paka", "paka mweusi"]),
+        ([{"caption": "paka", "id": 1}, {"caption": ["simba"]}, {"id": 2}], ["paka", "simba"]),
+        ("paka", ["paka"]),
+    ],
+)
+def test_captions_in_json_of_other_tools(tmp_path, content, captions):
+    path = scene.write_shard(tmp_path / "a.tar", {"1.jpg": JPEG, "1.json": json.dumps(content), "1.cls": "7"})
+    assert evaluated(path)[:2] == ({"sw": {"1": captions}}, {})
+    assert indexed(path) == ({"1.jpg": captions[0]}, [])
+
+
+def test_the_text_comes_before_the_metadata_unless_it_is_blank(tmp_path):
+    members = {"1.jpg": JPEG, "1.json": {"caption": "si hii"}, "1.txt": "paka"}
+    members |= {"2.jpg": JPEG, "2.json": {"caption": "mbwa"}, "2.txt": " \n", "3.jpg": JPEG, "3.txt": ""}
+    path = scene.write_shard(tmp_path / "a.tar", members)
+    assert evaluated(path)[:2] == ({"sw": {"1": ["paka"], "2": ["mbwa"]}}, {"sample without a caption": 1})
+    assert indexed(path) == ({"1.jpg": "paka", "2.jpg": "mbwa", "3.jpg": None}, [])
+
+
+def test_texts_packed_by_gzip_are_read_or_counted(tmp_path):
+    pack = gzip.compress
+    members = {"1.jpg": JPEG, "1.txt.gz": pack(b"paka\n") + pack(b"mbwa"), "2.jpg": JPEG}
+    members |= {"2.json.gz": pack(b'{"caption": "kuku"}'), "3.jpg": JPEG, "3.txt.gz": pack(b"simba")[:-9]}
+    members |= {"4.jpg": JPEG, "4.sw.txt.gz": pack(bytes(5 << 20)), "5.jpg": JPEG, "5.txt.gz": b"plain"}
+    path = scene.write_shard(tmp_path / "a.tar", members)
+    captions, left_out, _ = evaluated(path)
+    assert captions == {"sw": {"1": ["paka", "mbwa"], "2": ["kuku"]}}
+    assert left_out == {"damaged .gz": 2, TOO_LONG: 1, "sample without a caption": 3}
+    works, reasons = indexed(path)
+    assert works == {"1.jpg": "paka", "2.jpg": "kuku", "3.jpg": None, "4.jpg": None, "5.jpg": None}
+    assert reasons == ["damaged .gz", TOO_LONG, "damaged .gz"]
+
+
+def members_of(path, members):
+    """Write a shard from pairs, which may repeat a name; content that is a pair: the kind of a link, and its target."""
+    with tarfile.open(path, "w", format=tarfile.GNU_FORMAT) as archive:
+        for name, content in members:
+            info = tarfile.TarInfo(name)
+            if isinstance(content, tuple):
+                info.type, info.linkname = content
+                content = b""
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+    return path
+
+
+def test_a_name_that_comes_twice_is_counted_and_the_first_is_kept(tmp_path):
+    pairs = [("1.jpg", JPEG), ("1.txt", b"paka"), ("1.jpg", scene.jpeg(1)), ("1.txt", b"x"), ("2.jpg", scene.jpeg(3))]
+    pairs += [("2.txt", b"mbwa"), ("1.jpg", scene.jpeg(2)), ("1.txt", b"kuku"), ("1.v.jpg", scene.jpeg(4))]
+    path = members_of(tmp_path / "a.tar", [*pairs, ("1.v.txt", b"bata"), ("2.jpg", JPEG), ("2.txt", b"mbwa")])
+    texts, left_out, _ = evaluated(path)
+    assert texts == {"sw": {"1": ["paka"], "2": ["mbwa"], "1.v": ["bata"]}}
+    assert left_out == {"named twice": 4}
+    summary, captions = built(path, tmp_path)
+    assert summary.skipped == {"named twice": 4}
+    assert set(captions.values()) == {"paka", "mbwa", "bata"}
+
+
+def test_files_about_the_shard_and_paths_that_begin_with_a_dot(tmp_path):
+    members = {
+        "__meta__.json": "{}",
+        "./1.jpg": JPEG,
+        "__x__.txt": "x",
+        "1.txt": "paka",
+        "./a/2.jpg": JPEG,
+        "a/2.txt": "x",
+    }
+    path = scene.write_shard(tmp_path / "a.tar", {**members, ".//3.jpg": JPEG, "./3.txt": "mbwa"})
+    assert evaluated(path)[:2] == ({"sw": {"1": ["paka"], "2": ["x"], "3": ["mbwa"]}}, {})
+    assert indexed(path) == ({"1.jpg": "paka", "2.jpg": "x", "3.jpg": "mbwa"}, [])
+
+
+def test_links_and_sparse_files_say_what_to_do(tmp_path):
+    pairs = [("1.jpg", JPEG), ("1.txt", b"paka"), ("2.jpg", (tarfile.LNKTYPE, "1.jpg")), ("2.txt", b"mbwa")]
+    path = members_of(tmp_path / "a.tar", [*pairs, ("3.jpg", JPEG), ("3.txt", (tarfile.SYMTYPE, "1.txt"))])
+    assert evaluated(path)[:2] == ({"sw": {"1": ["paka"]}}, {LINK: 2, "sample without a caption": 1})
+    assert indexed(path) == ({"1.jpg": "paka", "3.jpg": None}, [LINK, LINK])
+    pax = b"22 GNU.sparse.major=1\n29 GNU.sparse.name=dir/2.jpg\n"
+    content = b"1\n0\n9\n".ljust(512, b"\0") + b"\xff\xd8".ljust(512, b"\0")
+    sparse = header(tarfile.XHDTYPE, len(pax)) + pax.ljust(512, b"\0")
+    sparse += header(tarfile.REGTYPE, len(content), "dir/GNUSparseFile.7/2.jpg") + content
+    text = header(tarfile.REGTYPE, 4, "dir/2.txt") + b"mbwa".ljust(512, b"\0")
+    (tmp_path / "b.tar").write_bytes(shard(tmp_path, 1) + sparse + text + bytes(1024))
+    assert evaluated(tmp_path / "b.tar")[:2] == ({"sw": {"1": ["neno 1"]}}, {SPARSE: 1})
+    assert indexed(tmp_path / "b.tar") == ({"1.jpg": "neno 1"}, [SPARSE])
+
+
+def test_names_with_many_parts_keep_their_samples_together(tmp_path):
+    members = {}
+    for number in range(700):  # 2,100 members up to the first dot
+        members |= {
+            f"img.{number:03}.jpg": JPEG,
+            f"img.{number:03}.json": {"n": number},
+            f"img.{number:03}.txt": f"a {number}",
+        }
+    path = scene.write_shard(tmp_path / "a.tar", members)
+    expected = {f"img.{number:03}": f"a {number}" for number in range(700)}
+    captions, left_out, _ = evaluated(path)
+    assert captions == {"sw": {name: [text] for name, text in expected.items()}}
+    assert not left_out
+    assert indexed(path) == ({f"{name}.jpg": text for name, text in expected.items()}, [])
+
+
+def test_names_that_are_not_utf8_are_shown_by_their_bytes(tmp_path):
+    name = b"caf\xe9".decode("utf-8", "surrogateescape")
+    path = members_of(tmp_path / "a.tar", [(f"{name}.jpg", JPEG), (f"{name}.txt", b"paka")])
+    assert evaluated(path)[0] == {"sw": {r"caf\xe9": ["paka"]}}
+    assert indexed(path) == ({r"caf\xe9.jpg": "paka"}, [])
+
+
+def test_a_shard_without_samples_is_counted(tmp_path):
+    (tmp_path / "1.tar").write_bytes(bytes(10_240))
+    scene.write_shard(tmp_path / "2.tar", {"a7": JPEG})  # no ending
+    scene.write_shard(tmp_path / "3.tar", {"1.jpg": JPEG, "1.txt": "paka"})
+    assert evaluated(tmp_path)[:2] == ({"sw": {"1": ["paka"]}}, {NO_SAMPLE: 2})
+    for name in ("1.tar", "2.tar"):
+        with pytest.raises(
+            DataError, match=r"names no image.*shard without a sample \(files named as 1\.jpg, 1\.txt\): 1"
+        ):
+            evaluated(tmp_path / name)
+        with pytest.raises(DataError, match=r"no image.*1 shard without a sample"):
+            built(tmp_path / name, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("pack", "message"),
+    [
+        (gzip.compress, "a compressed shard cannot be read in any order; unpack it"),
+        (lzma.compress, "a compressed shard cannot be read in any order; unpack it"),
+        (bz2.compress, "a compressed shard cannot be read in any order; unpack it"),
+        (
+            lambda _: b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n",
+            "a Git LFS pointer.*run git lfs pull",
+        ),
+    ],
+)
+def test_a_packed_shard_is_refused_by_name(tmp_path, pack, message):
+    path = scene.write_shard(tmp_path / "a.tar", {"1.jpg": JPEG, "1.txt": "paka"})
+    path.write_bytes(pack(path.read_bytes()))
+    with pytest.raises(DataError, match=message):
+        evaluated(path)
+    with pytest.raises(DataError, match=message):
+        built(path, tmp_path)
+
+
+def test_a_tar_whose_first_name_begins_like_a_compressed_file_is_read(tmp_path):
+    path = scene.write_shard(tmp_path / "a.tar", {"BZh9.jpg": JPEG, "BZh9.txt": "paka"})
+    assert indexed(path) == ({"BZh9.jpg": "paka"}, [])
+
+
+@pytest.mark.parametrize(
+    ("pattern", "numbers"),
+    [
+        ("train-{00..02}.tar", "012"), ("train-{0{0,2},01}.tar", "012"), ("train-{00..02..2}.tar", "02"),
+        ("{train,val}-00.tar", "0v"), ("train-00.tar::{dir}/val-00.tar", "0v"), ("*-00.tar", "0v"),
+        ("train-0[12].tar", "12"), ("", "012v"),
+    ],
+)  # fmt: skip
+def test_patterns_name_the_same_shards_for_an_index(tmp_path, pattern, numbers):
+    for name, number in (("train-00", 0), ("train-01", 1), ("train-02", 2), ("val-00", "v")):
+        image = scene.jpeg(ord(str(number)))
+        scene.write_shard(tmp_path / f"{name}.tar", {f"{number}.jpg": image, f"{number}.txt": f"neno {number}"})
+    path = f"{tmp_path}/{pattern.replace('{dir}', str(tmp_path))}"
+    assert evaluated(path)[0] == {"sw": {number: [f"neno {number}"] for number in numbers}}
+    if pattern:
+        _, captions = built(path, tmp_path)
+        assert set(captions.values()) == {f"neno {number}" for number in numbers}
+        return
+    with pytest.raises(DataError, match=r"4 webdataset shard \(name it as a source of its own\)"):
+        built(path, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "pattern", ["a-{0..99999999}.tar", "{0..999}{0..999}.tar", "{{0..999},x{0..999}}{a,b}{0..99}.tar"]
+)
+def test_a_pattern_of_too_many_shards_is_refused_at_once(tmp_path, pattern):
+    with pytest.raises(DataError, match=r"names .*shards; most are 100,000"):
+        evaluated(f"{tmp_path}/{pattern}")
+
+
+def test_shards_of_one_name_in_two_folders(tmp_path):
+    for number, folder in enumerate("xy"):
+        (tmp_path / folder).mkdir()
+        scene.write_shard(tmp_path / folder / "a.tar", {"1.jpg": scene.jpeg(number), "1.txt": f"neno {folder}"})
+    _, captions = built(f"{tmp_path}/{{x,y}}/a.tar", tmp_path)
+    assert captions == {"a.tar/1.jpg": "neno x", "y/a.tar/1.jpg": "neno y"}
+    assert len(open_caption_set(f"webdataset:{tmp_path}/*/a.tar", language="sw").images) == 2

@@ -61,8 +61,8 @@ def command(
     """Index the images of each SOURCE with MODEL, for search in any language of MODEL.
 
     A SOURCE is a folder of images, a captions file (.tsv, .csv or .jsonl, a line per image), or a webdataset shard
-    (.tar). Run the same command again after images were added, changed or removed, or to resume a stopped run:
-    unchanged images are not decoded again.
+    (.tar; or several, as in 's-{00..09}.tar'). Run the same command again after images were added, changed or removed,
+    or to resume a stopped run: unchanged images are not decoded again.
 
     \b
     Examples:

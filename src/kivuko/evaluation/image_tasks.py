@@ -337,15 +337,19 @@ def _without(caption_set: CaptionSet, refused: Mapping[int, Refused], skip_missi
     row = min(refused)
     why, total = refused[row], len(caption_set.images)
     first = f"{caption_set.images[row].named}: {why.reason}{f' ({why.detail})' if why.detail else ''}"
+    in_shards = caption_set.images[row].length is not None
     if len(refused) == total:
-        raise DataError(
-            f"{caption_set.name}: none of its {total:,} images can be read; the first: {first}. Name the folder that "
-            "holds them after a comma: PATH,IMAGES"
+        remedy = (
+            "Make or fetch the shards again"
+            if in_shards
+            else "Name the folder that holds them after a comma: PATH,IMAGES"
         )
+        raise DataError(f"{caption_set.name}: none of its {total:,} images can be read; the first: {first}. {remedy}")
     if not skip_missing:
+        remedy = "Leave" if in_shards else "Name their folder after a comma (PATH,IMAGES), or leave"
         raise DataError(
-            f"{caption_set.name}: {len(refused):,} of its {total:,} images cannot be read; the first: {first}. Name "
-            "their folder after a comma (PATH,IMAGES), or leave them out with --skip-missing"
+            f"{caption_set.name}: {len(refused):,} of its {total:,} images cannot be read; the first: {first}. "
+            f"{remedy} them out with --skip-missing"
         )
     reasons = {caption_set.images[number].id: one.reason for number, one in refused.items()}
     for reason in sorted(set(reasons.values())):

@@ -27,7 +27,7 @@ from kivuko.search.decoding import Decoded, ImageEncoder, Limits, Refused
 from kivuko.search.image_index import ImageIndex
 from kivuko.search.index import Vectors
 from kivuko.search.items import FilePlace, Skip, Source, Work
-from kivuko.search.sources import EmojiSource, open_dataset_source, open_source
+from kivuko.search.sources import EmojiSource, open_dataset_source, open_sources
 from kivuko.search.store import STORAGES, Storage, holds_index, meta_of, writing
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def build_index(
     named = source if isinstance(source, Sequence) and not isinstance(source, str) else [source]
     if not named:
         raise UsageError("name what to index: a folder, a captions file, shards, or the data set emoji.")
-    sources = [_source(one, cldr, font, progress) for one in named]
+    sources = [each for one in named for each in _open(one, cldr, font, progress)]
     resumable_writer.check_place(Path(os.path.realpath(out)), rebuild)
     encoder, loaded_from = _load_encoder(model, device)
     limits = Limits(pixels=max_pixels) if max_pixels else Limits()
@@ -119,17 +119,17 @@ def build_index(
     return index
 
 
-def _source(
+def _open(
     source: Path | str | Source, cldr: Path | str | None, font: Path | str | None, progress: bool | None
-) -> Source:
+) -> list[Source]:
     if isinstance(source, str) and is_spec(source) and not Path(source).exists():
         paths = {name: Path(value) for name, value in (("cldr", cldr), ("font", font)) if value is not None}
-        return open_dataset_source(source, **paths, progress=progress)
+        return [open_dataset_source(source, **paths, progress=progress)]
     if isinstance(source, str | Path):
-        return open_source(Path(source))
+        return open_sources(Path(source))
     if not hasattr(source, "describe"):
         raise UsageError(f"{source!r}: not a source of images. Name a folder, a captions file, a shard or a data set.")
-    return source
+    return [source]
 
 
 def _load_encoder(model: Model | Path | str, device: str | None) -> tuple[ImageEncoder, str]:
@@ -321,16 +321,19 @@ class _Run:
 
 
 def _prefixes(sources: Sequence[Source]) -> list[str]:
-    """Return a prefix for each source's keys: the folder's name for a second folder or captions file, else none."""
+    """Return a prefix of each source's keys: the folder's name for a further folder, captions file or shard."""
     prefixes: list[str] = []
+    taken: set[str] = set()
     for source in sources:
         described = source.describe()
-        name = Path(described["path"])
-        name = name.parent if described["kind"] == "captions" else name
+        path, kind = Path(described["path"]), described["kind"]
+        shard = path.name if kind == "shard" else ""  # with which the keys of a shard begin anyway
+        folder = path if kind == "folder" else path.parent
         prefix, tries = "", 1
-        while described["kind"] in ("folder", "captions") and prefix in prefixes:
-            prefix = f"{name.name}/" if tries == 1 else f"{name.name}-{tries}/"
+        while kind in ("folder", "captions", "shard") and prefix + shard in taken:
+            prefix = f"{folder.name}/" if tries == 1 else f"{folder.name}-{tries}/"
             tries += 1
+        taken |= {prefix, prefix + shard}
         prefixes.append(prefix)
     return prefixes
 

@@ -16,7 +16,18 @@ from typing import TYPE_CHECKING, Any, cast
 from kivuko.datasets.captions.caption_set import CaptionSet, find_file
 from kivuko.datasets.captions.formats import is_caption_spec, path_of
 from kivuko.datasets.captions.own_files import CAPTION_COLUMNS, CaptionLine, caption_lines, is_captions_file
-from kivuko.datasets.captions.webdataset import APART, NO_IMAGE, Description, Member, dots_note, samples
+from kivuko.datasets.captions.webdataset import (
+    APART,
+    NO_IMAGE,
+    NO_SAMPLE,
+    Description,
+    Member,
+    dots_note,
+    find_shards,
+    is_pattern,
+    refuse_packed,
+    samples,
+)
 from kivuko.datasets.spec import EMOJI, open_dataset
 from kivuko.errors import DataError, UsageError
 from kivuko.progress import note
@@ -34,6 +45,12 @@ _LONGEST = 20_000  # characters of one value
 _MOST = 200  # values of one image
 _WHOLE = re.compile(r"0|-?[1-9][0-9]{0,14}")
 _DECIMAL = re.compile(r"-?(0|[1-9][0-9]{0,14})\.[0-9]{1,17}([eE][-+]?[0-9]{1,3})?")
+
+
+def open_sources(path: Path) -> list[Source]:
+    """Return the source at a path, see ``open_source``, or the shards that a pattern such as ``{00..09}.tar`` names."""
+    named = [path] if path.exists() or not is_pattern(str(path)) else find_shards(str(path))
+    return [open_source(one) for one in named]
 
 
 def open_source(path: Path) -> Source:
@@ -139,6 +156,8 @@ class FolderSource:
                 yield relative
         elif not stat.S_ISREG(state.st_mode):
             yield Skip(key, "not a regular file")
+        elif key.lower().endswith(".tar"):
+            yield Skip(key, "webdataset shard (name it as a source of its own)", "or all of a folder: 'FOLDER/*.tar'")
         elif is_captions_file(Path(key)):
             yield Skip(key, "captions file", "name it as a source of its own, for images with their captions")
         else:
@@ -227,6 +246,7 @@ class ShardSource:
 
     def __init__(self, path: Path) -> None:
         self.path = Path(os.path.realpath(path))
+        refuse_packed(self.path)
 
     def describe(self) -> Mapping[str, str]:
         return {"kind": "shard", "path": str(self.path)}
@@ -235,7 +255,7 @@ class ShardSource:
         return None  # not known before all of it is read
 
     def __iter__(self) -> Iterator[Work | Skip]:
-        dotted = False
+        dotted, sample = False, None
         try:
             modified = self.path.stat().st_mtime_ns
             for sample in samples(self.path):
@@ -249,10 +269,13 @@ class ShardSource:
                         yield Skip(self._key(f"{one.key}.*"), reason, "the image is kept")
                 for name, reason in sample.refused.items():
                     yield Skip(self._key(name), reason)
-                if not sample.images:
+                if not (sample.images or sample.refused):
                     yield Skip(self._key(sample.first), APART if sample.apart else NO_IMAGE)
+            if sample is None:
+                yield Skip(self.path.name, NO_SAMPLE)
         except (DataError, OSError) as problem:
-            yield Skip(self.path.name, "damaged shard", f"{problem}; what could be read is kept")
+            reason = "shard that cannot be read (fetch it again)" if sample is None else "damaged shard"
+            yield Skip(self.path.name, reason, f"{problem}; what could be read is kept")
 
     def _work(self, image: Member, described: Description, modified: int) -> Work:
         captions: dict[str | None, list[Any]] = dict(reversed(described.captions))

@@ -48,9 +48,9 @@ def open_caption_set(spec: str, *, split: str = "test", language: str | None = N
 
 
 def _split(rest: str) -> tuple[Path, Path | None]:
-    """Separate the path from the folder of images; an existing path that holds a comma is one path."""
+    """Separate the path from the folder of images; a comma within an existing path or within braces is of the path."""
     before, comma, after = rest.rpartition(",")
-    if not comma or _exists(rest) or not before or not after:
+    if not comma or _exists(rest) or not before or not after or before.count("{") > before.count("}"):
         return Path(rest).expanduser(), None
     return Path(before).expanduser(), Path(after).expanduser()
 

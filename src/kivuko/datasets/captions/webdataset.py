@@ -1,38 +1,48 @@
 """Webdataset shards: images and their texts in tar files, read in place for evaluation and for an index alike.
 
 Members that share a name up to its first dot are one sample (https://github.com/webdataset/webdataset): ``NAME.jpg``
-with ``NAME.txt`` (a caption a line), ``NAME.sw.txt`` for a language, or ``NAME.json`` with ``caption`` or ``captions``
-(a text, a list, or an object of languages) and perhaps ``language``.
+with ``NAME.txt`` (a caption a line), ``NAME.sw.txt`` for a language, or ``NAME.json`` with ``caption`` (or captions,
+text, sentence, title, description; a text, a list, or an object of languages) and perhaps ``language``.
 """
 
+import posixpath
 import re
 import tarfile
-from collections.abc import Callable, Iterator
+import zlib
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import product
+from itertools import islice, product
+from math import prod
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from kivuko.datasets.captions.caption_set import CaptionFormat, CaptionSet, Image, Request, SetBuilder, as_texts
+from kivuko.datasets.captions.own_files import CAPTION_COLUMNS
 from kivuko.errors import DataError
 from kivuko.files import refuse_unreadable
 from kivuko.languages import known_code
-from kivuko.streams import parse_json
+from kivuko.streams import is_compressed, parse_json
 from kivuko.text import pluralize
 
 _IMAGES = frozenset(
-    ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "ppm", "pgm", "jp2", "avif", "heic", "heif", "img")
-)
-_TEXTS = frozenset(("txt", "caption", "json"))
+    ("jpg", "jpeg", "jpe", "jfif", "png", "apng", "webp", "gif", "bmp", "dib", "tif", "tiff", "ppm", "pgm", "pbm",
+     "pnm", "jp2", "j2k", "jpx", "jxl", "avif", "heic", "heif", "ico", "tga", "img", "image")
+)  # fmt: skip
+_TEXTS = frozenset(("txt", "text", "caption", "captions", "cap", "json"))
 _MOST_MEMBERS = 1000  # of one sample: its image and captions in some hundred languages
 _MOST_TEXT = 1 << 20  # bytes of one text, or of a header
 _MOST_APART = 100_000  # samples without an image or a text, kept in mind
-_RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
+_RANGE = re.compile(r"(\d+)\.\.(\d+)(?:\.\.(\d+))?")
+_BRACES = re.compile(r"\{([^{}]*(?:,|\d\.\.\d)[^{}]*)\}")
 _MOST_SHARDS = 100_000
 
 # Reasons for what is left out of a shard.
 NOT_REGULAR, TOO_LONG = "not a regular file", f"text over {_MOST_TEXT >> 20} MiB"
+LINK = "link to another file (make the shard with tar --dereference --hard-dereference)"
+SPARSE = "sparse file (make the shard without tar --sparse)"
+TWICE, DAMAGED_GZIP = "named twice", "damaged .gz"
 NO_IMAGE, NO_CAPTION = "sample without an image", "sample without a caption"
+NO_SAMPLE = "shard without a sample (files named as 1.jpg, 1.txt)"
 APART = "members of a sample are not next to each other (sort the shard by name)"
 NOT_UTF8, NOT_JSON = "text is not UTF-8", ".json is not JSON"
 NO_LANGUAGE = "text's name goes on after the first dot, with no language code"
@@ -75,7 +85,7 @@ class Captioned(NamedTuple):
         if json := next((end for end in ("json", *self.texts) if end.endswith("json") and end in self.texts), None):
             try:
                 content = parse_json(self.texts[json].decode("utf-8-sig"))
-                about = content if isinstance(content, dict) else {}
+                about = content if isinstance(content, dict) else {"captions": _captions_of(content)}
             except ValueError as problem:
                 faults.append(NOT_UTF8 if isinstance(problem, UnicodeDecodeError) else NOT_JSON)
         language = next((about[name] for name in ("language", "lang") if isinstance(about.get(name), str)), None)
@@ -88,11 +98,21 @@ class Captioned(NamedTuple):
             else:
                 lines = re.split(r"\r\n?|\n", text)
                 captions.append((code or language, lines if lines[-1] else lines[:-1]))
-        if not captions:
-            stated = about.get("caption", about.get("captions"))
+        if not any(line.strip() for _, lines in captions for line in lines):
+            stated = _captions_of(about)
             by_language = stated.items() if isinstance(stated, dict) else [(language, stated)]
-            captions = [(code, texts) for code, own in by_language if (texts := as_texts(own))]
+            captions = [(code, texts) for code, own in by_language if (texts := as_texts(own))] or captions
         return Description(captions, about, faults)
+
+
+def _captions_of(about: Any) -> Any:
+    """Return what metadata give as the captions, under the first of the usual names that holds something."""
+    if isinstance(about, list):
+        return [text for one in about for text in as_texts(_captions_of(one))]
+    if not isinstance(about, dict):
+        return about
+    by_name = {name.lower(): value for name, value in reversed(about.items())}
+    return next(filter(None, map(by_name.get, CAPTION_COLUMNS)), None)
 
 
 @dataclass
@@ -104,6 +124,7 @@ class Sample:
     images: list[tuple[str, Member]] = field(default_factory=list)  # with the part between the first and last dot
     texts: dict[str, bytes] = field(default_factory=dict)  # content by the rest of the name: "txt", "sw.txt", "json"
     refused: dict[str, str] = field(default_factory=dict)  # members that cannot be used, with the reason
+    names: set[str] = field(default_factory=set)  # of its images
     apart: bool = False  # other members of it came before other samples
 
     def captioned(self) -> Iterator[Captioned]:
@@ -121,7 +142,7 @@ def samples(shard: Path) -> Iterator[Sample]:
     """Yield the samples of one shard, also those without an image; at the end DataError, if a part is damaged."""
     refuse_unreadable(shard)
     sample: Sample | None = None
-    count, damage, any_member = 0, 0, False
+    count, damage, any_member, middle = 0, 0, False, ""
     incomplete: set[int] = set()
     try:
         with shard.open("rb") as stream:
@@ -132,10 +153,13 @@ def samples(shard: Path) -> Iterator[Sample]:
                 any_member = True
                 folder, _, name = header.name.rpartition("/")
                 base, dot, rest = name.partition(".")
-                if not base or not dot or header.isdir():  # hidden, or a README
-                    continue
+                if not base or not dot or header.isdir() or (base[:2] == "__" == base[-2:]):
+                    continue  # hidden, a README, or __of_the_shard__.json
+                if folder.startswith("."):
+                    folder = posixpath.normpath(folder).removeprefix(".")
                 key = _as_text(f"{folder}/{base}" if folder else base)
-                if sample is None or key != sample.key or count >= _MOST_MEMBERS:
+                middle, before = rest.rpartition(".")[0], middle
+                if sample is None or key != sample.key or (count >= _MOST_MEMBERS and middle != before):
                     if sample is not None:
                         yield _noted(sample, incomplete)
                     sample, count = Sample(key, _as_text(header.name)), 0
@@ -146,6 +170,7 @@ def samples(shard: Path) -> Iterator[Sample]:
     if sample is not None:
         yield _noted(sample, incomplete)
     if not any_member and (damage or not size):
+        refuse_packed(shard)
         raise DataError(f"{shard}: not a tar file that can be read; unpack a compressed one to .tar, or fetch it again")
     if damage:
         raise DataError(f"{shard}: damaged or cut short in {pluralize(damage, 'place')}; make or fetch it again")
@@ -195,7 +220,7 @@ def _members(stream: BinaryIO, size: int) -> Iterator[tarfile.TarInfo | None]:
                 extended, place = block[504], place + tarfile.BLOCKSIZE
             header.name, header.offset_data = named.get("path", header.name), place
             if "sparse" in named:
-                header.type = tarfile.GNUTYPE_SPARSE
+                header.type, header.name = tarfile.GNUTYPE_SPARSE, named.get("sparse.name", header.name)
             named = {}
             yield header
         if with_data:
@@ -206,11 +231,8 @@ def _members(stream: BinaryIO, size: int) -> Iterator[tarfile.TarInfo | None]:
 
 
 def _pax(content: bytes) -> dict[str, str]:
-    records = dict(re.findall(rb"\d+ (path|size|GNU\.sparse)[^=\n]*=([^\n]*)\n", content))
-    named = {key.decode(): value.decode("utf-8", "surrogateescape") for key, value in records.items()}
-    if "GNU.sparse" in named:
-        named["sparse"] = named.pop("GNU.sparse")
-    return named
+    records = re.findall(rb"\d+ (?:GNU\.)?(path|size|sparse(?:\.name)?)[^=\n]*=([^\n]*)\n", content)
+    return {key.decode(): value.decode("utf-8", "surrogateescape") for key, value in records}
 
 
 def _long_name(content: bytes) -> dict[str, str]:
@@ -225,22 +247,51 @@ _BEFORE: dict[bytes, Callable[[bytes], dict[str, str]]] = {
 
 
 def _add(sample: Sample, stream: BinaryIO, header: tarfile.TarInfo, rest: str) -> None:
-    middle, _, kind = rest.rpartition(".")
-    regular = header.isreg() and header.type != tarfile.GNUTYPE_SPARSE
+    plain = rest.removesuffix(".gz")
+    middle, _, kind = plain.rpartition(".")
     name = _as_text(header.name)
-    if kind in _IMAGES and regular:
-        sample.images.append((middle, Member(name, header.offset_data, header.size)))
+    if kind not in _TEXTS and (kind not in _IMAGES or plain != rest):
+        return
+    if not header.isreg() or header.type == tarfile.GNUTYPE_SPARSE:
+        sparse = header.type == tarfile.GNUTYPE_SPARSE
+        sample.refused[name] = SPARSE if sparse else LINK if header.islnk() or header.issym() else NOT_REGULAR
+    elif plain in sample.texts or name in sample.names:
+        sample.refused[name] = TWICE
     elif kind in _IMAGES:
-        sample.refused[name] = NOT_REGULAR
-    elif kind in _TEXTS and regular and header.size <= _MOST_TEXT:
+        sample.names.add(name)
+        sample.images.append((middle, Member(name, header.offset_data, header.size)))
+    elif header.size > _MOST_TEXT:
+        sample.refused[name] = TOO_LONG
+    else:
         stream.seek(header.offset_data)
-        sample.texts[rest] = stream.read(header.size)
-    elif kind in _TEXTS:
-        sample.refused[name] = TOO_LONG if regular else NOT_REGULAR
+        content = stream.read(header.size)
+        if plain == rest:
+            sample.texts[plain] = content
+        elif (unpacked := _unpacked(content)) is None:
+            sample.refused[name] = DAMAGED_GZIP
+        elif len(unpacked) > _MOST_TEXT:
+            sample.refused[name] = TOO_LONG
+        else:
+            sample.texts[plain] = unpacked
+
+
+def _unpacked(content: bytes) -> bytes | None:
+    """Return what gzip packed, also in several parts, as far as a text may go; None if it is damaged."""
+    unpacked = b""
+    try:
+        while content and len(unpacked) <= _MOST_TEXT:
+            part = zlib.decompressobj(wbits=31)
+            unpacked += part.decompress(content, _MOST_TEXT + 1)
+            if not part.eof and len(unpacked) <= _MOST_TEXT:
+                return None
+            content = part.unused_data
+    except zlib.error:
+        return None
+    return unpacked
 
 
 def _as_text(name: str) -> str:
-    return name.encode("utf-8", "backslashreplace").decode()  # names in a tar file are bytes
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")  # in a tar file it is bytes
 
 
 def _decoded(content: bytes) -> str | None:
@@ -251,12 +302,31 @@ def _decoded(content: bytes) -> str | None:
         return None
 
 
+def refuse_packed(shard: Path) -> None:
+    """Raise DataError for a shard that is compressed as a whole, or only a pointer to one."""
+    with shard.open("rb") as stream:
+        start = stream.read(64)
+    if start.startswith(b"version https://git-lfs"):
+        raise DataError(f"{shard}: a Git LFS pointer, not the shard itself; run git lfs pull to fetch it")
+    if is_compressed(start):
+        raise DataError(f"{shard}: a compressed shard cannot be read in any order; unpack it to .tar first.")
+
+
+def is_pattern(path: str) -> bool:
+    """Return True if a path that does not exist may name several shards."""
+    return "::" in path or any(letter in path for letter in "*?[{")
+
+
 def find_shards(pattern: str) -> list[Path]:
+    """Return the shards of a path, a folder, or a pattern: ``*``, ``{00..09}``, ``{train,test}``, ``A::B``."""
     shards: list[Path] = []
-    for one in _expand_ranges(pattern):
+    names = [pattern] if Path(pattern).exists() else list(islice(_expanded(pattern), _MOST_SHARDS + 1))
+    if len(names) > _MOST_SHARDS:
+        raise DataError(f"{pattern}: names too many shards; most are {_MOST_SHARDS:,}")
+    for one in names:
         path = Path(one)
         if path.is_dir():
-            shards += path.glob("*.tar")
+            shards += (entry for entry in path.iterdir() if entry.suffix.lower() == ".tar")
         elif path.exists():
             shards.append(path)
         elif any(letter in one for letter in "*?["):
@@ -277,23 +347,29 @@ def _matching(pattern: Path) -> list[Path]:
         raise DataError(f"{pattern}: not a pattern of paths ({problem})") from problem
 
 
-def _expand_ranges(pattern: str) -> list[str]:
-    parts = _RANGE.split(pattern)  # text, first, last, text, first, last, text
-    firsts, lasts = parts[1::3], parts[2::3]
-    total = 1
-    for first, last in zip(firsts, lasts, strict=True):
-        total *= max(0, int(last) - int(first) + 1)
-    if total > _MOST_SHARDS:
-        raise DataError(f"{pattern}: names {total:,} shards; most are {_MOST_SHARDS:,}")
-    numbers = [
-        [f"{number:0{len(first)}d}" for number in range(int(first), int(last) + 1)]
-        for first, last in zip(firsts, lasts, strict=True)
-    ]
-    between = parts[0::3]
-    return [
-        "".join(text + number for text, number in zip(between, (*chosen, ""), strict=True))
-        for chosen in product(*numbers)
-    ]
+def _expanded(pattern: str) -> Iterator[str]:
+    """Yield the paths that a pattern with braces names, as shells and webdataset write them, one by one."""
+    for part in pattern.split("::"):
+        pieces = _BRACES.split(part)  # text, braces, text, braces, text
+        if len(pieces) == 1:
+            yield part
+            continue
+        choices = [_choices(piece) if place % 2 else (piece,) for place, piece in enumerate(pieces)]
+        if prod(map(len, choices)) > _MOST_SHARDS:
+            raise DataError(f"{pattern}: names {prod(map(len, choices)):,} shards; most are {_MOST_SHARDS:,}")
+        for chosen in product(*choices):
+            yield from _expanded("".join(chosen))
+
+
+def _choices(braces: str) -> Sequence[str]:
+    """Return what the content of a pair of braces stands for: ``00..09``, ``0..8..2``, ``train,test``."""
+    if not (span := _RANGE.fullmatch(braces)):
+        return braces.split(",")
+    first, last, step = span[1], span[2], max(1, int(span[3] or 1))
+    numbers = range(int(first), int(last) + 1, step)
+    if len(numbers) > _MOST_SHARDS:
+        raise DataError(f"{{{braces}}}: names {len(numbers):,} shards; most are {_MOST_SHARDS:,}")
+    return [f"{number:0{len(first)}d}" for number in numbers]
 
 
 def dots_note(image: Member, sample: Sample) -> str:
@@ -316,8 +392,9 @@ def _read_webdataset(request: Request) -> CaptionSet:
                 builder.left_out.update(sample.refused.values())
                 if sample.images:
                     _add_images(builder, shard, sample, notes)
-                else:
+                elif not sample.refused:
                     builder.left_out[APART if sample.apart else NO_IMAGE] += 1
+            builder.left_out.update(() if any_sample else (NO_SAMPLE,))
         except DataError:
             if not any_sample:
                 raise
@@ -335,8 +412,11 @@ def _add_images(builder: SetBuilder, shard: Path, sample: Sample, notes: list[st
         name = one.key if one.own else sample.key
         place = f"{shard}, sample {name}"
         key = f"{shard.name}/{name}"
-        if key in builder.images:  # shards of one name in several folders
+        if key in builder.images and builder.images[key].path != shard:  # shards of one name in several folders
             key = f"{shard}/{name}"
+        if key in builder.images:
+            builder.left_out[TWICE] += 1
+            continue
         described = one.read()
         builder.left_out.update(described.faults)
         if sum(builder.add_captions(key, code, texts, place) for code, texts in described.captions):
