@@ -142,7 +142,7 @@ def samples(shard: Path) -> Iterator[Sample]:
     """Yield the samples of one shard, also those without an image; at the end DataError, if a part is damaged."""
     refuse_unreadable(shard)
     sample: Sample | None = None
-    count, damage, any_member, middle = 0, 0, False, ""
+    count, damage, any_member, before = 0, 0, False, ""
     incomplete: set[int] = set()
     try:
         with shard.open("rb") as stream:
@@ -158,13 +158,12 @@ def samples(shard: Path) -> Iterator[Sample]:
                 if folder.startswith("."):
                     folder = posixpath.normpath(folder).removeprefix(".")
                 key = _as_text(f"{folder}/{base}" if folder else base)
-                middle, before = rest.rpartition(".")[0], middle
-                if sample is None or key != sample.key or (count >= _MOST_MEMBERS and middle != before):
+                if sample is None or key != sample.key or (count >= _MOST_MEMBERS and _middle(rest) != _middle(before)):
                     if sample is not None:
                         yield _noted(sample, incomplete)
                     sample, count = Sample(key, _as_text(header.name)), 0
                 _add(sample, stream, header, rest.lower())
-                count += 1
+                count, before = count + 1, rest
     except OSError as problem:
         raise DataError(f"{shard}: cannot be read ({problem.strerror or problem}); check the file") from problem
     if sample is not None:
@@ -291,7 +290,13 @@ def _unpacked(content: bytes) -> bytes | None:
 
 
 def _as_text(name: str) -> str:
+    if name.isascii():
+        return name
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")  # in a tar file it is bytes
+
+
+def _middle(rest: str) -> str:
+    return rest.rpartition(".")[0]
 
 
 def _decoded(content: bytes) -> str | None:
