@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kivuko.errors import UsageError
-from kivuko.perturbations.catalog import ATTACKS, CODE_SWITCH, Choice, Flag, Number, Whole
+from kivuko.perturbations.catalog import ATTACKS, CODE_POINTS, CODE_SWITCH, Choice, Flag, Number, Whole
 from kivuko.perturbations.edits import EDIT_GROUPS, EDIT_KINDS
 from kivuko.perturbations.spec import AttackSpec, parse_attack, parse_attacks
 
@@ -173,7 +173,7 @@ def test_the_catalog_holds_every_edit_and_every_corruption_and_loss():
 
     noise = {kind: {a.name for a in ATTACKS.values() if a.kind == kind and a.needs == "nothing"} for kind in
              ("text", "image")}  # fmt: skip
-    assert noise["text"] == {*EDIT_GROUPS, *EDIT_KINDS, CODE_SWITCH}
+    assert noise["text"] == {*EDIT_GROUPS, *EDIT_KINDS, CODE_SWITCH, CODE_POINTS}
     assert noise["image"] == set(CORRUPTIONS)
     assert set(ATTACKS["apgd"].parameter("loss").choices) == set(LOSSES)
     assert all(attack.parameters[0].name == attack.budget for attack in ATTACKS.values())

@@ -4,14 +4,25 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from functools import reduce
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rapidfuzz.distance import Levenshtein
 
 from kivuko.errors import UsageError
-from kivuko.perturbations.edits import EDIT_KINDS, Edit, all_edits, apply_edit, net_change, perturb
+from kivuko.perturbations.edits import (
+    EDIT_KINDS,
+    Edit,
+    all_edits,
+    apply_edit,
+    code_points,
+    net_change,
+    perturb,
+    perturb_within,
+)
 from kivuko.perturbations.graphemes import graphemes
 
 # Letters of many scripts with the characters that make clusters long: marks, viramas, joiners, flags, jamo, keycaps.
@@ -175,3 +186,20 @@ def test_all_edits_of_many_kinds_have_each_result_once():
         ("drop-word", "a"),
         ("join", "aé"),
     ]
+
+
+@pytest.mark.parametrize(("text", "language"), [("paka mweusi juu ya paa", "sw"), ("काळी मांजर छतावर आहे", "mr")])
+@pytest.mark.parametrize("points", [0, 1, 2, 5, 9])
+def test_a_budget_in_code_points_is_kept_in_every_script(text, language, points):
+    for seed in range(20):
+        result = perturb_within(text, language, ("typo",), points, np.random.default_rng(seed))
+        assert reduce(apply_edit, result.edits, text) == result.text
+        assert Levenshtein.distance(text, result.text) <= points
+        spent, now = 0, text
+        for edit in result.edits:
+            spent, now = spent + code_points(now, edit), apply_edit(now, edit)
+        assert spent <= points
+    if points >= 5:
+        assert result.edits
+    with pytest.raises(UsageError, match="-1 code points"):
+        perturb_within(text, language, ("typo",), -1, np.random.default_rng(0))

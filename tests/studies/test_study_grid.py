@@ -63,19 +63,31 @@ def test_a_study_with_fast_align_is_refused_at_once_without_its_package(monkeypa
     with pytest.raises(MissingDependencyError, match="pip install"):
         Grid(recipes("mse", "fast-align"))
     monkeypatch.setattr("kivuko.studies.grid.has_fast_align", lambda: False)
-    variant = Variant(sentences=True)
+    variant = Variant("larger", sentences=True)
     assert "fast-align" not in grids.usual_recipes(variant)
     assert low_resource_grid(recipes("mse"), variant).tables == ("transport", "ibm1")
 
 
-def test_sentences_have_a_word_table_by_every_aligner(monkeypatch):
+def test_the_larger_grid_of_sentences_has_a_word_table_by_every_aligner(monkeypatch):
     monkeypatch.setattr("kivuko.bitext.word_alignment.has_fast_align", lambda: True)
     monkeypatch.setattr("kivuko.studies.grid.has_fast_align", lambda: True)
-    variant = Variant(sentences=True)
+    variant = Variant("larger", sentences=True)
     runs = low_resource_grid(recipes("mse"), variant).runs(pairs(1200))
     tables = {(run.objective, run.aligner) for run in runs if run.kind == grids.LEXICAL}
     assert tables == {("lexical", "transport"), ("lexical-ibm1", "ibm1"), ("lexical-fast_align", "fast_align")}
     assert not any(run.kind == grids.OWN_SPACE for run in runs)
+
+
+def test_the_first_runs_on_sentences_are_the_controls_by_word_alignment():
+    variant = Variant(sentences=True)
+    names = grids.usual_recipes(variant)
+    grid = low_resource_grid(recipes(*(name for name in names if name != "fast-align")), variant)
+    runs = [run for run in grid.runs(pairs(1200)) if run.kind == grids.DISTILLATION]
+    assert runs[0].objective == "ibm1"
+    assert runs[0].size == 100
+    assert {run.size for run in runs} == {100, 300, 1000, 1200}
+    assert grids.contrasts(grid) == ["ibm1"]
+    assert grid.standard is False  # without fast_align
 
 
 def test_a_pretrained_translator_is_one_run_without_size_and_seed():

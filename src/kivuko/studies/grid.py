@@ -199,8 +199,9 @@ def low_resource_grid(recipes: Sequence[Recipe], variant: Variant = STANDARD) ->
     elif variant.mode == "larger":
         grid = replace(grid, sizes=LARGER_SIZES, seeds=tuple(range(LARGER_SEEDS)))
     if variant.sentences:
-        tables = ("transport", "ibm1", *(("fast_align",) if has_fast_align() else ()))
-        grid = replace(grid, tables=tables, own_space=variant.pretrained)
+        grid = replace(grid, own_space=variant.pretrained)
+        if variant.mode == "larger":  # a table's run takes longer than a student's: thousands of sentences are encoded
+            grid = replace(grid, tables=("transport", "ibm1", *(("fast_align",) if has_fast_align() else ())))
     return for_variant(grid, variant)
 
 

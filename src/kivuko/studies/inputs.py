@@ -270,7 +270,9 @@ class Evaluator:
         """
         measured, data = Measured([], []), self.inputs.data
         with_english = teacher and data.has_yardstick
-        codes = [ENGLISH, *data.languages] if with_english else list(data.languages)
+        measured_in = {code for code, _ in queries.rows}
+        own = [code for code in data.languages if code in measured_in]
+        codes = [ENGLISH, *own] if with_english else own
         for dataset, scoring in data.settings:
             if scoring == "maxsim" and not (student or data.has_yardstick):
                 continue
@@ -290,7 +292,7 @@ class Evaluator:
 
     def _choice_records(self, scores: Sequence[LanguageScores], condition: Condition) -> list[Record]:
         """Return MAP of headline queries, by which recipes are chosen."""
-        records = summarize([map_only(one) for one in scores], condition, groups=self._groups())
+        records = summarize([map_only(one) for one in scores], condition, groups=_groups(scores))
         return [record for record in records if (record.subset, record.measure) == (HEADLINE, MAP)]
 
     def _records(
@@ -301,7 +303,7 @@ class Evaluator:
         keep_english: bool,
     ) -> list[Record]:
         """Return MAP in every subset of queries; the other measures and parity on the headline queries alone."""
-        records = summarize([*english, *scores], condition, groups=self._groups())
+        records = summarize([*english, *scores], condition, groups=_groups(scores))
         return [
             record
             for record in records
@@ -309,9 +311,6 @@ class Evaluator:
             and (record.subset == HEADLINE or record.measure == MAP)
             and (keep_english or record.language != ENGLISH)
         ]
-
-    def _groups(self) -> dict[str, tuple[str, ...]]:
-        return {str(name): codes for name, codes in resource_groups(self.inputs.languages).items() if codes}
 
     def _reference(self, dataset: str, scoring: str) -> list[LanguageScores]:
         """Return the teacher's scores of English queries; nothing where these are the documents themselves."""
@@ -324,6 +323,11 @@ class Evaluator:
                 scores = _scores(self.inputs, queries, *setting)
                 self._english[setting] = _in_language(self.inputs, queries, scores, ENGLISH, TEST)
         return [self._english[dataset, scoring]]
+
+
+def _groups(scores: Sequence[LanguageScores]) -> dict[str, tuple[str, ...]]:
+    groups = resource_groups(one.language for one in scores if one.language != ENGLISH)
+    return {str(name): codes for name, codes in groups.items() if codes}
 
 
 def _scores(

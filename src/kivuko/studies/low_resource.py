@@ -63,7 +63,8 @@ def sample(run: grids.Run, inputs: shared.StudyInputs) -> Bitext:
 
 def _built(run: grids.Run, inputs: shared.StudyInputs) -> _Built:
     if run.kind == grids.TEACHER:
-        texts = shared.query_texts(inputs, [ENGLISH, *inputs.languages])
+        english = [ENGLISH] if inputs.data.has_yardstick else []
+        texts = shared.query_texts(inputs, [*english, *inputs.languages])
         return shared.encode_queries(inputs.teacher, texts, inputs.mean), inputs.teacher.name, {}
     if run.kind == grids.UNTRAINED:
         student = _untrained(inputs)
@@ -71,7 +72,10 @@ def _built(run: grids.Run, inputs: shared.StudyInputs) -> _Built:
     if run.kind == grids.DISTILLATION:
         return _distilled(run, inputs)
     translator, notes = translator_of(run, inputs)
-    texts = shared.query_texts(inputs, inputs.languages)
+    codes = inputs.languages
+    if not inputs.data.has_yardstick:  # thousands of translated sentences are encoded: the group of the question only
+        codes = resource_groups(codes)["low-resource"]
+    texts = shared.query_texts(inputs, codes)
     return shared.encode_queries(inputs.teacher, texts, inputs.mean, translator), translator.name, notes
 
 
