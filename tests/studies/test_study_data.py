@@ -6,11 +6,20 @@ import pickle
 
 import numpy as np
 import pytest
+from killed_study import tiny_recipes
 
 from kivuko.bitext.sampling import take_pairs
+from kivuko.encoders.teacher import load_teacher
 from kivuko.errors import UsageError
+from kivuko.evaluation.measures import CODE_POINTS
+from kivuko.studies import low_resource, robustness
 from kivuko.studies.data import open_study_data
+from kivuko.studies.inputs import Evaluator
+from kivuko.studies.robustness_inputs import Plan, PlannedAttack, RobustnessGrid, robustness_inputs
+from kivuko.studies.runs import RunFile
 from sentence_files import write_tico
+
+POINTS = "code-points:kinds=typo"
 
 
 @pytest.fixture(scope="module")
@@ -55,3 +64,25 @@ def test_a_language_with_fewer_pairs_gives_all_of_them(sentences):
 
 def test_the_data_goes_to_another_process(sentences):
     assert pickle.loads(pickle.dumps(sentences)).fingerprint == sentences.fingerprint
+
+
+def test_sentences_go_through_both_studies(sentences, tmp_path):
+    teacher = load_teacher()
+    plan = Plan((PlannedAttack("typo:edits=1|2"), PlannedAttack("code-points:points=3"), PlannedAttack("code-switch")))
+    inputs = robustness_inputs(sentences, teacher, plan, words=False)
+    grid = RobustnessGrid(
+        tiny_recipes(), sizes=(8,), seeds=(0,), languages=sentences.languages, steps=2, translation=None, lexical=False,
+        plan=plan, up_to=True,
+    )  # fmt: skip
+    run = next(run for run in grid.runs(sentences.bitext("train")) if run.objective == "optical")
+    measured = robustness.perform(RunFile(run, tmp_path / "run.jsonl", "x"), inputs)
+    attacked = {(one.attack, one.budget) for one in measured.records}
+    assert attacked == {(None, None), ("typo", 1.0), ("typo", 2.0), (POINTS, 3.0), ("code-switch", 1.0)}
+    assert {one.model for one in measured.records} == {"static"}
+    changed = [one for one in measured.records if one.measure == CODE_POINTS and one.attack == POINTS]
+    assert {one.language for one in changed} == {"sw", "so"}
+    assert all(0 < one.value <= 3 for one in changed)
+
+    clean = low_resource.perform(run, Evaluator(inputs.plain))
+    assert {(one.dataset, one.scoring) for one in clean.records} == {("tico19", "cosine"), ("tico19", "maxsim")}
+    assert {one.measure for one in clean.records if one.split == "test"} == {"R@1", "R@10", "MAP"}
