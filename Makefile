@@ -24,6 +24,7 @@ demo: system $(VENV)/.demo
 	$(BIN)/kivuko demo --out $(DEMO_OUT)
 
 study: system $(VENV)/.demo
+	$(BIN)/pip install -q -c constraints.txt -e '.[demo,align,e5]'
 	for study in low-resource robustness; do \
 	  $(BIN)/kivuko study $$study --records $$study.jsonl || exit; \
 	  $(BIN)/kivuko report $$study.jsonl && $(BIN)/kivuko study publish $$study.jsonl || exit; \

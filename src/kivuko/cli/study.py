@@ -80,7 +80,7 @@ def robustness(ctx: click.Context, /, attacks: tuple[str, ...], **options: Any) 
     \b
     Examples:
       kivuko study robustness --quick              four minutes
-      kivuko study robustness                      within 90 minutes on two cores
+      kivuko study robustness                      over 90 minutes on two cores
       kivuko study robustness --recipe contrastive optical optical-robust --seeds 3
       kivuko study robustness --dataset tico19:tico19/     texts only
       kivuko report robustness.jsonl
