@@ -12,8 +12,8 @@ import caption_scene as scene
 from kivuko.datasets.captions.formats import open_caption_set
 from kivuko.errors import DataError
 from kivuko.evaluation.image_tasks import without_broken, without_missing
-from kivuko.evaluation.vectors import VectorCache, encode_images
-from kivuko.search.decoding import Limits, decode_place
+from kivuko.evaluation.vectors import ImageVectors, VectorCache, encode_images
+from kivuko.search.decoding import Limits, Refused, decode_place
 
 
 @pytest.fixture
@@ -133,3 +133,12 @@ def test_a_set_without_any_image_says_where_to_name_them(tmp_path):
     caption_set = open_caption_set(f"xm3600:{tmp_path / 'xm'}")
     with pytest.raises(DataError, match=r"none of its 3 images.*PATH,IMAGES"):
         without_missing(caption_set, skip_missing=True)
+
+
+def test_broken_images_of_a_shard_are_not_looked_for_in_a_folder(tmp_path):
+    path = scene.write_shard(
+        tmp_path / "a.tar", {"1.jpg": b"", "1.txt": "paka", "2.jpg": scene.jpeg(0), "2.txt": "mbwa"}
+    )
+    broken = ImageVectors(np.zeros((2, 3), np.float32), (None, "0"), {0: Refused("empty file")})
+    with pytest.raises(DataError, match=r"sample 1: empty file\. Leave them out with --skip-missing$"):
+        without_broken(open_caption_set(f"webdataset:{path}", language="sw"), broken, skip_missing=False)
