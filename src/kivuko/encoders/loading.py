@@ -146,7 +146,7 @@ def _dequantized(fetch: bool) -> Path | None:
         return None
     if (made := dequantized_e5(None)) is not None:
         return made
-    reason = "and the hub is not asked here"
+    reason = "and the hub is not looked up here"
     if fetch and not huggingface_hub.constants.HF_HUB_OFFLINE:
         try:
             if _is_on_hub(E5):

@@ -218,13 +218,13 @@ class _Reader:
     def tensors(self) -> dict[str, tuple[bool, int, int]]:
         """Read the directory that follows the vocabulary: name -> (in blocks, weights, first byte)."""
         (count,) = self.take("<i")
-        found = {}
+        tensors = {}
         for _ in range(count):
             (length,) = self.take("<H")
             name = self.bytes(length).decode()
             kind, weights, first, _ = self.take("<BIQQ")
-            found[name] = (kind == 1, weights, first)
-        return found
+            tensors[name] = (kind == 1, weights, first)
+        return tensors
 
 
 def _layout(header: Header) -> Iterator[tuple[str, str, tuple[int, ...]]]:
@@ -249,10 +249,10 @@ def _layout(header: Header) -> Iterator[tuple[str, str, tuple[int, ...]]]:
 
 def _write_weights(reader: _Reader, header: Header, path: Path) -> None:
     """Write a file of safetensors piece by piece: its header in JSON, then the tensors in float32."""
-    found, wide = reader.tensors(), header.hidden_size
+    tensors, wide = reader.tensors(), header.hidden_size
     listed, place, parts = {}, 0, list[Iterator[NDArray[np.float32]]]()
     for short, name, shape in _layout(header):
-        in_blocks, weights, first = found[short]
+        in_blocks, weights, first = tensors[short]
         size = weights // _BLOCK_WEIGHTS * _BLOCK.itemsize if in_blocks else 4 * weights
         if weights != math.prod(shape) or first + size > len(reader.data):
             raise ValueError(short)

@@ -303,8 +303,8 @@ def compare_all(results: Results, contrast: Contrast, choices: Sequence[Choice],
 
 def _named_family(tested: PairedTest, results: Results, contrast: Contrast) -> str:
     """Return the family that was fixed beforehand: the question's contrasts in one setting, or the baselines there."""
-    asked = {contrast.role, *results.contrasts} & {*tested.roles}
-    return f"{tested.setting.where}: {'the question' if asked else 'baselines'}"
+    of_question = {contrast.role, *results.contrasts} & {*tested.roles}
+    return f"{tested.setting.where}: {'the question' if of_question else 'baselines'}"
 
 
 def _where(choice: Choice, attacked: bool) -> str:

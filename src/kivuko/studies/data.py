@@ -32,7 +32,7 @@ class StudyData(Protocol):
 
     @property
     def name(self) -> str:
-        """The name of the collection, by which texts of headers and the usual grid are found."""
+        """The name of the collection, by which texts of headers and the usual grid are looked up."""
 
     @property
     def languages(self) -> tuple[str, ...]: ...
@@ -41,7 +41,7 @@ class StudyData(Protocol):
     def settings(self) -> tuple[Setting, ...]: ...
 
     @property
-    def has_yardstick(self) -> bool:
+    def has_english_queries(self) -> bool:
         """True if English queries differ from the documents, so that the teacher's figures mean something."""
 
     @property
@@ -80,7 +80,7 @@ class EmojiData:
     world: EmojiWorld
     languages: tuple[str, ...]
     name = EMOJI
-    has_yardstick = True
+    has_english_queries = True
     settings = ((DATASET, "cosine"), (DOCUMENTS, "cosine"), (DOCUMENTS, "maxsim"))
 
     @property
@@ -131,7 +131,7 @@ class SentenceData:
     texts: Mapping[tuple[str, str], Sequence[tuple[str, int]]]
     pools: Mapping[str, Sequence[str]]  # split -> its English sentences
     multi_vector: bool = True  # whether late interaction is measured
-    has_yardstick = False
+    has_english_queries = False
 
     @property
     def settings(self) -> tuple[Setting, ...]:

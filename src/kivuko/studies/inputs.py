@@ -269,12 +269,12 @@ class Evaluator:
         vectors to search in place of the teacher's, float32 [documents, dim], by cosine only.
         """
         measured, data = Measured([], []), self.inputs.data
-        with_english = teacher and data.has_yardstick
+        with_english = teacher and data.has_english_queries
         measured_in = {code for code, _ in queries.rows}
         own = [code for code in data.languages if code in measured_in]
         codes = [ENGLISH, *own] if with_english else own
         for dataset, scoring in data.settings:
-            if scoring == "maxsim" and not (student or data.has_yardstick):
+            if scoring == "maxsim" and not (student or data.has_english_queries):
                 continue
             if documents is not None and (scoring == "maxsim" or dataset == DATASET):
                 continue
@@ -314,7 +314,7 @@ class Evaluator:
 
     def _reference(self, dataset: str, scoring: str) -> list[LanguageScores]:
         """Return the teacher's scores of English queries; nothing where these are the documents themselves."""
-        if not self.inputs.data.has_yardstick:
+        if not self.inputs.data.has_english_queries:
             return []
         if not self._english:
             texts = query_texts(self.inputs, [ENGLISH])

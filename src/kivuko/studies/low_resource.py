@@ -63,7 +63,7 @@ def sample(run: grids.Run, inputs: shared.StudyInputs) -> Bitext:
 
 def _built(run: grids.Run, inputs: shared.StudyInputs) -> _Built:
     if run.kind == grids.TEACHER:
-        english = [ENGLISH] if inputs.data.has_yardstick else []
+        english = [ENGLISH] if inputs.data.has_english_queries else []
         texts = shared.query_texts(inputs, [*english, *inputs.languages])
         return shared.encode_queries(inputs.teacher, texts, inputs.mean), inputs.teacher.name, {}
     if run.kind == grids.UNTRAINED:
@@ -73,7 +73,9 @@ def _built(run: grids.Run, inputs: shared.StudyInputs) -> _Built:
         return _distilled(run, inputs)
     translator, notes = translator_of(run, inputs)
     codes = inputs.languages
-    if not inputs.data.has_yardstick:  # thousands of translated sentences are encoded: the group of the question only
+    if (
+        not inputs.data.has_english_queries
+    ):  # thousands of translated sentences are encoded: the group of the question only
         codes = resource_groups(codes)["low-resource"]
     texts = shared.query_texts(inputs, codes)
     return shared.encode_queries(inputs.teacher, texts, inputs.mean, translator), translator.name, notes
