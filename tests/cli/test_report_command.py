@@ -73,7 +73,7 @@ def test_the_page_never_takes_the_place_of_the_records(run_here, records):
 
 
 def test_missing_records(run_here, tmp_path):
-    refused(run_here("report", str(tmp_path / "nothing.jsonl")), "nothing.jsonl", "cannot be read")
+    refused(run_here("report", str(tmp_path / "nothing.jsonl")), "nothing.jsonl", "no such file")
 
 
 @pytest.mark.parametrize(
