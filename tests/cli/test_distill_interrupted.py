@@ -64,7 +64,13 @@ def process(place, out, action="pass"):
     """Run the command in a process of its own; ``action`` is taken after the checkpoint of step 10."""
     environment = {**os.environ, "KIVUKO_CACHE": str(place / "cache")}
     command = [sys.executable, "-c", DRIVER.format(action=action), *words(place, out)]
-    return subprocess.run(command, capture_output=True, text=True, env=environment)
+    return subprocess.run(command, capture_output=True, text=True, env=environment, preexec_fn=heed_signals)
+
+
+def heed_signals():
+    """Let signals act as they do by default: a background shell ignores Ctrl-C, and nohup SIGHUP."""
+    for one in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(one, signal.SIG_DFL)
 
 
 def weights(model):

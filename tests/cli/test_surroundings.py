@@ -230,6 +230,7 @@ def test_a_hang_up_ends_a_command_as_sigterm_does(sent, model, tmp_path):
     command = subprocess.Popen(
         [*KIVUKO, "bitext", "clean", "-", "-l", "sw", "--no-language-id", "--out", "out.tsv"], cwd=tmp_path,
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(sent, signal.SIG_DFL),  # nohup ignores it
     )  # fmt: skip
     assert command.stdin is not None
     command.stdin.write("".join(f"neno la {n}\tword number {n}\n" for n in range(20_000)))

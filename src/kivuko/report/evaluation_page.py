@@ -30,6 +30,7 @@ from kivuko.report.page import (
 )
 from kivuko.report.plots import FIRST, LEXICAL, MSE, OTHER, SECOND, TEACHER, Bar, axis_top, bar_panel
 from kivuko.report.results import GROUPS, HIGH, LOW, MAP, TEST, UNTRAINED, Results, Setting, Source, attack_facts
+from kivuko.text import pluralize
 
 _ROLES = (FIRST, SECOND, MSE, LEXICAL)
 
@@ -176,9 +177,7 @@ def _answer(measured: Measured, attacked: bool) -> Answer:
             label = fmt.budget_label(attack_facts(measured.source.header, name).unit, worst.budget)
             sentence += f"; the strongest attack here, {name} ({label}), leaves {fmt.spread(interval_of(worst))}"
     if record is not None:
-        support.append(
-            f"95 % interval over the concepts of {record.queries:,} {'query' if record.queries == 1 else 'queries'}."
-        )
+        support.append(f"95 % interval, from {pluralize(record.queries, 'query', 'queries')}.")
     return Answer("unanswered", sentence + ".", tuple(support))
 
 
