@@ -33,7 +33,7 @@ def _draw(curve: Sequence[Mapping[str, float]], file: Path) -> None:
         best = max(scored, key=lambda one: one[1])
         score.plot(*zip(*scored, strict=True), color="tab:blue", marker="o", markersize=3, linewidth=1)
         score.plot(*best, color="tab:orange", marker="o", label=f"kept: step {best[0]:,.0f}, {best[1]:.3f}")
-        score.legend(loc="lower right")
+        score.legend(loc="best")
     score.set(title="MRR on held-out pairs", xlabel="step")
     for axes in (loss, score):
         axes.grid(alpha=0.3)
