@@ -28,13 +28,14 @@ def _draw(curve: Sequence[Mapping[str, float]], file: Path) -> None:
     loss, score = figure.subplots(1, 2)
     loss.plot([one["step"] for one in curve], [one["loss"] for one in curve], color="tab:blue", linewidth=1)
     loss.set(title="Loss of training", xlabel="step")
+    below = "step"
     scored = [(one["step"], one["validation"]) for one in curve if "validation" in one]
     if scored:
         best = max(scored, key=lambda one: one[1])
         score.plot(*zip(*scored, strict=True), color="tab:blue", marker="o", markersize=3, linewidth=1)
-        score.plot(*best, color="tab:orange", marker="o", label=f"kept: step {best[0]:,.0f}, {best[1]:.3f}")
-        score.legend(loc="best")
-    score.set(title="MRR on held-out pairs", xlabel="step")
+        score.plot(*best, color="tab:orange", marker="o")
+        below += f" (kept: {best[0]:,.0f}, {best[1]:.3f})"
+    score.set(title="MRR on held-out pairs", xlabel=below)
     for axes in (loss, score):
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
