@@ -18,6 +18,9 @@ def main() -> None:
 
         if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
             signal.signal(signal.SIGINT, signal.SIG_DFL)  # while Python ends, Ctrl-C would print a traceback
+        # Ctrl-C inside an exec of a string, which imports of dataclasses do, makes "python -m" end by the signal even
+        # where the exception is handled; the next exec of a string takes that back.
+        exec("")
 
 
 def _leave_out_current_folder() -> None:

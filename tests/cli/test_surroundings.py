@@ -214,6 +214,16 @@ def test_ctrl_c_in_the_first_second_is_one_line(delay, model, tmp_path):
     assert (command.returncode, err.strip()) == (130, "kivuko: interrupted; nothing unfinished was written.")
 
 
+def test_ctrl_c_inside_an_exec_ends_with_status_130(tmp_path):
+    lines = [
+        "import sys", "import kivuko.cli.main", "from kivuko.__main__ import main",
+        "sys.modules['kivuko.cli.main'].main = lambda: exec('raise KeyboardInterrupt')", "main()",
+    ]  # fmt: skip
+    (tmp_path / "interrupted.py").write_text("\n".join(lines) + "\n")
+    done = subprocess.run([sys.executable, "-m", "interrupted"], cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (130, "kivuko: interrupted; nothing unfinished was written.\n")
+
+
 def wait_for_module(process):
     """Wait until Python has started: the interpreter's own signal handlers are there."""
     for _ in range(500):
