@@ -11,6 +11,7 @@ from kivuko.evaluation.comparison import compare_scores
 from kivuko.evaluation.evaluate import Evaluation
 from kivuko.evaluation.records import Condition, Header, PerQueryScores, write_records
 from kivuko.evaluation.statistics import holm
+from kivuko.evaluation.tables import p_value
 
 CONCEPTS = [f"c{number}" for number in range(40)]
 HEADER = Header(command="kivuko evaluate", protocol={})
@@ -65,8 +66,22 @@ def test_what_is_printed_fits_and_names_everything():
     assert table[0] == "MAP of optical (a) and mse (b): emoji, test; headline queries"
     assert "sw Swahili" in text
     assert "+0.100 [+0." in text
-    assert "< 0.001" in text
+    assert text.count("≤ 0.001") == 6, "no trial reached any of the three differences: both p values are bounds"
     assert "3 tests" in footnote
+    assert "≤: none reached the difference" in footnote
+
+
+def test_p_values_at_their_floor_are_written_as_bounds_and_others_are_not():
+    sure = kivuko.compare(evaluation(blocks("optical", 0.1)), evaluation(blocks("mse", 0.0)), trials=100)
+    assert all(row.at_floor for row in sure.rows)
+    assert "≤ 0.010" in str(sure)  # 1 / 101, rounded up
+    assert "≤ 0.050" in str(sure)  # times five tests
+    same = kivuko.compare(evaluation(blocks("optical", 0.0)), evaluation(blocks("mse", 0.0)))
+    assert not any(row.at_floor for row in same.rows)
+    assert "≤" not in str(same).splitlines()[2]
+    assert p_value(0.00052) == "< 0.001"
+    assert p_value(0.0104, at_floor=True) == "≤ 0.011", "a bound is never rounded below itself"
+    assert [p_value(p, p < 0.001, 4) for p in (1 / 10_001, 0.0301)] == ["≤ 0.0001", "0.0301"]
 
 
 def test_records_files_and_two_systems_of_one_file(tmp_path):

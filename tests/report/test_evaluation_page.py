@@ -76,6 +76,7 @@ def test_an_evaluation_is_compared_with_its_teacher_and_tested(evaluated):
     assert "its English teacher alone reaches 0.0" in page.answer.sentence
     text = words(render(page))
     assert "4 tests in the family" in text  # teacher and untrained, low- and high-resource
+    assert text.count("≤ 0.0001 ≤ 0.0004") == 4, "p values at their floor are bounds, before and after Holm"
     assert "Under attack" not in text
 
 

@@ -18,7 +18,7 @@ from kivuko.evaluation import statistics as stats
 from kivuko.evaluation.evaluate import Evaluation
 from kivuko.evaluation.group_means import ALL, HEADLINE, PARITY
 from kivuko.evaluation.records import Condition, PerQueryScores, data_frame
-from kivuko.evaluation.tables import WIDTH, compact_table, fit_columns, label, plain_text
+from kivuko.evaluation.tables import WIDTH, compact_table, fit_columns, label, p_value, plain_text
 from kivuko.languages import read_codes, resource_groups
 
 _REFERENCES = ("teacher", "untrained")
@@ -37,6 +37,7 @@ class Difference:
         relative: a / b - 1, likewise; None where b is zero in some sample.
         p_value: of a paired randomization test over clusters, two-sided.
         p_holm: the same after Holm's correction for all rows of the comparison.
+        at_floor: True if both are upper bounds, since no random trial reached the difference.
     """
 
     dataset: str
@@ -51,6 +52,7 @@ class Difference:
     relative: stats.Interval | None
     p_value: float
     p_holm: float = 1.0
+    at_floor: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,8 +92,8 @@ class Comparison:
                 ["a", *(f"{row.a:.3f}" for row in own)],
                 ["b", *(f"{row.b:.3f}" for row in own)],
                 ["a - b [95 %]", *(_signed(row.difference) for row in own)],
-                ["p, Holm", *(_p(row.p_holm) for row in own)],
-                ["p", *(_p(row.p_value) for row in own)],
+                ["p, Holm", *(p_value(row.p_holm, row.at_floor) for row in own)],
+                ["p", *(p_value(row.p_value, row.at_floor) for row in own)],
             ]
             tables.append(fit_columns(compact_table(title), columns, width))
         return tables
@@ -99,8 +101,8 @@ class Comparison:
     def lines(self) -> list[str]:
         """Return what is printed below the tables."""
         return [
-            f"p: paired randomization test over clusters of queries, {self.trials:,} trials; p, Holm: corrected "
-            f"for the {len(self.rows)} tests of this comparison"
+            f"p: paired randomization test over clusters of queries, {self.trials:,} trials (≤: none reached the "
+            f"difference); p, Holm: corrected for the {len(self.rows)} tests of this comparison"
         ]
 
     def summary(self, width: int = WIDTH) -> str:
@@ -225,12 +227,12 @@ def _difference(
 ) -> Difference:  # fmt: skip
     tables, _ = _pair(first, second, languages)
     a, b = (_mean_over_seeds(table) for table in tables)
-    seeds = len(tables[0])
+    seeds, test = len(tables[0]), stats.randomization_test(a, b, trials, seed)
     return Difference(
         dataset=key.dataset, split=key.split, attack=key.attack, budget=key.budget, language=name,
         queries=sum(len(block.values) for block in first if block.language in languages) // seeds,
         a=float(a.mean()), b=float(b.mean()), difference=stats.paired_difference(a, b), relative=_relative(a, b),
-        p_value=stats.randomization_test(a, b, trials, seed).p_value,
+        p_value=test.p_value, at_floor=test.at_floor,
     )  # fmt: skip
 
 
@@ -284,10 +286,6 @@ def _key(block: PerQueryScores) -> Condition:
 
 def _signed(interval: stats.Interval) -> str:
     return f"{interval.mean:+.3f} [{interval.low:+.3f}, {interval.high:+.3f}]"
-
-
-def _p(value: float) -> str:
-    return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
 Seed = int | None

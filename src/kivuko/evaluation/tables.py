@@ -1,5 +1,6 @@
 """Result tables for the terminal, from records. They fit into 80 columns: measures without room are left out."""
 
+import math
 from collections.abc import Iterable, Sequence
 
 from rich.console import Console
@@ -125,6 +126,14 @@ def label(code: str) -> str:
 def index_records(records: Iterable[Record]) -> dict[tuple[str, str, str, str], Record]:
     """Return the clean (unattacked) records by (objective, language, subset, measure); later ones win."""
     return {(r.objective, r.language, r.subset, r.measure): r for r in records if r.attack is None}
+
+
+def p_value(p: float, at_floor: bool = False, digits: int = 3) -> str:
+    """Write a p value as ``0.012`` or ``< 0.001``; as ``≤ 0.012``, rounded up, where it is an upper bound."""
+    if at_floor:
+        return f"≤ {math.ceil(round(p * 10**digits, 6)) / 10**digits:.{digits}f}"
+    least = 10.0**-digits
+    return f"< {least:.{digits}f}" if p < least else f"{p:.{digits}f}"
 
 
 def figure(record: Record | None, form: str = ".3f") -> str:

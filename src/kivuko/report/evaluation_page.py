@@ -307,7 +307,8 @@ def _tests_section(measured: Measured) -> Section:
                     Cell(other.label, code=True), Cell(f"{fmt.language_label(result.language)}, {setting.label}"),
                     Cell(better if p < 0.05 else "not shown", strong=p < 0.05),
                     *cells(fmt.figure(result.a), fmt.figure(result.b), fmt.signed_spread(result.difference),
-                           fmt.per_cent_spread(result.relative), f"{result.p_value:.4f}", f"{p:.4f}"),
+                           fmt.per_cent_spread(result.relative), fmt.p_cell(result.p_value, result.at_floor),
+                           fmt.p_cell(p, result.at_floor)),
                 ],
             )
         )  # fmt: skip

@@ -7,6 +7,7 @@ from typing import Any
 
 from kivuko.errors import UsageError
 from kivuko.evaluation.statistics import Interval
+from kivuko.evaluation.tables import p_value
 from kivuko.languages import language
 
 DASH, MINUS = "–", "−"
@@ -73,7 +74,8 @@ def per_cent_spread(interval: Interval | None) -> str:
 
 def probability(p: float, at_floor: bool = False) -> str:
     """Write ``p = 0.012``, ``p < 0.001``, or ``p ≤ 0.012`` where no random trial reached the difference."""
-    return "p < 0.001" if p < 0.001 else f"p {'≤' if at_floor else '='} {p:.3f}"
+    written = p_value(p, at_floor)
+    return f"p {written}" if written[0] in "<≤" else f"p = {written}"
 
 
 def after_holm(p: float, tests: int | None = None, *, at_floor: bool = False) -> str:
@@ -83,7 +85,7 @@ def after_holm(p: float, tests: int | None = None, *, at_floor: bool = False) ->
 
 def p_cell(p: float, at_floor: bool) -> str:
     """Write a p value in a table, ``≤ 0.0012`` where it is an upper bound."""
-    return f"{'≤ ' if at_floor else ''}{p:.4f}"
+    return p_value(p, at_floor, 4)
 
 
 def keep_together(text: str) -> str:
