@@ -9,10 +9,11 @@ import pytest
 import torch
 
 from kivuko.bitext.pairs import Bitext, Pair
+from kivuko.encoders.vocabulary import train_vocabulary
 from kivuko.errors import CorruptFileError, DataError, UsageError
 from kivuko.training.loop import warmup_cosine
 from kivuko.training.recipe import Schedule, parse_recipe
-from kivuko.training.student_training import batches
+from kivuko.training.student_training import _vocabulary, batches
 
 
 def weights(student):
@@ -288,3 +289,14 @@ def test_the_learning_curve_holds_means_and_scores(tiny_run):
         first = one["step"]
     assert set(curve[0]) == {"step", "loss", "contrastive", "transport", "unconverged", "learning_rate"}
     assert json.loads(json.dumps(curve)) == curve
+
+
+def test_equal_bitexts_share_a_vocabulary_that_no_student_changes():
+    one = Bitext(tuple(Pair("sw", f"paka mweusi {n}", f"black cat {n}", "") for n in range(40)))
+    other = Bitext(one.pairs[:20])
+    first, grown = _vocabulary(one, 120), _vocabulary(one, 120)
+    grown.add_tokens(["neno-jipya"])
+    learned = train_vocabulary((pair.text for pair in one.pairs), 120)
+    assert _vocabulary(one, 120).to_str() == first.to_str() == learned.to_str()
+    assert _vocabulary(other, 120).get_vocab() != first.get_vocab()
+    assert _vocabulary(one, 110).get_vocab_size() == 110

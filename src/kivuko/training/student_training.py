@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from tokenizers import Tokenizer
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -172,13 +173,27 @@ def build_student(
         return student
     if recipe.augmentation is not None:
         bitext = recipe.augmentation.with_copies(bitext, seed)
-    tokenizer = train_vocabulary((pair.text for pair in bitext.pairs), size)
+    tokenizer = _vocabulary(bitext, size)
     if spec == "static":
         return started_student(tokenizer, bitext, teacher, recipe, progress)
     student = small_transformer(tokenizer, teacher.dim)
     if recipe.start.vectors != "random":
         start_transformer(student, tokenizer, bitext, teacher, recipe.start)
     return student
+
+
+_vocabularies: dict[str, str] = {}  # by a hash of what they were learned from
+
+
+def _vocabulary(bitext: Bitext, size: int) -> Tokenizer:
+    """Return a fresh vocabulary of a bitext's sentences; a study trains many students on the same ones."""
+    digest = hashlib.sha256(f"{size}".encode())
+    for pair in bitext.pairs:
+        digest.update(json.dumps(pair.text).encode())
+    key = digest.hexdigest()
+    if key not in _vocabularies:
+        _vocabularies[key] = train_vocabulary((pair.text for pair in bitext.pairs), size).to_str()
+    return Tokenizer.from_str(_vocabularies[key])
 
 
 @dataclass(frozen=True)
