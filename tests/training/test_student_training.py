@@ -299,4 +299,3 @@ def test_equal_bitexts_share_a_vocabulary_that_no_student_changes():
     learned = train_vocabulary((pair.text for pair in one.pairs), 120)
     assert _vocabulary(one, 120).to_str() == first.to_str() == learned.to_str()
     assert _vocabulary(other, 120).get_vocab() != first.get_vocab()
-    assert _vocabulary(one, 110).get_vocab_size() == 110
