@@ -163,3 +163,29 @@ def test_a_map_from_english_text_brings_the_student_to_the_teacher(folder):
     torch.testing.assert_close(
         torch.from_numpy(encode_texts(model, english)), F.normalize(ours, dim=-1), atol=1e-4, rtol=0
     )
+
+
+def test_english_text_beside_the_bitext_makes_the_map_better(folder, monkeypatch):
+    teacher = load_teacher(folder)
+    english = [f"{color} {noun}" for color in COLORS.values() for noun in NOUNS.values()]
+    few, more = english[:3], english[3:]
+
+    def fitted(*texts):
+        own = student(folder)
+        map_english(own, *texts)
+        with torch.no_grad():
+            vectors = own.encode_tokens(english).pooled
+        return F.cosine_similarity(vectors, torch.from_numpy(teacher.model.encode(english))).mean()
+
+    assert fitted(few, teacher) + 0.02 < fitted(few, teacher, None, more)
+    torch.testing.assert_close(fitted(few, teacher, None, more), fitted(english, teacher))
+
+    def unexpected(*_):
+        raise AssertionError("texts that were encoded before are encoded again")
+
+    own = student(folder)
+    monkeypatch.setattr(own, "encode_tokens", unexpected)
+    map_english(own, english, teacher, None, few)
+    own.model.get_input_embeddings().weight.data.add_(0.01)
+    with pytest.raises(AssertionError):  # other weights, other vectors
+        map_english(own, english, teacher, None, few)

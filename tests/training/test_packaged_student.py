@@ -90,3 +90,30 @@ def test_without_training_it_is_evaluated_with_its_prompts(place, monkeypatch):
     result = kivuko.evaluate(NAME, spec, languages=["sw"], records=False, progress=False)
     assert {record.objective for record in result.records} == {NAME}
     assert set(seen) == {"query: ", "passage: "}
+
+
+def test_english_text_decides_the_model(place, tmp_path, monkeypatch):
+    monkeypatch.setenv("KIVUKO_CACHE", str(place / "cache"))
+    options = {"student": NAME, "teacher": place / "teacher", "image_tower": "none", "recipe": "m2m", "progress": False}
+    (tmp_path / "english.txt").write_text("black dog\nwhite cat\nword1 black\nwhite word2\ndog word3\n")
+    texts = ["paka mweusi", "mbwa"]
+    vectors = {
+        name: kivuko.distill({"sw": place / "sw.tsv"}, tmp_path / "model", english=english, **options).encode_text(
+            texts
+        )
+        for name, english in (("without", None), ("file", tmp_path / "english.txt"), ("one", ["black dog"]))
+    }  # the same folder: a model made with other text is made again
+    assert not np.allclose(vectors["without"], vectors["file"], atol=1e-3)
+    assert not np.allclose(vectors["one"], vectors["file"], atol=1e-3)
+
+
+def test_english_text_that_nothing_would_use_is_refused(place, tmp_path):
+    pairs, text = {"sw": place / "sw.tsv"}, ["black dog"]
+    with pytest.raises(
+        kivuko.KivukoError, match=r"^--english: a static student has no projection to fit to it\. Choose"
+    ):
+        kivuko.distill(pairs, tmp_path / "model", english=text, progress=False)
+    with pytest.raises(kivuko.KivukoError, match=r"^--english: recipe paper does not fit the projection to English"):
+        kivuko.distill(pairs, tmp_path / "model", english=text, student=NAME, recipe="paper", progress=False)
+    with pytest.raises(kivuko.KivukoError, match="give a file of English sentences, a WordNet folder, or a list"):
+        kivuko.distill(pairs, tmp_path / "model", english=["black", 3], student=NAME, progress=False)

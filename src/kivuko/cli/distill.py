@@ -42,6 +42,10 @@ POSITIVE = Share(0, min_open=True)
     "--student", default="static", show_default=True, help="static, small, multilingual-e5-small, or another encoder."
 )
 @click.option(
+    "--english", type=PATH, metavar="FILE",
+    help="English text, one sentence per line, or a WordNet folder: a pretrained student's projection is fitted to it.",
+)  # fmt: skip
+@click.option(
     "--image-tower", metavar="NAME|FOLDER",
     help="none, emoji, or an image tower of the teacher's space.  [default: the teacher's own; emoji with "
     "all-MiniLM-L6-v2; else none]",
@@ -91,6 +95,7 @@ def command(sources: tuple[str, ...], out: Path, **options: Any) -> None:
       kivuko distill --bitext sw=tico19:data/tico19 mr=tico19:data/tico19 --out my-model
       kivuko distill --bitext sw=sw.tsv --out my-model --multi-vector my-late-interaction
       kivuko distill --bitext sw=sw.tsv --out my-model --epochs 30 --patience 3 --log-to tensorboard
+      kivuko distill --bitext sw=sw.tsv --out my-model --student multilingual-e5-small --english english.txt
       kivuko distill --bitext sw=en-sw.tmx --teacher openai/clip-vit-base-patch32 --student xlm-roberta-base --out clip
     """
     import kivuko

@@ -251,6 +251,11 @@ def study_options(records: str, quick: str, larger: str) -> Callable[[Decorated]
             help="static, or a pretrained encoder, such as multilingual-e5-small.",
         ),
         click.option(
+            "--english", type=PATH, metavar="FILE",
+            help="English text, one sentence per line, or a WordNet folder: a pretrained student's projection is "
+            "fitted to it.",
+        ),
+        click.option(
             "--multi-vector/--one-vector", "multi_vector", default=None,
             help="Measure late interaction on sentences, or not.  [default: with a static student]",
         ),

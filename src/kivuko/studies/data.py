@@ -55,6 +55,10 @@ class StudyData(Protocol):
     def distractors(self) -> tuple[str, ...]:
         """English training texts, which make the selection in a run as hard as the evaluation."""
 
+    @property
+    def english(self) -> tuple[str, ...]:
+        """English text without translations, for the projection of a pretrained student."""
+
     def bitext(self, split: str) -> Bitext: ...
 
     def queries(self, language: str, split: str) -> Sequence[Query]:
@@ -79,6 +83,7 @@ class EmojiData:
 
     world: EmojiWorld
     languages: tuple[str, ...]
+    english: tuple[str, ...] = ()
     name = EMOJI
     has_english_queries = True
     settings = ((DATASET, "cosine"), (DOCUMENTS, "cosine"), (DOCUMENTS, "maxsim"))
@@ -98,7 +103,7 @@ class EmojiData:
             code: [(sequence, own.name, own.keywords) for sequence, own in self.world.annotations[code].items()]
             for code in (ENGLISH, *self.languages)
         }
-        content = [self.world.fingerprint, emoji, annotations]
+        content = [self.world.fingerprint, emoji, annotations, *([self.english] if self.english else [])]
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
     def bitext(self, split: str) -> Bitext:
@@ -131,6 +136,7 @@ class SentenceData:
     texts: Mapping[tuple[str, str], Sequence[tuple[str, int]]]
     pools: Mapping[str, Sequence[str]]  # split -> its English sentences
     multi_vector: bool = True  # whether late interaction is measured
+    english: tuple[str, ...] = ()
     has_english_queries = False
 
     @property
@@ -148,7 +154,8 @@ class SentenceData:
     @cached_property
     def fingerprint(self) -> str:
         pairs = [(pair.language, pair.text, pair.english) for own in self.pairs.values() for pair in own.pairs]
-        content = [self.name, self.languages, pairs, list(self.texts.values()), list(self.pools.values())]
+        content: list[Any] = [self.name, self.languages, pairs, list(self.texts.values()), list(self.pools.values())]
+        content += [self.english] if self.english else []
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
     def bitext(self, split: str) -> Bitext:
@@ -203,6 +210,7 @@ def open_study_data(
     languages: Sequence[str] | None = None,
     *,
     multi_vector: bool = True,
+    english: Sequence[str] = (),
     progress: bool | None = None,
     cldr: Path | None = None,
     font: Path | None = None,
@@ -211,7 +219,7 @@ def open_study_data(
     if dataset == EMOJI:
         codes = tuple(languages or DEFAULT_LANGUAGES)
         with progress_bar("drawing emoji", progress) as report:
-            return EmojiData(emoji_world(codes, cldr=cldr, font=font, progress=report), codes)
+            return EmojiData(emoji_world(codes, cldr=cldr, font=font, progress=report), codes, tuple(english))
     opened = {split: open_sentences(dataset, split) for split in SPLITS}
     codes = tuple(languages or opened[TEST].languages)
     pools: dict[str, list[str]] = {}
@@ -228,4 +236,4 @@ def open_study_data(
         split: Bitext(tuple(pair for code in codes for pair in opened[TEST].bitext(code, split).pairs))
         for split in ("train", VALIDATION)
     }
-    return SentenceData(opened[TEST].name, codes, bitext, texts, pools, multi_vector)
+    return SentenceData(opened[TEST].name, codes, bitext, texts, pools, multi_vector, tuple(english))

@@ -11,6 +11,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Protocol
 
+from kivuko.bitext.english_text import read_english
 from kivuko.bitext.pairs import Bitext
 from kivuko.datasets.spec import EMOJI
 from kivuko.errors import CorruptFileError, DataError, UsageError
@@ -94,6 +95,7 @@ def run_study(
     *,
     dataset: str = EMOJI,  # or sentences, such as "tico19:FOLDER"
     student: str = "static",  # or a pretrained encoder: its name on the hub, or its folder
+    english: Path | str | None = None,  # a file of English text, or WordNet's folder, see ``kivuko.distill``
     multi_vector: bool | None = None,  # measure late interaction; None: with a static student, where it costs little
     recipes: Sequence[str] = (),  # names or files; none: the study's usual ones. Any recipes can be compared.
     sizes: Sequence[Size | str] = (),  # sentence pairs per language, None or "all" for all; none: the grid's
@@ -112,6 +114,9 @@ def run_study(
 ) -> list[Record]:
     """Run a study, or resume it, and write its records; finished runs are kept in a folder next to them."""
     _check_options(translator, translation, quick, larger)
+    if english is not None and student == "static":
+        raise UsageError("--english: a static student has no projection to fit to it. Choose --student "
+                         "multilingual-e5-small or another encoder, or leave it out.")  # fmt: skip
     mode: Mode = "quick" if quick else "larger" if larger else "standard"
     variant = Variant(mode, dataset != EMOJI, student)
     chosen = [load_recipe(name) for name in dict.fromkeys(recipes or study.recipes(variant))]
@@ -130,7 +135,10 @@ def run_study(
         Grid.check_languages(codes)
     place = Place(Path(records or f"{study.name}.jsonl"), study.name)
     place.check()
-    data = open_study_data(dataset, codes, multi_vector=grid.multi_vector, progress=progress, cldr=cldr, font=font)
+    data = open_study_data(
+        dataset, codes, multi_vector=grid.multi_vector, english=read_english(english) if english is not None else (),
+        progress=progress, cldr=cldr, font=font,
+    )  # fmt: skip
     Grid.check_languages(data.languages)
     grid = replace(grid, languages=data.languages)
     total = len(grid.runs(data.bitext("train")))  # refuses sizes that a language lacks

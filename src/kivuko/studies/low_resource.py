@@ -114,7 +114,7 @@ def job_of(run: grids.Run, inputs: shared.StudyInputs) -> Job:
     assert run.recipe is not None
     return Job(
         bitext=sample(run, inputs), held_out=inputs.data.bitext("validation"), recipe=run.recipe, student=run.student,
-        seed=run.seed or 0, distractors=inputs.data.distractors,
+        seed=run.seed or 0, distractors=inputs.data.distractors, english=inputs.data.english,
     )  # fmt: skip
 
 
@@ -188,6 +188,7 @@ def study_header(
         "steps": {str(run.size): grid.steps_at(run.size) for run in runs if run.size is not None},
         "batch": grid.batch,
         "student": texts["student" if grid.student == "static" else "student_pretrained"].format(student=grid.student),
+        **({"English text": f"{len(data.english):,} sentences without translations"} if data.english else {}),
         "selection in a run": texts["selection"].format(every=grids.VALIDATE_EVERY),
         "validation data": texts["validation"].format(concepts=data.concepts("validation")),
         "teacher": {"name": inputs.teacher_name, "fingerprint": inputs.teacher_fingerprint},

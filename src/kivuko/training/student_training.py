@@ -56,6 +56,7 @@ class Job:
     vocabulary_size: int = 16000
     seed: int = 0
     distractors: tuple[str, ...] = ()  # English sentences that make the selection harder
+    english: tuple[str, ...] = ()  # text without translations, which a pretrained student's projection is fitted to
     stream: PairStream | None = None  # of which ``bitext`` and ``held_out`` are the first window
 
 
@@ -84,7 +85,7 @@ def train_student(
     vectors = teacher_vectors(teacher, sentences, progress=watch.encoded if watch else None)
     student = build_student(
         job.student, job.bitext, teacher, job.recipe, size=job.vocabulary_size, seed=job.seed,
-        progress=watch.encoded if watch else None, vectors=vectors,
+        progress=watch.encoded if watch else None, vectors=vectors, english=job.english,
     )  # fmt: skip
     noise = job.recipe.augmentation
     # A student that learns from misspelled sentences still improves on them when it no longer does on clean ones.
@@ -153,10 +154,12 @@ def build_student(
     seed: int,
     progress: Progress | None = None,
     vectors: TeacherVectors | None = None,
+    english: Sequence[str] = (),
 ) -> Any:
     """Build the student that ``spec`` names, with first weights by the recipe's ``[student]`` table.
 
-    ``vectors``: the teacher's of the bitext's English, if they are known.
+    ``vectors``: the teacher's of the bitext's English, if they are known. ``english``: more English text, for
+    ``map_english``.
     """
     recipe.check_student(spec)
     torch.manual_seed(seed)
@@ -168,7 +171,7 @@ def build_student(
             with_new_words(student, bitext, recipe.start)
         refuse_unread_script(student, bitext)
         if recipe.start.projection == "english":
-            map_english(student, [pair.english for pair in bitext.pairs], teacher, vectors)
+            map_english(student, [pair.english for pair in bitext.pairs], teacher, vectors, english)
         recipe.fine_tuning.prepare(student, new_words=len(student.tokenizer) > known)
         return student
     if recipe.augmentation is not None:
@@ -394,6 +397,8 @@ def job_key(job: Job, teacher: TextTeacher) -> str:
         kivuko.__version__,
     ]  # fmt: skip
     digest = hashlib.sha256(json.dumps(settings).encode())
+    if job.english:
+        digest.update(json.dumps(job.english).encode())
     if job.stream is not None:
         digest.update(json.dumps(job.stream.described()).encode())
     for bitext in (job.bitext, job.held_out):
