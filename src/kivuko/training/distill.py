@@ -173,16 +173,16 @@ def distill(
         )  # fmt: skip
         chosen = replace(chosen, schedule=chosen.schedule.for_pairs(len(training)))
         with quiet():
-            english = load_teacher(teacher, teacher_prompt)
-            tower = _load_image_tower(image_tower, english)
-        english.preferred_device = device
+            loaded = load_teacher(teacher, teacher_prompt)
+            tower = _load_image_tower(image_tower, loaded)
+        loaded.preferred_device = device
         distractors = tuple(dict.fromkeys(pair.english for pair in training.pairs))[:_MOST_DISTRACTORS]
         job = Job(training, held_out, chosen, str(student), vocabulary_size, seed, distractors, more, stream)
         replaced = read_about(folder) is not None
         schedule = chosen.schedule
         watch = TrainingProgress(display, chosen.name, schedule.batch_size * schedule.accumulation)
         with open_tracker(log_to, folder, chosen) as watch.record:
-            about, trained = distill_to_folder(job, english, tower, folder, watch, device)
+            about, trained = distill_to_folder(job, loaded, tower, folder, watch, device)
         if not trained:
             note(f"{folder}: nothing to do: made before")
         elif replaced:
@@ -194,8 +194,8 @@ def distill(
                  f"{len(held_out):,} held-out pairs.")  # fmt: skip
         model = load_model(folder, device=device)
         if late is not None:
-            save_multi_vector(late, model.encoder, english, about=about)
-            note(f"{late}: multi-vector encoder, queries by {about.student}, documents by {english.name}")
+            save_multi_vector(late, model.encoder, loaded, about=about)
+            note(f"{late}: multi-vector encoder, queries by {about.student}, documents by {loaded.name}")
     return model
 
 
