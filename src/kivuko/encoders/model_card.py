@@ -53,7 +53,8 @@ def model_card(
             "## Training",
             "",
             f"- Recipe: `{about.recipe}`" + (f" ({recipe_description})" if recipe_description else ""),
-            f"- Student: {about.described_student}; seed {about.seed}",
+            f"- Student: {about.described_student}; seed {about.seed}"
+            + (f"; trained in {about.precision}" if about.precision else ""),
             f"- Selected on held-out pairs: step {about.best_step}, text-to-text MRR {about.validation_score:.3f}",
             "",
             *(curve if has_curve else []),

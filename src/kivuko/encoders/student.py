@@ -25,6 +25,7 @@ from kivuko.encoders.teacher import special_ids
 from kivuko.encoders.token_batch import TokenBatch, masked_mean
 from kivuko.encoders.vocabulary import PAD, UNKNOWN
 from kivuko.errors import MissingDependencyError, ModelError, wrap_errors
+from kivuko.transport.marginals import full_precision, working_dtype
 
 BEGIN = "[CLS]"
 _NO_IDS: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
@@ -142,6 +143,7 @@ class _ProjectedStudent(nn.Module):
     tokenizer: Any
     rows: Tensor | None  # int64 [vocabulary]: the token whose vector each token has, where some share theirs
     token_budget = TOKEN_BUDGET  # tokens, padding included, whose activations are kept for the way back
+    precision = "float32"  # or "bfloat16": of the network's matrix products while it learns; vectors are float32
 
     def __init__(self, dim: int, name: str, rate_factor: float) -> None:
         super().__init__()
@@ -197,6 +199,10 @@ class _ProjectedStudent(nn.Module):
         Texts of like length go through the network together. What exceeds the token budget keeps no activations: they
         are computed again on the way back, part by part. Neither changes a vector, a gradient, or what objectives see.
         """
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.training and self.precision == "bfloat16"):
+            return self._encode_by_length(texts)
+
+    def _encode_by_length(self, texts: list[str]) -> TokenBatch:
         lengths = [len(ids) for ids in self.token_ids(texts)]
         cost = _PART_COST if self.device.type == "cpu" else _PART_COST_GPU
         parts = by_length(lengths, cost=cost, most=self.token_budget)
@@ -259,7 +265,9 @@ class TransformerStudent(_ProjectedStudent):
             empty = torch.zeros(len(texts), 1, self.dim, device=self.device)
             return TokenBatch(empty, empty[..., 0].bool(), empty[:, 0])
         encoded["input_ids"] = self._read(encoded["input_ids"])
-        tokens = self.projection(self.model(**encoded).last_hidden_state)
+        hidden = self.model(**encoded).last_hidden_state
+        with full_precision(self.device):
+            tokens = self.projection(hidden.to(working_dtype(hidden)))
         return TokenBatch(tokens, attended & ~special, masked_mean(tokens, attended))
 
     def to_modules(self) -> list[nn.Module]:
@@ -305,14 +313,17 @@ class SentenceStudent(_ProjectedStudent):
         features = features_on(self.device, encoder.preprocess(texts))
         ids, attended = features["input_ids"], features["attention_mask"].bool()
         features["input_ids"] = self._read(ids)
-        for module in self.route:
-            features = module(features)
+        features = encoder(features)
         tokens = features["token_embeddings"]
-        for place in self._after:
-            tokens = self.route[place]({"sentence_embedding": tokens})["sentence_embedding"]
+        tokens = features["token_embeddings"] = tokens.to(working_dtype(tokens))
+        with full_precision(self.device):
+            for module in self.route[1:]:
+                features = module(features)
+            for place in self._after:
+                tokens = self.route[place]({"sentence_embedding": tokens})["sentence_embedding"]
+            tokens, pooled = self.projection(tokens), self.projection(features["sentence_embedding"])
         special = torch.tensor(sorted(special_ids(self.tokenizer)), device=ids.device)
-        pooled = self.projection(features["sentence_embedding"])
-        return TokenBatch(self.projection(tokens), attended & ~torch.isin(ids, special), pooled)
+        return TokenBatch(tokens, attended & ~torch.isin(ids, special), pooled)
 
     def to_modules(self) -> list[nn.Module]:
         """Return the model's own modules, Dense where there is a projection, and Normalize."""

@@ -107,7 +107,10 @@ def _distilled(run: grids.Run, inputs: shared.StudyInputs) -> _Built:
     # Student tokens stay as they are in late interaction: to subtract the teacher's mean destroys them.
     trained = train_student(job_of(run, inputs), inputs.teacher)
     queries = shared.encode_queries(trained.student, shared.query_texts(inputs, inputs.languages))
-    return queries, trained.about.student, training_notes(trained.result)
+    notes = training_notes(trained.result)
+    if trained.about.precision:
+        notes["precision"] = trained.about.precision
+    return queries, trained.about.student, notes
 
 
 def job_of(run: grids.Run, inputs: shared.StudyInputs) -> Job:

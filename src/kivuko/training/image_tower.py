@@ -21,6 +21,7 @@ from kivuko import __version__
 from kivuko.datasets.emoji.augment import Augmentation, augment, premultiplied
 from kivuko.datasets.emoji.world import EmojiWorld
 from kivuko.encoders.image_tower import SmallImageTower
+from kivuko.encoders.loading import fast_bfloat16
 from kivuko.encoders.model import quiet
 from kivuko.encoders.teacher import load_teacher
 from kivuko.errors import UsageError
@@ -150,7 +151,7 @@ class _TowerTraining(Training):
             self.order = torch.cat([self.order, *more])
         rows, self.order = self.order[: settings.batch_size].unique(), self.order[settings.batch_size :]
         views = augment(self.images[rows], self.weights.size, self.generator)
-        with torch.autocast("cpu", torch.bfloat16, enabled=_fast_bfloat16()):
+        with torch.autocast("cpu", torch.bfloat16, enabled=fast_bfloat16("cpu")):
             vectors = self.weights(views.contiguous(memory_format=torch.channels_last))
         scale = self.log_scale.exp().clamp(max=100)
         gallery = self.memory.index_copy(0, rows, vectors)
@@ -229,8 +230,3 @@ def _card(world: EmojiWorld, settings: TowerTraining, recalls: Sequence[dict[int
             "",
         ]
     )
-
-
-def _fast_bfloat16() -> bool:
-    """Return True if this processor multiplies bfloat16 matrices in hardware; else float32 is faster."""
-    return bool(torch.backends.mkldnn.is_available() and torch.cpu._is_avx512_bf16_supported())

@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from kivuko.bitext.pairs import Bitext, Pair
 from kivuko.bitext.word_alignment import ALIGNERS
 from kivuko.encoders.input_embeddings import used_rows
+from kivuko.encoders.loading import fast_bfloat16
 from kivuko.encoders.student import TOKEN_BUDGET, add_lora
 from kivuko.errors import KivukoError, ModelError, UsageError, is_number
 from kivuko.losses.kinds import COUNT, FLAG, NOT_NEGATIVE, POSITIVE, Check, Term, one_of, read_term
@@ -38,6 +39,9 @@ class FineTuning:
     lora_rank: int = 0  # of low-rank adapters, which learn in place of the encoder's weights; 0: none
     layer_decay: float = 1.0  # a layer's learning rate over that of the layer above it (arXiv 1801.06146, section 3.2)
     gradient_checkpointing: bool = False  # activations are computed again on the way back: less memory, more time
+    precision: str = (
+        "auto"  # of matrix products: "float32", "bfloat16" (mixed precision), or what the device is fast in
+    )
     embeddings: str = "used"  # which token vectors learn: those that the bitext uses, "all", or none ("frozen")
 
     def learning_rows(self, student: Any, bitext: Bitext) -> Tensor | None:
@@ -46,6 +50,12 @@ class FineTuning:
             return None
         rows = used_rows(student, (pair.text for pair in bitext.pairs))
         return rows if rows is None or self.embeddings == "used" else rows[:0]
+
+    def precision_on(self, device: Any) -> str:
+        """Return "float32" or "bfloat16": the precision of training on a device, torch's or its name."""
+        if self.precision == "auto":
+            return "bfloat16" if fast_bfloat16(device) else "float32"
+        return self.precision
 
     def prepare(self, student: Any, *, new_words: bool) -> None:
         """Give a student its adapters and let it save memory, in place."""
@@ -295,7 +305,7 @@ _CHECKS: Mapping[str, Callable[[str, Any], None]] = {
     "regularization": POSITIVE, "marginal_penalty": POSITIVE, "spelling": NOT_NEGATIVE, "neighbors": FLAG,
     "kinds": _names_edits, "edits": COUNT, "share": _SHARE, "worst_of": COUNT, "copies": _WHOLE,
     "lora_rank": _WHOLE, "layer_decay": _SHARE, "gradient_checkpointing": FLAG,
-    "embeddings": one_of("used", "all", "frozen"),
+    "embeddings": one_of("used", "all", "frozen"), "precision": one_of("auto", "float32", "bfloat16"),
 }  # fmt: skip
 
 

