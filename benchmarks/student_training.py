@@ -63,6 +63,7 @@ def _run_child(name: str, options: argparse.Namespace, **more: object) -> dict[s
         command += [f"--{key}", str(value)]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    print(name, more, json.dumps(result), file=sys.stderr)
     return result
 
 
@@ -80,7 +81,6 @@ def _measure(options: argparse.Namespace) -> None:
             for name, precision in (order if number % 2 == 0 else order[::-1])
         }
         rounds.append(one)
-        print(json.dumps(one), file=sys.stderr)
     for name in rounds[0]:
         wall = statistics.median(one[name]["wall"] for one in rounds)
         print(f"{name:>30}: {wall:6.1f} pairs/s, peak {max(one[name]['peak_gib'] for one in rounds):.2f} GiB")
@@ -89,9 +89,9 @@ def _measure(options: argparse.Namespace) -> None:
         | {clock: _ratio(rounds, ours, theirs, clock) for clock in ("wall", "process")}
         for ours, theirs in itertools.product(precisions, precisions)
     ]
-    for one in ratios:
-        both = f"{one['kivuko']} against theirs in {one['sentence-transformers']}"
-        print(f"ours in {both}: {one['wall']:.2f} (processor time {one['process']:.2f})")
+    for pair in ratios:
+        both = f"{pair['kivuko']} against theirs in {pair['sentence-transformers']}"
+        print(f"ours in {both}: {pair['wall']:.2f} (processor time {pair['process']:.2f})")
     ratio = _ratio(rounds, default, "float32", "wall")
     peak = max(one[f"kivuko {default}"]["peak_gib"] for one in rounds)
     print(f"as they are without options: {ratio:.2f}; bars: {RATIO:g}, {GIB:g} GiB")
