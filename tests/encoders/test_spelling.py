@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kivuko.bitext.pairs import Bitext, Pair
@@ -72,7 +72,7 @@ def test_the_other_words_tell_the_language(spelling):
     assert finnish["pakka"] > swahili.get("pakka", 0)
 
 
-@pytest.mark.parametrize("word", ["pk", "ab", "xyzxyz", "mweusimweusi", "ng"])
+@pytest.mark.parametrize("word", ["pk", "ab", "xyzxyz", "ng"])
 def test_short_words_and_those_like_no_other_stay_as_they_are(spelling, word):
     assert spelling.readings([word]) == [{word: 1.0}]
 
@@ -190,6 +190,7 @@ def test_the_words_survive_a_round_trip(spelling, tmp_path):
 
 
 @given(st.text(max_size=30))
+@settings(deadline=None)
 def test_any_text_has_a_finite_vector(text):
     spelling = SpellingNeighbors.from_bitext(Bitext(PAIRS))
     vocabulary = _vocabulary()
@@ -211,3 +212,40 @@ def test_a_word_that_a_space_split_is_read_whole(student, spelling):
     vectors = student.encode_tokens(["paka mweusi", "pa ka mweusi", "paka"]).pooled
     torch.testing.assert_close(vectors[1], vectors[0])
     assert not torch.allclose(vectors[1], vectors[2])
+
+
+def test_two_words_run_together_are_read_apart_within_one_language(student, spelling):
+    both, one = spelling.readings(["pakamweusi"])[0], spelling.readings(["simbamkubwa"])[0]
+    assert both == pytest.approx({"pakamweusi": 0.1, "paka mweusi": 0.9})
+    assert one == pytest.approx({"simbamkubwa": 0.5, "simba mkubwa": 0.5}), "a known word beside one of no pair"
+    assert "musta paka" not in spelling.readings(["mustapaka"])[0], "Finnish and Swahili"
+    vectors = student.encode_tokens(["paka mweusi", "pakamweusi"]).pooled
+    student.spelling = None
+    plain = student.encode_tokens(["pakamweusi"]).pooled[0]
+    cosine = torch.nn.functional.cosine_similarity
+    assert cosine(vectors[0], vectors[1], dim=0) > 0.95 > cosine(vectors[0], plain, dim=0)
+
+
+def test_fragments_beside_each_other_are_read_as_one_word_too(spelling):
+    for text in (["mwa", "hadhiri"], ["m", "hadhiri"]):
+        assert all("".join(text) in own for own in spelling.readings(text))
+    assert all("pakakubwa" not in own for own in spelling.readings(["paka", "kubwa"])), "a known word is no fragment"
+    apart = spelling.readings(["mkubwasana", "mzuriajabu"])
+    assert all("mkubwasanamzuriajabu" not in own for own in apart), "nor are two long words"
+    for own in spelling.readings(["mwa", "hadhiri"]):
+        assert sum(own.values()) == pytest.approx(1.0)
+
+
+def test_letters_of_another_script_that_look_alike_are_read_as_those_of_the_language(student):
+    vectors = student.encode_tokens(["paka mweusi", "p\u0430k\u0430 mweusi", "P\u0410KA mweusi"]).pooled
+    torch.testing.assert_close(vectors[1], vectors[0])
+    torch.testing.assert_close(vectors[2], vectors[0])
+
+
+def test_punctuation_is_no_look_alike(spelling):
+    assert (
+        ord(":")
+        not in SpellingNeighbors.from_bitext(
+            Bitext((Pair("mr", "\u0926\u0941\u0903\u0916 paka", "sorrow", "t"),))
+        )._lookalikes
+    )

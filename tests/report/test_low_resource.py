@@ -14,9 +14,9 @@ from kivuko.report.low_resource import (
     WANTED_OVER_TRANSLATION,
     Verdict,
     answer,
+    claim_at_every_size,
     gain_claim,
     judge,
-    translation_claim,
 )
 from kivuko.report.results import Setting
 from kivuko.report.study_page import nearest
@@ -102,13 +102,17 @@ def test_gain_bar(gain, p, state):
 
 def test_translation_bar_must_hold_at_every_size():
     role = ("translate-test",)
+
+    def claim(family, setting, sizes):
+        return claim_at_every_size(family, setting, sizes, "translate-test", WANTED_OVER_TRANSLATION, False)
+
     above = result(0.1 * (1.001 + WANTED_OVER_TRANSLATION), 0.1, 0.01, role, 300)
     below = result(0.1 * (0.999 + WANTED_OVER_TRANSLATION), 0.1, 0.01, role, 1000)
-    assert translation_claim(Family((above,), ()), EMOJI, [300]).state == "met"
-    assert translation_claim(Family((above, below), ()), EMOJI, [300, 1000]).state == "missed"
-    assert translation_claim(Family((above,), ()), EMOJI, [300, 1000]).state == "not measured"
-    assert translation_claim(Family((below,), ()), EMOJI, [300, 1000]).state == "missed"
-    assert translation_claim(Family((), ()), EMOJI, []).state == "not measured"
+    assert claim(Family((above,), ()), EMOJI, [300]).state == "met"
+    assert claim(Family((above, below), ()), EMOJI, [300, 1000]).state == "missed"
+    assert claim(Family((above,), ()), EMOJI, [300, 1000]).state == "not measured"
+    assert claim(Family((below,), ()), EMOJI, [300, 1000]).state == "missed"
+    assert claim(Family((), ()), EMOJI, []).state == "not measured"
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
-"""Reading of misspelled words, by the words of the training sentences that are spelled nearly like them.
+"""Reading of misspelled, split and joined words, by the words of the training sentences that are spelled nearly so.
 
-A noisy channel (Kernighan, Church and Gale 1990) whose result is a mean over all readings; docs/experiments.md, 20.
+A noisy channel (Kernighan, Church and Gale 1990) whose result is a mean over all readings; docs/experiments.md, 20 and
+36.
 """
 
 import itertools
@@ -30,6 +31,11 @@ _SHORTEST = 3  # letters of a word that may be misspelled: two letters are near 
 _EDIT = 3.0  # nats that an edit costs
 _FREQUENCY = 0.5  # exponent of a word's frequency
 _ITSELF = 0.01  # weight of the word as written; a word of frequency 1 without an edit would have 1
+_FRAGMENT = 4  # letters of the shorter of two unknown words that may be one word, split
+_WHOLE = 0.5  # share of the one word in the reading of such two
+_PART = 2  # letters of each of two known words that may have been run together
+_UNSEEN_PART = 4  # letters of the one that is not known, beside a known one of three letters or more
+_APART = (0.5, 0.9)  # share of the two words in the reading of what may be two, run together: one known, both
 _MOST_REMEMBERED = 20_000  # misspelled words whose neighbors are kept in memory: some 12 MB
 
 Subwords = tuple[list[int], list[float] | None]  # numbers, and their weights where they are not all 1
@@ -42,6 +48,7 @@ class _Near:
     rows: NDArray[np.int64]  # [near]
     channel: NDArray[np.float64]  # [near], the cost of their edits, as a factor
     spoken: NDArray[np.float64]  # [languages], log probability of all of them in each
+    apart: str  # the two words that it may be, run together; "" for none
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,10 +75,9 @@ class SpellingNeighbors(WordCounts):
     def misspelled(self, tokenizer: Tokenizer, texts: Sequence[str]) -> dict[int, Subwords]:
         """Return ``subwords`` of the texts that have weights, by the row of the text."""
         normalized = [words_normalized(text) for text in texts]
-        whole = [self.rejoined(text) for text in normalized]
+        whole = [self.rejoined(text.translate(self._lookalikes)) for text in normalized]
         spans = [word_spans(text) for text in whole]
-        self._look_for({word for span in spans for word, _, _ in span if self._may_be_misspelled(word)})
-        readings = [self._readings([word for word, _, _ in span]) for span in spans]
+        readings = self._all_readings([[word for word, _, _ in span] for span in spans])
         rows = [
             row
             for row, text in enumerate(readings)
@@ -104,27 +110,52 @@ class SpellingNeighbors(WordCounts):
 
     def readings(self, words: Sequence[str]) -> list[dict[str, float]]:
         """Return the possible readings of each word of a text: word -> share, the shares of a word adding up to 1."""
-        self._look_for({word for word in words if self._may_be_misspelled(word)})
-        return self._readings(words)
+        return self._all_readings([words])[0]
+
+    def _all_readings(self, texts: Sequence[Sequence[str]]) -> list[list[dict[str, float]]]:
+        wholes = [words[place] + words[place + 1] for words in texts for place in self._fragments(words)]
+        self._look_for({word for words in (*texts, wholes) for word in words if self._may_be_misspelled(word)})
+        return [self._readings(words) for words in texts]
 
     def _readings(self, words: Sequence[str]) -> list[dict[str, float]]:
-        spoken: NDArray[np.float64] | None = None
-        result = []
-        for word in words:
-            near = self._near[word] if self._may_be_misspelled(word) else None
-            if near is None or not len(near.rows):
-                result.append({word: 1.0})
-                continue
-            spoken = self._language(words) if spoken is None else spoken
-            weights = (spoken @ self._frequencies[:, near.rows]) * near.channel
-            shares = weights / (weights.sum() + _ITSELF)
-            own = {
-                self.words[row]: share
-                for row, share in zip(near.rows.tolist(), shares.tolist(), strict=True)
-                if share > 1e-3
-            }
-            result.append({word: 1.0 - sum(own.values()), **own})
+        if all(word in self._row for word in words):
+            return [{word: 1.0} for word in words]
+        spoken = self._language(words)
+        result = [self._reading(word, spoken) for word in words]
+        for place in self._fragments(words):
+            whole = self._reading(words[place] + words[place + 1], spoken)
+            for at in (place, place + 1):
+                mixed = {word: share * (1 - _WHOLE) for word, share in result[at].items()}
+                for word, share in whole.items():
+                    mixed[word] = mixed.get(word, 0.0) + share * _WHOLE
+                result[at] = mixed
         return result
+
+    def _reading(self, word: str, spoken: NDArray[np.float64]) -> dict[str, float]:
+        near = self._near[word] if self._may_be_misspelled(word) else None
+        if near is None:
+            return {word: 1.0}
+        if near.apart:
+            share = _APART[all(part in self._row for part in near.apart.split())]
+            return {word: 1.0 - share, near.apart: share}
+        weights = (spoken @ self._frequencies[:, near.rows]) * near.channel
+        shares = weights / (weights.sum() + _ITSELF)
+        own = {
+            self.words[row]: share
+            for row, share in zip(near.rows.tolist(), shares.tolist(), strict=True)
+            if share > 1e-3
+        }
+        return {word: 1.0 - sum(own.values()), **own}
+
+    def _fragments(self, words: Sequence[str]) -> list[int]:
+        """Return the places of words that may be one word with the next: fragments of it, or a letter and the rest."""
+        unknown = [word not in self._row for word in words]
+        return [
+            place
+            for place, (first, second) in enumerate(itertools.pairwise(words))
+            if any(unknown[place : place + 2])
+            and min(len(first), len(second)) <= (_FRAGMENT if all(unknown[place : place + 2]) else 1)
+        ]
 
     def _may_be_misspelled(self, word: str) -> bool:
         return len(word) >= _SHORTEST and word not in self._row
@@ -146,7 +177,40 @@ class SpellingNeighbors(WordCounts):
             kept = distances <= most
             channel = np.exp(-_EDIT * distances[kept].astype(np.float64))
             chance = self.counts[:, rows[kept]] @ channel / self.counts.sum(1).clip(min=1)
-            self._near[word] = _Near(rows[kept], channel, np.log(chance + 1e-7))
+            apart = "" if (distances[kept] <= 1).any() else self._apart(word)
+            self._near[word] = _Near(rows[kept], channel, np.log(chance + 1e-7), apart)
+
+    def _apart(self, word: str) -> str:
+        """Return the likeliest two words of one language that give ``word`` when run together, "" for none.
+
+        Two known ones, or else the most frequent known one beside one that the bitext lacks.
+        """
+        best, apart = (0.0, 0.0), ""
+        for place in range(_PART, len(word) - _PART + 1):
+            parts = word[:place], word[place:]
+            known = [part for part in parts if part in self._row]
+            unseen = len(word) - sum(map(len, known))
+            if not known or (unseen and (unseen < _UNSEEN_PART or len(known[0]) < _SHORTEST)):
+                continue
+            chance = float(np.prod([self.counts[:, self._row[part]] for part in known], axis=0).max())
+            if chance and (len(known), chance) > best:
+                best, apart = (len(known), chance), " ".join(parts)
+        return apart
+
+    @cached_property
+    def _lookalikes(self) -> dict[int, str]:
+        """Letters that no known word has, as the known letters that they look like (Unicode's confusables)."""
+        from confusable_homoglyphs import confusables
+
+        known = {letter for word in self.words for letter in word if letter.isalpha()}
+        table: dict[int, str] = {}
+        for letter in sorted(known):
+            for form in dict.fromkeys((letter, letter.upper())):
+                for entry in confusables.is_confusable(form, greedy=True) or ():
+                    for alike in entry["homoglyphs"]:
+                        if len(alike["c"]) == 1 and alike["c"].isalpha() and alike["c"].casefold() not in known:
+                            table.setdefault(ord(alike["c"]), letter)
+        return table
 
     def _candidates(self, word: str, edits: int) -> NDArray[np.int64]:
         """Return the rows of the words that may be so near: an edit changes the set of letters by two at most."""
@@ -253,8 +317,9 @@ def misspelled_words(model: Any, text: str) -> dict[str, dict[str, float]]:
     route = text_modules(model)
     if not isinstance(route[0], ReadingStaticEmbedding):
         return {}
-    words = word_list(route[0].spelling.rejoined(words_normalized(text)))
-    result = zip(words, route[0].spelling.readings(words), strict=True)
+    spelling = route[0].spelling
+    words = word_list(spelling.rejoined(words_normalized(text).translate(spelling._lookalikes)))
+    result = zip(words, spelling.readings(words), strict=True)
     ranked = {word: dict(sorted(own.items(), key=lambda entry: -entry[1])) for word, own in result}
     return {word: own for word, own in ranked.items() if next(iter(own)) != word}
 

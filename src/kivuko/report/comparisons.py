@@ -1,5 +1,6 @@
 """The choice of recipes on the validation split, and every test of the page, corrected together with Holm."""
 
+import contextlib
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -31,6 +32,14 @@ UNDER_ATTACK, RATIO, MATCHED = "MAP under attack", "robustness ratio", "MAP unde
 KINDS = (CLEAN, UNDER_ATTACK, MATCHED, RATIO)
 EVERYTHING = "all attacks"
 BASELINES = (TRANSLATE_TEST, LEXICAL, MSE)
+# What a recipe is made of: (part, with it, without it), fixed beforehand.
+PARTS = (
+    ("start", "transplant", "ibm1"),
+    ("start", "transplant", "fast-align"),
+    ("loss", "transport", "contrastive"),
+    ("loss on start", "optical", "transplant"),
+    ("alignment", "ibm1", "contrastive"),
+)
 
 
 @dataclass(frozen=True)
@@ -224,6 +233,7 @@ class PairedTest:
     matching: Matched | None = None
     family_size: int = 1
     family: str = ""  # tests that are corrected together
+    part: str = ""  # of PARTS, where two named recipes are compared instead of the chosen one and another
 
     @property
     def gain(self) -> float:
@@ -263,6 +273,7 @@ class PairedTest:
 class Family:
     tests: tuple[PairedTest, ...]
     missing: tuple[str, ...]  # a line for each test that could not be computed
+    parts: tuple[PairedTest, ...] = ()  # a family of each setting's own
 
     def against(self, setting: Setting, size: int, role: str) -> PairedTest | None:
         """Return the clean test against the recipe in this role."""
@@ -276,10 +287,11 @@ class Family:
 
 
 def compare_all(results: Results, contrast: Contrast, choices: Sequence[Choice], attacked: bool = False) -> Family:
-    """Run every comparison of the page, then correct all of them together with Holm.
+    """Run every comparison of the page, then correct each family with Holm: all together, unless contrasts are named.
 
-    Clean queries: the chosen recipe of the first side against every opponent. Under attack: every recipe of the first
-    side against the chosen one of the second, in every scope, in three ways.
+    Clean queries: the chosen recipe of the first side against every opponent; where the header names contrasts, the
+    parts of the recipes too. Under attack: every recipe of the first side against the chosen one of the second, in
+    every scope, in three ways.
     """
     missing = [f"{_where(choice, attacked)}: {note}" for choice in choices for note in choice.notes]
     tests: list[PairedTest] = []
@@ -289,16 +301,31 @@ def compare_all(results: Results, contrast: Contrast, choices: Sequence[Choice],
                 missing.append(f"{_where(choice, attacked)}{one}")
             else:
                 tests.append(one)
-    if results.contrasts and not attacked:
-        tests = [replace(one, family=_named_family(one, results, contrast)) for one in tests]
-    families = dict.fromkeys(one.family for one in tests)
+    if not results.contrasts or attacked:
+        return Family(_corrected(tests), tuple(missing))
+    tests = [replace(one, family=_named_family(one, results, contrast)) for one in tests]
+    parts = [one for choice in choices for one in _parts(results, choice)]
+    return Family(_corrected(tests), tuple(missing), _corrected(parts))
+
+
+def _corrected(tests: Sequence[PairedTest]) -> tuple[PairedTest, ...]:
     corrected: dict[int, PairedTest] = {}
-    for family in families:
+    for family in dict.fromkeys(one.family for one in tests):
         own = [place for place, one in enumerate(tests) if one.family == family]
         adjusted = holm([tests[place].comparison.test.p_value for place in own])
         for place, p in zip(own, adjusted, strict=True):
             corrected[place] = replace(tests[place], adjusted=p, family_size=len(own))
-    return Family(tuple(corrected[place] for place in range(len(tests))), tuple(missing))
+    return tuple(corrected[place] for place in range(len(tests)))
+
+
+def _parts(results: Results, choice: Choice) -> Iterator[PairedTest]:
+    here = {system.objective: system for system in results.systems(choice.setting, choice.size)}
+    for part, one, other in PARTS:
+        if one in here and other in here:
+            with contextlib.suppress(KivukoError):  # scores are missing: the page says that it was not measured
+                comparison = compare_scores(results.blocks(here[one]), results.blocks(here[other]), results.low)
+                family = f"{choice.setting.where}: parts"
+                yield PairedTest(choice.setting, choice.size, comparison, 1.0, family=family, part=part)
 
 
 def _named_family(tested: PairedTest, results: Results, contrast: Contrast) -> str:

@@ -12,6 +12,7 @@ from kivuko.evaluation.statistics import Interval
 from kivuko.report import formatting as fmt
 from kivuko.report.comparisons import Choice, Contrast, Family, PairedTest, no_choice
 from kivuko.report.page import Answer, Block, Cell, FigureSet, Prose, Row, RowGroup, Section, Table, cells
+from kivuko.report.parts import parts_section
 from kivuko.report.plots import FIRST, OTHER, SECOND, Axis, Bar, Line, axis_top, bar_panel, line_panel
 from kivuko.report.results import (
     ALL,
@@ -34,6 +35,7 @@ from kivuko.report.study_page import Findings, Question, by_size, seed_lines, st
 
 WANTED_GAIN = 0.10  # over the best without transport, relative
 WANTED_OVER_TRANSLATION = 0.137  # as the OPTICAL paper reports (Huang, Yu and Allan 2023), relative
+WANTED_OVER_ALIGNMENT = 0.03  # over word alignment without transport, where a study has such controls
 MET, MISSED, OPEN = "met", "missed", "not measured"
 
 
@@ -42,30 +44,47 @@ class Verdict(StrEnum):
 
     HELPS = auto()
     HELPS_LITTLE = auto()
+    NOT_BEYOND_ALIGNMENT = auto()
+    ALIGNMENT_IS_BETTER = auto()
     UNMEASURABLE = auto()
     NO_HELP = auto()
     HARMS = auto()
     UNANSWERED = auto()
 
 
-def judge(gain: float, p: float) -> Verdict:
-    """Return the verdict on a relative gain and its p value after Holm."""
+def judge(gain: float, p: float, controls: Sequence[PairedTest] = ()) -> Verdict:
+    """Return the verdict on a relative gain and its p value after Holm; ``controls``: tests against word alignment."""
     if p < 0.05 and gain > 0:
-        return Verdict.HELPS if gain >= WANTED_GAIN else Verdict.HELPS_LITTLE
+        if any(control.sign < 0 for control in controls):
+            return Verdict.ALIGNMENT_IS_BETTER
+        if not all(control.sign for control in controls):
+            return Verdict.NOT_BEYOND_ALIGNMENT
+        return Verdict.HELPS if gain >= _wanted_gain(controls) else Verdict.HELPS_LITTLE
     if p < 0.05 and gain < 0:
         return Verdict.HARMS
     return Verdict.UNMEASURABLE if gain > 0 else Verdict.NO_HELP
 
 
-def answer(tested: PairedTest | None, contrast: Contrast, reason: str = "", languages: int = 0) -> Answer:
-    """Answer in one sentence from the headline test; ``reason`` ends the sentence where there is none."""
-    verdict = judge(tested.gain, tested.adjusted) if tested else Verdict.UNANSWERED
+def _wanted_gain(controls: Sequence[PairedTest]) -> float:
+    return WANTED_OVER_TRANSLATION if controls else WANTED_GAIN
+
+
+def answer(
+    tested: PairedTest | None, contrast: Contrast, reason: str = "", languages: int = 0,
+    controls: Sequence[PairedTest] = (),
+) -> Answer:  # fmt: skip
+    """Answer in one sentence from the headline test; ``reason`` ends the sentence where there is none.
+
+    ``controls``: tests of the same recipe against word alignment without transport.
+    """
+    verdict = judge(tested.gain, tested.adjusted, controls) if tested else Verdict.UNANSWERED
     on_transport, on_recipes = fmt.entry(f"low-resource.verdicts.{verdict}")
     begins = on_transport if contrast.transport else on_recipes
     if tested is None:
         return Answer(verdict, f"{begins}: {reason or 'the comparison is missing'}.")
     comparison = tested.comparison
-    names = {"first": comparison.first, "second": comparison.second}
+    required = f"{100 * _wanted_gain(controls):g} %"
+    names = {"first": comparison.first, "second": comparison.second, "required": required}
     sentence = fmt.text(
         "low-resource.answer", begins=begins.format(**names), pairs=fmt.count(tested.size, "sentence pair"),
         setting=tested.setting.label, best=contrast.best, mean=fmt.figure(comparison.means[0]),
@@ -73,7 +92,18 @@ def answer(tested: PairedTest | None, contrast: Contrast, reason: str = "", lang
         second_mean=fmt.figure(comparison.means[1]),
         p=fmt.after_holm(tested.adjusted, tested.family_size, at_floor=tested.at_floor), **names,
     )  # fmt: skip
-    return Answer(verdict, sentence, tuple(_support(tested, verdict)))
+    about_controls = _control_lines(controls, contrast, verdict)
+    return Answer(verdict, sentence, (*about_controls, *_support(tested, verdict)))
+
+
+def _control_lines(controls: Sequence[PairedTest], contrast: Contrast, verdict: Verdict) -> Iterator[str]:
+    for control in controls:
+        yield fmt.text(
+            "low-resource.control", second=control.comparison.second, mean=fmt.figure(control.comparison.means[1]),
+            gain=_gain(control), verdict=control.verdict,
+        )  # fmt: skip
+    if contrast.transport and not controls and verdict in (Verdict.HELPS, Verdict.HELPS_LITTLE):
+        yield fmt.text("low-resource.no-control")
 
 
 def _amount(tested: PairedTest) -> str:
@@ -107,7 +137,10 @@ def study_answer(findings: Findings) -> Answer:
         names = f"{choice.first.objective} and {choice.second.objective}"
         reason = f"at {choice.size:,} pairs {names} could not be compared query by query"
     tested = findings.family.against(choice.setting, choice.size, findings.contrast.role)
-    answered = answer(tested, findings.contrast, reason, len(findings.results.low))
+    contrasts = findings.results.contrasts if findings.contrast.transport else ()
+    against = [findings.family.against(choice.setting, choice.size, name) for name in contrasts]
+    controls = [control for control in against if control is not None]
+    answered = answer(tested, findings.contrast, reason, len(findings.results.low), controls)
     if tested is None or choice.second is None or findings.results.groups == GROUPS:
         return answered
     return replace(answered, support=(*answered.support, *_filipino_apart(findings.results, choice)))
@@ -143,13 +176,16 @@ def gain_claim(family: Family, setting: Setting, size: int) -> Claim:
     return Claim(wanted, (f"{_gain(tested)} ({names})",), state)
 
 
-def translation_claim(family: Family, setting: Setting, sizes: Sequence[int]) -> Claim:
-    """At least 13.7 % over translating the query, at every size; one size below is enough to miss it."""
-    wanted = f"At every size: at least {fmt.per_cent(WANTED_OVER_TRANSLATION)} relative over {TRANSLATE_TEST}"
+def claim_at_every_size(
+    family: Family, setting: Setting, sizes: Sequence[int], role: str, least: float, significant: bool = True
+) -> Claim:
+    """At least so much over the recipe in a role, at every size; one size below is enough to miss it."""
+    significance = ", p < 0.05 after Holm" if significant else ""
+    wanted = fmt.text("low-resource.every-size", gain=fmt.per_cent(least), role=role, significance=significance)
     lines, states = [], []
     for size in sizes:
-        tested = family.against(setting, size, TRANSLATE_TEST)
-        reached = tested is not None and tested.gain >= WANTED_OVER_TRANSLATION
+        tested = family.against(setting, size, role)
+        reached = tested is not None and tested.gain >= least and (tested.significant or not significant)
         lines.append(f"{fmt.count(size, 'pair')}: {_gain(tested) if tested else 'not measured'}")
         states.append(MET if reached else MISSED if tested else OPEN)
     overall = MISSED if MISSED in states else OPEN if OPEN in states or not states else MET
@@ -170,6 +206,8 @@ def _sections(findings: Findings) -> list[Section]:
     sections = []
     if findings.contrast.transport and findings.size is not None:
         sections.append(_claims_section(findings, findings.size))
+    if results.contrasts:
+        sections.append(parts_section(findings))
     return [
         *sections,
         Section("map", "MAP by bitext size", [(s.label, _map_figure(findings, s, n)) for n, s in enumerate(settings)]),
@@ -183,11 +221,13 @@ def _sections(findings: Findings) -> list[Section]:
 
 
 def _claims_section(findings: Findings, size: int) -> Section:
-    family, setting = findings.family, findings.setting
-    claims = (
-        gain_claim(family, setting, size),
-        translation_claim(family, setting, findings.results.sizes(setting)),
-    )
+    family, setting, results = findings.family, findings.setting, findings.results
+    at_every_size = partial(claim_at_every_size, family, setting, results.sizes(setting))
+    if results.contrasts:
+        claims = [at_every_size(findings.contrast.role, WANTED_OVER_TRANSLATION)]
+        claims += [at_every_size(name, WANTED_OVER_ALIGNMENT) for name in results.contrasts]
+    else:
+        claims = [gain_claim(family, setting, size), at_every_size(TRANSLATE_TEST, WANTED_OVER_TRANSLATION, False)]
     rows = [
         Row(
             Cell(claim.wanted),

@@ -171,15 +171,16 @@ def tests_section(findings: Findings) -> Section:
     return Section("tests", "Every test", blocks)
 
 
-_TEST_COLUMNS = ("difference [95 %]", "relative [95 %]", "over seeds [95 %]", "p", "p, Holm")
+TEST_COLUMNS = ("difference [95 %]", "relative [95 %]", "over seeds [95 %]", "p", "p, Holm")
 
 
-def _holm_note(findings: Findings) -> str:
-    sizes: dict[str, int] = {one.family: one.family_size for one in findings.family.tests}
+def holm_note(tests: Sequence[PairedTest]) -> str:
+    """Say how many tests Holm's correction covers together, family by family where they have names."""
+    sizes: dict[str, int] = {one.family: one.family_size for one in tests}
     families = "; ".join(f"{name}: {fmt.count(size, 'test')}" for name, size in sizes.items() if name)
     if families:
         return fmt.text("study.families", families=families)
-    return fmt.text("study.holm", tests=fmt.count(len(findings.family.tests), "test"))
+    return fmt.text("study.holm", tests=fmt.count(len(tests), "test"))
 
 
 def _tests(findings: Findings) -> Table:
@@ -191,15 +192,15 @@ def _tests(findings: Findings) -> Table:
             Cell(comparison.second + (f" ({', '.join(roles)})" if roles else ""), code=True),
             [
                 Cell(comparison.first, code=True), Cell(tested.verdict, strong=tested.significant),
-                *_test_cells(tested),
+                *test_cells(tested),
             ],
         )  # fmt: skip
         groups.setdefault((tested.setting, tested.size), []).append(row)
     first = "with transport" if findings.contrast.transport else "best recipe"
     side = " with transport" if findings.contrast.transport else ""
     return Table(
-        fmt.text("study.tests", side=side, holm=_holm_note(findings)),
-        ("against", first, "it is", "MAP", "other’s MAP", *_TEST_COLUMNS),
+        fmt.text("study.tests", side=side, holm=holm_note(findings.family.tests)),
+        ("against", first, "it is", "MAP", "other’s MAP", *TEST_COLUMNS),
         [RowGroup(rows, f"{setting.label}: {fmt.size_heading(size)}") for (setting, size), rows in groups.items()],
         words=3,
     )
@@ -211,7 +212,7 @@ def _attacked_tests(findings: Findings) -> Table:
         comparison = tested.comparison
         row = Row(
             Cell(comparison.first, code=True),
-            [Cell(tested.scope), Cell(tested.verdict, strong=tested.sign != 0), *_test_cells(tested)],
+            [Cell(tested.scope), Cell(tested.verdict, strong=tested.sign != 0), *test_cells(tested)],
         )
         groups.setdefault((tested.size, tested.kind, comparison.second), []).append(row)
     who = (
@@ -220,8 +221,8 @@ def _attacked_tests(findings: Findings) -> Table:
         else ("The best recipe against the second best")
     )
     return Table(
-        fmt.text("study.attacked-tests", who=who, holm=_holm_note(findings)),
-        ("recipe", "attacks", "it is", "its value", "the other’s", *_TEST_COLUMNS),
+        fmt.text("study.attacked-tests", who=who, holm=holm_note(findings.family.tests)),
+        ("recipe", "attacks", "it is", "its value", "the other’s", *TEST_COLUMNS),
         [
             RowGroup(rows, f"{kind}, against “{other}”: {fmt.size_heading(size)}")
             for (size, kind, other), rows in groups.items()
@@ -230,7 +231,8 @@ def _attacked_tests(findings: Findings) -> Table:
     )
 
 
-def _test_cells(tested: PairedTest) -> list[Cell]:
+def test_cells(tested: PairedTest) -> list[Cell]:
+    """Return the cells of ``TEST_COLUMNS``, both means first."""
     comparison = tested.comparison
     return cells(
         *map(fmt.figure, comparison.means),
