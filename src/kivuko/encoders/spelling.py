@@ -31,7 +31,7 @@ _SHORTEST = 3  # letters of a word that may be misspelled: two letters are near 
 _EDIT = 3.0  # nats that an edit costs
 _FREQUENCY = 0.5  # exponent of a word's frequency
 _ITSELF = 0.01  # weight of the word as written; a word of frequency 1 without an edit would have 1
-_FRAGMENT = 4  # letters of the shorter of two unknown words that may be one word, split
+_FRAGMENT = 3  # letters of the shorter of two unknown words that may be one word, split
 _WHOLE = 0.5  # share of the one word in the reading of such two
 _PART = 2  # letters of each of two known words that may have been run together
 _UNSEEN_PART = 4  # letters of the one that is not known, beside a known one of three letters or more
@@ -177,20 +177,22 @@ class SpellingNeighbors(WordCounts):
             kept = distances <= most
             channel = np.exp(-_EDIT * distances[kept].astype(np.float64))
             chance = self.counts[:, rows[kept]] @ channel / self.counts.sum(1).clip(min=1)
-            apart = "" if (distances[kept] <= 1).any() else self._apart(word)
+            apart = "" if (distances[kept] <= 1).any() else self._apart(word, beside_unseen=not kept.any())
             self._near[word] = _Near(rows[kept], channel, np.log(chance + 1e-7), apart)
 
-    def _apart(self, word: str) -> str:
+    def _apart(self, word: str, beside_unseen: bool) -> str:
         """Return the likeliest two words of one language that give ``word`` when run together, "" for none.
 
-        Two known ones, or else the most frequent known one beside one that the bitext lacks.
+        Two known ones, or else, if ``beside_unseen``, the most frequent known one beside one that the bitext lacks.
         """
         best, apart = (0.0, 0.0), ""
         for place in range(_PART, len(word) - _PART + 1):
             parts = word[:place], word[place:]
             known = [part for part in parts if part in self._row]
             unseen = len(word) - sum(map(len, known))
-            if not known or (unseen and (unseen < _UNSEEN_PART or len(known[0]) < _SHORTEST)):
+            if not known:
+                continue
+            if unseen and (not beside_unseen or unseen < _UNSEEN_PART or len(known[0]) < _SHORTEST):
                 continue
             chance = float(np.prod([self.counts[:, self._row[part]] for part in known], axis=0).max())
             if chance and (len(known), chance) > best:
