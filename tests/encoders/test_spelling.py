@@ -205,10 +205,10 @@ def _vocabulary(known=[]):  # noqa: B006  made once
 
 
 def test_a_word_that_a_space_split_is_read_whole(student, spelling):
-    assert spelling.rejoined("pa ka mweusi") == "paka mweusi"
-    assert spelling.rejoined("pa ka mwe usi") == "paka mweusi"
-    assert spelling.rejoined("simba na paka") == "simba na paka"  # words that are all known stay apart
-    assert spelling.rejoined("pa, ka") == "pa, ka"
+    assert spelling.restored("pa ka mweusi") == "paka mweusi"
+    assert spelling.restored("pa ka mwe usi") == "paka mweusi"
+    assert spelling.restored("simba na paka") == "simba na paka"  # words that are all known stay apart
+    assert spelling.restored("pa, ka") == "pa, ka"
     vectors = student.encode_tokens(["paka mweusi", "pa ka mweusi", "paka"]).pooled
     torch.testing.assert_close(vectors[1], vectors[0])
     assert not torch.allclose(vectors[1], vectors[2])

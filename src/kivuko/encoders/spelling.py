@@ -1,7 +1,7 @@
 """Reading of misspelled, split and joined words, by the words of the training sentences that are spelled nearly so.
 
 A noisy channel (Kernighan, Church and Gale 1990) whose result is a mean over all readings; docs/experiments.md, 20 and
-36.
+37.
 """
 
 import itertools
@@ -75,7 +75,7 @@ class SpellingNeighbors(WordCounts):
     def misspelled(self, tokenizer: Tokenizer, texts: Sequence[str]) -> dict[int, Subwords]:
         """Return ``subwords`` of the texts that have weights, by the row of the text."""
         normalized = [words_normalized(text) for text in texts]
-        whole = [self.rejoined(text.translate(self._lookalikes)) for text in normalized]
+        whole = [self.restored(text) for text in normalized]
         spans = [word_spans(text) for text in whole]
         readings = self._all_readings([[word for word, _, _ in span] for span in spans])
         rows = [
@@ -89,8 +89,12 @@ class SpellingNeighbors(WordCounts):
         encoded = tokenizer.encode_batch([whole[row] for row in rows], add_special_tokens=False)
         return {row: _weighed(one, spans[row], readings[row], pieces) for row, one in zip(rows, encoded, strict=True)}
 
-    def rejoined(self, text: str) -> str:
-        """Return a text without spaces that split a word of the bitext into parts of which one at least is none."""
+    def restored(self, text: str) -> str:
+        """Return a text without look-alike letters, and without spaces that split a word of the bitext.
+
+        Of the parts of such a word one at least is no word of the bitext.
+        """
+        text = text.translate(self._lookalikes)
         spans = word_spans(text)
         if len(spans) < 2:
             return text
@@ -320,7 +324,7 @@ def misspelled_words(model: Any, text: str) -> dict[str, dict[str, float]]:
     if not isinstance(route[0], ReadingStaticEmbedding):
         return {}
     spelling = route[0].spelling
-    words = word_list(spelling.rejoined(words_normalized(text).translate(spelling._lookalikes)))
+    words = word_list(spelling.restored(words_normalized(text)))
     result = zip(words, spelling.readings(words), strict=True)
     ranked = {word: dict(sorted(own.items(), key=lambda entry: -entry[1])) for word, own in result}
     return {word: own for word, own in ranked.items() if next(iter(own)) != word}
