@@ -22,12 +22,12 @@ def sentence(language: str, number: int) -> str:
     return f"{number} " + " ".join(words[chance.randrange(len(words))] for _ in range(chance.randint(3, 40)))
 
 
-def units(language: str, slip: Sequence[int] = ()) -> list[tuple[str, str, str]]:
-    """Return (unit, sentence, English); the sentences of the documents in ``slip`` are one line late."""
+def units(language: str, slip: Sequence[int] = (), lines: int = 5) -> list[tuple[str, str, str]]:
+    """Return (unit, sentence, English); the sentences of the documents in ``slip`` are ``lines`` lines late."""
     rows = []
     for number in range(DOCUMENTS * LENGTH):
         document = number // LENGTH
-        text = sentence(language, number - 1 if document in slip else number)
+        text = sentence(language, number - lines if document in slip else number)
         rows.append((f"Doc_{document}:{number}", text, sentence("en", number)))
     return rows
 
