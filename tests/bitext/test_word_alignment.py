@@ -122,7 +122,7 @@ def test_ibm1_takes_seconds_for_twenty_thousand_pairs():
 
 
 def test_an_unknown_aligner_and_a_missing_package_are_one_line(monkeypatch):
-    with pytest.raises(UsageError, match="no aligner 'giza': choose one of transport, ibm1, fast_align, counts"):
+    with pytest.raises(UsageError, match="no aligner 'giza': choose one of transport, ibm1, ibm2, fast_align, counts"):
         align_units([[0]], [[0]], (1, 1), "giza")
     monkeypatch.setattr("kivuko.bitext.word_alignment.has_fast_align", lambda: False)
     with pytest.raises(MissingDependencyError, match=r"pip install 'kivuko\[align\]'"):

@@ -86,7 +86,7 @@ def test_the_first_runs_on_sentences_are_the_controls_by_word_alignment():
     assert runs[0].objective == "ibm1"
     assert runs[0].size == 100
     assert {run.size for run in runs} == {100, 300, 1000, 1200}
-    assert grids.contrasts(grid) == ["ibm1"]
+    assert grids.contrasts(grid) == ["ibm1", "ibm2"]
     assert grid.standard is False  # without fast_align
 
 

@@ -14,7 +14,7 @@ from kivuko.encoders.model import assemble, encode_texts
 from kivuko.encoders.teacher import load_teacher
 from kivuko.encoders.vocabulary import add_words, train_vocabulary
 from kivuko.errors import ModelError
-from kivuko.training.initialization import started_student, teacher_words, unit_vectors, whole_words
+from kivuko.training.initialization import _groups, started_student, teacher_words, unit_vectors, whole_words
 from kivuko.training.recipe import Start, load_recipe
 
 WORDS = {**COLORS, **NOUNS}
@@ -69,6 +69,13 @@ def test_a_word_starts_at_the_word_that_ibm_model_1_aligns_it_with(teacher, voca
     student = started(vocabulary, teacher, vectors="transplant", aligner="ibm1")
     for word, english in WORDS.items():
         assert cosine(student, word, centered(teacher, [english])[0]) > 0.9
+
+
+def test_only_sentences_have_an_order_that_says_something():
+    long, short = "the virus spread quickly among people in every city after march", "grinning face"
+    texts = [("sw", long), ("mr", short), ("so", long), ("sw", short)]
+    bitext = Bitext(tuple(Pair(code, f"neno {n}", english, "test") for n, (code, english) in enumerate(texts)))
+    assert _groups(bitext) == [-1, -1, 0, -1]  # Swahili: 6.5 words on the average
 
 
 def test_counting_alone_starts_further_off(teacher, vocabulary):

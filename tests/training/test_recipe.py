@@ -183,7 +183,9 @@ def test_which_shipped_recipes_use_transport():
     assert not any(load_recipe(name).uses_transport for name in ("mse", "sentence", "cosine", "relational", "greedy"))
 
 
-@pytest.mark.parametrize(("name", "aligner"), [("counted", "counts"), ("ibm1", "ibm1"), ("fast-align", "fast_align")])
+@pytest.mark.parametrize(
+    ("name", "aligner"), [("counted", "counts"), ("ibm1", "ibm1"), ("ibm2", "ibm2"), ("fast-align", "fast_align")]
+)
 def test_the_controls_of_the_transplant_differ_in_the_aligner_and_in_nothing_else(name, aligner):
     control, planned = load_recipe(name), load_recipe("transplant")
     assert control.start == replace(planned.start, aligner=aligner)

@@ -8,6 +8,7 @@ import random
 import pytest
 import torch
 
+from kivuko.bitext.word_alignment import align_units
 from kivuko.errors import UsageError
 from kivuko.transport.association import associate
 from kivuko.transport.solve import solve
@@ -43,6 +44,47 @@ def test_what_one_pair_explains_is_not_explained_again():
     # "a" is known from a pair by itself, so in the other pair what is left must be b's.
     result = associate([[0], [0, 1]], [[0], [0, 1]], (2, 2), regularization=0.2, rounds=6)
     assert result.mean_of(torch.eye(2))[1, 1] > 0.95
+
+
+ORDER = 8  # units of a sentence, and their translations in the same order or in reverse
+
+
+def in_order(reverse: bool, seed: int) -> tuple[list[list[int]], list[list[int]]]:
+    """Sentences of eight of thirty words, word i is word i; words 30 and 31 occur in one sentence only."""
+    drawn = random.Random(seed)
+    ours = [drawn.sample(range(30), ORDER) for _ in range(40)]
+    ours[0] = [30, *ours[0][1:-1], 31]
+    return ours, [one[::-1] if reverse else list(one) for one in ours]
+
+
+@pytest.mark.parametrize("aligner", ["transport", "ibm2"])
+@pytest.mark.parametrize("reverse", [False, True])
+def test_distances_tell_apart_words_that_occur_once(aligner, reverse):
+    ours, theirs = in_order(reverse, 0)
+    other, beside = in_order(not reverse, 1)  # of another language, whose order is the other one
+    shape = (64, 64)
+    other, beside = ([[unit + 32 for unit in one] for one in side] for side in (other, beside))
+    groups = [0] * len(ours) + [1] * len(other)
+    result = align_units([*ours, *other], [*theirs, *beside], shape, aligner, groups=groups)
+    mean = result.mean_of(torch.eye(64))
+    for word in (30, 31, 62, 63):
+        assert mean[word].argmax() == word
+        assert mean[word, word] > 0.8
+    blind = align_units(ours, theirs, shape, "transport" if aligner == "transport" else "ibm1").mean_of(torch.eye(64))
+    assert blind[30, 30] == pytest.approx(float(blind[30, 31]), abs=1e-3), "counts alone cannot"
+
+
+def test_order_that_says_nothing_changes_nothing():
+    ours, theirs = corpus()
+    plain, masked = (associate(ours, theirs, (WORDS, WORDS), groups=one).mass for one in (None, [-1] * len(ours)))
+    assert torch.equal(plain, masked)
+    first, second = (
+        align_units(ours, theirs, (WORDS, WORDS), "ibm1").mass,
+        align_units(ours, theirs, (WORDS, WORDS), "ibm2", groups=[-1] * len(ours)).mass,
+    )
+    assert torch.equal(first, second)
+    with pytest.raises(UsageError, match="2 groups and 60 pairs: give one per pair"):
+        associate(ours, theirs, (WORDS, WORDS), groups=[0, 0])
 
 
 def test_one_round_is_the_plan_of_every_pair_at_the_cost_that_counts_give():

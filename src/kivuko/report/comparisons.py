@@ -35,6 +35,7 @@ BASELINES = (TRANSLATE_TEST, LEXICAL, MSE)
 # What a recipe is made of: (part, with it, without it), fixed beforehand.
 PARTS = (
     ("start", "transplant", "ibm1"),
+    ("start", "transplant", "ibm2"),
     ("start", "transplant", "fast-align"),
     ("loss", "transport", "contrastive"),
     ("loss on start", "optical", "transplant"),
