@@ -82,6 +82,7 @@ COMMANDS = [
     ("study low-resource --records out.jsonl --recipe {}", ".toml"),
     ("study low-resource --records out.jsonl --translator {}", ""),
     ("study robustness --records out.jsonl --config {}", ".toml"),
+    ("study robustness --records out.jsonl --image-tower {}", ""),
     ("report {}", ".jsonl"),
 ]
 

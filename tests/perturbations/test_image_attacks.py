@@ -125,6 +125,16 @@ def test_more_effort_goes_deeper(norm, goal_kind):
     assert adaptive < blind < clean.mean()
 
 
+@pytest.mark.parametrize("attack", [apgd, pgd])
+def test_no_image_is_safer_after_more_restarts(attack):
+    tower, pixels, threat = tiny_tower(), images(12), Threat("linf", 4 / 255)
+    goal = search_goal(tower, pixels)
+    margins = [attack(tower, pixels, goal, threat, steps=4, restarts=n, early_stop=False).margins for n in (1, 2, 5)]
+    assert (margins[1] <= margins[0]).all()
+    assert (margins[2] <= margins[1]).all()
+    assert (margins[2] < margins[0]).any()
+
+
 @pytest.mark.parametrize("goal_kind", [search_goal, naming_goal])
 @pytest.mark.parametrize("attack", [partial(apgd, steps=20), partial(pgd, steps=20), partial(square, queries=200)])
 def test_targeted_attacks_get_what_they_want(attack, goal_kind):

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from kivuko.errors import UsageError
 from kivuko.evaluation.attack.examples import read_examples
 from kivuko.evaluation.records import read_per_query, read_records
 from kivuko.report.writing import write_report
 from kivuko.studies.data import EmojiData
-from kivuko.studies.engine import Place, perform_study
+from kivuko.studies.engine import Place, perform_study, run_study
 from kivuko.studies.grid import Variant
-from kivuko.studies.robustness import ROBUSTNESS, STUDY
+from kivuko.studies.robustness import ROBUSTNESS, STUDY, robustness_header, robustness_study
 from kivuko.studies.robustness_inputs import (
     RECIPES,
     STANDARD_PLAN,
@@ -23,6 +25,7 @@ from kivuko.studies.robustness_inputs import (
     robustness_grid,
     robustness_inputs,
 )
+from kivuko.training.image_tower import TRAINING_FILE
 from kivuko.training.recipe import load_recipe, parse_recipe
 
 ENGLISH = "warm_start=true,crafted=english"
@@ -187,3 +190,43 @@ def test_grids():
     assert robustness_grid(recipes).standard
     assert not robustness_grid(recipes, Variant("quick")).standard
     assert not replace(robustness_grid(recipes), plan=Plan(STANDARD_PLAN.attacks[1:])).standard
+
+
+def test_a_tower_that_has_not_seen_the_test_images_searches_in_place_of_those_that_ship(tiny_world, tmp_path):
+    from kivuko.datasets.emoji.sources import shipped_image_tower
+    from kivuko.encoders.teacher import load_teacher
+
+    place = shutil.copytree(shipped_image_tower(), tmp_path / "unseen")
+    (place / TRAINING_FILE).write_text('{"splits": ["train"]}')
+    study = robustness_study(["apgd:eps=8/255,steps=1,restarts=2"], only=True, concepts=5)
+    grid = replace(study.grid([load_recipe("mse")]), image_tower=place)
+    assert [(one.text, one.concepts) for one in grid.plan.attacks] == [("apgd:eps=8/255,steps=1,restarts=2", 5)]
+    assert not grid.standard
+    data = EmojiData(tiny_world, ("sw", "mr"))
+    inputs = robustness_inputs(data, load_teacher(), grid.plan, words=False, image_tower=place)
+    assert [one.name for one in inputs.towers] == ["unseen"]
+    assert set(inputs.towers[0].pixels) == {
+        query.image for code in data.languages for query in data.queries(code, "test")
+        if query.concept in inputs.concepts[:5]
+    }  # fmt: skip
+    limits = robustness_header(grid, inputs, data.bitext("train"), [], "test", 1).protocol["limits"]
+    assert any("has not seen the images of the test split" in line for line in limits)
+    assert not any("trained on images of the test split" in line for line in limits)
+
+
+def test_a_tower_that_ships_has_seen_the_test_images(robustness_data):
+    grid = RobustnessGrid((load_recipe("mse"),), (10,), (0,), ("sw", "mr"), plan=PLAN)
+    header = robustness_header(grid, robustness_data, robustness_data.data.bitext("train"), [], "test", 1)
+    assert any("trained on images of the test split too" in line for line in header.protocol["limits"])
+    assert header.protocol["image towers"]["emoji"].endswith("train, validation, test")
+
+
+@pytest.mark.parametrize("options", [{"only": True}, {"concepts": 3}])
+def test_options_of_attacks_without_attacks_are_refused(options):
+    with pytest.raises(UsageError, match="name one"):
+        robustness_study(**options)
+
+
+def test_sentences_take_no_image_tower(tmp_path):
+    with pytest.raises(UsageError, match="tico19:x has no images"):
+        run_study(ROBUSTNESS, tmp_path / "r.jsonl", dataset="tico19:x", image_tower=tmp_path)

@@ -6,8 +6,19 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from kivuko.errors import UsageError
-from kivuko.training.image_tower import TowerTraining, prototypes, reduced, tower_recall, train_image_tower
+from kivuko.encoders.image_tower import SmallImageTower, load_image_tower
+from kivuko.errors import CorruptFileError, UsageError
+from kivuko.training import image_tower
+from kivuko.training.image_tower import (
+    TRAINING_FILE,
+    TowerTraining,
+    learned_splits,
+    make_image_tower,
+    prototypes,
+    reduced,
+    tower_recall,
+    train_image_tower,
+)
 
 IMAGES = 12
 
@@ -152,3 +163,60 @@ def test_a_checkpoint_of_other_settings_is_refused(images, names, tmp_path):
     train_image_tower(images, own, vectors, TowerTraining(steps=2, batch_size=5), None, tmp_path / "at")
     with pytest.raises(UsageError, match="belongs to another run"):
         train_image_tower(images, own, vectors, TowerTraining(steps=3, batch_size=5), None, tmp_path / "at")
+
+
+@pytest.fixture
+def learned(monkeypatch):
+    """Replace the training by a random tower; a list of what each was to learn from: images, their names, vectors."""
+    calls = []
+
+    def train(images, image_of_name, name_vectors, *_):
+        calls.append((images, image_of_name, name_vectors))
+        return SmallImageTower(name_vectors.shape[1]).eval()
+
+    monkeypatch.setattr(image_tower, "train_image_tower", train)
+    monkeypatch.setattr(image_tower, "tower_recall", lambda *given: {1: len(given[3]) / 100, 10: 1.0})
+    return calls
+
+
+def test_a_tower_learns_from_the_images_of_its_splits_only(tiny_world, learned, tmp_path):
+    tower = make_image_tower(tiny_world, tmp_path / "unseen", splits=["train"])
+    ((images, image_of_name, vectors),) = learned
+    own = [one for one in tiny_world.emoji if one.split == "train"]
+    rows = sorted({one.image for one in own})
+    assert 0 < len(rows) < len(tiny_world.images)
+    assert torch.equal(images, torch.from_numpy(tiny_world.images[rows]))
+    assert [rows[place] for place in image_of_name.tolist()] == [one.image for one in own]
+    assert len(vectors) == len(own)
+    sizes = tiny_world.split_sizes()
+    assert {name: round(recall[1] * 100) for name, recall in tower.recall.items()} == {
+        "trained": sizes["train"], "validation": sizes["validation"], "test": sizes["test"]
+    }  # fmt: skip
+    assert learned_splits(tower.path) == ("train",)
+    assert load_image_tower(tower.path, 384).get_embedding_dimension() == 384
+    card = (tower.path / "README.md").read_text("utf-8")
+    assert "--train-image-tower --splits train`" in card
+    assert f"{len(rows):,} of the {len(tiny_world.images):,} distinct emoji" in card
+
+
+def test_a_tower_learns_from_all_splits_by_default(tiny_world, learned, tmp_path):
+    tower = make_image_tower(tiny_world, tmp_path / "all")
+    ((images, image_of_name, _),) = learned
+    assert torch.equal(images, torch.from_numpy(tiny_world.images))
+    assert image_of_name.tolist() == [one.image for one in tiny_world.emoji]
+    assert set(tower.recall) == {"trained"}
+    assert set(learned_splits(tower.path)) == {"train", "validation", "test"}
+
+
+@pytest.mark.parametrize("splits", [["tests"], []])
+def test_unknown_splits_are_refused(tiny_world, tmp_path, splits):
+    with pytest.raises(UsageError, match=r"splits: (tests|none); give some of train, validation, test"):
+        make_image_tower(tiny_world, tmp_path / "t", splits=splits)
+
+
+def test_a_tower_that_does_not_say_counts_as_having_seen_everything(tmp_path):
+    assert learned_splits(tmp_path) == ("train", "validation", "test")
+    for wrong in ("[", "[]", "{}", '{"splits": 3}'):
+        (tmp_path / TRAINING_FILE).write_text(wrong)
+        with pytest.raises(CorruptFileError, match="Train the image tower again"):
+            learned_splits(tmp_path)

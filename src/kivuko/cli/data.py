@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kivuko.cli.options import PATH, Command, languages_option, sources_options
+from kivuko.cli.options import PATH, Command, Several, languages_option, sources_options
 from kivuko.cli.output import show
 
 if TYPE_CHECKING:
@@ -24,6 +24,10 @@ def command() -> None:
 @sources_options
 @click.option("--list", "list_only", is_flag=True, help="List the available languages, and stop.")
 @click.option("--train-image-tower", is_flag=True, help="Train the image tower (10 minutes on two cores).")
+@click.option(
+    "--splits", cls=Several, metavar="SPLITS",
+    help="Train on the images of these splits only: train, validation, test.  [default: all]",
+)  # fmt: skip
 @click.option("--out", type=PATH, help="Folder of the image tower.  [default: image_tower]")
 @click.option("--steps", type=int, help="Steps of --train-image-tower.  [default: 3600]")
 def emoji(
@@ -32,6 +36,7 @@ def emoji(
     font: Path | None,
     list_only: bool,
     train_image_tower: bool,
+    splits: tuple[str, ...],
     out: Path | None,
     steps: int | None,
 ) -> None:
@@ -42,6 +47,7 @@ def emoji(
       kivuko data emoji --languages sw so mr
       kivuko data emoji --list
       kivuko data emoji --train-image-tower --out my-tower
+      kivuko data emoji --train-image-tower --splits train --out unseen
     """
 
     if list_only:
@@ -54,11 +60,13 @@ def emoji(
         return
     world = load_world(languages, cldr, font)
     if train_image_tower:
+        from kivuko.datasets.emoji.world import SPLITS
         from kivuko.training.image_tower import make_image_tower
 
-        tower = make_image_tower(world, out, steps=steps)
-        line = ", ".join(f"R@{k} {value:.4f}" for k, value in tower.recall.items())
-        show(f"{tower.path}: English name to image, unseen views: {line}")
+        tower = make_image_tower(world, out, splits=splits or SPLITS, steps=steps)
+        for name, recall in tower.recall.items():
+            line = ", ".join(f"R@{k} {value:.4f}" for k, value in recall.items())
+            show(f"{tower.path}: English name to image, unseen views, {name}: {line}")
         return
     show(world_table(world))
     sizes = ", ".join(f"{name} {count:,}" for name, count in world.split_sizes().items())

@@ -259,6 +259,10 @@ def study_options(records: str, quick: str, larger: str) -> Callable[[Decorated]
             "--multi-vector/--one-vector", "multi_vector", default=None,
             help="Measure late interaction on sentences, or not.  [default: with a static student]",
         ),
+        click.option(
+            "--image-tower", type=PATH, metavar="FOLDER",
+            help="Search the emoji images of this image tower.  [default: the one that comes with Kivuko]",
+        ),
         click.option("--seeds", type=click.IntRange(1, 100), help="Number of seeds.  [default: 5]"),
         click.option("--steps", type=click.IntRange(min=1), help="Steps of every recipe.  [default: by size]"),
         click.option(

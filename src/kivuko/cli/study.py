@@ -66,11 +66,18 @@ def low_resource(ctx: click.Context, /, **options: Any) -> None:
     "-a", "--attack", "attacks", cls=Several, metavar="ATTACKS",
     help="Attacks besides the study's, named as for 'kivuko attack': for example package.module:Class.",
 )  # fmt: skip
+@click.option("--only-attacks", is_flag=True, help="Run only the attacks of --attack, not the study's.")
+@click.option(
+    "--concepts", type=click.IntRange(min=1),
+    help="Test concepts whose queries the searches and gradients of --attack attack.  [default: as the study's]",
+)  # fmt: skip
 @languages_option
 @sources_options
 @config_option
 @click.pass_context
-def robustness(ctx: click.Context, /, attacks: tuple[str, ...], **options: Any) -> None:
+def robustness(
+    ctx: click.Context, /, attacks: tuple[str, ...], only_attacks: bool, concepts: int | None, **options: Any
+) -> None:
     """Does transport make low-resource image search more robust? Objectives × attacks × budgets × seeds.
 
     Every system is trained, then attacked: random misspellings, searches for the worst ones, noise on the images,
@@ -83,11 +90,12 @@ def robustness(ctx: click.Context, /, attacks: tuple[str, ...], **options: Any) 
       kivuko study robustness                      over 90 minutes on two cores
       kivuko study robustness --recipe contrastive optical optical-robust --seeds 3
       kivuko study robustness --dataset tico19:tico19/     texts only
+      kivuko study robustness --only-attacks --attack apgd:eps=4/255,steps=100,restarts=5 --concepts 40
       kivuko report robustness.jsonl
     """
     from kivuko.studies.robustness import robustness_study
 
-    records = _run(ctx, robustness_study(attacks), options)
+    records = _run(ctx, robustness_study(attacks, only=only_attacks, concepts=concepts), options)
     _print([attacked_table(records)], records, options["records"])
 
 

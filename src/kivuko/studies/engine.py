@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from kivuko.bitext.english_text import read_english
 from kivuko.bitext.pairs import Bitext
 from kivuko.datasets.spec import EMOJI
-from kivuko.errors import CorruptFileError, DataError, UsageError
+from kivuko.errors import CorruptFileError, DataError, UsageError, check_path
 from kivuko.evaluation.attack.examples import examples_path, read_examples, write_examples
 from kivuko.evaluation.records import (
     Condition,
@@ -102,6 +102,7 @@ def run_study(
     seeds: int | None = None,  # number of seeds
     steps: int | None = None,  # of every recipe; None: by size
     languages: Sequence[str] | None = None,
+    image_tower: Path | str | None = None,  # folder of one for the emoji images, in place of the one that ships
     translator: str | None = None,  # a translation model for translate-test, in place of those trained on the bitext
     translation: bool = True,  # False leaves translate-test out
     quick: bool = False,  # a few runs that show that all works, and prove nothing
@@ -117,10 +118,13 @@ def run_study(
     if english is not None and student == "static":
         raise UsageError("--english: a static student has no projection to fit to it. Choose --student "
                          "multilingual-e5-small or another encoder, or leave it out.")  # fmt: skip
+    tower = _check_tower(image_tower, dataset)
     mode: Mode = "quick" if quick else "larger" if larger else "standard"
     variant = Variant(mode, dataset != EMOJI, student)
     chosen = [load_recipe(name) for name in dict.fromkeys(recipes or study.recipes(variant))]
     changes: dict[str, Any] = {"translator": translator} | ({} if translation else {"translation": None})
+    if tower is not None:
+        changes["image_tower"] = tower
     if steps is not None:
         changes["steps"] = steps
     if seeds is not None:
@@ -236,6 +240,20 @@ def _check_options(translator: str | None, translation: bool, quick: bool, large
         refuse_unreadable(folder)
         if not (folder / "config.json").is_file():
             raise UsageError(f"{translator}: not a translation model (no config.json in it).")
+
+
+def _check_tower(folder: Path | str | None, dataset: str) -> Path | None:
+    place = check_path("image_tower", folder, "an image tower's folder", optional=True)
+    if place is None:
+        return None
+    if dataset != EMOJI:
+        raise UsageError(f"--image-tower {folder}: {dataset} has no images; leave it out.")
+    if not (place / "modules.json").is_file():
+        raise UsageError(
+            f"--image-tower {folder}: not an image tower (no modules.json in it). Train one with "
+            "'kivuko data emoji --train-image-tower'."
+        )
+    return place
 
 
 def _load_or_note(file: RunFile, names: dict[tuple[str, ...], tuple[str, ...]]) -> Measured | None:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from kivuko.bitext.pairs import Bitext
@@ -117,6 +118,7 @@ class Grid:
     student: str = "static"
     multi_vector: bool = True  # whether late interaction is measured
     batch: int = BATCH
+    image_tower: Path | None = None  # searches the emoji images in place of the one that ships
     up_to: bool = False  # whether a language that has fewer pairs than a size takes part with all of its own
 
     def __post_init__(self) -> None:
@@ -170,7 +172,7 @@ class Grid:
         names = {recipe.name for recipe in self.recipes}
         usual = PRETRAINED_RECIPES if self.student != "static" else SENTENCE_RECIPES if self.up_to else RECIPES
         covers = names >= set(usual) and {*self.sizes} >= {*SIZES} and {*self.seeds} >= {*range(SEEDS)}
-        as_ever = covers and self.steps is None and self.translator is None
+        as_ever = covers and self.steps is None and self.translator is None and self.image_tower is None
         if self.up_to:
             return as_ever
         return as_ever and self.languages == DEFAULT_LANGUAGES and self.lexical and self.translation == TRANSLATION

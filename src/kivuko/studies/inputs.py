@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -28,6 +29,7 @@ from kivuko.search.building import emoji_vectors
 from kivuko.studies.data import ENGLISH, SPLITS, TEST, VALIDATION, EmojiData, StudyData
 from kivuko.studies.runs import Measured
 from kivuko.text import word_list
+from kivuko.training.image_tower import learned_splits
 from kivuko.training.initialization import whole_words
 from kivuko.training.own_space import OwnSpace
 from kivuko.training.recipe import Recipe
@@ -109,6 +111,7 @@ class StudyInputs:
     teacher_name: str
     teacher_source: str
     teacher_fingerprint: str
+    learned_splits: tuple[str, ...] = ()  # of whose images the image tower learned
     words: KnownTexts | None = None  # of the teacher's own vocabulary, where a recipe needs them
 
     @property
@@ -147,6 +150,7 @@ def study_inputs(
     teacher: TextTeacher,
     *,
     words: bool = False,  # see :func:`needs_words`
+    image_tower: Path | None = None,  # None: the one that ships
     progress: Callable[[int, int], None] | None = None,
 ) -> StudyInputs:
     """Encode images, documents and sentences, or read them from the cache."""
@@ -160,11 +164,11 @@ def study_inputs(
     own = teacher_vectors(teacher, whole_words(teacher.model.tokenizer), progress=progress) if words else None
     documents = data.documents
     document_vectors = teacher_vectors(teacher, documents, progress=progress)
-    images = np.zeros((0, teacher.dim), dtype=np.float32)
+    images, learned_from = np.zeros((0, teacher.dim), dtype=np.float32), tuple[str, ...]()
     if isinstance(data, EmojiData):
         with quiet():
-            tower = load_image_tower(shipped_image_tower(), teacher.dim)
-        images = emoji_vectors(tower, data.world)
+            tower = load_image_tower(folder := image_tower or shipped_image_tower(), teacher.dim)
+        images, learned_from = emoji_vectors(tower, data.world), learned_splits(folder)
         unseen = np.zeros((len(data.world.images), 0, 0, 4), dtype=np.uint8)
         data = replace(data, world=replace(data.world, images=unseen))
     return StudyInputs(
@@ -175,7 +179,7 @@ def study_inputs(
         known=KnownTexts.of(known),
         mean=known.tokens[: int(known.offsets[len(learned)])].float().mean(0).numpy(),
         teacher_name=teacher.name, teacher_source=teacher.source, teacher_fingerprint=teacher.fingerprint,
-        words=None if own is None else KnownTexts.of(own),
+        learned_splits=learned_from, words=None if own is None else KnownTexts.of(own),
     )  # fmt: skip
 
 

@@ -25,7 +25,7 @@ from kivuko.languages import language, resource_groups
 from kivuko.progress import progress_bar
 from kivuko.studies import grid as grids
 from kivuko.studies import inputs as shared
-from kivuko.studies.data import ENGLISH, SPLITS, StudyData
+from kivuko.studies.data import ENGLISH, SPLITS, TEST, StudyData
 from kivuko.studies.engine import FinishedRuns, Study, texts_of
 from kivuko.studies.runs import Measured, Notes, RunFile
 from kivuko.training.own_space import Encode, OwnSpace, shifted
@@ -161,7 +161,7 @@ def encoded_inputs(data: StudyData, grid: grids.Grid, progress: bool | None) -> 
         teacher = load_teacher()
     with progress_bar("teacher", progress) as report:
         words = shared.needs_words(grid.recipes)
-        return shared.study_inputs(data, teacher, words=words, progress=report)
+        return shared.study_inputs(data, teacher, words=words, image_tower=grid.image_tower, progress=report)
 
 
 def study_header(
@@ -210,6 +210,8 @@ def limits(grid: grids.Grid, inputs: shared.StudyInputs) -> list[str]:
     """Return the limits of the study, a line each."""
     texts = texts_of(STUDY, inputs.data.name)
     lines: list[str] = [*texts["limits"]]
+    if inputs.learned_splits:
+        lines.append(texts["limit_seen" if TEST in inputs.learned_splits else "limit_unseen"])
     least = min((size for size in grid.sizes if size is not None), default=None)
     held_out = len(inputs.data.queries(inputs.languages[0], "validation"))
     if least is not None and held_out > least:

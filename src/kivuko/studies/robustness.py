@@ -15,6 +15,7 @@ from kivuko.datasets.emoji.world import Query
 from kivuko.encoders.model import quiet
 from kivuko.encoders.teacher import TextTeacher, load_teacher
 from kivuko.encoders.token_batch import Encoder
+from kivuko.errors import UsageError
 from kivuko.evaluation.attack.examples import AttackedExample, examples_path, png, write_examples
 from kivuko.evaluation.group_means import LanguageScores, summarize
 from kivuko.evaluation.measures import CODE_POINTS, values_at
@@ -36,6 +37,7 @@ from kivuko.studies.grid import STANDARD, Run, Variant
 from kivuko.studies.low_resource import job_of, study_header, training_notes, translator_of
 from kivuko.studies.robustness_inputs import (
     HEADLINE_SIZE,
+    Plan,
     PlannedAttack,
     RobustnessGrid,
     RobustnessInputs,
@@ -88,7 +90,7 @@ def robustness_header(
         "attacks": attack_facts(grid.plan),
         "plan": asdict(grid.plan),
         "threat": texts["threat"],
-        **({"image towers": {one.name: "ships with Kivuko" for one in inputs.towers}} if inputs.towers[0].name else {}),
+        **({"image towers": _towers(grid, inputs)} if inputs.towers[0].name else {}),
         "measures": texts["measures"],
         "noise": texts["noise"],
         "attacked concepts": {
@@ -101,13 +103,19 @@ def robustness_header(
     return Header(command=command, protocol=protocol, seeds=grid.seeds)
 
 
+def _towers(grid: RobustnessGrid, inputs: RobustnessInputs) -> dict[str, str]:
+    learned = f"learned from the images of {', '.join(inputs.plain.learned_splits)}"
+    whence = "ships with Kivuko" if grid.image_tower is None else "named with --image-tower"
+    return {one.name: f"{whence}, {learned}" for one in inputs.towers}
+
+
 def perturbed_inputs(data: StudyData, grid: RobustnessGrid, progress: bool | None) -> RobustnessInputs:
     """Encode what all runs share, and perturb the images that need no system, with progress bars."""
     with quiet():
         teacher = load_teacher()
     with bars(progress) as display:
         return robustness_inputs(
-            data, teacher, grid.plan, words=shared.needs_words(grid.recipes),
+            data, teacher, grid.plan, words=shared.needs_words(grid.recipes), image_tower=grid.image_tower,
             encoded=late_task(display, "teacher"), attacked=late_task(display, "attacking images"),
         )  # fmt: skip
 
@@ -404,11 +412,17 @@ ROBUSTNESS = Study(
 )
 
 
-def robustness_study(attacks: Sequence[str] = ()) -> Study:
-    """Return the study with further attacks, as ``kivuko attack`` takes them: ``package.module:Class``, say."""
+def robustness_study(attacks: Sequence[str] = (), *, only: bool = False, concepts: int | None = None) -> Study:
+    """Return the study with further attacks, as ``kivuko attack`` takes them: ``package.module:Class``, say.
+
+    ``only``: leave out the study's own attacks. ``concepts``: number of test concepts whose queries the searches and
+    gradients among ``attacks`` attack; None: as many as the study's at most, or if they are left out all.
+    """
+    if not attacks and (only or concepts):
+        raise UsageError("--only-attacks and --concepts are for attacks named with --attack: name one.")
 
     def grid(recipes: Sequence[Recipe], variant: Variant = STANDARD) -> RobustnessGrid:
         usual = robustness_grid(recipes, variant)
-        return replace(usual, plan=usual.plan.plus(attacks))
+        return replace(usual, plan=(Plan(()) if only else usual.plan).plus(attacks, concepts))
 
     return replace(ROBUSTNESS, grid=grid) if attacks else ROBUSTNESS

@@ -71,12 +71,13 @@ class Plan:
         specs = [one.specs[0] for one in self.attacks]
         return [spec.attack.name for spec in specs if spec.attack.family == "text noise"]
 
-    def plus(self, attacks: Sequence[str]) -> Self:
+    def plus(self, attacks: Sequence[str], concepts: int | None = None) -> Self:
         """Return the plan with further attacks, as ``kivuko attack`` takes them.
 
-        Noise is on all queries; searches and gradients attack as many concepts as those of the plan at most do.
+        Noise is on all queries; searches and gradients attack so many concepts, by default as many as those of the
+        plan at most do.
         """
-        most = max((one.concepts for one in self.attacks if one.concepts is not None), default=None)
+        most = concepts or max((one.concepts for one in self.attacks if one.concepts is not None), default=None)
         planned = list(self.attacks)
         there = {one.specs[0].label for one in planned}
         for group in sweeps(parse_attacks(attacks)):
@@ -198,7 +199,8 @@ class RobustnessGrid(Grid):
         usual = PRETRAINED_RECIPES if pretrained else SENTENCE_RECIPES if self.up_to else RECIPES
         covers = names >= set(usual) and {*self.sizes} >= {*SIZES} and len(self.seeds) >= 5
         plan = TEXT_PLAN if self.up_to else STANDARD_PLAN
-        return covers and self.plan == plan and self.steps is None and self.translator is None
+        as_ever = self.steps is None and self.translator is None and self.image_tower is None
+        return covers and self.plan == plan and as_ever
 
 
 def usual_recipes(variant: Variant) -> tuple[str, ...]:
@@ -307,8 +309,10 @@ class TowerImages:
         return digest.hexdigest()
 
 
-def tower_folders() -> dict[str, Path]:
-    """Return the towers that ship: the one that searches, and the one hardened against perturbed pixels."""
+def tower_folders(instead: Path | None = None) -> dict[str, Path]:
+    """Return the towers that ship, the one that searches and its hardened copy, or one ``instead`` of them."""
+    if instead is not None:
+        return {instead.resolve().name: instead}
     plain = shipped_image_tower()
     return {EMOJI: plain, ROBUST: plain.with_name("image_tower_robust")}
 
@@ -323,6 +327,7 @@ def is_crafted(spec: AttackSpec) -> bool:
 def tower_images(
     name: str,
     folder: Path,
+    dim: int,  # of its vectors
     world: EmojiWorld,
     names: Mapping[int, str],  # row of each image that goes through the corruptions -> its English name
     # row of the image -> the teacher's unit vector of its English name, of those that are attacked
@@ -333,7 +338,7 @@ def tower_images(
 ) -> TowerImages:
     """Encode the gallery and perturb images with nothing but the English names."""
     with quiet():
-        loaded = load_image_tower(folder, len(next(iter(english.values()))))
+        loaded = load_image_tower(folder, dim)
     tower = PixelTower(loaded)
     pixels = torch.cat([tower.pixels([world.image(row)]) for row in range(len(world.images))])
     gallery = tower.encode(pixels).numpy()
@@ -424,16 +429,17 @@ def robustness_inputs(
     plan: Plan,
     *,
     words: bool,  # see ``study_inputs``
+    image_tower: Path | None = None,  # in place of those that ship
     # called with (done, total)
     encoded: Callable[[int, int], None] | None = None,
     attacked: Callable[[int, int], None] | None = None,
 ) -> RobustnessInputs:
     """Encode everything, choose the concepts, and attack the images with the English names."""
-    plain = study_inputs(data, teacher, words=words, progress=encoded)
+    plain = study_inputs(data, teacher, words=words, image_tower=image_tower, progress=encoded)
     concepts = _concepts(data)
     names = {query.image: query.text for query in data.queries(ENGLISH, TEST)}
     if isinstance(data, EmojiData):
-        towers = _towers(data, teacher, plan, concepts, names, attacked)
+        towers = _towers(data, teacher, plan, tower_folders(image_tower), concepts, names, attacked)
     else:
         towers = (TowerImages(TEXTS_ONLY, Path(), plain.document_vectors[data.rows(TEST)], {}, {}, {}),)
     bitext = data.bitext("train")
@@ -445,6 +451,7 @@ def _towers(
     data: EmojiData,
     teacher: TextTeacher,
     plan: Plan,
+    folders: Mapping[str, Path],
     concepts: Sequence[str],
     names: dict[int, str],
     attacked: Callable[[int, int], None] | None,
@@ -461,7 +468,7 @@ def _towers(
     own = dict.fromkeys(
         query.image for code in data.languages for query in world.queries(code, TEST) if query.concept in queried
     )
-    folders, done = tower_folders(), 0
+    done = 0
 
     def ticked() -> None:
         nonlocal done
@@ -471,7 +478,8 @@ def _towers(
 
     ordered = dict(sorted(names.items()))
     return tuple(
-        tower_images(name, folder, world, ordered, english, list(own), plan, ticked) for name, folder in folders.items()
+        tower_images(name, folder, teacher.dim, world, ordered, english, list(own), plan, ticked)
+        for name, folder in folders.items()
     )
 
 

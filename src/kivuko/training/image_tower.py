@@ -19,13 +19,13 @@ from torch.nn import functional as F
 
 from kivuko import __version__
 from kivuko.datasets.emoji.augment import Augmentation, augment, premultiplied
-from kivuko.datasets.emoji.world import EmojiWorld
+from kivuko.datasets.emoji.world import SPLITS, EmojiWorld
 from kivuko.encoders.image_tower import SmallImageTower
 from kivuko.encoders.loading import fast_bfloat16
 from kivuko.encoders.model import quiet
 from kivuko.encoders.teacher import load_teacher
-from kivuko.errors import UsageError
-from kivuko.files import atomic_path, folder_beside, refuse_foreign
+from kivuko.errors import UsageError, unreadable
+from kivuko.files import atomic_path, folder_beside, refuse_foreign, write_text
 from kivuko.progress import TrainingProgress, bars
 from kivuko.training.loop import Report, Training, fit
 from kivuko.vectors import rescaled
@@ -49,19 +49,33 @@ class TowerTraining:
     seed: int = 0
 
 
+TRAINING_FILE = "training.json"  # in the folder of an image tower: the splits of the emoji world that it learned from
+
+
 @dataclass(frozen=True)
 class TrainedTower:
-    """A saved image tower: its folder, and the mean recall at 1 and at 10 over unseen views."""
+    """A saved image tower: its folder, and by split the mean recall at 1 and at 10 over unseen views.
+
+    Names of a split are looked for among the images of all splits; "trained" are those that it learned from.
+    """
 
     path: Path
-    recall: dict[int, float]
+    recall: dict[str, dict[int, float]]
 
 
 def make_image_tower(
-    world: EmojiWorld, out: Path | None = None, *, steps: int | None = None, progress: bool | None = None
+    world: EmojiWorld,
+    out: Path | None = None,
+    *,
+    splits: Sequence[str] = SPLITS,  # of whose images it learns; the others stay unseen, for a study
+    steps: int | None = None,
+    progress: bool | None = None,
 ) -> TrainedTower:
     """Train an image tower for the emoji world, resuming from ``OUT.training``, measure it, and save it."""
     out = out or Path("image_tower")
+    if not splits or (unknown := [name for name in splits if name not in SPLITS]):
+        raise UsageError(f"splits: {unknown[0] if splits else 'none'}; give some of {', '.join(SPLITS)}.")
+    splits = [name for name in SPLITS if name in splits]
     refuse_foreign(out, "modules.json", "an image tower")
     settings = TowerTraining() if steps is None else TowerTraining(steps=steps)
     if settings.steps < _LEAST_STEPS:
@@ -72,17 +86,40 @@ def make_image_tower(
         teacher = load_teacher()
     vectors = torch.cat([teacher.encode_tokens(names[i : i + 256]).pooled for i in range(0, len(names), 256)])
     images, image_of_name = torch.from_numpy(world.images), torch.from_numpy(rows)
+    learned = torch.tensor([one.split in splits for one in world.emoji])
+    own_rows, own_of_name = image_of_name[learned].unique(return_inverse=True)
     with bars(progress) as display:
         watch = TrainingProgress(display, "image tower", settings.batch_size, "images")
-        tower = train_image_tower(images, image_of_name, vectors, settings, watch.stepped, checkpoints)
+        own = images[own_rows], own_of_name, vectors[learned]
+        tower = train_image_tower(*own, settings, watch.stepped, checkpoints)
     tower.half().float()  # what is stored is what is measured
-    recalls = [tower_recall(tower, images, image_of_name, vectors, seed) for seed in _VIEW_SEEDS]
+    groups = {"trained": learned}
+    groups |= {name: torch.tensor([one.split == name for one in world.emoji]) for name in SPLITS if name not in splits}
+    recalls = {
+        name: [tower_recall(tower, images, image_of_name[which], vectors[which], seed) for seed in _VIEW_SEEDS]
+        for name, which in groups.items()
+    }
     model = tower.to_sentence_transformer()
     with atomic_path(out) as temporary, quiet():
         model.half().save(str(temporary), create_model_card=False)
-        (temporary / "README.md").write_text(_card(world, settings, recalls), encoding="utf-8")
+        about = {"splits": splits, "images": len(own_rows), "settings": asdict(settings)}
+        write_text(temporary / TRAINING_FILE, json.dumps(about, indent=2) + "\n")
+        write_text(temporary / "README.md", _card(world, settings, len(own_rows), splits, recalls))
     shutil.rmtree(checkpoints, ignore_errors=True)
-    return TrainedTower(out, {k: sum(recall[k] for recall in recalls) / len(recalls) for k in (1, 10)})
+    means = {name: {k: sum(one[k] for one in found) / len(found) for k in (1, 10)} for name, found in recalls.items()}
+    return TrainedTower(out, means)
+
+
+def learned_splits(folder: Path) -> tuple[str, ...]:
+    """Return the splits that an image tower learned from; all where its folder does not say."""
+    file = folder / TRAINING_FILE
+    try:
+        named = json.loads(file.read_text(encoding="utf-8"))["splits"]
+        return tuple(name for name in SPLITS if name in named)
+    except FileNotFoundError:
+        return SPLITS
+    except (OSError, ValueError, KeyError, TypeError) as problem:
+        raise unreadable(file, problem, f"{file}: corrupted or unreadable. Train the image tower again.") from problem
 
 
 def prototypes(name_vectors: Tensor, image_of_name: Tensor, images: int) -> Tensor:
@@ -203,8 +240,16 @@ def tower_recall(
     return {k: (better < k).float().mean().item() for k in (1, 10)}
 
 
-def _card(world: EmojiWorld, settings: TowerTraining, recalls: Sequence[dict[int, float]]) -> str:
-    rows = [f"| {seed} | {r[1]:.4f} | {r[10]:.4f} |" for seed, r in zip(_VIEW_SEEDS, recalls, strict=True)]
+def _card(
+    world: EmojiWorld, settings: TowerTraining, images: int, splits: Sequence[str],
+    recalls: Mapping[str, Sequence[dict[int, float]]],
+) -> str:  # fmt: skip
+    rows = [
+        f"| {split} | {seed} | {recall[1]:.4f} | {recall[10]:.4f} |"
+        for split, own in recalls.items()
+        for seed, recall in zip(_VIEW_SEEDS, own, strict=True)
+    ]
+    option = "" if set(splits) == set(SPLITS) else f" --splits {' '.join(splits)}"
     return "\n".join(
         [
             "# Image tower of the emoji world",
@@ -213,17 +258,19 @@ def _card(world: EmojiWorld, settings: TowerTraining, recalls: Sequence[dict[int
             "all-MiniLM-L6-v2 puts their English names. It knows emoji and nothing else: it is the image side of",
             "Kivuko's demonstration, not a general image encoder.",
             "",
-            f"Made by `kivuko data emoji --train-image-tower` with Kivuko {__version__} and torch {torch.__version__}:",
+            f"Made by `kivuko data emoji --train-image-tower{option}` with Kivuko {__version__} and torch "
+            f"{torch.__version__}:",
             "",
-            f"- images: {len(world.images):,} distinct emoji of Noto Color Emoji (SIL Open Font License 1.1);",
+            f"- images: {images:,} of the {len(world.images):,} distinct emoji of Noto Color Emoji (SIL Open Font",
+            f"  License 1.1), those of the splits {', '.join(splits)};",
             f"  names: CLDR (Unicode License v3); sources' fingerprint `{world.fingerprint[:16]}`",
             f"- settings: `{json.dumps(asdict(settings))}`",
             f"- views: `{json.dumps(asdict(Augmentation()))}`",
             "",
             "English name to image, one unseen view of every image as the gallery, ties against the name:",
             "",
-            "| seed of the views | R@1 | R@10 |",
-            "|---|---|---|",
+            "| names | seed of the views | R@1 | R@10 |",
+            "|---|---|---|---|",
             *rows,
             "",
             "Weights are stored in half precision and loaded in single. License: Apache-2.0.",
