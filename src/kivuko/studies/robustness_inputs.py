@@ -460,9 +460,11 @@ def _towers(
     world = data.world
     named = set(concepts[: _largest(plan, english=True)])
     attacked_names = [query for query in world.queries(ENGLISH, TEST) if query.concept in named]
-    pooled = teacher.encode_tokens([query.text for query in attacked_names]).pooled.cpu().numpy()
-    vectors = unit_rows(pooled.astype(np.float32))
-    english = dict(zip([query.image for query in attacked_names], vectors, strict=True))
+    english: dict[int, Vectors] = {}
+    if attacked_names:  # a plan may attack with own vectors alone
+        pooled = teacher.encode_tokens([query.text for query in attacked_names]).pooled.cpu().numpy()
+        vectors = unit_rows(pooled.astype(np.float32))
+        english = dict(zip([query.image for query in attacked_names], vectors, strict=True))
     names |= {query.image: query.text for query in attacked_names}
     queried = set(concepts[: _largest(plan, english=False)])
     own = dict.fromkeys(
