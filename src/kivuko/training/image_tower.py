@@ -90,8 +90,8 @@ def make_image_tower(
     own_rows, own_of_name = image_of_name[learned].unique(return_inverse=True)
     with bars(progress) as display:
         watch = TrainingProgress(display, "image tower", settings.batch_size, "images")
-        own = images[own_rows], own_of_name, vectors[learned]
-        tower = train_image_tower(*own, settings, watch.stepped, checkpoints)
+        lessons = images[own_rows], own_of_name, vectors[learned]
+        tower = train_image_tower(*lessons, settings, watch.stepped, checkpoints)
     tower.half().float()  # what is stored is what is measured
     groups = {"trained": learned}
     groups |= {name: torch.tensor([one.split == name for one in world.emoji]) for name in SPLITS if name not in splits}
@@ -106,7 +106,7 @@ def make_image_tower(
         write_text(temporary / TRAINING_FILE, json.dumps(about, indent=2) + "\n")
         write_text(temporary / "README.md", _card(world, settings, len(own_rows), splits, recalls))
     shutil.rmtree(checkpoints, ignore_errors=True)
-    means = {name: {k: sum(one[k] for one in found) / len(found) for k in (1, 10)} for name, found in recalls.items()}
+    means = {name: {k: sum(one[k] for one in own) / len(own) for k in (1, 10)} for name, own in recalls.items()}
     return TrainedTower(out, means)
 
 
