@@ -243,7 +243,7 @@ def _check_options(translator: str | None, translation: bool, quick: bool, large
 
 
 def _check_tower(folder: Path | str | None, dataset: str) -> Path | None:
-    place = check_path("image_tower", folder, "an image tower's folder", optional=True)
+    place: Path | None = check_path("image_tower", folder, "an image tower's folder", optional=True)
     if place is None:
         return None
     if dataset != EMOJI:
