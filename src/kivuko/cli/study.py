@@ -90,7 +90,7 @@ def robustness(
       kivuko study robustness                      over 90 minutes on two cores
       kivuko study robustness --recipe contrastive optical optical-robust --seeds 3
       kivuko study robustness --dataset tico19:tico19/     texts only
-      kivuko study robustness --only-attacks --attack apgd:eps=4/255,steps=100,restarts=5 --concepts 40
+      kivuko study robustness --seeds 1 --only-attacks --attack apgd:eps=4/255,steps=100 --concepts 20
       kivuko report robustness.jsonl
     """
     from kivuko.studies.robustness import robustness_study
