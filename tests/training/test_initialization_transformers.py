@@ -14,6 +14,7 @@ from kivuko.encoders.vocabulary import add_words, train_vocabulary
 from kivuko.errors import ModelError
 from kivuko.training.initialization import (
     map_english,
+    map_pairs,
     refuse_unread_script,
     ridge,
     start_transformer,
@@ -163,6 +164,27 @@ def test_a_map_from_english_text_brings_the_student_to_the_teacher(folder):
     torch.testing.assert_close(
         torch.from_numpy(encode_texts(model, english)), F.normalize(ours, dim=-1), atol=1e-4, rtol=0
     )
+
+
+def test_a_projection_fitted_to_pairs_finds_more_translations_and_leaves_the_encoder(folder):
+    teacher, pairs = load_teacher(folder), bitext()
+    english = sorted({pair.english for pair in pairs.pairs})
+    theirs = torch.from_numpy(teacher.model.encode(english))
+
+    def share_first(own):
+        with torch.no_grad():
+            found = (own.encode_tokens([pair.text for pair in pairs.pairs]).pooled @ theirs.T).argmax(1)
+        return sum(english[place] == pair.english for place, pair in zip(found, pairs.pairs, strict=True)) / len(pairs)
+
+    own, only_english, again = (with_new_words(student(folder), pairs, PLANS) for _ in range(3))
+    before = {name: one.clone() for name, one in own.model.state_dict().items()}
+    map_english(only_english, [pair.english for pair in pairs.pairs], teacher)
+    map_pairs(own, pairs, teacher)
+    map_pairs(again, pairs, teacher)
+    assert all(torch.equal(before[name], one) for name, one in own.model.state_dict().items())
+    assert share_first(own) > share_first(only_english) + 0.1
+    assert all(one.requires_grad and one.grad is None for one in own.projection.parameters())
+    assert torch.equal(own.projection.weight, again.projection.weight), "one seed, one projection"
 
 
 def test_english_text_beside_the_bitext_makes_the_map_better(folder, monkeypatch):

@@ -146,8 +146,8 @@ def test_a_wrong_schedule_is_named(entry, message):
     ("entry", "message"),
     [
         ('vectors = "means"', "[student] vectors = 'means' is none of: random, transplant"),
-        ('aligner = "giza"', "[student] aligner = 'giza' is none of: transport, ibm1, fast_align, counts"),
-        ('projection = "no"', "[student] projection = 'no' is none of: random, english"),
+        ('aligner = "giza"', "[student] aligner = 'giza' is none of: transport, ibm1, ibm2, fast_align, counts"),
+        ('projection = "no"', "[student] projection = 'no' is none of: random, english, pairs"),
         ("vectors = true", "vectors = True is none of"),
         ("scale = 0", "[student] scale = 0 is not a positive number"),
         ("scale = inf", "scale = inf is not a positive number"),

@@ -161,7 +161,7 @@ def distill(
         patience=patience,
     )  # fmt: skip
     chosen.check_student(str(student))
-    if more and chosen.start.projection != "english":
+    if more and chosen.start.projection == "random":
         raise UsageError(f"--english: recipe {chosen.name} does not fit the projection to English text; leave it out.")
     with bars(progress) as display:
         stream = first = None

@@ -124,7 +124,7 @@ class Start:
     spelling: float = 0.0  # >= 0, bonus for a subword and a word that are spelled the same, in nats; 0: none
     neighbors: bool = False  # a static student reads misspelled words by their neighbors (``encoders.spelling``)
     positions: bool = True  # "transport" and "ibm2" learn how far apart words of sentences stand that go together
-    projection: str = "english"  # of a pretrained student, see ``map_english``; "random" only where widths differ
+    projection: str = "pairs"  # of a pretrained student, see ``map_pairs``; "english"; "random": where widths differ
 
 
 @dataclass(frozen=True)
@@ -296,7 +296,7 @@ _LESS_THAN_ALL = Check(lambda value: is_number(value) and 0 <= value < 1, "is no
 _WHOLE = Check(lambda value: is_number(value, whole=True) and value >= 0, "is not a whole number of 0 or more")
 _CHECKS: Mapping[str, Callable[[str, Any], None]] = {
     "steps": COUNT, "batch_size": COUNT, "validate_every": COUNT, "token_budget": COUNT,
-    "projection": one_of("random", "english"), "epochs": POSITIVE, "accumulation": COUNT, "patience": _WHOLE,
+    "projection": one_of("random", "english", "pairs"), "epochs": POSITIVE, "accumulation": COUNT, "patience": _WHOLE,
     "warmup": _LESS_THAN_ALL,
     "token_dropout": _LESS_THAN_ALL,
     # Beyond these, the optimizer's own float32 scalars overflow.

@@ -33,6 +33,7 @@ from kivuko.files import folder_beside
 from kivuko.progress import Record, TrainingProgress, note
 from kivuko.training.initialization import (
     map_english,
+    map_pairs,
     refuse_unread_script,
     start_transformer,
     started_student,
@@ -173,7 +174,9 @@ def build_student(
         if recipe.start.vectors != "random":
             with_new_words(student, bitext, recipe.start)
         refuse_unread_script(student, bitext)
-        if recipe.start.projection == "english":
+        if recipe.start.projection == "pairs":
+            map_pairs(student, bitext, teacher, vectors, english)
+        elif recipe.start.projection == "english":
             map_english(student, [pair.english for pair in bitext.pairs], teacher, vectors, english)
         recipe.fine_tuning.prepare(student, new_words=len(student.tokenizer) > known)
         return student
