@@ -13,6 +13,8 @@ from kivuko.encoders.teacher import load_teacher
 from kivuko.encoders.vocabulary import add_words, train_vocabulary
 from kivuko.errors import ModelError
 from kivuko.training.initialization import (
+    _own,
+    _own_vectors,
     map_english,
     map_pairs,
     refuse_unread_script,
@@ -185,6 +187,11 @@ def test_a_projection_fitted_to_pairs_finds_more_translations_and_leaves_the_enc
     assert share_first(own) > share_first(only_english) + 0.1
     assert all(one.requires_grad and one.grad is None for one in own.projection.parameters())
     assert torch.equal(own.projection.weight, again.projection.weight), "one seed, one projection"
+    _own.clear()
+    known = with_new_words(student(folder), pairs, PLANS)
+    _own_vectors(known, [pair.text for pair in pairs.pairs])  # before there is a projection to go through
+    map_pairs(known, pairs, teacher)
+    torch.testing.assert_close(known.projection.weight, own.projection.weight)
 
 
 def test_english_text_beside_the_bitext_makes_the_map_better(folder, monkeypatch):

@@ -119,3 +119,14 @@ def test_english_text_that_nothing_would_use_is_refused(place, tmp_path):
         kivuko.distill(pairs, tmp_path / "model", english=text, student=NAME, recipe="paper", progress=False)
     with pytest.raises(kivuko.KivukoError, match="give a file of English sentences, a WordNet folder, or a list"):
         kivuko.distill(pairs, tmp_path / "model", english=["black", 3], student=NAME, progress=False)
+
+
+def test_training_that_only_does_harm_leaves_the_fitted_projection(place, tmp_path, monkeypatch):
+    monkeypatch.setenv("KIVUKO_CACHE", str(place / "cache"))
+    scores = [0.9, 0.2]
+    monkeypatch.setattr("kivuko.training.student_training.Validation.score", lambda self, student: scores.pop(0))
+    model = kivuko.distill(
+        {"sw": place / "sw.tsv"}, tmp_path / "model", student=NAME, teacher=place / "teacher", image_tower="none",
+        recipe="contrastive", steps=2, batch_size=8, progress=False, device="cpu",
+    )  # fmt: skip
+    assert (model.about.best_step, model.about.validation_score, scores) == (0, 0.9, [])

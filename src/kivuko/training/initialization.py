@@ -344,8 +344,6 @@ def map_english(
     if extra := _of_every_length(set(more) - set(texts)):
         with progress_bar("encoding English text") as report:
             theirs.append(_unit(teacher_vectors(teacher, extra, progress=report), extra))
-    student.projection = torch.nn.Identity()
-    student.eval()
     goal = torch.cat(theirs)
     weight, bias = ridge(_own_vectors(student, texts + extra), goal)
     student.projection = torch.nn.Linear(weight.shape[1], weight.shape[0]).to(student.device)
@@ -402,11 +400,14 @@ def _own_vectors(student: Any, texts: Sequence[str]) -> Tensor:
         _own.clear()
     known = _own.setdefault(key, {})
     new = [text for text in texts if text not in known]
+    projection, student.projection = student.projection, torch.nn.Identity()
+    student.eval()
     with progress_bar("fitting the projection") as report:
         for at in range(0, len(new), 64):
             part = new[at : at + 64]
             known.update(zip(part, student.encode_tokens(part).pooled.float().cpu(), strict=True))
             report(at + len(part), len(new))
+    student.projection = projection
     return torch.stack([known[text] for text in texts])
 
 

@@ -29,6 +29,7 @@ class Training:
     clipped: list[nn.Parameter]  # the parameters whose gradient is clipped to norm 1
     weights: nn.Module  # the module whose weights are the result
     later_of_equals = False  # which weights are taken where two score alike
+    scores_start = False  # whether the weights before the first step may be the result
 
     def set_rate(self, step: int) -> None:
         """Set the learning rate of a step, counted from 1."""
@@ -91,6 +92,8 @@ def fit(
     started = time.monotonic()
     at, best = _resume(training, run, checkpoints)
     means = _Means()
+    if steps and not at.step and training.scores_start:
+        best = _select(training, at, best)
     while at.step < steps and not (patience and at.stale() >= patience):
         step = at.step + 1
         training.set_rate(step)
