@@ -256,8 +256,8 @@ def study_options(records: str, quick: str, larger: str) -> Callable[[Decorated]
             "fitted to it.",
         ),
         click.option(
-            "--multi-vector/--one-vector", "multi_vector", default=None,
-            help="Measure late interaction on sentences, or not.  [default: with a static student]",
+            "--multi-vector/--one-vector", "multi_vector", default=True,
+            help="Measure late interaction on sentences, or not.  [default: measure]",
         ),
         click.option(
             "--image-tower", type=PATH, metavar="FOLDER",

@@ -96,7 +96,7 @@ def run_study(
     dataset: str = EMOJI,  # or sentences, such as "tico19:FOLDER"
     student: str = "static",  # or a pretrained encoder: its name on the hub, or its folder
     english: Path | str | None = None,  # a file of English text, or WordNet's folder, see ``kivuko.distill``
-    multi_vector: bool | None = None,  # measure late interaction; None: with a static student, where it costs little
+    multi_vector: bool = True,  # measure late interaction, of sentences
     recipes: Sequence[str] = (),  # names or files; none: the study's usual ones. Any recipes can be compared.
     sizes: Sequence[Size | str] = (),  # sentence pairs per language, None or "all" for all; none: the grid's
     seeds: int | None = None,  # number of seeds
@@ -122,7 +122,7 @@ def run_study(
     mode: Mode = "quick" if quick else "larger" if larger else "standard"
     variant = Variant(mode, dataset != EMOJI, student)
     chosen = [load_recipe(name) for name in dict.fromkeys(recipes or study.recipes(variant))]
-    changes: dict[str, Any] = {"translator": translator} | ({} if translation else {"translation": None})
+    changes: dict[str, Any] = {"translator": translator, "multi_vector": multi_vector} | ({} if translation else {"translation": None})
     if tower is not None:
         changes["image_tower"] = tower
     if steps is not None:
@@ -131,8 +131,6 @@ def run_study(
         changes["seeds"] = tuple(range(seeds))
     if sizes:
         changes["sizes"] = read_sizes(sizes)
-    if multi_vector is not None:
-        changes["multi_vector"] = multi_vector
     grid: Grid = replace(study.grid(chosen, variant), **changes)
     codes = languages or grid.languages
     if codes:
