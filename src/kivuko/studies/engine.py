@@ -122,7 +122,9 @@ def run_study(
     mode: Mode = "quick" if quick else "larger" if larger else "standard"
     variant = Variant(mode, dataset != EMOJI, student)
     chosen = [load_recipe(name) for name in dict.fromkeys(recipes or study.recipes(variant))]
-    changes: dict[str, Any] = {"translator": translator, "multi_vector": multi_vector} | ({} if translation else {"translation": None})
+    changes: dict[str, Any] = {"translator": translator, "multi_vector": multi_vector}
+    if not translation:
+        changes["translation"] = None
     if tower is not None:
         changes["image_tower"] = tower
     if steps is not None:
