@@ -272,7 +272,7 @@ def study_options(records: str, quick: str, larger: str) -> Callable[[Decorated]
             "--translator", metavar="NAME|FOLDER",
             help="A translation model for translate-test, in place of those trained on the bitext.",
         ),
-        click.option("--no-translation", is_flag=True, help="Leave out translate-test."),
+        click.option("--no-translation", is_flag=True, help="Leave out translate-test and word tables."),
         click.option("--quick", is_flag=True, help=quick),
         click.option("--larger", is_flag=True, help=larger),
         click.option(

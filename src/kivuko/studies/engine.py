@@ -104,7 +104,7 @@ def run_study(
     languages: Sequence[str] | None = None,
     image_tower: Path | str | None = None,  # folder of one for the emoji images, in place of the one that ships
     translator: str | None = None,  # a translation model for translate-test, in place of those trained on the bitext
-    translation: bool = True,  # False leaves translate-test out
+    translation: bool = True,  # False leaves translate-test and word tables out
     quick: bool = False,  # a few runs that show that all works, and prove nothing
     larger: bool = False,  # more seeds and sizes
     workers: int | None = None,  # processes, one core each; None: as many as there are cores
@@ -124,7 +124,7 @@ def run_study(
     chosen = [load_recipe(name) for name in dict.fromkeys(recipes or study.recipes(variant))]
     changes: dict[str, Any] = {"translator": translator, "multi_vector": multi_vector}
     if not translation:
-        changes["translation"] = None
+        changes |= {"translation": None, "lexical": False}
     if tower is not None:
         changes["image_tower"] = tower
     if steps is not None:
