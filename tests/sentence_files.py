@@ -34,7 +34,7 @@ def units(language: str, slip: Sequence[int] = (), lines: int = 5) -> list[tuple
 
 def tmx(language: str, rows: Sequence[tuple[str, str, str]], english: str = "en") -> str:
     body = "".join(
-        f'<tu tuid="{unit}"><tuv xml:lang="{english}"><seg>{escape(other)}</seg></tuv>'
+        f'<tu tuid="{unit}"><tuv xml:lang="{english}"><seg>{escape(other)}</seg></tuv>\n'
         f'<tuv xml:lang="{language}"><seg>{escape(text)}</seg></tuv></tu>\n'
         for unit, text, other in rows
     )

@@ -85,7 +85,7 @@ def test_misaligned_documents_are_left_out_in_every_split(tmp_path: Path) -> Non
     assert len(set(out) ^ set(expected)) <= 6, "a sentence or two at the edge of a run fits by chance"
     assert sentences.left_out("sw") == {}
     assert len(sentences.english) == DOCUMENTS * LENGTH, "their English is searched all the same"
-    with pytest.raises(DataError, match=r"hardly any of 192 sentences belongs to the English beside it"):
+    with pytest.raises(DataError, match=r"hardly any of 192 sentences belong to the English beside it"):
         open_set(f"tico19:{write_tico(tmp_path / 'all', 'so', slip=range(DOCUMENTS))}").placed("so")
 
 
@@ -104,6 +104,19 @@ def test_documents_one_line_early_or_late_are_moved_to_their_english(tmp_path: P
     placed = [row for row, _ in sentences.placed("so")]
     assert [row.text for row in placed] == [text for _, text, _ in rows]
     assert [row.number for row in placed] == [row.number for row in sentences.rows("so")], "its own line in the file"
+
+
+def test_a_sentence_is_not_moved_over_a_line_that_was_left_out(tmp_path: Path) -> None:
+    rows = units("so", (4, 5, 6, 7, 8, 9), -1)  # sentences one line early
+    empty = 80
+    rows[empty] = (rows[empty][0], rows[empty][1], " ")
+    (tmp_path / "all.en-so.tmx").write_text(tmx("so", rows))
+    placed = open_set(f"tico19:{tmp_path}").placed("so")
+    assert len(placed) == len(rows) - 1
+    assert dict(placed)[placed[empty - 1][0]] == "misaligned", "its English is on the line that was left out"
+    moved = [row for row, side in placed[60:100] if side != "misaligned"]
+    assert len(moved) >= 35
+    assert all(row.text == sentence("so", int(row.english.split()[0])) for row in moved)
 
 
 def test_lengths_show_what_is_misaligned() -> None:

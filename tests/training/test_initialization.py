@@ -78,6 +78,12 @@ def test_only_sentences_have_an_order_that_says_something():
     assert _groups(bitext) == [-1, -1, 0, -1]  # Swahili: 6.5 words on the average
 
 
+def test_without_positions_ibm_model_2_is_model_1(teacher, vocabulary):
+    blind = started(vocabulary, teacher, vectors="transplant", aligner="ibm2", positions=False)
+    plain = started(vocabulary, teacher, vectors="transplant", aligner="ibm1")
+    assert torch.equal(blind.embedding.weight, plain.embedding.weight)
+
+
 def test_counting_alone_starts_further_off(teacher, vocabulary):
     planned = started(vocabulary, teacher, vectors="transplant", regularization=0.3)
     counted = started(vocabulary, teacher, vectors="transplant", aligner="counts")

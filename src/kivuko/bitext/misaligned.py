@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 _ALIGNED = 0.2  # standard deviation of log ratios of translations; 0.11 to 0.16 in seven languages of TICO-19
 _LEAST_APART = 2 * _ALIGNED  # of other sentences, at least: lengths that differ less say nothing
 _MOST = 3.0  # log likelihood ratio that one sentence counts for: a single odd one decides nothing
-_SWITCH = 5.0  # log likelihood that a change of state costs; of runs of ten sentences it sees half
+_SWITCH = 5.0  # log likelihood that a change of state costs; it moves three quarters of the sentences in runs of ten
 _SHORT = 5  # characters added to both lengths: of short sentences they vary more
 _FEWEST = 20  # sentences, below which nothing is moved or left out
 _OFFSETS = (0, 1, -1)  # from a sentence to the line of its English, by state; the last state is "misaligned"

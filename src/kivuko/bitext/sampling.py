@@ -177,8 +177,8 @@ def word_table(
 ) -> dict[str, str]:
     """Return for each word of a language the English word most associated with it, both case folded.
 
-    ``aligner``: "transport", "ibm1", "fast_align" or "counts", see ``kivuko.bitext.word_alignment``; ``regularization``
-    and ``rounds`` are those of transport.
+    ``aligner``: one of ``kivuko.bitext.word_alignment.ALIGNERS``; ``regularization`` and ``rounds`` are those of
+    transport.
     """
     from kivuko.bitext.word_alignment import align_units
 
@@ -192,5 +192,7 @@ def word_table(
         [[known[word] for word in sentence] for sentence in side] for side, known in zip(sides, numbers, strict=True)
     ]
     shape = (len(words[0]), len(words[1]))
-    best = align_units(units[0], units[1], shape, aligner, regularization=regularization, rounds=rounds).best()
+    best = align_units(
+        units[0], units[1], shape, aligner, regularization=regularization, rounds=rounds, groups=[-1] * len(units[0])
+    ).best()
     return {words[0][own]: words[1][english] for own, english in best.items()}

@@ -28,7 +28,7 @@ from kivuko.streams import ByteInput, json_lines, text_lines
 from kivuko.text import clean_text, pluralize
 
 SPLITS = ("test", "validation", "train")  # a sentence of several is in the first
-_SCRAMBLED = 10  # of so many sentences fewer than one beside its English: the file is of no use
+_SCRAMBLED = 10  # a file with fewer than one sentence in so many beside its English is refused
 
 
 class Row(NamedTuple):
@@ -40,6 +40,7 @@ class Row(NamedTuple):
     text: str
     english: str
     number: int  # line in the file
+    place: int  # among the sentences of the file, those that are left out counted
 
 
 class English(NamedTuple):
@@ -152,9 +153,16 @@ class SentenceSet:
         partners = list(range(len(rows)))
         if self.layout.in_order:
             partners = aligned_english([row.text for row in rows], [row.english for row in rows]).tolist()
+            # Where a line that was left out, or another file, lies between, the English of this sentence is not here.
+            partners = [
+                partner if partner in {-1, place} or rows[partner].place - rows[place].place == partner - place else -1
+                for place, partner in enumerate(partners)
+            ]
             self._moved[code] = sum(partner not in {-1, place} for place, partner in enumerate(partners))
             rows = [
-                row if partner in {-1, place} else rows[partner]._replace(text=row.text, number=row.number)
+                row
+                if partner in {-1, place}
+                else rows[partner]._replace(text=row.text, number=row.number, place=row.place)
                 for place, (row, partner) in enumerate(zip(rows, partners, strict=True))
             ]
         first: dict[str, int] = {}  # text to its first split
@@ -164,7 +172,7 @@ class SentenceSet:
                 first[row.text] = min(place, first.get(row.text, place))
         if _SCRAMBLED * sum(partner >= 0 for partner in partners) < len(rows):
             raise DataError(
-                f"{self.files[code][0]}: by their lengths, hardly any of {pluralize(len(rows), 'sentence')} belongs to "
+                f"{self.files[code][0]}: by their lengths, hardly any of {pluralize(len(rows), 'sentence')} belong to "
                 "the English beside it; fetch the file again."
             )
         placed = []
@@ -297,11 +305,11 @@ def _refuse_other_content(path: Path) -> None:
 def _read_tmx(code: str, files: tuple[Path, ...]) -> list[Row]:
     _refuse_other_content(files[0])
     source, rows = TmxSource(ByteInput(files[0]), code), []
-    for number, text, english, reason in source:
+    for place, (number, text, english, reason) in enumerate(source):
         if reason is None and text and english:
             name = "".join(source.unit.split()) or sentence_key(english)[:64]
             document, colon, _ = name.rpartition(":")
-            rows.append(Row(name, name, document if colon else name, text, english, number))
+            rows.append(Row(name, name, document if colon else name, text, english, number, place))
     return rows
 
 
@@ -341,7 +349,7 @@ def _read_flores(code: str, files: tuple[Path, ...]) -> list[Row]:
         for number, ((text, _), (other, url)) in enumerate(zip(ours, english, strict=True), start=1):
             document = url or (urls[number - 1] if number <= len(urls) else f"{split}:{number}")
             name = f"{split}:{number}"
-            rows.append(Row(name, name, document, text, other, number))
+            rows.append(Row(name, name, document, text, other, number, number))
     return rows
 
 
@@ -399,7 +407,7 @@ def _read_tatoeba(code: str, files: tuple[Path, ...]) -> list[Row]:
             )
         first, second = (cells[0].strip(), cells[1]), (cells[2].strip(), cells[3])
         (name, text), (other, english) = (second, first) if sides and sides[0] == "en" else (first, second)
-        rows.append(Row(name, other, sentence_key(english), text, english, number))
+        rows.append(Row(name, other, sentence_key(english), text, english, number, number))
     return rows
 
 

@@ -42,8 +42,8 @@ def align_units(
 ) -> Association:
     """Weigh which units of two sides go together, numbers below ``shape``, over a corpus of pairs.
 
-    The last four arguments are those of ``associate`` and concern ``transport`` alone, but for ``groups``, which
-    ``ibm2`` takes too (None: one group).
+    ``regularization``, ``marginal_penalty`` and ``rounds`` are those of ``associate`` and concern ``transport`` alone;
+    ``groups`` concerns ``transport`` (None: order is not used) and ``ibm2`` (None: one group).
 
     >>> align_units([[0, 1], [0, 2]], [[0, 1], [0, 2]], (3, 3), "ibm1").best() == {0: 0, 1: 1, 2: 2}
     True
@@ -52,7 +52,9 @@ def align_units(
     if aligner == "ibm1":
         return ibm1(row_units, col_units, shape, affinity=affinity)
     if aligner == "ibm2":
-        return ibm1(row_units, col_units, shape, affinity=affinity, groups=groups or [0] * len(row_units))
+        return ibm1(
+            row_units, col_units, shape, affinity=affinity, groups=[0] * len(row_units) if groups is None else groups
+        )
     if aligner == "fast_align":
         return _fast_align(row_units, col_units, shape, affinity)
     return associate(

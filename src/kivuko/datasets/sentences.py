@@ -95,7 +95,7 @@ class Sentences:
         for code in [code for code in languages if code != ENGLISH]:
             if moved := self._set.moved(code):
                 lines.append(
-                    f"moved in {code}: {pluralize(moved, 'sentence')} one line above or below the English, by lengths."
+                    f"{code}: {pluralize(moved, 'sentence')} moved by one line to the English that fits by length."
                 )
             if count := self._set.left_out(code).get(MISALIGNED):
                 lines.append(

@@ -143,6 +143,7 @@ class _ProjectedStudent(nn.Module):
     tokenizer: Any
     rows: Tensor | None  # int64 [vocabulary]: the token whose vector each token has, where some share theirs
     token_budget = TOKEN_BUDGET  # tokens, padding included, whose activations are kept for the way back
+    fitted = False  # whether the projection was fitted to text before training
     precision = "float32"  # or "bfloat16": of the network's matrix products while it learns; vectors are float32
 
     def __init__(self, dim: int, name: str, rate_factor: float) -> None:

@@ -1,4 +1,4 @@
-"""Where transport helps, in the start, in the loss, or is it word alignment: one paragraph that follows from tests."""
+"""A paragraph on the contributions of the start, the loss and word alignment, written from tests."""
 
 from collections.abc import Iterator, Sequence
 
@@ -23,7 +23,7 @@ def parts_section(findings: Findings) -> Section:
 
 
 def paragraph(parts: Sequence[PairedTest], size: int | None) -> str:
-    """Say in which parts of a recipe transport is shown to help; ``parts``: the tests of one setting, all sizes."""
+    """Return the paragraph of one setting; ``parts``: its tests, all sizes."""
     here = [tested for tested in parts if tested.size == size]
     if not here:
         return fmt.text("parts.unmeasured")
@@ -45,7 +45,7 @@ def paragraph(parts: Sequence[PairedTest], size: int | None) -> str:
 
 
 def _claim(here: Sequence[PairedTest], sign: int) -> str:
-    """Return where transport is shown to help, is not, or is worse, as part of a sentence; "" for nowhere."""
+    """Return the clause that lists the places with this verdict; "" for none."""
     written = _AS_WRITTEN[sign]
     place = "worse-than" if sign < 0 else "place"
     places = [

@@ -24,7 +24,7 @@ CONTROLS = ("ibm1", "ibm2", "fast-align", "counted")
 CONTRASTS = ("ibm1", "ibm2", "fast-align")
 SENTENCE_RECIPES = (*CONTROLS, "mse", "contrastive", "paper", "transport", "transplant", "optical")
 LARGER_SENTENCE_RECIPES = (*SENTENCE_RECIPES, "cosine", "unbalanced", "proximal")
-PRETRAINED_RECIPES = ("m2m", "mse", "contrastive", "transport")  # words that are added do harm (experiments, 31)
+PRETRAINED_RECIPES = ("m2m", "mse", "contrastive", "transport")  # added words did not help (experiments, 31)
 
 Mode = Literal["standard", "quick", "larger"]
 
@@ -174,7 +174,7 @@ class Grid:
         covers = names >= set(usual) and {*self.sizes} >= {*SIZES} and {*self.seeds} >= {*range(SEEDS)}
         as_ever = covers and self.steps is None and self.translator is None and self.image_tower is None
         if self.up_to:
-            return as_ever
+            return as_ever and self.multi_vector and self.lexical == (self.student == "static")
         return as_ever and self.languages == DEFAULT_LANGUAGES and self.lexical and self.translation == TRANSLATION
 
 

@@ -128,9 +128,10 @@ def _associate(
     texts: list[list[int]], english: list[list[int]], size: tuple[int, int], start: Start, affinity: Affinity | None,
     bitext: Bitext,
 ) -> Association:  # fmt: skip
+    groups = _groups(bitext) if start.positions else [-1] * len(texts)
     return align_units(
         texts, english, size, start.aligner, regularization=start.regularization,
-        marginal_penalty=start.marginal_penalty, affinity=affinity, groups=_groups(bitext) if start.positions else None,
+        marginal_penalty=start.marginal_penalty, affinity=affinity, groups=groups,
     )  # fmt: skip
 
 
@@ -349,6 +350,7 @@ def map_english(
     student.projection = torch.nn.Linear(weight.shape[1], weight.shape[0]).to(student.device)
     student.projection.weight.copy_(weight)
     student.projection.bias.copy_(bias)
+    student.fitted = True
     return texts + extra, goal
 
 

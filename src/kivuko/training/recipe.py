@@ -123,7 +123,9 @@ class Start:
     marginal_penalty: float | None = None  # > 0, weight of those plans' marginals, in that unit; None: they must hold
     spelling: float = 0.0  # >= 0, bonus for a subword and a word that are spelled the same, in nats; 0: none
     neighbors: bool = False  # a static student reads misspelled words by their neighbors (``encoders.spelling``)
-    positions: bool = True  # "transport" and "ibm2" learn how far apart words of sentences stand that go together
+    positions: bool = (
+        True  # "transport" and "ibm2" learn the distances between words of a sentence and their translations
+    )
     projection: str = "pairs"  # of a pretrained student, see ``map_pairs``; "english"; "random": where widths differ
 
 

@@ -311,8 +311,8 @@ class _Distillation(Training):
         stream: StreamedBatches | None = None,
     ) -> None:
         self.stream = stream
-        # A projection that was fitted to the pairs may be better than what few steps make of it.
-        self.scores_start = recipe.start.projection != "random" and hasattr(student, "projection")
+        # A fitted projection may be better than what a few steps make of it.
+        self.scores_start = recipe.start.projection != "random" and getattr(student, "fitted", False)
         self.weights, self.bitext, self.vectors, self.recipe = student.to(device), bitext, vectors, recipe
         self.validation, self.seed, self.device = validation, seed, device
         self.schedule = recipe.schedule.for_pairs(len(bitext))

@@ -1,8 +1,8 @@
 """Association of units (subwords, words) over a corpus by transport plans and counts that sharpen each other.
 
 Expectation maximization as in IBM Model 1 (Brown et al. 1993), with a transport plan in place of the posterior:
-mass is spent on both sides, so what one pair explains is not explained again. Where a sentence's words stand says
-something too: how far apart two units stand that go together is learned from the plans, as IBM Model 2 learns it.
+mass is spent on both sides, so what one pair explains is not explained again. The order of
+words helps too: the relative distance between units that are translations is learned from the plans, as in IBM Model 2.
 """
 
 from __future__ import annotations
@@ -73,8 +73,8 @@ def associate(
 
     Each round solves one transport problem per pair, uniform marginals, at cost ``-log(strength) - affinity`` in nats,
     with strength = mass / sqrt(row mass * column mass) of the previous round; rounds=0 counts co-occurrences, each
-    times exp(affinity). With ``groups``, the cost of two units is lower by the log of how much more mass than by chance
-    the previous round moved, in pairs of that group, between units that stand as far apart.
+    times exp(affinity). With ``groups``, the cost of two units is reduced by the log of the ratio of the mass that the
+    previous round moved over their distance, in pairs of that group, to the mass expected by chance.
 
     >>> result = associate([[0, 1], [0, 2]], [[0, 1], [0, 2]], (3, 3))
     >>> result.best()
@@ -96,6 +96,7 @@ def associate(
         plans = partial(_plans, cost - cost.min(), nearer, regularization, marginal_penalty)
         mass, moved = corpus.summed(plans)
         nearer = relative_mass(moved, by_chance).log()
+        nearer = nearer - nearer.max()  # costs stay 0 or more: what relaxed marginals do depends on where 0 is
     return Association(rows, cols, mass, shape)
 
 
