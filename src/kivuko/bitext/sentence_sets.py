@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from kivuko.bitext.columns import code_of
-from kivuko.bitext.misaligned import aligned_sentences
+from kivuko.bitext.misaligned import aligned_english
 from kivuko.bitext.pairs import MISALIGNED, OTHER_SPLIT, Bitext, Pair, RawPair
 from kivuko.bitext.tmx import TmxSource
 from kivuko.errors import DataError, UsageError, at, wrap_errors
@@ -85,6 +85,7 @@ class SentenceSet:
         self.languages = tuple(self.files)
         self._rows: dict[str, list[Row]] = {}
         self._placed: dict[str, list[tuple[Row, str]]] = {}
+        self._moved: dict[str, int] = {}
 
     @property
     def stamps(self) -> tuple[tuple[str, int, int], ...]:
@@ -140,19 +141,24 @@ class SentenceSet:
         return self._keys[row.english_id]
 
     def placed(self, code: str) -> list[tuple[Row, str]]:
-        """Return each row with its split, or with the reason why it is in none."""
+        """Return each sentence beside its English, with its split, or with the reason why it is in none."""
         if code not in self._placed:
             self._placed[code] = self._place(code)
         return self._placed[code]
 
     def _place(self, code: str) -> list[tuple[Row, str]]:
         rows = self.rows(code)
-        mask = [True] * len(rows)
+        partners = list(range(len(rows)))
         if self.layout.in_order:
-            mask = aligned_sentences([row.text for row in rows], [row.english for row in rows]).tolist()
+            partners = aligned_english([row.text for row in rows], [row.english for row in rows]).tolist()
+            self._moved[code] = sum(partner not in {-1, place} for place, partner in enumerate(partners))
+            rows = [
+                row if partner in {-1, place} else rows[partner]._replace(text=row.text, number=row.number)
+                for place, (row, partner) in enumerate(zip(rows, partners, strict=True))
+            ]
         first: dict[str, int] = {}  # text to its first split
-        for row, kept in zip(rows, mask, strict=True):
-            if kept:
+        for row, partner in zip(rows, partners, strict=True):
+            if partner >= 0:
                 place = SPLITS.index(self.english[self.key(row)].split)
                 first[row.text] = min(place, first.get(row.text, place))
         if not first:
@@ -161,10 +167,10 @@ class SentenceSet:
                 "English beside it; fetch the file again."
             )
         placed = []
-        for row, kept in zip(rows, mask, strict=True):
+        for row, partner in zip(rows, partners, strict=True):
             own = self.layout.split(row)
             elsewhere = self.english[self.key(row)].split != own or SPLITS[first.get(row.text, 0)] != own
-            placed.append((row, MISALIGNED if not kept else OTHER_SPLIT if elsewhere else own))
+            placed.append((row, MISALIGNED if partner < 0 else OTHER_SPLIT if elsewhere else own))
         return placed
 
     def split(self, code: str, name: str) -> list[Row]:
@@ -174,6 +180,11 @@ class SentenceSet:
     def left_out(self, code: str) -> dict[str, int]:
         """Return how many sentences are in no split, by reason."""
         return dict(Counter(split for _, split in self.placed(code) if split not in SPLITS))
+
+    def moved(self, code: str) -> int:
+        """Return how many sentences stood one line above or below their English in the file."""
+        self.placed(code)
+        return self._moved.get(code, 0)
 
     def bitext(self, code: str, split: str) -> Bitext:
         """Return the pairs of one split, perhaps none."""

@@ -86,13 +86,18 @@ class Sentences:
             "split rule": layout.split_rule,
             "licence": layout.licence,
             "pairs left out": {code: left for code in self.languages if (left := self._set.left_out(code))},
+            "pairs moved by a line": {code: count for code in self.languages if (count := self._set.moved(code))},
         }  # fmt: skip
 
     def notes(self, languages: Sequence[str]) -> list[str]:
-        """Return lines on sentences that are left out, and on the ceiling."""
+        """Return lines on sentences that are moved or left out, and on the ceiling."""
         lines = []
-        for code in languages:
-            if count := (self._set.left_out(code) if code != ENGLISH else {}).get(MISALIGNED):
+        for code in [code for code in languages if code != ENGLISH]:
+            if count := self._set.moved(code):
+                lines.append(
+                    f"moved in {code}: {pluralize(count, 'sentence')} one line above or below the English, by lengths."
+                )
+            if count := self._set.left_out(code).get(MISALIGNED):
                 lines.append(
                     f"left out in {code}, in every split: {pluralize(count, 'sentence')} beside the English of others, "
                     "by their lengths."
