@@ -19,8 +19,8 @@ QUICK_RECIPES = ("mse", "contrastive", "optical")
 QUICK_LANGUAGES = ("sw", "mr", "fi", "de")
 
 # Of sentences: word alignment without transport first, so that a study that was cut short still answers for it.
-CONTROLS = ("ibm1", "fast-align", "counted")
-CONTRASTS = ("ibm1", "fast-align")
+CONTROLS = ("ibm1", "ibm2", "fast-align", "counted")
+CONTRASTS = ("ibm1", "ibm2", "fast-align")
 SENTENCE_RECIPES = (*CONTROLS, "mse", "contrastive", "paper", "transport", "transplant", "optical")
 LARGER_SENTENCE_RECIPES = (*SENTENCE_RECIPES, "cosine", "unbalanced", "proximal")
 PRETRAINED_RECIPES = ("m2m", "ibm1", "contrastive", "optical")

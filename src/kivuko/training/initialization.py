@@ -45,6 +45,7 @@ _DOTS = 0.1  # share of İ and ı among i, I, İ and ı from which a language ha
 _MOST_MAPPED = 5_000  # sentences that a projection is fitted to
 _ENOUGH = 1_000  # pairs that tell whether a vocabulary has the letters of a language
 _MOST_COUNTED = 50  # occurrences of a word that its subwords are learned from
+_SENTENCE = 10  # English words on the average from which pairs are sentences, whose order says something
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,17 +118,29 @@ def _first_vectors(tokenizer: Tokenizer, bitext: Bitext, teacher: TextTeacher, s
     association = _associate(
         [one.ids for one in encoded], [[number[word] for word in sentence] for sentence in english],
         (tokenizer.get_vocab_size(), len(words)), start, _alike(_pieces(tokenizer), words, start.spelling),
+        bitext,
     )  # fmt: skip
     return association.mean_of(unit_vectors(teacher, words) - mean)
 
 
 def _associate(
-    texts: list[list[int]], english: list[list[int]], size: tuple[int, int], start: Start, affinity: Affinity | None
-) -> Association:
+    texts: list[list[int]], english: list[list[int]], size: tuple[int, int], start: Start, affinity: Affinity | None,
+    bitext: Bitext,
+) -> Association:  # fmt: skip
     return align_units(
-        texts, english, size, start.aligner,
-        regularization=start.regularization, marginal_penalty=start.marginal_penalty, affinity=affinity,
+        texts, english, size, start.aligner, regularization=start.regularization,
+        marginal_penalty=start.marginal_penalty, affinity=affinity, groups=_groups(bitext) if start.positions else None,
     )  # fmt: skip
+
+
+def _groups(bitext: Bitext) -> list[int]:
+    """Return the number of each pair's language, -1 where pairs are names and keywords, whose order says little."""
+    lengths: dict[str, list[int]] = {}
+    for pair in bitext.pairs:
+        lengths.setdefault(pair.language, []).append(len(word_list(pair.english)))
+    spoken = sorted(code for code, own in lengths.items() if sum(own) >= _SENTENCE * len(own))
+    number = {code: place for place, code in enumerate(spoken)}
+    return [number.get(pair.language, -1) for pair in bitext.pairs]
 
 
 def _alike(pieces: Sequence[str], words: Sequence[str], weight: float) -> Affinity | None:
@@ -196,7 +209,7 @@ def with_new_words(student: TransformerStudent, bitext: Bitext, start: Start) ->
     )
     spelled = [(text or "").strip("▁Ġ# ") for text in tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))]
     affinity = _alike(spelled, spelled, start.spelling)
-    association = _associate(texts, english, (len(tokenizer), len(tokenizer)), start, affinity)
+    association = _associate(texts, english, (len(tokenizer), len(tokenizer)), start, affinity, bitext)
     with torch.no_grad():
         seen = association.row_mass()[before:] > 0
         known = table[:before].detach().float()

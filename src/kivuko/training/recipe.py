@@ -121,6 +121,7 @@ class Start:
     teacher_words: bool = False  # the teacher's own words join the vocabulary, with the teacher's vectors
     regularization: float = 0.5  # > 0, entropy weight of the transplant's plans, in units of their cost
     marginal_penalty: float | None = None  # > 0, weight of those plans' marginals, in that unit; None: they must hold
+    positions: bool = True  # "transport" and "ibm2" learn how far apart words of sentences stand that go together
     spelling: float = 0.0  # >= 0, bonus for a subword and a word that are spelled the same, in nats; 0: none
     neighbors: bool = False  # a static student reads misspelled words by their neighbors (``encoders.spelling``)
     projection: str = "english"  # of a pretrained student, see ``map_english``; "random" only where widths differ
@@ -303,6 +304,7 @@ _CHECKS: Mapping[str, Callable[[str, Any], None]] = {
     "weight_decay": Check(lambda value: is_number(value) and 0 <= value <= 1e6, "is not a number from 0 to 1e6"),
     "vectors": one_of("random", "transplant"), "aligner": one_of(*ALIGNERS), "scale": POSITIVE, "teacher_words": FLAG,
     "regularization": POSITIVE, "marginal_penalty": POSITIVE, "spelling": NOT_NEGATIVE, "neighbors": FLAG,
+    "positions": FLAG,
     "kinds": _names_edits, "edits": COUNT, "share": _SHARE, "worst_of": COUNT, "copies": _WHOLE,
     "lora_rank": _WHOLE, "layer_decay": _SHARE, "gradient_checkpointing": FLAG,
     "embeddings": one_of("used", "all", "frozen"), "precision": one_of("auto", "float32", "bfloat16"),
