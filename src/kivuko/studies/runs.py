@@ -136,7 +136,8 @@ def run_all(
             min(workers, max(1, len(todo))), multiprocessing.get_context("spawn"), _begin, (inputs, prepare, scratch)
         )
     try:
-        _feed(pool, deque(sorted(todo, key=lambda one: -one.run.cost)), workers, watch)
+        # Students before word tables and translators: a study that is stopped early still answers its question.
+        _feed(pool, deque(sorted(todo, key=lambda one: (one.run.recipe is None, -one.run.cost))), workers, watch)
     except BaseException:
         for child in set(multiprocessing.active_children()) - others:
             child.terminate()  # in the middle of a run, which is lost; files are whole or absent
