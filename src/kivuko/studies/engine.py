@@ -120,7 +120,7 @@ def run_study(
     mode: Mode = "quick" if quick else "larger" if larger else "standard"
     variant = Variant(mode, dataset != EMOJI, student)
     chosen = [load_recipe(name) for name in dict.fromkeys(recipes or study.recipes(variant))]
-    changes: dict[str, Any] = {"translator": translator} | ({} if translation else {"translation": None})
+    changes: dict[str, Any] = {"translator": translator} | ({} if translation else {"translation": None, "lexical": False})
     if steps is not None:
         changes["steps"] = steps
     if seeds is not None:
