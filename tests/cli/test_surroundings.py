@@ -220,7 +220,9 @@ def test_ctrl_c_inside_an_exec_ends_with_status_130(tmp_path):
         "sys.modules['kivuko.cli.main'].main = lambda: exec('raise KeyboardInterrupt')", "main()",
     ]  # fmt: skip
     (tmp_path / "interrupted.py").write_text("\n".join(lines) + "\n")
-    done = subprocess.run([sys.executable, "-m", "interrupted"], cwd=tmp_path, capture_output=True, text=True)
+    # By its path, since a test before may have left PYTHONSAFEPATH set.
+    found = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])}
+    done = subprocess.run([sys.executable, "-m", "interrupted"], env=found, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (130, "kivuko: interrupted; nothing unfinished was written.\n")
 
 

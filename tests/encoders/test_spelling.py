@@ -209,6 +209,9 @@ def test_a_word_that_a_space_split_is_read_whole(student, spelling):
     assert spelling.restored("pa ka mwe usi") == "paka mweusi"
     assert spelling.restored("simba na paka") == "simba na paka"  # words that are all known stay apart
     assert spelling.restored("pa, ka") == "pa, ka"
+    words, halves = ["xpa", "kqz"], {"xpakqz"}
+    assert not halves & set().union(*spelling.readings(words, {0})), "parts of what punctuation separates"
+    assert spelling.readings(words) != spelling.readings(words, {0})
     vectors = student.encode_tokens(["paka mweusi", "pa ka mweusi", "paka"]).pooled
     torch.testing.assert_close(vectors[1], vectors[0])
     assert not torch.allclose(vectors[1], vectors[2])

@@ -5,7 +5,7 @@ A noisy channel (Kernighan, Church and Gale 1990) whose result is a mean over al
 """
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Self
@@ -22,7 +22,7 @@ from kivuko.bitext.language_id import language_shares, log_probabilities
 from kivuko.bitext.pairs import Bitext
 from kivuko.encoders.known_words import WordCounts
 from kivuko.encoders.modules import text_modules
-from kivuko.text import word_list, word_spans, words_normalized
+from kivuko.text import word_spans, words_normalized
 
 SPELLING_FILE = "spelling.json"
 MOST_EDITS = 2  # letters put in, left out, exchanged, or swapped with their neighbor
@@ -77,7 +77,10 @@ class SpellingNeighbors(WordCounts):
         normalized = [words_normalized(text) for text in texts]
         whole = [self.restored(text) for text in normalized]
         spans = [word_spans(text) for text in whole]
-        readings = self._all_readings([[word for word, _, _ in span] for span in spans])
+        readings = self._all_readings(
+            [[word for word, _, _ in span] for span in spans],
+            [_ends(text, span) for text, span in zip(whole, spans, strict=True)],
+        )
         rows = [
             row
             for row, text in enumerate(readings)
@@ -112,21 +115,27 @@ class SpellingNeighbors(WordCounts):
             text = text[:end] + text[start:]
         return text
 
-    def readings(self, words: Sequence[str]) -> list[dict[str, float]]:
-        """Return the possible readings of each word of a text: word -> share, the shares of a word adding up to 1."""
-        return self._all_readings([words])[0]
+    def readings(self, words: Sequence[str], ends: Collection[int] = ()) -> list[dict[str, float]]:
+        """Return the possible readings of each word of a text: word -> share, the shares of a word adding up to 1.
 
-    def _all_readings(self, texts: Sequence[Sequence[str]]) -> list[list[dict[str, float]]]:
-        wholes = [words[place] + words[place + 1] for words in texts for place in self._fragments(words)]
+        ``ends``: the places of words that punctuation follows, which are no fragments of a word with the next.
+        """
+        return self._all_readings([words], [ends])[0]
+
+    def _all_readings(
+        self, texts: Sequence[Sequence[str]], ends: Sequence[Collection[int]]
+    ) -> list[list[dict[str, float]]]:
+        parts = [self._fragments(words, own) for words, own in zip(texts, ends, strict=True)]
+        wholes = [words[place] + words[place + 1] for words, own in zip(texts, parts, strict=True) for place in own]
         self._look_for({word for words in (*texts, wholes) for word in words if self._may_be_misspelled(word)})
-        return [self._readings(words) for words in texts]
+        return [self._readings(words, own) for words, own in zip(texts, parts, strict=True)]
 
-    def _readings(self, words: Sequence[str]) -> list[dict[str, float]]:
+    def _readings(self, words: Sequence[str], fragments: Sequence[int]) -> list[dict[str, float]]:
         if all(word in self._row for word in words):
             return [{word: 1.0} for word in words]
         spoken = self._language(words)
         result = [self._reading(word, spoken) for word in words]
-        for place in self._fragments(words):
+        for place in fragments:
             whole = self._reading(words[place] + words[place + 1], spoken)
             for at in (place, place + 1):
                 mixed = {word: share * (1 - _WHOLE) for word, share in result[at].items()}
@@ -151,13 +160,14 @@ class SpellingNeighbors(WordCounts):
         }
         return {word: 1.0 - sum(own.values()), **own}
 
-    def _fragments(self, words: Sequence[str]) -> list[int]:
+    def _fragments(self, words: Sequence[str], ends: Collection[int]) -> list[int]:
         """Return the places of words that may be one word with the next: fragments of it, or a letter and the rest."""
         unknown = [word not in self._row for word in words]
         return [
             place
             for place, (first, second) in enumerate(itertools.pairwise(words))
-            if any(unknown[place : place + 2])
+            if place not in ends
+            and any(unknown[place : place + 2])
             and min(len(first), len(second)) <= (_FRAGMENT if all(unknown[place : place + 2]) else 1)
         ]
 
@@ -255,6 +265,12 @@ class SpellingNeighbors(WordCounts):
         return language_shares(result)
 
 
+def _ends(text: str, spans: Sequence[tuple[str, int, int]]) -> set[int]:
+    """Return the places of the words of a text that something but spaces follows."""
+    pairs = enumerate(itertools.pairwise(spans))
+    return {place for place, ((_, _, end), (_, start, _)) in pairs if not text[end:start].isspace()}
+
+
 def _letters(word: str) -> np.uint64:
     """Return the set of a word's letters as bits; letters may share one."""
     result = 0
@@ -324,8 +340,10 @@ def misspelled_words(model: Any, text: str) -> dict[str, dict[str, float]]:
     if not isinstance(route[0], ReadingStaticEmbedding):
         return {}
     spelling = route[0].spelling
-    words = word_list(spelling.restored(words_normalized(text)))
-    result = zip(words, spelling.readings(words), strict=True)
+    whole = spelling.restored(words_normalized(text))
+    spans = word_spans(whole)
+    words = [word for word, _, _ in spans]
+    result = zip(words, spelling.readings(words, _ends(whole, spans)), strict=True)
     ranked = {word: dict(sorted(own.items(), key=lambda entry: -entry[1])) for word, own in result}
     return {word: own for word, own in ranked.items() if next(iter(own)) != word}
 
