@@ -20,10 +20,10 @@ def starting_processes(**variables: str) -> Iterator[None]:
     """
     variables = {SAFE_PATH: "1", **variables}
     with _starting:
-        before = {name: os.environ.get(name) for name in variables}
-        os.environ.update(variables)
         mask = None
         try:
+            for name, value in variables.items():
+                os.putenv(name, value)  # os.environ stays as it is: another thread may be going through it
             if hasattr(signal, "pthread_sigmask"):
                 from multiprocessing import resource_tracker
 
@@ -33,11 +33,11 @@ def starting_processes(**variables: str) -> Iterator[None]:
         finally:
             if mask is not None:
                 signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-            for name, value in before.items():
-                if value is None:
-                    os.environ.pop(name, None)
+            for name in variables:
+                if (before := os.environ.get(name)) is None:
+                    os.unsetenv(name)
                 else:
-                    os.environ[name] = value
+                    os.putenv(name, before)
 
 
 def cores() -> int:

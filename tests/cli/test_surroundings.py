@@ -102,6 +102,7 @@ def test_helper_processes_of_the_library_start_on_a_safe_path(kind, planted, tmp
             "    with starting_processes(KIVUKO_TEST='1'):\n"
             "        pool = ProcessPoolExecutor(1, multiprocessing.get_context('spawn'))\n"
             "        assert pool.submit(os.getenv, 'KIVUKO_TEST').result() == '1'\n"
+            "        assert 'KIVUKO_TEST' not in os.environ, 'other threads go through it'\n"
             "    pool.shutdown()\n"
             "    assert 'PYTHONSAFEPATH' not in os.environ and 'KIVUKO_TEST' not in os.environ\n"
         )
