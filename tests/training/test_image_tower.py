@@ -216,7 +216,7 @@ def test_unknown_splits_are_refused(tiny_world, tmp_path, splits):
 
 def test_a_tower_that_does_not_say_counts_as_having_seen_everything(tmp_path):
     assert learned_splits(tmp_path) == ("train", "validation", "test")
-    for wrong in ("[", "[]", "{}", '{"splits": 3}'):
+    for wrong in ("[", "[]", "{}", '{"splits": 3}', '{"splits": "train"}', '{"splits": []}'):
         (tmp_path / TRAINING_FILE).write_text(wrong)
         with pytest.raises(CorruptFileError, match="Train the image tower again"):
             learned_splits(tmp_path)

@@ -191,7 +191,7 @@ class SentenceSet:
         return dict(Counter(split for _, split in self.placed(code) if split not in SPLITS))
 
     def moved(self, code: str) -> int:
-        """Return how many sentences stood one line above or below their English in the file."""
+        """Return how many sentences are one line above or below their English in the file."""
         self.placed(code)
         return self._moved.get(code, 0)
 

@@ -115,6 +115,8 @@ def learned_splits(folder: Path) -> tuple[str, ...]:
     file = folder / TRAINING_FILE
     try:
         named = json.loads(file.read_text(encoding="utf-8"))["splits"]
+        if not isinstance(named, list) or not {*named} & {*SPLITS}:
+            raise ValueError("no splits")
         return tuple(name for name in SPLITS if name in named)
     except FileNotFoundError:
         return SPLITS
