@@ -155,6 +155,7 @@ def test_the_paragraph_is_computed_from_records_in_a_family_of_its_own():
         "than that start alone. Word alignment without transport is shown to help." in text
     )
     assert "emoji/cosine: parts: 12 tests" in text
+    assert "more than the best word alignment without transport, “ibm1” (0.274); p" in text
 
 
 def test_without_named_controls_the_page_has_no_such_paragraph_and_says_that_it_cannot_tell():
@@ -178,6 +179,7 @@ def test_the_answer_does_not_credit_transport_with_what_word_alignment_does(agai
     message = answer(headline, TRANSPORT_CONTRAST, controls=controls, languages=4)
     assert message.kind == verdict
     assert message.sentence.startswith(begins)
+    assert "without transport, “control-" in message.sentence
     assert sum("word alignment without transport" in line for line in message.support) == 2
     assert judge(0.2, 0.001, [made("", "a", "b", SHOWN)]) is Verdict.HELPS
     assert judge(0.2, 0.2, controls) is Verdict.UNMEASURABLE

@@ -89,11 +89,22 @@ def answer(
         "low-resource.answer", begins=begins.format(**names), pairs=fmt.count(tested.size, "sentence pair"),
         setting=tested.setting.label, best=contrast.best, mean=fmt.figure(comparison.means[0]),
         languages=fmt.count(languages, "low-resource language"), amount=_amount(tested), other=contrast.other,
-        second_mean=fmt.figure(comparison.means[1]),
+        second_mean=fmt.figure(comparison.means[1]), aligned=_best_alignment(controls),
         p=fmt.after_holm(tested.adjusted, tested.family_size, at_floor=tested.at_floor), **names,
     )  # fmt: skip
     about_controls = _control_lines(controls, contrast, verdict)
     return Answer(verdict, sentence, (*about_controls, *_support(tested, verdict)))
+
+
+def _best_alignment(controls: Sequence[PairedTest]) -> str:
+    """Return the difference from the best of the controls, as part of the sentence; "" without controls."""
+    if not controls:
+        return ""
+    best = max(controls, key=lambda one: one.comparison.means[1])
+    return fmt.text(
+        "low-resource.aligned", amount=_amount(best), second=best.comparison.second,
+        mean=fmt.figure(best.comparison.means[1]),
+    )  # fmt: skip
 
 
 def _control_lines(controls: Sequence[PairedTest], contrast: Contrast, verdict: Verdict) -> Iterator[str]:
