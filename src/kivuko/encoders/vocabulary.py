@@ -90,15 +90,28 @@ def case_forms(seen: Mapping[str, int], *, dotted: bool = False) -> list[str]:
     return list(dict.fromkeys([*usual, *seen, *capitals, *bare]))
 
 
-def add_words(tokenizer: Tokenizer, words: Iterable[str]) -> Tokenizer:
-    """Return a copy of a vocabulary with whole words added, each a little likelier than the rarest subword."""
+def add_words(tokenizer: Tokenizer, words: Iterable[str] | Mapping[str, float]) -> Tokenizer:
+    """Return a copy of a vocabulary with whole words added, each a little likelier than the rarest subword.
+
+    A mapping gives the log probability of each word, also of one that the vocabulary has already.
+    """
     state = json.loads(tokenizer.to_str())
     pieces = state["model"]["vocab"]
-    known = {piece for piece, _ in pieces}
     score = min((score for _, score in pieces[2:]), default=0.0) + _ADDED_ABOVE_RAREST
-    added = dict.fromkeys(f"{WORD_START}{word}" for word in words)
-    state["model"]["vocab"] = pieces + [[piece, score] for piece in added if piece not in known]
+    scores = words if isinstance(words, Mapping) else dict.fromkeys(words, score)
+    added = {f"{WORD_START}{word}": own for word, own in scores.items()}
+    known = {piece for piece, _ in pieces}
+    given = added if isinstance(words, Mapping) else {}
+    state["model"]["vocab"] = [
+        *([piece, given.get(piece, own)] for piece, own in pieces),
+        *([piece, own] for piece, own in added.items() if piece not in known),
+    ]
     return Tokenizer.from_str(json.dumps(state))
+
+
+def scored_pieces(tokenizer: Tokenizer) -> list[tuple[str, float]]:
+    """Return the pieces of a vocabulary and their log probabilities, in order."""
+    return [(piece, score) for piece, score in json.loads(tokenizer.to_str())["model"]["vocab"]]
 
 
 def _in_fixed_order(tokenizer: Tokenizer) -> Tokenizer:

@@ -118,7 +118,7 @@ def _first_vectors(tokenizer: Tokenizer, bitext: Bitext, teacher: TextTeacher, s
     encoded = tokenizer.encode_batch([pair.text for pair in bitext.pairs], add_special_tokens=False)
     association = _associate(
         [one.ids for one in encoded], [[number[word] for word in sentence] for sentence in english],
-        (tokenizer.get_vocab_size(), len(words)), start, _alike(_pieces(tokenizer), words, start.spelling),
+        (tokenizer.get_vocab_size(), len(words)), start, alike(_pieces(tokenizer), words, start.spelling),
         bitext,
     )  # fmt: skip
     return association.mean_of(unit_vectors(teacher, words) - mean)
@@ -128,14 +128,14 @@ def _associate(
     texts: list[list[int]], english: list[list[int]], size: tuple[int, int], start: Start, affinity: Affinity | None,
     bitext: Bitext,
 ) -> Association:  # fmt: skip
-    groups = _groups(bitext) if start.positions else [-1] * len(texts)
+    groups = sentence_groups(bitext) if start.positions else [-1] * len(texts)
     return align_units(
         texts, english, size, start.aligner, regularization=start.regularization,
         marginal_penalty=start.marginal_penalty, affinity=affinity, groups=groups,
     )  # fmt: skip
 
 
-def _groups(bitext: Bitext) -> list[int]:
+def sentence_groups(bitext: Bitext) -> list[int]:
     """Return the number of each pair's language, -1 where pairs are names and keywords, whose order says little."""
     lengths: dict[str, list[int]] = {}
     for pair in bitext.pairs:
@@ -145,7 +145,7 @@ def _groups(bitext: Bitext) -> list[int]:
     return [number.get(pair.language, -1) for pair in bitext.pairs]
 
 
-def _alike(pieces: Sequence[str], words: Sequence[str], weight: float) -> Affinity | None:
+def alike(pieces: Sequence[str], words: Sequence[str], weight: float) -> Affinity | None:
     """Return a bonus in nats for pieces and words spelled alike, ``weight`` for the same; None for weight 0."""
     if not weight:
         return None
@@ -210,7 +210,7 @@ def with_new_words(student: TransformerStudent, bitext: Bitext, start: Start) ->
         for side in ([pair.text for pair in bitext.pairs], [pair.english for pair in bitext.pairs])
     )
     spelled = [(text or "").strip("▁Ġ# ") for text in tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))]
-    affinity = _alike(spelled, spelled, start.spelling)
+    affinity = alike(spelled, spelled, start.spelling)
     association = _associate(texts, english, (len(tokenizer), len(tokenizer)), start, affinity, bitext)
     with torch.no_grad():
         seen = association.row_mass()[before:] > 0

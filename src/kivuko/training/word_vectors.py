@@ -1,0 +1,266 @@
+"""Word vectors: whole words of the bitext and of dictionaries join the vocabulary of a trained static student.
+
+In a mean over subwords a word counts as often as it is cut, and words that training never saw are hardly known by
+their parts. Here each word becomes one token. Its vector is a mean of what the student has learned, of the English
+words that an aligner matches it with, and of its translations in dictionaries; its length is the weight of the word.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from tokenizers import Tokenizer
+from torch import Tensor
+from torch.nn import functional as F
+
+from kivuko.bitext.pairs import Bitext
+from kivuko.bitext.word_alignment import align_units
+from kivuko.encoders.student import StaticStudent
+from kivuko.encoders.teacher import TextTeacher
+from kivuko.encoders.vocabulary import WORD_START, add_words, scored_pieces
+from kivuko.encoders.word_table import WordTable
+from kivuko.text import word_list
+from kivuko.training.initialization import alike, sentence_groups, teacher_words, unit_vectors
+from kivuko.training.recipe import Start
+
+_MOST_LISTED = 100_000  # words of a dictionary that are looked at
+_MOST_TRANSLATIONS = 8  # of a word of a dictionary
+_SHOWN = 4  # English words of an entry of the word table
+_RARITY = 0.5  # exponent of a word's rarity in its weight
+_PIECES = 0.7  # weight of a word that is cut into subwords
+_LIKELIER = 0.01  # nats by which a word is likelier than its parts
+# Shares of what the student learned and of dictionaries in a word's vector, beside that of the aligned words, 1.
+_SHARES = tuple((own, listed) for listed in (1.0, 2.0) for own in (0.25, 0.5, 1.0))
+
+Listed = Mapping[str, Mapping[str, Sequence[str]]]  # language code -> word -> translations
+
+
+def add_word_vectors(
+    student: StaticStudent,
+    bitext: Bitext,
+    dictionary: Bitext,
+    teacher: TextTeacher,
+    start: Start,
+    score: Callable[[StaticStudent], float],
+) -> tuple[StaticStudent, WordTable, float]:
+    """Return a student whose vocabulary holds whole words too, the word table, and the student's score.
+
+    ``dictionary``: pairs of a word and its translations, separated by commas. Of some shares of the sources of a word's
+    vector those with the best ``score`` are taken; the student stays as it is where none is better.
+    """
+    cut = _word_cutter(student.tokenizer)
+    texts = {code: [cut(pair.text) for pair in pairs] for code, pairs in bitext.by_language().items()}
+    counts = {code: Counter(word for text in own for word in text) for code, own in texts.items()}
+    listed = _listed(student.tokenizer, dictionary, cut, teacher)
+    words = _chosen(student.tokenizer, counts, listed, most=student.tokenizer.get_vocab_size())
+    aligned, table = _aligned(bitext, texts, words, teacher, start)
+    kept = {code: {word: own[word] for word in own.keys() & set(words)} for code, own in listed.items()}
+    sources = _Sources(
+        aligned, _learned(student, words), _translated(kept, words, teacher), _weights(words, counts)
+    )
+    tokenizer, rows, table_of_pieces = _joined(student, words)
+    best, reached = student, score(student)
+    for own, translations in _SHARES if dictionary else _SHARES[: len(_SHARES) // 2]:
+        vectors = table_of_pieces.clone()
+        vectors[rows] = sources.mixed(own, translations)
+        candidate = StaticStudent(tokenizer, student.dim, student.token_dropout).to(student.device).eval()
+        candidate.spelling = student.spelling
+        with torch.no_grad():
+            candidate.embedding.weight.copy_(vectors)
+        if (now := score(candidate)) > reached:
+            best, reached = candidate, now
+    return best, table.with_dictionary(kept), reached
+
+
+@dataclass(frozen=True, eq=False)
+class _Sources:
+    """Sources of word vectors, each float32 [words, dim] with rows of length 1, or 0 where it does not know a word."""
+
+    aligned: Tensor
+    learned: Tensor
+    translated: Tensor
+    weights: Tensor  # float32 [words]
+
+    def mixed(self, own: float, translations: float) -> Tensor:
+        total = self.aligned + own * self.learned + translations * self.translated
+        return self.weights[:, None] * F.normalize(total, dim=-1)
+
+
+def _word_cutter(tokenizer: Tokenizer) -> Callable[[str], list[str]]:
+    """Return a function from a text to its words as the tokenizer separates them, punctuation left out."""
+    normalizer, separator = tokenizer.normalizer, tokenizer.pre_tokenizer
+
+    def cut(text: str) -> list[str]:
+        parts = separator.pre_tokenize_str(normalizer.normalize_str(text))
+        words = (part.removeprefix(WORD_START) for part, _ in parts)
+        return [word for word in words if any(letter.isalnum() for letter in word)]
+
+    return cut
+
+
+KEY=None
+def _listed(tokenizer: Tokenizer, dictionary: Bitext, cut: Callable[[str], list[str]], teacher: TextTeacher) -> Listed:
+    """Return the single words of dictionaries, those with the commonest meanings first, and their translations."""
+    commonness = _Commonness(teacher)
+    result: dict[str, dict[str, list[str]]] = {}
+    for code, pairs in dictionary.by_language().items():
+        entries: dict[str, list[str]] = {}
+        for pair in pairs:
+            if " " not in pair.text:
+                entries.setdefault(pair.text, []).extend(text.strip().casefold() for text in pair.english.split(","))
+        ranks = {text: min(map(commonness.rank, english)) for text, english in entries.items()}
+        own = result.setdefault(code, {})
+        common = sorted(entries, key=lambda text: (ranks[text], len(text), text))[:_MOST_LISTED]
+        unlikely = {text: -score for text, score in zip(common, _scores(tokenizer, common), strict=True)}
+        for text in sorted(common, key=lambda text: (KEY(ranks[text], unlikely[text]), text)):
+            words = cut(text)
+            if len(words) == 1:
+                own.setdefault(words[0], []).extend(entries[text])
+    return {
+        code: {word: list(dict.fromkeys(filter(None, texts)))[:_MOST_TRANSLATIONS] for word, texts in own.items()}
+        for code, own in result.items()
+    }
+
+
+class _Commonness:
+    """How common English is: a vocabulary lists frequent words first."""
+
+    def __init__(self, teacher: TextTeacher) -> None:
+        tokenizer = teacher.model.tokenizer
+        words = teacher_words(teacher).words
+        self._number = dict(zip(words, (ids[0] for ids in tokenizer(words, add_special_tokens=False)["input_ids"])))
+        self._rarest = len(tokenizer)
+
+    def rank(self, text: str) -> int:
+        """Return the number of the rarest word of a text; words that are no token of the teacher's are rarer still."""
+        return max((self._number.get(word, self._rarest) for word in text.split()), default=self._rarest)
+
+
+def _chosen(tokenizer: Tokenizer, counts: Mapping[str, Counter[str]], listed: Listed, most: int) -> list[str]:
+    """Return the words that join a vocabulary: of the bitext, the most frequent first, then of dictionaries in turn."""
+    total = sum(counts.values(), Counter[str]())
+    words = [word for word, _ in sorted(total.items(), key=lambda entry: (-entry[1], entry[0]))]
+    most += sum(tokenizer.token_to_id(WORD_START + word) is not None for word in words)
+    new = ([word for word in own if word not in total] for own in listed.values())
+    in_turn = [word for several in itertools.zip_longest(*new) for word in several if word is not None]
+    return list(dict.fromkeys([*words, *in_turn]))[:most]
+
+
+def _scores(tokenizer: Tokenizer, words: Sequence[str]) -> list[float]:
+    """Return the log probability of each word by its likeliest parts."""
+    scores = [score for _, score in scored_pieces(tokenizer)]
+    encoded = tokenizer.encode_batch_fast(list(words), add_special_tokens=False) if words else []
+    return [sum(scores[number] for number in one.ids) for one in encoded]
+
+
+def _aligned(
+    bitext: Bitext, texts: Mapping[str, list[list[str]]], words: Sequence[str], teacher: TextTeacher, start: Start
+) -> tuple[Tensor, WordTable]:
+    """Align the words of each language with English ones: (vectors [words, dim], word table)."""
+    row = {word: place for place, word in enumerate(words)}
+    mean = teacher_words(teacher).mean
+    sums = torch.zeros(len(words), len(mean))
+    entries: dict[str, dict[str, dict[str, float]]] = {}
+    for code, pairs in bitext.by_language().items():
+        english = [word_list(pair.english) for pair in pairs]
+        ours, theirs = (sorted({word for text in side for word in text}) for side in (texts[code], english))
+        if not ours or not theirs:
+            continue
+        units = [
+            [[number[word] for word in text] for text in side]
+            for side, number in (
+                (texts[code], {word: place for place, word in enumerate(ours)}),
+                (english, {word: place for place, word in enumerate(theirs)}),
+            )
+        ]
+        association = align_units(
+            *units, (len(ours), len(theirs)), start.aligner, regularization=start.regularization,
+            marginal_penalty=start.marginal_penalty, affinity=alike(ours, theirs, start.spelling),
+            groups=sentence_groups(Bitext(tuple(pairs))),
+        )  # fmt: skip
+        mass = association.row_mass()
+        vectors = association.mean_of(unit_vectors(teacher, theirs) - mean)
+        kept = [place for place, word in enumerate(ours) if word in row]
+        places = torch.tensor([row[ours[place]] for place in kept], dtype=torch.long)
+        sums.index_add_(0, places, mass[kept, None] * vectors[kept])
+        shares = (association.mass / mass.clamp_min(1e-12)[association.rows]).tolist()
+        own: dict[str, dict[str, float]] = {}
+        for ours_at, theirs_at, share in sorted(
+            zip(association.rows.tolist(), association.cols.tolist(), shares, strict=True),
+            key=lambda entry: (entry[0], -entry[2], entry[1]),
+        ):
+            entry = own.setdefault(ours[ours_at], {})
+            if len(entry) < _SHOWN and share > 0:
+                entry[theirs[theirs_at]] = share
+        entries[code] = own
+    return F.normalize(sums, dim=-1), WordTable(entries)
+
+
+@torch.no_grad()
+def _learned(student: StaticStudent, words: Sequence[str]) -> Tensor:
+    """Return a student's vectors of words, less their mean, of length 1: float32 [words, dim]."""
+    vectors = F.normalize(_pooled(student, words), dim=-1)
+    return F.normalize(vectors - vectors.mean(0), dim=-1)
+
+
+def _pooled(student: StaticStudent, words: Sequence[str]) -> Tensor:
+    parts = [student.encode_tokens(list(words[at : at + 1024])).pooled.float().cpu() for at in range(0, len(words), 1024)]
+    return torch.cat(parts)
+
+
+def _translated(listed: Listed, words: Sequence[str], teacher: TextTeacher) -> Tensor:
+    """Return the means of the teacher's vectors of each word's translations, of length 1 or 0: float32 [words, dim]."""
+    known = teacher_words(teacher)
+    translations: dict[str, list[str]] = {}
+    for own in listed.values():
+        for word, texts in own.items():
+            translations.setdefault(word, []).extend(texts)
+    cut = {text: word_list(text) for texts in translations.values() for text in texts}
+    number = {word: place for place, word in enumerate(known.words)}
+    unknown = sorted({word for parts in cut.values() for word in parts} - number.keys())
+    number |= {word: len(known.words) + place for place, word in enumerate(unknown)}
+    table = torch.cat([known.vectors, unit_vectors(teacher, unknown) - known.mean]) if unknown else known.vectors
+    table = F.normalize(table, dim=-1)
+    row = {word: place for place, word in enumerate(words)}
+    result = torch.zeros(len(words), table.shape[1])
+    for word, texts in translations.items():
+        means = [table[[number[part] for part in cut[text]]].mean(0) for text in texts if cut[text]]
+        if means:
+            result[row[word]] = F.normalize(torch.stack(means), dim=-1).mean(0)
+    return F.normalize(result, dim=-1)
+
+
+def _weights(words: Sequence[str], counts: Mapping[str, Counter[str]]) -> Tensor:
+    """Return the weight of each word, 1 for a word that the bitext lacks: how rare it is in the language it is in."""
+    weight = dict.fromkeys(words, 1.0)
+    for own in counts.values():
+        total = math.log(max(2, own.total()))
+        for word, count in own.items():
+            if word in weight:
+                weight[word] = min(weight[word], max(0.0, 1 - math.log(count + 1) / total) ** _RARITY)
+    return torch.tensor([weight[word] for word in words])
+
+
+@torch.no_grad()
+def _joined(student: StaticStudent, words: Sequence[str]) -> tuple[Tokenizer, Tensor, Tensor]:
+    """Add words to a vocabulary: (vocabulary, the words' rows int64 [words], vectors float32 [vocabulary, dim]).
+
+    The vectors of subwords are scaled so that a word that is cut into them weighs as much as one that is not.
+    """
+    scores = [score + _LIKELIER for score in _scores(student.tokenizer, words)]
+    tokenizer = add_words(student.tokenizer, dict(zip(words, scores, strict=True)))
+    rows = torch.tensor([tokenizer.token_to_id(WORD_START + word) for word in words], dtype=torch.long)
+    own, fixed = student.embedding.weight.detach().float().cpu(), F.normalize(student.fixed.cpu(), dim=-1)
+    pooled = _pooled(student, words)
+    lengths = torch.tensor([len(one.ids) for one in student.tokenizer.encode_batch_fast(list(words), False)])
+    mean = pooled.mean(0)
+    scale = _PIECES / (lengths[:, None] * (pooled - mean)).norm(dim=-1).mean().clamp_min(1e-12)
+    vectors = torch.zeros(tokenizer.get_vocab_size(), student.dim)
+    vectors[: len(own)] = scale * (own - mean)
+    vectors[len(own) : len(own) + len(fixed)] = fixed
+    return tokenizer, rows, vectors
