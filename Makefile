@@ -7,10 +7,13 @@ BIN := $(VENV)/bin
 DEMO_OUT ?= kivuko-demo
 # What the emoji world and its images are made from, and what Pillow's wheels join emoji sequences with: Debian's names.
 SYSTEM_PACKAGES := unicode-cldr-core fonts-noto-color-emoji fonts-noto-core libfribidi0
+# FreeDict's dictionaries, which the demo's word table takes: Swahili, Finnish, German, French.
+DICTIONARIES := dict-freedict-swh-eng dict-freedict-eng-swh dict-freedict-fin-eng dict-freedict-eng-fin \
+  dict-freedict-deu-eng dict-freedict-fra-eng dict-freedict-eng-fra
 # What the report's page is opened in by a test, which is skipped without it.
 BROWSER := chromium
 
-.PHONY: help demo study test coverage lint bench system browser clean
+.PHONY: help demo study test coverage lint bench system dictionaries browser clean
 help:
 	@echo "make demo   set up, then carry an English image search into seven languages ($(DEMO_OUT)/)"
 	@echo "make study  set up, then run both studies, make their pages, and compress their records into studies/"
@@ -20,7 +23,7 @@ help:
 	@echo "make lint   ruff, mypy and codespell"
 	@echo "make bench  benchmarks against peers"
 
-demo: system $(VENV)/.demo
+demo: system dictionaries $(VENV)/.demo
 	$(BIN)/kivuko demo --out $(DEMO_OUT)
 
 study: system $(VENV)/.demo
@@ -52,6 +55,9 @@ bench: system $(VENV)/.dev
 
 system:
 	@PYTHON=$(PYTHON) scripts/system-packages $(SYSTEM_PACKAGES)
+
+dictionaries:
+	@PYTHON=$(PYTHON) scripts/system-packages $(DICTIONARIES) || echo "without dictionaries the demo finds less"
 
 browser:
 	@command -v $(BROWSER) >/dev/null || PYTHON=$(PYTHON) scripts/system-packages $(BROWSER) 2>/dev/null || \

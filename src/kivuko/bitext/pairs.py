@@ -17,6 +17,7 @@ MAX_SIDE_BYTES = MAX_LINE_BYTES  # of a line, or of a side of a unit
 
 # Reasons why a line, row or unit gives no pair; of a side over ``MAX_SIDE_BYTES``, ``TOO_LONG``.
 EMPTY_SIDE = "empty side"
+NO_TRANSLATION = "no translation"  # of a word of a dictionary
 TOO_LONG = "too long"
 DUPLICATE = "duplicate"
 COPIED = "copied"

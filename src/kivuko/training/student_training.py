@@ -28,6 +28,7 @@ from kivuko.encoders.student import StaticStudent, Student, load_transformer_stu
 from kivuko.encoders.teacher import TextTeacher
 from kivuko.encoders.token_batch import TokenBatch
 from kivuko.encoders.vocabulary import train_vocabulary
+from kivuko.encoders.word_table import WordTable
 from kivuko.errors import DataError
 from kivuko.files import folder_beside
 from kivuko.progress import Record, TrainingProgress, note
@@ -43,6 +44,7 @@ from kivuko.training.loop import Report, Training, TrainingResult, fit, step_see
 from kivuko.training.recipe import Recipe, Schedule
 from kivuko.training.streaming import PairStream, StreamedBatches
 from kivuko.training.teacher_vectors import Progress, TeacherVectors, teacher_vectors
+from kivuko.training.word_vectors import add_word_vectors
 from kivuko.vectors import rescaled
 
 
@@ -58,6 +60,7 @@ class Job:
     seed: int = 0
     distractors: tuple[str, ...] = ()  # English sentences that make the selection harder
     english: tuple[str, ...] = ()  # text without translations, which a pretrained student's projection is fitted to
+    dictionary: Bitext = Bitext(())  # words and their translations, for the recipes with ``words = true``
     stream: PairStream | None = None  # of which ``bitext`` and ``held_out`` are the first window
 
 
@@ -69,6 +72,7 @@ class Trained:
     about: About
     result: TrainingResult
     token_mean: TokenMean
+    word_table: WordTable | None = None
 
 
 def train_student(
@@ -110,15 +114,20 @@ def train_student(
         seed=job.seed, checkpoints=checkpoints, report=watch.stepped if watch else None,
         record=watch.record if watch else None, device=device, rows=rows, stream=stream,
     )  # fmt: skip
+    table, best_score = None, result.best_score
+    if job.recipe.start.words and isinstance(student, StaticStudent):
+        student, table, best_score = add_word_vectors(
+            student, job.bitext, job.dictionary, teacher, job.recipe.start, validation.score
+        )
     about = About(
         teacher=teacher.name, teacher_source=teacher.source, student=student.name,
         recipe=job.recipe.name, seed=job.seed,
         bitext_sizes=_sizes(job.bitext) | (dict(stream.sizes) if stream else {}),
-        best_step=result.best_step, validation_score=result.best_score, run=job_key(job, teacher),
+        best_step=result.best_step, validation_score=best_score, run=job_key(job, teacher),
         kivuko=kivuko.__version__, fertility=fertility(student, job.held_out), teacher_prompt=teacher.prompt or "",
         weights=weights_of(student), precision=getattr(student, "precision", ""),
     )  # fmt: skip
-    return Trained(student, about, result, TokenMean(vectors.mean, teacher.fingerprint, job.recipe.centers_student))
+    return Trained(student, about, result, TokenMean(vectors.mean, teacher.fingerprint, job.recipe.centers_student), table)
 
 
 def distill_to_folder(
@@ -143,7 +152,8 @@ def distill_to_folder(
         without = f"{schedule.patience} validations without a better score"
         note(f"stopped at step {result.step:,} of {schedule.steps:,}: {without}.")
     card = model_card(about, (), job.recipe.description, has_curve=bool(result.curve) and can_draw())
-    save_model(out, trained.student, image_tower, about, card, trained.token_mean, words, result.curve)
+    save_model(out, trained.student, image_tower, about, card, trained.token_mean, words, result.curve,
+               trained.word_table)
     shutil.rmtree(checkpoints, ignore_errors=True)
     return about, True
 
@@ -406,6 +416,8 @@ def job_key(job: Job, teacher: TextTeacher) -> str:
         kivuko.__version__,
     ]  # fmt: skip
     digest = hashlib.sha256(json.dumps(settings).encode())
+    if job.dictionary:
+        _hash_pairs(digest, job.dictionary)
     if job.english:
         digest.update(json.dumps(job.english).encode())
     if job.stream is not None:

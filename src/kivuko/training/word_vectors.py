@@ -24,18 +24,20 @@ from kivuko.encoders.student import StaticStudent
 from kivuko.encoders.teacher import TextTeacher
 from kivuko.encoders.vocabulary import WORD_START, add_words, scored_pieces
 from kivuko.encoders.word_table import WordTable
+from kivuko.progress import progress_bar
 from kivuko.text import word_list
 from kivuko.training.initialization import alike, sentence_groups, teacher_words, unit_vectors
 from kivuko.training.recipe import Start
 
-_MOST_LISTED = 100_000  # words of a dictionary that are looked at
+_MOST_LISTED = 50_000  # words of a dictionary that are looked at
 _MOST_TRANSLATIONS = 8  # of a word of a dictionary
 _SHOWN = 4  # English words of an entry of the word table
+_LIKELY_PARTS = 0.2  # weight of the log probability of a word's parts beside the log rank of its English
 _RARITY = 0.5  # exponent of a word's rarity in its weight
 _PIECES = 0.7  # weight of a word that is cut into subwords
 _LIKELIER = 0.01  # nats by which a word is likelier than its parts
 # Shares of what the student learned and of dictionaries in a word's vector, beside that of the aligned words, 1.
-_SHARES = tuple((own, listed) for listed in (1.0, 2.0) for own in (0.25, 0.5, 1.0))
+_SHARES = ((0.5, 1.0), (1.0, 1.0), (0.5, 2.0), (1.0, 2.0))
 
 Listed = Mapping[str, Mapping[str, Sequence[str]]]  # language code -> word -> translations
 
@@ -56,24 +58,30 @@ def add_word_vectors(
     cut = _word_cutter(student.tokenizer)
     texts = {code: [cut(pair.text) for pair in pairs] for code, pairs in bitext.by_language().items()}
     counts = {code: Counter(word for text in own for word in text) for code, own in texts.items()}
-    listed = _listed(student.tokenizer, dictionary, cut, teacher)
-    words = _chosen(student.tokenizer, counts, listed, most=student.tokenizer.get_vocab_size())
-    aligned, table = _aligned(bitext, texts, words, teacher, start)
-    kept = {code: {word: own[word] for word in own.keys() & set(words)} for code, own in listed.items()}
-    sources = _Sources(
-        aligned, _learned(student, words), _translated(kept, words, teacher), _weights(words, counts)
-    )
-    tokenizer, rows, table_of_pieces = _joined(student, words)
-    best, reached = student, score(student)
-    for own, translations in _SHARES if dictionary else _SHARES[: len(_SHARES) // 2]:
-        vectors = table_of_pieces.clone()
-        vectors[rows] = sources.mixed(own, translations)
-        candidate = StaticStudent(tokenizer, student.dim, student.token_dropout).to(student.device).eval()
-        candidate.spelling = student.spelling
-        with torch.no_grad():
-            candidate.embedding.weight.copy_(vectors)
-        if (now := score(candidate)) > reached:
-            best, reached = candidate, now
+    shares = _SHARES if dictionary else _SHARES[:2]
+    with progress_bar("word vectors") as report:
+        total = len(texts) + len(shares) + 2
+        listed = _listed(student.tokenizer, dictionary, cut, teacher)
+        words = _chosen(student.tokenizer, counts, listed)
+        report(1, total)
+        aligned, table = _aligned(bitext, texts, words, teacher, start, lambda done: report(1 + done, total))
+        chosen = set(words)
+        kept = {code: {word: own[word] for word in own if word in chosen} for code, own in listed.items()}
+        sources = _Sources(
+            aligned, _learned(student, words), _translated(kept, words, teacher), _weights(words, counts)
+        )
+        report(2 + len(texts), total)
+        tokenizer, rows, pieces = _joined(student, words)
+        best, reached = student, score(student)
+        for number, (own, translations) in enumerate(shares, start=1):
+            candidate = StaticStudent(tokenizer, student.dim, student.token_dropout).eval()
+            candidate.spelling = student.spelling
+            with torch.no_grad():
+                candidate.embedding.weight.copy_(pieces.index_copy(0, rows, sources.mixed(own, translations)))
+            candidate.to(student.device)
+            if (now := score(candidate)) > reached:
+                best, reached = candidate, now
+            report(2 + len(texts) + number, total)
     return best, table.with_dictionary(kept), reached
 
 
@@ -103,9 +111,13 @@ def _word_cutter(tokenizer: Tokenizer) -> Callable[[str], list[str]]:
     return cut
 
 
-KEY=None
-def _listed(tokenizer: Tokenizer, dictionary: Bitext, cut: Callable[[str], list[str]], teacher: TextTeacher) -> Listed:
-    """Return the single words of dictionaries, those with the commonest meanings first, and their translations."""
+def _listed(
+    tokenizer: Tokenizer, dictionary: Bitext, cut: Callable[[str], list[str]], teacher: TextTeacher
+) -> Listed:
+    """Return the single words of dictionaries, the likeliest in a query first, and their translations.
+
+    Dictionaries do not say which words are common. Those are whose English is, and that are cut into likely parts.
+    """
     commonness = _Commonness(teacher)
     result: dict[str, dict[str, list[str]]] = {}
     for code, pairs in dictionary.by_language().items():
@@ -114,10 +126,11 @@ def _listed(tokenizer: Tokenizer, dictionary: Bitext, cut: Callable[[str], list[
             if " " not in pair.text:
                 entries.setdefault(pair.text, []).extend(text.strip().casefold() for text in pair.english.split(","))
         ranks = {text: min(map(commonness.rank, english)) for text, english in entries.items()}
-        own = result.setdefault(code, {})
         common = sorted(entries, key=lambda text: (ranks[text], len(text), text))[:_MOST_LISTED]
-        unlikely = {text: -score for text, score in zip(common, _scores(tokenizer, common), strict=True)}
-        for text in sorted(common, key=lambda text: (KEY(ranks[text], unlikely[text]), text)):
+        scores = dict(zip(common, _scores(tokenizer, common), strict=True))
+        common.sort(key=lambda text: (math.log(1 + ranks[text]) - _LIKELY_PARTS * scores[text], text))
+        own = result.setdefault(code, {})
+        for text in common:
             words = cut(text)
             if len(words) == 1:
                 own.setdefault(words[0], []).extend(entries[text])
@@ -133,7 +146,7 @@ class _Commonness:
     def __init__(self, teacher: TextTeacher) -> None:
         tokenizer = teacher.model.tokenizer
         words = teacher_words(teacher).words
-        self._number = dict(zip(words, (ids[0] for ids in tokenizer(words, add_special_tokens=False)["input_ids"])))
+        self._number = {word: ids[0] for word, ids in zip(words, tokenizer(words, add_special_tokens=False)["input_ids"], strict=True)}
         self._rarest = len(tokenizer)
 
     def rank(self, text: str) -> int:
@@ -141,10 +154,14 @@ class _Commonness:
         return max((self._number.get(word, self._rarest) for word in text.split()), default=self._rarest)
 
 
-def _chosen(tokenizer: Tokenizer, counts: Mapping[str, Counter[str]], listed: Listed, most: int) -> list[str]:
-    """Return the words that join a vocabulary: of the bitext, the most frequent first, then of dictionaries in turn."""
+def _chosen(tokenizer: Tokenizer, counts: Mapping[str, Counter[str]], listed: Listed) -> list[str]:
+    """Return the words that join a vocabulary: of the bitext, the most frequent first, then of dictionaries in turn.
+
+    They add as many rows at most as the vocabulary has, so that a model is no more than twice as large.
+    """
     total = sum(counts.values(), Counter[str]())
     words = [word for word, _ in sorted(total.items(), key=lambda entry: (-entry[1], entry[0]))]
+    most = tokenizer.get_vocab_size()
     most += sum(tokenizer.token_to_id(WORD_START + word) is not None for word in words)
     new = ([word for word in own if word not in total] for own in listed.values())
     in_turn = [word for several in itertools.zip_longest(*new) for word in several if word is not None]
@@ -159,14 +176,16 @@ def _scores(tokenizer: Tokenizer, words: Sequence[str]) -> list[float]:
 
 
 def _aligned(
-    bitext: Bitext, texts: Mapping[str, list[list[str]]], words: Sequence[str], teacher: TextTeacher, start: Start
-) -> tuple[Tensor, WordTable]:
+    bitext: Bitext, texts: Mapping[str, list[list[str]]], words: Sequence[str], teacher: TextTeacher, start: Start,
+    report: Callable[[int], None],
+) -> tuple[Tensor, WordTable]:  # fmt: skip
     """Align the words of each language with English ones: (vectors [words, dim], word table)."""
     row = {word: place for place, word in enumerate(words)}
     mean = teacher_words(teacher).mean
     sums = torch.zeros(len(words), len(mean))
     entries: dict[str, dict[str, dict[str, float]]] = {}
-    for code, pairs in bitext.by_language().items():
+    for done, (code, pairs) in enumerate(bitext.by_language().items(), start=1):
+        report(done)
         english = [word_list(pair.english) for pair in pairs]
         ours, theirs = (sorted({word for text in side for word in text}) for side in (texts[code], english))
         if not ours or not theirs:
@@ -257,7 +276,7 @@ def _joined(student: StaticStudent, words: Sequence[str]) -> tuple[Tokenizer, Te
     rows = torch.tensor([tokenizer.token_to_id(WORD_START + word) for word in words], dtype=torch.long)
     own, fixed = student.embedding.weight.detach().float().cpu(), F.normalize(student.fixed.cpu(), dim=-1)
     pooled = _pooled(student, words)
-    lengths = torch.tensor([len(one.ids) for one in student.tokenizer.encode_batch_fast(list(words), False)])
+    lengths = torch.tensor([len(one.ids) for one in student.tokenizer.encode_batch_fast(list(words), add_special_tokens=False)])
     mean = pooled.mean(0)
     scale = _PIECES / (lengths[:, None] * (pooled - mean)).norm(dim=-1).mean().clamp_min(1e-12)
     vectors = torch.zeros(tokenizer.get_vocab_size(), student.dim)
