@@ -37,11 +37,13 @@ def test_saved_and_read(tmp_path):
 
 
 def test_no_table(tmp_path):
-    with pytest.raises(ModelError, match="no word table.*optical-words"):
+    with pytest.raises(ModelError, match=r"no word table.*optical-words"):
         read_word_table(tmp_path)
 
 
-@pytest.mark.parametrize("content", ["", "[]", '{"sw": {"paka": {"cat": 2}}}', '{"sw": {"paka": {"cat": "1"}}}', '{"a": 1}'])
+@pytest.mark.parametrize(
+    "content", ["", "[]", '{"sw": {"paka": {"cat": 2}}}', '{"sw": {"paka": {"cat": "1"}}}', '{"a": 1}']
+)
 def test_damaged(tmp_path, content):
     (tmp_path / WORD_TABLE_FILE).write_text(content)
     with pytest.raises(CorruptFileError, match="corrupted"):

@@ -14,7 +14,7 @@ from kivuko.encoders.model import assemble, encode_texts
 from kivuko.encoders.teacher import load_teacher
 from kivuko.encoders.vocabulary import add_words, train_vocabulary
 from kivuko.errors import ModelError
-from kivuko.training.initialization import _groups, started_student, teacher_words, unit_vectors, whole_words
+from kivuko.training.initialization import sentence_groups, started_student, teacher_words, unit_vectors, whole_words
 from kivuko.training.recipe import Start, load_recipe
 
 WORDS = {**COLORS, **NOUNS}
@@ -75,7 +75,7 @@ def test_only_sentences_have_an_order_that_says_something():
     long, short = "the virus spread quickly among people in every city after march", "grinning face"
     texts = [("sw", long), ("mr", short), ("so", long), ("sw", short)]
     bitext = Bitext(tuple(Pair(code, f"neno {n}", english, "test") for n, (code, english) in enumerate(texts)))
-    assert _groups(bitext) == [-1, -1, 0, -1]  # Swahili: 6.5 words on the average
+    assert sentence_groups(bitext) == [-1, -1, 0, -1]  # Swahili: 6.5 words on the average
 
 
 def test_without_positions_ibm_model_2_is_model_1(teacher, vocabulary):

@@ -61,7 +61,7 @@ def test_what_the_student_knew_stays(folder):
     assert before.tokenizer("black cats")["input_ids"] == after.tokenizer("black cats")["input_ids"]
 
 
-def test_a_resized_student_makes_a_model_that_encodes_alike(folder):
+def test_a_resized_student_makes_a_model_that_encodesalike(folder):
     resized = with_new_words(student(folder), bitext(), PLANS).eval()
     texts = ["paka mwekundu", "samaki"]
     with torch.no_grad():

@@ -196,10 +196,11 @@ def _entries(path: Path, reader: str, name: str) -> Iterator[tuple[str, str]]:
 def _unpacked(index: Path, folder: Path) -> Path:
     """Copy a dictd dictionary unpacked into a folder: to find an entry in a packed one takes twenty times as long."""
     base = index.name.removesuffix(".index")
-    packed = next((one for one in (index.with_name(f"{base}.dict.dz"), index.with_name(f"{base}.dict")) if one.is_file()),
-                  None)  # fmt: skip
-    if packed is None:
-        raise DataError(f"{PREFIX}{index}: there is no {base}.dict or {base}.dict.dz beside it; put both in one folder.")
+    packed, plain = index.with_name(f"{base}.dict.dz"), index.with_name(f"{base}.dict")
+    if not packed.is_file():
+        packed = plain
+    if not packed.is_file():
+        raise DataError(f"{PREFIX}{index}: there is no {base}.dict or {base}.dict.dz beside it; put them together.")
     for source, target in ((index, folder / index.name), (packed, folder / f"{base}.dict")):
         with ByteInput(source).opened() as stream, target.open("wb") as copy:
             while block := stream.read(1 << 20):
@@ -264,7 +265,9 @@ def _senses(word: str, definition: str) -> Iterator[tuple[str, list[str]]]:
 
 def _lines(entry: str) -> list[str]:
     if "<div" not in entry and "<li" not in entry:  # of dictd, in a twentieth of the time
-        return [line for line in html.unescape(_LINK.sub("", entry).replace("<br />", "\n")).split("\n") if line.strip()]
+        return [
+            line for line in html.unescape(_LINK.sub("", entry).replace("<br />", "\n")).split("\n") if line.strip()
+        ]
     reader = _Lines()
     reader.feed(entry)
     reader.close()

@@ -116,6 +116,9 @@ class Bitext:
         return Counter(pair.language for pair in self.pairs if pair.text == pair.english)
 
 
+NO_PAIRS = Bitext(())
+
+
 def concatenate(bitexts: Iterable[Bitext]) -> Bitext:
     """Join bitexts in order: dropped lines add up, and shared pairs stay twice."""
     pairs: list[Pair] = []

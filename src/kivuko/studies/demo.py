@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Self
 from PIL import Image
 
 from kivuko.bitext.dictionary import PREFIX, dictionaries_of
-from kivuko.bitext.pairs import Bitext, concatenate
+from kivuko.bitext.pairs import NO_PAIRS, Bitext, concatenate
 from kivuko.bitext.reading import read_bitext
 from kivuko.datasets.emoji.sources import shipped_image_tower
 from kivuko.datasets.emoji.world import EmojiWorld, emoji_world
@@ -33,7 +33,6 @@ from kivuko.training.student_training import Job, distill_to_folder
 
 RECIPES = ("optical-words", "mse")  # the first is the model, the second what it is compared with
 DICTIONARIES = Path("/usr/share/dictd")
-NO_PAIRS = Bitext(())
 # Test emoji whose names a person can check at a glance; each is queried in another language.
 SHOWN = 7
 
@@ -77,10 +76,10 @@ def installed_dictionaries(languages: Sequence[str], folder: Path = DICTIONARIES
     """Read the dictionaries of languages and English that are installed, such as Debian's dict-freedict-swh-eng."""
     if importlib.util.find_spec("pyglossary") is None:
         return NO_PAIRS
-    found = [code for code in languages if dictionaries_of(folder, code)]
-    if found:
-        note(f"· dictionaries of {', '.join(found)} in {folder}")
-    return concatenate(read_bitext(f"{PREFIX}{folder}", code) for code in found)
+    codes = [code for code in languages if dictionaries_of(folder, code)]
+    if codes:
+        note(f"· dictionaries of {', '.join(codes)} in {folder}")
+    return concatenate(read_bitext(f"{PREFIX}{folder}", code) for code in codes)
 
 
 def training_names(world: EmojiWorld) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from kivuko.bitext.dictionary import is_dictionary_spec
 from kivuko.bitext.english_text import read_english
-from kivuko.bitext.pairs import Bitext, concatenate, report_copied, report_dropped
+from kivuko.bitext.pairs import NO_PAIRS, Bitext, concatenate, report_copied, report_dropped
 from kivuko.bitext.reading import open_source, read_bitext
 from kivuko.bitext.sampling import hold_out
 from kivuko.bitext.sentence_sets import is_sentence_spec
@@ -171,17 +171,19 @@ def distill(
             stream, first = _first_window(sources, window)
         training, held_out, dictionary = (
             _read_sources(sources, validation_share, seed, cldr, font) if first is None
-            else (*hold_out(first, validation_share, seed), Bitext(()))
+            else (*hold_out(first, validation_share, seed), NO_PAIRS)
         )  # fmt: skip
         if dictionary and (student != "static" or not chosen.start.words):
-            training, dictionary = concatenate([training, dictionary]), Bitext(())
+            training, dictionary = concatenate([training, dictionary]), NO_PAIRS
         chosen = replace(chosen, schedule=chosen.schedule.for_pairs(len(training)))
         with quiet():
             loaded = load_teacher(teacher, teacher_prompt)
             tower = _load_image_tower(image_tower, loaded)
         loaded.preferred_device = device
         distractors = tuple(dict.fromkeys(pair.english for pair in training.pairs))[:_MOST_DISTRACTORS]
-        job = Job(training, held_out, chosen, str(student), vocabulary_size, seed, distractors, more, dictionary, stream)
+        job = Job(
+            training, held_out, chosen, str(student), vocabulary_size, seed, distractors, more, dictionary, stream
+        )
         replaced = read_about(folder) is not None
         schedule = chosen.schedule
         watch = TrainingProgress(display, chosen.name, schedule.batch_size * schedule.accumulation)
@@ -301,7 +303,7 @@ def _read_sources(
                 if remark:
                     note(f"{source}: {remark}")
             aside = (
-                open_sentences(str(source)).bitext(code, "validation") if is_sentence_spec(str(source)) else Bitext(())
+                open_sentences(str(source)).bitext(code, "validation") if is_sentence_spec(str(source)) else NO_PAIRS
             )
             if is_dictionary_spec(str(source)):
                 listed.append(bitext)

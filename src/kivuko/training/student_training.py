@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 import kivuko
-from kivuko.bitext.pairs import Bitext, Pair
+from kivuko.bitext.pairs import NO_PAIRS, Bitext, Pair
 from kivuko.encoders.known_words import WordCounts
 from kivuko.encoders.learning_curve import can_draw
 from kivuko.encoders.loading import fast_bfloat16, fastest_device, hash_tensors
@@ -60,7 +60,7 @@ class Job:
     seed: int = 0
     distractors: tuple[str, ...] = ()  # English sentences that make the selection harder
     english: tuple[str, ...] = ()  # text without translations, which a pretrained student's projection is fitted to
-    dictionary: Bitext = Bitext(())  # words and their translations, for the recipes with ``words = true``
+    dictionary: Bitext = NO_PAIRS  # words and their translations, for the recipes with ``words = true``
     stream: PairStream | None = None  # of which ``bitext`` and ``held_out`` are the first window
 
 
@@ -127,7 +127,9 @@ def train_student(
         kivuko=kivuko.__version__, fertility=fertility(student, job.held_out), teacher_prompt=teacher.prompt or "",
         weights=weights_of(student), precision=getattr(student, "precision", ""),
     )  # fmt: skip
-    return Trained(student, about, result, TokenMean(vectors.mean, teacher.fingerprint, job.recipe.centers_student), table)
+    return Trained(
+        student, about, result, TokenMean(vectors.mean, teacher.fingerprint, job.recipe.centers_student), table
+    )
 
 
 def distill_to_folder(
@@ -152,8 +154,9 @@ def distill_to_folder(
         without = f"{schedule.patience} validations without a better score"
         note(f"stopped at step {result.step:,} of {schedule.steps:,}: {without}.")
     card = model_card(about, (), job.recipe.description, has_curve=bool(result.curve) and can_draw())
-    save_model(out, trained.student, image_tower, about, card, trained.token_mean, words, result.curve,
-               trained.word_table)
+    save_model(
+        out, trained.student, image_tower, about, card, trained.token_mean, words, result.curve, trained.word_table
+    )
     shutil.rmtree(checkpoints, ignore_errors=True)
     return about, True
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -31,6 +31,7 @@ from kivuko.training.recipe import Start
 
 _MOST_LISTED = 50_000  # words of a dictionary that are looked at
 _MOST_TRANSLATIONS = 8  # of a word of a dictionary
+_ENCODED_AT_ONCE = 1024
 _SHOWN = 4  # English words of an entry of the word table
 _LIKELY_PARTS = 0.2  # weight of the log probability of a word's parts beside the log rank of its English
 _RARITY = 0.5  # exponent of a word's rarity in its weight
@@ -111,9 +112,7 @@ def _word_cutter(tokenizer: Tokenizer) -> Callable[[str], list[str]]:
     return cut
 
 
-def _listed(
-    tokenizer: Tokenizer, dictionary: Bitext, cut: Callable[[str], list[str]], teacher: TextTeacher
-) -> Listed:
+def _listed(tokenizer: Tokenizer, dictionary: Bitext, cut: Callable[[str], list[str]], teacher: TextTeacher) -> Listed:
     """Return the single words of dictionaries, the likeliest in a query first, and their translations.
 
     Dictionaries do not say which words are common. Those are whose English is, and that are cut into likely parts.
@@ -146,7 +145,10 @@ class _Commonness:
     def __init__(self, teacher: TextTeacher) -> None:
         tokenizer = teacher.model.tokenizer
         words = teacher_words(teacher).words
-        self._number = {word: ids[0] for word, ids in zip(words, tokenizer(words, add_special_tokens=False)["input_ids"], strict=True)}
+        self._number = {
+            word: ids[0]
+            for word, ids in zip(words, tokenizer(words, add_special_tokens=False)["input_ids"], strict=True)
+        }
         self._rarest = len(tokenizer)
 
     def rank(self, text: str) -> int:
@@ -190,16 +192,11 @@ def _aligned(
         ours, theirs = (sorted({word for text in side for word in text}) for side in (texts[code], english))
         if not ours or not theirs:
             continue
-        units = [
-            [[number[word] for word in text] for text in side]
-            for side, number in (
-                (texts[code], {word: place for place, word in enumerate(ours)}),
-                (english, {word: place for place, word in enumerate(theirs)}),
-            )
-        ]
+        ours_at, theirs_at = ({word: place for place, word in enumerate(side)} for side in (ours, theirs))
         association = align_units(
-            *units, (len(ours), len(theirs)), start.aligner, regularization=start.regularization,
-            marginal_penalty=start.marginal_penalty, affinity=alike(ours, theirs, start.spelling),
+            [[ours_at[word] for word in text] for text in texts[code]],
+            [[theirs_at[word] for word in text] for text in english], (len(ours), len(theirs)),
+            start.aligner, regularization=start.regularization, marginal_penalty=start.marginal_penalty, affinity=alike(ours, theirs, start.spelling),
             groups=sentence_groups(Bitext(tuple(pairs))),
         )  # fmt: skip
         mass = association.row_mass()
@@ -209,13 +206,13 @@ def _aligned(
         sums.index_add_(0, places, mass[kept, None] * vectors[kept])
         shares = (association.mass / mass.clamp_min(1e-12)[association.rows]).tolist()
         own: dict[str, dict[str, float]] = {}
-        for ours_at, theirs_at, share in sorted(
+        for at, english_at, share in sorted(
             zip(association.rows.tolist(), association.cols.tolist(), shares, strict=True),
             key=lambda entry: (entry[0], -entry[2], entry[1]),
         ):
-            entry = own.setdefault(ours[ours_at], {})
+            entry = own.setdefault(ours[at], {})
             if len(entry) < _SHOWN and share > 0:
-                entry[theirs[theirs_at]] = share
+                entry[theirs[english_at]] = share
         entries[code] = own
     return F.normalize(sums, dim=-1), WordTable(entries)
 
@@ -228,7 +225,9 @@ def _learned(student: StaticStudent, words: Sequence[str]) -> Tensor:
 
 
 def _pooled(student: StaticStudent, words: Sequence[str]) -> Tensor:
-    parts = [student.encode_tokens(list(words[at : at + 1024])).pooled.float().cpu() for at in range(0, len(words), 1024)]
+    parts = [
+        student.encode_tokens(list(words[at : at + 1024])).pooled.float().cpu() for at in range(0, len(words), 1024)
+    ]
     return torch.cat(parts)
 
 
@@ -276,7 +275,9 @@ def _joined(student: StaticStudent, words: Sequence[str]) -> tuple[Tokenizer, Te
     rows = torch.tensor([tokenizer.token_to_id(WORD_START + word) for word in words], dtype=torch.long)
     own, fixed = student.embedding.weight.detach().float().cpu(), F.normalize(student.fixed.cpu(), dim=-1)
     pooled = _pooled(student, words)
-    lengths = torch.tensor([len(one.ids) for one in student.tokenizer.encode_batch_fast(list(words), add_special_tokens=False)])
+    lengths = torch.tensor(
+        [len(one.ids) for one in student.tokenizer.encode_batch_fast(list(words), add_special_tokens=False)]
+    )
     mean = pooled.mean(0)
     scale = _PIECES / (lengths[:, None] * (pooled - mean)).norm(dim=-1).mean().clamp_min(1e-12)
     vectors = torch.zeros(tokenizer.get_vocab_size(), student.dim)
