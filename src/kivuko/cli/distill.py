@@ -26,10 +26,10 @@ POSITIVE = Share(0, min_open=True)
 @click.option(
     "-b", "--bitext", "sources", cls=Several, follows=CODE + "=.+", required=True, metavar="CODE=FILE",
     help="Sentences and their English: TSV, TMX, JSONL, Parquet, Moses (FILE,ENGLISH_FILE), a Hugging Face data set; "
-    "compressed or not. Or CODE=emoji for the emoji world's, CODE=tico19:PATH, flores:PATH or tatoeba:PATH.",
+    "compressed or not. Or CODE=emoji for the emoji world's, CODE=tico19:PATH, flores:PATH or tatoeba:PATH, or a dictionary, CODE=dict:FILE.",
 )  # fmt: skip
 @click.option("--out", type=PATH, required=True, help="Folder for the model.")
-@click.option("--recipe", default="optical", show_default=True, help="A recipe's name, or a .toml file.")
+@click.option("--recipe", default="optical-words", show_default=True, help="A recipe's name, or a .toml file.")
 @click.option(
     "--teacher", default="all-MiniLM-L6-v2", show_default=True,
     help="Hub id or folder of the English teacher: a CLIP or SigLIP, a text encoder, a ColBERT.",
@@ -92,6 +92,7 @@ def command(sources: tuple[str, ...], out: Path, **options: Any) -> None:
     Examples:
       kivuko distill --bitext sw=sw.tsv so=so.tsv --out my-model
       kivuko distill --bitext sw=emoji mr=emoji --recipe mse --out baseline
+      kivuko distill --bitext sw=sw.tsv sw=dict:/usr/share/dictd --out my-model
       kivuko distill --bitext sw=tico19:data/tico19 mr=tico19:data/tico19 --out my-model
       kivuko distill --bitext sw=sw.tsv --out my-model --multi-vector my-late-interaction
       kivuko distill --bitext sw=sw.tsv --out my-model --epochs 30 --patience 3 --log-to tensorboard

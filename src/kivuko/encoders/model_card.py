@@ -16,6 +16,7 @@ _LICENCES = """\
 | all-MiniLM-L6-v2 (teacher, where it was used) | Apache-2.0 |
 | CLDR annotations (emoji bitext, where it was used) | Unicode License v3 |
 | Noto Color Emoji (images of the image tower's training, where it was used) | SIL Open Font License 1.1 |
+| dictionaries (word table, where they were used) | their own: FreeDict GPL or Creative Commons, Wiktionary CC BY-SA |
 | Kivuko | Apache-2.0 |
 """
 
@@ -68,7 +69,7 @@ def model_card(
             "",
             "## Limits",
             "",
-            "- A student knows the words of its bitext; others are guessed from subwords. English is not one of its",
+            "- A student knows the words of its bitext and dictionaries; others are guessed from subwords. English is not one of its",
             "  languages unless the bitext held it: put English queries to the teacher.",
             "- If `spelling.json` is in this folder, Kivuko reads misspelled words by it; the lines above do",
             "  as they are written.",

@@ -195,10 +195,14 @@ def _aligned(
         ours_at, theirs_at = ({word: place for place, word in enumerate(side)} for side in (ours, theirs))
         association = align_units(
             [[ours_at[word] for word in text] for text in texts[code]],
-            [[theirs_at[word] for word in text] for text in english], (len(ours), len(theirs)),
-            start.aligner, regularization=start.regularization, marginal_penalty=start.marginal_penalty, affinity=alike(ours, theirs, start.spelling),
+            [[theirs_at[word] for word in text] for text in english],
+            (len(ours), len(theirs)),
+            start.aligner,
+            regularization=start.regularization,
+            marginal_penalty=start.marginal_penalty,
+            affinity=alike(ours, theirs, start.spelling),
             groups=sentence_groups(Bitext(tuple(pairs))),
-        )  # fmt: skip
+        )
         mass = association.row_mass()
         vectors = association.mean_of(unit_vectors(teacher, theirs) - mean)
         kept = [place for place, word in enumerate(ours) if word in row]
